@@ -1,0 +1,93 @@
+package trainer
+
+import (
+	"sync/atomic"
+	"time"
+
+	"trellis/trainer/dataset"
+)
+
+// NumericsVersion names the trainer's arithmetic: the same version gives the same bits for the same Config on every
+// machine. Any change that alters a bit of a loss or a weight changes it.
+const NumericsVersion = "1"
+
+// The models that Train knows.
+const (
+	ConvAutoencoder = "conv-autoencoder"
+	Synthetic       = "synthetic"
+)
+
+// Config is one run: everything that determines its losses, and how far to go.
+type Config struct {
+	// Model is one of the models above.
+	Model string
+	// LatentDim is the size of the encoded space, 1 to 784.
+	LatentDim int
+	// LearningRate is Adam's step size, above 0.
+	LearningRate float64
+	// WeightDecay is the L2 term that Adam adds to the gradient, 0 or more.
+	WeightDecay float64
+	// BatchSize is the number of images per optimiser step. The last batch of an epoch may be smaller.
+	BatchSize int
+	// Seed keys the initial weights and the batch order.
+	Seed uint32
+	// MaxEpochs ends the run if nothing else does. It does not influence the epochs before.
+	MaxEpochs int
+	// Milestones are epochs after which the loss on the test images is reported, with the best weights so far. It is
+	// always reported after the run's last epoch. Milestones do not influence the training.
+	Milestones []int
+	// EarlyStopping ends a run that no longer improves. The zero value never does.
+	EarlyStopping EarlyStopping
+	// Data is what to train on. The synthetic model ignores it.
+	Data dataset.Split
+	// EpochTime is how long the synthetic model waits per epoch.
+	EpochTime time.Duration
+	// Resume continues from a checkpoint of the same run, bit for bit. Reports start after its epoch.
+	Resume *Checkpoint
+	// Checkpoint, if set, is called after every epoch, after its report.
+	Checkpoint func(*Checkpoint) error
+	// Steps, if set, counts optimiser steps and validation passes as they are done, for a watchdog.
+	Steps *atomic.Uint64
+}
+
+// EarlyStopping ends a run whose validation loss has not fallen by more than MinDelta below the last loss that did so
+// for Patience epochs in a row (paper, section 2.1).
+type EarlyStopping struct {
+	// Patience is in epochs; 0 never stops.
+	Patience int
+	MinDelta float64
+}
+
+// Report is what one epoch gave.
+type Report struct {
+	// Epoch counts from 1.
+	Epoch int
+	// TrainLoss is the mean over the epoch's training images, each as it was when its batch was trained on.
+	TrainLoss float64
+	// ValidationLoss is the mean over the validation images after the epoch.
+	ValidationLoss float64
+	// TestLoss is the mean over the test images with the best weights so far; nil except at milestones and at the end.
+	TestLoss *float64
+	Elapsed  time.Duration
+}
+
+// StopReason says why a run ended by itself.
+type StopReason int
+
+const (
+	MaxEpochs StopReason = iota + 1
+	EarlyStopped
+	// Diverged means that a loss was not a finite number. It is a result, not an error.
+	Diverged
+)
+
+// Result is how a run ended.
+type Result struct {
+	StopReason StopReason
+	// Epochs trained, and the one with the lowest validation loss, 0 if no loss was finite.
+	Epochs, BestEpoch int
+	// BestValidationLoss is the loss of BestEpoch; NaN if BestEpoch is 0.
+	BestValidationLoss float64
+	// Weights are those of BestEpoch, by parameter name. Nil for the synthetic model.
+	Weights map[string][]float32
+}
