@@ -1,0 +1,55 @@
+package dataset
+
+import "fmt"
+
+// Images is a sequence of images and their labels.
+type Images struct {
+	// Pixels holds one image after another, each row by row: Len() x height x width bytes, 0 black to 255 white.
+	Pixels []byte
+	// Labels holds one byte per image.
+	Labels []byte
+}
+
+// Len is the number of images.
+func (i Images) Len() int { return len(i.Labels) }
+
+// slice returns the images from to, to excluded, each of which has size pixels. It aliases i, and can't grow into it.
+func (i Images) slice(from, to, size int) Images {
+	return Images{Pixels: i.Pixels[from*size : to*size : to*size], Labels: i.Labels[from:to:to]}
+}
+
+// Data is a data set in memory. Nobody may change it: splits alias it.
+type Data struct {
+	Name   string
+	Digest string
+	// Height and Width are an image's, in pixels.
+	Height, Width int
+	Train, Test   Images
+}
+
+// Split is a data set divided for training. Its images alias those of the Data.
+type Split struct {
+	// Digest is the data set's.
+	Digest string
+	// Height and Width are an image's, in pixels.
+	Height, Width           int
+	Train, Validation, Test Images
+}
+
+// Split divides the training images: the first train of them train, the last validation of them validate. The test
+// images stay apart. ErrSplit if either number is below one or if the two overlap.
+func (d *Data) Split(train, validation int) (Split, error) {
+	have := d.Train.Len()
+	if train < 1 || validation < 1 || train > have || validation > have-train {
+		return Split{}, fmt.Errorf("divide %q into %d training and %d validation images, of %d: %w",
+			d.Name, train, validation, have, ErrSplit)
+	}
+	size := d.Height * d.Width
+	return Split{
+		Digest: d.Digest,
+		Height: d.Height, Width: d.Width,
+		Train:      d.Train.slice(0, train, size),
+		Validation: d.Train.slice(have-validation, have, size),
+		Test:       d.Test.slice(0, d.Test.Len(), size),
+	}, nil
+}
