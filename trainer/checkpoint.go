@@ -1,0 +1,169 @@
+package trainer
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"slices"
+)
+
+// Checkpoint is a run's position: with the Config that it belongs to, enough to go on bit for bit.
+//
+// The one that Train passes to Config.Checkpoint costs nothing to make, because it aliases the run's own memory: it is
+// valid until the callback returns. Whoever wants to keep it encodes it, or clones it, before that.
+type Checkpoint struct {
+	identity [sha256.Size]byte
+	progress progress
+	state    modelState
+}
+
+// modelState is what a model must remember between two epochs. All four slices have one length: the number of
+// weights, in the order of the network's parameters. It is empty for the synthetic model.
+type modelState struct {
+	// steps counts the optimiser's steps.
+	steps uint64
+	// weights, and the optimiser's running means of the gradients and of their squares.
+	weights, firstMoments, secondMoments []float32
+	// bestWeights are those after the best epoch; as initialised while there is none.
+	bestWeights []float32
+}
+
+// Epoch is the last epoch that the checkpoint includes.
+func (c *Checkpoint) Epoch() int { return c.progress.epoch }
+
+// Clone returns a copy that shares no memory with the run.
+func (c *Checkpoint) Clone() *Checkpoint {
+	clone := *c
+	for _, values := range clone.state.all() {
+		*values = slices.Clone(*values)
+	}
+	return &clone
+}
+
+func (s *modelState) all() [4]*[]float32 {
+	return [4]*[]float32{&s.weights, &s.firstMoments, &s.secondMoments, &s.bestWeights}
+}
+
+// The format, version 1, little-endian throughout:
+//
+//	magic           8 bytes    "trelliCP"
+//	version         uint32     1
+//	identity        32 bytes   SHA-256 of all in the Config that determines the losses, see Config.identity
+//	epoch           uint32
+//	best epoch      uint32
+//	best loss       float64
+//	reference loss  float64    of early stopping
+//	epochs waited   uint32     since then
+//	stopped         uint32     StopReason, 0 if the losses have not ended the run
+//	steps           uint64
+//	weights         uint32     their number n
+//	                4 x n float32: weights, first moments, second moments, best weights
+//	checksum        uint32     CRC-32C of everything before it
+const (
+	checkpointMagic   = "trelliCP"
+	checkpointVersion = 1
+	checkpointHeader  = 8 + 4 + sha256.Size + 4 + 4 + 8 + 8 + 4 + 4 + 8 + 4
+	checkpointTrailer = 4
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// EncodedSize is the number of bytes that AppendBinary appends.
+func (c *Checkpoint) EncodedSize() int {
+	return checkpointHeader + 4*4*len(c.state.weights) + checkpointTrailer
+}
+
+// AppendBinary appends the encoded checkpoint. It does not allocate if b has room for EncodedSize bytes more.
+func (c *Checkpoint) AppendBinary(b []byte) ([]byte, error) {
+	start := len(b)
+	b = slices.Grow(b, c.EncodedSize())
+	le := binary.LittleEndian
+	b = append(b, checkpointMagic...)
+	b = le.AppendUint32(b, checkpointVersion)
+	b = append(b, c.identity[:]...)
+	b = le.AppendUint32(b, uint32(c.progress.epoch))
+	b = le.AppendUint32(b, uint32(c.progress.bestEpoch))
+	b = le.AppendUint64(b, math.Float64bits(c.progress.bestLoss))
+	b = le.AppendUint64(b, math.Float64bits(c.progress.reference))
+	b = le.AppendUint32(b, uint32(c.progress.waited))
+	b = le.AppendUint32(b, uint32(c.progress.stopped))
+	b = le.AppendUint64(b, c.state.steps)
+	b = le.AppendUint32(b, uint32(len(c.state.weights)))
+	for _, values := range c.state.all() {
+		for _, value := range *values {
+			b = le.AppendUint32(b, math.Float32bits(value))
+		}
+	}
+	return le.AppendUint32(b, crc32.Checksum(b[start:], castagnoli)), nil
+}
+
+// MarshalBinary returns the encoded checkpoint.
+func (c *Checkpoint) MarshalBinary() ([]byte, error) { return c.AppendBinary(nil) }
+
+// UnmarshalBinary decodes a checkpoint into memory of its own. It returns ErrCheckpointCorrupt for anything but a whole
+// and unaltered checkpoint, ErrCheckpointVersion for one that another version of the format wrote. Whether it belongs
+// to a run is for Train to say.
+func (c *Checkpoint) UnmarshalBinary(data []byte) error {
+	if len(data) < len(checkpointMagic)+4 || string(data[:len(checkpointMagic)]) != checkpointMagic {
+		return fmt.Errorf("decode %d bytes: %w: it does not begin as one", len(data), ErrCheckpointCorrupt)
+	}
+	if version := binary.LittleEndian.Uint32(data[len(checkpointMagic):]); version != checkpointVersion {
+		return fmt.Errorf("decode version %d, know version %d: %w", version, checkpointVersion, ErrCheckpointVersion)
+	}
+	if len(data) < checkpointHeader+checkpointTrailer {
+		return fmt.Errorf("decode %d bytes: %w: too short", len(data), ErrCheckpointCorrupt)
+	}
+	body, trailer := data[:len(data)-checkpointTrailer], data[len(data)-checkpointTrailer:]
+	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(trailer) {
+		return fmt.Errorf("decode %d bytes: %w: the checksum does not match", len(data), ErrCheckpointCorrupt)
+	}
+	r := fieldReader{bytes.NewBuffer(body[len(checkpointMagic)+4:])}
+	var d Checkpoint
+	copy(d.identity[:], r.Next(sha256.Size))
+	d.progress.epoch = int(r.uint32())
+	d.progress.bestEpoch = int(r.uint32())
+	d.progress.bestLoss = math.Float64frombits(r.uint64())
+	d.progress.reference = math.Float64frombits(r.uint64())
+	d.progress.waited = int(r.uint32())
+	d.progress.stopped = StopReason(r.uint32())
+	d.state.steps = r.uint64()
+	count := r.uint32()
+	// The length of what is left bounds what is allocated.
+	if uint64(r.Len()) != 4*4*uint64(count) {
+		return fmt.Errorf("decode %d bytes: %w: %d weights do not fit", len(data), ErrCheckpointCorrupt, count)
+	}
+	for _, values := range d.state.all() {
+		*values = make([]float32, count)
+		for i := range *values {
+			(*values)[i] = math.Float32frombits(r.uint32())
+		}
+	}
+	if err := d.progress.check(); err != nil {
+		return fmt.Errorf("decode %d bytes: %w: %w", len(data), ErrCheckpointCorrupt, err)
+	}
+	*c = d
+	return nil
+}
+
+// fieldReader reads fields of a length that has been checked.
+type fieldReader struct{ *bytes.Buffer }
+
+func (r fieldReader) uint32() uint32 { return binary.LittleEndian.Uint32(r.Next(4)) }
+func (r fieldReader) uint64() uint64 { return binary.LittleEndian.Uint64(r.Next(8)) }
+
+// identity is a hash of all that determines a run's losses: Config but for how far to go, when to report, and the
+// callbacks. Checkpoints carry it, so that none continues another run.
+func (c *Config) identity() [sha256.Size]byte {
+	h := sha256.New()
+	fmt.Fprintf(h, "numerics %q model %q latent %d learning rate %x weight decay %x batch %d seed %d patience %d"+
+		" min delta %x", NumericsVersion, c.Model, c.LatentDim, c.LearningRate, c.WeightDecay, c.BatchSize, c.Seed,
+		c.EarlyStopping.Patience, c.EarlyStopping.MinDelta)
+	if c.Model != Synthetic {
+		fmt.Fprintf(h, " data %q %d x %d, %d + %d images", c.Data.Digest, c.Data.Height, c.Data.Width,
+			c.Data.Train.Len(), c.Data.Validation.Len())
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}

@@ -1,0 +1,14 @@
+package trainer
+
+import "errors"
+
+var (
+	// ErrInvalidConfig is wrapped by what Config.Validate returns.
+	ErrInvalidConfig = errors.New("invalid training configuration")
+	// ErrCheckpointCorrupt means that bytes are not a whole, unaltered checkpoint.
+	ErrCheckpointCorrupt = errors.New("checkpoint is corrupt")
+	// ErrCheckpointVersion means that a checkpoint was written in another version of the format.
+	ErrCheckpointVersion = errors.New("checkpoint is of another format version")
+	// ErrCheckpointMismatch means that a checkpoint belongs to another run, or to another version of the arithmetic.
+	ErrCheckpointMismatch = errors.New("checkpoint belongs to another run")
+)

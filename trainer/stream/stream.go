@@ -1,0 +1,83 @@
+package stream
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
+)
+
+// Purpose separates the streams of one run. A purpose's number is part of the numerics: it is never reused.
+type Purpose uint32
+
+// What numbers are drawn for.
+const (
+	// Weights are initial weights; the stream's epoch is the parameter's number.
+	Weights Purpose = 1
+	// BatchOrder is the order of the training images in an epoch.
+	BatchOrder Purpose = 2
+	// SyntheticLoss is the noise on the losses of the synthetic model.
+	SyntheticLoss Purpose = 3
+)
+
+// Stream is a sequence of random numbers that its key alone determines.
+type Stream struct {
+	source *rand.ChaCha8
+	// The half of a 64-bit draw that Uint32 has not handed out yet.
+	spare    uint32
+	hasSpare bool
+}
+
+// New returns the stream for a purpose and epoch of the run with that seed.
+func New(seed uint32, purpose Purpose, epoch int) *Stream {
+	key := [32]byte{16: 't', 'r', 'e', 'l', 'l', 'i', 's'}
+	binary.LittleEndian.PutUint32(key[0:], seed)
+	binary.LittleEndian.PutUint32(key[4:], uint32(purpose))
+	binary.LittleEndian.PutUint64(key[8:], uint64(epoch))
+	return &Stream{source: rand.NewChaCha8(key)}
+}
+
+// Uint32 returns the next 32 bits, low half of a 64-bit draw first.
+func (s *Stream) Uint32() uint32 {
+	if s.hasSpare {
+		s.hasSpare = false
+		return s.spare
+	}
+	draw := s.source.Uint64()
+	s.spare, s.hasSpare = uint32(draw>>32), true
+	return uint32(draw)
+}
+
+// below returns a number in [0, n), each with the same probability.
+// Source: Lemire, "Fast Random Integer Generation in an Interval", 2019.
+func (s *Stream) below(n uint32) uint32 {
+	high, low := bits.Mul32(s.Uint32(), n)
+	if low < n {
+		for threshold := -n % n; low < threshold; {
+			high, low = bits.Mul32(s.Uint32(), n)
+		}
+	}
+	return high
+}
+
+// Permutation fills order with a random permutation of 0 to len(order)-1.
+func (s *Stream) Permutation(order []int32) {
+	for i := range order {
+		order[i] = int32(i)
+	}
+	for i := len(order) - 1; i > 0; i-- {
+		j := s.below(uint32(i) + 1)
+		order[i], order[j] = order[j], order[i]
+	}
+}
+
+// Uniform fills values with numbers drawn evenly from [-bound, bound), in steps of bound * 2^-23.
+func (s *Stream) Uniform(values []float32, bound float32) {
+	for i := range values {
+		values[i] = s.Symmetric() * bound
+	}
+}
+
+// Symmetric returns a number drawn evenly from [-1, 1), a multiple of 2^-23.
+func (s *Stream) Symmetric() float32 {
+	return float32(int32(s.Uint32()>>8)-1<<23) * (1.0 / (1 << 23))
+}
