@@ -1,0 +1,58 @@
+# The habits: make demo, test, race, check, bench, generate.
+
+GO ?= go
+BUILD := .build
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOFUMPT := mvdan.cc/gofumpt@v0.12.0
+
+.PHONY: all demo test race check bench soak generate clean
+
+all: trellis
+
+# The static binary.
+trellis: $(shell git ls-files '*.go' go.mod go.sum)
+	CGO_ENABLED=0 $(GO) build -trimpath -o $@ .
+
+# A grid search on real MNIST: a coordinator, two workers, and which configuration is best.
+demo: trellis
+	./trellis run --workers 2 examples/quick.yaml
+
+test:
+	$(GO) vet ./...
+	$(GO) test ./...
+
+race:
+	$(GO) test -race -short ./...
+
+# What tests don't see: formatting, lint, the messages' rules, generated code that is not current.
+check: $(BUILD)/buf
+	@test -z "$$($(GO) run $(GOFUMPT) -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$') | tee /dev/stderr)" || \
+		{ echo "not formatted: run gofumpt -w on the files above"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+	$(GO) -C proto/generate run . ../../$(BUILD)/proto
+	$(BUILD)/buf lint
+	rm -rf $(BUILD)/generated
+	$(BUILD)/buf generate -o $(BUILD)/generated
+	@for file in $$(git ls-files 'proto/*.pb.go'); do \
+		cmp $$file $(BUILD)/generated/$$file || { echo "$$file is not current: run make generate"; exit 1; }; \
+	done
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Takes long: whole trainings against the paper's figures.
+soak:
+	$(GO) test -tags soak -timeout 3h ./...
+
+# Go code from the .proto files.
+generate: $(BUILD)/buf
+	$(GO) -C proto/generate run . ../../$(BUILD)/proto
+	$(BUILD)/buf generate
+
+$(BUILD)/buf: proto/generate/go.mod proto/generate/go.sum
+	$(GO) -C proto/generate build -o ../../$@ github.com/bufbuild/buf/cmd/buf
+
+clean:
+	rm -rf $(BUILD) trellis
