@@ -1,0 +1,137 @@
+package grid
+
+import (
+	"math"
+	"math/big"
+	"strconv"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// significantDigits is how many decimal digits the inner points of a range keep. It makes 1e-3 of {log10: {from: 1e-4,
+// to: 1e-2, count: 3}}, and not a neighbor of it that no other study would ask for.
+const significantDigits = 12
+
+// axis is the distinct values that one parameter takes, in order, and where each of them stands.
+type axis[V uint32 | float64] struct {
+	values    []V
+	positions map[V]uint64
+}
+
+// newAxis indexes values. If two are equal, ok is false and i and j are their positions.
+func newAxis[V uint32 | float64](values []V) (a axis[V], i, j uint64, ok bool) {
+	a = axis[V]{values: values, positions: make(map[V]uint64, len(values))}
+	for j, value := range values {
+		if i, twice := a.positions[value]; twice {
+			return a, i, uint64(j), false
+		}
+		a.positions[value] = uint64(j)
+	}
+	return a, 0, 0, true
+}
+
+func (a *axis[V]) size() uint64 { return uint64(len(a.values)) }
+
+// protoAxis is what IntegerAxis and NumberAxis have in common.
+type protoAxis interface {
+	GetLinear() *trellisv1.Range
+	GetLog2() *trellisv1.Range
+	GetLog10() *trellisv1.Range
+}
+
+// rangeOf returns the axis's range, the name of its field, and whether it is logarithmic; nil if the axis is a list.
+func rangeOf(a protoAxis) (r *trellisv1.Range, field string, logarithmic bool) {
+	switch {
+	case a.GetLinear() != nil:
+		return a.GetLinear(), "linear", false
+	case a.GetLog2() != nil:
+		return a.GetLog2(), "log2", true
+	case a.GetLog10() != nil:
+		return a.GetLog10(), "log10", true
+	}
+	return nil, "", false
+}
+
+// points returns a range's points: from and to exactly, and between them, rounded to 12 significant decimal digits,
+//
+//	linear:       from + (to - from) * i/(count-1)
+//	logarithmic:  from * (to/from) ^ (i/(count-1))
+//
+// It wants 0 <= from < to, 0 < from if logarithmic, and 2 <= count.
+func points(r *trellisv1.Range, logarithmic bool) []float64 {
+	var inner func(i int) float64
+	if logarithmic {
+		inner = geometric(r)
+	} else {
+		steps := float64(r.GetCount() - 1)
+		inner = func(i int) float64 {
+			// The conversions keep compilers from fusing the product and the sum, which some platforms do.
+			step := float64((r.GetTo()-r.GetFrom())*float64(i)) / steps
+			return round(strconv.FormatFloat(r.GetFrom()+float64(step), 'e', significantDigits-1, 64))
+		}
+	}
+	values := make([]float64, r.GetCount())
+	for i := range values {
+		switch i {
+		case 0:
+			values[i] = r.GetFrom()
+		case len(values) - 1:
+			values[i] = r.GetTo()
+		default:
+			values[i] = inner(i)
+		}
+	}
+	return values
+}
+
+// geometric returns the inner points of a logarithmic range; i goes up by one from 1.
+//
+// math.Log and math.Exp are not the same on every platform, so that the last of the 12 digits could differ. This
+// computes the common ratio q = (to/from)^(1/m) as a root of f(q) = q^m - to/from by Newton's method instead, with so many
+// bits that what is left of the first guess is far below anything that is kept.
+func geometric(r *trellisv1.Range) func(i int) float64 {
+	const precision, kept = 256, 192
+	number := func(x float64) *big.Float { return new(big.Float).SetPrec(precision).SetFloat64(x) }
+	from, m := r.GetFrom(), int(r.GetCount()-1)
+	ratio := number(r.GetTo())
+	ratio.Quo(ratio, number(from))
+
+	// Relative errors: 1e-13 at first; one step turns e into m/2 * e^2 < 1e4 * e^2; so 1e-22, 1e-40, 1e-76.
+	q := number(math.Exp((math.Log(r.GetTo()) - math.Log(from)) / float64(m)))
+	for range 4 {
+		// q += q/m * (ratio/q^m - 1)
+		correction := new(big.Float).Quo(ratio, power(q, m))
+		correction.Sub(correction, number(1))
+		correction.Mul(correction, q)
+		q.Add(q, correction.Quo(correction, number(float64(m))))
+	}
+	q.SetPrec(kept) // Rounds: a ratio such as 2 becomes exact.
+
+	x := number(from)
+	return func(int) float64 {
+		x.Mul(x, q)
+		return round(x.Text('e', significantDigits-1))
+	}
+}
+
+// power returns x^n, for n of at least 1.
+func power(x *big.Float, n int) *big.Float {
+	result := new(big.Float).SetPrec(x.Prec()).SetInt64(1)
+	square := new(big.Float).Set(x)
+	for ; n > 0; n >>= 1 {
+		if n&1 == 1 {
+			result.Mul(result, square)
+		}
+		square.Mul(square, square)
+	}
+	return result
+}
+
+// round reads back a number that was written with the digits that count.
+func round(text string) float64 {
+	value, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		panic("grid: a number that strconv or math/big wrote is no number: " + err.Error())
+	}
+	return value
+}

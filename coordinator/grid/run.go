@@ -1,0 +1,76 @@
+package grid
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// RunID identifies a run by what determines its digits: 32 lower-case hexadecimal digits, the first half of the SHA-256
+// of a text like this one, in which every line ends with a newline and real numbers are written exactly, in hexadecimal
+// (as by %x, or C's %a):
+//
+//	trellis run 1
+//	model "conv-autoencoder"
+//	data_set "<digest>"
+//	numerics "1"
+//	split 50000 10000
+//	early_stopping 10 0x1.4f8b588e368f1p-17
+//	latent_dim 16
+//	learning_rate 0x1.0624dd2f1a9fcp-10
+//	weight_decay 0x0p+00
+//	seed 1
+//	batch_size 256
+//
+// Strings are quoted as in Go. A message that is not set has zeros. Neither max_epochs nor milestones nor
+// synthetic.epoch_time have an influence. Any change here gives every run a new identity: results of older studies would no
+// longer be found, so the first line's number counts such changes.
+func RunID(config *trellisv1.RunConfig) string {
+	p := config.GetParameters()
+	text := fmt.Appendf(make([]byte, 0, 512), `trellis run 1
+model %q
+data_set %q
+numerics %q
+split %d %d
+early_stopping %d %x
+latent_dim %d
+learning_rate %x
+weight_decay %x
+seed %d
+batch_size %d
+`,
+		config.GetModel(), config.GetDataSet(), config.GetNumerics(),
+		config.GetSplit().GetTrain(), config.GetSplit().GetValidation(),
+		config.GetEarlyStopping().GetPatience(), config.GetEarlyStopping().GetMinDelta(),
+		p.GetLatentDim(), p.GetLearningRate(), p.GetWeightDecay(), p.GetSeed(), p.GetBatchSize())
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}
+
+// RunConfigFor returns what a worker needs to train a run of the study, which Expand accepted. It shares its parts with
+// study and run, which nobody changes.
+func RunConfigFor(study *trellisv1.Study, run *trellisv1.Run, numerics string) *trellisv1.RunConfig {
+	config := commonConfig(study.GetSpec(), study.GetDataSet(), numerics)
+	config.Parameters = run.GetParameters()
+	config.Milestones = run.GetMilestones()
+	config.Synthetic = study.GetSpec().GetSynthetic()
+	return config
+}
+
+// commonConfig is what has an influence on all runs of a study.
+func commonConfig(
+	spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet, numerics string,
+) *trellisv1.RunConfig {
+	config := &trellisv1.RunConfig{
+		Model:         spec.GetModel(),
+		Split:         splitOf(spec, dataSet),
+		EarlyStopping: spec.GetEarlyStopping(),
+		Numerics:      numerics,
+	}
+	if spec.GetModel() != synthetic {
+		config.DataSet = dataSet.GetDigest()
+	}
+	return config
+}

@@ -1,0 +1,82 @@
+package grid
+
+import (
+	"errors"
+
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Validate checks a spec, with or without defaults: first the rules that its messages state and the size of its grid,
+// and if these hold, every point of every range. What is wrong comes as a *protovalidate.ValidationError, with the path
+// of each field. It takes no longer for a larger grid.
+func Validate(spec *trellisv1.StudySpec) error {
+	b := builder{}
+	if err := protovalidate.Validate(spec); err != nil {
+		invalid, ok := errors.AsType[*protovalidate.ValidationError](err)
+		if !ok {
+			return err
+		}
+		b.violations = invalid.Violations
+		nameDuplicates(b.violations)
+	}
+	spec = WithDefaults(spec)
+	if len(b.violations) > 0 {
+		b.checkSize(spec)
+	} else {
+		b.build(spec)
+	}
+	return b.err()
+}
+
+// nameDuplicates says which values a list has twice. The rule says only that there are some.
+func nameDuplicates(violations []*protovalidate.Violation) {
+	for _, v := range violations {
+		if v.Proto.GetRuleId() != "repeated.unique" || !v.FieldValue.IsValid() {
+			continue
+		}
+		positions := map[any]uint64{}
+		values := v.FieldValue.List()
+		for j := range values.Len() {
+			value := values.Get(j).Interface()
+			if i, ok := positions[value]; ok {
+				v.Proto.SetMessage(twice(value, i, uint64(j)))
+				break
+			}
+			positions[value] = uint64(j)
+		}
+	}
+}
+
+// violation says what is wrong with the field of a StudySpec that path leads to: names, and indices of repeated fields.
+func violation(rule, message string, path ...any) *protovalidate.Violation {
+	descriptor := (*trellisv1.StudySpec)(nil).ProtoReflect().Descriptor()
+	var field protoreflect.FieldDescriptor
+	var elements []*validate.FieldPathElement
+	for _, step := range path {
+		switch step := step.(type) {
+		case string:
+			field = descriptor.Fields().ByName(protoreflect.Name(step))
+			descriptor = field.Message()
+			elements = append(elements, validate.FieldPathElement_builder{
+				FieldNumber: new(int32(field.Number())),
+				FieldName:   new(string(field.Name())),
+				FieldType:   descriptorpb.FieldDescriptorProto_Type(field.Kind()).Enum(),
+			}.Build())
+		case int:
+			elements[len(elements)-1].SetIndex(uint64(step))
+		}
+	}
+	return &protovalidate.Violation{
+		FieldDescriptor: field,
+		Proto: validate.Violation_builder{
+			Field:   validate.FieldPath_builder{Elements: elements}.Build(),
+			RuleId:  &rule,
+			Message: &message,
+		}.Build(),
+	}
+}
