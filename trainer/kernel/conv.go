@@ -1,0 +1,128 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+)
+
+// Lanes is the number of images in a tile.
+const Lanes = 16
+
+// Activation is what a layer does to its sums.
+type Activation int
+
+// The activations that Forward can apply.
+const (
+	None Activation = iota
+	ReLU
+	Sigmoid
+)
+
+// Conv is a convolution, transposed convolution or linear layer, planned for one shape, with the packed weights and the
+// gradient sums of one run. It must not be used by two goroutines at once. Nothing but NewConv allocates.
+type Conv struct {
+	shape    Shape
+	path     *path
+	forward  *gather
+	backward *gather
+	weights  *outer
+	bias     []float32 // Gradient sums: [output channel][lane].
+}
+
+// NewConv plans a layer. An error wraps ErrShape.
+func NewConv(s Shape) (*Conv, error) {
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	p := active.Load()
+	rows, columns := s.axes()
+	return &Conv{
+		shape:    s,
+		path:     p,
+		forward:  newGather(s.InChannels, s.OutChannels, rows, columns),
+		backward: newGather(s.OutChannels, s.InChannels, rows.adjoint(), columns.adjoint()),
+		weights:  newOuter(s),
+		bias:     make([]float32, s.OutChannels*Lanes),
+	}, nil
+}
+
+// axes are the two axes of the forward pass.
+func (s Shape) axes() (rows, columns axis) {
+	rows = axis{s.InHeight, s.OutHeight(), s.KernelHeight, s.Stride, s.Padding, s.Transposed}
+	columns = axis{s.InWidth, s.OutWidth(), s.KernelWidth, s.Stride, s.Padding, s.Transposed}
+	return rows, columns
+}
+
+// adjoint is the axis of the backward pass.
+func (a axis) adjoint() axis {
+	a.in, a.out, a.transposed = a.out, a.in, !a.transposed
+	return a
+}
+
+// Shape is what the layer was planned for.
+func (c *Conv) Shape() Shape { return c.shape }
+
+// SetWeights takes new weights, (out, in, kh, kw) or, if the shape is transposed, (in, out, kh, kw), and one bias per
+// output channel; a nil bias is zero. They are copied.
+func (c *Conv) SetWeights(weights, bias []float32) {
+	check("weights", weights, c.shape.Weights())
+	if bias == nil {
+		clear(c.forward.bias)
+	} else {
+		check("bias", bias, c.shape.OutChannels)
+	}
+	c.forward.setWeights(weights, bias)
+	c.backward.setWeights(weights, nil)
+}
+
+// Forward computes an output tile: y = activation(weights * x + bias).
+func (c *Conv) Forward(y, x []float32, activation Activation) {
+	check("y", y, c.forward.out)
+	check("x", x, c.forward.in)
+	bound := float32(math.Inf(-1))
+	if activation == ReLU {
+		bound = 0
+	}
+	c.path.gather(c.forward, y, x, bound)
+	if activation == Sigmoid {
+		c.path.sigmoid(y)
+	}
+}
+
+// BackwardInput computes the gradient of the input tile from that of the sums (the output before the activation).
+func (c *Conv) BackwardInput(dx, dy []float32) {
+	check("dx", dx, c.backward.out)
+	check("dy", dy, c.backward.in)
+	c.path.gather(c.backward, dx, dy, float32(math.Inf(-1)))
+}
+
+// BackwardWeights adds a tile's share of the gradient of weights and bias to the plan's own sums. dy is the gradient of the
+// sums (the output before the activation); lanes without an image must be zero in it.
+func (c *Conv) BackwardWeights(dy, x []float32) {
+	check("dy", dy, c.backward.in)
+	check("x", x, c.forward.in)
+	c.weights.add(c.path, dy, x)
+	c.path.sumPositions(c.bias, dy)
+}
+
+// ZeroGrad forgets what BackwardWeights has added.
+func (c *Conv) ZeroGrad() {
+	clear(c.weights.totals)
+	clear(c.bias)
+}
+
+// Gradient writes the gradients of weights and bias, in the layout of SetWeights, and must be followed by ZeroGrad: it
+// destroys the sums.
+func (c *Conv) Gradient(dw, db []float32) {
+	check("dw", dw, c.shape.Weights())
+	check("db", db, c.shape.OutChannels)
+	c.weights.gradient(c.path, dw, c.shape.Transposed)
+	c.path.sumLanes(db, c.bias)
+}
+
+// check panics unless a slice has the wanted length: the vector paths have no bounds checks of their own.
+func check(name string, slice []float32, want int) {
+	if len(slice) != want {
+		panic(fmt.Sprintf("kernel: %s has %d values, want %d", name, len(slice), want))
+	}
+}

@@ -1,0 +1,186 @@
+package kernel
+
+// block is how many output channels share one pass over the input.
+const block = 8
+
+// A gather computes, for every output channel o and every position p of its output image,
+//
+//	y[o][p] = max(bound, bias[o] + sum over taps t of p: weight[t][o] * x[t + p])
+//
+// lane by lane: a convolution forward, a transposed convolution backward to its input, a linear layer either way, and,
+// through its taps, also a transposed convolution forward and a convolution backward to its input. Positions whose taps
+// are the same, relative to the position, form a class; taps that would fall on padding do not exist.
+//
+// The sum starts from the bias and adds the taps in the order input channel, kernel row, kernel column, one fused
+// multiply-add each.
+type gather struct {
+	in, out int // Values in an input and in an output tile.
+
+	inChannels, outChannels int
+	outPlane                int // Values of one output channel.
+	kernel                  int // Kernel height x kernel width.
+	weightsOutFirst         bool
+
+	classes []class
+	bias    []float32 // By output channel, zeros up to a multiple of block.
+	// weights are [block of output channels][input channel][kernel row][kernel column][channel in block], with zeros
+	// for the missing channels; for one output channel [input channel][kernel row][kernel column].
+	weights []float32
+}
+
+// class is a set of output positions with the same taps.
+type class struct {
+	taps      []tap
+	positions []position
+}
+
+// tap says which input value, relative to the position's, meets which weight, relative to the block's first.
+type tap struct{ x, w int32 }
+
+// position says where a position's taps start in x, and where its first output channel lies in y.
+type position struct{ x, y int32 }
+
+// axis maps one axis of the output image to taps: for output index i it lists the kernel indices and the input indices
+// that they meet.
+type axis struct {
+	in, out, kernel, stride, padding int
+	transposed                       bool
+}
+
+// meet returns the input index that kernel index k meets at output index i, and whether there is one.
+func (a axis) meet(i, k int) (int, bool) {
+	j := i*a.stride - a.padding + k
+	if a.transposed {
+		j = i + a.padding - k
+		if j%a.stride != 0 {
+			return 0, false
+		}
+		j /= a.stride
+	}
+	return j, j >= 0 && j < a.in
+}
+
+// line is what output indices of one axis have in common: the kernel indices that meet the input, and how far each is
+// from the first.
+type line struct{ kernel, offset []int }
+
+// lines groups the output indices by line. It returns the distinct lines, the line of each output index (by number), and
+// the input index of its first tap.
+func (a axis) lines() (distinct []line, which, first []int) {
+	for i := range a.out {
+		var l line
+		start := 0
+		for k := range a.kernel {
+			if j, ok := a.meet(i, k); ok {
+				if len(l.kernel) == 0 {
+					start = j
+				}
+				l.kernel = append(l.kernel, k)
+				l.offset = append(l.offset, j-start)
+			}
+		}
+		number := len(distinct)
+		for n, known := range distinct {
+			if equal(known.kernel, l.kernel) {
+				number = n
+			}
+		}
+		if number == len(distinct) {
+			distinct = append(distinct, l)
+		}
+		which, first = append(which, number), append(first, start)
+	}
+	return distinct, which, first
+}
+
+func equal(a, b []int) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// newGather plans the gather from in channels of rows.in x columns.in to out channels of rows.out x columns.out.
+func newGather(in, out int, rows, columns axis) *gather {
+	g := &gather{
+		in:              in * rows.in * columns.in * Lanes,
+		out:             out * rows.out * columns.out * Lanes,
+		inChannels:      in,
+		outChannels:     out,
+		outPlane:        rows.out * columns.out * Lanes,
+		kernel:          rows.kernel * columns.kernel,
+		weightsOutFirst: !rows.transposed,
+	}
+	width, padded := g.width(), (out+block-1)/block*block
+	g.bias = make([]float32, padded)
+	if width == 1 {
+		padded = 1
+	}
+	g.weights = make([]float32, padded*in*g.kernel)
+
+	rowLines, rowOf, rowStart := rows.lines()
+	columnLines, columnOf, columnStart := columns.lines()
+	g.classes = make([]class, len(rowLines)*len(columnLines))
+	for r, rowLine := range rowLines {
+		for c, columnLine := range columnLines {
+			taps := make([]tap, 0, in*len(rowLine.kernel)*len(columnLine.kernel))
+			for channel := range in {
+				for i, kr := range rowLine.kernel {
+					for j, kc := range columnLine.kernel {
+						taps = append(taps, tap{
+							x: int32(((channel*rows.in+rowLine.offset[i])*columns.in + columnLine.offset[j]) * Lanes),
+							w: int32(((channel*rows.kernel+kr)*columns.kernel + kc) * width),
+						})
+					}
+				}
+			}
+			g.classes[r*len(columnLines)+c].taps = taps
+		}
+	}
+	for row := range rows.out {
+		for column := range columns.out {
+			c := &g.classes[rowOf[row]*len(columnLines)+columnOf[column]]
+			c.positions = append(c.positions, position{
+				x: int32((rowStart[row]*columns.in + columnStart[column]) * Lanes),
+				y: int32((row*columns.out + column) * Lanes),
+			})
+		}
+	}
+	return g
+}
+
+// width is the number of output channels in a block.
+func (g *gather) width() int {
+	if g.outChannels == 1 {
+		return 1
+	}
+	return block
+}
+
+// setWeights packs weights that are (out, in, kh, kw) if weightsOutFirst, else (in, out, kh, kw), and biases (nil means
+// zeros).
+func (g *gather) setWeights(weights, bias []float32) {
+	copy(g.bias, bias)
+	perIn, perOut := g.kernel, g.kernel*g.inChannels
+	if !g.weightsOutFirst {
+		perIn, perOut = g.kernel*g.outChannels, g.kernel
+	}
+	width := g.width()
+	for first := 0; first < g.outChannels; first += width {
+		packed := g.weights[first*g.inChannels*g.kernel:]
+		for o := range min(width, g.outChannels-first) {
+			for i := range g.inChannels {
+				from := weights[(first+o)*perOut+i*perIn:][:g.kernel]
+				to := packed[i*g.kernel*width+o:]
+				for k, weight := range from {
+					to[k*width] = weight
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package kernel
+
+// An outer computes the gradient of a layer's weights. For each kernel index k, input channel i and output channel o it
+// adds to its sum
+//
+//	total[k][i][o] += sum over pairs (p, q) of k, over lanes: x[i][p][lane] * dy[o][q][lane]
+//
+// where the pairs are the input and output positions that weight k connects. There are two ways to keep the sums, which
+// round differently; the shape alone decides which is used.
+//
+// By lane (few weights, many positions): each weight has 16 sums, one per lane, which Gradient adds at the end.
+//
+// By channel (many weights or few positions): one of the two tiles, the chosen one, is transposed to
+// [position][lane][channel], and the lanes of a vector are its channels. A weight has one sum, over positions and,
+// within a position, over lanes.
+//
+// Either way the sum over one tile starts from zero, takes one fused multiply-add per pair (and lane), and is then added
+// to the total.
+type outer struct {
+	byLane bool
+	// chooseOutput says that the chosen side, whose channels lie next to each other in totals, is the output.
+	chooseOutput bool
+	chosen       side
+	other        side
+	pairs        [][]pair // By kernel index.
+	// totals are [kernel index][other channel][chosen channel], times 16 lanes if byLane. The chosen channels are
+	// padded to a multiple of 16 if not byLane.
+	totals []float32
+	// transposed is the chosen tile as [position][lane][padded channel]; its padding stays zero. Nil if byLane.
+	transposed []float32
+}
+
+// side is one of the two tiles that an outer reads.
+type side struct {
+	channels  int
+	positions int
+	padded    int // Channels, padded if this is the chosen side and not byLane.
+}
+
+// plane is the number of values in one channel.
+func (s side) plane() int { return s.positions * Lanes }
+
+// pair is a position of the chosen tile and one of the other tile, as offsets of values within a channel; if not byLane,
+// the first is an offset into the transposed tile.
+type pair struct{ chosen, other int32 }
+
+// byLaneLimit is how many values of totals may lie in the first-level caches while tiles stream through.
+const byLaneLimit = 32 << 10
+
+func newOuter(s Shape) *outer {
+	input := side{channels: s.InChannels, positions: s.InHeight * s.InWidth}
+	output := side{channels: s.OutChannels, positions: s.OutHeight() * s.OutWidth()}
+	input.padded, output.padded = input.channels, output.channels
+	o := &outer{byLane: s.Weights()*Lanes <= byLaneLimit && min(input.positions, output.positions) >= 2*Lanes}
+	if o.byLane {
+		o.chooseOutput = output.channels >= input.channels
+	} else {
+		// Least padding first, then least work to transpose.
+		input.padded, output.padded = padLanes(input.channels), padLanes(output.channels)
+		inputCost, outputCost := input.padded*output.channels, output.padded*input.channels
+		o.chooseOutput = outputCost < inputCost || outputCost == inputCost &&
+			output.padded*output.positions <= input.padded*input.positions
+	}
+	o.chosen, o.other = input, output
+	if o.chooseOutput {
+		o.chosen, o.other = output, input
+	}
+	o.other.padded = o.other.channels
+
+	scale := Lanes
+	if !o.byLane {
+		scale = Lanes * o.chosen.padded
+		o.transposed = make([]float32, o.chosen.positions*scale)
+	}
+	rows, columns := s.axes()
+	o.pairs = make([][]pair, s.KernelHeight*s.KernelWidth)
+	for row := range rows.out {
+		for column := range columns.out {
+			for kr := range rows.kernel {
+				for kc := range columns.kernel {
+					inRow, ok := rows.meet(row, kr)
+					inColumn, okColumn := columns.meet(column, kc)
+					if !ok || !okColumn {
+						continue
+					}
+					from, to := row*columns.out+column, inRow*columns.in+inColumn
+					if !o.chooseOutput {
+						from, to = to, from
+					}
+					k := kr*columns.kernel + kc
+					o.pairs[k] = append(o.pairs[k], pair{chosen: int32(from * scale), other: int32(to * Lanes)})
+				}
+			}
+		}
+	}
+	o.totals = make([]float32, o.weights()*o.lanes())
+	return o
+}
+
+// weights is the number of weights, padding included.
+func (o *outer) weights() int { return len(o.pairs) * o.other.channels * o.chosen.padded }
+
+// lanes is how many values of totals a weight has.
+func (o *outer) lanes() int {
+	if o.byLane {
+		return Lanes
+	}
+	return 1
+}
+
+func padLanes(channels int) int { return (channels + Lanes - 1) / Lanes * Lanes }
+
+// add adds one tile.
+func (o *outer) add(p *path, dy, x []float32) {
+	chosen, other := x, dy
+	if o.chooseOutput {
+		chosen, other = dy, x
+	}
+	if o.byLane {
+		p.outerByLane(o, chosen, other)
+		return
+	}
+	p.transpose(o.transposed, chosen, o.chosen)
+	p.outerByChannel(o, other)
+}
+
+// gradient writes the totals to dw, which is (out, in, kh, kw), or (in, out, kh, kw) if inFirst.
+func (o *outer) gradient(p *path, dw []float32, inFirst bool) {
+	totals := o.totals
+	if o.byLane {
+		// The sums by lane take the place of the first totals: they are read before they are overwritten.
+		totals = totals[:o.weights()]
+		p.sumLanes(totals, o.totals)
+	}
+	kernel := len(o.pairs)
+	perChosen, perOther := kernel, kernel*o.chosen.channels
+	if o.chooseOutput != inFirst {
+		perChosen, perOther = kernel*o.other.channels, kernel
+	}
+	for k := range kernel {
+		for b := range o.other.channels {
+			row := totals[(k*o.other.channels+b)*o.chosen.padded:][:o.chosen.channels]
+			at := k + b*perOther
+			for _, total := range row {
+				dw[at] = total
+				at += perChosen
+			}
+		}
+	}
+}

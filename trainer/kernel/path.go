@@ -1,0 +1,58 @@
+package kernel
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+)
+
+// path is one form of all kernels. The functions trust their arguments, and take no pointers to local variables, which a
+// call through a function value would move to the heap.
+type path struct {
+	name string
+
+	gather         func(g *gather, y, x []float32, bound float32)
+	transpose      func(dst, src []float32, s side)
+	outerByLane    func(o *outer, chosen, other []float32)
+	outerByChannel func(o *outer, other []float32)
+	sumPositions   func(sums, tile []float32)
+	sumLanes       func(dst, src []float32)
+
+	sigmoid         func(y []float32)
+	reluBackward    func(dx, dy, y []float32)
+	sigmoidBackward func(dx, dy, y []float32)
+	squaredError    func(dy, y, target []float32, mask *[Lanes]uint32, scale float32) [Lanes]float64
+	adam            func(w, g, m, v []float32, c adamConstants)
+	fillTile        func(dst []float32, pixels []byte, size int, indices []uint32)
+}
+
+// paths are those that this processor can run, the best first. The last is always the portable one.
+var paths = append(vectorPaths(), &portable)
+
+// active is the path in use.
+var active atomic.Pointer[path]
+
+func init() { active.Store(paths[0]) }
+
+// Paths lists the names of the paths that this processor can run, the best first: "avx512", "avx2", "portable".
+func Paths() []string {
+	var names []string
+	for _, p := range paths {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// Path names the path in use.
+func Path() string { return active.Load().name }
+
+// SetPath makes everything planned from now on use the named path, as do the functions that need no plan. The results
+// are the same; it is for tests and benchmarks.
+func SetPath(name string) error {
+	i := slices.IndexFunc(paths, func(p *path) bool { return p.name == name })
+	if i < 0 {
+		return fmt.Errorf("this processor has no path %q, only %q", name, Paths())
+	}
+	active.Store(paths[i])
+	return nil
+}

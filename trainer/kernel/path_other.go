@@ -1,0 +1,4 @@
+package kernel
+
+// vectorPaths is empty: this architecture has the portable path only.
+func vectorPaths() []*path { return nil }

@@ -1,0 +1,232 @@
+package kernel
+
+import "math"
+
+// portable is the path of every processor, and the reference of the others.
+var portable = path{
+	name:            "portable",
+	gather:          gatherPortable,
+	transpose:       transposePortable,
+	outerByLane:     outerByLanePortable,
+	outerByChannel:  outerByChannelPortable,
+	sumPositions:    sumPositionsPortable,
+	sumLanes:        sumLanesPortable,
+	sigmoid:         sigmoidPortable,
+	reluBackward:    reluBackwardPortable,
+	sigmoidBackward: sigmoidBackwardPortable,
+	squaredError:    squaredErrorPortable,
+	adam:            adamPortable,
+	fillTile:        fillTilePortable,
+}
+
+func gatherPortable(g *gather, y, x []float32, bound float32) {
+	width := g.width()
+	for o := range g.outChannels {
+		packed := g.weights[o/width*width*g.inChannels*g.kernel+o%width:]
+		out := y[o*g.outPlane:][:g.outPlane]
+		for c := range g.classes {
+			class := &g.classes[c]
+			for _, at := range class.positions {
+				var sum [Lanes]float32
+				for lane := range sum {
+					sum[lane] = g.bias[o]
+				}
+				for _, tap := range class.taps {
+					weight := packed[tap.w]
+					values := (*[Lanes]float32)(x[at.x+tap.x:])
+					for lane := range sum {
+						sum[lane] = fma(weight, values[lane], sum[lane])
+					}
+				}
+				for lane := range sum {
+					if bound > sum[lane] { // False for a NaN, which stays.
+						sum[lane] = bound
+					}
+				}
+				copy(out[at.y:], sum[:])
+			}
+		}
+	}
+}
+
+// transposePortable: dst[position][lane][channel] = src[channel][position][lane].
+func transposePortable(dst, src []float32, s side) {
+	plane := s.plane()
+	for channel := range s.channels {
+		for i, value := range src[channel*plane:][:plane] {
+			dst[i*s.padded+channel] = value
+		}
+	}
+}
+
+func outerByLanePortable(o *outer, chosen, other []float32) {
+	for k, pairs := range o.pairs {
+		for b := range o.other.channels {
+			for a := range o.chosen.channels {
+				from, with := chosen[a*o.chosen.plane():], other[b*o.other.plane():]
+				var sum [Lanes]float32
+				for _, pair := range pairs {
+					left, right := (*[Lanes]float32)(from[pair.chosen:]), (*[Lanes]float32)(with[pair.other:])
+					for lane := range sum {
+						sum[lane] = fma(left[lane], right[lane], sum[lane])
+					}
+				}
+				addLanes(o.totals[((k*o.other.channels+b)*o.chosen.channels+a)*Lanes:], &sum)
+			}
+		}
+	}
+}
+
+func outerByChannelPortable(o *outer, other []float32) {
+	for k, pairs := range o.pairs {
+		for b := range o.other.channels {
+			with := other[b*o.other.plane():]
+			for a := 0; a < o.chosen.padded; a += Lanes {
+				var sum [Lanes]float32
+				for _, pair := range pairs {
+					for lane, factor := range with[pair.other:][:Lanes] {
+						values := (*[Lanes]float32)(o.transposed[int(pair.chosen)+lane*o.chosen.padded+a:])
+						for i := range sum {
+							sum[i] = fma(factor, values[i], sum[i])
+						}
+					}
+				}
+				addLanes(o.totals[(k*o.other.channels+b)*o.chosen.padded+a:], &sum)
+			}
+		}
+	}
+}
+
+func addLanes(totals []float32, sum *[Lanes]float32) {
+	for i, value := range sum {
+		totals[i] += value
+	}
+}
+
+// sumPositionsPortable: sums[channel][lane] += the channel's vectors, as (0 + 4 + 8 ...) and three more such sums,
+// starting from vectors 1, 2 and 3, which are added as (s0 + s1) + (s2 + s3).
+func sumPositionsPortable(sums, tile []float32) {
+	channels := len(sums) / Lanes
+	plane := len(tile) / channels
+	for channel := range channels {
+		var parts [4][Lanes]float32
+		values := tile[channel*plane:][:plane]
+		for at := 0; at < plane; at += Lanes {
+			part := &parts[at/Lanes%4]
+			for lane := range part {
+				part[lane] += values[at+lane]
+			}
+		}
+		for lane := range Lanes {
+			sums[channel*Lanes+lane] += (parts[0][lane] + parts[1][lane]) + (parts[2][lane] + parts[3][lane])
+		}
+	}
+}
+
+// sumLanesPortable: dst[i] = the sum of src[i][lane]: lane n + lane n+8, then n + n+4, n + n+2, n + n+1.
+func sumLanesPortable(dst, src []float32) {
+	for i := range dst {
+		s := (*[Lanes]float32)(src[i*Lanes:])
+		a0, a1, a2, a3 := s[0]+s[8], s[1]+s[9], s[2]+s[10], s[3]+s[11]
+		a4, a5, a6, a7 := s[4]+s[12], s[5]+s[13], s[6]+s[14], s[7]+s[15]
+		dst[i] = ((a0 + a4) + (a2 + a6)) + ((a1 + a5) + (a3 + a7))
+	}
+}
+
+// The constants of exp: 1.5 * 2^23, which rounds to an integer when added; log2(e); ln(2) in two parts, the first with
+// few enough bits that its products with integers are exact; and a minimax polynomial for (exp(r) - 1 - r) / r^2.
+const (
+	expRound  = 12582912
+	expLog2e  = 1.44269504
+	expLn2Hi  = 0.693359375
+	expLn2Lo  = -2.12194440e-4
+	expLimit  = 104
+	expCoeff0 = 5.0000001201e-1
+	expCoeff1 = 1.6666665459e-1
+	expCoeff2 = 4.1665795894e-2
+	expCoeff3 = 8.3334519073e-3
+	expCoeff4 = 1.3981999507e-3
+	expCoeff5 = 1.9875691500e-4
+)
+
+// sigmoidPortable: y[i] = 1 / (1 + exp(-y[i])).
+func sigmoidPortable(y []float32) {
+	for i, value := range y {
+		y[i] = 1 / (1 + exp(-value))
+	}
+}
+
+// exp is accurate to about an ulp (polynomial and reduction of Cephes' expf). Beyond +-104 it is as at +-104: infinite
+// or zero.
+func exp(x float32) float32 {
+	// Written so that a NaN passes.
+	if x > expLimit {
+		x = expLimit
+	}
+	if x < -expLimit {
+		x = -expLimit
+	}
+	rounded := fma(x, expLog2e, expRound)
+	n := int32(math.Float32bits(rounded)) - int32(math.Float32bits(expRound))
+	whole := rounded - expRound
+	r := fma(whole, -expLn2Hi, x)
+	r = fma(whole, -expLn2Lo, r)
+	p := fma(float32(expCoeff5), r, expCoeff4)
+	p = fma(p, r, expCoeff3)
+	p = fma(p, r, expCoeff2)
+	p = fma(p, r, expCoeff1)
+	p = fma(p, r, expCoeff0)
+	p = fma(float32(p*r), r, r)
+	p = float32(p + 1)
+	// 2^n may lie outside float32's range of exponents; the two factors do not.
+	half := n >> 1
+	p = float32(p * math.Float32frombits(uint32(half+127)<<23))
+	return float32(p * math.Float32frombits(uint32(n-half+127)<<23))
+}
+
+func reluBackwardPortable(dx, dy, y []float32) {
+	for i, value := range y {
+		gradient := dy[i]
+		if value <= 0 {
+			gradient = 0
+		}
+		dx[i] = gradient
+	}
+}
+
+func sigmoidBackwardPortable(dx, dy, y []float32) {
+	for i, value := range y {
+		dx[i] = float32(dy[i] * float32(value*float32(1-value)))
+	}
+}
+
+func squaredErrorPortable(dy, y, target []float32, mask *[Lanes]uint32, scale float32) (sums [Lanes]float64) {
+	for i, value := range y {
+		difference := math.Float32frombits(math.Float32bits(value-target[i]) & mask[i%Lanes])
+		wide := float64(difference)
+		sums[i%Lanes] += float64(wide * wide) // The product is exact.
+		dy[i] = float32(scale * difference)
+	}
+	return sums
+}
+
+func adamPortable(w, g, m, v []float32, c adamConstants) {
+	for i := range w {
+		gradient := fma(c.weightDecay, w[i], g[i])
+		m[i] = fma(c.moment, gradient-m[i], m[i])
+		v[i] = fma(float32(c.square*gradient), gradient, float32(c.beta2*v[i]))
+		root := float32(math.Sqrt(float64(v[i])))
+		w[i] = fma(c.rate, m[i]/(root/c.correction+c.epsilon), w[i])
+	}
+}
+
+func fillTilePortable(dst []float32, pixels []byte, size int, indices []uint32) {
+	if len(indices) < Lanes {
+		clear(dst)
+	}
+	for lane, index := range indices {
+		for pixel, value := range pixels[int(index)*size:][:size] {
+			dst[pixel*Lanes+lane] = float32(value) / 255
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package kernel
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// eachTap calls visit for every product of a forward pass by the definition, without grouping, in float64's terms: the
+// output position, the input position, and the index of the weight.
+func eachTap(s Shape, visit func(y, x, w int)) {
+	kernel := s.KernelHeight * s.KernelWidth
+	for o := range s.OutChannels {
+		for i := range s.InChannels {
+			for kr := range s.KernelHeight {
+				for kc := range s.KernelWidth {
+					if s.Transposed {
+						for r := range s.InHeight {
+							for c := range s.InWidth {
+								row, column := r*s.Stride+kr-s.Padding, c*s.Stride+kc-s.Padding
+								if row < 0 || row >= s.OutHeight() || column < 0 || column >= s.OutWidth() {
+									continue
+								}
+								visit((o*s.OutHeight()+row)*s.OutWidth()+column, (i*s.InHeight+r)*s.InWidth+c,
+									(i*s.OutChannels+o)*kernel+kr*s.KernelWidth+kc)
+							}
+						}
+						continue
+					}
+					for row := range s.OutHeight() {
+						for column := range s.OutWidth() {
+							r, c := row*s.Stride+kr-s.Padding, column*s.Stride+kc-s.Padding
+							if r < 0 || r >= s.InHeight || c < 0 || c >= s.InWidth {
+								continue
+							}
+							visit((o*s.OutHeight()+row)*s.OutWidth()+column, (i*s.InHeight+r)*s.InWidth+c,
+								(o*s.InChannels+i)*kernel+kr*s.KernelWidth+kc)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// sums are the sums of products of a reference, and of their absolute values, by which rounding errors scale.
+type sums struct{ value, size []float64 }
+
+func newSums(n int) sums { return sums{make([]float64, n), make([]float64, n)} }
+
+func (s sums) add(i int, product float64) {
+	s.value[i] += product
+	s.size[i] += math.Abs(product)
+}
+
+func (s sums) compare(t rapid.TB, name string, got []float32) {
+	t.Helper()
+	for i := range s.value {
+		if math.Abs(float64(got[i])-s.value[i]) > 1e-5*s.size[i]+1e-30 {
+			t.Fatalf("%s[%d] = %g, want %g", name, i, got[i], s.value[i])
+		}
+	}
+}
+
+func drawShape(t *rapid.T) Shape {
+	for {
+		s := Shape{
+			InChannels:   rapid.IntRange(1, 35).Draw(t, "in"),
+			InHeight:     rapid.IntRange(1, 9).Draw(t, "height"),
+			InWidth:      rapid.IntRange(1, 9).Draw(t, "width"),
+			OutChannels:  rapid.IntRange(1, 35).Draw(t, "out"),
+			KernelHeight: rapid.IntRange(1, 4).Draw(t, "kernel height"),
+			KernelWidth:  rapid.IntRange(1, 4).Draw(t, "kernel width"),
+			Stride:       rapid.IntRange(1, 3).Draw(t, "stride"),
+			Padding:      rapid.IntRange(0, 3).Draw(t, "padding"),
+			Transposed:   rapid.Bool().Draw(t, "transposed"),
+		}
+		if s.Transposed {
+			s.OutputPadding = rapid.IntRange(0, s.Stride-1).Draw(t, "output padding")
+		}
+		if s.Validate() == nil {
+			return s
+		}
+	}
+}
+
+func random(r *rand.Rand, n int) []float32 {
+	values := make([]float32, n)
+	for i := range values {
+		values[i] = float32(r.NormFloat64())
+	}
+	return values
+}
+
+func drawRand(t *rapid.T) *rand.Rand {
+	return rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+}
+
+// onEachPath runs a test once per path of this processor.
+func onEachPath(t *testing.T, test func(t *testing.T)) {
+	previous := Path()
+	defer func() { _ = SetPath(previous) }()
+	for _, name := range Paths() {
+		t.Run(name, func(t *testing.T) {
+			if err := SetPath(name); err != nil {
+				t.Fatal(err)
+			}
+			test(t)
+		})
+	}
+}
+
+func TestConvAgreesWithDefinition(t *testing.T) {
+	onEachPath(t, func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) {
+			s, r := drawShape(t), drawRand(t)
+			conv, err := NewConv(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			weights, bias := random(r, s.Weights()), random(r, s.OutChannels)
+			conv.SetWeights(weights, bias)
+
+			const tiles = 2
+			dw, db := newSums(s.Weights()), newSums(s.OutChannels)
+			for range tiles {
+				x, dy := random(r, s.InSize()), random(r, s.OutSize())
+				y, dx := newSums(s.OutSize()), newSums(s.InSize())
+				plane := s.OutHeight() * s.OutWidth() * Lanes
+				for i := range y.value {
+					y.add(i, float64(bias[i/plane]))
+					db.add(i/plane, float64(dy[i]))
+				}
+				eachTap(s, func(iy, ix, iw int) {
+					for lane := range Lanes {
+						at, from := iy*Lanes+lane, ix*Lanes+lane
+						y.add(at, float64(weights[iw])*float64(x[from]))
+						dx.add(from, float64(weights[iw])*float64(dy[at]))
+						dw.add(iw, float64(dy[at])*float64(x[from]))
+					}
+				})
+				gotY, gotDX := random(r, s.OutSize()), random(r, s.InSize())
+				conv.Forward(gotY, x, None)
+				y.compare(t, "y", gotY)
+				conv.BackwardInput(gotDX, dy)
+				dx.compare(t, "dx", gotDX)
+				conv.BackwardWeights(dy, x)
+
+				for i, value := range y.value {
+					y.value[i] = max(0, value)
+				}
+				conv.Forward(gotY, x, ReLU)
+				y.compare(t, "relu(y)", gotY)
+			}
+			gotDW, gotDB := random(r, s.Weights()), random(r, s.OutChannels)
+			conv.Gradient(gotDW, gotDB)
+			dw.compare(t, "dw", gotDW)
+			db.compare(t, "db", gotDB)
+
+			conv.ZeroGrad()
+			conv.Gradient(gotDW, gotDB)
+			for i, value := range gotDW {
+				if value != 0 {
+					t.Fatalf("dw[%d] = %g after ZeroGrad", i, value)
+				}
+			}
+		})
+	})
+}
