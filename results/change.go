@@ -1,0 +1,159 @@
+package results
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// change is one write to the store: a transaction, and copies of the rows that it changes. Rows are copied when they are
+// first changed and inserted at commit, which also keeps the books: what counts runs or says when something changed is
+// brought up to date there and nowhere else.
+type change struct {
+	txn   *memdb.Txn
+	index uint64
+	now   *timestamppb.Timestamp
+
+	studies edits[trellisv1.Study]
+	runs    edits[trellisv1.Run]
+	losses  edits[trellisv1.Losses]
+	workers edits[trellisv1.Worker]
+}
+
+// begin opens a transaction for the command at the given log index, proposed at now. Commit or abort ends it.
+func (s *Store) begin(index uint64, now *timestamppb.Timestamp) *change {
+	txn := s.db.Txn(true)
+	return &change{
+		txn:     txn,
+		index:   index,
+		now:     proto.CloneOf(now),
+		studies: edits[trellisv1.Study]{txn: txn, table: tableStudies, key: studyKey, copy: copyStudy},
+		runs:    edits[trellisv1.Run]{txn: txn, table: tableRuns, key: runKey, copy: copyRun},
+		losses:  edits[trellisv1.Losses]{txn: txn, table: tableLosses, key: lossesKey, copy: copyLosses},
+		workers: edits[trellisv1.Worker]{txn: txn, table: tableWorkers, key: workerKey, copy: copyWorker},
+	}
+}
+
+// abort drops the change, unless it has been committed.
+func (c *change) abort() { c.txn.Abort() }
+
+func (c *change) commit() error {
+	for _, run := range c.runs.rows {
+		if err := c.keepBooks(run.before, run.after); err != nil {
+			return err
+		}
+	}
+	for _, study := range c.studies.rows {
+		study.after.ModifyIndex = c.index
+		if study.after.State == studyRunning && allRunsEnded(study.after.Progress) {
+			study.after.State = studyMachine.must(study.after.State, complete)
+			study.after.EndTime = c.now
+		}
+	}
+	for _, worker := range c.workers.rows {
+		worker.after.ModifyIndex = c.index
+	}
+	for _, insert := range []func() error{c.studies.insert, c.runs.insert, c.losses.insert, c.workers.insert} {
+		if err := insert(); err != nil {
+			return err
+		}
+	}
+	c.txn.Commit()
+	return nil
+}
+
+// keepBooks accounts for a run's change in its study's progress and in the workers' counts of the runs that they hold.
+func (c *change) keepBooks(before, after *trellisv1.Run) error {
+	after.ModifyIndex = c.index
+	study, err := c.studies.get(textKey(after.Study))
+	if err != nil {
+		return err
+	}
+	addProgress(c.studies.edit(study).Progress, before, after)
+	if before.GetWorker() == after.Worker {
+		return nil
+	}
+	if err := c.holds(before.GetWorker(), -1); err != nil {
+		return err
+	}
+	return c.holds(after.Worker, +1)
+}
+
+// holds adds to the number of runs that a worker holds. The worker without a name is nobody.
+func (c *change) holds(name string, runs int) error {
+	if name == "" {
+		return nil
+	}
+	worker, err := c.workers.get(textKey(name))
+	if err != nil {
+		return err
+	}
+	worker = c.workers.edit(worker)
+	worker.Runs = uint32(int(worker.Runs) + runs)
+	return nil
+}
+
+// edits are a change's copies of a table's rows, in the order in which they were first changed.
+type edits[Row any] struct {
+	txn   *memdb.Txn
+	table string
+	key   func(*Row) key
+	copy  func(*Row) *Row
+
+	rows  []edited[Row]
+	byKey map[string]int
+}
+
+// edited is one row before the change, nil if it is new, and after it.
+type edited[Row any] struct {
+	before, after *Row
+}
+
+// get returns the row as it stands, for reading: the change's copy of it, or what is stored. It fails with ErrNotFound.
+func (e *edits[Row]) get(k key) (*Row, error) {
+	if i, ok := e.byKey[string(k)]; ok {
+		return e.rows[i].after, nil
+	}
+	row, err := first[*Row](e.txn, nil, e.table, indexID, k)
+	if err != nil {
+		return nil, err
+	}
+	if row == nil {
+		return nil, fmt.Errorf("look up %s: %w", e.table, ErrNotFound)
+	}
+	return row, nil
+}
+
+// edit returns the change's own copy of a row that get has returned, for changing.
+func (e *edits[Row]) edit(row *Row) *Row {
+	if i, ok := e.byKey[string(e.key(row))]; ok {
+		return e.rows[i].after
+	}
+	after := e.copy(row)
+	e.put(row, after)
+	return after
+}
+
+// add makes a new row part of the change.
+func (e *edits[Row]) add(row *Row) { e.put(nil, row) }
+
+func (e *edits[Row]) put(before, after *Row) {
+	if e.byKey == nil {
+		e.byKey = map[string]int{}
+	}
+	e.byKey[string(e.key(after))] = len(e.rows)
+	e.rows = append(e.rows, edited[Row]{before, after})
+}
+
+func (e *edits[Row]) insert() error {
+	for _, row := range e.rows {
+		if err := e.txn.Insert(e.table, row.after); err != nil {
+			return fmt.Errorf("insert into %s: %w", e.table, err)
+		}
+	}
+	return nil
+}

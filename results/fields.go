@@ -1,0 +1,97 @@
+package results
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// field is what trials can be ordered and filtered by.
+type field struct {
+	name string
+	// order takes a trial to a number that sorts as the field does.
+	order func(*trellisv1.Trial) uint64
+	// value is the field in a filter: int64, float64 or string, of the type celType.
+	value   func(*trellisv1.Trial) any
+	celType *cel.Type
+}
+
+var fields = []field{
+	integer("index", (*trellisv1.Trial).GetIndex),
+	loss("objective", func(t *trellisv1.Trial) *float64 { return t.Objective }),
+	loss("test_loss", func(t *trellisv1.Trial) *float64 { return t.TestLoss }),
+	{
+		name:    "state",
+		order:   func(t *trellisv1.Trial) uint64 { return uint64(t.State) },
+		value:   func(t *trellisv1.Trial) any { return stateName(t.State) },
+		celType: cel.StringType,
+	},
+	integer("epochs", func(t *trellisv1.Trial) uint64 { return uint64(t.Epochs) }),
+	integer("best_epoch", func(t *trellisv1.Trial) uint64 { return uint64(t.BestEpoch) }),
+	integer("latent_dim", func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetLatentDim()) }),
+	number("learning_rate", func(t *trellisv1.Trial) float64 { return t.GetParameters().GetLearningRate() }),
+	number("weight_decay", func(t *trellisv1.Trial) float64 { return t.GetParameters().GetWeightDecay() }),
+	integer("max_epochs", func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetMaxEpochs()) }),
+	integer("seed", func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetSeed()) }),
+	integer("batch_size", func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetBatchSize()) }),
+}
+
+func integer(name string, get func(*trellisv1.Trial) uint64) field {
+	return field{
+		name:    name,
+		order:   get,
+		value:   func(t *trellisv1.Trial) any { return int64(get(t)) },
+		celType: cel.IntType,
+	}
+}
+
+// number is a field that always has a value. Its type in a filter is dynamic, so that weight_decay == 0 is as good as
+// weight_decay == 0.0.
+func number(name string, get func(*trellisv1.Trial) float64) field {
+	return loss(name, func(t *trellisv1.Trial) *float64 {
+		value := get(t)
+		return &value
+	})
+}
+
+// loss is a field that may have no value yet, which filters see as NaN: it is neither below nor above anything.
+func loss(name string, get func(*trellisv1.Trial) *float64) field {
+	return field{
+		name:  name,
+		order: func(t *trellisv1.Trial) uint64 { return lossOrder(get(t)) },
+		value: func(t *trellisv1.Trial) any {
+			if value := get(t); value != nil {
+				return *value
+			}
+			return math.NaN()
+		},
+		celType: cel.DynType,
+	}
+}
+
+// trialOrder returns the key function of an order_by.
+func trialOrder(orderBy string) (func(*trellisv1.Trial) sortKey, error) {
+	name, reverse := strings.CutPrefix(orderBy, "-")
+	if orderBy == "" {
+		name = "index"
+	}
+	names := make([]string, len(fields))
+	for i, field := range fields {
+		if field.name == name {
+			return func(trial *trellisv1.Trial) sortKey {
+				order := field.order(trial)
+				if reverse {
+					order = ^order
+				}
+				return newSortKey(order, trial)
+			}, nil
+		}
+		names[i] = field.name
+	}
+	return nil, fmt.Errorf("order_by: %q is no field of a trial; they are %s, and a hyphen before one turns the order round: %w",
+		name, strings.Join(names, ", "), ErrInvalid)
+}

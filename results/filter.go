@@ -1,0 +1,87 @@
+package results
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+
+	"cel.dev/cel-go/cel"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Bounds of a filter.
+const (
+	// maxFilterLength is in bytes.
+	maxFilterLength = 1000
+	// maxFilterCost bounds the work for one trial, in CEL's units: about one per operation. Without macros, which could
+	// nest loops, a filter of the permitted length hardly reaches it.
+	maxFilterCost = 10_000
+)
+
+// filterEnv is what filters are compiled in: the fields of a trial.
+var filterEnv = sync.OnceValues(func() (*cel.Env, error) {
+	options := []cel.EnvOption{cel.ClearMacros(), cel.CrossTypeNumericComparisons(true)}
+	for _, field := range fields {
+		options = append(options, cel.Variable(field.name, field.celType))
+	}
+	return cel.NewEnv(options...)
+})
+
+// filter says whether a trial meets a condition.
+type filter func(*trellisv1.Trial) (bool, error)
+
+// newFilter compiles a condition in CEL. The empty one is met by all. It fails with ErrInvalid and says where in the
+// expression the mistake is.
+func newFilter(expression string) (filter, error) {
+	if strings.TrimSpace(expression) == "" {
+		return func(*trellisv1.Trial) (bool, error) { return true, nil }, nil
+	}
+	if len(expression) > maxFilterLength {
+		return nil, fmt.Errorf("filter: it has %d bytes, at most %d are allowed: %w", len(expression), maxFilterLength, ErrInvalid)
+	}
+	env, err := filterEnv()
+	if err != nil {
+		return nil, fmt.Errorf("make the environment of filters: %w", err)
+	}
+	ast, issues := env.Compile(expression)
+	if issues.Err() != nil {
+		// The first mistake often is what causes the others.
+		mistake := issues.Errors()[0]
+		return nil, fmt.Errorf("filter: line %d, column %d: %s: %w",
+			mistake.Location.Line(), mistake.Location.Column()+1, mistake.Message, ErrInvalid)
+	}
+	if output := ast.OutputType(); !output.IsExactType(cel.BoolType) {
+		return nil, fmt.Errorf("filter: %s is a value of type %v, not a condition such as objective < 0.02: %w",
+			expression, output, ErrInvalid)
+	}
+	program, err := env.Program(ast, cel.CostLimit(maxFilterCost))
+	if err != nil {
+		return nil, fmt.Errorf("filter: %w: %w", err, ErrInvalid)
+	}
+	return func(trial *trellisv1.Trial) (bool, error) {
+		result, _, err := program.Eval(fieldsOf{trial})
+		if err != nil {
+			return false, fmt.Errorf("filter: trial %d: %w: %w", trial.Index, err, ErrInvalid)
+		}
+		return result.Value() == true, nil
+	}, nil
+}
+
+// fieldsOf gives a filter the fields of a trial that it asks for.
+type fieldsOf struct{ trial *trellisv1.Trial }
+
+// ResolveName implements cel.Activation.
+func (f fieldsOf) ResolveName(name string) (any, bool) {
+	for _, field := range fields {
+		if field.name == name {
+			return field.value(f.trial), true
+		}
+	}
+	return nil, false
+}
+
+// Parent implements cel.Activation.
+func (f fieldsOf) Parent() cel.Activation { return nil }
+
+var _ cel.Activation = fieldsOf{}

@@ -1,0 +1,57 @@
+package results
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Pages of a listing, in rows.
+const (
+	DefaultPageSize = 100
+	MaxPageSize     = 1000
+)
+
+func pageSize(asked uint32) int {
+	if asked == 0 {
+		return DefaultPageSize
+	}
+	return int(min(asked, MaxPageSize))
+}
+
+// A page token says where the next page starts, as a key: rows that come and go in between neither repeat nor skip
+// others. Before the key stands a mark of the listing that the token belongs to.
+type tokenMark [8]byte
+
+var (
+	tokenStudies = tokenMark([]byte("studies "))
+	tokenWorkers = tokenMark([]byte("workers "))
+)
+
+// tokenTrials marks the listings of trials that are alike in all that a token depends on.
+func tokenTrials(request *trellisv1.ListTrialsRequest) tokenMark {
+	sum := sha256.New()
+	for _, text := range []string{request.GetStudy(), request.GetOrderBy(), request.GetFilter()} {
+		fmt.Fprintf(sum, "%q", text)
+	}
+	return tokenMark(sum.Sum(nil)[:len(tokenMark{})])
+}
+
+func encodeToken(mark tokenMark, from []byte) string {
+	return base64.RawURLEncoding.EncodeToString(append(mark[:], from...))
+}
+
+// decodeToken returns the key at which a page starts, nil for the first one, whose token is empty.
+func decodeToken(mark tokenMark, token string) (key, error) {
+	if token == "" {
+		return nil, nil
+	}
+	data, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || !bytes.HasPrefix(data, mark[:]) {
+		return nil, fmt.Errorf("page_token %q is not from the page before of this listing: %w", token, ErrInvalid)
+	}
+	return data[len(mark):], nil
+}

@@ -1,0 +1,62 @@
+package results
+
+import (
+	"slices"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// addProgress accounts for a run's change in its study's progress: what the run counted for before is taken off, what it
+// counts for now is added. A run that is new has no before.
+func addProgress(progress *trellisv1.Progress, before, after *trellisv1.Run) {
+	if before != nil {
+		countRun(progress, before, ^uint64(0))
+	}
+	countRun(progress, after, 1)
+	progress.TrainingSeconds += after.TrainingSeconds - before.GetTrainingSeconds()
+}
+
+// countRun adds to the counts what a run is, times sign, which is 1 or, modulo 2^64, -1. The trials follow from the run:
+// each has a milestone of its own.
+func countRun(progress *trellisv1.Progress, run *trellisv1.Run, sign uint64) {
+	trials := uint64(len(run.Milestones))
+	answered := uint64(answeredTrials(run))
+	open := trials - answered
+	progress.Runs += sign
+	progress.Trials += sign * trials
+	progress.TrialsSucceeded += sign * answered
+	progress.Epochs += sign * uint64(run.Epochs)
+	switch run.State {
+	case runLeased:
+		progress.RunsRunning += sign
+		progress.TrialsRunning += sign * open
+	case runSucceeded:
+		progress.RunsSucceeded += sign
+	case runFailed:
+		progress.RunsFailed += sign
+		progress.TrialsFailed += sign * open
+	case runCanceled:
+		progress.RunsCanceled += sign
+		progress.TrialsCanceled += sign * open
+	}
+	if !runEnded(run) {
+		progress.EpochsLeft += sign * uint64(run.Parameters.GetMaxEpochs()-run.Epochs)
+	}
+}
+
+// answeredTrials is how many of a run's trials have been answered: those that its epochs have reached, and all of them
+// once it has succeeded.
+func answeredTrials(run *trellisv1.Run) int {
+	if run.State == runSucceeded {
+		return len(run.Milestones)
+	}
+	reached, _ := slices.BinarySearch(run.Milestones, run.Epochs+1)
+	return reached
+}
+
+// runEnded says whether nothing more will happen to the run.
+func runEnded(run *trellisv1.Run) bool { return run.State != runPending && run.State != runLeased }
+
+func allRunsEnded(p *trellisv1.Progress) bool {
+	return p.RunsSucceeded+p.RunsFailed+p.RunsCanceled == p.Runs
+}

@@ -1,0 +1,110 @@
+package results
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/hashicorp/go-memdb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// The tables.
+const (
+	tableStudies = "studies"
+	tableRuns    = "runs"
+	tableTrials  = "trials"
+	tableLosses  = "losses"
+	tableWorkers = "workers"
+)
+
+// The indexes. Every key of every index is unique and ends in what makes it so.
+const (
+	// indexID of every table: by name.
+	indexID = "id"
+	// indexCreated: all studies, oldest first. indexRunning: those among them that are RUNNING.
+	indexCreated = "created"
+	indexRunning = "running"
+	// indexPending: PENDING runs by study, in the order in which they are to be leased.
+	indexPending = "pending"
+	// indexChanged: runs by study and modify_index.
+	indexChanged = "changed"
+	// indexHolder: LEASED runs by worker.
+	indexHolder = "holder"
+	// indexRun: trials by run and max_epochs.
+	indexRun = "run"
+	// indexRank: answered trials by study, best first.
+	indexRank = "rank"
+	// indexEnded: workers that are LOST or GONE, by modify_index.
+	indexEnded = "ended"
+)
+
+func newSchema() *memdb.DBSchema {
+	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
+	for _, table := range []*memdb.TableSchema{
+		studiesSchema(), runsSchema(), trialsSchema(), lossesSchema(), workersSchema(),
+	} {
+		schema.Tables[table.Name] = table
+	}
+	return schema
+}
+
+func tableSchema(name string, indexes ...*memdb.IndexSchema) *memdb.TableSchema {
+	table := &memdb.TableSchema{Name: name, Indexes: map[string]*memdb.IndexSchema{}}
+	for _, index := range indexes {
+		table.Indexes[index.Name] = index
+	}
+	return table
+}
+
+// index makes an index of all rows that key has a key for.
+func index[Row any](name string, key func(Row) key) *memdb.IndexSchema {
+	return &memdb.IndexSchema{Name: name, AllowMissing: true, Unique: true, Indexer: indexer[Row](key)}
+}
+
+// indexer takes rows to their keys. A nil key leaves the row out. Queries pass the key itself, or a prefix of it.
+type indexer[Row any] func(Row) key
+
+func (i indexer[Row]) FromObject(raw any) (bool, []byte, error) {
+	row, ok := raw.(Row)
+	if !ok {
+		return false, nil, fmt.Errorf("a %T is in the wrong table", raw)
+	}
+	k := i(row)
+	return k != nil, k, nil
+}
+
+func (i indexer[Row]) FromArgs(args ...any) ([]byte, error) {
+	if len(args) != 1 {
+		return nil, fmt.Errorf("an index is queried by one key, not by %d", len(args))
+	}
+	k, ok := args[0].(key)
+	if !ok {
+		return nil, fmt.Errorf("an index is queried by a key, not by a %T", args[0])
+	}
+	return k, nil
+}
+
+func (i indexer[Row]) PrefixFromArgs(args ...any) ([]byte, error) { return i.FromArgs(args...) }
+
+// key is where a row stands in an index: its parts one after the other, so that bytes sort as the parts do.
+type key []byte
+
+// newKey makes room for a key of the given size in bytes, which saves memory that the index would keep.
+func newKey(size int) key { return make(key, 0, size) }
+
+// text appends a string and a zero byte, which no name contains.
+func (k key) text(s string) key { return append(append(k, s...), 0) }
+
+func (k key) number(n uint64) key { return binary.BigEndian.AppendUint64(k, n) }
+
+func (k key) number32(n uint32) key { return binary.BigEndian.AppendUint32(k, n) }
+
+func textKey(s string) key { return newKey(len(s) + 1).text(s) }
+
+func textsKey(a, b string) key { return newKey(len(a) + len(b) + 2).text(a).text(b) }
+
+var (
+	_ memdb.SingleIndexer = indexer[*trellisv1.Run](nil)
+	_ memdb.PrefixIndexer = indexer[*trellisv1.Run](nil)
+)

@@ -1,0 +1,225 @@
+package results
+
+import (
+	"fmt"
+	"iter"
+	"strings"
+
+	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func studiesSchema() *memdb.TableSchema {
+	return tableSchema(tableStudies,
+		index(indexID, studyKey),
+		index(indexCreated, func(s *trellisv1.Study) key { return newKey(8).number(s.CreateIndex) }),
+		index(indexRunning, func(s *trellisv1.Study) key {
+			if s.State != studyRunning {
+				return nil
+			}
+			return newKey(8).number(s.CreateIndex)
+		}),
+	)
+}
+
+func studyKey(s *trellisv1.Study) key { return textKey(s.Name) }
+
+// CreateStudy adds a RUNNING study with its runs and trials, all PENDING. Of the study it takes name, spec and data set;
+// of a run id, parameters, milestones and first trial; of a trial index, parameters and run. The store keeps copies. It
+// fails with ErrExists if a study has the name, and with ErrInvalid if runs and trials do not belong together: every
+// trial needs its run and every milestone of a run needs its trial.
+func (s *Store) CreateStudy(
+	index uint64, now *timestamppb.Timestamp, study *trellisv1.Study, runs iter.Seq[*trellisv1.Run], trials iter.Seq[*trellisv1.Trial],
+) error {
+	c := s.begin(index, now)
+	defer c.abort()
+	if err := c.createStudy(study, runs, trials); err != nil {
+		return fmt.Errorf("create study %s: %w", study.GetName(), err)
+	}
+	return c.commit()
+}
+
+func (c *change) createStudy(study *trellisv1.Study, runs iter.Seq[*trellisv1.Run], trials iter.Seq[*trellisv1.Trial]) error {
+	if err := validName(study.GetName()); err != nil {
+		return err
+	}
+	existing, err := first[*trellisv1.Study](c.txn, nil, tableStudies, indexID, textKey(study.GetName()))
+	if err != nil {
+		return err
+	}
+	if existing != nil {
+		return ErrExists
+	}
+	created := &trellisv1.Study{
+		Name:        strings.Clone(study.GetName()),
+		Spec:        proto.CloneOf(study.GetSpec()),
+		State:       studyRunning,
+		DataSet:     proto.CloneOf(study.GetDataSet()),
+		CreateTime:  c.now,
+		Progress:    &trellisv1.Progress{},
+		CreateIndex: c.index,
+	}
+	var milestones uint64
+	for run := range runs {
+		if err := c.createRun(created, run); err != nil {
+			return fmt.Errorf("run %s: %w", run.GetId(), err)
+		}
+		milestones += uint64(len(run.GetMilestones()))
+	}
+	var count uint64
+	for trial := range trials {
+		if err := c.createTrial(created, trial); err != nil {
+			return fmt.Errorf("trial %d: %w", trial.GetIndex(), err)
+		}
+		count++
+	}
+	if count == 0 || count != milestones {
+		return fmt.Errorf("%d trials for runs with %d milestones: %w", count, milestones, ErrInvalid)
+	}
+	c.studies.add(created)
+	return nil
+}
+
+// validName says whether a name can be part of a key.
+func validName(name string) error {
+	if name == "" || strings.ContainsRune(name, 0) {
+		return fmt.Errorf("%q as a name: %w", name, ErrInvalid)
+	}
+	return nil
+}
+
+// SetStudyState pauses (PAUSED), resumes (RUNNING) or cancels (CANCELED) a study. Leaving RUNNING ends its attempts at
+// once and costs its runs nothing: they are PENDING again, or CANCELED together with those that were PENDING. A state
+// that the study has already is fine and changes nothing, so that a request may be sent again. Any other move is an
+// ErrIllegalMove; COMPLETED is reached by itself.
+func (s *Store) SetStudyState(index uint64, now *timestamppb.Timestamp, name string, state trellisv1.StudyState) error {
+	c := s.begin(index, now)
+	defer c.abort()
+	if err := c.setStudyState(name, state); err != nil {
+		return fmt.Errorf("change study %s: %w", name, err)
+	}
+	return c.commit()
+}
+
+func (c *change) setStudyState(name string, state trellisv1.StudyState) error {
+	study, err := c.studies.get(textKey(name))
+	if err != nil {
+		return err
+	}
+	var event string
+	switch state {
+	case studyRunning:
+		event = resume
+	case studyPaused:
+		event = pause
+	case studyCanceled:
+		event = cancel
+	default:
+		return fmt.Errorf("set a study to %s: %w", stateName(state), ErrIllegalMove)
+	}
+	if study.State == state {
+		return nil
+	}
+	to, err := studyMachine.next(study.State, event)
+	if err != nil {
+		return err
+	}
+	study = c.studies.edit(study)
+	study.State = to
+	if event == resume {
+		return nil
+	}
+	if event == cancel {
+		study.EndTime = c.now
+	}
+	runs, err := scan[*trellisv1.Run](c.txn, nil, tableRuns, indexID, textKey(name))
+	if err != nil {
+		return err
+	}
+	for run := range runs {
+		switch {
+		case event == cancel && !runEnded(run):
+			c.endAttempt(run, cancel)
+		case run.State == runLeased:
+			c.endAttempt(run, release)
+		}
+	}
+	return nil
+}
+
+// DeleteStudy removes a study with all its runs, trials and losses. Its attempts end.
+func (s *Store) DeleteStudy(index uint64, name string) error {
+	c := s.begin(index, nil)
+	defer c.abort()
+	if err := c.deleteStudy(name); err != nil {
+		return fmt.Errorf("delete study %s: %w", name, err)
+	}
+	return c.commit()
+}
+
+func (c *change) deleteStudy(name string) error {
+	study, err := c.studies.get(textKey(name))
+	if err != nil {
+		return err
+	}
+	runs, err := scan[*trellisv1.Run](c.txn, nil, tableRuns, indexID, textKey(name))
+	if err != nil {
+		return err
+	}
+	for run := range runs {
+		if err := c.holds(run.Worker, -1); err != nil {
+			return err
+		}
+	}
+	if err := c.txn.Delete(tableStudies, study); err != nil {
+		return fmt.Errorf("delete from %s: %w", tableStudies, err)
+	}
+	for _, table := range []string{tableRuns, tableTrials, tableLosses} {
+		if _, err := c.txn.DeleteAll(table, indexID+"_prefix", textKey(name)); err != nil {
+			return fmt.Errorf("delete from %s: %w", table, err)
+		}
+	}
+	return nil
+}
+
+// Study returns a study, or ErrNotFound.
+func (s *Snapshot) Study(ws memdb.WatchSet, name string) (*trellisv1.Study, error) {
+	study, err := first[*trellisv1.Study](s.txn, ws, tableStudies, indexID, textKey(name))
+	if err == nil && study == nil {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("study %s: %w", name, err)
+	}
+	return study, nil
+}
+
+// Studies returns all studies, oldest first.
+func (s *Snapshot) Studies(ws memdb.WatchSet) ([]*trellisv1.Study, error) {
+	return all[*trellisv1.Study](s.txn, ws, tableStudies, indexCreated, nil)
+}
+
+// ListStudies returns a page of the studies, oldest first. ErrInvalid if the page token is none.
+func (s *Snapshot) ListStudies(request *trellisv1.ListStudiesRequest) (*trellisv1.ListStudiesResponse, error) {
+	after, err := decodeToken(tokenStudies, request.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	studies, err := scanFrom[*trellisv1.Study](s.txn, tableStudies, indexCreated, after)
+	if err != nil {
+		return nil, err
+	}
+	response := &trellisv1.ListStudiesResponse{}
+	size := pageSize(request.GetPageSize())
+	for study := range studies {
+		if len(response.Studies) == size {
+			response.NextPageToken = encodeToken(tokenStudies, newKey(8).number(study.CreateIndex))
+			break
+		}
+		response.Studies = append(response.Studies, study)
+	}
+	return response, nil
+}

@@ -1,0 +1,187 @@
+package results
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// MaxEndedWorkers is how many LOST and GONE workers the store remembers. Beyond it, it forgets those that ended first.
+const MaxEndedWorkers = 1000
+
+func workersSchema() *memdb.TableSchema {
+	return tableSchema(tableWorkers,
+		index(indexID, workerKey),
+		index(indexEnded, func(w *trellisv1.Worker) key {
+			if w.State != workerLost && w.State != workerGone {
+				return nil
+			}
+			return newKey(len(w.Name) + 9).number(w.ModifyIndex).text(w.Name)
+		}),
+	)
+}
+
+func workerKey(w *trellisv1.Worker) key { return textKey(w.Name) }
+
+// SetWorker registers a worker or changes its state. READY and DRAINING register a worker that is unknown or LOST; a
+// worker that registers, or says again that it is READY, is described by slots, version and processor. DRAINING keeps
+// the runs that it holds. LOST charges them to their budgets as WORKER_LOST; GONE gives them back for nothing. A worker
+// that is LOST or GONE already stays as it is. Other moves are an ErrIllegalMove, those of an unknown worker
+// ErrNotFound; a worker without a name or slots is ErrInvalid.
+func (s *Store) SetWorker(index uint64, now *timestamppb.Timestamp, worker *trellisv1.Worker) error {
+	c := s.begin(index, now)
+	defer c.abort()
+	if err := c.setWorker(worker); err != nil {
+		return fmt.Errorf("change worker %s: %w", worker.GetName(), err)
+	}
+	return c.commit()
+}
+
+// workerEvents are the events that lead to a worker's states.
+var workerEvents = map[trellisv1.WorkerState]string{
+	workerReady:    register,
+	workerDraining: drain,
+	workerLost:     lose,
+	workerGone:     dismiss,
+}
+
+func (c *change) setWorker(change *trellisv1.Worker) error {
+	event, known := workerEvents[change.GetState()]
+	if !known {
+		return fmt.Errorf("set a worker to %s: %w", stateName(change.GetState()), ErrInvalid)
+	}
+	worker, err := c.workers.get(textKey(change.GetName()))
+	if isNotFound(err) && (event == register || event == drain) {
+		return c.addWorker(change)
+	}
+	if err != nil {
+		return err
+	}
+	ended := event == lose || event == dismiss
+	if ended && worker.State == change.GetState() {
+		return nil
+	}
+	to, err := workerMachine.next(worker.State, event)
+	if err != nil {
+		return err
+	}
+	if event == register || worker.State == workerLost {
+		if worker, err = c.describeWorker(worker, change); err != nil {
+			return err
+		}
+	}
+	if worker.State == to {
+		return nil
+	}
+	worker = c.workers.edit(worker)
+	worker.State, worker.UpdateTime = to, c.now
+	if !ended {
+		return nil
+	}
+	if err := c.takeRuns(worker.Name, event); err != nil {
+		return err
+	}
+	return c.forgetWorkers()
+}
+
+func (c *change) addWorker(worker *trellisv1.Worker) error {
+	if err := validName(worker.GetName()); err != nil {
+		return err
+	}
+	added := &trellisv1.Worker{
+		Name: strings.Clone(worker.GetName()), State: worker.GetState(), CreateTime: c.now, UpdateTime: c.now,
+	}
+	c.workers.add(added)
+	_, err := c.describeWorker(added, worker)
+	return err
+}
+
+// describeWorker takes over what a worker says of itself, if that is news.
+func (c *change) describeWorker(worker, description *trellisv1.Worker) (*trellisv1.Worker, error) {
+	slots, version, processor := description.GetSlots(), description.GetVersion(), description.GetProcessor()
+	if slots == 0 {
+		return nil, fmt.Errorf("a worker without slots: %w", ErrInvalid)
+	}
+	if worker.Slots == slots && worker.Version == version && worker.Processor == processor {
+		return worker, nil
+	}
+	worker = c.workers.edit(worker)
+	worker.Slots, worker.Version, worker.Processor = slots, strings.Clone(version), strings.Clone(processor)
+	return worker, nil
+}
+
+// takeRuns takes from a worker what it holds.
+func (c *change) takeRuns(worker, event string) error {
+	held, err := scan[*trellisv1.Run](c.txn, nil, tableRuns, indexHolder, textKey(worker))
+	if err != nil {
+		return err
+	}
+	for run := range held {
+		if event == dismiss {
+			c.endAttempt(run, release)
+			continue
+		}
+		if err := c.failAttempt(run, trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgetWorkers makes room for one more worker that has ended.
+func (c *change) forgetWorkers() error {
+	ended, err := all[*trellisv1.Worker](c.txn, nil, tableWorkers, indexEnded, nil)
+	if err != nil {
+		return err
+	}
+	for len(ended) >= MaxEndedWorkers {
+		if err := c.txn.Delete(tableWorkers, ended[0]); err != nil {
+			return fmt.Errorf("delete from %s: %w", tableWorkers, err)
+		}
+		ended = ended[1:]
+	}
+	return nil
+}
+
+// Worker returns a worker, or ErrNotFound.
+func (s *Snapshot) Worker(ws memdb.WatchSet, name string) (*trellisv1.Worker, error) {
+	worker, err := first[*trellisv1.Worker](s.txn, ws, tableWorkers, indexID, textKey(name))
+	if err == nil && worker == nil {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("worker %s: %w", name, err)
+	}
+	return worker, nil
+}
+
+// Workers returns all workers, by name.
+func (s *Snapshot) Workers(ws memdb.WatchSet) ([]*trellisv1.Worker, error) {
+	return all[*trellisv1.Worker](s.txn, ws, tableWorkers, indexID, nil)
+}
+
+// ListWorkers returns a page of the workers, by name. ErrInvalid if the page token is none.
+func (s *Snapshot) ListWorkers(request *trellisv1.ListWorkersRequest) (*trellisv1.ListWorkersResponse, error) {
+	from, err := decodeToken(tokenWorkers, request.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	workers, err := scanFrom[*trellisv1.Worker](s.txn, tableWorkers, indexID, from)
+	if err != nil {
+		return nil, err
+	}
+	response := &trellisv1.ListWorkersResponse{}
+	size := pageSize(request.GetPageSize())
+	for worker := range workers {
+		if len(response.Workers) == size {
+			response.NextPageToken = encodeToken(tokenWorkers, workerKey(worker))
+			break
+		}
+		response.Workers = append(response.Workers, worker)
+	}
+	return response, nil
+}
