@@ -2,7 +2,6 @@ package results
 
 import (
 	"fmt"
-	"iter"
 	"strings"
 
 	"github.com/hashicorp/go-memdb"
@@ -32,7 +31,7 @@ func studyKey(s *trellisv1.Study) key { return textKey(s.Name) }
 // fails with ErrExists if a study has the name, and with ErrInvalid if runs and trials do not belong together: every
 // trial needs its run and every milestone of a run needs its trial.
 func (s *Store) CreateStudy(
-	index uint64, now *timestamppb.Timestamp, study *trellisv1.Study, runs iter.Seq[*trellisv1.Run], trials iter.Seq[*trellisv1.Trial],
+	index uint64, now *timestamppb.Timestamp, study *trellisv1.Study, runs []*trellisv1.Run, trials []*trellisv1.Trial,
 ) error {
 	c := s.begin(index, now)
 	defer c.abort()
@@ -42,7 +41,7 @@ func (s *Store) CreateStudy(
 	return c.commit()
 }
 
-func (c *change) createStudy(study *trellisv1.Study, runs iter.Seq[*trellisv1.Run], trials iter.Seq[*trellisv1.Trial]) error {
+func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, trials []*trellisv1.Trial) error {
 	if err := validName(study.GetName()); err != nil {
 		return err
 	}
@@ -62,22 +61,20 @@ func (c *change) createStudy(study *trellisv1.Study, runs iter.Seq[*trellisv1.Ru
 		Progress:    &trellisv1.Progress{},
 		CreateIndex: c.index,
 	}
-	var milestones uint64
-	for run := range runs {
+	milestones := 0
+	for _, run := range runs {
 		if err := c.createRun(created, run); err != nil {
 			return fmt.Errorf("run %s: %w", run.GetId(), err)
 		}
-		milestones += uint64(len(run.GetMilestones()))
+		milestones += len(run.GetMilestones())
 	}
-	var count uint64
-	for trial := range trials {
+	for _, trial := range trials {
 		if err := c.createTrial(created, trial); err != nil {
 			return fmt.Errorf("trial %d: %w", trial.GetIndex(), err)
 		}
-		count++
 	}
-	if count == 0 || count != milestones {
-		return fmt.Errorf("%d trials for runs with %d milestones: %w", count, milestones, ErrInvalid)
+	if len(trials) == 0 || len(trials) != milestones {
+		return fmt.Errorf("%d trials for runs with %d milestones: %w", len(trials), milestones, ErrInvalid)
 	}
 	c.studies.add(created)
 	return nil
