@@ -1,0 +1,178 @@
+package dataset
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Cache keeps files of data sets on disk, each under the SHA-256 of its content. Any number of processes may share a
+// folder: files are complete when they appear, and two that have the same name are the same.
+type Cache struct {
+	// Dir is made when it is first needed.
+	Dir string
+	// MaxBytes is how large a data set may be, uncompressed. 0: DefaultMaxBytes.
+	MaxBytes int64
+
+	// turn is held by whoever fetches, so that goroutines that want the same files download them once.
+	turn chan struct{}
+}
+
+// download writes a file's uncompressed content to w. It ends with ctx, and when writing to w fails.
+type download = func(ctx context.Context, f File, w io.Writer) error
+
+// What is being downloaded has a name with this prefix. After a day, it has been left behind by a process that died.
+const (
+	temporaryPrefix = ".download-"
+	temporaryAge    = 24 * time.Hour
+)
+
+var sha256Pattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// NewCache returns the cache in a folder.
+func NewCache(dir string) *Cache { return &Cache{Dir: dir, turn: make(chan struct{}, 1)} }
+
+// Fetch returns the data set that has this digest and these files. Those that the cache lacks, or has damaged, are
+// downloaded. ErrInvalid if what is asked for contradicts itself, or if what is downloaded is not what was asked for; then,
+// and when ctx ends, files that were complete stay in the cache. ErrTooLarge if the files are larger than MaxBytes.
+func (c *Cache) Fetch(ctx context.Context, digest string, files []File, download download) (*Set, error) {
+	if err := c.check(digest, files); err != nil {
+		return nil, fmt.Errorf("fetch data set %q: %w", digest, err)
+	}
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("fetch data set %s: %w", digest, context.Cause(ctx))
+	}
+	set, err := c.fetch(ctx, files, download)
+	if err != nil {
+		return nil, fmt.Errorf("fetch data set %s: %w", digest, err)
+	}
+	return set, nil
+}
+
+// check looks at what is asked for, which came over the network.
+func (c *Cache) check(digest string, files []File) error {
+	if len(files) != len(FileNames) {
+		return fmt.Errorf("a data set has %d files, not %d: %w", len(FileNames), len(files), ErrInvalid)
+	}
+	for i, f := range files {
+		switch {
+		case f.Name != FileNames[i]:
+			return fmt.Errorf("file %d of a data set is %s, not %q: %w", i+1, FileNames[i], f.Name, ErrInvalid)
+		case !sha256Pattern.MatchString(f.SHA256):
+			return fmt.Errorf("%s has the SHA-256 %q, which is none: %w", f.Name, f.SHA256, ErrInvalid)
+		case f.Size < 1:
+			return fmt.Errorf("%s has a size of %d bytes: %w", f.Name, f.Size, ErrInvalid)
+		}
+	}
+	if found := Digest(files); found != digest {
+		return fmt.Errorf("the digest of these files is %s: %w", found, ErrInvalid)
+	}
+	return checkTotal(files, cmp.Or(c.MaxBytes, DefaultMaxBytes))
+}
+
+func (c *Cache) fetch(ctx context.Context, files []File, download download) (*Set, error) {
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	if err := sweep(root, time.Now()); err != nil {
+		return nil, err
+	}
+	kept := make([]File, len(files))
+	for i, f := range files {
+		f.place = place{root: c.Dir, path: f.SHA256}
+		if f.verify() != nil {
+			if err := store(ctx, root, f, download); err != nil {
+				return nil, fmt.Errorf("download %s: %w", f.Name, err)
+			}
+		}
+		kept[i] = f
+	}
+	return newSet("", kept)
+}
+
+// store downloads a file under a temporary name and moves it to its place once it is verified and on disk.
+func store(ctx context.Context, root *os.Root, f File, download download) (err error) {
+	temporary := temporaryPrefix + rand.Text()
+	file, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, root.Remove(temporary))
+		}
+	}()
+	if err := write(ctx, file, f, download); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	if err := root.Rename(temporary, f.place.path); err != nil {
+		return err
+	}
+	return syncFolder(root)
+}
+
+func write(ctx context.Context, file *os.File, f File, download download) error {
+	v := newVerifier(f)
+	if err := download(ctx, f, io.MultiWriter(v, file)); err != nil {
+		return err
+	}
+	if err := v.verify(); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
+// syncFolder makes a renaming last.
+func syncFolder(root *os.Root) error {
+	folder, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
+// sweep removes what processes that died have left behind.
+func sweep(root *os.Root, now time.Time) error {
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), temporaryPrefix) {
+			continue
+		}
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // Another process was faster.
+		}
+		if err != nil {
+			return err
+		}
+		if now.Sub(info.ModTime()) < temporaryAge {
+			continue
+		}
+		if err := root.Remove(entry.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}

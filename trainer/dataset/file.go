@@ -1,0 +1,187 @@
+package dataset
+
+import (
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// FileNames are the names of a data set's files, in the order in which they always come.
+var FileNames = [4]string{
+	"train-images-idx3-ubyte",
+	"train-labels-idx1-ubyte",
+	"t10k-images-idx3-ubyte",
+	"t10k-labels-idx1-ubyte",
+}
+
+// File is one IDX file of a data set.
+type File struct {
+	// Name is one of FileNames.
+	Name string
+	// SHA256 of the uncompressed content, in lower-case hexadecimal.
+	SHA256 string
+	// Size of the uncompressed content, in bytes.
+	Size int64
+
+	place place
+}
+
+// place is where a file lies: below root, outside of which nothing is opened, not even through a symbolic link.
+type place struct {
+	root, path string
+}
+
+func (p place) String() string { return p.root + string(os.PathSeparator) + p.path }
+
+// open returns the file's uncompressed content, whatever it is.
+func (p place) open() (io.ReadCloser, error) {
+	root, err := os.OpenRoot(p.root)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close() // What is opened below it stays open.
+
+	// Looking first keeps a pipe or a device from being opened, which could block for ever.
+	info, err := root.Stat(p.path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file: %w", p, ErrInvalid)
+	}
+	f, err := root.Open(p.path)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.HasSuffix(p.path, ".gz") {
+		return f, nil
+	}
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("decompress %s: %w: %w", p, err, ErrInvalid)
+	}
+	return gzipFile{z, f}, nil
+}
+
+// gzipFile is a gzipped file's uncompressed content. It closes the file too.
+type gzipFile struct {
+	*gzip.Reader
+	file fs.File
+}
+
+func (g gzipFile) Close() error { return errors.Join(g.Reader.Close(), g.file.Close()) }
+
+func (g gzipFile) Read(p []byte) (int, error) {
+	n, err := g.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("decompress: %w: %w", err, ErrInvalid)
+	}
+	return n, err
+}
+
+// open returns the file's uncompressed content, which is verified as it is read: instead of io.EOF comes ErrInvalid if
+// the content is not what SHA256 and Size say. No more than Size bytes and one are ever read.
+func (f File) open() (io.ReadCloser, error) {
+	content, err := f.place.open()
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", f.place, err)
+	}
+	return &verifiedReader{content: content, verifier: newVerifier(f), place: f.place}, nil
+}
+
+// verify reads the whole file.
+func (f File) verify() error {
+	content, err := f.open()
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, content)
+	return errors.Join(err, content.Close())
+}
+
+// identify sets SHA256, reading no more than Size bytes and one.
+func (f *File) identify() error {
+	content, err := f.place.open()
+	if err != nil {
+		return fmt.Errorf("open %s: %w", f.place, err)
+	}
+	defer content.Close()
+	sum := sha256.New()
+	size, err := io.Copy(sum, io.LimitReader(content, f.Size+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("read %s: %w", f.place, err)
+	case size > f.Size:
+		return fmt.Errorf("read %s: its header announces %d bytes, it has more: %w", f.place, f.Size, ErrInvalid)
+	case size < f.Size:
+		return fmt.Errorf("read %s: its header announces %d bytes, it has %d: %w", f.place, f.Size, size, ErrInvalid)
+	}
+	f.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	return nil
+}
+
+// verifiedReader hands a file's content on and checks it at its end.
+type verifiedReader struct {
+	content  io.ReadCloser
+	verifier *verifier
+	place    place
+}
+
+func (r *verifiedReader) Read(p []byte) (int, error) {
+	n, err := r.content.Read(p[:min(int64(len(p)), r.verifier.left+1)])
+	if n, wrong := r.verifier.Write(p[:n]); wrong != nil {
+		return n, fmt.Errorf("read %s: %w", r.place, wrong)
+	}
+	if err == io.EOF {
+		if wrong := r.verifier.verify(); wrong != nil {
+			return n, fmt.Errorf("read %s: %w", r.place, wrong)
+		}
+		return n, io.EOF
+	}
+	if err != nil {
+		return n, fmt.Errorf("read %s: %w", r.place, err)
+	}
+	return n, nil
+}
+
+func (r *verifiedReader) Close() error { return r.content.Close() }
+
+// verifier takes in a file's content and says whether it is the right one.
+type verifier struct {
+	file File
+	hash hash.Hash
+	left int64
+}
+
+func newVerifier(f File) *verifier {
+	return &verifier{file: f, hash: sha256.New(), left: f.Size}
+}
+
+// Write accepts no more than the file's size.
+func (v *verifier) Write(p []byte) (int, error) {
+	if int64(len(p)) > v.left {
+		return 0, fmt.Errorf("%s has %d bytes, this content has more: %w", v.file.Name, v.file.Size, ErrInvalid)
+	}
+	v.left -= int64(len(p))
+	return v.hash.Write(p)
+}
+
+// verify is for the end of the content.
+func (v *verifier) verify() error {
+	if v.left > 0 {
+		return fmt.Errorf("%s has %d bytes, this content ends after %d: %w",
+			v.file.Name, v.file.Size, v.file.Size-v.left, ErrInvalid)
+	}
+	if found := hex.EncodeToString(v.hash.Sum(nil)); found != v.file.SHA256 {
+		return fmt.Errorf("%s has SHA-256 %s, this content has %s: %w", v.file.Name, v.file.SHA256, found, ErrInvalid)
+	}
+	return nil
+}
