@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"trellis/trainer/dataset"
+	"trellis/trainer/network"
 )
 
 // Largest values that a Config may hold. They bound memory, not what makes sense.
@@ -38,8 +39,8 @@ func (c *Config) Validate() error {
 	check(c.EpochTime >= 0, "epoch time is %v, want 0 or more", c.EpochTime)
 	if c.Model == ConvAutoencoder {
 		height, width := c.Data.Height, c.Data.Width
-		check(height == imageSide && width == imageSide,
-			"images are %d x %d pixels, want %d x %d", height, width, imageSide, imageSide)
+		check(height == network.Side && width == network.Side,
+			"images are %d x %d pixels, want %d x %d", height, width, network.Side, network.Side)
 		for _, part := range []struct {
 			name string
 			dataset.Images

@@ -60,9 +60,9 @@ func (s *Stream) below(n uint32) uint32 {
 }
 
 // Permutation fills order with a random permutation of 0 to len(order)-1.
-func (s *Stream) Permutation(order []int32) {
+func (s *Stream) Permutation(order []uint32) {
 	for i := range order {
-		order[i] = int32(i)
+		order[i] = uint32(i)
 	}
 	for i := len(order) - 1; i > 0; i-- {
 		j := s.below(uint32(i) + 1)

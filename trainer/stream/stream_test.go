@@ -16,9 +16,9 @@ func TestRecordedDraws(t *testing.T) {
 	if got, want := []uint32{s.Uint32(), s.Uint32(), s.Uint32()}, []uint32{0x5557ea1a, 0x14157345, 0x50a8e06}; !slices.Equal(got, want) {
 		t.Errorf("Uint32: got %#x, want %#x", got, want)
 	}
-	order := make([]int32, 10)
+	order := make([]uint32, 10)
 	New(7, BatchOrder, 3).Permutation(order)
-	if want := []int32{5, 8, 0, 9, 2, 6, 7, 1, 4, 3}; !slices.Equal(order, want) {
+	if want := []uint32{5, 8, 0, 9, 2, 6, 7, 1, 4, 3}; !slices.Equal(order, want) {
 		t.Errorf("Permutation: got %v, want %v", order, want)
 	}
 	values := make([]float32, 4)
@@ -50,7 +50,7 @@ func TestKeysAreDistinct(t *testing.T) {
 
 func TestPermutationHoldsEveryIndexOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		order := make([]int32, rapid.IntRange(0, 500).Draw(t, "length"))
+		order := make([]uint32, rapid.IntRange(0, 500).Draw(t, "length"))
 		New(rapid.Uint32().Draw(t, "seed"), BatchOrder, rapid.IntRange(1, 1000).Draw(t, "epoch")).Permutation(order)
 		slices.Sort(order)
 		for i, v := range order {
@@ -64,9 +64,9 @@ func TestPermutationHoldsEveryIndexOnce(t *testing.T) {
 // Over 6,000 seeds each of the six orders of three things comes up about a thousand times: the 99.9% bound of the
 // chi-squared statistic with five degrees of freedom is 20.5.
 func TestPermutationIsUniform(t *testing.T) {
-	counts := map[[3]int32]float64{}
+	counts := map[[3]uint32]float64{}
 	for seed := range uint32(6000) {
-		var order [3]int32
+		var order [3]uint32
 		New(seed, BatchOrder, 1).Permutation(order[:])
 		counts[order]++
 	}

@@ -1,0 +1,88 @@
+// Package adam puts PyTorch's Adam, as package kernel computes it, behind gorgonia.Solver.
+//
+// Gorgonia's own AdamSolver adds weight decay in another place and allocates at every step.
+package adam
+
+import (
+	"errors"
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+
+	"trellis/trainer/kernel"
+)
+
+// ErrParameters means that the parameters of a step are not those that the moments belong to.
+var ErrParameters = errors.New("parameters do not match the optimiser's moments")
+
+// Solver is Adam with the state of one run. Weight decay is an L2 term in the gradient, as in torch.optim.Adam, not
+// AdamW's decay of the weight itself; kernel.Adam has the arithmetic.
+type Solver struct {
+	step kernel.AdamStep
+	// Running means of the gradients and of their squares, one parameter behind the other.
+	first, second []float32
+}
+
+var _ gorgonia.Solver = (*Solver)(nil)
+
+// New returns a solver for parameters with that many weights in total.
+func New(weights int, learningRate, weightDecay float64) *Solver {
+	return &Solver{
+		step:   kernel.AdamStep{LearningRate: learningRate, WeightDecay: weightDecay},
+		first:  make([]float32, weights),
+		second: make([]float32, weights),
+	}
+}
+
+// Step updates the parameters' values by their gradients, both dense float32 tensors. The parameters are the same, in
+// the same order, at every step. ErrParameters if they do not have as many weights as New was told; some may have been
+// updated then.
+func (s *Solver) Step(parameters []gorgonia.ValueGrad) error {
+	s.step.Step++
+	done := 0
+	for i, parameter := range parameters {
+		gradient, err := parameter.Grad()
+		if err != nil {
+			return fmt.Errorf("read gradient of parameter %d: %w", i, err)
+		}
+		w, g, err := slicesOf(parameter.Value(), gradient)
+		if err != nil {
+			return fmt.Errorf("update parameter %d: %w", i, err)
+		}
+		end := done + len(w)
+		if len(g) != len(w) || end > len(s.first) {
+			return fmt.Errorf("update parameter %d: %w", i, ErrParameters)
+		}
+		kernel.Adam(w, g, s.first[done:end], s.second[done:end], s.step)
+		done = end
+	}
+	if done != len(s.first) {
+		return fmt.Errorf("update %d weights, want %d: %w", done, len(s.first), ErrParameters)
+	}
+	return nil
+}
+
+func slicesOf(value, gradient gorgonia.Value) (w, g []float32, err error) {
+	w, ok := value.Data().([]float32)
+	if !ok {
+		return nil, nil, fmt.Errorf("%w: its values are %T, want []float32", ErrParameters, value.Data())
+	}
+	if g, ok = gradient.Data().([]float32); !ok {
+		return nil, nil, fmt.Errorf("%w: its gradients are %T, want []float32", ErrParameters, gradient.Data())
+	}
+	return w, g, nil
+}
+
+// State returns the number of steps done and the two moments. They alias the solver's and change with the next step.
+func (s *Solver) State() (steps int, first, second []float32) { return s.step.Step, s.first, s.second }
+
+// Restore puts the solver where State was taken. ErrParameters if there are not as many moments as weights.
+func (s *Solver) Restore(steps int, first, second []float32) error {
+	if len(first) != len(s.first) || len(second) != len(s.second) || steps < 0 {
+		return fmt.Errorf("restore %d and %d moments, want %d: %w", len(first), len(second), len(s.first), ErrParameters)
+	}
+	s.step.Step = steps
+	copy(s.first, first)
+	copy(s.second, second)
+	return nil
+}

@@ -1,0 +1,264 @@
+package executor
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"trellis/trainer/operation"
+)
+
+// ErrGraph means that a graph is not one that a Machine can run.
+var ErrGraph = errors.New("graph can't be compiled")
+
+// Machine is a compiled part of an expression graph, with its memory. It is not safe for concurrent use, nor may two
+// Machines that share nodes run at once.
+type Machine struct {
+	begin, tile, end []func()
+	// err is the first error of an operation that runs through Gorgonia's Do.
+	err error
+	// arena is shared by all values that live within a tile.
+	arena []float32
+}
+
+var _ gorgonia.VM = (*Machine)(nil)
+
+// New compiles what the outputs depend on. Inputs and outputs are bound to tensors that stay where they are: those
+// that they are bound to already, or else new ones. Values in between stay unbound.
+func New(outputs ...*gorgonia.Node) (*Machine, error) {
+	order, err := schedule(outputs)
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{}
+	memory, err := m.place(order, outputs)
+	if err != nil {
+		return nil, err
+	}
+	sums := map[*gorgonia.Node]bool{}
+	for _, node := range order {
+		for _, input := range inputsOf(node) {
+			if sums[input] {
+				return nil, fmt.Errorf("compile %v: %w: %v is known at a batch's end only", node.Op(), ErrGraph, input.Op())
+			}
+		}
+		if node.Op() == nil || isConstant(node) || isView(node, outputs) {
+			continue
+		}
+		call, err := m.bindCall(node, memory)
+		if err != nil {
+			return nil, fmt.Errorf("compile %v: %w", node.Op(), err)
+		}
+		sums[node] = call.End != nil
+		m.append(call)
+	}
+	return m, nil
+}
+
+// schedule lists what the outputs depend on, every node after those that it depends on, in the order of their making.
+// That order runs a gradient's users right after it, so that it is not kept for long.
+func schedule(outputs gorgonia.Nodes) (gorgonia.Nodes, error) {
+	if len(outputs) == 0 {
+		return nil, fmt.Errorf("%w: it has no outputs", ErrGraph)
+	}
+	found := map[*gorgonia.Node]bool{}
+	var order gorgonia.Nodes
+	var visit func(*gorgonia.Node) error
+	visit = func(node *gorgonia.Node) error {
+		if found[node] {
+			return nil
+		}
+		found[node] = true
+		order = append(order, node)
+		for _, input := range inputsOf(node) {
+			if input.ID() >= node.ID() {
+				return fmt.Errorf("%w: %v was made before its input %v", ErrGraph, node, input)
+			}
+			if err := visit(input); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, output := range outputs {
+		if err := visit(output); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(order, func(a, b *gorgonia.Node) int { return cmp.Compare(a.ID(), b.ID()) })
+	return order, nil
+}
+
+func inputsOf(node *gorgonia.Node) gorgonia.Nodes {
+	var inputs gorgonia.Nodes
+	if from := node.Graph().From(node.ID()); from != nil {
+		for from.Next() {
+			inputs = append(inputs, from.Node().(*gorgonia.Node))
+		}
+	}
+	return inputs
+}
+
+// place assigns memory to every node. Inputs and outputs have memory of their own, a view has that of what it shows,
+// and any other value occupies its part of the arena from its making to its last use.
+func (m *Machine) place(order, outputs gorgonia.Nodes) (map[*gorgonia.Node][]float32, error) {
+	shown := map[*gorgonia.Node]*gorgonia.Node{}
+	lastUse := map[*gorgonia.Node]int{}
+	for i, node := range order {
+		shown[node] = node
+		for _, input := range inputsOf(node) {
+			lastUse[shown[input]] = i
+			if isView(node, outputs) {
+				shown[node] = shown[input]
+			}
+		}
+	}
+	memory := make(map[*gorgonia.Node][]float32, len(order))
+	offsets := map[*gorgonia.Node]int{}
+	var plan layout
+	for i, node := range order {
+		if node.Op() == nil || isConstant(node) || slices.Contains(outputs, node) {
+			values, err := bound(node)
+			if err != nil {
+				return nil, err
+			}
+			memory[node] = values
+		} else if shown[node] == node {
+			offsets[node] = plan.add(node.Shape().TotalSize(), i, lastUse[node])
+		}
+	}
+	m.arena = make([]float32, plan.size)
+	for node, offset := range offsets {
+		end := offset + node.Shape().TotalSize()
+		memory[node] = m.arena[offset:end:end]
+	}
+	for _, node := range order {
+		if shown[node] != node {
+			memory[node] = memory[shown[node]]
+		}
+	}
+	return memory, nil
+}
+
+// isView says whether a node needs no memory of its own.
+func isView(node *gorgonia.Node, outputs gorgonia.Nodes) bool {
+	return operation.IsView(node.Op()) && !slices.Contains(outputs, node)
+}
+
+// bound returns the memory of the value that a node is bound to, after binding it to a new one if it has none.
+func bound(node *gorgonia.Node) ([]float32, error) {
+	if node.Dtype() != tensor.Float32 {
+		return nil, fmt.Errorf("%w: %v holds %v, want float32", ErrGraph, node, node.Dtype())
+	}
+	switch value := node.Value().(type) {
+	case nil:
+		shape := node.Shape()
+		values := make([]float32, shape.TotalSize())
+		if err := gorgonia.UnsafeLet(node, tensor.New(tensor.WithShape(shape...), tensor.WithBacking(values))); err != nil {
+			return nil, fmt.Errorf("bind %v: %w", node, err)
+		}
+		return values, nil
+	case *tensor.Dense:
+		return value.Float32s(), nil // Data would copy a scalar.
+	case *gorgonia.F32:
+		return []float32{float32(*value)}, nil
+	default:
+		return nil, fmt.Errorf("%w: %v is bound to a %T, want a dense tensor", ErrGraph, node, value)
+	}
+}
+
+// isConstant says whether a node that has an operation is a constant.
+func isConstant(node *gorgonia.Node) bool { return len(inputsOf(node)) == 0 }
+
+// bindCall binds a node's operation to its memory.
+func (m *Machine) bindCall(node *gorgonia.Node, memory map[*gorgonia.Node][]float32) (operation.Call, error) {
+	inputs := inputsOf(node)
+	op, ok := node.Op().(operation.Compiler)
+	if !ok {
+		return m.bindForeign(node, inputs, memory), nil
+	}
+	values := make([][]float32, len(inputs))
+	for i, input := range inputs {
+		values[i] = memory[input]
+	}
+	return op.Compile(memory[node], values...)
+}
+
+// bindForeign makes a call of the Do of an operation that is not ours, on tensors over the Machine's memory.
+func (m *Machine) bindForeign(
+	node *gorgonia.Node, inputs gorgonia.Nodes, memory map[*gorgonia.Node][]float32,
+) operation.Call {
+	values := make([]gorgonia.Value, len(inputs))
+	for i, input := range inputs {
+		values[i] = tensor.New(tensor.WithShape(input.Shape()...), tensor.WithBacking(memory[input]))
+	}
+	output, op := memory[node], node.Op()
+	return operation.Call{Tile: func() {
+		if m.err != nil {
+			return
+		}
+		value, err := op.Do(values...)
+		if err != nil {
+			m.err = fmt.Errorf("run %v: %w", op, err)
+			return
+		}
+		switch result := value.Data().(type) {
+		case []float32:
+			copy(output, result)
+		case float32:
+			output[0] = result
+		default:
+			m.err = fmt.Errorf("run %v: %w: its result is a %T, want []float32", op, ErrGraph, result)
+		}
+	}}
+}
+
+func (m *Machine) append(call operation.Call) {
+	if call.Begin != nil {
+		m.begin = append(m.begin, call.Begin)
+	}
+	if call.Tile != nil {
+		m.tile = append(m.tile, call.Tile)
+	}
+	if call.End != nil {
+		m.end = append(m.end, call.End)
+	}
+}
+
+// Begin starts a batch: the weights may have changed since the last one.
+func (m *Machine) Begin() { run(m.begin) }
+
+// Tile runs one tile of the batch on what the inputs hold.
+func (m *Machine) Tile() { run(m.tile) }
+
+// End ends the batch: now the outputs that are sums over its tiles hold their values. The error is of an operation that
+// Gorgonia itself provides; ours have none.
+func (m *Machine) End() error {
+	run(m.end)
+	err := m.err
+	m.err = nil
+	return err
+}
+
+func run(calls []func()) {
+	for _, call := range calls {
+		call()
+	}
+}
+
+// RunAll runs a batch of one tile.
+func (m *Machine) RunAll() error {
+	m.Begin()
+	m.Tile()
+	return m.End()
+}
+
+// Reset does nothing: a Machine keeps no state from one batch to the next.
+func (m *Machine) Reset() {}
+
+// Close does nothing: a Machine holds nothing but memory.
+func (m *Machine) Close() error { return nil }

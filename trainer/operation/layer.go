@@ -1,0 +1,141 @@
+package operation
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"trellis/trainer/kernel"
+)
+
+// Layer is a convolution, a transposed convolution or a linear layer, whatever its shape says, and its activation:
+//
+//	y = activation(weights * x + bias)
+//
+// x is (channel, row, column, lane), or (feature, lane) for a linear layer, and so is the result. The parameters are
+// one vector, because their gradients come from one pass: the weights as PyTorch arranges them, then the biases, one
+// per output channel. ParameterCount is its length. The name tells the layer apart in its graph.
+func Layer(
+	name string, x, parameters *gorgonia.Node, shape kernel.Shape, activation kernel.Activation,
+) (*gorgonia.Node, error) {
+	if err := shape.Validate(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	l := &layer{name: name, shape: shape, activation: activation}
+	return gorgonia.ApplyOp(l.forward(), x, parameters)
+}
+
+// ParameterCount is the number of weights and biases of a layer.
+func ParameterCount(shape kernel.Shape) int { return shape.Weights() + shape.OutChannels }
+
+// layer makes the operations of one layer.
+type layer struct {
+	name       string
+	shape      kernel.Shape
+	activation kernel.Activation
+}
+
+// input, output and parameters are the shapes of the layer's values.
+func (l *layer) input() tensor.Shape {
+	return tileShape(l.linear(), l.shape.InChannels, l.shape.InHeight, l.shape.InWidth)
+}
+
+func (l *layer) output() tensor.Shape {
+	return tileShape(l.linear(), l.shape.OutChannels, l.shape.OutHeight(), l.shape.OutWidth())
+}
+
+func (l *layer) parameters() tensor.Shape { return tensor.Shape{ParameterCount(l.shape)} }
+
+func (l *layer) linear() bool {
+	return l.shape == kernel.Linear(l.shape.InChannels, l.shape.OutChannels)
+}
+
+func tileShape(linear bool, channels, height, width int) tensor.Shape {
+	if linear {
+		return tensor.Shape{channels, kernel.Lanes}
+	}
+	return tensor.Shape{channels, height, width, kernel.Lanes}
+}
+
+// forward computes y from (x, parameters).
+func (l *layer) forward() *op {
+	return &op{
+		name:   fmt.Sprintf("%s: %v, activation %d", l.name, l.shape, l.activation),
+		inputs: []tensor.Shape{l.input(), l.parameters()},
+		output: l.output(),
+		compile: func(y []float32, inputs ...[]float32) (Call, error) {
+			x, parameters := inputs[0], inputs[1]
+			conv, err := kernel.NewConv(l.shape)
+			if err != nil {
+				return Call{}, err
+			}
+			weights, bias := parameters[:l.shape.Weights()], parameters[l.shape.Weights():]
+			return Call{
+				Begin: func() { conv.SetWeights(weights, bias) },
+				Tile:  func() { conv.Forward(y, x, l.activation) },
+			}, nil
+		},
+		differentiable: []bool{true, true},
+		gradient: func(inputs gorgonia.Nodes, y, dy *gorgonia.Node) (gorgonia.Nodes, error) {
+			x, parameters := inputs[0], inputs[1]
+			dSums, err := activationGradient(l.activation, y, dy)
+			if err != nil {
+				return nil, err
+			}
+			dParameters, err := gorgonia.ApplyOp(l.parameterGradient(), x, dSums)
+			if err != nil {
+				return nil, err
+			}
+			dx, err := gorgonia.ApplyOp(l.inputGradient(), parameters, dSums)
+			if err != nil {
+				return nil, err
+			}
+			return gorgonia.Nodes{dx, dParameters}, nil
+		},
+	}
+}
+
+// inputGradient computes the loss's derivative by x from (parameters, its derivative by the sums before the
+// activation).
+func (l *layer) inputGradient() *op {
+	return &op{
+		name:   fmt.Sprintf("%s: %v, gradient by input", l.name, l.shape),
+		inputs: []tensor.Shape{l.parameters(), l.output()},
+		output: l.input(),
+		compile: func(dx []float32, inputs ...[]float32) (Call, error) {
+			parameters, dSums := inputs[0], inputs[1]
+			conv, err := kernel.NewConv(l.shape)
+			if err != nil {
+				return Call{}, err
+			}
+			return Call{
+				Begin: func() { conv.SetWeights(parameters[:l.shape.Weights()], nil) },
+				Tile:  func() { conv.BackwardInput(dx, dSums) },
+			}, nil
+		},
+	}
+}
+
+// parameterGradient computes the loss's derivative by the parameters from (x, its derivative by the sums before the
+// activation), summed over a batch.
+func (l *layer) parameterGradient() *op {
+	return &op{
+		name:   fmt.Sprintf("%s: %v, gradient by parameters", l.name, l.shape),
+		inputs: []tensor.Shape{l.input(), l.output()},
+		output: l.parameters(),
+		compile: func(dParameters []float32, inputs ...[]float32) (Call, error) {
+			x, dSums := inputs[0], inputs[1]
+			conv, err := kernel.NewConv(l.shape)
+			if err != nil {
+				return Call{}, err
+			}
+			dWeights, dBias := dParameters[:l.shape.Weights()], dParameters[l.shape.Weights():]
+			return Call{
+				Begin: conv.ZeroGrad,
+				Tile:  func() { conv.BackwardWeights(dSums, x) },
+				End:   func() { conv.Gradient(dWeights, dBias) },
+			}, nil
+		},
+	}
+}
