@@ -1,0 +1,116 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"trellis/trainer/dataset"
+)
+
+const (
+	// maxDataSets is how many data sets are kept in memory for the next run.
+	maxDataSets = 4
+	// maxTries is how often a data set is asked for. That takes about 11 s, not counting the time without a connection.
+	maxTries = 10
+)
+
+// dataSets gives attempts the data sets that they train on. Those that need the same one share it.
+type dataSets struct {
+	// ctx ends all downloads.
+	ctx context.Context
+	// fetch gets a data set, from wherever it is.
+	fetch func(ctx context.Context, digest string) (*dataset.Data, error)
+	log   *slog.Logger
+
+	fetching sync.WaitGroup
+
+	mu sync.Mutex
+	// entries are those most recently begun, newest last. Attempts hold on to what they train on by themselves.
+	entries []*dataEntry
+}
+
+// dataEntry is a data set that is there, or on its way.
+type dataEntry struct {
+	digest string
+	// done is closed when data or err is set.
+	done chan struct{}
+	data *dataset.Data
+	err  error
+}
+
+func newDataSets(ctx context.Context, log *slog.Logger, fetch func(context.Context, string) (*dataset.Data, error)) *dataSets {
+	return &dataSets{ctx: ctx, fetch: fetch, log: log}
+}
+
+// get returns the data set of that digest, fetching it if nobody has. A download goes on when ctx ends, since others may
+// wait for it.
+func (d *dataSets) get(ctx context.Context, digest string) (*dataset.Data, error) {
+	entry := d.entry(digest)
+	select {
+	case <-entry.done:
+		return entry.data, entry.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (d *dataSets) entry(digest string) *dataEntry {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, entry := range d.entries {
+		if entry.digest == digest {
+			return entry
+		}
+	}
+	entry := &dataEntry{digest: digest, done: make(chan struct{})}
+	if len(d.entries) == maxDataSets {
+		d.entries = slices.Delete(d.entries, 0, 1)
+	}
+	d.entries = append(d.entries, entry)
+	d.fetching.Go(func() {
+		entry.data, entry.err = d.load(digest)
+		if entry.err != nil {
+			d.drop(entry)
+		}
+		close(entry.done)
+	})
+	return entry
+}
+
+// drop forgets a data set that could not be had, so that the next attempt tries again.
+func (d *dataSets) drop(entry *dataEntry) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.entries = slices.DeleteFunc(d.entries, func(e *dataEntry) bool { return e == entry })
+}
+
+// load fetches a data set, again and again while that may help.
+func (d *dataSets) load(digest string) (*dataset.Data, error) {
+	for try := 1; ; try++ {
+		data, err := d.fetch(d.ctx, digest)
+		if err == nil {
+			return data, nil
+		}
+		if code := status.Code(err); code != codes.Unavailable && code != codes.ResourceExhausted {
+			return nil, err
+		}
+		if try == maxTries {
+			return nil, fmt.Errorf("after %d tries: %w", try, err)
+		}
+		if try == 1 {
+			d.log.Warn("could not fetch data set; trying again", "data_set", digest, "error", reason(err))
+		}
+		if err := sleep(d.ctx, retryDelay(try)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// wait returns when all downloads have ended.
+func (d *dataSets) wait() { d.fetching.Wait() }

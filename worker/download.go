@@ -1,0 +1,61 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/trainer/dataset"
+)
+
+// downloader returns a function that gets data sets from the coordinator and keeps them in the cache. Files that are in
+// the cache are not downloaded again. Its calls wait until there is a connection, and have no deadline: a file has any
+// size, and a connection that is dead is found out by its keepalive.
+func downloader(client trellisv1.DataSetServiceClient, cache *dataset.Cache) func(context.Context, string) (*dataset.Data, error) {
+	return func(ctx context.Context, digest string) (*dataset.Data, error) {
+		request := &trellisv1.GetDataSetRequest{Digest: digest}
+		response, err := client.GetDataSet(ctx, request, grpc.WaitForReady(true))
+		if err != nil {
+			return nil, fmt.Errorf("ask the coordinator for its files: %w", err)
+		}
+		var files []dataset.File
+		for _, f := range response.GetDataSet().GetFiles() {
+			files = append(files, dataset.File{Name: f.GetName(), SHA256: f.GetSha256(), Size: int64(f.GetSize())})
+		}
+		set, err := cache.Fetch(ctx, digest, files, func(ctx context.Context, f dataset.File, w io.Writer) error {
+			return downloadFile(ctx, client, &trellisv1.DownloadDataFileRequest{Digest: digest, Sha256: f.SHA256}, w)
+		})
+		if err != nil {
+			return nil, err
+		}
+		return set.Load()
+	}
+}
+
+// downloadFile writes a file to w as it comes.
+func downloadFile(
+	ctx context.Context, client trellisv1.DataSetServiceClient, request *trellisv1.DownloadDataFileRequest, w io.Writer,
+) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // The call goes on until then if w fails.
+	stream, err := client.DownloadDataFile(ctx, request, grpc.WaitForReady(true))
+	if err != nil {
+		return err
+	}
+	for {
+		response, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(response.GetData()); err != nil {
+			return err
+		}
+	}
+}

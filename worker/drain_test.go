@@ -1,0 +1,226 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"trellis/trainer"
+)
+
+func (p *peer) drain() {
+	p.Helper()
+	if request := p.next(); request.GetDrain() == nil {
+		p.Fatalf("got %v, want drain", request)
+	}
+}
+
+func (p *peer) goodbye() {
+	p.Helper()
+	if request := p.next(); request.GetGoodbye() == nil {
+		p.Fatalf("got %v, want goodbye", request)
+	}
+}
+
+func (p *peer) handedBack(attempt uint64) {
+	p.Helper()
+	if outcome := p.outcome(attempt); outcome.GetReturn() == nil {
+		p.Fatalf("got %v, want attempt %d handed back", outcome, attempt)
+	}
+}
+
+func TestDrain(t *testing.T) {
+	inBubble(t, nil, func(h *harness) {
+		p := h.connect()
+		p.assign(synthetic(1, "a", 100))
+		time.Sleep(100 * time.Millisecond)
+		p.assign(synthetic(2, "b", 2))
+		p.reports(1, 1, 1)
+		p.reports(2, 1, 1)
+		p.reports(1, 2, 2)
+		p.reports(2, 2, 2)
+		p.outcome(2) // trained to its end: no reason to hand it back
+		synctest.Wait()
+		h.worker.Drain()
+		h.worker.Drain()
+		p.drain()
+		synctest.Wait()
+		if n := h.running.Load(); n != 0 {
+			t.Errorf("%d runs in training after drain", n)
+		}
+		p.handedBack(1)
+		// It takes nothing more.
+		p.assign(synthetic(3, "c", 100))
+		p.handedBack(3)
+		p.acknowledge(1, 2)
+		p.acknowledgeOutcome(1)
+		p.acknowledgeOutcome(2)
+		p.quiet(10 * time.Minute) // not before all is acknowledged
+		p.acknowledgeOutcome(3)
+		p.goodbye()
+		start := time.Now()
+		if err := h.returned(); err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("Run returned %v after goodbye", took)
+		}
+	})
+}
+
+// A drain goes on after a lost stream: with the reports first that are still owed.
+func TestDrainWithLostStream(t *testing.T) {
+	inBubble(t, nil, func(h *harness) {
+		p := h.connect()
+		p.assign(synthetic(1, "a", 100))
+		p.reports(1, 1, 3)
+		p.acknowledge(1, 1)
+		synctest.Wait()
+		h.worker.Drain()
+		synctest.Wait()
+		h.leave()
+		time.Sleep(testLease / 2)
+		h.comeBack()
+		p = h.session()
+		if !p.hello.GetDraining() || len(p.hello.GetAttempts()) != 1 {
+			t.Errorf("hello is %v, want draining with one attempt", p.hello)
+		}
+		p.welcome(1)
+		p.reports(1, 2, 3)
+		p.handedBack(1)
+		time.Sleep(2 * testLease)
+		p.acknowledgeOutcome(1)
+		p.goodbye()
+		if err := h.returned(); err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+	})
+}
+
+// A coordinator that does not come back can't keep the worker for ever: by then it gives the runs to others.
+func TestDrainWithoutCoordinator(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		// leaveFirst says that the coordinator leaves before the drain begins.
+		leaveFirst bool
+	}{{"gone before", true}, {"gone meanwhile", false}} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, nil, func(h *harness) {
+				p := h.connect()
+				p.assign(synthetic(1, "a", 100))
+				p.reports(1, 1, 3)
+				if test.leaveFirst {
+					h.leave()
+					time.Sleep(time.Minute)
+				}
+				h.worker.Drain()
+				synctest.Wait()
+				h.leave()
+				start := time.Now()
+				if err := h.returned(); !errors.Is(err, ErrNotHandedBack) {
+					t.Errorf("Run returned %v, want ErrNotHandedBack", err)
+				}
+				if took := time.Since(start); took != testLease {
+					t.Errorf("Run waited %v, want the lease of %v", took, testLease)
+				}
+			})
+		})
+	}
+}
+
+// Who holds nothing may leave.
+func TestDrainOfIdleWorker(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		reach func(h *harness)
+	}{
+		{"coordinator was never there", func(h *harness) { h.leave(); time.Sleep(time.Minute) }},
+		{"coordinator has left", func(h *harness) { h.connect(); h.leave(); time.Sleep(time.Minute) }},
+		{"before welcome", func(h *harness) { h.session() }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, nil, func(h *harness) {
+				test.reach(h)
+				h.worker.Drain()
+				start := time.Now()
+				if err := h.returned(); err != nil {
+					t.Errorf("Run returned %v", err)
+				}
+				if took := time.Since(start); took > 0 {
+					t.Errorf("Run took %v to return", took)
+				}
+			})
+		})
+	}
+}
+
+// The coordinator may be too busy to end the session.
+func TestGoodbyeWithoutAnswer(t *testing.T) {
+	inBubble(t, nil, func(h *harness) {
+		p := h.connect()
+		synctest.Wait()
+		h.worker.Drain()
+		p.drain()
+		// Goodbye is received by nobody.
+		start := time.Now()
+		if err := h.returned(); err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+		if took := time.Since(start); took != goodbyeTimeout {
+			t.Errorf("Run returned after %v, want %v", took, goodbyeTimeout)
+		}
+	})
+}
+
+// A run that reaches its end at the moment of the drain is not handed back. One that was interrupted is, whatever error
+// the trainer made of that.
+func TestDrainMeetsEnd(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		err  error
+	}{{"success", nil}, {"interrupted", errors.New("report epoch 3: context canceled")}} {
+		t.Run(test.name, func(t *testing.T) {
+			atEnd := func(_ *harness, c *Config) {
+				c.train = func(ctx context.Context, _ trainer.Config, _ func(trainer.Report) error) (trainer.Result, error) {
+					<-ctx.Done()
+					return trainer.Result{StopReason: trainer.MaxEpochs, Epochs: 3}, test.err
+				}
+			}
+			inBubble(t, atEnd, func(h *harness) {
+				p := h.connect()
+				p.assign(synthetic(1, "a", 3))
+				synctest.Wait()
+				h.worker.Drain()
+				p.drain()
+				outcome := p.outcome(1)
+				if got := outcome.GetSuccess() != nil; got != (test.err == nil) || outcome.GetFailure() != nil {
+					t.Errorf("outcome is %v", outcome)
+				}
+				p.acknowledgeOutcome(1)
+				p.goodbye()
+				if err := h.returned(); err != nil {
+					t.Errorf("Run returned %v", err)
+				}
+			})
+		})
+	}
+}
+
+// A stopped attempt is no longer the worker's to hand back.
+func TestDrainAfterStop(t *testing.T) {
+	inBubble(t, nil, func(h *harness) {
+		p := h.connect()
+		p.assign(synthetic(1, "a", 100))
+		p.reports(1, 1, 1)
+		p.stop(1)
+		synctest.Wait()
+		h.worker.Drain()
+		p.drain()
+		p.goodbye()
+		if err := h.returned(); err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+	})
+}

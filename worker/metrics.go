@@ -1,0 +1,63 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// metrics are what a worker counts. Runs, epochs and images are counted as they are trained here, whatever becomes of
+// them at the coordinator.
+type metrics struct {
+	epochs, images, sessions prometheus.Counter
+	busy                     prometheus.Gauge
+	outcomes                 *prometheus.CounterVec
+}
+
+// newMetrics registers the metrics, unless registerer is nil.
+func newMetrics(registerer prometheus.Registerer, slots int) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "trellis", Subsystem: "worker", Name: name, Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "trellis", Subsystem: "worker", Name: name, Help: help})
+	}
+	m := &metrics{
+		epochs:   counter("epochs_total", "Epochs trained."),
+		images:   counter("images_total", "Images trained on, each as often as it was."),
+		sessions: counter("sessions_total", "Sessions that the coordinator has welcomed. All but the first are reconnects."),
+		busy:     gauge("slots_busy", "Slots in which a run is trained."),
+		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "trellis", Subsystem: "worker", Name: "runs_total",
+			Help: "Runs that have ended here, by outcome: success, failure, or return for those that were interrupted.",
+		}, []string{"outcome"}),
+	}
+	all := gauge("slots", "Slots that the worker has.")
+	all.Set(float64(slots))
+	if registerer == nil {
+		return m, nil
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{m.epochs, m.images, m.sessions, m.busy, m.outcomes, all} {
+		errs = append(errs, registerer.Register(c))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	return m, nil
+}
+
+// ended counts an attempt's outcome.
+func (m *metrics) ended(outcome *trellisv1.Outcome) {
+	switch outcome.GetResult().(type) {
+	case *trellisv1.Outcome_Success_:
+		m.outcomes.WithLabelValues("success").Inc()
+	case *trellisv1.Outcome_Failure:
+		m.outcomes.WithLabelValues("failure").Inc()
+	case *trellisv1.Outcome_Return_:
+		m.outcomes.WithLabelValues("return").Inc()
+	}
+}

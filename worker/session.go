@@ -1,0 +1,202 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// welcomeTimeout is how long the coordinator may take to answer a hello.
+const welcomeTimeout = 10 * time.Second
+
+// retries is how gRPC spaces its attempts to connect, and the worker its attempts at a session or a download. The jitter
+// is large so that workers that lost the same coordinator do not come back all at once.
+var retries = backoff.Config{
+	BaseDelay:  100 * time.Millisecond,
+	Multiplier: 1.6,
+	Jitter:     0.4,
+	MaxDelay:   5 * time.Second,
+}
+
+// retryDelay is how long to wait after so many failures in a row.
+func retryDelay(failures int) time.Duration {
+	if failures == 0 {
+		return 0
+	}
+	delay := float64(retries.BaseDelay) * math.Pow(retries.Multiplier, float64(failures-1))
+	delay = min(delay, float64(retries.MaxDelay))
+	return time.Duration(delay * (1 + retries.Jitter*(2*rand.Float64()-1)))
+}
+
+// sleep returns early, with the cause, when ctx is done.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Reasons for which a session ends, besides those that gRPC gives.
+var (
+	errNoWelcome = fmt.Errorf("no welcome within %v", welcomeTimeout)
+	errEnded     = errors.New("the coordinator ended the session")
+	errNotFirst  = errors.New("the first response is not a welcome")
+	errSecond    = errors.New("a second welcome")
+	errHeartbeat = errors.New("a welcome without a heartbeat interval")
+)
+
+// session is one stream to the coordinator, from before it is opened until it has ended. Its goroutines read and write;
+// what they read and write is Run's affair.
+type session struct {
+	// responses come in the order in which they were received.
+	responses chan *trellisv1.SessionResponse
+	// requests holds what the writer is to send next. Run fills it only while the writer is ready.
+	requests chan *trellisv1.SessionRequest
+	// ready says that the writer has sent its request.
+	ready chan struct{}
+	// done gets the reason for which the session has ended, after everything else and exactly once.
+	done chan error
+	// end makes the session end, for that reason.
+	end context.CancelCauseFunc
+
+	// The rest is Run's.
+
+	// welcomed says that the coordinator has answered the hello: from then on, it may be sent other requests.
+	welcomed bool
+	// idle says that the writer is ready for a request.
+	idle bool
+	// heartbeatDue and drainDue say that those messages are to be sent.
+	heartbeatDue, drainDue bool
+	// left says that goodbye has been sent: nothing may follow.
+	left bool
+}
+
+// openSession opens a session that begins with hello, after so many failures in a row. It returns at once.
+func openSession(ctx context.Context, client trellisv1.WorkerServiceClient, hello *trellisv1.Hello, failures int) *session {
+	ctx, cancel := context.WithCancelCause(ctx)
+	s := &session{
+		responses: make(chan *trellisv1.SessionResponse),
+		requests:  make(chan *trellisv1.SessionRequest, 1),
+		ready:     make(chan struct{}),
+		done:      make(chan error, 1),
+		end:       cancel,
+	}
+	s.requests <- &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Hello{Hello: hello}}
+	go func() {
+		err := s.run(ctx, client, failures)
+		cancel(err)
+		s.done <- err
+	}()
+	return s
+}
+
+// run opens the stream and reads from it until it ends. It always returns a reason.
+//
+// The first try at a coordinator that is not there fails at once and says why. Later ones wait until gRPC, which keeps
+// trying to connect, has a connection.
+func (s *session) run(ctx context.Context, client trellisv1.WorkerServiceClient, failures int) error {
+	if err := sleep(ctx, retryDelay(failures)); err != nil {
+		return err
+	}
+	stream, err := client.Session(ctx, grpc.WaitForReady(failures > 0))
+	if err != nil {
+		return err
+	}
+	unwelcome := time.AfterFunc(welcomeTimeout, func() { s.end(errNoWelcome) })
+	defer unwelcome.Stop()
+
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		s.write(ctx, stream)
+	}()
+	err = s.read(ctx, stream, unwelcome)
+	s.end(err)
+	<-written
+	// A stream that was ended on purpose reports no more than that it was canceled.
+	return context.Cause(ctx)
+}
+
+func (s *session) read(ctx context.Context, stream trellisv1.WorkerService_SessionClient, unwelcome *time.Timer) error {
+	for {
+		response, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return errEnded
+		}
+		if err != nil {
+			return err
+		}
+		unwelcome.Stop()
+		select {
+		case s.responses <- response:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (s *session) write(ctx context.Context, stream trellisv1.WorkerService_SessionClient) {
+	for {
+		select {
+		case request := <-s.requests:
+			if err := stream.Send(request); err != nil {
+				// The reader is told why, unless the fault is here: a request that could not be encoded.
+				if !errors.Is(err, io.EOF) {
+					s.end(err)
+				}
+				return
+			}
+			if request.GetGoodbye() != nil {
+				stream.CloseSend() // never fails
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case s.ready <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// refused reports whether the coordinator will give the same answer however often it is asked.
+func refused(err error) bool {
+	switch status.Code(err) {
+	case codes.FailedPrecondition, codes.InvalidArgument, codes.Unauthenticated, codes.PermissionDenied,
+		codes.Unimplemented:
+		return true
+	}
+	return false
+}
+
+// reason is what a person needs of the error of a call: "dial tcp [::1]:7070: connect: connection refused", without
+// gRPC's wrapping.
+func reason(err error) string {
+	s, ok := status.FromError(err)
+	if !ok {
+		return err.Error()
+	}
+	message := s.Message()
+	message = strings.TrimPrefix(message, `connection error: desc = "`)
+	message = strings.TrimPrefix(message, "transport: Error while dialing: ")
+	message = strings.TrimPrefix(message, "error reading server preface: ")
+	return strings.TrimSuffix(message, `"`)
+}
