@@ -1,0 +1,148 @@
+package results
+
+import (
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// scribble changes everything in a message that can be changed in place, down to the arrays of its lists.
+func scribble(message proto.Message) { scribbleMessage(message.ProtoReflect()) }
+
+func scribbleMessage(m protoreflect.Message) {
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		if !m.Has(field) {
+			continue
+		}
+		switch {
+		case field.IsMap():
+			entries := m.Mutable(field).Map()
+			entries.Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
+				entries.Set(k, otherValue(field.MapValue(), v))
+				return true
+			})
+		case field.IsList():
+			list := m.Mutable(field).List()
+			for j := range list.Len() {
+				list.Set(j, otherValue(field, list.Get(j)))
+			}
+		default:
+			m.Set(field, otherValue(field, m.Get(field)))
+		}
+	}
+}
+
+// otherValue is a value that differs from v, which if it is a message is scribbled over too.
+func otherValue(field protoreflect.FieldDescriptor, v protoreflect.Value) protoreflect.Value {
+	switch field.Kind() {
+	case protoreflect.MessageKind:
+		scribbleMessage(v.Message())
+		return v
+	case protoreflect.StringKind:
+		return protoreflect.ValueOfString(v.String() + "!")
+	case protoreflect.DoubleKind:
+		return protoreflect.ValueOfFloat64(v.Float() + 1)
+	case protoreflect.Uint32Kind:
+		return protoreflect.ValueOfUint32(uint32(v.Uint()) + 1)
+	case protoreflect.Uint64Kind:
+		return protoreflect.ValueOfUint64(v.Uint() + 1)
+	case protoreflect.Int32Kind:
+		return protoreflect.ValueOfInt32(int32(v.Int()) + 1)
+	case protoreflect.Int64Kind:
+		return protoreflect.ValueOfInt64(v.Int() + 1)
+	case protoreflect.EnumKind:
+		return protoreflect.ValueOfEnum(v.Enum() + 1)
+	case protoreflect.BoolKind:
+		return protoreflect.ValueOfBool(!v.Bool())
+	}
+	return v
+}
+
+// fill sets every field of a message to something.
+func fill(m protoreflect.Message, depth int) {
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		switch {
+		case field.IsMap():
+			entries := m.Mutable(field).Map()
+			entries.Set(protoreflect.ValueOfUint32(7).MapKey(), otherValue(field.MapValue(), entries.NewValue()))
+		case field.IsList() && field.Kind() == protoreflect.MessageKind:
+			m.Mutable(field).List().AppendMutable()
+		case field.IsList():
+			list := m.Mutable(field).List()
+			list.Append(otherValue(field, list.NewElement()))
+		case field.Kind() == protoreflect.MessageKind:
+			if depth > 0 {
+				fill(m.Mutable(field).Message(), depth-1)
+			}
+		default:
+			m.Set(field, otherValue(field, field.Default()))
+		}
+	}
+}
+
+// TestCopiesAreWhole: a field that is added to a message and forgotten in its copy function would be lost at the first
+// change of a row.
+func TestCopiesAreWhole(t *testing.T) {
+	check := func(name string, row proto.Message, copied func() proto.Message) {
+		t.Run(name, func(t *testing.T) {
+			fill(row.ProtoReflect(), 2)
+			got := copied()
+			equal(t, "copy", got, row)
+			if got == row {
+				t.Error("the copy is the row itself")
+			}
+		})
+	}
+	study, progress, run := &trellisv1.Study{}, &trellisv1.Progress{}, &trellisv1.Run{}
+	trial, losses, worker := &trellisv1.Trial{}, &trellisv1.Losses{}, &trellisv1.Worker{}
+	check("study", study, func() proto.Message { return copyStudy(study) })
+	check("progress", progress, func() proto.Message { return copyProgress(progress) })
+	check("run", run, func() proto.Message { return copyRun(run) })
+	check("trial", trial, func() proto.Message { return copyTrial(trial) })
+	check("losses", losses, func() proto.Message { return copyLosses(losses) })
+	check("worker", worker, func() proto.Message { return copyWorker(worker) })
+}
+
+// checkIndexes compares every index of every table with the rows of the table.
+func checkIndexes(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) {
+	for table, schema := range newSchema().Tables {
+		rows, err := all[proto.Message](snapshot.txn, nil, table, indexID, nil)
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		for name, index := range schema.Indexes {
+			indexed, err := all[proto.Message](snapshot.txn, nil, table, name, nil)
+			if err != nil {
+				t.Fatalf("%v", err)
+			}
+			want := map[proto.Message]bool{}
+			for _, row := range rows {
+				has, _, err := index.Indexer.(interface {
+					FromObject(any) (bool, []byte, error)
+				}).FromObject(row)
+				if err != nil {
+					t.Fatalf("%v", err)
+				}
+				if has {
+					want[row] = true
+				}
+			}
+			for _, row := range indexed {
+				if !want[row] {
+					t.Fatalf("index %s of %s has a row that it should not have: %v", name, table, row)
+				}
+				delete(want, row)
+			}
+			if len(want) > 0 {
+				t.Fatalf("index %s of %s lacks %d rows", name, table, len(want))
+			}
+		}
+	}
+}

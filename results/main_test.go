@@ -1,0 +1,105 @@
+package results
+
+import (
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func newStore(t testing.TB) *Store {
+	t.Helper()
+	store, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+// at is the time of the command with the given log index.
+func at(index uint64) *timestamppb.Timestamp {
+	return timestamppb.New(time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC).Add(time.Duration(index) * time.Second))
+}
+
+// testRun makes a run and one trial for each of its milestones, indexed from first on.
+func testRun(id string, latentDim uint32, first uint64, milestones ...uint32) (*trellisv1.Run, []*trellisv1.Trial) {
+	parameters := func(epochs uint32) *trellisv1.Parameters {
+		return &trellisv1.Parameters{
+			LatentDim: latentDim, LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: epochs, Seed: 1, BatchSize: 256,
+		}
+	}
+	run := &trellisv1.Run{
+		Id: id, Parameters: parameters(milestones[len(milestones)-1]), Milestones: milestones, FirstTrial: first,
+	}
+	var trials []*trellisv1.Trial
+	for i, milestone := range milestones {
+		trials = append(trials, &trellisv1.Trial{Index: first + uint64(i), Parameters: parameters(milestone), Run: id})
+	}
+	return run, trials
+}
+
+func reportEntry(study, run string, attempt uint64, epoch uint32, train, validation float64, test *float64) *trellisv1.RecordCommand_Entry {
+	return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Report{Report: &trellisv1.Report{
+		Study: study, Run: run, Attempt: attempt, Epoch: epoch, TrainLoss: train, ValidationLoss: validation, TestLoss: test,
+		Elapsed: durationpb.New(500 * time.Millisecond),
+	}}}
+}
+
+func successEntry(study, run string, attempt uint64, epochs uint32) *trellisv1.RecordCommand_Entry {
+	return outcomeEntry(&trellisv1.Outcome{Study: study, Run: run, Attempt: attempt, Result: &trellisv1.Outcome_Success_{
+		Success: &trellisv1.Outcome_Success{Epochs: epochs, StopReason: trellisv1.StopReason_STOP_REASON_EARLY_STOPPING},
+	}})
+}
+
+func failureEntry(study, run string, attempt uint64, class trellisv1.FailureClass, message string) *trellisv1.RecordCommand_Entry {
+	return outcomeEntry(&trellisv1.Outcome{Study: study, Run: run, Attempt: attempt, Result: &trellisv1.Outcome_Failure{
+		Failure: &trellisv1.Failure{Class: class, Message: message},
+	}})
+}
+
+func returnEntry(study, run string, attempt uint64) *trellisv1.RecordCommand_Entry {
+	return outcomeEntry(&trellisv1.Outcome{Study: study, Run: run, Attempt: attempt, Result: &trellisv1.Outcome_Return_{
+		Return: &trellisv1.Outcome_Return{},
+	}})
+}
+
+func outcomeEntry(outcome *trellisv1.Outcome) *trellisv1.RecordCommand_Entry {
+	return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: outcome}}
+}
+
+func mustHash(t testing.TB, snapshot *Snapshot) [32]byte {
+	t.Helper()
+	hash, err := snapshot.Hash()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hash
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func record(t testing.TB, store *Store, index uint64, entries ...*trellisv1.RecordCommand_Entry) {
+	t.Helper()
+	for _, err := range store.Record(index, at(index), entries) {
+		ok(t, err)
+	}
+}
+
+func equal(t testing.TB, what string, got, want proto.Message) {
+	t.Helper()
+	if !proto.Equal(got, want) {
+		t.Errorf("%s:\n got %v\nwant %v", what, got, want)
+	}
+}

@@ -1,0 +1,377 @@
+package results
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// model is the store done the simplest way: no transactions, no indexes, nothing kept that can be computed. It is what
+// the store is checked against.
+type model struct {
+	studies []*modelStudy
+	workers map[string]*modelWorker
+}
+
+type modelStudy struct {
+	name   string
+	state  trellisv1.StudyState
+	runs   []*modelRun
+	trials []*trellisv1.Trial
+}
+
+type modelRun struct {
+	*trellisv1.Run
+	state             trellisv1.RunState
+	attempt           uint64
+	worker            string
+	train, validation []float64
+	test              map[uint32]float64
+	failures          []modelFailure
+	changed           uint64
+}
+
+type modelFailure struct {
+	class  trellisv1.FailureClass
+	worker string
+}
+
+type modelWorker struct {
+	state trellisv1.WorkerState
+	slots uint32
+}
+
+func newModel() *model { return &model{workers: map[string]*modelWorker{}} }
+
+func (m *model) study(name string) *modelStudy {
+	for _, study := range m.studies {
+		if study.name == name {
+			return study
+		}
+	}
+	return nil
+}
+
+func (m *model) run(study, id string) *modelRun {
+	if study := m.study(study); study != nil {
+		for _, run := range study.runs {
+			if run.Id == id {
+				return run
+			}
+		}
+	}
+	return nil
+}
+
+// allRuns returns every run with the study it belongs to, oldest first.
+func (m *model) allRuns() (runs []*modelRun, studies []*modelStudy) {
+	for _, study := range m.studies {
+		for _, run := range study.runs {
+			runs, studies = append(runs, run), append(studies, study)
+		}
+	}
+	return runs, studies
+}
+
+func (r *modelRun) ended() bool { return r.state != runPending && r.state != runLeased }
+
+func (m *model) held(worker string) int {
+	held := 0
+	runs, _ := m.allRuns()
+	for _, run := range runs {
+		if run.state == runLeased && run.worker == worker {
+			held++
+		}
+	}
+	return held
+}
+
+func (m *model) create(index uint64, name string, runs []*trellisv1.Run, trials []*trellisv1.Trial) error {
+	if m.study(name) != nil {
+		return ErrExists
+	}
+	study := &modelStudy{name: name, state: studyRunning, trials: trials}
+	for _, run := range runs {
+		study.runs = append(study.runs, &modelRun{Run: run, state: runPending, test: map[uint32]float64{}, changed: index})
+	}
+	m.studies = append(m.studies, study)
+	return nil
+}
+
+func (m *model) setStudy(index uint64, name string, state trellisv1.StudyState) error {
+	study := m.study(name)
+	switch {
+	case study == nil:
+		return ErrNotFound
+	case state == studyCompleted:
+		return ErrIllegalMove
+	case study.state == state:
+		return nil
+	case study.state == studyCompleted || study.state == studyCanceled:
+		return ErrIllegalMove
+	}
+	study.state = state
+	for _, run := range study.runs {
+		switch {
+		case state == studyCanceled && !run.ended():
+			run.state, run.changed = runCanceled, index
+		case state == studyPaused && run.state == runLeased:
+			run.state, run.changed = runPending, index
+		}
+	}
+	return nil
+}
+
+func (m *model) deleteStudy(name string) error {
+	study := m.study(name)
+	if study == nil {
+		return ErrNotFound
+	}
+	m.studies = slices.DeleteFunc(m.studies, func(s *modelStudy) bool { return s == study })
+	return nil
+}
+
+func (m *model) grant(index uint64, study, id, worker string) error {
+	run, holder := m.run(study, id), m.workers[worker]
+	switch {
+	case run == nil || holder == nil:
+		return ErrNotFound
+	case m.study(study).state != studyRunning || run.state != runPending || holder.state != workerReady:
+		return ErrIllegalMove
+	case m.held(worker) >= int(holder.slots):
+		return ErrIllegalMove
+	}
+	run.state, run.attempt, run.worker, run.changed = runLeased, index, worker, index
+	return nil
+}
+
+func (m *model) report(index uint64, report *trellisv1.Report) error {
+	run := m.run(report.Study, report.Run)
+	epochs := uint32(0)
+	if run != nil {
+		epochs = uint32(len(run.train))
+	}
+	switch {
+	case run == nil || run.state != runLeased || run.attempt != report.Attempt:
+		return ErrStale
+	case report.Epoch < 1 || report.Epoch > run.Parameters.MaxEpochs:
+		return ErrInvalid
+	case report.Epoch > epochs+1:
+		return ErrGap
+	case report.Epoch <= epochs:
+		same := sameLoss(run.train[report.Epoch-1], report.TrainLoss) &&
+			sameLoss(run.validation[report.Epoch-1], report.ValidationLoss)
+		if test, ok := run.test[report.Epoch]; ok && report.TestLoss != nil {
+			same = same && sameLoss(test, *report.TestLoss)
+		}
+		if !same {
+			m.fail(index, run, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT)
+			return ErrConflict
+		}
+		return nil
+	}
+	run.train = append(run.train, report.TrainLoss)
+	run.validation = append(run.validation, report.ValidationLoss)
+	if report.TestLoss != nil {
+		run.test[report.Epoch] = *report.TestLoss
+	}
+	run.changed = index
+	return nil
+}
+
+func sameLoss(a, b float64) bool {
+	return math.Float64bits(a) == math.Float64bits(b) || math.IsNaN(a) && math.IsNaN(b)
+}
+
+func (m *model) outcome(index uint64, outcome *trellisv1.Outcome) error {
+	run := m.run(outcome.Study, outcome.Run)
+	if run == nil || run.state != runLeased || run.attempt != outcome.Attempt {
+		return ErrStale
+	}
+	switch result := outcome.Result.(type) {
+	case *trellisv1.Outcome_Success_:
+		epochs := int(result.Success.Epochs)
+		switch {
+		case epochs == 0:
+			return ErrInvalid
+		case epochs > len(run.train):
+			return ErrGap
+		case epochs < len(run.train):
+			m.fail(index, run, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT)
+			return ErrConflict
+		}
+		run.state, run.changed = runSucceeded, index
+	case *trellisv1.Outcome_Failure:
+		if result.Failure.Class == trellisv1.FailureClass_FAILURE_CLASS_UNSPECIFIED {
+			return ErrInvalid
+		}
+		m.fail(index, run, result.Failure.Class)
+	case *trellisv1.Outcome_Return_:
+		run.state, run.changed = runPending, index
+	}
+	return nil
+}
+
+func (m *model) fail(index uint64, run *modelRun, class trellisv1.FailureClass) {
+	run.failures = append(run.failures, modelFailure{class, run.worker})
+	run.changed = index
+	attempts, workers := 0, map[string]bool{}
+	for _, failure := range run.failures {
+		if failure.class == class {
+			attempts++
+			workers[failure.worker] = true
+		}
+	}
+	allowed := map[trellisv1.FailureClass]int{
+		trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST: 10, trellisv1.FailureClass_FAILURE_CLASS_TRAINER: 3,
+		trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY: 1, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT: 1,
+		trellisv1.FailureClass_FAILURE_CLASS_HUNG: 3,
+	}[class]
+	run.state = runPending
+	if attempts >= allowed || class == trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST && len(workers) >= 2 {
+		run.state = runFailed
+	}
+}
+
+func (m *model) setWorker(index uint64, worker *trellisv1.Worker) error {
+	known := m.workers[worker.Name]
+	alive := known != nil && (known.state == workerReady || known.state == workerDraining)
+	switch worker.State {
+	case workerReady, workerDraining:
+		switch {
+		case known == nil || known.state == workerLost || known.state == workerReady && worker.State == workerReady:
+			if worker.Slots == 0 {
+				return ErrInvalid
+			}
+			m.workers[worker.Name] = &modelWorker{worker.State, worker.Slots}
+		case !alive || worker.State == workerReady:
+			return ErrIllegalMove
+		default:
+			known.state = workerDraining
+		}
+		return nil
+	case workerLost, workerGone:
+		switch {
+		case known == nil:
+			return ErrNotFound
+		case known.state == worker.State:
+			return nil
+		case !alive:
+			return ErrIllegalMove
+		}
+		known.state = worker.State
+		runs, _ := m.allRuns()
+		for _, run := range runs {
+			if run.state != runLeased || run.worker != worker.Name {
+				continue
+			}
+			if worker.State == workerLost {
+				m.fail(index, run, trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST)
+			} else {
+				run.state, run.changed = runPending, index
+			}
+		}
+		return nil
+	}
+	return ErrInvalid
+}
+
+// complete ends the studies that have nothing left to do.
+func (m *model) complete() {
+	for _, study := range m.studies {
+		if study.state == studyRunning && !slices.ContainsFunc(study.runs, func(r *modelRun) bool { return !r.ended() }) {
+			study.state = studyCompleted
+		}
+	}
+}
+
+// trial computes how a trial stands from its run's losses.
+func (m *model) trial(study string, trial *trellisv1.Trial) *trellisv1.Trial {
+	run := m.run(study, trial.Run)
+	epochs := min(uint32(len(run.validation)), trial.Parameters.MaxEpochs)
+	want := &trellisv1.Trial{Study: study, Index: trial.Index, Parameters: trial.Parameters, Run: trial.Run, Epochs: epochs}
+	if epochs > 0 {
+		best := math.NaN()
+		for i, loss := range run.validation[:epochs] {
+			if !math.IsNaN(loss) && !math.IsInf(loss, 0) && !(loss >= best) {
+				best, want.BestEpoch = loss, uint32(i+1)
+			}
+		}
+		want.Objective = &best
+	}
+	switch {
+	case epochs == trial.Parameters.MaxEpochs || run.state == runSucceeded:
+		want.State = trialSucceeded
+		if test, ok := run.test[epochs]; ok {
+			want.TestLoss = &test
+		}
+	case run.state == runPending:
+		want.State = trialPending
+	case run.state == runLeased:
+		want.State = trialRunning
+	case run.state == runFailed:
+		want.State = trialFailed
+	case run.state == runCanceled:
+		want.State = trialCanceled
+	}
+	return want
+}
+
+// progress counts.
+func (m *model) progress(study *modelStudy) *trellisv1.Progress {
+	p := &trellisv1.Progress{}
+	for _, run := range study.runs {
+		p.Runs++
+		p.Epochs += uint64(len(run.train))
+		p.TrainingSeconds += float64(len(run.train)) / 2
+		switch run.state {
+		case runLeased:
+			p.RunsRunning++
+		case runSucceeded:
+			p.RunsSucceeded++
+		case runFailed:
+			p.RunsFailed++
+		case runCanceled:
+			p.RunsCanceled++
+		}
+		if !run.ended() {
+			p.EpochsLeft += uint64(run.Parameters.MaxEpochs) - uint64(len(run.train))
+		}
+	}
+	for _, trial := range study.trials {
+		p.Trials++
+		switch m.trial(study.name, trial).State {
+		case trialRunning:
+			p.TrialsRunning++
+		case trialSucceeded:
+			p.TrialsSucceeded++
+		case trialFailed:
+			p.TrialsFailed++
+		case trialCanceled:
+			p.TrialsCanceled++
+		}
+	}
+	return p
+}
+
+// next is the run to lease next.
+func (m *model) next() *modelRun {
+	for _, study := range m.studies {
+		if study.state != studyRunning {
+			continue
+		}
+		var next *modelRun
+		for _, run := range study.runs {
+			if run.state == runPending && (next == nil || cmp.Or(
+				cmp.Compare(next.Parameters.MaxEpochs, run.Parameters.MaxEpochs), cmp.Compare(run.FirstTrial, next.FirstTrial)) < 0) {
+				next = run
+			}
+		}
+		if next != nil {
+			return next
+		}
+	}
+	return nil
+}
