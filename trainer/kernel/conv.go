@@ -39,8 +39,8 @@ func NewConv(s Shape) (*Conv, error) {
 	return &Conv{
 		shape:    s,
 		path:     p,
-		forward:  newGather(s.InChannels, s.OutChannels, rows, columns),
-		backward: newGather(s.OutChannels, s.InChannels, rows.adjoint(), columns.adjoint()),
+		forward:  newGather(p.vector, s.InChannels, s.OutChannels, rows, columns),
+		backward: newGather(p.vector, s.OutChannels, s.InChannels, rows.adjoint(), columns.adjoint()),
 		weights:  newOuter(s),
 		bias:     make([]float32, s.OutChannels*Lanes),
 	}, nil

@@ -1,5 +1,9 @@
 package kernel
 
+// singlePositions is how many positions of a single output channel are done at once. Their number is filled up by
+// repeating the last, which is computed several times over.
+const singlePositions = 8
+
 // block is how many output channels share one pass over the input.
 const block = 8
 
@@ -28,7 +32,8 @@ type gather struct {
 	weights []float32
 }
 
-// class is a set of output positions with the same taps.
+// class is a set of output positions with the same taps. A path whose vectors are shorter than a position has several
+// entries for each.
 type class struct {
 	taps      []tap
 	positions []position
@@ -105,8 +110,9 @@ func equal(a, b []int) bool {
 	return true
 }
 
-// newGather plans the gather from in channels of rows.in x columns.in to out channels of rows.out x columns.out.
-func newGather(in, out int, rows, columns axis) *gather {
+// newGather plans the gather from in channels of rows.in x columns.in to out channels of rows.out x columns.out, for a
+// path with vectors of so many values.
+func newGather(vector, in, out int, rows, columns axis) *gather {
 	g := &gather{
 		in:              in * rows.in * columns.in * Lanes,
 		out:             out * rows.out * columns.out * Lanes,
@@ -145,10 +151,20 @@ func newGather(in, out int, rows, columns axis) *gather {
 	for row := range rows.out {
 		for column := range columns.out {
 			c := &g.classes[rowOf[row]*len(columnLines)+columnOf[column]]
-			c.positions = append(c.positions, position{
-				x: int32((rowStart[row]*columns.in + columnStart[column]) * Lanes),
-				y: int32((row*columns.out + column) * Lanes),
-			})
+			for lane := 0; lane < Lanes; lane += vector {
+				c.positions = append(c.positions, position{
+					x: int32((rowStart[row]*columns.in+columnStart[column])*Lanes + lane),
+					y: int32((row*columns.out+column)*Lanes + lane),
+				})
+			}
+		}
+	}
+	if out == 1 {
+		for i := range g.classes {
+			c := &g.classes[i]
+			for len(c.positions)%singlePositions != 0 {
+				c.positions = append(c.positions, c.positions[len(c.positions)-1])
+			}
 		}
 	}
 	return g

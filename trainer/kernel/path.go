@@ -10,6 +10,8 @@ import (
 // call through a function value would move to the heap.
 type path struct {
 	name string
+	// vector is the number of values in a vector: a position is done in Lanes/vector steps.
+	vector int
 
 	gather         func(g *gather, y, x []float32, bound float32)
 	transpose      func(dst, src []float32, s side)
@@ -23,7 +25,10 @@ type path struct {
 	sigmoidBackward func(dx, dy, y []float32)
 	squaredError    func(dy, y, target []float32, mask *[Lanes]uint32, scale float32) [Lanes]float64
 	adam            func(w, g, m, v []float32, c adamConstants)
-	fillTile        func(dst []float32, pixels []byte, size int, indices []uint32)
+	// peak runs a loop of multiply-adds on registers and returns how many it did; nil if there is none.
+	peak func(rounds int) int
+
+	fillTile func(dst []float32, pixels []byte, size int, indices []uint32)
 }
 
 // paths are those that this processor can run, the best first. The last is always the portable one.

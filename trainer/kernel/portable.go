@@ -5,6 +5,7 @@ import "math"
 // portable is the path of every processor, and the reference of the others.
 var portable = path{
 	name:            "portable",
+	vector:          Lanes,
 	gather:          gatherPortable,
 	transpose:       transposePortable,
 	outerByLane:     outerByLanePortable,

@@ -1,0 +1,209 @@
+package kernel
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// layer is a shape of a network, with what follows it.
+type layer struct {
+	Shape
+	activation Activation
+}
+
+// autoencoder is the paper's network (latent dimension 16).
+var autoencoder = []layer{
+	{Shape{1, 28, 28, 8, 3, 3, 2, 1, 0, false}, ReLU},
+	{Shape{8, 14, 14, 16, 3, 3, 2, 1, 0, false}, ReLU},
+	{Shape{16, 7, 7, 32, 3, 3, 2, 0, 0, false}, ReLU},
+	{Linear(288, 64), ReLU},
+	{Linear(64, 16), None},
+	{Linear(16, 64), ReLU},
+	{Linear(64, 288), ReLU},
+	{Shape{32, 3, 3, 16, 3, 3, 2, 0, 0, true}, ReLU},
+	{Shape{16, 7, 7, 8, 3, 3, 2, 1, 1, true}, ReLU},
+	{Shape{8, 14, 14, 1, 3, 3, 2, 1, 1, true}, Sigmoid},
+}
+
+// variational is the paper's variational network (latent dimension 16).
+var variational = []layer{
+	{Shape{1, 28, 28, 64, 4, 4, 2, 1, 0, false}, ReLU},
+	{Shape{64, 14, 14, 128, 4, 4, 2, 1, 0, false}, ReLU},
+	{Linear(6272, 16), None},
+	{Linear(16, 6272), ReLU},
+	{Shape{128, 7, 7, 64, 4, 4, 2, 1, 0, true}, ReLU},
+	{Shape{64, 14, 14, 1, 4, 4, 2, 1, 0, true}, Sigmoid},
+}
+
+// measurePeak returns how many multiply-adds of a float32 this core does in a second on a path, from a loop that uses
+// registers only; 0 if the path has none. The best of several tries counts: others may use the machine.
+func measurePeak(p *path) float64 {
+	if p.peak == nil {
+		return 0
+	}
+	const rounds = 20_000
+	best := 0.0
+	for range 20 {
+		start := time.Now()
+		operations := p.peak(rounds)
+		best = max(best, float64(operations)/time.Since(start).Seconds())
+	}
+	return best
+}
+
+// reportRate says how fast a benchmark was that did so many floating point operations per iteration.
+func reportRate(b *testing.B, flops int) {
+	rate := float64(flops) * float64(b.N) / b.Elapsed().Seconds()
+	b.ReportMetric(rate/1e9, "GFLOP/s")
+	if peak := measurePeak(active.Load()); peak > 0 {
+		b.ReportMetric(100*rate/(2*peak), "%peak")
+	}
+}
+
+// onFastPaths runs a benchmark on each path but the portable one.
+func onFastPaths(b *testing.B, run func(b *testing.B)) {
+	previous := Path()
+	defer func() { _ = SetPath(previous) }()
+	for _, name := range Paths()[:len(Paths())-1] {
+		b.Run(name, func(b *testing.B) {
+			if err := SetPath(name); err != nil {
+				b.Fatal(err)
+			}
+			run(b)
+		})
+	}
+}
+
+// tile is a layer with data to run on.
+type tile struct {
+	*Conv
+	activation       Activation
+	x, y, dx, dy     []float32
+	w, b, dw, db     []float32
+	firstM, secondM  []float32
+	firstMB, secondB []float32
+}
+
+func newTile(b *testing.B, l layer) *tile {
+	r := rand.New(rand.NewPCG(1, 2))
+	conv, err := NewConv(l.Shape)
+	if err != nil {
+		b.Fatal(err)
+	}
+	t := &tile{Conv: conv, activation: l.activation,
+		x: random(r, l.InSize()), y: random(r, l.OutSize()), dx: random(r, l.InSize()), dy: random(r, l.OutSize()),
+		w: random(r, l.Weights()), b: random(r, l.OutChannels)}
+	for i := range t.w {
+		t.w[i] *= 0.05
+	}
+	t.dw, t.firstM, t.secondM = make([]float32, len(t.w)), make([]float32, len(t.w)), make([]float32, len(t.w))
+	t.db, t.firstMB, t.secondB = make([]float32, len(t.b)), make([]float32, len(t.b)), make([]float32, len(t.b))
+	conv.SetWeights(t.w, t.b)
+	return t
+}
+
+func BenchmarkLayer(b *testing.B) {
+	for _, network := range []struct {
+		name   string
+		layers []layer
+	}{{"autoencoder", autoencoder}, {"variational", variational}} {
+		for _, l := range network.layers {
+			for _, pass := range []struct {
+				name string
+				run  func(t *tile)
+			}{
+				{"forward", func(t *tile) { t.Forward(t.y, t.x, t.activation) }},
+				{"backward-input", func(t *tile) { t.BackwardInput(t.dx, t.dy) }},
+				{"backward-weights", func(t *tile) { t.BackwardWeights(t.dy, t.x) }},
+			} {
+				b.Run(fmt.Sprintf("%s/%s/%s", network.name, l, pass.name), func(b *testing.B) {
+					onFastPaths(b, func(b *testing.B) {
+						t := newTile(b, l)
+						b.ReportAllocs()
+						for b.Loop() {
+							pass.run(t)
+						}
+						reportRate(b, Lanes*l.FLOPs())
+					})
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkStep is all kernels of one training step on a batch of 256: filling tiles, forward, loss, backward, the
+// gradients' reduction, Adam and the packing of weights.
+func BenchmarkStep(b *testing.B) {
+	for _, network := range []struct {
+		name   string
+		layers []layer
+		tiles  int
+	}{{"autoencoder", autoencoder, 16}, {"variational", variational, 2}} {
+		b.Run(network.name, func(b *testing.B) {
+			onFastPaths(b, func(b *testing.B) {
+				flops := 0
+				var tiles []*tile
+				for i, l := range network.layers {
+					flops += 3 * l.FLOPs()
+					if i == 0 {
+						flops -= l.FLOPs() // Nobody needs the gradient of the images.
+					}
+					t := newTile(b, l)
+					if i > 0 {
+						t.x, t.dx = tiles[i-1].y, tiles[i-1].dy
+					}
+					tiles = append(tiles, t)
+				}
+				const pixels = 28 * 28
+				images := make([]byte, 60_000*pixels)
+				r := rand.New(rand.NewPCG(1, 1))
+				for i := range images {
+					images[i] = byte(r.Uint32())
+				}
+				var indices [Lanes]uint32
+				first, last := tiles[0], tiles[len(tiles)-1]
+				b.ReportAllocs()
+				step := 0
+				for b.Loop() {
+					step++
+					for range network.tiles {
+						for i := range indices {
+							indices[i] = r.Uint32N(60_000)
+						}
+						FillTile(first.x, images, pixels, indices[:])
+						for _, t := range tiles {
+							t.Forward(t.y, t.x, t.activation)
+						}
+						SquaredError(last.dy, last.y, first.x, Lanes, 1e-5)
+						for i := len(tiles) - 1; i >= 0; i-- {
+							t := tiles[i]
+							switch t.activation {
+							case ReLU:
+								ReLUBackward(t.dy, t.dy, t.y)
+							case Sigmoid:
+								SigmoidBackward(t.dy, t.dy, t.y)
+							}
+							t.BackwardWeights(t.dy, t.x)
+							if i > 0 {
+								t.BackwardInput(t.dx, t.dy)
+							}
+						}
+					}
+					adam := AdamStep{LearningRate: 1e-3, WeightDecay: 1e-5, Step: step}
+					for _, t := range tiles {
+						t.Gradient(t.dw, t.db)
+						t.ZeroGrad()
+						Adam(t.w, t.dw, t.firstM, t.secondM, adam)
+						Adam(t.b, t.db, t.firstMB, t.secondB, adam)
+						t.SetWeights(t.w, t.b)
+					}
+				}
+				reportRate(b, network.tiles*Lanes*flops)
+				count := float64(network.tiles * Lanes * b.N)
+				b.ReportMetric(count/b.Elapsed().Seconds(), "images/s")
+			})
+		})
+	}
+}

@@ -1,0 +1,169 @@
+package kernel
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// The paths must give the same bits. NaNs count as the same whatever their payload, which the contract leaves open.
+func sameBits(a, b float32) bool {
+	return math.Float32bits(a) == math.Float32bits(b) || a != a && b != b
+}
+
+// outputs collects everything that one path computes for a case.
+type outputs map[string][]float32
+
+func compareOutputs(t rapid.TB, name string, got, want outputs) {
+	t.Helper()
+	for key := range want {
+		if !slices.EqualFunc(got[key], want[key], sameBits) {
+			for i := range want[key] {
+				if !sameBits(got[key][i], want[key][i]) {
+					t.Fatalf("%s: %s[%d] = %x, portable path has %x", name, key, i, got[key][i], want[key][i])
+				}
+			}
+		}
+	}
+}
+
+// comparePaths runs compute once on each path.
+func comparePaths(t rapid.TB, compute func() outputs) {
+	t.Helper()
+	previous := Path()
+	defer func() { _ = SetPath(previous) }()
+	if err := SetPath("portable"); err != nil {
+		t.Fatal(err)
+	}
+	want := compute()
+	for _, name := range Paths() {
+		if err := SetPath(name); err != nil {
+			t.Fatal(err)
+		}
+		compareOutputs(t, name, compute(), want)
+	}
+}
+
+// special sprinkles values that arithmetic treats specially.
+func special(r *rand.Rand, values []float32) []float32 {
+	extremes := []float32{0, float32(math.Copysign(0, -1)), float32(math.Inf(1)), float32(math.Inf(-1)), float32(math.NaN()),
+		math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, 1e-40, -3e-39, 1.1754944e-38, 1, -1}
+	for i := range values {
+		if r.IntN(20) == 0 {
+			values[i] = extremes[r.IntN(len(extremes))]
+		}
+	}
+	return values
+}
+
+// kinds of values: ordinary ones, tiny ones whose products are subnormal, and some that are special.
+var kinds = []string{"normal", "tiny", "special"}
+
+func valuesOf(kind string, r *rand.Rand, n int) []float32 {
+	values := random(r, n)
+	switch kind {
+	case "tiny":
+		for i := range values {
+			values[i] *= 1e-20
+		}
+	case "special":
+		special(r, values)
+	}
+	return values
+}
+
+func drawValues(t *rapid.T, r *rand.Rand) func(n int) []float32 {
+	kind := rapid.SampledFrom(kinds).Draw(t, "values")
+	return func(n int) []float32 { return valuesOf(kind, r, n) }
+}
+
+func TestSameBitsConv(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, seed := drawShape(t), rapid.Uint64().Draw(t, "seed")
+		activation := Activation(rapid.IntRange(0, 2).Draw(t, "activation"))
+		kind := rapid.SampledFrom(kinds).Draw(t, "values")
+		comparePaths(t, func() outputs { return convOutputs(t, s, seed, kind, activation) })
+	})
+}
+
+func convOutputs(t rapid.TB, s Shape, seed uint64, kind string, activation Activation) outputs {
+	r := rand.New(rand.NewPCG(seed, 1))
+	conv, err := NewConv(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := func(n int) []float32 { return valuesOf(kind, r, n) }
+	conv.SetWeights(values(s.Weights()), values(s.OutChannels))
+	y, dx := make([]float32, s.OutSize()), make([]float32, s.InSize())
+	dw, db := make([]float32, s.Weights()), make([]float32, s.OutChannels)
+	for range 2 {
+		x, dy := values(s.InSize()), values(s.OutSize())
+		conv.Forward(y, x, activation)
+		conv.BackwardInput(dx, dy)
+		conv.BackwardWeights(dy, x)
+	}
+	conv.Gradient(dw, db)
+	return outputs{"y": y, "dx": dx, "dw": dw, "db": db}
+}
+
+func TestSameBitsElementwise(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := drawRand(t)
+		values := drawValues(t, r)
+		n := rapid.IntRange(0, 9).Draw(t, "positions") * Lanes
+		lanes := rapid.IntRange(1, Lanes).Draw(t, "lanes")
+		y, dy, target := values(n), values(n), values(n)
+		comparePaths(t, func() outputs {
+			relu, sigmoid, square := make([]float32, n), make([]float32, n), make([]float32, n)
+			ReLUBackward(relu, dy, y)
+			SigmoidBackward(sigmoid, dy, y)
+			loss := SquaredError(square, y, target, lanes, 0.125)
+			bits := math.Float64bits(loss)
+			if loss != loss {
+				bits = 0
+			}
+			return outputs{"relu": relu, "sigmoid": sigmoid, "square": square,
+				"loss": {math.Float32frombits(uint32(bits >> 32)), math.Float32frombits(uint32(bits))}}
+		})
+	})
+}
+
+func TestSameBitsAdam(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := drawRand(t)
+		values := drawValues(t, r)
+		n := rapid.IntRange(0, 40).Draw(t, "weights")
+		weights, gradients := values(n), values(n)
+		step := AdamStep{LearningRate: 1e-3, WeightDecay: rapid.SampledFrom([]float64{0, 1e-4}).Draw(t, "decay")}
+		comparePaths(t, func() outputs {
+			w, m, v := slices.Clone(weights), make([]float32, n), make([]float32, n)
+			for step.Step = 1; step.Step <= 3; step.Step++ {
+				Adam(w, gradients, m, v, step)
+			}
+			return outputs{"w": w, "m": m, "v": v}
+		})
+	})
+}
+
+func TestSameBitsFillTile(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := drawRand(t)
+		size := rapid.IntRange(1, 70).Draw(t, "size")
+		pixels := make([]byte, 40*size)
+		for i := range pixels {
+			pixels[i] = byte(r.Uint32())
+		}
+		indices := make([]uint32, rapid.IntRange(0, Lanes).Draw(t, "lanes"))
+		for i := range indices {
+			indices[i] = r.Uint32N(40)
+		}
+		comparePaths(t, func() outputs {
+			tile := random(rand.New(rand.NewPCG(1, 1)), size*Lanes)
+			FillTile(tile, pixels, size, indices)
+			return outputs{"tile": tile}
+		})
+	})
+}

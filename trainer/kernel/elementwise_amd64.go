@@ -1,0 +1,87 @@
+//go:build !purego
+
+package kernel
+
+// What takes little of a step's time exists in AVX2 only, which processors with AVX-512 have as well. Each function here
+// leaves what does not fill a vector to its portable form.
+
+func transposeVector(dst, src []float32, s side) {
+	plane, whole := s.plane(), s.channels/8*8
+	for channel := 0; channel < whole; channel += 8 {
+		transposeAVX2(&dst[channel], &src[channel*plane], plane/8, s.padded*4, plane*4)
+	}
+	if whole < s.channels {
+		rest := s
+		rest.channels -= whole
+		transposePortable(dst[whole:], src[whole*plane:], rest)
+	}
+}
+
+func sumPositionsVector(sums, tile []float32) {
+	channels := len(sums) / Lanes
+	sumPositionsAVX2(&sums[0], &tile[0], channels, len(tile)/channels/Lanes)
+}
+
+func sumLanesVector(dst, src []float32) {
+	sumLanesAVX2(&dst[0], &src[0], len(dst))
+}
+
+func sigmoidVector(y []float32) {
+	sigmoidAVX2(&y[0], len(y)/8)
+}
+
+func reluBackwardVector(dx, dy, y []float32) {
+	if len(y) > 0 {
+		reluBackwardAVX2(&dx[0], &dy[0], &y[0], len(y)/8)
+	}
+}
+
+func sigmoidBackwardVector(dx, dy, y []float32) {
+	if len(y) > 0 {
+		sigmoidBackwardAVX2(&dx[0], &dy[0], &y[0], len(y)/8)
+	}
+}
+
+func squaredErrorVector(dy, y, target []float32, mask *[Lanes]uint32, scale float32) (sums [Lanes]float64) {
+	if len(y) > 0 {
+		squaredErrorAVX2(&sums[0], &dy[0], &y[0], &target[0], &mask[0], scale, len(y)/Lanes)
+	}
+	return sums
+}
+
+func adamVector(w, g, m, v []float32, c adamConstants) {
+	whole := len(w) / 8 * 8
+	if whole > 0 {
+		adamAVX2(&w[0], &g[0], &m[0], &v[0], c.weightDecay, c.moment, c.beta2, c.square, c.correction, c.epsilon, c.rate,
+			whole/8)
+	}
+	adamPortable(w[whole:], g[whole:], m[whole:], v[whole:], c)
+}
+
+func fillTileVector(dst []float32, pixels []byte, size int, indices []uint32) {
+	const step = 16
+	whole := size / step * step
+	if whole < size || len(indices) == 0 {
+		fillTilePortable(dst, pixels, size, indices)
+	}
+	if whole == 0 || len(indices) == 0 {
+		return
+	}
+	// Lanes without an image take the first one's until they are cleared.
+	var images [Lanes]*byte
+	for lane := range images {
+		image := indices[0]
+		if lane < len(indices) {
+			image = indices[lane]
+		}
+		images[lane] = &pixels[int(image)*size]
+	}
+	for lane := 0; lane < Lanes; lane += 8 {
+		fillTileAVX2(&dst[lane], &images[lane], whole/step)
+	}
+	for lane := len(indices); lane < Lanes; lane++ {
+		for pixel := range whole {
+			dst[pixel*Lanes+lane] = 0
+		}
+	}
+}

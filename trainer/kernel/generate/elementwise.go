@@ -1,0 +1,303 @@
+package main
+
+import (
+	"math"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// The kernels of this file take little of a step's time. They exist in AVX2 alone, which the AVX-512 path uses too.
+
+// constant broadcasts a float32 into a register.
+func constant(value float32) VecVirtual {
+	register := YMM()
+	VBROADCASTSS(constantMem(math.Float32bits(value)), register)
+	return register
+}
+
+// constantMem is a read-only word.
+func constantMem(bits uint32) Mem {
+	if mem, ok := constants[bits]; ok {
+		return mem
+	}
+	mem := ConstData(label("word"), U32(bits))
+	constants[bits] = mem
+	return mem
+}
+
+var constants = map[uint32]Mem{}
+
+// broadcast loads a float32 parameter into all lanes.
+func broadcast(name string) VecVirtual {
+	register := YMM()
+	component, err := Param(name).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	VBROADCASTSS(component.Addr, register)
+	return register
+}
+
+// vectors emits a loop over count vectors of 8 values; body gets the offset in bytes.
+func vectors(body func(at GPVirtual)) {
+	end, at := argument("count"), GP64()
+	SHLQ(Imm(5), end)
+	XORQ(at, at)
+	loop, done := label("vector"), label("done")
+	Label(loop)
+	CMPQ(at, end)
+	JEQ(LabelRef(done))
+	body(at)
+	ADDQ(Imm(32), at)
+	JMP(LabelRef(loop))
+	Label(done)
+	VZEROUPPER()
+	RET()
+}
+
+func indexed(base, at GPVirtual) Mem { return Mem{Base: base, Index: at, Scale: 1} }
+
+func sigmoid() {
+	function("sigmoidAVX2", "func(y *float32, count int)")
+	Doc("sigmoidAVX2 computes y[i] = 1 / (1 + exp(-y[i])) for count vectors of 8.")
+	y := argument("y")
+	var (
+		sign    = constant(float32(math.Copysign(0, -1)))
+		high    = constant(104)
+		low     = constant(-104)
+		log2e   = constant(1.44269504)
+		round   = constant(12582912)
+		ln2Hi   = constant(-0.693359375)
+		ln2Lo   = constant(2.12194440e-4)
+		one     = constant(1)
+		bias    = YMM()
+		partial = []float32{1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1}
+	)
+	VBROADCASTSS(constantMem(127), bias)
+	vectors(func(at GPVirtual) {
+		x, n, whole, p, half := YMM(), YMM(), YMM(), YMM(), YMM()
+		VXORPS(indexed(y, at), sign, x)
+		// If one is a NaN, the result is x.
+		VMINPS(x, high, x)
+		VMAXPS(x, low, x)
+		VMOVAPS(round, n)
+		VFMADD231PS(log2e, x, n)
+		VSUBPS(round, n, whole)
+		VPSUBD(round, n, n)
+		VFMADD231PS(ln2Hi, whole, x)
+		VFMADD231PS(ln2Lo, whole, x)
+		VBROADCASTSS(constantMem(math.Float32bits(1.9875691500e-4)), p)
+		for _, coefficient := range partial {
+			c := YMM()
+			VBROADCASTSS(constantMem(math.Float32bits(coefficient)), c)
+			VFMADD213PS(c, x, p)
+		}
+		VMULPS(x, p, p)
+		VFMADD213PS(x, x, p)
+		VADDPS(one, p, p)
+		VPSRAD(Imm(1), n, half)
+		VPSUBD(half, n, n)
+		for _, exponent := range []VecVirtual{half, n} {
+			VPADDD(bias, exponent, exponent)
+			VPSLLD(Imm(23), exponent, exponent)
+			VMULPS(exponent, p, p)
+		}
+		VADDPS(one, p, p)
+		VDIVPS(p, one, p)
+		VMOVUPS(p, indexed(y, at))
+	})
+}
+
+func reluBackward() {
+	function("reluBackwardAVX2", "func(dx, dy, y *float32, count int)")
+	Doc("reluBackwardAVX2 computes dx[i] = dy[i] unless y[i] <= 0, else 0, for count vectors of 8.")
+	dx, dy, y := argument("dx"), argument("dy"), argument("y")
+	zero := YMM()
+	VXORPS(zero, zero, zero)
+	vectors(func(at GPVirtual) {
+		keep := YMM()
+		const notGreaterEqual = 9 // Of zero and y: true if y > 0 or not a number.
+		VCMPPS(Imm(notGreaterEqual), indexed(y, at), zero, keep)
+		VANDPS(indexed(dy, at), keep, keep)
+		VMOVUPS(keep, indexed(dx, at))
+	})
+}
+
+func sigmoidBackward() {
+	function("sigmoidBackwardAVX2", "func(dx, dy, y *float32, count int)")
+	Doc("sigmoidBackwardAVX2 computes dx[i] = dy[i] * (y[i] * (1-y[i])) for count vectors of 8.")
+	dx, dy, y := argument("dx"), argument("dy"), argument("y")
+	one := constant(1)
+	vectors(func(at GPVirtual) {
+		value, slope := YMM(), YMM()
+		VMOVUPS(indexed(y, at), value)
+		VSUBPS(value, one, slope)
+		VMULPS(slope, value, slope)
+		VMULPS(indexed(dy, at), slope, slope)
+		VMOVUPS(slope, indexed(dx, at))
+	})
+}
+
+func squaredError() {
+	function("squaredErrorAVX2", "func(sums *float64, dy, y, target *float32, mask *uint32, scale float32, count int)")
+	Doc(
+		"squaredErrorAVX2 computes, for count tiles' vectors of 16 lanes, d = (y-target) & mask, dy = scale * d and, in",
+		"float64, sums[lane] += d * d.",
+	)
+	dy, y, target, mask := argument("dy"), argument("y"), argument("target"), argument("mask")
+	scale := broadcast("scale")
+	sums, masks := make([]VecVirtual, 4), make([]VecVirtual, 2)
+	for i := range sums {
+		sums[i] = YMM()
+		VXORPD(sums[i], sums[i], sums[i])
+	}
+	for i := range masks {
+		masks[i] = YMM()
+		VMOVUPS(Mem{Base: mask, Disp: 32 * i}, masks[i])
+	}
+	count := argument("count")
+	loop, done := label("vector"), label("done")
+	Label(loop)
+	TESTQ(count, count)
+	JEQ(LabelRef(done))
+	for i := range masks {
+		difference, upper, scaled := YMM(), XMM(), YMM()
+		VMOVUPS(Mem{Base: y, Disp: 32 * i}, difference)
+		VSUBPS(Mem{Base: target, Disp: 32 * i}, difference, difference)
+		VANDPS(masks[i], difference, difference)
+		VMULPS(scale, difference, scaled)
+		VMOVUPS(scaled, Mem{Base: dy, Disp: 32 * i})
+		VEXTRACTF128(Imm(1), difference, upper)
+		for j, part := range []Op{difference.AsX(), upper} {
+			wide := YMM()
+			VCVTPS2PD(part, wide)
+			VFMADD231PD(wide, wide, sums[2*i+j])
+		}
+	}
+	for _, pointer := range []GPVirtual{dy, y, target} {
+		ADDQ(Imm(64), pointer)
+	}
+	DECQ(count)
+	JMP(LabelRef(loop))
+	Label(done)
+	to := argument("sums")
+	for i := range sums {
+		VMOVUPD(sums[i], Mem{Base: to, Disp: 32 * i})
+	}
+	VZEROUPPER()
+	RET()
+}
+
+func adam() {
+	function("adamAVX2", "func(w, dw, m, v *float32, weightDecay, moment, beta2, square, correction, epsilon, rate float32, count int)")
+	Doc("adamAVX2 does the package's Adam for count vectors of 8.")
+	w, dw, m, v := argument("w"), argument("dw"), argument("m"), argument("v")
+	var (
+		weightDecay = broadcast("weightDecay")
+		moment      = broadcast("moment")
+		beta2       = broadcast("beta2")
+		square      = broadcast("square")
+		correction  = broadcast("correction")
+		epsilon     = broadcast("epsilon")
+		rate        = broadcast("rate")
+	)
+	vectors(func(at GPVirtual) {
+		weight, gradient, first, second, difference := YMM(), YMM(), YMM(), YMM(), YMM()
+		VMOVUPS(indexed(w, at), weight)
+		VMOVUPS(indexed(dw, at), gradient)
+		VFMADD231PS(weightDecay, weight, gradient)
+		VMOVUPS(indexed(m, at), first)
+		VSUBPS(first, gradient, difference)
+		VFMADD231PS(moment, difference, first)
+		VMOVUPS(first, indexed(m, at))
+		VMULPS(indexed(v, at), beta2, second)
+		VMULPS(square, gradient, difference)
+		VFMADD231PS(difference, gradient, second)
+		VMOVUPS(second, indexed(v, at))
+		VSQRTPS(second, second)
+		VDIVPS(correction, second, second)
+		VADDPS(epsilon, second, second)
+		VDIVPS(second, first, first)
+		VFMADD231PS(rate, first, weight)
+		VMOVUPS(weight, indexed(w, at))
+	})
+}
+
+func sumPositions() {
+	function("sumPositionsAVX2", "func(sums, tile *float32, channels, positions int)")
+	Doc(
+		"sumPositionsAVX2 adds each channel's vectors to sums[channel], in the four interleaved sums of the portable form.",
+	)
+	sums, tile, channels := argument("sums"), argument("tile"), argument("channels")
+	channel := label("channel")
+	Label(channel)
+	parts := make([][2]VecVirtual, 4)
+	for i := range parts {
+		parts[i] = [2]VecVirtual{YMM(), YMM()}
+		for _, part := range parts[i] {
+			VXORPS(part, part, part)
+		}
+	}
+	positions := argument("positions")
+	four, rest, done := label("four"), label("rest"), label("done")
+	Label(four)
+	CMPQ(positions, Imm(4))
+	JLT(LabelRef(rest))
+	for i := range parts {
+		for half := range 2 {
+			VADDPS(Mem{Base: tile, Disp: 64*i + 32*half}, parts[i][half], parts[i][half])
+		}
+	}
+	ADDQ(U32(256), tile)
+	SUBQ(Imm(4), positions)
+	JMP(LabelRef(four))
+	Label(rest)
+	for i := range 3 {
+		TESTQ(positions, positions)
+		JEQ(LabelRef(done))
+		for half := range 2 {
+			VADDPS(Mem{Base: tile, Disp: 32 * half}, parts[i][half], parts[i][half])
+		}
+		ADDQ(Imm(64), tile)
+		DECQ(positions)
+	}
+	Label(done)
+	for half := range 2 {
+		VADDPS(parts[1][half], parts[0][half], parts[0][half])
+		VADDPS(parts[3][half], parts[2][half], parts[2][half])
+		VADDPS(parts[2][half], parts[0][half], parts[0][half])
+		VADDPS(Mem{Base: sums, Disp: 32 * half}, parts[0][half], parts[0][half])
+		VMOVUPS(parts[0][half], Mem{Base: sums, Disp: 32 * half})
+	}
+	ADDQ(Imm(64), sums)
+	DECQ(channels)
+	JNE(LabelRef(channel))
+	VZEROUPPER()
+	RET()
+}
+
+func sumLanes() {
+	function("sumLanesAVX2", "func(dst, src *float32, count int)")
+	Doc("sumLanesAVX2 computes dst[i] = the sum of src[i][lane], in the portable form's tree, for count vectors of 16.")
+	dst, src, count := argument("dst"), argument("src"), argument("count")
+	loop := label("vector")
+	Label(loop)
+	eight, four, other := YMM(), XMM(), XMM()
+	VMOVUPS(Mem{Base: src}, eight)
+	VADDPS(Mem{Base: src, Disp: 32}, eight, eight)
+	VEXTRACTF128(Imm(1), eight, four)
+	VADDPS(four, eight.AsX(), four)
+	VMOVHLPS(four, four, other)
+	VADDPS(other, four, four)
+	VMOVSHDUP(four, other)
+	VADDSS(other, four, four)
+	VMOVSS(four, Mem{Base: dst})
+	ADDQ(Imm(64), src)
+	ADDQ(Imm(4), dst)
+	DECQ(count)
+	JNE(LabelRef(loop))
+	VZEROUPPER()
+	RET()
+}

@@ -1,0 +1,303 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// gather emits the loop of the package's gather for a block of positions (vectors) times channels.
+func gather(w width, positions, channels int) {
+	name := fmt.Sprintf("gather%dx%d%s", positions, channels, w.name)
+	second := channels > 8
+	parameters := "y, x, weights *float32, "
+	if second {
+		parameters += "next int, "
+	}
+	function(name, "func("+parameters+
+		"bias *float32, taps *int32, tapCount int, positions *int32, groups, plane, channels int, bound float32)")
+	doc := []string{
+		fmt.Sprintf("%s computes groups of %d positions (vectors) times %d channels: for each group, position p of it and channel k,", name, positions, channels),
+		"",
+		"\ty[positions[p].y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[positions[p].x + tap.x])",
+		"",
+		"Only the first channels are stored. plane is in bytes, offsets are in values.",
+	}
+	if second {
+		doc = append(doc, "The weights of channels 8 and up begin next bytes after the first.")
+	}
+	Doc(doc...)
+	y := GP64()
+	list, groups := argument("positions"), argument("groups")
+	weights := argument("weights")
+	var weights2 GPVirtual
+	if second {
+		weights2 = argument("next")
+		ADDQ(weights, weights2)
+	}
+	x := make([]GPVirtual, positions)
+	for p := range x {
+		x[p] = GP64()
+	}
+	sums := make([][]VecVirtual, channels) // By channel, then position.
+	for k := range sums {
+		sums[k] = w.several(positions)
+	}
+	values, spare := w.several(positions), w.new()
+
+	group, loop, last := label("group"), label("tap"), label("last")
+	Label(group)
+	base := GP64()
+	Load(Param("x"), base)
+	for p := range x {
+		MOVLQSX(Mem{Base: list, Disp: 8 * p}, x[p])
+		LEAQ(Mem{Base: base, Index: x[p], Scale: 4}, x[p])
+	}
+	bias := GP64()
+	Load(Param("bias"), bias)
+	for k := range sums {
+		VBROADCASTSS(Mem{Base: bias, Disp: 4 * k}, sums[k][0])
+		for p := 1; p < positions; p++ {
+			VMOVAPS(sums[k][0], sums[k][p])
+		}
+	}
+	tap, end, offset := GP64(), GP64(), GP64()
+	Load(Param("taps"), tap)
+	Load(Param("tapCount"), end)
+	LEAQ(Mem{Base: tap, Index: end, Scale: 8}, end)
+	CMPQ(tap, end)
+	JEQ(LabelRef(last))
+
+	Label(loop)
+	if channels == 1 {
+		MOVLQSX(Mem{Base: tap, Disp: 4}, offset)
+		VBROADCASTSS(Mem{Base: weights, Index: offset, Scale: 4}, spare)
+		MOVLQSX(Mem{Base: tap}, offset)
+		for p := range x {
+			VFMADD231PS(Mem{Base: x[p], Index: offset, Scale: 4}, spare, sums[0][p])
+		}
+	} else {
+		MOVLQSX(Mem{Base: tap}, offset)
+		for p := range x {
+			VMOVUPS(Mem{Base: x[p], Index: offset, Scale: 4}, values[p])
+		}
+		weight := GP64()
+		MOVLQSX(Mem{Base: tap, Disp: 4}, weight)
+		for k := range sums {
+			from := Mem{Base: weights, Index: weight, Scale: 4, Disp: 4 * k}
+			if k >= 8 {
+				from = Mem{Base: weights2, Index: weight, Scale: 4, Disp: 4 * (k - 8)}
+			}
+			w.multiplyAdd(from, spare, values, sums[k])
+		}
+	}
+	ADDQ(Imm(8), tap)
+	CMPQ(tap, end)
+	JNE(LabelRef(loop))
+
+	Label(last)
+	bound := w.new()
+	limit, err := Param("bound").Resolve()
+	if err != nil {
+		panic(err)
+	}
+	VBROADCASTSS(limit.Addr, bound)
+	Load(Param("y"), y)
+	for p := range x {
+		MOVLQSX(Mem{Base: list, Disp: 8*p + 4}, x[p])
+		LEAQ(Mem{Base: y, Index: x[p], Scale: 4}, x[p])
+	}
+	stored := label("stored")
+	plane, count := GP64(), GP64()
+	if channels > 1 {
+		Load(Param("plane"), plane)
+		Load(Param("channels"), count)
+	}
+	for k := range sums {
+		for p := range x {
+			// If one is a NaN, or both are zeros, the result is the sum.
+			VMAXPS(sums[k][p], bound, sums[k][p])
+			VMOVUPS(sums[k][p], Mem{Base: x[p]})
+		}
+		if k+1 < channels {
+			CMPQ(count, Imm(uint64(k+1)))
+			JEQ(LabelRef(stored))
+			for p := range x {
+				ADDQ(plane, x[p])
+			}
+		}
+	}
+	Label(stored)
+	ADDQ(Imm(uint64(8*positions)), list)
+	DECQ(groups)
+	JNE(LabelRef(group))
+	VZEROUPPER()
+	RET()
+}
+
+// outerByLane emits the loop of the package's outer, by lane, for a block of chosen times other channels.
+func outerByLane(w width, chosen, other int) {
+	name := fmt.Sprintf("outerByLane%dx%d%s", chosen, other, w.name)
+	function(name, "func(totals, chosen, other *float32, pairs *int32, count, chosenPlane, otherPlane, row int)")
+	Doc(
+		fmt.Sprintf("%s adds to the totals of %d chosen times %d other channels: for chosen channel a and other channel b,", name, chosen, other),
+		"",
+		"\ttotals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]",
+		"",
+		"for each lane of a vector. Planes and row are in bytes, offsets are in values; count is at least 1.",
+	)
+	chosenBase, otherBase := argument("chosen"), argument("other")
+	pairs, end := argument("pairs"), argument("count")
+	LEAQ(Mem{Base: pairs, Index: end, Scale: 8}, end)
+	plane := argument("chosenPlane")
+	from := newStrided(plane, chosen)
+	var otherPlane GPVirtual
+	if other > 1 {
+		otherPlane = argument("otherPlane")
+	}
+	sums := make([][]VecVirtual, chosen)
+	for a := range sums {
+		sums[a] = w.several(other)
+		for _, sum := range sums[a] {
+			w.zero(sum)
+		}
+	}
+	values, spare := w.several(other), w.new()
+
+	loop := label("pair")
+	Label(loop)
+	at, with := GP64(), GP64()
+	MOVLQSX(Mem{Base: pairs}, at)
+	MOVLQSX(Mem{Base: pairs, Disp: 4}, with)
+	LEAQ(Mem{Base: chosenBase, Index: at, Scale: 4}, at)
+	VMOVUPS(Mem{Base: otherBase, Index: with, Scale: 4}, values[0])
+	if other > 1 {
+		LEAQ(Mem{Base: otherBase, Index: with, Scale: 4}, with)
+		VMOVUPS(Mem{Base: with, Index: otherPlane, Scale: 1}, values[1])
+	}
+	from.at(at, chosen)
+	for a := range sums {
+		if other == 1 {
+			VFMADD231PS(from.mem(a), values[0], sums[a][0])
+			continue
+		}
+		VMOVUPS(from.mem(a), spare)
+		for b := range other {
+			VFMADD231PS(spare, values[b], sums[a][b])
+		}
+	}
+	ADDQ(Imm(8), pairs)
+	CMPQ(pairs, end)
+	JNE(LabelRef(loop))
+
+	totals := argument("totals")
+	for b := range other {
+		for a := range sums {
+			total := Mem{Base: totals, Disp: 64 * a}
+			VADDPS(total, sums[a][b], sums[a][b])
+			VMOVUPS(sums[a][b], total)
+		}
+		if b+1 < other {
+			row := GP64()
+			Load(Param("row"), row)
+			ADDQ(row, totals)
+		}
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// outerByChannel emits the loop of the package's outer, by channel, for a block of vectors of chosen channels times other
+// channels.
+func outerByChannel(w width, vectors, other int) {
+	name := fmt.Sprintf("outerByChannel%dx%d%s", vectors, other, w.name)
+	function(name, "func(totals, transposed, other *float32, pairs *int32, count, row, plane int)")
+	Doc(
+		fmt.Sprintf("%s adds to the totals of %d vectors of chosen channels times %d other channels: for other channel b,", name, vectors, other),
+		"",
+		"\ttotals[b*row] += sum over pairs, over lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]",
+		"",
+		fmt.Sprintf("for each of %d neighboring chosen channels. row and plane are in bytes, offsets are in values; count is at least 1.", vectors*w.floats()),
+	)
+	fromBase, otherBase := argument("transposed"), argument("other")
+	pairs, end := argument("pairs"), argument("count")
+	LEAQ(Mem{Base: pairs, Index: end, Scale: 8}, end)
+	row := argument("row")
+	with := newStrided(argument("plane"), other)
+	sums := make([][]VecVirtual, other)
+	for b := range sums {
+		sums[b] = w.several(vectors)
+		for _, sum := range sums[b] {
+			w.zero(sum)
+		}
+	}
+	values, spare := w.several(vectors), w.new()
+
+	pair, lane := label("pair"), label("lane")
+	Label(pair)
+	from, factor, last := GP64(), GP64(), GP64()
+	MOVLQSX(Mem{Base: pairs}, from)
+	LEAQ(Mem{Base: fromBase, Index: from, Scale: 4}, from)
+	MOVLQSX(Mem{Base: pairs, Disp: 4}, factor)
+	LEAQ(Mem{Base: otherBase, Index: factor, Scale: 4}, factor)
+	LEAQ(Mem{Base: factor, Disp: 64}, last)
+	with.at(factor, other)
+	Label(lane)
+	for i := range values {
+		VMOVUPS(Mem{Base: from, Disp: i * w.bytes}, values[i])
+	}
+	for b := range sums {
+		w.multiplyAdd(with.mem(b), spare, values, sums[b])
+	}
+	ADDQ(row, from)
+	ADDQ(Imm(4), factor)
+	if other > 4 {
+		ADDQ(Imm(4), with.base4)
+	}
+	CMPQ(factor, last)
+	JNE(LabelRef(lane))
+	ADDQ(Imm(8), pairs)
+	CMPQ(pairs, end)
+	JNE(LabelRef(pair))
+
+	totals := argument("totals")
+	for b := range sums {
+		for i := range values {
+			total := Mem{Base: totals, Disp: i * w.bytes}
+			VADDPS(total, sums[b][i], sums[b][i])
+			VMOVUPS(sums[b][i], total)
+		}
+		if b+1 < other {
+			ADDQ(row, totals)
+		}
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// peak emits independent multiply-adds on registers, for benchmarks.
+func peak(w width) {
+	name := "peak" + w.name
+	const sums = 12
+	function(name, "func(rounds int)")
+	Doc(fmt.Sprintf("%s does rounds times %d multiply-adds of %d lanes, all in registers.", name, 2*sums, w.floats()))
+	rounds := argument("rounds")
+	registers, factor := w.several(sums), w.new()
+	w.zero(factor)
+	for _, register := range registers {
+		w.zero(register)
+	}
+	loop := label("round")
+	Label(loop)
+	for range 2 {
+		for _, register := range registers {
+			VFMADD231PS(factor, factor, register)
+		}
+	}
+	DECQ(rounds)
+	JNE(LabelRef(loop))
+	VZEROUPPER()
+	RET()
+}

@@ -1,0 +1,160 @@
+// Command generate writes the vector kernels of trellis/trainer/kernel: assembly and its Go declarations. The kernels'
+// package has the go:generate line that runs it.
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// A width is one of the two sizes of vector registers.
+type width struct {
+	name  string
+	bytes int
+	// new allocates a vector register.
+	new func() VecVirtual
+}
+
+var (
+	avx512 = width{"AVX512", 64, ZMM}
+	avx2   = width{"AVX2", 32, YMM}
+)
+
+// floats is the number of float32 in a register.
+func (w width) floats() int { return w.bytes / 4 }
+
+// several allocates n vector registers.
+func (w width) several(n int) []VecVirtual {
+	registers := make([]VecVirtual, n)
+	for i := range registers {
+		registers[i] = w.new()
+	}
+	return registers
+}
+
+// zero clears a register.
+func (w width) zero(register VecVirtual) {
+	if w.bytes == 64 {
+		VPXORD(register, register, register)
+		return
+	}
+	VXORPS(register, register, register)
+}
+
+// multiplyAdd emits sum[i] += factor * values[i] for a factor in memory. A single product takes the broadcast into the
+// instruction where the processor can.
+func (w width) multiplyAdd(factor Mem, spare VecVirtual, values, sums []VecVirtual) {
+	if w.bytes == 64 && len(values) == 1 {
+		VFMADD231PS_BCST(factor, values[0], sums[0])
+		return
+	}
+	VBROADCASTSS(factor, spare)
+	for i := range values {
+		VFMADD231PS(spare, values[i], sums[i])
+	}
+}
+
+// function starts a kernel. None keeps its pointers.
+func function(name, signature string) {
+	TEXT(name, NOSPLIT, signature)
+	Pragma("noescape")
+}
+
+// argument loads an argument into a general register.
+func argument(name string) GPVirtual {
+	register := GP64()
+	Load(Param(name), register)
+	return register
+}
+
+// label makes a name that is used once.
+func label(format string, arguments ...any) string {
+	labels++
+	return fmt.Sprintf(format, arguments...) + fmt.Sprintf("_%d", labels)
+}
+
+var labels int
+
+// strided addresses base + n*stride + offset for n from 0 to 7: the caller allocates once and sets the base as often as
+// it wants.
+type strided struct{ base, base4, stride, stride3 GPVirtual }
+
+// newStrided takes a stride of which up to count multiples are needed.
+func newStrided(stride GPVirtual, count int) strided {
+	s := strided{stride: stride}
+	if count > 3 {
+		s.stride3 = GP64()
+		LEAQ(Mem{Base: stride, Index: stride, Scale: 2}, s.stride3)
+	}
+	return s
+}
+
+// at sets the base.
+func (s *strided) at(base GPVirtual, count int) {
+	s.base = base
+	if count > 4 {
+		s.base4 = GP64()
+		LEAQ(Mem{Base: base, Index: s.stride, Scale: 4}, s.base4)
+	}
+}
+
+// mem is the address of number n.
+func (s *strided) mem(n int) Mem {
+	base := s.base
+	if n >= 4 {
+		base, n = s.base4, n-4
+	}
+	switch n {
+	case 0:
+		return Mem{Base: base}
+	case 3:
+		return Mem{Base: base, Index: s.stride3, Scale: 1}
+	}
+	return Mem{Base: base, Index: s.stride, Scale: uint8(n)}
+}
+
+func main() {
+	ConstraintExpr("!purego")
+	for _, shape := range []struct {
+		width
+		positions, channels int
+	}{
+		{avx512, 3, 8}, {avx512, 2, 8}, {avx512, 1, 8}, {avx512, 1, 16}, {avx512, 8, 1},
+		{avx2, 3, 4}, {avx2, 2, 4}, {avx2, 8, 1},
+	} {
+		gather(shape.width, shape.positions, shape.channels)
+	}
+	for _, shape := range []struct {
+		width
+		chosen, other int
+	}{
+		{avx512, 8, 2}, {avx512, 8, 1}, {avx512, 1, 1},
+		{avx2, 4, 2}, {avx2, 8, 1}, {avx2, 1, 1},
+	} {
+		outerByLane(shape.width, shape.chosen, shape.other)
+	}
+	for _, shape := range []struct {
+		width
+		vectors, other int
+	}{
+		{avx512, 3, 8}, {avx512, 2, 8}, {avx512, 1, 8}, {avx512, 3, 1}, {avx512, 2, 1}, {avx512, 1, 1},
+		{avx2, 3, 4}, {avx2, 2, 4}, {avx2, 3, 1}, {avx2, 2, 1},
+	} {
+		outerByChannel(shape.width, shape.vectors, shape.other)
+	}
+	peak(avx512)
+	peak(avx2)
+	transpose()
+	sumPositions()
+	sumLanes()
+	sigmoid()
+	reluBackward()
+	sigmoidBackward()
+	squaredError()
+	adam()
+	fillTile()
+	Generate()
+}
