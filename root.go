@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// DefaultAddress is where a coordinator listens and where clients and workers look for it.
+const DefaultAddress = "127.0.0.1:7070"
+
+// addressVariable names the environment variable that replaces DefaultAddress for clients and workers.
+const addressVariable = "TRELLIS_COORDINATOR"
+
+// errInterrupted means that a signal has ended the command.
+var errInterrupted = errors.New("interrupted")
+
+// commandLine is what the commands share.
+type commandLine struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	// started says that the command line was understood and its command runs.
+	started bool
+}
+
+func (cli *commandLine) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "trellis",
+		Short: "Distributed grid search for autoencoders",
+		Long: `Trellis trains every point of a grid of hyperparameters once, on one machine or on a cluster, and says
+which is best.
+
+On one machine:     trellis run examples/quick.yaml
+On a cluster:       trellis coordinator --listen :7070 --insecure
+                    trellis worker --coordinator HOST:7070        (on each machine)
+                    trellis submit --coordinator HOST:7070 --watch examples/paper.yaml`,
+		Version:          version(),
+		Args:             cobra.NoArgs,
+		SilenceErrors:    true,
+		SilenceUsage:     true,
+		PersistentPreRun: func(*cobra.Command, []string) { cli.started = true },
+		RunE:             func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.AddGroup(
+		&cobra.Group{ID: groupSearch, Title: "Search:"},
+		&cobra.Group{ID: groupCluster, Title: "Cluster:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, command := range commands {
+			command.GroupID = group
+			root.AddCommand(command)
+		}
+	}
+	add(groupSearch, cli.runCommand(), cli.submitCommand(), cli.studiesCommand(), cli.watchCommand(), cli.bestCommand(),
+		cli.trialsCommand())
+	add(groupSearch, cli.studyStateCommands()...)
+	add(groupCluster, cli.coordinatorCommand(), cli.workerCommand(), cli.workersCommand())
+	root.AddCommand(cli.versionCommand(), &cobra.Command{
+		Use:   "exit-codes",
+		Short: "What the exit codes mean",
+		Long:  exitCodesHelp,
+	})
+	root.SetVersionTemplate("{{.Version}}\n")
+	return root
+}
+
+// The groups of commands in the help text.
+const (
+	groupSearch  = "search"
+	groupCluster = "cluster"
+)
+
+// interruptible returns a context that SIGINT and SIGTERM cancel, with errInterrupted as its cause.
+func interruptible(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		defer signal.Stop(signals)
+		select {
+		case <-signals:
+			cancel(errInterrupted)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// rankedRows is how many trials run shows when a study has ended.
+const rankedRows = 10
+
+// runOptions are the flags of run.
+type runOptions struct {
+	workers, slots int
+	data           *dataOptions
+	format         outputFormat
+	logger         *slog.Logger
+}
+
+func (cli *commandLine) runCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run SPEC...",
+		Short: "Run studies from start to end on this machine: coordinator, workers and progress in one process",
+		Long: `Run studies from start to end on this machine: coordinator, workers and progress in one process. Ends with the ranked
+trials and the best of them. A SPEC of - is read from standard input.
+
+Progress goes to standard error, results to standard output. Results are kept in memory: save them with -o. Ctrl-C ends
+the studies and shows what they have found until then.`,
+		Example: `  trellis run examples/quick.yaml
+  trellis run --workers 2 -o csv examples/quick.yaml > trials.csv`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: completeSpecs,
+	}
+	format := outputFlag(cmd)
+	log := logFlags(cmd, slog.LevelError+1)
+	options := runOptions{data: dataFlags(cmd)}
+	cmd.Flags().IntVar(&options.workers, "workers", 1, "workers to start")
+	cmd.Flags().IntVar(&options.slots, "slots", 0, "runs that a worker trains side by side (default the cores divided by the workers)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		specs, err := readSpecs(args, cli.stdin)
+		if err != nil {
+			return err
+		}
+		if options.workers < 1 || options.slots < 0 {
+			return usageErrorf("--workers and --slots take numbers from 1 up")
+		}
+		if options.slots == 0 {
+			options.slots = max(1, runtime.GOMAXPROCS(0)/options.workers)
+		}
+		options.format = *format
+		options.logger = log.newLogger(cli.stderr)
+		return cli.runStudies(cmd.Context(), specs, options)
+	}
+	return cmd
+}
+
+// runStudies starts a cluster in this process, and ends it when the studies have ended.
+func (cli *commandLine) runStudies(parent context.Context, specs []*trellisv1.StudySpec, options runOptions) (err error) {
+	ctx, stop := interruptible(parent)
+	defer stop()
+	cluster, err := startCluster(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer cluster.stop()
+	c, err := newClient(cluster.address, cli.stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if err := c.connect(cluster.ctx, DefaultWait); err != nil {
+		return cluster.why(err)
+	}
+	for _, spec := range specs {
+		if _, err := c.create(cluster.ctx, spec); err != nil {
+			return cluster.why(err)
+		}
+	}
+	fmt.Fprintf(cli.stderr, "The coordinator listens on %s, with %s of %s. Look in from elsewhere: trellis trials %s "+
+		"--coordinator %s\n", cluster.address, count(uint64(options.workers), "worker"), count(uint64(options.slots), "slot"),
+		specs[0].GetName(), cluster.address)
+	return cli.followAll(cluster, c, specs, options.format)
+}
+
+// followAll follows the studies to their end, one after the other as the coordinator serves them, and shows what they
+// have found.
+func (cli *commandLine) followAll(cluster *cluster, c *client, specs []*trellisv1.StudySpec, format outputFormat) error {
+	results := newListWriter(cli.stdout, format, "trials", trialColumns)
+	var outcomes []error
+	for _, spec := range specs {
+		study, err := cli.showProgress(cluster.ctx, c, spec.GetName())
+		interrupted := errors.Is(err, errInterrupted)
+		if err != nil && !interrupted {
+			return cluster.why(err)
+		}
+		if interrupted {
+			fmt.Fprintf(cli.stderr, "Interrupted. Studies of trellis run end with it: what follows is all that is left. For studies "+
+				"that live longer, see: trellis help coordinator\n")
+			outcomes = append(outcomes, err)
+		} else {
+			outcomes = append(outcomes, outcomeOf(study))
+		}
+		// The cluster lives until we stop it, whether or not we were interrupted.
+		if err := cli.writeResults(context.WithoutCancel(cluster.ctx), c, spec.GetName(), format, results); err != nil {
+			return errors.Join(append(outcomes, cluster.why(err))...)
+		}
+		if interrupted {
+			break
+		}
+	}
+	if format != formatTable {
+		outcomes = append(outcomes, results.Close(""))
+	}
+	return errors.Join(outcomes...)
+}
+
+// writeResults writes a study's trials, best first: all of them with their losses into list, or the first few and the
+// best one as tables.
+func (cli *commandLine) writeResults(
+	ctx context.Context, c *client, name string, format outputFormat, list *listWriter[*trellisv1.Trial],
+) error {
+	request := &trellisv1.ListTrialsRequest{Study: name, OrderBy: "objective"}
+	if format != formatTable {
+		request.Losses = format != formatCSV
+		_, err := c.eachTrial(ctx, request, 0, list.Add)
+		return err
+	}
+	best, err := call(ctx, callTimeout, c.GetBestTrial, &trellisv1.GetBestTrialRequest{Study: name})
+	if isUnanswered(err) {
+		_, err := fmt.Fprintf(cli.stdout, "Study %s has no answer: no trial has been trained.\n", name)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cli.stdout, "\nStudy %s, best trials first:\n\n", name)
+	if err := cli.listTrials(ctx, c, format, request, rankedRows); err != nil {
+		return err
+	}
+	fmt.Fprintln(cli.stdout)
+	return writeBest(cli.stdout, best)
+}
