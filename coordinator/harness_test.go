@@ -1,0 +1,328 @@
+package coordinator
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const testNumerics = "test"
+
+// harness is a coordinator that serves on memory pipes, with clients to all its services.
+type harness struct {
+	*testing.T
+	*Coordinator
+	studies  trellisv1.StudyServiceClient
+	trials   trellisv1.TrialServiceClient
+	dataSets trellisv1.DataSetServiceClient
+	workers  trellisv1.WorkerServiceClient
+	ctx      context.Context
+	stop     func()
+	// disconnects end the sessions of the test's workers.
+	disconnects []context.CancelFunc
+}
+
+// serve runs the test with a coordinator under a fake clock.
+func serve(t *testing.T, config Config, test func(*harness)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		config.Numerics = testNumerics
+		coordinator, err := New(config, memoryDataSets{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		listener := bufconn.Listen(1 << 20)
+		ctx, cancel := context.WithCancel(context.Background())
+		served := make(chan error, 1)
+		go func() { served <- coordinator.Serve(ctx, listener) }()
+		conn, err := grpc.NewClient("passthrough:coordinator",
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
+			grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stopped := false
+		stop := func() {
+			if stopped {
+				return
+			}
+			stopped = true
+			cancel()
+			if err := <-served; err != nil {
+				t.Errorf("serve: %v", err)
+			}
+			if err := conn.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		// Clients outlive the coordinator, so that they see how it ends.
+		client, endClient := context.WithCancel(context.Background())
+		h := &harness{
+			T: t, Coordinator: coordinator, ctx: client, stop: stop,
+			studies:  trellisv1.NewStudyServiceClient(conn),
+			trials:   trellisv1.NewTrialServiceClient(conn),
+			dataSets: trellisv1.NewDataSetServiceClient(conn),
+			workers:  trellisv1.NewWorkerServiceClient(conn),
+		}
+		defer func() {
+			for _, disconnect := range h.disconnects {
+				disconnect()
+			}
+			stop()
+			endClient()
+		}()
+		test(h)
+	})
+}
+
+// Context ends with the test, inside its bubble, which testing's does not if the test fails.
+func (h *harness) Context() context.Context { return h.ctx }
+
+// create submits a study and returns it.
+func (h *harness) create(spec *trellisv1.StudySpec) *trellisv1.Study {
+	h.Helper()
+	response, err := h.studies.CreateStudy(h.Context(), &trellisv1.CreateStudyRequest{Spec: spec})
+	if err != nil {
+		h.Fatalf("create study %s: %v", spec.GetName(), err)
+	}
+	return response.GetStudy()
+}
+
+// study returns the study as it is once everything under way is done.
+func (h *harness) study(name string) *trellisv1.Study {
+	h.Helper()
+	synctest.Wait()
+	response, err := h.studies.GetStudy(h.Context(), &trellisv1.GetStudyRequest{Study: name})
+	if err != nil {
+		h.Fatalf("get study %s: %v", name, err)
+	}
+	return response.GetStudy()
+}
+
+// worker returns the named worker's row.
+func (h *harness) worker(name string) *trellisv1.Worker {
+	h.Helper()
+	synctest.Wait()
+	response, err := h.workers.ListWorkers(h.Context(), &trellisv1.ListWorkersRequest{})
+	if err != nil {
+		h.Fatal(err)
+	}
+	for _, worker := range response.GetWorkers() {
+		if worker.GetName() == name {
+			return worker
+		}
+	}
+	h.Fatalf("worker %s is not listed", name)
+	return nil
+}
+
+// syntheticSpec is a grid over latent dimensions and maximum epochs, of the model that needs no data.
+func syntheticSpec(name string, latent, epochs []uint32) *trellisv1.StudySpec {
+	return &trellisv1.StudySpec{
+		Name: name, Model: "synthetic",
+		Grid: []*trellisv1.Grid{{
+			LatentDim:    &trellisv1.IntegerAxis{Values: latent},
+			LearningRate: &trellisv1.NumberAxis{Values: []float64{1e-3}},
+			MaxEpochs:    &trellisv1.IntegerAxis{Values: epochs},
+		}},
+	}
+}
+
+// fakeWorker speaks the session protocol as a test tells it to.
+type fakeWorker struct {
+	*harness
+	name    string
+	stream  grpc.BidiStreamingClient[trellisv1.SessionRequest, trellisv1.SessionResponse]
+	welcome *trellisv1.Welcome
+	silence func()
+	// early is what came before it was asked for.
+	early []*trellisv1.SessionResponse
+}
+
+// connect opens a session. The worker sends heartbeats until it is silenced or its stream is broken.
+func (h *harness) connect(name string, slots uint32, attempts ...uint64) *fakeWorker {
+	h.Helper()
+	w, err := h.hello(&trellisv1.Hello{
+		Protocol: trellisv1.SessionProtocol, Numerics: testNumerics, Worker: name, Slots: slots, Attempts: attempts,
+	})
+	if err != nil {
+		h.Fatalf("connect worker %s: %v", name, err)
+	}
+	return w
+}
+
+// hello opens a session with the given message and waits for the welcome.
+func (h *harness) hello(hello *trellisv1.Hello) (*fakeWorker, error) {
+	h.Helper()
+	ctx, cancel := context.WithCancel(h.Context())
+	h.disconnects = append(h.disconnects, cancel)
+	stream, err := h.workers.Session(ctx)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	if err := stream.Send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Hello{Hello: hello}}); err != nil {
+		cancel()
+		return nil, err
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	w := &fakeWorker{harness: h, name: hello.GetWorker(), stream: stream, welcome: first.GetWelcome()}
+	beating, silence := context.WithCancel(ctx)
+	w.silence = silence
+	interval := time.Duration(w.welcome.GetHeartbeatMilliseconds()) * time.Millisecond
+	go func() {
+		for {
+			select {
+			case <-beating.Done():
+				return
+			case <-time.After(interval):
+				_ = stream.Send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{}}})
+			}
+		}
+	}()
+	return w, nil
+}
+
+// assignment receives the next message, which must be an assignment.
+func (w *fakeWorker) assignment() *trellisv1.Assignment {
+	w.Helper()
+	assignment := w.next().GetAssignment()
+	if assignment == nil {
+		w.Fatalf("worker %s expected an assignment", w.name)
+	}
+	return assignment
+}
+
+// next receives the next message.
+func (w *fakeWorker) next() *trellisv1.SessionResponse {
+	w.Helper()
+	if len(w.early) > 0 {
+		message := w.early[0]
+		w.early = w.early[1:]
+		return message
+	}
+	message, err := w.stream.Recv()
+	if err != nil {
+		w.Fatalf("worker %s receives: %v", w.name, err)
+	}
+	return message
+}
+
+// send sends one message.
+func (w *fakeWorker) send(message *trellisv1.SessionRequest) {
+	w.Helper()
+	if err := w.stream.Send(message); err != nil {
+		w.Fatalf("worker %s sends: %v", w.name, err)
+	}
+}
+
+// lossAt is the validation loss that fake workers report.
+func lossAt(parameters *trellisv1.Parameters, epoch uint32) float64 {
+	return float64(parameters.GetLatentDim()) + 1/float64(epoch)
+}
+
+// report sends the report of one epoch.
+func (w *fakeWorker) report(a *trellisv1.Assignment, epoch uint32) {
+	w.Helper()
+	w.reportLoss(a, epoch, lossAt(a.GetConfig().GetParameters(), epoch))
+}
+
+func (w *fakeWorker) reportLoss(a *trellisv1.Assignment, epoch uint32, loss float64) {
+	w.Helper()
+	report := &trellisv1.Report{
+		Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Epoch: epoch, TrainLoss: loss, ValidationLoss: loss,
+	}
+	w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{
+		Reports: &trellisv1.ReportBatch{Reports: []*trellisv1.Report{report}},
+	}})
+}
+
+// succeed sends the outcome of a run that ended after `epochs`.
+func (w *fakeWorker) succeed(a *trellisv1.Assignment, epochs uint32) {
+	w.Helper()
+	w.outcome(&trellisv1.Outcome{Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Success_{
+		Success: &trellisv1.Outcome_Success{StopReason: trellisv1.StopReason_STOP_REASON_MAX_EPOCHS, Epochs: epochs},
+	}})
+}
+
+func (w *fakeWorker) outcome(outcome *trellisv1.Outcome) {
+	w.Helper()
+	w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Outcome{Outcome: outcome}})
+}
+
+// train reports a whole run and its success, and waits until the success is acknowledged.
+func (w *fakeWorker) train(a *trellisv1.Assignment) {
+	w.Helper()
+	epochs := a.GetConfig().GetParameters().GetMaxEpochs()
+	for epoch := uint32(1); epoch <= epochs; epoch++ {
+		w.report(a, epoch)
+	}
+	w.succeed(a, epochs)
+	w.acknowledged(a.GetAttempt(), epochs, true)
+}
+
+// acknowledged receives until the attempt is acknowledged that far. Assignments that come in between are kept for next.
+func (w *fakeWorker) acknowledged(attempt uint64, epoch uint32, outcome bool) {
+	w.Helper()
+	var early []*trellisv1.SessionResponse
+	for {
+		message := w.next()
+		if message.GetAssignment() != nil {
+			early = append(early, message)
+			continue
+		}
+		ack := message.GetAcknowledgement()
+		if ack == nil {
+			w.Fatalf("worker %s expected an acknowledgement, got %v", w.name, message)
+		}
+		if ack.GetAttempt() == attempt && (ack.GetOutcome() || !outcome && ack.GetEpoch() >= epoch) {
+			w.early = append(w.early, early...)
+			return
+		}
+	}
+}
+
+// memoryDataSets has one small data set, "tiny".
+type memoryDataSets struct{}
+
+var tinyFile = bytes.Repeat([]byte("pixels"), 300_000)
+
+const (
+	tinyDigest = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	tinySHA256 = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+)
+
+func (memoryDataSets) Find(_ context.Context, name string) (*trellisv1.DataSet, error) {
+	if name != "tiny" {
+		return nil, errors.New("unknown data set " + name + ": there is tiny")
+	}
+	return &trellisv1.DataSet{
+		Name: "tiny", Digest: tinyDigest, Height: 28, Width: 28, TrainImages: 600, TestImages: 100,
+		Files: []*trellisv1.DataFile{{Name: "train-images-idx3-ubyte", Sha256: tinySHA256, Size: uint64(len(tinyFile))}},
+	}, nil
+}
+
+func (memoryDataSets) Open(_ context.Context, digest, sha256 string) (io.ReadCloser, error) {
+	if digest != tinyDigest || sha256 != tinySHA256 {
+		return nil, errors.New("no such file")
+	}
+	return io.NopCloser(bytes.NewReader(tinyFile)), nil
+}

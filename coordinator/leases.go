@@ -1,0 +1,239 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// hungSteps is how many times its mean step a run may stand still.
+const hungSteps = 10
+
+var errLeaseExpired = status.Error(codes.Aborted, "the worker was silent for longer than its lease")
+
+// leases watches over the workers: one that is silent for longer than its lease is lost, and a run that stands still on
+// a worker that is well is hung. Both are known to the leader alone and never logged; only what follows from them is. A
+// new leader starts every lease afresh.
+type leases struct {
+	coordinator *Coordinator
+
+	mu      sync.Mutex
+	workers map[string]time.Time
+	runs    map[uint64]*standstill
+	// suspect is when many leases ran out at once, so that the fault may be ours. Zero if it was not so.
+	suspect time.Time
+}
+
+// standstill says since when an attempt has not moved.
+type standstill struct {
+	steps          uint64
+	started, since time.Time
+}
+
+func newLeases(c *Coordinator) *leases {
+	return &leases{coordinator: c, workers: map[string]time.Time{}, runs: map[uint64]*standstill{}}
+}
+
+// heard renews the worker's lease.
+func (l *leases) heard(worker string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.workers[worker] = time.Now()
+}
+
+// progress notes how far a worker's attempts have come.
+func (l *leases) progress(_ string, heartbeat *trellisv1.Heartbeat) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	for _, attempt := range heartbeat.GetAttempts() {
+		// An attempt that run has not seen in the store is none of ours, or will be seen soon.
+		if still := l.runs[attempt.GetAttempt()]; still != nil && attempt.GetSteps() != still.steps {
+			still.steps, still.since = attempt.GetSteps(), now
+		}
+	}
+}
+
+// restart gives every worker and run its whole time again.
+func (l *leases) restart() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.workers)
+	clear(l.runs)
+	l.suspect = time.Time{}
+}
+
+func (l *leases) run(ctx context.Context) {
+	interval := l.coordinator.config.Lease / heartbeatsPerLease
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	l.restart()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := time.Now()
+		if now.Sub(last) > l.coordinator.config.Lease/2 {
+			// This process was suspended or starved: it is not the workers that were silent.
+			l.coordinator.logger.Warn("this coordinator stood still; all leases start afresh", "for", now.Sub(last))
+			l.restart()
+		}
+		last = now
+		if err := l.check(ctx, now); err != nil && ctx.Err() == nil {
+			l.coordinator.logger.Error("check the leases", "error", err)
+		}
+	}
+}
+
+// check ends the leases that have run out and the attempts that are hung.
+func (l *leases) check(ctx context.Context, now time.Time) error {
+	workers, err := l.coordinator.store.Snapshot().Workers(nil)
+	if err != nil {
+		return err
+	}
+	var live []*trellisv1.Worker
+	for _, worker := range workers {
+		switch worker.GetState() {
+		case trellisv1.WorkerState_WORKER_STATE_READY, trellisv1.WorkerState_WORKER_STATE_DRAINING:
+			live = append(live, worker)
+		}
+	}
+	for _, name := range l.silent(live, now) {
+		if err := l.expire(ctx, name); err != nil {
+			return err
+		}
+	}
+	return l.endHung(ctx, live, now)
+}
+
+// silent returns the workers whose leases have run out. If several of the others are quiet too, and together they are
+// more than half of all, it suspects this process first and waits for one more lease.
+func (l *leases) silent(live []*trellisv1.Worker, now time.Time) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lease := l.coordinator.config.Lease
+	var silent []string
+	quiet := 0
+	heard := make(map[string]time.Time, len(live))
+	for _, worker := range live {
+		name := worker.GetName()
+		last, known := l.workers[name]
+		if !known {
+			last = now
+		}
+		heard[name] = last
+		if now.Sub(last) > lease/2 {
+			quiet++
+		}
+		if now.Sub(last) > lease {
+			silent = append(silent, name)
+		}
+	}
+	l.workers = heard
+	if quiet < 2 || 2*quiet <= len(live) {
+		l.suspect = time.Time{}
+		return silent
+	}
+	if len(silent) == 0 {
+		return nil
+	}
+	if l.suspect.IsZero() {
+		l.suspect = now
+		l.coordinator.logger.Warn("most workers fell silent at once; waiting for one more lease", "quiet", quiet, "workers", len(live))
+	}
+	if now.Sub(l.suspect) <= lease {
+		return nil
+	}
+	return silent
+}
+
+// expire marks a worker as lost: its runs go to others, and should it come back, it has to say hello again.
+func (l *leases) expire(ctx context.Context, worker string) error {
+	c := l.coordinator
+	if err := c.log.Verify(ctx); err != nil {
+		return fmt.Errorf("verify leadership before a lease expires: %w", err)
+	}
+	if err := c.setWorkerState(ctx, worker, trellisv1.WorkerState_WORKER_STATE_LOST); err != nil {
+		return fmt.Errorf("mark worker %s as lost: %w", worker, err)
+	}
+	c.metrics.lost.Inc()
+	c.logger.Warn("worker lost: it was silent for longer than its lease", "worker", worker, "lease", c.config.Lease)
+	c.sessions.end(worker, errLeaseExpired)
+	return nil
+}
+
+// endHung ends the attempts whose workers are well and which have not moved for too long.
+func (l *leases) endHung(ctx context.Context, live []*trellisv1.Worker, now time.Time) error {
+	snapshot := l.coordinator.store.Snapshot()
+	var held []*trellisv1.Run
+	for _, worker := range live {
+		runs, err := snapshot.RunsHeldBy(nil, worker.GetName())
+		if err != nil {
+			return err
+		}
+		held = append(held, runs...)
+	}
+	var errs []error
+	for _, run := range held {
+		study, err := snapshot.Study(nil, run.GetStudy())
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		patience := l.coordinator.config.HangTimeout + hungSteps*study.GetSpec().GetSynthetic().GetEpochTime().AsDuration()
+		stood, hung := l.stands(run.GetAttempt(), patience, now)
+		if !hung {
+			continue
+		}
+		message := fmt.Sprintf("worker %s is alive, but the run has made no step for %v", run.GetWorker(), stood.Round(time.Second))
+		entry := failureEntry(run.GetStudy(), run.GetId(), run.GetAttempt(), trellisv1.FailureClass_FAILURE_CLASS_HUNG, message)
+		l.coordinator.logger.Warn("attempt hung", "study", run.GetStudy(), "run", run.GetId(), "worker", run.GetWorker(), "for", stood)
+		if err := l.coordinator.recorder.put(ctx, received{entry: entry}); err != nil {
+			return err
+		}
+	}
+	l.forget(held)
+	if len(errs) > 0 {
+		return errs[0]
+	}
+	return nil
+}
+
+// stands says for how long an attempt has stood still, and whether that is too long. It starts the clock of an attempt
+// that it has not seen before.
+func (l *leases) stands(attempt uint64, patience time.Duration, now time.Time) (time.Duration, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	still := l.runs[attempt]
+	if still == nil {
+		l.runs[attempt] = &standstill{started: now, since: now}
+		return 0, false
+	}
+	if still.steps > 0 {
+		patience = max(patience, hungSteps*still.since.Sub(still.started)/time.Duration(still.steps))
+	}
+	stood := now.Sub(still.since)
+	return stood, stood > patience
+}
+
+// forget drops the clocks of attempts that nobody holds any more.
+func (l *leases) forget(held []*trellisv1.Run) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kept := make(map[uint64]*standstill, len(held))
+	for _, run := range held {
+		if still := l.runs[run.GetAttempt()]; still != nil {
+			kept[run.GetAttempt()] = still
+		}
+	}
+	l.runs = kept
+}

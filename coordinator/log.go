@@ -1,0 +1,52 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Log orders the commands of a cluster and has each applied to every replica's state machine, once and in order.
+type Log interface {
+	// Propose appends a command. It returns once the command is durable and applied on this replica: its index, and what
+	// the state machine answered. ErrNotLeader means that it was not appended and may be proposed elsewhere; any other
+	// error leaves open whether it will be applied.
+	Propose(ctx context.Context, command []byte) (index uint64, answer any, err error)
+	// Verify returns once this replica is sure that it is the leader and has applied all that was ever acknowledged.
+	Verify(ctx context.Context) error
+	// Leadership sends true when this replica becomes the leader and false when it ceases to be.
+	Leadership() <-chan bool
+	// Close stops the log. Nothing is applied afterwards.
+	Close() error
+}
+
+// StateMachine is what a Log applies commands to. Apply must be deterministic: no clock, no random numbers, no I/O.
+type StateMachine interface {
+	Apply(index uint64, command []byte) (answer any)
+}
+
+// ErrNotLeader means that this replica can't change anything now.
+var ErrNotLeader = errors.New("this coordinator is not the leader")
+
+// propose stamps a command with the leader's clock, appends it, and returns its index and the state machine's answer. An
+// answer that is an error is returned as the error.
+func (c *Coordinator) propose(ctx context.Context, command *trellisv1.Command) (uint64, any, error) {
+	command.Time = timestamppb.Now()
+	data, err := proto.Marshal(command)
+	if err != nil {
+		return 0, nil, fmt.Errorf("encode a command: %w", err)
+	}
+	index, answer, err := c.log.Propose(ctx, data)
+	if err != nil {
+		return 0, nil, fmt.Errorf("append a command to the log: %w", err)
+	}
+	if err, ok := answer.(error); ok {
+		return index, nil, err
+	}
+	return index, answer, nil
+}

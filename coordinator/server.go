@@ -1,0 +1,81 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/logging"
+	validate "github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/protovalidate"
+	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Limits of a connection.
+const (
+	// maxMessage bounds what one message may take in memory, in bytes.
+	maxMessage = 4 << 20
+	maxHeaders = 64 << 10
+	// maxStreams bounds the calls under way on one connection.
+	maxStreams = 256
+	// clientPings is how often clients may ping at most. Our own ping every 30 s.
+	clientPings = 10 * time.Second
+	// serverPings is how soon a client that has vanished without a word is noticed.
+	serverPings = 20 * time.Second
+)
+
+// newServer returns the gRPC server with all services: validated requests, recovered panics, metrics and logs.
+func (c *Coordinator) newServer() (*grpc.Server, error) {
+	validator, err := protovalidate.New()
+	if err != nil {
+		return nil, fmt.Errorf("read the rules in the messages: %w", err)
+	}
+	recovered := recovery.WithRecoveryHandlerContext(func(_ context.Context, cause any) error {
+		c.logger.Error("a call panicked", "panic", cause, "stack", string(debug.Stack()))
+		return status.Error(codes.Internal, "the coordinator has a defect; its log says more")
+	})
+	calls := logging.LoggerFunc(func(ctx context.Context, _ logging.Level, message string, fields ...any) {
+		c.logger.Log(ctx, slog.LevelDebug, message, fields...)
+	})
+	finished := logging.WithLogOnEvents(logging.FinishCall)
+	server := grpc.NewServer(
+		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: clientPings, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: serverPings, Timeout: serverPings}),
+		grpc.ChainUnaryInterceptor(
+			c.metrics.server.UnaryServerInterceptor(),
+			logging.UnaryServerInterceptor(calls, finished),
+			recovery.UnaryServerInterceptor(recovered),
+			validate.UnaryServerInterceptor(validator),
+		),
+		grpc.ChainStreamInterceptor(
+			c.metrics.server.StreamServerInterceptor(),
+			logging.StreamServerInterceptor(calls, finished),
+			recovery.StreamServerInterceptor(recovered),
+			validate.StreamServerInterceptor(validator),
+		),
+	)
+	trellisv1.RegisterStudyServiceServer(server, studyService{Coordinator: c})
+	trellisv1.RegisterTrialServiceServer(server, trialService{Coordinator: c})
+	trellisv1.RegisterDataSetServiceServer(server, dataSetService{Coordinator: c})
+	trellisv1.RegisterWorkerServiceServer(server, workerService{Coordinator: c})
+	healthServer := health.NewServer()
+	healthServer.SetServingStatus("", grpc_health_v1.HealthCheckResponse_SERVING)
+	grpc_health_v1.RegisterHealthServer(server, healthServer)
+	reflection.Register(server)
+	c.metrics.server.InitializeMetrics(server)
+	return server, nil
+}

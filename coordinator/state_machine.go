@@ -1,0 +1,57 @@
+package coordinator
+
+import (
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"trellis/coordinator/grid"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+)
+
+// errUnknownCommand means that the log has a command from a newer version of Trellis.
+var errUnknownCommand = errors.New("this version of Trellis does not know the command")
+
+// stateMachine applies the log's commands to the store: it decodes and makes one call.
+type stateMachine struct {
+	store *results.Store
+}
+
+// Apply answers a record command with one error per entry, nil where the entry was accepted, and every other command
+// with an error or nil.
+func (m stateMachine) Apply(index uint64, data []byte) any {
+	command := &trellisv1.Command{}
+	if err := proto.Unmarshal(data, command); err != nil {
+		return fmt.Errorf("decode the command at index %d: %w", index, err)
+	}
+	now := command.GetTime()
+	switch change := command.GetChange().(type) {
+	case *trellisv1.Command_CreateStudy:
+		return m.createStudy(index, now, change.CreateStudy)
+	case *trellisv1.Command_SetStudyState:
+		return m.store.SetStudyState(index, now, change.SetStudyState.GetStudy(), change.SetStudyState.GetState())
+	case *trellisv1.Command_DeleteStudy:
+		return m.store.DeleteStudy(index, change.DeleteStudy.GetStudy())
+	case *trellisv1.Command_Grant:
+		return m.store.Grant(index, now, change.Grant.GetStudy(), change.Grant.GetRun(), change.Grant.GetWorker())
+	case *trellisv1.Command_Record:
+		return m.store.Record(index, now, change.Record.GetEntries())
+	case *trellisv1.Command_SetWorker:
+		return m.store.SetWorker(index, now, change.SetWorker.GetWorker())
+	}
+	return fmt.Errorf("apply the command at index %d: %w", index, errUnknownCommand)
+}
+
+// createStudy expands the study's grid and stores it.
+func (m stateMachine) createStudy(index uint64, now *timestamppb.Timestamp, command *trellisv1.CreateStudyCommand) error {
+	spec, dataSet := command.GetSpec(), command.GetDataSet()
+	trials, runs, err := grid.Expand(spec, dataSet, command.GetNumerics())
+	if err != nil {
+		return fmt.Errorf("expand study %s: %w", spec.GetName(), err)
+	}
+	study := &trellisv1.Study{Name: spec.GetName(), Spec: spec, DataSet: dataSet}
+	return m.store.CreateStudy(index, now, study, runs, trials)
+}

@@ -1,0 +1,160 @@
+package coordinator
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"pgregory.net/rapid"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+)
+
+// replica is a state machine and the index of its last command.
+type replica struct {
+	stateMachine
+	index uint64
+}
+
+func newReplica(t interface{ Fatal(...any) }) *replica {
+	store, err := results.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &replica{stateMachine: stateMachine{store}}
+}
+
+func (r *replica) apply(command []byte) any {
+	r.index++
+	return r.Apply(r.index, command)
+}
+
+// TestReplicasAgree applies random commands, most of them refused, to two state machines: whatever they are, both answer
+// the same and end in the same state.
+func TestReplicasAgree(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := newReplica(t), newReplica(t)
+		for range rapid.IntRange(1, 60).Draw(t, "commands") {
+			command, err := proto.Marshal(drawCommand(t, a))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left, right := texts(a.apply(command)), texts(b.apply(command)); !slices.Equal(left, right) {
+				t.Fatalf("replicas answered %q and %q", left, right)
+			}
+			left, err := a.store.Snapshot().Hash()
+			if err != nil {
+				t.Fatal(err)
+			}
+			right, err := b.store.Snapshot().Hash()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left != right {
+				t.Fatalf("replicas differ after the same %d commands", a.index)
+			}
+		}
+	})
+}
+
+// drawCommand draws a command over a few names, so that commands often meet.
+func drawCommand(t *rapid.T, r *replica) *trellisv1.Command {
+	study := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "study")
+	worker := rapid.SampledFrom([]string{"v", "w"}).Draw(t, "worker")
+	command := &trellisv1.Command{Time: &timestamppb.Timestamp{Seconds: int64(r.index)}}
+	run := drawRun(t, r, study)
+	switch rapid.SampledFrom([]string{"create", "state", "delete", "worker", "grant", "grant", "record", "record", "record", "record"}).Draw(t, "change") {
+	case "create":
+		spec := syntheticSpec(study, []uint32{4, 8}, []uint32{2, 3})
+		spec.Seeds = &trellisv1.IntegerAxis{Values: []uint32{1}}
+		spec.BatchSize = &trellisv1.IntegerAxis{Values: []uint32{256}}
+		spec.Grid[0].WeightDecay = &trellisv1.NumberAxis{Values: []float64{0}}
+		command.Change = &trellisv1.Command_CreateStudy{CreateStudy: &trellisv1.CreateStudyCommand{Spec: spec, Numerics: testNumerics}}
+	case "state":
+		state := trellisv1.StudyState(rapid.IntRange(0, 5).Draw(t, "state"))
+		command.Change = &trellisv1.Command_SetStudyState{SetStudyState: &trellisv1.SetStudyStateCommand{Study: study, State: state}}
+	case "delete":
+		command.Change = &trellisv1.Command_DeleteStudy{DeleteStudy: &trellisv1.DeleteStudyCommand{Study: study}}
+	case "worker":
+		state := trellisv1.WorkerState(rapid.IntRange(0, 5).Draw(t, "state"))
+		command.Change = &trellisv1.Command_SetWorker{SetWorker: &trellisv1.SetWorkerCommand{
+			Worker: &trellisv1.Worker{Name: worker, State: state, Slots: 2},
+		}}
+	case "grant":
+		command.Change = &trellisv1.Command_Grant{Grant: &trellisv1.GrantCommand{Study: study, Run: run.GetId(), Worker: worker}}
+	case "record":
+		record := &trellisv1.RecordCommand{}
+		for range rapid.IntRange(1, 5).Draw(t, "entries") {
+			record.Entries = append(record.Entries, drawEntry(t, study, run))
+		}
+		command.Change = &trellisv1.Command_Record{Record: record}
+	}
+	return command
+}
+
+// drawRun draws one of the study's runs, if it has any.
+func drawRun(t *rapid.T, r *replica, study string) *trellisv1.Run {
+	runs, err := r.store.Snapshot().RunsChangedSince(study, 0)
+	if err != nil && !errors.Is(err, results.ErrNotFound) {
+		t.Fatal(err)
+	}
+	if len(runs) == 0 {
+		return &trellisv1.Run{Study: study, Id: "none"}
+	}
+	return rapid.SampledFrom(runs).Draw(t, "run")
+}
+
+// drawEntry draws a report or an outcome of the run, mostly of the attempt that holds it.
+func drawEntry(t *rapid.T, study string, run *trellisv1.Run) *trellisv1.RecordCommand_Entry {
+	attempt := run.GetAttempt() + uint64(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "stale"))
+	if rapid.IntRange(0, 3).Draw(t, "kind") > 0 {
+		return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Report{Report: &trellisv1.Report{
+			Study: study, Run: run.GetId(), Attempt: attempt, Epoch: uint32(rapid.IntRange(0, 4).Draw(t, "epoch")),
+			TrainLoss:      rapid.SampledFrom([]float64{0.5, math.NaN()}).Draw(t, "train loss"),
+			ValidationLoss: rapid.SampledFrom([]float64{0.5, 0.25, math.Inf(1)}).Draw(t, "validation loss"),
+		}}}
+	}
+	outcome := &trellisv1.Outcome{Study: study, Run: run.GetId(), Attempt: attempt}
+	switch rapid.IntRange(0, 3).Draw(t, "result") {
+	case 0:
+		outcome.Result = &trellisv1.Outcome_Success_{Success: &trellisv1.Outcome_Success{
+			StopReason: trellisv1.StopReason_STOP_REASON_MAX_EPOCHS, Epochs: run.GetEpochs(),
+		}}
+	case 1:
+		class := trellisv1.FailureClass(rapid.IntRange(0, 6).Draw(t, "class"))
+		outcome.Result = &trellisv1.Outcome_Failure{Failure: &trellisv1.Failure{Class: class, Message: "drawn"}}
+	case 2:
+		outcome.Result = &trellisv1.Outcome_Return_{Return: &trellisv1.Outcome_Return{}}
+	}
+	return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: outcome}}
+}
+
+// texts is what a state machine answered, in comparable form.
+func texts(answer any) []string {
+	list, ok := answer.([]error)
+	if !ok {
+		err, _ := answer.(error)
+		list = []error{err}
+	}
+	said := make([]string, len(list))
+	for i, err := range list {
+		if err != nil {
+			said[i] = err.Error()
+		}
+	}
+	return said
+}
+
+func TestACommandOfANewerVersionIsRefused(t *testing.T) {
+	r := newReplica(t)
+	if err, _ := r.apply(nil).(error); !errors.Is(err, errUnknownCommand) {
+		t.Errorf("an empty command: %v, want errUnknownCommand", err)
+	}
+	if err, _ := r.apply([]byte{0xff}).(error); err == nil {
+		t.Error("a command that can't be decoded was accepted")
+	}
+}

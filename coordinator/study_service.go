@@ -1,0 +1,206 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-memdb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"trellis/coordinator/grid"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+)
+
+const (
+	// watchInterval is how often a watch sends at most.
+	watchInterval = 100 * time.Millisecond
+	// watchRuns is how many runs one response of a watch carries.
+	watchRuns = 1000
+)
+
+// studyService changes studies through the log and reads them from the store.
+type studyService struct {
+	trellisv1.UnimplementedStudyServiceServer
+	*Coordinator
+}
+
+// CreateStudy admits a study: everything about it that can be wrong is checked here, before it reaches the log.
+func (s studyService) CreateStudy(ctx context.Context, request *trellisv1.CreateStudyRequest) (*trellisv1.CreateStudyResponse, error) {
+	spec := request.GetSpec()
+	if err := grid.Validate(spec); err != nil {
+		return nil, statusOf(err)
+	}
+	spec = grid.WithDefaults(spec)
+	command := &trellisv1.CreateStudyCommand{Spec: spec, Numerics: s.config.Numerics}
+	if spec.GetData() != "" {
+		dataSet, err := s.dataSets.Find(ctx, spec.GetData())
+		if err != nil {
+			return nil, status.Errorf(codes.InvalidArgument, "data: %v", err)
+		}
+		if spec.Split, err = grid.ResolveSplit(spec, dataSet); err != nil {
+			return nil, statusOf(err)
+		}
+		command.DataSet = dataSet
+	}
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	studies, err := s.store.Snapshot().Studies(nil)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	if len(studies) >= MaxStudies {
+		return nil, status.Errorf(codes.ResourceExhausted, "this coordinator keeps %d studies, the most it can: delete one that is no longer needed", MaxStudies)
+	}
+	if _, _, err := s.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_CreateStudy{CreateStudy: command}}); err != nil {
+		return nil, statusOf(err)
+	}
+	study, err := s.get(ctx, spec.GetName())
+	if err != nil {
+		return nil, err
+	}
+	s.logger.Info("study created", "study", spec.GetName(), "trials", study.GetProgress().GetTrials(), "runs", study.GetProgress().GetRuns())
+	return &trellisv1.CreateStudyResponse{Study: study}, nil
+}
+
+// GetStudy returns a study.
+func (s studyService) GetStudy(ctx context.Context, request *trellisv1.GetStudyRequest) (*trellisv1.GetStudyResponse, error) {
+	study, err := s.get(ctx, request.GetStudy())
+	if err != nil {
+		return nil, err
+	}
+	return &trellisv1.GetStudyResponse{Study: study}, nil
+}
+
+func (s studyService) get(_ context.Context, name string) (*trellisv1.Study, error) {
+	study, err := s.store.Snapshot().Study(nil, name)
+	return study, statusOf(err)
+}
+
+// ListStudies returns a page of the studies, oldest first.
+func (s studyService) ListStudies(_ context.Context, request *trellisv1.ListStudiesRequest) (*trellisv1.ListStudiesResponse, error) {
+	response, err := s.store.Snapshot().ListStudies(request)
+	return response, statusOf(err)
+}
+
+// PauseStudy stops a study's runs until it is resumed.
+func (s studyService) PauseStudy(ctx context.Context, request *trellisv1.PauseStudyRequest) (*trellisv1.PauseStudyResponse, error) {
+	study, err := s.move(ctx, request.GetStudy(), trellisv1.StudyState_STUDY_STATE_PAUSED)
+	if err != nil {
+		return nil, err
+	}
+	return &trellisv1.PauseStudyResponse{Study: study}, nil
+}
+
+// ResumeStudy lets a paused study go on.
+func (s studyService) ResumeStudy(ctx context.Context, request *trellisv1.ResumeStudyRequest) (*trellisv1.ResumeStudyResponse, error) {
+	study, err := s.move(ctx, request.GetStudy(), trellisv1.StudyState_STUDY_STATE_RUNNING)
+	if err != nil {
+		return nil, err
+	}
+	return &trellisv1.ResumeStudyResponse{Study: study}, nil
+}
+
+// CancelStudy ends a study for good.
+func (s studyService) CancelStudy(ctx context.Context, request *trellisv1.CancelStudyRequest) (*trellisv1.CancelStudyResponse, error) {
+	study, err := s.move(ctx, request.GetStudy(), trellisv1.StudyState_STUDY_STATE_CANCELED)
+	if err != nil {
+		return nil, err
+	}
+	return &trellisv1.CancelStudyResponse{Study: study}, nil
+}
+
+// move changes a study's state. Its attempts end with the change; the workers are told by their sessions.
+func (s studyService) move(ctx context.Context, name string, state trellisv1.StudyState) (*trellisv1.Study, error) {
+	_, _, err := s.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_SetStudyState{
+		SetStudyState: &trellisv1.SetStudyStateCommand{Study: name, State: state},
+	}})
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	s.logger.Info("study changed state", "study", name, "state", state)
+	return s.get(ctx, name)
+}
+
+// DeleteStudy forgets a study and its results.
+func (s studyService) DeleteStudy(ctx context.Context, request *trellisv1.DeleteStudyRequest) (*trellisv1.DeleteStudyResponse, error) {
+	_, _, err := s.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_DeleteStudy{
+		DeleteStudy: &trellisv1.DeleteStudyCommand{Study: request.GetStudy()},
+	}})
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	s.logger.Info("study deleted", "study", request.GetStudy())
+	return &trellisv1.DeleteStudyResponse{}, nil
+}
+
+// WatchStudy sends a study's state whenever it changes, until the study has ended. Each response is made from the store
+// at the time it is sent, so that a slow reader misses states in between but never falls behind.
+func (s studyService) WatchStudy(request *trellisv1.WatchStudyRequest, stream trellisv1.StudyService_WatchStudyServer) error {
+	since := request.GetSinceIndex()
+	for {
+		watch := memdb.NewWatchSet()
+		snapshot := s.store.Snapshot()
+		study, err := snapshot.Study(watch, request.GetStudy())
+		if err != nil {
+			return statusOf(err)
+		}
+		// A client may come back with the index of another coordinator's life, or of a study of the same name.
+		if since > study.GetModifyIndex() {
+			since = 0
+		}
+		if err := sendChanges(stream, snapshot, study, since); err != nil {
+			return statusOf(err)
+		}
+		since = study.GetModifyIndex()
+		if ended(study) {
+			return nil
+		}
+		watch.Add(s.stopping)
+		if err := watch.WatchCtx(stream.Context()); err != nil {
+			return statusOf(err)
+		}
+		select {
+		case <-s.stopping:
+			return status.Error(codes.Unavailable, "the coordinator is shutting down")
+		case <-stream.Context().Done():
+			return statusOf(stream.Context().Err())
+		case <-time.After(watchInterval):
+		}
+	}
+}
+
+// sendChanges sends what has changed after index since. Only the last of its responses carries the study's index, so
+// that a client that loses the stream in between is sent all of them again.
+func sendChanges(stream trellisv1.StudyService_WatchStudyServer, snapshot *results.Snapshot, study *trellisv1.Study, since uint64) error {
+	best, err := snapshot.Best(nil, study.GetName())
+	if err != nil && !errors.Is(err, results.ErrNoAnswer) {
+		return err
+	}
+	// Runs that nothing has happened to since the study was created are not news.
+	runs, err := snapshot.RunsChangedSince(study.GetName(), max(since, study.GetCreateIndex()))
+	if err != nil {
+		return fmt.Errorf("find what has changed: %w", err)
+	}
+	for len(runs) > watchRuns {
+		part := &trellisv1.WatchStudyResponse{Index: since, Study: study, Runs: runs[:watchRuns], Best: best}
+		if err := stream.Send(part); err != nil {
+			return err
+		}
+		runs = runs[watchRuns:]
+	}
+	return stream.Send(&trellisv1.WatchStudyResponse{Index: study.GetModifyIndex(), Study: study, Runs: runs, Best: best})
+}
+
+// ended says whether nothing more will happen to the study.
+func ended(study *trellisv1.Study) bool {
+	switch study.GetState() {
+	case trellisv1.StudyState_STUDY_STATE_COMPLETED, trellisv1.StudyState_STUDY_STATE_CANCELED:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,285 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/hashicorp/go-memdb"
+
+	"trellis/coordinator/grid"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+)
+
+var errReplaced = status.Error(codes.Aborted, "a newer session of this worker has taken over")
+
+// maxFailureMessage is how much of a worker's error message is kept, in bytes.
+const maxFailureMessage = 4096
+
+// workerService is the workers' side of the API.
+type workerService struct {
+	trellisv1.UnimplementedWorkerServiceServer
+	*Coordinator
+}
+
+// ListWorkers returns the workers by name.
+func (s workerService) ListWorkers(_ context.Context, request *trellisv1.ListWorkersRequest) (*trellisv1.ListWorkersResponse, error) {
+	response, err := s.store.Snapshot().ListWorkers(request)
+	return response, statusOf(err)
+}
+
+// Session serves one worker until its stream breaks, or this coordinator ends it.
+func (s workerService) Session(stream trellisv1.WorkerService_SessionServer) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	hello := first.GetHello()
+	if err := s.checkHello(hello); err != nil {
+		return err
+	}
+	ctx, end := context.WithCancelCause(stream.Context())
+	defer end(nil)
+	if err := s.register(ctx, hello); err != nil {
+		return statusOf(err)
+	}
+	session := s.sessions.open(hello.GetWorker(), end)
+	defer s.sessions.close(session)
+	s.leases.heard(session.worker)
+	s.logger.Info("worker connected", "worker", session.worker, "slots", hello.GetSlots(), "attempts", len(hello.GetAttempts()))
+
+	// The sender ends with the context; the receiver with the stream, which ends when Session returns.
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		end(s.send(ctx, session, hello, stream))
+	}()
+	go func() { end(s.receive(ctx, session, stream)) }()
+	select {
+	case <-ctx.Done():
+	case <-s.stopping:
+		end(status.Error(codes.Unavailable, "the coordinator is shutting down"))
+	}
+	<-sent
+	cause := context.Cause(ctx)
+	s.logger.Info("worker disconnected", "worker", session.worker, "cause", cause)
+	if errors.Is(cause, io.EOF) {
+		return nil
+	}
+	return cause
+}
+
+// checkHello refuses a worker that this coordinator can't work with.
+func (s workerService) checkHello(hello *trellisv1.Hello) error {
+	if hello == nil {
+		return status.Error(codes.InvalidArgument, "a session begins with hello")
+	}
+	if hello.GetProtocol() != trellisv1.SessionProtocol {
+		return status.Errorf(codes.FailedPrecondition,
+			"worker %s speaks version %d of the session protocol, this coordinator version %d: run the same version of trellis on both",
+			hello.GetWorker(), hello.GetProtocol(), trellisv1.SessionProtocol)
+	}
+	if hello.GetNumerics() != s.config.Numerics {
+		return status.Errorf(codes.FailedPrecondition,
+			"worker %s computes with numerics version %q, this coordinator's studies with %q, so its digits would differ: "+
+				"run the same version of trellis on both", hello.GetWorker(), hello.GetNumerics(), s.config.Numerics)
+	}
+	return nil
+}
+
+// register puts the worker into the store.
+func (s workerService) register(ctx context.Context, hello *trellisv1.Hello) error {
+	state := trellisv1.WorkerState_WORKER_STATE_READY
+	if hello.GetDraining() {
+		state = trellisv1.WorkerState_WORKER_STATE_DRAINING
+	}
+	return s.setWorker(ctx, &trellisv1.Worker{
+		Name: hello.GetWorker(), State: state, Slots: hello.GetSlots(), Version: hello.GetVersion(), Processor: hello.GetProcessor(),
+	})
+}
+
+func (c *Coordinator) setWorker(ctx context.Context, worker *trellisv1.Worker) error {
+	_, _, err := c.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_SetWorker{
+		SetWorker: &trellisv1.SetWorkerCommand{Worker: worker},
+	}})
+	return err
+}
+
+// setWorkerState changes nothing but the state of a worker that is registered.
+func (c *Coordinator) setWorkerState(ctx context.Context, name string, state trellisv1.WorkerState) error {
+	worker, err := c.store.Snapshot().Worker(nil, name)
+	if err != nil {
+		return err
+	}
+	worker = proto.CloneOf(worker)
+	worker.State = state
+	return c.setWorker(ctx, worker)
+}
+
+// receive handles what the worker sends until the stream breaks.
+func (s workerService) receive(ctx context.Context, session *session, stream trellisv1.WorkerService_SessionServer) error {
+	for {
+		request, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		s.leases.heard(session.worker)
+		switch message := request.GetMessage().(type) {
+		case *trellisv1.SessionRequest_Heartbeat:
+			s.leases.progress(session.worker, message.Heartbeat)
+		case *trellisv1.SessionRequest_Reports:
+			for _, report := range message.Reports.GetReports() {
+				entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Report{Report: report}}
+				if err := s.put(ctx, session, entry, report.GetStudy(), report.GetRun()); err != nil {
+					return err
+				}
+			}
+		case *trellisv1.SessionRequest_Outcome:
+			outcome := message.Outcome
+			if failure := outcome.GetFailure(); failure != nil {
+				failure.Attempt, failure.Worker = outcome.GetAttempt(), session.worker
+				failure.Message = truncate(failure.GetMessage(), maxFailureMessage)
+			}
+			entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: outcome}}
+			if err := s.put(ctx, session, entry, outcome.GetStudy(), outcome.GetRun()); err != nil {
+				return err
+			}
+		case *trellisv1.SessionRequest_Drain:
+			if err := s.setWorkerState(ctx, session.worker, trellisv1.WorkerState_WORKER_STATE_DRAINING); err != nil {
+				return statusOf(err)
+			}
+		case *trellisv1.SessionRequest_Goodbye:
+			if err := s.setWorkerState(ctx, session.worker, trellisv1.WorkerState_WORKER_STATE_GONE); err != nil {
+				return statusOf(err)
+			}
+			return io.EOF
+		default:
+			return status.Error(codes.InvalidArgument, "a worker says hello once, at the beginning of its session")
+		}
+	}
+}
+
+// put queues an entry for the log. What belongs to another worker's attempt is as stale as what belongs to none: the
+// worker is told to forget it.
+func (s workerService) put(ctx context.Context, session *session, entry *trellisv1.RecordCommand_Entry, study, run string) error {
+	held, err := s.store.Snapshot().Run(nil, study, run)
+	if err != nil && !errors.Is(err, results.ErrNotFound) {
+		return statusOf(err)
+	}
+	if held.GetWorker() != session.worker {
+		session.acknowledge(entry)
+		return nil
+	}
+	if entry.GetOutcome() != nil {
+		session.finishes(attemptOf(entry))
+	}
+	return s.recorder.put(ctx, received{entry: entry, from: session})
+}
+
+// send welcomes the worker and then keeps it told: of acknowledgements as they come, and of the attempts that the store
+// says it holds. It compares these with what the worker has been told, so that an assignment or a stop order that was
+// lost with an earlier stream is simply sent again.
+func (s workerService) send(ctx context.Context, session *session, hello *trellisv1.Hello, stream trellisv1.WorkerService_SessionServer) error {
+	told := map[uint64]bool{}
+	welcome := &trellisv1.Welcome{
+		HeartbeatMilliseconds: uint32(s.config.Lease.Milliseconds() / heartbeatsPerLease),
+		LeaseMilliseconds:     uint32(s.config.Lease.Milliseconds()),
+	}
+	holding, err := s.attempts(nil, session.worker)
+	if err != nil {
+		return err
+	}
+	for _, attempt := range hello.GetAttempts() {
+		if holding[attempt] != nil {
+			told[attempt] = true
+			welcome.Attempts = append(welcome.Attempts, attempt)
+		}
+	}
+	if err := stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Welcome{Welcome: welcome}}); err != nil {
+		return err
+	}
+	for {
+		for attempt, ack := range session.takeAcks() {
+			if ack.GetOutcome() {
+				delete(told, attempt)
+			}
+			if err := stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Acknowledgement{Acknowledgement: ack}}); err != nil {
+				return err
+			}
+		}
+		watch := memdb.NewWatchSet()
+		holding, err := s.attempts(watch, session.worker)
+		if err != nil {
+			return err
+		}
+		if err := s.tell(session, told, holding, stream); err != nil {
+			return err
+		}
+		watch.Add(session.notice)
+		if watch.WatchCtx(ctx) != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// attempts returns the runs that the worker holds, by attempt.
+func (s workerService) attempts(watch memdb.WatchSet, worker string) (map[uint64]*trellisv1.Run, error) {
+	runs, err := s.store.Snapshot().RunsHeldBy(watch, worker)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	holding := make(map[uint64]*trellisv1.Run, len(runs))
+	for _, run := range runs {
+		holding[run.GetAttempt()] = run
+	}
+	return holding, nil
+}
+
+// tell sends what the worker has not been told of the attempts that it holds, and notes it in told.
+func (s workerService) tell(session *session, told map[uint64]bool, holding map[uint64]*trellisv1.Run, stream trellisv1.WorkerService_SessionServer) error {
+	for attempt := range told {
+		if holding[attempt] != nil || session.isFinishing(attempt) {
+			continue
+		}
+		stop := &trellisv1.Stop{Attempt: attempt, Reason: "the run is no longer this worker's: its study was paused, canceled or deleted, or its lease ran out"}
+		if err := stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Stop{Stop: stop}}); err != nil {
+			return err
+		}
+		delete(told, attempt)
+	}
+	for attempt, run := range holding {
+		if told[attempt] {
+			continue
+		}
+		study, err := s.store.Snapshot().Study(nil, run.GetStudy())
+		if errors.Is(err, results.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return statusOf(err)
+		}
+		assignment := &trellisv1.Assignment{
+			Study: run.GetStudy(), Run: run.GetId(), Attempt: attempt, Config: grid.RunConfigFor(study, run, s.config.Numerics),
+		}
+		if err := stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Assignment{Assignment: assignment}}); err != nil {
+			return err
+		}
+		told[attempt] = true
+	}
+	return nil
+}
+
+// truncate shortens a text to at most size bytes and says so.
+func truncate(text string, size int) string {
+	if len(text) <= size {
+		return text
+	}
+	return fmt.Sprintf("%s … (%d bytes more)", strings.ToValidUTF8(text[:size], ""), len(text)-size)
+}
