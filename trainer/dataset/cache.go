@@ -41,8 +41,8 @@ var sha256Pattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 func NewCache(dir string) *Cache { return &Cache{Dir: dir, turn: make(chan struct{}, 1)} }
 
 // Fetch returns the data set that has this digest and these files. Those that the cache lacks, or has damaged, are
-// downloaded. ErrInvalid if what is asked for contradicts itself, or if what is downloaded is not what was asked for; then,
-// and when ctx ends, files that were complete stay in the cache. ErrTooLarge if the files are larger than MaxBytes.
+// downloaded. ErrInvalid if what is asked for contradicts itself, or if what is downloaded is not what was asked for;
+// ErrTooLarge if the files are larger than MaxBytes. Files that were complete before an error stay in the cache.
 func (c *Cache) Fetch(ctx context.Context, digest string, files []File, download download) (*Set, error) {
 	if err := c.check(digest, files); err != nil {
 		return nil, fmt.Errorf("fetch data set %q: %w", digest, err)

@@ -10,8 +10,8 @@
 //	labels: 0x00000801, count (uint32 each), then count labels
 //
 // A file is identified by the SHA-256 of its uncompressed content, so that it does not matter how it was compressed. A
-// data set is identified by its digest: the SHA-256 of 260 bytes, the four files' digests in lower-case hexadecimal, each
-// followed by a newline:
+// data set is identified by its digest: the SHA-256 of 260 bytes, which are the four files' digests in lower-case
+// hexadecimal, each followed by a newline:
 //
 //	for f in train-images-idx3-ubyte train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte
 //	do gunzip -c $f.gz | sha256sum | cut -c 1-64; done | sha256sum

