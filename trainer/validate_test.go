@@ -1,0 +1,63 @@
+package trainer
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+)
+
+func TestValidate(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*Config)
+		want   string // Part of the error; empty if there is none.
+	}{
+		"good":                         {func(*Config) {}, ""},
+		"largest latent dimension":     {func(c *Config) { c.LatentDim = 784 }, ""},
+		"no data for synthetic":        {func(c *Config) { *c = syntheticConfig() }, ""},
+		"unknown model":                {func(c *Config) { c.Model = "resnet" }, `model is "resnet", want "conv-autoencoder"`},
+		"latent dimension 0":           {func(c *Config) { c.LatentDim = 0 }, "latent dimension is 0, want 1 to 784"},
+		"latent dimension too large":   {func(c *Config) { c.LatentDim = 785 }, "latent dimension is 785"},
+		"learning rate 0":              {func(c *Config) { c.LearningRate = 0 }, "learning rate is 0"},
+		"learning rate NaN":            {func(c *Config) { c.LearningRate = math.NaN() }, "learning rate is NaN"},
+		"infinite learning rate":       {func(c *Config) { c.LearningRate = math.Inf(1) }, "learning rate is +Inf"},
+		"negative weight decay":        {func(c *Config) { c.WeightDecay = -1 }, "weight decay is -1"},
+		"weight decay NaN":             {func(c *Config) { c.WeightDecay = math.NaN() }, "weight decay is NaN"},
+		"batch size 0":                 {func(c *Config) { c.BatchSize = 0 }, "batch size is 0"},
+		"batch size too large":         {func(c *Config) { c.BatchSize = MaxBatchSize + 1 }, "batch size is 65537"},
+		"no epochs":                    {func(c *Config) { c.MaxEpochs = 0 }, "maximum of epochs is 0"},
+		"milestone 0":                  {func(c *Config) { c.Milestones = []int{1, 0} }, "milestone is epoch 0"},
+		"negative patience":            {func(c *Config) { c.EarlyStopping.Patience = -1 }, "patience is -1"},
+		"negative min delta":           {func(c *Config) { c.EarlyStopping.MinDelta = -1 }, "minimum decrease is -1"},
+		"negative epoch time":          {func(c *Config) { c.EpochTime = -1 }, "epoch time is -1ns"},
+		"no data":                      {func(c *Config) { c.Data.Train.Pixels = nil }, "130 training images have 0 bytes"},
+		"no test images":               {func(c *Config) { c.Data.Test.Labels = nil }, "0 test images"},
+		"other sizes":                  {func(c *Config) { c.Data.Height = 32 }, "images are 32 x 28 pixels, want 28 x 28"},
+		"validation images cut":        {func(c *Config) { c.Data.Validation.Pixels = make([]byte, 5) }, "validation images have 5"},
+		"two things at once":           {func(c *Config) { c.LatentDim, c.BatchSize = 0, 0 }, "batch size is 0"},
+		"no pixels in images at all":   {func(c *Config) { c.Data.Height, c.Data.Width = 0, 0 }, "images are 0 x 0"},
+		"negative height and width":    {func(c *Config) { c.Data.Height, c.Data.Width = -28, -28 }, "images are -28 x -28"},
+		"nothing that is right at all": {func(c *Config) { *c = Config{} }, `model is ""`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := small(t)
+			test.change(&config)
+			err := config.Validate()
+			if test.want == "" {
+				if err != nil {
+					t.Errorf("got error %v, want none", err)
+				}
+				return
+			}
+			if !errors.Is(err, ErrInvalidConfig) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got error %v, want %v that says %q", err, ErrInvalidConfig, test.want)
+			}
+			if _, trainErr := Train(t.Context(), config, func(Report) error {
+				t.Error("trained nevertheless")
+				return nil
+			}); !errors.Is(trainErr, ErrInvalidConfig) {
+				t.Errorf("Train returned %v, want %v", trainErr, ErrInvalidConfig)
+			}
+		})
+	}
+}
