@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -68,8 +70,9 @@ func (c Config) Validate() error {
 	if len(c.Name) > maxNameLength || !utf8.ValidString(c.Name) {
 		errs = append(errs, fmt.Errorf("name: %q is not a UTF-8 text of at most %d bytes", c.Name, maxNameLength))
 	}
-	if strings.ContainsAny(c.Coordinator, " \t\n") {
-		errs = append(errs, fmt.Errorf("coordinator: %q is not an address such as %s", c.Coordinator, DefaultCoordinator))
+	if c.Coordinator != "" && !isTarget(c.Coordinator) && !isAddress(c.Coordinator) {
+		errs = append(errs, fmt.Errorf("coordinator: %q is not an address with a port, such as %s", c.Coordinator,
+			DefaultCoordinator))
 	}
 	return errors.Join(errs...)
 }
@@ -104,10 +107,22 @@ func (c Config) withDefaults() Config {
 // hold on to an old address for half a minute and wait up to two for a name that is not there yet, as when a cluster
 // starts.
 func (c Config) target() string {
-	if strings.Contains(c.Coordinator, ":/") {
+	if isTarget(c.Coordinator) {
 		return c.Coordinator
 	}
 	return "passthrough:///" + c.Coordinator
+}
+
+// isTarget reports whether an address names the resolver that understands it.
+func isTarget(address string) bool { return strings.Contains(address, ":/") }
+
+func isAddress(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || strings.ContainsAny(host, " \t\n") {
+		return false
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && number > 0
 }
 
 func hostName() string {

@@ -1,0 +1,177 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"trellis/trainer"
+)
+
+func TestValidate(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		config Config
+		wrong  []string
+	}{
+		{"defaults", Config{}, nil},
+		{"all well", Config{Coordinator: "dns:///host:7070", Name: "node", Slots: 1024}, nil},
+		{"negative slots", Config{Slots: -1}, []string{"slots: -1 is not between 1 and 1024"}},
+		{"too many slots", Config{Slots: 1025}, []string{"slots: 1025 is not between 1 and 1024"}},
+		{"long name", Config{Name: strings.Repeat("n", 201)}, []string{"at most 200 bytes"}},
+		{"name that is not UTF-8", Config{Name: "\xff"}, []string{"is not a UTF-8 text"}},
+		{"two addresses", Config{Coordinator: "a:1 b:1"}, []string{"is not an address with a port, such as localhost:7070"}},
+		{"space in an address", Config{Coordinator: "a b:1"}, []string{"is not an address"}},
+		{"no port", Config{Coordinator: "host"}, []string{"is not an address"}},
+		{"empty port", Config{Coordinator: "host:"}, []string{"is not an address"}},
+		{"port 0", Config{Coordinator: "host:0"}, []string{"is not an address"}},
+		{"port too large", Config{Coordinator: "host:65536"}, []string{"is not an address"}},
+		{"no host", Config{Coordinator: ":7070"}, nil},
+		{"IPv6", Config{Coordinator: "[::1]:7070"}, nil},
+		{"all wrong", Config{Coordinator: " ", Name: "\xff", Slots: -1}, []string{"slots", "name", "coordinator"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := test.config.Validate()
+			if (err != nil) != (len(test.wrong) > 0) {
+				t.Fatalf("got %v", err)
+			}
+			for _, want := range test.wrong {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got %q, want %q in it", err, want)
+				}
+			}
+			if _, newErr := New(test.config); (newErr != nil) != (err != nil) {
+				t.Errorf("New returned %v", newErr)
+			}
+		})
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c := Config{}.withDefaults()
+	if c.Coordinator != DefaultCoordinator || c.Name == "" || c.Slots < 1 || !strings.HasSuffix(c.CacheDir, "trellis") ||
+		c.Version != DefaultVersion || c.Logger == nil || c.train == nil {
+		t.Errorf("got %+v", c)
+	}
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+	t.Setenv("HOME", "")
+	t.Setenv("XDG_CACHE_HOME", "")
+	if c := (Config{}).withDefaults(); !strings.HasSuffix(c.CacheDir, "trellis") {
+		t.Errorf("without a home, the cache is %q", c.CacheDir)
+	}
+}
+
+func TestTarget(t *testing.T) {
+	for address, want := range map[string]string{
+		"host:7070":         "passthrough:///host:7070",
+		"[::1]:7070":        "passthrough:///[::1]:7070",
+		"dns:///host:7070":  "dns:///host:7070",
+		"unix:/run/trellis": "unix:/run/trellis",
+	} {
+		if got := (Config{Coordinator: address}).target(); got != want {
+			t.Errorf("target of %s is %s, want %s", address, got, want)
+		}
+	}
+}
+
+func TestName(t *testing.T) {
+	names := map[string]bool{}
+	for range 100 {
+		w, err := New(Config{Name: "host"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := w.Name()
+		if !strings.HasPrefix(name, "host-") || len(name) != len("host-")+8 || name != strings.ToLower(name) {
+			t.Fatalf("name is %q", name)
+		}
+		if names[name] {
+			t.Fatalf("two workers have the name %q", name)
+		}
+		names[name] = true
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	withRegistry := func(_ *harness, c *Config) {
+		c.Registerer = registry
+		c.train = func(ctx context.Context, c trainer.Config, report func(trainer.Report) error) (trainer.Result, error) {
+			if c.Model == trainer.ConvAutoencoder {
+				return trainer.Result{Epochs: 1}, report(trainer.Report{Epoch: 1})
+			}
+			return trainer.Train(ctx, c, report)
+		}
+	}
+	inBubble(t, withRegistry, func(h *harness) {
+		data := serve(h)
+		p := h.connect()
+		p.assign(data.assignment(5))
+		p.reports(5, 1, 1)
+		p.outcome(5)
+		p.acknowledgeOutcome(5)
+		p.assign(synthetic(1, "a", 3))
+		p.reports(1, 1, 3)
+		p.outcome(1)
+		p.acknowledgeOutcome(1)
+		failing := synthetic(2, "b", 3)
+		failing.Config.Numerics = ""
+		p.assign(failing)
+		p.outcome(2)
+		p.acknowledgeOutcome(2)
+		p.assign(synthetic(3, "c", 100))
+		p.reports(3, 1, 2)
+		p.stop(3)
+		p.assign(synthetic(4, "d", 100))
+		time.Sleep(500 * time.Millisecond)
+		synctest.Wait()
+		h.leave()
+		h.comeBack()
+		h.connect(4)
+		synctest.Wait()
+		want := map[string]float64{
+			"trellis_worker_epochs_total":       6,
+			"trellis_worker_images_total":       30, // the synthetic model has none
+			"trellis_worker_runs_total failure": 1,
+			"trellis_worker_runs_total return":  1,
+			"trellis_worker_runs_total success": 2,
+			"trellis_worker_sessions_total":     2,
+			"trellis_worker_slots":              2,
+			"trellis_worker_slots_busy":         1,
+		}
+		if got := gather(t, registry); !maps.Equal(got, want) {
+			t.Errorf("got %v\nwant %v", got, want)
+		}
+	})
+	if _, err := New(Config{Registerer: registry}); !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
+		t.Errorf("a second worker under the same labels got %v", err)
+	}
+}
+
+// gather returns the metrics by name and label.
+func gather(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := map[string]float64{}
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			name := family.GetName()
+			for _, label := range metric.GetLabel() {
+				name += " " + label.GetValue()
+			}
+			metrics[name] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+		}
+	}
+	return metrics
+}

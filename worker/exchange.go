@@ -1,0 +1,116 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+const (
+	// maxBatch is how many reports go into one request: about 50 kB.
+	maxBatch = 256
+	// goodbyeTimeout is how long the coordinator may take to end the session after goodbye.
+	goodbyeTimeout = 5 * time.Second
+)
+
+// handleResponse does what the coordinator says.
+func (w *Worker) handleResponse(ctx context.Context, response *trellisv1.SessionResponse) {
+	if welcome := response.GetWelcome(); welcome != nil {
+		w.handleWelcome(welcome)
+		return
+	}
+	if !w.session.welcomed {
+		w.session.end(errNotFirst)
+		return
+	}
+	switch m := response.GetMessage().(type) {
+	case *trellisv1.SessionResponse_Assignment:
+		w.assign(ctx, m.Assignment)
+	case *trellisv1.SessionResponse_Stop:
+		if a := w.find(m.Stop.GetAttempt()); a != nil {
+			w.log.Info("stopped by the coordinator", "study", a.assignment.GetStudy(), "run", a.assignment.GetRun(), "attempt", a.number(),
+				"reason", m.Stop.GetReason())
+			w.forget(a)
+		}
+	case *trellisv1.SessionResponse_Acknowledgement:
+		if a := w.find(m.Acknowledgement.GetAttempt()); a != nil {
+			a.acknowledge(m.Acknowledgement.GetEpoch())
+			if m.Acknowledgement.GetOutcome() {
+				w.forget(a)
+			}
+		}
+	}
+}
+
+// handleWelcome begins the exchange: what still stands is sent again, the rest is dropped.
+func (w *Worker) handleWelcome(welcome *trellisv1.Welcome) {
+	switch {
+	case w.session.welcomed:
+		w.session.end(errSecond)
+		return
+	case welcome.GetHeartbeatMilliseconds() == 0:
+		w.session.end(errHeartbeat)
+		return
+	}
+	w.log.Info("connected", "coordinator", w.config.Coordinator)
+	w.metrics.sessions.Inc()
+	w.session.welcomed = true
+	w.heartbeat = time.Tick(time.Duration(welcome.GetHeartbeatMilliseconds()) * time.Millisecond)
+	w.lease = time.Duration(welcome.GetLeaseMilliseconds()) * time.Millisecond
+	w.giveUp = nil
+	for _, a := range slices.Clone(w.attempts) {
+		if !slices.Contains(welcome.GetAttempts(), a.number()) {
+			w.log.Info("dropping an attempt that stands no longer", "study", a.assignment.GetStudy(),
+				"run", a.assignment.GetRun(), "attempt", a.number())
+			w.forget(a)
+		}
+	}
+}
+
+// nextRequest is what the session is to send next, nil for nothing. It counts as sent.
+func (w *Worker) nextRequest() *trellisv1.SessionRequest {
+	s := w.session
+	switch {
+	case !s.welcomed || s.left:
+		return nil
+	case s.drainDue:
+		s.drainDue = false
+		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Drain{Drain: &trellisv1.Drain{}}}
+	case s.heartbeatDue:
+		s.heartbeatDue = false
+		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: w.progress()}}
+	}
+	var batch trellisv1.ReportBatch
+	for _, a := range w.attempts {
+		n := min(len(a.reports)-a.sent, maxBatch-len(batch.Reports))
+		batch.Reports = append(batch.Reports, a.reports[a.sent:a.sent+n]...)
+		a.sent += n
+	}
+	if len(batch.Reports) > 0 {
+		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{Reports: &batch}}
+	}
+	for _, a := range w.attempts {
+		if a.outcome != nil && !a.outcomeSent {
+			a.outcomeSent = true
+			return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Outcome{Outcome: a.outcome}}
+		}
+	}
+	if w.draining && len(w.attempts) == 0 {
+		s.left = true
+		w.giveUp = time.After(goodbyeTimeout)
+		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Goodbye{Goodbye: &trellisv1.Goodbye{}}}
+	}
+	return nil
+}
+
+// progress is the heartbeat's content.
+func (w *Worker) progress() *trellisv1.Heartbeat {
+	heartbeat := &trellisv1.Heartbeat{}
+	for _, a := range w.attempts {
+		heartbeat.Attempts = append(heartbeat.Attempts,
+			&trellisv1.AttemptProgress{Attempt: a.number(), Steps: a.steps.Load()})
+	}
+	return heartbeat
+}
