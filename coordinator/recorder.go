@@ -94,12 +94,12 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 		panic(fmt.Sprintf("coordinator: the state machine answered %d entries with %T", len(batch), answer))
 	}
 	for i, one := range batch {
-		r.answer(ctx, one, refusals[i])
+		r.answer(one, refusals[i])
 	}
 }
 
 // answer tells the session what became of its entry.
-func (r *recorder) answer(ctx context.Context, one received, refusal error) {
+func (r *recorder) answer(one received, refusal error) {
 	attempt := attemptOf(one.entry)
 	r.coordinator.metrics.recorded(one.entry, refusal)
 	switch {
@@ -110,13 +110,10 @@ func (r *recorder) answer(ctx context.Context, one received, refusal error) {
 		one.from.acknowledge(one.entry)
 		r.coordinator.logger.Debug("refused what a worker sent", "attempt", attempt, "error", refusal)
 	case errors.Is(refusal, results.ErrConflict):
+		// The store has ended the attempt.
 		r.coordinator.logger.Error("two attempts at one run gave different losses: a worker's arithmetic or memory is faulty",
 			"attempt", attempt, "error", refusal)
 		one.from.acknowledge(one.entry)
-		report := one.entry.GetReport()
-		conflict := failureEntry(report.GetStudy(), report.GetRun(), attempt, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT,
-			refusal.Error())
-		r.record(ctx, []received{{entry: conflict}})
 	default:
 		one.from.end(status.Errorf(codes.Aborted, "record what worker %s sent: %v", one.from.name(), refusal))
 	}
