@@ -17,8 +17,8 @@ import (
 // maxMessage is how many bytes of an error's text are sent to the coordinator, which keeps it for good.
 const maxMessage = 2048
 
-// attempt is a run that the coordinator has leased to this worker, and what the worker owes it for that. It ends when its
-// outcome is acknowledged or when the coordinator takes it away.
+// attempt is a run that the coordinator has leased to this worker, and what the worker owes it for that. It ends when
+// its outcome is acknowledged or when the coordinator takes it away.
 type attempt struct {
 	// assignment is never changed.
 	assignment *trellisv1.Assignment
@@ -114,8 +114,8 @@ type event struct {
 	position position
 }
 
-// work is an attempt's goroutine: it waits for a slot, trains, and passes reports and the outcome to Run. It starts where
-// an earlier attempt at the run was interrupted, if there is such a position.
+// work is an attempt's goroutine: it waits for a slot, trains, and passes reports and the outcome to Run. It starts
+// where an earlier attempt at the run was interrupted, if there is such a position.
 func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 	log := w.log.With("study", a.assignment.GetStudy(), "run", a.assignment.GetRun(), "attempt", a.number())
 	last := event{attempt: a, position: from}

@@ -51,7 +51,8 @@ type Config struct {
 	Logger *slog.Logger
 	// DialOptions are added to the worker's own, which connect without TLS.
 	DialOptions []grpc.DialOption
-	// Registerer gets the worker's metrics. It must not hold those of another worker under the same labels. Default: none.
+	// Registerer gets the worker's metrics. It must not hold those of another worker under the same labels. Default:
+	// none.
 	Registerer prometheus.Registerer
 
 	// train trains a run. Tests replace it.

@@ -25,7 +25,7 @@ type dataSets struct {
 	// ctx ends all downloads.
 	ctx context.Context
 	// fetch gets a data set, from wherever it is.
-	fetch func(ctx context.Context, digest string) (*dataset.Data, error)
+	fetch fetchFunc
 	log   *slog.Logger
 
 	fetching sync.WaitGroup
@@ -34,6 +34,9 @@ type dataSets struct {
 	// entries are those most recently begun, newest last. Attempts hold on to what they train on by themselves.
 	entries []*dataEntry
 }
+
+// fetchFunc gets the data set of a digest.
+type fetchFunc func(ctx context.Context, digest string) (*dataset.Data, error)
 
 // dataEntry is a data set that is there, or on its way.
 type dataEntry struct {
@@ -44,12 +47,12 @@ type dataEntry struct {
 	err  error
 }
 
-func newDataSets(ctx context.Context, log *slog.Logger, fetch func(context.Context, string) (*dataset.Data, error)) *dataSets {
+func newDataSets(ctx context.Context, log *slog.Logger, fetch fetchFunc) *dataSets {
 	return &dataSets{ctx: ctx, fetch: fetch, log: log}
 }
 
-// get returns the data set of that digest, fetching it if nobody has. A download goes on when ctx ends, since others may
-// wait for it.
+// get returns the data set of that digest, fetching it if nobody has. A download goes on when ctx ends, since others
+// may wait for it.
 func (d *dataSets) get(ctx context.Context, digest string) (*dataset.Data, error) {
 	entry := d.entry(digest)
 	select {

@@ -1,9 +1,10 @@
-// Package worker trains the runs that a coordinator hands out. A worker holds one session with its coordinator, trains as
-// many runs side by side as it has slots, and streams each epoch's losses back. DESIGN.md describes the protocol.
+// Package worker trains the runs that a coordinator hands out. A worker holds one session with its coordinator,
+// trains as many runs side by side as it has slots, and streams each epoch's losses back. DESIGN.md describes the
+// protocol.
 //
-// What a worker owes the coordinator is kept per attempt: reports and an outcome, in the order in which they were made,
-// until they are acknowledged. Losing the session therefore loses nothing. Training goes on, and the next session begins
-// with what is still owed:
+// What a worker owes the coordinator is kept per attempt: reports and an outcome, in the order in which they were
+// made, until they are acknowledged. Losing the session therefore loses nothing. Training goes on, and the next
+// session begins with what is still owed:
 //
 //	waiting for a slot -> training -> outcome to deliver -> acknowledged: forgotten
 //	       any of them -> forgotten, when the coordinator stops the attempt or no longer knows it

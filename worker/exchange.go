@@ -30,8 +30,8 @@ func (w *Worker) handleResponse(ctx context.Context, response *trellisv1.Session
 		w.assign(ctx, m.Assignment)
 	case *trellisv1.SessionResponse_Stop:
 		if a := w.find(m.Stop.GetAttempt()); a != nil {
-			w.log.Info("stopped by the coordinator", "study", a.assignment.GetStudy(), "run", a.assignment.GetRun(), "attempt", a.number(),
-				"reason", m.Stop.GetReason())
+			w.log.Info("stopped by the coordinator", "study", a.assignment.GetStudy(),
+				"run", a.assignment.GetRun(), "attempt", a.number(), "reason", m.Stop.GetReason())
 			w.forget(a)
 		}
 	case *trellisv1.SessionResponse_Acknowledgement:

@@ -75,7 +75,9 @@ func inBubble(t *testing.T, configure func(*harness, *Config), test func(h *harn
 			configure(h, &config)
 		}
 		train := config.train
-		config.train = func(ctx context.Context, c trainer.Config, report func(trainer.Report) error) (trainer.Result, error) {
+		config.train = func(
+			ctx context.Context, c trainer.Config, report func(trainer.Report) error,
+		) (trainer.Result, error) {
 			running := h.running.Add(1)
 			defer h.running.Add(-1)
 			for most := h.most.Load(); running > most && !h.most.CompareAndSwap(most, running); most = h.most.Load() {
@@ -234,7 +236,9 @@ func (c *coordinator) Session(stream trellisv1.WorkerService_SessionServer) erro
 	}
 }
 
-func (c *coordinator) GetDataSet(_ context.Context, request *trellisv1.GetDataSetRequest) (*trellisv1.GetDataSetResponse, error) {
+func (c *coordinator) GetDataSet(
+	_ context.Context, request *trellisv1.GetDataSetRequest,
+) (*trellisv1.GetDataSetResponse, error) {
 	dataSet, err := c.dataSet(request.GetDigest())
 	return &trellisv1.GetDataSetResponse{DataSet: dataSet}, err
 }

@@ -20,10 +20,14 @@ type metrics struct {
 // newMetrics registers the metrics, unless registerer is nil.
 func newMetrics(registerer prometheus.Registerer, slots int) (*metrics, error) {
 	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "trellis", Subsystem: "worker", Name: name, Help: help})
+		return prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "trellis", Subsystem: "worker", Name: name, Help: help,
+		})
 	}
 	gauge := func(name, help string) prometheus.Gauge {
-		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "trellis", Subsystem: "worker", Name: name, Help: help})
+		return prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "trellis", Subsystem: "worker", Name: name, Help: help,
+		})
 	}
 	m := &metrics{
 		epochs:   counter("epochs_total", "Epochs trained."),

@@ -51,9 +51,9 @@ func (p *positions) keep(assignment *trellisv1.Assignment, at position) {
 	p.kept = append(p.kept, keptPosition{assignment.GetRun(), assignment.GetConfig(), at})
 }
 
-// take removes and returns where the assignment's run was interrupted, with the reports made the assignment's own. It is
-// the beginning if the run is not known, or not with the very same configuration: other milestones ask for test losses
-// that its reports don't have.
+// take removes and returns where the assignment's run was interrupted, with the reports made the assignment's own. It
+// is the beginning if the run is not known, or not with the very same configuration: other milestones ask for test
+// losses that its reports don't have.
 func (p *positions) take(assignment *trellisv1.Assignment) position {
 	i := slices.IndexFunc(p.kept, func(k keptPosition) bool { return k.run == assignment.GetRun() })
 	if i < 0 {

@@ -21,8 +21,8 @@ import (
 // welcomeTimeout is how long the coordinator may take to answer a hello.
 const welcomeTimeout = 10 * time.Second
 
-// retries is how gRPC spaces its attempts to connect, and the worker its attempts at a session or a download. The jitter
-// is large so that workers that lost the same coordinator do not come back all at once.
+// retries is how gRPC spaces its attempts to connect, and the worker its attempts at a session or a download. The
+// jitter is large so that workers that lost the same coordinator do not come back all at once.
 var retries = backoff.Config{
 	BaseDelay:  100 * time.Millisecond,
 	Multiplier: 1.6,
@@ -88,7 +88,9 @@ type session struct {
 }
 
 // openSession opens a session that begins with hello, after so many failures in a row. It returns at once.
-func openSession(ctx context.Context, client trellisv1.WorkerServiceClient, hello *trellisv1.Hello, failures int) *session {
+func openSession(
+	ctx context.Context, client trellisv1.WorkerServiceClient, hello *trellisv1.Hello, failures int,
+) *session {
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &session{
 		responses: make(chan *trellisv1.SessionResponse),

@@ -93,18 +93,19 @@ func New(config Config) (*Worker, error) {
 // Name is the worker's name, unique to this Worker.
 func (w *Worker) Name() string { return w.name }
 
-// Drain makes the worker leave: it takes no more runs, stops those that it trains, hands them back and says goodbye. Then
-// Run returns. Drain returns at once, and may be called at any time and more than once.
+// Drain makes the worker leave: it takes no more runs, stops those that it trains, hands them back and says goodbye.
+// Then Run returns. Drain returns at once, and may be called at any time and more than once.
 func (w *Worker) Drain() {
 	w.drainOnce.Do(func() { close(w.drain) })
 }
 
-// Run works for the coordinator until ctx is done or the worker is drained. It waits for a coordinator that is not there,
-// and comes back to one that was lost, for as long as it takes.
+// Run works for the coordinator until ctx is done or the worker is drained. It waits for a coordinator that is not
+// there, and comes back to one that was lost, for as long as it takes.
 //
-// It returns nil after a drain, ErrNotHandedBack after one that the coordinator missed, ctx's cause once ctx is done, and
-// an error wrapping ErrRefused if the coordinator will have nothing to do with this worker: protocol or arithmetic of
-// another version, invalid configuration, no permission. No training goes on after it has returned. Run is called once.
+// It returns nil after a drain, ErrNotHandedBack after one that the coordinator missed, ctx's cause once ctx is done,
+// and an error wrapping ErrRefused if the coordinator will have nothing to do with this worker: protocol or
+// arithmetic of another version, invalid configuration, no permission. No training goes on after it has returned. Run
+// is called once.
 func (w *Worker) Run(ctx context.Context) error {
 	options := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
