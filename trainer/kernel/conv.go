@@ -71,8 +71,8 @@ func (c *Conv) SetWeights(weights, bias []float32) {
 	} else {
 		check("bias", bias, c.shape.OutChannels)
 	}
-	c.forward.setWeights(weights, bias)
-	c.backward.setWeights(weights, nil)
+	c.forward.setWeights(c.path, weights, bias)
+	c.backward.setWeights(c.path, weights, nil)
 }
 
 // Forward computes an output tile: y = activation(weights * x + bias).

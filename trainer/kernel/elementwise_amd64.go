@@ -2,18 +2,22 @@
 
 package kernel
 
-// What takes little of a step's time exists in AVX2 only, which processors with AVX-512 have as well. Each function here
+// What takes little of a step's time mostly exists in AVX2 only, which processors with AVX-512 have as well. Each function here
 // leaves what does not fill a vector to its portable form.
 
-func transposeVector(dst, src []float32, s side) {
-	plane, whole := s.plane(), s.channels/8*8
-	for channel := 0; channel < whole; channel += 8 {
-		transposeAVX2(&dst[channel], &src[channel*plane], plane/8, s.padded*4, plane*4)
+func transposeVector(dst, src []float32, rows, columns, dstRow int) {
+	const step = 8
+	wholeRows, wholeColumns := rows/step*step, columns/step*step
+	for row := 0; row < wholeRows && wholeColumns > 0; row += step {
+		transposeAVX2(&dst[row], &src[row*columns], wholeColumns/step, dstRow*4, columns*4)
 	}
-	if whole < s.channels {
-		rest := s
-		rest.channels -= whole
-		transposePortable(dst[whole:], src[whole*plane:], rest)
+	for column := wholeColumns; column < columns; column++ {
+		for row := range wholeRows {
+			dst[column*dstRow+row] = src[row*columns+column]
+		}
+	}
+	if wholeRows < rows {
+		transposePortable(dst[wholeRows:], src[wholeRows*columns:], rows-wholeRows, columns, dstRow)
 	}
 }
 
@@ -24,10 +28,6 @@ func sumPositionsVector(sums, tile []float32) {
 
 func sumLanesVector(dst, src []float32) {
 	sumLanesAVX2(&dst[0], &src[0], len(dst))
-}
-
-func sigmoidVector(y []float32) {
-	sigmoidAVX2(&y[0], len(y)/8)
 }
 
 func reluBackwardVector(dx, dy, y []float32) {

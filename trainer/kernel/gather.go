@@ -180,21 +180,26 @@ func (g *gather) width() int {
 
 // setWeights packs weights that are (out, in, kh, kw) if weightsOutFirst, else (in, out, kh, kw), and biases (nil means
 // zeros).
-func (g *gather) setWeights(weights, bias []float32) {
+func (g *gather) setWeights(p *path, weights, bias []float32) {
 	copy(g.bias, bias)
-	perIn, perOut := g.kernel, g.kernel*g.inChannels
-	if !g.weightsOutFirst {
-		perIn, perOut = g.kernel*g.outChannels, g.kernel
-	}
-	width := g.width()
+	width, perOut := g.width(), g.inChannels*g.kernel
 	for first := 0; first < g.outChannels; first += width {
-		packed := g.weights[first*g.inChannels*g.kernel:]
-		for o := range min(width, g.outChannels-first) {
-			for i := range g.inChannels {
-				from := weights[(first+o)*perOut+i*perIn:][:g.kernel]
-				to := packed[i*g.kernel*width+o:]
-				for k, weight := range from {
-					to[k*width] = weight
+		packed := g.weights[first*perOut:][:width*perOut]
+		channels := min(width, g.outChannels-first)
+		if g.weightsOutFirst {
+			p.transpose(packed, weights[first*perOut:], channels, perOut, width)
+			continue
+		}
+		for i := range g.inChannels {
+			from := weights[(i*g.outChannels+first)*g.kernel:]
+			to := packed[i*g.kernel*width:]
+			if g.kernel == 1 {
+				copy(to[:channels], from)
+				continue
+			}
+			for k := range g.kernel {
+				for o := range channels {
+					to[k*width+o] = from[o*g.kernel+k]
 				}
 			}
 		}

@@ -1024,8 +1024,8 @@ pair_33:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
-	VMOVUPS     (CX)(R10*4), Z16
 	LEAQ        (CX)(R10*4), R10
+	VMOVUPS     (R10), Z16
 	VMOVUPS     (R10)(R8*1), Z17
 	LEAQ        (R9)(SI*4), R10
 	VMOVUPS     (R9), Z18
@@ -1103,6 +1103,7 @@ TEXT ·outerByLane8x1AVX512(SB), NOSPLIT, $0-64
 	LEAQ   (DX)(BX*8), BX
 	MOVQ   chosenPlane+40(FP), SI
 	LEAQ   (SI)(SI*2), DI
+	MOVQ   otherPlane+48(FP), R8
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -1116,7 +1117,8 @@ pair_34:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
-	VMOVUPS     (CX)(R9*4), Z8
+	LEAQ        (CX)(R9*4), R9
+	VMOVUPS     (R9), Z8
 	LEAQ        (R8)(SI*4), R9
 	VFMADD231PS (R8), Z8, Z0
 	VFMADD231PS (R8)(SI*1), Z8, Z1
@@ -1158,13 +1160,15 @@ TEXT ·outerByLane1x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ   count+32(FP), BX
 	LEAQ   (DX)(BX*8), BX
 	MOVQ   chosenPlane+40(FP), SI
+	MOVQ   otherPlane+48(FP), SI
 	VPXORD Z0, Z0, Z0
 
 pair_35:
 	MOVLQSX     (DX), SI
 	MOVLQSX     4(DX), DI
 	LEAQ        (AX)(SI*4), SI
-	VMOVUPS     (CX)(DI*4), Z1
+	LEAQ        (CX)(DI*4), DI
+	VMOVUPS     (DI), Z1
 	VFMADD231PS (SI), Z1, Z0
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
@@ -1172,6 +1176,89 @@ pair_35:
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
+	VZEROUPPER
+	RET
+
+// func outerByLane4x3AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, FMA3
+TEXT ·outerByLane4x3AVX2(SB), NOSPLIT, $0-64
+	MOVQ   chosen+8(FP), AX
+	MOVQ   other+16(FP), CX
+	MOVQ   pairs+24(FP), DX
+	MOVQ   count+32(FP), BX
+	LEAQ   (DX)(BX*8), BX
+	MOVQ   chosenPlane+40(FP), SI
+	LEAQ   (SI)(SI*2), DI
+	MOVQ   otherPlane+48(FP), R8
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+
+pair_36:
+	MOVLQSX     (DX), R9
+	MOVLQSX     4(DX), R10
+	LEAQ        (AX)(R9*4), R9
+	LEAQ        (CX)(R10*4), R10
+	VMOVUPS     (R10), Y12
+	VMOVUPS     (R10)(R8*1), Y13
+	VMOVUPS     (R10)(R8*2), Y14
+	VMOVUPS     (R9), Y15
+	VFMADD231PS Y15, Y12, Y0
+	VFMADD231PS Y15, Y13, Y1
+	VFMADD231PS Y15, Y14, Y2
+	VMOVUPS     (R9)(SI*1), Y15
+	VFMADD231PS Y15, Y12, Y3
+	VFMADD231PS Y15, Y13, Y4
+	VFMADD231PS Y15, Y14, Y5
+	VMOVUPS     (R9)(SI*2), Y15
+	VFMADD231PS Y15, Y12, Y6
+	VFMADD231PS Y15, Y13, Y7
+	VFMADD231PS Y15, Y14, Y8
+	VMOVUPS     (R9)(DI*1), Y15
+	VFMADD231PS Y15, Y12, Y9
+	VFMADD231PS Y15, Y13, Y10
+	VFMADD231PS Y15, Y14, Y11
+	ADDQ        $0x08, DX
+	CMPQ        DX, BX
+	JNE         pair_36
+	MOVQ        totals+0(FP), AX
+	VADDPS      (AX), Y0, Y0
+	VMOVUPS     Y0, (AX)
+	VADDPS      64(AX), Y3, Y3
+	VMOVUPS     Y3, 64(AX)
+	VADDPS      128(AX), Y6, Y6
+	VMOVUPS     Y6, 128(AX)
+	VADDPS      192(AX), Y9, Y9
+	VMOVUPS     Y9, 192(AX)
+	MOVQ        row+56(FP), CX
+	ADDQ        CX, AX
+	VADDPS      (AX), Y1, Y1
+	VMOVUPS     Y1, (AX)
+	VADDPS      64(AX), Y4, Y4
+	VMOVUPS     Y4, 64(AX)
+	VADDPS      128(AX), Y7, Y7
+	VMOVUPS     Y7, 128(AX)
+	VADDPS      192(AX), Y10, Y10
+	VMOVUPS     Y10, 192(AX)
+	MOVQ        row+56(FP), CX
+	ADDQ        CX, AX
+	VADDPS      (AX), Y2, Y2
+	VMOVUPS     Y2, (AX)
+	VADDPS      64(AX), Y5, Y5
+	VMOVUPS     Y5, 64(AX)
+	VADDPS      128(AX), Y8, Y8
+	VMOVUPS     Y8, 128(AX)
+	VADDPS      192(AX), Y11, Y11
+	VMOVUPS     Y11, 192(AX)
 	VZEROUPPER
 	RET
 
@@ -1195,12 +1282,12 @@ TEXT ·outerByLane4x2AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_36:
+pair_37:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
-	VMOVUPS     (CX)(R10*4), Y8
 	LEAQ        (CX)(R10*4), R10
+	VMOVUPS     (R10), Y8
 	VMOVUPS     (R10)(R8*1), Y9
 	VMOVUPS     (R9), Y10
 	VFMADD231PS Y10, Y8, Y0
@@ -1216,7 +1303,7 @@ pair_36:
 	VFMADD231PS Y10, Y9, Y7
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_36
+	JNE         pair_37
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1239,6 +1326,47 @@ pair_36:
 	VZEROUPPER
 	RET
 
+// func outerByLane4x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, FMA3
+TEXT ·outerByLane4x1AVX2(SB), NOSPLIT, $0-64
+	MOVQ   chosen+8(FP), AX
+	MOVQ   other+16(FP), CX
+	MOVQ   pairs+24(FP), DX
+	MOVQ   count+32(FP), BX
+	LEAQ   (DX)(BX*8), BX
+	MOVQ   chosenPlane+40(FP), SI
+	LEAQ   (SI)(SI*2), DI
+	MOVQ   otherPlane+48(FP), R8
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+pair_38:
+	MOVLQSX     (DX), R8
+	MOVLQSX     4(DX), R9
+	LEAQ        (AX)(R8*4), R8
+	LEAQ        (CX)(R9*4), R9
+	VMOVUPS     (R9), Y4
+	VFMADD231PS (R8), Y4, Y0
+	VFMADD231PS (R8)(SI*1), Y4, Y1
+	VFMADD231PS (R8)(SI*2), Y4, Y2
+	VFMADD231PS (R8)(DI*1), Y4, Y3
+	ADDQ        $0x08, DX
+	CMPQ        DX, BX
+	JNE         pair_38
+	MOVQ        totals+0(FP), AX
+	VADDPS      (AX), Y0, Y0
+	VMOVUPS     Y0, (AX)
+	VADDPS      64(AX), Y1, Y1
+	VMOVUPS     Y1, 64(AX)
+	VADDPS      128(AX), Y2, Y2
+	VMOVUPS     Y2, 128(AX)
+	VADDPS      192(AX), Y3, Y3
+	VMOVUPS     Y3, 192(AX)
+	VZEROUPPER
+	RET
+
 // func outerByLane8x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
 // Requires: AVX, FMA3
 TEXT ·outerByLane8x1AVX2(SB), NOSPLIT, $0-64
@@ -1249,6 +1377,7 @@ TEXT ·outerByLane8x1AVX2(SB), NOSPLIT, $0-64
 	LEAQ   (DX)(BX*8), BX
 	MOVQ   chosenPlane+40(FP), SI
 	LEAQ   (SI)(SI*2), DI
+	MOVQ   otherPlane+48(FP), R8
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1258,11 +1387,12 @@ TEXT ·outerByLane8x1AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_37:
+pair_39:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
-	VMOVUPS     (CX)(R9*4), Y8
+	LEAQ        (CX)(R9*4), R9
+	VMOVUPS     (R9), Y8
 	LEAQ        (R8)(SI*4), R9
 	VFMADD231PS (R8), Y8, Y0
 	VFMADD231PS (R8)(SI*1), Y8, Y1
@@ -1274,7 +1404,7 @@ pair_37:
 	VFMADD231PS (R9)(DI*1), Y8, Y7
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_37
+	JNE         pair_39
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1304,17 +1434,19 @@ TEXT ·outerByLane1x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ   count+32(FP), BX
 	LEAQ   (DX)(BX*8), BX
 	MOVQ   chosenPlane+40(FP), SI
+	MOVQ   otherPlane+48(FP), SI
 	VXORPS Y0, Y0, Y0
 
-pair_38:
+pair_40:
 	MOVLQSX     (DX), SI
 	MOVLQSX     4(DX), DI
 	LEAQ        (AX)(SI*4), SI
-	VMOVUPS     (CX)(DI*4), Y1
+	LEAQ        (CX)(DI*4), DI
+	VMOVUPS     (DI), Y1
 	VFMADD231PS (SI), Y1, Y0
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_38
+	JNE         pair_40
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1357,7 +1489,7 @@ TEXT ·outerByChannel3x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 
-pair_39:
+pair_41:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -1365,7 +1497,7 @@ pair_39:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_40:
+lane_42:
 	VMOVUPS      (R9), Z24
 	VMOVUPS      64(R9), Z25
 	VMOVUPS      128(R9), Z26
@@ -1405,10 +1537,10 @@ lane_40:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_40
+	JNE          lane_42
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_39
+	JNE          pair_41
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -1496,7 +1628,7 @@ TEXT ·outerByChannel2x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_41:
+pair_43:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -1504,7 +1636,7 @@ pair_41:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_42:
+lane_44:
 	VMOVUPS      (R9), Z16
 	VMOVUPS      64(R9), Z17
 	VBROADCASTSS (R10), Z18
@@ -1535,10 +1667,10 @@ lane_42:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_42
+	JNE          lane_44
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_41
+	JNE          pair_43
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -1602,7 +1734,7 @@ TEXT ·outerByChannel1x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 
-pair_43:
+pair_45:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -1610,7 +1742,7 @@ pair_43:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_44:
+lane_46:
 	VMOVUPS          (R9), Z8
 	VFMADD231PS.BCST (R10), Z8, Z0
 	VFMADD231PS.BCST (R10)(DI*1), Z8, Z1
@@ -1624,10 +1756,10 @@ lane_44:
 	ADDQ             $0x04, R10
 	ADDQ             $0x04, R12
 	CMPQ             R10, R11
-	JNE              lane_44
+	JNE              lane_46
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_43
+	JNE              pair_45
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -1669,14 +1801,14 @@ TEXT ·outerByChannel3x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 
-pair_45:
+pair_47:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_46:
+lane_48:
 	VMOVUPS      (DI), Z3
 	VMOVUPS      64(DI), Z4
 	VMOVUPS      128(DI), Z5
@@ -1687,10 +1819,10 @@ lane_46:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_46
+	JNE          lane_48
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_45
+	JNE          pair_47
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -1714,14 +1846,14 @@ TEXT ·outerByChannel2x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 
-pair_47:
+pair_49:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_48:
+lane_50:
 	VMOVUPS      (DI), Z2
 	VMOVUPS      64(DI), Z3
 	VBROADCASTSS (R8), Z4
@@ -1730,10 +1862,10 @@ lane_48:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_48
+	JNE          lane_50
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_47
+	JNE          pair_49
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -1754,23 +1886,23 @@ TEXT ·outerByChannel1x1AVX512(SB), NOSPLIT, $0-56
 	MOVQ   plane+48(FP), DI
 	VPXORD Z0, Z0, Z0
 
-pair_49:
+pair_51:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_50:
+lane_52:
 	VMOVUPS          (DI), Z1
 	VFMADD231PS.BCST (R8), Z1, Z0
 	ADDQ             SI, DI
 	ADDQ             $0x04, R8
 	CMPQ             R8, R9
-	JNE              lane_50
+	JNE              lane_52
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_49
+	JNE              pair_51
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -1801,14 +1933,14 @@ TEXT ·outerByChannel3x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-pair_51:
+pair_53:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_52:
+lane_54:
 	VMOVUPS      (R9), Y12
 	VMOVUPS      32(R9), Y13
 	VMOVUPS      64(R9), Y14
@@ -1831,10 +1963,10 @@ lane_52:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_52
+	JNE          lane_54
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_51
+	JNE          pair_53
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -1886,14 +2018,14 @@ TEXT ·outerByChannel2x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_53:
+pair_55:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_54:
+lane_56:
 	VMOVUPS      (R9), Y8
 	VMOVUPS      32(R9), Y9
 	VBROADCASTSS (R10), Y10
@@ -1911,10 +2043,10 @@ lane_54:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_54
+	JNE          lane_56
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_53
+	JNE          pair_55
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -1952,14 +2084,14 @@ TEXT ·outerByChannel3x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
-pair_55:
+pair_57:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_56:
+lane_58:
 	VMOVUPS      (DI), Y3
 	VMOVUPS      32(DI), Y4
 	VMOVUPS      64(DI), Y5
@@ -1970,10 +2102,10 @@ lane_56:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_56
+	JNE          lane_58
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_55
+	JNE          pair_57
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -1997,14 +2129,14 @@ TEXT ·outerByChannel2x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-pair_57:
+pair_59:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_58:
+lane_60:
 	VMOVUPS      (DI), Y2
 	VMOVUPS      32(DI), Y3
 	VBROADCASTSS (R8), Y4
@@ -2013,10 +2145,10 @@ lane_58:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_58
+	JNE          lane_60
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_57
+	JNE          pair_59
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2043,7 +2175,7 @@ TEXT ·peakAVX512(SB), NOSPLIT, $0-8
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 
-round_59:
+round_61:
 	VFMADD231PS Z12, Z12, Z0
 	VFMADD231PS Z12, Z12, Z1
 	VFMADD231PS Z12, Z12, Z2
@@ -2069,7 +2201,7 @@ round_59:
 	VFMADD231PS Z12, Z12, Z10
 	VFMADD231PS Z12, Z12, Z11
 	DECQ        AX
-	JNE         round_59
+	JNE         round_61
 	VZEROUPPER
 	RET
 
@@ -2091,7 +2223,7 @@ TEXT ·peakAVX2(SB), NOSPLIT, $0-8
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-round_60:
+round_62:
 	VFMADD231PS Y12, Y12, Y0
 	VFMADD231PS Y12, Y12, Y1
 	VFMADD231PS Y12, Y12, Y2
@@ -2117,7 +2249,7 @@ round_60:
 	VFMADD231PS Y12, Y12, Y10
 	VFMADD231PS Y12, Y12, Y11
 	DECQ        AX
-	JNE         round_60
+	JNE         round_62
 	VZEROUPPER
 	RET
 
@@ -2132,7 +2264,7 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (BX)(BX*2), DI
 	LEAQ (SI)(SI*2), R8
 
-block_61:
+block_63:
 	LEAQ       (CX)(SI*4), R9
 	LEAQ       (AX)(BX*4), R10
 	VMOVUPS    (CX), Y0
@@ -2178,7 +2310,7 @@ block_61:
 	ADDQ       $0x20, CX
 	LEAQ       (AX)(BX*8), AX
 	DECQ       DX
-	JNE        block_61
+	JNE        block_63
 	VZEROUPPER
 	RET
 
@@ -2189,7 +2321,7 @@ TEXT ·sumPositionsAVX2(SB), NOSPLIT, $0-32
 	MOVQ tile+8(FP), CX
 	MOVQ channels+16(FP), DX
 
-channel_62:
+channel_64:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2200,9 +2332,9 @@ channel_62:
 	VXORPS Y7, Y7, Y7
 	MOVQ   positions+24(FP), BX
 
-four_63:
+four_65:
 	CMPQ   BX, $0x04
-	JLT    rest_64
+	JLT    rest_66
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	VADDPS 64(CX), Y2, Y2
@@ -2213,29 +2345,29 @@ four_63:
 	VADDPS 224(CX), Y7, Y7
 	ADDQ   $0x00000100, CX
 	SUBQ   $0x04, BX
-	JMP    four_63
+	JMP    four_65
 
-rest_64:
+rest_66:
 	TESTQ  BX, BX
-	JEQ    done_65
+	JEQ    done_67
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_65
+	JEQ    done_67
 	VADDPS (CX), Y2, Y2
 	VADDPS 32(CX), Y3, Y3
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_65
+	JEQ    done_67
 	VADDPS (CX), Y4, Y4
 	VADDPS 32(CX), Y5, Y5
 	ADDQ   $0x40, CX
 	DECQ   BX
 
-done_65:
+done_67:
 	VADDPS  Y2, Y0, Y0
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y4, Y0, Y0
@@ -2248,7 +2380,7 @@ done_65:
 	VMOVUPS Y1, 32(AX)
 	ADDQ    $0x40, AX
 	DECQ    DX
-	JNE     channel_62
+	JNE     channel_64
 	VZEROUPPER
 	RET
 
@@ -2259,7 +2391,7 @@ TEXT ·sumLanesAVX2(SB), NOSPLIT, $0-24
 	MOVQ src+8(FP), CX
 	MOVQ count+16(FP), DX
 
-vector_66:
+vector_68:
 	VMOVUPS      (CX), Y0
 	VADDPS       32(CX), Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
@@ -2272,30 +2404,136 @@ vector_66:
 	ADDQ         $0x40, CX
 	ADDQ         $0x04, AX
 	DECQ         DX
-	JNE          vector_66
+	JNE          vector_68
 	VZEROUPPER
 	RET
+
+// func sigmoidAVX512(y *float32, count int)
+// Requires: AVX, AVX512F
+TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-16
+	MOVQ         y+0(FP), AX
+	VBROADCASTSS word_69<>+0(SB), Z0
+	VBROADCASTSS word_70<>+0(SB), Z1
+	VBROADCASTSS word_71<>+0(SB), Z2
+	VBROADCASTSS word_72<>+0(SB), Z3
+	VBROADCASTSS word_73<>+0(SB), Z4
+	VBROADCASTSS word_74<>+0(SB), Z5
+	VBROADCASTSS word_75<>+0(SB), Z6
+	VBROADCASTSS word_76<>+0(SB), Z7
+	VBROADCASTSS word_77<>+0(SB), Z8
+	MOVQ         count+8(FP), CX
+	IMUL3Q       $0x40, CX, CX
+	XORQ         DX, DX
+
+vector_78:
+	CMPQ         DX, CX
+	JEQ          done_79
+	VPXORD       (AX)(DX*1), Z0, Z9
+	VMINPS       Z9, Z1, Z9
+	VMAXPS       Z9, Z2, Z9
+	VMOVAPS      Z4, Z10
+	VFMADD231PS  Z3, Z9, Z10
+	VSUBPS       Z4, Z10, Z11
+	VPSUBD       Z4, Z10, Z10
+	VFMADD231PS  Z5, Z11, Z9
+	VFMADD231PS  Z6, Z11, Z9
+	VBROADCASTSS word_80<>+0(SB), Z11
+	VBROADCASTSS word_81<>+0(SB), Z12
+	VFMADD213PS  Z12, Z9, Z11
+	VBROADCASTSS word_82<>+0(SB), Z12
+	VFMADD213PS  Z12, Z9, Z11
+	VBROADCASTSS word_83<>+0(SB), Z12
+	VFMADD213PS  Z12, Z9, Z11
+	VBROADCASTSS word_84<>+0(SB), Z12
+	VFMADD213PS  Z12, Z9, Z11
+	VBROADCASTSS word_85<>+0(SB), Z12
+	VFMADD213PS  Z12, Z9, Z11
+	VMULPS       Z9, Z11, Z11
+	VFMADD213PS  Z9, Z9, Z11
+	VADDPS       Z7, Z11, Z11
+	VPSRAD       $0x01, Z10, Z9
+	VPSUBD       Z9, Z10, Z10
+	VPADDD       Z8, Z9, Z9
+	VPSLLD       $0x17, Z9, Z9
+	VMULPS       Z9, Z11, Z11
+	VPADDD       Z8, Z10, Z10
+	VPSLLD       $0x17, Z10, Z10
+	VMULPS       Z10, Z11, Z11
+	VADDPS       Z7, Z11, Z11
+	VDIVPS       Z11, Z7, Z11
+	VMOVUPS      Z11, (AX)(DX*1)
+	ADDQ         $0x40, DX
+	JMP          vector_78
+
+done_79:
+	VZEROUPPER
+	RET
+
+DATA word_69<>+0(SB)/4, $0x80000000
+GLOBL word_69<>(SB), RODATA|NOPTR, $4
+
+DATA word_70<>+0(SB)/4, $0x42d00000
+GLOBL word_70<>(SB), RODATA|NOPTR, $4
+
+DATA word_71<>+0(SB)/4, $0xc2d00000
+GLOBL word_71<>(SB), RODATA|NOPTR, $4
+
+DATA word_72<>+0(SB)/4, $0x3fb8aa3b
+GLOBL word_72<>(SB), RODATA|NOPTR, $4
+
+DATA word_73<>+0(SB)/4, $0x4b400000
+GLOBL word_73<>(SB), RODATA|NOPTR, $4
+
+DATA word_74<>+0(SB)/4, $0xbf318000
+GLOBL word_74<>(SB), RODATA|NOPTR, $4
+
+DATA word_75<>+0(SB)/4, $0x395e8083
+GLOBL word_75<>(SB), RODATA|NOPTR, $4
+
+DATA word_76<>+0(SB)/4, $0x3f800000
+GLOBL word_76<>(SB), RODATA|NOPTR, $4
+
+DATA word_77<>+0(SB)/4, $0x0000007f
+GLOBL word_77<>(SB), RODATA|NOPTR, $4
+
+DATA word_80<>+0(SB)/4, $0x39506967
+GLOBL word_80<>(SB), RODATA|NOPTR, $4
+
+DATA word_81<>+0(SB)/4, $0x3ab743ce
+GLOBL word_81<>(SB), RODATA|NOPTR, $4
+
+DATA word_82<>+0(SB)/4, $0x3c088908
+GLOBL word_82<>(SB), RODATA|NOPTR, $4
+
+DATA word_83<>+0(SB)/4, $0x3d2aa9c1
+GLOBL word_83<>(SB), RODATA|NOPTR, $4
+
+DATA word_84<>+0(SB)/4, $0x3e2aaaaa
+GLOBL word_84<>(SB), RODATA|NOPTR, $4
+
+DATA word_85<>+0(SB)/4, $0x3f000000
+GLOBL word_85<>(SB), RODATA|NOPTR, $4
 
 // func sigmoidAVX2(y *float32, count int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_67<>+0(SB), Y0
-	VBROADCASTSS word_68<>+0(SB), Y1
-	VBROADCASTSS word_69<>+0(SB), Y2
-	VBROADCASTSS word_70<>+0(SB), Y3
-	VBROADCASTSS word_71<>+0(SB), Y4
-	VBROADCASTSS word_72<>+0(SB), Y5
-	VBROADCASTSS word_73<>+0(SB), Y6
-	VBROADCASTSS word_74<>+0(SB), Y7
-	VBROADCASTSS word_75<>+0(SB), Y8
+	VBROADCASTSS word_69<>+0(SB), Y0
+	VBROADCASTSS word_70<>+0(SB), Y1
+	VBROADCASTSS word_71<>+0(SB), Y2
+	VBROADCASTSS word_72<>+0(SB), Y3
+	VBROADCASTSS word_73<>+0(SB), Y4
+	VBROADCASTSS word_74<>+0(SB), Y5
+	VBROADCASTSS word_75<>+0(SB), Y6
+	VBROADCASTSS word_76<>+0(SB), Y7
+	VBROADCASTSS word_77<>+0(SB), Y8
 	MOVQ         count+8(FP), CX
-	SHLQ         $0x05, CX
+	IMUL3Q       $0x20, CX, CX
 	XORQ         DX, DX
 
-vector_76:
+vector_86:
 	CMPQ         DX, CX
-	JEQ          done_77
+	JEQ          done_87
 	VXORPS       (AX)(DX*1), Y0, Y9
 	VMINPS       Y9, Y1, Y9
 	VMAXPS       Y9, Y2, Y9
@@ -2305,16 +2543,16 @@ vector_76:
 	VPSUBD       Y4, Y10, Y10
 	VFMADD231PS  Y5, Y11, Y9
 	VFMADD231PS  Y6, Y11, Y9
-	VBROADCASTSS word_78<>+0(SB), Y11
-	VBROADCASTSS word_79<>+0(SB), Y12
-	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_80<>+0(SB), Y12
-	VFMADD213PS  Y12, Y9, Y11
+	VBROADCASTSS word_80<>+0(SB), Y11
 	VBROADCASTSS word_81<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
 	VBROADCASTSS word_82<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
 	VBROADCASTSS word_83<>+0(SB), Y12
+	VFMADD213PS  Y12, Y9, Y11
+	VBROADCASTSS word_84<>+0(SB), Y12
+	VFMADD213PS  Y12, Y9, Y11
+	VBROADCASTSS word_85<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
 	VMULPS       Y9, Y11, Y11
 	VFMADD213PS  Y9, Y9, Y11
@@ -2331,56 +2569,11 @@ vector_76:
 	VDIVPS       Y11, Y7, Y11
 	VMOVUPS      Y11, (AX)(DX*1)
 	ADDQ         $0x20, DX
-	JMP          vector_76
+	JMP          vector_86
 
-done_77:
+done_87:
 	VZEROUPPER
 	RET
-
-DATA word_67<>+0(SB)/4, $0x80000000
-GLOBL word_67<>(SB), RODATA|NOPTR, $4
-
-DATA word_68<>+0(SB)/4, $0x42d00000
-GLOBL word_68<>(SB), RODATA|NOPTR, $4
-
-DATA word_69<>+0(SB)/4, $0xc2d00000
-GLOBL word_69<>(SB), RODATA|NOPTR, $4
-
-DATA word_70<>+0(SB)/4, $0x3fb8aa3b
-GLOBL word_70<>(SB), RODATA|NOPTR, $4
-
-DATA word_71<>+0(SB)/4, $0x4b400000
-GLOBL word_71<>(SB), RODATA|NOPTR, $4
-
-DATA word_72<>+0(SB)/4, $0xbf318000
-GLOBL word_72<>(SB), RODATA|NOPTR, $4
-
-DATA word_73<>+0(SB)/4, $0x395e8083
-GLOBL word_73<>(SB), RODATA|NOPTR, $4
-
-DATA word_74<>+0(SB)/4, $0x3f800000
-GLOBL word_74<>(SB), RODATA|NOPTR, $4
-
-DATA word_75<>+0(SB)/4, $0x0000007f
-GLOBL word_75<>(SB), RODATA|NOPTR, $4
-
-DATA word_78<>+0(SB)/4, $0x39506967
-GLOBL word_78<>(SB), RODATA|NOPTR, $4
-
-DATA word_79<>+0(SB)/4, $0x3ab743ce
-GLOBL word_79<>(SB), RODATA|NOPTR, $4
-
-DATA word_80<>+0(SB)/4, $0x3c088908
-GLOBL word_80<>(SB), RODATA|NOPTR, $4
-
-DATA word_81<>+0(SB)/4, $0x3d2aa9c1
-GLOBL word_81<>(SB), RODATA|NOPTR, $4
-
-DATA word_82<>+0(SB)/4, $0x3e2aaaaa
-GLOBL word_82<>(SB), RODATA|NOPTR, $4
-
-DATA word_83<>+0(SB)/4, $0x3f000000
-GLOBL word_83<>(SB), RODATA|NOPTR, $4
 
 // func reluBackwardAVX2(dx *float32, dy *float32, y *float32, count int)
 // Requires: AVX
@@ -2390,19 +2583,19 @@ TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-32
 	MOVQ   y+16(FP), DX
 	VXORPS Y0, Y0, Y0
 	MOVQ   count+24(FP), BX
-	SHLQ   $0x05, BX
+	IMUL3Q $0x20, BX, BX
 	XORQ   SI, SI
 
-vector_84:
+vector_88:
 	CMPQ    SI, BX
-	JEQ     done_85
+	JEQ     done_89
 	VCMPPS  $0x09, (DX)(SI*1), Y0, Y1
 	VANDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x20, SI
-	JMP     vector_84
+	JMP     vector_88
 
-done_85:
+done_89:
 	VZEROUPPER
 	RET
 
@@ -2412,23 +2605,23 @@ TEXT ·sigmoidBackwardAVX2(SB), NOSPLIT, $0-32
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+8(FP), CX
 	MOVQ         y+16(FP), DX
-	VBROADCASTSS word_74<>+0(SB), Y0
+	VBROADCASTSS word_76<>+0(SB), Y0
 	MOVQ         count+24(FP), BX
-	SHLQ         $0x05, BX
+	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_86:
+vector_90:
 	CMPQ    SI, BX
-	JEQ     done_87
+	JEQ     done_91
 	VMOVUPS (DX)(SI*1), Y1
 	VSUBPS  Y1, Y0, Y2
 	VMULPS  Y2, Y1, Y2
 	VMULPS  (CX)(SI*1), Y2, Y2
 	VMOVUPS Y2, (AX)(SI*1)
 	ADDQ    $0x20, SI
-	JMP     vector_86
+	JMP     vector_90
 
-done_87:
+done_91:
 	VZEROUPPER
 	RET
 
@@ -2448,9 +2641,9 @@ TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
 	VMOVUPS      32(BX), Y6
 	MOVQ         count+48(FP), BX
 
-vector_88:
+vector_92:
 	TESTQ        BX, BX
-	JEQ          done_89
+	JEQ          done_93
 	VMOVUPS      (CX), Y7
 	VSUBPS       (DX), Y7, Y7
 	VANDPS       Y5, Y7, Y7
@@ -2475,9 +2668,9 @@ vector_88:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	DECQ         BX
-	JMP          vector_88
+	JMP          vector_92
 
-done_89:
+done_93:
 	MOVQ    sums+0(FP), AX
 	VMOVUPD Y1, (AX)
 	VMOVUPD Y2, 32(AX)
@@ -2501,12 +2694,12 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-72
 	VBROADCASTSS epsilon+52(FP), Y5
 	VBROADCASTSS rate+56(FP), Y6
 	MOVQ         count+64(FP), SI
-	SHLQ         $0x05, SI
+	IMUL3Q       $0x20, SI, SI
 	XORQ         DI, DI
 
-vector_90:
+vector_94:
 	CMPQ        DI, SI
-	JEQ         done_91
+	JEQ         done_95
 	VMOVUPS     (AX)(DI*1), Y7
 	VMOVUPS     (CX)(DI*1), Y8
 	VFMADD231PS Y0, Y7, Y8
@@ -2525,9 +2718,9 @@ vector_90:
 	VFMADD231PS Y6, Y9, Y7
 	VMOVUPS     Y7, (AX)(DI*1)
 	ADDQ        $0x20, DI
-	JMP         vector_90
+	JMP         vector_94
 
-done_91:
+done_95:
 	VZEROUPPER
 	RET
 
@@ -2538,10 +2731,10 @@ TEXT ·fillTileAVX2(SB), NOSPLIT, $0-24
 	MOVQ         images+8(FP), CX
 	MOVQ         blocks+16(FP), DX
 	XORQ         BX, BX
-	VBROADCASTSS word_92<>+0(SB), Y0
-	VBROADCASTSS word_93<>+0(SB), Y1
+	VBROADCASTSS word_96<>+0(SB), Y0
+	VBROADCASTSS word_97<>+0(SB), Y1
 
-block_94:
+block_98:
 	MOVQ        (CX), SI
 	VMOVDQU     (SI)(BX*1), X2
 	MOVQ        8(CX), SI
@@ -2689,12 +2882,12 @@ block_94:
 	ADDQ        $0x10, BX
 	ADDQ        $0x00000400, AX
 	DECQ        DX
-	JNE         block_94
+	JNE         block_98
 	VZEROUPPER
 	RET
 
-DATA word_92<>+0(SB)/4, $0x3b808081
-GLOBL word_92<>(SB), RODATA|NOPTR, $4
+DATA word_96<>+0(SB)/4, $0x3b808081
+GLOBL word_96<>(SB), RODATA|NOPTR, $4
 
-DATA word_93<>+0(SB)/4, $0xc37f0000
-GLOBL word_93<>(SB), RODATA|NOPTR, $4
+DATA word_97<>+0(SB)/4, $0xc37f0000
+GLOBL word_97<>(SB), RODATA|NOPTR, $4

@@ -1,5 +1,7 @@
 package kernel
 
+import "slices"
+
 // An outer computes the gradient of a layer's weights. For each kernel index k, input channel i and output channel o it
 // adds to its sum
 //
@@ -8,21 +10,25 @@ package kernel
 // where the pairs are the input and output positions that weight k connects. There are two ways to keep the sums, which
 // round differently; the shape alone decides which is used.
 //
-// By lane (few weights, many positions): each weight has 16 sums, one per lane, which Gradient adds at the end.
+// By lane (few weights, many positions): each weight has 16 sums, one per lane, which Gradient adds at the end. The
+// chosen tile is done in parts of 32 positions, of which 8 channels fit the first-level cache.
 //
 // By channel (many weights or few positions): one of the two tiles, the chosen one, is transposed to
 // [position][lane][channel], and the lanes of a vector are its channels. A weight has one sum, over positions and,
 // within a position, over lanes.
 //
-// Either way the sum over one tile starts from zero, takes one fused multiply-add per pair (and lane), and is then added
-// to the total.
+// Either way the sum over a tile, or over a part, starts from zero, takes one fused multiply-add per pair (and lane), and
+// is then added to the total.
 type outer struct {
 	byLane bool
 	// chooseOutput says that the chosen side, whose channels lie next to each other in totals, is the output.
 	chooseOutput bool
 	chosen       side
 	other        side
-	pairs        [][]pair // By kernel index.
+	kernel       int // Kernel height x kernel width.
+	// pairs are by part of the chosen tile and, within, by kernel index, in the order of the chosen positions. There is
+	// one part unless byLane.
+	pairs [][]pair
 	// totals are [kernel index][other channel][chosen channel], times 16 lanes if byLane. The chosen channels are
 	// padded to a multiple of 16 if not byLane.
 	totals []float32
@@ -43,6 +49,9 @@ func (s side) plane() int { return s.positions * Lanes }
 // pair is a position of the chosen tile and one of the other tile, as offsets of values within a channel; if not byLane,
 // the first is an offset into the transposed tile.
 type pair struct{ chosen, other int32 }
+
+// partPositions is how many chosen positions make a part.
+const partPositions = 32
 
 // byLaneLimit is how many values of totals may lie in the first-level caches while tiles stream through.
 const byLaneLimit = 32 << 10
@@ -67,13 +76,14 @@ func newOuter(s Shape) *outer {
 	}
 	o.other.padded = o.other.channels
 
-	scale := Lanes
+	o.kernel = s.KernelHeight * s.KernelWidth
+	scale, parts := Lanes, (o.chosen.positions+partPositions-1)/partPositions
 	if !o.byLane {
-		scale = Lanes * o.chosen.padded
+		scale, parts = Lanes*o.chosen.padded, 1
 		o.transposed = make([]float32, o.chosen.positions*scale)
 	}
 	rows, columns := s.axes()
-	o.pairs = make([][]pair, s.KernelHeight*s.KernelWidth)
+	o.pairs = make([][]pair, parts*o.kernel)
 	for row := range rows.out {
 		for column := range columns.out {
 			for kr := range rows.kernel {
@@ -88,17 +98,23 @@ func newOuter(s Shape) *outer {
 						from, to = to, from
 					}
 					k := kr*columns.kernel + kc
+					if o.byLane {
+						k += from / partPositions * o.kernel
+					}
 					o.pairs[k] = append(o.pairs[k], pair{chosen: int32(from * scale), other: int32(to * Lanes)})
 				}
 			}
 		}
+	}
+	for _, pairs := range o.pairs {
+		slices.SortFunc(pairs, func(a, b pair) int { return int(a.chosen - b.chosen) })
 	}
 	o.totals = make([]float32, o.weights()*o.lanes())
 	return o
 }
 
 // weights is the number of weights, padding included.
-func (o *outer) weights() int { return len(o.pairs) * o.other.channels * o.chosen.padded }
+func (o *outer) weights() int { return o.kernel * o.other.channels * o.chosen.padded }
 
 // lanes is how many values of totals a weight has.
 func (o *outer) lanes() int {
@@ -120,7 +136,7 @@ func (o *outer) add(p *path, dy, x []float32) {
 		p.outerByLane(o, chosen, other)
 		return
 	}
-	p.transpose(o.transposed, chosen, o.chosen)
+	p.transpose(o.transposed, chosen, o.chosen.channels, o.chosen.plane(), o.chosen.padded)
 	p.outerByChannel(o, other)
 }
 
@@ -132,7 +148,7 @@ func (o *outer) gradient(p *path, dw []float32, inFirst bool) {
 		totals = totals[:o.weights()]
 		p.sumLanes(totals, o.totals)
 	}
-	kernel := len(o.pairs)
+	kernel := o.kernel
 	perChosen, perOther := kernel, kernel*o.chosen.channels
 	if o.chooseOutput != inFirst {
 		perChosen, perOther = kernel*o.other.channels, kernel

@@ -14,7 +14,7 @@ type path struct {
 	vector int
 
 	gather         func(g *gather, y, x []float32, bound float32)
-	transpose      func(dst, src []float32, s side)
+	transpose      func(dst, src []float32, rows, columns, dstRow int)
 	outerByLane    func(o *outer, chosen, other []float32)
 	outerByChannel func(o *outer, other []float32)
 	sumPositions   func(sums, tile []float32)

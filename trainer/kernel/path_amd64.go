@@ -34,7 +34,7 @@ var avx512Path = path{
 	transpose:       transposeVector,
 	sumPositions:    sumPositionsVector,
 	sumLanes:        sumLanesVector,
-	sigmoid:         sigmoidVector,
+	sigmoid:         func(y []float32) { sigmoidAVX512(&y[0], len(y)/16) },
 	reluBackward:    reluBackwardVector,
 	sigmoidBackward: sigmoidBackwardVector,
 	squaredError:    squaredErrorVector,
@@ -53,7 +53,7 @@ var avx2Path = path{
 	transpose:       transposeVector,
 	sumPositions:    sumPositionsVector,
 	sumLanes:        sumLanesVector,
-	sigmoid:         sigmoidVector,
+	sigmoid:         func(y []float32) { sigmoidAVX2(&y[0], len(y)/8) },
 	reluBackward:    reluBackwardVector,
 	sigmoidBackward: sigmoidBackwardVector,
 	squaredError:    squaredErrorVector,
@@ -73,10 +73,10 @@ type layers struct {
 	gatherWide func(y, x, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32,
 		groups, plane, channels int, bound float32)
 
-	laneChosen int              // Chosen channels of a block in laneWide.
-	laneWide   outerByLaneBlock // Times 2 other channels.
-	laneEight  outerByLaneBlock // 8 chosen times 1 other channel.
-	laneSingle outerByLaneBlock
+	laneChosen  int        // Chosen channels of a block in laneBlocks.
+	laneBlocks  laneBlocks // The usual blocks.
+	laneEights  laneBlocks // Of 8 chosen channels, for a single other channel.
+	laneSingles laneBlocks // Of 1 chosen channel.
 
 	channelOther  int                    // Other channels of a block in channelWide.
 	channelWide   [4]outerByChannelBlock // By number of vectors of chosen channels, 1 to 3.
@@ -86,8 +86,11 @@ type layers struct {
 type (
 	gatherBlock func(y, x, weights, bias *float32, taps *int32, tapCount int, positions *int32,
 		groups, plane, channels int, bound float32)
-	outerByLaneBlock func(totals, chosen, other *float32, pairs *int32, count, chosenPlane, otherPlane, row int)
-
+	laneBlocks struct {
+		most int                 // Other channels of the largest block.
+		call [4]outerByLaneBlock // By number of other channels, 1 to 3.
+	}
+	outerByLaneBlock    func(totals, chosen, other *float32, pairs *int32, count, chosenPlane, otherPlane, row int)
 	outerByChannelBlock func(totals, transposed, other *float32, pairs *int32, count, row, plane int)
 )
 
@@ -98,9 +101,9 @@ var avx512Layers = layers{
 	gatherSingle:   gather8x1AVX512,
 	gatherWide:     gather1x16AVX512,
 	laneChosen:     8,
-	laneWide:       outerByLane8x2AVX512,
-	laneEight:      outerByLane8x1AVX512,
-	laneSingle:     outerByLane1x1AVX512,
+	laneBlocks:     laneBlocks{2, [4]outerByLaneBlock{1: outerByLane8x1AVX512, 2: outerByLane8x2AVX512}},
+	laneEights:     laneBlocks{1, [4]outerByLaneBlock{1: outerByLane8x1AVX512}},
+	laneSingles:    laneBlocks{1, [4]outerByLaneBlock{1: outerByLane1x1AVX512}},
 	channelOther:   8,
 	channelWide:    [4]outerByChannelBlock{1: outerByChannel1x8AVX512, 2: outerByChannel2x8AVX512, 3: outerByChannel3x8AVX512},
 	channelSingle:  [4]outerByChannelBlock{1: outerByChannel1x1AVX512, 2: outerByChannel2x1AVX512, 3: outerByChannel3x1AVX512},
@@ -113,9 +116,9 @@ var avx2Layers = layers{
 	gatherBlocks:   [4]gatherBlock{2: gather2x4AVX2, 3: gather3x4AVX2},
 	gatherSingle:   gather8x1AVX2,
 	laneChosen:     4,
-	laneWide:       outerByLane4x2AVX2,
-	laneEight:      outerByLane8x1AVX2,
-	laneSingle:     outerByLane1x1AVX2,
+	laneBlocks:     laneBlocks{3, [4]outerByLaneBlock{1: outerByLane4x1AVX2, 2: outerByLane4x2AVX2, 3: outerByLane4x3AVX2}},
+	laneEights:     laneBlocks{1, [4]outerByLaneBlock{1: outerByLane8x1AVX2}},
+	laneSingles:    laneBlocks{1, [4]outerByLaneBlock{1: outerByLane1x1AVX2}},
 	channelOther:   4,
 	channelWide:    [4]outerByChannelBlock{2: outerByChannel2x4AVX2, 3: outerByChannel3x4AVX2},
 	channelSingle:  [4]outerByChannelBlock{2: outerByChannel2x1AVX2, 3: outerByChannel3x1AVX2},
@@ -183,48 +186,31 @@ func blocks(n int) (size, groups int) {
 // firstTap is the address of the taps, of which there may be none.
 func firstTap(taps []tap) *int32 { return (*int32)(unsafe.Pointer(unsafe.SliceData(taps))) }
 
-// outerByLane adds a tile to o block by block.
+// outerByLane adds a tile to o block by block. Blocks of chosen channels come first, so that a part of the chosen tile
+// stays in the first-level cache for all weights.
 func (l *layers) outerByLane(o *outer, chosen, other []float32) {
 	chosenPlane, otherPlane := o.chosen.plane(), o.other.plane()
 	row := o.chosen.channels * Lanes
-	for k, pairs := range o.pairs {
-		if len(pairs) == 0 {
-			continue
+	for a, channels := 0, 0; a < o.chosen.channels; a += channels {
+		blocks := &l.laneBlocks
+		channels = l.laneChosen
+		switch left := o.chosen.channels - a; {
+		case left < channels:
+			blocks, channels = &l.laneSingles, 1
+		case o.other.channels == 1 && left >= 8:
+			blocks, channels = &l.laneEights, 8
 		}
-		first, count := &pairs[0].chosen, len(pairs)
-		for b := 0; b < o.other.channels; {
-			wide := o.other.channels-b >= 2
-			for a := 0; a < o.chosen.channels; {
-				call, channels := l.laneSingle, 1
-				left := o.chosen.channels - a
-				switch {
-				case wide && left >= l.laneChosen:
-					call, channels = l.laneWide, l.laneChosen
-				case !wide && left >= 8:
-					call, channels = l.laneEight, 8
-				}
-				others := 1
-				if wide {
-					others = 2
-				}
-				if wide && channels == 1 {
-					others = 2
-				}
-				for n := 0; n < others; n++ {
-					if channels > 1 && n > 0 {
-						break
-					}
-					for lane := 0; lane < Lanes; lane += l.vector {
-						call(&o.totals[((k*o.other.channels+b+n)*o.chosen.channels+a)*Lanes+lane],
-							&chosen[a*chosenPlane+lane], &other[(b+n)*otherPlane+lane], first, count,
-							chosenPlane*4, otherPlane*4, row*4)
-					}
-				}
-				a += channels
+		for i, pairs := range o.pairs {
+			if len(pairs) == 0 {
+				continue
 			}
-			b++
-			if wide {
-				b++
+			for b, others := 0, 0; b < o.other.channels; b += others {
+				others = min(blocks.most, o.other.channels-b)
+				totals := o.totals[((i%o.kernel*o.other.channels+b)*o.chosen.channels+a)*Lanes:]
+				for lane := 0; lane < Lanes; lane += l.vector {
+					blocks.call[others](&totals[lane], &chosen[a*chosenPlane+lane], &other[b*otherPlane+lane],
+						&pairs[0].chosen, len(pairs), chosenPlane*4, otherPlane*4, row*4)
+				}
 			}
 		}
 	}

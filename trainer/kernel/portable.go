@@ -50,18 +50,18 @@ func gatherPortable(g *gather, y, x []float32, bound float32) {
 	}
 }
 
-// transposePortable: dst[position][lane][channel] = src[channel][position][lane].
-func transposePortable(dst, src []float32, s side) {
-	plane := s.plane()
-	for channel := range s.channels {
-		for i, value := range src[channel*plane:][:plane] {
-			dst[i*s.padded+channel] = value
+// transposePortable: dst[column*dstRow + row] = src[row*columns + column].
+func transposePortable(dst, src []float32, rows, columns, dstRow int) {
+	for row := range rows {
+		for column, value := range src[row*columns:][:columns] {
+			dst[column*dstRow+row] = value
 		}
 	}
 }
 
 func outerByLanePortable(o *outer, chosen, other []float32) {
-	for k, pairs := range o.pairs {
+	for i, pairs := range o.pairs {
+		k := i % o.kernel
 		for b := range o.other.channels {
 			for a := range o.chosen.channels {
 				from, with := chosen[a*o.chosen.plane():], other[b*o.other.plane():]

@@ -104,6 +104,15 @@ func outerByLane8x1AVX512(totals *float32, chosen *float32, other *float32, pair
 //go:noescape
 func outerByLane1x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
 
+// outerByLane4x3AVX2 adds to the totals of 4 chosen times 3 other channels: for chosen channel a and other channel b,
+//
+//	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; count is at least 1.
+//
+//go:noescape
+func outerByLane4x3AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+
 // outerByLane4x2AVX2 adds to the totals of 4 chosen times 2 other channels: for chosen channel a and other channel b,
 //
 //	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
@@ -112,6 +121,15 @@ func outerByLane1x1AVX512(totals *float32, chosen *float32, other *float32, pair
 //
 //go:noescape
 func outerByLane4x2AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+
+// outerByLane4x1AVX2 adds to the totals of 4 chosen times 1 other channels: for chosen channel a and other channel b,
+//
+//	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; count is at least 1.
+//
+//go:noescape
+func outerByLane4x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
 
 // outerByLane8x1AVX2 adds to the totals of 8 chosen times 1 other channels: for chosen channel a and other channel b,
 //
@@ -247,7 +265,12 @@ func sumPositionsAVX2(sums *float32, tile *float32, channels int, positions int)
 //go:noescape
 func sumLanesAVX2(dst *float32, src *float32, count int)
 
-// sigmoidAVX2 computes y[i] = 1 / (1 + exp(-y[i])) for count vectors of 8.
+// sigmoidAVX512 computes y[i] = 1 / (1 + exp(-y[i])) for count vectors.
+//
+//go:noescape
+func sigmoidAVX512(y *float32, count int)
+
+// sigmoidAVX2 computes y[i] = 1 / (1 + exp(-y[i])) for count vectors.
 //
 //go:noescape
 func sigmoidAVX2(y *float32, count int)

@@ -8,11 +8,12 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// The kernels of this file take little of a step's time. They exist in AVX2 alone, which the AVX-512 path uses too.
+// The kernels of this file take little of a step's time. But for the sigmoid, whose time is the latency of its chain of
+// operations, they exist in AVX2 alone, which the AVX-512 path uses too.
 
 // constant broadcasts a float32 into a register.
-func constant(value float32) VecVirtual {
-	register := YMM()
+func (w width) constant(value float32) VecVirtual {
+	register := w.new()
 	VBROADCASTSS(constantMem(math.Float32bits(value)), register)
 	return register
 }
@@ -40,17 +41,17 @@ func broadcast(name string) VecVirtual {
 	return register
 }
 
-// vectors emits a loop over count vectors of 8 values; body gets the offset in bytes.
-func vectors(body func(at GPVirtual)) {
+// vectors emits a loop over count vectors; body gets the offset in bytes.
+func (w width) vectors(body func(at GPVirtual)) {
 	end, at := argument("count"), GP64()
-	SHLQ(Imm(5), end)
+	IMUL3Q(Imm(uint64(w.bytes)), end, end)
 	XORQ(at, at)
 	loop, done := label("vector"), label("done")
 	Label(loop)
 	CMPQ(at, end)
 	JEQ(LabelRef(done))
 	body(at)
-	ADDQ(Imm(32), at)
+	ADDQ(Imm(uint64(w.bytes)), at)
 	JMP(LabelRef(loop))
 	Label(done)
 	VZEROUPPER()
@@ -59,26 +60,31 @@ func vectors(body func(at GPVirtual)) {
 
 func indexed(base, at GPVirtual) Mem { return Mem{Base: base, Index: at, Scale: 1} }
 
-func sigmoid() {
-	function("sigmoidAVX2", "func(y *float32, count int)")
-	Doc("sigmoidAVX2 computes y[i] = 1 / (1 + exp(-y[i])) for count vectors of 8.")
+func sigmoid(w width) {
+	name := "sigmoid" + w.name
+	function(name, "func(y *float32, count int)")
+	Doc(name + " computes y[i] = 1 / (1 + exp(-y[i])) for count vectors.")
 	y := argument("y")
 	var (
-		sign    = constant(float32(math.Copysign(0, -1)))
-		high    = constant(104)
-		low     = constant(-104)
-		log2e   = constant(1.44269504)
-		round   = constant(12582912)
-		ln2Hi   = constant(-0.693359375)
-		ln2Lo   = constant(2.12194440e-4)
-		one     = constant(1)
-		bias    = YMM()
+		sign    = w.constant(float32(math.Copysign(0, -1)))
+		high    = w.constant(104)
+		low     = w.constant(-104)
+		log2e   = w.constant(1.44269504)
+		round   = w.constant(12582912)
+		ln2Hi   = w.constant(-0.693359375)
+		ln2Lo   = w.constant(2.12194440e-4)
+		one     = w.constant(1)
+		bias    = w.new()
 		partial = []float32{1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1}
 	)
 	VBROADCASTSS(constantMem(127), bias)
-	vectors(func(at GPVirtual) {
-		x, n, whole, p, half := YMM(), YMM(), YMM(), YMM(), YMM()
-		VXORPS(indexed(y, at), sign, x)
+	w.vectors(func(at GPVirtual) {
+		x, n, whole, p, half := w.new(), w.new(), w.new(), w.new(), w.new()
+		if w.bytes == 64 {
+			VPXORD(indexed(y, at), sign, x)
+		} else {
+			VXORPS(indexed(y, at), sign, x)
+		}
 		// If one is a NaN, the result is x.
 		VMINPS(x, high, x)
 		VMAXPS(x, low, x)
@@ -90,7 +96,7 @@ func sigmoid() {
 		VFMADD231PS(ln2Lo, whole, x)
 		VBROADCASTSS(constantMem(math.Float32bits(1.9875691500e-4)), p)
 		for _, coefficient := range partial {
-			c := YMM()
+			c := w.new()
 			VBROADCASTSS(constantMem(math.Float32bits(coefficient)), c)
 			VFMADD213PS(c, x, p)
 		}
@@ -116,7 +122,7 @@ func reluBackward() {
 	dx, dy, y := argument("dx"), argument("dy"), argument("y")
 	zero := YMM()
 	VXORPS(zero, zero, zero)
-	vectors(func(at GPVirtual) {
+	avx2.vectors(func(at GPVirtual) {
 		keep := YMM()
 		const notGreaterEqual = 9 // Of zero and y: true if y > 0 or not a number.
 		VCMPPS(Imm(notGreaterEqual), indexed(y, at), zero, keep)
@@ -129,8 +135,8 @@ func sigmoidBackward() {
 	function("sigmoidBackwardAVX2", "func(dx, dy, y *float32, count int)")
 	Doc("sigmoidBackwardAVX2 computes dx[i] = dy[i] * (y[i] * (1-y[i])) for count vectors of 8.")
 	dx, dy, y := argument("dx"), argument("dy"), argument("y")
-	one := constant(1)
-	vectors(func(at GPVirtual) {
+	one := avx2.constant(1)
+	avx2.vectors(func(at GPVirtual) {
 		value, slope := YMM(), YMM()
 		VMOVUPS(indexed(y, at), value)
 		VSUBPS(value, one, slope)
@@ -203,7 +209,7 @@ func adam() {
 		epsilon     = broadcast("epsilon")
 		rate        = broadcast("rate")
 	)
-	vectors(func(at GPVirtual) {
+	avx2.vectors(func(at GPVirtual) {
 		weight, gradient, first, second, difference := YMM(), YMM(), YMM(), YMM(), YMM()
 		VMOVUPS(indexed(w, at), weight)
 		VMOVUPS(indexed(dw, at), gradient)

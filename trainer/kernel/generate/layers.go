@@ -153,10 +153,7 @@ func outerByLane(w width, chosen, other int) {
 	LEAQ(Mem{Base: pairs, Index: end, Scale: 8}, end)
 	plane := argument("chosenPlane")
 	from := newStrided(plane, chosen)
-	var otherPlane GPVirtual
-	if other > 1 {
-		otherPlane = argument("otherPlane")
-	}
+	with := newStrided(argument("otherPlane"), other)
 	sums := make([][]VecVirtual, chosen)
 	for a := range sums {
 		sums[a] = w.several(other)
@@ -168,14 +165,14 @@ func outerByLane(w width, chosen, other int) {
 
 	loop := label("pair")
 	Label(loop)
-	at, with := GP64(), GP64()
+	at, to := GP64(), GP64()
 	MOVLQSX(Mem{Base: pairs}, at)
-	MOVLQSX(Mem{Base: pairs, Disp: 4}, with)
+	MOVLQSX(Mem{Base: pairs, Disp: 4}, to)
 	LEAQ(Mem{Base: chosenBase, Index: at, Scale: 4}, at)
-	VMOVUPS(Mem{Base: otherBase, Index: with, Scale: 4}, values[0])
-	if other > 1 {
-		LEAQ(Mem{Base: otherBase, Index: with, Scale: 4}, with)
-		VMOVUPS(Mem{Base: with, Index: otherPlane, Scale: 1}, values[1])
+	LEAQ(Mem{Base: otherBase, Index: to, Scale: 4}, to)
+	with.at(to, other)
+	for b := range values {
+		VMOVUPS(with.mem(b), values[b])
 	}
 	from.at(at, chosen)
 	for a := range sums {

@@ -60,7 +60,7 @@ func fillTile() {
 	dst, images, blocks := argument("dst"), argument("images"), argument("blocks")
 	at := GP64()
 	XORQ(at, at)
-	scale, divisor := constant(float32(1.0/255)), constant(-255)
+	scale, divisor := avx2.constant(float32(1.0/255)), avx2.constant(-255)
 	loop := label("block")
 	Label(loop)
 	rows := make([]VecVirtual, 8)
