@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
 
 	"trellis/trainer/kernel"
 )
@@ -63,14 +64,13 @@ func (s *Solver) Step(parameters []gorgonia.ValueGrad) error {
 }
 
 func slicesOf(value, gradient gorgonia.Value) (w, g []float32, err error) {
-	w, ok := value.Data().([]float32)
-	if !ok {
-		return nil, nil, fmt.Errorf("%w: its values are %T, want []float32", ErrParameters, value.Data())
+	dense, ok := value.(*tensor.Dense)
+	denseGradient, ok2 := gradient.(*tensor.Dense)
+	if !ok || !ok2 || dense.Dtype() != tensor.Float32 || denseGradient.Dtype() != tensor.Float32 {
+		return nil, nil, fmt.Errorf("%w: value is a %T and gradient a %T, want dense float32 tensors",
+			ErrParameters, value, gradient)
 	}
-	if g, ok = gradient.Data().([]float32); !ok {
-		return nil, nil, fmt.Errorf("%w: its gradients are %T, want []float32", ErrParameters, gradient.Data())
-	}
-	return w, g, nil
+	return dense.Float32s(), denseGradient.Float32s(), nil
 }
 
 // State returns the number of steps done and the two moments. They alias the solver's and change with the next step.
