@@ -198,6 +198,7 @@ func newTable() table.Writer {
 	style.Format.Header = text.FormatUpper
 	t.SetStyle(style)
 	t.SuppressTrailingSpaces()
+	t.SuppressEmptyColumns()
 	return t
 }
 

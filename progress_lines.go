@@ -87,7 +87,7 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 	trained := after.GetEpochs() > before.GetEpochs()
 	if trained && (!known || runEnded(after) || v.now().Sub(written) >= epochLines) {
 		v.written[after.GetId()] = v.now()
-		v.line("run %s (%s): epoch %d of at most %d, training loss %s, validation loss %s (lowest %s at epoch %d)", runName(after),
+		v.line("run %s (%s): epoch %d/%d, training loss %s, validation loss %s, lowest %s at epoch %d", runName(after),
 			parameters, after.GetEpochs(), after.GetParameters().GetMaxEpochs(), shortLoss(after.GetTrainLoss()),
 			shortLoss(after.GetValidationLoss()), optional(after.BestValidationLoss, shortLoss), after.GetBestEpoch())
 	}
@@ -128,9 +128,9 @@ func (v *lineView) line(format string, values ...any) {
 
 // describeBest names the best trial and its loss.
 func describeBest(best *trellisv1.Trial, varied axes) string {
-	return fmt.Sprintf("trial %d (%s, maximum epochs %d): validation loss %s at epoch %d", best.GetIndex(),
-		describeParameters(best.GetParameters(), varied), best.GetParameters().GetMaxEpochs(), shortLoss(best.GetObjective()),
-		best.GetBestEpoch())
+	return fmt.Sprintf("validation loss %s at epoch %d, trial %d (%s, maximum epochs %d)", shortLoss(best.GetObjective()),
+		best.GetBestEpoch(), best.GetIndex(), describeParameters(best.GetParameters(), varied),
+		best.GetParameters().GetMaxEpochs())
 }
 
 // describeFailure says why an attempt failed.

@@ -125,7 +125,8 @@ func (s *screen) render() string {
 	if s.board.best != nil {
 		add("%s %s", bold.Render("best so far:"), describeBest(s.board.best, s.axes))
 	}
-	return strings.Join(lines, "\n")
+	// The cursor rests on a line of its own, which is wiped when the program ends.
+	return strings.Join(lines, "\n") + "\n"
 }
 
 // training returns the runs in training, those that stand first in the grid first.

@@ -140,8 +140,12 @@ func (cli *commandLine) writeResults(
 		return err
 	}
 	fmt.Fprintf(cli.stdout, "\nStudy %s, best trials first:\n\n", name)
-	if err := cli.listTrials(ctx, c, format, request, rankedRows); err != nil {
+	total, err := cli.listTrials(ctx, c, format, request, rankedRows)
+	if err != nil {
 		return err
+	}
+	if total > rankedRows {
+		fmt.Fprintf(cli.stdout, "(%d of %d. All of them: -o csv)\n", rankedRows, total)
 	}
 	fmt.Fprintln(cli.stdout)
 	return writeBest(cli.stdout, best)

@@ -51,32 +51,31 @@ over the same fields.`,
 			limit = tableRows
 		}
 		return cli.withClient(cmd.Context(), options, func(ctx context.Context, c *client) error {
-			return cli.listTrials(ctx, c, *format, request, limit)
+			total, err := cli.listTrials(ctx, c, *format, request, limit)
+			if err == nil && *format == formatTable && limit > 0 && total > limit {
+				_, err = fmt.Fprintf(cli.stderr, "%d of %s. All of them: --limit 0\n", limit, count(total, "trial"))
+			}
+			return err
 		})
 	}
 	return cmd
 }
 
-// listTrials writes the trials that the request asks for, at most limit of them if it is not 0.
+// listTrials writes the trials that the request asks for, at most limit of them if it is not 0. It returns how many
+// there are.
 func (cli *commandLine) listTrials(
 	ctx context.Context, c *client, format outputFormat, request *trellisv1.ListTrialsRequest, limit uint64,
-) error {
+) (total uint64, err error) {
 	columns := trialColumns
 	if request.GetLosses() {
 		columns = append(columns[:len(columns):len(columns)], lossColumns...)
 	}
 	list := newListWriter(cli.stdout, format, "trials", columns)
-	total, err := c.eachTrial(ctx, request, limit, list.Add)
+	total, err = c.eachTrial(ctx, request, limit, list.Add)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if err := list.Close("No trial meets the condition."); err != nil {
-		return err
-	}
-	if format == formatTable && limit > 0 && total > limit {
-		_, err = fmt.Fprintf(cli.stderr, "%d of %d trials. All of them: --limit 0\n", limit, total)
-	}
-	return err
+	return total, list.Close("No trial meets the condition.")
 }
 
 // eachTrial calls do with every trial that the request asks for, or with the first limit of them, and returns how many
