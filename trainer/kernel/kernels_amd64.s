@@ -992,6 +992,142 @@ last_31:
 	VZEROUPPER
 	RET
 
+// func outerByLane8x3AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+// Requires: AVX, AVX512F
+TEXT ·outerByLane8x3AVX512(SB), NOSPLIT, $0-64
+	MOVQ   chosen+8(FP), AX
+	MOVQ   other+16(FP), CX
+	MOVQ   pairs+24(FP), DX
+	MOVQ   count+32(FP), BX
+	LEAQ   (DX)(BX*8), BX
+	MOVQ   chosenPlane+40(FP), SI
+	LEAQ   (SI)(SI*2), DI
+	MOVQ   otherPlane+48(FP), R8
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+
+pair_33:
+	MOVLQSX     (DX), R9
+	MOVLQSX     4(DX), R10
+	LEAQ        (AX)(R9*4), R9
+	LEAQ        (CX)(R10*4), R10
+	VMOVUPS     (R10), Z24
+	VMOVUPS     (R10)(R8*1), Z25
+	VMOVUPS     (R10)(R8*2), Z26
+	LEAQ        (R9)(SI*4), R10
+	VMOVUPS     (R9), Z27
+	VFMADD231PS Z27, Z24, Z0
+	VFMADD231PS Z27, Z25, Z1
+	VFMADD231PS Z27, Z26, Z2
+	VMOVUPS     (R9)(SI*1), Z27
+	VFMADD231PS Z27, Z24, Z3
+	VFMADD231PS Z27, Z25, Z4
+	VFMADD231PS Z27, Z26, Z5
+	VMOVUPS     (R9)(SI*2), Z27
+	VFMADD231PS Z27, Z24, Z6
+	VFMADD231PS Z27, Z25, Z7
+	VFMADD231PS Z27, Z26, Z8
+	VMOVUPS     (R9)(DI*1), Z27
+	VFMADD231PS Z27, Z24, Z9
+	VFMADD231PS Z27, Z25, Z10
+	VFMADD231PS Z27, Z26, Z11
+	VMOVUPS     (R10), Z27
+	VFMADD231PS Z27, Z24, Z12
+	VFMADD231PS Z27, Z25, Z13
+	VFMADD231PS Z27, Z26, Z14
+	VMOVUPS     (R10)(SI*1), Z27
+	VFMADD231PS Z27, Z24, Z15
+	VFMADD231PS Z27, Z25, Z16
+	VFMADD231PS Z27, Z26, Z17
+	VMOVUPS     (R10)(SI*2), Z27
+	VFMADD231PS Z27, Z24, Z18
+	VFMADD231PS Z27, Z25, Z19
+	VFMADD231PS Z27, Z26, Z20
+	VMOVUPS     (R10)(DI*1), Z27
+	VFMADD231PS Z27, Z24, Z21
+	VFMADD231PS Z27, Z25, Z22
+	VFMADD231PS Z27, Z26, Z23
+	ADDQ        $0x08, DX
+	CMPQ        DX, BX
+	JNE         pair_33
+	MOVQ        totals+0(FP), AX
+	VADDPS      (AX), Z0, Z0
+	VMOVUPS     Z0, (AX)
+	VADDPS      64(AX), Z3, Z3
+	VMOVUPS     Z3, 64(AX)
+	VADDPS      128(AX), Z6, Z6
+	VMOVUPS     Z6, 128(AX)
+	VADDPS      192(AX), Z9, Z9
+	VMOVUPS     Z9, 192(AX)
+	VADDPS      256(AX), Z12, Z12
+	VMOVUPS     Z12, 256(AX)
+	VADDPS      320(AX), Z15, Z15
+	VMOVUPS     Z15, 320(AX)
+	VADDPS      384(AX), Z18, Z18
+	VMOVUPS     Z18, 384(AX)
+	VADDPS      448(AX), Z21, Z21
+	VMOVUPS     Z21, 448(AX)
+	MOVQ        row+56(FP), CX
+	ADDQ        CX, AX
+	VADDPS      (AX), Z1, Z1
+	VMOVUPS     Z1, (AX)
+	VADDPS      64(AX), Z4, Z4
+	VMOVUPS     Z4, 64(AX)
+	VADDPS      128(AX), Z7, Z7
+	VMOVUPS     Z7, 128(AX)
+	VADDPS      192(AX), Z10, Z10
+	VMOVUPS     Z10, 192(AX)
+	VADDPS      256(AX), Z13, Z13
+	VMOVUPS     Z13, 256(AX)
+	VADDPS      320(AX), Z16, Z16
+	VMOVUPS     Z16, 320(AX)
+	VADDPS      384(AX), Z19, Z19
+	VMOVUPS     Z19, 384(AX)
+	VADDPS      448(AX), Z22, Z22
+	VMOVUPS     Z22, 448(AX)
+	MOVQ        row+56(FP), CX
+	ADDQ        CX, AX
+	VADDPS      (AX), Z2, Z2
+	VMOVUPS     Z2, (AX)
+	VADDPS      64(AX), Z5, Z5
+	VMOVUPS     Z5, 64(AX)
+	VADDPS      128(AX), Z8, Z8
+	VMOVUPS     Z8, 128(AX)
+	VADDPS      192(AX), Z11, Z11
+	VMOVUPS     Z11, 192(AX)
+	VADDPS      256(AX), Z14, Z14
+	VMOVUPS     Z14, 256(AX)
+	VADDPS      320(AX), Z17, Z17
+	VMOVUPS     Z17, 320(AX)
+	VADDPS      384(AX), Z20, Z20
+	VMOVUPS     Z20, 384(AX)
+	VADDPS      448(AX), Z23, Z23
+	VMOVUPS     Z23, 448(AX)
+	VZEROUPPER
+	RET
+
 // func outerByLane8x2AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
 // Requires: AVX, AVX512F
 TEXT ·outerByLane8x2AVX512(SB), NOSPLIT, $0-64
@@ -1020,7 +1156,7 @@ TEXT ·outerByLane8x2AVX512(SB), NOSPLIT, $0-64
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_33:
+pair_34:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1054,7 +1190,7 @@ pair_33:
 	VFMADD231PS Z18, Z17, Z15
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_33
+	JNE         pair_34
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1113,7 +1249,7 @@ TEXT ·outerByLane8x1AVX512(SB), NOSPLIT, $0-64
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 
-pair_34:
+pair_35:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -1130,7 +1266,7 @@ pair_34:
 	VFMADD231PS (R9)(DI*1), Z8, Z7
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_34
+	JNE         pair_35
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1163,7 +1299,7 @@ TEXT ·outerByLane1x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ   otherPlane+48(FP), SI
 	VPXORD Z0, Z0, Z0
 
-pair_35:
+pair_36:
 	MOVLQSX     (DX), SI
 	MOVLQSX     4(DX), DI
 	LEAQ        (AX)(SI*4), SI
@@ -1172,7 +1308,7 @@ pair_35:
 	VFMADD231PS (SI), Z1, Z0
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_35
+	JNE         pair_36
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1203,7 +1339,7 @@ TEXT ·outerByLane4x3AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-pair_36:
+pair_37:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1229,7 +1365,7 @@ pair_36:
 	VFMADD231PS Y15, Y14, Y11
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_36
+	JNE         pair_37
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1282,7 +1418,7 @@ TEXT ·outerByLane4x2AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_37:
+pair_38:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1303,7 +1439,7 @@ pair_37:
 	VFMADD231PS Y10, Y9, Y7
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_37
+	JNE         pair_38
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1342,7 +1478,7 @@ TEXT ·outerByLane4x1AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-pair_38:
+pair_39:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -1352,56 +1488,6 @@ pair_38:
 	VFMADD231PS (R8)(SI*1), Y4, Y1
 	VFMADD231PS (R8)(SI*2), Y4, Y2
 	VFMADD231PS (R8)(DI*1), Y4, Y3
-	ADDQ        $0x08, DX
-	CMPQ        DX, BX
-	JNE         pair_38
-	MOVQ        totals+0(FP), AX
-	VADDPS      (AX), Y0, Y0
-	VMOVUPS     Y0, (AX)
-	VADDPS      64(AX), Y1, Y1
-	VMOVUPS     Y1, 64(AX)
-	VADDPS      128(AX), Y2, Y2
-	VMOVUPS     Y2, 128(AX)
-	VADDPS      192(AX), Y3, Y3
-	VMOVUPS     Y3, 192(AX)
-	VZEROUPPER
-	RET
-
-// func outerByLane8x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
-// Requires: AVX, FMA3
-TEXT ·outerByLane8x1AVX2(SB), NOSPLIT, $0-64
-	MOVQ   chosen+8(FP), AX
-	MOVQ   other+16(FP), CX
-	MOVQ   pairs+24(FP), DX
-	MOVQ   count+32(FP), BX
-	LEAQ   (DX)(BX*8), BX
-	MOVQ   chosenPlane+40(FP), SI
-	LEAQ   (SI)(SI*2), DI
-	MOVQ   otherPlane+48(FP), R8
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-
-pair_39:
-	MOVLQSX     (DX), R8
-	MOVLQSX     4(DX), R9
-	LEAQ        (AX)(R8*4), R8
-	LEAQ        (CX)(R9*4), R9
-	VMOVUPS     (R9), Y8
-	LEAQ        (R8)(SI*4), R9
-	VFMADD231PS (R8), Y8, Y0
-	VFMADD231PS (R8)(SI*1), Y8, Y1
-	VFMADD231PS (R8)(SI*2), Y8, Y2
-	VFMADD231PS (R8)(DI*1), Y8, Y3
-	VFMADD231PS (R9), Y8, Y4
-	VFMADD231PS (R9)(SI*1), Y8, Y5
-	VFMADD231PS (R9)(SI*2), Y8, Y6
-	VFMADD231PS (R9)(DI*1), Y8, Y7
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
 	JNE         pair_39
@@ -1414,14 +1500,6 @@ pair_39:
 	VMOVUPS     Y2, 128(AX)
 	VADDPS      192(AX), Y3, Y3
 	VMOVUPS     Y3, 192(AX)
-	VADDPS      256(AX), Y4, Y4
-	VMOVUPS     Y4, 256(AX)
-	VADDPS      320(AX), Y5, Y5
-	VMOVUPS     Y5, 320(AX)
-	VADDPS      384(AX), Y6, Y6
-	VMOVUPS     Y6, 384(AX)
-	VADDPS      448(AX), Y7, Y7
-	VMOVUPS     Y7, 448(AX)
 	VZEROUPPER
 	RET
 

@@ -11,7 +11,8 @@ import "slices"
 // round differently; the shape alone decides which is used.
 //
 // By lane (few weights, many positions): each weight has 16 sums, one per lane, which Gradient adds at the end. The
-// chosen tile is done in parts of 32 positions, of which 8 channels fit the first-level cache.
+// chosen tile is done in parts of 32 positions, of which 8 channels fit the first-level cache. If the other side has one
+// channel, the weights of a kernel row are done together wherever all of them meet the image.
 //
 // By channel (many weights or few positions): one of the two tiles, the chosen one, is transposed to
 // [position][lane][channel], and the lanes of a vector are its channels. A weight has one sum, over positions and,
@@ -26,9 +27,7 @@ type outer struct {
 	chosen       side
 	other        side
 	kernel       int // Kernel height x kernel width.
-	// pairs are by part of the chosen tile and, within, by kernel index, in the order of the chosen positions. There is
-	// one part unless byLane.
-	pairs [][]pair
+	steps        []step
 	// totals are [kernel index][other channel][chosen channel], times 16 lanes if byLane. The chosen channels are
 	// padded to a multiple of 16 if not byLane.
 	totals []float32
@@ -45,6 +44,13 @@ type side struct {
 
 // plane is the number of values in one channel.
 func (s side) plane() int { return s.positions * Lanes }
+
+// step is a part of the work: pairs, in the order of the chosen positions, of kernel index kernel and, if columns is more
+// than 1, of those that follow in its row. For the n-th of these the other position is n columns to the right.
+type step struct {
+	kernel, columns int
+	pairs           []pair
+}
 
 // pair is a position of the chosen tile and one of the other tile, as offsets of values within a channel; if not byLane,
 // the first is an offset into the transposed tile.
@@ -82,35 +88,94 @@ func newOuter(s Shape) *outer {
 		scale, parts = Lanes*o.chosen.padded, 1
 		o.transposed = make([]float32, o.chosen.positions*scale)
 	}
+	o.plan(s, scale, parts)
+	o.totals = make([]float32, o.weights()*o.lanes())
+	return o
+}
+
+// plan lists the steps. Offsets in the chosen tile are multiples of scale.
+func (o *outer) plan(s Shape, scale, parts int) {
 	rows, columns := s.axes()
-	o.pairs = make([][]pair, parts*o.kernel)
+	// By kernel index and chosen position: the other position plus 1, or 0 for none.
+	meets := make([][]int, o.kernel)
+	for k := range meets {
+		meets[k] = make([]int, o.chosen.positions)
+	}
 	for row := range rows.out {
 		for column := range columns.out {
-			for kr := range rows.kernel {
-				for kc := range columns.kernel {
-					inRow, ok := rows.meet(row, kr)
-					inColumn, okColumn := columns.meet(column, kc)
-					if !ok || !okColumn {
-						continue
-					}
-					from, to := row*columns.out+column, inRow*columns.in+inColumn
-					if !o.chooseOutput {
-						from, to = to, from
-					}
-					k := kr*columns.kernel + kc
-					if o.byLane {
-						k += from / partPositions * o.kernel
-					}
-					o.pairs[k] = append(o.pairs[k], pair{chosen: int32(from * scale), other: int32(to * Lanes)})
+			for k := range meets {
+				inRow, ok := rows.meet(row, k/columns.kernel)
+				inColumn, okColumn := columns.meet(column, k%columns.kernel)
+				if !ok || !okColumn {
+					continue
+				}
+				output, input := row*columns.out+column, inRow*columns.in+inColumn
+				if o.chooseOutput {
+					meets[k][output] = input + 1
+				} else {
+					meets[k][input] = output + 1
 				}
 			}
 		}
 	}
-	for _, pairs := range o.pairs {
-		slices.SortFunc(pairs, func(a, b pair) int { return int(a.chosen - b.chosen) })
+	list := func(k, columns, from, to int) {
+		st := step{kernel: k, columns: columns}
+		for chosen := from; chosen < min(to, o.chosen.positions); chosen++ {
+			if other := meets[k][chosen]; other > 0 {
+				st.pairs = append(st.pairs, pair{chosen: int32(chosen * scale), other: int32((other - 1) * Lanes)})
+			}
+		}
+		if len(st.pairs) > 0 {
+			o.steps = append(o.steps, st)
+		}
 	}
-	o.totals = make([]float32, o.weights()*o.lanes())
-	return o
+	width := 1
+	if o.byLane && o.other.channels == 1 {
+		width = columns.kernel
+	}
+	if width > 1 {
+		whole, rest := o.splitRows(meets, width)
+		meets = whole
+		for part := range parts {
+			for k := 0; k < o.kernel; k += width {
+				list(k, width, part*partPositions, (part+1)*partPositions)
+			}
+		}
+		meets, parts = rest, 1
+	}
+	for part := range parts {
+		from, to := part*partPositions, (part+1)*partPositions
+		if parts == 1 {
+			to = o.chosen.positions
+		}
+		for k := range o.kernel {
+			list(k, 1, from, to)
+		}
+	}
+}
+
+// splitRows separates, for a single other channel, the positions where all width weights of a kernel row meet neighbors
+// from the rest. One step for the whole row reads the chosen tile once instead of once per weight.
+func (o *outer) splitRows(meets [][]int, width int) (whole, rest [][]int) {
+	for k := range meets {
+		whole, rest = append(whole, slices.Clone(meets[k])), append(rest, slices.Clone(meets[k]))
+	}
+	for first := 0; first < o.kernel; first += width {
+		for chosen, start := range meets[first] {
+			together := start > 0
+			for n := range width {
+				together = together && meets[first+n][chosen] == start+n
+			}
+			for n := range width {
+				if together {
+					rest[first+n][chosen] = 0
+				} else {
+					whole[first+n][chosen] = 0
+				}
+			}
+		}
+	}
+	return whole, rest
 }
 
 // weights is the number of weights, padding included.

@@ -73,10 +73,9 @@ type layers struct {
 	gatherWide func(y, x, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32,
 		groups, plane, channels int, bound float32)
 
-	laneChosen  int        // Chosen channels of a block in laneBlocks.
-	laneBlocks  laneBlocks // The usual blocks.
-	laneEights  laneBlocks // Of 8 chosen channels, for a single other channel.
-	laneSingles laneBlocks // Of 1 chosen channel.
+	laneChosen int                 // Chosen channels of a block in laneBlocks.
+	laneBlocks [4]outerByLaneBlock // By number of other channels, 1 to 3.
+	laneSingle [4]outerByLaneBlock // For 1 chosen channel and 1 other.
 
 	channelOther  int                    // Other channels of a block in channelWide.
 	channelWide   [4]outerByChannelBlock // By number of vectors of chosen channels, 1 to 3.
@@ -86,10 +85,6 @@ type layers struct {
 type (
 	gatherBlock func(y, x, weights, bias *float32, taps *int32, tapCount int, positions *int32,
 		groups, plane, channels int, bound float32)
-	laneBlocks struct {
-		most int                 // Other channels of the largest block.
-		call [4]outerByLaneBlock // By number of other channels, 1 to 3.
-	}
 	outerByLaneBlock    func(totals, chosen, other *float32, pairs *int32, count, chosenPlane, otherPlane, row int)
 	outerByChannelBlock func(totals, transposed, other *float32, pairs *int32, count, row, plane int)
 )
@@ -101,9 +96,8 @@ var avx512Layers = layers{
 	gatherSingle:   gather8x1AVX512,
 	gatherWide:     gather1x16AVX512,
 	laneChosen:     8,
-	laneBlocks:     laneBlocks{2, [4]outerByLaneBlock{1: outerByLane8x1AVX512, 2: outerByLane8x2AVX512}},
-	laneEights:     laneBlocks{1, [4]outerByLaneBlock{1: outerByLane8x1AVX512}},
-	laneSingles:    laneBlocks{1, [4]outerByLaneBlock{1: outerByLane1x1AVX512}},
+	laneBlocks:     [4]outerByLaneBlock{1: outerByLane8x1AVX512, 2: outerByLane8x2AVX512, 3: outerByLane8x3AVX512},
+	laneSingle:     [4]outerByLaneBlock{1: outerByLane1x1AVX512},
 	channelOther:   8,
 	channelWide:    [4]outerByChannelBlock{1: outerByChannel1x8AVX512, 2: outerByChannel2x8AVX512, 3: outerByChannel3x8AVX512},
 	channelSingle:  [4]outerByChannelBlock{1: outerByChannel1x1AVX512, 2: outerByChannel2x1AVX512, 3: outerByChannel3x1AVX512},
@@ -116,9 +110,8 @@ var avx2Layers = layers{
 	gatherBlocks:   [4]gatherBlock{2: gather2x4AVX2, 3: gather3x4AVX2},
 	gatherSingle:   gather8x1AVX2,
 	laneChosen:     4,
-	laneBlocks:     laneBlocks{3, [4]outerByLaneBlock{1: outerByLane4x1AVX2, 2: outerByLane4x2AVX2, 3: outerByLane4x3AVX2}},
-	laneEights:     laneBlocks{1, [4]outerByLaneBlock{1: outerByLane8x1AVX2}},
-	laneSingles:    laneBlocks{1, [4]outerByLaneBlock{1: outerByLane1x1AVX2}},
+	laneBlocks:     [4]outerByLaneBlock{1: outerByLane4x1AVX2, 2: outerByLane4x2AVX2, 3: outerByLane4x3AVX2},
+	laneSingle:     [4]outerByLaneBlock{1: outerByLane1x1AVX2},
 	channelOther:   4,
 	channelWide:    [4]outerByChannelBlock{2: outerByChannel2x4AVX2, 3: outerByChannel3x4AVX2},
 	channelSingle:  [4]outerByChannelBlock{2: outerByChannel2x1AVX2, 3: outerByChannel3x1AVX2},
@@ -189,27 +182,30 @@ func firstTap(taps []tap) *int32 { return (*int32)(unsafe.Pointer(unsafe.SliceDa
 // outerByLane adds a tile to o block by block. Blocks of chosen channels come first, so that a part of the chosen tile
 // stays in the first-level cache for all weights.
 func (l *layers) outerByLane(o *outer, chosen, other []float32) {
-	chosenPlane, otherPlane := o.chosen.plane(), o.other.plane()
+	chosenPlane := o.chosen.plane()
 	row := o.chosen.channels * Lanes
 	for a, channels := 0, 0; a < o.chosen.channels; a += channels {
-		blocks := &l.laneBlocks
+		call := &l.laneBlocks
 		channels = l.laneChosen
-		switch left := o.chosen.channels - a; {
-		case left < channels:
-			blocks, channels = &l.laneSingles, 1
-		case o.other.channels == 1 && left >= 8:
-			blocks, channels = &l.laneEights, 8
+		if o.chosen.channels-a < channels {
+			call, channels = &l.laneSingle, 1
 		}
-		for i, pairs := range o.pairs {
-			if len(pairs) == 0 {
-				continue
+		for i := range o.steps {
+			step := &o.steps[i]
+			count, otherPlane := o.other.channels, o.other.plane()
+			if step.columns > 1 {
+				// The row's weights, of the only other channel, lie in totals as channels would.
+				count, otherPlane = step.columns, Lanes
 			}
-			for b, others := 0, 0; b < o.other.channels; b += others {
-				others = min(blocks.most, o.other.channels-b)
-				totals := o.totals[((i%o.kernel*o.other.channels+b)*o.chosen.channels+a)*Lanes:]
+			for b, others := 0, 0; b < count; b += others {
+				others = 1
+				if channels > 1 {
+					others, _ = blocks(count - b)
+				}
+				totals := o.totals[((step.kernel*o.other.channels+b)*o.chosen.channels+a)*Lanes:]
 				for lane := 0; lane < Lanes; lane += l.vector {
-					blocks.call[others](&totals[lane], &chosen[a*chosenPlane+lane], &other[b*otherPlane+lane],
-						&pairs[0].chosen, len(pairs), chosenPlane*4, otherPlane*4, row*4)
+					call[others](&totals[lane], &chosen[a*chosenPlane+lane], &other[b*otherPlane+lane],
+						&step.pairs[0].chosen, len(step.pairs), chosenPlane*4, otherPlane*4, row*4)
 				}
 			}
 		}
@@ -219,10 +215,8 @@ func (l *layers) outerByLane(o *outer, chosen, other []float32) {
 // outerByChannel adds a tile, of which one side is in o.transposed, to o block by block.
 func (l *layers) outerByChannel(o *outer, other []float32) {
 	plane := o.other.plane()
-	for k, pairs := range o.pairs {
-		if len(pairs) == 0 {
-			continue
-		}
+	for i := range o.steps {
+		k, pairs := o.steps[i].kernel, o.steps[i].pairs
 		first, count := &pairs[0].chosen, len(pairs)
 		for a := 0; a < o.chosen.padded; {
 			size, _ := blocks((o.chosen.padded - a) / l.vector)

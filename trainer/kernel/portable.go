@@ -60,31 +60,32 @@ func transposePortable(dst, src []float32, rows, columns, dstRow int) {
 }
 
 func outerByLanePortable(o *outer, chosen, other []float32) {
-	for i, pairs := range o.pairs {
-		k := i % o.kernel
-		for b := range o.other.channels {
-			for a := range o.chosen.channels {
-				from, with := chosen[a*o.chosen.plane():], other[b*o.other.plane():]
-				var sum [Lanes]float32
-				for _, pair := range pairs {
-					left, right := (*[Lanes]float32)(from[pair.chosen:]), (*[Lanes]float32)(with[pair.other:])
-					for lane := range sum {
-						sum[lane] = fma(left[lane], right[lane], sum[lane])
+	for _, step := range o.steps {
+		for column := range step.columns {
+			for b := range o.other.channels {
+				for a := range o.chosen.channels {
+					from, with := chosen[a*o.chosen.plane():], other[b*o.other.plane()+column*Lanes:]
+					var sum [Lanes]float32
+					for _, pair := range step.pairs {
+						left, right := (*[Lanes]float32)(from[pair.chosen:]), (*[Lanes]float32)(with[pair.other:])
+						for lane := range sum {
+							sum[lane] = fma(left[lane], right[lane], sum[lane])
+						}
 					}
+					addLanes(o.totals[(((step.kernel+column)*o.other.channels+b)*o.chosen.channels+a)*Lanes:], &sum)
 				}
-				addLanes(o.totals[((k*o.other.channels+b)*o.chosen.channels+a)*Lanes:], &sum)
 			}
 		}
 	}
 }
 
 func outerByChannelPortable(o *outer, other []float32) {
-	for k, pairs := range o.pairs {
+	for _, step := range o.steps {
 		for b := range o.other.channels {
 			with := other[b*o.other.plane():]
 			for a := 0; a < o.chosen.padded; a += Lanes {
 				var sum [Lanes]float32
-				for _, pair := range pairs {
+				for _, pair := range step.pairs {
 					for lane, factor := range with[pair.other:][:Lanes] {
 						values := (*[Lanes]float32)(o.transposed[int(pair.chosen)+lane*o.chosen.padded+a:])
 						for i := range sum {
@@ -92,7 +93,7 @@ func outerByChannelPortable(o *outer, other []float32) {
 						}
 					}
 				}
-				addLanes(o.totals[(k*o.other.channels+b)*o.chosen.padded+a:], &sum)
+				addLanes(o.totals[(step.kernel*o.other.channels+b)*o.chosen.padded+a:], &sum)
 			}
 		}
 	}

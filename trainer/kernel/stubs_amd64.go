@@ -77,6 +77,15 @@ func gather2x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps
 //go:noescape
 func gather8x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
+// outerByLane8x3AVX512 adds to the totals of 8 chosen times 3 other channels: for chosen channel a and other channel b,
+//
+//	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
+//
+// for each lane of a vector. Planes and row are in bytes, offsets are in values; count is at least 1.
+//
+//go:noescape
+func outerByLane8x3AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
+
 // outerByLane8x2AVX512 adds to the totals of 8 chosen times 2 other channels: for chosen channel a and other channel b,
 //
 //	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
@@ -130,15 +139,6 @@ func outerByLane4x2AVX2(totals *float32, chosen *float32, other *float32, pairs 
 //
 //go:noescape
 func outerByLane4x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
-
-// outerByLane8x1AVX2 adds to the totals of 8 chosen times 1 other channels: for chosen channel a and other channel b,
-//
-//	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
-//
-// for each lane of a vector. Planes and row are in bytes, offsets are in values; count is at least 1.
-//
-//go:noescape
-func outerByLane8x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
 
 // outerByLane1x1AVX2 adds to the totals of 1 chosen times 1 other channels: for chosen channel a and other channel b,
 //

@@ -131,8 +131,8 @@ func main() {
 		width
 		chosen, other int
 	}{
-		{avx512, 8, 2}, {avx512, 8, 1}, {avx512, 1, 1},
-		{avx2, 4, 3}, {avx2, 4, 2}, {avx2, 4, 1}, {avx2, 8, 1}, {avx2, 1, 1},
+		{avx512, 8, 3}, {avx512, 8, 2}, {avx512, 8, 1}, {avx512, 1, 1},
+		{avx2, 4, 3}, {avx2, 4, 2}, {avx2, 4, 1}, {avx2, 1, 1},
 	} {
 		outerByLane(shape.width, shape.chosen, shape.other)
 	}
