@@ -128,8 +128,7 @@ func TestPackagesAreDocumented(t *testing.T) {
 			t.Errorf("%s has no doc.go: %v", p.ImportPath, err)
 			continue
 		}
-		if !bytes.HasPrefix(text, []byte("// Package "+filepath.Base(p.Dir)+" ")) && !bytes.Contains(text, []byte("\n// Package ")) &&
-			!bytes.HasPrefix(text, []byte("// Package ")) {
+		if !bytes.HasPrefix(text, []byte("// Package ")) {
 			t.Errorf("doc.go of %s does not begin with what the package is for", p.ImportPath)
 		}
 	}

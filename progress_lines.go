@@ -91,10 +91,8 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 			parameters, after.GetEpochs(), after.GetParameters().GetMaxEpochs(), shortLoss(after.GetTrainLoss()),
 			shortLoss(after.GetValidationLoss()), optional(after.BestValidationLoss, shortLoss), after.GetBestEpoch())
 	}
-	if failures := after.GetFailures(); len(failures) > len(before.GetFailures()) {
-		failure := failures[len(failures)-1]
-		v.line("run %s (%s): its attempt on worker %s failed: %s", runName(after), parameters, failure.GetWorker(),
-			describeFailure(failure))
+	for _, line := range describeFailures(before, after, v.axes) {
+		v.line("%s", line)
 	}
 	for _, milestone := range newlyAnswered(before, after) {
 		loss := ""
@@ -102,9 +100,6 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 			loss = fmt.Sprintf(": validation loss %s at epoch %d", shortLoss(after.GetBestValidationLoss()), after.GetBestEpoch())
 		}
 		v.line("answered (%s, maximum epochs %d)%s", parameters, milestone, loss)
-	}
-	if after.GetState() != before.GetState() && after.GetState() == trellisv1.RunState_RUN_STATE_FAILED {
-		v.line("run %s (%s) failed for good: %s", runName(after), parameters, after.GetError())
 	}
 	if runEnded(after) {
 		delete(v.written, after.GetId())
@@ -131,6 +126,21 @@ func describeBest(best *trellisv1.Trial, varied axes) string {
 	return fmt.Sprintf("validation loss %s at epoch %d, trial %d (%s, maximum epochs %d)", shortLoss(best.GetObjective()),
 		best.GetBestEpoch(), best.GetIndex(), describeParameters(best.GetParameters(), varied),
 		best.GetParameters().GetMaxEpochs())
+}
+
+// describeFailures says what a change of a run says about failures: that an attempt has failed, or the run for good.
+func describeFailures(before, after *trellisv1.Run, varied axes) []string {
+	var lines []string
+	name := fmt.Sprintf("run %s (%s)", runName(after), describeParameters(after.GetParameters(), varied))
+	if failures := after.GetFailures(); len(failures) > len(before.GetFailures()) {
+		failure := failures[len(failures)-1]
+		lines = append(lines, fmt.Sprintf("%s: its attempt on worker %s failed: %s", name, failure.GetWorker(),
+			describeFailure(failure)))
+	}
+	if after.GetState() != before.GetState() && after.GetState() == trellisv1.RunState_RUN_STATE_FAILED {
+		lines = append(lines, fmt.Sprintf("%s failed for good: %s", name, after.GetError()))
+	}
+	return lines
 }
 
 // describeFailure says why an attempt failed.

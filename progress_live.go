@@ -89,12 +89,29 @@ func (s *screen) Init() tea.Cmd { return nil }
 func (s *screen) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 	switch message := message.(type) {
 	case *trellisv1.WatchStudyResponse:
-		s.board.apply(message, nil)
-		s.axes = variedAxes(s.board.study.GetSpec())
+		return s, s.show(message)
 	case tea.WindowSizeMsg:
 		s.width, s.height = message.Width, message.Height
 	}
 	return s, nil
+}
+
+// show takes in what a watch has sent, and puts failures above the screen, where they stay. Those from before the watch
+// began are no news.
+func (s *screen) show(response *trellisv1.WatchStudyResponse) tea.Cmd {
+	s.axes = variedAxes(response.GetStudy().GetSpec())
+	if s.board.study == nil {
+		s.board.apply(response, nil)
+		return nil
+	}
+	var failures []string
+	s.board.apply(response, func(before, after *trellisv1.Run) {
+		failures = append(failures, describeFailures(before, after, s.axes)...)
+	})
+	if len(failures) == 0 {
+		return nil
+	}
+	return tea.Println(strings.Join(failures, "\n"))
 }
 
 var (
@@ -117,13 +134,17 @@ func (s *screen) render() string {
 	study, progress := s.board.study, s.board.study.GetProgress()
 	add("%s  %s  %s", bold.Render(study.GetName()), studyState(study), faint.Render(describeProgress(study)))
 	s.bar.SetWidth(min(s.width/2, 50))
-	add("%s  %d of at most %s%s", s.bar.ViewAs(s.board.done()), progress.GetEpochs(),
-		count(progress.GetEpochs()+progress.GetEpochsLeft(), "epoch"), s.board.describeLeft())
+	epochs, best := fmt.Sprintf("%d of at most", progress.GetEpochs()), "best so far:"
+	if ended(study) {
+		epochs, best = "ended after", "best:"
+	}
+	add("%s  %s %s%s", s.bar.ViewAs(s.board.done()), epochs, count(progress.GetEpochs()+progress.GetEpochsLeft(), "epoch"),
+		s.board.describeLeft())
 	if runs := s.training(); len(runs) > 0 {
 		lines = append(lines, s.table(runs))
 	}
 	if s.board.best != nil {
-		add("%s %s", bold.Render("best so far:"), describeBest(s.board.best, s.axes))
+		add("%s %s", bold.Render(best), describeBest(s.board.best, s.axes))
 	}
 	// The cursor rests on a line of its own, which is wiped when the program ends.
 	return strings.Join(lines, "\n") + "\n"

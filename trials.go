@@ -129,7 +129,7 @@ var trialColumns = []column[trial]{
 	{"test_loss", func(t trial) string { return optional(t.TestLoss, plainNumber) },
 		func(t trial) string { return optional(t.TestLoss, shortLoss) }},
 	{"run", (*trellisv1.Trial).GetRun, nil},
-	{"error", (*trellisv1.Trial).GetError, func(t trial) string { return shorten(t.GetError(), 60) }},
+	{"error", (*trellisv1.Trial).GetError, func(t trial) string { return oneLine(t.GetError()) }},
 }
 
 // lossColumns hold one loss per epoch, separated by spaces.
@@ -139,6 +139,9 @@ var lossColumns = []column[trial]{
 	{"validation_loss", func(t trial) string { return numbers(t.GetValidationLoss(), plainNumber) },
 		func(t trial) string { return numbers(t.GetValidationLoss(), shortLoss) }},
 }
+
+// oneLine fits a text into a cell of a table.
+func oneLine(text string) string { return shorten(strings.Join(strings.Fields(text), " "), 60) }
 
 func trialState(t trial) string { return plainState(t.GetState().String(), "TRIAL_STATE_") }
 
