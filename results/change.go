@@ -31,10 +31,10 @@ func (s *Store) begin(index uint64, now *timestamppb.Timestamp) *change {
 		txn:     txn,
 		index:   index,
 		now:     proto.CloneOf(now),
-		studies: edits[trellisv1.Study]{txn: txn, table: tableStudies, key: studyKey, copy: copyStudy},
-		runs:    edits[trellisv1.Run]{txn: txn, table: tableRuns, key: runKey, copy: copyRun},
-		losses:  edits[trellisv1.Losses]{txn: txn, table: tableLosses, key: lossesKey, copy: copyLosses},
-		workers: edits[trellisv1.Worker]{txn: txn, table: tableWorkers, key: workerKey, copy: copyWorker},
+		studies: edits[trellisv1.Study]{txn: txn, table: tableStudies, noun: "study", key: studyKey, copy: copyStudy},
+		runs:    edits[trellisv1.Run]{txn: txn, table: tableRuns, noun: "run", key: runKey, copy: copyRun},
+		losses:  edits[trellisv1.Losses]{txn: txn, table: tableLosses, noun: "losses", key: lossesKey, copy: copyLosses},
+		workers: edits[trellisv1.Worker]{txn: txn, table: tableWorkers, noun: "worker", key: workerKey, copy: copyWorker},
 	}
 }
 
@@ -101,8 +101,10 @@ func (c *change) holds(name string, runs int) error {
 type edits[Row any] struct {
 	txn   *memdb.Txn
 	table string
-	key   func(*Row) key
-	copy  func(*Row) *Row
+	// noun is what a row is, for errors.
+	noun string
+	key  func(*Row) key
+	copy func(*Row) *Row
 
 	rows  []edited[Row]
 	byKey map[string]int
@@ -123,7 +125,7 @@ func (e *edits[Row]) get(k key) (*Row, error) {
 		return nil, err
 	}
 	if row == nil {
-		return nil, fmt.Errorf("look up %s: %w", e.table, ErrNotFound)
+		return nil, fmt.Errorf("the %s: %w", e.noun, ErrNotFound)
 	}
 	return row, nil
 }

@@ -16,7 +16,7 @@ const (
 	maxFilterLength = 1000
 	// maxFilterCost bounds the work for one trial, in CEL's units: about one per operation. Without macros, which could
 	// nest loops, a filter of the permitted length hardly reaches it.
-	maxFilterCost = 10_000
+	maxFilterCost = 1000
 )
 
 // filterEnv is what filters are compiled in: the fields of a trial.
@@ -55,7 +55,7 @@ func newFilter(expression string) (filter, error) {
 		return nil, fmt.Errorf("filter: %s is a value of type %v, not a condition such as objective < 0.02: %w",
 			expression, output, ErrInvalid)
 	}
-	program, err := env.Program(ast, cel.CostLimit(maxFilterCost))
+	program, err := env.Program(ast, cel.CostLimit(maxFilterCost), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
 		return nil, fmt.Errorf("filter: %w: %w", err, ErrInvalid)
 	}

@@ -2,6 +2,7 @@ package results
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -35,30 +36,21 @@ func (s *Snapshot) listTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	}
 	mark := tokenTrials(request)
 	after, err := decodeToken(mark, request.GetPageToken())
+	if err == nil && after != nil && len(after) != len(sortKey{}) {
+		err = fmt.Errorf("page_token is cut short: %w", ErrInvalid)
+	}
 	if err != nil {
 		return nil, err
 	}
-	trials, err := scan[*trellisv1.Trial](s.txn, nil, tableTrials, indexID, textKey(study.Name))
-	if err != nil {
-		return nil, err
-	}
-	response := &trellisv1.ListTrialsResponse{}
+	response := &trellisv1.ListTrialsResponse{Total: study.Progress.Trials}
 	page := newTopTrials(pageSize(request.GetPageSize()))
-	for trial := range trials {
-		if trial, err = s.present(trial); err != nil {
-			return nil, err
-		}
-		match, err := matches(trial)
-		if err != nil {
-			return nil, err
-		}
-		if !match {
-			continue
-		}
-		response.Total++
-		if k := sortKeyOf(trial); bytes.Compare(k[:], after) > 0 {
-			page.add(k, trial)
-		}
+	if byIndex(request) {
+		err = s.pageByIndex(page, study.Name, after)
+	} else {
+		response.Total, err = s.pageBySorting(page, study.Name, after, sortKeyOf, matches)
+	}
+	if err != nil {
+		return nil, err
 	}
 	var more bool
 	response.Trials, more = page.trials()
@@ -75,6 +67,60 @@ func (s *Snapshot) listTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 		}
 	}
 	return response, nil
+}
+
+// byIndex says whether all trials are asked for, in the order in which the table has them.
+func byIndex(request *trellisv1.ListTrialsRequest) bool {
+	return request.GetFilter() == "" && (request.GetOrderBy() == "" || request.GetOrderBy() == "index")
+}
+
+// pageByIndex reads no more trials than the page has, and one more.
+func (s *Snapshot) pageByIndex(page *topTrials, study string, after key) error {
+	from := uint64(0)
+	if after != nil {
+		from = binary.BigEndian.Uint64(after) + 1
+	}
+	trials, err := scanFrom[*trellisv1.Trial](s.txn, tableTrials, indexID, trialKey(study, from))
+	if err != nil {
+		return err
+	}
+	for trial := range trials {
+		if trial.Study != study || len(page.kept) > page.size {
+			break
+		}
+		if trial, err = s.present(trial); err != nil {
+			return err
+		}
+		page.add(newSortKey(trial.Index, trial), trial)
+	}
+	return nil
+}
+
+// pageBySorting reads all of the study's trials and counts those that match.
+func (s *Snapshot) pageBySorting(
+	page *topTrials, study string, after key, sortKeyOf func(*trellisv1.Trial) sortKey, matches filter,
+) (total uint64, err error) {
+	trials, err := scan[*trellisv1.Trial](s.txn, nil, tableTrials, indexID, textKey(study))
+	if err != nil {
+		return 0, err
+	}
+	for trial := range trials {
+		if trial, err = s.present(trial); err != nil {
+			return 0, err
+		}
+		match, err := matches(trial)
+		if err != nil {
+			return 0, err
+		}
+		if !match {
+			continue
+		}
+		total++
+		if k := sortKeyOf(trial); bytes.Compare(k[:], after) > 0 {
+			page.add(k, trial)
+		}
+	}
+	return total, nil
 }
 
 // topTrials keeps the first of the trials that are added, in the order of their keys.

@@ -47,14 +47,14 @@ func (c *change) appendLosses(run *trellisv1.Run, losses *trellisv1.Losses, repo
 }
 
 // checkRepeat compares an epoch that is reported again with what is recorded: it must be the same bit for bit, where NaN
-// is the same as NaN. A test loss is compared if both have one.
+// is the same as NaN. A test loss is compared if both have one. The error says what differs.
 func checkRepeat(losses *trellisv1.Losses, report *trellisv1.Report) error {
 	i := report.GetEpoch() - 1
 	compare := func(name string, recorded, reported float64) error {
 		if math.Float64bits(recorded) == math.Float64bits(reported) || math.IsNaN(recorded) && math.IsNaN(reported) {
 			return nil
 		}
-		return fmt.Errorf("epoch %d: recorded %s loss %v, reported %v: %w", report.GetEpoch(), name, recorded, reported, ErrConflict)
+		return fmt.Errorf("epoch %d: recorded %s loss %v, reported %v", report.GetEpoch(), name, recorded, reported)
 	}
 	if err := compare("train", losses.TrainLoss[i], report.GetTrainLoss()); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package results
 
 import (
+	"flag"
 	"testing"
 	"time"
 
@@ -12,7 +13,13 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain keeps rapid from writing failures into testdata: it prints the seed that repeats them.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.nofailfile", "true"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func newStore(t testing.TB) *Store {
 	t.Helper()

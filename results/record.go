@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -95,13 +96,15 @@ func (c *change) report(report *trellisv1.Report) error {
 	}
 	if epoch <= run.Epochs {
 		if err := checkRepeat(losses, report); err != nil {
-			return errors.Join(err, c.failAttempt(run, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT, err.Error()))
+			return c.conflict(run, err)
 		}
 		return nil
 	}
-	trial, err := c.trialAt(run, epoch)
-	if err != nil {
-		return err
+	var trial *trellisv1.Trial
+	if _, milestone := slices.BinarySearch(run.Milestones, epoch); milestone {
+		if trial, err = c.trialAt(run, epoch); err != nil {
+			return err
+		}
 	}
 	c.appendLosses(run, losses, report)
 	run = c.runs.edit(run)
@@ -115,6 +118,14 @@ func (c *change) report(report *trellisv1.Report) error {
 		return nil
 	}
 	return c.answer(trial, run, report.TestLoss)
+}
+
+// conflict fails the attempt that holds the run, for what it has contradicted, and returns ErrConflict.
+func (c *change) conflict(run *trellisv1.Run, contradiction error) error {
+	if err := c.failAttempt(run, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT, contradiction.Error()); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", contradiction, ErrConflict)
 }
 
 // improves says whether a validation loss is the run's lowest. One that is not finite never is; among equals the earliest
@@ -152,8 +163,7 @@ func (c *change) success(run *trellisv1.Run, success *trellisv1.Outcome_Success)
 	case epochs > run.Epochs:
 		return fmt.Errorf("%d epochs are recorded, %d were trained: %w", run.Epochs, epochs, ErrGap)
 	case epochs < run.Epochs:
-		err := fmt.Errorf("%d epochs are recorded, the run ended after %d: %w", run.Epochs, epochs, ErrConflict)
-		return errors.Join(err, c.failAttempt(run, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT, err.Error()))
+		return c.conflict(run, fmt.Errorf("recorded %d epochs, reported an end after %d", run.Epochs, epochs))
 	}
 	losses, err := c.lossesOf(run)
 	if err != nil {

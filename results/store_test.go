@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -15,8 +16,18 @@ import (
 
 // TestModel gives the same random commands to two stores and to the model, and compares all that can be read.
 func TestModel(t *testing.T) {
+	rounds := 10
+	if testing.Short() {
+		rounds = 1
+	}
+	for round := range rounds {
+		t.Run(fmt.Sprint(round), testModel)
+	}
+}
+
+func testModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		m := newMachine(t)
+		m := newStoreMachine(t)
 		rt.Repeat(map[string]func(*rapid.T){
 			"":        m.check,
 			"create":  m.create,
@@ -40,7 +51,7 @@ func TestModel(t *testing.T) {
 	})
 }
 
-// machine drives two stores and a model.
+// storeMachine drives two stores and a model.
 type storeMachine struct {
 	index      uint64
 	store      *Store
@@ -51,7 +62,7 @@ type storeMachine struct {
 	lastDigest [32]byte
 }
 
-func newMachine(t testing.TB) *storeMachine {
+func newStoreMachine(t testing.TB) *storeMachine {
 	return &storeMachine{index: 10, store: newStore(t), replica: newStore(t), model: newModel()}
 }
 
@@ -414,4 +425,55 @@ func (m *storeMachine) checkWorkers(t *rapid.T, snapshot *Snapshot) {
 			t.Fatalf("worker %s holds %v and error %v, want %d", got.Name, runs, err, held)
 		}
 	}
+}
+
+// TestHash: every row of every table counts, and nothing else does.
+func TestHash(t *testing.T) {
+	store := newListStore(t)
+	hash := mustHash(t, store.Snapshot())
+	if again := mustHash(t, newListStore(t).Snapshot()); again != hash {
+		t.Errorf("the same writes to another store hash to %x, not %x", again, hash)
+	}
+	for table := range newSchema().Tables {
+		txn := store.db.Txn(true)
+		row, err := first[proto.Message](txn, nil, table, indexID+"_prefix", nil)
+		ok(t, err)
+		ok(t, txn.Delete(table, row))
+		if mustHash(t, &Snapshot{txn}) == hash {
+			t.Errorf("without a row of %s the hash is the same", table)
+		}
+		txn.Abort()
+	}
+	if mustHash(t, store.Snapshot()) != hash {
+		t.Error("what was not committed has changed the hash")
+	}
+}
+
+// TestReadersMeanwhile is for the race detector: readers of whatever age, while the log goes on.
+func TestReadersMeanwhile(t *testing.T) {
+	store := newListStore(t)
+	var readers sync.WaitGroup
+	for range 4 {
+		snapshot := store.Snapshot()
+		readers.Go(func() {
+			for range 20 {
+				if _, err := snapshot.Hash(); err != nil {
+					t.Error(err)
+				}
+				list, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{
+					Study: "s", OrderBy: "-objective", Filter: "index < 7", Losses: true,
+				})
+				if err != nil {
+					t.Error(err)
+				}
+				proto.CloneOf(list)
+			}
+		})
+	}
+	for index := uint64(20); index < 220; index += 2 {
+		ok(t, store.Grant(index, at(index), "s", "pending", "w"))
+		record(t, store, index+1, reportEntry("s", "pending", index, 1, 1, 1, nil), returnEntry("s", "pending", index))
+	}
+	record(t, store, 300, reportEntry("s", "running", 6, 2, 1, 1, nil), reportEntry("s", "running", 6, 3, 1, 1, nil))
+	readers.Wait()
 }

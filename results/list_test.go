@@ -1,0 +1,296 @@
+package results
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// newListStore has a study of eight trials in six runs:
+//
+//	trial  latent  max_epochs  state      objective       test_loss
+//	0      4       2           succeeded  0.3 in epoch 1  0.31
+//	1      4       4           succeeded  0.1 in epoch 3  0.11
+//	2      8       2           succeeded  0.1 in epoch 2
+//	3      2       2           succeeded  NaN
+//	4      1       2           running    0.2 in epoch 1
+//	5      1       3           running    0.2 in epoch 1
+//	6      3       2           failed
+//	7      16      2           pending
+func newListStore(t testing.TB) *Store {
+	store := newStore(t)
+	var runs []*trellisv1.Run
+	var trials []*trellisv1.Trial
+	for _, r := range []struct {
+		id         string
+		latentDim  uint32
+		milestones []uint32
+	}{
+		{"shared", 4, []uint32{2, 4}},
+		{"wide", 8, []uint32{2}},
+		{"diverged", 2, []uint32{2}},
+		{"running", 1, []uint32{2, 3}},
+		{"failed", 3, []uint32{2}},
+		{"pending", 16, []uint32{2}},
+	} {
+		run, its := testRun(r.id, r.latentDim, uint64(len(trials)), r.milestones...)
+		runs, trials = append(runs, run), append(trials, its...)
+	}
+	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, runs, trials))
+	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: workerReady, Slots: 9}))
+	for i, run := range runs[:5] {
+		ok(t, store.Grant(uint64(3+i), at(3), "s", run.Id, "w"))
+	}
+	report := func(run string, attempt uint64, epoch uint32, validation float64, test ...float64) *trellisv1.RecordCommand_Entry {
+		var testLoss *float64
+		if len(test) > 0 {
+			testLoss = &test[0]
+		}
+		return reportEntry("s", run, attempt, epoch, validation+1, validation, testLoss)
+	}
+	record(t, store, 8,
+		report("shared", 3, 1, 0.3), report("shared", 3, 2, 0.4, 0.31), report("shared", 3, 3, 0.1),
+		report("shared", 3, 4, 0.1, 0.11), successEntry("s", "shared", 3, 4),
+		report("wide", 4, 1, 0.2), report("wide", 4, 2, 0.1), successEntry("s", "wide", 4, 2),
+		report("diverged", 5, 1, math.NaN()), successEntry("s", "diverged", 5, 1),
+		report("running", 6, 1, 0.2),
+		failureEntry("s", "failed", 7, trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, "too large"),
+	)
+	return store
+}
+
+func indexes(trials []*trellisv1.Trial) string {
+	var text strings.Builder
+	for _, trial := range trials {
+		fmt.Fprint(&text, trial.Index)
+	}
+	return text.String()
+}
+
+func TestListTrialsOrder(t *testing.T) {
+	snapshot := newListStore(t).Snapshot()
+	// Ties are ranked by latent dimension, then epochs, then index, whichever way round the field is.
+	for orderBy, want := range map[string]string{
+		"":               "01234567",
+		"index":          "01234567",
+		"-index":         "76543210",
+		"objective":      "12450367",
+		"-objective":     "36704512",
+		"test_loss":      "10453627",
+		"state":          "74530126",
+		"-state":         "63012457",
+		"epochs":         "67453021",
+		"-epochs":        "10245367",
+		"best_epoch":     "36745021",
+		"latent_dim":     "45360127",
+		"-latent_dim":    "72016345",
+		"max_epochs":     "43602751",
+		"-max_epochs":    "15436027",
+		"learning_rate":  "45360127",
+		"-learning_rate": "45360127",
+		"weight_decay":   "45360127",
+		"seed":           "45360127",
+		"batch_size":     "45360127",
+	} {
+		list, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: "s", OrderBy: orderBy})
+		if err != nil || indexes(list.GetTrials()) != want || list.GetTotal() != 8 || list.GetNextPageToken() != "" {
+			t.Errorf("order %q: %s of %d and error %v, want %s", orderBy, indexes(list.GetTrials()), list.GetTotal(), err, want)
+		}
+	}
+}
+
+func TestListTrialsFilter(t *testing.T) {
+	snapshot := newListStore(t).Snapshot()
+	for filter, want := range map[string]string{
+		"  ":                                    "01234567",
+		"true":                                  "01234567",
+		"index >= 6":                            "67",
+		"objective < 0.2":                       "12",
+		"objective < 1":                         "01245",
+		"!(objective < 1)":                      "367",
+		"objective >= 0.2":                      "045",
+		"objective == objective":                "01245",
+		"test_loss > 0":                         "01",
+		"state == \"succeeded\"":                "0123",
+		"state in ['running', 'failed']":        "456",
+		"state.startsWith('r')":                 "45",
+		"epochs == 0":                           "67",
+		"best_epoch == 3":                       "1",
+		"latent_dim == 4 && max_epochs == 4":    "1",
+		"latent_dim * 2 == 16 || state == 'x'":  "2",
+		"learning_rate == 0.001":                "01234567",
+		"weight_decay > 0 && weight_decay < 1":  "01234567",
+		"seed == 1 && batch_size == 256":        "01234567",
+		"epochs < max_epochs && objective == 1": "",
+	} {
+		list, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: "s", Filter: filter})
+		if err != nil || indexes(list.GetTrials()) != want || int(list.GetTotal()) != len(want) {
+			t.Errorf("filter %q: %s of %d and error %v, want %s", filter, indexes(list.GetTrials()), list.GetTotal(), err, want)
+		}
+	}
+}
+
+func TestListTrialsInvalid(t *testing.T) {
+	snapshot := newListStore(t).Snapshot()
+	page, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: "s", PageSize: 2, OrderBy: "objective"})
+	ok(t, err)
+	token := page.NextPageToken
+	for name, test := range map[string]struct {
+		request *trellisv1.ListTrialsRequest
+		want    error
+		text    string
+	}{
+		"unknown study":     {&trellisv1.ListTrialsRequest{Study: "t"}, ErrNotFound, "study t"},
+		"unknown order":     {&trellisv1.ListTrialsRequest{OrderBy: "loss"}, ErrInvalid, `"loss" is no field of a trial; they are index, objective`},
+		"two hyphens":       {&trellisv1.ListTrialsRequest{OrderBy: "--index"}, ErrInvalid, "order_by"},
+		"only a hyphen":     {&trellisv1.ListTrialsRequest{OrderBy: "-"}, ErrInvalid, "order_by"},
+		"unknown field":     {&trellisv1.ListTrialsRequest{Filter: "index > 1 &&\n  loss < 1"}, ErrInvalid, "line 2, column 3: undeclared reference to 'loss'"},
+		"syntax":            {&trellisv1.ListTrialsRequest{Filter: "index >"}, ErrInvalid, "line 1, column 8: Syntax error"},
+		"no condition":      {&trellisv1.ListTrialsRequest{Filter: "objective"}, ErrInvalid, "not a condition"},
+		"wrong type":        {&trellisv1.ListTrialsRequest{Filter: "state == 3"}, ErrInvalid, "column 7: found no matching overload"},
+		"wrong type inside": {&trellisv1.ListTrialsRequest{Filter: "objective < 'x'"}, ErrInvalid, "no such overload"},
+		"division by zero":  {&trellisv1.ListTrialsRequest{Filter: "1 / (index - 1) == 0"}, ErrInvalid, "division by zero"},
+		"a loop":            {&trellisv1.ListTrialsRequest{Filter: "[1, 2].exists(x, x == index)"}, ErrInvalid, "undeclared reference"},
+		"too long":          {&trellisv1.ListTrialsRequest{Filter: strings.Repeat(" ", 1000) + "true"}, ErrInvalid, "at most 1000"},
+		"too costly": {&trellisv1.ListTrialsRequest{Filter: "('" + strings.Repeat("a", 450) + "').matches('" + strings.Repeat("a", 450) + "')"},
+			ErrInvalid, "cost limit"},
+		"no token":             {&trellisv1.ListTrialsRequest{PageToken: "?"}, ErrInvalid, "page_token"},
+		"cut token":            {&trellisv1.ListTrialsRequest{PageToken: token[:20], OrderBy: "objective"}, ErrInvalid, "page_token"},
+		"token of other order": {&trellisv1.ListTrialsRequest{PageToken: token}, ErrInvalid, "page_token"},
+		"token of other filter": {&trellisv1.ListTrialsRequest{PageToken: token, OrderBy: "objective", Filter: "true"},
+			ErrInvalid, "page_token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if test.request.Study == "" {
+				test.request.Study = "s"
+			}
+			list, err := snapshot.ListTrials(test.request)
+			if !errors.Is(err, test.want) || !strings.Contains(fmt.Sprint(err), test.text) || list != nil {
+				t.Errorf("%v and error %v, want %v with %q", list, err, test.want, test.text)
+			}
+		})
+	}
+}
+
+func TestListTrialsLosses(t *testing.T) {
+	snapshot := newListStore(t).Snapshot()
+	list, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: "s", Losses: true})
+	ok(t, err)
+	for i, want := range [][]float64{{0.3, 0.4}, {0.3, 0.4, 0.1, 0.1}, {0.2, 0.1}, {math.NaN()}, {0.2}, {0.2}, nil, nil} {
+		trial := list.Trials[i]
+		if !slices.EqualFunc(trial.ValidationLoss, want, sameLoss) || len(trial.TrainLoss) != len(want) {
+			t.Errorf("losses of trial %d: %v and %v, want %v", i, trial.TrainLoss, trial.ValidationLoss, want)
+		}
+		if len(want) > 0 && !sameLoss(trial.TrainLoss[0], want[0]+1) {
+			t.Errorf("train loss of trial %d: %v", i, trial.TrainLoss)
+		}
+	}
+	plain, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: "s"})
+	ok(t, err)
+	for _, trial := range plain.Trials {
+		if trial.TrainLoss != nil || trial.ValidationLoss != nil {
+			t.Errorf("losses without having been asked for: %v", trial)
+		}
+	}
+	best, err := snapshot.GetBestTrial(&trellisv1.GetBestTrialRequest{Study: "s"})
+	ok(t, err)
+	if best.Trial.Index != 1 || len(best.Trial.ValidationLoss) != 4 || best.RunnerUp.Index != 2 || best.Study.Name != "s" {
+		t.Errorf("best: %v", best)
+	}
+}
+
+// TestListTrialsPages: pages put together are the whole list, for any order, filter and page size.
+func TestListTrialsPages(t *testing.T) {
+	store := newStore(t)
+	createLarge(t, store, "s", 300, 3)
+	var entries []*trellisv1.RecordCommand_Entry
+	for i := range 200 {
+		index := uint64(10 + i)
+		ok(t, store.Grant(index, at(index), "s", largeRunID(i), "worker"))
+		for epoch := range uint32(i % 4) {
+			entries = append(entries, reportEntry("s", largeRunID(i), index, epoch+1, 1, float64(i%7), nil))
+		}
+	}
+	record(t, store, 1000, entries...)
+	snapshot := store.Snapshot()
+	whole, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: "s", PageSize: 1000})
+	ok(t, err)
+	orders := []string{""}
+	for _, field := range fields {
+		orders = append(orders, field.name, "-"+field.name)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		request := &trellisv1.ListTrialsRequest{
+			Study:    "s",
+			OrderBy:  rapid.SampledFrom(orders).Draw(t, "order"),
+			Filter:   rapid.SampledFrom([]string{"", "objective < 5", "epochs == 3", "false"}).Draw(t, "filter"),
+			PageSize: rapid.Uint32Range(1, 320).Draw(t, "size"),
+		}
+		order, err := trialOrder(request.OrderBy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		matches, err := newFilter(request.Filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := slices.DeleteFunc(slices.Clone(whole.Trials), func(trial *trellisv1.Trial) bool {
+			match, err := matches(trial)
+			return err != nil || !match
+		})
+		slices.SortFunc(want, func(a, b *trellisv1.Trial) int {
+			ka, kb := order(a), order(b)
+			return bytes.Compare(ka[:], kb[:])
+		})
+		var got []*trellisv1.Trial
+		for {
+			page, err := snapshot.ListTrials(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if int(page.Total) != len(want) {
+				t.Fatalf("total %d, want %d", page.Total, len(want))
+			}
+			got = append(got, page.Trials...)
+			if page.NextPageToken == "" {
+				break
+			}
+			if len(page.Trials) != int(request.PageSize) {
+				t.Fatalf("a page of %d before the last", len(page.Trials))
+			}
+			request.PageToken = page.NextPageToken
+		}
+		if !slices.EqualFunc(got, want, func(a, b *trellisv1.Trial) bool { return proto.Equal(a, b) }) {
+			t.Fatalf("%d trials %v, want %d", len(got), indexes(got), len(want))
+		}
+	})
+}
+
+// TestListTrialsMeanwhile: what happens between two pages neither repeats nor hides a trial that it does not concern.
+func TestListTrialsMeanwhile(t *testing.T) {
+	store := newListStore(t)
+	request := &trellisv1.ListTrialsRequest{Study: "s", OrderBy: "objective", PageSize: 3}
+	page, err := store.Snapshot().ListTrials(request)
+	ok(t, err)
+	if indexes(page.Trials) != "124" {
+		t.Fatalf("first page: %s", indexes(page.Trials))
+	}
+	// The trial that was pending is now the best of all.
+	ok(t, store.Grant(20, at(20), "s", "pending", "w"))
+	record(t, store, 21, reportEntry("s", "pending", 20, 1, 0, 0.01, nil))
+	request.PageToken = page.NextPageToken
+	page, err = store.Snapshot().ListTrials(request)
+	ok(t, err)
+	if indexes(page.Trials) != "503" {
+		t.Errorf("second page: %s", indexes(page.Trials))
+	}
+}

@@ -1,0 +1,220 @@
+package results
+
+import (
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
+
+// TestTranscripts replays the scenarios in testdata: lines that begin with "> " are commands, numbered from 1 as in a log,
+// the lines below each are what the store answers. Run with -update to rewrite the answers.
+//
+//	create STUDY RUN:MILESTONE,... ...
+//	study STUDY STATE | delete STUDY | worker NAME STATE SLOTS | grant STUDY RUN WORKER
+//	report STUDY RUN ATTEMPT EPOCH VALIDATION-LOSS [TEST-LOSS]
+//	success STUDY RUN ATTEMPT EPOCHS | failure STUDY RUN ATTEMPT CLASS MESSAGE | return STUDY RUN ATTEMPT
+//	show STUDY | workers | next | best STUDY
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			ok(t, err)
+			got := replay(t, string(want))
+			if *update {
+				ok(t, os.WriteFile(file, []byte(got), 0o644))
+				return
+			}
+			if got != string(want) {
+				t.Errorf("%s has other answers now:\n%s", file, got)
+			}
+		})
+	}
+}
+
+// replay returns the transcript with the store's answers in place of its own.
+func replay(t *testing.T, transcript string) string {
+	r := &replayer{t: t, store: newStore(t)}
+	var out strings.Builder
+	for line := range strings.Lines(transcript) {
+		line = strings.TrimSuffix(line, "\n")
+		switch {
+		case line == "" || strings.HasPrefix(line, "#"):
+			fmt.Fprintln(&out, line)
+		case strings.HasPrefix(line, "> "):
+			fmt.Fprintln(&out, line)
+			out.WriteString(r.run(strings.Fields(line[2:])))
+		}
+	}
+	return out.String()
+}
+
+type replayer struct {
+	t     *testing.T
+	store *Store
+	index uint64
+}
+
+func (r *replayer) run(words []string) string {
+	args := append(words[1:], make([]string, 6)...)
+	switch words[0] {
+	case "show":
+		return r.show(args[0])
+	case "workers":
+		return r.workers()
+	case "next":
+		run, err := r.store.Snapshot().NextRun(nil)
+		ok(r.t, err)
+		return fmt.Sprintf("%s %s\n", run.GetStudy(), run.GetId())
+	case "best":
+		best, err := r.store.Snapshot().Best(nil, args[0])
+		if err != nil {
+			return err.Error() + "\n"
+		}
+		return fmt.Sprintf("trial %d: %v\n", best.Index, best.GetObjective())
+	}
+	r.index++
+	var err error
+	switch words[0] {
+	case "create":
+		err = r.create(args[0], words[2:])
+	case "study":
+		err = r.store.SetStudyState(r.index, at(r.index), args[0],
+			trellisv1.StudyState(trellisv1.StudyState_value["STUDY_STATE_"+strings.ToUpper(args[1])]))
+	case "delete":
+		err = r.store.DeleteStudy(r.index, args[0])
+	case "worker":
+		err = r.store.SetWorker(r.index, at(r.index), &trellisv1.Worker{
+			Name:  args[0],
+			State: trellisv1.WorkerState(trellisv1.WorkerState_value["WORKER_STATE_"+strings.ToUpper(args[1])]),
+			Slots: uint32(r.number(args[2])),
+		})
+	case "grant":
+		err = r.store.Grant(r.index, at(r.index), args[0], args[1], args[2])
+	default:
+		err = r.store.Record(r.index, at(r.index), []*trellisv1.RecordCommand_Entry{r.entry(words[0], args)})[0]
+	}
+	if err != nil {
+		return fmt.Sprintf("%d: %v\n", r.index, err)
+	}
+	return fmt.Sprintf("%d: ok\n", r.index)
+}
+
+func (r *replayer) create(name string, runs []string) error {
+	var all []*trellisv1.Run
+	var trials []*trellisv1.Trial
+	for _, text := range runs {
+		id, list, _ := strings.Cut(text, ":")
+		var milestones []uint32
+		for _, milestone := range strings.Split(list, ",") {
+			milestones = append(milestones, uint32(r.number(milestone)))
+		}
+		run, its := testRun(id, 16, uint64(len(trials)), milestones...)
+		all, trials = append(all, run), append(trials, its...)
+	}
+	return r.store.CreateStudy(r.index, at(r.index), &trellisv1.Study{Name: name}, all, trials)
+}
+
+func (r *replayer) entry(kind string, args []string) *trellisv1.RecordCommand_Entry {
+	study, run, attempt := args[0], args[1], r.number(args[2])
+	switch kind {
+	case "report":
+		loss := r.loss(args[4])
+		var test *float64
+		if args[5] != "" {
+			test = proto.Float64(r.loss(args[5]))
+		}
+		return reportEntry(study, run, attempt, uint32(r.number(args[3])), loss, loss, test)
+	case "success":
+		return successEntry(study, run, attempt, uint32(r.number(args[3])))
+	case "failure":
+		class := trellisv1.FailureClass(trellisv1.FailureClass_value["FAILURE_CLASS_"+strings.ToUpper(args[3])])
+		return failureEntry(study, run, attempt, class, args[4])
+	case "return":
+		return returnEntry(study, run, attempt)
+	}
+	r.t.Fatalf("unknown command %s", kind)
+	return nil
+}
+
+func (r *replayer) number(text string) uint64 {
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	ok(r.t, err)
+	return n
+}
+
+func (r *replayer) loss(text string) float64 {
+	loss, err := strconv.ParseFloat(text, 64)
+	ok(r.t, err)
+	return loss
+}
+
+func (r *replayer) show(name string) string {
+	snapshot := r.store.Snapshot()
+	study, err := snapshot.Study(nil, name)
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	var out strings.Builder
+	p := study.Progress
+	fmt.Fprintf(&out, "%s %s, changed at %d; runs %d: %d running, %d succeeded, %d failed, %d canceled; epochs %d, %d left\n",
+		name, stateName(study.State), study.ModifyIndex,
+		p.Runs, p.RunsRunning, p.RunsSucceeded, p.RunsFailed, p.RunsCanceled, p.Epochs, p.EpochsLeft)
+	runs, err := all[*trellisv1.Run](snapshot.txn, nil, tableRuns, indexID, textKey(name))
+	ok(r.t, err)
+	for _, run := range runs {
+		fmt.Fprintf(&out, "  run %s %s after %d epochs, changed at %d", run.Id, stateName(run.State), run.Epochs, run.ModifyIndex)
+		if run.State == runLeased {
+			fmt.Fprintf(&out, ", attempt %d on %s", run.Attempt, run.Worker)
+		}
+		if run.BestValidationLoss != nil {
+			fmt.Fprintf(&out, ", best %v in epoch %d", *run.BestValidationLoss, run.BestEpoch)
+		}
+		if run.Error != "" {
+			fmt.Fprintf(&out, ", error: %s", run.Error)
+		}
+		fmt.Fprintln(&out)
+	}
+	list, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: name})
+	ok(r.t, err)
+	for _, trial := range list.Trials {
+		objective, test := math.NaN(), "-"
+		if trial.Objective != nil {
+			objective = *trial.Objective
+		}
+		if trial.TestLoss != nil {
+			test = fmt.Sprint(*trial.TestLoss)
+		}
+		fmt.Fprintf(&out, "  trial %d of %s: %s, epochs %d/%d, objective %v in epoch %d, test %s\n", trial.Index, trial.Run,
+			stateName(trial.State), trial.Epochs, trial.Parameters.MaxEpochs, objective, trial.BestEpoch, test)
+	}
+	return out.String()
+}
+
+func (r *replayer) workers() string {
+	workers, err := r.store.Snapshot().Workers(nil)
+	ok(r.t, err)
+	var out strings.Builder
+	for _, worker := range workers {
+		fmt.Fprintf(&out, "  %s %s, %d of %d slots, changed at %d\n",
+			worker.Name, stateName(worker.State), worker.Runs, worker.Slots, worker.ModifyIndex)
+	}
+	return out.String()
+}

@@ -1,0 +1,55 @@
+package results
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// TestTransitions spells out every move that there is: whatever a machine allows beyond these is a mistake.
+func TestTransitions(t *testing.T) {
+	checkMachine(t, studyMachine, trellisv1.StudyState_name, []string{
+		"running pause paused", "paused resume running", "running cancel canceled", "paused cancel canceled",
+		"running complete completed",
+	})
+	checkMachine(t, runMachine, trellisv1.RunState_name, []string{
+		"pending grant leased", "leased release pending", "leased succeed succeeded", "leased fail failed",
+		"pending cancel canceled", "leased cancel canceled",
+	})
+	checkMachine(t, workerMachine, trellisv1.WorkerState_name, []string{
+		"unspecified register ready", "ready register ready", "lost register ready",
+		"unspecified drain draining", "ready drain draining", "draining drain draining", "lost drain draining",
+		"ready lose lost", "draining lose lost", "ready dismiss gone", "draining dismiss gone",
+	})
+}
+
+func checkMachine[State interface {
+	~int32
+	fmt.Stringer
+}](t *testing.T, m machine[State], states map[int32]string, want []string) {
+	t.Run(m.noun, func(t *testing.T) {
+		var got []string
+		for number := range states {
+			for _, event := range []string{
+				pause, resume, cancel, complete, grant, release, succeed, fail, register, drain, lose, dismiss, "",
+			} {
+				from := State(number)
+				to, err := m.next(from, event)
+				if err == nil {
+					got = append(got, strings.Join([]string{stateName(from), event, stateName(to)}, " "))
+				} else if !errors.Is(err, ErrIllegalMove) || to != from {
+					t.Errorf("%s from %v: %v and %v", event, from, to, err)
+				}
+			}
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("moves:\n got %q\nwant %q", got, want)
+		}
+	})
+}

@@ -1,0 +1,107 @@
+package results
+
+import (
+	"testing"
+
+	"github.com/hashicorp/go-memdb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// TestWatch: what a loop waits for wakes it up.
+func TestWatch(t *testing.T) {
+	nextRun := func(s *Snapshot, ws memdb.WatchSet) error {
+		_, err := s.NextRun(ws)
+		return err
+	}
+	held := func(s *Snapshot, ws memdb.WatchSet) error {
+		_, err := s.RunsHeldBy(ws, "w")
+		return err
+	}
+	workers := func(s *Snapshot, ws memdb.WatchSet) error {
+		_, err := s.Workers(ws)
+		return err
+	}
+	study := func(s *Snapshot, ws memdb.WatchSet) error {
+		_, err := s.Study(ws, "s")
+		return err
+	}
+	best := func(s *Snapshot, ws memdb.WatchSet) error {
+		_, err := s.Best(ws, "s")
+		return err
+	}
+	run := func(s *Snapshot, ws memdb.WatchSet) error {
+		_, err := s.Run(ws, "s", "failed")
+		return err
+	}
+	noRun := func(s *Snapshot, ws memdb.WatchSet) error {
+		if _, err := s.Run(ws, "new", "a"); !isNotFound(err) {
+			return err
+		}
+		return nil
+	}
+	create := func(t *testing.T, store *Store) {
+		run, trials := testRun("a", 16, 0, 2)
+		ok(t, store.CreateStudy(30, at(30), &trellisv1.Study{Name: "new"}, []*trellisv1.Run{run}, trials))
+	}
+	grantPending := func(t *testing.T, store *Store) { ok(t, store.Grant(31, at(31), "s", "pending", "w")) }
+	report := func(t *testing.T, store *Store) {
+		record(t, store, 32, reportEntry("s", "running", 6, 2, 1, 1, nil))
+	}
+	giveBack := func(t *testing.T, store *Store) { record(t, store, 33, returnEntry("s", "running", 6)) }
+	pauseStudy := func(t *testing.T, store *Store) { ok(t, store.SetStudyState(34, at(34), "s", studyPaused)) }
+	resumeStudy := func(t *testing.T, store *Store) { ok(t, store.SetStudyState(35, at(35), "s", studyRunning)) }
+	register := func(t *testing.T, store *Store) {
+		ok(t, store.SetWorker(36, at(36), &trellisv1.Worker{Name: "v", State: workerReady, Slots: 1}))
+	}
+	loseWorker := func(t *testing.T, store *Store) {
+		ok(t, store.SetWorker(37, at(37), &trellisv1.Worker{Name: "w", State: workerLost}))
+	}
+	for _, test := range []struct {
+		name   string
+		before []func(*testing.T, *Store)
+		query  func(*Snapshot, memdb.WatchSet) error
+		then   func(*testing.T, *Store)
+		fires  bool
+	}{
+		{"a new study has a next run", []func(*testing.T, *Store){grantPending}, nextRun, create, true},
+		{"a run that is given back is the next", []func(*testing.T, *Store){grantPending}, nextRun, giveBack, true},
+		{"a resumed study has a next run", []func(*testing.T, *Store){pauseStudy}, nextRun, resumeStudy, true},
+		{"the next run is granted", nil, nextRun, grantPending, true},
+		{"a lost worker's run is the next", []func(*testing.T, *Store){grantPending}, nextRun, loseWorker, true},
+		{"a registration is no next run", nil, nextRun, register, false},
+		{"a grant concerns the worker's runs", nil, held, grantPending, true},
+		{"a pause takes the worker's runs", nil, held, pauseStudy, true},
+		{"a new study takes nothing from a worker", nil, held, create, false},
+		{"a new worker", nil, workers, register, true},
+		{"a slot is taken", nil, workers, grantPending, true},
+		{"a slot gets free", nil, workers, giveBack, true},
+		{"a report changes the study", nil, study, report, true},
+		{"a pause changes the study", nil, study, pauseStudy, true},
+		{"a registration does not", nil, study, register, false},
+		{"an answer changes the best", nil, best, report, true},
+		{"a report of another run", nil, run, report, false},
+		{"a run that was not there", nil, noRun, create, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			store := newListStore(t)
+			for _, change := range test.before {
+				change(t, store)
+			}
+			ws := memdb.NewWatchSet()
+			ok(t, test.query(store.Snapshot(), ws))
+			test.then(t, store)
+			fired := false
+			for channel := range ws {
+				select {
+				case <-channel:
+					fired = true
+				default:
+				}
+			}
+			if fired != test.fires {
+				t.Errorf("fired: %v, want %v", fired, test.fires)
+			}
+		})
+	}
+}

@@ -1,0 +1,104 @@
+package results
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func TestWorkerRegisters(t *testing.T) {
+	store := newStore(t)
+	get := func() *trellisv1.Worker {
+		worker, err := store.Snapshot().Worker(nil, "w")
+		ok(t, err)
+		return worker
+	}
+	hello := &trellisv1.Worker{Name: "w", State: workerReady, Slots: 2, Version: "1", Processor: "p", Runs: 77}
+	ok(t, store.SetWorker(1, at(1), hello))
+	want := proto.CloneOf(hello)
+	want.Runs, want.CreateTime, want.UpdateTime, want.ModifyIndex = 0, at(1), at(1), 1
+	equal(t, "registered", get(), want)
+
+	ok(t, store.SetWorker(2, at(2), hello))
+	equal(t, "the same again", get(), want)
+
+	hello.Version = "2"
+	ok(t, store.SetWorker(3, at(3), hello))
+	want.Version, want.ModifyIndex = "2", 3
+	equal(t, "with another version", get(), want)
+
+	ok(t, store.SetWorker(4, at(4), &trellisv1.Worker{Name: "w", State: workerLost}))
+	want.State, want.UpdateTime, want.ModifyIndex = workerLost, at(4), 4
+	equal(t, "lost", get(), want)
+
+	hello.Slots = 5
+	ok(t, store.SetWorker(5, at(5), hello))
+	want.State, want.Slots, want.UpdateTime, want.ModifyIndex = workerReady, 5, at(5), 5
+	equal(t, "back", get(), want)
+
+	for _, name := range []string{"", "a\x00b"} {
+		if err := store.SetWorker(6, at(6), &trellisv1.Worker{Name: name, State: workerReady, Slots: 1}); !errors.Is(err, ErrInvalid) {
+			t.Errorf("worker %q: %v", name, err)
+		}
+	}
+	if _, err := store.Snapshot().Worker(nil, "x"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a worker that is not there: %v", err)
+	}
+}
+
+// TestWorkersAreForgotten: the table does not grow for ever.
+func TestWorkersAreForgotten(t *testing.T) {
+	store := newStore(t)
+	const more = 5
+	index := uint64(0)
+	set := func(name string, state trellisv1.WorkerState) {
+		index++
+		ok(t, store.SetWorker(index, at(index), &trellisv1.Worker{Name: name, State: state, Slots: 1}))
+	}
+	set("alive", workerReady)
+	for i := range MaxEndedWorkers + more {
+		// The names do not sort as the workers end.
+		name := fmt.Sprintf("w%04d", 9999-i)
+		set(name, workerReady)
+		set(name, []trellisv1.WorkerState{workerLost, workerGone}[i%2])
+	}
+	workers, err := store.Snapshot().Workers(nil)
+	ok(t, err)
+	if len(workers) != MaxEndedWorkers+1 {
+		t.Errorf("%d workers are remembered, want %d and one that is alive", len(workers), MaxEndedWorkers)
+	}
+	if workers[0].Name != "alive" || workers[len(workers)-1].Name != fmt.Sprintf("w%04d", 9999-more) {
+		t.Errorf("remembered are %s to %s", workers[0].Name, workers[len(workers)-1].Name)
+	}
+	checkIndexes(t, store.Snapshot())
+}
+
+func TestListWorkers(t *testing.T) {
+	store := newStore(t)
+	for i, name := range []string{"c", "a", "ab", "b"} {
+		ok(t, store.SetWorker(uint64(i+1), at(1), &trellisv1.Worker{Name: name, State: workerReady, Slots: 1}))
+	}
+	request := &trellisv1.ListWorkersRequest{PageSize: 2}
+	var names []string
+	for {
+		page, err := store.Snapshot().ListWorkers(request)
+		ok(t, err)
+		for _, worker := range page.Workers {
+			names = append(names, worker.Name)
+		}
+		if request.PageToken = page.NextPageToken; request.PageToken == "" {
+			break
+		}
+	}
+	if fmt.Sprint(names) != "[a ab b c]" {
+		t.Errorf("workers: %v", names)
+	}
+	studies, err := store.Snapshot().ListStudies(&trellisv1.ListStudiesRequest{PageToken: "zzzz"})
+	if !errors.Is(err, ErrInvalid) {
+		t.Errorf("a token that is none: %v, %v", studies, err)
+	}
+}
