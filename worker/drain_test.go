@@ -105,7 +105,9 @@ func TestDrainWithoutCoordinator(t *testing.T) {
 		name string
 		// leaveFirst says that the coordinator leaves before the drain begins.
 		leaveFirst bool
-	}{{"gone before", true}, {"gone meanwhile", false}} {
+		// refuse says that it is there, but takes no session.
+		refuse bool
+	}{{"gone before", true, false}, {"gone meanwhile", false, false}, {"not ready", false, true}} {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, nil, func(h *harness) {
 				p := h.connect()
@@ -119,6 +121,10 @@ func TestDrainWithoutCoordinator(t *testing.T) {
 				synctest.Wait()
 				h.leave()
 				start := time.Now()
+				if test.refuse {
+					h.comeBack()
+					h.coordinator.refuse.Store(true)
+				}
 				if err := h.returned(); !errors.Is(err, ErrNotHandedBack) {
 					t.Errorf("Run returned %v, want ErrNotHandedBack", err)
 				}

@@ -73,7 +73,7 @@ func (w *Worker) handleWelcome(welcome *trellisv1.Welcome) {
 func (w *Worker) nextRequest() *trellisv1.SessionRequest {
 	s := w.session
 	switch {
-	case !s.welcomed || s.left:
+	case !s.welcomed:
 		return nil
 	case s.drainDue:
 		s.drainDue = false

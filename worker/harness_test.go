@@ -17,7 +17,9 @@ import (
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -205,6 +207,9 @@ type coordinator struct {
 	listener *bufconn.Listener
 	sessions chan *peer
 
+	// refuse makes sessions fail at once, and refused counts them.
+	refuse  atomic.Bool
+	refused atomic.Int32
 	// dataSet answers GetDataSet, and download DownloadDataFile.
 	dataSet  func(digest string) (*trellisv1.DataSet, error)
 	download func(sha256 string, stream trellisv1.DataSetService_DownloadDataFileServer) error
@@ -215,6 +220,10 @@ func newCoordinator() *coordinator {
 }
 
 func (c *coordinator) Session(stream trellisv1.WorkerService_SessionServer) error {
+	if c.refuse.Load() {
+		c.refused.Add(1)
+		return status.Error(codes.Unavailable, "not the leader")
+	}
 	first, err := stream.Recv()
 	if err != nil {
 		return err

@@ -22,6 +22,12 @@ func trainings(epochs *[]int) func(*harness, *Config) {
 				begin = c.Resume.Epoch() + 1
 			}
 			*epochs = append(*epochs, begin)
+			// A checkpoint is valid until the callback returns.
+			keep := c.Checkpoint
+			c.Checkpoint = func(checkpoint *trainer.Checkpoint) error {
+				defer func() { *checkpoint = trainer.Checkpoint{} }()
+				return keep(checkpoint)
+			}
 			return trainer.Train(ctx, c, report)
 		}
 	}
@@ -50,7 +56,9 @@ func TestResume(t *testing.T) {
 		p.stop(2)
 		synctest.Wait()
 		assign(3)
-		p.reports(3, 1, 7)
+		p.reports(3, 1, 4)
+		p.acknowledge(3, 4)
+		p.reports(3, 5, 7)
 		p.acknowledge(3, 7)
 		time.Sleep(500 * time.Millisecond)
 		p.stop(3)

@@ -83,7 +83,7 @@ type session struct {
 	idle bool
 	// heartbeatDue and drainDue say that those messages are to be sent.
 	heartbeatDue, drainDue bool
-	// left says that goodbye has been sent: nothing may follow.
+	// left says that goodbye has been sent. The writer is never ready again after it.
 	left bool
 }
 

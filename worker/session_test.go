@@ -232,6 +232,20 @@ func retryDelayMean(failures int) time.Duration {
 	return delay
 }
 
+func TestRetryDelay(t *testing.T) {
+	for failures := range 30 {
+		mean := retryDelayMean(failures)
+		low, high := 2*mean, time.Duration(0)
+		for range 1000 {
+			delay := retryDelay(failures)
+			low, high = min(low, delay), max(high, delay)
+		}
+		if low < mean*59/100 || high > mean*141/100 || failures > 0 && (low > mean*65/100 || high < mean*135/100) {
+			t.Errorf("after %d failures, the delays lie between %v and %v, want %v less or more 40%%", failures, low, high, mean)
+		}
+	}
+}
+
 // A coordinator that welcomes workers and then fails is not called again at once for ever.
 func TestSessionsThatFailAfterWelcome(t *testing.T) {
 	inBubble(t, nil, func(h *harness) {
@@ -251,6 +265,14 @@ func TestSessionsThatFailAfterWelcome(t *testing.T) {
 		h.session()
 		if took := time.Since(start); took > 140*time.Millisecond {
 			t.Errorf("a session after a good one took %v", took)
+		}
+		// That it was good does not count for ever.
+		h.coordinator.refuse.Store(true)
+		h.leave()
+		h.comeBack()
+		time.Sleep(time.Minute)
+		if n := h.coordinator.refused.Load(); n < 10 || n > 30 {
+			t.Errorf("%d tries in a minute", n)
 		}
 	})
 }

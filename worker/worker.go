@@ -238,20 +238,15 @@ func (w *Worker) startDrain() {
 	}
 }
 
-// handleEvent takes over what an attempt has reported. Nobody wants to know it of an attempt that has been forgotten.
+// handleEvent takes over what an attempt has reported. Of an attempt that has been forgotten, nothing is sent.
 func (w *Worker) handleEvent(e event) {
-	held := slices.Contains(w.attempts, e.attempt)
 	if e.report != nil {
-		if held {
-			e.attempt.reports = append(e.attempt.reports, e.report)
-		}
+		e.attempt.reports = append(e.attempt.reports, e.report)
 		return
 	}
 	w.working--
 	w.metrics.ended(e.outcome)
-	if held {
-		e.attempt.outcome = e.outcome
-	}
+	e.attempt.outcome = e.outcome
 	if e.outcome.GetReturn() != nil {
 		w.positions.keep(e.attempt.assignment, e.position)
 	}

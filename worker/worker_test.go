@@ -275,7 +275,20 @@ func TestStreamThatDoesNotMove(t *testing.T) {
 		if n := h.running.Load(); n != 0 {
 			t.Fatal("the training waits for the stream")
 		}
-		p.reports(1, 1, epochs)
+		// What has piled up comes in batches.
+		largest := 0
+		for epoch := 0; epoch < epochs; {
+			batch := p.next().GetReports().GetReports()
+			largest = max(largest, len(batch))
+			for _, report := range batch {
+				if epoch++; report.GetEpoch() != uint32(epoch) {
+					t.Fatalf("got epoch %d, want %d", report.GetEpoch(), epoch)
+				}
+			}
+		}
+		if largest != maxBatch {
+			t.Errorf("the largest batch has %d reports, want %d", largest, maxBatch)
+		}
 		p.outcome(1)
 	})
 }
