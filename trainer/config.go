@@ -38,13 +38,16 @@ type Config struct {
 	Milestones []int
 	// EarlyStopping ends a run that no longer improves. The zero value never does.
 	EarlyStopping EarlyStopping
-	// Data is what to train on. The synthetic model ignores it.
+	// Data is what to train on, images of 28 x 28 pixels. The synthetic model ignores it. Train only reads it, so that
+	// runs may share it.
 	Data dataset.Split
 	// EpochTime is how long the synthetic model waits per epoch.
 	EpochTime time.Duration
-	// Resume continues from a checkpoint of the same run, bit for bit. Reports start after its epoch.
+	// Resume continues from a checkpoint of the same run, bit for bit. Reports start after its epoch: there are none if
+	// the run had already ended by then.
 	Resume *Checkpoint
-	// Checkpoint, if set, is called after every epoch, after its report.
+	// Checkpoint, if set, is called after every epoch, after its report. What it is given aliases the run's memory and
+	// is valid until it returns.
 	Checkpoint func(*Checkpoint) error
 	// Steps, if set, counts optimiser steps and validation passes as they are done, for a watchdog.
 	Steps *atomic.Uint64
@@ -67,8 +70,10 @@ type Report struct {
 	// ValidationLoss is the mean over the validation images after the epoch.
 	ValidationLoss float64
 	// TestLoss is the mean over the test images with the best weights so far; nil except at milestones and at the end.
+	// NaN while no validation loss was finite.
 	TestLoss *float64
-	Elapsed  time.Duration
+	// Elapsed is how long the epoch took, with its validation and test.
+	Elapsed time.Duration
 }
 
 // StopReason says why a run ended by itself.
@@ -88,6 +93,7 @@ type Result struct {
 	Epochs, BestEpoch int
 	// BestValidationLoss is the loss of BestEpoch; NaN if BestEpoch is 0.
 	BestValidationLoss float64
-	// Weights are those of BestEpoch, by parameter name. Nil for the synthetic model.
+	// Weights are those of BestEpoch, by parameter name, in PyTorch's arrangement. Nil for the synthetic model, and if
+	// BestEpoch is 0.
 	Weights map[string][]float32
 }
