@@ -1,8 +1,12 @@
 package kernel
 
-// singlePositions is how many positions of a single output channel are done at once. Their number is filled up by
-// repeating the last, which is computed several times over.
-const singlePositions = 8
+// Positions of a single output channel are done 8 or 4 at once. Their number is filled up to a multiple of 4 by repeating
+// the last, which is computed several times over. As each tap of a position is used for one product only, the classes
+// take turns every singleRows rows, so that they find their input in the first-level cache.
+const (
+	singleStep = 4
+	singleRows = 14
+)
 
 // block is how many output channels share one pass over the input.
 const block = 8
@@ -131,38 +135,52 @@ func newGather(vector, in, out int, rows, columns axis) *gather {
 
 	rowLines, rowOf, rowStart := rows.lines()
 	columnLines, columnOf, columnStart := columns.lines()
-	g.classes = make([]class, len(rowLines)*len(columnLines))
+	taps := make([][]tap, len(rowLines)*len(columnLines))
 	for r, rowLine := range rowLines {
 		for c, columnLine := range columnLines {
-			taps := make([]tap, 0, in*len(rowLine.kernel)*len(columnLine.kernel))
+			list := make([]tap, 0, in*len(rowLine.kernel)*len(columnLine.kernel))
 			for channel := range in {
 				for i, kr := range rowLine.kernel {
 					for j, kc := range columnLine.kernel {
-						taps = append(taps, tap{
+						list = append(list, tap{
 							x: int32(((channel*rows.in+rowLine.offset[i])*columns.in + columnLine.offset[j]) * Lanes),
 							w: int32(((channel*rows.kernel+kr)*columns.kernel + kc) * width),
 						})
 					}
 				}
 			}
-			g.classes[r*len(columnLines)+c].taps = taps
+			taps[r*len(columnLines)+c] = list
 		}
 	}
-	for row := range rows.out {
-		for column := range columns.out {
-			c := &g.classes[rowOf[row]*len(columnLines)+columnOf[column]]
-			for lane := 0; lane < Lanes; lane += vector {
-				c.positions = append(c.positions, position{
-					x: int32((rowStart[row]*columns.in+columnStart[column])*Lanes + lane),
-					y: int32((row*columns.out+column)*Lanes + lane),
-				})
+	band := rows.out
+	if out == 1 {
+		band = singleRows
+	}
+	for top := 0; top < rows.out; top += band {
+		classes := make([]class, len(taps))
+		for row := top; row < min(top+band, rows.out); row++ {
+			for column := range columns.out {
+				number := rowOf[row]*len(columnLines) + columnOf[column]
+				c := &classes[number]
+				c.taps = taps[number]
+				for lane := 0; lane < Lanes; lane += vector {
+					c.positions = append(c.positions, position{
+						x: int32((rowStart[row]*columns.in+columnStart[column])*Lanes + lane),
+						y: int32((row*columns.out+column)*Lanes + lane),
+					})
+				}
+			}
+		}
+		for _, c := range classes {
+			if len(c.positions) > 0 {
+				g.classes = append(g.classes, c)
 			}
 		}
 	}
 	if out == 1 {
 		for i := range g.classes {
 			c := &g.classes[i]
-			for len(c.positions)%singlePositions != 0 {
+			for len(c.positions)%singleStep != 0 {
 				c.positions = append(c.positions, c.positions[len(c.positions)-1])
 			}
 		}

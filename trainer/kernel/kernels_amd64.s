@@ -683,6 +683,71 @@ last_19:
 	VZEROUPPER
 	RET
 
+// func gather4x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// Requires: AVX, AVX512F
+TEXT ·gather4x1AVX512(SB), NOSPLIT, $0-84
+	MOVQ positions+48(FP), CX
+	MOVQ groups+56(FP), DX
+	MOVQ weights+16(FP), BX
+
+group_21:
+	MOVQ         x+8(FP), AX
+	MOVLQSX      (CX), SI
+	LEAQ         (AX)(SI*4), SI
+	MOVLQSX      8(CX), DI
+	LEAQ         (AX)(DI*4), DI
+	MOVLQSX      16(CX), R8
+	LEAQ         (AX)(R8*4), R8
+	MOVLQSX      24(CX), R9
+	LEAQ         (AX)(R9*4), R9
+	MOVQ         bias+24(FP), AX
+	VBROADCASTSS (AX), Z0
+	VMOVAPS      Z0, Z1
+	VMOVAPS      Z0, Z2
+	VMOVAPS      Z0, Z3
+	MOVQ         taps+32(FP), AX
+	MOVQ         tapCount+40(FP), R10
+	LEAQ         (AX)(R10*8), R10
+	CMPQ         AX, R10
+	JEQ          last_23
+
+tap_22:
+	MOVLQSX      4(AX), R11
+	VBROADCASTSS (BX)(R11*4), Z4
+	MOVLQSX      (AX), R11
+	VFMADD231PS  (SI)(R11*4), Z4, Z0
+	VFMADD231PS  (DI)(R11*4), Z4, Z1
+	VFMADD231PS  (R8)(R11*4), Z4, Z2
+	VFMADD231PS  (R9)(R11*4), Z4, Z3
+	ADDQ         $0x08, AX
+	CMPQ         AX, R10
+	JNE          tap_22
+
+last_23:
+	VBROADCASTSS bound+80(FP), Z4
+	MOVQ         y+0(FP), AX
+	MOVLQSX      4(CX), SI
+	LEAQ         (AX)(SI*4), SI
+	MOVLQSX      12(CX), DI
+	LEAQ         (AX)(DI*4), DI
+	MOVLQSX      20(CX), R8
+	LEAQ         (AX)(R8*4), R8
+	MOVLQSX      28(CX), R9
+	LEAQ         (AX)(R9*4), R9
+	VMAXPS       Z0, Z4, Z0
+	VMOVUPS      Z0, (SI)
+	VMAXPS       Z1, Z4, Z1
+	VMOVUPS      Z1, (DI)
+	VMAXPS       Z2, Z4, Z2
+	VMOVUPS      Z2, (R8)
+	VMAXPS       Z3, Z4, Z3
+	VMOVUPS      Z3, (R9)
+	ADDQ         $0x20, CX
+	DECQ         DX
+	JNE          group_21
+	VZEROUPPER
+	RET
+
 // func gather3x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 // Requires: AVX, FMA3
 TEXT ·gather3x4AVX2(SB), NOSPLIT, $0-84
@@ -690,7 +755,7 @@ TEXT ·gather3x4AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_21:
+group_25:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -715,9 +780,9 @@ group_21:
 	MOVQ         tapCount+40(FP), R9
 	LEAQ         (AX)(R9*8), R9
 	CMPQ         AX, R9
-	JEQ          last_23
+	JEQ          last_27
 
-tap_22:
+tap_26:
 	MOVLQSX      (AX), R10
 	VMOVUPS      (SI)(R10*4), Y12
 	VMOVUPS      (DI)(R10*4), Y13
@@ -741,9 +806,9 @@ tap_22:
 	VFMADD231PS  Y15, Y14, Y11
 	ADDQ         $0x08, AX
 	CMPQ         AX, R9
-	JNE          tap_22
+	JNE          tap_26
 
-last_23:
+last_27:
 	VBROADCASTSS bound+80(FP), Y12
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
@@ -761,7 +826,7 @@ last_23:
 	VMAXPS       Y2, Y12, Y2
 	VMOVUPS      Y2, (R8)
 	CMPQ         R9, $0x01
-	JEQ          stored_24
+	JEQ          stored_28
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	ADDQ         AX, R8
@@ -772,7 +837,7 @@ last_23:
 	VMAXPS       Y5, Y12, Y5
 	VMOVUPS      Y5, (R8)
 	CMPQ         R9, $0x02
-	JEQ          stored_24
+	JEQ          stored_28
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	ADDQ         AX, R8
@@ -783,7 +848,7 @@ last_23:
 	VMAXPS       Y8, Y12, Y8
 	VMOVUPS      Y8, (R8)
 	CMPQ         R9, $0x03
-	JEQ          stored_24
+	JEQ          stored_28
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	ADDQ         AX, R8
@@ -794,10 +859,10 @@ last_23:
 	VMAXPS       Y11, Y12, Y11
 	VMOVUPS      Y11, (R8)
 
-stored_24:
+stored_28:
 	ADDQ $0x18, CX
 	DECQ DX
-	JNE  group_21
+	JNE  group_25
 	VZEROUPPER
 	RET
 
@@ -808,7 +873,7 @@ TEXT ·gather2x4AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_25:
+group_29:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -827,9 +892,9 @@ group_25:
 	MOVQ         tapCount+40(FP), R8
 	LEAQ         (AX)(R8*8), R8
 	CMPQ         AX, R8
-	JEQ          last_27
+	JEQ          last_31
 
-tap_26:
+tap_30:
 	MOVLQSX      (AX), R9
 	VMOVUPS      (SI)(R9*4), Y8
 	VMOVUPS      (DI)(R9*4), Y9
@@ -848,9 +913,9 @@ tap_26:
 	VFMADD231PS  Y10, Y9, Y7
 	ADDQ         $0x08, AX
 	CMPQ         AX, R8
-	JNE          tap_26
+	JNE          tap_30
 
-last_27:
+last_31:
 	VBROADCASTSS bound+80(FP), Y8
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
@@ -864,7 +929,7 @@ last_27:
 	VMAXPS       Y1, Y8, Y1
 	VMOVUPS      Y1, (DI)
 	CMPQ         R8, $0x01
-	JEQ          stored_28
+	JEQ          stored_32
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Y2, Y8, Y2
@@ -872,7 +937,7 @@ last_27:
 	VMAXPS       Y3, Y8, Y3
 	VMOVUPS      Y3, (DI)
 	CMPQ         R8, $0x02
-	JEQ          stored_28
+	JEQ          stored_32
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Y4, Y8, Y4
@@ -880,7 +945,7 @@ last_27:
 	VMAXPS       Y5, Y8, Y5
 	VMOVUPS      Y5, (DI)
 	CMPQ         R8, $0x03
-	JEQ          stored_28
+	JEQ          stored_32
 	ADDQ         AX, SI
 	ADDQ         AX, DI
 	VMAXPS       Y6, Y8, Y6
@@ -888,10 +953,10 @@ last_27:
 	VMAXPS       Y7, Y8, Y7
 	VMOVUPS      Y7, (DI)
 
-stored_28:
+stored_32:
 	ADDQ $0x10, CX
 	DECQ DX
-	JNE  group_25
+	JNE  group_29
 	VZEROUPPER
 	RET
 
@@ -902,7 +967,7 @@ TEXT ·gather8x1AVX2(SB), NOSPLIT, $0-84
 	MOVQ groups+56(FP), DX
 	MOVQ weights+16(FP), BX
 
-group_29:
+group_33:
 	MOVQ         x+8(FP), AX
 	MOVLQSX      (CX), SI
 	LEAQ         (AX)(SI*4), SI
@@ -933,9 +998,9 @@ group_29:
 	MOVQ         tapCount+40(FP), R14
 	LEAQ         (AX)(R14*8), R14
 	CMPQ         AX, R14
-	JEQ          last_31
+	JEQ          last_35
 
-tap_30:
+tap_34:
 	MOVLQSX      4(AX), R15
 	VBROADCASTSS (BX)(R15*4), Y8
 	MOVLQSX      (AX), R15
@@ -949,9 +1014,9 @@ tap_30:
 	VFMADD231PS  (R13)(R15*4), Y8, Y7
 	ADDQ         $0x08, AX
 	CMPQ         AX, R14
-	JNE          tap_30
+	JNE          tap_34
 
-last_31:
+last_35:
 	VBROADCASTSS bound+80(FP), Y8
 	MOVQ         y+0(FP), AX
 	MOVLQSX      4(CX), SI
@@ -988,7 +1053,72 @@ last_31:
 	VMOVUPS      Y7, (R13)
 	ADDQ         $0x40, CX
 	DECQ         DX
-	JNE          group_29
+	JNE          group_33
+	VZEROUPPER
+	RET
+
+// func gather4x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+// Requires: AVX, FMA3
+TEXT ·gather4x1AVX2(SB), NOSPLIT, $0-84
+	MOVQ positions+48(FP), CX
+	MOVQ groups+56(FP), DX
+	MOVQ weights+16(FP), BX
+
+group_37:
+	MOVQ         x+8(FP), AX
+	MOVLQSX      (CX), SI
+	LEAQ         (AX)(SI*4), SI
+	MOVLQSX      8(CX), DI
+	LEAQ         (AX)(DI*4), DI
+	MOVLQSX      16(CX), R8
+	LEAQ         (AX)(R8*4), R8
+	MOVLQSX      24(CX), R9
+	LEAQ         (AX)(R9*4), R9
+	MOVQ         bias+24(FP), AX
+	VBROADCASTSS (AX), Y0
+	VMOVAPS      Y0, Y1
+	VMOVAPS      Y0, Y2
+	VMOVAPS      Y0, Y3
+	MOVQ         taps+32(FP), AX
+	MOVQ         tapCount+40(FP), R10
+	LEAQ         (AX)(R10*8), R10
+	CMPQ         AX, R10
+	JEQ          last_39
+
+tap_38:
+	MOVLQSX      4(AX), R11
+	VBROADCASTSS (BX)(R11*4), Y4
+	MOVLQSX      (AX), R11
+	VFMADD231PS  (SI)(R11*4), Y4, Y0
+	VFMADD231PS  (DI)(R11*4), Y4, Y1
+	VFMADD231PS  (R8)(R11*4), Y4, Y2
+	VFMADD231PS  (R9)(R11*4), Y4, Y3
+	ADDQ         $0x08, AX
+	CMPQ         AX, R10
+	JNE          tap_38
+
+last_39:
+	VBROADCASTSS bound+80(FP), Y4
+	MOVQ         y+0(FP), AX
+	MOVLQSX      4(CX), SI
+	LEAQ         (AX)(SI*4), SI
+	MOVLQSX      12(CX), DI
+	LEAQ         (AX)(DI*4), DI
+	MOVLQSX      20(CX), R8
+	LEAQ         (AX)(R8*4), R8
+	MOVLQSX      28(CX), R9
+	LEAQ         (AX)(R9*4), R9
+	VMAXPS       Y0, Y4, Y0
+	VMOVUPS      Y0, (SI)
+	VMAXPS       Y1, Y4, Y1
+	VMOVUPS      Y1, (DI)
+	VMAXPS       Y2, Y4, Y2
+	VMOVUPS      Y2, (R8)
+	VMAXPS       Y3, Y4, Y3
+	VMOVUPS      Y3, (R9)
+	ADDQ         $0x20, CX
+	DECQ         DX
+	JNE          group_37
 	VZEROUPPER
 	RET
 
@@ -1028,7 +1158,7 @@ TEXT ·outerByLane8x3AVX512(SB), NOSPLIT, $0-64
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 
-pair_33:
+pair_41:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1071,7 +1201,7 @@ pair_33:
 	VFMADD231PS Z27, Z26, Z23
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_33
+	JNE         pair_41
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1156,7 +1286,7 @@ TEXT ·outerByLane8x2AVX512(SB), NOSPLIT, $0-64
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_34:
+pair_42:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1190,7 +1320,7 @@ pair_34:
 	VFMADD231PS Z18, Z17, Z15
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_34
+	JNE         pair_42
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1249,7 +1379,7 @@ TEXT ·outerByLane8x1AVX512(SB), NOSPLIT, $0-64
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 
-pair_35:
+pair_43:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -1266,7 +1396,7 @@ pair_35:
 	VFMADD231PS (R9)(DI*1), Z8, Z7
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_35
+	JNE         pair_43
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1299,7 +1429,7 @@ TEXT ·outerByLane1x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ   otherPlane+48(FP), SI
 	VPXORD Z0, Z0, Z0
 
-pair_36:
+pair_44:
 	MOVLQSX     (DX), SI
 	MOVLQSX     4(DX), DI
 	LEAQ        (AX)(SI*4), SI
@@ -1308,7 +1438,7 @@ pair_36:
 	VFMADD231PS (SI), Z1, Z0
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_36
+	JNE         pair_44
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1339,7 +1469,7 @@ TEXT ·outerByLane4x3AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-pair_37:
+pair_45:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1365,7 +1495,7 @@ pair_37:
 	VFMADD231PS Y15, Y14, Y11
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_37
+	JNE         pair_45
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1418,7 +1548,7 @@ TEXT ·outerByLane4x2AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_38:
+pair_46:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1439,7 +1569,7 @@ pair_38:
 	VFMADD231PS Y10, Y9, Y7
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_38
+	JNE         pair_46
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1478,7 +1608,7 @@ TEXT ·outerByLane4x1AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-pair_39:
+pair_47:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -1490,7 +1620,7 @@ pair_39:
 	VFMADD231PS (R8)(DI*1), Y4, Y3
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_39
+	JNE         pair_47
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1515,7 +1645,7 @@ TEXT ·outerByLane1x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ   otherPlane+48(FP), SI
 	VXORPS Y0, Y0, Y0
 
-pair_40:
+pair_48:
 	MOVLQSX     (DX), SI
 	MOVLQSX     4(DX), DI
 	LEAQ        (AX)(SI*4), SI
@@ -1524,7 +1654,7 @@ pair_40:
 	VFMADD231PS (SI), Y1, Y0
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_40
+	JNE         pair_48
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1567,7 +1697,7 @@ TEXT ·outerByChannel3x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 
-pair_41:
+pair_49:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -1575,7 +1705,7 @@ pair_41:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_42:
+lane_50:
 	VMOVUPS      (R9), Z24
 	VMOVUPS      64(R9), Z25
 	VMOVUPS      128(R9), Z26
@@ -1615,10 +1745,10 @@ lane_42:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_42
+	JNE          lane_50
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_41
+	JNE          pair_49
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -1706,7 +1836,7 @@ TEXT ·outerByChannel2x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_43:
+pair_51:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -1714,7 +1844,7 @@ pair_43:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_44:
+lane_52:
 	VMOVUPS      (R9), Z16
 	VMOVUPS      64(R9), Z17
 	VBROADCASTSS (R10), Z18
@@ -1745,10 +1875,10 @@ lane_44:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_44
+	JNE          lane_52
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_43
+	JNE          pair_51
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -1812,7 +1942,7 @@ TEXT ·outerByChannel1x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 
-pair_45:
+pair_53:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -1820,7 +1950,7 @@ pair_45:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_46:
+lane_54:
 	VMOVUPS          (R9), Z8
 	VFMADD231PS.BCST (R10), Z8, Z0
 	VFMADD231PS.BCST (R10)(DI*1), Z8, Z1
@@ -1834,10 +1964,10 @@ lane_46:
 	ADDQ             $0x04, R10
 	ADDQ             $0x04, R12
 	CMPQ             R10, R11
-	JNE              lane_46
+	JNE              lane_54
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_45
+	JNE              pair_53
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -1879,14 +2009,14 @@ TEXT ·outerByChannel3x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 
-pair_47:
+pair_55:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_48:
+lane_56:
 	VMOVUPS      (DI), Z3
 	VMOVUPS      64(DI), Z4
 	VMOVUPS      128(DI), Z5
@@ -1897,10 +2027,10 @@ lane_48:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_48
+	JNE          lane_56
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_47
+	JNE          pair_55
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -1924,14 +2054,14 @@ TEXT ·outerByChannel2x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 
-pair_49:
+pair_57:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_50:
+lane_58:
 	VMOVUPS      (DI), Z2
 	VMOVUPS      64(DI), Z3
 	VBROADCASTSS (R8), Z4
@@ -1940,10 +2070,10 @@ lane_50:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_50
+	JNE          lane_58
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_49
+	JNE          pair_57
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -1964,23 +2094,23 @@ TEXT ·outerByChannel1x1AVX512(SB), NOSPLIT, $0-56
 	MOVQ   plane+48(FP), DI
 	VPXORD Z0, Z0, Z0
 
-pair_51:
+pair_59:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_52:
+lane_60:
 	VMOVUPS          (DI), Z1
 	VFMADD231PS.BCST (R8), Z1, Z0
 	ADDQ             SI, DI
 	ADDQ             $0x04, R8
 	CMPQ             R8, R9
-	JNE              lane_52
+	JNE              lane_60
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_51
+	JNE              pair_59
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -2011,14 +2141,14 @@ TEXT ·outerByChannel3x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-pair_53:
+pair_61:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_54:
+lane_62:
 	VMOVUPS      (R9), Y12
 	VMOVUPS      32(R9), Y13
 	VMOVUPS      64(R9), Y14
@@ -2041,10 +2171,10 @@ lane_54:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_54
+	JNE          lane_62
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_53
+	JNE          pair_61
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2096,14 +2226,14 @@ TEXT ·outerByChannel2x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_55:
+pair_63:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_56:
+lane_64:
 	VMOVUPS      (R9), Y8
 	VMOVUPS      32(R9), Y9
 	VBROADCASTSS (R10), Y10
@@ -2121,10 +2251,10 @@ lane_56:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_56
+	JNE          lane_64
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_55
+	JNE          pair_63
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2162,14 +2292,14 @@ TEXT ·outerByChannel3x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
-pair_57:
+pair_65:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_58:
+lane_66:
 	VMOVUPS      (DI), Y3
 	VMOVUPS      32(DI), Y4
 	VMOVUPS      64(DI), Y5
@@ -2180,10 +2310,10 @@ lane_58:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_58
+	JNE          lane_66
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_57
+	JNE          pair_65
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2207,14 +2337,14 @@ TEXT ·outerByChannel2x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-pair_59:
+pair_67:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_60:
+lane_68:
 	VMOVUPS      (DI), Y2
 	VMOVUPS      32(DI), Y3
 	VBROADCASTSS (R8), Y4
@@ -2223,10 +2353,10 @@ lane_60:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_60
+	JNE          lane_68
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_59
+	JNE          pair_67
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2253,7 +2383,7 @@ TEXT ·peakAVX512(SB), NOSPLIT, $0-8
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 
-round_61:
+round_69:
 	VFMADD231PS Z12, Z12, Z0
 	VFMADD231PS Z12, Z12, Z1
 	VFMADD231PS Z12, Z12, Z2
@@ -2279,7 +2409,7 @@ round_61:
 	VFMADD231PS Z12, Z12, Z10
 	VFMADD231PS Z12, Z12, Z11
 	DECQ        AX
-	JNE         round_61
+	JNE         round_69
 	VZEROUPPER
 	RET
 
@@ -2301,7 +2431,7 @@ TEXT ·peakAVX2(SB), NOSPLIT, $0-8
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-round_62:
+round_70:
 	VFMADD231PS Y12, Y12, Y0
 	VFMADD231PS Y12, Y12, Y1
 	VFMADD231PS Y12, Y12, Y2
@@ -2327,7 +2457,7 @@ round_62:
 	VFMADD231PS Y12, Y12, Y10
 	VFMADD231PS Y12, Y12, Y11
 	DECQ        AX
-	JNE         round_62
+	JNE         round_70
 	VZEROUPPER
 	RET
 
@@ -2342,7 +2472,7 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (BX)(BX*2), DI
 	LEAQ (SI)(SI*2), R8
 
-block_63:
+block_71:
 	LEAQ       (CX)(SI*4), R9
 	LEAQ       (AX)(BX*4), R10
 	VMOVUPS    (CX), Y0
@@ -2388,7 +2518,7 @@ block_63:
 	ADDQ       $0x20, CX
 	LEAQ       (AX)(BX*8), AX
 	DECQ       DX
-	JNE        block_63
+	JNE        block_71
 	VZEROUPPER
 	RET
 
@@ -2399,7 +2529,7 @@ TEXT ·sumPositionsAVX2(SB), NOSPLIT, $0-32
 	MOVQ tile+8(FP), CX
 	MOVQ channels+16(FP), DX
 
-channel_64:
+channel_72:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2410,9 +2540,9 @@ channel_64:
 	VXORPS Y7, Y7, Y7
 	MOVQ   positions+24(FP), BX
 
-four_65:
+four_73:
 	CMPQ   BX, $0x04
-	JLT    rest_66
+	JLT    rest_74
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	VADDPS 64(CX), Y2, Y2
@@ -2423,29 +2553,29 @@ four_65:
 	VADDPS 224(CX), Y7, Y7
 	ADDQ   $0x00000100, CX
 	SUBQ   $0x04, BX
-	JMP    four_65
+	JMP    four_73
 
-rest_66:
+rest_74:
 	TESTQ  BX, BX
-	JEQ    done_67
+	JEQ    done_75
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_67
+	JEQ    done_75
 	VADDPS (CX), Y2, Y2
 	VADDPS 32(CX), Y3, Y3
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_67
+	JEQ    done_75
 	VADDPS (CX), Y4, Y4
 	VADDPS 32(CX), Y5, Y5
 	ADDQ   $0x40, CX
 	DECQ   BX
 
-done_67:
+done_75:
 	VADDPS  Y2, Y0, Y0
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y4, Y0, Y0
@@ -2458,7 +2588,7 @@ done_67:
 	VMOVUPS Y1, 32(AX)
 	ADDQ    $0x40, AX
 	DECQ    DX
-	JNE     channel_64
+	JNE     channel_72
 	VZEROUPPER
 	RET
 
@@ -2469,7 +2599,7 @@ TEXT ·sumLanesAVX2(SB), NOSPLIT, $0-24
 	MOVQ src+8(FP), CX
 	MOVQ count+16(FP), DX
 
-vector_68:
+vector_76:
 	VMOVUPS      (CX), Y0
 	VADDPS       32(CX), Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
@@ -2482,7 +2612,7 @@ vector_68:
 	ADDQ         $0x40, CX
 	ADDQ         $0x04, AX
 	DECQ         DX
-	JNE          vector_68
+	JNE          vector_76
 	VZEROUPPER
 	RET
 
@@ -2490,151 +2620,141 @@ vector_68:
 // Requires: AVX, AVX512F
 TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_69<>+0(SB), Z0
-	VBROADCASTSS word_70<>+0(SB), Z1
-	VBROADCASTSS word_71<>+0(SB), Z2
-	VBROADCASTSS word_72<>+0(SB), Z3
-	VBROADCASTSS word_73<>+0(SB), Z4
-	VBROADCASTSS word_74<>+0(SB), Z5
-	VBROADCASTSS word_75<>+0(SB), Z6
-	VBROADCASTSS word_76<>+0(SB), Z7
-	VBROADCASTSS word_77<>+0(SB), Z8
+	VBROADCASTSS word_77<>+0(SB), Z0
+	VBROADCASTSS word_78<>+0(SB), Z1
+	VBROADCASTSS word_79<>+0(SB), Z2
+	VBROADCASTSS word_80<>+0(SB), Z3
+	VBROADCASTSS word_81<>+0(SB), Z4
+	VBROADCASTSS word_82<>+0(SB), Z5
+	VBROADCASTSS word_83<>+0(SB), Z6
+	VBROADCASTSS word_84<>+0(SB), Z7
+	VBROADCASTSS word_85<>+0(SB), Z8
+	VBROADCASTSS word_86<>+0(SB), Z9
+	VBROADCASTSS word_87<>+0(SB), Z10
+	VBROADCASTSS word_88<>+0(SB), Z11
+	VBROADCASTSS word_89<>+0(SB), Z12
+	VBROADCASTSS word_90<>+0(SB), Z13
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x40, CX, CX
 	XORQ         DX, DX
 
-vector_78:
-	CMPQ         DX, CX
-	JEQ          done_79
-	VPXORD       (AX)(DX*1), Z0, Z9
-	VMINPS       Z9, Z1, Z9
-	VMAXPS       Z9, Z2, Z9
-	VMOVAPS      Z4, Z10
-	VFMADD231PS  Z3, Z9, Z10
-	VSUBPS       Z4, Z10, Z11
-	VPSUBD       Z4, Z10, Z10
-	VFMADD231PS  Z5, Z11, Z9
-	VFMADD231PS  Z6, Z11, Z9
-	VBROADCASTSS word_80<>+0(SB), Z11
-	VBROADCASTSS word_81<>+0(SB), Z12
-	VFMADD213PS  Z12, Z9, Z11
-	VBROADCASTSS word_82<>+0(SB), Z12
-	VFMADD213PS  Z12, Z9, Z11
-	VBROADCASTSS word_83<>+0(SB), Z12
-	VFMADD213PS  Z12, Z9, Z11
-	VBROADCASTSS word_84<>+0(SB), Z12
-	VFMADD213PS  Z12, Z9, Z11
-	VBROADCASTSS word_85<>+0(SB), Z12
-	VFMADD213PS  Z12, Z9, Z11
-	VMULPS       Z9, Z11, Z11
-	VFMADD213PS  Z9, Z9, Z11
-	VADDPS       Z7, Z11, Z11
-	VPSRAD       $0x01, Z10, Z9
-	VPSUBD       Z9, Z10, Z10
-	VPADDD       Z8, Z9, Z9
-	VPSLLD       $0x17, Z9, Z9
-	VMULPS       Z9, Z11, Z11
-	VPADDD       Z8, Z10, Z10
-	VPSLLD       $0x17, Z10, Z10
-	VMULPS       Z10, Z11, Z11
-	VADDPS       Z7, Z11, Z11
-	VDIVPS       Z11, Z7, Z11
-	VMOVUPS      Z11, (AX)(DX*1)
-	ADDQ         $0x40, DX
-	JMP          vector_78
+vector_91:
+	CMPQ        DX, CX
+	JEQ         done_92
+	VPXORD      (AX)(DX*1), Z0, Z14
+	VMINPS      Z14, Z1, Z14
+	VMAXPS      Z14, Z2, Z14
+	VMOVAPS     Z4, Z15
+	VFMADD231PS Z3, Z14, Z15
+	VSUBPS      Z4, Z15, Z15
+	VFMADD231PS Z5, Z15, Z14
+	VFMADD231PS Z6, Z15, Z14
+	VMOVAPS     Z8, Z16
+	VFMADD213PS Z9, Z14, Z16
+	VFMADD213PS Z10, Z14, Z16
+	VFMADD213PS Z11, Z14, Z16
+	VFMADD213PS Z12, Z14, Z16
+	VFMADD213PS Z13, Z14, Z16
+	VMULPS      Z14, Z16, Z16
+	VFMADD213PS Z14, Z14, Z16
+	VADDPS      Z7, Z16, Z16
+	VSCALEFPS   Z15, Z16, Z16
+	VADDPS      Z7, Z16, Z16
+	VDIVPS      Z16, Z7, Z16
+	VMOVUPS     Z16, (AX)(DX*1)
+	ADDQ        $0x40, DX
+	JMP         vector_91
 
-done_79:
+done_92:
 	VZEROUPPER
 	RET
 
-DATA word_69<>+0(SB)/4, $0x80000000
-GLOBL word_69<>(SB), RODATA|NOPTR, $4
-
-DATA word_70<>+0(SB)/4, $0x42d00000
-GLOBL word_70<>(SB), RODATA|NOPTR, $4
-
-DATA word_71<>+0(SB)/4, $0xc2d00000
-GLOBL word_71<>(SB), RODATA|NOPTR, $4
-
-DATA word_72<>+0(SB)/4, $0x3fb8aa3b
-GLOBL word_72<>(SB), RODATA|NOPTR, $4
-
-DATA word_73<>+0(SB)/4, $0x4b400000
-GLOBL word_73<>(SB), RODATA|NOPTR, $4
-
-DATA word_74<>+0(SB)/4, $0xbf318000
-GLOBL word_74<>(SB), RODATA|NOPTR, $4
-
-DATA word_75<>+0(SB)/4, $0x395e8083
-GLOBL word_75<>(SB), RODATA|NOPTR, $4
-
-DATA word_76<>+0(SB)/4, $0x3f800000
-GLOBL word_76<>(SB), RODATA|NOPTR, $4
-
-DATA word_77<>+0(SB)/4, $0x0000007f
+DATA word_77<>+0(SB)/4, $0x80000000
 GLOBL word_77<>(SB), RODATA|NOPTR, $4
 
-DATA word_80<>+0(SB)/4, $0x39506967
+DATA word_78<>+0(SB)/4, $0x42d00000
+GLOBL word_78<>(SB), RODATA|NOPTR, $4
+
+DATA word_79<>+0(SB)/4, $0xc2d00000
+GLOBL word_79<>(SB), RODATA|NOPTR, $4
+
+DATA word_80<>+0(SB)/4, $0x3fb8aa3b
 GLOBL word_80<>(SB), RODATA|NOPTR, $4
 
-DATA word_81<>+0(SB)/4, $0x3ab743ce
+DATA word_81<>+0(SB)/4, $0x4b400000
 GLOBL word_81<>(SB), RODATA|NOPTR, $4
 
-DATA word_82<>+0(SB)/4, $0x3c088908
+DATA word_82<>+0(SB)/4, $0xbf318000
 GLOBL word_82<>(SB), RODATA|NOPTR, $4
 
-DATA word_83<>+0(SB)/4, $0x3d2aa9c1
+DATA word_83<>+0(SB)/4, $0x395e8083
 GLOBL word_83<>(SB), RODATA|NOPTR, $4
 
-DATA word_84<>+0(SB)/4, $0x3e2aaaaa
+DATA word_84<>+0(SB)/4, $0x3f800000
 GLOBL word_84<>(SB), RODATA|NOPTR, $4
 
-DATA word_85<>+0(SB)/4, $0x3f000000
+DATA word_85<>+0(SB)/4, $0x39506967
 GLOBL word_85<>(SB), RODATA|NOPTR, $4
+
+DATA word_86<>+0(SB)/4, $0x3ab743ce
+GLOBL word_86<>(SB), RODATA|NOPTR, $4
+
+DATA word_87<>+0(SB)/4, $0x3c088908
+GLOBL word_87<>(SB), RODATA|NOPTR, $4
+
+DATA word_88<>+0(SB)/4, $0x3d2aa9c1
+GLOBL word_88<>(SB), RODATA|NOPTR, $4
+
+DATA word_89<>+0(SB)/4, $0x3e2aaaaa
+GLOBL word_89<>(SB), RODATA|NOPTR, $4
+
+DATA word_90<>+0(SB)/4, $0x3f000000
+GLOBL word_90<>(SB), RODATA|NOPTR, $4
 
 // func sigmoidAVX2(y *float32, count int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_69<>+0(SB), Y0
-	VBROADCASTSS word_70<>+0(SB), Y1
-	VBROADCASTSS word_71<>+0(SB), Y2
-	VBROADCASTSS word_72<>+0(SB), Y3
-	VBROADCASTSS word_73<>+0(SB), Y4
-	VBROADCASTSS word_74<>+0(SB), Y5
-	VBROADCASTSS word_75<>+0(SB), Y6
-	VBROADCASTSS word_76<>+0(SB), Y7
-	VBROADCASTSS word_77<>+0(SB), Y8
+	VBROADCASTSS word_77<>+0(SB), Y0
+	VBROADCASTSS word_78<>+0(SB), Y1
+	VBROADCASTSS word_79<>+0(SB), Y2
+	VBROADCASTSS word_80<>+0(SB), Y3
+	VBROADCASTSS word_81<>+0(SB), Y4
+	VBROADCASTSS word_82<>+0(SB), Y5
+	VBROADCASTSS word_83<>+0(SB), Y6
+	VBROADCASTSS word_84<>+0(SB), Y7
+	VBROADCASTSS word_93<>+0(SB), Y8
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x20, CX, CX
 	XORQ         DX, DX
 
-vector_86:
+vector_94:
 	CMPQ         DX, CX
-	JEQ          done_87
+	JEQ          done_95
 	VXORPS       (AX)(DX*1), Y0, Y9
 	VMINPS       Y9, Y1, Y9
 	VMAXPS       Y9, Y2, Y9
 	VMOVAPS      Y4, Y10
 	VFMADD231PS  Y3, Y9, Y10
 	VSUBPS       Y4, Y10, Y11
-	VPSUBD       Y4, Y10, Y10
 	VFMADD231PS  Y5, Y11, Y9
 	VFMADD231PS  Y6, Y11, Y9
-	VBROADCASTSS word_80<>+0(SB), Y11
-	VBROADCASTSS word_81<>+0(SB), Y12
+	VBROADCASTSS word_85<>+0(SB), Y11
+	VMOVAPS      Y11, Y11
+	VBROADCASTSS word_86<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_82<>+0(SB), Y12
+	VBROADCASTSS word_87<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_83<>+0(SB), Y12
+	VBROADCASTSS word_88<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_84<>+0(SB), Y12
+	VBROADCASTSS word_89<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_85<>+0(SB), Y12
+	VBROADCASTSS word_90<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
 	VMULPS       Y9, Y11, Y11
 	VFMADD213PS  Y9, Y9, Y11
 	VADDPS       Y7, Y11, Y11
+	VPSUBD       Y4, Y10, Y10
 	VPSRAD       $0x01, Y10, Y9
 	VPSUBD       Y9, Y10, Y10
 	VPADDD       Y8, Y9, Y9
@@ -2647,11 +2767,14 @@ vector_86:
 	VDIVPS       Y11, Y7, Y11
 	VMOVUPS      Y11, (AX)(DX*1)
 	ADDQ         $0x20, DX
-	JMP          vector_86
+	JMP          vector_94
 
-done_87:
+done_95:
 	VZEROUPPER
 	RET
+
+DATA word_93<>+0(SB)/4, $0x0000007f
+GLOBL word_93<>(SB), RODATA|NOPTR, $4
 
 // func reluBackwardAVX2(dx *float32, dy *float32, y *float32, count int)
 // Requires: AVX
@@ -2664,16 +2787,16 @@ TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q $0x20, BX, BX
 	XORQ   SI, SI
 
-vector_88:
+vector_96:
 	CMPQ    SI, BX
-	JEQ     done_89
+	JEQ     done_97
 	VCMPPS  $0x09, (DX)(SI*1), Y0, Y1
 	VANDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x20, SI
-	JMP     vector_88
+	JMP     vector_96
 
-done_89:
+done_97:
 	VZEROUPPER
 	RET
 
@@ -2683,23 +2806,23 @@ TEXT ·sigmoidBackwardAVX2(SB), NOSPLIT, $0-32
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+8(FP), CX
 	MOVQ         y+16(FP), DX
-	VBROADCASTSS word_76<>+0(SB), Y0
+	VBROADCASTSS word_84<>+0(SB), Y0
 	MOVQ         count+24(FP), BX
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_90:
+vector_98:
 	CMPQ    SI, BX
-	JEQ     done_91
+	JEQ     done_99
 	VMOVUPS (DX)(SI*1), Y1
 	VSUBPS  Y1, Y0, Y2
 	VMULPS  Y2, Y1, Y2
 	VMULPS  (CX)(SI*1), Y2, Y2
 	VMOVUPS Y2, (AX)(SI*1)
 	ADDQ    $0x20, SI
-	JMP     vector_90
+	JMP     vector_98
 
-done_91:
+done_99:
 	VZEROUPPER
 	RET
 
@@ -2719,9 +2842,9 @@ TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
 	VMOVUPS      32(BX), Y6
 	MOVQ         count+48(FP), BX
 
-vector_92:
+vector_100:
 	TESTQ        BX, BX
-	JEQ          done_93
+	JEQ          done_101
 	VMOVUPS      (CX), Y7
 	VSUBPS       (DX), Y7, Y7
 	VANDPS       Y5, Y7, Y7
@@ -2746,9 +2869,9 @@ vector_92:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	DECQ         BX
-	JMP          vector_92
+	JMP          vector_100
 
-done_93:
+done_101:
 	MOVQ    sums+0(FP), AX
 	VMOVUPD Y1, (AX)
 	VMOVUPD Y2, 32(AX)
@@ -2775,9 +2898,9 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-72
 	IMUL3Q       $0x20, SI, SI
 	XORQ         DI, DI
 
-vector_94:
+vector_102:
 	CMPQ        DI, SI
-	JEQ         done_95
+	JEQ         done_103
 	VMOVUPS     (AX)(DI*1), Y7
 	VMOVUPS     (CX)(DI*1), Y8
 	VFMADD231PS Y0, Y7, Y8
@@ -2796,9 +2919,9 @@ vector_94:
 	VFMADD231PS Y6, Y9, Y7
 	VMOVUPS     Y7, (AX)(DI*1)
 	ADDQ        $0x20, DI
-	JMP         vector_94
+	JMP         vector_102
 
-done_95:
+done_103:
 	VZEROUPPER
 	RET
 
@@ -2809,10 +2932,10 @@ TEXT ·fillTileAVX2(SB), NOSPLIT, $0-24
 	MOVQ         images+8(FP), CX
 	MOVQ         blocks+16(FP), DX
 	XORQ         BX, BX
-	VBROADCASTSS word_96<>+0(SB), Y0
-	VBROADCASTSS word_97<>+0(SB), Y1
+	VBROADCASTSS word_104<>+0(SB), Y0
+	VBROADCASTSS word_105<>+0(SB), Y1
 
-block_98:
+block_106:
 	MOVQ        (CX), SI
 	VMOVDQU     (SI)(BX*1), X2
 	MOVQ        8(CX), SI
@@ -2960,12 +3083,12 @@ block_98:
 	ADDQ        $0x10, BX
 	ADDQ        $0x00000400, AX
 	DECQ        DX
-	JNE         block_98
+	JNE         block_106
 	VZEROUPPER
 	RET
 
-DATA word_96<>+0(SB)/4, $0x3b808081
-GLOBL word_96<>(SB), RODATA|NOPTR, $4
+DATA word_104<>+0(SB)/4, $0x3b808081
+GLOBL word_104<>(SB), RODATA|NOPTR, $4
 
-DATA word_97<>+0(SB)/4, $0xc37f0000
-GLOBL word_97<>(SB), RODATA|NOPTR, $4
+DATA word_105<>+0(SB)/4, $0xc37f0000
+GLOBL word_105<>(SB), RODATA|NOPTR, $4

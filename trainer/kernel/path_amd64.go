@@ -66,9 +66,10 @@ var avx2Path = path{
 type layers struct {
 	vector int // Values in a vector.
 
-	gatherChannels int            // Channels of a block in gatherBlocks.
-	gatherBlocks   [4]gatherBlock // By number of positions, 1 to 3.
-	gatherSingle   gatherBlock    // 8 positions, 1 channel.
+	gatherChannels   int            // Channels of a block in gatherBlocks.
+	gatherBlocks     [4]gatherBlock // By number of positions, 1 to 3.
+	gatherSingle     gatherBlock    // 8 positions, 1 channel.
+	gatherSingleRest gatherBlock    // 4 positions, 1 channel.
 	// gatherWide is for 1 position and two blocks of channels, the second's weights next bytes after the first's; or nil.
 	gatherWide func(y, x, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32,
 		groups, plane, channels int, bound float32)
@@ -90,31 +91,33 @@ type (
 )
 
 var avx512Layers = layers{
-	vector:         16,
-	gatherChannels: 8,
-	gatherBlocks:   [4]gatherBlock{1: gather1x8AVX512, 2: gather2x8AVX512, 3: gather3x8AVX512},
-	gatherSingle:   gather8x1AVX512,
-	gatherWide:     gather1x16AVX512,
-	laneChosen:     8,
-	laneBlocks:     [4]outerByLaneBlock{1: outerByLane8x1AVX512, 2: outerByLane8x2AVX512, 3: outerByLane8x3AVX512},
-	laneSingle:     [4]outerByLaneBlock{1: outerByLane1x1AVX512},
-	channelOther:   8,
-	channelWide:    [4]outerByChannelBlock{1: outerByChannel1x8AVX512, 2: outerByChannel2x8AVX512, 3: outerByChannel3x8AVX512},
-	channelSingle:  [4]outerByChannelBlock{1: outerByChannel1x1AVX512, 2: outerByChannel2x1AVX512, 3: outerByChannel3x1AVX512},
+	vector:           16,
+	gatherChannels:   8,
+	gatherBlocks:     [4]gatherBlock{1: gather1x8AVX512, 2: gather2x8AVX512, 3: gather3x8AVX512},
+	gatherSingle:     gather8x1AVX512,
+	gatherSingleRest: gather4x1AVX512,
+	gatherWide:       gather1x16AVX512,
+	laneChosen:       8,
+	laneBlocks:       [4]outerByLaneBlock{1: outerByLane8x1AVX512, 2: outerByLane8x2AVX512, 3: outerByLane8x3AVX512},
+	laneSingle:       [4]outerByLaneBlock{1: outerByLane1x1AVX512},
+	channelOther:     8,
+	channelWide:      [4]outerByChannelBlock{1: outerByChannel1x8AVX512, 2: outerByChannel2x8AVX512, 3: outerByChannel3x8AVX512},
+	channelSingle:    [4]outerByChannelBlock{1: outerByChannel1x1AVX512, 2: outerByChannel2x1AVX512, 3: outerByChannel3x1AVX512},
 }
 
 // With vectors of 8 there are two for each position or group of 16 channels, so never a single one.
 var avx2Layers = layers{
-	vector:         8,
-	gatherChannels: 4,
-	gatherBlocks:   [4]gatherBlock{2: gather2x4AVX2, 3: gather3x4AVX2},
-	gatherSingle:   gather8x1AVX2,
-	laneChosen:     4,
-	laneBlocks:     [4]outerByLaneBlock{1: outerByLane4x1AVX2, 2: outerByLane4x2AVX2, 3: outerByLane4x3AVX2},
-	laneSingle:     [4]outerByLaneBlock{1: outerByLane1x1AVX2},
-	channelOther:   4,
-	channelWide:    [4]outerByChannelBlock{2: outerByChannel2x4AVX2, 3: outerByChannel3x4AVX2},
-	channelSingle:  [4]outerByChannelBlock{2: outerByChannel2x1AVX2, 3: outerByChannel3x1AVX2},
+	vector:           8,
+	gatherChannels:   4,
+	gatherBlocks:     [4]gatherBlock{2: gather2x4AVX2, 3: gather3x4AVX2},
+	gatherSingle:     gather8x1AVX2,
+	gatherSingleRest: gather4x1AVX2,
+	laneChosen:       4,
+	laneBlocks:       [4]outerByLaneBlock{1: outerByLane4x1AVX2, 2: outerByLane4x2AVX2, 3: outerByLane4x3AVX2},
+	laneSingle:       [4]outerByLaneBlock{1: outerByLane1x1AVX2},
+	channelOther:     4,
+	channelWide:      [4]outerByChannelBlock{2: outerByChannel2x4AVX2, 3: outerByChannel3x4AVX2},
+	channelSingle:    [4]outerByChannelBlock{2: outerByChannel2x1AVX2, 3: outerByChannel3x1AVX2},
 }
 
 // callTaps bounds the work of one call of assembly, in taps times groups of positions: a goroutine can't be preempted in
@@ -129,10 +132,14 @@ func (l *layers) gather(g *gather, y, x []float32, bound float32) {
 			c := &g.classes[i]
 			taps, count := firstTap(c.taps), len(c.taps)
 			step := max(1, callTaps/(count+1))
-			for at, groups := 0, len(c.positions)/singlePositions; groups > 0; groups -= step {
-				l.gatherSingle(&y[0], &x[0], &g.weights[0], &g.bias[0], taps, count, &c.positions[at].x,
-					min(step, groups), plane, 1, bound)
-				at += step * singlePositions
+			for at := 0; at < len(c.positions); {
+				call, size := l.gatherSingle, 2*singleStep
+				if len(c.positions)-at < size {
+					call, size = l.gatherSingleRest, singleStep
+				}
+				groups := min(step, (len(c.positions)-at)/size)
+				call(&y[0], &x[0], &g.weights[0], &g.bias[0], taps, count, &c.positions[at].x, groups, plane, 1, bound)
+				at += size * groups
 			}
 		}
 		return

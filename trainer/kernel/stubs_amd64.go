@@ -50,6 +50,15 @@ func gather1x16AVX512(y *float32, x *float32, weights *float32, next int, bias *
 //go:noescape
 func gather8x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
+// gather4x1AVX512 computes groups of 4 positions (vectors) times 1 channels: for each group, position p of it and channel k,
+//
+//	y[positions[p].y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[positions[p].x + tap.x])
+//
+// Only the first channels are stored. plane is in bytes, offsets are in values.
+//
+//go:noescape
+func gather4x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+
 // gather3x4AVX2 computes groups of 3 positions (vectors) times 4 channels: for each group, position p of it and channel k,
 //
 //	y[positions[p].y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[positions[p].x + tap.x])
@@ -76,6 +85,15 @@ func gather2x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps
 //
 //go:noescape
 func gather8x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
+
+// gather4x1AVX2 computes groups of 4 positions (vectors) times 1 channels: for each group, position p of it and channel k,
+//
+//	y[positions[p].y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[positions[p].x + tap.x])
+//
+// Only the first channels are stored. plane is in bytes, offsets are in values.
+//
+//go:noescape
+func gather4x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
 // outerByLane8x3AVX512 adds to the totals of 8 chosen times 3 other channels: for chosen channel a and other channel b,
 //

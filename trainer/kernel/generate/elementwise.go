@@ -66,18 +66,35 @@ func sigmoid(w width) {
 	Doc(name + " computes y[i] = 1 / (1 + exp(-y[i])) for count vectors.")
 	y := argument("y")
 	var (
-		sign    = w.constant(float32(math.Copysign(0, -1)))
-		high    = w.constant(104)
-		low     = w.constant(-104)
-		log2e   = w.constant(1.44269504)
-		round   = w.constant(12582912)
-		ln2Hi   = w.constant(-0.693359375)
-		ln2Lo   = w.constant(2.12194440e-4)
-		one     = w.constant(1)
-		bias    = w.new()
-		partial = []float32{1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1}
+		sign  = w.constant(float32(math.Copysign(0, -1)))
+		high  = w.constant(104)
+		low   = w.constant(-104)
+		log2e = w.constant(1.44269504)
+		round = w.constant(12582912)
+		ln2Hi = w.constant(-0.693359375)
+		ln2Lo = w.constant(2.12194440e-4)
+		one   = w.constant(1)
+		bias  = w.new()
+
+		coefficients = []float32{
+			1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1,
+		}
+		loaded []VecVirtual
 	)
-	VBROADCASTSS(constantMem(127), bias)
+	coefficient := func(i int) Op { return loaded[i] }
+	if w.bytes == 64 {
+		// There are registers enough for the coefficients.
+		for _, value := range coefficients {
+			loaded = append(loaded, w.constant(value))
+		}
+	} else {
+		VBROADCASTSS(constantMem(127), bias)
+		coefficient = func(i int) Op {
+			register := w.new()
+			VBROADCASTSS(constantMem(math.Float32bits(coefficients[i])), register)
+			return register
+		}
+	}
 	w.vectors(func(at GPVirtual) {
 		x, n, whole, p, half := w.new(), w.new(), w.new(), w.new(), w.new()
 		if w.bytes == 64 {
@@ -91,24 +108,26 @@ func sigmoid(w width) {
 		VMOVAPS(round, n)
 		VFMADD231PS(log2e, x, n)
 		VSUBPS(round, n, whole)
-		VPSUBD(round, n, n)
 		VFMADD231PS(ln2Hi, whole, x)
 		VFMADD231PS(ln2Lo, whole, x)
-		VBROADCASTSS(constantMem(math.Float32bits(1.9875691500e-4)), p)
-		for _, coefficient := range partial {
-			c := w.new()
-			VBROADCASTSS(constantMem(math.Float32bits(coefficient)), c)
-			VFMADD213PS(c, x, p)
+		VMOVAPS(coefficient(0), p)
+		for i := 1; i < len(coefficients); i++ {
+			VFMADD213PS(coefficient(i), x, p)
 		}
 		VMULPS(x, p, p)
 		VFMADD213PS(x, x, p)
 		VADDPS(one, p, p)
-		VPSRAD(Imm(1), n, half)
-		VPSUBD(half, n, n)
-		for _, exponent := range []VecVirtual{half, n} {
-			VPADDD(bias, exponent, exponent)
-			VPSLLD(Imm(23), exponent, exponent)
-			VMULPS(exponent, p, p)
+		if w.bytes == 64 {
+			VSCALEFPS(whole, p, p)
+		} else {
+			VPSUBD(round, n, n)
+			VPSRAD(Imm(1), n, half)
+			VPSUBD(half, n, n)
+			for _, exponent := range []VecVirtual{half, n} {
+				VPADDD(bias, exponent, exponent)
+				VPSLLD(Imm(23), exponent, exponent)
+				VMULPS(exponent, p, p)
+			}
 		}
 		VADDPS(one, p, p)
 		VDIVPS(p, one, p)

@@ -122,8 +122,8 @@ func main() {
 		width
 		positions, channels int
 	}{
-		{avx512, 3, 8}, {avx512, 2, 8}, {avx512, 1, 8}, {avx512, 1, 16}, {avx512, 8, 1},
-		{avx2, 3, 4}, {avx2, 2, 4}, {avx2, 8, 1},
+		{avx512, 3, 8}, {avx512, 2, 8}, {avx512, 1, 8}, {avx512, 1, 16}, {avx512, 8, 1}, {avx512, 4, 1},
+		{avx2, 3, 4}, {avx2, 2, 4}, {avx2, 8, 1}, {avx2, 4, 1},
 	} {
 		gather(shape.width, shape.positions, shape.channels)
 	}
