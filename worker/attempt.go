@@ -132,7 +132,7 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 			log.Info("trained", "epochs", result.Epochs, "validation_loss", result.BestValidationLoss)
 			last.outcome = a.succeeded(result)
 		case ctx.Err() != nil:
-			log.Info("stopped", "epochs", last.position.epoch())
+			log.Debug("stopped", "epochs", last.position.epoch())
 			last.outcome = a.returned()
 		default:
 			log.Error("training failed", "error", err)
