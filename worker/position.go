@@ -9,7 +9,7 @@ import (
 	"trellis/trainer"
 )
 
-// maxPositions is how many interrupted runs a worker remembers. A position of the paper's network takes about 2 MB.
+// maxPositions is how many interrupted runs a worker remembers. A position of the paper's network takes about 1 MB.
 const maxPositions = 32
 
 // position is how far a run has been trained here. The zero value is its beginning.
