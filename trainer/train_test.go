@@ -177,6 +177,25 @@ func TestBestWeightsAreKept(t *testing.T) {
 	}
 }
 
+// Testing the best weights at a milestone leaves the current ones in place, when the two differ.
+func TestMilestonesAfterTheBestEpoch(t *testing.T) {
+	config := small(t)
+	config.LearningRate = 0.03
+	config.MaxEpochs = 12
+	want, wantReports := collect(t, config)
+	if want.BestEpoch > 9 {
+		t.Fatalf("best epoch is %d, want one before the milestones", want.BestEpoch)
+	}
+	config.Milestones = []int{10, 11}
+	_, reports := collect(t, config)
+	for i, r := range reports {
+		if w := wantReports[i]; r.TrainLoss != w.TrainLoss || r.ValidationLoss != w.ValidationLoss {
+			t.Errorf("epoch %d: losses %v and %v, without milestones %v and %v",
+				r.Epoch, r.TrainLoss, r.ValidationLoss, w.TrainLoss, w.ValidationLoss)
+		}
+	}
+}
+
 func TestReportErrorEndsTheRun(t *testing.T) {
 	broken := errors.New("broken")
 	calls := 0
