@@ -16,7 +16,7 @@ func (cli *commandLine) bestCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "best STUDY",
 		Short: "Show a study's best trial so far",
-		Args:  cobra.ExactArgs(1),
+		Args:  operands("STUDY"),
 	}
 	options, format := clientFlags(cmd, DefaultWait), outputFlag(cmd)
 	cmd.ValidArgsFunction = completeStudies(options)

@@ -51,7 +51,7 @@ func (cli *commandLine) coordinatorCommand() *cobra.Command {
 Studies are kept in memory: they end with the process.`,
 		Example: `  trellis coordinator
   trellis coordinator --listen :7070 --insecure      # for a network of machines that you trust`,
-		Args: cobra.NoArgs,
+		Args: operands(),
 	}
 	options := metricsFlags(cmd, "allow to listen where other machines can connect, without encryption or passwords")
 	log := logFlags(cmd, slog.LevelInfo)

@@ -53,11 +53,6 @@ func usageErrorf(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }
 
-// asUsageError marks what cobra reports before a command has started. Its texts lack where to look further.
-func asUsageError(err error) error {
-	return usageErrorf("%w\nTry: trellis help", err)
-}
-
 // exitCode is what the process ends with after err.
 func exitCode(err error) int {
 	var invalid *specError

@@ -20,9 +20,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	if err != nil && !cli.started {
-		err = asUsageError(err)
+		err = usageErrorf("%w\nTry: %s --help", err, command.CommandPath())
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "trellis: %s\n", errorText(err))

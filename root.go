@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -41,7 +42,7 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
                     trellis worker --coordinator HOST:7070        (on each machine)
                     trellis submit --coordinator HOST:7070 --watch examples/paper.yaml`,
 		Version:          version(),
-		Args:             cobra.NoArgs,
+		Args:             unknownCommand,
 		SilenceErrors:    true,
 		SilenceUsage:     true,
 		PersistentPreRun: func(*cobra.Command, []string) { cli.started = true },
@@ -75,6 +76,37 @@ const (
 	groupSearch  = "search"
 	groupCluster = "cluster"
 )
+
+// unknownCommand says which command was likely meant, when the first word is none.
+func unknownCommand(root *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, command := range root.Commands() {
+		names = append(names, command.Name())
+	}
+	if near := nearest(args[0], names); near != "" {
+		return fmt.Errorf("unknown command %q: did you mean %s?", args[0], near)
+	}
+	return fmt.Errorf("unknown command %q", args[0])
+}
+
+// operands checks that a command is given what its usage names, each once.
+func operands(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return fmt.Errorf("%s needs a %s", cmd.Name(), names[len(args)])
+		case len(args) > len(names) && len(names) == 0:
+			return fmt.Errorf("%s takes no arguments, got %q", cmd.Name(), args[0])
+		case len(args) > len(names):
+			return fmt.Errorf("%s takes one %s, got %q too", cmd.Name(), names[len(names)-1], args[len(names)])
+		default:
+			return nil
+		}
+	}
+}
 
 // interruptible returns a context that SIGINT and SIGTERM cancel, with errInterrupted as its cause.
 func interruptible(parent context.Context) (context.Context, context.CancelFunc) {

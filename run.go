@@ -34,7 +34,12 @@ Progress goes to standard error, results to standard output. Results are kept in
 the studies and shows what they have found until then.`,
 		Example: `  trellis run examples/quick.yaml
   trellis run --workers 2 -o csv examples/quick.yaml > trials.csv`,
-		Args:              cobra.MinimumNArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return operands("SPEC")(cmd, args)
+			}
+			return nil
+		},
 		ValidArgsFunction: completeSpecs,
 	}
 	format := outputFlag(cmd)

@@ -21,7 +21,7 @@ func (cli *commandLine) studiesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "studies",
 		Short: "List the studies, oldest first",
-		Args:  cobra.NoArgs,
+		Args:  operands(),
 	}
 	options, format := clientFlags(cmd, DefaultWait), outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -134,7 +134,7 @@ func (cli *commandLine) studyCommand(
 	cmd := &cobra.Command{
 		Use:   name + " STUDY",
 		Short: short,
-		Args:  cobra.ExactArgs(1),
+		Args:  operands("STUDY"),
 	}
 	options, format := clientFlags(cmd, DefaultWait), outputFlag(cmd)
 	cmd.ValidArgsFunction = completeStudies(options)
@@ -158,7 +158,7 @@ func (cli *commandLine) deleteCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete STUDY",
 		Short: "Forget a study and its results; one that is still running is canceled first",
-		Args:  cobra.ExactArgs(1),
+		Args:  operands("STUDY"),
 	}
 	options := clientFlags(cmd, DefaultWait)
 	cmd.ValidArgsFunction = completeStudies(options)

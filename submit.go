@@ -21,7 +21,7 @@ images on this machine for a moment.`,
 		Example: `  trellis submit examples/synthetic.yaml
   trellis submit --watch examples/paper.yaml
   trellis submit --dry-run --slots 32 examples/paper.yaml`,
-		Args:              cobra.ExactArgs(1),
+		Args:              operands("SPEC"),
 		ValidArgsFunction: completeSpecs,
 	}
 	options, format := clientFlags(cmd, DefaultWait), outputFlag(cmd)
@@ -31,13 +31,15 @@ images on this machine for a moment.`,
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what the study would cost, and submit nothing")
 	cmd.Flags().IntVar(&slots, "slots", 0, "with --dry-run: runs that are trained side by side (default one per core here)")
 	cmd.Flags().BoolVar(&watch, "watch", false, "follow the study until it has ended")
-	cmd.MarkFlagsMutuallyExclusive("dry-run", "watch")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		for _, flag := range []string{"slots", "data-dir", "cache-dir"} {
 			if cmd.Flags().Changed(flag) && !dryRun {
 				return usageErrorf("--%s belongs to --dry-run: a study is trained on the slots that the workers have, with the "+
 					"data sets that the coordinator has", flag)
 			}
+		}
+		if dryRun && watch {
+			return usageErrorf("with --dry-run nothing is submitted that --watch could follow")
 		}
 		spec, err := readSpec(args[0], cli.stdin)
 		if err != nil {

@@ -30,7 +30,7 @@ over the same fields.`,
 		Example: `  trellis trials mnist --order-by objective --limit 5
   trellis trials mnist --filter 'latent_dim == 16 && objective < 0.02'
   trellis trials mnist -o csv > trials.csv`,
-		Args: cobra.ExactArgs(1),
+		Args: operands("STUDY"),
 	}
 	options, format := clientFlags(cmd, DefaultWait), outputFlag(cmd)
 	cmd.ValidArgsFunction = completeStudies(options)

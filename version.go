@@ -41,7 +41,7 @@ func (cli *commandLine) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Show the version of this binary",
-		Args:  cobra.NoArgs,
+		Args:  operands(),
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintf(cli.stdout, "trellis %s\nnumerics %s\n%s %s/%s\n", version(), trainer.NumericsVersion,
 				runtime.Version(), runtime.GOOS, runtime.GOARCH)

@@ -19,7 +19,7 @@ func (cli *commandLine) watchCommand() *cobra.Command {
 		Long: `Follow a study until it has ended. Ctrl-C stops the watching only: the study goes on.
 
 On a terminal, a live view; elsewhere, a line for what happens. Both go to standard error.`,
-		Args: cobra.ExactArgs(1),
+		Args: operands("STUDY"),
 	}
 	options := clientFlags(cmd, 0)
 	cmd.ValidArgsFunction = completeStudies(options)

@@ -24,7 +24,7 @@ func (cli *commandLine) workerCommand() *cobra.Command {
 
 SIGTERM or Ctrl-C drains the worker: it hands its runs back and leaves. A second one ends it at once.
 A coordinator that is not there, or goes away, is waited for; runs in training go on meanwhile.`,
-		Args: cobra.NoArgs,
+		Args: operands(),
 	}
 	options := metricsFlags(cmd, "allow --metrics to listen where other machines can connect")
 	log := logFlags(cmd, slog.LevelInfo)

@@ -13,7 +13,7 @@ func (cli *commandLine) workersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "workers",
 		Short: "List the workers that the coordinator knows, by name",
-		Args:  cobra.NoArgs,
+		Args:  operands(),
 	}
 	options, format := clientFlags(cmd, DefaultWait), outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
