@@ -3,10 +3,19 @@ package kernel
 import (
 	"fmt"
 	"math"
+	"unsafe"
 )
 
 // Lanes is the number of images in a tile.
 const Lanes = 16
+
+// Values allocates n zeros that begin at a cache line. Tiles should: a vector that straddles two lines costs two loads.
+func Values(n int) []float32 {
+	const line = 64 / 4
+	values := make([]float32, n+line-1)
+	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(values)))/4) & (line - 1)
+	return values[skip : skip+n : skip+n]
+}
 
 // Activation is what a layer does to its sums.
 type Activation int
@@ -18,32 +27,51 @@ const (
 	Sigmoid
 )
 
+// Pass is one of the three computations of a layer.
+type Pass int
+
+// The passes that a plan can be for.
+const (
+	Forward Pass = iota
+	BackwardInput
+	BackwardWeights
+)
+
 // Conv is a convolution, transposed convolution or linear layer, planned for one shape, with the packed weights and the
 // gradient sums of one run. It must not be used by two goroutines at once. Nothing but NewConv allocates.
 type Conv struct {
-	shape    Shape
-	path     *path
+	shape Shape
+	path  *path
+	// Those that were not planned are nil.
 	forward  *gather
 	backward *gather
 	weights  *outer
 	bias     []float32 // Gradient sums: [output channel][lane].
 }
 
-// NewConv plans a layer. An error wraps ErrShape.
-func NewConv(s Shape) (*Conv, error) {
+// NewConv plans the given passes of a layer, all three if none is given. An error wraps ErrShape.
+func NewConv(s Shape, passes ...Pass) (*Conv, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
-	p := active.Load()
+	if len(passes) == 0 {
+		passes = []Pass{Forward, BackwardInput, BackwardWeights}
+	}
+	c := &Conv{shape: s, path: active.Load()}
 	rows, columns := s.axes()
-	return &Conv{
-		shape:    s,
-		path:     p,
-		forward:  newGather(p.vector, s.InChannels, s.OutChannels, rows, columns),
-		backward: newGather(p.vector, s.OutChannels, s.InChannels, rows.adjoint(), columns.adjoint()),
-		weights:  newOuter(s),
-		bias:     make([]float32, s.OutChannels*Lanes),
-	}, nil
+	for _, pass := range passes {
+		switch pass {
+		case Forward:
+			c.forward = newGather(c.path.vector, s.InChannels, s.OutChannels, rows, columns)
+		case BackwardInput:
+			c.backward = newGather(c.path.vector, s.OutChannels, s.InChannels, rows.adjoint(), columns.adjoint())
+		case BackwardWeights:
+			c.weights, c.bias = newOuter(s), Values(s.OutChannels*Lanes)
+		default:
+			panic(fmt.Sprintf("kernel: no pass %d", pass))
+		}
+	}
+	return c, nil
 }
 
 // axes are the two axes of the forward pass.
@@ -66,17 +94,20 @@ func (c *Conv) Shape() Shape { return c.shape }
 // output channel; a nil bias is zero. They are copied.
 func (c *Conv) SetWeights(weights, bias []float32) {
 	check("weights", weights, c.shape.Weights())
-	if bias == nil {
-		clear(c.forward.bias)
-	} else {
+	if bias != nil {
 		check("bias", bias, c.shape.OutChannels)
 	}
-	c.forward.setWeights(c.path, weights, bias)
-	c.backward.setWeights(c.path, weights, nil)
+	if c.forward != nil {
+		c.forward.setWeights(c.path, weights, bias)
+	}
+	if c.backward != nil {
+		c.backward.setWeights(c.path, weights, nil)
+	}
 }
 
-// Forward computes an output tile: y = activation(weights * x + bias).
+// Forward computes an output tile: y = activation(weights * x + bias). y must not overlap x.
 func (c *Conv) Forward(y, x []float32, activation Activation) {
+	planned(c.forward != nil)
 	check("y", y, c.forward.out)
 	check("x", x, c.forward.in)
 	bound := float32(math.Inf(-1))
@@ -89,8 +120,10 @@ func (c *Conv) Forward(y, x []float32, activation Activation) {
 	}
 }
 
-// BackwardInput computes the gradient of the input tile from that of the sums (the output before the activation).
+// BackwardInput computes the gradient of the input tile from that of the sums (the output before the activation). dx must
+// not overlap dy.
 func (c *Conv) BackwardInput(dx, dy []float32) {
+	planned(c.backward != nil)
 	check("dx", dx, c.backward.out)
 	check("dy", dy, c.backward.in)
 	c.path.gather(c.backward, dx, dy, float32(math.Inf(-1)))
@@ -99,14 +132,16 @@ func (c *Conv) BackwardInput(dx, dy []float32) {
 // BackwardWeights adds a tile's share of the gradient of weights and bias to the plan's own sums. dy is the gradient of the
 // sums (the output before the activation); lanes without an image must be zero in it.
 func (c *Conv) BackwardWeights(dy, x []float32) {
-	check("dy", dy, c.backward.in)
-	check("x", x, c.forward.in)
+	planned(c.weights != nil)
+	check("dy", dy, c.shape.OutSize())
+	check("x", x, c.shape.InSize())
 	c.weights.add(c.path, dy, x)
 	c.path.sumPositions(c.bias, dy)
 }
 
 // ZeroGrad forgets what BackwardWeights has added.
 func (c *Conv) ZeroGrad() {
+	planned(c.weights != nil)
 	clear(c.weights.totals)
 	clear(c.bias)
 }
@@ -114,10 +149,18 @@ func (c *Conv) ZeroGrad() {
 // Gradient writes the gradients of weights and bias, in the layout of SetWeights, and must be followed by ZeroGrad: it
 // destroys the sums.
 func (c *Conv) Gradient(dw, db []float32) {
+	planned(c.weights != nil)
 	check("dw", dw, c.shape.Weights())
 	check("db", db, c.shape.OutChannels)
 	c.weights.gradient(c.path, dw, c.shape.Transposed)
 	c.path.sumLanes(db, c.bias)
+}
+
+// planned panics unless the pass that is asked for was planned.
+func planned(yes bool) {
+	if !yes {
+		panic("kernel: the layer was not planned for this pass")
+	}
 }
 
 // check panics unless a slice has the wanted length: the vector paths have no bounds checks of their own.

@@ -127,11 +127,11 @@ func newGather(vector, in, out int, rows, columns axis) *gather {
 		weightsOutFirst: !rows.transposed,
 	}
 	width, padded := g.width(), (out+block-1)/block*block
-	g.bias = make([]float32, padded)
+	g.bias = Values(padded)
 	if width == 1 {
 		padded = 1
 	}
-	g.weights = make([]float32, padded*in*g.kernel)
+	g.weights = Values(padded * in * g.kernel)
 
 	rowLines, rowOf, rowStart := rows.lines()
 	columnLines, columnOf, columnStart := columns.lines()
@@ -199,6 +199,7 @@ func (g *gather) width() int {
 // setWeights packs weights that are (out, in, kh, kw) if weightsOutFirst, else (in, out, kh, kw), and biases (nil means
 // zeros).
 func (g *gather) setWeights(p *path, weights, bias []float32) {
+	clear(g.bias)
 	copy(g.bias, bias)
 	width, perOut := g.width(), g.inChannels*g.kernel
 	for first := 0; first < g.outChannels; first += width {

@@ -86,10 +86,10 @@ func newOuter(s Shape) *outer {
 	scale, parts := Lanes, (o.chosen.positions+partPositions-1)/partPositions
 	if !o.byLane {
 		scale, parts = Lanes*o.chosen.padded, 1
-		o.transposed = make([]float32, o.chosen.positions*scale)
+		o.transposed = Values(o.chosen.positions * scale)
 	}
 	o.plan(s, scale, parts)
-	o.totals = make([]float32, o.weights()*o.lanes())
+	o.totals = Values(o.weights() * o.lanes())
 	return o
 }
 

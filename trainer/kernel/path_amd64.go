@@ -4,11 +4,7 @@ package kernel
 
 //go:generate go -C generate run . -out ../kernels_amd64.s -stubs ../stubs_amd64.go -pkg kernel
 
-import (
-	"unsafe"
-
-	"golang.org/x/sys/cpu"
-)
+import "golang.org/x/sys/cpu"
 
 // vectorPaths are the paths in assembly that this processor and its operating system support.
 func vectorPaths() []*path {
@@ -23,220 +19,35 @@ func vectorPaths() []*path {
 	return paths
 }
 
-var avx512Path = path{
-	name:           "avx512",
-	peak:           func(rounds int) int { peakAVX512(rounds); return rounds * 24 * 16 },
-	vector:         16,
-	gather:         avx512Layers.gather,
-	outerByLane:    avx512Layers.outerByLane,
-	outerByChannel: avx512Layers.outerByChannel,
-
-	transpose:       transposeVector,
-	sumPositions:    sumPositionsVector,
-	sumLanes:        sumLanesVector,
-	sigmoid:         func(y []float32) { sigmoidAVX512(&y[0], len(y)/16) },
-	reluBackward:    reluBackwardVector,
-	sigmoidBackward: sigmoidBackwardVector,
-	squaredError:    squaredErrorVector,
-	adam:            adamVector,
-	fillTile:        fillTileVector,
-}
-
-var avx2Path = path{
-	name:           "avx2",
-	peak:           func(rounds int) int { peakAVX2(rounds); return rounds * 24 * 8 },
-	vector:         8,
-	gather:         avx2Layers.gather,
-	outerByLane:    avx2Layers.outerByLane,
-	outerByChannel: avx2Layers.outerByChannel,
-
-	transpose:       transposeVector,
-	sumPositions:    sumPositionsVector,
-	sumLanes:        sumLanesVector,
-	sigmoid:         func(y []float32) { sigmoidAVX2(&y[0], len(y)/8) },
-	reluBackward:    reluBackwardVector,
-	sigmoidBackward: sigmoidBackwardVector,
-	squaredError:    squaredErrorVector,
-	adam:            adamVector,
-	fillTile:        fillTileVector,
-}
-
-// layers are the kernels of one vector width for whole layers. The functions of type gatherBlock and so on are the
-// assembly for one block.
-type layers struct {
-	vector int // Values in a vector.
-
-	gatherChannels   int            // Channels of a block in gatherBlocks.
-	gatherBlocks     [4]gatherBlock // By number of positions, 1 to 3.
-	gatherSingle     gatherBlock    // 8 positions, 1 channel.
-	gatherSingleRest gatherBlock    // 4 positions, 1 channel.
-	// gatherWide is for 1 position and two blocks of channels, the second's weights next bytes after the first's; or nil.
-	gatherWide func(y, x, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32,
-		groups, plane, channels int, bound float32)
-
-	laneChosen int                 // Chosen channels of a block in laneBlocks.
-	laneBlocks [4]outerByLaneBlock // By number of other channels, 1 to 3.
-	laneSingle [4]outerByLaneBlock // For 1 chosen channel and 1 other.
-
-	channelOther  int                    // Other channels of a block in channelWide.
-	channelWide   [4]outerByChannelBlock // By number of vectors of chosen channels, 1 to 3.
-	channelSingle [4]outerByChannelBlock // The same with 1 other channel.
-}
-
-type (
-	gatherBlock func(y, x, weights, bias *float32, taps *int32, tapCount int, positions *int32,
-		groups, plane, channels int, bound float32)
-	outerByLaneBlock    func(totals, chosen, other *float32, pairs *int32, count, chosenPlane, otherPlane, row int)
-	outerByChannelBlock func(totals, transposed, other *float32, pairs *int32, count, row, plane int)
+var (
+	avx2Path = path{
+		name:            "avx2",
+		vector:          8,
+		gather:          avx2Layers.gather,
+		outerByLane:     avx2Layers.outerByLane,
+		outerByChannel:  avx2Layers.outerByChannel,
+		transpose:       transposeVector,
+		sumPositions:    sumPositionsVector,
+		sumLanes:        sumLanesVector,
+		sigmoid:         func(y []float32) { sigmoidAVX2(&y[0], len(y)/8) },
+		reluBackward:    reluBackwardVector,
+		sigmoidBackward: sigmoidBackwardVector,
+		squaredError:    squaredErrorVector,
+		adam:            adamVector,
+		fillTile:        fillTileVector,
+		peak:            func(rounds int) int { peakAVX2(rounds); return rounds * 24 * 8 },
+	}
+	avx512Path = widen(avx2Path)
 )
 
-var avx512Layers = layers{
-	vector:           16,
-	gatherChannels:   8,
-	gatherBlocks:     [4]gatherBlock{1: gather1x8AVX512, 2: gather2x8AVX512, 3: gather3x8AVX512},
-	gatherSingle:     gather8x1AVX512,
-	gatherSingleRest: gather4x1AVX512,
-	gatherWide:       gather1x16AVX512,
-	laneChosen:       8,
-	laneBlocks:       [4]outerByLaneBlock{1: outerByLane8x1AVX512, 2: outerByLane8x2AVX512, 3: outerByLane8x3AVX512},
-	laneSingle:       [4]outerByLaneBlock{1: outerByLane1x1AVX512},
-	channelOther:     8,
-	channelWide:      [4]outerByChannelBlock{1: outerByChannel1x8AVX512, 2: outerByChannel2x8AVX512, 3: outerByChannel3x8AVX512},
-	channelSingle:    [4]outerByChannelBlock{1: outerByChannel1x1AVX512, 2: outerByChannel2x1AVX512, 3: outerByChannel3x1AVX512},
-}
-
-// With vectors of 8 there are two for each position or group of 16 channels, so never a single one.
-var avx2Layers = layers{
-	vector:           8,
-	gatherChannels:   4,
-	gatherBlocks:     [4]gatherBlock{2: gather2x4AVX2, 3: gather3x4AVX2},
-	gatherSingle:     gather8x1AVX2,
-	gatherSingleRest: gather4x1AVX2,
-	laneChosen:       4,
-	laneBlocks:       [4]outerByLaneBlock{1: outerByLane4x1AVX2, 2: outerByLane4x2AVX2, 3: outerByLane4x3AVX2},
-	laneSingle:       [4]outerByLaneBlock{1: outerByLane1x1AVX2},
-	channelOther:     4,
-	channelWide:      [4]outerByChannelBlock{2: outerByChannel2x4AVX2, 3: outerByChannel3x4AVX2},
-	channelSingle:    [4]outerByChannelBlock{2: outerByChannel2x1AVX2, 3: outerByChannel3x1AVX2},
-}
-
-// callTaps bounds the work of one call of assembly, in taps times groups of positions: a goroutine can't be preempted in
-// it. It is some 10 microseconds.
-const callTaps = 1024
-
-// gather computes g block by block.
-func (l *layers) gather(g *gather, y, x []float32, bound float32) {
-	plane := g.outPlane * 4
-	if g.outChannels == 1 {
-		for i := range g.classes {
-			c := &g.classes[i]
-			taps, count := firstTap(c.taps), len(c.taps)
-			step := max(1, callTaps/(count+1))
-			for at := 0; at < len(c.positions); {
-				call, size := l.gatherSingle, 2*singleStep
-				if len(c.positions)-at < size {
-					call, size = l.gatherSingleRest, singleStep
-				}
-				groups := min(step, (len(c.positions)-at)/size)
-				call(&y[0], &x[0], &g.weights[0], &g.bias[0], taps, count, &c.positions[at].x, groups, plane, 1, bound)
-				at += size * groups
-			}
-		}
-		return
-	}
-	perBlock := block * g.inChannels * g.kernel
-	for i := range g.classes {
-		c := &g.classes[i]
-		taps, count := firstTap(c.taps), len(c.taps)
-		step := max(1, callTaps/(count+1))
-		for o := 0; o < g.outChannels; o += l.gatherChannels {
-			weights, out := &g.weights[o/block*perBlock+o%block], &y[o*g.outPlane]
-			channels := min(l.gatherChannels, g.outChannels-o)
-			if len(c.positions) == 1 && l.gatherWide != nil && g.outChannels-o > block {
-				channels = min(2*block, g.outChannels-o)
-				l.gatherWide(out, &x[0], weights, perBlock*4, &g.bias[o], taps, count, &c.positions[0].x, 1,
-					plane, channels, bound)
-				o += block
-				continue
-			}
-			for at := 0; at < len(c.positions); {
-				size, groups := blocks(len(c.positions) - at)
-				groups = min(groups, step)
-				l.gatherBlocks[size](out, &x[0], weights, &g.bias[o], taps, count, &c.positions[at].x, groups,
-					plane, channels, bound)
-				at += size * groups
-			}
-		}
-	}
-}
-
-// blocks says in what blocks to do n things: 3 at a time, ending in 2 or 2 + 2 rather than 1.
-func blocks(n int) (size, groups int) {
-	switch {
-	case n == 1:
-		return 1, 1
-	case n == 2, n == 4:
-		return 2, n / 2
-	case n%3 == 1:
-		return 3, n/3 - 1
-	}
-	return 3, n / 3
-}
-
-// firstTap is the address of the taps, of which there may be none.
-func firstTap(taps []tap) *int32 { return (*int32)(unsafe.Pointer(unsafe.SliceData(taps))) }
-
-// outerByLane adds a tile to o block by block. Blocks of chosen channels come first, so that a part of the chosen tile
-// stays in the first-level cache for all weights.
-func (l *layers) outerByLane(o *outer, chosen, other []float32) {
-	chosenPlane := o.chosen.plane()
-	row := o.chosen.channels * Lanes
-	for a, channels := 0, 0; a < o.chosen.channels; a += channels {
-		call := &l.laneBlocks
-		channels = l.laneChosen
-		if o.chosen.channels-a < channels {
-			call, channels = &l.laneSingle, 1
-		}
-		for i := range o.steps {
-			step := &o.steps[i]
-			count, otherPlane := o.other.channels, o.other.plane()
-			if step.columns > 1 {
-				// The row's weights, of the only other channel, lie in totals as channels would.
-				count, otherPlane = step.columns, Lanes
-			}
-			for b, others := 0, 0; b < count; b += others {
-				others = 1
-				if channels > 1 {
-					others, _ = blocks(count - b)
-				}
-				totals := o.totals[((step.kernel*o.other.channels+b)*o.chosen.channels+a)*Lanes:]
-				for lane := 0; lane < Lanes; lane += l.vector {
-					call[others](&totals[lane], &chosen[a*chosenPlane+lane], &other[b*otherPlane+lane],
-						&step.pairs[0].chosen, len(step.pairs), chosenPlane*4, otherPlane*4, row*4)
-				}
-			}
-		}
-	}
-}
-
-// outerByChannel adds a tile, of which one side is in o.transposed, to o block by block.
-func (l *layers) outerByChannel(o *outer, other []float32) {
-	plane := o.other.plane()
-	for i := range o.steps {
-		k, pairs := o.steps[i].kernel, o.steps[i].pairs
-		first, count := &pairs[0].chosen, len(pairs)
-		for a := 0; a < o.chosen.padded; {
-			size, _ := blocks((o.chosen.padded - a) / l.vector)
-			for b := 0; b < o.other.channels; {
-				call, channels := l.channelSingle[size], 1
-				if o.other.channels-b >= l.channelOther {
-					call, channels = l.channelWide[size], l.channelOther
-				}
-				call(&o.totals[(k*o.other.channels+b)*o.chosen.padded+a], &o.transposed[a], &other[b*plane],
-					first, count, o.chosen.padded*4, plane*4)
-				b += channels
-			}
-			a += size * l.vector
-		}
-	}
+// widen returns the AVX-512 path, which differs from the AVX2 path where it pays.
+func widen(p path) path {
+	p.name = "avx512"
+	p.vector = 16
+	p.gather = avx512Layers.gather
+	p.outerByLane = avx512Layers.outerByLane
+	p.outerByChannel = avx512Layers.outerByChannel
+	p.sigmoid = func(y []float32) { sigmoidAVX512(&y[0], len(y)/16) }
+	p.peak = func(rounds int) int { peakAVX512(rounds); return rounds * 24 * 16 }
+	return p
 }
