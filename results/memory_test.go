@@ -68,7 +68,7 @@ func createLarge(t testing.TB, store *Store, name string, count int, epochs uint
 func largeRunID(i int) string { return fmt.Sprintf("%064x", uint64(i)*0x9e3779b97f4a7c15) }
 
 func TestMemory(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		t.Skip("loads five million reports")
 	}
 	const (

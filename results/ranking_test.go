@@ -71,6 +71,10 @@ func TestCompare(t *testing.T) {
 			if got, want := Compare(a, b), cmp.Compare(i, j); got != want {
 				t.Errorf("Compare of %d and %d: %d, want %d", i, j, got, want)
 			}
+			ka, kb := rankKey(a), rankKey(b)
+			if got, want := bytes.Compare(ka[:], kb[:]), cmp.Compare(i, j); got != want {
+				t.Errorf("keys of %d and %d: %d, want %d", i, j, got, want)
+			}
 		}
 	}
 	slices.Reverse(ranked)

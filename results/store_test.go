@@ -28,6 +28,9 @@ func TestModel(t *testing.T) {
 func testModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newStoreMachine(t)
+		m.create(rt)
+		m.apply(rt, &trellisv1.Worker{Name: "w", State: workerReady, Slots: 3})
+		m.grant(rt)
 		rt.Repeat(map[string]func(*rapid.T){
 			"":        m.check,
 			"create":  m.create,
@@ -40,6 +43,7 @@ func testModel(t *testing.T) {
 			"batch":   m.record,
 			"more":    m.record,
 			"report":  m.reportNext,
+			"next":    m.reportNext,
 			"success": m.succeedNext,
 			"lose":    m.loseHolder,
 		})
