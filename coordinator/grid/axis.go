@@ -87,17 +87,24 @@ func points(r *trellisv1.Range, logarithmic bool) []float64 {
 // geometric returns the inner points of a logarithmic range; i goes up by one from 1.
 //
 // math.Log and math.Exp are not the same on every platform, so that the last of the 12 digits could differ. This
-// computes the common ratio q = (to/from)^(1/m) as a root of f(q) = q^m - to/from by Newton's method instead, with so many
-// bits that what is left of the first guess is far below anything that is kept.
+// computes the common ratio q = (to/from)^(1/m) as a root of f(q) = q^m - to/from by Newton's method instead, with so
+// many bits that what is left of the first guess is far below anything that is kept.
 func geometric(r *trellisv1.Range) func(i int) float64 {
 	const precision, kept = 256, 192
 	number := func(x float64) *big.Float { return new(big.Float).SetPrec(precision).SetFloat64(x) }
-	from, m := r.GetFrom(), int(r.GetCount()-1)
+	m := int(r.GetCount() - 1)
+	if m == 1 {
+		return nil
+	}
 	ratio := number(r.GetTo())
-	ratio.Quo(ratio, number(from))
+	ratio.Quo(ratio, number(r.GetFrom()))
 
-	// Relative errors: 1e-13 at first; one step turns e into m/2 * e^2 < 1e4 * e^2; so 1e-22, 1e-40, 1e-76.
-	q := number(math.Exp((math.Log(r.GetTo()) - math.Log(from)) / float64(m)))
+	// The ratio itself may be too large for a float64, its root is not.
+	mantissa := new(big.Float)
+	exponent := ratio.MantExp(mantissa)
+	fraction, _ := mantissa.Float64()
+	q := number(math.Exp((math.Log(fraction) + float64(exponent)*math.Ln2) / float64(m)))
+	// Relative errors: 1e-12 at first; one step turns e into m/2 * e^2 < 1e4 * e^2; so 1e-20, 1e-36, 1e-68.
 	for range 4 {
 		// q += q/m * (ratio/q^m - 1)
 		correction := new(big.Float).Quo(ratio, power(q, m))
@@ -107,7 +114,7 @@ func geometric(r *trellisv1.Range) func(i int) float64 {
 	}
 	q.SetPrec(kept) // Rounds: a ratio such as 2 becomes exact.
 
-	x := number(from)
+	x := number(r.GetFrom())
 	return func(int) float64 {
 		x.Mul(x, q)
 		return round(x.Text('e', significantDigits-1))

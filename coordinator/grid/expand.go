@@ -8,8 +8,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Expand returns the study's trials and runs, all PENDING, in the order of their indices. Trials that differ in max_epochs
-// alone share one run, whose milestones are their max_epochs.
+// Expand returns the study's trials and runs, all PENDING, in the order of their indices. Trials that differ in
+// max_epochs alone share one run, whose milestones are their max_epochs.
 //
 // dataSet is what spec.data names, and nil for the model "synthetic"; numerics is the version of the trainer's
 // arithmetic. The same arguments give the same trials and runs, on every machine. Errors are those of New and

@@ -7,8 +7,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Grid is the union of a study's grids, each with every batch size and every seed: a set of numbered points. It does not
-// change, and may be used by several goroutines.
+// Grid is the union of a study's grids, each with every batch size and every seed: a set of numbered points. It does
+// not change, and may be used by several goroutines.
 type Grid struct {
 	products   []product
 	batchSizes axis[uint32]
@@ -27,8 +27,9 @@ type product struct {
 	offset uint64
 }
 
-// New reads the spec's grid, filling in defaults. It returns a *protovalidate.ValidationError if the grid has no points,
-// more than MaxTrials, or a point twice. It does not check the rules that the messages themselves state: Validate does.
+// New reads the spec's grid, filling in defaults. It returns a *protovalidate.ValidationError if an axis has no values,
+// or one twice, or if there are more than MaxTrials points. It does not check the rules that the messages themselves
+// state, which may become stricter than a study in an old log: Validate does.
 func New(spec *trellisv1.StudySpec) (*Grid, error) {
 	b := builder{}
 	g := b.build(WithDefaults(spec))

@@ -198,7 +198,8 @@ func TestBomb(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "tiny", FileNames[0])); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, filepath.Join(dir, "tiny", FileNames[0]+".gz"), bomb.Bytes())
+	// Its end is damaged: whoever gets that far says so.
+	writeFile(t, filepath.Join(dir, "tiny", FileNames[0]+".gz"), bomb.Bytes()[:bomb.Len()-20])
 
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

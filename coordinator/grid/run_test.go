@@ -1,0 +1,150 @@
+package grid
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func newConfig() *trellisv1.RunConfig {
+	return &trellisv1.RunConfig{
+		Model: "conv-autoencoder",
+		Parameters: &trellisv1.Parameters{
+			LatentDim: 16, LearningRate: 1e-3, WeightDecay: 0, MaxEpochs: 150, Seed: 1, BatchSize: 256,
+		},
+		DataSet:       "<digest>",
+		Split:         &trellisv1.Split{Train: 50_000, Validation: 10_000},
+		EarlyStopping: &trellisv1.EarlyStopping{Patience: 10, MinDelta: 1e-5},
+		Numerics:      "1",
+		Milestones:    []uint32{50, 150},
+	}
+}
+
+// TestRunID hashes the text of the documentation.
+func TestRunID(t *testing.T) {
+	const text = `trellis run 1
+model "conv-autoencoder"
+data_set "<digest>"
+numerics "1"
+split 50000 10000
+early_stopping 10 0x1.4f8b588e368f1p-17
+latent_dim 16
+learning_rate 0x1.0624dd2f1a9fcp-10
+weight_decay 0x0p+00
+seed 1
+batch_size 256
+`
+	sum := sha256.Sum256([]byte(text))
+	if got, want := RunID(newConfig()), hex.EncodeToString(sum[:])[:32]; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := RunID(&trellisv1.RunConfig{}); len(got) != 32 {
+		t.Errorf("an empty configuration has the id %q", got)
+	}
+}
+
+// TestRunIDCovers changes one thing at a time. A field that is added has to be put down here, on one side or the other.
+func TestRunIDCovers(t *testing.T) {
+	for _, test := range []struct {
+		field      string
+		change     func(c *trellisv1.RunConfig)
+		determines bool
+	}{
+		{"model", func(c *trellisv1.RunConfig) { c.Model = "x" }, true},
+		{"data_set", func(c *trellisv1.RunConfig) { c.DataSet = "x" }, true},
+		{"numerics", func(c *trellisv1.RunConfig) { c.Numerics = "2" }, true},
+		{"split.train", func(c *trellisv1.RunConfig) { c.Split.Train++ }, true},
+		{"split.validation", func(c *trellisv1.RunConfig) { c.Split.Validation++ }, true},
+		{"early_stopping.patience", func(c *trellisv1.RunConfig) { c.EarlyStopping.Patience++ }, true},
+		{"early_stopping.min_delta", func(c *trellisv1.RunConfig) { c.EarlyStopping.MinDelta = 0 }, true},
+		{"parameters.latent_dim", func(c *trellisv1.RunConfig) { c.Parameters.LatentDim++ }, true},
+		{"parameters.learning_rate", func(c *trellisv1.RunConfig) { c.Parameters.LearningRate += 2e-19 }, true},
+		{"parameters.weight_decay", func(c *trellisv1.RunConfig) { c.Parameters.WeightDecay = 5e-324 }, true},
+		{"parameters.seed", func(c *trellisv1.RunConfig) { c.Parameters.Seed++ }, true},
+		{"parameters.batch_size", func(c *trellisv1.RunConfig) { c.Parameters.BatchSize++ }, true},
+		{"parameters.max_epochs", func(c *trellisv1.RunConfig) { c.Parameters.MaxEpochs++ }, false},
+		{"milestones", func(c *trellisv1.RunConfig) { c.Milestones = nil }, false},
+		{"synthetic.epoch_time", func(c *trellisv1.RunConfig) {
+			c.Synthetic = &trellisv1.Synthetic{EpochTime: durationpb.New(time.Second)}
+		}, false},
+	} {
+		config := newConfig()
+		test.change(config)
+		if changed := RunID(config) != RunID(newConfig()); changed != test.determines {
+			t.Errorf("%s: it changes the id: %t, want %t", test.field, changed, test.determines)
+		}
+	}
+	for message, fields := range map[proto.Message]int{
+		&trellisv1.RunConfig{}: 8, &trellisv1.Parameters{}: 6, &trellisv1.Split{}: 2, &trellisv1.EarlyStopping{}: 2,
+		&trellisv1.Synthetic{}: 1,
+	} {
+		if got := message.ProtoReflect().Descriptor().Fields().Len(); got != fields {
+			t.Errorf("%T has %d fields; RunID and this test know %d", message, got, fields)
+		}
+	}
+}
+
+func TestRunConfigFor(t *testing.T) {
+	spec := newSpec()
+	spec.Synthetic = &trellisv1.Synthetic{EpochTime: durationpb.New(time.Second)}
+	study := &trellisv1.Study{Spec: spec, DataSet: newDataSet()}
+	run := &trellisv1.Run{Parameters: newConfig().Parameters, Milestones: []uint32{50, 150}}
+	want := newConfig()
+	want.DataSet, want.Synthetic = "d161", spec.Synthetic
+	if got := RunConfigFor(study, run, "1"); !proto.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestResolveSplit(t *testing.T) {
+	for _, test := range []struct {
+		name        string
+		images      uint32
+		split, want *trellisv1.Split
+		message     string
+	}{
+		{"the paper's", 60_000, nil, &trellisv1.Split{Train: 50_000, Validation: 10_000}, ""},
+		{"not divisible by six", 11, nil, &trellisv1.Split{Train: 10, Validation: 1}, ""},
+		{"two images", 2, nil, &trellisv1.Split{Train: 1, Validation: 1}, ""},
+		{"one image", 1, nil, nil, `data: the data set "mnist" has 1 training images: at least one`},
+		{"no images", 0, nil, nil, `data: the data set "mnist" has 0 training images`},
+		{"given", 100, &trellisv1.Split{Train: 10, Validation: 20}, &trellisv1.Split{Train: 10, Validation: 20}, ""},
+		{"all", 30, &trellisv1.Split{Train: 10, Validation: 20}, &trellisv1.Split{Train: 10, Validation: 20}, ""},
+		{"one too many", 60_000, &trellisv1.Split{Train: 50_000, Validation: 10_001}, nil,
+			`split: the data set "mnist" has 60,000 training images, and train: 50000 and validation: 10001 together are more`},
+		{"a sum that overflows", 60_000, &trellisv1.Split{Train: 1 << 31, Validation: 1 << 31}, nil, "together are more"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			spec, dataSet := newSpec(), newDataSet()
+			spec.Split, dataSet.TrainImages = test.split, test.images
+			got, err := ResolveSplit(spec, dataSet)
+			_, _, expandErr := Expand(spec, dataSet, "1")
+			if test.message == "" {
+				if err != nil || expandErr != nil || !proto.Equal(got, test.want) {
+					t.Errorf("got %v, %v, %v; want %v", got, err, expandErr, test.want)
+				}
+				return
+			}
+			if _, ok := errors.AsType[*protovalidate.ValidationError](err); !ok || !strings.Contains(err.Error(), test.message) {
+				t.Errorf("got %v; want %q", err, test.message)
+			}
+			if expandErr == nil {
+				t.Error("Expand accepted it")
+			}
+		})
+	}
+	spec := newSpec()
+	spec.Model, spec.Split = synthetic, &trellisv1.Split{Train: 1, Validation: 1}
+	if got, err := ResolveSplit(spec, nil); got != nil || err != nil {
+		t.Errorf("synthetic: got %v, %v", got, err)
+	}
+}

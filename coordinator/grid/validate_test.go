@@ -1,0 +1,295 @@
+package grid
+
+import (
+	"errors"
+	"math"
+	"runtime"
+	"strings"
+	"testing"
+
+	"buf.build/go/protovalidate"
+	"buf.build/go/protoyaml"
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func TestValidateMessages(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		spoil func(spec *trellisv1.StudySpec)
+		// want are the violations, as "path: message". None: the spec is valid.
+		want []string
+	}{
+		{"valid", func(*trellisv1.StudySpec) {}, nil},
+		{"largest study", func(spec *trellisv1.StudySpec) { proto.Reset(spec); proto.Merge(spec, largeSpec()) }, nil},
+		{"empty axis", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers() }, []string{
+			"grid[0].latent_dim: an axis needs at least one value: a list such as [4, 8], or one range such as " +
+				"{log2: {from: 4, to: 32, count: 4}}"}},
+		{"missing axis", func(spec *trellisv1.StudySpec) { spec.Grid[0].MaxEpochs = nil }, []string{
+			"grid[0].max_epochs: value is required"}},
+		{"no grid", func(spec *trellisv1.StudySpec) { spec.Grid = nil }, []string{"grid: value is required"}},
+		{"learning rate 0", func(spec *trellisv1.StudySpec) { spec.Grid[0].LearningRate = numbers(0.1, 0) }, []string{
+			"grid[0].learning_rate: learning rates lie above 0 and at most at 1000"}},
+		{"negative learning rate", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].LearningRate = &trellisv1.NumberAxis{Linear: newRange(-1, 1, 3)}
+		}, []string{"grid[0].learning_rate: learning rates lie above 0 and at most at 1000"}},
+		{"latent dimension 0", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(0) }, []string{
+			"grid[0].latent_dim: latent dimensions lie between 1 and 784, the number of pixels of an image"}},
+		{"latent dimension 785", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(785) }, []string{
+			"grid[0].latent_dim: latent dimensions lie between 1 and 784, the number of pixels of an image"}},
+		{"range runs down", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].WeightDecay = &trellisv1.NumberAxis{Log10: newRange(1e-2, 1e-4, 3)}
+		}, []string{"grid[0].weight_decay.log10: a range runs upwards: from must be smaller than to"}},
+		{"value twice in a list", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(8, 4, 8) }, []string{
+			"grid[0].latent_dim.values: 8 stands twice in the list, as value 1 and as value 3: leave one of them out"}},
+		{"number twice in a list", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].LearningRate = numbers(1e-3, 2e-3, 0.002)
+		}, []string{"grid[0].learning_rate.values: 0.002 stands twice in the list, as value 2 and as value 3: " +
+			"leave one of them out"}},
+		{"seed twice", func(spec *trellisv1.StudySpec) { spec.Seeds = integers(0, 0) }, []string{
+			"seeds.values: 0 stands twice in the list, as value 1 and as value 2: leave one of them out"}},
+		{"zero and minus zero", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].WeightDecay = numbers(0, math.Copysign(0, -1))
+		}, []string{"grid[0].weight_decay.values: -0 stands twice in the list, as value 1 and as value 2: " +
+			"leave one of them out"}},
+		{"fractions on a linear range", func(spec *trellisv1.StudySpec) {
+			spec.Grid = append(spec.Grid, proto.CloneOf(spec.Grid[0]))
+			spec.Grid[1].LatentDim = &trellisv1.IntegerAxis{Linear: newRange(4, 32, 4)}
+		}, []string{"grid[1].latent_dim.linear: point 2 of 4 is 13.3333333333, and this parameter takes whole numbers: " +
+			"count: 5 gives 4, 11, 18, 25, 32, or write a list"}},
+		{"fractions on a logarithmic range", func(spec *trellisv1.StudySpec) {
+			spec.BatchSize = &trellisv1.IntegerAxis{Log10: newRange(64, 1024, 4)}
+		}, []string{"batch_size.log10: point 2 of 4 is 161.269894387, and this parameter takes whole numbers: " +
+			"count: 5 gives 64, 128, 256, 512, 1024, or write a list"}},
+		{"more points than whole numbers", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].MaxEpochs = &trellisv1.IntegerAxis{Linear: newRange(10, 40, 100)}
+		}, []string{"grid[0].max_epochs.linear: point 2 of 100 is 10.303030303, and this parameter takes whole numbers: " +
+			"count: 31 gives 10, 11, 12, ..., 40, or write a list"}},
+		{"far from any count that fits", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].MaxEpochs = integers(1)
+			spec.Grid[0].LatentDim, spec.Grid[0].WeightDecay = integers(1), nil
+			spec.Seeds = &trellisv1.IntegerAxis{Linear: newRange(0, 4294967290, 10000)}
+		}, []string{"seeds.linear: point 2 of 10000 is 429539.682968, and this parameter takes whole numbers: " +
+			"count: 191 gives 0, 22605091, 45210182, ..., 4294967290, or write a list"}},
+		{"range from a fraction", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].LatentDim = &trellisv1.IntegerAxis{Linear: newRange(1.5, 4, 2)}
+		}, []string{"grid[0].latent_dim.linear: from: 1.5 is not a whole number, which this parameter takes"}},
+		{"range to a fraction", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].LatentDim = &trellisv1.IntegerAxis{Log2: newRange(1, 4.25, 2)}
+		}, []string{"grid[0].latent_dim.log2: to: 4.25 is not a whole number, which this parameter takes"}},
+		{"range that collapses", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].LearningRate = &trellisv1.NumberAxis{Linear: newRange(1, 1.000000000001, 5)}
+		}, []string{"grid[0].learning_rate.linear: points 1 and 2 of this range are no longer distinct when they are " +
+			"rounded to 12 significant digits: choose a smaller count"}},
+		{"everything that can be found at once", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].LatentDim = &trellisv1.IntegerAxis{Linear: newRange(4, 32, 4)}
+			spec.Seeds = &trellisv1.IntegerAxis{Linear: newRange(0, 3, 3)}
+		}, []string{
+			"seeds.linear: point 2 of 3 is 1.5, and this parameter takes whole numbers: count: 4 gives 0, 1, 2, 3, " +
+				"or write a list",
+			"grid[0].latent_dim.linear: point 2 of 4 is 13.3333333333, and this parameter takes whole numbers: " +
+				"count: 5 gives 4, 11, 18, 25, 32, or write a list",
+		}},
+		{"a grid of 10^12 points", func(spec *trellisv1.StudySpec) { proto.Reset(spec); proto.Merge(spec, hugeSpec()) },
+			[]string{"grid[0]: this grid has 1,000,000,000,000 points (500 latent_dim x 10,000 learning_rate x " +
+				"10,000 weight_decay x 20 max_epochs); a study has at most 100,000"}},
+		{"a grid of 10^12 points with other errors", func(spec *trellisv1.StudySpec) {
+			proto.Reset(spec)
+			proto.Merge(spec, hugeSpec())
+			spec.Grid[0].WeightDecay.Linear.To = 2000
+		}, []string{
+			"grid[0].weight_decay: weight decays lie between 0 and 1000",
+			"grid[0]: this grid has 1,000,000,000,000 points (500 latent_dim x 10,000 learning_rate x " +
+				"10,000 weight_decay x 20 max_epochs); a study has at most 100,000",
+		}},
+		{"a product that overflows", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0] = &trellisv1.Grid{
+				LatentDim:    &trellisv1.IntegerAxis{Linear: newRange(1, 784, math.MaxUint32)},
+				LearningRate: &trellisv1.NumberAxis{Linear: newRange(1, 784, math.MaxUint32)},
+				WeightDecay:  &trellisv1.NumberAxis{Linear: newRange(1, 784, math.MaxUint32)},
+				MaxEpochs:    integers(1),
+			}
+		}, []string{
+			"grid[0].latent_dim.linear.count: a range has between 2 and 10000 points",
+			"grid[0].learning_rate.linear.count: a range has between 2 and 10000 points",
+			"grid[0].weight_decay.linear.count: a range has between 2 and 10000 points",
+			"grid[0]: this grid has more than 18,446,744,073,709,551,614 points (4,294,967,295 latent_dim x " +
+				"4,294,967,295 learning_rate x 4,294,967,295 weight_decay x 1 max_epochs); a study has at most 100,000",
+		}},
+		{"too many grids' points", func(spec *trellisv1.StudySpec) {
+			proto.Reset(spec)
+			proto.Merge(spec, largeSpec())
+			spec.Grid = append(spec.Grid, newSpec().Grid...)
+		}, []string{"grid: the study has 100,108 trials (100,108 points of its grids x 1 batch_size x 1 seeds); " +
+			"a study has at most 100,000"}},
+		{"too many seeds", func(spec *trellisv1.StudySpec) {
+			spec.Seeds = &trellisv1.IntegerAxis{Linear: newRange(0, 999, 1000)}
+		}, []string{"grid: the study has 108,000 trials (108 points of its grids x 1 batch_size x 1,000 seeds); " +
+			"a study has at most 100,000"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			spec := newSpec()
+			test.spoil(spec)
+			before := proto.CloneOf(spec)
+			err := Validate(spec)
+			if !proto.Equal(spec, before) {
+				t.Error("validation changed the spec")
+			}
+			if len(test.want) == 0 {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			invalid, ok := errors.AsType[*protovalidate.ValidationError](err)
+			if !ok {
+				t.Fatalf("got %v", err)
+			}
+			var got []string
+			for _, v := range invalid.Violations {
+				got = append(got, v.String())
+				if v.Proto.GetRuleId() == "" {
+					t.Errorf("%s: it names no rule", v)
+				}
+			}
+			if strings.Join(got, "\n") != strings.Join(test.want, "\n") {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(test.want, "\n"))
+			}
+		})
+	}
+}
+
+// hugeSpec has 10^12 points.
+func hugeSpec() *trellisv1.StudySpec {
+	spec := newSpec()
+	spec.Grid[0] = &trellisv1.Grid{
+		LatentDim:    &trellisv1.IntegerAxis{Linear: newRange(1, 500, 500)},
+		LearningRate: &trellisv1.NumberAxis{Log10: newRange(1e-5, 1, 10_000)},
+		WeightDecay:  &trellisv1.NumberAxis{Linear: newRange(0, 1, 10_000)},
+		MaxEpochs:    &trellisv1.IntegerAxis{Linear: newRange(5, 100, 20)},
+	}
+	return spec
+}
+
+// TestHugeGridTakesNoMemory: what a refusal costs does not depend on how large the grid is.
+func TestHugeGridTakesNoMemory(t *testing.T) {
+	spec := hugeSpec()
+	if Validate(spec) == nil { // Once, since the rules are compiled when they are first used.
+		t.Fatal("10^12 points were accepted")
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err := Validate(spec)
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; err == nil || used > 256<<10 {
+		t.Errorf("refusing 10^12 points (%v) took %d bytes", err, used)
+	}
+}
+
+// TestNewRefuses what would otherwise end in a panic, without relying on the messages' rules.
+func TestNewRefuses(t *testing.T) {
+	nan, infinity := math.NaN(), math.Inf(1)
+	for _, test := range []struct {
+		name  string
+		spoil func(spec *trellisv1.StudySpec)
+		want  string
+	}{
+		{"nothing", func(spec *trellisv1.StudySpec) { proto.Reset(spec) }, "grid: a study needs at least one grid"},
+		{"empty grid", func(spec *trellisv1.StudySpec) { spec.Grid[0] = &trellisv1.Grid{} },
+			"grid[0].latent_dim: an axis needs at least one value"},
+		{"empty seeds", func(spec *trellisv1.StudySpec) { spec.Seeds = integers() }, "seeds: an axis needs"},
+		{"NaN", func(spec *trellisv1.StudySpec) { spec.Grid[0].WeightDecay = numbers(0, nan) },
+			"grid[0].weight_decay.values[1]: NaN is not a number"},
+		{"range from NaN", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].WeightDecay = &trellisv1.NumberAxis{Linear: newRange(nan, 1, 3)}
+		}, "grid[0].weight_decay.linear: a range has at least 2 points"},
+		{"range to infinity", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].LearningRate = &trellisv1.NumberAxis{Log2: newRange(1, infinity, 3)}
+		}, "grid[0].learning_rate.log2: a range has at least 2 points"},
+		{"logarithm of 0", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].LearningRate = &trellisv1.NumberAxis{Log2: newRange(0, 1, 3)}
+		}, "grid[0].learning_rate.log2: a range has at least 2 points"},
+		{"one point", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].LatentDim = &trellisv1.IntegerAxis{Linear: newRange(1, 2, 1)}
+		}, "grid[0].latent_dim.linear: a range has at least 2 points"},
+		{"value twice", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(1, 2, 1) },
+			"grid[0].latent_dim.values: 1 stands twice"},
+		{"10^12 points", func(spec *trellisv1.StudySpec) { proto.Reset(spec); proto.Merge(spec, hugeSpec()) },
+			"grid[0]: this grid has 1,000,000,000,000 points"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			spec := newSpec()
+			test.spoil(spec)
+			_, err := New(spec)
+			if _, ok := errors.AsType[*protovalidate.ValidationError](err); !ok || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v; want %q", err, test.want)
+			}
+			if _, _, err := Expand(spec, newDataSet(), "1"); err == nil {
+				t.Error("Expand accepted it")
+			}
+			if _, err := Summarize(spec); err == nil {
+				t.Error("Summarize accepted it")
+			}
+		})
+	}
+}
+
+// yamlValidator is how the command line uses Validate.
+type yamlValidator struct{}
+
+func (yamlValidator) Validate(message proto.Message) error {
+	return Validate(message.(*trellisv1.StudySpec))
+}
+
+// TestViolationsInYAML: our own violations print with line, column and snippet, as those of the rules do.
+func TestViolationsInYAML(t *testing.T) {
+	const text = `name: paper
+data: mnist
+model: conv-autoencoder
+grid:
+  - latent_dim: {linear: {from: 4, to: 32, count: 4}}
+    learning_rate: {values: [1e-3, 1e-3]}
+    max_epochs: {values: [50]}
+`
+	for _, test := range []struct{ name, text, want string }{
+		{"a range", strings.Replace(text, "1e-3, 1e-3", "1e-3", 1),
+			`grid.yaml:5:26 grid[0].latent_dim.linear: point 2 of 4 is 13.3333333333, and this parameter takes whole ` +
+				`numbers: count: 5 gives 4, 11, 18, 25, 32, or write a list (axis.whole)
+   5 |   - latent_dim: {linear: {from: 4, to: 32, count: 4}}
+   5 | .........................^
+`},
+		{"a list", text, `grid.yaml:6:29 grid[0].learning_rate.values: 0.001 stands twice in the list, as value 1 and as ` +
+			`value 2: leave one of them out (repeated.unique)
+   6 |     learning_rate: {values: [1e-3, 1e-3]}
+   6 | ............................^
+`},
+		{"a grid", strings.NewReplacer("1e-3, 1e-3", "1e-3", "32, count: 4", "403, count: 400", "[50]}",
+			"[50]}\n    weight_decay: {linear: {from: 0, to: 1, count: 1000}}").Replace(text),
+			`grid.yaml:5:5 grid[0]: this grid has 400,000 points (400 latent_dim x 1 learning_rate x 1,000 weight_decay x ` +
+				`1 max_epochs); a study has at most 100,000 (grid.size)
+   5 |   - latent_dim: {linear: {from: 4, to: 403, count: 400}}
+   5 | ....^
+`},
+	} {
+		options := protoyaml.UnmarshalOptions{Path: "grid.yaml", Validator: yamlValidator{}}
+		err := options.Unmarshal([]byte(test.text), &trellisv1.StudySpec{})
+		if err == nil || err.Error() != test.want {
+			t.Errorf("%s: got\n%v\nwant\n%s", test.name, err, test.want)
+		}
+	}
+}
+
+func BenchmarkValidate(b *testing.B) {
+	for _, spec := range []struct {
+		name string
+		spec *trellisv1.StudySpec
+	}{{"paper", newSpec()}, {"points=100k", largeSpec()}, {"points=1e12", hugeSpec()}} {
+		b.Run(spec.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_ = Validate(spec.spec)
+			}
+		})
+	}
+}
