@@ -47,21 +47,7 @@ func (s *modelState) all() [4]*[]float32 {
 	return [4]*[]float32{&s.weights, &s.firstMoments, &s.secondMoments, &s.bestWeights}
 }
 
-// The format, version 1, little-endian throughout:
-//
-//	magic           8 bytes    "trelliCP"
-//	version         uint32     1
-//	identity        32 bytes   SHA-256 of all in the Config that determines the losses, see Config.identity
-//	epoch           uint32
-//	best epoch      uint32
-//	best loss       float64
-//	reference loss  float64    of early stopping
-//	epochs waited   uint32     since then
-//	stopped         uint32     StopReason, 0 if the losses have not ended the run
-//	steps           uint64
-//	weights         uint32     their number n
-//	                4 x n float32: weights, first moments, second moments, best weights
-//	checksum        uint32     CRC-32C of everything before it
+// DESIGN.md has the format.
 const (
 	checkpointMagic   = "trelliCP"
 	checkpointVersion = 1
