@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// alignment of values, in float32: a cache line, so that no vector straddles two.
+// alignment of values, in float32: a cache line, like that of the block itself.
 const alignment = 16
 
 // layout assigns places in one block of memory to values that are needed for a time only. Two values share memory if

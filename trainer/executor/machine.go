@@ -9,6 +9,7 @@ import (
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"trellis/trainer/kernel"
 	"trellis/trainer/operation"
 )
 
@@ -131,7 +132,7 @@ func (m *Machine) place(order, outputs gorgonia.Nodes) (map[*gorgonia.Node][]flo
 			offsets[node] = plan.add(node.Shape().TotalSize(), i, lastUse[node])
 		}
 	}
-	m.arena = make([]float32, plan.size)
+	m.arena = kernel.Values(plan.size)
 	for node, offset := range offsets {
 		end := offset + node.Shape().TotalSize()
 		memory[node] = m.arena[offset:end:end]
@@ -157,7 +158,7 @@ func bound(node *gorgonia.Node) ([]float32, error) {
 	switch value := node.Value().(type) {
 	case nil:
 		shape := node.Shape()
-		values := make([]float32, shape.TotalSize())
+		values := kernel.Values(shape.TotalSize())
 		if err := gorgonia.UnsafeLet(node, tensor.New(tensor.WithShape(shape...), tensor.WithBacking(values))); err != nil {
 			return nil, fmt.Errorf("bind %v: %w", node, err)
 		}

@@ -49,11 +49,11 @@ func build(define func(*builder)) (*Network, error) {
 		return nil, fmt.Errorf("differentiate the loss: %w", err)
 	}
 	n := &Network{
-		Weights:   make([]float32, total),
-		Gradients: make([]float32, total),
+		Weights:   kernel.Values(total),
+		Gradients: kernel.Values(total),
 		values:    gorgonia.NodesToValueGrads(nodes),
-		input:     make([]float32, b.input.Shape().TotalSize()),
-		share:     make([]float32, kernel.Lanes),
+		input:     kernel.Values(b.input.Shape().TotalSize()),
+		share:     kernel.Values(kernel.Lanes),
 		loss:      make([]float32, 1),
 		pixels:    b.input.Shape().TotalSize() / kernel.Lanes,
 	}

@@ -66,7 +66,7 @@ func (l *layer) forward() *op {
 		output: l.output(),
 		compile: func(y []float32, inputs ...[]float32) (Call, error) {
 			x, parameters := inputs[0], inputs[1]
-			conv, err := kernel.NewConv(l.shape)
+			conv, err := kernel.NewConv(l.shape, kernel.Forward)
 			if err != nil {
 				return Call{}, err
 			}
@@ -105,7 +105,7 @@ func (l *layer) inputGradient() *op {
 		output: l.input(),
 		compile: func(dx []float32, inputs ...[]float32) (Call, error) {
 			parameters, dSums := inputs[0], inputs[1]
-			conv, err := kernel.NewConv(l.shape)
+			conv, err := kernel.NewConv(l.shape, kernel.BackwardInput)
 			if err != nil {
 				return Call{}, err
 			}
@@ -126,7 +126,7 @@ func (l *layer) parameterGradient() *op {
 		output: l.parameters(),
 		compile: func(dParameters []float32, inputs ...[]float32) (Call, error) {
 			x, dSums := inputs[0], inputs[1]
-			conv, err := kernel.NewConv(l.shape)
+			conv, err := kernel.NewConv(l.shape, kernel.BackwardWeights)
 			if err != nil {
 				return Call{}, err
 			}

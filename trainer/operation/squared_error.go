@@ -27,7 +27,7 @@ func squaredError(shape tensor.Shape) *op {
 		output: tensor.ScalarShape(),
 		compile: func(loss []float32, inputs ...[]float32) (Call, error) {
 			prediction, target, share := inputs[0], inputs[1], inputs[2]
-			gradient := make([]float32, len(prediction)) // The kernel's other result, which is not wanted here.
+			gradient := kernel.Values(len(prediction)) // The kernel's other result, which is not wanted here.
 			var sum float64
 			return Call{
 				Begin: func() { sum = 0 },
