@@ -64,23 +64,21 @@ func mustTrellis(t *testing.T, args ...string) string {
 // process is trellis in a process of its own.
 type process struct {
 	command *exec.Cmd
-	// firstLine receives what matches the pattern in the first line that has it.
-	firstLine chan string
-	exited    chan struct{}
+	exited  chan struct{}
 
-	mu     sync.Mutex
-	stderr strings.Builder
+	mu sync.Mutex
+	// stderr is what the process has written to standard error, line by line; await has seen the first read of them.
+	stderr []string
+	read   int
+	// more is closed when there is another line.
+	more chan struct{}
 }
 
 // start starts a process and waits for a line of its standard error that matches the pattern. The process is killed at
 // the test's end, and what it said is logged if the test has failed.
 func start(t *testing.T, pattern string, args ...string) (p *process, match string) {
 	t.Helper()
-	p = &process{
-		command:   exec.Command("trellis", args...),
-		firstLine: make(chan string, 1),
-		exited:    make(chan struct{}),
-	}
+	p = &process{command: exec.Command("trellis", args...), exited: make(chan struct{}), more: make(chan struct{})}
 	p.command.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir())
 	pipe, err := p.command.StderrPipe()
 	if err != nil {
@@ -89,20 +87,15 @@ func start(t *testing.T, pattern string, args ...string) (p *process, match stri
 	if err := p.command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	expression := regexp.MustCompile(pattern)
 	go func() {
 		defer close(p.exited)
 		lines := bufio.NewScanner(pipe)
 		for lines.Scan() {
 			p.mu.Lock()
-			p.stderr.WriteString(lines.Text() + "\n")
+			p.stderr = append(p.stderr, lines.Text())
+			close(p.more)
+			p.more = make(chan struct{})
 			p.mu.Unlock()
-			if found := expression.FindStringSubmatch(lines.Text()); found != nil {
-				select {
-				case p.firstLine <- found[len(found)-1]:
-				default:
-				}
-			}
 		}
 		p.command.Wait()
 	}()
@@ -113,19 +106,47 @@ func start(t *testing.T, pattern string, args ...string) (p *process, match stri
 			t.Logf("trellis %s said:\n%s", strings.Join(args, " "), p.said())
 		}
 	})
-	select {
-	case match = <-p.firstLine:
-	case <-p.exited:
-		t.Fatalf("trellis %s has ended: %s", strings.Join(args, " "), p.said())
+	return p, p.await(t, pattern)
+}
+
+// await waits for a line of standard error, after those that it has seen before, that matches the pattern. It returns
+// the last group of the match.
+func (p *process) await(t *testing.T, pattern string) string {
+	t.Helper()
+	expression := regexp.MustCompile(pattern)
+	for {
+		p.mu.Lock()
+		for p.read < len(p.stderr) {
+			p.read++
+			if found := expression.FindStringSubmatch(p.stderr[p.read-1]); found != nil {
+				p.mu.Unlock()
+				return found[len(found)-1]
+			}
+		}
+		more, known := p.more, len(p.stderr)
+		p.mu.Unlock()
+		select {
+		case <-more:
+		case <-p.exited:
+			if p.lineCount() > known {
+				continue
+			}
+			t.Fatalf("the process has ended without saying %q: %s", pattern, p.said())
+		}
 	}
-	return p, match
+}
+
+func (p *process) lineCount() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.stderr)
 }
 
 // said is what the process has written to standard error so far.
 func (p *process) said() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.stderr.String()
+	return strings.Join(p.stderr, "\n")
 }
 
 // signal sends a signal and waits for the process to end.
