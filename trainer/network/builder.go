@@ -15,9 +15,9 @@ import (
 type builder struct {
 	graph *gorgonia.ExprGraph
 	err   error
-	// input holds the tile's images, share is what each lane counts in the loss, and output is what the loss compares.
-	input, share, output, loss *gorgonia.Node
-	layers                     []layer
+	// input holds the tile's images, and share is what each lane counts in the loss.
+	input, share, loss *gorgonia.Node
+	layers             []layer
 }
 
 // layer is a layer's parameters in the graph.
@@ -100,7 +100,6 @@ func (b *builder) squaredError(output, target *gorgonia.Node) {
 	if b.err != nil {
 		return
 	}
-	b.output = output
 	b.loss = b.check(operation.SquaredError(output, target, b.share))
 }
 
