@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// A run that is interrupted after any epoch and goes on from an encoded checkpoint has the same bits as one that is not.
+// A run that is interrupted after any epoch and goes on from an encoded checkpoint has the bits of one that is not.
 func TestResume(t *testing.T) {
 	base := small(t)
 	base.MaxEpochs = 5

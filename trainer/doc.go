@@ -1,7 +1,7 @@
 // Package trainer trains one run: a network on a data set with one choice of parameters, epoch by epoch.
 //
-// Train is its entry, Config says what to train, and Report, Result and Checkpoint are what comes of it. It is a library
-// that knows nothing of studies, workers or the network. The layers below, each in a package of its own:
+// Train is its entry, Config says what to train, and Report, Result and Checkpoint are what comes of it. It is a
+// library that knows nothing of studies, workers or connections. The layers below, each in a package of its own:
 //
 //	network    the paper's networks as lists of layers; builds and differentiates them through Gorgonia
 //	operation  the layers' operations, which Gorgonia lacks, for a tile of 16 images

@@ -17,7 +17,8 @@ import (
 	"trellis/trainer/kernel"
 )
 
-// Recorded losses: any change of a bit fails here, on whichever path of the kernels. Then NumericsVersion must be raised.
+// Recorded losses: any change of a bit fails here, on whichever path of the kernels. Then NumericsVersion must be
+// raised.
 func TestRecordedBits(t *testing.T) {
 	inUse := kernel.Path()
 	defer kernel.SetPath(inUse)

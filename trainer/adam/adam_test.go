@@ -106,9 +106,12 @@ func TestRestore(t *testing.T) {
 func TestStepRefusesOtherParameters(t *testing.T) {
 	double := tensor.New(tensor.WithShape(2), tensor.WithBacking([]float64{1, 2}))
 	for name, parameters := range map[string][]gorgonia.ValueGrad{
-		"too few weights":      {newParameter([]float32{1}, []float32{1})},
-		"too many weights":     {newParameter(make([]float32, 3), make([]float32, 3))},
-		"too many parameters":  {newParameter(make([]float32, 2), make([]float32, 2)), newParameter([]float32{1}, []float32{1})},
+		"too few weights":  {newParameter([]float32{1}, []float32{1})},
+		"too many weights": {newParameter(make([]float32, 3), make([]float32, 3))},
+		"too many parameters": {
+			newParameter(make([]float32, 2), make([]float32, 2)),
+			newParameter([]float32{1}, []float32{1}),
+		},
 		"short gradient":       {newParameter(make([]float32, 2), make([]float32, 1))},
 		"doubles":              {parameter{double, double}},
 		"no gradient":          {parameter{newParameter(make([]float32, 2), nil).value, nil}},
