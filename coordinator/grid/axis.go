@@ -84,42 +84,46 @@ func points(r *trellisv1.Range, logarithmic bool) []float64 {
 	return values
 }
 
+// precision, in bits, of the calculation of logarithmic ranges, and how many of these are kept of a common ratio.
+const precision, keptPrecision = 256, 192
+
 // geometric returns the inner points of a logarithmic range; i goes up by one from 1.
-//
-// math.Log and math.Exp are not the same on every platform, so that the last of the 12 digits could differ. This
-// computes the common ratio q = (to/from)^(1/m) as a root of f(q) = q^m - to/from by Newton's method instead, with so
-// many bits that what is left of the first guess is far below anything that is kept.
 func geometric(r *trellisv1.Range) func(i int) float64 {
-	const precision, kept = 256, 192
-	number := func(x float64) *big.Float { return new(big.Float).SetPrec(precision).SetFloat64(x) }
-	m := int(r.GetCount() - 1)
-	if m == 1 {
+	if r.GetCount() == 2 {
 		return nil
 	}
-	ratio := number(r.GetTo())
-	ratio.Quo(ratio, number(r.GetFrom()))
-
-	// The ratio itself may be too large for a float64, its root is not.
-	mantissa := new(big.Float)
-	exponent := ratio.MantExp(mantissa)
-	fraction, _ := mantissa.Float64()
-	q := number(math.Exp((math.Log(fraction) + float64(exponent)*math.Ln2) / float64(m)))
-	// Relative errors: 1e-12 at first; one step turns e into m/2 * e^2 < 1e4 * e^2; so 1e-20, 1e-36, 1e-68.
-	for range 4 {
-		// q += q/m * (ratio/q^m - 1)
-		correction := new(big.Float).Quo(ratio, power(q, m))
-		correction.Sub(correction, number(1))
-		correction.Mul(correction, q)
-		q.Add(q, correction.Quo(correction, number(float64(m))))
-	}
-	q.SetPrec(kept) // Rounds: a ratio such as 2 becomes exact.
-
-	x := number(r.GetFrom())
+	x := exact(r.GetFrom())
+	q := root(new(big.Float).Quo(exact(r.GetTo()), x), int(r.GetCount()-1))
 	return func(int) float64 {
 		x.Mul(x, q)
 		return round(x.Text('e', significantDigits-1))
 	}
 }
+
+// root returns ratio^(1/m), for m of at least 2.
+//
+// math.Log and math.Exp are not the same on every platform, so that the last of the 12 digits could differ. This solves
+// f(q) = q^m - ratio by Newton's method instead, with so many bits that what is left of the first guess is far below
+// anything that is kept.
+func root(ratio *big.Float, m int) *big.Float {
+	// The ratio itself may be too large for a float64, its root is not.
+	mantissa := new(big.Float)
+	exponent := ratio.MantExp(mantissa)
+	fraction, _ := mantissa.Float64()
+	q := exact(math.Exp((math.Log(fraction) + float64(exponent)*math.Ln2) / float64(m)))
+	// Relative errors: 1e-12 at first; one step turns e into m/2 * e^2 < 1e4 * e^2; so 1e-20, 1e-36, 1e-68.
+	for range 4 {
+		// q += q/m * (ratio/q^m - 1)
+		correction := new(big.Float).Quo(ratio, power(q, m))
+		correction.Sub(correction, exact(1))
+		correction.Mul(correction, q)
+		q.Add(q, correction.Quo(correction, exact(float64(m))))
+	}
+	return q.SetPrec(keptPrecision) // Rounds: a root such as 2 becomes exact.
+}
+
+// exact returns x to calculate with.
+func exact(x float64) *big.Float { return new(big.Float).SetPrec(precision).SetFloat64(x) }
 
 // power returns x^n, for n of at least 1.
 func power(x *big.Float, n int) *big.Float {

@@ -2,6 +2,7 @@ package grid
 
 import (
 	"math"
+	"math/big"
 	"slices"
 	"strconv"
 	"testing"
@@ -41,6 +42,23 @@ func TestPoints(t *testing.T) {
 				t.Errorf("got %v, want %v", got, test.want)
 			}
 		})
+	}
+}
+
+// TestRoot: q^m is the ratio, to nearly all bits: nothing is left of a first guess that differs between platforms.
+func TestRoot(t *testing.T) {
+	for _, ratio := range []float64{1.0000001, 2, 10, 1e6, 1e300} {
+		for _, m := range []int{2, 3, 10, 99, 9999} {
+			q := root(exact(ratio), m)
+			deviation := new(big.Float).Quo(power(new(big.Float).SetPrec(precision).Set(q), m), exact(ratio))
+			deviation.Sub(deviation, exact(1))
+			if got, _ := deviation.Float64(); math.Abs(got) > float64(m)*0x1p-191 {
+				t.Errorf("root %d of %v is off by %g", m, ratio, got)
+			}
+		}
+	}
+	if q := root(exact(1024), 10); q.Cmp(exact(2)) != 0 {
+		t.Errorf("root 10 of 1024 is %v", q)
 	}
 }
 

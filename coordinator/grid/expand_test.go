@@ -133,6 +133,11 @@ func TestExpandSynthetic(t *testing.T) {
 	if RunID(config) != runs[0].Id {
 		t.Error("what a worker is sent has another id")
 	}
+	// Whoever names a data set all the same gets the same runs.
+	_, same, err := Expand(spec, newDataSet(), "1")
+	if err != nil || same[0].Id != runs[0].Id {
+		t.Errorf("with a data set, the first run is %v, %v", same[0], err)
+	}
 }
 
 func BenchmarkExpand(b *testing.B) {

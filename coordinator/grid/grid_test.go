@@ -2,6 +2,7 @@ package grid
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -214,10 +215,8 @@ func TestAllStops(t *testing.T) {
 
 // TestNewIgnoresMinusZero: -0 is 0, down to the bits that identify a run.
 func TestNewIgnoresMinusZero(t *testing.T) {
-	zero := 0.0
 	spec := newSpec()
-	spec.Grid[0].WeightDecay = numbers(-zero, 1)
-	spec.Grid[0].WeightDecay.Values[0] *= -1
+	spec.Grid[0].WeightDecay = numbers(math.Copysign(0, -1), 1)
 	g, err := New(spec)
 	if err != nil {
 		t.Fatal(err)

@@ -23,6 +23,12 @@ func TestValidateMessages(t *testing.T) {
 	}{
 		{"valid", func(*trellisv1.StudySpec) {}, nil},
 		{"largest study", func(spec *trellisv1.StudySpec) { proto.Reset(spec); proto.Merge(spec, largeSpec()) }, nil},
+		{"largest grid", func(spec *trellisv1.StudySpec) {
+			proto.Reset(spec)
+			proto.Merge(spec, largeSpec())
+			spec.Grid = spec.Grid[:1]
+			spec.Grid[0].LearningRate.Log10.Count = 100
+		}, nil},
 		{"empty axis", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers() }, []string{
 			"grid[0].latent_dim: an axis needs at least one value: a list such as [4, 8], or one range such as " +
 				"{log2: {from: 4, to: 32, count: 4}}"}},

@@ -67,8 +67,7 @@ func nearestWhole(r *trellisv1.Range, logarithmic bool) uint32 {
 				return false
 			}
 		}
-		return firstFraction(candidate, logarithmic) < 0 &&
-			float64(count-1) <= r.GetTo()-r.GetFrom() // More points than whole numbers coincide.
+		return firstFraction(candidate, logarithmic) < 0
 	}
 	count := int(r.GetCount())
 	for distance := 0; count-distance >= 2 || count+distance <= maxPoints; distance++ {

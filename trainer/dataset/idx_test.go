@@ -61,6 +61,19 @@ func TestHeaderSizeDoesNotOverflow(t *testing.T) {
 	}
 }
 
+// TestVerifiedReaderStops: it asks for one byte more than the file should have, however much there is.
+func TestVerifiedReaderStops(t *testing.T) {
+	content := make([]byte, 1000)
+	for _, size := range []int64{1, 10, 999} {
+		source := bytes.NewReader(content)
+		file := File{Name: FileNames[0], Size: size, SHA256: digestOf(content[:size])}
+		_, err := io.ReadAll(&verifiedReader{content: io.NopCloser(source), verifier: newVerifier(file)})
+		if read := int64(source.Len()); !errors.Is(err, ErrInvalid) || read != 1000-size-1 {
+			t.Errorf("%d bytes of 1000: %d were left, and %v", size, read, err)
+		}
+	}
+}
+
 // FuzzIDX: whatever a file holds, either it is refused, or it is as long as it says and loads to exactly its pixels.
 func FuzzIDX(f *testing.F) {
 	small := newFixture(1)
