@@ -1,0 +1,8 @@
+// Peers measures the training step of the paper's convolutional autoencoder beside what a user would pick instead:
+// PyTorch, with the best of several batch sizes and thread counts, and stock Gorgonia as far as it can express the
+// network. All of them run in turn, several rounds, on the cores that the process may use: start it under taskset for
+// one core, as make bench-peers does. Absolute figures depend on the machine and its load; the ratios are those of each
+// round, of which the median is printed.
+//
+// PyTorch is taken from the first of $PYTHON, python3 and /usr/bin/python3 that has it, and skipped where none does.
+package main
