@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -37,28 +38,24 @@ var variational = []layer{
 	{Shape{64, 14, 14, 1, 4, 4, 2, 1, 0, true}, Sigmoid},
 }
 
-// measurePeak returns how many multiply-adds of a float32 this core does in a second on a path, from a loop that uses
-// registers only; 0 if the path has none. The best of several tries counts: others may use the machine.
-func measurePeak(p *path) float64 {
-	if p.peak == nil {
-		return 0
-	}
-	const rounds = 20_000
-	best := 0.0
-	for range 20 {
+// measure runs a benchmark that does so many floating point operations per iteration. It reports the mean rate, and its
+// share of the peak that was measured before and after; and the share that the fastest iteration reached, which is what
+// holds on a machine that others use.
+func measure(b *testing.B, flops int, run func()) {
+	peak := Peak()
+	best := time.Duration(math.MaxInt64)
+	b.ReportAllocs()
+	for b.Loop() {
 		start := time.Now()
-		operations := p.peak(rounds)
-		best = max(best, float64(operations)/time.Since(start).Seconds())
+		run()
+		best = min(best, time.Since(start))
 	}
-	return best
-}
-
-// reportRate says how fast a benchmark was that did so many floating point operations per iteration.
-func reportRate(b *testing.B, flops int) {
 	rate := float64(flops) * float64(b.N) / b.Elapsed().Seconds()
 	b.ReportMetric(rate/1e9, "GFLOP/s")
-	if peak := measurePeak(active.Load()); peak > 0 {
-		b.ReportMetric(100*rate/(2*peak), "%peak")
+	peak = max(peak, Peak())
+	if peak > 0 {
+		b.ReportMetric(100*rate/peak, "%peak")
+		b.ReportMetric(100*float64(flops)/best.Seconds()/peak, "best-%peak")
 	}
 }
 
@@ -121,11 +118,7 @@ func BenchmarkLayer(b *testing.B) {
 				b.Run(fmt.Sprintf("%s/%s/%s", network.name, l, pass.name), func(b *testing.B) {
 					onFastPaths(b, func(b *testing.B) {
 						t := newTile(b, l)
-						b.ReportAllocs()
-						for b.Loop() {
-							pass.run(t)
-						}
-						reportRate(b, Lanes*l.FLOPs())
+						measure(b, Lanes*l.FLOPs(), func() { pass.run(t) })
 					})
 				})
 			}
@@ -164,9 +157,8 @@ func BenchmarkStep(b *testing.B) {
 				}
 				var indices [Lanes]uint32
 				first, last := tiles[0], tiles[len(tiles)-1]
-				b.ReportAllocs()
 				step := 0
-				for b.Loop() {
+				measure(b, network.tiles*Lanes*flops, func() {
 					step++
 					for range network.tiles {
 						for i := range indices {
@@ -199,8 +191,7 @@ func BenchmarkStep(b *testing.B) {
 						Adam(t.b, t.db, t.firstMB, t.secondB, adam)
 						t.SetWeights(t.w, t.b)
 					}
-				}
-				reportRate(b, network.tiles*Lanes*flops)
+				})
 				count := float64(network.tiles * Lanes * b.N)
 				b.ReportMetric(count/b.Elapsed().Seconds(), "images/s")
 			})

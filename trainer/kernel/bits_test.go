@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"encoding/binary"
+	"hash/fnv"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -87,6 +89,39 @@ func TestSameBitsConv(t *testing.T) {
 		kind := rapid.SampledFrom(kinds).Draw(t, "values")
 		comparePaths(t, func() outputs { return convOutputs(t, s, seed, kind, activation) })
 	})
+}
+
+// TestBitsOfContract compares with digests that were recorded. If it fails, losses differ from those that others have
+// stored: undo the change, or change the trainer's numerics version along with the digests.
+func TestBitsOfContract(t *testing.T) {
+	want := map[string]uint64{
+		"conv 1x28x28-8x14x14 k3x3 s2 p1":      0x9d0563bb6521dacf,
+		"conv 8x14x14-16x7x7 k3x3 s2 p1":       0xba48bbae7d6e61db,
+		"conv 16x7x7-32x3x3 k3x3 s2 p0":        0xb3ddd57f5480019d,
+		"linear 288-64":                        0x3a5a9e3dd34ca876,
+		"linear 64-16":                         0x96fa5a7f58e4c020,
+		"linear 16-64":                         0xf1683dc777c50083,
+		"linear 64-288":                        0x9667f1e272689d4c,
+		"deconv 32x3x3-16x7x7 k3x3 s2 p0":      0xf688be965a658972,
+		"deconv 16x7x7-8x14x14 k3x3 s2 p1 o1":  0xf75992f9935491e9,
+		"deconv 8x14x14-1x28x28 k3x3 s2 p1 o1": 0xadf96c17e0cac95c,
+		"conv 1x28x28-64x14x14 k4x4 s2 p1":     0x7848a01b0a095918,
+		"deconv 64x14x14-1x28x28 k4x4 s2 p1":   0x7fdb35b9fbc4430a,
+	}
+	for _, l := range slices.Concat(autoencoder, variational[:1], variational[5:]) {
+		onEachPath(t, func(t *testing.T) {
+			digest := fnv.New64a()
+			results := convOutputs(t, l.Shape, 1, "normal", l.activation)
+			for _, name := range []string{"y", "dx", "dw", "db"} {
+				if err := binary.Write(digest, binary.LittleEndian, results[name]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := digest.Sum64(); got != want[l.String()] {
+				t.Errorf("the digest of %q is %#x, want %#x", l, got, want[l.String()])
+			}
+		})
+	}
 }
 
 func convOutputs(t rapid.TB, s Shape, seed uint64, kind string, activation Activation) outputs {
