@@ -54,8 +54,9 @@ func TestCompare(t *testing.T) {
 	// Best first; no two are equal.
 	ranked := []*trellisv1.Trial{
 		trial(-1, 9, 9, 9),
-		trial(math.Copysign(0, -1), 1, 1, 1),
-		trial(0, 1, 1, 2),
+		trial(0, 1, 1, 1),
+		trial(math.Copysign(0, -1), 1, 1, 2),
+		trial(0, 1, 1, 3),
 		trial(0.1, 8, 9, 9),
 		trial(0.1, 9, 8, 9),
 		trial(0.1, 9, 9, 8),
