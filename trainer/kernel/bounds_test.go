@@ -228,6 +228,7 @@ func TestWrongLengthsPanic(t *testing.T) {
 		"step 0":        func() { Adam(w, w, w, w, AdamStep{}) },
 		"no such image": func() { FillTile(in[:32], make([]byte, 4), 2, []uint32{2}) },
 		"17 images":     func() { FillTile(in[:32], make([]byte, 4), 2, make([]uint32, 17)) },
+		"no pixels":     func() { FillTile(nil, nil, 0, nil) },
 		"tile":          func() { FillTile(in[:31], make([]byte, 4), 2, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {

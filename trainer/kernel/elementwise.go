@@ -108,6 +108,9 @@ func Adam(w, g, m, v []float32, step AdamStep) {
 // FillTile converts up to 16 images of size bytes each, those with the given indices in pixels, into the lanes of a
 // tile: dst[p][lane] = pixels[indices[lane]][p] / 255. Lanes without an image become zero.
 func FillTile(dst []float32, pixels []byte, size int, indices []uint32) {
+	if size < 1 {
+		panic(fmt.Sprintf("kernel: images of %d pixels", size))
+	}
 	check("dst", dst, size*Lanes)
 	if len(indices) > Lanes {
 		panic(fmt.Sprintf("kernel: %d images for a tile of %d", len(indices), Lanes))

@@ -2,7 +2,7 @@ package kernel
 
 // Positions of a single output channel are done 8 or 4 at once. Their number is filled up to a multiple of 4 by repeating
 // the last, which is computed several times over. As each tap of a position is used for one product only, the classes
-// take turns every singleRows rows, so that they find their input in the first-level cache.
+// take turns every singleRows rows, so that they find a large input in the second-level cache.
 const (
 	singleStep = 4
 	singleRows = 14
@@ -212,8 +212,8 @@ func (g *gather) setWeights(p *path, weights, bias []float32) {
 		for i := range g.inChannels {
 			from := weights[(i*g.outChannels+first)*g.kernel:]
 			to := packed[i*g.kernel*width:]
-			if g.kernel == 1 {
-				copy(to[:channels], from)
+			if g.kernel == 1 && channels == block {
+				*(*[block]float32)(to) = [block]float32(from)
 				continue
 			}
 			for k := range g.kernel {

@@ -213,6 +213,15 @@ func (o *outer) gradient(p *path, dw []float32, inFirst bool) {
 		totals = totals[:o.weights()]
 		p.sumLanes(totals, o.totals)
 	}
+	if o.kernel == 1 && o.chosen.padded == o.chosen.channels {
+		// A linear layer has most of the weights, and the totals differ by a transposition at most.
+		if o.chooseOutput != inFirst {
+			p.transpose(dw, totals, o.other.channels, o.chosen.channels, o.other.channels)
+		} else {
+			copy(dw, totals)
+		}
+		return
+	}
 	kernel := o.kernel
 	perChosen, perOther := kernel, kernel*o.chosen.channels
 	if o.chooseOutput != inFirst {
