@@ -1,11 +1,11 @@
-# The habits: make demo, test, race, check, bench, generate.
+# The habits: make demo, test, race, check, bench, bench-peers, soak, generate.
 
 GO ?= go
 BUILD := .build
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: all demo test race check bench soak generate clean
+.PHONY: all demo test race check bench bench-peers soak generate clean
 
 all: trellis
 
@@ -41,6 +41,11 @@ check: $(BUILD)/buf
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Our training step beside PyTorch's and stock Gorgonia's, on one core.
+bench-peers:
+	$(GO) build -o $(BUILD)/peers ./trainer/peers
+	$$(command -v taskset >/dev/null && echo taskset -c 0) $(BUILD)/peers
 
 # Takes long: whole trainings against the paper's figures.
 soak:
