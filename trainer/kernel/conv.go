@@ -120,8 +120,8 @@ func (c *Conv) Forward(y, x []float32, activation Activation) {
 	}
 }
 
-// BackwardInput computes the gradient of the input tile from that of the sums (the output before the activation). dx must
-// not overlap dy.
+// BackwardInput computes the gradient of the input tile from that of the sums (the output before the activation). dx
+// must not overlap dy.
 func (c *Conv) BackwardInput(dx, dy []float32) {
 	planned(c.backward != nil)
 	check("dx", dx, c.backward.out)
@@ -129,8 +129,8 @@ func (c *Conv) BackwardInput(dx, dy []float32) {
 	c.path.gather(c.backward, dx, dy, float32(math.Inf(-1)))
 }
 
-// BackwardWeights adds a tile's share of the gradient of weights and bias to the plan's own sums. dy is the gradient of the
-// sums (the output before the activation); lanes without an image must be zero in it.
+// BackwardWeights adds a tile's share of the gradient of weights and bias to the plan's own sums. dy is the gradient
+// of the sums (the output before the activation); lanes without an image must be zero in it.
 func (c *Conv) BackwardWeights(dy, x []float32) {
 	planned(c.weights != nil)
 	check("dy", dy, c.shape.OutSize())

@@ -14,8 +14,8 @@ func ReLUBackward(dx, dy, y []float32) {
 	active.Load().reluBackward(dx, dy, y)
 }
 
-// SigmoidBackward computes the gradient of a sigmoid's input from that of its output: dx[i] = dy[i] * (y[i] * (1-y[i])).
-// dx may be dy.
+// SigmoidBackward computes the gradient of a sigmoid's input from that of its output: dx[i] = dy[i] * (y[i] *
+// (1-y[i])). dx may be dy.
 func SigmoidBackward(dx, dy, y []float32) {
 	check("dx", dx, len(y))
 	check("dy", dy, len(y))

@@ -2,8 +2,8 @@
 
 package kernel
 
-// What takes little of a step's time mostly exists in AVX2 only, which processors with AVX-512 have as well. Each function here
-// leaves what does not fill a vector to its portable form.
+// What takes little of a step's time mostly exists in AVX2 only, which processors with AVX-512 have as well. Each
+// function here leaves what does not fill a vector to its portable form.
 
 func transposeVector(dst, src []float32, rows, columns, dstRow int) {
 	const step = 8
@@ -52,8 +52,8 @@ func squaredErrorVector(dy, y, target []float32, mask *[Lanes]uint32, scale floa
 func adamVector(w, g, m, v []float32, c adamConstants) {
 	whole := len(w) / 8 * 8
 	if whole > 0 {
-		adamAVX2(&w[0], &g[0], &m[0], &v[0], c.weightDecay, c.moment, c.beta2, c.square, c.correction, c.epsilon, c.rate,
-			whole/8)
+		adamAVX2(&w[0], &g[0], &m[0], &v[0], c.weightDecay, c.moment, c.beta2, c.square, c.correction,
+			c.epsilon, c.rate, whole/8)
 	}
 	adamPortable(w[whole:], g[whole:], m[whole:], v[whole:], c)
 }

@@ -2,7 +2,8 @@ package kernel
 
 import "math"
 
-// fma returns a*b + c rounded once, the same bits as the processor's fused multiply-add. A NaN's payload is unspecified.
+// fma returns a*b + c rounded once, the same bits as the processor's fused multiply-add. A NaN's payload is
+// unspecified.
 //
 // The product of two float32 is exact in float64. The sum is rounded to 53 bits, and rounding that to 24 bits gives the
 // right answer unless the first rounding produced a tie for the second. That is where a normal result's dropped 29 bits
@@ -17,7 +18,8 @@ func fma(a, b, c float32) float32 {
 }
 
 // fmaOdd is fma for any operands: it rounds the sum to odd, which keeps the second rounding from seeing a false tie
-// (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008).
+// (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd",
+// 2008).
 //
 //go:noinline
 func fmaOdd(a, b, c float32) float32 {

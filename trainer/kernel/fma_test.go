@@ -61,7 +61,8 @@ func TestFMAFalseTies(t *testing.T) {
 	// Subnormal results round at a fixed position.
 	for _, c := range []float32{0x1p-149, -0x1p-149, 0x1.8p-140, 0} {
 		for _, a := range []float32{0x1.000002p-75, -0x1.000002p-75, 0x1.8p-75, 0x1p-75, 0x1.fffffep-70} {
-			if got, want := fma(a, 0x1p-75, c), exactFMA(a, 0x1p-75, c); math.Float32bits(got) != math.Float32bits(want) {
+			got, want := fma(a, 0x1p-75, c), exactFMA(a, 0x1p-75, c)
+			if math.Float32bits(got) != math.Float32bits(want) {
 				t.Errorf("fma(%x, 2^-75, %x) = %x, want %x", a, c, got, want)
 			}
 		}

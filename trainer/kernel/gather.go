@@ -1,8 +1,8 @@
 package kernel
 
-// Positions of a single output channel are done 8 or 4 at once. Their number is filled up to a multiple of 4 by repeating
-// the last, which is computed several times over. As each tap of a position is used for one product only, the classes
-// take turns every singleRows rows, so that they find a large input in the second-level cache.
+// Positions of a single output channel are done 8 or 4 at once. Their number is filled up to a multiple of 4 by
+// repeating the last, which is computed several times over. As each tap of a position is used for one product only,
+// the classes take turns every singleRows rows, so that they find a large input in the second-level cache.
 const (
 	singleStep = 4
 	singleRows = 14
@@ -73,8 +73,8 @@ func (a axis) meet(i, k int) (int, bool) {
 // from the first.
 type line struct{ kernel, offset []int }
 
-// lines groups the output indices by line. It returns the distinct lines, the line of each output index (by number), and
-// the input index of its first tap.
+// lines groups the output indices by line. It returns the distinct lines, the line of each output index (by number),
+// and the input index of its first tap.
 func (a axis) lines() (distinct []line, which, first []int) {
 	for i := range a.out {
 		var l line

@@ -13,7 +13,8 @@ type layers struct {
 	gatherBlocks     [4]gatherBlock // By number of positions, 1 to 3.
 	gatherSingle     gatherBlock    // 8 positions, 1 channel.
 	gatherSingleRest gatherBlock    // 4 positions, 1 channel.
-	// gatherWide is for 1 position and two blocks of channels, the second's weights next bytes after the first's; or nil.
+	// gatherWide is for 1 position and two blocks of channels, the second's weights next bytes after the first's; or
+	// nil.
 	gatherWide func(y, x, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32,
 		groups, plane, channels int, bound float32)
 
@@ -44,8 +45,12 @@ var avx512Layers = layers{
 	laneBlocks:       [4]outerByLaneBlock{1: outerByLane8x1AVX512, 2: outerByLane8x2AVX512, 3: outerByLane8x3AVX512},
 	laneSingle:       [4]outerByLaneBlock{1: outerByLane1x1AVX512},
 	channelOther:     8,
-	channelWide:      [4]outerByChannelBlock{1: outerByChannel1x8AVX512, 2: outerByChannel2x8AVX512, 3: outerByChannel3x8AVX512},
-	channelSingle:    [4]outerByChannelBlock{1: outerByChannel1x1AVX512, 2: outerByChannel2x1AVX512, 3: outerByChannel3x1AVX512},
+	channelWide: [4]outerByChannelBlock{
+		1: outerByChannel1x8AVX512, 2: outerByChannel2x8AVX512, 3: outerByChannel3x8AVX512,
+	},
+	channelSingle: [4]outerByChannelBlock{
+		1: outerByChannel1x1AVX512, 2: outerByChannel2x1AVX512, 3: outerByChannel3x1AVX512,
+	},
 }
 
 // With vectors of 8 there are two for each position or group of 16 channels, so never a single one.
@@ -63,8 +68,8 @@ var avx2Layers = layers{
 	channelSingle:    [4]outerByChannelBlock{2: outerByChannel2x1AVX2, 3: outerByChannel3x1AVX2},
 }
 
-// callTaps bounds the work of one call of assembly, in taps times groups of positions: a goroutine can't be preempted in
-// it. It is some 10 microseconds.
+// callTaps bounds the work of one call of assembly, in taps times groups of positions: a goroutine can't be preempted
+// in it. It is some 10 microseconds.
 const callTaps = 1024
 
 // gather computes g block by block.

@@ -11,15 +11,15 @@ import "slices"
 // round differently; the shape alone decides which is used.
 //
 // By lane (few weights, many positions): each weight has 16 sums, one per lane, which Gradient adds at the end. The
-// chosen tile is done in parts of 32 positions, of which 8 channels fit the first-level cache. If the other side has one
-// channel, the weights of a kernel row are done together wherever all of them meet the image.
+// chosen tile is done in parts of 32 positions, of which 8 channels fit the first-level cache. If the other side has
+// one channel, the weights of a kernel row are done together wherever all of them meet the image.
 //
 // By channel (many weights or few positions): one of the two tiles, the chosen one, is transposed to
 // [position][lane][channel], and the lanes of a vector are its channels. A weight has one sum, over positions and,
 // within a position, over lanes.
 //
-// Either way the sum over a tile, or over a part, starts from zero, takes one fused multiply-add per pair (and lane), and
-// is then added to the total.
+// Either way the sum over a tile, or over a part, starts from zero, takes one fused multiply-add per pair (and lane),
+// and is then added to the total.
 type outer struct {
 	byLane bool
 	// chooseOutput says that the chosen side, whose channels lie next to each other in totals, is the output.
@@ -45,15 +45,15 @@ type side struct {
 // plane is the number of values in one channel.
 func (s side) plane() int { return s.positions * Lanes }
 
-// step is a part of the work: pairs, in the order of the chosen positions, of kernel index kernel and, if columns is more
-// than 1, of those that follow in its row. For the n-th of these the other position is n columns to the right.
+// step is a part of the work: pairs, in the order of the chosen positions, of kernel index kernel and, if columns is
+// more than 1, of those that follow in its row. For the n-th of these the other position is n columns to the right.
 type step struct {
 	kernel, columns int
 	pairs           []pair
 }
 
-// pair is a position of the chosen tile and one of the other tile, as offsets of values within a channel; if not byLane,
-// the first is an offset into the transposed tile.
+// pair is a position of the chosen tile and one of the other tile, as offsets of values within a channel; if not
+// byLane, the first is an offset into the transposed tile.
 type pair struct{ chosen, other int32 }
 
 // partPositions is how many chosen positions make a part.

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// path is one form of all kernels. The functions trust their arguments, and take no pointers to local variables, which a
-// call through a function value would move to the heap.
+// path is one form of all kernels. The functions trust their arguments, and take no pointers to local variables,
+// which a call through a function value would move to the heap.
 type path struct {
 	name string
 	// vector is the number of values in a vector: a position is done in Lanes/vector steps.

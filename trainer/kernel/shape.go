@@ -54,7 +54,8 @@ func (s Shape) OutSize() int { return s.OutChannels * s.OutHeight() * s.OutWidth
 func (s Shape) Weights() int { return s.InChannels * s.OutChannels * s.KernelHeight * s.KernelWidth }
 
 // FLOPs is what one pass over one image costs: forward, backward to the input and backward to the weights each cost
-// that much. A multiply-add counts as two. As is usual, taps that fall on padding are counted although they are skipped.
+// that much. A multiply-add counts as two. As is usual, taps that fall on padding are counted although they are
+// skipped.
 func (s Shape) FLOPs() int {
 	if s.Transposed {
 		return 2 * s.Weights() * s.InHeight * s.InWidth

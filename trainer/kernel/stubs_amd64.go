@@ -4,36 +4,36 @@
 
 package kernel
 
-// gather3x8AVX512 computes groups of 3 positions (vectors) times 8 channels: for each group, position p of it and channel k,
+// gather3x8AVX512 computes groups of 3 positions (vectors) times 8 channels: for each position p and channel k,
 //
-//	y[positions[p].y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[positions[p].x + tap.x])
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
 // Only the first channels are stored. plane is in bytes, offsets are in values.
 //
 //go:noescape
 func gather3x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
-// gather2x8AVX512 computes groups of 2 positions (vectors) times 8 channels: for each group, position p of it and channel k,
+// gather2x8AVX512 computes groups of 2 positions (vectors) times 8 channels: for each position p and channel k,
 //
-//	y[positions[p].y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[positions[p].x + tap.x])
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
 // Only the first channels are stored. plane is in bytes, offsets are in values.
 //
 //go:noescape
 func gather2x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
-// gather1x8AVX512 computes groups of 1 positions (vectors) times 8 channels: for each group, position p of it and channel k,
+// gather1x8AVX512 computes groups of 1 positions (vectors) times 8 channels: for each position p and channel k,
 //
-//	y[positions[p].y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[positions[p].x + tap.x])
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
 // Only the first channels are stored. plane is in bytes, offsets are in values.
 //
 //go:noescape
 func gather1x8AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
-// gather1x16AVX512 computes groups of 1 positions (vectors) times 16 channels: for each group, position p of it and channel k,
+// gather1x16AVX512 computes groups of 1 positions (vectors) times 16 channels: for each position p and channel k,
 //
-//	y[positions[p].y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[positions[p].x + tap.x])
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
 // Only the first channels are stored. plane is in bytes, offsets are in values.
 // The weights of channels 8 and up begin next bytes after the first.
@@ -41,61 +41,61 @@ func gather1x8AVX512(y *float32, x *float32, weights *float32, bias *float32, ta
 //go:noescape
 func gather1x16AVX512(y *float32, x *float32, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
-// gather8x1AVX512 computes groups of 8 positions (vectors) times 1 channels: for each group, position p of it and channel k,
+// gather8x1AVX512 computes groups of 8 positions (vectors) times 1 channels: for each position p and channel k,
 //
-//	y[positions[p].y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[positions[p].x + tap.x])
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
 // Only the first channels are stored. plane is in bytes, offsets are in values.
 //
 //go:noescape
 func gather8x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
-// gather4x1AVX512 computes groups of 4 positions (vectors) times 1 channels: for each group, position p of it and channel k,
+// gather4x1AVX512 computes groups of 4 positions (vectors) times 1 channels: for each position p and channel k,
 //
-//	y[positions[p].y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[positions[p].x + tap.x])
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
 // Only the first channels are stored. plane is in bytes, offsets are in values.
 //
 //go:noescape
 func gather4x1AVX512(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
-// gather3x4AVX2 computes groups of 3 positions (vectors) times 4 channels: for each group, position p of it and channel k,
+// gather3x4AVX2 computes groups of 3 positions (vectors) times 4 channels: for each position p and channel k,
 //
-//	y[positions[p].y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[positions[p].x + tap.x])
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
 // Only the first channels are stored. plane is in bytes, offsets are in values.
 //
 //go:noescape
 func gather3x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
-// gather2x4AVX2 computes groups of 2 positions (vectors) times 4 channels: for each group, position p of it and channel k,
+// gather2x4AVX2 computes groups of 2 positions (vectors) times 4 channels: for each position p and channel k,
 //
-//	y[positions[p].y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[positions[p].x + tap.x])
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
 // Only the first channels are stored. plane is in bytes, offsets are in values.
 //
 //go:noescape
 func gather2x4AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
-// gather8x1AVX2 computes groups of 8 positions (vectors) times 1 channels: for each group, position p of it and channel k,
+// gather8x1AVX2 computes groups of 8 positions (vectors) times 1 channels: for each position p and channel k,
 //
-//	y[positions[p].y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[positions[p].x + tap.x])
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
 // Only the first channels are stored. plane is in bytes, offsets are in values.
 //
 //go:noescape
 func gather8x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
-// gather4x1AVX2 computes groups of 4 positions (vectors) times 1 channels: for each group, position p of it and channel k,
+// gather4x1AVX2 computes groups of 4 positions (vectors) times 1 channels: for each position p and channel k,
 //
-//	y[positions[p].y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[positions[p].x + tap.x])
+//	y[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])
 //
 // Only the first channels are stored. plane is in bytes, offsets are in values.
 //
 //go:noescape
 func gather4x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
-// outerByLane8x3AVX512 adds to the totals of 8 chosen times 3 other channels: for chosen channel a and other channel b,
+// outerByLane8x3AVX512 adds to the totals of 8 chosen channels a times 3 other channels b
 //
 //	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
@@ -104,7 +104,7 @@ func gather4x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps
 //go:noescape
 func outerByLane8x3AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
 
-// outerByLane8x2AVX512 adds to the totals of 8 chosen times 2 other channels: for chosen channel a and other channel b,
+// outerByLane8x2AVX512 adds to the totals of 8 chosen channels a times 2 other channels b
 //
 //	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
@@ -113,7 +113,7 @@ func outerByLane8x3AVX512(totals *float32, chosen *float32, other *float32, pair
 //go:noescape
 func outerByLane8x2AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
 
-// outerByLane8x1AVX512 adds to the totals of 8 chosen times 1 other channels: for chosen channel a and other channel b,
+// outerByLane8x1AVX512 adds to the totals of 8 chosen channels a times 1 other channels b
 //
 //	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
@@ -122,7 +122,7 @@ func outerByLane8x2AVX512(totals *float32, chosen *float32, other *float32, pair
 //go:noescape
 func outerByLane8x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
 
-// outerByLane1x1AVX512 adds to the totals of 1 chosen times 1 other channels: for chosen channel a and other channel b,
+// outerByLane1x1AVX512 adds to the totals of 1 chosen channels a times 1 other channels b
 //
 //	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
@@ -131,7 +131,7 @@ func outerByLane8x1AVX512(totals *float32, chosen *float32, other *float32, pair
 //go:noescape
 func outerByLane1x1AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
 
-// outerByLane4x3AVX2 adds to the totals of 4 chosen times 3 other channels: for chosen channel a and other channel b,
+// outerByLane4x3AVX2 adds to the totals of 4 chosen channels a times 3 other channels b
 //
 //	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
@@ -140,7 +140,7 @@ func outerByLane1x1AVX512(totals *float32, chosen *float32, other *float32, pair
 //go:noescape
 func outerByLane4x3AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
 
-// outerByLane4x2AVX2 adds to the totals of 4 chosen times 2 other channels: for chosen channel a and other channel b,
+// outerByLane4x2AVX2 adds to the totals of 4 chosen channels a times 2 other channels b
 //
 //	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
@@ -149,7 +149,7 @@ func outerByLane4x3AVX2(totals *float32, chosen *float32, other *float32, pairs 
 //go:noescape
 func outerByLane4x2AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
 
-// outerByLane4x1AVX2 adds to the totals of 4 chosen times 1 other channels: for chosen channel a and other channel b,
+// outerByLane4x1AVX2 adds to the totals of 4 chosen channels a times 1 other channels b
 //
 //	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
@@ -158,7 +158,7 @@ func outerByLane4x2AVX2(totals *float32, chosen *float32, other *float32, pairs 
 //go:noescape
 func outerByLane4x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
 
-// outerByLane1x1AVX2 adds to the totals of 1 chosen times 1 other channels: for chosen channel a and other channel b,
+// outerByLane1x1AVX2 adds to the totals of 1 chosen channels a times 1 other channels b
 //
 //	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]
 //
@@ -167,92 +167,102 @@ func outerByLane4x1AVX2(totals *float32, chosen *float32, other *float32, pairs 
 //go:noescape
 func outerByLane1x1AVX2(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
 
-// outerByChannel3x8AVX512 adds to the totals of 3 vectors of chosen channels times 8 other channels: for other channel b,
+// outerByChannel3x8AVX512 adds to the totals of 3 vectors of chosen channels times 8 other channels b
 //
-//	totals[b*row] += sum over pairs, over lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
 //
-// for each of 48 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is at least 1.
+// for each of 48 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
+// at least 1.
 //
 //go:noescape
 func outerByChannel3x8AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
 
-// outerByChannel2x8AVX512 adds to the totals of 2 vectors of chosen channels times 8 other channels: for other channel b,
+// outerByChannel2x8AVX512 adds to the totals of 2 vectors of chosen channels times 8 other channels b
 //
-//	totals[b*row] += sum over pairs, over lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
 //
-// for each of 32 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is at least 1.
+// for each of 32 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
+// at least 1.
 //
 //go:noescape
 func outerByChannel2x8AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
 
-// outerByChannel1x8AVX512 adds to the totals of 1 vectors of chosen channels times 8 other channels: for other channel b,
+// outerByChannel1x8AVX512 adds to the totals of 1 vectors of chosen channels times 8 other channels b
 //
-//	totals[b*row] += sum over pairs, over lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
 //
-// for each of 16 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is at least 1.
+// for each of 16 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
+// at least 1.
 //
 //go:noescape
 func outerByChannel1x8AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
 
-// outerByChannel3x1AVX512 adds to the totals of 3 vectors of chosen channels times 1 other channels: for other channel b,
+// outerByChannel3x1AVX512 adds to the totals of 3 vectors of chosen channels times 1 other channels b
 //
-//	totals[b*row] += sum over pairs, over lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
 //
-// for each of 48 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is at least 1.
+// for each of 48 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
+// at least 1.
 //
 //go:noescape
 func outerByChannel3x1AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
 
-// outerByChannel2x1AVX512 adds to the totals of 2 vectors of chosen channels times 1 other channels: for other channel b,
+// outerByChannel2x1AVX512 adds to the totals of 2 vectors of chosen channels times 1 other channels b
 //
-//	totals[b*row] += sum over pairs, over lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
 //
-// for each of 32 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is at least 1.
+// for each of 32 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
+// at least 1.
 //
 //go:noescape
 func outerByChannel2x1AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
 
-// outerByChannel1x1AVX512 adds to the totals of 1 vectors of chosen channels times 1 other channels: for other channel b,
+// outerByChannel1x1AVX512 adds to the totals of 1 vectors of chosen channels times 1 other channels b
 //
-//	totals[b*row] += sum over pairs, over lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
 //
-// for each of 16 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is at least 1.
+// for each of 16 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
+// at least 1.
 //
 //go:noescape
 func outerByChannel1x1AVX512(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
 
-// outerByChannel3x4AVX2 adds to the totals of 3 vectors of chosen channels times 4 other channels: for other channel b,
+// outerByChannel3x4AVX2 adds to the totals of 3 vectors of chosen channels times 4 other channels b
 //
-//	totals[b*row] += sum over pairs, over lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
 //
-// for each of 24 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is at least 1.
+// for each of 24 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
+// at least 1.
 //
 //go:noescape
 func outerByChannel3x4AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
 
-// outerByChannel2x4AVX2 adds to the totals of 2 vectors of chosen channels times 4 other channels: for other channel b,
+// outerByChannel2x4AVX2 adds to the totals of 2 vectors of chosen channels times 4 other channels b
 //
-//	totals[b*row] += sum over pairs, over lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
 //
-// for each of 16 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is at least 1.
+// for each of 16 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
+// at least 1.
 //
 //go:noescape
 func outerByChannel2x4AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
 
-// outerByChannel3x1AVX2 adds to the totals of 3 vectors of chosen channels times 1 other channels: for other channel b,
+// outerByChannel3x1AVX2 adds to the totals of 3 vectors of chosen channels times 1 other channels b
 //
-//	totals[b*row] += sum over pairs, over lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
 //
-// for each of 24 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is at least 1.
+// for each of 24 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
+// at least 1.
 //
 //go:noescape
 func outerByChannel3x1AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
 
-// outerByChannel2x1AVX2 adds to the totals of 2 vectors of chosen channels times 1 other channels: for other channel b,
+// outerByChannel2x1AVX2 adds to the totals of 2 vectors of chosen channels times 1 other channels b
 //
-//	totals[b*row] += sum over pairs, over lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
+//	totals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]
 //
-// for each of 16 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is at least 1.
+// for each of 16 neighboring chosen channels. row and plane are in bytes, offsets are in values; count is
+// at least 1.
 //
 //go:noescape
 func outerByChannel2x1AVX2(totals *float32, transposed *float32, other *float32, pairs *int32, count int, row int, plane int)
@@ -273,7 +283,7 @@ func peakAVX2(rounds int)
 //go:noescape
 func transposeAVX2(dst *float32, src *float32, blocks int, dstRow int, srcRow int)
 
-// sumPositionsAVX2 adds each channel's vectors to sums[channel], in the four interleaved sums of the portable form.
+// sumPositionsAVX2 adds each channel's vectors to sums[channel], in the portable form's four interleaved sums.
 //
 //go:noescape
 func sumPositionsAVX2(sums *float32, tile *float32, channels int, positions int)
@@ -303,8 +313,8 @@ func reluBackwardAVX2(dx *float32, dy *float32, y *float32, count int)
 //go:noescape
 func sigmoidBackwardAVX2(dx *float32, dy *float32, y *float32, count int)
 
-// squaredErrorAVX2 computes, for count tiles' vectors of 16 lanes, d = (y-target) & mask, dy = scale * d and, in
-// float64, sums[lane] += d * d.
+// squaredErrorAVX2 computes, for count vectors of 16 lanes, d = (y-target) & mask, dy = scale * d and, in float64,
+// sums[lane] += d * d.
 //
 //go:noescape
 func squaredErrorAVX2(sums *float64, dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)

@@ -168,8 +168,8 @@ func sigmoidBackward() {
 func squaredError() {
 	function("squaredErrorAVX2", "func(sums *float64, dy, y, target *float32, mask *uint32, scale float32, count int)")
 	Doc(
-		"squaredErrorAVX2 computes, for count tiles' vectors of 16 lanes, d = (y-target) & mask, dy = scale * d and, in",
-		"float64, sums[lane] += d * d.",
+		"squaredErrorAVX2 computes, for count vectors of 16 lanes, d = (y-target) & mask, dy = scale * d and, in float64,",
+		"sums[lane] += d * d.",
 	)
 	dy, y, target, mask := argument("dy"), argument("y"), argument("target"), argument("mask")
 	scale := broadcast("scale")
@@ -216,7 +216,8 @@ func squaredError() {
 }
 
 func adam() {
-	function("adamAVX2", "func(w, dw, m, v *float32, weightDecay, moment, beta2, square, correction, epsilon, rate float32, count int)")
+	function("adamAVX2", "func(w, dw, m, v *float32, "+
+		"weightDecay, moment, beta2, square, correction, epsilon, rate float32, count int)")
 	Doc("adamAVX2 does the package's Adam for count vectors of 8.")
 	w, dw, m, v := argument("w"), argument("dw"), argument("m"), argument("v")
 	var (
@@ -253,7 +254,7 @@ func adam() {
 func sumPositions() {
 	function("sumPositionsAVX2", "func(sums, tile *float32, channels, positions int)")
 	Doc(
-		"sumPositionsAVX2 adds each channel's vectors to sums[channel], in the four interleaved sums of the portable form.",
+		"sumPositionsAVX2 adds each channel's vectors to sums[channel], in the portable form's four interleaved sums.",
 	)
 	sums, tile, channels := argument("sums"), argument("tile"), argument("channels")
 	channel := label("channel")

@@ -19,9 +19,10 @@ func gather(w width, positions, channels int) {
 	function(name, "func("+parameters+
 		"bias *float32, taps *int32, tapCount int, positions *int32, groups, plane, channels int, bound float32)")
 	doc := []string{
-		fmt.Sprintf("%s computes groups of %d positions (vectors) times %d channels: for each group, position p of it and channel k,", name, positions, channels),
+		fmt.Sprintf("%s computes groups of %d positions (vectors) times %d channels: for each position p and channel k,",
+			name, positions, channels),
 		"",
-		"\ty[positions[p].y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[positions[p].x + tap.x])",
+		"\ty[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])",
 		"",
 		"Only the first channels are stored. plane is in bytes, offsets are in values.",
 	}
@@ -142,7 +143,7 @@ func outerByLane(w width, chosen, other int) {
 	name := fmt.Sprintf("outerByLane%dx%d%s", chosen, other, w.name)
 	function(name, "func(totals, chosen, other *float32, pairs *int32, count, chosenPlane, otherPlane, row int)")
 	Doc(
-		fmt.Sprintf("%s adds to the totals of %d chosen times %d other channels: for chosen channel a and other channel b,", name, chosen, other),
+		fmt.Sprintf("%s adds to the totals of %d chosen channels a times %d other channels b", name, chosen, other),
 		"",
 		"\ttotals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]",
 		"",
@@ -206,17 +207,19 @@ func outerByLane(w width, chosen, other int) {
 	RET()
 }
 
-// outerByChannel emits the loop of the package's outer, by channel, for a block of vectors of chosen channels times other
-// channels.
+// outerByChannel emits the loop of the package's outer, by channel, for a block of vectors of chosen channels times
+// other channels.
 func outerByChannel(w width, vectors, other int) {
 	name := fmt.Sprintf("outerByChannel%dx%d%s", vectors, other, w.name)
 	function(name, "func(totals, transposed, other *float32, pairs *int32, count, row, plane int)")
 	Doc(
-		fmt.Sprintf("%s adds to the totals of %d vectors of chosen channels times %d other channels: for other channel b,", name, vectors, other),
+		fmt.Sprintf("%s adds to the totals of %d vectors of chosen channels times %d other channels b", name, vectors, other),
 		"",
-		"\ttotals[b*row] += sum over pairs, over lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]",
+		"\ttotals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]",
 		"",
-		fmt.Sprintf("for each of %d neighboring chosen channels. row and plane are in bytes, offsets are in values; count is at least 1.", vectors*w.floats()),
+		fmt.Sprintf("for each of %d neighboring chosen channels. row and plane are in bytes, offsets are in values; count is",
+			vectors*w.floats()),
+		"at least 1.",
 	)
 	fromBase, otherBase := argument("transposed"), argument("other")
 	pairs, end := argument("pairs"), argument("count")
