@@ -91,7 +91,7 @@ func addressFlag(cmd *cobra.Command, address *string) {
 	if set := os.Getenv(addressVariable); set != "" {
 		standard = set
 	}
-	cmd.Flags().StringVar(address, "coordinator", standard, "the coordinator's address; or set "+addressVariable)
+	cmd.Flags().StringVar(address, "coordinator", standard, "the coordinator's `address`; or set "+addressVariable)
 }
 
 // newClient returns a client of the coordinator at an address. It connects when it is first needed.

@@ -25,7 +25,7 @@ type serverOptions struct {
 func metricsFlags(cmd *cobra.Command, insecure string) *serverOptions {
 	options := new(serverOptions)
 	cmd.Flags().StringVar(&options.metrics, "metrics", "",
-		"address to serve Prometheus metrics and profiles (pprof) on, for example 127.0.0.1:9090")
+		"`address` to serve Prometheus metrics and profiles (pprof) on, for example 127.0.0.1:9090")
 	cmd.Flags().BoolVar(&options.insecure, "insecure", false, insecure)
 	return options
 }
@@ -57,7 +57,7 @@ Studies are kept in memory: they end with the process.`,
 	log := logFlags(cmd, slog.LevelInfo)
 	var address string
 	var lease time.Duration
-	cmd.Flags().StringVar(&address, "listen", DefaultAddress, "address to listen on")
+	cmd.Flags().StringVar(&address, "listen", DefaultAddress, "`address` to listen on")
 	cmd.Flags().DurationVar(&lease, "lease", coordinator.DefaultLease,
 		"how long a worker may be silent before its runs go to others")
 	data := dataFlags(cmd)

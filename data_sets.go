@@ -24,14 +24,14 @@ type dataOptions struct {
 func dataFlags(cmd *cobra.Command) *dataOptions {
 	options := new(dataOptions)
 	cmd.Flags().StringVar(&options.dataDir, "data-dir", "",
-		"folder with a folder of IDX files for each data set, besides mnist")
+		"`folder` with a folder of IDX files for each data set, besides mnist")
 	cacheDirFlag(cmd, &options.cacheDir)
 	return options
 }
 
 // cacheDirFlag adds --cache-dir.
 func cacheDirFlag(cmd *cobra.Command, dir *string) {
-	cmd.Flags().StringVar(dir, "cache-dir", "", "folder for downloaded data sets (default trellis in the user's cache folder)")
+	cmd.Flags().StringVar(dir, "cache-dir", "", "`folder` for downloaded data sets (default trellis in the user's cache folder)")
 }
 
 // dataSets serves the data sets of a library in the API's terms.

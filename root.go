@@ -31,6 +31,7 @@ type commandLine struct {
 }
 
 func (cli *commandLine) rootCommand() *cobra.Command {
+	cobra.EnableCommandSorting = false
 	root := &cobra.Command{
 		Use:   "trellis",
 		Short: "Distributed grid search for autoencoders",

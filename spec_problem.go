@@ -29,6 +29,9 @@ type specError struct {
 	problems []specProblem
 }
 
+// shownProblems is how many problems are listed.
+const shownProblems = 20
+
 // Error says for each problem where it is, what is wrong and what would be right, and quotes the line.
 func (e *specError) Error() string {
 	slices.SortStableFunc(e.problems, func(a, b specProblem) int {
@@ -41,6 +44,10 @@ func (e *specError) Error() string {
 	for i, problem := range e.problems {
 		if i > 0 {
 			text.WriteByte('\n')
+		}
+		if i == shownProblems {
+			fmt.Fprintf(&text, "%s: and %s more", e.path, count(uint64(len(e.problems)-i), "problem"))
+			break
 		}
 		text.WriteString(e.path)
 		for _, position := range []int{problem.line, problem.column} {

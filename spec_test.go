@@ -218,6 +218,18 @@ func FuzzParseSpec(f *testing.F) {
 	})
 }
 
+// However many problems a spec has, the first few are listed.
+func TestManyProblems(t *testing.T) {
+	var text strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&text, "learning_rat%d: 1\n", i)
+	}
+	_, err := parseSpec("many.yaml", []byte(text.String()))
+	if err == nil || !strings.HasSuffix(err.Error(), "\nmany.yaml: and 19980 problems more") || len(err.Error()) > 5000 {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestNearest(t *testing.T) {
 	names := fieldNames(new(trellisv1.StudySpec).ProtoReflect().Descriptor())
 	for word, want := range map[string]string{

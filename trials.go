@@ -36,8 +36,8 @@ over the same fields.`,
 	cmd.ValidArgsFunction = completeStudies(options)
 	request := new(trellisv1.ListTrialsRequest)
 	var limit uint64
-	cmd.Flags().StringVar(&request.OrderBy, "order-by", "", "field to sort by (default index)")
-	cmd.Flags().StringVar(&request.Filter, "filter", "", "condition that trials must meet")
+	cmd.Flags().StringVar(&request.OrderBy, "order-by", "", "`field` to sort by (default index)")
+	cmd.Flags().StringVar(&request.Filter, "filter", "", "`condition` that trials must meet")
 	cmd.Flags().BoolVar(&request.Losses, "losses", false, "include the losses by epoch (default for json and yaml)")
 	cmd.Flags().Uint64Var(&limit, "limit", 0, fmt.Sprintf("trials at most, 0 for all (default %d for table)", tableRows))
 	completeWith(cmd, "order-by", "index", "objective", "test_loss", "state", "epochs", "best_epoch", "latent_dim",

@@ -29,7 +29,7 @@ A coordinator that is not there, or goes away, is waited for; runs in training g
 	options := metricsFlags(cmd, "allow --metrics to listen where other machines can connect")
 	log := logFlags(cmd, slog.LevelInfo)
 	addressFlag(cmd, &config.Coordinator)
-	cmd.Flags().StringVar(&config.Name, "name", "", "first part of the worker's name (default the host's name)")
+	cmd.Flags().StringVar(&config.Name, "name", "", "first part of the worker's `name` (default the host's name)")
 	cmd.Flags().IntVar(&config.Slots, "slots", 0, "runs to train side by side (default one per core)")
 	cacheDirFlag(cmd, &config.CacheDir)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
