@@ -17,7 +17,7 @@ import (
 // TestModel gives the same random commands to two stores and to the model, and compares all that can be read.
 func TestModel(t *testing.T) {
 	rounds := 10
-	if testing.Short() {
+	if testing.Short() || raceDetector {
 		rounds = 1
 	}
 	for round := range rounds {
