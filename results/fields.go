@@ -92,6 +92,7 @@ func trialOrder(orderBy string) (func(*trellisv1.Trial) sortKey, error) {
 		}
 		names[i] = field.name
 	}
-	return nil, fmt.Errorf("order_by: %q is no field of a trial; they are %s, and a hyphen before one turns the order round: %w",
-		name, strings.Join(names, ", "), ErrInvalid)
+	return nil, fmt.Errorf(
+		"order_by: %q is no field of a trial; they are %s, and a hyphen before one turns the order round: %w", name,
+		strings.Join(names, ", "), ErrInvalid)
 }
