@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"pgregory.net/rapid"
 )
@@ -272,6 +273,15 @@ func TestNoAllocations(t *testing.T) {
 			t.Errorf("%v allocations, want none", allocations)
 		}
 	})
+}
+
+func TestValuesBeginAtCacheLine(t *testing.T) {
+	for n := 1; n < 100; n++ {
+		values := Values(n)
+		if address := uintptr(unsafe.Pointer(&values[0])); address%64 != 0 || len(values) != n || cap(values) != n {
+			t.Fatalf("%d values, capacity %d, at %#x; want %d at a multiple of 64", len(values), cap(values), address, n)
+		}
+	}
 }
 
 func TestSetPathRefusesUnknown(t *testing.T) {
