@@ -33,6 +33,7 @@ func copyRun(r *trellisv1.Run) *trellisv1.Run {
 		Worker: r.Worker, Epochs: r.Epochs, TrainLoss: r.TrainLoss, ValidationLoss: r.ValidationLoss,
 		BestValidationLoss: r.BestValidationLoss, BestEpoch: r.BestEpoch, StopReason: r.StopReason, Failures: r.Failures,
 		Error: r.Error, TrainingSeconds: r.TrainingSeconds, ModifyIndex: r.ModifyIndex, FirstTrial: r.FirstTrial,
+		AttemptEpochs: r.AttemptEpochs,
 	}
 }
 

@@ -44,7 +44,7 @@
 // A failed attempt is charged to its class. A class's budget is how many attempts may fail in it; the last of them fails
 // the run for good, and with it the trials that have not been answered:
 //
-//	WORKER_LOST    10    or 2 different workers: the run is quarantined, as it may be what brought them down
+//	WORKER_LOST    10    or 3 different workers at the same epoch: the run is quarantined, as it may be what brought them down
 //	TRAINER         3
 //	HUNG            3
 //	OUT_OF_MEMORY   1

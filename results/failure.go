@@ -18,10 +18,11 @@ const (
 	HungBudget        = 3
 )
 
-// QuarantineWorkers is how many different workers may be lost while they hold a run: the run is then taken for what
-// brought them down, and fails for good before its budget is used up. A worker that is lost, comes back under its name
-// and is lost again counts once.
-const QuarantineWorkers = 2
+// QuarantineWorkers is how many different workers may be lost at the same epoch of a run: the run is then taken for what
+// brought them down, and fails for good before its budget is used up. Training is deterministic, so a run that kills
+// does so at the same place every time, while workers that are preempted or unplugged are lost anywhere. A worker that
+// is lost, comes back under its name and is lost again counts once.
+const QuarantineWorkers = 3
 
 var budgets = map[trellisv1.FailureClass]struct {
 	attempts int
@@ -41,7 +42,7 @@ func (c *change) failAttempt(run *trellisv1.Run, class trellisv1.FailureClass, m
 	if _, known := budgets[class]; !known {
 		return fmt.Errorf("failure class %v: %w", class, ErrInvalid)
 	}
-	failure := &trellisv1.Failure{Attempt: run.Attempt, Worker: run.Worker, Class: class, Message: strings.Clone(message)}
+	failure := &trellisv1.Failure{Attempt: run.Attempt, Worker: run.Worker, Class: class, Message: strings.Clone(message), Epochs: run.AttemptEpochs}
 	failures := append(slices.Clip(run.Failures), failure)
 	verdict := judge(failures)
 	if verdict == "" {
@@ -63,7 +64,7 @@ func judge(failures []*trellisv1.Failure) string {
 			continue
 		}
 		attempts++
-		if !slices.Contains(workers, failure.Worker) {
+		if failure.Epochs == last.Epochs && !slices.Contains(workers, failure.Worker) {
 			workers = append(workers, failure.Worker)
 		}
 	}
@@ -72,8 +73,8 @@ func judge(failures []*trellisv1.Failure) string {
 	var verdict strings.Builder
 	switch {
 	case lost && len(workers) >= QuarantineWorkers:
-		fmt.Fprintf(&verdict, "quarantined: %d different workers were lost while they trained it: %s",
-			len(workers), strings.Join(workers, ", "))
+		fmt.Fprintf(&verdict, "quarantined: %d different workers were lost while they trained its epoch %d: %s",
+			len(workers), last.Epochs+1, strings.Join(workers, ", "))
 	case attempts < budget.attempts:
 		return ""
 	case attempts == 1:

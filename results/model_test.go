@@ -27,6 +27,7 @@ type modelRun struct {
 	state             trellisv1.RunState
 	attempt           uint64
 	worker            string
+	attemptEpochs     uint32
 	train, validation []float64
 	test              map[uint32]float64
 	failures          []modelFailure
@@ -36,6 +37,7 @@ type modelRun struct {
 type modelFailure struct {
 	class  trellisv1.FailureClass
 	worker string
+	epochs uint32
 }
 
 type modelWorker struct {
@@ -143,7 +145,7 @@ func (m *model) grant(index uint64, study, id, worker string) error {
 	case m.held(worker) >= int(holder.slots):
 		return ErrIllegalMove
 	}
-	run.state, run.attempt, run.worker, run.changed = runLeased, index, worker, index
+	run.state, run.attempt, run.worker, run.attemptEpochs, run.changed = runLeased, index, worker, 0, index
 	return nil
 }
 
@@ -170,8 +172,10 @@ func (m *model) report(index uint64, report *trellisv1.Report) error {
 			m.fail(index, run, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT)
 			return ErrConflict
 		}
+		run.attemptEpochs, run.changed = max(run.attemptEpochs, report.Epoch), index
 		return nil
 	}
+	run.attemptEpochs = report.Epoch
 	run.train = append(run.train, report.TrainLoss)
 	run.validation = append(run.validation, report.ValidationLoss)
 	if report.TestLoss != nil {
@@ -215,13 +219,15 @@ func (m *model) outcome(index uint64, outcome *trellisv1.Outcome) error {
 }
 
 func (m *model) fail(index uint64, run *modelRun, class trellisv1.FailureClass) {
-	run.failures = append(run.failures, modelFailure{class, run.worker})
+	run.failures = append(run.failures, modelFailure{class, run.worker, run.attemptEpochs})
 	run.changed = index
 	attempts, workers := 0, map[string]bool{}
 	for _, failure := range run.failures {
 		if failure.class == class {
 			attempts++
-			workers[failure.worker] = true
+			if failure.epochs == run.attemptEpochs {
+				workers[failure.worker] = true
+			}
 		}
 	}
 	allowed := map[trellisv1.FailureClass]int{
@@ -230,7 +236,7 @@ func (m *model) fail(index uint64, run *modelRun, class trellisv1.FailureClass) 
 		trellisv1.FailureClass_FAILURE_CLASS_HUNG: 3,
 	}[class]
 	run.state = runPending
-	if attempts >= allowed || class == trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST && len(workers) >= 2 {
+	if attempts >= allowed || class == trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST && len(workers) >= 3 {
 		run.state = runFailed
 	}
 }

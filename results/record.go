@@ -19,7 +19,7 @@ import (
 // attempt whose study was paused, canceled or deleted is none.
 //
 // A report of the next epoch is appended. It answers the trial whose max_epochs it is. A report of an epoch that is
-// recorded already must equal it bit for bit, and changes nothing: a new attempt may start from the first epoch. If it
+// recorded already must equal it bit for bit, and changes no result: a new attempt may start from the first epoch. If it
 // differs it is an ErrConflict, which ends the attempt: see ErrConflict. A report of a later epoch is an ErrGap. An epoch
 // outside the run is ErrInvalid.
 //
@@ -98,6 +98,7 @@ func (c *change) report(report *trellisv1.Report) error {
 		if err := checkRepeat(losses, report); err != nil {
 			return c.conflict(run, err)
 		}
+		c.runs.edit(run).AttemptEpochs = max(run.AttemptEpochs, epoch)
 		return nil
 	}
 	var trial *trellisv1.Trial
@@ -108,7 +109,7 @@ func (c *change) report(report *trellisv1.Report) error {
 	}
 	c.appendLosses(run, losses, report)
 	run = c.runs.edit(run)
-	run.Epochs = epoch
+	run.Epochs, run.AttemptEpochs = epoch, epoch
 	run.TrainLoss, run.ValidationLoss = report.GetTrainLoss(), report.GetValidationLoss()
 	run.TrainingSeconds += max(0, report.GetElapsed().AsDuration().Seconds())
 	if improves(run, report.GetValidationLoss()) {

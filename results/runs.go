@@ -121,7 +121,7 @@ func (c *change) grant(studyName, runID, workerName string) error {
 func (c *change) endAttempt(run *trellisv1.Run, event string) *trellisv1.Run {
 	run = c.runs.edit(run)
 	run.State = runMachine.must(run.State, event)
-	run.Attempt, run.Worker = 0, ""
+	run.Attempt, run.Worker, run.AttemptEpochs = 0, "", 0
 	return run
 }
 

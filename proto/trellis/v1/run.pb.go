@@ -231,6 +231,8 @@ type Run struct {
 	TrainingSeconds float64 `protobuf:"fixed64,16,opt,name=training_seconds,json=trainingSeconds,proto3" json:"training_seconds,omitempty"`
 	// Log index of the last command that changed the run.
 	ModifyIndex uint64 `protobuf:"varint,17,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	// Epochs that the attempt which holds the run has reported itself. It starts again from the first.
+	AttemptEpochs uint32 `protobuf:"varint,19,opt,name=attempt_epochs,json=attemptEpochs,proto3" json:"attempt_epochs,omitempty"`
 	// Lowest trial index among the run's trials: where it stands in the grid.
 	FirstTrial    uint64 `protobuf:"varint,18,opt,name=first_trial,json=firstTrial,proto3" json:"first_trial,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -386,6 +388,13 @@ func (x *Run) GetModifyIndex() uint64 {
 	return 0
 }
 
+func (x *Run) GetAttemptEpochs() uint32 {
+	if x != nil {
+		return x.AttemptEpochs
+	}
+	return 0
+}
+
 func (x *Run) GetFirstTrial() uint64 {
 	if x != nil {
 		return x.FirstTrial
@@ -395,11 +404,13 @@ func (x *Run) GetFirstTrial() uint64 {
 
 // Failure is one attempt that ended without success.
 type Failure struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Worker        string                 `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
-	Class         FailureClass           `protobuf:"varint,3,opt,name=class,proto3,enum=trellis.v1.FailureClass" json:"class,omitempty"`
-	Message       string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Attempt uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Worker  string                 `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
+	Class   FailureClass           `protobuf:"varint,3,opt,name=class,proto3,enum=trellis.v1.FailureClass" json:"class,omitempty"`
+	Message string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	// Epochs that the attempt had reported.
+	Epochs        uint32 `protobuf:"varint,5,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -460,6 +471,13 @@ func (x *Failure) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *Failure) GetEpochs() uint32 {
+	if x != nil {
+		return x.Epochs
+	}
+	return 0
 }
 
 // RunConfig is all that a worker needs to train a run. Everything in it but parameters.max_epochs, milestones and
@@ -971,7 +989,7 @@ var File_trellis_v1_run_proto protoreflect.FileDescriptor
 const file_trellis_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"\x14trellis/v1/run.proto\x12\n" +
-	"trellis.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x9f\x05\n" +
+	"trellis.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\xc6\x05\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x126\n" +
@@ -997,15 +1015,17 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\bfailures\x18\x0e \x03(\v2\x13.trellis.v1.FailureR\bfailures\x12\x14\n" +
 	"\x05error\x18\x0f \x01(\tR\x05error\x12)\n" +
 	"\x10training_seconds\x18\x10 \x01(\x01R\x0ftrainingSeconds\x12!\n" +
-	"\fmodify_index\x18\x11 \x01(\x04R\vmodifyIndex\x12\x1f\n" +
+	"\fmodify_index\x18\x11 \x01(\x04R\vmodifyIndex\x12%\n" +
+	"\x0eattempt_epochs\x18\x13 \x01(\rR\rattemptEpochs\x12\x1f\n" +
 	"\vfirst_trial\x18\x12 \x01(\x04R\n" +
 	"firstTrialB\x17\n" +
-	"\x15_best_validation_loss\"\x85\x01\n" +
+	"\x15_best_validation_loss\"\x9d\x01\n" +
 	"\aFailure\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12.\n" +
 	"\x05class\x18\x03 \x01(\x0e2\x18.trellis.v1.FailureClassR\x05class\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage\"\xd0\x02\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\x12\x16\n" +
+	"\x06epochs\x18\x05 \x01(\rR\x06epochs\"\xd0\x02\n" +
 	"\tRunConfig\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x126\n" +
 	"\n" +
