@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
@@ -60,6 +61,9 @@ func mustTrellis(t *testing.T, args ...string) string {
 	}
 	return stdout
 }
+
+// patience is how long a process may take for anything. It ends tests that would hang, and decides nothing else.
+const patience = time.Minute
 
 // process is trellis in a process of its own.
 type process struct {
@@ -132,6 +136,8 @@ func (p *process) await(t *testing.T, pattern string) string {
 				continue
 			}
 			t.Fatalf("the process has ended without saying %q: %s", pattern, p.said())
+		case <-time.After(patience):
+			t.Fatalf("the process has not said %q within %v: %s", pattern, patience, p.said())
 		}
 	}
 }
@@ -155,7 +161,17 @@ func (p *process) signal(t *testing.T, signal os.Signal) int {
 	if err := p.command.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
-	<-p.exited
+	return p.wait(t)
+}
+
+// wait waits for the process to end by itself and returns its exit code.
+func (p *process) wait(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+		t.Fatalf("the process has not ended within %v: %s", patience, p.said())
+	}
 	return p.command.ProcessState.ExitCode()
 }
 

@@ -21,6 +21,8 @@ type runOptions struct {
 	data           *dataOptions
 	format         outputFormat
 	logger         *slog.Logger
+	// inLines shows progress in lines on a terminal too, between those of the log.
+	inLines bool
 }
 
 func (cli *commandLine) runCommand() *cobra.Command {
@@ -60,6 +62,7 @@ the studies and shows what they have found until then.`,
 		}
 		options.format = *format
 		options.logger = log.newLogger(cli.stderr)
+		options.inLines = cmd.Flags().Changed("log-level")
 		return cli.runStudies(cmd.Context(), specs, options)
 	}
 	return cmd
@@ -90,36 +93,35 @@ func (cli *commandLine) runStudies(parent context.Context, specs []*trellisv1.St
 	fmt.Fprintf(cli.stderr, "The coordinator listens on %s, with %s of %s. Look in from elsewhere: trellis trials %s "+
 		"--coordinator %s\n", cluster.address, count(uint64(options.workers), "worker"), count(uint64(options.slots), "slot"),
 		specs[0].GetName(), cluster.address)
-	return cli.followAll(cluster, c, specs, options.format)
+	return cli.followAll(cluster, c, specs, options)
 }
 
 // followAll follows the studies to their end, one after the other as the coordinator serves them, and shows what they
 // have found.
-func (cli *commandLine) followAll(cluster *cluster, c *client, specs []*trellisv1.StudySpec, format outputFormat) error {
-	results := newListWriter(cli.stdout, format, "trials", trialColumns)
+func (cli *commandLine) followAll(cluster *cluster, c *client, specs []*trellisv1.StudySpec, options runOptions) error {
+	results := newListWriter(cli.stdout, options.format, "trials", trialColumns)
 	var outcomes []error
+	interrupted := false
 	for _, spec := range specs {
-		study, err := cli.showProgress(cluster.ctx, c, spec.GetName())
-		interrupted := errors.Is(err, errInterrupted)
-		if err != nil && !interrupted {
-			return cluster.why(err)
-		}
-		if interrupted {
-			fmt.Fprintf(cli.stderr, "Interrupted. Studies of trellis run end with it: what follows is all that is left. For studies "+
-				"that live longer, see: trellis help coordinator\n")
-			outcomes = append(outcomes, err)
-		} else {
-			outcomes = append(outcomes, outcomeOf(study))
+		if !interrupted {
+			study, err := cli.showProgress(cluster.ctx, c, spec.GetName(), options.inLines)
+			switch interrupted = errors.Is(err, errInterrupted); {
+			case interrupted:
+				fmt.Fprintln(cli.stderr, "Interrupted. Studies of trellis run end with it: what follows is all that is left. For "+
+					"studies that live longer, see: trellis help coordinator")
+				outcomes = append(outcomes, err)
+			case err != nil:
+				return cluster.why(err)
+			default:
+				outcomes = append(outcomes, outcomeOf(study))
+			}
 		}
 		// The cluster lives until we stop it, whether or not we were interrupted.
-		if err := cli.writeResults(context.WithoutCancel(cluster.ctx), c, spec.GetName(), format, results); err != nil {
+		if err := cli.writeResults(context.WithoutCancel(cluster.ctx), c, spec.GetName(), options.format, results); err != nil {
 			return errors.Join(append(outcomes, cluster.why(err))...)
 		}
-		if interrupted {
-			break
-		}
 	}
-	if format != formatTable {
+	if options.format != formatTable {
 		outcomes = append(outcomes, results.Close(""))
 	}
 	return errors.Join(outcomes...)

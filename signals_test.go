@@ -22,8 +22,7 @@ func TestCoordinatorThatComesLater(t *testing.T) {
 	address := freeAddress(t)
 	client, _ := start(t, `^trellis: no coordinator at \S+ \(connection refused\); trying again`, "studies", "--coordinator", address)
 	start(t, "listens on", "coordinator", "--listen", address)
-	<-client.exited
-	if code := client.command.ProcessState.ExitCode(); code != exitOK {
+	if code := client.wait(t); code != exitOK {
 		t.Errorf("exit code %d: %s", code, client.said())
 	}
 }
@@ -36,8 +35,7 @@ func TestWatchOutlivesTheCoordinator(t *testing.T) {
 	coordinator.signal(t, syscall.SIGKILL)
 	watch.await(t, `no coordinator at`)
 	start(t, "listens on", "coordinator", "--listen", address)
-	<-watch.exited
-	if code := watch.command.ProcessState.ExitCode(); code != exitNotFound {
+	if code := watch.wait(t); code != exitNotFound {
 		t.Errorf("exit code %d, want %d: %s", code, exitNotFound, watch.said())
 	}
 }

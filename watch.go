@@ -34,7 +34,7 @@ On a terminal, a live view; elsewhere, a line for what happens. Both go to stand
 // watchStudy follows a study that lives on when we are interrupted. It returns errIncomplete if the study ends without
 // all its trials answered.
 func (cli *commandLine) watchStudy(ctx context.Context, c *client, name string) error {
-	study, err := cli.showProgress(ctx, c, name)
+	study, err := cli.showProgress(ctx, c, name, false)
 	if errors.Is(err, errInterrupted) {
 		fmt.Fprintf(cli.stderr, "Study %s goes on. Follow it again: trellis watch %s%s\n", name, name, elsewhere(c.address))
 	}
@@ -44,10 +44,12 @@ func (cli *commandLine) watchStudy(ctx context.Context, c *client, name string) 
 	return outcomeOf(study)
 }
 
-// showProgress follows a study to its end, in place on a terminal and in lines elsewhere.
-func (cli *commandLine) showProgress(ctx context.Context, c *client, name string) (*trellisv1.Study, error) {
+// showProgress follows a study to its end: in place on a terminal, in lines elsewhere or if inLines is true.
+func (cli *commandLine) showProgress(
+	ctx context.Context, c *client, name string, inLines bool,
+) (*trellisv1.Study, error) {
 	var view progressView = newLineView(cli.stderr, time.Now)
-	if terminal, ok := isTerminal(cli.stderr); ok {
+	if terminal, ok := isTerminal(cli.stderr); ok && !inLines {
 		view = newLiveView(terminal)
 	}
 	study, err := c.follow(ctx, name, view)
