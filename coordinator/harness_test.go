@@ -156,13 +156,18 @@ type fakeWorker struct {
 // connect opens a session. The worker sends heartbeats until it is silenced or its stream is broken.
 func (h *harness) connect(name string, slots uint32, attempts ...uint64) *fakeWorker {
 	h.Helper()
-	w, err := h.hello(&trellisv1.Hello{
-		Protocol: trellisv1.SessionProtocol, Numerics: testNumerics, Worker: name, Slots: slots, Attempts: attempts,
-	})
+	w, err := h.hello(helloFrom(name, slots, attempts...))
 	if err != nil {
 		h.Fatalf("connect worker %s: %v", name, err)
 	}
 	return w
+}
+
+// helloFrom is the first message of a worker that this coordinator can work with.
+func helloFrom(name string, slots uint32, attempts ...uint64) *trellisv1.Hello {
+	return &trellisv1.Hello{
+		Protocol: trellisv1.SessionProtocol, Numerics: testNumerics, Worker: name, Slots: slots, Attempts: attempts,
+	}
 }
 
 // hello opens a session with the given message and waits for the welcome.

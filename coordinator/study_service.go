@@ -165,7 +165,7 @@ func (s studyService) WatchStudy(request *trellisv1.WatchStudyRequest, stream tr
 		}
 		select {
 		case <-s.stopping:
-			return status.Error(codes.Unavailable, "the coordinator is shutting down")
+			return errStopping
 		case <-stream.Context().Done():
 			return statusOf(stream.Context().Err())
 		case <-time.After(watchInterval):

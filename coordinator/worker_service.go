@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -18,10 +19,18 @@ import (
 	"trellis/results"
 )
 
-var errReplaced = status.Error(codes.Aborted, "a newer session of this worker has taken over")
+var (
+	errReplaced = status.Error(codes.Aborted, "a newer session of this worker has taken over")
+	errStopping = status.Error(codes.Unavailable, "the coordinator is shutting down")
+	errNoHello  = status.Errorf(codes.DeadlineExceeded, "no hello within %v", helloTimeout)
+)
 
-// maxFailureMessage is how much of a worker's error message is kept, in bytes.
-const maxFailureMessage = 4096
+const (
+	// helloTimeout is how long a session may take to begin.
+	helloTimeout = 10 * time.Second
+	// maxFailureMessage is how much of a worker's error message is kept, in bytes.
+	maxFailureMessage = 4096
+)
 
 // workerService is the workers' side of the API.
 type workerService struct {
@@ -37,11 +46,10 @@ func (s workerService) ListWorkers(_ context.Context, request *trellisv1.ListWor
 
 // Session serves one worker until its stream breaks, or this coordinator ends it.
 func (s workerService) Session(stream trellisv1.WorkerService_SessionServer) error {
-	first, err := stream.Recv()
+	hello, err := s.awaitHello(stream)
 	if err != nil {
 		return err
 	}
-	hello := first.GetHello()
 	if err := s.checkHello(hello); err != nil {
 		return err
 	}
@@ -65,7 +73,7 @@ func (s workerService) Session(stream trellisv1.WorkerService_SessionServer) err
 	select {
 	case <-ctx.Done():
 	case <-s.stopping:
-		end(status.Error(codes.Unavailable, "the coordinator is shutting down"))
+		end(errStopping)
 	}
 	<-sent
 	cause := context.Cause(ctx)
@@ -74,6 +82,30 @@ func (s workerService) Session(stream trellisv1.WorkerService_SessionServer) err
 		return nil
 	}
 	return cause
+}
+
+// awaitHello returns the first message's hello, nil if it is another. A peer that says nothing is not waited for.
+func (s workerService) awaitHello(stream trellisv1.WorkerService_SessionServer) (*trellisv1.Hello, error) {
+	type result struct {
+		request *trellisv1.SessionRequest
+		err     error
+	}
+	// Room for one, so that the receiver ends, at the latest with the stream, even if nobody waits for it any more.
+	first := make(chan result, 1)
+	go func() {
+		request, err := stream.Recv()
+		first <- result{request, err}
+	}()
+	timer := time.NewTimer(helloTimeout)
+	defer timer.Stop()
+	select {
+	case result := <-first:
+		return result.request.GetHello(), result.err
+	case <-timer.C:
+		return nil, errNoHello
+	case <-s.stopping:
+		return nil, errStopping
+	}
 }
 
 // checkHello refuses a worker that this coordinator can't work with.
