@@ -8,6 +8,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
 )
 
 func TestASessionThatSaysNothingIsEnded(t *testing.T) {
@@ -40,6 +42,30 @@ func TestASessionThatSaysNothingDoesNotHoldUpShutdown(t *testing.T) {
 		}
 		if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
 			t.Fatal(err)
+		}
+	})
+}
+
+func TestAWorkerThatReadsNothingIsLetGo(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		worker := h.connect("deaf", 1024)
+		worker.silence()
+		latent := make([]uint32, 700)
+		for i := range latent {
+			latent[i] = uint32(i + 1)
+		}
+		// So many assignments that they don't fit between the two ends.
+		h.create(syntheticSpec("large", latent, []uint32{1}))
+		synctest.Wait()
+		if held := h.worker("deaf").GetRuns(); held != 700 {
+			t.Fatalf("the worker holds %d runs", held)
+		}
+		<-time.After(2 * DefaultLease) // The clock is synctest's.
+		if state := h.worker("deaf").GetState(); state != trellisv1.WorkerState_WORKER_STATE_LOST {
+			t.Fatalf("the worker is %v", state)
+		}
+		if h.sessions.connected("deaf") {
+			t.Fatal("the session of a lost worker that reads nothing goes on")
 		}
 	})
 }

@@ -63,19 +63,15 @@ func (s workerService) Session(stream trellisv1.WorkerService_SessionServer) err
 	s.leases.heard(session.worker)
 	s.logger.Info("worker connected", "worker", session.worker, "slots", hello.GetSlots(), "attempts", len(hello.GetAttempts()))
 
-	// The sender ends with the context; the receiver with the stream, which ends when Session returns.
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		end(s.send(ctx, session, hello, stream))
-	}()
+	// Both end at the latest with the stream, which ends when Session returns. They are not waited for: a peer that does
+	// not read would keep the sender, and the session with it, for as long as it likes.
+	go func() { end(s.send(ctx, session, hello, stream)) }()
 	go func() { end(s.receive(ctx, session, stream)) }()
 	select {
 	case <-ctx.Done():
 	case <-s.stopping:
 		end(errStopping)
 	}
-	<-sent
 	cause := context.Cause(ctx)
 	s.logger.Info("worker disconnected", "worker", session.worker, "cause", cause)
 	if errors.Is(cause, io.EOF) {
