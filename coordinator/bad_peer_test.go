@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,4 +69,20 @@ func TestAWorkerThatReadsNothingIsLetGo(t *testing.T) {
 			t.Fatal("the session of a lost worker that reads nothing goes on")
 		}
 	})
+}
+
+func TestAcknowledgementsThatNobodyTakesAreBounded(t *testing.T) {
+	var cause error
+	session := newSessions().open("worker", func(err error) { cause = err })
+	for attempt := range uint64(2 * maxAcks) {
+		session.acknowledge(&trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Report{
+			Report: &trellisv1.Report{Study: fmt.Sprint("study-", attempt), Attempt: attempt, Epoch: 1},
+		}})
+	}
+	if len(session.takeAcks()) != maxAcks {
+		t.Error("acknowledgements pile up")
+	}
+	if status.Code(cause) != codes.ResourceExhausted {
+		t.Errorf("the session ends with %v", cause)
+	}
 }

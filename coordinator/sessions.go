@@ -3,8 +3,16 @@ package coordinator
 import (
 	"sync"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	trellisv1 "trellis/proto/trellis/v1"
 )
+
+// maxAcks is how many attempts' acknowledgements may wait for a worker to read them, many times what it can hold.
+const maxAcks = 4096
+
+var errDeaf = status.Errorf(codes.ResourceExhausted, "the worker has not read the acknowledgements of %d attempts", maxAcks)
 
 // sessions knows which workers are connected to this leader.
 type sessions struct {
@@ -78,7 +86,8 @@ type session struct {
 	notice chan struct{}
 
 	mu sync.Mutex
-	// acks waits to be sent, by attempt. Merged, so that it is no larger than the number of attempts.
+	// acks waits to be sent, by attempt. Merged, so that it is no larger than the number of attempts, and at most maxAcks:
+	// what a worker sends names any attempt it likes.
 	acks map[uint64]*trellisv1.Acknowledgement
 	// finishing has the attempts whose outcomes are on their way to the log: the worker has ended them by itself.
 	finishing map[uint64]bool
@@ -121,6 +130,11 @@ func (s *session) acknowledge(entry *trellisv1.RecordCommand_Entry) {
 	attempt := attemptOf(entry)
 	s.mu.Lock()
 	ack := s.acks[attempt]
+	if ack == nil && len(s.acks) == maxAcks {
+		s.mu.Unlock()
+		s.end(errDeaf)
+		return
+	}
 	if ack == nil {
 		ack = &trellisv1.Acknowledgement{Attempt: attempt}
 		s.acks[attempt] = ack
