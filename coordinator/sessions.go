@@ -9,7 +9,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// maxAcks is how many attempts' acknowledgements may wait for a worker to read them, many times what it can hold.
+// maxAcks is how many attempts' acknowledgements may wait for a worker to read them: four times what it can hold.
 const maxAcks = 4096
 
 var errDeaf = status.Errorf(codes.ResourceExhausted, "the worker has not read the acknowledgements of %d attempts", maxAcks)

@@ -55,12 +55,15 @@ func (s workerService) Session(stream trellisv1.WorkerService_SessionServer) err
 	}
 	ctx, end := context.WithCancelCause(stream.Context())
 	defer end(nil)
+	// The session is open before the worker is registered. If its lease expires at this very moment, either the worker is
+	// registered after it was marked as lost, or the session ends with the lease: it never goes on for a worker that is
+	// lost.
+	s.leases.heard(hello.GetWorker())
+	session := s.sessions.open(hello.GetWorker(), end)
+	defer s.sessions.close(session)
 	if err := s.register(ctx, hello); err != nil {
 		return statusOf(err)
 	}
-	session := s.sessions.open(hello.GetWorker(), end)
-	defer s.sessions.close(session)
-	s.leases.heard(session.worker)
 	s.logger.Info("worker connected", "worker", session.worker, "slots", hello.GetSlots(), "attempts", len(hello.GetAttempts()))
 
 	// Both end at the latest with the stream, which ends when Session returns. They are not waited for: a peer that does

@@ -1,0 +1,67 @@
+package coordinator
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// interruptedLog calls after when a command has been applied.
+type interruptedLog struct {
+	Log
+	after func(*trellisv1.Command)
+}
+
+func (l interruptedLog) Propose(ctx context.Context, data []byte) (uint64, any, error) {
+	index, answer, err := l.Log.Propose(ctx, data)
+	command := &trellisv1.Command{}
+	if err := proto.Unmarshal(data, command); err != nil {
+		return 0, nil, err
+	}
+	l.after(command)
+	return index, answer, err
+}
+
+// A worker comes back at the moment at which the leader, which found it silent, marks it as lost.
+func TestAWorkerThatComesBackAsItsLeaseExpiresIsNotLeftBehind(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		first := h.connect("late", 1)
+		first.silence()
+		synctest.Wait()
+		expired := false
+		h.Coordinator.log = interruptedLog{h.Coordinator.log, func(command *trellisv1.Command) {
+			if command.GetSetWorker().GetWorker().GetState() == trellisv1.WorkerState_WORKER_STATE_READY && !expired {
+				expired = true
+				if err := h.leases.expire(context.Background(), "late"); err != nil {
+					t.Error(err)
+				}
+			}
+		}}
+		// Whether the session begins or not, the worker must not stay connected and lost.
+		if second, err := h.hello(helloFrom("late", 1)); err == nil {
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				for err == nil {
+					_, err = second.stream.Recv()
+				}
+			}()
+			select {
+			case <-ended:
+			case <-time.After(DefaultLease):
+				t.Fatalf("the worker is %v, and its session goes on", h.worker("late").GetState())
+			}
+		}
+		if !expired {
+			t.Fatal("the lease did not expire in between")
+		}
+		third := h.connect("late", 1)
+		h.create(syntheticSpec("next", []uint32{4}, []uint32{1}))
+		third.train(third.assignment())
+	})
+}
