@@ -255,7 +255,7 @@ func stockGorgonia(ctx context.Context, folder string, duration time.Duration) (
 			return 0, "", fmt.Errorf("no rate in its output:\n%s", output)
 		}
 		rate, err := strconv.ParseFloat(string(match[1]), 64)
-		return rate, fmt.Sprintf("batch %d, decoder of linear layers", batchSize), err
+		return rate, fmt.Sprintf("batch %d", batchSize), err
 	}
 	return &peer{name: "stock Gorgonia", measure: measure}, nil
 }
