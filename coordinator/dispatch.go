@@ -10,7 +10,8 @@ import (
 	"trellis/results"
 )
 
-// dispatchRetry is how long the dispatcher waits after the log or the store has refused a grant.
+// dispatchRetry is how long the dispatcher waits after the log or the store has refused a grant, and for workers that are
+// quiet to be heard again.
 const dispatchRetry = time.Second
 
 // dispatch grants PENDING runs to workers with free slots, the longest runs of the oldest study first: a long run that
@@ -26,17 +27,21 @@ func (c *Coordinator) dispatch(ctx context.Context) {
 			c.logger.Error("find the next run", "error", err)
 			return
 		}
-		worker, err := c.freeWorker(watch, snapshot)
+		worker, quiet, err := c.freeWorker(watch, snapshot)
 		if err != nil {
 			c.logger.Error("find a free worker", "error", err)
 			return
 		}
-		if run != nil && worker != "" {
+		switch {
+		case run == nil:
+		case worker != "":
 			err := c.grant(ctx, run, worker)
 			if err == nil {
 				continue
 			}
 			c.logger.Debug("a grant was refused", "study", run.GetStudy(), "run", run.GetId(), "worker", worker, "error", err)
+			wait, done = context.WithTimeout(ctx, dispatchRetry)
+		case quiet:
 			wait, done = context.WithTimeout(ctx, dispatchRetry)
 		}
 		watch.Add(connections)
@@ -58,20 +63,28 @@ func (c *Coordinator) grant(ctx context.Context, run *trellisv1.Run, worker stri
 	return nil
 }
 
-// freeWorker returns the connected worker with the most free slots, the first by name among equals, or none.
-func (c *Coordinator) freeWorker(watch memdb.WatchSet, snapshot *results.Snapshot) (string, error) {
+// freeWorker returns the connected worker with the most free slots, the first by name among equals, or none. Workers that
+// are quiet are passed over, and whether there are any is said: their connections may be dead without anybody having
+// noticed, and a run that went from one to the next would be taken for what brings them down.
+func (c *Coordinator) freeWorker(watch memdb.WatchSet, snapshot *results.Snapshot) (name string, quiet bool, err error) {
 	workers, err := snapshot.Workers(watch)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
-	name, most := "", uint32(0)
+	most := uint32(0)
 	for _, worker := range workers {
 		if worker.GetState() != trellisv1.WorkerState_WORKER_STATE_READY || worker.GetRuns() >= worker.GetSlots() {
 			continue
 		}
-		if free := worker.GetSlots() - worker.GetRuns(); free > most && c.sessions.connected(worker.GetName()) {
-			name, most = worker.GetName(), free
+		free := worker.GetSlots() - worker.GetRuns()
+		if free <= most || !c.sessions.connected(worker.GetName()) {
+			continue
 		}
+		if c.leases.quiet(worker.GetName()) {
+			quiet = true
+			continue
+		}
+		name, most = worker.GetName(), free
 	}
-	return name, nil
+	return name, quiet, nil
 }

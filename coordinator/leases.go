@@ -47,6 +47,17 @@ func (l *leases) heard(worker string) {
 	l.workers[worker] = time.Now()
 }
 
+// quiet says whether a worker has missed two heartbeats or more, so that it may be lost already.
+func (l *leases) quiet(worker string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last, known := l.workers[worker]
+	return known && l.tooQuiet(time.Since(last))
+}
+
+// tooQuiet says whether a worker that is well would have been heard for so long.
+func (l *leases) tooQuiet(silence time.Duration) bool { return silence > l.coordinator.config.Lease/2 }
+
 // progress notes how far a worker's attempts have come.
 func (l *leases) progress(_ string, heartbeat *trellisv1.Heartbeat) {
 	l.mu.Lock()
@@ -131,7 +142,7 @@ func (l *leases) silent(live []*trellisv1.Worker, now time.Time) []string {
 			last = now
 		}
 		heard[name] = last
-		if now.Sub(last) > lease/2 {
+		if l.tooQuiet(now.Sub(last)) {
 			quiet++
 		}
 		if now.Sub(last) > lease {

@@ -65,3 +65,26 @@ func TestAWorkerThatComesBackAsItsLeaseExpiresIsNotLeftBehind(t *testing.T) {
 		third.train(third.assignment())
 	})
 }
+
+func TestRunsAreNotGrantedToSilentWorkers(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		silent := h.connect("a-silent", 8)
+		silent.silence()
+		<-time.After(DefaultLease * 3 / 4) // The clock is synctest's.
+		h.create(syntheticSpec("one", []uint32{4}, []uint32{1}))
+		if held := h.worker("a-silent").GetRuns(); held != 0 {
+			t.Errorf("a worker that has been silent for %v was granted %d runs", DefaultLease*3/4, held)
+		}
+		lively := h.connect("lively", 1)
+		lively.train(lively.assignment())
+
+		// As soon as it speaks again, it is as good as any other.
+		h.create(syntheticSpec("two", []uint32{4, 8}, []uint32{1}))
+		began := time.Now()
+		silent.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{}}})
+		silent.train(silent.assignment())
+		if waited := time.Since(began); waited > 2*dispatchRetry {
+			t.Errorf("the worker had to wait for %v", waited)
+		}
+	})
+}
