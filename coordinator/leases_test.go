@@ -88,3 +88,33 @@ func TestRunsAreNotGrantedToSilentWorkers(t *testing.T) {
 		}
 	})
 }
+
+// A worker whose reports are really lost can't deliver the rest: each of its sessions ends over the gap. The run is taken
+// from it in the end, as it makes no progress.
+func TestARunWhoseReportsAreLostIsEnded(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		h.create(syntheticSpec("gap", []uint32{4}, []uint32{3}))
+		w := h.connect("w", 1)
+		a := w.assignment()
+		began := time.Now()
+		for {
+			w.report(a, 3)
+			var err error
+			for err == nil {
+				_, err = w.stream.Recv()
+			}
+			<-time.After(5 * time.Second) // The clock is synctest's.
+			w = h.connect("w", 1, a.GetAttempt())
+			if len(w.welcome.GetAttempts()) == 0 {
+				break
+			}
+			if waited := time.Since(began); waited > 2*DefaultHangTimeout {
+				t.Fatalf("the run is still the worker's after %v", waited)
+			}
+		}
+		w.train(w.assignment())
+		if p := h.study("gap").GetProgress(); p.GetTrialsSucceeded() != 1 {
+			t.Errorf("progress is %v", p)
+		}
+	})
+}
