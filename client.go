@@ -34,6 +34,9 @@ const (
 	maxResponse = 64 << 20
 )
 
+// reconnect is how a client comes back to a coordinator.
+var reconnect = backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second}
+
 // retryPolicy sends calls that change nothing, or the same when they are repeated, again when the coordinator goes away
 // before it has answered.
 const retryPolicy = `{"methodConfig": [{
@@ -100,13 +103,14 @@ func newClient(address string, notices io.Writer) (*client, error) {
 		return nil, usageErrorf("--coordinator takes an address such as %s: %w", DefaultAddress, err)
 	}
 	c := &client{address: address, notices: notices}
-	// The name is resolved at every attempt, by the dialer: gRPC's own resolver reports no cause and remembers failures.
+	// The name is resolved at every attempt, by the dialer: gRPC's own resolver reports no cause and remembers
+	// failures.
 	conn, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(c.dial),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
-			MinConnectTimeout: 5 * time.Second,
+			Backoff:           reconnect,
+			MinConnectTimeout: reconnect.MaxDelay,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithDefaultServiceConfig(retryPolicy),

@@ -31,11 +31,15 @@ func (f *fakeCoordinator) WatchStudy(r *trellisv1.WatchStudyRequest, s trellisv1
 	return f.watch(r, s)
 }
 
-func (f *fakeCoordinator) CreateStudy(ctx context.Context, _ *trellisv1.CreateStudyRequest) (*trellisv1.CreateStudyResponse, error) {
+func (f *fakeCoordinator) CreateStudy(
+	ctx context.Context, _ *trellisv1.CreateStudyRequest,
+) (*trellisv1.CreateStudyResponse, error) {
 	return &trellisv1.CreateStudyResponse{}, f.create(ctx)
 }
 
-func (f *fakeCoordinator) ListStudies(context.Context, *trellisv1.ListStudiesRequest) (*trellisv1.ListStudiesResponse, error) {
+func (f *fakeCoordinator) ListStudies(
+	context.Context, *trellisv1.ListStudiesRequest,
+) (*trellisv1.ListStudiesResponse, error) {
 	return &trellisv1.ListStudiesResponse{}, f.list()
 }
 

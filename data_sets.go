@@ -31,7 +31,8 @@ func dataFlags(cmd *cobra.Command) *dataOptions {
 
 // cacheDirFlag adds --cache-dir.
 func cacheDirFlag(cmd *cobra.Command, dir *string) {
-	cmd.Flags().StringVar(dir, "cache-dir", "", "`folder` for downloaded data sets (default trellis in the user's cache folder)")
+	cmd.Flags().StringVar(dir, "cache-dir", "",
+		"`folder` for downloaded data sets (default trellis in the user's cache folder)")
 }
 
 // dataSets serves the data sets of a library in the API's terms.
@@ -41,7 +42,8 @@ type dataSets struct {
 	mu sync.Mutex
 	// found are the sets that have been asked for, by digest.
 	found map[string]*dataset.Set
-	// mnist is its digest once it has been found: MNIST is the same for ever, other data sets may change in their folder.
+	// mnist is its digest once it has been found: MNIST is the same for ever, other data sets may change in their
+	// folder.
 	mnist string
 }
 

@@ -131,8 +131,8 @@ func (e *estimate) measure(
 	for _, s := range seconds {
 		e.SecondsPerEpoch += s / float64(cores) * float64(split.GetTrain()) / float64(images)
 	}
-	e.Basis = fmt.Sprintf("measured on this machine: %s side by side for %v, latent dimension %d, batch size %d; an epoch is "+
-		"%d training and %d validation images", count(uint64(cores), "training"), probeTime, point.GetLatentDim(),
+	e.Basis = fmt.Sprintf("measured on this machine: %s side by side for %v, latent dimension %d, batch size %d; an epoch "+
+		"is %d training and %d validation images", count(uint64(cores), "training"), probeTime, point.GetLatentDim(),
 		point.GetBatchSize(), split.GetTrain(), split.GetValidation())
 	return nil
 }
@@ -220,8 +220,9 @@ func (e *estimate) write(out io.Writer, format outputFormat) error {
 			_, err = out.Write(data)
 		}
 	case formatCSV:
-		_, err = fmt.Fprintf(out, "study,trials,runs,epochs,epochs_alone,slots,seconds_per_epoch,hours\n%s,%d,%d,%d,%d,%d,%s,%s\n",
-			e.Study, e.Trials, e.Runs, e.Epochs, e.EpochsAlone, e.Slots, plainNumber(e.SecondsPerEpoch), plainNumber(e.Hours))
+		_, err = fmt.Fprintf(out, "study,trials,runs,epochs,epochs_alone,slots,seconds_per_epoch,hours\n"+
+			"%s,%d,%d,%d,%d,%d,%s,%s\n", e.Study, e.Trials, e.Runs, e.Epochs, e.EpochsAlone, e.Slots,
+			plainNumber(e.SecondsPerEpoch), plainNumber(e.Hours))
 	default:
 		_, err = fmt.Fprintln(out, e.table())
 	}

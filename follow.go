@@ -179,7 +179,8 @@ func runName(run *trellisv1.Run) string {
 
 func runEnded(run *trellisv1.Run) bool {
 	switch run.GetState() {
-	case trellisv1.RunState_RUN_STATE_SUCCEEDED, trellisv1.RunState_RUN_STATE_FAILED, trellisv1.RunState_RUN_STATE_CANCELED:
+	case trellisv1.RunState_RUN_STATE_SUCCEEDED, trellisv1.RunState_RUN_STATE_FAILED,
+		trellisv1.RunState_RUN_STATE_CANCELED:
 		return true
 	default:
 		return false

@@ -13,8 +13,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// A grid of 10^12 points is refused at once and without memory to speak of: by the command, and by a coordinator that is
-// called without it.
+// A grid of 10^12 points is refused at once and without memory to speak of: by the command, and by a coordinator that
+// is called without it.
 func TestHugeGrid(t *testing.T) {
 	_, address := startCoordinator(t)
 	t.Run("command", func(t *testing.T) {

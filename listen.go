@@ -37,8 +37,8 @@ func listen(ctx context.Context, flag, address string, insecure bool) (net.Liste
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("cannot listen on %s: the address is already in use, perhaps by another coordinator or worker; "+
-			"choose another with --%s", address, flag)
+		return nil, fmt.Errorf("cannot listen on %s: the address is already in use, perhaps by another coordinator or "+
+			"worker; choose another with --%s", address, flag)
 	case err != nil:
 		return nil, fmt.Errorf("cannot listen on %s (--%s): %w", address, flag, err)
 	}

@@ -100,7 +100,8 @@ func checkResults(t *testing.T, study *trellisv1.Study, runs map[string]*trellis
 		var want []float64
 		_, err := trainer.Train(context.Background(), trainer.Config{
 			Model: trainer.Synthetic, LatentDim: int(p.GetLatentDim()), LearningRate: p.GetLearningRate(),
-			WeightDecay: p.GetWeightDecay(), MaxEpochs: int(p.GetMaxEpochs()), Seed: p.GetSeed(), BatchSize: int(p.GetBatchSize()),
+			WeightDecay: p.GetWeightDecay(), MaxEpochs: int(p.GetMaxEpochs()), Seed: p.GetSeed(),
+			BatchSize: int(p.GetBatchSize()),
 		}, func(report trainer.Report) error {
 			want = append(want, report.ValidationLoss)
 			return nil

@@ -178,7 +178,8 @@ func (p *process) wait(t *testing.T) int {
 // startCoordinator starts a coordinator and returns its address.
 func startCoordinator(t *testing.T, args ...string) (p *process, address string) {
 	t.Helper()
-	return start(t, `^The coordinator listens on (\S+)\.$`, append([]string{"coordinator", "--listen", "127.0.0.1:0"}, args...)...)
+	args = append([]string{"coordinator", "--listen", "127.0.0.1:0"}, args...)
+	return start(t, `^The coordinator listens on (\S+)\.$`, args...)
 }
 
 // startWorker starts a worker and waits until it has connected.

@@ -64,6 +64,9 @@ type column[T any] struct {
 	short func(T) string
 }
 
+// both is a column that programs and people read alike.
+func both[T any](name string, write func(T) string) column[T] { return column[T]{name, write, write} }
+
 // listWriter writes a list of messages, one after the other, in one of the formats. JSON and YAML are one document with
 // the list under a key, like the API's response.
 type listWriter[T proto.Message] struct {
@@ -77,7 +80,9 @@ type listWriter[T proto.Message] struct {
 	table table.Writer
 }
 
-func newListWriter[T proto.Message](out io.Writer, format outputFormat, key string, columns []column[T]) *listWriter[T] {
+func newListWriter[T proto.Message](
+	out io.Writer, format outputFormat, key string, columns []column[T],
+) *listWriter[T] {
 	w := &listWriter[T]{out: out, format: format, key: key, columns: columns}
 	switch format {
 	case formatCSV:

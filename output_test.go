@@ -16,8 +16,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// sampleTrials has what is hard to write: a NaN, a zero, a value that is not set, a loss of no round number, a text with
-// every separator.
+// sampleTrials has what is hard to write: a NaN, a zero, a value that is not set, a loss of no round number, a text
+// with every separator.
 func sampleTrials() []*trellisv1.Trial {
 	return []*trellisv1.Trial{
 		{
@@ -188,7 +188,9 @@ func TestOutputKeepsValues(t *testing.T) {
 
 func TestLead(t *testing.T) {
 	second := func(objective float64) *trellisv1.Trial {
-		return &trellisv1.Trial{Index: 7, Objective: &objective, Parameters: &trellisv1.Parameters{LatentDim: 4, MaxEpochs: 10}}
+		return &trellisv1.Trial{
+			Index: 7, Objective: &objective, Parameters: &trellisv1.Parameters{LatentDim: 4, MaxEpochs: 10},
+		}
 	}
 	const who = "trial 7 (latent 4, learning rate 0, weight decay 0, maximum epochs 10)"
 	for _, test := range []struct {

@@ -65,8 +65,9 @@ func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
 func (v *lineView) start() {
 	study := v.board.study
 	progress := study.GetProgress()
-	v.line("study %s is %s: %s in %s, at most %s", study.GetName(), studyState(study), count(progress.GetTrials(), "trial"),
-		count(progress.GetRuns(), "run"), count(progress.GetEpochs()+progress.GetEpochsLeft(), "epoch"))
+	v.line("study %s is %s: %s in %s, at most %s", study.GetName(), studyState(study),
+		count(progress.GetTrials(), "trial"), count(progress.GetRuns(), "run"),
+		count(progress.GetEpochs()+progress.GetEpochsLeft(), "epoch"))
 	v.summed = v.now()
 	if progress.GetEpochs() > 0 {
 		v.sum()
@@ -97,7 +98,8 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 	for _, milestone := range newlyAnswered(before, after) {
 		loss := ""
 		if after.BestValidationLoss != nil && after.GetBestEpoch() <= milestone {
-			loss = fmt.Sprintf(": validation loss %s at epoch %d", shortLoss(after.GetBestValidationLoss()), after.GetBestEpoch())
+			loss = fmt.Sprintf(": validation loss %s at epoch %d", shortLoss(after.GetBestValidationLoss()),
+				after.GetBestEpoch())
 		}
 		v.line("answered (%s, maximum epochs %d)%s", parameters, milestone, loss)
 	}

@@ -174,8 +174,8 @@ func (s *screen) training() []*trellisv1.Run {
 // table draws as many runs as fit on the screen.
 func (s *screen) table(runs []*trellisv1.Run) string {
 	fits := max(s.height-screenFrame, 1)
-	t := table.New().Border(lipgloss.HiddenBorder()).BorderTop(false).BorderBottom(false).BorderLeft(false).BorderRight(false).
-		BorderHeader(false).BorderColumn(false).BorderRow(false).Width(0).Wrap(false).
+	t := table.New().Border(lipgloss.HiddenBorder()).BorderTop(false).BorderBottom(false).BorderLeft(false).
+		BorderRight(false).BorderHeader(false).BorderColumn(false).BorderRow(false).Width(0).Wrap(false).
 		StyleFunc(func(row, _ int) lipgloss.Style {
 			if row == table.HeaderRow {
 				return cell.Faint(true)

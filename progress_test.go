@@ -20,7 +20,9 @@ func studyScript() []scriptedResponse {
 	run := func(id string, latent uint32, state trellisv1.RunState, epochs uint32, losses ...float64) *trellisv1.Run {
 		r := &trellisv1.Run{
 			Study: "sample", Id: id + "00000000", State: state, Epochs: epochs, Milestones: []uint32{5, 10}, Worker: "host-1",
-			Parameters: &trellisv1.Parameters{LatentDim: latent, LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 10, Seed: 1, BatchSize: 256},
+			Parameters: &trellisv1.Parameters{
+				LatentDim: latent, LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 10, Seed: 1, BatchSize: 256,
+			},
 			FirstTrial: uint64(latent),
 		}
 		if len(losses) > 0 {
@@ -54,7 +56,9 @@ func studyScript() []scriptedResponse {
 		completed = trellisv1.StudyState_STUDY_STATE_COMPLETED
 	)
 	attemptFailed := run("bbbbbbbb", 32, leased, 1, 0.5, 0.6, 0.6, 1)
-	attemptFailed.Failures = []*trellisv1.Failure{{Worker: "host-2", Class: trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST}}
+	attemptFailed.Failures = []*trellisv1.Failure{
+		{Worker: "host-2", Class: trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST},
+	}
 	failedForGood := run("bbbbbbbb", 32, failed, 1, 0.5, 0.6, 0.6, 1)
 	failedForGood.Failures = append(attemptFailed.Failures, &trellisv1.Failure{
 		Worker: "host-1", Class: trellisv1.FailureClass_FAILURE_CLASS_TRAINER, Message: "no memory",
@@ -67,7 +71,8 @@ func studyScript() []scriptedResponse {
 	return []scriptedResponse{
 		{0, &trellisv1.WatchStudyResponse{Study: study(running, 0, 0, 0, 0, 20)}},
 		{0, &trellisv1.WatchStudyResponse{
-			Study: study(running, 0, 0, 2, 0, 20), Runs: []*trellisv1.Run{run("aaaaaaaa", 16, leased, 0), run("bbbbbbbb", 32, leased, 0)},
+			Study: study(running, 0, 0, 2, 0, 20),
+			Runs:  []*trellisv1.Run{run("aaaaaaaa", 16, leased, 0), run("bbbbbbbb", 32, leased, 0)},
 		}},
 		{2 * time.Second, &trellisv1.WatchStudyResponse{
 			Study: study(running, 0, 0, 2, 2, 18),
@@ -119,10 +124,10 @@ func TestProgressLinesFromTheMiddle(t *testing.T) {
 	middle.Runs = append(middle.Runs, script[2].response.GetRuns()...)
 	var out bytes.Buffer
 	newLineView(&out, time.Now).Update(middle)
-	const want = `study sample is running: 4 trials in 2 runs, at most 20 epochs
-study sample: 30% done, 6 of at most 20 epochs, at most 14s left
-best so far: validation loss 0.040000 at epoch 5, trial 3 (latent 16, learning rate 0.001, weight decay 1e-05, maximum epochs 10)
-`
+	const want = "study sample is running: 4 trials in 2 runs, at most 20 epochs\n" +
+		"study sample: 30% done, 6 of at most 20 epochs, at most 14s left\n" +
+		"best so far: validation loss 0.040000 at epoch 5, trial 3 " +
+		"(latent 16, learning rate 0.001, weight decay 1e-05, maximum epochs 10)\n"
 	if out.String() != want {
 		t.Errorf("got:\n%s\nwant:\n%s", &out, want)
 	}

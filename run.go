@@ -29,8 +29,8 @@ func (cli *commandLine) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run SPEC...",
 		Short: "Run studies from start to end on this machine: coordinator, workers and progress in one process",
-		Long: `Run studies from start to end on this machine: coordinator, workers and progress in one process. Ends with the ranked
-trials and the best of them. A SPEC of - is read from standard input.
+		Long: `Run studies from start to end on this machine: coordinator, workers and progress in one process.
+Ends with the ranked trials and the best of them. A SPEC of - is read from standard input.
 
 Progress goes to standard error, results to standard output. Results are kept in memory: save them with -o. Ctrl-C ends
 the studies and shows what they have found until then.`,
@@ -48,7 +48,8 @@ the studies and shows what they have found until then.`,
 	log := logFlags(cmd, slog.LevelError+1)
 	options := runOptions{data: dataFlags(cmd)}
 	cmd.Flags().IntVar(&options.workers, "workers", 1, "workers to start")
-	cmd.Flags().IntVar(&options.slots, "slots", 0, "runs that a worker trains side by side (default the cores divided by the workers)")
+	cmd.Flags().IntVar(&options.slots, "slots", 0,
+		"runs that a worker trains side by side (default the cores divided by the workers)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		specs, err := readSpecs(args, cli.stdin)
 		if err != nil {
@@ -69,7 +70,9 @@ the studies and shows what they have found until then.`,
 }
 
 // runStudies starts a cluster in this process, and ends it when the studies have ended.
-func (cli *commandLine) runStudies(parent context.Context, specs []*trellisv1.StudySpec, options runOptions) (err error) {
+func (cli *commandLine) runStudies(
+	parent context.Context, specs []*trellisv1.StudySpec, options runOptions,
+) (err error) {
 	ctx, stop := interruptible(parent)
 	defer stop()
 	cluster, err := startCluster(ctx, options)
@@ -117,7 +120,8 @@ func (cli *commandLine) followAll(cluster *cluster, c *client, specs []*trellisv
 			}
 		}
 		// The cluster lives until we stop it, whether or not we were interrupted.
-		if err := cli.writeResults(context.WithoutCancel(cluster.ctx), c, spec.GetName(), options.format, results); err != nil {
+		ctx := context.WithoutCancel(cluster.ctx)
+		if err := cli.writeResults(ctx, c, spec.GetName(), options.format, results); err != nil {
 			return errors.Join(append(outcomes, cluster.why(err))...)
 		}
 	}

@@ -11,7 +11,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// Each script in testdata/script is what a user types, and what comes of it. Beside testscript's own commands there are:
+// Each script in testdata/script is what a user types, and what comes of it. Beside testscript's own commands there
+// are:
 //
 //	coordinator [flag...]   starts a coordinator on a free port, to which the script's other commands then connect
 //	worker [flag...]        starts a worker and waits until it has connected

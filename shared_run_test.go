@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// A trial that ends in the middle of a run that longer trials share equals, bit for bit, the same trial submitted alone.
+// A trial that ends in the middle of a run that longer trials share equals, bit for bit, the same trial submitted
+// alone.
 func TestTrialOfASharedRunEqualsTheSameTrialAlone(t *testing.T) {
 	for _, test := range []struct{ name, spec string }{
 		{"synthetic", `

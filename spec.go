@@ -47,8 +47,8 @@ func readSpecs(paths []string, stdin io.Reader) ([]*trellisv1.StudySpec, error) 
 	return specs, nil
 }
 
-// readSpec reads a study's spec from a file, or from stdin if path is "-". What is wrong with its content is returned as
-// a *specError.
+// readSpec reads a study's spec from a file, or from stdin if path is "-". What is wrong with its content is returned
+// as a *specError.
 func readSpec(path string, stdin io.Reader) (*trellisv1.StudySpec, error) {
 	in := stdin
 	if path == "-" {
@@ -82,8 +82,8 @@ func parseSpec(path string, data []byte) (*trellisv1.StudySpec, error) {
 	if len(failed.problems) > 0 {
 		return nil, failed
 	}
-	// Values that are missing because their key was misspelt need not be reported too, so the rules that span the spec are
-	// checked only once all of it can be read.
+	// Values that are missing because their key was misspelt need not be reported too, so the rules that span the
+	// spec are checked only once all of it can be read.
 	spec := new(trellisv1.StudySpec)
 	for _, validator := range []protoyaml.Validator{nil, validator{}} {
 		reader := new(specReader)
@@ -122,8 +122,8 @@ func checkDocument(data []byte) []specProblem {
 	}
 }
 
-// parserErrors are how the texts of those errors begin whose line go.yaml.in/yaml/v3 counts from 0. It counts that of all
-// others from 1.
+// parserErrors are how the texts of those errors begin whose line go.yaml.in/yaml/v3 counts from 0. It counts that of
+// all others from 1.
 var parserErrors = []string{
 	"did not find expected ',' or", "did not find expected key", "did not find expected node content",
 	"did not find expected '-' indicator", "did not find expected <",

@@ -95,8 +95,8 @@ var required = map[string]string{
 	"max_epochs":    "max_epochs: [50, 100]",
 }
 
-// plainViolation puts a broken rule in the words of someone who has written the spec: the rules that protovalidate words
-// itself speak of protobuf. The rules that we have written speak for themselves.
+// plainViolation puts a broken rule in the words of someone who has written the spec: the rules that protovalidate
+// words itself speak of protobuf. The rules that we have written speak for themselves.
 func plainViolation(violation *protovalidate.Violation) *protovalidate.Violation {
 	name := fieldName(violation.Proto.GetField())
 	message := violation.Proto.GetMessage()

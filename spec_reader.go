@@ -15,8 +15,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// specReader looks at each part of a spec before protoyaml reads it. It spells out the short forms (an axis as a list or
-// a single value, a grid that is not in a list) and finds what protoyaml would report in terms of Go and protobuf.
+// specReader looks at each part of a spec before protoyaml reads it. It spells out the short forms (an axis as a list
+// or a single value, a grid that is not in a list) and finds what protoyaml would report in terms of Go and protobuf.
 type specReader struct {
 	problems []specProblem
 }

@@ -151,6 +151,11 @@ func TestReadSpec(t *testing.T) {
 		}
 		return path
 	}
+	const (
+		tooLarge = "at most 1 MiB"
+		did      = "did you mean model?"
+	)
+	fill := func(size int) string { return valid + "#" + strings.Repeat("x", size-len(valid)-1) }
 	tests := []struct {
 		name, stdin string
 		paths       []string
@@ -160,10 +165,10 @@ func TestReadSpec(t *testing.T) {
 		{name: "standard input", stdin: valid, paths: []string{"-"}},
 		{name: "no file", paths: []string{filepath.Join(dir, "nosuch")}, want: "no such file"},
 		{name: "folder", paths: []string{dir}, want: "is a directory"},
-		{name: "as large as may be", paths: []string{write("full", valid+"#"+strings.Repeat("x", maxSpecSize-len(valid)-1))}},
-		{name: "too large", paths: []string{write("large", valid+"#"+strings.Repeat("x", maxSpecSize-len(valid)))}, want: "at most 1 MiB"},
+		{name: "as large as may be", paths: []string{write("full", fill(maxSpecSize))}},
+		{name: "too large", paths: []string{write("large", fill(maxSpecSize+1))}, want: tooLarge},
 		{name: "same name twice", paths: []string{write("a", valid), write("b", valid)}, want: `both name their study "a"`},
-		{name: "all problems at once", paths: []string{write("c", "nam: c"), write("d", "modl: c")}, want: "did you mean model?"},
+		{name: "all problems at once", paths: []string{write("c", "nam: c"), write("d", "modl: c")}, want: did},
 		{name: "binary", paths: []string{write("binary", "\x00\x01\x02\xff")}, want: "not valid YAML"},
 		{name: "deep", paths: []string{write("deep", strings.Repeat("[", 100_000))}, want: "not valid YAML"},
 	}

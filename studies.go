@@ -57,15 +57,15 @@ func (c *client) eachStudy(ctx context.Context, do func(*trellisv1.Study) error)
 }
 
 var studyColumns = []column[*trellisv1.Study]{
-	{"name", (*trellisv1.Study).GetName, (*trellisv1.Study).GetName},
-	{"state", studyState, studyState},
-	{"model", modelOf, modelOf},
-	{"trials", progressOf((*trellisv1.Progress).GetTrials), progressOf((*trellisv1.Progress).GetTrials)},
-	{"trials_succeeded", progressOf((*trellisv1.Progress).GetTrialsSucceeded), progressOf((*trellisv1.Progress).GetTrialsSucceeded)},
-	{"trials_failed", progressOf((*trellisv1.Progress).GetTrialsFailed), progressOf((*trellisv1.Progress).GetTrialsFailed)},
+	both("name", (*trellisv1.Study).GetName),
+	both("state", studyState),
+	both("model", modelOf),
+	both("trials", progressOf((*trellisv1.Progress).GetTrials)),
+	both("trials_succeeded", progressOf((*trellisv1.Progress).GetTrialsSucceeded)),
+	both("trials_failed", progressOf((*trellisv1.Progress).GetTrialsFailed)),
 	{"trials_canceled", progressOf((*trellisv1.Progress).GetTrialsCanceled), nil},
-	{"epochs", progressOf((*trellisv1.Progress).GetEpochs), progressOf((*trellisv1.Progress).GetEpochs)},
-	{"epochs_left", progressOf((*trellisv1.Progress).GetEpochsLeft), progressOf((*trellisv1.Progress).GetEpochsLeft)},
+	both("epochs", progressOf((*trellisv1.Progress).GetEpochs)),
+	both("epochs_left", progressOf((*trellisv1.Progress).GetEpochsLeft)),
 	{"create_time", createTime, func(study *trellisv1.Study) string { return shortTime(study.GetCreateTime()) }},
 	{"end_time", endTime, nil},
 }
@@ -145,7 +145,8 @@ func (cli *commandLine) studyCommand(
 				return err
 			}
 			if *format == formatTable {
-				_, err := fmt.Fprintf(cli.stdout, "Study %s is %s: %s.\n", study.GetName(), studyState(study), describeProgress(study))
+				_, err := fmt.Fprintf(cli.stdout, "Study %s is %s: %s.\n", study.GetName(), studyState(study),
+					describeProgress(study))
 				return err
 			}
 			return writeOne(cli.stdout, *format, study, studyColumns)
@@ -178,7 +179,9 @@ func (cli *commandLine) deleteCommand() *cobra.Command {
 // describeProgress says in words how far a study has come.
 func describeProgress(study *trellisv1.Study) string {
 	progress := study.GetProgress()
-	parts := []string{fmt.Sprintf("%d of %s answered", progress.GetTrialsSucceeded(), count(progress.GetTrials(), "trial"))}
+	parts := []string{
+		fmt.Sprintf("%d of %s answered", progress.GetTrialsSucceeded(), count(progress.GetTrials(), "trial")),
+	}
 	for _, part := range []struct {
 		number uint64
 		what   string
@@ -215,7 +218,8 @@ func outcomeOf(study *trellisv1.Study) error {
 			count(failed, "trial"), study.GetName()))
 	}
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED {
-		missing = append(missing, fmt.Errorf("it was canceled, with %s not answered", count(progress.GetTrialsCanceled(), "trial")))
+		missing = append(missing, fmt.Errorf("it was canceled, with %s not answered",
+			count(progress.GetTrialsCanceled(), "trial")))
 	}
 	if len(missing) == 0 {
 		return nil

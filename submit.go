@@ -13,11 +13,11 @@ func (cli *commandLine) submitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "submit SPEC",
 		Short: "Hand a study to the coordinator; print its id",
-		Long: `Hand a study to the coordinator, which checks it and spreads its runs over the workers. Prints the study's id, which
-is its name. A SPEC of - is read from standard input.
+		Long: `Hand a study to the coordinator, which checks it and spreads its runs over the workers. Prints the study's
+id, which is its name. A SPEC of - is read from standard input.
 
-With --dry-run, nothing is submitted: the spec is checked here, and what it would cost is estimated by training on random
-images on this machine for a moment.`,
+With --dry-run, nothing is submitted: the spec is checked here, and what it would cost is estimated by training on
+random images on this machine for a moment.`,
 		Example: `  trellis submit examples/synthetic.yaml
   trellis submit --watch examples/paper.yaml
   trellis submit --dry-run --slots 32 examples/paper.yaml`,
@@ -29,7 +29,8 @@ images on this machine for a moment.`,
 	var dryRun, watch bool
 	var slots int
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what the study would cost, and submit nothing")
-	cmd.Flags().IntVar(&slots, "slots", 0, "with --dry-run: runs that are trained side by side (default one per core here)")
+	cmd.Flags().IntVar(&slots, "slots", 0,
+		"with --dry-run: runs that are trained side by side (default one per core here)")
 	cmd.Flags().BoolVar(&watch, "watch", false, "follow the study until it has ended")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		for _, flag := range []string{"slots", "data-dir", "cache-dir"} {

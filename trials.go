@@ -114,30 +114,26 @@ type trial = *trellisv1.Trial
 
 var trialColumns = []column[trial]{
 	{"study", (*trellisv1.Trial).GetStudy, nil},
-	{"index", integer((*trellisv1.Trial).GetIndex), integer((*trellisv1.Trial).GetIndex)},
-	{"state", trialState, trialState},
-	{"latent_dim", parameter((*trellisv1.Parameters).GetLatentDim), parameter((*trellisv1.Parameters).GetLatentDim)},
-	{"learning_rate", rate((*trellisv1.Parameters).GetLearningRate, plainNumber), rate((*trellisv1.Parameters).GetLearningRate, shortNumber)},
-	{"weight_decay", rate((*trellisv1.Parameters).GetWeightDecay, plainNumber), rate((*trellisv1.Parameters).GetWeightDecay, shortNumber)},
-	{"max_epochs", parameter((*trellisv1.Parameters).GetMaxEpochs), parameter((*trellisv1.Parameters).GetMaxEpochs)},
-	{"batch_size", parameter((*trellisv1.Parameters).GetBatchSize), parameter((*trellisv1.Parameters).GetBatchSize)},
-	{"seed", parameter((*trellisv1.Parameters).GetSeed), parameter((*trellisv1.Parameters).GetSeed)},
-	{"objective", func(t trial) string { return optional(t.Objective, plainNumber) },
-		func(t trial) string { return optional(t.Objective, shortLoss) }},
-	{"best_epoch", integer((*trellisv1.Trial).GetBestEpoch), integer((*trellisv1.Trial).GetBestEpoch)},
-	{"epochs", integer((*trellisv1.Trial).GetEpochs), integer((*trellisv1.Trial).GetEpochs)},
-	{"test_loss", func(t trial) string { return optional(t.TestLoss, plainNumber) },
-		func(t trial) string { return optional(t.TestLoss, shortLoss) }},
+	both("index", integer((*trellisv1.Trial).GetIndex)),
+	both("state", trialState),
+	both("latent_dim", parameter((*trellisv1.Parameters).GetLatentDim)),
+	rate("learning_rate", (*trellisv1.Parameters).GetLearningRate),
+	rate("weight_decay", (*trellisv1.Parameters).GetWeightDecay),
+	both("max_epochs", parameter((*trellisv1.Parameters).GetMaxEpochs)),
+	both("batch_size", parameter((*trellisv1.Parameters).GetBatchSize)),
+	both("seed", parameter((*trellisv1.Parameters).GetSeed)),
+	loss("objective", func(t trial) *float64 { return t.Objective }),
+	both("best_epoch", integer((*trellisv1.Trial).GetBestEpoch)),
+	both("epochs", integer((*trellisv1.Trial).GetEpochs)),
+	loss("test_loss", func(t trial) *float64 { return t.TestLoss }),
 	{"run", (*trellisv1.Trial).GetRun, nil},
 	{"error", (*trellisv1.Trial).GetError, func(t trial) string { return oneLine(t.GetError()) }},
 }
 
 // lossColumns hold one loss per epoch, separated by spaces.
 var lossColumns = []column[trial]{
-	{"train_loss", func(t trial) string { return numbers(t.GetTrainLoss(), plainNumber) },
-		func(t trial) string { return numbers(t.GetTrainLoss(), shortLoss) }},
-	{"validation_loss", func(t trial) string { return numbers(t.GetValidationLoss(), plainNumber) },
-		func(t trial) string { return numbers(t.GetValidationLoss(), shortLoss) }},
+	losses("train_loss", (*trellisv1.Trial).GetTrainLoss),
+	losses("validation_loss", (*trellisv1.Trial).GetValidationLoss),
 }
 
 // oneLine fits a text into a cell of a table.
@@ -153,8 +149,28 @@ func parameter(get func(*trellisv1.Parameters) uint32) func(trial) string {
 	return func(t trial) string { return strconv.FormatUint(uint64(get(t.GetParameters())), 10) }
 }
 
-func rate(get func(*trellisv1.Parameters) float64, write func(float64) string) func(trial) string {
-	return func(t trial) string { return write(get(t.GetParameters())) }
+func rate(name string, get func(*trellisv1.Parameters) float64) column[trial] {
+	return column[trial]{
+		name,
+		func(t trial) string { return plainNumber(get(t.GetParameters())) },
+		func(t trial) string { return shortNumber(get(t.GetParameters())) },
+	}
+}
+
+func loss(name string, get func(trial) *float64) column[trial] {
+	return column[trial]{
+		name,
+		func(t trial) string { return optional(get(t), plainNumber) },
+		func(t trial) string { return optional(get(t), shortLoss) },
+	}
+}
+
+func losses(name string, get func(trial) []float64) column[trial] {
+	return column[trial]{
+		name,
+		func(t trial) string { return numbers(get(t), plainNumber) },
+		func(t trial) string { return numbers(get(t), shortLoss) },
+	}
 }
 
 func optional(value *float64, write func(float64) string) string {

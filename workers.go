@@ -49,12 +49,12 @@ func (c *client) eachWorker(ctx context.Context, do func(*trellisv1.Worker) erro
 }
 
 var workerColumns = []column[*trellisv1.Worker]{
-	{"name", (*trellisv1.Worker).GetName, (*trellisv1.Worker).GetName},
-	{"state", workerState, workerState},
-	{"slots", workerNumber((*trellisv1.Worker).GetSlots), workerNumber((*trellisv1.Worker).GetSlots)},
-	{"runs", workerNumber((*trellisv1.Worker).GetRuns), workerNumber((*trellisv1.Worker).GetRuns)},
-	{"version", (*trellisv1.Worker).GetVersion, (*trellisv1.Worker).GetVersion},
-	{"processor", (*trellisv1.Worker).GetProcessor, (*trellisv1.Worker).GetProcessor},
+	both("name", (*trellisv1.Worker).GetName),
+	both("state", workerState),
+	both("slots", workerNumber((*trellisv1.Worker).GetSlots)),
+	both("runs", workerNumber((*trellisv1.Worker).GetRuns)),
+	both("version", (*trellisv1.Worker).GetVersion),
+	both("processor", (*trellisv1.Worker).GetProcessor),
 	{"create_time", func(w *trellisv1.Worker) string { return plainTime(w.GetCreateTime()) }, nil},
 	{"update_time", func(w *trellisv1.Worker) string { return plainTime(w.GetUpdateTime()) },
 		func(w *trellisv1.Worker) string { return shortTime(w.GetUpdateTime()) }},
