@@ -22,7 +22,7 @@ const maxMessage = 2048
 type attempt struct {
 	// assignment is never changed.
 	assignment *trellisv1.Assignment
-	// steps is counted by the trainer and read by Run.
+	// steps is counted by the trainer, and by downloads before it begins, and read by Run.
 	steps atomic.Uint64
 	// cancel stops the training.
 	cancel context.CancelFunc
@@ -162,7 +162,7 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 	}
 	config := trainerConfig(run)
 	if run.GetDataSet() != "" {
-		data, err := w.data.get(ctx, run.GetDataSet())
+		data, err := w.data.get(ctx, run.GetDataSet(), &a.steps)
 		if err != nil {
 			return result, fmt.Errorf("get data set %s: %w", run.GetDataSet(), err)
 		}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -33,10 +34,12 @@ type dataSets struct {
 	mu sync.Mutex
 	// entries are those most recently begun, newest last. Attempts hold on to what they train on by themselves.
 	entries []*dataEntry
+	// waiting has the steps of the attempts that wait for a data set.
+	waiting map[*atomic.Uint64]bool
 }
 
-// fetchFunc gets the data set of a digest.
-type fetchFunc func(ctx context.Context, digest string) (*dataset.Data, error)
+// fetchFunc gets the data set of a digest, and calls moved again and again while it does.
+type fetchFunc func(ctx context.Context, digest string, moved func()) (*dataset.Data, error)
 
 // dataEntry is a data set that is there, or on its way.
 type dataEntry struct {
@@ -48,18 +51,41 @@ type dataEntry struct {
 }
 
 func newDataSets(ctx context.Context, log *slog.Logger, fetch fetchFunc) *dataSets {
-	return &dataSets{ctx: ctx, fetch: fetch, log: log}
+	return &dataSets{ctx: ctx, fetch: fetch, log: log, waiting: map[*atomic.Uint64]bool{}}
 }
 
 // get returns the data set of that digest, fetching it if nobody has. A download goes on when ctx ends, since others
-// may wait for it.
-func (d *dataSets) get(ctx context.Context, digest string) (*dataset.Data, error) {
+// may wait for it. Until it is there, whatever is downloaded counts as steps: who waits for its turn does not hang.
+func (d *dataSets) get(ctx context.Context, digest string, steps *atomic.Uint64) (*dataset.Data, error) {
+	d.wait(steps)
+	defer d.waited(steps)
 	entry := d.entry(digest)
 	select {
 	case <-entry.done:
 		return entry.data, entry.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+func (d *dataSets) wait(steps *atomic.Uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.waiting[steps] = true
+}
+
+func (d *dataSets) waited(steps *atomic.Uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.waiting, steps)
+}
+
+// moved counts a step for everyone who waits.
+func (d *dataSets) moved() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for steps := range d.waiting {
+		steps.Add(1)
 	}
 }
 
@@ -96,7 +122,7 @@ func (d *dataSets) drop(entry *dataEntry) {
 // load fetches a data set, again and again while that may help.
 func (d *dataSets) load(digest string) (*dataset.Data, error) {
 	for try := 1; ; try++ {
-		data, err := d.fetch(d.ctx, digest)
+		data, err := d.fetch(d.ctx, digest, d.moved)
 		if err == nil {
 			return data, nil
 		}
@@ -115,5 +141,5 @@ func (d *dataSets) load(digest string) (*dataset.Data, error) {
 	}
 }
 
-// wait returns when all downloads have ended.
-func (d *dataSets) wait() { d.fetching.Wait() }
+// close returns when all downloads have ended, for which their context must end.
+func (d *dataSets) close() { d.fetching.Wait() }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,8 @@ type served struct {
 	asked map[string]int
 	// fail, if set, may answer a call with an error. A download has sent half of the file by then.
 	fail func(what string, times int) error
+	// pace is how long each hundred bytes of a file take.
+	pace time.Duration
 }
 
 func serve(h *harness) *served {
@@ -99,6 +102,10 @@ func (s *served) download(sha256 string, stream trellisv1.DataSetService_Downloa
 	err := s.count(name)
 	content := s.contents[sha256]
 	for len(content) > 0 {
+		select {
+		case <-time.After(s.pace):
+		case <-stream.Context().Done():
+		}
 		n := min(len(content), 100)
 		if err := stream.Send(&trellisv1.DownloadDataFileResponse{Data: content[:n]}); err != nil {
 			return err
@@ -301,6 +308,31 @@ func TestStopDuringDownload(t *testing.T) {
 	})
 }
 
+// Without steps, a run that waits for a large data set would be taken for hung.
+func TestDownloadCountsAsSteps(t *testing.T) {
+	inBubble(t, onData(func(dataset.Split) {}), func(h *harness) {
+		s := serve(h)
+		s.pace = time.Second
+		p := h.session()
+		p.welcomeAs(&trellisv1.Welcome{HeartbeatMilliseconds: 1500, LeaseMilliseconds: 6000})
+		p.assign(s.assignment(1))
+		p.assign(s.assignment(2))
+		steps := map[uint64]uint64{}
+		for range 4 {
+			for _, attempt := range p.next().GetHeartbeat().GetAttempts() {
+				number := attempt.GetAttempt()
+				if attempt.GetSteps() <= steps[number] {
+					t.Errorf("attempt %d has made %d steps, after %d before", number, attempt.GetSteps(), steps[number])
+				}
+				steps[number] = attempt.GetSteps()
+			}
+		}
+		if len(steps) != 2 {
+			t.Errorf("heartbeats name attempts %v, want 1 and 2", steps)
+		}
+	})
+}
+
 // Run ends all downloads.
 func TestCancelDuringDownload(t *testing.T) {
 	inBubble(t, onData(func(dataset.Split) {}), func(h *harness) {
@@ -324,7 +356,7 @@ func TestDataSets(t *testing.T) {
 	ctx := context.Background()
 	newSets := func(fetch func(digest string) (*dataset.Data, error)) (*dataSets, *[]string) {
 		var fetched []string
-		d := newDataSets(ctx, slog.New(slog.DiscardHandler), func(_ context.Context, digest string) (*dataset.Data, error) {
+		d := newDataSets(ctx, slog.New(slog.DiscardHandler), func(_ context.Context, digest string, _ func()) (*dataset.Data, error) {
 			fetched = append(fetched, digest)
 			return fetch(digest)
 		})
@@ -333,11 +365,11 @@ func TestDataSets(t *testing.T) {
 	t.Run("few are kept", func(t *testing.T) {
 		d, fetched := newSets(func(digest string) (*dataset.Data, error) { return &dataset.Data{Digest: digest}, nil })
 		for _, digest := range []string{"a", "b", "c", "d", "a", "e", "b", "a"} {
-			if data, err := d.get(ctx, digest); err != nil || data.Digest != digest {
+			if data, err := d.get(ctx, digest, new(atomic.Uint64)); err != nil || data.Digest != digest {
 				t.Errorf("got %v and %v, want %s", data, err, digest)
 			}
 		}
-		d.wait()
+		d.close()
 		if got := strings.Join(*fetched, " "); got != "a b c d e a" {
 			t.Errorf("fetched %s", got)
 		}
@@ -353,14 +385,14 @@ func TestDataSets(t *testing.T) {
 			}
 			return &dataset.Data{}, nil
 		})
-		if _, err := d.get(ctx, "a"); err == nil {
+		if _, err := d.get(ctx, "a", new(atomic.Uint64)); err == nil {
 			t.Error("got no error")
 		}
 		fail = false
-		if _, err := d.get(ctx, "a"); err != nil {
+		if _, err := d.get(ctx, "a", new(atomic.Uint64)); err != nil {
 			t.Errorf("got %v", err)
 		}
-		d.wait()
+		d.close()
 		if len(*fetched) != 2 {
 			t.Errorf("fetched %s", *fetched)
 		}

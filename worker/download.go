@@ -16,7 +16,7 @@ import (
 // the cache are not downloaded again. Its calls wait until there is a connection, and have no deadline: a file has any
 // size, and a connection that is dead is found out by its keepalive.
 func downloader(client trellisv1.DataSetServiceClient, cache *dataset.Cache) fetchFunc {
-	return func(ctx context.Context, digest string) (*dataset.Data, error) {
+	return func(ctx context.Context, digest string, moved func()) (*dataset.Data, error) {
 		request := &trellisv1.GetDataSetRequest{Digest: digest}
 		response, err := client.GetDataSet(ctx, request, grpc.WaitForReady(true))
 		if err != nil {
@@ -27,7 +27,7 @@ func downloader(client trellisv1.DataSetServiceClient, cache *dataset.Cache) fet
 			files = append(files, dataset.File{Name: f.GetName(), SHA256: f.GetSha256(), Size: int64(f.GetSize())})
 		}
 		set, err := cache.Fetch(ctx, digest, files, func(ctx context.Context, f dataset.File, w io.Writer) error {
-			return downloadFile(ctx, client, &trellisv1.DownloadDataFileRequest{Digest: digest, Sha256: f.SHA256}, w)
+			return downloadFile(ctx, client, &trellisv1.DownloadDataFileRequest{Digest: digest, Sha256: f.SHA256}, w, moved)
 		})
 		if err != nil {
 			return nil, err
@@ -36,9 +36,10 @@ func downloader(client trellisv1.DataSetServiceClient, cache *dataset.Cache) fet
 	}
 }
 
-// downloadFile writes a file to w as it comes.
+// downloadFile writes a file to w as it comes, and calls moved after each piece.
 func downloadFile(
 	ctx context.Context, client trellisv1.DataSetServiceClient, request *trellisv1.DownloadDataFileRequest, w io.Writer,
+	moved func(),
 ) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // The call goes on until then if w fails.
@@ -57,5 +58,6 @@ func downloadFile(
 		if _, err := w.Write(response.GetData()); err != nil {
 			return err
 		}
+		moved()
 	}
 }

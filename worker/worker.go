@@ -138,7 +138,7 @@ func (w *Worker) finish(cancel context.CancelFunc) {
 	if w.session != nil {
 		<-w.session.done
 	}
-	w.data.wait()
+	w.data.close()
 }
 
 // loop handles whatever happens next, until there is nothing more to do.

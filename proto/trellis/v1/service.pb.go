@@ -1622,7 +1622,8 @@ func (x *Heartbeat) GetAttempts() []*AttemptProgress {
 type AttemptProgress struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Attempt uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// Optimiser steps and validation passes so far. A run whose count stands still is hung.
+	// Optimiser steps and validation passes so far, and pieces of the data set before. A run whose count stands still is
+	// hung.
 	Steps         uint64 `protobuf:"varint,2,opt,name=steps,proto3" json:"steps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
