@@ -27,6 +27,8 @@ type Network struct {
 	input, share, loss []float32
 	// pixels is the number of values in an image.
 	pixels int
+	// forward and backward are the floating point operations that an image's passes take.
+	forward, backward int
 }
 
 // build makes, differentiates and compiles a network.
@@ -39,10 +41,11 @@ func build(define func(*builder)) (*Network, error) {
 		return nil, b.err
 	}
 	var nodes gorgonia.Nodes
-	total := 0
+	total, forward := 0, 0
 	for _, layer := range b.layers {
 		nodes = append(nodes, layer.node)
 		total += operation.ParameterCount(layer.shape)
+		forward += layer.shape.FLOPs()
 	}
 	gradients, err := gorgonia.Grad(b.loss, nodes...)
 	if err != nil {
@@ -56,6 +59,9 @@ func build(define func(*builder)) (*Network, error) {
 		share:     kernel.Values(kernel.Lanes),
 		loss:      make([]float32, 1),
 		pixels:    b.input.Shape().TotalSize() / kernel.Lanes,
+		forward:   forward,
+		// Nobody needs the gradient of the images.
+		backward: 2*forward - b.layers[0].shape.FLOPs(),
 	}
 	bind := func(node *gorgonia.Node, values []float32) {
 		if err == nil {
@@ -92,6 +98,10 @@ func build(define func(*builder)) (*Network, error) {
 func (n *Network) Train(ctx context.Context, pixels []byte, batch []uint32) (loss float64, err error) {
 	return n.run(ctx, n.training, pixels, batch)
 }
+
+// FLOPs is what Train and Evaluate cost per image: the layers' multiply-adds, each counted as two. As is usual, those
+// on padding are counted although they are skipped.
+func (n *Network) FLOPs() (train, evaluate int) { return n.forward + n.backward, n.forward }
 
 // Step lets a solver update the weights by the gradients.
 func (n *Network) Step(solver gorgonia.Solver) error { return solver.Step(n.values) }

@@ -156,24 +156,25 @@ func ourselves(pixels []byte, duration time.Duration) []*peer {
 			if err := kernel.SetPath(path); err != nil {
 				return 0, "", err
 			}
-			rate, err := imagesPerSecond(ctx, pixels, duration)
-			return rate, fmt.Sprintf("batch %d", batchSize), err
+			return ownRate(ctx, pixels, duration)
 		}})
 	}
 	return peers
 }
 
-// imagesPerSecond times training steps as a run does them: shuffled batches forward and backward, and Adam.
-func imagesPerSecond(ctx context.Context, pixels []byte, duration time.Duration) (float64, error) {
+// ownRate times training steps as a run does them, shuffled batches forward and backward, and Adam. The setting says
+// which share of the core's peak that is, if the path in use has one.
+func ownRate(ctx context.Context, pixels []byte, duration time.Duration) (rate float64, setting string, err error) {
 	n, err := network.NewConvAutoencoder(latentDim)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	n.Initialize(1)
 	solver := adam.New(len(n.Weights), 1e-3, 1e-5)
 	images := len(pixels) / (network.Side * network.Side)
 	batch := make([]uint32, batchSize)
 	done := 0
+	peak := kernel.Peak()
 	start := time.Now()
 	for time.Since(start) < duration {
 		for i := range batch {
@@ -181,14 +182,20 @@ func imagesPerSecond(ctx context.Context, pixels []byte, duration time.Duration)
 			batch[i] = uint32((done + i) * 7919 % images)
 		}
 		if _, err := n.Train(ctx, pixels, batch); err != nil {
-			return 0, err
+			return 0, "", err
 		}
 		if err := n.Step(solver); err != nil {
-			return 0, err
+			return 0, "", err
 		}
 		done += batchSize
 	}
-	return float64(done) / time.Since(start).Seconds(), nil
+	rate = float64(done) / time.Since(start).Seconds()
+	setting = fmt.Sprintf("batch %d", batchSize)
+	if peak = max(peak, kernel.Peak()); peak > 0 {
+		flops, _ := n.FLOPs()
+		setting += fmt.Sprintf(", %.0f%% of the peak of %.0f GFLOP/s", 100*rate*float64(flops)/peak, peak/1e9)
+	}
+	return rate, setting, nil
 }
 
 // pytorch runs pytorch.py.
