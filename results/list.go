@@ -52,19 +52,23 @@ func (s *Snapshot) listTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	if err != nil {
 		return nil, err
 	}
-	var more bool
-	response.Trials, more = page.trials()
+	trials, more := page.trials()
+	left := room(MaxPageBytes)
+	for _, trial := range trials {
+		if request.GetLosses() {
+			if trial, err = s.withLosses(trial); err != nil {
+				return nil, err
+			}
+		}
+		if !left.take(trial) {
+			more = true
+			break
+		}
+		response.Trials = append(response.Trials, trial)
+	}
 	if more {
 		last := sortKeyOf(response.Trials[len(response.Trials)-1])
 		response.NextPageToken = encodeToken(mark, last[:])
-	}
-	if !request.GetLosses() {
-		return response, nil
-	}
-	for i, trial := range response.Trials {
-		if response.Trials[i], err = s.withLosses(trial); err != nil {
-			return nil, err
-		}
 	}
 	return response, nil
 }

@@ -207,6 +207,44 @@ func TestListTrialsLosses(t *testing.T) {
 	}
 }
 
+// TestListTrialsLargePages: a page of long runs ends before it is too large for a message, and nothing is left out.
+func TestListTrialsLargePages(t *testing.T) {
+	const runs, epochs = 8, 20_000 // 320 kB of losses each
+	store := newStore(t)
+	index := createLarge(t, store, "s", runs, epochs)
+	for range runs {
+		run, err := store.Snapshot().NextRun(nil)
+		ok(t, err)
+		ok(t, store.Grant(index, at(index), "s", run.Id, "worker"))
+		var entries []*trellisv1.RecordCommand_Entry
+		for epoch := range uint32(epochs) {
+			entries = append(entries, reportEntry("s", run.Id, index, epoch+1, 1, 1, nil))
+		}
+		record(t, store, index+1, entries...)
+		index += 2
+	}
+	for _, order := range []string{"", "objective"} {
+		request := &trellisv1.ListTrialsRequest{Study: "s", Losses: true, OrderBy: order}
+		var indexes []uint64
+		for {
+			page, err := store.Snapshot().ListTrials(request)
+			ok(t, err)
+			if size := proto.Size(page); size > 2*MaxPageBytes {
+				t.Fatalf("a page has %d bytes", size)
+			}
+			for _, trial := range page.Trials {
+				indexes = append(indexes, trial.Index)
+			}
+			if request.PageToken = page.NextPageToken; request.PageToken == "" {
+				break
+			}
+		}
+		if len(indexes) != runs || !slices.IsSorted(indexes) {
+			t.Errorf("ordered by %q, the pages have trials %v, want %d", order, indexes, runs)
+		}
+	}
+}
+
 // TestListTrialsPages: pages put together are the whole list, for every order.
 func TestListTrialsPages(t *testing.T) {
 	store := newStore(t)

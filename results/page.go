@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
+
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -15,11 +17,27 @@ const (
 	MaxPageSize     = 1000
 )
 
+// MaxPageBytes is how large a page may be, at most by one row more: it ends early where its rows are large, so that it
+// fits into a message however many epochs a trial has.
+const MaxPageBytes = 1 << 20
+
 func pageSize(asked uint32) int {
 	if asked == 0 {
 		return DefaultPageSize
 	}
 	return int(min(asked, MaxPageSize))
+}
+
+// room is what is left of a page, in bytes.
+type room int
+
+// take makes room for one more row, and says whether there was any.
+func (r *room) take(row proto.Message) bool {
+	if *r <= 0 {
+		return false
+	}
+	*r -= room(proto.Size(row))
+	return true
 }
 
 // A page token says where the next page starts, as a key: rows that come and go in between neither repeat nor skip

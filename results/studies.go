@@ -210,9 +210,9 @@ func (s *Snapshot) ListStudies(request *trellisv1.ListStudiesRequest) (*trellisv
 		return nil, err
 	}
 	response := &trellisv1.ListStudiesResponse{}
-	size := pageSize(request.GetPageSize())
+	size, left := pageSize(request.GetPageSize()), room(MaxPageBytes)
 	for study := range studies {
-		if len(response.Studies) == size {
+		if len(response.Studies) == size || !left.take(study) {
 			response.NextPageToken = encodeToken(tokenStudies, newKey(8).number(study.CreateIndex))
 			break
 		}

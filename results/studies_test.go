@@ -143,6 +143,40 @@ func TestListStudies(t *testing.T) {
 	}
 }
 
+func TestListStudiesLargePages(t *testing.T) {
+	store := newStore(t)
+	rates := make([]float64, 10_000)
+	for i := range rates {
+		rates[i] = float64(i)
+	}
+	spec := &trellisv1.StudySpec{}
+	for range 5 {
+		spec.Grid = append(spec.Grid, &trellisv1.Grid{LearningRate: &trellisv1.NumberAxis{Values: rates}})
+	}
+	const studies = 12
+	for i := range studies {
+		run, trials := testRun("a", 16, 0, 2)
+		study := &trellisv1.Study{Name: fmt.Sprintf("s%d", i), Spec: spec}
+		ok(t, store.CreateStudy(uint64(1+i), at(1), study, []*trellisv1.Run{run}, trials))
+	}
+	request := &trellisv1.ListStudiesRequest{}
+	listed := 0
+	for {
+		page, err := store.Snapshot().ListStudies(request)
+		ok(t, err)
+		if size := proto.Size(page); size > 2*MaxPageBytes {
+			t.Fatalf("a page has %d bytes", size)
+		}
+		listed += len(page.Studies)
+		if request.PageToken = page.NextPageToken; request.PageToken == "" {
+			break
+		}
+	}
+	if listed != studies {
+		t.Errorf("%d studies are listed, want %d", listed, studies)
+	}
+}
+
 func TestStudyTimes(t *testing.T) {
 	store := newStore(t)
 	run, trials := testRun("a", 16, 0, 1)

@@ -200,7 +200,7 @@ func (x *GetStudyResponse) GetStudy() *Study {
 
 type ListStudiesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Default: 100.
+	// Default: 100. A page whose rows are large may have fewer.
 	PageSize      uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -775,7 +775,7 @@ func (*DeleteStudyResponse) Descriptor() ([]byte, []int) {
 type ListTrialsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	// Default: 100.
+	// Default: 100. A page whose rows are large may have fewer.
 	PageSize uint32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before. order_by and filter must be the same.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -1216,7 +1216,7 @@ func (x *DownloadDataFileResponse) GetData() []byte {
 
 type ListWorkersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Default: 100.
+	// Default: 100. A page whose rows are large may have fewer.
 	PageSize      uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
