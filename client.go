@@ -35,7 +35,9 @@ const (
 )
 
 // reconnect is how a client comes back to a coordinator.
-var reconnect = backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second}
+var reconnect = backoff.Config{
+	BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second,
+}
 
 // retryPolicy sends calls that change nothing, or the same when they are repeated, again when the coordinator goes away
 // before it has answered.

@@ -30,8 +30,10 @@ func metricsFlags(cmd *cobra.Command, insecure string) *serverOptions {
 	return options
 }
 
-// openMetrics listens on --metrics. It returns neither a listener nor a registry if that is not given.
-func (o *serverOptions) openMetrics(ctx context.Context) (net.Listener, *prometheus.Registry, error) {
+// openMetrics listens on --metrics, and says where. It returns neither a listener nor a registry if that is not given.
+func (cli *commandLine) openMetrics(
+	ctx context.Context, o *serverOptions,
+) (net.Listener, *prometheus.Registry, error) {
 	if o.metrics == "" {
 		return nil, nil, nil
 	}
@@ -39,6 +41,8 @@ func (o *serverOptions) openMetrics(ctx context.Context) (net.Listener, *prometh
 	if err != nil {
 		return nil, nil, err
 	}
+	fmt.Fprintf(cli.stderr, "Metrics are at http://%s/metrics, profiles at http://%s/debug/pprof/.\n", listener.Addr(),
+		listener.Addr())
 	return listener, newRegistry(), nil
 }
 
@@ -84,7 +88,7 @@ func (cli *commandLine) serve(
 	if err != nil {
 		return err
 	}
-	metricsListener, registry, err := options.openMetrics(ctx)
+	metricsListener, registry, err := cli.openMetrics(ctx, options)
 	if err != nil {
 		return err
 	}

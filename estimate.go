@@ -131,8 +131,8 @@ func (e *estimate) measure(
 	for _, s := range seconds {
 		e.SecondsPerEpoch += s / float64(cores) * float64(split.GetTrain()) / float64(images)
 	}
-	e.Basis = fmt.Sprintf("measured on this machine: %s side by side for %v, latent dimension %d, batch size %d; an epoch "+
-		"is %d training and %d validation images", count(uint64(cores), "training"), probeTime, point.GetLatentDim(),
+	e.Basis = fmt.Sprintf("measured on this machine: %s side by side for %v, latent dimension %d, batch size %d; an "+
+		"epoch is %d training and %d validation images", count(uint64(cores), "training"), probeTime, point.GetLatentDim(),
 		point.GetBatchSize(), split.GetTrain(), split.GetValidation())
 	return nil
 }

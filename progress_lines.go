@@ -46,7 +46,9 @@ func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
 	if first {
 		v.board.apply(response, nil)
 		v.axes = variedAxes(v.board.study.GetSpec())
-		v.start()
+		if !ended(v.board.study) {
+			v.start()
+		}
 	} else {
 		v.board.apply(response, v.changed)
 	}

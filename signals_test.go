@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -39,6 +41,24 @@ func TestWatchOutlivesTheCoordinator(t *testing.T) {
 	if code := watch.wait(t); code != exitNotFound {
 		t.Errorf("exit code %d, want %d: %s", code, exitNotFound, watch.said())
 	}
+}
+
+// --metrics serves what the coordinator and the worker count.
+func TestMetrics(t *testing.T) {
+	_, address := startCoordinator(t)
+	for _, command := range []string{"coordinator --listen 127.0.0.1:0", "worker --coordinator " + address} {
+		_, url := start(t, `^Metrics are at (\S+),`, append(strings.Fields(command), "--metrics", "127.0.0.1:0")...)
+		response, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if name := "\ntrellis_"; err != nil || !strings.Contains(string(body), name) {
+			t.Errorf("%s: %v, without a metric %s in\n%s", command, err, name, body)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
 }
 
 // Ctrl-C ends a watch and leaves the study alone.

@@ -44,7 +44,7 @@ func (cli *commandLine) work(parent context.Context, config worker.Config, optio
 	if err := config.Validate(); err != nil {
 		return usageErrorf("%w", err)
 	}
-	listener, registry, err := options.openMetrics(parent)
+	listener, registry, err := cli.openMetrics(parent, options)
 	if err != nil {
 		return err
 	}
