@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
@@ -18,8 +19,10 @@ import (
 const (
 	// watchInterval is how often a watch sends at most.
 	watchInterval = 100 * time.Millisecond
-	// watchRuns is how many runs one response of a watch carries.
-	watchRuns = 1000
+	// watchRuns and watchBytes are how many runs one response of a watch carries, by number and, at most by one run more, by
+	// size.
+	watchRuns  = 1000
+	watchBytes = 1 << 20
 )
 
 // studyService changes studies through the log and reads them from the store.
@@ -185,14 +188,26 @@ func sendChanges(stream trellisv1.StudyService_WatchStudyServer, snapshot *resul
 	if err != nil {
 		return fmt.Errorf("find what has changed: %w", err)
 	}
-	for len(runs) > watchRuns {
-		part := &trellisv1.WatchStudyResponse{Index: since, Study: study, Runs: runs[:watchRuns], Best: best}
+	for n := onePart(runs); n < len(runs); n = onePart(runs) {
+		part := &trellisv1.WatchStudyResponse{Index: since, Study: study, Runs: runs[:n], Best: best}
 		if err := stream.Send(part); err != nil {
 			return err
 		}
-		runs = runs[watchRuns:]
+		runs = runs[n:]
 	}
 	return stream.Send(&trellisv1.WatchStudyResponse{Index: study.GetModifyIndex(), Study: study, Runs: runs, Best: best})
+}
+
+// onePart is how many of the runs one response carries.
+func onePart(runs []*trellisv1.Run) int {
+	size := 0
+	for n, run := range runs[:min(len(runs), watchRuns)] {
+		if size >= watchBytes {
+			return n
+		}
+		size += proto.Size(run)
+	}
+	return min(len(runs), watchRuns)
 }
 
 // ended says whether nothing more will happen to the study.

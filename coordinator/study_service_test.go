@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 )
 
 func TestBadStudiesAreRefusedAndChangeNothing(t *testing.T) {
@@ -177,6 +178,50 @@ func (h *harness) receive(watch trellisv1.StudyService_WatchStudyClient) *trelli
 		h.Fatalf("receive from a watch: %v", err)
 	}
 	return response
+}
+
+// Clients take messages of 4 MiB unless they are told to take more.
+func TestAWatchSplitsWhatIsTooLargeForAMessage(t *testing.T) {
+	const runs = 400
+	serve(t, Config{}, func(h *harness) {
+		latent := make([]uint32, runs)
+		for i := range latent {
+			latent[i] = uint32(i + 1)
+		}
+		h.create(syntheticSpec("verbose", latent, []uint32{1}))
+		w := h.connect("w", runs)
+		for failed := 0; failed < results.TrainerBudget*runs; {
+			a := w.next().GetAssignment()
+			if a == nil {
+				continue
+			}
+			failed++
+			w.outcome(&trellisv1.Outcome{Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Failure{
+				Failure: &trellisv1.Failure{
+					Class: trellisv1.FailureClass_FAILURE_CLASS_TRAINER, Message: strings.Repeat("x", maxFailureMessage),
+				},
+			}})
+		}
+		h.study("verbose")
+		watch, err := h.studies.WatchStudy(h.Context(), &trellisv1.WatchStudyRequest{Study: "verbose"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := 0
+		for {
+			response, err := watch.Recv()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen += len(response.GetRuns())
+		}
+		if seen != runs {
+			t.Errorf("%d runs were sent, want %d", seen, runs)
+		}
+	})
 }
 
 func TestADeletedStudyIsForgottenAndItsWorkersStop(t *testing.T) {
