@@ -36,11 +36,19 @@ func (c *Checkpoint) Epoch() int { return c.progress.epoch }
 
 // Clone returns a copy that shares no memory with the run.
 func (c *Checkpoint) Clone() *Checkpoint {
-	clone := *c
-	for _, values := range clone.state.all() {
-		*values = slices.Clone(*values)
+	clone := new(Checkpoint)
+	c.CopyTo(clone)
+	return clone
+}
+
+// CopyTo makes copy, an earlier Clone or a new Checkpoint, a copy that shares no memory with the run. It allocates only
+// what does not fit into the memory that copy has.
+func (c *Checkpoint) CopyTo(copy *Checkpoint) {
+	state := copy.state
+	*copy = *c
+	for i, values := range copy.state.all() {
+		*values = append((*state.all()[i])[:0], *values...)
 	}
-	return &clone
 }
 
 func (s *modelState) all() [4]*[]float32 {

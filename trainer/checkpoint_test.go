@@ -191,6 +191,48 @@ func TestCheckpointRoundTrip(t *testing.T) {
 	}
 }
 
+func TestCheckpointCopies(t *testing.T) {
+	first, second := testCheckpoint(), testCheckpoint()
+	second.progress.observe(1, 0.25, EarlyStopping{})
+	second.state.steps++
+	for _, values := range second.state.all() {
+		(*values)[0]++
+	}
+	encode := func(c *Checkpoint) []byte {
+		b, err := c.MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	want := encode(second)
+	kept := first.Clone()
+	if !bytes.Equal(encode(kept), encode(first)) {
+		t.Error("the clone differs")
+	}
+	second.CopyTo(kept)
+	if !bytes.Equal(encode(kept), want) {
+		t.Error("a copy over an earlier one differs")
+	}
+	if bytes.Equal(encode(first), want) {
+		t.Error("a copy over a clone has changed what was cloned")
+	}
+	for _, values := range second.state.all() {
+		(*values)[0]++
+	}
+	if !bytes.Equal(encode(kept), want) {
+		t.Error("a copy shares memory with the run")
+	}
+	if allocations := testing.AllocsPerRun(10, func() { second.CopyTo(kept) }); allocations != 0 {
+		t.Errorf("copying over an earlier copy takes %v allocations", allocations)
+	}
+	smaller := &Checkpoint{progress: first.progress}
+	smaller.CopyTo(kept)
+	if !bytes.Equal(encode(kept), encode(smaller)) {
+		t.Error("a copy of fewer weights differs")
+	}
+}
+
 func TestCheckpointRefusesAlteredBytes(t *testing.T) {
 	encoded, err := testCheckpoint().MarshalBinary()
 	if err != nil {

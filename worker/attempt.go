@@ -175,7 +175,11 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 	config.Resume = position.checkpoint
 	reports := position.reports
 	config.Checkpoint = func(checkpoint *trainer.Checkpoint) error {
-		position.checkpoint, position.reports = checkpoint.Clone(), reports
+		if position.checkpoint == nil {
+			position.checkpoint = new(trainer.Checkpoint)
+		}
+		checkpoint.CopyTo(position.checkpoint)
+		position.reports = reports
 		return nil
 	}
 	return w.config.train(ctx, config, func(r trainer.Report) error {
