@@ -41,12 +41,12 @@ func (c *Checkpoint) Clone() *Checkpoint {
 	return clone
 }
 
-// CopyTo makes copy, an earlier Clone or a new Checkpoint, a copy that shares no memory with the run. It allocates only
-// what does not fit into the memory that copy has.
-func (c *Checkpoint) CopyTo(copy *Checkpoint) {
-	state := copy.state
-	*copy = *c
-	for i, values := range copy.state.all() {
+// CopyTo makes dst, an earlier Clone or a new Checkpoint, a copy that shares no memory with the run. It allocates only
+// what does not fit into the memory that dst has.
+func (c *Checkpoint) CopyTo(dst *Checkpoint) {
+	state := dst.state
+	*dst = *c
+	for i, values := range dst.state.all() {
 		*values = append((*state.all()[i])[:0], *values...)
 	}
 }
