@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -115,6 +116,119 @@ func TestARunWhoseReportsAreLostIsEnded(t *testing.T) {
 		w.train(w.assignment())
 		if p := h.study("gap").GetProgress(); p.GetTrialsSucceeded() != 1 {
 			t.Errorf("progress is %v", p)
+		}
+	})
+}
+
+// stalledLog does not get on with what workers report until it is released.
+type stalledLog struct {
+	Log
+	released chan struct{}
+}
+
+func (l stalledLog) Propose(ctx context.Context, data []byte) (uint64, any, error) {
+	command := &trellisv1.Command{}
+	if err := proto.Unmarshal(data, command); err != nil {
+		return 0, nil, err
+	}
+	if command.GetRecord() != nil {
+		<-l.released
+	}
+	return l.Log.Propose(ctx, data)
+}
+
+// While the log is stalled and the queue full, the coordinator does not read what its workers say.
+func TestAWorkerThatIsNotReadFromIsNotSilent(t *testing.T) {
+	const epochs = 2 * recordQueue
+	serve(t, Config{}, func(h *harness) {
+		h.create(syntheticSpec("stall", []uint32{4}, []uint32{epochs}))
+		w := h.connect("w", 1)
+		a := w.assignment()
+		synctest.Wait()
+		released := make(chan struct{})
+		h.Coordinator.log = stalledLog{h.Coordinator.log, released}
+		batch := &trellisv1.ReportBatch{}
+		for epoch := range uint32(epochs) {
+			batch.Reports = append(batch.Reports, &trellisv1.Report{
+				Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Epoch: epoch + 1,
+			})
+		}
+		w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{Reports: batch}})
+		<-time.After(3 * DefaultLease) // The clock is synctest's.
+		state := h.worker("w").GetState()
+		close(released)
+		if state != trellisv1.WorkerState_WORKER_STATE_READY {
+			t.Fatalf("the worker is %v", state)
+		}
+		w.succeed(a, epochs)
+		w.acknowledged(a.GetAttempt(), epochs, true)
+	})
+}
+
+// verifiedLog calls during while it is verified who leads.
+type verifiedLog struct {
+	Log
+	during func()
+}
+
+func (l verifiedLog) Verify(ctx context.Context) error {
+	l.during()
+	return l.Log.Verify(ctx)
+}
+
+func TestAWorkerThatSpeaksBeforeItsLeaseHasEndedIsNotLost(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		w := h.connect("w", 1)
+		w.silence()
+		synctest.Wait()
+		verified := 0
+		h.Coordinator.log = verifiedLog{h.Coordinator.log, func() {
+			if verified++; verified == 1 {
+				h.leases.heard("w")
+			}
+		}}
+		<-time.After(DefaultLease * 3 / 2) // The clock is synctest's.
+		if state := h.worker("w").GetState(); verified != 1 || state != trellisv1.WorkerState_WORKER_STATE_READY {
+			t.Errorf("after the lease was checked %d times the worker is %v", verified, state)
+		}
+		<-time.After(DefaultLease)
+		if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_LOST {
+			t.Errorf("the worker, silent again, is %v", state)
+		}
+	})
+}
+
+func TestALeaseOfAWorkerThatHasLeftEndsWithoutAWord(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		w := h.connect("w", 1)
+		w.silence()
+		w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Goodbye{Goodbye: &trellisv1.Goodbye{}}})
+		synctest.Wait()
+		for _, name := range []string{"w", "nobody"} {
+			if err := h.leases.expire(h.Context(), name); err != nil {
+				t.Error(err)
+			}
+		}
+		if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_GONE {
+			t.Errorf("the worker is %v", state)
+		}
+	})
+}
+
+// A long epoch of the synthetic model counts steps too.
+func TestALongEpochDoesNotHideAHang(t *testing.T) {
+	serve(t, Config{HangTimeout: time.Minute}, func(h *harness) {
+		spec := syntheticSpec("long", []uint32{4}, []uint32{2})
+		spec.Synthetic = &trellisv1.Synthetic{EpochTime: durationpb.New(time.Hour)}
+		h.create(spec)
+		w := h.connect("w", 1)
+		a := w.assignment()
+		began := time.Now()
+		if stop := w.next().GetStop(); stop.GetAttempt() != a.GetAttempt() {
+			t.Fatalf("a worker whose run stands still was sent %v", stop)
+		}
+		if waited := time.Since(began); waited > 2*time.Minute {
+			t.Errorf("the run was ended after %v", waited)
 		}
 	})
 }

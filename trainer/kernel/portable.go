@@ -28,23 +28,13 @@ func gatherPortable(g *gather, y, x []float32, bound float32) {
 		for c := range g.classes {
 			class := &g.classes[c]
 			for _, at := range class.positions {
-				var sum [Lanes]float32
-				for lane := range sum {
-					sum[lane] = g.bias[o]
-				}
-				for _, tap := range class.taps {
-					weight := packed[tap.w]
-					values := (*[Lanes]float32)(x[at.x+tap.x:])
-					for lane := range sum {
-						sum[lane] = fma(weight, values[lane], sum[lane])
+				y := (*[Lanes]float32)(out[at.y:])
+				sumTaps(y, g.bias[o], packed, x, at.x, class.taps)
+				for lane, sum := range y {
+					if bound > sum { // False for a NaN, which stays.
+						y[lane] = bound
 					}
 				}
-				for lane := range sum {
-					if bound > sum[lane] { // False for a NaN, which stays.
-						sum[lane] = bound
-					}
-				}
-				copy(out[at.y:], sum[:])
 			}
 		}
 	}
@@ -63,16 +53,10 @@ func outerByLanePortable(o *outer, chosen, other []float32) {
 	for _, step := range o.steps {
 		for column := range step.columns {
 			for b := range o.other.channels {
+				with := other[b*o.other.plane()+column*Lanes:]
 				for a := range o.chosen.channels {
-					from, with := chosen[a*o.chosen.plane():], other[b*o.other.plane()+column*Lanes:]
-					var sum [Lanes]float32
-					for _, pair := range step.pairs {
-						left, right := (*[Lanes]float32)(from[pair.chosen:]), (*[Lanes]float32)(with[pair.other:])
-						for lane := range sum {
-							sum[lane] = fma(left[lane], right[lane], sum[lane])
-						}
-					}
-					addLanes(o.totals[(((step.kernel+column)*o.other.channels+b)*o.chosen.channels+a)*Lanes:], &sum)
+					total := o.totals[(((step.kernel+column)*o.other.channels+b)*o.chosen.channels+a)*Lanes:]
+					sumPairs((*[Lanes]float32)(total), chosen[a*o.chosen.plane():], with, step.pairs)
 				}
 			}
 		}
@@ -84,24 +68,10 @@ func outerByChannelPortable(o *outer, other []float32) {
 		for b := range o.other.channels {
 			with := other[b*o.other.plane():]
 			for a := 0; a < o.chosen.padded; a += Lanes {
-				var sum [Lanes]float32
-				for _, pair := range step.pairs {
-					for lane, factor := range with[pair.other:][:Lanes] {
-						values := (*[Lanes]float32)(o.transposed[int(pair.chosen)+lane*o.chosen.padded+a:])
-						for i := range sum {
-							sum[i] = fma(factor, values[i], sum[i])
-						}
-					}
-				}
-				addLanes(o.totals[(step.kernel*o.other.channels+b)*o.chosen.padded+a:], &sum)
+				total := o.totals[(step.kernel*o.other.channels+b)*o.chosen.padded+a:]
+				sumLanePairs((*[Lanes]float32)(total), o.transposed[a:], o.chosen.padded, with, step.pairs)
 			}
 		}
-	}
-}
-
-func addLanes(totals []float32, sum *[Lanes]float32) {
-	for i, value := range sum {
-		totals[i] += value
 	}
 }
 

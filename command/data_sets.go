@@ -1,0 +1,113 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"trellis/coordinator"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/trainer/dataset"
+)
+
+// dataOptions are the flags that say where data sets are found.
+type dataOptions struct {
+	dataDir, cacheDir string
+}
+
+// dataFlags adds --data-dir and --cache-dir.
+func dataFlags(cmd *cobra.Command) *dataOptions {
+	options := new(dataOptions)
+	cmd.Flags().StringVar(&options.dataDir, "data-dir", "",
+		"`folder` with a folder of IDX files for each data set, besides mnist")
+	cacheDirFlag(cmd, &options.cacheDir)
+	return options
+}
+
+// cacheDirFlag adds --cache-dir.
+func cacheDirFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "cache-dir", "",
+		"`folder` for downloaded data sets (default trellis in the user's cache folder)")
+}
+
+// dataSets serves the data sets of a library in the API's terms.
+type dataSets struct {
+	library dataset.Library
+
+	mu sync.Mutex
+	// found are the sets that have been asked for, by digest.
+	found map[string]*dataset.Set
+	// mnist is its digest once it has been found: MNIST is the same for ever, other data sets may change in their
+	// folder.
+	mnist string
+}
+
+var _ coordinator.DataSets = (*dataSets)(nil)
+
+func newDataSets(options *dataOptions) (*dataSets, error) {
+	d := &dataSets{
+		library: dataset.Library{Dir: options.dataDir, CacheDir: options.cacheDir},
+		found:   make(map[string]*dataset.Set),
+	}
+	if options.dataDir != "" {
+		if info, err := os.Stat(options.dataDir); err != nil {
+			return nil, usageErrorf("--data-dir: %w", err)
+		} else if !info.IsDir() {
+			return nil, usageErrorf("--data-dir %s is not a folder", options.dataDir)
+		}
+	}
+	if d.library.CacheDir == "" {
+		// A service may have no home. MNIST is then looked for in --data-dir and in the Go module cache.
+		if dir, err := os.UserCacheDir(); err == nil {
+			d.library.CacheDir = filepath.Join(dir, "trellis")
+		}
+	}
+	return d, nil
+}
+
+// Find returns the verified data set of that name. Finds follow one another, so that two studies do not download the
+// same data set at once.
+func (d *dataSets) Find(ctx context.Context, name string) (*trellisv1.DataSet, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if name == dataset.MNIST && d.mnist != "" {
+		return describeDataSet(d.found[d.mnist]), nil
+	}
+	set, err := d.library.Find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	d.found[set.Digest] = set
+	if name == dataset.MNIST {
+		d.mnist = set.Digest
+	}
+	return describeDataSet(set), nil
+}
+
+// Open returns a file of a data set that Find has returned.
+func (d *dataSets) Open(_ context.Context, digest, sha256 string) (io.ReadCloser, error) {
+	d.mu.Lock()
+	set := d.found[digest]
+	d.mu.Unlock()
+	if set == nil {
+		return nil, fmt.Errorf("no data set of digest %s has been found: %w", digest, dataset.ErrUnknown)
+	}
+	return set.Open(sha256)
+}
+
+func describeDataSet(set *dataset.Set) *trellisv1.DataSet {
+	described := &trellisv1.DataSet{
+		Name: set.Name, Digest: set.Digest, Height: uint32(set.Height), Width: uint32(set.Width),
+		TrainImages: uint32(set.TrainImages), TestImages: uint32(set.TestImages),
+	}
+	for _, file := range set.Files {
+		described.Files = append(described.Files,
+			&trellisv1.DataFile{Name: file.Name, Sha256: file.SHA256, Size: uint64(file.Size)})
+	}
+	return described
+}

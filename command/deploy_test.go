@@ -1,0 +1,92 @@
+package command
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// checkCommandLine checks that a command line is one that we understand, without running it.
+func checkCommandLine(t *testing.T, args []string) {
+	t.Helper()
+	root := new(commandLine).rootCommand()
+	command, rest, err := root.Find(args)
+	if err != nil || command == root {
+		t.Fatalf("%q is no command: %v", args, err)
+	}
+	if err := command.ParseFlags(rest); err != nil {
+		t.Errorf("%q: %v", args, err)
+	}
+	if err := command.ValidateArgs(command.Flags().Args()); err != nil {
+		t.Errorf("%q: %v", args, err)
+	}
+}
+
+func TestComposeFile(t *testing.T) {
+	data, err := os.ReadFile("../deploy/compose.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var compose struct {
+		Services map[string]struct {
+			Command []string
+			Build   struct{ Context, Dockerfile string }
+			Ports   []string
+			Deploy  struct{ Replicas int }
+		}
+	}
+	if err := yaml.Unmarshal(data, &compose); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"coordinator", "worker"} {
+		service, ok := compose.Services[name]
+		if !ok || len(service.Command) == 0 || service.Command[0] != name {
+			t.Fatalf("service %s: %+v", name, service)
+		}
+		checkCommandLine(t, service.Command)
+		for _, port := range service.Ports {
+			if !strings.HasPrefix(port, "127.0.0.1:") {
+				t.Errorf("service %s publishes %s beyond loopback", name, port)
+			}
+		}
+	}
+	build := compose.Services["coordinator"].Build
+	if _, err := os.Stat(filepath.Join("../deploy", build.Context, build.Dockerfile)); err != nil {
+		t.Error(err)
+	}
+	if compose.Services["worker"].Deploy.Replicas < 2 {
+		t.Error("one worker is no cluster")
+	}
+}
+
+func TestUnits(t *testing.T) {
+	for _, name := range []string{"coordinator", "worker"} {
+		data, err := os.ReadFile("../deploy/trellis-" + name + ".service")
+		if err != nil {
+			t.Fatal(err)
+		}
+		settings := make(map[string][]string)
+		for line := range strings.Lines(string(data)) {
+			if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(key, "#") {
+				settings[key] = append(settings[key], value)
+			}
+		}
+		if len(settings["ExecStart"]) != 1 {
+			t.Fatalf("%s: ExecStart is %q", name, settings["ExecStart"])
+		}
+		var flags string
+		for _, value := range settings["Environment"] {
+			if value, ok := strings.CutPrefix(value, "TRELLIS_FLAGS="); ok {
+				flags = value
+			}
+		}
+		args := strings.Fields(strings.Replace(settings["ExecStart"][0], "$TRELLIS_FLAGS", flags, 1))
+		checkCommandLine(t, args[1:])
+		if args[1] != name || settings["KillSignal"][0] != "SIGTERM" || len(settings["TimeoutStopSec"]) != 1 {
+			t.Errorf("%s: %q, %q, %q", name, args, settings["KillSignal"], settings["TimeoutStopSec"])
+		}
+	}
+}

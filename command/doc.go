@@ -1,0 +1,6 @@
+// Package command is the command line: it reads specs and flags, starts coordinators and workers or talks to a
+// coordinator, and shows what they answer, as tables to people and as JSON, YAML or CSV to programs. Each command has a
+// file; spec*.go read specs, output.go writes listings, progress*.go show a study under way.
+//
+// What the commands promise to scripts is in their help texts: trellis help exit-codes says what the exit codes mean.
+package command

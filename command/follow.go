@@ -1,0 +1,202 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// rewatchDelay is how long a broken watch rests at most before it begins again.
+const rewatchDelay = time.Second
+
+// progressView shows people how a study comes along.
+type progressView interface {
+	// Update shows what a watch has sent.
+	Update(*trellisv1.WatchStudyResponse)
+	// Write shows a notice: whole lines.
+	io.Writer
+	// Close leaves what was last shown on the screen.
+	Close() error
+}
+
+// follow watches a study to its end and shows it in the view. A watch that breaks off begins again where it was. It
+// returns the study as it has ended.
+func (c *client) follow(ctx context.Context, name string, view progressView) (*trellisv1.Study, error) {
+	restore := c.redirectNotices(view)
+	defer restore()
+	var index uint64
+	var study *trellisv1.Study
+	for {
+		err := c.watch(ctx, &trellisv1.WatchStudyRequest{Study: name, SinceIndex: index},
+			func(response *trellisv1.WatchStudyResponse) {
+				index, study = response.GetIndex(), response.GetStudy()
+				view.Update(response)
+			})
+		switch {
+		case ctx.Err() != nil:
+			return study, context.Cause(ctx)
+		case err == nil && ended(study):
+			return study, nil
+		case err == nil, breaksOff(err):
+			pause := time.NewTimer(rand.N(rewatchDelay))
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+				pause.Stop()
+			}
+		default:
+			return study, err
+		}
+	}
+}
+
+// watch calls see with each response of one watch. It returns nil when the coordinator ends it.
+func (c *client) watch(
+	ctx context.Context, request *trellisv1.WatchStudyRequest, see func(*trellisv1.WatchStudyResponse),
+) error {
+	stream, err := c.WatchStudy(ctx, request)
+	if err != nil {
+		return err
+	}
+	for {
+		response, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		see(response)
+	}
+}
+
+// breaksOff says whether a watch that ends with err may go on: the coordinator has restarted, or the network failed.
+func breaksOff(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.Aborted, codes.ResourceExhausted:
+		return true
+	default:
+		return false
+	}
+}
+
+// ended says whether nothing more will happen to a study.
+func ended(study *trellisv1.Study) bool {
+	switch study.GetState() {
+	case trellisv1.StudyState_STUDY_STATE_COMPLETED, trellisv1.StudyState_STUDY_STATE_CANCELED:
+		return true
+	default:
+		return false
+	}
+}
+
+// board is what the responses of a watch add up to.
+type board struct {
+	study *trellisv1.Study
+	runs  map[string]*trellisv1.Run
+	best  *trellisv1.Trial
+}
+
+func newBoard() *board { return &board{runs: make(map[string]*trellisv1.Run)} }
+
+// apply takes in a response. changed, if not nil, is called for each run in it, with what was known of it before.
+func (b *board) apply(response *trellisv1.WatchStudyResponse, changed func(before, after *trellisv1.Run)) {
+	b.study = response.GetStudy()
+	if response.GetBest() != nil {
+		b.best = response.GetBest()
+	}
+	for _, run := range response.GetRuns() {
+		if changed != nil {
+			changed(b.runs[run.GetId()], run)
+		}
+		b.runs[run.GetId()] = run
+	}
+}
+
+// done is the part of a study's epochs that is behind it, 0 to 1.
+func (b *board) done() float64 {
+	progress := b.study.GetProgress()
+	all := progress.GetEpochs() + progress.GetEpochsLeft()
+	if all == 0 {
+		return 0
+	}
+	return float64(progress.GetEpochs()) / float64(all)
+}
+
+// timeLeft estimates how long a study still takes at most: with as many runs side by side as now, and if none of them
+// stops early. 0 is unknown.
+func (b *board) timeLeft() time.Duration {
+	progress := b.study.GetProgress()
+	if progress.GetEpochs() == 0 || progress.GetRunsRunning() == 0 {
+		return 0
+	}
+	epoch := progress.GetTrainingSeconds() / float64(progress.GetEpochs())
+	seconds := epoch * float64(progress.GetEpochsLeft()) / float64(progress.GetRunsRunning())
+	return time.Duration(seconds * float64(time.Second))
+}
+
+// describeLeft is timeLeft in words, with a comma before it, or nothing.
+func (b *board) describeLeft() string {
+	left := b.timeLeft()
+	if left == 0 || ended(b.study) {
+		return ""
+	}
+	return fmt.Sprintf(", at most %s left", shortDuration(left))
+}
+
+// shortDuration writes a duration to two units at most: 3d4h, 2h5m, 1m20s, 12s, 80ms.
+func shortDuration(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= day:
+		d = d.Round(time.Hour)
+		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+	case d >= time.Hour:
+		d = d.Round(time.Minute)
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= 10*time.Second:
+		return d.Round(time.Second).String()
+	case d >= time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	default:
+		return d.Round(time.Millisecond).String()
+	}
+}
+
+// runName is a run's id, shortened to what tells the runs of a study apart.
+func runName(run *trellisv1.Run) string {
+	id := run.GetId()
+	return id[:min(len(id), 8)]
+}
+
+func runEnded(run *trellisv1.Run) bool {
+	switch run.GetState() {
+	case trellisv1.RunState_RUN_STATE_SUCCEEDED, trellisv1.RunState_RUN_STATE_FAILED,
+		trellisv1.RunState_RUN_STATE_CANCELED:
+		return true
+	default:
+		return false
+	}
+}
+
+// newlyAnswered returns those of a run's milestones that the change has answered.
+func newlyAnswered(before, after *trellisv1.Run) []uint32 {
+	isAnswered := func(run *trellisv1.Run, milestone uint32) bool {
+		return run.GetEpochs() >= milestone || run.GetState() == trellisv1.RunState_RUN_STATE_SUCCEEDED
+	}
+	var milestones []uint32
+	for _, milestone := range after.GetMilestones() {
+		if isAnswered(after, milestone) && !isAnswered(before, milestone) {
+			milestones = append(milestones, milestone)
+		}
+	}
+	return milestones
+}

@@ -1,0 +1,240 @@
+package command
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"math"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// sampleTrials has what is hard to write: a NaN, a zero, a value that is not set, a loss of no round number, a text
+// with every separator.
+func sampleTrials() []*trellisv1.Trial {
+	return []*trellisv1.Trial{
+		{
+			Study: "sample", Index: 0, Run: "0123456789abcdef0123456789abcdef",
+			Parameters:     &trellisv1.Parameters{LatentDim: 16, LearningRate: 1e-3, MaxEpochs: 2, Seed: 1, BatchSize: 256},
+			State:          trellisv1.TrialState_TRIAL_STATE_SUCCEEDED,
+			Objective:      proto.Float64(0.012345678901234567),
+			TestLoss:       proto.Float64(1.0 / 3),
+			BestEpoch:      2,
+			Epochs:         2,
+			TrainLoss:      []float64{0.1, 0.02},
+			ValidationLoss: []float64{0.2, 0.012345678901234567},
+		},
+		{
+			Study: "sample", Index: 1, Run: "fedcba9876543210fedcba9876543210",
+			Parameters: &trellisv1.Parameters{
+				LatentDim: 784, LearningRate: 0.00031622776601683794, WeightDecay: 1e-5, MaxEpochs: 2, Seed: 1, BatchSize: 256,
+			},
+			State:          trellisv1.TrialState_TRIAL_STATE_SUCCEEDED,
+			Objective:      proto.Float64(math.NaN()),
+			TestLoss:       proto.Float64(math.NaN()),
+			Epochs:         1,
+			TrainLoss:      []float64{math.Inf(1)},
+			ValidationLoss: []float64{math.NaN()},
+		},
+		{
+			Study: "sample", Index: 4, Run: "00112233445566778899aabbccddeeff",
+			Parameters: &trellisv1.Parameters{LatentDim: 1, LearningRate: 1, MaxEpochs: 10000, BatchSize: 1},
+			State:      trellisv1.TrialState_TRIAL_STATE_FAILED,
+			Error:      "out of memory: \"a, b\"\n- c: d",
+		},
+	}
+}
+
+func sampleStudy() *trellisv1.Study {
+	return &trellisv1.Study{
+		Name:  "sample",
+		Spec:  &trellisv1.StudySpec{Name: "sample", Model: "conv-autoencoder", Data: "mnist"},
+		State: trellisv1.StudyState_STUDY_STATE_COMPLETED,
+		Progress: &trellisv1.Progress{
+			Trials: 3, TrialsSucceeded: 2, TrialsFailed: 1, Runs: 3, RunsSucceeded: 2, RunsFailed: 1, Epochs: 3,
+			TrainingSeconds: 1.5,
+		},
+		CreateTime: timestamppb.New(time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)),
+	}
+}
+
+func sampleBest() *trellisv1.GetBestTrialResponse {
+	trials := sampleTrials()
+	return &trellisv1.GetBestTrialResponse{Trial: trials[0], RunnerUp: trials[1], Study: sampleStudy()}
+}
+
+// Each listing in each format, and that programs can read what is for them.
+func TestGoldenOutput(t *testing.T) {
+	t.Setenv("TZ", "UTC")
+	empty := func(format outputFormat, out *bytes.Buffer) error {
+		return newListWriter(out, format, "trials", trialColumns).Close("No trial meets the condition.")
+	}
+	trials := func(format outputFormat, out *bytes.Buffer) error {
+		columns := trialColumns
+		if format == formatCSV {
+			columns = append(columns[:len(columns):len(columns)], lossColumns...)
+		}
+		list := newListWriter(out, format, "trials", columns)
+		for _, trial := range sampleTrials() {
+			if err := list.Add(trial); err != nil {
+				return err
+			}
+		}
+		return list.Close("")
+	}
+	best := func(format outputFormat, out *bytes.Buffer) error {
+		switch format {
+		case formatTable:
+			return writeBest(out, sampleBest())
+		case formatCSV:
+			return writeOne(out, format, sampleBest().GetTrial(), trialColumns)
+		default:
+			return writeMessage(out, format, sampleBest())
+		}
+	}
+	study := func(format outputFormat, out *bytes.Buffer) error {
+		return writeOne(out, format, sampleStudy(), studyColumns)
+	}
+	worker := func(format outputFormat, out *bytes.Buffer) error {
+		return writeOne(out, format, &trellisv1.Worker{
+			Name: "host-1", State: trellisv1.WorkerState_WORKER_STATE_LOST, Slots: 8, Runs: 2, Version: "v1", Processor: "RISC",
+		}, workerColumns)
+	}
+	cost := func(format outputFormat, out *bytes.Buffer) error {
+		return (&estimate{
+			Study: "sample", Trials: 3, Runs: 2, Epochs: 300, EpochsAlone: 450, Slots: 8, SecondsPerEpoch: 33.25, Hours: 2.5,
+			Basis: "the spec's epoch_time",
+		}).write(out, format)
+	}
+	for _, list := range []struct {
+		name  string
+		write func(outputFormat, *bytes.Buffer) error
+	}{{"trials", trials}, {"none", empty}, {"best", best}, {"study", study}, {"worker", worker}, {"estimate", cost}} {
+		for _, name := range formatNames {
+			t.Run(list.name+"."+name, func(t *testing.T) {
+				var out, again bytes.Buffer
+				if err := list.write(outputFormat(name), &out); err != nil {
+					t.Fatal(err)
+				}
+				if err := list.write(outputFormat(name), &again); err != nil {
+					t.Fatal(err)
+				}
+				if out.String() != again.String() {
+					t.Errorf("the same values give other bytes:\n%s\n%s", &out, &again)
+				}
+				checkReadable(t, outputFormat(name), out.Bytes())
+				golden(t, filepath.Join("testdata/output", list.name+"."+name), out.String())
+			})
+		}
+	}
+}
+
+// checkReadable checks that text is one document of its format.
+func checkReadable(t *testing.T, format outputFormat, text []byte) {
+	t.Helper()
+	var err error
+	switch format {
+	case formatJSON:
+		var document map[string]any
+		err = json.Unmarshal(text, &document)
+	case formatYAML:
+		var document map[string]any
+		err = yaml.Unmarshal(text, &document)
+	case formatCSV:
+		_, err = csv.NewReader(bytes.NewReader(text)).ReadAll()
+	}
+	if err != nil {
+		t.Errorf("%v in:\n%s", err, text)
+	}
+}
+
+// What JSON and YAML say is what the coordinator has said, NaN and all.
+func TestOutputKeepsValues(t *testing.T) {
+	for _, want := range sampleTrials() {
+		data, err := marshalJSON(want, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		node, err := yamlNode(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := encodeYAML(node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var document map[string]any
+		if err := yaml.Unmarshal(text, &document); err != nil {
+			t.Fatal(err)
+		}
+		fromYAML, err := json.Marshal(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, data := range map[string][]byte{"JSON": data, "YAML": fromYAML} {
+			if got := readMessage(t, string(data), new(trellisv1.Trial)); !proto.Equal(got, want) {
+				t.Errorf("%s: got %v, want %v", name, got, want)
+			}
+		}
+	}
+}
+
+func TestLead(t *testing.T) {
+	second := func(objective float64) *trellisv1.Trial {
+		return &trellisv1.Trial{
+			Index: 7, Objective: &objective, Parameters: &trellisv1.Parameters{LatentDim: 4, MaxEpochs: 10},
+		}
+	}
+	const who = "trial 7 (latent 4, learning rate 0, weight decay 0, maximum epochs 10)"
+	for _, test := range []struct {
+		name       string
+		loss, next float64
+		want       string
+	}{
+		{"by a tenth", 0.01, 0.011, "by 0.001000 (10.00%): " + who},
+		{"tie", 0.01, 0.01, "by nothing: the same loss as " + who + ", which ranks lower for its size or length"},
+		{"next diverged", 0.01, math.NaN(), who + " has NaN"},
+		{"both diverged", math.NaN(), math.NaN(), who + " has NaN"},
+		{"loss of zero", 0, 0.5, who + " has 0.500000"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := lead(test.loss, second(test.next)); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestShortTexts(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 1234 * time.Microsecond: "1ms", 1540 * time.Millisecond: "1.5s", 12345 * time.Millisecond: "12s",
+		90 * time.Second: "1m30s", 3*time.Hour + 29*time.Minute + 40*time.Second: "3h30m", 100 * time.Hour: "4d4h",
+		24*time.Hour - time.Second: "24h0m",
+	} {
+		if got := shortDuration(d); got != want {
+			t.Errorf("shortDuration(%v) = %q, want %q", d, got, want)
+		}
+	}
+	for loss, want := range map[float64]string{
+		0.0123456789: "0.012346", 0: "0.000000", 1e-9: "1e-09", 123456: "1.235e+05", math.Inf(1): "+Inf", 1.5: "1.500000",
+	} {
+		if got := shortLoss(loss); got != want {
+			t.Errorf("shortLoss(%v) = %q, want %q", loss, got, want)
+		}
+	}
+	for got, want := range map[string]string{
+		count(1, "trial"): "1 trial", count(0, "trial"): "0 trials", count(2, "study"): "2 studies",
+		shorten("short", 10): "short", shorten("a long text", 6): "a long...", shorten("日本語", 4): "日...",
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

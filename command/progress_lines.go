@@ -1,0 +1,167 @@
+package command
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+const (
+	// epochLines is how often a run's epochs are written at most: the last of those in between stands for all.
+	epochLines = time.Second
+	// studyLines is how often the study's state is written at most.
+	studyLines = 10 * time.Second
+)
+
+// lineView shows a study's progress as lines of text, for logs and pipes.
+type lineView struct {
+	out io.Writer
+	now func() time.Time
+
+	board *board
+	axes  axes
+	// written is when a run's last line was written, by its id.
+	written map[string]time.Time
+	// summed is when the study's last line was written.
+	summed time.Time
+	best   string
+}
+
+var _ progressView = (*lineView)(nil)
+
+func newLineView(out io.Writer, now func() time.Time) *lineView {
+	return &lineView{out: out, now: now, board: newBoard(), written: make(map[string]time.Time)}
+}
+
+func (v *lineView) Write(notice []byte) (int, error) { return v.out.Write(notice) }
+
+func (v *lineView) Close() error { return nil }
+
+// Update writes what has happened since the last update. What had happened before the watch began is summed up only.
+func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
+	first := v.board.study == nil
+	before := v.board.study.GetState()
+	if first {
+		v.board.apply(response, nil)
+		v.axes = variedAxes(v.board.study.GetSpec())
+		if !ended(v.board.study) {
+			v.start()
+		}
+	} else {
+		v.board.apply(response, v.changed)
+	}
+	v.bestLine()
+	study := v.board.study
+	switch {
+	case ended(study):
+		v.line("study %s is %s: %s", study.GetName(), studyState(study), describeProgress(study))
+	case !first && study.GetState() != before:
+		v.line("study %s is %s", study.GetName(), studyState(study))
+	case !first && v.now().Sub(v.summed) >= studyLines:
+		v.sum()
+	}
+}
+
+func (v *lineView) start() {
+	study := v.board.study
+	progress := study.GetProgress()
+	v.line("study %s is %s: %s in %s, at most %s", study.GetName(), studyState(study),
+		count(progress.GetTrials(), "trial"), count(progress.GetRuns(), "run"),
+		count(progress.GetEpochs()+progress.GetEpochsLeft(), "epoch"))
+	v.summed = v.now()
+	if progress.GetEpochs() > 0 {
+		v.sum()
+	}
+}
+
+// sum writes how far the study is.
+func (v *lineView) sum() {
+	progress := v.board.study.GetProgress()
+	v.line("study %s: %.0f%% done, %d of at most %s%s", v.board.study.GetName(), 100*v.board.done(), progress.GetEpochs(),
+		count(progress.GetEpochs()+progress.GetEpochsLeft(), "epoch"), v.board.describeLeft())
+	v.summed = v.now()
+}
+
+func (v *lineView) changed(before, after *trellisv1.Run) {
+	parameters := describeParameters(after.GetParameters(), v.axes)
+	written, known := v.written[after.GetId()]
+	trained := after.GetEpochs() > before.GetEpochs()
+	if trained && (!known || runEnded(after) || v.now().Sub(written) >= epochLines) {
+		v.written[after.GetId()] = v.now()
+		v.line("run %s (%s): epoch %d/%d, training loss %s, validation loss %s, lowest %s at epoch %d", runName(after),
+			parameters, after.GetEpochs(), after.GetParameters().GetMaxEpochs(), shortLoss(after.GetTrainLoss()),
+			shortLoss(after.GetValidationLoss()), optional(after.BestValidationLoss, shortLoss), after.GetBestEpoch())
+	}
+	for _, line := range describeFailures(before, after, v.axes) {
+		v.line("%s", line)
+	}
+	for _, milestone := range newlyAnswered(before, after) {
+		loss := ""
+		if after.BestValidationLoss != nil && after.GetBestEpoch() <= milestone {
+			loss = fmt.Sprintf(": validation loss %s at epoch %d", shortLoss(after.GetBestValidationLoss()),
+				after.GetBestEpoch())
+		}
+		v.line("answered (%s, maximum epochs %d)%s", parameters, milestone, loss)
+	}
+	if runEnded(after) {
+		delete(v.written, after.GetId())
+	}
+}
+
+func (v *lineView) bestLine() {
+	if v.board.best == nil {
+		return
+	}
+	line := describeBest(v.board.best, v.axes)
+	if line != v.best {
+		v.best = line
+		v.line("best so far: %s", line)
+	}
+}
+
+func (v *lineView) line(format string, values ...any) {
+	fmt.Fprintf(v.out, format+"\n", values...)
+}
+
+// describeBest names the best trial and its loss.
+func describeBest(best *trellisv1.Trial, varied axes) string {
+	return fmt.Sprintf("validation loss %s at epoch %d, trial %d (%s, maximum epochs %d)", shortLoss(best.GetObjective()),
+		best.GetBestEpoch(), best.GetIndex(), describeParameters(best.GetParameters(), varied),
+		best.GetParameters().GetMaxEpochs())
+}
+
+// describeFailures says what a change of a run says about failures: that an attempt has failed, or the run for good.
+func describeFailures(before, after *trellisv1.Run, varied axes) []string {
+	var lines []string
+	name := fmt.Sprintf("run %s (%s)", runName(after), describeParameters(after.GetParameters(), varied))
+	if failures := after.GetFailures(); len(failures) > len(before.GetFailures()) {
+		failure := failures[len(failures)-1]
+		lines = append(lines, fmt.Sprintf("%s: its attempt on worker %s failed: %s", name, failure.GetWorker(),
+			describeFailure(failure)))
+	}
+	if after.GetState() != before.GetState() && after.GetState() == trellisv1.RunState_RUN_STATE_FAILED {
+		lines = append(lines, fmt.Sprintf("%s failed for good: %s", name, after.GetError()))
+	}
+	return lines
+}
+
+// describeFailure says why an attempt failed.
+func describeFailure(failure *trellisv1.Failure) string {
+	class := map[trellisv1.FailureClass]string{
+		trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST:   "the worker was lost",
+		trellisv1.FailureClass_FAILURE_CLASS_TRAINER:       "the training returned an error",
+		trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY: "the worker ran out of memory",
+		trellisv1.FailureClass_FAILURE_CLASS_CONFLICT:      "its losses differ from those of an earlier attempt",
+		trellisv1.FailureClass_FAILURE_CLASS_HUNG:          "it made no progress",
+	}[failure.GetClass()]
+	switch {
+	case class == "":
+		return failure.GetMessage()
+	case failure.GetMessage() == "":
+		return class
+	default:
+		return class + ": " + shorten(failure.GetMessage(), 200)
+	}
+}

@@ -1,0 +1,163 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// rankedRows is how many trials run shows when a study has ended.
+const rankedRows = 10
+
+// runOptions are the flags of run.
+type runOptions struct {
+	workers, slots int
+	data           *dataOptions
+	format         outputFormat
+	logger         *slog.Logger
+	// inLines shows progress in lines on a terminal too, between those of the log.
+	inLines bool
+}
+
+func (cli *commandLine) runCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run SPEC...",
+		Short: "Run studies from start to end on this machine: coordinator, workers and progress in one process",
+		Long: `Run studies from start to end on this machine: coordinator, workers and progress in one process.
+Ends with the ranked trials and the best of them. A SPEC of - is read from standard input.
+
+Progress goes to standard error, results to standard output. Results are kept in memory: save them with -o. Ctrl-C ends
+the studies and shows what they have found until then.`,
+		Example: `  trellis run examples/quick.yaml
+  trellis run --workers 2 -o csv examples/quick.yaml > trials.csv`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return operands("SPEC")(cmd, args)
+			}
+			return nil
+		},
+		ValidArgsFunction: completeSpecs,
+	}
+	format := outputFlag(cmd)
+	log := logFlags(cmd, slog.LevelError+1)
+	options := runOptions{data: dataFlags(cmd)}
+	cmd.Flags().IntVar(&options.workers, "workers", 1, "workers to start")
+	cmd.Flags().IntVar(&options.slots, "slots", 0,
+		"runs that a worker trains side by side (default the cores divided by the workers)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		specs, err := readSpecs(args, cli.stdin)
+		if err != nil {
+			return err
+		}
+		if options.workers < 1 || options.slots < 0 {
+			return usageErrorf("--workers and --slots take numbers from 1 up")
+		}
+		if options.slots == 0 {
+			options.slots = max(1, runtime.GOMAXPROCS(0)/options.workers)
+		}
+		options.format = *format
+		options.logger = log.newLogger(cli.stderr)
+		options.inLines = cmd.Flags().Changed("log-level")
+		return cli.runStudies(cmd.Context(), specs, options)
+	}
+	return cmd
+}
+
+// runStudies starts a cluster in this process, and ends it when the studies have ended.
+func (cli *commandLine) runStudies(
+	parent context.Context, specs []*trellisv1.StudySpec, options runOptions,
+) (err error) {
+	ctx, stop := interruptible(parent)
+	defer stop()
+	cluster, err := startCluster(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer cluster.stop()
+	c, err := newClient(cluster.address, cli.stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if err := c.connect(cluster.ctx, DefaultWait); err != nil {
+		return cluster.why(err)
+	}
+	for _, spec := range specs {
+		if _, err := c.create(cluster.ctx, spec); err != nil {
+			return cluster.why(err)
+		}
+	}
+	fmt.Fprintf(cli.stderr, "The coordinator listens on %s, with %s of %s. Look in from elsewhere: trellis trials %s "+
+		"--coordinator %s\n", cluster.address, count(uint64(options.workers), "worker"), count(uint64(options.slots), "slot"),
+		specs[0].GetName(), cluster.address)
+	return cli.followAll(cluster, c, specs, options)
+}
+
+// followAll follows the studies to their end, one after the other as the coordinator serves them, and shows what they
+// have found.
+func (cli *commandLine) followAll(cluster *cluster, c *client, specs []*trellisv1.StudySpec, options runOptions) error {
+	results := newListWriter(cli.stdout, options.format, "trials", trialColumns)
+	var outcomes []error
+	interrupted := false
+	for _, spec := range specs {
+		if !interrupted {
+			study, err := cli.showProgress(cluster.ctx, c, spec.GetName(), options.inLines)
+			switch interrupted = errors.Is(err, errInterrupted); {
+			case interrupted:
+				fmt.Fprintln(cli.stderr, "Interrupted. Studies of trellis run end with it: what follows is all that is left. For "+
+					"studies that live longer, see: trellis help coordinator")
+				outcomes = append(outcomes, err)
+			case err != nil:
+				return cluster.why(err)
+			default:
+				outcomes = append(outcomes, outcomeOf(study))
+			}
+		}
+		// The cluster lives until we stop it, whether or not we were interrupted.
+		ctx := context.WithoutCancel(cluster.ctx)
+		if err := cli.writeResults(ctx, c, spec.GetName(), options.format, results); err != nil {
+			return errors.Join(append(outcomes, cluster.why(err))...)
+		}
+	}
+	if options.format != formatTable {
+		outcomes = append(outcomes, results.Close(""))
+	}
+	return errors.Join(outcomes...)
+}
+
+// writeResults writes a study's trials, best first: all of them with their losses into list, or the first few and the
+// best one as tables.
+func (cli *commandLine) writeResults(
+	ctx context.Context, c *client, name string, format outputFormat, list *listWriter[*trellisv1.Trial],
+) error {
+	request := &trellisv1.ListTrialsRequest{Study: name, OrderBy: "objective"}
+	if format != formatTable {
+		request.Losses = format != formatCSV
+		_, err := c.eachTrial(ctx, request, 0, list.Add)
+		return err
+	}
+	best, err := call(ctx, callTimeout, c.GetBestTrial, &trellisv1.GetBestTrialRequest{Study: name})
+	if isUnanswered(err) {
+		_, err := fmt.Fprintf(cli.stdout, "Study %s has no answer: no trial has been trained.\n", name)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cli.stdout, "\nStudy %s, best trials first:\n\n", name)
+	total, err := cli.listTrials(ctx, c, format, request, rankedRows)
+	if err != nil {
+		return err
+	}
+	if total > rankedRows {
+		fmt.Fprintf(cli.stdout, "(%d of %d. All of them: -o csv)\n", rankedRows, total)
+	}
+	fmt.Fprintln(cli.stdout)
+	return writeBest(cli.stdout, best)
+}

@@ -1,0 +1,132 @@
+package command
+
+import (
+	"bufio"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// Each script in testdata/script is what a user types, and what comes of it. Beside testscript's own commands there
+// are:
+//
+//	coordinator [flag...]   starts a coordinator on a free port, to which the script's other commands then connect
+//	worker [flag...]        starts a worker and waits until it has connected
+//	exits CODE COMMAND...   runs a command that is to end with an exit code
+//
+// What they start is killed when the script ends.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("XDG_CACHE_HOME", env.WorkDir+"/.cache")
+			env.Setenv("EXAMPLES", mustGetwd(t)+"/../examples")
+			// MNIST lies in the module cache, which the go command finds by these.
+			for _, name := range []string{"GOMODCACHE", "GOPATH", "GOROOT", "GOFLAGS", "GOPROXY", "PATH"} {
+				if value, ok := goEnv(name); ok {
+					env.Setenv(name, value)
+				}
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"coordinator": func(ts *testscript.TestScript, _ bool, args []string) {
+				args = append([]string{"coordinator", "--listen", "127.0.0.1:0"}, args...)
+				ts.Setenv(addressVariable, startInScript(ts, `^The coordinator listens on (\S+)\.$`, args))
+			},
+			"worker": func(ts *testscript.TestScript, _ bool, args []string) {
+				startInScript(ts, `msg=connected`, append([]string{"worker"}, args...))
+			},
+			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
+				if len(args) < 2 {
+					ts.Fatalf("usage: exits CODE COMMAND...")
+				}
+				err := ts.Exec(args[1], args[2:]...)
+				code := "0"
+				if exit, ok := err.(*exec.ExitError); ok {
+					code = exit.String()
+				} else if err != nil {
+					ts.Fatalf("%v", err)
+				}
+				if code != args[0] && code != "exit status "+args[0] {
+					ts.Fatalf("%s, want %s", code, args[0])
+				}
+			},
+		},
+	})
+}
+
+func mustGetwd(t *testing.T) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// goEnv returns a variable of this process, or of the go command.
+func goEnv(name string) (string, bool) {
+	if value, ok := os.LookupEnv(name); ok {
+		return value, true
+	}
+	output, err := exec.Command("go", "env", name).Output()
+	value := string(output)
+	for len(value) > 0 && value[len(value)-1] == '\n' {
+		value = value[:len(value)-1]
+	}
+	return value, err == nil && value != ""
+}
+
+// startInScript starts trellis and returns what the pattern finds in its standard error.
+func startInScript(ts *testscript.TestScript, pattern string, args []string) string {
+	path, err := exec.LookPath("trellis")
+	ts.Check(err)
+	command := exec.Command(path, args...)
+	command.Dir = ts.Getenv("WORK")
+	command.Env = append(os.Environ(), "XDG_CACHE_HOME="+ts.Getenv("XDG_CACHE_HOME"),
+		addressVariable+"="+ts.Getenv(addressVariable))
+	pipe, err := command.StderrPipe()
+	ts.Check(err)
+	ts.Check(command.Start())
+	expression := regexp.MustCompile(pattern)
+	lines := bufio.NewScanner(pipe)
+	var match []string
+	for match == nil && lines.Scan() {
+		match = expression.FindStringSubmatch(lines.Text())
+		ts.Logf("%s: %s", args[0], lines.Text())
+	}
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		for lines.Scan() {
+		}
+	}()
+	ts.Defer(func() {
+		command.Process.Kill()
+		<-drained
+		command.Wait()
+	})
+	if match == nil {
+		ts.Fatalf("trellis %v has ended without saying %s", args, pattern)
+	}
+	return match[len(match)-1]
+}
+
+// freeAddress returns an address on which nothing listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}

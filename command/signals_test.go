@@ -1,0 +1,152 @@
+package command
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// endlessStudy takes longer than any test.
+const endlessStudy = `
+name: endless
+model: synthetic
+grid: {latent_dim: [4, 8], learning_rate: 1e-3, max_epochs: [2, 10000]}
+synthetic: {epoch_time: 20ms}
+`
+
+// A command that finds no coordinator says so at once, and goes on when it comes.
+func TestCoordinatorThatComesLater(t *testing.T) {
+	address := freeAddress(t)
+	client, _ := start(t, `^trellis: no coordinator at \S+ \(connection refused\); trying again`,
+		"studies", "--coordinator", address)
+	start(t, "listens on", "coordinator", "--listen", address)
+	if code := client.wait(t); code != exitOK {
+		t.Errorf("exit code %d: %s", code, client.said())
+	}
+}
+
+// A watch waits for a coordinator that has gone, and ends when one comes back that does not know the study.
+func TestWatchOutlivesTheCoordinator(t *testing.T) {
+	coordinator, address := startCoordinator(t)
+	mustTrellis(t, "submit", "--coordinator", address, writeSpec(t, endlessStudy))
+	watch, _ := start(t, `study endless is running`, "watch", "--coordinator", address, "endless")
+	coordinator.signal(t, syscall.SIGKILL)
+	watch.await(t, `no coordinator at`)
+	start(t, "listens on", "coordinator", "--listen", address)
+	if code := watch.wait(t); code != exitNotFound {
+		t.Errorf("exit code %d, want %d: %s", code, exitNotFound, watch.said())
+	}
+}
+
+// --metrics serves what the coordinator and the worker count.
+func TestMetrics(t *testing.T) {
+	_, address := startCoordinator(t)
+	for _, command := range []string{"coordinator --listen 127.0.0.1:0", "worker --coordinator " + address} {
+		_, url := start(t, `^Metrics are at (\S+),`, append(strings.Fields(command), "--metrics", "127.0.0.1:0")...)
+		response, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if name := "\ntrellis_"; err != nil || !strings.Contains(string(body), name) {
+			t.Errorf("%s: %v, without a metric %s in\n%s", command, err, name, body)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// Ctrl-C ends a watch and leaves the study alone.
+func TestInterruptedWatch(t *testing.T) {
+	_, address := startCoordinator(t)
+	startWorker(t, address, "worker")
+	spec := writeSpec(t, endlessStudy)
+	watch, _ := start(t, `epoch \d+/10000`, "submit", "--watch", "--coordinator", address, spec)
+	if code := watch.signal(t, os.Interrupt); code != exitInterrupted {
+		t.Errorf("exit code %d: %s", code, watch.said())
+	}
+	const goesOn = "Study endless goes on. Follow it again: trellis watch endless --coordinator "
+	if !strings.Contains(watch.said(), goesOn+address) {
+		t.Errorf("it says %s", watch.said())
+	}
+	states := mustTrellis(t, "studies", "--coordinator", address, "-o", "csv")
+	if !strings.Contains(states, "endless,running,") {
+		t.Errorf("studies are\n%s", states)
+	}
+}
+
+// Ctrl-C ends a run with what has been found.
+func TestInterruptedRun(t *testing.T) {
+	running, _ := start(t, `^answered`, "run", writeSpec(t, endlessStudy))
+	if code := running.signal(t, os.Interrupt); code != exitInterrupted {
+		t.Errorf("exit code %d", code)
+	}
+	if !strings.Contains(running.said(), "\nInterrupted. Studies of trellis run end with it") {
+		t.Errorf("it says %s", running.said())
+	}
+}
+
+// SIGTERM drains a worker: its runs are handed back at no expense, and another trains them.
+func TestDrainedWorker(t *testing.T) {
+	_, address := startCoordinator(t)
+	first := startWorker(t, address, "first", "--slots", "2")
+	mustTrellis(t, "submit", "--coordinator", address, writeSpec(t, endlessStudy))
+	c := connect(t, address)
+	holds := func(worker string) func(*trellisv1.WatchStudyResponse) bool {
+		return func(response *trellisv1.WatchStudyResponse) bool {
+			for _, run := range response.GetRuns() {
+				if len(run.GetFailures()) > 0 {
+					t.Errorf("a handed back run has failures: %v", run)
+				}
+				if strings.HasPrefix(run.GetWorker(), worker) && run.GetState() == trellisv1.RunState_RUN_STATE_LEASED {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	watchUntil(t, c, "endless", holds("first-"))
+	if code := first.signal(t, syscall.SIGTERM); code != exitOK {
+		t.Errorf("exit code %d: %s", code, first.said())
+	}
+	workers := mustTrellis(t, "workers", "--coordinator", address, "-o", "csv")
+	if !strings.Contains(workers, ",gone,2,0,") {
+		t.Errorf("workers are\n%s", workers)
+	}
+	startWorker(t, address, "second")
+	watchUntil(t, c, "endless", holds("second-"))
+}
+
+// A second signal ends a worker that cannot hand its runs back.
+func TestSecondSignalEndsAWorker(t *testing.T) {
+	coordinator, address := startCoordinator(t)
+	worker := startWorker(t, address, "worker")
+	mustTrellis(t, "submit", "--coordinator", address, writeSpec(t, endlessStudy))
+	watchUntil(t, connect(t, address), "endless", func(response *trellisv1.WatchStudyResponse) bool {
+		return response.GetStudy().GetProgress().GetEpochs() > 2
+	})
+	coordinator.signal(t, syscall.SIGKILL)
+	if err := worker.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	worker.await(t, "^Draining")
+	if code := worker.signal(t, syscall.SIGTERM); code != exitInterrupted {
+		t.Errorf("exit code %d: %s", code, worker.said())
+	}
+}
+
+// A coordinator ends cleanly although workers and watches are connected.
+func TestStoppedCoordinator(t *testing.T) {
+	coordinator, address := startCoordinator(t)
+	startWorker(t, address, "worker")
+	mustTrellis(t, "submit", "--coordinator", address, writeSpec(t, endlessStudy))
+	start(t, `epoch \d+/10000`, "watch", "--coordinator", address, "endless")
+	if code := coordinator.signal(t, syscall.SIGTERM); code != exitOK {
+		t.Errorf("exit code %d: %s", code, coordinator.said())
+	}
+}

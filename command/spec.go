@@ -1,0 +1,193 @@
+package command
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+
+	"buf.build/go/protovalidate"
+	"buf.build/go/protoyaml"
+	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/proto"
+
+	"trellis/coordinator/grid"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// maxSpecSize bounds a spec file, in bytes.
+const maxSpecSize = 1 << 20
+
+// readSpecs reads one spec per path and checks that no two of them have the same name. It reads all of them before it
+// returns, so that nothing has begun when the last one turns out to be invalid.
+func readSpecs(paths []string, stdin io.Reader) ([]*trellisv1.StudySpec, error) {
+	specs := make([]*trellisv1.StudySpec, 0, len(paths))
+	from := make(map[string]string)
+	var problems []error
+	for _, path := range paths {
+		spec, err := readSpec(path, stdin)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		if other, ok := from[spec.GetName()]; ok {
+			problems = append(problems, usageErrorf("%s and %s both name their study %q: a study's name is its id, so each "+
+				"needs its own", other, path, spec.GetName()))
+		}
+		from[spec.GetName()] = path
+		specs = append(specs, spec)
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	return specs, nil
+}
+
+// readSpec reads a study's spec from a file, or from stdin if path is "-". What is wrong with its content is returned
+// as a *specError.
+func readSpec(path string, stdin io.Reader) (*trellisv1.StudySpec, error) {
+	in := stdin
+	if path == "-" {
+		path = "<stdin>"
+	} else {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, usageErrorf("cannot read the spec: %w", err)
+		}
+		defer file.Close()
+		in = file
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxSpecSize+1))
+	if err != nil {
+		return nil, usageErrorf("cannot read the spec: %w", err)
+	}
+	if len(data) > maxSpecSize {
+		return nil, usageErrorf("%s is larger than a spec may be: at most 1 MiB", path)
+	}
+	return parseSpec(path, data)
+}
+
+// parseSpec reads YAML, or the JSON within it, into a spec that grid.Validate accepts.
+func parseSpec(path string, data []byte) (*trellisv1.StudySpec, error) {
+	// YAML allows no tabs between tokens, JSON does. A valid JSON text has them nowhere else.
+	if json.Valid(data) {
+		data = bytes.ReplaceAll(data, []byte("\t"), []byte(" "))
+	}
+	failed := &specError{path: path, lines: strings.Split(string(data), "\n")}
+	failed.problems = checkDocument(data)
+	if len(failed.problems) > 0 {
+		return nil, failed
+	}
+	// Values that are missing because their key was misspelt need not be reported too, so the rules that span the
+	// spec are checked only once all of it can be read.
+	spec := new(trellisv1.StudySpec)
+	for _, validator := range []protoyaml.Validator{nil, validator{}} {
+		reader := new(specReader)
+		proto.Reset(spec)
+		err := protoyaml.UnmarshalOptions{
+			Path: path, CustomUnmarshaler: reader, Validator: validator,
+		}.Unmarshal(data, spec)
+		failed.problems = append(reader.problems, nodeProblems(path, err)...)
+		if len(failed.problems) > 0 {
+			return nil, failed
+		}
+	}
+	return spec, nil
+}
+
+// checkDocument checks that data is YAML, and one document of it.
+func checkDocument(data []byte) []specProblem {
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	var document, next yaml.Node
+	err := decoder.Decode(&document)
+	if errors.Is(err, io.EOF) {
+		return []specProblem{{message: "the spec is empty: see the folder examples for how one looks"}}
+	}
+	if err != nil {
+		return []specProblem{syntaxProblem(err)}
+	}
+	err = decoder.Decode(&next)
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return []specProblem{syntaxProblem(err)}
+	default:
+		return []specProblem{{line: next.Line, column: next.Column, message: "a second document begins here: a file holds " +
+			"one spec; run and submit take several files"}}
+	}
+}
+
+// parserErrors are how the texts of those errors begin whose line go.yaml.in/yaml/v3 counts from 0. It counts that of
+// all others from 1.
+var parserErrors = []string{
+	"did not find expected ',' or", "did not find expected key", "did not find expected node content",
+	"did not find expected '-' indicator", "did not find expected <",
+}
+
+// syntaxProblem is what the YAML parser says, in our form. It knows a line at best, and tells it in its text only.
+func syntaxProblem(err error) specProblem {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	var line int
+	if n, _ := fmt.Sscanf(text, "line %d:", &line); n == 1 {
+		_, text, _ = strings.Cut(text, ": ")
+	}
+	for _, start := range parserErrors {
+		if strings.HasPrefix(text, start) {
+			line++
+		}
+	}
+	return specProblem{line: line, message: "this is not valid YAML: " + text}
+}
+
+// violationText is how protoyaml prints a violation: its field's path, which the position says better, its message, and
+// its rule's id, which means nothing to people.
+var violationText = regexp.MustCompile(`(?s)^[\w.\[\]]*: (.*) \([\w.]+\)$`)
+
+// nodeProblems is what protoyaml reports, in our form. Its errors print themselves as the position, the cause and a
+// snippet.
+func nodeProblems(path string, err error) []specProblem {
+	if err == nil {
+		return nil
+	}
+	list, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []specProblem{{message: err.Error()}}
+	}
+	var problems []specProblem
+	for _, err := range list.Unwrap() {
+		var problem specProblem
+		fmt.Sscanf(strings.TrimPrefix(err.Error(), path), ":%d:%d", &problem.line, &problem.column)
+		problem.message = err.Error()
+		if cause := errors.Unwrap(err); cause != nil {
+			problem.message = cause.Error()
+		}
+		if match := violationText.FindStringSubmatch(problem.message); match != nil {
+			problem.message = match[1]
+		}
+		problems = append(problems, problem)
+	}
+	return problems
+}
+
+// validator is grid.Validate with its violations in plain words.
+type validator struct{}
+
+var _ protoyaml.Validator = validator{}
+
+func (validator) Validate(message proto.Message) error {
+	err := grid.Validate(message.(*trellisv1.StudySpec))
+	var invalid *protovalidate.ValidationError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	plain := new(protovalidate.ValidationError)
+	for _, violation := range invalid.Violations {
+		plain.Violations = append(plain.Violations, plainViolation(violation))
+	}
+	return plain
+}

@@ -1,0 +1,267 @@
+package command
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"buf.build/go/protovalidate"
+	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// specProblem is one thing that is wrong with a spec.
+type specProblem struct {
+	// line and column count from 1. 0 is unknown.
+	line, column int
+	message      string
+}
+
+// specError is everything that is wrong with a spec.
+type specError struct {
+	path string
+	// The spec's text.
+	lines    []string
+	problems []specProblem
+}
+
+// shownProblems is how many problems are listed.
+const shownProblems = 20
+
+// Error says for each problem where it is, what is wrong and what would be right, and quotes the line.
+func (e *specError) Error() string {
+	slices.SortStableFunc(e.problems, func(a, b specProblem) int {
+		if a.line != b.line {
+			return a.line - b.line
+		}
+		return a.column - b.column
+	})
+	var text strings.Builder
+	for i, problem := range e.problems {
+		if i > 0 {
+			text.WriteByte('\n')
+		}
+		if i == shownProblems {
+			fmt.Fprintf(&text, "%s: and %s more", e.path, count(uint64(len(e.problems)-i), "problem"))
+			break
+		}
+		text.WriteString(e.path)
+		for _, position := range []int{problem.line, problem.column} {
+			if position > 0 {
+				fmt.Fprintf(&text, ":%d", position)
+			}
+		}
+		fmt.Fprintf(&text, ": %s", problem.message)
+		e.quote(&text, problem)
+	}
+	return text.String()
+}
+
+// quoteWidth is how much of a long line is quoted, in characters.
+const quoteWidth = 100
+
+// quote writes the problem's line with a mark under its column.
+func (e *specError) quote(text *strings.Builder, problem specProblem) {
+	if problem.line < 1 || problem.line > len(e.lines) {
+		return
+	}
+	line := []rune(strings.TrimRight(e.lines[problem.line-1], "\r\n "))
+	if len(line) == 0 {
+		return
+	}
+	at := max(problem.column-1, 0)
+	start := 0
+	if at > quoteWidth*3/4 {
+		start = min(at-quoteWidth/2, len(line))
+	}
+	line = line[start:min(start+quoteWidth, len(line))]
+	fmt.Fprintf(text, "\n%5d | %s", problem.line, strings.ReplaceAll(string(line), "\t", " "))
+	if problem.column > 0 {
+		fmt.Fprintf(text, "\n      | %s^", strings.Repeat(" ", at-start))
+	}
+}
+
+// required says what to write where a value is missing, by the field's name.
+var required = map[string]string{
+	"name":          "name: my-search",
+	"model":         "model: conv-autoencoder",
+	"grid":          "grid: {latent_dim: [8, 16], learning_rate: 1e-3, max_epochs: 50}",
+	"latent_dim":    "latent_dim: [8, 16]",
+	"learning_rate": "learning_rate: {log10: {from: 1e-4, to: 1e-2, count: 3}}",
+	"max_epochs":    "max_epochs: [50, 100]",
+}
+
+// plainViolation puts a broken rule in the words of someone who has written the spec: the rules that protovalidate
+// words itself speak of protobuf. The rules that we have written speak for themselves.
+func plainViolation(violation *protovalidate.Violation) *protovalidate.Violation {
+	name := fieldName(violation.Proto.GetField())
+	message := violation.Proto.GetMessage()
+	switch rule := violation.Proto.GetRuleId(); {
+	case rule == "required":
+		message = name + " is missing or empty"
+		if example, ok := required[name]; ok {
+			message += ": write for example " + example
+		}
+	case rule == "string.in":
+		message = unknownChoice(name, violation.FieldValue.String(), violation.RuleValue)
+	case strings.HasPrefix(message, "must "):
+		message = name + " " + message
+	}
+	plain := *violation
+	plain.Proto = proto.CloneOf(violation.Proto)
+	plain.Proto.Message = proto.String(message)
+	return &plain
+}
+
+// fieldName is the last name on the way to a violation's field. The values of an axis are named like the axis.
+func fieldName(path *validate.FieldPath) string {
+	elements := path.GetElements()
+	for _, element := range slices.Backward(elements) {
+		if name := element.GetFieldName(); name != "values" {
+			return name
+		}
+	}
+	return "the spec"
+}
+
+// unknownChoice says that value is none of the choices, and which there are.
+func unknownChoice(what, value string, choices protoreflect.Value) string {
+	var names []string
+	if list, ok := choices.Interface().(protoreflect.List); ok {
+		for i := range list.Len() {
+			names = append(names, list.Get(i).String())
+		}
+	}
+	text := fmt.Sprintf("unknown %s %q", what, shorten(value, 60))
+	if near := nearest(value, names); near != "" {
+		return text + fmt.Sprintf(": did you mean %s? There are %s", near, enumerate(names))
+	}
+	return text + ": there are " + enumerate(names)
+}
+
+// unknownKey says that message has no such key, and which one was likely meant.
+func unknownKey(message protoreflect.MessageDescriptor, key *yaml.Node) string {
+	if key.Kind != yaml.ScalarNode {
+		return "a key is a name, found " + describe(key)
+	}
+	text := fmt.Sprintf("unknown key %q", shorten(key.Value, 60))
+	names := fieldNames(message)
+	if near := nearest(key.Value, names); near != "" {
+		return text + ": did you mean " + near + "?"
+	}
+	if place, ok := placeOf(key); ok {
+		return text + " here: it belongs " + place
+	}
+	return text + ": the keys here are " + enumerate(names)
+}
+
+// placeOf says where in a spec a key belongs.
+func placeOf(key *yaml.Node) (string, bool) {
+	spec := new(trellisv1.StudySpec).ProtoReflect().Descriptor()
+	if fieldOf(spec, key) != nil {
+		return "at the top level of the spec", true
+	}
+	for i := range spec.Fields().Len() {
+		field := spec.Fields().Get(i)
+		if field.Message() != nil && fieldOf(field.Message(), key) != nil {
+			return "under " + string(field.Name()), true
+		}
+	}
+	return "", false
+}
+
+// shapeOf says how a part of a spec is written, for where something else was found.
+func shapeOf(message protoreflect.MessageDescriptor) string {
+	switch message.Name() {
+	case "StudySpec":
+		return "a spec: keys such as name, data, model and grid"
+	case "Grid":
+		return "a grid: its axes, for example {latent_dim: [8, 16], learning_rate: 1e-3, max_epochs: 50}"
+	case "Range":
+		return "a range, for example {from: 1e-4, to: 1e-2, count: 3}"
+	default:
+		return "a mapping with " + enumerate(fieldNames(message))
+	}
+}
+
+func fieldNames(message protoreflect.MessageDescriptor) []string {
+	var names []string
+	for i := range message.Fields().Len() {
+		names = append(names, string(message.Fields().Get(i).Name()))
+	}
+	return names
+}
+
+// enumerate writes names as "a, b and c".
+func enumerate(names []string) string {
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
+}
+
+// nearest returns the name that was most likely meant by word, or "" if none is near: one typed with few mistakes, one
+// that is part of it or has it as a part, or one that it abbreviates. Names that are equally near are joined by "or".
+func nearest(word string, names []string) string {
+	word = strings.ToLower(shorten(word, 60))
+	var near []string
+	distance := max(1, len(word)/3)
+	for _, name := range names {
+		switch d := editDistance(word, name); {
+		case d < distance:
+			near, distance = []string{name}, d
+		case d == distance:
+			near = append(near, name)
+		}
+	}
+	if len(near) == 0 {
+		for _, name := range names {
+			related := len(word) >= 3 && (strings.Contains(name, word) || strings.Contains(word, name))
+			if related || word == initials(name) {
+				near = append(near, name)
+			}
+		}
+	}
+	return strings.Join(near, " or ")
+}
+
+// initials of learning_rate are lr.
+func initials(name string) string {
+	var letters strings.Builder
+	for part := range strings.SplitSeq(name, "_") {
+		letters.WriteString(part[:min(1, len(part))])
+	}
+	return letters.String()
+}
+
+// editDistance is the number of mistakes that make b of a: characters inserted, left out, replaced, or two neighbors
+// exchanged (optimal string alignment).
+func editDistance(a, b string) int {
+	// d[i][j] is the distance of the first i characters of a and the first j of b.
+	d := make([][]int, len(a)+1)
+	for i := range d {
+		d[i] = make([]int, len(b)+1)
+		d[i][0] = i
+	}
+	for j := range d[0] {
+		d[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			replaced := d[i-1][j-1]
+			if a[i-1] != b[j-1] {
+				replaced++
+			}
+			d[i][j] = min(replaced, d[i-1][j]+1, d[i][j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
+			}
+		}
+	}
+	return d[len(a)][len(b)]
+}

@@ -1,0 +1,51 @@
+package command
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"trellis/trainer"
+)
+
+// release is the version that a release build is given: -ldflags "-X main.release=v1.2.3".
+var release string
+
+// version is the release, or else the commit that the binary was built from.
+func version() string {
+	if release != "" {
+		return release
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	revision, modified := "", ""
+	for _, setting := range info.Settings {
+		switch {
+		case setting.Key == "vcs.revision":
+			revision = setting.Value[:min(len(setting.Value), 12)]
+		case setting.Key == "vcs.modified" && setting.Value == "true":
+			modified = "-modified"
+		}
+	}
+	if revision == "" {
+		return "development"
+	}
+	return revision + modified
+}
+
+func (cli *commandLine) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Show the version of this binary",
+		Args:  operands(),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintf(cli.stdout, "trellis %s\nnumerics %s\n%s %s/%s\n", version(), trainer.NumericsVersion,
+				runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}

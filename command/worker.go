@@ -1,0 +1,100 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"trellis/worker"
+)
+
+func (cli *commandLine) workerCommand() *cobra.Command {
+	config := worker.Config{Version: version()}
+	cmd := &cobra.Command{
+		Use:   "worker",
+		Short: "Train runs for a coordinator",
+		Long: `Train runs for a coordinator, until it is told to stop.
+
+SIGTERM or Ctrl-C drains the worker: it hands its runs back and leaves. A second one ends it at once.
+A coordinator that is not there, or goes away, is waited for; runs in training go on meanwhile.`,
+		Args: operands(),
+	}
+	options := metricsFlags(cmd, "allow --metrics to listen where other machines can connect")
+	log := logFlags(cmd, slog.LevelInfo)
+	addressFlag(cmd, &config.Coordinator)
+	cmd.Flags().StringVar(&config.Name, "name", "", "first part of the worker's `name` (default the host's name)")
+	cmd.Flags().IntVar(&config.Slots, "slots", 0, "runs to train side by side (default one per core)")
+	cacheDirFlag(cmd, &config.CacheDir)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		config.Logger = log.newLogger(cli.stderr)
+		return cli.work(cmd.Context(), config, options)
+	}
+	return cmd
+}
+
+// work runs a worker until ctx is done or a signal drains it.
+func (cli *commandLine) work(parent context.Context, config worker.Config, options *serverOptions) error {
+	if err := config.Validate(); err != nil {
+		return usageErrorf("%w", err)
+	}
+	listener, registry, err := cli.openMetrics(parent, options)
+	if err != nil {
+		return err
+	}
+	if registry != nil {
+		defer listener.Close()
+		config.Registerer = registry
+	}
+	w, err := worker.New(config)
+	if err != nil {
+		return fmt.Errorf("cannot start the worker: %w", err)
+	}
+	ctx, stop := context.WithCancelCause(parent)
+	defer stop(nil)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer stop(nil)
+		return w.Run(groupCtx)
+	})
+	group.Go(func() error {
+		cli.drainOnSignal(groupCtx, signals, w, stop)
+		return nil
+	})
+	if registry != nil {
+		group.Go(func() error { return serveMetrics(groupCtx, listener, registry) })
+	}
+	err = group.Wait()
+	if cause := context.Cause(ctx); errors.Is(cause, errInterrupted) {
+		return cause
+	}
+	return err
+}
+
+// drainOnSignal drains the worker at the first signal and stops it at the second.
+func (cli *commandLine) drainOnSignal(
+	ctx context.Context, signals <-chan os.Signal, w *worker.Worker, stop context.CancelCauseFunc,
+) {
+	select {
+	case <-signals:
+	case <-ctx.Done():
+		return
+	}
+	fmt.Fprintln(cli.stderr, "Draining: the worker hands its runs back. Once more ends it at once.")
+	w.Drain()
+	select {
+	case <-signals:
+		stop(errInterrupted)
+	case <-ctx.Done():
+	}
+}
