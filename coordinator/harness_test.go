@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -32,8 +34,53 @@ type harness struct {
 	workers  trellisv1.WorkerServiceClient
 	ctx      context.Context
 	stop     func()
+	// log is the coordinator's.
+	log *hookedLog
 	// disconnects end the sessions of the test's workers.
 	disconnects []context.CancelFunc
+}
+
+// hookedLog calls what a test has set at what happens to it.
+type hookedLog struct {
+	Log
+	mu                 sync.Mutex
+	proposing, applied func(*trellisv1.Command)
+	verifying          func()
+}
+
+func (l *hookedLog) hook(set func(*hookedLog)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	set(l)
+}
+
+func (l *hookedLog) hooks() (proposing, applied func(*trellisv1.Command), verifying func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.proposing, l.applied, l.verifying
+}
+
+func (l *hookedLog) Propose(ctx context.Context, data []byte) (uint64, any, error) {
+	command := &trellisv1.Command{}
+	if err := proto.Unmarshal(data, command); err != nil {
+		return 0, nil, err
+	}
+	proposing, applied, _ := l.hooks()
+	if proposing != nil {
+		proposing(command)
+	}
+	index, answer, err := l.Log.Propose(ctx, data)
+	if applied != nil {
+		applied(command)
+	}
+	return index, answer, err
+}
+
+func (l *hookedLog) Verify(ctx context.Context) error {
+	if _, _, verifying := l.hooks(); verifying != nil {
+		verifying()
+	}
+	return l.Log.Verify(ctx)
 }
 
 // serve runs the test with a coordinator under a fake clock.
@@ -45,6 +92,8 @@ func serve(t *testing.T, config Config, test func(*harness)) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		log := &hookedLog{Log: coordinator.log}
+		coordinator.log = log
 		listener := bufconn.Listen(1 << 20)
 		ctx, cancel := context.WithCancel(context.Background())
 		served := make(chan error, 1)
@@ -72,7 +121,7 @@ func serve(t *testing.T, config Config, test func(*harness)) {
 		// Clients outlive the coordinator, so that they see how it ends.
 		client, endClient := context.WithCancel(context.Background())
 		h := &harness{
-			T: t, Coordinator: coordinator, ctx: client, stop: stop,
+			T: t, Coordinator: coordinator, log: log, ctx: client, stop: stop,
 			studies:  trellisv1.NewStudyServiceClient(conn),
 			trials:   trellisv1.NewTrialServiceClient(conn),
 			dataSets: trellisv1.NewDataSetServiceClient(conn),

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 )
 
 // hungSteps is how many times its mean step a run may stand still.
@@ -138,7 +140,7 @@ func (l *leases) silent(live []*trellisv1.Worker, now time.Time) []string {
 	for _, worker := range live {
 		name := worker.GetName()
 		last, known := l.workers[name]
-		if !known {
+		if !known || l.coordinator.sessions.heldUp(name) {
 			last = now
 		}
 		heard[name] = last
@@ -167,13 +169,28 @@ func (l *leases) silent(live []*trellisv1.Worker, now time.Time) []string {
 	return silent
 }
 
-// expire marks a worker as lost: its runs go to others, and should it come back, it has to say hello again.
+// expire ends a silent worker's lease, unless it has been heard meanwhile: verifying may take long.
 func (l *leases) expire(ctx context.Context, worker string) error {
-	c := l.coordinator
-	if err := c.log.Verify(ctx); err != nil {
+	if err := l.coordinator.log.Verify(ctx); err != nil {
 		return fmt.Errorf("verify leadership before a lease expires: %w", err)
 	}
-	if err := c.setWorkerState(ctx, worker, trellisv1.WorkerState_WORKER_STATE_LOST); err != nil {
+	l.mu.Lock()
+	last, known := l.workers[worker]
+	l.mu.Unlock()
+	if known && time.Since(last) <= l.coordinator.config.Lease || l.coordinator.sessions.heldUp(worker) {
+		return nil
+	}
+	return l.lose(ctx, worker)
+}
+
+// lose marks a worker as lost: its runs go to others, and should it come back, it has to say hello again.
+func (l *leases) lose(ctx context.Context, worker string) error {
+	c := l.coordinator
+	err := c.setWorkerState(ctx, worker, trellisv1.WorkerState_WORKER_STATE_LOST)
+	if errors.Is(err, results.ErrIllegalMove) || errors.Is(err, results.ErrNotFound) {
+		return nil // It has said goodbye.
+	}
+	if err != nil {
 		return fmt.Errorf("mark worker %s as lost: %w", worker, err)
 	}
 	c.metrics.lost.Inc()

@@ -2,31 +2,13 @@ package coordinator
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	trellisv1 "trellis/proto/trellis/v1"
 )
-
-// interruptedLog calls after when a command has been applied.
-type interruptedLog struct {
-	Log
-	after func(*trellisv1.Command)
-}
-
-func (l interruptedLog) Propose(ctx context.Context, data []byte) (uint64, any, error) {
-	index, answer, err := l.Log.Propose(ctx, data)
-	command := &trellisv1.Command{}
-	if err := proto.Unmarshal(data, command); err != nil {
-		return 0, nil, err
-	}
-	l.after(command)
-	return index, answer, err
-}
 
 // A worker comes back at the moment at which the leader, which found it silent, marks it as lost.
 func TestAWorkerThatComesBackAsItsLeaseExpiresIsNotLeftBehind(t *testing.T) {
@@ -35,14 +17,16 @@ func TestAWorkerThatComesBackAsItsLeaseExpiresIsNotLeftBehind(t *testing.T) {
 		first.silence()
 		synctest.Wait()
 		expired := false
-		h.Coordinator.log = interruptedLog{h.Coordinator.log, func(command *trellisv1.Command) {
-			if command.GetSetWorker().GetWorker().GetState() == trellisv1.WorkerState_WORKER_STATE_READY && !expired {
-				expired = true
-				if err := h.leases.expire(context.Background(), "late"); err != nil {
-					t.Error(err)
+		h.log.hook(func(l *hookedLog) {
+			l.applied = func(command *trellisv1.Command) {
+				if command.GetSetWorker().GetWorker().GetState() == trellisv1.WorkerState_WORKER_STATE_READY && !expired {
+					expired = true
+					if err := h.leases.lose(context.Background(), "late"); err != nil {
+						t.Error(err)
+					}
 				}
 			}
-		}}
+		})
 		// Whether the session begins or not, the worker must not stay connected and lost.
 		if second, err := h.hello(helloFrom("late", 1)); err == nil {
 			ended := make(chan struct{})
@@ -120,23 +104,6 @@ func TestARunWhoseReportsAreLostIsEnded(t *testing.T) {
 	})
 }
 
-// stalledLog does not get on with what workers report until it is released.
-type stalledLog struct {
-	Log
-	released chan struct{}
-}
-
-func (l stalledLog) Propose(ctx context.Context, data []byte) (uint64, any, error) {
-	command := &trellisv1.Command{}
-	if err := proto.Unmarshal(data, command); err != nil {
-		return 0, nil, err
-	}
-	if command.GetRecord() != nil {
-		<-l.released
-	}
-	return l.Log.Propose(ctx, data)
-}
-
 // While the log is stalled and the queue full, the coordinator does not read what its workers say.
 func TestAWorkerThatIsNotReadFromIsNotSilent(t *testing.T) {
 	const epochs = 2 * recordQueue
@@ -146,7 +113,13 @@ func TestAWorkerThatIsNotReadFromIsNotSilent(t *testing.T) {
 		a := w.assignment()
 		synctest.Wait()
 		released := make(chan struct{})
-		h.Coordinator.log = stalledLog{h.Coordinator.log, released}
+		h.log.hook(func(l *hookedLog) {
+			l.proposing = func(command *trellisv1.Command) {
+				if command.GetRecord() != nil {
+					<-released
+				}
+			}
+		})
 		batch := &trellisv1.ReportBatch{}
 		for epoch := range uint32(epochs) {
 			batch.Reports = append(batch.Reports, &trellisv1.Report{
@@ -165,31 +138,22 @@ func TestAWorkerThatIsNotReadFromIsNotSilent(t *testing.T) {
 	})
 }
 
-// verifiedLog calls during while it is verified who leads.
-type verifiedLog struct {
-	Log
-	during func()
-}
-
-func (l verifiedLog) Verify(ctx context.Context) error {
-	l.during()
-	return l.Log.Verify(ctx)
-}
-
 func TestAWorkerThatSpeaksBeforeItsLeaseHasEndedIsNotLost(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		w := h.connect("w", 1)
 		w.silence()
 		synctest.Wait()
-		verified := 0
-		h.Coordinator.log = verifiedLog{h.Coordinator.log, func() {
-			if verified++; verified == 1 {
-				h.leases.heard("w")
+		var verified atomic.Int32
+		h.log.hook(func(l *hookedLog) {
+			l.verifying = func() {
+				if verified.Add(1) == 1 {
+					h.leases.heard("w")
+				}
 			}
-		}}
+		})
 		<-time.After(DefaultLease * 3 / 2) // The clock is synctest's.
-		if state := h.worker("w").GetState(); verified != 1 || state != trellisv1.WorkerState_WORKER_STATE_READY {
-			t.Errorf("after the lease was checked %d times the worker is %v", verified, state)
+		if state := h.worker("w").GetState(); verified.Load() != 1 || state != trellisv1.WorkerState_WORKER_STATE_READY {
+			t.Errorf("after the lease was checked %d times the worker is %v", verified.Load(), state)
 		}
 		<-time.After(DefaultLease)
 		if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_LOST {
@@ -205,30 +169,12 @@ func TestALeaseOfAWorkerThatHasLeftEndsWithoutAWord(t *testing.T) {
 		w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Goodbye{Goodbye: &trellisv1.Goodbye{}}})
 		synctest.Wait()
 		for _, name := range []string{"w", "nobody"} {
-			if err := h.leases.expire(h.Context(), name); err != nil {
+			if err := h.leases.lose(h.Context(), name); err != nil {
 				t.Error(err)
 			}
 		}
 		if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_GONE {
 			t.Errorf("the worker is %v", state)
-		}
-	})
-}
-
-// A long epoch of the synthetic model counts steps too.
-func TestALongEpochDoesNotHideAHang(t *testing.T) {
-	serve(t, Config{HangTimeout: time.Minute}, func(h *harness) {
-		spec := syntheticSpec("long", []uint32{4}, []uint32{2})
-		spec.Synthetic = &trellisv1.Synthetic{EpochTime: durationpb.New(time.Hour)}
-		h.create(spec)
-		w := h.connect("w", 1)
-		a := w.assignment()
-		began := time.Now()
-		if stop := w.next().GetStop(); stop.GetAttempt() != a.GetAttempt() {
-			t.Fatalf("a worker whose run stands still was sent %v", stop)
-		}
-		if waited := time.Since(began); waited > 2*time.Minute {
-			t.Errorf("the run was ended after %v", waited)
 		}
 	})
 }

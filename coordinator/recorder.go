@@ -37,10 +37,19 @@ func newRecorder(c *Coordinator) *recorder {
 	return &recorder{coordinator: c, queue: make(chan received, recordQueue)}
 }
 
-// put queues an entry. It waits while the queue is full, and gives up when ctx is done.
+// put queues an entry. It waits while the queue is full, and gives up when ctx is done. The session that the entry came
+// from is held up meanwhile, which is no fault of the worker's.
 func (r *recorder) put(ctx context.Context, entry received) error {
 	select {
 	case r.queue <- entry:
+		return nil
+	default:
+	}
+	released := entry.from.holdUp()
+	defer released()
+	select {
+	case r.queue <- entry:
+		r.coordinator.leases.heard(entry.from.name())
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

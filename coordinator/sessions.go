@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -64,6 +65,14 @@ func (s *sessions) connected(worker string) bool {
 	return s.byWorker[worker] != nil
 }
 
+// heldUp says whether the worker has a session that is not read, because what it has sent before waits for the log.
+func (s *sessions) heldUp(worker string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	open := s.byWorker[worker]
+	return open != nil && open.heldUp.Load()
+}
+
 // watch returns a channel that is closed at the next change.
 func (s *sessions) watch() <-chan struct{} {
 	s.mu.Lock()
@@ -82,6 +91,8 @@ type session struct {
 	worker string
 	// ending ends the stream with an error.
 	ending func(error)
+	// heldUp says that the session is not read for now: see sessions.heldUp.
+	heldUp atomic.Bool
 	// notice has an element when acks is not empty.
 	notice chan struct{}
 
@@ -106,6 +117,15 @@ func (s *session) end(cause error) {
 	if s != nil {
 		s.ending(cause)
 	}
+}
+
+// holdUp says that the session is not read until released is called.
+func (s *session) holdUp() (released func()) {
+	if s == nil {
+		return func() {}
+	}
+	s.heldUp.Store(true)
+	return func() { s.heldUp.Store(false) }
 }
 
 // finishes notes that the worker has sent the attempt's outcome, which will be acknowledged.
