@@ -60,8 +60,8 @@ func (l *leases) quiet(worker string) bool {
 // tooQuiet says whether a worker that is well would have been heard for so long.
 func (l *leases) tooQuiet(silence time.Duration) bool { return silence > l.coordinator.config.Lease/2 }
 
-// progress notes how far a worker's attempts have come.
-func (l *leases) progress(_ string, heartbeat *trellisv1.Heartbeat) {
+// progress notes how far attempts have come.
+func (l *leases) progress(heartbeat *trellisv1.Heartbeat) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -210,15 +210,8 @@ func (l *leases) endHung(ctx context.Context, live []*trellisv1.Worker, now time
 		}
 		held = append(held, runs...)
 	}
-	var errs []error
 	for _, run := range held {
-		study, err := snapshot.Study(nil, run.GetStudy())
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		patience := l.coordinator.config.HangTimeout + hungSteps*study.GetSpec().GetSynthetic().GetEpochTime().AsDuration()
-		stood, hung := l.stands(run.GetAttempt(), patience, now)
+		stood, hung := l.stands(run.GetAttempt(), now)
 		if !hung {
 			continue
 		}
@@ -230,15 +223,12 @@ func (l *leases) endHung(ctx context.Context, live []*trellisv1.Worker, now time
 		}
 	}
 	l.forget(held)
-	if len(errs) > 0 {
-		return errs[0]
-	}
 	return nil
 }
 
 // stands says for how long an attempt has stood still, and whether that is too long. It starts the clock of an attempt
 // that it has not seen before.
-func (l *leases) stands(attempt uint64, patience time.Duration, now time.Time) (time.Duration, bool) {
+func (l *leases) stands(attempt uint64, now time.Time) (time.Duration, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	still := l.runs[attempt]
@@ -246,6 +236,7 @@ func (l *leases) stands(attempt uint64, patience time.Duration, now time.Time) (
 		l.runs[attempt] = &standstill{started: now, since: now}
 		return 0, false
 	}
+	patience := l.coordinator.config.HangTimeout
 	if still.steps > 0 {
 		patience = max(patience, hungSteps*still.since.Sub(still.started)/time.Duration(still.steps))
 	}

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -175,6 +177,24 @@ func TestALeaseOfAWorkerThatHasLeftEndsWithoutAWord(t *testing.T) {
 		}
 		if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_GONE {
 			t.Errorf("the worker is %v", state)
+		}
+	})
+}
+
+// A long epoch of the synthetic model counts steps too.
+func TestALongEpochDoesNotHideAHang(t *testing.T) {
+	serve(t, Config{HangTimeout: time.Minute}, func(h *harness) {
+		spec := syntheticSpec("long", []uint32{4}, []uint32{2})
+		spec.Synthetic = &trellisv1.Synthetic{EpochTime: durationpb.New(time.Hour)}
+		h.create(spec)
+		w := h.connect("w", 1)
+		a := w.assignment()
+		began := time.Now()
+		if stop := w.next().GetStop(); stop.GetAttempt() != a.GetAttempt() {
+			t.Fatalf("a worker whose run stands still was sent %v", stop)
+		}
+		if waited := time.Since(began); waited > 2*time.Minute {
+			t.Errorf("the run was ended after %v", waited)
 		}
 	})
 }

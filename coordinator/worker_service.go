@@ -164,7 +164,7 @@ func (s workerService) receive(ctx context.Context, session *session, stream tre
 		s.leases.heard(session.worker)
 		switch message := request.GetMessage().(type) {
 		case *trellisv1.SessionRequest_Heartbeat:
-			s.leases.progress(session.worker, message.Heartbeat)
+			s.leases.progress(message.Heartbeat)
 		case *trellisv1.SessionRequest_Reports:
 			for _, report := range message.Reports.GetReports() {
 				entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Report{Report: report}}
