@@ -24,8 +24,8 @@ func roundsOnce(sum float64) bool {
 	return bits<<35 != tie && bits<<1-1 >= normal-1
 }
 
-// fmaOdd is emulatedFMA for any operands: it rounds the sum to odd, which keeps the second rounding from seeing a false tie
-// (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd",
+// fmaOdd is emulatedFMA for any operands: it rounds the sum to odd, which keeps the second rounding from seeing a false
+// tie (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd",
 // 2008).
 //
 //go:noinline
