@@ -157,7 +157,7 @@ func TestAWorkerThatSpeaksBeforeItsLeaseHasEndedIsNotLost(t *testing.T) {
 		if state := h.worker("w").GetState(); verified.Load() != 1 || state != trellisv1.WorkerState_WORKER_STATE_READY {
 			t.Errorf("after the lease was checked %d times the worker is %v", verified.Load(), state)
 		}
-		<-time.After(DefaultLease)
+		<-time.After(DefaultLease * 3 / 2)
 		if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_LOST {
 			t.Errorf("the worker, silent again, is %v", state)
 		}
