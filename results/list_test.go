@@ -160,13 +160,17 @@ func TestListTrialsInvalid(t *testing.T) {
 		"division by zero":  {&trellisv1.ListTrialsRequest{Filter: "1 / (index - 1) == 0"}, ErrInvalid, "division by zero"},
 		"a loop":            {&trellisv1.ListTrialsRequest{Filter: "[1, 2].exists(x, x == index)"}, ErrInvalid, "undeclared reference"},
 		"too long":          {&trellisv1.ListTrialsRequest{Filter: strings.Repeat(" ", 1000) + "true"}, ErrInvalid, "at most 1000"},
-		"too costly": {&trellisv1.ListTrialsRequest{Filter: "('" + strings.Repeat("a", 450) + "').matches('" + strings.Repeat("a", 450) + "')"},
-			ErrInvalid, "cost limit"},
+		"too costly": {
+			&trellisv1.ListTrialsRequest{Filter: "('" + strings.Repeat("a", 450) + "').matches('" + strings.Repeat("a", 450) + "')"},
+			ErrInvalid, "cost limit",
+		},
 		"no token":             {&trellisv1.ListTrialsRequest{PageToken: "?"}, ErrInvalid, "page_token"},
 		"cut token":            {&trellisv1.ListTrialsRequest{PageToken: token[:20], OrderBy: "objective"}, ErrInvalid, "page_token"},
 		"token of other order": {&trellisv1.ListTrialsRequest{PageToken: token}, ErrInvalid, "page_token"},
-		"token of other filter": {&trellisv1.ListTrialsRequest{PageToken: token, OrderBy: "objective", Filter: "true"},
-			ErrInvalid, "page_token"},
+		"token of other filter": {
+			&trellisv1.ListTrialsRequest{PageToken: token, OrderBy: "objective", Filter: "true"},
+			ErrInvalid, "page_token",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if test.request.Study == "" {

@@ -305,8 +305,10 @@ func TestReason(t *testing.T) {
 		{"status", status.Error(codes.Unavailable, "not the leader"), "not the leader"},
 		{"dial", status.Error(codes.Unavailable, `connection error: desc = "transport: Error while dialing: `+
 			`dial tcp 127.0.0.1:1: connect: connection refused"`), "dial tcp 127.0.0.1:1: connect: connection refused"},
-		{"wrapped", fmt.Errorf("fetch: %w", status.Error(codes.Unavailable, "gone")),
-			"fetch: rpc error: code = Unavailable desc = gone"},
+		{
+			"wrapped", fmt.Errorf("fetch: %w", status.Error(codes.Unavailable, "gone")),
+			"fetch: rpc error: code = Unavailable desc = gone",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := reason(test.err); got != test.want {

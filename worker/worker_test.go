@@ -40,10 +40,12 @@ func TestAttempt(t *testing.T) {
 			}
 		}
 		outcome := p.outcome(7)
-		wantOutcome := &trellisv1.Outcome{Study: "study", Run: "run", Attempt: 7,
+		wantOutcome := &trellisv1.Outcome{
+			Study: "study", Run: "run", Attempt: 7,
 			Result: &trellisv1.Outcome_Success_{Success: &trellisv1.Outcome_Success{
 				StopReason: trellisv1.StopReason_STOP_REASON_MAX_EPOCHS, Epochs: 3,
-			}}}
+			}},
+		}
 		if !proto.Equal(outcome, wantOutcome) {
 			t.Errorf("outcome is %v, want %v", outcome, wantOutcome)
 		}
@@ -82,21 +84,31 @@ func TestOutcomes(t *testing.T) {
 		length int
 	}{
 		{name: "max epochs", train: ends(trainer.MaxEpochs), success: trellisv1.StopReason_STOP_REASON_MAX_EPOCHS},
-		{name: "early stopping", train: ends(trainer.EarlyStopped),
-			success: trellisv1.StopReason_STOP_REASON_EARLY_STOPPING},
+		{
+			name: "early stopping", train: ends(trainer.EarlyStopped),
+			success: trellisv1.StopReason_STOP_REASON_EARLY_STOPPING,
+		},
 		{name: "diverged", train: ends(trainer.Diverged), success: trellisv1.StopReason_STOP_REASON_DIVERGED},
 		{name: "error", train: fails("no such layer"), failure: "no such layer"},
 		{name: "long error", train: fails(strings.Repeat("é", 5000)), failure: "éé", length: maxMessage + len("...")},
 		{name: "error that is not UTF-8", train: fails("bad \xff byte"), failure: "bad \uFFFD byte"},
-		{name: "panic", train: func(context.Context, trainer.Config) (trainer.Result, error) { panic("shape mismatch") },
-			failure: "trainer panicked: shape mismatch"},
+		{
+			name: "panic", train: func(context.Context, trainer.Config) (trainer.Result, error) { panic("shape mismatch") },
+			failure: "trainer panicked: shape mismatch",
+		},
 		{name: "canceled by itself", train: fails(context.Canceled.Error()), failure: "context canceled"},
-		{name: "other arithmetic", train: ends(trainer.MaxEpochs),
-			alter: func(c *trellisv1.RunConfig) { c.Numerics = "0" }, failure: `version "0" of the arithmetic`},
-		{name: "no configuration", train: ends(trainer.MaxEpochs),
-			alter: func(c *trellisv1.RunConfig) { proto.Reset(c) }, failure: `version "" of the arithmetic`},
-		{name: "invalid configuration", alter: func(c *trellisv1.RunConfig) { c.Parameters.LatentDim = 0 },
-			failure: "latent dimension is 0"},
+		{
+			name: "other arithmetic", train: ends(trainer.MaxEpochs),
+			alter: func(c *trellisv1.RunConfig) { c.Numerics = "0" }, failure: `version "0" of the arithmetic`,
+		},
+		{
+			name: "no configuration", train: ends(trainer.MaxEpochs),
+			alter: func(c *trellisv1.RunConfig) { proto.Reset(c) }, failure: `version "" of the arithmetic`,
+		},
+		{
+			name: "invalid configuration", alter: func(c *trellisv1.RunConfig) { c.Parameters.LatentDim = 0 },
+			failure: "latent dimension is 0",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			configure := func(_ *harness, c *Config) {
