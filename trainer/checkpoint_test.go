@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+
+	"trellis/trainer/kernel"
 )
 
 // A run that is interrupted after any epoch and goes on from an encoded checkpoint has the bits of one that is not.
@@ -52,6 +54,43 @@ func TestResume(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A run that was interrupted after an epoch and goes on, on whichever path of the kernels, has the bits of one that was
+// not: losses, weights and moments.
+func TestResumeOnEachPath(t *testing.T) {
+	inUse := kernel.Path()
+	defer kernel.SetPath(inUse)
+	config := small(t)
+	config.BatchSize, config.Data = 19, mnist(t, 37, 5, 3) // Little, for the portable path's sake.
+	var checkpoints [][]byte
+	config.Checkpoint = func(c *Checkpoint) error {
+		b, err := c.MarshalBinary()
+		checkpoints = append(checkpoints, b)
+		return err
+	}
+	wantResult, wantReports := collect(t, config)
+	want := checkpoints
+	for _, path := range kernel.Paths() {
+		if err := kernel.SetPath(path); err != nil {
+			t.Fatal(err)
+		}
+		for epoch := range want {
+			checkpoints, config.Resume = nil, nil
+			if epoch > 0 {
+				config.Resume = new(Checkpoint)
+				if err := config.Resume.UnmarshalBinary(want[epoch-1]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			result, reports := collect(t, config)
+			if !reflect.DeepEqual(result, wantResult) || !reflect.DeepEqual(reports, wantReports[epoch:]) ||
+				!reflect.DeepEqual(checkpoints, want[epoch:]) {
+				t.Errorf("path %s after epoch %d: %+v, want %+v; or checkpoints or the result differ", path, epoch, reports,
+					wantReports[epoch:])
+			}
+		}
 	}
 }
 
