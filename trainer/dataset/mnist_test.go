@@ -26,6 +26,14 @@ func moduleData(t *testing.T) string {
 	return filepath.Join(folder, "data")
 }
 
+// skipIfShort is for the tests that read MNIST once more, which takes seconds with the race detector.
+func skipIfShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("reads all of MNIST")
+	}
+}
+
 func TestMNIST(t *testing.T) {
 	set, err := new(Library).Find(t.Context(), MNIST)
 	if err != nil {
@@ -63,6 +71,7 @@ func TestMNIST(t *testing.T) {
 
 // TestMNISTByGoCommand: a module cache that lacks the module gets it from a module proxy.
 func TestMNISTByGoCommand(t *testing.T) {
+	skipIfShort(t)
 	command := exec.CommandContext(t.Context(), "go", "env", "GOMODCACHE")
 	cache, err := command.Output()
 	if err != nil {
@@ -113,6 +122,7 @@ func copyMNIST(t *testing.T, folder string) {
 }
 
 func TestMNISTInFolder(t *testing.T) {
+	skipIfShort(t)
 	dir := t.TempDir()
 	copyMNIST(t, filepath.Join(dir, MNIST))
 	damaged := altered(t, FileNames[3])
@@ -139,6 +149,7 @@ func TestMNISTInFolder(t *testing.T) {
 
 // TestMNISTFromMirrors: the first mirror is down, the second has altered a file, the third is fine.
 func TestMNISTFromMirrors(t *testing.T) {
+	skipIfShort(t)
 	files := http.FileServer(http.Dir(moduleData(t)))
 	damaged := altered(t, FileNames[3])
 	hideGo(t)
