@@ -55,6 +55,8 @@ func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
 	v.bestLine()
 	study := v.board.study
 	switch {
+	case response.GetIndex() < study.GetModifyIndex():
+		// More of the same change is on its way.
 	case ended(study):
 		v.line("study %s is %s: %s", study.GetName(), studyState(study), describeProgress(study))
 	case !first && study.GetState() != before:

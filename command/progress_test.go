@@ -68,6 +68,9 @@ func studyScript() []scriptedResponse {
 		Study: "sample", Index: 3, Objective: proto.Float64(0.04), BestEpoch: 5,
 		Parameters: run("", 16, leased, 0).Parameters,
 	}
+	// The first part of a change that is too large for one response: its index is that of the response before.
+	part := study(completed, 2, 2, 0, 9, 0)
+	part.ModifyIndex = 1
 	return []scriptedResponse{
 		{0, &trellisv1.WatchStudyResponse{Study: study(running, 0, 0, 0, 0, 20)}},
 		{0, &trellisv1.WatchStudyResponse{
@@ -93,6 +96,7 @@ func studyScript() []scriptedResponse {
 		{time.Second, &trellisv1.WatchStudyResponse{
 			Study: study(running, 1, 2, 1, 6, 4), Best: best, Runs: []*trellisv1.Run{failedForGood},
 		}},
+		{time.Second, &trellisv1.WatchStudyResponse{Study: part, Best: best}},
 		// Stopped early: its longest trial is answered too.
 		{time.Second, &trellisv1.WatchStudyResponse{
 			Study: study(completed, 2, 2, 0, 9, 0), Best: best,

@@ -58,7 +58,12 @@ func (s studyService) CreateStudy(ctx context.Context, request *trellisv1.Create
 	if len(studies) >= MaxStudies {
 		return nil, status.Errorf(codes.ResourceExhausted, "this coordinator keeps %d studies, the most it can: delete one that is no longer needed", MaxStudies)
 	}
-	if _, _, err := s.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_CreateStudy{CreateStudy: command}}); err != nil {
+	_, _, err = s.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_CreateStudy{CreateStudy: command}})
+	if errors.Is(err, results.ErrExists) {
+		return nil, status.Errorf(codes.AlreadyExists, "a study named %s exists already: give this one another name, or delete that one",
+			spec.GetName())
+	}
+	if err != nil {
 		return nil, statusOf(err)
 	}
 	study, err := s.get(ctx, spec.GetName())
