@@ -56,8 +56,10 @@ var workerColumns = []column[*trellisv1.Worker]{
 	both("version", (*trellisv1.Worker).GetVersion),
 	both("processor", (*trellisv1.Worker).GetProcessor),
 	{"create_time", func(w *trellisv1.Worker) string { return plainTime(w.GetCreateTime()) }, nil},
-	{"update_time", func(w *trellisv1.Worker) string { return plainTime(w.GetUpdateTime()) },
-		func(w *trellisv1.Worker) string { return shortTime(w.GetUpdateTime()) }},
+	{
+		"update_time", func(w *trellisv1.Worker) string { return plainTime(w.GetUpdateTime()) },
+		func(w *trellisv1.Worker) string { return shortTime(w.GetUpdateTime()) },
+	},
 }
 
 func workerState(worker *trellisv1.Worker) string {

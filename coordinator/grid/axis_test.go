@@ -22,13 +22,17 @@ func TestPoints(t *testing.T) {
 	}{
 		{"decades", newRange(1e-4, 1e-2, 3), true, []float64{1e-4, 1e-3, 1e-2}},
 		{"more decades", newRange(1e-7, 1, 8), true, []float64{1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1}},
-		{"half decades", newRange(1e-3, 1e-1, 5), true,
-			[]float64{1e-3, 0.00316227766017, 1e-2, 0.0316227766017, 1e-1}},
+		{
+			"half decades", newRange(1e-3, 1e-1, 5), true,
+			[]float64{1e-3, 0.00316227766017, 1e-2, 0.0316227766017, 1e-1},
+		},
 		{"thirds of a decade", newRange(1, 10, 4), true, []float64{1, 2.15443469003, 4.64158883361, 10}},
 		{"doublings", newRange(4, 32, 4), true, []float64{4, 8, 16, 32}},
 		{"thirds of a doubling", newRange(1, 2, 4), true, []float64{1, 1.25992104989, 1.58740105197, 2}},
-		{"ends with many digits", newRange(0.123456789012345, 1.23456789012345, 3), true,
-			[]float64{0.123456789012345, 0.39040464589, 1.23456789012345}},
+		{
+			"ends with many digits", newRange(0.123456789012345, 1.23456789012345, 3), true,
+			[]float64{0.123456789012345, 0.39040464589, 1.23456789012345},
+		},
 		{"from the smallest number", newRange(5e-324, 1000, 3), true, []float64{5e-324, 7.02898033744e-161, 1000}},
 		{"the widest range's ends", newRange(5e-324, 1000, 2), true, []float64{5e-324, 1000}},
 		{"two ends", newRange(3, 7, 2), true, []float64{3, 7}},

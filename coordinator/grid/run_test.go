@@ -119,8 +119,10 @@ func TestResolveSplit(t *testing.T) {
 		{"no images", 0, nil, nil, `data: the data set "mnist" has 0 training images`},
 		{"given", 100, &trellisv1.Split{Train: 10, Validation: 20}, &trellisv1.Split{Train: 10, Validation: 20}, ""},
 		{"all", 30, &trellisv1.Split{Train: 10, Validation: 20}, &trellisv1.Split{Train: 10, Validation: 20}, ""},
-		{"one too many", 60_000, &trellisv1.Split{Train: 50_000, Validation: 10_001}, nil,
-			`split: the data set "mnist" has 60,000 training images, and train: 50000 and validation: 10001 together are more`},
+		{
+			"one too many", 60_000, &trellisv1.Split{Train: 50_000, Validation: 10_001}, nil,
+			`split: the data set "mnist" has 60,000 training images, and train: 50000 and validation: 10001 together are more`,
+		},
 		{"a sum that overflows", 60_000, &trellisv1.Split{Train: 1 << 31, Validation: 1 << 31}, nil, "together are more"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -31,30 +31,37 @@ func TestValidateMessages(t *testing.T) {
 		}, nil},
 		{"empty axis", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers() }, []string{
 			"grid[0].latent_dim: an axis needs at least one value: a list such as [4, 8], or one range such as " +
-				"{log2: {from: 4, to: 32, count: 4}}"}},
+				"{log2: {from: 4, to: 32, count: 4}}",
+		}},
 		{"missing axis", func(spec *trellisv1.StudySpec) { spec.Grid[0].MaxEpochs = nil }, []string{
-			"grid[0].max_epochs: value is required"}},
+			"grid[0].max_epochs: value is required",
+		}},
 		{"no grid", func(spec *trellisv1.StudySpec) { spec.Grid = nil }, []string{"grid: value is required"}},
 		{"learning rate 0", func(spec *trellisv1.StudySpec) { spec.Grid[0].LearningRate = numbers(0.1, 0) }, []string{
-			"grid[0].learning_rate: learning rates lie above 0 and at most at 1000"}},
+			"grid[0].learning_rate: learning rates lie above 0 and at most at 1000",
+		}},
 		{"negative learning rate", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].LearningRate = &trellisv1.NumberAxis{Linear: newRange(-1, 1, 3)}
 		}, []string{"grid[0].learning_rate: learning rates lie above 0 and at most at 1000"}},
 		{"latent dimension 0", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(0) }, []string{
-			"grid[0].latent_dim: latent dimensions lie between 1 and 784, the number of pixels of an image"}},
+			"grid[0].latent_dim: latent dimensions lie between 1 and 784, the number of pixels of an image",
+		}},
 		{"latent dimension 785", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(785) }, []string{
-			"grid[0].latent_dim: latent dimensions lie between 1 and 784, the number of pixels of an image"}},
+			"grid[0].latent_dim: latent dimensions lie between 1 and 784, the number of pixels of an image",
+		}},
 		{"range runs down", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].WeightDecay = &trellisv1.NumberAxis{Log10: newRange(1e-2, 1e-4, 3)}
 		}, []string{"grid[0].weight_decay.log10: a range runs upwards: from must be smaller than to"}},
 		{"value twice in a list", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(8, 4, 8) }, []string{
-			"grid[0].latent_dim.values: 8 stands twice in the list, as value 1 and as value 3: leave one of them out"}},
+			"grid[0].latent_dim.values: 8 stands twice in the list, as value 1 and as value 3: leave one of them out",
+		}},
 		{"number twice in a list", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].LearningRate = numbers(1e-3, 2e-3, 0.002)
 		}, []string{"grid[0].learning_rate.values: 0.002 stands twice in the list, as value 2 and as value 3: " +
 			"leave one of them out"}},
 		{"seed twice", func(spec *trellisv1.StudySpec) { spec.Seeds = integers(0, 0) }, []string{
-			"seeds.values: 0 stands twice in the list, as value 1 and as value 2: leave one of them out"}},
+			"seeds.values: 0 stands twice in the list, as value 1 and as value 2: leave one of them out",
+		}},
 		{"zero and minus zero", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].WeightDecay = numbers(0, math.Copysign(0, -1))
 		}, []string{"grid[0].weight_decay.values: -0 stands twice in the list, as value 1 and as value 2: " +
@@ -97,9 +104,11 @@ func TestValidateMessages(t *testing.T) {
 			"grid[0].latent_dim.linear: point 2 of 4 is 13.3333333333, and this parameter takes whole numbers: " +
 				"count: 5 gives 4, 11, 18, 25, 32, or write a list",
 		}},
-		{"a grid of 10^12 points", func(spec *trellisv1.StudySpec) { proto.Reset(spec); proto.Merge(spec, hugeSpec()) },
+		{
+			"a grid of 10^12 points", func(spec *trellisv1.StudySpec) { proto.Reset(spec); proto.Merge(spec, hugeSpec()) },
 			[]string{"grid[0]: this grid has 1,000,000,000,000 points (500 latent_dim x 10,000 learning_rate x " +
-				"10,000 weight_decay x 20 max_epochs); a study has at most 100,000"}},
+				"10,000 weight_decay x 20 max_epochs); a study has at most 100,000"},
+		},
 		{"a grid of 10^12 points with other errors", func(spec *trellisv1.StudySpec) {
 			proto.Reset(spec)
 			proto.Merge(spec, hugeSpec())
@@ -202,11 +211,15 @@ func TestNewRefuses(t *testing.T) {
 		want  string
 	}{
 		{"nothing", func(spec *trellisv1.StudySpec) { proto.Reset(spec) }, "grid: a study needs at least one grid"},
-		{"empty grid", func(spec *trellisv1.StudySpec) { spec.Grid[0] = &trellisv1.Grid{} },
-			"grid[0].latent_dim: an axis needs at least one value"},
+		{
+			"empty grid", func(spec *trellisv1.StudySpec) { spec.Grid[0] = &trellisv1.Grid{} },
+			"grid[0].latent_dim: an axis needs at least one value",
+		},
 		{"empty seeds", func(spec *trellisv1.StudySpec) { spec.Seeds = integers() }, "seeds: an axis needs"},
-		{"NaN", func(spec *trellisv1.StudySpec) { spec.Grid[0].WeightDecay = numbers(0, nan) },
-			"grid[0].weight_decay.values[1]: NaN is not a number"},
+		{
+			"NaN", func(spec *trellisv1.StudySpec) { spec.Grid[0].WeightDecay = numbers(0, nan) },
+			"grid[0].weight_decay.values[1]: NaN is not a number",
+		},
 		{"range from NaN", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].WeightDecay = &trellisv1.NumberAxis{Linear: newRange(nan, 1, 3)}
 		}, "grid[0].weight_decay.linear: a range has at least 2 points"},
@@ -219,10 +232,14 @@ func TestNewRefuses(t *testing.T) {
 		{"one point", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].LatentDim = &trellisv1.IntegerAxis{Linear: newRange(1, 2, 1)}
 		}, "grid[0].latent_dim.linear: a range has at least 2 points"},
-		{"value twice", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(1, 2, 1) },
-			"grid[0].latent_dim.values: 1 stands twice"},
-		{"10^12 points", func(spec *trellisv1.StudySpec) { proto.Reset(spec); proto.Merge(spec, hugeSpec()) },
-			"grid[0]: this grid has 1,000,000,000,000 points"},
+		{
+			"value twice", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(1, 2, 1) },
+			"grid[0].latent_dim.values: 1 stands twice",
+		},
+		{
+			"10^12 points", func(spec *trellisv1.StudySpec) { proto.Reset(spec); proto.Merge(spec, hugeSpec()) },
+			"grid[0]: this grid has 1,000,000,000,000 points",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			spec := newSpec()
@@ -259,24 +276,28 @@ grid:
     max_epochs: {values: [50]}
 `
 	for _, test := range []struct{ name, text, want string }{
-		{"a range", strings.Replace(text, "1e-3, 1e-3", "1e-3", 1),
+		{
+			"a range", strings.Replace(text, "1e-3, 1e-3", "1e-3", 1),
 			`grid.yaml:5:26 grid[0].latent_dim.linear: point 2 of 4 is 13.3333333333, and this parameter takes whole ` +
 				`numbers: count: 5 gives 4, 11, 18, 25, 32, or write a list (axis.whole)
    5 |   - latent_dim: {linear: {from: 4, to: 32, count: 4}}
    5 | .........................^
-`},
+`,
+		},
 		{"a list", text, `grid.yaml:6:29 grid[0].learning_rate.values: 0.001 stands twice in the list, as value 1 and as ` +
 			`value 2: leave one of them out (repeated.unique)
    6 |     learning_rate: {values: [1e-3, 1e-3]}
    6 | ............................^
 `},
-		{"a grid", strings.NewReplacer("1e-3, 1e-3", "1e-3", "32, count: 4", "403, count: 400", "[50]}",
-			"[50]}\n    weight_decay: {linear: {from: 0, to: 1, count: 1000}}").Replace(text),
+		{
+			"a grid", strings.NewReplacer("1e-3, 1e-3", "1e-3", "32, count: 4", "403, count: 400", "[50]}",
+				"[50]}\n    weight_decay: {linear: {from: 0, to: 1, count: 1000}}").Replace(text),
 			`grid.yaml:5:5 grid[0]: this grid has 400,000 points (400 latent_dim x 1 learning_rate x 1,000 weight_decay x ` +
 				`1 max_epochs); a study has at most 100,000 (grid.size)
    5 |   - latent_dim: {linear: {from: 4, to: 403, count: 400}}
    5 | ....^
-`},
+`,
+		},
 	} {
 		options := protoyaml.UnmarshalOptions{Path: "grid.yaml", Validator: yamlValidator{}}
 		err := options.Unmarshal([]byte(test.text), &trellisv1.StudySpec{})
