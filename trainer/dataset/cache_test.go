@@ -164,14 +164,18 @@ func TestCacheRefusesRequests(t *testing.T) {
 		}, ErrInvalid, "which is none"},
 		{"no size", func(f []File) []File { f[0].Size = 0; return f }, ErrInvalid, "size of 0 bytes"},
 		{"negative size", func(f []File) []File { f[0].Size = -1; return f }, ErrInvalid, "size of -1 bytes"},
-		{"too large", func(f []File) []File { f[0].Size = 9_000; f[2].Size = 1_001; return f }, ErrTooLarge,
-			"beyond 10000 bytes together"},
+		{
+			"too large", func(f []File) []File { f[0].Size = 9_000; f[2].Size = 1_001; return f }, ErrTooLarge,
+			"beyond 10000 bytes together",
+		},
 		{"sizes that overflow", func(f []File) []File {
 			f[0].Size, f[2].Size = 1<<63-1, 1<<63-1
 			return f
 		}, ErrTooLarge, "beyond 10000 bytes together"},
-		{"other files than the digest's", func(f []File) []File { f[0].SHA256 = digestOf(nil); return f }, ErrInvalid,
-			"the digest of these files is"},
+		{
+			"other files than the digest's", func(f []File) []File { f[0].SHA256 = digestOf(nil); return f }, ErrInvalid,
+			"the digest of these files is",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			files := newFixture(1).files()

@@ -91,22 +91,38 @@ func TestFindRefuses(t *testing.T) {
 		want    error
 		message string
 	}{
-		{"truncated", func(_ *testing.T, _ string, f *fixture) { f[0] = f[0][:100] }, ErrInvalid,
-			"train-images-idx3-ubyte: its header announces 160 bytes, it has 100"},
-		{"longer than announced", func(_ *testing.T, _ string, f *fixture) { f[3] = append(f[3], 0) }, ErrInvalid,
-			"t10k-labels-idx1-ubyte: its header announces 13 bytes, it has more"},
-		{"wrong magic", func(_ *testing.T, _ string, f *fixture) { f[2][3] = 1 }, ErrInvalid,
-			"t10k-images-idx3-ubyte: an IDX file of images starts with 0x00000803, this one with 0x00000801"},
-		{"empty", func(_ *testing.T, _ string, f *fixture) { f[1] = []byte{} }, ErrInvalid,
-			"train-labels-idx1-ubyte: the file ends before its 8-byte IDX header"},
-		{"counts differ", func(_ *testing.T, _ string, f *fixture) { f[1] = labelsFile(1, 11) }, ErrInvalid,
-			"has 12 images, but"},
-		{"label files swapped", func(_ *testing.T, _ string, f *fixture) { f[1], f[3] = f[3], f[1] }, ErrInvalid,
-			"train-labels-idx1-ubyte has 5 labels"},
-		{"image and label files swapped", func(_ *testing.T, _ string, f *fixture) { f[0], f[1] = f[1], f[0] }, ErrInvalid,
-			"train-images-idx3-ubyte: an IDX file of images starts"},
-		{"sizes of images differ", func(_ *testing.T, _ string, f *fixture) { f[2] = imagesFile(1, 5, 4, 3) }, ErrInvalid,
-			"have 3 x 4 pixels"},
+		{
+			"truncated", func(_ *testing.T, _ string, f *fixture) { f[0] = f[0][:100] }, ErrInvalid,
+			"train-images-idx3-ubyte: its header announces 160 bytes, it has 100",
+		},
+		{
+			"longer than announced", func(_ *testing.T, _ string, f *fixture) { f[3] = append(f[3], 0) }, ErrInvalid,
+			"t10k-labels-idx1-ubyte: its header announces 13 bytes, it has more",
+		},
+		{
+			"wrong magic", func(_ *testing.T, _ string, f *fixture) { f[2][3] = 1 }, ErrInvalid,
+			"t10k-images-idx3-ubyte: an IDX file of images starts with 0x00000803, this one with 0x00000801",
+		},
+		{
+			"empty", func(_ *testing.T, _ string, f *fixture) { f[1] = []byte{} }, ErrInvalid,
+			"train-labels-idx1-ubyte: the file ends before its 8-byte IDX header",
+		},
+		{
+			"counts differ", func(_ *testing.T, _ string, f *fixture) { f[1] = labelsFile(1, 11) }, ErrInvalid,
+			"has 12 images, but",
+		},
+		{
+			"label files swapped", func(_ *testing.T, _ string, f *fixture) { f[1], f[3] = f[3], f[1] }, ErrInvalid,
+			"train-labels-idx1-ubyte has 5 labels",
+		},
+		{
+			"image and label files swapped", func(_ *testing.T, _ string, f *fixture) { f[0], f[1] = f[1], f[0] }, ErrInvalid,
+			"train-images-idx3-ubyte: an IDX file of images starts",
+		},
+		{
+			"sizes of images differ", func(_ *testing.T, _ string, f *fixture) { f[2] = imagesFile(1, 5, 4, 3) }, ErrInvalid,
+			"have 3 x 4 pixels",
+		},
 		{"larger than the cap", func(_ *testing.T, _ string, f *fixture) {
 			f[0], f[1] = imagesFile(1, 1000, 3, 4), labelsFile(1, 1000)
 		}, ErrTooLarge, "beyond 10000 bytes together"},
@@ -128,8 +144,10 @@ func TestFindRefuses(t *testing.T) {
 			writeFile(t, filepath.Join(folder, FileNames[0]+".gz"), z)
 			f[0] = nil
 		}, ErrInvalid, "invalid checksum"},
-		{"file missing", func(_ *testing.T, _ string, f *fixture) { f[3] = nil }, ErrInvalid,
-			"neither t10k-labels-idx1-ubyte nor t10k-labels-idx1-ubyte.gz is in"},
+		{
+			"file missing", func(_ *testing.T, _ string, f *fixture) { f[3] = nil }, ErrInvalid,
+			"neither t10k-labels-idx1-ubyte nor t10k-labels-idx1-ubyte.gz is in",
+		},
 		{"link to outside", func(t *testing.T, folder string, f *fixture) {
 			outside := filepath.Join(t.TempDir(), "file")
 			writeFile(t, outside, f[0])

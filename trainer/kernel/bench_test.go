@@ -106,9 +106,11 @@ func newTile(b *testing.B, l layer) *tile {
 	if err != nil {
 		b.Fatal(err)
 	}
-	t := &tile{Conv: conv, activation: l.activation,
+	t := &tile{
+		Conv: conv, activation: l.activation,
 		x: random(r, l.InSize()), y: random(r, l.OutSize()), dx: random(r, l.InSize()), dy: random(r, l.OutSize()),
-		w: random(r, l.Weights()), b: random(r, l.OutChannels)}
+		w: random(r, l.Weights()), b: random(r, l.OutChannels),
+	}
 	for i := range t.w {
 		t.w[i] *= 0.05
 	}

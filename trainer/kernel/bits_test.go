@@ -52,8 +52,10 @@ func comparePaths(t rapid.TB, compute func() outputs) {
 // special sprinkles values that arithmetic treats specially.
 func special(r *rand.Rand, values []float32) []float32 {
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
-	extremes := []float32{0, float32(math.Copysign(0, -1)), inf, -inf, nan,
-		math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, 1e-40, -3e-39, 1.1754944e-38, 1, -1}
+	extremes := []float32{
+		0, float32(math.Copysign(0, -1)), inf, -inf, nan,
+		math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, 1e-40, -3e-39, 1.1754944e-38, 1, -1,
+	}
 	for i := range values {
 		if r.IntN(20) == 0 {
 			values[i] = extremes[r.IntN(len(extremes))]
@@ -164,8 +166,10 @@ func TestSameBitsElementwise(t *testing.T) {
 			if loss != loss {
 				bits = 0
 			}
-			return outputs{"relu": relu, "sigmoid": sigmoid, "square": square,
-				"loss": {math.Float32frombits(uint32(bits >> 32)), math.Float32frombits(uint32(bits))}}
+			return outputs{
+				"relu": relu, "sigmoid": sigmoid, "square": square,
+				"loss": {math.Float32frombits(uint32(bits >> 32)), math.Float32frombits(uint32(bits))},
+			}
 		})
 	})
 }

@@ -147,14 +147,20 @@ func TestValidate(t *testing.T) {
 		{"stride 0", func(s *Shape) { s.Stride = 0 }, "stride is 0"},
 		{"negative padding", func(s *Shape) { s.Padding = -1 }, "padding is -1, want 0 to"},
 		{"output padding of a convolution", func(s *Shape) { s.OutputPadding = 1 }, "want 0 without Transposed"},
-		{"output padding of a stride", func(s *Shape) { s.Transposed, s.OutputPadding = true, 2 },
-			"less than the stride 2"},
+		{
+			"output padding of a stride", func(s *Shape) { s.Transposed, s.OutputPadding = true, 2 },
+			"less than the stride 2",
+		},
 		{"kernel larger than the image", func(s *Shape) { s.KernelHeight = 17 }, "gives no output"},
 		{"padding larger than the image", func(s *Shape) { s.Transposed, s.Padding = true, 30 }, "gives no output"},
-		{"too many values", func(s *Shape) { s.InChannels, s.InHeight, s.InWidth = 1<<14, 1<<14, 1<<14 },
-			"the input would have more than"},
-		{"too many weights", func(s *Shape) { s.InChannels, s.OutChannels = 1<<15, 1<<15 },
-			"the weights would have more than"},
+		{
+			"too many values", func(s *Shape) { s.InChannels, s.InHeight, s.InWidth = 1<<14, 1<<14, 1<<14 },
+			"the input would have more than",
+		},
+		{
+			"too many weights", func(s *Shape) { s.InChannels, s.OutChannels = 1<<15, 1<<15 },
+			"the weights would have more than",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := good

@@ -37,7 +37,13 @@ func TestSigmoidSpecialValues(t *testing.T) {
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
 	onEachPath(t, func(t *testing.T) {
 		for _, test := range []struct{ x, want float32 }{
-			{0, 0.5}, {float32(math.Copysign(0, -1)), 0.5}, {inf, 1}, {-inf, 0}, {nan, nan}, {1e30, 1}, {-1e30, 0},
+			{0, 0.5},
+			{float32(math.Copysign(0, -1)), 0.5},
+			{inf, 1},
+			{-inf, 0},
+			{nan, nan},
+			{1e30, 1},
+			{-1e30, 0},
 			{1e-45, 0.5},
 		} {
 			y := make([]float32, Lanes)
@@ -59,7 +65,13 @@ func TestReLUSpecialValues(t *testing.T) {
 		}
 		conv.SetWeights([]float32{1}, []float32{minusZero})
 		for _, test := range []struct{ x, y, dx float32 }{
-			{2, 2, 7}, {-2, 0, 0}, {0, 0, 0}, {inf, inf, 7}, {-inf, 0, 0}, {nan, nan, 7}, {1e-45, 1e-45, 7},
+			{2, 2, 7},
+			{-2, 0, 0},
+			{0, 0, 0},
+			{inf, inf, 7},
+			{-inf, 0, 0},
+			{nan, nan, 7},
+			{1e-45, 1e-45, 7},
 			{-1e-45, 0, 0},
 		} {
 			x, y, d := make([]float32, Lanes), make([]float32, Lanes), make([]float32, Lanes)

@@ -1,9 +1,9 @@
 package kernel
 
-// On arm64 the compiler makes one fused multiply-add of a float32 product and a sum if no conversion separates them: the
-// language allows it, and every processor has the instruction. So these loops have the contract's arithmetic, and are
-// many times as fast as their emulation. The sums of the lanes are variables, because the compiler keeps no array in
-// registers.
+// On arm64 the compiler makes one fused multiply-add of a float32 product and a sum if no conversion separates them:
+// the language allows it, and every processor has the instruction. So these loops have the contract's arithmetic, and
+// are many times as fast as their emulation. The sums of the lanes are variables, because the compiler keeps no array
+// in registers.
 
 // fuses says whether the compiler does so here. If one ever stops, everything is emulated.
 var fuses = compilerFuses()
@@ -35,8 +35,8 @@ func compilerFuses() bool {
 
 func fusedFMA(a, b, c float32) float32 { return a*b + c }
 
-// fma returns a*b + c rounded once. Of a and b, at most one may be a constant: inlined here and there, the compiler would
-// multiply two of them by itself, and round.
+// fma returns a*b + c rounded once. Of a and b, at most one may be a constant: inlined here and there, the compiler
+// would multiply two of them by itself, and round.
 func fma(a, b, c float32) float32 {
 	if !fuses {
 		return emulatedFMA(a, b, c)

@@ -14,14 +14,22 @@ import (
 
 // odd shapes: none of their sizes divides a vector, and strides leave rows over.
 var layers = map[string]kernel.Shape{
-	"convolution": {InChannels: 3, InHeight: 7, InWidth: 6, OutChannels: 5, KernelHeight: 3, KernelWidth: 3,
-		Stride: 2, Padding: 1},
-	"convolution with a rectangular kernel": {InChannels: 2, InHeight: 5, InWidth: 8, OutChannels: 3, KernelHeight: 2,
-		KernelWidth: 4, Stride: 3},
-	"transposed convolution": {InChannels: 3, InHeight: 3, InWidth: 2, OutChannels: 5, KernelHeight: 3, KernelWidth: 3,
-		Stride: 2, Padding: 1, OutputPadding: 1, Transposed: true},
-	"transposed convolution to one channel": {InChannels: 4, InHeight: 3, InWidth: 3, OutChannels: 1, KernelHeight: 4,
-		KernelWidth: 4, Stride: 2, Padding: 1, Transposed: true},
+	"convolution": {
+		InChannels: 3, InHeight: 7, InWidth: 6, OutChannels: 5, KernelHeight: 3, KernelWidth: 3,
+		Stride: 2, Padding: 1,
+	},
+	"convolution with a rectangular kernel": {
+		InChannels: 2, InHeight: 5, InWidth: 8, OutChannels: 3, KernelHeight: 2,
+		KernelWidth: 4, Stride: 3,
+	},
+	"transposed convolution": {
+		InChannels: 3, InHeight: 3, InWidth: 2, OutChannels: 5, KernelHeight: 3, KernelWidth: 3,
+		Stride: 2, Padding: 1, OutputPadding: 1, Transposed: true,
+	},
+	"transposed convolution to one channel": {
+		InChannels: 4, InHeight: 3, InWidth: 3, OutChannels: 1, KernelHeight: 4,
+		KernelWidth: 4, Stride: 2, Padding: 1, Transposed: true,
+	},
 	"linear": kernel.Linear(19, 7),
 }
 

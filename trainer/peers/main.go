@@ -74,7 +74,10 @@ func compare(ctx context.Context, rounds int, duration time.Duration, batches, t
 	if python, err := findPyTorch(ctx); err != nil {
 		fmt.Printf("PyTorch: skipped: %v\n", err)
 	} else {
-		p := pytorch{python: python, images: filepath.Join(folder, "images"), seconds: duration.Seconds(), batches: batches, threads: threads}
+		p := pytorch{
+			python: python, images: filepath.Join(folder, "images"),
+			seconds: duration.Seconds(), batches: batches, threads: threads,
+		}
 		if err := os.WriteFile(p.images, pixels, 0o600); err != nil {
 			return err
 		}
@@ -99,7 +102,8 @@ func compare(ctx context.Context, rounds int, duration time.Duration, batches, t
 	return nil
 }
 
-// printTable prints each peer's median rate, and for each of ours the median of its rounds' ratios to each of the others.
+// printTable prints each peer's median rate, and for each of ours the median of its rounds' ratios to each of the
+// others.
 func printTable(peers []*peer, ours int) {
 	fmt.Printf("training step of the convolutional autoencoder, latent %d, %d core(s), medians of %d rounds\n\n",
 		latentDim, runtime.NumCPU(), len(peers[0].rates))
@@ -217,7 +221,8 @@ func findPyTorch(ctx context.Context) (string, error) {
 
 // measure returns the rate of PyTorch's best setting.
 func (p pytorch) measure(ctx context.Context) (float64, string, error) {
-	command := exec.CommandContext(ctx, p.python, "-", p.images, strconv.FormatFloat(p.seconds, 'f', -1, 64), p.batches, p.threads)
+	seconds := strconv.FormatFloat(p.seconds, 'f', -1, 64)
+	command := exec.CommandContext(ctx, p.python, "-", p.images, seconds, p.batches, p.threads)
 	command.Stdin = strings.NewReader(pytorchScript)
 	command.Stderr = os.Stderr
 	output, err := command.Output()

@@ -37,8 +37,17 @@ func TestKeysAreDistinct(t *testing.T) {
 	}
 	seen := map[[2]uint32]key{}
 	for _, k := range []key{
-		{1, Weights, 0}, {2, Weights, 0}, {1 << 31, Weights, 0}, {1, BatchOrder, 0}, {1, SyntheticLoss, 0},
-		{1, Weights, 1}, {1, Weights, 256}, {1, Weights, 1 << 32}, {0, Weights, 1}, {0, BatchOrder, 1}, {2, Weights, 1},
+		{1, Weights, 0},
+		{2, Weights, 0},
+		{1 << 31, Weights, 0},
+		{1, BatchOrder, 0},
+		{1, SyntheticLoss, 0},
+		{1, Weights, 1},
+		{1, Weights, 256},
+		{1, Weights, 1 << 32},
+		{0, Weights, 1},
+		{0, BatchOrder, 1},
+		{2, Weights, 1},
 	} {
 		s := New(k.seed, k.purpose, k.epoch)
 		first := [2]uint32{s.Uint32(), s.Uint32()}

@@ -122,8 +122,16 @@ func main() {
 		width
 		positions, channels int
 	}{
-		{avx512, 3, 8}, {avx512, 2, 8}, {avx512, 1, 8}, {avx512, 1, 16}, {avx512, 8, 1}, {avx512, 4, 1},
-		{avx2, 3, 4}, {avx2, 2, 4}, {avx2, 8, 1}, {avx2, 4, 1},
+		{avx512, 3, 8},
+		{avx512, 2, 8},
+		{avx512, 1, 8},
+		{avx512, 1, 16},
+		{avx512, 8, 1},
+		{avx512, 4, 1},
+		{avx2, 3, 4},
+		{avx2, 2, 4},
+		{avx2, 8, 1},
+		{avx2, 4, 1},
 	} {
 		gather(shape.width, shape.positions, shape.channels)
 	}
@@ -131,8 +139,14 @@ func main() {
 		width
 		chosen, other int
 	}{
-		{avx512, 8, 3}, {avx512, 8, 2}, {avx512, 8, 1}, {avx512, 1, 1},
-		{avx2, 4, 3}, {avx2, 4, 2}, {avx2, 4, 1}, {avx2, 1, 1},
+		{avx512, 8, 3},
+		{avx512, 8, 2},
+		{avx512, 8, 1},
+		{avx512, 1, 1},
+		{avx2, 4, 3},
+		{avx2, 4, 2},
+		{avx2, 4, 1},
+		{avx2, 1, 1},
 	} {
 		outerByLane(shape.width, shape.chosen, shape.other)
 	}
@@ -140,8 +154,16 @@ func main() {
 		width
 		vectors, other int
 	}{
-		{avx512, 3, 8}, {avx512, 2, 8}, {avx512, 1, 8}, {avx512, 3, 1}, {avx512, 2, 1}, {avx512, 1, 1},
-		{avx2, 3, 4}, {avx2, 2, 4}, {avx2, 3, 1}, {avx2, 2, 1},
+		{avx512, 3, 8},
+		{avx512, 2, 8},
+		{avx512, 1, 8},
+		{avx512, 3, 1},
+		{avx512, 2, 1},
+		{avx512, 1, 1},
+		{avx2, 3, 4},
+		{avx2, 2, 4},
+		{avx2, 3, 1},
+		{avx2, 2, 1},
 	} {
 		outerByChannel(shape.width, shape.vectors, shape.other)
 	}
