@@ -10,7 +10,19 @@ import (
 // The innermost loops of the portable path are what their comments say, with exactly rounded multiply-adds.
 func TestSums(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		values := drawValues(t, drawRand(t))
+		r := drawRand(t)
+		values := drawValues(t, r)
+		if rapid.Bool().Draw(t, "ties") {
+			// Products that lie between two float32, and others so small that they decide to which side.
+			values = func(n int) []float32 {
+				from := []float32{1 + 0x1p-12, -1 - 0x1p-12, 0x1p-50, -0x1p-50}
+				values := make([]float32, n)
+				for i := range values {
+					values[i] = from[r.IntN(len(from))]
+				}
+				return values
+			}
+		}
 		const size = 3 * Lanes * Lanes
 		x, w, totals := values(size), values(size), values(Lanes)
 		offset := rapid.Int32Range(0, size-Lanes)
