@@ -1,16 +1,17 @@
 # The habits: make demo, test, race, check, bench, bench-peers, soak, generate.
 
+SHELL := bash
 GO ?= go
 BUILD := .build
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: all demo test race check bench bench-peers soak generate clean
+.PHONY: all trellis demo test race check bench bench-peers soak generate clean
 
 all: trellis
 
 # The static binary.
-trellis: $(shell git ls-files '*.go' go.mod go.sum)
+trellis:
 	CGO_ENABLED=0 $(GO) build -trimpath -o $@ .
 
 # A grid search on real MNIST: a coordinator, two workers, and which configuration is best.
@@ -26,8 +27,8 @@ race:
 
 # What tests don't see: formatting, lint, the messages' rules, generated code that is not current.
 check: $(BUILD)/buf
-	@test -z "$$($(GO) run $(GOFUMPT) -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$') | tee /dev/stderr)" || \
-		{ echo "not formatted: run gofumpt -w on the files above"; exit 1; }
+	@files="$$($(GO) run $(GOFUMPT) -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$'))"; \
+		test -z "$$files" || { echo "$$files"; echo "not formatted: run gofumpt -w on these"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
@@ -37,6 +38,12 @@ check: $(BUILD)/buf
 	$(BUILD)/buf generate -o $(BUILD)/generated
 	@for file in $$(git ls-files 'proto/*.pb.go'); do \
 		cmp $$file $(BUILD)/generated/$$file || { echo "$$file is not current: run make generate"; exit 1; }; \
+	done
+	$(GO) -C trainer/kernel/generate run . -out ../../../$(BUILD)/generated/kernels_amd64.s \
+		-stubs ../../../$(BUILD)/generated/stubs_amd64.go -pkg kernel
+	@for file in kernels_amd64.s stubs_amd64.go; do \
+		tail -n +2 trainer/kernel/$$file | cmp - <(tail -n +2 $(BUILD)/generated/$$file) || \
+			{ echo "trainer/kernel/$$file is not current: run make generate"; exit 1; }; \
 	done
 
 bench:
@@ -51,10 +58,11 @@ bench-peers:
 soak:
 	$(GO) test -tags soak -timeout 3h ./...
 
-# Go code from the .proto files.
+# Go code from the .proto files, assembly from the kernels' generator.
 generate: $(BUILD)/buf
 	$(GO) -C proto/generate run . ../../$(BUILD)/proto
 	$(BUILD)/buf generate
+	$(GO) generate ./trainer/kernel
 
 $(BUILD)/buf: proto/generate/go.mod proto/generate/go.sum
 	$(GO) -C proto/generate build -o ../../$@ github.com/bufbuild/buf/cmd/buf
