@@ -6,6 +6,8 @@ package kernel
 const (
 	singleStep = 4
 	singleRows = 14
+	// squareStep is the same for squares. It is a multiple of every path's block.
+	squareStep = 6
 )
 
 // block is how many output channels share one pass over the input.
@@ -21,12 +23,18 @@ const block = 8
 //
 // The sum starts from the bias and adds the taps in the order input channel, kernel row, kernel column, one fused
 // multiply-add each.
+//
+// In a transposed convolution with stride 2 and an even kernel, two neighboring outputs meet the same inputs, in the
+// same order, through neighboring kernel indices. For a single output channel, 2 x 2 such outputs are one position, a
+// square, so that an input is loaded once for four products.
 type gather struct {
 	in, out int // Values in an input and in an output tile.
 
 	inChannels, outChannels int
 	outPlane                int // Values of one output channel.
+	outRow                  int // Values of one row of it.
 	kernel                  int // Kernel height x kernel width.
+	kernelWidth             int
 	weightsOutFirst         bool
 
 	classes []class
@@ -39,6 +47,9 @@ type gather struct {
 // class is a set of output positions with the same taps. A path whose vectors are shorter than a position has several
 // entries for each.
 type class struct {
+	// squares says that each position stands for 2 x 2 outputs, itself at the top left. The tap of a neighbor to the
+	// right (below) has the weight one to the right (below).
+	squares   bool
 	taps      []tap
 	positions []position
 }
@@ -72,6 +83,16 @@ func (a axis) meet(i, k int) (int, bool) {
 // line is what output indices of one axis have in common: the kernel indices that meet the input, and how far each is
 // from the first.
 type line struct{ kernel, offset []int }
+
+// pairs says whether two neighboring output indices may meet the same input indices, through kernel indices that
+// differ by one.
+func (a axis) pairs() bool { return a.transposed && a.stride == 2 && a.kernel%2 == 0 }
+
+// pair says whether output index i begins a pair, or ends one.
+func (a axis) pair(i int) (begins, ends bool) {
+	even := (i+a.padding)%2 == 0
+	return even && i+1 < a.out, !even && i > 0
+}
 
 // lines groups the output indices by line. It returns the distinct lines, the line of each output index (by number),
 // and the input index of its first tap.
@@ -123,7 +144,9 @@ func newGather(vector, in, out int, rows, columns axis) *gather {
 		inChannels:      in,
 		outChannels:     out,
 		outPlane:        rows.out * columns.out * Lanes,
+		outRow:          columns.out * Lanes,
 		kernel:          rows.kernel * columns.kernel,
+		kernelWidth:     columns.kernel,
 		weightsOutFirst: !rows.transposed,
 	}
 	width, padded := g.width(), (out+block-1)/block*block
@@ -156,12 +179,24 @@ func newGather(vector, in, out int, rows, columns axis) *gather {
 	if out == 1 {
 		band = singleRows
 	}
+	squares := out == 1 && rows.pairs() && columns.pairs()
 	for top := 0; top < rows.out; top += band {
-		classes := make([]class, len(taps))
+		classes := make([]class, 2*len(taps)) // The second half are squares.
 		for row := top; row < min(top+band, rows.out); row++ {
 			for column := range columns.out {
 				number := rowOf[row]*len(columnLines) + columnOf[column]
 				c := &classes[number]
+				if squares {
+					above, below := rows.pair(row)
+					left, right := columns.pair(column)
+					if (above || below) && (left || right) {
+						if below || right {
+							continue // The square has its position from another.
+						}
+						c = &classes[len(taps)+number]
+						c.squares = true
+					}
+				}
 				c.taps = taps[number]
 				for lane := 0; lane < Lanes; lane += vector {
 					c.positions = append(c.positions, position{
@@ -180,7 +215,11 @@ func newGather(vector, in, out int, rows, columns axis) *gather {
 	if out == 1 {
 		for i := range g.classes {
 			c := &g.classes[i]
-			for len(c.positions)%singleStep != 0 {
+			step := singleStep
+			if c.squares {
+				step = squareStep
+			}
+			for len(c.positions)%step != 0 {
 				c.positions = append(c.positions, c.positions[len(c.positions)-1])
 			}
 		}

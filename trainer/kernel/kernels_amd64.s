@@ -1122,6 +1122,273 @@ last_39:
 	VZEROUPPER
 	RET
 
+// func gatherSquare6AVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, bound float32)
+// Requires: AVX, AVX512F
+TEXT ·gatherSquare6AVX512(SB), NOSPLIT, $0-84
+	MOVQ positions+56(FP), AX
+	MOVQ groups+64(FP), CX
+	MOVQ weights+16(FP), DX
+	MOVQ kernelRow+24(FP), BX
+	ADDQ DX, BX
+
+group_41:
+	MOVQ         x+8(FP), R12
+	MOVLQSX      (AX), SI
+	LEAQ         (R12)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (R12)(DI*4), DI
+	MOVLQSX      16(AX), R8
+	LEAQ         (R12)(R8*4), R8
+	MOVLQSX      24(AX), R9
+	LEAQ         (R12)(R9*4), R9
+	MOVLQSX      32(AX), R10
+	LEAQ         (R12)(R10*4), R10
+	MOVLQSX      40(AX), R11
+	LEAQ         (R12)(R11*4), R11
+	MOVQ         bias+32(FP), R12
+	VBROADCASTSS (R12), Z0
+	VMOVAPS      Z0, Z1
+	VMOVAPS      Z0, Z2
+	VMOVAPS      Z0, Z3
+	VMOVAPS      Z0, Z4
+	VMOVAPS      Z0, Z5
+	VMOVAPS      Z0, Z6
+	VMOVAPS      Z0, Z7
+	VMOVAPS      Z0, Z8
+	VMOVAPS      Z0, Z9
+	VMOVAPS      Z0, Z10
+	VMOVAPS      Z0, Z11
+	VMOVAPS      Z0, Z12
+	VMOVAPS      Z0, Z13
+	VMOVAPS      Z0, Z14
+	VMOVAPS      Z0, Z15
+	VMOVAPS      Z0, Z16
+	VMOVAPS      Z0, Z17
+	VMOVAPS      Z0, Z18
+	VMOVAPS      Z0, Z19
+	VMOVAPS      Z0, Z20
+	VMOVAPS      Z0, Z21
+	VMOVAPS      Z0, Z22
+	VMOVAPS      Z0, Z23
+	MOVQ         taps+40(FP), R12
+	MOVQ         tapCount+48(FP), R13
+	LEAQ         (R12)(R13*8), R13
+	CMPQ         R12, R13
+	JEQ          last_43
+
+tap_42:
+	MOVLQSX      (R12), R14
+	VMOVUPS      (SI)(R14*4), Z24
+	VMOVUPS      (DI)(R14*4), Z25
+	VMOVUPS      (R8)(R14*4), Z26
+	VMOVUPS      (R9)(R14*4), Z27
+	VMOVUPS      (R10)(R14*4), Z28
+	VMOVUPS      (R11)(R14*4), Z29
+	MOVLQSX      4(R12), R14
+	VBROADCASTSS (DX)(R14*4), Z30
+	VFMADD231PS  Z30, Z24, Z0
+	VFMADD231PS  Z30, Z25, Z1
+	VFMADD231PS  Z30, Z26, Z2
+	VFMADD231PS  Z30, Z27, Z3
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS 4(DX)(R14*4), Z30
+	VFMADD231PS  Z30, Z24, Z6
+	VFMADD231PS  Z30, Z25, Z7
+	VFMADD231PS  Z30, Z26, Z8
+	VFMADD231PS  Z30, Z27, Z9
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS (BX)(R14*4), Z30
+	VFMADD231PS  Z30, Z24, Z12
+	VFMADD231PS  Z30, Z25, Z13
+	VFMADD231PS  Z30, Z26, Z14
+	VFMADD231PS  Z30, Z27, Z15
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS 4(BX)(R14*4), Z30
+	VFMADD231PS  Z30, Z24, Z18
+	VFMADD231PS  Z30, Z25, Z19
+	VFMADD231PS  Z30, Z26, Z20
+	VFMADD231PS  Z30, Z27, Z21
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	ADDQ         $0x08, R12
+	CMPQ         R12, R13
+	JNE          tap_42
+
+last_43:
+	VBROADCASTSS bound+80(FP), Z24
+	MOVQ         y+0(FP), R12
+	MOVQ         row+72(FP), R13
+	MOVLQSX      4(AX), SI
+	LEAQ         (R12)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (R12)(DI*4), DI
+	MOVLQSX      20(AX), R8
+	LEAQ         (R12)(R8*4), R8
+	MOVLQSX      28(AX), R9
+	LEAQ         (R12)(R9*4), R9
+	MOVLQSX      36(AX), R10
+	LEAQ         (R12)(R10*4), R10
+	MOVLQSX      44(AX), R11
+	LEAQ         (R12)(R11*4), R11
+	VMAXPS       Z0, Z24, Z0
+	VMOVUPS      Z0, (SI)
+	VMAXPS       Z1, Z24, Z1
+	VMOVUPS      Z1, (DI)
+	VMAXPS       Z2, Z24, Z2
+	VMOVUPS      Z2, (R8)
+	VMAXPS       Z3, Z24, Z3
+	VMOVUPS      Z3, (R9)
+	VMAXPS       Z4, Z24, Z4
+	VMOVUPS      Z4, (R10)
+	VMAXPS       Z5, Z24, Z5
+	VMOVUPS      Z5, (R11)
+	VMAXPS       Z6, Z24, Z6
+	VMOVUPS      Z6, 64(SI)
+	VMAXPS       Z7, Z24, Z7
+	VMOVUPS      Z7, 64(DI)
+	VMAXPS       Z8, Z24, Z8
+	VMOVUPS      Z8, 64(R8)
+	VMAXPS       Z9, Z24, Z9
+	VMOVUPS      Z9, 64(R9)
+	VMAXPS       Z10, Z24, Z10
+	VMOVUPS      Z10, 64(R10)
+	VMAXPS       Z11, Z24, Z11
+	VMOVUPS      Z11, 64(R11)
+	VMAXPS       Z12, Z24, Z12
+	VMOVUPS      Z12, (SI)(R13*1)
+	VMAXPS       Z13, Z24, Z13
+	VMOVUPS      Z13, (DI)(R13*1)
+	VMAXPS       Z14, Z24, Z14
+	VMOVUPS      Z14, (R8)(R13*1)
+	VMAXPS       Z15, Z24, Z15
+	VMOVUPS      Z15, (R9)(R13*1)
+	VMAXPS       Z16, Z24, Z16
+	VMOVUPS      Z16, (R10)(R13*1)
+	VMAXPS       Z17, Z24, Z17
+	VMOVUPS      Z17, (R11)(R13*1)
+	VMAXPS       Z18, Z24, Z18
+	VMOVUPS      Z18, 64(SI)(R13*1)
+	VMAXPS       Z19, Z24, Z19
+	VMOVUPS      Z19, 64(DI)(R13*1)
+	VMAXPS       Z20, Z24, Z20
+	VMOVUPS      Z20, 64(R8)(R13*1)
+	VMAXPS       Z21, Z24, Z21
+	VMOVUPS      Z21, 64(R9)(R13*1)
+	VMAXPS       Z22, Z24, Z22
+	VMOVUPS      Z22, 64(R10)(R13*1)
+	VMAXPS       Z23, Z24, Z23
+	VMOVUPS      Z23, 64(R11)(R13*1)
+	ADDQ         $0x30, AX
+	DECQ         CX
+	JNE          group_41
+	VZEROUPPER
+	RET
+
+// func gatherSquare3AVX2(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, bound float32)
+// Requires: AVX, FMA3
+TEXT ·gatherSquare3AVX2(SB), NOSPLIT, $0-84
+	MOVQ positions+56(FP), AX
+	MOVQ groups+64(FP), CX
+	MOVQ weights+16(FP), DX
+	MOVQ kernelRow+24(FP), BX
+	ADDQ DX, BX
+
+group_44:
+	MOVQ         x+8(FP), R9
+	MOVLQSX      (AX), SI
+	LEAQ         (R9)(SI*4), SI
+	MOVLQSX      8(AX), DI
+	LEAQ         (R9)(DI*4), DI
+	MOVLQSX      16(AX), R8
+	LEAQ         (R9)(R8*4), R8
+	MOVQ         bias+32(FP), R9
+	VBROADCASTSS (R9), Y0
+	VMOVAPS      Y0, Y1
+	VMOVAPS      Y0, Y2
+	VMOVAPS      Y0, Y3
+	VMOVAPS      Y0, Y4
+	VMOVAPS      Y0, Y5
+	VMOVAPS      Y0, Y6
+	VMOVAPS      Y0, Y7
+	VMOVAPS      Y0, Y8
+	VMOVAPS      Y0, Y9
+	VMOVAPS      Y0, Y10
+	VMOVAPS      Y0, Y11
+	MOVQ         taps+40(FP), R9
+	MOVQ         tapCount+48(FP), R10
+	LEAQ         (R9)(R10*8), R10
+	CMPQ         R9, R10
+	JEQ          last_46
+
+tap_45:
+	MOVLQSX      (R9), R11
+	VMOVUPS      (SI)(R11*4), Y12
+	VMOVUPS      (DI)(R11*4), Y13
+	VMOVUPS      (R8)(R11*4), Y14
+	MOVLQSX      4(R9), R11
+	VBROADCASTSS (DX)(R11*4), Y15
+	VFMADD231PS  Y15, Y12, Y0
+	VFMADD231PS  Y15, Y13, Y1
+	VFMADD231PS  Y15, Y14, Y2
+	VBROADCASTSS 4(DX)(R11*4), Y15
+	VFMADD231PS  Y15, Y12, Y3
+	VFMADD231PS  Y15, Y13, Y4
+	VFMADD231PS  Y15, Y14, Y5
+	VBROADCASTSS (BX)(R11*4), Y15
+	VFMADD231PS  Y15, Y12, Y6
+	VFMADD231PS  Y15, Y13, Y7
+	VFMADD231PS  Y15, Y14, Y8
+	VBROADCASTSS 4(BX)(R11*4), Y15
+	VFMADD231PS  Y15, Y12, Y9
+	VFMADD231PS  Y15, Y13, Y10
+	VFMADD231PS  Y15, Y14, Y11
+	ADDQ         $0x08, R9
+	CMPQ         R9, R10
+	JNE          tap_45
+
+last_46:
+	VBROADCASTSS bound+80(FP), Y12
+	MOVQ         y+0(FP), R9
+	MOVQ         row+72(FP), R10
+	MOVLQSX      4(AX), SI
+	LEAQ         (R9)(SI*4), SI
+	MOVLQSX      12(AX), DI
+	LEAQ         (R9)(DI*4), DI
+	MOVLQSX      20(AX), R8
+	LEAQ         (R9)(R8*4), R8
+	VMAXPS       Y0, Y12, Y0
+	VMOVUPS      Y0, (SI)
+	VMAXPS       Y1, Y12, Y1
+	VMOVUPS      Y1, (DI)
+	VMAXPS       Y2, Y12, Y2
+	VMOVUPS      Y2, (R8)
+	VMAXPS       Y3, Y12, Y3
+	VMOVUPS      Y3, 64(SI)
+	VMAXPS       Y4, Y12, Y4
+	VMOVUPS      Y4, 64(DI)
+	VMAXPS       Y5, Y12, Y5
+	VMOVUPS      Y5, 64(R8)
+	VMAXPS       Y6, Y12, Y6
+	VMOVUPS      Y6, (SI)(R10*1)
+	VMAXPS       Y7, Y12, Y7
+	VMOVUPS      Y7, (DI)(R10*1)
+	VMAXPS       Y8, Y12, Y8
+	VMOVUPS      Y8, (R8)(R10*1)
+	VMAXPS       Y9, Y12, Y9
+	VMOVUPS      Y9, 64(SI)(R10*1)
+	VMAXPS       Y10, Y12, Y10
+	VMOVUPS      Y10, 64(DI)(R10*1)
+	VMAXPS       Y11, Y12, Y11
+	VMOVUPS      Y11, 64(R8)(R10*1)
+	ADDQ         $0x18, AX
+	DECQ         CX
+	JNE          group_44
+	VZEROUPPER
+	RET
+
 // func outerByLane8x3AVX512(totals *float32, chosen *float32, other *float32, pairs *int32, count int, chosenPlane int, otherPlane int, row int)
 // Requires: AVX, AVX512F
 TEXT ·outerByLane8x3AVX512(SB), NOSPLIT, $0-64
@@ -1158,7 +1425,7 @@ TEXT ·outerByLane8x3AVX512(SB), NOSPLIT, $0-64
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 
-pair_41:
+pair_47:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1201,7 +1468,7 @@ pair_41:
 	VFMADD231PS Z27, Z26, Z23
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_41
+	JNE         pair_47
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1286,7 +1553,7 @@ TEXT ·outerByLane8x2AVX512(SB), NOSPLIT, $0-64
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_42:
+pair_48:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1320,7 +1587,7 @@ pair_42:
 	VFMADD231PS Z18, Z17, Z15
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_42
+	JNE         pair_48
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1379,7 +1646,7 @@ TEXT ·outerByLane8x1AVX512(SB), NOSPLIT, $0-64
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 
-pair_43:
+pair_49:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -1396,7 +1663,7 @@ pair_43:
 	VFMADD231PS (R9)(DI*1), Z8, Z7
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_43
+	JNE         pair_49
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1429,7 +1696,7 @@ TEXT ·outerByLane1x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ   otherPlane+48(FP), SI
 	VPXORD Z0, Z0, Z0
 
-pair_44:
+pair_50:
 	MOVLQSX     (DX), SI
 	MOVLQSX     4(DX), DI
 	LEAQ        (AX)(SI*4), SI
@@ -1438,7 +1705,7 @@ pair_44:
 	VFMADD231PS (SI), Z1, Z0
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_44
+	JNE         pair_50
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Z0, Z0
 	VMOVUPS     Z0, (AX)
@@ -1469,7 +1736,7 @@ TEXT ·outerByLane4x3AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-pair_45:
+pair_51:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1495,7 +1762,7 @@ pair_45:
 	VFMADD231PS Y15, Y14, Y11
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_45
+	JNE         pair_51
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1548,7 +1815,7 @@ TEXT ·outerByLane4x2AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_46:
+pair_52:
 	MOVLQSX     (DX), R9
 	MOVLQSX     4(DX), R10
 	LEAQ        (AX)(R9*4), R9
@@ -1569,7 +1836,7 @@ pair_46:
 	VFMADD231PS Y10, Y9, Y7
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_46
+	JNE         pair_52
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1608,7 +1875,7 @@ TEXT ·outerByLane4x1AVX2(SB), NOSPLIT, $0-64
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-pair_47:
+pair_53:
 	MOVLQSX     (DX), R8
 	MOVLQSX     4(DX), R9
 	LEAQ        (AX)(R8*4), R8
@@ -1620,7 +1887,7 @@ pair_47:
 	VFMADD231PS (R8)(DI*1), Y4, Y3
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_47
+	JNE         pair_53
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1645,7 +1912,7 @@ TEXT ·outerByLane1x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ   otherPlane+48(FP), SI
 	VXORPS Y0, Y0, Y0
 
-pair_48:
+pair_54:
 	MOVLQSX     (DX), SI
 	MOVLQSX     4(DX), DI
 	LEAQ        (AX)(SI*4), SI
@@ -1654,7 +1921,7 @@ pair_48:
 	VFMADD231PS (SI), Y1, Y0
 	ADDQ        $0x08, DX
 	CMPQ        DX, BX
-	JNE         pair_48
+	JNE         pair_54
 	MOVQ        totals+0(FP), AX
 	VADDPS      (AX), Y0, Y0
 	VMOVUPS     Y0, (AX)
@@ -1697,7 +1964,7 @@ TEXT ·outerByChannel3x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
 
-pair_49:
+pair_55:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -1705,7 +1972,7 @@ pair_49:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_50:
+lane_56:
 	VMOVUPS      (R9), Z24
 	VMOVUPS      64(R9), Z25
 	VMOVUPS      128(R9), Z26
@@ -1745,10 +2012,10 @@ lane_50:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_50
+	JNE          lane_56
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_49
+	JNE          pair_55
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -1836,7 +2103,7 @@ TEXT ·outerByChannel2x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
 
-pair_51:
+pair_57:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -1844,7 +2111,7 @@ pair_51:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_52:
+lane_58:
 	VMOVUPS      (R9), Z16
 	VMOVUPS      64(R9), Z17
 	VBROADCASTSS (R10), Z18
@@ -1875,10 +2142,10 @@ lane_52:
 	ADDQ         $0x04, R10
 	ADDQ         $0x04, R12
 	CMPQ         R10, R11
-	JNE          lane_52
+	JNE          lane_58
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_51
+	JNE          pair_57
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -1942,7 +2209,7 @@ TEXT ·outerByChannel1x8AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 
-pair_53:
+pair_59:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
@@ -1950,7 +2217,7 @@ pair_53:
 	LEAQ    64(R10), R11
 	LEAQ    (R10)(DI*4), R12
 
-lane_54:
+lane_60:
 	VMOVUPS          (R9), Z8
 	VFMADD231PS.BCST (R10), Z8, Z0
 	VFMADD231PS.BCST (R10)(DI*1), Z8, Z1
@@ -1964,10 +2231,10 @@ lane_54:
 	ADDQ             $0x04, R10
 	ADDQ             $0x04, R12
 	CMPQ             R10, R11
-	JNE              lane_54
+	JNE              lane_60
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_53
+	JNE              pair_59
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -2009,14 +2276,14 @@ TEXT ·outerByChannel3x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 
-pair_55:
+pair_61:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_56:
+lane_62:
 	VMOVUPS      (DI), Z3
 	VMOVUPS      64(DI), Z4
 	VMOVUPS      128(DI), Z5
@@ -2027,10 +2294,10 @@ lane_56:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_56
+	JNE          lane_62
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_55
+	JNE          pair_61
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -2054,14 +2321,14 @@ TEXT ·outerByChannel2x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 
-pair_57:
+pair_63:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_58:
+lane_64:
 	VMOVUPS      (DI), Z2
 	VMOVUPS      64(DI), Z3
 	VBROADCASTSS (R8), Z4
@@ -2070,10 +2337,10 @@ lane_58:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_58
+	JNE          lane_64
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_57
+	JNE          pair_63
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Z0, Z0
 	VMOVUPS      Z0, (AX)
@@ -2094,23 +2361,23 @@ TEXT ·outerByChannel1x1AVX512(SB), NOSPLIT, $0-56
 	MOVQ   plane+48(FP), DI
 	VPXORD Z0, Z0, Z0
 
-pair_59:
+pair_65:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_60:
+lane_66:
 	VMOVUPS          (DI), Z1
 	VFMADD231PS.BCST (R8), Z1, Z0
 	ADDQ             SI, DI
 	ADDQ             $0x04, R8
 	CMPQ             R8, R9
-	JNE              lane_60
+	JNE              lane_66
 	ADDQ             $0x08, DX
 	CMPQ             DX, BX
-	JNE              pair_59
+	JNE              pair_65
 	MOVQ             totals+0(FP), AX
 	VADDPS           (AX), Z0, Z0
 	VMOVUPS          Z0, (AX)
@@ -2141,14 +2408,14 @@ TEXT ·outerByChannel3x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-pair_61:
+pair_67:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_62:
+lane_68:
 	VMOVUPS      (R9), Y12
 	VMOVUPS      32(R9), Y13
 	VMOVUPS      64(R9), Y14
@@ -2171,10 +2438,10 @@ lane_62:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_62
+	JNE          lane_68
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_61
+	JNE          pair_67
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2226,14 +2493,14 @@ TEXT ·outerByChannel2x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-pair_63:
+pair_69:
 	MOVLQSX (DX), R9
 	LEAQ    (AX)(R9*4), R9
 	MOVLQSX 4(DX), R10
 	LEAQ    (CX)(R10*4), R10
 	LEAQ    64(R10), R11
 
-lane_64:
+lane_70:
 	VMOVUPS      (R9), Y8
 	VMOVUPS      32(R9), Y9
 	VBROADCASTSS (R10), Y10
@@ -2251,10 +2518,10 @@ lane_64:
 	ADDQ         SI, R9
 	ADDQ         $0x04, R10
 	CMPQ         R10, R11
-	JNE          lane_64
+	JNE          lane_70
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_63
+	JNE          pair_69
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2292,14 +2559,14 @@ TEXT ·outerByChannel3x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 
-pair_65:
+pair_71:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_66:
+lane_72:
 	VMOVUPS      (DI), Y3
 	VMOVUPS      32(DI), Y4
 	VMOVUPS      64(DI), Y5
@@ -2310,10 +2577,10 @@ lane_66:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_66
+	JNE          lane_72
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_65
+	JNE          pair_71
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2337,14 +2604,14 @@ TEXT ·outerByChannel2x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-pair_67:
+pair_73:
 	MOVLQSX (DX), DI
 	LEAQ    (AX)(DI*4), DI
 	MOVLQSX 4(DX), R8
 	LEAQ    (CX)(R8*4), R8
 	LEAQ    64(R8), R9
 
-lane_68:
+lane_74:
 	VMOVUPS      (DI), Y2
 	VMOVUPS      32(DI), Y3
 	VBROADCASTSS (R8), Y4
@@ -2353,10 +2620,10 @@ lane_68:
 	ADDQ         SI, DI
 	ADDQ         $0x04, R8
 	CMPQ         R8, R9
-	JNE          lane_68
+	JNE          lane_74
 	ADDQ         $0x08, DX
 	CMPQ         DX, BX
-	JNE          pair_67
+	JNE          pair_73
 	MOVQ         totals+0(FP), AX
 	VADDPS       (AX), Y0, Y0
 	VMOVUPS      Y0, (AX)
@@ -2383,7 +2650,7 @@ TEXT ·peakAVX512(SB), NOSPLIT, $0-8
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 
-round_69:
+round_75:
 	VFMADD231PS Z12, Z12, Z0
 	VFMADD231PS Z12, Z12, Z1
 	VFMADD231PS Z12, Z12, Z2
@@ -2409,7 +2676,7 @@ round_69:
 	VFMADD231PS Z12, Z12, Z10
 	VFMADD231PS Z12, Z12, Z11
 	DECQ        AX
-	JNE         round_69
+	JNE         round_75
 	VZEROUPPER
 	RET
 
@@ -2431,7 +2698,7 @@ TEXT ·peakAVX2(SB), NOSPLIT, $0-8
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 
-round_70:
+round_76:
 	VFMADD231PS Y12, Y12, Y0
 	VFMADD231PS Y12, Y12, Y1
 	VFMADD231PS Y12, Y12, Y2
@@ -2457,7 +2724,7 @@ round_70:
 	VFMADD231PS Y12, Y12, Y10
 	VFMADD231PS Y12, Y12, Y11
 	DECQ        AX
-	JNE         round_70
+	JNE         round_76
 	VZEROUPPER
 	RET
 
@@ -2472,7 +2739,7 @@ TEXT ·transposeAVX2(SB), NOSPLIT, $0-40
 	LEAQ (BX)(BX*2), DI
 	LEAQ (SI)(SI*2), R8
 
-block_71:
+block_77:
 	LEAQ       (CX)(SI*4), R9
 	LEAQ       (AX)(BX*4), R10
 	VMOVUPS    (CX), Y0
@@ -2518,7 +2785,7 @@ block_71:
 	ADDQ       $0x20, CX
 	LEAQ       (AX)(BX*8), AX
 	DECQ       DX
-	JNE        block_71
+	JNE        block_77
 	VZEROUPPER
 	RET
 
@@ -2529,7 +2796,7 @@ TEXT ·sumPositionsAVX2(SB), NOSPLIT, $0-32
 	MOVQ tile+8(FP), CX
 	MOVQ channels+16(FP), DX
 
-channel_72:
+channel_78:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2540,9 +2807,9 @@ channel_72:
 	VXORPS Y7, Y7, Y7
 	MOVQ   positions+24(FP), BX
 
-four_73:
+four_79:
 	CMPQ   BX, $0x04
-	JLT    rest_74
+	JLT    rest_80
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	VADDPS 64(CX), Y2, Y2
@@ -2553,29 +2820,29 @@ four_73:
 	VADDPS 224(CX), Y7, Y7
 	ADDQ   $0x00000100, CX
 	SUBQ   $0x04, BX
-	JMP    four_73
+	JMP    four_79
 
-rest_74:
+rest_80:
 	TESTQ  BX, BX
-	JEQ    done_75
+	JEQ    done_81
 	VADDPS (CX), Y0, Y0
 	VADDPS 32(CX), Y1, Y1
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_75
+	JEQ    done_81
 	VADDPS (CX), Y2, Y2
 	VADDPS 32(CX), Y3, Y3
 	ADDQ   $0x40, CX
 	DECQ   BX
 	TESTQ  BX, BX
-	JEQ    done_75
+	JEQ    done_81
 	VADDPS (CX), Y4, Y4
 	VADDPS 32(CX), Y5, Y5
 	ADDQ   $0x40, CX
 	DECQ   BX
 
-done_75:
+done_81:
 	VADDPS  Y2, Y0, Y0
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y4, Y0, Y0
@@ -2588,7 +2855,7 @@ done_75:
 	VMOVUPS Y1, 32(AX)
 	ADDQ    $0x40, AX
 	DECQ    DX
-	JNE     channel_72
+	JNE     channel_78
 	VZEROUPPER
 	RET
 
@@ -2599,7 +2866,7 @@ TEXT ·sumLanesAVX2(SB), NOSPLIT, $0-24
 	MOVQ src+8(FP), CX
 	MOVQ count+16(FP), DX
 
-vector_76:
+vector_82:
 	VMOVUPS      (CX), Y0
 	VADDPS       32(CX), Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
@@ -2612,7 +2879,7 @@ vector_76:
 	ADDQ         $0x40, CX
 	ADDQ         $0x04, AX
 	DECQ         DX
-	JNE          vector_76
+	JNE          vector_82
 	VZEROUPPER
 	RET
 
@@ -2620,27 +2887,27 @@ vector_76:
 // Requires: AVX, AVX512F
 TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_77<>+0(SB), Z0
-	VBROADCASTSS word_78<>+0(SB), Z1
-	VBROADCASTSS word_79<>+0(SB), Z2
-	VBROADCASTSS word_80<>+0(SB), Z3
-	VBROADCASTSS word_81<>+0(SB), Z4
-	VBROADCASTSS word_82<>+0(SB), Z5
-	VBROADCASTSS word_83<>+0(SB), Z6
-	VBROADCASTSS word_84<>+0(SB), Z7
-	VBROADCASTSS word_85<>+0(SB), Z8
-	VBROADCASTSS word_86<>+0(SB), Z9
-	VBROADCASTSS word_87<>+0(SB), Z10
-	VBROADCASTSS word_88<>+0(SB), Z11
-	VBROADCASTSS word_89<>+0(SB), Z12
-	VBROADCASTSS word_90<>+0(SB), Z13
+	VBROADCASTSS word_83<>+0(SB), Z0
+	VBROADCASTSS word_84<>+0(SB), Z1
+	VBROADCASTSS word_85<>+0(SB), Z2
+	VBROADCASTSS word_86<>+0(SB), Z3
+	VBROADCASTSS word_87<>+0(SB), Z4
+	VBROADCASTSS word_88<>+0(SB), Z5
+	VBROADCASTSS word_89<>+0(SB), Z6
+	VBROADCASTSS word_90<>+0(SB), Z7
+	VBROADCASTSS word_91<>+0(SB), Z8
+	VBROADCASTSS word_92<>+0(SB), Z9
+	VBROADCASTSS word_93<>+0(SB), Z10
+	VBROADCASTSS word_94<>+0(SB), Z11
+	VBROADCASTSS word_95<>+0(SB), Z12
+	VBROADCASTSS word_96<>+0(SB), Z13
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x40, CX, CX
 	XORQ         DX, DX
 
-vector_91:
+vector_97:
 	CMPQ        DX, CX
-	JEQ         done_92
+	JEQ         done_98
 	VPXORD      (AX)(DX*1), Z0, Z14
 	VMINPS      Z14, Z1, Z14
 	VMAXPS      Z14, Z2, Z14
@@ -2663,74 +2930,74 @@ vector_91:
 	VDIVPS      Z16, Z7, Z16
 	VMOVUPS     Z16, (AX)(DX*1)
 	ADDQ        $0x40, DX
-	JMP         vector_91
+	JMP         vector_97
 
-done_92:
+done_98:
 	VZEROUPPER
 	RET
 
-DATA word_77<>+0(SB)/4, $0x80000000
-GLOBL word_77<>(SB), RODATA|NOPTR, $4
-
-DATA word_78<>+0(SB)/4, $0x42d00000
-GLOBL word_78<>(SB), RODATA|NOPTR, $4
-
-DATA word_79<>+0(SB)/4, $0xc2d00000
-GLOBL word_79<>(SB), RODATA|NOPTR, $4
-
-DATA word_80<>+0(SB)/4, $0x3fb8aa3b
-GLOBL word_80<>(SB), RODATA|NOPTR, $4
-
-DATA word_81<>+0(SB)/4, $0x4b400000
-GLOBL word_81<>(SB), RODATA|NOPTR, $4
-
-DATA word_82<>+0(SB)/4, $0xbf318000
-GLOBL word_82<>(SB), RODATA|NOPTR, $4
-
-DATA word_83<>+0(SB)/4, $0x395e8083
+DATA word_83<>+0(SB)/4, $0x80000000
 GLOBL word_83<>(SB), RODATA|NOPTR, $4
 
-DATA word_84<>+0(SB)/4, $0x3f800000
+DATA word_84<>+0(SB)/4, $0x42d00000
 GLOBL word_84<>(SB), RODATA|NOPTR, $4
 
-DATA word_85<>+0(SB)/4, $0x39506967
+DATA word_85<>+0(SB)/4, $0xc2d00000
 GLOBL word_85<>(SB), RODATA|NOPTR, $4
 
-DATA word_86<>+0(SB)/4, $0x3ab743ce
+DATA word_86<>+0(SB)/4, $0x3fb8aa3b
 GLOBL word_86<>(SB), RODATA|NOPTR, $4
 
-DATA word_87<>+0(SB)/4, $0x3c088908
+DATA word_87<>+0(SB)/4, $0x4b400000
 GLOBL word_87<>(SB), RODATA|NOPTR, $4
 
-DATA word_88<>+0(SB)/4, $0x3d2aa9c1
+DATA word_88<>+0(SB)/4, $0xbf318000
 GLOBL word_88<>(SB), RODATA|NOPTR, $4
 
-DATA word_89<>+0(SB)/4, $0x3e2aaaaa
+DATA word_89<>+0(SB)/4, $0x395e8083
 GLOBL word_89<>(SB), RODATA|NOPTR, $4
 
-DATA word_90<>+0(SB)/4, $0x3f000000
+DATA word_90<>+0(SB)/4, $0x3f800000
 GLOBL word_90<>(SB), RODATA|NOPTR, $4
+
+DATA word_91<>+0(SB)/4, $0x39506967
+GLOBL word_91<>(SB), RODATA|NOPTR, $4
+
+DATA word_92<>+0(SB)/4, $0x3ab743ce
+GLOBL word_92<>(SB), RODATA|NOPTR, $4
+
+DATA word_93<>+0(SB)/4, $0x3c088908
+GLOBL word_93<>(SB), RODATA|NOPTR, $4
+
+DATA word_94<>+0(SB)/4, $0x3d2aa9c1
+GLOBL word_94<>(SB), RODATA|NOPTR, $4
+
+DATA word_95<>+0(SB)/4, $0x3e2aaaaa
+GLOBL word_95<>(SB), RODATA|NOPTR, $4
+
+DATA word_96<>+0(SB)/4, $0x3f000000
+GLOBL word_96<>(SB), RODATA|NOPTR, $4
 
 // func sigmoidAVX2(y *float32, count int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-16
 	MOVQ         y+0(FP), AX
-	VBROADCASTSS word_77<>+0(SB), Y0
-	VBROADCASTSS word_78<>+0(SB), Y1
-	VBROADCASTSS word_79<>+0(SB), Y2
-	VBROADCASTSS word_80<>+0(SB), Y3
-	VBROADCASTSS word_81<>+0(SB), Y4
-	VBROADCASTSS word_82<>+0(SB), Y5
-	VBROADCASTSS word_83<>+0(SB), Y6
-	VBROADCASTSS word_84<>+0(SB), Y7
-	VBROADCASTSS word_93<>+0(SB), Y8
+	VBROADCASTSS word_83<>+0(SB), Y0
+	VBROADCASTSS word_84<>+0(SB), Y1
+	VBROADCASTSS word_85<>+0(SB), Y2
+	VBROADCASTSS word_86<>+0(SB), Y3
+	VBROADCASTSS word_87<>+0(SB), Y4
+	VBROADCASTSS word_88<>+0(SB), Y5
+	VBROADCASTSS word_89<>+0(SB), Y6
+	VBROADCASTSS word_90<>+0(SB), Y7
+	VBROADCASTSS word_99<>+0(SB), Y8
 	MOVQ         count+8(FP), CX
 	IMUL3Q       $0x20, CX, CX
 	XORQ         DX, DX
 
-vector_94:
+vector_100:
 	CMPQ         DX, CX
-	JEQ          done_95
+	JEQ          done_101
 	VXORPS       (AX)(DX*1), Y0, Y9
 	VMINPS       Y9, Y1, Y9
 	VMAXPS       Y9, Y2, Y9
@@ -2739,17 +3006,17 @@ vector_94:
 	VSUBPS       Y4, Y10, Y11
 	VFMADD231PS  Y5, Y11, Y9
 	VFMADD231PS  Y6, Y11, Y9
-	VBROADCASTSS word_85<>+0(SB), Y11
+	VBROADCASTSS word_91<>+0(SB), Y11
 	VMOVAPS      Y11, Y11
-	VBROADCASTSS word_86<>+0(SB), Y12
+	VBROADCASTSS word_92<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_87<>+0(SB), Y12
+	VBROADCASTSS word_93<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_88<>+0(SB), Y12
+	VBROADCASTSS word_94<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_89<>+0(SB), Y12
+	VBROADCASTSS word_95<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
-	VBROADCASTSS word_90<>+0(SB), Y12
+	VBROADCASTSS word_96<>+0(SB), Y12
 	VFMADD213PS  Y12, Y9, Y11
 	VMULPS       Y9, Y11, Y11
 	VFMADD213PS  Y9, Y9, Y11
@@ -2767,14 +3034,14 @@ vector_94:
 	VDIVPS       Y11, Y7, Y11
 	VMOVUPS      Y11, (AX)(DX*1)
 	ADDQ         $0x20, DX
-	JMP          vector_94
+	JMP          vector_100
 
-done_95:
+done_101:
 	VZEROUPPER
 	RET
 
-DATA word_93<>+0(SB)/4, $0x0000007f
-GLOBL word_93<>(SB), RODATA|NOPTR, $4
+DATA word_99<>+0(SB)/4, $0x0000007f
+GLOBL word_99<>(SB), RODATA|NOPTR, $4
 
 // func reluBackwardAVX2(dx *float32, dy *float32, y *float32, count int)
 // Requires: AVX
@@ -2787,16 +3054,16 @@ TEXT ·reluBackwardAVX2(SB), NOSPLIT, $0-32
 	IMUL3Q $0x20, BX, BX
 	XORQ   SI, SI
 
-vector_96:
+vector_102:
 	CMPQ    SI, BX
-	JEQ     done_97
+	JEQ     done_103
 	VCMPPS  $0x09, (DX)(SI*1), Y0, Y1
 	VANDPS  (CX)(SI*1), Y1, Y1
 	VMOVUPS Y1, (AX)(SI*1)
 	ADDQ    $0x20, SI
-	JMP     vector_96
+	JMP     vector_102
 
-done_97:
+done_103:
 	VZEROUPPER
 	RET
 
@@ -2806,23 +3073,23 @@ TEXT ·sigmoidBackwardAVX2(SB), NOSPLIT, $0-32
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+8(FP), CX
 	MOVQ         y+16(FP), DX
-	VBROADCASTSS word_84<>+0(SB), Y0
+	VBROADCASTSS word_90<>+0(SB), Y0
 	MOVQ         count+24(FP), BX
 	IMUL3Q       $0x20, BX, BX
 	XORQ         SI, SI
 
-vector_98:
+vector_104:
 	CMPQ    SI, BX
-	JEQ     done_99
+	JEQ     done_105
 	VMOVUPS (DX)(SI*1), Y1
 	VSUBPS  Y1, Y0, Y2
 	VMULPS  Y2, Y1, Y2
 	VMULPS  (CX)(SI*1), Y2, Y2
 	VMOVUPS Y2, (AX)(SI*1)
 	ADDQ    $0x20, SI
-	JMP     vector_98
+	JMP     vector_104
 
-done_99:
+done_105:
 	VZEROUPPER
 	RET
 
@@ -2842,9 +3109,9 @@ TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
 	VMOVUPS      32(BX), Y6
 	MOVQ         count+48(FP), BX
 
-vector_100:
+vector_106:
 	TESTQ        BX, BX
-	JEQ          done_101
+	JEQ          done_107
 	VMOVUPS      (CX), Y7
 	VSUBPS       (DX), Y7, Y7
 	VANDPS       Y5, Y7, Y7
@@ -2869,9 +3136,9 @@ vector_100:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	DECQ         BX
-	JMP          vector_100
+	JMP          vector_106
 
-done_101:
+done_107:
 	MOVQ    sums+0(FP), AX
 	VMOVUPD Y1, (AX)
 	VMOVUPD Y2, 32(AX)
@@ -2898,9 +3165,9 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-72
 	IMUL3Q       $0x20, SI, SI
 	XORQ         DI, DI
 
-vector_102:
+vector_108:
 	CMPQ        DI, SI
-	JEQ         done_103
+	JEQ         done_109
 	VMOVUPS     (AX)(DI*1), Y7
 	VMOVUPS     (CX)(DI*1), Y8
 	VFMADD231PS Y0, Y7, Y8
@@ -2919,9 +3186,9 @@ vector_102:
 	VFMADD231PS Y6, Y9, Y7
 	VMOVUPS     Y7, (AX)(DI*1)
 	ADDQ        $0x20, DI
-	JMP         vector_102
+	JMP         vector_108
 
-done_103:
+done_109:
 	VZEROUPPER
 	RET
 
@@ -2932,10 +3199,10 @@ TEXT ·fillTileAVX2(SB), NOSPLIT, $0-24
 	MOVQ         images+8(FP), CX
 	MOVQ         blocks+16(FP), DX
 	XORQ         BX, BX
-	VBROADCASTSS word_104<>+0(SB), Y0
-	VBROADCASTSS word_105<>+0(SB), Y1
+	VBROADCASTSS word_110<>+0(SB), Y0
+	VBROADCASTSS word_111<>+0(SB), Y1
 
-block_106:
+block_112:
 	MOVQ        (CX), SI
 	VMOVDQU     (SI)(BX*1), X2
 	MOVQ        8(CX), SI
@@ -3083,12 +3350,12 @@ block_106:
 	ADDQ        $0x10, BX
 	ADDQ        $0x00000400, AX
 	DECQ        DX
-	JNE         block_106
+	JNE         block_112
 	VZEROUPPER
 	RET
 
-DATA word_104<>+0(SB)/4, $0x3b808081
-GLOBL word_104<>(SB), RODATA|NOPTR, $4
+DATA word_110<>+0(SB)/4, $0x3b808081
+GLOBL word_110<>(SB), RODATA|NOPTR, $4
 
-DATA word_105<>+0(SB)/4, $0xc37f0000
-GLOBL word_105<>(SB), RODATA|NOPTR, $4
+DATA word_111<>+0(SB)/4, $0xc37f0000
+GLOBL word_111<>(SB), RODATA|NOPTR, $4

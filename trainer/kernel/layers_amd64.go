@@ -13,6 +13,10 @@ type layers struct {
 	gatherBlocks     [4]gatherBlock // By number of positions, 1 to 3.
 	gatherSingle     gatherBlock    // 8 positions, 1 channel.
 	gatherSingleRest gatherBlock    // 4 positions, 1 channel.
+	// gatherSquare is for squareSize squares of 1 channel.
+	gatherSquare func(y, x, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int,
+		positions *int32, groups, row int, bound float32)
+	squareSize int
 	// gatherWide is for 1 position and two blocks of channels, the second's weights next bytes after the first's; or
 	// nil.
 	gatherWide func(y, x, weights *float32, next int, bias *float32, taps *int32, tapCount int, positions *int32,
@@ -40,6 +44,8 @@ var avx512Layers = layers{
 	gatherBlocks:     [4]gatherBlock{1: gather1x8AVX512, 2: gather2x8AVX512, 3: gather3x8AVX512},
 	gatherSingle:     gather8x1AVX512,
 	gatherSingleRest: gather4x1AVX512,
+	gatherSquare:     gatherSquare6AVX512,
+	squareSize:       6,
 	gatherWide:       gather1x16AVX512,
 	laneChosen:       8,
 	laneBlocks:       [4]outerByLaneBlock{1: outerByLane8x1AVX512, 2: outerByLane8x2AVX512, 3: outerByLane8x3AVX512},
@@ -60,6 +66,8 @@ var avx2Layers = layers{
 	gatherBlocks:     [4]gatherBlock{2: gather2x4AVX2, 3: gather3x4AVX2},
 	gatherSingle:     gather8x1AVX2,
 	gatherSingleRest: gather4x1AVX2,
+	gatherSquare:     gatherSquare3AVX2,
+	squareSize:       3,
 	laneChosen:       4,
 	laneBlocks:       [4]outerByLaneBlock{1: outerByLane4x1AVX2, 2: outerByLane4x2AVX2, 3: outerByLane4x3AVX2},
 	laneSingle:       [4]outerByLaneBlock{1: outerByLane1x1AVX2},
@@ -76,20 +84,7 @@ const callTaps = 1024
 func (l *layers) gather(g *gather, y, x []float32, bound float32) {
 	plane := g.outPlane * 4
 	if g.outChannels == 1 {
-		for i := range g.classes {
-			c := &g.classes[i]
-			taps, count := firstTap(c.taps), len(c.taps)
-			step := max(1, callTaps/(count+1))
-			for at := 0; at < len(c.positions); {
-				call, size := l.gatherSingle, 2*singleStep
-				if len(c.positions)-at < size {
-					call, size = l.gatherSingleRest, singleStep
-				}
-				groups := min(step, (len(c.positions)-at)/size)
-				call(&y[0], &x[0], &g.weights[0], &g.bias[0], taps, count, &c.positions[at].x, groups, plane, 1, bound)
-				at += size * groups
-			}
-		}
+		l.gatherOne(g, y, x, bound)
 		return
 	}
 	perBlock := block * g.inChannels * g.kernel
@@ -114,6 +109,32 @@ func (l *layers) gather(g *gather, y, x []float32, bound float32) {
 					plane, channels, bound)
 				at += size * groups
 			}
+		}
+	}
+}
+
+// gatherOne computes g for its only output channel.
+func (l *layers) gatherOne(g *gather, y, x []float32, bound float32) {
+	for i := range g.classes {
+		c := &g.classes[i]
+		taps, count := firstTap(c.taps), len(c.taps)
+		step := max(1, callTaps/(count+1))
+		for at := 0; at < len(c.positions); {
+			first, left := &c.positions[at].x, len(c.positions)-at
+			if c.squares {
+				groups := min(step, left/l.squareSize)
+				l.gatherSquare(&y[0], &x[0], &g.weights[0], g.kernelWidth*4, &g.bias[0], taps, count, first, groups,
+					g.outRow*4, bound)
+				at += l.squareSize * groups
+				continue
+			}
+			call, size := l.gatherSingle, 2*singleStep
+			if left < size {
+				call, size = l.gatherSingleRest, singleStep
+			}
+			groups := min(step, left/size)
+			call(&y[0], &x[0], &g.weights[0], &g.bias[0], taps, count, first, groups, 0, 1, bound)
+			at += size * groups
 		}
 	}
 }

@@ -189,3 +189,70 @@ func TestConvAgreesWithDefinition(t *testing.T) {
 		})
 	})
 }
+
+// TestSquaresKeepTheirBits: the outputs of a single channel are those that the channel has beside another, where there
+// are no squares, for all ways in which squares meet the edges.
+func TestSquaresKeepTheirBits(t *testing.T) {
+	onEachPath(t, func(t *testing.T) {
+		squares, singles := 0, 0
+		for _, s := range squareShapes() {
+			one := s
+			one.OutChannels = 1
+			conv, err := NewConv(one, Forward)
+			if err != nil {
+				t.Fatal(err)
+			}
+			beside, err := NewConv(s, Forward)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range conv.forward.classes {
+				if c.squares {
+					squares++
+				} else {
+					singles++
+				}
+			}
+			r := rand.New(rand.NewPCG(1, uint64(s.Padding)))
+			kernel := s.KernelHeight * s.KernelWidth
+			both, weights := random(r, s.Weights()), make([]float32, 0, one.Weights())
+			for at := 0; at < len(both); at += 2 * kernel {
+				weights = append(weights, both[at:at+kernel]...)
+			}
+			x, bias := special(r, random(r, s.InSize())), random(r, 2)
+			conv.SetWeights(weights, bias[:1])
+			beside.SetWeights(both, bias)
+			got, checkGot := guarded(t, one.OutSize())
+			want := make([]float32, s.OutSize())
+			for _, activation := range []Activation{None, ReLU} {
+				conv.Forward(got, x, activation)
+				beside.Forward(want, x, activation)
+				checkGot(s.String())
+				if !slices.EqualFunc(got, want[:len(got)], sameBits) {
+					t.Errorf("%v: the first channel's outputs differ from those of %v", s, one)
+				}
+			}
+		}
+		if squares == 0 || singles == 0 {
+			t.Errorf("%d classes of squares and %d of single outputs, want some of both", squares, singles)
+		}
+	})
+}
+
+// squareShapes are layers of two output channels, which with one would have squares. Some are higher than a turn of the
+// classes, and in some no output has a neighbor.
+func squareShapes() (shapes []Shape) {
+	for _, kernel := range [][2]int{{2, 2}, {2, 4}, {4, 2}, {4, 4}} {
+		for _, size := range [][2]int{{1, 1}, {1, 5}, {4, 3}, {9, 5}} {
+			for padding := range 4 {
+				for outputPadding := range 2 {
+					s := Shape{3, size[0], size[1], 2, kernel[0], kernel[1], 2, padding, outputPadding, true}
+					if s.Validate() == nil {
+						shapes = append(shapes, s)
+					}
+				}
+			}
+		}
+	}
+	return shapes
+}

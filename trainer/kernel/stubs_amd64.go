@@ -95,6 +95,26 @@ func gather8x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps
 //go:noescape
 func gather4x1AVX2(y *float32, x *float32, weights *float32, bias *float32, taps *int32, tapCount int, positions *int32, groups int, plane int, channels int, bound float32)
 
+// gatherSquare6AVX512 computes groups of 6 squares (of vectors): for each position p, and i and j from 0 to 1,
+//
+//	y[position.y + i*row + j*16] = max(bound, bias[0] +
+//		sum over taps: weights[tap.w + i*kernelRow + j] * x[position.x + tap.x])
+//
+// row and kernelRow are in bytes, offsets are in values.
+//
+//go:noescape
+func gatherSquare6AVX512(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, bound float32)
+
+// gatherSquare3AVX2 computes groups of 3 squares (of vectors): for each position p, and i and j from 0 to 1,
+//
+//	y[position.y + i*row + j*16] = max(bound, bias[0] +
+//		sum over taps: weights[tap.w + i*kernelRow + j] * x[position.x + tap.x])
+//
+// row and kernelRow are in bytes, offsets are in values.
+//
+//go:noescape
+func gatherSquare3AVX2(y *float32, x *float32, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, positions *int32, groups int, row int, bound float32)
+
 // outerByLane8x3AVX512 adds to the totals of 8 chosen channels a times 3 other channels b
 //
 //	totals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]

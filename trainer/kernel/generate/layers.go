@@ -138,6 +138,100 @@ func gather(w width, positions, channels int) {
 	RET()
 }
 
+// gatherSquare emits the loop of the package's gather for a block of squares: 2 x 2 outputs of a single channel, which
+// meet the same inputs.
+func gatherSquare(w width, positions int) {
+	name := fmt.Sprintf("gatherSquare%d%s", positions, w.name)
+	function(name, "func(y, x, weights *float32, kernelRow int, bias *float32, taps *int32, tapCount int, "+
+		"positions *int32, groups, row int, bound float32)")
+	Doc(
+		fmt.Sprintf("%s computes groups of %d squares (of vectors): for each position p, and i and j from 0 to 1,",
+			name, positions),
+		"",
+		"\ty[position.y + i*row + j*16] = max(bound, bias[0] +",
+		"\t\tsum over taps: weights[tap.w + i*kernelRow + j] * x[position.x + tap.x])",
+		"",
+		"row and kernelRow are in bytes, offsets are in values.",
+	)
+	list, groups := argument("positions"), argument("groups")
+	weights, below := argument("weights"), argument("kernelRow")
+	ADDQ(weights, below)
+	x := make([]GPVirtual, positions)
+	for p := range x {
+		x[p] = GP64()
+	}
+	sums := make([][]VecVirtual, 4) // By output of the square, row by row, then position.
+	for k := range sums {
+		sums[k] = w.several(positions)
+	}
+	values, spare := w.several(positions), w.new()
+
+	group, loop, last := label("group"), label("tap"), label("last")
+	Label(group)
+	base := GP64()
+	Load(Param("x"), base)
+	for p := range x {
+		MOVLQSX(Mem{Base: list, Disp: 8 * p}, x[p])
+		LEAQ(Mem{Base: base, Index: x[p], Scale: 4}, x[p])
+	}
+	bias := GP64()
+	Load(Param("bias"), bias)
+	VBROADCASTSS(Mem{Base: bias}, sums[0][0])
+	for i := 1; i < 4*positions; i++ {
+		VMOVAPS(sums[0][0], sums[i/positions][i%positions])
+	}
+	tap, end, offset := GP64(), GP64(), GP64()
+	Load(Param("taps"), tap)
+	Load(Param("tapCount"), end)
+	LEAQ(Mem{Base: tap, Index: end, Scale: 8}, end)
+	CMPQ(tap, end)
+	JEQ(LabelRef(last))
+
+	Label(loop)
+	MOVLQSX(Mem{Base: tap}, offset)
+	for p := range x {
+		VMOVUPS(Mem{Base: x[p], Index: offset, Scale: 4}, values[p])
+	}
+	MOVLQSX(Mem{Base: tap, Disp: 4}, offset)
+	for k, from := range []GPVirtual{weights, weights, below, below} {
+		w.multiplyAdd(Mem{Base: from, Index: offset, Scale: 4, Disp: k % 2 * 4}, spare, values, sums[k])
+	}
+	ADDQ(Imm(8), tap)
+	CMPQ(tap, end)
+	JNE(LabelRef(loop))
+
+	Label(last)
+	bound := w.new()
+	limit, err := Param("bound").Resolve()
+	if err != nil {
+		panic(err)
+	}
+	VBROADCASTSS(limit.Addr, bound)
+	y, row := GP64(), GP64()
+	Load(Param("y"), y)
+	Load(Param("row"), row)
+	for p := range x {
+		MOVLQSX(Mem{Base: list, Disp: 8*p + 4}, x[p])
+		LEAQ(Mem{Base: y, Index: x[p], Scale: 4}, x[p])
+	}
+	for k := range sums {
+		for p := range x {
+			to := Mem{Base: x[p], Disp: k % 2 * 64}
+			if k >= 2 {
+				to.Index, to.Scale = row, 1
+			}
+			// If one is a NaN, or both are zeros, the result is the sum.
+			VMAXPS(sums[k][p], bound, sums[k][p])
+			VMOVUPS(sums[k][p], to)
+		}
+	}
+	ADDQ(Imm(uint64(8*positions)), list)
+	DECQ(groups)
+	JNE(LabelRef(group))
+	VZEROUPPER()
+	RET()
+}
+
 // outerByLane emits the loop of the package's outer, by lane, for a block of chosen times other channels.
 func outerByLane(w width, chosen, other int) {
 	name := fmt.Sprintf("outerByLane%dx%d%s", chosen, other, w.name)

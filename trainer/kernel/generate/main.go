@@ -135,6 +135,8 @@ func main() {
 	} {
 		gather(shape.width, shape.positions, shape.channels)
 	}
+	gatherSquare(avx512, 6)
+	gatherSquare(avx2, 3)
 	for _, shape := range []struct {
 		width
 		chosen, other int
