@@ -339,12 +339,12 @@ func (x *DeleteStudyCommand) GetStudy() string {
 	return ""
 }
 
-// GrantCommand leases a PENDING run to a worker. The command's log index is the attempt's number.
+// GrantCommand leases PENDING runs to workers. Each grant is accepted or refused by itself. The number of an attempt is
+// 1024 times the command's log index plus the grant's place in the command, counted from 0: unique, and growing.
 type GrantCommand struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
-	Worker        string                 `protobuf:"bytes,3,opt,name=worker,proto3" json:"worker,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1024.
+	Grants        []*Grant `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -379,21 +379,67 @@ func (*GrantCommand) Descriptor() ([]byte, []int) {
 	return file_trellis_v1_command_proto_rawDescGZIP(), []int{4}
 }
 
-func (x *GrantCommand) GetStudy() string {
+func (x *GrantCommand) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+type Grant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	Worker        string                 `protobuf:"bytes,3,opt,name=worker,proto3" json:"worker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_trellis_v1_command_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Grant) GetStudy() string {
 	if x != nil {
 		return x.Study
 	}
 	return ""
 }
 
-func (x *GrantCommand) GetRun() string {
+func (x *Grant) GetRun() string {
 	if x != nil {
 		return x.Run
 	}
 	return ""
 }
 
-func (x *GrantCommand) GetWorker() string {
+func (x *Grant) GetWorker() string {
 	if x != nil {
 		return x.Worker
 	}
@@ -411,7 +457,7 @@ type RecordCommand struct {
 
 func (x *RecordCommand) Reset() {
 	*x = RecordCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[5]
+	mi := &file_trellis_v1_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -423,7 +469,7 @@ func (x *RecordCommand) String() string {
 func (*RecordCommand) ProtoMessage() {}
 
 func (x *RecordCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[5]
+	mi := &file_trellis_v1_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -436,7 +482,7 @@ func (x *RecordCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCommand.ProtoReflect.Descriptor instead.
 func (*RecordCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RecordCommand) GetEntries() []*RecordCommand_Entry {
@@ -457,7 +503,7 @@ type SetWorkerCommand struct {
 
 func (x *SetWorkerCommand) Reset() {
 	*x = SetWorkerCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[6]
+	mi := &file_trellis_v1_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +515,7 @@ func (x *SetWorkerCommand) String() string {
 func (*SetWorkerCommand) ProtoMessage() {}
 
 func (x *SetWorkerCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[6]
+	mi := &file_trellis_v1_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +528,7 @@ func (x *SetWorkerCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetWorkerCommand.ProtoReflect.Descriptor instead.
 func (*SetWorkerCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SetWorkerCommand) GetWorker() *Worker {
@@ -496,8 +542,9 @@ type RecordCommand_Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Entry:
 	//
-	//	*RecordCommand_Entry_Report
+	//	*RecordCommand_Entry_Reports
 	//	*RecordCommand_Entry_Outcome
+	//	*RecordCommand_Entry_Checkpoint
 	Entry         isRecordCommand_Entry_Entry `protobuf_oneof:"entry"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -505,7 +552,7 @@ type RecordCommand_Entry struct {
 
 func (x *RecordCommand_Entry) Reset() {
 	*x = RecordCommand_Entry{}
-	mi := &file_trellis_v1_command_proto_msgTypes[7]
+	mi := &file_trellis_v1_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -517,7 +564,7 @@ func (x *RecordCommand_Entry) String() string {
 func (*RecordCommand_Entry) ProtoMessage() {}
 
 func (x *RecordCommand_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[7]
+	mi := &file_trellis_v1_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -530,7 +577,7 @@ func (x *RecordCommand_Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCommand_Entry.ProtoReflect.Descriptor instead.
 func (*RecordCommand_Entry) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{5, 0}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{6, 0}
 }
 
 func (x *RecordCommand_Entry) GetEntry() isRecordCommand_Entry_Entry {
@@ -540,10 +587,10 @@ func (x *RecordCommand_Entry) GetEntry() isRecordCommand_Entry_Entry {
 	return nil
 }
 
-func (x *RecordCommand_Entry) GetReport() *Report {
+func (x *RecordCommand_Entry) GetReports() *Reports {
 	if x != nil {
-		if x, ok := x.Entry.(*RecordCommand_Entry_Report); ok {
-			return x.Report
+		if x, ok := x.Entry.(*RecordCommand_Entry_Reports); ok {
+			return x.Reports
 		}
 	}
 	return nil
@@ -558,12 +605,21 @@ func (x *RecordCommand_Entry) GetOutcome() *Outcome {
 	return nil
 }
 
+func (x *RecordCommand_Entry) GetCheckpoint() *CheckpointReport {
+	if x != nil {
+		if x, ok := x.Entry.(*RecordCommand_Entry_Checkpoint); ok {
+			return x.Checkpoint
+		}
+	}
+	return nil
+}
+
 type isRecordCommand_Entry_Entry interface {
 	isRecordCommand_Entry_Entry()
 }
 
-type RecordCommand_Entry_Report struct {
-	Report *Report `protobuf:"bytes,1,opt,name=report,proto3,oneof"`
+type RecordCommand_Entry_Reports struct {
+	Reports *Reports `protobuf:"bytes,1,opt,name=reports,proto3,oneof"`
 }
 
 type RecordCommand_Entry_Outcome struct {
@@ -571,9 +627,15 @@ type RecordCommand_Entry_Outcome struct {
 	Outcome *Outcome `protobuf:"bytes,2,opt,name=outcome,proto3,oneof"`
 }
 
-func (*RecordCommand_Entry_Report) isRecordCommand_Entry_Entry() {}
+type RecordCommand_Entry_Checkpoint struct {
+	Checkpoint *CheckpointReport `protobuf:"bytes,3,opt,name=checkpoint,proto3,oneof"`
+}
+
+func (*RecordCommand_Entry_Reports) isRecordCommand_Entry_Entry() {}
 
 func (*RecordCommand_Entry_Outcome) isRecordCommand_Entry_Entry() {}
+
+func (*RecordCommand_Entry_Checkpoint) isRecordCommand_Entry_Entry() {}
 
 var File_trellis_v1_command_proto protoreflect.FileDescriptor
 
@@ -599,16 +661,21 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12,\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x16.trellis.v1.StudyStateR\x05state\"*\n" +
 	"\x12DeleteStudyCommand\x12\x14\n" +
-	"\x05study\x18\x01 \x01(\tR\x05study\"N\n" +
-	"\fGrantCommand\x12\x14\n" +
+	"\x05study\x18\x01 \x01(\tR\x05study\"9\n" +
+	"\fGrantCommand\x12)\n" +
+	"\x06grants\x18\x01 \x03(\v2\x11.trellis.v1.GrantR\x06grants\"G\n" +
+	"\x05Grant\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x16\n" +
-	"\x06worker\x18\x03 \x01(\tR\x06worker\"\xbb\x01\n" +
+	"\x06worker\x18\x03 \x01(\tR\x06worker\"\xff\x01\n" +
 	"\rRecordCommand\x129\n" +
-	"\aentries\x18\x01 \x03(\v2\x1f.trellis.v1.RecordCommand.EntryR\aentries\x1ao\n" +
-	"\x05Entry\x12,\n" +
-	"\x06report\x18\x01 \x01(\v2\x12.trellis.v1.ReportH\x00R\x06report\x12/\n" +
-	"\aoutcome\x18\x02 \x01(\v2\x13.trellis.v1.OutcomeH\x00R\aoutcomeB\a\n" +
+	"\aentries\x18\x01 \x03(\v2\x1f.trellis.v1.RecordCommand.EntryR\aentries\x1a\xb2\x01\n" +
+	"\x05Entry\x12/\n" +
+	"\areports\x18\x01 \x01(\v2\x13.trellis.v1.ReportsH\x00R\areports\x12/\n" +
+	"\aoutcome\x18\x02 \x01(\v2\x13.trellis.v1.OutcomeH\x00R\aoutcome\x12>\n" +
+	"\n" +
+	"checkpoint\x18\x03 \x01(\v2\x1c.trellis.v1.CheckpointReportH\x00R\n" +
+	"checkpointB\a\n" +
 	"\x05entry\">\n" +
 	"\x10SetWorkerCommand\x12*\n" +
 	"\x06worker\x18\x01 \x01(\v2\x12.trellis.v1.WorkerR\x06workerB$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
@@ -625,44 +692,48 @@ func file_trellis_v1_command_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_command_proto_rawDescData
 }
 
-var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_trellis_v1_command_proto_goTypes = []any{
 	(*Command)(nil),               // 0: trellis.v1.Command
 	(*CreateStudyCommand)(nil),    // 1: trellis.v1.CreateStudyCommand
 	(*SetStudyStateCommand)(nil),  // 2: trellis.v1.SetStudyStateCommand
 	(*DeleteStudyCommand)(nil),    // 3: trellis.v1.DeleteStudyCommand
 	(*GrantCommand)(nil),          // 4: trellis.v1.GrantCommand
-	(*RecordCommand)(nil),         // 5: trellis.v1.RecordCommand
-	(*SetWorkerCommand)(nil),      // 6: trellis.v1.SetWorkerCommand
-	(*RecordCommand_Entry)(nil),   // 7: trellis.v1.RecordCommand.Entry
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*StudySpec)(nil),             // 9: trellis.v1.StudySpec
-	(*DataSet)(nil),               // 10: trellis.v1.DataSet
-	(StudyState)(0),               // 11: trellis.v1.StudyState
-	(*Worker)(nil),                // 12: trellis.v1.Worker
-	(*Report)(nil),                // 13: trellis.v1.Report
-	(*Outcome)(nil),               // 14: trellis.v1.Outcome
+	(*Grant)(nil),                 // 5: trellis.v1.Grant
+	(*RecordCommand)(nil),         // 6: trellis.v1.RecordCommand
+	(*SetWorkerCommand)(nil),      // 7: trellis.v1.SetWorkerCommand
+	(*RecordCommand_Entry)(nil),   // 8: trellis.v1.RecordCommand.Entry
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*StudySpec)(nil),             // 10: trellis.v1.StudySpec
+	(*DataSet)(nil),               // 11: trellis.v1.DataSet
+	(StudyState)(0),               // 12: trellis.v1.StudyState
+	(*Worker)(nil),                // 13: trellis.v1.Worker
+	(*Reports)(nil),               // 14: trellis.v1.Reports
+	(*Outcome)(nil),               // 15: trellis.v1.Outcome
+	(*CheckpointReport)(nil),      // 16: trellis.v1.CheckpointReport
 }
 var file_trellis_v1_command_proto_depIdxs = []int32{
-	8,  // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
+	9,  // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: trellis.v1.Command.create_study:type_name -> trellis.v1.CreateStudyCommand
 	2,  // 2: trellis.v1.Command.set_study_state:type_name -> trellis.v1.SetStudyStateCommand
 	3,  // 3: trellis.v1.Command.delete_study:type_name -> trellis.v1.DeleteStudyCommand
 	4,  // 4: trellis.v1.Command.grant:type_name -> trellis.v1.GrantCommand
-	5,  // 5: trellis.v1.Command.record:type_name -> trellis.v1.RecordCommand
-	6,  // 6: trellis.v1.Command.set_worker:type_name -> trellis.v1.SetWorkerCommand
-	9,  // 7: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	10, // 8: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
-	11, // 9: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
-	7,  // 10: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
-	12, // 11: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
-	13, // 12: trellis.v1.RecordCommand.Entry.report:type_name -> trellis.v1.Report
-	14, // 13: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	6,  // 5: trellis.v1.Command.record:type_name -> trellis.v1.RecordCommand
+	7,  // 6: trellis.v1.Command.set_worker:type_name -> trellis.v1.SetWorkerCommand
+	10, // 7: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	11, // 8: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
+	12, // 9: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
+	5,  // 10: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
+	8,  // 11: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
+	13, // 12: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
+	14, // 13: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
+	15, // 14: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
+	16, // 15: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_command_proto_init() }
@@ -682,9 +753,10 @@ func file_trellis_v1_command_proto_init() {
 		(*Command_Record)(nil),
 		(*Command_SetWorker)(nil),
 	}
-	file_trellis_v1_command_proto_msgTypes[7].OneofWrappers = []any{
-		(*RecordCommand_Entry_Report)(nil),
+	file_trellis_v1_command_proto_msgTypes[8].OneofWrappers = []any{
+		(*RecordCommand_Entry_Reports)(nil),
 		(*RecordCommand_Entry_Outcome)(nil),
+		(*RecordCommand_Entry_Checkpoint)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -692,7 +764,7 @@ func file_trellis_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_command_proto_rawDesc), len(file_trellis_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

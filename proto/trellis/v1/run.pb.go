@@ -9,7 +9,6 @@ package trellisv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
-	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -212,7 +211,7 @@ type Run struct {
 	// The distinct max_epochs of the run's trials, ascending.
 	Milestones []uint32 `protobuf:"varint,4,rep,packed,name=milestones,proto3" json:"milestones,omitempty"`
 	State      RunState `protobuf:"varint,5,opt,name=state,proto3,enum=trellis.v1.RunState" json:"state,omitempty"`
-	// While LEASED: the attempt's number, which is the log index of its grant, and the worker that holds it.
+	// While LEASED: the attempt's number and the worker that holds it. The number grows with every grant: see GrantCommand.
 	Attempt uint64 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Worker  string `protobuf:"bytes,7,opt,name=worker,proto3" json:"worker,omitempty"`
 	// Epochs reported, by whatever attempt.
@@ -231,10 +230,13 @@ type Run struct {
 	TrainingSeconds float64 `protobuf:"fixed64,16,opt,name=training_seconds,json=trainingSeconds,proto3" json:"training_seconds,omitempty"`
 	// Log index of the last command that changed the run.
 	ModifyIndex uint64 `protobuf:"varint,17,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
-	// Epochs that the attempt which holds the run has reported itself. It starts again from the first.
+	// Epoch that the attempt which holds the run has come to by itself, or begun after: it goes on from the last checkpoint.
 	AttemptEpochs uint32 `protobuf:"varint,19,opt,name=attempt_epochs,json=attemptEpochs,proto3" json:"attempt_epochs,omitempty"`
 	// Lowest trial index among the run's trials: where it stands in the grid.
-	FirstTrial    uint64 `protobuf:"varint,18,opt,name=first_trial,json=firstTrial,proto3" json:"first_trial,omitempty"`
+	FirstTrial uint64 `protobuf:"varint,18,opt,name=first_trial,json=firstTrial,proto3" json:"first_trial,omitempty"`
+	// By epoch, ascending: those at milestones, which have the best weights of the trials that end there, and the last one,
+	// from which the next attempt goes on.
+	Checkpoints   []*Checkpoint `protobuf:"bytes,20,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -402,6 +404,13 @@ func (x *Run) GetFirstTrial() uint64 {
 	return 0
 }
 
+func (x *Run) GetCheckpoints() []*Checkpoint {
+	if x != nil {
+		return x.Checkpoints
+	}
+	return nil
+}
+
 // Failure is one attempt that ended without success.
 type Failure struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -409,8 +418,9 @@ type Failure struct {
 	Worker  string                 `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
 	Class   FailureClass           `protobuf:"varint,3,opt,name=class,proto3,enum=trellis.v1.FailureClass" json:"class,omitempty"`
 	Message string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
-	// Epochs that the attempt had reported.
+	// The attempt_epochs of the run when the attempt ended, and the epochs that were recorded of the run by then.
 	Epochs        uint32 `protobuf:"varint,5,opt,name=epochs,proto3" json:"epochs,omitempty"`
+	RunEpochs     uint32 `protobuf:"varint,6,opt,name=run_epochs,json=runEpochs,proto3" json:"run_epochs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -476,6 +486,13 @@ func (x *Failure) GetMessage() string {
 func (x *Failure) GetEpochs() uint32 {
 	if x != nil {
 		return x.Epochs
+	}
+	return 0
+}
+
+func (x *Failure) GetRunEpochs() uint32 {
+	if x != nil {
+		return x.RunEpochs
 	}
 	return 0
 }
@@ -585,40 +602,41 @@ func (x *RunConfig) GetMilestones() []uint32 {
 	return nil
 }
 
-// Report is one epoch's losses. (run, attempt, epoch) identifies it: the same losses again are fine, others are a
-// conflict.
-type Report struct {
+// Reports are the losses of consecutive epochs of one attempt, column by column. (run, attempt, epoch) identifies each:
+// the same losses again are fine, others are a conflict.
+type Reports struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Study   string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
 	Run     string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
 	Attempt uint64                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// Counted from 1.
-	Epoch uint32 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Means over all pixels: of the training images while they were trained on, and of the validation images afterwards.
-	TrainLoss      float64 `protobuf:"fixed64,5,opt,name=train_loss,json=trainLoss,proto3" json:"train_loss,omitempty"`
-	ValidationLoss float64 `protobuf:"fixed64,6,opt,name=validation_loss,json=validationLoss,proto3" json:"validation_loss,omitempty"`
-	// With the best weights so far. Set at milestones and at the run's last epoch.
-	TestLoss *float64 `protobuf:"fixed64,7,opt,name=test_loss,json=testLoss,proto3,oneof" json:"test_loss,omitempty"`
-	// How long the epoch took.
-	Elapsed       *durationpb.Duration `protobuf:"bytes,8,opt,name=elapsed,proto3" json:"elapsed,omitempty"`
+	// Epoch of the first of each column's values, counted from 1.
+	FirstEpoch uint32 `protobuf:"varint,4,opt,name=first_epoch,json=firstEpoch,proto3" json:"first_epoch,omitempty"`
+	// One value per epoch: means over all pixels, of the training images while they were trained on, and of the validation
+	// images afterwards.
+	TrainLoss      []float64 `protobuf:"fixed64,5,rep,packed,name=train_loss,json=trainLoss,proto3" json:"train_loss,omitempty"`
+	ValidationLoss []float64 `protobuf:"fixed64,6,rep,packed,name=validation_loss,json=validationLoss,proto3" json:"validation_loss,omitempty"`
+	// By epoch, with the best weights so far. At milestones and at the run's last epoch.
+	TestLoss map[uint32]float64 `protobuf:"bytes,7,rep,name=test_loss,json=testLoss,proto3" json:"test_loss,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// How long each epoch took.
+	Seconds       []float64 `protobuf:"fixed64,8,rep,packed,name=seconds,proto3" json:"seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Report) Reset() {
-	*x = Report{}
+func (x *Reports) Reset() {
+	*x = Reports{}
 	mi := &file_trellis_v1_run_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Report) String() string {
+func (x *Reports) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Report) ProtoMessage() {}
+func (*Reports) ProtoMessage() {}
 
-func (x *Report) ProtoReflect() protoreflect.Message {
+func (x *Reports) ProtoReflect() protoreflect.Message {
 	mi := &file_trellis_v1_run_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -630,63 +648,204 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Report.ProtoReflect.Descriptor instead.
-func (*Report) Descriptor() ([]byte, []int) {
+// Deprecated: Use Reports.ProtoReflect.Descriptor instead.
+func (*Reports) Descriptor() ([]byte, []int) {
 	return file_trellis_v1_run_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *Report) GetStudy() string {
+func (x *Reports) GetStudy() string {
 	if x != nil {
 		return x.Study
 	}
 	return ""
 }
 
-func (x *Report) GetRun() string {
+func (x *Reports) GetRun() string {
 	if x != nil {
 		return x.Run
 	}
 	return ""
 }
 
-func (x *Report) GetAttempt() uint64 {
+func (x *Reports) GetAttempt() uint64 {
 	if x != nil {
 		return x.Attempt
 	}
 	return 0
 }
 
-func (x *Report) GetEpoch() uint32 {
+func (x *Reports) GetFirstEpoch() uint32 {
+	if x != nil {
+		return x.FirstEpoch
+	}
+	return 0
+}
+
+func (x *Reports) GetTrainLoss() []float64 {
+	if x != nil {
+		return x.TrainLoss
+	}
+	return nil
+}
+
+func (x *Reports) GetValidationLoss() []float64 {
+	if x != nil {
+		return x.ValidationLoss
+	}
+	return nil
+}
+
+func (x *Reports) GetTestLoss() map[uint32]float64 {
+	if x != nil {
+		return x.TestLoss
+	}
+	return nil
+}
+
+func (x *Reports) GetSeconds() []float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return nil
+}
+
+// Checkpoint is an artifact from which a run goes on bit for bit: weights, optimiser moments, best weights and position.
+type Checkpoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last epoch that it includes.
+	Epoch uint32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Digest of the artifact, 64 lower-case hexadecimal digits, by which it is found, and its size in bytes.
+	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Size   uint64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	// The epoch whose weights are the best ones in it. 0 if there are none.
+	BestEpoch     uint32 `protobuf:"varint,4,opt,name=best_epoch,json=bestEpoch,proto3" json:"best_epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
+func (*Checkpoint) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Checkpoint) GetEpoch() uint32 {
 	if x != nil {
 		return x.Epoch
 	}
 	return 0
 }
 
-func (x *Report) GetTrainLoss() float64 {
+func (x *Checkpoint) GetSha256() string {
 	if x != nil {
-		return x.TrainLoss
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *Checkpoint) GetSize() uint64 {
+	if x != nil {
+		return x.Size
 	}
 	return 0
 }
 
-func (x *Report) GetValidationLoss() float64 {
+func (x *Checkpoint) GetBestEpoch() uint32 {
 	if x != nil {
-		return x.ValidationLoss
+		return x.BestEpoch
 	}
 	return 0
 }
 
-func (x *Report) GetTestLoss() float64 {
-	if x != nil && x.TestLoss != nil {
-		return *x.TestLoss
+// CheckpointReport says that an attempt's checkpoint has been uploaded. It follows the reports of its epochs.
+type CheckpointReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	Attempt       uint64                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Checkpoint    *Checkpoint            `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckpointReport) Reset() {
+	*x = CheckpointReport{}
+	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckpointReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckpointReport) ProtoMessage() {}
+
+func (x *CheckpointReport) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckpointReport.ProtoReflect.Descriptor instead.
+func (*CheckpointReport) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CheckpointReport) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *CheckpointReport) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *CheckpointReport) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
 	}
 	return 0
 }
 
-func (x *Report) GetElapsed() *durationpb.Duration {
+func (x *CheckpointReport) GetCheckpoint() *Checkpoint {
 	if x != nil {
-		return x.Elapsed
+		return x.Checkpoint
 	}
 	return nil
 }
@@ -706,7 +865,7 @@ type Losses struct {
 
 func (x *Losses) Reset() {
 	*x = Losses{}
-	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	mi := &file_trellis_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +877,7 @@ func (x *Losses) String() string {
 func (*Losses) ProtoMessage() {}
 
 func (x *Losses) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	mi := &file_trellis_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +890,7 @@ func (x *Losses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Losses.ProtoReflect.Descriptor instead.
 func (*Losses) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Losses) GetStudy() string {
@@ -787,7 +946,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	mi := &file_trellis_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -799,7 +958,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	mi := &file_trellis_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -812,7 +971,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Outcome) GetStudy() string {
@@ -905,7 +1064,7 @@ type Outcome_Success struct {
 
 func (x *Outcome_Success) Reset() {
 	*x = Outcome_Success{}
-	mi := &file_trellis_v1_run_proto_msgTypes[7]
+	mi := &file_trellis_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -917,7 +1076,7 @@ func (x *Outcome_Success) String() string {
 func (*Outcome_Success) ProtoMessage() {}
 
 func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[7]
+	mi := &file_trellis_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -930,7 +1089,7 @@ func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Success.ProtoReflect.Descriptor instead.
 func (*Outcome_Success) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{5, 0}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7, 0}
 }
 
 func (x *Outcome_Success) GetStopReason() StopReason {
@@ -956,7 +1115,7 @@ type Outcome_Return struct {
 
 func (x *Outcome_Return) Reset() {
 	*x = Outcome_Return{}
-	mi := &file_trellis_v1_run_proto_msgTypes[8]
+	mi := &file_trellis_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +1127,7 @@ func (x *Outcome_Return) String() string {
 func (*Outcome_Return) ProtoMessage() {}
 
 func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[8]
+	mi := &file_trellis_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +1140,7 @@ func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Return.ProtoReflect.Descriptor instead.
 func (*Outcome_Return) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{5, 1}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7, 1}
 }
 
 var File_trellis_v1_run_proto protoreflect.FileDescriptor
@@ -989,7 +1148,7 @@ var File_trellis_v1_run_proto protoreflect.FileDescriptor
 const file_trellis_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"\x14trellis/v1/run.proto\x12\n" +
-	"trellis.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\xc6\x05\n" +
+	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x80\x06\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x126\n" +
@@ -1018,14 +1177,17 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\fmodify_index\x18\x11 \x01(\x04R\vmodifyIndex\x12%\n" +
 	"\x0eattempt_epochs\x18\x13 \x01(\rR\rattemptEpochs\x12\x1f\n" +
 	"\vfirst_trial\x18\x12 \x01(\x04R\n" +
-	"firstTrialB\x17\n" +
-	"\x15_best_validation_loss\"\x9d\x01\n" +
+	"firstTrial\x128\n" +
+	"\vcheckpoints\x18\x14 \x03(\v2\x16.trellis.v1.CheckpointR\vcheckpointsB\x17\n" +
+	"\x15_best_validation_loss\"\xbc\x01\n" +
 	"\aFailure\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12.\n" +
 	"\x05class\x18\x03 \x01(\x0e2\x18.trellis.v1.FailureClassR\x05class\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x16\n" +
-	"\x06epochs\x18\x05 \x01(\rR\x06epochs\"\xd0\x02\n" +
+	"\x06epochs\x18\x05 \x01(\rR\x06epochs\x12\x1d\n" +
+	"\n" +
+	"run_epochs\x18\x06 \x01(\rR\trunEpochs\"\xd0\x02\n" +
 	"\tRunConfig\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x126\n" +
 	"\n" +
@@ -1038,19 +1200,35 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\bnumerics\x18\a \x01(\tR\bnumerics\x12\x1e\n" +
 	"\n" +
 	"milestones\x18\b \x03(\rR\n" +
-	"milestones\"\x8d\x02\n" +
-	"\x06Report\x12\x14\n" +
+	"milestones\"\xcb\x02\n" +
+	"\aReports\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\x04R\aattempt\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\rR\x05epoch\x12\x1d\n" +
+	"\aattempt\x18\x03 \x01(\x04R\aattempt\x12\x1f\n" +
+	"\vfirst_epoch\x18\x04 \x01(\rR\n" +
+	"firstEpoch\x12\x1d\n" +
 	"\n" +
-	"train_loss\x18\x05 \x01(\x01R\ttrainLoss\x12'\n" +
-	"\x0fvalidation_loss\x18\x06 \x01(\x01R\x0evalidationLoss\x12 \n" +
-	"\ttest_loss\x18\a \x01(\x01H\x00R\btestLoss\x88\x01\x01\x123\n" +
-	"\aelapsed\x18\b \x01(\v2\x19.google.protobuf.DurationR\aelapsedB\f\n" +
+	"train_loss\x18\x05 \x03(\x01R\ttrainLoss\x12'\n" +
+	"\x0fvalidation_loss\x18\x06 \x03(\x01R\x0evalidationLoss\x12>\n" +
+	"\ttest_loss\x18\a \x03(\v2!.trellis.v1.Reports.TestLossEntryR\btestLoss\x12\x18\n" +
+	"\aseconds\x18\b \x03(\x01R\aseconds\x1a;\n" +
+	"\rTestLossEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"m\n" +
 	"\n" +
-	"_test_loss\"\xf4\x01\n" +
+	"Checkpoint\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size\x12\x1d\n" +
+	"\n" +
+	"best_epoch\x18\x04 \x01(\rR\tbestEpoch\"\x8c\x01\n" +
+	"\x10CheckpointReport\x12\x14\n" +
+	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x04R\aattempt\x126\n" +
+	"\n" +
+	"checkpoint\x18\x04 \x01(\v2\x16.trellis.v1.CheckpointR\n" +
+	"checkpoint\"\xf4\x01\n" +
 	"\x06Losses\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1d\n" +
@@ -1108,47 +1286,51 @@ func file_trellis_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_trellis_v1_run_proto_goTypes = []any{
-	(RunState)(0),               // 0: trellis.v1.RunState
-	(StopReason)(0),             // 1: trellis.v1.StopReason
-	(FailureClass)(0),           // 2: trellis.v1.FailureClass
-	(*Run)(nil),                 // 3: trellis.v1.Run
-	(*Failure)(nil),             // 4: trellis.v1.Failure
-	(*RunConfig)(nil),           // 5: trellis.v1.RunConfig
-	(*Report)(nil),              // 6: trellis.v1.Report
-	(*Losses)(nil),              // 7: trellis.v1.Losses
-	(*Outcome)(nil),             // 8: trellis.v1.Outcome
-	nil,                         // 9: trellis.v1.Losses.TestLossEntry
-	(*Outcome_Success)(nil),     // 10: trellis.v1.Outcome.Success
-	(*Outcome_Return)(nil),      // 11: trellis.v1.Outcome.Return
-	(*Parameters)(nil),          // 12: trellis.v1.Parameters
-	(*Split)(nil),               // 13: trellis.v1.Split
-	(*EarlyStopping)(nil),       // 14: trellis.v1.EarlyStopping
-	(*Synthetic)(nil),           // 15: trellis.v1.Synthetic
-	(*durationpb.Duration)(nil), // 16: google.protobuf.Duration
+	(RunState)(0),            // 0: trellis.v1.RunState
+	(StopReason)(0),          // 1: trellis.v1.StopReason
+	(FailureClass)(0),        // 2: trellis.v1.FailureClass
+	(*Run)(nil),              // 3: trellis.v1.Run
+	(*Failure)(nil),          // 4: trellis.v1.Failure
+	(*RunConfig)(nil),        // 5: trellis.v1.RunConfig
+	(*Reports)(nil),          // 6: trellis.v1.Reports
+	(*Checkpoint)(nil),       // 7: trellis.v1.Checkpoint
+	(*CheckpointReport)(nil), // 8: trellis.v1.CheckpointReport
+	(*Losses)(nil),           // 9: trellis.v1.Losses
+	(*Outcome)(nil),          // 10: trellis.v1.Outcome
+	nil,                      // 11: trellis.v1.Reports.TestLossEntry
+	nil,                      // 12: trellis.v1.Losses.TestLossEntry
+	(*Outcome_Success)(nil),  // 13: trellis.v1.Outcome.Success
+	(*Outcome_Return)(nil),   // 14: trellis.v1.Outcome.Return
+	(*Parameters)(nil),       // 15: trellis.v1.Parameters
+	(*Split)(nil),            // 16: trellis.v1.Split
+	(*EarlyStopping)(nil),    // 17: trellis.v1.EarlyStopping
+	(*Synthetic)(nil),        // 18: trellis.v1.Synthetic
 }
 var file_trellis_v1_run_proto_depIdxs = []int32{
-	12, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
+	15, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
 	0,  // 1: trellis.v1.Run.state:type_name -> trellis.v1.RunState
 	1,  // 2: trellis.v1.Run.stop_reason:type_name -> trellis.v1.StopReason
 	4,  // 3: trellis.v1.Run.failures:type_name -> trellis.v1.Failure
-	2,  // 4: trellis.v1.Failure.class:type_name -> trellis.v1.FailureClass
-	12, // 5: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
-	13, // 6: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
-	14, // 7: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
-	15, // 8: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
-	16, // 9: trellis.v1.Report.elapsed:type_name -> google.protobuf.Duration
-	9,  // 10: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
-	10, // 11: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
-	4,  // 12: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
-	11, // 13: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
-	1,  // 14: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	7,  // 4: trellis.v1.Run.checkpoints:type_name -> trellis.v1.Checkpoint
+	2,  // 5: trellis.v1.Failure.class:type_name -> trellis.v1.FailureClass
+	15, // 6: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
+	16, // 7: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
+	17, // 8: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
+	18, // 9: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
+	11, // 10: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
+	7,  // 11: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
+	12, // 12: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
+	13, // 13: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
+	4,  // 14: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
+	14, // 15: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
+	1,  // 16: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_run_proto_init() }
@@ -1159,8 +1341,7 @@ func file_trellis_v1_run_proto_init() {
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_run_proto_msgTypes[0].OneofWrappers = []any{}
-	file_trellis_v1_run_proto_msgTypes[3].OneofWrappers = []any{}
-	file_trellis_v1_run_proto_msgTypes[5].OneofWrappers = []any{
+	file_trellis_v1_run_proto_msgTypes[7].OneofWrappers = []any{
 		(*Outcome_Success_)(nil),
 		(*Outcome_Failure)(nil),
 		(*Outcome_Return_)(nil),
@@ -1171,7 +1352,7 @@ func file_trellis_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_run_proto_rawDesc), len(file_trellis_v1_run_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   9,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1029,6 +1029,112 @@ func (x *GetBestTrialResponse) GetStudy() *Study {
 	return nil
 }
 
+type GetRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// Id of the run: Trial.run.
+	Run           string `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRunRequest) Reset() {
+	*x = GetRunRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRunRequest) ProtoMessage() {}
+
+func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
+func (*GetRunRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GetRunRequest) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *GetRunRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+type GetRunResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// What the run's workers are given, and what its checkpoints belong to.
+	Config        *RunConfig `protobuf:"bytes,2,opt,name=config,proto3" json:"config,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRunResponse) Reset() {
+	*x = GetRunResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRunResponse) ProtoMessage() {}
+
+func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
+func (*GetRunResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *GetRunResponse) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *GetRunResponse) GetConfig() *RunConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
 type GetDataSetRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Digest        string                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
@@ -1038,7 +1144,7 @@ type GetDataSetRequest struct {
 
 func (x *GetDataSetRequest) Reset() {
 	*x = GetDataSetRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	mi := &file_trellis_v1_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1050,7 +1156,7 @@ func (x *GetDataSetRequest) String() string {
 func (*GetDataSetRequest) ProtoMessage() {}
 
 func (x *GetDataSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	mi := &file_trellis_v1_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,7 +1169,7 @@ func (x *GetDataSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSetRequest.ProtoReflect.Descriptor instead.
 func (*GetDataSetRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{20}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetDataSetRequest) GetDigest() string {
@@ -1082,7 +1188,7 @@ type GetDataSetResponse struct {
 
 func (x *GetDataSetResponse) Reset() {
 	*x = GetDataSetResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	mi := &file_trellis_v1_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1200,7 @@ func (x *GetDataSetResponse) String() string {
 func (*GetDataSetResponse) ProtoMessage() {}
 
 func (x *GetDataSetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	mi := &file_trellis_v1_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1213,7 @@ func (x *GetDataSetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSetResponse.ProtoReflect.Descriptor instead.
 func (*GetDataSetResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{21}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetDataSetResponse) GetDataSet() *DataSet {
@@ -1128,7 +1234,7 @@ type DownloadDataFileRequest struct {
 
 func (x *DownloadDataFileRequest) Reset() {
 	*x = DownloadDataFileRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[22]
+	mi := &file_trellis_v1_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1140,7 +1246,7 @@ func (x *DownloadDataFileRequest) String() string {
 func (*DownloadDataFileRequest) ProtoMessage() {}
 
 func (x *DownloadDataFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[22]
+	mi := &file_trellis_v1_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1153,7 +1259,7 @@ func (x *DownloadDataFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDataFileRequest.ProtoReflect.Descriptor instead.
 func (*DownloadDataFileRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{22}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DownloadDataFileRequest) GetDigest() string {
@@ -1179,7 +1285,7 @@ type DownloadDataFileResponse struct {
 
 func (x *DownloadDataFileResponse) Reset() {
 	*x = DownloadDataFileResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[23]
+	mi := &file_trellis_v1_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1191,7 +1297,7 @@ func (x *DownloadDataFileResponse) String() string {
 func (*DownloadDataFileResponse) ProtoMessage() {}
 
 func (x *DownloadDataFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[23]
+	mi := &file_trellis_v1_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1204,7 +1310,7 @@ func (x *DownloadDataFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDataFileResponse.ProtoReflect.Descriptor instead.
 func (*DownloadDataFileResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{23}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DownloadDataFileResponse) GetData() []byte {
@@ -1225,7 +1331,7 @@ type ListWorkersRequest struct {
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[24]
+	mi := &file_trellis_v1_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1343,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[24]
+	mi := &file_trellis_v1_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1356,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{24}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListWorkersRequest) GetPageSize() uint32 {
@@ -1278,7 +1384,7 @@ type ListWorkersResponse struct {
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[25]
+	mi := &file_trellis_v1_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1290,7 +1396,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[25]
+	mi := &file_trellis_v1_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1303,7 +1409,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{25}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*Worker {
@@ -1331,6 +1437,7 @@ type SessionRequest struct {
 	//	*SessionRequest_Outcome
 	//	*SessionRequest_Drain
 	//	*SessionRequest_Goodbye
+	//	*SessionRequest_Checkpoint
 	Message       isSessionRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1338,7 +1445,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	mi := &file_trellis_v1_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1457,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	mi := &file_trellis_v1_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1470,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{26}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SessionRequest) GetMessage() isSessionRequest_Message {
@@ -1427,6 +1534,15 @@ func (x *SessionRequest) GetGoodbye() *Goodbye {
 	return nil
 }
 
+func (x *SessionRequest) GetCheckpoint() *CheckpointReport {
+	if x != nil {
+		if x, ok := x.Message.(*SessionRequest_Checkpoint); ok {
+			return x.Checkpoint
+		}
+	}
+	return nil
+}
+
 type isSessionRequest_Message interface {
 	isSessionRequest_Message()
 }
@@ -1458,6 +1574,11 @@ type SessionRequest_Goodbye struct {
 	Goodbye *Goodbye `protobuf:"bytes,6,opt,name=goodbye,proto3,oneof"`
 }
 
+type SessionRequest_Checkpoint struct {
+	// Of an artifact that ArtifactService.UploadArtifact has taken.
+	Checkpoint *CheckpointReport `protobuf:"bytes,7,opt,name=checkpoint,proto3,oneof"`
+}
+
 func (*SessionRequest_Hello) isSessionRequest_Message() {}
 
 func (*SessionRequest_Heartbeat) isSessionRequest_Message() {}
@@ -1469,6 +1590,8 @@ func (*SessionRequest_Outcome) isSessionRequest_Message() {}
 func (*SessionRequest_Drain) isSessionRequest_Message() {}
 
 func (*SessionRequest_Goodbye) isSessionRequest_Message() {}
+
+func (*SessionRequest_Checkpoint) isSessionRequest_Message() {}
 
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1489,7 +1612,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	mi := &file_trellis_v1_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1501,7 +1624,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	mi := &file_trellis_v1_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1514,7 +1637,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{27}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Hello) GetProtocol() uint32 {
@@ -1584,7 +1707,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	mi := &file_trellis_v1_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1596,7 +1719,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	mi := &file_trellis_v1_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1609,7 +1732,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{28}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Heartbeat) GetAttempts() []*AttemptProgress {
@@ -1631,7 +1754,7 @@ type AttemptProgress struct {
 
 func (x *AttemptProgress) Reset() {
 	*x = AttemptProgress{}
-	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	mi := &file_trellis_v1_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1643,7 +1766,7 @@ func (x *AttemptProgress) String() string {
 func (*AttemptProgress) ProtoMessage() {}
 
 func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	mi := &file_trellis_v1_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1656,7 +1779,7 @@ func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptProgress.ProtoReflect.Descriptor instead.
 func (*AttemptProgress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{29}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AttemptProgress) GetAttempt() uint64 {
@@ -1675,14 +1798,14 @@ func (x *AttemptProgress) GetSteps() uint64 {
 
 type ReportBatch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reports       []*Report              `protobuf:"bytes,1,rep,name=reports,proto3" json:"reports,omitempty"`
+	Reports       []*Reports             `protobuf:"bytes,1,rep,name=reports,proto3" json:"reports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportBatch) Reset() {
 	*x = ReportBatch{}
-	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	mi := &file_trellis_v1_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1817,7 @@ func (x *ReportBatch) String() string {
 func (*ReportBatch) ProtoMessage() {}
 
 func (x *ReportBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	mi := &file_trellis_v1_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,10 +1830,10 @@ func (x *ReportBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBatch.ProtoReflect.Descriptor instead.
 func (*ReportBatch) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{30}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{32}
 }
 
-func (x *ReportBatch) GetReports() []*Report {
+func (x *ReportBatch) GetReports() []*Reports {
 	if x != nil {
 		return x.Reports
 	}
@@ -1725,7 +1848,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	mi := &file_trellis_v1_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1860,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	mi := &file_trellis_v1_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1873,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{31}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{33}
 }
 
 type Goodbye struct {
@@ -1761,7 +1884,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_trellis_v1_service_proto_msgTypes[32]
+	mi := &file_trellis_v1_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +1896,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[32]
+	mi := &file_trellis_v1_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +1909,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{34}
 }
 
 // SessionResponse goes from the coordinator to the worker.
@@ -1805,7 +1928,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[33]
+	mi := &file_trellis_v1_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +1940,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[33]
+	mi := &file_trellis_v1_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +1953,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{33}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SessionResponse) GetMessage() isSessionResponse_Message {
@@ -1912,14 +2035,16 @@ type Welcome struct {
 	// How long the coordinator waits for one before it gives the worker's runs to others.
 	LeaseMilliseconds uint32 `protobuf:"varint,2,opt,name=lease_milliseconds,json=leaseMilliseconds,proto3" json:"lease_milliseconds,omitempty"`
 	// Those of the worker's attempts that still stand. It drops all others.
-	Attempts      []uint64 `protobuf:"varint,3,rep,packed,name=attempts,proto3" json:"attempts,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Attempts []uint64 `protobuf:"varint,3,rep,packed,name=attempts,proto3" json:"attempts,omitempty"`
+	// How often, at least, a run's checkpoint is to be uploaded, besides those at milestones and at its end. 0: none at all.
+	CheckpointMilliseconds uint32 `protobuf:"varint,4,opt,name=checkpoint_milliseconds,json=checkpointMilliseconds,proto3" json:"checkpoint_milliseconds,omitempty"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
 }
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_trellis_v1_service_proto_msgTypes[34]
+	mi := &file_trellis_v1_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2056,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[34]
+	mi := &file_trellis_v1_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2069,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{34}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Welcome) GetHeartbeatMilliseconds() uint32 {
@@ -1968,20 +2093,31 @@ func (x *Welcome) GetAttempts() []uint64 {
 	return nil
 }
 
+func (x *Welcome) GetCheckpointMilliseconds() uint32 {
+	if x != nil {
+		return x.CheckpointMilliseconds
+	}
+	return 0
+}
+
 // Assignment leases a run to the worker.
 type Assignment struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
-	Attempt       uint64                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Config        *RunConfig             `protobuf:"bytes,4,opt,name=config,proto3" json:"config,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Study   string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	Run     string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	Attempt uint64                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Config  *RunConfig             `protobuf:"bytes,4,opt,name=config,proto3" json:"config,omitempty"`
+	// From where the run goes on. Unset: from the beginning. A worker that can't get it begins at the beginning.
+	Checkpoint *Checkpoint `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// Epochs of the run that are recorded: the attempt's first report is of the next epoch, or of an earlier one.
+	Epochs        uint32 `protobuf:"varint,6,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_trellis_v1_service_proto_msgTypes[35]
+	mi := &file_trellis_v1_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1993,7 +2129,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[35]
+	mi := &file_trellis_v1_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2142,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{35}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Assignment) GetStudy() string {
@@ -2037,6 +2173,20 @@ func (x *Assignment) GetConfig() *RunConfig {
 	return nil
 }
 
+func (x *Assignment) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *Assignment) GetEpochs() uint32 {
+	if x != nil {
+		return x.Epochs
+	}
+	return 0
+}
+
 // Stop ends an attempt: its study was paused, canceled or deleted, or the run has gone to another worker.
 type Stop struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2048,7 +2198,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_trellis_v1_service_proto_msgTypes[36]
+	mi := &file_trellis_v1_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2060,7 +2210,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[36]
+	mi := &file_trellis_v1_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2073,7 +2223,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{36}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Stop) GetAttempt() uint64 {
@@ -2097,14 +2247,16 @@ type Acknowledgement struct {
 	// Reports up to this epoch are recorded.
 	Epoch uint32 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// The outcome is recorded.
-	Outcome       bool `protobuf:"varint,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	Outcome bool `protobuf:"varint,3,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// Checkpoints up to this epoch are recorded, or refused for good.
+	Checkpoint    uint32 `protobuf:"varint,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_trellis_v1_service_proto_msgTypes[37]
+	mi := &file_trellis_v1_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2116,7 +2268,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[37]
+	mi := &file_trellis_v1_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2129,7 +2281,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{37}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Acknowledgement) GetAttempt() uint64 {
@@ -2153,12 +2305,703 @@ func (x *Acknowledgement) GetOutcome() bool {
 	return false
 }
 
+func (x *Acknowledgement) GetCheckpoint() uint32 {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return 0
+}
+
+type UploadArtifactRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UploadArtifactRequest) Reset() {
+	*x = UploadArtifactRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UploadArtifactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UploadArtifactRequest) ProtoMessage() {}
+
+func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UploadArtifactRequest.ProtoReflect.Descriptor instead.
+func (*UploadArtifactRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *UploadArtifactRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type UploadArtifactResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Digest and size of what has arrived.
+	Sha256        string `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Size          uint64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UploadArtifactResponse) Reset() {
+	*x = UploadArtifactResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UploadArtifactResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UploadArtifactResponse) ProtoMessage() {}
+
+func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UploadArtifactResponse.ProtoReflect.Descriptor instead.
+func (*UploadArtifactResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *UploadArtifactResponse) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *UploadArtifactResponse) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+type DownloadArtifactRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sha256        string                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DownloadArtifactRequest) Reset() {
+	*x = DownloadArtifactRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DownloadArtifactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DownloadArtifactRequest) ProtoMessage() {}
+
+func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DownloadArtifactRequest.ProtoReflect.Descriptor instead.
+func (*DownloadArtifactRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *DownloadArtifactRequest) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+type DownloadArtifactResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DownloadArtifactResponse) Reset() {
+	*x = DownloadArtifactResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DownloadArtifactResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DownloadArtifactResponse) ProtoMessage() {}
+
+func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DownloadArtifactResponse.ProtoReflect.Descriptor instead.
+func (*DownloadArtifactResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *DownloadArtifactResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type GetClusterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetClusterRequest) Reset() {
+	*x = GetClusterRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetClusterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetClusterRequest) ProtoMessage() {}
+
+func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
+func (*GetClusterRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{44}
+}
+
+type GetClusterResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []*Node                `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Status        *NodeStatus            `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetClusterResponse) Reset() {
+	*x = GetClusterResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetClusterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetClusterResponse) ProtoMessage() {}
+
+func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
+func (*GetClusterResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *GetClusterResponse) GetNodes() []*Node {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *GetClusterResponse) GetStatus() *NodeStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+type AddNodeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// host:port, as other nodes, workers and clients reach it.
+	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddNodeRequest) Reset() {
+	*x = AddNodeRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddNodeRequest) ProtoMessage() {}
+
+func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddNodeRequest.ProtoReflect.Descriptor instead.
+func (*AddNodeRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *AddNodeRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AddNodeRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type AddNodeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddNodeResponse) Reset() {
+	*x = AddNodeResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddNodeResponse) ProtoMessage() {}
+
+func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddNodeResponse.ProtoReflect.Descriptor instead.
+func (*AddNodeResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{47}
+}
+
+type RemoveNodeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id or address.
+	Node          string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeRequest) Reset() {
+	*x = RemoveNodeRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeRequest) ProtoMessage() {}
+
+func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
+func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *RemoveNodeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type RemoveNodeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeResponse) Reset() {
+	*x = RemoveNodeResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeResponse) ProtoMessage() {}
+
+func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
+func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{49}
+}
+
+type TransferLeadershipRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id or address. Empty: whichever is the most up to date.
+	Node          string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipRequest) Reset() {
+	*x = TransferLeadershipRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipRequest) ProtoMessage() {}
+
+func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *TransferLeadershipRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type TransferLeadershipResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipResponse) Reset() {
+	*x = TransferLeadershipResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipResponse) ProtoMessage() {}
+
+func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{51}
+}
+
+type BackupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
+}
+
+type BackupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupResponse) Reset() {
+	*x = BackupResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupResponse) ProtoMessage() {}
+
+func (x *BackupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
+func (*BackupResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *BackupResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type RestoreRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreRequest) Reset() {
+	*x = RestoreRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreRequest) ProtoMessage() {}
+
+func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
+func (*RestoreRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *RestoreRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type RestoreResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreResponse) Reset() {
+	*x = RestoreResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreResponse) ProtoMessage() {}
+
+func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
+func (*RestoreResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
+}
+
 var File_trellis_v1_service_proto protoreflect.FileDescriptor
 
 const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/service.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"G\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"G\n" +
 	"\x12CreateStudyRequest\x121\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\">\n" +
 	"\x13CreateStudyResponse\x12'\n" +
@@ -2215,7 +3058,13 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x14GetBestTrialResponse\x12'\n" +
 	"\x05trial\x18\x01 \x01(\v2\x11.trellis.v1.TrialR\x05trial\x12.\n" +
 	"\trunner_up\x18\x02 \x01(\v2\x11.trellis.v1.TrialR\brunnerUp\x12'\n" +
-	"\x05study\x18\x03 \x01(\v2\x11.trellis.v1.StudyR\x05study\"B\n" +
+	"\x05study\x18\x03 \x01(\v2\x11.trellis.v1.StudyR\x05study\"G\n" +
+	"\rGetRunRequest\x12\x1c\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x18\n" +
+	"\x03run\x18\x02 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x03run\"b\n" +
+	"\x0eGetRunResponse\x12!\n" +
+	"\x03run\x18\x01 \x01(\v2\x0f.trellis.v1.RunR\x03run\x12-\n" +
+	"\x06config\x18\x02 \x01(\v2\x15.trellis.v1.RunConfigR\x06config\"B\n" +
 	"\x11GetDataSetRequest\x12-\n" +
 	"\x06digest\x18\x01 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\x06digest\"D\n" +
 	"\x12GetDataSetResponse\x12.\n" +
@@ -2231,14 +3080,17 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"k\n" +
 	"\x13ListWorkersResponse\x12,\n" +
 	"\aworkers\x18\x01 \x03(\v2\x12.trellis.v1.WorkerR\aworkers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc6\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x86\x03\n" +
 	"\x0eSessionRequest\x12)\n" +
 	"\x05hello\x18\x01 \x01(\v2\x11.trellis.v1.HelloH\x00R\x05hello\x125\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x15.trellis.v1.HeartbeatH\x00R\theartbeat\x123\n" +
 	"\areports\x18\x03 \x01(\v2\x17.trellis.v1.ReportBatchH\x00R\areports\x12/\n" +
 	"\aoutcome\x18\x04 \x01(\v2\x13.trellis.v1.OutcomeH\x00R\aoutcome\x12)\n" +
 	"\x05drain\x18\x05 \x01(\v2\x11.trellis.v1.DrainH\x00R\x05drain\x12/\n" +
-	"\agoodbye\x18\x06 \x01(\v2\x13.trellis.v1.GoodbyeH\x00R\agoodbyeB\x10\n" +
+	"\agoodbye\x18\x06 \x01(\v2\x13.trellis.v1.GoodbyeH\x00R\agoodbye\x12>\n" +
+	"\n" +
+	"checkpoint\x18\a \x01(\v2\x1c.trellis.v1.CheckpointReportH\x00R\n" +
+	"checkpointB\x10\n" +
 	"\amessage\x12\x05\xbaH\x02\b\x01\"\x94\x02\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x1a\n" +
@@ -2255,9 +3107,9 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\battempts\x18\x01 \x03(\v2\x1b.trellis.v1.AttemptProgressR\battempts\"A\n" +
 	"\x0fAttemptProgress\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
-	"\x05steps\x18\x02 \x01(\x04R\x05steps\"E\n" +
-	"\vReportBatch\x126\n" +
-	"\areports\x18\x01 \x03(\v2\x12.trellis.v1.ReportB\b\xbaH\x05\x92\x01\x02\b\x01R\areports\"\a\n" +
+	"\x05steps\x18\x02 \x01(\x04R\x05steps\"F\n" +
+	"\vReportBatch\x127\n" +
+	"\areports\x18\x01 \x03(\v2\x13.trellis.v1.ReportsB\b\xbaH\x05\x92\x01\x02\b\x01R\areports\"\a\n" +
 	"\x05Drain\"\t\n" +
 	"\aGoodbye\"\xf8\x01\n" +
 	"\x0fSessionResponse\x12/\n" +
@@ -2267,24 +3119,62 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"assignment\x12&\n" +
 	"\x04stop\x18\x03 \x01(\v2\x10.trellis.v1.StopH\x00R\x04stop\x12G\n" +
 	"\x0facknowledgement\x18\x04 \x01(\v2\x1b.trellis.v1.AcknowledgementH\x00R\x0facknowledgementB\t\n" +
-	"\amessage\"\x8b\x01\n" +
+	"\amessage\"\xc4\x01\n" +
 	"\aWelcome\x125\n" +
 	"\x16heartbeat_milliseconds\x18\x01 \x01(\rR\x15heartbeatMilliseconds\x12-\n" +
 	"\x12lease_milliseconds\x18\x02 \x01(\rR\x11leaseMilliseconds\x12\x1a\n" +
-	"\battempts\x18\x03 \x03(\x04R\battempts\"}\n" +
+	"\battempts\x18\x03 \x03(\x04R\battempts\x127\n" +
+	"\x17checkpoint_milliseconds\x18\x04 \x01(\rR\x16checkpointMilliseconds\"\xcd\x01\n" +
 	"\n" +
 	"Assignment\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x04R\aattempt\x12-\n" +
-	"\x06config\x18\x04 \x01(\v2\x15.trellis.v1.RunConfigR\x06config\"8\n" +
+	"\x06config\x18\x04 \x01(\v2\x15.trellis.v1.RunConfigR\x06config\x126\n" +
+	"\n" +
+	"checkpoint\x18\x05 \x01(\v2\x16.trellis.v1.CheckpointR\n" +
+	"checkpoint\x12\x16\n" +
+	"\x06epochs\x18\x06 \x01(\rR\x06epochs\"8\n" +
 	"\x04Stop\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"[\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"{\n" +
 	"\x0fAcknowledgement\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x18\n" +
-	"\aoutcome\x18\x03 \x01(\bR\aoutcome2\x81\x05\n" +
+	"\aoutcome\x18\x03 \x01(\bR\aoutcome\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x04 \x01(\rR\n" +
+	"checkpoint\"6\n" +
+	"\x15UploadArtifactRequest\x12\x1d\n" +
+	"\x04data\x18\x01 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x04data\"D\n" +
+	"\x16UploadArtifactResponse\x12\x16\n" +
+	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\"H\n" +
+	"\x17DownloadArtifactRequest\x12-\n" +
+	"\x06sha256\x18\x01 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\x06sha256\".\n" +
+	"\x18DownloadArtifactResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\x13\n" +
+	"\x11GetClusterRequest\"l\n" +
+	"\x12GetClusterResponse\x12&\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x10.trellis.v1.NodeR\x05nodes\x12.\n" +
+	"\x06status\x18\x02 \x01(\v2\x16.trellis.v1.NodeStatusR\x06status\"\x94\x01\n" +
+	"\x0eAddNodeRequest\x12\x19\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12g\n" +
+	"\aaddress\x18\x02 \x01(\tBM\xbaHJ\xba\x01G\n" +
+	"\fnode.address\x12\x1da node's address is host:port\x1a\x18this.isHostAndPort(true)R\aaddress\"\x11\n" +
+	"\x0fAddNodeResponse\"/\n" +
+	"\x11RemoveNodeRequest\x12\x1a\n" +
+	"\x04node\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x04node\"\x14\n" +
+	"\x12RemoveNodeResponse\"/\n" +
+	"\x19TransferLeadershipRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"\x1c\n" +
+	"\x1aTransferLeadershipResponse\"\x0f\n" +
+	"\rBackupRequest\"$\n" +
+	"\x0eBackupResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"/\n" +
+	"\x0eRestoreRequest\x12\x1d\n" +
+	"\x04data\x18\x01 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x04data\"\x11\n" +
+	"\x0fRestoreResponse2\x81\x05\n" +
 	"\fStudyService\x12N\n" +
 	"\vCreateStudy\x12\x1e.trellis.v1.CreateStudyRequest\x1a\x1f.trellis.v1.CreateStudyResponse\x12E\n" +
 	"\bGetStudy\x12\x1b.trellis.v1.GetStudyRequest\x1a\x1c.trellis.v1.GetStudyResponse\x12N\n" +
@@ -2295,18 +3185,31 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"PauseStudy\x12\x1d.trellis.v1.PauseStudyRequest\x1a\x1e.trellis.v1.PauseStudyResponse\x12N\n" +
 	"\vResumeStudy\x12\x1e.trellis.v1.ResumeStudyRequest\x1a\x1f.trellis.v1.ResumeStudyResponse\x12N\n" +
 	"\vCancelStudy\x12\x1e.trellis.v1.CancelStudyRequest\x1a\x1f.trellis.v1.CancelStudyResponse\x12N\n" +
-	"\vDeleteStudy\x12\x1e.trellis.v1.DeleteStudyRequest\x1a\x1f.trellis.v1.DeleteStudyResponse2\xae\x01\n" +
+	"\vDeleteStudy\x12\x1e.trellis.v1.DeleteStudyRequest\x1a\x1f.trellis.v1.DeleteStudyResponse2\xef\x01\n" +
 	"\fTrialService\x12K\n" +
 	"\n" +
 	"ListTrials\x12\x1d.trellis.v1.ListTrialsRequest\x1a\x1e.trellis.v1.ListTrialsResponse\x12Q\n" +
-	"\fGetBestTrial\x12\x1f.trellis.v1.GetBestTrialRequest\x1a .trellis.v1.GetBestTrialResponse2\xbe\x01\n" +
+	"\fGetBestTrial\x12\x1f.trellis.v1.GetBestTrialRequest\x1a .trellis.v1.GetBestTrialResponse\x12?\n" +
+	"\x06GetRun\x12\x19.trellis.v1.GetRunRequest\x1a\x1a.trellis.v1.GetRunResponse2\xbe\x01\n" +
 	"\x0eDataSetService\x12K\n" +
 	"\n" +
 	"GetDataSet\x12\x1d.trellis.v1.GetDataSetRequest\x1a\x1e.trellis.v1.GetDataSetResponse\x12_\n" +
 	"\x10DownloadDataFile\x12#.trellis.v1.DownloadDataFileRequest\x1a$.trellis.v1.DownloadDataFileResponse0\x012\xa7\x01\n" +
 	"\rWorkerService\x12N\n" +
 	"\vListWorkers\x12\x1e.trellis.v1.ListWorkersRequest\x1a\x1f.trellis.v1.ListWorkersResponse\x12F\n" +
-	"\aSession\x12\x1a.trellis.v1.SessionRequest\x1a\x1b.trellis.v1.SessionResponse(\x010\x01B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\aSession\x12\x1a.trellis.v1.SessionRequest\x1a\x1b.trellis.v1.SessionResponse(\x010\x012\xcd\x01\n" +
+	"\x0fArtifactService\x12Y\n" +
+	"\x0eUploadArtifact\x12!.trellis.v1.UploadArtifactRequest\x1a\".trellis.v1.UploadArtifactResponse(\x01\x12_\n" +
+	"\x10DownloadArtifact\x12#.trellis.v1.DownloadArtifactRequest\x1a$.trellis.v1.DownloadArtifactResponse0\x012\xdc\x03\n" +
+	"\x0eClusterService\x12K\n" +
+	"\n" +
+	"GetCluster\x12\x1d.trellis.v1.GetClusterRequest\x1a\x1e.trellis.v1.GetClusterResponse\x12B\n" +
+	"\aAddNode\x12\x1a.trellis.v1.AddNodeRequest\x1a\x1b.trellis.v1.AddNodeResponse\x12K\n" +
+	"\n" +
+	"RemoveNode\x12\x1d.trellis.v1.RemoveNodeRequest\x1a\x1e.trellis.v1.RemoveNodeResponse\x12c\n" +
+	"\x12TransferLeadership\x12%.trellis.v1.TransferLeadershipRequest\x1a&.trellis.v1.TransferLeadershipResponse\x12A\n" +
+	"\x06Backup\x12\x19.trellis.v1.BackupRequest\x1a\x1a.trellis.v1.BackupResponse0\x01\x12D\n" +
+	"\aRestore\x12\x1a.trellis.v1.RestoreRequest\x1a\x1b.trellis.v1.RestoreResponse(\x01B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_service_proto_rawDescOnce sync.Once
@@ -2320,119 +3223,165 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_trellis_v1_service_proto_goTypes = []any{
-	(*CreateStudyRequest)(nil),       // 0: trellis.v1.CreateStudyRequest
-	(*CreateStudyResponse)(nil),      // 1: trellis.v1.CreateStudyResponse
-	(*GetStudyRequest)(nil),          // 2: trellis.v1.GetStudyRequest
-	(*GetStudyResponse)(nil),         // 3: trellis.v1.GetStudyResponse
-	(*ListStudiesRequest)(nil),       // 4: trellis.v1.ListStudiesRequest
-	(*ListStudiesResponse)(nil),      // 5: trellis.v1.ListStudiesResponse
-	(*WatchStudyRequest)(nil),        // 6: trellis.v1.WatchStudyRequest
-	(*WatchStudyResponse)(nil),       // 7: trellis.v1.WatchStudyResponse
-	(*PauseStudyRequest)(nil),        // 8: trellis.v1.PauseStudyRequest
-	(*PauseStudyResponse)(nil),       // 9: trellis.v1.PauseStudyResponse
-	(*ResumeStudyRequest)(nil),       // 10: trellis.v1.ResumeStudyRequest
-	(*ResumeStudyResponse)(nil),      // 11: trellis.v1.ResumeStudyResponse
-	(*CancelStudyRequest)(nil),       // 12: trellis.v1.CancelStudyRequest
-	(*CancelStudyResponse)(nil),      // 13: trellis.v1.CancelStudyResponse
-	(*DeleteStudyRequest)(nil),       // 14: trellis.v1.DeleteStudyRequest
-	(*DeleteStudyResponse)(nil),      // 15: trellis.v1.DeleteStudyResponse
-	(*ListTrialsRequest)(nil),        // 16: trellis.v1.ListTrialsRequest
-	(*ListTrialsResponse)(nil),       // 17: trellis.v1.ListTrialsResponse
-	(*GetBestTrialRequest)(nil),      // 18: trellis.v1.GetBestTrialRequest
-	(*GetBestTrialResponse)(nil),     // 19: trellis.v1.GetBestTrialResponse
-	(*GetDataSetRequest)(nil),        // 20: trellis.v1.GetDataSetRequest
-	(*GetDataSetResponse)(nil),       // 21: trellis.v1.GetDataSetResponse
-	(*DownloadDataFileRequest)(nil),  // 22: trellis.v1.DownloadDataFileRequest
-	(*DownloadDataFileResponse)(nil), // 23: trellis.v1.DownloadDataFileResponse
-	(*ListWorkersRequest)(nil),       // 24: trellis.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),      // 25: trellis.v1.ListWorkersResponse
-	(*SessionRequest)(nil),           // 26: trellis.v1.SessionRequest
-	(*Hello)(nil),                    // 27: trellis.v1.Hello
-	(*Heartbeat)(nil),                // 28: trellis.v1.Heartbeat
-	(*AttemptProgress)(nil),          // 29: trellis.v1.AttemptProgress
-	(*ReportBatch)(nil),              // 30: trellis.v1.ReportBatch
-	(*Drain)(nil),                    // 31: trellis.v1.Drain
-	(*Goodbye)(nil),                  // 32: trellis.v1.Goodbye
-	(*SessionResponse)(nil),          // 33: trellis.v1.SessionResponse
-	(*Welcome)(nil),                  // 34: trellis.v1.Welcome
-	(*Assignment)(nil),               // 35: trellis.v1.Assignment
-	(*Stop)(nil),                     // 36: trellis.v1.Stop
-	(*Acknowledgement)(nil),          // 37: trellis.v1.Acknowledgement
-	(*StudySpec)(nil),                // 38: trellis.v1.StudySpec
-	(*Study)(nil),                    // 39: trellis.v1.Study
-	(*Run)(nil),                      // 40: trellis.v1.Run
-	(*Trial)(nil),                    // 41: trellis.v1.Trial
-	(*DataSet)(nil),                  // 42: trellis.v1.DataSet
-	(*Worker)(nil),                   // 43: trellis.v1.Worker
-	(*Outcome)(nil),                  // 44: trellis.v1.Outcome
-	(*Report)(nil),                   // 45: trellis.v1.Report
-	(*RunConfig)(nil),                // 46: trellis.v1.RunConfig
+	(*CreateStudyRequest)(nil),         // 0: trellis.v1.CreateStudyRequest
+	(*CreateStudyResponse)(nil),        // 1: trellis.v1.CreateStudyResponse
+	(*GetStudyRequest)(nil),            // 2: trellis.v1.GetStudyRequest
+	(*GetStudyResponse)(nil),           // 3: trellis.v1.GetStudyResponse
+	(*ListStudiesRequest)(nil),         // 4: trellis.v1.ListStudiesRequest
+	(*ListStudiesResponse)(nil),        // 5: trellis.v1.ListStudiesResponse
+	(*WatchStudyRequest)(nil),          // 6: trellis.v1.WatchStudyRequest
+	(*WatchStudyResponse)(nil),         // 7: trellis.v1.WatchStudyResponse
+	(*PauseStudyRequest)(nil),          // 8: trellis.v1.PauseStudyRequest
+	(*PauseStudyResponse)(nil),         // 9: trellis.v1.PauseStudyResponse
+	(*ResumeStudyRequest)(nil),         // 10: trellis.v1.ResumeStudyRequest
+	(*ResumeStudyResponse)(nil),        // 11: trellis.v1.ResumeStudyResponse
+	(*CancelStudyRequest)(nil),         // 12: trellis.v1.CancelStudyRequest
+	(*CancelStudyResponse)(nil),        // 13: trellis.v1.CancelStudyResponse
+	(*DeleteStudyRequest)(nil),         // 14: trellis.v1.DeleteStudyRequest
+	(*DeleteStudyResponse)(nil),        // 15: trellis.v1.DeleteStudyResponse
+	(*ListTrialsRequest)(nil),          // 16: trellis.v1.ListTrialsRequest
+	(*ListTrialsResponse)(nil),         // 17: trellis.v1.ListTrialsResponse
+	(*GetBestTrialRequest)(nil),        // 18: trellis.v1.GetBestTrialRequest
+	(*GetBestTrialResponse)(nil),       // 19: trellis.v1.GetBestTrialResponse
+	(*GetRunRequest)(nil),              // 20: trellis.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 21: trellis.v1.GetRunResponse
+	(*GetDataSetRequest)(nil),          // 22: trellis.v1.GetDataSetRequest
+	(*GetDataSetResponse)(nil),         // 23: trellis.v1.GetDataSetResponse
+	(*DownloadDataFileRequest)(nil),    // 24: trellis.v1.DownloadDataFileRequest
+	(*DownloadDataFileResponse)(nil),   // 25: trellis.v1.DownloadDataFileResponse
+	(*ListWorkersRequest)(nil),         // 26: trellis.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),        // 27: trellis.v1.ListWorkersResponse
+	(*SessionRequest)(nil),             // 28: trellis.v1.SessionRequest
+	(*Hello)(nil),                      // 29: trellis.v1.Hello
+	(*Heartbeat)(nil),                  // 30: trellis.v1.Heartbeat
+	(*AttemptProgress)(nil),            // 31: trellis.v1.AttemptProgress
+	(*ReportBatch)(nil),                // 32: trellis.v1.ReportBatch
+	(*Drain)(nil),                      // 33: trellis.v1.Drain
+	(*Goodbye)(nil),                    // 34: trellis.v1.Goodbye
+	(*SessionResponse)(nil),            // 35: trellis.v1.SessionResponse
+	(*Welcome)(nil),                    // 36: trellis.v1.Welcome
+	(*Assignment)(nil),                 // 37: trellis.v1.Assignment
+	(*Stop)(nil),                       // 38: trellis.v1.Stop
+	(*Acknowledgement)(nil),            // 39: trellis.v1.Acknowledgement
+	(*UploadArtifactRequest)(nil),      // 40: trellis.v1.UploadArtifactRequest
+	(*UploadArtifactResponse)(nil),     // 41: trellis.v1.UploadArtifactResponse
+	(*DownloadArtifactRequest)(nil),    // 42: trellis.v1.DownloadArtifactRequest
+	(*DownloadArtifactResponse)(nil),   // 43: trellis.v1.DownloadArtifactResponse
+	(*GetClusterRequest)(nil),          // 44: trellis.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),         // 45: trellis.v1.GetClusterResponse
+	(*AddNodeRequest)(nil),             // 46: trellis.v1.AddNodeRequest
+	(*AddNodeResponse)(nil),            // 47: trellis.v1.AddNodeResponse
+	(*RemoveNodeRequest)(nil),          // 48: trellis.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),         // 49: trellis.v1.RemoveNodeResponse
+	(*TransferLeadershipRequest)(nil),  // 50: trellis.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 51: trellis.v1.TransferLeadershipResponse
+	(*BackupRequest)(nil),              // 52: trellis.v1.BackupRequest
+	(*BackupResponse)(nil),             // 53: trellis.v1.BackupResponse
+	(*RestoreRequest)(nil),             // 54: trellis.v1.RestoreRequest
+	(*RestoreResponse)(nil),            // 55: trellis.v1.RestoreResponse
+	(*StudySpec)(nil),                  // 56: trellis.v1.StudySpec
+	(*Study)(nil),                      // 57: trellis.v1.Study
+	(*Run)(nil),                        // 58: trellis.v1.Run
+	(*Trial)(nil),                      // 59: trellis.v1.Trial
+	(*RunConfig)(nil),                  // 60: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 61: trellis.v1.DataSet
+	(*Worker)(nil),                     // 62: trellis.v1.Worker
+	(*Outcome)(nil),                    // 63: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 64: trellis.v1.CheckpointReport
+	(*Reports)(nil),                    // 65: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 66: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 67: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 68: trellis.v1.NodeStatus
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	38, // 0: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	39, // 1: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	39, // 2: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	39, // 3: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	39, // 4: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	40, // 5: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	41, // 6: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	39, // 7: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	39, // 8: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	39, // 9: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	41, // 10: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	41, // 11: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	41, // 12: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	39, // 13: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	42, // 14: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	43, // 15: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	27, // 16: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	28, // 17: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	30, // 18: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	44, // 19: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	31, // 20: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	32, // 21: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	29, // 22: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	45, // 23: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Report
-	34, // 24: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	35, // 25: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	36, // 26: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	37, // 27: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	46, // 28: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	0,  // 29: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	2,  // 30: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	4,  // 31: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	6,  // 32: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	8,  // 33: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	10, // 34: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	12, // 35: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	14, // 36: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	16, // 37: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	18, // 38: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	20, // 39: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	22, // 40: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	24, // 41: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	26, // 42: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	1,  // 43: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	3,  // 44: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	5,  // 45: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	7,  // 46: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	9,  // 47: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	11, // 48: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	13, // 49: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	15, // 50: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	17, // 51: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	19, // 52: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	21, // 53: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	23, // 54: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	25, // 55: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	33, // 56: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	43, // [43:57] is the sub-list for method output_type
-	29, // [29:43] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	56, // 0: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	57, // 1: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	57, // 2: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	57, // 3: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	57, // 4: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	58, // 5: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	59, // 6: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	57, // 7: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	57, // 8: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	57, // 9: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	59, // 10: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	59, // 11: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	59, // 12: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	57, // 13: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	58, // 14: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	60, // 15: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	61, // 16: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	62, // 17: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	29, // 18: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	30, // 19: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	32, // 20: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	63, // 21: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	33, // 22: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	34, // 23: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	64, // 24: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	31, // 25: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	65, // 26: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	36, // 27: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	37, // 28: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	38, // 29: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	39, // 30: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	60, // 31: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	66, // 32: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	67, // 33: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	68, // 34: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	0,  // 35: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	2,  // 36: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	4,  // 37: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	6,  // 38: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	8,  // 39: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	10, // 40: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	12, // 41: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	14, // 42: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	16, // 43: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	18, // 44: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	20, // 45: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	22, // 46: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	24, // 47: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	26, // 48: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	28, // 49: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	40, // 50: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	42, // 51: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	44, // 52: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	46, // 53: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	48, // 54: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	50, // 55: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	52, // 56: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	54, // 57: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	1,  // 58: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	3,  // 59: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	5,  // 60: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	7,  // 61: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	9,  // 62: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	11, // 63: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	13, // 64: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	15, // 65: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	17, // 66: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	19, // 67: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	21, // 68: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	23, // 69: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	25, // 70: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	27, // 71: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	35, // 72: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	41, // 73: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	43, // 74: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	45, // 75: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	47, // 76: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	49, // 77: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	51, // 78: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	53, // 79: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	55, // 80: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	58, // [58:81] is the sub-list for method output_type
+	35, // [35:58] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -2440,20 +3389,22 @@ func file_trellis_v1_service_proto_init() {
 	if File_trellis_v1_service_proto != nil {
 		return
 	}
+	file_trellis_v1_cluster_proto_init()
 	file_trellis_v1_data_set_proto_init()
 	file_trellis_v1_run_proto_init()
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_worker_proto_init()
-	file_trellis_v1_service_proto_msgTypes[26].OneofWrappers = []any{
+	file_trellis_v1_service_proto_msgTypes[28].OneofWrappers = []any{
 		(*SessionRequest_Hello)(nil),
 		(*SessionRequest_Heartbeat)(nil),
 		(*SessionRequest_Reports)(nil),
 		(*SessionRequest_Outcome)(nil),
 		(*SessionRequest_Drain)(nil),
 		(*SessionRequest_Goodbye)(nil),
+		(*SessionRequest_Checkpoint)(nil),
 	}
-	file_trellis_v1_service_proto_msgTypes[33].OneofWrappers = []any{
+	file_trellis_v1_service_proto_msgTypes[35].OneofWrappers = []any{
 		(*SessionResponse_Welcome)(nil),
 		(*SessionResponse_Assignment)(nil),
 		(*SessionResponse_Stop)(nil),
@@ -2465,9 +3416,9 @@ func file_trellis_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   56,
 			NumExtensions: 0,
-			NumServices:   4,
+			NumServices:   6,
 		},
 		GoTypes:           file_trellis_v1_service_proto_goTypes,
 		DependencyIndexes: file_trellis_v1_service_proto_depIdxs,
