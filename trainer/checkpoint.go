@@ -34,6 +34,30 @@ type modelState struct {
 // Epoch is the last epoch that the checkpoint includes.
 func (c *Checkpoint) Epoch() int { return c.progress.epoch }
 
+// Summary is what a checkpoint is of.
+type Summary struct {
+	// Epoch is the last one that the checkpoint includes.
+	Epoch int
+	// BestEpoch has the lowest validation loss, BestLoss. 0 if no loss was finite; BestLoss is NaN then.
+	BestEpoch int
+	BestLoss  float64
+	// Stopped says that the losses have ended the run: no epoch follows, however many are allowed.
+	Stopped bool
+	// Weights is how many weights the model has; 0 for the synthetic one.
+	Weights int
+}
+
+// Summary says what the checkpoint is of, without its weights.
+func (c *Checkpoint) Summary() Summary {
+	return Summary{
+		Epoch:     c.progress.epoch,
+		BestEpoch: c.progress.bestEpoch,
+		BestLoss:  c.progress.bestLoss,
+		Stopped:   c.progress.stopped != 0,
+		Weights:   len(c.state.weights),
+	}
+}
+
 // Clone returns a copy that shares no memory with the run.
 func (c *Checkpoint) Clone() *Checkpoint {
 	clone := new(Checkpoint)

@@ -25,7 +25,7 @@ type networkModel struct {
 }
 
 func newNetworkModel(config *Config) (*networkModel, error) {
-	n, err := network.NewConvAutoencoder(config.LatentDim)
+	n, err := newNetwork(config)
 	if err != nil {
 		return nil, err
 	}

@@ -72,6 +72,8 @@ type run struct {
 	progress progress
 	identity [32]byte
 	report   func(Report) error
+	// checkpoint is the one that is passed on, after every epoch anew.
+	checkpoint Checkpoint
 }
 
 // epoch trains the next epoch, validates, and reports.
@@ -106,7 +108,8 @@ func (r *run) epoch(ctx context.Context) error {
 	if r.config.Checkpoint == nil {
 		return nil
 	}
-	if err := r.config.Checkpoint(&Checkpoint{r.identity, r.progress, r.model.state()}); err != nil {
+	r.checkpoint = Checkpoint{r.identity, r.progress, r.model.state()}
+	if err := r.config.Checkpoint(&r.checkpoint); err != nil {
 		return fmt.Errorf("take checkpoint of epoch %d: %w", epoch, err)
 	}
 	return nil

@@ -1,0 +1,107 @@
+package trainer
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+
+	"trellis/trainer/network"
+)
+
+// ErrNoWeights means that a checkpoint has no best weights: the model has none, or no validation loss was finite.
+var ErrNoWeights = errors.New("checkpoint has no weights to use")
+
+// modelTensor is a tensor in a model file's header.
+type modelTensor struct {
+	Type  string `json:"dtype"`
+	Shape []int  `json:"shape"`
+	// Offsets are of the first byte and the one after the last, counted from the header's end.
+	Offsets [2]int `json:"data_offsets"`
+}
+
+// modelMetadata is the key in the header of what the file says besides its tensors.
+const modelMetadata = "__metadata__"
+
+// WriteModel writes the best weights of a run as a safetensors file, with PyTorch's names and shapes: what
+// safetensors.torch.load_file returns is the state_dict of a module whose encoder and decoder are the paper's. DESIGN.md
+// has the format. The config is that of the run; neither its data nor how far it goes matters.
+//
+// It returns an error wrapping ErrNoWeights if there are none, ErrCheckpointMismatch if the checkpoint is of a network of
+// another size, and ErrInvalidConfig if there is no such network. Nothing has been written then.
+func WriteModel(w io.Writer, config Config, checkpoint *Checkpoint) error {
+	summary := checkpoint.Summary()
+	switch {
+	case summary.Weights == 0:
+		return fmt.Errorf("write model %q: %w: it has no network", config.Model, ErrNoWeights)
+	case summary.BestEpoch == 0:
+		return fmt.Errorf("write model after epoch %d: %w: no validation loss was finite", summary.Epoch, ErrNoWeights)
+	}
+	n, err := newNetwork(&config)
+	if err != nil {
+		return fmt.Errorf("write model: %w", err)
+	}
+	if summary.Weights != len(n.Weights) {
+		return fmt.Errorf("write model: %w: it has %d weights, want %d", ErrCheckpointMismatch, summary.Weights,
+			len(n.Weights))
+	}
+	header, err := modelHeader(&config, summary, n.Parameters)
+	if err != nil {
+		return fmt.Errorf("write model: %w", err)
+	}
+	file := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
+	file = append(file, header...)
+	for _, value := range checkpoint.state.bestWeights {
+		file = binary.LittleEndian.AppendUint32(file, math.Float32bits(value))
+	}
+	if _, err := w.Write(file); err != nil {
+		return fmt.Errorf("write model: %w", err)
+	}
+	return nil
+}
+
+// modelHeader is the JSON before the weights, which are in the order of the parameters.
+func modelHeader(config *Config, summary Summary, parameters []network.Parameter) ([]byte, error) {
+	number := func(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
+	header := map[string]any{modelMetadata: map[string]string{
+		"format":           "pt",
+		"model":            config.Model,
+		"latent_dim":       strconv.Itoa(config.LatentDim),
+		"learning_rate":    number(config.LearningRate),
+		"weight_decay":     number(config.WeightDecay),
+		"batch_size":       strconv.Itoa(config.BatchSize),
+		"seed":             strconv.FormatUint(uint64(config.Seed), 10),
+		"parameters":       strconv.Itoa(summary.Weights),
+		"epoch":            strconv.Itoa(summary.BestEpoch),
+		"epochs":           strconv.Itoa(summary.Epoch),
+		"validation_loss":  number(summary.BestLoss),
+		"numerics_version": NumericsVersion,
+	}}
+	offset := 0
+	for _, parameter := range parameters {
+		end := offset + 4*len(parameter.Values)
+		header[parameter.Name] = modelTensor{Type: "F32", Shape: parameter.Shape, Offsets: [2]int{offset, end}}
+		offset = end
+	}
+	encoded, err := json.Marshal(header)
+	if err != nil {
+		return nil, err
+	}
+	// Spaces, so that the weights begin at a multiple of 8 and can be mapped into memory.
+	for len(encoded)%8 != 0 {
+		encoded = append(encoded, ' ')
+	}
+	return encoded, nil
+}
+
+// newNetwork builds the network of a configuration, whose model and latent dimension alone matter.
+func newNetwork(config *Config) (*network.Network, error) {
+	if config.Model != ConvAutoencoder || config.LatentDim < 1 || config.LatentDim > MaxLatentDim {
+		return nil, fmt.Errorf("%w: there is no network of model %q and %d latent dimensions", ErrInvalidConfig,
+			config.Model, config.LatentDim)
+	}
+	return network.NewConvAutoencoder(config.LatentDim)
+}
