@@ -1,0 +1,148 @@
+package artifact
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"gocloud.dev/blob"
+	_ "gocloud.dev/blob/memblob" // mem://
+	_ "gocloud.dev/blob/s3blob"  // s3://
+	"gocloud.dev/gcerrors"
+)
+
+// openTimeout bounds how long a bucket is waited for when a store is opened.
+const openTimeout = 30 * time.Second
+
+// bucket is a driver for what gocloud.dev/blob knows.
+type bucket struct{ *blob.Bucket }
+
+func openBucket(ctx context.Context, location *url.URL) (driver, error) {
+	switch location.Scheme {
+	case "mem":
+	case "s3":
+		// Our own checksums are stronger, and not every service has S3's.
+		location = withOption(location, "response_checksum_validation", "when_required")
+	case "gs":
+		if !hasGCS {
+			return nil, errors.New("this binary was built without Google Cloud Storage, which would make it half as large again: " +
+				"build one with -tags gcs, or give a folder or an s3:// URL")
+		}
+	default:
+		return nil, fmt.Errorf("unknown scheme %q: give a folder, or a URL that begins with file://, s3:// or gs://",
+			location.Scheme)
+	}
+	if folder := strings.Trim(location.Path, "/"); folder != "" {
+		if location.Query().Has("prefix") {
+			return nil, fmt.Errorf("it has both a folder, %q, and a prefix: give one of them", folder)
+		}
+		location = withOption(location, "prefix", folder+"/")
+	}
+	opened, err := blob.OpenBucket(ctx, location.String())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	switch there, err := opened.IsAccessible(ctx); {
+	case err != nil:
+		err = fmt.Errorf("ask for the bucket (are region, endpoint and credentials right?): %w", err)
+		return nil, errors.Join(err, opened.Close())
+	case !there:
+		err = fmt.Errorf("there is no bucket %q, or it is not ours to see: make it first, and check the credentials", location.Host)
+		return nil, errors.Join(err, opened.Close())
+	}
+	return bucket{opened}, nil
+}
+
+// withOption returns the URL with an option of its driver, if it is not there.
+func withOption(location *url.URL, option, value string) *url.URL {
+	query := location.Query()
+	if query.Has(option) {
+		return location
+	}
+	query.Set(option, value)
+	changed := *location
+	changed.RawQuery = query.Encode()
+	return &changed
+}
+
+// put spools the content to a temporary file first, because an object has its name from the start.
+func (b bucket) put(ctx context.Context, content io.Reader, key func() string) (err error) {
+	spool, err := os.CreateTemp("", "trellis-artifact-")
+	if err != nil {
+		return err
+	}
+	// Without a name it is gone with the process, however that ends. Where open files can't be removed this fails, and the
+	// second try removes it.
+	_ = os.Remove(spool.Name())
+	defer func() {
+		_ = spool.Close()
+		_ = os.Remove(spool.Name())
+	}()
+	if _, err := io.Copy(spool, content); err != nil {
+		err = fmt.Errorf("keep it in a temporary file: %w", err)
+		return advise(err, "make room in "+os.TempDir()+", or set TMPDIR to another folder")
+	}
+	if _, err := spool.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	name := key()
+	artifact, _ := parseKey(name)
+	// What the disk gives back is checked once more on its way to the bucket.
+	checked := &verified{ReadCloser: io.NopCloser(spool), digest: artifact.SHA256, hash: sha256.New()}
+	return b.Upload(ctx, name, checked, &blob.WriterOptions{
+		ContentType: "application/octet-stream", DisableContentTypeDetection: true,
+	})
+}
+
+func (b bucket) open(ctx context.Context, key string) (io.ReadCloser, error) {
+	reader, err := b.NewReader(ctx, key, nil)
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return reader, nil
+}
+
+func (b bucket) list(ctx context.Context, prefix string) iter.Seq2[Artifact, error] {
+	return func(yield func(Artifact, error) bool) {
+		objects := b.List(&blob.ListOptions{Prefix: prefix})
+		for {
+			object, err := objects.Next(ctx)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				yield(Artifact{}, err)
+				return
+			}
+			artifact, ours := parseKey(object.Key)
+			if !ours {
+				continue
+			}
+			artifact.Size, artifact.Modified = object.Size, object.ModTime
+			if !yield(artifact, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (b bucket) remove(ctx context.Context, key string) error {
+	if err := b.Delete(ctx, key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+		return err
+	}
+	return nil
+}
+
+func (b bucket) close() error { return b.Close() }

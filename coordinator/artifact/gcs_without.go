@@ -1,0 +1,6 @@
+//go:build !gcs
+
+package artifact
+
+// hasGCS says whether this binary can open gs:// URLs.
+const hasGCS = false

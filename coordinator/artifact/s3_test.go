@@ -1,0 +1,194 @@
+package artifact
+
+import (
+	"bufio"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// fakeS3 answers what the S3 driver asks, with path-style addresses: one bucket, no versions, no credentials checked.
+type fakeS3 struct {
+	bucket string
+
+	mu      sync.Mutex
+	objects map[string]s3Object
+	// parts has the parts of uploads under way, by upload.
+	parts map[string]map[int][]byte
+}
+
+type s3Object struct {
+	content  []byte
+	modified time.Time
+}
+
+// serveS3 returns the URL of an empty bucket.
+func serveS3(t *testing.T) string {
+	t.Setenv("AWS_ACCESS_KEY_ID", "key")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	server := httptest.NewServer(&fakeS3{bucket: "models", objects: map[string]s3Object{}, parts: map[string]map[int][]byte{}})
+	t.Cleanup(func() {
+		// The driver keeps its connections: see net/http.Transport.
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return "s3://models/trellis?region=us-east-1&use_path_style=true&endpoint=" + url.QueryEscape(server.URL)
+}
+
+func (s *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	query := r.URL.Query()
+	if bucket != s.bucket {
+		s.fail(w, http.StatusNotFound, "NoSuchBucket")
+		return
+	}
+	switch {
+	case r.Method == http.MethodGet && key == "":
+		s.list(w, query)
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
+		object, found := s.objects[key]
+		if !found {
+			s.fail(w, http.StatusNotFound, "NoSuchKey")
+			return
+		}
+		http.ServeContent(w, r, "", object.modified, strings.NewReader(string(object.content)))
+	case r.Method == http.MethodPut:
+		body, err := s3Body(r)
+		if err != nil {
+			s.fail(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		w.Header().Set("ETag", `"tag"`)
+		if upload := query.Get("uploadId"); upload != "" {
+			number, _ := strconv.Atoi(query.Get("partNumber"))
+			s.parts[upload][number] = body
+			return
+		}
+		s.objects[key] = s3Object{body, time.Now()}
+	case r.Method == http.MethodPost && query.Has("uploads"):
+		upload := strconv.Itoa(len(s.parts))
+		s.parts[upload] = map[int][]byte{}
+		fmt.Fprintf(w, "<InitiateMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><UploadId>%s</UploadId>"+
+			"</InitiateMultipartUploadResult>", bucket, key, upload)
+	case r.Method == http.MethodPost && query.Has("uploadId"):
+		var content []byte
+		parts := s.parts[query.Get("uploadId")]
+		for number := 1; number <= len(parts); number++ {
+			content = append(content, parts[number]...)
+		}
+		s.objects[key] = s3Object{content, time.Now()}
+		fmt.Fprintf(w, "<CompleteMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><ETag>tag</ETag>"+
+			"</CompleteMultipartUploadResult>", bucket, key)
+	case r.Method == http.MethodDelete:
+		delete(s.objects, key)
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		s.fail(w, http.StatusNotImplemented, "NotImplemented")
+	}
+}
+
+func (s *fakeS3) fail(w http.ResponseWriter, code int, name string) {
+	w.WriteHeader(code)
+	fmt.Fprintf(w, "<Error><Code>%s</Code><Message>%s</Message></Error>", name, name)
+}
+
+// list answers in pages of at most ten, so that paging is used.
+func (s *fakeS3) list(w http.ResponseWriter, query url.Values) {
+	type contents struct {
+		Key, LastModified string
+		Size              int
+	}
+	answer := struct {
+		XMLName               xml.Name `xml:"ListBucketResult"`
+		IsTruncated           bool
+		NextContinuationToken string
+		Contents              []contents
+	}{}
+	var keys []string
+	for key := range s.objects {
+		if strings.HasPrefix(key, query.Get("prefix")) && key > query.Get("continuation-token") {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	if len(keys) > 10 {
+		keys = keys[:10]
+		answer.IsTruncated, answer.NextContinuationToken = true, keys[9]
+	}
+	for _, key := range keys {
+		object := s.objects[key]
+		answer.Contents = append(answer.Contents, contents{key, object.modified.UTC().Format(time.RFC3339), len(object.content)})
+	}
+	_ = xml.NewEncoder(w).Encode(answer)
+}
+
+// s3Body returns what is put. The SDK may send it in chunks with a checksum behind them.
+func s3Body(r *http.Request) ([]byte, error) {
+	if !strings.Contains(r.Header.Get("Content-Encoding"), "aws-chunked") {
+		return io.ReadAll(r.Body)
+	}
+	var body []byte
+	reader := bufio.NewReader(r.Body)
+	for {
+		line, err := reader.ReadString('\n')
+		if err != nil {
+			return nil, err
+		}
+		digits, _, _ := strings.Cut(strings.TrimSpace(line), ";")
+		size, err := strconv.ParseInt(digits, 16, 64)
+		if err != nil {
+			return nil, err
+		}
+		if size == 0 {
+			_, err := io.Copy(io.Discard, reader)
+			return body, err
+		}
+		chunk := make([]byte, size+2)
+		if _, err := io.ReadFull(reader, chunk); err != nil {
+			return nil, err
+		}
+		if string(chunk[size:]) != "\r\n" {
+			return nil, errors.New("a chunk has another length than it says")
+		}
+		body = append(body, chunk[:size]...)
+	}
+}
+
+// A folder in a URL is one in the bucket.
+func TestFolderOfABucket(t *testing.T) {
+	location := serveS3(t)
+	digest := mustPut(t, openTest(t, location), []byte("content"))
+	other := openTest(t, strings.Replace(location, "/trellis?", "/other/?", 1))
+	if has, err := other.Has(t.Context(), digest); err != nil || has {
+		t.Errorf("an artifact of another folder is there: %v, %v", has, err)
+	}
+	all := openTest(t, strings.Replace(location, "/trellis?", "?prefix=trellis/&", 1))
+	wantContent(t, all, []byte("content"))
+	if _, err := Open(t.Context(), location+"&prefix=x"); err == nil || !strings.Contains(err.Error(), "give one of them") {
+		t.Errorf("a folder and a prefix: %v", err)
+	}
+}
+
+func TestBucketThatIsNotThere(t *testing.T) {
+	location := strings.Replace(serveS3(t), "s3://models", "s3://typo", 1)
+	_, err := Open(t.Context(), location)
+	if err == nil || !strings.Contains(err.Error(), `no bucket "typo"`) {
+		t.Errorf("open a bucket that is not there: %v", err)
+	}
+}

@@ -1,0 +1,157 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Node is one of the nodes of a cluster.
+type Node struct {
+	ID      string
+	Address string
+	Leader  bool
+}
+
+// Status is how a node sees itself.
+type Status struct {
+	ID      string
+	Address string
+	Role    trellisv1.NodeRole
+	// LeaderID and LeaderAddress are empty if the node knows no leader.
+	LeaderID      string
+	LeaderAddress string
+	Term          uint64
+	// LastIndex, CommitIndex, AppliedIndex and SnapshotIndex are those of the last entry in the node's log, of the last one
+	// that a majority has, of the last one that has gone to its state machine, and of the last one in its newest snapshot.
+	LastIndex, CommitIndex, AppliedIndex, SnapshotIndex uint64
+	// LastContact is when the leader was last heard. Zero on the leader, and where there has been none.
+	LastContact time.Time
+	// DiskFree and DiskSize are of the data directory's file system, in bytes. Zero if the log is in memory.
+	DiskFree, DiskSize uint64
+}
+
+// Status returns how this node sees itself.
+func (l *Log) Status() Status {
+	leader, leaderID := l.raft.LeaderWithID()
+	status := Status{
+		ID: l.id, Address: l.config.Address, LeaderID: string(leaderID), LeaderAddress: string(leader),
+		Term: l.raft.CurrentTerm(), LastIndex: l.raft.LastIndex(), CommitIndex: l.raft.CommitIndex(),
+		AppliedIndex: l.raft.AppliedIndex(), Role: trellisv1.NodeRole_NODE_ROLE_CANDIDATE,
+	}
+	// Raft tells this only so.
+	status.SnapshotIndex, _ = strconv.ParseUint(l.raft.Stats()["last_snapshot_index"], 10, 64)
+	switch {
+	case l.raft.State() == raft.Leader:
+		status.Role = trellisv1.NodeRole_NODE_ROLE_LEADER
+	case l.raft.State() == raft.Follower && leader != "":
+		status.Role = trellisv1.NodeRole_NODE_ROLE_FOLLOWER
+	}
+	if status.Role != trellisv1.NodeRole_NODE_ROLE_LEADER {
+		status.LastContact = l.raft.LastContact()
+	}
+	if l.directory != nil {
+		var err error
+		if status.DiskFree, status.DiskSize, err = l.directory.space(); err != nil {
+			l.logger.Warn("the room on the disk is unknown", "error", err)
+		}
+	}
+	return status
+}
+
+// Includes says whether the state includes all entries up to that index. Status().AppliedIndex is further: it counts those that
+// wait for the state machine.
+func (l *Log) Includes(index uint64) bool {
+	for included := l.machine.included.Load(); index > included; index-- {
+		// Unguarded, as a guard ends the goroutine of raft that it belongs to.
+		entry := &raft.Log{}
+		if err := l.store.store.GetLog(index, entry); err != nil {
+			return false
+		}
+		if entry.Type == raft.LogCommand || entry.Type == raft.LogConfiguration {
+			return false
+		}
+		// Other entries never get to the state machine.
+	}
+	return true
+}
+
+// Nodes returns the nodes of the cluster as this node knows them. There are none while it waits to be added to one.
+func (l *Log) Nodes() ([]Node, error) {
+	configuration := l.raft.GetConfiguration()
+	if err := configuration.Error(); err != nil {
+		return nil, fmt.Errorf("read the cluster's nodes: %w", err)
+	}
+	_, leader := l.raft.LeaderWithID()
+	var nodes []Node
+	for _, server := range configuration.Configuration().Servers {
+		nodes = append(nodes, Node{ID: string(server.ID), Address: string(server.Address), Leader: server.ID == leader})
+	}
+	return nodes, nil
+}
+
+// AddNode adds a node, or gives one a new address. Only the leader can. It returns when a majority knows.
+func (l *Log) AddNode(ctx context.Context, id, address string) error {
+	if id == "" || address == "" {
+		return errors.New("the node's id or address is missing")
+	}
+	for _, server := range l.servers() {
+		switch {
+		case string(server.ID) == id && string(server.Address) == address:
+			return l.Verify(ctx)
+		case string(server.ID) != id && string(server.Address) == address:
+			return fmt.Errorf("%s is the address of node %s: remove that one first", address, server.ID)
+		}
+	}
+	return l.ask(ctx, func() error {
+		return l.raft.AddVoter(raft.ServerID(id), raft.ServerAddress(address), 0, 0).Error()
+	})
+}
+
+// RemoveNode removes a node. Only the leader can, itself too.
+func (l *Log) RemoveNode(ctx context.Context, idOrAddress string) error {
+	server, err := l.find(idOrAddress)
+	if err != nil {
+		return err
+	}
+	if len(l.servers()) == 1 {
+		return ErrLastNode
+	}
+	return l.ask(ctx, func() error { return l.raft.RemoveServer(server.ID, 0, 0).Error() })
+}
+
+// TransferLeadership makes another node the leader: that one, or the one that is furthest if it is empty. Only the leader
+// can. It returns when this node does not lead any more.
+func (l *Log) TransferLeadership(ctx context.Context, idOrAddress string) error {
+	if len(l.servers()) == 1 {
+		return errors.New("the cluster has no other node that could lead")
+	}
+	transfer := func() error { return l.raft.LeadershipTransfer().Error() }
+	if idOrAddress != "" {
+		server, err := l.find(idOrAddress)
+		if err != nil {
+			return err
+		}
+		if string(server.ID) == l.id {
+			return l.Verify(ctx)
+		}
+		transfer = func() error { return l.raft.LeadershipTransferToServer(server.ID, server.Address).Error() }
+	}
+	return l.ask(ctx, transfer)
+}
+
+// find returns the node with that id or address.
+func (l *Log) find(idOrAddress string) (raft.Server, error) {
+	for _, server := range l.servers() {
+		if string(server.ID) == idOrAddress || string(server.Address) == idOrAddress {
+			return server, nil
+		}
+	}
+	return raft.Server{}, fmt.Errorf("%w: %s", ErrUnknownNode, idOrAddress)
+}

@@ -1,0 +1,145 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// guard lets writes to the disk through until the first that fails or hangs; that one ends the node. An error of fsync says
+// that nobody knows what is on the disk: Linux may have dropped what it could not write, and the next fsync succeeds.
+type guard struct {
+	failure *failure
+	// stall is how long a write may take.
+	stall time.Duration
+	// fault is called before each write, in tests: it may fail it or hold it up.
+	fault func(what string) error
+}
+
+// write runs one write, if none has failed before. what names it, with the file or folder that it goes to. Its success is
+// reported only if nothing else has failed meanwhile.
+func (g *guard) write(what string, write func() error) error {
+	timer := time.AfterFunc(g.stall, func() {
+		g.failure.set(fmt.Errorf("%s takes more than %v: the disk hangs: see to it, then start again", what, g.stall))
+	})
+	defer timer.Stop()
+	return g.slowly(what, write)
+}
+
+// slowly is write for what may take as long as it likes.
+func (g *guard) slowly(what string, write func() error) error {
+	if err := g.failure.err(); err != nil {
+		return err
+	}
+	var err error
+	if g.fault != nil {
+		err = g.fault(what)
+	}
+	if err == nil {
+		err = write()
+	}
+	if err != nil {
+		// What names the path already.
+		var named *fs.PathError
+		if errors.As(err, &named) {
+			err = named.Err
+		}
+		g.failure.set(fmt.Errorf("%s: %w: %s", what, err, remedy(err)))
+	}
+	return g.failure.err()
+}
+
+// remedy says what to do about an error of the disk.
+func remedy(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "make room on the disk, then start again: nothing that was acknowledged is lost"
+	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return "make the data directory writable, then start again: nothing that was acknowledged is lost"
+	case errors.Is(err, syscall.EFBIG), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "raise the limit, then start again: nothing that was acknowledged is lost"
+	}
+	return "see to the disk, then start again: nothing that was acknowledged is lost"
+}
+
+// store is what raft keeps entries, term and vote in.
+type store interface {
+	raft.LogStore
+	raft.StableStore
+}
+
+// guardedStore is raft's store behind a guard.
+type guardedStore struct {
+	store
+	guard *guard
+	where string
+	// running is set when raft's goroutines run.
+	running atomic.Bool
+}
+
+var (
+	_ store                  = (*guardedStore)(nil)
+	_ raft.MonotonicLogStore = (*guardedStore)(nil)
+)
+
+// IsMonotonic says whether the log's indexes may have gaps: raft-wal's may not.
+func (s *guardedStore) IsMonotonic() bool {
+	monotonic, ok := s.store.(raft.MonotonicLogStore)
+	return ok && monotonic.IsMonotonic()
+}
+
+// GetLog reads an entry. Raft panics at most errors of it, so the goroutine that meets one ends instead.
+func (s *guardedStore) GetLog(index uint64, entry *raft.Log) error {
+	err := s.store.GetLog(index, entry)
+	if err == nil || errors.Is(err, raft.ErrLogNotFound) {
+		return err
+	}
+	s.guard.failure.set(fmt.Errorf("read entry %d of the log in %s: %w", index, s.where, err))
+	s.end()
+	return err
+}
+
+// StoreLog appends an entry.
+func (s *guardedStore) StoreLog(entry *raft.Log) error { return s.StoreLogs([]*raft.Log{entry}) }
+
+// StoreLogs appends entries.
+func (s *guardedStore) StoreLogs(entries []*raft.Log) error {
+	return s.guard.write("append to the log in "+s.where, func() error { return s.store.StoreLogs(entries) })
+}
+
+// DeleteRange removes entries that a snapshot includes, or that a new leader replaces.
+func (s *guardedStore) DeleteRange(from, to uint64) error {
+	return s.guard.write("shorten the log in "+s.where, func() error { return s.store.DeleteRange(from, to) })
+}
+
+// Set writes the vote. SetUint64 writes the term and the vote's term. Raft panics when the term can't be written, so after a
+// failure the goroutine that tries ends instead: no election is held.
+func (s *guardedStore) Set(key, value []byte) error {
+	return s.set(key, func() error { return s.store.Set(key, value) })
+}
+
+// SetUint64 writes the term and the vote's term.
+func (s *guardedStore) SetUint64(key []byte, value uint64) error {
+	return s.set(key, func() error { return s.store.SetUint64(key, value) })
+}
+
+func (s *guardedStore) set(key []byte, write func() error) error {
+	err := s.guard.write(fmt.Sprintf("write %s in %s", key, s.where), write)
+	if err != nil {
+		s.end()
+	}
+	return err
+}
+
+// end ends the calling goroutine of raft. What it holds is released by its deferred calls.
+func (s *guardedStore) end() {
+	if s.running.Load() {
+		runtime.Goexit()
+	}
+}

@@ -1,0 +1,274 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Leadership sends true when this node leads and has applied all that was ever acknowledged, and false when it ceases to. Who
+// reads late reads the latest; true twice means that leadership was lost between.
+func (l *Log) Leadership() <-chan bool { return l.leadership }
+
+// Leader returns the address of the leader, if this node knows one.
+func (l *Log) Leader() (address string, known bool) {
+	leader, _ := l.raft.LeaderWithID()
+	return string(leader), leader != ""
+}
+
+// lead waits for this node to be elected, catches up, and tells the owner.
+func (l *Log) lead() {
+	stop := func() {}
+	defer func() { stop() }()
+	for {
+		select {
+		case <-l.stopping:
+			return
+		case leads := <-l.raft.LeaderCh():
+			stop()
+			stop = func() {}
+			l.publish(false)
+			if leads {
+				ctx, cancel := context.WithCancel(context.Background())
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					l.takeOver(ctx)
+				}()
+				stop = func() {
+					cancel()
+					<-done
+				}
+			}
+		}
+	}
+}
+
+// takeOver applies all that earlier leaders have acknowledged, and says that this node leads. It ends early with ctx.
+func (l *Log) takeOver(ctx context.Context) {
+	start := time.Now()
+	term := l.raft.CurrentTerm()
+	for {
+		if err := l.ask(ctx, func() error { return l.raft.Barrier(0).Error() }); err == nil {
+			break
+		}
+		// Leadership was lost, and ctx ends; or another node is to take over, and does not: then this one goes on.
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.failure.done:
+			return
+		case <-time.After(l.config.HeartbeatTimeout / 10):
+		}
+	}
+	if ctx.Err() != nil || l.raft.CurrentTerm() != term {
+		// Leadership was lost, and perhaps won again: the next takeOver is for that.
+		return
+	}
+	l.machine.caughtUp()
+	l.caughtUp.Store(term)
+	l.publish(true)
+	l.logger.Info("this node leads the cluster", "term", term,
+		"caught_up_in", time.Since(start).Round(time.Millisecond))
+	l.announceAddress(ctx)
+}
+
+// watchLeader asks for votes when the leader has not been heard for a heartbeat timeout and up to a half. Raft by itself looks
+// at random times, and may take three timeouts to notice. The half is random, so that two nodes seldom ask at the same moment.
+func (l *Log) watchLeader() {
+	for {
+		limit := l.config.HeartbeatTimeout + rand.N(l.config.HeartbeatTimeout/2)
+		left := limit
+		if contact := l.raft.LastContact(); l.raft.State() == raft.Follower && !contact.IsZero() {
+			left = limit - time.Since(contact)
+		}
+		if left <= 0 {
+			l.look()
+			left = limit
+		}
+		select {
+		case <-l.stopping:
+			return
+		case <-l.failure.done:
+			return
+		case <-time.After(left):
+		}
+	}
+}
+
+// look makes raft look now whether there is a leader: it does so when its timeout becomes shorter.
+func (l *Log) look() {
+	for _, timeout := range []time.Duration{l.config.HeartbeatTimeout + time.Nanosecond, l.config.HeartbeatTimeout} {
+		config := l.raft.ReloadableConfig()
+		config.HeartbeatTimeout = timeout
+		if err := l.raft.ReloadConfig(config); err != nil {
+			l.logger.Error("raft does not take its configuration", "error", err)
+		}
+	}
+}
+
+// watchTransfers fails the node if a transfer of the leadership does not end: the node leads, so that nobody else is
+// elected, and refuses everything. Raft gives up a transfer after an election timeout, but goes on to refuse everything while
+// the part of it that talks to the other node hangs, which may be for good, and even if the node is elected again
+// (hashicorp/raft#696). Only a new start ends that.
+func (l *Log) watchTransfers() {
+	for {
+		select {
+		case <-l.stopping:
+			return
+		case <-l.failure.done:
+			return
+		case <-l.refused:
+		}
+		for start := time.Now(); l.takingOver(); {
+			if waited := time.Since(start); waited >= l.config.transferTimeout {
+				l.failure.set(fmt.Errorf("this node leads, and has refused everything for %v because a transfer of the leadership "+
+					"does not end: start it again: nothing that was acknowledged is lost", waited.Round(time.Second)))
+				return
+			}
+			select {
+			case <-l.stopping:
+				return
+			case <-l.failure.done:
+				return
+			case <-time.After(l.config.HeartbeatTimeout):
+			}
+		}
+	}
+}
+
+// takingOver says whether this node leads and refuses everything, because another is to take over.
+func (l *Log) takingOver() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), l.config.HeartbeatTimeout)
+	defer cancel()
+	return errors.Is(l.ask(ctx, func() error { return l.raft.Barrier(0).Error() }), errTakingOver)
+}
+
+// publish makes leads what the reader of Leadership reads next.
+func (l *Log) publish(leads bool) {
+	select {
+	case <-l.leadership:
+	default:
+	}
+	l.leadership <- leads
+}
+
+// announceAddress gives the cluster this node's address, if it was started with another one than the cluster knows.
+func (l *Log) announceAddress(ctx context.Context) {
+	for _, server := range l.servers() {
+		if string(server.ID) != l.id || string(server.Address) == l.config.Address {
+			continue
+		}
+		if err := l.AddNode(ctx, l.id, l.config.Address); err != nil {
+			l.logger.Warn("the cluster does not know this node's new address yet", "error", err)
+			return
+		}
+		l.logger.Info("this node has a new address", "old", server.Address, "new", l.config.Address)
+	}
+}
+
+// observe tells operators what raft notices.
+func (l *Log) observe(observations <-chan raft.Observation) {
+	leader := raft.ServerID("")
+	away := map[raft.ServerID]time.Time{}
+	for {
+		select {
+		case <-l.stopping:
+			return
+		case observation := <-observations:
+			switch event := observation.Data.(type) {
+			case raft.LeaderObservation:
+				l.observeLeader(&leader, event)
+				clear(away)
+			case raft.FailedHeartbeatObservation:
+				if _, known := away[event.PeerID]; !known {
+					since := event.LastContact
+					if since.IsZero() {
+						// It has not been heard since this node leads.
+						since = time.Now()
+					}
+					away[event.PeerID] = since
+					l.logger.Warn("lost contact with a node", "node", event.PeerID, "address", l.addressOf(event.PeerID))
+				}
+			case raft.ResumedHeartbeatObservation:
+				since, known := away[event.PeerID]
+				if !known {
+					// It was lost to the leader before, which has said so.
+					continue
+				}
+				delete(away, event.PeerID)
+				l.logger.Info("regained contact with a node", "node", event.PeerID, "address", l.addressOf(event.PeerID),
+					"away", time.Since(since).Round(time.Millisecond))
+			case raft.PeerObservation:
+				if event.Removed {
+					l.logger.Info("a node has left the cluster", "node", event.Peer.ID, "address", event.Peer.Address)
+				}
+			}
+		}
+	}
+}
+
+// observeLeader logs that the cluster has lost its leader, or has another.
+func (l *Log) observeLeader(leader *raft.ServerID, event raft.LeaderObservation) {
+	switch {
+	case event.LeaderID == *leader:
+		return
+	case event.LeaderID == "" && *leader == raft.ServerID(l.id):
+		l.logger.Warn("this node does not lead the cluster any more")
+	case event.LeaderID == "":
+		l.logger.Warn("the cluster's leader is gone", "leader", *leader)
+	case event.LeaderID != raft.ServerID(l.id):
+		l.logger.Info("the cluster has a leader", "leader", event.LeaderID, "address", event.LeaderAddr)
+	}
+	*leader = event.LeaderID
+}
+
+// addressOf returns the address of a node of the cluster.
+func (l *Log) addressOf(id raft.ServerID) string {
+	for _, server := range l.servers() {
+		if server.ID == id {
+			return string(server.Address)
+		}
+	}
+	return ""
+}
+
+// snapshotLoop takes a snapshot whenever one is due: after so many entries or bytes, and not so often that snapshots take
+// more than a tenth of the time. Nodes count the same entries, so each takes its own share of the limits each time: they
+// don't all write a snapshot at the same moment.
+func (l *Log) snapshotLoop() {
+	var earliest time.Time
+	share := 0.5 + rand.Float64()/2
+	for {
+		select {
+		case <-l.stopping:
+			return
+		case <-l.failure.done:
+			return
+		case <-l.machine.due:
+		}
+		entries, bytes := l.machine.total()
+		due := float64(entries) >= share*float64(l.config.SnapshotEntries) || float64(bytes) >= share*float64(l.config.SnapshotBytes)
+		if !due || time.Now().Before(earliest) {
+			continue
+		}
+		start := time.Now()
+		if err := l.Snapshot(); err != nil {
+			l.logger.Debug("no snapshot now", "error", err)
+		}
+		earliest = time.Now().Add(10 * time.Since(start))
+		share = 0.5 + rand.Float64()/2
+	}
+}
+
+// Snapshot writes the state to a snapshot now, and shortens the log.
+func (l *Log) Snapshot() error {
+	if err := l.failure.err(); err != nil {
+		return err
+	}
+	return translate(l.raft.Snapshot().Error())
+}

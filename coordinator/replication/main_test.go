@@ -1,0 +1,22 @@
+package replication
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// childDir tells the test binary to be a node of that data directory until it is killed.
+const childDir = "REPLICATION_TEST_DIR"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		runChild(dir)
+		return
+	}
+	goleak.VerifyTestMain(m,
+		// What makes watchTransfers necessary: a transfer that waits for a replication that has ended (hashicorp/raft#696).
+		goleak.IgnoreTopFunction("github.com/hashicorp/raft.(*Raft).leadershipTransfer"),
+		goleak.IgnoreTopFunction("github.com/hashicorp/raft.(*Raft).leaderLoop.func2"))
+}

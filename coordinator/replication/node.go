@@ -1,0 +1,199 @@
+package replication
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/raft"
+	"golang.org/x/sys/unix"
+)
+
+// The names in a data directory. DESIGN.md has their formats.
+const (
+	lockName        = "lock"
+	nodeName        = "node.json"
+	logName         = "log"
+	snapshotsName   = "snapshots"
+	temporarySuffix = ".tmp"
+	formatVersion   = 1
+)
+
+// identity is the content of the file node.json.
+type identity struct {
+	// Format is the version of the data directory's layout and of all formats in it.
+	Format int `json:"format"`
+	// ID is random, made with the directory.
+	ID string `json:"id"`
+}
+
+// directory is a data directory that this process has locked.
+type directory struct {
+	path string
+	lock *os.File
+	identity
+}
+
+// openDirectory locks the data directory and reads which node it belongs to. It makes both if there are none.
+func openDirectory(path string) (_ *directory, err error) {
+	if err := makeFolder(path); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
+	d := &directory{path: path}
+	if d.lock, err = os.OpenFile(filepath.Join(path, lockName), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return nil, fmt.Errorf("lock the data directory: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			d.lock.Close()
+		}
+	}()
+	if err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%w: another coordinator runs on %s: stop it, or give this one a directory of its own",
+				ErrLocked, path)
+		}
+		return nil, fmt.Errorf("lock the data directory %s: %w", path, err)
+	}
+	if err := d.identify(); err != nil {
+		return nil, err
+	}
+	return d, d.tidy()
+}
+
+// identify reads the file node.json, or writes it into a new directory.
+func (d *directory) identify() error {
+	path := filepath.Join(d.path, nodeName)
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		for _, name := range []string{logName, snapshotsName} {
+			if _, err := os.Stat(filepath.Join(d.path, name)); err == nil {
+				return fmt.Errorf("the data directory %s is %w: it has %s but not %s: put the file back, or restore a backup "+
+					"into an empty directory", d.path, ErrDamaged, name, nodeName)
+			}
+		}
+		d.identity = identity{Format: formatVersion, ID: strings.ToLower(rand.Text())}
+		content, err := json.Marshal(d.identity)
+		if err != nil {
+			return fmt.Errorf("encode %s: %w", nodeName, err)
+		}
+		if err := writeFile(path, append(content, '\n')); err != nil {
+			return fmt.Errorf("write %s: %w: %s", path, err, remedy(err))
+		}
+		// A kill may have come right after the directory was made.
+		if err := syncFolder(filepath.Dir(filepath.Clean(d.path))); err != nil {
+			return fmt.Errorf("sync the folder of the data directory: %w: %s", err, remedy(err))
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read which node the data directory belongs to: %w", err)
+	}
+	if err := json.Unmarshal(content, &d.identity); err != nil {
+		return fmt.Errorf("%s is %w: %w", path, ErrDamaged, err)
+	}
+	switch {
+	case d.Format > formatVersion:
+		return fmt.Errorf("the data directory %s was %w: it has format %d, and this version knows up to %d: "+
+			"start the newer version", d.path, ErrNewerVersion, d.Format, formatVersion)
+	case d.Format < 1 || d.ID == "":
+		return fmt.Errorf("%s is %w: it has no format or no id", path, ErrDamaged)
+	}
+	return nil
+}
+
+// tidy removes what a kill has left half done.
+func (d *directory) tidy() error {
+	for _, folder := range []string{d.path, filepath.Join(d.path, snapshotsName)} {
+		entries, err := os.ReadDir(folder)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("look for what a crash has left behind: %w", err)
+		}
+		for _, entry := range entries {
+			if !strings.HasSuffix(entry.Name(), temporarySuffix) {
+				continue
+			}
+			if err := os.RemoveAll(filepath.Join(folder, entry.Name())); err != nil {
+				return fmt.Errorf("remove what a crash has left behind: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// folder makes a log in a temporary folder, and puts it in its place when all of it is on the disk: a kill leaves no log,
+// or a whole one.
+func (d *directory) folder(fill func(path string) error) error {
+	path, temporary := filepath.Join(d.path, logName), filepath.Join(d.path, logName+temporarySuffix)
+	err := func() error {
+		if err := os.RemoveAll(temporary); err != nil {
+			return err
+		}
+		if err := os.Mkdir(temporary, 0o700); err != nil {
+			return err
+		}
+		if err := fill(temporary); err != nil {
+			return err
+		}
+		if err := syncFolder(temporary); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+		if err := os.Rename(temporary, path); err != nil {
+			return err
+		}
+		return syncFolder(d.path)
+	}()
+	if err != nil {
+		return fmt.Errorf("make the log in %s: %w: %s", d.path, err, remedy(err))
+	}
+	return nil
+}
+
+// hasLog says whether the directory has a log.
+func (d *directory) hasLog() bool {
+	_, err := os.Stat(filepath.Join(d.path, logName))
+	return err == nil
+}
+
+// space returns the free bytes and the size of the directory's file system.
+func (d *directory) space() (free, size uint64, err error) {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(d.path, &stat); err != nil {
+		return 0, 0, fmt.Errorf("ask for the room in %s: %w", d.path, err)
+	}
+	return stat.Bavail * uint64(stat.Bsize), stat.Blocks * uint64(stat.Bsize), nil
+}
+
+// close unlocks the directory.
+func (d *directory) close() error { return d.lock.Close() }
+
+// makeFolder makes a folder and its parents durably.
+func makeFolder(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if parent := filepath.Dir(path); parent != path {
+		if err := makeFolder(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// only is the configuration of a cluster of one node.
+func only(id, address string) raft.Configuration {
+	return raft.Configuration{Servers: []raft.Server{{
+		Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(address),
+	}}}
+}

@@ -1,0 +1,104 @@
+package replication
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+)
+
+// guardedSnapshots are the node's snapshots behind a guard.
+type guardedSnapshots struct {
+	raft.SnapshotStore
+	guard *guard
+	// dir is where they are, or empty if they are in memory.
+	dir string
+	// stopping is closed when the node stops: a snapshot that is being written is given up then.
+	stopping <-chan struct{}
+	// from is the index of the oldest snapshot that the node may start from: what came after it is in the log.
+	from uint64
+	// failed is why the last one that could not be opened could not.
+	failed atomic.Pointer[error]
+}
+
+// unreadable returns why a snapshot could not be opened, or nil.
+func (s *guardedSnapshots) unreadable() error {
+	if err := s.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Create begins a snapshot.
+func (s *guardedSnapshots) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
+	configurationIndex uint64, transport raft.Transport,
+) (raft.SnapshotSink, error) {
+	var sink raft.SnapshotSink
+	err := s.guard.slowly("begin a snapshot in "+s.dir, func() (err error) {
+		sink, err = s.SnapshotStore.Create(version, index, term, configuration, configurationIndex, transport)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &guardedSink{SnapshotSink: sink, snapshots: s}, nil
+}
+
+// List returns the snapshots that the node may start from, the newest first.
+func (s *guardedSnapshots) List() ([]*raft.SnapshotMeta, error) {
+	all, err := s.SnapshotStore.List()
+	return slices.DeleteFunc(all, func(meta *raft.SnapshotMeta) bool { return meta.Index < s.from }), err
+}
+
+// Open reads a snapshot. The reader knows the snapshot's index.
+func (s *guardedSnapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	meta, source, err := s.SnapshotStore.Open(id)
+	if err != nil {
+		err = fmt.Errorf("the snapshot %s in %s is %w: %w: restore a backup into an empty directory, or remove the node "+
+			"from its cluster and add it again with an empty one", id, s.dir, ErrDamaged, err)
+		s.failed.Store(&err)
+		return nil, nil, err
+	}
+	return meta, &indexedSource{ReadCloser: source, index: meta.Index}, nil
+}
+
+// indexedSource reads a snapshot.
+type indexedSource struct {
+	io.ReadCloser
+	index uint64
+}
+
+// guardedSink is a snapshot that is being written.
+type guardedSink struct {
+	raft.SnapshotSink
+	snapshots *guardedSnapshots
+}
+
+func (s *guardedSink) Write(data []byte) (n int, err error) {
+	select {
+	case <-s.snapshots.stopping:
+		return 0, ErrClosed
+	default:
+	}
+	err = s.snapshots.guard.slowly("write a snapshot to "+s.snapshots.dir, func() (err error) {
+		n, err = s.SnapshotSink.Write(data)
+		return err
+	})
+	return n, err
+}
+
+// Close makes the snapshot durable, the names of its files first.
+func (s *guardedSink) Close() error {
+	return s.snapshots.guard.slowly("finish a snapshot in "+s.snapshots.dir, func() error {
+		if s.snapshots.dir != "" {
+			if err := syncFolder(filepath.Join(s.snapshots.dir, s.ID()+temporarySuffix)); err != nil && !os.IsNotExist(err) {
+				return fmt.Errorf("sync the snapshot's folder: %w", err)
+			}
+		}
+		return s.SnapshotSink.Close()
+	})
+}
