@@ -3,7 +3,6 @@ package results
 import (
 	"fmt"
 
-	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -14,27 +13,30 @@ import (
 // first changed and inserted at commit, which also keeps the books: what counts runs or says when something changed is
 // brought up to date there and nowhere else.
 type change struct {
-	txn   *memdb.Txn
+	reader
 	index uint64
 	now   *timestamppb.Timestamp
 
-	studies edits[trellisv1.Study]
-	runs    edits[trellisv1.Run]
-	losses  edits[trellisv1.Losses]
-	workers edits[trellisv1.Worker]
+	studies  edits[trellisv1.Study]
+	sections sectionEdits
+	workers  edits[trellisv1.Worker]
+	// granted counts the runs that the change has granted, by worker: their rows have them only from the commit on.
+	granted map[string]uint32
+	// answered are the trials that the change has answered, when the books are kept.
+	answered []*trellisv1.Trial
 }
 
 // begin opens a transaction for the command at the given log index, proposed at now. Commit or abort ends it.
 func (s *Store) begin(index uint64, now *timestamppb.Timestamp) *change {
-	txn := s.db.Txn(true)
+	r := reader{txn: s.tables.Load().db.Txn(true)}
 	return &change{
-		txn:     txn,
-		index:   index,
-		now:     proto.CloneOf(now),
-		studies: edits[trellisv1.Study]{txn: txn, table: tableStudies, noun: "study", key: studyKey, copy: copyStudy},
-		runs:    edits[trellisv1.Run]{txn: txn, table: tableRuns, noun: "run", key: runKey, copy: copyRun},
-		losses:  edits[trellisv1.Losses]{txn: txn, table: tableLosses, noun: "losses", key: lossesKey, copy: copyLosses},
-		workers: edits[trellisv1.Worker]{txn: txn, table: tableWorkers, noun: "worker", key: workerKey, copy: copyWorker},
+		reader:   r,
+		index:    index,
+		now:      proto.CloneOf(now),
+		studies:  edits[trellisv1.Study]{reader: r, table: tableStudies, noun: "study", key: studyKey, copy: copyStudy},
+		sections: newSectionEdits(r),
+		workers:  edits[trellisv1.Worker]{reader: r, table: tableWorkers, noun: "worker", key: workerKey, copy: copyWorker},
+		granted:  map[string]uint32{},
 	}
 }
 
@@ -42,10 +44,19 @@ func (s *Store) begin(index uint64, now *timestamppb.Timestamp) *change {
 func (c *change) abort() { c.txn.Abort() }
 
 func (c *change) commit() error {
-	for _, run := range c.runs.rows {
-		if err := c.keepBooks(run.before, run.after); err != nil {
+	for _, section := range c.sections.inOrder {
+		if section.after == nil {
+			continue
+		}
+		if err := c.keepBooks(section.before, section.after); err != nil {
 			return err
 		}
+		if err := insertSection(c.txn, section.before, section.after); err != nil {
+			return err
+		}
+	}
+	if err := c.rank(); err != nil {
+		return err
 	}
 	for _, study := range c.studies.rows {
 		study.after.ModifyIndex = c.index
@@ -57,7 +68,7 @@ func (c *change) commit() error {
 	for _, worker := range c.workers.rows {
 		worker.after.ModifyIndex = c.index
 	}
-	for _, insert := range []func() error{c.studies.insert, c.runs.insert, c.losses.insert, c.workers.insert} {
+	for _, insert := range []func() error{c.studies.insert, c.workers.insert} {
 		if err := insert(); err != nil {
 			return err
 		}
@@ -66,21 +77,33 @@ func (c *change) commit() error {
 	return nil
 }
 
-// keepBooks accounts for a run's change in its study's progress and in the workers' counts of the runs that they hold.
-func (c *change) keepBooks(before, after *trellisv1.Run) error {
-	after.ModifyIndex = c.index
-	study, err := c.studies.get(textKey(after.Study))
+// keepBooks accounts for the changes of a section's runs in their study's progress, in the workers' counts of the runs that
+// they hold, and in the list of answered trials.
+func (c *change) keepBooks(before, after *section) error {
+	study, err := c.studies.get(textKey(after.study))
 	if err != nil {
 		return err
 	}
-	addProgress(c.studies.edit(study).Progress, before, after)
-	if before.GetWorker() == after.Worker {
-		return nil
+	progress := c.studies.edit(study).Progress
+	for slot, member := range after.members {
+		old := before.members[slot]
+		if old == member {
+			continue
+		}
+		member.run.ModifyIndex = c.index
+		after.note(slot, member)
+		addProgress(progress, old.run, member.run)
+		if old.run.Worker != member.run.Worker {
+			if err := c.holds(old.run.Worker, -1); err != nil {
+				return err
+			}
+			if err := c.holds(member.run.Worker, +1); err != nil {
+				return err
+			}
+		}
+		c.answered = append(c.answered, member.answers[len(old.answers):]...)
 	}
-	if err := c.holds(before.GetWorker(), -1); err != nil {
-		return err
-	}
-	return c.holds(after.Worker, +1)
+	return nil
 }
 
 // holds adds to the number of runs that a worker holds. The worker without a name is nobody.
@@ -99,7 +122,7 @@ func (c *change) holds(name string, runs int) error {
 
 // edits are a change's copies of a table's rows, in the order in which they were first changed.
 type edits[Row any] struct {
-	txn   *memdb.Txn
+	reader
 	table string
 	// noun is what a row is, for errors.
 	noun string
@@ -120,7 +143,7 @@ func (e *edits[Row]) get(k key) (*Row, error) {
 	if i, ok := e.byKey[string(k)]; ok {
 		return e.rows[i].after, nil
 	}
-	row, err := first[*Row](e.txn, nil, e.table, indexID, k)
+	row, err := first[*Row](e.reader, nil, e.table, indexID, k)
 	if err != nil {
 		return nil, err
 	}
@@ -153,8 +176,8 @@ func (e *edits[Row]) put(before, after *Row) {
 
 func (e *edits[Row]) insert() error {
 	for _, row := range e.rows {
-		if err := e.txn.Insert(e.table, row.after); err != nil {
-			return fmt.Errorf("insert into %s: %w", e.table, err)
+		if err := insert(e.txn, e.table, row.after); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -1,8 +1,6 @@
 package results
 
 import (
-	"maps"
-
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -33,7 +31,7 @@ func copyRun(r *trellisv1.Run) *trellisv1.Run {
 		Worker: r.Worker, Epochs: r.Epochs, TrainLoss: r.TrainLoss, ValidationLoss: r.ValidationLoss,
 		BestValidationLoss: r.BestValidationLoss, BestEpoch: r.BestEpoch, StopReason: r.StopReason, Failures: r.Failures,
 		Error: r.Error, TrainingSeconds: r.TrainingSeconds, ModifyIndex: r.ModifyIndex, FirstTrial: r.FirstTrial,
-		AttemptEpochs: r.AttemptEpochs,
+		AttemptEpochs: r.AttemptEpochs, Checkpoints: r.Checkpoints,
 	}
 }
 
@@ -45,11 +43,11 @@ func copyTrial(t *trellisv1.Trial) *trellisv1.Trial {
 	}
 }
 
-// copyLosses shares the arrays of losses, and room for more behind them: see appendLosses.
+// copyLosses shares the test losses and the arrays of losses, and room for more behind them: see appendLosses.
 func copyLosses(l *trellisv1.Losses) *trellisv1.Losses {
 	return &trellisv1.Losses{
 		Study: l.Study, Run: l.Run, TrainLoss: l.TrainLoss, ValidationLoss: l.ValidationLoss,
-		TestLoss: maps.Clone(l.TestLoss),
+		TestLoss: l.TestLoss,
 	}
 }
 

@@ -1,13 +1,17 @@
-// Package results is the store of studies, runs, trials, losses and workers: go-memdb tables whose rows are the messages
-// of trellisv1, the state machines that say how they may change, and the queries that rank, page and filter them.
+// Package results is the store of studies, runs, trials, losses and workers: messages of trellisv1 in go-memdb, the state
+// machines that say how they may change, and the queries that rank, page and filter them.
 //
 // The store is what the replicated log feeds. A write is one command: it happens as a whole or not at all, depends on
 // nothing but the store and its arguments (the command's log index and time among them), and has no effect but on the
 // store. Replicas that apply the same log have the same Snapshot.Hash. Leader loops and API handlers read snapshots and
-// wait on watch sets.
+// wait on watch sets. Snapshot.WriteTo and Store.Restore move the whole store: see DESIGN.md.
 //
-// Rows are immutable. A write copies what it is given, changes copies of what it has, and inserts them; readers get what
-// is stored and must not change it.
+// What is stored is immutable. A write copies what it is given, changes copies of what it has, and inserts them; readers get
+// what is stored and must not change it.
+//
+// Studies and workers are rows of tables. The runs of a study, up to a million and fixed from its creation, stand in rows of
+// 64 each, called sections, together with their losses and the trials that they have answered; the study's catalog says
+// where. Some tables follow from these: which runs are waiting, which are leased, how the answered trials rank.
 //
 // # State machines
 //
@@ -25,9 +29,10 @@
 //	LEASED -> FAILED              fail: the budget is used up
 //	PENDING | LEASED -> CANCELED  cancel
 //
-// An attempt is one lease of a run. Its number is the log index of the grant, and a report or outcome counts only while
-// that attempt holds the run. What attempts have reported stays: the next one repeats the same epochs with the same
-// losses, bit for bit, before it adds to them.
+// An attempt is one lease of a run. Its number comes from the log index of the grant and the grant's place in its command
+// (AttemptNumber), and a report, checkpoint or outcome counts only while that attempt holds the run. What attempts have
+// reported stays: the next one goes on from the run's last checkpoint and repeats the epochs after it with the same losses,
+// bit for bit, before it adds to them.
 //
 // A trial is answered, SUCCEEDED, when its run reaches its max_epochs, or ends by itself before. Until then it is PENDING,
 // RUNNING, FAILED or CANCELED as its run is.
@@ -44,7 +49,8 @@
 // A failed attempt is charged to its class. A class's budget is how many attempts may fail in it; the last of them fails
 // the run for good, and with it the trials that have not been answered:
 //
-//	WORKER_LOST    10    or 3 different workers at the same epoch: the run is quarantined, as it may be what brought them down
+//	WORKER_LOST    10    since the run's last new epoch was recorded, or 3 different workers at the same epoch since then:
+//	                     the run is quarantined, as it may be what brought them down
 //	TRAINER         3
 //	HUNG            3
 //	OUT_OF_MEMORY   1

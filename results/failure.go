@@ -9,7 +9,8 @@ import (
 )
 
 // Failure budgets: how many attempts at a run may fail in one class. The one that uses up its class's budget fails the
-// run for good.
+// run for good. Of lost workers only those count that were lost since the run's last new epoch was recorded: on machines
+// that are taken away at any time a long run loses many workers and still gets on.
 const (
 	WorkerLostBudget  = 10
 	TrainerBudget     = 3
@@ -18,40 +19,62 @@ const (
 	HungBudget        = 3
 )
 
-// QuarantineWorkers is how many different workers may be lost at the same epoch of a run: the run is then taken for what
-// brought them down, and fails for good before its budget is used up. Training is deterministic, so a run that kills
-// does so at the same place every time, while workers that are preempted or unplugged are lost anywhere. A worker that
-// is lost, comes back under its name and is lost again counts once.
+// QuarantineWorkers is how many different workers may be lost at the same epoch of a run, counted from its last new epoch
+// as for the budget: the run is then taken for what brought them down, and fails for good before its budget is used up.
+// Training is deterministic, so a run that kills does so at the same place every time, while workers that are preempted or
+// unplugged are lost anywhere. The epoch is the one after attempt_epochs: the last that the attempt reported or, before its
+// first report, that of the checkpoint from which it went on. A worker that is lost, comes back under its name and is lost
+// again counts once.
 const QuarantineWorkers = 3
+
+const lostClass = trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST
 
 var budgets = map[trellisv1.FailureClass]struct {
 	attempts int
 	// what happened to the last attempt, followed by its worker.
 	what string
 }{
-	trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST:   {WorkerLostBudget, "the worker was lost"},
+	lostClass: {WorkerLostBudget, "the worker was lost"},
 	trellisv1.FailureClass_FAILURE_CLASS_TRAINER:       {TrainerBudget, "the trainer failed"},
 	trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY: {OutOfMemoryBudget, "memory ran out"},
 	trellisv1.FailureClass_FAILURE_CLASS_CONFLICT:      {ConflictBudget, "two attempts gave different losses"},
 	trellisv1.FailureClass_FAILURE_CLASS_HUNG:          {HungBudget, "the run made no progress"},
 }
 
+// MaxFailures is how many failures of a run are remembered. Beyond it, the earliest that counts no more is forgotten: the
+// budgets together are smaller. A run of a snapshot may have more that all count; of these, it is the very first.
+const MaxFailures = 32
+
 // failAttempt ends the attempt that holds the run as a failure. The run goes back to PENDING, or is FAILED if that was
 // its last chance.
-func (c *change) failAttempt(run *trellisv1.Run, class trellisv1.FailureClass, message string) error {
+func (h handle) failAttempt(class trellisv1.FailureClass, message string) error {
 	if _, known := budgets[class]; !known {
 		return fmt.Errorf("failure class %v: %w", class, ErrInvalid)
 	}
-	failure := &trellisv1.Failure{Attempt: run.Attempt, Worker: run.Worker, Class: class, Message: strings.Clone(message), Epochs: run.AttemptEpochs}
-	failures := append(slices.Clip(run.Failures), failure)
+	run := h.run()
+	failures := append(slices.Clip(run.Failures), &trellisv1.Failure{
+		Attempt: run.Attempt, Worker: run.Worker, Class: class, Message: strings.Clone(message),
+		Epochs: run.AttemptEpochs, RunEpochs: run.Epochs,
+	})
 	verdict := judge(failures)
-	if verdict == "" {
-		run = c.endAttempt(run, release)
-	} else {
-		run = c.endAttempt(run, fail)
+	if len(failures) > MaxFailures {
+		spent := slices.IndexFunc(failures, func(failure *trellisv1.Failure) bool { return !counts(failure, run.Epochs) })
+		spent = max(spent, 0)
+		failures = slices.Delete(slices.Clone(failures), spent, spent+1)
 	}
+	event := release
+	if verdict != "" {
+		event = fail
+	}
+	run = h.endAttempt(event).run
 	run.Failures, run.Error = failures, verdict
 	return nil
+}
+
+// counts says whether a failure still counts, of a run of which so many epochs are recorded. A lost worker does until a
+// new epoch is recorded: a run that gets on is not to blame, however often its workers are taken away.
+func counts(failure *trellisv1.Failure, epochs uint32) bool {
+	return failure.Class != lostClass || failure.RunEpochs == epochs
 }
 
 // judge says why a run that has failed so often has failed for good, or nothing if it may try again.
@@ -60,7 +83,7 @@ func judge(failures []*trellisv1.Failure) string {
 	attempts := 0
 	var workers []string
 	for _, failure := range failures {
-		if failure.Class != last.Class {
+		if failure.Class != last.Class || !counts(failure, last.RunEpochs) {
 			continue
 		}
 		attempts++
@@ -69,16 +92,17 @@ func judge(failures []*trellisv1.Failure) string {
 		}
 	}
 	budget := budgets[last.Class]
-	lost := last.Class == trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST
 	var verdict strings.Builder
 	switch {
-	case lost && len(workers) >= QuarantineWorkers:
+	case last.Class == lostClass && len(workers) >= QuarantineWorkers:
 		fmt.Fprintf(&verdict, "quarantined: %d different workers were lost while they trained its epoch %d: %s",
 			len(workers), last.Epochs+1, strings.Join(workers, ", "))
 	case attempts < budget.attempts:
 		return ""
 	case attempts == 1:
 		fmt.Fprintf(&verdict, "%s, on worker %s", budget.what, last.Worker)
+	case last.Class == lostClass:
+		fmt.Fprintf(&verdict, "%s in %d attempts without a new epoch, the last on worker %s", budget.what, attempts, last.Worker)
 	default:
 		fmt.Fprintf(&verdict, "%s in %d attempts, the last on worker %s", budget.what, attempts, last.Worker)
 	}

@@ -1,6 +1,10 @@
 package results
 
 import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -110,19 +114,20 @@ func TestCopiesAreWhole(t *testing.T) {
 	check("worker", worker, func() proto.Message { return copyWorker(worker) })
 }
 
-// checkIndexes compares every index of every table with the rows of the table.
+// checkIndexes compares every index of every table with the rows of the table, and every table that follows from others with
+// what it follows from.
 func checkIndexes(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) {
 	for table, schema := range newSchema().Tables {
-		rows, err := all[proto.Message](snapshot.txn, nil, table, indexID, nil)
+		rows, err := all[any](snapshot.reader, nil, table, indexID, nil)
 		if err != nil {
 			t.Fatalf("%v", err)
 		}
 		for name, index := range schema.Indexes {
-			indexed, err := all[proto.Message](snapshot.txn, nil, table, name, nil)
+			indexed, err := all[any](snapshot.reader, nil, table, name, nil)
 			if err != nil {
 				t.Fatalf("%v", err)
 			}
-			want := map[proto.Message]bool{}
+			want := map[any]bool{}
 			for _, row := range rows {
 				has, _, err := index.Indexer.(interface {
 					FromObject(any) (bool, []byte, error)
@@ -145,4 +150,79 @@ func checkIndexes(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) {
 			}
 		}
 	}
+	if got, want := tableTexts(t, snapshot), tableTexts(t, rebuilt(t, snapshot)); !maps.EqualFunc(got, want, slices.Equal) {
+		t.Fatalf("the tables are\n%v\nbut what they follow from gives\n%v", got, want)
+	}
+}
+
+// rebuilt is a store whose tables are made anew from what the snapshot consists of.
+func rebuilt(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) *Snapshot {
+	tables, err := newGeneration()
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	restorer := newRestorer(tables.db.Txn(true))
+	for place, content := range contents {
+		restorer.content, restorer.key = place, nil
+		rows, err := content.rows(snapshot.reader)
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		for row, err := range rows {
+			data, marshalErr := proto.Marshal(row)
+			if err := cmp.Or(err, marshalErr, restorer.row(content, data)); err != nil {
+				t.Fatalf("%v", err)
+			}
+		}
+	}
+	if err := restorer.finish(); err != nil {
+		t.Fatalf("%v", err)
+	}
+	return &Snapshot{reader{txn: restorer.txn}}
+}
+
+// tableTexts are the rows of every table there is, as texts.
+func tableTexts(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) map[string][]string {
+	encode := func(m proto.Message) string {
+		data, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		return string(data)
+	}
+	texts := map[string][]string{}
+	for table := range newSchema().Tables {
+		rows, err := all[any](snapshot.reader, nil, table, indexID, nil)
+		if err != nil {
+			t.Fatalf("%v", err)
+		}
+		for _, row := range rows {
+			// How a ranking is divided into pages depends on how it came about.
+			if page, ok := row.(*rankPage); ok {
+				for _, trial := range page.trials {
+					texts[table] = append(texts[table], encode(trial))
+				}
+				continue
+			}
+			var text string
+			switch row := row.(type) {
+			case proto.Message:
+				text = encode(row)
+			case *section:
+				text = fmt.Sprintf("%s %d %d %x %x %x", row.study, row.number, row.changed, row.pending, row.begun, row.open)
+				for _, member := range row.members {
+					text += fmt.Sprintf("; %q %q", encode(member.run), encode(member.losses))
+					for _, answer := range member.answers {
+						text += fmt.Sprintf(" %q", encode(answer))
+					}
+				}
+			case *catalog, *waiting, *lease:
+				text = fmt.Sprintf("%+v", row)
+			default:
+				t.Fatalf("rows of table %s, which are %T, need a text here", table, row)
+			}
+			texts[table] = append(texts[table], text)
+		}
+	}
+	return texts
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
+	"math/bits"
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -26,6 +28,10 @@ func (s *Snapshot) listTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	if err != nil {
 		return nil, err
 	}
+	c, err := s.catalog(study.Name)
+	if err != nil {
+		return nil, err
+	}
 	sortKeyOf, err := trialOrder(request.GetOrderBy())
 	if err != nil {
 		return nil, err
@@ -44,10 +50,13 @@ func (s *Snapshot) listTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	}
 	response := &trellisv1.ListTrialsResponse{Total: study.Progress.Trials}
 	page := newTopTrials(pageSize(request.GetPageSize()))
-	if byIndex(request) {
-		err = s.pageByIndex(page, study.Name, after)
-	} else {
-		response.Total, err = s.pageBySorting(page, study.Name, after, sortKeyOf, matches)
+	switch {
+	case byIndex(request):
+		err = s.pageByIndex(page, c, after)
+	case request.GetFilter() == "" && request.GetOrderBy() == "objective":
+		err = s.pageByObjective(page, c, after)
+	default:
+		response.Total, err = s.pageBySorting(page, c, after, sortKeyOf, matches)
 	}
 	if err != nil {
 		return nil, err
@@ -79,20 +88,14 @@ func byIndex(request *trellisv1.ListTrialsRequest) bool {
 }
 
 // pageByIndex reads no more trials than the page has, and one more.
-func (s *Snapshot) pageByIndex(page *topTrials, study string, after key) error {
-	from := uint64(0)
+func (s *Snapshot) pageByIndex(page *topTrials, c *catalog, after key) error {
+	from := 0
 	if after != nil {
-		from = binary.BigEndian.Uint64(after) + 1
+		from = c.from(binary.BigEndian.Uint64(after) + 1)
 	}
-	trials, err := scanFrom[*trellisv1.Trial](s.txn, tableTrials, indexID, trialKey(study, from))
-	if err != nil {
-		return err
-	}
-	for trial := range trials {
-		if trial.Study != study || len(page.kept) > page.size {
-			break
-		}
-		if trial, err = s.present(trial); err != nil {
+	for _, number := range c.byIndex[from:min(len(c.byIndex), from+page.size+1)] {
+		trial, err := s.trialAt(c, number)
+		if err != nil {
 			return err
 		}
 		page.add(newSortKey(trial.Index, trial), trial)
@@ -100,28 +103,69 @@ func (s *Snapshot) pageByIndex(page *topTrials, study string, after key) error {
 	return nil
 }
 
+// pageByObjective reads the trials that follow in the ranking, and those that are still open: all whose runs have begun and,
+// where the page reaches beyond what has a finite objective, the others too.
+func (s *Snapshot) pageByObjective(page *topTrials, c *catalog, after key) error {
+	var from sortKey
+	copy(from[:], after)
+	ranked, err := s.ranked(nil, c.study, from)
+	if err != nil {
+		return err
+	}
+	wanted, finite := page.size+1, 0
+	for trial := range ranked {
+		if wanted--; wanted < 0 {
+			break
+		}
+		finite += page.addAfter(after, rankKey(trial), trial)
+	}
+	addOpen := func(runs func(*section) uint64) error {
+		sections, err := s.sectionsOf(c.study)
+		if err != nil {
+			return err
+		}
+		for section := range sections {
+			for open := runs(section); open != 0; open &= open - 1 {
+				slot := bits.TrailingZeros64(open)
+				member, place := section.members[slot], section.number*sectionSize+uint32(slot)
+				for milestone := len(member.answers); milestone < len(member.run.Milestones); milestone++ {
+					trial := c.present(member, c.first[place]+uint32(milestone), uint32(milestone))
+					finite += page.addAfter(after, rankKey(trial), trial)
+				}
+			}
+		}
+		return nil
+	}
+	if err := addOpen(func(s *section) uint64 { return s.open & s.begun }); err != nil || finite > page.size {
+		return err
+	}
+	return addOpen(func(s *section) uint64 { return s.open &^ s.begun })
+}
+
 // pageBySorting reads all of the study's trials and counts those that match.
 func (s *Snapshot) pageBySorting(
-	page *topTrials, study string, after key, sortKeyOf func(*trellisv1.Trial) sortKey, matches filter,
+	page *topTrials, c *catalog, after key, sortKeyOf func(*trellisv1.Trial) sortKey, matches filter,
 ) (total uint64, err error) {
-	trials, err := scan[*trellisv1.Trial](s.txn, nil, tableTrials, indexID, textKey(study))
+	members, err := s.membersOf(c.study)
 	if err != nil {
 		return 0, err
 	}
-	for trial := range trials {
-		if trial, err = s.present(trial); err != nil {
-			return 0, err
-		}
-		match, err := matches(trial)
-		if err != nil {
-			return 0, err
-		}
-		if !match {
-			continue
-		}
-		total++
-		if k := sortKeyOf(trial); bytes.Compare(k[:], after) > 0 {
-			page.add(k, trial)
+	number := uint32(0)
+	for member := range members {
+		for milestone := range member.run.Milestones {
+			trial := c.present(member, number, uint32(milestone))
+			number++
+			match, err := matches(trial)
+			if err != nil {
+				return 0, err
+			}
+			if !match {
+				continue
+			}
+			total++
+			if k := sortKeyOf(trial); bytes.Compare(k[:], after) > 0 {
+				page.add(k, trial)
+			}
 		}
 	}
 	return total, nil
@@ -140,6 +184,19 @@ type placedTrial struct {
 
 func newTopTrials(size int) *topTrials {
 	return &topTrials{size: size, kept: make([]placedTrial, 0, 4*size)}
+}
+
+// addAfter adds a trial if its key is above after, and counts it if it also has a finite objective, with which the key
+// begins.
+func (t *topTrials) addAfter(after key, k sortKey, trial *trellisv1.Trial) (finite int) {
+	if bytes.Compare(k[:], after) <= 0 {
+		return 0
+	}
+	t.add(k, trial)
+	if binary.BigEndian.Uint64(k[:]) == math.MaxUint64 {
+		return 0
+	}
+	return 1
 }
 
 func (t *topTrials) add(k sortKey, trial *trellisv1.Trial) {

@@ -46,23 +46,24 @@ func newListStore(t testing.TB) *Store {
 	}
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, runs, trials))
 	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: workerReady, Slots: 9}))
+	attempts := map[string]uint64{}
 	for i, run := range runs[:5] {
-		ok(t, store.Grant(uint64(3+i), at(3), "s", run.Id, "w"))
+		attempts[run.Id] = grant1(t, store, uint64(3+i), "s", run.Id, "w")
 	}
-	report := func(run string, attempt uint64, epoch uint32, validation float64, test ...float64) *trellisv1.RecordCommand_Entry {
+	report := func(run string, epoch uint32, validation float64, test ...float64) *trellisv1.RecordCommand_Entry {
 		var testLoss *float64
 		if len(test) > 0 {
 			testLoss = &test[0]
 		}
-		return reportEntry("s", run, attempt, epoch, validation+1, validation, testLoss)
+		return reportEntry("s", run, attempts[run], epoch, validation+1, validation, testLoss)
 	}
 	record(t, store, 8,
-		report("shared", 3, 1, 0.3), report("shared", 3, 2, 0.4, 0.31), report("shared", 3, 3, 0.1),
-		report("shared", 3, 4, 0.1, 0.11), successEntry("s", "shared", 3, 4),
-		report("wide", 4, 1, 0.2), report("wide", 4, 2, 0.1), successEntry("s", "wide", 4, 2),
-		report("diverged", 5, 1, math.NaN()), successEntry("s", "diverged", 5, 1),
-		report("running", 6, 1, 0.2),
-		failureEntry("s", "failed", 7, trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, "too large"),
+		report("shared", 1, 0.3), report("shared", 2, 0.4, 0.31), report("shared", 3, 0.1),
+		report("shared", 4, 0.1, 0.11), successEntry("s", "shared", attempts["shared"], 4),
+		report("wide", 1, 0.2), report("wide", 2, 0.1), successEntry("s", "wide", attempts["wide"], 2),
+		report("diverged", 1, math.NaN()), successEntry("s", "diverged", attempts["diverged"], 1),
+		report("running", 1, 0.2),
+		failureEntry("s", "failed", attempts["failed"], trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, "too large"),
 	)
 	return store
 }
@@ -217,14 +218,11 @@ func TestListTrialsLargePages(t *testing.T) {
 	store := newStore(t)
 	index := createLarge(t, store, "s", runs, epochs)
 	for range runs {
-		run, err := store.Snapshot().NextRun(nil)
+		next, err := store.Snapshot().NextRuns(nil, 1)
 		ok(t, err)
-		ok(t, store.Grant(index, at(index), "s", run.Id, "worker"))
-		var entries []*trellisv1.RecordCommand_Entry
-		for epoch := range uint32(epochs) {
-			entries = append(entries, reportEntry("s", run.Id, index, epoch+1, 1, 1, nil))
-		}
-		record(t, store, index+1, entries...)
+		attempt := grant1(t, store, index, "s", next[0].Id, "worker")
+		column := slices.Repeat([]float64{1}, epochs)
+		record(t, store, index+1, columnEntry("s", next[0].Id, attempt, 1, column, column, nil))
 		index += 2
 	}
 	for _, order := range []string{"", "objective"} {
@@ -256,9 +254,9 @@ func TestListTrialsPages(t *testing.T) {
 	var entries []*trellisv1.RecordCommand_Entry
 	for i := range 200 {
 		index := uint64(10 + i)
-		ok(t, store.Grant(index, at(index), "s", largeRunID(i), "worker"))
+		attempt := grant1(t, store, index, "s", largeRunID(i), "worker")
 		for epoch := range uint32(i % 4) {
-			entries = append(entries, reportEntry("s", largeRunID(i), index, epoch+1, 1, float64(i%7), nil))
+			entries = append(entries, reportEntry("s", largeRunID(i), attempt, epoch+1, 1, float64(i%7), nil))
 		}
 	}
 	record(t, store, 1000, entries...)
@@ -324,8 +322,8 @@ func TestListTrialsMeanwhile(t *testing.T) {
 		t.Fatalf("first page: %s", indexes(page.Trials))
 	}
 	// The trial that was pending is now the best of all.
-	ok(t, store.Grant(20, at(20), "s", "pending", "w"))
-	record(t, store, 21, reportEntry("s", "pending", 20, 1, 0, 0.01, nil))
+	attempt := grant1(t, store, 20, "s", "pending", "w")
+	record(t, store, 21, reportEntry("s", "pending", attempt, 1, 0, 0.01, nil))
 	request.PageToken = page.NextPageToken
 	page, err = store.Snapshot().ListTrials(request)
 	ok(t, err)

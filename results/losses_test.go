@@ -39,9 +39,8 @@ func TestCheckRepeat(t *testing.T) {
 		"NaN for validation": {3, 0, math.NaN(), nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := checkRepeat(losses, &trellisv1.Report{
-				Epoch: test.epoch, TrainLoss: test.train, ValidationLoss: test.validation, TestLoss: test.test,
-			})
+			entry := reportEntry("s", "a", 1, test.epoch, test.train, test.validation, test.test)
+			err := checkRepeat(losses, entry.GetReports(), 0)
 			if (err == nil) != test.same {
 				t.Errorf("%v, want the same: %v", err, test.same)
 			}
@@ -55,13 +54,12 @@ func TestLossesGrow(t *testing.T) {
 	store := newStore(t)
 	index := createLarge(t, store, "s", 1, 100)
 	id := largeRunID(0)
-	attempt := index
-	ok(t, store.Grant(attempt, at(attempt), "s", id, "worker"))
+	attempt := grant1(t, store, index, "s", id, "worker")
 	var rows, copies []*trellisv1.Losses
 	for epoch := range uint32(100) {
 		// A change that is given up, as one would be whose command is refused half-way.
 		c := store.begin(index, nil)
-		ok(t, c.report(reportEntry("s", id, attempt, epoch+1, -1, -1, proto.Float64(-1)).GetReport()))
+		ok(t, c.report(reportEntry("s", id, attempt, epoch+1, -1, -1, proto.Float64(-1)).GetReports()))
 		c.abort()
 		index++
 		record(t, store, index, reportEntry("s", id, attempt, epoch+1, 1, float64(epoch), proto.Float64(3)))

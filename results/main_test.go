@@ -2,12 +2,13 @@ package results
 
 import (
 	"flag"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -52,10 +53,39 @@ func testRun(id string, latentDim uint32, first uint64, milestones ...uint32) (*
 	return run, trials
 }
 
+// grant1 leases one run, and returns its attempt's number.
+func grant1(t testing.TB, store *Store, index uint64, study, run, worker string) uint64 {
+	t.Helper()
+	ok(t, store.Grant(index, at(index), []*trellisv1.Grant{{Study: study, Run: run, Worker: worker}})[0])
+	return AttemptNumber(index, 0)
+}
+
+// reportEntry is a column of one epoch.
 func reportEntry(study, run string, attempt uint64, epoch uint32, train, validation float64, test *float64) *trellisv1.RecordCommand_Entry {
-	return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Report{Report: &trellisv1.Report{
-		Study: study, Run: run, Attempt: attempt, Epoch: epoch, TrainLoss: train, ValidationLoss: validation, TestLoss: test,
-		Elapsed: durationpb.New(500 * time.Millisecond),
+	tests := map[uint32]float64{}
+	if test != nil {
+		tests[epoch] = *test
+	}
+	return columnEntry(study, run, attempt, epoch, []float64{train}, []float64{validation}, tests)
+}
+
+// columnEntry reports consecutive epochs, each of which took half a second.
+func columnEntry(
+	study, run string, attempt uint64, firstEpoch uint32, train, validation []float64, test map[uint32]float64,
+) *trellisv1.RecordCommand_Entry {
+	return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: &trellisv1.Reports{
+		Study: study, Run: run, Attempt: attempt, FirstEpoch: firstEpoch, TrainLoss: train, ValidationLoss: validation,
+		TestLoss: test, Seconds: slices.Repeat([]float64{0.5}, len(train)),
+	}}}
+}
+
+// digest is that of an artifact, told from others by its first digit.
+func digest(digit string) string { return digit + strings.Repeat("0", 63) }
+
+func checkpointEntry(study, run string, attempt uint64, epoch uint32, sha256 string) *trellisv1.RecordCommand_Entry {
+	return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Checkpoint{Checkpoint: &trellisv1.CheckpointReport{
+		Study: study, Run: run, Attempt: attempt,
+		Checkpoint: &trellisv1.Checkpoint{Epoch: epoch, Sha256: sha256, Size: 1000 + uint64(epoch), BestEpoch: epoch},
 	}}}
 }
 

@@ -1,101 +1,166 @@
 package results
 
 import (
+	"bytes"
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 	"testing"
-
-	"google.golang.org/protobuf/proto"
+	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// loadStudy creates a study of as many runs as trials, and trains every run for the given number of epochs. It returns
-// the next free log index.
-func loadStudy(t testing.TB, store *Store, name string, count int, epochs uint32) uint64 {
+// loadStudy creates a study of as many runs as trials, and trains every run for the given number of epochs.
+func loadStudy(t testing.TB, store *Store, name string, count int, epochs uint32) {
 	t.Helper()
-	index := createLarge(t, store, name, count, epochs)
-	// The entries of a command are made once and sent again with other values, since the store keeps none of them.
-	const runsPerCommand = 50
-	var entries []*trellisv1.RecordCommand_Entry
-	for range runsPerCommand {
-		for epoch := range epochs {
-			entries = append(entries, reportEntry(name, "", 0, epoch+1, 0, 0, nil))
-		}
-		entries = append(entries, successEntry(name, "", 0, epochs))
-	}
-	next := entries
-	for i := range count {
-		run := largeRunID(i)
-		ok(t, store.Grant(index, at(index), name, run, "worker"))
-		for epoch := range epochs {
-			report := next[epoch].GetReport()
-			report.Run, report.Attempt = run, index
-			report.TrainLoss, report.ValidationLoss = 2/float64(epoch+2), 1/float64(i+int(epoch)+2)
-			if epoch == epochs-1 {
-				report.TestLoss = proto.Float64(report.ValidationLoss)
-			}
-		}
-		outcome := next[epochs].GetOutcome()
-		outcome.Run, outcome.Attempt = run, index
-		next = next[epochs+1:]
-		index++
-		if len(next) == 0 || i == count-1 {
-			record(t, store, index, entries[:len(entries)-len(next)]...)
-			next = entries
-			index++
-		}
-	}
-	return index
+	trainLarge(t, store, name, createLarge(t, store, name, count, epochs), count, epochs)
 }
 
-// createLarge creates a study with one trial per run and a worker with a slot for each of them.
+// trainLarge trains the runs of a study that createLarge has made, from the given log index on.
+func trainLarge(t testing.TB, store *Store, name string, index uint64, count int, epochs uint32) {
+	t.Helper()
+	// The entries of a command are made once and sent again with other values, since the store keeps none of them.
+	var entries []*trellisv1.RecordCommand_Entry
+	for range min(count, MaxGrants) {
+		entries = append(entries, columnEntry(name, "", 0, 1, make([]float64, epochs), make([]float64, epochs), map[uint32]float64{}),
+			successEntry(name, "", 0, epochs))
+	}
+	for first := 0; first < count; first += MaxGrants {
+		var grants []*trellisv1.Grant
+		for i := first; i < min(first+MaxGrants, count); i++ {
+			grants = append(grants, &trellisv1.Grant{Study: name, Run: largeRunID(i), Worker: "worker"})
+		}
+		for _, err := range store.Grant(index, at(index), grants) {
+			ok(t, err)
+		}
+		for place, grant := range grants {
+			attempt := AttemptNumber(index, place)
+			reports := entries[2*place].GetReports()
+			reports.Run, reports.Attempt = grant.Run, attempt
+			for epoch := range reports.TrainLoss {
+				reports.TrainLoss[epoch] = 2 / float64(epoch+2)
+				reports.ValidationLoss[epoch] = 1 / float64(first+place+epoch+2)
+			}
+			reports.TestLoss[epochs] = reports.ValidationLoss[epochs-1]
+			outcome := entries[2*place+1].GetOutcome()
+			outcome.Run, outcome.Attempt = grant.Run, attempt
+		}
+		record(t, store, index+1, entries[:2*len(grants)]...)
+		index += 2
+	}
+}
+
+// createLarge creates a study with one trial per run and a worker with a slot for each of them. It returns the next free
+// log index.
 func createLarge(t testing.TB, store *Store, name string, count int, epochs uint32) uint64 {
 	t.Helper()
-	var runs []*trellisv1.Run
-	var trials []*trellisv1.Trial
-	for i := range count {
-		run, its := testRun(largeRunID(i), uint32(1+i%784), uint64(i), epochs)
-		runs, trials = append(runs, run), append(trials, its...)
-	}
+	runs, trials := largeStudy(count, epochs)
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: name, Spec: &trellisv1.StudySpec{Name: name}}, runs, trials))
 	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "worker", State: workerReady, Slots: uint32(count)}))
 	return 3
 }
 
+func largeStudy(count int, epochs uint32) (runs []*trellisv1.Run, trials []*trellisv1.Trial) {
+	for i := range count {
+		run, its := testRun(largeRunID(i), uint32(1+i%784), uint64(i), epochs)
+		runs, trials = append(runs, run), append(trials, its...)
+	}
+	return runs, trials
+}
+
 // largeRunID is as long as a digest.
 func largeRunID(i int) string { return fmt.Sprintf("%064x", uint64(i)*0x9e3779b97f4a7c15) }
 
-func TestMemory(t *testing.T) {
+// TestLargeStudy loads a study of many trials, each with a run of its own, and measures what is promised of it. With the
+// build tag soak, it has a million.
+func TestLargeStudy(t *testing.T) {
 	if testing.Short() || raceDetector {
-		t.Skip("loads five million reports")
+		t.Skip("loads a large study")
 	}
-	const (
-		trials = 100_000
-		epochs = 50
-		limit  = 1 << 30
-	)
-	heap := func() uint64 {
-		runtime.GC()
-		var stats runtime.MemStats
-		runtime.ReadMemStats(&stats)
-		return stats.HeapAlloc
-	}
+	const trials, epochs = largeStudyTrials, 10
 	// Collecting garbage seldom makes the test quicker, and what it measures no smaller.
 	defer debug.SetGCPercent(debug.SetGCPercent(300))
+	perTrial := func(what string, before uint64, limit uint64) {
+		t.Helper()
+		used := (heap() - before) / trials
+		t.Logf("%s: %d bytes a trial, %d MiB", what, used, used*trials>>20)
+		if used > limit {
+			t.Errorf("that is more than %d bytes", limit)
+		}
+	}
+	within := func(what string, limit time.Duration, do func() error) {
+		t.Helper()
+		begin, processor := time.Now(), processorTime()
+		ok(t, do())
+		took := time.Since(begin)
+		t.Logf("%s: %v, of processors %v", what, took.Round(10*time.Microsecond), processorTime()-processor)
+		if took > limit {
+			t.Errorf("that is longer than %v", limit)
+		}
+	}
 	before := heap()
 	store := newStore(t)
-	loadStudy(t, store, "large", trials, epochs)
-	used := heap() - before
+	runs, its := largeStudy(trials, epochs)
+	within("creating", time.Minute, func() error {
+		return store.CreateStudy(1, at(1), &trellisv1.Study{Name: "large"}, runs, its)
+	})
+	runs, its = nil, nil
+	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "worker", State: workerReady, Slots: trials}))
+	perTrial("before the first epoch", before, 700)
+	page := func(orderBy, filter string) func() error {
+		return func() error {
+			_, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "large", OrderBy: orderBy, Filter: filter})
+			return err
+		}
+	}
+	within("a page by objective, of none", 10*time.Second, page("objective", ""))
+	within("training", time.Minute, func() error { trainLarge(t, store, "large", 3, trials, epochs); return nil })
 	study, err := store.Snapshot().Study(nil, "large")
 	ok(t, err)
 	if study.State != studyCompleted || study.Progress.TrialsSucceeded != trials || study.Progress.Epochs != trials*epochs {
 		t.Fatalf("the study is not all there: %v, %v", study.State, study.Progress)
 	}
-	t.Logf("%d trials of %d epochs take %d MiB, %d bytes a trial", trials, epochs, used>>20, used/trials)
-	if used > limit {
-		t.Errorf("that is more than %d MiB", limit>>20)
-	}
+	perTrial("all done", before, 1500)
+	within("best", 10*time.Millisecond, func() error {
+		_, err := store.Snapshot().GetBestTrial(&trellisv1.GetBestTrialRequest{Study: "large"})
+		return err
+	})
+	within("a page by index", 20*time.Millisecond, page("", ""))
+	within("a page by objective", 20*time.Millisecond, page("objective", ""))
+	within("a page by objective from the last", 10*time.Second, page("-objective", ""))
+	within("a page by learning rate", 10*time.Second, page("learning_rate", ""))
+	within("a page with a filter", 20*time.Second, page("objective", "latent_dim == 16"))
+	within("what changed since the last command", 100*time.Millisecond, func() error {
+		_, err := store.Snapshot().RunsChangedSince("large", study.ModifyIndex)
+		return err
+	})
+	var data bytes.Buffer
+	within("writing", time.Minute, func() error { _, err := store.Snapshot().WriteTo(&data); return err })
+	t.Logf("%d MiB are written", data.Len()>>20)
+	before = heap()
+	restored := newStore(t)
+	within("restoring", time.Minute, func() error { return restored.Restore(bytes.NewReader(data.Bytes())) })
+	perTrial("restored", before, 1500)
 	runtime.KeepAlive(store)
+	runtime.KeepAlive(&data)
+	runtime.KeepAlive(restored)
+}
+
+// processorTime is what the process has had of all processors: on a machine that does other things too, it says more than
+// the time on the wall.
+func processorTime() time.Duration {
+	var usage syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()).Round(100 * time.Microsecond)
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
 }

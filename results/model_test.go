@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -24,6 +26,7 @@ type modelStudy struct {
 
 type modelRun struct {
 	*trellisv1.Run
+	study             string
 	state             trellisv1.RunState
 	attempt           uint64
 	worker            string
@@ -31,13 +34,14 @@ type modelRun struct {
 	train, validation []float64
 	test              map[uint32]float64
 	failures          []modelFailure
+	checkpoints       []*trellisv1.Checkpoint
 	changed           uint64
 }
 
 type modelFailure struct {
-	class  trellisv1.FailureClass
-	worker string
-	epochs uint32
+	class             trellisv1.FailureClass
+	worker            string
+	epochs, runEpochs int
 }
 
 type modelWorker struct {
@@ -67,23 +71,24 @@ func (m *model) run(study, id string) *modelRun {
 	return nil
 }
 
-// allRuns returns every run with the study it belongs to, oldest first.
-func (m *model) allRuns() (runs []*modelRun, studies []*modelStudy) {
+// allRuns returns every run, those of the oldest study first.
+func (m *model) allRuns() (runs []*modelRun) {
 	for _, study := range m.studies {
-		for _, run := range study.runs {
-			runs, studies = append(runs, run), append(studies, study)
-		}
+		runs = append(runs, study.runs...)
 	}
-	return runs, studies
+	return runs
+}
+
+func (m *model) heldRuns() []*modelRun {
+	return slices.DeleteFunc(m.allRuns(), func(r *modelRun) bool { return r.state != runLeased })
 }
 
 func (r *modelRun) ended() bool { return r.state != runPending && r.state != runLeased }
 
 func (m *model) held(worker string) int {
 	held := 0
-	runs, _ := m.allRuns()
-	for _, run := range runs {
-		if run.state == runLeased && run.worker == worker {
+	for _, run := range m.heldRuns() {
+		if run.worker == worker {
 			held++
 		}
 	}
@@ -96,7 +101,7 @@ func (m *model) create(index uint64, name string, runs []*trellisv1.Run, trials 
 	}
 	study := &modelStudy{name: name, state: studyRunning, trials: trials}
 	for _, run := range runs {
-		study.runs = append(study.runs, &modelRun{Run: run, state: runPending, test: map[uint32]float64{}, changed: index})
+		study.runs = append(study.runs, &modelRun{Run: run, study: name, state: runPending, test: map[uint32]float64{}, changed: index})
 	}
 	m.studies = append(m.studies, study)
 	return nil
@@ -135,54 +140,101 @@ func (m *model) deleteStudy(name string) error {
 	return nil
 }
 
-func (m *model) grant(index uint64, study, id, worker string) error {
-	run, holder := m.run(study, id), m.workers[worker]
+func (m *model) grant(index uint64, place int, grant *trellisv1.Grant) error {
+	run, holder := m.run(grant.Study, grant.Run), m.workers[grant.Worker]
 	switch {
 	case run == nil || holder == nil:
 		return ErrNotFound
-	case m.study(study).state != studyRunning || run.state != runPending || holder.state != workerReady:
+	case m.study(grant.Study).state != studyRunning || run.state != runPending || holder.state != workerReady:
 		return ErrIllegalMove
-	case m.held(worker) >= int(holder.slots):
+	case m.held(grant.Worker) >= int(holder.slots):
 		return ErrIllegalMove
 	}
-	run.state, run.attempt, run.worker, run.attemptEpochs, run.changed = runLeased, index, worker, 0, index
+	run.state, run.attempt, run.worker, run.changed = runLeased, 1024*index+uint64(place), grant.Worker, index
+	run.attemptEpochs = 0
+	if kept := run.keptCheckpoints(); len(kept) > 0 {
+		run.attemptEpochs = kept[len(kept)-1].Epoch
+	}
 	return nil
 }
 
-func (m *model) report(index uint64, report *trellisv1.Report) error {
-	run := m.run(report.Study, report.Run)
-	epochs := uint32(0)
-	if run != nil {
-		epochs = uint32(len(run.train))
-	}
-	switch {
-	case run == nil || run.state != runLeased || run.attempt != report.Attempt:
+func (m *model) report(index uint64, reports *trellisv1.Reports) error {
+	run := m.run(reports.Study, reports.Run)
+	if run == nil || run.state != runLeased || run.attempt != reports.Attempt {
 		return ErrStale
-	case report.Epoch < 1 || report.Epoch > run.Parameters.MaxEpochs:
+	}
+	count := len(reports.TrainLoss)
+	last := int(reports.FirstEpoch) + count - 1
+	if count == 0 || len(reports.ValidationLoss) != count || len(reports.Seconds) != count ||
+		reports.FirstEpoch < 1 || last > int(run.Parameters.MaxEpochs) {
 		return ErrInvalid
-	case report.Epoch > epochs+1:
+	}
+	for epoch := range reports.TestLoss {
+		if epoch < reports.FirstEpoch || int(epoch) > last {
+			return ErrInvalid
+		}
+	}
+	if int(reports.FirstEpoch) > len(run.train)+1 {
 		return ErrGap
-	case report.Epoch <= epochs:
-		same := sameLoss(run.train[report.Epoch-1], report.TrainLoss) &&
-			sameLoss(run.validation[report.Epoch-1], report.ValidationLoss)
-		if test, ok := run.test[report.Epoch]; ok && report.TestLoss != nil {
-			same = same && sameLoss(test, *report.TestLoss)
+	}
+	recorded := len(run.train)
+	for i := range count {
+		epoch := reports.FirstEpoch + uint32(i)
+		train, validation := reports.TrainLoss[i], reports.ValidationLoss[i]
+		test, hasTest := reports.TestLoss[epoch]
+		if int(epoch) > recorded {
+			run.train, run.validation = append(run.train, train), append(run.validation, validation)
+			if hasTest {
+				run.test[epoch] = test
+			}
+			continue
+		}
+		same := sameLoss(run.train[epoch-1], train) && sameLoss(run.validation[epoch-1], validation)
+		if known, ok := run.test[epoch]; ok && hasTest {
+			same = same && sameLoss(known, test)
 		}
 		if !same {
 			m.fail(index, run, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT)
 			return ErrConflict
 		}
-		run.attemptEpochs, run.changed = max(run.attemptEpochs, report.Epoch), index
+	}
+	run.attemptEpochs, run.changed = max(run.attemptEpochs, uint32(last)), index
+	return nil
+}
+
+func (m *model) checkpoint(index uint64, report *trellisv1.CheckpointReport) error {
+	run, checkpoint := m.run(report.Study, report.Run), report.Checkpoint
+	switch {
+	case run == nil || run.state != runLeased || run.attempt != report.Attempt:
+		return ErrStale
+	case checkpoint.Epoch < 1 || checkpoint.Epoch > run.Parameters.MaxEpochs:
+		return ErrInvalid
+	case len(checkpoint.Sha256) != 64 || checkpoint.Sha256[0] == 'A':
+		return ErrInvalid
+	case int(checkpoint.Epoch) > len(run.train):
+		return ErrGap
+	}
+	if slices.ContainsFunc(run.keptCheckpoints(), func(kept *trellisv1.Checkpoint) bool { return proto.Equal(kept, checkpoint) }) {
 		return nil
 	}
-	run.attemptEpochs = report.Epoch
-	run.train = append(run.train, report.TrainLoss)
-	run.validation = append(run.validation, report.ValidationLoss)
-	if report.TestLoss != nil {
-		run.test[report.Epoch] = *report.TestLoss
-	}
-	run.changed = index
+	run.checkpoints = append(run.checkpoints, proto.CloneOf(checkpoint))
+	run.attemptEpochs, run.changed = max(run.attemptEpochs, checkpoint.Epoch), index
 	return nil
+}
+
+// keptCheckpoints are the latest of each milestone, and the latest of the greatest epoch.
+func (r *modelRun) keptCheckpoints() (kept []*trellisv1.Checkpoint) {
+	latest, last := map[uint32]*trellisv1.Checkpoint{}, uint32(0)
+	for _, checkpoint := range r.checkpoints {
+		latest[checkpoint.Epoch] = checkpoint
+		last = max(last, checkpoint.Epoch)
+	}
+	for epoch := range last + 1 {
+		if checkpoint := latest[epoch]; checkpoint != nil && (epoch == last || slices.Contains(r.Milestones, epoch)) {
+			kept = append(kept, checkpoint)
+		}
+	}
+	return kept
 }
 
 func sameLoss(a, b float64) bool {
@@ -219,15 +271,17 @@ func (m *model) outcome(index uint64, outcome *trellisv1.Outcome) error {
 }
 
 func (m *model) fail(index uint64, run *modelRun, class trellisv1.FailureClass) {
-	run.failures = append(run.failures, modelFailure{class, run.worker, run.attemptEpochs})
+	run.failures = append(run.failures, modelFailure{class, run.worker, int(run.attemptEpochs), len(run.train)})
 	run.changed = index
+	lost := class == trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST
 	attempts, workers := 0, map[string]bool{}
 	for _, failure := range run.failures {
-		if failure.class == class {
-			attempts++
-			if failure.epochs == run.attemptEpochs {
-				workers[failure.worker] = true
-			}
+		if failure.class != class || lost && failure.runEpochs < len(run.train) {
+			continue
+		}
+		attempts++
+		if failure.epochs == int(run.attemptEpochs) {
+			workers[failure.worker] = true
 		}
 	}
 	allowed := map[trellisv1.FailureClass]int{
@@ -236,7 +290,7 @@ func (m *model) fail(index uint64, run *modelRun, class trellisv1.FailureClass) 
 		trellisv1.FailureClass_FAILURE_CLASS_HUNG: 3,
 	}[class]
 	run.state = runPending
-	if attempts >= allowed || class == trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST && len(workers) >= 3 {
+	if attempts >= allowed || lost && len(workers) >= 3 {
 		run.state = runFailed
 	}
 }
@@ -268,9 +322,8 @@ func (m *model) setWorker(index uint64, worker *trellisv1.Worker) error {
 			return ErrIllegalMove
 		}
 		known.state = worker.State
-		runs, _ := m.allRuns()
-		for _, run := range runs {
-			if run.state != runLeased || run.worker != worker.Name {
+		for _, run := range m.heldRuns() {
+			if run.worker != worker.Name {
 				continue
 			}
 			if worker.State == workerLost {
@@ -362,22 +415,17 @@ func (m *model) progress(study *modelStudy) *trellisv1.Progress {
 	return p
 }
 
-// next is the run to lease next.
-func (m *model) next() *modelRun {
+// next are the runs to lease next.
+func (m *model) next() (next []*modelRun) {
 	for _, study := range m.studies {
 		if study.state != studyRunning {
 			continue
 		}
-		var next *modelRun
-		for _, run := range study.runs {
-			if run.state == runPending && (next == nil || cmp.Or(
-				cmp.Compare(next.Parameters.MaxEpochs, run.Parameters.MaxEpochs), cmp.Compare(run.FirstTrial, next.FirstTrial)) < 0) {
-				next = run
-			}
-		}
-		if next != nil {
-			return next
-		}
+		pending := slices.DeleteFunc(slices.Clone(study.runs), func(r *modelRun) bool { return r.state != runPending })
+		slices.SortFunc(pending, func(a, b *modelRun) int {
+			return cmp.Or(cmp.Compare(b.Parameters.MaxEpochs, a.Parameters.MaxEpochs), cmp.Compare(a.FirstTrial, b.FirstTrial))
+		})
+		next = append(next, pending...)
 	}
-	return nil
+	return next
 }

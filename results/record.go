@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -18,10 +17,16 @@ import (
 // An entry whose attempt does not hold its run is refused with ErrStale: the first outcome of an attempt wins, and an
 // attempt whose study was paused, canceled or deleted is none.
 //
-// A report of the next epoch is appended. It answers the trial whose max_epochs it is. A report of an epoch that is
-// recorded already must equal it bit for bit, and changes no result: a new attempt may start from the first epoch. If it
-// differs it is an ErrConflict, which ends the attempt: see ErrConflict. A report of a later epoch is an ErrGap. An epoch
-// outside the run is ErrInvalid.
+// Reports are a column of consecutive epochs, accepted or refused as a whole. They are appended from the next epoch on, and
+// answer the trials whose max_epochs they reach. Epochs of them that are recorded already must be equal bit for bit, and
+// change no result: a new attempt may start from an earlier epoch. If one differs it is an ErrConflict, which ends the
+// attempt: see ErrConflict. Reports that begin after the next epoch are an ErrGap. Columns that are empty or of different
+// lengths, epochs outside the run and test losses of epochs outside the columns are ErrInvalid. Seconds that are not a
+// positive number count as none.
+//
+// A checkpoint takes the place of an earlier one of the same epoch. Kept are those at milestones and the one of the latest
+// epoch. One of an epoch that is not recorded yet is an ErrGap; one of an epoch outside the run, with best weights of a
+// later epoch or without a digest is ErrInvalid.
 //
 // A success answers all the trials that are left. It must count the epochs that are recorded: if it counts more it is an
 // ErrGap, if it counts fewer an ErrConflict. A failure is charged to the budget of its class; a class that is unknown is
@@ -43,10 +48,10 @@ func (s *Store) Record(index uint64, now *timestamppb.Timestamp, entries []*trel
 
 func (c *change) record(entry *trellisv1.RecordCommand_Entry) error {
 	switch entry := entry.GetEntry().(type) {
-	case *trellisv1.RecordCommand_Entry_Report:
-		if err := c.report(entry.Report); err != nil {
-			return fmt.Errorf("report epoch %d of run %s of study %s: %w",
-				entry.Report.GetEpoch(), entry.Report.GetRun(), entry.Report.GetStudy(), err)
+	case *trellisv1.RecordCommand_Entry_Reports:
+		if err := c.report(entry.Reports); err != nil {
+			return fmt.Errorf("report %s of run %s of study %s: %w",
+				epochsOf(entry.Reports), entry.Reports.GetRun(), entry.Reports.GetStudy(), err)
 		}
 		return nil
 	case *trellisv1.RecordCommand_Entry_Outcome:
@@ -55,133 +60,188 @@ func (c *change) record(entry *trellisv1.RecordCommand_Entry) error {
 				entry.Outcome.GetAttempt(), entry.Outcome.GetRun(), entry.Outcome.GetStudy(), err)
 		}
 		return nil
+	case *trellisv1.RecordCommand_Entry_Checkpoint:
+		if err := c.checkpoint(entry.Checkpoint); err != nil {
+			return fmt.Errorf("note the checkpoint of epoch %d of run %s of study %s: %w",
+				entry.Checkpoint.GetCheckpoint().GetEpoch(), entry.Checkpoint.GetRun(), entry.Checkpoint.GetStudy(), err)
+		}
+		return nil
 	default:
-		return fmt.Errorf("an entry that is neither report nor outcome: %w", ErrInvalid)
+		return fmt.Errorf("an entry that is neither reports, outcome nor checkpoint: %w", ErrInvalid)
 	}
+}
+
+// epochsOf names the epochs of reports, for errors.
+func epochsOf(reports *trellisv1.Reports) string {
+	if len(reports.GetTrainLoss()) == 1 {
+		return fmt.Sprintf("epoch %d", reports.GetFirstEpoch())
+	}
+	return fmt.Sprintf("%d epochs from %d", len(reports.GetTrainLoss()), reports.GetFirstEpoch())
 }
 
 // heldRun returns the run if the attempt holds it.
-func (c *change) heldRun(study, id string, attempt uint64) (*trellisv1.Run, error) {
-	run, err := c.runs.get(textsKey(study, id))
+func (c *change) heldRun(study, id string, attempt uint64) (handle, error) {
+	held, err := c.sections.find(study, id)
 	if isNotFound(err) {
-		return nil, fmt.Errorf("there is no such run: %w", ErrStale)
+		return held, fmt.Errorf("there is no such run: %w", ErrStale)
 	}
 	if err != nil {
-		return nil, err
+		return held, err
 	}
+	run := held.run()
 	if run.State != runLeased {
-		return nil, fmt.Errorf("the run is %s: %w", stateName(run.State), ErrStale)
+		return held, fmt.Errorf("the run is %s: %w", stateName(run.State), ErrStale)
 	}
 	if run.Attempt != attempt {
-		return nil, fmt.Errorf("attempt %d, not %d, holds the run: %w", run.Attempt, attempt, ErrStale)
+		return held, fmt.Errorf("attempt %d, not %d, holds the run: %w", run.Attempt, attempt, ErrStale)
 	}
-	return run, nil
+	return held, nil
 }
 
-func (c *change) report(report *trellisv1.Report) error {
-	run, err := c.heldRun(report.GetStudy(), report.GetRun(), report.GetAttempt())
+func (c *change) report(reports *trellisv1.Reports) error {
+	held, err := c.heldRun(reports.GetStudy(), reports.GetRun(), reports.GetAttempt())
 	if err != nil {
 		return err
 	}
-	epoch := report.GetEpoch()
-	if epoch == 0 || epoch > run.Parameters.GetMaxEpochs() {
-		return fmt.Errorf("the run's epochs are 1 to %d: %w", run.Parameters.GetMaxEpochs(), ErrInvalid)
+	run, losses := held.run(), held.member().losses
+	if err := checkColumns(run, reports); err != nil {
+		return err
 	}
-	if epoch > run.Epochs+1 {
+	firstEpoch, count := reports.GetFirstEpoch(), len(reports.GetTrainLoss())
+	if firstEpoch > run.Epochs+1 {
 		return fmt.Errorf("%d epochs are recorded: %w", run.Epochs, ErrGap)
 	}
-	losses, err := c.lossesOf(run)
-	if err != nil {
-		return err
-	}
-	if epoch <= run.Epochs {
-		if err := checkRepeat(losses, report); err != nil {
-			return c.conflict(run, err)
+	repeated := min(count, int(run.Epochs+1-firstEpoch))
+	for i := range repeated {
+		if err := checkRepeat(losses, reports, i); err != nil {
+			return c.conflict(held, err)
 		}
-		c.runs.edit(run).AttemptEpochs = max(run.AttemptEpochs, epoch)
+	}
+	edited := held.edit()
+	edited.run.AttemptEpochs = max(edited.run.AttemptEpochs, firstEpoch+uint32(count)-1)
+	if repeated == count {
 		return nil
 	}
-	var trial *trellisv1.Trial
-	if _, milestone := slices.BinarySearch(run.Milestones, epoch); milestone {
-		if trial, err = c.trialAt(run, epoch); err != nil {
+	edited.losses = appendLosses(edited.run, losses, reports, repeated)
+	return c.advance(edited, reports, repeated)
+}
+
+// checkColumns says what is wrong with reports that no state of the run could accept.
+func checkColumns(run *trellisv1.Run, reports *trellisv1.Reports) error {
+	count := len(reports.GetTrainLoss())
+	if count == 0 || len(reports.GetValidationLoss()) != count || len(reports.GetSeconds()) != count {
+		return fmt.Errorf("%d train losses, %d validation losses and %d times of epochs: %w",
+			count, len(reports.GetValidationLoss()), len(reports.GetSeconds()), ErrInvalid)
+	}
+	// In 64 bits, since the sum of what a peer sends may be anything.
+	first, last := uint64(reports.GetFirstEpoch()), uint64(reports.GetFirstEpoch())+uint64(count)-1
+	if maxEpochs := uint64(run.Parameters.GetMaxEpochs()); first == 0 || last > maxEpochs {
+		return fmt.Errorf("the run's epochs are 1 to %d: %w", maxEpochs, ErrInvalid)
+	}
+	outside := 0
+	for epoch := range reports.GetTestLoss() {
+		if uint64(epoch) < first || uint64(epoch) > last {
+			outside++
+		}
+	}
+	if outside > 0 {
+		return fmt.Errorf("%d test losses are not of the reported epochs %d to %d: %w", outside, first, last, ErrInvalid)
+	}
+	return nil
+}
+
+// advance takes a run on by the reports from the given place on, and answers the trials that end on the way.
+func (c *change) advance(edited *member, reports *trellisv1.Reports, from int) error {
+	run := edited.run
+	milestones := run.Milestones[answeredTrials(run):]
+	trainLosses, seconds := reports.GetTrainLoss(), reports.GetSeconds()
+	best, improved := math.Inf(1), false
+	if run.BestValidationLoss != nil {
+		best = *run.BestValidationLoss
+	}
+	for i, loss := range reports.GetValidationLoss() {
+		if i < from {
+			continue
+		}
+		run.Epochs++
+		if seconds[i] > 0 && seconds[i] <= maxSeconds {
+			run.TrainingSeconds += seconds[i]
+		}
+		// One that is not finite is never the best; among equals the earliest stays.
+		if loss < best && !math.IsInf(loss, 0) {
+			best, improved, run.BestEpoch = loss, true, run.Epochs
+		}
+		last := i == len(trainLosses)-1
+		milestone := len(milestones) > 0 && run.Epochs == milestones[0]
+		if !last && !milestone {
+			continue
+		}
+		run.TrainLoss, run.ValidationLoss = trainLosses[i], loss
+		if improved {
+			run.BestValidationLoss, improved = proto.Float64(best), false
+		}
+		if !milestone {
+			continue
+		}
+		milestones = milestones[1:]
+		var testLoss *float64
+		if loss, ok := reports.GetTestLoss()[run.Epochs]; ok {
+			testLoss = &loss
+		}
+		if err := c.answer(edited, testLoss); err != nil {
 			return err
 		}
 	}
-	c.appendLosses(run, losses, report)
-	run = c.runs.edit(run)
-	run.Epochs, run.AttemptEpochs = epoch, epoch
-	run.TrainLoss, run.ValidationLoss = report.GetTrainLoss(), report.GetValidationLoss()
-	run.TrainingSeconds += max(0, report.GetElapsed().AsDuration().Seconds())
-	if improves(run, report.GetValidationLoss()) {
-		run.BestValidationLoss, run.BestEpoch = proto.Float64(report.GetValidationLoss()), epoch
-	}
-	if trial == nil {
-		return nil
-	}
-	return c.answer(trial, run, report.TestLoss)
+	return nil
 }
 
+// maxSeconds is the longest time of an epoch that is believed, a century: what a faulty peer sends must not spoil the sums.
+const maxSeconds = 100 * 365 * 24 * 3600
+
 // conflict fails the attempt that holds the run, for what it has contradicted, and returns ErrConflict.
-func (c *change) conflict(run *trellisv1.Run, contradiction error) error {
-	if err := c.failAttempt(run, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT, contradiction.Error()); err != nil {
+func (c *change) conflict(held handle, contradiction error) error {
+	if err := held.failAttempt(trellisv1.FailureClass_FAILURE_CLASS_CONFLICT, contradiction.Error()); err != nil {
 		return err
 	}
 	return fmt.Errorf("%w: %w", contradiction, ErrConflict)
 }
 
-// improves says whether a validation loss is the run's lowest. One that is not finite never is; among equals the earliest
-// stays.
-func improves(run *trellisv1.Run, loss float64) bool {
-	if math.IsNaN(loss) || math.IsInf(loss, 0) {
-		return false
-	}
-	return run.BestValidationLoss == nil || loss < *run.BestValidationLoss
-}
-
 func (c *change) outcome(outcome *trellisv1.Outcome) error {
-	run, err := c.heldRun(outcome.GetStudy(), outcome.GetRun(), outcome.GetAttempt())
+	held, err := c.heldRun(outcome.GetStudy(), outcome.GetRun(), outcome.GetAttempt())
 	if err != nil {
 		return err
 	}
 	switch result := outcome.GetResult().(type) {
 	case *trellisv1.Outcome_Success_:
-		return c.success(run, result.Success)
+		return c.success(held, result.Success)
 	case *trellisv1.Outcome_Failure:
-		return c.failAttempt(run, result.Failure.GetClass(), result.Failure.GetMessage())
+		return held.failAttempt(result.Failure.GetClass(), result.Failure.GetMessage())
 	case *trellisv1.Outcome_Return_:
-		c.endAttempt(run, release)
+		held.endAttempt(release)
 		return nil
 	default:
 		return fmt.Errorf("an outcome without a result: %w", ErrInvalid)
 	}
 }
 
-func (c *change) success(run *trellisv1.Run, success *trellisv1.Outcome_Success) error {
-	epochs := success.GetEpochs()
+func (c *change) success(held handle, success *trellisv1.Outcome_Success) error {
+	run, epochs := held.run(), success.GetEpochs()
 	switch {
 	case epochs == 0:
 		return fmt.Errorf("a run of no epochs: %w", ErrInvalid)
 	case epochs > run.Epochs:
 		return fmt.Errorf("%d epochs are recorded, %d were trained: %w", run.Epochs, epochs, ErrGap)
 	case epochs < run.Epochs:
-		return c.conflict(run, fmt.Errorf("recorded %d epochs, reported an end after %d", run.Epochs, epochs))
+		return c.conflict(held, fmt.Errorf("recorded %d epochs, reported an end after %d", run.Epochs, epochs))
 	}
-	losses, err := c.lossesOf(run)
-	if err != nil {
-		return err
-	}
-	open, err := c.trialsAfter(run)
-	if err != nil {
-		return err
-	}
-	run = c.endAttempt(run, succeed)
-	run.StopReason = success.GetStopReason()
+	edited := held.endAttempt(succeed)
+	edited.run.StopReason = success.GetStopReason()
 	var testLoss *float64
-	if loss, ok := losses.TestLoss[epochs]; ok {
+	if loss, ok := edited.losses.TestLoss[epochs]; ok {
 		testLoss = &loss
 	}
-	for _, trial := range open {
-		if err := c.answer(trial, run, testLoss); err != nil {
+	for len(edited.answers) < len(run.Milestones) {
+		if err := c.answer(edited, testLoss); err != nil {
 			return err
 		}
 	}

@@ -9,32 +9,31 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// The tables.
+// The tables: studies and workers are rows that are messages, the others what a study consists of.
 const (
 	tableStudies = "studies"
-	tableRuns    = "runs"
-	tableTrials  = "trials"
-	tableLosses  = "losses"
 	tableWorkers = "workers"
+	// tableCatalogs: by study, which runs and trials it has.
+	tableCatalogs = "catalogs"
+	// tableSections: by study and place, what is known of its runs, trials and losses.
+	tableSections = "sections"
+	// tableWaiting: by study and place, PENDING runs in the order in which they are to be leased.
+	tableWaiting = "waiting"
+	// tableLeases: LEASED runs by worker.
+	tableLeases = "leases"
+	// tableRanking: answered trials by study, best first, in pages.
+	tableRanking = "ranking"
 )
 
 // The indexes. Every key of every index is unique and ends in what makes it so.
 const (
-	// indexID of every table: by name.
+	// indexID of every table: by what the table says.
 	indexID = "id"
 	// indexCreated: all studies, oldest first. indexRunning: those among them that are RUNNING.
 	indexCreated = "created"
 	indexRunning = "running"
-	// indexPending: PENDING runs by study, in the order in which they are to be leased.
-	indexPending = "pending"
-	// indexChanged: runs by study and modify_index.
-	indexChanged = "changed"
-	// indexHolder: LEASED runs by worker.
-	indexHolder = "holder"
-	// indexRun: trials by run and max_epochs.
-	indexRun = "run"
-	// indexRank: answered trials by study, best first.
-	indexRank = "rank"
+	// indexFree: READY workers with slots to fill, by name.
+	indexFree = "free"
 	// indexEnded: workers that are LOST or GONE, by modify_index.
 	indexEnded = "ended"
 )
@@ -42,11 +41,25 @@ const (
 func newSchema() *memdb.DBSchema {
 	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
 	for _, table := range []*memdb.TableSchema{
-		studiesSchema(), runsSchema(), trialsSchema(), lossesSchema(), workersSchema(),
+		studiesSchema(), workersSchema(), catalogsSchema(), sectionsSchema(), waitingSchema(), leasesSchema(), rankingSchema(),
 	} {
 		schema.Tables[table.Name] = table
 	}
 	return schema
+}
+
+func insert(txn *memdb.Txn, table string, row any) error {
+	if err := txn.Insert(table, row); err != nil {
+		return fmt.Errorf("insert into %s: %w", table, err)
+	}
+	return nil
+}
+
+func remove(txn *memdb.Txn, table string, row any) error {
+	if err := txn.Delete(table, row); err != nil {
+		return fmt.Errorf("delete from %s: %w", table, err)
+	}
+	return nil
 }
 
 func tableSchema(name string, indexes ...*memdb.IndexSchema) *memdb.TableSchema {
@@ -102,9 +115,7 @@ func (k key) number32(n uint32) key { return binary.BigEndian.AppendUint32(k, n)
 
 func textKey(s string) key { return newKey(len(s) + 1).text(s) }
 
-func textsKey(a, b string) key { return newKey(len(a) + len(b) + 2).text(a).text(b) }
-
 var (
-	_ memdb.SingleIndexer = indexer[*trellisv1.Run](nil)
-	_ memdb.PrefixIndexer = indexer[*trellisv1.Run](nil)
+	_ memdb.SingleIndexer = indexer[*trellisv1.Study](nil)
+	_ memdb.PrefixIndexer = indexer[*trellisv1.Study](nil)
 )

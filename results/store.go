@@ -7,6 +7,7 @@ import (
 	"hash"
 	"iter"
 	"slices"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
@@ -15,16 +16,33 @@ import (
 // Store keeps studies, runs, trials, losses and workers. Writes come one after the other from the log; any number of
 // snapshots read meanwhile.
 type Store struct {
+	tables atomic.Pointer[generation]
+}
+
+// generation is what the store consists of from one Restore to the next.
+type generation struct {
 	db *memdb.MemDB
+	// replaced is closed when another generation has taken this one's place.
+	replaced chan struct{}
 }
 
 // New returns an empty store.
 func New() (*Store, error) {
+	empty, err := newGeneration()
+	if err != nil {
+		return nil, err
+	}
+	store := &Store{}
+	store.tables.Store(empty)
+	return store, nil
+}
+
+func newGeneration() (*generation, error) {
 	db, err := memdb.NewMemDB(newSchema())
 	if err != nil {
 		return nil, fmt.Errorf("make the tables: %w", err)
 	}
-	return &Store{db: db}, nil
+	return &generation{db: db, replaced: make(chan struct{})}, nil
 }
 
 // Snapshot returns the state as it is now. Later writes do not change it. It costs next to nothing, is to be used by one
@@ -33,50 +51,53 @@ func New() (*Store, error) {
 // What its methods return is what the store holds: it must not be changed. Methods that take a watch set add to it what
 // fires when their answer may have changed; a nil watch set adds nothing.
 func (s *Store) Snapshot() *Snapshot {
-	return &Snapshot{txn: s.db.Txn(false)}
+	tables := s.tables.Load()
+	return &Snapshot{reader{txn: tables.db.Txn(false), replaced: tables.replaced}}
 }
 
 // Snapshot is the state at one moment: see Store.Snapshot.
 type Snapshot struct {
-	txn *memdb.Txn
+	reader
 }
 
-// Hash is a digest of all rows of all tables. Stores that were given the same writes have the same hash.
-func (s *Snapshot) Hash() ([sha256.Size]byte, error) {
+// reader is what queries read from: a transaction.
+type reader struct {
+	txn *memdb.Txn
+	// replaced is closed when everything in the store has been replaced. Nil for a transaction that changes the store.
+	replaced <-chan struct{}
+}
+
+// Hash is a digest of all that the store consists of. Stores that were given the same writes have the same hash.
+func (s *Snapshot) Hash() ([sha256.Size]byte, error) { return hashOf(s.reader, contents) }
+
+func hashOf(r reader, contents []content) ([sha256.Size]byte, error) {
 	var digest [sha256.Size]byte
-	schema := newSchema()
-	var tables []string
-	for name := range schema.Tables {
-		tables = append(tables, name)
-	}
-	slices.Sort(tables)
 	sum := sha256.New()
-	for _, table := range tables {
-		if err := hashTable(sum, s.txn, table); err != nil {
-			return digest, fmt.Errorf("hash table %s: %w", table, err)
+	for _, content := range contents {
+		if err := hashRows(sum, r, content); err != nil {
+			return digest, fmt.Errorf("hash %s: %w", content.name, err)
 		}
 	}
 	sum.Sum(digest[:0])
 	return digest, nil
 }
 
-func hashTable(sum hash.Hash, txn *memdb.Txn, table string) error {
+func hashRows(sum hash.Hash, r reader, content content) error {
 	writeSized := func(data []byte) {
 		sum.Write(binary.BigEndian.AppendUint64(nil, uint64(len(data))))
 		sum.Write(data)
 	}
-	writeSized([]byte(table))
-	rows, err := txn.Get(table, indexID)
+	writeSized([]byte(content.name))
+	rows, err := content.rows(r)
 	if err != nil {
 		return err
 	}
 	var data []byte
-	for row := rows.Next(); row != nil; row = rows.Next() {
-		message, ok := row.(proto.Message)
-		if !ok {
-			return fmt.Errorf("a row is a %T, not a message", row)
+	for row, err := range rows {
+		if err != nil {
+			return err
 		}
-		data, err = proto.MarshalOptions{Deterministic: true}.MarshalAppend(data[:0], message)
+		data, err = proto.MarshalOptions{Deterministic: true}.MarshalAppend(data[:0], row)
 		if err != nil {
 			return err
 		}
@@ -85,14 +106,22 @@ func hashTable(sum hash.Hash, txn *memdb.Txn, table string) error {
 	return nil
 }
 
+// watch adds a channel to a watch set, and the one that fires when everything is replaced.
+func (r reader) watch(ws memdb.WatchSet, changed <-chan struct{}) {
+	ws.Add(changed)
+	if r.replaced != nil {
+		ws.Add(r.replaced)
+	}
+}
+
 // first returns the row with the key in the index, or the zero Row if there is none.
-func first[Row any](txn *memdb.Txn, ws memdb.WatchSet, table, index string, k key) (Row, error) {
+func first[Row any](r reader, ws memdb.WatchSet, table, index string, k key) (Row, error) {
 	var none Row
-	watch, raw, err := txn.FirstWatch(table, index, k)
+	watch, raw, err := r.txn.FirstWatch(table, index, k)
 	if err != nil {
 		return none, fmt.Errorf("look up %s by %s: %w", table, index, err)
 	}
-	ws.Add(watch)
+	r.watch(ws, watch)
 	if raw == nil {
 		return none, nil
 	}
@@ -100,18 +129,18 @@ func first[Row any](txn *memdb.Txn, ws memdb.WatchSet, table, index string, k ke
 }
 
 // scan returns the rows whose keys begin with the prefix, in the order of their keys.
-func scan[Row any](txn *memdb.Txn, ws memdb.WatchSet, table, index string, prefix key) (iter.Seq[Row], error) {
-	rows, err := txn.Get(table, index+"_prefix", prefix)
+func scan[Row any](r reader, ws memdb.WatchSet, table, index string, prefix key) (iter.Seq[Row], error) {
+	rows, err := r.txn.Get(table, index+"_prefix", prefix)
 	if err != nil {
 		return nil, fmt.Errorf("scan %s by %s: %w", table, index, err)
 	}
-	ws.Add(rows.WatchCh())
+	r.watch(ws, rows.WatchCh())
 	return sequence[Row](rows), nil
 }
 
 // scanFrom returns the rows whose keys are at or after the given one, in the order of their keys.
-func scanFrom[Row any](txn *memdb.Txn, table, index string, from key) (iter.Seq[Row], error) {
-	rows, err := txn.LowerBound(table, index, from)
+func scanFrom[Row any](r reader, table, index string, from key) (iter.Seq[Row], error) {
+	rows, err := r.txn.LowerBound(table, index, from)
 	if err != nil {
 		return nil, fmt.Errorf("scan %s by %s: %w", table, index, err)
 	}
@@ -130,8 +159,8 @@ func sequence[Row any](rows memdb.ResultIterator) iter.Seq[Row] {
 }
 
 // all collects the rows whose keys begin with the prefix.
-func all[Row any](txn *memdb.Txn, ws memdb.WatchSet, table, index string, prefix key) ([]Row, error) {
-	rows, err := scan[Row](txn, ws, table, index, prefix)
+func all[Row any](r reader, ws memdb.WatchSet, table, index string, prefix key) ([]Row, error) {
+	rows, err := scan[Row](r, ws, table, index, prefix)
 	if err != nil {
 		return nil, err
 	}

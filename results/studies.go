@@ -2,6 +2,7 @@ package results
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-memdb"
@@ -45,7 +46,7 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 	if err := validName(study.GetName()); err != nil {
 		return err
 	}
-	existing, err := first[*trellisv1.Study](c.txn, nil, tableStudies, indexID, textKey(study.GetName()))
+	existing, err := first[*trellisv1.Study](c.reader, nil, tableStudies, indexID, textKey(study.GetName()))
 	if err != nil {
 		return err
 	}
@@ -61,22 +62,45 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 		Progress:    &trellisv1.Progress{},
 		CreateIndex: c.index,
 	}
-	milestones := 0
+	members := make([]*member, 0, len(runs))
+	sorted := make([]*trellisv1.Run, 0, len(runs))
 	for _, run := range runs {
-		if err := c.createRun(created, run); err != nil {
-			return fmt.Errorf("run %s: %w", run.GetId(), err)
-		}
-		milestones += len(run.GetMilestones())
+		sorted = append(sorted, &trellisv1.Run{
+			Study: created.Name, Id: strings.Clone(run.GetId()), Parameters: proto.CloneOf(run.GetParameters()),
+			Milestones: slices.Clone(run.GetMilestones()), State: runPending, ModifyIndex: c.index, FirstTrial: run.GetFirstTrial(),
+		})
+	}
+	slices.SortFunc(sorted, compareRuns)
+	catalog, err := newCatalog(created.Name, sorted)
+	if err != nil {
+		return err
 	}
 	for _, trial := range trials {
-		if err := c.createTrial(created, trial); err != nil {
+		if _, err := catalog.addTrial(sorted, trial); err != nil {
 			return fmt.Errorf("trial %d: %w", trial.GetIndex(), err)
 		}
 	}
-	if len(trials) == 0 || len(trials) != milestones {
-		return fmt.Errorf("%d trials for runs with %d milestones: %w", len(trials), milestones, ErrInvalid)
+	if err := catalog.complete(); err != nil {
+		return err
+	}
+	for _, run := range sorted {
+		addProgress(created.Progress, nil, run)
+		members = append(members, &member{run: run})
 	}
 	c.studies.add(created)
+	return insertMembers(c.txn, catalog, members)
+}
+
+// insertMembers stores what is known of a study's runs.
+func insertMembers(txn *memdb.Txn, catalog *catalog, members []*member) error {
+	if err := insert(txn, tableCatalogs, catalog); err != nil {
+		return err
+	}
+	for _, section := range newSections(catalog.study, members) {
+		if err := insertSection(txn, nil, section); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -132,16 +156,20 @@ func (c *change) setStudyState(name string, state trellisv1.StudyState) error {
 	if event == cancel {
 		study.EndTime = c.now
 	}
-	runs, err := scan[*trellisv1.Run](c.txn, nil, tableRuns, indexID, textKey(name))
+	catalog, err := c.sections.catalog(name)
 	if err != nil {
 		return err
 	}
-	for run := range runs {
+	for place := range len(catalog.places) {
+		run, err := c.sections.at(catalog, uint32(place))
+		if err != nil {
+			return err
+		}
 		switch {
-		case event == cancel && !runEnded(run):
-			c.endAttempt(run, cancel)
-		case run.State == runLeased:
-			c.endAttempt(run, release)
+		case event == cancel && !runEnded(run.run()):
+			run.endAttempt(cancel)
+		case run.run().State == runLeased:
+			run.endAttempt(release)
 		}
 	}
 	return nil
@@ -162,19 +190,26 @@ func (c *change) deleteStudy(name string) error {
 	if err != nil {
 		return err
 	}
-	runs, err := scan[*trellisv1.Run](c.txn, nil, tableRuns, indexID, textKey(name))
+	members, err := c.membersOf(name)
 	if err != nil {
 		return err
 	}
-	for run := range runs {
+	for member := range members {
+		run := member.run
+		if run.State != runLeased {
+			continue
+		}
 		if err := c.holds(run.Worker, -1); err != nil {
 			return err
 		}
+		if err := remove(c.txn, tableLeases, &lease{run.Worker, run.Study, run.Id}); err != nil {
+			return err
+		}
 	}
-	if err := c.txn.Delete(tableStudies, study); err != nil {
-		return fmt.Errorf("delete from %s: %w", tableStudies, err)
+	if err := remove(c.txn, tableStudies, study); err != nil {
+		return err
 	}
-	for _, table := range []string{tableRuns, tableTrials, tableLosses} {
+	for _, table := range []string{tableCatalogs, tableSections, tableWaiting, tableRanking} {
 		if _, err := c.txn.DeleteAll(table, indexID+"_prefix", textKey(name)); err != nil {
 			return fmt.Errorf("delete from %s: %w", table, err)
 		}
@@ -184,7 +219,7 @@ func (c *change) deleteStudy(name string) error {
 
 // Study returns a study, or ErrNotFound.
 func (s *Snapshot) Study(ws memdb.WatchSet, name string) (*trellisv1.Study, error) {
-	study, err := first[*trellisv1.Study](s.txn, ws, tableStudies, indexID, textKey(name))
+	study, err := first[*trellisv1.Study](s.reader, ws, tableStudies, indexID, textKey(name))
 	if err == nil && study == nil {
 		err = ErrNotFound
 	}
@@ -196,7 +231,7 @@ func (s *Snapshot) Study(ws memdb.WatchSet, name string) (*trellisv1.Study, erro
 
 // Studies returns all studies, oldest first.
 func (s *Snapshot) Studies(ws memdb.WatchSet) ([]*trellisv1.Study, error) {
-	return all[*trellisv1.Study](s.txn, ws, tableStudies, indexCreated, nil)
+	return all[*trellisv1.Study](s.reader, ws, tableStudies, indexCreated, nil)
 }
 
 // ListStudies returns a page of the studies, oldest first. ErrInvalid if the page token is none.
@@ -205,7 +240,7 @@ func (s *Snapshot) ListStudies(request *trellisv1.ListStudiesRequest) (*trellisv
 	if err != nil {
 		return nil, err
 	}
-	studies, err := scanFrom[*trellisv1.Study](s.txn, tableStudies, indexCreated, after)
+	studies, err := scanFrom[*trellisv1.Study](s.reader, tableStudies, indexCreated, after)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package results
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -31,7 +32,10 @@ func TestCreateStudyInvalid(t *testing.T) {
 		"same milestone": func(_ *trellisv1.Study, _ []*trellisv1.Run, t *[]*trellisv1.Trial) {
 			(*t)[0].Parameters.MaxEpochs = 4
 		},
-		"same index":   func(_ *trellisv1.Study, _ []*trellisv1.Run, t *[]*trellisv1.Trial) { (*t)[1].Index = 10 },
+		"same index": func(_ *trellisv1.Study, _ []*trellisv1.Run, t *[]*trellisv1.Trial) { (*t)[1].Index = 10 },
+		"other parameters": func(_ *trellisv1.Study, _ []*trellisv1.Run, t *[]*trellisv1.Trial) {
+			(*t)[0].Parameters.Seed = 7
+		},
 		"before first": func(_ *trellisv1.Study, _ []*trellisv1.Run, t *[]*trellisv1.Trial) { (*t)[0].Index = 9 },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,12 +91,10 @@ func TestDeleteStudyLeavesNothing(t *testing.T) {
 	run, trials := testRun("a", 16, 0, 2)
 	ok(t, store.CreateStudy(20, at(20), &trellisv1.Study{Name: "s2"}, []*trellisv1.Run{run}, trials))
 	ok(t, store.DeleteStudy(21, "s"))
-	for table := range newSchema().Tables {
-		rows, err := all[proto.Message](store.Snapshot().txn, nil, table, indexID, nil)
-		ok(t, err)
+	for table, rows := range tableTexts(t, store.Snapshot()) {
 		for _, row := range rows {
-			if study, _ := row.(interface{ GetStudy() string }); study != nil && study.GetStudy() == "s" {
-				t.Errorf("left in %s: %v", table, row)
+			if table != tableWorkers && !strings.Contains(row, "s2") {
+				t.Errorf("left in %s: %q", table, row)
 			}
 		}
 	}
@@ -182,9 +184,9 @@ func TestStudyTimes(t *testing.T) {
 	run, trials := testRun("a", 16, 0, 1)
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
 	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: workerReady, Slots: 1}))
-	ok(t, store.Grant(3, at(3), "s", "a", "w"))
-	record(t, store, 4, reportEntry("s", "a", 3, 1, 1, 1, nil))
-	record(t, store, 5, successEntry("s", "a", 3, 1))
+	attempt := grant1(t, store, 3, "s", "a", "w")
+	record(t, store, 4, reportEntry("s", "a", attempt, 1, 1, 1, nil))
+	record(t, store, 5, successEntry("s", "a", attempt, 1))
 	study, err := store.Snapshot().Study(nil, "s")
 	ok(t, err)
 	if !proto.Equal(study.CreateTime, at(1)) || !proto.Equal(study.EndTime, at(5)) || study.State != studyCompleted {

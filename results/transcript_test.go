@@ -3,14 +3,14 @@ package results
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
-
-	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -21,10 +21,13 @@ var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
 // the lines below each are what the store answers. Run with -update to rewrite the answers.
 //
 //	create STUDY RUN:MILESTONE,... ...
-//	study STUDY STATE | delete STUDY | worker NAME STATE SLOTS | grant STUDY RUN WORKER
-//	report STUDY RUN ATTEMPT EPOCH VALIDATION-LOSS [TEST-LOSS]
+//	study STUDY STATE | delete STUDY | worker NAME STATE SLOTS | grant STUDY RUN WORKER [STUDY RUN WORKER]...
+//	report STUDY RUN ATTEMPT FIRST-EPOCH VALIDATION-LOSS,... [EPOCH:TEST-LOSS,...]
+//	checkpoint STUDY RUN ATTEMPT EPOCH DIGIT
 //	success STUDY RUN ATTEMPT EPOCHS | failure STUDY RUN ATTEMPT CLASS MESSAGE | return STUDY RUN ATTEMPT
-//	show STUDY | workers | next | best STUDY
+//	show STUDY | workers | next | best STUDY | checkpoints STUDY RUN | artifacts
+//
+// An attempt is written as the number of the command that granted it, followed by .PLACE if it was not the first in it.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -77,9 +80,19 @@ func (r *replayer) run(words []string) string {
 	case "workers":
 		return r.workers()
 	case "next":
-		run, err := r.store.Snapshot().NextRun(nil)
+		runs, err := r.store.Snapshot().NextRuns(nil, 9)
 		ok(r.t, err)
-		return fmt.Sprintf("%s %s\n", run.GetStudy(), run.GetId())
+		return line("next", runs, func(run *trellisv1.Run) string { return run.Study + "/" + run.Id })
+	case "checkpoints":
+		run, err := r.store.Snapshot().Run(nil, args[0], args[1])
+		ok(r.t, err)
+		return line("checkpoints", run.Checkpoints, func(c *trellisv1.Checkpoint) string {
+			return fmt.Sprintf("%d:%s", c.Epoch, c.Sha256[:1])
+		})
+	case "artifacts":
+		artifacts, err := r.store.Snapshot().Artifacts()
+		ok(r.t, err)
+		return line("artifacts", slices.Sorted(maps.Keys(artifacts)), func(sha256 string) string { return sha256[:1] })
 	case "best":
 		best, err := r.store.Snapshot().Best(nil, args[0])
 		if err != nil {
@@ -104,14 +117,33 @@ func (r *replayer) run(words []string) string {
 			Slots: uint32(r.number(args[2])),
 		})
 	case "grant":
-		err = r.store.Grant(r.index, at(r.index), args[0], args[1], args[2])
+		var grants []*trellisv1.Grant
+		for names := range slices.Chunk(words[1:], 3) {
+			grants = append(grants, &trellisv1.Grant{Study: names[0], Run: names[1], Worker: names[2]})
+		}
+		var answers strings.Builder
+		for _, err := range r.store.Grant(r.index, at(r.index), grants) {
+			answers.WriteString(r.answer(err))
+		}
+		return answers.String()
 	default:
 		err = r.store.Record(r.index, at(r.index), []*trellisv1.RecordCommand_Entry{r.entry(words[0], args)})[0]
 	}
+	return r.answer(err)
+}
+
+func (r *replayer) answer(err error) string {
 	if err != nil {
 		return fmt.Sprintf("%d: %v\n", r.index, err)
 	}
 	return fmt.Sprintf("%d: ok\n", r.index)
+}
+
+func line[T any](name string, items []T, text func(T) string) string {
+	for _, item := range items {
+		name += " " + text(item)
+	}
+	return name + "\n"
 }
 
 func (r *replayer) create(name string, runs []string) error {
@@ -130,15 +162,21 @@ func (r *replayer) create(name string, runs []string) error {
 }
 
 func (r *replayer) entry(kind string, args []string) *trellisv1.RecordCommand_Entry {
-	study, run, attempt := args[0], args[1], r.number(args[2])
+	study, run, attempt := args[0], args[1], r.attempt(args[2])
 	switch kind {
 	case "report":
-		loss := r.loss(args[4])
-		var test *float64
-		if args[5] != "" {
-			test = proto.Float64(r.loss(args[5]))
+		var losses []float64
+		for _, loss := range strings.Split(args[4], ",") {
+			losses = append(losses, r.loss(loss))
 		}
-		return reportEntry(study, run, attempt, uint32(r.number(args[3])), loss, loss, test)
+		test := map[uint32]float64{}
+		for _, pair := range strings.FieldsFunc(args[5], func(c rune) bool { return c == ',' }) {
+			epoch, loss, _ := strings.Cut(pair, ":")
+			test[uint32(r.number(epoch))] = r.loss(loss)
+		}
+		return columnEntry(study, run, attempt, uint32(r.number(args[3])), losses, losses, test)
+	case "checkpoint":
+		return checkpointEntry(study, run, attempt, uint32(r.number(args[3])), digest(args[4]))
 	case "success":
 		return successEntry(study, run, attempt, uint32(r.number(args[3])))
 	case "failure":
@@ -149,6 +187,11 @@ func (r *replayer) entry(kind string, args []string) *trellisv1.RecordCommand_En
 	}
 	r.t.Fatalf("unknown command %s", kind)
 	return nil
+}
+
+func (r *replayer) attempt(text string) uint64 {
+	index, place, _ := strings.Cut(text, ".")
+	return AttemptNumber(r.number(index), int(r.number(place)))
 }
 
 func (r *replayer) number(text string) uint64 {
@@ -177,12 +220,14 @@ func (r *replayer) show(name string) string {
 	fmt.Fprintf(&out, "%s %s, changed at %d; runs %d: %d running, %d succeeded, %d failed, %d canceled; epochs %d, %d left\n",
 		name, stateName(study.State), study.ModifyIndex,
 		p.Runs, p.RunsRunning, p.RunsSucceeded, p.RunsFailed, p.RunsCanceled, p.Epochs, p.EpochsLeft)
-	runs, err := all[*trellisv1.Run](snapshot.txn, nil, tableRuns, indexID, textKey(name))
+	runs, err := snapshot.RunsChangedSince(name, 0)
 	ok(r.t, err)
+	slices.SortFunc(runs, func(a, b *trellisv1.Run) int { return strings.Compare(a.Id, b.Id) })
 	for _, run := range runs {
 		fmt.Fprintf(&out, "  run %s %s after %d epochs, changed at %d", run.Id, stateName(run.State), run.Epochs, run.ModifyIndex)
 		if run.State == runLeased {
-			fmt.Fprintf(&out, ", attempt %d on %s", run.Attempt, run.Worker)
+			fmt.Fprintf(&out, ", attempt %d.%d on %s at epoch %d",
+				run.Attempt/MaxGrants, run.Attempt%MaxGrants, run.Worker, run.AttemptEpochs)
 		}
 		if run.BestValidationLoss != nil {
 			fmt.Fprintf(&out, ", best %v in epoch %d", *run.BestValidationLoss, run.BestEpoch)

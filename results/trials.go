@@ -11,105 +11,32 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// A trial's row is written twice: when it is created and when it is answered. In between, and if it is never answered,
-// the trial is what its run says: see Snapshot.present. So a report writes no trial but the one that it answers, however
-// many the run serves.
+// A trial's row is made when it is answered. Before, and if it never is, the trial is what its run says: see
+// Snapshot.trialAt. So a report writes no trial but the one that it answers, however many the run serves.
 
-func trialsSchema() *memdb.TableSchema {
-	return tableSchema(tableTrials,
-		index(indexID, func(t *trellisv1.Trial) key { return trialKey(t.Study, t.Index) }),
-		index(indexRun, func(t *trellisv1.Trial) key { return milestoneKey(t.Study, t.Run, t.Parameters.GetMaxEpochs()) }),
-		index(indexRank, func(t *trellisv1.Trial) key {
-			if t.State != trialSucceeded {
-				return nil
-			}
-			rank := rankKey(t)
-			return append(newKey(len(t.Study)+1+len(rank)).text(t.Study), rank[:]...)
-		}),
-	)
-}
-
-func trialKey(study string, index uint64) key {
-	return newKey(len(study) + 9).text(study).number(index)
-}
-
-func milestoneKey(study, run string, epochs uint32) key {
-	return newKey(len(study) + len(run) + 6).text(study).text(run).number32(epochs)
-}
-
-func (c *change) createTrial(study *trellisv1.Study, trial *trellisv1.Trial) error {
-	run, err := c.runs.get(textsKey(study.Name, trial.GetRun()))
-	if isNotFound(err) {
-		return fmt.Errorf("there is no run %s: %w", trial.GetRun(), ErrInvalid)
-	}
+// answer gives the next of a run's trials its result: what its run says now.
+func (c *change) answer(edited *member, testLoss *float64) error {
+	run := edited.run
+	catalog, err := c.sections.catalog(run.Study)
 	if err != nil {
 		return err
 	}
-	epochs := trial.GetParameters().GetMaxEpochs()
-	if _, ok := slices.BinarySearch(run.Milestones, epochs); !ok {
-		return fmt.Errorf("%d epochs are no milestone of run %s: %w", epochs, run.Id, ErrInvalid)
+	milestone := len(edited.answers)
+	trial := newTrial(run, run.Milestones[milestone], catalog.indexes[int(catalog.first[catalog.places[run.Id]])+milestone])
+	trial.State = trialSucceeded
+	takeLosses(trial, run)
+	if testLoss != nil {
+		trial.TestLoss = proto.Float64(*testLoss)
 	}
-	if trial.GetIndex() < run.FirstTrial {
-		return fmt.Errorf("it is before the first trial, %d, of run %s: %w", run.FirstTrial, run.Id, ErrInvalid)
-	}
-	sameIndex, err := first[*trellisv1.Trial](c.txn, nil, tableTrials, indexID, trialKey(study.Name, trial.GetIndex()))
-	if err != nil {
-		return err
-	}
-	sameMilestone, err := c.trialAt(run, epochs)
-	if err != nil {
-		return err
-	}
-	if sameIndex != nil || sameMilestone != nil {
-		return fmt.Errorf("it occurs twice: %w", ErrInvalid)
-	}
-	created := &trellisv1.Trial{
-		Study:      study.Name,
-		Index:      trial.GetIndex(),
-		Parameters: run.Parameters,
-		Run:        run.Id,
-		State:      trialPending,
-	}
-	if !proto.Equal(trial.GetParameters(), run.Parameters) {
-		created.Parameters = proto.CloneOf(trial.GetParameters())
-	}
-	return c.insertTrial(created)
-}
-
-func (c *change) insertTrial(trial *trellisv1.Trial) error {
-	if err := c.txn.Insert(tableTrials, trial); err != nil {
-		return fmt.Errorf("insert into %s: %w", tableTrials, err)
-	}
+	edited.answers = append(slices.Clip(edited.answers), trial)
 	return nil
 }
 
-// trialAt returns the trial that the run answers after an epoch, nil if there is none.
-func (c *change) trialAt(run *trellisv1.Run, epoch uint32) (*trellisv1.Trial, error) {
-	return first[*trellisv1.Trial](c.txn, nil, tableTrials, indexRun, milestoneKey(run.Study, run.Id, epoch))
-}
-
-// trialsAfter returns the run's trials that its epochs have not answered.
-func (c *change) trialsAfter(run *trellisv1.Run) ([]*trellisv1.Trial, error) {
-	var open []*trellisv1.Trial
-	for _, milestone := range run.Milestones[answeredTrials(run):] {
-		trial, err := c.trialAt(run, milestone)
-		if err != nil {
-			return nil, err
-		}
-		open = append(open, trial)
+// newTrial is the run's trial with the given epochs, as long as nothing is known of it.
+func newTrial(run *trellisv1.Run, epochs uint32, index uint64) *trellisv1.Trial {
+	return &trellisv1.Trial{
+		Study: run.Study, Index: index, Parameters: parametersAt(run, epochs), Run: run.Id, State: trialPending,
 	}
-	return open, nil
-}
-
-// answer gives a trial its result: what its run says now.
-func (c *change) answer(trial *trellisv1.Trial, run *trellisv1.Run, testLoss *float64) error {
-	answered := copyTrial(trial)
-	answered.State = trialSucceeded
-	takeLosses(answered, run)
-	if testLoss != nil {
-		answered.TestLoss = proto.Float64(*testLoss)
-	}
-	return c.insertTrial(answered)
 }
 
 // takeLosses sets what a trial has of its run so far.
@@ -128,19 +55,35 @@ var openStates = map[trellisv1.RunState]trellisv1.TrialState{
 	runCanceled: trialCanceled,
 }
 
-// present returns the trial as it stands: its row if it has been answered, else a copy that says what its run says.
-func (s *Snapshot) present(trial *trellisv1.Trial) (*trellisv1.Trial, error) {
-	if trial.State == trialSucceeded {
-		return trial, nil
+// present returns a trial of a run as it stands: its row if it has been answered, else what its run says.
+func (c *catalog) present(member *member, number, milestone uint32) *trellisv1.Trial {
+	if int(milestone) < len(member.answers) {
+		return member.answers[milestone]
 	}
-	run, err := s.Run(nil, trial.Study, trial.Run)
-	if err != nil {
-		return nil, fmt.Errorf("trial %d: %w", trial.Index, err)
-	}
-	trial = copyTrial(trial)
+	run := member.run
+	trial := newTrial(run, run.Milestones[milestone], c.indexes[number])
 	trial.State, trial.Error = openStates[run.State], run.Error
 	takeLosses(trial, run)
-	return trial, nil
+	return trial
+}
+
+// trialAt returns the trial of a number.
+func (s *Snapshot) trialAt(c *catalog, number uint32) (*trellisv1.Trial, error) {
+	place, milestone := c.runOf(number)
+	member, err := s.memberAt(nil, c.study, place)
+	if err != nil {
+		return nil, err
+	}
+	return c.present(member, number, milestone), nil
+}
+
+// catalog returns a study's catalog, or ErrNotFound.
+func (s *Snapshot) catalog(study string) (*catalog, error) {
+	c, err := first[*catalog](s.reader, nil, tableCatalogs, indexID, textKey(study))
+	if err == nil && c == nil {
+		err = fmt.Errorf("study %s: %w", study, ErrNotFound)
+	}
+	return c, err
 }
 
 // withLosses returns a copy of the trial that has its losses by epoch.
@@ -161,14 +104,23 @@ func (s *Snapshot) withLosses(trial *trellisv1.Trial) (*trellisv1.Trial, error) 
 
 // Trial returns a trial, or ErrNotFound.
 func (s *Snapshot) Trial(study string, index uint64) (*trellisv1.Trial, error) {
-	trial, err := first[*trellisv1.Trial](s.txn, nil, tableTrials, indexID, trialKey(study, index))
-	if err == nil && trial == nil {
-		err = ErrNotFound
-	}
+	trial, err := s.trial(study, index)
 	if err != nil {
 		return nil, fmt.Errorf("trial %d of study %s: %w", index, study, err)
 	}
-	return s.present(trial)
+	return trial, nil
+}
+
+func (s *Snapshot) trial(study string, index uint64) (*trellisv1.Trial, error) {
+	c, err := s.catalog(study)
+	if err != nil {
+		return nil, err
+	}
+	at := c.from(index)
+	if at == len(c.byIndex) || c.indexes[c.byIndex[at]] != index {
+		return nil, ErrNotFound
+	}
+	return s.trialAt(c, c.byIndex[at])
 }
 
 // Best returns the trial that ranks first among those that have been answered: see Compare. ErrNoAnswer if there is none,
@@ -205,7 +157,7 @@ func (s *Snapshot) bestTwo(ws memdb.WatchSet, study string) (best, runnerUp *tre
 	if _, err := s.Study(ws, study); err != nil {
 		return nil, nil, err
 	}
-	ranked, err := scan[*trellisv1.Trial](s.txn, ws, tableTrials, indexRank, textKey(study))
+	ranked, err := s.ranked(ws, study, sortKey{})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -11,11 +11,15 @@ import (
 // TestWatch: what a loop waits for wakes it up.
 func TestWatch(t *testing.T) {
 	nextRun := func(s *Snapshot, ws memdb.WatchSet) error {
-		_, err := s.NextRun(ws)
+		_, err := s.NextRuns(ws, 1)
 		return err
 	}
 	held := func(s *Snapshot, ws memdb.WatchSet) error {
 		_, err := s.RunsHeldBy(ws, "w")
+		return err
+	}
+	free := func(s *Snapshot, ws memdb.WatchSet) error {
+		_, err := s.FreeWorkers(ws)
 		return err
 	}
 	workers := func(s *Snapshot, ws memdb.WatchSet) error {
@@ -44,11 +48,13 @@ func TestWatch(t *testing.T) {
 		run, trials := testRun("a", 16, 0, 2)
 		ok(t, store.CreateStudy(30, at(30), &trellisv1.Study{Name: "new"}, []*trellisv1.Run{run}, trials))
 	}
-	grantPending := func(t *testing.T, store *Store) { ok(t, store.Grant(31, at(31), "s", "pending", "w")) }
+	grantPending := func(t *testing.T, store *Store) { grant1(t, store, 31, "s", "pending", "w") }
 	report := func(t *testing.T, store *Store) {
-		record(t, store, 32, reportEntry("s", "running", 6, 2, 1, 1, nil))
+		record(t, store, 32, reportEntry("s", "running", AttemptNumber(6, 0), 2, 1, 1, nil))
 	}
-	giveBack := func(t *testing.T, store *Store) { record(t, store, 33, returnEntry("s", "running", 6)) }
+	giveBack := func(t *testing.T, store *Store) {
+		record(t, store, 33, returnEntry("s", "running", AttemptNumber(6, 0)))
+	}
 	pauseStudy := func(t *testing.T, store *Store) { ok(t, store.SetStudyState(34, at(34), "s", studyPaused)) }
 	resumeStudy := func(t *testing.T, store *Store) { ok(t, store.SetStudyState(35, at(35), "s", studyRunning)) }
 	register := func(t *testing.T, store *Store) {
@@ -74,13 +80,19 @@ func TestWatch(t *testing.T) {
 		{"a pause takes the worker's runs", nil, held, pauseStudy, true},
 		{"a new study takes nothing from a worker", nil, held, create, false},
 		{"a new worker", nil, workers, register, true},
+		{"a new worker is free", nil, free, register, true},
+		{"a slot that was free is taken", nil, free, grantPending, true},
+		{"a slot gets free for a run", nil, free, giveBack, true},
+		{"a lost worker is not free", nil, free, loseWorker, true},
+		{"a report frees nothing", nil, free, report, false},
 		{"a slot is taken", nil, workers, grantPending, true},
 		{"a slot gets free", nil, workers, giveBack, true},
 		{"a report changes the study", nil, study, report, true},
 		{"a pause changes the study", nil, study, pauseStudy, true},
 		{"a registration does not", nil, study, register, false},
 		{"an answer changes the best", nil, best, report, true},
-		{"a report of another run", nil, run, report, false},
+		{"a new study does not change a run", nil, run, create, false},
+		{"a report takes nothing from a worker", nil, held, report, false},
 		{"a run that was not there", nil, noRun, create, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

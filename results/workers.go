@@ -16,6 +16,12 @@ const MaxEndedWorkers = 1000
 func workersSchema() *memdb.TableSchema {
 	return tableSchema(tableWorkers,
 		index(indexID, workerKey),
+		index(indexFree, func(w *trellisv1.Worker) key {
+			if w.State != workerReady || w.Runs >= w.Slots {
+				return nil
+			}
+			return workerKey(w)
+		}),
 		index(indexEnded, func(w *trellisv1.Worker) key {
 			if w.State != workerLost && w.State != workerGone {
 				return nil
@@ -116,16 +122,20 @@ func (c *change) describeWorker(worker, description *trellisv1.Worker) (*trellis
 
 // takeRuns takes from a worker what it holds.
 func (c *change) takeRuns(worker, event string) error {
-	held, err := scan[*trellisv1.Run](c.txn, nil, tableRuns, indexHolder, textKey(worker))
+	held, err := scan[*lease](c.reader, nil, tableLeases, indexID, textKey(worker))
 	if err != nil {
 		return err
 	}
-	for run := range held {
+	for lease := range held {
+		run, err := c.sections.find(lease.study, lease.run)
+		if err != nil {
+			return err
+		}
 		if event == dismiss {
-			c.endAttempt(run, release)
+			run.endAttempt(release)
 			continue
 		}
-		if err := c.failAttempt(run, trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST, ""); err != nil {
+		if err := run.failAttempt(lostClass, ""); err != nil {
 			return err
 		}
 	}
@@ -134,7 +144,7 @@ func (c *change) takeRuns(worker, event string) error {
 
 // forgetWorkers makes room for one more worker that has ended.
 func (c *change) forgetWorkers() error {
-	ended, err := all[*trellisv1.Worker](c.txn, nil, tableWorkers, indexEnded, nil)
+	ended, err := all[*trellisv1.Worker](c.reader, nil, tableWorkers, indexEnded, nil)
 	if err != nil {
 		return err
 	}
@@ -149,7 +159,7 @@ func (c *change) forgetWorkers() error {
 
 // Worker returns a worker, or ErrNotFound.
 func (s *Snapshot) Worker(ws memdb.WatchSet, name string) (*trellisv1.Worker, error) {
-	worker, err := first[*trellisv1.Worker](s.txn, ws, tableWorkers, indexID, textKey(name))
+	worker, err := first[*trellisv1.Worker](s.reader, ws, tableWorkers, indexID, textKey(name))
 	if err == nil && worker == nil {
 		err = ErrNotFound
 	}
@@ -161,7 +171,12 @@ func (s *Snapshot) Worker(ws memdb.WatchSet, name string) (*trellisv1.Worker, er
 
 // Workers returns all workers, by name.
 func (s *Snapshot) Workers(ws memdb.WatchSet) ([]*trellisv1.Worker, error) {
-	return all[*trellisv1.Worker](s.txn, ws, tableWorkers, indexID, nil)
+	return all[*trellisv1.Worker](s.reader, ws, tableWorkers, indexID, nil)
+}
+
+// FreeWorkers returns the READY workers with slots to fill, by name. The watch set fires when that may have changed.
+func (s *Snapshot) FreeWorkers(ws memdb.WatchSet) ([]*trellisv1.Worker, error) {
+	return all[*trellisv1.Worker](s.reader, ws, tableWorkers, indexFree, nil)
 }
 
 // ListWorkers returns a page of the workers, by name. ErrInvalid if the page token is none.
@@ -170,7 +185,7 @@ func (s *Snapshot) ListWorkers(request *trellisv1.ListWorkersRequest) (*trellisv
 	if err != nil {
 		return nil, err
 	}
-	workers, err := scanFrom[*trellisv1.Worker](s.txn, tableWorkers, indexID, from)
+	workers, err := scanFrom[*trellisv1.Worker](s.reader, tableWorkers, indexID, from)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,140 @@
+package results
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// catalog says which runs and trials a study has, and where they are: what never changes from the study's creation to its
+// deletion. A run's place is where it stands in the order in which runs are to be leased; trials are numbered by the place
+// of their run, and there by its milestones.
+type catalog struct {
+	study string
+	// places are those of the runs, by id.
+	places map[string]uint32
+	// first is the number of the first trial of the run at each place, and at the end the number of all trials.
+	first []uint32
+	// indexes are the trials' indexes, by number; byIndex are their numbers, by index.
+	indexes []uint64
+	byIndex []uint32
+}
+
+func catalogsSchema() *memdb.TableSchema {
+	return tableSchema(tableCatalogs, index(indexID, func(c *catalog) key { return textKey(c.study) }))
+}
+
+// checkRun says what is wrong with a run of a study to be.
+func checkRun(run *trellisv1.Run) error {
+	if err := validName(run.GetId()); err != nil {
+		return err
+	}
+	milestones := run.GetMilestones()
+	for i, milestone := range milestones {
+		if milestone == 0 || i > 0 && milestone <= milestones[i-1] {
+			return fmt.Errorf("milestones %v do not ascend from 1: %w", milestones, ErrInvalid)
+		}
+	}
+	if len(milestones) == 0 || milestones[len(milestones)-1] != run.GetParameters().GetMaxEpochs() {
+		return fmt.Errorf("milestones %v do not end at the run's %d epochs: %w",
+			milestones, run.GetParameters().GetMaxEpochs(), ErrInvalid)
+	}
+	return nil
+}
+
+// compareRuns is the order in which runs are to be leased: the longest first, since what starts last must not keep one
+// worker busy while the others have nothing to do; among these as they stand in the grid.
+func compareRuns(a, b *trellisv1.Run) int {
+	return cmp.Or(
+		cmp.Compare(b.Parameters.GetMaxEpochs(), a.Parameters.GetMaxEpochs()),
+		cmp.Compare(a.FirstTrial, b.FirstTrial),
+		strings.Compare(a.Id, b.Id),
+	)
+}
+
+// newCatalog makes a catalog of runs, which are in the order of their places. Its trials are still to be added.
+func newCatalog(study string, runs []*trellisv1.Run) (*catalog, error) {
+	c := &catalog{study: study, places: make(map[string]uint32, len(runs)), first: make([]uint32, 1, len(runs)+1)}
+	for place, run := range runs {
+		if err := checkRun(run); err != nil {
+			return nil, fmt.Errorf("run %s: %w", run.Id, err)
+		}
+		if _, again := c.places[run.Id]; again {
+			return nil, fmt.Errorf("run %s: it occurs twice: %w", run.Id, ErrInvalid)
+		}
+		c.places[run.Id] = uint32(place)
+		c.first = append(c.first, c.first[place]+uint32(len(run.Milestones)))
+	}
+	c.indexes = make([]uint64, c.first[len(runs)])
+	c.byIndex = make([]uint32, 0, len(c.indexes))
+	return c, nil
+}
+
+// addTrial takes in a trial, and returns its number.
+func (c *catalog) addTrial(runs []*trellisv1.Run, trial *trellisv1.Trial) (uint32, error) {
+	place, ok := c.places[trial.GetRun()]
+	if !ok {
+		return 0, fmt.Errorf("there is no run %s: %w", trial.GetRun(), ErrInvalid)
+	}
+	run, epochs := runs[place], trial.GetParameters().GetMaxEpochs()
+	milestone, ok := slices.BinarySearch(run.Milestones, epochs)
+	switch {
+	case !ok:
+		return 0, fmt.Errorf("%d epochs are no milestone of run %s: %w", epochs, run.Id, ErrInvalid)
+	case trial.GetIndex() < run.FirstTrial:
+		return 0, fmt.Errorf("it is before the first trial, %d, of run %s: %w", run.FirstTrial, run.Id, ErrInvalid)
+	case !proto.Equal(trial.GetParameters(), parametersAt(run, epochs)):
+		return 0, fmt.Errorf("its parameters are not those of run %s: %w", run.Id, ErrInvalid)
+	}
+	number := c.first[place] + uint32(milestone)
+	c.indexes[number] = trial.GetIndex()
+	c.byIndex = append(c.byIndex, number)
+	return number, nil
+}
+
+// complete says whether every milestone of a run has its trial, and every trial an index of its own.
+func (c *catalog) complete() error {
+	if len(c.byIndex) == 0 || len(c.byIndex) != len(c.indexes) {
+		return fmt.Errorf("%d trials for runs with %d milestones: %w", len(c.byIndex), len(c.indexes), ErrInvalid)
+	}
+	slices.SortFunc(c.byIndex, func(a, b uint32) int { return cmp.Compare(c.indexes[a], c.indexes[b]) })
+	for i, number := range c.byIndex[1:] {
+		if c.indexes[number] == c.indexes[c.byIndex[i]] {
+			return fmt.Errorf("trial %d: it occurs twice: %w", c.indexes[number], ErrInvalid)
+		}
+	}
+	return nil
+}
+
+// runOf returns the place of a trial's run, and which of its milestones the trial has.
+func (c *catalog) runOf(number uint32) (place, milestone uint32) {
+	if len(c.indexes) == len(c.places) {
+		return number, 0
+	}
+	place = uint32(sort.Search(len(c.places), func(place int) bool { return c.first[place+1] > number }))
+	return place, number - c.first[place]
+}
+
+// from returns where in byIndex the trials at or after an index begin.
+func (c *catalog) from(index uint64) int {
+	return sort.Search(len(c.byIndex), func(i int) bool { return c.indexes[c.byIndex[i]] >= index })
+}
+
+// parametersAt are those of the run's trial with the given epochs.
+func parametersAt(run *trellisv1.Run, epochs uint32) *trellisv1.Parameters {
+	p := run.Parameters
+	if p.GetMaxEpochs() == epochs {
+		return p
+	}
+	return &trellisv1.Parameters{
+		LatentDim: p.LatentDim, LearningRate: p.LearningRate, WeightDecay: p.WeightDecay, MaxEpochs: epochs,
+		Seed: p.Seed, BatchSize: p.BatchSize,
+	}
+}

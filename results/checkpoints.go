@@ -1,0 +1,86 @@
+package results
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// checkpoint notes an attempt's checkpoint: see Store.Record.
+func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
+	held, err := c.heldRun(report.GetStudy(), report.GetRun(), report.GetAttempt())
+	if err != nil {
+		return err
+	}
+	run, checkpoint := held.run(), report.GetCheckpoint()
+	epoch, best := checkpoint.GetEpoch(), checkpoint.GetBestEpoch()
+	switch {
+	case epoch == 0 || epoch > run.Parameters.GetMaxEpochs():
+		return fmt.Errorf("the run's epochs are 1 to %d: %w", run.Parameters.GetMaxEpochs(), ErrInvalid)
+	case best > epoch:
+		return fmt.Errorf("its best weights are of the later epoch %d: %w", best, ErrInvalid)
+	case !validDigest(checkpoint.GetSha256()):
+		return fmt.Errorf("%q is not a SHA-256 digest in lower-case hexadecimal: %w", checkpoint.GetSha256(), ErrInvalid)
+	case epoch > run.Epochs:
+		return fmt.Errorf("%d epochs are recorded: %w", run.Epochs, ErrGap)
+	}
+	place, again := slices.BinarySearchFunc(run.Checkpoints, epoch, func(kept *trellisv1.Checkpoint, epoch uint32) int {
+		return cmp.Compare(kept.Epoch, epoch)
+	})
+	if again && proto.Equal(run.Checkpoints[place], checkpoint) {
+		return nil
+	}
+	// What is kept is copied before it is changed: rows share it.
+	kept := slices.Clone(run.Checkpoints)
+	if again {
+		kept = slices.Delete(kept, place, place+1)
+	}
+	kept = slices.Insert(kept, place, &trellisv1.Checkpoint{
+		Epoch: epoch, Sha256: strings.Clone(checkpoint.GetSha256()), Size: checkpoint.GetSize(), BestEpoch: best,
+	})
+	last := kept[len(kept)-1]
+	run = held.edit().run
+	run.AttemptEpochs = max(run.AttemptEpochs, epoch)
+	run.Checkpoints = slices.DeleteFunc(kept, func(checkpoint *trellisv1.Checkpoint) bool {
+		_, milestone := slices.BinarySearch(run.Milestones, checkpoint.Epoch)
+		return !milestone && checkpoint != last
+	})
+	return nil
+}
+
+// validDigest says whether a text is a SHA-256 digest as we write them.
+func validDigest(digest string) bool {
+	decoded, err := hex.DecodeString(digest)
+	return err == nil && len(decoded) == sha256.Size && strings.ToLower(digest) == digest
+}
+
+// LastCheckpoint is the one from which the run's next attempt goes on, nil if there is none.
+func LastCheckpoint(run *trellisv1.Run) *trellisv1.Checkpoint {
+	if len(run.GetCheckpoints()) == 0 {
+		return nil
+	}
+	return run.Checkpoints[len(run.Checkpoints)-1]
+}
+
+// Artifacts returns the digests of all checkpoints that runs refer to. What is not among them may be deleted, unless it has
+// been uploaded after this moment and is about to be referred to.
+func (s *Snapshot) Artifacts() (map[string]bool, error) {
+	members, err := s.membersOf("")
+	if err != nil {
+		return nil, err
+	}
+	digests := map[string]bool{}
+	for member := range members {
+		for _, checkpoint := range member.run.Checkpoints {
+			digests[checkpoint.Sha256] = true
+		}
+	}
+	return digests, nil
+}

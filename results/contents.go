@@ -1,0 +1,96 @@
+package results
+
+import (
+	"iter"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// content is one kind of message that the store consists of: what is hashed, written and restored. All else follows from it.
+type content struct {
+	name string
+	// rows returns all rows, in the order of their keys.
+	rows func(reader) (iter.Seq2[proto.Message, error], error)
+	// row makes an empty row.
+	row func() proto.Message
+}
+
+// contents are all there are, in the order in which they are written: what rows share with those of another kind comes
+// after it.
+var contents = []content{
+	{tableStudies, studyRows, func() proto.Message { return &trellisv1.Study{} }},
+	{"runs", runRows, func() proto.Message { return &trellisv1.Run{} }},
+	{"trials", trialRows, func() proto.Message { return &trellisv1.Trial{} }},
+	{"losses", lossesRows, func() proto.Message { return &trellisv1.Losses{} }},
+	{tableWorkers, workerRows, func() proto.Message { return &trellisv1.Worker{} }},
+}
+
+func studyRows(r reader) (iter.Seq2[proto.Message, error], error) {
+	return rowsOf[*trellisv1.Study](scan[*trellisv1.Study](r, nil, tableStudies, indexID, nil))
+}
+
+func workerRows(r reader) (iter.Seq2[proto.Message, error], error) {
+	return rowsOf[*trellisv1.Worker](scan[*trellisv1.Worker](r, nil, tableWorkers, indexID, nil))
+}
+
+func rowsOf[Row proto.Message](rows iter.Seq[Row], err error) (iter.Seq2[proto.Message, error], error) {
+	return func(yield func(proto.Message, error) bool) {
+		for row := range rows {
+			if !yield(row, nil) {
+				return
+			}
+		}
+	}, err
+}
+
+// runRows are by study and place.
+func runRows(r reader) (iter.Seq2[proto.Message, error], error) {
+	members, err := r.membersOf("")
+	return func(yield func(proto.Message, error) bool) {
+		for member := range members {
+			if !yield(member.run, nil) {
+				return
+			}
+		}
+	}, err
+}
+
+// lossesRows are by study and place of the run.
+func lossesRows(r reader) (iter.Seq2[proto.Message, error], error) {
+	members, err := r.membersOf("")
+	return func(yield func(proto.Message, error) bool) {
+		for member := range members {
+			if member.losses != nil && !yield(member.losses, nil) {
+				return
+			}
+		}
+	}, err
+}
+
+// trialRows are by study and index. Of a trial that has not been answered, it is what does not follow from its run.
+func trialRows(r reader) (iter.Seq2[proto.Message, error], error) {
+	catalogs, err := scan[*catalog](r, nil, tableCatalogs, indexID, nil)
+	return func(yield func(proto.Message, error) bool) {
+		for c := range catalogs {
+			for _, number := range c.byIndex {
+				place, milestone := c.runOf(number)
+				member, err := r.memberAt(nil, c.study, place)
+				if err != nil {
+					yield(nil, err)
+					return
+				}
+				var trial *trellisv1.Trial
+				if int(milestone) < len(member.answers) {
+					trial = member.answers[milestone]
+				} else {
+					trial = newTrial(member.run, member.run.Milestones[milestone], c.indexes[number])
+				}
+				if !yield(trial, nil) {
+					return
+				}
+			}
+		}
+	}, err
+}

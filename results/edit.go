@@ -1,0 +1,104 @@
+package results
+
+import (
+	"fmt"
+	"slices"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// sectionEdit is a section that a change has looked at: before the change and, if anything in it has been changed, after.
+type sectionEdit struct {
+	before, after *section
+}
+
+// handle is a run within a change.
+type handle struct {
+	*sectionEdit
+	slot int
+}
+
+// member is what is known of the run as the change has left it so far, for reading.
+func (h handle) member() *member {
+	if h.after != nil {
+		return h.after.members[h.slot]
+	}
+	return h.before.members[h.slot]
+}
+
+func (h handle) run() *trellisv1.Run { return h.member().run }
+
+// edit returns the change's own copy of what is known of the run, and of the run in it, for changing.
+func (h handle) edit() *member {
+	if h.after == nil {
+		s := *h.before
+		s.members = slices.Clone(s.members)
+		h.after = &s
+	}
+	stored := h.before.members[h.slot]
+	if h.after.members[h.slot] == stored {
+		h.after.members[h.slot] = &member{run: copyRun(stored.run), losses: stored.losses, answers: stored.answers}
+	}
+	return h.after.members[h.slot]
+}
+
+// sectionPlace is where a section is.
+type sectionPlace struct {
+	catalog *catalog
+	number  uint32
+}
+
+// sectionEdits are the sections that a change has looked at.
+type sectionEdits struct {
+	reader
+	catalogs map[string]*catalog
+	byPlace  map[sectionPlace]*sectionEdit
+	// inOrder are the same, in the order in which they were looked at.
+	inOrder []*sectionEdit
+}
+
+func newSectionEdits(r reader) sectionEdits {
+	return sectionEdits{reader: r, catalogs: map[string]*catalog{}, byPlace: map[sectionPlace]*sectionEdit{}}
+}
+
+// find returns a run, or ErrNotFound.
+func (e *sectionEdits) find(study, id string) (handle, error) {
+	c, err := e.catalog(study)
+	if err != nil {
+		return handle{}, err
+	}
+	if c != nil {
+		if place, ok := c.places[id]; ok {
+			return e.at(c, place)
+		}
+	}
+	return handle{}, fmt.Errorf("the run: %w", ErrNotFound)
+}
+
+// catalog returns a study's catalog, nil if there is no such study.
+func (e *sectionEdits) catalog(study string) (*catalog, error) {
+	if c := e.catalogs[study]; c != nil {
+		return c, nil
+	}
+	c, err := first[*catalog](e.reader, nil, tableCatalogs, indexID, textKey(study))
+	if c != nil {
+		e.catalogs[c.study] = c
+	}
+	return c, err
+}
+
+// at returns the run at a place that the catalog has.
+func (e *sectionEdits) at(c *catalog, place uint32) (handle, error) {
+	slot, where := int(place%sectionSize), sectionPlace{c, place / sectionSize}
+	if edit := e.byPlace[where]; edit != nil {
+		return handle{edit, slot}, nil
+	}
+	stored, err := first[*section](e.reader, nil, tableSections, indexID, sectionKey(c.study, where.number))
+	if err != nil {
+		return handle{}, err
+	}
+	edit := &sectionEdit{before: stored}
+	e.byPlace[where] = edit
+	e.inOrder = append(e.inOrder, edit)
+	return handle{edit, slot}, nil
+}

@@ -1,0 +1,321 @@
+package results
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// firstIndex is where a machine's log begins.
+const firstIndex = 10
+
+// storeMachine drives two stores and a model.
+type storeMachine struct {
+	index      uint64
+	store      *Store
+	replica    *Store
+	model      *model
+	snapshots  []*Snapshot
+	hashes     [][32]byte
+	lastDigest [32]byte
+}
+
+func newStoreMachine(t testing.TB) *storeMachine {
+	return &storeMachine{index: firstIndex, store: newStore(t), replica: newStore(t), model: newModel()}
+}
+
+// refusals are all the errors there are to tell apart.
+var refusals = []error{
+	ErrNotFound, ErrExists, ErrInvalid, ErrIllegalMove, ErrNoAnswer, ErrStale, ErrConflict, ErrGap,
+}
+
+func sameRefusal(got, want error) bool {
+	for _, refusal := range refusals {
+		if errors.Is(got, refusal) != errors.Is(want, refusal) {
+			return false
+		}
+	}
+	return (got == nil) == (want == nil)
+}
+
+func (m *storeMachine) agree(t *rapid.T, what string, got, replica, want error) {
+	t.Helper()
+	if !sameRefusal(got, want) || fmt.Sprint(got) != fmt.Sprint(replica) {
+		t.Fatalf("%s at index %d: the store says %v, its replica %v, the model %v", what, m.index, got, replica, want)
+	}
+}
+
+var (
+	studyNames  = rapid.SampledFrom([]string{"a", "ab", "b"})
+	workerNames = rapid.SampledFrom([]string{"w", "w1", "x"})
+	someLosses  = []float64{0.5, 0.25, 0.25, 0, math.Copysign(0, -1), math.NaN(), math.Inf(1), math.Inf(-1), 1e-300, 3}
+)
+
+func (m *storeMachine) create(t *rapid.T) {
+	m.index++
+	study := &trellisv1.Study{Name: studyNames.Draw(t, "study"), Spec: &trellisv1.StudySpec{Model: "synthetic"}}
+	var runs []*trellisv1.Run
+	var trials []*trellisv1.Trial
+	first := uint64(0)
+	for i := range rapid.IntRange(1, 4).Draw(t, "runs") {
+		milestones := rapid.SliceOfNDistinct(rapid.Uint32Range(1, 5), 1, 3, rapid.ID).Draw(t, "milestones")
+		slices.Sort(milestones)
+		run, its := testRun(fmt.Sprintf("run%d", i), rapid.Uint32Range(1, 3).Draw(t, "latent"), first, milestones...)
+		runs, trials = append(runs, run), append(trials, its...)
+		first += uint64(len(its)) + rapid.Uint64Range(0, 1).Draw(t, "gap")
+	}
+	cloneRuns, cloneTrials := cloneAll(runs), cloneAll(trials)
+	err := m.store.CreateStudy(m.index, at(m.index), study, runs, trials)
+	replicaErr := m.replica.CreateStudy(m.index, at(m.index), study, runs, trials)
+	m.agree(t, "create", err, replicaErr, m.model.create(m.index, study.Name, cloneRuns, cloneTrials))
+	scribble(study)
+	for _, run := range runs {
+		scribble(run)
+	}
+	for _, trial := range trials {
+		scribble(trial)
+	}
+}
+
+func cloneAll[M proto.Message](messages []M) []M {
+	clones := make([]M, len(messages))
+	for i, message := range messages {
+		clones[i] = proto.CloneOf(message)
+	}
+	return clones
+}
+
+func (m *storeMachine) setStudy(t *rapid.T) {
+	m.index++
+	name := studyNames.Draw(t, "study")
+	state := rapid.SampledFrom([]trellisv1.StudyState{
+		studyRunning, studyRunning, studyPaused, studyCanceled, studyCompleted,
+	}).Draw(t, "state")
+	err := m.store.SetStudyState(m.index, at(m.index), name, state)
+	replicaErr := m.replica.SetStudyState(m.index, at(m.index), name, state)
+	m.agree(t, "set study", err, replicaErr, m.model.setStudy(m.index, name, state))
+}
+
+func (m *storeMachine) deleteStudy(t *rapid.T) {
+	if rapid.IntRange(0, 3).Draw(t, "seldom") > 0 {
+		t.Skip()
+	}
+	m.index++
+	name := studyNames.Draw(t, "study")
+	err := m.store.DeleteStudy(m.index, name)
+	m.agree(t, "delete", err, m.replica.DeleteStudy(m.index, name), m.model.deleteStudy(name))
+}
+
+func (m *storeMachine) setWorker(t *rapid.T) {
+	m.apply(t, &trellisv1.Worker{
+		Name: workerNames.Draw(t, "worker"),
+		State: rapid.SampledFrom([]trellisv1.WorkerState{
+			workerReady, workerReady, workerReady, workerDraining, workerLost, workerGone, workerUnknown,
+		}).Draw(t, "state"),
+		Slots: rapid.Uint32Range(0, 3).Draw(t, "slots"),
+	})
+}
+
+// loseHolder loses a worker that holds a run, and lets it come back.
+func (m *storeMachine) loseHolder(t *rapid.T) {
+	worker := m.drawHeld(t).worker
+	m.apply(t, &trellisv1.Worker{Name: worker, State: workerLost})
+	m.apply(t, &trellisv1.Worker{Name: worker, State: workerReady, Slots: 3})
+}
+
+func (m *storeMachine) apply(t *rapid.T, worker *trellisv1.Worker) {
+	m.index++
+	err := m.store.SetWorker(m.index, at(m.index), worker)
+	replicaErr := m.replica.SetWorker(m.index, at(m.index), worker)
+	m.agree(t, "set worker", err, replicaErr, m.model.setWorker(m.index, worker))
+	m.model.complete()
+	scribble(worker)
+}
+
+// grant leases some runs to some workers in one command, often the ones that are next.
+func (m *storeMachine) grant(t *rapid.T) {
+	m.index++
+	next := m.model.next()
+	var grants []*trellisv1.Grant
+	for range rapid.IntRange(1, 4).Draw(t, "grants") {
+		grant := &trellisv1.Grant{
+			Study: studyNames.Draw(t, "study"), Run: fmt.Sprintf("run%d", rapid.IntRange(0, 4).Draw(t, "run")),
+			Worker: workerNames.Draw(t, "worker"),
+		}
+		if len(next) > 0 && rapid.Bool().Draw(t, "next") {
+			grant.Study, grant.Run = next[0].study, next[0].Id
+			next = next[1:]
+		}
+		grants = append(grants, grant)
+	}
+	want := make([]error, len(grants))
+	for i, grant := range grants {
+		want[i] = m.model.grant(m.index, i, grant)
+	}
+	got, replica := m.store.Grant(m.index, at(m.index), grants), m.replica.Grant(m.index, at(m.index), grants)
+	for i, grant := range grants {
+		m.agree(t, fmt.Sprintf("grant %d: %v", i, grant), got[i], replica[i], want[i])
+		scribble(grant)
+	}
+}
+
+// reportNext reports the next epochs of a run that is held.
+func (m *storeMachine) reportNext(t *rapid.T) {
+	run := m.drawHeld(t)
+	epoch := uint32(len(run.train) + 1)
+	m.put(t, []*trellisv1.RecordCommand_Entry{m.drawReports(t, run, run.attempt, epoch)})
+}
+
+// checkpointNext notes a checkpoint of an epoch that is recorded of a run that is held.
+func (m *storeMachine) checkpointNext(t *rapid.T) {
+	run := m.drawHeld(t)
+	if len(run.train) == 0 {
+		t.Skip()
+	}
+	epoch := rapid.Uint32Range(1, uint32(len(run.train))).Draw(t, "epoch")
+	m.put(t, []*trellisv1.RecordCommand_Entry{m.drawCheckpoint(t, run, run.attempt, epoch)})
+}
+
+func (m *storeMachine) succeedNext(t *rapid.T) {
+	run := m.drawHeld(t)
+	m.put(t, []*trellisv1.RecordCommand_Entry{successEntry(run.study, run.Id, run.attempt, uint32(len(run.train)))})
+}
+
+func (m *storeMachine) drawHeld(t *rapid.T) *modelRun {
+	held := m.model.heldRuns()
+	if len(held) == 0 {
+		t.Skip()
+	}
+	return rapid.SampledFrom(held).Draw(t, "run")
+}
+
+// drawReports draws a column of losses that are the same for an epoch of a run, except now and then.
+func (m *storeMachine) drawReports(t *rapid.T, run *modelRun, attempt uint64, epoch uint32) *trellisv1.RecordCommand_Entry {
+	var train, validation []float64
+	test := map[uint32]float64{}
+	for range rapid.IntRange(1, 4).Draw(t, "epochs") {
+		train = append(train, rapid.SampledFrom(someLosses).Draw(t, "train"))
+		validation = append(validation, rapid.SampledFrom(someLosses).Draw(t, "validation"))
+	}
+	deviate := rapid.IntRange(0, 4).Draw(t, "deviate") == 0
+	for i := range train {
+		epoch := epoch + uint32(i)
+		hasTest := rapid.IntRange(0, 2).Draw(t, "has test") == 0
+		if hasTest {
+			test[epoch] = rapid.SampledFrom(someLosses).Draw(t, "test")
+		}
+		if epoch == 0 || int(epoch) > len(run.train) || deviate {
+			continue
+		}
+		train[i], validation[i] = run.train[epoch-1], run.validation[epoch-1]
+		if recorded, ok := run.test[epoch]; ok && hasTest {
+			test[epoch] = recorded
+		}
+	}
+	return columnEntry(run.study, run.Id, attempt, epoch, train, validation, test)
+}
+
+func (m *storeMachine) drawCheckpoint(t *rapid.T, run *modelRun, attempt uint64, epoch uint32) *trellisv1.RecordCommand_Entry {
+	digit := rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f", "A", ""}).Draw(t, "digit")
+	return checkpointEntry(run.study, run.Id, attempt, epoch, digest(digit))
+}
+
+func (m *storeMachine) record(t *rapid.T) {
+	runs := m.model.allRuns()
+	if len(runs) == 0 {
+		t.Skip()
+	}
+	var entries []*trellisv1.RecordCommand_Entry
+	for range rapid.IntRange(1, 4).Draw(t, "entries") {
+		run := rapid.SampledFrom(runs).Draw(t, "run")
+		attempt := run.attempt
+		if rapid.IntRange(0, 5).Draw(t, "stale") == 0 {
+			attempt = AttemptNumber(rapid.Uint64Range(0, m.index).Draw(t, "attempt"), rapid.IntRange(0, 3).Draw(t, "place"))
+		}
+		epoch := rapid.Uint32Range(0, run.Parameters.MaxEpochs+1).Draw(t, "epoch")
+		var entry *trellisv1.RecordCommand_Entry
+		switch rapid.IntRange(0, 9).Draw(t, "kind") {
+		case 0:
+			entry = successEntry(run.study, run.Id, attempt, epoch)
+		case 1:
+			class := trellisv1.FailureClass(rapid.IntRange(0, 5).Draw(t, "class"))
+			entry = failureEntry(run.study, run.Id, attempt, class, "it failed")
+		case 2:
+			entry = returnEntry(run.study, run.Id, attempt)
+		case 3:
+			entry = m.drawCheckpoint(t, run, attempt, epoch)
+		case 4:
+			entry = m.drawReports(t, run, attempt, epoch)
+			spoil(t, entry.GetReports())
+		default:
+			entry = m.drawReports(t, run, attempt, epoch)
+		}
+		entries = append(entries, entry)
+	}
+	m.put(t, entries)
+}
+
+// spoil breaks one of the rules that hold for columns.
+func spoil(t *rapid.T, reports *trellisv1.Reports) {
+	switch rapid.IntRange(0, 5).Draw(t, "rule") {
+	case 0:
+		reports.TrainLoss = nil
+	case 1:
+		reports.ValidationLoss = append(reports.ValidationLoss, 1)
+	case 2:
+		reports.Seconds = reports.Seconds[1:]
+	case 3:
+		reports.TrainLoss, reports.ValidationLoss, reports.Seconds = nil, nil, nil
+	case 4:
+		reports.FirstEpoch = math.MaxUint32
+	case 5:
+		reports.TestLoss[reports.FirstEpoch+uint32(len(reports.TrainLoss))] = 1
+	}
+}
+
+func (m *storeMachine) put(t *rapid.T, entries []*trellisv1.RecordCommand_Entry) {
+	m.index++
+	want := make([]error, len(entries))
+	for i, entry := range entries {
+		switch entry := entry.Entry.(type) {
+		case *trellisv1.RecordCommand_Entry_Reports:
+			want[i] = m.model.report(m.index, entry.Reports)
+		case *trellisv1.RecordCommand_Entry_Outcome:
+			want[i] = m.model.outcome(m.index, entry.Outcome)
+		case *trellisv1.RecordCommand_Entry_Checkpoint:
+			want[i] = m.model.checkpoint(m.index, entry.Checkpoint)
+		}
+	}
+	m.model.complete()
+	got, replica := m.store.Record(m.index, at(m.index), entries), m.replica.Record(m.index, at(m.index), entries)
+	for i := range entries {
+		m.agree(t, fmt.Sprintf("entry %d: %v", i, entries[i]), got[i], replica[i], want[i])
+		scribble(entries[i])
+	}
+}
+
+// restore replaces the replica's state by what the store writes, or begins a new replica with it.
+func (m *storeMachine) restore(t *rapid.T) {
+	var data bytes.Buffer
+	if _, err := m.store.Snapshot().WriteTo(&data); err != nil {
+		t.Fatal(err)
+	}
+	if rapid.Bool().Draw(t, "new") {
+		replica, err := New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.replica = replica
+	}
+	if err := m.replica.Restore(&data); err != nil {
+		t.Fatal(err)
+	}
+}

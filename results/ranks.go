@@ -1,0 +1,135 @@
+package results
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-memdb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// rankPageSize is how many trials a page of a ranking has at most.
+const rankPageSize = 128
+
+// rankPage is a part of the ranking of a study's answered trials: those from a key on, up to the key of the next page. Like
+// sections, pages make an entry in the index cheap.
+type rankPage struct {
+	study  string
+	from   sortKey
+	trials []*trellisv1.Trial
+}
+
+func rankingSchema() *memdb.TableSchema {
+	return tableSchema(tableRanking, index(indexID, func(p *rankPage) key { return rankPageKey(p.study, p.from) }))
+}
+
+func rankPageKey(study string, from sortKey) key {
+	return append(newKey(len(study)+1+len(from)).text(study), from[:]...)
+}
+
+// rankPageOf returns the page of a study's ranking where a key belongs, nil if there is none yet.
+func (r reader) rankPageOf(study string, k sortKey) (*rankPage, error) {
+	pages, err := r.txn.ReverseLowerBound(tableRanking, indexID, rankPageKey(study, k))
+	if err != nil {
+		return nil, fmt.Errorf("look up %s: %w", tableRanking, err)
+	}
+	if page, ok := pages.Next().(*rankPage); ok && page.study == study {
+		return page, nil
+	}
+	return nil, nil
+}
+
+// rank puts the trials that the change has answered into their places.
+func (c *change) rank() error {
+	slices.SortFunc(c.answered, func(a, b *trellisv1.Trial) int {
+		return cmp.Or(strings.Compare(a.Study, b.Study), Compare(a, b))
+	})
+	// All pages are looked up before the first is stored: a look-up in a table that the transaction has changed is costly.
+	var pages []*rankPage
+	var trials [][]*trellisv1.Trial
+	for _, trial := range c.answered {
+		page, err := c.rankPageOf(trial.Study, rankKey(trial))
+		if err != nil {
+			return err
+		}
+		last := len(pages) - 1
+		if page == nil && (last < 0 || pages[last].study != trial.Study) {
+			page = &rankPage{study: trial.Study}
+		}
+		if page != nil && (last < 0 || page != pages[last]) {
+			pages, trials = append(pages, page), append(trials, nil)
+			last++
+		}
+		trials[last] = append(trials[last], trial)
+	}
+	for i, page := range pages {
+		if err := insertRanks(c.txn, page, merge(page.trials, trials[i])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// merge returns the trials of both lists, which are ranked, in one.
+func merge(a, b []*trellisv1.Trial) []*trellisv1.Trial {
+	merged := make([]*trellisv1.Trial, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		if Compare(a[0], b[0]) < 0 {
+			merged, a = append(merged, a[0]), a[1:]
+		} else {
+			merged, b = append(merged, b[0]), b[1:]
+		}
+	}
+	return append(append(merged, a...), b...)
+}
+
+// insertRanks stores ranked trials in place of those of a page, divided into several pages if there are too many for one.
+func insertRanks(txn *memdb.Txn, page *rankPage, trials []*trellisv1.Trial) error {
+	parts := (len(trials) + rankPageSize - 1) / rankPageSize
+	from := page.from
+	for part := range parts {
+		part := trials[part*len(trials)/parts : (part+1)*len(trials)/parts]
+		if &part[0] != &trials[0] {
+			from = rankKey(part[0])
+		}
+		if err := insert(txn, tableRanking, &rankPage{page.study, from, slices.Clip(part)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ranked returns a study's answered trials whose keys are above the given one, best first. The watch set fires when one more
+// is answered.
+func (r reader) ranked(ws memdb.WatchSet, study string, after sortKey) (iter.Seq[*trellisv1.Trial], error) {
+	begin, err := r.rankPageOf(study, after)
+	if err != nil {
+		return nil, err
+	}
+	var pages iter.Seq[*rankPage]
+	if begin == nil || ws != nil {
+		pages, err = scan[*rankPage](r, ws, tableRanking, indexID, textKey(study))
+	} else {
+		pages, err = scanFrom[*rankPage](r, tableRanking, indexID, rankPageKey(study, begin.from))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(*trellisv1.Trial) bool) {
+		for page := range pages {
+			if page.study != study {
+				return
+			}
+			for _, trial := range page.trials {
+				if k := rankKey(trial); bytes.Compare(k[:], after[:]) > 0 && !yield(trial) {
+					return
+				}
+			}
+		}
+	}, nil
+}

@@ -1,0 +1,281 @@
+package results
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// restorer puts the rows of a snapshot's blocks into a store that is empty.
+type restorer struct {
+	txn *memdb.Txn
+	// content is the place in contents of the last block's rows, and key that of the last row.
+	content int
+	key     []byte
+	rows    uint64
+	// studies are those whose rows have come, in their order.
+	studies []*restoredStudy
+	byName  map[string]*restoredStudy
+	// created are the log indexes at which studies were created; leases counts the LEASED runs of each worker.
+	created map[uint64]bool
+	leases  map[string]int
+}
+
+// restoredStudy is what has come of a study.
+type restoredStudy struct {
+	study   *trellisv1.Study
+	runs    []*trellisv1.Run
+	members []*member
+	// catalog is made when all runs have come; answered are the trials that have been answered, by their numbers.
+	catalog  *catalog
+	answered []*trellisv1.Trial
+}
+
+func newRestorer(txn *memdb.Txn) *restorer {
+	return &restorer{txn: txn, content: -1, byName: map[string]*restoredStudy{}, created: map[uint64]bool{}, leases: map[string]int{}}
+}
+
+// block takes in a block's payload, and says whether it was the end mark.
+func (r *restorer) block(payload []byte) (end bool, err error) {
+	if len(payload) == 0 || len(payload) < 1+int(payload[0]) {
+		return false, fmt.Errorf("it names no table: %w", ErrCorrupt)
+	}
+	length := int(payload[0])
+	name, rest := string(payload[1:1+length]), payload[1+length:]
+	if name == "" {
+		rows, n := binary.Uvarint(rest)
+		if n != len(rest) || rows != r.rows {
+			return false, fmt.Errorf("the end mark counts %d rows, there are %d: %w", rows, r.rows, ErrCorrupt)
+		}
+		return true, nil
+	}
+	if err := r.begin(name); err != nil {
+		return false, err
+	}
+	for len(rest) > 0 {
+		size, n := binary.Uvarint(rest)
+		if n <= 0 || size > uint64(len(rest)-n) {
+			return false, fmt.Errorf("a row of table %s is longer than its block: %w", name, ErrCorrupt)
+		}
+		if err := r.row(contents[r.content], rest[n:n+int(size)]); err != nil {
+			return false, fmt.Errorf("table %s: %w", name, err)
+		}
+		rest = rest[n+int(size):]
+	}
+	return false, nil
+}
+
+// begin goes on to a block's table.
+func (r *restorer) begin(name string) error {
+	for place, content := range contents {
+		if content.name != name {
+			continue
+		}
+		if place < r.content {
+			return fmt.Errorf("table %s comes after table %s: %w", name, contents[r.content].name, ErrCorrupt)
+		}
+		if place > r.content {
+			r.content, r.key = place, nil
+		}
+		return nil
+	}
+	return fmt.Errorf("table %q is unknown: %w", name, ErrNewer)
+}
+
+func (r *restorer) row(content content, data []byte) error {
+	row := content.row()
+	err := proto.Unmarshal(data, row)
+	if err != nil {
+		return fmt.Errorf("a row is no message: %w: %w", err, ErrCorrupt)
+	}
+	r.rows++
+	switch row := row.(type) {
+	case *trellisv1.Study:
+		err = r.study(row)
+	case *trellisv1.Run:
+		err = r.run(row)
+	case *trellisv1.Trial:
+		err = r.trial(row)
+	case *trellisv1.Losses:
+		err = r.losses(row)
+	case *trellisv1.Worker:
+		err = r.worker(row)
+	default:
+		err = fmt.Errorf("a %T can't be restored", row)
+	}
+	return err
+}
+
+// follows makes sure that the rows of a table are in the order of their keys, each once.
+func (r *restorer) follows(k key) error {
+	if bytes.Compare(k, r.key) <= 0 {
+		return fmt.Errorf("a row is out of order: %w", ErrCorrupt)
+	}
+	r.key = k
+	return nil
+}
+
+func (r *restorer) study(study *trellisv1.Study) error {
+	if err := validName(study.Name); err != nil {
+		return corrupt(err)
+	}
+	if err := r.follows(studyKey(study)); err != nil {
+		return err
+	}
+	if r.created[study.CreateIndex] {
+		return fmt.Errorf("two studies were created at index %d: %w", study.CreateIndex, ErrCorrupt)
+	}
+	r.created[study.CreateIndex] = true
+	restored := &restoredStudy{study: study}
+	r.studies, r.byName[study.Name] = append(r.studies, restored), restored
+	return insert(r.txn, tableStudies, study)
+}
+
+func (r *restorer) worker(worker *trellisv1.Worker) error {
+	if err := validName(worker.Name); err != nil {
+		return corrupt(err)
+	}
+	if err := r.follows(workerKey(worker)); err != nil {
+		return err
+	}
+	if err := checkRestoredWorker(worker, r.leases[worker.Name]); err != nil {
+		return err
+	}
+	delete(r.leases, worker.Name)
+	return insert(r.txn, tableWorkers, worker)
+}
+
+// of returns what has come of a study.
+func (r *restorer) of(study string) (*restoredStudy, error) {
+	restored := r.byName[study]
+	if restored == nil {
+		return nil, fmt.Errorf("a row of study %q, which is not there: %w", study, ErrCorrupt)
+	}
+	return restored, nil
+}
+
+func (r *restorer) run(run *trellisv1.Run) error {
+	study, err := r.of(run.Study)
+	if err != nil {
+		return err
+	}
+	place := newKey(len(run.Study) + len(run.Id) + 14).text(run.Study).
+		number32(^run.GetParameters().GetMaxEpochs()).number(run.FirstTrial).text(run.Id)
+	if err := r.follows(place); err != nil {
+		return err
+	}
+	if err := checkRestoredRun(run); err != nil {
+		return err
+	}
+	if run.State == runLeased {
+		r.leases[run.Worker]++
+	}
+	run.Study = study.study.Name
+	study.runs = append(study.runs, run)
+	study.members = append(study.members, &member{run: run})
+	return nil
+}
+
+// trial takes in a trial's row. What it has in common with its run is replaced by the run's, as in the store that was
+// written: of a million trials, names and parameters would take a good part of the memory.
+func (r *restorer) trial(trial *trellisv1.Trial) error {
+	study, err := r.of(trial.Study)
+	if err != nil {
+		return err
+	}
+	if err := r.follows(newKey(0).text(trial.Study).number(trial.Index)); err != nil {
+		return err
+	}
+	if study.catalog == nil {
+		if study.catalog, err = newCatalog(study.study.Name, study.runs); err != nil {
+			return corrupt(err)
+		}
+		study.answered = make([]*trellisv1.Trial, len(study.catalog.indexes))
+	}
+	number, err := study.catalog.addTrial(study.runs, trial)
+	if err != nil {
+		return corrupt(fmt.Errorf("trial %d: %w", trial.Index, err))
+	}
+	if trial.State != trialSucceeded {
+		return nil
+	}
+	run := study.runs[study.catalog.places[trial.Run]]
+	trial.Study, trial.Run, trial.Parameters = run.Study, run.Id, parametersAt(run, trial.GetParameters().GetMaxEpochs())
+	study.answered[number] = trial
+	return nil
+}
+
+func (r *restorer) losses(losses *trellisv1.Losses) error {
+	study, err := r.of(losses.Study)
+	if err != nil {
+		return err
+	}
+	if study.catalog == nil {
+		return fmt.Errorf("losses of study %s, which has no trials: %w", study.study.Name, ErrCorrupt)
+	}
+	place, ok := study.catalog.places[losses.Run]
+	if !ok {
+		return fmt.Errorf("losses of run %q, which is not there: %w", losses.Run, ErrCorrupt)
+	}
+	if err := r.follows(newKey(0).text(losses.Study).number32(place)); err != nil {
+		return err
+	}
+	member := study.members[place]
+	if epochs := int(member.run.Epochs); len(losses.TrainLoss) != epochs || len(losses.ValidationLoss) != epochs {
+		return fmt.Errorf("%d and %d losses of %d epochs of run %s: %w",
+			len(losses.TrainLoss), len(losses.ValidationLoss), epochs, losses.Run, ErrCorrupt)
+	}
+	losses.Study, losses.Run = member.run.Study, member.run.Id
+	member.losses = losses
+	return nil
+}
+
+// finish stores the studies' runs when all rows have come.
+func (r *restorer) finish() error {
+	if len(r.leases) > 0 {
+		return fmt.Errorf("%d workers that are not there have runs: %w", len(r.leases), ErrCorrupt)
+	}
+	for _, study := range r.studies {
+		if study.catalog == nil {
+			return fmt.Errorf("study %s has no trials: %w", study.study.Name, ErrCorrupt)
+		}
+		if err := study.catalog.complete(); err != nil {
+			return corrupt(fmt.Errorf("study %s: %w", study.study.Name, err))
+		}
+		if err := checkRestoredStudy(study.study, study.runs); err != nil {
+			return err
+		}
+		for place, member := range study.members {
+			if member.run.Epochs > 0 && member.losses == nil {
+				return fmt.Errorf("run %s of study %s has no losses: %w", member.run.Id, study.study.Name, ErrCorrupt)
+			}
+			trials := study.answered[study.catalog.first[place]:study.catalog.first[place+1]]
+			for milestone, trial := range trials {
+				answered := milestone < answeredTrials(member.run)
+				if (trial != nil) != answered || answered && trial.Epochs != min(member.run.Epochs, member.run.Milestones[milestone]) {
+					return fmt.Errorf("the answers of run %s of study %s are not those that its %d epochs answer: %w",
+						member.run.Id, study.study.Name, member.run.Epochs, ErrCorrupt)
+				}
+			}
+			member.answers = slices.Clone(trials[:answeredTrials(member.run)])
+		}
+		ranked := slices.DeleteFunc(study.answered, func(trial *trellisv1.Trial) bool { return trial == nil })
+		slices.SortFunc(ranked, Compare)
+		if err := insertRanks(r.txn, &rankPage{study: study.study.Name}, ranked); err != nil {
+			return err
+		}
+		if err := insertMembers(r.txn, study.catalog, study.members); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// corrupt marks what would be invalid in a command as damage.
+func corrupt(err error) error { return fmt.Errorf("%w: %w", err, ErrCorrupt) }

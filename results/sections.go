@@ -1,0 +1,198 @@
+package results
+
+import (
+	"iter"
+	"slices"
+
+	"github.com/hashicorp/go-memdb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// The runs of a study are fixed when it is created, and there may be a million. So they are not rows of a table, each with
+// an entry in every index, but stand in sections: a section is a row, and has what is known of 64 of them. An entry in an
+// index of go-memdb costs some 400 bytes and a microsecond; sections divide that by 64, and a study's catalog says where in
+// them a run is.
+
+// sectionSize is how many runs stand in a section. The bits of section.pending depend on it.
+const sectionSize = 64
+
+// section is a part of a study's runs, by their places.
+type section struct {
+	study  string
+	number uint32
+	// changed is the greatest modify_index of the runs.
+	changed uint64
+	// pending has a bit for each run that is PENDING, begun for each that has epochs recorded, and open for each that has
+	// trials left to answer.
+	pending, begun, open uint64
+	members              []*member
+}
+
+// member is what is known of a run. It is never changed, but replaced.
+type member struct {
+	run *trellisv1.Run
+	// losses are nil before the first epoch.
+	losses *trellisv1.Losses
+	// answers are the trials that have been answered, by milestone.
+	answers []*trellisv1.Trial
+}
+
+func sectionsSchema() *memdb.TableSchema {
+	return tableSchema(tableSections, index(indexID, func(s *section) key { return sectionKey(s.study, s.number) }))
+}
+
+func sectionKey(study string, number uint32) key {
+	return newKey(len(study) + 5).text(study).number32(number)
+}
+
+// newSections puts the members of a study into sections.
+func newSections(study string, members []*member) (sections []*section) {
+	for part := range slices.Chunk(members, sectionSize) {
+		s := &section{study: study, number: uint32(len(sections)), members: slices.Clip(part)}
+		for slot, member := range s.members {
+			s.note(slot, member)
+		}
+		sections = append(sections, s)
+	}
+	return sections
+}
+
+// note brings up to date what a section says of its members.
+func (s *section) note(slot int, member *member) {
+	run := member.run
+	s.changed = max(s.changed, run.ModifyIndex)
+	s.pending = setBit(s.pending, slot, run.State == runPending)
+	s.begun = setBit(s.begun, slot, run.Epochs > 0)
+	s.open = setBit(s.open, slot, len(member.answers) < len(run.Milestones))
+}
+
+func setBit(bits uint64, place int, set bool) uint64 {
+	if set {
+		return bits | 1<<place
+	}
+	return bits &^ (1 << place)
+}
+
+// waiting is which runs of a section are PENDING, if any are. It is a table of its own, so that who waits for such runs is
+// not woken by every report.
+type waiting struct {
+	study  string
+	number uint32
+	runs   uint64
+}
+
+func waitingSchema() *memdb.TableSchema {
+	return tableSchema(tableWaiting, index(indexID, func(w *waiting) key { return sectionKey(w.study, w.number) }))
+}
+
+// lease is one LEASED run.
+type lease struct{ worker, study, run string }
+
+func leasesSchema() *memdb.TableSchema {
+	return tableSchema(tableLeases, index(indexID, func(l *lease) key {
+		return newKey(len(l.worker) + len(l.study) + len(l.run) + 3).text(l.worker).text(l.study).text(l.run)
+	}))
+}
+
+// insertSection stores a section and what follows from it. Before is what was stored in its place, if anything was.
+func insertSection(txn *memdb.Txn, before, after *section) error {
+	if err := insert(txn, tableSections, after); err != nil {
+		return err
+	}
+	pendingBefore := uint64(0)
+	if before != nil {
+		pendingBefore = before.pending
+	}
+	now := &waiting{after.study, after.number, after.pending}
+	switch {
+	case after.pending == pendingBefore:
+	case after.pending == 0:
+		if err := remove(txn, tableWaiting, now); err != nil {
+			return err
+		}
+	default:
+		if err := insert(txn, tableWaiting, now); err != nil {
+			return err
+		}
+	}
+	for slot, member := range after.members {
+		var old *trellisv1.Run
+		if before != nil {
+			if before.members[slot] == member {
+				continue
+			}
+			old = before.members[slot].run
+		}
+		if err := moveLease(txn, old, member.run); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moveLease keeps the table of leases in step with a run.
+func moveLease(txn *memdb.Txn, before, after *trellisv1.Run) error {
+	if before.GetWorker() == after.Worker {
+		return nil
+	}
+	if before.GetWorker() != "" {
+		if err := remove(txn, tableLeases, &lease{before.Worker, before.Study, before.Id}); err != nil {
+			return err
+		}
+	}
+	if after.Worker != "" {
+		return insert(txn, tableLeases, &lease{after.Worker, after.Study, after.Id})
+	}
+	return nil
+}
+
+// sectionsOf returns a study's sections, or all studies' if it has no name, in the order of places.
+func (r reader) sectionsOf(study string) (iter.Seq[*section], error) {
+	var prefix key
+	if study != "" {
+		prefix = textKey(study)
+	}
+	return scan[*section](r, nil, tableSections, indexID, prefix)
+}
+
+// membersOf returns what is known of a study's runs, or of all studies', in the order of places.
+func (r reader) membersOf(study string) (iter.Seq[*member], error) {
+	sections, err := r.sectionsOf(study)
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(*member) bool) {
+		for section := range sections {
+			for _, member := range section.members {
+				if !yield(member) {
+					return
+				}
+			}
+		}
+	}, nil
+}
+
+// memberAt returns what is known of the run at a place, nil if there is none. The watch set fires when anything in its
+// section changes.
+func (r reader) memberAt(ws memdb.WatchSet, study string, place uint32) (*member, error) {
+	section, err := first[*section](r, ws, tableSections, indexID, sectionKey(study, place/sectionSize))
+	if err != nil || section == nil || int(place%sectionSize) >= len(section.members) {
+		return nil, err
+	}
+	return section.members[place%sectionSize], nil
+}
+
+// member returns what is known of a run, or ErrNotFound.
+func (r reader) member(ws memdb.WatchSet, study, id string) (*member, error) {
+	catalog, err := first[*catalog](r, ws, tableCatalogs, indexID, textKey(study))
+	if err != nil {
+		return nil, err
+	}
+	if catalog != nil {
+		if place, ok := catalog.places[id]; ok {
+			return r.memberAt(ws, study, place)
+		}
+	}
+	return nil, ErrNotFound
+}
