@@ -2,13 +2,9 @@ package worker
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
-	"runtime/debug"
+	"slices"
 	"strings"
 	"sync/atomic"
-
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
@@ -22,24 +18,50 @@ const maxMessage = 2048
 type attempt struct {
 	// assignment is never changed.
 	assignment *trellisv1.Assignment
-	// steps is counted by the trainer, and by downloads before it begins, and read by Run.
+	// steps is counted by the trainer and by whatever else the attempt waits for, and read by Run.
 	steps atomic.Uint64
-	// cancel stops the training.
-	cancel context.CancelFunc
+	// uploads belongs to the goroutine that trains.
+	uploads uploads
 
 	// The rest is Run's.
 
+	// ctx ends with the attempt, by end.
+	ctx context.Context
+	end context.CancelFunc
+	// interrupt stops the training. The cause says why.
+	interrupt context.CancelCauseFunc
+	// working says that a goroutine trains, or waits for a slot. Without one, the attempt has an outcome or is suspended.
+	working bool
+	// suspended says that the training is not to go on before the coordinator has said that the attempt still stands. It
+	// goes on at position then, which is set once the goroutine has ended.
+	suspended bool
+	position  position
+
 	// reports are those that have not been acknowledged, in the order of their epochs. The first sent of them have been
 	// given to the current session.
-	reports []*trellisv1.Report
+	reports []trainer.Report
 	sent    int
+	// epoch is that of the last report, acknowledged or not.
+	epoch int
+	// checkpoints have been uploaded, and are owed like reports.
+	checkpoints     []*trellisv1.Checkpoint
+	checkpointsSent int
 	// outcome is nil until the training has ended. outcomeSent says that the current session has it.
 	outcome     *trellisv1.Outcome
 	outcomeSent bool
 }
 
-func newAttempt(assignment *trellisv1.Assignment) *attempt {
-	return &attempt{assignment: assignment, cancel: func() {}}
+// newAttempt makes an attempt that lives no longer than ctx, and goes on from a position.
+func newAttempt(ctx context.Context, assignment *trellisv1.Assignment, from position) *attempt {
+	a := &attempt{
+		assignment: assignment,
+		interrupt:  func(error) {},
+		position:   from,
+		reports:    slices.Clone(from.reports),
+		epoch:      from.epoch(),
+	}
+	a.ctx, a.end = context.WithCancel(ctx)
+	return a
 }
 
 // number is the attempt's fencing token.
@@ -47,18 +69,79 @@ func (a *attempt) number() uint64 { return a.assignment.GetAttempt() }
 
 // resend forgets what has been given to a session that is gone.
 func (a *attempt) resend() {
-	a.sent, a.outcomeSent = 0, false
+	a.sent, a.checkpointsSent, a.outcomeSent = 0, 0, false
 }
 
-// acknowledge forgets the reports up to an epoch.
-func (a *attempt) acknowledge(epoch uint32) {
+// reported takes over an epoch's report. Where training goes on from before an epoch that has been reported, that epoch
+// comes again, with the same losses.
+func (a *attempt) reported(report trainer.Report) {
+	if report.Epoch > a.epoch {
+		a.reports = append(a.reports, report)
+		a.epoch = report.Epoch
+	}
+}
+
+// acknowledge forgets the reports and the checkpoints up to an epoch each.
+func (a *attempt) acknowledge(epoch, checkpoint uint32) {
 	covered := 0
-	for covered < len(a.reports) && a.reports[covered].GetEpoch() <= epoch {
+	for covered < len(a.reports) && a.reports[covered].Epoch <= int(epoch) {
 		covered++
 	}
-	clear(a.reports[:covered])
 	a.reports = a.reports[covered:]
 	a.sent = max(a.sent-covered, 0)
+	covered = 0
+	for covered < len(a.checkpoints) && a.checkpoints[covered].GetEpoch() <= checkpoint {
+		covered++
+	}
+	a.checkpoints = a.checkpoints[covered:]
+	a.checkpointsSent = max(a.checkpointsSent-covered, 0)
+}
+
+// next is what the session is to be given of the attempt besides reports, nil for nothing. It counts as given. A
+// checkpoint follows the reports of its epochs, and the outcome follows everything.
+func (a *attempt) next() *trellisv1.SessionRequest {
+	if a.checkpointsSent < len(a.checkpoints) {
+		checkpoint := a.checkpoints[a.checkpointsSent]
+		if a.sent < len(a.reports) && a.reports[a.sent].Epoch <= int(checkpoint.GetEpoch()) {
+			return nil
+		}
+		a.checkpointsSent++
+		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Checkpoint{
+			Checkpoint: &trellisv1.CheckpointReport{
+				Study: a.assignment.GetStudy(), Run: a.assignment.GetRun(), Attempt: a.number(), Checkpoint: checkpoint,
+			},
+		}}
+	}
+	if a.outcome == nil || a.outcomeSent || a.sent < len(a.reports) {
+		return nil
+	}
+	a.outcomeSent = true
+	return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Outcome{Outcome: a.outcome}}
+}
+
+// pack is reports of consecutive epochs as they are sent.
+func (a *attempt) pack(reports []trainer.Report) *trellisv1.Reports {
+	columns := make([]float64, 3*len(reports))
+	packed := &trellisv1.Reports{
+		Study:          a.assignment.GetStudy(),
+		Run:            a.assignment.GetRun(),
+		Attempt:        a.number(),
+		FirstEpoch:     uint32(reports[0].Epoch),
+		TrainLoss:      columns[:len(reports)],
+		ValidationLoss: columns[len(reports) : 2*len(reports)],
+		Seconds:        columns[2*len(reports):],
+	}
+	for i, report := range reports {
+		packed.TrainLoss[i], packed.ValidationLoss[i] = report.TrainLoss, report.ValidationLoss
+		packed.Seconds[i] = report.Elapsed.Seconds()
+		if report.TestLoss != nil {
+			if packed.TestLoss == nil {
+				packed.TestLoss = make(map[uint32]float64)
+			}
+			packed.TestLoss[uint32(report.Epoch)] = *report.TestLoss
+		}
+	}
+	return packed
 }
 
 // newOutcome is an outcome of the attempt without a result.
@@ -103,131 +186,4 @@ var stopReasons = map[trainer.StopReason]trellisv1.StopReason{
 	trainer.MaxEpochs:    trellisv1.StopReason_STOP_REASON_MAX_EPOCHS,
 	trainer.EarlyStopped: trellisv1.StopReason_STOP_REASON_EARLY_STOPPING,
 	trainer.Diverged:     trellisv1.StopReason_STOP_REASON_DIVERGED,
-}
-
-// event is what an attempt's goroutine tells Run: an epoch's report, or at last, once, the outcome.
-type event struct {
-	attempt *attempt
-	report  *trellisv1.Report
-	outcome *trellisv1.Outcome
-	// position comes with the outcome: how far the training came.
-	position position
-}
-
-// work is an attempt's goroutine: it waits for a slot, trains, and passes reports and the outcome to Run. It starts
-// where an earlier attempt at the run was interrupted, if there is such a position.
-func (w *Worker) work(ctx context.Context, a *attempt, from position) {
-	log := w.log.With("study", a.assignment.GetStudy(), "run", a.assignment.GetRun(), "attempt", a.number())
-	last := event{attempt: a, position: from}
-	// A stopped attempt may keep its slot for another step while the next one is here already. Who has no slot waits.
-	select {
-	case w.slots <- struct{}{}:
-		w.metrics.busy.Inc()
-		log.Info("training", "from_epoch", from.epoch()+1)
-		result, err := w.train(ctx, a, &last.position, log)
-		<-w.slots
-		w.metrics.busy.Dec()
-		switch {
-		case err == nil:
-			log.Info("trained", "epochs", result.Epochs, "validation_loss", result.BestValidationLoss)
-			last.outcome = a.succeeded(result)
-		case ctx.Err() != nil:
-			log.Debug("stopped", "epochs", last.position.epoch())
-			last.outcome = a.returned()
-		default:
-			log.Error("training failed", "error", err)
-			last.outcome = a.failed(w.name, err)
-		}
-	case <-ctx.Done():
-		last.outcome = a.returned()
-	}
-	// Run takes events until every attempt has ended.
-	w.events <- last
-}
-
-// train trains the run and keeps position up to date. A panic is an error like any other.
-func (w *Worker) train(ctx context.Context, a *attempt, position *position, log *slog.Logger) (
-	result trainer.Result, err error,
-) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			log.Error("trainer panicked", "panic", cause, "stack", string(debug.Stack()))
-			err = fmt.Errorf("trainer panicked: %v", cause)
-		}
-	}()
-	run := a.assignment.GetConfig()
-	if run.GetNumerics() != trainer.NumericsVersion {
-		return result, fmt.Errorf("run needs version %q of the arithmetic, this worker has %q", run.GetNumerics(),
-			trainer.NumericsVersion)
-	}
-	config := trainerConfig(run)
-	if run.GetDataSet() != "" {
-		data, err := w.data.get(ctx, run.GetDataSet(), &a.steps)
-		if err != nil {
-			return result, fmt.Errorf("get data set %s: %w", run.GetDataSet(), err)
-		}
-		split := run.GetSplit()
-		if config.Data, err = data.Split(int(split.GetTrain()), int(split.GetValidation())); err != nil {
-			return result, err
-		}
-	}
-	config.Steps = &a.steps
-	config.Resume = position.checkpoint
-	reports := position.reports
-	config.Checkpoint = func(checkpoint *trainer.Checkpoint) error {
-		if position.checkpoint == nil {
-			position.checkpoint = new(trainer.Checkpoint)
-		}
-		checkpoint.CopyTo(position.checkpoint)
-		position.reports = reports
-		return nil
-	}
-	return w.config.train(ctx, config, func(r trainer.Report) error {
-		report := a.report(r)
-		reports = append(reports, report)
-		w.metrics.epochs.Inc()
-		w.metrics.images.Add(float64(config.Data.Train.Len()))
-		select {
-		case w.events <- event{attempt: a, report: report}:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	})
-}
-
-func (a *attempt) report(r trainer.Report) *trellisv1.Report {
-	return &trellisv1.Report{
-		Study:          a.assignment.GetStudy(),
-		Run:            a.assignment.GetRun(),
-		Attempt:        a.number(),
-		Epoch:          uint32(r.Epoch),
-		TrainLoss:      r.TrainLoss,
-		ValidationLoss: r.ValidationLoss,
-		TestLoss:       r.TestLoss,
-		Elapsed:        durationpb.New(r.Elapsed),
-	}
-}
-
-// trainerConfig is the run in the trainer's terms, without its data.
-func trainerConfig(run *trellisv1.RunConfig) trainer.Config {
-	parameters := run.GetParameters()
-	config := trainer.Config{
-		Model:        run.GetModel(),
-		LatentDim:    int(parameters.GetLatentDim()),
-		LearningRate: parameters.GetLearningRate(),
-		WeightDecay:  parameters.GetWeightDecay(),
-		BatchSize:    int(parameters.GetBatchSize()),
-		Seed:         parameters.GetSeed(),
-		MaxEpochs:    int(parameters.GetMaxEpochs()),
-		EarlyStopping: trainer.EarlyStopping{
-			Patience: int(run.GetEarlyStopping().GetPatience()),
-			MinDelta: run.GetEarlyStopping().GetMinDelta(),
-		},
-		EpochTime: run.GetSynthetic().GetEpochTime().AsDuration(),
-	}
-	for _, epoch := range run.GetMilestones() {
-		config.Milestones = append(config.Milestones, int(epoch))
-	}
-	return config
 }

@@ -6,18 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"trellis/trainer"
+	"trellis/worker/dial"
 )
 
 // Defaults of Config.
@@ -34,8 +34,8 @@ const (
 
 // Config says who a worker is and whom it works for. The zero value of every field is its default.
 type Config struct {
-	// Coordinator is where the coordinator listens: host:port, or a target that gRPC resolves, such as
-	// dns:///host:port. Default: DefaultCoordinator.
+	// Coordinator is where the coordinator listens: host:port, several of these with commas between them if it has several
+	// nodes, or a target that gRPC resolves, such as dns:///host:port. Default: DefaultCoordinator.
 	Coordinator string
 	// Name is the first part of the worker's name. A random suffix makes the name unique to the process. At most 200
 	// bytes. Default: the host's name.
@@ -55,8 +55,9 @@ type Config struct {
 	// none.
 	Registerer prometheus.Registerer
 
-	// train trains a run. Tests replace it.
+	// train trains a run, and now tells the time. Tests replace them.
 	train trainFunc
+	now   func() time.Time
 }
 
 // trainFunc is trainer.Train.
@@ -71,9 +72,10 @@ func (c Config) Validate() error {
 	if len(c.Name) > maxNameLength || !utf8.ValidString(c.Name) {
 		errs = append(errs, fmt.Errorf("name: %q is not a UTF-8 text of at most %d bytes", c.Name, maxNameLength))
 	}
-	if c.Coordinator != "" && !isTarget(c.Coordinator) && !isAddress(c.Coordinator) {
-		errs = append(errs, fmt.Errorf("coordinator: %q is not an address with a port, such as %s", c.Coordinator,
-			DefaultCoordinator))
+	if c.Coordinator != "" {
+		if _, err := dial.Nodes(c.Coordinator); err != nil {
+			errs = append(errs, fmt.Errorf("coordinator: %w", err))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -101,29 +103,10 @@ func (c Config) withDefaults() Config {
 	if c.train == nil {
 		c.train = trainer.Train
 	}
+	if c.now == nil {
+		c.now = time.Now
+	}
 	return c
-}
-
-// target is the coordinator's address for gRPC. A plain host:port is resolved at every dial: gRPC's own resolver would
-// hold on to an old address for half a minute and wait up to two for a name that is not there yet, as when a cluster
-// starts.
-func (c Config) target() string {
-	if isTarget(c.Coordinator) {
-		return c.Coordinator
-	}
-	return "passthrough:///" + c.Coordinator
-}
-
-// isTarget reports whether an address names the resolver that understands it.
-func isTarget(address string) bool { return strings.Contains(address, ":/") }
-
-func isAddress(address string) bool {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || strings.ContainsAny(host, " \t\n") {
-		return false
-	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	return err == nil && number > 0
 }
 
 func hostName() string {

@@ -26,14 +26,8 @@ func TestValidate(t *testing.T) {
 		{"too many slots", Config{Slots: 1025}, []string{"slots: 1025 is not between 1 and 1024"}},
 		{"long name", Config{Name: strings.Repeat("n", 201)}, []string{"at most 200 bytes"}},
 		{"name that is not UTF-8", Config{Name: "\xff"}, []string{"is not a UTF-8 text"}},
-		{"two addresses", Config{Coordinator: "a:1 b:1"}, []string{"is not an address with a port, such as localhost:7070"}},
-		{"space in an address", Config{Coordinator: "a b:1"}, []string{"is not an address"}},
-		{"no port", Config{Coordinator: "host"}, []string{"is not an address"}},
-		{"empty port", Config{Coordinator: "host:"}, []string{"is not an address"}},
-		{"port 0", Config{Coordinator: "host:0"}, []string{"is not an address"}},
-		{"port too large", Config{Coordinator: "host:65536"}, []string{"is not an address"}},
-		{"no host", Config{Coordinator: ":7070"}, nil},
-		{"IPv6", Config{Coordinator: "[::1]:7070"}, nil},
+		{"several nodes", Config{Coordinator: "a:1,b:1,[::1]:1"}, nil},
+		{"one of several nodes", Config{Coordinator: "a:1,b"}, []string{`coordinator: "b" has no host and port, such as`}},
 		{"all wrong", Config{Coordinator: " ", Name: "\xff", Slots: -1}, []string{"slots", "name", "coordinator"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -66,19 +60,6 @@ func TestDefaults(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", "")
 	if c := (Config{}).withDefaults(); !strings.HasSuffix(c.CacheDir, "trellis") {
 		t.Errorf("without a home, the cache is %q", c.CacheDir)
-	}
-}
-
-func TestTarget(t *testing.T) {
-	for address, want := range map[string]string{
-		"host:7070":         "passthrough:///host:7070",
-		"[::1]:7070":        "passthrough:///[::1]:7070",
-		"dns:///host:7070":  "dns:///host:7070",
-		"unix:/run/trellis": "unix:/run/trellis",
-	} {
-		if got := (Config{Coordinator: address}).target(); got != want {
-			t.Errorf("target of %s is %s, want %s", address, got, want)
-		}
 	}
 }
 

@@ -2,24 +2,16 @@ package worker
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	"trellis/trainer/dataset"
 )
 
-const (
-	// maxDataSets is how many data sets are kept in memory for the next run.
-	maxDataSets = 4
-	// maxTries is how often a data set is asked for. That takes about 11 s, not counting the time without a connection.
-	maxTries = 10
-)
+// maxDataSets is how many data sets are kept in memory for the next run.
+const maxDataSets = 4
 
 // dataSets gives attempts the data sets that they train on. Those that need the same one share it.
 type dataSets struct {
@@ -120,25 +112,14 @@ func (d *dataSets) drop(entry *dataEntry) {
 }
 
 // load fetches a data set, again and again while that may help.
-func (d *dataSets) load(digest string) (*dataset.Data, error) {
-	for try := 1; ; try++ {
-		data, err := d.fetch(d.ctx, digest, d.moved)
-		if err == nil {
-			return data, nil
-		}
-		if code := status.Code(err); code != codes.Unavailable && code != codes.ResourceExhausted {
-			return nil, err
-		}
-		if try == maxTries {
-			return nil, fmt.Errorf("after %d tries: %w", try, err)
-		}
-		if try == 1 {
-			d.log.Warn("could not fetch data set; trying again", "data_set", digest, "error", reason(err))
-		}
-		if err := sleep(d.ctx, retryDelay(try)); err != nil {
-			return nil, err
-		}
-	}
+func (d *dataSets) load(digest string) (data *dataset.Data, err error) {
+	err = retry(d.ctx, func() (err error) {
+		data, err = d.fetch(d.ctx, digest, d.moved)
+		return err
+	}, func(err error) {
+		d.log.Warn("could not fetch data set; trying again", "data_set", digest, "error", reason(err))
+	})
+	return data, err
 }
 
 // close returns when all downloads have ended, for which their context must end.

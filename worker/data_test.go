@@ -23,7 +23,7 @@ import (
 	"trellis/trainer/dataset"
 )
 
-// served is a data set of 50 + 10 images of 4 x 3 pixels, as the coordinator of the tests serves it.
+// served is a data set of 50 + 10 images, as the coordinator of the tests serves it.
 type served struct {
 	description *trellisv1.DataSet
 	contents    map[string][]byte
@@ -37,11 +37,13 @@ type served struct {
 	pace time.Duration
 }
 
-func serve(h *harness) *served {
-	const height, width = 4, 3
+// serve serves images of 4 x 3 pixels.
+func serve(h *harness) *served { return serveImages(h, 4, 3) }
+
+func serveImages(h *harness, height, width int) *served {
 	s := &served{contents: map[string][]byte{}, asked: map[string]int{}}
 	var files []dataset.File
-	s.description = &trellisv1.DataSet{Name: "tiny", Height: height, Width: width, TrainImages: 50, TestImages: 10}
+	s.description = &trellisv1.DataSet{Name: "tiny", Height: uint32(height), Width: uint32(width), TrainImages: 50, TestImages: 10}
 	for i, name := range dataset.FileNames {
 		count := []int{50, 50, 10, 10}[i]
 		var content []byte

@@ -2,12 +2,13 @@
 // trains as many runs side by side as it has slots, and streams each epoch's losses back. DESIGN.md describes the
 // protocol.
 //
-// What a worker owes the coordinator is kept per attempt: reports and an outcome, in the order in which they were
-// made, until they are acknowledged. Losing the session therefore loses nothing. Training goes on, and the next
-// session begins with what is still owed:
+// What a worker owes the coordinator is kept per attempt: reports, checkpoints and an outcome, in the order in which they
+// were made, until they are acknowledged. Losing the session therefore loses nothing. Training goes on until the lease is
+// about to run out, and the next session begins with what is still owed:
 //
 //	waiting for a slot -> training -> outcome to deliver -> acknowledged: forgotten
-//	       any of them -> forgotten, when the coordinator stops the attempt or no longer knows it
+//	waiting for a slot | training -> suspended, when the worker is cut off;   suspended -> waiting for a slot when welcomed
+//	any of them -> forgotten, when the coordinator stops the attempt or no longer knows it
 //
 // # Goroutines
 //
@@ -16,7 +17,9 @@
 //	Run ............. the loop: owns attempts, decides what is sent
 //	session reader .. receives responses and passes them to Run
 //	session writer .. sends the one request that Run has given it, then says that it is ready for another
-//	attempt ......... one each: waits for a slot, fetches the data set, trains, passes reports and the outcome to Run
+//	attempt ......... one each: waits for a slot, fetches the data set and the checkpoint, trains, passes reports and the
+//	                  outcome to Run
+//	upload .......... one for each attempt that has checkpoints: uploads them, and tells Run
 //	download ........ one for each data set that is being fetched, shared by the attempts that wait for it
 //
 // There is no queue between Run and the network: what has not been sent is what the attempts hold. A stream that has

@@ -3,9 +3,7 @@ package worker
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -17,10 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -43,7 +38,9 @@ type harness struct {
 	*testing.T
 	worker      *Worker
 	coordinator *coordinator
+	config      Config
 	stop        context.CancelCauseFunc
+	ended       chan struct{}
 	// result gets what Run returns.
 	result chan error
 	logs   *syncBuffer
@@ -58,7 +55,7 @@ type harness struct {
 	conns []net.Conn
 }
 
-// inBubble runs a test with a worker.
+// inBubble runs a test with a worker. See another.
 func inBubble(t *testing.T, configure func(*harness, *Config), test func(h *harness)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -86,28 +83,19 @@ func inBubble(t *testing.T, configure func(*harness, *Config), test func(h *harn
 			}
 			return train(ctx, c, report)
 		}
-		var err error
-		if h.worker, err = New(config); err != nil {
-			t.Fatal(err)
-		}
 		server := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second}))
 		trellisv1.RegisterWorkerServiceServer(server, h.coordinator)
 		trellisv1.RegisterDataSetServiceServer(server, h.coordinator)
+		trellisv1.RegisterArtifactServiceServer(server, h.coordinator.artifacts)
 		served := make(chan struct{})
 		go func() {
 			defer close(served)
 			server.Serve(h.coordinator.listener)
 		}()
-		ctx, stop := context.WithCancelCause(context.Background())
-		h.stop = stop
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			h.result <- h.worker.Run(ctx)
-		}()
+		h.config = config
+		h.another()
 		defer func() {
-			stop(nil)
-			<-ended
+			h.kill()
 			server.Stop()
 			<-served
 			if n := h.running.Load(); n != 0 {
@@ -119,6 +107,33 @@ func inBubble(t *testing.T, configure func(*harness, *Config), test func(h *harn
 		}()
 		test(h)
 	})
+}
+
+// another starts a worker: the first one, or one in the place of another that has been killed.
+func (h *harness) another() {
+	h.Helper()
+	var err error
+	if h.worker, err = New(h.config); err != nil {
+		h.Fatal(err)
+	}
+	ctx, stop := context.WithCancelCause(context.Background())
+	ended := make(chan struct{})
+	h.stop, h.ended = stop, ended
+	worker := h.worker
+	go func() {
+		defer close(ended)
+		h.result <- worker.Run(ctx)
+	}()
+}
+
+// kill ends the worker without a word to the coordinator.
+func (h *harness) kill() {
+	h.stop(nil)
+	<-h.ended
+	select {
+	case <-h.result:
+	default:
+	}
 }
 
 func (h *harness) dial(ctx context.Context, _ string) (net.Conn, error) {
@@ -197,193 +212,6 @@ func (h *harness) returned() error {
 	case <-time.After(time.Hour):
 		h.Fatalf("Run has not returned within an hour; log:\n%s", h.logs)
 		return nil
-	}
-}
-
-// coordinator is the services' other end. It leaves sessions to the test.
-type coordinator struct {
-	trellisv1.UnimplementedWorkerServiceServer
-	trellisv1.UnimplementedDataSetServiceServer
-	listener *bufconn.Listener
-	sessions chan *peer
-
-	// refuse makes sessions fail at once, and refused counts them.
-	refuse  atomic.Bool
-	refused atomic.Int32
-	// dataSet answers GetDataSet, and download DownloadDataFile.
-	dataSet  func(digest string) (*trellisv1.DataSet, error)
-	download func(sha256 string, stream trellisv1.DataSetService_DownloadDataFileServer) error
-}
-
-func newCoordinator() *coordinator {
-	return &coordinator{listener: bufconn.Listen(1 << 16), sessions: make(chan *peer, 100)}
-}
-
-func (c *coordinator) Session(stream trellisv1.WorkerService_SessionServer) error {
-	if c.refuse.Load() {
-		c.refused.Add(1)
-		return status.Error(codes.Unavailable, "not the leader")
-	}
-	first, err := stream.Recv()
-	if err != nil {
-		return err
-	}
-	p := &peer{
-		hello:    first.GetHello(),
-		stream:   stream,
-		requests: make(chan *trellisv1.SessionRequest),
-		end:      make(chan error, 1),
-	}
-	c.sessions <- p
-	received := make(chan error, 1)
-	go func() { received <- p.receive() }()
-	select {
-	case err := <-p.end:
-		return err
-	case err := <-received:
-		return err
-	}
-}
-
-func (c *coordinator) GetDataSet(
-	_ context.Context, request *trellisv1.GetDataSetRequest,
-) (*trellisv1.GetDataSetResponse, error) {
-	dataSet, err := c.dataSet(request.GetDigest())
-	return &trellisv1.GetDataSetResponse{DataSet: dataSet}, err
-}
-
-func (c *coordinator) DownloadDataFile(
-	request *trellisv1.DownloadDataFileRequest, stream trellisv1.DataSetService_DownloadDataFileServer,
-) error {
-	return c.download(request.GetSha256(), stream)
-}
-
-// peer is the coordinator's end of one session.
-type peer struct {
-	*testing.T
-	hello    *trellisv1.Hello
-	stream   trellisv1.WorkerService_SessionServer
-	requests chan *trellisv1.SessionRequest
-	// end makes the session end with an error.
-	end chan error
-}
-
-// receive passes on the requests one by one: what the test does not take holds up the stream.
-func (p *peer) receive() error {
-	for {
-		request, err := p.stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		select {
-		case p.requests <- request:
-		case <-p.stream.Context().Done():
-			return p.stream.Context().Err()
-		}
-	}
-}
-
-func (p *peer) send(response *trellisv1.SessionResponse) {
-	p.Helper()
-	if err := p.stream.Send(response); err != nil {
-		p.Fatalf("send %v: %v", response, err)
-	}
-}
-
-func (p *peer) welcome(attempts ...uint64) {
-	p.Helper()
-	p.welcomeAs(&trellisv1.Welcome{
-		HeartbeatMilliseconds: uint32(testHeartbeat.Milliseconds()),
-		LeaseMilliseconds:     uint32(testLease.Milliseconds()),
-		Attempts:              attempts,
-	})
-}
-
-func (p *peer) welcomeAs(welcome *trellisv1.Welcome) {
-	p.Helper()
-	p.send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Welcome{Welcome: welcome}})
-}
-
-func (p *peer) assign(assignment *trellisv1.Assignment) {
-	p.Helper()
-	p.send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Assignment{Assignment: assignment}})
-}
-
-func (p *peer) stop(attempt uint64) {
-	p.Helper()
-	stop := &trellisv1.Stop{Attempt: attempt, Reason: "paused"}
-	p.send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Stop{Stop: stop}})
-}
-
-func (p *peer) acknowledge(attempt uint64, epoch int) {
-	p.Helper()
-	p.send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Acknowledgement{
-		Acknowledgement: &trellisv1.Acknowledgement{Attempt: attempt, Epoch: uint32(epoch)},
-	}})
-}
-
-func (p *peer) acknowledgeOutcome(attempt uint64) {
-	p.Helper()
-	p.send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Acknowledgement{
-		Acknowledgement: &trellisv1.Acknowledgement{Attempt: attempt, Outcome: true},
-	}})
-}
-
-// next waits for a request.
-func (p *peer) next() *trellisv1.SessionRequest {
-	p.Helper()
-	select {
-	case request := <-p.requests:
-		return request
-	case <-time.After(2 * testHeartbeat):
-		p.Fatal("no request")
-		return nil
-	}
-}
-
-// reports waits for so many reports of one attempt, which come in the order of their epochs and start at one.
-func (p *peer) reports(attempt uint64, from, to int) []*trellisv1.Report {
-	p.Helper()
-	var reports []*trellisv1.Report
-	for from+len(reports) <= to {
-		request := p.next()
-		batch := request.GetReports().GetReports()
-		if len(batch) == 0 {
-			p.Fatalf("got %v, want the report of epoch %d", request, from+len(reports))
-		}
-		for _, report := range batch {
-			if want := from + len(reports); report.GetAttempt() != attempt || report.GetEpoch() != uint32(want) {
-				p.Fatalf("got report %v, want epoch %d of attempt %d", report, want, attempt)
-			}
-			reports = append(reports, report)
-		}
-	}
-	if got := from + len(reports) - 1; got > to {
-		p.Fatalf("got reports up to epoch %d, want %d", got, to)
-	}
-	return reports
-}
-
-// outcome waits for that of an attempt.
-func (p *peer) outcome(attempt uint64) *trellisv1.Outcome {
-	p.Helper()
-	request := p.next()
-	if got := request.GetOutcome(); got == nil || got.GetAttempt() != attempt {
-		p.Fatalf("got %v, want the outcome of attempt %d", request, attempt)
-	}
-	return request.GetOutcome()
-}
-
-// quiet says that the worker sends nothing for a while.
-func (p *peer) quiet(d time.Duration) {
-	p.Helper()
-	select {
-	case request := <-p.requests:
-		p.Fatalf("got %v, want nothing", request)
-	case <-time.After(d):
 	}
 }
 

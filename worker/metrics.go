@@ -14,7 +14,7 @@ import (
 type metrics struct {
 	epochs, images, sessions prometheus.Counter
 	busy                     prometheus.Gauge
-	outcomes                 *prometheus.CounterVec
+	outcomes, checkpoints    *prometheus.CounterVec
 }
 
 // newMetrics registers the metrics, unless registerer is nil.
@@ -38,6 +38,10 @@ func newMetrics(registerer prometheus.Registerer, slots int) (*metrics, error) {
 			Namespace: "trellis", Subsystem: "worker", Name: "runs_total",
 			Help: "Runs that have ended here, by outcome: success, failure, or return for those that were interrupted.",
 		}, []string{"outcome"}),
+		checkpoints: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "trellis", Subsystem: "worker", Name: "checkpoints_total",
+			Help: "Checkpoints that were to be uploaded, by result: uploaded, or failure for those that were given up.",
+		}, []string{"result"}),
 	}
 	all := gauge("slots", "Slots that the worker has.")
 	all.Set(float64(slots))
@@ -45,7 +49,7 @@ func newMetrics(registerer prometheus.Registerer, slots int) (*metrics, error) {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.epochs, m.images, m.sessions, m.busy, m.outcomes, all} {
+	for _, c := range []prometheus.Collector{m.epochs, m.images, m.sessions, m.busy, m.outcomes, m.checkpoints, all} {
 		errs = append(errs, registerer.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {

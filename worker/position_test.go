@@ -3,11 +3,10 @@ package worker
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
@@ -16,6 +15,7 @@ import (
 // trainings notes where each training began.
 func trainings(epochs *[]int) func(*harness, *Config) {
 	return func(_ *harness, c *Config) {
+		train := c.train
 		c.train = func(ctx context.Context, c trainer.Config, report func(trainer.Report) error) (trainer.Result, error) {
 			begin := 1
 			if c.Resume != nil {
@@ -28,7 +28,7 @@ func trainings(epochs *[]int) func(*harness, *Config) {
 				defer func() { *checkpoint = trainer.Checkpoint{} }()
 				return keep(checkpoint)
 			}
-			return trainer.Train(ctx, c, report)
+			return train(ctx, c, report)
 		}
 	}
 }
@@ -67,10 +67,8 @@ func TestResume(t *testing.T) {
 		got := p.reports(4, 1, 10)
 		p.outcome(4)
 		for i := range want {
-			w := proto.CloneOf(want[i])
-			w.Attempt = 4
-			if !proto.Equal(got[i], w) {
-				t.Errorf("report of the resumed run is %v, want %v", got[i], w)
+			if !reflect.DeepEqual(got[i], want[i]) {
+				t.Errorf("report of the resumed run is %+v, want %+v", got[i], want[i])
 			}
 		}
 		if g, w := fmt.Sprint(began), "[1 1 5 8]"; g != w {
@@ -109,13 +107,7 @@ func TestResumeAfterWaiting(t *testing.T) {
 }
 
 func TestPositions(t *testing.T) {
-	at := func(attempt uint64, epochs int) position {
-		p := position{checkpoint: &trainer.Checkpoint{}}
-		for epoch := range epochs {
-			p.reports = append(p.reports, &trellisv1.Report{Attempt: attempt, Epoch: uint32(epoch + 1)})
-		}
-		return p
-	}
+	at := func(epochs int) position { return positionAt(t, 1, epochs) }
 
 	t.Run("unknown run", func(t *testing.T) {
 		var p positions
@@ -132,7 +124,7 @@ func TestPositions(t *testing.T) {
 	})
 	t.Run("taken once", func(t *testing.T) {
 		var p positions
-		p.keep(synthetic(1, "run", 10), at(1, 3))
+		p.keep(synthetic(1, "run", 10), at(3))
 		if got := p.take(synthetic(2, "run", 10)); got.epoch() != 3 {
 			t.Errorf("got epoch %d, want 3", got.epoch())
 		}
@@ -142,7 +134,7 @@ func TestPositions(t *testing.T) {
 	})
 	t.Run("other milestones", func(t *testing.T) {
 		var p positions
-		p.keep(synthetic(1, "run", 10), at(1, 3))
+		p.keep(synthetic(1, "run", 10), at(3))
 		other := synthetic(2, "run", 10)
 		other.Config.Milestones = []uint32{2, 10}
 		if got := p.take(other); got.checkpoint != nil || got.epoch() != 0 {
@@ -151,27 +143,41 @@ func TestPositions(t *testing.T) {
 	})
 	t.Run("other study", func(t *testing.T) {
 		var p positions
-		kept := at(1, 3)
-		p.keep(synthetic(1, "run", 10), kept)
+		p.keep(synthetic(1, "run", 10), at(3))
 		other := synthetic(2, "run", 10)
 		other.Study = "other"
-		got := p.take(other)
-		for i, report := range got.reports {
-			if report.GetStudy() != "other" || report.GetAttempt() != 2 || report.GetEpoch() != uint32(i+1) {
-				t.Errorf("report %d is %v, want the new attempt's", i, report)
-			}
-			if kept.reports[i].GetAttempt() != 1 {
-				t.Error("a report that may still be sent was changed")
+		if got := p.take(other); got.epoch() != 3 {
+			t.Errorf("got epoch %d, want 3", got.epoch())
+		}
+	})
+	t.Run("checkpoint further on", func(t *testing.T) {
+		for _, test := range []struct{ checkpoint, epochs, want int }{{2, 2, 3}, {3, 3, 3}, {4, 4, 0}, {0, 9, 3}} {
+			var p positions
+			p.keep(synthetic(1, "run", 10), at(3))
+			a := synthetic(2, "run", 10)
+			a.Checkpoint, a.Epochs = &trellisv1.Checkpoint{Epoch: uint32(test.checkpoint)}, uint32(test.epochs)
+			if got := p.take(a); got.epoch() != test.want {
+				t.Errorf("checkpoint of epoch %d: got epoch %d, want %d", test.checkpoint, got.epoch(), test.want)
 			}
 		}
-		if len(got.reports) != 3 {
-			t.Errorf("got %d reports, want 3", len(got.reports))
+	})
+	// A position whose training began with another worker's checkpoint lacks the reports before.
+	t.Run("reports missing", func(t *testing.T) {
+		for _, test := range []struct{ first, epochs, want int }{{4, 3, 6}, {4, 9, 6}, {4, 2, 0}, {4, 0, 0}, {7, 6, 6}, {7, 5, 0}} {
+			var p positions
+			p.keep(synthetic(1, "run", 10), positionAt(t, test.first, 6))
+			a := synthetic(2, "run", 10)
+			a.Epochs = uint32(test.epochs)
+			if got := p.take(a); got.epoch() != test.want {
+				t.Errorf("reports from epoch %d, %d epochs recorded: got epoch %d, want %d", test.first, test.epochs, got.epoch(),
+					test.want)
+			}
 		}
 	})
 	t.Run("replaced", func(t *testing.T) {
 		var p positions
-		p.keep(synthetic(1, "run", 10), at(1, 3))
-		p.keep(synthetic(2, "run", 10), at(2, 5))
+		p.keep(synthetic(1, "run", 10), at(3))
+		p.keep(synthetic(2, "run", 10), at(5))
 		if got := p.take(synthetic(3, "run", 10)); got.epoch() != 5 || len(p.kept) != 0 {
 			t.Errorf("got epoch %d and %d others, want 5 and none", got.epoch(), len(p.kept))
 		}
@@ -179,7 +185,7 @@ func TestPositions(t *testing.T) {
 	t.Run("bounded", func(t *testing.T) {
 		var p positions
 		for i := range maxPositions + 3 {
-			p.keep(synthetic(1, fmt.Sprint(i), 10), at(1, 3))
+			p.keep(synthetic(1, fmt.Sprint(i), 10), at(3))
 		}
 		if len(p.kept) != maxPositions {
 			t.Errorf("%d are kept, want %d", len(p.kept), maxPositions)
@@ -194,4 +200,23 @@ func TestPositions(t *testing.T) {
 			}
 		}
 	})
+}
+
+// positionAt is a position after some epochs, of which those from the first on were trained here.
+func positionAt(t *testing.T, first, epochs int) position {
+	t.Helper()
+	var p position
+	config := TrainerConfig(synthetic(1, "run", epochs).Config)
+	config.EpochTime = 0
+	config.Checkpoint = func(c *trainer.Checkpoint) error { p.checkpoint = c.Clone(); return nil }
+	_, err := trainer.Train(t.Context(), config, func(r trainer.Report) error {
+		if r.Epoch >= first {
+			p.reports = append(p.reports, r)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
+	grpcpeer "google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -54,11 +55,12 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // Reasons for which a session ends, besides those that gRPC gives.
 var (
-	errNoWelcome = fmt.Errorf("no welcome within %v", welcomeTimeout)
-	errEnded     = errors.New("the coordinator ended the session")
-	errNotFirst  = errors.New("the first response is not a welcome")
-	errSecond    = errors.New("a second welcome")
-	errHeartbeat = errors.New("a welcome without a heartbeat interval")
+	errNoWelcome  = fmt.Errorf("no welcome within %v", welcomeTimeout)
+	errEnded      = errors.New("the coordinator ended the session")
+	errNotFirst   = errors.New("the first response is not a welcome")
+	errSecond     = errors.New("a second welcome")
+	errHeartbeat  = errors.New("a welcome without a heartbeat interval")
+	errStoodStill = errors.New("this process stood still")
 )
 
 // session is one stream to the coordinator, from before it is opened until it has ended. Its goroutines read and write;
@@ -77,12 +79,16 @@ type session struct {
 
 	// The rest is Run's.
 
+	// node is the address of the coordinator's node at the other end, set before the first response.
+	node string
 	// welcomed says that the coordinator has answered the hello: from then on, it may be sent other requests.
 	welcomed bool
 	// idle says that the writer is ready for a request.
 	idle bool
 	// heartbeatDue and drainDue say that those messages are to be sent.
 	heartbeatDue, drainDue bool
+	// abandoned says that the session is being ended: nothing more is sent or taken from it.
+	abandoned bool
 	// left says that goodbye has been sent. The writer is never ready again after it.
 	left bool
 }
@@ -145,6 +151,9 @@ func (s *session) read(ctx context.Context, stream trellisv1.WorkerService_Sessi
 			return err
 		}
 		unwelcome.Stop()
+		if node, ok := grpcpeer.FromContext(stream.Context()); ok && s.node == "" {
+			s.node = node.Addr.String()
+		}
 		select {
 		case s.responses <- response:
 		case <-ctx.Done():

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -16,6 +18,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
 	"trellis/trainer/dataset"
+	"trellis/worker/dial"
 )
 
 var (
@@ -26,8 +29,8 @@ var (
 	ErrNotHandedBack = errors.New("the coordinator is not there to take the runs back")
 )
 
-// connectionAlive finds out within 40 s that a connection is dead. The coordinator allows pings every 10 s.
-var connectionAlive = keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}
+// connectionAlive finds out within 15 s that a connection is dead. The coordinator allows pings every 10 s.
+var connectionAlive = keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}
 
 // Worker trains runs for a coordinator. See the package's documentation.
 type Worker struct {
@@ -43,18 +46,27 @@ type Worker struct {
 
 	// slots holds one token for each run in training.
 	slots chan struct{}
-	// events come from the attempts' goroutines. Run takes them until each has sent its outcome.
-	events chan event
-	data   *dataSets
+	// events come from the attempts' goroutines.
+	events *events
+	// goroutines are the attempts'.
+	goroutines sync.WaitGroup
+	data       *dataSets
+	artifacts  artifacts
+	// connected says that there is a welcomed session.
+	connected atomic.Bool
+	// checkpointInterval is how often a run's checkpoint is uploaded, a time.Duration. 0: never.
+	checkpointInterval atomic.Int64
 
 	// The rest is Run's.
 
+	// ctx ends all that the worker does.
+	ctx     context.Context
 	client  trellisv1.WorkerServiceClient
 	session *session
+	// node is the coordinator's node that the last session was with.
+	node string
 	// attempts are those that the coordinator has leased to this worker, in the order in which they came.
-	attempts []*attempt
-	// working counts the attempts' goroutines, those of forgotten attempts included.
-	working   int
+	attempts  []*attempt
 	positions positions
 	draining  bool
 	// failures counts sessions that have failed since the last one that lasted for a heartbeat.
@@ -63,6 +75,11 @@ type Worker struct {
 	lease time.Duration
 	// heartbeat ticks while the session is welcomed.
 	heartbeat <-chan time.Time
+	// fence fires when the worker has been without a session for longer than its patience.
+	fence <-chan time.Time
+	// clock ticks, so that the time since it was looked at last, awake, shows whether the process has stood still.
+	clock <-chan time.Time
+	awake time.Time
 	// giveUp fires when a drain has waited for the coordinator long enough.
 	giveUp <-chan time.Time
 }
@@ -86,7 +103,7 @@ func New(config Config) (*Worker, error) {
 		metrics:   metrics,
 		drain:     make(chan struct{}),
 		slots:     make(chan struct{}, config.Slots),
-		events:    make(chan event),
+		events:    newEvents(),
 	}, nil
 }
 
@@ -107,34 +124,35 @@ func (w *Worker) Drain() {
 // arithmetic of another version, invalid configuration, no permission. No training goes on after it has returned. Run
 // is called once.
 func (w *Worker) Run(ctx context.Context) error {
-	options := append([]grpc.DialOption{
+	target, options, err := dial.Options(w.config.Coordinator, dial.InTurn)
+	if err != nil {
+		return fmt.Errorf("connect to coordinator: %w", err)
+	}
+	options = append(options,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retries, MinConnectTimeout: retries.MaxDelay}),
 		grpc.WithKeepaliveParams(connectionAlive),
-		grpc.WithUserAgent("trellis-worker/" + w.config.Version),
-	}, w.config.DialOptions...)
-	conn, err := grpc.NewClient(w.config.target(), options...)
+		grpc.WithUserAgent("trellis-worker/"+w.config.Version))
+	conn, err := grpc.NewClient(target, append(options, w.config.DialOptions...)...)
 	if err != nil {
 		return fmt.Errorf("connect to coordinator at %s: %w", w.config.Coordinator, err)
 	}
 	defer conn.Close()
 	ctx, cancel := context.WithCancel(ctx)
+	w.ctx, w.awake = ctx, w.config.now()
 	w.client = trellisv1.NewWorkerServiceClient(conn)
+	w.artifacts = artifacts{trellisv1.NewArtifactServiceClient(conn)}
 	w.data = newDataSets(ctx, w.log,
 		downloader(trellisv1.NewDataSetServiceClient(conn), dataset.NewCache(w.config.CacheDir)))
-	w.open(ctx)
+	w.open()
 	defer w.finish(cancel)
-	return w.loop(ctx)
+	return w.loop()
 }
 
 // finish ends all goroutines.
 func (w *Worker) finish(cancel context.CancelFunc) {
 	cancel()
-	for w.working > 0 {
-		if e := <-w.events; e.outcome != nil {
-			w.working--
-		}
-	}
+	w.goroutines.Wait()
 	if w.session != nil {
 		<-w.session.done
 	}
@@ -142,9 +160,10 @@ func (w *Worker) finish(cancel context.CancelFunc) {
 }
 
 // loop handles whatever happens next, until there is nothing more to do.
-func (w *Worker) loop(ctx context.Context) error {
+func (w *Worker) loop() error {
 	drain := w.drain
 	for {
+		w.lookAtClock()
 		if w.draining && len(w.attempts) == 0 && !w.session.welcomed {
 			return nil
 		}
@@ -155,21 +174,26 @@ func (w *Worker) loop(ctx context.Context) error {
 			}
 		}
 		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		case <-w.ctx.Done():
+			return context.Cause(w.ctx)
 		case <-drain:
 			drain = nil
 			w.startDrain()
-		case e := <-w.events:
-			w.handleEvent(e)
+		case <-w.events.notice:
+			for _, e := range w.events.take() {
+				w.handleEvent(e)
+			}
 		case response := <-w.session.responses:
-			w.handleResponse(ctx, response)
+			w.handleResponse(response)
 		case <-w.session.ready:
 			w.session.idle = true
 		case <-w.heartbeat:
 			// Only now: a session that ends as soon as it has begun must not be tried again and again without a pause.
 			w.failures = 0
 			w.session.heartbeatDue = true
+		case <-w.clock:
+		case <-w.fence:
+			w.suspend("the coordinator is out of reach")
 		case err := <-w.session.done:
 			last := w.session
 			w.session = nil
@@ -179,7 +203,7 @@ func (w *Worker) loop(ctx context.Context) error {
 			if refused(err) {
 				return fmt.Errorf("work for coordinator at %s: %w: %s", w.config.Coordinator, ErrRefused, reason(err))
 			}
-			w.reopen(ctx, last.welcomed, err)
+			w.reopen(last, err)
 		case <-w.giveUp:
 			if w.session.left {
 				return nil
@@ -191,7 +215,7 @@ func (w *Worker) loop(ctx context.Context) error {
 }
 
 // open starts a session that says what the worker holds.
-func (w *Worker) open(ctx context.Context) {
+func (w *Worker) open() {
 	hello := &trellisv1.Hello{
 		Protocol:  trellisv1.SessionProtocol,
 		Numerics:  trainer.NumericsVersion,
@@ -205,15 +229,21 @@ func (w *Worker) open(ctx context.Context) {
 		a.resend()
 		hello.Attempts = append(hello.Attempts, a.number())
 	}
-	w.session = openSession(ctx, w.client, hello, w.failures)
+	w.session = openSession(w.ctx, w.client, hello, w.failures)
 }
 
 // reopen opens another session after one has ended. Who looks after the worker is told once.
-func (w *Worker) reopen(ctx context.Context, connected bool, err error) {
+func (w *Worker) reopen(last *session, err error) {
 	switch {
-	case connected:
-		w.log.Warn("lost the coordinator; training goes on, trying again", "coordinator", w.config.Coordinator,
-			"error", reason(err), "runs", len(w.attempts))
+	case last.welcomed:
+		if !last.abandoned {
+			w.log.Warn("lost the coordinator; trying again", "coordinator", w.coordinator(), "error", reason(err),
+				"runs", len(w.attempts))
+		}
+		w.connected.Store(false)
+		if patience := w.patience(); patience > 0 {
+			w.fence = time.After(patience)
+		}
 	case w.failures == 0:
 		w.log.Warn("coordinator is not there; trying again", "coordinator", w.config.Coordinator, "error", reason(err))
 	}
@@ -222,7 +252,15 @@ func (w *Worker) reopen(ctx context.Context, connected bool, err error) {
 	if w.draining && w.giveUp == nil {
 		w.giveUp = time.After(w.lease)
 	}
-	w.open(ctx)
+	w.open()
+}
+
+// coordinator is the address of the coordinator, or of the node of it that the last session was with.
+func (w *Worker) coordinator() string {
+	if strings.Contains(w.config.Coordinator, ",") && w.node != "" {
+		return w.node
+	}
+	return w.config.Coordinator
 }
 
 // startDrain stops all training. Its outcomes hand the runs back.
@@ -234,40 +272,76 @@ func (w *Worker) startDrain() {
 		w.giveUp = time.After(w.lease)
 	}
 	for _, a := range w.attempts {
-		a.cancel()
+		if a.suspended && !a.working {
+			w.giveBack(a)
+		}
+		a.interrupt(errDraining)
 	}
 }
 
 // handleEvent takes over what an attempt has reported. Of an attempt that has been forgotten, nothing is sent.
 func (w *Worker) handleEvent(e event) {
-	if e.report != nil {
-		e.attempt.reports = append(e.attempt.reports, e.report)
+	a := e.attempt
+	switch {
+	case e.checkpoint != nil:
+		a.checkpoints = append(a.checkpoints, e.checkpoint)
+	case e.outcome == nil:
+		a.reported(e.report)
+	default:
+		w.ended(a, e.outcome, e.position)
+	}
+}
+
+// ended notes that an attempt's goroutine has ended. Training that was only suspended has no outcome yet.
+func (w *Worker) ended(a *attempt, outcome *trellisv1.Outcome, at position) {
+	a.working = false
+	interrupted := outcome.GetReturn() != nil
+	if interrupted && a.ctx.Err() == nil && !w.draining {
+		a.position = at
+		if !a.suspended {
+			w.start(a)
+		}
 		return
 	}
-	w.working--
-	w.metrics.ended(e.outcome)
-	e.attempt.outcome = e.outcome
-	if e.outcome.GetReturn() != nil {
-		w.positions.keep(e.attempt.assignment, e.position)
+	a.suspended = false
+	a.outcome = outcome
+	w.metrics.ended(outcome)
+	if interrupted {
+		w.positions.keep(a.assignment, at)
 	}
 }
 
 // assign begins an attempt. It waits for a slot if it must: where the attempt before it is stopping.
-func (w *Worker) assign(ctx context.Context, assignment *trellisv1.Assignment) {
+func (w *Worker) assign(assignment *trellisv1.Assignment) {
 	if w.find(assignment.GetAttempt()) != nil {
 		return
 	}
-	a := newAttempt(assignment)
-	w.attempts = append(w.attempts, a)
 	if w.draining {
+		a := newAttempt(w.ctx, assignment, position{})
 		a.outcome = a.returned()
+		w.attempts = append(w.attempts, a)
 		return
 	}
-	from := w.positions.take(assignment)
-	a.reports = slices.Clone(from.reports)
-	ctx, a.cancel = context.WithCancel(ctx)
-	w.working++
-	go w.work(ctx, a, from)
+	a := newAttempt(w.ctx, assignment, w.positions.take(assignment))
+	a.uploads.open(w, a)
+	w.attempts = append(w.attempts, a)
+	w.start(a)
+}
+
+// start lets a goroutine train, from the attempt's position on.
+func (w *Worker) start(a *attempt) {
+	from := a.position
+	a.position, a.working = position{}, true
+	if from.checkpoint == nil {
+		// It may begin elsewhere than before, where a checkpoint could not be had: reports are of consecutive epochs.
+		a.reports, a.sent, a.epoch = nil, 0, 0
+	}
+	ctx, interrupt := context.WithCancelCause(a.ctx)
+	a.interrupt = interrupt
+	w.goroutines.Go(func() {
+		defer interrupt(nil)
+		w.work(ctx, a, from)
+	})
 }
 
 func (w *Worker) find(number uint64) *attempt {
@@ -281,6 +355,9 @@ func (w *Worker) find(number uint64) *attempt {
 
 // forget ends an attempt: nothing more is sent for it.
 func (w *Worker) forget(a *attempt) {
-	a.cancel()
+	if a.suspended && !a.working {
+		w.giveBack(a)
+	}
+	a.end()
 	w.attempts = slices.DeleteFunc(w.attempts, func(b *attempt) bool { return a == b })
 }

@@ -34,9 +34,9 @@ func TestAttempt(t *testing.T) {
 			if elapsed := time.Since(start); elapsed != time.Duration(epoch)*time.Second {
 				t.Errorf("report of epoch %d came after %v", epoch, elapsed)
 			}
-			if report.GetStudy() != "study" || report.GetRun() != "run" || report.GetElapsed().AsDuration() != time.Second ||
-				report.GetTrainLoss() <= 0 || report.GetValidationLoss() <= 0 || (report.TestLoss != nil) != (epoch == 3) {
-				t.Errorf("report of epoch %d is %v", epoch, report)
+			if report.Elapsed != time.Second || report.TrainLoss <= 0 || report.ValidationLoss <= 0 ||
+				(report.TestLoss != nil) != (epoch == 3) {
+				t.Errorf("report of epoch %d is %+v", epoch, report)
 			}
 		}
 		outcome := p.outcome(7)
@@ -150,7 +150,7 @@ func TestOutcomes(t *testing.T) {
 }
 
 func TestTrainerConfig(t *testing.T) {
-	got := trainerConfig(&trellisv1.RunConfig{
+	got := TrainerConfig(&trellisv1.RunConfig{
 		Model: "conv-autoencoder",
 		Parameters: &trellisv1.Parameters{
 			LatentDim: 8, LearningRate: 0.01, WeightDecay: 0.1, MaxEpochs: 30, Seed: 5, BatchSize: 64,
@@ -277,7 +277,7 @@ func TestDuplicateAssignment(t *testing.T) {
 
 // A stream that takes nothing holds up no training.
 func TestStreamThatDoesNotMove(t *testing.T) {
-	const epochs = 5000 // far more than the windows of a stream hold
+	const epochs = 5 * maxBatch // far more than the windows of a stream hold
 	inBubble(t, nil, func(h *harness) {
 		p := h.connect()
 		assignment := synthetic(1, "run", epochs)
@@ -291,10 +291,14 @@ func TestStreamThatDoesNotMove(t *testing.T) {
 		largest := 0
 		for epoch := 0; epoch < epochs; {
 			batch := p.next().GetReports().GetReports()
-			largest = max(largest, len(batch))
-			for _, report := range batch {
-				if epoch++; report.GetEpoch() != uint32(epoch) {
-					t.Fatalf("got epoch %d, want %d", report.GetEpoch(), epoch)
+			if len(batch) != 1 {
+				t.Fatalf("got %d attempts' reports, want one's", len(batch))
+			}
+			reports := p.unpack(batch[0])
+			largest = max(largest, len(reports))
+			for _, report := range reports {
+				if epoch++; report.Epoch != epoch {
+					t.Fatalf("got epoch %d, want %d", report.Epoch, epoch)
 				}
 			}
 		}

@@ -1,0 +1,165 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+const (
+	// maxTries is how often a call is made in all while the coordinator says that it can't answer it now. That takes about
+	// 11 s, not counting the time without a connection.
+	maxTries = 10
+	// maxPiece is how many bytes of an artifact go into one message. The coordinator takes 1 MiB; less shows sooner that a
+	// slow upload moves.
+	maxPiece = 256 << 10
+	// stallTimeout is how long an artifact's transfer may stand still.
+	stallTimeout = 30 * time.Second
+)
+
+var (
+	// errStalled is not worth another try: the connection is alive, or the error would be another.
+	errStalled = status.Errorf(codes.DeadlineExceeded, "nothing has moved for %v", stallTimeout)
+	errDamaged = errors.New("it has been damaged on the way")
+)
+
+// retry makes a call again and again while that may help, at growing intervals. Failed is told of the first failure that
+// is not the last.
+func retry(ctx context.Context, call func() error, failed func(error)) error {
+	for try := 1; ; try++ {
+		err := call()
+		if err == nil {
+			return nil
+		}
+		if code := status.Code(err); code != codes.Unavailable && code != codes.ResourceExhausted {
+			return err
+		}
+		if try == maxTries {
+			return fmt.Errorf("after %d tries: %w", try, err)
+		}
+		if try == 1 {
+			failed(err)
+		}
+		if err := sleep(ctx, retryDelay(try)); err != nil {
+			return err
+		}
+	}
+}
+
+// artifacts sends and gets artifacts. Its calls wait until there is a connection.
+type artifacts struct {
+	client trellisv1.ArtifactServiceClient
+}
+
+// upload sends an artifact once and returns its digest. Moved is called after each piece.
+func (s artifacts) upload(ctx context.Context, content []byte, moved func()) (digest string, err error) {
+	ctx, watch := watchStall(ctx)
+	defer watch.stop()
+	stream, err := s.client.UploadArtifact(ctx, grpc.WaitForReady(true))
+	if err != nil {
+		return "", err
+	}
+	watch.start()
+	for piece := range slices.Chunk(content, maxPiece) {
+		// An error here is the end of the stream: the answer says why.
+		if stream.Send(&trellisv1.UploadArtifactRequest{Data: piece}) != nil {
+			break
+		}
+		watch.moved()
+		moved()
+	}
+	response, err := stream.CloseAndRecv()
+	if err != nil {
+		return "", watch.cause(err)
+	}
+	moved()
+	digest = digestOf(content)
+	if response.GetSha256() != digest || response.GetSize() != uint64(len(content)) {
+		return "", fmt.Errorf("%d bytes of digest %q have arrived, %d of %s were sent: %w", response.GetSize(),
+			response.GetSha256(), len(content), digest, errDamaged)
+	}
+	return digest, nil
+}
+
+// download gets an artifact once, and verifies it. Moved is called after each piece.
+func (s artifacts) download(ctx context.Context, digest string, size uint64, moved func()) ([]byte, error) {
+	ctx, watch := watchStall(ctx)
+	defer watch.stop()
+	stream, err := s.client.DownloadArtifact(ctx, &trellisv1.DownloadArtifactRequest{Sha256: digest},
+		grpc.WaitForReady(true))
+	if err != nil {
+		return nil, err
+	}
+	watch.start()
+	var content bytes.Buffer // It grows with what comes, whatever size is promised.
+	for {
+		response, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, watch.cause(err)
+		}
+		watch.moved()
+		moved()
+		content.Write(response.GetData())
+		if uint64(content.Len()) > size {
+			return nil, fmt.Errorf("more than the %d bytes that it should have: %w", size, errDamaged)
+		}
+	}
+	if got := digestOf(content.Bytes()); uint64(content.Len()) != size || got != digest {
+		return nil, fmt.Errorf("%d bytes of digest %s, want %d: %w", content.Len(), got, size, errDamaged)
+	}
+	return content.Bytes(), nil
+}
+
+func digestOf(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:])
+}
+
+// stall ends a transfer that stands still. The time in which it waits for a connection does not count.
+type stall struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+}
+
+func watchStall(ctx context.Context) (context.Context, *stall) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return ctx, &stall{ctx: ctx, cancel: cancel}
+}
+
+func (s *stall) start() {
+	s.timer = time.AfterFunc(stallTimeout, func() { s.cancel(errStalled) })
+}
+
+func (s *stall) moved() { s.timer.Reset(stallTimeout) }
+
+// cause is why a call has failed.
+func (s *stall) cause(err error) error {
+	if context.Cause(s.ctx) == errStalled {
+		return errStalled
+	}
+	return err
+}
+
+// stop ends the call, if it goes on, and the watch.
+func (s *stall) stop() {
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.cancel(nil)
+}

@@ -1,0 +1,51 @@
+package worker
+
+import (
+	"sync"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/trainer"
+)
+
+// event is what an attempt's goroutines tell Run: an epoch's report, a checkpoint that has been uploaded, or that the
+// training has ended, with its outcome.
+type event struct {
+	attempt    *attempt
+	report     trainer.Report
+	checkpoint *trellisv1.Checkpoint
+	outcome    *trellisv1.Outcome
+	// position comes with the outcome: how far the training came.
+	position position
+}
+
+// events are those that Run has not taken yet. Putting never waits: who trains is not held up by Run, and at many epochs
+// a second Run takes many at a time.
+type events struct {
+	// notice has one token when there are any.
+	notice chan struct{}
+
+	mu sync.Mutex
+	// queue is what has been put. taken is the memory of what was taken before.
+	queue, taken []event
+}
+
+func newEvents() *events { return &events{notice: make(chan struct{}, 1)} }
+
+func (q *events) put(e event) {
+	q.mu.Lock()
+	q.queue = append(q.queue, e)
+	q.mu.Unlock()
+	select {
+	case q.notice <- struct{}{}:
+	default:
+	}
+}
+
+// take returns all events, in the order in which they were put, until the next call.
+func (q *events) take() []event {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	clear(q.taken)
+	q.queue, q.taken = q.taken[:0], q.queue
+	return q.taken
+}

@@ -1,0 +1,198 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/trainer"
+)
+
+// Why training is interrupted, besides that the attempt has ended.
+var (
+	errDraining  = errors.New("the worker drains")
+	errSuspended = errors.New("the coordinator is out of reach")
+)
+
+// work is the goroutine of an attempt's training: it waits for a slot, trains, and passes reports and the outcome to
+// Run. It starts at a position, or where the assignment says. When it has ended, so have the uploads of the checkpoints
+// taken, unless the training is only suspended.
+func (w *Worker) work(ctx context.Context, a *attempt, from position) {
+	last := event{attempt: a, position: from}
+	// A stopped attempt may keep its slot for another step while the next one is here already. Who has no slot waits.
+	select {
+	case w.slots <- struct{}{}:
+		w.metrics.busy.Inc()
+		log := w.log.With("study", a.assignment.GetStudy(), "run", a.assignment.GetRun(), "attempt", a.number())
+		result, err := w.train(ctx, a, &last.position, log)
+		<-w.slots
+		w.metrics.busy.Dec()
+		switch {
+		case err == nil:
+			log.Log(ctx, logLevel(a.assignment), "trained", "epochs", result.Epochs, "validation_loss", result.BestValidationLoss)
+			last.outcome = a.succeeded(result)
+		case ctx.Err() != nil:
+			log.Debug("stopped", "epochs", last.position.epoch(), "reason", context.Cause(ctx))
+			last.outcome = a.returned()
+		default:
+			log.Error("training failed", "error", err)
+			last.outcome = a.failed(w.name, err)
+		}
+	case <-ctx.Done():
+		last.outcome = a.returned()
+	}
+	switch {
+	case last.outcome.GetReturn() == nil:
+		a.uploads.finish()
+	case context.Cause(ctx) == errDraining:
+		// Whoever gets the run next is to train nothing twice.
+		a.uploads.offerLast(last.position.checkpoint)
+		a.uploads.finish()
+	}
+	w.events.put(last)
+}
+
+// train trains the run and keeps position up to date. A panic is an error like any other.
+func (w *Worker) train(ctx context.Context, a *attempt, position *position, log *slog.Logger) (
+	result trainer.Result, err error,
+) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			log.Error("trainer panicked", "panic", cause, "stack", string(debug.Stack()))
+			err = fmt.Errorf("trainer panicked: %v", cause)
+		}
+	}()
+	run := a.assignment.GetConfig()
+	if run.GetNumerics() != trainer.NumericsVersion {
+		return result, fmt.Errorf("run needs version %q of the arithmetic, this worker has %q", run.GetNumerics(),
+			trainer.NumericsVersion)
+	}
+	config := TrainerConfig(run)
+	if run.GetDataSet() != "" {
+		data, err := w.data.get(ctx, run.GetDataSet(), &a.steps)
+		if err != nil {
+			return result, fmt.Errorf("get data set %s: %w", run.GetDataSet(), err)
+		}
+		split := run.GetSplit()
+		if config.Data, err = data.Split(int(split.GetTrain()), int(split.GetValidation())); err != nil {
+			return result, err
+		}
+	}
+	config.Steps = &a.steps
+	fetched := false
+	if position.checkpoint == nil && a.assignment.GetCheckpoint() != nil {
+		if position.checkpoint, err = w.fetchCheckpoint(ctx, a, log); err != nil {
+			return result, err
+		}
+		fetched = position.checkpoint != nil
+	}
+	result, err = w.trainFrom(ctx, a, config, position, log)
+	if fetched && errors.Is(err, trainer.ErrCheckpointMismatch) {
+		w.logUnusable(log, a, err)
+		position.checkpoint = nil
+		result, err = w.trainFrom(ctx, a, config, position, log)
+	}
+	return result, err
+}
+
+// trainFrom trains the run from a position on.
+func (w *Worker) trainFrom(
+	ctx context.Context, a *attempt, config trainer.Config, position *position, log *slog.Logger,
+) (trainer.Result, error) {
+	log.Log(ctx, logLevel(a.assignment), "training", "from_epoch", position.epoch()+1)
+	a.uploads.begin(&config, time.Now())
+	config.Resume = position.checkpoint
+	reports := position.reports
+	config.Checkpoint = func(checkpoint *trainer.Checkpoint) error {
+		if err := a.uploads.offer(ctx, checkpoint); err != nil {
+			return err
+		}
+		if position.checkpoint == nil {
+			position.checkpoint = new(trainer.Checkpoint)
+		}
+		checkpoint.CopyTo(position.checkpoint)
+		position.reports = reports
+		return nil
+	}
+	images := float64(config.Data.Train.Len())
+	return w.config.train(ctx, config, func(report trainer.Report) error {
+		reports = append(reports, report)
+		w.metrics.epochs.Inc()
+		w.metrics.images.Add(images)
+		w.events.put(event{attempt: a, report: report})
+		return nil
+	})
+}
+
+// logLevel is at which level an ordinary run is told of. Synthetic ones come by the thousand a second.
+func logLevel(assignment *trellisv1.Assignment) slog.Level {
+	if assignment.GetConfig().GetModel() == trainer.Synthetic {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+// fetchCheckpoint gets the checkpoint that the assignment names. It is nil if there is none that can be used: the run
+// begins at its beginning then. The error is ctx's.
+func (w *Worker) fetchCheckpoint(ctx context.Context, a *attempt, log *slog.Logger) (*trainer.Checkpoint, error) {
+	named := a.assignment.GetCheckpoint()
+	var content []byte
+	err := retry(ctx, func() (err error) {
+		a.steps.Add(1)
+		content, err = w.artifacts.download(ctx, named.GetSha256(), named.GetSize(), func() { a.steps.Add(1) })
+		return err
+	}, func(err error) {
+		log.Warn("could not get the checkpoint to go on from; trying again", "epoch", named.GetEpoch(),
+			"sha256", named.GetSha256(), "error", reason(err))
+	})
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	checkpoint := new(trainer.Checkpoint)
+	if err == nil {
+		err = checkpoint.UnmarshalBinary(content)
+	}
+	// Later epochs than those that are recorded would leave a gap, which could never be filled.
+	limit := int(min(a.assignment.GetEpochs(), a.assignment.GetConfig().GetParameters().GetMaxEpochs()))
+	if err == nil && checkpoint.Epoch() > limit {
+		err = fmt.Errorf("it is of epoch %d, want %d at most", checkpoint.Epoch(), limit)
+	}
+	if err != nil {
+		w.logUnusable(log, a, err)
+		return nil, nil
+	}
+	return checkpoint, nil
+}
+
+func (w *Worker) logUnusable(log *slog.Logger, a *attempt, err error) {
+	named := a.assignment.GetCheckpoint()
+	log.Warn("can't go on from the checkpoint; beginning at epoch 1", "epoch", named.GetEpoch(),
+		"sha256", named.GetSha256(), "error", reason(err))
+}
+
+// TrainerConfig is the run in the trainer's terms, without its data.
+func TrainerConfig(run *trellisv1.RunConfig) trainer.Config {
+	parameters := run.GetParameters()
+	config := trainer.Config{
+		Model:        run.GetModel(),
+		LatentDim:    int(parameters.GetLatentDim()),
+		LearningRate: parameters.GetLearningRate(),
+		WeightDecay:  parameters.GetWeightDecay(),
+		BatchSize:    int(parameters.GetBatchSize()),
+		Seed:         parameters.GetSeed(),
+		MaxEpochs:    int(parameters.GetMaxEpochs()),
+		EarlyStopping: trainer.EarlyStopping{
+			Patience: int(run.GetEarlyStopping().GetPatience()),
+			MinDelta: run.GetEarlyStopping().GetMinDelta(),
+		},
+		EpochTime: run.GetSynthetic().GetEpochTime().AsDuration(),
+	}
+	for _, epoch := range run.GetMilestones() {
+		config.Milestones = append(config.Milestones, int(epoch))
+	}
+	return config
+}

@@ -1,0 +1,206 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/trainer"
+)
+
+const (
+	// maxUploads is how many checkpoints of an attempt may wait for their upload. The training waits where more of them
+	// can't be left out.
+	maxUploads = 8
+	// lastUploadTimeout is how long an attempt's outcome waits for its checkpoints while there is a session, and
+	// drainUploadTimeout is how long when the worker drains.
+	lastUploadTimeout  = time.Minute
+	drainUploadTimeout = 10 * time.Second
+)
+
+// uploads brings the checkpoints of one attempt to the coordinator. Those at milestones and at the run's end always, for
+// the sake of their weights; between them one whenever enough time has passed since the last one, if none is on its way.
+// The zero value takes no checkpoints: see open.
+//
+// Training never waits for an upload. It encodes a checkpoint into memory that is used again; a goroutine, which is
+// started with the first one, sends it. What can't be sent is given up after a while and logged: a checkpoint is never
+// worth a run.
+type uploads struct {
+	worker  *Worker
+	attempt *attempt
+
+	// config is the run's.
+	config *trainer.Config
+	// last is when the last checkpoint was taken, or the attempt began, and epoch is its epoch.
+	last  time.Time
+	epoch int
+
+	// queue is nil before the first checkpoint. Free has the memory of those that have been sent.
+	queue chan encoded
+	free  chan []byte
+	// pending counts those that wait or are on their way.
+	pending atomic.Int32
+	// done is closed when the goroutine has ended, which cancel makes it do.
+	done   chan struct{}
+	cancel context.CancelFunc
+}
+
+// encoded is a checkpoint that waits for its upload.
+type encoded struct {
+	summary trainer.Summary
+	content []byte
+}
+
+// open says whose uploads they are.
+func (u *uploads) open(w *Worker, a *attempt) { u.worker, u.attempt = w, a }
+
+// begin says that training begins, or goes on.
+func (u *uploads) begin(config *trainer.Config, now time.Time) {
+	u.config = config
+	if u.last.IsZero() {
+		u.last = now
+	}
+}
+
+// offer takes the checkpoint if it is due. The error is ctx's, while there is no room for one that can't be left out.
+func (u *uploads) offer(ctx context.Context, checkpoint *trainer.Checkpoint) error {
+	interval := time.Duration(u.worker.checkpointInterval.Load())
+	if interval == 0 {
+		return nil
+	}
+	summary := checkpoint.Summary()
+	if !u.isKept(summary) && (u.pending.Load() > 0 || time.Since(u.last) < interval) {
+		return nil
+	}
+	return u.take(ctx, checkpoint, summary)
+}
+
+// isKept says whether the coordinator wants a checkpoint for its weights: at a milestone, and at the run's end.
+func (u *uploads) isKept(s trainer.Summary) bool {
+	return s.Weights > 0 && (s.Stopped || s.Epoch == u.config.MaxEpochs || slices.Contains(u.config.Milestones, s.Epoch))
+}
+
+// offerLast takes the checkpoint of training that has been interrupted, nil if there is none, unless it has been taken
+// or is not worth the time, or would have to wait for room.
+func (u *uploads) offerLast(checkpoint *trainer.Checkpoint) {
+	if checkpoint == nil || u.config == nil || u.worker.checkpointInterval.Load() == 0 ||
+		u.queue != nil && len(u.queue) == cap(u.queue) {
+		return
+	}
+	if summary := checkpoint.Summary(); summary.Weights > 0 && summary.Epoch > u.epoch {
+		// It fails if the attempt has ended: nobody wants its checkpoint then.
+		_ = u.take(u.attempt.ctx, checkpoint, summary)
+	}
+}
+
+func (u *uploads) take(ctx context.Context, checkpoint *trainer.Checkpoint, summary trainer.Summary) error {
+	if u.queue == nil {
+		u.start()
+	}
+	var buffer []byte
+	select {
+	case buffer = <-u.free:
+	default:
+	}
+	content, err := checkpoint.AppendBinary(buffer[:0])
+	if err != nil {
+		return err
+	}
+	u.pending.Add(1)
+	select {
+	case u.queue <- encoded{summary, content}:
+	case <-ctx.Done():
+		u.pending.Add(-1)
+		return ctx.Err()
+	}
+	u.last, u.epoch = time.Now(), summary.Epoch
+	return nil
+}
+
+func (u *uploads) start() {
+	ctx, cancel := context.WithCancel(u.attempt.ctx)
+	u.queue, u.free = make(chan encoded, maxUploads), make(chan []byte, maxUploads+1)
+	u.done, u.cancel = make(chan struct{}), cancel
+	u.worker.goroutines.Go(func() {
+		defer close(u.done)
+		defer cancel()
+		for {
+			select {
+			case next, ok := <-u.queue:
+				if !ok {
+					return
+				}
+				u.send(ctx, next)
+				select {
+				case u.free <- next.content:
+				default:
+				}
+				u.pending.Add(-1)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+}
+
+// send uploads a checkpoint and tells Run.
+func (u *uploads) send(ctx context.Context, next encoded) {
+	assignment, steps := u.attempt.assignment, &u.attempt.steps
+	log := u.worker.log.With("study", assignment.GetStudy(), "run", assignment.GetRun(),
+		"attempt", assignment.GetAttempt(), "epoch", next.summary.Epoch)
+	var digest string
+	err := retry(ctx, func() (err error) {
+		steps.Add(1)
+		digest, err = u.worker.artifacts.upload(ctx, next.content, func() { steps.Add(1) })
+		return err
+	}, func(err error) {
+		log.Warn("could not upload a checkpoint; trying again", "error", reason(err))
+	})
+	switch {
+	case err == nil:
+		u.worker.metrics.checkpoints.WithLabelValues("uploaded").Inc()
+		u.worker.events.put(event{attempt: u.attempt, checkpoint: &trellisv1.Checkpoint{
+			Epoch: uint32(next.summary.Epoch), Sha256: digest, Size: uint64(len(next.content)),
+			BestEpoch: uint32(next.summary.BestEpoch),
+		}})
+	case ctx.Err() == nil:
+		u.worker.metrics.checkpoints.WithLabelValues("failure").Inc()
+		log.Warn("gave up the upload of a checkpoint", "error", reason(err))
+	}
+}
+
+// finish waits until all that was taken has been sent or given up, but no longer than lastUploadTimeout, or
+// drainUploadTimeout once the worker drains. Time without a session does not count: without one, the outcome could not be
+// sent either. Nothing can be taken afterwards.
+func (u *uploads) finish() {
+	if u.queue == nil {
+		return
+	}
+	close(u.queue)
+	timeout, drain := lastUploadTimeout, u.worker.drain
+	for {
+		connected := u.worker.connected.Load()
+		timer := time.NewTimer(timeout)
+		select {
+		case <-u.done:
+			timer.Stop()
+			return
+		case <-drain:
+			timer.Stop()
+			timeout, drain = drainUploadTimeout, nil
+			continue
+		case <-timer.C:
+		}
+		if connected && u.worker.connected.Load() {
+			break
+		}
+	}
+	left := u.pending.Load()
+	u.cancel()
+	<-u.done
+	u.worker.metrics.checkpoints.WithLabelValues("failure").Add(float64(left))
+	u.worker.log.Warn("gave up the upload of checkpoints", "study", u.attempt.assignment.GetStudy(),
+		"run", u.attempt.assignment.GetRun(), "attempt", u.attempt.number(), "checkpoints", left, "after", timeout)
+}
