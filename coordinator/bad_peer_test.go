@@ -73,13 +73,13 @@ func TestAWorkerThatReadsNothingIsLetGo(t *testing.T) {
 
 func TestAcknowledgementsThatNobodyTakesAreBounded(t *testing.T) {
 	var cause error
-	session := newSessions().open("worker", func(err error) { cause = err })
+	session := newSessions().open(t.Context(), "worker", func(err error) { cause = err })
 	for attempt := range uint64(2 * maxAcks) {
-		session.acknowledge(&trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Report{
-			Report: &trellisv1.Report{Study: fmt.Sprint("study-", attempt), Attempt: attempt, Epoch: 1},
+		session.acknowledge(&trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{
+			Reports: &trellisv1.Reports{Study: fmt.Sprint("study-", attempt), Attempt: attempt, FirstEpoch: 1},
 		}})
 	}
-	if len(session.takeAcks()) != maxAcks {
+	if acks, _ := session.take(); len(acks) != maxAcks {
 		t.Error("acknowledgements pile up")
 	}
 	if status.Code(cause) != codes.ResourceExhausted {

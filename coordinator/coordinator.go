@@ -8,12 +8,12 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
 
+	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 )
@@ -24,12 +24,16 @@ const (
 	DefaultLease = 15 * time.Second
 	// DefaultHangTimeout is how long a run may stand still, at least, before its attempt is ended.
 	DefaultHangTimeout = 5 * time.Minute
+	// DefaultCheckpointInterval is how often, at least, workers save their runs' checkpoints.
+	DefaultCheckpointInterval = 30 * time.Second
+	// DefaultMinFreeDisk is the share of the disk that must be free for a new study.
+	DefaultMinFreeDisk = 0.1
 	// MaxStudies is how many studies a coordinator keeps.
 	MaxStudies = 1000
+	// maxCheckpointInterval keeps the interval in milliseconds well within 32 bits.
+	maxCheckpointInterval = 24 * time.Hour
 	// heartbeatsPerLease says how many heartbeats a worker may miss.
 	heartbeatsPerLease = 5
-	// shutdownGrace is how long calls under way may take to end when the coordinator stops.
-	shutdownGrace = 2 * time.Second
 )
 
 // Config says how a coordinator works.
@@ -45,6 +49,41 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer receives the coordinator's metrics. Default: none.
 	Registerer prometheus.Registerer
+	// Version is the binary's, for other nodes and their operators.
+	Version string
+
+	// Data is the data directory, with the log, its snapshots and, by default, the artifacts. Empty: the log is in memory,
+	// there are no artifacts, and runs have no checkpoints.
+	Data string
+	// Join has the addresses of nodes of a cluster. If the data directory is empty, the coordinator asks them to be added to
+	// it. Default: it becomes a cluster of one.
+	Join []string
+	// Wait says that a coordinator whose data directory is empty waits to be added to a cluster by somebody else.
+	Wait bool
+	// Advertise is the host:port under which other nodes, workers and clients reach the coordinator. Default: the
+	// listener's address.
+	Advertise string
+	// Artifacts is the folder or URL where artifacts are kept. Default: the folder artifacts of the data directory.
+	Artifacts string
+	// CheckpointInterval is how often, at least, workers save their runs' checkpoints. Default: DefaultCheckpointInterval.
+	CheckpointInterval time.Duration
+	// MinFreeDisk is the share of the data directory's file system that must be free for a new study. Default:
+	// DefaultMinFreeDisk.
+	MinFreeDisk float64
+
+	hooks hooks
+}
+
+// hooks are what simulations put in the place of a network, a disk and a log. The zero value puts nothing.
+type hooks struct {
+	// dial connects to other nodes.
+	dial dialer
+	// log wraps the log.
+	log func(Log) Log
+	// machine wraps what the replicated log's commands are applied to.
+	machine func(replication.StateMachine) replication.StateMachine
+	// replicate changes how the log is kept, for example in a memory instead of a directory.
+	replicate func(*replication.Config)
 }
 
 // Validate says what is wrong with the configuration.
@@ -58,7 +97,49 @@ func (c Config) Validate() error {
 	if c.HangTimeout < 0 {
 		return fmt.Errorf("coordinator: a hang timeout of %v is negative", c.HangTimeout)
 	}
+	if c.CheckpointInterval < 0 || c.CheckpointInterval > 0 && c.CheckpointInterval < 10*time.Millisecond {
+		return fmt.Errorf("coordinator: a checkpoint interval of %v is too short: give 10ms or more", c.CheckpointInterval)
+	}
+	if c.CheckpointInterval > maxCheckpointInterval {
+		return fmt.Errorf("coordinator: a checkpoint interval of %v is too long: give %v or less", c.CheckpointInterval,
+			maxCheckpointInterval)
+	}
+	if c.Data == "" && (len(c.Join) > 0 || c.Wait || c.Artifacts != "") {
+		return errors.New("coordinator: a log in memory has no other nodes and no artifacts: give a data directory")
+	}
+	if len(c.Join) > 0 && c.Wait {
+		return errors.New("coordinator: it can ask a cluster to be added, or wait to be added, but not both")
+	}
+	if c.MinFreeDisk < 0 || c.MinFreeDisk >= 1 {
+		return fmt.Errorf("coordinator: a share of %v of the disk can't be kept free: give 0 or more, and less than 1", c.MinFreeDisk)
+	}
 	return nil
+}
+
+// withDefaults fills in what is left out.
+func (c Config) withDefaults(listener net.Listener) Config {
+	if c.Lease == 0 {
+		c.Lease = DefaultLease
+	}
+	if c.HangTimeout == 0 {
+		c.HangTimeout = DefaultHangTimeout
+	}
+	if c.CheckpointInterval == 0 {
+		c.CheckpointInterval = DefaultCheckpointInterval
+	}
+	if c.MinFreeDisk == 0 {
+		c.MinFreeDisk = DefaultMinFreeDisk
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Advertise == "" {
+		c.Advertise = listener.Addr().String()
+	}
+	if c.hooks.dial == nil {
+		c.hooks.dial = dialTCP
+	}
+	return c
 }
 
 // DataSets is where the coordinator finds the data sets that it serves to workers.
@@ -69,39 +150,52 @@ type DataSets interface {
 	Open(ctx context.Context, digest, sha256 string) (io.ReadCloser, error)
 }
 
-// Coordinator is one replica: a log, the store that it feeds, and, while it leads, the loops that act on the store.
+// Coordinator is one node: a log, the store that it feeds, and, while it leads, the loops that act on the store.
 type Coordinator struct {
 	config   Config
 	logger   *slog.Logger
 	dataSets DataSets
 	metrics  *metrics
-	store    *results.Store
-	log      Log
+	// address is how others reach this node.
+	address string
+	port    *port
+	peers   *peers
+	store   *results.Store
+	machine stateMachine
 
-	sessions *sessions
-	recorder *recorder
-	leases   *leases
+	// log is set when opened is closed. replicated is the same log, nil if it is in memory.
+	log        Log
+	replicated *replication.Log
+	opened     chan struct{}
+	// view is what this node knows of its cluster. It is never nil.
+	view atomic.Pointer[view]
+	// term is this node's time as the leader, nil while it is not.
+	term atomic.Pointer[term]
+	// changes tells of changes to opened, view and term.
+	changes *broadcast
+	// pauses has what is to be done while the leader's loops stand still.
+	pauses chan pause
+
+	sessions   *sessions
+	recorder   *recorder
+	leases     *leases
+	dispatcher *dispatcher
+	artifacts  *artifacts
 
 	// creating is held while a study is admitted, so that the limits on studies hold.
 	creating sync.Mutex
 	// stopping is closed when the coordinator stops serving: streams that would go on for ever end then.
 	stopping chan struct{}
+	// failed is closed when the log has failed.
+	failed chan struct{}
 }
 
-// New returns a coordinator without studies. It does nothing before Serve.
-func New(config Config, dataSets DataSets) (*Coordinator, error) {
+// New returns a coordinator that will serve on the listener, which it closes. It does nothing before Serve.
+func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	if config.Lease == 0 {
-		config.Lease = DefaultLease
-	}
-	if config.HangTimeout == 0 {
-		config.HangTimeout = DefaultHangTimeout
-	}
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
+	config = config.withDefaults(listener)
 	store, err := results.New()
 	if err != nil {
 		return nil, fmt.Errorf("make the store: %w", err)
@@ -110,75 +204,68 @@ func New(config Config, dataSets DataSets) (*Coordinator, error) {
 		config:   config,
 		logger:   config.Logger,
 		dataSets: dataSets,
+		address:  config.Advertise,
+		port:     newPort(listener, config.hooks.dial, config.Logger),
+		peers:    newPeers(config.hooks.dial),
 		store:    store,
-		log:      NewMemoryLog(stateMachine{store}),
+		machine:  stateMachine{store: store, applied: newAppliedIndex()},
+		opened:   make(chan struct{}),
+		changes:  newBroadcast(),
+		pauses:   make(chan pause),
 		stopping: make(chan struct{}),
+		failed:   make(chan struct{}),
 	}
+	c.view.Store(&view{ctx: context.Background()})
 	c.metrics = newMetrics(config.Registerer, store)
 	c.sessions = newSessions()
 	c.recorder = newRecorder(c)
 	c.leases = newLeases(c)
+	c.dispatcher = newDispatcher(c)
+	c.artifacts = newArtifacts(config)
 	return c, nil
 }
 
-// Serve answers API calls and workers on the listener until ctx is done; then it ends what is under way and returns nil.
-// A coordinator serves once.
-func (c *Coordinator) Serve(ctx context.Context, listener net.Listener) error {
-	server, err := c.newServer()
-	if err != nil {
+// open opens the log and what else is in the data directory. From then on calls are answered.
+func (c *Coordinator) open() error {
+	// The log comes first, because it locks the directory.
+	if err := c.openLog(); err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		if err := server.Serve(listener); err != nil {
-			return fmt.Errorf("serve on %v: %w", listener.Addr(), err)
-		}
-		return nil
-	})
-	group.Go(func() error { return c.leadWhileLeader(ctx) })
-	group.Go(func() error {
-		<-ctx.Done()
-		close(c.stopping)
-		stopServer(server)
-		return c.log.Close()
-	})
-	return group.Wait()
-}
-
-// stopServer lets calls under way end, but not for ever.
-func stopServer(server *grpc.Server) {
-	timer := time.AfterFunc(shutdownGrace, server.Stop)
-	defer timer.Stop()
-	server.GracefulStop()
-}
-
-// leadWhileLeader runs the leader's loops whenever this replica leads.
-func (c *Coordinator) leadWhileLeader(ctx context.Context) error {
-	stop := func() {}
-	defer func() { stop() }()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case leads := <-c.log.Leadership():
-			stop()
-			stop = func() {}
-			if leads {
-				stop = c.lead(ctx)
-			}
-		}
+	if err := c.openArtifacts(context.Background()); err != nil {
+		return errors.Join(err, c.log.Close())
 	}
+	close(c.opened)
+	c.changes.send()
+	return nil
 }
 
-// lead starts the leader's loops and returns how to stop them.
-func (c *Coordinator) lead(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	var loops sync.WaitGroup
-	loops.Go(func() { c.recorder.run(ctx) })
-	loops.Go(func() { c.leases.run(ctx) })
-	loops.Go(func() { c.dispatch(ctx) })
-	return func() {
-		cancel()
-		loops.Wait()
+// openLog opens the log. With a data directory it is the replicated one, else it is in memory.
+func (c *Coordinator) openLog() error {
+	if c.config.Data == "" {
+		c.log = NewMemoryLog(c.machine, c.address)
+	} else {
+		config := replication.Config{
+			Dir:       c.config.Data,
+			Address:   c.address,
+			Network:   network{c.port.nodes, c.config.hooks.dial},
+			Bootstrap: len(c.config.Join) == 0 && !c.config.Wait,
+			Logger:    c.logger,
+		}
+		if c.config.hooks.replicate != nil {
+			c.config.hooks.replicate(&config)
+		}
+		var machine replication.StateMachine = c.machine
+		if c.config.hooks.machine != nil {
+			machine = c.config.hooks.machine(machine)
+		}
+		log, err := replication.Open(config, machine)
+		if err != nil {
+			return fmt.Errorf("open the log in %s: %w", c.config.Data, err)
+		}
+		c.log, c.replicated = log, log
 	}
+	if c.config.hooks.log != nil {
+		c.log = c.config.hooks.log(c.log)
+	}
+	return nil
 }

@@ -2,89 +2,143 @@ package coordinator
 
 import (
 	"context"
+	"fmt"
 	"time"
-
-	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 )
 
-// dispatchRetry is how long the dispatcher waits after the log or the store has refused a grant, and for workers that are
-// quiet to be heard again.
-const dispatchRetry = time.Second
+// dispatchInterval is how often the dispatcher looks without having been woken: after the log or the store has refused a
+// grant, and for workers that are quiet to be heard again.
+const dispatchInterval = time.Second
 
-// dispatch grants PENDING runs to workers with free slots, the longest runs of the oldest study first: a long run that
+// dispatcher grants PENDING runs to workers with free slots, the longest runs of the oldest study first: a long run that
 // starts last would keep one worker busy while the others have nothing left to do.
-func (c *Coordinator) dispatch(ctx context.Context) {
-	for ctx.Err() == nil {
-		wait, done := ctx, func() {}
-		connections := c.sessions.watch()
-		watch := memdb.NewWatchSet()
-		snapshot := c.store.Snapshot()
-		run, err := snapshot.NextRun(watch)
-		if err != nil {
-			c.logger.Error("find the next run", "error", err)
-			return
-		}
-		worker, quiet, err := c.freeWorker(watch, snapshot)
-		if err != nil {
-			c.logger.Error("find a free worker", "error", err)
-			return
-		}
-		switch {
-		case run == nil:
-		case worker != "":
-			err := c.grant(ctx, run, worker)
-			if err == nil {
-				continue
-			}
-			c.logger.Debug("a grant was refused", "study", run.GetStudy(), "run", run.GetId(), "worker", worker, "error", err)
-			wait, done = context.WithTimeout(ctx, dispatchRetry)
-		case quiet:
-			wait, done = context.WithTimeout(ctx, dispatchRetry)
-		}
-		watch.Add(connections)
-		_ = watch.WatchCtx(wait)
-		done()
+type dispatcher struct {
+	coordinator *Coordinator
+	failing     *failing
+	// woken has an element when something may have changed.
+	woken chan struct{}
+}
+
+func newDispatcher(c *Coordinator) *dispatcher {
+	return &dispatcher{coordinator: c, failing: newFailing(c.logger), woken: make(chan struct{}, 1)}
+}
+
+// wake makes the dispatcher look for runs and free slots. It never waits.
+func (d *dispatcher) wake() {
+	select {
+	case d.woken <- struct{}{}:
+	default:
 	}
 }
 
-// grant leases the run to the worker. The worker's session sends the assignment when it sees the lease in the store.
-func (c *Coordinator) grant(ctx context.Context, run *trellisv1.Run, worker string) error {
-	attempt, _, err := c.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_Grant{
-		Grant: &trellisv1.GrantCommand{Study: run.GetStudy(), Run: run.GetId(), Worker: worker},
+func (d *dispatcher) run(ctx context.Context) {
+	d.failing.restart()
+	ticker := time.NewTicker(dispatchInterval)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		runs, workers, err := d.plan(d.coordinator.store.Snapshot())
+		if err != nil {
+			d.coordinator.logger.Error("find runs and free workers", "error", err)
+		}
+		if len(runs) > 0 {
+			if err = d.grant(ctx, runs, workers); err == nil {
+				continue
+			}
+			d.coordinator.logger.Debug("grants were refused", "grants", len(runs), "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-d.woken:
+		case <-ticker.C:
+		}
+	}
+}
+
+// plan pairs the runs that come next with the workers of free slots.
+func (d *dispatcher) plan(snapshot *results.Snapshot) (runs []*trellisv1.Run, workers []string, err error) {
+	if runs, err = snapshot.NextRuns(nil, 1); err != nil || len(runs) == 0 {
+		return nil, nil, err
+	}
+	free, err := snapshot.FreeWorkers(nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	workers = d.freeSlots(free)
+	if len(workers) == 0 {
+		return nil, nil, nil
+	}
+	if len(workers) > 1 {
+		if runs, err = snapshot.NextRuns(nil, len(workers)); err != nil {
+			return nil, nil, err
+		}
+	}
+	return runs, workers[:len(runs)], nil
+}
+
+// freeSlots names the worker of each free slot that a run may be granted to, in the order in which they are to be filled:
+// those of the worker with the most free slots first, so that runs spread over the workers.
+//
+// Workers that are quiet are passed over: their connections may be dead without anybody having noticed, and a run that
+// went from one to the next would be taken for what brings them down. So are those whose attempts keep failing.
+func (d *dispatcher) freeSlots(workers []*trellisv1.Worker) (slots []string) {
+	var free []*trellisv1.Worker
+	most := uint32(0)
+	now := time.Now()
+	for _, worker := range workers {
+		name := worker.GetName()
+		if !d.coordinator.sessions.connected(name) || d.coordinator.leases.quiet(name) || d.failing.avoided(name, now) {
+			continue
+		}
+		free = append(free, worker)
+		most = max(most, worker.GetSlots()-worker.GetRuns())
+	}
+	// Round by round, each takes one slot of every worker that has so many left.
+	for left := most; left > 0; left-- {
+		for _, worker := range free {
+			if worker.GetSlots()-worker.GetRuns() >= left {
+				slots = append(slots, worker.GetName())
+			}
+			if len(slots) == results.MaxGrants {
+				return slots
+			}
+		}
+	}
+	return slots
+}
+
+// grant leases runs to workers. The workers' sessions send the assignments when they see the leases in the store. It
+// returns an error if a grant was refused.
+func (d *dispatcher) grant(ctx context.Context, runs []*trellisv1.Run, workers []string) error {
+	c := d.coordinator
+	grants := make([]*trellisv1.Grant, len(runs))
+	for i, run := range runs {
+		grants[i] = &trellisv1.Grant{Study: run.GetStudy(), Run: run.GetId(), Worker: workers[i]}
+	}
+	_, answer, err := c.proposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Grant{
+		Grant: &trellisv1.GrantCommand{Grants: grants},
 	}})
 	if err != nil {
 		return err
 	}
-	c.metrics.granted.Inc()
-	c.logger.Debug("granted", "study", run.GetStudy(), "run", run.GetId(), "worker", worker, "attempt", attempt)
-	return nil
-}
-
-// freeWorker returns the connected worker with the most free slots, the first by name among equals, or none. Workers that
-// are quiet are passed over, and whether there are any is said: their connections may be dead without anybody having
-// noticed, and a run that went from one to the next would be taken for what brings them down.
-func (c *Coordinator) freeWorker(watch memdb.WatchSet, snapshot *results.Snapshot) (name string, quiet bool, err error) {
-	workers, err := snapshot.Workers(watch)
-	if err != nil {
-		return "", false, err
+	refusals, ok := answer.([]error)
+	if !ok || len(refusals) != len(grants) {
+		panic(fmt.Sprintf("coordinator: the state machine answered %d grants with %T", len(grants), answer))
 	}
-	most := uint32(0)
-	for _, worker := range workers {
-		if worker.GetState() != trellisv1.WorkerState_WORKER_STATE_READY || worker.GetRuns() >= worker.GetSlots() {
+	granted := 0
+	for i, run := range runs {
+		if refusals[i] != nil {
+			err = refusals[i]
 			continue
 		}
-		free := worker.GetSlots() - worker.GetRuns()
-		if free <= most || !c.sessions.connected(worker.GetName()) {
-			continue
+		granted++
+		if run.GetEpochs() > 0 {
+			c.logger.Info("run goes on", "study", run.GetStudy(), "run", run.GetId(), "worker", workers[i],
+				"after epoch", results.LastCheckpoint(run).GetEpoch(), "recorded", run.GetEpochs())
 		}
-		if c.leases.quiet(worker.GetName()) {
-			quiet = true
-			continue
-		}
-		name, most = worker.GetName(), free
 	}
-	return name, quiet, nil
+	c.metrics.granted.Add(float64(granted))
+	return err
 }

@@ -45,7 +45,11 @@ type hookedLog struct {
 	Log
 	mu                 sync.Mutex
 	proposing, applied func(*trellisv1.Command)
-	verifying          func()
+	// refusing returns the error that a command is refused with, nil if it is not.
+	refusing  func(*trellisv1.Command) error
+	verifying func()
+	// unverified is what leadership can't be verified for.
+	unverified error
 }
 
 func (l *hookedLog) hook(set func(*hookedLog)) {
@@ -69,6 +73,14 @@ func (l *hookedLog) Propose(ctx context.Context, data []byte) (uint64, any, erro
 	if proposing != nil {
 		proposing(command)
 	}
+	l.mu.Lock()
+	refusing := l.refusing
+	l.mu.Unlock()
+	if refusing != nil {
+		if err := refusing(command); err != nil {
+			return 0, nil, err
+		}
+	}
 	index, answer, err := l.Log.Propose(ctx, data)
 	if applied != nil {
 		applied(command)
@@ -80,6 +92,12 @@ func (l *hookedLog) Verify(ctx context.Context) error {
 	if _, _, verifying := l.hooks(); verifying != nil {
 		verifying()
 	}
+	l.mu.Lock()
+	unverified := l.unverified
+	l.mu.Unlock()
+	if unverified != nil {
+		return unverified
+	}
 	return l.Log.Verify(ctx)
 }
 
@@ -88,16 +106,19 @@ func serve(t *testing.T, config Config, test func(*harness)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		config.Numerics = testNumerics
-		coordinator, err := New(config, memoryDataSets{})
+		listener := bufconn.Listen(1 << 20)
+		log := &hookedLog{}
+		config.hooks.log = func(wrapped Log) Log {
+			log.Log = wrapped
+			return log
+		}
+		coordinator, err := New(config, listener, memoryDataSets{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		log := &hookedLog{Log: coordinator.log}
-		coordinator.log = log
-		listener := bufconn.Listen(1 << 20)
 		ctx, cancel := context.WithCancel(context.Background())
 		served := make(chan error, 1)
-		go func() { served <- coordinator.Serve(ctx, listener) }()
+		go func() { served <- coordinator.Serve(ctx) }()
 		conn, err := grpc.NewClient("passthrough:coordinator",
 			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
 			grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -200,6 +221,8 @@ type fakeWorker struct {
 	silence func()
 	// early is what came before it was asked for.
 	early []*trellisv1.SessionResponse
+	// sending is held while a message is sent.
+	sending sync.Mutex
 }
 
 // connect opens a session. The worker sends heartbeats until it is silenced or its stream is broken.
@@ -248,7 +271,11 @@ func (h *harness) hello(hello *trellisv1.Hello) (*fakeWorker, error) {
 			case <-beating.Done():
 				return
 			case <-time.After(interval):
-				_ = stream.Send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{}}})
+				// A stream takes one message at a time. Who is sending another says as well that the worker lives.
+				if w.sending.TryLock() {
+					_ = stream.Send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{}}})
+					w.sending.Unlock()
+				}
 			}
 		}
 	}()
@@ -283,6 +310,8 @@ func (w *fakeWorker) next() *trellisv1.SessionResponse {
 // send sends one message.
 func (w *fakeWorker) send(message *trellisv1.SessionRequest) {
 	w.Helper()
+	w.sending.Lock()
+	defer w.sending.Unlock()
 	if err := w.stream.Send(message); err != nil {
 		w.Fatalf("worker %s sends: %v", w.name, err)
 	}
@@ -301,12 +330,17 @@ func (w *fakeWorker) report(a *trellisv1.Assignment, epoch uint32) {
 
 func (w *fakeWorker) reportLoss(a *trellisv1.Assignment, epoch uint32, loss float64) {
 	w.Helper()
-	report := &trellisv1.Report{
-		Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Epoch: epoch, TrainLoss: loss, ValidationLoss: loss,
-	}
 	w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{
-		Reports: &trellisv1.ReportBatch{Reports: []*trellisv1.Report{report}},
+		Reports: &trellisv1.ReportBatch{Reports: []*trellisv1.Reports{reportsOf(a, epoch, loss)}},
 	}})
+}
+
+// reportsOf are reports of consecutive epochs from the given one on, of which each has one of the losses.
+func reportsOf(a *trellisv1.Assignment, firstEpoch uint32, losses ...float64) *trellisv1.Reports {
+	return &trellisv1.Reports{
+		Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), FirstEpoch: firstEpoch,
+		TrainLoss: losses, ValidationLoss: losses, Seconds: make([]float64, len(losses)),
+	}
 }
 
 // succeed sends the outcome of a run that ended after `epochs`.

@@ -120,6 +120,7 @@ func (l *leases) check(ctx context.Context, now time.Time) error {
 			live = append(live, worker)
 		}
 	}
+	l.coordinator.dispatcher.failing.forget(live)
 	for _, name := range l.silent(live, now) {
 		if err := l.expire(ctx, name); err != nil {
 			return err
@@ -186,7 +187,11 @@ func (l *leases) expire(ctx context.Context, worker string) error {
 // lose marks a worker as lost: its runs go to others, and should it come back, it has to say hello again.
 func (l *leases) lose(ctx context.Context, worker string) error {
 	c := l.coordinator
-	err := c.setWorkerState(ctx, worker, trellisv1.WorkerState_WORKER_STATE_LOST)
+	held, err := c.store.Snapshot().RunsHeldBy(nil, worker)
+	if err != nil {
+		return err
+	}
+	err = c.setWorkerState(ctx, worker, trellisv1.WorkerState_WORKER_STATE_LOST)
 	if errors.Is(err, results.ErrIllegalMove) || errors.Is(err, results.ErrNotFound) {
 		return nil // It has said goodbye.
 	}
@@ -194,7 +199,11 @@ func (l *leases) lose(ctx context.Context, worker string) error {
 		return fmt.Errorf("mark worker %s as lost: %w", worker, err)
 	}
 	c.metrics.lost.Inc()
-	c.logger.Warn("worker lost: it was silent for longer than its lease", "worker", worker, "lease", c.config.Lease)
+	c.logger.Warn("worker lost: it was silent for longer than its lease", "worker", worker, "lease", c.config.Lease, "runs", len(held))
+	for _, run := range held {
+		c.logger.Info("run lost its worker", "study", run.GetStudy(), "run", run.GetId(), "worker", worker,
+			"recorded", run.GetEpochs(), "checkpoint", results.LastCheckpoint(run).GetEpoch())
+	}
 	c.sessions.end(worker, errLeaseExpired)
 	return nil
 }

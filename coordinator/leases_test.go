@@ -30,7 +30,9 @@ func TestAWorkerThatComesBackAsItsLeaseExpiresIsNotLeftBehind(t *testing.T) {
 			}
 		})
 		// Whether the session begins or not, the worker must not stay connected and lost.
-		if second, err := h.hello(helloFrom("late", 1)); err == nil {
+		changed := helloFrom("late", 1)
+		changed.Version = "newer"
+		if second, err := h.hello(changed); err == nil {
 			ended := make(chan struct{})
 			go func() {
 				defer close(ended)
@@ -70,7 +72,7 @@ func TestRunsAreNotGrantedToSilentWorkers(t *testing.T) {
 		began := time.Now()
 		silent.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{}}})
 		silent.train(silent.assignment())
-		if waited := time.Since(began); waited > 2*dispatchRetry {
+		if waited := time.Since(began); waited > 2*dispatchInterval {
 			t.Errorf("the worker had to wait for %v", waited)
 		}
 	})
@@ -84,11 +86,17 @@ func TestARunWhoseReportsAreLostIsEnded(t *testing.T) {
 		w := h.connect("w", 1)
 		a := w.assignment()
 		began := time.Now()
-		for {
+		for len(w.early) == 0 {
 			w.report(a, 3)
+			var message *trellisv1.SessionResponse
 			var err error
-			for err == nil {
-				_, err = w.stream.Recv()
+			for err == nil && message.GetAssignment() == nil {
+				message, err = w.stream.Recv()
+			}
+			if err == nil {
+				// The run was taken from it while it was connected.
+				w.early = append(w.early, message)
+				break
 			}
 			<-time.After(5 * time.Second) // The clock is synctest's.
 			w = h.connect("w", 1, a.GetAttempt())
@@ -124,9 +132,7 @@ func TestAWorkerThatIsNotReadFromIsNotSilent(t *testing.T) {
 		})
 		batch := &trellisv1.ReportBatch{}
 		for epoch := range uint32(epochs) {
-			batch.Reports = append(batch.Reports, &trellisv1.Report{
-				Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Epoch: epoch + 1,
-			})
+			batch.Reports = append(batch.Reports, reportsOf(a, epoch+1, 0))
 		}
 		w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{Reports: batch}})
 		<-time.After(3 * DefaultLease) // The clock is synctest's.
@@ -195,6 +201,53 @@ func TestALongEpochDoesNotHideAHang(t *testing.T) {
 		}
 		if waited := time.Since(began); waited > 2*time.Minute {
 			t.Errorf("the run was ended after %v", waited)
+		}
+	})
+}
+
+// A leader that can't be sure that it still leads takes nothing from anybody: it may be cut off itself.
+func TestNoLeaseExpiresWithoutVerifiedLeadership(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		w := h.connect("w", 1)
+		w.silence()
+		h.log.hook(func(l *hookedLog) { l.unverified = ErrNotLeader })
+		<-time.After(3 * DefaultLease) // The clock is synctest's.
+		if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_READY {
+			t.Errorf("the worker is %v", state)
+		}
+		h.log.hook(func(l *hookedLog) { l.unverified = nil })
+		<-time.After(DefaultLease)
+		if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_LOST {
+			t.Errorf("when leadership is verified again, the worker is %v", state)
+		}
+	})
+}
+
+// When this node leads again after a time in which it did not listen, workers have a whole lease to come back.
+func TestLeasesStartAfreshWithATerm(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		h.create(syntheticSpec("afresh", []uint32{4}, []uint32{2}))
+		w := h.connect("w", 1)
+		a := w.assignment()
+		err := h.whilePaused(h.Context(), errRestored, func() error {
+			<-time.After(3 * DefaultLease) // The clock is synctest's.
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(DefaultLease / 2)
+		if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_READY {
+			t.Fatalf("the worker is %v, half a lease after the term has begun", state)
+		}
+		w = h.connect("w", 1, a.GetAttempt())
+		if standing := w.welcome.GetAttempts(); len(standing) != 1 {
+			t.Errorf("attempts %v stand, want %d", standing, a.GetAttempt())
+		}
+		w.silence()
+		<-time.After(2 * DefaultLease)
+		if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_LOST {
+			t.Errorf("the worker, silent, is %v", state)
 		}
 	})
 }

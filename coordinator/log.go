@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -21,17 +23,17 @@ type Log interface {
 	Verify(ctx context.Context) error
 	// Leadership sends true when this replica becomes the leader and false when it ceases to be.
 	Leadership() <-chan bool
+	// Leader returns the address of the leader, as this replica knows it.
+	Leader() (address string, known bool)
+	// Failed sends the error after which this process can't go on: its disk has failed, or the state machine can't apply
+	// what the cluster has agreed on. Nothing is acknowledged afterwards.
+	Failed() <-chan error
 	// Close stops the log. Nothing is applied afterwards.
 	Close() error
 }
 
-// StateMachine is what a Log applies commands to. Apply must be deterministic: no clock, no random numbers, no I/O.
-type StateMachine interface {
-	Apply(index uint64, command []byte) (answer any)
-}
-
 // ErrNotLeader means that this replica can't change anything now.
-var ErrNotLeader = errors.New("this coordinator is not the leader")
+var ErrNotLeader = replication.ErrNotLeader
 
 // propose stamps a command with the leader's clock, appends it, and returns its index and the state machine's answer. An
 // answer that is an error is returned as the error.
@@ -48,5 +50,26 @@ func (c *Coordinator) propose(ctx context.Context, command *trellisv1.Command) (
 	if err, ok := answer.(error); ok {
 		return index, nil, err
 	}
+	c.notify(command, answer)
 	return index, answer, nil
+}
+
+// busyPause is how long proposePatiently waits while the log has no room.
+const busyPause = 10 * time.Millisecond
+
+// proposePatiently is propose for what can wait: while the log has no room, it tries again until ctx is done.
+func (c *Coordinator) proposePatiently(ctx context.Context, command *trellisv1.Command) (uint64, any, error) {
+	for {
+		index, answer, err := c.propose(ctx, command)
+		if !errors.Is(err, replication.ErrBusy) {
+			return index, answer, err
+		}
+		timer := time.NewTimer(busyPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return 0, nil, err
+		}
+	}
 }

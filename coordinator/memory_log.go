@@ -3,11 +3,14 @@ package coordinator
 import (
 	"context"
 	"sync"
+
+	"trellis/coordinator/replication"
 )
 
 // MemoryLog is a Log of one replica that forgets everything when its process ends. It is always the leader.
 type MemoryLog struct {
-	machine    StateMachine
+	machine    replication.StateMachine
+	address    string
 	leadership chan bool
 
 	mu     sync.Mutex
@@ -17,11 +20,11 @@ type MemoryLog struct {
 
 var _ Log = (*MemoryLog)(nil)
 
-// NewMemoryLog returns an empty log that applies its commands to machine.
-func NewMemoryLog(machine StateMachine) *MemoryLog {
+// NewMemoryLog returns an empty log that applies its commands to machine. The address is the replica's.
+func NewMemoryLog(machine replication.StateMachine, address string) *MemoryLog {
 	leadership := make(chan bool, 1)
 	leadership <- true
-	return &MemoryLog{machine: machine, leadership: leadership}
+	return &MemoryLog{machine: machine, address: address, leadership: leadership}
 }
 
 // Propose applies the command.
@@ -50,6 +53,12 @@ func (l *MemoryLog) Verify(context.Context) error {
 
 // Leadership sends true once.
 func (l *MemoryLog) Leadership() <-chan bool { return l.leadership }
+
+// Leader returns the replica's own address.
+func (l *MemoryLog) Leader() (string, bool) { return l.address, true }
+
+// Failed never sends.
+func (l *MemoryLog) Failed() <-chan error { return nil }
 
 // Close stops the log.
 func (l *MemoryLog) Close() error {

@@ -27,7 +27,7 @@ func newMetrics(registerer prometheus.Registerer, store *results.Store) *metrics
 			Name: "trellis_workers_lost_total", Help: "Workers that were silent for longer than their lease.",
 		}),
 		entries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "trellis_entries_total", Help: "Reports and outcomes from workers, by kind and by whether they were accepted.",
+			Name: "trellis_entries_total", Help: "Reports, checkpoints and outcomes from workers, by kind and by whether they were accepted.",
 		}, []string{"kind", "accepted"}),
 	}
 	if registerer == nil {
@@ -39,15 +39,18 @@ func newMetrics(registerer prometheus.Registerer, store *results.Store) *metrics
 
 // recorded counts an entry that the state machine has answered.
 func (m *metrics) recorded(entry *trellisv1.RecordCommand_Entry, refusal error) {
-	kind := "outcome"
-	if entry.GetReport() != nil {
-		kind = "report"
+	kind, count := "outcome", 1
+	switch {
+	case entry.GetReports() != nil:
+		kind, count = "report", len(entry.GetReports().GetTrainLoss())
+	case entry.GetCheckpoint() != nil:
+		kind = "checkpoint"
 	}
 	accepted := "true"
 	if refusal != nil {
 		accepted = "false"
 	}
-	m.entries.WithLabelValues(kind, accepted).Inc()
+	m.entries.WithLabelValues(kind, accepted).Add(float64(count))
 }
 
 var (

@@ -17,7 +17,7 @@ const (
 	// recordQueue is how many entries may wait for the log. Beyond it, sessions stop reading and workers wait.
 	recordQueue = 4096
 	// recordBytes is how much one record command carries, at most by one entry more.
-	recordBytes = 64 << 10
+	recordBytes = 256 << 10
 )
 
 // recorder puts what workers report into the log. While one command is on its way to the log the next gathers, so that
@@ -62,24 +62,44 @@ func (r *recorder) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case first := <-r.queue:
-			r.record(ctx, r.gather(first))
+			if batch := r.gather(first); len(batch) > 0 {
+				r.record(ctx, batch)
+			}
 		}
 	}
 }
 
-// gather returns first and what waits behind it.
-func (r *recorder) gather(first received) []received {
-	batch := []received{first}
-	for size := proto.Size(first.entry); size < recordBytes; {
+// drop empties the queue: what waits in it will be sent again by its workers, whose sessions end.
+func (r *recorder) drop(why error) {
+	for {
 		select {
-		case next := <-r.queue:
+		case waiting := <-r.queue:
+			waiting.from.end(why)
+		default:
+			return
+		}
+	}
+}
+
+// gather returns first and what waits behind it, but for what came from sessions that have ended: the log may have refused
+// what they sent before, and without that it would look like a gap. Their workers send all of it again.
+func (r *recorder) gather(first received) []received {
+	var batch []received
+	next, size := first, 0
+	for {
+		if !next.from.hasEnded() {
 			batch = append(batch, next)
 			size += proto.Size(next.entry)
+		}
+		if size >= recordBytes {
+			return batch
+		}
+		select {
+		case next = <-r.queue:
 		default:
 			return batch
 		}
 	}
-	return batch
 }
 
 // record puts a batch into the log and acknowledges what was accepted or will never be. If the log fails, nothing is
@@ -89,12 +109,13 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 	for i, one := range batch {
 		entries[i] = one.entry
 	}
-	_, answer, err := r.coordinator.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_Record{
+	_, answer, err := r.coordinator.proposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Record{
 		Record: &trellisv1.RecordCommand{Entries: entries},
 	}})
 	if err != nil {
+		unavailable := status.Error(codes.Unavailable, err.Error())
 		for _, one := range batch {
-			one.from.end(status.Error(codes.Unavailable, err.Error()))
+			one.from.end(unavailable)
 		}
 		return
 	}
@@ -102,8 +123,41 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 	if !ok || len(refusals) != len(batch) {
 		panic(fmt.Sprintf("coordinator: the state machine answered %d entries with %T", len(batch), answer))
 	}
+	ended := false
+	var ahead []received
 	for i, one := range batch {
 		r.answer(one, refusals[i])
+		ended = ended || one.entry.GetOutcome() != nil || errors.Is(refusals[i], results.ErrConflict)
+		if errors.Is(refusals[i], results.ErrGap) {
+			ahead = append(ahead, one)
+		}
+	}
+	if len(ahead) > 0 {
+		r.giveBack(ctx, ahead)
+		ended = true
+	}
+	if ended {
+		r.coordinator.dispatcher.wake()
+	}
+}
+
+// giveBack ends attempts whose workers are ahead of what is recorded, which is so after a restore: what is missing was
+// acknowledged once, so that they will not send it again. Their runs go on where their records end.
+func (r *recorder) giveBack(ctx context.Context, ahead []received) {
+	entries := make([]*trellisv1.RecordCommand_Entry, len(ahead))
+	for i, one := range ahead {
+		entries[i] = returnEntry(one.entry)
+	}
+	_, _, err := r.coordinator.proposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Record{
+		Record: &trellisv1.RecordCommand{Entries: entries},
+	}})
+	for _, one := range ahead {
+		if err != nil {
+			one.from.end(status.Error(codes.Unavailable, err.Error()))
+			continue
+		}
+		one.from.acknowledge(one.entry)
+		one.from.recheck()
 	}
 }
 
@@ -114,12 +168,23 @@ func (r *recorder) answer(one received, refusal error) {
 	switch {
 	case refusal == nil:
 		one.from.acknowledge(one.entry)
+		if outcome := one.entry.GetOutcome(); outcome != nil && one.from != nil {
+			r.coordinator.dispatcher.failing.ended(one.from.name(), outcome)
+		} else if outcome != nil {
+			// The coordinator itself has ended the attempt: its worker must be told.
+			r.coordinator.sessions.recheckAll()
+		}
 	case errors.Is(refusal, results.ErrStale), errors.Is(refusal, results.ErrNotFound):
 		// The attempt has ended: nothing of it will ever be accepted.
 		one.from.acknowledge(one.entry)
 		r.coordinator.logger.Debug("refused what a worker sent", "attempt", attempt, "error", refusal)
+	case errors.Is(refusal, results.ErrGap):
+		// giveBack ends the attempt.
+		r.coordinator.logger.Warn("a worker is ahead of what is recorded of its run, as after a restore: the run goes on from there",
+			"worker", one.from.name(), "attempt", attempt, "error", refusal)
 	case errors.Is(refusal, results.ErrConflict):
 		// The store has ended the attempt.
+		one.from.recheck()
 		r.coordinator.logger.Error("two attempts at one run gave different losses: a worker's arithmetic or memory is faulty",
 			"attempt", attempt, "error", refusal)
 		one.from.acknowledge(one.entry)
@@ -130,10 +195,38 @@ func (r *recorder) answer(one received, refusal error) {
 
 // attemptOf returns the attempt that an entry belongs to.
 func attemptOf(entry *trellisv1.RecordCommand_Entry) uint64 {
-	if report := entry.GetReport(); report != nil {
-		return report.GetAttempt()
+	switch entry := entry.GetEntry().(type) {
+	case *trellisv1.RecordCommand_Entry_Reports:
+		return entry.Reports.GetAttempt()
+	case *trellisv1.RecordCommand_Entry_Checkpoint:
+		return entry.Checkpoint.GetAttempt()
+	case *trellisv1.RecordCommand_Entry_Outcome:
+		return entry.Outcome.GetAttempt()
+	default:
+		return 0
 	}
-	return entry.GetOutcome().GetAttempt()
+}
+
+// returnEntry is the outcome that gives back the run of the attempt that an entry belongs to.
+func returnEntry(entry *trellisv1.RecordCommand_Entry) *trellisv1.RecordCommand_Entry {
+	study, run := runOf(entry)
+	return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: &trellisv1.Outcome{
+		Study: study, Run: run, Attempt: attemptOf(entry), Result: &trellisv1.Outcome_Return_{Return: &trellisv1.Outcome_Return{}},
+	}}}
+}
+
+// runOf returns the study and the run that an entry belongs to.
+func runOf(entry *trellisv1.RecordCommand_Entry) (study, run string) {
+	switch entry := entry.GetEntry().(type) {
+	case *trellisv1.RecordCommand_Entry_Reports:
+		return entry.Reports.GetStudy(), entry.Reports.GetRun()
+	case *trellisv1.RecordCommand_Entry_Checkpoint:
+		return entry.Checkpoint.GetStudy(), entry.Checkpoint.GetRun()
+	case *trellisv1.RecordCommand_Entry_Outcome:
+		return entry.Outcome.GetStudy(), entry.Outcome.GetRun()
+	default:
+		return "", ""
+	}
 }
 
 // failureEntry is an outcome that the coordinator records by itself.

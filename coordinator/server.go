@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -13,7 +15,6 @@ import (
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
@@ -27,6 +28,8 @@ const (
 	// maxMessage bounds what one message may take in memory, in bytes.
 	maxMessage = 4 << 20
 	maxHeaders = 64 << 10
+	// readBuffer is what a connection reads ahead. Thousands of workers say little each; what is large is not copied twice.
+	readBuffer = 4 << 10
 	// maxStreams bounds the calls under way on one connection.
 	maxStreams = 256
 	// clientPings is how often clients may ping at most. Our own ping every 30 s.
@@ -35,11 +38,11 @@ const (
 	serverPings = 20 * time.Second
 )
 
-// newServer returns the gRPC server with all services: validated requests, recovered panics, metrics and logs.
-func (c *Coordinator) newServer() (*grpc.Server, error) {
+// newServer returns the gRPC server with all services, and their health: validated requests, recovered panics, metrics and logs.
+func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 	validator, err := protovalidate.New()
 	if err != nil {
-		return nil, fmt.Errorf("read the rules in the messages: %w", err)
+		return nil, nil, fmt.Errorf("read the rules in the messages: %w", err)
 	}
 	recovered := recovery.WithRecoveryHandlerContext(func(_ context.Context, cause any) error {
 		c.logger.Error("a call panicked", "panic", cause, "stack", string(debug.Stack()))
@@ -53,18 +56,21 @@ func (c *Coordinator) newServer() (*grpc.Server, error) {
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ReadBufferSize(readBuffer),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: clientPings, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: serverPings, Timeout: serverPings}),
 		grpc.ChainUnaryInterceptor(
 			c.metrics.server.UnaryServerInterceptor(),
 			logging.UnaryServerInterceptor(calls, finished),
 			recovery.UnaryServerInterceptor(recovered),
+			c.routeUnary,
 			validate.UnaryServerInterceptor(validator),
 		),
 		grpc.ChainStreamInterceptor(
 			c.metrics.server.StreamServerInterceptor(),
 			logging.StreamServerInterceptor(calls, finished),
 			recovery.StreamServerInterceptor(recovered),
+			c.routeStream,
 			validate.StreamServerInterceptor(validator),
 		),
 	)
@@ -72,10 +78,11 @@ func (c *Coordinator) newServer() (*grpc.Server, error) {
 	trellisv1.RegisterTrialServiceServer(server, trialService{Coordinator: c})
 	trellisv1.RegisterDataSetServiceServer(server, dataSetService{Coordinator: c})
 	trellisv1.RegisterWorkerServiceServer(server, workerService{Coordinator: c})
-	healthServer := health.NewServer()
-	healthServer.SetServingStatus("", grpc_health_v1.HealthCheckResponse_SERVING)
-	grpc_health_v1.RegisterHealthServer(server, healthServer)
+	trellisv1.RegisterClusterServiceServer(server, clusterService{Coordinator: c})
+	trellisv1.RegisterArtifactServiceServer(server, artifactService{artifacts: c.artifacts, stopping: c.stopping})
+	services := newServices(slices.Sorted(maps.Keys(server.GetServiceInfo())))
+	grpc_health_v1.RegisterHealthServer(server, services)
 	reflection.Register(server)
 	c.metrics.server.InitializeMetrics(server)
-	return server, nil
+	return server, services, nil
 }

@@ -25,10 +25,14 @@ func TestAStudyIsTrainedLongestRunsFirstAndAnswered(t *testing.T) {
 		}
 		w := h.connect("w", 1)
 		var order []uint32
+		began := time.Now()
 		for range 3 {
 			a := w.assignment()
 			order = append(order, a.GetConfig().GetParameters().GetLatentDim())
 			w.train(a)
+		}
+		if waited := time.Since(began); waited > 0 {
+			t.Errorf("a freed slot waited: three runs that take no time took %v", waited)
 		}
 		if want := []uint32{16, 4, 8}; !slices.Equal(order, want) {
 			t.Errorf("latent dimensions in the order of their training: %v, want %v", order, want)

@@ -3,11 +3,13 @@ package coordinator
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"trellis/coordinator/grid"
+	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 )
@@ -17,15 +19,43 @@ var errUnknownCommand = errors.New("this version of Trellis does not know the co
 
 // stateMachine applies the log's commands to the store: it decodes and makes one call.
 type stateMachine struct {
-	store *results.Store
+	store   *results.Store
+	applied *appliedIndex
 }
 
-// Apply answers a record command with one error per entry, nil where the entry was accepted, and every other command
-// with an error or nil.
+var (
+	_ replication.StateMachine = stateMachine{}
+	_ replication.Checker      = stateMachine{}
+)
+
+// Apply answers record and grant commands with one error per entry, nil where the entry was accepted, and every other
+// command with an error or nil. A command that it does not understand is replication.Fatal: a replica that left it out
+// would no longer have the state of the others.
 func (m stateMachine) Apply(index uint64, data []byte) any {
+	answer := m.apply(index, data)
+	m.applied.set(index)
+	return answer
+}
+
+// Snapshot returns the state as of now, to be written at leisure.
+func (m stateMachine) Snapshot() (replication.Snapshot, error) { return m.store.Snapshot(), nil }
+
+// Restore replaces the state. What the store includes of the log is known again after the next command.
+func (m stateMachine) Restore(r io.Reader) error { return m.store.Restore(r) }
+
+// Check says what would keep Restore from replacing the state, and changes nothing.
+func (m stateMachine) Check(r io.Reader) error {
+	store, err := results.New()
+	if err != nil {
+		return err
+	}
+	return store.Restore(r)
+}
+
+func (m stateMachine) apply(index uint64, data []byte) any {
 	command := &trellisv1.Command{}
 	if err := proto.Unmarshal(data, command); err != nil {
-		return fmt.Errorf("decode the command at index %d: %w", index, err)
+		return replication.Fatal{Err: fmt.Errorf("decode the command at index %d: %w", index, err)}
 	}
 	now := command.GetTime()
 	switch change := command.GetChange().(type) {
@@ -36,13 +66,13 @@ func (m stateMachine) Apply(index uint64, data []byte) any {
 	case *trellisv1.Command_DeleteStudy:
 		return m.store.DeleteStudy(index, change.DeleteStudy.GetStudy())
 	case *trellisv1.Command_Grant:
-		return m.store.Grant(index, now, change.Grant.GetStudy(), change.Grant.GetRun(), change.Grant.GetWorker())
+		return m.store.Grant(index, now, change.Grant.GetGrants())
 	case *trellisv1.Command_Record:
 		return m.store.Record(index, now, change.Record.GetEntries())
 	case *trellisv1.Command_SetWorker:
 		return m.store.SetWorker(index, now, change.SetWorker.GetWorker())
 	}
-	return fmt.Errorf("apply the command at index %d: %w", index, errUnknownCommand)
+	return replication.Fatal{Err: fmt.Errorf("apply the command at index %d: %w", index, errUnknownCommand)}
 }
 
 // createStudy expands the study's grid and stores it.

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
+	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 )
@@ -25,7 +27,7 @@ func newReplica(t interface{ Fatal(...any) }) *replica {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &replica{stateMachine: stateMachine{store}}
+	return &replica{stateMachine: stateMachine{store: store, applied: newAppliedIndex()}}
 }
 
 func (r *replica) apply(command []byte) any {
@@ -85,7 +87,12 @@ func drawCommand(t *rapid.T, r *replica) *trellisv1.Command {
 			Worker: &trellisv1.Worker{Name: worker, State: state, Slots: 2},
 		}}
 	case "grant":
-		command.Change = &trellisv1.Command_Grant{Grant: &trellisv1.GrantCommand{Study: study, Run: run.GetId(), Worker: worker}}
+		grants := &trellisv1.GrantCommand{}
+		for range rapid.IntRange(1, 3).Draw(t, "grants") {
+			granted := drawRun(t, r, study)
+			grants.Grants = append(grants.Grants, &trellisv1.Grant{Study: study, Run: granted.GetId(), Worker: worker})
+		}
+		command.Change = &trellisv1.Command_Grant{Grant: grants}
 	case "record":
 		record := &trellisv1.RecordCommand{}
 		for range rapid.IntRange(1, 5).Draw(t, "entries") {
@@ -111,11 +118,21 @@ func drawRun(t *rapid.T, r *replica, study string) *trellisv1.Run {
 // drawEntry draws a report or an outcome of the run, mostly of the attempt that holds it.
 func drawEntry(t *rapid.T, study string, run *trellisv1.Run) *trellisv1.RecordCommand_Entry {
 	attempt := run.GetAttempt() + uint64(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "stale"))
-	if rapid.IntRange(0, 3).Draw(t, "kind") > 0 {
-		return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Report{Report: &trellisv1.Report{
-			Study: study, Run: run.GetId(), Attempt: attempt, Epoch: uint32(rapid.IntRange(0, 4).Draw(t, "epoch")),
-			TrainLoss:      rapid.SampledFrom([]float64{0.5, math.NaN()}).Draw(t, "train loss"),
-			ValidationLoss: rapid.SampledFrom([]float64{0.5, 0.25, math.Inf(1)}).Draw(t, "validation loss"),
+	switch rapid.IntRange(0, 4).Draw(t, "kind") {
+	case 0:
+		return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Checkpoint{Checkpoint: &trellisv1.CheckpointReport{
+			Study: study, Run: run.GetId(), Attempt: attempt, Checkpoint: &trellisv1.Checkpoint{
+				Epoch:  uint32(rapid.IntRange(0, 4).Draw(t, "epoch")),
+				Sha256: strings.Repeat(rapid.SampledFrom([]string{"a", "b", "?"}).Draw(t, "digit"), 64), Size: 1,
+			},
+		}}}
+	case 1, 2, 3:
+		count := rapid.IntRange(0, 3).Draw(t, "epochs")
+		return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: &trellisv1.Reports{
+			Study: study, Run: run.GetId(), Attempt: attempt, FirstEpoch: uint32(rapid.IntRange(0, 4).Draw(t, "epoch")),
+			TrainLoss:      rapid.SliceOfN(rapid.SampledFrom([]float64{0.5, math.NaN()}), count, count).Draw(t, "train losses"),
+			ValidationLoss: rapid.SliceOfN(rapid.SampledFrom([]float64{0.5, 0.25, math.Inf(1)}), count, count).Draw(t, "validation losses"),
+			Seconds:        make([]float64, count),
 		}}}
 	}
 	outcome := &trellisv1.Outcome{Study: study, Run: run.GetId(), Attempt: attempt}
@@ -149,12 +166,13 @@ func texts(answer any) []string {
 	return said
 }
 
-func TestACommandOfANewerVersionIsRefused(t *testing.T) {
+// A replica that left out what it does not understand would no longer have the state of the others.
+func TestACommandOfANewerVersionIsFatal(t *testing.T) {
 	r := newReplica(t)
-	if err, _ := r.apply(nil).(error); !errors.Is(err, errUnknownCommand) {
-		t.Errorf("an empty command: %v, want errUnknownCommand", err)
+	if fatal, ok := r.apply(nil).(replication.Fatal); !ok || !errors.Is(fatal, errUnknownCommand) {
+		t.Errorf("an empty command: %v, want Fatal and errUnknownCommand", fatal)
 	}
-	if err, _ := r.apply([]byte{0xff}).(error); err == nil {
-		t.Error("a command that can't be decoded was accepted")
+	if answer, ok := r.apply([]byte{0xff}).(replication.Fatal); !ok {
+		t.Errorf("a command that can't be decoded was answered with %v, want Fatal", answer)
 	}
 }

@@ -3,11 +3,15 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"time"
 
 	"buf.build/go/protovalidate"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
+	"trellis/coordinator/replication"
 	"trellis/results"
 )
 
@@ -22,8 +26,32 @@ var statusCodes = []struct {
 	{results.ErrIllegalMove, codes.FailedPrecondition},
 	{results.ErrNoAnswer, codes.FailedPrecondition},
 	{ErrNotLeader, codes.Unavailable},
+	{replication.ErrLeadershipLost, codes.Unavailable},
+	{replication.ErrFailed, codes.Unavailable},
+	{replication.ErrClosed, codes.Unavailable},
+	{replication.ErrTooLarge, codes.InvalidArgument},
+	{replication.ErrUnknownNode, codes.NotFound},
+	{replication.ErrLastNode, codes.FailedPrecondition},
+	{replication.ErrDamaged, codes.InvalidArgument},
+	{replication.ErrNoBackup, codes.InvalidArgument},
+	{results.ErrCorrupt, codes.InvalidArgument},
+	{results.ErrNewer, codes.InvalidArgument},
+	{replication.ErrNewerVersion, codes.InvalidArgument},
 	{context.Canceled, codes.Canceled},
 	{context.DeadlineExceeded, codes.DeadlineExceeded},
+}
+
+// busyRetry is when a client may try again what the log had no room for.
+const busyRetry = 500 * time.Millisecond
+
+// busy tells a client that the log has no room for now, and when to try again.
+func busy(err error) error {
+	answer, detailErr := status.New(codes.ResourceExhausted, err.Error()+": try again in a moment").
+		WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(busyRetry)})
+	if detailErr != nil {
+		return status.Error(codes.ResourceExhausted, err.Error())
+	}
+	return answer.Err()
 }
 
 // statusOf turns an error into what the API answers. It returns nil for nil and leaves what is a status already.
@@ -41,6 +69,9 @@ func statusOf(err error) error {
 			return status.Error(codes.InvalidArgument, err.Error())
 		}
 		return answer.Err()
+	}
+	if errors.Is(err, replication.ErrBusy) {
+		return busy(err)
 	}
 	for _, known := range statusCodes {
 		if errors.Is(err, known.err) {

@@ -37,6 +37,9 @@ func (s studyService) CreateStudy(ctx context.Context, request *trellisv1.Create
 	if err := grid.Validate(spec); err != nil {
 		return nil, statusOf(err)
 	}
+	if err := s.checkDisk(); err != nil {
+		return nil, err
+	}
 	spec = grid.WithDefaults(spec)
 	command := &trellisv1.CreateStudyCommand{Spec: spec, Numerics: s.config.Numerics}
 	if spec.GetData() != "" {

@@ -316,7 +316,7 @@ func TestConfigsThatCanNotWorkAreRefused(t *testing.T) {
 		"negative hanging": {Numerics: "1", HangTimeout: -time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := New(config, memoryDataSets{}); err == nil {
+			if _, err := New(config, nil, memoryDataSets{}); err == nil {
 				t.Error("accepted")
 			}
 		})

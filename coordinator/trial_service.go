@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 
+	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -22,4 +23,18 @@ func (s trialService) ListTrials(_ context.Context, request *trellisv1.ListTrial
 func (s trialService) GetBestTrial(_ context.Context, request *trellisv1.GetBestTrialRequest) (*trellisv1.GetBestTrialResponse, error) {
 	response, err := s.store.Snapshot().GetBestTrial(request)
 	return response, statusOf(err)
+}
+
+// GetRun returns a run and its configuration.
+func (s trialService) GetRun(_ context.Context, request *trellisv1.GetRunRequest) (*trellisv1.GetRunResponse, error) {
+	snapshot := s.store.Snapshot()
+	study, err := snapshot.Study(nil, request.GetStudy())
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	run, err := snapshot.Run(nil, request.GetStudy(), request.GetRun())
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &trellisv1.GetRunResponse{Run: run, Config: grid.RunConfigFor(study, run, s.config.Numerics)}, nil
 }

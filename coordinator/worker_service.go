@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/hashicorp/go-memdb"
 
 	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
@@ -53,17 +52,23 @@ func (s workerService) Session(stream trellisv1.WorkerService_SessionServer) err
 	if err := s.checkHello(hello); err != nil {
 		return err
 	}
+	term := s.term.Load()
+	if term == nil {
+		return errNotLeading
+	}
 	ctx, end := context.WithCancelCause(stream.Context())
 	defer end(nil)
+	defer context.AfterFunc(term.ctx, func() { end(context.Cause(term.ctx)) })()
 	// The session is open before the worker is registered. If its lease expires at this very moment, either the worker is
 	// registered after it was marked as lost, or the session ends with the lease: it never goes on for a worker that is
 	// lost.
 	s.leases.heard(hello.GetWorker())
-	session := s.sessions.open(hello.GetWorker(), end)
+	session := s.sessions.open(term.ctx, hello.GetWorker(), end)
 	defer s.sessions.close(session)
 	if err := s.register(ctx, hello); err != nil {
 		return statusOf(err)
 	}
+	s.dispatcher.wake()
 	s.logger.Info("worker connected", "worker", session.worker, "slots", hello.GetSlots(), "attempts", len(hello.GetAttempts()))
 
 	// Both end at the latest with the stream, which ends when Session returns. They are not waited for: a peer that does
@@ -76,7 +81,12 @@ func (s workerService) Session(stream trellisv1.WorkerService_SessionServer) err
 		end(errStopping)
 	}
 	cause := context.Cause(ctx)
-	s.logger.Info("worker disconnected", "worker", session.worker, "cause", cause)
+	level := slog.LevelInfo
+	if term.ctx.Err() != nil {
+		// That of all workers, which has been said.
+		level = slog.LevelDebug
+	}
+	s.logger.Log(ctx, level, "worker disconnected", "worker", session.worker, "cause", cause)
 	if errors.Is(cause, io.EOF) {
 		return nil
 	}
@@ -125,11 +135,19 @@ func (s workerService) checkHello(hello *trellisv1.Hello) error {
 	return nil
 }
 
-// register puts the worker into the store.
+// register puts the worker into the store, unless that has it already just so: when all workers come back to a new leader,
+// the log is spared thousands of entries.
 func (s workerService) register(ctx context.Context, hello *trellisv1.Hello) error {
 	state := trellisv1.WorkerState_WORKER_STATE_READY
 	if hello.GetDraining() {
 		state = trellisv1.WorkerState_WORKER_STATE_DRAINING
+	}
+	known, err := s.store.Snapshot().Worker(nil, hello.GetWorker())
+	if err == nil && known.GetState() == state && known.GetSlots() == hello.GetSlots() &&
+		known.GetVersion() == hello.GetVersion() && known.GetProcessor() == hello.GetProcessor() {
+		// There is nothing to write, which would fail on a node that does not lead any more and has not noticed: it must not
+		// tell the worker which of its attempts stand.
+		return s.log.Verify(ctx)
 	}
 	return s.setWorker(ctx, &trellisv1.Worker{
 		Name: hello.GetWorker(), State: state, Slots: hello.GetSlots(), Version: hello.GetVersion(), Processor: hello.GetProcessor(),
@@ -137,7 +155,7 @@ func (s workerService) register(ctx context.Context, hello *trellisv1.Hello) err
 }
 
 func (c *Coordinator) setWorker(ctx context.Context, worker *trellisv1.Worker) error {
-	_, _, err := c.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_SetWorker{
+	_, _, err := c.proposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_SetWorker{
 		SetWorker: &trellisv1.SetWorkerCommand{Worker: worker},
 	}})
 	return err
@@ -165,12 +183,17 @@ func (s workerService) receive(ctx context.Context, session *session, stream tre
 		switch message := request.GetMessage().(type) {
 		case *trellisv1.SessionRequest_Heartbeat:
 			s.leases.progress(message.Heartbeat)
+			session.recheck()
 		case *trellisv1.SessionRequest_Reports:
-			for _, report := range message.Reports.GetReports() {
-				entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Report{Report: report}}
-				if err := s.put(ctx, session, entry, report.GetStudy(), report.GetRun()); err != nil {
+			for _, reports := range message.Reports.GetReports() {
+				entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: reports}}
+				if err := s.put(ctx, session, entry, reports.GetStudy(), reports.GetRun()); err != nil {
 					return err
 				}
+			}
+		case *trellisv1.SessionRequest_Checkpoint:
+			if err := s.receiveCheckpoint(ctx, session, message.Checkpoint); err != nil {
+				return err
 			}
 		case *trellisv1.SessionRequest_Outcome:
 			outcome := message.Outcome
@@ -200,13 +223,15 @@ func (s workerService) receive(ctx context.Context, session *session, stream tre
 // put queues an entry for the log. What belongs to another worker's attempt is as stale as what belongs to none: the
 // worker is told to forget it.
 func (s workerService) put(ctx context.Context, session *session, entry *trellisv1.RecordCommand_Entry, study, run string) error {
-	held, err := s.store.Snapshot().Run(nil, study, run)
-	if err != nil && !errors.Is(err, results.ErrNotFound) {
-		return statusOf(err)
-	}
-	if held.GetWorker() != session.worker {
-		session.acknowledge(entry)
-		return nil
+	if !session.knows(attemptOf(entry)) {
+		held, err := s.store.Snapshot().Run(nil, study, run)
+		if err != nil && !errors.Is(err, results.ErrNotFound) {
+			return statusOf(err)
+		}
+		if held.GetWorker() != session.worker {
+			session.acknowledge(entry)
+			return nil
+		}
 	}
 	if entry.GetOutcome() != nil {
 		session.finishes(attemptOf(entry))
@@ -218,51 +243,55 @@ func (s workerService) put(ctx context.Context, session *session, entry *trellis
 // says it holds. It compares these with what the worker has been told, so that an assignment or a stop order that was
 // lost with an earlier stream is simply sent again.
 func (s workerService) send(ctx context.Context, session *session, hello *trellisv1.Hello, stream trellisv1.WorkerService_SessionServer) error {
-	told := map[uint64]bool{}
 	welcome := &trellisv1.Welcome{
 		HeartbeatMilliseconds: uint32(s.config.Lease.Milliseconds() / heartbeatsPerLease),
 		LeaseMilliseconds:     uint32(s.config.Lease.Milliseconds()),
 	}
-	holding, err := s.attempts(nil, session.worker)
+	if s.config.Data != "" {
+		welcome.CheckpointMilliseconds = uint32(s.config.CheckpointInterval.Milliseconds())
+	}
+	holding, err := s.attempts(session.worker)
 	if err != nil {
 		return err
 	}
 	for _, attempt := range hello.GetAttempts() {
 		if holding[attempt] != nil {
-			told[attempt] = true
+			session.tell(attempt)
 			welcome.Attempts = append(welcome.Attempts, attempt)
 		}
 	}
 	if err := stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Welcome{Welcome: welcome}}); err != nil {
 		return err
 	}
+	session.recheck()
 	for {
-		for attempt, ack := range session.takeAcks() {
-			if ack.GetOutcome() {
-				delete(told, attempt)
-			}
+		select {
+		case <-session.notice:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		acks, rechecking := session.take()
+		for _, ack := range acks {
 			if err := stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Acknowledgement{Acknowledgement: ack}}); err != nil {
 				return err
 			}
 		}
-		watch := memdb.NewWatchSet()
-		holding, err := s.attempts(watch, session.worker)
+		if !rechecking {
+			continue
+		}
+		holding, err := s.attempts(session.worker)
 		if err != nil {
 			return err
 		}
-		if err := s.tell(session, told, holding, stream); err != nil {
+		if err := s.tell(session, holding, stream); err != nil {
 			return err
-		}
-		watch.Add(session.notice)
-		if watch.WatchCtx(ctx) != nil {
-			return context.Cause(ctx)
 		}
 	}
 }
 
 // attempts returns the runs that the worker holds, by attempt.
-func (s workerService) attempts(watch memdb.WatchSet, worker string) (map[uint64]*trellisv1.Run, error) {
-	runs, err := s.store.Snapshot().RunsHeldBy(watch, worker)
+func (s workerService) attempts(worker string) (map[uint64]*trellisv1.Run, error) {
+	runs, err := s.store.Snapshot().RunsHeldBy(nil, worker)
 	if err != nil {
 		return nil, statusOf(err)
 	}
@@ -273,20 +302,16 @@ func (s workerService) attempts(watch memdb.WatchSet, worker string) (map[uint64
 	return holding, nil
 }
 
-// tell sends what the worker has not been told of the attempts that it holds, and notes it in told.
-func (s workerService) tell(session *session, told map[uint64]bool, holding map[uint64]*trellisv1.Run, stream trellisv1.WorkerService_SessionServer) error {
-	for attempt := range told {
-		if holding[attempt] != nil || session.isFinishing(attempt) {
-			continue
-		}
+// tell sends what the worker has not been told of the attempts that it holds.
+func (s workerService) tell(session *session, holding map[uint64]*trellisv1.Run, stream trellisv1.WorkerService_SessionServer) error {
+	for _, attempt := range session.gone(holding) {
 		stop := &trellisv1.Stop{Attempt: attempt, Reason: "the run is no longer this worker's: its study was paused, canceled or deleted, or its lease ran out"}
 		if err := stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Stop{Stop: stop}}); err != nil {
 			return err
 		}
-		delete(told, attempt)
 	}
 	for attempt, run := range holding {
-		if told[attempt] {
+		if session.knows(attempt) {
 			continue
 		}
 		study, err := s.store.Snapshot().Study(nil, run.GetStudy())
@@ -298,11 +323,12 @@ func (s workerService) tell(session *session, told map[uint64]bool, holding map[
 		}
 		assignment := &trellisv1.Assignment{
 			Study: run.GetStudy(), Run: run.GetId(), Attempt: attempt, Config: grid.RunConfigFor(study, run, s.config.Numerics),
+			Checkpoint: results.LastCheckpoint(run), Epochs: run.GetEpochs(),
 		}
+		session.tell(attempt)
 		if err := stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Assignment{Assignment: assignment}}); err != nil {
 			return err
 		}
-		told[attempt] = true
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // MaxTrials is how many points the union of a study's grids may have, with batch sizes and seeds.
-const MaxTrials = 100_000
+const MaxTrials = 1_000_000
 
 // builder reads a spec's axes and collects what is wrong with them.
 type builder struct {

@@ -144,7 +144,7 @@ func BenchmarkExpand(b *testing.B) {
 	for _, spec := range []struct {
 		name string
 		spec *trellisv1.StudySpec
-	}{{"trials=108", newSpec()}, {"trials=75k/indices=100k", largeSpec()}, {"grids=100/indices=100k", unionSpec()}} {
+	}{{"trials=108", newSpec()}, {"trials=750k/indices=1M", largeSpec()}, {"grids=100/indices=100k", unionSpec()}} {
 		b.Run(spec.name, func(b *testing.B) {
 			b.ReportAllocs()
 			var trials []*trellisv1.Trial

@@ -38,19 +38,19 @@ func newRange(from, to float64, count uint32) *trellisv1.Range {
 	return &trellisv1.Range{From: from, To: to, Count: count}
 }
 
-// largeSpec has 100,000 points in two grids. Half of the second's are the first's too: 75,000 trials on 15,000 runs.
+// largeSpec has 1,000,000 points in two grids. Half of the second's are the first's too: 750,000 trials on 150,000 runs.
 func largeSpec() *trellisv1.StudySpec {
 	spec := newSpec()
 	spec.Grid = []*trellisv1.Grid{
 		{
 			LatentDim:    &trellisv1.IntegerAxis{Linear: newRange(1, 100, 100)},
-			LearningRate: &trellisv1.NumberAxis{Log10: newRange(1e-5, 1e-1, 50)},
+			LearningRate: &trellisv1.NumberAxis{Log10: newRange(1e-5, 1e-1, 500)},
 			WeightDecay:  numbers(0, 1e-5),
 			MaxEpochs:    integers(10, 20, 30, 40, 50),
 		},
 		{
 			LatentDim:    &trellisv1.IntegerAxis{Linear: newRange(51, 150, 100)},
-			LearningRate: &trellisv1.NumberAxis{Log10: newRange(1e-5, 1e-1, 50)},
+			LearningRate: &trellisv1.NumberAxis{Log10: newRange(1e-5, 1e-1, 500)},
 			WeightDecay:  numbers(0, 1e-5),
 			MaxEpochs:    integers(10, 20, 30, 40, 50),
 		},

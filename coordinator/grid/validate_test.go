@@ -107,7 +107,7 @@ func TestValidateMessages(t *testing.T) {
 		{
 			"a grid of 10^12 points", func(spec *trellisv1.StudySpec) { proto.Reset(spec); proto.Merge(spec, hugeSpec()) },
 			[]string{"grid[0]: this grid has 1,000,000,000,000 points (500 latent_dim x 10,000 learning_rate x " +
-				"10,000 weight_decay x 20 max_epochs); a study has at most 100,000"},
+				"10,000 weight_decay x 20 max_epochs); a study has at most 1,000,000"},
 		},
 		{"a grid of 10^12 points with other errors", func(spec *trellisv1.StudySpec) {
 			proto.Reset(spec)
@@ -116,7 +116,7 @@ func TestValidateMessages(t *testing.T) {
 		}, []string{
 			"grid[0].weight_decay: weight decays lie between 0 and 1000",
 			"grid[0]: this grid has 1,000,000,000,000 points (500 latent_dim x 10,000 learning_rate x " +
-				"10,000 weight_decay x 20 max_epochs); a study has at most 100,000",
+				"10,000 weight_decay x 20 max_epochs); a study has at most 1,000,000",
 		}},
 		{"a product that overflows", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0] = &trellisv1.Grid{
@@ -130,18 +130,18 @@ func TestValidateMessages(t *testing.T) {
 			"grid[0].learning_rate.linear.count: a range has between 2 and 10000 points",
 			"grid[0].weight_decay.linear.count: a range has between 2 and 10000 points",
 			"grid[0]: this grid has more than 18,446,744,073,709,551,614 points (4,294,967,295 latent_dim x " +
-				"4,294,967,295 learning_rate x 4,294,967,295 weight_decay x 1 max_epochs); a study has at most 100,000",
+				"4,294,967,295 learning_rate x 4,294,967,295 weight_decay x 1 max_epochs); a study has at most 1,000,000",
 		}},
 		{"too many grids' points", func(spec *trellisv1.StudySpec) {
 			proto.Reset(spec)
 			proto.Merge(spec, largeSpec())
 			spec.Grid = append(spec.Grid, newSpec().Grid...)
-		}, []string{"grid: the study has 100,108 trials (100,108 points of its grids x 1 batch_size x 1 seeds); " +
-			"a study has at most 100,000"}},
+		}, []string{"grid: the study has 1,000,108 trials (1,000,108 points of its grids x 1 batch_size x 1 seeds); " +
+			"a study has at most 1,000,000"}},
 		{"too many seeds", func(spec *trellisv1.StudySpec) {
-			spec.Seeds = &trellisv1.IntegerAxis{Linear: newRange(0, 999, 1000)}
-		}, []string{"grid: the study has 108,000 trials (108 points of its grids x 1 batch_size x 1,000 seeds); " +
-			"a study has at most 100,000"}},
+			spec.Seeds = &trellisv1.IntegerAxis{Linear: newRange(0, 9999, 10_000)}
+		}, []string{"grid: the study has 1,080,000 trials (108 points of its grids x 1 batch_size x 10,000 seeds); " +
+			"a study has at most 1,000,000"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			spec := newSpec()
@@ -291,9 +291,9 @@ grid:
 `},
 		{
 			"a grid", strings.NewReplacer("1e-3, 1e-3", "1e-3", "32, count: 4", "403, count: 400", "[50]}",
-				"[50]}\n    weight_decay: {linear: {from: 0, to: 1, count: 1000}}").Replace(text),
-			`grid.yaml:5:5 grid[0]: this grid has 400,000 points (400 latent_dim x 1 learning_rate x 1,000 weight_decay x ` +
-				`1 max_epochs); a study has at most 100,000 (grid.size)
+				"[50]}\n    weight_decay: {linear: {from: 0, to: 1, count: 10000}}").Replace(text),
+			`grid.yaml:5:5 grid[0]: this grid has 4,000,000 points (400 latent_dim x 1 learning_rate x 10,000 weight_decay x ` +
+				`1 max_epochs); a study has at most 1,000,000 (grid.size)
    5 |   - latent_dim: {linear: {from: 4, to: 403, count: 400}}
    5 | ....^
 `,
@@ -311,7 +311,7 @@ func BenchmarkValidate(b *testing.B) {
 	for _, spec := range []struct {
 		name string
 		spec *trellisv1.StudySpec
-	}{{"paper", newSpec()}, {"points=100k", largeSpec()}, {"points=1e12", hugeSpec()}} {
+	}{{"paper", newSpec()}, {"points=1M", largeSpec()}, {"points=1e12", hugeSpec()}} {
 		b.Run(spec.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -1,0 +1,220 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"trellis/coordinator/artifact"
+)
+
+const (
+	// DefaultArtifactGrace is how long an artifact is kept, at least, that nothing refers to. It is longer than any upload and
+	// the report of its checkpoint take, and gives time to restore a backup.
+	DefaultArtifactGrace = time.Hour
+	// collectionsPerGrace says how often the collector looks.
+	collectionsPerGrace = 6
+	// collectBatch is how many copies are deleted before the references are read again.
+	collectBatch = 256
+	// maxCollectFailures is after how many deletes that failed a round is given up.
+	maxCollectFailures = 10
+)
+
+// collector deletes artifacts that no run refers to. It is one of the leader's loops.
+//
+// Deleting something that is referred to must be impossible. What could go wrong, and why it does not:
+//
+//   - The checkpoint of an upload is reported later. So a copy is deleted only after this collector itself has seen it for
+//     a whole grace period, in round after round, with nothing referring to it. That is measured on this node's monotonic
+//     clock: neither the clocks of other nodes, file systems and services matter, nor what a clock was set to. A new leader
+//     starts afresh.
+//   - The store lags behind. So leadership is verified and everything committed is applied before the references are read
+//     for the last time.
+//   - The same content is uploaded again, for example by a study that was deleted and submitted again, just when it is
+//     deleted; or a delete takes effect late, because its process was stopped and continued, perhaps when another node was
+//     the leader already, or because the network repeated it. So each upload makes a copy of its own, a delete names one
+//     copy, and a checkpoint is admitted to the log only if the admitting node itself has put a copy within half a grace
+//     period: what was taken by another leader, or long ago, is copied anew (see artifacts.admit). Of such a copy nobody
+//     can have decided, or decide, that nothing refers to it: a collector needs a whole grace period from the moment of
+//     its Put for that, and within the other half the admitted checkpoint is in the log, so that a verified leader sees it,
+//     or will never be: what waits for the log is dropped when a term ends, and a deposed leader appends nothing.
+//   - Several copies are there, and the one that is read is deleted. The youngest of an artifact that is referred to always
+//     stays: of two collectors that look at different moments, neither deletes the youngest of all.
+//   - A run that refers to a checkpoint passes it on to another run in the log. Then it is referred to without a gap.
+//   - A backup is restored: the leader's loops stand still meanwhile and start afresh. A backup that is restored later may
+//     refer to artifacts that are no longer there.
+//
+// A store belongs to one cluster. Only the leader's store is collected: unless nodes share one, each collects its own
+// while it leads.
+type collector struct {
+	*artifacts
+	// references returns the digests that runs refer to, as of now.
+	references func() (map[string]bool, error)
+	// verify returns once it is certain that this node leads and has applied everything that was acknowledged.
+	verify func(context.Context) error
+	// idle has since when each copy has been superfluous, in every round, by name.
+	idle map[string]time.Time
+}
+
+// superfluous is a copy that nobody needs.
+type superfluous struct {
+	artifact.Artifact
+	// outdated says that there is a younger copy, and not that nothing refers to it.
+	outdated bool
+}
+
+func newCollector(c *Coordinator) *collector {
+	return &collector{
+		artifacts:  c.artifacts,
+		references: func() (map[string]bool, error) { return c.store.Snapshot().Artifacts() },
+		verify:     func(ctx context.Context) error { return c.log.Verify(ctx) },
+		idle:       map[string]time.Time{},
+	}
+}
+
+func (c *collector) run(ctx context.Context) {
+	if c.store == nil {
+		return
+	}
+	ticker := time.NewTicker(c.grace / collectionsPerGrace)
+	defer ticker.Stop()
+	for {
+		if err := c.round(ctx); err != nil && ctx.Err() == nil {
+			c.logger.Warn("could not delete the artifacts that nothing refers to; will try again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// round looks at all copies once, and deletes those that have been superfluous for long enough.
+func (c *collector) round(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.grace)
+	defer cancel()
+	now := time.Now()
+	c.forget()
+	found, err := c.look(ctx)
+	if err != nil {
+		return err
+	}
+	// Since when is noted after looking, and how long until is measured before.
+	seen := time.Now()
+	idle := make(map[string]time.Time, len(found))
+	var due []superfluous
+	for _, copied := range found {
+		since, known := c.idle[copied.Name()]
+		if !known {
+			since = seen
+		}
+		idle[copied.Name()] = since
+		if now.Sub(since) >= c.grace {
+			due = append(due, copied)
+		}
+	}
+	c.idle = idle
+	return c.collect(ctx, due)
+}
+
+// look returns the copies that nothing refers to, and those of which there is a younger one.
+func (c *collector) look(ctx context.Context) ([]superfluous, error) {
+	var all []artifact.Artifact
+	var bytes int64
+	youngest := map[string]artifact.Artifact{}
+	for copied, err := range c.store.List(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, copied)
+		bytes += copied.Size
+		if other, known := youngest[copied.SHA256]; !known || copied.Compare(other) > 0 {
+			youngest[copied.SHA256] = copied
+		}
+	}
+	c.metrics.kept.Set(float64(len(all)))
+	c.metrics.keptBytes.Set(float64(bytes))
+	referred, err := c.references()
+	if err != nil {
+		return nil, fmt.Errorf("find what runs refer to: %w", err)
+	}
+	var found []superfluous
+	for _, copied := range all {
+		outdated := youngest[copied.SHA256].Copy != copied.Copy
+		if outdated || !referred[copied.SHA256] {
+			found = append(found, superfluous{copied, outdated})
+		}
+	}
+	return found, nil
+}
+
+// collect deletes copies, unless something refers to them by now.
+func (c *collector) collect(ctx context.Context, due []superfluous) error {
+	deleted, bytes := 0, int64(0)
+	defer func() {
+		if deleted > 0 {
+			c.logger.Info("deleted artifacts that nothing refers to", "artifacts", deleted, "bytes", bytes)
+		}
+	}()
+	var failures []error
+	for batch := range slices.Chunk(due, collectBatch) {
+		if err := c.verify(ctx); err != nil {
+			return fmt.Errorf("verify leadership before artifacts are deleted: %w", err)
+		}
+		referred, err := c.references()
+		if err != nil {
+			return fmt.Errorf("find what runs refer to: %w", err)
+		}
+		for _, copied := range batch {
+			if referred[copied.SHA256] && !copied.outdated {
+				continue
+			}
+			if ctx.Err() != nil {
+				return errors.Join(append(failures, context.Cause(ctx))...)
+			}
+			if err := c.store.Delete(ctx, copied.Artifact); err != nil {
+				if failures = append(failures, err); len(failures) == maxCollectFailures || ctx.Err() != nil {
+					return errors.Join(failures...)
+				}
+				continue
+			}
+			deleted++
+			bytes += copied.Size
+			c.metrics.collected.Inc()
+			c.metrics.collectedBytes.Add(float64(copied.Size))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// artifactMetrics says what is in the leader's store, and what was deleted from it.
+type artifactMetrics struct {
+	kept, keptBytes           prometheus.Gauge
+	collected, collectedBytes prometheus.Counter
+}
+
+func newArtifactMetrics(registerer prometheus.Registerer) *artifactMetrics {
+	m := &artifactMetrics{
+		kept: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "trellis_artifacts", Help: "Artifacts in the store, when the leader last looked.",
+		}),
+		keptBytes: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "trellis_artifacts_bytes", Help: "Size of the artifacts in the store, when the leader last looked.",
+		}),
+		collected: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "trellis_artifacts_collected_total", Help: "Artifacts deleted because nothing referred to them.",
+		}),
+		collectedBytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "trellis_artifacts_collected_bytes_total", Help: "Size of the artifacts deleted because nothing referred to them.",
+		}),
+	}
+	if registerer != nil {
+		registerer.MustRegister(m.kept, m.keptBytes, m.collected, m.collectedBytes)
+	}
+	return m
+}

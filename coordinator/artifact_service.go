@@ -1,0 +1,155 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"trellis/coordinator/artifact"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// uploadTimeout is how long an upload may stand still.
+const uploadTimeout = time.Minute
+
+var errUploadStopped = status.Errorf(codes.DeadlineExceeded, "nothing of the artifact has come for %v", uploadTimeout)
+
+// artifactService takes artifacts and gives them back.
+type artifactService struct {
+	trellisv1.UnimplementedArtifactServiceServer
+	*artifacts
+	// stopping is the coordinator's.
+	stopping <-chan struct{}
+}
+
+// UploadArtifact puts what comes into the store.
+func (s artifactService) UploadArtifact(stream trellisv1.ArtifactService_UploadArtifactServer) error {
+	if s.store == nil {
+		return errNoArtifacts
+	}
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	arriving := &arrivingChunks{ctx: ctx, chunks: make(chan []byte), stopping: s.stopping}
+	// It ends at the latest with the stream, which ends when this function returns.
+	go func() { cancel(receiveChunks(ctx, stream, arriving.chunks)) }()
+	digest, size, err := s.put(ctx, arriving)
+	if err != nil {
+		return artifactStatus(err)
+	}
+	return stream.SendAndClose(&trellisv1.UploadArtifactResponse{Sha256: digest, Size: uint64(size)})
+}
+
+// receiveChunks passes on what comes. It closes chunks when all of it has come, and else returns why not.
+func receiveChunks(ctx context.Context, stream trellisv1.ArtifactService_UploadArtifactServer, chunks chan<- []byte) error {
+	for {
+		request, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			close(chunks)
+			// The artifact is still being stored: that is not to be interrupted.
+			<-ctx.Done()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case chunks <- request.GetData():
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// arrivingChunks reads what receiveChunks passes on.
+type arrivingChunks struct {
+	ctx      context.Context
+	chunks   chan []byte
+	stopping <-chan struct{}
+	rest     []byte
+}
+
+func (r *arrivingChunks) Read(p []byte) (int, error) {
+	timer := time.NewTimer(uploadTimeout)
+	defer timer.Stop()
+	for len(r.rest) == 0 {
+		select {
+		case chunk, more := <-r.chunks:
+			if !more {
+				return 0, io.EOF
+			}
+			r.rest = chunk
+		case <-r.ctx.Done():
+			return 0, context.Cause(r.ctx)
+		case <-r.stopping:
+			return 0, errStopping
+		case <-timer.C:
+			return 0, errUploadStopped
+		}
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// DownloadArtifact sends an artifact. If this node does not have it, others may: a node that another asks does not ask on.
+func (s artifactService) DownloadArtifact(
+	request *trellisv1.DownloadArtifactRequest, stream trellisv1.ArtifactService_DownloadArtifactServer,
+) error {
+	if s.store == nil {
+		return errNoArtifacts
+	}
+	ctx := stream.Context()
+	find := s.get
+	if len(metadata.ValueFromIncomingContext(ctx, forwardedBy)) > 0 {
+		find = s.getHere
+	}
+	content, err := find(ctx, request.GetSha256())
+	if err != nil {
+		return artifactStatus(err)
+	}
+	defer content.Close()
+	buffer := make([]byte, chunkBytes)
+	for {
+		n, err := io.ReadFull(content, buffer)
+		if n > 0 {
+			if err := stream.Send(&trellisv1.DownloadArtifactResponse{Data: buffer[:n]}); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return nil
+		case err != nil:
+			return artifactStatus(err)
+		}
+	}
+}
+
+// artifactStatus is what the API answers for an error of the store.
+func artifactStatus(err error) error {
+	var answered interface{ GRPCStatus() *status.Status }
+	switch {
+	case errors.As(err, &answered):
+		return answered.GRPCStatus().Err()
+	case errors.Is(err, artifact.ErrNotFound):
+		return status.Error(codes.NotFound, err.Error())
+	case errors.Is(err, artifact.ErrTooLarge), errors.Is(err, artifact.ErrDigest):
+		return status.Error(codes.InvalidArgument, err.Error())
+	case errors.Is(err, artifact.ErrNoSpace):
+		return status.Error(codes.ResourceExhausted, err.Error())
+	case errors.Is(err, artifact.ErrCorrupt):
+		return status.Error(codes.DataLoss, err.Error())
+	case errors.Is(err, context.Canceled):
+		return status.Error(codes.Canceled, err.Error())
+	case errors.Is(err, context.DeadlineExceeded):
+		return status.Error(codes.DeadlineExceeded, err.Error())
+	default:
+		// The disk or the service: another try may succeed.
+		return status.Error(codes.Unavailable, err.Error())
+	}
+}

@@ -1,0 +1,205 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// introductionTimeout is how long a node that is to be added may take to say who it is.
+const introductionTimeout = 5 * time.Second
+
+var errInMemory = status.Error(codes.FailedPrecondition,
+	"this coordinator's log is in memory, which neither is copied to other nodes nor backed up: start it with a data directory (--data)")
+
+// clusterService looks after the nodes that replicate the log.
+type clusterService struct {
+	trellisv1.UnimplementedClusterServiceServer
+	*Coordinator
+}
+
+// GetCluster returns the cluster as this node knows it, and the node's own state.
+func (s clusterService) GetCluster(context.Context, *trellisv1.GetClusterRequest) (*trellisv1.GetClusterResponse, error) {
+	own := &trellisv1.NodeStatus{Address: s.address, Version: s.config.Version}
+	response := &trellisv1.GetClusterResponse{Status: own}
+	if s.replicated == nil {
+		own.Role = trellisv1.NodeRole_NODE_ROLE_LEADER
+		own.LastIndex, own.CommitIndex, own.AppliedIndex = s.machine.applied.get(), s.machine.applied.get(), s.machine.applied.get()
+		response.Nodes = []*trellisv1.Node{{Address: s.address, Leader: true}}
+		return response, nil
+	}
+	nodes, err := s.replicated.Nodes()
+	if err != nil {
+		return nil, status.Errorf(codes.Unavailable, "list the nodes: %v", err)
+	}
+	for _, node := range nodes {
+		response.Nodes = append(response.Nodes, &trellisv1.Node{
+			Id: node.ID, Address: node.Address, Leader: node.Leader,
+		})
+	}
+	now := s.replicated.Status()
+	own.Id, own.Role, own.Term = now.ID, now.Role, now.Term
+	own.LastIndex, own.CommitIndex, own.AppliedIndex, own.SnapshotIndex = now.LastIndex, now.CommitIndex, now.AppliedIndex, now.SnapshotIndex
+	own.DiskFree, own.DiskSize = now.DiskFree, now.DiskSize
+	if !now.LastContact.IsZero() {
+		own.SinceContact = durationpb.New(time.Since(now.LastContact))
+	}
+	return response, nil
+}
+
+// AddNode makes a node a member. It asks the node first who it is: a cluster that counts on a node which is not there may
+// lose its majority.
+func (s clusterService) AddNode(ctx context.Context, request *trellisv1.AddNodeRequest) (*trellisv1.AddNodeResponse, error) {
+	if s.replicated == nil {
+		return nil, errInMemory
+	}
+	id, address := request.GetId(), request.GetAddress()
+	if err := s.introduce(ctx, id, address); err != nil {
+		return nil, err
+	}
+	if err := s.replicated.AddNode(ctx, id, address); err != nil {
+		return nil, statusOf(fmt.Errorf("add node %s at %s: %w", id, address, err))
+	}
+	return &trellisv1.AddNodeResponse{}, nil
+}
+
+// introduce finds out whether the node of that id answers at that address, and belongs to no other cluster.
+func (s clusterService) introduce(ctx context.Context, id, address string) error {
+	if address == s.address {
+		if own := s.replicated.Status().ID; own != id {
+			return status.Errorf(codes.FailedPrecondition, "%s is the leader's own address, and its id is %s, not %s", address, own, id)
+		}
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, introductionTimeout)
+	defer cancel()
+	conn, done, err := s.peers.connect(address)
+	if err != nil {
+		return status.Errorf(codes.InvalidArgument, "connect to %s: %v", address, err)
+	}
+	defer done()
+	answer, err := trellisv1.NewClusterServiceClient(conn).GetCluster(ctx, &trellisv1.GetClusterRequest{})
+	if err != nil {
+		return status.Errorf(codes.FailedPrecondition, "the leader, %s, can't reach a node at %s: %s: give the node an address that the "+
+			"others can reach (--advertise)", s.address, address, status.Convert(err).Message())
+	}
+	if found := answer.GetStatus().GetId(); found != id {
+		return status.Errorf(codes.FailedPrecondition, "the node at %s is %q, not %q", address, found, id)
+	}
+	members, err := s.replicated.Nodes()
+	if err != nil {
+		return status.Errorf(codes.Unavailable, "list the nodes: %v", err)
+	}
+	ours := map[string]bool{}
+	for _, member := range members {
+		ours[member.ID] = true
+	}
+	for _, other := range answer.GetNodes() {
+		if !ours[other.GetId()] && other.GetId() != id || len(answer.GetNodes()) == 1 && !ours[id] {
+			return status.Errorf(codes.FailedPrecondition, "the node at %s is a member of another cluster already: empty its data directory, "+
+				"and start it with --join or --wait-to-be-added", address)
+		}
+	}
+	return nil
+}
+
+// RemoveNode takes a node out of the cluster.
+func (s clusterService) RemoveNode(ctx context.Context, request *trellisv1.RemoveNodeRequest) (*trellisv1.RemoveNodeResponse, error) {
+	if s.replicated == nil {
+		return nil, errInMemory
+	}
+	if err := s.replicated.RemoveNode(ctx, request.GetNode()); err != nil {
+		return nil, statusOf(fmt.Errorf("remove node %s: %w", request.GetNode(), err))
+	}
+	return &trellisv1.RemoveNodeResponse{}, nil
+}
+
+// TransferLeadership makes another node the leader.
+func (s clusterService) TransferLeadership(
+	ctx context.Context, request *trellisv1.TransferLeadershipRequest,
+) (*trellisv1.TransferLeadershipResponse, error) {
+	if s.replicated == nil {
+		return nil, errInMemory
+	}
+	if err := s.replicated.TransferLeadership(ctx, request.GetNode()); err != nil {
+		return nil, statusOf(fmt.Errorf("transfer the leadership: %w", err))
+	}
+	return &trellisv1.TransferLeadershipResponse{}, nil
+}
+
+// Backup sends everything that is recorded, as of one moment.
+func (s clusterService) Backup(_ *trellisv1.BackupRequest, stream trellisv1.ClusterService_BackupServer) error {
+	if s.replicated == nil {
+		return errInMemory
+	}
+	if err := s.replicated.Backup(stream.Context(), &backupWriter{stream: stream}); err != nil {
+		return statusOf(fmt.Errorf("make a backup: %w", err))
+	}
+	return nil
+}
+
+// backupWriter sends what is written to it.
+type backupWriter struct {
+	stream trellisv1.ClusterService_BackupServer
+}
+
+func (w *backupWriter) Write(data []byte) (int, error) {
+	sent := 0
+	for sent < len(data) {
+		chunk := data[sent:min(sent+chunkBytes, len(data))]
+		if err := w.stream.Send(&trellisv1.BackupResponse{Data: chunk}); err != nil {
+			return sent, err
+		}
+		sent += len(chunk)
+	}
+	return sent, nil
+}
+
+// Restore replaces everything that is recorded by a backup. Everything in memory starts afresh, as with a new leader.
+func (s clusterService) Restore(stream trellisv1.ClusterService_RestoreServer) error {
+	if s.replicated == nil {
+		return errInMemory
+	}
+	ctx := stream.Context()
+	// All of it comes first: whoever sends slowly holds up nobody.
+	backup, err := s.replicated.Receive(ctx, &restoreReader{stream: stream})
+	if err == nil {
+		defer backup.Discard()
+		err = s.whilePaused(ctx, errRestored, func() error { return backup.Restore(ctx) })
+	}
+	if err != nil {
+		return statusOf(fmt.Errorf("restore a backup: %w", err))
+	}
+	s.logger.Warn("everything recorded was replaced by a backup")
+	return stream.SendAndClose(&trellisv1.RestoreResponse{})
+}
+
+// restoreReader reads what is sent to it.
+type restoreReader struct {
+	stream trellisv1.ClusterService_RestoreServer
+	left   []byte
+}
+
+func (r *restoreReader) Read(into []byte) (int, error) {
+	for len(r.left) == 0 {
+		request, err := r.stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return 0, io.EOF
+		}
+		if err != nil {
+			return 0, err
+		}
+		r.left = request.GetData()
+	}
+	n := copy(into, r.left)
+	r.left = r.left[n:]
+	return n, nil
+}

@@ -1,0 +1,37 @@
+package coordinator
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// diskSpace returns how much of a folder's file system is free for this process, and its size, in bytes.
+func diskSpace(folder string) (free, size uint64, err error) {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(folder, &stat); err != nil {
+		return 0, 0, fmt.Errorf("look how much of the disk under %s is free: %w", folder, err)
+	}
+	block := uint64(stat.Bsize)
+	return uint64(stat.Bavail) * block, stat.Blocks * block, nil
+}
+
+// checkDisk refuses a new study when little of the disk is free: what runs already needs the rest. A log in memory needs
+// no disk.
+func (c *Coordinator) checkDisk() error {
+	if c.config.Data == "" {
+		return nil
+	}
+	free, size, err := diskSpace(c.config.Data)
+	if err != nil {
+		return status.Error(codes.Internal, err.Error())
+	}
+	if size == 0 || float64(free) >= c.config.MinFreeDisk*float64(size) {
+		return nil
+	}
+	return status.Errorf(codes.ResourceExhausted, "only %.1f%% of the disk under %s is free, and a new study needs %.0f%%: make room there, "+
+		"or delete a study that is no longer needed, and try again; studies that run already go on",
+		100*float64(free)/float64(size), c.config.Data, 100*c.config.MinFreeDisk)
+}

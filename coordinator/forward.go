@@ -1,0 +1,270 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+)
+
+const (
+	// forwardedBy is the metadata key of a call that a node has passed on: that node's address. Such a call is not passed on
+	// again.
+	forwardedBy = "trellis-forwarded-by"
+	// appliedIndexKey is the key in the trailer of such a call's answer: the log index of what the leader's store includes.
+	appliedIndexKey = "trellis-applied-index"
+	// leaderPatience is how long a call waits for a leader to be elected, or for the node to be ready.
+	leaderPatience = time.Second
+	// catchUpTimeout is how long a node waits for its own store to include what the leader has answered.
+	catchUpTimeout = 2 * time.Second
+)
+
+// routeUnary answers a call here or passes it on to the leader, as the table of routes says.
+func (c *Coordinator) routeUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	leader, err := c.destination(ctx, info.FullMethod)
+	if err != nil {
+		return nil, err
+	}
+	if leader != "" {
+		return c.forwardUnary(ctx, leader, info.FullMethod, request)
+	}
+	response, err := handler(ctx, request)
+	if err == nil && len(metadata.ValueFromIncomingContext(ctx, forwardedBy)) > 0 {
+		index := strconv.FormatUint(c.machine.applied.get(), 10)
+		if err := grpc.SetTrailer(ctx, metadata.Pairs(appliedIndexKey, index)); err != nil {
+			return nil, fmt.Errorf("tell what the store includes: %w", err)
+		}
+	}
+	return response, err
+}
+
+// routeStream is routeUnary for streams.
+func (c *Coordinator) routeStream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	leader, err := c.destination(stream.Context(), info.FullMethod)
+	if err != nil {
+		return err
+	}
+	if leader != "" {
+		return c.forwardStream(leader, stream, info)
+	}
+	return handler(service, stream)
+}
+
+// destination returns the leader's address if the call is to be passed on, and nothing if this node answers it. It waits a
+// little while neither can be done, as during an election, and fails with UNAVAILABLE then.
+func (c *Coordinator) destination(ctx context.Context, method string) (leader string, err error) {
+	where := routeOf(method)
+	if where == unrouted {
+		return "", status.Errorf(codes.Unimplemented, "this version of Trellis does not know who answers %s", method)
+	}
+	if strings.HasPrefix(method, "/grpc.") {
+		return "", nil
+	}
+	var patience <-chan time.Time
+	for {
+		changed := c.changes.next()
+		leader, refusal := c.whoAnswers(ctx, where)
+		if refusal == "" {
+			return leader, nil
+		}
+		if patience == nil {
+			timer := time.NewTimer(leaderPatience)
+			defer timer.Stop()
+			patience = timer.C
+		}
+		select {
+		case <-changed:
+			continue
+		case <-patience:
+		case <-ctx.Done():
+		case <-c.stopping:
+			return "", errStopping
+		}
+		return "", status.Error(codes.Unavailable, refusal)
+	}
+}
+
+// whoAnswers returns the leader's address if the call is to be passed on, nothing if this node answers it, or why neither
+// can be done now.
+func (c *Coordinator) whoAnswers(ctx context.Context, where route) (leader, refusal string) {
+	select {
+	case <-c.opened:
+	default:
+		return "", "this coordinator is starting: it reads its log"
+	}
+	view := c.view.Load()
+	switch {
+	case where == anyNode, c.term.Load() != nil:
+		return "", ""
+	case !view.known:
+		return "", c.whyNoLeader()
+	case where == readyNode && view.ready:
+		return "", ""
+	case view.leader == c.address:
+		return "", fmt.Sprintf("this coordinator, %s, has just been elected the leader and is not ready yet", c.address)
+	case where == readyNode:
+		return "", fmt.Sprintf("this coordinator, %s, is still reading what the leader, %s, has recorded", c.address, view.leader)
+	}
+	if by := metadata.ValueFromIncomingContext(ctx, forwardedBy); len(by) > 0 {
+		return "", fmt.Sprintf("%s took this coordinator, %s, for the leader, which is %s", by[0], c.address, view.leader)
+	}
+	return view.leader, ""
+}
+
+// forwardUnary passes a call on. When it has succeeded, it waits until the own store includes what the call has changed,
+// so that a client reads its own writes. A node that has fallen behind does not keep the answer back for ever.
+func (c *Coordinator) forwardUnary(ctx context.Context, leader, method string, request any) (any, error) {
+	_, response, err := messagesOf(method)
+	if err != nil {
+		return nil, err
+	}
+	conn, done, err := c.peers.connect(leader)
+	if err != nil {
+		return nil, status.Errorf(codes.Unavailable, "connect to the leader, %s: %v", leader, err)
+	}
+	defer done()
+	answer := response.New().Interface()
+	var trailer metadata.MD
+	if err := conn.Invoke(c.outgoing(ctx), method, request, answer, grpc.Trailer(&trailer)); err != nil {
+		return nil, c.leaderError(leader, err)
+	}
+	if values := trailer.Get(appliedIndexKey); len(values) > 0 {
+		index, err := strconv.ParseUint(values[0], 10, 64)
+		if err != nil {
+			return nil, status.Errorf(codes.Internal, "the leader, %s, says that its store includes %q: %v", leader, values[0], err)
+		}
+		waiting, cancel := context.WithTimeout(ctx, catchUpTimeout)
+		defer cancel()
+		if err := c.machine.applied.await(waiting, index); err != nil {
+			c.logger.Debug("answered before the own store included the change", "method", method, "index", index)
+		}
+	}
+	return answer, nil
+}
+
+// outgoing is the context of a call that is passed on: the caller's deadline, and who passes it on.
+func (c *Coordinator) outgoing(ctx context.Context) context.Context {
+	return metadata.NewOutgoingContext(ctx, metadata.Pairs(forwardedBy, c.address))
+}
+
+// leaderError is what the caller is told of an error of a call to the leader: what the leader said, or that it can't be
+// reached.
+func (c *Coordinator) leaderError(leader string, err error) error {
+	answer := status.Convert(err)
+	if answer.Code() != codes.Unavailable {
+		return answer.Err()
+	}
+	return status.Errorf(codes.Unavailable, "the leader, %s, as %s knows it: %s", leader, c.address, answer.Message())
+}
+
+// forwardStream passes messages on, both ways, until the leader ends the stream, the caller gives up, or there is another
+// leader.
+func (c *Coordinator) forwardStream(leader string, stream grpc.ServerStream, info *grpc.StreamServerInfo) error {
+	requests, responses, err := messagesOf(info.FullMethod)
+	if err != nil {
+		return err
+	}
+	conn, done, err := c.peers.connect(leader)
+	if err != nil {
+		return status.Errorf(codes.Unavailable, "connect to the leader, %s: %v", leader, err)
+	}
+	defer done()
+	ctx, cancel := context.WithCancelCause(c.outgoing(stream.Context()))
+	defer cancel(nil)
+	view := c.view.Load()
+	if view.leader != leader {
+		return errLeaderChanged
+	}
+	defer context.AfterFunc(view.ctx, func() { cancel(errLeaderChanged) })()
+	stopped := make(chan struct{})
+	defer close(stopped)
+	go func() {
+		select {
+		case <-c.stopping:
+			cancel(errStopping)
+		case <-stopped:
+		}
+	}()
+	onward, err := conn.NewStream(ctx, &grpc.StreamDesc{
+		StreamName: info.FullMethod, ServerStreams: info.IsServerStream, ClientStreams: info.IsClientStream,
+	}, info.FullMethod)
+	if err != nil {
+		return c.streamError(ctx, leader, err)
+	}
+	// It ends at the latest with the caller's stream, which ends when this function returns.
+	go func() {
+		if err := forwardRequests(stream, onward, requests); err != nil {
+			cancel(err)
+		}
+	}()
+	for {
+		response := responses.New().Interface()
+		err := onward.RecvMsg(response)
+		if errors.Is(err, io.EOF) {
+			stream.SetTrailer(onward.Trailer())
+			return nil
+		}
+		if err != nil {
+			return c.streamError(ctx, leader, err)
+		}
+		if err := stream.SendMsg(response); err != nil {
+			return err
+		}
+	}
+}
+
+// forwardRequests passes on what the caller sends, until there is no more.
+func forwardRequests(stream grpc.ServerStream, onward grpc.ClientStream, requests protoreflect.MessageType) error {
+	for {
+		request := requests.New().Interface()
+		err := stream.RecvMsg(request)
+		if errors.Is(err, io.EOF) {
+			return onward.CloseSend()
+		}
+		if err != nil {
+			return err
+		}
+		// If the leader has ended the stream, it says why to who receives from it.
+		if err := onward.SendMsg(request); err != nil {
+			return nil
+		}
+	}
+}
+
+// streamError says why a stream to the leader has ended: for a reason of our own, or for the leader's.
+func (c *Coordinator) streamError(ctx context.Context, leader string, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return statusOf(cause)
+	}
+	return c.leaderError(leader, err)
+}
+
+// messagesOf returns the types of a method's messages.
+func messagesOf(method string) (request, response protoreflect.MessageType, err error) {
+	name := protoreflect.FullName(strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", "."))
+	found, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
+	if err != nil {
+		return nil, nil, status.Errorf(codes.Unimplemented, "find method %s: %v", method, err)
+	}
+	descriptor, ok := found.(protoreflect.MethodDescriptor)
+	if !ok {
+		return nil, nil, status.Errorf(codes.Unimplemented, "%s is not a method", method)
+	}
+	if request, err = protoregistry.GlobalTypes.FindMessageByName(descriptor.Input().FullName()); err == nil {
+		response, err = protoregistry.GlobalTypes.FindMessageByName(descriptor.Output().FullName())
+	}
+	if err != nil {
+		return nil, nil, status.Errorf(codes.Internal, "find the messages of method %s: %v", method, err)
+	}
+	return request, response, nil
+}

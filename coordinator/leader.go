@@ -1,0 +1,179 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// followInterval is how often a node looks who leads.
+	followInterval = 100 * time.Millisecond
+	// collectorPatience is how long the end of a term waits for the collector.
+	collectorPatience = 2 * time.Second
+)
+
+var (
+	errNotLeading    = status.Error(codes.Unavailable, "this coordinator no longer leads: connect again")
+	errLeaderChanged = status.Error(codes.Unavailable, "the leader has changed: connect again")
+	errRestored      = status.Error(codes.Unavailable, "the coordinator was restored from a backup: connect again")
+)
+
+// term is the time in which this node leads. What the leader alone may do, such as talking to workers, ends with its
+// context.
+type term struct {
+	ctx context.Context
+}
+
+// pause is something to be done while the leader's loops stand still and nobody has a session.
+type pause struct {
+	why  error
+	work func() error
+	done chan error
+}
+
+// leadWhileLeader runs the leader's loops whenever this node leads.
+func (c *Coordinator) leadWhileLeader(ctx context.Context) {
+	leads := false
+	stop := func(error) {}
+	defer func() { stop(errStopping) }()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case leads = <-c.log.Leadership():
+			stop(errNotLeading)
+			stop = func(error) {}
+			if leads {
+				stop = c.lead(ctx)
+			}
+		case pause := <-c.pauses:
+			stop(pause.why)
+			stop = func(error) {}
+			pause.done <- pause.work()
+			if leads {
+				stop = c.lead(ctx)
+			}
+		}
+	}
+}
+
+// lead begins a term: it starts the leader's loops, and returns how to end them and everything else that belongs to the
+// term. What the loops and the sessions have in memory ends with it.
+func (c *Coordinator) lead(ctx context.Context) (stop func(why error)) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	began := time.Now()
+	var loops, collecting sync.WaitGroup
+	loops.Go(func() { c.recorder.run(ctx) })
+	loops.Go(func() { c.leases.run(ctx) })
+	loops.Go(func() { c.dispatcher.run(ctx) })
+	collecting.Go(func() { newCollector(c).run(ctx) })
+	c.term.Store(&term{ctx: ctx})
+	c.changes.send()
+	return func(why error) {
+		c.term.Store(nil)
+		cancel(why)
+		loops.Wait()
+		// A store of artifacts that hangs must not keep the node from leading again. One delete may take effect late then.
+		within(collectorPatience, collecting.Wait)
+		c.recorder.drop(why)
+		if c.replicated != nil && !errors.Is(why, errStopping) {
+			c.logger.Warn("all sessions end; workers connect again", "sessions", c.sessions.count(),
+				"why", status.Convert(why).Message(), "led", time.Since(began).Round(time.Millisecond))
+		}
+	}
+}
+
+// whilePaused does work while the leader's loops stand still, and ends all sessions.
+func (c *Coordinator) whilePaused(ctx context.Context, why error, work func() error) error {
+	asked := pause{why: why, work: work, done: make(chan error, 1)}
+	select {
+	case c.pauses <- asked:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.stopping:
+		return errStopping
+	}
+	return <-asked.done
+}
+
+// view is what a node knows of its cluster.
+type view struct {
+	// leader is the leader's address, if it is known.
+	leader string
+	known  bool
+	// ready says that the node can answer: it leads, or follows the leader and has what was recorded when it started.
+	ready bool
+	// ctx is done when the leader has changed.
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// follow keeps the node's view of its cluster, and what the health service says, up to date.
+func (c *Coordinator) follow(ctx context.Context, services *services) {
+	ticker := time.NewTicker(followInterval)
+	defer ticker.Stop()
+	caughtUp := false
+	target := uint64(0)
+	current := c.view.Load()
+	defer func() {
+		if current.cancel != nil {
+			current.cancel()
+		}
+	}()
+	for {
+		leader, known := c.log.Leader()
+		leads := c.term.Load() != nil
+		caughtUp = caughtUp || leads || known && c.caughtUp(&target)
+		next := &view{leader: leader, known: known, ready: leads || known && caughtUp && leader != c.address}
+		if next.leader != current.leader || next.known != current.known || next.ready != current.ready || current.cancel == nil {
+			if next.leader == current.leader && next.known == current.known && current.cancel != nil {
+				next.ctx, next.cancel = current.ctx, current.cancel
+			} else {
+				next.ctx, next.cancel = context.WithCancel(ctx)
+				if current.cancel != nil {
+					current.cancel()
+				}
+			}
+			current = next
+			c.view.Store(current)
+			c.changes.send()
+			services.setReady(current.ready)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// caughtUp says whether a follower's store includes what was committed when the follower first heard of a leader: target is the
+// first commit index that the leader has told.
+func (c *Coordinator) caughtUp(target *uint64) bool {
+	if c.replicated == nil {
+		return true
+	}
+	if *target == 0 {
+		*target = c.replicated.Status().CommitIndex
+	}
+	return *target > 0 && c.replicated.Includes(*target)
+}
+
+// whyNoLeader says what is known where nothing is known of a leader.
+func (c *Coordinator) whyNoLeader() string {
+	if c.replicated == nil {
+		return "this coordinator is starting"
+	}
+	nodes, err := c.replicated.Nodes()
+	if err == nil && len(nodes) == 0 {
+		return fmt.Sprintf("this coordinator, %s, is not a member of a cluster yet: see `trellis cluster add`", c.address)
+	}
+	return fmt.Sprintf("this coordinator, %s, knows no leader among its cluster's %d nodes: fewer than a majority can be reached, or "+
+		"they are electing one", c.address, len(nodes))
+}

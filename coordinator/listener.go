@@ -1,0 +1,236 @@
+package coordinator
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// clientPreface is how a connection begins that speaks HTTP/2, as gRPC does: the first line of RFC 9113, section 3.4.
+	clientPreface = "PRI * HTTP/2.0\r\n"
+	// nodePreface is how a connection begins that carries the log from node to node, in version 1 of that protocol. It is
+	// as long as clientPreface, so that one read tells which it is.
+	nodePreface = "TRELLIS NODE 1\r\n"
+	// prefaceTimeout is how long a connection may take to say what it is.
+	prefaceTimeout = 10 * time.Second
+	// acceptRetry and acceptRetryMax bound the pause after a connection could not be accepted, for example because the
+	// process has too many files open.
+	acceptRetry    = 5 * time.Millisecond
+	acceptRetryMax = time.Second
+)
+
+// port serves one listener to two: API calls and the connections of other nodes, told apart by their first bytes. What
+// encrypts connections comes between listener and port, and between port and dial, so that it serves both.
+type port struct {
+	listener net.Listener
+	dial     dialer
+	logger   *slog.Logger
+	// calls and nodes are the two sides. Closing one closes that side alone; close closes all.
+	calls, nodes *side
+
+	// waiting has the connections that have not said what they are.
+	mu      sync.Mutex
+	waiting map[net.Conn]bool
+	closed  bool
+	all     sync.WaitGroup
+}
+
+// dialer opens a connection to another node's port.
+type dialer func(ctx context.Context, address string) (net.Conn, error)
+
+// dialTCP is the dialer of every day.
+func dialTCP(ctx context.Context, address string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", address)
+}
+
+func newPort(listener net.Listener, dial dialer, logger *slog.Logger) *port {
+	p := &port{listener: listener, dial: dial, logger: logger, waiting: map[net.Conn]bool{}}
+	p.calls = newSide(listener.Addr())
+	p.nodes = newSide(listener.Addr())
+	return p
+}
+
+// serve accepts connections until the port is closed, and returns nil then.
+func (p *port) serve() error {
+	pause := acceptRetry
+	for {
+		conn, err := p.listener.Accept()
+		if err == nil {
+			pause = acceptRetry
+			p.greet(conn)
+			continue
+		}
+		if p.isClosed() {
+			return nil
+		}
+		var network net.Error
+		//lint:ignore SA1019 net/http and gRPC ask the same: there is no other way to tell.
+		if !errors.As(err, &network) || !network.Temporary() {
+			return fmt.Errorf("accept connections on %v: %w", p.listener.Addr(), err)
+		}
+		p.logger.Warn("could not accept a connection; trying again", "error", err, "after", pause)
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-p.calls.closed:
+			timer.Stop()
+		}
+		pause = min(2*pause, acceptRetryMax)
+	}
+}
+
+// greet finds out what a connection is, and hands it to its side. It does not wait for that.
+func (p *port) greet(conn net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		conn.Close()
+		return
+	}
+	p.waiting[conn] = true
+	p.all.Go(func() {
+		to, conn, err := p.sort(conn)
+		if err != nil {
+			p.logger.Debug("closed a connection", "peer", conn.RemoteAddr(), "error", err)
+			conn.Close()
+			return
+		}
+		to.hand(conn)
+	})
+}
+
+// sort reads a connection's preface. Clients expect to find theirs unread.
+func (p *port) sort(conn net.Conn) (*side, net.Conn, error) {
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.waiting, conn)
+	}()
+	if err := conn.SetReadDeadline(time.Now().Add(prefaceTimeout)); err != nil {
+		return nil, conn, err
+	}
+	preface := make([]byte, len(clientPreface))
+	if n, err := io.ReadFull(conn, preface); err != nil {
+		return nil, conn, fmt.Errorf("it said %q: %w", preface[:n], err)
+	}
+	if err := conn.SetReadDeadline(time.Time{}); err != nil {
+		return nil, conn, err
+	}
+	switch string(preface) {
+	case clientPreface:
+		return p.calls, &unreadConn{Conn: conn, unread: *bytes.NewReader(preface)}, nil
+	case nodePreface:
+		return p.nodes, conn, nil
+	default:
+		return nil, conn, fmt.Errorf("it begins with %q, which is neither gRPC without encryption nor another node of this version", preface)
+	}
+}
+
+func (p *port) isClosed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed
+}
+
+// close closes the listener and all connections that have not been accepted from either side, and waits for them.
+func (p *port) close() {
+	p.mu.Lock()
+	p.closed = true
+	for conn := range p.waiting {
+		conn.Close()
+	}
+	p.mu.Unlock()
+	p.listener.Close()
+	p.calls.Close()
+	p.nodes.Close()
+	p.all.Wait()
+}
+
+// network is the nodes' side of a port, as the log sees it: see replication.Network.
+type network struct {
+	*side
+	dial dialer
+}
+
+// Dial connects to another node's port.
+func (n network) Dial(address string, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	conn, err := n.dial(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	if err = conn.SetWriteDeadline(time.Now().Add(timeout)); err == nil {
+		_, err = conn.Write([]byte(nodePreface))
+	}
+	if err == nil {
+		err = conn.SetWriteDeadline(time.Time{})
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("greet node %s: %w", address, err)
+	}
+	return conn, nil
+}
+
+// side is a listener whose connections somebody else accepts.
+type side struct {
+	addr   net.Addr
+	conns  chan net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+var _ net.Listener = (*side)(nil)
+
+func newSide(addr net.Addr) *side {
+	return &side{addr: addr, conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+// hand waits until the connection is accepted. It closes it if the side is closed first.
+func (s *side) hand(conn net.Conn) {
+	select {
+	case s.conns <- conn:
+	case <-s.closed:
+		conn.Close()
+	}
+}
+
+// Accept returns the next connection, or net.ErrClosed.
+func (s *side) Accept() (net.Conn, error) {
+	select {
+	case conn := <-s.conns:
+		return conn, nil
+	case <-s.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close ends Accept. The port goes on.
+func (s *side) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return nil
+}
+
+// Addr is the port's address.
+func (s *side) Addr() net.Addr { return s.addr }
+
+// unreadConn gives back first what has been read already.
+type unreadConn struct {
+	net.Conn
+	unread bytes.Reader
+}
+
+func (c *unreadConn) Read(into []byte) (int, error) {
+	if c.unread.Len() > 0 {
+		return c.unread.Read(into)
+	}
+	return c.Conn.Read(into)
+}

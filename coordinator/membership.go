@@ -1,0 +1,91 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+const (
+	// joinTimeout is how long one node may take to answer whether it has added another.
+	joinTimeout = 10 * time.Second
+	// joinRetry and joinRetryMax bound the pause before all are asked again.
+	joinRetry    = time.Second
+	joinRetryMax = 15 * time.Second
+)
+
+// becomeMember asks the nodes of a cluster to be added to it, or waits for somebody else to ask, if this node is not a
+// member of one.
+func (c *Coordinator) becomeMember(ctx context.Context) {
+	if c.isMember() {
+		return
+	}
+	id := c.replicated.Status().ID
+	if len(c.config.Join) == 0 {
+		c.logger.Warn("this coordinator waits to be added to a cluster: run `trellis cluster add "+c.address+"` there", "id", id,
+			"address", c.address)
+	}
+	pause := joinRetry
+	for {
+		if c.isMember() {
+			c.logger.Info("this coordinator is now a member of a cluster", "id", id, "address", c.address)
+			return
+		}
+		wait := pause
+		if len(c.config.Join) == 0 {
+			wait = joinRetry
+		} else if err := c.askToBeAdded(ctx, id); err != nil {
+			c.logger.Warn("could not join the cluster; trying again", "error", err, "after", wait)
+			pause = min(2*pause, joinRetryMax)
+		} else {
+			wait, pause = followInterval, joinRetry
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// isMember says whether the node's log says that it is a member of a cluster. It does from the moment on at which it has
+// heard from the leader, for good.
+func (c *Coordinator) isMember() bool {
+	nodes, err := c.replicated.Nodes()
+	return err == nil && len(nodes) > 0
+}
+
+// askToBeAdded asks the nodes one after the other, until one has had the leader add this one.
+func (c *Coordinator) askToBeAdded(ctx context.Context, id string) error {
+	var failures error
+	for _, address := range c.config.Join {
+		err := c.askNode(ctx, address, &trellisv1.AddNodeRequest{Id: id, Address: c.address})
+		if err == nil {
+			c.logger.Info("the cluster has added this coordinator", "through", address, "id", id, "address", c.address)
+			return nil
+		}
+		message := status.Convert(err).Message()
+		if failures == nil {
+			failures = fmt.Errorf("%s: %s", address, message)
+		} else {
+			failures = fmt.Errorf("%w; %s: %s", failures, address, message)
+		}
+	}
+	return failures
+}
+
+func (c *Coordinator) askNode(ctx context.Context, address string, request *trellisv1.AddNodeRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	conn, done, err := c.peers.connect(address)
+	if err != nil {
+		return err
+	}
+	defer done()
+	_, err = trellisv1.NewClusterServiceClient(conn).AddNode(ctx, request)
+	return err
+}

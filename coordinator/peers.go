@@ -1,0 +1,101 @@
+package coordinator
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+)
+
+const (
+	// peerCalls is how many calls a connection to another node carries at once: fewer than that node takes, see maxStreams.
+	peerCalls = maxStreams * 3 / 4
+	// peerPings and peerPingTimeout bound how long a node that has vanished without a word is waited for.
+	peerPings       = clientPings
+	peerPingTimeout = 5 * time.Second
+	// peerConnectTimeout is how long connecting to another node may take.
+	peerConnectTimeout = 2 * time.Second
+	peerRetryMax       = time.Second
+)
+
+var errPeersClosed = errors.New("this coordinator is shutting down")
+
+// peers keeps the connections to other nodes over which calls are passed on: as many to each as its calls need. What
+// encrypts them is the dialer's business.
+type peers struct {
+	dial dialer
+
+	mu     sync.Mutex
+	conns  map[string][]*peerConn
+	closed bool
+}
+
+type peerConn struct {
+	*grpc.ClientConn
+	calls int
+}
+
+func newPeers(dial dialer) *peers {
+	return &peers{dial: dial, conns: map[string][]*peerConn{}}
+}
+
+// connect returns a connection to the node for one call. It is made when it is first needed.
+func (p *peers) connect(address string) (conn *grpc.ClientConn, done func(), err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, nil, errPeersClosed
+	}
+	var chosen *peerConn
+	for _, open := range p.conns[address] {
+		if open.calls < peerCalls {
+			chosen = open
+			break
+		}
+	}
+	if chosen == nil {
+		made, err := newPeerConn(address, p.dial)
+		if err != nil {
+			return nil, nil, err
+		}
+		chosen = &peerConn{ClientConn: made}
+		p.conns[address] = append(p.conns[address], chosen)
+	}
+	chosen.calls++
+	return chosen.ClientConn, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		chosen.calls--
+	}, nil
+}
+
+// newPeerConn returns a connection to a node. It is made at its first call.
+func newPeerConn(address string, dial dialer) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+address,
+		grpc.WithContextDialer(dial),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: peerPings, Timeout: peerPingTimeout}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: peerRetryMax},
+			MinConnectTimeout: peerConnectTimeout,
+		}))
+}
+
+// close closes all connections.
+func (p *peers) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	var err error
+	for _, conns := range p.conns {
+		for _, conn := range conns {
+			err = errors.Join(err, conn.Close())
+		}
+	}
+	return err
+}

@@ -1,0 +1,139 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+)
+
+const (
+	// shutdownGrace is how long calls under way may take to end when the coordinator stops.
+	shutdownGrace = 2 * time.Second
+	// handOverTimeout is how long a leader that stops tries to make another node the leader.
+	handOverTimeout = 5 * time.Second
+)
+
+// Serve answers API calls and workers until ctx is done; then it hands over to another node if there is one, ends what is
+// under way and returns nil. It returns early if the log fails: the process must end then. A coordinator serves once.
+func (c *Coordinator) Serve(ctx context.Context) error {
+	server, services, err := c.newServer()
+	if err != nil {
+		c.port.close()
+		return err
+	}
+	// What the parts live on is stopped in order, and not at the moment at which ctx is done.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(c.port.serve)
+	group.Go(func() error {
+		if err := server.Serve(c.port.calls); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			return fmt.Errorf("serve on %v: %w", c.port.listener.Addr(), err)
+		}
+		return nil
+	})
+	var failed error
+	ended := make(chan struct{})
+	group.Go(func() error {
+		defer close(ended)
+		failed = c.run(running, services)
+		return failed
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		c.handOver(running)
+		close(c.stopping)
+		services.Shutdown()
+		stopServer(server)
+		stop()
+		<-ended
+		err := c.peers.close()
+		c.port.close()
+		if failed != nil {
+			return nil
+		}
+		return err
+	})
+	return group.Wait()
+}
+
+// stopServer lets calls under way end, but not for ever.
+func stopServer(server *grpc.Server) {
+	timer := time.AfterFunc(shutdownGrace, server.Stop)
+	defer timer.Stop()
+	server.GracefulStop()
+}
+
+// run opens the log and lives on it until ctx is done or the log fails.
+func (c *Coordinator) run(ctx context.Context, services *services) error {
+	if err := c.open(); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var parts sync.WaitGroup
+	parts.Go(func() { c.leadWhileLeader(ctx) })
+	parts.Go(func() { c.follow(ctx, services) })
+	if c.replicated != nil {
+		parts.Go(func() { c.becomeMember(ctx) })
+	}
+	select {
+	case <-ctx.Done():
+		parts.Wait()
+		return errors.Join(c.log.Close(), c.artifacts.close())
+	case err := <-c.log.Failed():
+		// What hangs with the disk, or on it, is not waited for: the process ends.
+		close(c.failed)
+		stop()
+		within(shutdownGrace, func() {
+			parts.Wait()
+			_ = c.log.Close()
+		})
+		return fmt.Errorf("the coordinator can't go on: %w", err)
+	}
+}
+
+// within calls f and waits for it, but not for longer than the given time.
+func within(limit time.Duration, f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}
+
+// handOver makes another node the leader, if this one leads and there is one, so that the cluster does not wait until it
+// misses its leader.
+func (c *Coordinator) handOver(ctx context.Context) {
+	select {
+	case <-c.failed:
+		return
+	case <-c.opened:
+	default:
+		return
+	}
+	if c.replicated == nil || c.term.Load() == nil {
+		return
+	}
+	if nodes, err := c.replicated.Nodes(); err != nil || len(nodes) < 2 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
+	defer cancel()
+	if err := c.replicated.TransferLeadership(ctx, ""); err != nil && !errors.Is(err, ErrNotLeader) {
+		c.logger.Warn("could not hand over to another node before stopping; the others will elect one", "error", err)
+		return
+	}
+	c.logger.Info("handed over to another node before stopping")
+}
