@@ -1,4 +1,4 @@
-# The habits: make demo, test, race, check, bench, bench-peers, soak, generate.
+# The habits: make demo, test, race, check, bench, bench-peers, mutants, soak, generate.
 
 SHELL := bash
 GO ?= go
@@ -6,7 +6,7 @@ BUILD := .build
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: all trellis demo test race check bench bench-peers soak generate clean
+.PHONY: all trellis demo test race check bench bench-peers mutants soak generate clean
 
 all: trellis
 
@@ -54,9 +54,14 @@ bench-peers:
 	$(GO) build -o $(BUILD)/peers ./trainer/peers
 	$$(command -v taskset >/dev/null && echo taskset -c 0) $(BUILD)/peers
 
-# Takes long: whole trainings against the paper's figures.
+# Plants known bugs one by one: the tests must catch each. Half an hour.
+mutants:
+	$(GO) run ./command/mutants
+
+# Takes hours: whole trainings against the paper's figures, a thousand kills, a kill and an error at every write to the disk,
+# networks that are cut (needs root and iproute2), a million trials, simulations.
 soak:
-	$(GO) test -tags soak -timeout 3h ./...
+	$(GO) test -tags soak -timeout 6h ./...
 
 # Go code from the .proto files, assembly from the kernels' generator.
 generate: $(BUILD)/buf

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -21,6 +24,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/worker/dial"
 )
 
 const (
@@ -40,13 +44,19 @@ var reconnect = backoff.Config{
 }
 
 // retryPolicy sends calls that change nothing, or the same when they are repeated, again when the coordinator goes away
-// before it has answered.
+// before it has answered: to another node, if there are several.
 const retryPolicy = `{"methodConfig": [{
 	"name": [
 		{"service": "trellis.v1.TrialService"},
 		{"service": "trellis.v1.WorkerService", "method": "ListWorkers"},
 		{"service": "trellis.v1.StudyService", "method": "GetStudy"},
-		{"service": "trellis.v1.StudyService", "method": "ListStudies"}
+		{"service": "trellis.v1.StudyService", "method": "ListStudies"},
+		{"service": "trellis.v1.StudyService", "method": "PauseStudy"},
+		{"service": "trellis.v1.StudyService", "method": "ResumeStudy"},
+		{"service": "trellis.v1.ArtifactService", "method": "DownloadArtifact"},
+		{"service": "trellis.v1.ClusterService", "method": "GetCluster"},
+		{"service": "trellis.v1.ClusterService", "method": "AddNode"},
+		{"service": "trellis.v1.ClusterService", "method": "Backup"}
 	],
 	"retryPolicy": {
 		"maxAttempts": 5,
@@ -57,20 +67,27 @@ const retryPolicy = `{"methodConfig": [{
 	}
 }]}`
 
-// client is a connection to a coordinator.
+// client is a connection to a coordinator, or to one of the nodes of a cluster of them.
 type client struct {
 	trellisv1.StudyServiceClient
 	trellisv1.TrialServiceClient
+	trellisv1.ArtifactServiceClient
+	trellisv1.ClusterServiceClient
 	workers trellisv1.WorkerServiceClient
 
+	// address is the coordinator's, or those of several nodes with commas between them.
 	address string
+	// nodes is how many addresses these are.
+	nodes int
 	// notices is where the client says that it waits.
 	notices io.Writer
 	conn    *grpc.ClientConn
 
 	mu sync.Mutex
-	// dialed is why the last attempt to connect failed; nil if it did not.
-	dialed error
+	// failed has the addresses that could not be connected to since the last one that could, and why.
+	failed map[string]error
+	// connected says that the last attempt to connect succeeded.
+	connected bool
 	// waiting says that a notice of this outage has been written.
 	waiting bool
 }
@@ -96,18 +113,24 @@ func addressFlag(cmd *cobra.Command, address *string) {
 	if set := os.Getenv(addressVariable); set != "" {
 		standard = set
 	}
-	cmd.Flags().StringVar(address, "coordinator", standard, "the coordinator's `address`; or set "+addressVariable)
+	cmd.Flags().StringVar(address, "coordinator", standard,
+		"the coordinator's `address`, or those of several nodes with commas between them; or set "+addressVariable)
 }
 
-// newClient returns a client of the coordinator at an address. It connects when it is first needed.
+// newClient returns a client of the coordinator at an address, or of the first of several nodes that can be reached. It
+// connects when it is first needed.
 func newClient(address string, notices io.Writer) (*client, error) {
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		return nil, usageErrorf("--coordinator takes an address such as %s: %w", DefaultAddress, err)
+	nodes, err := dial.Nodes(address)
+	if err != nil {
+		return nil, usageErrorf("--coordinator takes an address such as %s, or several with commas between them: %w",
+			DefaultAddress, err)
 	}
-	c := &client{address: address, notices: notices}
-	// The name is resolved at every attempt, by the dialer: gRPC's own resolver reports no cause and remembers
-	// failures.
-	conn, err := grpc.NewClient("passthrough:///"+address,
+	target, options, err := dial.Options(address, dial.First)
+	if err != nil {
+		return nil, usageErrorf("--coordinator %s: %w", address, err)
+	}
+	c := &client{address: address, nodes: len(nodes), notices: notices, failed: make(map[string]error)}
+	options = append(options,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(c.dial),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -118,31 +141,41 @@ func newClient(address string, notices io.Writer) (*client, error) {
 		grpc.WithDefaultServiceConfig(retryPolicy),
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(true), grpc.MaxCallRecvMsgSize(maxResponse)),
 	)
+	conn, err := grpc.NewClient(target, options...)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the connection to %s: %w", address, err)
 	}
 	c.conn = conn
 	c.StudyServiceClient = trellisv1.NewStudyServiceClient(conn)
 	c.TrialServiceClient = trellisv1.NewTrialServiceClient(conn)
+	c.ArtifactServiceClient = trellisv1.NewArtifactServiceClient(conn)
+	c.ClusterServiceClient = trellisv1.NewClusterServiceClient(conn)
 	c.workers = trellisv1.NewWorkerServiceClient(conn)
 	return c, nil
 }
 
-// dial connects, and says once per outage that it keeps trying.
+// dial connects to a node, and says once per outage that there is none and that it keeps trying.
 func (c *client) dial(ctx context.Context, address string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dialed = err
 	switch {
 	case err == nil:
-		c.waiting = false
-	case !c.waiting && !errors.Is(err, context.Canceled):
+		c.connected, c.waiting = true, false
+		clear(c.failed)
+		return conn, nil
+	case errors.Is(err, context.Canceled):
+		// Another node was faster, or nobody waits any more.
+		return nil, err
+	}
+	c.connected = false
+	c.failed[address] = err
+	if !c.waiting && len(c.failed) == c.nodes {
 		c.waiting = true
 		fmt.Fprintf(c.notices, "trellis: no coordinator at %s (%s); trying again. Give its address with --coordinator, or "+
 			"start one: trellis coordinator\n", c.address, dialProblem(err))
 	}
-	return conn, err
+	return nil, err
 }
 
 // dialProblem is what went wrong, without how Go's network library words it around.
@@ -163,6 +196,12 @@ func dialProblem(err error) string {
 
 // connect waits until the coordinator is there, for at most wait; 0 waits for ever. The error is errUnavailable.
 func (c *client) connect(ctx context.Context, wait time.Duration) error {
+	return c.reach(ctx, wait, false)
+}
+
+// reach connects within wait, or for ever if wait is 0. If once, it gives up as soon as no address can be connected to.
+// The error is errUnavailable.
+func (c *client) reach(ctx context.Context, wait time.Duration, once bool) error {
 	waiting := ctx
 	if wait > 0 {
 		var cancel context.CancelFunc
@@ -171,8 +210,11 @@ func (c *client) connect(ctx context.Context, wait time.Duration) error {
 	}
 	for {
 		state := c.conn.GetState()
-		if state == connectivity.Ready {
+		switch {
+		case state == connectivity.Ready:
 			return nil
+		case once && state == connectivity.TransientFailure:
+			return c.unavailable("")
 		}
 		c.conn.Connect()
 		if c.conn.WaitForStateChange(waiting, state) {
@@ -181,13 +223,29 @@ func (c *client) connect(ctx context.Context, wait time.Duration) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.dialed == nil {
-			return fmt.Errorf("%w: what listens at %s does not answer as a coordinator does", errUnavailable, c.address)
-		}
-		return fmt.Errorf("%w at %s within %v: %s", errUnavailable, c.address, wait, dialProblem(c.dialed))
+		return c.unavailable(fmt.Sprintf(" within %v", wait))
 	}
+}
+
+// unavailable is errUnavailable with the reason. within says how long it was tried, or nothing.
+func (c *client) unavailable(within string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.connected {
+		return fmt.Errorf("%w: what listens at %s does not answer as a coordinator does", errUnavailable, c.address)
+	}
+	var problems []string
+	for _, address := range slices.Sorted(maps.Keys(c.failed)) {
+		problem := dialProblem(c.failed[address])
+		if c.nodes > 1 {
+			problem = address + ": " + problem
+		}
+		problems = append(problems, problem)
+	}
+	if problems == nil {
+		problems = []string{dialProblem(context.DeadlineExceeded)}
+	}
+	return fmt.Errorf("%w at %s%s: %s", errUnavailable, c.address, within, strings.Join(problems, ", "))
 }
 
 func (c *client) Close() error {

@@ -12,57 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
 )
-
-// fakeCoordinator answers as its functions say.
-type fakeCoordinator struct {
-	trellisv1.UnimplementedStudyServiceServer
-	watch  func(*trellisv1.WatchStudyRequest, trellisv1.StudyService_WatchStudyServer) error
-	create func(context.Context) error
-	list   func() error
-}
-
-func (f *fakeCoordinator) WatchStudy(r *trellisv1.WatchStudyRequest, s trellisv1.StudyService_WatchStudyServer) error {
-	return f.watch(r, s)
-}
-
-func (f *fakeCoordinator) CreateStudy(
-	ctx context.Context, _ *trellisv1.CreateStudyRequest,
-) (*trellisv1.CreateStudyResponse, error) {
-	return &trellisv1.CreateStudyResponse{}, f.create(ctx)
-}
-
-func (f *fakeCoordinator) ListStudies(
-	context.Context, *trellisv1.ListStudiesRequest,
-) (*trellisv1.ListStudiesResponse, error) {
-	return &trellisv1.ListStudiesResponse{}, f.list()
-}
-
-// serve serves the fake on a free port and returns its address.
-func (f *fakeCoordinator) serve(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := grpc.NewServer()
-	trellisv1.RegisterStudyServiceServer(server, f)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		server.Serve(listener)
-	}()
-	t.Cleanup(func() {
-		server.Stop()
-		<-done
-	})
-	return listener.Addr().String()
-}
 
 // recordingView remembers what it is shown.
 type recordingView struct {
@@ -111,6 +66,138 @@ func TestFollowGoesOn(t *testing.T) {
 	}
 }
 
+// Of several nodes, one that is there is enough. When it goes away, calls and watches go on through another without a
+// word: only when there is none left, it is said, once.
+func TestSeveralNodes(t *testing.T) {
+	var mu sync.Mutex
+	var asked []string
+	node := func(name string) *fakeCoordinator {
+		note := func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			asked = append(asked, name)
+			return nil
+		}
+		return &fakeCoordinator{
+			list: note,
+			watch: func(request *trellisv1.WatchStudyRequest, stream trellisv1.StudyService_WatchStudyServer) error {
+				state := trellisv1.StudyState_STUDY_STATE_RUNNING
+				if request.GetSinceIndex() > 0 {
+					state = trellisv1.StudyState_STUDY_STATE_COMPLETED
+				}
+				note()
+				err := stream.Send(&trellisv1.WatchStudyResponse{
+					Index: request.GetSinceIndex() + 1, Study: &trellisv1.Study{Name: "s", State: state},
+				})
+				if request.GetSinceIndex() == 0 {
+					<-stream.Context().Done()
+				}
+				return err
+			},
+		}
+	}
+	first, stopFirst := node("first").serveUntil(t)
+	second, stopSecond := node("second").serveUntil(t)
+	var notices lockedBuffer
+	c, err := newClient(freeAddress(t)+","+first+","+second, &notices)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.connect(t.Context(), DefaultWait); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.eachStudy(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	view := &stoppingView{stop: stopFirst}
+	study, err := c.follow(t.Context(), "s", view)
+	if err != nil || study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED {
+		t.Fatalf("got %v, %v", study, err)
+	}
+	if err := c.eachStudy(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(asked), "[first first second second]"; got != want {
+		t.Errorf("asked %s, want %s", got, want)
+	}
+	if notices.String() != "" || view.String() != "" {
+		t.Errorf("the client said %q, %q", notices.String(), view.String())
+	}
+	stopSecond()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if err := c.eachStudy(ctx, nil); err == nil {
+		t.Error("without a node, the call has succeeded")
+	}
+	said := notices.String()
+	if strings.Count(said, "no coordinator at") != 1 || !strings.Contains(said, first+","+second) {
+		t.Errorf("without a node, the client said %q", said)
+	}
+}
+
+// An outage begins when no node can be connected to, whatever was before, and is said once.
+func TestNoticeOfAnOutage(t *testing.T) {
+	var notices lockedBuffer
+	first, second := freeAddress(t), freeAddress(t)
+	c, err := newClient(first+","+second, &notices)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	dial := func(address string, wantNotices int) {
+		t.Helper()
+		if conn, err := c.dial(t.Context(), address); err == nil {
+			conn.Close()
+		}
+		if got := strings.Count(notices.String(), "no coordinator at"); got != wantNotices {
+			t.Errorf("%d notices, want %d", got, wantNotices)
+		}
+	}
+	dial(first, 0)
+	dial(second, 1)
+	dial(first, 1)
+	listener, err := net.Listen("tcp", first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial(first, 1)
+	listener.Close()
+	dial(first, 1)
+	dial(second, 2)
+}
+
+// stoppingView calls stop at the first response.
+type stoppingView struct {
+	recordingView
+	stop func()
+}
+
+func (v *stoppingView) Update(response *trellisv1.WatchStudyResponse) {
+	if len(v.indices) == 0 {
+		v.stop()
+	}
+	v.recordingView.Update(response)
+}
+
+// lockedBuffer is a buffer that several goroutines write to.
+type lockedBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(data []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(data)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}
+
 // What will not change by trying again ends a watch.
 func TestFollowGivesUp(t *testing.T) {
 	fake := &fakeCoordinator{watch: func(*trellisv1.WatchStudyRequest, trellisv1.StudyService_WatchStudyServer) error {
@@ -123,34 +210,69 @@ func TestFollowGivesUp(t *testing.T) {
 	}
 }
 
-// Calls that change nothing are sent again when the coordinator goes away; the creation of a study is not, since it may
-// have been heard.
+// Calls that change nothing are sent again when the coordinator goes away. So is a study, which may have been heard: one
+// that is there by then with the same spec is the one, another is not.
 func TestRetries(t *testing.T) {
-	var mu sync.Mutex
 	var lists, creations int
 	unavailable := status.Error(codes.Unavailable, "going away")
+	spec := &trellisv1.StudySpec{Name: "s", Model: "synthetic"}
 	fake := &fakeCoordinator{
+		cluster: &trellisv1.GetClusterResponse{},
+		study:   &trellisv1.Study{Name: "s", Spec: grid.WithDefaults(spec)},
 		list: func() error {
-			mu.Lock()
-			defer mu.Unlock()
 			if lists++; lists < 3 {
 				return unavailable
 			}
 			return nil
 		},
 		create: func(context.Context) error {
-			mu.Lock()
-			defer mu.Unlock()
-			creations++
-			return unavailable
+			if creations++; creations < 3 {
+				return unavailable
+			}
+			return status.Error(codes.AlreadyExists, "exists already")
 		},
 	}
 	c := connect(t, fake.serve(t))
 	if err := c.eachStudy(t.Context(), nil); err != nil || lists != 3 {
 		t.Errorf("listed %d times: %v", lists, err)
 	}
-	if _, err := c.create(t.Context(), &trellisv1.StudySpec{}); exitCode(err) != exitUnavailable || creations != 1 {
+	if study, err := c.create(t.Context(), spec); err != nil || study.GetName() != "s" || creations != 3 {
+		t.Errorf("created %d times: %v, %v", creations, study, err)
+	}
+	// The first answer is that there is one, which is not ours.
+	if _, err := c.create(t.Context(), spec); exitCode(err) != exitAlreadyExists || creations != 4 {
 		t.Errorf("created %d times: %v", creations, err)
+	}
+	creations = 1
+	fake.study.Spec.Model = "another"
+	if _, err := c.create(t.Context(), spec); exitCode(err) != exitAlreadyExists || creations != 3 {
+		t.Errorf("created %d times: %v", creations, err)
+	}
+}
+
+// A study is submitted once, when the coordinator has started and somebody leads.
+func TestCreateWaitsForALeader(t *testing.T) {
+	starting := status.Error(codes.Unavailable, "this coordinator is starting")
+	fake := &fakeCoordinator{
+		// More often than gRPC itself tries, and then there is no leader yet.
+		refusals: []error{starting, starting, starting, starting, starting, starting, nil, nil},
+		cluster:  &trellisv1.GetClusterResponse{Nodes: []*trellisv1.Node{{Id: "first", Address: "first:1", Leader: true}}},
+	}
+	creations := 0
+	fake.create = func(context.Context) error {
+		creations++
+		if len(fake.refusals) > 0 {
+			t.Errorf("it was submitted with %v to come", fake.refusals)
+		}
+		return nil
+	}
+	if _, err := connect(t, fake.serve(t)).create(t.Context(), &trellisv1.StudySpec{}); err != nil || creations != 1 {
+		t.Errorf("created %d times: %v", creations, err)
+	}
+	// What will not change by waiting is not waited for.
+	fake.refusals = []error{status.Error(codes.PermissionDenied, "no")}
+	if _, err := connect(t, fake.serve(t)).create(t.Context(), &trellisv1.StudySpec{}); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -5,10 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"trellis/coordinator"
 	"trellis/trainer"
 	"trellis/worker"
+)
+
+const (
+	// localLease is the lease of workers in the coordinator's own process, from which it hears as long as they live. After
+	// a crash, the runs that the workers of that process had wait for it.
+	localLease = 5 * time.Second
+	// drainTimeout is how long the workers of trellis run may take to hand their runs back.
+	drainTimeout = 5 * time.Second
 )
 
 // cluster is a coordinator and its workers in this process, over loopback.
@@ -17,6 +26,9 @@ type cluster struct {
 	// that as its cause. Coordinator and workers live on until stop.
 	ctx     context.Context
 	address string
+
+	// drained are the workers if their runs are to be handed back when the cluster stops, so that another one can go on.
+	drained []*worker.Worker
 
 	fail            context.CancelCauseFunc
 	stopWorkers     context.CancelFunc
@@ -31,15 +43,17 @@ func startCluster(parent context.Context, options runOptions) (*cluster, error) 
 	if err != nil {
 		return nil, err
 	}
-	server, err := coordinator.New(coordinator.Config{
-		Numerics: trainer.NumericsVersion, Logger: options.logger,
-	}, dataSets)
-	if err != nil {
-		return nil, err
-	}
 	listener, err := listen(parent, "listen", "127.0.0.1:0", false)
 	if err != nil {
 		return nil, err
+	}
+	server, err := coordinator.New(coordinator.Config{
+		Numerics: trainer.NumericsVersion, Version: version(), Logger: options.logger, Data: options.directory.path,
+		Lease: localLease,
+	}, listener, dataSets)
+	if err != nil {
+		listener.Close()
+		return nil, explainLog(err)
 	}
 	c := &cluster{address: listener.Addr().String()}
 	c.ctx, c.fail = context.WithCancelCause(parent)
@@ -47,7 +61,7 @@ func startCluster(parent context.Context, options runOptions) (*cluster, error) 
 	var serving, working context.Context
 	serving, c.stopCoordinator = context.WithCancel(lives)
 	working, c.stopWorkers = context.WithCancel(lives)
-	c.coordinator.Go(func() { c.ended(serving, "coordinator", server.Serve(serving, listener)) })
+	c.coordinator.Go(func() { c.ended(serving, "coordinator", explainLog(server.Serve(serving))) })
 	for n := range options.workers {
 		w, err := worker.New(worker.Config{
 			Coordinator: c.address,
@@ -60,6 +74,9 @@ func startCluster(parent context.Context, options runOptions) (*cluster, error) 
 		if err != nil {
 			c.stop()
 			return nil, err
+		}
+		if options.directory.path != "" {
+			c.drained = append(c.drained, w)
 		}
 		c.workers.Go(func() { c.ended(working, w.Name(), w.Run(working)) })
 	}
@@ -87,9 +104,24 @@ func (c *cluster) why(err error) error {
 
 // stop ends the workers and then the coordinator. What they fail with afterwards is of no interest.
 func (c *cluster) stop() {
+	c.drain()
 	c.stopWorkers()
 	c.workers.Wait()
 	c.stopCoordinator()
 	c.coordinator.Wait()
 	c.fail(nil)
+}
+
+// drain lets the workers hand their runs back, but not for ever. It is of no use once a part of the cluster has failed.
+func (c *cluster) drain() {
+	cause := context.Cause(c.ctx)
+	if len(c.drained) == 0 || cause != nil && !errors.Is(cause, errInterrupted) {
+		return
+	}
+	timer := time.AfterFunc(drainTimeout, c.stopWorkers)
+	defer timer.Stop()
+	for _, w := range c.drained {
+		w.Drain()
+	}
+	c.workers.Wait()
 }

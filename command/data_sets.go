@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,17 +18,27 @@ import (
 
 // dataOptions are the flags that say where data sets are found.
 type dataOptions struct {
-	dataDir, cacheDir string
+	dataSets, cacheDir string
 }
 
-// dataFlags adds --data-dir and --cache-dir.
+// dataFlags adds --data-sets and --cache-dir.
 func dataFlags(cmd *cobra.Command) *dataOptions {
 	options := new(dataOptions)
-	cmd.Flags().StringVar(&options.dataDir, "data-dir", "",
+	cmd.Flags().StringVar(&options.dataSets, "data-sets", "",
 		"`folder` with a folder of IDX files for each data set, besides mnist")
 	cacheDirFlag(cmd, &options.cacheDir)
+	cmd.Flags().Var(renamedFlag("--data-sets names the folder of data sets now; --data is where studies are kept"), "data-dir",
+		"renamed")
+	cmd.Flag("data-dir").Hidden = true
 	return options
 }
+
+// renamedFlag is a flag that is no more. Its value is the error for those who still give it.
+type renamedFlag string
+
+func (f renamedFlag) String() string   { return "" }
+func (f renamedFlag) Set(string) error { return errors.New(string(f)) }
+func (f renamedFlag) Type() string     { return "folder" }
 
 // cacheDirFlag adds --cache-dir.
 func cacheDirFlag(cmd *cobra.Command, dir *string) {
@@ -51,18 +62,18 @@ var _ coordinator.DataSets = (*dataSets)(nil)
 
 func newDataSets(options *dataOptions) (*dataSets, error) {
 	d := &dataSets{
-		library: dataset.Library{Dir: options.dataDir, CacheDir: options.cacheDir},
+		library: dataset.Library{Dir: options.dataSets, CacheDir: options.cacheDir},
 		found:   make(map[string]*dataset.Set),
 	}
-	if options.dataDir != "" {
-		if info, err := os.Stat(options.dataDir); err != nil {
-			return nil, usageErrorf("--data-dir: %w", err)
+	if options.dataSets != "" {
+		if info, err := os.Stat(options.dataSets); err != nil {
+			return nil, usageErrorf("--data-sets: %w", err)
 		} else if !info.IsDir() {
-			return nil, usageErrorf("--data-dir %s is not a folder", options.dataDir)
+			return nil, usageErrorf("--data-sets %s is not a folder", options.dataSets)
 		}
 	}
 	if d.library.CacheDir == "" {
-		// A service may have no home. MNIST is then looked for in --data-dir and in the Go module cache.
+		// A service may have no home. MNIST is then looked for in --data-sets and in the Go module cache.
 		if dir, err := os.UserCacheDir(); err == nil {
 			d.library.CacheDir = filepath.Join(dir, "trellis")
 		}

@@ -25,6 +25,44 @@ func checkCommandLine(t *testing.T, args []string) {
 	}
 }
 
+// Three coordinators with a data directory each join one of them, and share one folder of artifacts.
+func TestComposeFileOfThree(t *testing.T) {
+	data, err := os.ReadFile("../deploy/compose-three.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var compose struct {
+		Services map[string]struct{ Command, Volumes, Ports []string }
+	}
+	if err := yaml.Unmarshal(data, &compose); err != nil {
+		t.Fatal(err)
+	}
+	for name, service := range compose.Services {
+		checkCommandLine(t, service.Command)
+		line := strings.Join(service.Command, " ")
+		if name == "worker" {
+			if !strings.Contains(line, "--coordinator=first:7070,second:7070,third:7070") {
+				t.Errorf("the worker runs %s", line)
+			}
+			continue
+		}
+		volumes := strings.Join(service.Volumes, " ")
+		if !strings.Contains(line, "--advertise="+name+":7070") || (name == "first") == strings.Contains(line, "--join=first") ||
+			volumes != name+":/var/lib/trellis artifacts:/var/lib/trellis-artifacts" ||
+			!strings.Contains(line, "--data=/var/lib/trellis ") || !strings.Contains(line, "--artifacts=/var/lib/trellis-artifacts ") {
+			t.Errorf("%s runs %s with %s", name, line, volumes)
+		}
+		for _, port := range service.Ports {
+			if !strings.HasPrefix(port, "127.0.0.1:") {
+				t.Errorf("%s publishes %s beyond loopback", name, port)
+			}
+		}
+	}
+	if len(compose.Services) != 4 {
+		t.Errorf("there are %d services", len(compose.Services))
+	}
+}
+
 func TestComposeFile(t *testing.T) {
 	data, err := os.ReadFile("../deploy/compose.yaml")
 	if err != nil {

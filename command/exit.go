@@ -27,7 +27,7 @@ const exitCodesHelp = `Every command ends with one of these codes:
     0  it has done what it was asked to
     1  an error that is none of those below
     2  the command line or a spec is not valid; nothing was changed
-    3  there is no such study
+    3  there is no such study, trial or node
     4  a study of that name exists already
     5  there is no coordinator at the address, or it does not answer
     6  run, watch, submit --watch: the study has ended without all its trials answered: some

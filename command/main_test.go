@@ -85,7 +85,7 @@ type process struct {
 func start(t *testing.T, pattern string, args ...string) (p *process, match string) {
 	t.Helper()
 	p = &process{command: exec.Command("trellis", args...), exited: make(chan struct{}), more: make(chan struct{})}
-	p.command.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir())
+	p.command.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir(), dataHomeVariable+"="+t.TempDir())
 	pipe, err := p.command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

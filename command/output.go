@@ -294,11 +294,11 @@ func blockStyle(node *yaml.Node) {
 	}
 }
 
-func encodeYAML(node *yaml.Node) ([]byte, error) {
+func encodeYAML(document any) ([]byte, error) {
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)
 	encoder.SetIndent(2)
-	if err := encoder.Encode(node); err != nil {
+	if err := encoder.Encode(document); err != nil {
 		return nil, fmt.Errorf("write YAML: %w", err)
 	}
 	return out.Bytes(), encoder.Close()

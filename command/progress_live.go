@@ -55,11 +55,14 @@ func (v *liveView) Close() error {
 // isTerminal says whether a stream is a terminal that can redraw lines.
 func isTerminal(stream any) (*os.File, bool) {
 	file, ok := stream.(*os.File)
-	if !ok || os.Getenv("TERM") == "dumb" || !term.IsTerminal(int(file.Fd())) {
+	if !ok || os.Getenv("TERM") == "dumb" || !isTerminalFile(file) {
 		return nil, false
 	}
 	return file, true
 }
+
+// isTerminalFile says whether a file is a terminal of any kind.
+func isTerminalFile(file *os.File) bool { return term.IsTerminal(int(file.Fd())) }
 
 // screen is the bubbletea model: what is on the terminal.
 type screen struct {

@@ -79,9 +79,10 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
 		}
 	}
 	add(groupSearch, cli.runCommand(), cli.submitCommand(), cli.studiesCommand(), cli.watchCommand(), cli.bestCommand(),
-		cli.trialsCommand())
+		cli.trialsCommand(), cli.modelCommand())
 	add(groupSearch, cli.studyStateCommands()...)
-	add(groupCluster, cli.coordinatorCommand(), cli.workerCommand(), cli.workersCommand())
+	add(groupCluster, cli.coordinatorCommand(), cli.workerCommand(), cli.workersCommand(), cli.clusterCommand(),
+		cli.backupCommand(), cli.restoreCommand())
 	root.AddCommand(cli.versionCommand(), &cobra.Command{
 		Use:   "exit-codes",
 		Short: "What the exit codes mean",

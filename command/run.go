@@ -19,8 +19,10 @@ const rankedRows = 10
 type runOptions struct {
 	workers, slots int
 	data           *dataOptions
-	format         outputFormat
-	logger         *slog.Logger
+	// directory is where studies are kept.
+	directory dataDirectory
+	format    outputFormat
+	logger    *slog.Logger
 	// inLines shows progress in lines on a terminal too, between those of the log.
 	inLines bool
 }
@@ -32,10 +34,14 @@ func (cli *commandLine) runCommand() *cobra.Command {
 		Long: `Run studies from start to end on this machine: coordinator, workers and progress in one process.
 Ends with the ranked trials and the best of them. A SPEC of - is read from standard input.
 
-Progress goes to standard error, results to standard output. Results are kept in memory: save them with -o. Ctrl-C ends
-the studies and shows what they have found until then.`,
+Progress goes to standard error, results to standard output. Ctrl-C ends the studies and shows what they have found until
+then. Without --data, that is all that is left of them: save it with -o.
+
+With --data, studies are kept in a folder. After Ctrl-C or a crash, the same command goes on where it was; once a study has
+ended, it shows the results again.`,
 		Example: `  trellis run examples/quick.yaml
-  trellis run --workers 2 -o csv examples/quick.yaml > trials.csv`,
+  trellis run --workers 2 -o csv examples/quick.yaml > trials.csv
+  trellis run --data studies examples/paper.yaml`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return operands("SPEC")(cmd, args)
@@ -47,6 +53,8 @@ the studies and shows what they have found until then.`,
 	format := outputFlag(cmd)
 	log := logFlags(cmd, slog.LevelError+1)
 	options := runOptions{data: dataFlags(cmd)}
+	var data string
+	cmd.Flags().StringVar(&data, "data", "", "`folder` in which studies are kept, to go on another time (default in memory only)")
 	cmd.Flags().IntVar(&options.workers, "workers", 1, "workers to start")
 	cmd.Flags().IntVar(&options.slots, "slots", 0,
 		"runs that a worker trains side by side (default the cores divided by the workers)")
@@ -60,6 +68,12 @@ the studies and shows what they have found until then.`,
 		}
 		if options.slots == 0 {
 			options.slots = max(1, runtime.GOMAXPROCS(0)/options.workers)
+		}
+		if cmd.Flags().Changed("data") && data == "" {
+			return usageErrorf("--data takes a folder")
+		}
+		if options.directory, err = openDataDirectory(data); err != nil {
+			return err
 		}
 		options.format = *format
 		options.logger = log.newLogger(cli.stderr)
@@ -89,14 +103,26 @@ func (cli *commandLine) runStudies(
 		return cluster.why(err)
 	}
 	for _, spec := range specs {
-		if _, err := c.create(cluster.ctx, spec); err != nil {
+		if err := cli.begin(cluster.ctx, c, spec, options.directory); err != nil {
 			return cluster.why(err)
 		}
+	}
+	if err := cli.describeOthers(cluster.ctx, c, specs, options.directory); err != nil {
+		return cluster.why(err)
 	}
 	fmt.Fprintf(cli.stderr, "The coordinator listens on %s, with %s of %s. Look in from elsewhere: trellis trials %s "+
 		"--coordinator %s\n", cluster.address, count(uint64(options.workers), "worker"), count(uint64(options.slots), "slot"),
 		specs[0].GetName(), cluster.address)
 	return cli.followAll(cluster, c, specs, options)
+}
+
+// describeInterruption says what is left of studies after Ctrl-C.
+func describeInterruption(directory dataDirectory) string {
+	if directory.path != "" {
+		return fmt.Sprintf("Interrupted. The same command goes on from here: what has been found is in %s.", directory.path)
+	}
+	return "Interrupted. Studies of trellis run end with it: what follows is all that is left. To go on another time, run them " +
+		"with --data"
 }
 
 // followAll follows the studies to their end, one after the other as the coordinator serves them, and shows what they
@@ -110,8 +136,7 @@ func (cli *commandLine) followAll(cluster *cluster, c *client, specs []*trellisv
 			study, err := cli.showProgress(cluster.ctx, c, spec.GetName(), options.inLines)
 			switch interrupted = errors.Is(err, errInterrupted); {
 			case interrupted:
-				fmt.Fprintln(cli.stderr, "Interrupted. Studies of trellis run end with it: what follows is all that is left. For "+
-					"studies that live longer, see: trellis help coordinator")
+				fmt.Fprintln(cli.stderr, describeInterruption(options.directory))
 				outcomes = append(outcomes, err)
 			case err != nil:
 				return cluster.why(err)

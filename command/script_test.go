@@ -27,6 +27,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("XDG_CACHE_HOME", env.WorkDir+"/.cache")
+			env.Setenv(dataHomeVariable, env.WorkDir+"/.data")
 			env.Setenv("EXAMPLES", mustGetwd(t)+"/../examples")
 			// MNIST lies in the module cache, which the go command finds by these.
 			for _, name := range []string{"GOMODCACHE", "GOPATH", "GOROOT", "GOFLAGS", "GOPROXY", "PATH"} {
@@ -92,7 +93,7 @@ func startInScript(ts *testscript.TestScript, pattern string, args []string) str
 	command := exec.Command(path, args...)
 	command.Dir = ts.Getenv("WORK")
 	command.Env = append(os.Environ(), "XDG_CACHE_HOME="+ts.Getenv("XDG_CACHE_HOME"),
-		addressVariable+"="+ts.Getenv(addressVariable))
+		dataHomeVariable+"="+ts.Getenv(dataHomeVariable), addressVariable+"="+ts.Getenv(addressVariable))
 	pipe, err := command.StderrPipe()
 	ts.Check(err)
 	ts.Check(command.Start())

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -81,15 +80,6 @@ func (cli *commandLine) work(parent context.Context, config worker.Config, optio
 		return cause
 	}
 	return err
-}
-
-// keepHeapSmall makes the collector run when the heap has grown by a fifth, unless GOGC says otherwise. Most of a worker's
-// heap is images, which stay; training allocates next to nothing, so that the collector has little to do. By default, it
-// would let the heap grow to twice the images before it looked.
-func keepHeapSmall() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(20)
-	}
 }
 
 // drainOnSignal drains the worker at the first signal and stops it at the second.

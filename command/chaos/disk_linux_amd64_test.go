@@ -1,0 +1,214 @@
+package chaos
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// countChanges runs the workload without a fault, checks it, and returns the changes that the coordinator makes on the
+// way.
+func countChanges(t *testing.T) (all []change) {
+	t.Helper()
+	t.Run("undisturbed", func(t *testing.T) {
+		w := newWorkload(t)
+		traced := w.coordinator.startTraced(fault{})
+		w.run()
+		w.coordinator.kill()
+		all = traced.seen()
+		kinds := map[string]int{}
+		for _, c := range all {
+			kinds[c.call]++
+		}
+		t.Logf("%d changes of the data directory: %v; %d operations were acknowledged", len(all), kinds, w.acknowledged)
+		if w.acknowledged < operations*2/3 {
+			t.Errorf("%d operations were acknowledged, want most of %d", w.acknowledged, operations)
+		}
+		w.recover()
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	return all
+}
+
+// spread is some of 1 to all, evenly spaced, or each if there are not more than that.
+func spread(all, some int) (places []int) {
+	some = min(some, all)
+	for n := range some {
+		places = append(places, 1+n*all/some)
+	}
+	return places
+}
+
+// A coordinator is killed before or after each system call that changes its data directory: while it boots for the first
+// time, during 40 operations, a backup and a restore. Each time it starts again at once and has all that it had acknowledged.
+func TestSyscallKills(t *testing.T) {
+	all := len(countChanges(t))
+	random := newRandom(t)
+	var restarts []time.Duration
+	places := spread(all, count(t, "TRELLIS_CHAOS_KILLS", 4, 16, all))
+	start := time.Now()
+	for _, at := range places {
+		// An ordinary run kills elsewhere each time.
+		if !soak {
+			at += random.IntN(max(1, all/len(places)))
+		}
+		effects := []effect{killBefore, killAfter}
+		if !soak {
+			effects = effects[at%2:][:1]
+		}
+		for _, effect := range effects {
+			f := fault{effect: effect, at: at}
+			t.Run(f.String(), func(t *testing.T) {
+				w := newWorkload(t)
+				traced := w.coordinator.startTraced(f)
+				w.run()
+				w.coordinator.kill()
+				restarts = append(restarts, w.recover())
+				logFault(t, traced)
+			})
+		}
+	}
+	t.Logf("%d kills in %v at %d places; the coordinator served %s after its start", len(restarts),
+		time.Since(start).Round(time.Millisecond), all, distribution(restarts))
+}
+
+// logFault says which call the fault has met. It may have come too late for the last ones: how reports gather in the log
+// differs from time to time.
+func logFault(t *testing.T, traced *tracer) {
+	t.Helper()
+	select {
+	case <-traced.fired:
+		c := traced.seen()[traced.fault.at-1]
+		t.Logf("%v: %s %s", traced.fault, c.call, strings.TrimPrefix(c.path, filepath.Dir(traced.dir)))
+	default:
+		t.Logf("%v: it was not reached", traced.fault)
+	}
+}
+
+// inArtifacts says whether a change concerns the artifacts alone. If it fails, what was to be stored is refused.
+func inArtifacts(c change) bool { return strings.Contains(c.path, "/artifacts") }
+
+// inRemoval says whether a change removes what is not needed any more. If it fails, nothing is lost.
+func inRemoval(c change) bool { return strings.HasPrefix(c.call, "unlink") || c.call == "rmdir" }
+
+// Each system call that changes the data directory fails: once, as a faulty disk does, or from there on, as a full one
+// does. The coordinator acknowledges nothing afterwards, ends by itself and says why. When it is started on a disk that is
+// well it has everything.
+func TestDiskErrors(t *testing.T) {
+	all := len(countChanges(t))
+	random := newRandom(t)
+	for _, at := range spread(all, count(t, "TRELLIS_CHAOS_FAULTS", 4, 12, all)) {
+		if !soak {
+			at += random.IntN(max(1, all/12))
+		}
+		faults := []fault{
+			{effect: fail, at: at, errno: syscall.EIO},
+			{effect: failFrom, at: at, errno: syscall.ENOSPC},
+			{effect: fail, at: at, errno: syscall.ENOSPC},
+		}
+		if !soak {
+			faults = faults[at%3:][:1]
+		}
+		for _, f := range faults {
+			t.Run(f.String(), func(t *testing.T) { checkDiskError(t, f) })
+		}
+	}
+}
+
+func checkDiskError(t *testing.T, f fault) {
+	w := newWorkload(t)
+	traced := w.coordinator.startTraced(f)
+	logged := make(chan struct{})
+	// What concerns the log and its snapshots must end the process; the tracer closes fired before the call returns.
+	w.failed = logged
+	exited := w.coordinator.exited
+	fired := func() (change, bool) {
+		select {
+		case <-traced.fired:
+			return traced.seen()[f.at-1], true
+		default:
+			return change{}, false
+		}
+	}
+	go func() {
+		select {
+		case <-traced.fired:
+			if c, _ := fired(); !inArtifacts(c) && !inRemoval(c) {
+				close(logged)
+			}
+		case <-exited:
+		}
+	}()
+	w.run()
+	c, happened := fired()
+	switch {
+	case !happened:
+		w.coordinator.kill()
+	case inArtifacts(c) || inRemoval(c):
+		// It may go on.
+		w.coordinator.kill()
+	default:
+		code := w.coordinator.await()
+		text := map[syscall.Errno]string{syscall.EIO: "input/output error", syscall.ENOSPC: "no space left on device"}[f.errno]
+		if said := w.coordinator.said(); code <= 0 || !strings.Contains(said, text) {
+			t.Errorf("after %v failed the coordinator ended with code %d and did not say %q", c, code, text)
+		}
+	}
+	w.failed = nil
+	w.recover()
+	logFault(t, traced)
+	if !t.Failed() {
+		lines := strings.Split(strings.TrimSpace(w.coordinator.said()), "\n")
+		if last := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "trellis: ") }); last >= 0 {
+			t.Log(lines[last])
+		}
+	}
+}
+
+// A disk that hangs is one that has failed: the coordinator says so and ends, and acknowledges nothing that has not been
+// written.
+func TestStalledDisk(t *testing.T) {
+	const delay, noticed = 40 * time.Second, 20 * time.Second
+	inLog := func(c change) bool {
+		return strings.Contains(c.path, "/log/") && (c.call == "pwrite64" || c.call == "fsync")
+	}
+	var all int
+	t.Run("undisturbed", func(t *testing.T) {
+		w := newWorkload(t)
+		traced := w.coordinator.startTraced(fault{only: inLog})
+		w.run()
+		w.coordinator.kill()
+		all = len(traced.seen())
+	})
+	random := newRandom(t)
+	for range count(t, "TRELLIS_CHAOS_FAULTS", 1, 1, all/4) {
+		f := fault{effect: stall, at: 1 + all/4 + random.IntN(all/2), delay: delay, only: inLog}
+		t.Run(fmt.Sprint(f), func(t *testing.T) {
+			w := newWorkload(t)
+			traced := w.coordinator.startTraced(f)
+			w.failed = traced.fired
+			w.run()
+			select {
+			case <-traced.fired:
+			default:
+				w.coordinator.kill()
+				return
+			}
+			start := time.Now()
+			code := w.coordinator.await()
+			took := time.Since(start)
+			if said := w.coordinator.said(); code <= 0 || took > noticed || !strings.Contains(said, "the disk hangs") {
+				t.Errorf("the coordinator ended with code %d after another %v, and did not say that the disk hangs", code, took)
+			}
+			w.failed = nil
+			w.recover()
+			logFault(t, traced)
+		})
+	}
+}

@@ -1,0 +1,79 @@
+package command
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"trellis/coordinator/grid"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// A spec equals what a coordinator has made of it, and nothing else.
+func TestDifferences(t *testing.T) {
+	read := func(text string) *trellisv1.StudySpec {
+		spec, err := readSpec(writeSpec(t, text), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return spec
+	}
+	const text = `
+name: some
+data: mnist
+model: conv-autoencoder
+grid: {latent_dim: [4, 8], learning_rate: 1e-3, max_epochs: 4}
+early_stopping: {patience: 10, min_delta: 1e-5}
+`
+	admitted := grid.WithDefaults(read(text))
+	admitted.Split = &trellisv1.Split{Train: 50000, Validation: 10000}
+	for _, test := range []struct{ name, old, new, want string }{
+		{"the same", "", "", ""},
+		{"written another way", "grid: {latent_dim: [4, 8]", "seeds: [1]\ngrid: {weight_decay: 0, latent_dim: [4, 8]", ""},
+		{"the default split", "data: mnist", "data: mnist\nsplit: {train: 50000, validation: 10000}", ""},
+		{"another grid", "[4, 8]", "[4, 16]", "grid"},
+		{"another order", "[4, 8]", "[8, 4]", "grid"},
+		{"another split", "data: mnist", "data: mnist\nsplit: {train: 50000, validation: 5000}", "split"},
+		{"never stopping early", "early_stopping", "#", "early_stopping"},
+		{"other seeds and data", "data: mnist", "data: digits\nseeds: [1, 2]", "data seeds"},
+	} {
+		spec := read(strings.Replace(text, test.old, test.new, 1))
+		before := proto.CloneOf(spec)
+		if got := strings.Join(differences(spec, admitted), " "); got != test.want {
+			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
+		}
+		if !proto.Equal(spec, before) {
+			t.Errorf("%s: the spec has become %v", test.name, spec)
+		}
+	}
+}
+
+// Studies beside those that were asked for are told of, and whether they come before them.
+func TestDescribeOthers(t *testing.T) {
+	t.Parallel()
+	study := func(name string, state trellisv1.StudyState) *trellisv1.Study {
+		return &trellisv1.Study{Name: name, State: state}
+	}
+	const running = trellisv1.StudyState_STUDY_STATE_RUNNING
+	fake := &fakeCoordinator{studies: []*trellisv1.Study{
+		study("older", running), study("paused", trellisv1.StudyState_STUDY_STATE_PAUSED), study("asked", running),
+		study("newer", running),
+	}}
+	c := connect(t, fake.serve(t))
+	var said bytes.Buffer
+	cli := &commandLine{stderr: &said}
+	specs := []*trellisv1.StudySpec{{Name: "asked"}}
+	if err := cli.describeOthers(t.Context(), c, specs, dataDirectory{path: "/studies"}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"Study older is in /studies too, and not at its end: it is trained first. To keep it from that: trellis pause older ",
+		"Study newer is in /studies too, and not at its end: it gets the slots that are left over. To keep it from that: ",
+	}
+	lines := strings.Split(strings.TrimSpace(said.String()), "\n")
+	if len(lines) != len(want) || !strings.HasPrefix(lines[0], want[0]) || !strings.HasPrefix(lines[1], want[1]) {
+		t.Errorf("it says\n%s", said.String())
+	}
+}
