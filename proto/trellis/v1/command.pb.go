@@ -36,6 +36,8 @@ type Command struct {
 	//	*Command_Grant
 	//	*Command_Record
 	//	*Command_SetWorker
+	//	*Command_ExtendStudy
+	//	*Command_RetryStudy
 	Change        isCommand_Change `protobuf_oneof:"change"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -139,6 +141,24 @@ func (x *Command) GetSetWorker() *SetWorkerCommand {
 	return nil
 }
 
+func (x *Command) GetExtendStudy() *ExtendStudyCommand {
+	if x != nil {
+		if x, ok := x.Change.(*Command_ExtendStudy); ok {
+			return x.ExtendStudy
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRetryStudy() *RetryStudyCommand {
+	if x != nil {
+		if x, ok := x.Change.(*Command_RetryStudy); ok {
+			return x.RetryStudy
+		}
+	}
+	return nil
+}
+
 type isCommand_Change interface {
 	isCommand_Change()
 }
@@ -167,6 +187,14 @@ type Command_SetWorker struct {
 	SetWorker *SetWorkerCommand `protobuf:"bytes,7,opt,name=set_worker,json=setWorker,proto3,oneof"`
 }
 
+type Command_ExtendStudy struct {
+	ExtendStudy *ExtendStudyCommand `protobuf:"bytes,8,opt,name=extend_study,json=extendStudy,proto3,oneof"`
+}
+
+type Command_RetryStudy struct {
+	RetryStudy *RetryStudyCommand `protobuf:"bytes,9,opt,name=retry_study,json=retryStudy,proto3,oneof"`
+}
+
 func (*Command_CreateStudy) isCommand_Change() {}
 
 func (*Command_SetStudyState) isCommand_Change() {}
@@ -179,6 +207,10 @@ func (*Command_Record) isCommand_Change() {}
 
 func (*Command_SetWorker) isCommand_Change() {}
 
+func (*Command_ExtendStudy) isCommand_Change() {}
+
+func (*Command_RetryStudy) isCommand_Change() {}
+
 // CreateStudyCommand expands the spec's grid into trials and runs, all PENDING.
 type CreateStudyCommand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -186,7 +218,9 @@ type CreateStudyCommand struct {
 	Spec    *StudySpec `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
 	DataSet *DataSet   `protobuf:"bytes,2,opt,name=data_set,json=dataSet,proto3" json:"data_set,omitempty"`
 	// Version of the trainer's arithmetic, which is part of every run's identity.
-	Numerics      string `protobuf:"bytes,3,opt,name=numerics,proto3" json:"numerics,omitempty"`
+	Numerics string `protobuf:"bytes,3,opt,name=numerics,proto3" json:"numerics,omitempty"`
+	// Take nothing over from other studies.
+	Fresh         bool `protobuf:"varint,4,opt,name=fresh,proto3" json:"fresh,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -242,6 +276,148 @@ func (x *CreateStudyCommand) GetNumerics() string {
 	return ""
 }
 
+func (x *CreateStudyCommand) GetFresh() bool {
+	if x != nil {
+		return x.Fresh
+	}
+	return false
+}
+
+// ExtendStudyCommand adds trials to a study: those of a spec that includes the study's own, or single points. Trials that
+// the study has are left as they are. It is refused if the study has been extended meanwhile.
+type ExtendStudyCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// The study's indices before the extension.
+	Indices uint64 `protobuf:"varint,2,opt,name=indices,proto3" json:"indices,omitempty"`
+	// The study's spec from now on. Unset: it stays.
+	Spec   *StudySpec    `protobuf:"bytes,3,opt,name=spec,proto3" json:"spec,omitempty"`
+	Points []*Parameters `protobuf:"bytes,4,rep,name=points,proto3" json:"points,omitempty"`
+	// Nothing is left to be settled: the study may end.
+	Settled       bool `protobuf:"varint,5,opt,name=settled,proto3" json:"settled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExtendStudyCommand) Reset() {
+	*x = ExtendStudyCommand{}
+	mi := &file_trellis_v1_command_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExtendStudyCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExtendStudyCommand) ProtoMessage() {}
+
+func (x *ExtendStudyCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExtendStudyCommand.ProtoReflect.Descriptor instead.
+func (*ExtendStudyCommand) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ExtendStudyCommand) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *ExtendStudyCommand) GetIndices() uint64 {
+	if x != nil {
+		return x.Indices
+	}
+	return 0
+}
+
+func (x *ExtendStudyCommand) GetSpec() *StudySpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *ExtendStudyCommand) GetPoints() []*Parameters {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+func (x *ExtendStudyCommand) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
+}
+
+// RetryStudyCommand takes up the study's FAILED runs again, with all their budgets.
+type RetryStudyCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// Its PRUNED runs too, which are not judged again.
+	Pruned        bool `protobuf:"varint,2,opt,name=pruned,proto3" json:"pruned,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryStudyCommand) Reset() {
+	*x = RetryStudyCommand{}
+	mi := &file_trellis_v1_command_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryStudyCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryStudyCommand) ProtoMessage() {}
+
+func (x *RetryStudyCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryStudyCommand.ProtoReflect.Descriptor instead.
+func (*RetryStudyCommand) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RetryStudyCommand) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *RetryStudyCommand) GetPruned() bool {
+	if x != nil {
+		return x.Pruned
+	}
+	return false
+}
+
 // SetStudyStateCommand pauses, resumes or cancels a study. Leaving RUNNING ends its attempts at once.
 type SetStudyStateCommand struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -253,7 +429,7 @@ type SetStudyStateCommand struct {
 
 func (x *SetStudyStateCommand) Reset() {
 	*x = SetStudyStateCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[2]
+	mi := &file_trellis_v1_command_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -265,7 +441,7 @@ func (x *SetStudyStateCommand) String() string {
 func (*SetStudyStateCommand) ProtoMessage() {}
 
 func (x *SetStudyStateCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[2]
+	mi := &file_trellis_v1_command_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -278,7 +454,7 @@ func (x *SetStudyStateCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetStudyStateCommand.ProtoReflect.Descriptor instead.
 func (*SetStudyStateCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{2}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SetStudyStateCommand) GetStudy() string {
@@ -304,7 +480,7 @@ type DeleteStudyCommand struct {
 
 func (x *DeleteStudyCommand) Reset() {
 	*x = DeleteStudyCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[3]
+	mi := &file_trellis_v1_command_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -316,7 +492,7 @@ func (x *DeleteStudyCommand) String() string {
 func (*DeleteStudyCommand) ProtoMessage() {}
 
 func (x *DeleteStudyCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[3]
+	mi := &file_trellis_v1_command_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -329,7 +505,7 @@ func (x *DeleteStudyCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStudyCommand.ProtoReflect.Descriptor instead.
 func (*DeleteStudyCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{3}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *DeleteStudyCommand) GetStudy() string {
@@ -351,7 +527,7 @@ type GrantCommand struct {
 
 func (x *GrantCommand) Reset() {
 	*x = GrantCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[4]
+	mi := &file_trellis_v1_command_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +539,7 @@ func (x *GrantCommand) String() string {
 func (*GrantCommand) ProtoMessage() {}
 
 func (x *GrantCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[4]
+	mi := &file_trellis_v1_command_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +552,7 @@ func (x *GrantCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantCommand.ProtoReflect.Descriptor instead.
 func (*GrantCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GrantCommand) GetGrants() []*Grant {
@@ -397,7 +573,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_trellis_v1_command_proto_msgTypes[5]
+	mi := &file_trellis_v1_command_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -409,7 +585,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[5]
+	mi := &file_trellis_v1_command_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -422,7 +598,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Grant) GetStudy() string {
@@ -457,7 +633,7 @@ type RecordCommand struct {
 
 func (x *RecordCommand) Reset() {
 	*x = RecordCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[6]
+	mi := &file_trellis_v1_command_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +645,7 @@ func (x *RecordCommand) String() string {
 func (*RecordCommand) ProtoMessage() {}
 
 func (x *RecordCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[6]
+	mi := &file_trellis_v1_command_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +658,7 @@ func (x *RecordCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCommand.ProtoReflect.Descriptor instead.
 func (*RecordCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RecordCommand) GetEntries() []*RecordCommand_Entry {
@@ -503,7 +679,7 @@ type SetWorkerCommand struct {
 
 func (x *SetWorkerCommand) Reset() {
 	*x = SetWorkerCommand{}
-	mi := &file_trellis_v1_command_proto_msgTypes[7]
+	mi := &file_trellis_v1_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -515,7 +691,7 @@ func (x *SetWorkerCommand) String() string {
 func (*SetWorkerCommand) ProtoMessage() {}
 
 func (x *SetWorkerCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[7]
+	mi := &file_trellis_v1_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -528,7 +704,7 @@ func (x *SetWorkerCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetWorkerCommand.ProtoReflect.Descriptor instead.
 func (*SetWorkerCommand) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SetWorkerCommand) GetWorker() *Worker {
@@ -552,7 +728,7 @@ type RecordCommand_Entry struct {
 
 func (x *RecordCommand_Entry) Reset() {
 	*x = RecordCommand_Entry{}
-	mi := &file_trellis_v1_command_proto_msgTypes[8]
+	mi := &file_trellis_v1_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +740,7 @@ func (x *RecordCommand_Entry) String() string {
 func (*RecordCommand_Entry) ProtoMessage() {}
 
 func (x *RecordCommand_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[8]
+	mi := &file_trellis_v1_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +753,7 @@ func (x *RecordCommand_Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordCommand_Entry.ProtoReflect.Descriptor instead.
 func (*RecordCommand_Entry) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_command_proto_rawDescGZIP(), []int{6, 0}
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{8, 0}
 }
 
 func (x *RecordCommand_Entry) GetEntry() isRecordCommand_Entry_Entry {
@@ -642,7 +818,7 @@ var File_trellis_v1_command_proto protoreflect.FileDescriptor
 const file_trellis_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/command.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x17trellis/v1/worker.proto\"\xbf\x03\n" +
+	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xc6\x04\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12C\n" +
 	"\fcreate_study\x18\x02 \x01(\v2\x1e.trellis.v1.CreateStudyCommandH\x00R\vcreateStudy\x12J\n" +
@@ -651,12 +827,25 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\x05grant\x18\x05 \x01(\v2\x18.trellis.v1.GrantCommandH\x00R\x05grant\x123\n" +
 	"\x06record\x18\x06 \x01(\v2\x19.trellis.v1.RecordCommandH\x00R\x06record\x12=\n" +
 	"\n" +
-	"set_worker\x18\a \x01(\v2\x1c.trellis.v1.SetWorkerCommandH\x00R\tsetWorkerB\b\n" +
-	"\x06change\"\x8b\x01\n" +
+	"set_worker\x18\a \x01(\v2\x1c.trellis.v1.SetWorkerCommandH\x00R\tsetWorker\x12C\n" +
+	"\fextend_study\x18\b \x01(\v2\x1e.trellis.v1.ExtendStudyCommandH\x00R\vextendStudy\x12@\n" +
+	"\vretry_study\x18\t \x01(\v2\x1d.trellis.v1.RetryStudyCommandH\x00R\n" +
+	"retryStudyB\b\n" +
+	"\x06change\"\xa1\x01\n" +
 	"\x12CreateStudyCommand\x12)\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12.\n" +
 	"\bdata_set\x18\x02 \x01(\v2\x13.trellis.v1.DataSetR\adataSet\x12\x1a\n" +
-	"\bnumerics\x18\x03 \x01(\tR\bnumerics\"Z\n" +
+	"\bnumerics\x18\x03 \x01(\tR\bnumerics\x12\x14\n" +
+	"\x05fresh\x18\x04 \x01(\bR\x05fresh\"\xb9\x01\n" +
+	"\x12ExtendStudyCommand\x12\x14\n" +
+	"\x05study\x18\x01 \x01(\tR\x05study\x12\x18\n" +
+	"\aindices\x18\x02 \x01(\x04R\aindices\x12)\n" +
+	"\x04spec\x18\x03 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12.\n" +
+	"\x06points\x18\x04 \x03(\v2\x16.trellis.v1.ParametersR\x06points\x12\x18\n" +
+	"\asettled\x18\x05 \x01(\bR\asettled\"A\n" +
+	"\x11RetryStudyCommand\x12\x14\n" +
+	"\x05study\x18\x01 \x01(\tR\x05study\x12\x16\n" +
+	"\x06pruned\x18\x02 \x01(\bR\x06pruned\"Z\n" +
 	"\x14SetStudyStateCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12,\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x16.trellis.v1.StudyStateR\x05state\"*\n" +
@@ -692,48 +881,55 @@ func file_trellis_v1_command_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_command_proto_rawDescData
 }
 
-var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_trellis_v1_command_proto_goTypes = []any{
 	(*Command)(nil),               // 0: trellis.v1.Command
 	(*CreateStudyCommand)(nil),    // 1: trellis.v1.CreateStudyCommand
-	(*SetStudyStateCommand)(nil),  // 2: trellis.v1.SetStudyStateCommand
-	(*DeleteStudyCommand)(nil),    // 3: trellis.v1.DeleteStudyCommand
-	(*GrantCommand)(nil),          // 4: trellis.v1.GrantCommand
-	(*Grant)(nil),                 // 5: trellis.v1.Grant
-	(*RecordCommand)(nil),         // 6: trellis.v1.RecordCommand
-	(*SetWorkerCommand)(nil),      // 7: trellis.v1.SetWorkerCommand
-	(*RecordCommand_Entry)(nil),   // 8: trellis.v1.RecordCommand.Entry
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
-	(*StudySpec)(nil),             // 10: trellis.v1.StudySpec
-	(*DataSet)(nil),               // 11: trellis.v1.DataSet
-	(StudyState)(0),               // 12: trellis.v1.StudyState
-	(*Worker)(nil),                // 13: trellis.v1.Worker
-	(*Reports)(nil),               // 14: trellis.v1.Reports
-	(*Outcome)(nil),               // 15: trellis.v1.Outcome
-	(*CheckpointReport)(nil),      // 16: trellis.v1.CheckpointReport
+	(*ExtendStudyCommand)(nil),    // 2: trellis.v1.ExtendStudyCommand
+	(*RetryStudyCommand)(nil),     // 3: trellis.v1.RetryStudyCommand
+	(*SetStudyStateCommand)(nil),  // 4: trellis.v1.SetStudyStateCommand
+	(*DeleteStudyCommand)(nil),    // 5: trellis.v1.DeleteStudyCommand
+	(*GrantCommand)(nil),          // 6: trellis.v1.GrantCommand
+	(*Grant)(nil),                 // 7: trellis.v1.Grant
+	(*RecordCommand)(nil),         // 8: trellis.v1.RecordCommand
+	(*SetWorkerCommand)(nil),      // 9: trellis.v1.SetWorkerCommand
+	(*RecordCommand_Entry)(nil),   // 10: trellis.v1.RecordCommand.Entry
+	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*StudySpec)(nil),             // 12: trellis.v1.StudySpec
+	(*DataSet)(nil),               // 13: trellis.v1.DataSet
+	(*Parameters)(nil),            // 14: trellis.v1.Parameters
+	(StudyState)(0),               // 15: trellis.v1.StudyState
+	(*Worker)(nil),                // 16: trellis.v1.Worker
+	(*Reports)(nil),               // 17: trellis.v1.Reports
+	(*Outcome)(nil),               // 18: trellis.v1.Outcome
+	(*CheckpointReport)(nil),      // 19: trellis.v1.CheckpointReport
 }
 var file_trellis_v1_command_proto_depIdxs = []int32{
-	9,  // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
+	11, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: trellis.v1.Command.create_study:type_name -> trellis.v1.CreateStudyCommand
-	2,  // 2: trellis.v1.Command.set_study_state:type_name -> trellis.v1.SetStudyStateCommand
-	3,  // 3: trellis.v1.Command.delete_study:type_name -> trellis.v1.DeleteStudyCommand
-	4,  // 4: trellis.v1.Command.grant:type_name -> trellis.v1.GrantCommand
-	6,  // 5: trellis.v1.Command.record:type_name -> trellis.v1.RecordCommand
-	7,  // 6: trellis.v1.Command.set_worker:type_name -> trellis.v1.SetWorkerCommand
-	10, // 7: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	11, // 8: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
-	12, // 9: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
-	5,  // 10: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
-	8,  // 11: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
-	13, // 12: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
-	14, // 13: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
-	15, // 14: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
-	16, // 15: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	4,  // 2: trellis.v1.Command.set_study_state:type_name -> trellis.v1.SetStudyStateCommand
+	5,  // 3: trellis.v1.Command.delete_study:type_name -> trellis.v1.DeleteStudyCommand
+	6,  // 4: trellis.v1.Command.grant:type_name -> trellis.v1.GrantCommand
+	8,  // 5: trellis.v1.Command.record:type_name -> trellis.v1.RecordCommand
+	9,  // 6: trellis.v1.Command.set_worker:type_name -> trellis.v1.SetWorkerCommand
+	2,  // 7: trellis.v1.Command.extend_study:type_name -> trellis.v1.ExtendStudyCommand
+	3,  // 8: trellis.v1.Command.retry_study:type_name -> trellis.v1.RetryStudyCommand
+	12, // 9: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	13, // 10: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
+	12, // 11: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	14, // 12: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
+	15, // 13: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
+	7,  // 14: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
+	10, // 15: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
+	16, // 16: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
+	17, // 17: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
+	18, // 18: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
+	19, // 19: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_command_proto_init() }
@@ -744,6 +940,7 @@ func file_trellis_v1_command_proto_init() {
 	file_trellis_v1_data_set_proto_init()
 	file_trellis_v1_run_proto_init()
 	file_trellis_v1_study_proto_init()
+	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_worker_proto_init()
 	file_trellis_v1_command_proto_msgTypes[0].OneofWrappers = []any{
 		(*Command_CreateStudy)(nil),
@@ -752,8 +949,10 @@ func file_trellis_v1_command_proto_init() {
 		(*Command_Grant)(nil),
 		(*Command_Record)(nil),
 		(*Command_SetWorker)(nil),
+		(*Command_ExtendStudy)(nil),
+		(*Command_RetryStudy)(nil),
 	}
-	file_trellis_v1_command_proto_msgTypes[8].OneofWrappers = []any{
+	file_trellis_v1_command_proto_msgTypes[10].OneofWrappers = []any{
 		(*RecordCommand_Entry_Reports)(nil),
 		(*RecordCommand_Entry_Outcome)(nil),
 		(*RecordCommand_Entry_Checkpoint)(nil),
@@ -764,7 +963,7 @@ func file_trellis_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_command_proto_rawDesc), len(file_trellis_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -23,8 +23,11 @@ const (
 
 // RunState is the life of a run:
 //
-//	PENDING -> LEASED -> SUCCEEDED | FAILED | CANCELED;   LEASED -> PENDING when an attempt ends without an outcome;
-//	PENDING -> CANCELED
+//	PENDING -> LEASED -> SUCCEEDED | FAILED | CANCELED;
+//	LEASED -> PENDING when an attempt ends without an outcome, or has come to the end of a stage;
+//	LEASED -> PRUNED at the end of a stage;   PRUNED -> PENDING when it is among the best after all, or taken up again;
+//	PENDING -> SUCCEEDED when another study has trained it;   PENDING -> PRUNED | CANCELED;
+//	SUCCEEDED -> PENDING when its study is extended by more epochs;   FAILED -> PENDING when it is retried
 type RunState int32
 
 const (
@@ -34,6 +37,8 @@ const (
 	RunState_RUN_STATE_SUCCEEDED   RunState = 3
 	RunState_RUN_STATE_FAILED      RunState = 4
 	RunState_RUN_STATE_CANCELED    RunState = 5
+	// A heuristic has ended it.
+	RunState_RUN_STATE_PRUNED RunState = 6
 )
 
 // Enum value maps for RunState.
@@ -45,6 +50,7 @@ var (
 		3: "RUN_STATE_SUCCEEDED",
 		4: "RUN_STATE_FAILED",
 		5: "RUN_STATE_CANCELED",
+		6: "RUN_STATE_PRUNED",
 	}
 	RunState_value = map[string]int32{
 		"RUN_STATE_UNSPECIFIED": 0,
@@ -53,6 +59,7 @@ var (
 		"RUN_STATE_SUCCEEDED":   3,
 		"RUN_STATE_FAILED":      4,
 		"RUN_STATE_CANCELED":    5,
+		"RUN_STATE_PRUNED":      6,
 	}
 )
 
@@ -226,7 +233,7 @@ type Run struct {
 	Failures []*Failure `protobuf:"bytes,14,rep,name=failures,proto3" json:"failures,omitempty"`
 	// Why the run failed for good.
 	Error string `protobuf:"bytes,15,opt,name=error,proto3" json:"error,omitempty"`
-	// Worker time spent on the reported epochs, in seconds.
+	// Worker time spent on the epochs that were trained for this study, in seconds.
 	TrainingSeconds float64 `protobuf:"fixed64,16,opt,name=training_seconds,json=trainingSeconds,proto3" json:"training_seconds,omitempty"`
 	// Log index of the last command that changed the run.
 	ModifyIndex uint64 `protobuf:"varint,17,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
@@ -236,7 +243,12 @@ type Run struct {
 	FirstTrial uint64 `protobuf:"varint,18,opt,name=first_trial,json=firstTrial,proto3" json:"first_trial,omitempty"`
 	// By epoch, ascending: those at milestones, which have the best weights of the trials that end there, and the last one,
 	// from which the next attempt goes on.
-	Checkpoints   []*Checkpoint `protobuf:"bytes,20,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	Checkpoints []*Checkpoint `protobuf:"bytes,20,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
+	// Of the epochs, those that were taken over from runs of the same id in other studies; the worker time that they took
+	// there; and the study that the last of them came from.
+	SharedEpochs  uint32  `protobuf:"varint,21,opt,name=shared_epochs,json=sharedEpochs,proto3" json:"shared_epochs,omitempty"`
+	SharedSeconds float64 `protobuf:"fixed64,22,opt,name=shared_seconds,json=sharedSeconds,proto3" json:"shared_seconds,omitempty"`
+	SharedFrom    string  `protobuf:"bytes,23,opt,name=shared_from,json=sharedFrom,proto3" json:"shared_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -411,6 +423,27 @@ func (x *Run) GetCheckpoints() []*Checkpoint {
 	return nil
 }
 
+func (x *Run) GetSharedEpochs() uint32 {
+	if x != nil {
+		return x.SharedEpochs
+	}
+	return 0
+}
+
+func (x *Run) GetSharedSeconds() float64 {
+	if x != nil {
+		return x.SharedSeconds
+	}
+	return 0
+}
+
+func (x *Run) GetSharedFrom() string {
+	if x != nil {
+		return x.SharedFrom
+	}
+	return ""
+}
+
 // Failure is one attempt that ended without success.
 type Failure struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -500,9 +533,10 @@ func (x *Failure) GetRunEpochs() uint32 {
 // RunConfig is all that a worker needs to train a run. Everything in it but parameters.max_epochs, milestones and
 // synthetic.epoch_time determines the run's digits, and is hashed into its id.
 type RunConfig struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Model      string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	Parameters *Parameters            `protobuf:"bytes,2,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Model string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// max_epochs is where the attempt ends: at the run's end, or at that of a stage, where pruning looks at the run.
+	Parameters *Parameters `protobuf:"bytes,2,opt,name=parameters,proto3" json:"parameters,omitempty"`
 	// Digest of the data set. Empty for the model "synthetic".
 	DataSet       string         `protobuf:"bytes,3,opt,name=data_set,json=dataSet,proto3" json:"data_set,omitempty"`
 	Split         *Split         `protobuf:"bytes,4,opt,name=split,proto3" json:"split,omitempty"`
@@ -1148,7 +1182,7 @@ var File_trellis_v1_run_proto protoreflect.FileDescriptor
 const file_trellis_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"\x14trellis/v1/run.proto\x12\n" +
-	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x80\x06\n" +
+	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\xed\x06\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x126\n" +
@@ -1178,7 +1212,11 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x0eattempt_epochs\x18\x13 \x01(\rR\rattemptEpochs\x12\x1f\n" +
 	"\vfirst_trial\x18\x12 \x01(\x04R\n" +
 	"firstTrial\x128\n" +
-	"\vcheckpoints\x18\x14 \x03(\v2\x16.trellis.v1.CheckpointR\vcheckpointsB\x17\n" +
+	"\vcheckpoints\x18\x14 \x03(\v2\x16.trellis.v1.CheckpointR\vcheckpoints\x12#\n" +
+	"\rshared_epochs\x18\x15 \x01(\rR\fsharedEpochs\x12%\n" +
+	"\x0eshared_seconds\x18\x16 \x01(\x01R\rsharedSeconds\x12\x1f\n" +
+	"\vshared_from\x18\x17 \x01(\tR\n" +
+	"sharedFromB\x17\n" +
 	"\x15_best_validation_loss\"\xbc\x01\n" +
 	"\aFailure\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
@@ -1251,14 +1289,15 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"stopReason\x12\x16\n" +
 	"\x06epochs\x18\x02 \x01(\rR\x06epochs\x1a\b\n" +
 	"\x06ReturnB\b\n" +
-	"\x06result*\x99\x01\n" +
+	"\x06result*\xaf\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_PENDING\x10\x01\x12\x14\n" +
 	"\x10RUN_STATE_LEASED\x10\x02\x12\x17\n" +
 	"\x13RUN_STATE_SUCCEEDED\x10\x03\x12\x14\n" +
 	"\x10RUN_STATE_FAILED\x10\x04\x12\x16\n" +
-	"\x12RUN_STATE_CANCELED\x10\x05*\x7f\n" +
+	"\x12RUN_STATE_CANCELED\x10\x05\x12\x14\n" +
+	"\x10RUN_STATE_PRUNED\x10\x06*\x7f\n" +
 	"\n" +
 	"StopReason\x12\x1b\n" +
 	"\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +

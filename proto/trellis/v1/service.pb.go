@@ -23,8 +23,10 @@ const (
 )
 
 type CreateStudyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Spec          *StudySpec             `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Spec  *StudySpec             `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	// Take nothing over from other studies: train everything anew.
+	Fresh         bool `protobuf:"varint,2,opt,name=fresh,proto3" json:"fresh,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -64,6 +66,13 @@ func (x *CreateStudyRequest) GetSpec() *StudySpec {
 		return x.Spec
 	}
 	return nil
+}
+
+func (x *CreateStudyRequest) GetFresh() bool {
+	if x != nil {
+		return x.Fresh
+	}
+	return false
 }
 
 type CreateStudyResponse struct {
@@ -772,6 +781,414 @@ func (*DeleteStudyResponse) Descriptor() ([]byte, []int) {
 	return file_trellis_v1_service_proto_rawDescGZIP(), []int{15}
 }
 
+// ExtendStudyRequest has the values to be added to each axis, in every grid of the study. Values that an axis has already
+// are fine.
+type ExtendStudyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	LatentDim     *IntegerAxis           `protobuf:"bytes,2,opt,name=latent_dim,json=latentDim,proto3" json:"latent_dim,omitempty"`
+	LearningRate  *NumberAxis            `protobuf:"bytes,3,opt,name=learning_rate,json=learningRate,proto3" json:"learning_rate,omitempty"`
+	WeightDecay   *NumberAxis            `protobuf:"bytes,4,opt,name=weight_decay,json=weightDecay,proto3" json:"weight_decay,omitempty"`
+	MaxEpochs     *IntegerAxis           `protobuf:"bytes,5,opt,name=max_epochs,json=maxEpochs,proto3" json:"max_epochs,omitempty"`
+	Seeds         *IntegerAxis           `protobuf:"bytes,6,opt,name=seeds,proto3" json:"seeds,omitempty"`
+	BatchSize     *IntegerAxis           `protobuf:"bytes,7,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExtendStudyRequest) Reset() {
+	*x = ExtendStudyRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExtendStudyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExtendStudyRequest) ProtoMessage() {}
+
+func (x *ExtendStudyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExtendStudyRequest.ProtoReflect.Descriptor instead.
+func (*ExtendStudyRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ExtendStudyRequest) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *ExtendStudyRequest) GetLatentDim() *IntegerAxis {
+	if x != nil {
+		return x.LatentDim
+	}
+	return nil
+}
+
+func (x *ExtendStudyRequest) GetLearningRate() *NumberAxis {
+	if x != nil {
+		return x.LearningRate
+	}
+	return nil
+}
+
+func (x *ExtendStudyRequest) GetWeightDecay() *NumberAxis {
+	if x != nil {
+		return x.WeightDecay
+	}
+	return nil
+}
+
+func (x *ExtendStudyRequest) GetMaxEpochs() *IntegerAxis {
+	if x != nil {
+		return x.MaxEpochs
+	}
+	return nil
+}
+
+func (x *ExtendStudyRequest) GetSeeds() *IntegerAxis {
+	if x != nil {
+		return x.Seeds
+	}
+	return nil
+}
+
+func (x *ExtendStudyRequest) GetBatchSize() *IntegerAxis {
+	if x != nil {
+		return x.BatchSize
+	}
+	return nil
+}
+
+type ExtendStudyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study *Study                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// Trials that were added.
+	Trials        uint64 `protobuf:"varint,2,opt,name=trials,proto3" json:"trials,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExtendStudyResponse) Reset() {
+	*x = ExtendStudyResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExtendStudyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExtendStudyResponse) ProtoMessage() {}
+
+func (x *ExtendStudyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExtendStudyResponse.ProtoReflect.Descriptor instead.
+func (*ExtendStudyResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ExtendStudyResponse) GetStudy() *Study {
+	if x != nil {
+		return x.Study
+	}
+	return nil
+}
+
+func (x *ExtendStudyResponse) GetTrials() uint64 {
+	if x != nil {
+		return x.Trials
+	}
+	return 0
+}
+
+type RetryStudyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// What was pruned too. It is not pruned again.
+	Pruned        bool `protobuf:"varint,2,opt,name=pruned,proto3" json:"pruned,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryStudyRequest) Reset() {
+	*x = RetryStudyRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryStudyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryStudyRequest) ProtoMessage() {}
+
+func (x *RetryStudyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryStudyRequest.ProtoReflect.Descriptor instead.
+func (*RetryStudyRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RetryStudyRequest) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *RetryStudyRequest) GetPruned() bool {
+	if x != nil {
+		return x.Pruned
+	}
+	return false
+}
+
+type RetryStudyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study *Study                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// Runs that were taken up again.
+	Runs          uint64 `protobuf:"varint,2,opt,name=runs,proto3" json:"runs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryStudyResponse) Reset() {
+	*x = RetryStudyResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryStudyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryStudyResponse) ProtoMessage() {}
+
+func (x *RetryStudyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryStudyResponse.ProtoReflect.Descriptor instead.
+func (*RetryStudyResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RetryStudyResponse) GetStudy() *Study {
+	if x != nil {
+		return x.Study
+	}
+	return nil
+}
+
+func (x *RetryStudyResponse) GetRuns() uint64 {
+	if x != nil {
+		return x.Runs
+	}
+	return 0
+}
+
+type PlanStudyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spec          *StudySpec             `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	Fresh         bool                   `protobuf:"varint,2,opt,name=fresh,proto3" json:"fresh,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanStudyRequest) Reset() {
+	*x = PlanStudyRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanStudyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanStudyRequest) ProtoMessage() {}
+
+func (x *PlanStudyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanStudyRequest.ProtoReflect.Descriptor instead.
+func (*PlanStudyRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *PlanStudyRequest) GetSpec() *StudySpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *PlanStudyRequest) GetFresh() bool {
+	if x != nil {
+		return x.Fresh
+	}
+	return false
+}
+
+type PlanStudyResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Trials uint64                 `protobuf:"varint,1,opt,name=trials,proto3" json:"trials,omitempty"`
+	Runs   uint64                 `protobuf:"varint,2,opt,name=runs,proto3" json:"runs,omitempty"`
+	// The most that all runs together take, and what it would be if no trials shared a run.
+	Epochs      uint64 `protobuf:"varint,3,opt,name=epochs,proto3" json:"epochs,omitempty"`
+	EpochsAlone uint64 `protobuf:"varint,4,opt,name=epochs_alone,json=epochsAlone,proto3" json:"epochs_alone,omitempty"`
+	// Of the runs, those that other studies have trained so far that nothing is left to do; of the epochs, those that are
+	// known; and the worker time that they took.
+	RunsShared    uint64    `protobuf:"varint,5,opt,name=runs_shared,json=runsShared,proto3" json:"runs_shared,omitempty"`
+	EpochsShared  uint64    `protobuf:"varint,6,opt,name=epochs_shared,json=epochsShared,proto3" json:"epochs_shared,omitempty"`
+	SecondsShared float64   `protobuf:"fixed64,7,opt,name=seconds_shared,json=secondsShared,proto3" json:"seconds_shared,omitempty"`
+	Forecast      *Forecast `protobuf:"bytes,8,opt,name=forecast,proto3" json:"forecast,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanStudyResponse) Reset() {
+	*x = PlanStudyResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanStudyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanStudyResponse) ProtoMessage() {}
+
+func (x *PlanStudyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanStudyResponse.ProtoReflect.Descriptor instead.
+func (*PlanStudyResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PlanStudyResponse) GetTrials() uint64 {
+	if x != nil {
+		return x.Trials
+	}
+	return 0
+}
+
+func (x *PlanStudyResponse) GetRuns() uint64 {
+	if x != nil {
+		return x.Runs
+	}
+	return 0
+}
+
+func (x *PlanStudyResponse) GetEpochs() uint64 {
+	if x != nil {
+		return x.Epochs
+	}
+	return 0
+}
+
+func (x *PlanStudyResponse) GetEpochsAlone() uint64 {
+	if x != nil {
+		return x.EpochsAlone
+	}
+	return 0
+}
+
+func (x *PlanStudyResponse) GetRunsShared() uint64 {
+	if x != nil {
+		return x.RunsShared
+	}
+	return 0
+}
+
+func (x *PlanStudyResponse) GetEpochsShared() uint64 {
+	if x != nil {
+		return x.EpochsShared
+	}
+	return 0
+}
+
+func (x *PlanStudyResponse) GetSecondsShared() float64 {
+	if x != nil {
+		return x.SecondsShared
+	}
+	return 0
+}
+
+func (x *PlanStudyResponse) GetForecast() *Forecast {
+	if x != nil {
+		return x.Forecast
+	}
+	return nil
+}
+
 type ListTrialsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
@@ -792,7 +1209,7 @@ type ListTrialsRequest struct {
 
 func (x *ListTrialsRequest) Reset() {
 	*x = ListTrialsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[16]
+	mi := &file_trellis_v1_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -804,7 +1221,7 @@ func (x *ListTrialsRequest) String() string {
 func (*ListTrialsRequest) ProtoMessage() {}
 
 func (x *ListTrialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[16]
+	mi := &file_trellis_v1_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -817,7 +1234,7 @@ func (x *ListTrialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTrialsRequest.ProtoReflect.Descriptor instead.
 func (*ListTrialsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{16}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListTrialsRequest) GetStudy() string {
@@ -874,7 +1291,7 @@ type ListTrialsResponse struct {
 
 func (x *ListTrialsResponse) Reset() {
 	*x = ListTrialsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[17]
+	mi := &file_trellis_v1_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +1303,7 @@ func (x *ListTrialsResponse) String() string {
 func (*ListTrialsResponse) ProtoMessage() {}
 
 func (x *ListTrialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[17]
+	mi := &file_trellis_v1_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +1316,7 @@ func (x *ListTrialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTrialsResponse.ProtoReflect.Descriptor instead.
 func (*ListTrialsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{17}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListTrialsResponse) GetTrials() []*Trial {
@@ -924,15 +1341,17 @@ func (x *ListTrialsResponse) GetTotal() uint64 {
 }
 
 type GetBestTrialRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// Of the verdict. Default: the one that the spec's settle has, else 0.95.
+	Confidence    float64 `protobuf:"fixed64,2,opt,name=confidence,proto3" json:"confidence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetBestTrialRequest) Reset() {
 	*x = GetBestTrialRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[18]
+	mi := &file_trellis_v1_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -944,7 +1363,7 @@ func (x *GetBestTrialRequest) String() string {
 func (*GetBestTrialRequest) ProtoMessage() {}
 
 func (x *GetBestTrialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[18]
+	mi := &file_trellis_v1_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -957,7 +1376,7 @@ func (x *GetBestTrialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBestTrialRequest.ProtoReflect.Descriptor instead.
 func (*GetBestTrialRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{18}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetBestTrialRequest) GetStudy() string {
@@ -967,20 +1386,28 @@ func (x *GetBestTrialRequest) GetStudy() string {
 	return ""
 }
 
+func (x *GetBestTrialRequest) GetConfidence() float64 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
+}
+
 type GetBestTrialResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// With its losses.
+	// With its losses. If the study has several seeds, the best trial of the best configuration.
 	Trial *Trial `protobuf:"bytes,1,opt,name=trial,proto3" json:"trial,omitempty"`
-	// The next in rank. Unset if only one trial has been answered.
-	RunnerUp      *Trial `protobuf:"bytes,2,opt,name=runner_up,json=runnerUp,proto3" json:"runner_up,omitempty"`
-	Study         *Study `protobuf:"bytes,3,opt,name=study,proto3" json:"study,omitempty"`
+	// The next in rank; if the study has several seeds, the best trial of the next configuration. Unset if there is none.
+	RunnerUp      *Trial   `protobuf:"bytes,2,opt,name=runner_up,json=runnerUp,proto3" json:"runner_up,omitempty"`
+	Study         *Study   `protobuf:"bytes,3,opt,name=study,proto3" json:"study,omitempty"`
+	Verdict       *Verdict `protobuf:"bytes,4,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetBestTrialResponse) Reset() {
 	*x = GetBestTrialResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[19]
+	mi := &file_trellis_v1_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -992,7 +1419,7 @@ func (x *GetBestTrialResponse) String() string {
 func (*GetBestTrialResponse) ProtoMessage() {}
 
 func (x *GetBestTrialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[19]
+	mi := &file_trellis_v1_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1005,7 +1432,7 @@ func (x *GetBestTrialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBestTrialResponse.ProtoReflect.Descriptor instead.
 func (*GetBestTrialResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{19}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetBestTrialResponse) GetTrial() *Trial {
@@ -1029,6 +1456,417 @@ func (x *GetBestTrialResponse) GetStudy() *Study {
 	return nil
 }
 
+func (x *GetBestTrialResponse) GetVerdict() *Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return nil
+}
+
+type ListConfigurationsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// Default: 100. A page whose rows are large may have fewer.
+	PageSize  uint32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Default: the one that the spec's settle has, else 0.95.
+	Confidence    float64 `protobuf:"fixed64,4,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListConfigurationsRequest) Reset() {
+	*x = ListConfigurationsRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListConfigurationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListConfigurationsRequest) ProtoMessage() {}
+
+func (x *ListConfigurationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListConfigurationsRequest.ProtoReflect.Descriptor instead.
+func (*ListConfigurationsRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ListConfigurationsRequest) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *ListConfigurationsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListConfigurationsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListConfigurationsRequest) GetConfidence() float64 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
+}
+
+type ListConfigurationsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By rank. Those that have not been answered come last.
+	Configurations []*Configuration `protobuf:"bytes,1,rep,name=configurations,proto3" json:"configurations,omitempty"`
+	NextPageToken  string           `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Total          uint64           `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ListConfigurationsResponse) Reset() {
+	*x = ListConfigurationsResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListConfigurationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListConfigurationsResponse) ProtoMessage() {}
+
+func (x *ListConfigurationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListConfigurationsResponse.ProtoReflect.Descriptor instead.
+func (*ListConfigurationsResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ListConfigurationsResponse) GetConfigurations() []*Configuration {
+	if x != nil {
+		return x.Configurations
+	}
+	return nil
+}
+
+func (x *ListConfigurationsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListConfigurationsResponse) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+type GetReportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetReportRequest) Reset() {
+	*x = GetReportRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetReportRequest) ProtoMessage() {}
+
+func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetReportRequest.ProtoReflect.Descriptor instead.
+func (*GetReportRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *GetReportRequest) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+type GetReportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Report        *Report                `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetReportResponse) Reset() {
+	*x = GetReportResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetReportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetReportResponse) ProtoMessage() {}
+
+func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetReportResponse.ProtoReflect.Descriptor instead.
+func (*GetReportResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *GetReportResponse) GetReport() *Report {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+type GetImportanceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetImportanceRequest) Reset() {
+	*x = GetImportanceRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetImportanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetImportanceRequest) ProtoMessage() {}
+
+func (x *GetImportanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetImportanceRequest.ProtoReflect.Descriptor instead.
+func (*GetImportanceRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *GetImportanceRequest) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+type GetImportanceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Importance    *Importance            `protobuf:"bytes,1,opt,name=importance,proto3" json:"importance,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetImportanceResponse) Reset() {
+	*x = GetImportanceResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetImportanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetImportanceResponse) ProtoMessage() {}
+
+func (x *GetImportanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetImportanceResponse.ProtoReflect.Descriptor instead.
+func (*GetImportanceResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *GetImportanceResponse) GetImportance() *Importance {
+	if x != nil {
+		return x.Importance
+	}
+	return nil
+}
+
+type SuggestStudyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuggestStudyRequest) Reset() {
+	*x = SuggestStudyRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuggestStudyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuggestStudyRequest) ProtoMessage() {}
+
+func (x *SuggestStudyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuggestStudyRequest.ProtoReflect.Descriptor instead.
+func (*SuggestStudyRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *SuggestStudyRequest) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+type SuggestStudyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Spec  *StudySpec             `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	// Why, axis by axis, in words.
+	Reasons       []string `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SuggestStudyResponse) Reset() {
+	*x = SuggestStudyResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuggestStudyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuggestStudyResponse) ProtoMessage() {}
+
+func (x *SuggestStudyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuggestStudyResponse.ProtoReflect.Descriptor instead.
+func (*SuggestStudyResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *SuggestStudyResponse) GetSpec() *StudySpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *SuggestStudyResponse) GetReasons() []string {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
 type GetRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
@@ -1040,7 +1878,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	mi := &file_trellis_v1_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1890,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	mi := &file_trellis_v1_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1903,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{20}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetRunRequest) GetStudy() string {
@@ -1093,7 +1931,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	mi := &file_trellis_v1_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1943,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	mi := &file_trellis_v1_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1956,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{21}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -1144,7 +1982,7 @@ type GetDataSetRequest struct {
 
 func (x *GetDataSetRequest) Reset() {
 	*x = GetDataSetRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[22]
+	mi := &file_trellis_v1_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1156,7 +1994,7 @@ func (x *GetDataSetRequest) String() string {
 func (*GetDataSetRequest) ProtoMessage() {}
 
 func (x *GetDataSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[22]
+	mi := &file_trellis_v1_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1169,7 +2007,7 @@ func (x *GetDataSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSetRequest.ProtoReflect.Descriptor instead.
 func (*GetDataSetRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{22}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetDataSetRequest) GetDigest() string {
@@ -1188,7 +2026,7 @@ type GetDataSetResponse struct {
 
 func (x *GetDataSetResponse) Reset() {
 	*x = GetDataSetResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[23]
+	mi := &file_trellis_v1_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +2038,7 @@ func (x *GetDataSetResponse) String() string {
 func (*GetDataSetResponse) ProtoMessage() {}
 
 func (x *GetDataSetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[23]
+	mi := &file_trellis_v1_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +2051,7 @@ func (x *GetDataSetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSetResponse.ProtoReflect.Descriptor instead.
 func (*GetDataSetResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{23}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetDataSetResponse) GetDataSet() *DataSet {
@@ -1234,7 +2072,7 @@ type DownloadDataFileRequest struct {
 
 func (x *DownloadDataFileRequest) Reset() {
 	*x = DownloadDataFileRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[24]
+	mi := &file_trellis_v1_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +2084,7 @@ func (x *DownloadDataFileRequest) String() string {
 func (*DownloadDataFileRequest) ProtoMessage() {}
 
 func (x *DownloadDataFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[24]
+	mi := &file_trellis_v1_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +2097,7 @@ func (x *DownloadDataFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDataFileRequest.ProtoReflect.Descriptor instead.
 func (*DownloadDataFileRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{24}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DownloadDataFileRequest) GetDigest() string {
@@ -1285,7 +2123,7 @@ type DownloadDataFileResponse struct {
 
 func (x *DownloadDataFileResponse) Reset() {
 	*x = DownloadDataFileResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[25]
+	mi := &file_trellis_v1_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +2135,7 @@ func (x *DownloadDataFileResponse) String() string {
 func (*DownloadDataFileResponse) ProtoMessage() {}
 
 func (x *DownloadDataFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[25]
+	mi := &file_trellis_v1_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +2148,7 @@ func (x *DownloadDataFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDataFileResponse.ProtoReflect.Descriptor instead.
 func (*DownloadDataFileResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{25}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DownloadDataFileResponse) GetData() []byte {
@@ -1331,7 +2169,7 @@ type ListWorkersRequest struct {
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	mi := &file_trellis_v1_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +2181,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	mi := &file_trellis_v1_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +2194,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{26}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListWorkersRequest) GetPageSize() uint32 {
@@ -1384,7 +2222,7 @@ type ListWorkersResponse struct {
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	mi := &file_trellis_v1_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +2234,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	mi := &file_trellis_v1_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +2247,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{27}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*Worker {
@@ -1445,7 +2283,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	mi := &file_trellis_v1_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +2295,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	mi := &file_trellis_v1_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +2308,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{28}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SessionRequest) GetMessage() isSessionRequest_Message {
@@ -1612,7 +2450,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	mi := &file_trellis_v1_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +2462,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	mi := &file_trellis_v1_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +2475,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{29}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Hello) GetProtocol() uint32 {
@@ -1707,7 +2545,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	mi := &file_trellis_v1_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +2557,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	mi := &file_trellis_v1_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +2570,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{30}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Heartbeat) GetAttempts() []*AttemptProgress {
@@ -1754,7 +2592,7 @@ type AttemptProgress struct {
 
 func (x *AttemptProgress) Reset() {
 	*x = AttemptProgress{}
-	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	mi := &file_trellis_v1_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1766,7 +2604,7 @@ func (x *AttemptProgress) String() string {
 func (*AttemptProgress) ProtoMessage() {}
 
 func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	mi := &file_trellis_v1_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1779,7 +2617,7 @@ func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptProgress.ProtoReflect.Descriptor instead.
 func (*AttemptProgress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{31}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *AttemptProgress) GetAttempt() uint64 {
@@ -1805,7 +2643,7 @@ type ReportBatch struct {
 
 func (x *ReportBatch) Reset() {
 	*x = ReportBatch{}
-	mi := &file_trellis_v1_service_proto_msgTypes[32]
+	mi := &file_trellis_v1_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +2655,7 @@ func (x *ReportBatch) String() string {
 func (*ReportBatch) ProtoMessage() {}
 
 func (x *ReportBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[32]
+	mi := &file_trellis_v1_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +2668,7 @@ func (x *ReportBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBatch.ProtoReflect.Descriptor instead.
 func (*ReportBatch) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ReportBatch) GetReports() []*Reports {
@@ -1848,7 +2686,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_trellis_v1_service_proto_msgTypes[33]
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1860,7 +2698,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[33]
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1873,7 +2711,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{33}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{47}
 }
 
 type Goodbye struct {
@@ -1884,7 +2722,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_trellis_v1_service_proto_msgTypes[34]
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +2734,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[34]
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2747,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{34}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{48}
 }
 
 // SessionResponse goes from the coordinator to the worker.
@@ -1928,7 +2766,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[35]
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1940,7 +2778,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[35]
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1953,7 +2791,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{35}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SessionResponse) GetMessage() isSessionResponse_Message {
@@ -2044,7 +2882,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_trellis_v1_service_proto_msgTypes[36]
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2056,7 +2894,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[36]
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2069,7 +2907,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{36}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Welcome) GetHeartbeatMilliseconds() uint32 {
@@ -2117,7 +2955,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_trellis_v1_service_proto_msgTypes[37]
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2129,7 +2967,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[37]
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2142,7 +2980,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{37}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Assignment) GetStudy() string {
@@ -2198,7 +3036,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_trellis_v1_service_proto_msgTypes[38]
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2210,7 +3048,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[38]
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2223,7 +3061,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{38}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Stop) GetAttempt() uint64 {
@@ -2256,7 +3094,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_trellis_v1_service_proto_msgTypes[39]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +3106,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[39]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +3119,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{39}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Acknowledgement) GetAttempt() uint64 {
@@ -2321,7 +3159,7 @@ type UploadArtifactRequest struct {
 
 func (x *UploadArtifactRequest) Reset() {
 	*x = UploadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[40]
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2333,7 +3171,7 @@ func (x *UploadArtifactRequest) String() string {
 func (*UploadArtifactRequest) ProtoMessage() {}
 
 func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[40]
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2346,7 +3184,7 @@ func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*UploadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{40}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *UploadArtifactRequest) GetData() []byte {
@@ -2367,7 +3205,7 @@ type UploadArtifactResponse struct {
 
 func (x *UploadArtifactResponse) Reset() {
 	*x = UploadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[41]
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2379,7 +3217,7 @@ func (x *UploadArtifactResponse) String() string {
 func (*UploadArtifactResponse) ProtoMessage() {}
 
 func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[41]
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2392,7 +3230,7 @@ func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*UploadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{41}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *UploadArtifactResponse) GetSha256() string {
@@ -2418,7 +3256,7 @@ type DownloadArtifactRequest struct {
 
 func (x *DownloadArtifactRequest) Reset() {
 	*x = DownloadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[42]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2430,7 +3268,7 @@ func (x *DownloadArtifactRequest) String() string {
 func (*DownloadArtifactRequest) ProtoMessage() {}
 
 func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[42]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2443,7 +3281,7 @@ func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{42}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DownloadArtifactRequest) GetSha256() string {
@@ -2462,7 +3300,7 @@ type DownloadArtifactResponse struct {
 
 func (x *DownloadArtifactResponse) Reset() {
 	*x = DownloadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[43]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2474,7 +3312,7 @@ func (x *DownloadArtifactResponse) String() string {
 func (*DownloadArtifactResponse) ProtoMessage() {}
 
 func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[43]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2487,7 +3325,7 @@ func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{43}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *DownloadArtifactResponse) GetData() []byte {
@@ -2505,7 +3343,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[44]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +3355,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[44]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +3368,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{44}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{58}
 }
 
 type GetClusterResponse struct {
@@ -2543,7 +3381,7 @@ type GetClusterResponse struct {
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[45]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2555,7 +3393,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[45]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2568,7 +3406,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{45}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *GetClusterResponse) GetNodes() []*Node {
@@ -2596,7 +3434,7 @@ type AddNodeRequest struct {
 
 func (x *AddNodeRequest) Reset() {
 	*x = AddNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[46]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2608,7 +3446,7 @@ func (x *AddNodeRequest) String() string {
 func (*AddNodeRequest) ProtoMessage() {}
 
 func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[46]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2621,7 +3459,7 @@ func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeRequest.ProtoReflect.Descriptor instead.
 func (*AddNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{46}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *AddNodeRequest) GetId() string {
@@ -2646,7 +3484,7 @@ type AddNodeResponse struct {
 
 func (x *AddNodeResponse) Reset() {
 	*x = AddNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2658,7 +3496,7 @@ func (x *AddNodeResponse) String() string {
 func (*AddNodeResponse) ProtoMessage() {}
 
 func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2671,7 +3509,7 @@ func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeResponse.ProtoReflect.Descriptor instead.
 func (*AddNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{47}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{61}
 }
 
 type RemoveNodeRequest struct {
@@ -2684,7 +3522,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2696,7 +3534,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2709,7 +3547,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{48}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -2727,7 +3565,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +3577,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +3590,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{49}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{63}
 }
 
 type TransferLeadershipRequest struct {
@@ -2765,7 +3603,7 @@ type TransferLeadershipRequest struct {
 
 func (x *TransferLeadershipRequest) Reset() {
 	*x = TransferLeadershipRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2777,7 +3615,7 @@ func (x *TransferLeadershipRequest) String() string {
 func (*TransferLeadershipRequest) ProtoMessage() {}
 
 func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2790,7 +3628,7 @@ func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{50}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *TransferLeadershipRequest) GetNode() string {
@@ -2808,7 +3646,7 @@ type TransferLeadershipResponse struct {
 
 func (x *TransferLeadershipResponse) Reset() {
 	*x = TransferLeadershipResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2820,7 +3658,7 @@ func (x *TransferLeadershipResponse) String() string {
 func (*TransferLeadershipResponse) ProtoMessage() {}
 
 func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2833,7 +3671,7 @@ func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{51}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
 }
 
 type BackupRequest struct {
@@ -2844,7 +3682,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2856,7 +3694,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2869,7 +3707,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
 }
 
 type BackupResponse struct {
@@ -2881,7 +3719,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2893,7 +3731,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2906,7 +3744,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *BackupResponse) GetData() []byte {
@@ -2925,7 +3763,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2937,7 +3775,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2950,7 +3788,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *RestoreRequest) GetData() []byte {
@@ -2968,7 +3806,7 @@ type RestoreResponse struct {
 
 func (x *RestoreResponse) Reset() {
 	*x = RestoreResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2980,7 +3818,7 @@ func (x *RestoreResponse) String() string {
 func (*RestoreResponse) ProtoMessage() {}
 
 func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2993,7 +3831,7 @@ func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
 func (*RestoreResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
 }
 
 var File_trellis_v1_service_proto protoreflect.FileDescriptor
@@ -3001,9 +3839,10 @@ var File_trellis_v1_service_proto protoreflect.FileDescriptor
 const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/service.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"G\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x17trellis/v1/report.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"]\n" +
 	"\x12CreateStudyRequest\x121\n" +
-	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\">\n" +
+	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\x12\x14\n" +
+	"\x05fresh\x18\x02 \x01(\bR\x05fresh\">\n" +
 	"\x13CreateStudyResponse\x12'\n" +
 	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\"/\n" +
 	"\x0fGetStudyRequest\x12\x1c\n" +
@@ -3040,7 +3879,40 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\"2\n" +
 	"\x12DeleteStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"\x15\n" +
-	"\x13DeleteStudyResponse\"\xd5\x01\n" +
+	"\x13DeleteStudyResponse\"\x81\x03\n" +
+	"\x12ExtendStudyRequest\x12\x1c\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x126\n" +
+	"\n" +
+	"latent_dim\x18\x02 \x01(\v2\x17.trellis.v1.IntegerAxisR\tlatentDim\x12;\n" +
+	"\rlearning_rate\x18\x03 \x01(\v2\x16.trellis.v1.NumberAxisR\flearningRate\x129\n" +
+	"\fweight_decay\x18\x04 \x01(\v2\x16.trellis.v1.NumberAxisR\vweightDecay\x126\n" +
+	"\n" +
+	"max_epochs\x18\x05 \x01(\v2\x17.trellis.v1.IntegerAxisR\tmaxEpochs\x12-\n" +
+	"\x05seeds\x18\x06 \x01(\v2\x17.trellis.v1.IntegerAxisR\x05seeds\x126\n" +
+	"\n" +
+	"batch_size\x18\a \x01(\v2\x17.trellis.v1.IntegerAxisR\tbatchSize\"V\n" +
+	"\x13ExtendStudyResponse\x12'\n" +
+	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\x12\x16\n" +
+	"\x06trials\x18\x02 \x01(\x04R\x06trials\"I\n" +
+	"\x11RetryStudyRequest\x12\x1c\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x16\n" +
+	"\x06pruned\x18\x02 \x01(\bR\x06pruned\"Q\n" +
+	"\x12RetryStudyResponse\x12'\n" +
+	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\x12\x12\n" +
+	"\x04runs\x18\x02 \x01(\x04R\x04runs\"[\n" +
+	"\x10PlanStudyRequest\x121\n" +
+	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\x12\x14\n" +
+	"\x05fresh\x18\x02 \x01(\bR\x05fresh\"\x99\x02\n" +
+	"\x11PlanStudyResponse\x12\x16\n" +
+	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12\x12\n" +
+	"\x04runs\x18\x02 \x01(\x04R\x04runs\x12\x16\n" +
+	"\x06epochs\x18\x03 \x01(\x04R\x06epochs\x12!\n" +
+	"\fepochs_alone\x18\x04 \x01(\x04R\vepochsAlone\x12\x1f\n" +
+	"\vruns_shared\x18\x05 \x01(\x04R\n" +
+	"runsShared\x12#\n" +
+	"\repochs_shared\x18\x06 \x01(\x04R\fepochsShared\x12%\n" +
+	"\x0eseconds_shared\x18\a \x01(\x01R\rsecondsShared\x120\n" +
+	"\bforecast\x18\b \x01(\v2\x14.trellis.v1.ForecastR\bforecast\"\xd5\x01\n" +
 	"\x11ListTrialsRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12%\n" +
 	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
@@ -3052,13 +3924,46 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x12ListTrialsResponse\x12)\n" +
 	"\x06trials\x18\x01 \x03(\v2\x11.trellis.v1.TrialR\x06trials\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x14\n" +
-	"\x05total\x18\x03 \x01(\x04R\x05total\"3\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\"\xd8\x01\n" +
 	"\x13GetBestTrialRequest\x12\x1c\n" +
-	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"\x98\x01\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\xa2\x01\n" +
+	"\n" +
+	"confidence\x18\x02 \x01(\x01B\x81\x01\xbaH~\xba\x01{\n" +
+	"\x0fbest.confidence\x12:a confidence lies between 0.5 and 0.9999, for example 0.95\x1a,this == 0.0 || 0.5 <= this && this <= 0.9999R\n" +
+	"confidence\"\xc7\x01\n" +
 	"\x14GetBestTrialResponse\x12'\n" +
 	"\x05trial\x18\x01 \x01(\v2\x11.trellis.v1.TrialR\x05trial\x12.\n" +
 	"\trunner_up\x18\x02 \x01(\v2\x11.trellis.v1.TrialR\brunnerUp\x12'\n" +
-	"\x05study\x18\x03 \x01(\v2\x11.trellis.v1.StudyR\x05study\"G\n" +
+	"\x05study\x18\x03 \x01(\v2\x11.trellis.v1.StudyR\x05study\x12-\n" +
+	"\averdict\x18\x04 \x01(\v2\x13.trellis.v1.VerdictR\averdict\"\xb0\x02\n" +
+	"\x19ListConfigurationsRequest\x12\x1c\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12%\n" +
+	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\xae\x01\n" +
+	"\n" +
+	"confidence\x18\x04 \x01(\x01B\x8d\x01\xbaH\x89\x01\xba\x01\x85\x01\n" +
+	"\x19configurations.confidence\x12:a confidence lies between 0.5 and 0.9999, for example 0.95\x1a,this == 0.0 || 0.5 <= this && this <= 0.9999R\n" +
+	"confidence\"\x9d\x01\n" +
+	"\x1aListConfigurationsResponse\x12A\n" +
+	"\x0econfigurations\x18\x01 \x03(\v2\x19.trellis.v1.ConfigurationR\x0econfigurations\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\"0\n" +
+	"\x10GetReportRequest\x12\x1c\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"?\n" +
+	"\x11GetReportResponse\x12*\n" +
+	"\x06report\x18\x01 \x01(\v2\x12.trellis.v1.ReportR\x06report\"4\n" +
+	"\x14GetImportanceRequest\x12\x1c\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"O\n" +
+	"\x15GetImportanceResponse\x126\n" +
+	"\n" +
+	"importance\x18\x01 \x01(\v2\x16.trellis.v1.ImportanceR\n" +
+	"importance\"3\n" +
+	"\x13SuggestStudyRequest\x12\x1c\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"[\n" +
+	"\x14SuggestStudyResponse\x12)\n" +
+	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12\x18\n" +
+	"\areasons\x18\x02 \x03(\tR\areasons\"G\n" +
 	"\rGetRunRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x18\n" +
 	"\x03run\x18\x02 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x03run\"b\n" +
@@ -3174,7 +4079,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"/\n" +
 	"\x0eRestoreRequest\x12\x1d\n" +
 	"\x04data\x18\x01 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x04data\"\x11\n" +
-	"\x0fRestoreResponse2\x81\x05\n" +
+	"\x0fRestoreResponse2\xe8\x06\n" +
 	"\fStudyService\x12N\n" +
 	"\vCreateStudy\x12\x1e.trellis.v1.CreateStudyRequest\x1a\x1f.trellis.v1.CreateStudyResponse\x12E\n" +
 	"\bGetStudy\x12\x1b.trellis.v1.GetStudyRequest\x1a\x1c.trellis.v1.GetStudyResponse\x12N\n" +
@@ -3185,12 +4090,20 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"PauseStudy\x12\x1d.trellis.v1.PauseStudyRequest\x1a\x1e.trellis.v1.PauseStudyResponse\x12N\n" +
 	"\vResumeStudy\x12\x1e.trellis.v1.ResumeStudyRequest\x1a\x1f.trellis.v1.ResumeStudyResponse\x12N\n" +
 	"\vCancelStudy\x12\x1e.trellis.v1.CancelStudyRequest\x1a\x1f.trellis.v1.CancelStudyResponse\x12N\n" +
-	"\vDeleteStudy\x12\x1e.trellis.v1.DeleteStudyRequest\x1a\x1f.trellis.v1.DeleteStudyResponse2\xef\x01\n" +
+	"\vDeleteStudy\x12\x1e.trellis.v1.DeleteStudyRequest\x1a\x1f.trellis.v1.DeleteStudyResponse\x12N\n" +
+	"\vExtendStudy\x12\x1e.trellis.v1.ExtendStudyRequest\x1a\x1f.trellis.v1.ExtendStudyResponse\x12K\n" +
+	"\n" +
+	"RetryStudy\x12\x1d.trellis.v1.RetryStudyRequest\x1a\x1e.trellis.v1.RetryStudyResponse\x12H\n" +
+	"\tPlanStudy\x12\x1c.trellis.v1.PlanStudyRequest\x1a\x1d.trellis.v1.PlanStudyResponse2\xc7\x04\n" +
 	"\fTrialService\x12K\n" +
 	"\n" +
 	"ListTrials\x12\x1d.trellis.v1.ListTrialsRequest\x1a\x1e.trellis.v1.ListTrialsResponse\x12Q\n" +
 	"\fGetBestTrial\x12\x1f.trellis.v1.GetBestTrialRequest\x1a .trellis.v1.GetBestTrialResponse\x12?\n" +
-	"\x06GetRun\x12\x19.trellis.v1.GetRunRequest\x1a\x1a.trellis.v1.GetRunResponse2\xbe\x01\n" +
+	"\x06GetRun\x12\x19.trellis.v1.GetRunRequest\x1a\x1a.trellis.v1.GetRunResponse\x12c\n" +
+	"\x12ListConfigurations\x12%.trellis.v1.ListConfigurationsRequest\x1a&.trellis.v1.ListConfigurationsResponse\x12H\n" +
+	"\tGetReport\x12\x1c.trellis.v1.GetReportRequest\x1a\x1d.trellis.v1.GetReportResponse\x12T\n" +
+	"\rGetImportance\x12 .trellis.v1.GetImportanceRequest\x1a!.trellis.v1.GetImportanceResponse\x12Q\n" +
+	"\fSuggestStudy\x12\x1f.trellis.v1.SuggestStudyRequest\x1a .trellis.v1.SuggestStudyResponse2\xbe\x01\n" +
 	"\x0eDataSetService\x12K\n" +
 	"\n" +
 	"GetDataSet\x12\x1d.trellis.v1.GetDataSetRequest\x1a\x1e.trellis.v1.GetDataSetResponse\x12_\n" +
@@ -3223,7 +4136,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*CreateStudyRequest)(nil),         // 0: trellis.v1.CreateStudyRequest
 	(*CreateStudyResponse)(nil),        // 1: trellis.v1.CreateStudyResponse
@@ -3241,147 +4154,197 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*CancelStudyResponse)(nil),        // 13: trellis.v1.CancelStudyResponse
 	(*DeleteStudyRequest)(nil),         // 14: trellis.v1.DeleteStudyRequest
 	(*DeleteStudyResponse)(nil),        // 15: trellis.v1.DeleteStudyResponse
-	(*ListTrialsRequest)(nil),          // 16: trellis.v1.ListTrialsRequest
-	(*ListTrialsResponse)(nil),         // 17: trellis.v1.ListTrialsResponse
-	(*GetBestTrialRequest)(nil),        // 18: trellis.v1.GetBestTrialRequest
-	(*GetBestTrialResponse)(nil),       // 19: trellis.v1.GetBestTrialResponse
-	(*GetRunRequest)(nil),              // 20: trellis.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 21: trellis.v1.GetRunResponse
-	(*GetDataSetRequest)(nil),          // 22: trellis.v1.GetDataSetRequest
-	(*GetDataSetResponse)(nil),         // 23: trellis.v1.GetDataSetResponse
-	(*DownloadDataFileRequest)(nil),    // 24: trellis.v1.DownloadDataFileRequest
-	(*DownloadDataFileResponse)(nil),   // 25: trellis.v1.DownloadDataFileResponse
-	(*ListWorkersRequest)(nil),         // 26: trellis.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),        // 27: trellis.v1.ListWorkersResponse
-	(*SessionRequest)(nil),             // 28: trellis.v1.SessionRequest
-	(*Hello)(nil),                      // 29: trellis.v1.Hello
-	(*Heartbeat)(nil),                  // 30: trellis.v1.Heartbeat
-	(*AttemptProgress)(nil),            // 31: trellis.v1.AttemptProgress
-	(*ReportBatch)(nil),                // 32: trellis.v1.ReportBatch
-	(*Drain)(nil),                      // 33: trellis.v1.Drain
-	(*Goodbye)(nil),                    // 34: trellis.v1.Goodbye
-	(*SessionResponse)(nil),            // 35: trellis.v1.SessionResponse
-	(*Welcome)(nil),                    // 36: trellis.v1.Welcome
-	(*Assignment)(nil),                 // 37: trellis.v1.Assignment
-	(*Stop)(nil),                       // 38: trellis.v1.Stop
-	(*Acknowledgement)(nil),            // 39: trellis.v1.Acknowledgement
-	(*UploadArtifactRequest)(nil),      // 40: trellis.v1.UploadArtifactRequest
-	(*UploadArtifactResponse)(nil),     // 41: trellis.v1.UploadArtifactResponse
-	(*DownloadArtifactRequest)(nil),    // 42: trellis.v1.DownloadArtifactRequest
-	(*DownloadArtifactResponse)(nil),   // 43: trellis.v1.DownloadArtifactResponse
-	(*GetClusterRequest)(nil),          // 44: trellis.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),         // 45: trellis.v1.GetClusterResponse
-	(*AddNodeRequest)(nil),             // 46: trellis.v1.AddNodeRequest
-	(*AddNodeResponse)(nil),            // 47: trellis.v1.AddNodeResponse
-	(*RemoveNodeRequest)(nil),          // 48: trellis.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),         // 49: trellis.v1.RemoveNodeResponse
-	(*TransferLeadershipRequest)(nil),  // 50: trellis.v1.TransferLeadershipRequest
-	(*TransferLeadershipResponse)(nil), // 51: trellis.v1.TransferLeadershipResponse
-	(*BackupRequest)(nil),              // 52: trellis.v1.BackupRequest
-	(*BackupResponse)(nil),             // 53: trellis.v1.BackupResponse
-	(*RestoreRequest)(nil),             // 54: trellis.v1.RestoreRequest
-	(*RestoreResponse)(nil),            // 55: trellis.v1.RestoreResponse
-	(*StudySpec)(nil),                  // 56: trellis.v1.StudySpec
-	(*Study)(nil),                      // 57: trellis.v1.Study
-	(*Run)(nil),                        // 58: trellis.v1.Run
-	(*Trial)(nil),                      // 59: trellis.v1.Trial
-	(*RunConfig)(nil),                  // 60: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 61: trellis.v1.DataSet
-	(*Worker)(nil),                     // 62: trellis.v1.Worker
-	(*Outcome)(nil),                    // 63: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 64: trellis.v1.CheckpointReport
-	(*Reports)(nil),                    // 65: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 66: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 67: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 68: trellis.v1.NodeStatus
+	(*ExtendStudyRequest)(nil),         // 16: trellis.v1.ExtendStudyRequest
+	(*ExtendStudyResponse)(nil),        // 17: trellis.v1.ExtendStudyResponse
+	(*RetryStudyRequest)(nil),          // 18: trellis.v1.RetryStudyRequest
+	(*RetryStudyResponse)(nil),         // 19: trellis.v1.RetryStudyResponse
+	(*PlanStudyRequest)(nil),           // 20: trellis.v1.PlanStudyRequest
+	(*PlanStudyResponse)(nil),          // 21: trellis.v1.PlanStudyResponse
+	(*ListTrialsRequest)(nil),          // 22: trellis.v1.ListTrialsRequest
+	(*ListTrialsResponse)(nil),         // 23: trellis.v1.ListTrialsResponse
+	(*GetBestTrialRequest)(nil),        // 24: trellis.v1.GetBestTrialRequest
+	(*GetBestTrialResponse)(nil),       // 25: trellis.v1.GetBestTrialResponse
+	(*ListConfigurationsRequest)(nil),  // 26: trellis.v1.ListConfigurationsRequest
+	(*ListConfigurationsResponse)(nil), // 27: trellis.v1.ListConfigurationsResponse
+	(*GetReportRequest)(nil),           // 28: trellis.v1.GetReportRequest
+	(*GetReportResponse)(nil),          // 29: trellis.v1.GetReportResponse
+	(*GetImportanceRequest)(nil),       // 30: trellis.v1.GetImportanceRequest
+	(*GetImportanceResponse)(nil),      // 31: trellis.v1.GetImportanceResponse
+	(*SuggestStudyRequest)(nil),        // 32: trellis.v1.SuggestStudyRequest
+	(*SuggestStudyResponse)(nil),       // 33: trellis.v1.SuggestStudyResponse
+	(*GetRunRequest)(nil),              // 34: trellis.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 35: trellis.v1.GetRunResponse
+	(*GetDataSetRequest)(nil),          // 36: trellis.v1.GetDataSetRequest
+	(*GetDataSetResponse)(nil),         // 37: trellis.v1.GetDataSetResponse
+	(*DownloadDataFileRequest)(nil),    // 38: trellis.v1.DownloadDataFileRequest
+	(*DownloadDataFileResponse)(nil),   // 39: trellis.v1.DownloadDataFileResponse
+	(*ListWorkersRequest)(nil),         // 40: trellis.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),        // 41: trellis.v1.ListWorkersResponse
+	(*SessionRequest)(nil),             // 42: trellis.v1.SessionRequest
+	(*Hello)(nil),                      // 43: trellis.v1.Hello
+	(*Heartbeat)(nil),                  // 44: trellis.v1.Heartbeat
+	(*AttemptProgress)(nil),            // 45: trellis.v1.AttemptProgress
+	(*ReportBatch)(nil),                // 46: trellis.v1.ReportBatch
+	(*Drain)(nil),                      // 47: trellis.v1.Drain
+	(*Goodbye)(nil),                    // 48: trellis.v1.Goodbye
+	(*SessionResponse)(nil),            // 49: trellis.v1.SessionResponse
+	(*Welcome)(nil),                    // 50: trellis.v1.Welcome
+	(*Assignment)(nil),                 // 51: trellis.v1.Assignment
+	(*Stop)(nil),                       // 52: trellis.v1.Stop
+	(*Acknowledgement)(nil),            // 53: trellis.v1.Acknowledgement
+	(*UploadArtifactRequest)(nil),      // 54: trellis.v1.UploadArtifactRequest
+	(*UploadArtifactResponse)(nil),     // 55: trellis.v1.UploadArtifactResponse
+	(*DownloadArtifactRequest)(nil),    // 56: trellis.v1.DownloadArtifactRequest
+	(*DownloadArtifactResponse)(nil),   // 57: trellis.v1.DownloadArtifactResponse
+	(*GetClusterRequest)(nil),          // 58: trellis.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),         // 59: trellis.v1.GetClusterResponse
+	(*AddNodeRequest)(nil),             // 60: trellis.v1.AddNodeRequest
+	(*AddNodeResponse)(nil),            // 61: trellis.v1.AddNodeResponse
+	(*RemoveNodeRequest)(nil),          // 62: trellis.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),         // 63: trellis.v1.RemoveNodeResponse
+	(*TransferLeadershipRequest)(nil),  // 64: trellis.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 65: trellis.v1.TransferLeadershipResponse
+	(*BackupRequest)(nil),              // 66: trellis.v1.BackupRequest
+	(*BackupResponse)(nil),             // 67: trellis.v1.BackupResponse
+	(*RestoreRequest)(nil),             // 68: trellis.v1.RestoreRequest
+	(*RestoreResponse)(nil),            // 69: trellis.v1.RestoreResponse
+	(*StudySpec)(nil),                  // 70: trellis.v1.StudySpec
+	(*Study)(nil),                      // 71: trellis.v1.Study
+	(*Run)(nil),                        // 72: trellis.v1.Run
+	(*Trial)(nil),                      // 73: trellis.v1.Trial
+	(*IntegerAxis)(nil),                // 74: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 75: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 76: trellis.v1.Forecast
+	(*Verdict)(nil),                    // 77: trellis.v1.Verdict
+	(*Configuration)(nil),              // 78: trellis.v1.Configuration
+	(*Report)(nil),                     // 79: trellis.v1.Report
+	(*Importance)(nil),                 // 80: trellis.v1.Importance
+	(*RunConfig)(nil),                  // 81: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 82: trellis.v1.DataSet
+	(*Worker)(nil),                     // 83: trellis.v1.Worker
+	(*Outcome)(nil),                    // 84: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 85: trellis.v1.CheckpointReport
+	(*Reports)(nil),                    // 86: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 87: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 88: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 89: trellis.v1.NodeStatus
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	56, // 0: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	57, // 1: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	57, // 2: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	57, // 3: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	57, // 4: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	58, // 5: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	59, // 6: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	57, // 7: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	57, // 8: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	57, // 9: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	59, // 10: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	59, // 11: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	59, // 12: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	57, // 13: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	58, // 14: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	60, // 15: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	61, // 16: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	62, // 17: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	29, // 18: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	30, // 19: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	32, // 20: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	63, // 21: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	33, // 22: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	34, // 23: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	64, // 24: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	31, // 25: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	65, // 26: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	36, // 27: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	37, // 28: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	38, // 29: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	39, // 30: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	60, // 31: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	66, // 32: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	67, // 33: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	68, // 34: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	0,  // 35: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	2,  // 36: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	4,  // 37: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	6,  // 38: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	8,  // 39: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	10, // 40: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	12, // 41: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	14, // 42: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	16, // 43: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	18, // 44: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	20, // 45: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	22, // 46: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	24, // 47: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	26, // 48: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	28, // 49: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	40, // 50: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	42, // 51: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	44, // 52: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	46, // 53: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	48, // 54: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	50, // 55: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	52, // 56: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	54, // 57: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	1,  // 58: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	3,  // 59: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	5,  // 60: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	7,  // 61: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	9,  // 62: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	11, // 63: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	13, // 64: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	15, // 65: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	17, // 66: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	19, // 67: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	21, // 68: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	23, // 69: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	25, // 70: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	27, // 71: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	35, // 72: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	41, // 73: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	43, // 74: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	45, // 75: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	47, // 76: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	49, // 77: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	51, // 78: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	53, // 79: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	55, // 80: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	58, // [58:81] is the sub-list for method output_type
-	35, // [35:58] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	70, // 0: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	71, // 1: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	71, // 2: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	71, // 3: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	71, // 4: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	72, // 5: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	73, // 6: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	71, // 7: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	71, // 8: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	71, // 9: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	74, // 10: trellis.v1.ExtendStudyRequest.latent_dim:type_name -> trellis.v1.IntegerAxis
+	75, // 11: trellis.v1.ExtendStudyRequest.learning_rate:type_name -> trellis.v1.NumberAxis
+	75, // 12: trellis.v1.ExtendStudyRequest.weight_decay:type_name -> trellis.v1.NumberAxis
+	74, // 13: trellis.v1.ExtendStudyRequest.max_epochs:type_name -> trellis.v1.IntegerAxis
+	74, // 14: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.IntegerAxis
+	74, // 15: trellis.v1.ExtendStudyRequest.batch_size:type_name -> trellis.v1.IntegerAxis
+	71, // 16: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	71, // 17: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	70, // 18: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	76, // 19: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	73, // 20: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	73, // 21: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	73, // 22: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	71, // 23: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	77, // 24: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	78, // 25: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	79, // 26: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	80, // 27: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	70, // 28: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	72, // 29: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	81, // 30: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	82, // 31: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	83, // 32: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	43, // 33: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	44, // 34: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	46, // 35: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	84, // 36: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	47, // 37: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	48, // 38: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	85, // 39: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	45, // 40: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	86, // 41: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	50, // 42: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	51, // 43: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	52, // 44: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	53, // 45: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	81, // 46: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	87, // 47: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	88, // 48: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	89, // 49: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	0,  // 50: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	2,  // 51: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	4,  // 52: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	6,  // 53: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	8,  // 54: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	10, // 55: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	12, // 56: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	14, // 57: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	16, // 58: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	18, // 59: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	20, // 60: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	22, // 61: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	24, // 62: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	34, // 63: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	26, // 64: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	28, // 65: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	30, // 66: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	32, // 67: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	36, // 68: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	38, // 69: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	40, // 70: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	42, // 71: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	54, // 72: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	56, // 73: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	58, // 74: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	60, // 75: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	62, // 76: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	64, // 77: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	66, // 78: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	68, // 79: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	1,  // 80: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	3,  // 81: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	5,  // 82: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	7,  // 83: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	9,  // 84: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	11, // 85: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	13, // 86: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	15, // 87: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	17, // 88: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	19, // 89: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	21, // 90: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	23, // 91: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	25, // 92: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	35, // 93: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	27, // 94: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	29, // 95: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	31, // 96: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	33, // 97: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	37, // 98: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	39, // 99: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	41, // 100: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	49, // 101: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	55, // 102: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	57, // 103: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	59, // 104: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	61, // 105: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	63, // 106: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	65, // 107: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	67, // 108: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	69, // 109: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	80, // [80:110] is the sub-list for method output_type
+	50, // [50:80] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -3391,11 +4354,12 @@ func file_trellis_v1_service_proto_init() {
 	}
 	file_trellis_v1_cluster_proto_init()
 	file_trellis_v1_data_set_proto_init()
+	file_trellis_v1_report_proto_init()
 	file_trellis_v1_run_proto_init()
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_worker_proto_init()
-	file_trellis_v1_service_proto_msgTypes[28].OneofWrappers = []any{
+	file_trellis_v1_service_proto_msgTypes[42].OneofWrappers = []any{
 		(*SessionRequest_Hello)(nil),
 		(*SessionRequest_Heartbeat)(nil),
 		(*SessionRequest_Reports)(nil),
@@ -3404,7 +4368,7 @@ func file_trellis_v1_service_proto_init() {
 		(*SessionRequest_Goodbye)(nil),
 		(*SessionRequest_Checkpoint)(nil),
 	}
-	file_trellis_v1_service_proto_msgTypes[35].OneofWrappers = []any{
+	file_trellis_v1_service_proto_msgTypes[49].OneofWrappers = []any{
 		(*SessionResponse_Welcome)(nil),
 		(*SessionResponse_Assignment)(nil),
 		(*SessionResponse_Stop)(nil),
@@ -3416,7 +4380,7 @@ func file_trellis_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   56,
+			NumMessages:   70,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

@@ -27,6 +27,9 @@ const (
 	StudyService_ResumeStudy_FullMethodName = "/trellis.v1.StudyService/ResumeStudy"
 	StudyService_CancelStudy_FullMethodName = "/trellis.v1.StudyService/CancelStudy"
 	StudyService_DeleteStudy_FullMethodName = "/trellis.v1.StudyService/DeleteStudy"
+	StudyService_ExtendStudy_FullMethodName = "/trellis.v1.StudyService/ExtendStudy"
+	StudyService_RetryStudy_FullMethodName  = "/trellis.v1.StudyService/RetryStudy"
+	StudyService_PlanStudy_FullMethodName   = "/trellis.v1.StudyService/PlanStudy"
 )
 
 // StudyServiceClient is the client API for StudyService service.
@@ -48,6 +51,13 @@ type StudyServiceClient interface {
 	CancelStudy(ctx context.Context, in *CancelStudyRequest, opts ...grpc.CallOption) (*CancelStudyResponse, error)
 	// Forgets the study and its results. A study that is still running is canceled first.
 	DeleteStudy(ctx context.Context, in *DeleteStudyRequest, opts ...grpc.CallOption) (*DeleteStudyResponse, error)
+	// Adds values to a study's axes. What it has stays, and what is known already is not trained. FAILED_PRECONDITION if it
+	// was canceled, INVALID_ARGUMENT if nothing would be added.
+	ExtendStudy(ctx context.Context, in *ExtendStudyRequest, opts ...grpc.CallOption) (*ExtendStudyResponse, error)
+	// Takes up what has failed again. FAILED_PRECONDITION if the study was canceled or nothing has failed.
+	RetryStudy(ctx context.Context, in *RetryStudyRequest, opts ...grpc.CallOption) (*RetryStudyResponse, error)
+	// Says what a study would cost, without creating it. It fails as CreateStudy does, but for the study's name.
+	PlanStudy(ctx context.Context, in *PlanStudyRequest, opts ...grpc.CallOption) (*PlanStudyResponse, error)
 }
 
 type studyServiceClient struct {
@@ -147,6 +157,36 @@ func (c *studyServiceClient) DeleteStudy(ctx context.Context, in *DeleteStudyReq
 	return out, nil
 }
 
+func (c *studyServiceClient) ExtendStudy(ctx context.Context, in *ExtendStudyRequest, opts ...grpc.CallOption) (*ExtendStudyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExtendStudyResponse)
+	err := c.cc.Invoke(ctx, StudyService_ExtendStudy_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *studyServiceClient) RetryStudy(ctx context.Context, in *RetryStudyRequest, opts ...grpc.CallOption) (*RetryStudyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetryStudyResponse)
+	err := c.cc.Invoke(ctx, StudyService_RetryStudy_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *studyServiceClient) PlanStudy(ctx context.Context, in *PlanStudyRequest, opts ...grpc.CallOption) (*PlanStudyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlanStudyResponse)
+	err := c.cc.Invoke(ctx, StudyService_PlanStudy_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // StudyServiceServer is the server API for StudyService service.
 // All implementations must embed UnimplementedStudyServiceServer
 // for forward compatibility.
@@ -166,6 +206,13 @@ type StudyServiceServer interface {
 	CancelStudy(context.Context, *CancelStudyRequest) (*CancelStudyResponse, error)
 	// Forgets the study and its results. A study that is still running is canceled first.
 	DeleteStudy(context.Context, *DeleteStudyRequest) (*DeleteStudyResponse, error)
+	// Adds values to a study's axes. What it has stays, and what is known already is not trained. FAILED_PRECONDITION if it
+	// was canceled, INVALID_ARGUMENT if nothing would be added.
+	ExtendStudy(context.Context, *ExtendStudyRequest) (*ExtendStudyResponse, error)
+	// Takes up what has failed again. FAILED_PRECONDITION if the study was canceled or nothing has failed.
+	RetryStudy(context.Context, *RetryStudyRequest) (*RetryStudyResponse, error)
+	// Says what a study would cost, without creating it. It fails as CreateStudy does, but for the study's name.
+	PlanStudy(context.Context, *PlanStudyRequest) (*PlanStudyResponse, error)
 	mustEmbedUnimplementedStudyServiceServer()
 }
 
@@ -199,6 +246,15 @@ func (UnimplementedStudyServiceServer) CancelStudy(context.Context, *CancelStudy
 }
 func (UnimplementedStudyServiceServer) DeleteStudy(context.Context, *DeleteStudyRequest) (*DeleteStudyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteStudy not implemented")
+}
+func (UnimplementedStudyServiceServer) ExtendStudy(context.Context, *ExtendStudyRequest) (*ExtendStudyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExtendStudy not implemented")
+}
+func (UnimplementedStudyServiceServer) RetryStudy(context.Context, *RetryStudyRequest) (*RetryStudyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetryStudy not implemented")
+}
+func (UnimplementedStudyServiceServer) PlanStudy(context.Context, *PlanStudyRequest) (*PlanStudyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlanStudy not implemented")
 }
 func (UnimplementedStudyServiceServer) mustEmbedUnimplementedStudyServiceServer() {}
 func (UnimplementedStudyServiceServer) testEmbeddedByValue()                      {}
@@ -358,6 +414,60 @@ func _StudyService_DeleteStudy_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _StudyService_ExtendStudy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExtendStudyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StudyServiceServer).ExtendStudy(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StudyService_ExtendStudy_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StudyServiceServer).ExtendStudy(ctx, req.(*ExtendStudyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _StudyService_RetryStudy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryStudyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StudyServiceServer).RetryStudy(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StudyService_RetryStudy_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StudyServiceServer).RetryStudy(ctx, req.(*RetryStudyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _StudyService_PlanStudy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlanStudyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StudyServiceServer).PlanStudy(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StudyService_PlanStudy_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StudyServiceServer).PlanStudy(ctx, req.(*PlanStudyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // StudyService_ServiceDesc is the grpc.ServiceDesc for StudyService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -393,6 +503,18 @@ var StudyService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "DeleteStudy",
 			Handler:    _StudyService_DeleteStudy_Handler,
 		},
+		{
+			MethodName: "ExtendStudy",
+			Handler:    _StudyService_ExtendStudy_Handler,
+		},
+		{
+			MethodName: "RetryStudy",
+			Handler:    _StudyService_RetryStudy_Handler,
+		},
+		{
+			MethodName: "PlanStudy",
+			Handler:    _StudyService_PlanStudy_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -405,9 +527,13 @@ var StudyService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	TrialService_ListTrials_FullMethodName   = "/trellis.v1.TrialService/ListTrials"
-	TrialService_GetBestTrial_FullMethodName = "/trellis.v1.TrialService/GetBestTrial"
-	TrialService_GetRun_FullMethodName       = "/trellis.v1.TrialService/GetRun"
+	TrialService_ListTrials_FullMethodName         = "/trellis.v1.TrialService/ListTrials"
+	TrialService_GetBestTrial_FullMethodName       = "/trellis.v1.TrialService/GetBestTrial"
+	TrialService_GetRun_FullMethodName             = "/trellis.v1.TrialService/GetRun"
+	TrialService_ListConfigurations_FullMethodName = "/trellis.v1.TrialService/ListConfigurations"
+	TrialService_GetReport_FullMethodName          = "/trellis.v1.TrialService/GetReport"
+	TrialService_GetImportance_FullMethodName      = "/trellis.v1.TrialService/GetImportance"
+	TrialService_SuggestStudy_FullMethodName       = "/trellis.v1.TrialService/SuggestStudy"
 )
 
 // TrialServiceClient is the client API for TrialService service.
@@ -421,6 +547,14 @@ type TrialServiceClient interface {
 	GetBestTrial(ctx context.Context, in *GetBestTrialRequest, opts ...grpc.CallOption) (*GetBestTrialResponse, error)
 	// The training that a trial's result comes from, with its checkpoints.
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
+	// Ranks configurations, by the mean of their objectives over the seeds.
+	ListConfigurations(ctx context.Context, in *ListConfigurationsRequest, opts ...grpc.CallOption) (*ListConfigurationsResponse, error)
+	// Says how every point of the grid was answered, what that took, and what it would have taken.
+	GetReport(ctx context.Context, in *GetReportRequest, opts ...grpc.CallOption) (*GetReportResponse, error)
+	// Says how much each axis matters. FAILED_PRECONDITION if too little has been answered.
+	GetImportance(ctx context.Context, in *GetImportanceRequest, opts ...grpc.CallOption) (*GetImportanceResponse, error)
+	// Proposes the spec of a next study. FAILED_PRECONDITION if too little has been answered.
+	SuggestStudy(ctx context.Context, in *SuggestStudyRequest, opts ...grpc.CallOption) (*SuggestStudyResponse, error)
 }
 
 type trialServiceClient struct {
@@ -461,6 +595,46 @@ func (c *trialServiceClient) GetRun(ctx context.Context, in *GetRunRequest, opts
 	return out, nil
 }
 
+func (c *trialServiceClient) ListConfigurations(ctx context.Context, in *ListConfigurationsRequest, opts ...grpc.CallOption) (*ListConfigurationsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListConfigurationsResponse)
+	err := c.cc.Invoke(ctx, TrialService_ListConfigurations_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *trialServiceClient) GetReport(ctx context.Context, in *GetReportRequest, opts ...grpc.CallOption) (*GetReportResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetReportResponse)
+	err := c.cc.Invoke(ctx, TrialService_GetReport_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *trialServiceClient) GetImportance(ctx context.Context, in *GetImportanceRequest, opts ...grpc.CallOption) (*GetImportanceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetImportanceResponse)
+	err := c.cc.Invoke(ctx, TrialService_GetImportance_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *trialServiceClient) SuggestStudy(ctx context.Context, in *SuggestStudyRequest, opts ...grpc.CallOption) (*SuggestStudyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SuggestStudyResponse)
+	err := c.cc.Invoke(ctx, TrialService_SuggestStudy_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TrialServiceServer is the server API for TrialService service.
 // All implementations must embed UnimplementedTrialServiceServer
 // for forward compatibility.
@@ -472,6 +646,14 @@ type TrialServiceServer interface {
 	GetBestTrial(context.Context, *GetBestTrialRequest) (*GetBestTrialResponse, error)
 	// The training that a trial's result comes from, with its checkpoints.
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
+	// Ranks configurations, by the mean of their objectives over the seeds.
+	ListConfigurations(context.Context, *ListConfigurationsRequest) (*ListConfigurationsResponse, error)
+	// Says how every point of the grid was answered, what that took, and what it would have taken.
+	GetReport(context.Context, *GetReportRequest) (*GetReportResponse, error)
+	// Says how much each axis matters. FAILED_PRECONDITION if too little has been answered.
+	GetImportance(context.Context, *GetImportanceRequest) (*GetImportanceResponse, error)
+	// Proposes the spec of a next study. FAILED_PRECONDITION if too little has been answered.
+	SuggestStudy(context.Context, *SuggestStudyRequest) (*SuggestStudyResponse, error)
 	mustEmbedUnimplementedTrialServiceServer()
 }
 
@@ -490,6 +672,18 @@ func (UnimplementedTrialServiceServer) GetBestTrial(context.Context, *GetBestTri
 }
 func (UnimplementedTrialServiceServer) GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRun not implemented")
+}
+func (UnimplementedTrialServiceServer) ListConfigurations(context.Context, *ListConfigurationsRequest) (*ListConfigurationsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListConfigurations not implemented")
+}
+func (UnimplementedTrialServiceServer) GetReport(context.Context, *GetReportRequest) (*GetReportResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetReport not implemented")
+}
+func (UnimplementedTrialServiceServer) GetImportance(context.Context, *GetImportanceRequest) (*GetImportanceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetImportance not implemented")
+}
+func (UnimplementedTrialServiceServer) SuggestStudy(context.Context, *SuggestStudyRequest) (*SuggestStudyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SuggestStudy not implemented")
 }
 func (UnimplementedTrialServiceServer) mustEmbedUnimplementedTrialServiceServer() {}
 func (UnimplementedTrialServiceServer) testEmbeddedByValue()                      {}
@@ -566,6 +760,78 @@ func _TrialService_GetRun_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TrialService_ListConfigurations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListConfigurationsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TrialServiceServer).ListConfigurations(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TrialService_ListConfigurations_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TrialServiceServer).ListConfigurations(ctx, req.(*ListConfigurationsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TrialService_GetReport_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetReportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TrialServiceServer).GetReport(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TrialService_GetReport_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TrialServiceServer).GetReport(ctx, req.(*GetReportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TrialService_GetImportance_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetImportanceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TrialServiceServer).GetImportance(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TrialService_GetImportance_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TrialServiceServer).GetImportance(ctx, req.(*GetImportanceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TrialService_SuggestStudy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SuggestStudyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TrialServiceServer).SuggestStudy(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TrialService_SuggestStudy_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TrialServiceServer).SuggestStudy(ctx, req.(*SuggestStudyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TrialService_ServiceDesc is the grpc.ServiceDesc for TrialService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -584,6 +850,22 @@ var TrialService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetRun",
 			Handler:    _TrialService_GetRun_Handler,
+		},
+		{
+			MethodName: "ListConfigurations",
+			Handler:    _TrialService_ListConfigurations_Handler,
+		},
+		{
+			MethodName: "GetReport",
+			Handler:    _TrialService_GetReport_Handler,
+		},
+		{
+			MethodName: "GetImportance",
+			Handler:    _TrialService_GetImportance_Handler,
+		},
+		{
+			MethodName: "SuggestStudy",
+			Handler:    _TrialService_SuggestStudy_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

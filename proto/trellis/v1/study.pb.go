@@ -26,7 +26,8 @@ const (
 
 // StudyState is the life of a study:
 //
-//	RUNNING <-> PAUSED;   RUNNING -> COMPLETED when every run has ended;   RUNNING | PAUSED -> CANCELED
+//	RUNNING <-> PAUSED;   RUNNING -> COMPLETED when every run has ended and nothing is to be settled;
+//	RUNNING | PAUSED -> CANCELED;   COMPLETED -> RUNNING when it is extended or retried
 type StudyState int32
 
 const (
@@ -104,7 +105,12 @@ type StudySpec struct {
 	// When to stop a run that no longer improves. Default: never.
 	EarlyStopping *EarlyStopping `protobuf:"bytes,8,opt,name=early_stopping,json=earlyStopping,proto3" json:"early_stopping,omitempty"`
 	// Settings of the model "synthetic".
-	Synthetic     *Synthetic `protobuf:"bytes,9,opt,name=synthetic,proto3" json:"synthetic,omitempty"`
+	Synthetic *Synthetic `protobuf:"bytes,9,opt,name=synthetic,proto3" json:"synthetic,omitempty"`
+	// Adds seeds by itself to the configurations that can't be told apart from the best. Default: no.
+	Settle *Settle `protobuf:"bytes,10,opt,name=settle,proto3" json:"settle,omitempty"`
+	// Ends runs that look hopeless before they are done. A heuristic: the best may be among them. Default: none, which is
+	// exact. In a spec file also written as one word: none, asha or median.
+	Pruning       *Pruning `protobuf:"bytes,11,opt,name=pruning,proto3" json:"pruning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -198,6 +204,20 @@ func (x *StudySpec) GetEarlyStopping() *EarlyStopping {
 func (x *StudySpec) GetSynthetic() *Synthetic {
 	if x != nil {
 		return x.Synthetic
+	}
+	return nil
+}
+
+func (x *StudySpec) GetSettle() *Settle {
+	if x != nil {
+		return x.Settle
+	}
+	return nil
+}
+
+func (x *StudySpec) GetPruning() *Pruning {
+	if x != nil {
+		return x.Pruning
 	}
 	return nil
 }
@@ -630,6 +650,269 @@ func (x *Synthetic) GetEpochTime() *durationpb.Duration {
 	return nil
 }
 
+// Settle lets the coordinator add seeds to near-ties until they part. A configuration is a point of the grid without its
+// seed. When all runs have ended, the configurations that can't be told apart from the best one get one more seed each, the
+// smallest number that the study has not used. This goes on until one is left, or those that are left have given exactly
+// the same losses, or they have max_seeds each.
+type Settle struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How sure the answer is to be, over all looks at the data together. Default: 0.95.
+	Confidence float64 `protobuf:"fixed64,1,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	// The most seeds that a configuration gets, with those of the spec: the budget.
+	MaxSeeds      uint32 `protobuf:"varint,2,opt,name=max_seeds,json=maxSeeds,proto3" json:"max_seeds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Settle) Reset() {
+	*x = Settle{}
+	mi := &file_trellis_v1_study_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Settle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Settle) ProtoMessage() {}
+
+func (x *Settle) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Settle.ProtoReflect.Descriptor instead.
+func (*Settle) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Settle) GetConfidence() float64 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
+}
+
+func (x *Settle) GetMaxSeeds() uint32 {
+	if x != nil {
+		return x.MaxSeeds
+	}
+	return 0
+}
+
+// Pruning ends runs before they are done, by what their losses promise so far. A pruned run keeps its checkpoint, and can
+// be taken up again.
+type Pruning struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Method:
+	//
+	//	*Pruning_Asha
+	//	*Pruning_Median
+	Method        isPruning_Method `protobuf_oneof:"method"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pruning) Reset() {
+	*x = Pruning{}
+	mi := &file_trellis_v1_study_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pruning) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pruning) ProtoMessage() {}
+
+func (x *Pruning) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pruning.ProtoReflect.Descriptor instead.
+func (*Pruning) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Pruning) GetMethod() isPruning_Method {
+	if x != nil {
+		return x.Method
+	}
+	return nil
+}
+
+func (x *Pruning) GetAsha() *SuccessiveHalving {
+	if x != nil {
+		if x, ok := x.Method.(*Pruning_Asha); ok {
+			return x.Asha
+		}
+	}
+	return nil
+}
+
+func (x *Pruning) GetMedian() *MedianStopping {
+	if x != nil {
+		if x, ok := x.Method.(*Pruning_Median); ok {
+			return x.Median
+		}
+	}
+	return nil
+}
+
+type isPruning_Method interface {
+	isPruning_Method()
+}
+
+type Pruning_Asha struct {
+	Asha *SuccessiveHalving `protobuf:"bytes,1,opt,name=asha,proto3,oneof"`
+}
+
+type Pruning_Median struct {
+	Median *MedianStopping `protobuf:"bytes,2,opt,name=median,proto3,oneof"`
+}
+
+func (*Pruning_Asha) isPruning_Method() {}
+
+func (*Pruning_Median) isPruning_Method() {}
+
+// SuccessiveHalving is ASHA (Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning, algorithm 2): runs are
+// held at rungs of min_epochs * reduction_factor^k epochs, and go on when they are among the best 1/reduction_factor there.
+type SuccessiveHalving struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lowest rung, in epochs. Default: 1.
+	MinEpochs uint32 `protobuf:"varint,1,opt,name=min_epochs,json=minEpochs,proto3" json:"min_epochs,omitempty"`
+	// Default: 3.
+	ReductionFactor uint32 `protobuf:"varint,2,opt,name=reduction_factor,json=reductionFactor,proto3" json:"reduction_factor,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *SuccessiveHalving) Reset() {
+	*x = SuccessiveHalving{}
+	mi := &file_trellis_v1_study_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SuccessiveHalving) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SuccessiveHalving) ProtoMessage() {}
+
+func (x *SuccessiveHalving) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SuccessiveHalving.ProtoReflect.Descriptor instead.
+func (*SuccessiveHalving) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SuccessiveHalving) GetMinEpochs() uint32 {
+	if x != nil {
+		return x.MinEpochs
+	}
+	return 0
+}
+
+func (x *SuccessiveHalving) GetReductionFactor() uint32 {
+	if x != nil {
+		return x.ReductionFactor
+	}
+	return 0
+}
+
+// MedianStopping ends a run whose lowest validation loss is above the median of what the other runs' validation losses were
+// on average by the same epoch (Golovin et al. 2017, Google Vizier, section 3.2.2).
+type MedianStopping struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Runs are judged from here on. Default: 10.
+	MinEpochs uint32 `protobuf:"varint,1,opt,name=min_epochs,json=minEpochs,proto3" json:"min_epochs,omitempty"`
+	// How many epochs lie between judgements. Default: 10.
+	Interval uint32 `protobuf:"varint,2,opt,name=interval,proto3" json:"interval,omitempty"`
+	// How many other runs must have come so far. Default: 5.
+	MinRuns       uint32 `protobuf:"varint,3,opt,name=min_runs,json=minRuns,proto3" json:"min_runs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MedianStopping) Reset() {
+	*x = MedianStopping{}
+	mi := &file_trellis_v1_study_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MedianStopping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MedianStopping) ProtoMessage() {}
+
+func (x *MedianStopping) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MedianStopping.ProtoReflect.Descriptor instead.
+func (*MedianStopping) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *MedianStopping) GetMinEpochs() uint32 {
+	if x != nil {
+		return x.MinEpochs
+	}
+	return 0
+}
+
+func (x *MedianStopping) GetInterval() uint32 {
+	if x != nil {
+		return x.Interval
+	}
+	return 0
+}
+
+func (x *MedianStopping) GetMinRuns() uint32 {
+	if x != nil {
+		return x.MinRuns
+	}
+	return 0
+}
+
 // Study is one submitted search: its spec, and how far it has come.
 type Study struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -646,14 +929,26 @@ type Study struct {
 	// Log index of the command that created the study. Older studies are served first.
 	CreateIndex uint64 `protobuf:"varint,8,opt,name=create_index,json=createIndex,proto3" json:"create_index,omitempty"`
 	// Log index of the last command that changed the study or anything in it.
-	ModifyIndex   uint64 `protobuf:"varint,9,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	ModifyIndex uint64 `protobuf:"varint,9,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	// Version of the trainer's arithmetic that its runs are trained with. Empty in studies of old: the coordinator's.
+	Numerics string `protobuf:"bytes,10,opt,name=numerics,proto3" json:"numerics,omitempty"`
+	// Nothing is taken over from other studies: everything is trained anew.
+	Fresh bool `protobuf:"varint,11,opt,name=fresh,proto3" json:"fresh,omitempty"`
+	// The specs that the study had before it was extended, oldest first.
+	EarlierSpecs []*StudySpec `protobuf:"bytes,12,rep,name=earlier_specs,json=earlierSpecs,proto3" json:"earlier_specs,omitempty"`
+	// All indices of trials lie below: those of an extension begin here.
+	Indices uint64 `protobuf:"varint,13,opt,name=indices,proto3" json:"indices,omitempty"`
+	// What is to be settled has been settled, as far as max_seeds allows. Unset by every extension.
+	Settled bool `protobuf:"varint,14,opt,name=settled,proto3" json:"settled,omitempty"`
+	// What is still to come, as of now. Not stored; unset once the study has ended.
+	Forecast      *Forecast `protobuf:"bytes,15,opt,name=forecast,proto3" json:"forecast,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Study) Reset() {
 	*x = Study{}
-	mi := &file_trellis_v1_study_proto_msgTypes[8]
+	mi := &file_trellis_v1_study_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -665,7 +960,7 @@ func (x *Study) String() string {
 func (*Study) ProtoMessage() {}
 
 func (x *Study) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[8]
+	mi := &file_trellis_v1_study_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -678,7 +973,7 @@ func (x *Study) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Study.ProtoReflect.Descriptor instead.
 func (*Study) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Study) GetName() string {
@@ -744,6 +1039,209 @@ func (x *Study) GetModifyIndex() uint64 {
 	return 0
 }
 
+func (x *Study) GetNumerics() string {
+	if x != nil {
+		return x.Numerics
+	}
+	return ""
+}
+
+func (x *Study) GetFresh() bool {
+	if x != nil {
+		return x.Fresh
+	}
+	return false
+}
+
+func (x *Study) GetEarlierSpecs() []*StudySpec {
+	if x != nil {
+		return x.EarlierSpecs
+	}
+	return nil
+}
+
+func (x *Study) GetIndices() uint64 {
+	if x != nil {
+		return x.Indices
+	}
+	return 0
+}
+
+func (x *Study) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
+}
+
+func (x *Study) GetForecast() *Forecast {
+	if x != nil {
+		return x.Forecast
+	}
+	return nil
+}
+
+// Estimate is a number that is not known yet, with the interval in which it lies with the forecast's confidence.
+type Estimate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Expected      float64                `protobuf:"fixed64,1,opt,name=expected,proto3" json:"expected,omitempty"`
+	Low           float64                `protobuf:"fixed64,2,opt,name=low,proto3" json:"low,omitempty"`
+	High          float64                `protobuf:"fixed64,3,opt,name=high,proto3" json:"high,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Estimate) Reset() {
+	*x = Estimate{}
+	mi := &file_trellis_v1_study_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Estimate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Estimate) ProtoMessage() {}
+
+func (x *Estimate) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Estimate.ProtoReflect.Descriptor instead.
+func (*Estimate) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Estimate) GetExpected() float64 {
+	if x != nil {
+		return x.Expected
+	}
+	return 0
+}
+
+func (x *Estimate) GetLow() float64 {
+	if x != nil {
+		return x.Low
+	}
+	return 0
+}
+
+func (x *Estimate) GetHigh() float64 {
+	if x != nil {
+		return x.High
+	}
+	return 0
+}
+
+// Forecast says how much of a study is to come, and how long that takes.
+type Forecast struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Epochs that are still to be trained.
+	Epochs *Estimate `protobuf:"bytes,1,opt,name=epochs,proto3" json:"epochs,omitempty"`
+	// Until the study ends, on the slots at hand. Unset if nothing is known of how long an epoch takes, or there is no slot.
+	Seconds *Estimate `protobuf:"bytes,2,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	// Of the intervals, for example 0.9.
+	Confidence float64 `protobuf:"fixed64,3,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	// Slots of the workers at hand.
+	Slots uint32 `protobuf:"varint,4,opt,name=slots,proto3" json:"slots,omitempty"`
+	// One run's on one slot, on average over what is to come.
+	SecondsPerEpoch float64 `protobuf:"fixed64,5,opt,name=seconds_per_epoch,json=secondsPerEpoch,proto3" json:"seconds_per_epoch,omitempty"`
+	// What the forecast is based on, in words.
+	Basis string `protobuf:"bytes,6,opt,name=basis,proto3" json:"basis,omitempty"`
+	// How long it would take with other numbers of slots, ascending.
+	Alternatives  []*Forecast_Alternative `protobuf:"bytes,7,rep,name=alternatives,proto3" json:"alternatives,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Forecast) Reset() {
+	*x = Forecast{}
+	mi := &file_trellis_v1_study_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Forecast) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Forecast) ProtoMessage() {}
+
+func (x *Forecast) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Forecast.ProtoReflect.Descriptor instead.
+func (*Forecast) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Forecast) GetEpochs() *Estimate {
+	if x != nil {
+		return x.Epochs
+	}
+	return nil
+}
+
+func (x *Forecast) GetSeconds() *Estimate {
+	if x != nil {
+		return x.Seconds
+	}
+	return nil
+}
+
+func (x *Forecast) GetConfidence() float64 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
+}
+
+func (x *Forecast) GetSlots() uint32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *Forecast) GetSecondsPerEpoch() float64 {
+	if x != nil {
+		return x.SecondsPerEpoch
+	}
+	return 0
+}
+
+func (x *Forecast) GetBasis() string {
+	if x != nil {
+		return x.Basis
+	}
+	return ""
+}
+
+func (x *Forecast) GetAlternatives() []*Forecast_Alternative {
+	if x != nil {
+		return x.Alternatives
+	}
+	return nil
+}
+
 // Progress counts what a study consists of and how much of it is done.
 type Progress struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -761,15 +1259,22 @@ type Progress struct {
 	Epochs uint64 `protobuf:"varint,11,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	// Epochs left at most: what the unfinished runs would still take if none of them stopped early.
 	EpochsLeft uint64 `protobuf:"varint,12,opt,name=epochs_left,json=epochsLeft,proto3" json:"epochs_left,omitempty"`
-	// Worker time spent on the reported epochs, in seconds.
+	// Worker time spent on the epochs that were trained for this study, in seconds.
 	TrainingSeconds float64 `protobuf:"fixed64,13,opt,name=training_seconds,json=trainingSeconds,proto3" json:"training_seconds,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	TrialsPruned    uint64  `protobuf:"varint,14,opt,name=trials_pruned,json=trialsPruned,proto3" json:"trials_pruned,omitempty"`
+	RunsPruned      uint64  `protobuf:"varint,15,opt,name=runs_pruned,json=runsPruned,proto3" json:"runs_pruned,omitempty"`
+	// Of the epochs, those that were taken over from other studies, and the worker time that they took there.
+	EpochsShared  uint64  `protobuf:"varint,16,opt,name=epochs_shared,json=epochsShared,proto3" json:"epochs_shared,omitempty"`
+	SecondsShared float64 `protobuf:"fixed64,17,opt,name=seconds_shared,json=secondsShared,proto3" json:"seconds_shared,omitempty"`
+	// What the answered trials would have taken, had each been trained by itself.
+	EpochsAlone   uint64 `protobuf:"varint,18,opt,name=epochs_alone,json=epochsAlone,proto3" json:"epochs_alone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_trellis_v1_study_proto_msgTypes[9]
+	mi := &file_trellis_v1_study_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +1286,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[9]
+	mi := &file_trellis_v1_study_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +1299,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{9}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Progress) GetTrials() uint64 {
@@ -888,12 +1393,100 @@ func (x *Progress) GetTrainingSeconds() float64 {
 	return 0
 }
 
+func (x *Progress) GetTrialsPruned() uint64 {
+	if x != nil {
+		return x.TrialsPruned
+	}
+	return 0
+}
+
+func (x *Progress) GetRunsPruned() uint64 {
+	if x != nil {
+		return x.RunsPruned
+	}
+	return 0
+}
+
+func (x *Progress) GetEpochsShared() uint64 {
+	if x != nil {
+		return x.EpochsShared
+	}
+	return 0
+}
+
+func (x *Progress) GetSecondsShared() float64 {
+	if x != nil {
+		return x.SecondsShared
+	}
+	return 0
+}
+
+func (x *Progress) GetEpochsAlone() uint64 {
+	if x != nil {
+		return x.EpochsAlone
+	}
+	return 0
+}
+
+type Forecast_Alternative struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Slots         uint32                 `protobuf:"varint,1,opt,name=slots,proto3" json:"slots,omitempty"`
+	Seconds       float64                `protobuf:"fixed64,2,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Forecast_Alternative) Reset() {
+	*x = Forecast_Alternative{}
+	mi := &file_trellis_v1_study_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Forecast_Alternative) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Forecast_Alternative) ProtoMessage() {}
+
+func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Forecast_Alternative.ProtoReflect.Descriptor instead.
+func (*Forecast_Alternative) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{14, 0}
+}
+
+func (x *Forecast_Alternative) GetSlots() uint32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *Forecast_Alternative) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
 var File_trellis_v1_study_proto protoreflect.FileDescriptor
 
 const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"\x16trellis/v1/study.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trellis/v1/data_set.proto\"\xe3\t\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trellis/v1/data_set.proto\"\xbe\n" +
+	"\n" +
 	"\tStudySpec\x12\xc9\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\xb4\x01\xbaH\xb0\x01\xba\x01\xa9\x01\n" +
 	"\n" +
@@ -908,7 +1501,10 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x10study.batch_size\x12#batch sizes lie between 1 and 65536\x1a\x8b\x01this.values.all(v, 1u <= v && v <= 65536u) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 1.0 <= r.from && r.to <= 65536.0)R\tbatchSize\x12'\n" +
 	"\x05split\x18\a \x01(\v2\x11.trellis.v1.SplitR\x05split\x12@\n" +
 	"\x0eearly_stopping\x18\b \x01(\v2\x19.trellis.v1.EarlyStoppingR\rearlyStopping\x123\n" +
-	"\tsynthetic\x18\t \x01(\v2\x15.trellis.v1.SyntheticR\tsynthetic:\x81\x02\xbaH\xfd\x01\x1az\n" +
+	"\tsynthetic\x18\t \x01(\v2\x15.trellis.v1.SyntheticR\tsynthetic\x12*\n" +
+	"\x06settle\x18\n" +
+	" \x01(\v2\x12.trellis.v1.SettleR\x06settle\x12-\n" +
+	"\apruning\x18\v \x01(\v2\x13.trellis.v1.PruningR\apruning:\x81\x02\xbaH\xfd\x01\x1az\n" +
 	"\n" +
 	"study.data\x12>'data' names the data set to train on, for example data: mnist\x1a,this.data != '' || this.model == 'synthetic'\x1a\x7f\n" +
 	"\x0fstudy.synthetic\x129the settings under 'synthetic' belong to model: synthetic\x1a1!has(this.synthetic) || this.model == 'synthetic'\"\xeb\b\n" +
@@ -956,7 +1552,28 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\tSynthetic\x12G\n" +
 	"\n" +
 	"epoch_time\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
-	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\tepochTime\"\x90\x03\n" +
+	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\tepochTime\"\xa7\x02\n" +
+	"\x06Settle\x12\xa5\x01\n" +
+	"\n" +
+	"confidence\x18\x01 \x01(\x01B\x84\x01\xbaH\x80\x01\xba\x01}\n" +
+	"\x11settle.confidence\x12:a confidence lies between 0.5 and 0.9999, for example 0.95\x1a,this == 0.0 || 0.5 <= this && this <= 0.9999R\n" +
+	"confidence\x12u\n" +
+	"\tmax_seeds\x18\x02 \x01(\rBX\xbaHU\xba\x01R\n" +
+	"\x10settle.max_seeds\x12!max_seeds lies between 2 and 1000\x1a\x1b2u <= this && this <= 1000uR\bmaxSeeds\"\x85\x01\n" +
+	"\aPruning\x123\n" +
+	"\x04asha\x18\x01 \x01(\v2\x1d.trellis.v1.SuccessiveHalvingH\x00R\x04asha\x124\n" +
+	"\x06median\x18\x02 \x01(\v2\x1a.trellis.v1.MedianStoppingH\x00R\x06medianB\x0f\n" +
+	"\x06method\x12\x05\xbaH\x02\b\x01\"\xda\x01\n" +
+	"\x11SuccessiveHalving\x12'\n" +
+	"\n" +
+	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12\x9b\x01\n" +
+	"\x10reduction_factor\x18\x02 \x01(\rBp\xbaHm\xba\x01j\n" +
+	"\x15asha.reduction_factor\x12'reduction_factor lies between 2 and 100\x1a(this == 0u || 2u <= this && this <= 100uR\x0freductionFactor\"\x84\x01\n" +
+	"\x0eMedianStopping\x12'\n" +
+	"\n" +
+	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12$\n" +
+	"\binterval\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\binterval\x12#\n" +
+	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xe4\x04\n" +
 	"\x05Study\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x04spec\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12,\n" +
@@ -967,7 +1584,31 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\bend_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x120\n" +
 	"\bprogress\x18\a \x01(\v2\x14.trellis.v1.ProgressR\bprogress\x12!\n" +
 	"\fcreate_index\x18\b \x01(\x04R\vcreateIndex\x12!\n" +
-	"\fmodify_index\x18\t \x01(\x04R\vmodifyIndex\"\xca\x03\n" +
+	"\fmodify_index\x18\t \x01(\x04R\vmodifyIndex\x12\x1a\n" +
+	"\bnumerics\x18\n" +
+	" \x01(\tR\bnumerics\x12\x14\n" +
+	"\x05fresh\x18\v \x01(\bR\x05fresh\x12:\n" +
+	"\rearlier_specs\x18\f \x03(\v2\x15.trellis.v1.StudySpecR\fearlierSpecs\x12\x18\n" +
+	"\aindices\x18\r \x01(\x04R\aindices\x12\x18\n" +
+	"\asettled\x18\x0e \x01(\bR\asettled\x120\n" +
+	"\bforecast\x18\x0f \x01(\v2\x14.trellis.v1.ForecastR\bforecast\"L\n" +
+	"\bEstimate\x12\x1a\n" +
+	"\bexpected\x18\x01 \x01(\x01R\bexpected\x12\x10\n" +
+	"\x03low\x18\x02 \x01(\x01R\x03low\x12\x12\n" +
+	"\x04high\x18\x03 \x01(\x01R\x04high\"\xe5\x02\n" +
+	"\bForecast\x12,\n" +
+	"\x06epochs\x18\x01 \x01(\v2\x14.trellis.v1.EstimateR\x06epochs\x12.\n" +
+	"\aseconds\x18\x02 \x01(\v2\x14.trellis.v1.EstimateR\aseconds\x12\x1e\n" +
+	"\n" +
+	"confidence\x18\x03 \x01(\x01R\n" +
+	"confidence\x12\x14\n" +
+	"\x05slots\x18\x04 \x01(\rR\x05slots\x12*\n" +
+	"\x11seconds_per_epoch\x18\x05 \x01(\x01R\x0fsecondsPerEpoch\x12\x14\n" +
+	"\x05basis\x18\x06 \x01(\tR\x05basis\x12D\n" +
+	"\falternatives\x18\a \x03(\v2 .trellis.v1.Forecast.AlternativeR\falternatives\x1a=\n" +
+	"\vAlternative\x12\x14\n" +
+	"\x05slots\x18\x01 \x01(\rR\x05slots\x12\x18\n" +
+	"\aseconds\x18\x02 \x01(\x01R\aseconds\"\xff\x04\n" +
 	"\bProgress\x12\x16\n" +
 	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12%\n" +
 	"\x0etrials_running\x18\x02 \x01(\x04R\rtrialsRunning\x12)\n" +
@@ -984,7 +1625,13 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x06epochs\x18\v \x01(\x04R\x06epochs\x12\x1f\n" +
 	"\vepochs_left\x18\f \x01(\x04R\n" +
 	"epochsLeft\x12)\n" +
-	"\x10training_seconds\x18\r \x01(\x01R\x0ftrainingSeconds*\x8f\x01\n" +
+	"\x10training_seconds\x18\r \x01(\x01R\x0ftrainingSeconds\x12#\n" +
+	"\rtrials_pruned\x18\x0e \x01(\x04R\ftrialsPruned\x12\x1f\n" +
+	"\vruns_pruned\x18\x0f \x01(\x04R\n" +
+	"runsPruned\x12#\n" +
+	"\repochs_shared\x18\x10 \x01(\x04R\fepochsShared\x12%\n" +
+	"\x0eseconds_shared\x18\x11 \x01(\x01R\rsecondsShared\x12!\n" +
+	"\fepochs_alone\x18\x12 \x01(\x04R\vepochsAlone*\x8f\x01\n" +
 	"\n" +
 	"StudyState\x12\x1b\n" +
 	"\x17STUDY_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -1006,7 +1653,7 @@ func file_trellis_v1_study_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_study_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_trellis_v1_study_proto_goTypes = []any{
 	(StudyState)(0),               // 0: trellis.v1.StudyState
 	(*StudySpec)(nil),             // 1: trellis.v1.StudySpec
@@ -1017,11 +1664,18 @@ var file_trellis_v1_study_proto_goTypes = []any{
 	(*Split)(nil),                 // 6: trellis.v1.Split
 	(*EarlyStopping)(nil),         // 7: trellis.v1.EarlyStopping
 	(*Synthetic)(nil),             // 8: trellis.v1.Synthetic
-	(*Study)(nil),                 // 9: trellis.v1.Study
-	(*Progress)(nil),              // 10: trellis.v1.Progress
-	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
-	(*DataSet)(nil),               // 12: trellis.v1.DataSet
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*Settle)(nil),                // 9: trellis.v1.Settle
+	(*Pruning)(nil),               // 10: trellis.v1.Pruning
+	(*SuccessiveHalving)(nil),     // 11: trellis.v1.SuccessiveHalving
+	(*MedianStopping)(nil),        // 12: trellis.v1.MedianStopping
+	(*Study)(nil),                 // 13: trellis.v1.Study
+	(*Estimate)(nil),              // 14: trellis.v1.Estimate
+	(*Forecast)(nil),              // 15: trellis.v1.Forecast
+	(*Progress)(nil),              // 16: trellis.v1.Progress
+	(*Forecast_Alternative)(nil),  // 17: trellis.v1.Forecast.Alternative
+	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
+	(*DataSet)(nil),               // 19: trellis.v1.DataSet
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
 }
 var file_trellis_v1_study_proto_depIdxs = []int32{
 	2,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
@@ -1030,28 +1684,37 @@ var file_trellis_v1_study_proto_depIdxs = []int32{
 	6,  // 3: trellis.v1.StudySpec.split:type_name -> trellis.v1.Split
 	7,  // 4: trellis.v1.StudySpec.early_stopping:type_name -> trellis.v1.EarlyStopping
 	8,  // 5: trellis.v1.StudySpec.synthetic:type_name -> trellis.v1.Synthetic
-	3,  // 6: trellis.v1.Grid.latent_dim:type_name -> trellis.v1.IntegerAxis
-	4,  // 7: trellis.v1.Grid.learning_rate:type_name -> trellis.v1.NumberAxis
-	4,  // 8: trellis.v1.Grid.weight_decay:type_name -> trellis.v1.NumberAxis
-	3,  // 9: trellis.v1.Grid.max_epochs:type_name -> trellis.v1.IntegerAxis
-	5,  // 10: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
-	5,  // 11: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
-	5,  // 12: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
-	5,  // 13: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
-	5,  // 14: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
-	5,  // 15: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
-	11, // 16: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
-	1,  // 17: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
-	0,  // 18: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
-	12, // 19: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
-	13, // 20: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
-	13, // 21: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
-	10, // 22: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	9,  // 6: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
+	10, // 7: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
+	3,  // 8: trellis.v1.Grid.latent_dim:type_name -> trellis.v1.IntegerAxis
+	4,  // 9: trellis.v1.Grid.learning_rate:type_name -> trellis.v1.NumberAxis
+	4,  // 10: trellis.v1.Grid.weight_decay:type_name -> trellis.v1.NumberAxis
+	3,  // 11: trellis.v1.Grid.max_epochs:type_name -> trellis.v1.IntegerAxis
+	5,  // 12: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
+	5,  // 13: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
+	5,  // 14: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
+	5,  // 15: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
+	5,  // 16: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
+	5,  // 17: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
+	18, // 18: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
+	11, // 19: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
+	12, // 20: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
+	1,  // 21: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
+	0,  // 22: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
+	19, // 23: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
+	20, // 24: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
+	20, // 25: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
+	16, // 26: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
+	1,  // 27: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
+	15, // 28: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
+	14, // 29: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	14, // 30: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	17, // 31: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }
@@ -1060,13 +1723,17 @@ func file_trellis_v1_study_proto_init() {
 		return
 	}
 	file_trellis_v1_data_set_proto_init()
+	file_trellis_v1_study_proto_msgTypes[9].OneofWrappers = []any{
+		(*Pruning_Asha)(nil),
+		(*Pruning_Median)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_study_proto_rawDesc), len(file_trellis_v1_study_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

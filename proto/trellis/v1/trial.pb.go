@@ -23,7 +23,7 @@ const (
 
 // TrialState is the life of a trial. It follows its run, and may be answered before the run ends:
 //
-//	PENDING <-> RUNNING;   PENDING | RUNNING -> SUCCEEDED | FAILED | CANCELED
+//	PENDING <-> RUNNING;   PENDING | RUNNING -> SUCCEEDED | FAILED | CANCELED | PRUNED
 type TrialState int32
 
 const (
@@ -33,6 +33,8 @@ const (
 	TrialState_TRIAL_STATE_SUCCEEDED   TrialState = 3
 	TrialState_TRIAL_STATE_FAILED      TrialState = 4
 	TrialState_TRIAL_STATE_CANCELED    TrialState = 5
+	// A heuristic has ended its run. There is no answer.
+	TrialState_TRIAL_STATE_PRUNED TrialState = 6
 )
 
 // Enum value maps for TrialState.
@@ -44,6 +46,7 @@ var (
 		3: "TRIAL_STATE_SUCCEEDED",
 		4: "TRIAL_STATE_FAILED",
 		5: "TRIAL_STATE_CANCELED",
+		6: "TRIAL_STATE_PRUNED",
 	}
 	TrialState_value = map[string]int32{
 		"TRIAL_STATE_UNSPECIFIED": 0,
@@ -52,6 +55,7 @@ var (
 		"TRIAL_STATE_SUCCEEDED":   3,
 		"TRIAL_STATE_FAILED":      4,
 		"TRIAL_STATE_CANCELED":    5,
+		"TRIAL_STATE_PRUNED":      6,
 	}
 )
 
@@ -183,7 +187,8 @@ type Trial struct {
 	BestEpoch uint32 `protobuf:"varint,7,opt,name=best_epoch,json=bestEpoch,proto3" json:"best_epoch,omitempty"`
 	// Epochs trained, at most max_epochs.
 	Epochs uint32 `protobuf:"varint,8,opt,name=epochs,proto3" json:"epochs,omitempty"`
-	// Loss on the test images with the weights of best_epoch. Set when the trial has succeeded.
+	// Loss on the test images with the weights of best_epoch. Set when the trial has succeeded, unless its losses are the
+	// first of a run that was trained on for other trials before anybody asked for this one.
 	TestLoss *float64 `protobuf:"fixed64,9,opt,name=test_loss,json=testLoss,proto3,oneof" json:"test_loss,omitempty"`
 	// Why the trial failed.
 	Error string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
@@ -308,6 +313,355 @@ func (x *Trial) GetValidationLoss() []float64 {
 	return nil
 }
 
+// Configuration is a point of a study's grid without its seed: what is repeated with every seed, and what studies with
+// several seeds are ranked by.
+type Configuration struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// seed is not set.
+	Parameters *Parameters `protobuf:"bytes,1,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	// 1 is the best.
+	Rank uint64 `protobuf:"varint,2,opt,name=rank,proto3" json:"rank,omitempty"`
+	// The trials that have been answered, by seed, and what they gave.
+	Repetitions []*Repetition `protobuf:"bytes,3,rep,name=repetitions,proto3" json:"repetitions,omitempty"`
+	// Mean of the objectives. NaN if one of them is not a finite number; unset if none has been answered.
+	Mean *float64 `protobuf:"fixed64,4,opt,name=mean,proto3,oneof" json:"mean,omitempty"`
+	// Standard deviation of the objectives. Unset below two.
+	Deviation *float64 `protobuf:"fixed64,5,opt,name=deviation,proto3,oneof" json:"deviation,omitempty"`
+	// Confidence interval of the mean (Student's t), at the request's confidence. Unset below two.
+	Interval *Interval `protobuf:"bytes,6,opt,name=interval,proto3" json:"interval,omitempty"`
+	// How much higher its objective is than that of the best configuration, paired by seed: mean, and its confidence interval
+	// corrected for the number of comparisons. Unset for the best, and where fewer than two seeds are common to both.
+	Difference         *float64  `protobuf:"fixed64,7,opt,name=difference,proto3,oneof" json:"difference,omitempty"`
+	DifferenceInterval *Interval `protobuf:"bytes,8,opt,name=difference_interval,json=differenceInterval,proto3" json:"difference_interval,omitempty"`
+	// It can't be told apart from the best at the request's confidence. True of the best itself.
+	Contender bool `protobuf:"varint,9,opt,name=contender,proto3" json:"contender,omitempty"`
+	// Mean of the test losses, where all repetitions have one.
+	TestMean      *float64 `protobuf:"fixed64,10,opt,name=test_mean,json=testMean,proto3,oneof" json:"test_mean,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Configuration) Reset() {
+	*x = Configuration{}
+	mi := &file_trellis_v1_trial_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Configuration) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Configuration) ProtoMessage() {}
+
+func (x *Configuration) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_trial_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Configuration.ProtoReflect.Descriptor instead.
+func (*Configuration) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Configuration) GetParameters() *Parameters {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *Configuration) GetRank() uint64 {
+	if x != nil {
+		return x.Rank
+	}
+	return 0
+}
+
+func (x *Configuration) GetRepetitions() []*Repetition {
+	if x != nil {
+		return x.Repetitions
+	}
+	return nil
+}
+
+func (x *Configuration) GetMean() float64 {
+	if x != nil && x.Mean != nil {
+		return *x.Mean
+	}
+	return 0
+}
+
+func (x *Configuration) GetDeviation() float64 {
+	if x != nil && x.Deviation != nil {
+		return *x.Deviation
+	}
+	return 0
+}
+
+func (x *Configuration) GetInterval() *Interval {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
+func (x *Configuration) GetDifference() float64 {
+	if x != nil && x.Difference != nil {
+		return *x.Difference
+	}
+	return 0
+}
+
+func (x *Configuration) GetDifferenceInterval() *Interval {
+	if x != nil {
+		return x.DifferenceInterval
+	}
+	return nil
+}
+
+func (x *Configuration) GetContender() bool {
+	if x != nil {
+		return x.Contender
+	}
+	return false
+}
+
+func (x *Configuration) GetTestMean() float64 {
+	if x != nil && x.TestMean != nil {
+		return *x.TestMean
+	}
+	return 0
+}
+
+type Repetition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Seed  uint32                 `protobuf:"varint,1,opt,name=seed,proto3" json:"seed,omitempty"`
+	// Index of the trial.
+	Trial         uint64  `protobuf:"varint,2,opt,name=trial,proto3" json:"trial,omitempty"`
+	Objective     float64 `protobuf:"fixed64,3,opt,name=objective,proto3" json:"objective,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Repetition) Reset() {
+	*x = Repetition{}
+	mi := &file_trellis_v1_trial_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Repetition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Repetition) ProtoMessage() {}
+
+func (x *Repetition) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_trial_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Repetition.ProtoReflect.Descriptor instead.
+func (*Repetition) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Repetition) GetSeed() uint32 {
+	if x != nil {
+		return x.Seed
+	}
+	return 0
+}
+
+func (x *Repetition) GetTrial() uint64 {
+	if x != nil {
+		return x.Trial
+	}
+	return 0
+}
+
+func (x *Repetition) GetObjective() float64 {
+	if x != nil {
+		return x.Objective
+	}
+	return 0
+}
+
+type Interval struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Low           float64                `protobuf:"fixed64,1,opt,name=low,proto3" json:"low,omitempty"`
+	High          float64                `protobuf:"fixed64,2,opt,name=high,proto3" json:"high,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Interval) Reset() {
+	*x = Interval{}
+	mi := &file_trellis_v1_trial_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Interval) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Interval) ProtoMessage() {}
+
+func (x *Interval) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_trial_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Interval.ProtoReflect.Descriptor instead.
+func (*Interval) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Interval) GetLow() float64 {
+	if x != nil {
+		return x.Low
+	}
+	return 0
+}
+
+func (x *Interval) GetHigh() float64 {
+	if x != nil {
+		return x.High
+	}
+	return 0
+}
+
+// Verdict says which configuration is best and how sure that is.
+type Verdict struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chance, at least, with which the truly best of the compared configurations is among the contenders.
+	Confidence float64 `protobuf:"fixed64,1,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	// Configurations that have been answered, and thus compared.
+	Configurations uint64         `protobuf:"varint,2,opt,name=configurations,proto3" json:"configurations,omitempty"`
+	Best           *Configuration `protobuf:"bytes,3,opt,name=best,proto3" json:"best,omitempty"`
+	// The other contenders, by rank: at most 100, with one seed none.
+	Contenders []*Configuration `protobuf:"bytes,4,rep,name=contenders,proto3" json:"contenders,omitempty"`
+	// How many other contenders there are.
+	ContendersTotal uint64 `protobuf:"varint,5,opt,name=contenders_total,json=contendersTotal,proto3" json:"contenders_total,omitempty"`
+	// Seeds that the best configuration has been answered with.
+	Seeds uint32 `protobuf:"varint,6,opt,name=seeds,proto3" json:"seeds,omitempty"`
+	// Nothing is left to be told apart: there are no other contenders, or all of them have given exactly the same losses.
+	Settled bool `protobuf:"varint,7,opt,name=settled,proto3" json:"settled,omitempty"`
+	// What would settle it, in words. Empty if it is settled.
+	Advice        string `protobuf:"bytes,8,opt,name=advice,proto3" json:"advice,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Verdict) Reset() {
+	*x = Verdict{}
+	mi := &file_trellis_v1_trial_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Verdict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Verdict) ProtoMessage() {}
+
+func (x *Verdict) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_trial_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
+func (*Verdict) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Verdict) GetConfidence() float64 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
+}
+
+func (x *Verdict) GetConfigurations() uint64 {
+	if x != nil {
+		return x.Configurations
+	}
+	return 0
+}
+
+func (x *Verdict) GetBest() *Configuration {
+	if x != nil {
+		return x.Best
+	}
+	return nil
+}
+
+func (x *Verdict) GetContenders() []*Configuration {
+	if x != nil {
+		return x.Contenders
+	}
+	return nil
+}
+
+func (x *Verdict) GetContendersTotal() uint64 {
+	if x != nil {
+		return x.ContendersTotal
+	}
+	return 0
+}
+
+func (x *Verdict) GetSeeds() uint32 {
+	if x != nil {
+		return x.Seeds
+	}
+	return 0
+}
+
+func (x *Verdict) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
+}
+
+func (x *Verdict) GetAdvice() string {
+	if x != nil {
+		return x.Advice
+	}
+	return ""
+}
+
 var File_trellis_v1_trial_proto protoreflect.FileDescriptor
 
 const file_trellis_v1_trial_proto_rawDesc = "" +
@@ -346,7 +700,50 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	"\n" +
 	"_objectiveB\f\n" +
 	"\n" +
-	"_test_loss*\xa8\x01\n" +
+	"_test_loss\"\xe3\x03\n" +
+	"\rConfiguration\x126\n" +
+	"\n" +
+	"parameters\x18\x01 \x01(\v2\x16.trellis.v1.ParametersR\n" +
+	"parameters\x12\x12\n" +
+	"\x04rank\x18\x02 \x01(\x04R\x04rank\x128\n" +
+	"\vrepetitions\x18\x03 \x03(\v2\x16.trellis.v1.RepetitionR\vrepetitions\x12\x17\n" +
+	"\x04mean\x18\x04 \x01(\x01H\x00R\x04mean\x88\x01\x01\x12!\n" +
+	"\tdeviation\x18\x05 \x01(\x01H\x01R\tdeviation\x88\x01\x01\x120\n" +
+	"\binterval\x18\x06 \x01(\v2\x14.trellis.v1.IntervalR\binterval\x12#\n" +
+	"\n" +
+	"difference\x18\a \x01(\x01H\x02R\n" +
+	"difference\x88\x01\x01\x12E\n" +
+	"\x13difference_interval\x18\b \x01(\v2\x14.trellis.v1.IntervalR\x12differenceInterval\x12\x1c\n" +
+	"\tcontender\x18\t \x01(\bR\tcontender\x12 \n" +
+	"\ttest_mean\x18\n" +
+	" \x01(\x01H\x03R\btestMean\x88\x01\x01B\a\n" +
+	"\x05_meanB\f\n" +
+	"\n" +
+	"_deviationB\r\n" +
+	"\v_differenceB\f\n" +
+	"\n" +
+	"_test_mean\"T\n" +
+	"\n" +
+	"Repetition\x12\x12\n" +
+	"\x04seed\x18\x01 \x01(\rR\x04seed\x12\x14\n" +
+	"\x05trial\x18\x02 \x01(\x04R\x05trial\x12\x1c\n" +
+	"\tobjective\x18\x03 \x01(\x01R\tobjective\"0\n" +
+	"\bInterval\x12\x10\n" +
+	"\x03low\x18\x01 \x01(\x01R\x03low\x12\x12\n" +
+	"\x04high\x18\x02 \x01(\x01R\x04high\"\xae\x02\n" +
+	"\aVerdict\x12\x1e\n" +
+	"\n" +
+	"confidence\x18\x01 \x01(\x01R\n" +
+	"confidence\x12&\n" +
+	"\x0econfigurations\x18\x02 \x01(\x04R\x0econfigurations\x12-\n" +
+	"\x04best\x18\x03 \x01(\v2\x19.trellis.v1.ConfigurationR\x04best\x129\n" +
+	"\n" +
+	"contenders\x18\x04 \x03(\v2\x19.trellis.v1.ConfigurationR\n" +
+	"contenders\x12)\n" +
+	"\x10contenders_total\x18\x05 \x01(\x04R\x0fcontendersTotal\x12\x14\n" +
+	"\x05seeds\x18\x06 \x01(\rR\x05seeds\x12\x18\n" +
+	"\asettled\x18\a \x01(\bR\asettled\x12\x16\n" +
+	"\x06advice\x18\b \x01(\tR\x06advice*\xc0\x01\n" +
 	"\n" +
 	"TrialState\x12\x1b\n" +
 	"\x17TRIAL_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -354,7 +751,8 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	"\x13TRIAL_STATE_RUNNING\x10\x02\x12\x19\n" +
 	"\x15TRIAL_STATE_SUCCEEDED\x10\x03\x12\x16\n" +
 	"\x12TRIAL_STATE_FAILED\x10\x04\x12\x18\n" +
-	"\x14TRIAL_STATE_CANCELED\x10\x05B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x14TRIAL_STATE_CANCELED\x10\x05\x12\x16\n" +
+	"\x12TRIAL_STATE_PRUNED\x10\x06B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_trial_proto_rawDescOnce sync.Once
@@ -369,20 +767,30 @@ func file_trellis_v1_trial_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_trial_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_trellis_v1_trial_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_trellis_v1_trial_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_trellis_v1_trial_proto_goTypes = []any{
-	(TrialState)(0),    // 0: trellis.v1.TrialState
-	(*Parameters)(nil), // 1: trellis.v1.Parameters
-	(*Trial)(nil),      // 2: trellis.v1.Trial
+	(TrialState)(0),       // 0: trellis.v1.TrialState
+	(*Parameters)(nil),    // 1: trellis.v1.Parameters
+	(*Trial)(nil),         // 2: trellis.v1.Trial
+	(*Configuration)(nil), // 3: trellis.v1.Configuration
+	(*Repetition)(nil),    // 4: trellis.v1.Repetition
+	(*Interval)(nil),      // 5: trellis.v1.Interval
+	(*Verdict)(nil),       // 6: trellis.v1.Verdict
 }
 var file_trellis_v1_trial_proto_depIdxs = []int32{
 	1, // 0: trellis.v1.Trial.parameters:type_name -> trellis.v1.Parameters
 	0, // 1: trellis.v1.Trial.state:type_name -> trellis.v1.TrialState
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	1, // 2: trellis.v1.Configuration.parameters:type_name -> trellis.v1.Parameters
+	4, // 3: trellis.v1.Configuration.repetitions:type_name -> trellis.v1.Repetition
+	5, // 4: trellis.v1.Configuration.interval:type_name -> trellis.v1.Interval
+	5, // 5: trellis.v1.Configuration.difference_interval:type_name -> trellis.v1.Interval
+	3, // 6: trellis.v1.Verdict.best:type_name -> trellis.v1.Configuration
+	3, // 7: trellis.v1.Verdict.contenders:type_name -> trellis.v1.Configuration
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_trial_proto_init() }
@@ -391,13 +799,14 @@ func file_trellis_v1_trial_proto_init() {
 		return
 	}
 	file_trellis_v1_trial_proto_msgTypes[1].OneofWrappers = []any{}
+	file_trellis_v1_trial_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_trial_proto_rawDesc), len(file_trellis_v1_trial_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   2,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
