@@ -31,10 +31,18 @@ var routes = map[string]route{
 	trellisv1.StudyService_ResumeStudy_FullMethodName: leaderNode,
 	trellisv1.StudyService_CancelStudy_FullMethodName: leaderNode,
 	trellisv1.StudyService_DeleteStudy_FullMethodName: leaderNode,
+	trellisv1.StudyService_ExtendStudy_FullMethodName: leaderNode,
+	trellisv1.StudyService_RetryStudy_FullMethodName:  leaderNode,
+	trellisv1.StudyService_PlanStudy_FullMethodName:   leaderNode,
 
 	trellisv1.TrialService_ListTrials_FullMethodName:   readyNode,
 	trellisv1.TrialService_GetBestTrial_FullMethodName: readyNode,
 	trellisv1.TrialService_GetRun_FullMethodName:       readyNode,
+
+	trellisv1.TrialService_ListConfigurations_FullMethodName: readyNode,
+	trellisv1.TrialService_GetReport_FullMethodName:          readyNode,
+	trellisv1.TrialService_GetImportance_FullMethodName:      readyNode,
+	trellisv1.TrialService_SuggestStudy_FullMethodName:       readyNode,
 
 	// A worker is given a run by the leader, and asks for its data set at once: a follower may not know of the study yet.
 	trellisv1.DataSetService_GetDataSet_FullMethodName:       leaderNode,

@@ -82,6 +82,8 @@ func (m stateMachine) createStudy(index uint64, now *timestamppb.Timestamp, comm
 	if err != nil {
 		return fmt.Errorf("expand study %s: %w", spec.GetName(), err)
 	}
-	study := &trellisv1.Study{Name: spec.GetName(), Spec: spec, DataSet: dataSet}
+	study := &trellisv1.Study{
+		Name: spec.GetName(), Spec: spec, DataSet: dataSet, Numerics: command.GetNumerics(), Fresh: command.GetFresh(),
+	}
 	return m.store.CreateStudy(index, now, study, runs, trials)
 }

@@ -36,5 +36,5 @@ func (s trialService) GetRun(_ context.Context, request *trellisv1.GetRunRequest
 	if err != nil {
 		return nil, statusOf(err)
 	}
-	return &trellisv1.GetRunResponse{Run: run, Config: grid.RunConfigFor(study, run, s.config.Numerics)}, nil
+	return &trellisv1.GetRunResponse{Run: run, Config: grid.RunConfigFor(study, run, s.config.Numerics, run.GetParameters().GetMaxEpochs())}, nil
 }

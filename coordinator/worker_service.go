@@ -322,7 +322,7 @@ func (s workerService) tell(session *session, holding map[uint64]*trellisv1.Run,
 			return statusOf(err)
 		}
 		assignment := &trellisv1.Assignment{
-			Study: run.GetStudy(), Run: run.GetId(), Attempt: attempt, Config: grid.RunConfigFor(study, run, s.config.Numerics),
+			Study: run.GetStudy(), Run: run.GetId(), Attempt: attempt, Config: grid.RunConfigFor(study, run, s.config.Numerics, results.Stage(study, run)),
 			Checkpoint: results.LastCheckpoint(run), Epochs: run.GetEpochs(),
 		}
 		session.tell(attempt)

@@ -12,6 +12,8 @@ func copyStudy(s *trellisv1.Study) *trellisv1.Study {
 	return &trellisv1.Study{
 		Name: s.Name, Spec: s.Spec, State: s.State, DataSet: s.DataSet, CreateTime: s.CreateTime, EndTime: s.EndTime,
 		Progress: copyProgress(s.Progress), CreateIndex: s.CreateIndex, ModifyIndex: s.ModifyIndex,
+		Numerics: s.Numerics, Fresh: s.Fresh, EarlierSpecs: s.EarlierSpecs, Indices: s.Indices, Settled: s.Settled,
+		Forecast: s.Forecast,
 	}
 }
 
@@ -22,6 +24,8 @@ func copyProgress(p *trellisv1.Progress) *trellisv1.Progress {
 		Runs: p.Runs, RunsRunning: p.RunsRunning, RunsSucceeded: p.RunsSucceeded,
 		RunsFailed: p.RunsFailed, RunsCanceled: p.RunsCanceled,
 		Epochs: p.Epochs, EpochsLeft: p.EpochsLeft, TrainingSeconds: p.TrainingSeconds,
+		TrialsPruned: p.TrialsPruned, RunsPruned: p.RunsPruned, EpochsShared: p.EpochsShared, SecondsShared: p.SecondsShared,
+		EpochsAlone: p.EpochsAlone,
 	}
 }
 
@@ -32,6 +36,7 @@ func copyRun(r *trellisv1.Run) *trellisv1.Run {
 		BestValidationLoss: r.BestValidationLoss, BestEpoch: r.BestEpoch, StopReason: r.StopReason, Failures: r.Failures,
 		Error: r.Error, TrainingSeconds: r.TrainingSeconds, ModifyIndex: r.ModifyIndex, FirstTrial: r.FirstTrial,
 		AttemptEpochs: r.AttemptEpochs, Checkpoints: r.Checkpoints,
+		SharedEpochs: r.SharedEpochs, SharedSeconds: r.SharedSeconds, SharedFrom: r.SharedFrom,
 	}
 }
 

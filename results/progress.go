@@ -38,6 +38,9 @@ func countRun(progress *trellisv1.Progress, run *trellisv1.Run, sign uint64) {
 	case runCanceled:
 		progress.RunsCanceled += sign
 		progress.TrialsCanceled += sign * open
+	case runPruned:
+		progress.RunsPruned += sign
+		progress.TrialsPruned += sign * open
 	}
 	if !runEnded(run) {
 		progress.EpochsLeft += sign * uint64(run.Parameters.GetMaxEpochs()-run.Epochs)
@@ -58,5 +61,5 @@ func answeredTrials(run *trellisv1.Run) int {
 func runEnded(run *trellisv1.Run) bool { return run.State != runPending && run.State != runLeased }
 
 func allRunsEnded(p *trellisv1.Progress) bool {
-	return p.RunsSucceeded+p.RunsFailed+p.RunsCanceled == p.Runs
+	return p.RunsSucceeded+p.RunsFailed+p.RunsCanceled+p.RunsPruned == p.Runs
 }

@@ -28,7 +28,7 @@ import (
 // epoch. One of an epoch that is not recorded yet is an ErrGap; one of an epoch outside the run, with best weights of a
 // later epoch or without a digest is ErrInvalid.
 //
-// A success answers all the trials that are left. It must count the epochs that are recorded: if it counts more it is an
+// A success answers all the trials that are left, unless the attempt was only to come so far: see Stage. It must count the epochs that are recorded: if it counts more it is an
 // ErrGap, if it counts fewer an ErrConflict. A failure is charged to the budget of its class; a class that is unknown is
 // ErrInvalid. A return costs nothing.
 func (s *Store) Record(index uint64, now *timestamppb.Timestamp, entries []*trellisv1.RecordCommand_Entry) []error {
@@ -233,6 +233,10 @@ func (c *change) success(held handle, success *trellisv1.Outcome_Success) error 
 		return fmt.Errorf("%d epochs are recorded, %d were trained: %w", run.Epochs, epochs, ErrGap)
 	case epochs < run.Epochs:
 		return c.conflict(held, fmt.Errorf("recorded %d epochs, reported an end after %d", run.Epochs, epochs))
+	}
+	if epochs < run.Parameters.GetMaxEpochs() && success.GetStopReason() == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS {
+		held.endAttempt(release)
+		return c.endStage(held)
 	}
 	edited := held.endAttempt(succeed)
 	edited.run.StopReason = success.GetStopReason()

@@ -96,12 +96,14 @@ const (
 	runSucceeded = trellisv1.RunState_RUN_STATE_SUCCEEDED
 	runFailed    = trellisv1.RunState_RUN_STATE_FAILED
 	runCanceled  = trellisv1.RunState_RUN_STATE_CANCELED
+	runPruned    = trellisv1.RunState_RUN_STATE_PRUNED
 
 	trialPending   = trellisv1.TrialState_TRIAL_STATE_PENDING
 	trialRunning   = trellisv1.TrialState_TRIAL_STATE_RUNNING
 	trialSucceeded = trellisv1.TrialState_TRIAL_STATE_SUCCEEDED
 	trialFailed    = trellisv1.TrialState_TRIAL_STATE_FAILED
 	trialCanceled  = trellisv1.TrialState_TRIAL_STATE_CANCELED
+	trialPruned    = trellisv1.TrialState_TRIAL_STATE_PRUNED
 
 	workerUnknown  = trellisv1.WorkerState_WORKER_STATE_UNSPECIFIED
 	workerReady    = trellisv1.WorkerState_WORKER_STATE_READY

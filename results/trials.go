@@ -53,6 +53,7 @@ var openStates = map[trellisv1.RunState]trellisv1.TrialState{
 	runLeased:   trialRunning,
 	runFailed:   trialFailed,
 	runCanceled: trialCanceled,
+	runPruned:   trialPruned,
 }
 
 // present returns a trial of a run as it stands: its row if it has been answered, else what its run says.

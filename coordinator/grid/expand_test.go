@@ -83,7 +83,7 @@ func TestExpandAgainstNaive(t *testing.T) {
 				t.Fatalf("two runs have the id %s", want.Id)
 			}
 			ids[want.Id] = true
-			if got := RunID(RunConfigFor(study, runs[i], "1")); got != want.Id {
+			if got := RunID(RunConfigFor(study, runs[i], "1", runs[i].Parameters.MaxEpochs)); got != want.Id {
 				t.Fatalf("what a worker is sent has the id %s, want %s", got, want.Id)
 			}
 		}
@@ -126,7 +126,7 @@ func TestExpandSynthetic(t *testing.T) {
 	if err != nil || len(trials) != 108 || len(runs) != 36 {
 		t.Fatalf("%d trials, %d runs, %v", len(trials), len(runs), err)
 	}
-	config := RunConfigFor(&trellisv1.Study{Spec: spec}, runs[0], "1")
+	config := RunConfigFor(&trellisv1.Study{Spec: spec}, runs[0], "1", runs[0].Parameters.MaxEpochs)
 	if config.DataSet != "" || config.Split != nil {
 		t.Errorf("a synthetic run is sent %v", config)
 	}

@@ -4,6 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -49,12 +52,17 @@ batch_size %d
 	return hex.EncodeToString(sum[:16])
 }
 
-// RunConfigFor returns what a worker needs to train a run of the study, which Expand accepted. It shares its parts with
-// study and run, which nobody changes.
-func RunConfigFor(study *trellisv1.Study, run *trellisv1.Run, numerics string) *trellisv1.RunConfig {
+// RunConfigFor returns what a worker needs to train a run of the study, which Expand accepted, up to an epoch. It shares its
+// parts with study and run, which nobody changes.
+func RunConfigFor(study *trellisv1.Study, run *trellisv1.Run, numerics string, until uint32) *trellisv1.RunConfig {
 	config := commonConfig(study.GetSpec(), study.GetDataSet(), numerics)
-	config.Parameters = run.GetParameters()
-	config.Milestones = run.GetMilestones()
+	config.Parameters, config.Milestones = run.GetParameters(), run.GetMilestones()
+	if until < run.GetParameters().GetMaxEpochs() {
+		config.Parameters = proto.CloneOf(config.Parameters)
+		config.Parameters.MaxEpochs = until
+		reached, _ := slices.BinarySearch(config.Milestones, until+1)
+		config.Milestones = config.Milestones[:reached]
+	}
 	config.Synthetic = study.GetSpec().GetSynthetic()
 	return config
 }

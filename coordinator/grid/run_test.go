@@ -100,7 +100,7 @@ func TestRunConfigFor(t *testing.T) {
 	run := &trellisv1.Run{Parameters: newConfig().Parameters, Milestones: []uint32{50, 150}}
 	want := newConfig()
 	want.DataSet, want.Synthetic = "d161", spec.Synthetic
-	if got := RunConfigFor(study, run, "1"); !proto.Equal(got, want) {
+	if got := RunConfigFor(study, run, "1", run.Parameters.MaxEpochs); !proto.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
