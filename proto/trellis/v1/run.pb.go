@@ -249,6 +249,8 @@ type Run struct {
 	SharedEpochs  uint32  `protobuf:"varint,21,opt,name=shared_epochs,json=sharedEpochs,proto3" json:"shared_epochs,omitempty"`
 	SharedSeconds float64 `protobuf:"fixed64,22,opt,name=shared_seconds,json=sharedSeconds,proto3" json:"shared_seconds,omitempty"`
 	SharedFrom    string  `protobuf:"bytes,23,opt,name=shared_from,json=sharedFrom,proto3" json:"shared_from,omitempty"`
+	// It has been taken up again after pruning: it is not judged any more, and ends where it ends by itself.
+	Spared        bool `protobuf:"varint,24,opt,name=spared,proto3" json:"spared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -442,6 +444,13 @@ func (x *Run) GetSharedFrom() string {
 		return x.SharedFrom
 	}
 	return ""
+}
+
+func (x *Run) GetSpared() bool {
+	if x != nil {
+		return x.Spared
+	}
+	return false
 }
 
 // Failure is one attempt that ended without success.
@@ -1182,7 +1191,7 @@ var File_trellis_v1_run_proto protoreflect.FileDescriptor
 const file_trellis_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"\x14trellis/v1/run.proto\x12\n" +
-	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\xed\x06\n" +
+	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x85\a\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x126\n" +
@@ -1216,7 +1225,8 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\rshared_epochs\x18\x15 \x01(\rR\fsharedEpochs\x12%\n" +
 	"\x0eshared_seconds\x18\x16 \x01(\x01R\rsharedSeconds\x12\x1f\n" +
 	"\vshared_from\x18\x17 \x01(\tR\n" +
-	"sharedFromB\x17\n" +
+	"sharedFrom\x12\x16\n" +
+	"\x06spared\x18\x18 \x01(\bR\x06sparedB\x17\n" +
 	"\x15_best_validation_loss\"\xbc\x01\n" +
 	"\aFailure\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
