@@ -60,7 +60,7 @@ func (c *change) commit() error {
 	}
 	for _, study := range c.studies.rows {
 		study.after.ModifyIndex = c.index
-		if study.after.State == studyRunning && allRunsEnded(study.after.Progress) {
+		if study.after.State == studyRunning && hasEnded(study.after, study.after.Progress) {
 			study.after.State = studyMachine.must(study.after.State, complete)
 			study.after.EndTime = c.now
 		}

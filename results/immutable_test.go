@@ -161,7 +161,7 @@ func rebuilt(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) *Snapsho
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	restorer := newRestorer(tables.db.Txn(true))
+	restorer := newRestorer(tables.db.Txn(true), FormatVersion)
 	for place, content := range contents {
 		restorer.content, restorer.key = place, nil
 		rows, err := content.rows(snapshot.reader)

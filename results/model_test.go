@@ -401,11 +401,13 @@ func (m *model) progress(study *modelStudy) *trellisv1.Progress {
 	}
 	for _, trial := range study.trials {
 		p.Trials++
-		switch m.trial(study.name, trial).State {
+		stands := m.trial(study.name, trial)
+		switch stands.State {
 		case trialRunning:
 			p.TrialsRunning++
 		case trialSucceeded:
 			p.TrialsSucceeded++
+			p.EpochsAlone += uint64(stands.Epochs)
 		case trialFailed:
 			p.TrialsFailed++
 		case trialCanceled:

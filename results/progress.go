@@ -14,6 +14,7 @@ func addProgress(progress *trellisv1.Progress, before, after *trellisv1.Run) {
 	}
 	countRun(progress, after, 1)
 	progress.TrainingSeconds += after.TrainingSeconds - before.GetTrainingSeconds()
+	progress.SecondsShared += after.SharedSeconds - before.GetSharedSeconds()
 }
 
 // countRun adds to the counts what a run is, times sign, which is 1 or, modulo 2^64, -1. The trials follow from the run:
@@ -26,6 +27,10 @@ func countRun(progress *trellisv1.Progress, run *trellisv1.Run, sign uint64) {
 	progress.Trials += sign * trials
 	progress.TrialsSucceeded += sign * answered
 	progress.Epochs += sign * uint64(run.Epochs)
+	progress.EpochsShared += sign * uint64(run.SharedEpochs)
+	for _, milestone := range run.Milestones[:answered] {
+		progress.EpochsAlone += sign * uint64(min(milestone, run.Epochs))
+	}
 	switch run.State {
 	case runLeased:
 		progress.RunsRunning += sign
@@ -62,4 +67,10 @@ func runEnded(run *trellisv1.Run) bool { return run.State != runPending && run.S
 
 func allRunsEnded(p *trellisv1.Progress) bool {
 	return p.RunsSucceeded+p.RunsFailed+p.RunsCanceled+p.RunsPruned == p.Runs
+}
+
+// hasEnded says whether a study that is RUNNING has nothing left to do: its runs have ended, and what its spec wants to be
+// settled has been. Until that is so, somebody may extend it by more seeds.
+func hasEnded(study *trellisv1.Study, progress *trellisv1.Progress) bool {
+	return allRunsEnded(progress) && (study.GetSpec().GetSettle() == nil || study.Settled)
 }

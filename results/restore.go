@@ -24,7 +24,8 @@ func (s *Store) Restore(r io.Reader) error {
 }
 
 func restoreTables(blocks *blockReader) (*generation, error) {
-	if err := blocks.readHeader(); err != nil {
+	version, err := blocks.readHeader()
+	if err != nil {
 		return nil, err
 	}
 	restored, err := newGeneration()
@@ -33,7 +34,7 @@ func restoreTables(blocks *blockReader) (*generation, error) {
 	}
 	txn := restored.db.Txn(true)
 	defer txn.Abort()
-	restorer := newRestorer(txn)
+	restorer := newRestorer(txn, version)
 	for {
 		payload, err := blocks.next()
 		if err != nil {
@@ -74,25 +75,26 @@ func (b *blockReader) readFull(data []byte, what string) error {
 	return err
 }
 
-func (b *blockReader) readHeader() error {
+// readHeader returns the version of the format.
+func (b *blockReader) readHeader() (version uint32, err error) {
 	header := make([]byte, len(formatHeader(0)))
 	if err := b.readFull(header, "its header"); err != nil {
-		return err
+		return 0, err
 	}
 	if !bytes.HasPrefix(header, []byte(formatMagic)) {
-		return fmt.Errorf("it does not begin with %q: %w", formatMagic, ErrCorrupt)
+		return 0, fmt.Errorf("it does not begin with %q: %w", formatMagic, ErrCorrupt)
 	}
-	version := binary.BigEndian.Uint32(header[len(formatMagic):])
+	version = binary.BigEndian.Uint32(header[len(formatMagic):])
 	if !bytes.Equal(header, formatHeader(version)) {
-		return fmt.Errorf("its header's checksum is wrong: %w", ErrCorrupt)
+		return 0, fmt.Errorf("its header's checksum is wrong: %w", ErrCorrupt)
 	}
 	if version == 0 {
-		return fmt.Errorf("it is of version 0, which has never been: %w", ErrCorrupt)
+		return 0, fmt.Errorf("it is of version 0, which has never been: %w", ErrCorrupt)
 	}
 	if version > FormatVersion {
-		return fmt.Errorf("it is of version %d, this Trellis reads versions up to %d: %w", version, FormatVersion, ErrNewer)
+		return 0, fmt.Errorf("it is of version %d, this Trellis reads versions up to %d: %w", version, FormatVersion, ErrNewer)
 	}
-	return nil
+	return version, nil
 }
 
 // next returns the payload of the next block, which is good until the next call. No more memory is taken than there are

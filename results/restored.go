@@ -2,6 +2,7 @@ package results
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -15,7 +16,7 @@ import (
 func checkRestoredRun(run *trellisv1.Run) error {
 	leased := run.State == runLeased
 	switch {
-	case run.State < runPending || run.State > runCanceled:
+	case run.State < runPending || run.State > runPruned:
 		return fmt.Errorf("run %s is %v: %w", run.Id, run.State, ErrCorrupt)
 	case leased != (run.Worker != "") || leased != (run.Attempt != 0):
 		return fmt.Errorf("run %s is %s, in attempt %d of worker %q: %w",
@@ -35,21 +36,44 @@ func checkRestoredRun(run *trellisv1.Run) error {
 	return nil
 }
 
-// checkRestoredStudy says whether a study is what its runs say.
-func checkRestoredStudy(study *trellisv1.Study, runs []*trellisv1.Run) error {
+// numericsOfVersion1 is the version of the trainer's arithmetic that every study of a snapshot of version 1 was trained with:
+// there was no other yet.
+const numericsOfVersion1 = "1"
+
+// complete gives a study of a snapshot of version 1 what that has no fields for, as if it had been created today.
+func (s *restoredStudy) complete() {
+	s.study.Numerics = numericsOfVersion1
+	s.study.Indices = s.catalog.indices()
+	if s.study.Progress != nil {
+		s.study.Progress.EpochsAlone = progressOf(s.runs).EpochsAlone
+	}
+}
+
+func progressOf(runs []*trellisv1.Run) *trellisv1.Progress {
 	progress := &trellisv1.Progress{}
-	leased := false
 	for _, run := range runs {
 		addProgress(progress, nil, run)
-		leased = leased || run.State == runLeased
 	}
-	// A sum of numbers that were added in another order.
+	return progress
+}
+
+// checkRestoredStudy says whether a study is what its runs say.
+func checkRestoredStudy(restored *restoredStudy) error {
+	study, runs := restored.study, restored.runs
+	if study.Indices < restored.catalog.indices() {
+		return fmt.Errorf("study %s says that the indices of its trials are below %d, it has one of %d: %w",
+			study.Name, study.Indices, restored.catalog.indices()-1, ErrCorrupt)
+	}
+	progress := progressOf(runs)
+	leased := slices.ContainsFunc(runs, func(run *trellisv1.Run) bool { return run.State == runLeased })
+	// Sums of numbers that were added in another order.
 	progress.TrainingSeconds = study.GetProgress().GetTrainingSeconds()
+	progress.SecondsShared = study.GetProgress().GetSecondsShared()
 	if !proto.Equal(study.Progress, progress) {
 		return fmt.Errorf("the progress of study %s is %v, that of its runs %v: %w", study.Name, study.Progress, progress, ErrCorrupt)
 	}
 	known := study.State >= studyRunning && study.State <= studyCanceled
-	if !known || leased && study.State != studyRunning || allRunsEnded(progress) && study.State == studyRunning {
+	if !known || leased && study.State != studyRunning || study.State == studyRunning && hasEnded(study, progress) {
 		return fmt.Errorf("study %s is %v, and its runs are %v: %w", study.Name, study.State, progress, ErrCorrupt)
 	}
 	return nil

@@ -15,6 +15,8 @@ import (
 // restorer puts the rows of a snapshot's blocks into a store that is empty.
 type restorer struct {
 	txn *memdb.Txn
+	// version is that of the snapshot's format.
+	version uint32
 	// content is the place in contents of the last block's rows, and key that of the last row.
 	content int
 	key     []byte
@@ -37,8 +39,11 @@ type restoredStudy struct {
 	answered []*trellisv1.Trial
 }
 
-func newRestorer(txn *memdb.Txn) *restorer {
-	return &restorer{txn: txn, content: -1, byName: map[string]*restoredStudy{}, created: map[uint64]bool{}, leases: map[string]int{}}
+func newRestorer(txn *memdb.Txn, version uint32) *restorer {
+	return &restorer{
+		txn: txn, version: version, content: -1,
+		byName: map[string]*restoredStudy{}, created: map[uint64]bool{}, leases: map[string]int{},
+	}
 }
 
 // block takes in a block's payload, and says whether it was the end mark.
@@ -165,10 +170,12 @@ func (r *restorer) run(run *trellisv1.Run) error {
 	if err != nil {
 		return err
 	}
-	place := newKey(len(run.Study) + len(run.Id) + 14).text(run.Study).
-		number32(^run.GetParameters().GetMaxEpochs()).number(run.FirstTrial).text(run.Id)
-	if err := r.follows(place); err != nil {
+	place := len(study.runs)
+	if err := r.follows(newKey(len(run.Study) + 5).text(run.Study).number32(uint32(place))); err != nil {
 		return err
+	}
+	if r.version == 1 && place > 0 && compareRuns(study.runs[place-1], run) >= 0 {
+		return fmt.Errorf("run %s of study %s is out of order: %w", run.Id, run.Study, ErrCorrupt)
 	}
 	if err := checkRestoredRun(run); err != nil {
 		return err
@@ -248,7 +255,10 @@ func (r *restorer) finish() error {
 		if err := study.catalog.complete(); err != nil {
 			return corrupt(fmt.Errorf("study %s: %w", study.study.Name, err))
 		}
-		if err := checkRestoredStudy(study.study, study.runs); err != nil {
+		if r.version == 1 {
+			study.complete()
+		}
+		if err := checkRestoredStudy(study); err != nil {
 			return err
 		}
 		for place, member := range study.members {

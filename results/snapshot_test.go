@@ -74,9 +74,10 @@ func TestSnapshotHasEveryField(t *testing.T) {
 		// What rows say of one another must be true.
 		switch row := row.(type) {
 		case *trellisv1.Study:
-			row.Name, row.State = "s", studyRunning
+			row.Name, row.State, row.Indices = "s", studyRunning, 2
 			row.Progress = &trellisv1.Progress{
 				Trials: 1, TrialsSucceeded: 1, Runs: 1, RunsRunning: 1, Epochs: 1, TrainingSeconds: 1,
+				EpochsAlone: 1, EpochsShared: 1, SecondsShared: 1,
 			}
 		case *trellisv1.Run:
 			row.Study, row.Id, row.Epochs, row.Milestones, row.Parameters.MaxEpochs = "s", "r", 1, []uint32{1}, 1
@@ -123,7 +124,8 @@ func TestSnapshotManyBlocks(t *testing.T) {
 	}
 	blocks := 0
 	reader := &blockReader{r: bytes.NewReader(data)}
-	ok(t, reader.readHeader())
+	_, err = reader.readHeader()
+	ok(t, err)
 	for {
 		payload, err := reader.next()
 		ok(t, err)
@@ -164,7 +166,7 @@ func TestRestoreRefusesDamage(t *testing.T) {
 	}
 	refuse("two in one", slices.Concat(data, data), ErrCorrupt)
 	blocks := blocksOf(t, data)
-	header := formatHeader(1)
+	header := formatHeader(FormatVersion)
 	for i, block := range blocks[:len(blocks)-1] {
 		refuse(fmt.Sprintf("without block %d", i), slices.Concat(header, slices.Concat(slices.Delete(slices.Clone(blocks), i, i+1)...)), ErrCorrupt)
 		refuse(fmt.Sprintf("block %d twice", i), slices.Concat(header, slices.Concat(slices.Insert(slices.Clone(blocks), i, block)...)), ErrCorrupt)
@@ -189,8 +191,10 @@ func blocksOf(t testing.TB, data []byte) (blocks [][]byte) {
 }
 
 // forged puts payloads of one's own into blocks whose checksums are right.
-func forged(payloads ...[]byte) []byte {
-	data := formatHeader(FormatVersion)
+func forged(payloads ...[]byte) []byte { return forgedVersion(FormatVersion, payloads...) }
+
+func forgedVersion(version uint32, payloads ...[]byte) []byte {
+	data := formatHeader(version)
 	for i, payload := range payloads {
 		block := append(make([]byte, blockHeadSize), payload...)
 		putBlockHead(block, uint64(i), payload)
@@ -216,12 +220,12 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 	newer := formatHeader(FormatVersion + 1)
 	two := []float64{1, 2}
 	study := payload(tableStudies, &trellisv1.Study{
-		Name: "s", State: studyRunning, Progress: &trellisv1.Progress{Runs: 1, Trials: 2, EpochsLeft: 4},
+		Name: "s", State: studyRunning, Indices: 2, Progress: &trellisv1.Progress{Runs: 1, Trials: 2, EpochsLeft: 4},
 	})
 	// A study after so many epochs.
 	after := func(epochs, trials uint64) []byte {
-		return payload(tableStudies, &trellisv1.Study{Name: "s", State: studyRunning, Progress: &trellisv1.Progress{
-			Runs: 1, Trials: 2, TrialsSucceeded: trials, Epochs: epochs, EpochsLeft: 4 - epochs,
+		return payload(tableStudies, &trellisv1.Study{Name: "s", State: studyRunning, Indices: 2, Progress: &trellisv1.Progress{
+			Runs: 1, Trials: 2, TrialsSucceeded: trials, Epochs: epochs, EpochsLeft: 4 - epochs, EpochsAlone: 2 * trials,
 		}})
 	}
 	aRun, itsTrials := testRun("a", 16, 0, 2, 4)
@@ -248,7 +252,7 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 	}{
 		"nothing":            {nil, ErrCorrupt, "ends within its header"},
 		"something else":     {[]byte("a text that is long enough"), ErrCorrupt, "does not begin with"},
-		"newer":              {newer, ErrNewer, "it is of version 2, this Trellis reads versions up to 1"},
+		"newer":              {newer, ErrNewer, "it is of version 3, this Trellis reads versions up to 2"},
 		"version 0":          {formatHeader(0), ErrCorrupt, "version 0"},
 		"no end":             {forged(payload(tableWorkers, worker("a"))), ErrCorrupt, "ends within block 2"},
 		"unknown table":      {forged(payload("cats", worker("a")), endMark(1)), ErrNewer, `table "cats" is unknown`},
@@ -273,6 +277,10 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 		},
 		"same creation":        {forged(payload(tableStudies, &trellisv1.Study{Name: "a"}, &trellisv1.Study{Name: "b"}), endMark(2)), ErrCorrupt, "two studies were created at index 0"},
 		"wrong progress":       {forged(after(1, 0), run, payload("trials", trials...), endMark(4)), ErrCorrupt, "the progress of study s"},
+		"indices too low": {forged(payload(tableStudies, &trellisv1.Study{
+			Name: "s", State: studyRunning, Indices: 1, Progress: &trellisv1.Progress{Runs: 1, Trials: 2, EpochsLeft: 4},
+		}), run, payload("trials", trials...), endMark(4)), ErrCorrupt, "indices of its trials are below 1, it has one of 1"},
+		"run in a later state": {forged(study, with(func(r *trellisv1.Run) { r.State = runPruned + 1 })), ErrCorrupt, "run a is 7"},
 		"run in no state":      {forged(study, with(func(r *trellisv1.Run) { r.State = 0 })), ErrCorrupt, "run a is RUN_STATE_UNSPECIFIED"},
 		"lease without worker": {forged(study, with(func(r *trellisv1.Run) { r.State = runLeased })), ErrCorrupt, `in attempt 0 of worker ""`},
 		"too many epochs":      {forged(study, with(func(r *trellisv1.Run) { r.Epochs = 5 })), ErrCorrupt, "after 5 of 4 epochs"},

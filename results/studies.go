@@ -27,8 +27,8 @@ func studiesSchema() *memdb.TableSchema {
 
 func studyKey(s *trellisv1.Study) key { return textKey(s.Name) }
 
-// CreateStudy adds a RUNNING study with its runs and trials, all PENDING. Of the study it takes name, spec, data set, numerics, fresh and indices;
-// of a run id, parameters, milestones and first trial; of a trial index, parameters and run. The store keeps copies. It
+// CreateStudy adds a RUNNING study with its runs and trials, all PENDING. Of the study it takes name, spec, data set,
+// numerics and fresh; of a run id, parameters, milestones and first trial; of a trial index, parameters and run. The store keeps copies. It
 // fails with ErrExists if a study has the name, and with ErrInvalid if runs and trials do not belong together: every
 // trial needs its run and every milestone of a run needs its trial.
 func (s *Store) CreateStudy(
@@ -63,7 +63,6 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 		CreateIndex: c.index,
 		Numerics:    strings.Clone(study.GetNumerics()),
 		Fresh:       study.GetFresh(),
-		Indices:     study.GetIndices(),
 	}
 	members := make([]*member, 0, len(runs))
 	sorted := make([]*trellisv1.Run, 0, len(runs))
@@ -86,6 +85,7 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 	if err := catalog.complete(); err != nil {
 		return err
 	}
+	created.Indices = catalog.indices()
 	for _, run := range sorted {
 		addProgress(created.Progress, nil, run)
 		members = append(members, &member{run: run})

@@ -68,7 +68,7 @@ func TestCreateStudyTakesOver(t *testing.T) {
 	ok(t, err)
 	equal(t, "study", got, &trellisv1.Study{
 		Name: "s", Spec: study.Spec, DataSet: study.DataSet, State: studyRunning, CreateTime: at(7),
-		CreateIndex: 7, ModifyIndex: 7, Progress: &trellisv1.Progress{Trials: 2, Runs: 1, EpochsLeft: 4},
+		CreateIndex: 7, ModifyIndex: 7, Progress: &trellisv1.Progress{Trials: 2, Runs: 1, EpochsLeft: 4}, Indices: 2,
 	})
 	gotRun, err := store.Snapshot().Run(nil, "s", "a")
 	ok(t, err)
