@@ -24,6 +24,8 @@ type change struct {
 	granted map[string]uint32
 	// answered are the trials that the change has answered, when the books are kept.
 	answered []*trellisv1.Trial
+	// family has the relatives of the studies that the change has looked at, nil for those without.
+	family map[string]*relatives
 }
 
 // begin opens a transaction for the command at the given log index, proposed at now. Commit or abort ends it.
@@ -37,6 +39,7 @@ func (s *Store) begin(index uint64, now *timestamppb.Timestamp) *change {
 		sections: newSectionEdits(r),
 		workers:  edits[trellisv1.Worker]{reader: r, table: tableWorkers, noun: "worker", key: workerKey, copy: copyWorker},
 		granted:  map[string]uint32{},
+		family:   map[string]*relatives{},
 	}
 }
 
@@ -44,11 +47,14 @@ func (s *Store) begin(index uint64, now *timestamppb.Timestamp) *change {
 func (c *change) abort() { c.txn.Abort() }
 
 func (c *change) commit() error {
+	if err := c.share(); err != nil {
+		return err
+	}
 	for _, section := range c.sections.inOrder {
 		if section.after == nil {
 			continue
 		}
-		if err := c.keepBooks(section.before, section.after); err != nil {
+		if err := c.keepBooks(section); err != nil {
 			return err
 		}
 		if err := insertSection(c.txn, section.before, section.after); err != nil {
@@ -79,19 +85,25 @@ func (c *change) commit() error {
 
 // keepBooks accounts for the changes of a section's runs in their study's progress, in the workers' counts of the runs that
 // they hold, and in the list of answered trials.
-func (c *change) keepBooks(before, after *section) error {
+func (c *change) keepBooks(edit *sectionEdit) error {
+	after := edit.after
 	study, err := c.studies.get(textKey(after.study))
 	if err != nil {
 		return err
 	}
 	progress := c.studies.edit(study).Progress
 	for slot, member := range after.members {
-		old := before.members[slot]
+		old := edit.stored(slot)
 		if old == member {
 			continue
 		}
 		member.run.ModifyIndex = c.index
 		after.note(slot, member)
+		if old == nil {
+			addProgress(progress, nil, member.run)
+			c.answered = append(c.answered, member.answers...)
+			continue
+		}
 		addProgress(progress, old.run, member.run)
 		if old.run.Worker != member.run.Worker {
 			if err := c.holds(old.run.Worker, -1); err != nil {

@@ -31,28 +31,38 @@ func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 	case epoch > run.Epochs:
 		return fmt.Errorf("%d epochs are recorded: %w", run.Epochs, ErrGap)
 	}
-	place, again := slices.BinarySearchFunc(run.Checkpoints, epoch, func(kept *trellisv1.Checkpoint, epoch uint32) int {
-		return cmp.Compare(kept.Epoch, epoch)
-	})
-	if again && proto.Equal(run.Checkpoints[place], checkpoint) {
+	if place, again := placeOfCheckpoint(run.Checkpoints, epoch); again && proto.Equal(run.Checkpoints[place], checkpoint) {
 		return nil
 	}
+	run = held.edit().run
+	run.AttemptEpochs = max(run.AttemptEpochs, epoch)
+	run.Checkpoints = keepCheckpoint(run, &trellisv1.Checkpoint{
+		Epoch: epoch, Sha256: strings.Clone(checkpoint.GetSha256()), Size: checkpoint.GetSize(), BestEpoch: best,
+	})
+	return nil
+}
+
+// placeOfCheckpoint returns where the checkpoint of an epoch is, or would be.
+func placeOfCheckpoint(checkpoints []*trellisv1.Checkpoint, epoch uint32) (place int, found bool) {
+	return slices.BinarySearchFunc(checkpoints, epoch, func(kept *trellisv1.Checkpoint, epoch uint32) int {
+		return cmp.Compare(kept.Epoch, epoch)
+	})
+}
+
+// keepCheckpoint returns the checkpoints that a run has with one more, which takes the place of one of the same epoch.
+func keepCheckpoint(run *trellisv1.Run, checkpoint *trellisv1.Checkpoint) []*trellisv1.Checkpoint {
 	// What is kept is copied before it is changed: rows share it.
 	kept := slices.Clone(run.Checkpoints)
+	place, again := placeOfCheckpoint(kept, checkpoint.Epoch)
 	if again {
 		kept = slices.Delete(kept, place, place+1)
 	}
-	kept = slices.Insert(kept, place, &trellisv1.Checkpoint{
-		Epoch: epoch, Sha256: strings.Clone(checkpoint.GetSha256()), Size: checkpoint.GetSize(), BestEpoch: best,
-	})
+	kept = slices.Insert(kept, place, checkpoint)
 	last := kept[len(kept)-1]
-	run = held.edit().run
-	run.AttemptEpochs = max(run.AttemptEpochs, epoch)
-	run.Checkpoints = slices.DeleteFunc(kept, func(checkpoint *trellisv1.Checkpoint) bool {
+	return slices.DeleteFunc(kept, func(checkpoint *trellisv1.Checkpoint) bool {
 		_, milestone := slices.BinarySearch(run.Milestones, checkpoint.Epoch)
 		return !milestone && checkpoint != last
 	})
-	return nil
 }
 
 // validDigest says whether a text is a SHA-256 digest as we write them.

@@ -7,7 +7,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// sectionEdit is a section that a change has looked at: before the change and, if anything in it has been changed, after.
+// sectionEdit is a section that a change has looked at: before the change and, if anything in it has been changed, after. One
+// that is new has no before.
 type sectionEdit struct {
 	before, after *section
 }
@@ -35,11 +36,18 @@ func (h handle) edit() *member {
 		s.members = slices.Clone(s.members)
 		h.after = &s
 	}
-	stored := h.before.members[h.slot]
-	if h.after.members[h.slot] == stored {
+	if stored := h.stored(h.slot); stored != nil && h.after.members[h.slot] == stored {
 		h.after.members[h.slot] = &member{run: copyRun(stored.run), losses: stored.losses, answers: stored.answers}
 	}
 	return h.after.members[h.slot]
+}
+
+// stored is what was known of a run before the change, nil if it is new.
+func (e *sectionEdit) stored(slot int) *member {
+	if e.before == nil || slot >= len(e.before.members) {
+		return nil
+	}
+	return e.before.members[slot]
 }
 
 // sectionPlace is where a section is.
@@ -59,6 +67,16 @@ type sectionEdits struct {
 
 func newSectionEdits(r reader) sectionEdits {
 	return sectionEdits{reader: r, catalogs: map[string]*catalog{}, byPlace: map[sectionPlace]*sectionEdit{}}
+}
+
+// add makes new sections part of the change. Their members are the change's own.
+func (e *sectionEdits) add(c *catalog, sections []*section) {
+	e.catalogs[c.study] = c
+	for _, section := range sections {
+		edit := &sectionEdit{after: section}
+		e.byPlace[sectionPlace{c, section.number}] = edit
+		e.inOrder = append(e.inOrder, edit)
+	}
 }
 
 // find returns a run, or ErrNotFound.

@@ -216,7 +216,7 @@ func tableTexts(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) map[s
 						text += fmt.Sprintf(" %q", encode(answer))
 					}
 				}
-			case *catalog, *waiting, *lease:
+			case *catalog, *waiting, *lease, *relatives:
 				text = fmt.Sprintf("%+v", row)
 			default:
 				t.Fatalf("rows of table %s, which are %T, need a text here", table, row)

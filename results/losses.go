@@ -44,7 +44,7 @@ func appendLosses(run *trellisv1.Run, losses *trellisv1.Losses, reports *trellis
 func checkRepeat(losses *trellisv1.Losses, reports *trellisv1.Reports, i int) error {
 	epoch := reports.GetFirstEpoch() + uint32(i)
 	compare := func(name string, recorded, reported float64) error {
-		if math.Float64bits(recorded) == math.Float64bits(reported) || math.IsNaN(recorded) && math.IsNaN(reported) {
+		if sameBits(recorded, reported) {
 			return nil
 		}
 		return fmt.Errorf("epoch %d: recorded %s loss %v, reported %v", epoch, name, recorded, reported)
@@ -61,6 +61,11 @@ func checkRepeat(losses *trellisv1.Losses, reports *trellisv1.Reports, i int) er
 		return compare("test", recorded, reported)
 	}
 	return nil
+}
+
+// sameBits says whether two losses are the same bit for bit, where NaN is the same as NaN.
+func sameBits(a, b float64) bool {
+	return math.Float64bits(a) == math.Float64bits(b) || math.IsNaN(a) && math.IsNaN(b)
 }
 
 // Losses returns what has been reported of a run, or ErrNotFound before its first epoch. The watch set fires when that or

@@ -150,7 +150,8 @@ func checkColumns(run *trellisv1.Run, reports *trellisv1.Reports) error {
 	return nil
 }
 
-// advance takes a run on by the reports from the given place on, and answers the trials that end on the way.
+// advance takes a run on by the reports from the given place on, and answers the trials that end on the way. Seconds may be
+// missing: then nothing was trained.
 func (c *change) advance(edited *member, reports *trellisv1.Reports, from int) error {
 	run := edited.run
 	milestones := run.Milestones[answeredTrials(run):]
@@ -164,7 +165,7 @@ func (c *change) advance(edited *member, reports *trellisv1.Reports, from int) e
 			continue
 		}
 		run.Epochs++
-		if seconds[i] > 0 && seconds[i] <= maxSeconds {
+		if i < len(seconds) && seconds[i] > 0 && seconds[i] <= maxSeconds {
 			run.TrainingSeconds += seconds[i]
 		}
 		// One that is not finite is never the best; among equals the earliest stays.
@@ -240,11 +241,16 @@ func (c *change) success(held handle, success *trellisv1.Outcome_Success) error 
 	}
 	edited := held.endAttempt(succeed)
 	edited.run.StopReason = success.GetStopReason()
+	return c.answerRest(edited)
+}
+
+// answerRest answers the trials that are left of a run that has ended.
+func (c *change) answerRest(edited *member) error {
 	var testLoss *float64
-	if loss, ok := edited.losses.TestLoss[epochs]; ok {
+	if loss, ok := edited.losses.TestLoss[edited.run.Epochs]; ok {
 		testLoss = &loss
 	}
-	for len(edited.answers) < len(run.Milestones) {
+	for len(edited.answers) < len(edited.run.Milestones) {
 		if err := c.answer(edited, testLoss); err != nil {
 			return err
 		}

@@ -284,7 +284,7 @@ func (r *restorer) finish() error {
 			return err
 		}
 	}
-	return nil
+	return restoreRelatives(r.txn, r.studies)
 }
 
 // corrupt marks what would be invalid in a command as damage.

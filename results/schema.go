@@ -21,6 +21,8 @@ const (
 	tableWaiting = "waiting"
 	// tableLeases: LEASED runs by worker.
 	tableLeases = "leases"
+	// tableRelatives: by study, which others have runs in common with it.
+	tableRelatives = "relatives"
 	// tableRanking: answered trials by study, best first, in pages.
 	tableRanking = "ranking"
 )
@@ -42,6 +44,7 @@ func newSchema() *memdb.DBSchema {
 	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
 	for _, table := range []*memdb.TableSchema{
 		studiesSchema(), workersSchema(), catalogsSchema(), sectionsSchema(), waitingSchema(), leasesSchema(), rankingSchema(),
+		relativesSchema(),
 	} {
 		schema.Tables[table.Name] = table
 	}

@@ -87,11 +87,14 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 	}
 	created.Indices = catalog.indices()
 	for _, run := range sorted {
-		addProgress(created.Progress, nil, run)
 		members = append(members, &member{run: run})
 	}
 	c.studies.add(created)
-	return insertMembers(c.txn, catalog, members)
+	if err := insert(c.txn, tableCatalogs, catalog); err != nil {
+		return err
+	}
+	c.sections.add(catalog, newSections(created.Name, members))
+	return c.relate(created, catalog)
 }
 
 // insertMembers stores what is known of a study's runs.
@@ -208,6 +211,9 @@ func (c *change) deleteStudy(name string) error {
 		if err := remove(c.txn, tableLeases, &lease{run.Worker, run.Study, run.Id}); err != nil {
 			return err
 		}
+	}
+	if err := c.forgetRelatives(name); err != nil {
+		return err
 	}
 	if err := remove(c.txn, tableStudies, study); err != nil {
 		return err

@@ -54,6 +54,7 @@ const (
 	release  = "release"
 	succeed  = "succeed"
 	fail     = "fail"
+	learn    = "learn"
 	register = "register"
 	drain    = "drain"
 	lose     = "lose"
@@ -72,6 +73,7 @@ var runMachine = machine[trellisv1.RunState]{"run", []transition[trellisv1.RunSt
 	{release, []trellisv1.RunState{runLeased}, runPending},
 	{succeed, []trellisv1.RunState{runLeased}, runSucceeded},
 	{fail, []trellisv1.RunState{runLeased}, runFailed},
+	{learn, []trellisv1.RunState{runPending}, runSucceeded},
 	{cancel, []trellisv1.RunState{runPending, runLeased}, runCanceled},
 }}
 

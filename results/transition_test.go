@@ -17,7 +17,7 @@ func TestTransitions(t *testing.T) {
 		"running complete completed",
 	})
 	checkMachine(t, runMachine, trellisv1.RunState_name, []string{
-		"pending grant leased", "leased release pending", "leased succeed succeeded", "leased fail failed",
+		"pending grant leased", "leased release pending", "leased succeed succeeded", "leased fail failed", "pending learn succeeded",
 		"pending cancel canceled", "leased cancel canceled",
 	})
 	checkMachine(t, workerMachine, trellisv1.WorkerState_name, []string{
@@ -35,7 +35,7 @@ func checkMachine[State interface {
 		var got []string
 		for number := range states {
 			for _, event := range []string{
-				pause, resume, cancel, complete, grant, release, succeed, fail, register, drain, lose, dismiss, "",
+				pause, resume, cancel, complete, grant, release, succeed, fail, learn, register, drain, lose, dismiss, "",
 			} {
 				from := State(number)
 				to, err := m.next(from, event)

@@ -1,0 +1,201 @@
+package results
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/go-memdb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Runs of the same id in different studies are twins. An index of them would have an entry for each of a million runs, in
+// most stores for nothing. So the store knows only which studies have twins at all, and looks for a run's twins in the
+// catalogs of these.
+
+// relatives are the studies that have runs in common with a study, and that study itself, oldest first. A study without
+// such others has none. Rows follow from the catalogs.
+type relatives struct {
+	study  string
+	family []relative
+}
+
+type relative struct {
+	study string
+	// created is the study's create_index.
+	created uint64
+	// fresh studies take nothing over.
+	fresh bool
+}
+
+func relativesSchema() *memdb.TableSchema {
+	return tableSchema(tableRelatives, index(indexID, func(r *relatives) key { return textKey(r.study) }))
+}
+
+func relativeOf(study *trellisv1.Study) relative {
+	return relative{study: study.Name, created: study.CreateIndex, fresh: study.Fresh}
+}
+
+// with returns the family of a study with one more relative, unless it has that already. The row is a new one: what is
+// stored is never changed.
+func (r *relatives) with(self, other relative) *relatives {
+	if r == nil {
+		r = &relatives{study: self.study, family: []relative{self}}
+	}
+	if slices.Contains(r.family, other) {
+		return r
+	}
+	family := append(slices.Clip(r.family), other)
+	slices.SortFunc(family, func(a, b relative) int { return cmp.Compare(a.created, b.created) })
+	return &relatives{study: r.study, family: family}
+}
+
+// without returns the family without one relative, nil if no other is left.
+func (r *relatives) without(other string) *relatives {
+	family := slices.DeleteFunc(slices.Clone(r.family), func(r relative) bool { return r.study == other })
+	if len(family) < 2 {
+		return nil
+	}
+	return &relatives{study: r.study, family: family}
+}
+
+// is returns the study's own entry.
+func (r *relatives) is(study string) relative {
+	return r.family[slices.IndexFunc(r.family, func(r relative) bool { return r.study == study })]
+}
+
+// relativesOf returns a study's relatives, nil if it has none.
+func (r reader) relativesOf(study string) (*relatives, error) {
+	return first[*relatives](r, nil, tableRelatives, indexID, textKey(study))
+}
+
+// relate finds the relatives of a study whose catalog is new: the study has been created, or has more runs than before.
+// It takes at most as many look-ups as there are runs in the other studies, and for each at most as many as the study has.
+func (c *change) relate(study *trellisv1.Study, its *catalog) error {
+	catalogs, err := scan[*catalog](c.reader, nil, tableCatalogs, indexID, nil)
+	if err != nil {
+		return err
+	}
+	known, err := c.relativesOf(study.Name)
+	if err != nil {
+		return err
+	}
+	now := known
+	for other := range catalogs {
+		if other.study == study.Name || known.has(other.study) || !other.hasRunOf(its) {
+			continue
+		}
+		row, err := c.studies.get(textKey(other.study))
+		if err != nil {
+			return err
+		}
+		now = now.with(relativeOf(study), relativeOf(row))
+		if err := c.insertRelative(relativeOf(row), relativeOf(study)); err != nil {
+			return err
+		}
+	}
+	c.family[study.Name] = now
+	if now == known {
+		return nil
+	}
+	return insert(c.txn, tableRelatives, now)
+}
+
+// insertRelative adds a relative to a study's.
+func (c *change) insertRelative(study, other relative) error {
+	known, err := c.relativesOf(study.study)
+	if err != nil {
+		return err
+	}
+	now := known.with(study, other)
+	c.family[study.study] = now
+	return insert(c.txn, tableRelatives, now)
+}
+
+// forgetRelatives takes a study that is deleted from those of the others.
+func (c *change) forgetRelatives(study string) error {
+	its, err := c.relativesOf(study)
+	if err != nil || its == nil {
+		return err
+	}
+	for _, other := range its.family {
+		if other.study == study {
+			continue
+		}
+		row, err := c.relativesOf(other.study)
+		if err != nil {
+			return err
+		}
+		left := row.without(study)
+		if left == nil {
+			err = remove(c.txn, tableRelatives, row)
+		} else {
+			err = insert(c.txn, tableRelatives, left)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return remove(c.txn, tableRelatives, its)
+}
+
+func (r *relatives) has(study string) bool {
+	return r != nil && slices.ContainsFunc(r.family, func(r relative) bool { return r.study == study })
+}
+
+// hasRunOf says whether two studies have a run in common.
+func (c *catalog) hasRunOf(other *catalog) bool {
+	fewer, more := c.places, other.places
+	if len(fewer) > len(more) {
+		fewer, more = more, fewer
+	}
+	for id := range fewer {
+		if _, ok := more[id]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// restoreRelatives finds the relatives of all studies anew. Comparing each with each would take far too long where they are
+// many; instead all ids are sorted, so that twins stand side by side.
+func restoreRelatives(txn *memdb.Txn, studies []*restoredStudy) error {
+	if len(studies) < 2 {
+		return nil
+	}
+	type place struct {
+		id    string
+		study int
+	}
+	var places []place
+	for number, study := range studies {
+		for _, run := range study.runs {
+			places = append(places, place{run.Id, number})
+		}
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Or(strings.Compare(a.id, b.id), cmp.Compare(a.study, b.study)) })
+	related, known := make([]*relatives, len(studies)), make([]bool, len(studies)*len(studies))
+	for i, first := range places {
+		for _, second := range places[i+1:] {
+			if second.id != first.id {
+				break
+			}
+			if pair := first.study*len(studies) + second.study; !known[pair] {
+				known[pair] = true
+				a, b := relativeOf(studies[first.study].study), relativeOf(studies[second.study].study)
+				related[first.study] = related[first.study].with(a, b)
+				related[second.study] = related[second.study].with(b, a)
+			}
+		}
+	}
+	for _, row := range related {
+		if row == nil {
+			continue
+		}
+		if err := insert(txn, tableRelatives, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
