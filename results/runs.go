@@ -21,8 +21,8 @@ const MaxGrants = 1024
 func AttemptNumber(index uint64, place int) uint64 { return index*MaxGrants + uint64(place) }
 
 // Grant leases PENDING runs of RUNNING studies to READY workers that have a slot free, in one transaction. It returns one
-// error per grant: nil where it was accepted, ErrIllegalMove where run, study or worker are not so, ErrNotFound where
-// they are not there. More than MaxGrants are ErrInvalid, all of them.
+// error per grant: nil where it was accepted, ErrIllegalMove where run, study or worker are not so or a twin of the run is
+// being trained, ErrNotFound where they are not there. More than MaxGrants are ErrInvalid, all of them.
 func (s *Store) Grant(index uint64, now *timestamppb.Timestamp, grants []*trellisv1.Grant) []error {
 	c := s.begin(index, now)
 	defer c.abort()
@@ -69,6 +69,9 @@ func (c *change) grant(request *trellisv1.Grant, attempt uint64) error {
 	}
 	state, err := runMachine.next(run.run().State, grant)
 	if err != nil {
+		return err
+	}
+	if err := c.checkNotTrained(study.Name, run.run().Id); err != nil {
 		return err
 	}
 	granted := run.edit().run
@@ -136,15 +139,20 @@ func (s *Snapshot) RunsChangedSince(study string, index uint64) ([]*trellisv1.Ru
 }
 
 // NextRuns returns the runs to be leased next, at most n: PENDING runs of RUNNING studies, those of the oldest study first,
-// there those with the most epochs, and among these as they stand in the grid. The watch set fires when that may have
-// changed.
+// there those with the most epochs, and among these as they stand in the grid. Of runs that are twins it returns one, and none
+// if one of them is LEASED. The watch set fires when that may have changed.
 func (s *Snapshot) NextRuns(ws memdb.WatchSet, n int) ([]*trellisv1.Run, error) {
 	studies, err := scan[*trellisv1.Study](s.reader, ws, tableStudies, indexRunning, nil)
 	if err != nil {
 		return nil, err
 	}
 	var next []*trellisv1.Run
+	queue := newQueue(s.reader, ws)
 	for study := range studies {
+		its, err := first[*relatives](s.reader, ws, tableRelatives, indexID, textKey(study.Name))
+		if err != nil {
+			return nil, err
+		}
 		pending, err := scan[*waiting](s.reader, ws, tableWaiting, indexID, textKey(study.Name))
 		if err != nil {
 			return nil, err
@@ -158,7 +166,14 @@ func (s *Snapshot) NextRuns(ws memdb.WatchSet, n int) ([]*trellisv1.Run, error) 
 				return nil, err
 			}
 			for runs := waiting.runs; runs != 0 && len(next) < n; runs &= runs - 1 {
-				next = append(next, section.members[bits.TrailingZeros64(runs)].run)
+				run := section.members[bits.TrailingZeros64(runs)].run
+				admitted, err := queue.admits(its, run)
+				if err != nil {
+					return nil, err
+				}
+				if admitted {
+					next = append(next, run)
+				}
 			}
 		}
 	}
