@@ -61,7 +61,7 @@ var (
 
 func (m *storeMachine) create(t *rapid.T) {
 	m.index++
-	study := &trellisv1.Study{Name: studyNames.Draw(t, "study"), Spec: &trellisv1.StudySpec{Model: "synthetic"}}
+	study := &trellisv1.Study{Name: studyNames.Draw(t, "study"), Spec: &trellisv1.StudySpec{Model: "synthetic"}, Fresh: true}
 	var runs []*trellisv1.Run
 	var trials []*trellisv1.Trial
 	first := uint64(0)

@@ -42,6 +42,7 @@ func newFullStore(t testing.TB) *Store {
 		Name: "t", Spec: &trellisv1.StudySpec{Name: "t", Model: "synthetic"}, DataSet: &trellisv1.DataSet{Name: "d", Digest: digest("d")},
 	}
 	ok(t, store.CreateStudy(22, at(22), study, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateStudy(23, at(23), &trellisv1.Study{Name: "u", Fresh: true}, []*trellisv1.Run{run}, trials))
 	return store
 }
 

@@ -20,11 +20,12 @@ var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
 // TestTranscripts replays the scenarios in testdata: lines that begin with "> " are commands, numbered from 1 as in a log,
 // the lines below each are what the store answers. Run with -update to rewrite the answers.
 //
-//	create STUDY RUN:MILESTONE,... ...
+//	create STUDY RUN:MILESTONE,... ... | fresh STUDY RUN:MILESTONE,... ...
 //	study STUDY STATE | delete STUDY | worker NAME STATE SLOTS | grant STUDY RUN WORKER [STUDY RUN WORKER]...
 //	report STUDY RUN ATTEMPT FIRST-EPOCH VALIDATION-LOSS,... [EPOCH:TEST-LOSS,...]
 //	checkpoint STUDY RUN ATTEMPT EPOCH DIGIT
-//	success STUDY RUN ATTEMPT EPOCHS | failure STUDY RUN ATTEMPT CLASS MESSAGE | return STUDY RUN ATTEMPT
+//	success STUDY RUN ATTEMPT EPOCHS (it has stopped early) | complete STUDY RUN ATTEMPT EPOCHS (it has come to its maximum)
+//	failure STUDY RUN ATTEMPT CLASS MESSAGE | return STUDY RUN ATTEMPT
 //	show STUDY | workers | next | best STUDY | checkpoints STUDY RUN | artifacts
 //
 // An attempt is written as the number of the command that granted it, followed by .PLACE if it was not the first in it.
@@ -103,8 +104,8 @@ func (r *replayer) run(words []string) string {
 	r.index++
 	var err error
 	switch words[0] {
-	case "create":
-		err = r.create(args[0], words[2:])
+	case "create", "fresh":
+		err = r.create(args[0], words[0] == "fresh", words[2:])
 	case "study":
 		err = r.store.SetStudyState(r.index, at(r.index), args[0],
 			trellisv1.StudyState(trellisv1.StudyState_value["STUDY_STATE_"+strings.ToUpper(args[1])]))
@@ -146,7 +147,7 @@ func line[T any](name string, items []T, text func(T) string) string {
 	return name + "\n"
 }
 
-func (r *replayer) create(name string, runs []string) error {
+func (r *replayer) create(name string, fresh bool, runs []string) error {
 	var all []*trellisv1.Run
 	var trials []*trellisv1.Trial
 	for _, text := range runs {
@@ -158,7 +159,7 @@ func (r *replayer) create(name string, runs []string) error {
 		run, its := testRun(id, 16, uint64(len(trials)), milestones...)
 		all, trials = append(all, run), append(trials, its...)
 	}
-	return r.store.CreateStudy(r.index, at(r.index), &trellisv1.Study{Name: name}, all, trials)
+	return r.store.CreateStudy(r.index, at(r.index), &trellisv1.Study{Name: name, Fresh: fresh}, all, trials)
 }
 
 func (r *replayer) entry(kind string, args []string) *trellisv1.RecordCommand_Entry {
@@ -179,6 +180,10 @@ func (r *replayer) entry(kind string, args []string) *trellisv1.RecordCommand_En
 		return checkpointEntry(study, run, attempt, uint32(r.number(args[3])), digest(args[4]))
 	case "success":
 		return successEntry(study, run, attempt, uint32(r.number(args[3])))
+	case "complete":
+		entry := successEntry(study, run, attempt, uint32(r.number(args[3])))
+		entry.GetOutcome().GetSuccess().StopReason = trellisv1.StopReason_STOP_REASON_MAX_EPOCHS
+		return entry
 	case "failure":
 		class := trellisv1.FailureClass(trellisv1.FailureClass_value["FAILURE_CLASS_"+strings.ToUpper(args[3])])
 		return failureEntry(study, run, attempt, class, args[4])
@@ -217,9 +222,13 @@ func (r *replayer) show(name string) string {
 	}
 	var out strings.Builder
 	p := study.Progress
-	fmt.Fprintf(&out, "%s %s, changed at %d; runs %d: %d running, %d succeeded, %d failed, %d canceled; epochs %d, %d left\n",
+	fmt.Fprintf(&out, "%s %s, changed at %d; runs %d: %d running, %d succeeded, %d failed, %d canceled; epochs %d, %d left",
 		name, stateName(study.State), study.ModifyIndex,
 		p.Runs, p.RunsRunning, p.RunsSucceeded, p.RunsFailed, p.RunsCanceled, p.Epochs, p.EpochsLeft)
+	if p.EpochsShared > 0 {
+		fmt.Fprintf(&out, "; %d of %v s shared, %d alone", p.EpochsShared, p.SecondsShared, p.EpochsAlone)
+	}
+	fmt.Fprintln(&out)
 	runs, err := snapshot.RunsChangedSince(name, 0)
 	ok(r.t, err)
 	slices.SortFunc(runs, func(a, b *trellisv1.Run) int { return strings.Compare(a.Id, b.Id) })
@@ -231,6 +240,9 @@ func (r *replayer) show(name string) string {
 		}
 		if run.BestValidationLoss != nil {
 			fmt.Fprintf(&out, ", best %v in epoch %d", *run.BestValidationLoss, run.BestEpoch)
+		}
+		if run.SharedFrom != "" {
+			fmt.Fprintf(&out, ", %d epochs of %v s shared from %s", run.SharedEpochs, run.SharedSeconds, run.SharedFrom)
 		}
 		if run.Error != "" {
 			fmt.Fprintf(&out, ", error: %s", run.Error)
