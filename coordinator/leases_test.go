@@ -68,7 +68,7 @@ func TestRunsAreNotGrantedToSilentWorkers(t *testing.T) {
 		lively.train(lively.assignment())
 
 		// As soon as it speaks again, it is as good as any other.
-		h.create(syntheticSpec("two", []uint32{4, 8}, []uint32{1}))
+		h.create(syntheticSpec("two", []uint32{8, 16}, []uint32{1}))
 		began := time.Now()
 		silent.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{}}})
 		silent.train(silent.assignment())

@@ -41,6 +41,8 @@ type journal struct {
 	studies map[string]map[uint64]*trellisv1.Study
 	// holders has the open attempt at each run, by study and run.
 	holders map[runName]holder
+	// fresh has the studies that share nothing.
+	fresh map[string]bool
 	// newest is the last attempt that was granted.
 	newest uint64
 	// reported is the last epoch that was accepted of each attempt, ended the attempts that are over.
@@ -65,7 +67,7 @@ type journalEntry struct {
 func newJournal(s *simulation) *journal {
 	return &journal{
 		s: s, entries: map[uint64]journalEntry{}, studies: map[string]map[uint64]*trellisv1.Study{},
-		holders: map[runName]holder{}, reported: map[uint64]uint32{}, ended: map[uint64]bool{},
+		holders: map[runName]holder{}, fresh: map[string]bool{}, reported: map[uint64]uint32{}, ended: map[uint64]bool{},
 	}
 }
 
@@ -113,6 +115,10 @@ func (j *journal) judge(index uint64, command *trellisv1.Command, answer any) {
 	refusals, _ := answer.([]error)
 	refusal, _ := answer.(error)
 	switch change := command.GetChange().(type) {
+	case *trellisv1.Command_CreateStudy:
+		if refusal == nil {
+			j.fresh[change.CreateStudy.GetSpec().GetName()] = change.CreateStudy.GetFresh()
+		}
 	case *trellisv1.Command_SetStudyState:
 		if refusal == nil && change.SetStudyState.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING {
 			j.release(func(name runName, _ holder) bool { return name.study == change.SetStudyState.GetStudy() })
@@ -148,6 +154,11 @@ func (j *journal) grant(attempt uint64, grant *trellisv1.Grant) {
 	name := runName{grant.GetStudy(), grant.GetRun()}
 	if open, held := j.holders[name]; held {
 		j.s.wrong("run %v was granted as attempt %d while attempt %d held it", name, attempt, open.attempt)
+	}
+	for other, open := range j.holders {
+		if other.run == name.run && other.study != name.study && !j.fresh[other.study] && !j.fresh[name.study] {
+			j.s.wrong("run %v was granted as attempt %d while attempt %d held its twin %v", name, attempt, open.attempt, other)
+		}
 	}
 	if attempt <= j.newest {
 		j.s.wrong("attempt %d was granted after attempt %d", attempt, j.newest)

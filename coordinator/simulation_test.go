@@ -24,6 +24,7 @@ import (
 //
 //   - what clients and workers are told is what the log has (journal),
 //   - no entry of an attempt is accepted once the attempt has ended (journal),
+//   - no run is trained for two studies at once, unless one of them is fresh (journal),
 //   - what clients write, and what a leader answers, is linearizable (study model),
 //   - what any node answers is a state that was, and never an earlier one than before,
 //   - all studies end, with one result per trial, the one that the closed form of the losses gives,
@@ -115,7 +116,7 @@ type simulation struct {
 	// creating has an element while a client creates a study: see simulatedClient.create.
 	creating chan struct{}
 	// answers counts what was checked as it came.
-	reads, leaderReads, trials, acknowledgements, checkpoints atomic.Int64
+	reads, leaderReads, trials, untested, acknowledgements, checkpoints atomic.Int64
 
 	mu     sync.Mutex
 	links  map[[2]string]int
@@ -178,8 +179,8 @@ func (s *simulation) summary() string {
 		faults = append(faults, fmt.Sprintf("%s %d", kind, count))
 	}
 	slices.Sort(faults)
-	return fmt.Sprintf("%s; %d reads, %d of them the leader's; %d trials read, %d acknowledgements, %d checkpoints taken up; %s; faults: %s",
-		s.journal.summary(), s.reads.Load(), s.leaderReads.Load(), s.trials.Load(), s.acknowledgements.Load(), s.checkpoints.Load(),
+	return fmt.Sprintf("%s; %d reads, %d of them the leader's; %d trials read, %d of them answered without a test loss, %d acknowledgements, %d checkpoints taken up; %s; faults: %s",
+		s.journal.summary(), s.reads.Load(), s.leaderReads.Load(), s.trials.Load(), s.untested.Load(), s.acknowledgements.Load(), s.checkpoints.Load(),
 		s.history.summary(), strings.Join(faults, ", "))
 }
 

@@ -41,7 +41,7 @@ func (s studyService) CreateStudy(ctx context.Context, request *trellisv1.Create
 		return nil, err
 	}
 	spec = grid.WithDefaults(spec)
-	command := &trellisv1.CreateStudyCommand{Spec: spec, Numerics: s.config.Numerics}
+	command := &trellisv1.CreateStudyCommand{Spec: spec, Numerics: s.config.Numerics, Fresh: request.GetFresh()}
 	if spec.GetData() != "" {
 		dataSet, err := s.dataSets.Find(ctx, spec.GetData())
 		if err != nil {
@@ -73,7 +73,13 @@ func (s studyService) CreateStudy(ctx context.Context, request *trellisv1.Create
 	if err != nil {
 		return nil, err
 	}
-	s.logger.Info("study created", "study", spec.GetName(), "trials", study.GetProgress().GetTrials(), "runs", study.GetProgress().GetRuns())
+	progress := study.GetProgress()
+	s.logger.Info("study created", "study", spec.GetName(), "trials", progress.GetTrials(), "runs", progress.GetRuns(), "fresh", study.GetFresh())
+	if shared := progress.GetEpochsShared(); shared > 0 {
+		s.logger.Info("study has taken over what other studies know", "study", spec.GetName(), "epochs", shared,
+			"seconds", progress.GetSecondsShared(), "trials answered", progress.GetTrialsSucceeded(), "runs ended", progress.GetRunsSucceeded(),
+			"epochs left", progress.GetEpochsLeft())
+	}
 	return &trellisv1.CreateStudyResponse{Study: study}, nil
 }
 
