@@ -13,9 +13,10 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// catalog says which runs and trials a study has, and where they are: what never changes from the study's creation to its
-// deletion. A run's place is where it stands in the order in which runs are to be leased; trials are numbered by the place
-// of their run, and there by its milestones.
+// catalog says which runs and trials a study has, and where they are. It is never changed, but replaced by one that has more
+// when the study is extended: runs keep their places and trials their indexes from then on, but trials may get other numbers.
+// A run's place is where it stands in the order in which runs are to be leased; trials are numbered by the place of their run,
+// and there by its milestones.
 type catalog struct {
 	study string
 	// places are those of the runs, by id.
@@ -75,6 +76,25 @@ func newCatalog(study string, runs []*trellisv1.Run) (*catalog, error) {
 	c.indexes = make([]uint64, c.first[len(runs)])
 	c.byIndex = make([]uint32, 0, len(c.indexes))
 	return c, nil
+}
+
+// inherit takes in the trials of a study's catalog from before its extension, when it had these runs. Now it has those and more,
+// in the same places and with the same milestones and more.
+func (c *catalog) inherit(before *catalog, old, runs []*trellisv1.Run) {
+	numbers := make([]uint32, len(before.indexes))
+	for place, run := range old {
+		milestone := uint32(0)
+		for i, epochs := range run.Milestones {
+			for runs[place].Milestones[milestone] != epochs {
+				milestone++
+			}
+			numbers[int(before.first[place])+i] = c.first[place] + milestone
+		}
+	}
+	for _, number := range before.byIndex {
+		c.indexes[numbers[number]] = before.indexes[number]
+		c.byIndex = append(c.byIndex, numbers[number])
+	}
 }
 
 // addTrial takes in a trial, and returns its number.

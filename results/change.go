@@ -2,6 +2,7 @@ package results
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -113,9 +114,17 @@ func (c *change) keepBooks(edit *sectionEdit) error {
 				return err
 			}
 		}
-		c.answered = append(c.answered, member.answers[len(old.answers):]...)
+		c.answered = append(c.answered, newAnswers(old.answers, member.answers)...)
 	}
 	return nil
+}
+
+// newAnswers are those of a run's answers that it did not have before. As a rule they are its last ones.
+func newAnswers(before, after []*trellisv1.Trial) []*trellisv1.Trial {
+	if n := len(before); n == 0 || n <= len(after) && before[n-1] == after[n-1] {
+		return after[n:]
+	}
+	return slices.DeleteFunc(slices.Clone(after), func(trial *trellisv1.Trial) bool { return slices.Contains(before, trial) })
 }
 
 // holds adds to the number of runs that a worker holds. The worker without a name is nobody.

@@ -31,15 +31,21 @@ func (h handle) run() *trellisv1.Run { return h.member().run }
 
 // edit returns the change's own copy of what is known of the run, and of the run in it, for changing.
 func (h handle) edit() *member {
-	if h.after == nil {
-		s := *h.before
-		s.members = slices.Clone(s.members)
-		h.after = &s
-	}
+	h.change()
 	if stored := h.stored(h.slot); stored != nil && h.after.members[h.slot] == stored {
 		h.after.members[h.slot] = &member{run: copyRun(stored.run), losses: stored.losses, answers: stored.answers}
 	}
 	return h.after.members[h.slot]
+}
+
+// change returns the change's own copy of the section.
+func (e *sectionEdit) change() *section {
+	if e.after == nil {
+		s := *e.before
+		s.members = slices.Clone(s.members)
+		e.after = &s
+	}
+	return e.after
 }
 
 // stored is what was known of a run before the change, nil if it is new.
@@ -77,6 +83,25 @@ func (e *sectionEdits) add(c *catalog, sections []*section) {
 		e.byPlace[sectionPlace{c, section.number}] = edit
 		e.inOrder = append(e.inOrder, edit)
 	}
+}
+
+// grow puts new members of a study behind those that it has had. The catalog has them already; they are the change's own.
+func (e *sectionEdits) grow(c *catalog, had int, members []*member) error {
+	if room := min(-had&(sectionSize-1), len(members)); room > 0 {
+		last, err := e.at(c, uint32(had-1))
+		if err != nil {
+			return err
+		}
+		section := last.change()
+		section.members = append(section.members, members[:room]...)
+		had, members = had+room, members[room:]
+	}
+	sections := newSections(c.study, members)
+	for i, section := range sections {
+		section.number = uint32(had/sectionSize + i)
+	}
+	e.add(c, sections)
+	return nil
 }
 
 // find returns a run, or ErrNotFound.

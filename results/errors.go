@@ -13,6 +13,8 @@ var (
 	// ErrIllegalMove: a state machine has no such transition from the state that it is in, or what the move needs is not
 	// there: a grant needs a RUNNING study and a READY worker with a free slot.
 	ErrIllegalMove = errors.New("illegal move")
+	// ErrStudyChanged: the study has been extended since the command was made. Made anew, it may be accepted.
+	ErrStudyChanged = errors.New("the study has changed meanwhile")
 	// ErrNoAnswer: none of the study's trials has been answered yet.
 	ErrNoAnswer = errors.New("no trial has been answered yet")
 	// ErrStale: the attempt does not hold the run any more, or never did. Nothing of it will ever be accepted.

@@ -118,7 +118,7 @@ func insertSection(txn *memdb.Txn, before, after *section) error {
 	}
 	for slot, member := range after.members {
 		var old *trellisv1.Run
-		if before != nil {
+		if before != nil && slot < len(before.members) {
 			if before.members[slot] == member {
 				continue
 			}

@@ -276,8 +276,8 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 				Study: "s", Index: 1, Parameters: itsTrials[0].Parameters, Run: "a",
 			}, trials[1]), endMark(5)), ErrCorrupt, "out of order",
 		},
-		"same creation":        {forged(payload(tableStudies, &trellisv1.Study{Name: "a"}, &trellisv1.Study{Name: "b"}), endMark(2)), ErrCorrupt, "two studies were created at index 0"},
-		"wrong progress":       {forged(after(1, 0), run, payload("trials", trials...), endMark(4)), ErrCorrupt, "the progress of study s"},
+		"same creation":  {forged(payload(tableStudies, &trellisv1.Study{Name: "a"}, &trellisv1.Study{Name: "b"}), endMark(2)), ErrCorrupt, "two studies were created at index 0"},
+		"wrong progress": {forged(after(1, 0), run, payload("trials", trials...), endMark(4)), ErrCorrupt, "the progress of study s"},
 		"indices too low": {forged(payload(tableStudies, &trellisv1.Study{
 			Name: "s", State: studyRunning, Indices: 1, Progress: &trellisv1.Progress{Runs: 1, Trials: 2, EpochsLeft: 4},
 		}), run, payload("trials", trials...), endMark(4)), ErrCorrupt, "indices of its trials are below 1, it has one of 1"},

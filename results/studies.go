@@ -67,10 +67,7 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 	members := make([]*member, 0, len(runs))
 	sorted := make([]*trellisv1.Run, 0, len(runs))
 	for _, run := range runs {
-		sorted = append(sorted, &trellisv1.Run{
-			Study: created.Name, Id: strings.Clone(run.GetId()), Parameters: proto.CloneOf(run.GetParameters()),
-			Milestones: slices.Clone(run.GetMilestones()), State: runPending, ModifyIndex: c.index, FirstTrial: run.GetFirstTrial(),
-		})
+		sorted = append(sorted, newRun(created, run))
 	}
 	slices.SortFunc(sorted, compareRuns)
 	catalog, err := newCatalog(created.Name, sorted)

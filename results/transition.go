@@ -50,11 +50,14 @@ const (
 	resume   = "resume"
 	cancel   = "cancel"
 	complete = "complete"
+	reopen   = "reopen"
 	grant    = "grant"
 	release  = "release"
 	succeed  = "succeed"
 	fail     = "fail"
 	learn    = "learn"
+	lengthen = "lengthen"
+	retry    = "retry"
 	register = "register"
 	drain    = "drain"
 	lose     = "lose"
@@ -66,6 +69,8 @@ var studyMachine = machine[trellisv1.StudyState]{"study", []transition[trellisv1
 	{resume, []trellisv1.StudyState{studyPaused}, studyRunning},
 	{cancel, []trellisv1.StudyState{studyRunning, studyPaused}, studyCanceled},
 	{complete, []trellisv1.StudyState{studyRunning}, studyCompleted},
+	{reopen, []trellisv1.StudyState{studyCompleted, studyRunning}, studyRunning},
+	{reopen, []trellisv1.StudyState{studyPaused}, studyPaused},
 }}
 
 var runMachine = machine[trellisv1.RunState]{"run", []transition[trellisv1.RunState]{
@@ -74,6 +79,8 @@ var runMachine = machine[trellisv1.RunState]{"run", []transition[trellisv1.RunSt
 	{succeed, []trellisv1.RunState{runLeased}, runSucceeded},
 	{fail, []trellisv1.RunState{runLeased}, runFailed},
 	{learn, []trellisv1.RunState{runPending}, runSucceeded},
+	{lengthen, []trellisv1.RunState{runSucceeded}, runPending},
+	{retry, []trellisv1.RunState{runFailed, runPruned}, runPending},
 	{cancel, []trellisv1.RunState{runPending, runLeased}, runCanceled},
 }}
 

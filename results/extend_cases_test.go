@@ -1,0 +1,296 @@
+package results
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// studyOf creates a study "s" of the given runs, each with its milestones, and a worker.
+func studyOf(t *testing.T, spec *trellisv1.StudySpec, runs map[string][]uint32) *Store {
+	t.Helper()
+	store := newStore(t)
+	e := extension(0, runs)
+	ok(t, store.CreateStudy(2, at(2), &trellisv1.Study{Name: "s", Spec: spec}, e.Runs, e.Trials))
+	ok(t, store.SetWorker(1, at(1), &trellisv1.Worker{Name: "w", State: workerReady, Slots: 100}))
+	return store
+}
+
+func getStudy(t *testing.T, store *Store) *trellisv1.Study {
+	t.Helper()
+	study, err := store.Snapshot().Study(nil, "s")
+	ok(t, err)
+	return study
+}
+
+// trialOf is the trial of a run that ends at an epoch.
+func trialOf(t *testing.T, store *Store, run string, epochs uint32) *trellisv1.Trial {
+	t.Helper()
+	list, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "s", PageSize: 1000})
+	ok(t, err)
+	for _, trial := range list.Trials {
+		if trial.Run == run && trial.Parameters.MaxEpochs == epochs {
+			return trial
+		}
+	}
+	t.Fatalf("there is no trial of run %s that ends at %d", run, epochs)
+	return nil
+}
+
+// trained makes a run that succeeds, by validation losses and test losses by epoch.
+func trained(t *testing.T, store *Store, index uint64, run string, reason trellisv1.StopReason, validation []float64, test map[uint32]float64) {
+	t.Helper()
+	attempt := grant1(t, store, index, "s", run, "w")
+	success := successEntry("s", run, attempt, uint32(len(validation)))
+	success.GetOutcome().GetSuccess().StopReason = reason
+	record(t, store, index+1, columnEntry("s", run, attempt, 1, validation, validation, test), success)
+}
+
+const (
+	byMaximum  = trellisv1.StopReason_STOP_REASON_MAX_EPOCHS
+	byStopping = trellisv1.StopReason_STOP_REASON_EARLY_STOPPING
+)
+
+func TestExtendRefuses(t *testing.T) {
+	runs := map[string][]uint32{"run-a": {2, 4}, "run-b": {3}}
+	for name, test := range map[string]struct {
+		spoil func(*Store, *Extension) error
+		want  error
+		text  string
+	}{
+		"a study that has changed":    {func(_ *Store, e *Extension) error { e.Indices--; return nil }, ErrStudyChanged, "its next trial is 3 by now, not 2"},
+		"a canceled study":            {func(s *Store, _ *Extension) error { return s.SetStudyState(5, at(5), "s", studyCanceled) }, ErrIllegalMove, "reopen a study that is canceled"},
+		"a study that is not there":   {func(s *Store, _ *Extension) error { return s.DeleteStudy(5, "s") }, ErrNotFound, "extend study s: the study"},
+		"nothing":                     {func(_ *Store, e *Extension) error { *e = Extension{Indices: 3, NextIndices: 9}; return nil }, ErrInvalid, "nothing would be added"},
+		"what is there":               {func(_ *Store, e *Extension) error { *e = extension(3, runs); return nil }, ErrInvalid, "nothing would be added"},
+		"a trial without a run":       {func(_ *Store, e *Extension) error { e.Runs = e.Runs[:1]; return nil }, ErrInvalid, "there is no run run-c"},
+		"a milestone without a trial": {func(_ *Store, e *Extension) error { e.Trials = e.Trials[1:]; return nil }, ErrInvalid, "5 trials for runs with 6 milestones"},
+		"a milestone of an old run without a trial": {func(_ *Store, e *Extension) error {
+			e.Trials = e.Trials[:len(e.Trials)-1]
+			return nil
+		}, ErrInvalid, "5 trials for runs with 6 milestones"},
+		"a trial twice": {func(_ *Store, e *Extension) error {
+			again := proto.CloneOf(e.Trials[0])
+			again.Index, e.NextIndices = 6, 7
+			e.Trials = append(e.Trials, again)
+			return nil
+		}, ErrInvalid, "7 trials for runs with 6 milestones"},
+		"an index twice":        {func(_ *Store, e *Extension) error { e.Trials[2].Index = e.Trials[1].Index; return nil }, ErrInvalid, "trial 4: it occurs twice"},
+		"an index that is old":  {func(_ *Store, e *Extension) error { e.Trials[0].Index = 2; return nil }, ErrInvalid, "its index not between 3 and 6"},
+		"an index beyond":       {func(_ *Store, e *Extension) error { e.NextIndices--; return nil }, ErrInvalid, "trial 5: it is new"},
+		"an old run twice":      {func(_ *Store, e *Extension) error { e.Runs = append(e.Runs, e.Runs[0]); return nil }, ErrInvalid, "run run-a: it occurs twice"},
+		"a new run twice":       {func(_ *Store, e *Extension) error { e.Runs = append(e.Runs, e.Runs[1]); return nil }, ErrInvalid, "run run-c: it occurs twice"},
+		"other parameters":      {func(_ *Store, e *Extension) error { e.Trials[0].Parameters.Seed++; return nil }, ErrInvalid, "its parameters are not those of run run-a"},
+		"a run that ends later": {func(_ *Store, e *Extension) error { e.Runs[1].Parameters.MaxEpochs++; return nil }, ErrInvalid, "do not end at the run's 9 epochs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := studyOf(t, nil, runs)
+			e := extension(3, map[string][]uint32{"run-a": {3}, "run-c": {5, 8}})
+			ok(t, test.spoil(store, &e))
+			before := mustHash(t, store.Snapshot())
+			err := store.ExtendStudy(9, at(9), "s", e)
+			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("error %v, want %v with %q", err, test.want, test.text)
+			}
+			if mustHash(t, store.Snapshot()) != before {
+				t.Error("something of it was stored")
+			}
+		})
+	}
+}
+
+// TestExtendAfterTheEnd: what is known is answered, what is too short goes on, what has ended by itself does not.
+func TestExtendAfterTheEnd(t *testing.T) {
+	spec := &trellisv1.StudySpec{Name: "s", BatchSize: &trellisv1.IntegerAxis{Values: []uint32{1}}}
+	store := studyOf(t, spec, map[string][]uint32{"run-a": {4}, "run-b": {4}})
+	// The best epoch of the first is the third from there on; the second stops in the third.
+	trained(t, store, 10, "run-a", byMaximum, []float64{4, 3, 1, 2}, map[uint32]float64{4: 0.5})
+	trained(t, store, 20, "run-b", byStopping, []float64{4, 3, 5}, map[uint32]float64{3: 0.75})
+	if study := getStudy(t, store); study.State != studyCompleted {
+		t.Fatalf("the study is %v", study.State)
+	}
+	e := extension(2, map[string][]uint32{"run-a": {2, 3, 6}, "run-b": {1, 2, 6}, "run-c": {6}, "run-d": {8}})
+	e.Spec = &trellisv1.StudySpec{Name: "s", BatchSize: &trellisv1.IntegerAxis{Values: []uint32{2}}}
+	e.NextIndices = 30
+	ok(t, store.ExtendStudy(30, at(30), "s", e))
+	scribble(e.Spec)
+
+	study := getStudy(t, store)
+	if study.State != studyRunning || study.EndTime != nil || study.Indices != 30 || study.Spec.BatchSize.Values[0] != 2 ||
+		len(study.EarlierSpecs) != 1 || !proto.Equal(study.EarlierSpecs[0], spec) {
+		t.Errorf("the study is %v", study)
+	}
+	want := &trellisv1.Progress{
+		Trials: 10, TrialsSucceeded: 7, Runs: 4, RunsSucceeded: 1, Epochs: 7, EpochsLeft: 2 + 6 + 8, TrainingSeconds: 3.5,
+		EpochsAlone: (2 + 3 + 4) + (1 + 2 + 3 + 3),
+	}
+	equal(t, "progress", study.Progress, want)
+	for _, answer := range []struct {
+		run                   string
+		maximum, epochs, best uint32
+		objective, test       float64
+	}{
+		// The test loss after the third epoch is known: the fourth had the same best weights. That after the second is not.
+		{"run-a", 2, 2, 2, 3, 0},
+		{"run-a", 3, 3, 3, 1, 0.5},
+		{"run-a", 4, 4, 3, 1, 0.5},
+		{"run-b", 1, 1, 1, 4, 0},
+		{"run-b", 2, 2, 2, 3, 0.75},
+		{"run-b", 4, 3, 2, 3, 0.75},
+		{"run-b", 6, 3, 2, 3, 0.75},
+	} {
+		got := trialOf(t, store, answer.run, answer.maximum)
+		if got.State != trialSucceeded || got.Epochs != answer.epochs || got.BestEpoch != answer.best ||
+			got.GetObjective() != answer.objective || got.GetTestLoss() != answer.test || (got.TestLoss == nil) != (answer.test == 0) {
+			t.Errorf("trial %v, want %+v", got, answer)
+		}
+	}
+	// The places: those that were there, then the longest of the new ones.
+	next, err := store.Snapshot().NextRuns(nil, 9)
+	ok(t, err)
+	var ids []string
+	for _, run := range next {
+		ids = append(ids, run.Id)
+	}
+	if fmt.Sprint(ids) != "[run-a run-d run-c]" {
+		t.Errorf("next runs %v", ids)
+	}
+	longer := next[0]
+	if longer.StopReason != 0 || longer.Epochs != 4 || longer.Parameters.MaxEpochs != 6 || !slices.Equal(longer.Milestones, []uint32{2, 3, 4, 6}) {
+		t.Errorf("the run that goes on: %v", longer)
+	}
+	best, err := store.Snapshot().Best(nil, "s")
+	ok(t, err)
+	if best.Run != "run-a" || best.Parameters.MaxEpochs != 3 {
+		t.Errorf("the best is %v, want the shortest of the three of run-a with objective 1", best)
+	}
+	checkIndexes(t, store.Snapshot())
+}
+
+// TestExtendWhatHasNoAnswer: runs that FAILED stay so, and their new trials are answered as far as they have come.
+func TestExtendWhatHasNoAnswer(t *testing.T) {
+	store := studyOf(t, nil, map[string][]uint32{"run-a": {4}, "run-b": {9}})
+	attempt := grant1(t, store, 10, "s", "run-a", "w")
+	record(t, store, 11, columnEntry("s", "run-a", attempt, 1, []float64{1, 2}, []float64{1, 2}, nil),
+		failureEntry("s", "run-a", attempt, trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, "too much"))
+	ok(t, store.ExtendStudy(20, at(20), "s", extension(2, map[string][]uint32{"run-a": {2, 3, 8}})))
+	for epochs, state := range map[uint32]trellisv1.TrialState{2: trialSucceeded, 3: trialFailed, 4: trialFailed, 8: trialFailed} {
+		if got := trialOf(t, store, "run-a", epochs); got.State != state || (got.Error == "") != (state == trialSucceeded) {
+			t.Errorf("trial %v, want %v", got, state)
+		}
+	}
+	run, err := store.Snapshot().Run(nil, "s", "run-a")
+	ok(t, err)
+	if run.State != runFailed || run.Parameters.MaxEpochs != 8 {
+		t.Errorf("run %v", run)
+	}
+}
+
+// TestExtendLeased: the attempt stays, ends where it was told to, and the run goes on from there.
+func TestExtendLeased(t *testing.T) {
+	store := studyOf(t, nil, map[string][]uint32{"run-a": {4}})
+	attempt := grant1(t, store, 10, "s", "run-a", "w")
+	record(t, store, 11, columnEntry("s", "run-a", attempt, 1, []float64{1, 2}, []float64{1, 2}, nil))
+	ok(t, store.ExtendStudy(12, at(12), "s", extension(1, map[string][]uint32{"run-a": {3, 8}})))
+	if study := getStudy(t, store); study.Progress.RunsRunning != 1 || study.Progress.EpochsLeft != 6 {
+		t.Fatalf("the study is %v", study)
+	}
+	success := successEntry("s", "run-a", attempt, 4)
+	success.GetOutcome().GetSuccess().StopReason = byMaximum
+	record(t, store, 13, columnEntry("s", "run-a", attempt, 3, []float64{1, 2}, []float64{0.5, 2}, map[uint32]float64{4: 7}), success)
+	run, err := store.Snapshot().Run(nil, "s", "run-a")
+	ok(t, err)
+	if study := getStudy(t, store); run.State != runPending || run.Worker != "" || run.Epochs != 4 || study.State != studyRunning ||
+		study.Progress.TrialsSucceeded != 2 {
+		t.Fatalf("run %v of %v", run, study)
+	}
+	attempt = grant1(t, store, 14, "s", "run-a", "w")
+	success = successEntry("s", "run-a", attempt, 8)
+	success.GetOutcome().GetSuccess().StopReason = byMaximum
+	record(t, store, 15, columnEntry("s", "run-a", attempt, 5, []float64{1, 2, 3, 4}, []float64{1, 2, 3, 4}, nil), success)
+	if study := getStudy(t, store); study.State != studyCompleted || study.Progress.TrialsSucceeded != 3 {
+		t.Errorf("the study is %v", study)
+	}
+}
+
+// TestSettling: a study that is to be settled is not COMPLETED before an extension says so, and every other one takes that
+// back.
+func TestSettling(t *testing.T) {
+	spec := &trellisv1.StudySpec{Name: "s", Settle: &trellisv1.Settle{MaxSeeds: 3}}
+	store := studyOf(t, spec, map[string][]uint32{"run-a": {1}})
+	expect := func(state trellisv1.StudyState, settled bool) {
+		t.Helper()
+		if study := getStudy(t, store); study.State != state || study.Settled != settled || len(study.EarlierSpecs) > 0 || study.Spec == nil {
+			t.Fatalf("the study is %v, want %v and settled %v", study, state, settled)
+		}
+	}
+	trained(t, store, 10, "run-a", byMaximum, []float64{1}, nil)
+	expect(studyRunning, false)
+	ok(t, store.ExtendStudy(12, at(12), "s", extension(1, map[string][]uint32{"run-b": {1}})))
+	trained(t, store, 13, "run-b", byMaximum, []float64{1}, nil)
+	expect(studyRunning, false)
+	settled := Extension{Indices: 2, NextIndices: 2, Settled: true}
+	ok(t, store.ExtendStudy(15, at(15), "s", settled))
+	expect(studyCompleted, true)
+	if err := store.ExtendStudy(16, at(16), "s", settled); !errors.Is(err, ErrInvalid) {
+		t.Errorf("settled again: %v", err)
+	}
+	ok(t, store.ExtendStudy(17, at(17), "s", extension(2, map[string][]uint32{"run-c": {1}})))
+	expect(studyRunning, false)
+	ok(t, store.SetStudyState(18, at(18), "s", studyPaused))
+	settled.Indices, settled.NextIndices = 3, 3
+	ok(t, store.ExtendStudy(19, at(19), "s", settled))
+	expect(studyPaused, true)
+	ok(t, store.SetStudyState(20, at(20), "s", studyRunning))
+	trained(t, store, 21, "run-c", byMaximum, []float64{1}, nil)
+	expect(studyCompleted, true)
+}
+
+func TestRetry(t *testing.T) {
+	store := studyOf(t, nil, map[string][]uint32{"run-a": {2}, "run-b": {2}})
+	fail := func(index uint64) {
+		t.Helper()
+		attempt := grant1(t, store, index, "s", "run-a", "w")
+		record(t, store, index+1, failureEntry("s", "run-a", attempt, trellisv1.FailureClass_FAILURE_CLASS_TRAINER, "no"))
+	}
+	refuse := func(index uint64, text string) {
+		t.Helper()
+		if err := store.RetryStudy(index, at(index), "s", false); !errors.Is(err, ErrIllegalMove) || !strings.Contains(err.Error(), text) {
+			t.Errorf("error %v, want one with %q", err, text)
+		}
+	}
+	refuse(3, "none of its runs have failed")
+	trained(t, store, 4, "run-b", byMaximum, []float64{1, 1}, nil)
+	for index := range uint64(TrainerBudget) {
+		fail(10 + 2*index)
+	}
+	if study := getStudy(t, store); study.State != studyCompleted || study.Progress.TrialsFailed != 1 {
+		t.Fatalf("the study is %v", study)
+	}
+	ok(t, store.RetryStudy(20, at(20), "s", false))
+	run, err := store.Snapshot().Run(nil, "s", "run-a")
+	ok(t, err)
+	if study := getStudy(t, store); run.State != runPending || run.Error != "" || len(run.Failures) > 0 || run.Spared ||
+		study.State != studyRunning || study.EndTime != nil || study.Progress.RunsFailed > 0 {
+		t.Fatalf("run %v of %v", run, study)
+	}
+	// The whole budget is there again.
+	for index := range uint64(TrainerBudget) {
+		fail(30 + 2*index)
+	}
+	if study := getStudy(t, store); study.State != studyCompleted {
+		t.Errorf("the study is %v", study)
+	}
+	if err := store.RetryStudy(40, at(40), "t", false); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a study that is not there: %v", err)
+	}
+	ok(t, store.RetryStudy(41, at(41), "s", true))
+	ok(t, store.SetStudyState(42, at(42), "s", studyCanceled))
+	refuse(43, "reopen a study that is canceled")
+}

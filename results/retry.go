@@ -1,0 +1,66 @@
+package results
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// RetryStudy takes up the FAILED runs of a study that is RUNNING, PAUSED or COMPLETED again and, if asked, the PRUNED ones: they
+// are PENDING, and go on from what is recorded. A COMPLETED study is RUNNING again.
+//
+// Failures are forgotten, so that every budget starts anew: whoever asks for a retry says that the cause has been looked for
+// and done away with, and a run that had a single attempt left would fail over the first thing that goes wrong. A run that was
+// pruned is not judged again.
+//
+// It fails with ErrNotFound, and with ErrIllegalMove if the study is CANCELED or has no such runs.
+func (s *Store) RetryStudy(index uint64, now *timestamppb.Timestamp, name string, pruned bool) error {
+	c := s.begin(index, now)
+	defer c.abort()
+	if err := c.retryStudy(name, pruned); err != nil {
+		return fmt.Errorf("retry study %s: %w", name, err)
+	}
+	return c.commit()
+}
+
+func (c *change) retryStudy(name string, pruned bool) error {
+	study, err := c.studies.get(textKey(name))
+	if err != nil {
+		return err
+	}
+	if err := c.reopen(study); err != nil {
+		return err
+	}
+	catalog, err := c.sections.catalog(name)
+	if err != nil {
+		return err
+	}
+	retried := false
+	for place := range len(catalog.places) {
+		run, err := c.sections.at(catalog, uint32(place))
+		if err != nil {
+			return err
+		}
+		state := run.run().State
+		if state == runFailed || pruned && state == runPruned {
+			run.retry()
+			retried = true
+		}
+	}
+	if retried {
+		return nil
+	}
+	what := "have failed"
+	if pruned {
+		what = "have failed or were pruned"
+	}
+	return fmt.Errorf("none of its runs %s: %w", what, ErrIllegalMove)
+}
+
+// retry takes up a run that has ended without an answer to all of its trials.
+func (h handle) retry() {
+	run := h.edit().run
+	run.Spared = run.Spared || run.State == runPruned
+	run.State = runMachine.must(run.State, retry)
+	run.Failures, run.Error = nil, ""
+}
