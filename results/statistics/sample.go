@@ -1,0 +1,90 @@
+package statistics
+
+import (
+	"math"
+)
+
+// Observation is the objective that a configuration had with one seed. The seed is told by its place: seeds are numbered from
+// 0 in the order in which they are looked at.
+type Observation struct {
+	Place     int
+	Objective float64
+}
+
+// Sample is what one configuration gave: at least one observation, by ascending place.
+type Sample []Observation
+
+// until returns the observations of the first seeds.
+func (s Sample) until(seeds int) Sample {
+	end := len(s)
+	for end > 0 && s[end-1].Place >= seeds {
+		end--
+	}
+	return s[:end]
+}
+
+// Finite says whether all objectives are numbers.
+func (s Sample) Finite() bool {
+	for _, o := range s {
+		if math.IsNaN(o.Objective) || math.IsInf(o.Objective, 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// Mean returns the mean of the objectives, NaN if one of them is not a finite number or there is none. The mean of equal
+// objectives is just that objective.
+func (s Sample) Mean() float64 {
+	mean, _ := s.moments()
+	return mean
+}
+
+// Deviation returns the standard deviation of the objectives, for the population that they were drawn from. NaN below two.
+func (s Sample) Deviation() float64 {
+	_, deviation := s.moments()
+	return deviation
+}
+
+func (s Sample) moments() (mean, deviation float64) {
+	if len(s) == 0 || !s.Finite() {
+		return math.NaN(), math.NaN()
+	}
+	var m moments
+	for _, o := range s {
+		m.add(o.Objective)
+	}
+	return m.mean, m.deviation()
+}
+
+// Interval is the range in which an expected value lies.
+type Interval struct{ Low, High float64 }
+
+// Interval returns the confidence interval of the mean (Student's t, two-sided, for this configuration by itself). NaN below
+// two observations.
+func (s Sample) Interval(confidence float64) Interval {
+	mean, deviation := s.moments()
+	half := Critical((1-confidence)/2, len(s)) * deviation / math.Sqrt(float64(len(s)))
+	return Interval{mean - half, mean + half}
+}
+
+// moments gathers mean and variance of numbers one by one, without loss of digits (B. P. Welford 1962, Note on a Method for
+// Calculating Corrected Sums of Squares and Products).
+type moments struct {
+	n             int
+	mean, squares float64
+}
+
+func (m *moments) add(x float64) {
+	m.n++
+	before := x - m.mean
+	m.mean += before / float64(m.n)
+	m.squares += before * (x - m.mean)
+}
+
+func (m *moments) deviation() float64 {
+	if m.n < 2 {
+		return math.NaN()
+	}
+	return math.Sqrt(m.squares / float64(m.n-1))
+}
