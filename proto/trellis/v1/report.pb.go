@@ -32,10 +32,11 @@ type Report struct {
 	Trained uint64 `protobuf:"varint,3,opt,name=trained,proto3" json:"trained,omitempty"`
 	// The run was trained further than this trial asks for, in this study: it is a prefix.
 	Prefixes uint64 `protobuf:"varint,4,opt,name=prefixes,proto3" json:"prefixes,omitempty"`
-	// Early stopping ended the run below max_epochs; of several such trials of a run, all but the first are collapsed.
+	// The run ended by itself below max_epochs, by early stopping or because it diverged; of several such trials of a run, all
+	// but the first are collapsed.
 	EarlyStopped uint64 `protobuf:"varint,5,opt,name=early_stopped,json=earlyStopped,proto3" json:"early_stopped,omitempty"`
 	Collapsed    uint64 `protobuf:"varint,6,opt,name=collapsed,proto3" json:"collapsed,omitempty"`
-	// All of the trial's epochs were taken over from another study.
+	// All of the trial's epochs were taken over from another study. What a run has taken over counts as its first epochs.
 	Shared   uint64 `protobuf:"varint,7,opt,name=shared,proto3" json:"shared,omitempty"`
 	Pruned   uint64 `protobuf:"varint,8,opt,name=pruned,proto3" json:"pruned,omitempty"`
 	Failed   uint64 `protobuf:"varint,9,opt,name=failed,proto3" json:"failed,omitempty"`
@@ -46,15 +47,16 @@ type Report struct {
 	EpochsTrained uint64 `protobuf:"varint,12,opt,name=epochs_trained,json=epochsTrained,proto3" json:"epochs_trained,omitempty"`
 	EpochsShared  uint64 `protobuf:"varint,13,opt,name=epochs_shared,json=epochsShared,proto3" json:"epochs_shared,omitempty"`
 	EpochsAlone   uint64 `protobuf:"varint,14,opt,name=epochs_alone,json=epochsAlone,proto3" json:"epochs_alone,omitempty"`
-	// Worker time of the epochs trained, and what was saved, at each run's own pace.
+	// Worker time of the epochs trained; and what the answered trials would have taken beyond what they took, had each been
+	// trained by itself: its shared epochs at the pace that they had where they were trained, the others at its run's own pace.
 	SecondsTrained float64 `protobuf:"fixed64,15,opt,name=seconds_trained,json=secondsTrained,proto3" json:"seconds_trained,omitempty"`
 	SecondsSaved   float64 `protobuf:"fixed64,16,opt,name=seconds_saved,json=secondsSaved,proto3" json:"seconds_saved,omitempty"`
-	// Studies that epochs were taken over from, and how many.
+	// Studies that epochs were taken over from, and how many epochs. Those of a run count for the study that the last came from.
 	SharedFrom map[string]uint64 `protobuf:"bytes,17,rep,name=shared_from,json=sharedFrom,proto3" json:"shared_from,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Runs that failed, with the reason and the trials that are without an answer for it: at most 100.
 	Failures      []*Report_FailedRun `protobuf:"bytes,18,rep,name=failures,proto3" json:"failures,omitempty"`
 	FailuresTotal uint64              `protobuf:"varint,19,opt,name=failures_total,json=failuresTotal,proto3" json:"failures_total,omitempty"`
-	// The heuristic that pruned. Empty if the study is exact.
+	// The heuristic that the study prunes by, in words. Empty if it is exact.
 	Heuristic     string   `protobuf:"bytes,20,opt,name=heuristic,proto3" json:"heuristic,omitempty"`
 	Verdict       *Verdict `protobuf:"bytes,21,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	unknownFields protoimpl.UnknownFields
