@@ -145,6 +145,11 @@ func (c *catalog) runOf(number uint32) (place, milestone uint32) {
 // indices is the number above all trials' indexes that is the next to them.
 func (c *catalog) indices() uint64 { return c.indexes[c.byIndex[len(c.byIndex)-1]] + 1 }
 
+// indexesAt are those of the trials of the run at a place, by milestone.
+func (c *catalog) indexesAt(place uint32) []uint64 {
+	return c.indexes[c.first[place]:c.first[place+1]:c.first[place+1]]
+}
+
 // from returns where in byIndex the trials at or after an index begin.
 func (c *catalog) from(index uint64) int {
 	return sort.Search(len(c.byIndex), func(i int) bool { return c.indexes[c.byIndex[i]] >= index })

@@ -4,7 +4,8 @@
 // The store is what the replicated log feeds. A write is one command: it happens as a whole or not at all, depends on
 // nothing but the store and its arguments (the command's log index and time among them), and has no effect but on the
 // store. Replicas that apply the same log have the same Snapshot.Hash. Leader loops and API handlers read snapshots and
-// wait on watch sets. Snapshot.WriteTo and Store.Restore move the whole store: see DESIGN.md.
+// wait on watch sets. Snapshot.WriteTo and Store.Restore move the whole store, Snapshot.Digest says what a study has answered:
+// see DESIGN.md.
 //
 // What is stored is immutable. A write copies what it is given, changes copies of what it has, and inserts them; readers get
 // what is stored and must not change it.

@@ -62,6 +62,7 @@ func (m *storeMachine) checkStudy(t *rapid.T, snapshot *Snapshot, got *trellisv1
 	}
 	m.checkChanges(t, snapshot, want)
 	m.checkTrials(t, snapshot, want)
+	m.checkReport(t, snapshot, got)
 }
 
 func (m *storeMachine) checkRun(t *rapid.T, snapshot *Snapshot, study *modelStudy, want *modelRun) {
