@@ -1,0 +1,94 @@
+package forecast
+
+import "math"
+
+// Bounds on classes: how many there may be of exactly equal runs, and how many more at each step on which runs that are merely
+// similar share one.
+const (
+	exactClasses  = 512
+	coarseClasses = 128
+	firstStep     = 0.25
+)
+
+// class is runs that have the same to come: of the same settings, and equally far.
+type class struct {
+	settings
+	// maxEpochs is where a run ends at the latest, epochs how far its losses are known, and waited for how many epochs it has
+	// not improved. From is the epoch that training goes on after: an attempt begins at a checkpoint, and repeats what comes
+	// after it.
+	maxEpochs, epochs, waited, from int
+	// trajectory is the run's own, none if it has not begun or shares its class.
+	trajectory int
+	count      int
+}
+
+// classKey is what runs of one class have in common.
+type classKey struct {
+	settings
+	maxEpochs, epochs, waited, from float64
+	trajectory                      int
+}
+
+// classes divides runs. Of a large study's, the first ones have exact classes; the later ones join what is similar, the more
+// so the more there are.
+type classes struct {
+	list    []class
+	numbers map[classKey]int
+	// step is how far apart the settings of runs that join a class may be, 0 for not at all.
+	step float64
+	// limit is how many classes there may be before the step grows.
+	limit int
+}
+
+func newClasses() classes { return classes{numbers: map[classKey]int{}, limit: exactClasses} }
+
+// add counts a run in its class, and returns the class's number.
+func (c *classes) add(run class) int {
+	key := c.keyOf(run)
+	number, ok := c.numbers[key]
+	for !ok && len(c.list) >= c.limit {
+		c.coarsen()
+		key = c.keyOf(run)
+		number, ok = c.numbers[key]
+	}
+	if !ok {
+		number = len(c.list)
+		c.numbers[key] = number
+		c.list = append(c.list, run)
+	}
+	c.list[number].count++
+	return number
+}
+
+func (c *classes) keyOf(run class) classKey {
+	if run.trajectory != none {
+		return classKey{trajectory: run.trajectory}
+	}
+	key := classKey{
+		settings: run.settings, maxEpochs: float64(run.maxEpochs), epochs: float64(run.epochs), waited: float64(run.waited),
+		from: float64(run.from), trajectory: none,
+	}
+	if c.step == 0 {
+		return key
+	}
+	down := func(x float64) float64 { return math.Floor(x / c.step) }
+	octaves := func(n float64) float64 { return down(math.Log2(1 + n)) }
+	return classKey{
+		settings:  settings{down(key.latent), down(key.learningRate), down(key.weightDecay), down(key.batch)},
+		maxEpochs: octaves(key.maxEpochs), epochs: octaves(key.epochs), waited: octaves(key.waited), from: octaves(key.from),
+		trajectory: none,
+	}
+}
+
+// coarsen makes more runs alike from now on, and makes room for more classes.
+func (c *classes) coarsen() {
+	c.limit = len(c.list) + coarseClasses
+	c.step = max(firstStep, 2*c.step)
+	c.numbers = make(map[classKey]int, len(c.list))
+	for number, class := range c.list {
+		key := c.keyOf(class)
+		if _, taken := c.numbers[key]; !taken {
+			c.numbers[key] = number
+		}
+	}
+}

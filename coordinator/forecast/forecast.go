@@ -1,0 +1,141 @@
+package forecast
+
+import (
+	"math"
+	"slices"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Confidence is that of all intervals.
+const Confidence = 0.9
+
+// Input is all that a forecast depends on.
+type Input struct {
+	Study *Tally
+	// Others are studies of the same model and data, of whose runs something can be learned.
+	Others []*Tally
+	// Workers are those that take runs now.
+	Workers []Worker
+	// Held are runs of other studies that workers train now.
+	Held []Held
+	// Ahead is the work that older studies have in the queue, in seconds on one slot each: it is done first.
+	Ahead []*trellisv1.Estimate
+}
+
+// Worker is a worker's slots.
+type Worker struct {
+	Name  string
+	Slots int
+}
+
+// Held is a run of another study, and how long it still takes.
+type Held struct {
+	Worker  string
+	Seconds float64
+}
+
+// Outlook is a forecast, and what forecasts of younger studies need to know of the study.
+type Outlook struct {
+	Forecast *trellisv1.Forecast
+	// Queue is the work that the study has in the queue, in seconds on one slot. Nil if nothing is known of its pace.
+	Queue *trellisv1.Estimate
+}
+
+// How often the rest of a study is played.
+const (
+	plays = 400
+	// fewestPlays is how often a large study is played, playedRuns how many runs all plays together have at most, else.
+	fewestPlays = 60
+	playedRuns  = 40_000
+	// alternativePlays is how many of the plays are repeated with other numbers of slots.
+	alternativePlays = 40
+)
+
+// Make forecasts what is to come of a study.
+func Make(in Input) Outlook {
+	pace := newPace(in.Study, in.Others)
+	simulation := newSimulation(in, pace)
+	played := make([]play, simulation.playCount())
+	for i := range played {
+		played[i] = simulation.play()
+	}
+	count := func(p play) float64 { return p.epochs }
+	out := Outlook{Forecast: &trellisv1.Forecast{
+		Epochs: estimate(played, count), Confidence: Confidence, Slots: uint32(in.slots()), Basis: in.basis(pace),
+	}}
+	if pace.known() {
+		simulation.time(in, played, &out)
+	}
+	in.Study.mayPrune(out.Forecast)
+	return out
+}
+
+// slots is how many slots the workers have.
+func (in Input) slots() (n int) {
+	for _, worker := range in.Workers {
+		n += worker.Slots
+	}
+	return n
+}
+
+// trajectories are those that the study's stopping is learned from: its own, those of unfinished runs first, and those that
+// other studies judged by the same rule.
+func (in Input) trajectories() []trajectory {
+	all := slices.Concat(in.Study.open, in.Study.finished)
+	for _, other := range in.Others {
+		rule := other.spec.GetEarlyStopping()
+		if rule == nil || rule.GetMinDelta() != in.Study.spec.GetEarlyStopping().GetMinDelta() {
+			continue
+		}
+		all = append(all, other.finished[:min(len(other.finished), max(0, maxFinished-len(all)))]...)
+	}
+	return all
+}
+
+// time fills in how long what has been played takes.
+func (s *simulation) time(in Input, played []play, out *Outlook) {
+	f := out.Forecast
+	work := func(p play) (seconds float64) {
+		seconds = p.bulk
+		for _, run := range p.rest {
+			seconds += run
+		}
+		return seconds
+	}
+	all := func(p play) (seconds float64) {
+		seconds = work(p)
+		for _, run := range p.held {
+			seconds += run
+		}
+		return seconds
+	}
+	out.Queue = estimate(played, work)
+	if f.Epochs.Expected > 0 {
+		f.SecondsPerEpoch = estimate(played, all).Expected / f.Epochs.Expected
+	}
+	if in.slots() > 0 {
+		f.Seconds = estimate(played, func(p play) float64 { return s.schedule(in, p).finish(p) })
+	}
+	f.Alternatives = s.alternatives(in, played[:min(len(played), alternativePlays)])
+}
+
+// estimate sums up what plays have come to.
+func estimate(played []play, value func(play) float64) *trellisv1.Estimate {
+	values := make([]float64, len(played))
+	sum := 0.0
+	for i, p := range played {
+		values[i] = value(p)
+		sum += values[i]
+	}
+	slices.Sort(values)
+	tail := (1 - Confidence) / 2 * float64(len(values)-1)
+	e := &trellisv1.Estimate{
+		Expected: sum / float64(len(values)),
+		Low:      values[int(math.Floor(tail))],
+		High:     values[len(values)-1-int(math.Floor(tail))],
+	}
+	// Rounding, or few plays far off, must not put what is expected outside.
+	e.Low, e.High = min(e.Low, e.Expected), max(e.High, e.Expected)
+	return e
+}

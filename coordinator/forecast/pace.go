@@ -1,0 +1,173 @@
+package forecast
+
+import (
+	"math"
+	"slices"
+)
+
+// measurement is what the epochs of one run took.
+type measurement struct {
+	settings
+	epochs, seconds float64
+	// images is how many an epoch passes over, in units of one image that is trained on.
+	images float64
+	// changed is when the run last changed: the log index.
+	changed uint64
+	// worker is set while the run is trained.
+	worker string
+}
+
+// Validation takes about a third of what training takes for an image: there is no backward pass.
+const validationShare = 1.0 / 3
+
+// How measurements weigh.
+const (
+	// recent is how many epochs, at least, weigh as if they were measured now; older ones weigh the less the more have been
+	// measured since, since machines are busier at some times than at others. What lies ahead is the longer the more there
+	// is behind, and so is what counts as recent: a quarter.
+	recent      = 100
+	recentShare = 0.25
+	// otherStudy is how much an epoch of another study weighs.
+	otherStudy = 0.05
+	// paceWidth is how many doublings of latent dimension or batch size apart settings take a similar time: the deviation
+	// of a normal curve.
+	paceWidth = 1
+	// farAway is the least that other settings weigh, so that they count where nothing else is known.
+	farAway = 1e-3
+	// paceError is how far a forecast pace is off, in logarithms, however much has been measured.
+	paceError = 0.03
+	// trustedEpochs is how many epochs a worker must have trained for half of its difference from others to be believed.
+	trustedEpochs = 20
+)
+
+// pace knows how long an epoch takes.
+type pace struct {
+	measured []weighted
+	// images that an epoch of the study passes over.
+	images float64
+	// fixed is the time that the study's own spec says an epoch takes. It stands for one measured epoch.
+	fixed float64
+	// deviation is how far the pace of what is to come may be off, in logarithms.
+	deviation float64
+	// workers has how much longer than the average epochs take on a worker, by its name.
+	workers map[string]float64
+}
+
+type weighted struct {
+	measurement
+	weight float64
+}
+
+// newPace weighs what was measured in the study itself and in others.
+func newPace(study *Tally, others []*Tally) *pace {
+	p := &pace{images: study.images, fixed: study.epochTime, workers: map[string]float64{}}
+	p.weigh(study.measured, 1)
+	for _, other := range others {
+		p.weigh(other.measured, otherStudy)
+	}
+	p.deviation = p.spread()
+	p.compareWorkers(study.measured)
+	return p
+}
+
+func (p *pace) weigh(measured []measurement, share float64) {
+	measured = slices.Clone(measured)
+	slices.SortStableFunc(measured, func(a, b measurement) int {
+		switch {
+		case a.changed > b.changed:
+			return -1
+		case a.changed < b.changed:
+			return 1
+		default:
+			return 0
+		}
+	})
+	total := 0.0
+	for _, m := range measured {
+		total += m.epochs
+	}
+	half := max(recent, recentShare*total)
+	since := 0.0
+	for _, m := range measured {
+		p.measured = append(p.measured, weighted{m, share * m.epochs * math.Exp2(-since/half)})
+		since += m.epochs
+	}
+}
+
+// known says whether anything is known of how long an epoch takes.
+func (p *pace) known() bool { return len(p.measured) > 0 || p.fixed > 0 }
+
+// at returns the seconds that an epoch takes, on an average worker.
+func (p *pace) at(s settings) float64 {
+	sum, weights := 0.0, 0.0
+	if p.fixed > 0 {
+		sum, weights = p.fixed, 1
+	}
+	for _, m := range p.measured {
+		latent, batch := (m.latent-s.latent)/paceWidth, (m.batch-s.batch)/paceWidth
+		weight := m.weight * max(farAway, math.Exp(-(latent*latent+batch*batch)/2))
+		sum += weight * m.seconds / m.epochs * p.images / m.images
+		weights += weight
+	}
+	if weights == 0 {
+		return 0
+	}
+	return sum / weights
+}
+
+// spread estimates how far the pace of what is to come is off from how far runs' paces lie apart: the mean of what has been
+// measured is off by as much as their number allows, and what is to come is made of few times of load as well.
+func (p *pace) spread() float64 {
+	var squares, weights, weightSquares float64
+	for _, m := range p.measured {
+		apart := math.Log(m.seconds / m.epochs * p.images / m.images / p.at(m.settings))
+		squares += m.weight * apart * apart
+		weights += m.weight
+		weightSquares += m.weight * m.weight
+	}
+	if weights == 0 {
+		return paceError
+	}
+	variance := squares / weights
+	return math.Sqrt(variance*(weightSquares/(weights*weights)+0.25) + paceError*paceError)
+}
+
+// compareWorkers finds workers that are faster or slower than others. Only runs that are being trained say where they are.
+func (p *pace) compareWorkers(measured []measurement) {
+	var names []string
+	took, expected := map[string]float64{}, map[string]float64{}
+	for _, m := range measured {
+		if m.worker == "" {
+			continue
+		}
+		if _, seen := took[m.worker]; !seen {
+			names = append(names, m.worker)
+		}
+		took[m.worker] += m.seconds
+		expected[m.worker] += m.epochs * p.at(m.settings)
+	}
+	if len(names) < 2 {
+		return
+	}
+	for _, name := range names {
+		trust := trustedEpochs * expected[name] / max(1, epochsOn(name, measured))
+		p.workers[name] = (took[name] + trust) / (expected[name] + trust)
+	}
+}
+
+func epochsOn(worker string, measured []measurement) (epochs float64) {
+	for _, m := range measured {
+		if m.worker == worker {
+			epochs += m.epochs
+		}
+	}
+	return epochs
+}
+
+// on returns how much longer than on average an epoch takes on a worker.
+func (p *pace) on(worker string) float64 {
+	if factor, ok := p.workers[worker]; ok {
+		return factor
+	}
+	return 1
+}

@@ -1,0 +1,109 @@
+package forecast
+
+import (
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// schedule is what happens on the slots from now on: what they hold, then what is in the queue before the study.
+type schedule struct {
+	slots
+	// ahead is the work in the queue before the study.
+	ahead float64
+	// busy is until when the study's own runs are trained that have been begun, at least.
+	busy float64
+}
+
+// schedule puts what is held on the slots at hand.
+func (s *simulation) schedule(in Input, p play) *schedule {
+	made := &schedule{ahead: ahead(in.Ahead) * s.slowness}
+	on := map[string]slots{}
+	for _, worker := range in.Workers {
+		of := newSlots(worker.Slots)
+		for i := range of {
+			of[i].factor = s.pace.on(worker.Name)
+		}
+		on[worker.Name] = of
+	}
+	// A worker has a slot for each run that it holds, unless it is about to leave: then the run has a slot that takes no other.
+	hold := func(worker string, seconds float64) float64 {
+		if of := on[worker]; len(of) > 0 {
+			return of.run(seconds)
+		}
+		return seconds * s.pace.on(worker)
+	}
+	for i, held := range s.study.held {
+		made.busy = max(made.busy, hold(held.worker, p.held[i]))
+	}
+	for _, held := range in.Held {
+		hold(held.Worker, held.Seconds*s.slowness)
+	}
+	for _, worker := range in.Workers {
+		made.slots = append(made.slots, on[worker.Name]...)
+	}
+	made.order()
+	return made
+}
+
+// anew puts what is held on other slots: as many equal ones as given.
+func (s *simulation) anew(in Input, p play, n int) *schedule {
+	made := &schedule{slots: newSlots(n), ahead: ahead(in.Ahead) * s.slowness}
+	for _, seconds := range p.held {
+		made.busy = max(made.busy, made.run(seconds))
+	}
+	for _, held := range in.Held {
+		made.run(held.Seconds * s.slowness)
+	}
+	return made
+}
+
+func ahead(queues []*trellisv1.Estimate) (seconds float64) {
+	for _, queue := range queues {
+		seconds += queue.GetExpected()
+	}
+	return seconds
+}
+
+// finish plays the queue, and returns when the last run of the study ends.
+func (s *schedule) finish(p play) float64 {
+	if p.bulk == 0 && len(p.rest) == 0 {
+		return s.busy
+	}
+	s.pour(s.ahead)
+	end := max(s.busy, s.pour(p.bulk))
+	s.order()
+	for _, seconds := range p.rest {
+		end = max(end, s.run(seconds))
+	}
+	return end
+}
+
+const (
+	// mostSlots is up to how many slots alternatives are given.
+	mostSlots = 1 << 14
+	// worthwhile is how much longer than with all the slots that could be used an alternative takes, for more slots to be worth
+	// a mention.
+	worthwhile = 1.05
+)
+
+// alternatives says how long it takes with 1, 2, 4, ... slots, up to where more are of no use: the longest run dominates.
+func (s *simulation) alternatives(in Input, played []play) (list []*trellisv1.Forecast_Alternative) {
+	with := func(n int) float64 {
+		sum := 0.0
+		for _, p := range played {
+			sum += s.anew(in, p, n).finish(p)
+		}
+		return sum / float64(len(played))
+	}
+	useful := len(s.study.queue) + len(s.study.held) + len(in.Held)
+	if useful == 0 {
+		return nil
+	}
+	best := with(min(useful, mostSlots))
+	for n := 1; ; n *= 2 {
+		seconds := with(n)
+		list = append(list, &trellisv1.Forecast_Alternative{Slots: uint32(n), Seconds: seconds})
+		if seconds <= worthwhile*best || n >= mostSlots {
+			return list
+		}
+	}
+}

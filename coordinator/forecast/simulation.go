@@ -1,0 +1,163 @@
+package forecast
+
+import (
+	"math"
+	"math/rand/v2"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// simulation plays to the end what a study has left, again and again.
+type simulation struct {
+	study *Tally
+	stops *improvement
+	pace  *pace
+	rule  *trellisv1.EarlyStopping
+	// bulk has how many PENDING runs of each class are not in rest: all but the last of a long queue, which only their sum
+	// matters of.
+	bulk []int
+	rest []int32
+	// took is what an epoch of each class takes, in seconds, and diverges how it may diverge.
+	took     []float64
+	diverges []divergesAt
+
+	random *rand.Rand
+	// Of the current play: coefficients and effects of the model, and how much slower everything is than expected.
+	coefficients vector
+	effects      []float64
+	slowness     float64
+}
+
+type divergesAt struct {
+	chance float64
+	epoch  int
+}
+
+const (
+	// restRuns is how many runs at the end of the queue are played one by one.
+	restRuns = 512
+	// samplesPerClass is how many runs of a class stand for all in the bulk.
+	samplesPerClass = 4
+	// seed makes every forecast from the same runs the same.
+	seed = 20
+)
+
+// play is what came of one simulation.
+type play struct {
+	// epochs that were trained, and the work that this is in the queue: the bulk's and each run's of the rest, in seconds on
+	// an average slot.
+	epochs     float64
+	bulk       float64
+	rest, held []float64
+}
+
+func newSimulation(in Input, pace *pace) *simulation {
+	study := in.Study
+	s := &simulation{
+		study: study, pace: pace, rule: study.spec.GetEarlyStopping(), rest: study.queue,
+		bulk: make([]int, len(study.classes.list)), random: rand.New(rand.NewPCG(seed, 0)),
+	}
+	if s.rule != nil {
+		s.stops = fit(in.trajectories())
+	}
+	if long := len(study.queue) - restRuns; long > 0 {
+		s.rest = study.queue[long:]
+		for _, number := range study.queue[:long] {
+			s.bulk[number]++
+		}
+	}
+	for _, class := range study.classes.list {
+		s.took = append(s.took, pace.at(class.settings))
+		chance, epoch := study.divergence.at(class.learningRate)
+		s.diverges = append(s.diverges, divergesAt{chance, epoch})
+	}
+	return s
+}
+
+// play plays once what is left.
+func (s *simulation) play() play {
+	if s.stops != nil {
+		s.coefficients, s.effects = s.stops.sample(s.random)
+	}
+	deviation := s.pace.deviation
+	s.slowness = math.Exp(s.random.NormFloat64()*deviation - deviation*deviation/2)
+	var p play
+	for number, count := range s.bulk {
+		if count == 0 {
+			continue
+		}
+		samples := min(count, samplesPerClass)
+		epochs := 0.0
+		for range samples {
+			epochs += s.left(number)
+		}
+		epochs *= float64(count) / float64(samples)
+		p.epochs += epochs
+		p.bulk += s.seconds(number, epochs)
+	}
+	one := func(number int32) float64 {
+		epochs := s.left(int(number))
+		p.epochs += epochs
+		return s.seconds(int(number), epochs)
+	}
+	for _, held := range s.study.held {
+		p.held = append(p.held, one(held.class))
+	}
+	for _, number := range s.rest {
+		p.rest = append(p.rest, one(number))
+	}
+	return p
+}
+
+// playCount is how often the study is played: less often if a play is long, since then many runs make up for chance.
+func (s *simulation) playCount() int {
+	runs := len(s.rest) + len(s.study.held)
+	for _, count := range s.bulk {
+		runs += min(count, samplesPerClass)
+	}
+	return max(fewestPlays, min(plays, playedRuns/max(1, runs)))
+}
+
+func (s *simulation) seconds(number int, epochs float64) float64 {
+	return epochs * s.took[number] * s.slowness
+}
+
+// left draws how many more epochs are trained for a run of the class.
+func (s *simulation) left(number int) float64 {
+	class := &s.study.classes.list[number]
+	last := class.maxEpochs
+	if at := s.diverges[number]; at.chance > 0 && class.epochs < at.epoch && s.random.Float64() < at.chance {
+		last = min(last, at.epoch)
+	}
+	end := max(last, class.epochs)
+	if s.rule != nil && class.epochs < last {
+		effect := runDeviation * s.random.NormFloat64()
+		if class.trajectory != none {
+			effect = s.effects[class.trajectory]
+		}
+		end = s.stop(class, last, effect)
+	}
+	return float64(max(0, end-class.from))
+}
+
+// stop draws the epoch at which the run of a class ends, by early stopping or at the last.
+func (s *simulation) stop(class *class, last int, effect float64) int {
+	patience := int(s.rule.GetPatience())
+	waited := class.waited
+	if waited >= patience {
+		return class.epochs
+	}
+	for epoch := class.epochs + 1; epoch <= last; {
+		bin := int(binOf[epoch])
+		end := min(last, bins[bin+1]-1)
+		chance := logistic(dot(featuresOf(class.settings, bin), s.coefficients) + effect)
+		for ; epoch <= end; epoch++ {
+			if s.random.Float64() < chance {
+				waited = 0
+			} else if waited++; waited >= patience {
+				return epoch
+			}
+		}
+	}
+	return last
+}

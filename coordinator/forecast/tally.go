@@ -1,0 +1,155 @@
+package forecast
+
+import (
+	"slices"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Bounds of a tally, whatever the size of its study.
+const (
+	// maxFinished is how many ended runs' losses are kept, and maxMeasured how many runs' times. Beyond it, every other one
+	// is left out. maxOpen is how many unfinished runs' losses are kept: the first.
+	maxFinished = 256
+	maxOpen     = 256
+	maxMeasured = 512
+)
+
+// Tally is what a study's runs tell of what is still to come. Its size is bounded but for a few bytes per run.
+type Tally struct {
+	spec *trellisv1.StudySpec
+	// images that an epoch passes over, in units of one image that is trained on.
+	images float64
+	// epochTime is what the spec of a synthetic study says that an epoch takes, in seconds.
+	epochTime float64
+	classes   classes
+	// queue has the class of each PENDING run, in the order of leasing, and held those of the LEASED ones.
+	queue []int32
+	held  []heldRun
+	// open are the losses of unfinished runs, to which classes refer, and finished those of runs that have ended.
+	open, finished []trajectory
+	measured       []measurement
+	// Which of the finished and of the measured runs are kept.
+	keepFinished, keepMeasured sampler
+	divergence                 divergence
+	counts                     counts
+}
+
+// counts are for the forecast's basis, in words.
+type counts struct {
+	// epochs whose time was measured.
+	epochs uint64
+	// Runs that have ended by themselves, and those among them that early stopping ended, or that diverged.
+	ended, stopped, diverged int
+}
+
+// heldRun is a run that a worker trains.
+type heldRun struct {
+	class  int32
+	worker string
+}
+
+// NewTally returns the tally of a study without runs. The spec has its defaults and its split filled in.
+func NewTally(spec *trellisv1.StudySpec) *Tally {
+	split := spec.GetSplit()
+	return &Tally{
+		spec:      spec,
+		images:    max(1, float64(split.GetTrain())+validationShare*float64(split.GetValidation())),
+		epochTime: spec.GetSynthetic().GetEpochTime().AsDuration().Seconds(),
+		classes:   newClasses(),
+	}
+}
+
+// Add counts a run. Runs are added in the order in which they are to be leased. Losses are nil before the first epoch.
+func (t *Tally) Add(run *trellisv1.Run, losses *trellisv1.Losses) {
+	at := settingsOf(run.GetParameters())
+	t.measure(run, at)
+	c := class{
+		settings: at, maxEpochs: int(run.GetParameters().GetMaxEpochs()), epochs: int(run.GetEpochs()), trajectory: none,
+	}
+	var followed trajectory
+	if t.spec.GetEarlyStopping() != nil && len(losses.GetValidationLoss()) > 0 {
+		followed, c.waited = follow(at, losses.GetValidationLoss(), t.spec.GetEarlyStopping())
+	}
+	switch run.GetState() {
+	case trellisv1.RunState_RUN_STATE_SUCCEEDED:
+		t.end(run, at, followed)
+	case trellisv1.RunState_RUN_STATE_PENDING:
+		c.from, c.trajectory = int(lastCheckpoint(run)), t.keepOpen(followed)
+		t.queue = append(t.queue, int32(t.classes.add(c)))
+	case trellisv1.RunState_RUN_STATE_LEASED:
+		c.from, c.trajectory = int(run.GetAttemptEpochs()), t.keepOpen(followed)
+		t.held = append(t.held, heldRun{int32(t.classes.add(c)), run.GetWorker()})
+	}
+}
+
+// lastCheckpoint is the epoch that a run's next attempt begins after.
+func lastCheckpoint(run *trellisv1.Run) (epoch uint32) {
+	for _, checkpoint := range run.GetCheckpoints() {
+		epoch = max(epoch, checkpoint.GetEpoch())
+	}
+	return epoch
+}
+
+// measure notes what the run's epochs took, without those that another study trained.
+func (t *Tally) measure(run *trellisv1.Run, at settings) {
+	epochs := run.GetEpochs() - min(run.GetEpochs(), run.GetSharedEpochs())
+	if epochs == 0 || run.GetTrainingSeconds() <= 0 {
+		return
+	}
+	t.counts.epochs += uint64(epochs)
+	m := measurement{
+		settings: at, epochs: float64(epochs), seconds: run.GetTrainingSeconds(), images: t.images,
+		changed: run.GetModifyIndex(), worker: run.GetWorker(),
+	}
+	keep(&t.measured, m, &t.keepMeasured, maxMeasured)
+}
+
+// end notes how a run has ended.
+func (t *Tally) end(run *trellisv1.Run, at settings, followed trajectory) {
+	t.counts.ended++
+	switch run.GetStopReason() {
+	case trellisv1.StopReason_STOP_REASON_EARLY_STOPPING:
+		t.counts.stopped++
+	case trellisv1.StopReason_STOP_REASON_DIVERGED:
+		t.counts.diverged++
+	}
+	t.divergence.add(at.learningRate, int(run.GetEpochs()), run.GetStopReason() == trellisv1.StopReason_STOP_REASON_DIVERGED)
+	if len(followed.epochs) > 0 {
+		keep(&t.finished, followed, &t.keepFinished, maxFinished)
+	}
+}
+
+// none is no trajectory.
+const none = -1
+
+func (t *Tally) keepOpen(followed trajectory) int {
+	if len(followed.epochs) == 0 || len(t.open) == maxOpen {
+		return none
+	}
+	t.open = append(t.open, followed)
+	return len(t.open) - 1
+}
+
+// sampler says which of many rows are kept: one of every so many, 0 for all.
+type sampler struct{ every, seen int }
+
+// keep adds a row to a list of at most limit, by leaving out every other row whenever it is full.
+func keep[E any](list *[]E, row E, s *sampler, limit int) {
+	s.every = max(s.every, 1)
+	if s.seen++; (s.seen-1)%s.every != 0 {
+		return
+	}
+	if len(*list) == limit {
+		kept := slices.Clone((*list)[:0])
+		for i := 0; i < limit; i += 2 {
+			kept = append(kept, (*list)[i])
+		}
+		*list = kept
+		s.every *= 2
+		if (s.seen-1)%s.every != 0 {
+			return
+		}
+	}
+	*list = append(*list, row)
+}
