@@ -181,6 +181,7 @@ type Coordinator struct {
 	leases     *leases
 	dispatcher *dispatcher
 	artifacts  *artifacts
+	forecasts  *forecasts
 
 	// creating is held while a study is admitted, so that the limits on studies hold.
 	creating sync.Mutex
@@ -222,6 +223,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 	c.leases = newLeases(c)
 	c.dispatcher = newDispatcher(c)
 	c.artifacts = newArtifacts(config)
+	c.forecasts = newForecasts(config.Logger)
 	return c, nil
 }
 

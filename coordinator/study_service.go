@@ -33,7 +33,39 @@ type studyService struct {
 
 // CreateStudy admits a study: everything about it that can be wrong is checked here, before it reaches the log.
 func (s studyService) CreateStudy(ctx context.Context, request *trellisv1.CreateStudyRequest) (*trellisv1.CreateStudyResponse, error) {
-	spec := request.GetSpec()
+	command, err := s.createCommand(ctx, request.GetSpec(), request.GetFresh())
+	if err != nil {
+		return nil, err
+	}
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	if err := s.checkRoom(); err != nil {
+		return nil, err
+	}
+	name := command.GetSpec().GetName()
+	_, _, err = s.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_CreateStudy{CreateStudy: command}})
+	if errors.Is(err, results.ErrExists) {
+		return nil, status.Errorf(codes.AlreadyExists, "a study named %s exists already: give this one another name, or delete that one", name)
+	}
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	study, err := s.get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	progress := study.GetProgress()
+	s.logger.Info("study created", "study", name, "trials", progress.GetTrials(), "runs", progress.GetRuns(), "fresh", study.GetFresh())
+	if shared := progress.GetEpochsShared(); shared > 0 {
+		s.logger.Info("study has taken over what other studies know", "study", name, "epochs", shared,
+			"seconds", progress.GetSecondsShared(), "trials answered", progress.GetTrialsSucceeded(), "runs ended", progress.GetRunsSucceeded(),
+			"epochs left", progress.GetEpochsLeft())
+	}
+	return &trellisv1.CreateStudyResponse{Study: study}, nil
+}
+
+// createCommand checks a spec, and makes it the command that creates its study.
+func (s studyService) createCommand(ctx context.Context, spec *trellisv1.StudySpec, fresh bool) (*trellisv1.CreateStudyCommand, error) {
 	if err := grid.Validate(spec); err != nil {
 		return nil, statusOf(err)
 	}
@@ -41,55 +73,41 @@ func (s studyService) CreateStudy(ctx context.Context, request *trellisv1.Create
 		return nil, err
 	}
 	spec = grid.WithDefaults(spec)
-	command := &trellisv1.CreateStudyCommand{Spec: spec, Numerics: s.config.Numerics, Fresh: request.GetFresh()}
-	if spec.GetData() != "" {
-		dataSet, err := s.dataSets.Find(ctx, spec.GetData())
-		if err != nil {
-			return nil, status.Errorf(codes.InvalidArgument, "data: %v", err)
-		}
-		if spec.Split, err = grid.ResolveSplit(spec, dataSet); err != nil {
-			return nil, statusOf(err)
-		}
-		command.DataSet = dataSet
+	command := &trellisv1.CreateStudyCommand{Spec: spec, Numerics: s.config.Numerics, Fresh: fresh}
+	if spec.GetData() == "" {
+		return command, nil
 	}
-	s.creating.Lock()
-	defer s.creating.Unlock()
-	studies, err := s.store.Snapshot().Studies(nil)
+	dataSet, err := s.dataSets.Find(ctx, spec.GetData())
 	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "data: %v", err)
+	}
+	if spec.Split, err = grid.ResolveSplit(spec, dataSet); err != nil {
 		return nil, statusOf(err)
 	}
-	if len(studies) >= MaxStudies {
-		return nil, status.Errorf(codes.ResourceExhausted, "this coordinator keeps %d studies, the most it can: delete one that is no longer needed", MaxStudies)
-	}
-	_, _, err = s.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_CreateStudy{CreateStudy: command}})
-	if errors.Is(err, results.ErrExists) {
-		return nil, status.Errorf(codes.AlreadyExists, "a study named %s exists already: give this one another name, or delete that one",
-			spec.GetName())
-	}
-	if err != nil {
-		return nil, statusOf(err)
-	}
-	study, err := s.get(ctx, spec.GetName())
-	if err != nil {
-		return nil, err
-	}
-	progress := study.GetProgress()
-	s.logger.Info("study created", "study", spec.GetName(), "trials", progress.GetTrials(), "runs", progress.GetRuns(), "fresh", study.GetFresh())
-	if shared := progress.GetEpochsShared(); shared > 0 {
-		s.logger.Info("study has taken over what other studies know", "study", spec.GetName(), "epochs", shared,
-			"seconds", progress.GetSecondsShared(), "trials answered", progress.GetTrialsSucceeded(), "runs ended", progress.GetRunsSucceeded(),
-			"epochs left", progress.GetEpochsLeft())
-	}
-	return &trellisv1.CreateStudyResponse{Study: study}, nil
+	command.DataSet = dataSet
+	return command, nil
 }
 
-// GetStudy returns a study.
-func (s studyService) GetStudy(ctx context.Context, request *trellisv1.GetStudyRequest) (*trellisv1.GetStudyResponse, error) {
-	study, err := s.get(ctx, request.GetStudy())
+// checkRoom says whether one more study can be kept.
+func (s studyService) checkRoom() error {
+	studies, err := s.store.Snapshot().Studies(nil)
 	if err != nil {
-		return nil, err
+		return statusOf(err)
 	}
-	return &trellisv1.GetStudyResponse{Study: study}, nil
+	if len(studies) >= MaxStudies {
+		return status.Errorf(codes.ResourceExhausted, "this coordinator keeps %d studies, the most it can: delete one that is no longer needed", MaxStudies)
+	}
+	return nil
+}
+
+// GetStudy returns a study, with what is to come of it.
+func (s studyService) GetStudy(_ context.Context, request *trellisv1.GetStudyRequest) (*trellisv1.GetStudyResponse, error) {
+	snapshot := s.store.Snapshot()
+	study, err := snapshot.Study(nil, request.GetStudy())
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	return &trellisv1.GetStudyResponse{Study: s.forecasts.on(snapshot, study)}, nil
 }
 
 func (s studyService) get(_ context.Context, name string) (*trellisv1.Study, error) {
@@ -97,10 +115,15 @@ func (s studyService) get(_ context.Context, name string) (*trellisv1.Study, err
 	return study, statusOf(err)
 }
 
-// ListStudies returns a page of the studies, oldest first.
+// ListStudies returns a page of the studies, oldest first, with what is to come of those that are running.
 func (s studyService) ListStudies(_ context.Context, request *trellisv1.ListStudiesRequest) (*trellisv1.ListStudiesResponse, error) {
-	response, err := s.store.Snapshot().ListStudies(request)
-	return response, statusOf(err)
+	snapshot := s.store.Snapshot()
+	response, err := snapshot.ListStudies(request)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	s.forecasts.onAll(snapshot, response.GetStudies())
+	return response, nil
 }
 
 // PauseStudy stops a study's runs until it is resumed.
@@ -169,7 +192,7 @@ func (s studyService) WatchStudy(request *trellisv1.WatchStudyRequest, stream tr
 		if since > study.GetModifyIndex() {
 			since = 0
 		}
-		if err := sendChanges(stream, snapshot, study, since); err != nil {
+		if err := sendChanges(stream, snapshot, s.forecasts.on(snapshot, study), since); err != nil {
 			return statusOf(err)
 		}
 		since = study.GetModifyIndex()

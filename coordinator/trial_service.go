@@ -21,8 +21,13 @@ func (s trialService) ListTrials(_ context.Context, request *trellisv1.ListTrial
 
 // GetBestTrial returns the best of the study's answered trials and the next.
 func (s trialService) GetBestTrial(_ context.Context, request *trellisv1.GetBestTrialRequest) (*trellisv1.GetBestTrialResponse, error) {
-	response, err := s.store.Snapshot().GetBestTrial(request)
-	return response, statusOf(err)
+	snapshot := s.store.Snapshot()
+	response, err := snapshot.GetBestTrial(request)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	response.Study = s.forecasts.on(snapshot, response.GetStudy())
+	return response, nil
 }
 
 // GetRun returns a run and its configuration.

@@ -1,0 +1,116 @@
+package coordinator
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"trellis/coordinator/forecast"
+	"trellis/coordinator/grid"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+)
+
+// PlanStudy says what a study would cost, without creating it.
+func (s studyService) PlanStudy(ctx context.Context, request *trellisv1.PlanStudyRequest) (*trellisv1.PlanStudyResponse, error) {
+	command, err := s.createCommand(ctx, request.GetSpec(), request.GetFresh())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkRoom(); err != nil {
+		return nil, err
+	}
+	_, runs, err := grid.Expand(command.GetSpec(), command.GetDataSet(), command.GetNumerics())
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	// The longest are leased first.
+	slices.SortStableFunc(runs, func(a, b *trellisv1.Run) int {
+		return cmp.Compare(b.GetParameters().GetMaxEpochs(), a.GetParameters().GetMaxEpochs())
+	})
+	p := &plan{snapshot: s.store.Snapshot(), tally: forecast.NewTally(command.GetSpec()), response: &trellisv1.PlanStudyResponse{}}
+	if !command.GetFresh() {
+		if p.known, err = p.snapshot.Known(); err != nil {
+			return nil, statusOf(err)
+		}
+	}
+	for _, run := range runs {
+		if err := ctx.Err(); err != nil {
+			return nil, statusOf(err)
+		}
+		if err := p.add(run); err != nil {
+			return nil, statusOf(err)
+		}
+	}
+	study := &trellisv1.Study{Spec: command.GetSpec(), DataSet: command.GetDataSet()}
+	s.forecasts.making.Lock()
+	defer s.forecasts.making.Unlock()
+	in, err := s.forecasts.input(p.snapshot, study, p.tally)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	p.response.Forecast = forecast.Make(in).Forecast
+	return p.response, nil
+}
+
+// plan counts what a study consists of, and what of it is known.
+type plan struct {
+	snapshot *results.Snapshot
+	// known is nil if the study is to take nothing over.
+	known    results.Known
+	tally    *forecast.Tally
+	response *trellisv1.PlanStudyResponse
+}
+
+// add counts a run of the study.
+func (p *plan) add(run *trellisv1.Run) error {
+	r := p.response
+	r.Runs++
+	r.Trials += uint64(len(run.GetMilestones()))
+	r.Epochs += uint64(run.GetParameters().GetMaxEpochs())
+	for _, milestone := range run.GetMilestones() {
+		r.EpochsAlone += uint64(milestone)
+	}
+	if p.known == nil {
+		p.tally.Add(run, nil)
+		return nil
+	}
+	known, err := p.known(run.GetId())
+	if err != nil {
+		return err
+	}
+	if known == nil {
+		p.tally.Add(run, nil)
+		return nil
+	}
+	losses, err := p.snapshot.Losses(nil, known.GetStudy(), known.GetId())
+	if err != nil {
+		return err
+	}
+	p.take(run, known)
+	losses = &trellisv1.Losses{ValidationLoss: losses.GetValidationLoss()[:run.GetEpochs()]}
+	p.tally.Add(run, losses)
+	return nil
+}
+
+// take gives a run what another study knows of it, up to its own end.
+func (p *plan) take(run, known *trellisv1.Run) {
+	r := p.response
+	run.Epochs = min(known.GetEpochs(), run.GetParameters().GetMaxEpochs())
+	run.SharedEpochs = run.Epochs
+	r.EpochsShared += uint64(run.Epochs)
+	r.SecondsShared += (known.GetTrainingSeconds() + known.GetSharedSeconds()) * float64(run.Epochs) / float64(known.GetEpochs())
+	stopped := known.GetState() == trellisv1.RunState_RUN_STATE_SUCCEEDED && known.GetEpochs() == run.GetEpochs()
+	if stopped || run.GetEpochs() == run.GetParameters().GetMaxEpochs() {
+		r.RunsShared++
+		run.State, run.StopReason = trellisv1.RunState_RUN_STATE_SUCCEEDED, known.GetStopReason()
+		return
+	}
+	for _, checkpoint := range known.GetCheckpoints() {
+		if checkpoint.GetEpoch() <= run.GetEpochs() {
+			run.Checkpoints = append(run.Checkpoints, proto.CloneOf(checkpoint))
+		}
+	}
+}
