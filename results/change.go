@@ -27,6 +27,10 @@ type change struct {
 	answered []*trellisv1.Trial
 	// family has the relatives of the studies that the change has looked at, nil for those without.
 	family map[string]*relatives
+	// prunes has the pruners of the studies whose runs the change has changed, nil for those that don't prune; pruners are
+	// the same in the order in which they were found.
+	prunes  map[string]*pruner
+	pruners []*pruner
 }
 
 // begin opens a transaction for the command at the given log index, proposed at now. Commit or abort ends it.
@@ -41,6 +45,7 @@ func (s *Store) begin(index uint64, now *timestamppb.Timestamp) *change {
 		workers:  edits[trellisv1.Worker]{reader: r, table: tableWorkers, noun: "worker", key: workerKey, copy: copyWorker},
 		granted:  map[string]uint32{},
 		family:   map[string]*relatives{},
+		prunes:   map[string]*pruner{},
 	}
 }
 
@@ -48,7 +53,7 @@ func (s *Store) begin(index uint64, now *timestamppb.Timestamp) *change {
 func (c *change) abort() { c.txn.Abort() }
 
 func (c *change) commit() error {
-	if err := c.share(); err != nil {
+	if err := c.follow(); err != nil {
 		return err
 	}
 	for _, section := range c.sections.inOrder {

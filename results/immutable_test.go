@@ -216,6 +216,8 @@ func tableTexts(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) map[s
 						text += fmt.Sprintf(" %q", encode(answer))
 					}
 				}
+			case *rung:
+				text = fmt.Sprintf("%s %d %v", row.study, row.epoch, slices.Collect(row.results.all))
 			case *catalog, *waiting, *lease, *relatives:
 				text = fmt.Sprintf("%+v", row)
 			default:

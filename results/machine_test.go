@@ -61,11 +61,14 @@ var (
 
 func (m *storeMachine) create(t *rapid.T) {
 	m.index++
-	study := &trellisv1.Study{Name: studyNames.Draw(t, "study"), Spec: &trellisv1.StudySpec{Model: "synthetic"}, Fresh: true}
+	study := &trellisv1.Study{Name: studyNames.Draw(t, "study"), Spec: &trellisv1.StudySpec{
+		Model: "synthetic", Pruning: drawPruning(t),
+	}, Fresh: true}
+	pruning := proto.CloneOf(study.Spec.Pruning)
 	var runs []*trellisv1.Run
 	var trials []*trellisv1.Trial
 	first := uint64(0)
-	for i := range rapid.IntRange(1, 4).Draw(t, "runs") {
+	for i := range rapid.IntRange(1, 6).Draw(t, "runs") {
 		milestones := rapid.SliceOfNDistinct(rapid.Uint32Range(1, 5), 1, 3, rapid.ID).Draw(t, "milestones")
 		slices.Sort(milestones)
 		run, its := testRun(fmt.Sprintf("run%d", i), rapid.Uint32Range(1, 3).Draw(t, "latent"), first, milestones...)
@@ -75,7 +78,7 @@ func (m *storeMachine) create(t *rapid.T) {
 	cloneRuns, cloneTrials := cloneAll(runs), cloneAll(trials)
 	err := m.store.CreateStudy(m.index, at(m.index), study, runs, trials)
 	replicaErr := m.replica.CreateStudy(m.index, at(m.index), study, runs, trials)
-	m.agree(t, "create", err, replicaErr, m.model.create(m.index, study.Name, cloneRuns, cloneTrials))
+	m.agree(t, "create", err, replicaErr, m.model.create(m.index, study.Name, pruning, cloneRuns, cloneTrials))
 	scribble(study)
 	for _, run := range runs {
 		scribble(run)
@@ -102,6 +105,7 @@ func (m *storeMachine) setStudy(t *rapid.T) {
 	err := m.store.SetStudyState(m.index, at(m.index), name, state)
 	replicaErr := m.replica.SetStudyState(m.index, at(m.index), name, state)
 	m.agree(t, "set study", err, replicaErr, m.model.setStudy(m.index, name, state))
+	m.model.follow(m.index)
 }
 
 func (m *storeMachine) deleteStudy(t *rapid.T) {
@@ -136,7 +140,7 @@ func (m *storeMachine) apply(t *rapid.T, worker *trellisv1.Worker) {
 	err := m.store.SetWorker(m.index, at(m.index), worker)
 	replicaErr := m.replica.SetWorker(m.index, at(m.index), worker)
 	m.agree(t, "set worker", err, replicaErr, m.model.setWorker(m.index, worker))
-	m.model.complete()
+	m.model.follow(m.index)
 	scribble(worker)
 }
 
@@ -147,7 +151,7 @@ func (m *storeMachine) grant(t *rapid.T) {
 	var grants []*trellisv1.Grant
 	for range rapid.IntRange(1, 4).Draw(t, "grants") {
 		grant := &trellisv1.Grant{
-			Study: studyNames.Draw(t, "study"), Run: fmt.Sprintf("run%d", rapid.IntRange(0, 4).Draw(t, "run")),
+			Study: studyNames.Draw(t, "study"), Run: fmt.Sprintf("run%d", rapid.IntRange(0, 6).Draw(t, "run")),
 			Worker: workerNames.Draw(t, "worker"),
 		}
 		if len(next) > 0 && rapid.Bool().Draw(t, "next") {
@@ -160,6 +164,7 @@ func (m *storeMachine) grant(t *rapid.T) {
 	for i, grant := range grants {
 		want[i] = m.model.grant(m.index, i, grant)
 	}
+	m.model.follow(m.index)
 	got, replica := m.store.Grant(m.index, at(m.index), grants), m.replica.Grant(m.index, at(m.index), grants)
 	for i, grant := range grants {
 		m.agree(t, fmt.Sprintf("grant %d: %v", i, grant), got[i], replica[i], want[i])
@@ -187,6 +192,37 @@ func (m *storeMachine) checkpointNext(t *rapid.T) {
 func (m *storeMachine) succeedNext(t *rapid.T) {
 	run := m.drawHeld(t)
 	m.put(t, []*trellisv1.RecordCommand_Entry{successEntry(run.study, run.Id, run.attempt, uint32(len(run.train)))})
+}
+
+// endStageNext trains a run that is held to the end of its stage, and says so.
+func (m *storeMachine) endStageNext(t *rapid.T) {
+	run := m.drawHeld(t)
+	stage := m.model.study(run.study).stage(run)
+	if stored, err := m.store.Snapshot().Run(nil, run.study, run.Id); err != nil || Stage(m.studyOf(t, run), stored) != stage {
+		t.Fatalf("the stage of %v, error %v, ends at %d, want %d", stored, err, Stage(m.studyOf(t, run), stored), stage)
+	}
+	var losses []float64
+	for range int(stage) - len(run.train) {
+		losses = append(losses, rapid.SampledFrom(someLosses).Draw(t, "loss"))
+	}
+	var entries []*trellisv1.RecordCommand_Entry
+	if len(losses) > 0 {
+		entries = append(entries, columnEntry(run.study, run.Id, run.attempt, uint32(len(run.train)+1), losses, losses, nil))
+	}
+	entries = append(entries, stageEntry(run.study, run.Id, run.attempt, stage))
+	split := rapid.IntRange(0, len(entries)-1).Draw(t, "split")
+	if split > 0 {
+		m.put(t, entries[:split])
+	}
+	m.put(t, entries[split:])
+}
+
+func (m *storeMachine) studyOf(t *rapid.T, run *modelRun) *trellisv1.Study {
+	study, err := m.store.Snapshot().Study(nil, run.study)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return study
 }
 
 func (m *storeMachine) drawHeld(t *rapid.T) *modelRun {
@@ -294,7 +330,7 @@ func (m *storeMachine) put(t *rapid.T, entries []*trellisv1.RecordCommand_Entry)
 			want[i] = m.model.checkpoint(m.index, entry.Checkpoint)
 		}
 	}
-	m.model.complete()
+	m.model.follow(m.index)
 	got, replica := m.store.Record(m.index, at(m.index), entries), m.replica.Record(m.index, at(m.index), entries)
 	for i := range entries {
 		m.agree(t, fmt.Sprintf("entry %d: %v", i, entries[i]), got[i], replica[i], want[i])

@@ -95,6 +95,13 @@ func successEntry(study, run string, attempt uint64, epochs uint32) *trellisv1.R
 	}})
 }
 
+// stageEntry says that an attempt has come as far as it was to come.
+func stageEntry(study, run string, attempt uint64, epochs uint32) *trellisv1.RecordCommand_Entry {
+	entry := successEntry(study, run, attempt, epochs)
+	entry.GetOutcome().GetSuccess().StopReason = trellisv1.StopReason_STOP_REASON_MAX_EPOCHS
+	return entry
+}
+
 func failureEntry(study, run string, attempt uint64, class trellisv1.FailureClass, message string) *trellisv1.RecordCommand_Entry {
 	return outcomeEntry(&trellisv1.Outcome{Study: study, Run: run, Attempt: attempt, Result: &trellisv1.Outcome_Failure{
 		Failure: &trellisv1.Failure{Class: class, Message: message},

@@ -18,10 +18,11 @@ type model struct {
 }
 
 type modelStudy struct {
-	name   string
-	state  trellisv1.StudyState
-	runs   []*modelRun
-	trials []*trellisv1.Trial
+	name    string
+	state   trellisv1.StudyState
+	pruning *trellisv1.Pruning
+	runs    []*modelRun
+	trials  []*trellisv1.Trial
 }
 
 type modelRun struct {
@@ -36,6 +37,10 @@ type modelRun struct {
 	failures          []modelFailure
 	checkpoints       []*trellisv1.Checkpoint
 	changed           uint64
+	// spared runs are not pruned. What the last command left: state, and how far the run counted at rungs.
+	spared bool
+	before trellisv1.RunState
+	cameTo int
 }
 
 type modelFailure struct {
@@ -95,11 +100,13 @@ func (m *model) held(worker string) int {
 	return held
 }
 
-func (m *model) create(index uint64, name string, runs []*trellisv1.Run, trials []*trellisv1.Trial) error {
+func (m *model) create(
+	index uint64, name string, pruning *trellisv1.Pruning, runs []*trellisv1.Run, trials []*trellisv1.Trial,
+) error {
 	if m.study(name) != nil {
 		return ErrExists
 	}
-	study := &modelStudy{name: name, state: studyRunning, trials: trials}
+	study := &modelStudy{name: name, state: studyRunning, pruning: pruning, trials: trials}
 	for _, run := range runs {
 		study.runs = append(study.runs, &modelRun{Run: run, study: name, state: runPending, test: map[uint32]float64{}, changed: index})
 	}
@@ -259,6 +266,9 @@ func (m *model) outcome(index uint64, outcome *trellisv1.Outcome) error {
 			return ErrConflict
 		}
 		run.state, run.changed = runSucceeded, index
+		if stage := result.Success.StopReason == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS; stage && epochs < int(run.Parameters.MaxEpochs) {
+			run.state = runPending
+		}
 	case *trellisv1.Outcome_Failure:
 		if result.Failure.Class == trellisv1.FailureClass_FAILURE_CLASS_UNSPECIFIED {
 			return ErrInvalid
@@ -374,6 +384,8 @@ func (m *model) trial(study string, trial *trellisv1.Trial) *trellisv1.Trial {
 		want.State = trialFailed
 	case run.state == runCanceled:
 		want.State = trialCanceled
+	case run.state == runPruned:
+		want.State = trialPruned
 	}
 	return want
 }
@@ -394,6 +406,8 @@ func (m *model) progress(study *modelStudy) *trellisv1.Progress {
 			p.RunsFailed++
 		case runCanceled:
 			p.RunsCanceled++
+		case runPruned:
+			p.RunsPruned++
 		}
 		if !run.ended() {
 			p.EpochsLeft += uint64(run.Parameters.MaxEpochs) - uint64(len(run.train))
@@ -412,6 +426,8 @@ func (m *model) progress(study *modelStudy) *trellisv1.Progress {
 			p.TrialsFailed++
 		case trialCanceled:
 			p.TrialsCanceled++
+		case trialPruned:
+			p.TrialsPruned++
 		}
 	}
 	return p

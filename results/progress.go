@@ -65,9 +65,12 @@ func answeredTrials(run *trellisv1.Run) int {
 // runEnded says whether nothing more will happen to the run.
 func runEnded(run *trellisv1.Run) bool { return run.State != runPending && run.State != runLeased }
 
-func allRunsEnded(p *trellisv1.Progress) bool {
-	return p.RunsSucceeded+p.RunsFailed+p.RunsCanceled+p.RunsPruned == p.Runs
+// openRuns is how many runs have not ended.
+func openRuns(p *trellisv1.Progress) uint64 {
+	return p.Runs - p.RunsSucceeded - p.RunsFailed - p.RunsCanceled - p.RunsPruned
 }
+
+func allRunsEnded(p *trellisv1.Progress) bool { return openRuns(p) == 0 }
 
 // hasEnded says whether a study that is RUNNING has nothing left to do: its runs have ended, and what its spec wants to be
 // settled has been. Until that is so, somebody may extend it by more seeds.

@@ -28,9 +28,11 @@ import (
 // epoch. One of an epoch that is not recorded yet is an ErrGap; one of an epoch outside the run, with best weights of a
 // later epoch or without a digest is ErrInvalid.
 //
-// A success answers all the trials that are left, unless the attempt was only to come so far: see Stage. It must count the epochs that are recorded: if it counts more it is an
-// ErrGap, if it counts fewer an ErrConflict. A failure is charged to the budget of its class; a class that is unknown is
-// ErrInvalid. A return costs nothing.
+// A success answers all the trials that are left, unless the attempt was only to come so far: see Stage. It must count the
+// epochs that are recorded: if it counts more it is an ErrGap, if it counts fewer an ErrConflict. A failure is charged to the
+// budget of its class; a class that is unknown is ErrInvalid. A return costs nothing.
+//
+// In a study that prunes, what has been recorded may hold runs, and take up others again: see the package.
 func (s *Store) Record(index uint64, now *timestamppb.Timestamp, entries []*trellisv1.RecordCommand_Entry) []error {
 	c := s.begin(index, now)
 	defer c.abort()
@@ -237,7 +239,7 @@ func (c *change) success(held handle, success *trellisv1.Outcome_Success) error 
 	}
 	if epochs < run.Parameters.GetMaxEpochs() && success.GetStopReason() == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS {
 		held.endAttempt(release)
-		return c.endStage(held)
+		return nil
 	}
 	edited := held.endAttempt(succeed)
 	edited.run.StopReason = success.GetStopReason()

@@ -283,6 +283,9 @@ func (r *restorer) finish() error {
 		if err := insertMembers(r.txn, study.catalog, study.members); err != nil {
 			return err
 		}
+		if err := insertRungs(r.txn, study.study, study.members); err != nil {
+			return err
+		}
 	}
 	return restoreRelatives(r.txn, r.studies)
 }

@@ -23,6 +23,8 @@ const (
 	tableLeases = "leases"
 	// tableRelatives: by study, which others have runs in common with it.
 	tableRelatives = "relatives"
+	// tableRungs: by study and epoch, how runs rank where pruning judges them.
+	tableRungs = "rungs"
 	// tableRanking: answered trials by study, best first, in pages.
 	tableRanking = "ranking"
 )
@@ -44,7 +46,7 @@ func newSchema() *memdb.DBSchema {
 	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
 	for _, table := range []*memdb.TableSchema{
 		studiesSchema(), workersSchema(), catalogsSchema(), sectionsSchema(), waitingSchema(), leasesSchema(), rankingSchema(),
-		relativesSchema(),
+		relativesSchema(), rungsSchema(),
 	} {
 		schema.Tables[table.Name] = table
 	}

@@ -43,6 +43,11 @@ func newFullStore(t testing.TB) *Store {
 	}
 	ok(t, store.CreateStudy(22, at(22), study, []*trellisv1.Run{run}, trials))
 	ok(t, store.CreateStudy(23, at(23), &trellisv1.Study{Name: "u", Fresh: true}, []*trellisv1.Run{run}, trials))
+	pruned := &trellisv1.Study{Name: "v", Spec: &trellisv1.StudySpec{Name: "v", Pruning: ashaOf(1, 2)}}
+	run, trials = testRun("x", 16, 0, 2)
+	ok(t, store.CreateStudy(24, at(24), pruned, []*trellisv1.Run{run}, trials))
+	attempt := grant1(t, store, 25, "v", "x", "w")
+	record(t, store, 26, columnEntry("v", "x", attempt, 1, []float64{1}, []float64{1}, nil))
 	return store
 }
 

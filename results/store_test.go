@@ -48,6 +48,8 @@ func testModel(t *testing.T, done *int) {
 			"report":  m.reportNext,
 			"next":    m.reportNext,
 			"success": m.succeedNext,
+			"stage":   m.endStageNext,
+			"stage 2": m.endStageNext,
 			"save":    m.checkpointNext,
 			"save 2":  m.checkpointNext,
 			"lose":    m.loseHolder,

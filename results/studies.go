@@ -215,7 +215,7 @@ func (c *change) deleteStudy(name string) error {
 	if err := remove(c.txn, tableStudies, study); err != nil {
 		return err
 	}
-	for _, table := range []string{tableCatalogs, tableSections, tableWaiting, tableRanking} {
+	for _, table := range []string{tableCatalogs, tableSections, tableWaiting, tableRungs, tableRanking} {
 		if _, err := c.txn.DeleteAll(table, indexID+"_prefix", textKey(name)); err != nil {
 			return fmt.Errorf("delete from %s: %w", table, err)
 		}

@@ -58,6 +58,8 @@ const (
 	learn    = "learn"
 	lengthen = "lengthen"
 	retry    = "retry"
+	hold     = "hold"
+	promote  = "promote"
 	register = "register"
 	drain    = "drain"
 	lose     = "lose"
@@ -81,6 +83,8 @@ var runMachine = machine[trellisv1.RunState]{"run", []transition[trellisv1.RunSt
 	{learn, []trellisv1.RunState{runPending}, runSucceeded},
 	{lengthen, []trellisv1.RunState{runSucceeded}, runPending},
 	{retry, []trellisv1.RunState{runFailed, runPruned}, runPending},
+	{hold, []trellisv1.RunState{runPending}, runPruned},
+	{promote, []trellisv1.RunState{runPruned}, runPending},
 	{cancel, []trellisv1.RunState{runPending, runLeased}, runCanceled},
 }}
 

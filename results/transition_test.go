@@ -18,7 +18,7 @@ func TestTransitions(t *testing.T) {
 	})
 	checkMachine(t, runMachine, trellisv1.RunState_name, []string{
 		"pending grant leased", "leased release pending", "leased succeed succeeded", "leased fail failed", "pending learn succeeded",
-		"pending cancel canceled", "leased cancel canceled",
+		"pending cancel canceled", "leased cancel canceled", "pending hold pruned", "pruned promote pending",
 	})
 	checkMachine(t, workerMachine, trellisv1.WorkerState_name, []string{
 		"unspecified register ready", "ready register ready", "lost register ready",
@@ -35,7 +35,7 @@ func checkMachine[State interface {
 		var got []string
 		for number := range states {
 			for _, event := range []string{
-				pause, resume, cancel, complete, grant, release, succeed, fail, learn, register, drain, lose, dismiss, "",
+				pause, resume, cancel, complete, grant, release, succeed, fail, learn, hold, promote, register, drain, lose, dismiss, "",
 			} {
 				from := State(number)
 				to, err := m.next(from, event)

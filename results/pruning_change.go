@@ -1,0 +1,341 @@
+package results
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/hashicorp/go-memdb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// rung is what has come to an epoch at which a study's runs are judged. Rungs follow from the study's runs and their losses:
+// a run counts from when its losses up to there are recorded.
+type rung struct {
+	study   string
+	epoch   uint32
+	results *standings
+}
+
+func rungsSchema() *memdb.TableSchema {
+	return tableSchema(tableRungs, index(indexID, func(r *rung) key { return rungKey(r.study, r.epoch) }))
+}
+
+func rungKey(study string, epoch uint32) key {
+	return newKey(len(study) + 5).text(study).number32(epoch)
+}
+
+// newRungs makes the rungs of a study anew, lowest first.
+func newRungs(r rule, study string, members []*member) []*rung {
+	byEpoch := map[uint32][]standing{}
+	var epochs []uint32
+	for _, member := range members {
+		for epoch := r.next(0); epoch <= uint64(cameTo(member.run)); epoch = r.next(uint32(epoch)) {
+			rung := uint32(epoch)
+			if byEpoch[rung] == nil {
+				epochs = append(epochs, rung)
+			}
+			byEpoch[rung] = append(byEpoch[rung], standingAt(r, member, rung))
+		}
+	}
+	slices.Sort(epochs)
+	rungs := make([]*rung, len(epochs))
+	for i, epoch := range epochs {
+		slices.SortFunc(byEpoch[epoch], standing.compare)
+		rungs[i] = &rung{study, epoch, newStandings(byEpoch[epoch])}
+	}
+	return rungs
+}
+
+// insertRungs stores the rungs of a study that is new in the store.
+func insertRungs(txn *memdb.Txn, study *trellisv1.Study, members []*member) error {
+	if r := ruleOf(study.GetSpec()); r != nil {
+		for _, rung := range newRungs(r, study.Name, members) {
+			if err := insert(txn, tableRungs, rung); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// passes says whether a run goes on from a rung that it counts at.
+func passes(r rule, m *member, epoch uint32, at *standings) bool {
+	return r.passes(at, standingAt(r, m, epoch), m.lossesUpTo(epoch))
+}
+
+// isHeld says whether the best of a study's runs is held. A run whose losses are all worth nothing is not the best.
+func isHeld(best *trellisv1.Run) bool {
+	return best.State == runPruned && finite(best.BestValidationLoss)
+}
+
+// pruner prunes one study in one change.
+type pruner struct {
+	change  *change
+	study   *trellisv1.Study
+	rule    rule
+	catalog *catalog
+	// rungs are those that have been looked at, in that order.
+	rungs []*rungEdit
+	// runs are those that the change has changed, by id, and inOrder the same, as they have been found.
+	runs    map[string]*prunedRun
+	inOrder []*prunedRun
+}
+
+// rungEdit is a rung before the change, when its best were last taken up, and now.
+type rungEdit struct {
+	epoch                uint32
+	before, taken, after *standings
+}
+
+// prunedRun is a run that the change has changed.
+type prunedRun struct {
+	handle
+	// was is the run before the change, nil if it is new.
+	was *trellisv1.Run
+	// counted is the epoch up to which it counts at rungs by now, and judged the rung at which it was judged last.
+	counted, judged uint32
+}
+
+// follow does what follows from what a command has changed: runs learn from their twins, and in studies that prune they are
+// held and taken up again. What has been taken up may have more to learn.
+func (c *change) follow() error {
+	for again := true; again; {
+		err := c.share()
+		if err == nil {
+			again, err = c.prune()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, p := range c.pruners {
+		if err := p.store(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prune does in every study that prunes what follows from the change so far: runs that have come to rungs count there, those
+// that are among the best of a rung now are taken up again, and those that would go on from a rung, and are not, are held. A
+// study does not end while the best of its runs is held. It says whether it has taken up any run.
+func (c *change) prune() (again bool, err error) {
+	if err := c.findPruned(); err != nil {
+		return false, err
+	}
+	for _, p := range c.pruners {
+		if err := p.arrive(); err != nil {
+			return false, err
+		}
+		takenUp, err := p.takeUp()
+		if err != nil {
+			return false, err
+		}
+		if err := p.hold(); err != nil {
+			return false, err
+		}
+		if !takenUp {
+			if takenUp, err = p.keepBest(); err != nil {
+				return false, err
+			}
+		}
+		again = again || takenUp
+	}
+	return again, nil
+}
+
+// findPruned finds the changed runs of studies that prune and are not canceled.
+func (c *change) findPruned() error {
+	for _, edit := range c.sections.inOrder {
+		if edit.after == nil {
+			continue
+		}
+		p, err := c.prunerOf(edit.after.study)
+		if err != nil {
+			return err
+		}
+		if p == nil {
+			continue
+		}
+		for slot, member := range edit.after.members {
+			stored := edit.stored(slot)
+			if member == stored || p.runs[member.run.Id] != nil {
+				continue
+			}
+			found := &prunedRun{handle: handle{edit, slot}}
+			if stored != nil {
+				found.was, found.counted = stored.run, cameTo(stored.run)
+			}
+			p.runs[member.run.Id] = found
+			p.inOrder = append(p.inOrder, found)
+		}
+	}
+	return nil
+}
+
+// prunerOf returns the pruner of a study, nil if it does not prune.
+func (c *change) prunerOf(name string) (*pruner, error) {
+	if p, known := c.prunes[name]; known {
+		return p, nil
+	}
+	study, err := c.studies.get(textKey(name))
+	if err != nil {
+		return nil, err
+	}
+	r := ruleOf(study.Spec)
+	if r == nil || study.State == studyCanceled {
+		c.prunes[name] = nil
+		return nil, nil
+	}
+	catalog, err := c.sections.catalog(name)
+	if err != nil {
+		return nil, err
+	}
+	p := &pruner{change: c, study: study, rule: r, catalog: catalog, runs: map[string]*prunedRun{}}
+	c.prunes[name], c.pruners = p, append(c.pruners, p)
+	return p, nil
+}
+
+// rung returns the rung at an epoch.
+func (p *pruner) rung(epoch uint32) (*rungEdit, error) {
+	for _, rung := range p.rungs {
+		if rung.epoch == epoch {
+			return rung, nil
+		}
+	}
+	stored, err := first[*rung](p.change.reader, nil, tableRungs, indexID, rungKey(p.study.Name, epoch))
+	if err != nil {
+		return nil, err
+	}
+	edit := &rungEdit{epoch: epoch}
+	if stored != nil {
+		edit.before, edit.taken, edit.after = stored.results, stored.results, stored.results
+	}
+	p.rungs = append(p.rungs, edit)
+	return edit, nil
+}
+
+// arrive counts the changed runs at the rungs that they have come to.
+func (p *pruner) arrive() error {
+	for _, run := range p.inOrder {
+		to := cameTo(run.run())
+		for epoch := p.rule.next(run.counted); epoch <= uint64(to); epoch = p.rule.next(uint32(epoch)) {
+			rung, err := p.rung(uint32(epoch))
+			if err != nil {
+				return err
+			}
+			rung.after = rung.after.with(standingAt(p.rule, run.member(), rung.epoch))
+		}
+		run.counted = max(run.counted, to)
+	}
+	return nil
+}
+
+// takeUp takes up again the runs that are held at a rung and are among its best now. None of the best was held before: those
+// that have not been among them come after all that have, so that they are looked for among the last.
+func (p *pruner) takeUp() (takenUp bool, err error) {
+	for _, rung := range p.rungs {
+		for place := p.rule.best(rung.taken.size()); place < p.rule.best(rung.after.size()); place++ {
+			h, err := p.change.sections.at(p.catalog, p.catalog.places[rung.after.at(place).run])
+			if err != nil {
+				return false, err
+			}
+			if h.run().State == runPruned && rungOf(p.rule, h.run()) == rung.epoch {
+				h.endAttempt(promote)
+				takenUp = true
+			}
+		}
+		rung.taken = rung.after
+	}
+	return takenUp, nil
+}
+
+// hold judges the changed runs that wait at a rung to go on, once each: those that have come there in this change, and those
+// that have ended an attempt there, or are PENDING again for another reason.
+func (p *pruner) hold() error {
+	for _, run := range p.inOrder {
+		now, rung := run.run(), rungOf(p.rule, run.run())
+		if now.State != runPending || now.Spared || rung == 0 || run.judged == rung || !run.waitsAt(rung) {
+			continue
+		}
+		at, err := p.rung(rung)
+		if err != nil {
+			return err
+		}
+		run.judged = rung
+		if !passes(p.rule, run.member(), rung, at.after) {
+			run.endAttempt(hold)
+		}
+	}
+	return nil
+}
+
+// waitsAt says whether the run, which is PENDING, is at a rung where it has not been judged before the change.
+func (r *prunedRun) waitsAt(rung uint32) bool {
+	if r.was == nil || cameTo(r.was) < rung {
+		return true
+	}
+	return r.was.State != runPending && r.was.State != runPruned && r.run().Epochs == rung
+}
+
+// keepBest takes up the best of the study's runs again if it is held and nothing else is left to do.
+func (p *pruner) keepBest() (kept bool, err error) {
+	if !p.allEnded() {
+		return false, nil
+	}
+	var best handle
+	for place := range len(p.catalog.places) {
+		h, err := p.change.sections.at(p.catalog, uint32(place))
+		if err != nil {
+			return false, err
+		}
+		if best.sectionEdit == nil || compareBest(h.run(), best.run()) < 0 {
+			best = h
+		}
+	}
+	// If no run has a loss that is worth anything, none is the best.
+	if best.run().State != runPruned || !finite(best.run().BestValidationLoss) {
+		return false, nil
+	}
+	best.endAttempt(promote)
+	return true, nil
+}
+
+// compareBest ranks runs by their lowest validation loss, equal ones as they stand in the grid.
+func compareBest(a, b *trellisv1.Run) int {
+	return cmp.Or(compareLosses(a.BestValidationLoss, b.BestValidationLoss), cmp.Compare(a.FirstTrial, b.FirstTrial))
+}
+
+// allEnded says whether all runs of the study have ended by now. The books say how it was before the change.
+func (p *pruner) allEnded() bool {
+	open := int(openRuns(p.study.Progress))
+	for _, run := range p.inOrder {
+		if run.was != nil {
+			open -= openRun(run.was)
+		}
+		open += openRun(run.run())
+	}
+	return open == 0
+}
+
+// openRun is 1 for a run that has not ended.
+func openRun(run *trellisv1.Run) int {
+	if runEnded(run) {
+		return 0
+	}
+	return 1
+}
+
+// store stores the rungs that have changed.
+func (p *pruner) store() error {
+	for _, edit := range p.rungs {
+		if edit.after == edit.before {
+			continue
+		}
+		if err := insert(p.change.txn, tableRungs, &rung{p.study.Name, edit.epoch, edit.after}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

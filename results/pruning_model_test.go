@@ -1,0 +1,189 @@
+package results
+
+import (
+	"math"
+	"slices"
+
+	"pgregory.net/rapid"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// The model's pruning: every rung is looked at anew from all losses whenever something has happened.
+
+// drawPruning draws how a study prunes, if it does.
+func drawPruning(t *rapid.T) *trellisv1.Pruning {
+	switch rapid.SampledFrom([]string{"none", "asha", "asha", "median"}).Draw(t, "pruning") {
+	case "asha":
+		return &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{
+			MinEpochs: rapid.Uint32Range(1, 2).Draw(t, "min epochs"), ReductionFactor: rapid.Uint32Range(2, 3).Draw(t, "factor"),
+		}}}
+	case "median":
+		return &trellisv1.Pruning{Method: &trellisv1.Pruning_Median{Median: &trellisv1.MedianStopping{
+			MinEpochs: rapid.Uint32Range(1, 2).Draw(t, "min epochs"), Interval: rapid.Uint32Range(1, 2).Draw(t, "interval"),
+			MinRuns: rapid.Uint32Range(1, 2).Draw(t, "min runs"),
+		}}}
+	}
+	return nil
+}
+
+// rungs are the epochs at which the study judges runs, as far as they may come.
+func (s *modelStudy) rungs() (rungs []int) {
+	const far = 10
+	if asha := s.pruning.GetAsha(); asha != nil {
+		for rung := int(asha.MinEpochs); rung <= far; rung *= int(asha.ReductionFactor) {
+			rungs = append(rungs, rung)
+		}
+	}
+	if median := s.pruning.GetMedian(); median != nil {
+		for rung := int(median.MinEpochs); rung <= far; rung += int(median.Interval) {
+			rungs = append(rungs, rung)
+		}
+	}
+	return rungs
+}
+
+// stage is where the run's next attempt is to end.
+func (s *modelStudy) stage(run *modelRun) uint32 {
+	for _, rung := range s.rungs() {
+		if rung > len(run.train) && rung < int(run.Parameters.MaxEpochs) && !run.spared {
+			return uint32(rung)
+		}
+	}
+	return run.Parameters.MaxEpochs
+}
+
+// reached is the epoch that the run counts up to.
+func (r *modelRun) reached() int {
+	if r.state == runSucceeded {
+		return int(r.Parameters.MaxEpochs)
+	}
+	return len(r.train)
+}
+
+// at are the run's finite validation losses up to a rung, and whether there is another among them.
+func (r *modelRun) at(rung int) (losses []float64, spoilt bool) {
+	for _, loss := range r.validation[:min(rung, len(r.validation))] {
+		if math.IsNaN(loss) || math.IsInf(loss, 0) {
+			spoilt = true
+		} else {
+			losses = append(losses, loss)
+		}
+	}
+	return losses, spoilt
+}
+
+func (r *modelRun) lowest(rung int) float64 {
+	losses, _ := r.at(rung)
+	return slices.Min(append(losses, math.Inf(1)))
+}
+
+func (r *modelRun) mean(rung int) float64 {
+	losses, spoilt := r.at(rung)
+	if spoilt {
+		return math.Inf(1)
+	}
+	sum := 0.0
+	for _, loss := range losses {
+		sum += loss
+	}
+	return sum / float64(len(losses))
+}
+
+// best are the runs that a rung of ASHA lets go on.
+func (s *modelStudy) best(rung int) []*modelRun {
+	if s.pruning.GetAsha() == nil {
+		return nil
+	}
+	var come []*modelRun
+	for _, run := range s.runs {
+		if run.reached() >= rung {
+			come = append(come, run)
+		}
+	}
+	slices.SortFunc(come, func(a, b *modelRun) int {
+		if x, y := a.lowest(rung), b.lowest(rung); x != y {
+			if x < y {
+				return -1
+			}
+			return 1
+		}
+		return int(a.FirstTrial) - int(b.FirstTrial)
+	})
+	return come[:len(come)/int(s.pruning.GetAsha().ReductionFactor)]
+}
+
+// passes says whether a run may go on from a rung.
+func (s *modelStudy) passes(run *modelRun, rung int) bool {
+	if s.pruning.GetAsha() != nil {
+		return slices.Contains(s.best(rung), run)
+	}
+	var others []float64
+	for _, other := range s.runs {
+		if other != run && other.reached() >= rung {
+			others = append(others, other.mean(rung))
+		}
+	}
+	if len(others) < int(s.pruning.GetMedian().MinRuns) {
+		return true
+	}
+	slices.Sort(others)
+	return !(run.lowest(rung) > others[(len(others)-1)/2]/2+others[len(others)/2]/2)
+}
+
+// rungOf is the last rung that the run has come to, 0 if there is none or it is at its end.
+func (s *modelStudy) rungOf(run *modelRun) (last int) {
+	for _, rung := range s.rungs() {
+		if rung <= len(run.train) && rung < int(run.Parameters.MaxEpochs) {
+			last = rung
+		}
+	}
+	return last
+}
+
+// follow does what follows from a command: it prunes, and ends the studies that have nothing left to do.
+func (m *model) follow(index uint64) {
+	for _, study := range m.studies {
+		if study.state != studyCanceled {
+			study.prune(index)
+		}
+		for _, run := range study.runs {
+			run.before, run.cameTo = run.state, run.reached()
+		}
+	}
+	m.complete()
+}
+
+func (s *modelStudy) prune(index uint64) {
+	for _, rung := range s.rungs() {
+		came := func(r *modelRun) bool { return r.reached() >= rung && r.cameTo < rung }
+		if !slices.ContainsFunc(s.runs, came) {
+			continue
+		}
+		for _, run := range s.best(rung) {
+			if run.state == runPruned && s.rungOf(run) == rung {
+				run.state, run.changed = runPending, index
+			}
+		}
+	}
+	for _, run := range s.runs {
+		rung := s.rungOf(run)
+		came := run.cameTo < rung
+		released := run.before != runPending && run.before != runPruned && len(run.train) == rung
+		if run.state == runPending && !run.spared && rung > 0 && (came || released) && !s.passes(run, rung) {
+			run.state, run.changed = runPruned, index
+		}
+	}
+	if len(s.rungs()) == 0 || slices.ContainsFunc(s.runs, func(r *modelRun) bool { return !r.ended() }) {
+		return
+	}
+	var best *modelRun
+	for _, run := range s.runs {
+		if lowest := run.lowest(math.MaxInt); !math.IsInf(lowest, 1) && (best == nil || lowest < best.lowest(math.MaxInt)) {
+			best = run
+		}
+	}
+	if best != nil && best.state == runPruned {
+		best.state, best.changed = runPending, index
+	}
+}
