@@ -160,6 +160,10 @@ func (m *storeMachine) grant(t *rapid.T) {
 		}
 		grants = append(grants, grant)
 	}
+	m.grantAll(t, grants)
+}
+
+func (m *storeMachine) grantAll(t *rapid.T, grants []*trellisv1.Grant) {
 	want := make([]error, len(grants))
 	for i, grant := range grants {
 		want[i] = m.model.grant(m.index, i, grant)
@@ -170,6 +174,24 @@ func (m *storeMachine) grant(t *rapid.T) {
 		m.agree(t, fmt.Sprintf("grant %d: %v", i, grant), got[i], replica[i], want[i])
 		scribble(grant)
 	}
+}
+
+// grantNext leases the runs that are next to workers that have slots free.
+func (m *storeMachine) grantNext(t *rapid.T) {
+	m.index++
+	var grants []*trellisv1.Grant
+	next := m.model.next()
+	for _, name := range []string{"w", "w1", "x"} {
+		worker := m.model.workers[name]
+		for free := 0; worker != nil && worker.state == workerReady && free < int(worker.slots)-m.model.held(name) && len(next) > 0; free++ {
+			grants = append(grants, &trellisv1.Grant{Study: next[0].study, Run: next[0].Id, Worker: name})
+			next = next[1:]
+		}
+	}
+	if len(grants) == 0 {
+		t.Skip()
+	}
+	m.grantAll(t, grants)
 }
 
 // reportNext reports the next epochs of a run that is held.
