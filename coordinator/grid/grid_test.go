@@ -246,6 +246,16 @@ func TestWithDefaults(t *testing.T) {
 	if again := WithDefaults(got); !proto.Equal(again, got) {
 		t.Errorf("a second time gives %v", again)
 	}
+	spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{}}}
+	if asha := WithDefaults(spec).Pruning.GetAsha(); asha.MinEpochs != DefaultAshaMinEpochs ||
+		asha.ReductionFactor != DefaultAshaReductionFactor || spec.Pruning.GetAsha().MinEpochs != 0 {
+		t.Errorf("ASHA by default: %v", asha)
+	}
+	spec.Pruning.Method = &trellisv1.Pruning_Median{Median: &trellisv1.MedianStopping{Interval: 3}}
+	wantMedian := &trellisv1.MedianStopping{MinEpochs: 10, Interval: 3, MinRuns: 5}
+	if median := WithDefaults(spec).Pruning.GetMedian(); !proto.Equal(median, wantMedian) {
+		t.Errorf("median stopping by default: %v, want %v", median, wantMedian)
+	}
 	again := WithDefaults(got)
 	if again.Seeds.Values[0] = 7; got.Seeds.Values[0] != 1 {
 		t.Error("the copy shares its axes with the spec")

@@ -2,6 +2,8 @@ package grid
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
@@ -27,10 +29,31 @@ func Validate(spec *trellisv1.StudySpec) error {
 	spec = WithDefaults(spec)
 	if len(b.violations) > 0 {
 		b.checkSize(spec)
-	} else {
-		b.build(spec)
+	} else if g := b.build(spec); g != nil {
+		b.checkPruning(spec.GetPruning(), g)
 	}
 	return b.err()
+}
+
+// checkPruning refuses pruning that would never look at a run.
+func (b *builder) checkPruning(pruning *trellisv1.Pruning, g *Grid) {
+	longest := uint32(0)
+	for _, p := range g.products {
+		longest = max(longest, slices.Max(p.maxEpochs.values))
+	}
+	check := func(method string, minEpochs uint32) {
+		if minEpochs >= longest {
+			b.refuse("pruning.min_epochs", fmt.Sprintf(
+				"runs would be judged from epoch %d on, but none is longer than %d: lower min_epochs, train longer, or leave "+
+					"pruning out", minEpochs, longest), "pruning", method, "min_epochs")
+		}
+	}
+	switch method := pruning.GetMethod().(type) {
+	case *trellisv1.Pruning_Asha:
+		check("asha", method.Asha.GetMinEpochs())
+	case *trellisv1.Pruning_Median:
+		check("median", method.Median.GetMinEpochs())
+	}
 }
 
 // nameDuplicates says which values a list has twice. The rule says only that there are some.

@@ -142,6 +142,23 @@ func TestValidateMessages(t *testing.T) {
 			spec.Seeds = &trellisv1.IntegerAxis{Linear: newRange(0, 9999, 10_000)}
 		}, []string{"grid: the study has 1,080,000 trials (108 points of its grids x 1 batch_size x 10,000 seeds); " +
 			"a study has at most 1,000,000"}},
+		{"pruning that would never look", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].MaxEpochs = integers(20, 30)
+			spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{MinEpochs: 30}}}
+		}, []string{"pruning.asha.min_epochs: runs would be judged from epoch 30 on, but none is longer than 30: " +
+			"lower min_epochs, train longer, or leave pruning out"}},
+		{"median pruning by default, too late", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].MaxEpochs = integers(10)
+			spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Median{Median: &trellisv1.MedianStopping{}}}
+		}, []string{"pruning.median.min_epochs: runs would be judged from epoch 10 on, but none is longer than 10: " +
+			"lower min_epochs, train longer, or leave pruning out"}},
+		{"pruning at the last moment", func(spec *trellisv1.StudySpec) {
+			spec.Grid[0].MaxEpochs = integers(20, 31)
+			spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{MinEpochs: 30}}}
+		}, nil},
+		{"pruning by no method", func(spec *trellisv1.StudySpec) { spec.Pruning = &trellisv1.Pruning{} }, []string{
+			"pruning.method: exactly one field is required in oneof",
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			spec := newSpec()
