@@ -132,6 +132,10 @@ func TestLargeStudy(t *testing.T) {
 	within("a page by objective from the last", 10*time.Second, page("-objective", ""))
 	within("a page by learning rate", 10*time.Second, page("learning_rate", ""))
 	within("a page with a filter", 20*time.Second, page("objective", "latent_dim == 16"))
+	within("a page of configurations", 10*time.Second, func() error {
+		_, err := store.Snapshot().ListConfigurations(&trellisv1.ListConfigurationsRequest{Study: "large"})
+		return err
+	})
 	within("what changed since the last command", 100*time.Millisecond, func() error {
 		_, err := store.Snapshot().RunsChangedSince("large", study.ModifyIndex)
 		return err

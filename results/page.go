@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -56,6 +57,23 @@ func tokenTrials(request *trellisv1.ListTrialsRequest) tokenMark {
 		fmt.Fprintf(sum, "%q", text)
 	}
 	return tokenMark(sum.Sum(nil)[:len(tokenMark{})])
+}
+
+// tokenConfigurations marks the listings of configurations that are alike in all that a token depends on.
+func tokenConfigurations(request *trellisv1.ListConfigurationsRequest) tokenMark {
+	sum := sha256.Sum256(fmt.Appendf(nil, "configurations %q %v", request.GetStudy(), request.GetConfidence()))
+	return tokenMark(sum[:len(tokenMark{})])
+}
+
+// decodeRank returns the rank that a token's key has, 0 for the first page.
+func decodeRank(after key) (uint64, error) {
+	switch len(after) {
+	case 0:
+		return 0, nil
+	case 8:
+		return binary.BigEndian.Uint64(after), nil
+	}
+	return 0, fmt.Errorf("page_token is cut short: %w", ErrInvalid)
 }
 
 func encodeToken(mark tokenMark, from []byte) string {

@@ -131,28 +131,6 @@ func (s *Snapshot) Best(ws memdb.WatchSet, study string) (*trellisv1.Trial, erro
 	return best, err
 }
 
-// GetBestTrial returns the two trials that rank first, with their losses, and the study. It fails as Best does.
-func (s *Snapshot) GetBestTrial(request *trellisv1.GetBestTrialRequest) (*trellisv1.GetBestTrialResponse, error) {
-	study, err := s.Study(nil, request.GetStudy())
-	if err != nil {
-		return nil, err
-	}
-	best, runnerUp, err := s.bestTwo(nil, study.Name)
-	if err != nil {
-		return nil, err
-	}
-	response := &trellisv1.GetBestTrialResponse{Study: study}
-	if response.Trial, err = s.withLosses(best); err != nil {
-		return nil, err
-	}
-	if runnerUp != nil {
-		if response.RunnerUp, err = s.withLosses(runnerUp); err != nil {
-			return nil, err
-		}
-	}
-	return response, nil
-}
-
 // bestTwo returns the best trial and the next in rank, which is nil if only one has been answered.
 func (s *Snapshot) bestTwo(ws memdb.WatchSet, study string) (best, runnerUp *trellisv1.Trial, err error) {
 	if _, err := s.Study(ws, study); err != nil {

@@ -151,10 +151,13 @@ func (r *replay) choose(seeds int) {
 			counts[o.Place]++
 		}
 	}
-	most := 0
+	most := -1
 	for _, i := range r.remaining {
 		common := 0
 		sample := r.samples[i].until(seeds)
+		if len(sample) == 0 {
+			continue
+		}
 		for _, o := range sample {
 			if 2*counts[o.Place] >= len(r.remaining) {
 				common++
@@ -163,7 +166,7 @@ func (r *replay) choose(seeds int) {
 		if common > most {
 			most, r.eligible = common, r.eligible[:0]
 		}
-		if common > 0 && common == most {
+		if common == most {
 			r.eligible = append(r.eligible, i)
 			r.means[i] = sample.Mean()
 		}

@@ -43,6 +43,7 @@ func TestJudge(t *testing.T) {
 		// Each seed is common, but none has all: those with the most are compared.
 		{"each lacks one", []Sample{{{1, 3}, {2, 3}}, {{0, 2}, {2, 2}}, {{0, 1}, {1, 1}}, {{0, 0}}}, Plan{},
 			[]int{2, 1, 0, 3}, []int{0, 1, 2, 3}, false},
+		{"none in common", []Sample{{{0, 3}}, {{1, 2}}, {{2, 1}}}, Plan{}, []int{2, 1, 0}, []int{0, 1, 2}, false},
 		{"does not depend on the seed", []Sample{sampleOf(1, 1), sampleOf(1.001, 1.001)}, Plan{}, []int{0, 1}, []int{0}, true},
 		{"differs by rounding", []Sample{sampleOf(1, 2, 3), sampleOf(1+1e-8, 2+1e-8, 3+1e-8)}, Plan{}, []int{0, 1}, []int{0, 1}, false},
 		// What the first look has excluded stays excluded, though its mean became the lower one.

@@ -1,0 +1,332 @@
+package results
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/statistics"
+)
+
+// DefaultConfidence is how sure a verdict is where nobody says otherwise.
+const DefaultConfidence = 0.95
+
+// configuration is a point of a study's grid without its seed.
+type configuration struct {
+	// parameters are those of any of its trials. first is the lowest of their indexes.
+	parameters *trellisv1.Parameters
+	first      uint64
+	// tries are its trials, by seed.
+	tries []try
+	// answered is how many of them have been.
+	answered int
+}
+
+// try is one seed of a configuration. answer is nil until its trial has been answered.
+type try struct {
+	seed   uint32
+	answer *trellisv1.Trial
+}
+
+// configurationID tells configurations of a study apart.
+type configurationID struct {
+	latentDim, maxEpochs, batchSize uint32
+	learningRate, weightDecay       float64
+}
+
+// configurationsOf returns a study's configurations in the order that breaks ties, as in Compare. It reads all its trials: a
+// million take about a second.
+func (s *Snapshot) configurationsOf(study string) ([]*configuration, error) {
+	c, err := s.catalog(study)
+	if err != nil {
+		return nil, err
+	}
+	members, err := s.membersOf(study)
+	if err != nil {
+		return nil, err
+	}
+	byID := map[configurationID]*configuration{}
+	var all []*configuration
+	number := 0
+	for member := range members {
+		p := member.run.Parameters
+		for milestone, epochs := range member.run.Milestones {
+			index := c.indexes[number]
+			number++
+			id := configurationID{p.GetLatentDim(), epochs, p.GetBatchSize(), p.GetLearningRate(), p.GetWeightDecay()}
+			found, known := byID[id]
+			if !known {
+				found = &configuration{parameters: parametersAt(member.run, epochs), first: index}
+				byID[id] = found
+				all = append(all, found)
+			}
+			found.first = min(found.first, index)
+			tried := try{seed: p.GetSeed()}
+			if milestone < len(member.answers) {
+				tried.answer = member.answers[milestone]
+				found.answered++
+			}
+			found.tries = append(found.tries, tried)
+		}
+	}
+	for _, configuration := range all {
+		slices.SortFunc(configuration.tries, func(a, b try) int { return cmp.Compare(a.seed, b.seed) })
+	}
+	slices.SortFunc(all, func(a, b *configuration) int {
+		return cmp.Or(
+			cmp.Compare(a.parameters.GetLatentDim(), b.parameters.GetLatentDim()),
+			cmp.Compare(a.parameters.GetMaxEpochs(), b.parameters.GetMaxEpochs()),
+			cmp.Compare(a.first, b.first),
+		)
+	})
+	return all, nil
+}
+
+// hasTried says whether the configuration has a trial with a seed, whatever came of it.
+func (c *configuration) hasTried(seed uint32) bool {
+	_, tried := slices.BinarySearchFunc(c.tries, seed, func(t try, seed uint32) int { return cmp.Compare(t.seed, seed) })
+	return tried
+}
+
+// bestTrial is the configuration's trial that ranks first, nil if none has been answered.
+func (c *configuration) bestTrial() *trellisv1.Trial {
+	var best *trellisv1.Trial
+	for _, try := range c.tries {
+		if try.answer != nil && (best == nil || Compare(try.answer, best) < 0) {
+			best = try.answer
+		}
+	}
+	return best
+}
+
+// sample is what the configuration's trials have given, in the order of the seeds' places.
+func (c *configuration) sample(places map[uint32]int) statistics.Sample {
+	sample := make(statistics.Sample, 0, c.answered)
+	for _, try := range c.tries {
+		if try.answer != nil {
+			sample = append(sample, statistics.Observation{Place: places[try.seed], Objective: objectiveOf(try.answer)})
+		}
+	}
+	slices.SortFunc(sample, func(a, b statistics.Observation) int { return cmp.Compare(a.Place, b.Place) })
+	return sample
+}
+
+func objectiveOf(answer *trellisv1.Trial) float64 {
+	if answer.Objective == nil {
+		return math.NaN()
+	}
+	return *answer.Objective
+}
+
+// comparison is how the configurations of a study compare.
+type comparison struct {
+	study      *trellisv1.Study
+	confidence float64
+	// answered are those that at least one trial of has been answered, and open the others.
+	answered, open []*configuration
+	// samples, and judgement of them, are by the places of answered.
+	samples   []statistics.Sample
+	judgement statistics.Judgement
+	// seeds are those that the study has, or will have by its settle, in the order in which they are looked at.
+	seeds []uint32
+	plan  statistics.Plan
+}
+
+// compareConfigurations compares a study's configurations. Confidence 0 is the default.
+func (s *Snapshot) compareConfigurations(study *trellisv1.Study, confidence float64) (*comparison, error) {
+	all, err := s.configurationsOf(study.Name)
+	if err != nil {
+		return nil, err
+	}
+	result := &comparison{study: study, confidence: confidenceOf(study.Spec, confidence)}
+	for _, configuration := range all {
+		if configuration.answered > 0 {
+			result.answered = append(result.answered, configuration)
+		} else {
+			result.open = append(result.open, configuration)
+		}
+	}
+	result.seeds, result.plan = planOf(study.Spec, all)
+	result.plan.Confidence = result.confidence
+	places := make(map[uint32]int, len(result.seeds))
+	for place, seed := range result.seeds {
+		places[seed] = place
+	}
+	for _, configuration := range result.answered {
+		result.samples = append(result.samples, configuration.sample(places))
+	}
+	if len(result.samples) > 0 {
+		result.judgement = statistics.Judge(result.samples, result.plan)
+	}
+	return result, nil
+}
+
+// confidenceOf is the confidence asked for or, if that is 0, what the spec settles with, or the default.
+func confidenceOf(spec *trellisv1.StudySpec, asked float64) float64 {
+	return cmp.Or(asked, spec.GetSettle().GetConfidence(), DefaultConfidence)
+}
+
+// planOf says in which order a study's seeds are looked at, and when. Without settle they are looked at once. With it, the
+// first look is at the spec's seeds, and then settle adds one by one the smallest numbers from 1 on that are not among them.
+// Seeds that have come otherwise are at the end.
+func planOf(spec *trellisv1.StudySpec, all []*configuration) ([]uint32, statistics.Plan) {
+	var seeds []uint32
+	var plan statistics.Plan
+	known := map[uint32]bool{}
+	add := func(seed uint32) {
+		if !known[seed] {
+			known[seed] = true
+			seeds = append(seeds, seed)
+		}
+	}
+	if settle := spec.GetSettle(); settle != nil {
+		for _, seed := range seedsOf(spec) {
+			add(seed)
+		}
+		plan.First, plan.Last = len(seeds), int(settle.GetMaxSeeds())
+		for seed := uint32(1); len(seeds) < plan.Last; seed++ {
+			add(seed)
+		}
+	}
+	planned := len(seeds)
+	for _, configuration := range all {
+		for _, try := range configuration.tries {
+			add(try.seed)
+		}
+	}
+	slices.Sort(seeds[planned:])
+	return seeds, plan
+}
+
+// seedsOf returns the seeds of a spec, ascending. Those of a range are whole numbers, as the grid has checked. A spec without
+// seeds has one.
+func seedsOf(spec *trellisv1.StudySpec) []uint32 {
+	axis := spec.GetSeeds()
+	if axis == nil {
+		return []uint32{1}
+	}
+	seeds := slices.Clone(axis.GetValues())
+	for _, r := range []*trellisv1.Range{axis.GetLinear(), axis.GetLog2(), axis.GetLog10()} {
+		for i := range r.GetCount() {
+			share := float64(i) / float64(r.GetCount()-1)
+			value := r.GetFrom() + share*(r.GetTo()-r.GetFrom())
+			if r != axis.GetLinear() {
+				value = r.GetFrom() * math.Pow(r.GetTo()/r.GetFrom(), share)
+			}
+			seeds = append(seeds, uint32(math.Round(value)))
+		}
+	}
+	slices.Sort(seeds)
+	return seeds
+}
+
+// hasSeveralSeeds says whether configurations of the study may have several trials each.
+func hasSeveralSeeds(study *trellisv1.Study) bool {
+	return study.Spec.GetSettle() != nil || len(seedsOf(study.Spec)) > 1
+}
+
+// bestSeeds is with how many seeds the best configuration has been answered. With one, nothing is known of the others.
+func (c *comparison) bestSeeds() int { return len(c.samples[c.judgement.Order[0]]) }
+
+// message returns the configuration of a rank, counted from 0, as users see it.
+func (c *comparison) message(rank int) *trellisv1.Configuration {
+	if rank >= len(c.answered) {
+		return c.open[rank-len(c.answered)].message()
+	}
+	at := c.judgement.Order[rank]
+	message := c.answered[at].message()
+	message.Rank = uint64(rank + 1)
+	sample := c.samples[at]
+	message.Mean = proto.Float64(sample.Mean())
+	versus := c.judgement.Comparisons[at]
+	message.Contender = rank == 0 || versus.Contender && c.bestSeeds() > 1
+	if len(sample) < 2 || !sample.Finite() {
+		return message
+	}
+	message.Deviation = proto.Float64(sample.Deviation())
+	message.Interval = intervalMessage(sample.Interval(c.confidence))
+	if rank > 0 && versus.Seeds >= 2 {
+		message.Difference = proto.Float64(versus.Difference)
+		message.DifferenceInterval = intervalMessage(versus.Interval)
+	}
+	return message
+}
+
+// message has what the configuration says of itself.
+func (c *configuration) message() *trellisv1.Configuration {
+	parameters := proto.CloneOf(c.parameters)
+	parameters.Seed = 0
+	message := &trellisv1.Configuration{Parameters: parameters}
+	tests := statistics.Sample{}
+	for place, try := range c.tries {
+		if try.answer == nil {
+			continue
+		}
+		message.Repetitions = append(message.Repetitions, &trellisv1.Repetition{
+			Seed: try.seed, Trial: try.answer.Index, Objective: objectiveOf(try.answer),
+		})
+		if try.answer.TestLoss != nil {
+			tests = append(tests, statistics.Observation{Place: place, Objective: try.answer.GetTestLoss()})
+		}
+	}
+	if len(tests) > 0 && len(tests) == c.answered {
+		message.TestMean = proto.Float64(tests.Mean())
+	}
+	return message
+}
+
+func intervalMessage(interval statistics.Interval) *trellisv1.Interval {
+	return &trellisv1.Interval{Low: interval.Low, High: interval.High}
+}
+
+// ListConfigurations returns a page of a study's configurations: see ListConfigurationsRequest. A page starts at the rank
+// where the one before ended; a configuration whose rank changes meanwhile may be seen twice or not at all. It fails with
+// ErrNotFound if there is no such study, and with ErrInvalid if the token makes no sense.
+//
+// Every page ranks all configurations anew, which takes about a second for a million trials.
+func (s *Snapshot) ListConfigurations(request *trellisv1.ListConfigurationsRequest) (*trellisv1.ListConfigurationsResponse, error) {
+	response, err := s.listConfigurations(request)
+	if err != nil {
+		return nil, fmt.Errorf("list configurations: %w", err)
+	}
+	return response, nil
+}
+
+func (s *Snapshot) listConfigurations(request *trellisv1.ListConfigurationsRequest) (*trellisv1.ListConfigurationsResponse, error) {
+	study, err := s.Study(nil, request.GetStudy())
+	if err != nil {
+		return nil, err
+	}
+	mark := tokenConfigurations(request)
+	after, err := decodeToken(mark, request.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	begin, err := decodeRank(after)
+	if err != nil {
+		return nil, err
+	}
+	compared, err := s.compareConfigurations(study, request.GetConfidence())
+	if err != nil {
+		return nil, err
+	}
+	total := len(compared.answered) + len(compared.open)
+	response := &trellisv1.ListConfigurationsResponse{Total: uint64(total)}
+	size, left := uint64(pageSize(request.GetPageSize())), room(MaxPageBytes)
+	rank := begin
+	for ; rank < uint64(total) && rank-begin < size; rank++ {
+		message := compared.message(int(rank))
+		if !left.take(message) {
+			break
+		}
+		response.Configurations = append(response.Configurations, message)
+	}
+	if rank < uint64(total) {
+		response.NextPageToken = encodeToken(mark, newKey(8).number(rank))
+	}
+	return response, nil
+}

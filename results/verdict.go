@@ -1,0 +1,138 @@
+package results
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/statistics"
+)
+
+// maxContenders is how many contenders a verdict lists.
+const maxContenders = 100
+
+// Verdict says which of a study's configurations is best, and how sure that is. Confidence 0 is the default: what the study
+// settles with, or DefaultConfidence. ErrNotFound if there is no such study, ErrNoAnswer if no trial has been answered.
+//
+// A study with one seed is answered at once, however large; with several, all trials are read: see configurationsOf.
+func (s *Snapshot) Verdict(study string, confidence float64) (*trellisv1.Verdict, error) {
+	response, err := s.bestWithVerdict(study, confidence)
+	return response.GetVerdict(), err
+}
+
+// GetBestTrial returns the best trial and the next in rank with their losses, the study, and the verdict: if the study has
+// several seeds, the best trials of the two best configurations. It fails as Verdict does.
+func (s *Snapshot) GetBestTrial(request *trellisv1.GetBestTrialRequest) (*trellisv1.GetBestTrialResponse, error) {
+	response, err := s.bestWithVerdict(request.GetStudy(), request.GetConfidence())
+	if err != nil {
+		return nil, err
+	}
+	if response.Trial, err = s.withLosses(response.Trial); err != nil {
+		return nil, err
+	}
+	if response.RunnerUp != nil {
+		if response.RunnerUp, err = s.withLosses(response.RunnerUp); err != nil {
+			return nil, err
+		}
+	}
+	return response, nil
+}
+
+func (s *Snapshot) bestWithVerdict(name string, confidence float64) (*trellisv1.GetBestTrialResponse, error) {
+	study, err := s.Study(nil, name)
+	if err != nil {
+		return nil, err
+	}
+	if !hasSeveralSeeds(study) {
+		return s.bestOfOneSeed(study, confidence)
+	}
+	compared, err := s.compareConfigurations(study, confidence)
+	if err != nil {
+		return nil, err
+	}
+	if len(compared.answered) == 0 {
+		return nil, fmt.Errorf("best trial of study %s: %w", name, ErrNoAnswer)
+	}
+	order := compared.judgement.Order
+	response := &trellisv1.GetBestTrialResponse{
+		Study: study, Trial: compared.answered[order[0]].bestTrial(), Verdict: compared.verdict(),
+	}
+	if len(order) > 1 {
+		response.RunnerUp = compared.answered[order[1]].bestTrial()
+	}
+	return response, nil
+}
+
+// bestOfOneSeed answers from the ranking of trials, each of which is a configuration.
+func (s *Snapshot) bestOfOneSeed(study *trellisv1.Study, confidence float64) (*trellisv1.GetBestTrialResponse, error) {
+	best, runnerUp, err := s.bestTwo(nil, study.Name)
+	if err != nil {
+		return nil, err
+	}
+	configuration := configuration{
+		parameters: best.Parameters, tries: []try{{best.Parameters.GetSeed(), best}}, answered: 1,
+	}
+	message := configuration.message()
+	message.Rank, message.Mean, message.Contender = 1, proto.Float64(objectiveOf(best)), true
+	verdict := &trellisv1.Verdict{
+		Confidence:     confidenceOf(study.Spec, confidence),
+		Configurations: study.Progress.TrialsSucceeded,
+		Best:           message,
+		Seeds:          1,
+		Settled:        runnerUp == nil,
+	}
+	if !verdict.Settled {
+		verdict.Advice = adviceForOneSeed(study)
+	}
+	return &trellisv1.GetBestTrialResponse{Trial: best, RunnerUp: runnerUp, Study: study, Verdict: verdict}, nil
+}
+
+// verdict sums up what is known. At least one configuration must have been answered.
+func (c *comparison) verdict() *trellisv1.Verdict {
+	verdict := &trellisv1.Verdict{
+		Confidence:     c.confidence,
+		Configurations: uint64(len(c.answered)),
+		Best:           c.message(0),
+		Seeds:          uint32(c.bestSeeds()),
+		Settled:        c.judgement.Settled,
+	}
+	if c.bestSeeds() > 1 {
+		for rank, at := range c.judgement.Order {
+			if rank == 0 || !c.judgement.Comparisons[at].Contender {
+				continue
+			}
+			if verdict.ContendersTotal++; verdict.ContendersTotal <= maxContenders {
+				verdict.Contenders = append(verdict.Contenders, c.message(rank))
+			}
+		}
+	}
+	if !verdict.Settled {
+		verdict.Advice = c.advice()
+	}
+	return verdict
+}
+
+// NextSeed returns the trials that a study's settle needs next: its contenders, with the seed that the next look adds. There are
+// none if it has no settle, if it has been settled, or if its budget is used up. They follow from what the study's trials have
+// given, and are none that the study has, so that adding them comes to an end whatever fails.
+//
+// It is to be asked once all runs of the study have ended.
+func (s *Snapshot) NextSeed(study *trellisv1.Study) ([]*trellisv1.Parameters, error) {
+	if study.GetSpec().GetSettle() == nil {
+		return nil, nil
+	}
+	compared, err := s.compareConfigurations(study, 0)
+	if err != nil {
+		return nil, fmt.Errorf("find the next seed of study %s: %w", study.GetName(), err)
+	}
+	tried := func(at, place int) bool { return compared.answered[at].hasTried(compared.seeds[place]) }
+	wanting, place := statistics.NextSeed(compared.samples, compared.plan, tried)
+	var points []*trellisv1.Parameters
+	for _, at := range wanting {
+		point := proto.CloneOf(compared.answered[at].parameters)
+		point.Seed = compared.seeds[place]
+		points = append(points, point)
+	}
+	return points, nil
+}
