@@ -1,0 +1,107 @@
+package importance
+
+// Result is how the variance of the values is divided. All shares lie between 0 and 1.
+type Result struct {
+	// Exact says that the points are a full grid, and the shares those of its functional ANOVA.
+	Exact bool
+	// Main are the shares that each axis explains by itself; Total with all the interactions that it has a part in.
+	Main, Total []float64
+	// Pairs are what two axes explain together beyond what each of them explains by itself, in the order of the axes.
+	Pairs []Pair
+	// Rest is what remains: interactions of three axes or more, and chance. Main, Pairs and Rest add up to 1.
+	Rest float64
+}
+
+// Pair is the interaction of two axes, of which the first comes before the second.
+type Pair struct {
+	First, Second int
+	Share         float64
+}
+
+// Analyze divides the variance of values, which are finite, among axes. levels has for each axis the level of every point on
+// it, counted from 0. Points are distinct. If all values are equal, there is nothing to explain: all shares are 0.
+//
+// It takes time and memory in proportion to the number of points, with all pairs of axes as a factor.
+func Analyze(levels [][]uint32, values []float64) Result {
+	axes := make([]partition, len(levels))
+	for i := range levels {
+		axes[i] = newPartition(levels[i])
+	}
+	result := Result{Exact: full(axes, len(values)), Main: make([]float64, len(axes)), Total: make([]float64, len(axes))}
+	var pairs []partition
+	for i := range axes {
+		for j := i + 1; j < len(axes); j++ {
+			result.Pairs = append(result.Pairs, Pair{First: i, Second: j})
+			pairs = append(pairs, combine(axes[i], axes[j]))
+		}
+	}
+	deviations, constant := centered(values)
+	if constant {
+		return result
+	}
+	all := squares(deviations)
+	residual := append([]float64(nil), deviations...)
+	for i, gained := range explain(axes, residual, tolerance*all) {
+		result.Main[i] = gained / all
+	}
+	for k, gained := range explain(pairs, residual, tolerance*all) {
+		result.Pairs[k].Share = gained / all
+	}
+	result.Rest = squares(residual) / all
+	for i, line := range lines(axes, len(values)) {
+		result.Total[i] = result.total(i, line, deviations, all)
+	}
+	return result
+}
+
+// full says whether n distinct points are all there are: there can't be more.
+func full(axes []partition, n int) bool {
+	size := 1
+	for _, axis := range axes {
+		// No overflow: a product within n, times at most n.
+		if size *= axis.groups; size > n {
+			return false
+		}
+	}
+	return true
+}
+
+// centered returns the values less their mean, and whether they are all the same.
+func centered(values []float64) (deviations []float64, constant bool) {
+	mean := 0.0
+	for _, value := range values {
+		mean += value / float64(len(values))
+	}
+	deviations, constant = make([]float64, len(values)), true
+	for k, value := range values {
+		deviations[k] = value - mean
+		constant = constant && value == values[0]
+	}
+	return deviations, constant
+}
+
+// squares is the sum of the squares.
+func squares(values []float64) float64 {
+	sum := 0.0
+	for _, value := range values {
+		sum += value * value
+	}
+	return sum
+}
+
+// total returns the total share of an axis, whose lines are given: see the package's comment. all is the sum of the squares
+// of the deviations.
+func (r *Result) total(axis int, line partition, deviations []float64, all float64) float64 {
+	least := r.Main[axis]
+	for _, pair := range r.Pairs {
+		if pair.First == axis || pair.Second == axis {
+			least += pair.Share
+		}
+	}
+	within, points := line.within(deviations)
+	if points == 0 {
+		return min(least, 1)
+	}
+	share := within / float64(points) / (all / float64(len(deviations)))
+	return min(max(share, least), least+r.Rest, 1)
+}
