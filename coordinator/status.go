@@ -25,6 +25,7 @@ var statusCodes = []struct {
 	{results.ErrInvalid, codes.InvalidArgument},
 	{results.ErrIllegalMove, codes.FailedPrecondition},
 	{results.ErrNoAnswer, codes.FailedPrecondition},
+	{results.ErrInconclusive, codes.FailedPrecondition},
 	{ErrNotLeader, codes.Unavailable},
 	{replication.ErrLeadershipLost, codes.Unavailable},
 	{replication.ErrFailed, codes.Unavailable},

@@ -17,6 +17,8 @@ var (
 	ErrStudyChanged = errors.New("the study has changed meanwhile")
 	// ErrNoAnswer: none of the study's trials has been answered yet.
 	ErrNoAnswer = errors.New("no trial has been answered yet")
+	// ErrInconclusive: what has been answered so far does not say what was asked for.
+	ErrInconclusive = errors.New("inconclusive")
 	// ErrStale: the attempt does not hold the run any more, or never did. Nothing of it will ever be accepted.
 	ErrStale = errors.New("stale attempt")
 	// ErrConflict: an attempt contradicts what an earlier one reported. The attempt has been ended by it, as a failure of

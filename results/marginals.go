@@ -1,0 +1,132 @@
+package results
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/importance"
+)
+
+// GetImportance says how much each axis of a study's grid matters, and what its values do: see the package importance.
+//
+// The objective of a configuration is the mean over its answered seeds. What is divided among the axes is the variance of
+// its logarithm, unless an objective is not above 0: losses lie orders of magnitude apart, and as they are, the worst of them
+// would be all that counts. The means by value are those of the objective itself.
+//
+// It fails with ErrNotFound if there is no such study, and with ErrInconclusive unless two configurations have been answered
+// with finite objectives.
+func (s *Snapshot) GetImportance(request *trellisv1.GetImportanceRequest) (*trellisv1.GetImportanceResponse, error) {
+	survey, err := s.survey(request.GetStudy())
+	if err == nil {
+		err = survey.check()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("importance in study %s: %w", request.GetStudy(), err)
+	}
+	return &trellisv1.GetImportanceResponse{Importance: survey.importance()}, nil
+}
+
+// check says what is missing for anything to be compared.
+func (s *survey) check() error {
+	several := 0
+	for _, values := range s.tried {
+		several += min(len(values)-1, 1)
+	}
+	switch {
+	case several == 0:
+		return fmt.Errorf("every axis has a single value, so that nothing can be compared; extend one: %w", ErrInconclusive)
+	case len(s.findings) < 2:
+		return fmt.Errorf("configurations that have been answered with a finite objective: %d, and it takes 2 to compare (%s): %w",
+			len(s.findings), s.leftOut(), ErrInconclusive)
+	}
+	return nil
+}
+
+// importance divides the findings' variance.
+func (s *survey) importance() *trellisv1.Importance {
+	values, logarithms := s.objectives()
+	var present []int
+	var levels [][]uint32
+	for i, compared := range s.compared {
+		if len(compared) > 1 {
+			present, levels = append(present, i), append(levels, s.levels(i))
+		}
+	}
+	shares := importance.Analyze(levels, values)
+	message := &trellisv1.Importance{
+		Rest: shares.Rest, Configurations: uint64(len(s.findings)), Method: s.method(shares.Exact, logarithms),
+	}
+	message.LeftOut = uint64(len(s.diverged))
+	for _, count := range s.unanswered {
+		message.LeftOut += count
+	}
+	for n, i := range present {
+		message.Axes = append(message.Axes, &trellisv1.AxisEffect{
+			Axis: gridAxes[i].name, Importance: shares.Main[n], Total: shares.Total[n], Values: s.valueEffects(i, levels[n]),
+		})
+	}
+	for _, pair := range shares.Pairs {
+		message.Interactions = append(message.Interactions, &trellisv1.Interaction{
+			First: gridAxes[present[pair.First]].name, Second: gridAxes[present[pair.Second]].name, Importance: pair.Share,
+		})
+	}
+	slices.SortStableFunc(message.Axes, func(a, b *trellisv1.AxisEffect) int { return cmp.Compare(b.Importance, a.Importance) })
+	slices.SortStableFunc(message.Interactions, func(a, b *trellisv1.Interaction) int {
+		return cmp.Compare(b.Importance, a.Importance)
+	})
+	return message
+}
+
+// objectives returns what is to be explained of each finding: the objective's logarithm, if all of them have one.
+func (s *survey) objectives() (values []float64, logarithms bool) {
+	logarithms = true
+	values = make([]float64, len(s.findings))
+	for k := range s.findings {
+		values[k] = s.findings[k].objective
+		logarithms = logarithms && values[k] > 0
+	}
+	if logarithms {
+		for k := range values {
+			values[k] = math.Log(values[k])
+		}
+	}
+	return values, logarithms
+}
+
+// levels returns the findings' places among the values of an axis.
+func (s *survey) levels(axis int) []uint32 {
+	places := make(map[float64]uint32, len(s.compared[axis]))
+	for place, value := range s.compared[axis] {
+		places[value] = uint32(place)
+	}
+	levels := make([]uint32, len(s.findings))
+	for k := range s.findings {
+		levels[k] = places[gridAxes[axis].value(&s.findings[k].gridPoint)]
+	}
+	return levels
+}
+
+// valueEffects says what the values of an axis do.
+func (s *survey) valueEffects(axis int, levels []uint32) []*trellisv1.ValueEffect {
+	effects := make([]*trellisv1.ValueEffect, len(s.compared[axis]))
+	best := make([]*finding, len(effects))
+	for place, value := range s.compared[axis] {
+		effects[place] = &trellisv1.ValueEffect{Value: value}
+	}
+	for k, place := range levels {
+		found := &s.findings[k]
+		effects[place].Mean += found.objective
+		effects[place].Configurations++
+		if best[place] == nil || compareFindings(found, best[place]) < 0 {
+			best[place] = found
+		}
+	}
+	for place, effect := range effects {
+		effect.Mean /= float64(effect.Configurations)
+		effect.Best, effect.BestAt = best[place].objective, best[place].parameters()
+	}
+	return effects
+}

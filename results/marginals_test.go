@@ -1,0 +1,219 @@
+package results
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// trained is a trial of a study to be: its run's losses by epoch. Fewer than max_epochs end in an early stop, none at all
+// leave the run PENDING, or FAILED.
+type trained struct {
+	parameters *trellisv1.Parameters
+	losses     []float64
+	failed     bool
+}
+
+// at1 is a configuration with the seed 1, that stopped early after one epoch with the given loss.
+func at1(latentDim uint32, learningRate, weightDecay, loss float64) trained {
+	return trained{
+		parameters: &trellisv1.Parameters{
+			LatentDim: latentDim, LearningRate: learningRate, WeightDecay: weightDecay, MaxEpochs: 20, Seed: 1, BatchSize: 256,
+		},
+		losses: []float64{loss},
+	}
+}
+
+// seeded is the same configuration with another seed.
+func (p trained) seeded(seed uint32, losses ...float64) trained {
+	p.parameters = proto.CloneOf(p.parameters)
+	p.parameters.Seed, p.losses = seed, losses
+	return p
+}
+
+// newTrainedStore has the study s, each of whose trials has a run of its own.
+func newTrainedStore(t testing.TB, spec *trellisv1.StudySpec, points ...trained) *Store {
+	t.Helper()
+	store := newStore(t)
+	var runs []*trellisv1.Run
+	var trials []*trellisv1.Trial
+	for i, point := range points {
+		id := fmt.Sprint("run ", i)
+		runs = append(runs, &trellisv1.Run{
+			Id: id, Parameters: point.parameters, Milestones: []uint32{point.parameters.MaxEpochs}, FirstTrial: uint64(i),
+		})
+		trials = append(trials, &trellisv1.Trial{Index: uint64(i), Parameters: point.parameters, Run: id})
+	}
+	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: spec}, runs, trials))
+	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: workerReady, Slots: uint32(len(points) + 1)}))
+	for i, point := range points {
+		index, id := uint64(3+2*i), runs[i].Id
+		if len(point.losses) == 0 && !point.failed {
+			continue
+		}
+		attempt := grant1(t, store, index, "s", id, "w")
+		if point.failed {
+			record(t, store, index+1, failureEntry("s", id, attempt, trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, "too large"))
+			continue
+		}
+		record(t, store, index+1, columnEntry("s", id, attempt, 1, point.losses, point.losses, nil),
+			successEntry("s", id, attempt, uint32(len(point.losses))))
+	}
+	return store
+}
+
+func importanceOf(t testing.TB, points ...trained) *trellisv1.Importance {
+	t.Helper()
+	response, err := newTrainedStore(t, nil, points...).Snapshot().GetImportance(&trellisv1.GetImportanceRequest{Study: "s"})
+	ok(t, err)
+	return response.GetImportance()
+}
+
+// rounded takes the shares to thousandths.
+func rounded(message *trellisv1.Importance) *trellisv1.Importance {
+	round := func(share *float64) { *share = math.Round(*share*1000) / 1000 }
+	round(&message.Rest)
+	for _, axis := range message.Axes {
+		round(&axis.Importance)
+		round(&axis.Total)
+		for _, value := range axis.Values {
+			round(&value.Mean)
+		}
+	}
+	for _, pair := range message.Interactions {
+		round(&pair.Importance)
+	}
+	return message
+}
+
+// TestImportance: five times the logarithms are 11 5 / 3 1. Of their variance, the rows explain 9 parts of 14, the columns 4,
+// and both together 1.
+func TestImportance(t *testing.T) {
+	objective := func(x float64) float64 { return math.Exp(x / 5) }
+	got := importanceOf(t,
+		at1(4, 1e-3, 0, objective(11)), at1(4, 1e-2, 0, objective(5)), at1(8, 1e-3, 0, objective(3)), at1(8, 1e-2, 0, objective(1)))
+	point := func(latentDim uint32, learningRate float64) *trellisv1.Parameters {
+		return &trellisv1.Parameters{LatentDim: latentDim, LearningRate: learningRate, MaxEpochs: 20, BatchSize: 256}
+	}
+	equal(t, "importance", rounded(got), &trellisv1.Importance{
+		Axes: []*trellisv1.AxisEffect{
+			{Axis: "latent_dim", Importance: 0.643, Total: 0.714, Values: []*trellisv1.ValueEffect{
+				{Value: 4, Mean: 5.872, Best: objective(5), BestAt: point(4, 1e-2), Configurations: 2},
+				{Value: 8, Mean: 1.522, Best: objective(1), BestAt: point(8, 1e-2), Configurations: 2},
+			}},
+			{Axis: "learning_rate", Importance: 0.286, Total: 0.357, Values: []*trellisv1.ValueEffect{
+				{Value: 1e-3, Mean: 5.424, Best: objective(3), BestAt: point(8, 1e-3), Configurations: 2},
+				{Value: 1e-2, Mean: 1.97, Best: objective(1), BestAt: point(8, 1e-2), Configurations: 2},
+			}},
+		},
+		Interactions:   []*trellisv1.Interaction{{First: "latent_dim", Second: "learning_rate", Importance: 0.071}},
+		Configurations: 4,
+		Method:         "functional ANOVA of the logarithm of the objective, exact: the configurations are a full grid",
+	})
+}
+
+// TestImportanceOrder: the most important first.
+func TestImportanceOrder(t *testing.T) {
+	got := importanceOf(t, at1(4, 1e-3, 0, 1), at1(4, 1e-2, 0, 8), at1(8, 1e-3, 0, 2), at1(8, 1e-2, 0, 9))
+	if got.Axes[0].Axis != "learning_rate" || got.Axes[1].Axis != "latent_dim" {
+		t.Errorf("%v", got.Axes)
+	}
+}
+
+// TestImportanceScale: where an objective has no logarithm, all are taken as they are.
+func TestImportanceScale(t *testing.T) {
+	got := importanceOf(t, at1(4, 1e-3, 0, -5), at1(4, 1e-2, 0, -3), at1(8, 1e-3, 0, -1), at1(8, 1e-2, 0, 5))
+	if math.Abs(got.Axes[0].Importance-9.0/14) > 1e-9 || strings.Contains(got.Method, "logarithm") {
+		t.Errorf("%v", got)
+	}
+}
+
+// TestImportanceLeavesOut what can't be compared, and says so.
+func TestImportanceLeavesOut(t *testing.T) {
+	nan := math.NaN()
+	pending, failed := at1(16, 1e-3, 0, 0), at1(16, 1e-2, 0, 0)
+	pending.losses, failed.losses, failed.failed = nil, nil, true
+	got := importanceOf(t,
+		at1(4, 1e-3, 0, 1), at1(8, 1e-3, 0, 2), at1(4, 1e-1, 0, nan), at1(8, 1e-1, 0, nan), pending, failed,
+		// A configuration is as good as the mean of its seeds; one that diverges spoils it.
+		at1(4, 1e-2, 0, 2), at1(4, 1e-2, 0, 0).seeded(2, 4), at1(8, 1e-2, 0, 2), at1(8, 1e-2, 0, 0).seeded(2, nan),
+	)
+	if got.Configurations != 3 || got.LeftOut != 5 || got.Axes[0].Values[1].Mean != 3 {
+		t.Errorf("%v", got)
+	}
+	const method = "functional ANOVA of the logarithm of the objective (the mean of up to 2 seeds), by least squares, first " +
+		"the axes and then their pairs: the configurations are not a full grid; left out: 3 diverged, 1 failed, 1 not answered yet"
+	if got.Method != method {
+		t.Errorf("method: %s", got.Method)
+	}
+	together := importanceOf(t, at1(4, 1e-3, 0, 1), at1(8, 1e-3, 0, 2), at1(4, 1e-1, 0, nan), at1(8, 1e-1, 0, nan))
+	if !strings.Contains(together.Method, "left out: 2 diverged (all with learning_rate 0.1); learning_rate: only one value has been answered") {
+		t.Errorf("method: %s", together.Method)
+	}
+}
+
+// TestImportanceOfNothing: all the same.
+func TestImportanceOfNothing(t *testing.T) {
+	got := importanceOf(t, at1(4, 1e-3, 0, 1), at1(8, 1e-3, 0, 1))
+	if len(got.Axes) != 1 || got.Axes[0].Importance != 0 || got.Axes[0].Total != 0 || got.Rest != 0 {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestImportanceInconclusive(t *testing.T) {
+	open := at1(8, 1e-3, 0, 0)
+	open.losses = nil
+	for name, test := range map[string]struct {
+		points []trained
+		says   string
+	}{
+		"one configuration": {[]trained{at1(4, 1e-3, 0, 1), at1(4, 1e-3, 0, 0).seeded(2, 2)}, "every axis has a single value"},
+		"one answer":        {[]trained{at1(4, 1e-3, 0, 1), open}, "objective: 1, and it takes 2 to compare (1 not answered yet)"},
+		"one number": {
+			[]trained{at1(4, 1e-3, 0, 1), at1(8, 1e-3, 0, math.NaN())}, "objective: 1, and it takes 2 to compare (1 diverged)",
+		},
+	} {
+		store := newTrainedStore(t, nil, test.points...)
+		_, err := store.Snapshot().GetImportance(&trellisv1.GetImportanceRequest{Study: "s"})
+		if !errors.Is(err, ErrInconclusive) || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := newStore(t).Snapshot().GetImportance(&trellisv1.GetImportanceRequest{Study: "s"}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("no study: %v", err)
+	}
+}
+
+// BenchmarkImportance is of a million trials.
+func BenchmarkImportance(b *testing.B) {
+	store := newStore(b)
+	createMarginal(b, store, 1_000_000)
+	for b.Loop() {
+		if _, err := store.Snapshot().GetImportance(&trellisv1.GetImportanceRequest{Study: "s"}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// createMarginal creates the study s and trains its runs: a full grid of up to 100 latent dimensions, learning rates and weight
+// decays.
+func createMarginal(b *testing.B, store *Store, count int) {
+	b.Helper()
+	var runs []*trellisv1.Run
+	var trials []*trellisv1.Trial
+	for i := range count {
+		run, its := testRun(largeRunID(i), uint32(1+i%100), uint64(i), 1)
+		run.Parameters.LearningRate, run.Parameters.WeightDecay = float64(1+i/100%100), float64(i/10_000)
+		its[0].Parameters = run.Parameters
+		runs, trials = append(runs, run), append(trials, its...)
+	}
+	ok(b, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, runs, trials))
+	ok(b, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "worker", State: workerReady, Slots: uint32(count)}))
+	trainLarge(b, store, "s", 3, count, 1)
+}
