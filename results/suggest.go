@@ -1,0 +1,172 @@
+package results
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+const (
+	// negligible is the total importance below which an axis is not searched any further.
+	negligible = 0.01
+	// maxNameLength and maxAxisValues are what a spec's rules allow.
+	maxNameLength = 63
+	maxAxisValues = 10_000
+)
+
+// SuggestStudy returns the spec of a study that goes on from what this one has found, and says why, axis by axis. Its grid is
+// zoomed round the best configuration, and widened where that lies on an edge. The best configuration is a point of the new
+// grid too, so that its runs are shared. There are no more runs than in the old study, nor more trials: what the old one cost
+// is what its user was ready to pay. All else is as in the old spec.
+//
+// It fails as GetImportance does, and with ErrInconclusive if nothing new would be tried.
+func (s *Snapshot) SuggestStudy(request *trellisv1.SuggestStudyRequest) (*trellisv1.SuggestStudyResponse, error) {
+	response, err := s.suggestStudy(request.GetStudy())
+	if err != nil {
+		return nil, fmt.Errorf("suggest what follows study %s: %w", request.GetStudy(), err)
+	}
+	return response, nil
+}
+
+func (s *Snapshot) suggestStudy(name string) (*trellisv1.SuggestStudyResponse, error) {
+	survey, err := s.survey(name)
+	if err == nil {
+		err = survey.check()
+	}
+	if err != nil {
+		return nil, err
+	}
+	best := survey.best()
+	trials, err := s.trialsAt(name, best.gridPoint)
+	if err != nil {
+		return nil, err
+	}
+	axes := survey.searchAxes(best)
+	points := 1
+	var values [][]float64
+	var reasons []string
+	for _, axis := range axes {
+		chosen, reason := axis.suggest()
+		points *= len(chosen)
+		values, reasons = append(values, chosen), append(reasons, reason)
+	}
+	epochs, reason := survey.suggestEpochs(trials, points)
+	reasons = append(reasons, reason)
+	if points == 1 && !slices.ContainsFunc(epochs, survey.untried) {
+		return nil, fmt.Errorf("nothing is left to try round the best configuration: %s: %w", strings.Join(reasons, "; "), ErrInconclusive)
+	}
+	spec := proto.CloneOf(survey.study.GetSpec())
+	if spec.Name, err = s.nextName(name); err != nil {
+		return nil, err
+	}
+	spec.Grid = []*trellisv1.Grid{{
+		LatentDim:    &trellisv1.IntegerAxis{Values: integers(values[0])},
+		LearningRate: &trellisv1.NumberAxis{Values: values[1]},
+		WeightDecay:  &trellisv1.NumberAxis{Values: values[2]},
+		MaxEpochs:    &trellisv1.IntegerAxis{Values: integers(epochs)},
+	}}
+	return &trellisv1.SuggestStudyResponse{Spec: spec, Reasons: reasons}, nil
+}
+
+func integers(values []float64) []uint32 {
+	whole := make([]uint32, len(values))
+	for i, value := range values {
+		whole[i] = uint32(value)
+	}
+	return whole
+}
+
+// searchAxes are those of searchRules, each with as many values as it had, 1 if it does not matter, and fewer of the longest
+// where the study would have more runs than before. That may happen if it was a union of grids.
+func (s *survey) searchAxes(best *finding) []*searchAxis {
+	totals := map[string]float64{}
+	for _, effect := range s.importance().GetAxes() {
+		totals[effect.GetAxis()] = effect.GetTotal()
+	}
+	axes := make([]*searchAxis, len(searchRules))
+	for i, rule := range searchRules {
+		axis := &searchAxis{
+			searchRule: rule, tried: s.tried[i], compared: len(s.compared[i]), best: gridAxes[i].value(&best.gridPoint),
+			total: totals[rule.name], logarithmic: isLogarithmic(s.study.GetSpec().GetGrid(), rule.proto, s.tried[i]), count: 1,
+		}
+		if axis.total >= negligible {
+			axis.count = min(len(axis.tried), maxAxisValues)
+		}
+		axes[i] = axis
+	}
+	most := max(1, s.study.GetProgress().GetRuns()/s.repetitions())
+	for {
+		points, longest := uint64(1), axes[0]
+		for _, axis := range axes {
+			points *= uint64(axis.count)
+			if axis.count > longest.count || axis.count == longest.count && axis.total < longest.total {
+				longest = axis
+			}
+		}
+		if points <= most {
+			return axes
+		}
+		longest.count--
+	}
+}
+
+// repetitions is how often the spec has every point of its grids: once with every batch size and seed.
+func (s *survey) repetitions() uint64 {
+	spec := s.study.GetSpec()
+	return valueCount(spec.GetBatchSize()) * valueCount(spec.GetSeeds())
+}
+
+// valueCount is the number of an axis's values. An axis that a spec leaves out has one.
+func valueCount(axis *trellisv1.IntegerAxis) uint64 {
+	for _, points := range []*trellisv1.Range{axis.GetLinear(), axis.GetLog2(), axis.GetLog10()} {
+		if points != nil {
+			return uint64(points.GetCount())
+		}
+	}
+	return uint64(max(1, len(axis.GetValues())))
+}
+
+// trialsAt returns the answered trials of a point of a study's grid, one for each seed.
+func (s *Snapshot) trialsAt(study string, point gridPoint) (trials []*trellisv1.Trial, err error) {
+	members, err := s.membersOf(study)
+	if err != nil {
+		return nil, err
+	}
+	for member := range members {
+		if newGridPoint(member.run.Parameters, point.maxEpochs) != point {
+			continue
+		}
+		for _, trial := range member.answers {
+			if trial.Parameters.MaxEpochs == point.maxEpochs {
+				trials = append(trials, trial)
+			}
+		}
+	}
+	return trials, nil
+}
+
+// nextName returns the first free one of the names that follow: paper, paper-2, paper-3.
+func (s *Snapshot) nextName(name string) (string, error) {
+	base, number := name, 1
+	if at := strings.LastIndexByte(name, '-'); at > 0 {
+		last, err := strconv.Atoi(name[at+1:])
+		if err == nil && last > 0 && last < 1000 && strconv.Itoa(last) == name[at+1:] {
+			base, number = name[:at], last
+		}
+	}
+	for {
+		number++
+		suffix := "-" + strconv.Itoa(number)
+		next := strings.TrimRight(base[:min(len(base), maxNameLength-len(suffix))], "-") + suffix
+		if _, err := s.Study(nil, next); isNotFound(err) {
+			return next, nil
+		} else if err != nil {
+			return "", err
+		}
+	}
+}

@@ -1,0 +1,246 @@
+package results
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// searchAxis is an axis on which a suggested study goes on from the best value.
+type searchAxis struct {
+	searchRule
+	// tried are the values that the study has, ascending; compared is how many of them have an answer.
+	tried    []float64
+	compared int
+	best     float64
+	// total is the share of the variance that the axis explains with all its interactions.
+	total float64
+	// logarithmic says that values are spaced by ratios. 0 has no place among them: it stands for itself.
+	logarithmic bool
+	// count is how many values the suggested axis may have.
+	count int
+}
+
+// searchRule is what does not depend on the study.
+type searchRule struct {
+	name string
+	// lowest and highest are the limits of study.proto. lowest itself is no value of a positive axis.
+	lowest, highest float64
+	positive, whole bool
+	// proto returns the axis of a spec's grid.
+	proto func(*trellisv1.Grid) protoAxis
+}
+
+// protoAxis is what IntegerAxis and NumberAxis have in common.
+type protoAxis interface {
+	GetLinear() *trellisv1.Range
+	GetLog2() *trellisv1.Range
+	GetLog10() *trellisv1.Range
+}
+
+// searchRules are those of the axes that are searched, the first of gridAxes.
+var searchRules = []searchRule{
+	{name: "latent_dim", lowest: 1, highest: 784, whole: true, proto: func(g *trellisv1.Grid) protoAxis { return g.GetLatentDim() }},
+	{name: "learning_rate", highest: 1000, positive: true, proto: func(g *trellisv1.Grid) protoAxis { return g.GetLearningRate() }},
+	{name: "weight_decay", highest: 1000, proto: func(g *trellisv1.Grid) protoAxis { return g.GetWeightDecay() }},
+}
+
+// decade is the spacing of a logarithmic axis that has no other.
+const decade = math.Ln10
+
+// isLogarithmic says how an axis is spaced: as its range in the spec says; a list as its steps are more even. Two values have
+// but one step, and these parameters are mostly thought of in ratios.
+func isLogarithmic(grids []*trellisv1.Grid, axis func(*trellisv1.Grid) protoAxis, tried []float64) bool {
+	for _, grid := range grids {
+		switch a := axis(grid); {
+		case a.GetLog2() != nil || a.GetLog10() != nil:
+			return true
+		case a.GetLinear() != nil:
+			return false
+		}
+	}
+	if len(tried) < 3 {
+		return true
+	}
+	var logarithms []float64
+	for _, value := range tried {
+		if value > 0 {
+			logarithms = append(logarithms, math.Log(value))
+		}
+	}
+	const rounding = 1 + 1e-9
+	return unevenness(logarithms)*rounding < unevenness(tried)
+}
+
+// unevenness is the largest step between neighbors as a multiple of the smallest.
+func unevenness(values []float64) float64 {
+	smallest, largest := math.Inf(1), 0.0
+	for i := range values[1:] {
+		step := values[i+1] - values[i]
+		smallest, largest = min(smallest, step), max(largest, step)
+	}
+	return largest / smallest
+}
+
+// place takes a value to the scale on which the axis is evenly spaced, and value takes it back.
+func (a *searchAxis) place(value float64) float64 {
+	if a.logarithmic {
+		return math.Log(value)
+	}
+	return value
+}
+
+func (a *searchAxis) value(place float64) float64 {
+	if a.logarithmic {
+		return math.Exp(place)
+	}
+	return place
+}
+
+// values are those of the suggested axis, ascending: the best one, and at most count-1 round it. They divide the steps to its
+// two neighbors evenly. On an edge, half of them go beyond it, at the old spacing.
+func (a *searchAxis) values() []float64 {
+	at, _ := slices.BinarySearch(a.tried, a.best)
+	if a.logarithmic && a.best == 0 {
+		return a.aboveZero()
+	}
+	first, last := at == 0, at == len(a.tried)-1
+	below, above := (a.count-1)/2, a.count/2
+	if first {
+		below, above = above, below
+	}
+	values := []float64{a.best}
+	if first {
+		values = append(values, a.walk(-a.step(at+1), below)...)
+	} else {
+		values = append(values, a.divide(-a.step(at-1), below)...)
+	}
+	if last {
+		values = append(values, a.walk(a.step(at-1), above)...)
+	} else {
+		values = append(values, a.divide(a.step(at+1), above)...)
+	}
+	slices.Sort(values)
+	return values
+}
+
+// step is how far the best value is from one of the tried ones. There is always another one.
+func (a *searchAxis) step(other int) float64 {
+	if a.logarithmic && a.tried[other] == 0 {
+		return a.spacingAboveZero()
+	}
+	return math.Abs(a.place(a.tried[other]) - a.place(a.best))
+}
+
+// spacingAboveZero is the first step of a logarithmic axis that has 0 too.
+func (a *searchAxis) spacingAboveZero() float64 {
+	if len(a.tried) < 3 {
+		return decade
+	}
+	return a.place(a.tried[2]) - a.place(a.tried[1])
+}
+
+// aboveZero are the values of a logarithmic axis whose best is 0: below the smallest that was tried, at most two.
+func (a *searchAxis) aboveZero() []float64 {
+	from := *a
+	from.best = a.tried[1]
+	values := append(from.walk(-a.spacingAboveZero(), min(a.count-1, 2)), 0)
+	slices.Sort(values)
+	return values
+}
+
+// divide returns n values evenly between the best and the one that is a step from it.
+func (a *searchAxis) divide(step float64, n int) []float64 {
+	end := a.value(a.place(a.best) + step)
+	values := a.walk(step/float64(n+1), n)
+	// What was rounded to an end is there already.
+	return slices.DeleteFunc(values, func(value float64) bool {
+		return value <= min(a.best, end) || value >= max(a.best, end)
+	})
+}
+
+// walk returns n values, each a step further from the best, as far as the axis goes.
+func (a *searchAxis) walk(step float64, n int) (values []float64) {
+	last := a.best
+	for i := range n {
+		next := a.tidy(a.place(a.best)+float64(i+1)*step, math.Abs(step))
+		switch {
+		case next >= a.highest:
+			next = a.highest
+		case a.positive && next <= a.lowest:
+			next = last / 2
+		case next <= a.lowest:
+			next = a.lowest
+		}
+		// A ratio may lead to 0, which is not on the way, by underflow.
+		if next != last && (next > 0 || !a.positive && !a.logarithmic) {
+			values, last = append(values, next), next
+		}
+	}
+	return values
+}
+
+// tidy returns the value at a place, or the one with the fewest digits that is not further from it than a tenth of a step.
+func (a *searchAxis) tidy(place, step float64) float64 {
+	value := a.value(place)
+	if a.whole {
+		return math.Round(value)
+	}
+	for digits := range 16 {
+		rounded, err := strconv.ParseFloat(strconv.FormatFloat(value, 'e', digits, 64), 64)
+		if err == nil && math.Abs(a.place(rounded)-place) <= step/10 {
+			return rounded
+		}
+	}
+	return value
+}
+
+// suggest returns the axis's values and says why.
+func (a *searchAxis) suggest() ([]float64, string) {
+	best := numberText(a.best)
+	stays := func(why string) ([]float64, string) {
+		return []float64{a.best}, fmt.Sprintf("%s stays at %s: %s", a.name, best, why)
+	}
+	switch {
+	case len(a.tried) == 1:
+		return stays("the study has no other value")
+	case a.compared < 2:
+		return stays("no other value has been answered")
+	case a.total < negligible:
+		return stays(fmt.Sprintf("it explains less than %.0f%% of the variation", 100*negligible))
+	case a.count == 1:
+		return stays("other axes explain more, and the study is to be no larger than the last one")
+	}
+	values := a.values()
+	if len(values) == 1 {
+		return stays("there is no other value next to it that has not been tried")
+	}
+	texts := make([]string, len(values))
+	for i, value := range values {
+		texts[i] = numberText(value)
+	}
+	return values, fmt.Sprintf("%s takes %s: %s was best, %s; the axis explains %.0f%% of the variation",
+		a.name, strings.Join(texts, ", "), best, a.standing(), 100*a.total)
+}
+
+// standing says where the best value stands among those that were tried.
+func (a *searchAxis) standing() string {
+	switch {
+	case a.logarithmic && a.best == 0:
+		return "so that smaller values than before are tried beside it"
+	case a.best == a.highest:
+		return "and is the largest that there can be"
+	case a.best == a.tried[len(a.tried)-1]:
+		return "the largest that was tried"
+	case a.best == a.lowest:
+		return "and is the smallest that there can be"
+	case a.best == a.tried[0]:
+		return "the smallest that was tried"
+	}
+	at, _ := slices.BinarySearch(a.tried, a.best)
+	return fmt.Sprintf("between %s and %s", numberText(a.tried[at-1]), numberText(a.tried[at+1]))
+}

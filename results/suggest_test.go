@@ -1,0 +1,210 @@
+package results
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// bowl are the trials of a full grid whose loss grows with the distance of each value's place from the best one's.
+func bowl(latentDims []uint32, learningRates, weightDecays []float64, best [3]int) (points []trained) {
+	for i, latentDim := range latentDims {
+		for j, learningRate := range learningRates {
+			for k, weightDecay := range weightDecays {
+				loss := 1.0
+				for axis, place := range []int{i, j, k} {
+					distance := float64(place - best[axis])
+					loss *= 1 + distance*distance
+				}
+				points = append(points, at1(latentDim, learningRate, weightDecay, loss))
+			}
+		}
+	}
+	return points
+}
+
+func suggest(t testing.TB, spec *trellisv1.StudySpec, points ...trained) *trellisv1.SuggestStudyResponse {
+	t.Helper()
+	if spec == nil {
+		spec = &trellisv1.StudySpec{}
+	}
+	response, err := newTrainedStore(t, spec, points...).Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"})
+	ok(t, err)
+	return response
+}
+
+// TestSuggestGrid: where the best value stands among those that were tried says which ones follow.
+func TestSuggestGrid(t *testing.T) {
+	decades := []float64{1e-4, 1e-3, 1e-2}
+	for _, test := range []struct {
+		name          string
+		latentDims    []uint32
+		learningRates []float64
+		weightDecays  []float64
+		best          [3]int
+		want          string
+	}{
+		{"inside", []uint32{4, 8, 16}, decades, []float64{0}, [3]int{1, 1, 0}, "[6 8 11] [0.0003 0.001 0.003] [0]"},
+		{"upper edge", []uint32{4, 8, 16}, decades, []float64{0}, [3]int{2, 2, 0}, "[11 16 32] [0.003 0.01 0.1] [0]"},
+		{"lower edge", []uint32{4, 8, 16}, decades, []float64{0}, [3]int{0, 0, 0}, "[2 4 6] [1e-05 0.0001 0.0003] [0]"},
+		{"two values", []uint32{4, 8}, []float64{1e-3, 3e-3}, []float64{0}, [3]int{0, 1, 0}, "[2 4] [0.003 0.009] [0]"},
+		{"four and five values", []uint32{4, 8, 16, 32}, []float64{1, 2, 3, 4, 5}, []float64{0}, [3]int{3, 4, 0}, "[23 32 64 128] [4.3 4.7 5 6 7] [0]"},
+		{"linear", []uint32{8, 12, 16}, []float64{0.1, 0.2, 0.3}, []float64{0}, [3]int{1, 1, 0}, "[10 12 14] [0.15 0.2 0.25] [0]"},
+		{"linear, at the end of what there is", []uint32{1, 391, 781}, []float64{0.1, 0.2, 0.3}, []float64{0}, [3]int{2, 0, 0}, "[586 781 784] [0.05 0.1 0.15] [0]"},
+		{"the limits", []uint32{8, 80, 784}, []float64{10, 100, 1000}, []float64{0}, [3]int{2, 2, 0}, "[250 784] [300 1000] [0]"},
+		{"the lower limit", []uint32{1, 2, 4}, decades, []float64{0}, [3]int{0, 1, 0}, "[1] [0.0003 0.001 0.003] [0]"},
+		{"whole neighbors", []uint32{4, 5, 6}, decades, []float64{0}, [3]int{1, 1, 0}, "[5] [0.0003 0.001 0.003] [0]"},
+		{"a single value", []uint32{4}, decades, []float64{1e-5}, [3]int{0, 1, 0}, "[4] [0.0003 0.001 0.003] [1e-05]"},
+		// 0 beside powers of ten is no point of their scale.
+		{"without weight decay", []uint32{4}, decades, []float64{0, 1e-5, 1e-4}, [3]int{0, 1, 0}, "[4] [0.0003 0.001 0.003] [0 1e-07 1e-06]"},
+		{"with little weight decay", []uint32{4}, decades, []float64{0, 1e-5, 1e-4}, [3]int{0, 1, 1}, "[4] [0.0003 0.001 0.003] [3e-06 1e-05 3e-05]"},
+		{"with much weight decay", []uint32{4}, decades, []float64{0, 1e-5, 1e-4}, [3]int{0, 1, 2}, "[4] [0.0003 0.001 0.003] [3e-05 0.0001 0.001]"},
+		{"with weight decay", []uint32{4}, decades, []float64{0, 1e-5}, [3]int{0, 1, 1}, "[4] [0.0003 0.001 0.003] [1e-05 0.0001]"},
+		{"without the only weight decay", []uint32{4}, decades, []float64{0, 1e-5}, [3]int{0, 1, 0}, "[4] [0.0003 0.001 0.003] [0 1e-06]"},
+		{"far apart", []uint32{4}, decades, []float64{0, 1e-200, 1e-10}, [3]int{0, 1, 0}, "[4] [0.0003 0.001 0.003] [0]"},
+		{"linear weight decay", []uint32{4}, decades, []float64{0, 0.1, 0.2}, [3]int{0, 1, 0}, "[4] [0.0003 0.001 0.003] [0 0.05]"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			response := suggest(t, nil, bowl(test.latentDims, test.learningRates, test.weightDecays, test.best)...)
+			grid := response.GetSpec().GetGrid()[0]
+			got := fmt.Sprint(grid.GetLatentDim().GetValues(), grid.GetLearningRate().GetValues(), grid.GetWeightDecay().GetValues())
+			if got != test.want {
+				t.Errorf("got %s, want %s; %q", got, test.want, response.GetReasons())
+			}
+		})
+	}
+}
+
+// TestSuggestKeeps all of the spec but its name and grid, and says why it changes what it changes.
+func TestSuggestKeeps(t *testing.T) {
+	spec := &trellisv1.StudySpec{
+		Name: "s", Data: "mnist", Model: "conv-autoencoder", Seeds: &trellisv1.IntegerAxis{Values: []uint32{1}},
+		BatchSize: &trellisv1.IntegerAxis{Values: []uint32{256}}, EarlyStopping: &trellisv1.EarlyStopping{Patience: 10},
+		Split: &trellisv1.Split{Train: 5, Validation: 1}, Settle: &trellisv1.Settle{MaxSeeds: 3},
+		Grid: []*trellisv1.Grid{{LatentDim: &trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 4, To: 16, Count: 3}}}, {}},
+	}
+	before := proto.CloneOf(spec)
+	points := bowl([]uint32{4, 8, 12}, []float64{1e-4, 1e-3, 1e-2}, []float64{0}, [3]int{1, 1, 0})
+	for _, point := range points {
+		other := proto.CloneOf(point.parameters)
+		other.WeightDecay = 1e-5
+		points = append(points, trained{parameters: other, losses: point.losses})
+	}
+	got := suggest(t, spec, points...)
+	want := proto.CloneOf(before)
+	want.Name = "s-2"
+	want.Grid = []*trellisv1.Grid{{
+		LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{6, 8, 10}},
+		LearningRate: &trellisv1.NumberAxis{Values: []float64{3e-4, 1e-3, 3e-3}},
+		WeightDecay:  &trellisv1.NumberAxis{Values: []float64{0}},
+		MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{20}},
+	}}
+	equal(t, "spec", got.GetSpec(), want)
+	if !proto.Equal(spec, before) {
+		t.Error("the study's own spec has changed")
+	}
+	reasons := []string{
+		"latent_dim takes 6, 8, 10: 8 was best, between 4 and 12; the axis explains 50% of the variation",
+		"learning_rate takes 0.0003, 0.001, 0.003: 0.001 was best, between 0.0001 and 0.01; the axis explains 50% of the variation",
+		"weight_decay stays at 0: it explains less than 1% of the variation",
+		"max_epochs stays at 20: the best configuration stops early, after 1 epochs",
+	}
+	if !slices.Equal(got.GetReasons(), reasons) {
+		t.Errorf("reasons:\n%s", strings.Join(got.GetReasons(), "\n"))
+	}
+}
+
+// trainedFor is the configuration trained to max_epochs with losses that fall until the best epoch.
+func trainedFor(latentDim, maxEpochs, bestEpoch uint32, scale float64) trained {
+	point := at1(latentDim, 1e-3, 0, 0)
+	point.parameters.MaxEpochs, point.losses = maxEpochs, make([]float64, maxEpochs)
+	for i := range point.losses {
+		point.losses[i] = scale / float64(min(uint32(i+1), bestEpoch))
+	}
+	return point
+}
+
+func TestSuggestEpochs(t *testing.T) {
+	stopped := trainedFor(8, 100, 40, 1)
+	stopped.losses = stopped.losses[:50]
+	stopping := &trellisv1.StudySpec{EarlyStopping: &trellisv1.EarlyStopping{Patience: 10}}
+	for _, test := range []struct {
+		name   string
+		spec   *trellisv1.StudySpec
+		points []trained
+		want   string
+	}{
+		{"still better", nil, []trained{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 95, 1), trainedFor(4, 50, 50, 9), trainedFor(4, 100, 95, 9)}, "[100 150]"},
+		{"of a single value", nil, []trained{trainedFor(8, 50, 50, 1), trainedFor(4, 50, 50, 9)}, "[100]"},
+		{"at the limit", nil, []trained{trainedFor(8, 9000, 8999, 1), trainedFor(4, 5000, 50, 9)}, "[10000]"},
+		{"no longer better", nil, []trained{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 80, 1), trainedFor(4, 50, 50, 9)}, "[100]"},
+		{"not better than before", nil, []trained{trainedFor(8, 50, 40, 1), trainedFor(8, 100, 40, 1), trainedFor(4, 50, 50, 9)}, "[50]"},
+		{"stopped early", nil, []trained{stopped, trainedFor(4, 100, 100, 9), trainedFor(4, 150, 100, 9)}, "[150]"},
+		{"others may need more", stopping, []trained{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 50, 1), trainedFor(4, 100, 100, 9)}, "[100]"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			response := suggest(t, test.spec, test.points...)
+			if got := fmt.Sprint(response.GetSpec().GetGrid()[0].GetMaxEpochs().GetValues()); got != test.want {
+				t.Errorf("got %s, want %s; %q", got, test.want, response.GetReasons())
+			}
+		})
+	}
+}
+
+// TestSuggestNoMore: two grids have more combinations of values than points. What follows has no more than they had.
+func TestSuggestNoMore(t *testing.T) {
+	points := append(bowl([]uint32{4, 8}, []float64{1e-4, 1e-3}, []float64{0}, [3]int{1, 1, 0}),
+		bowl([]uint32{10, 12}, []float64{1e-3, 1e-2}, []float64{1e-5}, [3]int{1, 1, 0})...)
+	for i := range points {
+		points[i].losses[0] *= float64(1 + i)
+	}
+	grid := suggest(t, nil, points...).GetSpec().GetGrid()[0]
+	if got := len(grid.LatentDim.Values) * len(grid.LearningRate.Values) * len(grid.WeightDecay.Values); got < 4 || got > 8 {
+		t.Errorf("%d points: %v", got, grid)
+	}
+	seeded := &trellisv1.StudySpec{
+		Seeds:     &trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 1, To: 2, Count: 2}},
+		BatchSize: &trellisv1.IntegerAxis{Values: []uint32{128, 256}},
+	}
+	grid = suggest(t, seeded, points...).GetSpec().GetGrid()[0]
+	if got := len(grid.LatentDim.Values) * len(grid.LearningRate.Values) * len(grid.WeightDecay.Values); got != 2 {
+		t.Errorf("%d points, each with 2 batch sizes and 2 seeds: %v", got, grid)
+	}
+}
+
+// TestSuggestNothing: there is nothing between 4, 5 and 6.
+func TestSuggestNothing(t *testing.T) {
+	store := newTrainedStore(t, nil, bowl([]uint32{4, 5, 6}, []float64{1}, []float64{0}, [3]int{1, 0, 0})...)
+	_, err := store.Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"})
+	if !errors.Is(err, ErrInconclusive) || !strings.Contains(err.Error(), "latent_dim stays at 5: there is no other value") {
+		t.Errorf("%v", err)
+	}
+	store = newTrainedStore(t, nil, at1(4, 1, 0, 1))
+	if _, err := store.Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"}); !errors.Is(err, ErrInconclusive) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestNextName(t *testing.T) {
+	store := newStore(t)
+	run, trials := testRun("r", 1, 0, 1)
+	for i, taken := range []string{"paper", "paper-2", "quick-3"} {
+		ok(t, store.CreateStudy(uint64(1+i), at(1), &trellisv1.Study{Name: taken}, []*trellisv1.Run{run}, trials))
+	}
+	long := strings.Repeat("a", 63)
+	for name, want := range map[string]string{
+		"paper": "paper-3", "paper-2": "paper-3", "quick-2": "quick-4", "quick": "quick-2", "run-1": "run-2", "of-2026": "of-2026-2",
+		"a-02": "a-02-2", "7": "7-2", "x-999": "x-1000", long: long[:61] + "-2", long[:60] + "-99": long[:59] + "-100",
+		long[:60] + "-bb": long[:60] + "-2",
+	} {
+		if got, err := store.Snapshot().nextName(name); got != want || err != nil {
+			t.Errorf("%s is followed by %s and error %v, want %s", name, got, err, want)
+		}
+	}
+}
