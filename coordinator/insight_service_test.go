@@ -1,0 +1,184 @@
+package coordinator
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"pgregory.net/rapid"
+
+	"trellis/coordinator/grid"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+)
+
+// TestSuggestedStudiesAreValid: whatever a study was and whatever it found, what is suggested after it passes the rules, is no
+// larger, and has the best configuration again. So does what is suggested after that.
+func TestSuggestedStudiesAreValid(t *testing.T) {
+	suggested := 0
+	rapid.Check(t, func(t *rapid.T) {
+		spec := drawSpec(t)
+		for range 3 {
+			old, err := grid.Summarize(spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			snapshot := findAnything(t, spec)
+			response, err := snapshot.SuggestStudy(&trellisv1.SuggestStudyRequest{Study: spec.GetName()})
+			if status.Code(statusOf(err)) == codes.FailedPrecondition {
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			suggested++
+			next := response.GetSpec()
+			if err := grid.Validate(next); err != nil {
+				t.Fatalf("after %v, %v is suggested: %v", spec, next, err)
+			}
+			points, err := grid.New(next)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if summary, err := grid.Summarize(next); err != nil || summary.Runs > old.Runs || summary.Trials > old.Trials {
+				t.Fatalf("after %d trials in %d runs, %+v are suggested: %v", old.Trials, old.Runs, summary, err)
+			}
+			checkBestRecurs(t, snapshot, spec.GetName(), points)
+			if len(response.GetReasons()) != 4 {
+				t.Fatalf("reasons: %q", response.GetReasons())
+			}
+			spec = next
+		}
+	})
+	if suggested == 0 {
+		t.Error("nothing was ever suggested")
+	}
+}
+
+// checkBestRecurs: the run of the best configuration is one of the suggested ones too, so that it is shared.
+func checkBestRecurs(t *rapid.T, snapshot *results.Snapshot, study string, points *grid.Grid) {
+	response, err := snapshot.GetImportance(&trellisv1.GetImportanceRequest{Study: study})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lowest := math.Inf(1)
+	for _, effect := range response.GetImportance().GetAxes()[0].GetValues() {
+		lowest = min(lowest, effect.GetBest())
+	}
+	for _, effect := range response.GetImportance().GetAxes()[0].GetValues() {
+		best := effect.GetBestAt()
+		for _, point := range points.All() {
+			if effect.GetBest() == lowest && point.GetLatentDim() == best.GetLatentDim() &&
+				point.GetLearningRate() == best.GetLearningRate() && point.GetWeightDecay() == best.GetWeightDecay() {
+				return
+			}
+		}
+	}
+	t.Fatal("the best configuration is not part of the suggested study")
+}
+
+// drawSpec draws a spec of up to a thousand trials.
+func drawSpec(t *rapid.T) *trellisv1.StudySpec {
+	draw := func(name string, highest uint32, most int) *trellisv1.IntegerAxis {
+		return &trellisv1.IntegerAxis{Values: rapid.SliceOfNDistinct(rapid.Uint32Range(1, highest), 1, most, rapid.ID).Draw(t, name)}
+	}
+	numbers := func(name string, lowest float64) *trellisv1.NumberAxis {
+		switch rapid.IntRange(0, 2).Draw(t, name+" form") {
+		case 0:
+			r := &trellisv1.Range{From: rapid.Float64Range(1e-9, 1).Draw(t, name), To: 1000, Count: 3}
+			return rapid.SampledFrom([]*trellisv1.NumberAxis{{Linear: r}, {Log10: r}, {Log2: r}}).Draw(t, name+" range")
+		case 1:
+			return &trellisv1.NumberAxis{Values: []float64{lowest, 1e-5, 1e-4}}
+		default:
+			values := rapid.SliceOfNDistinct(rapid.Float64Range(lowest, 1000), 1, 4, rapid.ID)
+			return &trellisv1.NumberAxis{Values: values.Draw(t, name)}
+		}
+	}
+	spec := &trellisv1.StudySpec{
+		Name: rapid.StringMatching(`[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`).Draw(t, "name"), Model: "synthetic",
+		Seeds: draw("seeds", 9, 2), BatchSize: draw("batch sizes", 999, 2),
+	}
+	if rapid.Bool().Draw(t, "early stopping") {
+		spec.EarlyStopping = &trellisv1.EarlyStopping{Patience: 1}
+	}
+	for range rapid.IntRange(1, 3).Draw(t, "grids") {
+		spec.Grid = append(spec.Grid, &trellisv1.Grid{
+			LatentDim: draw("latent_dim", 784, 5), MaxEpochs: draw("max_epochs", 20, 3),
+			LearningRate: numbers("learning_rate", 1e-300), WeightDecay: numbers("weight_decay", 0),
+		})
+	}
+	if grid.Validate(spec) != nil {
+		t.Skip("points of a range are the same when rounded")
+	}
+	return spec
+}
+
+// findAnything trains a study's runs to random ends.
+func findAnything(t *rapid.T, spec *trellisv1.StudySpec) *results.Snapshot {
+	store, err := results.New()
+	must := func(errs ...error) {
+		for _, err := range errs {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	must(err)
+	trials, runs, err := grid.Expand(spec, nil, "1")
+	must(err)
+	now := &timestamppb.Timestamp{}
+	must(store.CreateStudy(1, now, &trellisv1.Study{Name: spec.GetName(), Spec: spec}, runs, trials),
+		store.SetWorker(2, now, &trellisv1.Worker{Name: "w", State: trellisv1.WorkerState_WORKER_STATE_READY, Slots: 1}))
+	random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "losses"), 0))
+	left := rapid.IntRange(0, 3).Draw(t, "how many tenths of the runs are left")
+	for i, run := range runs {
+		if random.IntN(10) < left {
+			continue
+		}
+		index := uint64(3 + 2*i)
+		must(store.Grant(index, now, []*trellisv1.Grant{{Study: spec.GetName(), Run: run.GetId(), Worker: "w"}})...)
+		epochs := 1 + random.Uint32N(run.GetParameters().GetMaxEpochs())
+		losses := make([]float64, epochs)
+		for epoch := range losses {
+			losses[epoch] = random.ExpFloat64()
+		}
+		if random.IntN(10) == 0 {
+			losses[epochs-1] = math.NaN()
+		}
+		attempt := results.AttemptNumber(index, 0)
+		must(store.Record(index+1, now, []*trellisv1.RecordCommand_Entry{
+			{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: &trellisv1.Reports{
+				Study: spec.GetName(), Run: run.GetId(), Attempt: attempt, FirstEpoch: 1, TrainLoss: losses, ValidationLoss: losses,
+				Seconds: make([]float64, epochs),
+			}}},
+			{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: &trellisv1.Outcome{
+				Study: spec.GetName(), Run: run.GetId(), Attempt: attempt,
+				Result: &trellisv1.Outcome_Success_{Success: &trellisv1.Outcome_Success{Epochs: epochs}},
+			}}},
+		})...)
+	}
+	return store.Snapshot()
+}
+
+// TestInsightOverTheWire: what is asked for comes back, or the code that says why not.
+func TestInsightOverTheWire(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		h.create(syntheticSpec("s", []uint32{4, 8}, []uint32{2}))
+		for _, study := range []struct {
+			name string
+			want codes.Code
+		}{{"s", codes.FailedPrecondition}, {"none", codes.NotFound}} {
+			_, err := h.trials.GetImportance(h.Context(), &trellisv1.GetImportanceRequest{Study: study.name})
+			if status.Code(err) != study.want {
+				t.Errorf("importance in %s: %v, want %v", study.name, err, study.want)
+			}
+			_, err = h.trials.SuggestStudy(h.Context(), &trellisv1.SuggestStudyRequest{Study: study.name})
+			if status.Code(err) != study.want {
+				t.Errorf("suggestion after %s: %v, want %v", study.name, err, study.want)
+			}
+		}
+	})
+}
