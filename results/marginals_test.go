@@ -12,17 +12,17 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// trained is a trial of a study to be: its run's losses by epoch. Fewer than max_epochs end in an early stop, none at all
+// trainedTrial is a trial of a study to be: its run's losses by epoch. Fewer than max_epochs end in an early stop, none at all
 // leave the run PENDING, or FAILED.
-type trained struct {
+type trainedTrial struct {
 	parameters *trellisv1.Parameters
 	losses     []float64
 	failed     bool
 }
 
 // at1 is a configuration with the seed 1, that stopped early after one epoch with the given loss.
-func at1(latentDim uint32, learningRate, weightDecay, loss float64) trained {
-	return trained{
+func at1(latentDim uint32, learningRate, weightDecay, loss float64) trainedTrial {
+	return trainedTrial{
 		parameters: &trellisv1.Parameters{
 			LatentDim: latentDim, LearningRate: learningRate, WeightDecay: weightDecay, MaxEpochs: 20, Seed: 1, BatchSize: 256,
 		},
@@ -31,14 +31,14 @@ func at1(latentDim uint32, learningRate, weightDecay, loss float64) trained {
 }
 
 // seeded is the same configuration with another seed.
-func (p trained) seeded(seed uint32, losses ...float64) trained {
+func (p trainedTrial) seeded(seed uint32, losses ...float64) trainedTrial {
 	p.parameters = proto.CloneOf(p.parameters)
 	p.parameters.Seed, p.losses = seed, losses
 	return p
 }
 
 // newTrainedStore has the study s, each of whose trials has a run of its own.
-func newTrainedStore(t testing.TB, spec *trellisv1.StudySpec, points ...trained) *Store {
+func newTrainedStore(t testing.TB, spec *trellisv1.StudySpec, points ...trainedTrial) *Store {
 	t.Helper()
 	store := newStore(t)
 	var runs []*trellisv1.Run
@@ -68,7 +68,7 @@ func newTrainedStore(t testing.TB, spec *trellisv1.StudySpec, points ...trained)
 	return store
 }
 
-func importanceOf(t testing.TB, points ...trained) *trellisv1.Importance {
+func importanceOf(t testing.TB, points ...trainedTrial) *trellisv1.Importance {
 	t.Helper()
 	response, err := newTrainedStore(t, nil, points...).Snapshot().GetImportance(&trellisv1.GetImportanceRequest{Study: "s"})
 	ok(t, err)
@@ -170,13 +170,13 @@ func TestImportanceInconclusive(t *testing.T) {
 	open := at1(8, 1e-3, 0, 0)
 	open.losses = nil
 	for name, test := range map[string]struct {
-		points []trained
+		points []trainedTrial
 		says   string
 	}{
-		"one configuration": {[]trained{at1(4, 1e-3, 0, 1), at1(4, 1e-3, 0, 0).seeded(2, 2)}, "every axis has a single value"},
-		"one answer":        {[]trained{at1(4, 1e-3, 0, 1), open}, "objective: 1, and it takes 2 to compare (1 not answered yet)"},
+		"one configuration": {[]trainedTrial{at1(4, 1e-3, 0, 1), at1(4, 1e-3, 0, 0).seeded(2, 2)}, "every axis has a single value"},
+		"one answer":        {[]trainedTrial{at1(4, 1e-3, 0, 1), open}, "objective: 1, and it takes 2 to compare (1 not answered yet)"},
 		"one number": {
-			[]trained{at1(4, 1e-3, 0, 1), at1(8, 1e-3, 0, math.NaN())}, "objective: 1, and it takes 2 to compare (1 diverged)",
+			[]trainedTrial{at1(4, 1e-3, 0, 1), at1(8, 1e-3, 0, math.NaN())}, "objective: 1, and it takes 2 to compare (1 diverged)",
 		},
 	} {
 		store := newTrainedStore(t, nil, test.points...)

@@ -13,7 +13,7 @@ import (
 )
 
 // bowl are the trials of a full grid whose loss grows with the distance of each value's place from the best one's.
-func bowl(latentDims []uint32, learningRates, weightDecays []float64, best [3]int) (points []trained) {
+func bowl(latentDims []uint32, learningRates, weightDecays []float64, best [3]int) (points []trainedTrial) {
 	for i, latentDim := range latentDims {
 		for j, learningRate := range learningRates {
 			for k, weightDecay := range weightDecays {
@@ -29,7 +29,7 @@ func bowl(latentDims []uint32, learningRates, weightDecays []float64, best [3]in
 	return points
 }
 
-func suggest(t testing.TB, spec *trellisv1.StudySpec, points ...trained) *trellisv1.SuggestStudyResponse {
+func suggest(t testing.TB, spec *trellisv1.StudySpec, points ...trainedTrial) *trellisv1.SuggestStudyResponse {
 	t.Helper()
 	if spec == nil {
 		spec = &trellisv1.StudySpec{}
@@ -94,7 +94,7 @@ func TestSuggestKeeps(t *testing.T) {
 	for _, point := range points {
 		other := proto.CloneOf(point.parameters)
 		other.WeightDecay = 1e-5
-		points = append(points, trained{parameters: other, losses: point.losses})
+		points = append(points, trainedTrial{parameters: other, losses: point.losses})
 	}
 	got := suggest(t, spec, points...)
 	want := proto.CloneOf(before)
@@ -121,7 +121,7 @@ func TestSuggestKeeps(t *testing.T) {
 }
 
 // trainedFor is the configuration trained to max_epochs with losses that fall until the best epoch.
-func trainedFor(latentDim, maxEpochs, bestEpoch uint32, scale float64) trained {
+func trainedFor(latentDim, maxEpochs, bestEpoch uint32, scale float64) trainedTrial {
 	point := at1(latentDim, 1e-3, 0, 0)
 	point.parameters.MaxEpochs, point.losses = maxEpochs, make([]float64, maxEpochs)
 	for i := range point.losses {
@@ -137,16 +137,16 @@ func TestSuggestEpochs(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		spec   *trellisv1.StudySpec
-		points []trained
+		points []trainedTrial
 		want   string
 	}{
-		{"still better", nil, []trained{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 95, 1), trainedFor(4, 50, 50, 9), trainedFor(4, 100, 95, 9)}, "[100 150]"},
-		{"of a single value", nil, []trained{trainedFor(8, 50, 50, 1), trainedFor(4, 50, 50, 9)}, "[100]"},
-		{"at the limit", nil, []trained{trainedFor(8, 9000, 8999, 1), trainedFor(4, 5000, 50, 9)}, "[10000]"},
-		{"no longer better", nil, []trained{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 80, 1), trainedFor(4, 50, 50, 9)}, "[100]"},
-		{"not better than before", nil, []trained{trainedFor(8, 50, 40, 1), trainedFor(8, 100, 40, 1), trainedFor(4, 50, 50, 9)}, "[50]"},
-		{"stopped early", nil, []trained{stopped, trainedFor(4, 100, 100, 9), trainedFor(4, 150, 100, 9)}, "[150]"},
-		{"others may need more", stopping, []trained{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 50, 1), trainedFor(4, 100, 100, 9)}, "[100]"},
+		{"still better", nil, []trainedTrial{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 95, 1), trainedFor(4, 50, 50, 9), trainedFor(4, 100, 95, 9)}, "[100 150]"},
+		{"of a single value", nil, []trainedTrial{trainedFor(8, 50, 50, 1), trainedFor(4, 50, 50, 9)}, "[100]"},
+		{"at the limit", nil, []trainedTrial{trainedFor(8, 9000, 8999, 1), trainedFor(4, 5000, 50, 9)}, "[10000]"},
+		{"no longer better", nil, []trainedTrial{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 80, 1), trainedFor(4, 50, 50, 9)}, "[100]"},
+		{"not better than before", nil, []trainedTrial{trainedFor(8, 50, 40, 1), trainedFor(8, 100, 40, 1), trainedFor(4, 50, 50, 9)}, "[50]"},
+		{"stopped early", nil, []trainedTrial{stopped, trainedFor(4, 100, 100, 9), trainedFor(4, 150, 100, 9)}, "[150]"},
+		{"others may need more", stopping, []trainedTrial{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 50, 1), trainedFor(4, 100, 100, 9)}, "[100]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			response := suggest(t, test.spec, test.points...)
