@@ -32,7 +32,11 @@ A coordinator that is not there, or goes away, is waited for; runs in training g
 	cmd.Flags().StringVar(&config.Name, "name", "", "first part of the worker's `name` (default the host's name)")
 	cmd.Flags().IntVar(&config.Slots, "slots", 0, "runs to train side by side (default one per core)")
 	cacheDirFlag(cmd, &config.CacheDir)
+	chooseKernel := kernelFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := chooseKernel(); err != nil {
+			return err
+		}
 		config.Logger = log.newLogger(cli.stderr)
 		return cli.work(cmd.Context(), config, options)
 	}
