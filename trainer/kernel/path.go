@@ -52,7 +52,7 @@ func Paths() []string {
 func Path() string { return active.Load().name }
 
 // SetPath makes everything planned from now on use the named path, as do the functions that need no plan. The results
-// are the same; it is for tests and benchmarks.
+// are the same; it is for tests and benchmarks, and for users who want to see that for themselves.
 func SetPath(name string) error {
 	i := slices.IndexFunc(paths, func(p *path) bool { return p.name == name })
 	if i < 0 {
