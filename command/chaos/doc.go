@@ -6,6 +6,8 @@
 //   - TestDiskErrors and TestStalledDisk answer those calls with errors or late, TestFullDisk fills a real disk.
 //   - TestStoppedWorker stops a worker for longer than its lease and lets it go on.
 //   - TestPartitions cuts the network between three coordinators in network namespaces.
+//   - TestOneRunForManyTrials and TestEarlyStopCollapse train what trials share a run, and each of them by itself.
+//   - TestDigestIsTheSame trains a study in all circumstances, and compares the digests.
 //   - TestThroughput and TestManyWorkers measure.
 //
 // An ordinary run has short versions; the build tag soak has the long ones:

@@ -1,0 +1,88 @@
+package chaos
+
+import (
+	"testing"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Two people who have trained the same study have the same digest, on however many workers and whatever has happened to
+// these, and in whatever form their processors do the arithmetic.
+func TestDigestIsTheSame(t *testing.T) {
+	spec := realSpec()
+	spec.Grid[0].MaxEpochs = integers(2, 5)
+	f := newFleet(t)
+	digestOf := func(l *lab, study string) string {
+		report, _ := l.complete(study)
+		return report.GetDigest()
+	}
+	one := f.newLab("one", 1)
+	one.submit("study", spec, false)
+	want := digestOf(one, "study")
+	one.submit("again", spec, true)
+	if got := digestOf(one, "again"); got != want {
+		t.Errorf("trained anew under another name the digest is %s, want %s", got, want)
+	}
+	spec.Seeds = integers(2)
+	one.submit("other", spec, false)
+	if digestOf(one, "other") == want {
+		t.Error("another seed has the same digest")
+	}
+	spec.Seeds = nil
+	one.stopAll()
+
+	four := f.newLab("four", 4)
+	four.submit("study", spec, false)
+	if got := digestOf(four, "study"); got != want {
+		t.Errorf("four workers have the digest %s, one has %s", got, want)
+	}
+	four.stopAll()
+
+	portable := f.newLab("portable", 2, "--kernel", "portable")
+	portable.submit("study", spec, false)
+	if got := digestOf(portable, "study"); got != want {
+		t.Errorf("the portable path has the digest %s, want %s", got, want)
+	}
+	portable.stopAll()
+
+	// The portable path is slow enough to be killed in the middle of a run. Another one goes on from its checkpoint.
+	killed := f.newLab("killed", 1, "--kernel", "portable")
+	killed.submit("study", spec, false)
+	_ = killed.client.watch(t.Context(), "study", 0, func(response *trellisv1.WatchStudyResponse) error {
+		if response.GetStudy().GetProgress().GetEpochs() >= 3 {
+			return errLost // enough
+		}
+		return nil
+	})
+	killed.workers[0].kill()
+	killed.startWorker()
+	if got := digestOf(killed, "study"); got != want {
+		t.Errorf("after a worker was killed the digest is %s, want %s", got, want)
+	}
+	if lost := killed.failures("study"); lost != 1 {
+		t.Errorf("%d attempts were lost, want 1", lost)
+	}
+	killed.stopAll()
+}
+
+// failures is how many attempts at a study's runs have ended without success.
+func (l *lab) failures(study string) (failures int) {
+	l.Helper()
+	trials, err := l.client.listTrials(l.Context(), study)
+	if err != nil {
+		l.Fatal(err)
+	}
+	runs := map[string]bool{}
+	for _, trial := range trials {
+		if runs[trial.GetRun()] {
+			continue
+		}
+		runs[trial.GetRun()] = true
+		response, err := l.client.GetRun(l.Context(), &trellisv1.GetRunRequest{Study: study, Run: trial.GetRun()})
+		if err != nil {
+			l.Fatal(err)
+		}
+		failures += len(response.GetRun().GetFailures())
+	}
+	return failures
+}
