@@ -19,7 +19,7 @@ func (s trialService) ListTrials(_ context.Context, request *trellisv1.ListTrial
 	return response, statusOf(err)
 }
 
-// GetBestTrial returns the best of the study's answered trials and the next.
+// GetBestTrial returns the best of the study's answered trials, the next, and how sure that is.
 func (s trialService) GetBestTrial(_ context.Context, request *trellisv1.GetBestTrialRequest) (*trellisv1.GetBestTrialResponse, error) {
 	snapshot := s.store.Snapshot()
 	response, err := snapshot.GetBestTrial(request)
@@ -28,6 +28,14 @@ func (s trialService) GetBestTrial(_ context.Context, request *trellisv1.GetBest
 	}
 	response.Study = s.forecasts.on(snapshot, response.GetStudy())
 	return response, nil
+}
+
+// ListConfigurations returns a page of the study's configurations, by rank.
+func (s trialService) ListConfigurations(
+	_ context.Context, request *trellisv1.ListConfigurationsRequest,
+) (*trellisv1.ListConfigurationsResponse, error) {
+	response, err := s.store.Snapshot().ListConfigurations(request)
+	return response, statusOf(err)
 }
 
 // GetRun returns a run and its configuration.
