@@ -31,8 +31,18 @@ func Validate(spec *trellisv1.StudySpec) error {
 		b.checkSize(spec)
 	} else if g := b.build(spec); g != nil {
 		b.checkPruning(spec.GetPruning(), g)
+		b.checkSettle(spec.GetSettle(), g)
 	}
 	return b.err()
+}
+
+// checkSettle refuses a budget that the spec itself exceeds.
+func (b *builder) checkSettle(settle *trellisv1.Settle, g *Grid) {
+	if seeds := g.seeds.size(); settle != nil && uint64(settle.GetMaxSeeds()) < seeds {
+		b.refuse("settle.max_seeds", fmt.Sprintf(
+			"every configuration has %d seeds to begin with, more than the %d that it may have at most: raise max_seeds, or give "+
+				"fewer seeds", seeds, settle.GetMaxSeeds()), "settle", "max_seeds")
+	}
 }
 
 // checkPruning refuses pruning that would never look at a run.

@@ -156,6 +156,16 @@ func TestValidateMessages(t *testing.T) {
 			spec.Grid[0].MaxEpochs = integers(20, 31)
 			spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{MinEpochs: 30}}}
 		}, nil},
+		{"settle with just the seeds that there are", func(spec *trellisv1.StudySpec) {
+			spec.Seeds, spec.Settle = integers(1, 2, 3), &trellisv1.Settle{MaxSeeds: 3}
+		}, nil},
+		{"settle within less than the seeds that there are", func(spec *trellisv1.StudySpec) {
+			spec.Seeds, spec.Settle = integers(1, 2, 3), &trellisv1.Settle{MaxSeeds: 2}
+		}, []string{"settle.max_seeds: every configuration has 3 seeds to begin with, more than the 2 that it may have at most: " +
+			"raise max_seeds, or give fewer seeds"}},
+		{"settle by chance", func(spec *trellisv1.StudySpec) { spec.Settle = &trellisv1.Settle{MaxSeeds: 3, Confidence: 0.4} }, []string{
+			"settle.confidence: a confidence lies between 0.5 and 0.9999, for example 0.95",
+		}},
 		{"pruning by no method", func(spec *trellisv1.StudySpec) { spec.Pruning = &trellisv1.Pruning{} }, []string{
 			"pruning.method: exactly one field is required in oneof",
 		}},
