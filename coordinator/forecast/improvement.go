@@ -6,23 +6,27 @@ import (
 )
 
 // features is how many coefficients the model of improvement has.
-const features = 6
+const features = 7
+
+// waitedFeature is the place of the one that changes from epoch to epoch.
+const waitedFeature = 6
 
 // vector has one number per feature.
 type vector [features]float64
 
 // featuresOf is what the chance of improving in an epoch depends on. Later epochs improve less often, and at higher learning
-// rates the runs get there sooner; what else matters is learned.
-func featuresOf(at settings, bin int) vector {
-	return vector{1, binAge[bin], at.learningRate, at.latent, at.weightDecay, at.batch}
+// rates the runs get there sooner; the longer the loss has not improved, the further it has fallen meanwhile. What else matters
+// is learned.
+func featuresOf(at settings, bin, waited int) vector {
+	return vector{1, binAge[bin], at.learningRate, at.latent, at.weightDecay, at.batch, waitedAge[waited]}
 }
 
 // What is believed of the coefficients before anything has been seen: a mean, and how far off it may be. Training slows down
 // like a power of the epoch, and sooner at higher learning rates, for any network and data; the numbers are wide enough that a
 // few runs outweigh them.
 var (
-	priorMean      = vector{0, -1.5, -1.5, 0, 0, 0}
-	priorDeviation = vector{2, 0.7, 1, 0.3, 0.3, 0.5}
+	priorMean      = vector{0, -2, -2.5, 0, 0, 0, 0}
+	priorDeviation = vector{2, 0.7, 1.2, 0.3, 0.3, 0.5, 0.5}
 )
 
 // runDeviation is how far runs lie apart for reasons that the features don't cover, on the scale of log odds.
@@ -100,14 +104,11 @@ func (m *improvement) derivatives(trajectories []trajectory) (gradient vector, p
 		e := &m.effects[i]
 		own, ownPrecision := -e.mean/(runDeviation*runDeviation), 1/(runDeviation*runDeviation)
 		var cross vector
-		for bin, epochs := range t.epochs {
-			if epochs == 0 {
-				continue
-			}
-			x := featuresOf(t.settings, bin)
+		for _, cell := range t.cells {
+			x := featuresOf(t.settings, cell.bin, cell.waited)
 			chance := logistic(dot(x, m.mean) + e.mean)
-			surprise := float64(t.improved[bin]) - float64(epochs)*chance
-			weight := float64(epochs) * chance * (1 - chance)
+			surprise := float64(cell.improved) - float64(cell.epochs)*chance
+			weight := float64(cell.epochs) * chance * (1 - chance)
 			own += surprise
 			ownPrecision += weight
 			for k := range features {

@@ -34,8 +34,12 @@ const (
 	paceWidth = 1
 	// farAway is the least that other settings weigh, so that they count where nothing else is known.
 	farAway = 1e-3
-	// paceError is how far a forecast pace is off, in logarithms, however much has been measured.
-	paceError = 0.03
+	// loadDeviation is how far the paces of runs are believed to lie apart, in logarithms, before any have been seen; that counts
+	// as much as loadRuns runs.
+	loadDeviation = 0.06
+	loadRuns      = 4
+	// loadLast is how many runs in a row are trained under the same load.
+	loadLast = 2
 	// trustedEpochs is how many epochs a worker must have trained for half of its difference from others to be believed.
 	trustedEpochs = 20
 )
@@ -115,8 +119,8 @@ func (p *pace) at(s settings) float64 {
 	return sum / weights
 }
 
-// spread estimates how far the pace of what is to come is off from how far runs' paces lie apart: the mean of what has been
-// measured is off by as much as their number allows, and what is to come is made of few times of load as well.
+// spread estimates how far the pace of what is to come is off, from how far runs' paces lie apart: the mean of what has been
+// measured is off by as much as its number allows, and the machines may be as busy as they were during any of the runs.
 func (p *pace) spread() float64 {
 	var squares, weights, weightSquares float64
 	for _, m := range p.measured {
@@ -126,10 +130,12 @@ func (p *pace) spread() float64 {
 		weightSquares += m.weight * m.weight
 	}
 	if weights == 0 {
-		return paceError
+		return loadDeviation
 	}
-	variance := squares / weights
-	return math.Sqrt(variance*(weightSquares/(weights*weights)+0.25) + paceError*paceError)
+	// As many equal weights would be as uncertain.
+	runs := weights * weights / weightSquares
+	variance := (runs*squares/weights + loadRuns*loadDeviation*loadDeviation) / (runs + loadRuns)
+	return math.Sqrt(variance * (loadLast/runs + 1))
 }
 
 // compareWorkers finds workers that are faster or slower than others. Only runs that are being trained say where they are.

@@ -6,11 +6,18 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// trajectory is what the losses of one run say about when runs stop: in how many epochs the validation loss improved, which
-// is to say, fell by more than min_delta below the last one that had. Counted by bins of epochs.
+// trajectory is what the losses of one run say about when runs stop: in which epochs the validation loss improved, which is to
+// say, fell by more than min_delta below the last one that had.
 type trajectory struct {
 	settings
-	epochs, improved []uint16
+	cells []cell
+}
+
+// cell counts epochs of one bin before which the loss had not improved for the same number of epochs, and those in which it
+// then did.
+type cell struct {
+	bin, waited      int
+	epochs, improved int
 }
 
 // follow replays a run's validation losses under an early stopping rule. It returns when they improved, and for how many
@@ -23,17 +30,25 @@ func follow(at settings, losses []float64, rule *trellisv1.EarlyStopping) (t tra
 		if math.IsNaN(loss) || math.IsInf(loss, 0) {
 			break
 		}
-		bin := int(binOf[i+1])
-		for len(t.epochs) <= bin {
-			t.epochs, t.improved = append(t.epochs, 0), append(t.improved, 0)
-		}
-		t.epochs[bin]++
+		c := t.cell(int(binOf[i+1]), waited)
+		c.epochs++
 		if reference-loss > rule.GetMinDelta() {
 			reference, waited = loss, 0
-			t.improved[bin]++
+			c.improved++
 		} else {
 			waited++
 		}
 	}
 	return t, waited
+}
+
+// cell returns where an epoch is counted.
+func (t *trajectory) cell(bin, waited int) *cell {
+	for i := len(t.cells) - 1; i >= 0 && t.cells[i].bin == bin; i-- {
+		if t.cells[i].waited == waited {
+			return &t.cells[i]
+		}
+	}
+	t.cells = append(t.cells, cell{bin: bin, waited: waited})
+	return &t.cells[len(t.cells)-1]
 }

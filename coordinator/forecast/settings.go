@@ -79,3 +79,14 @@ func newBinAge() []float64 {
 	}
 	return age
 }
+
+// waitedAge is what it counts that a run has not improved for some epochs.
+var waitedAge = newWaitedAge()
+
+func newWaitedAge() []float64 {
+	age := make([]float64, lastEpoch+1)
+	for waited := range age {
+		age[waited] = math.Log1p(float64(waited))
+	}
+	return age
+}

@@ -150,9 +150,9 @@ func (s *simulation) stop(class *class, last int, effect float64) int {
 	for epoch := class.epochs + 1; epoch <= last; {
 		bin := int(binOf[epoch])
 		end := min(last, bins[bin+1]-1)
-		chance := logistic(dot(featuresOf(class.settings, bin), s.coefficients) + effect)
+		odds := dot(featuresOf(class.settings, bin, 0), s.coefficients) + effect
 		for ; epoch <= end; epoch++ {
-			if s.random.Float64() < chance {
+			if s.random.Float64() < logistic(odds+s.coefficients[waitedFeature]*waitedAge[waited]) {
 				waited = 0
 			} else if waited++; waited >= patience {
 				return epoch

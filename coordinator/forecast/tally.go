@@ -115,7 +115,7 @@ func (t *Tally) end(run *trellisv1.Run, at settings, followed trajectory) {
 		t.counts.diverged++
 	}
 	t.divergence.add(at.learningRate, int(run.GetEpochs()), run.GetStopReason() == trellisv1.StopReason_STOP_REASON_DIVERGED)
-	if len(followed.epochs) > 0 {
+	if len(followed.cells) > 0 {
 		keep(&t.finished, followed, &t.keepFinished, maxFinished)
 	}
 }
@@ -124,7 +124,7 @@ func (t *Tally) end(run *trellisv1.Run, at settings, followed trajectory) {
 const none = -1
 
 func (t *Tally) keepOpen(followed trajectory) int {
-	if len(followed.epochs) == 0 || len(t.open) == maxOpen {
+	if len(followed.cells) == 0 || len(t.open) == maxOpen {
 		return none
 	}
 	t.open = append(t.open, followed)
