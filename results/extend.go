@@ -24,6 +24,8 @@ type Extension struct {
 	Trials []*trellisv1.Trial
 	// Settled says that nothing is left to be settled.
 	Settled bool
+	// MaxTrials is how many the study may have then.
+	MaxTrials uint64
 }
 
 // ExtendStudy adds runs and trials to a study that is RUNNING, PAUSED or COMPLETED. A COMPLETED one is RUNNING again, until
@@ -35,46 +37,52 @@ type Extension struct {
 // or because it diverged, answers them at once. A run that is LEASED stays so: its worker ends where it was told to, and the
 // run is PENDING again. One that FAILED or was PRUNED stays so too, with the new trials that it has no answer for.
 //
-// It fails with ErrNotFound, with ErrIllegalMove if the study is CANCELED, and with ErrStudyChanged if its indices are not
-// those of the extension: it has been extended meanwhile. ErrInvalid is what CreateStudy would not take, and an extension that
-// adds nothing.
-func (s *Store) ExtendStudy(index uint64, now *timestamppb.Timestamp, name string, extension Extension) error {
+// It returns how many trials were added. It fails with ErrNotFound, with ErrIllegalMove if the study is CANCELED, and with
+// ErrStudyChanged if its indices are not those of the extension: it has been extended meanwhile. ErrInvalid is what CreateStudy
+// would not take, too many trials, and an extension that adds nothing.
+func (s *Store) ExtendStudy(
+	index uint64, now *timestamppb.Timestamp, name string, extension Extension,
+) (trials uint64, err error) {
 	c := s.begin(index, now)
 	defer c.abort()
-	if err := c.extendStudy(name, extension); err != nil {
-		return fmt.Errorf("extend study %s: %w", name, err)
+	if trials, err = c.extendStudy(name, extension); err != nil {
+		return 0, fmt.Errorf("extend study %s: %w", name, err)
 	}
-	return c.commit()
+	return trials, c.commit()
 }
 
-func (c *change) extendStudy(name string, extension Extension) error {
+func (c *change) extendStudy(name string, extension Extension) (trials uint64, err error) {
 	study, err := c.studies.get(textKey(name))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if study.Indices != extension.Indices {
-		return fmt.Errorf("its next trial is %d by now, not %d: %w", study.Indices, extension.Indices, ErrStudyChanged)
+		return 0, fmt.Errorf("its next trial is %d by now, not %d: %w", study.Indices, extension.Indices, ErrStudyChanged)
 	}
 	if err := c.reopen(study); err != nil {
-		return err
+		return 0, err
 	}
 	study = c.studies.edit(study)
 	g, err := c.growthOf(study, extension)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if g.empty() && (study.Settled || !extension.Settled) {
-		return fmt.Errorf("nothing would be added: %w", ErrInvalid)
+	trials = uint64(len(g.after.indexes) - len(g.before.indexes))
+	switch all := uint64(len(g.after.indexes)); {
+	case trials == 0 && (study.Settled || !extension.Settled):
+		return 0, fmt.Errorf("it adds nothing: the study has all of these trials: %w", ErrInvalid)
+	case trials > 0 && all > extension.MaxTrials:
+		return 0, fmt.Errorf("it would have %d trials, at most %d are allowed: %w", all, extension.MaxTrials, ErrInvalid)
 	}
 	if extension.Spec != nil {
 		study.EarlierSpecs = append(slices.Clip(study.EarlierSpecs), study.Spec)
 		study.Spec = proto.CloneOf(extension.Spec)
 	}
 	study.Indices, study.Settled = extension.NextIndices, extension.Settled
-	if g.empty() {
-		return nil
+	if trials == 0 {
+		return 0, nil
 	}
-	return c.grow(study, g)
+	return trials, c.grow(study, g)
 }
 
 // reopen lets a study go on that has come to its end, and does nothing to one that has not. ErrIllegalMove if it may not.
@@ -104,8 +112,6 @@ type placedRun struct {
 	place uint32
 	run   *trellisv1.Run
 }
-
-func (g *growth) empty() bool { return len(g.before.indexes) == len(g.after.indexes) }
 
 // growthOf compares an extension with what the study has.
 func (c *change) growthOf(study *trellisv1.Study, extension Extension) (*growth, error) {

@@ -57,6 +57,23 @@ const (
 	byStopping = trellisv1.StopReason_STOP_REASON_EARLY_STOPPING
 )
 
+// extend extends the study by so many trials.
+func extend(t *testing.T, store *Store, index, trials uint64, extension Extension) {
+	t.Helper()
+	got, err := store.ExtendStudy(index, at(index), "s", extension)
+	if err != nil || got != trials {
+		t.Fatalf("%d trials were added and error %v, want %d", got, err, trials)
+	}
+}
+
+// retryStudy takes up the one run that has failed.
+func retryStudy(t *testing.T, store *Store, index uint64, pruned bool) {
+	t.Helper()
+	if runs, err := store.RetryStudy(index, at(index), "s", pruned); err != nil || runs != 1 {
+		t.Fatalf("%d runs were taken up and error %v, want one", runs, err)
+	}
+}
+
 func TestExtendRefuses(t *testing.T) {
 	runs := map[string][]uint32{"run-a": {2, 4}, "run-b": {3}}
 	for name, test := range map[string]struct {
@@ -64,11 +81,14 @@ func TestExtendRefuses(t *testing.T) {
 		want  error
 		text  string
 	}{
-		"a study that has changed":    {func(_ *Store, e *Extension) error { e.Indices--; return nil }, ErrStudyChanged, "its next trial is 3 by now, not 2"},
-		"a canceled study":            {func(s *Store, _ *Extension) error { return s.SetStudyState(5, at(5), "s", studyCanceled) }, ErrIllegalMove, "reopen a study that is canceled"},
-		"a study that is not there":   {func(s *Store, _ *Extension) error { return s.DeleteStudy(5, "s") }, ErrNotFound, "extend study s: the study"},
-		"nothing":                     {func(_ *Store, e *Extension) error { *e = Extension{Indices: 3, NextIndices: 9}; return nil }, ErrInvalid, "nothing would be added"},
-		"what is there":               {func(_ *Store, e *Extension) error { *e = extension(3, runs); return nil }, ErrInvalid, "nothing would be added"},
+		"a study that has changed":  {func(_ *Store, e *Extension) error { e.Indices--; return nil }, ErrStudyChanged, "its next trial is 3 by now, not 2"},
+		"a canceled study":          {func(s *Store, _ *Extension) error { return s.SetStudyState(5, at(5), "s", studyCanceled) }, ErrIllegalMove, "reopen a study that is canceled"},
+		"a study that is not there": {func(s *Store, _ *Extension) error { return s.DeleteStudy(5, "s") }, ErrNotFound, "extend study s: the study"},
+		"nothing": {func(_ *Store, e *Extension) error {
+			*e = Extension{Indices: 3, NextIndices: 9, MaxTrials: 9}
+			return nil
+		}, ErrInvalid, "it adds nothing: the study has all of these trials"},
+		"what is there":               {func(_ *Store, e *Extension) error { *e = extension(3, runs); return nil }, ErrInvalid, "it adds nothing: the study has all of these trials"},
 		"a trial without a run":       {func(_ *Store, e *Extension) error { e.Runs = e.Runs[:1]; return nil }, ErrInvalid, "there is no run run-c"},
 		"a milestone without a trial": {func(_ *Store, e *Extension) error { e.Trials = e.Trials[1:]; return nil }, ErrInvalid, "5 trials for runs with 6 milestones"},
 		"a milestone of an old run without a trial": {func(_ *Store, e *Extension) error {
@@ -84,6 +104,7 @@ func TestExtendRefuses(t *testing.T) {
 		"an index twice":        {func(_ *Store, e *Extension) error { e.Trials[2].Index = e.Trials[1].Index; return nil }, ErrInvalid, "trial 4: it occurs twice"},
 		"an index that is old":  {func(_ *Store, e *Extension) error { e.Trials[0].Index = 2; return nil }, ErrInvalid, "its index not between 3 and 6"},
 		"an index beyond":       {func(_ *Store, e *Extension) error { e.NextIndices--; return nil }, ErrInvalid, "trial 5: it is new"},
+		"too many trials":       {func(_ *Store, e *Extension) error { e.MaxTrials = 5; return nil }, ErrInvalid, "it would have 6 trials, at most 5 are allowed"},
 		"an old run twice":      {func(_ *Store, e *Extension) error { e.Runs = append(e.Runs, e.Runs[0]); return nil }, ErrInvalid, "run run-a: it occurs twice"},
 		"a new run twice":       {func(_ *Store, e *Extension) error { e.Runs = append(e.Runs, e.Runs[1]); return nil }, ErrInvalid, "run run-c: it occurs twice"},
 		"other parameters":      {func(_ *Store, e *Extension) error { e.Trials[0].Parameters.Seed++; return nil }, ErrInvalid, "its parameters are not those of run run-a"},
@@ -94,7 +115,7 @@ func TestExtendRefuses(t *testing.T) {
 			e := extension(3, map[string][]uint32{"run-a": {3}, "run-c": {5, 8}})
 			ok(t, test.spoil(store, &e))
 			before := mustHash(t, store.Snapshot())
-			err := store.ExtendStudy(9, at(9), "s", e)
+			_, err := store.ExtendStudy(9, at(9), "s", e)
 			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("error %v, want %v with %q", err, test.want, test.text)
 			}
@@ -118,7 +139,7 @@ func TestExtendAfterTheEnd(t *testing.T) {
 	e := extension(2, map[string][]uint32{"run-a": {2, 3, 6}, "run-b": {1, 2, 6}, "run-c": {6}, "run-d": {8}})
 	e.Spec = &trellisv1.StudySpec{Name: "s", BatchSize: &trellisv1.IntegerAxis{Values: []uint32{2}}}
 	e.NextIndices = 30
-	ok(t, store.ExtendStudy(30, at(30), "s", e))
+	extend(t, store, 30, 8, e)
 	scribble(e.Spec)
 
 	study := getStudy(t, store)
@@ -179,7 +200,7 @@ func TestExtendWhatHasNoAnswer(t *testing.T) {
 	attempt := grant1(t, store, 10, "s", "run-a", "w")
 	record(t, store, 11, columnEntry("s", "run-a", attempt, 1, []float64{1, 2}, []float64{1, 2}, nil),
 		failureEntry("s", "run-a", attempt, trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, "too much"))
-	ok(t, store.ExtendStudy(20, at(20), "s", extension(2, map[string][]uint32{"run-a": {2, 3, 8}})))
+	extend(t, store, 20, 3, extension(2, map[string][]uint32{"run-a": {2, 3, 8}}))
 	for epochs, state := range map[uint32]trellisv1.TrialState{2: trialSucceeded, 3: trialFailed, 4: trialFailed, 8: trialFailed} {
 		if got := trialOf(t, store, "run-a", epochs); got.State != state || (got.Error == "") != (state == trialSucceeded) {
 			t.Errorf("trial %v, want %v", got, state)
@@ -197,7 +218,7 @@ func TestExtendLeased(t *testing.T) {
 	store := studyOf(t, nil, map[string][]uint32{"run-a": {4}})
 	attempt := grant1(t, store, 10, "s", "run-a", "w")
 	record(t, store, 11, columnEntry("s", "run-a", attempt, 1, []float64{1, 2}, []float64{1, 2}, nil))
-	ok(t, store.ExtendStudy(12, at(12), "s", extension(1, map[string][]uint32{"run-a": {3, 8}})))
+	extend(t, store, 12, 2, extension(1, map[string][]uint32{"run-a": {3, 8}}))
 	if study := getStudy(t, store); study.Progress.RunsRunning != 1 || study.Progress.EpochsLeft != 6 {
 		t.Fatalf("the study is %v", study)
 	}
@@ -232,20 +253,20 @@ func TestSettling(t *testing.T) {
 	}
 	trained(t, store, 10, "run-a", byMaximum, []float64{1}, nil)
 	expect(studyRunning, false)
-	ok(t, store.ExtendStudy(12, at(12), "s", extension(1, map[string][]uint32{"run-b": {1}})))
+	extend(t, store, 12, 1, extension(1, map[string][]uint32{"run-b": {1}}))
 	trained(t, store, 13, "run-b", byMaximum, []float64{1}, nil)
 	expect(studyRunning, false)
 	settled := Extension{Indices: 2, NextIndices: 2, Settled: true}
-	ok(t, store.ExtendStudy(15, at(15), "s", settled))
+	extend(t, store, 15, 0, settled)
 	expect(studyCompleted, true)
-	if err := store.ExtendStudy(16, at(16), "s", settled); !errors.Is(err, ErrInvalid) {
+	if _, err := store.ExtendStudy(16, at(16), "s", settled); !errors.Is(err, ErrInvalid) {
 		t.Errorf("settled again: %v", err)
 	}
-	ok(t, store.ExtendStudy(17, at(17), "s", extension(2, map[string][]uint32{"run-c": {1}})))
+	extend(t, store, 17, 1, extension(2, map[string][]uint32{"run-c": {1}}))
 	expect(studyRunning, false)
 	ok(t, store.SetStudyState(18, at(18), "s", studyPaused))
 	settled.Indices, settled.NextIndices = 3, 3
-	ok(t, store.ExtendStudy(19, at(19), "s", settled))
+	extend(t, store, 19, 0, settled)
 	expect(studyPaused, true)
 	ok(t, store.SetStudyState(20, at(20), "s", studyRunning))
 	trained(t, store, 21, "run-c", byMaximum, []float64{1}, nil)
@@ -261,7 +282,7 @@ func TestRetry(t *testing.T) {
 	}
 	refuse := func(index uint64, text string) {
 		t.Helper()
-		if err := store.RetryStudy(index, at(index), "s", false); !errors.Is(err, ErrIllegalMove) || !strings.Contains(err.Error(), text) {
+		if _, err := store.RetryStudy(index, at(index), "s", false); !errors.Is(err, ErrIllegalMove) || !strings.Contains(err.Error(), text) {
 			t.Errorf("error %v, want one with %q", err, text)
 		}
 	}
@@ -273,7 +294,7 @@ func TestRetry(t *testing.T) {
 	if study := getStudy(t, store); study.State != studyCompleted || study.Progress.TrialsFailed != 1 {
 		t.Fatalf("the study is %v", study)
 	}
-	ok(t, store.RetryStudy(20, at(20), "s", false))
+	retryStudy(t, store, 20, false)
 	run, err := store.Snapshot().Run(nil, "s", "run-a")
 	ok(t, err)
 	if study := getStudy(t, store); run.State != runPending || run.Error != "" || len(run.Failures) > 0 || run.Spared ||
@@ -287,10 +308,10 @@ func TestRetry(t *testing.T) {
 	if study := getStudy(t, store); study.State != studyCompleted {
 		t.Errorf("the study is %v", study)
 	}
-	if err := store.RetryStudy(40, at(40), "t", false); !errors.Is(err, ErrNotFound) {
+	if _, err := store.RetryStudy(40, at(40), "t", false); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a study that is not there: %v", err)
 	}
-	ok(t, store.RetryStudy(41, at(41), "s", true))
+	retryStudy(t, store, 41, true)
 	ok(t, store.SetStudyState(42, at(42), "s", studyCanceled))
 	refuse(43, "reopen a study that is canceled")
 }

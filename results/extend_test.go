@@ -128,7 +128,7 @@ func (d *drill) answers() map[string]*trellisv1.Trial {
 
 // extended is what an extension adds: these runs, with trials numbered from the study's indices on.
 func extension(indices uint64, runs map[string][]uint32) Extension {
-	e := Extension{Indices: indices, NextIndices: indices}
+	e := Extension{Indices: indices, NextIndices: indices, MaxTrials: 1000}
 	for i, id := range slices.Sorted(maps.Keys(runs)) {
 		run, trials := testRun(id, uint32(i%3+1), e.NextIndices, runs[id]...)
 		run.Parameters.LatentDim = latentOf(id)
@@ -182,7 +182,7 @@ func TestExtendedAsInOneGo(t *testing.T) {
 			whole = merged
 			d.index++
 			before := mustHash(t, d.store.Snapshot())
-			err = d.store.ExtendStudy(d.index, at(d.index), "s", e)
+			_, err = d.store.ExtendStudy(d.index, at(d.index), "s", e)
 			if adds != (err == nil) || !adds && (!errors.Is(err, ErrInvalid) || mustHash(t, d.store.Snapshot()) != before) {
 				rt.Fatalf("extended by %v, which adds something: %v; error %v", more, adds, err)
 			}

@@ -13,48 +13,48 @@ import (
 // and done away with, and a run that had a single attempt left would fail over the first thing that goes wrong. A run that was
 // pruned is not judged again.
 //
-// It fails with ErrNotFound, and with ErrIllegalMove if the study is CANCELED or has no such runs.
-func (s *Store) RetryStudy(index uint64, now *timestamppb.Timestamp, name string, pruned bool) error {
+// It returns how many runs were taken up. It fails with ErrNotFound, and with ErrIllegalMove if the study is CANCELED or has no
+// such runs.
+func (s *Store) RetryStudy(index uint64, now *timestamppb.Timestamp, name string, pruned bool) (runs uint64, err error) {
 	c := s.begin(index, now)
 	defer c.abort()
-	if err := c.retryStudy(name, pruned); err != nil {
-		return fmt.Errorf("retry study %s: %w", name, err)
+	if runs, err = c.retryStudy(name, pruned); err != nil {
+		return 0, fmt.Errorf("retry study %s: %w", name, err)
 	}
-	return c.commit()
+	return runs, c.commit()
 }
 
-func (c *change) retryStudy(name string, pruned bool) error {
+func (c *change) retryStudy(name string, pruned bool) (runs uint64, err error) {
 	study, err := c.studies.get(textKey(name))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := c.reopen(study); err != nil {
-		return err
+		return 0, err
 	}
 	catalog, err := c.sections.catalog(name)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	retried := false
 	for place := range len(catalog.places) {
 		run, err := c.sections.at(catalog, uint32(place))
 		if err != nil {
-			return err
+			return 0, err
 		}
 		state := run.run().State
 		if state == runFailed || pruned && state == runPruned {
 			run.retry()
-			retried = true
+			runs++
 		}
 	}
-	if retried {
-		return nil
+	if runs > 0 {
+		return runs, nil
 	}
 	what := "have failed"
 	if pruned {
 		what = "have failed or were pruned"
 	}
-	return fmt.Errorf("none of its runs %s: %w", what, ErrIllegalMove)
+	return 0, fmt.Errorf("none of its runs %s: %w", what, ErrIllegalMove)
 }
 
 // retry takes up a run that has ended without an answer to all of its trials.

@@ -24,38 +24,106 @@ func Expand(
 	if _, err := ResolveSplit(spec, dataSet); err != nil {
 		return nil, nil, err
 	}
-	config := commonConfig(spec, dataSet, numerics)
-	trials := make([]*trellisv1.Trial, 0, g.Size())
-	var runs []*trellisv1.Run
-	byTrajectory := map[trajectory]*trellisv1.Run{}
+	e := newExpansion(spec, dataSet, numerics, g.Size())
 	for index, parameters := range g.All() {
-		run, ok := byTrajectory[trajectoryOf(parameters)]
-		if !ok {
-			config.Parameters = parameters
-			run = &trellisv1.Run{
-				Study:      spec.GetName(),
-				Id:         RunID(config),
-				Parameters: proto.CloneOf(parameters),
-				State:      trellisv1.RunState_RUN_STATE_PENDING,
-				FirstTrial: index,
-			}
-			byTrajectory[trajectoryOf(parameters)] = run
-			runs = append(runs, run)
-		}
-		run.Milestones = append(run.Milestones, parameters.GetMaxEpochs())
-		trials = append(trials, &trellisv1.Trial{
-			Study:      spec.GetName(),
-			Index:      index,
-			Parameters: parameters,
-			Run:        run.GetId(),
-			State:      trellisv1.TrialState_TRIAL_STATE_PENDING,
-		})
+		e.add(index, parameters)
 	}
-	for _, run := range runs {
+	trials, runs := e.done()
+	return trials, runs, nil
+}
+
+// ExpandExtension returns what a study is to have when it is extended as the command says, as Expand does: the points of the
+// command's spec, in which every point of the study's own is, and its single points. Their indices are those of Expand, counted
+// from the study's on; next is the first index after them. What the study has already is among them, under a new index.
+//
+// Errors are those of New and ResolveSplit.
+func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyCommand) (
+	trials []*trellisv1.Trial, runs []*trellisv1.Run, next uint64, err error,
+) {
+	spec, next := study.GetSpec(), study.GetIndices()
+	if command.GetSpec() != nil {
+		spec = command.GetSpec()
+	}
+	g, err := New(spec)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	if _, err := ResolveSplit(spec, study.GetDataSet()); err != nil {
+		return nil, nil, 0, err
+	}
+	e := newExpansion(spec, study.GetDataSet(), study.GetNumerics(), uint64(len(command.GetPoints())))
+	if command.GetSpec() != nil {
+		for index, parameters := range g.All() {
+			e.add(next+index, parameters)
+		}
+		next += g.Size()
+	}
+	type point struct {
+		trajectory
+		maxEpochs uint32
+	}
+	seen := map[point]bool{}
+	for i, parameters := range command.GetPoints() {
+		point := point{trajectoryOf(parameters), parameters.GetMaxEpochs()}
+		if _, inGrid := g.Index(parameters); inGrid || seen[point] {
+			continue
+		}
+		seen[point] = true
+		e.add(next+uint64(i), parameters)
+	}
+	next += uint64(len(command.GetPoints()))
+	trials, runs = e.done()
+	return trials, runs, next, nil
+}
+
+// expansion collects trials and the runs that they share.
+type expansion struct {
+	study        string
+	config       *trellisv1.RunConfig
+	trials       []*trellisv1.Trial
+	runs         []*trellisv1.Run
+	byTrajectory map[trajectory]*trellisv1.Run
+}
+
+func newExpansion(spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet, numerics string, size uint64) *expansion {
+	return &expansion{
+		study: spec.GetName(), config: commonConfig(spec, dataSet, numerics),
+		trials: make([]*trellisv1.Trial, 0, size), byTrajectory: map[trajectory]*trellisv1.Run{},
+	}
+}
+
+// add adds a point. Indices grow.
+func (e *expansion) add(index uint64, parameters *trellisv1.Parameters) {
+	run, ok := e.byTrajectory[trajectoryOf(parameters)]
+	if !ok {
+		e.config.Parameters = parameters
+		run = &trellisv1.Run{
+			Study:      e.study,
+			Id:         RunID(e.config),
+			Parameters: proto.CloneOf(parameters),
+			State:      trellisv1.RunState_RUN_STATE_PENDING,
+			FirstTrial: index,
+		}
+		e.byTrajectory[trajectoryOf(parameters)] = run
+		e.runs = append(e.runs, run)
+	}
+	run.Milestones = append(run.Milestones, parameters.GetMaxEpochs())
+	e.trials = append(e.trials, &trellisv1.Trial{
+		Study:      e.study,
+		Index:      index,
+		Parameters: parameters,
+		Run:        run.GetId(),
+		State:      trellisv1.TrialState_TRIAL_STATE_PENDING,
+	})
+}
+
+// done gives every run its milestones and its end.
+func (e *expansion) done() ([]*trellisv1.Trial, []*trellisv1.Run) {
+	for _, run := range e.runs {
 		slices.Sort(run.Milestones)
 		run.Parameters.MaxEpochs = run.Milestones[len(run.Milestones)-1]
 	}
-	return trials, runs, nil
+	return e.trials, e.runs
 }
 
 // trajectory is what tells the runs of a study apart: parameters without max_epochs.
