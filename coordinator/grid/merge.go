@@ -112,3 +112,27 @@ func union[V uint32 | float64, Axis interface {
 	}
 	return append(has.values[:len(has.values):len(has.values)], added...)
 }
+
+// Extends says whether a spec is what Merge may make of another: every axis has all of its values, in every grid, and nothing
+// else differs.
+func Extends(extended, spec *trellisv1.StudySpec) bool {
+	extended, spec = WithDefaults(extended), WithDefaults(spec)
+	if len(extended.Grid) != len(spec.Grid) || !hasIntegers(extended.Seeds, spec.Seeds) || !hasIntegers(extended.BatchSize, spec.BatchSize) {
+		return false
+	}
+	for i, grid := range spec.Grid {
+		all := extended.Grid[i]
+		if !hasIntegers(all.LatentDim, grid.LatentDim) || !hasIntegers(all.MaxEpochs, grid.MaxEpochs) ||
+			!hasNumbers(all.LearningRate, grid.LearningRate) || !hasNumbers(all.WeightDecay, grid.WeightDecay) {
+			return false
+		}
+	}
+	for _, spec := range []*trellisv1.StudySpec{extended, spec} {
+		spec.Grid, spec.Seeds, spec.BatchSize = nil, nil, nil
+	}
+	return proto.Equal(extended, spec)
+}
+
+func hasIntegers(all, some *trellisv1.IntegerAxis) bool { return withIntegers(all, some) == all }
+
+func hasNumbers(all, some *trellisv1.NumberAxis) bool { return withNumbers(all, some) == all }

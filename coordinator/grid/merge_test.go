@@ -1,0 +1,235 @@
+package grid
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// drawRequest draws values to be added, of which some are there already.
+func drawRequest(t *rapid.T) *trellisv1.ExtendStudyRequest {
+	request := &trellisv1.ExtendStudyRequest{Study: "paper"}
+	for _, axis := range []struct {
+		name string
+		into **trellisv1.IntegerAxis
+	}{
+		{"latent_dim", &request.LatentDim}, {"max_epochs", &request.MaxEpochs}, {"seeds", &request.Seeds}, {"batch_size", &request.BatchSize},
+	} {
+		if rapid.Bool().Draw(t, "add "+axis.name) {
+			*axis.into = drawIntegers(t, axis.name)
+		}
+	}
+	if rapid.Bool().Draw(t, "add learning_rate") {
+		request.LearningRate = drawNumbers(t, "learning_rate")
+	}
+	if rapid.Bool().Draw(t, "add weight_decay") {
+		request.WeightDecay = drawNumbers(t, "weight_decay")
+	}
+	return request
+}
+
+// TestMergeAddsToEveryAxis of every grid, by what the grids' points are: those of each grid with the values of both.
+func TestMergeAddsToEveryAxis(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		spec, request := drawSpec(t), drawRequest(t)
+		specBefore, requestBefore := proto.CloneOf(spec), proto.CloneOf(request)
+		merged, err := Merge(spec, request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !proto.Equal(spec, specBefore) || !proto.Equal(request, requestBefore) {
+			t.Fatal("merging has changed what it was given")
+		}
+		if !Extends(merged, spec) {
+			t.Fatalf("%v is not said to extend %v", merged, spec)
+		}
+		full := WithDefaults(spec)
+		checkIntegers(t, merged.Seeds, full.Seeds, request.Seeds)
+		checkIntegers(t, merged.BatchSize, full.BatchSize, request.BatchSize)
+		for i, grid := range merged.Grid {
+			checkIntegers(t, grid.LatentDim, full.Grid[i].LatentDim, request.LatentDim)
+			checkIntegers(t, grid.MaxEpochs, full.Grid[i].MaxEpochs, request.MaxEpochs)
+			checkNumbers(t, grid.LearningRate, full.Grid[i].LearningRate, request.LearningRate)
+			checkNumbers(t, grid.WeightDecay, full.Grid[i].WeightDecay, request.WeightDecay)
+		}
+		again, err := Merge(merged, request)
+		if err != nil || !proto.Equal(again, merged) {
+			t.Fatalf("the same values once more: %v and error %v, want %v", again, err, merged)
+		}
+		if proto.Equal(merged, full) {
+			return
+		}
+		if Extends(spec, merged) {
+			t.Fatalf("%v is said to extend %v", spec, merged)
+		}
+	})
+}
+
+func checkIntegers(t *rapid.T, got, before, more *trellisv1.IntegerAxis) {
+	values := func(a *trellisv1.IntegerAxis) []uint32 {
+		if a == nil {
+			return nil
+		}
+		return (&builder{}).integers(a).values
+	}
+	want := append(slices.Clone(values(before)), values(more)...)
+	want = distinct(want)
+	if !slices.Equal(values(got), want) || len(want) == len(values(before)) && !proto.Equal(got, before) {
+		t.Fatalf("%v with %v is %v", before, more, got)
+	}
+}
+
+func checkNumbers(t *rapid.T, got, before, more *trellisv1.NumberAxis) {
+	values := func(a *trellisv1.NumberAxis) []float64 {
+		if a == nil {
+			return nil
+		}
+		return (&builder{}).numbers(a).values
+	}
+	want := append(slices.Clone(values(before)), values(more)...)
+	want = distinct(want)
+	if !slices.Equal(values(got), want) || len(want) == len(values(before)) && !proto.Equal(got, before) {
+		t.Fatalf("%v with %v is %v", before, more, got)
+	}
+}
+
+// distinct keeps the first of each value.
+func distinct[V comparable](values []V) (kept []V) {
+	for _, value := range values {
+		if !slices.Contains(kept, value) {
+			kept = append(kept, value)
+		}
+	}
+	return kept
+}
+
+func TestMergeRefuses(t *testing.T) {
+	many := func(from, count uint32) *trellisv1.IntegerAxis {
+		return &trellisv1.IntegerAxis{Linear: newRange(float64(from), float64(from+count-1), count)}
+	}
+	for _, test := range []struct {
+		name    string
+		request *trellisv1.ExtendStudyRequest
+		want    string
+	}{
+		{"a learning rate of 0", &trellisv1.ExtendStudyRequest{LearningRate: numbers(0)}, "learning_rate: learning rates lie above 0"},
+		{"too large a latent dimension", &trellisv1.ExtendStudyRequest{LatentDim: integers(785)}, "latent_dim: latent dimensions lie between 1 and 784"},
+		{"a negative weight decay", &trellisv1.ExtendStudyRequest{WeightDecay: numbers(-1)}, "weight_decay: weight decays lie between 0 and 1000"},
+		{"no epochs", &trellisv1.ExtendStudyRequest{MaxEpochs: integers(0)}, "max_epochs: maximum epochs lie between 1 and 10000"},
+		{"an empty batch", &trellisv1.ExtendStudyRequest{BatchSize: integers(0)}, "batch_size: batch sizes lie between 1 and 65536"},
+		{"half an epoch", &trellisv1.ExtendStudyRequest{MaxEpochs: &trellisv1.IntegerAxis{Linear: newRange(1, 2, 3)}}, "max_epochs.linear: point 2 of 3 is 1.5"},
+		{"a value twice", &trellisv1.ExtendStudyRequest{Seeds: integers(7, 7)}, "seeds.values: 7 stands twice in the list"},
+		{"an axis without values", &trellisv1.ExtendStudyRequest{Seeds: integers()}, "seeds: an axis needs at least one value"},
+		{"a range that runs down", &trellisv1.ExtendStudyRequest{LearningRate: &trellisv1.NumberAxis{Log10: newRange(1, 0.1, 3)}}, "learning_rate.log10: a range runs upwards"},
+		{"too many seeds", &trellisv1.ExtendStudyRequest{Seeds: many(2, 9_999)}, "grid: the study has 1,080,000 trials"},
+		{"too many points", &trellisv1.ExtendStudyRequest{MaxEpochs: many(1, 10_000), LatentDim: many(1, 700)}, "grid[0]: this grid has 7,000,000 points"},
+		{"too many values of an axis", &trellisv1.ExtendStudyRequest{Seeds: many(1_000_000, 10_000)}, "seeds.values: must contain no more than 10000 item(s)"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			merged, err := Merge(newSpec(), test.request)
+			var invalid *protovalidate.ValidationError
+			if merged != nil || !errors.As(err, &invalid) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v and error %v, want %q", merged, err, test.want)
+			}
+		})
+	}
+}
+
+// TestExtendsNothingElse: an extension adds values to axes, and changes nothing else.
+func TestExtendsNothingElse(t *testing.T) {
+	spec := newSpec()
+	if !Extends(spec, spec) {
+		t.Error("a spec does not extend itself")
+	}
+	for name, change := range map[string]func(*trellisv1.StudySpec){
+		"another model":       func(s *trellisv1.StudySpec) { s.Model = synthetic },
+		"another data set":    func(s *trellisv1.StudySpec) { s.Data = "other" },
+		"another split":       func(s *trellisv1.StudySpec) { s.Split = &trellisv1.Split{Train: 1, Validation: 1} },
+		"more patience":       func(s *trellisv1.StudySpec) { s.EarlyStopping.Patience++ },
+		"pruning":             func(s *trellisv1.StudySpec) { s.Pruning = &trellisv1.Pruning{} },
+		"settling":            func(s *trellisv1.StudySpec) { s.Settle = &trellisv1.Settle{MaxSeeds: 2} },
+		"one grid more":       func(s *trellisv1.StudySpec) { s.Grid = append(s.Grid, s.Grid[0]) },
+		"one seed less":       func(s *trellisv1.StudySpec) { s.Seeds = integers(2) },
+		"one batch size less": func(s *trellisv1.StudySpec) { s.BatchSize = integers(2) },
+		"one dimension less":  func(s *trellisv1.StudySpec) { s.Grid[0].LatentDim = integers(4, 8, 16) },
+		"another rate":        func(s *trellisv1.StudySpec) { s.Grid[0].LearningRate = numbers(1e-4, 1e-3, 2e-2) },
+		"one decay less":      func(s *trellisv1.StudySpec) { s.Grid[0].WeightDecay = nil },
+		"other epochs":        func(s *trellisv1.StudySpec) { s.Grid[0].MaxEpochs = integers(50, 100, 151) },
+	} {
+		changed := proto.CloneOf(spec)
+		change(changed)
+		if Extends(changed, spec) {
+			t.Errorf("%s is taken for an extension", name)
+		}
+	}
+}
+
+// TestExpandExtension against the expansion of the whole: the same trials and runs, under shifted indices, and then the points.
+func TestExpandExtension(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		spec, indices := drawSpec(t), rapid.Uint64Range(1, 1000).Draw(t, "indices")
+		merged, err := Merge(spec, drawRequest(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		study := &trellisv1.Study{Name: "paper", Spec: WithDefaults(spec), DataSet: newDataSet(), Numerics: "1", Indices: indices}
+		command := &trellisv1.ExtendStudyCommand{Study: "paper", Indices: indices}
+		want := uint64(0)
+		if rapid.Bool().Draw(t, "with a spec") {
+			command.Spec = merged
+		} else {
+			merged = study.Spec
+		}
+		wantTrials, wantRuns, err := Expand(merged, newDataSet(), "1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := New(merged)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want = indices; command.Spec == nil {
+			wantTrials, wantRuns = nil, nil
+		} else {
+			want += g.Size()
+		}
+		for _, trial := range wantTrials {
+			trial.Index += indices
+		}
+		for _, run := range wantRuns {
+			run.FirstTrial += indices
+		}
+		// One point of the grid, one beside it, and that once more.
+		inGrid, beside := g.At(0), g.At(0)
+		beside.Seed = 99
+		command.Points = []*trellisv1.Parameters{inGrid, beside, proto.CloneOf(beside)}
+		config := commonConfig(merged, newDataSet(), "1")
+		config.Parameters = beside
+		run := &trellisv1.Run{
+			Study: "paper", Id: RunID(config), Parameters: beside, Milestones: []uint32{beside.MaxEpochs},
+			State: trellisv1.RunState_RUN_STATE_PENDING, FirstTrial: want + 1,
+		}
+		wantRuns = append(wantRuns, run)
+		wantTrials = append(wantTrials, &trellisv1.Trial{
+			Study: "paper", Index: want + 1, Parameters: beside, Run: run.Id, State: trellisv1.TrialState_TRIAL_STATE_PENDING,
+		})
+
+		trials, runs, next, err := ExpandExtension(study, command)
+		if err != nil || next != want+3 {
+			t.Fatalf("the next index is %d, error %v; want %d", next, err, want+3)
+		}
+		if !slices.EqualFunc(trials, wantTrials, func(a, b *trellisv1.Trial) bool { return proto.Equal(a, b) }) {
+			t.Fatalf("trials\n%v\nwant\n%v", trials, wantTrials)
+		}
+		if !slices.EqualFunc(runs, wantRuns, func(a, b *trellisv1.Run) bool { return proto.Equal(a, b) }) {
+			t.Fatalf("runs\n%v\nwant\n%v", runs, wantRuns)
+		}
+	})
+}
