@@ -18,7 +18,7 @@ func diskSpace(folder string) (free, size uint64, err error) {
 	return uint64(stat.Bavail) * block, stat.Blocks * block, nil
 }
 
-// checkDisk refuses a new study when little of the disk is free: what runs already needs the rest. A log in memory needs
+// checkDisk refuses a new study, or more of one, when little of the disk is free: what runs already needs the rest. A log in memory needs
 // no disk.
 func (c *Coordinator) checkDisk() error {
 	if c.config.Data == "" {
@@ -31,7 +31,7 @@ func (c *Coordinator) checkDisk() error {
 	if size == 0 || float64(free) >= c.config.MinFreeDisk*float64(size) {
 		return nil
 	}
-	return status.Errorf(codes.ResourceExhausted, "only %.1f%% of the disk under %s is free, and a new study needs %.0f%%: make room there, "+
+	return status.Errorf(codes.ResourceExhausted, "only %.1f%% of the disk under %s is free, and what is new needs %.0f%%: make room there, "+
 		"or delete a study that is no longer needed, and try again; studies that run already go on",
 		100*float64(free)/float64(size), c.config.Data, 100*c.config.MinFreeDisk)
 }

@@ -12,7 +12,7 @@ import (
 // What records change is told by the recorder, entry by entry.
 func (c *Coordinator) notify(command *trellisv1.Command, answer any) {
 	switch change := command.GetChange().(type) {
-	case *trellisv1.Command_CreateStudy:
+	case *trellisv1.Command_CreateStudy, *trellisv1.Command_ExtendStudy, *trellisv1.Command_RetryStudy:
 		c.dispatcher.wake()
 	case *trellisv1.Command_SetStudyState, *trellisv1.Command_DeleteStudy:
 		c.sessions.recheckAll()

@@ -28,8 +28,8 @@ var (
 	_ replication.Checker      = stateMachine{}
 )
 
-// Apply answers record and grant commands with one error per entry, nil where the entry was accepted, and every other
-// command with an error or nil. A command that it does not understand is replication.Fatal: a replica that left it out
+// Apply answers record and grant commands with one error per entry, nil where the entry was accepted, an extension and a retry
+// with the number of what was changed or an error, and every other command with an error or nil. A command that it does not understand is replication.Fatal: a replica that left it out
 // would no longer have the state of the others.
 func (m stateMachine) Apply(index uint64, data []byte) any {
 	answer := m.apply(index, data)
@@ -71,6 +71,10 @@ func (m stateMachine) apply(index uint64, data []byte) any {
 		return m.store.Record(index, now, change.Record.GetEntries())
 	case *trellisv1.Command_SetWorker:
 		return m.store.SetWorker(index, now, change.SetWorker.GetWorker())
+	case *trellisv1.Command_ExtendStudy:
+		return counted(m.extendStudy(index, now, change.ExtendStudy))
+	case *trellisv1.Command_RetryStudy:
+		return counted(m.store.RetryStudy(index, now, change.RetryStudy.GetStudy(), change.RetryStudy.GetPruned()))
 	}
 	return replication.Fatal{Err: fmt.Errorf("apply the command at index %d: %w", index, errUnknownCommand)}
 }
@@ -86,4 +90,46 @@ func (m stateMachine) createStudy(index uint64, now *timestamppb.Timestamp, comm
 		Name: spec.GetName(), Spec: spec, DataSet: dataSet, Numerics: command.GetNumerics(), Fresh: command.GetFresh(),
 	}
 	return m.store.CreateStudy(index, now, study, runs, trials)
+}
+
+// extendStudy expands what is added to the study and stores it.
+func (m stateMachine) extendStudy(
+	index uint64, now *timestamppb.Timestamp, command *trellisv1.ExtendStudyCommand,
+) (trials uint64, err error) {
+	study, err := m.store.Snapshot().Study(nil, command.GetStudy())
+	if err != nil {
+		return 0, fmt.Errorf("extend it: %w", err)
+	}
+	extension := results.Extension{
+		Indices: command.GetIndices(), NextIndices: command.GetIndices(),
+		Spec: command.GetSpec(), Settled: command.GetSettled(), MaxTrials: grid.MaxTrials,
+	}
+	// Expanding takes a while, and is for nothing if the store will refuse it.
+	if study.GetIndices() == command.GetIndices() && study.GetState() != trellisv1.StudyState_STUDY_STATE_CANCELED {
+		if command.GetSpec() != nil && !grid.Extends(command.GetSpec(), study.GetSpec()) {
+			return 0, fmt.Errorf("extend study %s, which is another than the one of that name before: %w", study.GetName(), results.ErrStudyChanged)
+		}
+		extension.Trials, extension.Runs, extension.NextIndices, err = grid.ExpandExtension(study, command)
+		if err != nil {
+			return 0, fmt.Errorf("expand the extension of study %s: %w", study.GetName(), err)
+		}
+	}
+	return m.store.ExtendStudy(index, now, command.GetStudy(), extension)
+}
+
+// counted is the answer to a command that counts what it changes: the number, or the error.
+func counted(n uint64, err error) any {
+	if err != nil {
+		return err
+	}
+	return n
+}
+
+// changed is the number in the answer that counted made.
+func changed(answer any) uint64 {
+	n, ok := answer.(uint64)
+	if !ok {
+		panic(fmt.Sprintf("coordinator: the state machine answered a command that counts with %T", answer))
+	}
+	return n
 }

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
+	"trellis/coordinator/grid"
 	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
@@ -69,7 +71,7 @@ func drawCommand(t *rapid.T, r *replica) *trellisv1.Command {
 	worker := rapid.SampledFrom([]string{"v", "w"}).Draw(t, "worker")
 	command := &trellisv1.Command{Time: &timestamppb.Timestamp{Seconds: int64(r.index)}}
 	run := drawRun(t, r, study)
-	switch rapid.SampledFrom([]string{"create", "state", "delete", "worker", "grant", "grant", "record", "record", "record", "record"}).Draw(t, "change") {
+	switch rapid.SampledFrom([]string{"create", "state", "delete", "worker", "grant", "grant", "record", "record", "record", "record", "extend", "retry"}).Draw(t, "change") {
 	case "create":
 		spec := syntheticSpec(study, []uint32{4, 8}, []uint32{2, 3})
 		spec.Seeds = &trellisv1.IntegerAxis{Values: []uint32{1}}
@@ -99,6 +101,38 @@ func drawCommand(t *rapid.T, r *replica) *trellisv1.Command {
 			record.Entries = append(record.Entries, drawEntry(t, study, run))
 		}
 		command.Change = &trellisv1.Command_Record{Record: record}
+	case "extend":
+		command.Change = &trellisv1.Command_ExtendStudy{ExtendStudy: drawExtension(t, r, study)}
+	case "retry":
+		command.Change = &trellisv1.Command_RetryStudy{RetryStudy: &trellisv1.RetryStudyCommand{
+			Study: study, Pruned: rapid.Bool().Draw(t, "pruned"),
+		}}
+	}
+	return command
+}
+
+// drawExtension draws values for a study's axes, and points, of which some are there already.
+func drawExtension(t *rapid.T, r *replica, study string) *trellisv1.ExtendStudyCommand {
+	command := &trellisv1.ExtendStudyCommand{Study: study, Settled: rapid.Bool().Draw(t, "settled")}
+	stored, err := r.store.Snapshot().Study(nil, study)
+	if err != nil {
+		return command
+	}
+	command.Indices = stored.GetIndices() + rapid.SampledFrom([]uint64{0, 0, 0, 1}).Draw(t, "late")
+	values := rapid.SliceOfNDistinct(rapid.Uint32Range(1, 5), 1, 3, rapid.ID)
+	if rapid.Bool().Draw(t, "with a spec") {
+		command.Spec, err = grid.Merge(stored.GetSpec(), &trellisv1.ExtendStudyRequest{
+			MaxEpochs: &trellisv1.IntegerAxis{Values: values.Draw(t, "max_epochs")},
+			Seeds:     &trellisv1.IntegerAxis{Values: values.Draw(t, "seeds")},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, seed := range values.Draw(t, "points") {
+		command.Points = append(command.Points, &trellisv1.Parameters{
+			LatentDim: 4, LearningRate: 1e-3, MaxEpochs: seed, BatchSize: 256, Seed: seed,
+		})
 	}
 	return command
 }
@@ -153,6 +187,9 @@ func drawEntry(t *rapid.T, study string, run *trellisv1.Run) *trellisv1.RecordCo
 // texts is what a state machine answered, in comparable form.
 func texts(answer any) []string {
 	list, ok := answer.([]error)
+	if count, ok := answer.(uint64); ok {
+		return []string{fmt.Sprint(count)}
+	}
 	if !ok {
 		err, _ := answer.(error)
 		list = []error{err}

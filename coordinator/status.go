@@ -26,6 +26,7 @@ var statusCodes = []struct {
 	{results.ErrIllegalMove, codes.FailedPrecondition},
 	{results.ErrNoAnswer, codes.FailedPrecondition},
 	{results.ErrInconclusive, codes.FailedPrecondition},
+	{results.ErrStudyChanged, codes.Aborted},
 	{ErrNotLeader, codes.Unavailable},
 	{replication.ErrLeadershipLost, codes.Unavailable},
 	{replication.ErrFailed, codes.Unavailable},

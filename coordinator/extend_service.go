@@ -1,0 +1,116 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"trellis/coordinator/grid"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+)
+
+// extendAttempts is how often an extension is made anew because somebody else has extended the study meanwhile.
+const extendAttempts = 10
+
+// ExtendStudy adds values to a study's axes. Everything about them that can be wrong is checked here, before they reach the log.
+func (s studyService) ExtendStudy(ctx context.Context, request *trellisv1.ExtendStudyRequest) (*trellisv1.ExtendStudyResponse, error) {
+	if err := s.checkDisk(); err != nil {
+		return nil, err
+	}
+	name := request.GetStudy()
+	for range extendAttempts {
+		study, err := s.get(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED {
+			return nil, status.Errorf(codes.FailedPrecondition,
+				"study %s was canceled, which is for good: submit a new one, which takes over what this one has trained", name)
+		}
+		spec, err := extendedSpec(study, request)
+		if err != nil {
+			return nil, statusOf(err)
+		}
+		_, answer, err := s.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{
+			ExtendStudy: &trellisv1.ExtendStudyCommand{Study: name, Indices: study.GetIndices(), Spec: spec},
+		}})
+		if errors.Is(err, results.ErrStudyChanged) {
+			continue
+		}
+		if err != nil {
+			return nil, statusOf(err)
+		}
+		if study, err = s.get(ctx, name); err != nil {
+			return nil, err
+		}
+		added := changed(answer)
+		s.logger.Info("study extended", "study", name, "trials added", added,
+			"trials", study.GetProgress().GetTrials(), "runs", study.GetProgress().GetRuns())
+		return &trellisv1.ExtendStudyResponse{Study: study, Trials: added}, nil
+	}
+	return nil, statusOf(fmt.Errorf("extend study %s, in %d attempts: %w: try again", name, extendAttempts, results.ErrStudyChanged))
+}
+
+// extendedSpec is the study's spec with the values that are asked for.
+func extendedSpec(study *trellisv1.Study, request *trellisv1.ExtendStudyRequest) (*trellisv1.StudySpec, error) {
+	empty := &trellisv1.ExtendStudyRequest{Study: request.GetStudy()}
+	if proto.Equal(request, empty) {
+		return nil, status.Error(codes.InvalidArgument, "adds nothing: name an axis and the values to add to it, "+
+			"for example max_epochs: [200] or seeds: [2, 3]")
+	}
+	spec, err := grid.Merge(study.GetSpec(), request)
+	if err != nil {
+		return nil, err
+	}
+	if proto.Equal(spec, grid.WithDefaults(study.GetSpec())) {
+		return nil, status.Errorf(codes.InvalidArgument, "adds nothing: study %s has all of these values already", study.GetName())
+	}
+	return spec, nil
+}
+
+// RetryStudy takes up what has failed again.
+func (s studyService) RetryStudy(ctx context.Context, request *trellisv1.RetryStudyRequest) (*trellisv1.RetryStudyResponse, error) {
+	name := request.GetStudy()
+	study, err := s.get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := retriable(study, request.GetPruned()); err != nil {
+		return nil, err
+	}
+	_, answer, err := s.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_RetryStudy{
+		RetryStudy: &trellisv1.RetryStudyCommand{Study: name, Pruned: request.GetPruned()},
+	}})
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	if study, err = s.get(ctx, name); err != nil {
+		return nil, err
+	}
+	runs := changed(answer)
+	s.logger.Info("study retried", "study", name, "runs", runs, "pruned ones too", request.GetPruned())
+	return &trellisv1.RetryStudyResponse{Study: study, Runs: runs}, nil
+}
+
+// retriable says why there is nothing to retry. The store would too, in fewer words.
+func retriable(study *trellisv1.Study, pruned bool) error {
+	progress := study.GetProgress()
+	switch {
+	case study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED:
+		return status.Errorf(codes.FailedPrecondition,
+			"study %s was canceled, which is for good: submit a new one, which takes over what this one has trained", study.GetName())
+	case progress.GetRunsFailed() > 0 || pruned && progress.GetRunsPruned() > 0:
+		return nil
+	case progress.GetRunsPruned() > 0:
+		return status.Errorf(codes.FailedPrecondition,
+			"no run of study %s has failed, but %d were pruned: ask for these too, and they are trained to their ends",
+			study.GetName(), progress.GetRunsPruned())
+	default:
+		return status.Errorf(codes.FailedPrecondition, "no run of study %s has failed: there is nothing to take up again", study.GetName())
+	}
+}
