@@ -24,7 +24,7 @@ type Extension struct {
 	Trials []*trellisv1.Trial
 	// Settled says that nothing is left to be settled.
 	Settled bool
-	// MaxTrials is how many the study may have then.
+	// MaxTrials is how many the study may have then. 0: any number.
 	MaxTrials uint64
 }
 
@@ -71,7 +71,7 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 	switch all := uint64(len(g.after.indexes)); {
 	case trials == 0 && (study.Settled || !extension.Settled):
 		return 0, fmt.Errorf("it adds nothing: the study has all of these trials: %w", ErrInvalid)
-	case trials > 0 && all > extension.MaxTrials:
+	case trials > 0 && all > extension.MaxTrials && extension.MaxTrials > 0:
 		return 0, fmt.Errorf("it would have %d trials, at most %d are allowed: %w", all, extension.MaxTrials, ErrInvalid)
 	}
 	if extension.Spec != nil {

@@ -152,7 +152,8 @@ func (s *seeded) settle(want int) (rounds []string) {
 		ok(s, err)
 		s.index++
 		if len(points) == 0 {
-			ok(s, s.store.ExtendStudy(s.index, at(s.index), "s", Extension{Indices: study.Indices, NextIndices: study.Indices, Settled: true}))
+			_, err := s.store.ExtendStudy(s.index, at(s.index), "s", Extension{Indices: study.Indices, NextIndices: study.Indices, Settled: true})
+			ok(s, err)
 			return rounds
 		}
 		if len(rounds) > want {
@@ -174,7 +175,8 @@ func (s *seeded) settle(want int) (rounds []string) {
 			run.Parameters.MaxEpochs = run.Milestones[len(run.Milestones)-1]
 			extension.Trials = append(extension.Trials, &trellisv1.Trial{Index: study.Indices + uint64(i), Parameters: point, Run: id})
 		}
-		ok(s, s.store.ExtendStudy(s.index, at(s.index), "s", extension))
+		_, err = s.store.ExtendStudy(s.index, at(s.index), "s", extension)
+		ok(s, err)
 		s.index++
 		s.train(extension.Runs)
 	}
