@@ -25,6 +25,7 @@ func (m *storeMachine) check(t *rapid.T) {
 		checkIndexes(t, snapshot)
 	}
 	m.checkWorkers(t, snapshot)
+	m.checkTwins(t)
 	studies, err := snapshot.Studies(nil)
 	if err != nil || len(studies) != len(m.model.studies) {
 		t.Fatalf("%d studies and error %v, want %d", len(studies), err, len(m.model.studies))
@@ -39,6 +40,30 @@ func (m *storeMachine) check(t *rapid.T) {
 		return got.Study == want.study && got.Id == want.Id
 	}) {
 		t.Fatalf("next %d runs %v and error %v, want %v", n, next, err, want)
+	}
+}
+
+// checkTwins makes sure that twins never differ, unless machines are faulty, and that but for those of fresh studies, one of
+// them is trained at a time and none waits for what another knows. That the store is as the model is checked elsewhere.
+func (m *storeMachine) checkTwins(t *rapid.T) {
+	for _, run := range m.model.allRuns() {
+		leased, fresh := 0, m.model.study(run.study).fresh
+		for _, twin := range m.model.twins(run.Id) {
+			n := min(len(run.train), len(twin.train))
+			same := slices.EqualFunc(run.train[:n], twin.train[:n], sameLoss) && slices.EqualFunc(run.validation[:n], twin.validation[:n], sameLoss)
+			if !same && !m.faulty {
+				t.Fatalf("twins differ: %+v and %+v", run, twin)
+			}
+			if twin.state == runLeased && !m.model.study(twin.study).fresh {
+				leased++
+			}
+			if same && !fresh && run.state == runPending && min(len(twin.train), int(run.Parameters.MaxEpochs)) > len(run.train) {
+				t.Fatalf("a run does not know what its twin knows: %+v and %+v", run, twin)
+			}
+		}
+		if leased > 1 {
+			t.Fatalf("%d workers train runs of the id %s", leased, run.Id)
+		}
 	}
 }
 
@@ -75,7 +100,9 @@ func (m *storeMachine) checkRun(t *rapid.T, snapshot *Snapshot, study *modelStud
 		attempt, worker, attemptEpochs = 0, "", 0
 	}
 	if got.State != want.state || got.Attempt != attempt || got.Worker != worker || int(got.Epochs) != len(want.train) ||
-		len(got.Failures) != len(want.failures) || got.AttemptEpochs != attemptEpochs || got.ModifyIndex != want.changed || (got.Error != "") != (want.state == runFailed) {
+		len(got.Failures) != len(want.failures) || got.AttemptEpochs != attemptEpochs || got.ModifyIndex != want.changed || got.StopReason != want.reason ||
+		int(got.SharedEpochs) != want.shared || got.SharedSeconds != float64(want.shared)/2 || got.SharedFrom != want.sharedFrom ||
+		(got.Error != "") != (want.state == runFailed) {
 		t.Fatalf("run:\n got %v\nwant %+v", got, want)
 	}
 	if kept := want.keptCheckpoints(); !slices.EqualFunc(got.Checkpoints, kept, func(a, b *trellisv1.Checkpoint) bool {

@@ -26,10 +26,15 @@ type storeMachine struct {
 	snapshots  []*Snapshot
 	hashes     [][32]byte
 	lastDigest [32]byte
+	// truth are the losses of each run's epochs, in whatever study. Workers report others only if machines are faulty.
+	truth  map[string][]epochLosses
+	faulty bool
 }
 
+type epochLosses struct{ train, validation float64 }
+
 func newStoreMachine(t testing.TB) *storeMachine {
-	return &storeMachine{index: firstIndex, store: newStore(t), replica: newStore(t), model: newModel()}
+	return &storeMachine{index: firstIndex, store: newStore(t), replica: newStore(t), model: newModel(), truth: map[string][]epochLosses{}}
 }
 
 // refusals are all the errors there are to tell apart.
@@ -63,8 +68,9 @@ func (m *storeMachine) create(t *rapid.T) {
 	m.index++
 	study := &trellisv1.Study{Name: studyNames.Draw(t, "study"), Spec: &trellisv1.StudySpec{
 		Model: "synthetic", Pruning: drawPruning(t),
-	}, Fresh: true}
-	pruning := proto.CloneOf(study.Spec.Pruning)
+	}}
+	study.Fresh = rapid.IntRange(0, 4).Draw(t, "fresh") == 0
+	created := &modelStudy{name: study.Name, fresh: study.Fresh, pruning: proto.CloneOf(study.Spec.Pruning)}
 	var runs []*trellisv1.Run
 	var trials []*trellisv1.Trial
 	first := uint64(0)
@@ -78,7 +84,8 @@ func (m *storeMachine) create(t *rapid.T) {
 	cloneRuns, cloneTrials := cloneAll(runs), cloneAll(trials)
 	err := m.store.CreateStudy(m.index, at(m.index), study, runs, trials)
 	replicaErr := m.replica.CreateStudy(m.index, at(m.index), study, runs, trials)
-	m.agree(t, "create", err, replicaErr, m.model.create(m.index, study.Name, pruning, cloneRuns, cloneTrials))
+	m.agree(t, "create", err, replicaErr, m.model.create(m.index, created, cloneRuns, cloneTrials))
+	m.model.follow(m.index)
 	scribble(study)
 	for _, run := range runs {
 		scribble(run)
@@ -213,7 +220,16 @@ func (m *storeMachine) checkpointNext(t *rapid.T) {
 
 func (m *storeMachine) succeedNext(t *rapid.T) {
 	run := m.drawHeld(t)
-	m.put(t, []*trellisv1.RecordCommand_Entry{successEntry(run.study, run.Id, run.attempt, uint32(len(run.train)))})
+	m.put(t, []*trellisv1.RecordCommand_Entry{drawSuccess(t, run, run.attempt, uint32(len(run.train)))})
+}
+
+// drawSuccess draws why an attempt has succeeded.
+func drawSuccess(t *rapid.T, run *modelRun, attempt uint64, epochs uint32) *trellisv1.RecordCommand_Entry {
+	entry := successEntry(run.study, run.Id, attempt, epochs)
+	entry.GetOutcome().GetSuccess().StopReason = rapid.SampledFrom([]trellisv1.StopReason{
+		trellisv1.StopReason_STOP_REASON_EARLY_STOPPING, trellisv1.StopReason_STOP_REASON_MAX_EPOCHS,
+	}).Draw(t, "reason")
+	return entry
 }
 
 // endStageNext trains a run that is held to the end of its stage, and says so.
@@ -223,13 +239,15 @@ func (m *storeMachine) endStageNext(t *rapid.T) {
 	if stored, err := m.store.Snapshot().Run(nil, run.study, run.Id); err != nil || Stage(m.studyOf(t, run), stored) != stage {
 		t.Fatalf("the stage of %v, error %v, ends at %d, want %d", stored, err, Stage(m.studyOf(t, run), stored), stage)
 	}
-	var losses []float64
-	for range int(stage) - len(run.train) {
-		losses = append(losses, rapid.SampledFrom(someLosses).Draw(t, "loss"))
+	var train, validation []float64
+	for epoch := len(run.train) + 1; epoch <= int(stage); epoch++ {
+		drawn := rapid.SampledFrom(someLosses).Draw(t, "loss")
+		losses := m.told(run, epoch, epochLosses{drawn, drawn})
+		train, validation = append(train, losses.train), append(validation, losses.validation)
 	}
 	var entries []*trellisv1.RecordCommand_Entry
-	if len(losses) > 0 {
-		entries = append(entries, columnEntry(run.study, run.Id, run.attempt, uint32(len(run.train)+1), losses, losses, nil))
+	if len(train) > 0 {
+		entries = append(entries, columnEntry(run.study, run.Id, run.attempt, uint32(len(run.train)+1), train, validation, nil))
 	}
 	entries = append(entries, stageEntry(run.study, run.Id, run.attempt, stage))
 	split := rapid.IntRange(0, len(entries)-1).Draw(t, "split")
@@ -255,13 +273,26 @@ func (m *storeMachine) drawHeld(t *rapid.T) *modelRun {
 	return rapid.SampledFrom(held).Draw(t, "run")
 }
 
+// told are the losses that a worker tells of an epoch that is not recorded yet: the drawn ones, unless its twins have others.
+func (m *storeMachine) told(run *modelRun, epoch int, drawn epochLosses) epochLosses {
+	switch known := m.truth[run.Id]; {
+	case epoch == len(known)+1:
+		m.truth[run.Id] = append(known, drawn)
+	case epoch > len(run.train) && epoch <= len(known) && !m.faulty:
+		return known[epoch-1]
+	}
+	return drawn
+}
+
 // drawReports draws a column of losses that are the same for an epoch of a run, except now and then.
 func (m *storeMachine) drawReports(t *rapid.T, run *modelRun, attempt uint64, epoch uint32) *trellisv1.RecordCommand_Entry {
 	var train, validation []float64
 	test := map[uint32]float64{}
-	for range rapid.IntRange(1, 4).Draw(t, "epochs") {
-		train = append(train, rapid.SampledFrom(someLosses).Draw(t, "train"))
-		validation = append(validation, rapid.SampledFrom(someLosses).Draw(t, "validation"))
+	for i := range rapid.IntRange(1, 4).Draw(t, "epochs") {
+		losses := m.told(run, int(epoch)+i, epochLosses{
+			rapid.SampledFrom(someLosses).Draw(t, "train"), rapid.SampledFrom(someLosses).Draw(t, "validation"),
+		})
+		train, validation = append(train, losses.train), append(validation, losses.validation)
 	}
 	deviate := rapid.IntRange(0, 4).Draw(t, "deviate") == 0
 	for i := range train {
@@ -302,7 +333,7 @@ func (m *storeMachine) record(t *rapid.T) {
 		var entry *trellisv1.RecordCommand_Entry
 		switch rapid.IntRange(0, 9).Draw(t, "kind") {
 		case 0:
-			entry = successEntry(run.study, run.Id, attempt, epoch)
+			entry = drawSuccess(t, run, attempt, epoch)
 		case 1:
 			class := trellisv1.FailureClass(rapid.IntRange(0, 5).Draw(t, "class"))
 			entry = failureEntry(run.study, run.Id, attempt, class, "it failed")

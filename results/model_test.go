@@ -19,6 +19,7 @@ type model struct {
 
 type modelStudy struct {
 	name    string
+	fresh   bool
 	state   trellisv1.StudyState
 	pruning *trellisv1.Pruning
 	runs    []*modelRun
@@ -37,10 +38,16 @@ type modelRun struct {
 	failures          []modelFailure
 	checkpoints       []*trellisv1.Checkpoint
 	changed           uint64
-	// spared runs are not pruned. What the last command left: state, and how far the run counted at rungs.
-	spared bool
-	before trellisv1.RunState
-	cameTo int
+	reason            trellisv1.StopReason
+	// shared counts the epochs that were taken over, sharedFrom is the study that the last of them came from.
+	shared     int
+	sharedFrom string
+	// spared runs are not pruned. What the last command left: state, and how far the run counted at rungs. What this one has
+	// done so far: how far it counts now, and the rung at which it was judged.
+	spared          bool
+	before          trellisv1.RunState
+	cameTo          int
+	counted, judged int
 }
 
 type modelFailure struct {
@@ -100,15 +107,13 @@ func (m *model) held(worker string) int {
 	return held
 }
 
-func (m *model) create(
-	index uint64, name string, pruning *trellisv1.Pruning, runs []*trellisv1.Run, trials []*trellisv1.Trial,
-) error {
-	if m.study(name) != nil {
+func (m *model) create(index uint64, study *modelStudy, runs []*trellisv1.Run, trials []*trellisv1.Trial) error {
+	if m.study(study.name) != nil {
 		return ErrExists
 	}
-	study := &modelStudy{name: name, state: studyRunning, pruning: pruning, trials: trials}
+	study.state, study.trials = studyRunning, trials
 	for _, run := range runs {
-		study.runs = append(study.runs, &modelRun{Run: run, study: name, state: runPending, test: map[uint32]float64{}, changed: index})
+		study.runs = append(study.runs, &modelRun{Run: run, study: study.name, state: runPending, test: map[uint32]float64{}, changed: index})
 	}
 	m.studies = append(m.studies, study)
 	return nil
@@ -154,7 +159,7 @@ func (m *model) grant(index uint64, place int, grant *trellisv1.Grant) error {
 		return ErrNotFound
 	case m.study(grant.Study).state != studyRunning || run.state != runPending || holder.state != workerReady:
 		return ErrIllegalMove
-	case m.held(grant.Worker) >= int(holder.slots):
+	case m.held(grant.Worker) >= int(holder.slots) || m.isTrained(run):
 		return ErrIllegalMove
 	}
 	run.state, run.attempt, run.worker, run.changed = runLeased, 1024*index+uint64(place), grant.Worker, index
@@ -266,8 +271,9 @@ func (m *model) outcome(index uint64, outcome *trellisv1.Outcome) error {
 			return ErrConflict
 		}
 		run.state, run.changed = runSucceeded, index
-		if stage := result.Success.StopReason == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS; stage && epochs < int(run.Parameters.MaxEpochs) {
-			run.state = runPending
+		run.reason = result.Success.StopReason
+		if run.reason == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS && epochs < int(run.Parameters.MaxEpochs) {
+			run.state, run.reason = runPending, 0
 		}
 	case *trellisv1.Outcome_Failure:
 		if result.Failure.Class == trellisv1.FailureClass_FAILURE_CLASS_UNSPECIFIED {
@@ -396,7 +402,9 @@ func (m *model) progress(study *modelStudy) *trellisv1.Progress {
 	for _, run := range study.runs {
 		p.Runs++
 		p.Epochs += uint64(len(run.train))
-		p.TrainingSeconds += float64(len(run.train)) / 2
+		p.TrainingSeconds += float64(len(run.train)-run.shared) / 2
+		p.EpochsShared += uint64(run.shared)
+		p.SecondsShared += float64(run.shared) / 2
 		switch run.state {
 		case runLeased:
 			p.RunsRunning++
@@ -443,7 +451,12 @@ func (m *model) next() (next []*modelRun) {
 		slices.SortFunc(pending, func(a, b *modelRun) int {
 			return cmp.Or(cmp.Compare(b.Parameters.MaxEpochs, a.Parameters.MaxEpochs), cmp.Compare(a.FirstTrial, b.FirstTrial))
 		})
-		next = append(next, pending...)
+		for _, run := range pending {
+			twin := func(other *modelRun) bool { return other.Id == run.Id && !m.study(other.study).fresh && !study.fresh }
+			if !m.isTrained(run) && !slices.ContainsFunc(next, twin) {
+				next = append(next, run)
+			}
+		}
 	}
 	return next
 }

@@ -141,28 +141,32 @@ func (s *modelStudy) rungOf(run *modelRun) (last int) {
 	return last
 }
 
-// follow does what follows from a command: it prunes, and ends the studies that have nothing left to do.
+// follow does what follows from a command: runs take over what their twins know and are pruned, until nothing more follows, and
+// studies end that have nothing left to do.
 func (m *model) follow(index uint64) {
-	for _, study := range m.studies {
-		if study.state != studyCanceled {
-			study.prune(index)
+	for again := true; again; {
+		again = false
+		m.shareAll(index)
+		for _, study := range m.studies {
+			again = study.state != studyCanceled && study.prune(index) || again
 		}
-		for _, run := range study.runs {
-			run.before, run.cameTo = run.state, run.reached()
-		}
+	}
+	for _, run := range m.allRuns() {
+		run.before, run.cameTo, run.counted, run.judged = run.state, run.reached(), run.reached(), 0
 	}
 	m.complete()
 }
 
-func (s *modelStudy) prune(index uint64) {
+// prune says whether it has taken up any run.
+func (s *modelStudy) prune(index uint64) (takenUp bool) {
 	for _, rung := range s.rungs() {
-		came := func(r *modelRun) bool { return r.reached() >= rung && r.cameTo < rung }
+		came := func(r *modelRun) bool { return r.reached() >= rung && r.counted < rung }
 		if !slices.ContainsFunc(s.runs, came) {
 			continue
 		}
 		for _, run := range s.best(rung) {
 			if run.state == runPruned && s.rungOf(run) == rung {
-				run.state, run.changed = runPending, index
+				run.state, run.changed, takenUp = runPending, index, true
 			}
 		}
 	}
@@ -170,12 +174,19 @@ func (s *modelStudy) prune(index uint64) {
 		rung := s.rungOf(run)
 		came := run.cameTo < rung
 		released := run.before != runPending && run.before != runPruned && len(run.train) == rung
-		if run.state == runPending && !run.spared && rung > 0 && (came || released) && !s.passes(run, rung) {
-			run.state, run.changed = runPruned, index
+		run.counted = run.reached()
+		if run.state == runPending && !run.spared && rung > 0 && (came || released) && run.judged != rung {
+			run.judged = rung
+			if !s.passes(run, rung) {
+				run.state, run.changed = runPruned, index
+			}
 		}
 	}
+	if takenUp {
+		return true
+	}
 	if len(s.rungs()) == 0 || slices.ContainsFunc(s.runs, func(r *modelRun) bool { return !r.ended() }) {
-		return
+		return false
 	}
 	var best *modelRun
 	for _, run := range s.runs {
@@ -185,5 +196,7 @@ func (s *modelStudy) prune(index uint64) {
 	}
 	if best != nil && best.state == runPruned {
 		best.state, best.changed = runPending, index
+		return true
 	}
+	return false
 }

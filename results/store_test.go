@@ -31,6 +31,7 @@ func TestModel(t *testing.T) {
 func testModel(t *testing.T, done *int) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newStoreMachine(t)
+		m.faulty = rapid.IntRange(0, 3).Draw(rt, "faulty") == 0
 		m.create(rt)
 		m.apply(rt, &trellisv1.Worker{Name: "w", State: workerReady, Slots: 3})
 		m.grant(rt)

@@ -1,0 +1,115 @@
+package results
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// shareAll lets all runs that wait take over what their twins know.
+func (m *model) shareAll(index uint64) {
+	var ids []string
+	for _, run := range m.allRuns() {
+		ids = append(ids, run.Id)
+	}
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		m.share(index, id)
+	}
+}
+
+// twins returns the runs of an id, those of the oldest study first.
+func (m *model) twins(id string) []*modelRun {
+	return slices.DeleteFunc(m.allRuns(), func(r *modelRun) bool { return r.Id != id })
+}
+
+// share lets all runs of an id that wait, but for those of fresh studies, take over from one another.
+func (m *model) share(index uint64, id string) {
+	twins := m.twins(id)
+	for _, to := range twins {
+		sources := slices.Clone(twins)
+		slices.SortStableFunc(sources, func(a, b *modelRun) int {
+			return cmp.Or(cmp.Compare(len(b.train), len(a.train)), cmp.Compare(a.shared, b.shared))
+		})
+		for _, from := range sources {
+			if from != to && to.state == runPending && !m.study(to.study).fresh && to.takeOver(from) {
+				to.changed = index
+			}
+		}
+	}
+}
+
+// takeOver says whether it has taken anything over.
+func (r *modelRun) takeOver(from *modelRun) (taken bool) {
+	for i := range min(len(r.train), len(from.train)) {
+		if !sameLoss(r.train[i], from.train[i]) || !sameLoss(r.validation[i], from.validation[i]) {
+			return false
+		}
+	}
+	maxEpochs := int(r.Parameters.MaxEpochs)
+	for epoch := len(r.train) + 1; epoch <= min(len(from.train), maxEpochs); epoch++ {
+		r.train, r.validation = append(r.train, from.train[epoch-1]), append(r.validation, from.validation[epoch-1])
+		if loss, ok := from.test[uint32(epoch)]; ok {
+			r.test[uint32(epoch)] = loss
+		} else if loss, ok := from.testLoss(epoch); ok && slices.Contains(r.Milestones, uint32(epoch)) {
+			r.test[uint32(epoch)] = loss
+		}
+		r.shared++
+		r.sharedFrom, taken = from.study, true
+	}
+	for _, checkpoint := range from.keptCheckpoints() {
+		kept, last := r.keptCheckpoints(), uint32(0)
+		if len(kept) > 0 {
+			last = kept[len(kept)-1].Epoch
+		}
+		has := slices.ContainsFunc(kept, func(c *trellisv1.Checkpoint) bool { return c.Epoch == checkpoint.Epoch })
+		wants := checkpoint.Epoch > last || slices.Contains(r.Milestones, checkpoint.Epoch)
+		if !has && wants && int(checkpoint.Epoch) <= len(r.train) {
+			r.checkpoints, taken = append(r.checkpoints, proto.CloneOf(checkpoint)), true
+		}
+	}
+	ended := from.state == runSucceeded && len(from.train) == len(r.train)
+	byItself := ended && from.reason != trellisv1.StopReason_STOP_REASON_MAX_EPOCHS
+	switch {
+	case byItself || ended && len(r.train) == maxEpochs:
+		r.state, r.reason = runSucceeded, from.reason
+		return true
+	case len(r.train) == maxEpochs && len(from.train) > maxEpochs:
+		r.state, r.reason = runSucceeded, trellisv1.StopReason_STOP_REASON_MAX_EPOCHS
+		return true
+	}
+	return taken
+}
+
+// testLoss is one of the test losses whose best weights are those of an epoch: that of the first such epoch.
+func (r *modelRun) testLoss(epoch int) (float64, bool) {
+	for other := range r.validation {
+		loss, ok := r.test[uint32(other+1)]
+		if ok && bestEpoch(r.validation[:other+1]) == bestEpoch(r.validation[:epoch]) {
+			return loss, true
+		}
+	}
+	return 0, false
+}
+
+// bestEpoch is the first with the lowest finite loss, 0 if there is none.
+func bestEpoch(losses []float64) (epoch int) {
+	best := math.NaN()
+	for i, loss := range losses {
+		if !math.IsNaN(loss) && !math.IsInf(loss, 0) && !(loss >= best) {
+			best, epoch = loss, i+1
+		}
+	}
+	return epoch
+}
+
+// isTrained says whether a twin of the run is being trained, so that the run has to wait.
+func (m *model) isTrained(run *modelRun) bool {
+	return !m.study(run.study).fresh && slices.ContainsFunc(m.twins(run.Id), func(twin *modelRun) bool {
+		return twin.state == runLeased && !m.study(twin.study).fresh
+	})
+}
