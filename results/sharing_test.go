@@ -29,11 +29,11 @@ func newSharingStore(t testing.TB) *Store {
 	return store
 }
 
-func lossesOf(t testing.TB, store *Store, study string) []float64 {
+func lossesOf(t testing.TB, store *Store, study string) (train, validation []float64) {
 	t.Helper()
 	losses, err := store.Snapshot().Losses(nil, study, "a")
 	ok(t, err)
-	return losses.ValidationLoss
+	return losses.TrainLoss, losses.ValidationLoss
 }
 
 // TestSharedLossesGrowApart: arrays of losses are shared, but not the room behind them. Two runs that go on from the same
@@ -47,17 +47,18 @@ func TestSharedLossesGrowApart(t *testing.T) {
 		record(t, store, 3+uint64(epoch), reportEntry("f", "a", f, epoch, 0.5, 0.5, nil))
 	}
 	sharingStudy(t, store, 7, "s", false, map[string][]uint32{"a": {9}})
-	if shared, own := lossesOf(t, store, "s"), lossesOf(t, store, "f"); len(shared) != 3 || &shared[0] != &own[0] {
-		t.Fatalf("%v are taken over from %v, want the same array", shared, own)
+	train, validation := lossesOf(t, store, "f")
+	if t1, v1 := lossesOf(t, store, "s"); len(t1) != 3 || &t1[0] != &train[0] || &v1[0] != &validation[0] {
+		t.Fatalf("%v and %v are taken over from %v and %v, want the same arrays", t1, v1, train, validation)
 	}
 	s := grant1(t, store, 8, "s", "a", "w")
 	record(t, store, 9, reportEntry("s", "a", s, 4, 0.25, 0.25, nil))
 	record(t, store, 10, reportEntry("f", "a", f, 4, 0.125, 0.125, nil))
-	if got := lossesOf(t, store, "s")[3]; got != 0.25 {
-		t.Errorf("the run that has taken over has %v in epoch 4, want 0.25", got)
+	if train, validation := lossesOf(t, store, "s"); train[3] != 0.25 || validation[3] != 0.25 {
+		t.Errorf("the run that has taken over has %v and %v in epoch 4, want 0.25", train[3], validation[3])
 	}
-	if got := lossesOf(t, store, "f")[3]; got != 0.125 {
-		t.Errorf("the run that was taken over from has %v in epoch 4, want 0.125", got)
+	if train, validation := lossesOf(t, store, "f"); train[3] != 0.125 || validation[3] != 0.125 {
+		t.Errorf("the run that was taken over from has %v and %v in epoch 4, want 0.125", train[3], validation[3])
 	}
 }
 
