@@ -213,7 +213,7 @@ func (f *forecasts) ahead(snapshot *results.Snapshot, studies []*trellisv1.Study
 				continue
 			}
 		}
-		seconds := float64(older.GetProgress().GetEpochsLeft()) * secondsPerEpoch(older.GetProgress())
+		seconds := float64(older.GetProgress().GetEpochsLeft()) * secondsPerEpoch(older)
 		ahead = append(ahead, &trellisv1.Estimate{Expected: seconds, Low: 0, High: seconds})
 	}
 	return ahead
@@ -223,7 +223,7 @@ func (f *forecasts) ahead(snapshot *results.Snapshot, studies []*trellisv1.Study
 func (f *forecasts) slots(snapshot *results.Snapshot, studies []*trellisv1.Study, study *trellisv1.Study, in *forecast.Input) error {
 	paces := map[string]float64{}
 	for _, other := range studies {
-		paces[other.GetName()] = secondsPerEpoch(other.GetProgress())
+		paces[other.GetName()] = secondsPerEpoch(other)
 	}
 	workers, err := snapshot.Workers(nil)
 	if err != nil {
@@ -249,11 +249,12 @@ func (f *forecasts) slots(snapshot *results.Snapshot, studies []*trellisv1.Study
 	return nil
 }
 
-// secondsPerEpoch is what an epoch of a study has taken on average, 0 if none has.
-func secondsPerEpoch(progress *trellisv1.Progress) float64 {
+// secondsPerEpoch is what an epoch of a study has taken on average, or is to take by its spec, 0 if neither is known.
+func secondsPerEpoch(study *trellisv1.Study) float64 {
+	progress := study.GetProgress()
 	trained := progress.GetEpochs() - min(progress.GetEpochs(), progress.GetEpochsShared())
-	if trained == 0 {
-		return 0
+	if trained == 0 || progress.GetTrainingSeconds() == 0 {
+		return study.GetSpec().GetSynthetic().GetEpochTime().AsDuration().Seconds()
 	}
 	return progress.GetTrainingSeconds() / float64(trained)
 }

@@ -1,0 +1,89 @@
+package coordinator
+
+import (
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func (h *harness) plan(spec *trellisv1.StudySpec, fresh bool) *trellisv1.PlanStudyResponse {
+	h.Helper()
+	response, err := h.studies.PlanStudy(h.Context(), &trellisv1.PlanStudyRequest{Spec: spec, Fresh: fresh})
+	if err != nil {
+		h.Fatalf("plan study %s: %v", spec.GetName(), err)
+	}
+	return response
+}
+
+func TestAPlanSaysWhatAStudyCosts(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		h.connect("w", 2)
+		spec := slowSpec("new", 3)
+		spec.Grid[0].MaxEpochs.Values = []uint32{5, 10}
+		p := h.plan(spec, false)
+		if p.GetTrials() != 6 || p.GetRuns() != 3 || p.GetEpochs() != 30 || p.GetEpochsAlone() != 45 || p.GetRunsShared() != 0 {
+			t.Errorf("planned %v", p)
+		}
+		if f := p.GetForecast(); f.GetEpochs().GetExpected() != 30 || !about(f.GetSeconds(), 60) || f.GetSlots() != 2 {
+			t.Errorf("forecast %v", f)
+		}
+		listed, err := h.studies.ListStudies(h.Context(), &trellisv1.ListStudiesRequest{})
+		if err != nil || len(listed.GetStudies()) != 0 {
+			t.Errorf("planning has created %v, %v", listed, err)
+		}
+	})
+}
+
+// TestAPlanIsWhatCreatingTakesOver: what a plan says to be known already is what a study then has at once.
+func TestAPlanIsWhatCreatingTakesOver(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		h.create(slowSpec("first", 3))
+		w := h.connect("w", 1)
+		// One run ends, one is trained in part, one has not begun.
+		w.train(w.assignment())
+		a := w.assignment()
+		w.report(a, 1)
+		w.report(a, 2)
+		w.acknowledged(a.GetAttempt(), 2, false)
+
+		p := h.plan(slowSpec("second", 4), false)
+		if p.GetRuns() != 4 || p.GetRunsShared() != 1 || p.GetEpochsShared() != 12 {
+			t.Errorf("planned %v", p)
+		}
+		// Two epochs are known without a checkpoint: they are trained again.
+		if f := p.GetForecast(); f.GetEpochs().GetExpected() != 30 {
+			t.Errorf("forecast %v", f)
+		}
+		if p := h.plan(slowSpec("second", 4), true); p.GetRunsShared() != 0 || p.GetEpochsShared() != 0 || p.GetForecast().GetEpochs().GetExpected() != 40 {
+			t.Errorf("a fresh study is planned as %v", p)
+		}
+		h.create(slowSpec("second", 4))
+		progress := h.study("second").GetProgress()
+		if progress.GetEpochsShared() != p.GetEpochsShared() || progress.GetRunsSucceeded() != p.GetRunsShared() || progress.GetSecondsShared() != p.GetSecondsShared() {
+			t.Errorf("planned %v, created %v", p, progress)
+		}
+	})
+}
+
+func TestWhatCannotBeCreatedCannotBePlanned(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		for name, change := range map[string]func(*trellisv1.StudySpec){
+			"learning rate 0":     func(s *trellisv1.StudySpec) { s.Grid[0].LearningRate.Values[0] = 0 },
+			"an unknown data set": func(s *trellisv1.StudySpec) { s.Model, s.Data, s.Synthetic = "conv-autoencoder", "imagenet", nil },
+			"too many points":     hundredMillion,
+		} {
+			spec := slowSpec("bad", 1)
+			change(spec)
+			_, planErr := h.studies.PlanStudy(h.Context(), &trellisv1.PlanStudyRequest{Spec: spec})
+			_, createErr := h.studies.CreateStudy(h.Context(), &trellisv1.CreateStudyRequest{Spec: spec})
+			if status.Code(planErr) != codes.InvalidArgument || planErr.Error() != createErr.Error() {
+				t.Errorf("%s: planning says %v, creating %v", name, planErr, createErr)
+			}
+		}
+		h.create(slowSpec("taken", 1))
+		h.plan(slowSpec("taken", 1), false)
+	})
+}
