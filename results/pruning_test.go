@@ -1,8 +1,13 @@
 package results
 
 import (
+	"cmp"
+	"math"
+	"slices"
+	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -52,4 +57,234 @@ func medianOf(minEpochs, interval, minRuns uint32) *trellisv1.Pruning {
 	return &trellisv1.Pruning{Method: &trellisv1.Pruning_Median{Median: &trellisv1.MedianStopping{
 		MinEpochs: minEpochs, Interval: interval, MinRuns: minRuns,
 	}}}
+}
+
+// flatCurves are runs whose validation loss is the same at all epochs.
+func flatCurves(maxEpochs uint32, losses ...float64) (curves []curve) {
+	for i, loss := range losses {
+		run, trials := testRun(string(rune('a'+i)), 16, uint64(i), maxEpochs)
+		curves = append(curves, curve{run, trials, slices.Repeat([]float64{loss}, int(maxEpochs))})
+	}
+	return curves
+}
+
+func checkLog(t *testing.T, got []string, want string) {
+	t.Helper()
+	if text := strings.Join(got, "\n"); text != strings.TrimSpace(want) {
+		t.Errorf("got\n%s\nwant\n%s", text, want)
+	}
+}
+
+// TestASHAByHand follows every decision: rungs at 1, 2 and 4 epochs, half of the runs go on.
+func TestASHAByHand(t *testing.T) {
+	p := newPool(t, &trellisv1.StudySpec{Name: "s", Pruning: ashaOf(1, 2)}, 1, flatCurves(8, .3, .4, .6, .5, .45, .2))
+	p.train()
+	checkLog(t, p.log, `
+a1 pruned
+a1 pending, b1 pruned
+a2 pruned, b1 pruned
+a2 pruned, b1 pruned, c1 pruned
+a2 pruned, b1 pending, c1 pruned, d1 pruned
+a2 pending, b2 pruned, c1 pruned, d1 pruned
+a4 pruned, b2 pruned, c1 pruned, d1 pruned
+a4 pruned, b2 pruned, c1 pruned, d1 pruned, e1 pruned
+a4 pruned, b2 pruned, c1 pruned, d1 pruned, e1 pruned, f1 pending
+a4 pruned, b2 pruned, c1 pruned, d1 pruned, e1 pruned, f2 pending
+a4 pruned, b2 pruned, c1 pruned, d1 pruned, e1 pruned, f4 pending
+a4 pruned, b2 pruned, c1 pruned, d1 pruned, e1 pruned, f8 succeeded
+`)
+	study, err := p.store.Snapshot().Study(nil, "s")
+	ok(t, err)
+	if progress := study.Progress; study.State != studyCompleted || progress.TrialsPruned != 5 || progress.TrialsSucceeded != 1 ||
+		progress.RunsPruned != 5 || progress.EpochsLeft != 0 {
+		t.Errorf("the study is %v", study)
+	}
+}
+
+// TestASHAKeepsTheBest: of two runs, none is among the best third, so both are held; the better one goes on alone.
+func TestASHAKeepsTheBest(t *testing.T) {
+	p := newPool(t, &trellisv1.StudySpec{Name: "s", Pruning: ashaOf(2, 3)}, 2, flatCurves(8, .3, .2))
+	p.train()
+	checkLog(t, p.log, `
+a2 pruned
+a2 pruned, b2 pending
+a2 pruned, b6 pending
+a2 pruned, b8 succeeded
+`)
+}
+
+// TestASHAOfNoNumbers: a loss that is no number ranks last, and runs without any number are nobody's best.
+func TestASHAOfNoNumbers(t *testing.T) {
+	nan := math.NaN()
+	p := newPool(t, &trellisv1.StudySpec{Name: "s", Pruning: ashaOf(1, 2)}, 1, flatCurves(2, nan, math.Inf(-1), .5, nan))
+	p.train()
+	checkLog(t, p.log, `
+a1 pruned
+a1 pending, b1 pruned
+a2 succeeded, b1 pruned
+a2 succeeded, b1 pruned, c1 pending
+a2 succeeded, b1 pruned, c2 succeeded
+a2 succeeded, b1 pruned, c2 succeeded, d1 pruned
+`)
+	p = newPool(t, &trellisv1.StudySpec{Name: "s", Pruning: ashaOf(1, 3)}, 1, flatCurves(2, nan, nan))
+	p.train()
+	checkLog(t, p.log, `
+a1 pruned
+a1 pruned, b1 pruned
+`)
+	if study, err := p.store.Snapshot().Study(nil, "s"); err != nil || study.State != studyCompleted {
+		t.Errorf("the study is %v, error %v", study, err)
+	}
+}
+
+// TestASHACountsWhatEnded: a run that early stopping has ended counts at all rungs that it could have come to, with its best.
+func TestASHACountsWhatEnded(t *testing.T) {
+	curves := flatCurves(8, .2, .3, .4)
+	curves[0].validation = []float64{.2}
+	p := newPool(t, &trellisv1.StudySpec{Name: "s", Pruning: ashaOf(2, 2)}, 1, curves)
+	p.train()
+	checkLog(t, p.log, `
+a1 succeeded
+a1 succeeded, b2 pruned
+a1 succeeded, b2 pruned, c2 pruned
+`)
+	// At rung 2, b is the second of two, and neither of the three runs but a is the best one.
+	curves = flatCurves(8, .5, .3, .4)
+	curves[0].validation = []float64{.5}
+	p = newPool(t, &trellisv1.StudySpec{Name: "s", Pruning: ashaOf(2, 2)}, 1, curves)
+	p.train()
+	checkLog(t, p.log, `
+a1 succeeded
+a1 succeeded, b2 pending
+a1 succeeded, b4 pending
+a1 succeeded, b8 succeeded
+a1 succeeded, b8 succeeded, c2 pruned
+`)
+}
+
+// TestMedianByHand: judged after epochs 2 and 4, once two others have come so far.
+func TestMedianByHand(t *testing.T) {
+	curves := flatCurves(5, .4, .4, .5, .4, .4, .1)
+	// On average .45 and lowest .4: at the median of the means of a, b and c, which is .4, it goes on.
+	curves[3].validation = []float64{.5, .4, .4, .4, .4}
+	// Below the median of .4, .4, .45 and .5 by its lowest loss at first, and above that of .4, .4 and .425 after four epochs.
+	curves[4].validation = []float64{.6, .41, .41, .41, .41}
+	p := newPool(t, &trellisv1.StudySpec{Name: "s", Pruning: medianOf(2, 2, 2)}, 1, curves)
+	p.train()
+	checkLog(t, p.log, `
+a2 pending
+a4 pending
+a5 succeeded
+a5 succeeded, b2 pending
+a5 succeeded, b4 pending
+a5 succeeded, b5 succeeded
+a5 succeeded, b5 succeeded, c2 pruned
+a5 succeeded, b5 succeeded, c2 pruned, d2 pending
+a5 succeeded, b5 succeeded, c2 pruned, d4 pending
+a5 succeeded, b5 succeeded, c2 pruned, d5 succeeded
+a5 succeeded, b5 succeeded, c2 pruned, d5 succeeded, e2 pending
+a5 succeeded, b5 succeeded, c2 pruned, d5 succeeded, e4 pruned
+a5 succeeded, b5 succeeded, c2 pruned, d5 succeeded, e4 pruned, f2 pending
+a5 succeeded, b5 succeeded, c2 pruned, d5 succeeded, e4 pruned, f4 pending
+a5 succeeded, b5 succeeded, c2 pruned, d5 succeeded, e4 pruned, f5 succeeded
+`)
+}
+
+// drawCurves draws runs of one or two trials each, which fall, jump and end as they like.
+func drawCurves(t *rapid.T) (curves []curve) {
+	first := uint64(0)
+	for i := range rapid.IntRange(1, 20).Draw(t, "runs") {
+		milestones := []uint32{rapid.Uint32Range(1, 20).Draw(t, "epochs")}
+		if rapid.Bool().Draw(t, "two trials") {
+			milestones = append(milestones, milestones[0]+rapid.Uint32Range(1, 20).Draw(t, "more"))
+		}
+		run, trials := testRun(string(rune('a'+i)), 16, first, milestones...)
+		first += uint64(len(trials))
+		length := rapid.IntRange(1, int(run.Parameters.MaxEpochs)).Draw(t, "length")
+		if rapid.Bool().Draw(t, "to its end") {
+			length = int(run.Parameters.MaxEpochs)
+		}
+		curves = append(curves, curve{run, trials, rapid.SliceOfN(rapid.OneOf(
+			rapid.SampledFrom(someLosses), rapid.Float64Range(0, 1),
+		), length, length).Draw(t, "losses")})
+	}
+	return curves
+}
+
+// TestPruningProperties: whatever the runs give, and however often their worker is lost or the store restored, the study ends,
+// the best of every rung have gone on, and what is answered is what it would be without pruning.
+func TestPruningProperties(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		curves := drawCurves(rt)
+		slots := rapid.Uint32Range(1, 4).Draw(rt, "slots")
+		exact := newPool(t, &trellisv1.StudySpec{Name: "s"}, slots, curves)
+		exact.train()
+		spec := &trellisv1.StudySpec{Name: "s", Pruning: ashaOf(rapid.Uint32Range(1, 3).Draw(rt, "first"), rapid.Uint32Range(2, 4).Draw(rt, "eta"))}
+		if rapid.Bool().Draw(rt, "median") {
+			spec.Pruning = medianOf(rapid.Uint32Range(1, 3).Draw(rt, "first"), rapid.Uint32Range(1, 3).Draw(rt, "interval"), 2)
+		}
+		losses := rapid.SliceOfN(rapid.IntRange(0, 9), 50, 50).Draw(rt, "lost workers")
+		losing := func(p *pool) {
+			turn := 0
+			p.lose = func() bool { turn++; return losses[turn%len(losses)] == 0 && turn < 200 }
+		}
+		p, restored := newPool(t, spec, slots, curves), newPool(t, spec, slots, curves)
+		losing(p)
+		losing(restored)
+		restored.restores = true
+		p.train()
+		restored.train()
+		if mustHash(t, p.store.Snapshot()) != mustHash(t, restored.store.Snapshot()) {
+			rt.Fatalf("what is restored after each stage decides otherwise:\n%s\nnot\n%s",
+				strings.Join(restored.log, "\n"), strings.Join(p.log, "\n"))
+		}
+		study, err := p.store.Snapshot().Study(nil, "s")
+		if err != nil || study.State != studyCompleted {
+			rt.Fatalf("the study is %v, error %v", study, err)
+		}
+		checkBestWentOn(rt, p, spec)
+		want := exact.answered()
+		for index, got := range p.answered() {
+			if !proto.Equal(got, want[index]) {
+				rt.Fatalf("trial:\n got %v\nwant %v", got, want[index])
+			}
+		}
+	})
+}
+
+// checkBestWentOn checks every rung of an ASHA study that has ended, anew from the curves.
+func checkBestWentOn(t *rapid.T, p *pool, spec *trellisv1.StudySpec) {
+	asha := spec.Pruning.GetAsha()
+	if asha == nil {
+		return
+	}
+	runs := p.runs()
+	for rung := asha.MinEpochs; rung < 40; rung *= asha.ReductionFactor {
+		type result struct {
+			loss float64
+			run  *trellisv1.Run
+		}
+		var come []result
+		for _, run := range runs {
+			ended := run.State == runSucceeded && run.Parameters.MaxEpochs >= rung
+			if run.Epochs < rung && !ended {
+				continue
+			}
+			loss := math.Inf(1)
+			for _, l := range p.curves[run.Id].validation[:min(int(run.Epochs), int(rung))] {
+				if l < loss && !math.IsInf(l, 0) {
+					loss = l
+				}
+			}
+			come = append(come, result{loss, run})
+		}
+		slices.SortFunc(come, func(a, b result) int {
+			return cmp.Or(cmp.Compare(a.loss, b.loss), cmp.Compare(a.run.FirstTrial, b.run.FirstTrial))
+		})
+		for place, result := range come[:len(come)/int(asha.ReductionFactor)] {
+			if result.run.State == runPruned && result.run.Epochs == rung {
+				t.Fatalf("run %s is held at rung %d, where it is number %d of %d", result.run.Id, rung, place+1, len(come))
+			}
+		}
+	}
 }
