@@ -93,6 +93,7 @@ var required = map[string]string{
 	"latent_dim":    "latent_dim: [8, 16]",
 	"learning_rate": "learning_rate: {log10: {from: 1e-4, to: 1e-2, count: 3}}",
 	"max_epochs":    "max_epochs: [50, 100]",
+	"method":        "pruning: asha, pruning: median, or pruning: none, which is the default",
 }
 
 // plainViolation puts a broken rule in the words of someone who has written the spec: the rules that protovalidate
@@ -136,6 +137,11 @@ func unknownChoice(what, value string, choices protoreflect.Value) string {
 			names = append(names, list.Get(i).String())
 		}
 	}
+	return unknownWord(what, value, names)
+}
+
+// unknownWord says that value is none of the names.
+func unknownWord(what, value string, names []string) string {
 	text := fmt.Sprintf("unknown %s %q", what, shorten(value, 60))
 	if near := nearest(value, names); near != "" {
 		return text + fmt.Sprintf(": did you mean %s? There are %s", near, enumerate(names))
@@ -149,12 +155,12 @@ func unknownKey(message protoreflect.MessageDescriptor, key *yaml.Node) string {
 		return "a key is a name, found " + describe(key)
 	}
 	text := fmt.Sprintf("unknown key %q", shorten(key.Value, 60))
+	if place, ok := placeOf(key); ok {
+		return text + " here: it belongs " + place
+	}
 	names := fieldNames(message)
 	if near := nearest(key.Value, names); near != "" {
 		return text + ": did you mean " + near + "?"
-	}
-	if place, ok := placeOf(key); ok {
-		return text + " here: it belongs " + place
 	}
 	return text + ": the keys here are " + enumerate(names)
 }
@@ -165,14 +171,47 @@ func placeOf(key *yaml.Node) (string, bool) {
 	if fieldOf(spec, key) != nil {
 		return "at the top level of the spec", true
 	}
-	for i := range spec.Fields().Len() {
-		field := spec.Fields().Get(i)
-		if field.Message() != nil && fieldOf(field.Message(), key) != nil {
-			return "under " + string(field.Name()), true
-		}
+	if above := sectionOf(spec, key); above != nil {
+		return "under " + strings.Join(above, ", "), true
 	}
 	return "", false
 }
+
+// sectionOf returns the names of the keys, from the top, under which a key is known somewhere below the top of a part of a
+// spec, or nil.
+func sectionOf(message protoreflect.MessageDescriptor, key *yaml.Node) []string {
+	for i := range message.Fields().Len() {
+		field := message.Fields().Get(i)
+		if !isSection(field.Message()) {
+			continue
+		}
+		name := string(field.Name())
+		if fieldOf(field.Message(), key) != nil {
+			return []string{name}
+		}
+		if below := sectionOf(field.Message(), key); below != nil {
+			return append([]string{name}, below...)
+		}
+	}
+	return nil
+}
+
+// isSection says whether a message's keys say by themselves what they are about. Those of axes do not.
+func isSection(message protoreflect.MessageDescriptor) bool {
+	if message == nil {
+		return false
+	}
+	switch message.Name() {
+	case "IntegerAxis", "NumberAxis", "Duration":
+		return false
+	default:
+		return true
+	}
+}
+
+// pruningForms is what may follow pruning.
+const pruningForms = "none, asha or median, or a method with its settings, for example " +
+	"{asha: {reduction_factor: 4, min_epochs: 5}}"
 
 // shapeOf says how a part of a spec is written, for where something else was found.
 func shapeOf(message protoreflect.MessageDescriptor) string {
@@ -181,6 +220,10 @@ func shapeOf(message protoreflect.MessageDescriptor) string {
 		return "a spec: keys such as name, data, model and grid"
 	case "Grid":
 		return "a grid: its axes, for example {latent_dim: [8, 16], learning_rate: 1e-3, max_epochs: 50}"
+	case "Settle":
+		return "how sure the answer is to be and within which budget, for example {confidence: 0.95, max_seeds: 10}"
+	case "Pruning":
+		return pruningForms
 	case "Range":
 		return "a range, for example {from: 1e-4, to: 1e-2, count: 3}"
 	default:

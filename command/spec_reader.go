@@ -3,6 +3,7 @@ package command
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +17,8 @@ import (
 )
 
 // specReader looks at each part of a spec before protoyaml reads it. It spells out the short forms (an axis as a list
-// or a single value, a grid that is not in a list) and finds what protoyaml would report in terms of Go and protobuf.
+// or a single value, a grid that is not in a list, pruning as one word) and finds what protoyaml would report in terms of
+// Go and protobuf.
 type specReader struct {
 	problems []specProblem
 }
@@ -34,6 +36,7 @@ func (r *specReader) Unmarshal(node *yaml.Node, message proto.Message) (bool, er
 		spellOutAxis(node)
 	case *trellisv1.StudySpec:
 		spellOutGrid(node)
+		r.spellOutPruning(node)
 	case *durationpb.Duration:
 		return r.checkDuration(node), nil
 	}
@@ -45,6 +48,7 @@ func (r *specReader) Unmarshal(node *yaml.Node, message proto.Message) (bool, er
 		return true, nil
 	}
 	r.checkFields(node, message.ProtoReflect().Descriptor())
+	r.checkChoices(node, message.ProtoReflect().Descriptor())
 	return false, nil
 }
 
@@ -67,6 +71,25 @@ func (r *specReader) checkFields(node *yaml.Node, message protoreflect.MessageDe
 		if r.checkValue(value, field) {
 			kept = append(kept, key, value)
 		}
+	}
+	node.Content = kept
+}
+
+// checkChoices reports keys that exclude each other, and takes all but the first out of the node.
+func (r *specReader) checkChoices(node *yaml.Node, message protoreflect.MessageDescriptor) {
+	chosen := make(map[protoreflect.Name]*yaml.Node)
+	kept := node.Content[:0]
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		if choice := fieldOf(message, key).ContainingOneof(); choice != nil && !choice.IsSynthetic() {
+			if first, ok := chosen[choice.Name()]; ok {
+				r.report(key, fmt.Sprintf("%s excludes %s, which is given in line %d: choose one of them", key.Value, first.Value,
+					first.Line))
+				continue
+			}
+			chosen[choice.Name()] = key
+		}
+		kept = append(kept, key, value)
 	}
 	node.Content = kept
 }
@@ -164,6 +187,36 @@ func spellOutGrid(node *yaml.Node) {
 			node.Content[i+1] = listOf(value)
 		}
 	}
+}
+
+// pruningNone is how a spec says that nothing is pruned, which is the default.
+const pruningNone = "none"
+
+// spellOutPruning turns the name of a method into the method with its default settings, and takes none out of the spec. It
+// reports other words.
+func (r *specReader) spellOutPruning(spec *yaml.Node) {
+	if spec.Kind != yaml.MappingNode {
+		return
+	}
+	methods := fieldNames(new(trellisv1.Pruning).ProtoReflect().Descriptor())
+	kept := spec.Content[:0]
+	for i := 0; i+1 < len(spec.Content); i += 2 {
+		key, value := spec.Content[i], spec.Content[i+1]
+		isWord := value.Kind == yaml.ScalarNode && !isNull(value)
+		switch {
+		case key.Value != "pruning" || !isWord:
+			kept = append(kept, key, value)
+		case value.Value == pruningNone:
+		case slices.Contains(methods, value.Value):
+			method, settings := *value, yaml.Node{Kind: yaml.MappingNode, Line: value.Line, Column: value.Column}
+			kept = append(kept, key, &yaml.Node{
+				Kind: yaml.MappingNode, Line: value.Line, Column: value.Column, Content: []*yaml.Node{&method, &settings},
+			})
+		default:
+			r.report(value, unknownWord("pruning", value.Value, append([]string{pruningNone}, methods...)))
+		}
+	}
+	spec.Content = kept
 }
 
 // listOf returns a list whose only item is node, at node's position.
