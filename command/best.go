@@ -15,14 +15,29 @@ import (
 func (cli *commandLine) bestCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "best STUDY",
-		Short: "Show a study's best trial so far",
-		Args:  operands("STUDY"),
+		Short: "Show a study's best configuration so far, and how sure that is",
+		Long: `Show a study's best configuration so far, and how sure that is.
+
+With several seeds, configurations are ranked by their mean validation loss. Those that can't be told apart from the best at
+the confidence are listed, with what would settle it: the truly best configuration is among them with at least that chance.
+The test loss had no part in the choice.
+
+With one seed, chance and difference can't be told apart: the best is the trial with the lowest validation loss.`,
+		Example: `  trellis best paper
+  trellis best paper --confidence 0.99 -o json`,
+		Args: operands("STUDY"),
 	}
 	options, format := clientFlags(cmd, DefaultWait), outputFlag(cmd)
 	cmd.ValidArgsFunction = completeStudies(options)
+	request := new(trellisv1.GetBestTrialRequest)
+	confidenceFlag(cmd, &request.Confidence)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		request.Study = args[0]
+		if err := checkConfidence(cmd, request.GetConfidence()); err != nil {
+			return err
+		}
 		return cli.withClient(cmd.Context(), options, func(ctx context.Context, c *client) error {
-			best, err := call(ctx, callTimeout, c.GetBestTrial, &trellisv1.GetBestTrialRequest{Study: args[0]})
+			best, err := call(ctx, callTimeout, c.GetBestTrial, request)
 			if err != nil {
 				return err
 			}
@@ -39,22 +54,46 @@ func (cli *commandLine) bestCommand() *cobra.Command {
 	return cmd
 }
 
-// writeBest writes the winner for people.
+// confidenceFlag adds --confidence.
+func confidenceFlag(cmd *cobra.Command, confidence *float64) {
+	cmd.Flags().Float64Var(confidence, "confidence", 0,
+		"how sure the answer is to be, from 0.5 to 0.9999 (default that of the spec's settle, else 0.95)")
+}
+
+// checkConfidence refuses a confidence that cannot be asked for.
+func checkConfidence(cmd *cobra.Command, confidence float64) error {
+	if cmd.Flags().Changed("confidence") && !(0.5 <= confidence && confidence <= 0.9999) {
+		return usageErrorf("--confidence takes a number from 0.5 to 0.9999, for example 0.95, not %v", confidence)
+	}
+	return nil
+}
+
+// writeBest writes the winner for people: as a configuration if it has been repeated, else as a trial.
 func writeBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
+	if best.GetVerdict().GetSeeds() > 1 {
+		return writeBestConfiguration(out, best)
+	}
+	if err := writeBestTrial(out, best); err != nil {
+		return err
+	}
+	advice := best.GetVerdict().GetAdvice()
+	if advice == "" {
+		return nil
+	}
+	_, err := fmt.Fprintf(out, "\n%s.\n", sentence(advice))
+	return err
+}
+
+func writeBestTrial(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	t := best.GetTrial()
-	p := t.GetParameters()
 	table := newTable()
 	row := func(name, format string, values ...any) {
 		table.AppendRow([]any{name, fmt.Sprintf(format, values...)})
 	}
 	row("study", "%s, %s: %s", t.GetStudy(), studyState(best.GetStudy()), describeProgress(best.GetStudy()))
 	row("best trial", "%d", t.GetIndex())
-	row("latent dimension", "%d", p.GetLatentDim())
-	row("learning rate", "%s", plainNumber(p.GetLearningRate()))
-	row("weight decay", "%s", plainNumber(p.GetWeightDecay()))
-	row("maximum epochs", "%d", p.GetMaxEpochs())
-	row("batch size", "%d", p.GetBatchSize())
-	row("seed", "%d", p.GetSeed())
+	parameterRows(row, t.GetParameters())
+	row("seed", "%d", t.GetParameters().GetSeed())
 	row("validation loss", "%s, at epoch %d of %d trained", shortLoss(t.GetObjective()), t.GetBestEpoch(), t.GetEpochs())
 	if t.TestLoss != nil {
 		row("test loss", "%s", shortLoss(t.GetTestLoss()))
@@ -64,6 +103,15 @@ func writeBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	}
 	_, err := fmt.Fprintln(out, table.Render())
 	return err
+}
+
+// parameterRows writes a configuration, one parameter to a row.
+func parameterRows(row func(name, format string, values ...any), p *trellisv1.Parameters) {
+	row("latent dimension", "%d", p.GetLatentDim())
+	row("learning rate", "%s", plainNumber(p.GetLearningRate()))
+	row("weight decay", "%s", plainNumber(p.GetWeightDecay()))
+	row("maximum epochs", "%d", p.GetMaxEpochs())
+	row("batch size", "%d", p.GetBatchSize())
 }
 
 // lead says by how much a loss beats the runner-up's.

@@ -53,6 +53,7 @@ const retryPolicy = `{"methodConfig": [{
 		{"service": "trellis.v1.StudyService", "method": "ListStudies"},
 		{"service": "trellis.v1.StudyService", "method": "PauseStudy"},
 		{"service": "trellis.v1.StudyService", "method": "ResumeStudy"},
+		{"service": "trellis.v1.StudyService", "method": "PlanStudy"},
 		{"service": "trellis.v1.ArtifactService", "method": "DownloadArtifact"},
 		{"service": "trellis.v1.ClusterService", "method": "GetCluster"},
 		{"service": "trellis.v1.ClusterService", "method": "AddNode"},

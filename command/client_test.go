@@ -236,16 +236,16 @@ func TestRetries(t *testing.T) {
 	if err := c.eachStudy(t.Context(), nil); err != nil || lists != 3 {
 		t.Errorf("listed %d times: %v", lists, err)
 	}
-	if study, err := c.create(t.Context(), spec); err != nil || study.GetName() != "s" || creations != 3 {
+	if study, err := c.create(t.Context(), &trellisv1.CreateStudyRequest{Spec: spec}); err != nil || study.GetName() != "s" || creations != 3 {
 		t.Errorf("created %d times: %v, %v", creations, study, err)
 	}
 	// The first answer is that there is one, which is not ours.
-	if _, err := c.create(t.Context(), spec); exitCode(err) != exitAlreadyExists || creations != 4 {
+	if _, err := c.create(t.Context(), &trellisv1.CreateStudyRequest{Spec: spec}); exitCode(err) != exitAlreadyExists || creations != 4 {
 		t.Errorf("created %d times: %v", creations, err)
 	}
 	creations = 1
 	fake.study.Spec.Model = "another"
-	if _, err := c.create(t.Context(), spec); exitCode(err) != exitAlreadyExists || creations != 3 {
+	if _, err := c.create(t.Context(), &trellisv1.CreateStudyRequest{Spec: spec}); exitCode(err) != exitAlreadyExists || creations != 3 {
 		t.Errorf("created %d times: %v", creations, err)
 	}
 }
@@ -266,12 +266,12 @@ func TestCreateWaitsForALeader(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err := connect(t, fake.serve(t)).create(t.Context(), &trellisv1.StudySpec{}); err != nil || creations != 1 {
+	if _, err := connect(t, fake.serve(t)).create(t.Context(), &trellisv1.CreateStudyRequest{}); err != nil || creations != 1 {
 		t.Errorf("created %d times: %v", creations, err)
 	}
 	// What will not change by waiting is not waited for.
 	fake.refusals = []error{status.Error(codes.PermissionDenied, "no")}
-	if _, err := connect(t, fake.serve(t)).create(t.Context(), &trellisv1.StudySpec{}); status.Code(err) != codes.PermissionDenied {
+	if _, err := connect(t, fake.serve(t)).create(t.Context(), &trellisv1.CreateStudyRequest{}); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("got %v", err)
 	}
 }

@@ -2,15 +2,12 @@ package command
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"runtime"
 	"time"
 
-	"go.yaml.in/yaml/v3"
 	"golang.org/x/sync/errgroup"
 
 	"trellis/coordinator/grid"
@@ -26,83 +23,72 @@ const (
 	probeImages = 2048
 )
 
-// estimate is what a study would cost. Its field names are those of --dry-run -o json and yaml.
-type estimate struct {
-	Study  string `json:"study" yaml:"study"`
-	Trials uint64 `json:"trials" yaml:"trials"`
-	Runs   uint64 `json:"runs" yaml:"runs"`
-	// Epochs is the most that all runs together take.
-	Epochs uint64 `json:"epochs" yaml:"epochs"`
-	// EpochsAlone is what it would be if no trials shared a run.
-	EpochsAlone uint64 `json:"epochs_alone" yaml:"epochs_alone"`
-	Slots       int    `json:"slots" yaml:"slots"`
-	// SecondsPerEpoch is one run's on one slot.
-	SecondsPerEpoch float64 `json:"seconds_per_epoch" yaml:"seconds_per_epoch"`
-	// Hours is the most that the study takes on all slots.
-	Hours float64 `json:"hours" yaml:"hours"`
-	// Basis says how the seconds were found.
-	Basis string `json:"basis" yaml:"basis"`
-}
-
-// dryRun writes what a study would cost.
-func (cli *commandLine) dryRun(
-	parent context.Context, format outputFormat, spec *trellisv1.StudySpec, data *dataOptions, slots int,
-) error {
-	ctx, stop := interruptible(parent)
-	defer stop()
-	if slots < 0 {
-		return usageErrorf("--slots takes a number from 1 up, not %d", slots)
-	}
-	if slots == 0 {
-		slots = runtime.GOMAXPROCS(0)
-	}
-	e, err := estimateStudy(ctx, spec, data, slots)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err != nil {
-		return err
-	}
-	return e.write(cli.stdout, format)
-}
-
-// estimateStudy counts a study's epochs, and measures how long one takes.
-func estimateStudy(ctx context.Context, spec *trellisv1.StudySpec, data *dataOptions, slots int) (*estimate, error) {
+// estimateHere counts a study's epochs, and measures on this machine how long one takes. What it says of times is a bound:
+// the most that it takes if no run stops early, on so many slots.
+func estimateHere(
+	ctx context.Context, spec *trellisv1.StudySpec, data *dataOptions, slots int,
+) (*trellisv1.PlanStudyResponse, error) {
 	summary, err := grid.Summarize(spec)
 	if err != nil {
 		return nil, fmt.Errorf("count the study's trials: %w", err)
-	}
-	e := &estimate{
-		Study: spec.GetName(), Trials: summary.Trials, Runs: summary.Runs, Epochs: summary.Epochs,
-		EpochsAlone: summary.EpochsAlone, Slots: slots,
 	}
 	points, err := grid.New(spec)
 	if err != nil {
 		return nil, fmt.Errorf("read the study's grid: %w", err)
 	}
-	if spec.GetModel() == trainer.Synthetic {
-		e.SecondsPerEpoch = spec.GetSynthetic().GetEpochTime().AsDuration().Seconds()
-		e.Basis = "the spec's epoch_time"
-	} else if err := e.measure(ctx, spec, points.At(points.Size()/2), data); err != nil {
+	pace, basis, err := measurePace(ctx, spec, points, data, slots)
+	if err != nil {
 		return nil, err
 	}
-	// However many slots there are, the longest run is trained on one.
-	var longest uint64
-	for _, point := range points.All() {
-		longest = max(longest, uint64(point.GetMaxEpochs()))
-	}
-	busy := max(float64(e.Epochs)/float64(slots), float64(longest))
-	e.Hours = busy * e.SecondsPerEpoch / 3600
-	return e, nil
+	return &trellisv1.PlanStudyResponse{
+		Trials: summary.Trials, Runs: summary.Runs, Epochs: summary.Epochs, EpochsAlone: summary.EpochsAlone,
+		Forecast: bound(summary.Epochs, longestRun(points), pace, slots, basis),
+	}, nil
 }
 
-// measure trains one point of the grid on random images, on as many cores at once as the study would keep busy here.
-func (e *estimate) measure(
-	ctx context.Context, spec *trellisv1.StudySpec, point *trellisv1.Parameters, data *dataOptions,
-) error {
+// longestRun is the largest max_epochs of a grid.
+func longestRun(points *grid.Grid) (epochs uint64) {
+	for _, point := range points.All() {
+		epochs = max(epochs, uint64(point.GetMaxEpochs()))
+	}
+	return epochs
+}
+
+// bound is a forecast without an interval, and thus without a confidence: the most that so many epochs take at a pace, in
+// seconds per epoch. However many slots there are, the longest run is trained on one.
+func bound(epochs, longest uint64, pace float64, slots int, basis string) *trellisv1.Forecast {
+	seconds := func(slots int) float64 { return max(float64(epochs)/float64(slots), float64(longest)) * pace }
+	certain := func(value float64) *trellisv1.Estimate {
+		return &trellisv1.Estimate{Expected: value, Low: value, High: value}
+	}
+	f := &trellisv1.Forecast{
+		Epochs: certain(float64(epochs)), Seconds: certain(seconds(slots)), Slots: uint32(slots), SecondsPerEpoch: pace, Basis: basis,
+	}
+	for more := 2 * slots; more <= 8*slots; more *= 2 {
+		f.Alternatives = append(f.Alternatives, &trellisv1.Forecast_Alternative{Slots: uint32(more), Seconds: seconds(more)})
+	}
+	return f
+}
+
+// measurePace returns how many seconds an epoch takes here with a point in the middle of the grid, with so many runs side by
+// side, and how that was found.
+func measurePace(
+	ctx context.Context, spec *trellisv1.StudySpec, points *grid.Grid, data *dataOptions, slots int,
+) (pace float64, basis string, err error) {
+	if spec.GetModel() == trainer.Synthetic {
+		return spec.GetSynthetic().GetEpochTime().AsDuration().Seconds(), "the spec's epoch_time", nil
+	}
+	return measure(ctx, spec, points.At(points.Size()/2), data, slots)
+}
+
+// measure trains one point of the grid on random images, on as many cores at once as the study would keep busy here. It
+// returns the seconds that an epoch takes, and how it found them.
+func measure(
+	ctx context.Context, spec *trellisv1.StudySpec, point *trellisv1.Parameters, data *dataOptions, slots int,
+) (pace float64, basis string, err error) {
 	split, err := splitFor(ctx, spec, data)
 	if err != nil {
-		return err
+		return 0, "", err
 	}
 	images := min(probeImages, split.GetTrain())
 	validation := max(1, uint32(uint64(images)*uint64(split.GetValidation())/uint64(split.GetTrain())))
@@ -116,7 +102,7 @@ func (e *estimate) measure(
 		MaxEpochs:    1 << 20, // The clock ends it.
 		Data:         randomImages(int(images), int(validation)),
 	}
-	cores := min(e.Slots, runtime.GOMAXPROCS(0))
+	cores := min(slots, runtime.GOMAXPROCS(0))
 	seconds := make([]float64, cores)
 	group, ctx := errgroup.WithContext(ctx)
 	for core := range cores {
@@ -126,15 +112,14 @@ func (e *estimate) measure(
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return fmt.Errorf("measure the speed of training: %w", err)
+		return 0, "", fmt.Errorf("measure the speed of training: %w", err)
 	}
 	for _, s := range seconds {
-		e.SecondsPerEpoch += s / float64(cores) * float64(split.GetTrain()) / float64(images)
+		pace += s / float64(cores) * float64(split.GetTrain()) / float64(images)
 	}
-	e.Basis = fmt.Sprintf("measured on this machine: %s side by side for %v, latent dimension %d, batch size %d; an "+
+	return pace, fmt.Sprintf("measured on this machine: %s side by side for %v, latent dimension %d, batch size %d; an "+
 		"epoch is %d training and %d validation images", count(uint64(cores), "training"), probeTime, point.GetLatentDim(),
-		point.GetBatchSize(), split.GetTrain(), split.GetValidation())
-	return nil
+		point.GetBatchSize(), split.GetTrain(), split.GetValidation()), nil
 }
 
 // errMeasured ends a probe.
@@ -204,50 +189,4 @@ func randomImages(train, validation int) dataset.Split {
 	return dataset.Split{
 		Height: imageSide, Width: imageSide, Train: images(train), Validation: images(validation), Test: images(1),
 	}
-}
-
-// write writes the estimate in one of the formats.
-func (e *estimate) write(out io.Writer, format outputFormat) error {
-	var err error
-	switch format {
-	case formatJSON:
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(e)
-	case formatYAML:
-		var data []byte
-		if data, err = yaml.Marshal(e); err == nil {
-			_, err = out.Write(data)
-		}
-	case formatCSV:
-		_, err = fmt.Fprintf(out, "study,trials,runs,epochs,epochs_alone,slots,seconds_per_epoch,hours\n"+
-			"%s,%d,%d,%d,%d,%d,%s,%s\n", e.Study, e.Trials, e.Runs, e.Epochs, e.EpochsAlone, e.Slots,
-			plainNumber(e.SecondsPerEpoch), plainNumber(e.Hours))
-	default:
-		_, err = fmt.Fprintln(out, e.table())
-	}
-	if err != nil {
-		return fmt.Errorf("write the estimate: %w", err)
-	}
-	return nil
-}
-
-func (e *estimate) table() string {
-	table := newTable()
-	row := func(name, format string, values ...any) {
-		table.AppendRow([]any{name, fmt.Sprintf(format, values...)})
-	}
-	seconds := func(s float64) string { return shortDuration(time.Duration(s * float64(time.Second))) }
-	row("study", "%s", e.Study)
-	row("trials", "%d", e.Trials)
-	row("runs", "%d", e.Runs)
-	shared := ""
-	if e.EpochsAlone > e.Epochs {
-		shared = fmt.Sprintf("; %d if trials that differ in max_epochs alone did not share a run", e.EpochsAlone)
-	}
-	row("epochs", "%d at most%s", e.Epochs, shared)
-	row("time per epoch", "%s", seconds(e.SecondsPerEpoch))
-	row("hours", "%.2f at most (%s) on %s", e.Hours, seconds(e.Hours*3600), count(uint64(e.Slots), "slot"))
-	row("estimated from", "%s", e.Basis)
-	return table.Render()
 }

@@ -100,16 +100,25 @@ func ended(study *trellisv1.Study) bool {
 
 // board is what the responses of a watch add up to.
 type board struct {
+	now   func() time.Time
 	study *trellisv1.Study
-	runs  map[string]*trellisv1.Run
-	best  *trellisv1.Trial
+	// forecast is the last that came, at the time forecastAt.
+	forecast   *trellisv1.Forecast
+	forecastAt time.Time
+	runs       map[string]*trellisv1.Run
+	best       *trellisv1.Trial
 }
 
-func newBoard() *board { return &board{runs: make(map[string]*trellisv1.Run)} }
+func newBoard(now func() time.Time) *board {
+	return &board{now: now, runs: make(map[string]*trellisv1.Run)}
+}
 
 // apply takes in a response. changed, if not nil, is called for each run in it, with what was known of it before.
 func (b *board) apply(response *trellisv1.WatchStudyResponse, changed func(before, after *trellisv1.Run)) {
 	b.study = response.GetStudy()
+	if forecast := b.study.GetForecast(); forecast != nil {
+		b.forecast, b.forecastAt = forecast, b.now()
+	}
 	if response.GetBest() != nil {
 		b.best = response.GetBest()
 	}
@@ -131,22 +140,28 @@ func (b *board) done() float64 {
 	return float64(progress.GetEpochs()) / float64(all)
 }
 
-// timeLeft estimates how long a study still takes at most: with as many runs side by side as now, and if none of them
-// stops early. 0 is unknown.
+// timeLeft estimates how long a study still takes at most, where there is no forecast: with as many runs side by side as now,
+// and if none of them stops early. 0 is unknown.
 func (b *board) timeLeft() time.Duration {
 	progress := b.study.GetProgress()
-	if progress.GetEpochs() == 0 || progress.GetRunsRunning() == 0 {
+	trained := progress.GetEpochs() - progress.GetEpochsShared()
+	if trained == 0 || progress.GetRunsRunning() == 0 {
 		return 0
 	}
-	epoch := progress.GetTrainingSeconds() / float64(progress.GetEpochs())
-	seconds := epoch * float64(progress.GetEpochsLeft()) / float64(progress.GetRunsRunning())
-	return time.Duration(seconds * float64(time.Second))
+	epoch := progress.GetTrainingSeconds() / float64(trained)
+	return durationOf(epoch * float64(progress.GetEpochsLeft()) / float64(progress.GetRunsRunning()))
 }
 
-// describeLeft is timeLeft in words, with a comma before it, or nothing.
+// describeLeft says when a study ends by its forecast, or how long it takes at most, with a comma before it, or nothing.
 func (b *board) describeLeft() string {
+	if b.study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING {
+		return ""
+	}
+	if end := describeEnd(b.forecast, b.forecastAt); end != "" {
+		return ", " + end
+	}
 	left := b.timeLeft()
-	if left == 0 || ended(b.study) {
+	if left == 0 {
 		return ""
 	}
 	return fmt.Sprintf(", at most %s left", shortDuration(left))
@@ -180,7 +195,7 @@ func runName(run *trellisv1.Run) string {
 func runEnded(run *trellisv1.Run) bool {
 	switch run.GetState() {
 	case trellisv1.RunState_RUN_STATE_SUCCEEDED, trellisv1.RunState_RUN_STATE_FAILED,
-		trellisv1.RunState_RUN_STATE_CANCELED:
+		trellisv1.RunState_RUN_STATE_CANCELED, trellisv1.RunState_RUN_STATE_PRUNED:
 		return true
 	default:
 		return false

@@ -44,7 +44,7 @@ func TestHugeGrid(t *testing.T) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		start := time.Now()
-		_, err := c.create(t.Context(), spec)
+		_, err := c.create(t.Context(), &trellisv1.CreateStudyRequest{Spec: spec})
 		elapsed := time.Since(start)
 		runtime.ReadMemStats(&after)
 		fmt.Fprintf(t.Output(), "the coordinator answered in %v\n", elapsed)

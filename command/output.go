@@ -2,11 +2,14 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -320,4 +323,19 @@ func shortLoss(value float64) string {
 		return shortNumber(value)
 	}
 	return strconv.FormatFloat(value, 'f', 6, 64)
+}
+
+// largest names the things with the largest numbers, the largest first: at most three, and how many more there are.
+func largest(numbers map[string]uint64) string {
+	const named = 3
+	names := slices.SortedFunc(maps.Keys(numbers), func(a, b string) int {
+		if c := cmp.Compare(numbers[b], numbers[a]); c != 0 {
+			return c
+		}
+		return strings.Compare(a, b)
+	})
+	if more := len(names) - named; more > 0 {
+		names = append(names[:named], fmt.Sprintf("%d more", more))
+	}
+	return enumerate(names)
 }

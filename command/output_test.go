@@ -65,6 +65,19 @@ func sampleStudy() *trellisv1.Study {
 	}
 }
 
+// sampleNow is when the samples are written.
+var sampleNow = time.Date(2026, 11, 23, 23, 50, 0, 0, time.UTC)
+
+func sampleForecast() *trellisv1.Forecast {
+	return &trellisv1.Forecast{
+		Epochs:     &trellisv1.Estimate{Expected: 3100.4, Low: 2900, High: 3400},
+		Seconds:    &trellisv1.Estimate{Expected: 2820, Low: 2520, High: 3500},
+		Confidence: 0.9, Slots: 8, SecondsPerEpoch: 5.25,
+		Basis:        "1700 epochs of 2 other studies of the same model and data measured",
+		Alternatives: []*trellisv1.Forecast_Alternative{{Slots: 4, Seconds: 5500}, {Slots: 16, Seconds: 1500}},
+	}
+}
+
 func sampleBest() *trellisv1.GetBestTrialResponse {
 	trials := sampleTrials()
 	return &trellisv1.GetBestTrialResponse{Trial: trials[0], RunnerUp: trials[1], Study: sampleStudy()}
@@ -108,15 +121,27 @@ func TestGoldenOutput(t *testing.T) {
 		}, workerColumns)
 	}
 	cost := func(format outputFormat, out *bytes.Buffer) error {
-		return (&estimate{
-			Study: "sample", Trials: 3, Runs: 2, Epochs: 300, EpochsAlone: 450, Slots: 8, SecondsPerEpoch: 33.25, Hours: 2.5,
-			Basis: "the spec's epoch_time",
-		}).write(out, format)
+		return writePlan(out, format, "sample", &trellisv1.PlanStudyResponse{
+			Trials: 3, Runs: 2, Epochs: 300, EpochsAlone: 450, Forecast: bound(300, 200, 33.25, 8, "the spec's epoch_time"),
+		}, sampleNow)
+	}
+	plan := func(format outputFormat, out *bytes.Buffer) error {
+		return writePlan(out, format, "sample", &trellisv1.PlanStudyResponse{
+			Trials: 108, Runs: 36, Epochs: 5400, EpochsAlone: 10800, RunsShared: 12, EpochsShared: 1700, SecondsShared: 860,
+			Forecast: sampleForecast(),
+		}, sampleNow)
+	}
+	nothing := func(format outputFormat, out *bytes.Buffer) error {
+		return writePlan(out, format, "sample", &trellisv1.PlanStudyResponse{
+			Trials: 3, Runs: 1, Epochs: 30, EpochsAlone: 60, RunsShared: 1, EpochsShared: 30, SecondsShared: 1.5,
+			Forecast: &trellisv1.Forecast{Epochs: &trellisv1.Estimate{}, Seconds: &trellisv1.Estimate{}, Confidence: 0.9},
+		}, sampleNow)
 	}
 	for _, list := range []struct {
 		name  string
 		write func(outputFormat, *bytes.Buffer) error
-	}{{"trials", trials}, {"none", empty}, {"best", best}, {"study", study}, {"worker", worker}, {"estimate", cost}} {
+	}{{"trials", trials}, {"none", empty}, {"best", best}, {"study", study}, {"worker", worker}, {"estimate", cost},
+		{"plan", plan}, {"known_plan", nothing}} {
 		for _, name := range formatNames {
 			t.Run(list.name+"."+name, func(t *testing.T) {
 				var out, again bytes.Buffer

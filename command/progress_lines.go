@@ -32,7 +32,7 @@ type lineView struct {
 var _ progressView = (*lineView)(nil)
 
 func newLineView(out io.Writer, now func() time.Time) *lineView {
-	return &lineView{out: out, now: now, board: newBoard(), written: make(map[string]time.Time)}
+	return &lineView{out: out, now: now, board: newBoard(now), written: make(map[string]time.Time)}
 }
 
 func (v *lineView) Write(notice []byte) (int, error) { return v.out.Write(notice) }
@@ -72,6 +72,9 @@ func (v *lineView) start() {
 	v.line("study %s is %s: %s in %s, at most %s", study.GetName(), studyState(study),
 		count(progress.GetTrials(), "trial"), count(progress.GetRuns(), "run"),
 		count(progress.GetEpochs()+progress.GetEpochsLeft(), "epoch"))
+	if sharing := describeSharing(progress, nil); sharing != "" {
+		v.line("study %s: %s", study.GetName(), sharing)
+	}
 	v.summed = v.now()
 	if progress.GetEpochs() > 0 {
 		v.sum()
@@ -99,6 +102,10 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 	for _, line := range describeFailures(before, after, v.axes) {
 		v.line("%s", line)
 	}
+	if isPruned(after) && !isPruned(before) {
+		v.line("run %s (%s): pruned after epoch %d of %d by a heuristic, which may be wrong", runName(after), parameters,
+			after.GetEpochs(), after.GetParameters().GetMaxEpochs())
+	}
 	for _, milestone := range newlyAnswered(before, after) {
 		loss := ""
 		if after.BestValidationLoss != nil && after.GetBestEpoch() <= milestone {
@@ -111,6 +118,8 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 		delete(v.written, after.GetId())
 	}
 }
+
+func isPruned(run *trellisv1.Run) bool { return run.GetState() == trellisv1.RunState_RUN_STATE_PRUNED }
 
 func (v *lineView) bestLine() {
 	if v.board.best == nil {

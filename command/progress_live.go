@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"charm.land/bubbles/v2/progress"
 	tea "charm.land/bubbletea/v2"
@@ -26,7 +27,7 @@ var _ progressView = (*liveView)(nil)
 // newLiveView takes over the lines below the cursor. It reads no keys, so that Ctrl-C stays a signal.
 func newLiveView(terminal *os.File) *liveView {
 	v := &liveView{
-		program: tea.NewProgram(newScreen(), tea.WithOutput(terminal), tea.WithInput(nil), tea.WithoutSignalHandler()),
+		program: tea.NewProgram(newScreen(time.Now), tea.WithOutput(terminal), tea.WithInput(nil), tea.WithoutSignalHandler()),
 		done:    make(chan error, 1),
 	}
 	go func() {
@@ -81,9 +82,9 @@ const (
 	defaultHeight = 24
 )
 
-func newScreen() *screen {
+func newScreen(now func() time.Time) *screen {
 	return &screen{
-		board: newBoard(), bar: progress.New(progress.WithDefaultBlend()), width: defaultWidth, height: defaultHeight,
+		board: newBoard(now), bar: progress.New(progress.WithDefaultBlend()), width: defaultWidth, height: defaultHeight,
 	}
 }
 

@@ -141,7 +141,7 @@ func TestProgressLinesFromTheMiddle(t *testing.T) {
 var colors = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
 func TestGoldenScreen(t *testing.T) {
-	s := newScreen()
+	s := newScreen(func() time.Time { return sampleNow })
 	var frames strings.Builder
 	frames.WriteString(colors.ReplaceAllString(s.render(), "") + "\n")
 	s.Update(tea.WindowSizeMsg{Width: 110, Height: 24})
@@ -164,7 +164,7 @@ func TestScreenFitsTheTerminal(t *testing.T) {
 		crowd.Runs = append(crowd.Runs, run)
 	}
 	for _, size := range []tea.WindowSizeMsg{{Width: 80, Height: 24}, {Width: 40, Height: 10}, {Width: 300, Height: 60}} {
-		s := newScreen()
+		s := newScreen(func() time.Time { return sampleNow })
 		s.Update(size)
 		s.Update(crowd)
 		lines := strings.Split(colors.ReplaceAllString(s.render(), ""), "\n")

@@ -15,9 +15,13 @@ import (
 
 // begin submits a study, or goes on with it if it is there already with the same spec.
 func (cli *commandLine) begin(
-	ctx context.Context, c *client, spec *trellisv1.StudySpec, directory dataDirectory,
+	ctx context.Context, c *client, request *trellisv1.CreateStudyRequest, directory dataDirectory,
 ) error {
-	_, err := c.create(ctx, spec)
+	spec := request.GetSpec()
+	study, err := c.create(ctx, request)
+	if err == nil {
+		cli.describeStart(ctx, c, study)
+	}
 	if directory.path == "" || status.Code(err) != codes.AlreadyExists {
 		return err
 	}
@@ -25,8 +29,8 @@ func (cli *commandLine) begin(
 	if err != nil {
 		return err
 	}
-	study := response.GetStudy()
-	if different := differences(spec, study.GetSpec()); len(different) > 0 {
+	study = response.GetStudy()
+	if different := differencesFrom(spec, study); len(different) > 0 {
 		return status.Errorf(codes.AlreadyExists, "study %s in %s has another spec: it differs in %s. Give this one another name, "+
 			"or another folder with --data", spec.GetName(), directory.path, enumerate(different))
 	}
@@ -69,6 +73,16 @@ func (cli *commandLine) describeOthers(
 			"trellis pause %s --coordinator %s\n", study.GetName(), directory.path, turn, study.GetName(), c.address)
 		return err
 	})
+}
+
+// differencesFrom is differences, for the spec of a study that may have been extended since.
+func differencesFrom(spec *trellisv1.StudySpec, study *trellisv1.Study) []string {
+	for _, earlier := range study.GetEarlierSpecs() {
+		if len(differences(spec, earlier)) == 0 {
+			return nil
+		}
+	}
+	return differences(spec, study.GetSpec())
 }
 
 // differences returns the names of the fields in which a spec differs from one that a coordinator has admitted, which has

@@ -70,6 +70,7 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
 	}
 	root.AddGroup(
 		&cobra.Group{ID: groupSearch, Title: "Search:"},
+		&cobra.Group{ID: groupAnswer, Title: "Answers:"},
 		&cobra.Group{ID: groupCluster, Title: "Cluster:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
@@ -78,8 +79,10 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
 			root.AddCommand(command)
 		}
 	}
-	add(groupSearch, cli.runCommand(), cli.submitCommand(), cli.studiesCommand(), cli.watchCommand(), cli.bestCommand(),
-		cli.trialsCommand(), cli.modelCommand())
+	add(groupSearch, cli.runCommand(), cli.submitCommand(), cli.studiesCommand(), cli.watchCommand())
+	add(groupAnswer, cli.bestCommand(), cli.configurationsCommand(), cli.trialsCommand(), cli.reportCommand(),
+		cli.importanceCommand(), cli.suggestCommand(), cli.modelCommand())
+	add(groupSearch, cli.extendCommand(), cli.retryCommand())
 	add(groupSearch, cli.studyStateCommands()...)
 	add(groupCluster, cli.coordinatorCommand(), cli.workerCommand(), cli.workersCommand(), cli.clusterCommand(),
 		cli.backupCommand(), cli.restoreCommand())
@@ -95,6 +98,7 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
 // The groups of commands in the help text.
 const (
 	groupSearch  = "search"
+	groupAnswer  = "answer"
 	groupCluster = "cluster"
 )
 

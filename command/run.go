@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"runtime"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -25,6 +28,7 @@ type runOptions struct {
 	logger    *slog.Logger
 	// inLines shows progress in lines on a terminal too, between those of the log.
 	inLines bool
+	createOptions
 }
 
 func (cli *commandLine) runCommand() *cobra.Command {
@@ -32,16 +36,20 @@ func (cli *commandLine) runCommand() *cobra.Command {
 		Use:   "run SPEC...",
 		Short: "Run studies from start to end on this machine: coordinator, workers and progress in one process",
 		Long: `Run studies from start to end on this machine: coordinator, workers and progress in one process.
-Ends with the ranked trials and the best of them. A SPEC of - is read from standard input.
+Ends with the ranked trials, the best of them, and an account of what it took. A SPEC of - is read from standard input.
 
 Progress goes to standard error, results to standard output. Ctrl-C ends the studies and shows what they have found until
 then. Without --data, that is all that is left of them: save it with -o.
 
 With --data, studies are kept in a folder. After Ctrl-C or a crash, the same command goes on where it was; once a study has
-ended, it shows the results again.`,
+ended, it shows the results again. What the studies in the folder have trained already is taken over, where it is the same bit
+for bit; with --fresh, everything is trained anew.
+
+With --dry-run, nothing is trained: it says what the studies would cost on this machine, whatever is known already.`,
 		Example: `  trellis run examples/quick.yaml
   trellis run --workers 2 -o csv examples/quick.yaml > trials.csv
-  trellis run --data studies examples/paper.yaml`,
+  trellis run --data studies examples/paper.yaml
+  trellis run --dry-run examples/paper.yaml`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return operands("SPEC")(cmd, args)
@@ -55,6 +63,9 @@ ended, it shows the results again.`,
 	options := runOptions{data: dataFlags(cmd)}
 	var data string
 	cmd.Flags().StringVar(&data, "data", "", "`folder` in which studies are kept, to go on another time (default in memory only)")
+	createFlags(cmd, &options.createOptions)
+	var dryRun bool
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what the studies would cost, and train nothing")
 	cmd.Flags().IntVar(&options.workers, "workers", 1, "workers to start")
 	cmd.Flags().IntVar(&options.slots, "slots", 0,
 		"runs that a worker trains side by side (default the cores divided by the workers)")
@@ -63,11 +74,23 @@ ended, it shows the results again.`,
 		if err != nil {
 			return err
 		}
+		if options.name != "" && len(specs) > 1 {
+			return usageErrorf("--name names one study: give it one SPEC")
+		}
+		if err := options.rename(specs[0]); err != nil {
+			return err
+		}
 		if options.workers < 1 || options.slots < 0 {
 			return usageErrorf("--workers and --slots take numbers from 1 up")
 		}
 		if options.slots == 0 {
 			options.slots = max(1, runtime.GOMAXPROCS(0)/options.workers)
+		}
+		if dryRun {
+			plan := planOptions{
+				format: *format, data: options.data, slots: options.workers * options.slots, here: true,
+			}
+			return cli.planAll(cmd.Context(), specs, plan)
 		}
 		if cmd.Flags().Changed("data") && data == "" {
 			return usageErrorf("--data takes a folder")
@@ -81,6 +104,19 @@ ended, it shows the results again.`,
 		return cli.runStudies(cmd.Context(), specs, options)
 	}
 	return cmd
+}
+
+// planAll writes what studies would cost, each by itself.
+func (cli *commandLine) planAll(ctx context.Context, specs []*trellisv1.StudySpec, plan planOptions) error {
+	if len(specs) > 1 && plan.format != formatTable {
+		return usageErrorf("--dry-run writes %s for one SPEC at a time", plan.format)
+	}
+	for _, spec := range specs {
+		if err := cli.dryRun(ctx, nil, &trellisv1.CreateStudyRequest{Spec: spec}, plan); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // runStudies starts a cluster in this process, and ends it when the studies have ended.
@@ -103,7 +139,8 @@ func (cli *commandLine) runStudies(
 		return cluster.why(err)
 	}
 	for _, spec := range specs {
-		if err := cli.begin(cluster.ctx, c, spec, options.directory); err != nil {
+		request := &trellisv1.CreateStudyRequest{Spec: spec, Fresh: options.fresh}
+		if err := cli.begin(cluster.ctx, c, request, options.directory); err != nil {
 			return cluster.why(err)
 		}
 	}
@@ -184,5 +221,22 @@ func (cli *commandLine) writeResults(
 		fmt.Fprintf(cli.stdout, "(%d of %d. All of them: -o csv)\n", rankedRows, total)
 	}
 	fmt.Fprintln(cli.stdout)
-	return writeBest(cli.stdout, best)
+	if err := writeBest(cli.stdout, best); err != nil {
+		return err
+	}
+	return c.writeSummary(ctx, cli.stdout, name)
+}
+
+// writeSummary writes how the points of a study's grid were answered and what that took, with an empty line before it. A
+// coordinator that gives no reports is an older one.
+func (c *client) writeSummary(ctx context.Context, out io.Writer, study string) error {
+	response, err := call(ctx, callTimeout, c.GetReport, &trellisv1.GetReportRequest{Study: study})
+	switch {
+	case status.Code(err) == codes.Unimplemented:
+		return nil
+	case err != nil:
+		return err
+	}
+	fmt.Fprintln(out)
+	return writeSummary(out, response.GetReport())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,7 +27,11 @@ func (cli *commandLine) studiesCommand() *cobra.Command {
 	options, format := clientFlags(cmd, DefaultWait), outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return cli.withClient(cmd.Context(), options, func(ctx context.Context, c *client) error {
-			list := newListWriter(cli.stdout, *format, "studies", studyColumns)
+			columns := studyColumns
+			if *format == formatTable {
+				columns = append(slices.Clone(columns), forecastColumn(time.Now()))
+			}
+			list := newListWriter(cli.stdout, *format, "studies", columns)
 			if err := c.eachStudy(ctx, list.Add); err != nil {
 				return err
 			}
@@ -64,10 +69,46 @@ var studyColumns = []column[*trellisv1.Study]{
 	both("trials_succeeded", progressOf((*trellisv1.Progress).GetTrialsSucceeded)),
 	both("trials_failed", progressOf((*trellisv1.Progress).GetTrialsFailed)),
 	{"trials_canceled", progressOf((*trellisv1.Progress).GetTrialsCanceled), nil},
+	ifAny("trials_pruned", (*trellisv1.Progress).GetTrialsPruned),
 	both("epochs", progressOf((*trellisv1.Progress).GetEpochs)),
 	both("epochs_left", progressOf((*trellisv1.Progress).GetEpochsLeft)),
+	ifAny("epochs_shared", (*trellisv1.Progress).GetEpochsShared),
+	{"seconds_shared", func(s *trellisv1.Study) string { return plainNumber(s.GetProgress().GetSecondsShared()) }, nil},
+	{"epochs_alone", progressOf((*trellisv1.Progress).GetEpochsAlone), nil},
+	{"seconds_left", secondsLeft((*trellisv1.Estimate).GetExpected), nil},
+	{"seconds_left_low", secondsLeft((*trellisv1.Estimate).GetLow), nil},
+	{"seconds_left_high", secondsLeft((*trellisv1.Estimate).GetHigh), nil},
 	{"create_time", createTime, func(study *trellisv1.Study) string { return shortTime(study.GetCreateTime()) }},
 	{"end_time", endTime, nil},
+}
+
+// forecastColumn is in tables only: it depends on the time at which it is written.
+func forecastColumn(now time.Time) column[*trellisv1.Study] {
+	return column[*trellisv1.Study]{name: "ends_about", short: func(study *trellisv1.Study) string {
+		return describeEndShortly(study.GetForecast(), now)
+	}}
+}
+
+// ifAny is a column that a table leaves out where it is 0 everywhere.
+func ifAny(name string, get func(*trellisv1.Progress) uint64) column[*trellisv1.Study] {
+	plain := progressOf(get)
+	return column[*trellisv1.Study]{name, plain, func(study *trellisv1.Study) string {
+		if get(study.GetProgress()) == 0 {
+			return ""
+		}
+		return plain(study)
+	}}
+}
+
+// secondsLeft is a number of a study's forecast, or empty where there is none.
+func secondsLeft(get func(*trellisv1.Estimate) float64) func(*trellisv1.Study) string {
+	return func(study *trellisv1.Study) string {
+		left := study.GetForecast().GetSeconds()
+		if left == nil {
+			return ""
+		}
+		return plainNumber(get(left))
+	}
 }
 
 func studyState(study *trellisv1.Study) string {
@@ -187,13 +228,17 @@ func describeProgress(study *trellisv1.Study) string {
 		what   string
 	}{
 		{progress.GetTrialsFailed(), "failed"},
+		{progress.GetTrialsPruned(), "pruned by a heuristic"},
 		{progress.GetTrialsCanceled(), "canceled"},
 	} {
 		if part.number > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", part.number, part.what))
 		}
 	}
-	parts = append(parts, count(progress.GetEpochs(), "epoch")+" trained")
+	parts = append(parts, count(progress.GetEpochs()-progress.GetEpochsShared(), "epoch")+" trained")
+	if shared := progress.GetEpochsShared(); shared > 0 {
+		parts = append(parts, fmt.Sprintf("%d taken over, which saved %s", shared, shortSeconds(progress.GetSecondsShared())))
+	}
 	return strings.Join(parts, ", ")
 }
 
@@ -214,8 +259,8 @@ func outcomeOf(study *trellisv1.Study) error {
 	progress := study.GetProgress()
 	var missing []error
 	if failed := progress.GetTrialsFailed(); failed > 0 {
-		missing = append(missing, fmt.Errorf("%s failed; see why: trellis trials %s --filter 'state == \"failed\"'",
-			count(failed, "trial"), study.GetName()))
+		missing = append(missing, fmt.Errorf("%s failed; see why: trellis report %s; take them up again: trellis retry %s",
+			count(failed, "trial"), study.GetName(), study.GetName()))
 	}
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED {
 		missing = append(missing, fmt.Errorf("it was canceled, with %s not answered",

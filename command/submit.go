@@ -9,15 +9,41 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-const (
-	// createTries is how often a study is submitted while the coordinator goes away before it has answered, and createPause
-	// the pause in between: together, longer than a cluster takes to elect a leader.
-	createTries = 8
-	createPause = 500 * time.Millisecond
-)
+// submitOptions are the flags of submit.
+type submitOptions struct {
+	createOptions
+	watch, dryRun bool
+	plan          planOptions
+}
+
+// createOptions are the flags of the commands that submit a spec.
+type createOptions struct {
+	// name replaces the spec's, if it is not empty.
+	name string
+	// fresh says that nothing is taken over from other studies.
+	fresh bool
+}
+
+func createFlags(cmd *cobra.Command, options *createOptions) {
+	cmd.Flags().StringVar(&options.name, "name", "", "`name` of the study, instead of the spec's")
+	cmd.Flags().BoolVar(&options.fresh, "fresh", false, "train everything anew: take over nothing that other studies know")
+}
+
+// rename gives a spec the name that the command line has for it.
+func (o *createOptions) rename(spec *trellisv1.StudySpec) error {
+	if o.name == "" {
+		return nil
+	}
+	spec.Name = o.name
+	if err := (validator{}).Validate(grid.WithDefaults(spec)); err != nil {
+		return usageErrorf("--name %s: %w", o.name, err)
+	}
+	return nil
+}
 
 func (cli *commandLine) submitCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -26,51 +52,52 @@ func (cli *commandLine) submitCommand() *cobra.Command {
 		Long: `Hand a study to the coordinator, which checks it and spreads its runs over the workers. Prints the study's
 id, which is its name. A SPEC of - is read from standard input.
 
-With --dry-run, nothing is submitted: the spec is checked here, and what it would cost is estimated by training on
-random images on this machine for a moment.`,
+What other studies have trained already is taken over, where it is the same bit for bit: the same data, model, parameters,
+seed, batch size, early stopping and arithmetic. What that is, is said on standard error. With --fresh, everything is trained
+anew.
+
+With --dry-run, nothing is submitted: the coordinator says what the study would cost, and what of it is known. If there is
+none, or with --slots, epochs are counted here, and their time is measured by training on random images for a moment.`,
 		Example: `  trellis submit examples/synthetic.yaml
   trellis submit --watch examples/paper.yaml
+  trellis submit --name paper-again --fresh examples/paper.yaml
+  trellis submit --dry-run examples/paper.yaml
   trellis submit --dry-run --slots 32 examples/paper.yaml`,
 		Args:              operands("SPEC"),
 		ValidArgsFunction: completeSpecs,
 	}
 	options, format := clientFlags(cmd, DefaultWait), outputFlag(cmd)
-	data := dataFlags(cmd)
-	var dryRun, watch bool
-	var slots int
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what the study would cost, and submit nothing")
-	cmd.Flags().IntVar(&slots, "slots", 0,
-		"with --dry-run: runs that are trained side by side (default one per core here)")
-	cmd.Flags().BoolVar(&watch, "watch", false, "follow the study until it has ended")
+	submit := submitOptions{plan: planOptions{data: dataFlags(cmd)}}
+	createFlags(cmd, &submit.createOptions)
+	cmd.Flags().BoolVar(&submit.dryRun, "dry-run", false, "say what the study would cost, and submit nothing")
+	cmd.Flags().IntVar(&submit.plan.slots, "slots", 0,
+		"with --dry-run: measure on this machine, for so many runs side by side (default, without coordinator: one per core)")
+	cmd.Flags().BoolVar(&submit.watch, "watch", false, "follow the study until it has ended")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		for _, flag := range []string{"slots", "data-sets", "cache-dir"} {
-			if cmd.Flags().Changed(flag) && !dryRun {
+			if cmd.Flags().Changed(flag) && !submit.dryRun {
 				return usageErrorf("--%s belongs to --dry-run: a study is trained on the slots that the workers have, with the "+
 					"data sets that the coordinator has", flag)
 			}
+			submit.plan.here = submit.plan.here || cmd.Flags().Changed(flag)
 		}
-		if dryRun && watch {
+		if submit.dryRun && submit.watch {
 			return usageErrorf("with --dry-run nothing is submitted that --watch could follow")
 		}
 		spec, err := readSpec(args[0], cli.stdin)
 		if err != nil {
 			return err
 		}
-		if dryRun {
-			return cli.dryRun(cmd.Context(), *format, spec, data, slots)
+		if err := submit.rename(spec); err != nil {
+			return err
+		}
+		request := &trellisv1.CreateStudyRequest{Spec: spec, Fresh: submit.fresh}
+		if submit.dryRun {
+			submit.plan.format = *format
+			return cli.dryRun(cmd.Context(), options, request, submit.plan)
 		}
 		return cli.withClient(cmd.Context(), options, func(ctx context.Context, c *client) error {
-			study, err := c.create(ctx, spec)
-			if err != nil {
-				return err
-			}
-			if err := cli.writeSubmitted(*format, study); err != nil {
-				return err
-			}
-			if watch {
-				return cli.watchStudy(ctx, c, study.GetName())
-			}
-			return nil
+			return cli.submit(ctx, c, request, *format, submit.watch)
 		})
 	}
 	return cmd
@@ -81,62 +108,56 @@ func completeSpecs(*cobra.Command, []string, string) ([]string, cobra.ShellCompD
 	return []string{"yaml", "yml", "json"}, cobra.ShellCompDirectiveFilterFileExt
 }
 
-// create submits a study, once the coordinator can take it. If the coordinator goes away before it has answered, the study
-// may be there or not: it is submitted again, and one that is there by then with the same spec is the one.
-func (c *client) create(ctx context.Context, spec *trellisv1.StudySpec) (*trellisv1.Study, error) {
-	for try := 1; ; try++ {
-		study, err := c.createOnce(ctx, spec)
-		if status.Code(err) == codes.AlreadyExists && try > 1 {
-			existing, getErr := call(ctx, callTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: spec.GetName()})
-			if getErr == nil && len(differences(spec, existing.GetStudy().GetSpec())) == 0 {
-				return existing.GetStudy(), nil
-			}
-		}
-		if err == nil {
-			return study, nil
-		}
-		if status.Code(err) != codes.Unavailable || try == createTries {
-			return nil, fmt.Errorf("cannot submit study %s: %w", spec.GetName(), err)
-		}
-		select {
-		case <-time.After(createPause):
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
+// submit creates a study, and says what it has taken over from others.
+func (cli *commandLine) submit(
+	ctx context.Context, c *client, request *trellisv1.CreateStudyRequest, format outputFormat, watch bool,
+) error {
+	study, err := c.create(ctx, request)
+	if status.Code(err) == codes.AlreadyExists {
+		name := request.GetSpec().GetName()
+		return fmt.Errorf("%w. To submit it again beside that one: --name %s-2; to add values to its axes: trellis extend %s; to "+
+			"forget it: trellis delete %s", err, name, name, name)
+	}
+	if err != nil {
+		return err
+	}
+	if err := cli.writeSubmitted(format, study); err != nil {
+		return err
+	}
+	cli.describeStart(ctx, c, study)
+	if watch {
+		return cli.watchStudy(ctx, c, study.GetName(), cli.stderr)
+	}
+	return nil
+}
+
+// describeStart says what a study that has just been submitted or extended has taken over from others, and when it ends.
+func (cli *commandLine) describeStart(ctx context.Context, c *client, study *trellisv1.Study) {
+	progress := study.GetProgress()
+	if sharing := describeSharing(progress, c.sharedFrom(ctx, study)); sharing != "" {
+		fmt.Fprintf(cli.stderr, "Study %s: %s; %d of %s are done by that.\n", study.GetName(), sharing, progress.GetRunsSucceeded(),
+			count(progress.GetRuns(), "run"))
+	}
+	if ended(study) {
+		fmt.Fprintf(cli.stderr, "Study %s is done at once: %s.\n", study.GetName(), describeProgress(study))
+		return
+	}
+	if end := describeEnd(study.GetForecast(), time.Now()); end != "" {
+		fmt.Fprintf(cli.stderr, "Study %s %s.\n", study.GetName(), end)
 	}
 }
 
-func (c *client) createOnce(ctx context.Context, spec *trellisv1.StudySpec) (*trellisv1.Study, error) {
-	if err := c.awaitLeader(ctx); err != nil {
-		return nil, err
+// sharedFrom returns the studies that a study has taken epochs over from, with how many. It is nil if there are none, or if
+// the coordinator does not say: the study does not depend on it.
+func (c *client) sharedFrom(ctx context.Context, study *trellisv1.Study) map[string]uint64 {
+	if study.GetProgress().GetEpochsShared() == 0 {
+		return nil
 	}
-	response, err := call(ctx, createTimeout, c.CreateStudy, &trellisv1.CreateStudyRequest{Spec: spec})
-	return response.GetStudy(), err
-}
-
-// awaitLeader waits until a coordinator that is starting has read its log, and a cluster has elected a leader.
-func (c *client) awaitLeader(parent context.Context) error {
-	ctx, cancel := context.WithTimeout(parent, DefaultWait)
-	defer cancel()
-	for {
-		answer, err := call(ctx, callTimeout, c.GetCluster, &trellisv1.GetClusterRequest{})
-		switch {
-		case err == nil && (len(answer.GetNodes()) == 0 || leaderOf(answer.GetNodes()) != ""):
-			return nil
-		case err == nil:
-			err = fmt.Errorf("%w: no leader was elected within %v: see trellis cluster status", errUnavailable, DefaultWait)
-		case status.Code(err) != codes.Unavailable && ctx.Err() == nil:
-			return err
-		}
-		select {
-		case <-time.After(leaderPause):
-		case <-ctx.Done():
-			if parent.Err() != nil {
-				return context.Cause(parent)
-			}
-			return err
-		}
+	response, err := call(ctx, callTimeout, c.GetReport, &trellisv1.GetReportRequest{Study: study.GetName()})
+	if err != nil {
+		return nil
 	}
+	return response.GetReport().GetSharedFrom()
 }
 
 // writeSubmitted writes the study's id alone for shells, and the study in the other formats.

@@ -1,0 +1,97 @@
+package command
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// describeEnd says when a study ends by its forecast, as seen at the time at: "ends about 00:41, between 00:36 and 00:52". It
+// is empty if that is not known.
+func describeEnd(f *trellisv1.Forecast, at time.Time) string {
+	left := f.GetSeconds()
+	if left == nil {
+		return ""
+	}
+	// Minutes are fine enough, unless little is left.
+	layout := "15:04"
+	if left.GetHigh() < 10*60 {
+		layout = "15:04:05"
+	}
+	end := func(seconds float64) string { return clock(at, seconds, layout) }
+	text := "ends about " + end(left.GetExpected())
+	if low, high := end(left.GetLow()), end(left.GetHigh()); low != high {
+		text += fmt.Sprintf(", between %s and %s", low, high)
+	}
+	return text
+}
+
+// describeEndShortly is describeEnd for a cell of a table: "00:41 (00:36-00:52)".
+func describeEndShortly(f *trellisv1.Forecast, at time.Time) string {
+	left := f.GetSeconds()
+	if left == nil {
+		return ""
+	}
+	end := func(seconds float64) string { return clock(at, seconds, "15:04") }
+	text := end(left.GetExpected())
+	if low, high := end(left.GetLow()), end(left.GetHigh()); low != high {
+		text += fmt.Sprintf(" (%s-%s)", low, high)
+	}
+	return text
+}
+
+// clock is the user's clock some seconds after a time, with the day where it is another one.
+func clock(at time.Time, seconds float64, layout string) string {
+	at = at.Local()
+	end := at.Add(durationOf(seconds))
+	days := int(time.Date(end.Year(), end.Month(), end.Day(), 12, 0, 0, 0, time.UTC).Sub(
+		time.Date(at.Year(), at.Month(), at.Day(), 12, 0, 0, 0, time.UTC)).Hours() / 24)
+	switch {
+	case days == 0:
+		return end.Format(layout)
+	case days < 7:
+		return end.Format("Mon " + layout)
+	default:
+		return end.Format(time.DateOnly)
+	}
+}
+
+// durationOf turns seconds into a duration, as far as one reaches.
+func durationOf(seconds float64) time.Duration {
+	const longest = math.MaxInt64 / float64(time.Second)
+	if seconds >= longest {
+		return math.MaxInt64
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
+
+// shortSeconds writes seconds as shortDuration does.
+func shortSeconds(seconds float64) string { return shortDuration(durationOf(seconds)) }
+
+// describeEstimate writes a number that is not known yet: "3100, between 2900 and 3400".
+func describeEstimate(e *trellisv1.Estimate, write func(float64) string) string {
+	text, low, high := write(e.GetExpected()), write(e.GetLow()), write(e.GetHigh())
+	if low == high {
+		return text
+	}
+	return fmt.Sprintf("about %s, between %s and %s", text, low, high)
+}
+
+// wholeNumber writes a number of things.
+func wholeNumber(value float64) string { return fmt.Sprintf("%.0f", value) }
+
+// describeSharing says what a study has taken over from other studies, in a sentence without its full stop, or nothing. from
+// has the numbers of epochs by study; without it, the studies are not named.
+func describeSharing(progress *trellisv1.Progress, from map[string]uint64) string {
+	if progress.GetEpochsShared() == 0 {
+		return ""
+	}
+	source := "other studies"
+	if len(from) > 0 {
+		source = largest(from)
+	}
+	return fmt.Sprintf("taken over from %s: %s, which took %s there", source, count(progress.GetEpochsShared(), "epoch"),
+		shortSeconds(progress.GetSecondsShared()))
+}

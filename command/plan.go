@@ -1,0 +1,214 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"trellis/coordinator/grid"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// planOptions are the flags of a dry run.
+type planOptions struct {
+	format outputFormat
+	data   *dataOptions
+	// slots is for how many runs side by side a study is estimated on this machine. 0 is one per core.
+	slots int
+	// here says that no coordinator is to be asked.
+	here bool
+}
+
+// planWait is how long a dry run waits for a coordinator.
+const planWait = 3 * time.Second
+
+// dryRun writes what a study would cost: what the coordinator says, if there is one, else what can be found out here.
+func (cli *commandLine) dryRun(
+	parent context.Context, options *clientOptions, request *trellisv1.CreateStudyRequest, plan planOptions,
+) (err error) {
+	ctx, stop := interruptible(parent)
+	defer stop()
+	if plan.slots < 0 {
+		return usageErrorf("--slots takes a number from 1 up, not %d", plan.slots)
+	}
+	var response *trellisv1.PlanStudyResponse
+	if !plan.here {
+		response, err = cli.askForPlan(ctx, options, request)
+	}
+	if err == nil {
+		response, err = completePlan(ctx, request.GetSpec(), response, plan)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return writePlan(cli.stdout, plan.format, request.GetSpec().GetName(), response, time.Now())
+}
+
+// askForPlan returns the coordinator's plan, or nil if there is no coordinator, or one that does not know how to plan.
+func (cli *commandLine) askForPlan(
+	ctx context.Context, options *clientOptions, request *trellisv1.CreateStudyRequest,
+) (response *trellisv1.PlanStudyResponse, err error) {
+	c, err := newClient(options.address, io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if err := c.reach(ctx, planWait, true); err != nil {
+		fmt.Fprintf(cli.stderr, "trellis: %s. So this is what can be told here, where nobody knows what has been trained already.\n",
+			errorText(err))
+		return nil, nil
+	}
+	if err := c.awaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	response, err = call(ctx, createTimeout, c.PlanStudy, &trellisv1.PlanStudyRequest{
+		Spec: request.GetSpec(), Fresh: request.GetFresh(),
+	})
+	if status.Code(err) == codes.Unimplemented {
+		return nil, nil
+	}
+	return response, err
+}
+
+// completePlan makes the plan on this machine if there is none, and measures here how long an epoch takes if the coordinator
+// does not know.
+func completePlan(
+	ctx context.Context, spec *trellisv1.StudySpec, response *trellisv1.PlanStudyResponse, plan planOptions,
+) (*trellisv1.PlanStudyResponse, error) {
+	slots := plan.slots
+	if slots == 0 {
+		slots = runtime.GOMAXPROCS(0)
+	}
+	if response == nil {
+		return estimateHere(ctx, spec, plan.data, slots)
+	}
+	f := response.GetForecast()
+	if f.GetSeconds() != nil || f.GetSecondsPerEpoch() > 0 || f.GetEpochs().GetHigh() == 0 {
+		return response, nil
+	}
+	points, err := grid.New(spec)
+	if err != nil {
+		return nil, fmt.Errorf("read the study's grid: %w", err)
+	}
+	pace, basis, err := measurePace(ctx, spec, points, plan.data, slots)
+	if err != nil {
+		return nil, err
+	}
+	if f.GetSlots() > 0 {
+		slots = int(f.GetSlots())
+	} else {
+		basis += "; the coordinator has no workers yet, so the cores of this machine are counted"
+	}
+	left := uint64(math.Ceil(f.GetEpochs().GetHigh()))
+	response.Forecast = bound(left, min(left, longestRun(points)), pace, slots, basis)
+	return response, nil
+}
+
+type studyPlan = *trellisv1.PlanStudyResponse
+
+// planColumns are those of a plan of the study with a name.
+func planColumns(name string) []column[studyPlan] {
+	number := func(get func(studyPlan) uint64) func(studyPlan) string {
+		return func(p studyPlan) string { return strconv.FormatUint(get(p), 10) }
+	}
+	decimal := func(get func(*trellisv1.Forecast) float64) func(studyPlan) string {
+		return func(p studyPlan) string { return plainNumber(get(p.GetForecast())) }
+	}
+	seconds := func(get func(*trellisv1.Estimate) float64) func(studyPlan) string {
+		return func(p studyPlan) string {
+			if p.GetForecast().GetSeconds() == nil {
+				return ""
+			}
+			return plainNumber(get(p.GetForecast().GetSeconds()))
+		}
+	}
+	return []column[studyPlan]{
+		{"study", func(studyPlan) string { return name }, nil},
+		{"trials", number(studyPlan.GetTrials), nil},
+		{"runs", number(studyPlan.GetRuns), nil},
+		{"epochs", number(studyPlan.GetEpochs), nil},
+		{"epochs_alone", number(studyPlan.GetEpochsAlone), nil},
+		{"runs_shared", number(studyPlan.GetRunsShared), nil},
+		{"epochs_shared", number(studyPlan.GetEpochsShared), nil},
+		{"seconds_shared", func(p studyPlan) string { return plainNumber(p.GetSecondsShared()) }, nil},
+		{"epochs_left", decimal(func(f *trellisv1.Forecast) float64 { return f.GetEpochs().GetExpected() }), nil},
+		{"slots", func(p studyPlan) string { return strconv.FormatUint(uint64(p.GetForecast().GetSlots()), 10) }, nil},
+		{"seconds_per_epoch", decimal((*trellisv1.Forecast).GetSecondsPerEpoch), nil},
+		{"seconds", seconds((*trellisv1.Estimate).GetExpected), nil},
+		{"seconds_low", seconds((*trellisv1.Estimate).GetLow), nil},
+		{"seconds_high", seconds((*trellisv1.Estimate).GetHigh), nil},
+	}
+}
+
+// writePlan writes what a study would cost, if it began at the time at.
+func writePlan(out io.Writer, format outputFormat, name string, plan studyPlan, at time.Time) error {
+	if format != formatTable {
+		return writeOne(out, format, plan, planColumns(name))
+	}
+	table := newTable()
+	row := func(name, format string, values ...any) {
+		table.AppendRow([]any{name, fmt.Sprintf(format, values...)})
+	}
+	row("study", "%s", name)
+	row("trials", "%d", plan.GetTrials())
+	row("runs", "%d", plan.GetRuns())
+	alone := ""
+	if plan.GetEpochsAlone() > plan.GetEpochs() {
+		alone = fmt.Sprintf("; %d if trials that differ in max_epochs alone did not share a run", plan.GetEpochsAlone())
+	}
+	row("epochs", "%d at most%s", plan.GetEpochs(), alone)
+	if plan.GetEpochsShared() > 0 {
+		row("known already", "%s, which took %s; %d of %s are done by that", count(plan.GetEpochsShared(), "epoch"),
+			shortSeconds(plan.GetSecondsShared()), plan.GetRunsShared(), count(plan.GetRuns(), "run"))
+	}
+	writePlannedTime(row, plan.GetForecast(), at)
+	_, err := fmt.Fprintln(out, table.Render())
+	return err
+}
+
+// writePlannedTime writes the rows of a plan that say how much is to be trained, and how long that takes.
+func writePlannedTime(row func(name, format string, values ...any), f *trellisv1.Forecast, at time.Time) {
+	if f.GetEpochs().GetHigh() == 0 {
+		row("to train", "nothing: the study would be done at once")
+		return
+	}
+	// A forecast of no confidence is a bound.
+	atMost, interval := "at most ", ""
+	if f.GetConfidence() > 0 {
+		atMost = ""
+		if f.GetEpochs().GetLow() < f.GetEpochs().GetHigh() || f.GetSeconds().GetLow() < f.GetSeconds().GetHigh() {
+			interval = fmt.Sprintf(" (intervals of %s%%)", shortNumber(100*f.GetConfidence()))
+		}
+	}
+	row("to train", "%s%s epochs%s", atMost, describeEstimate(f.GetEpochs(), wholeNumber), interval)
+	if f.GetSecondsPerEpoch() > 0 {
+		row("time per epoch", "%s", shortSeconds(f.GetSecondsPerEpoch()))
+	}
+	switch {
+	case f.GetSeconds() != nil:
+		row("time", "%s%s on %s", atMost, describeEstimate(f.GetSeconds(), shortSeconds), count(uint64(f.GetSlots()), "slot"))
+		row("started now, it", "%s", describeEnd(f, at))
+	case f.GetSlots() == 0:
+		row("time", "unknown: no worker is there. With slots of your own: --slots")
+	}
+	var others []string
+	for _, other := range f.GetAlternatives() {
+		others = append(others, fmt.Sprintf("%s on %d", shortSeconds(other.GetSeconds()), other.GetSlots()))
+	}
+	if others != nil {
+		row("on other slots", "%s%s", atMost, strings.Join(others, ", "))
+	}
+	row("estimated from", "%s", f.GetBasis())
+}

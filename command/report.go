@@ -1,0 +1,208 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func (cli *commandLine) reportCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "report STUDY",
+		Short: "Account for every point of a study's grid, and for what it took",
+		Long: `Account for every point of a study's grid: how it was answered, or why it was not; what was trained, what was
+taken over from other studies, and what that saved.
+
+The digest is the same wherever, whenever and on however many workers the same points were trained with the same version of
+the arithmetic: two people who have the same digest have the same answer.`,
+		Example: `  trellis report paper
+  trellis report paper -o json`,
+		Args: operands("STUDY"),
+	}
+	options, format := clientFlags(cmd, DefaultWait), outputFlag(cmd)
+	cmd.ValidArgsFunction = completeStudies(options)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return cli.withClient(cmd.Context(), options, func(ctx context.Context, c *client) error {
+			response, err := call(ctx, callTimeout, c.GetReport, &trellisv1.GetReportRequest{Study: args[0]})
+			if err != nil {
+				return err
+			}
+			if *format != formatTable {
+				return writeOne(cli.stdout, *format, response.GetReport(), reportColumns)
+			}
+			return writeReport(cli.stdout, response.GetReport())
+		})
+	}
+	return cmd
+}
+
+type report = *trellisv1.Report
+
+var reportColumns = []column[report]{
+	{"study", func(r report) string { return r.GetStudy().GetName() }, nil},
+	{"state", func(r report) string { return studyState(r.GetStudy()) }, nil},
+	{"digest", report.GetDigest, nil},
+	{"trials", func(r report) string { return progressOf((*trellisv1.Progress).GetTrials)(r.GetStudy()) }, nil},
+	reportCount("trained", report.GetTrained),
+	reportCount("prefixes", report.GetPrefixes),
+	reportCount("early_stopped", report.GetEarlyStopped),
+	reportCount("collapsed", report.GetCollapsed),
+	reportCount("shared", report.GetShared),
+	reportCount("pruned", report.GetPruned),
+	reportCount("failed", report.GetFailed),
+	reportCount("canceled", report.GetCanceled),
+	reportCount("open", report.GetOpen),
+	reportCount("epochs_trained", report.GetEpochsTrained),
+	reportCount("epochs_shared", report.GetEpochsShared),
+	reportCount("epochs_alone", report.GetEpochsAlone),
+	{"seconds_trained", func(r report) string { return plainNumber(r.GetSecondsTrained()) }, nil},
+	{"seconds_saved", func(r report) string { return plainNumber(r.GetSecondsSaved()) }, nil},
+	reportCount("failures_total", report.GetFailuresTotal),
+	{"heuristic", report.GetHeuristic, nil},
+}
+
+func reportCount(name string, get func(report) uint64) column[report] {
+	return column[report]{name: name, plain: func(r report) string { return strconv.FormatUint(get(r), 10) }}
+}
+
+// kinds are the ways in which a trial may have been answered or not, with what they mean, in the order of a report.
+func kinds(r report) []kind {
+	return []kind{
+		{"trained", r.GetTrained(), "trained to their end"},
+		{"read off", r.GetPrefixes(), "the beginnings of runs that were trained further for other trials"},
+		{"stopped early", r.GetEarlyStopped(), "their runs ended by themselves before max_epochs"},
+		{"collapsed", r.GetCollapsed(), "answered by those, without any training"},
+		{"taken over", r.GetShared(), "trained by other studies"},
+		{"pruned", r.GetPruned(), "not answered: ended by a heuristic"},
+		{"failed", r.GetFailed(), "not answered: their runs failed"},
+		{"canceled", r.GetCanceled(), "not answered: the study was canceled"},
+		{"open", r.GetOpen(), "not answered yet"},
+	}
+}
+
+type kind struct {
+	name    string
+	trials  uint64
+	meaning string
+}
+
+// writeReport writes the account of a study for people.
+func writeReport(out io.Writer, r report) error {
+	table := newTable()
+	row := func(name, format string, values ...any) {
+		table.AppendRow([]any{name, fmt.Sprintf(format, values...)})
+	}
+	study := r.GetStudy()
+	row("study", "%s, %s", study.GetName(), studyState(study))
+	row("trials", "%d, each once:", study.GetProgress().GetTrials())
+	for _, kind := range kinds(r) {
+		if kind.trials > 0 {
+			row("  "+kind.name, "%d  %s", kind.trials, kind.meaning)
+		}
+	}
+	row("epochs trained", "%d, which took %s of worker time", r.GetEpochsTrained(), shortSeconds(r.GetSecondsTrained()))
+	if r.GetEpochsShared() > 0 {
+		row("epochs taken over", "%d, from %s", r.GetEpochsShared(), largest(r.GetSharedFrom()))
+	}
+	if saved := describeSaved(r); saved != "" {
+		row("saved", "%s", saved)
+	}
+	row("exactness", "%s", describeExactness(r))
+	row("digest", "%s%s", r.GetDigest(), describeDigest(study))
+	if _, err := fmt.Fprintln(out, table.Render()); err != nil {
+		return err
+	}
+	if verdict := r.GetVerdict(); verdict.GetSeeds() > 1 {
+		fmt.Fprintf(out, "\n%s\nSee: trellis best %s\n", describeVerdict(study, verdict), study.GetName())
+	}
+	return writeReportedFailures(out, r)
+}
+
+// describeSaved compares what was trained with what the same answers would have taken, had each trial been trained by itself.
+func describeSaved(r report) string {
+	if r.GetEpochsAlone() <= r.GetEpochsTrained() {
+		return ""
+	}
+	return fmt.Sprintf("%s and %s of worker time: each trial by itself would have taken %s",
+		count(r.GetEpochsAlone()-r.GetEpochsTrained(), "epoch"), shortSeconds(r.GetSecondsSaved()), count(r.GetEpochsAlone(), "epoch"))
+}
+
+// describeExactness says whether the answer is that of the whole grid.
+func describeExactness(r report) string {
+	switch {
+	case r.GetHeuristic() == "":
+		return "nothing was pruned: each answer is what training the trial by itself gives, bit for bit"
+	case r.GetPruned() == 0:
+		return fmt.Sprintf("pruning by %s, a heuristic, has ended no trial", r.GetHeuristic())
+	default:
+		return fmt.Sprintf("a heuristic, %s, has pruned %s: the best may be among them. Take them up again: trellis retry %s --pruned",
+			r.GetHeuristic(), count(r.GetPruned(), "trial"), r.GetStudy().GetName())
+	}
+}
+
+// describeDigest says what a digest covers if the study has not ended.
+func describeDigest(study *trellisv1.Study) string {
+	if ended(study) {
+		return ""
+	}
+	return " (of what has been answered so far)"
+}
+
+// writeReportedFailures lists the runs that have failed, with how to take them up again.
+func writeReportedFailures(out io.Writer, r report) error {
+	if r.GetFailuresTotal() == 0 {
+		return nil
+	}
+	fmt.Fprintf(out, "\n%s failed:\n\n", sentence(count(r.GetFailuresTotal(), "run")))
+	varied := variedAxes(r.GetStudy().GetSpec())
+	for _, failure := range r.GetFailures() {
+		trials := make([]string, len(failure.GetTrials()))
+		for i, trial := range failure.GetTrials() {
+			trials[i] = strconv.FormatUint(trial, 10)
+		}
+		what := "trial "
+		if len(trials) > 1 {
+			what = "trials "
+		}
+		fmt.Fprintf(out, "%s%s (%s): %s\n", what, enumerate(trials), describeParameters(failure.GetParameters(), varied),
+			shorten(strings.Join(strings.Fields(failure.GetError()), " "), 300))
+	}
+	if more := r.GetFailuresTotal() - uint64(len(r.GetFailures())); more > 0 {
+		fmt.Fprintf(out, "and %d more\n", more)
+	}
+	_, err := fmt.Fprintf(out, "\nTake them up again: trellis retry %s\n", r.GetStudy().GetName())
+	return err
+}
+
+// writeSummary is a report in a few lines: what follows a study's best when it has ended.
+func writeSummary(out io.Writer, r report) error {
+	var parts []string
+	for _, kind := range kinds(r) {
+		if kind.trials > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", kind.trials, kind.name))
+		}
+	}
+	lines := []string{
+		fmt.Sprintf("%s, each once: %s.", sentence(count(r.GetStudy().GetProgress().GetTrials(), "trial")), enumerate(parts)),
+		fmt.Sprintf("%s trained in %s of worker time.", sentence(count(r.GetEpochsTrained(), "epoch")),
+			shortSeconds(r.GetSecondsTrained())),
+	}
+	if saved := describeSaved(r); saved != "" {
+		lines[1] += " Saved: " + saved + "."
+	}
+	if r.GetPruned() > 0 {
+		lines = append(lines, sentence(describeExactness(r)))
+	}
+	if r.GetFailed() > 0 {
+		lines = append(lines, fmt.Sprintf("Take up what has failed again: trellis retry %s", r.GetStudy().GetName()))
+	}
+	lines = append(lines, fmt.Sprintf("Digest: %s%s", r.GetDigest(), describeDigest(r.GetStudy())))
+	_, err := fmt.Fprintln(out, strings.Join(lines, "\n"))
+	return err
+}

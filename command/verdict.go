@@ -1,0 +1,142 @@
+package command
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// shownContenders is how many configurations that can't be told apart from the best are listed.
+const shownContenders = 10
+
+// writeBestConfiguration writes the best of configurations with several seeds, and how sure that is. It says no more than the
+// verdict does.
+func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
+	verdict := best.GetVerdict()
+	winner := verdict.GetBest()
+	table := newTable()
+	row := func(name, format string, values ...any) {
+		table.AppendRow([]any{name, fmt.Sprintf(format, values...)})
+	}
+	study := best.GetStudy()
+	row("study", "%s, %s: %s", study.GetName(), studyState(study), describeProgress(study))
+	parameterRows(row, winner.GetParameters())
+	row("seeds", "%s", describeSeeds(winner))
+	row("validation loss", "%s on average%s", shortLoss(winner.GetMean()), describeInterval(winner.GetInterval(), verdict))
+	if winner.TestMean != nil {
+		row("test loss", "%s on average, of images that had no part in the choice", shortLoss(winner.GetTestMean()))
+	}
+	if trial := best.GetTrial(); trial != nil {
+		row("its best trial", "%d (seed %d), with %s at epoch %d of %d trained", trial.GetIndex(), trial.GetParameters().GetSeed(),
+			shortLoss(trial.GetObjective()), trial.GetBestEpoch(), trial.GetEpochs())
+	}
+	if _, err := fmt.Fprintf(out, "%s\n\n%s\n", table.Render(), describeVerdict(study, verdict)); err != nil {
+		return err
+	}
+	return writeContenders(out, study, verdict)
+}
+
+// describeSeeds lists the seeds that a configuration has been answered with.
+func describeSeeds(c *trellisv1.Configuration) string {
+	seeds := make([]string, len(c.GetRepetitions()))
+	for i, repetition := range c.GetRepetitions() {
+		seeds[i] = fmt.Sprint(repetition.GetSeed())
+	}
+	return fmt.Sprintf("%d (%s)", len(seeds), strings.Join(seeds, ", "))
+}
+
+// describeInterval writes the confidence interval of a mean, with a comma before it, or nothing.
+func describeInterval(interval *trellisv1.Interval, verdict *trellisv1.Verdict) string {
+	if interval == nil {
+		return ""
+	}
+	return fmt.Sprintf(", between %s and %s at %s confidence", shortLoss(interval.GetLow()), shortLoss(interval.GetHigh()),
+		percent(verdict.GetConfidence()))
+}
+
+// percent writes a share of 1: 95%.
+func percent(share float64) string { return shortNumber(100*share) + "%" }
+
+// describeVerdict says what is known about which configuration is best, and what is not.
+func describeVerdict(study *trellisv1.Study, verdict *trellisv1.Verdict) string {
+	compared := count(verdict.GetConfigurations(), "configuration")
+	var text string
+	switch others := verdict.GetContendersTotal(); {
+	case math.IsNaN(verdict.GetBest().GetMean()) || math.IsInf(verdict.GetBest().GetMean(), 0):
+		return "Nothing can be said about which configuration is best: the losses of the best one are not finite numbers."
+	case verdict.GetConfigurations() < 2:
+		text = "There is no other configuration to compare it with."
+	case others == 0 && !verdict.GetSettled():
+		text = fmt.Sprintf("Nothing can be told yet about which of the %s is best at %s confidence.", compared,
+			percent(verdict.GetConfidence()))
+	case others == 0:
+		text = fmt.Sprintf("At %s confidence, it is the best of the %s that were compared.", percent(verdict.GetConfidence()), compared)
+	default:
+		text = fmt.Sprintf("At %s confidence, the best of the %s that were compared is this one or one of the %s that can't be told "+
+			"apart from it", percent(verdict.GetConfidence()), compared, count(others, "other"))
+		if verdict.GetSettled() {
+			text += ", and that have given exactly the same losses"
+		}
+		text += "."
+	}
+	if missing := describeMissing(study); missing != "" {
+		text += " " + missing
+	}
+	return text
+}
+
+// describeMissing says which trials take no part in a comparison, because they have no answer.
+func describeMissing(study *trellisv1.Study) string {
+	progress := study.GetProgress()
+	missing := progress.GetTrials() - progress.GetTrialsSucceeded()
+	switch {
+	case missing == 0:
+		return ""
+	case !ended(study):
+		return sentence(count(missing, "trial")) + " may still change that."
+	case progress.GetTrialsPruned() > 0:
+		return fmt.Sprintf("%s without an answer took no part in it: a heuristic pruned %d of them, and the best may be among those.",
+			sentence(count(missing, "trial")), progress.GetTrialsPruned())
+	default:
+		return sentence(count(missing, "trial")) + " without an answer took no part in it."
+	}
+}
+
+// writeContenders lists the configurations that can't be told apart from the best one, and what would tell them apart.
+func writeContenders(out io.Writer, study *trellisv1.Study, verdict *trellisv1.Verdict) error {
+	contenders := verdict.GetContenders()
+	if len(contenders) > shownContenders {
+		contenders = contenders[:shownContenders]
+	}
+	if len(contenders) > 0 {
+		list := newListWriter(out, formatTable, "", configurationColumns)
+		for _, contender := range contenders {
+			if err := list.Add(contender); err != nil {
+				return err
+			}
+		}
+		fmt.Fprintln(out)
+		if err := list.Close(""); err != nil {
+			return err
+		}
+	}
+	if more := verdict.GetContendersTotal() - uint64(len(contenders)); more > 0 {
+		fmt.Fprintf(out, "and %d more: trellis configurations %s\n", more, study.GetName())
+	}
+	if verdict.GetAdvice() == "" {
+		return nil
+	}
+	_, err := fmt.Fprintf(out, "\nWhat would settle it: %s.\n", verdict.GetAdvice())
+	return err
+}
+
+// sentence begins a text with a capital letter.
+func sentence(text string) string {
+	first, size := utf8.DecodeRuneInString(text)
+	return string(unicode.ToUpper(first)) + text[size:]
+}
