@@ -42,16 +42,15 @@ func describeEndShortly(f *trellisv1.Forecast, at time.Time) string {
 	return text
 }
 
-// clock is the user's clock some seconds after a time, with the day where it is another one.
+// clock is the user's clock some seconds after a time, with the day unless it is within half a day.
 func clock(at time.Time, seconds float64, layout string) string {
 	at = at.Local()
-	end := at.Add(durationOf(seconds))
-	days := int(time.Date(end.Year(), end.Month(), end.Day(), 12, 0, 0, 0, time.UTC).Sub(
-		time.Date(at.Year(), at.Month(), at.Day(), 12, 0, 0, 0, time.UTC)).Hours() / 24)
+	after := durationOf(seconds)
+	end := at.Add(after)
 	switch {
-	case days == 0:
+	case after < 12*time.Hour:
 		return end.Format(layout)
-	case days < 7:
+	case after < 6*24*time.Hour:
 		return end.Format("Mon " + layout)
 	default:
 		return end.Format(time.DateOnly)
@@ -70,9 +69,9 @@ func durationOf(seconds float64) time.Duration {
 // shortSeconds writes seconds as shortDuration does.
 func shortSeconds(seconds float64) string { return shortDuration(durationOf(seconds)) }
 
-// describeEstimate writes a number that is not known yet: "3100, between 2900 and 3400".
-func describeEstimate(e *trellisv1.Estimate, write func(float64) string) string {
-	text, low, high := write(e.GetExpected()), write(e.GetLow()), write(e.GetHigh())
+// describeEstimate writes a number that is not known yet, of things: "about 3100 epochs, between 2900 and 3400".
+func describeEstimate(e *trellisv1.Estimate, write func(float64) string, things string) string {
+	text, low, high := write(e.GetExpected())+things, write(e.GetLow()), write(e.GetHigh())
 	if low == high {
 		return text
 	}

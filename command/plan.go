@@ -170,7 +170,7 @@ func writePlan(out io.Writer, format outputFormat, name string, plan studyPlan, 
 	}
 	row("epochs", "%d at most%s", plan.GetEpochs(), alone)
 	if plan.GetEpochsShared() > 0 {
-		row("known already", "%s, which took %s; %d of %s are done by that", count(plan.GetEpochsShared(), "epoch"),
+		row("known already", "%s, which took %s; done by that: %d of %s", count(plan.GetEpochsShared(), "epoch"),
 			shortSeconds(plan.GetSecondsShared()), plan.GetRunsShared(), count(plan.GetRuns(), "run"))
 	}
 	writePlannedTime(row, plan.GetForecast(), at)
@@ -189,26 +189,27 @@ func writePlannedTime(row func(name, format string, values ...any), f *trellisv1
 	if f.GetConfidence() > 0 {
 		atMost = ""
 		if f.GetEpochs().GetLow() < f.GetEpochs().GetHigh() || f.GetSeconds().GetLow() < f.GetSeconds().GetHigh() {
-			interval = fmt.Sprintf(" (intervals of %s%%)", shortNumber(100*f.GetConfidence()))
+			interval = fmt.Sprintf(" (as are all intervals here, in %s of cases)", percent(f.GetConfidence()))
 		}
 	}
-	row("to train", "%s%s epochs%s", atMost, describeEstimate(f.GetEpochs(), wholeNumber), interval)
+	row("to train", "%s%s%s", atMost, describeEstimate(f.GetEpochs(), wholeNumber, " epochs"), interval)
 	if f.GetSecondsPerEpoch() > 0 {
 		row("time per epoch", "%s", shortSeconds(f.GetSecondsPerEpoch()))
 	}
 	switch {
 	case f.GetSeconds() != nil:
-		row("time", "%s%s on %s", atMost, describeEstimate(f.GetSeconds(), shortSeconds), count(uint64(f.GetSlots()), "slot"))
-		row("started now, it", "%s", describeEnd(f, at))
+		row("time", "%s%s", atMost, describeEstimate(f.GetSeconds(), shortSeconds,
+			" on "+count(uint64(f.GetSlots()), "slot")))
+		row("if begun now", "%s", describeEnd(f, at))
 	case f.GetSlots() == 0:
-		row("time", "unknown: no worker is there. With slots of your own: --slots")
+		row("time", "unknown: the coordinator has no workers yet")
 	}
 	var others []string
 	for _, other := range f.GetAlternatives() {
 		others = append(others, fmt.Sprintf("%s on %d", shortSeconds(other.GetSeconds()), other.GetSlots()))
 	}
 	if others != nil {
-		row("on other slots", "%s%s", atMost, strings.Join(others, ", "))
+		row("by slots", "%s%s", atMost, strings.Join(others, ", "))
 	}
 	row("estimated from", "%s", f.GetBasis())
 }

@@ -30,7 +30,7 @@ func TestPruningForms(t *testing.T) {
 	} {
 		t.Run(text, func(t *testing.T) {
 			spec, err := parseSpec("spec.yaml", []byte(
-				"name: good\nmodel: synthetic\ngrid: {latent_dim: 4, learning_rate: 1e-3, max_epochs: 4}\n"+
+				"name: good\nmodel: synthetic\ngrid: {latent_dim: 4, learning_rate: 1e-3, max_epochs: 40}\n"+
 					"settle: {confidence: 0.9, max_seeds: 7}\npruning: "+text+"\n"))
 			if err != nil {
 				t.Fatal(err)

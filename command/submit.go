@@ -2,14 +2,15 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"buf.build/go/protovalidate"
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -39,10 +40,11 @@ func (o *createOptions) rename(spec *trellisv1.StudySpec) error {
 		return nil
 	}
 	spec.Name = o.name
-	if err := (validator{}).Validate(grid.WithDefaults(spec)); err != nil {
-		return usageErrorf("--name %s: %w", o.name, err)
+	err := (validator{}).Validate(spec)
+	if invalid, ok := errors.AsType[*protovalidate.ValidationError](err); ok {
+		return usageErrorf("--name %s: %s", o.name, invalid.Violations[0].Proto.GetMessage())
 	}
-	return nil
+	return err
 }
 
 func (cli *commandLine) submitCommand() *cobra.Command {
@@ -115,8 +117,8 @@ func (cli *commandLine) submit(
 	study, err := c.create(ctx, request)
 	if status.Code(err) == codes.AlreadyExists {
 		name := request.GetSpec().GetName()
-		return fmt.Errorf("%w. To submit it again beside that one: --name %s-2; to add values to its axes: trellis extend %s; to "+
-			"forget it: trellis delete %s", err, name, name, name)
+		return fmt.Errorf("%w. Another name, without changing the spec: --name %s-2. To add values to its axes instead: "+
+			"trellis extend %s", err, name, name)
 	}
 	if err != nil {
 		return err
@@ -135,7 +137,7 @@ func (cli *commandLine) submit(
 func (cli *commandLine) describeStart(ctx context.Context, c *client, study *trellisv1.Study) {
 	progress := study.GetProgress()
 	if sharing := describeSharing(progress, c.sharedFrom(ctx, study)); sharing != "" {
-		fmt.Fprintf(cli.stderr, "Study %s: %s; %d of %s are done by that.\n", study.GetName(), sharing, progress.GetRunsSucceeded(),
+		fmt.Fprintf(cli.stderr, "Study %s: %s; done by that: %d of %s.\n", study.GetName(), sharing, progress.GetRunsSucceeded(),
 			count(progress.GetRuns(), "run"))
 	}
 	if ended(study) {

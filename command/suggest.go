@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -110,8 +111,21 @@ func specYAML(spec *trellisv1.StudySpec) ([]byte, error) {
 	}
 	top := document.Content[0]
 	blockStyle(top)
+	plainNumbers(top)
 	shortenSpec(top)
 	return encodeYAML(top)
+}
+
+// plainNumbers writes all numbers as the other listings do.
+func plainNumbers(node *yaml.Node) {
+	if node.Tag == "!!float" {
+		if value, err := strconv.ParseFloat(node.Value, 64); err == nil {
+			node.Value = plainNumber(value)
+		}
+	}
+	for _, child := range node.Content {
+		plainNumbers(child)
+	}
 }
 
 // shortenSpec turns what has a short form into it, and writes what is below the axes in one line.

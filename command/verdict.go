@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -77,10 +78,14 @@ func describeVerdict(study *trellisv1.Study, verdict *trellisv1.Verdict) string 
 	case others == 0:
 		text = fmt.Sprintf("At %s confidence, it is the best of the %s that were compared.", percent(verdict.GetConfidence()), compared)
 	default:
-		text = fmt.Sprintf("At %s confidence, the best of the %s that were compared is this one or one of the %s that can't be told "+
-			"apart from it", percent(verdict.GetConfidence()), compared, count(others, "other"))
+		which := fmt.Sprintf("one of the %d others", others)
+		if others == 1 {
+			which = "the other one"
+		}
+		text = fmt.Sprintf("At %s confidence, the best of the %s that were compared is this one or %s that can't be told apart from it",
+			percent(verdict.GetConfidence()), compared, which)
 		if verdict.GetSettled() {
-			text += ", and that have given exactly the same losses"
+			text += ", with exactly the same losses"
 		}
 		text += "."
 	}
@@ -99,6 +104,9 @@ func describeMissing(study *trellisv1.Study) string {
 		return ""
 	case !ended(study):
 		return sentence(count(missing, "trial")) + " may still change that."
+	case progress.GetTrialsPruned() == missing:
+		return fmt.Sprintf("%s took no part in it: a heuristic pruned them, and the best may be among them.",
+			sentence(count(missing, "trial")))
 	case progress.GetTrialsPruned() > 0:
 		return fmt.Sprintf("%s without an answer took no part in it: a heuristic pruned %d of them, and the best may be among those.",
 			sentence(count(missing, "trial")), progress.GetTrialsPruned())
@@ -114,7 +122,10 @@ func writeContenders(out io.Writer, study *trellisv1.Study, verdict *trellisv1.V
 		contenders = contenders[:shownContenders]
 	}
 	if len(contenders) > 0 {
-		list := newListWriter(out, formatTable, "", configurationColumns)
+		columns := slices.DeleteFunc(slices.Clone(configurationColumns), func(c column[configuration]) bool {
+			return c.name == "contender"
+		})
+		list := newListWriter(out, formatTable, "", columns)
 		for _, contender := range contenders {
 			if err := list.Add(contender); err != nil {
 				return err
