@@ -180,6 +180,7 @@ type Coordinator struct {
 	recorder   *recorder
 	leases     *leases
 	dispatcher *dispatcher
+	settler    *settler
 	artifacts  *artifacts
 	forecasts  *forecasts
 
@@ -222,6 +223,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 	c.recorder = newRecorder(c)
 	c.leases = newLeases(c)
 	c.dispatcher = newDispatcher(c)
+	c.settler = newSettler(c)
 	c.artifacts = newArtifacts(config)
 	c.forecasts = newForecasts(config.Logger)
 	return c, nil

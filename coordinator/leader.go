@@ -72,6 +72,7 @@ func (c *Coordinator) lead(ctx context.Context) (stop func(why error)) {
 	loops.Go(func() { c.recorder.run(ctx) })
 	loops.Go(func() { c.leases.run(ctx) })
 	loops.Go(func() { c.dispatcher.run(ctx) })
+	loops.Go(func() { c.settler.run(ctx) })
 	collecting.Go(func() { newCollector(c).run(ctx) })
 	c.term.Store(&term{ctx: ctx})
 	c.changes.send()

@@ -14,9 +14,11 @@ func (c *Coordinator) notify(command *trellisv1.Command, answer any) {
 	switch change := command.GetChange().(type) {
 	case *trellisv1.Command_CreateStudy, *trellisv1.Command_ExtendStudy, *trellisv1.Command_RetryStudy:
 		c.dispatcher.wake()
+		c.settler.wake()
 	case *trellisv1.Command_SetStudyState, *trellisv1.Command_DeleteStudy:
 		c.sessions.recheckAll()
 		c.dispatcher.wake()
+		c.settler.wake()
 	case *trellisv1.Command_SetWorker:
 		c.sessions.recheck(change.SetWorker.GetWorker().GetName())
 		c.dispatcher.wake()

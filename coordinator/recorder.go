@@ -138,6 +138,7 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 	}
 	if ended {
 		r.coordinator.dispatcher.wake()
+		r.coordinator.settler.wake()
 	}
 }
 
