@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -224,5 +225,25 @@ func TestPlanOf(t *testing.T) {
 	spec.Settle = &trellisv1.Settle{MaxSeeds: 5}
 	if seeds, plan := planOf(spec, tried); !slices.Equal(seeds, []uint32{2, 5, 1, 3, 4, 7, 9}) || plan.First != 2 || plan.Last != 5 {
 		t.Errorf("with settle %v, %+v", seeds, plan)
+	}
+}
+
+// TestConfigurationsOfOneSeed rank as their trials do, whatever their objectives.
+func TestConfigurationsOfOneSeed(t *testing.T) {
+	for number := range uint64(20) {
+		r := rand.New(rand.NewPCG(number, 1))
+		latentDims := []uint32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
+		r.Shuffle(len(latentDims), func(i, j int) { latentDims[i], latentDims[j] = latentDims[j], latentDims[i] })
+		s := newSeeded(t, nil, latentDims, []uint32{7}, func(uint32, uint32) []float64 {
+			return []float64{someLosses[r.IntN(len(someLosses))], someLosses[r.IntN(len(someLosses))]}
+		})
+		trials, err := s.store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "s"})
+		ok(t, err)
+		slices.SortFunc(trials.Trials, Compare)
+		for i, c := range s.list(&trellisv1.ListConfigurationsRequest{}).Configurations {
+			if c.Rank != uint64(i+1) || len(c.Repetitions) != 1 || c.Repetitions[0].Trial != trials.Trials[i].Index {
+				t.Fatalf("seed %d: configuration %d is %v, trial %d is %v", number, i, c, i, trials.Trials[i])
+			}
+		}
 	}
 }
