@@ -9,6 +9,7 @@
 //	session      attempts in the store                     ->  assignments and stop orders to one worker
 //	recorder     what sessions receive                     ->  records in the log, then acknowledgements
 //	leases       silence and standstill                    ->  lost workers and hung attempts in the log
+//	settler      contenders that have no further seed      ->  extensions of their study in the log
 //	collector    references in the store                   ->  artifacts deleted
 //
 // So nothing is lost when a process dies between a change and its effect: the next loop, here or on another node, sees the
