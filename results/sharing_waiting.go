@@ -2,6 +2,7 @@ package results
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/go-memdb"
 
@@ -79,4 +80,31 @@ func (q *queue) memberOf(study, id string) (*member, error) {
 		return nil, nil
 	}
 	return q.memberAt(q.ws, study, place)
+}
+
+// AskedEpochs returns the epochs of a run at which trials end, ascending: its own milestones, and those of the twins that learn
+// from it, as far as it goes. At these its worker is to report the loss on the test images and to leave a checkpoint.
+func (s *Snapshot) AskedEpochs(run *trellisv1.Run) ([]uint32, error) {
+	its, err := s.relativesOf(run.Study)
+	if err != nil || its == nil {
+		return run.Milestones, err
+	}
+	asked := slices.Clone(run.Milestones)
+	twins := newQueue(s.reader, nil)
+	for _, other := range its.family {
+		if other.fresh || other.study == run.Study {
+			continue
+		}
+		twin, err := twins.memberOf(other.study, run.Id)
+		if err != nil {
+			return nil, fmt.Errorf("find what other studies ask of run %s of study %s: %w", run.Id, run.Study, err)
+		}
+		if twin != nil && twin.run.State == runPending {
+			asked = append(asked, twin.run.Milestones...)
+		}
+	}
+	slices.Sort(asked)
+	asked = slices.Compact(asked)
+	reached, _ := slices.BinarySearch(asked, run.Parameters.GetMaxEpochs()+1)
+	return asked[:reached], nil
 }
