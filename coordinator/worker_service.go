@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -314,15 +315,20 @@ func (s workerService) tell(session *session, holding map[uint64]*trellisv1.Run,
 		if session.knows(attempt) {
 			continue
 		}
-		study, err := s.store.Snapshot().Study(nil, run.GetStudy())
+		snapshot := s.store.Snapshot()
+		study, err := snapshot.Study(nil, run.GetStudy())
 		if errors.Is(err, results.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return statusOf(err)
 		}
+		config := grid.RunConfigFor(study, run, s.config.Numerics, results.Stage(study, run))
+		if config.Milestones, err = askedOf(snapshot, run, config); err != nil {
+			return statusOf(err)
+		}
 		assignment := &trellisv1.Assignment{
-			Study: run.GetStudy(), Run: run.GetId(), Attempt: attempt, Config: grid.RunConfigFor(study, run, s.config.Numerics, results.Stage(study, run)),
+			Study: run.GetStudy(), Run: run.GetId(), Attempt: attempt, Config: config,
 			Checkpoint: results.LastCheckpoint(run), Epochs: run.GetEpochs(),
 		}
 		session.tell(attempt)
@@ -331,6 +337,16 @@ func (s workerService) tell(session *session, holding map[uint64]*trellisv1.Run,
 		}
 	}
 	return nil
+}
+
+// askedOf returns the epochs at which an attempt is to report the test loss: at these trials end, of whatever study.
+func askedOf(snapshot *results.Snapshot, run *trellisv1.Run, config *trellisv1.RunConfig) ([]uint32, error) {
+	asked, err := snapshot.AskedEpochs(run)
+	if err != nil {
+		return nil, err
+	}
+	reached, _ := slices.BinarySearch(asked, config.GetParameters().GetMaxEpochs()+1)
+	return asked[:reached], nil
 }
 
 // truncate shortens a text to at most size bytes and says so.
