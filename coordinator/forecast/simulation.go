@@ -17,6 +17,8 @@ type simulation struct {
 	// matters of.
 	bulk []int
 	rest []int32
+	// samples is how many runs of each class stand for all in the bulk.
+	samples int
 	// took is what an epoch of each class takes, in seconds, and diverges how it may diverge.
 	took     []float64
 	diverges []divergesAt
@@ -36,8 +38,10 @@ type divergesAt struct {
 const (
 	// restRuns is how many runs at the end of the queue are played one by one.
 	restRuns = 512
-	// samplesPerClass is how many runs of a class stand for all in the bulk.
-	samplesPerClass = 4
+	// classSamples is how many runs of a class stand for all in the bulk, bulkSamples how many there are of all classes together,
+	// unless one of each class is more.
+	classSamples = 4
+	bulkSamples  = 512
 	// seed makes every forecast from the same runs the same.
 	seed = 20
 )
@@ -66,6 +70,11 @@ func newSimulation(in Input, pace *pace) *simulation {
 			s.bulk[number]++
 		}
 	}
+	inBulk := 0
+	for _, count := range s.bulk {
+		inBulk += min(count, 1)
+	}
+	s.samples = max(1, min(classSamples, bulkSamples/max(1, inBulk)))
 	for _, class := range study.classes.list {
 		s.took = append(s.took, pace.at(class.settings))
 		chance, epoch := study.divergence.at(class.learningRate)
@@ -86,7 +95,7 @@ func (s *simulation) play() play {
 		if count == 0 {
 			continue
 		}
-		samples := min(count, samplesPerClass)
+		samples := min(count, s.samples)
 		epochs := 0.0
 		for range samples {
 			epochs += s.left(number)
@@ -113,7 +122,7 @@ func (s *simulation) play() play {
 func (s *simulation) playCount() int {
 	runs := len(s.rest) + len(s.study.held)
 	for _, count := range s.bulk {
-		runs += min(count, samplesPerClass)
+		runs += min(count, s.samples)
 	}
 	return max(fewestPlays, min(plays, playedRuns/max(1, runs)))
 }
