@@ -15,8 +15,8 @@ import (
 	"trellis/results"
 )
 
-// TestSuggestedStudiesAreValid: whatever a study was and whatever it found, what is suggested after it passes the rules, is no
-// larger, and has the best configuration again. So does what is suggested after that.
+// TestSuggestedStudiesAreValid: whatever a study was and whatever it found, what is suggested after it passes the rules, is
+// no larger, and has the best configuration again. So does what is suggested after that.
 func TestSuggestedStudiesAreValid(t *testing.T) {
 	suggested := 0
 	rapid.Check(t, func(t *rapid.T) {

@@ -1,5 +1,6 @@
 // Package results is the store of studies, runs, trials, losses and workers: messages of trellisv1 in go-memdb, the state
-// machines that say how they may change, and the queries that rank, page and filter them.
+// machines that say how they may change, and the queries that rank, page and filter them, say what matters (see the package
+// importance) and suggest what follows.
 //
 // The store is what the replicated log feeds. A write is one command: it happens as a whole or not at all, depends on
 // nothing but the store and its arguments (the command's log index and time among them), and has no effect but on the

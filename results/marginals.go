@@ -13,11 +13,13 @@ import (
 // GetImportance says how much each axis of a study's grid matters, and what its values do: see the package importance.
 //
 // The objective of a configuration is the mean over its answered seeds. What is divided among the axes is the variance of
-// its logarithm, unless an objective is not above 0: losses lie orders of magnitude apart, and as they are, the worst of them
-// would be all that counts. The means by value are those of the objective itself.
+// its logarithm, unless an objective is not above 0. Losses differ by factors, and as they are, the worst would be all that
+// counts: in the paper's search, a few runs with much weight decay collapse to a loss of more than six times the best, and
+// would make the weight decay seem more important than the latent dimension, which moves the loss of all the others. The
+// means by value are those of the objective itself.
 //
-// It fails with ErrNotFound if there is no such study, and with ErrInconclusive unless two configurations have been answered
-// with finite objectives.
+// It fails with ErrNotFound if there is no such study, and with ErrInconclusive unless two configurations have been
+// answered with finite objectives.
 func (s *Snapshot) GetImportance(request *trellisv1.GetImportanceRequest) (*trellisv1.GetImportanceResponse, error) {
 	survey, err := s.survey(request.GetStudy())
 	if err == nil {

@@ -12,8 +12,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// trainedTrial is a trial of a study to be: its run's losses by epoch. Fewer than max_epochs end in an early stop, none at all
-// leave the run PENDING, or FAILED.
+// trainedTrial is a trial of a study to be: its run's losses by epoch. Fewer than max_epochs end in an early stop, none at
+// all leave the run PENDING, or FAILED.
 type trainedTrial struct {
 	parameters *trellisv1.Parameters
 	losses     []float64
@@ -92,12 +92,13 @@ func rounded(message *trellisv1.Importance) *trellisv1.Importance {
 	return message
 }
 
-// TestImportance: five times the logarithms are 11 5 / 3 1. Of their variance, the rows explain 9 parts of 14, the columns 4,
-// and both together 1.
+// TestImportance: five times the logarithms are 11 5 / 3 1. Of their variance, the rows explain 9 parts of 14, the columns
+// 4, and both together 1.
 func TestImportance(t *testing.T) {
 	objective := func(x float64) float64 { return math.Exp(x / 5) }
 	got := importanceOf(t,
-		at1(4, 1e-3, 0, objective(11)), at1(4, 1e-2, 0, objective(5)), at1(8, 1e-3, 0, objective(3)), at1(8, 1e-2, 0, objective(1)))
+		at1(4, 1e-3, 0, objective(11)), at1(4, 1e-2, 0, objective(5)),
+		at1(8, 1e-3, 0, objective(3)), at1(8, 1e-2, 0, objective(1)))
 	point := func(latentDim uint32, learningRate float64) *trellisv1.Parameters {
 		return &trellisv1.Parameters{LatentDim: latentDim, LearningRate: learningRate, MaxEpochs: 20, BatchSize: 256}
 	}
@@ -153,7 +154,8 @@ func TestImportanceLeavesOut(t *testing.T) {
 		t.Errorf("method: %s", got.Method)
 	}
 	together := importanceOf(t, at1(4, 1e-3, 0, 1), at1(8, 1e-3, 0, 2), at1(4, 1e-1, 0, nan), at1(8, 1e-1, 0, nan))
-	if !strings.Contains(together.Method, "left out: 2 diverged (all with learning_rate 0.1); learning_rate: only one value has been answered") {
+	const says = "left out: 2 diverged (all with learning_rate 0.1); learning_rate: only one value has been answered"
+	if !strings.Contains(together.Method, says) {
 		t.Errorf("method: %s", together.Method)
 	}
 }
@@ -173,8 +175,12 @@ func TestImportanceInconclusive(t *testing.T) {
 		points []trainedTrial
 		says   string
 	}{
-		"one configuration": {[]trainedTrial{at1(4, 1e-3, 0, 1), at1(4, 1e-3, 0, 0).seeded(2, 2)}, "every axis has a single value"},
-		"one answer":        {[]trainedTrial{at1(4, 1e-3, 0, 1), open}, "objective: 1, and it takes 2 to compare (1 not answered yet)"},
+		"one configuration": {
+			[]trainedTrial{at1(4, 1e-3, 0, 1), at1(4, 1e-3, 0, 0).seeded(2, 2)}, "every axis has a single value",
+		},
+		"one answer": {
+			[]trainedTrial{at1(4, 1e-3, 0, 1), open}, "objective: 1, and it takes 2 to compare (1 not answered yet)",
+		},
 		"one number": {
 			[]trainedTrial{at1(4, 1e-3, 0, 1), at1(8, 1e-3, 0, math.NaN())}, "objective: 1, and it takes 2 to compare (1 diverged)",
 		},
@@ -185,24 +191,34 @@ func TestImportanceInconclusive(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := newStore(t).Snapshot().GetImportance(&trellisv1.GetImportanceRequest{Study: "s"}); !errors.Is(err, ErrNotFound) {
+	_, err := newStore(t).Snapshot().GetImportance(&trellisv1.GetImportanceRequest{Study: "s"})
+	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("no study: %v", err)
 	}
 }
 
-// BenchmarkImportance is of a million trials.
-func BenchmarkImportance(b *testing.B) {
+// BenchmarkInsight asks of a million trials what matters, and what is to follow.
+func BenchmarkInsight(b *testing.B) {
 	store := newStore(b)
 	createMarginal(b, store, 1_000_000)
-	for b.Loop() {
-		if _, err := store.Snapshot().GetImportance(&trellisv1.GetImportanceRequest{Study: "s"}); err != nil {
-			b.Fatal(err)
+	b.Run("importance/trials=1M", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := store.Snapshot().GetImportance(&trellisv1.GetImportanceRequest{Study: "s"}); err != nil {
+				b.Fatal(err)
+			}
 		}
-	}
+	})
+	b.Run("suggest/trials=1M", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := store.Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
-// createMarginal creates the study s and trains its runs: a full grid of up to 100 latent dimensions, learning rates and weight
-// decays.
+// createMarginal creates the study s and trains its runs: a full grid of up to 100 latent dimensions, learning rates and
+// weight decays.
 func createMarginal(b *testing.B, store *Store, count int) {
 	b.Helper()
 	var runs []*trellisv1.Run
@@ -213,7 +229,7 @@ func createMarginal(b *testing.B, store *Store, count int) {
 		its[0].Parameters = run.Parameters
 		runs, trials = append(runs, run), append(trials, its...)
 	}
-	ok(b, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, runs, trials))
+	ok(b, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: &trellisv1.StudySpec{}}, runs, trials))
 	ok(b, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "worker", State: workerReady, Slots: uint32(count)}))
 	trainLarge(b, store, "s", 3, count, 1)
 }

@@ -19,10 +19,10 @@ const (
 	maxAxisValues = 10_000
 )
 
-// SuggestStudy returns the spec of a study that goes on from what this one has found, and says why, axis by axis. Its grid is
-// zoomed round the best configuration, and widened where that lies on an edge. The best configuration is a point of the new
-// grid too, so that its runs are shared. There are no more runs than in the old study, nor more trials: what the old one cost
-// is what its user was ready to pay. All else is as in the old spec.
+// SuggestStudy returns the spec of a study that goes on from what this one has found, and says why, axis by axis. Its grid
+// is zoomed round the best configuration, and widened where that lies on an edge. The best configuration is a point of the
+// new grid too, so that its runs are shared. There are no more runs than in the old study, nor more trials: what the old
+// one cost is what its user was ready to pay. All else is as in the old spec.
 //
 // It fails as GetImportance does, and with ErrInconclusive if nothing new would be tried.
 func (s *Snapshot) SuggestStudy(request *trellisv1.SuggestStudyRequest) (*trellisv1.SuggestStudyResponse, error) {
@@ -58,7 +58,8 @@ func (s *Snapshot) suggestStudy(name string) (*trellisv1.SuggestStudyResponse, e
 	epochs, reason := survey.suggestEpochs(trials, points)
 	reasons = append(reasons, reason)
 	if points == 1 && !slices.ContainsFunc(epochs, survey.untried) {
-		return nil, fmt.Errorf("nothing is left to try round the best configuration: %s: %w", strings.Join(reasons, "; "), ErrInconclusive)
+		return nil, fmt.Errorf("nothing is left to try round the best configuration: %s: %w",
+			strings.Join(reasons, "; "), ErrInconclusive)
 	}
 	spec := proto.CloneOf(survey.study.GetSpec())
 	if spec.Name, err = s.nextName(name); err != nil {
@@ -81,8 +82,8 @@ func integers(values []float64) []uint32 {
 	return whole
 }
 
-// searchAxes are those of searchRules, each with as many values as it had, 1 if it does not matter, and fewer of the longest
-// where the study would have more runs than before. That may happen if it was a union of grids.
+// searchAxes are those of searchRules, each with as many values as it had, 1 if it does not matter, and fewer of the
+// longest where the study would have more runs than before. That may happen if it was a union of grids.
 func (s *survey) searchAxes(best *finding) []*searchAxis {
 	totals := map[string]float64{}
 	for _, effect := range s.importance().GetAxes() {

@@ -44,16 +44,25 @@ type protoAxis interface {
 
 // searchRules are those of the axes that are searched, the first of gridAxes.
 var searchRules = []searchRule{
-	{name: "latent_dim", lowest: 1, highest: 784, whole: true, proto: func(g *trellisv1.Grid) protoAxis { return g.GetLatentDim() }},
-	{name: "learning_rate", highest: 1000, positive: true, proto: func(g *trellisv1.Grid) protoAxis { return g.GetLearningRate() }},
-	{name: "weight_decay", highest: 1000, proto: func(g *trellisv1.Grid) protoAxis { return g.GetWeightDecay() }},
+	{
+		name: "latent_dim", lowest: 1, highest: 784, whole: true,
+		proto: func(g *trellisv1.Grid) protoAxis { return g.GetLatentDim() },
+	},
+	{
+		name: "learning_rate", highest: 1000, positive: true,
+		proto: func(g *trellisv1.Grid) protoAxis { return g.GetLearningRate() },
+	},
+	{
+		name: "weight_decay", highest: 1000,
+		proto: func(g *trellisv1.Grid) protoAxis { return g.GetWeightDecay() },
+	},
 }
 
 // decade is the spacing of a logarithmic axis that has no other.
 const decade = math.Ln10
 
-// isLogarithmic says how an axis is spaced: as its range in the spec says; a list as its steps are more even. Two values have
-// but one step, and these parameters are mostly thought of in ratios.
+// isLogarithmic says how an axis is spaced: as its range in the spec says; a list as its steps are more even. Two values
+// have but one step, and these parameters are mostly thought of in ratios.
 func isLogarithmic(grids []*trellisv1.Grid, axis func(*trellisv1.Grid) protoAxis, tried []float64) bool {
 	for _, grid := range grids {
 		switch a := axis(grid); {
@@ -101,8 +110,8 @@ func (a *searchAxis) value(place float64) float64 {
 	return place
 }
 
-// values are those of the suggested axis, ascending: the best one, and at most count-1 round it. They divide the steps to its
-// two neighbors evenly. On an edge, half of them go beyond it, at the old spacing.
+// values are those of the suggested axis, ascending: the best one, and at most count-1 round it. They divide the steps to
+// its two neighbors evenly. On an edge, half of them go beyond it, at the old spacing.
 func (a *searchAxis) values() []float64 {
 	at, _ := slices.BinarySearch(a.tried, a.best)
 	if a.logarithmic && a.best == 0 {

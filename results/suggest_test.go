@@ -54,21 +54,55 @@ func TestSuggestGrid(t *testing.T) {
 		{"upper edge", []uint32{4, 8, 16}, decades, []float64{0}, [3]int{2, 2, 0}, "[11 16 32] [0.003 0.01 0.1] [0]"},
 		{"lower edge", []uint32{4, 8, 16}, decades, []float64{0}, [3]int{0, 0, 0}, "[2 4 6] [1e-05 0.0001 0.0003] [0]"},
 		{"two values", []uint32{4, 8}, []float64{1e-3, 3e-3}, []float64{0}, [3]int{0, 1, 0}, "[2 4] [0.003 0.009] [0]"},
-		{"four and five values", []uint32{4, 8, 16, 32}, []float64{1, 2, 3, 4, 5}, []float64{0}, [3]int{3, 4, 0}, "[23 32 64 128] [4.3 4.7 5 6 7] [0]"},
-		{"linear", []uint32{8, 12, 16}, []float64{0.1, 0.2, 0.3}, []float64{0}, [3]int{1, 1, 0}, "[10 12 14] [0.15 0.2 0.25] [0]"},
-		{"linear, at the end of what there is", []uint32{1, 391, 781}, []float64{0.1, 0.2, 0.3}, []float64{0}, [3]int{2, 0, 0}, "[586 781 784] [0.05 0.1 0.15] [0]"},
-		{"the limits", []uint32{8, 80, 784}, []float64{10, 100, 1000}, []float64{0}, [3]int{2, 2, 0}, "[250 784] [300 1000] [0]"},
+		{
+			"four and five values", []uint32{4, 8, 16, 32}, []float64{1, 2, 3, 4, 5}, []float64{0}, [3]int{3, 4, 0},
+			"[23 32 64 128] [4.3 4.7 5 6 7] [0]",
+		},
+		{
+			"linear", []uint32{8, 12, 16}, []float64{0.1, 0.2, 0.3}, []float64{0}, [3]int{1, 1, 0},
+			"[10 12 14] [0.15 0.2 0.25] [0]",
+		},
+		{
+			"linear, at the end of what there is", []uint32{1, 391, 781}, []float64{0.1, 0.2, 0.3}, []float64{0}, [3]int{2, 0, 0},
+			"[586 781 784] [0.05 0.1 0.15] [0]",
+		},
+		{
+			"the limits", []uint32{8, 80, 784}, []float64{10, 100, 1000}, []float64{0}, [3]int{2, 2, 0},
+			"[250 784] [300 1000] [0]",
+		},
 		{"the lower limit", []uint32{1, 2, 4}, decades, []float64{0}, [3]int{0, 1, 0}, "[1] [0.0003 0.001 0.003] [0]"},
 		{"whole neighbors", []uint32{4, 5, 6}, decades, []float64{0}, [3]int{1, 1, 0}, "[5] [0.0003 0.001 0.003] [0]"},
 		{"a single value", []uint32{4}, decades, []float64{1e-5}, [3]int{0, 1, 0}, "[4] [0.0003 0.001 0.003] [1e-05]"},
 		// 0 beside powers of ten is no point of their scale.
-		{"without weight decay", []uint32{4}, decades, []float64{0, 1e-5, 1e-4}, [3]int{0, 1, 0}, "[4] [0.0003 0.001 0.003] [0 1e-07 1e-06]"},
-		{"with little weight decay", []uint32{4}, decades, []float64{0, 1e-5, 1e-4}, [3]int{0, 1, 1}, "[4] [0.0003 0.001 0.003] [3e-06 1e-05 3e-05]"},
-		{"with much weight decay", []uint32{4}, decades, []float64{0, 1e-5, 1e-4}, [3]int{0, 1, 2}, "[4] [0.0003 0.001 0.003] [3e-05 0.0001 0.001]"},
-		{"with weight decay", []uint32{4}, decades, []float64{0, 1e-5}, [3]int{0, 1, 1}, "[4] [0.0003 0.001 0.003] [1e-05 0.0001]"},
-		{"without the only weight decay", []uint32{4}, decades, []float64{0, 1e-5}, [3]int{0, 1, 0}, "[4] [0.0003 0.001 0.003] [0 1e-06]"},
+		{
+			"without weight decay", []uint32{4}, decades, []float64{0, 1e-5, 1e-4}, [3]int{0, 1, 0},
+			"[4] [0.0003 0.001 0.003] [0 1e-07 1e-06]",
+		},
+		{
+			"with little weight decay", []uint32{4}, decades, []float64{0, 1e-5, 1e-4}, [3]int{0, 1, 1},
+			"[4] [0.0003 0.001 0.003] [3e-06 1e-05 3e-05]",
+		},
+		{
+			"with much weight decay", []uint32{4}, decades, []float64{0, 1e-5, 1e-4}, [3]int{0, 1, 2},
+			"[4] [0.0003 0.001 0.003] [3e-05 0.0001 0.001]",
+		},
+		{
+			"with weight decay", []uint32{4}, decades, []float64{0, 1e-5}, [3]int{0, 1, 1},
+			"[4] [0.0003 0.001 0.003] [1e-05 0.0001]",
+		},
+		{
+			"without the only weight decay", []uint32{4}, decades, []float64{0, 1e-5}, [3]int{0, 1, 0},
+			"[4] [0.0003 0.001 0.003] [0 1e-06]",
+		},
+		{
+			"more weight decays", []uint32{4}, decades, []float64{0, 1e-6, 1e-5, 1e-4}, [3]int{0, 1, 0},
+			"[4] [0.0003 0.001 0.003] [0 1e-08 1e-07]",
+		},
 		{"far apart", []uint32{4}, decades, []float64{0, 1e-200, 1e-10}, [3]int{0, 1, 0}, "[4] [0.0003 0.001 0.003] [0]"},
-		{"linear weight decay", []uint32{4}, decades, []float64{0, 0.1, 0.2}, [3]int{0, 1, 0}, "[4] [0.0003 0.001 0.003] [0 0.05]"},
+		{
+			"linear weight decay", []uint32{4}, decades, []float64{0, 0.1, 0.2}, [3]int{0, 1, 0},
+			"[4] [0.0003 0.001 0.003] [0 0.05]",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			response := suggest(t, nil, bowl(test.latentDims, test.learningRates, test.weightDecays, test.best)...)
@@ -78,6 +112,25 @@ func TestSuggestGrid(t *testing.T) {
 				t.Errorf("got %s, want %s; %q", got, test.want, response.GetReasons())
 			}
 		})
+	}
+}
+
+// TestSuggestSpacing: two values are a ratio, unless the spec says that they are the ends of an even range.
+func TestSuggestSpacing(t *testing.T) {
+	ends := &trellisv1.Range{From: 4, To: 16, Count: 2}
+	points := bowl([]uint32{4, 16}, []float64{1}, []float64{0}, [3]int{1, 0, 0})
+	for _, test := range []struct {
+		axis *trellisv1.IntegerAxis
+		want string
+	}{
+		{&trellisv1.IntegerAxis{Values: []uint32{4, 16}}, "[16 64]"},
+		{&trellisv1.IntegerAxis{Log2: ends}, "[16 64]"},
+		{&trellisv1.IntegerAxis{Linear: ends}, "[16 28]"},
+	} {
+		spec := &trellisv1.StudySpec{Grid: []*trellisv1.Grid{{LatentDim: test.axis}}}
+		if got := suggest(t, spec, points...).GetSpec().GetGrid()[0].GetLatentDim().GetValues(); fmt.Sprint(got) != test.want {
+			t.Errorf("after %v: %v, want %s", test.axis, got, test.want)
+		}
 	}
 }
 
@@ -140,13 +193,30 @@ func TestSuggestEpochs(t *testing.T) {
 		points []trainedTrial
 		want   string
 	}{
-		{"still better", nil, []trainedTrial{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 95, 1), trainedFor(4, 50, 50, 9), trainedFor(4, 100, 95, 9)}, "[100 150]"},
+		{
+			"still better", nil,
+			[]trainedTrial{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 95, 1), trainedFor(4, 50, 50, 9), trainedFor(4, 100, 95, 9)},
+			"[100 150]",
+		},
 		{"of a single value", nil, []trainedTrial{trainedFor(8, 50, 50, 1), trainedFor(4, 50, 50, 9)}, "[100]"},
-		{"at the limit", nil, []trainedTrial{trainedFor(8, 9000, 8999, 1), trainedFor(4, 5000, 50, 9)}, "[10000]"},
-		{"no longer better", nil, []trainedTrial{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 80, 1), trainedFor(4, 50, 50, 9)}, "[100]"},
-		{"not better than before", nil, []trainedTrial{trainedFor(8, 50, 40, 1), trainedFor(8, 100, 40, 1), trainedFor(4, 50, 50, 9)}, "[50]"},
+		{"at its limit", nil, []trainedTrial{trainedFor(8, 10_000, 10_000, 1), trainedFor(4, 50, 50, 9)}, "[10000]"},
+		{"near the limit", nil, []trainedTrial{trainedFor(8, 9000, 8999, 1), trainedFor(4, 5000, 50, 9)}, "[10000]"},
+		{
+			"no longer better", nil,
+			[]trainedTrial{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 80, 1), trainedFor(4, 50, 50, 9)},
+			"[100]",
+		},
+		{
+			"not better than before", nil,
+			[]trainedTrial{trainedFor(8, 50, 40, 1), trainedFor(8, 100, 40, 1), trainedFor(4, 50, 50, 9)},
+			"[50]",
+		},
 		{"stopped early", nil, []trainedTrial{stopped, trainedFor(4, 100, 100, 9), trainedFor(4, 150, 100, 9)}, "[150]"},
-		{"others may need more", stopping, []trainedTrial{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 50, 1), trainedFor(4, 100, 100, 9)}, "[100]"},
+		{
+			"others may need more", stopping,
+			[]trainedTrial{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 50, 1), trainedFor(4, 100, 100, 9)},
+			"[100]",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			response := suggest(t, test.spec, test.points...)
@@ -199,8 +269,9 @@ func TestNextName(t *testing.T) {
 	}
 	long := strings.Repeat("a", 63)
 	for name, want := range map[string]string{
-		"paper": "paper-3", "paper-2": "paper-3", "quick-2": "quick-4", "quick": "quick-2", "run-1": "run-2", "of-2026": "of-2026-2",
-		"a-02": "a-02-2", "7": "7-2", "x-999": "x-1000", long: long[:61] + "-2", long[:60] + "-99": long[:59] + "-100",
+		"paper": "paper-3", "paper-2": "paper-3", "quick-2": "quick-4", "quick": "quick-2", "run-1": "run-2",
+		"of-2026": "of-2026-2",
+		"a-02":    "a-02-2", "7": "7-2", "x-999": "x-1000", long: long[:61] + "-2", long[:60] + "-99": long[:59] + "-100",
 		long[:60] + "-bb": long[:60] + "-2",
 	} {
 		if got, err := store.Snapshot().nextName(name); got != want || err != nil {

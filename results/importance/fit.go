@@ -13,9 +13,10 @@ const (
 // returns by how much each has made the sum of the squares smaller: the difference that all make together, in proportion to
 // the squares of the terms. The fit ends when the squared gradient is down to enough.
 //
-// This is the method of conjugate gradients for least squares (Hestenes and Stiefel 1952). It begins with terms of 0, and of
-// several fits that are equally good it ends with that whose terms' squares have the smallest sum (Hayami 2018, Convergence
-// of the Conjugate Gradient Method on Singular Systems). So no partition comes first, and two that are the same get the same.
+// This is the method of conjugate gradients for least squares (Hestenes and Stiefel 1952). It begins with terms of 0, and
+// of several fits that are equally good it ends with that whose terms' squares have the smallest sum (Hayami 2018,
+// Convergence of the Conjugate Gradient Method on Singular Systems). So no partition comes first, and two that are the same
+// get the same.
 func explain(partitions []partition, residual []float64, enough float64) []float64 {
 	before := squares(residual)
 	terms := make([][]float64, len(partitions))

@@ -18,8 +18,8 @@ type Pair struct {
 	Share         float64
 }
 
-// Analyze divides the variance of values, which are finite, among axes. levels has for each axis the level of every point on
-// it, counted from 0. Points are distinct. If all values are equal, there is nothing to explain: all shares are 0.
+// Analyze divides the variance of values, which are finite, among axes. levels has for each axis the level of every point
+// on it, counted from 0. Points are distinct. If all values are equal, there is nothing to explain: all shares are 0.
 //
 // It takes time and memory in proportion to the number of points, with all pairs of axes as a factor.
 func Analyze(levels [][]uint32, values []float64) Result {

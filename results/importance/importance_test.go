@@ -75,8 +75,8 @@ func check(t interface{ Fatalf(string, ...any) }, got, want Result) {
 	}
 }
 
-// decompose is the definition: the variance of every set of axes is that of the means over all others, less what its subsets
-// have. Points are those of a full grid.
+// decompose is the definition: the variance of every set of axes is that of the means over all others, less what its
+// subsets have. Points are those of a full grid.
 func decompose(levels [][]uint32, values []float64) Result {
 	axes := len(levels)
 	mean := func(set uint, k int) float64 {
