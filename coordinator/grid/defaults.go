@@ -14,7 +14,7 @@ const (
 	DefaultBatchSize   = 256
 	DefaultWeightDecay = 0
 
-	DefaultAshaMinEpochs       = 1
+	DefaultAshaMinEpochs       = 10
 	DefaultAshaReductionFactor = 3
 	DefaultMedianMinEpochs     = 10
 	DefaultMedianInterval      = 10

@@ -793,10 +793,12 @@ func (*Pruning_Asha) isPruning_Method() {}
 func (*Pruning_Median) isPruning_Method() {}
 
 // SuccessiveHalving is ASHA (Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning, algorithm 2): runs are
-// held at rungs of min_epochs * reduction_factor^k epochs, and go on when they are among the best 1/reduction_factor there.
+// held at rungs of min_epochs * reduction_factor^k epochs, and go on when they are among the best 1/reduction_factor there, or
+// when the best run of all is held and nothing else is left to do.
 type SuccessiveHalving struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The lowest rung, in epochs. Default: 1.
+	// The lowest rung, in epochs. What a run has shown by then must say something: on the paper's grid, the first epochs favor
+	// the highest learning rates, and the best run is lost. Default: 10.
 	MinEpochs uint32 `protobuf:"varint,1,opt,name=min_epochs,json=minEpochs,proto3" json:"min_epochs,omitempty"`
 	// Default: 3.
 	ReductionFactor uint32 `protobuf:"varint,2,opt,name=reduction_factor,json=reductionFactor,proto3" json:"reduction_factor,omitempty"`
