@@ -60,6 +60,18 @@ func compareRuns(a, b *trellisv1.Run) int {
 	)
 }
 
+// placeOrder is the order in which a study's runs are to be leased: that of compareRuns or, if the study prunes, among runs of
+// the same length that of their ids. Pruning compares a run with those before it. Next to each other in a grid runs are alike,
+// so that in its order many look good that are poor; ids are hashes, which put them in any order.
+func placeOrder(study *trellisv1.Study) func(a, b *trellisv1.Run) int {
+	if ruleOf(study.GetSpec()) == nil {
+		return compareRuns
+	}
+	return func(a, b *trellisv1.Run) int {
+		return cmp.Or(cmp.Compare(b.Parameters.GetMaxEpochs(), a.Parameters.GetMaxEpochs()), strings.Compare(a.Id, b.Id))
+	}
+}
+
 // newCatalog makes a catalog of runs, which are in the order of their places. Its trials are still to be added.
 func newCatalog(study string, runs []*trellisv1.Run) (*catalog, error) {
 	c := &catalog{study: study, places: make(map[string]uint32, len(runs)), first: make([]uint32, 1, len(runs)+1)}

@@ -143,7 +143,7 @@ func (c *change) growthOf(study *trellisv1.Study, extension Extension) (*growth,
 			g.lengthened = append(g.lengthened, placedRun{place, longer})
 		}
 	}
-	slices.SortFunc(g.added, compareRuns)
+	slices.SortFunc(g.added, placeOrder(study))
 	runs = append(runs, g.added...)
 	if g.after, err = newCatalog(study.Name, runs); err != nil {
 		return nil, err

@@ -27,16 +27,15 @@ type pool struct {
 	slots  uint32
 	index  uint64
 	curves map[string]curve
-	// choose picks the next run among the PENDING ones. Nil: the first.
-	choose func([]*trellisv1.Run) *trellisv1.Run
 	// lose may say of a stage that its reports are recorded, but that the worker is lost before it says that it has ended.
 	lose func() bool
 	// restores says that the store is written and restored after every stage.
 	restores bool
 	now      int
 	held     []heldStage
-	// log has how all runs with epochs stood after the end of each stage.
-	log []string
+	// log has how all runs with epochs stood after the end of each stage, unless the pool is silent.
+	log    []string
+	silent bool
 }
 
 // heldStage is an attempt that ends at a time.
@@ -82,7 +81,9 @@ func (p *pool) train() {
 		p.held = append(p.held[:first], p.held[first+1:]...)
 		p.now = held.ends
 		p.end(held)
-		p.log = append(p.log, p.states())
+		if !p.silent {
+			p.log = append(p.log, p.states())
+		}
 		if p.restores {
 			data := written(p.t, p.store)
 			p.store = newStore(p.t)
@@ -96,19 +97,12 @@ func (p *pool) grantNext() bool {
 	snapshot := p.store.Snapshot()
 	free, err := snapshot.FreeWorkers(nil)
 	ok(p.t, err)
-	n := 1
-	if p.choose != nil {
-		n = len(p.curves)
-	}
-	pending, err := snapshot.NextRuns(nil, n)
+	pending, err := snapshot.NextRuns(nil, 1)
 	ok(p.t, err)
 	if len(free) == 0 || len(pending) == 0 {
 		return false
 	}
 	run := pending[0]
-	if p.choose != nil {
-		run = p.choose(pending)
-	}
 	study, err := snapshot.Study(nil, p.study)
 	ok(p.t, err)
 	attempt := grant1(p.t, p.store, p.next(), p.study, run.Id, "w")

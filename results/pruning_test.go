@@ -288,3 +288,27 @@ func checkBestWentOn(t *rapid.T, p *pool, spec *trellisv1.StudySpec) {
 		}
 	}
 }
+
+// TestPlacesOfPruning: neighbors in the grid are not handed out one after the other where the study prunes.
+func TestPlacesOfPruning(t *testing.T) {
+	for _, test := range []struct {
+		pruning *trellisv1.Pruning
+		want    string
+	}{{nil, "cba"}, {ashaOf(1, 2), "abc"}} {
+		curves := flatCurves(2, 1, 2, 3)
+		slices.Reverse(curves)
+		for i := range curves {
+			curves[i].run, curves[i].trials = testRun(curves[i].run.Id, 16, uint64(i), 2)
+		}
+		p := newPool(t, &trellisv1.StudySpec{Name: "s", Pruning: test.pruning}, 3, curves)
+		next, err := p.store.Snapshot().NextRuns(nil, 3)
+		ok(t, err)
+		got := ""
+		for _, run := range next {
+			got += run.Id
+		}
+		if got != test.want {
+			t.Errorf("%v: runs in the order %s, want %s", test.pruning, got, test.want)
+		}
+	}
+}

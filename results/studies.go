@@ -69,7 +69,7 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 	for _, run := range runs {
 		sorted = append(sorted, newRun(created, run))
 	}
-	slices.SortFunc(sorted, compareRuns)
+	slices.SortFunc(sorted, placeOrder(created))
 	catalog, err := newCatalog(created.Name, sorted)
 	if err != nil {
 		return err
