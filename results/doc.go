@@ -29,6 +29,8 @@
 //	LEASED -> PENDING             release: returned, paused, or failed within its budget
 //	LEASED -> SUCCEEDED           succeed
 //	LEASED -> FAILED              fail: the budget is used up
+//	PENDING -> PRUNED             hold: it is not among the best where pruning looks at it
+//	PRUNED -> PENDING             promote: it is among the best after all
 //	PENDING | LEASED -> CANCELED  cancel
 //
 // An attempt is one lease of a run. Its number comes from the log index of the grant and the grant's place in its command
@@ -37,7 +39,7 @@
 // bit for bit, before it adds to them.
 //
 // A trial is answered, SUCCEEDED, when its run reaches its max_epochs, or ends by itself before. Until then it is PENDING,
-// RUNNING, FAILED or CANCELED as its run is.
+// RUNNING, FAILED, CANCELED or PRUNED as its run is.
 //
 // A worker registers as READY, or as DRAINING if it is about to leave:
 //
@@ -45,6 +47,12 @@
 //	READY | DRAINING -> LOST      lose: its runs are charged with a failure
 //	READY | DRAINING -> GONE      dismiss: it has said goodbye
 //	LOST -> READY | DRAINING      register, drain: it has come back
+//
+// # Pruning
+//
+// A study that prunes judges its runs at rungs, which are epochs: see DESIGN.md. An attempt at a run ends at the next rung
+// (Stage), and the run is PENDING and judged in the same command: it waits to go on, or is held. PRUNED runs have ended, as far as
+// their study is concerned. They keep their losses and checkpoints, and go on from there if they are taken up again.
 //
 // # Failures
 //
