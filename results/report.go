@@ -1,6 +1,7 @@
 package results
 
 import (
+	"errors"
 	"fmt"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -10,8 +11,8 @@ import (
 // larger than a page.
 const MaxReportedFailures = 100
 
-// Report accounts for every point of a study's grid, as it stands: see trellisv1.Report. It reads every run once. It fails
-// with ErrNotFound if there is no such study.
+// Report accounts for every point of a study's grid, as it stands: see trellisv1.Report. Its verdict is at the study's
+// own confidence, and unset if nothing has been answered. It fails with ErrNotFound if there is no such study.
 func (s *Snapshot) Report(name string) (*trellisv1.Report, error) {
 	study, err := s.Study(nil, name)
 	if err != nil {
@@ -54,7 +55,11 @@ func (s *Snapshot) report(study *trellisv1.Study) (*trellisv1.Report, error) {
 		all = append(all, member)
 	}
 	report.Digest = digestOf(all)
-	return report, nil
+	report.Verdict, err = s.Verdict(study.Name, 0)
+	if errors.Is(err, ErrNoAnswer) {
+		err = nil
+	}
+	return report, err
 }
 
 // countAnswers counts a run's trials by how they were answered, or why they were not. The epochs that a run has taken over

@@ -25,6 +25,10 @@ func (m *storeMachine) checkReport(t *rapid.T, snapshot *Snapshot, study *trelli
 		listed.countIn(want)
 	}
 	want.Digest = digestOfListed(t, snapshot, runs)
+	want.Verdict, err = snapshot.Verdict(study.Name, 0)
+	if answered := study.Progress.TrialsSucceeded > 0; answered != (err == nil) {
+		t.Fatalf("%d trials are answered, and the verdict is %v, %v", study.Progress.TrialsSucceeded, want.Verdict, err)
+	}
 	if math.Abs(got.SecondsSaved-want.SecondsSaved) > 1e-9 {
 		t.Fatalf("%v seconds were saved, want %v", got.SecondsSaved, want.SecondsSaved)
 	}
