@@ -136,6 +136,7 @@ func TestLargeStudy(t *testing.T) {
 		_, err := store.Snapshot().ListConfigurations(&trellisv1.ListConfigurationsRequest{Study: "large"})
 		return err
 	})
+	within("a report", 20*time.Second, func() error { _, err := store.Snapshot().Report("large"); return err })
 	within("what changed since the last command", 100*time.Millisecond, func() error {
 		_, err := store.Snapshot().RunsChangedSince("large", study.ModifyIndex)
 		return err
