@@ -6,7 +6,8 @@
 //   - TestDiskErrors and TestStalledDisk answer those calls with errors or late, TestFullDisk fills a real disk.
 //   - TestStoppedWorker stops a worker for longer than its lease and lets it go on.
 //   - TestPartitions cuts the network between three coordinators in network namespaces.
-//   - TestOneRunForManyTrials and TestEarlyStopCollapse train what trials share a run, and each of them by itself.
+//   - TestOneRunForManyTrials and TestEarlyStopCollapse train trials that share a run, and each of them by itself.
+//   - TestResubmitted and TestExtended count the epochs that workers train for what is known already.
 //   - TestDigestIsTheSame trains a study in all circumstances, and compares the digests.
 //   - TestThroughput and TestManyWorkers measure.
 //

@@ -1,243 +1,17 @@
 package chaos
 
 import (
-	"bufio"
+	"cmp"
 	"fmt"
-	"io"
-	"net/http"
-	"os"
-	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/trainer"
-	"trellis/trainer/dataset"
 )
-
-// lab is a coordinator with workers that count the epochs which they train.
-type lab struct {
-	*fleet
-	client      *client
-	coordinator *process
-	workers     []*process
-	// metrics is where each worker serves what it counts.
-	metrics []string
-}
-
-// newLab starts a coordinator and workers of one slot each.
-func (f *fleet) newLab(name string, workers int, workerArgs ...string) *lab {
-	f.Helper()
-	coordinator := f.newCoordinator(name, "--lease", lease().String(), "--checkpoint-interval", "20ms",
-		"--data-sets", f.digits())
-	l := &lab{fleet: f, client: newClient(f.T, coordinator.address), coordinator: coordinator}
-	coordinator.startServing(l.client)
-	for range workers {
-		l.startWorker(workerArgs...)
-	}
-	f.awaitWorkers(l.client, workers)
-	return l
-}
-
-// digits writes two data sets, "few-digits" and "more-digits", which are the first images of MNIST, and returns their folder.
-func (f *fleet) digits() (dir string) {
-	f.Helper()
-	dir = filepath.Join(f.dir, "data-sets")
-	if _, err := os.Stat(dir); err == nil {
-		return dir
-	}
-	library := &dataset.Library{CacheDir: f.dir}
-	mnist, err := library.Find(f.Context(), dataset.MNIST)
-	if err != nil {
-		f.Fatal(err)
-	}
-	for name, images := range map[string]int{"few-digits": 400, "more-digits": 500} {
-		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
-			f.Fatal(err)
-		}
-		for i, file := range mnist.Files {
-			if err := os.WriteFile(filepath.Join(dir, name, dataset.FileNames[i]), firstOf(f, mnist, file, images), 0o600); err != nil {
-				f.Fatal(err)
-			}
-		}
-	}
-	return dir
-}
-
-// firstOf is an IDX file with the first images or labels of another, up to 60,000: see the package dataset.
-func firstOf(f *fleet, set *dataset.Set, file dataset.File, count int) []byte {
-	f.Helper()
-	content, err := set.Open(file.SHA256)
-	if err != nil {
-		f.Fatal(err)
-	}
-	defer content.Close()
-	data, err := io.ReadAll(content)
-	if err != nil {
-		f.Fatal(err)
-	}
-	header, size := 8, 1
-	if data[3] == 3 {
-		header, size = 16, 28*28
-	}
-	data[6], data[7] = byte(count>>8), byte(count)
-	return data[:header+count*size]
-}
-
-func (l *lab) startWorker(args ...string) *process {
-	l.Helper()
-	metrics := freeAddress(l.T, "127.0.0.1")
-	name := fmt.Sprintf("%s-worker-%d", l.coordinator.name, len(l.workers)+1)
-	worker := l.newWorker(name, l.coordinator.address, append([]string{"--slots", "1", "--metrics", metrics}, args...)...)
-	l.workers, l.metrics = append(l.workers, worker), append(l.metrics, metrics)
-	worker.start()
-	return worker
-}
-
-// stopAll ends the lab's processes.
-func (l *lab) stopAll() {
-	l.Helper()
-	for _, worker := range l.workers {
-		if worker.process != nil {
-			worker.stop()
-		}
-	}
-	l.coordinator.stop()
-}
-
-// submit creates a study under a name.
-func (l *lab) submit(name string, spec *trellisv1.StudySpec, fresh bool) {
-	l.Helper()
-	spec = proto.CloneOf(spec)
-	spec.Name = name
-	if _, err := l.client.CreateStudy(l.Context(), &trellisv1.CreateStudyRequest{Spec: spec, Fresh: fresh}); err != nil {
-		l.Fatal(err)
-	}
-}
-
-// complete waits for the end of a study and returns the report on it and its trials.
-func (l *lab) complete(name string) (*trellisv1.Report, []*trellisv1.Trial) {
-	l.Helper()
-	if err := l.client.watch(l.Context(), name, 0, func(*trellisv1.WatchStudyResponse) error { return nil }); err != nil {
-		l.Fatal(err)
-	}
-	report := l.report(name)
-	progress := report.GetStudy().GetProgress()
-	if report.GetStudy().GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED || answered(report) != progress.GetTrials() {
-		l.Fatalf("study %s has not been answered: %v", name, report)
-	}
-	trials, err := l.client.listTrials(l.Context(), name)
-	if err != nil {
-		l.Fatal(err)
-	}
-	return report, trials
-}
-
-func (l *lab) report(name string) *trellisv1.Report {
-	l.Helper()
-	response, err := l.client.GetReport(l.Context(), &trellisv1.GetReportRequest{Study: name})
-	if err != nil {
-		l.Fatal(err)
-	}
-	return response.GetReport()
-}
-
-// answered is how many trials a report counts as answered.
-func answered(r *trellisv1.Report) uint64 {
-	return r.GetTrained() + r.GetPrefixes() + r.GetEarlyStopped() + r.GetCollapsed() + r.GetShared()
-}
-
-// trained is how many epochs the workers that still live have trained, by their own count.
-func (l *lab) trained() (epochs uint64) {
-	l.Helper()
-	for i, address := range l.metrics {
-		if l.workers[i].process != nil {
-			epochs += l.metric(address, "trellis_worker_epochs_total")
-		}
-	}
-	return epochs
-}
-
-// metric reads a counter.
-func (l *lab) metric(address, name string) uint64 {
-	l.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: callTimeout}
-	response, err := client.Get("http://" + address + "/metrics")
-	if err != nil {
-		l.Fatal(err)
-	}
-	defer response.Body.Close()
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		if text, found := strings.CutPrefix(lines.Text(), name+" "); found {
-			value, err := strconv.ParseFloat(text, 64)
-			if err != nil {
-				l.Fatal(err)
-			}
-			return uint64(value)
-		}
-	}
-	l.Fatalf("the metrics have no %s: %v", name, lines.Err())
-	return 0
-}
-
-// alone trains a trial by itself, in a study of its own that takes nothing over.
-func (l *lab) alone(name string, spec *trellisv1.StudySpec, p *trellisv1.Parameters) *trellisv1.Trial {
-	l.Helper()
-	spec = proto.CloneOf(spec)
-	spec.Grid = []*trellisv1.Grid{{
-		LatentDim: integers(p.GetLatentDim()), LearningRate: values(p.GetLearningRate()),
-		WeightDecay: values(p.GetWeightDecay()), MaxEpochs: integers(p.GetMaxEpochs()),
-	}}
-	spec.BatchSize, spec.Seeds = integers(p.GetBatchSize()), integers(p.GetSeed())
-	l.submit(name, spec, true)
-	_, trials := l.complete(name)
-	if len(trials) != 1 {
-		l.Fatalf("one point has %d trials", len(trials))
-	}
-	return trials[0]
-}
-
-// sameAnswers checks that trials, index by index, have given the same, bit for bit, in whatever studies.
-func (l *lab) sameAnswers(what string, got, want []*trellisv1.Trial) {
-	l.Helper()
-	if len(got) != len(want) {
-		l.Errorf("%s: %d trials, want %d", what, len(got), len(want))
-		return
-	}
-	for i := range got {
-		if answerBytes(l.T, got[i]) != answerBytes(l.T, want[i]) {
-			l.Errorf("%s: trial %d differs:\n got %v\nwant %v", what, i, got[i], want[i])
-		}
-	}
-}
-
-// answerBytes is all that a trial says but which one of its study it is.
-func answerBytes(t *testing.T, trial *trellisv1.Trial) string {
-	t.Helper()
-	trial = proto.CloneOf(trial)
-	trial.Study, trial.Index = "", 0
-	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(trial)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
-}
-
-// realSpec is a small study of the real network: two runs for six trials.
-func realSpec() *trellisv1.StudySpec {
-	return &trellisv1.StudySpec{
-		Model: trainer.ConvAutoencoder, Data: "few-digits",
-		Grid: []*trellisv1.Grid{{
-			LatentDim: integers(4, 8), LearningRate: values(1e-3), WeightDecay: values(1e-5), MaxEpochs: integers(2, 4, 6),
-		}},
-		BatchSize: integers(64),
-		Split:     &trellisv1.Split{Train: 256, Validation: 128},
-	}
-}
 
 // Trials that differ in their maximum of epochs alone are answered by one run. Each is bit for bit what it is by itself, and
 // what is saved is what they would have taken by themselves.
@@ -314,5 +88,126 @@ func TestEarlyStopCollapse(t *testing.T) {
 		}
 		t.Logf("%s: of %d trials, %d were answered without training: %d epochs instead of %d", test.name, len(trials),
 			collapsed, epochs, epochsAlone)
+		before = l.trained()
+		request := &trellisv1.ExtendStudyRequest{Study: test.name, MaxEpochs: integers(1000)}
+		if _, err := l.client.ExtendStudy(t.Context(), request); err != nil {
+			t.Fatal(err)
+		}
+		report, _ = l.complete(test.name)
+		if report.GetCollapsed() != collapsed+2 || l.trained() != before {
+			t.Errorf("%s: two trials more are to be answered without training: %v", test.name, report)
+		}
+	}
+}
+
+// A study that was trained before is complete as soon as it is submitted again, and nothing is trained. What changes a digit
+// shares nothing.
+func TestResubmitted(t *testing.T) {
+	spec := realSpec()
+	l := newFleet(t).newLab("coordinator", 2)
+	l.submit("first", spec, false)
+	first, want := l.complete("first")
+	trained := l.trained()
+
+	begin := time.Now()
+	study := l.submit("second", spec, false)
+	took := time.Since(begin)
+	if study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED || took > time.Second {
+		t.Errorf("submitted again it is answered after %v and %v", took, study.GetState())
+	}
+	second, got := l.complete("second")
+	t.Logf("submitted again, the study was complete after %v", took.Round(100*time.Microsecond))
+	l.sameAnswers("submitted again", got, want)
+	if second.GetShared() != 6 || second.GetEpochsTrained() != 0 || second.GetEpochsShared() != 12 ||
+		second.GetSharedFrom()["first"] != 12 || second.GetDigest() != first.GetDigest() {
+		t.Errorf("want 6 trials and 12 epochs of study first:\n got %v\nfirst %v", second, first)
+	}
+	// A part of the grid in another order, and a point that nobody has asked for.
+	part := proto.CloneOf(spec)
+	part.Grid[0].LatentDim, part.Grid[0].MaxEpochs = integers(8, 4), integers(5, 3)
+	l.submit("part", part, false)
+	if report, _ := l.complete("part"); report.GetShared() != 4 || report.GetEpochsTrained() != 0 {
+		t.Errorf("want 4 trials that are prefixes of what is known: %v", report)
+	}
+	if now := l.trained(); now != trained {
+		t.Errorf("%d epochs were trained for what was known", now-trained)
+	}
+
+	for _, test := range []struct {
+		name   string
+		change func(*trellisv1.StudySpec)
+	}{
+		{"batch-size", func(s *trellisv1.StudySpec) { s.BatchSize = integers(32) }},
+		{"seed", func(s *trellisv1.StudySpec) { s.Seeds = integers(2) }},
+		{"data", func(s *trellisv1.StudySpec) { s.Data = "more-digits" }},
+		{"split", func(s *trellisv1.StudySpec) { s.Split.Validation = 64 }},
+		{"early-stopping", func(s *trellisv1.StudySpec) { s.EarlyStopping = &trellisv1.EarlyStopping{Patience: 10} }},
+		{"fresh", func(*trellisv1.StudySpec) {}},
+	} {
+		before, changed := l.trained(), proto.CloneOf(spec)
+		test.change(changed)
+		l.submit(test.name, changed, test.name == "fresh")
+		report, _ := l.complete(test.name)
+		if trained := l.trained() - before; trained != 12 || report.GetEpochsShared() != 0 || report.GetShared() != 0 {
+			t.Errorf("with another %s, %d epochs were trained and %d shared, want 12 and none", test.name, trained, report.GetEpochsShared())
+		}
+		if same := report.GetDigest() == first.GetDigest(); same != (test.name == "fresh") {
+			t.Errorf("with another %s, the digest is the same: %v", test.name, same)
+		}
+	}
+}
+
+// A study that is extended by epochs trains the missing ones only, and has the bits of one that was trained in one go.
+func TestExtended(t *testing.T) {
+	spec := realSpec()
+	l := newFleet(t).newLab("coordinator", 2)
+	whole := proto.CloneOf(spec)
+	whole.Grid[0].LatentDim, whole.Grid[0].MaxEpochs = integers(4, 8, 16), integers(2, 4, 6, 9)
+	l.submit("whole", whole, true)
+	inOneGo, want := l.complete("whole")
+
+	l.submit("study", spec, true)
+	l.complete("study")
+	before := l.trained()
+	extend := func(request *trellisv1.ExtendStudyRequest, trials, epochs uint64) {
+		t.Helper()
+		request.Study = "study"
+		response, err := l.client.ExtendStudy(t.Context(), request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, _ := l.complete("study")
+		trained := l.trained() - before
+		before += trained
+		if response.GetTrials() != trials || trained != epochs || report.GetEpochsShared() != 0 {
+			t.Errorf("%v: %d trials were added and %d epochs trained, want %d and %d: %v", request, response.GetTrials(), trained,
+				trials, epochs, report)
+		}
+	}
+	extend(&trellisv1.ExtendStudyRequest{MaxEpochs: integers(9)}, 2, 6)
+	extend(&trellisv1.ExtendStudyRequest{LatentDim: integers(16, 4)}, 4, 9)
+	extended, got := l.complete("study")
+	if extended.GetDigest() != inOneGo.GetDigest() {
+		t.Errorf("the digest is %s, in one go %s", extended.GetDigest(), inOneGo.GetDigest())
+	}
+	byPoint := func(a, b *trellisv1.Trial) int {
+		return cmp.Or(strings.Compare(a.GetRun(), b.GetRun()),
+			cmp.Compare(a.GetParameters().GetMaxEpochs(), b.GetParameters().GetMaxEpochs()))
+	}
+	slices.SortFunc(got, byPoint)
+	slices.SortFunc(want, byPoint)
+	l.sameAnswers("extended", got, want)
+
+	// Another study takes over what was trained less far than it asks for, and goes on from there.
+	further := proto.CloneOf(spec)
+	further.Grid[0].MaxEpochs = integers(4, 12)
+	l.submit("further", further, false)
+	report, trials := l.complete("further")
+	if trained := l.trained() - before; trained != 6 || report.GetEpochsShared() != 18 || report.GetShared() != 2 {
+		t.Errorf("%d epochs were trained, want 6 after 18 that are known: %v", trained, report)
+	}
+	for i, trial := range trials {
+		alone := l.alone(fmt.Sprintf("alone-%d", i), further, trial.GetParameters())
+		l.sameAnswers("taken over and trained further", []*trellisv1.Trial{trial}, []*trellisv1.Trial{alone})
 	}
 }
