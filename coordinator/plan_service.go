@@ -102,7 +102,9 @@ func (p *plan) take(run, known *trellisv1.Run) {
 	run.SharedEpochs = run.Epochs
 	r.EpochsShared += uint64(run.Epochs)
 	r.SecondsShared += (known.GetTrainingSeconds() + known.GetSharedSeconds()) * float64(run.Epochs) / float64(known.GetEpochs())
-	stopped := known.GetState() == trellisv1.RunState_RUN_STATE_SUCCEEDED && known.GetEpochs() == run.GetEpochs()
+	// One that has come to the end of its own epochs has not ended by itself: this run may ask for more.
+	stopped := known.GetState() == trellisv1.RunState_RUN_STATE_SUCCEEDED && known.GetEpochs() == run.GetEpochs() &&
+		known.GetStopReason() != trellisv1.StopReason_STOP_REASON_MAX_EPOCHS
 	if stopped || run.GetEpochs() == run.GetParameters().GetMaxEpochs() {
 		r.RunsShared++
 		run.State, run.StopReason = trellisv1.RunState_RUN_STATE_SUCCEEDED, known.GetStopReason()
