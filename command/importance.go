@@ -104,15 +104,19 @@ func writeImportanceTables(out io.Writer, importance *trellisv1.Importance, bars
 		return bar(share)
 	}
 	for _, effect := range importance.GetAxes() {
-		shares.AppendRow([]any{effect.GetAxis(), sharePercent(effect.GetImportance()), sharePercent(effect.GetTotal()),
-			drawn(effect.GetImportance())})
+		shares.AppendRow([]any{
+			effect.GetAxis(), sharePercent(effect.GetImportance()), sharePercent(effect.GetTotal()),
+			drawn(effect.GetImportance()),
+		})
 	}
 	for _, pair := range importance.GetInteractions() {
 		if sharePercent(pair.GetImportance()) == sharePercent(0) {
 			continue
 		}
-		shares.AppendRow([]any{pair.GetFirst() + " x " + pair.GetSecond(), sharePercent(pair.GetImportance()), "",
-			drawn(pair.GetImportance())})
+		shares.AppendRow([]any{
+			pair.GetFirst() + " x " + pair.GetSecond(), sharePercent(pair.GetImportance()), "",
+			drawn(pair.GetImportance()),
+		})
 	}
 	shares.AppendRow([]any{"the rest", sharePercent(importance.GetRest()), "", drawn(importance.GetRest())})
 	if _, err := fmt.Fprintln(out, shares.Render()); err != nil {
@@ -140,8 +144,10 @@ func valuesTable(effect *trellisv1.AxisEffect, drawn func(float64) string) strin
 		if highest > 0 {
 			share = value.GetMean() / highest
 		}
-		table.AppendRow([]any{shortNumber(value.GetValue()), shortLoss(value.GetMean()), shortLoss(value.GetBest()),
-			value.GetConfigurations(), drawn(share)})
+		table.AppendRow([]any{
+			shortNumber(value.GetValue()), shortLoss(value.GetMean()), shortLoss(value.GetBest()),
+			value.GetConfigurations(), drawn(share),
+		})
 	}
 	return table.Render()
 }

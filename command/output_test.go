@@ -140,8 +140,16 @@ func TestGoldenOutput(t *testing.T) {
 	for _, list := range []struct {
 		name  string
 		write func(outputFormat, *bytes.Buffer) error
-	}{{"trials", trials}, {"none", empty}, {"best", best}, {"study", study}, {"worker", worker}, {"estimate", cost},
-		{"plan", plan}, {"known_plan", nothing}} {
+	}{
+		{"trials", trials},
+		{"none", empty},
+		{"best", best},
+		{"study", study},
+		{"worker", worker},
+		{"estimate", cost},
+		{"plan", plan},
+		{"known_plan", nothing},
+	} {
 		for _, name := range formatNames {
 			t.Run(list.name+"."+name, func(t *testing.T) {
 				var out, again bytes.Buffer

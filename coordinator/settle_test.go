@@ -63,8 +63,10 @@ func TestSettle(t *testing.T) {
 	}{
 		{"until they part", 40, never, "4/1 5/1 40/1 4/2 5/2 40/2 4/3 5/3 4/4 5/4 4/5 5/5 4/6 5/6 4/7 5/7 4/8 5/8 4/9 5/9 4/10 5/10", true},
 		{"until the budget is used up", 3, never, "4/1 5/1 40/1 4/2 5/2 40/2 4/3 5/3", false},
-		{"while seeds fail", 4, func(p *trellisv1.Parameters) bool { return p.GetSeed() >= 3 },
-			"4/1 5/1 40/1 4/2 5/2 40/2 4/3 5/3 4/4 5/4", false},
+		{
+			"while seeds fail", 4, func(p *trellisv1.Parameters) bool { return p.GetSeed() >= 3 },
+			"4/1 5/1 40/1 4/2 5/2 40/2 4/3 5/3 4/4 5/4", false,
+		},
 		{"while one never works", 3, func(p *trellisv1.Parameters) bool { return p.GetLatentDim() == 5 }, "4/1 5/1 40/1 4/2 40/2", true},
 		{"while nothing works", 3, func(p *trellisv1.Parameters) bool { return true }, "4/1 5/1 40/1", true},
 	} {

@@ -41,15 +41,27 @@ func TestJudge(t *testing.T) {
 		// One that alone has a further seed does not win by that.
 		{"ahead", []Sample{around(1)[:3], around(2), around(3)[:3]}, Plan{}, []int{0, 1, 2}, []int{0}, true},
 		// Each seed is common, but none has all: those with the most are compared.
-		{"each lacks one", []Sample{{{1, 3}, {2, 3}}, {{0, 2}, {2, 2}}, {{0, 1}, {1, 1}}, {{0, 0}}}, Plan{},
-			[]int{2, 1, 0, 3}, []int{0, 1, 2, 3}, false},
+		{
+			"each lacks one",
+			[]Sample{{{1, 3}, {2, 3}}, {{0, 2}, {2, 2}}, {{0, 1}, {1, 1}}, {{0, 0}}},
+			Plan{},
+			[]int{2, 1, 0, 3},
+			[]int{0, 1, 2, 3},
+			false,
+		},
 		{"none in common", []Sample{{{0, 3}}, {{1, 2}}, {{2, 1}}}, Plan{}, []int{2, 1, 0}, []int{0, 1, 2}, false},
 		{"does not depend on the seed", []Sample{sampleOf(1, 1), sampleOf(1.001, 1.001)}, Plan{}, []int{0, 1}, []int{0}, true},
 		{"differs by rounding", []Sample{sampleOf(1, 2, 3), sampleOf(1+1e-8, 2+1e-8, 3+1e-8)}, Plan{}, []int{0, 1}, []int{0, 1}, false},
 		// What the first look has excluded stays excluded, though its mean became the lower one.
 		{"excluded early", []Sample{sampleOf(1, 1, 1), sampleOf(1.5, 1.5, 1.5, 0, 0)}, Plan{First: 3, Last: 5}, []int{0, 1}, []int{0}, true},
-		{"excluded late", []Sample{sampleOf(1, 3, 1, 1, 1, 1, 1), sampleOf(2, 2, 2, 2, 2, 2, 2)}, Plan{First: 2, Last: 7}, []int{0, 1},
-			[]int{0, 1}, false},
+		{
+			"excluded late",
+			[]Sample{sampleOf(1, 3, 1, 1, 1, 1, 1), sampleOf(2, 2, 2, 2, 2, 2, 2)},
+			Plan{First: 2, Last: 7},
+			[]int{0, 1},
+			[]int{0, 1},
+			false,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.plan.Confidence = 0.95
@@ -222,8 +234,12 @@ func TestSeedsNeeded(t *testing.T) {
 		}
 	}
 	for _, c := range []Comparison{
-		{}, {Seeds: 1, Difference: 1, Deviation: 1}, {Seeds: 5, Difference: -1, Deviation: 1}, {Seeds: 5, Difference: 1e-9, Deviation: 1},
-		{Seeds: 5, Difference: math.NaN(), Deviation: math.NaN()}, {Seeds: 2000, Difference: 1, Deviation: 1},
+		{},
+		{Seeds: 1, Difference: 1, Deviation: 1},
+		{Seeds: 5, Difference: -1, Deviation: 1},
+		{Seeds: 5, Difference: 1e-9, Deviation: 1},
+		{Seeds: 5, Difference: math.NaN(), Deviation: math.NaN()},
+		{Seeds: 2000, Difference: 1, Deviation: 1},
 	} {
 		if n, ok := c.SeedsNeeded(0.001); ok {
 			t.Errorf("%+v: %d seeds would settle it", c, n)
