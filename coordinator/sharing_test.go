@@ -33,15 +33,23 @@ func TestStudiesTogetherTrainEachRunOnce(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		h.create(syntheticSpec("first", []uint32{4, 8}, []uint32{2, 4}))
 		h.create(syntheticSpec("second", []uint32{4, 8, 16}, []uint32{3, 6}))
-		workers := []*fakeWorker{h.connect("a", 2), h.connect("b", 2)}
-		for i, w := range []*fakeWorker{workers[0], workers[1]} {
-			a := w.assignment()
-			if a.GetStudy() != "first" || a.GetEpochs() != 0 || !slices.Equal(a.GetConfig().GetMilestones(), []uint32{2, 3, 4}) {
+		workers := []*fakeWorker{h.connect("a", 1), h.connect("b", 1)}
+		var firsts []*trellisv1.Assignment
+		for i, w := range workers {
+			firsts = append(firsts, w.assignment())
+			if a := firsts[i]; a.GetStudy() != "first" || a.GetEpochs() != 0 || !slices.Equal(a.GetConfig().GetMilestones(), []uint32{2, 3, 4}) {
 				t.Errorf("assignment %d is %v", i, a)
 			}
-			// While it is trained, nobody else is given its twin.
-			synctest.Wait()
-			w.trainFrom(a)
+		}
+		// While both are trained, nobody is given their twins: there is one more run.
+		third := h.connect("c", 3)
+		workers = append(workers, third)
+		synctest.Wait()
+		if held := h.worker("c").GetRuns(); held != 1 {
+			t.Errorf("a worker with room for 3 is given %d runs, want the one that nobody trains", held)
+		}
+		for i, a := range firsts {
+			workers[i].trainFrom(a)
 		}
 		if study := h.study("first"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED {
 			t.Errorf("the first study is %v", study.GetState())

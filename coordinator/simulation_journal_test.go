@@ -233,8 +233,11 @@ func (j *journal) acknowledged(worker string, ack *trellisv1.Acknowledgement) {
 	}
 }
 
-// existed checks that a study that was read is a state in which the study was.
+// existed checks that a study that was read is a state in which the study was. Its forecast is none of it: that is made for
+// each answer.
 func (j *journal) existed(from string, study *trellisv1.Study) {
+	study = proto.CloneOf(study)
+	study.Forecast = nil
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	state := j.studies[study.GetName()][study.GetModifyIndex()]
