@@ -241,6 +241,9 @@ func (j *journal) existed(from string, study *trellisv1.Study) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	state := j.studies[study.GetName()][study.GetModifyIndex()]
+	// A forecast is of the moment, and not stored.
+	study = proto.CloneOf(study)
+	study.Forecast = nil
 	if !proto.Equal(state, study) {
 		j.s.wrong("%s answered a state that study %s never had:\n%v\nat that index it was\n%v", from, study.GetName(), study, state)
 	}

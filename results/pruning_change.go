@@ -64,11 +64,6 @@ func passes(r rule, m *member, epoch uint32, at *standings) bool {
 	return r.passes(at, standingAt(r, m, epoch), m.lossesUpTo(epoch))
 }
 
-// isHeld says whether the best of a study's runs is held. A run whose losses are all worth nothing is not the best.
-func isHeld(best *trellisv1.Run) bool {
-	return best.State == runPruned && finite(best.BestValidationLoss)
-}
-
 // pruner prunes one study in one change.
 type pruner struct {
 	change  *change

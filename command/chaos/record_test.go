@@ -338,7 +338,9 @@ func (r *record) checkCompleted(ctx context.Context, c *client) error {
 		return err
 	}
 	longest := map[string]int{}
+	var alone uint64
 	for _, trial := range trials {
+		alone += uint64(trial.GetEpochs())
 		if trial.GetState() != trellisv1.TrialState_TRIAL_STATE_SUCCEEDED {
 			return r.lost("it has completed, but trial %d is %v", trial.GetIndex(), trial.GetState())
 		}
@@ -358,6 +360,7 @@ func (r *record) checkCompleted(ctx context.Context, c *client) error {
 	want := &trellisv1.Progress{
 		Trials: uint64(len(trials)), TrialsSucceeded: uint64(len(trials)), Runs: uint64(len(longest)),
 		RunsSucceeded: uint64(len(runs)), Epochs: epochs, TrainingSeconds: p.GetTrainingSeconds(),
+		EpochsAlone: alone,
 	}
 	if !proto.Equal(p, want) {
 		return r.lost("its progress is %v, want %v", p, want)
