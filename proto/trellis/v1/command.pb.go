@@ -220,7 +220,9 @@ type CreateStudyCommand struct {
 	// Version of the trainer's arithmetic, which is part of every run's identity.
 	Numerics string `protobuf:"bytes,3,opt,name=numerics,proto3" json:"numerics,omitempty"`
 	// Take nothing over from other studies.
-	Fresh         bool `protobuf:"varint,4,opt,name=fresh,proto3" json:"fresh,omitempty"`
+	Fresh bool `protobuf:"varint,4,opt,name=fresh,proto3" json:"fresh,omitempty"`
+	// What spec.pretrained named.
+	Pretrained    *Source `protobuf:"bytes,5,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -281,6 +283,13 @@ func (x *CreateStudyCommand) GetFresh() bool {
 		return x.Fresh
 	}
 	return false
+}
+
+func (x *CreateStudyCommand) GetPretrained() *Source {
+	if x != nil {
+		return x.Pretrained
+	}
+	return nil
 }
 
 // ExtendStudyCommand adds trials to a study: those of a spec that includes the study's own, or single points. Trials that
@@ -831,12 +840,15 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\fextend_study\x18\b \x01(\v2\x1e.trellis.v1.ExtendStudyCommandH\x00R\vextendStudy\x12@\n" +
 	"\vretry_study\x18\t \x01(\v2\x1d.trellis.v1.RetryStudyCommandH\x00R\n" +
 	"retryStudyB\b\n" +
-	"\x06change\"\xa1\x01\n" +
+	"\x06change\"\xd5\x01\n" +
 	"\x12CreateStudyCommand\x12)\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12.\n" +
 	"\bdata_set\x18\x02 \x01(\v2\x13.trellis.v1.DataSetR\adataSet\x12\x1a\n" +
 	"\bnumerics\x18\x03 \x01(\tR\bnumerics\x12\x14\n" +
-	"\x05fresh\x18\x04 \x01(\bR\x05fresh\"\xb9\x01\n" +
+	"\x05fresh\x18\x04 \x01(\bR\x05fresh\x122\n" +
+	"\n" +
+	"pretrained\x18\x05 \x01(\v2\x12.trellis.v1.SourceR\n" +
+	"pretrained\"\xb9\x01\n" +
 	"\x12ExtendStudyCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x18\n" +
 	"\aindices\x18\x02 \x01(\x04R\aindices\x12)\n" +
@@ -897,12 +909,13 @@ var file_trellis_v1_command_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
 	(*StudySpec)(nil),             // 12: trellis.v1.StudySpec
 	(*DataSet)(nil),               // 13: trellis.v1.DataSet
-	(*Parameters)(nil),            // 14: trellis.v1.Parameters
-	(StudyState)(0),               // 15: trellis.v1.StudyState
-	(*Worker)(nil),                // 16: trellis.v1.Worker
-	(*Reports)(nil),               // 17: trellis.v1.Reports
-	(*Outcome)(nil),               // 18: trellis.v1.Outcome
-	(*CheckpointReport)(nil),      // 19: trellis.v1.CheckpointReport
+	(*Source)(nil),                // 14: trellis.v1.Source
+	(*Parameters)(nil),            // 15: trellis.v1.Parameters
+	(StudyState)(0),               // 16: trellis.v1.StudyState
+	(*Worker)(nil),                // 17: trellis.v1.Worker
+	(*Reports)(nil),               // 18: trellis.v1.Reports
+	(*Outcome)(nil),               // 19: trellis.v1.Outcome
+	(*CheckpointReport)(nil),      // 20: trellis.v1.CheckpointReport
 }
 var file_trellis_v1_command_proto_depIdxs = []int32{
 	11, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
@@ -916,20 +929,21 @@ var file_trellis_v1_command_proto_depIdxs = []int32{
 	3,  // 8: trellis.v1.Command.retry_study:type_name -> trellis.v1.RetryStudyCommand
 	12, // 9: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
 	13, // 10: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
-	12, // 11: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	14, // 12: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
-	15, // 13: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
-	7,  // 14: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
-	10, // 15: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
-	16, // 16: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
-	17, // 17: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
-	18, // 18: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
-	19, // 19: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	14, // 11: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
+	12, // 12: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	15, // 13: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
+	16, // 14: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
+	7,  // 15: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
+	10, // 16: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
+	17, // 17: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
+	18, // 18: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
+	19, // 19: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
+	20, // 20: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_command_proto_init() }

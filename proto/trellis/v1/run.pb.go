@@ -554,9 +554,13 @@ type RunConfig struct {
 	// Version of the trainer's arithmetic: the same version gives the same bits.
 	Numerics string `protobuf:"bytes,7,opt,name=numerics,proto3" json:"numerics,omitempty"`
 	// Epochs at which a trial ends: there, the loss on the test images is reported too.
-	Milestones    []uint32 `protobuf:"varint,8,rep,packed,name=milestones,proto3" json:"milestones,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Milestones []uint32 `protobuf:"varint,8,rep,packed,name=milestones,proto3" json:"milestones,omitempty"`
+	// Digest of the checkpoint with whose best weights the run begins, and its size in bytes. Empty without. The size has no
+	// influence.
+	Pretrained     string `protobuf:"bytes,9,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
+	PretrainedSize uint64 `protobuf:"varint,10,opt,name=pretrained_size,json=pretrainedSize,proto3" json:"pretrained_size,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *RunConfig) Reset() {
@@ -645,6 +649,20 @@ func (x *RunConfig) GetMilestones() []uint32 {
 	return nil
 }
 
+func (x *RunConfig) GetPretrained() string {
+	if x != nil {
+		return x.Pretrained
+	}
+	return ""
+}
+
+func (x *RunConfig) GetPretrainedSize() uint64 {
+	if x != nil {
+		return x.PretrainedSize
+	}
+	return 0
+}
+
 // Reports are the losses of consecutive epochs of one attempt, column by column. (run, attempt, epoch) identifies each:
 // the same losses again are fine, others are a conflict.
 type Reports struct {
@@ -661,7 +679,12 @@ type Reports struct {
 	// By epoch, with the best weights so far. At milestones and at the run's last epoch.
 	TestLoss map[uint32]float64 `protobuf:"bytes,7,rep,name=test_loss,json=testLoss,proto3" json:"test_loss,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// How long each epoch took.
-	Seconds       []float64 `protobuf:"fixed64,8,rep,packed,name=seconds,proto3" json:"seconds,omitempty"`
+	Seconds []float64 `protobuf:"fixed64,8,rep,packed,name=seconds,proto3" json:"seconds,omitempty"`
+	// What the model reports beside its losses, by name: names begin with "train_" or "validation_", and end with a name of
+	// the model's metrics. Each has one value per epoch.
+	Metrics map[string]*Series `protobuf:"bytes,9,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// By epoch, where test_loss has one: of the test images, with the best weights so far.
+	TestMetrics   map[uint32]*Metrics `protobuf:"bytes,10,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -752,6 +775,110 @@ func (x *Reports) GetSeconds() []float64 {
 	return nil
 }
 
+func (x *Reports) GetMetrics() map[string]*Series {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+func (x *Reports) GetTestMetrics() map[uint32]*Metrics {
+	if x != nil {
+		return x.TestMetrics
+	}
+	return nil
+}
+
+// Series is one number per epoch.
+type Series struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Values        []float64              `protobuf:"fixed64,1,rep,packed,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Series) Reset() {
+	*x = Series{}
+	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Series) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Series) ProtoMessage() {}
+
+func (x *Series) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Series.ProtoReflect.Descriptor instead.
+func (*Series) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Series) GetValues() []float64 {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+// Metrics is numbers by name.
+type Metrics struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Values        map[string]float64     `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Metrics) Reset() {
+	*x = Metrics{}
+	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Metrics) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Metrics) ProtoMessage() {}
+
+func (x *Metrics) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Metrics.ProtoReflect.Descriptor instead.
+func (*Metrics) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Metrics) GetValues() map[string]float64 {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
 // Checkpoint is an artifact from which a run goes on bit for bit: weights, optimiser moments, best weights and position.
 type Checkpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -768,7 +895,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	mi := &file_trellis_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +907,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	mi := &file_trellis_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +920,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Checkpoint) GetEpoch() uint32 {
@@ -837,7 +964,7 @@ type CheckpointReport struct {
 
 func (x *CheckpointReport) Reset() {
 	*x = CheckpointReport{}
-	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	mi := &file_trellis_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +976,7 @@ func (x *CheckpointReport) String() string {
 func (*CheckpointReport) ProtoMessage() {}
 
 func (x *CheckpointReport) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	mi := &file_trellis_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +989,7 @@ func (x *CheckpointReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointReport.ProtoReflect.Descriptor instead.
 func (*CheckpointReport) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CheckpointReport) GetStudy() string {
@@ -901,14 +1028,17 @@ type Losses struct {
 	TrainLoss      []float64              `protobuf:"fixed64,3,rep,packed,name=train_loss,json=trainLoss,proto3" json:"train_loss,omitempty"`
 	ValidationLoss []float64              `protobuf:"fixed64,4,rep,packed,name=validation_loss,json=validationLoss,proto3" json:"validation_loss,omitempty"`
 	// Test losses by epoch, where they were reported.
-	TestLoss      map[uint32]float64 `protobuf:"bytes,5,rep,name=test_loss,json=testLoss,proto3" json:"test_loss,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	TestLoss map[uint32]float64 `protobuf:"bytes,5,rep,name=test_loss,json=testLoss,proto3" json:"test_loss,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// As in Reports.
+	Metrics       map[string]*Series  `protobuf:"bytes,6,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	TestMetrics   map[uint32]*Metrics `protobuf:"bytes,7,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Losses) Reset() {
 	*x = Losses{}
-	mi := &file_trellis_v1_run_proto_msgTypes[6]
+	mi := &file_trellis_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -920,7 +1050,7 @@ func (x *Losses) String() string {
 func (*Losses) ProtoMessage() {}
 
 func (x *Losses) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[6]
+	mi := &file_trellis_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,7 +1063,7 @@ func (x *Losses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Losses.ProtoReflect.Descriptor instead.
 func (*Losses) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Losses) GetStudy() string {
@@ -971,6 +1101,20 @@ func (x *Losses) GetTestLoss() map[uint32]float64 {
 	return nil
 }
 
+func (x *Losses) GetMetrics() map[string]*Series {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+func (x *Losses) GetTestMetrics() map[uint32]*Metrics {
+	if x != nil {
+		return x.TestMetrics
+	}
+	return nil
+}
+
 // Outcome is how an attempt ended.
 type Outcome struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -989,7 +1133,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_trellis_v1_run_proto_msgTypes[7]
+	mi := &file_trellis_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1145,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[7]
+	mi := &file_trellis_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1158,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Outcome) GetStudy() string {
@@ -1107,7 +1251,7 @@ type Outcome_Success struct {
 
 func (x *Outcome_Success) Reset() {
 	*x = Outcome_Success{}
-	mi := &file_trellis_v1_run_proto_msgTypes[10]
+	mi := &file_trellis_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1263,7 @@ func (x *Outcome_Success) String() string {
 func (*Outcome_Success) ProtoMessage() {}
 
 func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[10]
+	mi := &file_trellis_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1276,7 @@ func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Success.ProtoReflect.Descriptor instead.
 func (*Outcome_Success) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7, 0}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9, 0}
 }
 
 func (x *Outcome_Success) GetStopReason() StopReason {
@@ -1158,7 +1302,7 @@ type Outcome_Return struct {
 
 func (x *Outcome_Return) Reset() {
 	*x = Outcome_Return{}
-	mi := &file_trellis_v1_run_proto_msgTypes[11]
+	mi := &file_trellis_v1_run_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1170,7 +1314,7 @@ func (x *Outcome_Return) String() string {
 func (*Outcome_Return) ProtoMessage() {}
 
 func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[11]
+	mi := &file_trellis_v1_run_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1183,7 +1327,7 @@ func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Return.ProtoReflect.Descriptor instead.
 func (*Outcome_Return) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7, 1}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9, 1}
 }
 
 var File_trellis_v1_run_proto protoreflect.FileDescriptor
@@ -1235,7 +1379,7 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x16\n" +
 	"\x06epochs\x18\x05 \x01(\rR\x06epochs\x12\x1d\n" +
 	"\n" +
-	"run_epochs\x18\x06 \x01(\rR\trunEpochs\"\xd0\x02\n" +
+	"run_epochs\x18\x06 \x01(\rR\trunEpochs\"\x99\x03\n" +
 	"\tRunConfig\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x126\n" +
 	"\n" +
@@ -1248,7 +1392,12 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\bnumerics\x18\a \x01(\tR\bnumerics\x12\x1e\n" +
 	"\n" +
 	"milestones\x18\b \x03(\rR\n" +
-	"milestones\"\xcb\x02\n" +
+	"milestones\x12\x1e\n" +
+	"\n" +
+	"pretrained\x18\t \x01(\tR\n" +
+	"pretrained\x12'\n" +
+	"\x0fpretrained_size\x18\n" +
+	" \x01(\x04R\x0epretrainedSize\"\xf5\x04\n" +
 	"\aReports\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
@@ -1259,9 +1408,25 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"train_loss\x18\x05 \x03(\x01R\ttrainLoss\x12'\n" +
 	"\x0fvalidation_loss\x18\x06 \x03(\x01R\x0evalidationLoss\x12>\n" +
 	"\ttest_loss\x18\a \x03(\v2!.trellis.v1.Reports.TestLossEntryR\btestLoss\x12\x18\n" +
-	"\aseconds\x18\b \x03(\x01R\aseconds\x1a;\n" +
+	"\aseconds\x18\b \x03(\x01R\aseconds\x12:\n" +
+	"\ametrics\x18\t \x03(\v2 .trellis.v1.Reports.MetricsEntryR\ametrics\x12G\n" +
+	"\ftest_metrics\x18\n" +
+	" \x03(\v2$.trellis.v1.Reports.TestMetricsEntryR\vtestMetrics\x1a;\n" +
 	"\rTestLossEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\x1aN\n" +
+	"\fMetricsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
+	"\x05value\x18\x02 \x01(\v2\x12.trellis.v1.SeriesR\x05value:\x028\x01\x1aS\n" +
+	"\x10TestMetricsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\rR\x03key\x12)\n" +
+	"\x05value\x18\x02 \x01(\v2\x13.trellis.v1.MetricsR\x05value:\x028\x01\" \n" +
+	"\x06Series\x12\x16\n" +
+	"\x06values\x18\x01 \x03(\x01R\x06values\"}\n" +
+	"\aMetrics\x127\n" +
+	"\x06values\x18\x01 \x03(\v2\x1f.trellis.v1.Metrics.ValuesEntryR\x06values\x1a9\n" +
+	"\vValuesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"m\n" +
 	"\n" +
 	"Checkpoint\x12\x14\n" +
@@ -1276,17 +1441,25 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\aattempt\x18\x03 \x01(\x04R\aattempt\x126\n" +
 	"\n" +
 	"checkpoint\x18\x04 \x01(\v2\x16.trellis.v1.CheckpointR\n" +
-	"checkpoint\"\xf4\x01\n" +
+	"checkpoint\"\x9c\x04\n" +
 	"\x06Losses\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1d\n" +
 	"\n" +
 	"train_loss\x18\x03 \x03(\x01R\ttrainLoss\x12'\n" +
 	"\x0fvalidation_loss\x18\x04 \x03(\x01R\x0evalidationLoss\x12=\n" +
-	"\ttest_loss\x18\x05 \x03(\v2 .trellis.v1.Losses.TestLossEntryR\btestLoss\x1a;\n" +
+	"\ttest_loss\x18\x05 \x03(\v2 .trellis.v1.Losses.TestLossEntryR\btestLoss\x129\n" +
+	"\ametrics\x18\x06 \x03(\v2\x1f.trellis.v1.Losses.MetricsEntryR\ametrics\x12F\n" +
+	"\ftest_metrics\x18\a \x03(\v2#.trellis.v1.Losses.TestMetricsEntryR\vtestMetrics\x1a;\n" +
 	"\rTestLossEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xdb\x02\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\x1aN\n" +
+	"\fMetricsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
+	"\x05value\x18\x02 \x01(\v2\x12.trellis.v1.SeriesR\x05value:\x028\x01\x1aS\n" +
+	"\x10TestMetricsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\rR\x03key\x12)\n" +
+	"\x05value\x18\x02 \x01(\v2\x13.trellis.v1.MetricsR\x05value:\x028\x01\"\xdb\x02\n" +
 	"\aOutcome\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
@@ -1335,7 +1508,7 @@ func file_trellis_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_trellis_v1_run_proto_goTypes = []any{
 	(RunState)(0),            // 0: trellis.v1.RunState
 	(StopReason)(0),          // 1: trellis.v1.StopReason
@@ -1344,42 +1517,58 @@ var file_trellis_v1_run_proto_goTypes = []any{
 	(*Failure)(nil),          // 4: trellis.v1.Failure
 	(*RunConfig)(nil),        // 5: trellis.v1.RunConfig
 	(*Reports)(nil),          // 6: trellis.v1.Reports
-	(*Checkpoint)(nil),       // 7: trellis.v1.Checkpoint
-	(*CheckpointReport)(nil), // 8: trellis.v1.CheckpointReport
-	(*Losses)(nil),           // 9: trellis.v1.Losses
-	(*Outcome)(nil),          // 10: trellis.v1.Outcome
-	nil,                      // 11: trellis.v1.Reports.TestLossEntry
-	nil,                      // 12: trellis.v1.Losses.TestLossEntry
-	(*Outcome_Success)(nil),  // 13: trellis.v1.Outcome.Success
-	(*Outcome_Return)(nil),   // 14: trellis.v1.Outcome.Return
-	(*Parameters)(nil),       // 15: trellis.v1.Parameters
-	(*Split)(nil),            // 16: trellis.v1.Split
-	(*EarlyStopping)(nil),    // 17: trellis.v1.EarlyStopping
-	(*Synthetic)(nil),        // 18: trellis.v1.Synthetic
+	(*Series)(nil),           // 7: trellis.v1.Series
+	(*Metrics)(nil),          // 8: trellis.v1.Metrics
+	(*Checkpoint)(nil),       // 9: trellis.v1.Checkpoint
+	(*CheckpointReport)(nil), // 10: trellis.v1.CheckpointReport
+	(*Losses)(nil),           // 11: trellis.v1.Losses
+	(*Outcome)(nil),          // 12: trellis.v1.Outcome
+	nil,                      // 13: trellis.v1.Reports.TestLossEntry
+	nil,                      // 14: trellis.v1.Reports.MetricsEntry
+	nil,                      // 15: trellis.v1.Reports.TestMetricsEntry
+	nil,                      // 16: trellis.v1.Metrics.ValuesEntry
+	nil,                      // 17: trellis.v1.Losses.TestLossEntry
+	nil,                      // 18: trellis.v1.Losses.MetricsEntry
+	nil,                      // 19: trellis.v1.Losses.TestMetricsEntry
+	(*Outcome_Success)(nil),  // 20: trellis.v1.Outcome.Success
+	(*Outcome_Return)(nil),   // 21: trellis.v1.Outcome.Return
+	(*Parameters)(nil),       // 22: trellis.v1.Parameters
+	(*Split)(nil),            // 23: trellis.v1.Split
+	(*EarlyStopping)(nil),    // 24: trellis.v1.EarlyStopping
+	(*Synthetic)(nil),        // 25: trellis.v1.Synthetic
 }
 var file_trellis_v1_run_proto_depIdxs = []int32{
-	15, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
+	22, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
 	0,  // 1: trellis.v1.Run.state:type_name -> trellis.v1.RunState
 	1,  // 2: trellis.v1.Run.stop_reason:type_name -> trellis.v1.StopReason
 	4,  // 3: trellis.v1.Run.failures:type_name -> trellis.v1.Failure
-	7,  // 4: trellis.v1.Run.checkpoints:type_name -> trellis.v1.Checkpoint
+	9,  // 4: trellis.v1.Run.checkpoints:type_name -> trellis.v1.Checkpoint
 	2,  // 5: trellis.v1.Failure.class:type_name -> trellis.v1.FailureClass
-	15, // 6: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
-	16, // 7: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
-	17, // 8: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
-	18, // 9: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
-	11, // 10: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
-	7,  // 11: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
-	12, // 12: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
-	13, // 13: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
-	4,  // 14: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
-	14, // 15: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
-	1,  // 16: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	22, // 6: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
+	23, // 7: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
+	24, // 8: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
+	25, // 9: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
+	13, // 10: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
+	14, // 11: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
+	15, // 12: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
+	16, // 13: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
+	9,  // 14: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
+	17, // 15: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
+	18, // 16: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
+	19, // 17: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
+	20, // 18: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
+	4,  // 19: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
+	21, // 20: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
+	7,  // 21: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
+	8,  // 22: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	7,  // 23: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
+	8,  // 24: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	1,  // 25: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_run_proto_init() }
@@ -1390,7 +1579,7 @@ func file_trellis_v1_run_proto_init() {
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_run_proto_msgTypes[0].OneofWrappers = []any{}
-	file_trellis_v1_run_proto_msgTypes[7].OneofWrappers = []any{
+	file_trellis_v1_run_proto_msgTypes[9].OneofWrappers = []any{
 		(*Outcome_Success_)(nil),
 		(*Outcome_Failure)(nil),
 		(*Outcome_Return_)(nil),
@@ -1401,7 +1590,7 @@ func file_trellis_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_run_proto_rawDesc), len(file_trellis_v1_run_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   12,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

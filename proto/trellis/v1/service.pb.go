@@ -22,6 +22,86 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ListModelsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListModelsRequest) Reset() {
+	*x = ListModelsRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListModelsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListModelsRequest) ProtoMessage() {}
+
+func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
+func (*ListModelsRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{0}
+}
+
+type ListModelsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Models        []*Model               `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListModelsResponse) Reset() {
+	*x = ListModelsResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListModelsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListModelsResponse) ProtoMessage() {}
+
+func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
+func (*ListModelsResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ListModelsResponse) GetModels() []*Model {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
 type CreateStudyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Spec  *StudySpec             `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
@@ -33,7 +113,7 @@ type CreateStudyRequest struct {
 
 func (x *CreateStudyRequest) Reset() {
 	*x = CreateStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[0]
+	mi := &file_trellis_v1_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -45,7 +125,7 @@ func (x *CreateStudyRequest) String() string {
 func (*CreateStudyRequest) ProtoMessage() {}
 
 func (x *CreateStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[0]
+	mi := &file_trellis_v1_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -58,7 +138,7 @@ func (x *CreateStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStudyRequest.ProtoReflect.Descriptor instead.
 func (*CreateStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{0}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *CreateStudyRequest) GetSpec() *StudySpec {
@@ -84,7 +164,7 @@ type CreateStudyResponse struct {
 
 func (x *CreateStudyResponse) Reset() {
 	*x = CreateStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[1]
+	mi := &file_trellis_v1_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -96,7 +176,7 @@ func (x *CreateStudyResponse) String() string {
 func (*CreateStudyResponse) ProtoMessage() {}
 
 func (x *CreateStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[1]
+	mi := &file_trellis_v1_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -109,7 +189,7 @@ func (x *CreateStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStudyResponse.ProtoReflect.Descriptor instead.
 func (*CreateStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{1}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CreateStudyResponse) GetStudy() *Study {
@@ -128,7 +208,7 @@ type GetStudyRequest struct {
 
 func (x *GetStudyRequest) Reset() {
 	*x = GetStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[2]
+	mi := &file_trellis_v1_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -140,7 +220,7 @@ func (x *GetStudyRequest) String() string {
 func (*GetStudyRequest) ProtoMessage() {}
 
 func (x *GetStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[2]
+	mi := &file_trellis_v1_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -153,7 +233,7 @@ func (x *GetStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStudyRequest.ProtoReflect.Descriptor instead.
 func (*GetStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{2}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetStudyRequest) GetStudy() string {
@@ -172,7 +252,7 @@ type GetStudyResponse struct {
 
 func (x *GetStudyResponse) Reset() {
 	*x = GetStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[3]
+	mi := &file_trellis_v1_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -184,7 +264,7 @@ func (x *GetStudyResponse) String() string {
 func (*GetStudyResponse) ProtoMessage() {}
 
 func (x *GetStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[3]
+	mi := &file_trellis_v1_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -197,7 +277,7 @@ func (x *GetStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStudyResponse.ProtoReflect.Descriptor instead.
 func (*GetStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{3}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetStudyResponse) GetStudy() *Study {
@@ -218,7 +298,7 @@ type ListStudiesRequest struct {
 
 func (x *ListStudiesRequest) Reset() {
 	*x = ListStudiesRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[4]
+	mi := &file_trellis_v1_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -230,7 +310,7 @@ func (x *ListStudiesRequest) String() string {
 func (*ListStudiesRequest) ProtoMessage() {}
 
 func (x *ListStudiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[4]
+	mi := &file_trellis_v1_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -243,7 +323,7 @@ func (x *ListStudiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStudiesRequest.ProtoReflect.Descriptor instead.
 func (*ListStudiesRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListStudiesRequest) GetPageSize() uint32 {
@@ -271,7 +351,7 @@ type ListStudiesResponse struct {
 
 func (x *ListStudiesResponse) Reset() {
 	*x = ListStudiesResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[5]
+	mi := &file_trellis_v1_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -283,7 +363,7 @@ func (x *ListStudiesResponse) String() string {
 func (*ListStudiesResponse) ProtoMessage() {}
 
 func (x *ListStudiesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[5]
+	mi := &file_trellis_v1_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -296,7 +376,7 @@ func (x *ListStudiesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStudiesResponse.ProtoReflect.Descriptor instead.
 func (*ListStudiesResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListStudiesResponse) GetStudies() []*Study {
@@ -324,7 +404,7 @@ type WatchStudyRequest struct {
 
 func (x *WatchStudyRequest) Reset() {
 	*x = WatchStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[6]
+	mi := &file_trellis_v1_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -336,7 +416,7 @@ func (x *WatchStudyRequest) String() string {
 func (*WatchStudyRequest) ProtoMessage() {}
 
 func (x *WatchStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[6]
+	mi := &file_trellis_v1_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -349,7 +429,7 @@ func (x *WatchStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStudyRequest.ProtoReflect.Descriptor instead.
 func (*WatchStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WatchStudyRequest) GetStudy() string {
@@ -381,7 +461,7 @@ type WatchStudyResponse struct {
 
 func (x *WatchStudyResponse) Reset() {
 	*x = WatchStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[7]
+	mi := &file_trellis_v1_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +473,7 @@ func (x *WatchStudyResponse) String() string {
 func (*WatchStudyResponse) ProtoMessage() {}
 
 func (x *WatchStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[7]
+	mi := &file_trellis_v1_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +486,7 @@ func (x *WatchStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchStudyResponse.ProtoReflect.Descriptor instead.
 func (*WatchStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WatchStudyResponse) GetIndex() uint64 {
@@ -446,7 +526,7 @@ type PauseStudyRequest struct {
 
 func (x *PauseStudyRequest) Reset() {
 	*x = PauseStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[8]
+	mi := &file_trellis_v1_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -458,7 +538,7 @@ func (x *PauseStudyRequest) String() string {
 func (*PauseStudyRequest) ProtoMessage() {}
 
 func (x *PauseStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[8]
+	mi := &file_trellis_v1_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -471,7 +551,7 @@ func (x *PauseStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseStudyRequest.ProtoReflect.Descriptor instead.
 func (*PauseStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PauseStudyRequest) GetStudy() string {
@@ -490,7 +570,7 @@ type PauseStudyResponse struct {
 
 func (x *PauseStudyResponse) Reset() {
 	*x = PauseStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[9]
+	mi := &file_trellis_v1_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +582,7 @@ func (x *PauseStudyResponse) String() string {
 func (*PauseStudyResponse) ProtoMessage() {}
 
 func (x *PauseStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[9]
+	mi := &file_trellis_v1_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +595,7 @@ func (x *PauseStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseStudyResponse.ProtoReflect.Descriptor instead.
 func (*PauseStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{9}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PauseStudyResponse) GetStudy() *Study {
@@ -534,7 +614,7 @@ type ResumeStudyRequest struct {
 
 func (x *ResumeStudyRequest) Reset() {
 	*x = ResumeStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[10]
+	mi := &file_trellis_v1_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +626,7 @@ func (x *ResumeStudyRequest) String() string {
 func (*ResumeStudyRequest) ProtoMessage() {}
 
 func (x *ResumeStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[10]
+	mi := &file_trellis_v1_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +639,7 @@ func (x *ResumeStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeStudyRequest.ProtoReflect.Descriptor instead.
 func (*ResumeStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{10}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ResumeStudyRequest) GetStudy() string {
@@ -578,7 +658,7 @@ type ResumeStudyResponse struct {
 
 func (x *ResumeStudyResponse) Reset() {
 	*x = ResumeStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[11]
+	mi := &file_trellis_v1_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -590,7 +670,7 @@ func (x *ResumeStudyResponse) String() string {
 func (*ResumeStudyResponse) ProtoMessage() {}
 
 func (x *ResumeStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[11]
+	mi := &file_trellis_v1_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -603,7 +683,7 @@ func (x *ResumeStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeStudyResponse.ProtoReflect.Descriptor instead.
 func (*ResumeStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{11}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ResumeStudyResponse) GetStudy() *Study {
@@ -622,7 +702,7 @@ type CancelStudyRequest struct {
 
 func (x *CancelStudyRequest) Reset() {
 	*x = CancelStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[12]
+	mi := &file_trellis_v1_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +714,7 @@ func (x *CancelStudyRequest) String() string {
 func (*CancelStudyRequest) ProtoMessage() {}
 
 func (x *CancelStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[12]
+	mi := &file_trellis_v1_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +727,7 @@ func (x *CancelStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelStudyRequest.ProtoReflect.Descriptor instead.
 func (*CancelStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{12}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CancelStudyRequest) GetStudy() string {
@@ -666,7 +746,7 @@ type CancelStudyResponse struct {
 
 func (x *CancelStudyResponse) Reset() {
 	*x = CancelStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[13]
+	mi := &file_trellis_v1_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +758,7 @@ func (x *CancelStudyResponse) String() string {
 func (*CancelStudyResponse) ProtoMessage() {}
 
 func (x *CancelStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[13]
+	mi := &file_trellis_v1_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +771,7 @@ func (x *CancelStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelStudyResponse.ProtoReflect.Descriptor instead.
 func (*CancelStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{13}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CancelStudyResponse) GetStudy() *Study {
@@ -710,7 +790,7 @@ type DeleteStudyRequest struct {
 
 func (x *DeleteStudyRequest) Reset() {
 	*x = DeleteStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[14]
+	mi := &file_trellis_v1_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -722,7 +802,7 @@ func (x *DeleteStudyRequest) String() string {
 func (*DeleteStudyRequest) ProtoMessage() {}
 
 func (x *DeleteStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[14]
+	mi := &file_trellis_v1_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -735,7 +815,7 @@ func (x *DeleteStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStudyRequest.ProtoReflect.Descriptor instead.
 func (*DeleteStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{14}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteStudyRequest) GetStudy() string {
@@ -753,7 +833,7 @@ type DeleteStudyResponse struct {
 
 func (x *DeleteStudyResponse) Reset() {
 	*x = DeleteStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[15]
+	mi := &file_trellis_v1_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -765,7 +845,7 @@ func (x *DeleteStudyResponse) String() string {
 func (*DeleteStudyResponse) ProtoMessage() {}
 
 func (x *DeleteStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[15]
+	mi := &file_trellis_v1_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -778,7 +858,7 @@ func (x *DeleteStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStudyResponse.ProtoReflect.Descriptor instead.
 func (*DeleteStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{15}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{17}
 }
 
 // ExtendStudyRequest has the values to be added to each axis, in every grid of the study. Values that an axis has already
@@ -792,13 +872,14 @@ type ExtendStudyRequest struct {
 	MaxEpochs     *IntegerAxis           `protobuf:"bytes,5,opt,name=max_epochs,json=maxEpochs,proto3" json:"max_epochs,omitempty"`
 	Seeds         *IntegerAxis           `protobuf:"bytes,6,opt,name=seeds,proto3" json:"seeds,omitempty"`
 	BatchSize     *IntegerAxis           `protobuf:"bytes,7,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
+	Axes          map[string]*NumberAxis `protobuf:"bytes,8,rep,name=axes,proto3" json:"axes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExtendStudyRequest) Reset() {
 	*x = ExtendStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[16]
+	mi := &file_trellis_v1_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +891,7 @@ func (x *ExtendStudyRequest) String() string {
 func (*ExtendStudyRequest) ProtoMessage() {}
 
 func (x *ExtendStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[16]
+	mi := &file_trellis_v1_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,7 +904,7 @@ func (x *ExtendStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendStudyRequest.ProtoReflect.Descriptor instead.
 func (*ExtendStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{16}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExtendStudyRequest) GetStudy() string {
@@ -875,6 +956,13 @@ func (x *ExtendStudyRequest) GetBatchSize() *IntegerAxis {
 	return nil
 }
 
+func (x *ExtendStudyRequest) GetAxes() map[string]*NumberAxis {
+	if x != nil {
+		return x.Axes
+	}
+	return nil
+}
+
 type ExtendStudyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study *Study                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
@@ -886,7 +974,7 @@ type ExtendStudyResponse struct {
 
 func (x *ExtendStudyResponse) Reset() {
 	*x = ExtendStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[17]
+	mi := &file_trellis_v1_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -898,7 +986,7 @@ func (x *ExtendStudyResponse) String() string {
 func (*ExtendStudyResponse) ProtoMessage() {}
 
 func (x *ExtendStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[17]
+	mi := &file_trellis_v1_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -911,7 +999,7 @@ func (x *ExtendStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendStudyResponse.ProtoReflect.Descriptor instead.
 func (*ExtendStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{17}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ExtendStudyResponse) GetStudy() *Study {
@@ -939,7 +1027,7 @@ type RetryStudyRequest struct {
 
 func (x *RetryStudyRequest) Reset() {
 	*x = RetryStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[18]
+	mi := &file_trellis_v1_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1039,7 @@ func (x *RetryStudyRequest) String() string {
 func (*RetryStudyRequest) ProtoMessage() {}
 
 func (x *RetryStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[18]
+	mi := &file_trellis_v1_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,7 +1052,7 @@ func (x *RetryStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStudyRequest.ProtoReflect.Descriptor instead.
 func (*RetryStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{18}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RetryStudyRequest) GetStudy() string {
@@ -992,7 +1080,7 @@ type RetryStudyResponse struct {
 
 func (x *RetryStudyResponse) Reset() {
 	*x = RetryStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[19]
+	mi := &file_trellis_v1_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1092,7 @@ func (x *RetryStudyResponse) String() string {
 func (*RetryStudyResponse) ProtoMessage() {}
 
 func (x *RetryStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[19]
+	mi := &file_trellis_v1_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1105,7 @@ func (x *RetryStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStudyResponse.ProtoReflect.Descriptor instead.
 func (*RetryStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{19}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RetryStudyResponse) GetStudy() *Study {
@@ -1044,7 +1132,7 @@ type PlanStudyRequest struct {
 
 func (x *PlanStudyRequest) Reset() {
 	*x = PlanStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	mi := &file_trellis_v1_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1144,7 @@ func (x *PlanStudyRequest) String() string {
 func (*PlanStudyRequest) ProtoMessage() {}
 
 func (x *PlanStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[20]
+	mi := &file_trellis_v1_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1157,7 @@ func (x *PlanStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanStudyRequest.ProtoReflect.Descriptor instead.
 func (*PlanStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{20}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PlanStudyRequest) GetSpec() *StudySpec {
@@ -1105,7 +1193,7 @@ type PlanStudyResponse struct {
 
 func (x *PlanStudyResponse) Reset() {
 	*x = PlanStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	mi := &file_trellis_v1_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1205,7 @@ func (x *PlanStudyResponse) String() string {
 func (*PlanStudyResponse) ProtoMessage() {}
 
 func (x *PlanStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[21]
+	mi := &file_trellis_v1_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1218,7 @@ func (x *PlanStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanStudyResponse.ProtoReflect.Descriptor instead.
 func (*PlanStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{21}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PlanStudyResponse) GetTrials() uint64 {
@@ -1209,7 +1297,7 @@ type ListTrialsRequest struct {
 
 func (x *ListTrialsRequest) Reset() {
 	*x = ListTrialsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[22]
+	mi := &file_trellis_v1_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1309,7 @@ func (x *ListTrialsRequest) String() string {
 func (*ListTrialsRequest) ProtoMessage() {}
 
 func (x *ListTrialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[22]
+	mi := &file_trellis_v1_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1322,7 @@ func (x *ListTrialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTrialsRequest.ProtoReflect.Descriptor instead.
 func (*ListTrialsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{22}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListTrialsRequest) GetStudy() string {
@@ -1291,7 +1379,7 @@ type ListTrialsResponse struct {
 
 func (x *ListTrialsResponse) Reset() {
 	*x = ListTrialsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[23]
+	mi := &file_trellis_v1_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1391,7 @@ func (x *ListTrialsResponse) String() string {
 func (*ListTrialsResponse) ProtoMessage() {}
 
 func (x *ListTrialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[23]
+	mi := &file_trellis_v1_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1404,7 @@ func (x *ListTrialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTrialsResponse.ProtoReflect.Descriptor instead.
 func (*ListTrialsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{23}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListTrialsResponse) GetTrials() []*Trial {
@@ -1351,7 +1439,7 @@ type GetBestTrialRequest struct {
 
 func (x *GetBestTrialRequest) Reset() {
 	*x = GetBestTrialRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[24]
+	mi := &file_trellis_v1_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1363,7 +1451,7 @@ func (x *GetBestTrialRequest) String() string {
 func (*GetBestTrialRequest) ProtoMessage() {}
 
 func (x *GetBestTrialRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[24]
+	mi := &file_trellis_v1_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1376,7 +1464,7 @@ func (x *GetBestTrialRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBestTrialRequest.ProtoReflect.Descriptor instead.
 func (*GetBestTrialRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{24}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetBestTrialRequest) GetStudy() string {
@@ -1407,7 +1495,7 @@ type GetBestTrialResponse struct {
 
 func (x *GetBestTrialResponse) Reset() {
 	*x = GetBestTrialResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[25]
+	mi := &file_trellis_v1_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1419,7 +1507,7 @@ func (x *GetBestTrialResponse) String() string {
 func (*GetBestTrialResponse) ProtoMessage() {}
 
 func (x *GetBestTrialResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[25]
+	mi := &file_trellis_v1_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1432,7 +1520,7 @@ func (x *GetBestTrialResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBestTrialResponse.ProtoReflect.Descriptor instead.
 func (*GetBestTrialResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{25}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetBestTrialResponse) GetTrial() *Trial {
@@ -1477,7 +1565,7 @@ type ListConfigurationsRequest struct {
 
 func (x *ListConfigurationsRequest) Reset() {
 	*x = ListConfigurationsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	mi := &file_trellis_v1_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1489,7 +1577,7 @@ func (x *ListConfigurationsRequest) String() string {
 func (*ListConfigurationsRequest) ProtoMessage() {}
 
 func (x *ListConfigurationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[26]
+	mi := &file_trellis_v1_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1502,7 +1590,7 @@ func (x *ListConfigurationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConfigurationsRequest.ProtoReflect.Descriptor instead.
 func (*ListConfigurationsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{26}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListConfigurationsRequest) GetStudy() string {
@@ -1545,7 +1633,7 @@ type ListConfigurationsResponse struct {
 
 func (x *ListConfigurationsResponse) Reset() {
 	*x = ListConfigurationsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	mi := &file_trellis_v1_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1645,7 @@ func (x *ListConfigurationsResponse) String() string {
 func (*ListConfigurationsResponse) ProtoMessage() {}
 
 func (x *ListConfigurationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[27]
+	mi := &file_trellis_v1_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1658,7 @@ func (x *ListConfigurationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConfigurationsResponse.ProtoReflect.Descriptor instead.
 func (*ListConfigurationsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{27}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListConfigurationsResponse) GetConfigurations() []*Configuration {
@@ -1603,7 +1691,7 @@ type GetReportRequest struct {
 
 func (x *GetReportRequest) Reset() {
 	*x = GetReportRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	mi := &file_trellis_v1_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1615,7 +1703,7 @@ func (x *GetReportRequest) String() string {
 func (*GetReportRequest) ProtoMessage() {}
 
 func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[28]
+	mi := &file_trellis_v1_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1628,7 +1716,7 @@ func (x *GetReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportRequest.ProtoReflect.Descriptor instead.
 func (*GetReportRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{28}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetReportRequest) GetStudy() string {
@@ -1647,7 +1735,7 @@ type GetReportResponse struct {
 
 func (x *GetReportResponse) Reset() {
 	*x = GetReportResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	mi := &file_trellis_v1_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +1747,7 @@ func (x *GetReportResponse) String() string {
 func (*GetReportResponse) ProtoMessage() {}
 
 func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[29]
+	mi := &file_trellis_v1_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1672,7 +1760,7 @@ func (x *GetReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetReportResponse.ProtoReflect.Descriptor instead.
 func (*GetReportResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{29}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetReportResponse) GetReport() *Report {
@@ -1691,7 +1779,7 @@ type GetImportanceRequest struct {
 
 func (x *GetImportanceRequest) Reset() {
 	*x = GetImportanceRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	mi := &file_trellis_v1_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1703,7 +1791,7 @@ func (x *GetImportanceRequest) String() string {
 func (*GetImportanceRequest) ProtoMessage() {}
 
 func (x *GetImportanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[30]
+	mi := &file_trellis_v1_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1716,7 +1804,7 @@ func (x *GetImportanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImportanceRequest.ProtoReflect.Descriptor instead.
 func (*GetImportanceRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{30}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetImportanceRequest) GetStudy() string {
@@ -1735,7 +1823,7 @@ type GetImportanceResponse struct {
 
 func (x *GetImportanceResponse) Reset() {
 	*x = GetImportanceResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	mi := &file_trellis_v1_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1747,7 +1835,7 @@ func (x *GetImportanceResponse) String() string {
 func (*GetImportanceResponse) ProtoMessage() {}
 
 func (x *GetImportanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[31]
+	mi := &file_trellis_v1_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1760,7 +1848,7 @@ func (x *GetImportanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImportanceResponse.ProtoReflect.Descriptor instead.
 func (*GetImportanceResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{31}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetImportanceResponse) GetImportance() *Importance {
@@ -1779,7 +1867,7 @@ type SuggestStudyRequest struct {
 
 func (x *SuggestStudyRequest) Reset() {
 	*x = SuggestStudyRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[32]
+	mi := &file_trellis_v1_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1879,7 @@ func (x *SuggestStudyRequest) String() string {
 func (*SuggestStudyRequest) ProtoMessage() {}
 
 func (x *SuggestStudyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[32]
+	mi := &file_trellis_v1_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1892,7 @@ func (x *SuggestStudyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuggestStudyRequest.ProtoReflect.Descriptor instead.
 func (*SuggestStudyRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{32}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SuggestStudyRequest) GetStudy() string {
@@ -1825,7 +1913,7 @@ type SuggestStudyResponse struct {
 
 func (x *SuggestStudyResponse) Reset() {
 	*x = SuggestStudyResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[33]
+	mi := &file_trellis_v1_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +1925,7 @@ func (x *SuggestStudyResponse) String() string {
 func (*SuggestStudyResponse) ProtoMessage() {}
 
 func (x *SuggestStudyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[33]
+	mi := &file_trellis_v1_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +1938,7 @@ func (x *SuggestStudyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuggestStudyResponse.ProtoReflect.Descriptor instead.
 func (*SuggestStudyResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{33}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SuggestStudyResponse) GetSpec() *StudySpec {
@@ -1878,7 +1966,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[34]
+	mi := &file_trellis_v1_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1890,7 +1978,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[34]
+	mi := &file_trellis_v1_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1903,7 +1991,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{34}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetRunRequest) GetStudy() string {
@@ -1931,7 +2019,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[35]
+	mi := &file_trellis_v1_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1943,7 +2031,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[35]
+	mi := &file_trellis_v1_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1956,7 +2044,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{35}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -1982,7 +2070,7 @@ type GetDataSetRequest struct {
 
 func (x *GetDataSetRequest) Reset() {
 	*x = GetDataSetRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[36]
+	mi := &file_trellis_v1_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1994,7 +2082,7 @@ func (x *GetDataSetRequest) String() string {
 func (*GetDataSetRequest) ProtoMessage() {}
 
 func (x *GetDataSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[36]
+	mi := &file_trellis_v1_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2007,7 +2095,7 @@ func (x *GetDataSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSetRequest.ProtoReflect.Descriptor instead.
 func (*GetDataSetRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{36}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetDataSetRequest) GetDigest() string {
@@ -2026,7 +2114,7 @@ type GetDataSetResponse struct {
 
 func (x *GetDataSetResponse) Reset() {
 	*x = GetDataSetResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[37]
+	mi := &file_trellis_v1_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2038,7 +2126,7 @@ func (x *GetDataSetResponse) String() string {
 func (*GetDataSetResponse) ProtoMessage() {}
 
 func (x *GetDataSetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[37]
+	mi := &file_trellis_v1_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2051,7 +2139,7 @@ func (x *GetDataSetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSetResponse.ProtoReflect.Descriptor instead.
 func (*GetDataSetResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{37}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetDataSetResponse) GetDataSet() *DataSet {
@@ -2072,7 +2160,7 @@ type DownloadDataFileRequest struct {
 
 func (x *DownloadDataFileRequest) Reset() {
 	*x = DownloadDataFileRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[38]
+	mi := &file_trellis_v1_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2084,7 +2172,7 @@ func (x *DownloadDataFileRequest) String() string {
 func (*DownloadDataFileRequest) ProtoMessage() {}
 
 func (x *DownloadDataFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[38]
+	mi := &file_trellis_v1_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2097,7 +2185,7 @@ func (x *DownloadDataFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDataFileRequest.ProtoReflect.Descriptor instead.
 func (*DownloadDataFileRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{38}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DownloadDataFileRequest) GetDigest() string {
@@ -2123,7 +2211,7 @@ type DownloadDataFileResponse struct {
 
 func (x *DownloadDataFileResponse) Reset() {
 	*x = DownloadDataFileResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[39]
+	mi := &file_trellis_v1_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2135,7 +2223,7 @@ func (x *DownloadDataFileResponse) String() string {
 func (*DownloadDataFileResponse) ProtoMessage() {}
 
 func (x *DownloadDataFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[39]
+	mi := &file_trellis_v1_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2148,7 +2236,7 @@ func (x *DownloadDataFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDataFileResponse.ProtoReflect.Descriptor instead.
 func (*DownloadDataFileResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{39}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DownloadDataFileResponse) GetData() []byte {
@@ -2169,7 +2257,7 @@ type ListWorkersRequest struct {
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[40]
+	mi := &file_trellis_v1_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2269,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[40]
+	mi := &file_trellis_v1_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2282,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{40}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListWorkersRequest) GetPageSize() uint32 {
@@ -2222,7 +2310,7 @@ type ListWorkersResponse struct {
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[41]
+	mi := &file_trellis_v1_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2234,7 +2322,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[41]
+	mi := &file_trellis_v1_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2247,7 +2335,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{41}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*Worker {
@@ -2283,7 +2371,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[42]
+	mi := &file_trellis_v1_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2295,7 +2383,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[42]
+	mi := &file_trellis_v1_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2308,7 +2396,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{42}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SessionRequest) GetMessage() isSessionRequest_Message {
@@ -2450,7 +2538,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_trellis_v1_service_proto_msgTypes[43]
+	mi := &file_trellis_v1_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2462,7 +2550,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[43]
+	mi := &file_trellis_v1_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2475,7 +2563,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{43}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Hello) GetProtocol() uint32 {
@@ -2545,7 +2633,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_trellis_v1_service_proto_msgTypes[44]
+	mi := &file_trellis_v1_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2557,7 +2645,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[44]
+	mi := &file_trellis_v1_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2570,7 +2658,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{44}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Heartbeat) GetAttempts() []*AttemptProgress {
@@ -2592,7 +2680,7 @@ type AttemptProgress struct {
 
 func (x *AttemptProgress) Reset() {
 	*x = AttemptProgress{}
-	mi := &file_trellis_v1_service_proto_msgTypes[45]
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2604,7 +2692,7 @@ func (x *AttemptProgress) String() string {
 func (*AttemptProgress) ProtoMessage() {}
 
 func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[45]
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2617,7 +2705,7 @@ func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptProgress.ProtoReflect.Descriptor instead.
 func (*AttemptProgress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{45}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AttemptProgress) GetAttempt() uint64 {
@@ -2643,7 +2731,7 @@ type ReportBatch struct {
 
 func (x *ReportBatch) Reset() {
 	*x = ReportBatch{}
-	mi := &file_trellis_v1_service_proto_msgTypes[46]
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2655,7 +2743,7 @@ func (x *ReportBatch) String() string {
 func (*ReportBatch) ProtoMessage() {}
 
 func (x *ReportBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[46]
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2668,7 +2756,7 @@ func (x *ReportBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBatch.ProtoReflect.Descriptor instead.
 func (*ReportBatch) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{46}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ReportBatch) GetReports() []*Reports {
@@ -2686,7 +2774,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2698,7 +2786,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2711,7 +2799,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{47}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{49}
 }
 
 type Goodbye struct {
@@ -2722,7 +2810,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2734,7 +2822,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2747,7 +2835,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{48}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{50}
 }
 
 // SessionResponse goes from the coordinator to the worker.
@@ -2766,7 +2854,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2778,7 +2866,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2791,7 +2879,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{49}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SessionResponse) GetMessage() isSessionResponse_Message {
@@ -2882,7 +2970,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2894,7 +2982,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2907,7 +2995,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{50}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Welcome) GetHeartbeatMilliseconds() uint32 {
@@ -2955,7 +3043,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2967,7 +3055,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2980,7 +3068,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{51}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Assignment) GetStudy() string {
@@ -3036,7 +3124,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3048,7 +3136,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3061,7 +3149,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Stop) GetAttempt() uint64 {
@@ -3094,7 +3182,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3106,7 +3194,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3119,7 +3207,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Acknowledgement) GetAttempt() uint64 {
@@ -3159,7 +3247,7 @@ type UploadArtifactRequest struct {
 
 func (x *UploadArtifactRequest) Reset() {
 	*x = UploadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3171,7 +3259,7 @@ func (x *UploadArtifactRequest) String() string {
 func (*UploadArtifactRequest) ProtoMessage() {}
 
 func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3184,7 +3272,7 @@ func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*UploadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *UploadArtifactRequest) GetData() []byte {
@@ -3205,7 +3293,7 @@ type UploadArtifactResponse struct {
 
 func (x *UploadArtifactResponse) Reset() {
 	*x = UploadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3217,7 +3305,7 @@ func (x *UploadArtifactResponse) String() string {
 func (*UploadArtifactResponse) ProtoMessage() {}
 
 func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3230,7 +3318,7 @@ func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*UploadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *UploadArtifactResponse) GetSha256() string {
@@ -3256,7 +3344,7 @@ type DownloadArtifactRequest struct {
 
 func (x *DownloadArtifactRequest) Reset() {
 	*x = DownloadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[56]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3268,7 +3356,7 @@ func (x *DownloadArtifactRequest) String() string {
 func (*DownloadArtifactRequest) ProtoMessage() {}
 
 func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[56]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3281,7 +3369,7 @@ func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{56}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *DownloadArtifactRequest) GetSha256() string {
@@ -3300,7 +3388,7 @@ type DownloadArtifactResponse struct {
 
 func (x *DownloadArtifactResponse) Reset() {
 	*x = DownloadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[57]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3312,7 +3400,7 @@ func (x *DownloadArtifactResponse) String() string {
 func (*DownloadArtifactResponse) ProtoMessage() {}
 
 func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[57]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3325,7 +3413,7 @@ func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{57}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *DownloadArtifactResponse) GetData() []byte {
@@ -3343,7 +3431,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[58]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3355,7 +3443,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[58]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3368,7 +3456,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{58}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{60}
 }
 
 type GetClusterResponse struct {
@@ -3381,7 +3469,7 @@ type GetClusterResponse struct {
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[59]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3393,7 +3481,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[59]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3406,7 +3494,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{59}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *GetClusterResponse) GetNodes() []*Node {
@@ -3434,7 +3522,7 @@ type AddNodeRequest struct {
 
 func (x *AddNodeRequest) Reset() {
 	*x = AddNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[60]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3446,7 +3534,7 @@ func (x *AddNodeRequest) String() string {
 func (*AddNodeRequest) ProtoMessage() {}
 
 func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[60]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3459,7 +3547,7 @@ func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeRequest.ProtoReflect.Descriptor instead.
 func (*AddNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{60}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AddNodeRequest) GetId() string {
@@ -3484,7 +3572,7 @@ type AddNodeResponse struct {
 
 func (x *AddNodeResponse) Reset() {
 	*x = AddNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[61]
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3496,7 +3584,7 @@ func (x *AddNodeResponse) String() string {
 func (*AddNodeResponse) ProtoMessage() {}
 
 func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[61]
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3509,7 +3597,7 @@ func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeResponse.ProtoReflect.Descriptor instead.
 func (*AddNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{61}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{63}
 }
 
 type RemoveNodeRequest struct {
@@ -3522,7 +3610,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[62]
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3534,7 +3622,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[62]
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3547,7 +3635,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{62}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -3565,7 +3653,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3577,7 +3665,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3590,7 +3678,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{63}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
 }
 
 type TransferLeadershipRequest struct {
@@ -3603,7 +3691,7 @@ type TransferLeadershipRequest struct {
 
 func (x *TransferLeadershipRequest) Reset() {
 	*x = TransferLeadershipRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3615,7 +3703,7 @@ func (x *TransferLeadershipRequest) String() string {
 func (*TransferLeadershipRequest) ProtoMessage() {}
 
 func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3628,7 +3716,7 @@ func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{64}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *TransferLeadershipRequest) GetNode() string {
@@ -3646,7 +3734,7 @@ type TransferLeadershipResponse struct {
 
 func (x *TransferLeadershipResponse) Reset() {
 	*x = TransferLeadershipResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3658,7 +3746,7 @@ func (x *TransferLeadershipResponse) String() string {
 func (*TransferLeadershipResponse) ProtoMessage() {}
 
 func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3671,7 +3759,7 @@ func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
 }
 
 type BackupRequest struct {
@@ -3682,7 +3770,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3694,7 +3782,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3707,7 +3795,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
 }
 
 type BackupResponse struct {
@@ -3719,7 +3807,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3731,7 +3819,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3744,7 +3832,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *BackupResponse) GetData() []byte {
@@ -3763,7 +3851,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3775,7 +3863,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3788,7 +3876,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RestoreRequest) GetData() []byte {
@@ -3806,7 +3894,7 @@ type RestoreResponse struct {
 
 func (x *RestoreResponse) Reset() {
 	*x = RestoreResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3818,7 +3906,7 @@ func (x *RestoreResponse) String() string {
 func (*RestoreResponse) ProtoMessage() {}
 
 func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3831,7 +3919,7 @@ func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
 func (*RestoreResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
 }
 
 var File_trellis_v1_service_proto protoreflect.FileDescriptor
@@ -3839,7 +3927,10 @@ var File_trellis_v1_service_proto protoreflect.FileDescriptor
 const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/service.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x17trellis/v1/report.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"]\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x17trellis/v1/report.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\x13\n" +
+	"\x11ListModelsRequest\"?\n" +
+	"\x12ListModelsResponse\x12)\n" +
+	"\x06models\x18\x01 \x03(\v2\x11.trellis.v1.ModelR\x06models\"]\n" +
 	"\x12CreateStudyRequest\x121\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\x12\x14\n" +
 	"\x05fresh\x18\x02 \x01(\bR\x05fresh\">\n" +
@@ -3879,7 +3970,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\"2\n" +
 	"\x12DeleteStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"\x15\n" +
-	"\x13DeleteStudyResponse\"\x81\x03\n" +
+	"\x13DeleteStudyResponse\"\x9a\x04\n" +
 	"\x12ExtendStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x126\n" +
 	"\n" +
@@ -3890,7 +3981,11 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"max_epochs\x18\x05 \x01(\v2\x17.trellis.v1.IntegerAxisR\tmaxEpochs\x12-\n" +
 	"\x05seeds\x18\x06 \x01(\v2\x17.trellis.v1.IntegerAxisR\x05seeds\x126\n" +
 	"\n" +
-	"batch_size\x18\a \x01(\v2\x17.trellis.v1.IntegerAxisR\tbatchSize\"V\n" +
+	"batch_size\x18\a \x01(\v2\x17.trellis.v1.IntegerAxisR\tbatchSize\x12F\n" +
+	"\x04axes\x18\b \x03(\v2(.trellis.v1.ExtendStudyRequest.AxesEntryB\b\xbaH\x05\x9a\x01\x02\x10\x10R\x04axes\x1aO\n" +
+	"\tAxesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisR\x05value:\x028\x01\"V\n" +
 	"\x13ExtendStudyResponse\x12'\n" +
 	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\x12\x16\n" +
 	"\x06trials\x18\x02 \x01(\x04R\x06trials\"I\n" +
@@ -4079,7 +4174,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"/\n" +
 	"\x0eRestoreRequest\x12\x1d\n" +
 	"\x04data\x18\x01 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x04data\"\x11\n" +
-	"\x0fRestoreResponse2\xe8\x06\n" +
+	"\x0fRestoreResponse2\xb5\a\n" +
 	"\fStudyService\x12N\n" +
 	"\vCreateStudy\x12\x1e.trellis.v1.CreateStudyRequest\x1a\x1f.trellis.v1.CreateStudyResponse\x12E\n" +
 	"\bGetStudy\x12\x1b.trellis.v1.GetStudyRequest\x1a\x1c.trellis.v1.GetStudyResponse\x12N\n" +
@@ -4094,7 +4189,9 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\vExtendStudy\x12\x1e.trellis.v1.ExtendStudyRequest\x1a\x1f.trellis.v1.ExtendStudyResponse\x12K\n" +
 	"\n" +
 	"RetryStudy\x12\x1d.trellis.v1.RetryStudyRequest\x1a\x1e.trellis.v1.RetryStudyResponse\x12H\n" +
-	"\tPlanStudy\x12\x1c.trellis.v1.PlanStudyRequest\x1a\x1d.trellis.v1.PlanStudyResponse2\xc7\x04\n" +
+	"\tPlanStudy\x12\x1c.trellis.v1.PlanStudyRequest\x1a\x1d.trellis.v1.PlanStudyResponse\x12K\n" +
+	"\n" +
+	"ListModels\x12\x1d.trellis.v1.ListModelsRequest\x1a\x1e.trellis.v1.ListModelsResponse2\xc7\x04\n" +
 	"\fTrialService\x12K\n" +
 	"\n" +
 	"ListTrials\x12\x1d.trellis.v1.ListTrialsRequest\x1a\x1e.trellis.v1.ListTrialsResponse\x12Q\n" +
@@ -4136,215 +4233,224 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
 var file_trellis_v1_service_proto_goTypes = []any{
-	(*CreateStudyRequest)(nil),         // 0: trellis.v1.CreateStudyRequest
-	(*CreateStudyResponse)(nil),        // 1: trellis.v1.CreateStudyResponse
-	(*GetStudyRequest)(nil),            // 2: trellis.v1.GetStudyRequest
-	(*GetStudyResponse)(nil),           // 3: trellis.v1.GetStudyResponse
-	(*ListStudiesRequest)(nil),         // 4: trellis.v1.ListStudiesRequest
-	(*ListStudiesResponse)(nil),        // 5: trellis.v1.ListStudiesResponse
-	(*WatchStudyRequest)(nil),          // 6: trellis.v1.WatchStudyRequest
-	(*WatchStudyResponse)(nil),         // 7: trellis.v1.WatchStudyResponse
-	(*PauseStudyRequest)(nil),          // 8: trellis.v1.PauseStudyRequest
-	(*PauseStudyResponse)(nil),         // 9: trellis.v1.PauseStudyResponse
-	(*ResumeStudyRequest)(nil),         // 10: trellis.v1.ResumeStudyRequest
-	(*ResumeStudyResponse)(nil),        // 11: trellis.v1.ResumeStudyResponse
-	(*CancelStudyRequest)(nil),         // 12: trellis.v1.CancelStudyRequest
-	(*CancelStudyResponse)(nil),        // 13: trellis.v1.CancelStudyResponse
-	(*DeleteStudyRequest)(nil),         // 14: trellis.v1.DeleteStudyRequest
-	(*DeleteStudyResponse)(nil),        // 15: trellis.v1.DeleteStudyResponse
-	(*ExtendStudyRequest)(nil),         // 16: trellis.v1.ExtendStudyRequest
-	(*ExtendStudyResponse)(nil),        // 17: trellis.v1.ExtendStudyResponse
-	(*RetryStudyRequest)(nil),          // 18: trellis.v1.RetryStudyRequest
-	(*RetryStudyResponse)(nil),         // 19: trellis.v1.RetryStudyResponse
-	(*PlanStudyRequest)(nil),           // 20: trellis.v1.PlanStudyRequest
-	(*PlanStudyResponse)(nil),          // 21: trellis.v1.PlanStudyResponse
-	(*ListTrialsRequest)(nil),          // 22: trellis.v1.ListTrialsRequest
-	(*ListTrialsResponse)(nil),         // 23: trellis.v1.ListTrialsResponse
-	(*GetBestTrialRequest)(nil),        // 24: trellis.v1.GetBestTrialRequest
-	(*GetBestTrialResponse)(nil),       // 25: trellis.v1.GetBestTrialResponse
-	(*ListConfigurationsRequest)(nil),  // 26: trellis.v1.ListConfigurationsRequest
-	(*ListConfigurationsResponse)(nil), // 27: trellis.v1.ListConfigurationsResponse
-	(*GetReportRequest)(nil),           // 28: trellis.v1.GetReportRequest
-	(*GetReportResponse)(nil),          // 29: trellis.v1.GetReportResponse
-	(*GetImportanceRequest)(nil),       // 30: trellis.v1.GetImportanceRequest
-	(*GetImportanceResponse)(nil),      // 31: trellis.v1.GetImportanceResponse
-	(*SuggestStudyRequest)(nil),        // 32: trellis.v1.SuggestStudyRequest
-	(*SuggestStudyResponse)(nil),       // 33: trellis.v1.SuggestStudyResponse
-	(*GetRunRequest)(nil),              // 34: trellis.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 35: trellis.v1.GetRunResponse
-	(*GetDataSetRequest)(nil),          // 36: trellis.v1.GetDataSetRequest
-	(*GetDataSetResponse)(nil),         // 37: trellis.v1.GetDataSetResponse
-	(*DownloadDataFileRequest)(nil),    // 38: trellis.v1.DownloadDataFileRequest
-	(*DownloadDataFileResponse)(nil),   // 39: trellis.v1.DownloadDataFileResponse
-	(*ListWorkersRequest)(nil),         // 40: trellis.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),        // 41: trellis.v1.ListWorkersResponse
-	(*SessionRequest)(nil),             // 42: trellis.v1.SessionRequest
-	(*Hello)(nil),                      // 43: trellis.v1.Hello
-	(*Heartbeat)(nil),                  // 44: trellis.v1.Heartbeat
-	(*AttemptProgress)(nil),            // 45: trellis.v1.AttemptProgress
-	(*ReportBatch)(nil),                // 46: trellis.v1.ReportBatch
-	(*Drain)(nil),                      // 47: trellis.v1.Drain
-	(*Goodbye)(nil),                    // 48: trellis.v1.Goodbye
-	(*SessionResponse)(nil),            // 49: trellis.v1.SessionResponse
-	(*Welcome)(nil),                    // 50: trellis.v1.Welcome
-	(*Assignment)(nil),                 // 51: trellis.v1.Assignment
-	(*Stop)(nil),                       // 52: trellis.v1.Stop
-	(*Acknowledgement)(nil),            // 53: trellis.v1.Acknowledgement
-	(*UploadArtifactRequest)(nil),      // 54: trellis.v1.UploadArtifactRequest
-	(*UploadArtifactResponse)(nil),     // 55: trellis.v1.UploadArtifactResponse
-	(*DownloadArtifactRequest)(nil),    // 56: trellis.v1.DownloadArtifactRequest
-	(*DownloadArtifactResponse)(nil),   // 57: trellis.v1.DownloadArtifactResponse
-	(*GetClusterRequest)(nil),          // 58: trellis.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),         // 59: trellis.v1.GetClusterResponse
-	(*AddNodeRequest)(nil),             // 60: trellis.v1.AddNodeRequest
-	(*AddNodeResponse)(nil),            // 61: trellis.v1.AddNodeResponse
-	(*RemoveNodeRequest)(nil),          // 62: trellis.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),         // 63: trellis.v1.RemoveNodeResponse
-	(*TransferLeadershipRequest)(nil),  // 64: trellis.v1.TransferLeadershipRequest
-	(*TransferLeadershipResponse)(nil), // 65: trellis.v1.TransferLeadershipResponse
-	(*BackupRequest)(nil),              // 66: trellis.v1.BackupRequest
-	(*BackupResponse)(nil),             // 67: trellis.v1.BackupResponse
-	(*RestoreRequest)(nil),             // 68: trellis.v1.RestoreRequest
-	(*RestoreResponse)(nil),            // 69: trellis.v1.RestoreResponse
-	(*StudySpec)(nil),                  // 70: trellis.v1.StudySpec
-	(*Study)(nil),                      // 71: trellis.v1.Study
-	(*Run)(nil),                        // 72: trellis.v1.Run
-	(*Trial)(nil),                      // 73: trellis.v1.Trial
-	(*IntegerAxis)(nil),                // 74: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 75: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 76: trellis.v1.Forecast
-	(*Verdict)(nil),                    // 77: trellis.v1.Verdict
-	(*Configuration)(nil),              // 78: trellis.v1.Configuration
-	(*Report)(nil),                     // 79: trellis.v1.Report
-	(*Importance)(nil),                 // 80: trellis.v1.Importance
-	(*RunConfig)(nil),                  // 81: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 82: trellis.v1.DataSet
-	(*Worker)(nil),                     // 83: trellis.v1.Worker
-	(*Outcome)(nil),                    // 84: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 85: trellis.v1.CheckpointReport
-	(*Reports)(nil),                    // 86: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 87: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 88: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 89: trellis.v1.NodeStatus
+	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
+	(*CreateStudyRequest)(nil),         // 2: trellis.v1.CreateStudyRequest
+	(*CreateStudyResponse)(nil),        // 3: trellis.v1.CreateStudyResponse
+	(*GetStudyRequest)(nil),            // 4: trellis.v1.GetStudyRequest
+	(*GetStudyResponse)(nil),           // 5: trellis.v1.GetStudyResponse
+	(*ListStudiesRequest)(nil),         // 6: trellis.v1.ListStudiesRequest
+	(*ListStudiesResponse)(nil),        // 7: trellis.v1.ListStudiesResponse
+	(*WatchStudyRequest)(nil),          // 8: trellis.v1.WatchStudyRequest
+	(*WatchStudyResponse)(nil),         // 9: trellis.v1.WatchStudyResponse
+	(*PauseStudyRequest)(nil),          // 10: trellis.v1.PauseStudyRequest
+	(*PauseStudyResponse)(nil),         // 11: trellis.v1.PauseStudyResponse
+	(*ResumeStudyRequest)(nil),         // 12: trellis.v1.ResumeStudyRequest
+	(*ResumeStudyResponse)(nil),        // 13: trellis.v1.ResumeStudyResponse
+	(*CancelStudyRequest)(nil),         // 14: trellis.v1.CancelStudyRequest
+	(*CancelStudyResponse)(nil),        // 15: trellis.v1.CancelStudyResponse
+	(*DeleteStudyRequest)(nil),         // 16: trellis.v1.DeleteStudyRequest
+	(*DeleteStudyResponse)(nil),        // 17: trellis.v1.DeleteStudyResponse
+	(*ExtendStudyRequest)(nil),         // 18: trellis.v1.ExtendStudyRequest
+	(*ExtendStudyResponse)(nil),        // 19: trellis.v1.ExtendStudyResponse
+	(*RetryStudyRequest)(nil),          // 20: trellis.v1.RetryStudyRequest
+	(*RetryStudyResponse)(nil),         // 21: trellis.v1.RetryStudyResponse
+	(*PlanStudyRequest)(nil),           // 22: trellis.v1.PlanStudyRequest
+	(*PlanStudyResponse)(nil),          // 23: trellis.v1.PlanStudyResponse
+	(*ListTrialsRequest)(nil),          // 24: trellis.v1.ListTrialsRequest
+	(*ListTrialsResponse)(nil),         // 25: trellis.v1.ListTrialsResponse
+	(*GetBestTrialRequest)(nil),        // 26: trellis.v1.GetBestTrialRequest
+	(*GetBestTrialResponse)(nil),       // 27: trellis.v1.GetBestTrialResponse
+	(*ListConfigurationsRequest)(nil),  // 28: trellis.v1.ListConfigurationsRequest
+	(*ListConfigurationsResponse)(nil), // 29: trellis.v1.ListConfigurationsResponse
+	(*GetReportRequest)(nil),           // 30: trellis.v1.GetReportRequest
+	(*GetReportResponse)(nil),          // 31: trellis.v1.GetReportResponse
+	(*GetImportanceRequest)(nil),       // 32: trellis.v1.GetImportanceRequest
+	(*GetImportanceResponse)(nil),      // 33: trellis.v1.GetImportanceResponse
+	(*SuggestStudyRequest)(nil),        // 34: trellis.v1.SuggestStudyRequest
+	(*SuggestStudyResponse)(nil),       // 35: trellis.v1.SuggestStudyResponse
+	(*GetRunRequest)(nil),              // 36: trellis.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 37: trellis.v1.GetRunResponse
+	(*GetDataSetRequest)(nil),          // 38: trellis.v1.GetDataSetRequest
+	(*GetDataSetResponse)(nil),         // 39: trellis.v1.GetDataSetResponse
+	(*DownloadDataFileRequest)(nil),    // 40: trellis.v1.DownloadDataFileRequest
+	(*DownloadDataFileResponse)(nil),   // 41: trellis.v1.DownloadDataFileResponse
+	(*ListWorkersRequest)(nil),         // 42: trellis.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),        // 43: trellis.v1.ListWorkersResponse
+	(*SessionRequest)(nil),             // 44: trellis.v1.SessionRequest
+	(*Hello)(nil),                      // 45: trellis.v1.Hello
+	(*Heartbeat)(nil),                  // 46: trellis.v1.Heartbeat
+	(*AttemptProgress)(nil),            // 47: trellis.v1.AttemptProgress
+	(*ReportBatch)(nil),                // 48: trellis.v1.ReportBatch
+	(*Drain)(nil),                      // 49: trellis.v1.Drain
+	(*Goodbye)(nil),                    // 50: trellis.v1.Goodbye
+	(*SessionResponse)(nil),            // 51: trellis.v1.SessionResponse
+	(*Welcome)(nil),                    // 52: trellis.v1.Welcome
+	(*Assignment)(nil),                 // 53: trellis.v1.Assignment
+	(*Stop)(nil),                       // 54: trellis.v1.Stop
+	(*Acknowledgement)(nil),            // 55: trellis.v1.Acknowledgement
+	(*UploadArtifactRequest)(nil),      // 56: trellis.v1.UploadArtifactRequest
+	(*UploadArtifactResponse)(nil),     // 57: trellis.v1.UploadArtifactResponse
+	(*DownloadArtifactRequest)(nil),    // 58: trellis.v1.DownloadArtifactRequest
+	(*DownloadArtifactResponse)(nil),   // 59: trellis.v1.DownloadArtifactResponse
+	(*GetClusterRequest)(nil),          // 60: trellis.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),         // 61: trellis.v1.GetClusterResponse
+	(*AddNodeRequest)(nil),             // 62: trellis.v1.AddNodeRequest
+	(*AddNodeResponse)(nil),            // 63: trellis.v1.AddNodeResponse
+	(*RemoveNodeRequest)(nil),          // 64: trellis.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),         // 65: trellis.v1.RemoveNodeResponse
+	(*TransferLeadershipRequest)(nil),  // 66: trellis.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 67: trellis.v1.TransferLeadershipResponse
+	(*BackupRequest)(nil),              // 68: trellis.v1.BackupRequest
+	(*BackupResponse)(nil),             // 69: trellis.v1.BackupResponse
+	(*RestoreRequest)(nil),             // 70: trellis.v1.RestoreRequest
+	(*RestoreResponse)(nil),            // 71: trellis.v1.RestoreResponse
+	nil,                                // 72: trellis.v1.ExtendStudyRequest.AxesEntry
+	(*Model)(nil),                      // 73: trellis.v1.Model
+	(*StudySpec)(nil),                  // 74: trellis.v1.StudySpec
+	(*Study)(nil),                      // 75: trellis.v1.Study
+	(*Run)(nil),                        // 76: trellis.v1.Run
+	(*Trial)(nil),                      // 77: trellis.v1.Trial
+	(*IntegerAxis)(nil),                // 78: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 79: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 80: trellis.v1.Forecast
+	(*Verdict)(nil),                    // 81: trellis.v1.Verdict
+	(*Configuration)(nil),              // 82: trellis.v1.Configuration
+	(*Report)(nil),                     // 83: trellis.v1.Report
+	(*Importance)(nil),                 // 84: trellis.v1.Importance
+	(*RunConfig)(nil),                  // 85: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 86: trellis.v1.DataSet
+	(*Worker)(nil),                     // 87: trellis.v1.Worker
+	(*Outcome)(nil),                    // 88: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 89: trellis.v1.CheckpointReport
+	(*Reports)(nil),                    // 90: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 91: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 92: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 93: trellis.v1.NodeStatus
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	70, // 0: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	71, // 1: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	71, // 2: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	71, // 3: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	71, // 4: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	72, // 5: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	73, // 6: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	71, // 7: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	71, // 8: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	71, // 9: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	74, // 10: trellis.v1.ExtendStudyRequest.latent_dim:type_name -> trellis.v1.IntegerAxis
-	75, // 11: trellis.v1.ExtendStudyRequest.learning_rate:type_name -> trellis.v1.NumberAxis
-	75, // 12: trellis.v1.ExtendStudyRequest.weight_decay:type_name -> trellis.v1.NumberAxis
-	74, // 13: trellis.v1.ExtendStudyRequest.max_epochs:type_name -> trellis.v1.IntegerAxis
-	74, // 14: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.IntegerAxis
-	74, // 15: trellis.v1.ExtendStudyRequest.batch_size:type_name -> trellis.v1.IntegerAxis
-	71, // 16: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	71, // 17: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	70, // 18: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	76, // 19: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	73, // 20: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	73, // 21: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	73, // 22: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	71, // 23: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	77, // 24: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	78, // 25: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	79, // 26: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	80, // 27: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	70, // 28: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	72, // 29: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	81, // 30: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	82, // 31: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	83, // 32: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	43, // 33: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	44, // 34: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	46, // 35: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	84, // 36: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	47, // 37: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	48, // 38: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	85, // 39: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	45, // 40: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	86, // 41: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	50, // 42: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	51, // 43: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	52, // 44: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	53, // 45: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	81, // 46: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	87, // 47: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	88, // 48: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	89, // 49: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	0,  // 50: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	2,  // 51: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	4,  // 52: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	6,  // 53: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	8,  // 54: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	10, // 55: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	12, // 56: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	14, // 57: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	16, // 58: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	18, // 59: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	20, // 60: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	22, // 61: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	24, // 62: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	34, // 63: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	26, // 64: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	28, // 65: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	30, // 66: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	32, // 67: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	36, // 68: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	38, // 69: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	40, // 70: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	42, // 71: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	54, // 72: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	56, // 73: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	58, // 74: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	60, // 75: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	62, // 76: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	64, // 77: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	66, // 78: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	68, // 79: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	1,  // 80: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	3,  // 81: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	5,  // 82: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	7,  // 83: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	9,  // 84: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	11, // 85: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	13, // 86: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	15, // 87: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	17, // 88: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	19, // 89: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	21, // 90: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	23, // 91: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	25, // 92: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	35, // 93: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	27, // 94: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	29, // 95: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	31, // 96: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	33, // 97: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	37, // 98: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	39, // 99: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	41, // 100: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	49, // 101: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	55, // 102: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	57, // 103: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	59, // 104: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	61, // 105: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	63, // 106: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	65, // 107: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	67, // 108: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	69, // 109: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	80, // [80:110] is the sub-list for method output_type
-	50, // [50:80] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	73, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	74, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	75, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	75, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	75, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	75, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	76, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	77, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	75, // 8: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	75, // 9: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	75, // 10: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	78, // 11: trellis.v1.ExtendStudyRequest.latent_dim:type_name -> trellis.v1.IntegerAxis
+	79, // 12: trellis.v1.ExtendStudyRequest.learning_rate:type_name -> trellis.v1.NumberAxis
+	79, // 13: trellis.v1.ExtendStudyRequest.weight_decay:type_name -> trellis.v1.NumberAxis
+	78, // 14: trellis.v1.ExtendStudyRequest.max_epochs:type_name -> trellis.v1.IntegerAxis
+	78, // 15: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.IntegerAxis
+	78, // 16: trellis.v1.ExtendStudyRequest.batch_size:type_name -> trellis.v1.IntegerAxis
+	72, // 17: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
+	75, // 18: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	75, // 19: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	74, // 20: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	80, // 21: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	77, // 22: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	77, // 23: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	77, // 24: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	75, // 25: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	81, // 26: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	82, // 27: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	83, // 28: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	84, // 29: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	74, // 30: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	76, // 31: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	85, // 32: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	86, // 33: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	87, // 34: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	45, // 35: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	46, // 36: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	48, // 37: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	88, // 38: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	49, // 39: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	50, // 40: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	89, // 41: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	47, // 42: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	90, // 43: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	52, // 44: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	53, // 45: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	54, // 46: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	55, // 47: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	85, // 48: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	91, // 49: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	92, // 50: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	93, // 51: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	79, // 52: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	2,  // 53: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,  // 54: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,  // 55: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,  // 56: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10, // 57: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12, // 58: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14, // 59: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16, // 60: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18, // 61: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20, // 62: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	22, // 63: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	0,  // 64: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	24, // 65: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	26, // 66: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	36, // 67: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	28, // 68: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	30, // 69: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	32, // 70: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	34, // 71: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	38, // 72: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	40, // 73: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	42, // 74: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	44, // 75: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	56, // 76: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	58, // 77: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	60, // 78: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	62, // 79: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	64, // 80: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	66, // 81: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	68, // 82: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	70, // 83: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	3,  // 84: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,  // 85: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,  // 86: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,  // 87: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11, // 88: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13, // 89: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15, // 90: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17, // 91: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19, // 92: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21, // 93: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	23, // 94: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	1,  // 95: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	25, // 96: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	27, // 97: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	37, // 98: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	29, // 99: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	31, // 100: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	33, // 101: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	35, // 102: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	39, // 103: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	41, // 104: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	43, // 105: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	51, // 106: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	57, // 107: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	59, // 108: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	61, // 109: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	63, // 110: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	65, // 111: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	67, // 112: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	69, // 113: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	71, // 114: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	84, // [84:115] is the sub-list for method output_type
+	53, // [53:84] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -4359,7 +4465,7 @@ func file_trellis_v1_service_proto_init() {
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_worker_proto_init()
-	file_trellis_v1_service_proto_msgTypes[42].OneofWrappers = []any{
+	file_trellis_v1_service_proto_msgTypes[44].OneofWrappers = []any{
 		(*SessionRequest_Hello)(nil),
 		(*SessionRequest_Heartbeat)(nil),
 		(*SessionRequest_Reports)(nil),
@@ -4368,7 +4474,7 @@ func file_trellis_v1_service_proto_init() {
 		(*SessionRequest_Goodbye)(nil),
 		(*SessionRequest_Checkpoint)(nil),
 	}
-	file_trellis_v1_service_proto_msgTypes[49].OneofWrappers = []any{
+	file_trellis_v1_service_proto_msgTypes[51].OneofWrappers = []any{
 		(*SessionResponse_Welcome)(nil),
 		(*SessionResponse_Assignment)(nil),
 		(*SessionResponse_Stop)(nil),
@@ -4380,7 +4486,7 @@ func file_trellis_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   70,
+			NumMessages:   73,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

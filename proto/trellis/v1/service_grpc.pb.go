@@ -30,6 +30,7 @@ const (
 	StudyService_ExtendStudy_FullMethodName = "/trellis.v1.StudyService/ExtendStudy"
 	StudyService_RetryStudy_FullMethodName  = "/trellis.v1.StudyService/RetryStudy"
 	StudyService_PlanStudy_FullMethodName   = "/trellis.v1.StudyService/PlanStudy"
+	StudyService_ListModels_FullMethodName  = "/trellis.v1.StudyService/ListModels"
 )
 
 // StudyServiceClient is the client API for StudyService service.
@@ -58,6 +59,8 @@ type StudyServiceClient interface {
 	RetryStudy(ctx context.Context, in *RetryStudyRequest, opts ...grpc.CallOption) (*RetryStudyResponse, error)
 	// Says what a study would cost, without creating it. It fails as CreateStudy does, but for the study's name.
 	PlanStudy(ctx context.Context, in *PlanStudyRequest, opts ...grpc.CallOption) (*PlanStudyResponse, error)
+	// Lists what can be trained.
+	ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error)
 }
 
 type studyServiceClient struct {
@@ -187,6 +190,16 @@ func (c *studyServiceClient) PlanStudy(ctx context.Context, in *PlanStudyRequest
 	return out, nil
 }
 
+func (c *studyServiceClient) ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListModelsResponse)
+	err := c.cc.Invoke(ctx, StudyService_ListModels_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // StudyServiceServer is the server API for StudyService service.
 // All implementations must embed UnimplementedStudyServiceServer
 // for forward compatibility.
@@ -213,6 +226,8 @@ type StudyServiceServer interface {
 	RetryStudy(context.Context, *RetryStudyRequest) (*RetryStudyResponse, error)
 	// Says what a study would cost, without creating it. It fails as CreateStudy does, but for the study's name.
 	PlanStudy(context.Context, *PlanStudyRequest) (*PlanStudyResponse, error)
+	// Lists what can be trained.
+	ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error)
 	mustEmbedUnimplementedStudyServiceServer()
 }
 
@@ -255,6 +270,9 @@ func (UnimplementedStudyServiceServer) RetryStudy(context.Context, *RetryStudyRe
 }
 func (UnimplementedStudyServiceServer) PlanStudy(context.Context, *PlanStudyRequest) (*PlanStudyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PlanStudy not implemented")
+}
+func (UnimplementedStudyServiceServer) ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListModels not implemented")
 }
 func (UnimplementedStudyServiceServer) mustEmbedUnimplementedStudyServiceServer() {}
 func (UnimplementedStudyServiceServer) testEmbeddedByValue()                      {}
@@ -468,6 +486,24 @@ func _StudyService_PlanStudy_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _StudyService_ListModels_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListModelsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StudyServiceServer).ListModels(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: StudyService_ListModels_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StudyServiceServer).ListModels(ctx, req.(*ListModelsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // StudyService_ServiceDesc is the grpc.ServiceDesc for StudyService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -514,6 +550,10 @@ var StudyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PlanStudy",
 			Handler:    _StudyService_PlanStudy_Handler,
+		},
+		{
+			MethodName: "ListModels",
+			Handler:    _StudyService_ListModels_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -92,7 +92,7 @@ type StudySpec struct {
 	// The data set to train on: "mnist", or the name of a folder of IDX files that the coordinator serves.
 	// The model "synthetic" needs none.
 	Data string `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
-	// The network to train.
+	// The model to train: one that ListModels lists.
 	Model string `protobuf:"bytes,3,opt,name=model,proto3" json:"model,omitempty"`
 	// The grids whose union is searched. A point that occurs in several of them is one trial.
 	Grid []*Grid `protobuf:"bytes,4,rep,name=grid,proto3" json:"grid,omitempty"`
@@ -110,7 +110,9 @@ type StudySpec struct {
 	Settle *Settle `protobuf:"bytes,10,opt,name=settle,proto3" json:"settle,omitempty"`
 	// Ends runs that look hopeless before they are done. A heuristic: the best may be among them. Default: none, which is
 	// exact. In a spec file also written as one word: none, asha or median.
-	Pruning       *Pruning `protobuf:"bytes,11,opt,name=pruning,proto3" json:"pruning,omitempty"`
+	Pruning *Pruning `protobuf:"bytes,11,opt,name=pruning,proto3" json:"pruning,omitempty"`
+	// Weights to begin with, for the models that take some.
+	Pretrained    *Pretrained `protobuf:"bytes,12,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -222,17 +224,28 @@ func (x *StudySpec) GetPruning() *Pruning {
 	return nil
 }
 
+func (x *StudySpec) GetPretrained() *Pretrained {
+	if x != nil {
+		return x.Pretrained
+	}
+	return nil
+}
+
 // Grid is the Cartesian product of its axes.
 type Grid struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Size of the encoded space, at most the number of pixels of an image.
+	// Size of the encoded space, at most the number of pixels of an image. Default, where the weights to begin with come from
+	// a study: theirs. Otherwise required.
 	LatentDim *IntegerAxis `protobuf:"bytes,1,opt,name=latent_dim,json=latentDim,proto3" json:"latent_dim,omitempty"`
 	// Adam's step size.
 	LearningRate *NumberAxis `protobuf:"bytes,2,opt,name=learning_rate,json=learningRate,proto3" json:"learning_rate,omitempty"`
 	// L2 penalty that Adam adds to the gradient. Default: 0.
 	WeightDecay *NumberAxis `protobuf:"bytes,3,opt,name=weight_decay,json=weightDecay,proto3" json:"weight_decay,omitempty"`
 	// Passes over the training images before a trial ends. Trials that differ in this alone share one run.
-	MaxEpochs     *IntegerAxis `protobuf:"bytes,4,opt,name=max_epochs,json=maxEpochs,proto3" json:"max_epochs,omitempty"`
+	MaxEpochs *IntegerAxis `protobuf:"bytes,4,opt,name=max_epochs,json=maxEpochs,proto3" json:"max_epochs,omitempty"`
+	// Axes that only this model has, by name: see Model. In a spec file they stand beside the others. Default: as the model
+	// says.
+	Axes          map[string]*NumberAxis `protobuf:"bytes,5,rep,name=axes,proto3" json:"axes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -295,6 +308,424 @@ func (x *Grid) GetMaxEpochs() *IntegerAxis {
 	return nil
 }
 
+func (x *Grid) GetAxes() map[string]*NumberAxis {
+	if x != nil {
+		return x.Axes
+	}
+	return nil
+}
+
+// Model is what can be trained: which data it takes, and what may be searched beyond what all models have.
+type Model struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in a spec.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it is, in a line.
+	Summary string `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
+	// The axes that only this model has.
+	Axes []*ModelAxis `protobuf:"bytes,3,rep,name=axes,proto3" json:"axes,omitempty"`
+	// It trains on a data set.
+	Data bool `protobuf:"varint,4,opt,name=data,proto3" json:"data,omitempty"`
+	// It begins with the weights of a run of one of these models. Empty: with random weights.
+	Pretrained []string `protobuf:"bytes,5,rep,name=pretrained,proto3" json:"pretrained,omitempty"`
+	// What its losses are, for example "mean squared error per pixel".
+	Loss string `protobuf:"bytes,6,opt,name=loss,proto3" json:"loss,omitempty"`
+	// What is reported of each epoch beside the losses: see Reports.metrics.
+	Metrics       []*ModelMetric `protobuf:"bytes,7,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Model) Reset() {
+	*x = Model{}
+	mi := &file_trellis_v1_study_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Model) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Model) ProtoMessage() {}
+
+func (x *Model) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Model.ProtoReflect.Descriptor instead.
+func (*Model) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Model) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Model) GetSummary() string {
+	if x != nil {
+		return x.Summary
+	}
+	return ""
+}
+
+func (x *Model) GetAxes() []*ModelAxis {
+	if x != nil {
+		return x.Axes
+	}
+	return nil
+}
+
+func (x *Model) GetData() bool {
+	if x != nil {
+		return x.Data
+	}
+	return false
+}
+
+func (x *Model) GetPretrained() []string {
+	if x != nil {
+		return x.Pretrained
+	}
+	return nil
+}
+
+func (x *Model) GetLoss() string {
+	if x != nil {
+		return x.Loss
+	}
+	return ""
+}
+
+func (x *Model) GetMetrics() []*ModelMetric {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+// ModelAxis is an axis that only one model has.
+type ModelAxis struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it is, in a line.
+	Summary string `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
+	// Its values are whole numbers.
+	Integer bool    `protobuf:"varint,3,opt,name=integer,proto3" json:"integer,omitempty"`
+	Minimum float64 `protobuf:"fixed64,4,opt,name=minimum,proto3" json:"minimum,omitempty"`
+	Maximum float64 `protobuf:"fixed64,5,opt,name=maximum,proto3" json:"maximum,omitempty"`
+	// The minimum itself is too low.
+	ExclusiveMinimum bool `protobuf:"varint,6,opt,name=exclusive_minimum,json=exclusiveMinimum,proto3" json:"exclusive_minimum,omitempty"`
+	// The value that a spec need not give. Unset: it must.
+	Default       *float64 `protobuf:"fixed64,7,opt,name=default,proto3,oneof" json:"default,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelAxis) Reset() {
+	*x = ModelAxis{}
+	mi := &file_trellis_v1_study_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelAxis) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelAxis) ProtoMessage() {}
+
+func (x *ModelAxis) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelAxis.ProtoReflect.Descriptor instead.
+func (*ModelAxis) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ModelAxis) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ModelAxis) GetSummary() string {
+	if x != nil {
+		return x.Summary
+	}
+	return ""
+}
+
+func (x *ModelAxis) GetInteger() bool {
+	if x != nil {
+		return x.Integer
+	}
+	return false
+}
+
+func (x *ModelAxis) GetMinimum() float64 {
+	if x != nil {
+		return x.Minimum
+	}
+	return 0
+}
+
+func (x *ModelAxis) GetMaximum() float64 {
+	if x != nil {
+		return x.Maximum
+	}
+	return 0
+}
+
+func (x *ModelAxis) GetExclusiveMinimum() bool {
+	if x != nil {
+		return x.ExclusiveMinimum
+	}
+	return false
+}
+
+func (x *ModelAxis) GetDefault() float64 {
+	if x != nil && x.Default != nil {
+		return *x.Default
+	}
+	return 0
+}
+
+// ModelMetric is a number that a model reports beside its losses.
+type ModelMetric struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What it is, in a line.
+	Summary       string `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelMetric) Reset() {
+	*x = ModelMetric{}
+	mi := &file_trellis_v1_study_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelMetric) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelMetric) ProtoMessage() {}
+
+func (x *ModelMetric) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelMetric.ProtoReflect.Descriptor instead.
+func (*ModelMetric) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ModelMetric) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ModelMetric) GetSummary() string {
+	if x != nil {
+		return x.Summary
+	}
+	return ""
+}
+
+// Pretrained names a trial of another study that has been answered, or a checkpoint, whose best weights a run begins with.
+type Pretrained struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The study's best trial, unless one is named.
+	Study string `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	// The trial's index.
+	Trial *uint64 `protobuf:"varint,2,opt,name=trial,proto3,oneof" json:"trial,omitempty"`
+	// Digest of a checkpoint that the coordinator keeps: 64 lower-case hexadecimal digits.
+	Checkpoint    string `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pretrained) Reset() {
+	*x = Pretrained{}
+	mi := &file_trellis_v1_study_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pretrained) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pretrained) ProtoMessage() {}
+
+func (x *Pretrained) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pretrained.ProtoReflect.Descriptor instead.
+func (*Pretrained) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Pretrained) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *Pretrained) GetTrial() uint64 {
+	if x != nil && x.Trial != nil {
+		return *x.Trial
+	}
+	return 0
+}
+
+func (x *Pretrained) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
+// Source is where pretrained weights come from, as it was when a study was created.
+type Source struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty if the spec named a checkpoint.
+	Study string `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	Trial uint64 `protobuf:"varint,2,opt,name=trial,proto3" json:"trial,omitempty"`
+	Run   string `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
+	Model string `protobuf:"bytes,4,opt,name=model,proto3" json:"model,omitempty"`
+	// Those of the trial.
+	Parameters *Parameters `protobuf:"bytes,5,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	// Its best weights are taken.
+	Sha256        string `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Size          uint64 `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Source) Reset() {
+	*x = Source{}
+	mi := &file_trellis_v1_study_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Source) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Source) ProtoMessage() {}
+
+func (x *Source) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Source.ProtoReflect.Descriptor instead.
+func (*Source) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Source) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *Source) GetTrial() uint64 {
+	if x != nil {
+		return x.Trial
+	}
+	return 0
+}
+
+func (x *Source) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *Source) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *Source) GetParameters() *Parameters {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *Source) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *Source) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
 // IntegerAxis is the whole numbers that one parameter takes: a list or a range.
 type IntegerAxis struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -310,7 +741,7 @@ type IntegerAxis struct {
 
 func (x *IntegerAxis) Reset() {
 	*x = IntegerAxis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[2]
+	mi := &file_trellis_v1_study_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -322,7 +753,7 @@ func (x *IntegerAxis) String() string {
 func (*IntegerAxis) ProtoMessage() {}
 
 func (x *IntegerAxis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[2]
+	mi := &file_trellis_v1_study_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -335,7 +766,7 @@ func (x *IntegerAxis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IntegerAxis.ProtoReflect.Descriptor instead.
 func (*IntegerAxis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{2}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *IntegerAxis) GetValues() []uint32 {
@@ -381,7 +812,7 @@ type NumberAxis struct {
 
 func (x *NumberAxis) Reset() {
 	*x = NumberAxis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[3]
+	mi := &file_trellis_v1_study_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +824,7 @@ func (x *NumberAxis) String() string {
 func (*NumberAxis) ProtoMessage() {}
 
 func (x *NumberAxis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[3]
+	mi := &file_trellis_v1_study_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +837,7 @@ func (x *NumberAxis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NumberAxis.ProtoReflect.Descriptor instead.
 func (*NumberAxis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{3}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NumberAxis) GetValues() []float64 {
@@ -449,7 +880,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_trellis_v1_study_proto_msgTypes[4]
+	mi := &file_trellis_v1_study_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +892,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[4]
+	mi := &file_trellis_v1_study_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +905,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Range) GetFrom() float64 {
@@ -509,7 +940,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_trellis_v1_study_proto_msgTypes[5]
+	mi := &file_trellis_v1_study_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -521,7 +952,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[5]
+	mi := &file_trellis_v1_study_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -534,7 +965,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Split) GetTrain() uint32 {
@@ -562,7 +993,7 @@ type EarlyStopping struct {
 
 func (x *EarlyStopping) Reset() {
 	*x = EarlyStopping{}
-	mi := &file_trellis_v1_study_proto_msgTypes[6]
+	mi := &file_trellis_v1_study_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -574,7 +1005,7 @@ func (x *EarlyStopping) String() string {
 func (*EarlyStopping) ProtoMessage() {}
 
 func (x *EarlyStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[6]
+	mi := &file_trellis_v1_study_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -587,7 +1018,7 @@ func (x *EarlyStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EarlyStopping.ProtoReflect.Descriptor instead.
 func (*EarlyStopping) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *EarlyStopping) GetPatience() uint32 {
@@ -615,7 +1046,7 @@ type Synthetic struct {
 
 func (x *Synthetic) Reset() {
 	*x = Synthetic{}
-	mi := &file_trellis_v1_study_proto_msgTypes[7]
+	mi := &file_trellis_v1_study_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -627,7 +1058,7 @@ func (x *Synthetic) String() string {
 func (*Synthetic) ProtoMessage() {}
 
 func (x *Synthetic) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[7]
+	mi := &file_trellis_v1_study_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -640,7 +1071,7 @@ func (x *Synthetic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synthetic.ProtoReflect.Descriptor instead.
 func (*Synthetic) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Synthetic) GetEpochTime() *durationpb.Duration {
@@ -666,7 +1097,7 @@ type Settle struct {
 
 func (x *Settle) Reset() {
 	*x = Settle{}
-	mi := &file_trellis_v1_study_proto_msgTypes[8]
+	mi := &file_trellis_v1_study_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +1109,7 @@ func (x *Settle) String() string {
 func (*Settle) ProtoMessage() {}
 
 func (x *Settle) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[8]
+	mi := &file_trellis_v1_study_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +1122,7 @@ func (x *Settle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settle.ProtoReflect.Descriptor instead.
 func (*Settle) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Settle) GetConfidence() float64 {
@@ -723,7 +1154,7 @@ type Pruning struct {
 
 func (x *Pruning) Reset() {
 	*x = Pruning{}
-	mi := &file_trellis_v1_study_proto_msgTypes[9]
+	mi := &file_trellis_v1_study_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +1166,7 @@ func (x *Pruning) String() string {
 func (*Pruning) ProtoMessage() {}
 
 func (x *Pruning) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[9]
+	mi := &file_trellis_v1_study_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +1179,7 @@ func (x *Pruning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruning.ProtoReflect.Descriptor instead.
 func (*Pruning) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{9}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Pruning) GetMethod() isPruning_Method {
@@ -808,7 +1239,7 @@ type SuccessiveHalving struct {
 
 func (x *SuccessiveHalving) Reset() {
 	*x = SuccessiveHalving{}
-	mi := &file_trellis_v1_study_proto_msgTypes[10]
+	mi := &file_trellis_v1_study_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -820,7 +1251,7 @@ func (x *SuccessiveHalving) String() string {
 func (*SuccessiveHalving) ProtoMessage() {}
 
 func (x *SuccessiveHalving) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[10]
+	mi := &file_trellis_v1_study_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -833,7 +1264,7 @@ func (x *SuccessiveHalving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuccessiveHalving.ProtoReflect.Descriptor instead.
 func (*SuccessiveHalving) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{10}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SuccessiveHalving) GetMinEpochs() uint32 {
@@ -866,7 +1297,7 @@ type MedianStopping struct {
 
 func (x *MedianStopping) Reset() {
 	*x = MedianStopping{}
-	mi := &file_trellis_v1_study_proto_msgTypes[11]
+	mi := &file_trellis_v1_study_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +1309,7 @@ func (x *MedianStopping) String() string {
 func (*MedianStopping) ProtoMessage() {}
 
 func (x *MedianStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[11]
+	mi := &file_trellis_v1_study_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,7 +1322,7 @@ func (x *MedianStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MedianStopping.ProtoReflect.Descriptor instead.
 func (*MedianStopping) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{11}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MedianStopping) GetMinEpochs() uint32 {
@@ -943,14 +1374,16 @@ type Study struct {
 	// What is to be settled has been settled, as far as max_seeds allows. Unset by every extension.
 	Settled bool `protobuf:"varint,14,opt,name=settled,proto3" json:"settled,omitempty"`
 	// What is still to come, as of now. Not stored; unset once the study has ended.
-	Forecast      *Forecast `protobuf:"bytes,15,opt,name=forecast,proto3" json:"forecast,omitempty"`
+	Forecast *Forecast `protobuf:"bytes,15,opt,name=forecast,proto3" json:"forecast,omitempty"`
+	// Where its pretrained weights come from. Unset without.
+	Pretrained    *Source `protobuf:"bytes,16,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Study) Reset() {
 	*x = Study{}
-	mi := &file_trellis_v1_study_proto_msgTypes[12]
+	mi := &file_trellis_v1_study_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -962,7 +1395,7 @@ func (x *Study) String() string {
 func (*Study) ProtoMessage() {}
 
 func (x *Study) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[12]
+	mi := &file_trellis_v1_study_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -975,7 +1408,7 @@ func (x *Study) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Study.ProtoReflect.Descriptor instead.
 func (*Study) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{12}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Study) GetName() string {
@@ -1083,6 +1516,13 @@ func (x *Study) GetForecast() *Forecast {
 	return nil
 }
 
+func (x *Study) GetPretrained() *Source {
+	if x != nil {
+		return x.Pretrained
+	}
+	return nil
+}
+
 // Estimate is a number that is not known yet, with the interval in which it lies with the forecast's confidence.
 type Estimate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1095,7 +1535,7 @@ type Estimate struct {
 
 func (x *Estimate) Reset() {
 	*x = Estimate{}
-	mi := &file_trellis_v1_study_proto_msgTypes[13]
+	mi := &file_trellis_v1_study_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1107,7 +1547,7 @@ func (x *Estimate) String() string {
 func (*Estimate) ProtoMessage() {}
 
 func (x *Estimate) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[13]
+	mi := &file_trellis_v1_study_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1120,7 +1560,7 @@ func (x *Estimate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Estimate.ProtoReflect.Descriptor instead.
 func (*Estimate) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{13}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Estimate) GetExpected() float64 {
@@ -1167,7 +1607,7 @@ type Forecast struct {
 
 func (x *Forecast) Reset() {
 	*x = Forecast{}
-	mi := &file_trellis_v1_study_proto_msgTypes[14]
+	mi := &file_trellis_v1_study_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1179,7 +1619,7 @@ func (x *Forecast) String() string {
 func (*Forecast) ProtoMessage() {}
 
 func (x *Forecast) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[14]
+	mi := &file_trellis_v1_study_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1192,7 +1632,7 @@ func (x *Forecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast.ProtoReflect.Descriptor instead.
 func (*Forecast) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{14}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Forecast) GetEpochs() *Estimate {
@@ -1276,7 +1716,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_trellis_v1_study_proto_msgTypes[15]
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1728,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[15]
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1741,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{15}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Progress) GetTrials() uint64 {
@@ -1440,7 +1880,7 @@ type Forecast_Alternative struct {
 
 func (x *Forecast_Alternative) Reset() {
 	*x = Forecast_Alternative{}
-	mi := &file_trellis_v1_study_proto_msgTypes[16]
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +1892,7 @@ func (x *Forecast_Alternative) String() string {
 func (*Forecast_Alternative) ProtoMessage() {}
 
 func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[16]
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +1905,7 @@ func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast_Alternative.ProtoReflect.Descriptor instead.
 func (*Forecast_Alternative) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{14, 0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{19, 0}
 }
 
 func (x *Forecast_Alternative) GetSlots() uint32 {
@@ -1487,14 +1927,15 @@ var File_trellis_v1_study_proto protoreflect.FileDescriptor
 const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"\x16trellis/v1/study.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trellis/v1/data_set.proto\"\xbe\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trellis/v1/data_set.proto\x1a\x16trellis/v1/trial.proto\"\xdb\n" +
 	"\n" +
 	"\tStudySpec\x12\xc9\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\xb4\x01\xbaH\xb0\x01\xba\x01\xa9\x01\n" +
 	"\n" +
 	"study.name\x12ea name has 1 to 63 lower-case letters, digits and hyphens, and starts and ends with a letter or digit\x1a4this.matches('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$')\xc8\x01\x01R\x04name\x12\x1c\n" +
-	"\x04data\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x04data\x12;\n" +
-	"\x05model\x18\x03 \x01(\tB%\xbaH\"\xc8\x01\x01r\x1dR\x10conv-autoencoderR\tsyntheticR\x05model\x121\n" +
+	"\x04data\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x04data\x12 \n" +
+	"\x05model\x18\x03 \x01(\tB\n" +
+	"\xbaH\a\xc8\x01\x01r\x02\x18?R\x05model\x121\n" +
 	"\x04grid\x18\x04 \x03(\v2\x10.trellis.v1.GridB\v\xbaH\b\xc8\x01\x01\x92\x01\x02\x10dR\x04grid\x12\xce\x01\n" +
 	"\x05seeds\x18\x05 \x01(\v2\x17.trellis.v1.IntegerAxisB\x9e\x01\xbaH\x9a\x01\xba\x01\x96\x01\n" +
 	"\vstudy.seeds\x12\"seeds lie between 0 and 4294967295\x1ac[this.linear, this.log2, this.log10].all(r, r.count == 0u || 0.0 <= r.from && r.to <= 4294967295.0)R\x05seeds\x12\x86\x02\n" +
@@ -1506,21 +1947,71 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\tsynthetic\x18\t \x01(\v2\x15.trellis.v1.SyntheticR\tsynthetic\x12*\n" +
 	"\x06settle\x18\n" +
 	" \x01(\v2\x12.trellis.v1.SettleR\x06settle\x12-\n" +
-	"\apruning\x18\v \x01(\v2\x13.trellis.v1.PruningR\apruning:\x81\x02\xbaH\xfd\x01\x1az\n" +
+	"\apruning\x18\v \x01(\v2\x13.trellis.v1.PruningR\apruning\x126\n" +
+	"\n" +
+	"pretrained\x18\f \x01(\v2\x16.trellis.v1.PretrainedR\n" +
+	"pretrained:\x81\x02\xbaH\xfd\x01\x1az\n" +
 	"\n" +
 	"study.data\x12>'data' names the data set to train on, for example data: mnist\x1a,this.data != '' || this.model == 'synthetic'\x1a\x7f\n" +
-	"\x0fstudy.synthetic\x129the settings under 'synthetic' belong to model: synthetic\x1a1!has(this.synthetic) || this.model == 'synthetic'\"\xeb\b\n" +
-	"\x04Grid\x12\xaa\x02\n" +
+	"\x0fstudy.synthetic\x129the settings under 'synthetic' belong to model: synthetic\x1a1!has(this.synthetic) || this.model == 'synthetic'\"\xf3\t\n" +
+	"\x04Grid\x12\xa7\x02\n" +
 	"\n" +
-	"latent_dim\x18\x01 \x01(\v2\x17.trellis.v1.IntegerAxisB\xf1\x01\xbaH\xed\x01\xba\x01\xe6\x01\n" +
-	"\x0fgrid.latent_dim\x12Ilatent dimensions lie between 1 and 784, the number of pixels of an image\x1a\x87\x01this.values.all(v, 1u <= v && v <= 784u) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 1.0 <= r.from && r.to <= 784.0)\xc8\x01\x01R\tlatentDim\x12\x99\x02\n" +
+	"latent_dim\x18\x01 \x01(\v2\x17.trellis.v1.IntegerAxisB\xee\x01\xbaH\xea\x01\xba\x01\xe6\x01\n" +
+	"\x0fgrid.latent_dim\x12Ilatent dimensions lie between 1 and 784, the number of pixels of an image\x1a\x87\x01this.values.all(v, 1u <= v && v <= 784u) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 1.0 <= r.from && r.to <= 784.0)R\tlatentDim\x12\x99\x02\n" +
 	"\rlearning_rate\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisB\xdb\x01\xbaH\xd7\x01\xba\x01\xd0\x01\n" +
 	"\x12grid.learning_rate\x12.learning rates lie above 0 and at most at 1000\x1a\x89\x01this.values.all(v, 0.0 < v && v <= 1000.0) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 0.0 < r.from && r.to <= 1000.0)\xc8\x01\x01R\flearningRate\x12\x8b\x02\n" +
 	"\fweight_decay\x18\x03 \x01(\v2\x16.trellis.v1.NumberAxisB\xcf\x01\xbaH\xcb\x01\xba\x01\xc7\x01\n" +
 	"\x11grid.weight_decay\x12$weight decays lie between 0 and 1000\x1a\x8b\x01this.values.all(v, 0.0 <= v && v <= 1000.0) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 0.0 <= r.from && r.to <= 1000.0)R\vweightDecay\x12\x8b\x02\n" +
 	"\n" +
 	"max_epochs\x18\x04 \x01(\v2\x17.trellis.v1.IntegerAxisB\xd2\x01\xbaH\xce\x01\xba\x01\xc7\x01\n" +
-	"\x0fgrid.max_epochs\x12&maximum epochs lie between 1 and 10000\x1a\x8b\x01this.values.all(v, 1u <= v && v <= 10000u) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 1.0 <= r.from && r.to <= 10000.0)\xc8\x01\x01R\tmaxEpochs\"\xac\x04\n" +
+	"\x0fgrid.max_epochs\x12&maximum epochs lie between 1 and 10000\x1a\x8b\x01this.values.all(v, 1u <= v && v <= 10000u) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 1.0 <= r.from && r.to <= 10000.0)\xc8\x01\x01R\tmaxEpochs\x128\n" +
+	"\x04axes\x18\x05 \x03(\v2\x1a.trellis.v1.Grid.AxesEntryB\b\xbaH\x05\x9a\x01\x02\x10\x10R\x04axes\x1aO\n" +
+	"\tAxesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisR\x05value:\x028\x01\"\xdb\x01\n" +
+	"\x05Model\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\asummary\x18\x02 \x01(\tR\asummary\x12)\n" +
+	"\x04axes\x18\x03 \x03(\v2\x15.trellis.v1.ModelAxisR\x04axes\x12\x12\n" +
+	"\x04data\x18\x04 \x01(\bR\x04data\x12\x1e\n" +
+	"\n" +
+	"pretrained\x18\x05 \x03(\tR\n" +
+	"pretrained\x12\x12\n" +
+	"\x04loss\x18\x06 \x01(\tR\x04loss\x121\n" +
+	"\ametrics\x18\a \x03(\v2\x17.trellis.v1.ModelMetricR\ametrics\"\xdf\x01\n" +
+	"\tModelAxis\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\asummary\x18\x02 \x01(\tR\asummary\x12\x18\n" +
+	"\ainteger\x18\x03 \x01(\bR\ainteger\x12\x18\n" +
+	"\aminimum\x18\x04 \x01(\x01R\aminimum\x12\x18\n" +
+	"\amaximum\x18\x05 \x01(\x01R\amaximum\x12+\n" +
+	"\x11exclusive_minimum\x18\x06 \x01(\bR\x10exclusiveMinimum\x12\x1d\n" +
+	"\adefault\x18\a \x01(\x01H\x00R\adefault\x88\x01\x01B\n" +
+	"\n" +
+	"\b_default\";\n" +
+	"\vModelMetric\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\asummary\x18\x02 \x01(\tR\asummary\"\xf5\x03\n" +
+	"\n" +
+	"Pretrained\x12\x1d\n" +
+	"\x05study\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05study\x12\x19\n" +
+	"\x05trial\x18\x02 \x01(\x04H\x00R\x05trial\x88\x01\x01\x12\xaa\x01\n" +
+	"\n" +
+	"checkpoint\x18\x03 \x01(\tB\x89\x01\xbaH\x85\x01\xba\x01\x81\x01\n" +
+	"\x15pretrained.checkpoint\x12:a checkpoint's digest has 64 lower-case hexadecimal digits\x1a,this == '' || this.matches('^[0-9a-f]{64}$')R\n" +
+	"checkpoint:\xf5\x01\xbaH\xf1\x01\x1a\xee\x01\n" +
+	"\x13pretrained.one_form\x12~pretrained weights come from a study or from a checkpoint: {study: paper}, {study: paper, trial: 17} or {checkpoint: <digest>}\x1aW(this.study != '') != (this.checkpoint != '') && (!has(this.trial) || this.study != '')B\b\n" +
+	"\x06_trial\"\xc0\x01\n" +
+	"\x06Source\x12\x14\n" +
+	"\x05study\x18\x01 \x01(\tR\x05study\x12\x14\n" +
+	"\x05trial\x18\x02 \x01(\x04R\x05trial\x12\x10\n" +
+	"\x03run\x18\x03 \x01(\tR\x03run\x12\x14\n" +
+	"\x05model\x18\x04 \x01(\tR\x05model\x126\n" +
+	"\n" +
+	"parameters\x18\x05 \x01(\v2\x16.trellis.v1.ParametersR\n" +
+	"parameters\x12\x16\n" +
+	"\x06sha256\x18\x06 \x01(\tR\x06sha256\x12\x12\n" +
+	"\x04size\x18\a \x01(\x04R\x04size\"\xac\x04\n" +
 	"\vIntegerAxis\x12#\n" +
 	"\x06values\x18\x01 \x03(\rB\v\xbaH\b\x92\x01\x05\x10\x90N\x18\x01R\x06values\x12)\n" +
 	"\x06linear\x18\x02 \x01(\v2\x11.trellis.v1.RangeR\x06linear\x12%\n" +
@@ -1575,7 +2066,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12$\n" +
 	"\binterval\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\binterval\x12#\n" +
-	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xe4\x04\n" +
+	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\x98\x05\n" +
 	"\x05Study\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x04spec\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12,\n" +
@@ -1593,7 +2084,10 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\rearlier_specs\x18\f \x03(\v2\x15.trellis.v1.StudySpecR\fearlierSpecs\x12\x18\n" +
 	"\aindices\x18\r \x01(\x04R\aindices\x12\x18\n" +
 	"\asettled\x18\x0e \x01(\bR\asettled\x120\n" +
-	"\bforecast\x18\x0f \x01(\v2\x14.trellis.v1.ForecastR\bforecast\"L\n" +
+	"\bforecast\x18\x0f \x01(\v2\x14.trellis.v1.ForecastR\bforecast\x122\n" +
+	"\n" +
+	"pretrained\x18\x10 \x01(\v2\x12.trellis.v1.SourceR\n" +
+	"pretrained\"L\n" +
 	"\bEstimate\x12\x1a\n" +
 	"\bexpected\x18\x01 \x01(\x01R\bexpected\x12\x10\n" +
 	"\x03low\x18\x02 \x01(\x01R\x03low\x12\x12\n" +
@@ -1655,68 +2149,82 @@ func file_trellis_v1_study_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_study_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_trellis_v1_study_proto_goTypes = []any{
 	(StudyState)(0),               // 0: trellis.v1.StudyState
 	(*StudySpec)(nil),             // 1: trellis.v1.StudySpec
 	(*Grid)(nil),                  // 2: trellis.v1.Grid
-	(*IntegerAxis)(nil),           // 3: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),            // 4: trellis.v1.NumberAxis
-	(*Range)(nil),                 // 5: trellis.v1.Range
-	(*Split)(nil),                 // 6: trellis.v1.Split
-	(*EarlyStopping)(nil),         // 7: trellis.v1.EarlyStopping
-	(*Synthetic)(nil),             // 8: trellis.v1.Synthetic
-	(*Settle)(nil),                // 9: trellis.v1.Settle
-	(*Pruning)(nil),               // 10: trellis.v1.Pruning
-	(*SuccessiveHalving)(nil),     // 11: trellis.v1.SuccessiveHalving
-	(*MedianStopping)(nil),        // 12: trellis.v1.MedianStopping
-	(*Study)(nil),                 // 13: trellis.v1.Study
-	(*Estimate)(nil),              // 14: trellis.v1.Estimate
-	(*Forecast)(nil),              // 15: trellis.v1.Forecast
-	(*Progress)(nil),              // 16: trellis.v1.Progress
-	(*Forecast_Alternative)(nil),  // 17: trellis.v1.Forecast.Alternative
-	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
-	(*DataSet)(nil),               // 19: trellis.v1.DataSet
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*Model)(nil),                 // 3: trellis.v1.Model
+	(*ModelAxis)(nil),             // 4: trellis.v1.ModelAxis
+	(*ModelMetric)(nil),           // 5: trellis.v1.ModelMetric
+	(*Pretrained)(nil),            // 6: trellis.v1.Pretrained
+	(*Source)(nil),                // 7: trellis.v1.Source
+	(*IntegerAxis)(nil),           // 8: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),            // 9: trellis.v1.NumberAxis
+	(*Range)(nil),                 // 10: trellis.v1.Range
+	(*Split)(nil),                 // 11: trellis.v1.Split
+	(*EarlyStopping)(nil),         // 12: trellis.v1.EarlyStopping
+	(*Synthetic)(nil),             // 13: trellis.v1.Synthetic
+	(*Settle)(nil),                // 14: trellis.v1.Settle
+	(*Pruning)(nil),               // 15: trellis.v1.Pruning
+	(*SuccessiveHalving)(nil),     // 16: trellis.v1.SuccessiveHalving
+	(*MedianStopping)(nil),        // 17: trellis.v1.MedianStopping
+	(*Study)(nil),                 // 18: trellis.v1.Study
+	(*Estimate)(nil),              // 19: trellis.v1.Estimate
+	(*Forecast)(nil),              // 20: trellis.v1.Forecast
+	(*Progress)(nil),              // 21: trellis.v1.Progress
+	nil,                           // 22: trellis.v1.Grid.AxesEntry
+	(*Forecast_Alternative)(nil),  // 23: trellis.v1.Forecast.Alternative
+	(*Parameters)(nil),            // 24: trellis.v1.Parameters
+	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
+	(*DataSet)(nil),               // 26: trellis.v1.DataSet
+	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
 }
 var file_trellis_v1_study_proto_depIdxs = []int32{
 	2,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
-	3,  // 1: trellis.v1.StudySpec.seeds:type_name -> trellis.v1.IntegerAxis
-	3,  // 2: trellis.v1.StudySpec.batch_size:type_name -> trellis.v1.IntegerAxis
-	6,  // 3: trellis.v1.StudySpec.split:type_name -> trellis.v1.Split
-	7,  // 4: trellis.v1.StudySpec.early_stopping:type_name -> trellis.v1.EarlyStopping
-	8,  // 5: trellis.v1.StudySpec.synthetic:type_name -> trellis.v1.Synthetic
-	9,  // 6: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
-	10, // 7: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
-	3,  // 8: trellis.v1.Grid.latent_dim:type_name -> trellis.v1.IntegerAxis
-	4,  // 9: trellis.v1.Grid.learning_rate:type_name -> trellis.v1.NumberAxis
-	4,  // 10: trellis.v1.Grid.weight_decay:type_name -> trellis.v1.NumberAxis
-	3,  // 11: trellis.v1.Grid.max_epochs:type_name -> trellis.v1.IntegerAxis
-	5,  // 12: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
-	5,  // 13: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
-	5,  // 14: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
-	5,  // 15: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
-	5,  // 16: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
-	5,  // 17: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
-	18, // 18: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
-	11, // 19: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
-	12, // 20: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
-	1,  // 21: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
-	0,  // 22: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
-	19, // 23: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
-	20, // 24: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
-	20, // 25: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
-	16, // 26: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
-	1,  // 27: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
-	15, // 28: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
-	14, // 29: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	14, // 30: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	17, // 31: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	8,  // 1: trellis.v1.StudySpec.seeds:type_name -> trellis.v1.IntegerAxis
+	8,  // 2: trellis.v1.StudySpec.batch_size:type_name -> trellis.v1.IntegerAxis
+	11, // 3: trellis.v1.StudySpec.split:type_name -> trellis.v1.Split
+	12, // 4: trellis.v1.StudySpec.early_stopping:type_name -> trellis.v1.EarlyStopping
+	13, // 5: trellis.v1.StudySpec.synthetic:type_name -> trellis.v1.Synthetic
+	14, // 6: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
+	15, // 7: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
+	6,  // 8: trellis.v1.StudySpec.pretrained:type_name -> trellis.v1.Pretrained
+	8,  // 9: trellis.v1.Grid.latent_dim:type_name -> trellis.v1.IntegerAxis
+	9,  // 10: trellis.v1.Grid.learning_rate:type_name -> trellis.v1.NumberAxis
+	9,  // 11: trellis.v1.Grid.weight_decay:type_name -> trellis.v1.NumberAxis
+	8,  // 12: trellis.v1.Grid.max_epochs:type_name -> trellis.v1.IntegerAxis
+	22, // 13: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
+	4,  // 14: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
+	5,  // 15: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
+	24, // 16: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
+	10, // 17: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
+	10, // 18: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
+	10, // 19: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
+	10, // 20: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
+	10, // 21: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
+	10, // 22: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
+	25, // 23: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
+	16, // 24: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
+	17, // 25: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
+	1,  // 26: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
+	0,  // 27: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
+	26, // 28: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
+	27, // 29: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
+	27, // 30: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
+	21, // 31: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
+	1,  // 32: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
+	20, // 33: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
+	7,  // 34: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
+	19, // 35: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	19, // 36: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	23, // 37: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	9,  // 38: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }
@@ -1725,7 +2233,10 @@ func file_trellis_v1_study_proto_init() {
 		return
 	}
 	file_trellis_v1_data_set_proto_init()
-	file_trellis_v1_study_proto_msgTypes[9].OneofWrappers = []any{
+	file_trellis_v1_trial_proto_init()
+	file_trellis_v1_study_proto_msgTypes[3].OneofWrappers = []any{}
+	file_trellis_v1_study_proto_msgTypes[5].OneofWrappers = []any{}
+	file_trellis_v1_study_proto_msgTypes[14].OneofWrappers = []any{
 		(*Pruning_Asha)(nil),
 		(*Pruning_Median)(nil),
 	}
@@ -1735,7 +2246,7 @@ func file_trellis_v1_study_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_study_proto_rawDesc), len(file_trellis_v1_study_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -88,13 +88,15 @@ func (TrialState) EnumDescriptor() ([]byte, []int) {
 
 // Parameters is one point of a grid, with its seed.
 type Parameters struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	LatentDim     uint32                 `protobuf:"varint,1,opt,name=latent_dim,json=latentDim,proto3" json:"latent_dim,omitempty"`
-	LearningRate  float64                `protobuf:"fixed64,2,opt,name=learning_rate,json=learningRate,proto3" json:"learning_rate,omitempty"`
-	WeightDecay   float64                `protobuf:"fixed64,3,opt,name=weight_decay,json=weightDecay,proto3" json:"weight_decay,omitempty"`
-	MaxEpochs     uint32                 `protobuf:"varint,4,opt,name=max_epochs,json=maxEpochs,proto3" json:"max_epochs,omitempty"`
-	Seed          uint32                 `protobuf:"varint,5,opt,name=seed,proto3" json:"seed,omitempty"`
-	BatchSize     uint32                 `protobuf:"varint,6,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	LatentDim    uint32                 `protobuf:"varint,1,opt,name=latent_dim,json=latentDim,proto3" json:"latent_dim,omitempty"`
+	LearningRate float64                `protobuf:"fixed64,2,opt,name=learning_rate,json=learningRate,proto3" json:"learning_rate,omitempty"`
+	WeightDecay  float64                `protobuf:"fixed64,3,opt,name=weight_decay,json=weightDecay,proto3" json:"weight_decay,omitempty"`
+	MaxEpochs    uint32                 `protobuf:"varint,4,opt,name=max_epochs,json=maxEpochs,proto3" json:"max_epochs,omitempty"`
+	Seed         uint32                 `protobuf:"varint,5,opt,name=seed,proto3" json:"seed,omitempty"`
+	BatchSize    uint32                 `protobuf:"varint,6,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
+	// Values on the axes that only the study's model has, by name.
+	Values        map[string]float64 `protobuf:"bytes,7,rep,name=values,proto3" json:"values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -171,6 +173,13 @@ func (x *Parameters) GetBatchSize() uint32 {
 	return 0
 }
 
+func (x *Parameters) GetValues() map[string]float64 {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
 // Trial is one point of a study's grid: what the user asked about. Its result is a prefix of its run's losses.
 type Trial struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -195,8 +204,12 @@ type Trial struct {
 	// Losses by epoch: the first `epochs` losses of the run. Filled only where a request asks for them.
 	TrainLoss      []float64 `protobuf:"fixed64,11,rep,packed,name=train_loss,json=trainLoss,proto3" json:"train_loss,omitempty"`
 	ValidationLoss []float64 `protobuf:"fixed64,12,rep,packed,name=validation_loss,json=validationLoss,proto3" json:"validation_loss,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What the model reports beside its losses, by name: of the validation images after best_epoch, and of the test images
+	// with the weights of best_epoch, set where test_loss is.
+	Metrics       map[string]float64 `protobuf:"bytes,13,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	TestMetrics   map[string]float64 `protobuf:"bytes,14,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Trial) Reset() {
@@ -309,6 +322,20 @@ func (x *Trial) GetTrainLoss() []float64 {
 func (x *Trial) GetValidationLoss() []float64 {
 	if x != nil {
 		return x.ValidationLoss
+	}
+	return nil
+}
+
+func (x *Trial) GetMetrics() map[string]float64 {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+func (x *Trial) GetTestMetrics() map[string]float64 {
+	if x != nil {
+		return x.TestMetrics
 	}
 	return nil
 }
@@ -667,7 +694,7 @@ var File_trellis_v1_trial_proto protoreflect.FileDescriptor
 const file_trellis_v1_trial_proto_rawDesc = "" +
 	"\n" +
 	"\x16trellis/v1/trial.proto\x12\n" +
-	"trellis.v1\"\xc5\x01\n" +
+	"trellis.v1\"\xbc\x02\n" +
 	"\n" +
 	"Parameters\x12\x1d\n" +
 	"\n" +
@@ -678,7 +705,11 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	"max_epochs\x18\x04 \x01(\rR\tmaxEpochs\x12\x12\n" +
 	"\x04seed\x18\x05 \x01(\rR\x04seed\x12\x1d\n" +
 	"\n" +
-	"batch_size\x18\x06 \x01(\rR\tbatchSize\"\xa1\x03\n" +
+	"batch_size\x18\x06 \x01(\rR\tbatchSize\x12:\n" +
+	"\x06values\x18\a \x03(\v2\".trellis.v1.Parameters.ValuesEntryR\x06values\x1a9\n" +
+	"\vValuesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\x9e\x05\n" +
 	"\x05Trial\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x126\n" +
@@ -696,7 +727,15 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	" \x01(\tR\x05error\x12\x1d\n" +
 	"\n" +
 	"train_loss\x18\v \x03(\x01R\ttrainLoss\x12'\n" +
-	"\x0fvalidation_loss\x18\f \x03(\x01R\x0evalidationLossB\f\n" +
+	"\x0fvalidation_loss\x18\f \x03(\x01R\x0evalidationLoss\x128\n" +
+	"\ametrics\x18\r \x03(\v2\x1e.trellis.v1.Trial.MetricsEntryR\ametrics\x12E\n" +
+	"\ftest_metrics\x18\x0e \x03(\v2\".trellis.v1.Trial.TestMetricsEntryR\vtestMetrics\x1a:\n" +
+	"\fMetricsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\x1a>\n" +
+	"\x10TestMetricsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\f\n" +
 	"\n" +
 	"_objectiveB\f\n" +
 	"\n" +
@@ -767,7 +806,7 @@ func file_trellis_v1_trial_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_trial_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_trellis_v1_trial_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_trellis_v1_trial_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_trellis_v1_trial_proto_goTypes = []any{
 	(TrialState)(0),       // 0: trellis.v1.TrialState
 	(*Parameters)(nil),    // 1: trellis.v1.Parameters
@@ -776,21 +815,27 @@ var file_trellis_v1_trial_proto_goTypes = []any{
 	(*Repetition)(nil),    // 4: trellis.v1.Repetition
 	(*Interval)(nil),      // 5: trellis.v1.Interval
 	(*Verdict)(nil),       // 6: trellis.v1.Verdict
+	nil,                   // 7: trellis.v1.Parameters.ValuesEntry
+	nil,                   // 8: trellis.v1.Trial.MetricsEntry
+	nil,                   // 9: trellis.v1.Trial.TestMetricsEntry
 }
 var file_trellis_v1_trial_proto_depIdxs = []int32{
-	1, // 0: trellis.v1.Trial.parameters:type_name -> trellis.v1.Parameters
-	0, // 1: trellis.v1.Trial.state:type_name -> trellis.v1.TrialState
-	1, // 2: trellis.v1.Configuration.parameters:type_name -> trellis.v1.Parameters
-	4, // 3: trellis.v1.Configuration.repetitions:type_name -> trellis.v1.Repetition
-	5, // 4: trellis.v1.Configuration.interval:type_name -> trellis.v1.Interval
-	5, // 5: trellis.v1.Configuration.difference_interval:type_name -> trellis.v1.Interval
-	3, // 6: trellis.v1.Verdict.best:type_name -> trellis.v1.Configuration
-	3, // 7: trellis.v1.Verdict.contenders:type_name -> trellis.v1.Configuration
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	7,  // 0: trellis.v1.Parameters.values:type_name -> trellis.v1.Parameters.ValuesEntry
+	1,  // 1: trellis.v1.Trial.parameters:type_name -> trellis.v1.Parameters
+	0,  // 2: trellis.v1.Trial.state:type_name -> trellis.v1.TrialState
+	8,  // 3: trellis.v1.Trial.metrics:type_name -> trellis.v1.Trial.MetricsEntry
+	9,  // 4: trellis.v1.Trial.test_metrics:type_name -> trellis.v1.Trial.TestMetricsEntry
+	1,  // 5: trellis.v1.Configuration.parameters:type_name -> trellis.v1.Parameters
+	4,  // 6: trellis.v1.Configuration.repetitions:type_name -> trellis.v1.Repetition
+	5,  // 7: trellis.v1.Configuration.interval:type_name -> trellis.v1.Interval
+	5,  // 8: trellis.v1.Configuration.difference_interval:type_name -> trellis.v1.Interval
+	3,  // 9: trellis.v1.Verdict.best:type_name -> trellis.v1.Configuration
+	3,  // 10: trellis.v1.Verdict.contenders:type_name -> trellis.v1.Configuration
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_trial_proto_init() }
@@ -806,7 +851,7 @@ func file_trellis_v1_trial_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_trial_proto_rawDesc), len(file_trellis_v1_trial_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
