@@ -12,6 +12,6 @@
 //
 // and RunAll, which makes a Machine a gorgonia.VM, is a batch of one tile.
 //
-// Operations of package operation are bound to their memory once. Gorgonia's own run through their Do method, which
-// allocates: that is for the odd sum where two gradients meet.
+// Operations of package operation are bound to their memory once, and so is Gorgonia's sum, which it makes where two
+// gradients meet. Others of its own run through their Do method, which allocates.
 package executor

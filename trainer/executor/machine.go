@@ -30,29 +30,34 @@ var _ gorgonia.VM = (*Machine)(nil)
 
 // New compiles what the outputs depend on. Inputs and outputs are bound to tensors that stay where they are: those
 // that they are bound to already, or else new ones. Values in between stay unbound.
-func New(outputs ...*gorgonia.Node) (*Machine, error) {
-	order, err := schedule(outputs)
+func New(outputs ...*gorgonia.Node) (*Machine, error) { return Between(nil, outputs) }
+
+// Between compiles what the outputs depend on, but for what the inputs depend on: whatever they are in the graph, the
+// Machine takes their values as they are bound.
+func Between(inputs, outputs gorgonia.Nodes) (*Machine, error) {
+	order, err := schedule(inputs, outputs)
 	if err != nil {
 		return nil, err
 	}
 	m := &Machine{}
-	memory, err := m.place(order, outputs)
+	own := slices.Concat(inputs, outputs)
+	memory, err := m.place(order, own)
 	if err != nil {
 		return nil, err
 	}
 	sums := map[*gorgonia.Node]bool{}
 	for _, node := range order {
-		for _, input := range inputsOf(node) {
-			if sums[input] {
-				return nil, fmt.Errorf("compile %v: %w: %v is known at a batch's end only", node.Op(), ErrGraph, input.Op())
-			}
-		}
-		if node.Op() == nil || isConstant(node) || isView(node, outputs) {
+		if node.Op() == nil || isConstant(node) || isView(node, own) || slices.Contains(inputs, node) {
 			continue
 		}
 		call, err := m.bindCall(node, memory)
 		if err != nil {
 			return nil, fmt.Errorf("compile %v: %w", node.Op(), err)
+		}
+		for _, input := range inputsOf(node) {
+			if sums[input] && call.Tile != nil {
+				return nil, fmt.Errorf("compile %v: %w: %v is known at a batch's end only", node.Op(), ErrGraph, input.Op())
+			}
 		}
 		sums[node] = call.End != nil
 		m.append(call)
@@ -61,8 +66,9 @@ func New(outputs ...*gorgonia.Node) (*Machine, error) {
 }
 
 // schedule lists what the outputs depend on, every node after those that it depends on, in the order of their making.
-// That order runs a gradient's users right after it, so that it is not kept for long.
-func schedule(outputs gorgonia.Nodes) (gorgonia.Nodes, error) {
+// That order runs a gradient's users right after it, so that it is not kept for long. Nothing is listed on account of the
+// inputs.
+func schedule(inputs, outputs gorgonia.Nodes) (gorgonia.Nodes, error) {
 	if len(outputs) == 0 {
 		return nil, fmt.Errorf("%w: it has no outputs", ErrGraph)
 	}
@@ -75,6 +81,9 @@ func schedule(outputs gorgonia.Nodes) (gorgonia.Nodes, error) {
 		}
 		found[node] = true
 		order = append(order, node)
+		if slices.Contains(inputs, node) {
+			return nil
+		}
 		for _, input := range inputsOf(node) {
 			if input.ID() >= node.ID() {
 				return fmt.Errorf("%w: %v was made before its input %v", ErrGraph, node, input)
@@ -104,16 +113,19 @@ func inputsOf(node *gorgonia.Node) gorgonia.Nodes {
 	return inputs
 }
 
-// place assigns memory to every node. Inputs and outputs have memory of their own, a view has that of what it shows,
-// and any other value occupies its part of the arena from its making to its last use.
-func (m *Machine) place(order, outputs gorgonia.Nodes) (map[*gorgonia.Node][]float32, error) {
+// place assigns memory to every node. Inputs and outputs, own, have memory of their own, a view has that of what it
+// shows, and any other value occupies its part of the arena from its making to its last use.
+func (m *Machine) place(order, own gorgonia.Nodes) (map[*gorgonia.Node][]float32, error) {
 	shown := map[*gorgonia.Node]*gorgonia.Node{}
 	lastUse := map[*gorgonia.Node]int{}
 	for i, node := range order {
 		shown[node] = node
 		for _, input := range inputsOf(node) {
+			if shown[input] == nil {
+				continue // What an input of the Machine depends on.
+			}
 			lastUse[shown[input]] = i
-			if isView(node, outputs) {
+			if isView(node, own) {
 				shown[node] = shown[input]
 			}
 		}
@@ -122,7 +134,7 @@ func (m *Machine) place(order, outputs gorgonia.Nodes) (map[*gorgonia.Node][]flo
 	offsets := map[*gorgonia.Node]int{}
 	var plan layout
 	for i, node := range order {
-		if node.Op() == nil || isConstant(node) || slices.Contains(outputs, node) {
+		if node.Op() == nil || isConstant(node) || slices.Contains(own, node) {
 			values, err := bound(node)
 			if err != nil {
 				return nil, err
@@ -146,8 +158,20 @@ func (m *Machine) place(order, outputs gorgonia.Nodes) (map[*gorgonia.Node][]flo
 }
 
 // isView says whether a node needs no memory of its own.
-func isView(node *gorgonia.Node, outputs gorgonia.Nodes) bool {
-	return operation.IsView(node.Op()) && !slices.Contains(outputs, node)
+func isView(node *gorgonia.Node, own gorgonia.Nodes) bool {
+	return operation.IsView(node.Op()) && !slices.Contains(own, node)
+}
+
+// Values returns the memory of a node that a Machine has as an input or output, or nil of any other.
+func Values(node *gorgonia.Node) []float32 {
+	if node.Value() == nil {
+		return nil
+	}
+	values, err := bound(node)
+	if err != nil {
+		return nil
+	}
+	return values
 }
 
 // bound returns the memory of the value that a node is bound to, after binding it to a new one if it has none.
@@ -179,6 +203,9 @@ func isConstant(node *gorgonia.Node) bool { return len(inputsOf(node)) == 0 }
 func (m *Machine) bindCall(node *gorgonia.Node, memory map[*gorgonia.Node][]float32) (operation.Call, error) {
 	inputs := inputsOf(node)
 	op, ok := node.Op().(operation.Compiler)
+	if !ok && isSum(node, inputs) {
+		return bindSum(memory[node], memory[inputs[0]], memory[inputs[1]]), nil
+	}
 	if !ok {
 		return m.bindForeign(node, inputs, memory), nil
 	}
@@ -187,6 +214,18 @@ func (m *Machine) bindCall(node *gorgonia.Node, memory map[*gorgonia.Node][]floa
 		values[i] = memory[input]
 	}
 	return op.Compile(memory[node], values...)
+}
+
+// isSum says whether a node is Gorgonia's sum of two tensors of one shape, which its differentiation makes where two
+// gradients meet.
+func isSum(node *gorgonia.Node, inputs gorgonia.Nodes) bool {
+	return node.Op().String() == "+ false" && len(inputs) == 2 && node.Shape().TotalSize()%kernel.Lanes == 0 &&
+		inputs[0].Shape().Eq(node.Shape()) && inputs[1].Shape().Eq(node.Shape())
+}
+
+// bindSum runs a sum without Do, which allocates.
+func bindSum(sum, a, b []float32) operation.Call {
+	return operation.Call{Tile: func() { kernel.AddScaled(sum, a, b, 1) }}
 }
 
 // bindForeign makes a call of the Do of an operation that is not ours, on tensors over the Machine's memory.

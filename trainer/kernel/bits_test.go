@@ -161,13 +161,15 @@ func TestSameBitsElementwise(t *testing.T) {
 			relu, sigmoid, square := make([]float32, n), make([]float32, n), make([]float32, n)
 			ReLUBackward(relu, dy, y)
 			SigmoidBackward(sigmoid, dy, y)
+			sum := make([]float32, n)
+			AddScaled(sum, y, dy, 0.3)
 			loss := SquaredError(square, y, target, lanes, 0.125)
 			bits := math.Float64bits(loss)
 			if loss != loss {
 				bits = 0
 			}
 			return outputs{
-				"relu": relu, "sigmoid": sigmoid, "square": square,
+				"relu": relu, "sigmoid": sigmoid, "square": square, "sum": sum,
 				"loss": {math.Float32frombits(uint32(bits >> 32)), math.Float32frombits(uint32(bits))},
 			}
 		})

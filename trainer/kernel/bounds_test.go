@@ -73,6 +73,8 @@ func TestNoWritesBesideOutputs(t *testing.T) {
 			Adam(w, dw, m, v, AdamStep{LearningRate: 1, Step: 1})
 			ReLUBackward(dy, dy, y)
 			SigmoidBackward(dy, dy, y)
+			AddScaled(dy, y, dy, 2)
+			Normal(dy, &NormalState{{1}, {2}, {3}, {4}})
 			SquaredError(dy, y, y, 3, 1)
 			pixels := make([]byte, 2*len(x)/Lanes)
 			FillTile(x, pixels, len(x)/Lanes, []uint32{1, 0})
@@ -231,6 +233,9 @@ func TestWrongLengthsPanic(t *testing.T) {
 		"relu":          func() { ReLUBackward(in, in[1:], in) },
 		"part of tile":  func() { ReLUBackward(in[1:], in[1:], in[1:]) },
 		"sigmoid":       func() { SigmoidBackward(in[16:], in, in) },
+		"sum":           func() { AddScaled(in, in, in[16:], 1) },
+		"part of a sum": func() { AddScaled(in[1:], in[1:], in[1:], 1) },
+		"part normal":   func() { Normal(in[1:], new(NormalState)) },
 		"target":        func() { SquaredError(in, in, in[16:], 1, 1) },
 		"no lanes":      func() { SquaredError(in, in, in, 0, 1) },
 		"17 lanes":      func() { SquaredError(in, in, in, 17, 1) },
@@ -262,12 +267,15 @@ func TestNoAllocations(t *testing.T) {
 		r := rand.New(rand.NewPCG(1, 7))
 		w, b, x, y := random(r, s.Weights()), random(r, s.OutChannels), random(r, s.InSize()), random(r, s.OutSize())
 		pixels, indices := make([]byte, s.InSize()), []uint32{3, 2, 1}
+		state := NormalState{{1}, {2}, {3}, {4}}
 		allocations := testing.AllocsPerRun(10, func() {
 			conv.SetWeights(w, b)
 			FillTile(x, pixels, s.InSize()/Lanes, indices)
 			conv.Forward(y, x, Sigmoid)
 			SquaredError(y, y, y, 5, 1)
 			SigmoidBackward(y, y, y)
+			AddScaled(y, y, y, 1)
+			Normal(y, &state)
 			ReLUBackward(y, y, y)
 			conv.BackwardInput(x, y)
 			conv.BackwardWeights(y, x)

@@ -23,6 +23,14 @@ func SigmoidBackward(dx, dy, y []float32) {
 	active.Load().sigmoidBackward(dx, dy, y)
 }
 
+// AddScaled computes dst[i] = x[i] + scale * y[i], with the product rounded. dst may be x or y.
+func AddScaled(dst, x, y []float32, scale float32) {
+	check("dst", dst, len(x))
+	check("y", y, len(x))
+	checkTile("x", x)
+	active.Load().addScaled(dst, x, y, scale)
+}
+
 // SquaredError returns the sum of (y-target)^2 over the first lanes images of a tile, and sets dy = scale * (y-target)
 // there and zero in the other lanes. For the mean over all pixels of a batch, scale is 2 / (images * pixels).
 // dy may be y.

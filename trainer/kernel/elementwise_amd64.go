@@ -42,6 +42,22 @@ func sigmoidBackwardVector(dx, dy, y []float32) {
 	}
 }
 
+func addScaledVector(dst, x, y []float32, scale float32) {
+	if len(x) > 0 {
+		addScaledAVX2(&dst[0], &x[0], &y[0], scale, len(x)/8)
+	}
+}
+
+func normalVector(dst []float32, state *NormalState, table *[halfNormals]float32) {
+	whole := len(dst) / (2 * Lanes) * (2 * Lanes)
+	if whole > 0 {
+		normalAVX2(&dst[0], &state[0][0], &table[0], whole/(2*Lanes))
+	}
+	if whole < len(dst) {
+		normalPortable(dst[whole:], state, table)
+	}
+}
+
 func squaredErrorVector(dy, y, target []float32, mask *[Lanes]uint32, scale float32) (sums [Lanes]float64) {
 	if len(y) > 0 {
 		squaredErrorAVX2(&sums[0], &dy[0], &y[0], &target[0], &mask[0], scale, len(y)/Lanes)

@@ -3093,6 +3093,130 @@ done_105:
 	VZEROUPPER
 	RET
 
+// func addScaledAVX2(dst *float32, x *float32, y *float32, scale float32, count int)
+// Requires: AVX
+TEXT ·addScaledAVX2(SB), NOSPLIT, $0-40
+	MOVQ         dst+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         y+16(FP), DX
+	VBROADCASTSS scale+24(FP), Y0
+	MOVQ         count+32(FP), BX
+	IMUL3Q       $0x20, BX, BX
+	XORQ         SI, SI
+
+vector_106:
+	CMPQ    SI, BX
+	JEQ     done_107
+	VMULPS  (DX)(SI*1), Y0, Y1
+	VADDPS  (CX)(SI*1), Y1, Y1
+	VMOVUPS Y1, (AX)(SI*1)
+	ADDQ    $0x20, SI
+	JMP     vector_106
+
+done_107:
+	VZEROUPPER
+	RET
+
+// func normalAVX2(dst *float32, state *uint32, table *float32, count int)
+// Requires: AVX, AVX2
+TEXT ·normalAVX2(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         state+8(FP), CX
+	MOVQ         table+16(FP), DX
+	MOVQ         count+24(FP), BX
+	VBROADCASTSS word_108<>+0(SB), Y0
+	VBROADCASTSS word_83<>+0(SB), Y1
+	VMOVDQU      (CX), Y2
+	VMOVDQU      64(CX), Y3
+	VMOVDQU      128(CX), Y4
+	VMOVDQU      192(CX), Y5
+	VMOVDQU      32(CX), Y6
+	VMOVDQU      96(CX), Y7
+	VMOVDQU      160(CX), Y8
+	VMOVDQU      224(CX), Y9
+
+draw_109:
+	TESTQ      BX, BX
+	JEQ        done_110
+	VPADDD     Y2, Y5, Y10
+	VPSRLD     $0x19, Y10, Y11
+	VPSLLD     $0x07, Y10, Y10
+	VPOR       Y11, Y10, Y10
+	VPADDD     Y2, Y10, Y10
+	VPSLLD     $0x09, Y3, Y11
+	VPXOR      Y2, Y4, Y4
+	VPXOR      Y3, Y5, Y5
+	VPXOR      Y4, Y3, Y3
+	VPXOR      Y5, Y2, Y2
+	VPXOR      Y11, Y4, Y4
+	VPSRLD     $0x15, Y5, Y11
+	VPSLLD     $0x0b, Y5, Y5
+	VPOR       Y11, Y5, Y5
+	VPAND      Y0, Y10, Y11
+	VPCMPEQD   Y13, Y13, Y13
+	VXORPS     Y12, Y12, Y12
+	VGATHERDPS Y13, (DX)(Y11*4), Y12
+	VPSLLD     $0x10, Y10, Y11
+	VPAND      Y1, Y11, Y11
+	VPOR       Y11, Y12, Y12
+	VMOVDQU    Y12, (AX)
+	VPSRLD     $0x10, Y10, Y11
+	VPAND      Y0, Y11, Y11
+	VPCMPEQD   Y13, Y13, Y13
+	VXORPS     Y12, Y12, Y12
+	VGATHERDPS Y13, (DX)(Y11*4), Y12
+	VPAND      Y1, Y10, Y10
+	VPOR       Y10, Y12, Y12
+	VMOVDQU    Y12, 64(AX)
+	VPADDD     Y6, Y9, Y10
+	VPSRLD     $0x19, Y10, Y11
+	VPSLLD     $0x07, Y10, Y10
+	VPOR       Y11, Y10, Y10
+	VPADDD     Y6, Y10, Y10
+	VPSLLD     $0x09, Y7, Y11
+	VPXOR      Y6, Y8, Y8
+	VPXOR      Y7, Y9, Y9
+	VPXOR      Y8, Y7, Y7
+	VPXOR      Y9, Y6, Y6
+	VPXOR      Y11, Y8, Y8
+	VPSRLD     $0x15, Y9, Y11
+	VPSLLD     $0x0b, Y9, Y9
+	VPOR       Y11, Y9, Y9
+	VPAND      Y0, Y10, Y11
+	VPCMPEQD   Y13, Y13, Y13
+	VXORPS     Y12, Y12, Y12
+	VGATHERDPS Y13, (DX)(Y11*4), Y12
+	VPSLLD     $0x10, Y10, Y11
+	VPAND      Y1, Y11, Y11
+	VPOR       Y11, Y12, Y12
+	VMOVDQU    Y12, 32(AX)
+	VPSRLD     $0x10, Y10, Y11
+	VPAND      Y0, Y11, Y11
+	VPCMPEQD   Y13, Y13, Y13
+	VXORPS     Y12, Y12, Y12
+	VGATHERDPS Y13, (DX)(Y11*4), Y12
+	VPAND      Y1, Y10, Y10
+	VPOR       Y10, Y12, Y12
+	VMOVDQU    Y12, 96(AX)
+	ADDQ       $0x00000080, AX
+	DECQ       BX
+	JMP        draw_109
+
+done_110:
+	VMOVDQU Y2, (CX)
+	VMOVDQU Y3, 64(CX)
+	VMOVDQU Y4, 128(CX)
+	VMOVDQU Y5, 192(CX)
+	VMOVDQU Y6, 32(CX)
+	VMOVDQU Y7, 96(CX)
+	VMOVDQU Y8, 160(CX)
+	VMOVDQU Y9, 224(CX)
+	VZEROUPPER
+	RET
+
+DATA word_108<>+0(SB)/4, $0x00007fff
+GLOBL word_108<>(SB), RODATA|NOPTR, $4
+
 // func squaredErrorAVX2(sums *float64, dy *float32, y *float32, target *float32, mask *uint32, scale float32, count int)
 // Requires: AVX, FMA3
 TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
@@ -3109,9 +3233,9 @@ TEXT ·squaredErrorAVX2(SB), NOSPLIT, $0-56
 	VMOVUPS      32(BX), Y6
 	MOVQ         count+48(FP), BX
 
-vector_106:
+vector_111:
 	TESTQ        BX, BX
-	JEQ          done_107
+	JEQ          done_112
 	VMOVUPS      (CX), Y7
 	VSUBPS       (DX), Y7, Y7
 	VANDPS       Y5, Y7, Y7
@@ -3136,9 +3260,9 @@ vector_106:
 	ADDQ         $0x40, CX
 	ADDQ         $0x40, DX
 	DECQ         BX
-	JMP          vector_106
+	JMP          vector_111
 
-done_107:
+done_112:
 	MOVQ    sums+0(FP), AX
 	VMOVUPD Y1, (AX)
 	VMOVUPD Y2, 32(AX)
@@ -3165,9 +3289,9 @@ TEXT ·adamAVX2(SB), NOSPLIT, $0-72
 	IMUL3Q       $0x20, SI, SI
 	XORQ         DI, DI
 
-vector_108:
+vector_113:
 	CMPQ        DI, SI
-	JEQ         done_109
+	JEQ         done_114
 	VMOVUPS     (AX)(DI*1), Y7
 	VMOVUPS     (CX)(DI*1), Y8
 	VFMADD231PS Y0, Y7, Y8
@@ -3186,9 +3310,9 @@ vector_108:
 	VFMADD231PS Y6, Y9, Y7
 	VMOVUPS     Y7, (AX)(DI*1)
 	ADDQ        $0x20, DI
-	JMP         vector_108
+	JMP         vector_113
 
-done_109:
+done_114:
 	VZEROUPPER
 	RET
 
@@ -3199,10 +3323,10 @@ TEXT ·fillTileAVX2(SB), NOSPLIT, $0-24
 	MOVQ         images+8(FP), CX
 	MOVQ         blocks+16(FP), DX
 	XORQ         BX, BX
-	VBROADCASTSS word_110<>+0(SB), Y0
-	VBROADCASTSS word_111<>+0(SB), Y1
+	VBROADCASTSS word_115<>+0(SB), Y0
+	VBROADCASTSS word_116<>+0(SB), Y1
 
-block_112:
+block_117:
 	MOVQ        (CX), SI
 	VMOVDQU     (SI)(BX*1), X2
 	MOVQ        8(CX), SI
@@ -3350,12 +3474,12 @@ block_112:
 	ADDQ        $0x10, BX
 	ADDQ        $0x00000400, AX
 	DECQ        DX
-	JNE         block_112
+	JNE         block_117
 	VZEROUPPER
 	RET
 
-DATA word_110<>+0(SB)/4, $0x3b808081
-GLOBL word_110<>(SB), RODATA|NOPTR, $4
+DATA word_115<>+0(SB)/4, $0x3b808081
+GLOBL word_115<>(SB), RODATA|NOPTR, $4
 
-DATA word_111<>+0(SB)/4, $0xc37f0000
-GLOBL word_111<>(SB), RODATA|NOPTR, $4
+DATA word_116<>+0(SB)/4, $0xc37f0000
+GLOBL word_116<>(SB), RODATA|NOPTR, $4

@@ -23,6 +23,8 @@ type path struct {
 	sigmoid         func(y []float32)
 	reluBackward    func(dx, dy, y []float32)
 	sigmoidBackward func(dx, dy, y []float32)
+	addScaled       func(dst, x, y []float32, scale float32)
+	normal          func(dst []float32, state *NormalState, table *[halfNormals]float32)
 	squaredError    func(dy, y, target []float32, mask *[Lanes]uint32, scale float32) [Lanes]float64
 	adam            func(w, g, m, v []float32, c adamConstants)
 	// peak runs a loop of multiply-adds on registers and returns how many it did; nil if there is none.

@@ -32,6 +32,8 @@ var (
 		sigmoid:         func(y []float32) { sigmoidAVX2(&y[0], len(y)/8) },
 		reluBackward:    reluBackwardVector,
 		sigmoidBackward: sigmoidBackwardVector,
+		addScaled:       addScaledVector,
+		normal:          normalVector,
 		squaredError:    squaredErrorVector,
 		adam:            adamVector,
 		fillTile:        fillTileVector,

@@ -15,6 +15,8 @@ var portable = path{
 	sigmoid:         sigmoidPortable,
 	reluBackward:    reluBackwardPortable,
 	sigmoidBackward: sigmoidBackwardPortable,
+	addScaled:       addScaledPortable,
+	normal:          normalPortable,
 	squaredError:    squaredErrorPortable,
 	adam:            adamPortable,
 	fillTile:        fillTilePortable,
@@ -176,6 +178,12 @@ func reluBackwardPortable(dx, dy, y []float32) {
 func sigmoidBackwardPortable(dx, dy, y []float32) {
 	for i, value := range y {
 		dx[i] = float32(dy[i] * float32(value*float32(1-value)))
+	}
+}
+
+func addScaledPortable(dst, x, y []float32, scale float32) {
+	for i, value := range x {
+		dst[i] = value + float32(scale*y[i])
 	}
 }
 

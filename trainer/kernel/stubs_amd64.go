@@ -333,6 +333,16 @@ func reluBackwardAVX2(dx *float32, dy *float32, y *float32, count int)
 //go:noescape
 func sigmoidBackwardAVX2(dx *float32, dy *float32, y *float32, count int)
 
+// addScaledAVX2 computes dst[i] = x[i] + scale * y[i], with the product rounded, for count vectors of 8.
+//
+//go:noescape
+func addScaledAVX2(dst *float32, x *float32, y *float32, scale float32, count int)
+
+// normalAVX2 does the package's Normal for count draws of each lane, that is, count times two vectors of 16.
+//
+//go:noescape
+func normalAVX2(dst *float32, state *uint32, table *float32, count int)
+
 // squaredErrorAVX2 computes, for count vectors of 16 lanes, d = (y-target) & mask, dy = scale * d and, in float64,
 // sums[lane] += d * d.
 //

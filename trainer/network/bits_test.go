@@ -14,19 +14,19 @@ import (
 
 // variationalShapes has the layers of the paper's variational autoencoder, without its sampling: the shapes that are
 // large, and sum most in other loops than the convolutional one's.
-func variationalShapes(b *builder) {
-	w := window{kernel: 4, stride: 2, padding: 1}
-	x := b.images(1, Side, Side)
-	h := b.convolution("encoder.c.0", x, 64, w, kernel.ReLU)
-	h = b.convolution("encoder.c.2", h, 128, w, kernel.ReLU)
-	h = b.reshape(h, 6272)
-	z := b.linear("encoder.l.0", h, 16, kernel.None)
-	h = b.linear("decoder.l.0", z, 6272, kernel.ReLU)
-	h = b.reshape(h, 128, 7, 7)
-	h = b.transposed("decoder.c.0", h, 64, w, kernel.ReLU)
-	y := b.transposed("decoder.c.2", h, 1, w, kernel.Sigmoid)
-	b.assert(y, 1, Side, Side)
-	b.squaredError(y, x)
+func variationalShapes(b *Builder) {
+	w := Window{Kernel: 4, Stride: 2, Padding: 1}
+	x := b.Images(1, Side, Side)
+	h := b.Convolution("encoder.c.0", x, 64, w, kernel.ReLU)
+	h = b.Convolution("encoder.c.2", h, 128, w, kernel.ReLU)
+	h = b.Reshape(h, 6272)
+	z := b.Linear("encoder.l.0", h, 16, kernel.None)
+	h = b.Linear("decoder.l.0", z, 6272, kernel.ReLU)
+	h = b.Reshape(h, 128, 7, 7)
+	h = b.Transposed("decoder.c.0", h, 64, w, kernel.ReLU)
+	y := b.Transposed("decoder.c.2", h, 1, w, kernel.Sigmoid)
+	b.Assert(y, 1, Side, Side)
+	b.Minimize(b.MeanSquaredError(y, x))
 }
 
 // stepBits are the bits that a training step leaves: the loss's, and digests of the weights and of both moments.
@@ -37,7 +37,7 @@ type stepBits struct{ loss, weights, first, second uint64 }
 func TestTenStepsBits(t *testing.T) {
 	for _, test := range []struct {
 		name    string
-		define  func(*builder)
+		define  func(*Builder)
 		batches []int
 		// portable is after how many steps the portable path stops, and short where it does with -short: a large step
 		// takes it seconds, and with the race detector ten times as long.
@@ -47,7 +47,7 @@ func TestTenStepsBits(t *testing.T) {
 	}{
 		{
 			name:     "convolutional autoencoder",
-			define:   func(b *builder) { convAutoencoder(b, 16) },
+			define:   func(b *Builder) { convAutoencoder(b, 16) },
 			batches:  []int{37, 16, 1, 17, 2, 33, 15, 16, 5, 256},
 			portable: 10,
 			short:    2,
@@ -99,14 +99,14 @@ func TestTenStepsBits(t *testing.T) {
 }
 
 // trainingBits trains on batches of the given sizes, and returns what every step left.
-func trainingBits(t *testing.T, path string, define func(*builder), batches []int) []stepBits {
+func trainingBits(t *testing.T, path string, define func(*Builder), batches []int) []stepBits {
 	t.Helper()
 	inUse := kernel.Path()
 	defer kernel.SetPath(inUse)
 	if err := kernel.SetPath(path); err != nil {
 		t.Fatal(err)
 	}
-	n, err := build(define)
+	n, err := Build(define)
 	if err != nil {
 		t.Fatal(err)
 	}

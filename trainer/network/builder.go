@@ -2,6 +2,7 @@ package network
 
 import (
 	"fmt"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
@@ -10,14 +11,34 @@ import (
 	"trellis/trainer/operation"
 )
 
-// builder makes a network's graph for one tile of images. After the first error its methods do nothing, so that a
+// Builder makes a network's graph for one tile of images. After the first error its methods do nothing, so that a
 // network reads as a list of layers.
-type builder struct {
+type Builder struct {
 	graph *gorgonia.ExprGraph
 	err   error
-	// input holds the tile's images, and share is what each lane counts in the loss.
-	input, share, loss *gorgonia.Node
-	layers             []layer
+	// input holds the tile's images, share is what each lane counts in the loss, and shared how many values of an image
+	// have one share; 0 before the first loss.
+	input, share *gorgonia.Node
+	shared       int
+	// noise is the standard deviation of the noise on the input; clean holds the images without it. Nil: there is none.
+	noise float64
+	clean *gorgonia.Node
+	// labels are the images', of which there are so many, and draws are normal numbers drawn for them; nil if there are
+	// none.
+	labels, draws *gorgonia.Node
+	labelCount    int
+	// loss is what is trained on, and score what validation and test give.
+	loss, score *gorgonia.Node
+	metrics     []metric
+	layers      []layer
+	frozen      bool
+	parts       parts
+}
+
+// metric is a scalar that is reported.
+type metric struct {
+	name string
+	node *gorgonia.Node
 }
 
 // layer is a layer's parameters in the graph.
@@ -26,36 +47,63 @@ type layer struct {
 	// node is a vector of the layer's weights and biases.
 	node  *gorgonia.Node
 	shape kernel.Shape
+	// frozen layers are not trained.
+	frozen bool
 }
 
-// window is how a convolution's square kernel moves over an image. A transposed convolution's output padding adds rows
+// Window is how a convolution's square kernel moves over an image. A transposed convolution's output padding adds rows
 // at the bottom and columns at the right.
-type window struct{ kernel, stride, padding, outputPadding int }
+type Window struct{ Kernel, Stride, Padding, OutputPadding int }
 
-// images is the network's input: a tile of images, (channel, row, column, lane).
-func (b *builder) images(channels, height, width int) *gorgonia.Node {
-	b.input = gorgonia.NewTensor(b.graph, tensor.Float32, 4,
-		gorgonia.WithShape(channels, height, width, kernel.Lanes), gorgonia.WithName("images"))
+// Images is the network's input: a tile of images, (channel, row, column, lane).
+func (b *Builder) Images(channels, height, width int) *gorgonia.Node {
+	b.input = b.tile("images", channels, height, width)
 	b.share = gorgonia.NewVector(b.graph, tensor.Float32, gorgonia.WithShape(kernel.Lanes), gorgonia.WithName("share"))
 	return b.input
 }
 
-// convolution is a layer from (channel, row, column, lane) to (filter, row, column, lane).
-func (b *builder) convolution(
-	name string, x *gorgonia.Node, filters int, w window, activation kernel.Activation,
+// NoisyImages is the network's input with normally distributed noise of that standard deviation added to every pixel,
+// drawn anew in each epoch of training; and the same images without it.
+func (b *Builder) NoisyImages(channels, height, width int, deviation float64) (noisy, clean *gorgonia.Node) {
+	noisy = b.Images(channels, height, width)
+	b.noise, b.clean = deviation, b.tile("clean images", channels, height, width)
+	return noisy, b.clean
+}
+
+// Draws are count standard normal numbers for each image, drawn anew in each epoch of training: (number, lane).
+func (b *Builder) Draws(count int) *gorgonia.Node {
+	b.draws = b.tile("draws", count)
+	return b.draws
+}
+
+// Labels are the images' labels, (lane), each a whole number below count.
+func (b *Builder) Labels(count int) *gorgonia.Node {
+	b.labels, b.labelCount = b.tile("labels"), count
+	return b.labels
+}
+
+// tile is an input of that shape per image.
+func (b *Builder) tile(name string, shape ...int) *gorgonia.Node {
+	shape = append(shape, kernel.Lanes)
+	return gorgonia.NewTensor(b.graph, tensor.Float32, len(shape), gorgonia.WithShape(shape...), gorgonia.WithName(name))
+}
+
+// Convolution is a layer from (channel, row, column, lane) to (filter, row, column, lane).
+func (b *Builder) Convolution(
+	name string, x *gorgonia.Node, filters int, w Window, activation kernel.Activation,
 ) *gorgonia.Node {
 	return b.windowed(name, x, filters, w, activation, false)
 }
 
-// transposed is a transposed convolution from (channel, row, column, lane) to (filter, row, column, lane).
-func (b *builder) transposed(
-	name string, x *gorgonia.Node, filters int, w window, activation kernel.Activation,
+// Transposed is a transposed convolution from (channel, row, column, lane) to (filter, row, column, lane).
+func (b *Builder) Transposed(
+	name string, x *gorgonia.Node, filters int, w Window, activation kernel.Activation,
 ) *gorgonia.Node {
 	return b.windowed(name, x, filters, w, activation, true)
 }
 
-func (b *builder) windowed(
-	name string, x *gorgonia.Node, filters int, w window, activation kernel.Activation, transposed bool,
+func (b *Builder) windowed(
+	name string, x *gorgonia.Node, filters int, w Window, activation kernel.Activation, transposed bool,
 ) *gorgonia.Node {
 	if b.err != nil {
 		return nil
@@ -64,47 +112,66 @@ func (b *builder) windowed(
 	return b.layer(name, x, activation, kernel.Shape{
 		InChannels: in[0], InHeight: in[1], InWidth: in[2],
 		OutChannels:  filters,
-		KernelHeight: w.kernel, KernelWidth: w.kernel,
-		Stride: w.stride, Padding: w.padding, OutputPadding: w.outputPadding,
+		KernelHeight: w.Kernel, KernelWidth: w.Kernel,
+		Stride: w.Stride, Padding: w.Padding, OutputPadding: w.OutputPadding,
 		Transposed: transposed,
 	})
 }
 
-// linear is a fully connected layer from (feature, lane) to (out, lane).
-func (b *builder) linear(name string, x *gorgonia.Node, out int, activation kernel.Activation) *gorgonia.Node {
+// Linear is a fully connected layer from (feature, lane) to (out, lane).
+func (b *Builder) Linear(name string, x *gorgonia.Node, out int, activation kernel.Activation) *gorgonia.Node {
 	if b.err != nil {
 		return nil
 	}
 	return b.layer(name, x, activation, kernel.Linear(x.Shape()[0], out))
 }
 
-func (b *builder) layer(
+func (b *Builder) layer(
 	name string, x *gorgonia.Node, activation kernel.Activation, shape kernel.Shape,
 ) *gorgonia.Node {
+	if b.frozen && slices.ContainsFunc(b.layers, func(l layer) bool { return !l.frozen }) {
+		b.err = fmt.Errorf("%s is frozen, but not all layers before it are: %w", name, ErrNetwork)
+		return nil
+	}
 	parameters := gorgonia.NewVector(b.graph, tensor.Float32,
 		gorgonia.WithShape(operation.ParameterCount(shape)), gorgonia.WithName(name))
-	b.layers = append(b.layers, layer{name, parameters, shape})
+	b.layers = append(b.layers, layer{name, parameters, shape, b.frozen})
 	return b.check(operation.Layer(name, x, parameters, shape, activation))
 }
 
-// reshape gives a tile's values another shape per image.
-func (b *builder) reshape(x *gorgonia.Node, shape ...int) *gorgonia.Node {
+// Frozen adds layers that are not trained: they keep the weights that they are given. They come before all others.
+func (b *Builder) Frozen(layers func()) {
+	b.frozen = true
+	layers()
+	b.frozen = false
+}
+
+// Reshape gives a tile's values another shape per image.
+func (b *Builder) Reshape(x *gorgonia.Node, shape ...int) *gorgonia.Node {
 	if b.err != nil {
 		return nil
 	}
 	return b.check(operation.Reshape(x, append(shape, kernel.Lanes)...))
 }
 
-// squaredError makes the mean squared error, over a batch's images and all their values, the network's loss.
-func (b *builder) squaredError(output, target *gorgonia.Node) {
+// Sample draws from normal distributions, given their means, the logarithms of their variances, and Draws.
+func (b *Builder) Sample(mean, logVariance, draws *gorgonia.Node) *gorgonia.Node {
 	if b.err != nil {
-		return
+		return nil
 	}
-	b.loss = b.check(operation.SquaredError(output, target, b.share))
+	return b.check(operation.Sample(mean, logVariance, draws))
 }
 
-// assert fails the build if a layer's output has another shape per image.
-func (b *builder) assert(x *gorgonia.Node, shape ...int) {
+// LogSoftmax makes logarithms of probabilities out of scores, (class, lane) each.
+func (b *Builder) LogSoftmax(x *gorgonia.Node) *gorgonia.Node {
+	if b.err != nil {
+		return nil
+	}
+	return b.check(operation.LogSoftmax(x))
+}
+
+// Assert fails the build if a layer's output has another shape per image.
+func (b *Builder) Assert(x *gorgonia.Node, shape ...int) {
 	if b.err != nil {
 		return
 	}
@@ -113,7 +180,7 @@ func (b *builder) assert(x *gorgonia.Node, shape ...int) {
 	}
 }
 
-func (b *builder) check(node *gorgonia.Node, err error) *gorgonia.Node {
+func (b *Builder) check(node *gorgonia.Node, err error) *gorgonia.Node {
 	if err != nil {
 		b.err = err
 		return nil

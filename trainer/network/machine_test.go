@@ -19,15 +19,15 @@ func TestTapeMachineAgrees(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.Initialize(3)
-	pixels, batch := mnist(t), []uint32{4, 9, 2, 7, 1}
-	loss, err := n.Train(t.Context(), pixels, batch)
+	images, batch := mnist(t), []uint32{4, 9, 2, 7, 1}
+	loss, err := n.Train(t.Context(), images, batch)
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	operation.Building.Lock()
 	defer operation.Building.Unlock()
-	b := &builder{graph: gorgonia.NewGraph()}
+	b := &Builder{graph: gorgonia.NewGraph()}
 	convAutoencoder(b, 5)
 	if b.err != nil {
 		t.Fatal(b.err)
@@ -76,9 +76,9 @@ func TestEmptyLanesCountNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.Initialize(1)
-	pixels := mnist(t)
+	images := mnist(t)
 	train := func(batch ...uint32) (float64, []float32) {
-		loss, err := n.Train(t.Context(), pixels, batch)
+		loss, err := n.Train(t.Context(), images, batch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +96,7 @@ func TestEmptyLanesCountNothing(t *testing.T) {
 	}
 	single := 0.0
 	for _, image := range []uint32{5, 6, 7} {
-		loss, err := n.Evaluate(t.Context(), pixels, []uint32{image})
+		loss, err := n.Evaluate(t.Context(), images, []uint32{image})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,20 +114,20 @@ func TestBatchIsTheMeanOfItsImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.Initialize(2)
-	pixels := mnist(t)
+	images := mnist(t)
 	random := rand.New(rand.NewPCG(1, 1))
 	batch := make([]uint32, 2*kernel.Lanes+5)
 	var losses, gradients float64
 	for i := range batch {
 		batch[i] = uint32(random.IntN(60000))
-		loss, err := n.Train(t.Context(), pixels, batch[i:i+1])
+		loss, err := n.Train(t.Context(), images, batch[i:i+1])
 		if err != nil {
 			t.Fatal(err)
 		}
 		losses += loss
 		gradients += float64(n.Gradients[0])
 	}
-	loss, err := n.Train(t.Context(), pixels, batch)
+	loss, err := n.Train(t.Context(), images, batch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,17 +146,17 @@ func TestTrainingDoesNotAllocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.Initialize(1)
-	pixels, batch := mnist(t), make([]uint32, kernel.Lanes+3)
+	images, batch := mnist(t), make([]uint32, kernel.Lanes+3)
 	ctx := t.Context()
 	if allocations := testing.AllocsPerRun(2, func() {
-		if _, err := n.Train(ctx, pixels, batch); err != nil {
+		if _, err := n.Train(ctx, images, batch); err != nil {
 			t.Fatal(err)
 		}
 	}); allocations != 0 {
 		t.Errorf("a step's gradients take %v allocations, want none", allocations)
 	}
 	if allocations := testing.AllocsPerRun(2, func() {
-		if _, err := n.Evaluate(ctx, pixels, batch); err != nil {
+		if _, err := n.Evaluate(ctx, images, batch); err != nil {
 			t.Fatal(err)
 		}
 	}); allocations != 0 {

@@ -12,14 +12,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// mnist returns the pixels of MNIST's training images.
-func mnist(t testing.TB) []byte {
+// mnist returns MNIST's training images.
+func mnist(t testing.TB) Examples {
 	t.Helper()
 	data, err := loadMNIST()
 	if err != nil {
 		t.Fatalf("load MNIST: %v", err)
 	}
-	return data.Train.Pixels
+	return Examples{Pixels: data.Train.Pixels, Labels: data.Train.Labels}
 }
 
 var loadMNIST = sync.OnceValues(func() (*dataset.Data, error) {

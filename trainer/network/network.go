@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"fmt"
 
 	"gorgonia.org/gorgonia"
@@ -18,119 +17,162 @@ type Network struct {
 	Parameters []Parameter
 	// Weights and Gradients hold all parameters' values and gradients, one behind the other.
 	Weights, Gradients []float32
+	// Frozen is how many weights, the first ones, are not trained. Their gradients stay zero.
+	Frozen int
+	// Labels is how many different labels images may have: 0 and the numbers below. 0 if the network needs none.
+	Labels int
+	// Metrics names what Train and Evaluate compute beside the loss.
+	Metrics []string
 
-	// values are the layers' parameters as a gorgonia.Solver takes them.
+	nodes *Builder
+	// values are the trained layers' parameters as a gorgonia.Solver takes them.
 	values []gorgonia.ValueGrad
-	// training computes the loss and all gradients, evaluation the loss alone.
+	// training computes the loss, the metrics and all gradients, evaluation the score and the metrics alone.
 	training, evaluation *executor.Machine
-	// The machines' memory: the tile's images, what each lane counts in the loss, and the loss.
-	input, share, loss []float32
-	// pixels is the number of values in an image.
-	pixels int
+	// The machines' memory: the tile's images and what goes with them, nil where the network has none of it; what each
+	// lane counts in the loss; and the results.
+	input, clean, labels, draws []float32
+	share, loss, score          []float32
+	metrics                     [][]float32
+	metricValues                []float64
+	// noise is the tile's, before it is scaled.
+	noise []float32
+	// pixels is the number of values in an image, and shared how many of an image's values have one share.
+	pixels, shared int
 	// forward and backward are the floating point operations that an image's passes take.
 	forward, backward int
+
+	encoder, decoder, classifier part
 }
 
-// build makes, differentiates and compiles a network.
-func build(define func(*builder)) (*Network, error) {
+// Plan is what is known of a network before it is built.
+type Plan struct {
+	// Parameters without values and gradients, in the order of the layers.
+	Parameters []Parameter
+	// Labels is as Network's.
+	Labels int
+}
+
+// Layout plans the network that layers make.
+func Layout(layers func(*Builder)) (Plan, error) {
 	operation.Building.Lock()
 	defer operation.Building.Unlock()
-	b := &builder{graph: gorgonia.NewGraph()}
-	define(b)
-	if b.err != nil {
-		return nil, b.err
+	b := &Builder{graph: gorgonia.NewGraph()}
+	if layers(b); b.err != nil {
+		return Plan{}, b.err
 	}
-	var nodes gorgonia.Nodes
-	total, forward := 0, 0
+	plan := Plan{Labels: b.labelCount}
 	for _, layer := range b.layers {
+		count := operation.ParameterCount(layer.shape)
+		for _, p := range layer.parameters(make([]float32, count), make([]float32, count)) {
+			p.Values, p.Gradient = nil, nil
+			plan.Parameters = append(plan.Parameters, p)
+		}
+	}
+	return plan, nil
+}
+
+// Build makes, differentiates and compiles the network that layers make.
+func Build(layers func(*Builder)) (*Network, error) {
+	operation.Building.Lock()
+	defer operation.Building.Unlock()
+	b := &Builder{graph: gorgonia.NewGraph()}
+	layers(b)
+	switch {
+	case b.err != nil:
+		return nil, b.err
+	case b.loss == nil || b.input == nil:
+		return nil, fmt.Errorf("%w: it needs images and a loss", ErrNetwork)
+	}
+	n := &Network{nodes: b, pixels: b.input.Shape().TotalSize() / kernel.Lanes, shared: b.shared, Labels: b.labelCount}
+	var nodes gorgonia.Nodes
+	total := 0
+	for _, layer := range b.layers {
+		count, flops := operation.ParameterCount(layer.shape), layer.shape.FLOPs()
+		total += count
+		n.forward += flops
+		if layer.frozen {
+			n.Frozen += count
+			continue
+		}
 		nodes = append(nodes, layer.node)
-		total += operation.ParameterCount(layer.shape)
-		forward += layer.shape.FLOPs()
+		n.backward += 2 * flops
+		if len(nodes) == 1 {
+			n.backward -= flops // Nobody needs the gradient of what the first trained layer is given.
+		}
+	}
+	if len(nodes) == 0 {
+		return nil, fmt.Errorf("%w: no layer is trained", ErrNetwork)
 	}
 	gradients, err := gorgonia.Grad(b.loss, nodes...)
 	if err != nil {
 		return nil, fmt.Errorf("differentiate the loss: %w", err)
 	}
-	n := &Network{
-		Weights:   kernel.Values(total),
-		Gradients: kernel.Values(total),
-		values:    gorgonia.NodesToValueGrads(nodes),
-		input:     kernel.Values(b.input.Shape().TotalSize()),
-		share:     kernel.Values(kernel.Lanes),
-		loss:      make([]float32, 1),
-		pixels:    b.input.Shape().TotalSize() / kernel.Lanes,
-		forward:   forward,
-		// Nobody needs the gradient of the images.
-		backward: 2*forward - b.layers[0].shape.FLOPs(),
-	}
-	bind := func(node *gorgonia.Node, values []float32) {
-		if err == nil {
-			err = gorgonia.UnsafeLet(node, tensor.New(tensor.WithShape(node.Shape()...), tensor.WithBacking(values)))
-		}
-	}
-	bind(b.input, n.input)
-	bind(b.share, n.share)
-	bind(b.loss, n.loss)
-	offset := 0
-	for i, layer := range b.layers {
-		end := offset + operation.ParameterCount(layer.shape)
-		values, gradient := n.Weights[offset:end:end], n.Gradients[offset:end:end]
-		bind(nodes[i], values)
-		bind(gradients[i], gradient)
-		n.Parameters = append(n.Parameters, layer.parameters(values, gradient)...)
-		offset = end
-	}
-	if err != nil {
+	n.Weights, n.Gradients = kernel.Values(total), kernel.Values(total)
+	n.values = gorgonia.NodesToValueGrads(nodes)
+	if err := n.bind(gradients); err != nil {
 		return nil, fmt.Errorf("bind the graph to memory: %w", err)
 	}
-	if n.training, err = executor.New(append(gradients, b.loss)...); err != nil {
+	var metrics gorgonia.Nodes
+	for _, metric := range b.metrics {
+		metrics = append(metrics, metric.node)
+	}
+	if n.training, err = executor.New(append(append(gradients, b.loss), metrics...)...); err != nil {
 		return nil, fmt.Errorf("compile training: %w", err)
 	}
-	if n.evaluation, err = executor.New(b.loss); err != nil {
+	if n.evaluation, err = executor.New(append(gorgonia.Nodes{b.score}, metrics...)...); err != nil {
 		return nil, fmt.Errorf("compile evaluation: %w", err)
 	}
 	return n, nil
 }
 
-// Train computes the mean loss over a batch of images and its gradients. The batch is the images of pixels, one byte a
-// pixel, with the given indices. It returns ctx's error within a tile's time of ctx's end; the gradients are then
-// undefined.
-func (n *Network) Train(ctx context.Context, pixels []byte, batch []uint32) (loss float64, err error) {
-	return n.run(ctx, n.training, pixels, batch)
+// bind gives the graph's inputs and outputs memory, gradients being those of the trained layers.
+func (n *Network) bind(gradients gorgonia.Nodes) error {
+	b := n.nodes
+	var err error
+	bind := func(node *gorgonia.Node, values []float32) {
+		if err == nil {
+			err = gorgonia.UnsafeLet(node, tensor.New(tensor.WithShape(node.Shape()...), tensor.WithBacking(values)))
+		}
+	}
+	// own binds a node to memory of its own, which a node that was bound before has.
+	own := func(node *gorgonia.Node) []float32 {
+		if node == nil {
+			return nil
+		}
+		if values := executor.Values(node); values != nil {
+			return values
+		}
+		values := kernel.Values(node.Shape().TotalSize())
+		bind(node, values)
+		return values
+	}
+	n.input, n.clean, n.labels, n.draws = own(b.input), own(b.clean), own(b.labels), own(b.draws)
+	n.share, n.loss, n.score = own(b.share), own(b.loss), own(b.score)
+	for _, metric := range b.metrics {
+		n.Metrics = append(n.Metrics, metric.name)
+		n.metrics = append(n.metrics, own(metric.node))
+	}
+	n.metricValues = make([]float64, len(n.metrics))
+	n.noise = kernel.Values(len(n.clean))
+	offset, trained := 0, 0
+	for _, layer := range b.layers {
+		end := offset + operation.ParameterCount(layer.shape)
+		values, gradient := n.Weights[offset:end:end], n.Gradients[offset:end:end]
+		bind(layer.node, values)
+		if !layer.frozen {
+			bind(gradients[trained], gradient)
+			trained++
+		}
+		n.Parameters = append(n.Parameters, layer.parameters(values, gradient)...)
+		offset = end
+	}
+	return err
 }
 
 // FLOPs is what Train and Evaluate cost per image: the layers' multiply-adds, each counted as two. As is usual, those
 // on padding are counted although they are skipped.
 func (n *Network) FLOPs() (train, evaluate int) { return n.forward + n.backward, n.forward }
 
-// Step lets a solver update the weights by the gradients.
+// Step lets a solver update the weights that are trained by the gradients.
 func (n *Network) Step(solver gorgonia.Solver) error { return solver.Step(n.values) }
-
-// Evaluate computes the mean loss over the images of pixels with the given indices.
-func (n *Network) Evaluate(ctx context.Context, pixels []byte, images []uint32) (loss float64, err error) {
-	return n.run(ctx, n.evaluation, pixels, images)
-}
-
-func (n *Network) run(ctx context.Context, m *executor.Machine, pixels []byte, images []uint32) (float64, error) {
-	share := 1 / (float32(len(images)) * float32(n.pixels))
-	m.Begin()
-	for len(images) > 0 {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		tile := images[:min(kernel.Lanes, len(images))]
-		images = images[len(tile):]
-		kernel.FillTile(n.input, pixels, n.pixels, tile)
-		for lane := range n.share {
-			n.share[lane] = 0
-			if lane < len(tile) {
-				n.share[lane] = share
-			}
-		}
-		m.Tile()
-	}
-	if err := m.End(); err != nil {
-		return 0, err
-	}
-	return float64(n.loss[0]), nil
-}

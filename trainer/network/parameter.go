@@ -20,6 +20,15 @@ type Parameter struct {
 	fanIn int
 }
 
+// Size is the number of values.
+func (p Parameter) Size() int {
+	size := 1
+	for _, length := range p.Shape {
+		size *= length
+	}
+	return size
+}
+
 // parameters describes a layer's two parameters, which share its vector of values and that of gradients.
 func (l layer) parameters(values, gradient []float32) []Parameter {
 	s := l.shape

@@ -151,13 +151,13 @@ func TestStockGorgoniaIsTheSameNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.Initialize(4)
-	pixels := mnist(t)
-	wantLoss, err := n.Train(t.Context(), pixels, []uint32{0, 1, 2, 3, 4})
+	images := mnist(t)
+	wantLoss, err := n.Train(t.Context(), images, []uint32{0, 1, 2, 3, 4})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := newStock(t, size, latentDim)
-	s.show(pixels)
+	s.show(images.Pixels)
 	for i, p := range n.Parameters {
 		values := tensor.New(tensor.WithShape(s.weights[i].Shape()...), tensor.WithBacking(rearranged(p, p.Values)))
 		if err := gorgonia.Let(s.weights[i], values); err != nil {
@@ -196,7 +196,7 @@ func TestStockGorgoniaIsTheSameNetwork(t *testing.T) {
 func BenchmarkStockGorgonia(b *testing.B) {
 	const size = 256
 	s := newStock(b, size, 16)
-	s.show(mnist(b))
+	s.show(mnist(b).Pixels)
 	machine := gorgonia.NewTapeMachine(s.graph, gorgonia.BindDualValues(s.weights...))
 	defer machine.Close()
 	solver := gorgonia.NewAdamSolver(gorgonia.WithLearnRate(1e-3), gorgonia.WithL2Reg(1e-5))

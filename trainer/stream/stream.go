@@ -17,6 +17,15 @@ const (
 	BatchOrder Purpose = 2
 	// SyntheticLoss is the noise on the losses of the synthetic model.
 	SyntheticLoss Purpose = 3
+	// Noise on the images that a denoising network sees. Those of the validation and test images are the same in every
+	// epoch: theirs is 0.
+	TrainingNoise   Purpose = 4
+	ValidationNoise Purpose = 5
+	TestNoise       Purpose = 6
+	// What a variational network draws from an image's distribution, likewise.
+	TrainingSample   Purpose = 7
+	ValidationSample Purpose = 8
+	TestSample       Purpose = 9
 )
 
 // Stream is a sequence of random numbers that its key alone determines.

@@ -165,6 +165,91 @@ func sigmoidBackward() {
 	})
 }
 
+func addScaled() {
+	function("addScaledAVX2", "func(dst, x, y *float32, scale float32, count int)")
+	Doc("addScaledAVX2 computes dst[i] = x[i] + scale * y[i], with the product rounded, for count vectors of 8.")
+	dst, x, y := argument("dst"), argument("x"), argument("y")
+	scale := broadcast("scale")
+	avx2.vectors(func(at GPVirtual) {
+		sum := YMM()
+		VMULPS(indexed(y, at), scale, sum)
+		VADDPS(indexed(x, at), sum, sum)
+		VMOVUPS(sum, indexed(dst, at))
+	})
+}
+
+func normal() {
+	function("normalAVX2", "func(dst *float32, state *uint32, table *float32, count int)")
+	Doc("normalAVX2 does the package's Normal for count draws of each lane, that is, count times two vectors of 16.")
+	dst, state, table, count := argument("dst"), argument("state"), argument("table"), argument("count")
+	index, sign := YMM(), YMM()
+	VBROADCASTSS(constantMem(1<<15-1), index)
+	VBROADCASTSS(constantMem(1<<31), sign)
+	var s [2][4]VecVirtual // By half of the lanes and word.
+	for half := range s {
+		for word := range s[half] {
+			s[half][word] = YMM()
+			VMOVDQU(Mem{Base: state, Disp: 64*word + 32*half}, s[half][word])
+		}
+	}
+	rotate := func(x VecVirtual, by uint64) {
+		upper := YMM()
+		VPSRLD(Imm(32-by), x, upper)
+		VPSLLD(Imm(by), x, x)
+		VPOR(upper, x, x)
+	}
+	loop, done := label("draw"), label("done")
+	Label(loop)
+	TESTQ(count, count)
+	JEQ(LabelRef(done))
+	for half := range s {
+		s0, s1, s2, s3 := s[half][0], s[half][1], s[half][2], s[half][3]
+		draw, shifted := YMM(), YMM()
+		VPADDD(s0, s3, draw)
+		rotate(draw, 7)
+		VPADDD(s0, draw, draw)
+		VPSLLD(Imm(9), s1, shifted)
+		VPXOR(s0, s2, s2)
+		VPXOR(s1, s3, s3)
+		VPXOR(s2, s1, s1)
+		VPXOR(s3, s0, s0)
+		VPXOR(shifted, s2, s2)
+		rotate(s3, 11)
+		for part := range 2 {
+			at, value, every := YMM(), YMM(), YMM()
+			if part == 0 {
+				VPAND(index, draw, at)
+			} else {
+				VPSRLD(Imm(16), draw, at)
+				VPAND(index, at, at)
+			}
+			VPCMPEQD(every, every, every)
+			VXORPS(value, value, value)
+			VGATHERDPS(every, Mem{Base: table, Index: at, Scale: 4}, value)
+			bit := YMM()
+			if part == 0 {
+				VPSLLD(Imm(16), draw, bit)
+				VPAND(sign, bit, bit)
+			} else {
+				VPAND(sign, draw, bit)
+			}
+			VPOR(bit, value, value)
+			VMOVDQU(value, Mem{Base: dst, Disp: 64*part + 32*half})
+		}
+	}
+	ADDQ(U32(128), dst)
+	DECQ(count)
+	JMP(LabelRef(loop))
+	Label(done)
+	for half := range s {
+		for word := range s[half] {
+			VMOVDQU(s[half][word], Mem{Base: state, Disp: 64*word + 32*half})
+		}
+	}
+	VZEROUPPER()
+	RET()
+}
+
 func squaredError() {
 	function("squaredErrorAVX2", "func(sums *float64, dy, y, target *float32, mask *uint32, scale float32, count int)")
 	Doc(

@@ -178,6 +178,8 @@ func main() {
 	sigmoid(avx2)
 	reluBackward()
 	sigmoidBackward()
+	addScaled()
+	normal()
 	squaredError()
 	adam()
 	fillTile()

@@ -1,0 +1,61 @@
+package classifier
+
+import (
+	"trellis/trainer/kernel"
+	"trellis/trainer/model"
+	"trellis/trainer/model/convautoencoder"
+	"trellis/trainer/model/denoisingautoencoder"
+	"trellis/trainer/network"
+)
+
+// Name of the model, and of its axis.
+const (
+	Name     = "classifier"
+	FineTune = "fine_tune"
+)
+
+// Classes is how many digits there are.
+const Classes = 10
+
+// Definition is the model.
+type Definition struct{}
+
+var _ model.Network = Definition{}
+
+// Describe says what the model is.
+func (Definition) Describe() model.Model {
+	var zero float64
+	return model.Model{
+		Name:    Name,
+		Summary: "classifier: tells digits apart by the codes of a pretrained encoder (paper, section 4)",
+		Axes: []model.Axis{{
+			Name:    FineTune,
+			Summary: "0: the encoder keeps its weights and only the layers on top are trained; 1: all are",
+			Integer: true, Minimum: 0, Maximum: 1, Default: &zero,
+		}},
+		Data:       true,
+		Pretrained: []string{convautoencoder.Name, denoisingautoencoder.Name},
+		Loss:       "mean negative log-likelihood of the label",
+		Metrics:    []model.Metric{{Name: "accuracy", Summary: "fraction of the images whose label is the most probable class"}},
+	}
+}
+
+// Layers builds the network.
+func (Definition) Layers(b *network.Builder, latentDim int, values model.Values) {
+	x, labels := b.Images(1, network.Side, network.Side), b.Labels(Classes)
+
+	encode := func() { x = b.ConvEncoder(x, latentDim) }
+	if values[FineTune] == 0 {
+		b.Frozen(encode)
+	} else {
+		encode()
+	}
+	h := b.Linear("head.0", x, 64, kernel.ReLU)
+	h = b.Linear("head.2", h, Classes, kernel.None)
+	y := b.LogSoftmax(h)
+	b.Assert(y, Classes)
+	b.Classes(y)
+
+	b.Minimize(b.NegativeLogLikelihood(y, labels))
+	b.Metric("accuracy", b.Accuracy(y, labels))
+}

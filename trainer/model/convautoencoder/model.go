@@ -1,0 +1,30 @@
+package convautoencoder
+
+import (
+	"trellis/trainer/model"
+	"trellis/trainer/network"
+)
+
+// Name of the model.
+const Name = "conv-autoencoder"
+
+// Definition is the model. Its layers are the network package's, because other models share them.
+type Definition struct{}
+
+var _ model.Network = Definition{}
+
+// Describe says what the model is.
+func (Definition) Describe() model.Model {
+	return model.Model{
+		Name:    Name,
+		Summary: "convolutional autoencoder: reconstructs images from a code (paper, section 2)",
+		Data:    true,
+		Loss:    "mean squared error per pixel",
+	}
+}
+
+// Layers builds the network.
+func (Definition) Layers(b *network.Builder, latentDim int, _ model.Values) {
+	x := b.Images(1, network.Side, network.Side)
+	b.ConvAutoencoder(x, x, latentDim)
+}

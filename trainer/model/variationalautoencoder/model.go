@@ -1,0 +1,71 @@
+package variationalautoencoder
+
+import (
+	"trellis/trainer/kernel"
+	"trellis/trainer/model"
+	"trellis/trainer/network"
+)
+
+// Name of the model, and of its axis.
+const (
+	Name             = "variational-autoencoder"
+	DivergenceWeight = "divergence_weight"
+)
+
+// Definition is the model.
+type Definition struct{}
+
+var _ model.Network = Definition{}
+
+// Describe says what the model is.
+func (Definition) Describe() model.Model {
+	one := 1.0
+	return model.Model{
+		Name:    Name,
+		Summary: "variational autoencoder: encodes images as normal distributions (paper, section 5)",
+		Axes: []model.Axis{{
+			Name:    DivergenceWeight,
+			Summary: "weight of the Kullback-Leibler divergence in the loss that is trained on",
+			Minimum: 0, Maximum: 1000, Default: &one,
+		}},
+		Data: true,
+		Loss: "squared error of an image plus divergence of its distribution; in training the latter is weighted, in " +
+			"validation and test its weight is 1, so that weights compare",
+		Metrics: []model.Metric{
+			{Name: "reconstruction", Summary: "squared error of an image, summed over its pixels"},
+			{Name: "divergence", Summary: "Kullback-Leibler divergence of an image's distribution from the standard normal one"},
+		},
+	}
+}
+
+// Layers builds the network.
+func (Definition) Layers(b *network.Builder, latentDim int, values model.Values) {
+	window := network.Window{Kernel: 4, Stride: 2, Padding: 1}
+	x := b.Images(1, network.Side, network.Side)
+
+	h := b.Convolution("encoder.c1", x, 64, window, kernel.ReLU)
+	b.Assert(h, 64, 14, 14)
+	h = b.Convolution("encoder.c2", h, 128, window, kernel.ReLU)
+	b.Assert(h, 128, 7, 7)
+	h = b.Reshape(h, 6272)
+	mean := b.Linear("encoder.mu", h, latentDim, kernel.None)
+	logVariance := b.Linear("encoder.lv", h, latentDim, kernel.None)
+	b.Code(mean)
+
+	z := b.Sample(mean, logVariance, b.Draws(latentDim))
+	b.Assert(z, latentDim)
+
+	h = b.Linear("decoder.l", z, 6272, kernel.ReLU)
+	h = b.Reshape(h, 128, 7, 7)
+	h = b.Transposed("decoder.d1", h, 64, window, kernel.ReLU)
+	b.Assert(h, 64, 14, 14)
+	y := b.Transposed("decoder.d2", h, 1, window, kernel.Sigmoid)
+	b.Assert(y, 1, network.Side, network.Side)
+	b.Decoder(z, y)
+
+	reconstruction, divergence := b.SquaredError(y, x), b.Divergence(mean, logVariance)
+	b.Minimize(b.WeightedSum(reconstruction, divergence, values[DivergenceWeight]))
+	b.Score(b.WeightedSum(reconstruction, divergence, 1))
+	b.Metric("reconstruction", reconstruction)
+	b.Metric("divergence", divergence)
+}

@@ -1,0 +1,100 @@
+package operation
+
+import (
+	"fmt"
+
+	"gorgonia.org/gorgonia"
+	"gorgonia.org/tensor"
+
+	"trellis/trainer/kernel"
+)
+
+// NegativeLogLikelihood is the scalar
+//
+//	sum over a batch's tiles and lanes: -share[lane] logProbabilities[label[lane]][lane]
+//
+// LogProbabilities are (class, lane), labels are (lane), whole numbers from 0 to the last class, and share is as
+// SquaredError's. It can be differentiated by the first.
+func NegativeLogLikelihood(logProbabilities, labels, share *gorgonia.Node) (*gorgonia.Node, error) {
+	return gorgonia.ApplyOp(likelihood(logProbabilities.Shape()), logProbabilities, labels, share)
+}
+
+func likelihood(shape tensor.Shape) *op {
+	return &op{
+		name:   fmt.Sprintf("negative log-likelihood of %v", shape),
+		inputs: []tensor.Shape{shape, {kernel.Lanes}, {kernel.Lanes}},
+		output: tensor.ScalarShape(),
+		compile: func(loss []float32, inputs ...[]float32) (Call, error) {
+			logProbabilities, labels, share := inputs[0], inputs[1], inputs[2]
+			var sum float64
+			return Call{
+				Begin: func() { sum = 0 },
+				Tile: func() {
+					for lane := range occupied(share) {
+						value := logProbabilities[int(labels[lane])*kernel.Lanes+lane]
+						sum -= float64(float64(share[lane]) * float64(value))
+					}
+				},
+				End: func() { loss[0] = float32(sum) },
+			}, nil
+		},
+		differentiable: []bool{true, false, false},
+		gradient: func(inputs gorgonia.Nodes, _, dLoss *gorgonia.Node) (gorgonia.Nodes, error) {
+			gradient, err := gorgonia.ApplyOp(likelihoodGradient(shape), inputs[1], inputs[2], dLoss)
+			return gorgonia.Nodes{gradient, nil, nil}, err
+		},
+	}
+}
+
+// likelihoodGradient computes the derivative by the logarithms of probabilities from (labels, share, derivative by the
+// negative log-likelihood, a scalar).
+func likelihoodGradient(shape tensor.Shape) *op {
+	return &op{
+		name:   fmt.Sprintf("gradient of negative log-likelihood of %v", shape),
+		inputs: []tensor.Shape{{kernel.Lanes}, {kernel.Lanes}, tensor.ScalarShape()},
+		output: shape,
+		compile: func(gradient []float32, inputs ...[]float32) (Call, error) {
+			labels, share, dLoss := inputs[0], inputs[1], inputs[2]
+			return Call{Tile: func() {
+				clear(gradient)
+				for lane := range occupied(share) {
+					gradient[int(labels[lane])*kernel.Lanes+lane] = -share[lane] * dLoss[0]
+				}
+			}}, nil
+		},
+	}
+}
+
+// Accuracy is the fraction of a batch's images whose label is the most probable class, the first of these if there are
+// several. Its inputs are NegativeLogLikelihood's, of which the share only says which lanes have an image. It can't be
+// differentiated.
+func Accuracy(logProbabilities, labels, share *gorgonia.Node) (*gorgonia.Node, error) {
+	shape := logProbabilities.Shape()
+	return gorgonia.ApplyOp(&op{
+		name:   fmt.Sprintf("accuracy of %v", shape),
+		inputs: []tensor.Shape{shape, {kernel.Lanes}, {kernel.Lanes}},
+		output: tensor.ScalarShape(),
+		compile: func(accuracy []float32, inputs ...[]float32) (Call, error) {
+			logProbabilities, labels, share := inputs[0], inputs[1], inputs[2]
+			var right, images int
+			return Call{
+				Begin: func() { right, images = 0, 0 },
+				Tile: func() {
+					for lane := range occupied(share) {
+						best := lane
+						for i := lane; i < len(logProbabilities); i += kernel.Lanes {
+							if logProbabilities[i] > logProbabilities[best] {
+								best = i
+							}
+						}
+						images++
+						if best/kernel.Lanes == int(labels[lane]) {
+							right++
+						}
+					}
+				},
+				End: func() { accuracy[0] = float32(float64(right) / float64(max(images, 1))) },
+			}, nil
+		},
+	}, logProbabilities, labels, share)
+}
