@@ -7,26 +7,34 @@ import (
 	"time"
 
 	"trellis/trainer/kernel"
+	"trellis/trainer/network"
+	"trellis/trainer/stream"
 )
 
 const benchmarkBatch = 256
 
 // benchmarkModel is the autoencoder with the paper's best parameters, as a worker trains it.
-func benchmarkModel(b *testing.B) *networkModel {
+func benchmarkModel(b *testing.B) *training {
 	b.Helper()
-	m, err := newNetworkModel(&Config{
-		Model: ConvAutoencoder, LatentDim: 16, LearningRate: 1e-3, WeightDecay: 1e-5, BatchSize: benchmarkBatch, Seed: 1,
-		MaxEpochs: 1, Data: mnist(b, 50000, 10000, 10000),
-	})
+	return benchmarkOf(b, Config{Model: ConvAutoencoder})
+}
+
+// benchmarkOf is a model with those parameters.
+func benchmarkOf(b *testing.B, config Config) *training {
+	b.Helper()
+	config.LatentDim, config.LearningRate, config.WeightDecay = 16, 1e-3, 1e-5
+	config.BatchSize, config.Seed, config.MaxEpochs = benchmarkBatch, 1, 1
+	config.Data = mnist(b, 50000, 10000, 10000)
+	m, err := begin(&config)
 	if err != nil {
 		b.Fatal(err)
 	}
-	return m
+	return m.(*training)
 }
 
 // step trains on one batch: forward and backward, and Adam.
-func (m *networkModel) step(b *testing.B, batch []uint32) {
-	if _, err := m.network.Train(b.Context(), m.config.Data.Train.Pixels, batch); err != nil {
+func (m *training) step(b *testing.B, examples network.Examples, batch []uint32) {
+	if _, err := m.network.Train(b.Context(), examples, batch); err != nil {
 		b.Error(err)
 	}
 	if err := m.network.Step(m.solver); err != nil {
@@ -74,8 +82,40 @@ func BenchmarkTrainingStep(b *testing.B) {
 		m := benchmarkModel(b)
 		batch := m.inOrder[:benchmarkBatch]
 		flops, _ := m.network.FLOPs()
-		measure(b, len(batch), flops, func() { m.step(b, batch) })
+		examples := m.firstEpoch()
+		measure(b, len(batch), flops, func() { m.step(b, examples, batch) })
 	})
+}
+
+// A training step of each of the other networks on the best path. The denoising one is the autoencoder, plus noise.
+func BenchmarkTrainingStepOf(b *testing.B) {
+	pretrained := benchmarkModel(b)
+	checkpoint := &Checkpoint{progress: progress{epoch: 1, bestEpoch: 1}, state: pretrained.State()}
+	for _, test := range []struct {
+		name   string
+		config Config
+	}{
+		{"conv-autoencoder", Config{Model: ConvAutoencoder}},
+		{"denoising-autoencoder", Config{Model: DenoisingAutoencoder, Values: map[string]float64{"noise": 0.5}}},
+		{"variational-autoencoder", Config{Model: VariationalAutoencoder}},
+		{"classifier,frozen", Config{Model: Classifier, Pretrained: checkpoint}},
+		{"classifier,fine-tuned", Config{
+			Model: Classifier, Pretrained: checkpoint, Values: map[string]float64{"fine_tune": 1},
+		}},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			m := benchmarkOf(b, test.config)
+			batch := m.inOrder[:benchmarkBatch]
+			flops, _ := m.network.FLOPs()
+			examples := m.firstEpoch()
+			measure(b, len(batch), flops, func() { m.step(b, examples, batch) })
+		})
+	}
+}
+
+// firstEpoch is what the first epoch trains on.
+func (m *training) firstEpoch() network.Examples {
+	return m.examples(m.config.Data.Train, stream.TrainingNoise, stream.TrainingSample, 1)
 }
 
 // A validation pass over 10,000 images.
@@ -84,7 +124,7 @@ func BenchmarkValidationPass(b *testing.B) {
 		m := benchmarkModel(b)
 		_, flops := m.network.FLOPs()
 		measure(b, m.config.Data.Validation.Len(), flops, func() {
-			if _, err := m.validationLoss(b.Context()); err != nil {
+			if _, err := m.Validate(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 		})
@@ -94,15 +134,15 @@ func BenchmarkValidationPass(b *testing.B) {
 // Two slots of a worker against one: two runs side by side on one data set, as fast as the machine lets them. An
 // iteration is a stretch of steps of one, then as many of both. The ratio of the rates is 2 on two idle cores.
 func BenchmarkTwoSlots(b *testing.B) {
-	slots := [2]*networkModel{benchmarkModel(b), benchmarkModel(b)}
+	slots := [2]*training{benchmarkModel(b), benchmarkModel(b)}
 	const steps = 25
-	stretch := func(slots []*networkModel) time.Duration {
+	stretch := func(slots []*training) time.Duration {
 		start := time.Now()
 		var wait sync.WaitGroup
 		for _, m := range slots {
 			wait.Go(func() {
 				for i := range steps {
-					m.step(b, m.inOrder[i*benchmarkBatch:][:benchmarkBatch])
+					m.step(b, m.firstEpoch(), m.inOrder[i*benchmarkBatch:][:benchmarkBatch])
 				}
 			})
 		}

@@ -8,6 +8,8 @@ import (
 	"hash/crc32"
 	"math"
 	"slices"
+
+	"trellis/trainer/model"
 )
 
 // Checkpoint is a run's position: with the Config that it belongs to, enough to go on bit for bit.
@@ -17,18 +19,7 @@ import (
 type Checkpoint struct {
 	identity [sha256.Size]byte
 	progress progress
-	state    modelState
-}
-
-// modelState is what a model must remember between two epochs. All four slices have one length: the number of
-// weights, in the order of the network's parameters. It is empty for the synthetic model.
-type modelState struct {
-	// steps counts the optimiser's steps.
-	steps uint64
-	// weights, and the optimiser's running means of the gradients and of their squares.
-	weights, firstMoments, secondMoments []float32
-	// bestWeights are those after the best epoch; as initialised while there is none.
-	bestWeights []float32
+	state    model.State
 }
 
 // Epoch is the last epoch that the checkpoint includes.
@@ -54,7 +45,7 @@ func (c *Checkpoint) Summary() Summary {
 		BestEpoch: c.progress.bestEpoch,
 		BestLoss:  c.progress.bestLoss,
 		Stopped:   c.progress.stopped != 0,
-		Weights:   len(c.state.weights),
+		Weights:   len(c.state.Weights),
 	}
 }
 
@@ -70,13 +61,9 @@ func (c *Checkpoint) Clone() *Checkpoint {
 func (c *Checkpoint) CopyTo(dst *Checkpoint) {
 	state := dst.state
 	*dst = *c
-	for i, values := range dst.state.all() {
-		*values = append((*state.all()[i])[:0], *values...)
+	for i, values := range dst.state.All() {
+		*values = append((*state.All()[i])[:0], *values...)
 	}
-}
-
-func (s *modelState) all() [4]*[]float32 {
-	return [4]*[]float32{&s.weights, &s.firstMoments, &s.secondMoments, &s.bestWeights}
 }
 
 // DESIGN.md has the format.
@@ -91,7 +78,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // EncodedSize is the number of bytes that AppendBinary appends.
 func (c *Checkpoint) EncodedSize() int {
-	return checkpointHeader + 4*4*len(c.state.weights) + checkpointTrailer
+	return checkpointHeader + 4*4*len(c.state.Weights) + checkpointTrailer
 }
 
 // AppendBinary appends the encoded checkpoint. It does not allocate if b has room for EncodedSize bytes more.
@@ -108,9 +95,9 @@ func (c *Checkpoint) AppendBinary(b []byte) ([]byte, error) {
 	b = le.AppendUint64(b, math.Float64bits(c.progress.reference))
 	b = le.AppendUint32(b, uint32(c.progress.waited))
 	b = le.AppendUint32(b, uint32(c.progress.stopped))
-	b = le.AppendUint64(b, c.state.steps)
-	b = le.AppendUint32(b, uint32(len(c.state.weights)))
-	for _, values := range c.state.all() {
+	b = le.AppendUint64(b, c.state.Steps)
+	b = le.AppendUint32(b, uint32(len(c.state.Weights)))
+	for _, values := range c.state.All() {
 		for _, value := range *values {
 			b = le.AppendUint32(b, math.Float32bits(value))
 		}
@@ -147,13 +134,13 @@ func (c *Checkpoint) UnmarshalBinary(data []byte) error {
 	d.progress.reference = math.Float64frombits(r.uint64())
 	d.progress.waited = int(r.uint32())
 	d.progress.stopped = StopReason(r.uint32())
-	d.state.steps = r.uint64()
+	d.state.Steps = r.uint64()
 	count := r.uint32()
 	// The length of what is left bounds what is allocated.
 	if uint64(r.Len()) != 4*4*uint64(count) {
 		return fmt.Errorf("decode %d bytes: %w: %d weights do not fit", len(data), ErrCheckpointCorrupt, count)
 	}
-	for _, values := range d.state.all() {
+	for _, values := range d.state.All() {
 		*values = make([]float32, count)
 		for i := range *values {
 			(*values)[i] = math.Float32frombits(r.uint32())
@@ -171,17 +158,3 @@ type fieldReader struct{ *bytes.Buffer }
 
 func (r fieldReader) uint32() uint32 { return binary.LittleEndian.Uint32(r.Next(4)) }
 func (r fieldReader) uint64() uint64 { return binary.LittleEndian.Uint64(r.Next(8)) }
-
-// identity is a hash of all that determines a run's losses: Config but for how far to go, when to report, and the
-// callbacks. Checkpoints carry it, so that none continues another run.
-func (c *Config) identity() [sha256.Size]byte {
-	h := sha256.New()
-	fmt.Fprintf(h, "numerics %q model %q latent %d learning rate %x weight decay %x batch %d seed %d patience %d"+
-		" min delta %x", NumericsVersion, c.Model, c.LatentDim, c.LearningRate, c.WeightDecay, c.BatchSize, c.Seed,
-		c.EarlyStopping.Patience, c.EarlyStopping.MinDelta)
-	if c.Model != Synthetic {
-		fmt.Fprintf(h, " data %q %d x %d, %d + %d images", c.Data.Digest, c.Data.Height, c.Data.Width,
-			c.Data.Train.Len(), c.Data.Validation.Len())
-	}
-	return [sha256.Size]byte(h.Sum(nil))
-}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"trellis/trainer/kernel"
+	"trellis/trainer/model"
 )
 
 // A run that is interrupted after any epoch and goes on from an encoded checkpoint has the bits of one that is not.
@@ -21,7 +22,16 @@ func TestResume(t *testing.T) {
 	base.LearningRate = 0.03 // Losses go up and down, so that best epochs and the last one differ.
 	synthetic := syntheticConfig()
 	synthetic.EarlyStopping = EarlyStopping{Patience: 3, MinDelta: 1e-5}
-	for name, config := range map[string]Config{"network": base, "synthetic": synthetic} {
+	configs := map[string]Config{"network": base, "synthetic": synthetic}
+	for _, name := range networks[1:] {
+		config := smallModel(t, name)
+		config.MaxEpochs = 4
+		configs[name] = config
+	}
+	fineTuned := smallModel(t, Classifier)
+	fineTuned.MaxEpochs, fineTuned.Values = 4, map[string]float64{"fine_tune": 1}
+	configs["fine-tuned classifier"] = fineTuned
+	for name, config := range configs {
 		t.Run(name, func(t *testing.T) {
 			var encoded [][]byte
 			config.Checkpoint = func(c *Checkpoint) error {
@@ -158,8 +168,8 @@ func TestResumeRefusesOtherRuns(t *testing.T) {
 		"training images":     {func(c *Config) { c.Data.Train = c.Data.Validation }, ErrCheckpointMismatch},
 		"validation images":   {func(c *Config) { c.Data.Validation = c.Data.Train }, ErrCheckpointMismatch},
 		"fewer epochs":        {func(c *Config) { c.MaxEpochs, c.Resume.progress.epoch = 2, 3 }, ErrInvalidConfig},
-		"other number of it":  {func(c *Config) { c.Resume.state.weights = nil }, ErrCheckpointMismatch},
-		"other step count":    {func(c *Config) { c.Resume.state.steps++ }, ErrCheckpointMismatch},
+		"other number of it":  {func(c *Config) { c.Resume.state.Weights = nil }, ErrCheckpointMismatch},
+		"other step count":    {func(c *Config) { c.Resume.state.Steps++ }, ErrCheckpointMismatch},
 		"zero checkpoint":     {func(c *Config) { c.Resume = new(Checkpoint) }, ErrCheckpointMismatch},
 		"nothing of all this": {func(*Config) {}, nil},
 	} {
@@ -202,7 +212,10 @@ func testCheckpoint() *Checkpoint {
 	c.progress.observe(1, 0.5, EarlyStopping{})
 	c.progress.observe(1, 0.75, EarlyStopping{})
 	nan := float32(math.NaN())
-	c.state = modelState{77, []float32{1, -2, 3}, []float32{4, nan, 6}, []float32{7, 8, 1e-45}, []float32{0, 1, 2}}
+	c.state = model.State{
+		Steps: 77, Weights: []float32{1, -2, 3}, FirstMoments: []float32{4, nan, 6}, SecondMoments: []float32{7, 8, 1e-45},
+		BestWeights: []float32{0, 1, 2},
+	}
 	return c
 }
 
@@ -236,8 +249,8 @@ func TestCheckpointRoundTrip(t *testing.T) {
 func TestCheckpointCopies(t *testing.T) {
 	first, second := testCheckpoint(), testCheckpoint()
 	second.progress.observe(1, 0.25, EarlyStopping{})
-	second.state.steps++
-	for _, values := range second.state.all() {
+	second.state.Steps++
+	for _, values := range second.state.All() {
 		(*values)[0]++
 	}
 	encode := func(c *Checkpoint) []byte {
@@ -259,7 +272,7 @@ func TestCheckpointCopies(t *testing.T) {
 	if bytes.Equal(encode(first), want) {
 		t.Error("a copy over a clone has changed what was cloned")
 	}
-	for _, values := range second.state.all() {
+	for _, values := range second.state.All() {
 		(*values)[0]++
 	}
 	if !bytes.Equal(encode(kept), want) {

@@ -11,15 +11,9 @@ import (
 // machine. Any change that alters a bit of a loss or a weight changes it.
 const NumericsVersion = "1"
 
-// The models that Train knows.
-const (
-	ConvAutoencoder = "conv-autoencoder"
-	Synthetic       = "synthetic"
-)
-
 // Config is one run: everything that determines its losses, and how far to go.
 type Config struct {
-	// Model is one of the models above.
+	// Model is the name of one of Models.
 	Model string
 	// LatentDim is the size of the encoded space, 1 to 784.
 	LatentDim int
@@ -29,8 +23,13 @@ type Config struct {
 	WeightDecay float64
 	// BatchSize is the number of images per optimiser step. The last batch of an epoch may be smaller.
 	BatchSize int
-	// Seed keys the initial weights and the batch order.
+	// Seed keys the initial weights, the batch order, and all noise.
 	Seed uint32
+	// Values are those on the axes that only the model has, by name. An axis with a default may be left out.
+	Values map[string]float64
+	// Pretrained is the checkpoint whose best weights the run begins with, of a model that Model.Pretrained lists and with
+	// the same latent dimension; nil for models that take none. Train only reads it, so that runs may share it.
+	Pretrained *Checkpoint
 	// MaxEpochs ends the run if nothing else does. It does not influence the epochs before.
 	MaxEpochs int
 	// Milestones are epochs after which the loss on the test images is reported, with the best weights so far. It is
@@ -65,13 +64,19 @@ type EarlyStopping struct {
 type Report struct {
 	// Epoch counts from 1.
 	Epoch int
-	// TrainLoss is the mean over the epoch's training images, each as it was when its batch was trained on.
+	// TrainLoss is the mean over the epoch's training images, each as it was when its batch was trained on. What the losses
+	// are, Model.Loss says.
 	TrainLoss float64
 	// ValidationLoss is the mean over the validation images after the epoch.
 	ValidationLoss float64
+	// Metrics are the model's, by name, of the training images ("train_accuracy") and of the validation images
+	// ("validation_accuracy"): means like the losses. Nil if the model has none.
+	Metrics map[string]float64
 	// TestLoss is the mean over the test images with the best weights so far; nil except at milestones and at the end.
 	// NaN while no validation loss was finite.
 	TestLoss *float64
+	// TestMetrics are the model's metrics by name ("accuracy"), where TestLoss is set: of the same images and weights.
+	TestMetrics map[string]float64
 	// Elapsed is how long the epoch took, with its validation and test.
 	Elapsed time.Duration
 }

@@ -3,7 +3,8 @@
 // Train is its entry, Config says what to train, and Report, Result and Checkpoint are what comes of it. It is a
 // library that knows nothing of studies, workers or connections. The layers below, each in a package of its own:
 //
-//	network    the paper's networks as lists of layers; builds and differentiates them through Gorgonia
+//	model      the models, one folder each: what they are and which layers they have
+//	network    builds networks from lists of layers, differentiates them through Gorgonia, and runs them
 //	operation  the layers' operations, which Gorgonia lacks, for a tile of 16 images
 //	executor   runs a graph of them tile by tile over one block of memory
 //	kernel     the arithmetic

@@ -86,3 +86,44 @@ func TestAssumeNoMovingGCIsPinned(t *testing.T) {
 		t.Errorf("go.mod does not require %s", pin)
 	}
 }
+
+// smallModel is small for any model that is a network, with values on its own axes and weights to begin with where it
+// needs them.
+func smallModel(t testing.TB, name string) Config {
+	config := small(t)
+	config.Model = name
+	switch name {
+	case DenoisingAutoencoder:
+		config.Values = map[string]float64{"noise": 0.3}
+	case VariationalAutoencoder:
+		config.Data = mnist(t, 67, 19, 21) // It is large.
+		config.BatchSize = 30
+		config.Values = map[string]float64{"divergence_weight": 0.5}
+	case Classifier:
+		config.Pretrained = smallPretrained()
+	}
+	return config
+}
+
+// networks are all models but the synthetic one.
+var networks = []string{ConvAutoencoder, DenoisingAutoencoder, VariationalAutoencoder, Classifier}
+
+// smallPretrained is a checkpoint of the small autoencoder.
+var smallPretrained = sync.OnceValue(func() *Checkpoint {
+	data, err := loadMNIST()
+	if err != nil {
+		panic(err)
+	}
+	split, err := data.Split(130, 37)
+	if err != nil {
+		panic(err)
+	}
+	var last *Checkpoint
+	if _, err := Train(context.Background(), Config{
+		Model: ConvAutoencoder, LatentDim: 6, LearningRate: 2e-3, BatchSize: 50, Seed: 7, MaxEpochs: 3, Data: split,
+		Checkpoint: func(c *Checkpoint) error { last = c.Clone(); return nil },
+	}, func(Report) error { return nil }); err != nil {
+		panic(err)
+	}
+	return last
+})

@@ -9,6 +9,7 @@ import (
 	"math"
 	"strconv"
 
+	"trellis/trainer/model"
 	"trellis/trainer/network"
 )
 
@@ -33,28 +34,17 @@ const modelMetadata = "__metadata__"
 // It returns an error wrapping ErrNoWeights if there are none, ErrCheckpointMismatch if the checkpoint is of a network of
 // another size, and ErrInvalidConfig if there is no such network. Nothing has been written then.
 func WriteModel(w io.Writer, config Config, checkpoint *Checkpoint) error {
-	summary := checkpoint.Summary()
-	switch {
-	case summary.Weights == 0:
-		return fmt.Errorf("write model %q: %w: it has no network", config.Model, ErrNoWeights)
-	case summary.BestEpoch == 0:
-		return fmt.Errorf("write model after epoch %d: %w: no validation loss was finite", summary.Epoch, ErrNoWeights)
-	}
-	n, err := newNetwork(&config)
+	n, err := withBestWeights(&config, checkpoint)
 	if err != nil {
-		return fmt.Errorf("write model: %w", err)
+		return fmt.Errorf("write model %q: %w", config.Model, err)
 	}
-	if summary.Weights != len(n.Weights) {
-		return fmt.Errorf("write model: %w: it has %d weights, want %d", ErrCheckpointMismatch, summary.Weights,
-			len(n.Weights))
-	}
-	header, err := modelHeader(&config, summary, n.Parameters)
+	header, err := modelHeader(&config, checkpoint.Summary(), n.Parameters)
 	if err != nil {
 		return fmt.Errorf("write model: %w", err)
 	}
 	file := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
 	file = append(file, header...)
-	for _, value := range checkpoint.state.bestWeights {
+	for _, value := range n.Weights {
 		file = binary.LittleEndian.AppendUint32(file, math.Float32bits(value))
 	}
 	if _, err := w.Write(file); err != nil {
@@ -66,7 +56,7 @@ func WriteModel(w io.Writer, config Config, checkpoint *Checkpoint) error {
 // modelHeader is the JSON before the weights, which are in the order of the parameters.
 func modelHeader(config *Config, summary Summary, parameters []network.Parameter) ([]byte, error) {
 	number := func(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
-	header := map[string]any{modelMetadata: map[string]string{
+	metadata := map[string]string{
 		"format":           "pt",
 		"model":            config.Model,
 		"latent_dim":       strconv.Itoa(config.LatentDim),
@@ -79,7 +69,11 @@ func modelHeader(config *Config, summary Summary, parameters []network.Parameter
 		"epochs":           strconv.Itoa(summary.Epoch),
 		"validation_loss":  number(summary.BestLoss),
 		"numerics_version": NumericsVersion,
-	}}
+	}
+	for name, value := range config.values() {
+		metadata[name] = number(value)
+	}
+	header := map[string]any{modelMetadata: metadata}
 	offset := 0
 	for _, parameter := range parameters {
 		end := offset + 4*len(parameter.Values)
@@ -97,11 +91,40 @@ func modelHeader(config *Config, summary Summary, parameters []network.Parameter
 	return encoded, nil
 }
 
-// newNetwork builds the network of a configuration, whose model and latent dimension alone matter.
+// withBestWeights builds the network of a run with the best weights of its checkpoint.
+func withBestWeights(config *Config, checkpoint *Checkpoint) (*network.Network, error) {
+	summary := checkpoint.Summary()
+	switch {
+	case summary.Weights == 0:
+		return nil, fmt.Errorf("%w: it has no network", ErrNoWeights)
+	case summary.BestEpoch == 0:
+		return nil, fmt.Errorf("%w: no validation loss was finite until epoch %d", ErrNoWeights, summary.Epoch)
+	}
+	n, err := newNetwork(config)
+	if err != nil {
+		return nil, err
+	}
+	if summary.Weights != len(n.Weights) {
+		return nil, fmt.Errorf("%w: it has %d weights, want %d", ErrCheckpointMismatch, summary.Weights, len(n.Weights))
+	}
+	copy(n.Weights, checkpoint.state.BestWeights)
+	return n, nil
+}
+
+// newNetwork builds the network of a configuration, of which only the model, the latent dimension and the values on the
+// model's own axes matter. Its weights are zero.
 func newNetwork(config *Config) (*network.Network, error) {
-	if config.Model != ConvAutoencoder || config.LatentDim < 1 || config.LatentDim > MaxLatentDim {
+	definition, err := find(config.Model)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
+	}
+	trained, ok := definition.(model.Network)
+	if !ok || config.LatentDim < 1 || config.LatentDim > MaxLatentDim {
 		return nil, fmt.Errorf("%w: there is no network of model %q and %d latent dimensions", ErrInvalidConfig,
 			config.Model, config.LatentDim)
 	}
-	return network.NewConvAutoencoder(config.LatentDim)
+	if wrong := config.checkValues(definition.Describe()); len(wrong) > 0 {
+		return nil, fmt.Errorf("%w: %w", ErrInvalidConfig, errors.Join(wrong...))
+	}
+	return network.Build(config.layers(trained))
 }

@@ -3,32 +3,82 @@
 package trainer
 
 import (
+	"cmp"
 	"testing"
-
-	"trellis/trainer/kernel"
 )
 
 // The paper's best parameters on the whole of MNIST come as far as PyTorch does (0.01155 and 0.01128 after 30 epochs):
 //
 //	go test -tags soak -run TestQuality -v ./trainer
 func TestQuality(t *testing.T) {
-	config := Config{
-		Model: ConvAutoencoder, LatentDim: 16, LearningRate: 1e-3, WeightDecay: 1e-5, BatchSize: 256, Seed: 1,
-		MaxEpochs: 30, Data: mnist(t, 50000, 10000, 10000),
+	result, last, _ := trainWhole(t, Config{Model: ConvAutoencoder, MaxEpochs: 30})
+	if result.BestValidationLoss > 0.0120 || *last.TestLoss > 0.0118 {
+		t.Errorf("validation loss %v and test loss %v, want at most 0.0120 and 0.0118",
+			result.BestValidationLoss, *last.TestLoss)
 	}
+}
+
+// trainWhole trains on the whole of MNIST, with the paper's parameters where none are given, and returns the result, the
+// last report and the last checkpoint.
+func trainWhole(t *testing.T, config Config) (Result, Report, *Checkpoint) {
+	t.Helper()
+	config.LatentDim, config.Seed, config.Data = 16, 1, mnist(t, 50000, 10000, 10000)
+	config.LearningRate = cmp.Or(config.LearningRate, 1e-3)
+	config.BatchSize = cmp.Or(config.BatchSize, 256)
+	config.WeightDecay = 1e-5
 	var last Report
+	checkpoint := new(Checkpoint)
+	config.Checkpoint = func(c *Checkpoint) error { c.CopyTo(checkpoint); return nil }
 	result, err := Train(t.Context(), config, func(r Report) error {
-		t.Logf("epoch %2d: training loss %.6f, validation loss %.6f, %v", r.Epoch, r.TrainLoss, r.ValidationLoss, r.Elapsed)
+		t.Logf("epoch %2d: training loss %.6f, validation loss %.6f, %v, %v", r.Epoch, r.TrainLoss, r.ValidationLoss, r.Metrics,
+			r.Elapsed)
 		last = r
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%s: best validation loss %v after epoch %d, test loss %v",
-		kernel.Path(), result.BestValidationLoss, result.BestEpoch, *last.TestLoss)
-	if result.BestValidationLoss > 0.0120 || *last.TestLoss > 0.0118 {
-		t.Errorf("validation loss %v and test loss %v, want at most 0.0120 and 0.0118",
-			result.BestValidationLoss, *last.TestLoss)
+	t.Logf("%s %v: best validation loss %v after epoch %d, test loss %v, %v", config.Model, config.Values,
+		result.BestValidationLoss, result.BestEpoch, *last.TestLoss, last.TestMetrics)
+	return result, last, checkpoint
+}
+
+// The denoising autoencoder after 15 epochs, when its loss still falls and depends on the seed: seeds 1 to 7 have test
+// losses from 0.0203 to 0.0235 of noise 0.5, and seeds 1 to 5 have some from 0.0170 to 0.0207 of noise 0.3. One run of
+// PyTorch has 0.0202 and 0.0175; the paper 0.0269, of noise that it does not tell.
+func TestDenoisingQuality(t *testing.T) {
+	for noise, want := range map[float64]float64{0.5: 0.0230, 0.3: 0.0195} {
+		_, last, _ := trainWhole(t, Config{
+			Model: DenoisingAutoencoder, MaxEpochs: 15, Values: map[string]float64{"noise": noise},
+		})
+		if *last.TestLoss > want {
+			t.Errorf("noise %v: test loss %v, want at most %v", noise, *last.TestLoss, want)
+		}
+	}
+}
+
+// The classifier is better than the paper's, whose accuracy is 0.9513 with a frozen encoder.
+func TestClassifierQuality(t *testing.T) {
+	_, _, pretrained := trainWhole(t, Config{Model: ConvAutoencoder, MaxEpochs: 60})
+	for _, test := range []struct {
+		config Config
+		want   float64
+	}{
+		{Config{MaxEpochs: 20, LearningRate: 3e-3, BatchSize: 128}, 0.970},
+		{Config{MaxEpochs: 20, BatchSize: 64, Values: map[string]float64{"fine_tune": 1}}, 0.980},
+	} {
+		test.config.Model, test.config.Pretrained = Classifier, pretrained
+		_, last, _ := trainWhole(t, test.config)
+		if got := last.TestMetrics["accuracy"]; got < test.want {
+			t.Errorf("%v: accuracy %v, want at least %v", test.config.Values, got, test.want)
+		}
+	}
+}
+
+// Three epochs of the variational autoencoder, each of which takes most of a minute.
+func TestVariationalQuality(t *testing.T) {
+	_, last, _ := trainWhole(t, Config{Model: VariationalAutoencoder, MaxEpochs: 3})
+	if *last.TestLoss > 33 {
+		t.Errorf("test loss is %v, want at most 33", *last.TestLoss)
 	}
 }

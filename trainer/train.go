@@ -6,26 +6,10 @@ import (
 	"math"
 	"slices"
 	"time"
-)
 
-// model is what Train drives: a network with its data, or the synthetic curve. Its methods return ctx.Err() within
-// milliseconds of ctx's end.
-type model interface {
-	// trainEpoch trains on every training image once, and returns their mean loss. Epochs count from 1.
-	trainEpoch(ctx context.Context, epoch int) (float64, error)
-	// validationLoss is the mean over the validation images with the weights as they are.
-	validationLoss(ctx context.Context) (float64, error)
-	// keepBest remembers the weights as they are as the best ones.
-	keepBest()
-	// testLoss is the mean over the test images with the best weights. It leaves the weights as they are.
-	testLoss(ctx context.Context) (float64, error)
-	// state aliases the model's memory, until the next epoch.
-	state() modelState
-	// resume puts the model where the checkpoint of an epoch was taken. ErrCheckpointMismatch if the sizes differ.
-	resume(epoch int, state modelState) error
-	// bestWeights is a copy of the best weights, by parameter name.
-	bestWeights() map[string][]float32
-}
+	"trellis/trainer/model"
+	"trellis/trainer/network"
+)
 
 // Train trains one run to its end and passes every epoch's losses to report. It is deterministic: the same Config gives
 // the same losses and weights, bit for bit, on every machine, interrupted and resumed or not, and whatever MaxEpochs is
@@ -40,11 +24,12 @@ func Train(ctx context.Context, config Config, report func(Report) error) (Resul
 	if err := config.Validate(); err != nil {
 		return Result{}, err
 	}
-	m, err := newModel(&config)
+	trainee, err := begin(&config)
 	if err != nil {
 		return Result{}, fmt.Errorf("build the network: %w", err)
 	}
-	r := run{config: &config, model: m, progress: newProgress(), identity: config.identity(), report: report}
+	r := run{config: &config, trainee: trainee, progress: newProgress(), identity: config.identity(), report: report}
+	r.metrics = config.describe().Metrics
 	if config.Resume != nil {
 		if err := r.resume(config.Resume); err != nil {
 			return Result{}, err
@@ -58,19 +43,32 @@ func Train(ctx context.Context, config Config, report func(Report) error) (Resul
 	return r.result(), nil
 }
 
-func newModel(config *Config) (model, error) {
-	if config.Model == Synthetic {
-		return newSynthetic(config), nil
+// begin returns the run before its first epoch.
+func begin(config *Config) (model.Trainee, error) {
+	definition, err := find(config.Model)
+	if err != nil {
+		return nil, err
 	}
-	return newNetworkModel(config)
+	switch definition := definition.(type) {
+	case model.Network:
+		return newTraining(config, definition)
+	case model.Formula:
+		return definition.Begin(model.Run{
+			LatentDim: config.LatentDim, LearningRate: config.LearningRate, WeightDecay: config.WeightDecay,
+			Seed: config.Seed, EpochTime: config.EpochTime, Steps: config.Steps,
+		}), nil
+	default:
+		return nil, fmt.Errorf("model %q is a %T, neither a network nor a formula", config.Model, definition)
+	}
 }
 
 // run is one run under way.
 type run struct {
 	config   *Config
-	model    model
+	trainee  model.Trainee
 	progress progress
 	identity [32]byte
+	metrics  []Metric
 	report   func(Report) error
 	// checkpoint is the one that is passed on, after every epoch anew.
 	checkpoint Checkpoint
@@ -80,26 +78,29 @@ type run struct {
 func (r *run) epoch(ctx context.Context) error {
 	start := time.Now()
 	epoch := r.progress.epoch + 1
-	trainLoss, err := r.model.trainEpoch(ctx, epoch)
+	training, err := r.trainee.TrainEpoch(ctx, epoch)
 	if err != nil {
 		return err
 	}
-	validationLoss, err := r.model.validationLoss(ctx)
+	validation, err := r.trainee.Validate(ctx)
 	if err != nil {
 		return err
 	}
-	if r.progress.observe(trainLoss, validationLoss, r.config.EarlyStopping) {
-		r.model.keepBest()
+	if r.progress.observe(training.Loss, validation.Loss, r.config.EarlyStopping) {
+		r.trainee.KeepBest()
 	}
-	report := Report{Epoch: epoch, TrainLoss: trainLoss, ValidationLoss: validationLoss}
+	report := Report{Epoch: epoch, TrainLoss: training.Loss, ValidationLoss: validation.Loss}
+	report.Metrics = r.name(report.Metrics, "train_", training)
+	report.Metrics = r.name(report.Metrics, "validation_", validation)
 	if r.progress.stopped != 0 || epoch == r.config.MaxEpochs || slices.Contains(r.config.Milestones, epoch) {
-		testLoss := math.NaN()
+		test := network.Means{Loss: math.NaN(), Metrics: slices.Repeat([]float64{math.NaN()}, len(r.metrics))}
 		if r.progress.bestEpoch > 0 {
-			if testLoss, err = r.model.testLoss(ctx); err != nil {
+			if test, err = r.trainee.Test(ctx); err != nil {
 				return err
 			}
 		}
-		report.TestLoss = &testLoss
+		report.TestLoss = &test.Loss
+		report.TestMetrics = r.name(nil, "", test)
 	}
 	report.Elapsed = time.Since(start)
 	if err := r.report(report); err != nil {
@@ -108,11 +109,22 @@ func (r *run) epoch(ctx context.Context) error {
 	if r.config.Checkpoint == nil {
 		return nil
 	}
-	r.checkpoint = Checkpoint{r.identity, r.progress, r.model.state()}
+	r.checkpoint = Checkpoint{r.identity, r.progress, r.trainee.State()}
 	if err := r.config.Checkpoint(&r.checkpoint); err != nil {
 		return fmt.Errorf("take checkpoint of epoch %d: %w", epoch, err)
 	}
 	return nil
+}
+
+// name adds the metrics to those that are there already, by prefix and name. Without any, it is nil.
+func (r *run) name(metrics map[string]float64, prefix string, means network.Means) map[string]float64 {
+	for i, metric := range r.metrics {
+		if metrics == nil {
+			metrics = make(map[string]float64)
+		}
+		metrics[prefix+metric.Name] = means.Metrics[i]
+	}
+	return metrics
 }
 
 func (r *run) resume(checkpoint *Checkpoint) error {
@@ -124,8 +136,8 @@ func (r *run) resume(checkpoint *Checkpoint) error {
 		return fmt.Errorf("resume from epoch %d: %w: maximum of epochs is %d, want %d or more",
 			checkpoint.Epoch(), ErrInvalidConfig, r.config.MaxEpochs, checkpoint.Epoch())
 	}
-	if err := r.model.resume(checkpoint.Epoch(), checkpoint.state); err != nil {
-		return fmt.Errorf("resume from epoch %d: %w", checkpoint.Epoch(), err)
+	if err := r.trainee.Resume(checkpoint.Epoch(), checkpoint.state); err != nil {
+		return fmt.Errorf("resume from epoch %d: %w: %w", checkpoint.Epoch(), ErrCheckpointMismatch, err)
 	}
 	r.progress = checkpoint.progress
 	return nil
@@ -143,7 +155,7 @@ func (r *run) result() Result {
 		BestValidationLoss: r.progress.bestLoss,
 	}
 	if r.progress.bestEpoch > 0 {
-		result.Weights = r.model.bestWeights()
+		result.Weights = r.trainee.BestWeights()
 	}
 	return result
 }

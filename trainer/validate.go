@@ -3,8 +3,12 @@ package trainer
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 
 	"trellis/trainer/dataset"
+	"trellis/trainer/model"
 	"trellis/trainer/network"
 )
 
@@ -22,10 +26,8 @@ func (c *Config) Validate() error {
 			wrong = append(wrong, fmt.Errorf(format, args...))
 		}
 	}
-	check(c.Model == ConvAutoencoder || c.Model == Synthetic,
-		"model is %q, want %q or %q", c.Model, ConvAutoencoder, Synthetic)
-	check(c.LatentDim >= 1 && c.LatentDim <= MaxLatentDim,
-		"latent dimension is %d, want 1 to %d", c.LatentDim, MaxLatentDim)
+	latentDimOK := c.LatentDim >= 1 && c.LatentDim <= MaxLatentDim
+	check(latentDimOK, "latent dimension is %d, want 1 to %d", c.LatentDim, MaxLatentDim)
 	check(c.LearningRate > 0 && finite(c.LearningRate), "learning rate is %v, want a number above 0", c.LearningRate)
 	check(c.WeightDecay >= 0 && finite(c.WeightDecay), "weight decay is %v, want 0 or more", c.WeightDecay)
 	check(c.BatchSize >= 1 && c.BatchSize <= MaxBatchSize, "batch size is %d, want 1 to %d", c.BatchSize, MaxBatchSize)
@@ -37,21 +39,108 @@ func (c *Config) Validate() error {
 	check(c.EarlyStopping.MinDelta >= 0 && finite(c.EarlyStopping.MinDelta),
 		"minimum decrease is %v, want 0 or more", c.EarlyStopping.MinDelta)
 	check(c.EpochTime >= 0, "epoch time is %v, want 0 or more", c.EpochTime)
-	if c.Model == ConvAutoencoder {
-		height, width := c.Data.Height, c.Data.Width
-		check(height == network.Side && width == network.Side,
-			"images are %d x %d pixels, want %d x %d", height, width, network.Side, network.Side)
-		for _, part := range []struct {
-			name string
-			dataset.Images
-		}{{"training", c.Data.Train}, {"validation", c.Data.Validation}, {"test", c.Data.Test}} {
-			check(part.Len() > 0 && len(part.Pixels) == part.Len()*height*width,
-				"%d %s images have %d bytes, want one image or more, one byte a pixel",
-				part.Len(), part.name, len(part.Pixels))
+	if definition, err := find(c.Model); err != nil {
+		wrong = append(wrong, err)
+	} else {
+		m := definition.Describe()
+		wrong = append(wrong, c.checkValues(m)...)
+		if m.Data {
+			wrong = append(wrong, c.checkData()...)
+		}
+		if latentDimOK {
+			wrong = append(wrong, c.checkPretrained(m)...)
+		}
+		if trained, ok := definition.(model.Network); ok && len(wrong) == 0 {
+			wrong = append(wrong, c.checkLabels(trained)...)
 		}
 	}
 	if len(wrong) == 0 {
 		return nil
 	}
 	return fmt.Errorf("%w: %w", ErrInvalidConfig, errors.Join(wrong...))
+}
+
+// checkValues says what is wrong with the values on the model's own axes.
+func (c *Config) checkValues(m Model) (wrong []error) {
+	var names []string
+	for _, axis := range m.Axes {
+		names = append(names, axis.Name)
+		value, given := c.Values[axis.Name]
+		switch {
+		case !given && axis.Default == nil:
+			wrong = append(wrong, fmt.Errorf("%s is missing: model %q needs %v", axis.Name, m.Name, describeRange(axis)))
+		case given && !inRange(axis, value):
+			wrong = append(wrong, fmt.Errorf("%s is %v, want %v", axis.Name, value, describeRange(axis)))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Values)) {
+		if slices.Contains(names, name) {
+			continue
+		}
+		if len(names) == 0 {
+			wrong = append(wrong, fmt.Errorf("%s is given: model %q has no axes of its own", name, m.Name))
+		} else {
+			wrong = append(wrong, fmt.Errorf("%s is given: model %q has the axes %q", name, m.Name, names))
+		}
+	}
+	return wrong
+}
+
+func inRange(axis Axis, value float64) bool {
+	return value >= axis.Minimum && value <= axis.Maximum && !(axis.ExclusiveMinimum && value == axis.Minimum) &&
+		(!axis.Integer || value == math.Trunc(value))
+}
+
+func describeRange(axis Axis) string {
+	kind, from := "a number", "from"
+	if axis.Integer {
+		kind = "a whole number"
+	}
+	if axis.ExclusiveMinimum {
+		from = "above"
+	}
+	return fmt.Sprintf("%s %s %v to %v", kind, from, axis.Minimum, axis.Maximum)
+}
+
+// checkData says what is wrong with the images.
+func (c *Config) checkData() (wrong []error) {
+	height, width := c.Data.Height, c.Data.Width
+	if height != network.Side || width != network.Side {
+		wrong = append(wrong, fmt.Errorf("images are %d x %d pixels, want %d x %d", height, width, network.Side, network.Side))
+	}
+	for _, part := range c.parts() {
+		if part.Len() == 0 || len(part.Pixels) != part.Len()*height*width {
+			wrong = append(wrong, fmt.Errorf("%d %s images have %d bytes, want one image or more, one byte a pixel",
+				part.Len(), part.name, len(part.Pixels)))
+		}
+	}
+	return wrong
+}
+
+// namedImages are a part of the data.
+type namedImages struct {
+	name string
+	dataset.Images
+}
+
+func (c *Config) parts() [3]namedImages {
+	return [3]namedImages{{"training", c.Data.Train}, {"validation", c.Data.Validation}, {"test", c.Data.Test}}
+}
+
+// checkLabels says which labels the network can't be trained on. All else is right.
+func (c *Config) checkLabels(definition model.Network) (wrong []error) {
+	plan, err := network.Layout(c.layers(definition))
+	if err != nil {
+		return []error{err}
+	}
+	if plan.Labels == 0 {
+		return nil
+	}
+	for _, part := range c.parts() {
+		if largest := slices.Max(part.Labels); int(largest) >= plan.Labels {
+			wrong = append(wrong, fmt.Errorf("%s images have labels up to %d, want 0 to %d", part.name, largest,
+				plan.Labels-1))
+		}
+	}
+	return wrong
 }

@@ -3,6 +3,7 @@ package trainer
 import (
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -40,6 +41,62 @@ func TestValidate(t *testing.T) {
 			func(c *Config) { c.Data.Validation.Pixels = make([]byte, 5) },
 			"validation images have 5",
 		},
+		"value of no axis": {
+			func(c *Config) { c.Values = map[string]float64{"noise": 1} },
+			`noise is given: model "conv-autoencoder" has no axes of its own`,
+		},
+		"weights that nobody takes": {
+			func(c *Config) { c.Pretrained = smallPretrained() },
+			`pretrained weights are given: model "conv-autoencoder" begins with random ones`,
+		},
+		"denoising":           {func(c *Config) { *c = smallModel(t, DenoisingAutoencoder) }, ""},
+		"denoising with most": {noise(10), ""},
+		"no noise given": {
+			func(c *Config) { c.Model = DenoisingAutoencoder },
+			`noise is missing: model "denoising-autoencoder" needs a number above 0 to 10`,
+		},
+		"noise 0":        {noise(0), "noise is 0, want a number above 0 to 10"},
+		"too much noise": {noise(10.5), "noise is 10.5, want"},
+		"noise NaN":      {noise(math.NaN()), "noise is NaN, want"},
+		"misspelt axis": {
+			func(c *Config) { c.Model, c.Values = DenoisingAutoencoder, map[string]float64{"noise": 1, "nosie": 1} },
+			`nosie is given: model "denoising-autoencoder" has the axes ["noise"]`,
+		},
+		"variational": {func(c *Config) { c.Model = VariationalAutoencoder }, ""},
+		"negative weight": {
+			func(c *Config) {
+				c.Model, c.Values = VariationalAutoencoder, map[string]float64{"divergence_weight": -1}
+			},
+			"divergence_weight is -1, want a number from 0 to 1000",
+		},
+		"classifier": {func(c *Config) { *c = smallModel(t, Classifier) }, ""},
+		"half fine-tuned": {
+			func(c *Config) { *c = withValues(smallModel(t, Classifier), map[string]float64{"fine_tune": 0.5}) },
+			"fine_tune is 0.5, want a whole number from 0 to 1",
+		},
+		"no pretrained weights": {
+			func(c *Config) { c.Model = Classifier },
+			`pretrained weights are missing: model "classifier" begins with those of ["conv-autoencoder" "denoising-autoencoder"]`,
+		},
+		"pretrained weights of another latent dimension": {
+			func(c *Config) { *c = smallModel(t, Classifier); c.LatentDim = 7 },
+			"the pretrained checkpoint has 49799 weights, want 49928",
+		},
+		"pretrained weights of a run that diverged at once": {
+			func(c *Config) {
+				*c = smallModel(t, Classifier)
+				c.Pretrained = c.Pretrained.Clone()
+				c.Pretrained.progress.bestEpoch = 0
+			},
+			"no validation loss was finite",
+		},
+		"a label too many": {
+			func(c *Config) {
+				*c = smallModel(t, Classifier)
+				c.Data.Test.Labels = slices.Repeat([]byte{10}, c.Data.Test.Len())
+			},
+			"test images have labels up to 10, want 0 to 9",
+		},
 		"two things at once":           {func(c *Config) { c.LatentDim, c.BatchSize = 0, 0 }, "batch size is 0"},
 		"no pixels in images at all":   {func(c *Config) { c.Data.Height, c.Data.Width = 0, 0 }, "images are 0 x 0"},
 		"negative height and width":    {func(c *Config) { c.Data.Height, c.Data.Width = -28, -28 }, "images are -28 x -28"},
@@ -66,4 +123,9 @@ func TestValidate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// noise changes a configuration to the denoising model with so much noise.
+func noise(deviation float64) func(*Config) {
+	return func(c *Config) { c.Model, c.Values = DenoisingAutoencoder, map[string]float64{"noise": deviation} }
 }

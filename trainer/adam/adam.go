@@ -25,10 +25,15 @@ var _ gorgonia.Solver = (*Solver)(nil)
 
 // New returns a solver for parameters with that many weights in total.
 func New(weights int, learningRate, weightDecay float64) *Solver {
+	return NewIn(make([]float32, weights), make([]float32, weights), learningRate, weightDecay)
+}
+
+// NewIn returns a solver that keeps its moments in first and second, one for each weight, all zero.
+func NewIn(first, second []float32, learningRate, weightDecay float64) *Solver {
 	return &Solver{
 		step:   kernel.AdamStep{LearningRate: learningRate, WeightDecay: weightDecay},
-		first:  make([]float32, weights),
-		second: make([]float32, weights),
+		first:  first,
+		second: second,
 	}
 }
 

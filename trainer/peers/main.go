@@ -185,7 +185,7 @@ func ownRate(ctx context.Context, pixels []byte, duration time.Duration) (rate f
 			// A stride that shares no factor with the number of images visits all of them, far apart.
 			batch[i] = uint32((done + i) * 7919 % images)
 		}
-		if _, err := n.Train(ctx, pixels, batch); err != nil {
+		if _, err := n.Train(ctx, network.Examples{Pixels: pixels}, batch); err != nil {
 			return 0, "", err
 		}
 		if err := n.Step(solver); err != nil {

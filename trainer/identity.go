@@ -1,0 +1,41 @@
+package trainer
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+)
+
+// identity is a hash of all that determines a run's losses: Config but for how far to go, when to report, and the
+// callbacks. Checkpoints carry it, so that none continues another run. The configuration is valid.
+func (c *Config) identity() [sha256.Size]byte {
+	h := sha256.New()
+	fmt.Fprintf(h, "numerics %q model %q latent %d learning rate %x weight decay %x batch %d seed %d patience %d"+
+		" min delta %x", NumericsVersion, c.Model, c.LatentDim, c.LearningRate, c.WeightDecay, c.BatchSize, c.Seed,
+		c.EarlyStopping.Patience, c.EarlyStopping.MinDelta)
+	if c.Model != Synthetic {
+		fmt.Fprintf(h, " data %q %d x %d, %d + %d images", c.Data.Digest, c.Data.Height, c.Data.Width,
+			c.Data.Train.Len(), c.Data.Validation.Len())
+	}
+	// What only some models have comes last, so that it changes nothing for the others.
+	values := c.values()
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		fmt.Fprintf(h, " %s %x", name, values[name])
+	}
+	if c.Pretrained != nil {
+		fmt.Fprintf(h, " pretrained %x", weightsDigest(c.Pretrained.state.BestWeights))
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// weightsDigest is a hash of weights as a checkpoint has them.
+func weightsDigest(weights []float32) [sha256.Size]byte {
+	encoded := make([]byte, 0, 4*len(weights))
+	for _, weight := range weights {
+		encoded = binary.LittleEndian.AppendUint32(encoded, math.Float32bits(weight))
+	}
+	return sha256.Sum256(encoded)
+}

@@ -1,0 +1,48 @@
+package trainer
+
+import (
+	"encoding/hex"
+	"testing"
+)
+
+// Recorded identities: those of the models without axes of their own never change, or their checkpoints could not be
+// resumed.
+func TestIdentityIsRecorded(t *testing.T) {
+	data := small(t)
+	for name, test := range map[string]struct {
+		config Config
+		want   string
+	}{
+		"conv-autoencoder": {data, "099bdec8b01aee0e9fd82b05d797c587bf6e0c236803ab7ddae7a9cb090fce5d"},
+		"synthetic":        {syntheticConfig(), "39d4389d07663406b0d91a00182f3f56bdc2cbe965b0e228ebe2ca12159c667c"},
+	} {
+		if got := test.config.identity(); hex.EncodeToString(got[:]) != test.want {
+			t.Errorf("%s: got %x, want %s", name, got, test.want)
+		}
+	}
+}
+
+// What only some models have is part of their runs' identity, and a default that is given is the default.
+func TestIdentityOfOwnAxes(t *testing.T) {
+	pretrained := smallPretrained().Clone()
+	pretrained.state.BestWeights[5]++
+	for name, test := range map[string]struct {
+		model  string
+		change func(*Config)
+		same   bool
+	}{
+		"noise":           {DenoisingAutoencoder, func(c *Config) { c.Values = map[string]float64{"noise": 0.4} }, false},
+		"weight":          {VariationalAutoencoder, func(c *Config) { c.Values = nil }, false},
+		"fine-tuning":     {Classifier, func(c *Config) { c.Values = map[string]float64{"fine_tune": 1} }, false},
+		"default":         {Classifier, func(c *Config) { c.Values = map[string]float64{"fine_tune": 0} }, true},
+		"weights":         {Classifier, func(c *Config) { c.Pretrained = pretrained }, false},
+		"nothing of that": {Classifier, func(*Config) {}, true},
+	} {
+		config := smallModel(t, test.model)
+		before := config.identity()
+		test.change(&config)
+		if same := config.identity() == before; same != test.same {
+			t.Errorf("%s: the same identity: %v, want %v", name, same, test.same)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package trainer
+
+import (
+	"context"
+	"fmt"
+
+	"trellis/trainer/kernel"
+	"trellis/trainer/network"
+	"trellis/trainer/stream"
+)
+
+// ErrNoPart means that a model has no encoder, no decoder or no classes to use by itself.
+var ErrNoPart = network.ErrNoPart
+
+// Inference uses a trained network. Images are float32 from 0 black to 1 white, row by row, one image after another;
+// codes and classes likewise, image by image. It is not safe for concurrent use.
+type Inference struct {
+	model   string
+	network *network.Network
+}
+
+// NewInference returns the network of a run with the best weights of its checkpoint. Of the configuration only the model,
+// the latent dimension and the values on the model's own axes matter. The errors are WriteModel's.
+func NewInference(config Config, checkpoint *Checkpoint) (*Inference, error) {
+	n, err := withBestWeights(&config, checkpoint)
+	if err != nil {
+		return nil, fmt.Errorf("use model %q: %w", config.Model, err)
+	}
+	return &Inference{config.Model, n}, nil
+}
+
+// Encode returns the images' codes, each of the latent dimension; those of a variational network are the means of its
+// distributions. It returns ErrNoPart if the model encodes nothing, an error if the images are not whole, and ctx's error
+// within milliseconds of ctx's end.
+func (i *Inference) Encode(ctx context.Context, images []float32) (codes []float32, err error) {
+	codes, err = i.network.Encode(ctx, images)
+	return codes, i.wrap("encode", err)
+}
+
+// Decode returns the images that codes stand for. ErrNoPart if the model has no decoder, else as Encode.
+func (i *Inference) Decode(ctx context.Context, codes []float32) (images []float32, err error) {
+	images, err = i.network.Decode(ctx, codes)
+	return images, i.wrap("decode", err)
+}
+
+// Reconstruct decodes the images' codes. It adds no noise: what a denoising network is to clean has to be noisy already,
+// see Corrupt.
+func (i *Inference) Reconstruct(ctx context.Context, images []float32) ([]float32, error) {
+	codes, err := i.Encode(ctx, images)
+	if err != nil {
+		return nil, err
+	}
+	return i.Decode(ctx, codes)
+}
+
+// Classify returns the natural logarithms of the classes' probabilities, ten for each image. ErrNoPart if the model has
+// no classes, else as Encode.
+func (i *Inference) Classify(ctx context.Context, images []float32) (logProbabilities []float32, err error) {
+	logProbabilities, err = i.network.Classify(ctx, images)
+	return logProbabilities, i.wrap("classify", err)
+}
+
+func (i *Inference) wrap(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s by model %q: %w", what, i.model, err)
+	}
+	return nil
+}
+
+// Corrupt returns images with the noise that the denoising model of a run with that seed sees on its test images, if
+// these are the first of them: normally distributed with standard deviation sigma, and not clamped.
+func Corrupt(images []float32, sigma float64, seed uint32) []float32 {
+	const size = network.Side * network.Side
+	normals := stream.NewNormals(seed, stream.TestNoise, 0)
+	noise := make([]float32, size*kernel.Lanes)
+	corrupted := make([]float32, len(images))
+	for i, pixel := range images {
+		image, at := i/size, i%size
+		if at == 0 && image%kernel.Lanes == 0 {
+			var tile [kernel.Lanes]uint32
+			for lane := range tile {
+				tile[lane] = uint32(image + lane)
+			}
+			normals.Tile(noise, tile[:])
+		}
+		corrupted[i] = pixel + float32(float32(sigma)*noise[at*kernel.Lanes+image%kernel.Lanes])
+	}
+	return corrupted
+}
