@@ -24,7 +24,7 @@ const (
 	maxCollectFailures = 10
 )
 
-// collector deletes artifacts that no run refers to. It is one of the leader's loops.
+// collector deletes artifacts that no run refers to, and no study as the source of its pretrained weights. It is one of the leader's loops.
 //
 // Deleting something that is referred to must be impossible. What could go wrong, and why it does not:
 //
@@ -44,6 +44,8 @@ const (
 //     or will never be: what waits for the log is dropped when a term ends, and a deposed leader appends nothing.
 //   - Several copies are there, and the one that is read is deleted. The youngest of an artifact that is referred to always
 //     stays: of two collectors that look at different moments, neither deletes the youngest of all.
+//   - A study is created whose pretrained weights are in an artifact, while the study that they come from is deleted. Its command
+//     is proposed as a checkpoint is: what it names has been copied within half a grace period.
 //   - A run that refers to a checkpoint passes it on to another run in the log. Then it is referred to without a gap.
 //   - A backup is restored: the leader's loops stand still meanwhile and start afresh. A backup that is restored later may
 //     refer to artifacts that are no longer there.
@@ -52,7 +54,7 @@ const (
 // while it leads.
 type collector struct {
 	*artifacts
-	// references returns the digests that runs refer to, as of now.
+	// references returns the digests that runs and studies refer to, as of now.
 	references func() (map[string]bool, error)
 	// verify returns once it is certain that this node leads and has applied everything that was acknowledged.
 	verify func(context.Context) error

@@ -152,17 +152,22 @@ func (a *artifacts) admit(ctx context.Context, checkpoint *trellisv1.Checkpoint)
 	if a.store == nil {
 		return errNoArtifacts
 	}
-	size, fresh := a.fresh(checkpoint.GetSha256())
-	if !fresh {
-		var err error
-		if size, err = a.adopt(ctx, checkpoint.GetSha256()); err != nil {
-			return err
-		}
+	size, err := a.renew(ctx, checkpoint.GetSha256())
+	if err != nil {
+		return err
 	}
 	if uint64(size) != checkpoint.GetSize() {
 		return fmt.Errorf("artifact %s has %d bytes, and not %d", checkpoint.GetSha256(), size, checkpoint.GetSize())
 	}
 	return nil
+}
+
+// renew makes sure that this node has put an artifact into the store lately, and returns its size.
+func (a *artifacts) renew(ctx context.Context, digest string) (size int64, err error) {
+	if size, fresh := a.fresh(digest); fresh {
+		return size, nil
+	}
+	return a.adopt(ctx, digest)
 }
 
 // adopt puts a copy of an artifact that is there, or on another node, into the store, as if it had just been uploaded. It

@@ -32,7 +32,7 @@ func BenchmarkRuns(b *testing.B) {
 		{workers: 16, slots: 16, epochs: 25},
 	} {
 		b.Run(fmt.Sprintf("workers=%d/slots=%d/epochs=%d/disk=%t", test.workers, test.slots, test.epochs, test.disk), func(b *testing.B) {
-			config := Config{Numerics: testNumerics}
+			config := Config{Numerics: testNumerics, Models: testModels}
 			if test.disk {
 				config.Data, config.MinFreeDisk = b.TempDir(), 1e-9
 			}

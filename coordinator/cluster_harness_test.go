@@ -110,6 +110,7 @@ func (c *cluster) start(address string, config Config) *node {
 	if err != nil {
 		c.Fatal(err)
 	}
+	config.Models = testModels
 	config.Numerics, config.Data, config.Version = testNumerics, n.data, "v-"+address
 	if config.MinFreeDisk == 0 {
 		config.MinFreeDisk = 1e-9

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"trellis/coordinator/grid"
 	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
@@ -40,6 +41,8 @@ const (
 type Config struct {
 	// Numerics is the version of the trainer's arithmetic that workers must have. Required.
 	Numerics string
+	// Models are what workers can train. Specs of other models are refused. Required.
+	Models []*trellisv1.Model
 	// Lease is how long a worker may be silent before its runs go to others. Default: DefaultLease.
 	Lease time.Duration
 	// HangTimeout is how long a run may stand still before its attempt is ended. A run whose steps are slow is given ten
@@ -90,6 +93,12 @@ type hooks struct {
 func (c Config) Validate() error {
 	if c.Numerics == "" {
 		return errors.New("coordinator: the version of the trainer's arithmetic is missing")
+	}
+	if len(c.Models) == 0 {
+		return errors.New("coordinator: the models that workers can train are missing")
+	}
+	if err := grid.Models(c.Models).Check(); err != nil {
+		return fmt.Errorf("coordinator: %w", err)
 	}
 	if c.Lease < 0 || c.Lease > 0 && c.Lease < 100*time.Millisecond {
 		return fmt.Errorf("coordinator: a lease of %v is too short: give 100ms or more", c.Lease)
@@ -153,6 +162,7 @@ type DataSets interface {
 // Coordinator is one node: a log, the store that it feeds, and, while it leads, the loops that act on the store.
 type Coordinator struct {
 	config   Config
+	models   grid.Models
 	logger   *slog.Logger
 	dataSets DataSets
 	metrics  *metrics
@@ -204,6 +214,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 	}
 	c := &Coordinator{
 		config:   config,
+		models:   config.Models,
 		logger:   config.Logger,
 		dataSets: dataSets,
 		address:  config.Advertise,

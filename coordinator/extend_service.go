@@ -32,7 +32,7 @@ func (s studyService) ExtendStudy(ctx context.Context, request *trellisv1.Extend
 			return nil, status.Errorf(codes.FailedPrecondition,
 				"study %s was canceled, which is for good: submit a new one, which takes over what this one has trained", name)
 		}
-		spec, err := extendedSpec(study, request)
+		spec, err := s.extendedSpec(study, request)
 		if err != nil {
 			return nil, statusOf(err)
 		}
@@ -57,14 +57,20 @@ func (s studyService) ExtendStudy(ctx context.Context, request *trellisv1.Extend
 }
 
 // extendedSpec is the study's spec with the values that are asked for.
-func extendedSpec(study *trellisv1.Study, request *trellisv1.ExtendStudyRequest) (*trellisv1.StudySpec, error) {
+func (s studyService) extendedSpec(
+	study *trellisv1.Study, request *trellisv1.ExtendStudyRequest,
+) (*trellisv1.StudySpec, error) {
 	empty := &trellisv1.ExtendStudyRequest{Study: request.GetStudy()}
 	if proto.Equal(request, empty) {
 		return nil, status.Error(codes.InvalidArgument, "adds nothing: name an axis and the values to add to it, "+
 			"for example max_epochs: [200] or seeds: [2, 3]")
 	}
-	spec, err := grid.Merge(study.GetSpec(), request)
+	spec, err := s.models.Merge(study.GetSpec(), request)
 	if err != nil {
+		return nil, err
+	}
+	// Weights fit one latent dimension.
+	if _, err := grid.ResolveLatentDim(spec, study.GetPretrained()); err != nil {
 		return nil, err
 	}
 	if proto.Equal(spec, grid.WithDefaults(study.GetSpec())) {

@@ -17,12 +17,23 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 
+	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const testNumerics = "test"
+
+// testModels are the models of all tests. The last one has axes of its own.
+var testModels = grid.Models{
+	{Name: "synthetic", Summary: "closed-form loss curve"},
+	{Name: "conv-autoencoder", Data: true},
+	{Name: "denoising-autoencoder", Data: true, Axes: []*trellisv1.ModelAxis{
+		{Name: "noise", Maximum: 10, ExclusiveMinimum: true},
+		{Name: "depth", Integer: true, Minimum: 1, Maximum: 8, Default: new(2.0)},
+	}},
+}
 
 // harness is a coordinator that serves on memory pipes, with clients to all its services.
 type harness struct {
@@ -106,6 +117,9 @@ func serve(t *testing.T, config Config, test func(*harness)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		config.Numerics = testNumerics
+		if config.Models == nil {
+			config.Models = testModels
+		}
 		listener := bufconn.Listen(1 << 20)
 		log := &hookedLog{}
 		config.hooks.log = func(wrapped Log) Log {

@@ -14,6 +14,6 @@ func (s trialService) GetImportance(_ context.Context, request *trellisv1.GetImp
 
 // SuggestStudy returns the spec of a study that goes on from what this one has found.
 func (s trialService) SuggestStudy(_ context.Context, request *trellisv1.SuggestStudyRequest) (*trellisv1.SuggestStudyResponse, error) {
-	response, err := s.store.Snapshot().SuggestStudy(request)
+	response, err := s.store.Snapshot().SuggestStudy(request, s.config.Models)
 	return response, statusOf(err)
 }

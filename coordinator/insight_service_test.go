@@ -27,7 +27,7 @@ func TestSuggestedStudiesAreValid(t *testing.T) {
 				t.Fatal(err)
 			}
 			snapshot := findAnything(t, spec)
-			response, err := snapshot.SuggestStudy(&trellisv1.SuggestStudyRequest{Study: spec.GetName()})
+			response, err := snapshot.SuggestStudy(&trellisv1.SuggestStudyRequest{Study: spec.GetName()}, testModels)
 			if status.Code(statusOf(err)) == codes.FailedPrecondition {
 				return
 			}
@@ -36,7 +36,7 @@ func TestSuggestedStudiesAreValid(t *testing.T) {
 			}
 			suggested++
 			next := response.GetSpec()
-			if err := grid.Validate(next); err != nil {
+			if err := testModels.Validate(next); err != nil {
 				t.Fatalf("after %v, %v is suggested: %v", spec, next, err)
 			}
 			points, err := grid.New(next)
@@ -110,7 +110,7 @@ func drawSpec(t *rapid.T) *trellisv1.StudySpec {
 			LearningRate: numbers("learning_rate", 1e-300), WeightDecay: numbers("weight_decay", 0),
 		})
 	}
-	if grid.Validate(spec) != nil {
+	if testModels.Validate(spec) != nil {
 		t.Skip("points of a range are the same when rounded")
 	}
 	return spec
@@ -127,7 +127,7 @@ func findAnything(t *rapid.T, spec *trellisv1.StudySpec) *results.Snapshot {
 		}
 	}
 	must(err)
-	trials, runs, err := grid.Expand(spec, nil, "1")
+	trials, runs, err := grid.Expand(spec, nil, "1", nil)
 	must(err)
 	now := &timestamppb.Timestamp{}
 	must(store.CreateStudy(1, now, &trellisv1.Study{Name: spec.GetName(), Spec: spec}, runs, trials),

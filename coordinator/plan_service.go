@@ -19,10 +19,15 @@ func (s studyService) PlanStudy(ctx context.Context, request *trellisv1.PlanStud
 	if err != nil {
 		return nil, err
 	}
+	if source := command.GetPretrained(); source != nil {
+		if err := s.hasSource(ctx, source); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.checkRoom(); err != nil {
 		return nil, err
 	}
-	_, runs, err := grid.Expand(command.GetSpec(), command.GetDataSet(), command.GetNumerics())
+	_, runs, err := grid.Expand(command.GetSpec(), command.GetDataSet(), command.GetNumerics(), command.GetPretrained())
 	if err != nil {
 		return nil, statusOf(err)
 	}

@@ -34,6 +34,8 @@ var routes = map[string]route{
 	trellisv1.StudyService_ExtendStudy_FullMethodName: leaderNode,
 	trellisv1.StudyService_RetryStudy_FullMethodName:  leaderNode,
 	trellisv1.StudyService_PlanStudy_FullMethodName:   leaderNode,
+	// What the leader admits. Nodes of other versions may have other models.
+	trellisv1.StudyService_ListModels_FullMethodName: leaderNode,
 
 	trellisv1.TrialService_ListTrials_FullMethodName:   readyNode,
 	trellisv1.TrialService_GetBestTrial_FullMethodName: readyNode,

@@ -66,7 +66,7 @@ func (n *simulatedNode) start() {
 	life := &nodeLife{node: n, id: n.id, endpoint: endpoint, done: make(chan struct{})}
 	n.memory.Write = func() error { return n.beforeWrite(life) }
 	config := Config{
-		Numerics: testNumerics, Lease: simulationLease, HangTimeout: 45 * time.Second, CheckpointInterval: 4 * time.Second,
+		Numerics: testNumerics, Models: testModels, Lease: simulationLease, HangTimeout: 45 * time.Second, CheckpointInterval: 4 * time.Second,
 		Data: n.data, MinFreeDisk: 1e-9, Logger: n.s.logger.With("at", n.address),
 	}
 	for _, other := range n.s.nodes {

@@ -82,12 +82,13 @@ func (m stateMachine) apply(index uint64, data []byte) any {
 // createStudy expands the study's grid and stores it.
 func (m stateMachine) createStudy(index uint64, now *timestamppb.Timestamp, command *trellisv1.CreateStudyCommand) error {
 	spec, dataSet := command.GetSpec(), command.GetDataSet()
-	trials, runs, err := grid.Expand(spec, dataSet, command.GetNumerics())
+	trials, runs, err := grid.Expand(spec, dataSet, command.GetNumerics(), command.GetPretrained())
 	if err != nil {
 		return fmt.Errorf("expand study %s: %w", spec.GetName(), err)
 	}
 	study := &trellisv1.Study{
 		Name: spec.GetName(), Spec: spec, DataSet: dataSet, Numerics: command.GetNumerics(), Fresh: command.GetFresh(),
+		Pretrained: command.GetPretrained(),
 	}
 	return m.store.CreateStudy(index, now, study, runs, trials)
 }

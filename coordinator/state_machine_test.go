@@ -12,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
-	"trellis/coordinator/grid"
 	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
@@ -77,7 +76,11 @@ func drawCommand(t *rapid.T, r *replica) *trellisv1.Command {
 		spec.Seeds = &trellisv1.IntegerAxis{Values: []uint32{1}}
 		spec.BatchSize = &trellisv1.IntegerAxis{Values: []uint32{256}}
 		spec.Grid[0].WeightDecay = &trellisv1.NumberAxis{Values: []float64{0}}
-		command.Change = &trellisv1.Command_CreateStudy{CreateStudy: &trellisv1.CreateStudyCommand{Spec: spec, Numerics: testNumerics}}
+		command.Change = &trellisv1.Command_CreateStudy{CreateStudy: &trellisv1.CreateStudyCommand{
+			Spec: spec, Numerics: testNumerics, Pretrained: rapid.SampledFrom([]*trellisv1.Source{
+				nil, {Study: "a", Sha256: strings.Repeat("a", 64), Size: 1}, {Sha256: strings.Repeat("b", 64), Size: 2},
+			}).Draw(t, "pretrained"),
+		}}
 	case "state":
 		state := trellisv1.StudyState(rapid.IntRange(0, 5).Draw(t, "state"))
 		command.Change = &trellisv1.Command_SetStudyState{SetStudyState: &trellisv1.SetStudyStateCommand{Study: study, State: state}}
@@ -121,7 +124,7 @@ func drawExtension(t *rapid.T, r *replica, study string) *trellisv1.ExtendStudyC
 	command.Indices = stored.GetIndices() + rapid.SampledFrom([]uint64{0, 0, 0, 1}).Draw(t, "late")
 	values := rapid.SliceOfNDistinct(rapid.Uint32Range(1, 5), 1, 3, rapid.ID)
 	if rapid.Bool().Draw(t, "with a spec") {
-		command.Spec, err = grid.Merge(stored.GetSpec(), &trellisv1.ExtendStudyRequest{
+		command.Spec, err = testModels.Merge(stored.GetSpec(), &trellisv1.ExtendStudyRequest{
 			MaxEpochs: &trellisv1.IntegerAxis{Values: values.Draw(t, "max_epochs")},
 			Seeds:     &trellisv1.IntegerAxis{Values: values.Draw(t, "seeds")},
 		})

@@ -34,7 +34,15 @@ type studyService struct {
 // CreateStudy admits a study: everything about it that can be wrong is checked here, before it reaches the log.
 func (s studyService) CreateStudy(ctx context.Context, request *trellisv1.CreateStudyRequest) (*trellisv1.CreateStudyResponse, error) {
 	command, err := s.createCommand(ctx, request.GetSpec(), request.GetFresh())
+	if source := command.GetPretrained(); err == nil && source != nil {
+		err = s.keepSource(ctx, source)
+	}
 	if err != nil {
+		name := request.GetSpec().GetName()
+		if _, known := s.get(ctx, name); known == nil && request.GetSpec().GetPretrained() != nil {
+			// Who submits a study again does not ask for its source, which may be gone.
+			return nil, errStudyExists(name)
+		}
 		return nil, err
 	}
 	s.creating.Lock()
@@ -45,7 +53,7 @@ func (s studyService) CreateStudy(ctx context.Context, request *trellisv1.Create
 	name := command.GetSpec().GetName()
 	_, _, err = s.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_CreateStudy{CreateStudy: command}})
 	if errors.Is(err, results.ErrExists) {
-		return nil, status.Errorf(codes.AlreadyExists, "a study named %s exists already: give this one another name, or delete that one", name)
+		return nil, errStudyExists(name)
 	}
 	if err != nil {
 		return nil, statusOf(err)
@@ -64,16 +72,23 @@ func (s studyService) CreateStudy(ctx context.Context, request *trellisv1.Create
 	return &trellisv1.CreateStudyResponse{Study: study}, nil
 }
 
+func errStudyExists(name string) error {
+	return status.Errorf(codes.AlreadyExists, "a study named %s exists already: give this one another name, or delete that one", name)
+}
+
 // createCommand checks a spec, and makes it the command that creates its study.
 func (s studyService) createCommand(ctx context.Context, spec *trellisv1.StudySpec, fresh bool) (*trellisv1.CreateStudyCommand, error) {
-	if err := grid.Validate(spec); err != nil {
+	if err := s.models.Validate(spec); err != nil {
 		return nil, statusOf(err)
 	}
 	if err := s.checkDisk(); err != nil {
 		return nil, err
 	}
-	spec = grid.WithDefaults(spec)
-	command := &trellisv1.CreateStudyCommand{Spec: spec, Numerics: s.config.Numerics, Fresh: fresh}
+	spec, source, err := s.resolvePretrained(s.models.WithDefaults(spec))
+	if err != nil {
+		return nil, err
+	}
+	command := &trellisv1.CreateStudyCommand{Spec: spec, Numerics: s.config.Numerics, Fresh: fresh, Pretrained: source}
 	if spec.GetData() == "" {
 		return command, nil
 	}
@@ -98,6 +113,11 @@ func (s studyService) checkRoom() error {
 		return status.Errorf(codes.ResourceExhausted, "this coordinator keeps %d studies, the most it can: delete one that is no longer needed", MaxStudies)
 	}
 	return nil
+}
+
+// ListModels lists what can be trained: what the leader was given.
+func (s studyService) ListModels(context.Context, *trellisv1.ListModelsRequest) (*trellisv1.ListModelsResponse, error) {
+	return &trellisv1.ListModelsResponse{Models: s.models}, nil
 }
 
 // GetStudy returns a study, with what is to come of it.

@@ -29,7 +29,7 @@ func TestBadStudiesAreRefusedAndChangeNothing(t *testing.T) {
 		"negative learning rate": {func(s *trellisv1.StudySpec) { s.Grid[0].LearningRate.Values[0] = -1 }, codes.InvalidArgument, "above 0"},
 		"zero learning rate":     {func(s *trellisv1.StudySpec) { s.Grid[0].LearningRate.Values[0] = 0 }, codes.InvalidArgument, "above 0"},
 		"an empty axis":          {func(s *trellisv1.StudySpec) { s.Grid[0].MaxEpochs.Values = nil }, codes.InvalidArgument, "at least one value"},
-		"an unknown model":       {func(s *trellisv1.StudySpec) { s.Model = "transformer" }, codes.InvalidArgument, "model"},
+		"an unknown model":       {func(s *trellisv1.StudySpec) { s.Model, s.Data = "transformer", "tiny" }, codes.InvalidArgument, "unknown model"},
 		"an unknown data set":    {func(s *trellisv1.StudySpec) { s.Model, s.Data = "conv-autoencoder", "imagenet" }, codes.InvalidArgument, "there is tiny"},
 		"a split that is too long": {func(s *trellisv1.StudySpec) {
 			s.Model, s.Data, s.Split = "conv-autoencoder", "tiny", &trellisv1.Split{Train: 600, Validation: 1}
@@ -310,10 +310,12 @@ func TestDataSetsOfStudiesAreServedInChunks(t *testing.T) {
 
 func TestConfigsThatCanNotWorkAreRefused(t *testing.T) {
 	for name, config := range map[string]Config{
-		"no numerics":      {},
-		"a tiny lease":     {Numerics: "1", Lease: time.Millisecond},
-		"a negative lease": {Numerics: "1", Lease: -time.Second},
-		"negative hanging": {Numerics: "1", HangTimeout: -time.Second},
+		"no numerics":      {Models: testModels},
+		"no models":        {Numerics: "1"},
+		"unnamed models":   {Numerics: "1", Models: []*trellisv1.Model{{}}},
+		"a tiny lease":     {Numerics: "1", Models: testModels, Lease: time.Millisecond},
+		"a negative lease": {Numerics: "1", Models: testModels, Lease: -time.Second},
+		"negative hanging": {Numerics: "1", Models: testModels, HangTimeout: -time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := New(config, nil, memoryDataSets{}); err == nil {

@@ -167,7 +167,7 @@ func (c *catalog) from(index uint64) int {
 	return sort.Search(len(c.byIndex), func(i int) bool { return c.indexes[c.byIndex[i]] >= index })
 }
 
-// parametersAt are those of the run's trial with the given epochs.
+// parametersAt are those of the run's trial with the given epochs. They share the values on the model's own axes.
 func parametersAt(run *trellisv1.Run, epochs uint32) *trellisv1.Parameters {
 	p := run.Parameters
 	if p.GetMaxEpochs() == epochs {
@@ -175,6 +175,6 @@ func parametersAt(run *trellisv1.Run, epochs uint32) *trellisv1.Parameters {
 	}
 	return &trellisv1.Parameters{
 		LatentDim: p.LatentDim, LearningRate: p.LearningRate, WeightDecay: p.WeightDecay, MaxEpochs: epochs,
-		Seed: p.Seed, BatchSize: p.BatchSize,
+		Seed: p.Seed, BatchSize: p.BatchSize, Values: p.Values,
 	}
 }

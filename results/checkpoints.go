@@ -79,7 +79,38 @@ func LastCheckpoint(run *trellisv1.Run) *trellisv1.Checkpoint {
 	return run.Checkpoints[len(run.Checkpoints)-1]
 }
 
-// Artifacts returns the digests of all checkpoints that runs refer to. What is not among them may be deleted, unless it has
+// BestWeights returns the checkpoint of a trial's run whose best weights are the trial's: if there are several, the one at the
+// trial's end, which is kept as long as the run is, and else the latest. The error says why there is none.
+func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpoint, error) {
+	index, best := trial.GetIndex(), trial.GetBestEpoch()
+	if best == 0 {
+		if trial.GetEpochs() == 0 {
+			return nil, fmt.Errorf("trial %d has no weights yet: it is %s", index, stateName(trial.GetState()))
+		}
+		return nil, fmt.Errorf("trial %d has no weights to use: none of its validation losses is a finite number", index)
+	}
+	checkpoints := run.GetCheckpoints()
+	if place, kept := placeOfCheckpoint(checkpoints, trial.GetEpochs()); kept && checkpoints[place].GetBestEpoch() == best {
+		return checkpoints[place], nil
+	}
+	for _, checkpoint := range slices.Backward(checkpoints) {
+		if checkpoint.GetBestEpoch() == best {
+			return checkpoint, nil
+		}
+	}
+	switch {
+	case trial.GetState() == trialRunning:
+		return nil, fmt.Errorf("trial %d is still training, and the weights of epoch %d, its best so far, have not been saved "+
+			"yet: try again later", index, best)
+	case len(checkpoints) == 0:
+		return nil, fmt.Errorf("no weights of trial %d were saved: a coordinator that was started with --in-memory keeps none", index)
+	default:
+		return nil, fmt.Errorf("the weights of trial %d were not saved: its run has checkpoints, but none with the weights of "+
+			"epoch %d", index, best)
+	}
+}
+
+// Artifacts returns the digests of all checkpoints that runs and the sources of studies refer to. What is not among them may be deleted, unless it has
 // been uploaded after this moment and is about to be referred to.
 func (s *Snapshot) Artifacts() (map[string]bool, error) {
 	members, err := s.membersOf("")
@@ -90,6 +121,16 @@ func (s *Snapshot) Artifacts() (map[string]bool, error) {
 	for member := range members {
 		for _, checkpoint := range member.run.Checkpoints {
 			digests[checkpoint.Sha256] = true
+		}
+	}
+	// A run that begins with pretrained weights needs them at every attempt, even if the study that they come from is gone.
+	studies, err := s.Studies(nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, study := range studies {
+		if study.Pretrained != nil {
+			digests[study.Pretrained.Sha256] = true
 		}
 	}
 	return digests, nil

@@ -36,6 +36,7 @@ type try struct {
 type configurationID struct {
 	latentDim, maxEpochs, batchSize uint32
 	learningRate, weightDecay       float64
+	own                             ownValues
 }
 
 // configurationsOf returns a study's configurations in the order that breaks ties, as in Compare. It reads all its trials: a
@@ -45,6 +46,11 @@ func (s *Snapshot) configurationsOf(study string) ([]*configuration, error) {
 	if err != nil {
 		return nil, err
 	}
+	row, err := s.Study(nil, study)
+	if err != nil {
+		return nil, err
+	}
+	own := ownAxes(row.GetSpec())
 	members, err := s.membersOf(study)
 	if err != nil {
 		return nil, err
@@ -54,10 +60,11 @@ func (s *Snapshot) configurationsOf(study string) ([]*configuration, error) {
 	number := 0
 	for member := range members {
 		p := member.run.Parameters
+		values := ownValuesOf(p, own)
 		for milestone, epochs := range member.run.Milestones {
 			index := c.indexes[number]
 			number++
-			id := configurationID{p.GetLatentDim(), epochs, p.GetBatchSize(), p.GetLearningRate(), p.GetWeightDecay()}
+			id := configurationID{p.GetLatentDim(), epochs, p.GetBatchSize(), p.GetLearningRate(), p.GetWeightDecay(), values}
 			found, known := byID[id]
 			if !known {
 				found = &configuration{parameters: parametersAt(member.run, epochs), first: index}

@@ -13,7 +13,7 @@ func copyStudy(s *trellisv1.Study) *trellisv1.Study {
 		Name: s.Name, Spec: s.Spec, State: s.State, DataSet: s.DataSet, CreateTime: s.CreateTime, EndTime: s.EndTime,
 		Progress: copyProgress(s.Progress), CreateIndex: s.CreateIndex, ModifyIndex: s.ModifyIndex,
 		Numerics: s.Numerics, Fresh: s.Fresh, EarlierSpecs: s.EarlierSpecs, Indices: s.Indices, Settled: s.Settled,
-		Forecast: s.Forecast,
+		Forecast: s.Forecast, Pretrained: s.Pretrained,
 	}
 }
 
@@ -45,15 +45,15 @@ func copyTrial(t *trellisv1.Trial) *trellisv1.Trial {
 	return &trellisv1.Trial{
 		Study: t.Study, Index: t.Index, Parameters: t.Parameters, Run: t.Run, State: t.State, Objective: t.Objective,
 		BestEpoch: t.BestEpoch, Epochs: t.Epochs, TestLoss: t.TestLoss, Error: t.Error,
-		TrainLoss: t.TrainLoss, ValidationLoss: t.ValidationLoss,
+		TrainLoss: t.TrainLoss, ValidationLoss: t.ValidationLoss, Metrics: t.Metrics, TestMetrics: t.TestMetrics,
 	}
 }
 
-// copyLosses shares the test losses and the arrays of losses, and room for more behind them: see appendLosses.
+// copyLosses shares the test losses, the metrics and the arrays of losses, and room for more behind them: see appendLosses.
 func copyLosses(l *trellisv1.Losses) *trellisv1.Losses {
 	return &trellisv1.Losses{
 		Study: l.Study, Run: l.Run, TrainLoss: l.TrainLoss, ValidationLoss: l.ValidationLoss,
-		TestLoss: l.TestLoss,
+		TestLoss: l.TestLoss, Metrics: l.Metrics, TestMetrics: l.TestMetrics,
 	}
 }
 

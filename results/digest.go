@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -17,6 +18,8 @@ const (
 	digestHeader = "trellis digest 1\n"
 	// canonicalNaN has the bits of every loss that is not a number.
 	canonicalNaN = 0x7ff8000000000000
+	// metricsFollow says that a run has metrics. No id is that long, so that it is not the next run.
+	metricsFollow = math.MaxUint32
 	// answeredTrial and unansweredTrials say how a trial stands.
 	answeredTrial = 'a'
 )
@@ -57,7 +60,7 @@ func digestOf(members []*member) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// appendDigested appends a run, its trials, and its losses as far as they have answered any of these.
+// appendDigested appends a run, its trials, and its losses and metrics as far as they have answered any of these.
 func appendDigested(data []byte, member *member) []byte {
 	run, epochs := member.run, uint32(0)
 	data = binary.BigEndian.AppendUint32(data, uint32(len(run.Id)))
@@ -74,6 +77,22 @@ func appendDigested(data []byte, member *member) []byte {
 	if epochs > 0 {
 		data = appendLossBits(data, member.losses.TrainLoss[:epochs])
 		data = appendLossBits(data, member.losses.ValidationLoss[:epochs])
+		data = appendDigestedMetrics(data, member.losses.Metrics, epochs)
+	}
+	return data
+}
+
+// appendDigestedMetrics appends the metrics of a run's first epochs: nothing if it has none.
+func appendDigestedMetrics(data []byte, metrics map[string]*trellisv1.Series, epochs uint32) []byte {
+	if len(metrics) == 0 {
+		return data
+	}
+	data = binary.BigEndian.AppendUint32(data, metricsFollow)
+	data = binary.BigEndian.AppendUint32(data, uint32(len(metrics)))
+	for _, name := range slices.Sorted(maps.Keys(metrics)) {
+		data = binary.BigEndian.AppendUint32(data, uint32(len(name)))
+		data = append(data, name...)
+		data = appendLossBits(data, metrics[name].Values[:epochs])
 	}
 	return data
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -41,12 +42,28 @@ func digestOfListed(t *rapid.T, snapshot *Snapshot, runs []*listedRun) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, loss := range slices.Concat(trial.TrainLoss, trial.ValidationLoss) {
-			bits := math.Float64bits(loss)
-			if loss != loss {
-				bits = 0x7ff8000000000000
+		column := func(values []float64) {
+			for _, value := range values {
+				bits := math.Float64bits(value)
+				if value != value {
+					bits = 0x7ff8000000000000
+				}
+				data = binary.BigEndian.AppendUint64(data, bits)
 			}
-			data = binary.BigEndian.AppendUint64(data, bits)
+		}
+		column(slices.Concat(trial.TrainLoss, trial.ValidationLoss))
+		losses, err := snapshot.Losses(nil, trial.Study, trial.Run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if names := slices.Sorted(maps.Keys(losses.Metrics)); len(names) > 0 {
+			number(0xffffffff)
+			number(len(names))
+			for _, name := range names {
+				number(len(name))
+				data = append(data, name...)
+				column(losses.Metrics[name].Values[:trial.Epochs])
+			}
 		}
 	}
 	sum := sha256.Sum256(data)
@@ -61,6 +78,10 @@ type digested struct {
 	// validation losses by run; training losses are twice these.
 	losses [][]float64
 	test   float64
+	// metric, if it has a name, has a value of each epoch of the first run, and of the test images at its end.
+	metric       string
+	values       []float64
+	testAccuracy float64
 	// first is the index of the first trial.
 	first uint64
 }
@@ -91,9 +112,12 @@ func (d digested) digest(t *testing.T) string {
 			train = append(train, 2*loss)
 		}
 		epochs := uint32(len(train))
-		record(t, store, uint64(2*i+4),
-			columnEntry(d.name, id, attempt, 1, train, d.losses[i], map[uint32]float64{epochs: d.test}),
-			successEntry(d.name, id, attempt, epochs))
+		reports := columnEntry(d.name, id, attempt, 1, train, d.losses[i], map[uint32]float64{epochs: d.test})
+		if d.metric != "" && id == "a1" {
+			reports.GetReports().Metrics = map[string]*trellisv1.Series{d.metric: {Values: d.values}}
+			reports.GetReports().TestMetrics = map[uint32]*trellisv1.Metrics{epochs: {Values: map[string]float64{"x": d.testAccuracy}}}
+		}
+		record(t, store, uint64(2*i+4), reports, successEntry(d.name, id, attempt, epochs))
 	}
 	digest, err := store.Snapshot().Digest(d.name)
 	ok(t, err)
@@ -141,6 +165,34 @@ func TestDigest(t *testing.T) {
 				t.Errorf("the digest is %s, and was %s before; want the same: %v", got, base, test.same)
 			}
 		})
+	}
+}
+
+// TestDigestOfMetrics: those of epochs count as losses do, and those of the test images no more than test losses.
+func TestDigestOfMetrics(t *testing.T) {
+	with := func(change func(*digested)) string {
+		d := newDigested()
+		d.metric, d.values, d.testAccuracy = "validation_accuracy", []float64{0.5, math.NaN(), 0}, 0.75
+		change(&d)
+		return d.digest(t)
+	}
+	base := with(func(*digested) {})
+	for _, test := range []struct {
+		name   string
+		change func(*digested)
+		same   bool
+	}{
+		{"nothing", func(*digested) {}, true},
+		{"no metric", func(d *digested) { d.metric = "" }, false},
+		{"another metric", func(d *digested) { d.metric = "train_accuracy" }, false},
+		{"a bit of a value", func(d *digested) { d.values[0] = math.Nextafter(0.5, 1) }, false},
+		{"a number for NaN", func(d *digested) { d.values[1] = 0.5 }, false},
+		{"another NaN", func(d *digested) { d.values[1] = math.Float64frombits(0xfff8000000000123) }, true},
+		{"test metrics", func(d *digested) { d.testAccuracy = 0.25 }, true},
+	} {
+		if got := with(test.change); (got == base) != test.same {
+			t.Errorf("%s: the digest is %s, and was %s before; want the same: %v", test.name, got, base, test.same)
+		}
 	}
 }
 

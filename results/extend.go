@@ -263,8 +263,9 @@ func lateAnswer(from *member, epochs uint32, index uint64) *trellisv1.Trial {
 		}
 	}
 	trial.Objective, trial.BestEpoch = &objective, bestEpoch
-	if loss, known := testLossAt(from.losses, trial.Epochs); known {
-		trial.TestLoss = proto.Float64(loss)
+	trial.Metrics = validationMetrics(from.losses, bestEpoch)
+	if at, known := testedAt(from.losses, trial.Epochs); known {
+		takeTest(trial, from.losses, at)
 	}
 	return trial
 }

@@ -20,6 +20,7 @@ type field struct {
 	celType *cel.Type
 }
 
+// fields are those that the trials of every study have.
 var fields = []field{
 	integer("index", (*trellisv1.Trial).GetIndex),
 	loss("objective", func(t *trellisv1.Trial) *float64 { return t.Objective }),
@@ -73,8 +74,8 @@ func loss(name string, get func(*trellisv1.Trial) *float64) field {
 	}
 }
 
-// trialOrder returns the key function of an order_by.
-func trialOrder(orderBy string) (func(*trellisv1.Trial) sortKey, error) {
+// trialOrder returns the key function of an order_by, one of the fields.
+func trialOrder(orderBy string, fields []field) (func(*trellisv1.Trial) sortKey, error) {
 	name, reverse := strings.CutPrefix(orderBy, "-")
 	if orderBy == "" {
 		name = "index"

@@ -19,7 +19,7 @@ const (
 	maxFilterCost = 1000
 )
 
-// filterEnv is what filters are compiled in: the fields of a trial.
+// filterEnv is what filters are compiled in: the fields that all trials have.
 var filterEnv = sync.OnceValues(func() (*cel.Env, error) {
 	options := []cel.EnvOption{cel.ClearMacros(), cel.CrossTypeNumericComparisons(true)}
 	for _, field := range fields {
@@ -31,9 +31,10 @@ var filterEnv = sync.OnceValues(func() (*cel.Env, error) {
 // filter says whether a trial meets a condition.
 type filter func(*trellisv1.Trial) (bool, error)
 
-// newFilter compiles a condition in CEL. The empty one is met by all. It fails with ErrInvalid and says where in the
+// newFilter compiles a condition in CEL over the fields that all trials have and the axes that only the study's model has. The
+// empty one is met by all. It fails with ErrInvalid and says where in the
 // expression the mistake is.
-func newFilter(expression string) (filter, error) {
+func newFilter(expression string, own []string) (filter, error) {
 	if strings.TrimSpace(expression) == "" {
 		return func(*trellisv1.Trial) (bool, error) { return true, nil }, nil
 	}
@@ -43,6 +44,16 @@ func newFilter(expression string) (filter, error) {
 	env, err := filterEnv()
 	if err != nil {
 		return nil, fmt.Errorf("make the environment of filters: %w", err)
+	}
+	all := fieldsOn(own)
+	if len(own) > 0 {
+		var variables []cel.EnvOption
+		for _, field := range all[len(fields):] {
+			variables = append(variables, cel.Variable(field.name, field.celType))
+		}
+		if env, err = env.Extend(variables...); err != nil {
+			return nil, fmt.Errorf("make the environment of filters: %w", err)
+		}
 	}
 	ast, issues := env.Compile(expression)
 	if issues.Err() != nil {
@@ -60,7 +71,7 @@ func newFilter(expression string) (filter, error) {
 		return nil, fmt.Errorf("filter: %w: %w", err, ErrInvalid)
 	}
 	return func(trial *trellisv1.Trial) (bool, error) {
-		result, _, err := program.Eval(fieldsOf{trial})
+		result, _, err := program.Eval(fieldsOf{trial, all})
 		if err != nil {
 			return false, fmt.Errorf("filter: trial %d: %w: %w", trial.Index, err, ErrInvalid)
 		}
@@ -69,11 +80,14 @@ func newFilter(expression string) (filter, error) {
 }
 
 // fieldsOf gives a filter the fields of a trial that it asks for.
-type fieldsOf struct{ trial *trellisv1.Trial }
+type fieldsOf struct {
+	trial  *trellisv1.Trial
+	fields []field
+}
 
 // ResolveName implements cel.Activation.
 func (f fieldsOf) ResolveName(name string) (any, bool) {
-	for _, field := range fields {
+	for _, field := range f.fields {
 		if field.name == name {
 			return field.value(f.trial), true
 		}

@@ -75,7 +75,15 @@ func fill(m protoreflect.Message, depth int) {
 		switch {
 		case field.IsMap():
 			entries := m.Mutable(field).Map()
-			entries.Set(protoreflect.ValueOfUint32(7).MapKey(), otherValue(field.MapValue(), entries.NewValue()))
+			key := protoreflect.ValueOfUint32(7).MapKey()
+			if field.MapKey().Kind() == protoreflect.StringKind {
+				key = protoreflect.ValueOfString("train_seven").MapKey()
+			}
+			if field.MapValue().Kind() != protoreflect.MessageKind {
+				entries.Set(key, otherValue(field.MapValue(), entries.NewValue()))
+			} else if depth > 0 {
+				fill(entries.Mutable(key).Message(), depth-1)
+			}
 		case field.IsList() && field.Kind() == protoreflect.MessageKind:
 			m.Mutable(field).List().AppendMutable()
 		case field.IsList():

@@ -32,11 +32,12 @@ func (s *Snapshot) listTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	if err != nil {
 		return nil, err
 	}
-	sortKeyOf, err := trialOrder(request.GetOrderBy())
+	own := ownAxes(study.GetSpec())
+	sortKeyOf, err := trialOrder(request.GetOrderBy(), fieldsOn(own))
 	if err != nil {
 		return nil, err
 	}
-	matches, err := newFilter(request.GetFilter())
+	matches, err := newFilter(request.GetFilter(), own)
 	if err != nil {
 		return nil, err
 	}

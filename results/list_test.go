@@ -281,9 +281,9 @@ func TestListTrialsPages(t *testing.T) {
 
 // checkPages compares all pages with what sorting and filtering the study's trials gives.
 func checkPages(t *testing.T, snapshot *Snapshot, request *trellisv1.ListTrialsRequest, trials []*trellisv1.Trial) {
-	order, err := trialOrder(request.OrderBy)
+	order, err := trialOrder(request.OrderBy, fields)
 	ok(t, err)
-	matches, err := newFilter(request.Filter)
+	matches, err := newFilter(request.Filter, nil)
 	ok(t, err)
 	want := slices.DeleteFunc(slices.Clone(trials), func(trial *trellisv1.Trial) bool {
 		match, err := matches(trial)

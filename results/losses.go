@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -23,24 +24,44 @@ func appendLosses(run *trellisv1.Run, losses *trellisv1.Losses, reports *trellis
 	}
 	longer.TrainLoss = append(longer.TrainLoss, reports.GetTrainLoss()[from:]...)
 	longer.ValidationLoss = append(longer.ValidationLoss, reports.GetValidationLoss()[from:]...)
-	first, cloned := reports.GetFirstEpoch()+uint32(from), false
+	longer.Metrics = appendMetrics(longer.Metrics, reports.GetMetrics(), from)
+	tests := testResults{Losses: longer}
 	for epoch, loss := range reports.GetTestLoss() {
-		if epoch < first {
-			continue
+		if epoch >= reports.GetFirstEpoch()+uint32(from) {
+			tests.add(epoch, loss, proto.CloneOf(reports.GetTestMetrics()[epoch]))
 		}
-		if !cloned {
-			longer.TestLoss, cloned = maps.Clone(longer.TestLoss), true
-		}
-		if longer.TestLoss == nil {
-			longer.TestLoss = make(map[uint32]float64, 1)
-		}
-		longer.TestLoss[epoch] = loss
 	}
 	return longer
 }
 
+// testResults adds to the results on the test images of losses that share them with others.
+type testResults struct {
+	*trellisv1.Losses
+	// own says that they are no longer shared.
+	own bool
+}
+
+// add sets the results of an epoch. Metrics may be nil.
+func (t *testResults) add(epoch uint32, loss float64, metrics *trellisv1.Metrics) {
+	if !t.own {
+		t.TestLoss, t.TestMetrics, t.own = maps.Clone(t.TestLoss), maps.Clone(t.TestMetrics), true
+	}
+	if t.TestLoss == nil {
+		t.TestLoss = make(map[uint32]float64, 1)
+	}
+	t.TestLoss[epoch] = loss
+	if metrics == nil {
+		return
+	}
+	if t.TestMetrics == nil {
+		t.TestMetrics = make(map[uint32]*trellisv1.Metrics, 1)
+	}
+	t.TestMetrics[epoch] = metrics
+}
+
 // checkRepeat compares the i-th of reports, of an epoch that is recorded already, with what is recorded: it must be the
-// same bit for bit, where NaN is the same as NaN. A test loss is compared if both have one. The error says what differs.
+// same bit for bit, where NaN is the same as NaN. A test loss is compared if both have one, and so are metrics, whose names are
+// the same. The error says what differs.
 func checkRepeat(losses *trellisv1.Losses, reports *trellisv1.Reports, i int) error {
 	epoch := reports.GetFirstEpoch() + uint32(i)
 	compare := func(name string, recorded, reported float64) error {
@@ -58,9 +79,11 @@ func checkRepeat(losses *trellisv1.Losses, reports *trellisv1.Reports, i int) er
 	recorded, isRecorded := losses.TestLoss[epoch]
 	reported, isReported := reports.GetTestLoss()[epoch]
 	if isRecorded && isReported {
-		return compare("test", recorded, reported)
+		if err := compare("test", recorded, reported); err != nil {
+			return err
+		}
 	}
-	return nil
+	return checkMetricsRepeat(losses, reports, i)
 }
 
 // sameBits says whether two losses are the same bit for bit, where NaN is the same as NaN.

@@ -119,6 +119,13 @@ func (m *storeMachine) checkRun(t *rapid.T, snapshot *Snapshot, study *modelStud
 	}
 	wanted := &trellisv1.Losses{
 		Study: study.name, Run: want.Id, TrainLoss: want.train, ValidationLoss: want.validation, TestLoss: want.test,
+		TestMetrics: want.testMetrics,
+	}
+	for name, values := range want.metrics {
+		if wanted.Metrics == nil {
+			wanted.Metrics = map[string]*trellisv1.Series{}
+		}
+		wanted.Metrics[name] = &trellisv1.Series{Values: values}
 	}
 	if err != nil || !proto.Equal(losses, wanted) {
 		t.Fatalf("losses and error %v:\n got %v\nwant %v", err, losses, wanted)

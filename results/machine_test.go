@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -31,7 +32,23 @@ type storeMachine struct {
 	faulty bool
 }
 
-type epochLosses struct{ train, validation float64 }
+// epochLosses are what an epoch gives: the losses and, if the run's model reports it, the accuracy on the validation images.
+type epochLosses struct{ train, validation, accuracy float64 }
+
+// reportsMetrics says whether the model of a run reports metrics.
+func reportsMetrics(id string) bool { return (id[len(id)-1]-'0')%2 == 0 }
+
+// addMetrics adds metrics to the reports of epochs of a run that has them. The accuracy on the training images is minus the other.
+func addMetrics(run *modelRun, reports *trellisv1.Reports, epochs []epochLosses) {
+	if !reportsMetrics(run.Id) {
+		return
+	}
+	train, validation := &trellisv1.Series{}, &trellisv1.Series{}
+	for _, epoch := range epochs {
+		train.Values, validation.Values = append(train.Values, -epoch.accuracy), append(validation.Values, epoch.accuracy)
+	}
+	reports.Metrics = map[string]*trellisv1.Series{"train_accuracy": train, "validation_accuracy": validation}
+}
 
 func newStoreMachine(t testing.TB) *storeMachine {
 	return &storeMachine{index: firstIndex, store: newStore(t), replica: newStore(t), model: newModel(), truth: map[string][]epochLosses{}}
@@ -240,14 +257,17 @@ func (m *storeMachine) endStageNext(t *rapid.T) {
 		t.Fatalf("the stage of %v, error %v, ends at %d, want %d", stored, err, Stage(m.studyOf(t, run), stored), stage)
 	}
 	var train, validation []float64
+	var epochs []epochLosses
 	for epoch := len(run.train) + 1; epoch <= int(stage); epoch++ {
 		drawn := rapid.SampledFrom(someLosses).Draw(t, "loss")
-		losses := m.told(run, epoch, epochLosses{drawn, drawn})
-		train, validation = append(train, losses.train), append(validation, losses.validation)
+		losses := m.told(run, epoch, epochLosses{drawn, drawn, drawn})
+		train, validation, epochs = append(train, losses.train), append(validation, losses.validation), append(epochs, losses)
 	}
 	var entries []*trellisv1.RecordCommand_Entry
 	if len(train) > 0 {
-		entries = append(entries, columnEntry(run.study, run.Id, run.attempt, uint32(len(run.train)+1), train, validation, nil))
+		entry := columnEntry(run.study, run.Id, run.attempt, uint32(len(run.train)+1), train, validation, nil)
+		addMetrics(run, entry.GetReports(), epochs)
+		entries = append(entries, entry)
 	}
 	entries = append(entries, stageEntry(run.study, run.Id, run.attempt, stage))
 	split := rapid.IntRange(0, len(entries)-1).Draw(t, "split")
@@ -287,12 +307,14 @@ func (m *storeMachine) told(run *modelRun, epoch int, drawn epochLosses) epochLo
 // drawReports draws a column of losses that are the same for an epoch of a run, except now and then.
 func (m *storeMachine) drawReports(t *rapid.T, run *modelRun, attempt uint64, epoch uint32) *trellisv1.RecordCommand_Entry {
 	var train, validation []float64
-	test := map[uint32]float64{}
+	var epochs []epochLosses
+	test, testMetrics := map[uint32]float64{}, map[uint32]*trellisv1.Metrics{}
 	for i := range rapid.IntRange(1, 4).Draw(t, "epochs") {
 		losses := m.told(run, int(epoch)+i, epochLosses{
 			rapid.SampledFrom(someLosses).Draw(t, "train"), rapid.SampledFrom(someLosses).Draw(t, "validation"),
+			rapid.SampledFrom(someLosses).Draw(t, "accuracy"),
 		})
-		train, validation = append(train, losses.train), append(validation, losses.validation)
+		train, validation, epochs = append(train, losses.train), append(validation, losses.validation), append(epochs, losses)
 	}
 	deviate := rapid.IntRange(0, 4).Draw(t, "deviate") == 0
 	for i := range train {
@@ -301,15 +323,28 @@ func (m *storeMachine) drawReports(t *rapid.T, run *modelRun, attempt uint64, ep
 		if hasTest {
 			test[epoch] = rapid.SampledFrom(someLosses).Draw(t, "test")
 		}
+		if hasTest && reportsMetrics(run.Id) {
+			accuracy := rapid.SampledFrom(someLosses).Draw(t, "test accuracy")
+			testMetrics[epoch] = &trellisv1.Metrics{Values: map[string]float64{"accuracy": accuracy}}
+		}
 		if epoch == 0 || int(epoch) > len(run.train) || deviate {
 			continue
 		}
 		train[i], validation[i] = run.train[epoch-1], run.validation[epoch-1]
+		if recorded := run.metrics["validation_accuracy"]; recorded != nil {
+			epochs[i].accuracy = recorded[epoch-1]
+		}
 		if recorded, ok := run.test[epoch]; ok && hasTest {
 			test[epoch] = recorded
+			if metrics := run.testMetrics[epoch]; metrics != nil {
+				testMetrics[epoch] = proto.CloneOf(metrics)
+			}
 		}
 	}
-	return columnEntry(run.study, run.Id, attempt, epoch, train, validation, test)
+	entry := columnEntry(run.study, run.Id, attempt, epoch, train, validation, test)
+	addMetrics(run, entry.GetReports(), epochs)
+	entry.GetReports().TestMetrics = testMetrics
+	return entry
 }
 
 func (m *storeMachine) drawCheckpoint(t *rapid.T, run *modelRun, attempt uint64, epoch uint32) *trellisv1.RecordCommand_Entry {
@@ -343,7 +378,7 @@ func (m *storeMachine) record(t *rapid.T) {
 			entry = m.drawCheckpoint(t, run, attempt, epoch)
 		case 4:
 			entry = m.drawReports(t, run, attempt, epoch)
-			spoil(t, entry.GetReports())
+			spoil(t, run, entry.GetReports())
 		default:
 			entry = m.drawReports(t, run, attempt, epoch)
 		}
@@ -353,8 +388,15 @@ func (m *storeMachine) record(t *rapid.T) {
 }
 
 // spoil breaks one of the rules that hold for columns.
-func spoil(t *rapid.T, reports *trellisv1.Reports) {
-	switch rapid.IntRange(0, 5).Draw(t, "rule") {
+func spoil(t *rapid.T, run *modelRun, reports *trellisv1.Reports) {
+	column := func() *trellisv1.Series { return &trellisv1.Series{Values: slices.Clone(reports.TrainLoss)} }
+	if reports.Metrics == nil {
+		reports.Metrics = map[string]*trellisv1.Series{}
+	}
+	if reports.TestMetrics == nil {
+		reports.TestMetrics = map[uint32]*trellisv1.Metrics{}
+	}
+	switch rapid.IntRange(0, 10).Draw(t, "rule") {
 	case 0:
 		reports.TrainLoss = nil
 	case 1:
@@ -367,6 +409,25 @@ func spoil(t *rapid.T, reports *trellisv1.Reports) {
 		reports.FirstEpoch = math.MaxUint32
 	case 5:
 		reports.TestLoss[reports.FirstEpoch+uint32(len(reports.TrainLoss))] = 1
+	case 6:
+		reports.Metrics["train_accuracy"] = &trellisv1.Series{Values: append(column().Values, 1)}
+	case 7:
+		name := rapid.SampledFrom([]string{
+			"", "accuracy", "validation_Accuracy", "validation_acc1", "validation_f\u00fcnf", "train_" + strings.Repeat("a", 59),
+		}).Draw(t, "name")
+		reports.Metrics[name] = column()
+	case 8:
+		for i := range 17 {
+			reports.Metrics["train_"+strings.Repeat("a", i)] = column()
+		}
+	case 9:
+		delete(reports.TestLoss, reports.FirstEpoch)
+		reports.TestMetrics[reports.FirstEpoch] = &trellisv1.Metrics{Values: map[string]float64{"accuracy": 1}}
+	case 10:
+		// What begins without metrics would go on so, and contradict its twins.
+		if len(run.train) > 0 {
+			delete(reports.Metrics, rapid.SampledFrom([]string{"train_accuracy", "validation_accuracy"}).Draw(t, "name"))
+		}
 	}
 }
 

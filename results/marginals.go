@@ -67,12 +67,12 @@ func (s *survey) importance() *trellisv1.Importance {
 	}
 	for n, i := range present {
 		message.Axes = append(message.Axes, &trellisv1.AxisEffect{
-			Axis: gridAxes[i].name, Importance: shares.Main[n], Total: shares.Total[n], Values: s.valueEffects(i, levels[n]),
+			Axis: s.axes[i].name, Importance: shares.Main[n], Total: shares.Total[n], Values: s.valueEffects(i, levels[n]),
 		})
 	}
 	for _, pair := range shares.Pairs {
 		message.Interactions = append(message.Interactions, &trellisv1.Interaction{
-			First: gridAxes[present[pair.First]].name, Second: gridAxes[present[pair.Second]].name, Importance: pair.Share,
+			First: s.axes[present[pair.First]].name, Second: s.axes[present[pair.Second]].name, Importance: pair.Share,
 		})
 	}
 	slices.SortStableFunc(message.Axes, func(a, b *trellisv1.AxisEffect) int { return cmp.Compare(b.Importance, a.Importance) })
@@ -106,7 +106,7 @@ func (s *survey) levels(axis int) []uint32 {
 	}
 	levels := make([]uint32, len(s.findings))
 	for k := range s.findings {
-		levels[k] = places[gridAxes[axis].value(&s.findings[k].gridPoint)]
+		levels[k] = places[s.axes[axis].value(&s.findings[k].gridPoint)]
 	}
 	return levels
 }
@@ -128,7 +128,7 @@ func (s *survey) valueEffects(axis int, levels []uint32) []*trellisv1.ValueEffec
 	}
 	for place, effect := range effects {
 		effect.Mean /= float64(effect.Configurations)
-		effect.Best, effect.BestAt = best[place].objective, best[place].parameters()
+		effect.Best, effect.BestAt = best[place].objective, best[place].parameters(s.own)
 	}
 	return effects
 }

@@ -27,7 +27,7 @@ func (s *survey) method(exact, logarithms bool) string {
 	}
 	for i, tried := range s.tried {
 		if len(tried) > 1 && len(s.compared[i]) == 1 {
-			fmt.Fprintf(&text, "; %s: only one value has been answered", gridAxes[i].name)
+			fmt.Fprintf(&text, "; %s: only one value has been answered", s.axes[i].name)
 		}
 	}
 	return text.String()
@@ -63,7 +63,7 @@ func (s *survey) divergedTogether() string {
 		return ""
 	}
 	var common []string
-	for i, axis := range gridAxes {
+	for i, axis := range s.axes {
 		value, same := axis.value(&s.diverged[0]), len(s.tried[i]) > 1
 		for k := range s.diverged {
 			same = same && axis.value(&s.diverged[k]) == value

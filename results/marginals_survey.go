@@ -9,11 +9,14 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// gridAxes are the parameters that make a point of a grid; the seed repeats it.
-var gridAxes = [...]struct {
+// gridAxis is one of the parameters that make a point of a grid; the seed repeats it.
+type gridAxis struct {
 	name  string
 	value func(*gridPoint) float64
-}{
+}
+
+// gridAxes are those that every study has.
+var gridAxes = []gridAxis{
 	{"latent_dim", func(p *gridPoint) float64 { return float64(p.latentDim) }},
 	{"learning_rate", func(p *gridPoint) float64 { return p.learningRate }},
 	{"weight_decay", func(p *gridPoint) float64 { return p.weightDecay }},
@@ -21,24 +24,34 @@ var gridAxes = [...]struct {
 	{"batch_size", func(p *gridPoint) float64 { return float64(p.batchSize) }},
 }
 
+// gridAxesWith are gridAxes and behind them those that only the study's model has.
+func gridAxesWith(own []string) []gridAxis {
+	axes := gridAxes[:len(gridAxes):len(gridAxes)]
+	for place, name := range own {
+		axes = append(axes, gridAxis{name, func(p *gridPoint) float64 { return p.own.at(place) }})
+	}
+	return axes
+}
+
 // gridPoint is a configuration's parameters, as a key.
 type gridPoint struct {
 	latentDim, maxEpochs, batchSize uint32
 	learningRate, weightDecay       float64
+	own                             ownValues
 }
 
-func newGridPoint(p *trellisv1.Parameters, maxEpochs uint32) gridPoint {
+func newGridPoint(p *trellisv1.Parameters, maxEpochs uint32, own ownValues) gridPoint {
 	return gridPoint{
 		latentDim: p.GetLatentDim(), maxEpochs: maxEpochs, batchSize: p.GetBatchSize(),
-		learningRate: p.GetLearningRate(), weightDecay: p.GetWeightDecay(),
+		learningRate: p.GetLearningRate(), weightDecay: p.GetWeightDecay(), own: own,
 	}
 }
 
-// parameters is the point as a message, without a seed.
-func (p *gridPoint) parameters() *trellisv1.Parameters {
+// parameters is the point as a message, without a seed. own names its study's own axes.
+func (p *gridPoint) parameters(own []string) *trellisv1.Parameters {
 	return &trellisv1.Parameters{
 		LatentDim: p.latentDim, LearningRate: p.learningRate, WeightDecay: p.weightDecay, MaxEpochs: p.maxEpochs,
-		BatchSize: p.batchSize,
+		BatchSize: p.batchSize, Values: p.own.values(own),
 	}
 }
 
@@ -77,14 +90,17 @@ func (s *survey) best() *finding {
 // survey is what a study has found, point by point.
 type survey struct {
 	study *trellisv1.Study
+	// own are the names of the axes that only the study's model has; axes are these and those that every study has.
+	own  []string
+	axes []gridAxis
 	// findings are those with a finite objective. The others are left out: diverged had another one, and unanswered counts
 	// those without any by the state of their trials.
 	findings   []finding
 	diverged   []gridPoint
 	unanswered map[trellisv1.TrialState]uint64
-	// tried are the values that the grid has on each of gridAxes, whether or not they were answered; compared are those among
+	// tried are the values that the grid has on each of axes, whether or not they were answered; compared are those among
 	// the findings. Both ascend.
-	tried, compared [len(gridAxes)][]float64
+	tried, compared [][]float64
 	// seeds is the greatest number of seeds that a finding is the mean of.
 	seeds uint32
 }
@@ -99,13 +115,15 @@ func (s *Snapshot) survey(study string) (*survey, error) {
 	if err != nil {
 		return nil, err
 	}
-	result := &survey{study: row, unanswered: map[trellisv1.TrialState]uint64{}}
+	result := &survey{study: row, own: ownAxes(row.GetSpec()), unanswered: map[trellisv1.TrialState]uint64{}}
+	result.axes = gridAxesWith(result.own)
 	// There are as many points as trials, unless there are several seeds: enough room saves half of the time.
 	all := make([]finding, 0, row.Progress.Trials)
 	places := make(map[gridPoint]uint32, row.Progress.Trials)
 	for member := range members {
+		values := ownValuesOf(member.run.Parameters, result.own)
 		for i, maxEpochs := range member.run.Milestones {
-			point := newGridPoint(member.run.Parameters, maxEpochs)
+			point := newGridPoint(member.run.Parameters, maxEpochs, values)
 			place, ok := places[point]
 			if !ok {
 				place = uint32(len(all))
@@ -115,9 +133,9 @@ func (s *Snapshot) survey(study string) (*survey, error) {
 			all[place].add(member, i)
 		}
 	}
-	result.tried = valuesOf(all)
+	result.tried = result.valuesOf(all)
 	result.findings = result.compare(all)
-	result.compared = valuesOf(result.findings)
+	result.compared = result.valuesOf(result.findings)
 	return result, nil
 }
 
@@ -159,8 +177,9 @@ func (f *finding) add(member *member, milestone int) {
 }
 
 // valuesOf returns the findings' distinct values on each axis, ascending.
-func valuesOf(findings []finding) (values [len(gridAxes)][]float64) {
-	for i, axis := range gridAxes {
+func (s *survey) valuesOf(findings []finding) [][]float64 {
+	values := make([][]float64, len(s.axes))
+	for i, axis := range s.axes {
 		distinct, last := map[float64]struct{}{}, math.NaN()
 		for k := range findings {
 			// Most neighbors differ on one axis alone.

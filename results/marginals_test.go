@@ -210,7 +210,7 @@ func BenchmarkInsight(b *testing.B) {
 	})
 	b.Run("suggest/trials=1M", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := store.Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"}); err != nil {
+			if _, err := store.Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"}, nil); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -2,8 +2,11 @@ package results
 
 import (
 	"cmp"
+	"maps"
 	"math"
+	"regexp"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -35,6 +38,8 @@ type modelRun struct {
 	attemptEpochs     uint32
 	train, validation []float64
 	test              map[uint32]float64
+	metrics           map[string][]float64
+	testMetrics       map[uint32]*trellisv1.Metrics
 	failures          []modelFailure
 	checkpoints       []*trellisv1.Checkpoint
 	changed           uint64
@@ -113,7 +118,10 @@ func (m *model) create(index uint64, study *modelStudy, runs []*trellisv1.Run, t
 	}
 	study.state, study.trials = studyRunning, trials
 	for _, run := range runs {
-		study.runs = append(study.runs, &modelRun{Run: run, study: study.name, state: runPending, test: map[uint32]float64{}, changed: index})
+		study.runs = append(study.runs, &modelRun{
+			Run: run, study: study.name, state: runPending, test: map[uint32]float64{}, changed: index,
+			metrics: map[string][]float64{}, testMetrics: map[uint32]*trellisv1.Metrics{},
+		})
 	}
 	m.studies = append(m.studies, study)
 	return nil
@@ -186,8 +194,15 @@ func (m *model) report(index uint64, reports *trellisv1.Reports) error {
 			return ErrInvalid
 		}
 	}
+	if !validMetrics(reports) {
+		return ErrInvalid
+	}
 	if int(reports.FirstEpoch) > len(run.train)+1 {
 		return ErrGap
+	}
+	if len(run.train) > 0 && !slices.Equal(slices.Sorted(maps.Keys(run.metrics)), slices.Sorted(maps.Keys(reports.Metrics))) {
+		m.fail(index, run, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT)
+		return ErrConflict
 	}
 	recorded := len(run.train)
 	for i := range count {
@@ -196,14 +211,24 @@ func (m *model) report(index uint64, reports *trellisv1.Reports) error {
 		test, hasTest := reports.TestLoss[epoch]
 		if int(epoch) > recorded {
 			run.train, run.validation = append(run.train, train), append(run.validation, validation)
+			for name, series := range reports.Metrics {
+				run.metrics[name] = append(run.metrics[name], series.Values[i])
+			}
 			if hasTest {
 				run.test[epoch] = test
+			}
+			if metrics, ok := reports.TestMetrics[epoch]; ok {
+				run.testMetrics[epoch] = proto.CloneOf(metrics)
 			}
 			continue
 		}
 		same := sameLoss(run.train[epoch-1], train) && sameLoss(run.validation[epoch-1], validation)
 		if known, ok := run.test[epoch]; ok && hasTest {
-			same = same && sameLoss(known, test)
+			same = same && sameLoss(known, test) &&
+				maps.EqualFunc(run.testMetrics[epoch].GetValues(), reports.TestMetrics[epoch].GetValues(), sameLoss)
+		}
+		for name, series := range reports.Metrics {
+			same = same && sameLoss(run.metrics[name][epoch-1], series.Values[i])
 		}
 		if !same {
 			m.fail(index, run, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT)
@@ -212,6 +237,21 @@ func (m *model) report(index uint64, reports *trellisv1.Reports) error {
 	}
 	run.attemptEpochs, run.changed = max(run.attemptEpochs, uint32(last)), index
 	return nil
+}
+
+var metricName = regexp.MustCompile(`^[a-z_]{1,64}$`)
+
+func validMetrics(reports *trellisv1.Reports) bool {
+	valid := len(reports.Metrics) <= 16
+	for name, series := range reports.Metrics {
+		prefixed := strings.HasPrefix(name, "train_") || strings.HasPrefix(name, "validation_")
+		valid = valid && metricName.MatchString(name) && prefixed && len(series.Values) == len(reports.TrainLoss)
+	}
+	for epoch := range reports.TestMetrics {
+		_, tested := reports.TestLoss[epoch]
+		valid = valid && tested
+	}
+	return valid
 }
 
 func (m *model) checkpoint(index uint64, report *trellisv1.CheckpointReport) error {
@@ -376,11 +416,14 @@ func (m *model) trial(study string, trial *trellisv1.Trial) *trellisv1.Trial {
 		}
 		want.Objective = &best
 	}
+	if accuracy := run.metrics["validation_accuracy"]; accuracy != nil && want.BestEpoch > 0 {
+		want.Metrics = map[string]float64{"accuracy": accuracy[want.BestEpoch-1]}
+	}
 	switch {
 	case epochs == trial.Parameters.MaxEpochs || run.state == runSucceeded:
 		want.State = trialSucceeded
 		if test, ok := run.test[epochs]; ok {
-			want.TestLoss = &test
+			want.TestLoss, want.TestMetrics = &test, run.testMetrics[epochs].GetValues()
 		}
 	case run.state == runPending:
 		want.State = trialPending

@@ -21,7 +21,8 @@ import (
 // answer the trials whose max_epochs they reach. Epochs of them that are recorded already must be equal bit for bit, and
 // change no result: a new attempt may start from an earlier epoch. If one differs it is an ErrConflict, which ends the
 // attempt: see ErrConflict. Reports that begin after the next epoch are an ErrGap. Columns that are empty or of different
-// lengths, epochs outside the run and test losses of epochs outside the columns are ErrInvalid. Seconds that are not a
+// lengths, epochs outside the run and test losses of epochs outside the columns are ErrInvalid, and so are metrics that have not one value per epoch, are too many
+// or have names that are none: see checkMetrics. A run has the same metrics at all epochs: others are an ErrConflict. Seconds that are not a
 // positive number count as none.
 //
 // A checkpoint takes the place of an earlier one of the same epoch. Kept are those at milestones and the one of the latest
@@ -113,6 +114,11 @@ func (c *change) report(reports *trellisv1.Reports) error {
 	if firstEpoch > run.Epochs+1 {
 		return fmt.Errorf("%d epochs are recorded: %w", run.Epochs, ErrGap)
 	}
+	if losses != nil {
+		if err := checkSameMetrics(losses.Metrics, reports.GetMetrics()); err != nil {
+			return c.conflict(held, err)
+		}
+	}
 	repeated := min(count, int(run.Epochs+1-firstEpoch))
 	for i := range repeated {
 		if err := checkRepeat(losses, reports, i); err != nil {
@@ -149,10 +155,10 @@ func checkColumns(run *trellisv1.Run, reports *trellisv1.Reports) error {
 	if outside > 0 {
 		return fmt.Errorf("%d test losses are not of the reported epochs %d to %d: %w", outside, first, last, ErrInvalid)
 	}
-	return nil
+	return checkMetrics(reports, count)
 }
 
-// advance takes a run on by the reports from the given place on, and answers the trials that end on the way. Seconds may be
+// advance takes a run on by the reports from the given place on, which its losses have already, and answers the trials that end on the way. Seconds may be
 // missing: then nothing was trained.
 func (c *change) advance(edited *member, reports *trellisv1.Reports, from int) error {
 	run := edited.run
@@ -187,11 +193,7 @@ func (c *change) advance(edited *member, reports *trellisv1.Reports, from int) e
 			continue
 		}
 		milestones = milestones[1:]
-		var testLoss *float64
-		if loss, ok := reports.GetTestLoss()[run.Epochs]; ok {
-			testLoss = &loss
-		}
-		if err := c.answer(edited, testLoss); err != nil {
+		if err := c.answer(edited); err != nil {
 			return err
 		}
 	}
@@ -248,12 +250,8 @@ func (c *change) success(held handle, success *trellisv1.Outcome_Success) error 
 
 // answerRest answers the trials that are left of a run that has ended.
 func (c *change) answerRest(edited *member) error {
-	var testLoss *float64
-	if loss, ok := edited.losses.TestLoss[edited.run.Epochs]; ok {
-		testLoss = &loss
-	}
 	for len(edited.answers) < len(edited.run.Milestones) {
-		if err := c.answer(edited, testLoss); err != nil {
+		if err := c.answer(edited); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,8 @@ func checkRestoredRun(run *trellisv1.Run) error {
 	case run.Epochs > run.GetParameters().GetMaxEpochs() || run.Epochs == 0 && run.State == runSucceeded:
 		return fmt.Errorf("run %s is %s after %d of %d epochs: %w",
 			run.Id, stateName(run.State), run.Epochs, run.GetParameters().GetMaxEpochs(), ErrCorrupt)
+	case run.BestEpoch > run.Epochs:
+		return fmt.Errorf("run %s has its best epoch, %d, after its last, %d: %w", run.Id, run.BestEpoch, run.Epochs, ErrCorrupt)
 	}
 	last := uint32(0)
 	for _, checkpoint := range run.Checkpoints {

@@ -238,6 +238,12 @@ func (r *restorer) losses(losses *trellisv1.Losses) error {
 		return fmt.Errorf("%d and %d losses of %d epochs of run %s: %w",
 			len(losses.TrainLoss), len(losses.ValidationLoss), epochs, losses.Run, ErrCorrupt)
 	}
+	for name, series := range losses.Metrics {
+		if len(series.Values) != int(member.run.Epochs) {
+			return fmt.Errorf("%d values of metric %s of %d epochs of run %s: %w",
+				len(series.Values), name, member.run.Epochs, losses.Run, ErrCorrupt)
+		}
+	}
 	losses.Study, losses.Run = member.run.Study, member.run.Id
 	member.losses = losses
 	return nil

@@ -3,7 +3,6 @@ package results
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 
@@ -163,7 +162,18 @@ func sameBeginning(a, b *trellisv1.Losses) bool {
 		n := min(len(a), len(b))
 		return n == 0 || &a[0] == &b[0] || slices.EqualFunc(a[:n], b[:n], sameBits)
 	}
-	return same(a.GetTrainLoss(), b.GetTrainLoss()) && same(a.GetValidationLoss(), b.GetValidationLoss())
+	if !same(a.GetTrainLoss(), b.GetTrainLoss()) || !same(a.GetValidationLoss(), b.GetValidationLoss()) {
+		return false
+	}
+	if a == nil || b == nil {
+		return true
+	}
+	for name, series := range a.Metrics {
+		if !same(series.Values, b.Metrics[name].GetValues()) {
+			return false
+		}
+	}
+	return sameKeys(a.Metrics, b.Metrics)
 }
 
 // takeEpochs takes a run on to an epoch that its twin knows, and notes where that came from.
@@ -171,69 +181,62 @@ func (c *change) takeEpochs(edited, from *member, known uint32) error {
 	run, first := edited.run, edited.run.Epochs+1
 	train, validation := from.losses.TrainLoss, from.losses.ValidationLoss
 	// The arrays are shared without the room behind them, which only the run that they grow with may fill: see appendLosses.
-	edited.losses = &trellisv1.Losses{
+	taken := &trellisv1.Losses{
 		Study: run.Study, Run: run.Id, TrainLoss: train[:known:known], ValidationLoss: validation[:known:known],
-		TestLoss: testLosses(edited, from.losses, known),
+		Metrics: metricsUpTo(from.losses.Metrics, known),
 	}
+	takeTests(taken, edited, from.losses)
+	edited.losses = taken
 	err := c.advance(edited, &trellisv1.Reports{
 		FirstEpoch: first, TrainLoss: train[run.Epochs:known], ValidationLoss: validation[run.Epochs:known],
-		TestLoss: edited.losses.TestLoss,
 	}, 0)
-	taken := known + 1 - first
-	run.SharedEpochs += taken
-	run.SharedSeconds += (from.run.TrainingSeconds + from.run.SharedSeconds) * float64(taken) / float64(from.run.Epochs)
+	epochs := known + 1 - first
+	run.SharedEpochs += epochs
+	run.SharedSeconds += (from.run.TrainingSeconds + from.run.SharedSeconds) * float64(epochs) / float64(from.run.Epochs)
 	run.SharedFrom = from.run.Study
 	return err
 }
 
-// testLosses are those of a run that takes over the epochs up to one that is known of its twin: its own and its twin's,
-// and at its own milestones also those that follow from them.
-func testLosses(edited *member, from *trellisv1.Losses, known uint32) map[uint32]float64 {
-	first, tests, own := edited.run.Epochs+1, edited.losses.GetTestLoss(), false
-	add := func(epoch uint32, loss float64) {
-		if !own {
-			tests, own = maps.Clone(tests), true
-		}
-		if tests == nil {
-			tests = make(map[uint32]float64, 1)
-		}
-		tests[epoch] = loss
-	}
+// takeTests gives the losses that a run takes over from its twin the results on the test images: its own and its twin's, and at
+// its own milestones also those that follow from them.
+func takeTests(taken *trellisv1.Losses, edited *member, from *trellisv1.Losses) {
+	first, known := edited.run.Epochs+1, uint32(len(taken.ValidationLoss))
+	taken.TestLoss, taken.TestMetrics = edited.losses.GetTestLoss(), edited.losses.GetTestMetrics()
+	tests := testResults{Losses: taken}
 	if first == 1 && int(known) == len(from.ValidationLoss) {
-		tests = from.TestLoss
+		taken.TestLoss, taken.TestMetrics = from.TestLoss, from.TestMetrics
 	} else {
 		for epoch, loss := range from.TestLoss {
 			if first <= epoch && epoch <= known {
-				add(epoch, loss)
+				tests.add(epoch, loss, from.TestMetrics[epoch])
 			}
 		}
 	}
 	for _, milestone := range edited.run.Milestones {
-		if _, has := tests[milestone]; has || milestone < first || milestone > known {
+		if _, has := taken.TestLoss[milestone]; has || milestone < first || milestone > known {
 			continue
 		}
-		if loss, follows := testLossAt(from, milestone); follows {
-			add(milestone, loss)
+		if at, follows := testedAt(from, milestone); follows {
+			tests.add(milestone, from.TestLoss[at], from.TestMetrics[at])
 		}
 	}
-	return tests
 }
 
-// testLossAt is the test loss with the best weights that there are at an epoch, if it was reported of any epoch with the same
-// best weights.
-func testLossAt(losses *trellisv1.Losses, epoch uint32) (loss float64, follows bool) {
+// testedAt is an epoch of which results on the test images were reported that are those of the given one too, since both have
+// the same best weights.
+func testedAt(losses *trellisv1.Losses, epoch uint32) (at uint32, follows bool) {
 	best, bestEpoch := math.Inf(1), uint32(1)
 	for i, loss := range losses.ValidationLoss[:epoch] {
 		if loss < best && !math.IsInf(loss, 0) {
 			best, bestEpoch = loss, uint32(i+1)
 		}
 	}
-	for at := bestEpoch; int(at) <= len(losses.ValidationLoss); at++ {
+	for at = bestEpoch; int(at) <= len(losses.ValidationLoss); at++ {
 		if validation := losses.ValidationLoss[at-1]; validation < best && !math.IsInf(validation, 0) {
 			break
 		}
-		if loss, reported := losses.TestLoss[at]; reported {
-			return loss, true
+		if _, reported := losses.TestLoss[at]; reported {
+			return at, true
 		}
 	}
 	return 0, false

@@ -2,6 +2,7 @@ package results
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 
@@ -50,13 +51,29 @@ func (r *modelRun) takeOver(from *modelRun) (taken bool) {
 			return false
 		}
 	}
+	if len(r.train) > 0 && len(from.train) > 0 && !maps.EqualFunc(r.metrics, from.metrics, func(a, b []float64) bool {
+		n := min(len(a), len(b))
+		return slices.EqualFunc(a[:n], b[:n], sameLoss)
+	}) {
+		return false
+	}
 	maxEpochs := int(r.Parameters.MaxEpochs)
 	for epoch := len(r.train) + 1; epoch <= min(len(from.train), maxEpochs); epoch++ {
 		r.train, r.validation = append(r.train, from.train[epoch-1]), append(r.validation, from.validation[epoch-1])
-		if loss, ok := from.test[uint32(epoch)]; ok {
-			r.test[uint32(epoch)] = loss
-		} else if loss, ok := from.testLoss(epoch); ok && slices.Contains(r.Milestones, uint32(epoch)) {
-			r.test[uint32(epoch)] = loss
+		for name, values := range from.metrics {
+			r.metrics[name] = append(r.metrics[name], values[epoch-1])
+		}
+		at, known := from.testedAt(epoch)
+		if _, ok := from.test[uint32(epoch)]; ok {
+			at, known = uint32(epoch), true
+		} else if !slices.Contains(r.Milestones, uint32(epoch)) {
+			known = false
+		}
+		if known {
+			r.test[uint32(epoch)] = from.test[at]
+			if metrics := from.testMetrics[at]; metrics != nil {
+				r.testMetrics[uint32(epoch)] = metrics
+			}
 		}
 		r.shared++
 		r.sharedFrom, taken = from.study, true
@@ -85,12 +102,12 @@ func (r *modelRun) takeOver(from *modelRun) (taken bool) {
 	return taken
 }
 
-// testLoss is one of the test losses whose best weights are those of an epoch: that of the first such epoch.
-func (r *modelRun) testLoss(epoch int) (float64, bool) {
+// testedAt is the first epoch with a test loss whose best weights are those of the given one.
+func (r *modelRun) testedAt(epoch int) (uint32, bool) {
 	for other := range r.validation {
-		loss, ok := r.test[uint32(other+1)]
+		_, ok := r.test[uint32(other+1)]
 		if ok && bestEpoch(r.validation[:other+1]) == bestEpoch(r.validation[:epoch]) {
-			return loss, true
+			return uint32(other + 1), true
 		}
 	}
 	return 0, false

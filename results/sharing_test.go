@@ -44,7 +44,7 @@ func TestSharedLossesGrowApart(t *testing.T) {
 	f := grant1(t, store, 3, "f", "a", "w")
 	// Room is left behind three losses that came one by one.
 	for epoch := uint32(1); epoch <= 3; epoch++ {
-		record(t, store, 3+uint64(epoch), reportEntry("f", "a", f, epoch, 0.5, 0.5, nil))
+		record(t, store, 3+uint64(epoch), accuracyEntry("f", "a", f, epoch, []float64{0.5}, []float64{0.5}, nil))
 	}
 	sharingStudy(t, store, 7, "s", false, map[string][]uint32{"a": {9}})
 	train, validation := lossesOf(t, store, "f")
@@ -52,8 +52,15 @@ func TestSharedLossesGrowApart(t *testing.T) {
 		t.Fatalf("%v and %v are taken over from %v and %v, want the same arrays", t1, v1, train, validation)
 	}
 	s := grant1(t, store, 8, "s", "a", "w")
-	record(t, store, 9, reportEntry("s", "a", s, 4, 0.25, 0.25, nil))
-	record(t, store, 10, reportEntry("f", "a", f, 4, 0.125, 0.125, nil))
+	record(t, store, 9, accuracyEntry("s", "a", s, 4, []float64{0.25}, []float64{0.25}, nil))
+	record(t, store, 10, accuracyEntry("f", "a", f, 4, []float64{0.125}, []float64{0.125}, nil))
+	for study, want := range map[string]float64{"s": 0.25, "f": 0.125} {
+		losses, err := store.Snapshot().Losses(nil, study, "a")
+		ok(t, err)
+		if got := losses.Metrics["validation_accuracy"].Values; len(got) != 4 || got[3] != want {
+			t.Errorf("study %s has the accuracies %v, want %v in epoch 4", study, got, want)
+		}
+	}
 	if train, validation := lossesOf(t, store, "s"); train[3] != 0.25 || validation[3] != 0.25 {
 		t.Errorf("the run that has taken over has %v and %v in epoch 4, want 0.25", train[3], validation[3])
 	}

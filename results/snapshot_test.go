@@ -40,6 +40,7 @@ func newFullStore(t testing.TB) *Store {
 	run, trials := testRun("x", 16, 0, 2)
 	study := &trellisv1.Study{
 		Name: "t", Spec: &trellisv1.StudySpec{Name: "t", Model: "synthetic"}, DataSet: &trellisv1.DataSet{Name: "d", Digest: digest("d")},
+		Pretrained: &trellisv1.Source{Study: "s", Trial: 1, Run: "running", Model: "m", Sha256: digest("a"), Size: 1001},
 	}
 	ok(t, store.CreateStudy(22, at(22), study, []*trellisv1.Run{run}, trials))
 	ok(t, store.CreateStudy(23, at(23), &trellisv1.Study{Name: "u", Fresh: true}, []*trellisv1.Run{run}, trials))
@@ -47,7 +48,12 @@ func newFullStore(t testing.TB) *Store {
 	run, trials = testRun("x", 16, 0, 2)
 	ok(t, store.CreateStudy(24, at(24), pruned, []*trellisv1.Run{run}, trials))
 	attempt := grant1(t, store, 25, "v", "x", "w")
-	record(t, store, 26, columnEntry("v", "x", attempt, 1, []float64{1}, []float64{1}, nil))
+	reports := columnEntry("v", "x", attempt, 1, []float64{1}, []float64{1}, map[uint32]float64{1: 2})
+	reports.GetReports().Metrics = map[string]*trellisv1.Series{
+		"train_accuracy": {Values: []float64{0.5}}, "validation_accuracy": {Values: []float64{0.25}},
+	}
+	reports.GetReports().TestMetrics = map[uint32]*trellisv1.Metrics{1: {Values: map[string]float64{"accuracy": 0.75}}}
+	record(t, store, 26, reports)
 	return store
 }
 
@@ -258,7 +264,7 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 	}{
 		"nothing":            {nil, ErrCorrupt, "ends within its header"},
 		"something else":     {[]byte("a text that is long enough"), ErrCorrupt, "does not begin with"},
-		"newer":              {newer, ErrNewer, "it is of version 3, this Trellis reads versions up to 2"},
+		"newer":              {newer, ErrNewer, "it is of version 4, this Trellis reads versions up to 3"},
 		"version 0":          {formatHeader(0), ErrCorrupt, "version 0"},
 		"no end":             {forged(payload(tableWorkers, worker("a"))), ErrCorrupt, "ends within block 2"},
 		"unknown table":      {forged(payload("cats", worker("a")), endMark(1)), ErrNewer, `table "cats" is unknown`},
@@ -296,13 +302,18 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 		"lease of nobody": {forged(study, with(func(r *trellisv1.Run) {
 			r.State, r.Worker, r.Attempt = runLeased, "nobody", 1
 		}), endMark(2)), ErrCorrupt, "1 workers that are not there have runs"},
-		"worker of no lease":    {forged(payload(tableWorkers, &trellisv1.Worker{Name: "w", State: workerReady, Runs: 1})), ErrCorrupt, "with 1 runs, 0 are leased to it"},
-		"worker in no state":    {forged(payload(tableWorkers, &trellisv1.Worker{Name: "w"})), ErrCorrupt, "WORKER_STATE_UNSPECIFIED"},
-		"worker without name":   {forged(payload(tableWorkers, worker(""))), ErrCorrupt, `"" as a name`},
-		"run without study":     {forged(run, endMark(1)), ErrCorrupt, `study "s", which is not there`},
-		"trial without run":     {forged(study, payload("trials", trials...), endMark(3)), ErrCorrupt, "there is no run a"},
-		"losses without run":    {forged(study, run, payload("trials", trials...), payload("losses", &trellisv1.Losses{Study: "s", Run: "z"}), endMark(5)), ErrCorrupt, `run "z"`},
-		"losses of no epochs":   {forged(study, run, payload("trials", trials...), payload("losses", &trellisv1.Losses{Study: "s", Run: "a", TrainLoss: []float64{1}}), endMark(5)), ErrCorrupt, "1 and 0 losses of 0 epochs"},
+		"worker of no lease":  {forged(payload(tableWorkers, &trellisv1.Worker{Name: "w", State: workerReady, Runs: 1})), ErrCorrupt, "with 1 runs, 0 are leased to it"},
+		"worker in no state":  {forged(payload(tableWorkers, &trellisv1.Worker{Name: "w"})), ErrCorrupt, "WORKER_STATE_UNSPECIFIED"},
+		"worker without name": {forged(payload(tableWorkers, worker(""))), ErrCorrupt, `"" as a name`},
+		"run without study":   {forged(run, endMark(1)), ErrCorrupt, `study "s", which is not there`},
+		"trial without run":   {forged(study, payload("trials", trials...), endMark(3)), ErrCorrupt, "there is no run a"},
+		"losses without run":  {forged(study, run, payload("trials", trials...), payload("losses", &trellisv1.Losses{Study: "s", Run: "z"}), endMark(5)), ErrCorrupt, `run "z"`},
+		"losses of no epochs": {forged(study, run, payload("trials", trials...), payload("losses", &trellisv1.Losses{Study: "s", Run: "a", TrainLoss: []float64{1}}), endMark(5)), ErrCorrupt, "1 and 0 losses of 0 epochs"},
+		"metrics of fewer epochs": {forged(after(2, 0), done, payload("trials", trials...), payload("losses", &trellisv1.Losses{
+			Study: "s", Run: "a", TrainLoss: two, ValidationLoss: two,
+			Metrics: map[string]*trellisv1.Series{"train_accuracy": {Values: two[:1]}},
+		}), endMark(5)), ErrCorrupt, "1 values of metric train_accuracy of 2 epochs of run a"},
+		"best after the last":   {forged(study, with(func(r *trellisv1.Run) { r.BestEpoch = 3 })), ErrCorrupt, "best epoch, 3, after its last, 2"},
 		"epochs without losses": {forged(after(1, 0), begun, payload("trials", trials...), endMark(4)), ErrCorrupt, "run a of study s has no losses"},
 		"answers missing":       {forged(after(2, 1), done, payload("trials", trials...), payload("losses", &trellisv1.Losses{Study: "s", Run: "a", TrainLoss: two, ValidationLoss: two}), endMark(5)), ErrCorrupt, "are not those that its 2 epochs answer"},
 		"no row":                {forged(append(payload(tableWorkers), 3, 0xff, 0xff, 0xff), endMark(1)), ErrCorrupt, "table workers: a row is no message"},

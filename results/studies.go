@@ -28,7 +28,7 @@ func studiesSchema() *memdb.TableSchema {
 func studyKey(s *trellisv1.Study) key { return textKey(s.Name) }
 
 // CreateStudy adds a RUNNING study with its runs and trials, all PENDING. Of the study it takes name, spec, data set,
-// numerics and fresh; of a run id, parameters, milestones and first trial; of a trial index, parameters and run. The store keeps copies. It
+// numerics, fresh and pretrained; of a run id, parameters, milestones and first trial; of a trial index, parameters and run. The store keeps copies. It
 // fails with ErrExists if a study has the name, and with ErrInvalid if runs and trials do not belong together: every
 // trial needs its run and every milestone of a run needs its trial.
 func (s *Store) CreateStudy(
@@ -63,6 +63,7 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 		CreateIndex: c.index,
 		Numerics:    strings.Clone(study.GetNumerics()),
 		Fresh:       study.GetFresh(),
+		Pretrained:  proto.CloneOf(study.GetPretrained()),
 	}
 	members := make([]*member, 0, len(runs))
 	sorted := make([]*trellisv1.Run, 0, len(runs))

@@ -24,16 +24,21 @@ const (
 // new grid too, so that its runs are shared. There are no more runs than in the old study, nor more trials: what the old
 // one cost is what its user was ready to pay. All else is as in the old spec.
 //
+// models say between which bounds the axes lie that only the study's model has. Those of a model that is not among them keep to
+// what was tried.
+//
 // It fails as GetImportance does, and with ErrInconclusive if nothing new would be tried.
-func (s *Snapshot) SuggestStudy(request *trellisv1.SuggestStudyRequest) (*trellisv1.SuggestStudyResponse, error) {
-	response, err := s.suggestStudy(request.GetStudy())
+func (s *Snapshot) SuggestStudy(
+	request *trellisv1.SuggestStudyRequest, models []*trellisv1.Model,
+) (*trellisv1.SuggestStudyResponse, error) {
+	response, err := s.suggestStudy(request.GetStudy(), models)
 	if err != nil {
 		return nil, fmt.Errorf("suggest what follows study %s: %w", request.GetStudy(), err)
 	}
 	return response, nil
 }
 
-func (s *Snapshot) suggestStudy(name string) (*trellisv1.SuggestStudyResponse, error) {
+func (s *Snapshot) suggestStudy(name string, models []*trellisv1.Model) (*trellisv1.SuggestStudyResponse, error) {
 	survey, err := s.survey(name)
 	if err == nil {
 		err = survey.check()
@@ -42,11 +47,11 @@ func (s *Snapshot) suggestStudy(name string) (*trellisv1.SuggestStudyResponse, e
 		return nil, err
 	}
 	best := survey.best()
-	trials, err := s.trialsAt(name, best.gridPoint)
+	trials, err := s.trialsAt(name, survey.own, best.gridPoint)
 	if err != nil {
 		return nil, err
 	}
-	axes := survey.searchAxes(best)
+	axes := survey.searchAxes(best, models)
 	points := 1
 	var values [][]float64
 	var reasons []string
@@ -71,6 +76,12 @@ func (s *Snapshot) suggestStudy(name string) (*trellisv1.SuggestStudyResponse, e
 		WeightDecay:  &trellisv1.NumberAxis{Values: values[2]},
 		MaxEpochs:    &trellisv1.IntegerAxis{Values: integers(epochs)},
 	}}
+	for i, name := range survey.own {
+		if i == 0 {
+			spec.Grid[0].Axes = make(map[string]*trellisv1.NumberAxis, len(survey.own))
+		}
+		spec.Grid[0].Axes[name] = &trellisv1.NumberAxis{Values: values[len(searchRules)+i]}
+	}
 	return &trellisv1.SuggestStudyResponse{Spec: spec, Reasons: reasons}, nil
 }
 
@@ -82,18 +93,20 @@ func integers(values []float64) []uint32 {
 	return whole
 }
 
-// searchAxes are those of searchRules, each with as many values as it had, 1 if it does not matter, and fewer of the
+// searchAxes are those of searchRules and those that only the study's model has, each with as many values as it had, 1 if it does not matter, and fewer of the
 // longest where the study would have more runs than before. That may happen if it was a union of grids.
-func (s *survey) searchAxes(best *finding) []*searchAxis {
+func (s *survey) searchAxes(best *finding, models []*trellisv1.Model) []*searchAxis {
 	totals := map[string]float64{}
 	for _, effect := range s.importance().GetAxes() {
 		totals[effect.GetAxis()] = effect.GetTotal()
 	}
-	axes := make([]*searchAxis, len(searchRules))
-	for i, rule := range searchRules {
+	rules := s.searchRules(models)
+	axes := make([]*searchAxis, len(rules))
+	for i, rule := range rules {
+		tried, compared := s.tried[rule.at], s.compared[rule.at]
 		axis := &searchAxis{
-			searchRule: rule, tried: s.tried[i], compared: len(s.compared[i]), best: gridAxes[i].value(&best.gridPoint),
-			total: totals[rule.name], logarithmic: isLogarithmic(s.study.GetSpec().GetGrid(), rule.proto, s.tried[i]), count: 1,
+			searchRule: rule, tried: tried, compared: len(compared), best: s.axes[rule.at].value(&best.gridPoint),
+			total: totals[rule.name], logarithmic: isLogarithmic(s.study.GetSpec().GetGrid(), rule.proto, tried), count: 1,
 		}
 		if axis.total >= negligible {
 			axis.count = min(len(axis.tried), maxAxisValues)
@@ -132,14 +145,14 @@ func valueCount(axis *trellisv1.IntegerAxis) uint64 {
 	return uint64(max(1, len(axis.GetValues())))
 }
 
-// trialsAt returns the answered trials of a point of a study's grid, one for each seed.
-func (s *Snapshot) trialsAt(study string, point gridPoint) (trials []*trellisv1.Trial, err error) {
+// trialsAt returns the answered trials of a point of the grid of a study with these axes of its own, one for each seed.
+func (s *Snapshot) trialsAt(study string, own []string, point gridPoint) (trials []*trellisv1.Trial, err error) {
 	members, err := s.membersOf(study)
 	if err != nil {
 		return nil, err
 	}
 	for member := range members {
-		if newGridPoint(member.run.Parameters, point.maxEpochs) != point {
+		if newGridPoint(member.run.Parameters, point.maxEpochs, ownValuesOf(member.run.Parameters, own)) != point {
 			continue
 		}
 		for _, trial := range member.answers {

@@ -28,7 +28,9 @@ type searchAxis struct {
 // searchRule is what does not depend on the study.
 type searchRule struct {
 	name string
-	// lowest and highest are the limits of study.proto. lowest itself is no value of a positive axis.
+	// at is the axis's place among those of a survey.
+	at int
+	// lowest and highest are the limits of study.proto, or of the model. lowest itself is no value of a positive axis.
 	lowest, highest float64
 	positive, whole bool
 	// proto returns the axis of a spec's grid.
@@ -42,20 +44,46 @@ type protoAxis interface {
 	GetLog10() *trellisv1.Range
 }
 
-// searchRules are those of the axes that are searched, the first of gridAxes.
+// searchRules are those of the axes that are searched in every study.
 var searchRules = []searchRule{
 	{
-		name: "latent_dim", lowest: 1, highest: 784, whole: true,
+		name: "latent_dim", at: 0, lowest: 1, highest: 784, whole: true,
 		proto: func(g *trellisv1.Grid) protoAxis { return g.GetLatentDim() },
 	},
 	{
-		name: "learning_rate", highest: 1000, positive: true,
+		name: "learning_rate", at: 1, highest: 1000, positive: true,
 		proto: func(g *trellisv1.Grid) protoAxis { return g.GetLearningRate() },
 	},
 	{
-		name: "weight_decay", highest: 1000,
+		name: "weight_decay", at: 2, highest: 1000,
 		proto: func(g *trellisv1.Grid) protoAxis { return g.GetWeightDecay() },
 	},
+}
+
+// searchRules are the rules of that name and those of the study's own axes, in the order of their names.
+func (s *survey) searchRules(models []*trellisv1.Model) []searchRule {
+	bounds := map[string]*trellisv1.ModelAxis{}
+	for _, model := range models {
+		if model.GetName() == s.study.GetSpec().GetModel() {
+			for _, axis := range model.GetAxes() {
+				bounds[axis.GetName()] = axis
+			}
+		}
+	}
+	rules := slices.Clone(searchRules)
+	for i, name := range s.own {
+		at := len(gridAxes) + i
+		rule := searchRule{
+			name: name, at: at, lowest: s.tried[at][0], highest: s.tried[at][len(s.tried[at])-1],
+			proto: func(g *trellisv1.Grid) protoAxis { return g.GetAxes()[name] },
+		}
+		if axis := bounds[name]; axis != nil {
+			rule.lowest, rule.highest = axis.GetMinimum(), axis.GetMaximum()
+			rule.positive, rule.whole = axis.GetExclusiveMinimum(), axis.GetInteger()
+		}
+		rules = append(rules, rule)
+	}
+	return rules
 }
 
 // decade is the spacing of a logarithmic axis that has no other.
@@ -72,7 +100,10 @@ func isLogarithmic(grids []*trellisv1.Grid, axis func(*trellisv1.Grid) protoAxis
 			return false
 		}
 	}
-	if len(tried) < 3 {
+	switch {
+	case tried[0] < 0:
+		return false
+	case len(tried) < 3:
 		return true
 	}
 	var logarithms []float64
@@ -181,12 +212,12 @@ func (a *searchAxis) walk(step float64, n int) (values []float64) {
 		case next >= a.highest:
 			next = a.highest
 		case a.positive && next <= a.lowest:
-			next = last / 2
+			next = (a.lowest + last) / 2
 		case next <= a.lowest:
 			next = a.lowest
 		}
 		// A ratio may lead to 0, which is not on the way, by underflow.
-		if next != last && (next > 0 || !a.positive && !a.logarithmic) {
+		if next != last && (next > 0 || a.lowest < 0 || !a.positive && !a.logarithmic) {
 			values, last = append(values, next), next
 		}
 	}

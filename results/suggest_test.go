@@ -34,7 +34,7 @@ func suggest(t testing.TB, spec *trellisv1.StudySpec, points ...trainedTrial) *t
 	if spec == nil {
 		spec = &trellisv1.StudySpec{}
 	}
-	response, err := newTrainedStore(t, spec, points...).Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"})
+	response, err := newTrainedStore(t, spec, points...).Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"}, nil)
 	ok(t, err)
 	return response
 }
@@ -295,12 +295,12 @@ func TestSuggestNoMore(t *testing.T) {
 // TestSuggestNothing: there is nothing between 4, 5 and 6.
 func TestSuggestNothing(t *testing.T) {
 	store := newTrainedStore(t, nil, bowl([]uint32{4, 5, 6}, []float64{1}, []float64{0}, [3]int{1, 0, 0})...)
-	_, err := store.Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"})
+	_, err := store.Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"}, nil)
 	if !errors.Is(err, ErrInconclusive) || !strings.Contains(err.Error(), "latent_dim stays at 5: there is no other value") {
 		t.Errorf("%v", err)
 	}
 	store = newTrainedStore(t, nil, at1(4, 1, 0, 1))
-	if _, err := store.Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"}); !errors.Is(err, ErrInconclusive) {
+	if _, err := store.Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"}, nil); !errors.Is(err, ErrInconclusive) {
 		t.Errorf("%v", err)
 	}
 }

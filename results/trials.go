@@ -15,7 +15,7 @@ import (
 // Snapshot.trialAt. So a report writes no trial but the one that it answers, however many the run serves.
 
 // answer gives the next of a run's trials its result: what its run says now.
-func (c *change) answer(edited *member, testLoss *float64) error {
+func (c *change) answer(edited *member) error {
 	run := edited.run
 	catalog, err := c.sections.catalog(run.Study)
 	if err != nil {
@@ -24,9 +24,10 @@ func (c *change) answer(edited *member, testLoss *float64) error {
 	milestone := len(edited.answers)
 	trial := newTrial(run, run.Milestones[milestone], catalog.indexes[int(catalog.first[catalog.places[run.Id]])+milestone])
 	trial.State = trialSucceeded
-	takeLosses(trial, run)
-	if testLoss != nil {
-		trial.TestLoss = proto.Float64(*testLoss)
+	takeLosses(trial, edited)
+	takeTest(trial, edited.losses, run.Epochs)
+	if milestone > 0 && edited.answers[milestone-1].BestEpoch == trial.BestEpoch {
+		trial.Metrics = edited.answers[milestone-1].Metrics
 	}
 	edited.answers = append(slices.Clip(edited.answers), trial)
 	return nil
@@ -40,11 +41,13 @@ func newTrial(run *trellisv1.Run, epochs uint32, index uint64) *trellisv1.Trial 
 }
 
 // takeLosses sets what a trial has of its run so far.
-func takeLosses(trial *trellisv1.Trial, run *trellisv1.Run) {
+func takeLosses(trial *trellisv1.Trial, its *member) {
+	run := its.run
 	trial.Epochs, trial.BestEpoch, trial.Objective = run.Epochs, run.BestEpoch, run.BestValidationLoss
 	if run.Epochs > 0 && run.BestValidationLoss == nil {
 		trial.Objective = proto.Float64(math.NaN())
 	}
+	trial.Metrics = validationMetrics(its.losses, run.BestEpoch)
 }
 
 // openStates says how a trial that has not been answered stands, by the state of its run.
@@ -64,7 +67,7 @@ func (c *catalog) present(member *member, number, milestone uint32) *trellisv1.T
 	run := member.run
 	trial := newTrial(run, run.Milestones[milestone], c.indexes[number])
 	trial.State, trial.Error = openStates[run.State], run.Error
-	takeLosses(trial, run)
+	takeLosses(trial, member)
 	return trial
 }
 

@@ -139,9 +139,36 @@ func (a *attempt) pack(reports []trainer.Report) *trellisv1.Reports {
 				packed.TestLoss = make(map[uint32]float64)
 			}
 			packed.TestLoss[uint32(report.Epoch)] = *report.TestLoss
+			packTestMetrics(packed, report)
+		}
+		for name, value := range report.Metrics {
+			packMetric(packed, name, i, value)
 		}
 	}
 	return packed
+}
+
+// packMetric sets the value of a metric in the i-th of the packed epochs.
+func packMetric(packed *trellisv1.Reports, name string, i int, value float64) {
+	if packed.Metrics == nil {
+		packed.Metrics = make(map[string]*trellisv1.Series)
+	}
+	series := packed.Metrics[name]
+	if series == nil {
+		series = &trellisv1.Series{Values: make([]float64, len(packed.TrainLoss))}
+		packed.Metrics[name] = series
+	}
+	series.Values[i] = value
+}
+
+func packTestMetrics(packed *trellisv1.Reports, report trainer.Report) {
+	if len(report.TestMetrics) == 0 {
+		return
+	}
+	if packed.TestMetrics == nil {
+		packed.TestMetrics = make(map[uint32]*trellisv1.Metrics)
+	}
+	packed.TestMetrics[uint32(report.Epoch)] = &trellisv1.Metrics{Values: report.TestMetrics}
 }
 
 // newOutcome is an outcome of the attempt without a result.

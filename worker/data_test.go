@@ -356,9 +356,9 @@ func TestCancelDuringDownload(t *testing.T) {
 
 func TestDataSets(t *testing.T) {
 	ctx := context.Background()
-	newSets := func(fetch func(digest string) (*dataset.Data, error)) (*dataSets, *[]string) {
+	newSets := func(fetch func(digest string) (*dataset.Data, error)) (*shared[string, *dataset.Data], *[]string) {
 		var fetched []string
-		d := newDataSets(ctx, slog.New(slog.DiscardHandler), func(_ context.Context, digest string, _ func()) (*dataset.Data, error) {
+		d := newShared(ctx, slog.New(slog.DiscardHandler), "data_set", func(_ context.Context, digest string, _ func()) (*dataset.Data, error) {
 			fetched = append(fetched, digest)
 			return fetch(digest)
 		})
@@ -375,8 +375,8 @@ func TestDataSets(t *testing.T) {
 		if got := strings.Join(*fetched, " "); got != "a b c d e a" {
 			t.Errorf("fetched %s", got)
 		}
-		if len(d.entries) != maxDataSets {
-			t.Errorf("%d are kept, want %d", len(d.entries), maxDataSets)
+		if len(d.entries) != maxShared {
+			t.Errorf("%d are kept, want %d", len(d.entries), maxShared)
 		}
 	})
 	t.Run("an error is not kept", func(t *testing.T) {

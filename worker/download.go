@@ -15,7 +15,7 @@ import (
 // downloader returns a function that gets data sets from the coordinator and keeps them in the cache. Files that are in
 // the cache are not downloaded again. Its calls wait until there is a connection, and have no deadline: a file has any
 // size, and a connection that is dead is found out by its keepalive.
-func downloader(client trellisv1.DataSetServiceClient, cache *dataset.Cache) fetchFunc {
+func downloader(client trellisv1.DataSetServiceClient, cache *dataset.Cache) fetchFunc[string, *dataset.Data] {
 	return func(ctx context.Context, digest string, moved func()) (*dataset.Data, error) {
 		request := &trellisv1.GetDataSetRequest{Digest: digest}
 		response, err := client.GetDataSet(ctx, request, grpc.WaitForReady(true))

@@ -8,7 +8,8 @@ import (
 )
 
 const (
-	// maxBatch is how many reports go into one request: about 100 kB, or 180 kB if all of them have test losses.
+	// maxBatch is how many reports go into one request: about 100 kB, or 180 kB if all of them have test losses, and 33 kB
+	// for each metric.
 	maxBatch = 4096
 	// goodbyeTimeout is how long the coordinator may take to end the session after goodbye.
 	goodbyeTimeout = 5 * time.Second

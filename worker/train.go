@@ -82,6 +82,9 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 			return result, err
 		}
 	}
+	if config.Pretrained, err = w.getPretrained(ctx, run, &a.steps); err != nil {
+		return result, err
+	}
 	config.Steps = &a.steps
 	fetched := false
 	if position.checkpoint == nil && a.assignment.GetCheckpoint() != nil {
@@ -174,7 +177,7 @@ func (w *Worker) logUnusable(log *slog.Logger, a *attempt, err error) {
 		"sha256", named.GetSha256(), "error", reason(err))
 }
 
-// TrainerConfig is the run in the trainer's terms, without its data.
+// TrainerConfig is the run in the trainer's terms, without its data and the weights that it begins with.
 func TrainerConfig(run *trellisv1.RunConfig) trainer.Config {
 	parameters := run.GetParameters()
 	config := trainer.Config{
@@ -182,6 +185,7 @@ func TrainerConfig(run *trellisv1.RunConfig) trainer.Config {
 		LatentDim:    int(parameters.GetLatentDim()),
 		LearningRate: parameters.GetLearningRate(),
 		WeightDecay:  parameters.GetWeightDecay(),
+		Values:       parameters.GetValues(),
 		BatchSize:    int(parameters.GetBatchSize()),
 		Seed:         parameters.GetSeed(),
 		MaxEpochs:    int(parameters.GetMaxEpochs()),

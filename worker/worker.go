@@ -50,7 +50,8 @@ type Worker struct {
 	events *events
 	// goroutines are the attempts'.
 	goroutines sync.WaitGroup
-	data       *dataSets
+	data       *shared[string, *dataset.Data]
+	pretrained *shared[pretrained, *trainer.Checkpoint]
 	artifacts  artifacts
 	// connected says that there is a welcomed session.
 	connected atomic.Bool
@@ -142,8 +143,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.ctx, w.awake = ctx, w.config.now()
 	w.client = trellisv1.NewWorkerServiceClient(conn)
 	w.artifacts = artifacts{trellisv1.NewArtifactServiceClient(conn)}
-	w.data = newDataSets(ctx, w.log,
+	w.data = newShared(ctx, w.log, "data_set",
 		downloader(trellisv1.NewDataSetServiceClient(conn), dataset.NewCache(w.config.CacheDir)))
+	w.pretrained = newShared(ctx, w.log, "pretrained", w.artifacts.fetchPretrained)
 	w.open()
 	defer w.finish(cancel)
 	return w.loop()
@@ -157,6 +159,7 @@ func (w *Worker) finish(cancel context.CancelFunc) {
 		<-w.session.done
 	}
 	w.data.close()
+	w.pretrained.close()
 }
 
 // loop handles whatever happens next, until there is nothing more to do.

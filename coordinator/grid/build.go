@@ -2,8 +2,10 @@ package grid
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,7 +51,13 @@ func (b *builder) build(spec *trellisv1.StudySpec) *Grid {
 			maxEpochs:     b.integers(grid.GetMaxEpochs(), "grid", i, "max_epochs"),
 			offset:        g.size,
 		}
-		g.size += p.latentDims.size() * p.learningRates.size() * p.weightDecays.size() * p.maxEpochs.size() *
+		points := uint64(1)
+		for _, name := range slices.Sorted(maps.Keys(grid.GetAxes())) {
+			own := ownAxis{name, b.numbers(grid.GetAxes()[name], "grid", i, "axes", mapKey(name))}
+			points *= own.size()
+			p.own = append(p.own, own)
+		}
+		g.size += points * p.latentDims.size() * p.learningRates.size() * p.weightDecays.size() * p.maxEpochs.size() *
 			g.batchSizes.size() * g.seeds.size()
 		g.products = append(g.products, p)
 	}
@@ -70,20 +78,23 @@ func (b *builder) checkSize(spec *trellisv1.StudySpec) {
 	before := len(b.violations)
 	var points, trials count
 	for i, grid := range spec.GetGrid() {
-		lengths := [4]uint64{
-			valueCount(grid.GetLatentDim()), valueCount(grid.GetLearningRate()),
-			valueCount(grid.GetWeightDecay()), valueCount(grid.GetMaxEpochs()),
-		}
 		here := count{1}
-		for _, n := range lengths {
+		var factors []string
+		times := func(name string, a protoAxis) {
+			n := valueCount(a)
 			here.times(n)
+			factors = append(factors, grouped(n)+" "+name)
 		}
+		times("latent_dim", grid.GetLatentDim())
+		times("learning_rate", grid.GetLearningRate())
+		times("weight_decay", grid.GetWeightDecay())
+		for _, name := range slices.Sorted(maps.Keys(grid.GetAxes())) {
+			times(name, grid.GetAxes()[name])
+		}
+		times("max_epochs", grid.GetMaxEpochs())
 		if here.n > MaxTrials {
-			b.refuse("grid.size", fmt.Sprintf(
-				"this grid has %s points (%s latent_dim x %s learning_rate x %s weight_decay x %s max_epochs); "+
-					"a study has at most %s",
-				here, grouped(lengths[0]), grouped(lengths[1]), grouped(lengths[2]), grouped(lengths[3]),
-				grouped(MaxTrials)), "grid", i)
+			b.refuse("grid.size", fmt.Sprintf("this grid has %s points (%s); a study has at most %s",
+				here, strings.Join(factors, " x "), grouped(MaxTrials)), "grid", i)
 		}
 		points.plus(here.n)
 		here.times(variants.n)

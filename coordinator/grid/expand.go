@@ -12,10 +12,10 @@ import (
 // max_epochs alone share one run, whose milestones are their max_epochs.
 //
 // dataSet is what spec.data names, and nil for the model "synthetic"; numerics is the version of the trainer's
-// arithmetic. The same arguments give the same trials and runs, on every machine. Errors are those of New and
+// arithmetic; source is where the weights come from that spec.pretrained names, nil without. The same arguments give the same trials and runs, on every machine. Errors are those of New and
 // ResolveSplit.
 func Expand(
-	spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet, numerics string,
+	spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet, numerics string, source *trellisv1.Source,
 ) ([]*trellisv1.Trial, []*trellisv1.Run, error) {
 	g, err := New(spec)
 	if err != nil {
@@ -24,7 +24,7 @@ func Expand(
 	if _, err := ResolveSplit(spec, dataSet); err != nil {
 		return nil, nil, err
 	}
-	e := newExpansion(spec, dataSet, numerics, g.Size())
+	e := newExpansion(commonConfig(spec, dataSet, numerics, source), spec.GetName(), g.Size())
 	for index, parameters := range g.All() {
 		e.add(index, parameters)
 	}
@@ -51,7 +51,8 @@ func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyComma
 	if _, err := ResolveSplit(spec, study.GetDataSet()); err != nil {
 		return nil, nil, 0, err
 	}
-	e := newExpansion(spec, study.GetDataSet(), study.GetNumerics(), uint64(len(command.GetPoints())))
+	e := newExpansion(commonConfig(spec, study.GetDataSet(), study.GetNumerics(), study.GetPretrained()), spec.GetName(),
+		uint64(len(command.GetPoints())))
 	if command.GetSpec() != nil {
 		for index, parameters := range g.All() {
 			e.add(next+index, parameters)
@@ -85,9 +86,9 @@ type expansion struct {
 	byTrajectory map[trajectory]*trellisv1.Run
 }
 
-func newExpansion(spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet, numerics string, size uint64) *expansion {
+func newExpansion(config *trellisv1.RunConfig, study string, size uint64) *expansion {
 	return &expansion{
-		study: spec.GetName(), config: commonConfig(spec, dataSet, numerics),
+		study: study, config: config,
 		trials: make([]*trellisv1.Trial, 0, size), byTrajectory: map[trajectory]*trellisv1.Run{},
 	}
 }
@@ -130,6 +131,8 @@ func (e *expansion) done() ([]*trellisv1.Trial, []*trellisv1.Run) {
 type trajectory struct {
 	latentDim, seed, batchSize uint32
 	learningRate, weightDecay  float64
+	// own has the values on the model's own axes.
+	own string
 }
 
 func trajectoryOf(p *trellisv1.Parameters) trajectory {
@@ -139,6 +142,7 @@ func trajectoryOf(p *trellisv1.Parameters) trajectory {
 		weightDecay:  p.GetWeightDecay(),
 		seed:         p.GetSeed(),
 		batchSize:    p.GetBatchSize(),
+		own:          ownLines(p.GetValues()),
 	}
 }
 

@@ -15,7 +15,7 @@ func TestExpandAgainstNaive(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		spec := drawSpec(t)
 		before := proto.CloneOf(spec)
-		trials, runs, err := Expand(spec, newDataSet(), "1")
+		trials, runs, err := Expand(spec, newDataSet(), "1", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +41,7 @@ func TestExpandAgainstNaive(t *testing.T) {
 				run = &trellisv1.Run{
 					Study: "paper",
 					Id: RunID(&trellisv1.RunConfig{
-						Model: "conv-autoencoder", Parameters: others, DataSet: "d161", Numerics: "1",
+						Model: spec.Model, Parameters: others, DataSet: "d161", Numerics: "1",
 						Split:         &trellisv1.Split{Train: 50_000, Validation: 10_000},
 						EarlyStopping: &trellisv1.EarlyStopping{Patience: 10, MinDelta: 1e-5},
 					}),
@@ -97,7 +97,7 @@ func TestExpandAgainstNaive(t *testing.T) {
 }
 
 func TestExpandPaper(t *testing.T) {
-	trials, runs, err := Expand(newSpec(), newDataSet(), "1")
+	trials, runs, err := Expand(newSpec(), newDataSet(), "1", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestExpandPaper(t *testing.T) {
 func TestExpandSynthetic(t *testing.T) {
 	spec := newSpec()
 	spec.Model, spec.Data = synthetic, ""
-	trials, runs, err := Expand(spec, nil, "1")
+	trials, runs, err := Expand(spec, nil, "1", nil)
 	if err != nil || len(trials) != 108 || len(runs) != 36 {
 		t.Fatalf("%d trials, %d runs, %v", len(trials), len(runs), err)
 	}
@@ -134,7 +134,7 @@ func TestExpandSynthetic(t *testing.T) {
 		t.Error("what a worker is sent has another id")
 	}
 	// Whoever names a data set all the same gets the same runs.
-	_, same, err := Expand(spec, newDataSet(), "1")
+	_, same, err := Expand(spec, newDataSet(), "1", nil)
 	if err != nil || same[0].Id != runs[0].Id {
 		t.Errorf("with a data set, the first run is %v, %v", same[0], err)
 	}
@@ -150,7 +150,7 @@ func BenchmarkExpand(b *testing.B) {
 			var trials []*trellisv1.Trial
 			for b.Loop() {
 				var err error
-				if trials, _, err = Expand(spec.spec, newDataSet(), "1"); err != nil {
+				if trials, _, err = Expand(spec.spec, newDataSet(), "1", nil); err != nil {
 					b.Fatal(err)
 				}
 			}

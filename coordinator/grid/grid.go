@@ -2,6 +2,7 @@ package grid
 
 import (
 	"iter"
+	"slices"
 	"sort"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -22,9 +23,17 @@ type product struct {
 	latentDims    axis[uint32]
 	learningRates axis[float64]
 	weightDecays  axis[float64]
-	maxEpochs     axis[uint32]
+	// own are the axes that only the model has, by name.
+	own       []ownAxis
+	maxEpochs axis[uint32]
 	// offset is the index of the first point; the next product's follow the last.
 	offset uint64
+}
+
+// ownAxis is an axis that only the study's model has.
+type ownAxis struct {
+	name string
+	axis[float64]
 }
 
 // New reads the spec's grid, filling in defaults. It returns a *protovalidate.ValidationError if an axis has no values,
@@ -63,6 +72,7 @@ func (g *Grid) at(k int, index uint64) *trellisv1.Parameters {
 		Seed:         digit(&g.seeds, &rest),
 		BatchSize:    digit(&g.batchSizes, &rest),
 		MaxEpochs:    digit(&p.maxEpochs, &rest),
+		Values:       ownDigits(p.own, &rest),
 		WeightDecay:  digit(&p.weightDecays, &rest),
 		LearningRate: digit(&p.learningRates, &rest),
 		LatentDim:    digit(&p.latentDims, &rest),
@@ -73,6 +83,18 @@ func digit[V uint32 | float64](a *axis[V], rest *uint64) V {
 	value := a.values[*rest%a.size()]
 	*rest /= a.size()
 	return value
+}
+
+// ownDigits returns the values on a model's own axes, nil if it has none.
+func ownDigits(own []ownAxis, rest *uint64) map[string]float64 {
+	if len(own) == 0 {
+		return nil
+	}
+	values := make(map[string]float64, len(own))
+	for i := range slices.Backward(own) {
+		values[own[i].name] = digit(&own[i].axis, rest)
+	}
+	return values
 }
 
 // Index returns the lowest index of a point, if it is in the grid.
@@ -92,6 +114,7 @@ func (g *Grid) index(k int, parameters *trellisv1.Parameters) (uint64, bool) {
 	ok := position(&p.latentDims, parameters.GetLatentDim(), &index) &&
 		position(&p.learningRates, parameters.GetLearningRate(), &index) &&
 		position(&p.weightDecays, parameters.GetWeightDecay(), &index) &&
+		ownPosition(p.own, parameters.GetValues(), &index) &&
 		position(&p.maxEpochs, parameters.GetMaxEpochs(), &index) &&
 		position(&g.batchSizes, parameters.GetBatchSize(), &index) &&
 		position(&g.seeds, parameters.GetSeed(), &index)
@@ -102,6 +125,19 @@ func position[V uint32 | float64](a *axis[V], value V, index *uint64) bool {
 	digit, ok := a.positions[value]
 	*index = *index*a.size() + digit
 	return ok
+}
+
+func ownPosition(own []ownAxis, values map[string]float64, index *uint64) bool {
+	if len(values) != len(own) {
+		return false
+	}
+	for i := range own {
+		value, ok := values[own[i].name]
+		if !ok || !position(&own[i].axis, value, index) {
+			return false
+		}
+	}
+	return true
 }
 
 // First says whether no earlier grid of the union has the point of this index, which is below Size.

@@ -2,6 +2,7 @@ package grid
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -16,6 +17,7 @@ import (
 func drawSpec(t *rapid.T) *trellisv1.StudySpec {
 	spec := newSpec()
 	spec.Grid = nil
+	spec.Model = rapid.SampledFrom([]string{"conv-autoencoder", "denoising-autoencoder", "several"}).Draw(t, "model")
 	for range rapid.IntRange(1, 4).Draw(t, "grids") {
 		g := &trellisv1.Grid{
 			LatentDim:    drawIntegers(t, "latent_dim"),
@@ -24,6 +26,12 @@ func drawSpec(t *rapid.T) *trellisv1.StudySpec {
 		}
 		if rapid.Bool().Draw(t, "decays") {
 			g.WeightDecay = drawNumbers(t, "weight_decay")
+		}
+		for _, axis := range testModels.Find(spec.Model).GetAxes() {
+			if g.Axes == nil {
+				g.Axes = map[string]*trellisv1.NumberAxis{}
+			}
+			g.Axes[axis.Name] = drawOwn(t, axis)
 		}
 		spec.Grid = append(spec.Grid, g)
 	}
@@ -62,6 +70,35 @@ func drawNumbers(t *rapid.T, name string) *trellisv1.NumberAxis {
 	).Draw(t, name)
 }
 
+// drawOwn draws an axis that only the model has, with one or two values.
+func drawOwn(t *rapid.T, axis *trellisv1.ModelAxis) *trellisv1.NumberAxis {
+	pool := []float64{1, 2, 4}
+	if !axis.Integer {
+		pool = append(pool, 1e-3, 0.5)
+	}
+	if rapid.Bool().Draw(t, axis.Name+" is a range") {
+		return &trellisv1.NumberAxis{Linear: newRange(2, 4, 2)}
+	}
+	return numbers(rapid.SliceOfNDistinct(rapid.SampledFrom(pool), 1, 2, rapid.ID).Draw(t, axis.Name)...)
+}
+
+// ownPoints lists the points of a grid's own axes, the last of which varies fastest.
+func ownPoints(axes map[string]*trellisv1.NumberAxis, real func(*trellisv1.NumberAxis) []float64) []map[string]float64 {
+	points := []map[string]float64{nil}
+	for _, name := range slices.Sorted(maps.Keys(axes)) {
+		var longer []map[string]float64
+		for _, point := range points {
+			for _, value := range real(axes[name]) {
+				next := map[string]float64{name: value}
+				maps.Copy(next, point)
+				longer = append(longer, next)
+			}
+		}
+		points = longer
+	}
+	return points
+}
+
 // naive lists all indices' points, by loops over the axes as the documentation has them.
 func naive(spec *trellisv1.StudySpec) []*trellisv1.Parameters {
 	spec = WithDefaults(spec)
@@ -84,13 +121,15 @@ func naive(spec *trellisv1.StudySpec) []*trellisv1.Parameters {
 		for _, latentDim := range whole(g.LatentDim) {
 			for _, learningRate := range real(g.LearningRate) {
 				for _, weightDecay := range real(g.WeightDecay) {
-					for _, maxEpochs := range whole(g.MaxEpochs) {
-						for _, batchSize := range whole(spec.BatchSize) {
-							for _, seed := range whole(spec.Seeds) {
-								all = append(all, &trellisv1.Parameters{
-									LatentDim: latentDim, LearningRate: learningRate, WeightDecay: weightDecay,
-									MaxEpochs: maxEpochs, BatchSize: batchSize, Seed: seed,
-								})
+					for _, own := range ownPoints(g.Axes, real) {
+						for _, maxEpochs := range whole(g.MaxEpochs) {
+							for _, batchSize := range whole(spec.BatchSize) {
+								for _, seed := range whole(spec.Seeds) {
+									all = append(all, &trellisv1.Parameters{
+										LatentDim: latentDim, LearningRate: learningRate, WeightDecay: weightDecay,
+										MaxEpochs: maxEpochs, BatchSize: batchSize, Seed: seed, Values: own,
+									})
+								}
 							}
 						}
 					}
@@ -103,8 +142,8 @@ func naive(spec *trellisv1.StudySpec) []*trellisv1.Parameters {
 
 // key identifies a point exactly.
 func key(p *trellisv1.Parameters) string {
-	return fmt.Sprintf("%d %x %x %d %d %d",
-		p.LatentDim, p.LearningRate, p.WeightDecay, p.MaxEpochs, p.BatchSize, p.Seed)
+	return fmt.Sprintf("%d %x %x %d %d %d %x", // Maps are printed in the order of their keys.
+		p.LatentDim, p.LearningRate, p.WeightDecay, p.MaxEpochs, p.BatchSize, p.Seed, p.Values)
 }
 
 // TestGridAgainstNaive: every index has the point that plain loops give it; the distinct ones come once each, with
@@ -112,7 +151,7 @@ func key(p *trellisv1.Parameters) string {
 func TestGridAgainstNaive(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		spec := drawSpec(t)
-		if err := Validate(spec); err != nil {
+		if err := testModels.Validate(spec); err != nil {
 			t.Fatal(err)
 		}
 		g, err := New(spec)

@@ -10,6 +10,22 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// testModels have axes of their own in every way: with a default and without, whole and not, several, and none.
+var testModels = Models{
+	{Name: "conv-autoencoder", Data: true},
+	{Name: "synthetic"},
+	{Name: "denoising-autoencoder", Data: true, Axes: []*trellisv1.ModelAxis{
+		{Name: "noise", Maximum: 10, ExclusiveMinimum: true},
+	}},
+	{Name: "classifier", Data: true, Pretrained: []string{"conv-autoencoder", "denoising-autoencoder"}, Axes: []*trellisv1.ModelAxis{
+		{Name: "fine_tune", Integer: true, Maximum: 1, Default: new(0.0)},
+	}},
+	{Name: "several", Data: true, Axes: []*trellisv1.ModelAxis{
+		{Name: "width", Integer: true, Minimum: 1, Maximum: 100, Default: new(3.0)},
+		{Name: "angle", Maximum: 1000, Default: new(0.5)},
+	}},
+}
+
 // newSpec is the spec of the paper's search: 4 x 3 x 3 x 3 trials.
 func newSpec() *trellisv1.StudySpec {
 	return &trellisv1.StudySpec{

@@ -2,6 +2,9 @@ package grid
 
 import (
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
@@ -16,8 +19,11 @@ import (
 //
 // What is wrong comes as a *protovalidate.ValidationError, as from Validate: with the request's fields where its values are not
 // valid by themselves, and with the merged spec's where there would be too many of them. It takes no longer for a larger grid.
-func Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) (*trellisv1.StudySpec, error) {
-	if err := validateValues(spec, request); err != nil {
+//
+// Axes that only the model has are those that the spec has already: one that the model has got since has no value in the
+// study's trials, to which others could be added.
+func (models Models) Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) (*trellisv1.StudySpec, error) {
+	if err := models.validateValues(spec, request); err != nil {
 		return nil, err
 	}
 	merged := WithDefaults(spec)
@@ -28,8 +34,11 @@ func Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) (*t
 		grid.LearningRate = withNumbers(grid.LearningRate, request.GetLearningRate())
 		grid.WeightDecay = withNumbers(grid.WeightDecay, request.GetWeightDecay())
 		grid.MaxEpochs = withIntegers(grid.MaxEpochs, request.GetMaxEpochs())
+		for name, more := range request.GetAxes() {
+			grid.Axes[name] = withNumbers(grid.Axes[name], more)
+		}
 	}
-	if err := Validate(merged); err != nil {
+	if err := models.Validate(merged); err != nil {
 		return nil, err
 	}
 	return merged, nil
@@ -37,7 +46,7 @@ func Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) (*t
 
 // validateValues says what is wrong with the values of a request, whatever spec they are added to: it checks them as a spec of
 // their own. Axes that the request leaves out have a single value there.
-func validateValues(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) error {
+func (models Models) validateValues(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) error {
 	orOne := func(axis *trellisv1.IntegerAxis) *trellisv1.IntegerAxis {
 		if axis == nil {
 			return &trellisv1.IntegerAxis{Values: []uint32{1}}
@@ -48,20 +57,47 @@ func validateValues(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyReq
 	if learningRate == nil {
 		learningRate = &trellisv1.NumberAxis{Values: []float64{1}}
 	}
-	err := Validate(&trellisv1.StudySpec{
-		Name: spec.GetName(), Data: spec.GetData(), Model: spec.GetModel(),
+	axes := maps.Clone(request.GetAxes())
+	for name, axis := range spec.GetGrid()[0].GetAxes() {
+		if axes == nil {
+			axes = map[string]*trellisv1.NumberAxis{}
+		}
+		if axes[name] == nil {
+			axes[name] = &trellisv1.NumberAxis{Values: (&builder{}).numbers(axis).values[:1]}
+		}
+	}
+	err := models.Validate(&trellisv1.StudySpec{
+		Name: spec.GetName(), Data: spec.GetData(), Model: spec.GetModel(), Pretrained: spec.GetPretrained(),
 		Grid: []*trellisv1.Grid{{
 			LatentDim: orOne(request.GetLatentDim()), LearningRate: learningRate, WeightDecay: request.GetWeightDecay(),
-			MaxEpochs: orOne(request.GetMaxEpochs()),
+			MaxEpochs: orOne(request.GetMaxEpochs()), Axes: axes,
 		}},
 		Seeds: request.GetSeeds(), BatchSize: request.GetBatchSize(),
 	})
+	if err == nil {
+		err = hasAxes(spec, request)
+	}
 	if invalid, ok := errors.AsType[*protovalidate.ValidationError](err); ok {
 		for _, violation := range invalid.Violations {
 			nameAsRequested(violation)
 		}
 	}
 	return err
+}
+
+// hasAxes refuses values on axes that the spec's grids do not have.
+func hasAxes(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) error {
+	b := builder{}
+	for _, name := range slices.Sorted(maps.Keys(request.GetAxes())) {
+		for _, grid := range spec.GetGrid() {
+			if grid.GetAxes()[name] == nil {
+				b.refuse("axis.absent", fmt.Sprintf("the study's trials have no %s, to which values could be added: submit a new "+
+					"study", name), "grid", 0, "axes", mapKey(name))
+				break
+			}
+		}
+	}
+	return b.err()
 }
 
 // nameAsRequested takes "grid[0]" from the path of a violation: a request has its axes at the top.
@@ -123,8 +159,14 @@ func Extends(extended, spec *trellisv1.StudySpec) bool {
 	for i, grid := range spec.Grid {
 		all := extended.Grid[i]
 		if !hasIntegers(all.LatentDim, grid.LatentDim) || !hasIntegers(all.MaxEpochs, grid.MaxEpochs) ||
-			!hasNumbers(all.LearningRate, grid.LearningRate) || !hasNumbers(all.WeightDecay, grid.WeightDecay) {
+			!hasNumbers(all.LearningRate, grid.LearningRate) || !hasNumbers(all.WeightDecay, grid.WeightDecay) ||
+			len(all.Axes) != len(grid.Axes) {
 			return false
+		}
+		for name, axis := range grid.Axes {
+			if more, ok := all.Axes[name]; !ok || !hasNumbers(more, axis) {
+				return false
+			}
 		}
 	}
 	for _, spec := range []*trellisv1.StudySpec{extended, spec} {

@@ -14,7 +14,7 @@ import (
 )
 
 // drawRequest draws values to be added, of which some are there already.
-func drawRequest(t *rapid.T) *trellisv1.ExtendStudyRequest {
+func drawRequest(t *rapid.T, spec *trellisv1.StudySpec) *trellisv1.ExtendStudyRequest {
 	request := &trellisv1.ExtendStudyRequest{Study: "paper"}
 	for _, axis := range []struct {
 		name string
@@ -32,15 +32,24 @@ func drawRequest(t *rapid.T) *trellisv1.ExtendStudyRequest {
 	if rapid.Bool().Draw(t, "add weight_decay") {
 		request.WeightDecay = drawNumbers(t, "weight_decay")
 	}
+	for _, axis := range testModels.Find(spec.Model).GetAxes() {
+		if rapid.Bool().Draw(t, "add "+axis.Name) {
+			if request.Axes == nil {
+				request.Axes = map[string]*trellisv1.NumberAxis{}
+			}
+			request.Axes[axis.Name] = drawOwn(t, axis)
+		}
+	}
 	return request
 }
 
 // TestMergeAddsToEveryAxis of every grid, by what the grids' points are: those of each grid with the values of both.
 func TestMergeAddsToEveryAxis(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		spec, request := drawSpec(t), drawRequest(t)
+		spec := drawSpec(t)
+		request := drawRequest(t, spec)
 		specBefore, requestBefore := proto.CloneOf(spec), proto.CloneOf(request)
-		merged, err := Merge(spec, request)
+		merged, err := testModels.Merge(spec, request)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,8 +67,14 @@ func TestMergeAddsToEveryAxis(t *testing.T) {
 			checkIntegers(t, grid.MaxEpochs, full.Grid[i].MaxEpochs, request.MaxEpochs)
 			checkNumbers(t, grid.LearningRate, full.Grid[i].LearningRate, request.LearningRate)
 			checkNumbers(t, grid.WeightDecay, full.Grid[i].WeightDecay, request.WeightDecay)
+			for name, axis := range grid.Axes {
+				checkNumbers(t, axis, full.Grid[i].Axes[name], request.Axes[name])
+			}
+			if len(grid.Axes) != len(full.Grid[i].Axes) {
+				t.Fatalf("own axes %v, which were %v", grid.Axes, full.Grid[i].Axes)
+			}
 		}
-		again, err := Merge(merged, request)
+		again, err := testModels.Merge(merged, request)
 		if err != nil || !proto.Equal(again, merged) {
 			t.Fatalf("the same values once more: %v and error %v, want %v", again, err, merged)
 		}
@@ -133,7 +148,7 @@ func TestMergeRefuses(t *testing.T) {
 		{"too many values of an axis", &trellisv1.ExtendStudyRequest{Seeds: many(1_000_000, 10_000)}, "seeds.values: must contain no more than 10000 item(s)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			merged, err := Merge(newSpec(), test.request)
+			merged, err := testModels.Merge(newSpec(), test.request)
 			var invalid *protovalidate.ValidationError
 			if merged != nil || !errors.As(err, &invalid) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v and error %v, want %q", merged, err, test.want)
@@ -175,7 +190,7 @@ func TestExtendsNothingElse(t *testing.T) {
 func TestExpandExtension(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		spec, indices := drawSpec(t), rapid.Uint64Range(1, 1000).Draw(t, "indices")
-		merged, err := Merge(spec, drawRequest(t))
+		merged, err := testModels.Merge(spec, drawRequest(t, spec))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -187,7 +202,7 @@ func TestExpandExtension(t *testing.T) {
 		} else {
 			merged = study.Spec
 		}
-		wantTrials, wantRuns, err := Expand(merged, newDataSet(), "1")
+		wantTrials, wantRuns, err := Expand(merged, newDataSet(), "1", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +225,7 @@ func TestExpandExtension(t *testing.T) {
 		inGrid, beside := g.At(0), g.At(0)
 		beside.Seed = 99
 		command.Points = []*trellisv1.Parameters{inGrid, beside, proto.CloneOf(beside)}
-		config := commonConfig(merged, newDataSet(), "1")
+		config := commonConfig(merged, newDataSet(), "1", nil)
 		config.Parameters = beside
 		run := &trellisv1.Run{
 			Study: "paper", Id: RunID(config), Parameters: beside, Milestones: []uint32{beside.MaxEpochs},

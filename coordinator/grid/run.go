@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -26,9 +27,17 @@ import (
 //	weight_decay 0x0p+00
 //	seed 1
 //	batch_size 256
+//	value "noise" 0x1p-01
+//
+// Each value on an axis that only the model has has a line, by name; without, there is none.
+//
+// A run that begins with pretrained weights has one line more, with the digest of the checkpoint that they are from:
+//
+//	pretrained "<sha256>"
 //
 // Strings are quoted as in Go. A message that is not set has zeros. Neither max_epochs nor milestones nor
-// synthetic.epoch_time have an influence. Any change here gives every run a new identity: results of older studies
+// synthetic.epoch_time nor pretrained_size have an influence. Any change here gives every run a new identity: results of older
+// studies
 // would no longer be found, so the first line's number counts such changes.
 func RunID(config *trellisv1.RunConfig) string {
 	p := config.GetParameters()
@@ -48,14 +57,30 @@ batch_size %d
 		config.GetSplit().GetTrain(), config.GetSplit().GetValidation(),
 		config.GetEarlyStopping().GetPatience(), config.GetEarlyStopping().GetMinDelta(),
 		p.GetLatentDim(), p.GetLearningRate(), p.GetWeightDecay(), p.GetSeed(), p.GetBatchSize())
+	text = append(text, ownLines(p.GetValues())...)
+	if config.GetPretrained() != "" {
+		text = fmt.Appendf(text, "pretrained %q\n", config.GetPretrained())
+	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:16])
+}
+
+// ownLines writes the values on a model's own axes as RunID has them: the same values give the same text.
+func ownLines(values map[string]float64) string {
+	if len(values) == 0 {
+		return ""
+	}
+	var text []byte
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		text = fmt.Appendf(text, "value %q %x\n", name, values[name])
+	}
+	return string(text)
 }
 
 // RunConfigFor returns what a worker needs to train a run of the study, which Expand accepted, up to an epoch. It shares its
 // parts with study and run, which nobody changes.
 func RunConfigFor(study *trellisv1.Study, run *trellisv1.Run, numerics string, until uint32) *trellisv1.RunConfig {
-	config := commonConfig(study.GetSpec(), study.GetDataSet(), numerics)
+	config := commonConfig(study.GetSpec(), study.GetDataSet(), numerics, study.GetPretrained())
 	config.Parameters, config.Milestones = run.GetParameters(), run.GetMilestones()
 	if until < run.GetParameters().GetMaxEpochs() {
 		config.Parameters = proto.CloneOf(config.Parameters)
@@ -69,13 +94,16 @@ func RunConfigFor(study *trellisv1.Study, run *trellisv1.Run, numerics string, u
 
 // commonConfig is what has an influence on all runs of a study.
 func commonConfig(
-	spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet, numerics string,
+	spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet, numerics string, source *trellisv1.Source,
 ) *trellisv1.RunConfig {
 	config := &trellisv1.RunConfig{
 		Model:         spec.GetModel(),
 		Split:         splitOf(spec, dataSet),
 		EarlyStopping: spec.GetEarlyStopping(),
 		Numerics:      numerics,
+
+		Pretrained:     source.GetSha256(),
+		PretrainedSize: source.GetSize(),
 	}
 	if spec.GetModel() != synthetic {
 		config.DataSet = dataSet.GetDigest()

@@ -47,6 +47,12 @@ batch_size 256
 	if got, want := RunID(newConfig()), hex.EncodeToString(sum[:])[:32]; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+	config := newConfig()
+	config.Parameters.Values = map[string]float64{"noise": 0.5, "angle": 3}
+	sum = sha256.Sum256([]byte(text + "value \"angle\" 0x1.8p+01\nvalue \"noise\" 0x1p-01\n"))
+	if got, want := RunID(config), hex.EncodeToString(sum[:])[:32]; got != want {
+		t.Errorf("with own values: got %s, want %s", got, want)
+	}
 	if got := RunID(&trellisv1.RunConfig{}); len(got) != 32 {
 		t.Errorf("an empty configuration has the id %q", got)
 	}
@@ -71,11 +77,14 @@ func TestRunIDCovers(t *testing.T) {
 		{"parameters.weight_decay", func(c *trellisv1.RunConfig) { c.Parameters.WeightDecay = 5e-324 }, true},
 		{"parameters.seed", func(c *trellisv1.RunConfig) { c.Parameters.Seed++ }, true},
 		{"parameters.batch_size", func(c *trellisv1.RunConfig) { c.Parameters.BatchSize++ }, true},
+		{"parameters.values", func(c *trellisv1.RunConfig) { c.Parameters.Values = map[string]float64{"noise": 0} }, true},
 		{"parameters.max_epochs", func(c *trellisv1.RunConfig) { c.Parameters.MaxEpochs++ }, false},
 		{"milestones", func(c *trellisv1.RunConfig) { c.Milestones = nil }, false},
 		{"synthetic.epoch_time", func(c *trellisv1.RunConfig) {
 			c.Synthetic = &trellisv1.Synthetic{EpochTime: durationpb.New(time.Second)}
 		}, false},
+		{"pretrained", func(c *trellisv1.RunConfig) { c.Pretrained = "x" }, true},
+		{"pretrained_size", func(c *trellisv1.RunConfig) { c.PretrainedSize = 1 }, false},
 	} {
 		config := newConfig()
 		test.change(config)
@@ -84,7 +93,7 @@ func TestRunIDCovers(t *testing.T) {
 		}
 	}
 	for message, fields := range map[proto.Message]int{
-		&trellisv1.RunConfig{}: 8, &trellisv1.Parameters{}: 6, &trellisv1.Split{}: 2, &trellisv1.EarlyStopping{}: 2,
+		&trellisv1.RunConfig{}: 10, &trellisv1.Parameters{}: 7, &trellisv1.Split{}: 2, &trellisv1.EarlyStopping{}: 2,
 		&trellisv1.Synthetic{}: 1,
 	} {
 		if got := message.ProtoReflect().Descriptor().Fields().Len(); got != fields {
@@ -129,7 +138,7 @@ func TestResolveSplit(t *testing.T) {
 			spec, dataSet := newSpec(), newDataSet()
 			spec.Split, dataSet.TrainImages = test.split, test.images
 			got, err := ResolveSplit(spec, dataSet)
-			_, _, expandErr := Expand(spec, dataSet, "1")
+			_, _, expandErr := Expand(spec, dataSet, "1", nil)
 			if test.message == "" {
 				if err != nil || expandErr != nil || !proto.Equal(got, test.want) {
 					t.Errorf("got %v, %v, %v; want %v", got, err, expandErr, test.want)

@@ -13,23 +13,33 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Validate checks a spec, with or without defaults: first the rules that its messages state and the size of its grid,
-// and if these hold, every point of every range. What is wrong comes as a *protovalidate.ValidationError, with the path
+// Validate checks a spec, with or without defaults: first the rules that its messages and its model state and the size of its
+// grid, and if these hold, every point of every range. What is wrong comes as a *protovalidate.ValidationError, with the path
 // of each field. It takes no longer for a larger grid.
-func Validate(spec *trellisv1.StudySpec) error {
+//
+// latent_dim may be missing where the weights to begin with come from a study, whose latent dimension it is then.
+func (models Models) Validate(spec *trellisv1.StudySpec) error {
 	b := builder{}
+	b.checkLatentDims(spec)
 	if err := protovalidate.Validate(spec); err != nil {
 		invalid, ok := errors.AsType[*protovalidate.ValidationError](err)
 		if !ok {
 			return err
 		}
-		b.violations = invalid.Violations
+		b.violations = append(b.violations, invalid.Violations...)
 		nameDuplicates(b.violations)
 	}
-	spec = WithDefaults(spec)
+	models.check(&b, spec)
+	spec = models.WithDefaults(knownLatentDim(spec))
+	for _, grid := range spec.GetGrid() {
+		if grid.GetLatentDim() == nil {
+			grid.LatentDim = &trellisv1.IntegerAxis{Values: []uint32{1}} // Counts as one value until it is given.
+		}
+	}
 	if len(b.violations) > 0 {
 		b.checkSize(spec)
 	} else if g := b.build(spec); g != nil {
+		models.checkWhole(&b, spec)
 		b.checkPruning(spec.GetPruning(), g)
 		b.checkSettle(spec.GetSettle(), g)
 	}
@@ -85,7 +95,11 @@ func nameDuplicates(violations []*protovalidate.Violation) {
 	}
 }
 
-// violation says what is wrong with the field of a StudySpec that path leads to: names, and indices of repeated fields.
+// mapKey is a step of a path: to the value of a map field that has this key.
+type mapKey string
+
+// violation says what is wrong with the field of a StudySpec that path leads to: names, and indices of repeated fields or keys
+// of maps.
 func violation(rule, message string, path ...any) *protovalidate.Violation {
 	descriptor := (*trellisv1.StudySpec)(nil).ProtoReflect().Descriptor()
 	var field protoreflect.FieldDescriptor
@@ -102,6 +116,12 @@ func violation(rule, message string, path ...any) *protovalidate.Violation {
 			}.Build())
 		case int:
 			elements[len(elements)-1].SetIndex(uint64(step))
+		case mapKey:
+			last := elements[len(elements)-1]
+			last.SetKeyType(descriptorpb.FieldDescriptorProto_Type(field.MapKey().Kind()))
+			last.SetValueType(descriptorpb.FieldDescriptorProto_Type(field.MapValue().Kind()))
+			last.SetStringKey(string(step))
+			descriptor = field.MapValue().Message()
 		}
 	}
 	return &protovalidate.Violation{

@@ -174,7 +174,7 @@ func TestValidateMessages(t *testing.T) {
 			spec := newSpec()
 			test.spoil(spec)
 			before := proto.CloneOf(spec)
-			err := Validate(spec)
+			err := testModels.Validate(spec)
 			if !proto.Equal(spec, before) {
 				t.Error("validation changed the spec")
 			}
@@ -217,12 +217,12 @@ func hugeSpec() *trellisv1.StudySpec {
 // TestHugeGridTakesNoMemory: what a refusal costs does not depend on how large the grid is.
 func TestHugeGridTakesNoMemory(t *testing.T) {
 	spec := hugeSpec()
-	if Validate(spec) == nil { // Once, since the rules are compiled when they are first used.
+	if testModels.Validate(spec) == nil { // Once, since the rules are compiled when they are first used.
 		t.Fatal("10^12 points were accepted")
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	err := Validate(spec)
+	err := testModels.Validate(spec)
 	runtime.ReadMemStats(&after)
 	if used := after.TotalAlloc - before.TotalAlloc; err == nil || used > 256<<10 {
 		t.Errorf("refusing 10^12 points (%v) took %d bytes", err, used)
@@ -275,7 +275,7 @@ func TestNewRefuses(t *testing.T) {
 			if _, ok := errors.AsType[*protovalidate.ValidationError](err); !ok || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v; want %q", err, test.want)
 			}
-			if _, _, err := Expand(spec, newDataSet(), "1"); err == nil {
+			if _, _, err := Expand(spec, newDataSet(), "1", nil); err == nil {
 				t.Error("Expand accepted it")
 			}
 			if _, err := Summarize(spec); err == nil {
@@ -289,7 +289,7 @@ func TestNewRefuses(t *testing.T) {
 type yamlValidator struct{}
 
 func (yamlValidator) Validate(message proto.Message) error {
-	return Validate(message.(*trellisv1.StudySpec))
+	return testModels.Validate(message.(*trellisv1.StudySpec))
 }
 
 // TestViolationsInYAML: our own violations print with line, column and snippet, as those of the rules do.
@@ -342,7 +342,7 @@ func BenchmarkValidate(b *testing.B) {
 		b.Run(spec.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				_ = Validate(spec.spec)
+				_ = testModels.Validate(spec.spec)
 			}
 		})
 	}

@@ -1,0 +1,91 @@
+package grid
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// WithLatentDim returns the spec, or a copy of it in which grids that leave the latent dimension out have this one.
+func WithLatentDim(spec *trellisv1.StudySpec, latentDim uint32) *trellisv1.StudySpec {
+	if !slices.ContainsFunc(spec.GetGrid(), leavesLatentDimOut) {
+		return spec
+	}
+	spec = proto.CloneOf(spec)
+	for _, grid := range spec.GetGrid() {
+		if leavesLatentDimOut(grid) {
+			grid.LatentDim = &trellisv1.IntegerAxis{Values: []uint32{latentDim}}
+		}
+	}
+	return spec
+}
+
+func leavesLatentDimOut(grid *trellisv1.Grid) bool { return grid.GetLatentDim() == nil }
+
+// knownLatentDim is the spec as far as it can be checked before its source is known: a latent dimension that comes from
+// there is a single one, which is valid where it comes from.
+func knownLatentDim(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
+	if spec.GetPretrained().GetStudy() == "" {
+		return spec
+	}
+	return WithLatentDim(spec, 1)
+}
+
+// ResolveLatentDim returns the spec, which is valid, with the latent dimension of the trial that its pretrained weights come
+// from, if they come from one. Weights fit their own latent dimension alone: a grid that has another is refused with a
+// *protovalidate.ValidationError that names it.
+func ResolveLatentDim(spec *trellisv1.StudySpec, source *trellisv1.Source) (*trellisv1.StudySpec, error) {
+	if source.GetStudy() == "" {
+		return spec, nil
+	}
+	its := source.GetParameters().GetLatentDim()
+	b := builder{}
+	for i, grid := range spec.GetGrid() {
+		if leavesLatentDimOut(grid) {
+			continue
+		}
+		for _, latentDim := range b.integers(grid.GetLatentDim(), "grid", i, "latent_dim").values {
+			if latentDim == its {
+				continue
+			}
+			b.refuse("pretrained.latent_dim", fmt.Sprintf(
+				"the weights of trial %d of study %s have the latent dimension %d and fit no other, such as %d: leave latent_dim "+
+					"out, or name a trial of that dimension", source.GetTrial(), source.GetStudy(), its, latentDim), "grid", i, "latent_dim")
+			break
+		}
+	}
+	if err := b.err(); err != nil {
+		return nil, err
+	}
+	return WithLatentDim(spec, its), nil
+}
+
+// checkPretrained refuses pretrained weights that are missing, or that the model does not begin with. It begins with some if it
+// allows any models.
+func (b *builder) checkPretrained(spec *trellisv1.StudySpec, allowed []string) {
+	switch named := spec.GetPretrained() != nil; {
+	case named && len(allowed) == 0:
+		b.refuse("pretrained.none", fmt.Sprintf("the model %s begins with random weights: leave pretrained out", spec.GetModel()),
+			"pretrained")
+	case !named && len(allowed) > 0:
+		b.refuse("pretrained.required", fmt.Sprintf(
+			"the model %s begins with weights of the model %s: name a study of it, for example pretrained: {study: paper}",
+			spec.GetModel(), strings.Join(allowed, " or ")), "pretrained")
+	}
+}
+
+// CheckSource says whether a study trains a model with whose weights the spec's model begins: one of those allowed. What is
+// wrong comes as a *protovalidate.ValidationError.
+func CheckSource(spec *trellisv1.StudySpec, study, model string, allowed []string) error {
+	if slices.Contains(allowed, model) {
+		return nil
+	}
+	b := builder{}
+	b.refuse("pretrained.model", fmt.Sprintf("study %s trains the model %s; the model %s begins with weights of the model %s",
+		study, model, spec.GetModel(), strings.Join(allowed, " or ")), "pretrained")
+	return b.err()
+}

@@ -1,0 +1,142 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"trellis/coordinator/artifact"
+	"trellis/coordinator/grid"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+)
+
+// resolvePretrained returns a valid spec with what follows from the source of its pretrained weights, and that source, nil
+// without. The weights have been trained and were saved; that they are still there is for hasSource and keepSource to say.
+func (c *Coordinator) resolvePretrained(spec *trellisv1.StudySpec) (*trellisv1.StudySpec, *trellisv1.Source, error) {
+	if spec.GetPretrained() == nil {
+		return spec, nil, nil
+	}
+	if digest := spec.GetPretrained().GetCheckpoint(); digest != "" {
+		return spec, &trellisv1.Source{Sha256: digest}, nil
+	}
+	source, err := sourceOf(c.store.Snapshot(), spec, c.models.Find(spec.GetModel()).GetPretrained())
+	if err != nil {
+		return nil, nil, err
+	}
+	spec, err = grid.ResolveLatentDim(spec, source)
+	return spec, source, statusOf(err)
+}
+
+// sourceOf finds the trial that a spec names, of one of the models that are allowed, and the checkpoint with its best weights.
+func sourceOf(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []string) (*trellisv1.Source, error) {
+	name := spec.GetPretrained().GetStudy()
+	study, err := snapshot.Study(nil, name)
+	if errors.Is(err, results.ErrNotFound) {
+		return nil, status.Errorf(codes.InvalidArgument, "pretrained: there is no study %s: trellis studies lists those that there are", name)
+	}
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	model := study.GetSpec().GetModel()
+	if err := grid.CheckSource(spec, name, model, allowed); err != nil {
+		return nil, statusOf(err)
+	}
+	trial, err := namedTrial(snapshot, spec.GetPretrained())
+	if err != nil {
+		return nil, err
+	}
+	run, err := snapshot.Run(nil, name, trial.GetRun())
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	checkpoint, err := results.BestWeights(trial, run)
+	if err != nil {
+		return nil, status.Errorf(codes.FailedPrecondition, "pretrained: study %s: %v", name, err)
+	}
+	return &trellisv1.Source{
+		Study: name, Trial: trial.GetIndex(), Run: run.GetId(), Model: model, Parameters: trial.GetParameters(),
+		Sha256: checkpoint.GetSha256(), Size: checkpoint.GetSize(),
+	}, nil
+}
+
+// namedTrial returns the trial that a spec names, which has been answered: its result will not change any more.
+func namedTrial(snapshot *results.Snapshot, pretrained *trellisv1.Pretrained) (*trellisv1.Trial, error) {
+	name := pretrained.GetStudy()
+	if pretrained.Trial == nil {
+		best, err := snapshot.Best(nil, name)
+		if errors.Is(err, results.ErrNoAnswer) {
+			return nil, status.Errorf(codes.FailedPrecondition,
+				"pretrained: study %s has no best trial yet, since none has been answered: wait for it (trellis watch %s)", name, name)
+		}
+		return best, statusOf(err)
+	}
+	index := pretrained.GetTrial()
+	trial, err := snapshot.Trial(name, index)
+	if errors.Is(err, results.ErrNotFound) {
+		return nil, status.Errorf(codes.InvalidArgument,
+			"pretrained: study %s has no trial %d: trellis trials %s lists those that it has", name, index, name)
+	}
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	switch state := trial.GetState(); state {
+	case trellisv1.TrialState_TRIAL_STATE_SUCCEEDED:
+		return trial, nil
+	case trellisv1.TrialState_TRIAL_STATE_PENDING, trellisv1.TrialState_TRIAL_STATE_RUNNING:
+		return nil, status.Errorf(codes.FailedPrecondition,
+			"pretrained: trial %d of study %s has not been answered yet: wait for it (trellis watch %s), or name another trial", index,
+			name, name)
+	default:
+		return nil, status.Errorf(codes.FailedPrecondition,
+			"pretrained: trial %d of study %s has no answer: it was %s: name another trial", index, name, strings.ToLower(strings.TrimPrefix(state.String(), "TRIAL_STATE_")))
+	}
+}
+
+// hasSource says whether the weights of a source are there to be had.
+func (c *Coordinator) hasSource(ctx context.Context, source *trellisv1.Source) error {
+	if c.artifacts.store == nil {
+		return errNoArtifacts
+	}
+	content, err := c.artifacts.get(ctx, source.GetSha256())
+	if err != nil {
+		return sourceStatus(source, err)
+	}
+	return content.Close()
+}
+
+// keepSource makes sure that the weights of a source are there for as long as a study refers to them: a study that is proposed
+// to the log at once. Just as a checkpoint that a worker reports they are to be in a copy that this node has made lately, of
+// which no collector has made up its mind: the study that they come from may be deleted at this moment. It sets the size.
+func (c *Coordinator) keepSource(ctx context.Context, source *trellisv1.Source) error {
+	if c.artifacts.store == nil {
+		return errNoArtifacts
+	}
+	size, err := c.artifacts.renew(ctx, source.GetSha256())
+	if err != nil {
+		return sourceStatus(source, err)
+	}
+	if known := source.GetSize(); known != 0 && known != uint64(size) {
+		return status.Errorf(codes.DataLoss, "pretrained: checkpoint %s has %d bytes, and not %d", source.GetSha256(), size, known)
+	}
+	source.Size = uint64(size)
+	return nil
+}
+
+// sourceStatus says why the weights of a source can't be had.
+func sourceStatus(source *trellisv1.Source, err error) error {
+	whose := "checkpoint " + source.GetSha256()
+	if source.GetStudy() != "" {
+		whose = fmt.Sprintf("the weights of trial %d of study %s, checkpoint %s", source.GetTrial(), source.GetStudy(), source.GetSha256())
+	}
+	if errors.Is(err, artifact.ErrNotFound) && !errors.Is(err, errUnasked) {
+		return status.Errorf(codes.FailedPrecondition, "pretrained: %s: the coordinator does not keep it (any more): is --artifacts "+
+			"what it was when it was trained, and the same for all nodes?", whose)
+	}
+	answer := artifactStatus(err)
+	return status.Errorf(status.Code(answer), "pretrained: %s: %s", whose, status.Convert(answer).Message())
+}

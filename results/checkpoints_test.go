@@ -1,0 +1,46 @@
+package results
+
+import (
+	"strings"
+	"testing"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// The weights of a trial are in any checkpoint of its run with the same best epoch. Where there is none, it is said why.
+func TestBestWeights(t *testing.T) {
+	run := func(bestEpochs ...uint32) []*trellisv1.Checkpoint {
+		var checkpoints []*trellisv1.Checkpoint
+		for i, best := range bestEpochs {
+			checkpoints = append(checkpoints, &trellisv1.Checkpoint{Epoch: uint32(10 * (i + 1)), BestEpoch: best})
+		}
+		return checkpoints
+	}
+	for _, test := range []struct {
+		name         string
+		state        trellisv1.TrialState
+		epochs, best uint32
+		checkpoints  []*trellisv1.Checkpoint
+		want         uint32
+		wrong        string
+	}{
+		{"of a run that went on", trialSucceeded, 10, 8, run(8, 19), 10, ""},
+		{"that later epochs did not beat", trialSucceeded, 10, 8, run(8, 8, 8), 10, ""},
+		{"that later epochs did not beat, and its own end was not saved", trialSucceeded, 5, 8, run(8, 8, 8), 30, ""},
+		{"at the end", trialSucceeded, 30, 29, run(8, 19, 29), 30, ""},
+		{"running", trialRunning, 12, 8, run(8), 10, ""},
+		{"running, with better epochs since", trialRunning, 12, 11, run(8), 0, "still training"},
+		{"pending", trialPending, 0, 0, nil, 0, "no weights yet: it is pending"},
+		{"diverged", trialSucceeded, 1, 0, run(0), 0, "none of its validation losses is a finite number"},
+		{"in memory", trialSucceeded, 10, 8, nil, 0, "--in-memory"},
+		{"overwritten", trialSucceeded, 10, 8, run(7, 9), 0, "none with the weights of epoch 8"},
+	} {
+		got, err := BestWeights(
+			&trellisv1.Trial{Index: 3, State: test.state, Epochs: test.epochs, BestEpoch: test.best},
+			&trellisv1.Run{Checkpoints: test.checkpoints})
+		if got.GetEpoch() != test.want || (err == nil) != (test.wrong == "") ||
+			err != nil && (!strings.Contains(err.Error(), test.wrong) || !strings.Contains(err.Error(), "trial 3")) {
+			t.Errorf("%s: got %v, %v; want epoch %d, %q", test.name, got, err, test.want, test.wrong)
+		}
+	}
+}

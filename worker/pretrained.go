@@ -1,0 +1,50 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/trainer"
+)
+
+// pretrained names a checkpoint with whose best weights runs begin.
+type pretrained struct {
+	sha256 string
+	// size is in bytes.
+	size uint64
+}
+
+func pretrainedOf(run *trellisv1.RunConfig) pretrained {
+	return pretrained{run.GetPretrained(), run.GetPretrainedSize()}
+}
+
+func (p pretrained) LogValue() slog.Value { return slog.StringValue(p.sha256) }
+
+// fetchPretrained downloads a checkpoint that runs begin with.
+func (s artifacts) fetchPretrained(ctx context.Context, named pretrained, moved func()) (*trainer.Checkpoint, error) {
+	content, err := s.download(ctx, named.sha256, named.size, moved)
+	if err != nil {
+		return nil, err
+	}
+	checkpoint := new(trainer.Checkpoint)
+	if err := checkpoint.UnmarshalBinary(content); err != nil {
+		return nil, fmt.Errorf("decode it: %w", err)
+	}
+	return checkpoint, nil
+}
+
+// getPretrained returns the checkpoint that a run begins with, nil if it begins with random weights. Without what it asks for,
+// a run must not be trained: unlike a checkpoint of its own, this one has an influence on its digits.
+func (w *Worker) getPretrained(ctx context.Context, run *trellisv1.RunConfig, steps *atomic.Uint64) (*trainer.Checkpoint, error) {
+	if run.GetPretrained() == "" {
+		return nil, nil
+	}
+	checkpoint, err := w.pretrained.get(ctx, pretrainedOf(run), steps)
+	if err != nil {
+		return nil, fmt.Errorf("get the pretrained weights, checkpoint %s: %w", run.GetPretrained(), err)
+	}
+	return checkpoint, nil
+}
