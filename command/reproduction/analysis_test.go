@@ -1,0 +1,198 @@
+package reproduction
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/trainer/dataset"
+)
+
+// side is the height and width of the images of these tests, and codeSize the size of their codes.
+const side, codeSize = 28, 4
+
+// painted is a network of rules: an image's code is how bright its quarters are, and its digit is written in its first pixel.
+type painted struct{}
+
+func (painted) Encode(_ context.Context, images []float32) ([]float32, error) {
+	var codes []float32
+	for at := 0; at < len(images); at += side * side {
+		var code [codeSize]float32
+		for i, value := range images[at : at+side*side] {
+			code[i/side/(side/2)*2+i%side/(side/2)] += value / (side * side / codeSize)
+		}
+		codes = append(codes, code[:]...)
+	}
+	return codes, nil
+}
+
+func (painted) Decode(_ context.Context, codes []float32) ([]float32, error) {
+	images := make([]float32, len(codes)/codeSize*side*side)
+	for i := range images {
+		quarter := i%(side*side)/side/(side/2)*2 + i%side/(side/2)
+		images[i] = min(1, max(0, codes[i/(side*side)*codeSize+quarter]))
+	}
+	return images, nil
+}
+
+func (p painted) Reconstruct(ctx context.Context, images []float32) ([]float32, error) {
+	codes, err := p.Encode(ctx, images)
+	if err != nil {
+		return nil, err
+	}
+	return p.Decode(ctx, codes)
+}
+
+// Classify is sure of the digit of the first pixel, by nine parts in ten.
+func (painted) Classify(_ context.Context, images []float32) ([]float32, error) {
+	var rows []float32
+	for at := 0; at < len(images); at += side * side {
+		digit := int(math.Round(float64(images[at]*255))) % classes
+		for i := range classes {
+			probability := 0.1 / (classes - 1)
+			if i == digit {
+				probability = 0.9
+			}
+			rows = append(rows, float32(math.Log(probability)))
+		}
+	}
+	return rows, nil
+}
+
+// material has images whose quarters tell the digit, and whose first pixel lies in every tenth of them.
+func material(images int) *Material {
+	random := rand.New(rand.NewPCG(7, 7))
+	test := dataset.Images{}
+	for i := range images {
+		digit := i % classes
+		image := make([]byte, side*side)
+		for at := range image {
+			quarter := at/side/(side/2)*2 + at%side/(side/2)
+			image[at] = byte(20*((digit>>quarter)&1) + 10*quarter + random.IntN(20))
+		}
+		image[0] = byte(digit)
+		if i%10 == 3 {
+			image[0] = byte(digit+1) % classes
+		}
+		test.Pixels, test.Labels = append(test.Pixels, image...), append(test.Labels, byte(digit))
+	}
+	trained := func(study string, noise float64) Trained {
+		return Trained{
+			Study: &trellisv1.Study{Name: study},
+			Trial: &trellisv1.Trial{
+				Parameters: &trellisv1.Parameters{LatentDim: codeSize, Values: map[string]float64{"noise": noise}},
+				TrainLoss:  []float64{3, 2, 1}, ValidationLoss: []float64{3, 1, 2}, BestEpoch: 2, Objective: new(1.0), TestLoss: new(1.5),
+			},
+			Network: painted{},
+		}
+	}
+	frozen := trained("read", 0)
+	return &Material{
+		Test: test, Height: side, Width: side, Autoencoder: trained("plain", 0), Variational: trained("drawn", 0),
+		Denoising: []Trained{trained("noisy", 0.1), trained("noisy", 0.2)}, Frozen: &frozen,
+		Corrupt: func(images []float32, noise float64, _ uint32) []float32 {
+			noisy := make([]float32, len(images))
+			for i, value := range images {
+				noisy[i] = value + float32(noise)
+			}
+			return noisy
+		},
+	}
+}
+
+var small = &trellisv1.Analysis{Images: 200, Iterations: 250, Perplexity: 10, Samples: 40}
+
+func analyze(t *testing.T) (*Material, *Findings) {
+	t.Helper()
+	m := material(1200)
+	found, err := Analyze(t.Context(), m, small, func(string, ...any) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, found
+}
+
+func TestAnalyze(t *testing.T) {
+	m, found := analyze(t)
+	if want := 0.9; math.Abs(found.Frozen.Accuracy-want) > 1e-9 {
+		t.Errorf("accuracy is %v, want %v", found.Frozen.Accuracy, want)
+	}
+	if got := found.Frozen.Counts; got[3][4] != 120 || got[3][3] != 0 || got[2][2] != 120 {
+		t.Errorf("counts of 2 and 3 are %v and %v; every 3 reads as 4", got[2], got[3])
+	}
+	if found.FineTuned != nil {
+		t.Error("a classifier that is not there has read")
+	}
+	for _, confidence := range []float64{found.Sampled, found.Generated} {
+		if math.Abs(confidence-0.9) > 1e-6 {
+			t.Errorf("samples are read with %v, want 0.9", confidence)
+		}
+	}
+	for _, space := range []*Space{&found.Plain, &found.Variational} {
+		if space.Images != 200 || space.Codes.Trustworthiness != 1 || space.Codes.Accuracy < 0.9 || space.TSNE.Trustworthiness < 0.8 {
+			t.Errorf("space is %+v", space)
+		}
+		if sum := space.Explained[0] + space.Explained[1]; sum <= 0 || sum > 1 || space.Explained[0] < space.Explained[1] {
+			t.Errorf("principal components explain %v", space.Explained)
+		}
+	}
+	sections, err := Sections(m, found)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var numbers []int
+	for _, section := range sections {
+		for _, picture := range section.Figures {
+			numbers = append(numbers, picture.Number)
+			if !bytes.HasPrefix(picture.PNG, []byte("\x89PNG")) || !bytes.Contains(picture.SVG, []byte("<svg")) {
+				t.Errorf("figure %d is no picture", picture.Number)
+			}
+		}
+	}
+	if len(numbers) != 8 || numbers[0] != 2 || numbers[7] != 9 {
+		t.Errorf("figures %v, want 2 to 9", numbers)
+	}
+}
+
+func TestAnalyzeIsDeterministic(t *testing.T) {
+	m, first := analyze(t)
+	_, second := analyze(t)
+	if first.Plain != second.Plain || first.Sampled != second.Sampled || *first.Frozen != *second.Frozen {
+		t.Errorf("findings differ: %+v and %+v", first.Plain, second.Plain)
+	}
+	a, err := Sections(m, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Sections(m, second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range a {
+		for j := range a[i].Figures {
+			if !bytes.Equal(a[i].Figures[j].PNG, b[i].Figures[j].PNG) || !bytes.Equal(a[i].Figures[j].SVG, b[i].Figures[j].SVG) {
+				t.Errorf("figure %d differs", a[i].Figures[j].Number)
+			}
+		}
+	}
+}
+
+func TestAnalyzeSaysWhatIsMissing(t *testing.T) {
+	for name, spoil := range map[string]func(*Material){
+		"images":     func(m *Material) { m.Test = dataset.Images{} },
+		"pixels":     func(m *Material) { m.Test.Pixels = m.Test.Pixels[1:] },
+		"denoising":  func(m *Material) { m.Denoising = nil },
+		"classifier": func(m *Material) { m.Frozen = nil },
+		"labels":     func(m *Material) { m.Test.Labels[5] = 12 },
+	} {
+		m := material(300)
+		spoil(m)
+		if _, err := Analyze(t.Context(), m, small, func(string, ...any) {}); !errors.Is(err, ErrMaterial) {
+			t.Errorf("%s: got %v, want ErrMaterial", name, err)
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package reproduction
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/trainer/dataset"
+)
+
+// ErrMaterial means that the studies have not given what the analysis needs.
+var ErrMaterial = errors.New("not enough to analyze")
+
+// Network is what a study has trained, to be looked at. Values of pixels lie between 0 and 1; images follow one another, each
+// row by row, and so do their codes. *trainer.Inference is one.
+type Network interface {
+	// Encode returns the codes of images, latent_dim numbers each.
+	Encode(ctx context.Context, images []float32) ([]float32, error)
+	// Decode returns the images of codes.
+	Decode(ctx context.Context, codes []float32) ([]float32, error)
+	// Reconstruct returns what the network makes of images.
+	Reconstruct(ctx context.Context, images []float32) ([]float32, error)
+	// Classify returns the logarithms of ten probabilities for each image.
+	Classify(ctx context.Context, images []float32) ([]float32, error)
+}
+
+// Trained is a trial of a study, with the weights that it gave.
+type Trained struct {
+	Study *trellisv1.Study
+	// Trial has its losses.
+	Trial   *trellisv1.Trial
+	Network Network
+}
+
+// Material is what an analysis is made from.
+type Material struct {
+	// Test are the test images, of Height x Width pixels.
+	Test          dataset.Images
+	Height, Width int
+	// Autoencoder and Variational are the best trials of their studies.
+	Autoencoder, Variational Trained
+	// Denoising are the best trials for each strength of noise, ascending. There is one at least.
+	Denoising []Trained
+	// Frozen is the best classifier on a frozen encoder, and FineTuned the best of those whose encoder was trained too. Either
+	// may be missing, but not both.
+	Frozen, FineTuned *Trained
+	// Corrupt adds to images the noise that a denoising trial is tested with.
+	Corrupt func(images []float32, noise float64, seed uint32) []float32
+}
+
+// WithDefaults returns an analysis with its defaults filled in.
+func WithDefaults(analysis *trellisv1.Analysis) *trellisv1.Analysis {
+	analysis = proto.CloneOf(analysis)
+	if analysis.Images == 0 {
+		analysis.Images = DefaultImages
+	}
+	if analysis.Perplexity == 0 {
+		analysis.Perplexity = DefaultPerplexity
+	}
+	if analysis.Iterations == 0 {
+		analysis.Iterations = DefaultIterations
+	}
+	if analysis.Samples == 0 {
+		analysis.Samples = DefaultSamples
+	}
+	return analysis
+}
+
+// check says what is missing.
+func (m *Material) check() error {
+	switch {
+	case m.Test.Len() == 0 || len(m.Test.Pixels) != m.Test.Len()*m.Height*m.Width:
+		return fmt.Errorf("%w: %d test images of %d x %d pixels have %d bytes", ErrMaterial, m.Test.Len(), m.Height, m.Width,
+			len(m.Test.Pixels))
+	case len(m.Denoising) == 0:
+		return fmt.Errorf("%w: no denoising trial has been answered", ErrMaterial)
+	case m.Frozen == nil && m.FineTuned == nil:
+		return fmt.Errorf("%w: no classifier has been answered", ErrMaterial)
+	}
+	return nil
+}
+
+// images returns the values of test images from to, to excluded.
+func (m *Material) images(from, to int) []float32 {
+	size := m.Height * m.Width
+	values := make([]float32, (to-from)*size)
+	for i, pixel := range m.Test.Pixels[from*size : to*size] {
+		values[i] = float32(pixel) / 255
+	}
+	return values
+}
+
+// reader is the classifier that reads digits best.
+func (m *Material) reader() *Trained {
+	if m.FineTuned != nil {
+		return m.FineTuned
+	}
+	return m.Frozen
+}

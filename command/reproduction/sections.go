@@ -1,0 +1,179 @@
+package reproduction
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"trellis/results/paper"
+)
+
+// captions of the figures, by their number in the paper.
+var captions = map[int]string{
+	2: "Three test images, and what the convolutional autoencoder makes of them.",
+	3: "Three images that the convolutional autoencoder decodes from standard normal codes.",
+	4: "Three test images, the same with noise, and what the denoising autoencoder makes of these.",
+	5: "What the classifier on the frozen encoder reads in the test images.",
+	6: "Images that the variational autoencoder decodes from standard normal codes.",
+	7: "Codes of test images by the convolutional autoencoder: PCA and t-SNE.",
+	8: "Codes of test images by the variational autoencoder: PCA and t-SNE.",
+	9: "Losses of the convolutional autoencoder with the best parameters.",
+}
+
+// Sections tells the findings in the order of the paper, each number beside the paper's.
+func Sections(m *Material, found *Findings) ([]paper.Section, error) {
+	sections := []paper.Section{
+		{Title: "Convolutional autoencoder (section 2)", Results: gridResults(m)},
+		{Title: "Denoising autoencoder (section 3)", Results: denoisingResults(m)},
+		{Title: "Classification (section 4)", Results: classifierResults(m, found)},
+		{Title: "Variational autoencoder (section 5)", Results: variationalResults(m, found)},
+		{Title: "Latent-space analysis (section 6)", Results: spaceResults(m, found)},
+		{Title: "Appendix"},
+	}
+	for i, numbers := range [][]int{{2, 3}, {4}, {5}, {6}, {7, 8}, {9}} {
+		for _, number := range numbers {
+			picture := paper.Picture{Number: number, Caption: captions[number]}
+			var png, svg bytes.Buffer
+			if err := found.Figures[number].WritePNG(&png); err != nil {
+				return nil, fmt.Errorf("write figure %d: %w", number, err)
+			}
+			if err := found.Figures[number].WriteSVG(&svg); err != nil {
+				return nil, fmt.Errorf("write figure %d: %w", number, err)
+			}
+			picture.PNG, picture.SVG = png.Bytes(), svg.Bytes()
+			sections[i].Figures = append(sections[i].Figures, picture)
+		}
+	}
+	return sections, nil
+}
+
+func number(x float64) string { return strconv.FormatFloat(x, 'g', 4, 64) }
+
+// compared is a result beside the paper's number.
+func compared(what string, theirs, ours float64, command string) paper.Result {
+	difference := "none"
+	if ours != theirs {
+		difference = fmt.Sprintf("%+.4g", ours-theirs)
+	}
+	return paper.Result{What: what, Paper: number(theirs), Ours: number(ours), Difference: difference, Command: command}
+}
+
+func alone(what string, ours float64, command string) paper.Result {
+	return paper.Result{What: what, Ours: number(ours), Command: command}
+}
+
+func gridResults(m *Material) []paper.Result {
+	study, trial := m.Autoencoder.Study, m.Autoencoder.Trial
+	best := "trellis best " + study.GetName()
+	p := trial.GetParameters()
+	results := []paper.Result{
+		compared("encoded space dimension", 16, float64(p.GetLatentDim()), best),
+		compared("learning rate", 1e-3, p.GetLearningRate(), best),
+		compared("weight decay", 1e-5, p.GetWeightDecay(), best),
+		compared("maximum number of epochs", 150, float64(p.GetMaxEpochs()), best),
+		alone("validation loss", trial.GetObjective(), best),
+		alone("test loss", trial.GetTestLoss(), best),
+	}
+	if p.GetLatentDim() > 16 {
+		results[0].Note = "A larger encoded space reconstructs better: the lowest loss lies at the edge of the grid. The paper does " +
+			"not say which dimensions it tried; it wants them \"relatively small\"."
+	}
+	return results
+}
+
+func denoisingResults(m *Material) []paper.Result {
+	var results []paper.Result
+	for _, trained := range m.Denoising {
+		noise := trained.Trial.GetParameters().GetValues()["noise"]
+		command := fmt.Sprintf("trellis trials %s --filter 'noise == %s'", trained.Study.GetName(), number(noise))
+		result := compared(fmt.Sprintf("test loss with noise of sigma %s", number(noise)), 0.0269, trained.Trial.GetTestLoss(), command)
+		result.Note = "The paper does not say how strong its noise is."
+		results = append(results, result)
+	}
+	return results
+}
+
+func classifierResults(m *Material, found *Findings) []paper.Result {
+	var results []paper.Result
+	if found.Frozen != nil {
+		results = append(results, compared("test accuracy, encoder frozen", 0.9513, found.Frozen.Accuracy,
+			fmt.Sprintf("trellis trials %s --filter 'fine_tune == 0'", m.Frozen.Study.GetName())))
+		results = append(results, confusions(found.Frozen, "trellis reproduce"))
+	}
+	if found.FineTuned != nil {
+		result := compared("test accuracy, encoder fine-tuned", 0.9927, found.FineTuned.Accuracy,
+			fmt.Sprintf("trellis trials %s --filter 'fine_tune == 1'", m.FineTuned.Study.GetName()))
+		result.Note = "The paper's is of the supervised network of its author's previous work."
+		results = append(results, result)
+	}
+	return results
+}
+
+// confusions are the three most frequent errors.
+func confusions(reading *Reading, command string) paper.Result {
+	type confusion struct{ truth, read, count int }
+	var all []confusion
+	for truth, row := range reading.Counts {
+		for read, count := range row {
+			if truth != read {
+				all = append(all, confusion{truth, read, count})
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b confusion) int { return b.count - a.count })
+	var texts []string
+	for _, c := range all[:3] {
+		texts = append(texts, fmt.Sprintf("%d for %d (%d)", c.truth, c.read, c.count))
+	}
+	return paper.Result{
+		What: "most frequent errors", Paper: "3 for 8 (49); 9 and 4, 3 and 2, 3 and 5", Ours: strings.Join(texts, ", "),
+		Command: command, Note: "The true digit, the one that is read in it, and how often.",
+	}
+}
+
+func variationalResults(m *Material, found *Findings) []paper.Result {
+	trial := m.Variational.Trial
+	best := "trellis best " + m.Variational.Study.GetName()
+	results := []paper.Result{
+		alone("squared error of a test image, summed", metric(trial.GetTestMetrics(), "reconstruction"), best),
+		alone("Kullback-Leibler divergence of a test image", metric(trial.GetTestMetrics(), "divergence"), best),
+		alone("mean top probability of samples", found.Sampled, "trellis reproduce"),
+		alone("the same of the plain autoencoder's", found.Generated, "trellis reproduce"),
+	}
+	results[2].Note = "Read by our classifier, which was trained on real digits only."
+	return results
+}
+
+func metric(metrics map[string]float64, name string) float64 {
+	if value, ok := metrics[name]; ok {
+		return value
+	}
+	return math.NaN()
+}
+
+func spaceResults(_ *Material, found *Findings) []paper.Result {
+	var results []paper.Result
+	for _, s := range []struct {
+		name string
+		*Space
+	}{{"plain", &found.Plain}, {"variational", &found.Variational}} {
+		add := func(what string, value float64) {
+			results = append(results, alone(s.name+": "+what, value, "trellis reproduce"))
+		}
+		add("variance that two principal components explain", s.Explained[0]+s.Explained[1])
+		for _, p := range []struct {
+			name string
+			Quality
+		}{{"codes", s.Codes}, {"PCA", s.PCA}, {"t-SNE", s.TSNE}, {"t-SNE, three dimensions", s.TSNE3}} {
+			add("5-nearest-neighbour accuracy, "+p.name, p.Accuracy)
+			add("silhouette by digit, "+p.name, p.Silhouette)
+			if p.name != "codes" {
+				add("trustworthiness, "+p.name, p.Trustworthiness)
+			}
+		}
+	}
+	return results
+}

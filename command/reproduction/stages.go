@@ -1,0 +1,208 @@
+package reproduction
+
+import (
+	"fmt"
+	"slices"
+
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// The models of the studies that an Analysis names.
+const (
+	ConvAutoencoder        = "conv-autoencoder"
+	DenoisingAutoencoder   = "denoising-autoencoder"
+	VariationalAutoencoder = "variational-autoencoder"
+	Classifier             = "classifier"
+)
+
+// Defaults of an Analysis.
+const (
+	DefaultImages     = 10_000
+	DefaultPerplexity = 30
+	DefaultIterations = 1000
+	DefaultSamples    = 1000
+)
+
+// Complete returns the study of a stage, with the values of the best trial of the study that best_of names on the axes that
+// it leaves out. best is nil if the stage has no best_of.
+func Complete(stage *trellisv1.Stage, best *trellisv1.Parameters) *trellisv1.StudySpec {
+	spec := proto.CloneOf(stage.GetStudy())
+	if best == nil {
+		return spec
+	}
+	for _, grid := range spec.GetGrid() {
+		grid.LatentDim = orInteger(grid.LatentDim, best.GetLatentDim())
+		grid.LearningRate = orNumber(grid.LearningRate, best.GetLearningRate())
+		grid.WeightDecay = orNumber(grid.WeightDecay, best.GetWeightDecay())
+		grid.MaxEpochs = orInteger(grid.MaxEpochs, best.GetMaxEpochs())
+	}
+	spec.BatchSize = orInteger(spec.BatchSize, best.GetBatchSize())
+	return spec
+}
+
+func orInteger(axis *trellisv1.IntegerAxis, value uint32) *trellisv1.IntegerAxis {
+	if axis != nil {
+		return axis
+	}
+	return &trellisv1.IntegerAxis{Values: []uint32{value}}
+}
+
+func orNumber(axis *trellisv1.NumberAxis, value float64) *trellisv1.NumberAxis {
+	if axis != nil {
+		return axis
+	}
+	return &trellisv1.NumberAxis{Values: []float64{value}}
+}
+
+// DependsOn returns the studies that a stage needs to have ended.
+func DependsOn(stage *trellisv1.Stage) []string {
+	var studies []string
+	for _, study := range []string{stage.GetBestOf(), stage.GetStudy().GetPretrained().GetStudy()} {
+		if study != "" && !slices.Contains(studies, study) {
+			studies = append(studies, study)
+		}
+	}
+	return studies
+}
+
+// placeholder stands for the best trial of a study that has not been trained.
+var placeholder = &trellisv1.Parameters{LatentDim: 16, LearningRate: 1e-3, MaxEpochs: 10_000, BatchSize: 256}
+
+// Validate checks a reproduction: the rules that its messages state, every study by validateStudy, and that studies are named
+// once, depend on earlier ones, and are what the analysis takes them for. What is wrong comes as a
+// *protovalidate.ValidationError, with the path of each field.
+func Validate(r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec) error) error {
+	found := new(protovalidate.ValidationError)
+	if err := validateMessages(r, found); err != nil {
+		return err
+	}
+	models := map[string]string{}
+	for i, stage := range r.GetStages() {
+		for _, name := range DependsOn(stage) {
+			if _, earlier := models[name]; !earlier {
+				found.Violations = append(found.Violations, violation("stage.depends_on",
+					fmt.Sprintf("no earlier stage has a study %q: a stage comes after those that it depends on", name), "stages", i))
+			}
+		}
+		var best *trellisv1.Parameters
+		if stage.GetBestOf() != "" {
+			best = placeholder
+		}
+		if err := collectStudy(validateStudy(Complete(stage, best)), i, found); err != nil {
+			return err
+		}
+		name := stage.GetStudy().GetName()
+		if _, again := models[name]; again {
+			found.Violations = append(found.Violations, violation("stage.name",
+				fmt.Sprintf("two stages have a study %q: a study's name is its id, so each needs its own", name),
+				"stages", i, "study", "name"))
+		}
+		models[name] = stage.GetStudy().GetModel()
+	}
+	if analysis := r.GetAnalysis(); analysis != nil {
+		for _, role := range []struct{ field, study, model string }{
+			{"autoencoder", analysis.GetAutoencoder(), ConvAutoencoder},
+			{"denoising", analysis.GetDenoising(), DenoisingAutoencoder},
+			{"classifier", analysis.GetClassifier(), Classifier},
+			{"variational", analysis.GetVariational(), VariationalAutoencoder},
+		} {
+			model, there := models[role.study]
+			switch {
+			case role.study == "": // The message's own rule says so.
+			case !there:
+				found.Violations = append(found.Violations, violation("analysis.study",
+					fmt.Sprintf("no stage has a study %q", role.study), "analysis", role.field))
+			case model != role.model:
+				found.Violations = append(found.Violations, violation("analysis.model",
+					fmt.Sprintf("study %s is of model %s, want %s", role.study, model, role.model), "analysis", role.field))
+			}
+		}
+	}
+	if len(found.Violations) == 0 {
+		return nil
+	}
+	return found
+}
+
+// validateMessages checks the rules of the messages, but for those of the studies, which are not complete yet.
+func validateMessages(r *trellisv1.Reproduction, found *protovalidate.ValidationError) error {
+	shallow := proto.CloneOf(r)
+	for _, stage := range shallow.GetStages() {
+		if stage.Study != nil {
+			stage.Study = &trellisv1.StudySpec{
+				Name: "a", Data: "a", Model: "a",
+				Grid: []*trellisv1.Grid{{
+					LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{1}},
+					LearningRate: &trellisv1.NumberAxis{Values: []float64{1}},
+					MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{1}},
+				}},
+			}
+		}
+	}
+	err := protovalidate.Validate(shallow)
+	if err == nil {
+		return nil
+	}
+	invalid, ok := err.(*protovalidate.ValidationError)
+	if !ok {
+		return err
+	}
+	found.Violations = append(found.Violations, invalid.Violations...)
+	return nil
+}
+
+// collectStudy takes in what is wrong with the study of a stage, under the path that it has in the reproduction.
+func collectStudy(err error, stage int, found *protovalidate.ValidationError) error {
+	if err == nil {
+		return nil
+	}
+	invalid, ok := err.(*protovalidate.ValidationError)
+	if !ok {
+		return err
+	}
+	prefix := violation("", "", "stages", stage, "study").Proto.GetField().GetElements()
+	for _, v := range invalid.Violations {
+		moved := *v
+		moved.Proto = proto.CloneOf(v.Proto)
+		moved.Proto.Field = validate.FieldPath_builder{
+			Elements: slices.Concat(prefix, v.Proto.GetField().GetElements()),
+		}.Build()
+		found.Violations = append(found.Violations, &moved)
+	}
+	return nil
+}
+
+// violation says what is wrong with the field of a Reproduction that path leads to: names, and indices of repeated fields.
+func violation(rule, message string, path ...any) *protovalidate.Violation {
+	descriptor := (*trellisv1.Reproduction)(nil).ProtoReflect().Descriptor()
+	var field protoreflect.FieldDescriptor
+	var elements []*validate.FieldPathElement
+	for _, step := range path {
+		switch step := step.(type) {
+		case string:
+			field = descriptor.Fields().ByName(protoreflect.Name(step))
+			descriptor = field.Message()
+			elements = append(elements, validate.FieldPathElement_builder{
+				FieldNumber: new(int32(field.Number())),
+				FieldName:   new(string(field.Name())),
+				FieldType:   descriptorpb.FieldDescriptorProto_Type(field.Kind()).Enum(),
+			}.Build())
+		case int:
+			elements[len(elements)-1].SetIndex(uint64(step))
+		}
+	}
+	return &protovalidate.Violation{
+		FieldDescriptor: field,
+		Proto: validate.Violation_builder{
+			Field:   validate.FieldPath_builder{Elements: elements}.Build(),
+			RuleId:  &rule,
+			Message: &message,
+		}.Build(),
+	}
+}

@@ -1,0 +1,138 @@
+package reproduction
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// read reads a reproduction from JSON.
+func read(t *testing.T, text string) *trellisv1.Reproduction {
+	t.Helper()
+	r := new(trellisv1.Reproduction)
+	if err := protojson.Unmarshal([]byte(text), r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// accept finds nothing wrong with any study.
+func accept(*trellisv1.StudySpec) error { return nil }
+
+const whole = `{
+	"title": "whole",
+	"stages": [
+		{"study": {"name": "plain", "model": "conv-autoencoder"}},
+		{"best_of": "plain", "study": {"name": "noisy", "model": "denoising-autoencoder"}},
+		{"best_of": "plain", "study": {"name": "drawn", "model": "variational-autoencoder"}},
+		{"study": {"name": "read", "model": "classifier", "pretrained": {"study": "plain"}}}
+	],
+	"analysis": {"autoencoder": "plain", "denoising": "noisy", "classifier": "read", "variational": "drawn"}
+}`
+
+func TestCompleteTakesWhatIsLeftOut(t *testing.T) {
+	stage := read(t, `{"stages": [{"best_of": "plain", "study": {"name": "a", "grid": [
+		{"learning_rate": {"values": [0.5]}},
+		{"max_epochs": {"values": [7, 8]}, "weight_decay": {"values": [0]}}
+	]}}]}`).Stages[0]
+	before := proto.CloneOf(stage)
+	best := &trellisv1.Parameters{LatentDim: 16, LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 150, BatchSize: 64, Seed: 3}
+	got := Complete(stage, best)
+	want := read(t, `{"stages": [{"study": {"name": "a", "batch_size": {"values": [64]}, "grid": [
+		{"latent_dim": {"values": [16]}, "learning_rate": {"values": [0.5]}, "weight_decay": {"values": [1e-5]},
+			"max_epochs": {"values": [150]}},
+		{"latent_dim": {"values": [16]}, "learning_rate": {"values": [1e-3]}, "weight_decay": {"values": [0]},
+			"max_epochs": {"values": [7, 8]}}
+	]}}]}`).Stages[0].Study
+	if !proto.Equal(got, want) {
+		t.Errorf("completed to %v\nwant %v", got, want)
+	}
+	if !proto.Equal(stage, before) {
+		t.Error("the stage has changed")
+	}
+	if got := Complete(stage, nil); !proto.Equal(got, stage.Study) {
+		t.Errorf("without a best trial, it has become %v", got)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	replace := func(from, to string) string {
+		if !strings.Contains(whole, from) {
+			t.Fatalf("%q is not there", from)
+		}
+		return strings.Replace(whole, from, to, 1)
+	}
+	for name, test := range map[string]struct {
+		text string
+		// path and message of the only violation; both empty if there is none.
+		path, message string
+	}{
+		"whole":       {text: whole},
+		"no analysis": {text: `{"title": "short", "stages": [{"study": {"name": "plain"}}]}`},
+		"no title":    {replace(`"whole"`, `""`), "title", "value is required"},
+		"later study": {
+			replace(`"best_of": "plain", "study": {"name": "noisy"`, `"best_of": "drawn", "study": {"name": "noisy"`),
+			"stages[1]", `no earlier stage has a study "drawn"`,
+		},
+		"pretrained on itself": {
+			replace(`"pretrained": {"study": "plain"}`, `"pretrained": {"study": "read"}`),
+			"stages[3]", `no earlier stage has a study "read"`,
+		},
+		"name twice": {
+			replace(`"noisy", "model"`, `"plain", "model"`), "stages[1].study.name", "two stages",
+		},
+		"unknown role": {
+			replace(`"variational": "drawn"`, `"variational": "painted"`), "analysis.variational", `no stage has a study "painted"`,
+		},
+		"wrong role": {
+			replace(`"variational": "drawn"`, `"variational": "plain"`), "analysis.variational",
+			"study plain is of model conv-autoencoder, want variational-autoencoder",
+		},
+		"few iterations": {
+			replace(`"variational": "drawn"`, `"variational": "drawn", "iterations": 7`), "analysis.iterations",
+			"iterations lie between",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := Validate(read(t, test.text), accept)
+			if test.path == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			invalid, ok := errors.AsType[*protovalidate.ValidationError](err)
+			if !ok {
+				t.Fatalf("got %v, want a *protovalidate.ValidationError", err)
+			}
+			v := invalid.Violations[0].Proto
+			if path := protovalidate.FieldPathString(v.GetField()); path != test.path || !strings.Contains(v.GetMessage(), test.message) {
+				t.Errorf("got %s: %s\nwant %s: %s", path, v.GetMessage(), test.path, test.message)
+			}
+		})
+	}
+}
+
+// What is wrong with a study is told where it stands in the reproduction.
+func TestValidateNamesTheStage(t *testing.T) {
+	err := Validate(read(t, whole), func(spec *trellisv1.StudySpec) error {
+		if spec.GetName() != "drawn" {
+			return nil
+		}
+		v := violation("rule", "it does not please", "title")
+		return &protovalidate.ValidationError{Violations: []*protovalidate.Violation{v}}
+	})
+	invalid, ok := errors.AsType[*protovalidate.ValidationError](err)
+	if !ok || len(invalid.Violations) != 1 {
+		t.Fatalf("got %v, want one violation", err)
+	}
+	if path := protovalidate.FieldPathString(invalid.Violations[0].Proto.GetField()); path != "stages[2].study.title" {
+		t.Errorf("it is at %s", path)
+	}
+}
