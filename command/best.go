@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
@@ -45,7 +48,8 @@ With one seed, chance and difference can't be told apart: the best is the trial 
 			case formatTable:
 				return writeBest(cli.stdout, best)
 			case formatCSV:
-				return writeOne(cli.stdout, *format, best.GetTrial(), trialColumns)
+				own := trialColumnsWith(ownAxes(best.GetStudy().GetSpec()))
+				return writeOne(cli.stdout, *format, best.GetTrial(), withMetrics(own, metricsOf(best.GetTrial())))
 			default:
 				return writeMessage(cli.stdout, *format, best)
 			}
@@ -95,9 +99,11 @@ func writeBestTrial(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	parameterRows(row, t.GetParameters())
 	row("seed", "%d", t.GetParameters().GetSeed())
 	row("validation loss", "%s, at epoch %d of %d trained", shortLoss(t.GetObjective()), t.GetBestEpoch(), t.GetEpochs())
+	metricRows(row, "validation ", t.GetMetrics())
 	if t.TestLoss != nil {
 		row("test loss", "%s", shortLoss(t.GetTestLoss()))
 	}
+	metricRows(row, "test ", t.GetTestMetrics())
 	if second := best.GetRunnerUp(); second != nil {
 		row("ahead of the next", "%s", lead(t.GetObjective(), second))
 	}
@@ -110,6 +116,9 @@ func parameterRows(row func(name, format string, values ...any), p *trellisv1.Pa
 	row("latent dimension", "%d", p.GetLatentDim())
 	row("learning rate", "%s", plainNumber(p.GetLearningRate()))
 	row("weight decay", "%s", plainNumber(p.GetWeightDecay()))
+	for _, name := range slices.Sorted(maps.Keys(p.GetValues())) {
+		row(strings.ReplaceAll(name, "_", " "), "%s", plainNumber(p.GetValues()[name]))
+	}
 	row("maximum epochs", "%d", p.GetMaxEpochs())
 	row("batch size", "%d", p.GetBatchSize())
 }

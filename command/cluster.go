@@ -49,7 +49,7 @@ func startCluster(parent context.Context, options runOptions) (*cluster, error) 
 	}
 	server, err := coordinator.New(coordinator.Config{
 		Numerics: trainer.NumericsVersion, Version: version(), Logger: options.logger, Data: options.directory.path,
-		Lease: localLease,
+		Lease: localLease, Models: knownModels(),
 	}, listener, dataSets)
 	if err != nil {
 		listener.Close()

@@ -40,7 +40,15 @@ with an interval that is corrected for the number of comparisons. A CONTENDER ca
 			limit = tableRows
 		}
 		return cli.withClient(cmd.Context(), options, func(ctx context.Context, c *client) error {
-			list := newListWriter(cli.stdout, *format, "configurations", configurationColumns)
+			columns := configurationColumns
+			if *format == formatTable || *format == formatCSV {
+				response, err := call(ctx, callTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: request.GetStudy()})
+				if err != nil {
+					return err
+				}
+				columns = configurationColumnsWith(ownAxes(response.GetStudy().GetSpec()))
+			}
+			list := newListWriter(cli.stdout, *format, "configurations", columns)
 			total, err := c.eachConfiguration(ctx, request, limit, list.Add)
 			if err != nil {
 				return err
@@ -116,6 +124,11 @@ var configurationColumns = []column[configuration]{
 		"test_mean", func(c configuration) string { return optional(c.TestMean, plainNumber) },
 		func(c configuration) string { return optional(c.TestMean, shortLoss) },
 	},
+}
+
+// configurationColumnsWith are configurationColumns with those of a model's own axes.
+func configurationColumnsWith(own []string) []column[configuration] {
+	return withOwnAxes(configurationColumns, own, (*trellisv1.Configuration).GetParameters)
 }
 
 func whole(name string, get func(*trellisv1.Parameters) uint32) column[configuration] {

@@ -28,6 +28,7 @@ const (
 func estimateHere(
 	ctx context.Context, spec *trellisv1.StudySpec, data *dataOptions, slots int,
 ) (*trellisv1.PlanStudyResponse, error) {
+	spec = knownModels().WithDefaults(spec)
 	summary, err := grid.Summarize(spec)
 	if err != nil {
 		return nil, fmt.Errorf("count the study's trials: %w", err)
@@ -97,6 +98,7 @@ func measure(
 		LatentDim:    int(point.GetLatentDim()),
 		LearningRate: point.GetLearningRate(),
 		WeightDecay:  point.GetWeightDecay(),
+		Values:       point.GetValues(),
 		BatchSize:    int(point.GetBatchSize()),
 		Seed:         point.GetSeed(),
 		MaxEpochs:    1 << 20, // The clock ends it.

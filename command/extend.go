@@ -22,7 +22,8 @@ missing is trained: more epochs go on from where the runs were. The results are 
 start, bit for bit.`,
 		Example: `  trellis extend paper --max-epochs 200
   trellis extend paper --seeds 2,3,4,5 --watch
-  trellis extend paper --latent-dim 64,128 --learning-rate 3e-3`,
+  trellis extend paper --latent-dim 64,128 --learning-rate 3e-3
+  trellis extend denoising --axis noise=0.2,0.4`,
 		Args: operands("STUDY"),
 	}
 	options, format := clientFlags(cmd, DefaultWait), outputFlag(cmd)
@@ -34,6 +35,8 @@ start, bit for bit.`,
 	cmd.Flags().Var(integersFlag{&request.MaxEpochs}, "max-epochs", "maximum epochs to add")
 	cmd.Flags().Var(integersFlag{&request.Seeds}, "seeds", "seeds to add")
 	cmd.Flags().Var(integersFlag{&request.BatchSize}, "batch-size", "batch sizes to add")
+	cmd.Flags().Var(axesFlag{&request.Axes}, "axis",
+		"`name=values` to add to an axis that only the study's model has; may be given several times")
 	watch := cmd.Flags().Bool("watch", false, "follow the study until it has ended")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if proto.Equal(request, new(trellisv1.ExtendStudyRequest)) {
@@ -128,12 +131,39 @@ func (f numbersFlag) Set(text string) error {
 	if *f.axis == nil {
 		*f.axis = new(trellisv1.NumberAxis)
 	}
+	return addNumbers(*f.axis, text)
+}
+
+// axesFlag adds values to a model's own axes: an axis's name, an equals sign, and numbers with commas between them.
+type axesFlag struct {
+	axes *map[string]*trellisv1.NumberAxis
+}
+
+func (f axesFlag) String() string { return "" }
+func (f axesFlag) Type() string   { return "name=values" }
+
+func (f axesFlag) Set(text string) error {
+	name, values, ok := strings.Cut(text, "=")
+	if name = strings.TrimSpace(name); !ok || name == "" {
+		return fmt.Errorf("%q names no axis: give its name and the values to add to it, such as noise=0.2,0.4", text)
+	}
+	if *f.axes == nil {
+		*f.axes = make(map[string]*trellisv1.NumberAxis)
+	}
+	if (*f.axes)[name] == nil {
+		(*f.axes)[name] = new(trellisv1.NumberAxis)
+	}
+	return addNumbers((*f.axes)[name], values)
+}
+
+// addNumbers adds numbers with commas between them to an axis.
+func addNumbers(axis *trellisv1.NumberAxis, text string) error {
 	for item := range strings.SplitSeq(text, ",") {
 		value, err := strconv.ParseFloat(strings.TrimSpace(item), 64)
 		if err != nil || math.IsNaN(value) || math.IsInf(value, 0) {
 			return fmt.Errorf("%q is not a number: give numbers with commas between them, such as 1e-3,3e-3", item)
 		}
-		(*f.axis).Values = append((*f.axis).Values, value)
+		axis.Values = append(axis.Values, value)
 	}
 	return nil
 }

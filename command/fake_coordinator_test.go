@@ -13,6 +13,7 @@ import (
 // fakeCoordinator answers as its functions say.
 type fakeCoordinator struct {
 	trellisv1.UnimplementedStudyServiceServer
+	trellisv1.UnimplementedTrialServiceServer
 	trellisv1.UnimplementedArtifactServiceServer
 	trellisv1.UnimplementedClusterServiceServer
 	watch    func(*trellisv1.WatchStudyRequest, trellisv1.StudyService_WatchStudyServer) error
@@ -22,6 +23,9 @@ type fakeCoordinator struct {
 	backup   func(trellisv1.ClusterService_BackupServer) error
 	restore  func(trellisv1.ClusterService_RestoreServer) error
 	add      func(*trellisv1.AddNodeRequest) error
+	best     func(*trellisv1.GetBestTrialRequest) (*trellisv1.GetBestTrialResponse, error)
+	// models is what ListModels answers.
+	models []*trellisv1.Model
 	// study is what GetStudy answers.
 	study *trellisv1.Study
 	// studies is what ListStudies answers, unless there is list.
@@ -49,6 +53,18 @@ func (f *fakeCoordinator) GetStudy(
 	context.Context, *trellisv1.GetStudyRequest,
 ) (*trellisv1.GetStudyResponse, error) {
 	return &trellisv1.GetStudyResponse{Study: f.study}, nil
+}
+
+func (f *fakeCoordinator) GetBestTrial(
+	_ context.Context, r *trellisv1.GetBestTrialRequest,
+) (*trellisv1.GetBestTrialResponse, error) {
+	return f.best(r)
+}
+
+func (f *fakeCoordinator) ListModels(
+	context.Context, *trellisv1.ListModelsRequest,
+) (*trellisv1.ListModelsResponse, error) {
+	return &trellisv1.ListModelsResponse{Models: f.models}, nil
 }
 
 func (f *fakeCoordinator) GetCluster(
@@ -103,6 +119,7 @@ func (f *fakeCoordinator) serveUntil(t *testing.T) (address string, stop func())
 	}
 	server := grpc.NewServer()
 	trellisv1.RegisterStudyServiceServer(server, f)
+	trellisv1.RegisterTrialServiceServer(server, f)
 	trellisv1.RegisterArtifactServiceServer(server, f)
 	trellisv1.RegisterClusterServiceServer(server, f)
 	done := make(chan struct{})

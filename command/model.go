@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 	"trellis/trainer"
 	"trellis/worker"
 )
@@ -86,7 +87,10 @@ func (cli *commandLine) getModel(ctx context.Context, c *client, study string, o
 	if err != nil {
 		return err
 	}
-	saved, err := bestWeights(trial, response)
+	if response.GetConfig().GetModel() == trainer.Synthetic {
+		return fmt.Errorf("trial %d has no weights: the synthetic model is a formula", trial.GetIndex())
+	}
+	saved, err := results.BestWeights(trial, response.GetRun())
 	if err != nil {
 		return err
 	}
@@ -129,37 +133,6 @@ func (c *client) findTrial(ctx context.Context, study string, options *modelOpti
 		return nil, usageErrorf("study %s has no trial %d: see trellis trials %s", study, options.trial, study)
 	}
 	return response.GetTrials()[0], nil
-}
-
-// bestWeights returns the checkpoint of a trial's run whose best weights are the trial's.
-func bestWeights(trial *trellisv1.Trial, response *trellisv1.GetRunResponse) (*trellisv1.Checkpoint, error) {
-	index := trial.GetIndex()
-	if response.GetConfig().GetModel() == trainer.Synthetic {
-		return nil, fmt.Errorf("trial %d has no weights: the synthetic model is a formula", index)
-	}
-	if trial.GetBestEpoch() == 0 {
-		if trial.GetEpochs() == 0 {
-			return nil, fmt.Errorf("trial %d has no weights yet: it is %s", index, trialState(trial))
-		}
-		return nil, fmt.Errorf("trial %d has no weights to use: none of its validation losses is a finite number", index)
-	}
-	checkpoints := response.GetRun().GetCheckpoints()
-	for i := len(checkpoints) - 1; i >= 0; i-- {
-		if checkpoints[i].GetBestEpoch() == trial.GetBestEpoch() {
-			return checkpoints[i], nil
-		}
-	}
-	switch {
-	case trial.GetState() == trellisv1.TrialState_TRIAL_STATE_RUNNING:
-		return nil, fmt.Errorf("trial %d is still training, and the weights of epoch %d, its best so far, have not been saved "+
-			"yet: try again later", index, trial.GetBestEpoch())
-	case len(checkpoints) == 0:
-		return nil, fmt.Errorf("no weights of trial %d were saved: a coordinator that was started with --in-memory keeps none",
-			index)
-	default:
-		return nil, fmt.Errorf("the weights of trial %d were not saved: its run has checkpoints, but none with the weights of "+
-			"epoch %d", index, trial.GetBestEpoch())
-	}
 }
 
 // loadCheckpoint downloads a checkpoint and decodes it. A download that breaks off begins again.

@@ -17,49 +17,6 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// The weights of a trial are in any checkpoint of its run with the same best epoch. Where there is none, it is said why.
-func TestBestWeights(t *testing.T) {
-	run := func(bestEpochs ...uint32) []*trellisv1.Checkpoint {
-		var checkpoints []*trellisv1.Checkpoint
-		for i, best := range bestEpochs {
-			checkpoints = append(checkpoints, &trellisv1.Checkpoint{Epoch: uint32(10 * (i + 1)), BestEpoch: best})
-		}
-		return checkpoints
-	}
-	const succeeded, running, pending = trellisv1.TrialState_TRIAL_STATE_SUCCEEDED, trellisv1.TrialState_TRIAL_STATE_RUNNING,
-		trellisv1.TrialState_TRIAL_STATE_PENDING
-	for _, test := range []struct {
-		name         string
-		state        trellisv1.TrialState
-		epochs, best uint32
-		checkpoints  []*trellisv1.Checkpoint
-		model        string
-		want         uint32
-		wrong        string
-	}{
-		{"of a run that went on", succeeded, 10, 8, run(8, 19), "conv-autoencoder", 10, ""},
-		{"that later epochs did not beat", succeeded, 10, 8, run(8, 8, 8), "conv-autoencoder", 30, ""},
-		{"at the end", succeeded, 30, 29, run(8, 19, 29), "conv-autoencoder", 30, ""},
-		{"running", running, 12, 8, run(8), "conv-autoencoder", 10, ""},
-		{"running, with better epochs since", running, 12, 11, run(8), "conv-autoencoder", 0, "still training"},
-		{"pending", pending, 0, 0, nil, "conv-autoencoder", 0, "no weights yet: it is pending"},
-		{"diverged", succeeded, 1, 0, run(0), "conv-autoencoder", 0, "none of its validation losses is a finite number"},
-		{"in memory", succeeded, 10, 8, nil, "conv-autoencoder", 0, "--in-memory"},
-		{"overwritten", succeeded, 10, 8, run(7, 9), "conv-autoencoder", 0, "none with the weights of epoch 8"},
-		{"a formula", succeeded, 10, 8, run(8), "synthetic", 0, "the synthetic model is a formula"},
-	} {
-		got, err := bestWeights(
-			&trellisv1.Trial{Index: 3, State: test.state, Epochs: test.epochs, BestEpoch: test.best},
-			&trellisv1.GetRunResponse{
-				Run: &trellisv1.Run{Checkpoints: test.checkpoints}, Config: &trellisv1.RunConfig{Model: test.model},
-			})
-		if got.GetEpoch() != test.want || (err == nil) != (test.wrong == "") ||
-			err != nil && (!strings.Contains(err.Error(), test.wrong) || !strings.Contains(err.Error(), "trial 3")) {
-			t.Errorf("%s: got %v, %v; want epoch %d, %q", test.name, got, err, test.want, test.wrong)
-		}
-	}
-}
-
 // What is downloaded is what the digest says; a download that breaks off begins again.
 func TestDownloadArtifact(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789abcdef"), 100000)

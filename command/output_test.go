@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"math"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,6 +54,25 @@ func sampleTrials() []*trellisv1.Trial {
 	}
 }
 
+// measuredTrials have metrics, but for the first: one that is not set, a NaN, one of the test images alone.
+func measuredTrials() []*trellisv1.Trial {
+	trials := sampleTrials()
+	trials[0], trials[2] = trials[2], trials[0]
+	trials[1].Metrics = map[string]float64{"accuracy": math.NaN(), "top_three": 1}
+	trials[2].Metrics = map[string]float64{"accuracy": 0.9871}
+	trials[2].TestMetrics = map[string]float64{"accuracy": 2.0 / 3, "recall": 0.5}
+	return trials
+}
+
+// noisyTrials are the samples with a value on two axes that only their model has.
+func noisyTrials() []*trellisv1.Trial {
+	trials := sampleTrials()
+	for i, trial := range trials {
+		trial.Parameters.Values = map[string]float64{"noise": 1 / float64(3*i+3), "divergence_weight": 1}
+	}
+	return trials
+}
+
 func sampleStudy() *trellisv1.Study {
 	return &trellisv1.Study{
 		Name:  "sample",
@@ -94,13 +115,33 @@ func TestGoldenOutput(t *testing.T) {
 		if format == formatCSV {
 			columns = append(columns[:len(columns):len(columns)], lossColumns...)
 		}
-		list := newListWriter(out, format, "trials", columns)
+		list := newTrialList(out, format, columns)
 		for _, trial := range sampleTrials() {
 			if err := list.Add(trial); err != nil {
 				return err
 			}
 		}
 		return list.Close("")
+	}
+	metrics := func(format outputFormat, out *bytes.Buffer) error {
+		list := newTrialList(out, format, trialColumns)
+		for _, trial := range measuredTrials() {
+			if err := list.Add(trial); err != nil {
+				return err
+			}
+		}
+		return list.Close("")
+	}
+	measured := func(format outputFormat, out *bytes.Buffer) error {
+		best := sampleBest()
+		best.Trial = measuredTrials()[1]
+		if format == formatCSV {
+			return writeOne(out, format, best.GetTrial(), withMetrics(trialColumns, metricsOf(best.GetTrial())))
+		}
+		if format == formatTable {
+			return writeBest(out, best)
+		}
+		return writeMessage(out, format, best)
 	}
 	best := func(format outputFormat, out *bytes.Buffer) error {
 		switch format {
@@ -111,6 +152,46 @@ func TestGoldenOutput(t *testing.T) {
 		default:
 			return writeMessage(out, format, sampleBest())
 		}
+	}
+	noisy := func(format outputFormat, out *bytes.Buffer) error {
+		list := newTrialList(out, format, trialColumnsWith([]string{"divergence_weight", "noise"}))
+		for _, trial := range noisyTrials() {
+			if err := list.Add(trial); err != nil {
+				return err
+			}
+		}
+		return list.Close("")
+	}
+	noisyBest := func(format outputFormat, out *bytes.Buffer) error {
+		best := sampleBest()
+		best.Trial, best.RunnerUp = noisyTrials()[0], noisyTrials()[1]
+		switch format {
+		case formatTable:
+			return writeBest(out, best)
+		case formatCSV:
+			return writeOne(out, format, best.GetTrial(), trialColumnsWith([]string{"divergence_weight", "noise"}))
+		default:
+			return writeMessage(out, format, best)
+		}
+	}
+	noisyConfigurations := func(format outputFormat, out *bytes.Buffer) error {
+		list := newListWriter(out, format, "configurations", configurationColumnsWith([]string{"divergence_weight", "noise"}))
+		for i, trial := range noisyTrials() {
+			trial.Parameters.Seed = 0
+			if err := list.Add(&trellisv1.Configuration{Rank: uint64(i + 1), Parameters: trial.Parameters}); err != nil {
+				return err
+			}
+		}
+		return list.Close("")
+	}
+	models := func(format outputFormat, out *bytes.Buffer) error {
+		list := newListWriter(out, format, "models", modelColumns)
+		for _, model := range sampleModels() {
+			if err := list.Add(model); err != nil {
+				return err
+			}
+		}
+		return list.Close("")
 	}
 	study := func(format outputFormat, out *bytes.Buffer) error {
 		return writeOne(out, format, sampleStudy(), studyColumns)
@@ -145,6 +226,12 @@ func TestGoldenOutput(t *testing.T) {
 		{"none", empty},
 		{"best", best},
 		{"study", study},
+		{"trials_with_metrics", metrics},
+		{"best_with_metrics", measured},
+		{"trials_with_own_axes", noisy},
+		{"best_with_own_axes", noisyBest},
+		{"configurations_with_own_axes", noisyConfigurations},
+		{"models", models},
 		{"worker", worker},
 		{"estimate", cost},
 		{"plan", plan},
@@ -188,9 +275,58 @@ func checkReadable(t *testing.T, format outputFormat, text []byte) {
 	}
 }
 
+// A long CSV is written as it comes, once the metrics are known; one of several studies when all have come.
+func TestTrialListIsWrittenAsItComes(t *testing.T) {
+	best := sampleBest()
+	best.Trial = measuredTrials()[1]
+	asked := 0
+	fake := &fakeCoordinator{best: func(*trellisv1.GetBestTrialRequest) (*trellisv1.GetBestTrialResponse, error) {
+		asked++
+		return best, nil
+	}}
+	c := connect(t, fake.serve(t))
+	for _, test := range []struct {
+		name         string
+		whole        bool
+		first        *trellisv1.Trial
+		asked, early int
+	}{
+		{"measured", false, measuredTrials()[2], 0, 2},
+		{"not trained, for two lines of reasons", false, measuredTrials()[0], 1, 3},
+		{"several studies", true, measuredTrials()[2], 0, 0},
+	} {
+		var out bytes.Buffer
+		list := newTrialList(&out, formatCSV, trialColumns)
+		list.whole, asked = test.whole, 0
+		if err := list.Add(test.first); err != nil {
+			t.Fatal(err)
+		}
+		if err := list.releaseAfter(t.Context(), c, "sample"); err != nil {
+			t.Fatal(err)
+		}
+		if list.list != nil {
+			list.list.csv.Flush()
+		}
+		if lines := strings.Count(out.String(), "\n"); lines != test.early || asked != test.asked {
+			t.Errorf("%s: %d lines after the first page, and the best was asked for %d times; want %d and %d", test.name, lines, asked,
+				test.early, test.asked)
+		}
+		if err := list.Add(measuredTrials()[1]); err != nil {
+			t.Fatal(err)
+		}
+		if err := list.Close(""); err != nil {
+			t.Fatal(err)
+		}
+		records, err := csv.NewReader(&out).ReadAll()
+		if err != nil || !slices.Contains(records[0], "accuracy") || !slices.Contains(records[0], "test_accuracy") || len(records) != 3 {
+			t.Errorf("%s: got %q, %v", test.name, records, err)
+		}
+	}
+}
+
 // What JSON and YAML say is what the coordinator has said, NaN and all.
 func TestOutputKeepsValues(t *testing.T) {
-	for _, want := range sampleTrials() {
+	for _, want := range slices.Concat(sampleTrials(), measuredTrials()) {
 		data, err := marshalJSON(want, "")
 		if err != nil {
 			t.Fatal(err)

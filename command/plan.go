@@ -98,7 +98,7 @@ func completePlan(
 	if f.GetSeconds() != nil || f.GetSecondsPerEpoch() > 0 || f.GetEpochs().GetHigh() == 0 {
 		return response, nil
 	}
-	points, err := grid.New(spec)
+	points, err := grid.New(knownModels().WithDefaults(spec))
 	if err != nil {
 		return nil, fmt.Errorf("read the study's grid: %w", err)
 	}

@@ -77,6 +77,9 @@ func (cli *commandLine) describeOthers(
 
 // differencesFrom is differences, for the spec of a study that may have been extended since.
 func differencesFrom(spec *trellisv1.StudySpec, study *trellisv1.Study) []string {
+	if resolved, err := grid.ResolveLatentDim(spec, study.GetPretrained()); err == nil {
+		spec = resolved
+	}
 	for _, earlier := range study.GetEarlierSpecs() {
 		if len(differences(spec, earlier)) == 0 {
 			return nil
@@ -88,7 +91,7 @@ func differencesFrom(spec *trellisv1.StudySpec, study *trellisv1.Study) []string
 // differences returns the names of the fields in which a spec differs from one that a coordinator has admitted, which has
 // all defaults filled in.
 func differences(spec, admitted *trellisv1.StudySpec) []string {
-	spec = grid.WithDefaults(spec)
+	spec = knownModels().WithDefaults(spec)
 	if spec.GetSplit() == nil {
 		spec.Split = admitted.GetSplit()
 	}

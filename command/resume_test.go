@@ -50,6 +50,36 @@ early_stopping: {patience: 10, min_delta: 1e-5}
 	}
 }
 
+// A spec that leaves the latent dimension to the study that its weights come from equals what has become of it.
+func TestDifferencesFromASource(t *testing.T) {
+	latent := func(values ...uint32) []*trellisv1.Grid {
+		return []*trellisv1.Grid{{
+			LatentDim: &trellisv1.IntegerAxis{Values: values}, LearningRate: &trellisv1.NumberAxis{Values: []float64{1}},
+			MaxEpochs: &trellisv1.IntegerAxis{Values: []uint32{1}},
+		}}
+	}
+	spec := &trellisv1.StudySpec{Name: "classes", Pretrained: &trellisv1.Pretrained{Study: "paper"}, Grid: latent()}
+	spec.Grid[0].LatentDim = nil
+	admitted := grid.WithDefaults(spec)
+	admitted.Grid[0].LatentDim = latent(16)[0].LatentDim
+	study := &trellisv1.Study{Spec: admitted, Pretrained: &trellisv1.Source{Study: "paper", Parameters: &trellisv1.Parameters{LatentDim: 16}}}
+	for _, test := range []struct {
+		change func(*trellisv1.StudySpec)
+		want   string
+	}{
+		{func(*trellisv1.StudySpec) {}, ""},
+		{func(s *trellisv1.StudySpec) { s.Grid[0].LatentDim = latent(16)[0].LatentDim }, ""},
+		{func(s *trellisv1.StudySpec) { s.Grid[0].LatentDim = latent(8)[0].LatentDim }, "grid"},
+		{func(s *trellisv1.StudySpec) { s.Pretrained.Study = "other" }, "pretrained"},
+	} {
+		changed := proto.CloneOf(spec)
+		test.change(changed)
+		if got := strings.Join(differencesFrom(changed, study), " "); got != test.want {
+			t.Errorf("%v: got %q, want %q", changed, got, test.want)
+		}
+	}
+}
+
 // Studies beside those that were asked for are told of, and whether they come before them.
 func TestDescribeOthers(t *testing.T) {
 	t.Parallel()

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"trellis/coordinator/grid"
 )
 
 // DefaultAddress is where a coordinator listens and where clients and workers look for it.
@@ -79,9 +81,11 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
 			root.AddCommand(command)
 		}
 	}
-	add(groupSearch, cli.runCommand(), cli.submitCommand(), cli.studiesCommand(), cli.watchCommand())
+	add(groupSearch, cli.runCommand(), cli.submitCommand(), cli.studiesCommand(), cli.watchCommand(),
+		cli.reproduceCommand())
 	add(groupAnswer, cli.bestCommand(), cli.configurationsCommand(), cli.trialsCommand(), cli.reportCommand(),
 		cli.importanceCommand(), cli.suggestCommand(), cli.modelCommand())
+	add(groupSearch, cli.modelsCommand())
 	add(groupSearch, cli.extendCommand(), cli.retryCommand())
 	add(groupSearch, cli.studyStateCommands()...)
 	add(groupCluster, cli.coordinatorCommand(), cli.workerCommand(), cli.workersCommand(), cli.clusterCommand(),
@@ -111,7 +115,7 @@ func unknownCommand(root *cobra.Command, args []string) error {
 	for _, command := range root.Commands() {
 		names = append(names, command.Name())
 	}
-	if near := nearest(args[0], names); near != "" {
+	if near := grid.Nearest(args[0], names); near != "" {
 		return fmt.Errorf("unknown command %q: did you mean %s?", args[0], near)
 	}
 	return fmt.Errorf("unknown command %q", args[0])

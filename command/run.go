@@ -165,7 +165,12 @@ func describeInterruption(directory dataDirectory) string {
 // followAll follows the studies to their end, one after the other as the coordinator serves them, and shows what they
 // have found.
 func (cli *commandLine) followAll(cluster *cluster, c *client, specs []*trellisv1.StudySpec, options runOptions) error {
-	results := newListWriter(cli.stdout, options.format, "trials", trialColumns)
+	complete := make([]*trellisv1.StudySpec, len(specs))
+	for i, spec := range specs {
+		complete[i] = knownModels().WithDefaults(spec)
+	}
+	results := newTrialList(cli.stdout, options.format, trialColumnsWith(ownAxes(complete...)))
+	results.whole = len(specs) > 1
 	var outcomes []error
 	interrupted := false
 	for _, spec := range specs {
@@ -196,12 +201,12 @@ func (cli *commandLine) followAll(cluster *cluster, c *client, specs []*trellisv
 // writeResults writes a study's trials, best first: all of them with their losses into list, or the first few and the
 // best one as tables.
 func (cli *commandLine) writeResults(
-	ctx context.Context, c *client, name string, format outputFormat, list *listWriter[*trellisv1.Trial],
+	ctx context.Context, c *client, name string, format outputFormat, list *trialList,
 ) error {
 	request := &trellisv1.ListTrialsRequest{Study: name, OrderBy: "objective"}
 	if format != formatTable {
 		request.Losses = format != formatCSV
-		_, err := c.eachTrial(ctx, request, 0, list.Add)
+		_, err := c.eachTrial(ctx, request, 0, list)
 		return err
 	}
 	best, err := call(ctx, callTimeout, c.GetBestTrial, &trellisv1.GetBestTrialRequest{Study: name})

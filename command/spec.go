@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
 
+	"trellis/command/reproduction"
 	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -50,29 +51,52 @@ func readSpecs(paths []string, stdin io.Reader) ([]*trellisv1.StudySpec, error) 
 // readSpec reads a study's spec from a file, or from stdin if path is "-". What is wrong with its content is returned
 // as a *specError.
 func readSpec(path string, stdin io.Reader) (*trellisv1.StudySpec, error) {
+	path, data, err := readSpecFile(path, stdin)
+	if err != nil {
+		return nil, err
+	}
+	return parseSpec(path, data)
+}
+
+// readSpecFile returns the content of a file, or of stdin if path is "-", and what to call it.
+func readSpecFile(path string, stdin io.Reader) (name string, data []byte, err error) {
 	in := stdin
 	if path == "-" {
 		path = "<stdin>"
 	} else {
 		file, err := os.Open(path)
 		if err != nil {
-			return nil, usageErrorf("cannot read the spec: %w", err)
+			return "", nil, usageErrorf("cannot read the spec: %w", err)
 		}
 		defer file.Close()
 		in = file
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxSpecSize+1))
+	data, err = io.ReadAll(io.LimitReader(in, maxSpecSize+1))
 	if err != nil {
-		return nil, usageErrorf("cannot read the spec: %w", err)
+		return "", nil, usageErrorf("cannot read the spec: %w", err)
 	}
 	if len(data) > maxSpecSize {
-		return nil, usageErrorf("%s is larger than a spec may be: at most 1 MiB", path)
+		return "", nil, usageErrorf("%s is larger than a spec may be: at most 1 MiB", path)
 	}
-	return parseSpec(path, data)
+	return path, data, nil
 }
 
-// parseSpec reads YAML, or the JSON within it, into a spec that grid.Validate accepts.
+// parseSpec reads a study's spec that is valid for the models of this binary.
 func parseSpec(path string, data []byte) (*trellisv1.StudySpec, error) {
+	return parseSpecFor(knownModels(), path, data)
+}
+
+// parseSpecFor is parseSpec for given models.
+func parseSpecFor(models grid.Models, path string, data []byte) (*trellisv1.StudySpec, error) {
+	spec := new(trellisv1.StudySpec)
+	if err := parseInto(models, path, data, spec); err != nil {
+		return nil, err
+	}
+	return spec, nil
+}
+
+// parseInto reads YAML, or the JSON within it, into a study's spec or a reproduction that is valid for given models.
+func parseInto(models grid.Models, path string, data []byte, spec proto.Message) error {
 	// YAML allows no tabs between tokens, JSON does. A valid JSON text has them nowhere else.
 	if json.Valid(data) {
 		data = bytes.ReplaceAll(data, []byte("\t"), []byte(" "))
@@ -80,23 +104,22 @@ func parseSpec(path string, data []byte) (*trellisv1.StudySpec, error) {
 	failed := &specError{path: path, lines: strings.Split(string(data), "\n")}
 	failed.problems = checkDocument(data)
 	if len(failed.problems) > 0 {
-		return nil, failed
+		return failed
 	}
 	// Values that are missing because their key was misspelt need not be reported too, so the rules that span the
 	// spec are checked only once all of it can be read.
-	spec := new(trellisv1.StudySpec)
-	for _, validator := range []protoyaml.Validator{nil, validator{}} {
-		reader := new(specReader)
+	for _, validator := range []protoyaml.Validator{nil, validator{models}} {
+		reader := &specReader{models: models}
 		proto.Reset(spec)
 		err := protoyaml.UnmarshalOptions{
 			Path: path, CustomUnmarshaler: reader, Validator: validator,
 		}.Unmarshal(data, spec)
 		failed.problems = append(reader.problems, nodeProblems(path, err)...)
 		if len(failed.problems) > 0 {
-			return nil, failed
+			return failed
 		}
 	}
-	return spec, nil
+	return nil
 }
 
 // checkDocument checks that data is YAML, and one document of it.
@@ -146,7 +169,7 @@ func syntaxProblem(err error) specProblem {
 
 // violationText is how protoyaml prints a violation: its field's path, which the position says better, its message, and
 // its rule's id, which means nothing to people.
-var violationText = regexp.MustCompile(`(?s)^[\w.\[\]]*: (.*) \([\w.]+\)$`)
+var violationText = regexp.MustCompile(`(?s)^(?:[\w.]|\[\d+\]|\["(?:[^"\\]|\\.)*"\])*: (.*) \([\w.]+\)$`)
 
 // nodeProblems is what protoyaml reports, in our form. Its errors print themselves as the position, the cause and a
 // snippet.
@@ -174,13 +197,19 @@ func nodeProblems(path string, err error) []specProblem {
 	return problems
 }
 
-// validator is grid.Validate with its violations in plain words.
-type validator struct{}
+// validator is the models' Validate, or that of a reproduction, with its violations in plain words.
+type validator struct{ models grid.Models }
 
 var _ protoyaml.Validator = validator{}
 
-func (validator) Validate(message proto.Message) error {
-	err := grid.Validate(message.(*trellisv1.StudySpec))
+func (v validator) Validate(message proto.Message) error {
+	var err error
+	switch message := message.(type) {
+	case *trellisv1.StudySpec:
+		err = v.models.Validate(message)
+	case *trellisv1.Reproduction:
+		err = reproduction.Validate(message, v.models.Validate)
+	}
 	var invalid *protovalidate.ValidationError
 	if !errors.As(err, &invalid) {
 		return err

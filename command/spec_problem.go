@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -143,14 +144,14 @@ func unknownChoice(what, value string, choices protoreflect.Value) string {
 // unknownWord says that value is none of the names.
 func unknownWord(what, value string, names []string) string {
 	text := fmt.Sprintf("unknown %s %q", what, shorten(value, 60))
-	if near := nearest(value, names); near != "" {
+	if near := grid.Nearest(value, names); near != "" {
 		return text + fmt.Sprintf(": did you mean %s? There are %s", near, enumerate(names))
 	}
 	return text + ": there are " + enumerate(names)
 }
 
 // unknownKey says that message has no such key, and which one was likely meant.
-func unknownKey(message protoreflect.MessageDescriptor, key *yaml.Node) string {
+func (r *specReader) unknownKey(message protoreflect.MessageDescriptor, key *yaml.Node) string {
 	if key.Kind != yaml.ScalarNode {
 		return "a key is a name, found " + describe(key)
 	}
@@ -159,8 +160,19 @@ func unknownKey(message protoreflect.MessageDescriptor, key *yaml.Node) string {
 		return text + " here: it belongs " + place
 	}
 	names := fieldNames(message)
-	if near := nearest(key.Value, names); near != "" {
-		return text + ": did you mean " + near + "?"
+	isGrid := message.Name() == "Grid"
+	switch {
+	case isGrid:
+		names = grid.AxisNames(r.model)
+	case r.ownAxis(key.Value) != nil:
+		return text + " here: it belongs under grid"
+	}
+	if near := grid.Nearest(key.Value, names); near != "" {
+		text += ": did you mean " + near + "?"
+		if isGrid && len(r.model.GetAxes()) > 0 {
+			text += " The axes of " + r.model.GetName() + " are " + enumerate(names)
+		}
+		return text
 	}
 	return text + ": the keys here are " + enumerate(names)
 }
@@ -198,7 +210,7 @@ func sectionOf(message protoreflect.MessageDescriptor, key *yaml.Node) []string 
 
 // isSection says whether a message's keys say by themselves what they are about. Those of axes do not.
 func isSection(message protoreflect.MessageDescriptor) bool {
-	if message == nil {
+	if message == nil || message.IsMapEntry() {
 		return false
 	}
 	switch message.Name() {
@@ -246,65 +258,4 @@ func enumerate(names []string) string {
 	}
 	last := len(names) - 1
 	return strings.Join(names[:last], ", ") + " and " + names[last]
-}
-
-// nearest returns the name that was most likely meant by word, or "" if none is near: one typed with few mistakes, one
-// that is part of it or has it as a part, or one that it abbreviates. Names that are equally near are joined by "or".
-func nearest(word string, names []string) string {
-	word = strings.ToLower(shorten(word, 60))
-	var near []string
-	distance := max(1, len(word)/3)
-	for _, name := range names {
-		switch d := editDistance(word, name); {
-		case d < distance:
-			near, distance = []string{name}, d
-		case d == distance:
-			near = append(near, name)
-		}
-	}
-	if len(near) == 0 {
-		for _, name := range names {
-			related := len(word) >= 3 && (strings.Contains(name, word) || strings.Contains(word, name))
-			if related || word == initials(name) {
-				near = append(near, name)
-			}
-		}
-	}
-	return strings.Join(near, " or ")
-}
-
-// initials of learning_rate are lr.
-func initials(name string) string {
-	var letters strings.Builder
-	for part := range strings.SplitSeq(name, "_") {
-		letters.WriteString(part[:min(1, len(part))])
-	}
-	return letters.String()
-}
-
-// editDistance is the number of mistakes that make b of a: characters inserted, left out, replaced, or two neighbors
-// exchanged (optimal string alignment).
-func editDistance(a, b string) int {
-	// d[i][j] is the distance of the first i characters of a and the first j of b.
-	d := make([][]int, len(a)+1)
-	for i := range d {
-		d[i] = make([]int, len(b)+1)
-		d[i][0] = i
-	}
-	for j := range d[0] {
-		d[0][j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		for j := 1; j <= len(b); j++ {
-			replaced := d[i-1][j-1]
-			if a[i-1] != b[j-1] {
-				replaced++
-			}
-			d[i][j] = min(replaced, d[i-1][j]+1, d[i][j-1]+1)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
-			}
-		}
-	}
-	return d[len(a)][len(b)]
 }

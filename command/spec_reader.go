@@ -13,13 +13,18 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
 // specReader looks at each part of a spec before protoyaml reads it. It spells out the short forms (an axis as a list
-// or a single value, a grid that is not in a list, pruning as one word) and finds what protoyaml would report in terms of
+// or a single value, a grid that is not in a list, a model's own axes beside the others, pruning as one word) and finds what protoyaml would report in terms of
 // Go and protobuf.
 type specReader struct {
+	models grid.Models
+	// model is the one that the spec names, nil if there is none of that name.
+	model *trellisv1.Model
+
 	problems []specProblem
 }
 
@@ -36,6 +41,7 @@ func (r *specReader) Unmarshal(node *yaml.Node, message proto.Message) (bool, er
 		spellOutAxis(node)
 	case *trellisv1.StudySpec:
 		spellOutGrid(node)
+		r.gatherAxes(node)
 		r.spellOutPruning(node)
 	case *durationpb.Duration:
 		return r.checkDuration(node), nil
@@ -60,7 +66,7 @@ func (r *specReader) checkFields(node *yaml.Node, message protoreflect.MessageDe
 		key, value := node.Content[i], node.Content[i+1]
 		field := fieldOf(message, key)
 		if field == nil {
-			r.report(key, unknownKey(message, key))
+			r.report(key, r.unknownKey(message, key))
 			continue
 		}
 		if first, ok := seen[field.Number()]; ok {
@@ -113,6 +119,12 @@ func (r *specReader) checkValue(node *yaml.Node, field protoreflect.FieldDescrip
 			}
 		}
 		return valid
+	case field.IsMap():
+		if node.Kind != yaml.MappingNode {
+			r.report(node, fmt.Sprintf("expected axes by their names, for example {noise: [0.3, 0.5]}, found %s", describe(node)))
+			return false
+		}
+		return true
 	case field.Message() != nil:
 		return true
 	default:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -128,7 +129,8 @@ func plainNumbers(node *yaml.Node) {
 	}
 }
 
-// shortenSpec turns what has a short form into it, and writes what is below the axes in one line.
+// shortenSpec turns what has a short form into it, writes what is below the axes in one line, and a model's own axes beside the
+// others.
 func shortenSpec(node *yaml.Node) {
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i].Value, node.Content[i+1]
@@ -140,12 +142,18 @@ func shortenSpec(node *yaml.Node) {
 			for _, grid := range value.Content {
 				shortenSpec(grid)
 			}
-		case key == "grid":
+		case key == "grid", key == "axes":
 			shortenSpec(value)
 		case value.Kind == yaml.MappingNode && len(value.Content) == 2 && value.Content[0].Value == "values":
 			*value = *value.Content[1]
 		case value.Kind == yaml.MappingNode:
 			value.Style = yaml.FlowStyle
+		}
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		if node.Content[i].Value == "axes" {
+			node.Content = slices.Replace(node.Content, i, i+2, node.Content[i+1].Content...)
+			return
 		}
 	}
 }

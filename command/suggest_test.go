@@ -2,7 +2,6 @@ package command
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -37,11 +36,7 @@ pruning: asha
 
 // Every example can be written as a spec, and is read back as what it was.
 func TestSpecsReadBack(t *testing.T) {
-	paths, err := filepath.Glob("../examples/*.yaml")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("examples: %v, %v", paths, err)
-	}
-	for _, path := range paths {
+	for _, path := range exampleStudies(t) {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

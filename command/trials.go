@@ -3,7 +3,9 @@ package command
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,8 +27,8 @@ func (cli *commandLine) trialsCommand() *cobra.Command {
 		Long: `List a study's trials, with their results.
 
 --order-by takes index, objective, test_loss, state, epochs, best_epoch or a parameter: latent_dim, learning_rate,
-weight_decay, max_epochs, seed, batch_size. A hyphen before it turns the order round. --filter takes a condition in CEL
-over the same fields.`,
+weight_decay, max_epochs, seed, batch_size, or an axis that only the study's model has. A hyphen before it turns the order
+round. --filter takes a condition in CEL over the same fields.`,
 		Example: `  trellis trials mnist --order-by objective --limit 5
   trellis trials mnist --filter 'latent_dim == 16 && objective < 0.02'
   trellis trials mnist -o csv > trials.csv`,
@@ -67,21 +69,27 @@ func (cli *commandLine) listTrials(
 	ctx context.Context, c *client, format outputFormat, request *trellisv1.ListTrialsRequest, limit uint64,
 ) (total uint64, err error) {
 	columns := trialColumns
+	if format == formatTable || format == formatCSV {
+		response, err := call(ctx, callTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: request.GetStudy()})
+		if err != nil {
+			return 0, err
+		}
+		columns = trialColumnsWith(ownAxes(response.GetStudy().GetSpec()))
+	}
 	if request.GetLosses() {
 		columns = append(columns[:len(columns):len(columns)], lossColumns...)
 	}
-	list := newListWriter(cli.stdout, format, "trials", columns)
-	total, err = c.eachTrial(ctx, request, limit, list.Add)
+	list := newTrialList(cli.stdout, format, columns)
+	total, err = c.eachTrial(ctx, request, limit, list)
 	if err != nil {
 		return 0, err
 	}
 	return total, list.Close("No trial meets the condition.")
 }
 
-// eachTrial calls do with every trial that the request asks for, or with the first limit of them, and returns how many
-// there are.
+// eachTrial adds every trial that the request asks for to a list, or the first limit of them, and returns how many there are.
 func (c *client) eachTrial(
-	ctx context.Context, request *trellisv1.ListTrialsRequest, limit uint64, do func(*trellisv1.Trial) error,
+	ctx context.Context, request *trellisv1.ListTrialsRequest, limit uint64, list *trialList,
 ) (total uint64, err error) {
 	request.PageSize = pageSize
 	if request.GetLosses() {
@@ -98,7 +106,7 @@ func (c *client) eachTrial(
 			return 0, err
 		}
 		for _, trial := range response.GetTrials() {
-			if err := do(trial); err != nil {
+			if err := list.Add(trial); err != nil {
 				return 0, err
 			}
 		}
@@ -106,6 +114,9 @@ func (c *client) eachTrial(
 		request.PageToken = response.GetNextPageToken()
 		if request.PageToken == "" || left == 0 {
 			return response.GetTotal(), nil
+		}
+		if err := list.releaseAfter(ctx, c, request.GetStudy()); err != nil {
+			return 0, err
 		}
 	}
 }
@@ -128,6 +139,11 @@ var trialColumns = []column[trial]{
 	loss("test_loss", func(t trial) *float64 { return t.TestLoss }),
 	{"run", (*trellisv1.Trial).GetRun, nil},
 	{"error", (*trellisv1.Trial).GetError, func(t trial) string { return oneLine(t.GetError()) }},
+}
+
+// trialColumnsWith are trialColumns with those of a model's own axes.
+func trialColumnsWith(own []string) []column[trial] {
+	return withOwnAxes(trialColumns, own, (*trellisv1.Trial).GetParameters)
 }
 
 // lossColumns hold one loss per epoch, separated by spaces.
@@ -193,6 +209,9 @@ func numbers(values []float64, write func(float64) string) string {
 func describeParameters(p *trellisv1.Parameters, varied axes) string {
 	text := fmt.Sprintf("latent %d, learning rate %s, weight decay %s", p.GetLatentDim(), shortNumber(p.GetLearningRate()),
 		shortNumber(p.GetWeightDecay()))
+	for _, name := range slices.Sorted(maps.Keys(p.GetValues())) {
+		text += fmt.Sprintf(", %s %s", strings.ReplaceAll(name, "_", " "), shortNumber(p.GetValues()[name]))
+	}
 	if varied.batchSize {
 		text += fmt.Sprintf(", batch %d", p.GetBatchSize())
 	}

@@ -35,6 +35,8 @@ func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse)
 	if trial := best.GetTrial(); trial != nil {
 		row("its best trial", "%d (seed %d), with %s at epoch %d of %d trained", trial.GetIndex(), trial.GetParameters().GetSeed(),
 			shortLoss(trial.GetObjective()), trial.GetBestEpoch(), trial.GetEpochs())
+		metricRows(row, "its validation ", trial.GetMetrics())
+		metricRows(row, "its test ", trial.GetTestMetrics())
 	}
 	if _, err := fmt.Fprintf(out, "%s\n\n%s\n", table.Render(), describeVerdict(study, verdict)); err != nil {
 		return err
@@ -122,7 +124,8 @@ func writeContenders(out io.Writer, study *trellisv1.Study, verdict *trellisv1.V
 		contenders = contenders[:shownContenders]
 	}
 	if len(contenders) > 0 {
-		columns := slices.DeleteFunc(slices.Clone(configurationColumns), func(c column[configuration]) bool {
+		columns := configurationColumnsWith(ownAxes(study.GetSpec()))
+		columns = slices.DeleteFunc(columns, func(c column[configuration]) bool {
 			return c.name == "contender"
 		})
 		list := newListWriter(out, formatTable, "", columns)

@@ -1,0 +1,151 @@
+package command
+
+import (
+	"bytes"
+	"fmt"
+	"image/png"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"trellis/examples"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Both reproductions that are built in are valid, and ask for every figure.
+func TestReproductionsAreValid(t *testing.T) {
+	for name, data := range map[string][]byte{"reproduce": examples.Reproduce, "reproduce-quick": examples.ReproduceQuick} {
+		r := new(trellisv1.Reproduction)
+		if err := parseInto(knownModels(), name, data, r); err != nil {
+			t.Error(err)
+		}
+		if len(r.GetStages()) < 4 || r.GetAnalysis() == nil {
+			t.Errorf("%s has %d stages and the analysis %v", name, len(r.GetStages()), r.GetAnalysis())
+		}
+	}
+}
+
+// What is wrong with a reproduction is told with its line, as of a spec.
+func TestReproductionErrors(t *testing.T) {
+	text := strings.Replace(string(examples.ReproduceQuick), "noise: [0.3, 0.5]", "noise: [0.3, -0.5]", 1)
+	text = strings.Replace(text, "variational: quick-variational", "variational: quick", 1)
+	path := filepath.Join(t.TempDir(), "wrong.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	if code := Run(t.Context(), []string{"reproduce", path}, nil, &stdout, &stderr); code != exitUsage {
+		t.Errorf("exit code %d, want %d", code, exitUsage)
+	}
+	for _, want := range []string{"noise", `no stage has a study "quick"`} {
+		line := regexp.MustCompile(`wrong\.yaml:\d+:\d+: [^\n]*` + regexp.QuoteMeta(want))
+		if !line.MatchString(stderr.String()) {
+			t.Errorf("nothing says where %s is wrong:\n%s", want, stderr.String())
+		}
+	}
+}
+
+// The small reproduction goes through all its stages; the same command trains nothing again, and draws the same figures.
+func TestReproduceQuick(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains for half a minute")
+	}
+	output := filepath.Join(t.TempDir(), "paper")
+	reproduce := func() (string, string) {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		start := time.Now()
+		if code := Run(t.Context(), []string{"reproduce", "--quick", "--output", output}, nil, &stdout, &stderr); code != exitOK {
+			t.Fatalf("exit code %d:\n%s", code, stderr.String())
+		}
+		t.Logf("it took %v", time.Since(start))
+		return stdout.String(), stderr.String()
+	}
+	results, _ := reproduce()
+
+	// Loose bounds of what so short a training can give: they tell a stage that has gone wrong.
+	for what, bounds := range map[string][2]float64{
+		"validation loss":                                  {0.005, 0.06},
+		"test loss with noise of sigma 0.3":                {0.01, 0.07},
+		"test loss with noise of sigma 0.5":                {0.01, 0.075},
+		"test accuracy, encoder frozen":                    {0.7, 0.99},
+		"test accuracy, encoder fine-tuned":                {0.85, 0.999},
+		"squared error of a test image, summed":            {15, 60},
+		"Kullback-Leibler divergence of a test image":      {1, 40},
+		"mean top probability of samples":                  {0.4, 1},
+		"plain: 5-nearest-neighbour accuracy, codes":       {0.7, 1},
+		"plain: 5-nearest-neighbour accuracy, t-SNE":       {0.6, 1},
+		"plain: trustworthiness, t-SNE":                    {0.9, 1},
+		"plain: trustworthiness, PCA":                      {0.6, 0.99},
+		"variational: 5-nearest-neighbour accuracy, codes": {0.6, 1},
+		"variational: trustworthiness, t-SNE":              {0.9, 1},
+	} {
+		ours, ok := resultOf(results, what)
+		if !ok || !(ours >= bounds[0] && ours <= bounds[1]) {
+			t.Errorf("%s is %v, want %v to %v", what, ours, bounds[0], bounds[1])
+		}
+	}
+	figures := map[string][]byte{}
+	for number := 2; number <= 9; number++ {
+		drawn, err := os.ReadFile(filepath.Join(output, fmt.Sprintf("figure-%d.png", number)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := png.Decode(bytes.NewReader(drawn)); err != nil {
+			t.Errorf("figure %d: %v", number, err)
+		}
+		vector, err := os.ReadFile(filepath.Join(output, fmt.Sprintf("figure-%d.svg", number)))
+		if err != nil || !bytes.Contains(vector, []byte("<svg")) {
+			t.Errorf("figure %d as SVG: %v", number, err)
+		}
+		figures[fmt.Sprint(number)] = drawn
+	}
+	page, err := os.ReadFile(filepath.Join(output, reportName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"0.0269", "0.9513", "quick-autoencoder", "quick-variational", "quick-denoising", "quick-classifier"} {
+		if !bytes.Contains(page, []byte(want)) {
+			t.Errorf("the report does not mention %s", want)
+		}
+	}
+	if external := regexp.MustCompile(`(src|href)="https?:`).Find(page); external != nil {
+		t.Errorf("the report needs the network: %s", external)
+	}
+
+	again, progress := reproduce()
+	if again != results {
+		t.Errorf("the second time, it says\n%s\nwant\n%s", again, results)
+	}
+	if strings.Contains(progress, "epoch 1/") || strings.Count(progress, "has ended there") != 4 {
+		t.Errorf("the second time, it trained:\n%s", progress)
+	}
+	for number, before := range figures {
+		after, err := os.ReadFile(filepath.Join(output, "figure-"+number+".png"))
+		if err != nil || !bytes.Equal(before, after) {
+			t.Errorf("figure %s differs the second time: %v", number, err)
+		}
+	}
+}
+
+// resultOf is our number in the line of a table that begins with what.
+func resultOf(tables, what string) (float64, bool) {
+	for line := range strings.Lines(tables) {
+		rest, ok := strings.CutPrefix(line, what+"  ")
+		if !ok {
+			continue
+		}
+		columns := regexp.MustCompile(`\s{2,}`).Split(strings.TrimSpace(rest), -1)
+		ours := columns[0]
+		if len(columns) == 3 { // With the paper's before it, and the difference behind.
+			ours = columns[1]
+		}
+		value, err := strconv.ParseFloat(ours, 64)
+		return value, err == nil
+	}
+	return 0, false
+}
