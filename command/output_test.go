@@ -324,6 +324,38 @@ func TestTrialListIsWrittenAsItComes(t *testing.T) {
 	}
 }
 
+// A CSV with losses has a column of each metric by epoch, one without has none.
+func TestTrialListMetricsByEpoch(t *testing.T) {
+	measured := measuredTrials()[2]
+	measured.EpochMetrics = map[string]*trellisv1.Series{"train_accuracy": {Values: []float64{0.5, 0.75}}}
+	for _, columns := range [][]column[trial]{trialColumns, slices.Concat(trialColumns, lossColumns)} {
+		var out bytes.Buffer
+		list := newTrialList(&out, formatCSV, columns)
+		for _, trial := range []*trellisv1.Trial{measured, measuredTrials()[0]} {
+			if err := list.Add(trial); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := list.Close(""); err != nil {
+			t.Fatal(err)
+		}
+		records, err := csv.NewReader(&out).ReadAll()
+		if err != nil || len(records) != 3 {
+			t.Fatalf("got %q, %v", records, err)
+		}
+		column := slices.Index(records[0], "train_accuracy")
+		if len(columns) == len(trialColumns) {
+			if column >= 0 {
+				t.Errorf("without losses, there is a column of metrics by epoch: %q", records[0])
+			}
+			continue
+		}
+		if column < 0 || records[1][column] != "0.5 0.75" || records[2][column] != "" {
+			t.Errorf("metrics by epoch are in column %d of %q", column, records)
+		}
+	}
+}
+
 // What JSON and YAML say is what the coordinator has said, NaN and all.
 func TestOutputKeepsValues(t *testing.T) {
 	for _, want := range slices.Concat(sampleTrials(), measuredTrials()) {

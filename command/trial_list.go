@@ -19,14 +19,15 @@ type trialList struct {
 	// whole says that trials of studies with other metrics may come: nothing is written before Close.
 	whole bool
 
-	metrics map[string]bool
-	held    []trial
+	// metrics are those of the best epoch, epochMetrics those by epoch.
+	metrics, epochMetrics map[string]bool
+	held                  []trial
 	// list is nil until the columns are known.
 	list *listWriter[trial]
 }
 
 func newTrialList(out io.Writer, format outputFormat, columns []column[trial]) *trialList {
-	l := &trialList{out: out, format: format, columns: columns, metrics: map[string]bool{}}
+	l := &trialList{out: out, format: format, columns: columns, metrics: map[string]bool{}, epochMetrics: map[string]bool{}}
 	if format != formatTable && format != formatCSV {
 		l.list = newListWriter(out, format, "trials", columns)
 	}
@@ -48,6 +49,9 @@ func (l *trialList) learn(t trial) {
 	for _, name := range metricsOf(t) {
 		l.metrics[name] = true
 	}
+	for name := range t.GetEpochMetrics() {
+		l.epochMetrics[name] = true
+	}
 }
 
 // release writes what has been held back: the metrics are known.
@@ -55,7 +59,13 @@ func (l *trialList) release() error {
 	if l.list != nil {
 		return nil
 	}
-	l.list = newListWriter(l.out, l.format, "trials", withMetrics(l.columns, slices.Sorted(maps.Keys(l.metrics))))
+	columns := withMetrics(l.columns, slices.Sorted(maps.Keys(l.metrics)))
+	if slices.ContainsFunc(columns, func(c column[trial]) bool { return c.name == lossColumns[0].name }) {
+		for _, name := range slices.Sorted(maps.Keys(l.epochMetrics)) {
+			columns = append(columns, losses(name, func(t trial) []float64 { return t.GetEpochMetrics()[name].GetValues() }))
+		}
+	}
+	l.list = newListWriter(l.out, l.format, "trials", columns)
 	for _, t := range l.held {
 		if err := l.list.Add(t); err != nil {
 			return err
@@ -73,8 +83,8 @@ func (l *trialList) Close(empty string) error {
 	return l.list.Close(empty)
 }
 
-// releaseAfter is called after each page of a study's trials but the last, so that a long CSV is written as it comes. If none of the first
-// trials has been trained, the best one tells which metrics there are.
+// releaseAfter is called after each page of a study's trials but the last, so that a long CSV is written as it comes. If none of
+// the first trials has been trained, the best one tells which metrics there are.
 func (l *trialList) releaseAfter(ctx context.Context, c *client, study string) error {
 	if l.format != formatCSV || l.list != nil || l.whole {
 		return nil

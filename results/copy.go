@@ -46,6 +46,7 @@ func copyTrial(t *trellisv1.Trial) *trellisv1.Trial {
 		Study: t.Study, Index: t.Index, Parameters: t.Parameters, Run: t.Run, State: t.State, Objective: t.Objective,
 		BestEpoch: t.BestEpoch, Epochs: t.Epochs, TestLoss: t.TestLoss, Error: t.Error,
 		TrainLoss: t.TrainLoss, ValidationLoss: t.ValidationLoss, Metrics: t.Metrics, TestMetrics: t.TestMetrics,
+		EpochMetrics: t.EpochMetrics,
 	}
 }
 

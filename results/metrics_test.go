@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,6 +70,27 @@ func TestMetricsOfTrials(t *testing.T) {
 	attempt = grant1(t, store, 9, "twin", "a", "w")
 	record(t, store, 10, accuracyEntry("twin", "a", attempt, 5, []float64{0, 0}, []float64{1, 2}, nil))
 	check("twin", 2, 1, 0)
+}
+
+// TestMetricsByEpoch: where losses are asked for, metrics come by epoch too, as many as the trial has epochs.
+func TestMetricsByEpoch(t *testing.T) {
+	store := newSharingStore(t)
+	sharingStudy(t, store, 2, "s", false, map[string][]uint32{"a": {2, 4}})
+	attempt := grant1(t, store, 3, "s", "a", "w")
+	record(t, store, 4, accuracyEntry("s", "a", attempt, 1, []float64{0.5, 0.25, 3}, []float64{0.125, 0.25, 0.75}, map[uint32]float64{2: 0.25}))
+	for _, losses := range []bool{false, true} {
+		response, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "s", OrderBy: "index", Losses: losses})
+		ok(t, err)
+		for i, want := range [][]float64{{0.125, 0.25}, {0.125, 0.25, 0.75}} {
+			if !losses {
+				want = nil
+			}
+			metrics := response.GetTrials()[i].GetEpochMetrics()
+			if got := metrics["validation_accuracy"].GetValues(); !slices.Equal(got, want) || len(metrics) != min(1, len(want)) {
+				t.Errorf("trial %d, losses %t: metrics by epoch %v, want %v", i, losses, metrics, want)
+			}
+		}
+	}
 }
 
 // TestMetricsRefused: what is no column of metrics leaves no trace, and what contradicts what is recorded ends the attempt.

@@ -90,7 +90,7 @@ func (s *Snapshot) catalog(study string) (*catalog, error) {
 	return c, err
 }
 
-// withLosses returns a copy of the trial that has its losses by epoch.
+// withLosses returns a copy of the trial that has its losses and metrics by epoch.
 func (s *Snapshot) withLosses(trial *trellisv1.Trial) (*trellisv1.Trial, error) {
 	losses, err := s.Losses(nil, trial.Study, trial.Run)
 	if isNotFound(err) {
@@ -103,6 +103,7 @@ func (s *Snapshot) withLosses(trial *trellisv1.Trial) (*trellisv1.Trial, error) 
 	trial = copyTrial(trial)
 	trial.TrainLoss = losses.TrainLoss[:epochs:epochs]
 	trial.ValidationLoss = losses.ValidationLoss[:epochs:epochs]
+	trial.EpochMetrics = metricsUpTo(losses.Metrics, epochs)
 	return trial, nil
 }
 

@@ -37,8 +37,7 @@ import (
 //
 // Strings are quoted as in Go. A message that is not set has zeros. Neither max_epochs nor milestones nor
 // synthetic.epoch_time nor pretrained_size have an influence. Any change here gives every run a new identity: results of older
-// studies
-// would no longer be found, so the first line's number counts such changes.
+// studies would no longer be found, so the first line's number counts such changes.
 func RunID(config *trellisv1.RunConfig) string {
 	p := config.GetParameters()
 	text := fmt.Appendf(make([]byte, 0, 512), `trellis run 1

@@ -789,51 +789,6 @@ func (x *Reports) GetTestMetrics() map[uint32]*Metrics {
 	return nil
 }
 
-// Series is one number per epoch.
-type Series struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Values        []float64              `protobuf:"fixed64,1,rep,packed,name=values,proto3" json:"values,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Series) Reset() {
-	*x = Series{}
-	mi := &file_trellis_v1_run_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Series) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Series) ProtoMessage() {}
-
-func (x *Series) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Series.ProtoReflect.Descriptor instead.
-func (*Series) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *Series) GetValues() []float64 {
-	if x != nil {
-		return x.Values
-	}
-	return nil
-}
-
 // Metrics is numbers by name.
 type Metrics struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -844,7 +799,7 @@ type Metrics struct {
 
 func (x *Metrics) Reset() {
 	*x = Metrics{}
-	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	mi := &file_trellis_v1_run_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +811,7 @@ func (x *Metrics) String() string {
 func (*Metrics) ProtoMessage() {}
 
 func (x *Metrics) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	mi := &file_trellis_v1_run_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +824,7 @@ func (x *Metrics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metrics.ProtoReflect.Descriptor instead.
 func (*Metrics) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Metrics) GetValues() map[string]float64 {
@@ -895,7 +850,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_trellis_v1_run_proto_msgTypes[6]
+	mi := &file_trellis_v1_run_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +862,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[6]
+	mi := &file_trellis_v1_run_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +875,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Checkpoint) GetEpoch() uint32 {
@@ -964,7 +919,7 @@ type CheckpointReport struct {
 
 func (x *CheckpointReport) Reset() {
 	*x = CheckpointReport{}
-	mi := &file_trellis_v1_run_proto_msgTypes[7]
+	mi := &file_trellis_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +931,7 @@ func (x *CheckpointReport) String() string {
 func (*CheckpointReport) ProtoMessage() {}
 
 func (x *CheckpointReport) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[7]
+	mi := &file_trellis_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +944,7 @@ func (x *CheckpointReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointReport.ProtoReflect.Descriptor instead.
 func (*CheckpointReport) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CheckpointReport) GetStudy() string {
@@ -1038,7 +993,7 @@ type Losses struct {
 
 func (x *Losses) Reset() {
 	*x = Losses{}
-	mi := &file_trellis_v1_run_proto_msgTypes[8]
+	mi := &file_trellis_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1050,7 +1005,7 @@ func (x *Losses) String() string {
 func (*Losses) ProtoMessage() {}
 
 func (x *Losses) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[8]
+	mi := &file_trellis_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,7 +1018,7 @@ func (x *Losses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Losses.ProtoReflect.Descriptor instead.
 func (*Losses) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Losses) GetStudy() string {
@@ -1133,7 +1088,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_trellis_v1_run_proto_msgTypes[9]
+	mi := &file_trellis_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1100,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[9]
+	mi := &file_trellis_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1113,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Outcome) GetStudy() string {
@@ -1251,7 +1206,7 @@ type Outcome_Success struct {
 
 func (x *Outcome_Success) Reset() {
 	*x = Outcome_Success{}
-	mi := &file_trellis_v1_run_proto_msgTypes[17]
+	mi := &file_trellis_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1218,7 @@ func (x *Outcome_Success) String() string {
 func (*Outcome_Success) ProtoMessage() {}
 
 func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[17]
+	mi := &file_trellis_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1231,7 @@ func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Success.ProtoReflect.Descriptor instead.
 func (*Outcome_Success) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9, 0}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{8, 0}
 }
 
 func (x *Outcome_Success) GetStopReason() StopReason {
@@ -1302,7 +1257,7 @@ type Outcome_Return struct {
 
 func (x *Outcome_Return) Reset() {
 	*x = Outcome_Return{}
-	mi := &file_trellis_v1_run_proto_msgTypes[18]
+	mi := &file_trellis_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1269,7 @@ func (x *Outcome_Return) String() string {
 func (*Outcome_Return) ProtoMessage() {}
 
 func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[18]
+	mi := &file_trellis_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1282,7 @@ func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Return.ProtoReflect.Descriptor instead.
 func (*Outcome_Return) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9, 1}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{8, 1}
 }
 
 var File_trellis_v1_run_proto protoreflect.FileDescriptor
@@ -1420,9 +1375,7 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x12.trellis.v1.SeriesR\x05value:\x028\x01\x1aS\n" +
 	"\x10TestMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12)\n" +
-	"\x05value\x18\x02 \x01(\v2\x13.trellis.v1.MetricsR\x05value:\x028\x01\" \n" +
-	"\x06Series\x12\x16\n" +
-	"\x06values\x18\x01 \x03(\x01R\x06values\"}\n" +
+	"\x05value\x18\x02 \x01(\v2\x13.trellis.v1.MetricsR\x05value:\x028\x01\"}\n" +
 	"\aMetrics\x127\n" +
 	"\x06values\x18\x01 \x03(\v2\x1f.trellis.v1.Metrics.ValuesEntryR\x06values\x1a9\n" +
 	"\vValuesEntry\x12\x10\n" +
@@ -1508,7 +1461,7 @@ func file_trellis_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_trellis_v1_run_proto_goTypes = []any{
 	(RunState)(0),            // 0: trellis.v1.RunState
 	(StopReason)(0),          // 1: trellis.v1.StopReason
@@ -1517,52 +1470,52 @@ var file_trellis_v1_run_proto_goTypes = []any{
 	(*Failure)(nil),          // 4: trellis.v1.Failure
 	(*RunConfig)(nil),        // 5: trellis.v1.RunConfig
 	(*Reports)(nil),          // 6: trellis.v1.Reports
-	(*Series)(nil),           // 7: trellis.v1.Series
-	(*Metrics)(nil),          // 8: trellis.v1.Metrics
-	(*Checkpoint)(nil),       // 9: trellis.v1.Checkpoint
-	(*CheckpointReport)(nil), // 10: trellis.v1.CheckpointReport
-	(*Losses)(nil),           // 11: trellis.v1.Losses
-	(*Outcome)(nil),          // 12: trellis.v1.Outcome
-	nil,                      // 13: trellis.v1.Reports.TestLossEntry
-	nil,                      // 14: trellis.v1.Reports.MetricsEntry
-	nil,                      // 15: trellis.v1.Reports.TestMetricsEntry
-	nil,                      // 16: trellis.v1.Metrics.ValuesEntry
-	nil,                      // 17: trellis.v1.Losses.TestLossEntry
-	nil,                      // 18: trellis.v1.Losses.MetricsEntry
-	nil,                      // 19: trellis.v1.Losses.TestMetricsEntry
-	(*Outcome_Success)(nil),  // 20: trellis.v1.Outcome.Success
-	(*Outcome_Return)(nil),   // 21: trellis.v1.Outcome.Return
-	(*Parameters)(nil),       // 22: trellis.v1.Parameters
-	(*Split)(nil),            // 23: trellis.v1.Split
-	(*EarlyStopping)(nil),    // 24: trellis.v1.EarlyStopping
-	(*Synthetic)(nil),        // 25: trellis.v1.Synthetic
+	(*Metrics)(nil),          // 7: trellis.v1.Metrics
+	(*Checkpoint)(nil),       // 8: trellis.v1.Checkpoint
+	(*CheckpointReport)(nil), // 9: trellis.v1.CheckpointReport
+	(*Losses)(nil),           // 10: trellis.v1.Losses
+	(*Outcome)(nil),          // 11: trellis.v1.Outcome
+	nil,                      // 12: trellis.v1.Reports.TestLossEntry
+	nil,                      // 13: trellis.v1.Reports.MetricsEntry
+	nil,                      // 14: trellis.v1.Reports.TestMetricsEntry
+	nil,                      // 15: trellis.v1.Metrics.ValuesEntry
+	nil,                      // 16: trellis.v1.Losses.TestLossEntry
+	nil,                      // 17: trellis.v1.Losses.MetricsEntry
+	nil,                      // 18: trellis.v1.Losses.TestMetricsEntry
+	(*Outcome_Success)(nil),  // 19: trellis.v1.Outcome.Success
+	(*Outcome_Return)(nil),   // 20: trellis.v1.Outcome.Return
+	(*Parameters)(nil),       // 21: trellis.v1.Parameters
+	(*Split)(nil),            // 22: trellis.v1.Split
+	(*EarlyStopping)(nil),    // 23: trellis.v1.EarlyStopping
+	(*Synthetic)(nil),        // 24: trellis.v1.Synthetic
+	(*Series)(nil),           // 25: trellis.v1.Series
 }
 var file_trellis_v1_run_proto_depIdxs = []int32{
-	22, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
+	21, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
 	0,  // 1: trellis.v1.Run.state:type_name -> trellis.v1.RunState
 	1,  // 2: trellis.v1.Run.stop_reason:type_name -> trellis.v1.StopReason
 	4,  // 3: trellis.v1.Run.failures:type_name -> trellis.v1.Failure
-	9,  // 4: trellis.v1.Run.checkpoints:type_name -> trellis.v1.Checkpoint
+	8,  // 4: trellis.v1.Run.checkpoints:type_name -> trellis.v1.Checkpoint
 	2,  // 5: trellis.v1.Failure.class:type_name -> trellis.v1.FailureClass
-	22, // 6: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
-	23, // 7: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
-	24, // 8: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
-	25, // 9: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
-	13, // 10: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
-	14, // 11: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
-	15, // 12: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
-	16, // 13: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
-	9,  // 14: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
-	17, // 15: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
-	18, // 16: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
-	19, // 17: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
-	20, // 18: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
+	21, // 6: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
+	22, // 7: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
+	23, // 8: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
+	24, // 9: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
+	12, // 10: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
+	13, // 11: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
+	14, // 12: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
+	15, // 13: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
+	8,  // 14: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
+	16, // 15: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
+	17, // 16: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
+	18, // 17: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
+	19, // 18: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
 	4,  // 19: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
-	21, // 20: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
-	7,  // 21: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
-	8,  // 22: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
-	7,  // 23: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
-	8,  // 24: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	20, // 20: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
+	25, // 21: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
+	7,  // 22: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	25, // 23: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
+	7,  // 24: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
 	1,  // 25: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
 	26, // [26:26] is the sub-list for method output_type
 	26, // [26:26] is the sub-list for method input_type
@@ -1579,7 +1532,7 @@ func file_trellis_v1_run_proto_init() {
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_run_proto_msgTypes[0].OneofWrappers = []any{}
-	file_trellis_v1_run_proto_msgTypes[9].OneofWrappers = []any{
+	file_trellis_v1_run_proto_msgTypes[8].OneofWrappers = []any{
 		(*Outcome_Success_)(nil),
 		(*Outcome_Failure)(nil),
 		(*Outcome_Return_)(nil),
@@ -1590,7 +1543,7 @@ func file_trellis_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_run_proto_rawDesc), len(file_trellis_v1_run_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   19,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -206,8 +206,11 @@ type Trial struct {
 	ValidationLoss []float64 `protobuf:"fixed64,12,rep,packed,name=validation_loss,json=validationLoss,proto3" json:"validation_loss,omitempty"`
 	// What the model reports beside its losses, by name: of the validation images after best_epoch, and of the test images
 	// with the weights of best_epoch, set where test_loss is.
-	Metrics       map[string]float64 `protobuf:"bytes,13,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	TestMetrics   map[string]float64 `protobuf:"bytes,14,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	Metrics     map[string]float64 `protobuf:"bytes,13,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	TestMetrics map[string]float64 `protobuf:"bytes,14,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// What the model reports beside its losses, by epoch: as Reports.metrics, the first `epochs` of the run. Filled only where
+	// train_loss is.
+	EpochMetrics  map[string]*Series `protobuf:"bytes,15,rep,name=epoch_metrics,json=epochMetrics,proto3" json:"epoch_metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -340,6 +343,58 @@ func (x *Trial) GetTestMetrics() map[string]float64 {
 	return nil
 }
 
+func (x *Trial) GetEpochMetrics() map[string]*Series {
+	if x != nil {
+		return x.EpochMetrics
+	}
+	return nil
+}
+
+// Series is one number per epoch.
+type Series struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Values        []float64              `protobuf:"fixed64,1,rep,packed,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Series) Reset() {
+	*x = Series{}
+	mi := &file_trellis_v1_trial_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Series) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Series) ProtoMessage() {}
+
+func (x *Series) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_trial_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Series.ProtoReflect.Descriptor instead.
+func (*Series) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Series) GetValues() []float64 {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
 // Configuration is a point of a study's grid without its seed: what is repeated with every seed, and what studies with
 // several seeds are ranked by.
 type Configuration struct {
@@ -370,7 +425,7 @@ type Configuration struct {
 
 func (x *Configuration) Reset() {
 	*x = Configuration{}
-	mi := &file_trellis_v1_trial_proto_msgTypes[2]
+	mi := &file_trellis_v1_trial_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -382,7 +437,7 @@ func (x *Configuration) String() string {
 func (*Configuration) ProtoMessage() {}
 
 func (x *Configuration) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_trial_proto_msgTypes[2]
+	mi := &file_trellis_v1_trial_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -395,7 +450,7 @@ func (x *Configuration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configuration.ProtoReflect.Descriptor instead.
 func (*Configuration) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{2}
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Configuration) GetParameters() *Parameters {
@@ -480,7 +535,7 @@ type Repetition struct {
 
 func (x *Repetition) Reset() {
 	*x = Repetition{}
-	mi := &file_trellis_v1_trial_proto_msgTypes[3]
+	mi := &file_trellis_v1_trial_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -492,7 +547,7 @@ func (x *Repetition) String() string {
 func (*Repetition) ProtoMessage() {}
 
 func (x *Repetition) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_trial_proto_msgTypes[3]
+	mi := &file_trellis_v1_trial_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -505,7 +560,7 @@ func (x *Repetition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Repetition.ProtoReflect.Descriptor instead.
 func (*Repetition) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{3}
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Repetition) GetSeed() uint32 {
@@ -539,7 +594,7 @@ type Interval struct {
 
 func (x *Interval) Reset() {
 	*x = Interval{}
-	mi := &file_trellis_v1_trial_proto_msgTypes[4]
+	mi := &file_trellis_v1_trial_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +606,7 @@ func (x *Interval) String() string {
 func (*Interval) ProtoMessage() {}
 
 func (x *Interval) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_trial_proto_msgTypes[4]
+	mi := &file_trellis_v1_trial_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +619,7 @@ func (x *Interval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interval.ProtoReflect.Descriptor instead.
 func (*Interval) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Interval) GetLow() float64 {
@@ -605,7 +660,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_trellis_v1_trial_proto_msgTypes[5]
+	mi := &file_trellis_v1_trial_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +672,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_trial_proto_msgTypes[5]
+	mi := &file_trellis_v1_trial_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +685,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Verdict) GetConfidence() float64 {
@@ -709,7 +764,7 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	"\x06values\x18\a \x03(\v2\".trellis.v1.Parameters.ValuesEntryR\x06values\x1a9\n" +
 	"\vValuesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\x9e\x05\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xbd\x06\n" +
 	"\x05Trial\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x126\n" +
@@ -729,17 +784,23 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	"train_loss\x18\v \x03(\x01R\ttrainLoss\x12'\n" +
 	"\x0fvalidation_loss\x18\f \x03(\x01R\x0evalidationLoss\x128\n" +
 	"\ametrics\x18\r \x03(\v2\x1e.trellis.v1.Trial.MetricsEntryR\ametrics\x12E\n" +
-	"\ftest_metrics\x18\x0e \x03(\v2\".trellis.v1.Trial.TestMetricsEntryR\vtestMetrics\x1a:\n" +
+	"\ftest_metrics\x18\x0e \x03(\v2\".trellis.v1.Trial.TestMetricsEntryR\vtestMetrics\x12H\n" +
+	"\repoch_metrics\x18\x0f \x03(\v2#.trellis.v1.Trial.EpochMetricsEntryR\fepochMetrics\x1a:\n" +
 	"\fMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\x1a>\n" +
 	"\x10TestMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\f\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\x1aS\n" +
+	"\x11EpochMetricsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
+	"\x05value\x18\x02 \x01(\v2\x12.trellis.v1.SeriesR\x05value:\x028\x01B\f\n" +
 	"\n" +
 	"_objectiveB\f\n" +
 	"\n" +
-	"_test_loss\"\xe3\x03\n" +
+	"_test_loss\" \n" +
+	"\x06Series\x12\x16\n" +
+	"\x06values\x18\x01 \x03(\x01R\x06values\"\xe3\x03\n" +
 	"\rConfiguration\x126\n" +
 	"\n" +
 	"parameters\x18\x01 \x01(\v2\x16.trellis.v1.ParametersR\n" +
@@ -806,36 +867,40 @@ func file_trellis_v1_trial_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_trial_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_trellis_v1_trial_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_trellis_v1_trial_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_trellis_v1_trial_proto_goTypes = []any{
 	(TrialState)(0),       // 0: trellis.v1.TrialState
 	(*Parameters)(nil),    // 1: trellis.v1.Parameters
 	(*Trial)(nil),         // 2: trellis.v1.Trial
-	(*Configuration)(nil), // 3: trellis.v1.Configuration
-	(*Repetition)(nil),    // 4: trellis.v1.Repetition
-	(*Interval)(nil),      // 5: trellis.v1.Interval
-	(*Verdict)(nil),       // 6: trellis.v1.Verdict
-	nil,                   // 7: trellis.v1.Parameters.ValuesEntry
-	nil,                   // 8: trellis.v1.Trial.MetricsEntry
-	nil,                   // 9: trellis.v1.Trial.TestMetricsEntry
+	(*Series)(nil),        // 3: trellis.v1.Series
+	(*Configuration)(nil), // 4: trellis.v1.Configuration
+	(*Repetition)(nil),    // 5: trellis.v1.Repetition
+	(*Interval)(nil),      // 6: trellis.v1.Interval
+	(*Verdict)(nil),       // 7: trellis.v1.Verdict
+	nil,                   // 8: trellis.v1.Parameters.ValuesEntry
+	nil,                   // 9: trellis.v1.Trial.MetricsEntry
+	nil,                   // 10: trellis.v1.Trial.TestMetricsEntry
+	nil,                   // 11: trellis.v1.Trial.EpochMetricsEntry
 }
 var file_trellis_v1_trial_proto_depIdxs = []int32{
-	7,  // 0: trellis.v1.Parameters.values:type_name -> trellis.v1.Parameters.ValuesEntry
+	8,  // 0: trellis.v1.Parameters.values:type_name -> trellis.v1.Parameters.ValuesEntry
 	1,  // 1: trellis.v1.Trial.parameters:type_name -> trellis.v1.Parameters
 	0,  // 2: trellis.v1.Trial.state:type_name -> trellis.v1.TrialState
-	8,  // 3: trellis.v1.Trial.metrics:type_name -> trellis.v1.Trial.MetricsEntry
-	9,  // 4: trellis.v1.Trial.test_metrics:type_name -> trellis.v1.Trial.TestMetricsEntry
-	1,  // 5: trellis.v1.Configuration.parameters:type_name -> trellis.v1.Parameters
-	4,  // 6: trellis.v1.Configuration.repetitions:type_name -> trellis.v1.Repetition
-	5,  // 7: trellis.v1.Configuration.interval:type_name -> trellis.v1.Interval
-	5,  // 8: trellis.v1.Configuration.difference_interval:type_name -> trellis.v1.Interval
-	3,  // 9: trellis.v1.Verdict.best:type_name -> trellis.v1.Configuration
-	3,  // 10: trellis.v1.Verdict.contenders:type_name -> trellis.v1.Configuration
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	9,  // 3: trellis.v1.Trial.metrics:type_name -> trellis.v1.Trial.MetricsEntry
+	10, // 4: trellis.v1.Trial.test_metrics:type_name -> trellis.v1.Trial.TestMetricsEntry
+	11, // 5: trellis.v1.Trial.epoch_metrics:type_name -> trellis.v1.Trial.EpochMetricsEntry
+	1,  // 6: trellis.v1.Configuration.parameters:type_name -> trellis.v1.Parameters
+	5,  // 7: trellis.v1.Configuration.repetitions:type_name -> trellis.v1.Repetition
+	6,  // 8: trellis.v1.Configuration.interval:type_name -> trellis.v1.Interval
+	6,  // 9: trellis.v1.Configuration.difference_interval:type_name -> trellis.v1.Interval
+	4,  // 10: trellis.v1.Verdict.best:type_name -> trellis.v1.Configuration
+	4,  // 11: trellis.v1.Verdict.contenders:type_name -> trellis.v1.Configuration
+	3,  // 12: trellis.v1.Trial.EpochMetricsEntry.value:type_name -> trellis.v1.Series
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_trial_proto_init() }
@@ -844,14 +909,14 @@ func file_trellis_v1_trial_proto_init() {
 		return
 	}
 	file_trellis_v1_trial_proto_msgTypes[1].OneofWrappers = []any{}
-	file_trellis_v1_trial_proto_msgTypes[2].OneofWrappers = []any{}
+	file_trellis_v1_trial_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_trial_proto_rawDesc), len(file_trellis_v1_trial_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
