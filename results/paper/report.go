@@ -80,6 +80,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"machine":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"words":      func(command string) []string { return strings.Split(command, " ") },
 	"width":      width,
+	"long":       func(text string) bool { return len(text) > longestNumber },
 	"next":       func(i int) int { return i + 1 },
 }).Parse(pageText))
 
@@ -110,6 +111,9 @@ func (r *Report) Write(w io.Writer) error {
 	}
 	return nil
 }
+
+// longestNumber is the longest text that stays on one line in a column of numbers, in bytes: a number is shorter.
+const longestNumber = 14
 
 func paragraphs(text string) []string {
 	var all []string

@@ -179,6 +179,22 @@ func TestReportEscapes(t *testing.T) {
 	}
 }
 
+// Sentences among the numbers don't take the table's whole width, and a table is one to a screen reader however it is displayed.
+func TestReportTable(t *testing.T) {
+	r := testReport(t)
+	r.Sections[0].Results = append(r.Sections[0].Results, Result{What: "Errors", Paper: "3 for 8 (49); 9 and 4, 3 and 2", Ours: "1e-05"})
+	text := write(t, r)
+	for want, times := range map[string]int{
+		`<td role="cell" class="number long" data-label="Paper">3 for 8`: 1, `class="number long`: 1,
+		`<td role="cell" class="number ours" data-label="Ours">1e-05`: 1,
+		`role="table"`: 1, `role="columnheader"`: 5, `role="rowheader"`: 3, `role="cell"`: 12,
+	} {
+		if n := strings.Count(text, want); n != times {
+			t.Errorf("%s is there %d times, want %d", want, n, times)
+		}
+	}
+}
+
 // What a report doesn't say leaves no empty headings.
 func TestReportLeavesOut(t *testing.T) {
 	text := write(t, &Report{Title: "Short", Sections: []Section{{Title: "Only"}}})
