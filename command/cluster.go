@@ -53,7 +53,7 @@ func startCluster(parent context.Context, options runOptions) (*cluster, error) 
 	}, listener, dataSets)
 	if err != nil {
 		listener.Close()
-		return nil, explainLog(err)
+		return nil, options.directory.explainLog(err)
 	}
 	c := &cluster{address: listener.Addr().String()}
 	c.ctx, c.fail = context.WithCancelCause(parent)
@@ -61,7 +61,7 @@ func startCluster(parent context.Context, options runOptions) (*cluster, error) 
 	var serving, working context.Context
 	serving, c.stopCoordinator = context.WithCancel(lives)
 	working, c.stopWorkers = context.WithCancel(lives)
-	c.coordinator.Go(func() { c.ended(serving, "coordinator", explainLog(server.Serve(serving))) })
+	c.coordinator.Go(func() { c.ended(serving, "coordinator", options.directory.explainLog(server.Serve(serving))) })
 	for n := range options.workers {
 		w, err := worker.New(worker.Config{
 			Coordinator: c.address,

@@ -144,10 +144,10 @@ func (cli *commandLine) serve(
 	c, err := coordinator.New(config, listener, dataSets)
 	if err != nil {
 		listener.Close()
-		return explainLog(err)
+		return directory.explainLog(err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return explainLog(c.Serve(ctx)) })
+	group.Go(func() error { return directory.explainLog(c.Serve(ctx)) })
 	group.Go(func() error {
 		cli.announce(ctx, listener.Addr().String(), config, directory)
 		return nil

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -33,7 +34,12 @@ type dataDirectory struct {
 	path string
 	// found says that there was something in it.
 	found bool
+	// flag is the one that names it; empty for --data. It is --coordinator where path is an address.
+	flag string
 }
+
+// namedBy is the flag that names the directory.
+func (d dataDirectory) namedBy() string { return cmp.Or(d.flag, "--data") }
 
 // openDataDirectory looks at a data directory, and makes it if it is not there, for its owner alone. An empty path is
 // none.
@@ -90,11 +96,11 @@ func explainDirectory(err error) error {
 
 // explainLog adds to what a coordinator can't go on after what a person can do about it, where its log does not say that
 // itself.
-func explainLog(err error) error {
+func (d dataDirectory) explainLog(err error) error {
 	switch {
 	case errors.Is(err, replication.ErrLocked):
 		// It ends with: give this one a directory of its own.
-		return fmt.Errorf("%w with --data", err)
+		return fmt.Errorf("%w with %s", err, d.namedBy())
 	case errors.Is(err, replication.ErrDamaged):
 		return fmt.Errorf("%w. The system's log may say more of the disk. A backup can be restored into another directory: start "+
 			"with a new one as --data, then trellis restore FILE. In a cluster, remove this node, and add it again with an empty "+

@@ -75,8 +75,9 @@ func TestExplain(t *testing.T) {
 		{explainDirectory, os.ErrPermission, "this user may not write there"},
 		{explainDirectory, syscall.EROFS, "this user may not write there"},
 		{explainDirectory, syscall.ENOTDIR, "that is no folder"},
-		{explainLog, replication.ErrLocked, "with --data"},
-		{explainLog, replication.ErrDamaged, "restored into another directory"},
+		{dataDirectory{}.explainLog, replication.ErrLocked, "with --data"},
+		{dataDirectory{flag: "--output"}.explainLog, replication.ErrLocked, "with --output"},
+		{dataDirectory{}.explainLog, replication.ErrDamaged, "restored into another directory"},
 	} {
 		err := test.explain(fmt.Errorf("open the log: %w", test.err))
 		if !errors.Is(err, test.err) || !strings.HasPrefix(err.Error(), "open the log: ") ||

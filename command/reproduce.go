@@ -14,12 +14,15 @@ import (
 	"trellis/command/reproduction"
 	"trellis/examples"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/trainer/dataset"
 )
 
 // reproduceOptions are the flags of reproduce.
 type reproduceOptions struct {
 	// output is the folder of report and figures.
 	output string
+	// command is the one that goes on with this reproduction.
+	command string
 	// remote says that the studies are trained by the cluster of a coordinator that is there already.
 	remote bool
 	runOptions
@@ -78,14 +81,15 @@ the same command goes on where it was. With --coordinator, the studies are train
 		if options.slots == 0 {
 			options.slots = max(1, runtime.GOMAXPROCS(0)/options.workers)
 		}
-		if err := os.MkdirAll(options.output, 0o777); err != nil {
-			return fmt.Errorf("make the folder of the reproduction: %w", err)
+		if err := makeOutput(options.output); err != nil {
+			return err
 		}
+		options.command = reproduceCommand(quick, args)
 		options.logger = log.newLogger(cli.stderr)
 		options.inLines = cmd.Flags().Changed("log-level")
 		if cmd.Flags().Changed("coordinator") || os.Getenv(addressVariable) != "" {
 			options.remote = true
-			options.directory = dataDirectory{path: coordinator.address, found: true}
+			options.directory = dataDirectory{path: coordinator.address, found: true, flag: "--coordinator"}
 			return cli.withClient(cmd.Context(), coordinator, func(ctx context.Context, c *client) error {
 				return cli.reproduce(ctx, c, r, options)
 			})
@@ -93,9 +97,35 @@ the same command goes on where it was. With --coordinator, the studies are train
 		if options.directory, err = openDataDirectory(filepath.Join(options.output, "data")); err != nil {
 			return err
 		}
+		options.directory.flag = "--output"
 		return cli.reproduceHere(cmd.Context(), r, options)
 	}
 	return cmd
+}
+
+// makeOutput makes the folder of a reproduction, and tries it out: that nothing can be written there must be known before hours
+// of training, not after.
+func makeOutput(path string) error {
+	if err := os.MkdirAll(path, 0o777); err != nil {
+		return fmt.Errorf("make the folder of the reproduction: %w: give another one with --output", err)
+	}
+	file, err := os.CreateTemp(path, ".trellis-")
+	if err != nil {
+		return fmt.Errorf("write to the folder of the reproduction: %w: give another one with --output", err)
+	}
+	return errors.Join(file.Close(), os.Remove(file.Name()))
+}
+
+// reproduceCommand is the command of a reproduction, without what has no influence on its numbers.
+func reproduceCommand(quick bool, args []string) string {
+	switch {
+	case quick:
+		return "trellis reproduce --quick"
+	case len(args) > 0:
+		return "trellis reproduce " + args[0]
+	default:
+		return "trellis reproduce"
+	}
 }
 
 // readReproduction reads the file that is named, or one of those that are built in.
@@ -144,17 +174,51 @@ func (cli *commandLine) reproduceHere(parent context.Context, r *trellisv1.Repro
 func (cli *commandLine) reproduce(
 	ctx context.Context, c *client, r *trellisv1.Reproduction, options reproduceOptions,
 ) error {
-	studies, err := cli.runStages(ctx, c, r, options)
+	err := cli.reproduceStages(ctx, c, r, options)
 	switch {
-	case errors.Is(err, errInterrupted):
+	case errors.Is(err, errInterrupted) || errors.Is(context.Cause(ctx), errInterrupted):
 		fmt.Fprintln(cli.stderr, "Interrupted. The same command goes on from here.")
-		return err
-	case err != nil:
-		return err
-	case r.GetAnalysis() == nil:
-		return nil
+	case errors.Is(err, errIncomplete):
+		return fmt.Errorf("%w; %s", err, options.whereToAsk())
 	}
-	return cli.writeReproduction(ctx, c, r, studies, options)
+	return err
+}
+
+func (cli *commandLine) reproduceStages(
+	ctx context.Context, c *client, r *trellisv1.Reproduction, options reproduceOptions,
+) error {
+	var data *dataset.Data
+	if analysis := r.GetAnalysis(); analysis != nil {
+		// That its images are missing must be known before hours of training, not after.
+		var err error
+		if data, err = loadDataSet(ctx, options.data, dataOf(r, analysis.GetAutoencoder())); err != nil {
+			return fmt.Errorf("the analysis needs the test images here: %w", err)
+		}
+	}
+	studies, err := cli.runStages(ctx, c, r, options)
+	if err != nil || r.GetAnalysis() == nil {
+		return err
+	}
+	return cli.writeReproduction(ctx, c, r, studies, data, options)
+}
+
+// dataOf is the data set of the stage with that study.
+func dataOf(r *trellisv1.Reproduction, study string) string {
+	for _, stage := range r.GetStages() {
+		if stage.GetStudy().GetName() == study {
+			return stage.GetStudy().GetData()
+		}
+	}
+	return ""
+}
+
+// whereToAsk says which coordinator answers commands on the studies.
+func (o *reproduceOptions) whereToAsk() string {
+	if o.remote {
+		return "commands on the studies take --coordinator " + o.directory.path
+	}
+	return "commands on the studies ask a coordinator that has them: trellis coordinator --data " +
+		filepath.Join(o.output, "data")
 }
 
 // runStages trains the studies, each as soon as those that it depends on have ended, and returns them by name.

@@ -2,6 +2,8 @@ package command
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"image/png"
 	"os"
@@ -148,4 +150,33 @@ func resultOf(tables, what string) (float64, bool) {
 		return value, err == nil
 	}
 	return 0, false
+}
+
+// What would make hours of training useless is told before them: an output folder that can't be written, test images that the
+// analysis needs and that are not here.
+func TestReproduceChecksFirst(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fake := &fakeCoordinator{create: func(context.Context) error {
+		t.Error("a study was submitted")
+		return errors.New("not now")
+	}}
+	address := fake.serve(t)
+	unknown := filepath.Join(t.TempDir(), "unknown.yaml")
+	text := strings.ReplaceAll(string(examples.ReproduceQuick), "data: mnist", "data: elsewhere")
+	if err := os.WriteFile(unknown, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, args := range map[string][]string{
+		"give another one with --output":            {"--quick", "--output", filepath.Join(file, "paper")},
+		"the analysis needs the test images here: ": {unknown, "--output", t.TempDir()},
+	} {
+		var stdout, stderr bytes.Buffer
+		args := append([]string{"reproduce", "--coordinator", address}, args...)
+		if code := Run(t.Context(), args, nil, &stdout, &stderr); code == exitOK || !strings.Contains(stderr.String(), want) {
+			t.Errorf("%q: exit code %d, want %q in:\n%s", args, code, want, stderr.String())
+		}
+	}
 }

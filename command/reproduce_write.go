@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -27,13 +28,18 @@ const reportName = "report.html"
 
 // writeReproduction makes figures and report of studies that have ended, and says where they are.
 func (cli *commandLine) writeReproduction(
-	ctx context.Context, c *client, r *trellisv1.Reproduction, studies map[string]*trellisv1.Study, options reproduceOptions,
+	ctx context.Context, c *client, r *trellisv1.Reproduction, studies map[string]*trellisv1.Study, data *dataset.Data,
+	options reproduceOptions,
 ) error {
 	note := func(format string, args ...any) { fmt.Fprintf(cli.stderr, format+".\n", args...) }
 	note("Analysis: fetching what the studies have trained")
-	material, err := c.gatherMaterial(ctx, r.GetAnalysis(), studies, options)
+	material, err := c.gatherMaterial(ctx, r.GetAnalysis(), studies, data)
 	if err != nil {
 		return fmt.Errorf("gather what the studies have trained: %w", err)
+	}
+	material.Command = options.command
+	if options.remote {
+		material.Address = "--coordinator " + options.directory.path
 	}
 	found, err := reproduction.Analyze(ctx, material, r.GetAnalysis(), note)
 	if err != nil {
@@ -58,11 +64,12 @@ func (cli *commandLine) writeReproduction(
 	}
 	page := &paper.Report{
 		Title: r.GetTitle(), Created: time.Now(), Sections: sections,
-		Summary:     "The paper's figures and numbers beside ours: what was trained, by which command, and how far apart they are.",
+		Summary: "The paper's figures and numbers beside ours: what was trained, by which command, and how far apart they are.\n\n" +
+			strings.ToUpper(options.whereToAsk()[:1]) + options.whereToAsk()[1:] + ".",
 		Environment: environment(),
 	}
 	for _, stage := range r.GetStages() {
-		row, err := c.describeStage(ctx, studies[stage.GetStudy().GetName()])
+		row, err := c.describeStage(ctx, studies[stage.GetStudy().GetName()], material.Address)
 		if err != nil {
 			return err
 		}
@@ -121,7 +128,7 @@ func environment() []paper.Pair {
 }
 
 // describeStage is a study's line in the report.
-func (c *client) describeStage(ctx context.Context, study *trellisv1.Study) (paper.Stage, error) {
+func (c *client) describeStage(ctx context.Context, study *trellisv1.Study, address string) (paper.Stage, error) {
 	answer, err := call(ctx, callTimeout, c.GetReport, &trellisv1.GetReportRequest{Study: study.GetName()})
 	if err != nil {
 		return paper.Stage{}, err
@@ -138,19 +145,15 @@ func (c *client) describeStage(ctx context.Context, study *trellisv1.Study) (pap
 		Epochs:  report.GetEpochsTrained() + report.GetEpochsShared(),
 		Seconds: progress.GetTrainingSeconds() + progress.GetSecondsShared(),
 		Best:    describeParameters(best.GetTrial().GetParameters(), axes{}),
-		Digest:  report.GetDigest(), Command: "trellis report " + study.GetName(),
+		Digest:  report.GetDigest(), Command: strings.TrimSpace("trellis report " + study.GetName() + " " + address),
 	}, nil
 }
 
 // gatherMaterial fetches the test images, and the best trials with their weights.
 func (c *client) gatherMaterial(
-	ctx context.Context, analysis *trellisv1.Analysis, studies map[string]*trellisv1.Study, options reproduceOptions,
-) (*reproduction.Material, error) {
-	data, err := loadDataSet(ctx, options.data, studies[analysis.GetAutoencoder()].GetDataSet().GetName())
-	if err != nil {
-		return nil, err
-	}
-	m := &reproduction.Material{Test: data.Test, Height: data.Height, Width: data.Width, Corrupt: trainer.Corrupt}
+	ctx context.Context, analysis *trellisv1.Analysis, studies map[string]*trellisv1.Study, data *dataset.Data,
+) (m *reproduction.Material, err error) {
+	m = &reproduction.Material{Test: data.Test, Height: data.Height, Width: data.Width, Corrupt: trainer.Corrupt}
 	best := func(name string) (reproduction.Trained, error) {
 		trained, err := c.bestBy(ctx, studies[name], func(*trellisv1.Parameters) float64 { return 0 })
 		if err != nil {
@@ -159,6 +162,9 @@ func (c *client) gatherMaterial(
 		return trained[0], nil
 	}
 	if m.Autoencoder, err = best(analysis.GetAutoencoder()); err != nil {
+		return nil, err
+	}
+	if m.Theirs, err = c.trialAt(ctx, analysis.GetAutoencoder(), reproduction.Best); err != nil {
 		return nil, err
 	}
 	if m.Variational, err = best(analysis.GetVariational()); err != nil {
@@ -237,6 +243,19 @@ func (c *client) bestBy(
 		all = append(all, reproduction.Trained{Study: study, Trial: trial, Network: network})
 	}
 	return all, nil
+}
+
+// trialAt returns the best trial of a study with these values that has been answered, nil if there is none.
+func (c *client) trialAt(ctx context.Context, study string, p *trellisv1.Parameters) (*trellisv1.Trial, error) {
+	response, err := call(ctx, callTimeout, c.ListTrials, &trellisv1.ListTrialsRequest{
+		Study: study, OrderBy: "objective", PageSize: 1, Filter: fmt.Sprintf(
+			`state == "succeeded" && latent_dim == %d && learning_rate == %v && weight_decay == %v && max_epochs == %d`,
+			p.GetLatentDim(), p.GetLearningRate(), p.GetWeightDecay(), p.GetMaxEpochs()),
+	})
+	if err != nil || len(response.GetTrials()) == 0 {
+		return nil, err
+	}
+	return response.GetTrials()[0], nil
 }
 
 // withLosses returns a trial with its losses.

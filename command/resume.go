@@ -32,7 +32,7 @@ func (cli *commandLine) begin(
 	study = response.GetStudy()
 	if different := differencesFrom(spec, study); len(different) > 0 {
 		return status.Errorf(codes.AlreadyExists, "study %s in %s has another spec: it differs in %s. Give this one another name, "+
-			"or another folder with --data", spec.GetName(), directory.path, enumerate(different))
+			"or another place with %s", spec.GetName(), directory.path, enumerate(different), directory.namedBy())
 	}
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_PAUSED {
 		if _, err := call(ctx, callTimeout, c.ResumeStudy, &trellisv1.ResumeStudyRequest{Study: study.GetName()}); err != nil {

@@ -42,6 +42,8 @@ type Material struct {
 	Height, Width int
 	// Autoencoder and Variational are the best trials of their studies.
 	Autoencoder, Variational Trained
+	// Theirs is the trial of the autoencoder's study that has the values which the paper found best; nil if there is none.
+	Theirs *trellisv1.Trial
 	// Denoising are the best trials for each strength of noise, ascending. There is one at least.
 	Denoising []Trained
 	// Frozen is the best classifier on a frozen encoder, and FineTuned the best of those whose encoder was trained too. Either
@@ -49,6 +51,8 @@ type Material struct {
 	Frozen, FineTuned *Trained
 	// Corrupt adds to images the noise that a denoising trial is tested with.
 	Corrupt func(images []float32, noise float64, seed uint32) []float32
+	// Command is the one that makes the paper, and Address how others ask for its studies: flags, or empty.
+	Command, Address string
 }
 
 // WithDefaults returns an analysis with its defaults filled in.
@@ -93,7 +97,7 @@ func (m *Material) images(from, to int) []float32 {
 	return values
 }
 
-// reader is the classifier that reads digits best.
+// reader is the classifier that reads what is drawn: the fine-tuned one if there is one, which as a rule reads best.
 func (m *Material) reader() *Trained {
 	if m.FineTuned != nil {
 		return m.FineTuned

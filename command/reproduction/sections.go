@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/paper"
 )
 
@@ -36,6 +37,9 @@ func Sections(m *Material, found *Findings) ([]paper.Section, error) {
 	for i, numbers := range [][]int{{2, 3}, {4}, {5}, {6}, {7, 8}, {9}} {
 		for _, number := range numbers {
 			picture := paper.Picture{Number: number, Caption: captions[number]}
+			if number == 5 && found.Frozen == nil {
+				picture.Caption = "What the fine-tuned classifier reads in the test images."
+			}
 			var png, svg bytes.Buffer
 			if err := found.Figures[number].WritePNG(&png); err != nil {
 				return nil, fmt.Errorf("write figure %d: %w", number, err)
@@ -52,9 +56,12 @@ func Sections(m *Material, found *Findings) ([]paper.Section, error) {
 
 func number(x float64) string { return strconv.FormatFloat(x, 'g', 4, 64) }
 
+// same is the difference of two numbers that have none.
+const same = "none"
+
 // compared is a result beside the paper's number.
 func compared(what string, theirs, ours float64, command string) paper.Result {
-	difference := "none"
+	difference := same
 	if ours != theirs {
 		difference = fmt.Sprintf("%+.4g", ours-theirs)
 	}
@@ -65,30 +72,64 @@ func alone(what string, ours float64, command string) paper.Result {
 	return paper.Result{What: what, Ours: number(ours), Command: command}
 }
 
+// Best are the values that the paper's grid search found best (section 2.2).
+var Best = &trellisv1.Parameters{LatentDim: 16, LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 150}
+
+// asks is a command that asks a coordinator.
+func (m *Material) asks(format string, args ...any) string {
+	command := fmt.Sprintf("trellis "+format, args...)
+	if m.Address != "" {
+		command += " " + m.Address
+	}
+	return command
+}
+
 func gridResults(m *Material) []paper.Result {
 	study, trial := m.Autoencoder.Study, m.Autoencoder.Trial
-	best := "trellis best " + study.GetName()
+	best := m.asks("best %s", study.GetName())
 	p := trial.GetParameters()
 	results := []paper.Result{
-		compared("encoded space dimension", 16, float64(p.GetLatentDim()), best),
-		compared("learning rate", 1e-3, p.GetLearningRate(), best),
-		compared("weight decay", 1e-5, p.GetWeightDecay(), best),
-		compared("maximum number of epochs", 150, float64(p.GetMaxEpochs()), best),
-		alone("validation loss", trial.GetObjective(), best),
-		alone("test loss", trial.GetTestLoss(), best),
+		compared("encoded space dimension", float64(Best.GetLatentDim()), float64(p.GetLatentDim()), best),
+		compared("learning rate", Best.GetLearningRate(), p.GetLearningRate(), best),
+		compared("weight decay", Best.GetWeightDecay(), p.GetWeightDecay(), best),
+		compared("maximum number of epochs", float64(Best.GetMaxEpochs()), float64(p.GetMaxEpochs()), best),
 	}
-	if p.GetLatentDim() > 16 {
-		results[0].Note = "A larger encoded space reconstructs better: the lowest loss lies at the edge of the grid. The paper does " +
-			"not say which dimensions it tried; it wants them \"relatively small\"."
+	differ := false
+	for i := range results {
+		if results[i].Difference != same {
+			differ = true
+			results[i].Note = whyOthers(m)
+		}
 	}
-	return results
+	if p.GetLatentDim() > Best.GetLatentDim() {
+		results[0].Note += " A larger encoded space reconstructs better. The paper does not say which dimensions it tried; it wants " +
+			"them \"relatively small\"."
+	}
+	results = append(results, alone("validation loss", trial.GetObjective(), best))
+	if differ && m.Theirs != nil {
+		results = append(results, alone("validation loss with the paper's values", m.Theirs.GetObjective(),
+			m.asks("trials %s --filter 'index == %d'", study.GetName(), m.Theirs.GetIndex())))
+	}
+	return append(results, alone("test loss", trial.GetTestLoss(), best))
+}
+
+// whyOthers says why our best values are not the paper's.
+func whyOthers(m *Material) string {
+	if m.Theirs == nil {
+		return "Our grid has no trial with the paper's four values."
+	}
+	ours, theirs := m.Autoencoder.Trial.GetObjective(), m.Theirs.GetObjective()
+	if ours == theirs {
+		return "The paper's four values give the same validation loss."
+	}
+	return fmt.Sprintf("Trained by us, the paper's four values give a validation loss of %s, ours %s.", number(theirs), number(ours))
 }
 
 func denoisingResults(m *Material) []paper.Result {
 	var results []paper.Result
 	for _, trained := range m.Denoising {
 		noise := trained.Trial.GetParameters().GetValues()["noise"]
-		command := fmt.Sprintf("trellis trials %s --filter 'noise == %s'", trained.Study.GetName(), number(noise))
+		command := m.asks("trials %s --filter 'noise == %v'", trained.Study.GetName(), noise)
 		result := compared(fmt.Sprintf("test loss with noise of sigma %s", number(noise)), 0.0269, trained.Trial.GetTestLoss(), command)
 		result.Note = "The paper does not say how strong its noise is."
 		results = append(results, result)
@@ -100,12 +141,12 @@ func classifierResults(m *Material, found *Findings) []paper.Result {
 	var results []paper.Result
 	if found.Frozen != nil {
 		results = append(results, compared("test accuracy, encoder frozen", 0.9513, found.Frozen.Accuracy,
-			fmt.Sprintf("trellis trials %s --filter 'fine_tune == 0'", m.Frozen.Study.GetName())))
-		results = append(results, confusions(found.Frozen, "trellis reproduce"))
+			m.asks("trials %s --filter 'fine_tune == 0'", m.Frozen.Study.GetName())))
+		results = append(results, confusions(found.Frozen, m.Command))
 	}
 	if found.FineTuned != nil {
 		result := compared("test accuracy, encoder fine-tuned", 0.9927, found.FineTuned.Accuracy,
-			fmt.Sprintf("trellis trials %s --filter 'fine_tune == 1'", m.FineTuned.Study.GetName()))
+			m.asks("trials %s --filter 'fine_tune == 1'", m.FineTuned.Study.GetName()))
 		result.Note = "The paper's is of the supervised network of its author's previous work."
 		results = append(results, result)
 	}
@@ -136,12 +177,12 @@ func confusions(reading *Reading, command string) paper.Result {
 
 func variationalResults(m *Material, found *Findings) []paper.Result {
 	trial := m.Variational.Trial
-	best := "trellis best " + m.Variational.Study.GetName()
+	best := m.asks("best %s", m.Variational.Study.GetName())
 	results := []paper.Result{
 		alone("squared error of a test image, summed", metric(trial.GetTestMetrics(), "reconstruction"), best),
 		alone("Kullback-Leibler divergence of a test image", metric(trial.GetTestMetrics(), "divergence"), best),
-		alone("mean top probability of samples", found.Sampled, "trellis reproduce"),
-		alone("the same of the plain autoencoder's", found.Generated, "trellis reproduce"),
+		alone("mean top probability of samples", found.Sampled, m.Command),
+		alone("the same of the plain autoencoder's", found.Generated, m.Command),
 	}
 	results[2].Note = "Read by our classifier, which was trained on real digits only."
 	return results
@@ -154,14 +195,14 @@ func metric(metrics map[string]float64, name string) float64 {
 	return math.NaN()
 }
 
-func spaceResults(_ *Material, found *Findings) []paper.Result {
+func spaceResults(m *Material, found *Findings) []paper.Result {
 	var results []paper.Result
 	for _, s := range []struct {
 		name string
 		*Space
 	}{{"plain", &found.Plain}, {"variational", &found.Variational}} {
 		add := func(what string, value float64) {
-			results = append(results, alone(s.name+": "+what, value, "trellis reproduce"))
+			results = append(results, alone(s.name+": "+what, value, m.Command))
 		}
 		add("variance that two principal components explain", s.Explained[0]+s.Explained[1])
 		for _, p := range []struct {

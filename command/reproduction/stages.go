@@ -106,6 +106,15 @@ func Validate(r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec
 		models[name] = stage.GetStudy().GetModel()
 	}
 	if analysis := r.GetAnalysis(); analysis != nil {
+		if full := WithDefaults(analysis); float64(full.GetImages()) <= 3*full.GetPerplexity() {
+			field := "perplexity"
+			if analysis.GetPerplexity() == 0 {
+				field = "images"
+			}
+			found.Violations = append(found.Violations, violation("analysis.neighbours", fmt.Sprintf(
+				"t-SNE needs more than three times as many images as its perplexity: %d images, perplexity %v", full.GetImages(),
+				full.GetPerplexity()), "analysis", field))
+		}
 		for _, role := range []struct{ field, study, model string }{
 			{"autoencoder", analysis.GetAutoencoder(), ConvAutoencoder},
 			{"denoising", analysis.GetDenoising(), DenoisingAutoencoder},

@@ -94,6 +94,11 @@ func TestValidate(t *testing.T) {
 			replace(`"variational": "drawn"`, `"variational": "plain"`), "analysis.variational",
 			"study plain is of model conv-autoencoder, want variational-autoencoder",
 		},
+		"perplexity too high for the images": {
+			replace(`"variational": "drawn"`, `"variational": "drawn", "images": 200, "perplexity": 100`), "analysis.perplexity",
+			"200 images, perplexity 100",
+		},
+		"perplexity as high as can be": {text: replace(`"variational": "drawn"`, `"variational": "drawn", "images": 200, "perplexity": 66`)},
 		"few iterations": {
 			replace(`"variational": "drawn"`, `"variational": "drawn", "iterations": 7`), "analysis.iterations",
 			"iterations lie between",

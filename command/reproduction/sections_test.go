@@ -1,0 +1,106 @@
+package reproduction
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/paper"
+)
+
+// Where our best values are not the paper's, the report says why; where they are, there is nothing to say.
+func TestGridResultsSayWhy(t *testing.T) {
+	theirs := &trellisv1.Trial{Index: 7, Parameters: Best, Objective: new(0.25)}
+	for name, test := range map[string]struct {
+		change func(*trellisv1.Parameters)
+		theirs *trellisv1.Trial
+		// notes by row; "" if there is none.
+		notes [4]string
+	}{
+		"the same": {func(*trellisv1.Parameters) {}, theirs, [4]string{}},
+		"larger space": {
+			func(p *trellisv1.Parameters) { p.LatentDim = 32 }, theirs,
+			[4]string{"the paper's four values give a validation loss of 0.25, ours 0.125. A larger encoded space"},
+		},
+		"smaller space, not in the grid": {
+			func(p *trellisv1.Parameters) { p.LatentDim, p.MaxEpochs = 8, 4 }, nil,
+			[4]string{"Our grid has no trial", "", "", "Our grid has no trial"},
+		},
+		"rate and decay": {
+			func(p *trellisv1.Parameters) { p.LearningRate, p.WeightDecay = 1e-2, 0 }, theirs,
+			[4]string{"", "validation loss of 0.25", "validation loss of 0.25", ""},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := material(20)
+			m.Theirs = test.theirs
+			m.Autoencoder.Trial.Parameters, m.Autoencoder.Trial.Objective = proto.CloneOf(Best), new(0.125)
+			test.change(m.Autoencoder.Trial.Parameters)
+			results := gridResults(m)
+			for i, want := range test.notes {
+				if got := results[i].Note; !strings.Contains(got, want) || want == "" && got != "" {
+					t.Errorf("%s: note %q, want %q", results[i].What, got, want)
+				}
+			}
+			compared := false
+			for _, result := range results {
+				compared = compared || result.What == "validation loss with the paper's values" && result.Ours == "0.25"
+			}
+			if want := test.notes != [4]string{} && test.theirs != nil; compared != want {
+				t.Errorf("the paper's trial is there: %t, want %t", compared, want)
+			}
+		})
+	}
+}
+
+// Commands are those that give the number: with the options of this reproduction, and with exact values.
+func TestSectionsNameTheirCommands(t *testing.T) {
+	m, found := analyze(t)
+	m.Command, m.Address = "trellis reproduce --quick", "--coordinator host:7070"
+	m.Denoising[0].Trial.Parameters.Values["noise"] = 1.0 / 3
+	sections, err := Sections(m, found)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := map[string]string{}
+	for _, section := range sections {
+		for _, result := range section.Results {
+			commands[result.What] = result.Command
+		}
+	}
+	for what, want := range map[string]string{
+		"encoded space dimension":              "trellis best plain --coordinator host:7070",
+		"test loss with noise of sigma 0.3333": "trellis trials noisy --filter 'noise == 0.3333333333333333' --coordinator host:7070",
+		"most frequent errors":                 "trellis reproduce --quick",
+		"plain: trustworthiness, PCA":          "trellis reproduce --quick",
+	} {
+		if commands[what] != want {
+			t.Errorf("%s: command %q, want %q", what, commands[what], want)
+		}
+	}
+}
+
+// The caption of the confusion matrix says which classifier it is of.
+func TestConfusionCaption(t *testing.T) {
+	m, found := analyze(t)
+	caption := func() string {
+		sections, err := Sections(m, found)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []paper.Picture
+		for _, section := range sections {
+			all = append(all, section.Figures...)
+		}
+		return all[3].Caption
+	}
+	if got := caption(); !strings.Contains(got, "frozen") {
+		t.Errorf("caption %q", got)
+	}
+	found.Frozen, found.FineTuned, m.FineTuned = nil, found.Frozen, m.Frozen
+	if got := caption(); strings.Contains(got, "frozen") || !strings.Contains(got, "fine-tuned") {
+		t.Errorf("without a frozen encoder, caption %q", got)
+	}
+}
