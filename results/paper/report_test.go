@@ -185,13 +185,16 @@ func TestReportTable(t *testing.T) {
 	r.Sections[0].Results = append(r.Sections[0].Results, Result{What: "Errors", Paper: "3 for 8 (49); 9 and 4, 3 and 2", Ours: "1e-05"})
 	text := write(t, r)
 	for want, times := range map[string]int{
-		`<td role="cell" class="number long" data-label="Paper">3 for 8`: 1, `class="number long`: 1,
+		`<td role="cell" class="number sentence" data-label="Paper">3 for 8`: 1, `class="number sentence`: 1,
 		`<td role="cell" class="number ours" data-label="Ours">1e-05`: 1,
 		`role="table"`: 1, `role="columnheader"`: 5, `role="rowheader"`: 3, `role="cell"`: 12,
 	} {
 		if n := strings.Count(text, want); n != times {
 			t.Errorf("%s is there %d times, want %d", want, n, times)
 		}
+	}
+	if regexp.MustCompile(`class="[^"]*\blong\b`).MatchString(text[:strings.Index(text, `id="stages"`)]) {
+		t.Error("cells share a class with what is no cell")
 	}
 }
 
