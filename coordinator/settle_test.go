@@ -105,6 +105,24 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// TestRetrySettlesAgain: what a retry makes work may be a near-tie of the best, and gets seeds as if it had worked at once.
+func TestRetrySettlesAgain(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		h.create(settleSpec("again", 3))
+		w := h.connect("w", 1)
+		fails := func(p *trellisv1.Parameters) bool { return p.GetLatentDim() == 5 }
+		if trained := w.trainNoisy("again", fails); trained != "4/1 5/1 40/1 4/2 40/2" || !h.study("again").GetSettled() {
+			t.Fatalf("trained %s", trained)
+		}
+		if _, err := h.studies.RetryStudy(h.Context(), &trellisv1.RetryStudyRequest{Study: "again"}); err != nil {
+			t.Fatal(err)
+		}
+		if trained := w.trainNoisy("again", never); trained != "5/1 5/2 4/3 5/3" || !h.study("again").GetSettled() {
+			t.Errorf("trained %s after the retry", trained)
+		}
+	})
+}
+
 // TestSettleRefused: a study that can't have more trials ends.
 func TestSettleRefused(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {

@@ -127,6 +127,7 @@ func (m *model) retry(index uint64, name string, pruned bool) (retried uint64, e
 	if study.state == studyCompleted {
 		study.state = studyRunning
 	}
+	study.settled = false
 	return retried, nil
 }
 

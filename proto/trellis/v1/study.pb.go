@@ -1371,7 +1371,7 @@ type Study struct {
 	EarlierSpecs []*StudySpec `protobuf:"bytes,12,rep,name=earlier_specs,json=earlierSpecs,proto3" json:"earlier_specs,omitempty"`
 	// All indices of trials lie below: those of an extension begin here.
 	Indices uint64 `protobuf:"varint,13,opt,name=indices,proto3" json:"indices,omitempty"`
-	// What is to be settled has been settled, as far as max_seeds allows. Unset by every extension.
+	// What is to be settled has been settled, as far as max_seeds allows. Unset by every extension and retry.
 	Settled bool `protobuf:"varint,14,opt,name=settled,proto3" json:"settled,omitempty"`
 	// What is still to come, as of now. Not stored; unset once the study has ended.
 	Forecast *Forecast `protobuf:"bytes,15,opt,name=forecast,proto3" json:"forecast,omitempty"`
