@@ -71,7 +71,7 @@ func (s *modelStudy) add(index uint64, runs []*trellisv1.Run) {
 	for _, run := range runs {
 		s.runs = append(s.runs, &modelRun{
 			Run: run, place: had + slices.Index(order, run), study: s.name, state: runPending, test: map[uint32]float64{}, changed: index,
-			metrics: map[string][]float64{}, testMetrics: map[uint32]*trellisv1.Metrics{}, late: map[uint32]lateTest{},
+			metrics: map[string][]float64{}, testMetrics: map[uint32]*trellisv1.Metrics{}, late: map[uint32]lateTest{}, spared: run.Spared,
 		})
 	}
 }
@@ -156,7 +156,7 @@ func (m *storeMachine) extend(t *rapid.T) {
 	if rapid.IntRange(0, 9).Draw(t, "limited") == 0 {
 		e.MaxTrials = rapid.Uint64Range(1, 12).Draw(t, "most trials")
 	}
-	m.product(&e, study, configurations, seeds, epochs)
+	m.product(t, &e, study, configurations, seeds, epochs)
 	if rapid.Bool().Draw(t, "with spec") && study.name != "" {
 		e.Spec = m.specOf(t, name)
 		e.Spec.Seeds = &trellisv1.IntegerAxis{Values: seeds}
@@ -207,7 +207,7 @@ func withSeed(configuration string, seed uint32) string {
 }
 
 // product adds the product of a study's configurations and new ones, its seeds and new ones, and epochs to an extension.
-func (m *storeMachine) product(e *Extension, study *modelStudy, configurations []int, seeds, epochs []uint32) {
+func (m *storeMachine) product(t *rapid.T, e *Extension, study *modelStudy, configurations []int, seeds, epochs []uint32) {
 	all := map[string][]uint32{}
 	latent := map[string]uint32{}
 	var ids []string
@@ -231,7 +231,7 @@ func (m *storeMachine) product(e *Extension, study *modelStudy, configurations [
 		for _, seed := range seeds {
 			if id := withSeed(id, seed); m.model.run(study.name, id) != nil || len(study.runs)+len(e.Runs) < mostRuns {
 				run, trials := testRun(id, latent[seedless(id)], e.NextIndices, milestones...)
-				run.Parameters.Seed = seed
+				run.Parameters.Seed, run.Spared = seed, rapid.IntRange(0, 3).Draw(t, "spared") == 0
 				for _, trial := range trials {
 					trial.Parameters.Seed = seed
 				}
