@@ -638,7 +638,7 @@ type Source struct {
 	Trial uint64 `protobuf:"varint,2,opt,name=trial,proto3" json:"trial,omitempty"`
 	Run   string `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
 	Model string `protobuf:"bytes,4,opt,name=model,proto3" json:"model,omitempty"`
-	// Those of the trial.
+	// Those of the trial, or of the run that has saved the checkpoint. Unset if that is not known.
 	Parameters *Parameters `protobuf:"bytes,5,opt,name=parameters,proto3" json:"parameters,omitempty"`
 	// Its best weights are taken.
 	Sha256        string `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
