@@ -159,6 +159,9 @@ func TestAnalyze(t *testing.T) {
 }
 
 func TestAnalyzeIsDeterministic(t *testing.T) {
+	if testing.Short() {
+		t.Skip("analyzes everything twice more")
+	}
 	m, first := analyze(t)
 	_, second := analyze(t)
 	if first.Plain != second.Plain || first.Sampled != second.Sampled || *first.Frozen != *second.Frozen {
