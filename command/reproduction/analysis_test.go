@@ -6,6 +6,8 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -155,6 +157,33 @@ func TestAnalyze(t *testing.T) {
 	}
 	if len(numbers) != 8 || numbers[0] != 2 || numbers[7] != 9 {
 		t.Errorf("figures %v, want 2 to 9", numbers)
+	}
+}
+
+// The test loss of noise is told with the full budget, and with each smaller one that the study has.
+func TestDenoisingBudgets(t *testing.T) {
+	m := material(100)
+	trial := func(noise float64, maxEpochs uint32, testLoss *float64) *trellisv1.Trial {
+		return &trellisv1.Trial{
+			Parameters: &trellisv1.Parameters{MaxEpochs: maxEpochs, Values: map[string]float64{"noise": noise}}, TestLoss: testLoss,
+		}
+	}
+	m.Denoising[0].Trial, m.Denoising[1].Trial = trial(0.3, 150, new(0.01)), trial(0.5, 150, new(0.015))
+	m.DenoisingBudgets = []*trellisv1.Trial{
+		trial(0.3, 15, new(0.02)), trial(0.5, 15, new(0.025)), trial(0.5, 20, nil), m.Denoising[0].Trial, m.Denoising[1].Trial,
+	}
+	var got []string
+	for _, result := range denoisingResults(m) {
+		got = append(got, result.What+": "+result.Ours+" "+result.Command)
+	}
+	want := []string{
+		"test loss with noise of sigma 0.3: 0.01 trellis trials noisy --filter 'noise == 0.3'",
+		"test loss with noise of sigma 0.3, within 15 epochs: 0.02 trellis trials noisy --filter 'noise == 0.3 && max_epochs == 15'",
+		"test loss with noise of sigma 0.5: 0.015 trellis trials noisy --filter 'noise == 0.5'",
+		"test loss with noise of sigma 0.5, within 15 epochs: 0.025 trellis trials noisy --filter 'noise == 0.5 && max_epochs == 15'",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 
