@@ -28,7 +28,7 @@ func TestConditionalProbabilities(t *testing.T) {
 	probabilities := make([]float64, k)
 	for _, unit := range []float64{1e-200, 1e-9, 1, 1e9, 1e200} {
 		for _, want := range []float64{1.5, 5, 30, 80} {
-			for i := range points.Len() {
+			for i := 0; i < points.Len(); i += 11 {
 				row := slices.Clone(neighbours[i*k : (i+1)*k])
 				for j := range row {
 					row[j].distance *= unit

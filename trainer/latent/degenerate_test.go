@@ -103,7 +103,7 @@ func TestDegenerateEmbeddings(t *testing.T) {
 	} {
 		for _, dim := range []int{2, 3} {
 			perplexity := min(10, float64(points.Len()-1)/3)
-			y, divergence, err := TSNE{Perplexity: perplexity, Iterations: 300, Dimensions: dim}.Embed(t.Context(), points)
+			y, divergence, err := TSNE{Perplexity: perplexity, ExaggerationIterations: 50, Iterations: 100, Dimensions: dim}.Embed(t.Context(), points)
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 				continue

@@ -65,17 +65,17 @@ func naiveSilhouette(points Points, labels []byte, i int) float64 {
 
 // The measures are the definitions, also where many points are equally near.
 func TestQuality(t *testing.T) {
-	original, labels := clusters(t, 150, 6, 5, 12)
+	original, labels := clusters(t, 90, 6, 5, 12)
 	labels[3] = 200 // The only one of its kind.
-	blurred, _ := clusters(t, 150, 2, 3, 13)
+	blurred, _ := clusters(t, 90, 2, 3, 13)
 	coarse := clone(blurred)
 	for i, v := range coarse.Values {
 		coarse.Values[i] = math.Round(v)
 	}
 	for name, embedding := range map[string]Points{
-		"itself": original, "unlike": blurred, "coarse": coarse, "equal": {make([]float64, 300), 2},
+		"itself": original, "unlike": blurred, "coarse": coarse, "equal": {make([]float64, 180), 2},
 	} {
-		for _, k := range []int{1, 2, 5, 74} {
+		for _, k := range []int{1, 2, 5, 44} {
 			got, err := Trustworthiness(t.Context(), original, embedding, k)
 			if want := naiveTrustworthiness(original, embedding, k); err != nil || math.Abs(got-want) > 1e-12 {
 				t.Errorf("%s: trustworthiness of %d neighbours %v, want %v (%v)", name, k, got, want, err)
@@ -93,7 +93,7 @@ func TestQuality(t *testing.T) {
 		wantByLabel, counts := make([]float64, 201), make([]float64, 201)
 		for i, label := range labels {
 			s := naiveSilhouette(embedding, labels, i)
-			want += s / 150
+			want += s / 90
 			wantByLabel[label] += s
 			counts[label]++
 		}

@@ -113,8 +113,8 @@ func (t TSNE) withDefaults(n int) (TSNE, error) {
 // their similarities from those of the originals, in nats, as the tree approximates it.
 //
 // It returns an error wrapping ErrInvalidPoints or ErrInvalidOption before it begins, ErrDiverged if the learning rate
-// was far too large, and ctx's error within milliseconds of ctx's end. Points that coincide are no error. If all
-// do, they start at random.
+// was far too large, and ctx's error within milliseconds of ctx's end. Points that coincide are no error; if all do,
+// they start at random.
 func (t TSNE) Embed(ctx context.Context, points Points) (embedding Points, divergence float64, err error) {
 	if err := points.check(0); err != nil {
 		return Points{}, 0, err
