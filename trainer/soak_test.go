@@ -18,8 +18,8 @@ func TestQuality(t *testing.T) {
 	}
 }
 
-// trainWhole trains on the whole of MNIST, with the paper's parameters where none are given, classifiers without weight decay, and returns the result, the
-// last report and the last checkpoint.
+// trainWhole trains on the whole of MNIST, with the paper's parameters where none are given, classifiers without weight decay,
+// and returns the result, the last report and the last checkpoint.
 func trainWhole(t *testing.T, config Config) (Result, Report, *Checkpoint) {
 	t.Helper()
 	config.LatentDim, config.Data = 16, mnist(t, 50000, 10000, 10000)
