@@ -49,10 +49,11 @@ check: $(BUILD)/buf
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-# Our training step beside PyTorch's and stock Gorgonia's, on one core.
+# Our training step beside PyTorch's and stock Gorgonia's, on one core; our t-SNE beside scikit-learn's, on all cores.
 bench-peers:
 	$(GO) build -o $(BUILD)/peers ./trainer/peers
 	$$(command -v taskset >/dev/null && echo taskset -c 0) $(BUILD)/peers
+	$(BUILD)/peers -tsne -rounds 1
 
 # Plants known bugs one by one: the tests must catch each. Half an hour.
 mutants:

@@ -71,6 +71,10 @@ func TestGoldenVerdicts(t *testing.T) {
 	early.Study.State = trellisv1.StudyState_STUDY_STATE_RUNNING
 	diverged := sampleVerdict(0, true, "")
 	diverged.Verdict.Best.Mean, diverged.Verdict.Best.Interval = proto.Float64(math.NaN()), nil
+	untested := sampleBest()
+	untested.Trial.TestLoss = nil
+	untestedSeeds := sampleVerdict(0, true, "")
+	untestedSeeds.Verdict.Best.TestMean = nil
 	one := sampleBest()
 	one.Verdict = &trellisv1.Verdict{
 		Confidence: 0.95, Configurations: 2, Best: sampleConfiguration(1, 1), Seeds: 1,
@@ -87,6 +91,7 @@ func TestGoldenVerdicts(t *testing.T) {
 		"pruned":    pruned,
 		"diverged":  diverged,
 		"one_seed":  one,
+		"untested":  untested, "untested_seeds": untestedSeeds,
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer

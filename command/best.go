@@ -88,6 +88,9 @@ func writeBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	return err
 }
 
+// whyUntested says why an answered trial may have no test loss, and how to find it: see Trial.test_loss.
+const whyUntested = "its epochs were trained for longer trials. A study of it alone, with --fresh, finds it"
+
 func writeBestTrial(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	t := best.GetTrial()
 	table := newTable()
@@ -100,8 +103,11 @@ func writeBestTrial(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	row("seed", "%d", t.GetParameters().GetSeed())
 	row("validation loss", "%s, at epoch %d of %d trained", shortLoss(t.GetObjective()), t.GetBestEpoch(), t.GetEpochs())
 	metricRows(row, "validation ", t.GetMetrics())
-	if t.TestLoss != nil {
+	switch {
+	case t.TestLoss != nil:
 		row("test loss", "%s", shortLoss(t.GetTestLoss()))
+	case t.GetBestEpoch() > 0:
+		row("test loss", "not known: %s", whyUntested)
 	}
 	metricRows(row, "test ", t.GetTestMetrics())
 	if second := best.GetRunnerUp(); second != nil {

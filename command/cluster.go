@@ -26,18 +26,22 @@ type cluster struct {
 	// that as its cause. Coordinator and workers live on until stop.
 	ctx     context.Context
 	address string
+	// cacheDir is the folder in which the workers keep data sets.
+	cacheDir string
 
 	// drained are the workers if their runs are to be handed back when the cluster stops, so that another one can go on.
 	drained []*worker.Worker
 
-	fail            context.CancelCauseFunc
+	fail context.CancelCauseFunc
+	// working is done when the workers are to end.
+	working         context.Context
 	stopWorkers     context.CancelFunc
 	stopCoordinator context.CancelFunc
 	workers         sync.WaitGroup
 	coordinator     sync.WaitGroup
 }
 
-// startCluster starts a coordinator on a free port and its workers.
+// startCluster starts a coordinator on a free port. Its workers start with startWorkers.
 func startCluster(parent context.Context, options runOptions) (*cluster, error) {
 	dataSets, err := newDataSets(options.data)
 	if err != nil {
@@ -55,32 +59,36 @@ func startCluster(parent context.Context, options runOptions) (*cluster, error) 
 		listener.Close()
 		return nil, options.directory.explainLog(err)
 	}
-	c := &cluster{address: listener.Addr().String()}
+	c := &cluster{address: listener.Addr().String(), cacheDir: dataSets.library.CacheDir}
 	c.ctx, c.fail = context.WithCancelCause(parent)
 	lives := context.WithoutCancel(parent)
-	var serving, working context.Context
-	serving, c.stopCoordinator = context.WithCancel(lives)
-	working, c.stopWorkers = context.WithCancel(lives)
+	serving, stopCoordinator := context.WithCancel(lives)
+	c.stopCoordinator = stopCoordinator
+	c.working, c.stopWorkers = context.WithCancel(lives)
 	c.coordinator.Go(func() { c.ended(serving, "coordinator", options.directory.explainLog(server.Serve(serving))) })
+	return c, nil
+}
+
+// startWorkers starts the workers of a cluster.
+func (c *cluster) startWorkers(options runOptions) error {
 	for n := range options.workers {
 		w, err := worker.New(worker.Config{
 			Coordinator: c.address,
 			Name:        fmt.Sprintf("local-%d", n+1),
 			Slots:       options.slots,
-			CacheDir:    dataSets.library.CacheDir,
+			CacheDir:    c.cacheDir,
 			Version:     version(),
 			Logger:      options.logger,
 		})
 		if err != nil {
-			c.stop()
-			return nil, err
+			return err
 		}
 		if options.directory.path != "" {
 			c.drained = append(c.drained, w)
 		}
-		c.workers.Go(func() { c.ended(working, w.Name(), w.Run(working)) })
+		c.workers.Go(func() { c.ended(c.working, w.Name(), w.Run(c.working)) })
 	}
-	return c, nil
+	return nil
 }
 
 // ended ends the cluster when a part of it has ended before its time.

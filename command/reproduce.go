@@ -162,6 +162,9 @@ func (cli *commandLine) reproduceHere(parent context.Context, r *trellisv1.Repro
 	if err := c.connect(cluster.ctx, DefaultWait); err != nil {
 		return cluster.why(err)
 	}
+	if err := cluster.startWorkers(options.runOptions); err != nil {
+		return err
+	}
 	fmt.Fprintf(cli.stderr, "The coordinator listens on %s. Look in from elsewhere: trellis studies --coordinator %s\n",
 		cluster.address, cluster.address)
 	if err := cli.reproduce(cluster.ctx, c, r, options); err != nil {

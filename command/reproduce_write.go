@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -174,6 +175,20 @@ func (c *client) gatherMaterial(
 	if err != nil {
 		return nil, err
 	}
+	type budget struct {
+		noise     float64
+		maxEpochs uint32
+	}
+	budgets, err := bestTrials(ctx, c, studies[analysis.GetDenoising()], func(p *trellisv1.Parameters) budget {
+		return budget{p.GetValues()["noise"], p.GetMaxEpochs()}
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.DenoisingBudgets = slices.SortedFunc(maps.Values(budgets), func(a, b *trellisv1.Trial) int {
+		p, q := a.GetParameters(), b.GetParameters()
+		return cmp.Or(cmp.Compare(p.GetValues()["noise"], q.GetValues()["noise"]), cmp.Compare(p.GetMaxEpochs(), q.GetMaxEpochs()))
+	})
 	classifiers, err := c.bestBy(ctx, studies[analysis.GetClassifier()], valueOn("fine_tune"))
 	if err != nil {
 		return nil, err
@@ -209,26 +224,9 @@ func loadDataSet(ctx context.Context, options *dataOptions, name string) (*datas
 func (c *client) bestBy(
 	ctx context.Context, study *trellisv1.Study, axis func(*trellisv1.Parameters) float64,
 ) ([]reproduction.Trained, error) {
-	best := map[float64]*trellisv1.Trial{}
-	request := &trellisv1.ListTrialsRequest{
-		Study: study.GetName(), OrderBy: "objective", Filter: `state == "succeeded"`, PageSize: pageSize,
-	}
-	for {
-		response, err := call(ctx, callTimeout, c.ListTrials, request)
-		if err != nil {
-			return nil, err
-		}
-		for _, trial := range response.GetTrials() {
-			if value := axis(trial.GetParameters()); best[value] == nil && trial.GetBestEpoch() > 0 {
-				best[value] = trial
-			}
-		}
-		if request.PageToken = response.GetNextPageToken(); request.PageToken == "" {
-			break
-		}
-	}
-	if len(best) == 0 {
-		return nil, fmt.Errorf("no trial of study %s has been answered with a finite loss", study.GetName())
+	best, err := bestTrials(ctx, c, study, axis)
+	if err != nil {
+		return nil, err
 	}
 	var all []reproduction.Trained
 	for _, value := range slices.Sorted(maps.Keys(best)) {
@@ -256,6 +254,34 @@ func (c *client) trialAt(ctx context.Context, study string, p *trellisv1.Paramet
 		return nil, err
 	}
 	return response.GetTrials()[0], nil
+}
+
+// bestTrials are the best ones of a study for each value of key, of those with a finite loss. There is one at least.
+func bestTrials[K comparable](
+	ctx context.Context, c *client, study *trellisv1.Study, key func(*trellisv1.Parameters) K,
+) (map[K]*trellisv1.Trial, error) {
+	best := map[K]*trellisv1.Trial{}
+	request := &trellisv1.ListTrialsRequest{
+		Study: study.GetName(), OrderBy: "objective", Filter: `state == "succeeded"`, PageSize: pageSize,
+	}
+	for {
+		response, err := call(ctx, callTimeout, c.ListTrials, request)
+		if err != nil {
+			return nil, err
+		}
+		for _, trial := range response.GetTrials() {
+			if value := key(trial.GetParameters()); best[value] == nil && trial.GetBestEpoch() > 0 {
+				best[value] = trial
+			}
+		}
+		if request.PageToken = response.GetNextPageToken(); request.PageToken == "" {
+			break
+		}
+	}
+	if len(best) == 0 {
+		return nil, fmt.Errorf("no trial of study %s has been answered with a finite loss", study.GetName())
+	}
+	return best, nil
 }
 
 // withLosses returns a trial with its losses.

@@ -51,8 +51,10 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return exitCode(err)
 }
 
+// Commands are listed in the order in which they are used. Cobra has this for the whole process only.
+func init() { cobra.EnableCommandSorting = false }
+
 func (cli *commandLine) rootCommand() *cobra.Command {
-	cobra.EnableCommandSorting = false
 	root := &cobra.Command{
 		Use:   "trellis",
 		Short: "Distributed grid search for autoencoders",

@@ -144,6 +144,11 @@ func (cli *commandLine) runStudies(
 			return cluster.why(err)
 		}
 	}
+	// Only now: what a run that several studies ask for is tested at depends on who has asked before it is trained. So the same
+	// specs give the same results, whoever is faster.
+	if err := cluster.startWorkers(options); err != nil {
+		return err
+	}
 	if err := cli.describeOthers(cluster.ctx, c, specs, options.directory); err != nil {
 		return cluster.why(err)
 	}

@@ -29,8 +29,11 @@ func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse)
 	parameterRows(row, winner.GetParameters())
 	row("seeds", "%s", describeSeeds(winner))
 	row("validation loss", "%s on average%s", shortLoss(winner.GetMean()), describeInterval(winner.GetInterval(), verdict))
-	if winner.TestMean != nil {
+	switch mean := winner.GetMean(); {
+	case winner.TestMean != nil:
 		row("test loss", "%s on average, of images that had no part in the choice", shortLoss(winner.GetTestMean()))
+	case !math.IsNaN(mean) && !math.IsInf(mean, 0):
+		row("test loss", "not known for every seed: %s", whyUntested)
 	}
 	if trial := best.GetTrial(); trial != nil {
 		row("its best trial", "%d (seed %d), with %s at epoch %d of %d trained", trial.GetIndex(), trial.GetParameters().GetSeed(),

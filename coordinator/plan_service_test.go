@@ -68,6 +68,43 @@ func TestAPlanIsWhatCreatingTakesOver(t *testing.T) {
 	})
 }
 
+// TestAPlanTellsWhyAKnownRunHasEnded: one that came to the end of its own epochs goes on where more are asked for, one that ended
+// by itself answers them all.
+func TestAPlanTellsWhyAKnownRunHasEnded(t *testing.T) {
+	for reason, left := range map[trellisv1.StopReason]float64{
+		// The known epochs left no checkpoint: the longer run begins anew.
+		trellisv1.StopReason_STOP_REASON_MAX_EPOCHS:     10,
+		trellisv1.StopReason_STOP_REASON_EARLY_STOPPING: 0,
+		trellisv1.StopReason_STOP_REASON_DIVERGED:       0,
+	} {
+		t.Run(reason.String(), func(t *testing.T) {
+			serve(t, Config{}, func(h *harness) {
+				shorter := slowSpec("shorter", 1)
+				shorter.Grid[0].MaxEpochs.Values = []uint32{4}
+				h.create(shorter)
+				w := h.connect("w", 1)
+				a := w.assignment()
+				for epoch := uint32(1); epoch <= 4; epoch++ {
+					w.report(a, epoch)
+				}
+				w.outcome(&trellisv1.Outcome{Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Success_{
+					Success: &trellisv1.Outcome_Success{StopReason: reason, Epochs: 4},
+				}})
+				w.acknowledged(a.GetAttempt(), 4, true)
+
+				p := h.plan(slowSpec("longer", 1), false)
+				if f := p.GetForecast(); p.GetEpochsShared() != 4 || f.GetEpochs().GetExpected() != left {
+					t.Errorf("planned %v, want 4 epochs shared and %g to train", p, left)
+				}
+				h.create(slowSpec("longer", 1))
+				if shared := h.study("longer").GetProgress().GetRunsSucceeded(); shared != p.GetRunsShared() || (shared == 1) != (left == 0) {
+					t.Errorf("%d runs planned as known, %d are", p.GetRunsShared(), shared)
+				}
+			})
+		})
+	}
+}
+
 func TestWhatCannotBeCreatedCannotBePlanned(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		for name, change := range map[string]func(*trellisv1.StudySpec){

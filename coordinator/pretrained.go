@@ -21,10 +21,11 @@ func (c *Coordinator) resolvePretrained(spec *trellisv1.StudySpec) (*trellisv1.S
 	if spec.GetPretrained() == nil {
 		return spec, nil, nil
 	}
-	if digest := spec.GetPretrained().GetCheckpoint(); digest != "" {
-		return spec, &trellisv1.Source{Sha256: digest}, nil
+	find := sourceOf
+	if spec.GetPretrained().GetCheckpoint() != "" {
+		find = checkpointSource
 	}
-	source, err := sourceOf(c.store.Snapshot(), spec, c.models.Find(spec.GetModel()).GetPretrained())
+	source, err := find(c.store.Snapshot(), spec, c.models.Find(spec.GetModel()).GetPretrained())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -43,7 +44,7 @@ func sourceOf(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []s
 		return nil, statusOf(err)
 	}
 	model := study.GetSpec().GetModel()
-	if err := grid.CheckSource(spec, name, model, allowed); err != nil {
+	if err := grid.CheckSource(spec, "study "+name, model, allowed); err != nil {
 		return nil, statusOf(err)
 	}
 	trial, err := namedTrial(snapshot, spec.GetPretrained())
@@ -61,6 +62,36 @@ func sourceOf(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []s
 	return &trellisv1.Source{
 		Study: name, Trial: trial.GetIndex(), Run: run.GetId(), Model: model, Parameters: trial.GetParameters(),
 		Sha256: checkpoint.GetSha256(), Size: checkpoint.GetSize(),
+	}, nil
+}
+
+// checkpointSource is the checkpoint that a spec names, of one of the models that are allowed, and what is known of it: the run that
+// saved it. Of one that no study refers to any more nothing is known here, and whoever is to train with it sees whether it fits.
+func checkpointSource(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []string) (*trellisv1.Source, error) {
+	digest := spec.GetPretrained().GetCheckpoint()
+	run, checkpoint, err := snapshot.SavedBy(digest)
+	if errors.Is(err, results.ErrNotFound) {
+		return &trellisv1.Source{Sha256: digest}, nil
+	}
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	study, err := snapshot.Study(nil, run.GetStudy())
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	model := study.GetSpec().GetModel()
+	whose := fmt.Sprintf("the checkpoint %s, which a run of study %s has saved,", digest, run.GetStudy())
+	if err := grid.CheckSource(spec, whose, model, allowed); err != nil {
+		return nil, statusOf(err)
+	}
+	if checkpoint.GetBestEpoch() == 0 {
+		return nil, status.Errorf(codes.FailedPrecondition,
+			"pretrained: %s has no best weights: no validation loss was a finite number up to its epoch %d: name another", whose,
+			checkpoint.GetEpoch())
+	}
+	return &trellisv1.Source{
+		Run: run.GetId(), Model: model, Parameters: run.GetParameters(), Sha256: digest, Size: checkpoint.GetSize(),
 	}, nil
 }
 

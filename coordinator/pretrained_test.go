@@ -57,7 +57,13 @@ func weightsOf(latent, epoch uint32) string {
 // save uploads a checkpoint of an epoch that has been reported, whose weights are the best so far, and reports it.
 func (w *fakeWorker) save(a *trellisv1.Assignment, epoch uint32) {
 	w.Helper()
-	digest, size, err := w.artifacts.put(w.Context(), strings.NewReader(weightsOf(a.GetConfig().GetParameters().GetLatentDim(), epoch)))
+	w.saveContent(a, epoch, weightsOf(a.GetConfig().GetParameters().GetLatentDim(), epoch))
+}
+
+// saveContent does so with a content, and returns its digest.
+func (w *fakeWorker) saveContent(a *trellisv1.Assignment, epoch uint32, content string) string {
+	w.Helper()
+	digest, size, err := w.artifacts.put(w.Context(), strings.NewReader(content))
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -65,6 +71,7 @@ func (w *fakeWorker) save(a *trellisv1.Assignment, epoch uint32) {
 		Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
 		Checkpoint: &trellisv1.Checkpoint{Epoch: epoch, Sha256: digest, Size: uint64(size), BestEpoch: epoch},
 	}}})
+	return digest
 }
 
 // trainPaper creates the study paper and trains it, with a checkpoint at each epoch. Its trials 0 and 1 are of the latent
@@ -127,6 +134,12 @@ func TestCreateFromAnotherStudy(t *testing.T) {
 					t.Fatal(err)
 				}
 				test.want.Run, test.want.Model, test.want.Parameters = trial.Run, "conv-autoencoder", trial.Parameters
+			} else {
+				run, _, err := h.store.Snapshot().SavedBy(test.want.Sha256)
+				if err != nil {
+					t.Fatal(err)
+				}
+				test.want.Run, test.want.Model, test.want.Parameters = run.Id, "conv-autoencoder", run.Parameters
 			}
 			if !proto.Equal(study.GetPretrained(), test.want) {
 				t.Errorf("%s: the source is %v, want %v", test.name, study.GetPretrained(), test.want)
@@ -188,6 +201,13 @@ func TestSourcesThatAreRefused(t *testing.T) {
 		w := h.trainPaper()
 		h.create(syntheticSpec("mnist", []uint32{4}, []uint32{1}))
 		w.train(w.assignment())
+		h.create(classifierSpec("classes", &trellisv1.Pretrained{Study: "paper"}))
+		a := w.assignment()
+		w.report(a, 1)
+		classes := w.saveContent(a, 1, "weights of classes")
+		w.report(a, 2)
+		w.succeed(a, 2)
+		w.acknowledged(a.GetAttempt(), 2, true)
 		h.create(imageSpec("unsaved", "conv-autoencoder", 16))
 		w.train(w.assignment())
 		h.create(imageSpec("open", "conv-autoencoder", 64))
@@ -212,13 +232,22 @@ func TestSourcesThatAreRefused(t *testing.T) {
 				return spec
 			}(), codes.InvalidArgument, "the model conv-autoencoder begins with random weights: leave pretrained out"},
 			"checkpoint without latent": {classifierSpec("s", &trellisv1.Pretrained{Checkpoint: digestOf([]byte(weightsOf(4, 2)))}), codes.InvalidArgument, "latent_dim"},
-			"no checkpoint":             {classifierSpec("s", &trellisv1.Pretrained{Checkpoint: strings.Repeat("0", 64)}, 4), codes.FailedPrecondition, "does not keep it"},
-			"no digest":                 {classifierSpec("s", &trellisv1.Pretrained{Checkpoint: "abc"}, 4), codes.InvalidArgument, "64 lower-case hexadecimal digits"},
-			"two forms":                 {classifierSpec("s", &trellisv1.Pretrained{Study: "paper", Checkpoint: strings.Repeat("0", 64)}, 4), codes.InvalidArgument, "come from a study or from a checkpoint"},
-			"not answered":              {classifierSpec("s", &trellisv1.Pretrained{Study: "open", Trial: proto.Uint64(0)}), codes.FailedPrecondition, "trial 0 of study open has not been answered yet"},
-			"no best":                   {classifierSpec("s", &trellisv1.Pretrained{Study: "open"}), codes.FailedPrecondition, "study open has no best trial yet"},
-			"not saved":                 {classifierSpec("s", &trellisv1.Pretrained{Study: "unsaved"}), codes.FailedPrecondition, "weights of trial 1 were saved"},
-			"canceled":                  {classifierSpec("s", &trellisv1.Pretrained{Study: "canceled", Trial: proto.Uint64(1)}), codes.FailedPrecondition, "trial 1 of study canceled has no answer: it was canceled"},
+			"checkpoint of another model": {
+				classifierSpec("s", &trellisv1.Pretrained{Checkpoint: classes}, 4), codes.InvalidArgument,
+				"the checkpoint " + classes + ", which a run of study classes has saved, is of the model classifier; the model classifier " +
+					"begins with weights of the model conv-autoencoder or denoising-autoencoder",
+			},
+			"checkpoint of another latent": {
+				classifierSpec("s", &trellisv1.Pretrained{Checkpoint: digestOf([]byte(weightsOf(8, 2)))}, 8, 4), codes.InvalidArgument,
+				"have the latent dimension 8 and fit no other, such as 4: latent_dim: 8, or name a checkpoint of that dimension",
+			},
+			"no checkpoint": {classifierSpec("s", &trellisv1.Pretrained{Checkpoint: strings.Repeat("0", 64)}, 4), codes.FailedPrecondition, "does not keep it"},
+			"no digest":     {classifierSpec("s", &trellisv1.Pretrained{Checkpoint: "abc"}, 4), codes.InvalidArgument, "64 lower-case hexadecimal digits"},
+			"two forms":     {classifierSpec("s", &trellisv1.Pretrained{Study: "paper", Checkpoint: strings.Repeat("0", 64)}, 4), codes.InvalidArgument, "come from a study or from a checkpoint"},
+			"not answered":  {classifierSpec("s", &trellisv1.Pretrained{Study: "open", Trial: proto.Uint64(0)}), codes.FailedPrecondition, "trial 0 of study open has not been answered yet"},
+			"no best":       {classifierSpec("s", &trellisv1.Pretrained{Study: "open"}), codes.FailedPrecondition, "study open has no best trial yet"},
+			"not saved":     {classifierSpec("s", &trellisv1.Pretrained{Study: "unsaved"}), codes.FailedPrecondition, "weights of trial 1 were saved"},
+			"canceled":      {classifierSpec("s", &trellisv1.Pretrained{Study: "canceled", Trial: proto.Uint64(1)}), codes.FailedPrecondition, "trial 1 of study canceled has no answer: it was canceled"},
 		} {
 			if err := h.createError(test.spec); status.Code(err) != test.code || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("%s: error %v, want %v with %q", name, err, test.code, test.text)

@@ -43,9 +43,11 @@ func (w *fakeWorker) trainNoisy(study string, fails func(*trellisv1.Parameters) 
 			w.acknowledged(a.GetAttempt(), 0, true)
 			continue
 		}
-		w.reportLoss(a, 1, noisyLoss(p))
-		w.succeed(a, 1)
-		w.acknowledged(a.GetAttempt(), 1, true)
+		for epoch := a.GetEpochs() + 1; epoch <= p.GetMaxEpochs(); epoch++ {
+			w.reportLoss(a, epoch, noisyLoss(p))
+		}
+		w.succeed(a, p.GetMaxEpochs())
+		w.acknowledged(a.GetAttempt(), p.GetMaxEpochs(), true)
 	}
 	return strings.Join(trained, " ")
 }
@@ -103,6 +105,51 @@ func TestSettle(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRetrySettlesAgain: what a retry makes work may be a near-tie of the best, and gets seeds as if it had worked at once.
+func TestRetrySettlesAgain(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		h.create(settleSpec("again", 3))
+		w := h.connect("w", 1)
+		fails := func(p *trellisv1.Parameters) bool { return p.GetLatentDim() == 5 }
+		if trained := w.trainNoisy("again", fails); trained != "4/1 5/1 40/1 4/2 40/2" || !h.study("again").GetSettled() {
+			t.Fatalf("trained %s", trained)
+		}
+		if _, err := h.studies.RetryStudy(h.Context(), &trellisv1.RetryStudyRequest{Study: "again"}); err != nil {
+			t.Fatal(err)
+		}
+		if trained := w.trainNoisy("again", never); trained != "5/1 5/2 4/3 5/3" || !h.study("again").GetSettled() {
+			t.Errorf("trained %s after the retry", trained)
+		}
+	})
+}
+
+// TestSettlePrunesNoSeeds: contenders are pruned by what they are, and then not once more by the luck of their further seeds. Those
+// that were lucky would be all that is compared.
+func TestSettlePrunesNoSeeds(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		spec := syntheticSpec("both", []uint32{1, 2, 3, 4, 5, 6, 40}, []uint32{4})
+		spec.Settle = &trellisv1.Settle{MaxSeeds: 5}
+		spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{MinEpochs: 2, ReductionFactor: 2}}}
+		h.create(spec)
+		h.connect("w", 1).trainNoisy("both", never)
+		list, err := h.trials.ListTrials(h.Context(), &trellisv1.ListTrialsRequest{Study: "both"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seeds := map[uint32]int{}
+		for _, trial := range list.GetTrials() {
+			seed := trial.GetParameters().GetSeed()
+			seeds[seed]++
+			if seed > 1 && trial.GetState() != trellisv1.TrialState_TRIAL_STATE_SUCCEEDED {
+				t.Errorf("the coordinator adds a trial, and it is %v", trial)
+			}
+		}
+		if seeds[1] != 7 || seeds[2] < 2 || seeds[2] == 7 {
+			t.Errorf("trials by seed: %v; want some contenders, which have more than one", seeds)
+		}
+	})
 }
 
 // TestSettleRefused: a study that can't have more trials ends.

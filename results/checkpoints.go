@@ -110,6 +110,23 @@ func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpo
 	}
 }
 
+// SavedBy returns a run that refers to a checkpoint, by its digest, and the checkpoint. ErrNotFound if there is none: the run may have
+// been deleted, or have gone on and dropped it. It looks at every run.
+func (s *Snapshot) SavedBy(digest string) (*trellisv1.Run, *trellisv1.Checkpoint, error) {
+	members, err := s.membersOf("")
+	if err != nil {
+		return nil, nil, err
+	}
+	for member := range members {
+		for _, checkpoint := range member.run.Checkpoints {
+			if checkpoint.Sha256 == digest {
+				return member.run, checkpoint, nil
+			}
+		}
+	}
+	return nil, nil, fmt.Errorf("run with the checkpoint %s: %w", digest, ErrNotFound)
+}
+
 // Artifacts returns the digests of all checkpoints that runs and the sources of studies refer to. What is not among them may be deleted, unless it has
 // been uploaded after this moment and is about to be referred to.
 func (s *Snapshot) Artifacts() (map[string]bool, error) {

@@ -11,7 +11,7 @@
 // What is stored is immutable. A write copies what it is given, changes copies of what it has, and inserts them; readers get
 // what is stored and must not change it.
 //
-// Studies and workers are rows of tables. The runs of a study, up to a million and fixed from its creation, stand in rows of
+// Studies and workers are rows of tables. The runs of a study, up to a million, stand in rows of
 // 64 each, called sections, together with their losses and the trials that they have answered; the study's catalog says
 // where. Some tables follow from these: which runs are waiting, which are leased, how the answered trials rank.
 //
@@ -20,7 +20,8 @@
 // A study is RUNNING from its creation:
 //
 //	RUNNING <-> PAUSED            pause, resume
-//	RUNNING -> COMPLETED          complete: every run has ended
+//	RUNNING -> COMPLETED          complete: every run has ended, and nothing is to be settled
+//	COMPLETED -> RUNNING          reopen: it is extended or retried
 //	RUNNING | PAUSED -> CANCELED  cancel
 //
 // A run is PENDING until it is granted to a worker, and again when an attempt has ended without an outcome that lasts:
@@ -31,6 +32,9 @@
 //	LEASED -> FAILED              fail: the budget is used up
 //	PENDING -> PRUNED             hold: it is not among the best where pruning looks at it
 //	PRUNED -> PENDING             promote: it is among the best after all
+//	PENDING -> SUCCEEDED          learn: a run of the same id in another study has come so far
+//	SUCCEEDED -> PENDING          lengthen: an extension asks for more epochs than its maximum was
+//	FAILED | PRUNED -> PENDING    retry
 //	PENDING | LEASED -> CANCELED  cancel
 //
 // An attempt is one lease of a run. Its number comes from the log index of the grant and the grant's place in its command

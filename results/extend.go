@@ -19,7 +19,7 @@ type Extension struct {
 	// Spec takes the place of the study's. Nil: that stays.
 	Spec *trellisv1.StudySpec
 	// Runs and Trials are as in CreateStudy. Those that the study has already are left out; of a run that it has with other
-	// milestones, the new ones are added.
+	// milestones, the new ones are added. New runs that are spared are not pruned.
 	Runs   []*trellisv1.Run
 	Trials []*trellisv1.Trial
 	// Settled says that nothing is left to be settled.
@@ -176,6 +176,7 @@ func newRun(study *trellisv1.Study, run *trellisv1.Run) *trellisv1.Run {
 	return &trellisv1.Run{
 		Study: study.Name, Id: strings.Clone(run.GetId()), Parameters: proto.CloneOf(run.GetParameters()),
 		Milestones: slices.Clone(run.GetMilestones()), State: runPending, FirstTrial: run.GetFirstTrial(),
+		Spared: run.GetSpared(),
 	}
 }
 

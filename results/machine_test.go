@@ -56,7 +56,7 @@ func newStoreMachine(t testing.TB) *storeMachine {
 
 // refusals are all the errors there are to tell apart.
 var refusals = []error{
-	ErrNotFound, ErrExists, ErrInvalid, ErrIllegalMove, ErrNoAnswer, ErrStale, ErrConflict, ErrGap,
+	ErrNotFound, ErrExists, ErrStudyChanged, ErrInvalid, ErrIllegalMove, ErrNoAnswer, ErrStale, ErrConflict, ErrGap,
 }
 
 func sameRefusal(got, want error) bool {
@@ -86,8 +86,11 @@ func (m *storeMachine) create(t *rapid.T) {
 	study := &trellisv1.Study{Name: studyNames.Draw(t, "study"), Spec: &trellisv1.StudySpec{
 		Model: "synthetic", Pruning: drawPruning(t),
 	}}
+	if rapid.IntRange(0, 5).Draw(t, "settle") == 0 {
+		study.Spec.Settle = &trellisv1.Settle{MaxSeeds: 3}
+	}
 	study.Fresh = rapid.IntRange(0, 4).Draw(t, "fresh") == 0
-	created := &modelStudy{name: study.Name, fresh: study.Fresh, pruning: proto.CloneOf(study.Spec.Pruning)}
+	created := &modelStudy{name: study.Name, fresh: study.Fresh, pruning: proto.CloneOf(study.Spec.Pruning), settle: study.Spec.Settle != nil}
 	var runs []*trellisv1.Run
 	var trials []*trellisv1.Trial
 	first := uint64(0)

@@ -25,12 +25,19 @@ type modelStudy struct {
 	fresh   bool
 	state   trellisv1.StudyState
 	pruning *trellisv1.Pruning
+	settle  bool
 	runs    []*modelRun
 	trials  []*trellisv1.Trial
+	// What extensions change: the index of the next trial, whether nothing is left to be settled, how many specs it had before.
+	indices      uint64
+	settled      bool
+	earlierSpecs int
 }
 
 type modelRun struct {
 	*trellisv1.Run
+	// place is where it stands in the order in which the study's runs are to be leased.
+	place             int
 	study             string
 	state             trellisv1.RunState
 	attempt           uint64
@@ -53,6 +60,14 @@ type modelRun struct {
 	before          trellisv1.RunState
 	cameTo          int
 	counted, judged int
+	// late are the results on the test images of the milestones that it was given after it had passed them.
+	late map[uint32]lateTest
+}
+
+// lateTest has no loss if none is known.
+type lateTest struct {
+	loss    *float64
+	metrics *trellisv1.Metrics
 }
 
 type modelFailure struct {
@@ -116,13 +131,8 @@ func (m *model) create(index uint64, study *modelStudy, runs []*trellisv1.Run, t
 	if m.study(study.name) != nil {
 		return ErrExists
 	}
-	study.state, study.trials = studyRunning, trials
-	for _, run := range runs {
-		study.runs = append(study.runs, &modelRun{
-			Run: run, study: study.name, state: runPending, test: map[uint32]float64{}, changed: index,
-			metrics: map[string][]float64{}, testMetrics: map[uint32]*trellisv1.Metrics{},
-		})
-	}
+	study.state, study.trials, study.indices = studyRunning, trials, trials[len(trials)-1].Index+1
+	study.add(index, runs)
 	m.studies = append(m.studies, study)
 	return nil
 }
@@ -396,7 +406,7 @@ func (m *model) setWorker(index uint64, worker *trellisv1.Worker) error {
 // complete ends the studies that have nothing left to do.
 func (m *model) complete() {
 	for _, study := range m.studies {
-		if study.state == studyRunning && !slices.ContainsFunc(study.runs, func(r *modelRun) bool { return !r.ended() }) {
+		if study.state == studyRunning && (study.settled || !study.settle) && !slices.ContainsFunc(study.runs, func(r *modelRun) bool { return !r.ended() }) {
 			study.state = studyCompleted
 		}
 	}
@@ -422,7 +432,9 @@ func (m *model) trial(study string, trial *trellisv1.Trial) *trellisv1.Trial {
 	switch {
 	case epochs == trial.Parameters.MaxEpochs || run.state == runSucceeded:
 		want.State = trialSucceeded
-		if test, ok := run.test[epochs]; ok {
+		if late, ok := run.late[trial.Parameters.MaxEpochs]; ok {
+			want.TestLoss, want.TestMetrics = late.loss, late.metrics.GetValues()
+		} else if test, ok := run.test[epochs]; ok {
 			want.TestLoss, want.TestMetrics = &test, run.testMetrics[epochs].GetValues()
 		}
 	case run.state == runPending:
@@ -492,7 +504,7 @@ func (m *model) next() (next []*modelRun) {
 		}
 		pending := slices.DeleteFunc(slices.Clone(study.runs), func(r *modelRun) bool { return r.state != runPending })
 		slices.SortFunc(pending, func(a, b *modelRun) int {
-			return cmp.Or(cmp.Compare(b.Parameters.MaxEpochs, a.Parameters.MaxEpochs), cmp.Compare(a.FirstTrial, b.FirstTrial))
+			return cmp.Compare(a.place, b.place)
 		})
 		for _, run := range pending {
 			twin := func(other *modelRun) bool { return other.Id == run.Id && !m.study(other.study).fresh && !study.fresh }

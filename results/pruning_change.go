@@ -274,7 +274,8 @@ func (r *prunedRun) waitsAt(rung uint32) bool {
 	return r.was.State != runPending && r.was.State != runPruned && r.run().Epochs == rung
 }
 
-// keepBest takes up the best of the study's runs again if it is held and nothing else is left to do.
+// keepBest takes up the best of the study's runs again if it is held and nothing else is left to do. One that has failed does not
+// keep others from being the best: it has no answer to give.
 func (p *pruner) keepBest() (kept bool, err error) {
 	if !p.allEnded() {
 		return false, nil
@@ -285,12 +286,15 @@ func (p *pruner) keepBest() (kept bool, err error) {
 		if err != nil {
 			return false, err
 		}
+		if h.run().State == runFailed {
+			continue
+		}
 		if best.sectionEdit == nil || compareBest(h.run(), best.run()) < 0 {
 			best = h
 		}
 	}
 	// If no run has a loss that is worth anything, none is the best.
-	if best.run().State != runPruned || !finite(best.run().BestValidationLoss) {
+	if best.sectionEdit == nil || best.run().State != runPruned || !finite(best.run().BestValidationLoss) {
 		return false, nil
 	}
 	best.endAttempt(promote)

@@ -190,7 +190,7 @@ func (s *modelStudy) prune(index uint64) (takenUp bool) {
 	}
 	var best *modelRun
 	for _, run := range s.runs {
-		if lowest := run.lowest(math.MaxInt); !math.IsInf(lowest, 1) && (best == nil || lowest < best.lowest(math.MaxInt)) {
+		if lowest := run.lowest(math.MaxInt); run.state != runFailed && !math.IsInf(lowest, 1) && (best == nil || lowest < best.lowest(math.MaxInt)) {
 			best = run
 		}
 	}

@@ -29,6 +29,8 @@ type pool struct {
 	curves map[string]curve
 	// lose may say of a stage that its reports are recorded, but that the worker is lost before it says that it has ended.
 	lose func() bool
+	// fails may say of a run that goes on that it fails for good before its next epoch.
+	fails func(*trellisv1.Run) bool
 	// restores says that the store is written and restored after every stage.
 	restores bool
 	now      int
@@ -114,6 +116,11 @@ func (p *pool) grantNext() bool {
 // end reports what an attempt has trained, and how it ended.
 func (p *pool) end(held heldStage) {
 	curve := p.curves[held.run.Id]
+	if p.fails != nil && p.fails(held.run) {
+		record(p.t, p.store, p.next(),
+			failureEntry(p.study, held.run.Id, held.attempt, trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, "too large"))
+		return
+	}
 	var entries []*trellisv1.RecordCommand_Entry
 	if losses := curve.validation[held.run.Epochs:held.until]; len(losses) > 0 {
 		entries = append(entries, columnEntry(p.study, held.run.Id, held.attempt, held.run.Epochs+1, losses, losses, nil))

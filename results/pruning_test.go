@@ -113,6 +113,20 @@ a2 pruned, b8 succeeded
 `)
 }
 
+// TestASHAKeepsTheBestThatWorks: where the best run has failed, the next best is trained to its end.
+func TestASHAKeepsTheBestThatWorks(t *testing.T) {
+	p := newPool(t, &trellisv1.StudySpec{Name: "s", Pruning: ashaOf(2, 3)}, 2, flatCurves(8, .3, .2))
+	p.fails = func(run *trellisv1.Run) bool { return run.Id == "b" && run.Epochs == 2 }
+	p.train()
+	checkLog(t, p.log, `
+a2 pruned
+a2 pruned, b2 pending
+a2 pending, b2 failed
+a6 pending, b2 failed
+a8 succeeded, b2 failed
+`)
+}
+
 // TestASHAOfNoNumbers: a loss that is no number ranks last, and runs without any number are nobody's best.
 func TestASHAOfNoNumbers(t *testing.T) {
 	nan := math.NaN()

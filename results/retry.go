@@ -11,7 +11,7 @@ import (
 //
 // Failures are forgotten, so that every budget starts anew: whoever asks for a retry says that the cause has been looked for
 // and done away with, and a run that had a single attempt left would fail over the first thing that goes wrong. A run that was
-// pruned is not judged again.
+// pruned is not judged again. A study that has been settled is to be settled again: what comes of the runs may be a near-tie.
 //
 // It returns how many runs were taken up. It fails with ErrNotFound, and with ErrIllegalMove if the study is CANCELED or has no
 // such runs.
@@ -48,6 +48,7 @@ func (c *change) retryStudy(name string, pruned bool) (runs uint64, err error) {
 		}
 	}
 	if runs > 0 {
+		c.studies.edit(study).Settled = false
 		return runs, nil
 	}
 	what := "have failed"

@@ -55,6 +55,9 @@ func testModel(t *testing.T, done *int) {
 			"save 2":  m.checkpointNext,
 			"lose":    m.loseHolder,
 			"restore": m.restore,
+			"extend":  m.extend,
+			"retry":   m.retry,
+			"fail":    m.failNext,
 		})
 		*done += int(m.index - firstIndex)
 		for i, snapshot := range m.snapshots {

@@ -8,7 +8,6 @@ import (
 
 	"trellis/trainer/kernel"
 	"trellis/trainer/network"
-	"trellis/trainer/stream"
 )
 
 const benchmarkBatch = 256
@@ -82,7 +81,7 @@ func BenchmarkTrainingStep(b *testing.B) {
 		m := benchmarkModel(b)
 		batch := m.inOrder[:benchmarkBatch]
 		flops, _ := m.network.FLOPs()
-		examples := m.firstEpoch()
+		examples := m.trainingExamples(1)
 		measure(b, len(batch), flops, func() { m.step(b, examples, batch) })
 	})
 }
@@ -102,20 +101,18 @@ func BenchmarkTrainingStepOf(b *testing.B) {
 		{"classifier,fine-tuned", Config{
 			Model: Classifier, Pretrained: checkpoint, Values: map[string]float64{"fine_tune": 1},
 		}},
+		{"classifier,fine-tuned,shifted", Config{
+			Model: Classifier, Pretrained: checkpoint, Values: map[string]float64{"fine_tune": 1, "shift": 2},
+		}},
 	} {
 		b.Run(test.name, func(b *testing.B) {
 			m := benchmarkOf(b, test.config)
 			batch := m.inOrder[:benchmarkBatch]
 			flops, _ := m.network.FLOPs()
-			examples := m.firstEpoch()
+			examples := m.trainingExamples(1)
 			measure(b, len(batch), flops, func() { m.step(b, examples, batch) })
 		})
 	}
-}
-
-// firstEpoch is what the first epoch trains on.
-func (m *training) firstEpoch() network.Examples {
-	return m.examples(m.config.Data.Train, stream.TrainingNoise, stream.TrainingSample, 1)
 }
 
 // A validation pass over 10,000 images.
@@ -142,7 +139,7 @@ func BenchmarkTwoSlots(b *testing.B) {
 		for _, m := range slots {
 			wait.Go(func() {
 				for i := range steps {
-					m.step(b, m.firstEpoch(), m.inOrder[i*benchmarkBatch:][:benchmarkBatch])
+					m.step(b, m.trainingExamples(1), m.inOrder[i*benchmarkBatch:][:benchmarkBatch])
 				}
 			})
 		}

@@ -31,6 +31,7 @@ func TestResume(t *testing.T) {
 	fineTuned := smallModel(t, Classifier)
 	fineTuned.MaxEpochs, fineTuned.Values = 4, map[string]float64{"fine_tune": 1}
 	configs["fine-tuned classifier"] = fineTuned
+	configs["shifted classifier"] = withValues(fineTuned, map[string]float64{"fine_tune": 1, "shift": 2})
 	for name, config := range configs {
 		t.Run(name, func(t *testing.T) {
 			var encoded [][]byte

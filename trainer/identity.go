@@ -23,6 +23,9 @@ func (c *Config) identity() [sha256.Size]byte {
 	// What only some models have comes last, so that it changes nothing for the others.
 	values := c.values()
 	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if without, ok := later[name]; ok && values[name] == without {
+			continue
+		}
 		fmt.Fprintf(h, " %s %x", name, values[name])
 	}
 	if c.Pretrained != nil {
@@ -30,6 +33,10 @@ func (c *Config) identity() [sha256.Size]byte {
 	}
 	return [sha256.Size]byte(h.Sum(nil))
 }
+
+// later are axes that came after runs without them had been trained, each with the value that leaves these as they are: it has
+// no part in the identity, so that their checkpoints are still theirs.
+var later = map[string]float64{"shift": 0}
 
 // weightsDigest is a hash of weights as a checkpoint has them.
 func weightsDigest(weights []float32) [sha256.Size]byte {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Recorded identities: those of the models without axes of their own never change, or their checkpoints could not be
+// Recorded identities: those of the models without axes of their own, and of axes that were added later, never change, or their checkpoints could not be
 // resumed.
 func TestIdentityIsRecorded(t *testing.T) {
 	data := small(t)
@@ -14,7 +14,9 @@ func TestIdentityIsRecorded(t *testing.T) {
 		want   string
 	}{
 		"conv-autoencoder": {data, "099bdec8b01aee0e9fd82b05d797c587bf6e0c236803ab7ddae7a9cb090fce5d"},
-		"synthetic":        {syntheticConfig(), "39d4389d07663406b0d91a00182f3f56bdc2cbe965b0e228ebe2ca12159c667c"},
+		// It was recorded before classifiers had a shift.
+		"classifier": {smallModel(t, Classifier), "7469925373479c25f28f76e4e8b4a4f3b6d21bc75b880b0e420b7e0e41261a63"},
+		"synthetic":  {syntheticConfig(), "39d4389d07663406b0d91a00182f3f56bdc2cbe965b0e228ebe2ca12159c667c"},
 	} {
 		if got := test.config.identity(); hex.EncodeToString(got[:]) != test.want {
 			t.Errorf("%s: got %x, want %s", name, got, test.want)
@@ -34,6 +36,8 @@ func TestIdentityOfOwnAxes(t *testing.T) {
 		"noise":           {DenoisingAutoencoder, func(c *Config) { c.Values = map[string]float64{"noise": 0.4} }, false},
 		"weight":          {VariationalAutoencoder, func(c *Config) { c.Values = nil }, false},
 		"fine-tuning":     {Classifier, func(c *Config) { c.Values = map[string]float64{"fine_tune": 1} }, false},
+		"shift":           {Classifier, func(c *Config) { c.Values = map[string]float64{"shift": 1} }, false},
+		"no shift":        {Classifier, func(c *Config) { c.Values = map[string]float64{"shift": 0} }, true},
 		"default":         {Classifier, func(c *Config) { c.Values = map[string]float64{"fine_tune": 0} }, true},
 		"weights":         {Classifier, func(c *Config) { c.Pretrained = pretrained }, false},
 		"nothing of that": {Classifier, func(*Config) {}, true},

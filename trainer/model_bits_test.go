@@ -49,6 +49,13 @@ func TestTenStepsBits(t *testing.T) {
 			},
 		},
 		{
+			"shifted classifier", withValues(smallModel(t, Classifier), map[string]float64{"fine_tune": 1, "shift": 2}), 1,
+			[2]stepBits{
+				{0x4002ea3760000000, 0xbe77aadd74b553da, 0x5a89d0e58644036d, 0xff1518d3c530e5cb, 0x19172e3c35fec8f8},
+				{0x4002765560000000, 0xe40c16e1fa8ebc9a, 0x9259c38d531a8399, 0x3e2fab9a58684488, 0xc510638f7313716a},
+			},
+		},
+		{
 			"variational autoencoder", smallModel(t, VariationalAutoencoder), 1, [2]stepBits{
 				{0x406a1b6e80000000, 0x206d2f2a2c6e680b, 0x3234a5e4d331f388, 0xec4a8e3bda3cfbd0, 0x21a9e7b2f16074cb},
 				{0x4055f0aca0000000, 0xdb4a1228073cc273, 0x5e3627351611ba73, 0x6c9d4c5d67b23025, 0x2addea6681cf60ca},
@@ -104,7 +111,7 @@ func trainingBits(t *testing.T, path string, config Config, batches []int) []ste
 		t.Fatal(err)
 	}
 	m := trainee.(*training)
-	examples := m.examples(config.Data.Train, stream.TrainingNoise, stream.TrainingSample, 1)
+	examples := m.trainingExamples(1)
 	order := make([]uint32, 200)
 	stream.New(11, stream.BatchOrder, 1).Permutation(order)
 	var steps []stepBits
@@ -145,14 +152,17 @@ func digestWeights(values []float32) uint64 {
 
 // A step of any model allocates nothing.
 func TestStepsDoNotAllocate(t *testing.T) {
+	configs := map[string]Config{"shifted": withValues(smallModel(t, Classifier), map[string]float64{"shift": 2})}
 	for _, name := range networks {
-		config := smallModel(t, name)
+		configs[name] = smallModel(t, name)
+	}
+	for name, config := range configs {
 		trainee, err := begin(&config)
 		if err != nil {
 			t.Fatal(err)
 		}
 		m := trainee.(*training)
-		ctx, examples := t.Context(), m.examples(config.Data.Train, stream.TrainingNoise, stream.TrainingSample, 1)
+		ctx, examples := t.Context(), m.trainingExamples(1)
 		batch := make([]uint32, kernel.Lanes+3)
 		if allocations := testing.AllocsPerRun(2, func() {
 			if _, err := m.network.Train(ctx, examples, batch); err != nil {

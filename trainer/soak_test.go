@@ -18,14 +18,17 @@ func TestQuality(t *testing.T) {
 	}
 }
 
-// trainWhole trains on the whole of MNIST, with the paper's parameters where none are given, and returns the result, the
-// last report and the last checkpoint.
+// trainWhole trains on the whole of MNIST, with the paper's parameters where none are given, classifiers without weight decay,
+// and returns the result, the last report and the last checkpoint.
 func trainWhole(t *testing.T, config Config) (Result, Report, *Checkpoint) {
 	t.Helper()
-	config.LatentDim, config.Seed, config.Data = 16, 1, mnist(t, 50000, 10000, 10000)
+	config.LatentDim, config.Data = 16, mnist(t, 50000, 10000, 10000)
+	config.Seed = cmp.Or(config.Seed, 1)
 	config.LearningRate = cmp.Or(config.LearningRate, 1e-3)
 	config.BatchSize = cmp.Or(config.BatchSize, 256)
-	config.WeightDecay = 1e-5
+	if config.Model != Classifier {
+		config.WeightDecay = 1e-5
+	}
 	var last Report
 	checkpoint := new(Checkpoint)
 	config.Checkpoint = func(c *Checkpoint) error { c.CopyTo(checkpoint); return nil }
@@ -43,21 +46,25 @@ func trainWhole(t *testing.T, config Config) (Result, Report, *Checkpoint) {
 	return result, last, checkpoint
 }
 
-// The denoising autoencoder after 15 epochs, when its loss still falls and depends on the seed: seeds 1 to 7 have test
-// losses from 0.0203 to 0.0235 of noise 0.5, and seeds 1 to 5 have some from 0.0170 to 0.0207 of noise 0.3. One run of
-// PyTorch has 0.0202 and 0.0175; the paper 0.0269, of noise that it does not tell.
+// The denoising autoencoder after 15 epochs is better than one run of PyTorch with the paper's parameters (learning rate 1e-3,
+// batches of 256 images), which has 0.0202 with noise of 0.5 and 0.0175 with 0.3; with those, ours has 0.0203 to 0.0235 and
+// 0.0170 to 0.0207 by the seed. The paper has 0.0269, of noise that it does not tell.
 func TestDenoisingQuality(t *testing.T) {
-	for noise, want := range map[float64]float64{0.5: 0.0230, 0.3: 0.0195} {
-		_, last, _ := trainWhole(t, Config{
-			Model: DenoisingAutoencoder, MaxEpochs: 15, Values: map[string]float64{"noise": noise},
-		})
-		if *last.TestLoss > want {
-			t.Errorf("noise %v: test loss %v, want at most %v", noise, *last.TestLoss, want)
+	for noise, want := range map[float64]float64{0.5: 0.0202, 0.3: 0.0175} {
+		for seed := range uint32(3) {
+			_, last, _ := trainWhole(t, Config{
+				Model: DenoisingAutoencoder, MaxEpochs: 15, LearningRate: 2e-3, BatchSize: 128, Seed: seed + 1,
+				Values: map[string]float64{"noise": noise},
+			})
+			if *last.TestLoss > want {
+				t.Errorf("noise %v, seed %d: test loss %v, want at most %v", noise, seed+1, *last.TestLoss, want)
+			}
 		}
 	}
 }
 
-// The classifier is better than the paper's, whose accuracy is 0.9513 with a frozen encoder.
+// The classifier is better than the paper's, whose accuracy is 0.9513 with a frozen encoder. With a fine-tuned one it comes
+// close to the 0.9927 of a supervised network that the paper compares it with.
 func TestClassifierQuality(t *testing.T) {
 	_, _, pretrained := trainWhole(t, Config{Model: ConvAutoencoder, MaxEpochs: 60})
 	for _, test := range []struct {
@@ -65,7 +72,7 @@ func TestClassifierQuality(t *testing.T) {
 		want   float64
 	}{
 		{Config{MaxEpochs: 20, LearningRate: 3e-3, BatchSize: 128}, 0.970},
-		{Config{MaxEpochs: 20, BatchSize: 64, Values: map[string]float64{"fine_tune": 1}}, 0.980},
+		{Config{MaxEpochs: 60, BatchSize: 128, Values: map[string]float64{"fine_tune": 1, "shift": 2}}, 0.990},
 	} {
 		test.config.Model, test.config.Pretrained = Classifier, pretrained
 		_, last, _ := trainWhole(t, test.config)

@@ -82,7 +82,16 @@ func TestTrainLearns(t *testing.T) {
 // The prefix property: how far a run may go does not change the epochs before, nor do milestones, checkpoints, or what
 // runs beside it.
 func TestMaxEpochsAndMilestonesDoNotInfluence(t *testing.T) {
-	config := small(t)
+	for name, config := range map[string]Config{
+		"network": small(t),
+		"shifted": withValues(smallModel(t, Classifier), map[string]float64{"fine_tune": 1, "shift": 2}),
+	} {
+		t.Run(name, func(t *testing.T) { checkPrefix(t, config) })
+	}
+}
+
+func checkPrefix(t *testing.T, config Config) {
+	t.Helper()
 	_, short := collect(t, config)
 	config.MaxEpochs = 5
 	config.Milestones = []int{1, 3}

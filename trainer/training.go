@@ -72,9 +72,18 @@ func (t *training) examples(images dataset.Images, noise, sample stream.Purpose,
 	}
 }
 
+// trainingExamples are what an epoch trains on.
+func (t *training) trainingExamples(epoch int) network.Examples {
+	examples := t.examples(t.config.Data.Train, stream.TrainingNoise, stream.TrainingSample, epoch)
+	if reach := t.network.Shift; reach > 0 {
+		examples.Offsets = stream.NewOffsets(t.config.Seed, stream.TrainingShift, epoch, reach)
+	}
+	return examples
+}
+
 func (t *training) TrainEpoch(ctx context.Context, epoch int) (network.Means, error) {
 	stream.New(t.config.Seed, stream.BatchOrder, epoch).Permutation(t.order)
-	examples := t.examples(t.config.Data.Train, stream.TrainingNoise, stream.TrainingSample, epoch)
+	examples := t.trainingExamples(epoch)
 	means := network.Means{Metrics: make([]float64, len(t.network.Metrics))}
 	for batch := range slices.Chunk(t.order, t.config.BatchSize) {
 		loss, err := t.network.Train(ctx, examples, batch)

@@ -74,6 +74,10 @@ func TestValidate(t *testing.T) {
 			func(c *Config) { *c = withValues(smallModel(t, Classifier), map[string]float64{"fine_tune": 0.5}) },
 			"fine_tune is 0.5, want a whole number from 0 to 1",
 		},
+		"too far": {
+			func(c *Config) { *c = withValues(smallModel(t, Classifier), map[string]float64{"shift": 5}) },
+			"shift is 5, want a whole number from 0 to 4",
+		},
 		"no pretrained weights": {
 			func(c *Config) { c.Model = Classifier },
 			`pretrained weights are missing: model "classifier" begins with those of ["conv-autoencoder" "denoising-autoencoder"]`,

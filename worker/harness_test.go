@@ -32,6 +32,10 @@ const (
 	testLease     = 30 * time.Second
 )
 
+// streamWindow is how many bytes of a stream are on their way at most, the least that gRPC takes a size for. A message that is
+// being read may be larger, and as many bytes wait to be sent.
+const streamWindow = 64 << 10
+
 // harness is a worker and the network between it and a coordinator that the test plays. Everything runs in a synctest
 // bubble: time passes when all goroutines wait.
 type harness struct {
@@ -83,7 +87,10 @@ func inBubble(t *testing.T, configure func(*harness, *Config), test func(h *harn
 			}
 			return train(ctx, c, report)
 		}
-		server := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second}))
+		// A window of a fixed size: gRPC would make it larger the faster the messages come, so that how many a stream holds which
+		// nobody reads would depend on the machine's load.
+		server := grpc.NewServer(grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(2*streamWindow),
+			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second}))
 		trellisv1.RegisterWorkerServiceServer(server, h.coordinator)
 		trellisv1.RegisterDataSetServiceServer(server, h.coordinator)
 		trellisv1.RegisterArtifactServiceServer(server, h.coordinator.artifacts)

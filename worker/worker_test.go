@@ -277,7 +277,8 @@ func TestDuplicateAssignment(t *testing.T) {
 
 // A stream that takes nothing holds up no training.
 func TestStreamThatDoesNotMove(t *testing.T) {
-	const epochs = 5 * maxBatch // far more than the windows of a stream hold
+	// Far more than a stream holds: of the 24 bytes and more of a report, a message's and twice the window's.
+	const epochs = 5 * maxBatch
 	inBubble(t, nil, func(h *harness) {
 		p := h.connect()
 		assignment := synthetic(1, "run", epochs)

@@ -6,26 +6,20 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Two people who have trained the same study have the same digest, on however many workers and whatever has happened to
-// these, and in whatever form their processors do the arithmetic.
+// Two people who have trained the same study have the same digest, on however many workers.
 func TestDigestIsTheSame(t *testing.T) {
-	spec := realSpec()
-	spec.Grid[0].MaxEpochs = integers(2, 5)
+	spec := digestSpec()
 	f := newFleet(t)
-	digestOf := func(l *lab, study string) string {
-		report, _ := l.complete(study)
-		return report.GetDigest()
-	}
 	one := f.newLab("one", 1)
 	one.submit("study", spec, false)
-	want := digestOf(one, "study")
+	want := one.digest("study")
 	one.submit("again", spec, true)
-	if got := digestOf(one, "again"); got != want {
+	if got := one.digest("again"); got != want {
 		t.Errorf("trained anew under another name the digest is %s, want %s", got, want)
 	}
 	spec.Seeds = integers(2)
 	one.submit("other", spec, false)
-	if digestOf(one, "other") == want {
+	if one.digest("other") == want {
 		t.Error("another seed has the same digest")
 	}
 	spec.Seeds = nil
@@ -33,14 +27,27 @@ func TestDigestIsTheSame(t *testing.T) {
 
 	four := f.newLab("four", 4)
 	four.submit("study", spec, false)
-	if got := digestOf(four, "study"); got != want {
+	if got := four.digest("study"); got != want {
 		t.Errorf("four workers have the digest %s, one has %s", got, want)
 	}
 	four.stopAll()
+}
+
+// Nor does it matter in what form the processors do the arithmetic, or what happened to the workers.
+func TestDigestOnThePortablePath(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the race detector makes minutes of the portable kernels' seconds")
+	}
+	spec := digestSpec()
+	f := newFleet(t)
+	fastest := f.newLab("fastest", 2)
+	fastest.submit("study", spec, false)
+	want := fastest.digest("study")
+	fastest.stopAll()
 
 	portable := f.newLab("portable", 2, "--kernel", "portable")
 	portable.submit("study", spec, false)
-	if got := digestOf(portable, "study"); got != want {
+	if got := portable.digest("study"); got != want {
 		t.Errorf("the portable path has the digest %s, want %s", got, want)
 	}
 	portable.stopAll()
@@ -56,13 +63,26 @@ func TestDigestIsTheSame(t *testing.T) {
 	})
 	killed.workers[0].kill()
 	killed.startWorker()
-	if got := digestOf(killed, "study"); got != want {
+	if got := killed.digest("study"); got != want {
 		t.Errorf("after a worker was killed the digest is %s, want %s", got, want)
 	}
 	if lost := killed.failures("study"); lost != 1 {
 		t.Errorf("%d attempts were lost, want 1", lost)
 	}
 	killed.stopAll()
+}
+
+func digestSpec() *trellisv1.StudySpec {
+	spec := realSpec()
+	spec.Grid[0].MaxEpochs = integers(2, 5)
+	return spec
+}
+
+// digest waits for a study's end.
+func (l *lab) digest(study string) string {
+	l.Helper()
+	report, _ := l.complete(study)
+	return report.GetDigest()
 }
 
 // failures is how many attempts at a study's runs have ended without success.

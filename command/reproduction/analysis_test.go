@@ -6,6 +6,8 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -158,7 +160,37 @@ func TestAnalyze(t *testing.T) {
 	}
 }
 
+// The test loss of noise is told with the full budget, and with each smaller one that the study has.
+func TestDenoisingBudgets(t *testing.T) {
+	m := material(100)
+	trial := func(noise float64, maxEpochs uint32, testLoss *float64) *trellisv1.Trial {
+		return &trellisv1.Trial{
+			Parameters: &trellisv1.Parameters{MaxEpochs: maxEpochs, Values: map[string]float64{"noise": noise}}, TestLoss: testLoss,
+		}
+	}
+	m.Denoising[0].Trial, m.Denoising[1].Trial = trial(0.3, 150, new(0.01)), trial(0.5, 150, new(0.015))
+	m.DenoisingBudgets = []*trellisv1.Trial{
+		trial(0.3, 15, new(0.02)), trial(0.5, 15, new(0.025)), trial(0.5, 20, nil), m.Denoising[0].Trial, m.Denoising[1].Trial,
+	}
+	var got []string
+	for _, result := range denoisingResults(m) {
+		got = append(got, result.What+": "+result.Ours+" "+result.Command)
+	}
+	want := []string{
+		"test loss with noise of sigma 0.3: 0.01 trellis trials noisy --filter 'noise == 0.3'",
+		"test loss with noise of sigma 0.3, within 15 epochs: 0.02 trellis trials noisy --filter 'noise == 0.3 && max_epochs == 15'",
+		"test loss with noise of sigma 0.5: 0.015 trellis trials noisy --filter 'noise == 0.5'",
+		"test loss with noise of sigma 0.5, within 15 epochs: 0.025 trellis trials noisy --filter 'noise == 0.5 && max_epochs == 15'",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 func TestAnalyzeIsDeterministic(t *testing.T) {
+	if testing.Short() {
+		t.Skip("analyzes everything twice more")
+	}
 	m, first := analyze(t)
 	_, second := analyze(t)
 	if first.Plain != second.Plain || first.Sampled != second.Sampled || *first.Frozen != *second.Frozen {

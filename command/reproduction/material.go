@@ -46,6 +46,8 @@ type Material struct {
 	Theirs *trellisv1.Trial
 	// Denoising are the best trials for each strength of noise, ascending. There is one at least.
 	Denoising []Trained
+	// DenoisingBudgets are the best denoising trials for each strength of noise and each max_epochs, ascending by these.
+	DenoisingBudgets []*trellisv1.Trial
 	// Frozen is the best classifier on a frozen encoder, and FineTuned the best of those whose encoder was trained too. Either
 	// may be missing, but not both.
 	Frozen, FineTuned *Trained

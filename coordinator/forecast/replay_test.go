@@ -185,6 +185,9 @@ var orders = flag.Int("orders", 12, "in how many orders studies are replayed")
 // TestReplayedStudiesEndWhenForecast trains real curves again in many orders: after a tenth of the epochs the finish time that
 // is forecast is at most 15% off, and the truth lies in the interval about as often as it is to.
 func TestReplayedStudiesEndWhenForecast(t *testing.T) {
+	if testing.Short() {
+		t.Skip("seconds of work for one goroutine")
+	}
 	paper := replay{curves: readCurves(t, "testdata/paper.csv", 150), rule: &trellisv1.EarlyStopping{Patience: 10, MinDelta: 1e-5}}
 	small := replay{curves: readCurves(t, "testdata/small.csv", 100), rule: &trellisv1.EarlyStopping{Patience: 6, MinDelta: 1e-5}}
 	for _, test := range []struct {

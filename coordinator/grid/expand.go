@@ -36,6 +36,8 @@ func Expand(
 // command's spec, in which every point of the study's own is, and its single points. Their indices are those of Expand, counted
 // from the study's on; next is the first index after them. What the study has already is among them, under a new index.
 //
+// Where the study prunes, the runs of single points are spared: they are repetitions of what has come to its end once.
+//
 // Errors are those of New and ResolveSplit.
 func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyCommand) (
 	trials []*trellisv1.Trial, runs []*trellisv1.Run, next uint64, err error,
@@ -64,6 +66,7 @@ func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyComma
 		maxEpochs uint32
 	}
 	seen := map[point]bool{}
+	inSpec := len(e.runs)
 	for i, parameters := range command.GetPoints() {
 		point := point{trajectoryOf(parameters), parameters.GetMaxEpochs()}
 		if _, inGrid := g.Index(parameters); inGrid || seen[point] {
@@ -71,6 +74,9 @@ func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyComma
 		}
 		seen[point] = true
 		e.add(next+uint64(i), parameters)
+	}
+	for _, run := range e.runs[inSpec:] {
+		run.Spared = spec.GetPruning() != nil
 	}
 	next += uint64(len(command.GetPoints()))
 	trials, runs = e.done()

@@ -194,6 +194,10 @@ func TestExpandExtension(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if rapid.Bool().Draw(t, "prunes") {
+			spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Median{Median: &trellisv1.MedianStopping{}}}
+			merged.Pruning = spec.Pruning
+		}
 		study := &trellisv1.Study{Name: "paper", Spec: WithDefaults(spec), DataSet: newDataSet(), Numerics: "1", Indices: indices}
 		command := &trellisv1.ExtendStudyCommand{Study: "paper", Indices: indices}
 		want := uint64(0)
@@ -229,7 +233,7 @@ func TestExpandExtension(t *testing.T) {
 		config.Parameters = beside
 		run := &trellisv1.Run{
 			Study: "paper", Id: RunID(config), Parameters: beside, Milestones: []uint32{beside.MaxEpochs},
-			State: trellisv1.RunState_RUN_STATE_PENDING, FirstTrial: want + 1,
+			State: trellisv1.RunState_RUN_STATE_PENDING, FirstTrial: want + 1, Spared: merged.Pruning != nil,
 		}
 		wantRuns = append(wantRuns, run)
 		wantTrials = append(wantTrials, &trellisv1.Trial{

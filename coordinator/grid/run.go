@@ -29,7 +29,8 @@ import (
 //	batch_size 256
 //	value "noise" 0x1p-01
 //
-// Each value on an axis that only the model has has a line, by name; without, there is none.
+// Each value on an axis that only the model has has a line, by name; without, there is none. Nor has shift = 0, as runs from
+// before there was that axis have no other.
 //
 // A run that begins with pretrained weights has one line more, with the digest of the checkpoint that they are from:
 //
@@ -64,6 +65,10 @@ batch_size %d
 	return hex.EncodeToString(sum[:16])
 }
 
+// later are axes that came after runs without them had been trained, each with the value that is the same as no such axis. It
+// belongs to the text above, not to the models: a study's trials must not depend on which models a coordinator knows.
+var later = map[string]float64{"shift": 0}
+
 // ownLines writes the values on a model's own axes as RunID has them: the same values give the same text.
 func ownLines(values map[string]float64) string {
 	if len(values) == 0 {
@@ -71,6 +76,9 @@ func ownLines(values map[string]float64) string {
 	}
 	var text []byte
 	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if without, ok := later[name]; ok && values[name] == without {
+			continue
+		}
 		text = fmt.Appendf(text, "value %q %x\n", name, values[name])
 	}
 	return string(text)

@@ -53,6 +53,15 @@ batch_size 256
 	if got, want := RunID(config), hex.EncodeToString(sum[:])[:32]; got != want {
 		t.Errorf("with own values: got %s, want %s", got, want)
 	}
+	config.Parameters.Values["shift"] = 0
+	if got, want := RunID(config), hex.EncodeToString(sum[:])[:32]; got != want {
+		t.Errorf("with a shift of 0: got %s, want %s as without", got, want)
+	}
+	config.Parameters.Values["shift"] = 2
+	sum = sha256.Sum256([]byte(text + "value \"angle\" 0x1.8p+01\nvalue \"noise\" 0x1p-01\nvalue \"shift\" 0x1p+01\n"))
+	if got, want := RunID(config), hex.EncodeToString(sum[:])[:32]; got != want {
+		t.Errorf("with a shift of 2: got %s, want %s", got, want)
+	}
 	if got := RunID(&trellisv1.RunConfig{}); len(got) != 32 {
 		t.Errorf("an empty configuration has the id %q", got)
 	}

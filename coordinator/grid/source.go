@@ -35,14 +35,20 @@ func knownLatentDim(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
 	return WithLatentDim(spec, 1)
 }
 
-// ResolveLatentDim returns the spec, which is valid, with the latent dimension of the trial that its pretrained weights come
-// from, if they come from one. Weights fit their own latent dimension alone: a grid that has another is refused with a
+// ResolveLatentDim returns the spec, which is valid, with the latent dimension of the trial or run that its pretrained weights come
+// from, if that is known. Weights fit their own latent dimension alone: a grid that has another is refused with a
 // *protovalidate.ValidationError that names it.
 func ResolveLatentDim(spec *trellisv1.StudySpec, source *trellisv1.Source) (*trellisv1.StudySpec, error) {
-	if source.GetStudy() == "" {
+	if source.GetParameters() == nil {
 		return spec, nil
 	}
 	its := source.GetParameters().GetLatentDim()
+	weights, right := fmt.Sprintf("the weights of trial %d of study %s have", source.GetTrial(), source.GetStudy()),
+		"leave latent_dim out, or name a trial of that dimension"
+	if source.GetStudy() == "" {
+		weights, right = fmt.Sprintf("the weights of the checkpoint %s have", source.GetSha256()),
+			fmt.Sprintf("latent_dim: %d, or name a checkpoint of that dimension", its)
+	}
 	b := builder{}
 	for i, grid := range spec.GetGrid() {
 		if leavesLatentDimOut(grid) {
@@ -52,9 +58,8 @@ func ResolveLatentDim(spec *trellisv1.StudySpec, source *trellisv1.Source) (*tre
 			if latentDim == its {
 				continue
 			}
-			b.refuse("pretrained.latent_dim", fmt.Sprintf(
-				"the weights of trial %d of study %s have the latent dimension %d and fit no other, such as %d: leave latent_dim "+
-					"out, or name a trial of that dimension", source.GetTrial(), source.GetStudy(), its, latentDim), "grid", i, "latent_dim")
+			b.refuse("pretrained.latent_dim", fmt.Sprintf("%s the latent dimension %d and fit no other, such as %d: %s", weights, its,
+				latentDim, right), "grid", i, "latent_dim")
 			break
 		}
 	}
@@ -78,14 +83,15 @@ func (b *builder) checkPretrained(spec *trellisv1.StudySpec, allowed []string) {
 	}
 }
 
-// CheckSource says whether a study trains a model with whose weights the spec's model begins: one of those allowed. What is
-// wrong comes as a *protovalidate.ValidationError.
-func CheckSource(spec *trellisv1.StudySpec, study, model string, allowed []string) error {
+// CheckSource says whether weights are of a model with whose the spec's model begins: one of those allowed. Whose they are is for
+// the error: "study paper", or "the checkpoint <digest>, of study paper,". What is wrong comes as a
+// *protovalidate.ValidationError.
+func CheckSource(spec *trellisv1.StudySpec, whose, model string, allowed []string) error {
 	if slices.Contains(allowed, model) {
 		return nil
 	}
 	b := builder{}
-	b.refuse("pretrained.model", fmt.Sprintf("study %s trains the model %s; the model %s begins with weights of the model %s",
-		study, model, spec.GetModel(), strings.Join(allowed, " or ")), "pretrained")
+	b.refuse("pretrained.model", fmt.Sprintf("%s is of the model %s; the model %s begins with weights of the model %s",
+		whose, model, spec.GetModel(), strings.Join(allowed, " or ")), "pretrained")
 	return b.err()
 }

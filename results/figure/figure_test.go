@@ -139,6 +139,9 @@ func count(all []written, text string) (n int) {
 
 // The same data gives the same bytes, however often and by however many at once it is drawn and written.
 func TestFiguresAreDeterministic(t *testing.T) {
+	if testing.Short() {
+		t.Skip("seconds of work for one goroutine")
+	}
 	again := allFigures(t)
 	for name, f := range allFigures(t) {
 		if !bytes.Equal(writeSVG(t, f), writeSVG(t, again[name])) {

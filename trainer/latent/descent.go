@@ -101,7 +101,7 @@ func (d *descent) step(exaggeration, momentum, learningRate float64) (norm float
 	}
 	var total float64
 	for axis := range d.dim {
-		means[axis] *= float64(d.dim) / float64(len(d.embedding))
+		means[axis] = float64(means[axis] * (float64(d.dim) / float64(len(d.embedding))))
 		total += means[axis]
 	}
 	// A coordinate that is not finite makes its mean so, and beyond maxMagnitude squares overflow.

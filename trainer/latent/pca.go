@@ -12,9 +12,9 @@ import (
 // PCA projects points, two or more, on their principal components: the axes about their mean along which they vary
 // most. components is from 1 to the smaller of the number of points and their dimension.
 //
-// The projection has a row of components values for each point. explained has the share of the variance of every
-// component there is, descending: they sum to 1, or are all 0 where the points are equal. An axis points where its
-// largest coordinate, the first of them if several are equal, is positive.
+// The projection has a row of components values for each point, in the points' unit. explained has the share of the
+// variance of every component there is, descending: they sum to 1, or are all 0 where the points are equal. An axis
+// points where its largest coordinate, the first of them if several are equal, is positive.
 //
 // It returns an error wrapping ErrInvalidPoints or ErrInvalidOption, or ctx's error. The decomposition in between is
 // gonum's and can't be interrupted: it takes about as long as n dim^2 multiplications, some ten times over.
@@ -31,7 +31,7 @@ func PCA(ctx context.Context, points Points, components int) (projection Points,
 		return Points{}, nil, err
 	}
 	// Scaled, so that squares neither overflow nor vanish.
-	points = centred(points)
+	points, exponent := centred(points)
 	matrix := mat.NewDense(n, dim, points.Values)
 	var analysis stat.PC
 	if !analysis.PrincipalComponents(matrix, nil) {
@@ -40,11 +40,15 @@ func PCA(ctx context.Context, points Points, components int) (projection Points,
 	if err := ctx.Err(); err != nil {
 		return Points{}, nil, err
 	}
-	return project(points, &analysis, components)
+	projection, explained = project(points, &analysis, components)
+	for i, v := range projection.Values {
+		projection.Values[i] = math.Ldexp(v, exponent)
+	}
+	return projection, explained, nil
 }
 
 // project returns centred points' coordinates along their first principal components, and the shares of variance.
-func project(points Points, analysis *stat.PC, components int) (Points, []float64, error) {
+func project(points Points, analysis *stat.PC, components int) (Points, []float64) {
 	var axes mat.Dense
 	analysis.VectorsTo(&axes)
 	explained := analysis.VarsTo(nil)
@@ -62,7 +66,7 @@ func project(points Points, analysis *stat.PC, components int) (Points, []float6
 			projection.Values[i*components+c] = dot(points.Row(i), axis)
 		}
 	}
-	return projection, explained, nil
+	return projection, explained
 }
 
 // turn gives an axis the sign that makes its largest coordinate positive.

@@ -3,7 +3,6 @@ package latent
 import (
 	"context"
 	"math"
-	"slices"
 
 	"trellis/trainer/stream"
 )
@@ -61,14 +60,15 @@ const axisRounds = 100
 // they don't vary along more. Its arithmetic is the same on every platform, other than PCA's.
 func principalAxes(ctx context.Context, points Points, count int) [][]float64 {
 	var axes [][]float64
+	off := make([]float64, points.Dim)
 	for len(axes) < min(count, points.Dim) {
 		// From the point that lies farthest off the earlier axes.
 		var axis []float64
 		farthest := 0.0
 		for i := range points.Len() {
-			off := slices.Clone(points.Row(i))
+			copy(off, points.Row(i))
 			if length := orthogonalise(off, axes); length > farthest {
-				farthest, axis = length, off
+				farthest, axis = length, append(axis[:0], off...)
 			}
 		}
 		if axis == nil {

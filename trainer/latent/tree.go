@@ -72,8 +72,7 @@ func (t *cellTree) build(embedding []float64) {
 		copy(t.sorted[place*t.dim:(place+1)*t.dim], embedding[int(i)*t.dim:])
 	}
 	t.cells = t.cells[:0]
-	var whole extent
-	t.add(0, len(t.order), &whole)
+	t.add(0, len(t.order))
 }
 
 // encode sets keys to the points' Morton codes: the bits of their coordinates in the embedding's square, the highest
@@ -149,24 +148,24 @@ func (t *cellTree) sort() {
 	}
 }
 
-// add appends the cell of the points from first to last, with its parts, and says how far they extend.
-func (t *cellTree) add(first, last int, e *extent) {
+// add appends the cell of the points from first to last, with its parts, and returns how far they extend: by value,
+// because what a recursive function is given a pointer to is allocated.
+func (t *cellTree) add(first, last int) (e extent) {
 	index := len(t.cells)
 	t.cells = append(t.cells, cell{first: int32(first), last: int32(last)})
 	differing := t.keys[first] ^ t.keys[last-1]
 	leaf := last-first <= cellLeaf || differing == 0
 	if leaf {
-		t.measure(first, last, e)
+		e = t.measure(first, last)
 	} else {
 		// Of the cells with all these points, the smallest is divided.
 		shift := (bits.Len64(differing) - 1) / t.dim * t.dim
 		for from := first; from < last; {
 			to := t.end(from, last, shift)
+			part := t.add(from, to)
 			if from == first {
-				t.add(from, to, e)
+				e = part
 			} else {
-				var part extent
-				t.add(from, to, &part)
 				e.join(&part, t.dim)
 			}
 			from = to
@@ -184,10 +183,11 @@ func (t *cellTree) add(first, last int, e *extent) {
 	}
 	if diagonal2 > 0 {
 		c.reach = float64(diagonal2 * t.inverseTheta2)
-		return
+		return e
 	}
 	c.reach = -1
 	copy(c.center[:], t.sorted[first*t.dim:(first+1)*t.dim])
+	return e
 }
 
 // end returns the end of the points from first on whose keys agree with the first's down to the bit shift.
@@ -205,7 +205,7 @@ func (t *cellTree) end(first, last, shift int) int {
 	return low
 }
 
-func (t *cellTree) measure(first, last int, e *extent) {
+func (t *cellTree) measure(first, last int) (e extent) {
 	copy(e.sum[:], t.sorted[first*t.dim:(first+1)*t.dim])
 	e.low, e.high = e.sum, e.sum
 	for place := first + 1; place < last; place++ {
@@ -215,6 +215,7 @@ func (t *cellTree) measure(first, last int, e *extent) {
 			e.low[d], e.high[d] = min(e.low[d], v), max(e.high[d], v)
 		}
 	}
+	return e
 }
 
 func (e *extent) join(part *extent, dim int) {

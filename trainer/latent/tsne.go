@@ -113,8 +113,8 @@ func (t TSNE) withDefaults(n int) (TSNE, error) {
 // their similarities from those of the originals, in nats, as the tree approximates it.
 //
 // It returns an error wrapping ErrInvalidPoints or ErrInvalidOption before it begins, ErrDiverged if the learning rate
-// was far too large, and ctx's error within milliseconds of ctx's end. Points that coincide are no error: they stay
-// together if they start together, from StartPCA. If all do, they start at random.
+// was far too large, and ctx's error within milliseconds of ctx's end. Points that coincide are no error; if all do,
+// they start at random.
 func (t TSNE) Embed(ctx context.Context, points Points) (embedding Points, divergence float64, err error) {
 	if err := points.check(0); err != nil {
 		return Points{}, 0, err
@@ -122,7 +122,7 @@ func (t TSNE) Embed(ctx context.Context, points Points) (embedding Points, diver
 	if t, err = t.withDefaults(points.Len()); err != nil {
 		return Points{}, 0, err
 	}
-	points = centred(points)
+	points, _ = centred(points)
 	affinities, err := newAffinities(ctx, points, t.Perplexity)
 	if err != nil {
 		return Points{}, 0, err
@@ -176,11 +176,11 @@ func (d *descent) run(t *TSNE) (divergence float64, err error) {
 	return divergence, nil
 }
 
-// centred returns the points about their mean, scaled by the power of two that brings the largest coordinate into
-// [0.5, 1). t-SNE is indifferent to both, and squares of very small coordinates would vanish.
-func centred(points Points) Points {
+// centred returns the points about their mean, divided by 2 to the power of exponent, which brings the largest coordinate
+// into [0.5, 1). t-SNE is indifferent to both, and squares of very small coordinates would vanish.
+func centred(points Points) (c Points, exponent int) {
 	n := points.Len()
-	c := Points{Values: make([]float64, len(points.Values)), Dim: points.Dim}
+	c = Points{Values: make([]float64, len(points.Values)), Dim: points.Dim}
 	mean := make([]float64, points.Dim)
 	for i := range n {
 		for d, v := range points.Row(i) {
@@ -195,9 +195,9 @@ func centred(points Points) Points {
 			most = max(most, math.Abs(row[d]))
 		}
 	}
-	_, exponent := math.Frexp(most)
+	_, exponent = math.Frexp(most)
 	for i, v := range c.Values {
 		c.Values[i] = math.Ldexp(v, -exponent)
 	}
-	return c
+	return c, exponent
 }

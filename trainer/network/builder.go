@@ -23,6 +23,8 @@ type Builder struct {
 	// noise is the standard deviation of the noise on the input; clean holds the images without it. Nil: there is none.
 	noise float64
 	clean *gorgonia.Node
+	// shift is by how many pixels training images are moved at most.
+	shift int
 	// labels are the images', of which there are so many, and draws are normal numbers drawn for them; nil if there are
 	// none.
 	labels, draws *gorgonia.Node
@@ -68,6 +70,18 @@ func (b *Builder) NoisyImages(channels, height, width int, deviation float64) (n
 	noisy = b.Images(channels, height, width)
 	b.noise, b.clean = deviation, b.tile("clean images", channels, height, width)
 	return noisy, b.clean
+}
+
+// Shift moves training images by up to so many pixels in each direction, anew in each epoch. Images is called before, with
+// one channel.
+func (b *Builder) Shift(reach int) {
+	switch {
+	case b.err != nil:
+	case b.input == nil || b.input.Shape()[0] != 1:
+		b.err = fmt.Errorf("images to move need one channel: %w", ErrNetwork)
+	default:
+		b.shift = reach
+	}
 }
 
 // Draws are count standard normal numbers for each image, drawn anew in each epoch of training: (number, lane).

@@ -15,6 +15,8 @@ type Examples struct {
 	Labels []byte
 	// Noise is what NoisyImages adds, and Draws are the Builder's. They may be nil for networks without.
 	Noise, Draws Normals
+	// Offsets move the images. Nil: they stay where they are.
+	Offsets Offsets
 }
 
 // Normals gives standard normal numbers to images: to each always the same.
@@ -22,6 +24,12 @@ type Normals interface {
 	// Tile fills a tile, (value, lane), with the numbers of up to kernel.Lanes images, of which none is zero, and lanes
 	// without an image with zeros.
 	Tile(tile []float32, images []uint32)
+}
+
+// Offsets says by how much images are moved: each always the same.
+type Offsets interface {
+	// Of returns columns to the right and rows down.
+	Of(image uint32) (right, down int)
 }
 
 // Means are means over images: the loss or, of a validation or test, the score; and the metrics in the order of their
@@ -80,10 +88,15 @@ func (n *Network) run(ctx context.Context, m *executor.Machine, examples *Exampl
 
 // fill puts a tile of images into the machines' inputs.
 func (n *Network) fill(examples *Examples, tile []uint32) {
-	if n.clean == nil {
-		kernel.FillTile(n.input, examples.Pixels, n.pixels, tile)
-	} else {
-		kernel.FillTile(n.clean, examples.Pixels, n.pixels, tile)
+	images, pixels, indices := n.input, examples.Pixels, tile
+	if n.clean != nil {
+		images = n.clean
+	}
+	if examples.Offsets != nil {
+		pixels, indices = n.moved.move(examples, tile)
+	}
+	kernel.FillTile(images, pixels, n.pixels, indices)
+	if n.clean != nil {
 		examples.Noise.Tile(n.noise, tile)
 		kernel.AddScaled(n.input, n.clean, n.noise, float32(n.nodes.noise))
 	}

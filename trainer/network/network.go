@@ -21,6 +21,8 @@ type Network struct {
 	Frozen int
 	// Labels is how many different labels images may have: 0 and the numbers below. 0 if the network needs none.
 	Labels int
+	// Shift is by how many pixels training images are to be moved at most; 0 if they are not.
+	Shift int
 	// Metrics names what Train and Evaluate compute beside the loss.
 	Metrics []string
 
@@ -37,6 +39,8 @@ type Network struct {
 	metricValues                []float64
 	// noise is the tile's, before it is scaled.
 	noise []float32
+	// moved moves the tile's images; nil if none are.
+	moved *mover
 	// pixels is the number of values in an image, and shared how many of an image's values have one share.
 	pixels, shared int
 	// forward and backward are the floating point operations that an image's passes take.
@@ -85,6 +89,10 @@ func Build(layers func(*Builder)) (*Network, error) {
 		return nil, fmt.Errorf("%w: it needs images and a loss", ErrNetwork)
 	}
 	n := &Network{nodes: b, pixels: b.input.Shape().TotalSize() / kernel.Lanes, shared: b.shared, Labels: b.labelCount}
+	if n.Shift = b.shift; n.Shift > 0 {
+		shape := b.input.Shape()
+		n.moved = newMover(shape[1], shape[2])
+	}
 	var nodes gorgonia.Nodes
 	total := 0
 	for _, layer := range b.layers {

@@ -33,8 +33,8 @@ const (
 //go:embed pytorch.py
 var pytorchScript string
 
-// errNoPyTorch means that no interpreter here has PyTorch.
-var errNoPyTorch = errors.New("no python3 here has the package torch (PYTHON=... names another interpreter)")
+// errNoPackage means that no interpreter here has a package.
+var errNoPackage = errors.New("no python3 here has the package (PYTHON=... names another interpreter)")
 
 func main() {
 	log.SetFlags(0)
@@ -42,8 +42,23 @@ func main() {
 	seconds := flag.Duration("time", 3*time.Second, "how long each measurement takes")
 	batches := flag.String("batches", "64,128,256,512", "PyTorch's batch sizes, of which the best counts")
 	threads := flag.String("threads", "1,2", "PyTorch's thread counts, of which the best counts")
+	tsne := flag.Bool("tsne", false, "compare t-SNE, with scikit-learn's")
+	epochs := flag.Int("epochs", 10, "how long the autoencoder is trained whose codes t-SNE embeds")
+	codes := flag.String("codes", "", "file of codes to embed, 10,000 rows of float64, instead of that autoencoder's")
+	embed := flag.Int("embed", 0, "embed the codes in so many dimensions, and compare nothing")
+	embedding := flag.String("embedding", "", "file to write the embedding to")
 	flag.Parse()
-	if err := compare(context.Background(), *rounds, *seconds, *batches, *threads); err != nil {
+	ctx := context.Background()
+	var err error
+	switch {
+	case *embed > 0:
+		err = embedOurselves(ctx, *embed, *codes, *embedding)
+	case *tsne:
+		err = compareTSNE(ctx, *rounds, *epochs, *codes)
+	default:
+		err = compare(ctx, *rounds, *seconds, *batches, *threads)
+	}
+	if err != nil {
 		log.Fatal("peers: ", err)
 	}
 }
@@ -71,7 +86,7 @@ func compare(ctx context.Context, rounds int, duration time.Duration, batches, t
 	}
 	peers := ourselves(pixels, duration)
 	ours := len(peers)
-	if python, err := findPyTorch(ctx); err != nil {
+	if python, err := findPython(ctx, "torch"); err != nil {
 		fmt.Printf("PyTorch: skipped: %v\n", err)
 	} else {
 		p := pytorch{
@@ -209,14 +224,14 @@ type pytorch struct {
 	batches, threads string
 }
 
-// findPyTorch returns an interpreter that has PyTorch, or errNoPyTorch.
-func findPyTorch(ctx context.Context) (string, error) {
+// findPython returns an interpreter that has a package, or an error that wraps errNoPackage.
+func findPython(ctx context.Context, name string) (string, error) {
 	for _, python := range []string{os.Getenv("PYTHON"), "python3", "/usr/bin/python3"} {
-		if python != "" && exec.CommandContext(ctx, python, "-c", "import torch").Run() == nil {
+		if python != "" && exec.CommandContext(ctx, python, "-c", "import "+name).Run() == nil {
 			return python, nil
 		}
 	}
-	return "", errNoPyTorch
+	return "", fmt.Errorf("%s: %w", name, errNoPackage)
 }
 
 // measure returns the rate of PyTorch's best setting.

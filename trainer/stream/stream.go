@@ -26,6 +26,8 @@ const (
 	TrainingSample   Purpose = 7
 	ValidationSample Purpose = 8
 	TestSample       Purpose = 9
+	// TrainingShift is by how much training images are moved.
+	TrainingShift Purpose = 10
 )
 
 // Stream is a sequence of random numbers that its key alone determines.

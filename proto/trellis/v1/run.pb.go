@@ -249,7 +249,8 @@ type Run struct {
 	SharedEpochs  uint32  `protobuf:"varint,21,opt,name=shared_epochs,json=sharedEpochs,proto3" json:"shared_epochs,omitempty"`
 	SharedSeconds float64 `protobuf:"fixed64,22,opt,name=shared_seconds,json=sharedSeconds,proto3" json:"shared_seconds,omitempty"`
 	SharedFrom    string  `protobuf:"bytes,23,opt,name=shared_from,json=sharedFrom,proto3" json:"shared_from,omitempty"`
-	// It has been taken up again after pruning: it is not judged any more, and ends where it ends by itself.
+	// It has been taken up again after pruning, or is a further seed of a contender: it is not judged by pruning, and ends where it
+	// ends by itself.
 	Spared        bool `protobuf:"varint,24,opt,name=spared,proto3" json:"spared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -638,7 +638,7 @@ type Source struct {
 	Trial uint64 `protobuf:"varint,2,opt,name=trial,proto3" json:"trial,omitempty"`
 	Run   string `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
 	Model string `protobuf:"bytes,4,opt,name=model,proto3" json:"model,omitempty"`
-	// Those of the trial.
+	// Those of the trial, or of the run that has saved the checkpoint. Unset if that is not known.
 	Parameters *Parameters `protobuf:"bytes,5,opt,name=parameters,proto3" json:"parameters,omitempty"`
 	// Its best weights are taken.
 	Sha256        string `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
@@ -1371,7 +1371,7 @@ type Study struct {
 	EarlierSpecs []*StudySpec `protobuf:"bytes,12,rep,name=earlier_specs,json=earlierSpecs,proto3" json:"earlier_specs,omitempty"`
 	// All indices of trials lie below: those of an extension begin here.
 	Indices uint64 `protobuf:"varint,13,opt,name=indices,proto3" json:"indices,omitempty"`
-	// What is to be settled has been settled, as far as max_seeds allows. Unset by every extension.
+	// What is to be settled has been settled, as far as max_seeds allows. Unset by every extension and retry.
 	Settled bool `protobuf:"varint,14,opt,name=settled,proto3" json:"settled,omitempty"`
 	// What is still to come, as of now. Not stored; unset once the study has ended.
 	Forecast *Forecast `protobuf:"bytes,15,opt,name=forecast,proto3" json:"forecast,omitempty"`

@@ -8,10 +8,11 @@ import (
 	"trellis/trainer/network"
 )
 
-// Name of the model, and of its axis.
+// Name of the model, and of its axes.
 const (
 	Name     = "classifier"
 	FineTune = "fine_tune"
+	Shift    = "shift"
 )
 
 // Classes is how many digits there are.
@@ -32,6 +33,11 @@ func (Definition) Describe() model.Model {
 			Name:    FineTune,
 			Summary: "0: the encoder keeps its weights and only the layers on top are trained; 1: all are",
 			Integer: true, Minimum: 0, Maximum: 1, Default: &zero,
+		}, {
+			Name: Shift,
+			Summary: "training images are moved by up to so many pixels to each side, anew in each epoch; what comes in is black. " +
+				"Validation and test images stay",
+			Integer: true, Minimum: 0, Maximum: 4, Default: &zero,
 		}},
 		Data:       true,
 		Pretrained: []string{convautoencoder.Name, denoisingautoencoder.Name},
@@ -43,6 +49,7 @@ func (Definition) Describe() model.Model {
 // Layers builds the network.
 func (Definition) Layers(b *network.Builder, latentDim int, values model.Values) {
 	x, labels := b.Images(1, network.Side, network.Side), b.Labels(Classes)
+	b.Shift(int(values[Shift]))
 
 	encode := func() { x = b.ConvEncoder(x, latentDim) }
 	if values[FineTune] == 0 {

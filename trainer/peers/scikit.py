@@ -1,0 +1,27 @@
+"""Embeds points by scikit-learn's t-SNE, for tsne.go beside this file.
+
+    scikit.py CODES DIMENSIONS EMBEDDING
+
+CODES and EMBEDDING are files of little-endian float64 in rows: 10,000 of as many codes as there are, 10,000 of DIMENSIONS
+coordinates. Prints the version, seconds of wall time without imports, the divergence, and the peak of memory in KiB.
+"""
+import sys
+import time
+
+import numpy
+import sklearn
+from sklearn.manifold import TSNE
+
+codes, dimensions, embedding = sys.argv[1:4]
+points = numpy.fromfile(codes, dtype="<f8").reshape(10_000, -1)
+start = time.perf_counter()
+tsne = TSNE(int(dimensions), perplexity=30, max_iter=1000, init="pca", random_state=0, n_jobs=-1)
+result = tsne.fit_transform(points)
+seconds = time.perf_counter() - start
+result.astype("<f8").tofile(embedding)
+try:
+    with open("/proc/self/status") as status:
+        peak = next(line.split()[1] for line in status if line.startswith("VmHWM:"))
+except OSError:
+    peak = 0
+print(sklearn.__version__, seconds, tsne.kl_divergence_, peak)
