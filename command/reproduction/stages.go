@@ -7,9 +7,8 @@ import (
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/descriptorpb"
 
+	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -187,31 +186,6 @@ func collectStudy(err error, stage int, found *protovalidate.ValidationError) er
 	return nil
 }
 
-// violation says what is wrong with the field of a Reproduction that path leads to: names, and indices of repeated fields.
 func violation(rule, message string, path ...any) *protovalidate.Violation {
-	descriptor := (*trellisv1.Reproduction)(nil).ProtoReflect().Descriptor()
-	var field protoreflect.FieldDescriptor
-	var elements []*validate.FieldPathElement
-	for _, step := range path {
-		switch step := step.(type) {
-		case string:
-			field = descriptor.Fields().ByName(protoreflect.Name(step))
-			descriptor = field.Message()
-			elements = append(elements, validate.FieldPathElement_builder{
-				FieldNumber: new(int32(field.Number())),
-				FieldName:   new(string(field.Name())),
-				FieldType:   descriptorpb.FieldDescriptorProto_Type(field.Kind()).Enum(),
-			}.Build())
-		case int:
-			elements[len(elements)-1].SetIndex(uint64(step))
-		}
-	}
-	return &protovalidate.Violation{
-		FieldDescriptor: field,
-		Proto: validate.Violation_builder{
-			Field:   validate.FieldPath_builder{Elements: elements}.Build(),
-			RuleId:  &rule,
-			Message: &message,
-		}.Build(),
-	}
+	return grid.Violation((*trellisv1.Reproduction)(nil), rule, message, path...)
 }

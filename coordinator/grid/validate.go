@@ -7,6 +7,7 @@ import (
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
@@ -98,10 +99,14 @@ func nameDuplicates(violations []*protovalidate.Violation) {
 // mapKey is a step of a path: to the value of a map field that has this key.
 type mapKey string
 
-// violation says what is wrong with the field of a StudySpec that path leads to: names, and indices of repeated fields or keys
-// of maps.
 func violation(rule, message string, path ...any) *protovalidate.Violation {
-	descriptor := (*trellisv1.StudySpec)(nil).ProtoReflect().Descriptor()
+	return Violation((*trellisv1.StudySpec)(nil), rule, message, path...)
+}
+
+// Violation says what is wrong with the field of a message that path leads to: names, and indices of repeated fields or keys of
+// maps.
+func Violation(of proto.Message, rule, message string, path ...any) *protovalidate.Violation {
+	descriptor := of.ProtoReflect().Descriptor()
 	var field protoreflect.FieldDescriptor
 	var elements []*validate.FieldPathElement
 	for _, step := range path {
