@@ -217,10 +217,13 @@ func variationalResults(m *Material, found *Findings) []paper.Result {
 	results := []paper.Result{
 		alone("squared error of a test image, summed", metric(trial.GetTestMetrics(), "reconstruction"), best),
 		alone("Kullback-Leibler divergence of a test image", metric(trial.GetTestMetrics(), "divergence"), best),
-		alone("mean top probability of samples", found.Sampled, m.Command),
-		alone("the same of the plain autoencoder's", found.Generated, m.Command),
+		alone("mean top probability of samples", found.Sampled.Confidence, m.Command),
+		alone("the same of the plain autoencoder's", found.Generated.Confidence, m.Command),
+		alone("inception score of samples, 1 to 10", found.Sampled.Score, m.Command),
+		alone("the same of the plain autoencoder's", found.Generated.Score, m.Command),
 	}
 	results[2].Note = "Read by our classifier, which was trained on real digits only."
+	results[4].Note = "By the same classifier. High if each sample is clearly one digit and all digits are among them."
 	return results
 }
 
