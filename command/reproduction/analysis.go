@@ -3,8 +3,6 @@ package reproduction
 import (
 	"context"
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -38,17 +36,6 @@ type Findings struct {
 	Plain, Variational Space
 	// Figures by their number in the paper.
 	Figures map[int]*figure.Figure
-}
-
-// Sampling is what a classifier makes of drawn images. They are good if each is clearly one digit, and all digits are among
-// them.
-type Sampling struct {
-	// Confidence is the mean of the highest of the ten probabilities.
-	Confidence float64
-	// Score is the inception score (Salimans et al., 2016) by the classifier: the exponential of the mean Kullback-Leibler
-	// divergence of an image's probabilities from those of all images. It is 1 if images tell nothing of the digit, or all show
-	// the same one, and 10 if each is surely one of ten digits that are equally frequent.
-	Score float64
 }
 
 // Reading is what a classifier makes of the test images.
@@ -143,58 +130,6 @@ func (a *analyzer) reconstruct(ctx context.Context) error {
 	return a.draw(2, f, err)
 }
 
-// generate draws figure 3.
-func (a *analyzer) generate(ctx context.Context) error {
-	images, read, err := a.fromGaussian(ctx, &a.Autoencoder)
-	if err != nil {
-		return err
-	}
-	a.findings.Generated = read
-	size := a.Height * a.Width
-	f, err := figure.Generated(a.pictures(images[:examples*size]))
-	return a.draw(3, f, err)
-}
-
-// fromGaussian decodes standard normal codes, and says how the classifier reads the images.
-func (a *analyzer) fromGaussian(ctx context.Context, from *Trained) (images []float32, read Sampling, err error) {
-	random := rand.New(rand.NewPCG(seed, 0))
-	codes := make([]float32, int(a.analysis.GetSamples())*int(from.Trial.GetParameters().GetLatentDim()))
-	for i := range codes {
-		codes[i] = float32(random.NormFloat64())
-	}
-	if images, err = from.Network.Decode(ctx, codes); err != nil {
-		return nil, Sampling{}, err
-	}
-	logarithms, err := a.reader().Network.Classify(ctx, images)
-	if err != nil {
-		return nil, Sampling{}, err
-	}
-	return images, sampling(logarithms), nil
-}
-
-// sampling sums up the log-probabilities of one image after the other.
-func sampling(logarithms []float32) Sampling {
-	var highest, certainty float64
-	var all [classes]float64
-	for row := range slices.Chunk(logarithms, classes) {
-		highest += math.Exp(float64(slices.Max(row)))
-		for digit, logarithm := range row {
-			// Of an image, it is the negative entropy.
-			probability := math.Exp(float64(logarithm))
-			certainty += float64(probability * float64(logarithm))
-			all[digit] += probability
-		}
-	}
-	images := float64(len(logarithms) / classes)
-	divergence := certainty / images
-	for _, sum := range all {
-		if share := sum / images; share > 0 {
-			divergence -= float64(share * math.Log(share))
-		}
-	}
-	return Sampling{Confidence: highest / images, Score: math.Exp(divergence)}
-}
-
 // denoise draws figure 4, with the strongest noise.
 func (a *analyzer) denoise(ctx context.Context) error {
 	strongest := a.Denoising[len(a.Denoising)-1]
@@ -255,17 +190,6 @@ func (a *analyzer) read(ctx context.Context, network Network) (*Reading, error) 
 	}
 	reading.Accuracy = float64(right) / float64(a.Test.Len())
 	return reading, nil
-}
-
-// sample draws figure 6.
-func (a *analyzer) sample(ctx context.Context) error {
-	images, read, err := a.fromGaussian(ctx, &a.Variational)
-	if err != nil {
-		return err
-	}
-	a.findings.Sampled = read
-	f, err := figure.Samples(a.pictures(images[:sampledImages*a.Height*a.Width]))
-	return a.draw(6, f, err)
 }
 
 // look draws figures 7 and 8.

@@ -228,36 +228,3 @@ func TestAnalyzeSaysWhatIsMissing(t *testing.T) {
 		}
 	}
 }
-
-func TestSampling(t *testing.T) {
-	// The log-probabilities of images that show a digit with the given probability, and all others alike.
-	show := func(probability float64, digits ...int) (logarithms []float32) {
-		for _, shown := range digits {
-			for digit := range classes {
-				p := (1 - probability) / (classes - 1)
-				if digit == shown {
-					p = probability
-				}
-				logarithms = append(logarithms, float32(math.Log(max(p, 1e-30))))
-			}
-		}
-		return logarithms
-	}
-	for _, test := range []struct {
-		name              string
-		logarithms        []float32
-		confidence, score float64
-	}{
-		{"all digits, surely", show(1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9), 1, 10},
-		{"two digits, surely", show(1, 3, 3, 8, 8), 1, 2},
-		{"one digit, surely", show(1, 8, 8, 8), 1, 1},
-		{"no digit", show(0.1, 0, 1, 2), 0.1, 1},
-		// The entropies are log 10 of all, and log 2 + log 9 / 2 of each.
-		{"all digits, by half", show(0.5, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9), 0.5, 10 / math.Exp(math.Log(2)+math.Log(9)/2)},
-	} {
-		got := sampling(test.logarithms)
-		if math.Abs(got.Confidence-test.confidence) > 1e-6 || math.Abs(got.Score-test.score) > 1e-5 {
-			t.Errorf("%s: %+v, want %v and %v", test.name, got, test.confidence, test.score)
-		}
-	}
-}

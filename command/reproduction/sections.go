@@ -15,7 +15,7 @@ import (
 // captions of the figures, by their number in the paper.
 var captions = map[int]string{
 	2: "Three test images, and what the convolutional autoencoder makes of them.",
-	3: "Three images that the convolutional autoencoder decodes from standard normal codes.",
+	3: "Three images that the convolutional autoencoder decodes from Gaussian codes, distributed like those of test images.",
 	4: "Three test images, the same with noise, and what the denoising autoencoder makes of these.",
 	5: "What the classifier on the frozen encoder reads in the test images.",
 	6: "Images that the variational autoencoder decodes from standard normal codes.",

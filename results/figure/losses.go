@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"image/color"
 	"math"
-	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -96,7 +95,6 @@ func Losses(training, validation []float64, best int) (*Figure, error) {
 			room = max(math.Abs(highest)*0.1, 1e-6)
 		}
 		chart.Y.Min, chart.Y.Max = lowest-room, highest+room
-		chart.Y.Tick.Marker = plot.DefaultTicks{}
 	}
 
 	f := &Figure{title: title, description: description, width: 1554, height: 960}
@@ -157,60 +155,4 @@ func grid() *plotter.Grid {
 	g.Vertical.Color, g.Horizontal.Color = color.Gray{Y: 0xe4}, color.Gray{Y: 0xe4}
 	g.Vertical.Width, g.Horizontal.Width = 0.5, 0.5
 	return g
-}
-
-// wholeTicks are labelled whole numbers, at most eleven.
-type wholeTicks struct{}
-
-// Ticks implements plot.Ticker.
-func (wholeTicks) Ticks(low, high float64) []plot.Tick {
-	step := 1
-	for i := 0; float64(step*10) < high-low; i++ {
-		// 1, 2, 5, 10, 20, 50, ...
-		if i%3 == 1 {
-			step = step / 2 * 5
-		} else {
-			step *= 2
-		}
-	}
-	var ticks []plot.Tick
-	for value := int(math.Ceil(low/float64(step))) * step; float64(value) <= high; value += step {
-		ticks = append(ticks, plot.Tick{Value: float64(value), Label: strconv.Itoa(value)})
-	}
-	return ticks
-}
-
-// logTicks are at 1 to 9 times the powers of ten. Labels are at 1, or at 1, 2 and 5, or at all of them: whatever makes three or
-// more. A range with fewer, within a factor of 3, has the ticks of a linear axis.
-type logTicks struct{}
-
-// Ticks implements plot.Ticker.
-func (logTicks) Ticks(low, high float64) []plot.Tick {
-	var ticks []plot.Tick
-	for _, labelled := range []string{"1", "125", "123456789"} {
-		ticks = ticks[:0]
-		labels := 0
-		for power := int(math.Floor(math.Log10(low))); power <= int(math.Ceil(math.Log10(high))); power++ {
-			for digit := range 9 {
-				// Read, not multiplied: 3e-2 has to be the number that is written so.
-				written := strconv.Itoa(digit+1) + "e" + strconv.Itoa(power)
-				value, err := strconv.ParseFloat(written, 64)
-				if err != nil || value < low || value > high {
-					continue
-				}
-				tick := plot.Tick{Value: value}
-				for _, l := range labelled {
-					if l == rune('1'+digit) {
-						tick.Label = strconv.FormatFloat(value, 'g', -1, 64)
-						labels++
-					}
-				}
-				ticks = append(ticks, tick)
-			}
-		}
-		if labels >= 3 {
-			return ticks
-		}
-	}
-	return plot.DefaultTicks{}.Ticks(low, high)
 }

@@ -63,7 +63,7 @@ func newPlot(title, x, y string) *plot.Plot {
 		axis.Label.Padding = 4
 		restyle(&axis.Label.TextStyle, labelStyle())
 		restyle(&axis.Tick.Label, smallStyle())
-		axis.Tick.Length = 4
+		axis.Tick.Length, axis.Tick.Marker = 4, linearTicks{}
 		axis.Tick.Color, axis.Color = ink, ink
 	}
 	// Labels of the vertical axis are set too high by default: their middle is taken with the room below letters.
