@@ -180,7 +180,7 @@ func TestStallFails(t *testing.T) {
 	for at := int64(1); at < 20; at += 9 {
 		dir := t.TempDir()
 		f := &faults{release: make(chan struct{})}
-		log := open(t, Config{Dir: dir, Bootstrap: true, fault: f.fault, StallTimeout: 200 * time.Millisecond}, &book{})
+		log := open(t, Config{Dir: dir, Bootstrap: true, fault: f.fault, StallTimeout: time.Second}, &book{})
 		lead(t, log)
 		propose(t, log, "before")
 		f.at = f.writes.Load() + at
