@@ -40,7 +40,7 @@ func (o *createOptions) rename(spec *trellisv1.StudySpec) error {
 		return nil
 	}
 	spec.Name = o.name
-	err := (validator{}).Validate(spec)
+	err := validator{knownModels()}.Validate(spec)
 	if invalid, ok := errors.AsType[*protovalidate.ValidationError](err); ok {
 		return usageErrorf("--name %s: %s", o.name, invalid.Violations[0].Proto.GetMessage())
 	}
