@@ -81,7 +81,11 @@ func TestGoldenVerdicts(t *testing.T) {
 		Advice: "with one seed, chance can't be told from a difference: repeat every configuration with more, by " +
 			"`trellis extend sample --seeds 2,3,4,5`",
 	}
+	settling := sampleVerdict(1, false, "the coordinator gives the contenders more seeds by itself, until they part or have 8")
+	settling.Study.State = trellisv1.StudyState_STUDY_STATE_RUNNING
+	settling.Study.Spec.Settle = &trellisv1.Settle{Confidence: 0.95, MaxSeeds: 8}
 	for name, best := range map[string]*trellisv1.GetBestTrialResponse{
+		"settling":  settling,
 		"clear":     sampleVerdict(0, true, ""),
 		"near":      sampleVerdict(1, false, advice),
 		"many":      sampleVerdict(150, false, advice),
@@ -216,5 +220,35 @@ func TestBar(t *testing.T) {
 		if got := bar(share); got != want {
 			t.Errorf("bar(%v) = %q, want %q", share, got, want)
 		}
+	}
+}
+
+// A study that settles has more trials than its spec asks for.
+func TestDescribeSettling(t *testing.T) {
+	study := &trellisv1.Study{
+		Spec: &trellisv1.StudySpec{
+			Model: "synthetic",
+			Grid: []*trellisv1.Grid{{
+				LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{8, 16}},
+				LearningRate: &trellisv1.NumberAxis{Values: []float64{1e-3}},
+				WeightDecay:  &trellisv1.NumberAxis{Values: []float64{0}},
+				MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{4}},
+			}},
+			Seeds:     &trellisv1.IntegerAxis{Values: []uint32{1, 2}},
+			BatchSize: &trellisv1.IntegerAxis{Values: []uint32{256}},
+			Settle:    &trellisv1.Settle{MaxSeeds: 8},
+		},
+		Progress: &trellisv1.Progress{Trials: 4},
+	}
+	if got := describeSettling(study); got != "" {
+		t.Errorf("before settle has added any: %q", got)
+	}
+	study.Progress.Trials = 7
+	if got, want := describeSettling(study), "; 3 of them with a seed that settle has added"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	study.Spec.Settle = nil
+	if got := describeSettling(study); got != "" {
+		t.Errorf("without settle: %q", got)
 	}
 }

@@ -43,7 +43,7 @@ func estimateHere(
 	}
 	return &trellisv1.PlanStudyResponse{
 		Trials: summary.Trials, Runs: summary.Runs, Epochs: summary.Epochs, EpochsAlone: summary.EpochsAlone,
-		Forecast: bound(summary.Epochs, longestRun(points), pace, slots, basis),
+		Forecast: bound(summary.Epochs, longestRun(points), pace, slots, basis+openEnds(spec)),
 	}, nil
 }
 

@@ -112,8 +112,20 @@ func completePlan(
 		basis += "; the coordinator has no workers yet, so the cores of this machine are counted"
 	}
 	left := uint64(math.Ceil(f.GetEpochs().GetHigh()))
-	response.Forecast = bound(left, min(left, longestRun(points)), pace, slots, basis)
+	response.Forecast = bound(left, min(left, longestRun(points)), pace, slots, basis+openEnds(spec))
 	return response, nil
+}
+
+// openEnds says what a bound leaves out, with a semicolon before each, or nothing.
+func openEnds(spec *trellisv1.StudySpec) string {
+	text := ""
+	if spec.GetPruning() != nil {
+		text += "; pruning may end runs earlier"
+	}
+	if spec.GetSettle() != nil {
+		text += "; without the seeds that settle may add"
+	}
+	return text
 }
 
 type studyPlan = *trellisv1.PlanStudyResponse
@@ -185,14 +197,14 @@ func writePlannedTime(row func(name, format string, values ...any), f *trellisv1
 		return
 	}
 	// A forecast of no confidence is a bound.
-	atMost, interval := "at most ", ""
+	atMost, intervals := "at most ", ""
 	if f.GetConfidence() > 0 {
 		atMost = ""
 		if f.GetEpochs().GetLow() < f.GetEpochs().GetHigh() || f.GetSeconds().GetLow() < f.GetSeconds().GetHigh() {
-			interval = fmt.Sprintf(" (as are all intervals here, in %s of cases)", percent(f.GetConfidence()))
+			intervals = fmt.Sprintf("; it lies between the bounds in %s of cases", percent(f.GetConfidence()))
 		}
 	}
-	row("to train", "%s%s%s", atMost, describeEstimate(f.GetEpochs(), wholeNumber, " epochs"), interval)
+	row("to train", "%s%s", atMost, describeEstimate(f.GetEpochs(), wholeNumber, " epochs"))
 	if f.GetSecondsPerEpoch() > 0 {
 		row("time per epoch", "%s", shortSeconds(f.GetSecondsPerEpoch()))
 	}
@@ -211,5 +223,5 @@ func writePlannedTime(row func(name, format string, values ...any), f *trellisv1
 	if others != nil {
 		row("by slots", "%s%s", atMost, strings.Join(others, ", "))
 	}
-	row("estimated from", "%s", f.GetBasis())
+	row("estimated from", "%s%s", f.GetBasis(), intervals)
 }

@@ -50,6 +50,8 @@ func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
 			v.start()
 		}
 	} else {
+		v.axes = variedAxes(response.GetStudy().GetSpec())
+		v.grown(v.board.study, response.GetStudy())
 		v.board.apply(response, v.changed)
 	}
 	v.bestLine()
@@ -64,6 +66,19 @@ func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
 	case !first && v.now().Sub(v.summed) >= studyLines:
 		v.sum()
 	}
+}
+
+// grown says that a study has more trials than before, and why.
+func (v *lineView) grown(before, after *trellisv1.Study) {
+	trials := after.GetProgress().GetTrials()
+	if trials <= before.GetProgress().GetTrials() {
+		return
+	}
+	why := ": settle gives another seed to what can't be told apart from the best"
+	if len(after.GetEarlierSpecs()) > len(before.GetEarlierSpecs()) {
+		why = " has been extended"
+	}
+	v.line("study %s%s: %s more, %d in all", after.GetName(), why, count(trials-before.GetProgress().GetTrials(), "trial"), trials)
 }
 
 func (v *lineView) start() {

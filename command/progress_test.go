@@ -121,6 +121,36 @@ func TestGoldenProgressLines(t *testing.T) {
 	golden(t, "testdata/progress/lines.txt", out.String())
 }
 
+// Trials that come while a study is watched are told of, with their reason, and with the seeds that tell them apart.
+func TestProgressLinesOfMoreTrials(t *testing.T) {
+	study := func(trials uint64, seeds ...uint32) *trellisv1.Study {
+		return &trellisv1.Study{
+			Name: "sample", State: trellisv1.StudyState_STUDY_STATE_RUNNING,
+			Spec: &trellisv1.StudySpec{
+				Seeds: &trellisv1.IntegerAxis{Values: seeds}, Settle: &trellisv1.Settle{MaxSeeds: 8},
+			},
+			Progress: &trellisv1.Progress{Trials: trials, Runs: trials},
+		}
+	}
+	extended := study(7, 1, 2)
+	extended.EarlierSpecs = []*trellisv1.StudySpec{study(4, 1).GetSpec()}
+	var out bytes.Buffer
+	view := newLineView(&out, time.Now)
+	for _, study := range []*trellisv1.Study{study(3, 1), study(3, 1), study(5, 1), extended} {
+		view.Update(&trellisv1.WatchStudyResponse{Study: study, Index: 1})
+	}
+	want := `study sample is running: 3 trials in 3 runs, at most 0 epochs
+study sample: settle gives another seed to what can't be told apart from the best: 2 trials more, 5 in all
+study sample has been extended: 2 trials more, 7 in all
+`
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", &out, want)
+	}
+	if !view.axes.seed {
+		t.Error("seeds that settle may add are not told apart")
+	}
+}
+
 // A watch that begins in the middle sums up what has been.
 func TestProgressLinesFromTheMiddle(t *testing.T) {
 	script := studyScript()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -100,7 +101,7 @@ func writeReport(out io.Writer, r report) error {
 	}
 	study := r.GetStudy()
 	row("study", "%s, %s", study.GetName(), studyState(study))
-	row("trials", "%d, each once:", study.GetProgress().GetTrials())
+	row("trials", "%d, each once%s:", study.GetProgress().GetTrials(), describeSettling(study))
 	for _, kind := range kinds(r) {
 		if kind.trials > 0 {
 			row("  "+kind.name, "%d  %s", kind.trials, kind.meaning)
@@ -122,6 +123,19 @@ func writeReport(out io.Writer, r report) error {
 		fmt.Fprintf(out, "\n%s\nSee: trellis best %s\n", describeVerdict(study, verdict), study.GetName())
 	}
 	return writeReportedFailures(out, r)
+}
+
+// describeSettling says how many of a study's trials are there because it settles, with a semicolon before it, or nothing.
+func describeSettling(study *trellisv1.Study) string {
+	if study.GetSpec().GetSettle() == nil {
+		return ""
+	}
+	summary, err := grid.Summarize(study.GetSpec())
+	if err != nil || summary.Trials >= study.GetProgress().GetTrials() {
+		// A spec that has been accepted has as many.
+		return ""
+	}
+	return fmt.Sprintf("; %d of them with a seed that settle has added", study.GetProgress().GetTrials()-summary.Trials)
 }
 
 // describeSaved compares what was trained with what the same answers would have taken, had each trial been trained by itself.
@@ -189,7 +203,8 @@ func writeSummary(out io.Writer, r report) error {
 		}
 	}
 	lines := []string{
-		fmt.Sprintf("%s, each once: %s.", sentence(count(r.GetStudy().GetProgress().GetTrials(), "trial")), enumerate(parts)),
+		fmt.Sprintf("%s, each once%s: %s.", sentence(count(r.GetStudy().GetProgress().GetTrials(), "trial")),
+			describeSettling(r.GetStudy()), enumerate(parts)),
 		fmt.Sprintf("%s trained in %s of worker time.", sentence(count(r.GetEpochsTrained(), "epoch")),
 			shortSeconds(r.GetSecondsTrained())),
 	}

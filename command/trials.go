@@ -224,9 +224,9 @@ func describeParameters(p *trellisv1.Parameters, varied axes) string {
 // axes says which of the axes that most studies leave alone a study varies.
 type axes struct{ batchSize, seed bool }
 
-// variedAxes looks at a spec with its defaults filled in.
+// variedAxes looks at a spec with its defaults filled in. To settle is to add seeds.
 func variedAxes(spec *trellisv1.StudySpec) axes {
-	return axes{batchSize: several(spec.GetBatchSize()), seed: several(spec.GetSeeds())}
+	return axes{batchSize: several(spec.GetBatchSize()), seed: several(spec.GetSeeds()) || spec.GetSettle() != nil}
 }
 
 func several(axis *trellisv1.IntegerAxis) bool { return axis != nil && len(axis.GetValues()) != 1 }

@@ -27,7 +27,7 @@ func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse)
 	study := best.GetStudy()
 	row("study", "%s, %s: %s", study.GetName(), studyState(study), describeProgress(study))
 	parameterRows(row, winner.GetParameters())
-	row("seeds", "%s", describeSeeds(winner))
+	row("seeds", "%s", describeSeeds(study, winner))
 	row("validation loss", "%s on average%s", shortLoss(winner.GetMean()), describeInterval(winner.GetInterval(), verdict))
 	switch mean := winner.GetMean(); {
 	case winner.TestMean != nil:
@@ -47,13 +47,17 @@ func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse)
 	return writeContenders(out, study, verdict)
 }
 
-// describeSeeds lists the seeds that a configuration has been answered with.
-func describeSeeds(c *trellisv1.Configuration) string {
+// describeSeeds lists the seeds that a configuration of a study has been answered with, beside what it may have of them.
+func describeSeeds(study *trellisv1.Study, c *trellisv1.Configuration) string {
 	seeds := make([]string, len(c.GetRepetitions()))
 	for i, repetition := range c.GetRepetitions() {
 		seeds[i] = fmt.Sprint(repetition.GetSeed())
 	}
-	return fmt.Sprintf("%d (%s)", len(seeds), strings.Join(seeds, ", "))
+	budget := ""
+	if settle := study.GetSpec().GetSettle(); settle != nil {
+		budget = fmt.Sprintf(" of at most %d", settle.GetMaxSeeds())
+	}
+	return fmt.Sprintf("%d%s (%s)", len(seeds), budget, strings.Join(seeds, ", "))
 }
 
 // describeInterval writes the confidence interval of a mean, with a comma before it, or nothing.

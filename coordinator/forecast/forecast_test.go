@@ -74,6 +74,9 @@ func TestWithoutEarlyStoppingItIsArithmetic(t *testing.T) {
 				in.Ahead = []*trellisv1.Estimate{{Expected: test.ahead}}
 			}
 			f := Make(in).Forecast
+			if said := strings.Contains(f.GetBasis(), "after what older studies have in the queue"); said != (test.ahead > 0) {
+				t.Errorf("%v s are ahead, and the forecast is based on %q", test.ahead, f.GetBasis())
+			}
 			if e := f.GetEpochs(); e.GetExpected() != test.epochs || e.GetLow() != test.epochs || e.GetHigh() != test.epochs {
 				t.Errorf("%v epochs are left, want exactly %v", e, test.epochs)
 			}

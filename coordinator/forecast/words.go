@@ -20,6 +20,9 @@ func (in Input) basis(pace *pace) string {
 	if spec.GetSettle() != nil {
 		parts = append(parts, "without the seeds that settle may add")
 	}
+	if waits := ahead(in.Ahead); waits > 0 {
+		parts = append(parts, "after what older studies have in the queue, which is done first")
+	}
 	return strings.Join(parts, "; ")
 }
 
