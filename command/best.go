@@ -81,11 +81,13 @@ func writeBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	if err := writeBestTrial(out, best); err != nil {
 		return err
 	}
-	advice := best.GetVerdict().GetAdvice()
-	if advice == "" {
-		return nil
+	var err error
+	if advice := best.GetVerdict().GetAdvice(); advice != "" {
+		_, err = fmt.Fprintf(out, "\n%s.\n", sentence(advice))
 	}
-	_, err := fmt.Fprintf(out, "\n%s.\n", sentence(advice))
+	if missing := describeMissing(best.GetStudy()); missing != "" && err == nil {
+		_, err = fmt.Fprintf(out, "\n%s\n", missing)
+	}
 	return err
 }
 

@@ -92,6 +92,7 @@ func errorText(err error) string {
 	if errors.As(err, &wire) {
 		plain := wire.GRPCStatus()
 		text = strings.Replace(text, fmt.Sprintf("rpc error: code = %s desc = ", plain.Code()), "", 1)
+		text = strings.TrimPrefix(text, "validation error: ")
 	}
 	return text
 }

@@ -202,18 +202,18 @@ func TestGoldenOutput(t *testing.T) {
 		}, workerColumns)
 	}
 	cost := func(format outputFormat, out *bytes.Buffer) error {
-		return writePlan(out, format, "sample", &trellisv1.PlanStudyResponse{
+		return writePlan(out, format, &trellisv1.StudySpec{Name: "sample"}, &trellisv1.PlanStudyResponse{
 			Trials: 3, Runs: 2, Epochs: 300, EpochsAlone: 450, Forecast: bound(300, 200, 33.25, 8, "the spec's epoch_time"),
 		}, sampleNow)
 	}
 	plan := func(format outputFormat, out *bytes.Buffer) error {
-		return writePlan(out, format, "sample", &trellisv1.PlanStudyResponse{
+		return writePlan(out, format, &trellisv1.StudySpec{Name: "sample"}, &trellisv1.PlanStudyResponse{
 			Trials: 108, Runs: 36, Epochs: 5400, EpochsAlone: 10800, RunsShared: 12, EpochsShared: 1700, SecondsShared: 860,
 			Forecast: sampleForecast(),
 		}, sampleNow)
 	}
 	nothing := func(format outputFormat, out *bytes.Buffer) error {
-		return writePlan(out, format, "sample", &trellisv1.PlanStudyResponse{
+		return writePlan(out, format, &trellisv1.StudySpec{Name: "sample"}, &trellisv1.PlanStudyResponse{
 			Trials: 3, Runs: 1, Epochs: 30, EpochsAlone: 60, RunsShared: 1, EpochsShared: 30, SecondsShared: 1.5,
 			Forecast: &trellisv1.Forecast{Epochs: &trellisv1.Estimate{}, Seconds: &trellisv1.Estimate{}, Confidence: 0.9},
 		}, sampleNow)

@@ -53,7 +53,7 @@ func (cli *commandLine) dryRun(
 	if err != nil {
 		return err
 	}
-	return writePlan(cli.stdout, plan.format, request.GetSpec().GetName(), response, time.Now())
+	return writePlan(cli.stdout, plan.format, request.GetSpec(), response, time.Now())
 }
 
 // askForPlan returns the coordinator's plan, or nil if there is no coordinator, or one that does not know how to plan.
@@ -165,7 +165,8 @@ func planColumns(name string) []column[studyPlan] {
 }
 
 // writePlan writes what a study would cost, if it began at the time at.
-func writePlan(out io.Writer, format outputFormat, name string, plan studyPlan, at time.Time) error {
+func writePlan(out io.Writer, format outputFormat, spec *trellisv1.StudySpec, plan studyPlan, at time.Time) error {
+	name := spec.GetName()
 	if format != formatTable {
 		return writeOne(out, format, plan, planColumns(name))
 	}
@@ -185,17 +186,19 @@ func writePlan(out io.Writer, format outputFormat, name string, plan studyPlan, 
 		row("known already", "%s, which took %s; done by that: %d of %s", count(plan.GetEpochsShared(), "epoch"),
 			shortSeconds(plan.GetSecondsShared()), plan.GetRunsShared(), count(plan.GetRuns(), "run"))
 	}
-	writePlannedTime(row, plan.GetForecast(), at)
+	if plan.GetForecast().GetEpochs().GetHigh() > 0 {
+		writePlannedTime(row, plan.GetForecast(), at)
+	} else if spec.GetSettle() != nil {
+		row("to train", "nothing, but what settle may add")
+	} else {
+		row("to train", "nothing: the study would be done at once")
+	}
 	_, err := fmt.Fprintln(out, table.Render())
 	return err
 }
 
 // writePlannedTime writes the rows of a plan that say how much is to be trained, and how long that takes.
 func writePlannedTime(row func(name, format string, values ...any), f *trellisv1.Forecast, at time.Time) {
-	if f.GetEpochs().GetHigh() == 0 {
-		row("to train", "nothing: the study would be done at once")
-		return
-	}
 	// A forecast of no confidence is a bound.
 	atMost, intervals := "at most ", ""
 	if f.GetConfidence() > 0 {

@@ -108,17 +108,18 @@ func describeVerdict(study *trellisv1.Study, verdict *trellisv1.Verdict) string 
 func describeMissing(study *trellisv1.Study) string {
 	progress := study.GetProgress()
 	missing := progress.GetTrials() - progress.GetTrialsSucceeded()
+	again := fmt.Sprintf(" Take them up again: trellis retry %s --pruned", study.GetName())
 	switch {
 	case missing == 0:
 		return ""
 	case !ended(study):
 		return sentence(count(missing, "trial")) + " may still change that."
 	case progress.GetTrialsPruned() == missing:
-		return fmt.Sprintf("%s took no part in it: a heuristic pruned them, and the best may be among them.",
-			sentence(count(missing, "trial")))
+		return fmt.Sprintf("%s took no part in it: a heuristic pruned them, and the best may be among them.%s",
+			sentence(count(missing, "trial")), again)
 	case progress.GetTrialsPruned() > 0:
-		return fmt.Sprintf("%s without an answer took no part in it: a heuristic pruned %d of them, and the best may be among those.",
-			sentence(count(missing, "trial")), progress.GetTrialsPruned())
+		return fmt.Sprintf("%s without an answer took no part in it: a heuristic pruned %d of them, and the best may be among those.%s",
+			sentence(count(missing, "trial")), progress.GetTrialsPruned(), again)
 	default:
 		return sentence(count(missing, "trial")) + " without an answer took no part in it."
 	}

@@ -114,8 +114,9 @@ func retriable(study *trellisv1.Study, pruned bool) error {
 		return nil
 	case progress.GetRunsPruned() > 0:
 		return status.Errorf(codes.FailedPrecondition,
-			"no run of study %s has failed, but %d were pruned: ask for these too, and they are trained to their ends",
-			study.GetName(), progress.GetRunsPruned())
+			"no run of study %s has failed, but %d were pruned: ask for these too, by `trellis retry %s --pruned`, and they "+
+				"are trained to their ends",
+			study.GetName(), progress.GetRunsPruned(), study.GetName())
 	default:
 		return status.Errorf(codes.FailedPrecondition, "no run of study %s has failed: there is nothing to take up again", study.GetName())
 	}

@@ -62,6 +62,7 @@ func (s *Snapshot) suggestStudy(name string, models []*trellisv1.Model) (*trelli
 	}
 	epochs, reason := survey.suggestEpochs(trials, points)
 	reasons = append(reasons, reason)
+	reasons = append(reasons, survey.reasonsToDoubt()...)
 	if points == 1 && !slices.ContainsFunc(epochs, survey.untried) {
 		return nil, fmt.Errorf("nothing is left to try round the best configuration: %s: %w",
 			strings.Join(reasons, "; "), ErrInconclusive)
@@ -83,6 +84,19 @@ func (s *Snapshot) suggestStudy(name string, models []*trellisv1.Model) (*trelli
 		spec.Grid[0].Axes[name] = &trellisv1.NumberAxis{Values: values[len(searchRules)+i]}
 	}
 	return &trellisv1.SuggestStudyResponse{Spec: spec, Reasons: reasons}, nil
+}
+
+// reasonsToDoubt say what of the grid had no part in a suggestion and might have changed it.
+func (s *survey) reasonsToDoubt() []string {
+	pruned := s.unanswered[trialPruned]
+	if pruned == 0 {
+		return nil
+	}
+	what := "1 trial had no part in this: a heuristic pruned it, and it may be the best"
+	if pruned > 1 {
+		what = fmt.Sprintf("%d trials had no part in this: a heuristic pruned them, and the best may be among them", pruned)
+	}
+	return []string{what}
 }
 
 func integers(values []float64) []uint32 {

@@ -263,7 +263,7 @@ func (a *searchAxis) suggest() ([]float64, string) {
 	for i, value := range values {
 		texts[i] = numberText(value)
 	}
-	return values, fmt.Sprintf("%s takes %s: %s was best, %s; the axis explains %.0f%% of the variation",
+	return values, fmt.Sprintf("%s takes %s: %s was best, %s; with its interactions, the axis explains %.0f%% of the variation",
 		a.name, strings.Join(texts, ", "), best, a.standing(), 100*a.total)
 }
 

@@ -207,13 +207,28 @@ func TestSuggestKeeps(t *testing.T) {
 		t.Error("the study's own spec has changed")
 	}
 	reasons := []string{
-		"latent_dim takes 6, 8, 10: 8 was best, between 4 and 12; the axis explains 50% of the variation",
-		"learning_rate takes 0.0003, 0.001, 0.003: 0.001 was best, between 0.0001 and 0.01; the axis explains 50% of the variation",
+		"latent_dim takes 6, 8, 10: 8 was best, between 4 and 12; with its interactions, the axis explains 50% of the variation",
+		"learning_rate takes 0.0003, 0.001, 0.003: 0.001 was best, between 0.0001 and 0.01; with its interactions, the axis explains 50% of the variation",
 		"weight_decay stays at 0: it explains less than 1% of the variation",
 		"max_epochs stays at 20: the best configuration stops early, after 1 epochs",
 	}
 	if !slices.Equal(got.GetReasons(), reasons) {
 		t.Errorf("reasons:\n%s", strings.Join(got.GetReasons(), "\n"))
+	}
+}
+
+// TestSuggestTellsOfPruning: what a heuristic has ended had no part in what is suggested.
+func TestSuggestTellsOfPruning(t *testing.T) {
+	store := newTrainedStore(t, &trellisv1.StudySpec{}, bowl([]uint32{4, 8, 16}, []float64{1e-3}, []float64{0}, [3]int{1})...)
+	survey, err := store.Snapshot().survey("s")
+	ok(t, err)
+	if got := survey.reasonsToDoubt(); got != nil {
+		t.Errorf("nothing was pruned: %q", got)
+	}
+	survey.unanswered[trialPruned] = 3
+	want := []string{"3 trials had no part in this: a heuristic pruned them, and the best may be among them"}
+	if got := survey.reasonsToDoubt(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -54,7 +54,8 @@ func (c *comparison) advice() string {
 		return "how many seeds would settle it can't be estimated: a contender lacks seeds that the best has, or is no worse where both " +
 			"have the same"
 	case more > manySeeds:
-		return fmt.Sprintf("the contenders hardly differ: if the differences stayed as they are, it would take %s seeds to settle it",
+		return fmt.Sprintf("the contenders differ little beside how they scatter over the seeds: if that stayed as it is, it would take %s seeds to "+
+			"settle it",
 			boundedSeeds(needed))
 	case settle != nil:
 		return fmt.Sprintf("about %d seeds would settle it, if the differences stayed as they are: submit the spec under another name with "+

@@ -110,7 +110,7 @@ func TestAdvice(t *testing.T) {
 		change func(*trellisv1.Study)
 		want   string
 	}{
-		{"close", nil, []uint32{1, 2, 3}, noisy(0.001), nil, "the contenders hardly differ: "},
+		{"close", nil, []uint32{1, 2, 3}, noisy(0.001), nil, "the contenders differ little beside how they scatter over the seeds: "},
 		{"running", nil, []uint32{1, 2, 3}, noisy(0.03), func(s *trellisv1.Study) { s.State = studyRunning }, "the study has not ended"},
 		{"settling", &trellisv1.Settle{MaxSeeds: 6}, []uint32{1, 2, 3}, noisy(0.03), nil, "the coordinator gives the contenders more seeds"},
 		{"not settled", &trellisv1.Settle{MaxSeeds: 6}, []uint32{1, 2, 3}, noisy(0.2), func(s *trellisv1.Study) {
