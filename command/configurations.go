@@ -3,7 +3,10 @@ package command
 import (
 	"context"
 	"fmt"
+	"io"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,7 +23,8 @@ func (cli *commandLine) configurationsCommand() *cobra.Command {
 the grid without its seed.
 
 MEAN has its confidence interval. DIFFERENCE is how much higher the loss is than that of the best configuration, seed by seed,
-with an interval that is corrected for the number of comparisons. A CONTENDER can't be told apart from the best.`,
+with an interval that is corrected for the number of comparisons. A CONTENDER can't be told apart from the best. Means of what the
+model reports beside its losses stand behind, where it reports any.`,
 		Example: `  trellis configurations paper --limit 5
   trellis configurations paper -o csv > configurations.csv`,
 		Args: operands("STUDY"),
@@ -48,7 +52,7 @@ with an interval that is corrected for the number of comparisons. A CONTENDER ca
 				}
 				columns = configurationColumnsWith(ownAxes(response.GetStudy().GetSpec()))
 			}
-			list := newListWriter(cli.stdout, *format, "configurations", columns)
+			list := &configurationList{out: cli.stdout, format: *format, columns: columns}
 			total, err := c.eachConfiguration(ctx, request, limit, list.Add)
 			if err != nil {
 				return err
@@ -63,6 +67,75 @@ with an interval that is corrected for the number of comparisons. A CONTENDER ca
 		})
 	}
 	return cmd
+}
+
+// configurationList writes configurations with a column for each metric that one of the first page has.
+type configurationList struct {
+	out     io.Writer
+	format  outputFormat
+	columns []column[configuration]
+
+	held []configuration
+	// list is nil until the columns are known.
+	list *listWriter[configuration]
+}
+
+// Add writes one configuration, or holds it back.
+func (l *configurationList) Add(c configuration) error {
+	if l.list != nil {
+		return l.list.Add(c)
+	}
+	if l.held = append(l.held, c); len(l.held) < pageSize {
+		return nil
+	}
+	return l.release()
+}
+
+func (l *configurationList) release() error {
+	if l.list != nil {
+		return nil
+	}
+	l.list = newListWriter(l.out, l.format, "configurations", withMeanMetrics(l.columns, l.held))
+	for _, c := range l.held {
+		if err := l.list.Add(c); err != nil {
+			return err
+		}
+	}
+	l.held = nil
+	return nil
+}
+
+// Close ends the document. A table of nothing is the sentence empty instead.
+func (l *configurationList) Close(empty string) error {
+	if err := l.release(); err != nil {
+		return err
+	}
+	return l.list.Close(empty)
+}
+
+// withMeanMetrics returns the columns with those of the metrics that the configurations have, behind the others.
+func withMeanMetrics(columns []column[configuration], configurations []configuration) []column[configuration] {
+	columns = slices.Clone(columns)
+	for _, its := range []struct {
+		prefix string
+		get    func(configuration) map[string]float64
+	}{
+		{"", (*trellisv1.Configuration).GetMetrics}, {"test_", (*trellisv1.Configuration).GetTestMetrics},
+	} {
+		known := map[string]bool{}
+		for _, c := range configurations {
+			for name := range its.get(c) {
+				known[name] = true
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(known)) {
+			write := func(number func(float64) string) func(configuration) string {
+				return func(c configuration) string { return optional(metricIn(its.get(c), name), number) }
+			}
+			columns = append(columns, column[configuration]{its.prefix + name + "_mean", write(plainNumber), write(shortLoss)})
+		}
+	}
+	return columns
 }
 
 // eachConfiguration calls do with every configuration that the request asks for, or with the first limit of them, and returns

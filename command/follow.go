@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -106,11 +108,13 @@ type board struct {
 	forecast   *trellisv1.Forecast
 	forecastAt time.Time
 	runs       map[string]*trellisv1.Run
-	best       *trellisv1.Trial
+	// metrics are those after the runs' last epochs, by run.
+	metrics map[string]map[string]float64
+	best    *trellisv1.Trial
 }
 
 func newBoard(now func() time.Time) *board {
-	return &board{now: now, runs: make(map[string]*trellisv1.Run)}
+	return &board{now: now, runs: make(map[string]*trellisv1.Run), metrics: make(map[string]map[string]float64)}
 }
 
 // apply takes in a response. changed, if not nil, is called for each run in it, with what was known of it before.
@@ -122,12 +126,26 @@ func (b *board) apply(response *trellisv1.WatchStudyResponse, changed func(befor
 	if response.GetBest() != nil {
 		b.best = response.GetBest()
 	}
+	for run, metrics := range response.GetMetrics() {
+		b.metrics[run] = metrics.GetValues()
+	}
 	for _, run := range response.GetRuns() {
 		if changed != nil {
 			changed(b.runs[run.GetId()], run)
 		}
 		b.runs[run.GetId()] = run
 	}
+}
+
+// metricNames are what the runs have reported beside their losses, ascending.
+func (b *board) metricNames(runs []*trellisv1.Run) []string {
+	known := map[string]bool{}
+	for _, run := range runs {
+		for name := range b.metrics[run.GetId()] {
+			known[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(known))
 }
 
 // done is the part of a study's epochs that is behind it, 0 to 1.

@@ -184,6 +184,18 @@ func TestGoldenOutput(t *testing.T) {
 		}
 		return list.Close("")
 	}
+	measuredConfigurations := func(format outputFormat, out *bytes.Buffer) error {
+		list := &configurationList{out: out, format: format, columns: configurationColumns}
+		for _, c := range sampleConfigurations() {
+			if len(c.GetRepetitions()) > 1 {
+				c.Metrics, c.TestMetrics = map[string]float64{"accuracy": 0.984375}, map[string]float64{"accuracy": 0.96875}
+			}
+			if err := list.Add(c); err != nil {
+				return err
+			}
+		}
+		return list.Close("")
+	}
 	models := func(format outputFormat, out *bytes.Buffer) error {
 		list := newListWriter(out, format, "models", modelColumns)
 		for _, model := range sampleModels() {
@@ -231,6 +243,7 @@ func TestGoldenOutput(t *testing.T) {
 		{"trials_with_own_axes", noisy},
 		{"best_with_own_axes", noisyBest},
 		{"configurations_with_own_axes", noisyConfigurations},
+		{"configurations_with_metrics", measuredConfigurations},
 		{"models", models},
 		{"worker", worker},
 		{"estimate", cost},

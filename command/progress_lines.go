@@ -3,6 +3,9 @@ package command
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -110,9 +113,10 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 	trained := after.GetEpochs() > before.GetEpochs()
 	if trained && (!known || runEnded(after) || v.now().Sub(written) >= epochLines) {
 		v.written[after.GetId()] = v.now()
-		v.line("run %s (%s): epoch %d/%d, training loss %s, validation loss %s, lowest %s at epoch %d", runName(after),
+		v.line("run %s (%s): epoch %d/%d, training loss %s, validation loss %s, lowest %s at epoch %d%s", runName(after),
 			parameters, after.GetEpochs(), after.GetParameters().GetMaxEpochs(), shortLoss(after.GetTrainLoss()),
-			shortLoss(after.GetValidationLoss()), optional(after.BestValidationLoss, shortLoss), after.GetBestEpoch())
+			shortLoss(after.GetValidationLoss()), optional(after.BestValidationLoss, shortLoss), after.GetBestEpoch(),
+			describeMetrics(v.board.metrics[after.GetId()]))
 	}
 	for _, line := range describeFailures(before, after, v.axes) {
 		v.line("%s", line)
@@ -153,9 +157,18 @@ func (v *lineView) line(format string, values ...any) {
 
 // describeBest names the best trial and its loss.
 func describeBest(best *trellisv1.Trial, varied axes) string {
-	return fmt.Sprintf("validation loss %s at epoch %d, trial %d (%s, maximum epochs %d)", shortLoss(best.GetObjective()),
-		best.GetBestEpoch(), best.GetIndex(), describeParameters(best.GetParameters(), varied),
+	return fmt.Sprintf("validation loss %s at epoch %d%s, trial %d (%s, maximum epochs %d)", shortLoss(best.GetObjective()),
+		best.GetBestEpoch(), describeMetrics(best.GetMetrics()), best.GetIndex(), describeParameters(best.GetParameters(), varied),
 		best.GetParameters().GetMaxEpochs())
+}
+
+// describeMetrics names what a model reports beside its losses, with a comma before each, or nothing.
+func describeMetrics(metrics map[string]float64) string {
+	text := ""
+	for _, name := range slices.Sorted(maps.Keys(metrics)) {
+		text += fmt.Sprintf(", %s %s", strings.ReplaceAll(name, "_", " "), shortLoss(metrics[name]))
+	}
+	return text
 }
 
 // describeFailures says what a change of a run says about failures: that an attempt has failed, or the run for good.

@@ -178,6 +178,7 @@ func (s *screen) training() []*trellisv1.Run {
 // table draws as many runs as fit on the screen.
 func (s *screen) table(runs []*trellisv1.Run) string {
 	fits := max(s.height-screenFrame, 1)
+	metrics := s.board.metricNames(runs)
 	t := table.New().Border(lipgloss.HiddenBorder()).BorderTop(false).BorderBottom(false).BorderLeft(false).
 		BorderRight(false).BorderHeader(false).BorderColumn(false).BorderRow(false).Width(0).Wrap(false).
 		StyleFunc(func(row, _ int) lipgloss.Style {
@@ -186,15 +187,21 @@ func (s *screen) table(runs []*trellisv1.Run) string {
 			}
 			return cell
 		}).
-		Headers("run", "parameters", "worker", "epoch", "loss", "lowest")
+		Headers(slices.Concat([]string{"run", "parameters", "worker", "epoch", "loss", "lowest"}, metrics)...)
 	for _, run := range runs[:min(len(runs), fits)] {
 		loss, lowest := "", ""
 		if run.GetEpochs() > 0 {
 			loss = shortLoss(run.GetValidationLoss())
 			lowest = optional(run.BestValidationLoss, shortLoss)
 		}
-		t.Row(runName(run), describeParameters(run.GetParameters(), s.axes), run.GetWorker(),
-			fmt.Sprintf("%d/%d", run.GetEpochs(), run.GetParameters().GetMaxEpochs()), loss, lowest)
+		row := []string{
+			runName(run), describeParameters(run.GetParameters(), s.axes), run.GetWorker(),
+			fmt.Sprintf("%d/%d", run.GetEpochs(), run.GetParameters().GetMaxEpochs()), loss, lowest,
+		}
+		for _, name := range metrics {
+			row = append(row, optional(metricIn(s.board.metrics[run.GetId()], name), shortLoss))
+		}
+		t.Row(row...)
 	}
 	text := lipgloss.NewStyle().MaxWidth(s.width).Render(t.Render())
 	if more := len(runs) - fits; more > 0 {

@@ -121,6 +121,40 @@ func TestGoldenProgressLines(t *testing.T) {
 	golden(t, "testdata/progress/lines.txt", out.String())
 }
 
+// What a model reports beside its losses stands behind them: in lines, on the screen and of the best trial.
+func TestProgressShowsMetrics(t *testing.T) {
+	script := studyScript()[:3]
+	response := proto.CloneOf(script[2].response)
+	response.Metrics = map[string]*trellisv1.Metrics{
+		response.GetRuns()[0].GetId(): {Values: map[string]float64{"accuracy": 0.9375, "divergence": 12}},
+	}
+	response.Best = proto.CloneOf(studyScript()[4].response.GetBest())
+	response.Best.Metrics = map[string]float64{"accuracy": 0.984375}
+	var out bytes.Buffer
+	now := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
+	view, screen := newLineView(&out, func() time.Time { return now }), newScreen(func() time.Time { return now })
+	screen.width = 200
+	for _, response := range []*trellisv1.WatchStudyResponse{script[0].response, script[1].response, response} {
+		now = now.Add(2 * time.Second)
+		view.Update(response)
+		screen.Update(response)
+	}
+	for _, want := range []string{
+		"lowest 0.100000 at epoch 1, accuracy 0.937500, divergence 12.000000\n", "lowest 0.600000 at epoch 1\n",
+		"best so far: validation loss 0.040000 at epoch 5, accuracy 0.984375, trial 3",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in the lines\n%s", want, &out)
+		}
+	}
+	shown := colors.ReplaceAllString(screen.render(), "")
+	for _, want := range []string{`lowest\s+accuracy\s+divergence`, `0\.100000\s+0\.937500\s+12\.000000`, `epoch 5, accuracy 0\.984375`} {
+		if !regexp.MustCompile(want).MatchString(shown) {
+			t.Errorf("no %s on the screen\n%s", want, shown)
+		}
+	}
+}
+
 // Trials that come while a study is watched are told of, with their reason, and with the seeds that tell them apart.
 func TestProgressLinesOfMoreTrials(t *testing.T) {
 	study := func(trials uint64, seeds ...uint32) *trellisv1.Study {

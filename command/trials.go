@@ -27,10 +27,12 @@ func (cli *commandLine) trialsCommand() *cobra.Command {
 		Long: `List a study's trials, with their results.
 
 --order-by takes index, objective, test_loss, state, epochs, best_epoch or a parameter: latent_dim, learning_rate,
-weight_decay, max_epochs, seed, batch_size, or an axis that only the study's model has. A hyphen before it turns the order
-round. --filter takes a condition in CEL over the same fields.`,
+weight_decay, max_epochs, seed, batch_size, or an axis that only the study's model has; or what the model reports beside its
+losses, such as accuracy or test_accuracy. A hyphen before it turns the order round. --filter takes a condition in CEL over the
+same fields.`,
 		Example: `  trellis trials mnist --order-by objective --limit 5
   trellis trials mnist --filter 'latent_dim == 16 && objective < 0.02'
+  trellis trials digits --order-by -accuracy --filter 'accuracy > 0.9'
   trellis trials mnist -o csv > trials.csv`,
 		Args: operands("STUDY"),
 	}

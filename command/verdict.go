@@ -35,6 +35,8 @@ func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse)
 	case !math.IsNaN(mean) && !math.IsInf(mean, 0):
 		row("test loss", "not known for every seed: %s", whyUntested)
 	}
+	metricRows(row, "mean validation ", winner.GetMetrics())
+	metricRows(row, "mean test ", winner.GetTestMetrics())
 	if trial := best.GetTrial(); trial != nil {
 		row("its best trial", "%d (seed %d), with %s at epoch %d of %d trained", trial.GetIndex(), trial.GetParameters().GetSeed(),
 			shortLoss(trial.GetObjective()), trial.GetBestEpoch(), trial.GetEpochs())
@@ -132,7 +134,7 @@ func writeContenders(out io.Writer, study *trellisv1.Study, verdict *trellisv1.V
 		contenders = contenders[:shownContenders]
 	}
 	if len(contenders) > 0 {
-		columns := configurationColumnsWith(ownAxes(study.GetSpec()))
+		columns := withMeanMetrics(configurationColumnsWith(ownAxes(study.GetSpec())), contenders)
 		columns = slices.DeleteFunc(columns, func(c column[configuration]) bool {
 			return c.name == "contender"
 		})

@@ -245,14 +245,20 @@ func sendChanges(stream trellisv1.StudyService_WatchStudyServer, snapshot *resul
 	if err != nil {
 		return fmt.Errorf("find what has changed: %w", err)
 	}
+	send := func(index uint64, runs []*trellisv1.Run) error {
+		metrics, err := snapshot.LastMetrics(study.GetName(), runs)
+		if err != nil {
+			return err
+		}
+		return stream.Send(&trellisv1.WatchStudyResponse{Index: index, Study: study, Runs: runs, Best: best, Metrics: metrics})
+	}
 	for n := onePart(runs); n < len(runs); n = onePart(runs) {
-		part := &trellisv1.WatchStudyResponse{Index: since, Study: study, Runs: runs[:n], Best: best}
-		if err := stream.Send(part); err != nil {
+		if err := send(since, runs[:n]); err != nil {
 			return err
 		}
 		runs = runs[n:]
 	}
-	return stream.Send(&trellisv1.WatchStudyResponse{Index: study.GetModifyIndex(), Study: study, Runs: runs, Best: best})
+	return send(study.GetModifyIndex(), runs)
 }
 
 // onePart is how many of the runs one response carries.

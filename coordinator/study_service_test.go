@@ -162,6 +162,37 @@ func TestAWatchSendsChangesAndGoesOnWhereItWas(t *testing.T) {
 	})
 }
 
+// A watch tells what the model has reported beside its losses, of the runs that it sends.
+func TestAWatchTellsMetrics(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		h.create(syntheticSpec("digits", []uint32{4}, []uint32{1}))
+		watch := h.watch("digits", 0)
+		h.receive(watch)
+		w := h.connect("w", 1)
+		a := w.assignment()
+		reports := reportsOf(a, 1, lossAt(a.GetConfig().GetParameters(), 1))
+		reports.Metrics = map[string]*trellisv1.Series{"train_accuracy": {Values: []float64{0.5}}, "validation_accuracy": {Values: []float64{0.25}}}
+		w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{
+			Reports: &trellisv1.ReportBatch{Reports: []*trellisv1.Reports{reports}},
+		}})
+		for {
+			response := h.receive(watch)
+			if len(response.GetRuns()) == 0 || response.GetRuns()[0].GetEpochs() == 0 {
+				if len(response.GetMetrics()) > 0 {
+					t.Errorf("metrics before the first epoch: %v", response.GetMetrics())
+				}
+				continue
+			}
+			values := response.GetMetrics()[a.GetRun()].GetValues()
+			if len(values) != 1 || values["accuracy"] != 0.25 {
+				t.Errorf("metrics are %v", response.GetMetrics())
+			}
+			break
+		}
+		w.succeed(a, 1)
+	})
+}
+
 func (h *harness) watch(study string, since uint64) trellisv1.StudyService_WatchStudyClient {
 	h.Helper()
 	watch, err := h.studies.WatchStudy(h.Context(), &trellisv1.WatchStudyRequest{Study: study, SinceIndex: since})

@@ -269,6 +269,7 @@ func (c *configuration) message() *trellisv1.Configuration {
 	parameters.Seed = 0
 	message := &trellisv1.Configuration{Parameters: parameters}
 	tests := statistics.Sample{}
+	var metrics, testMetrics []map[string]float64
 	for place, try := range c.tries {
 		if try.answer == nil {
 			continue
@@ -276,6 +277,7 @@ func (c *configuration) message() *trellisv1.Configuration {
 		message.Repetitions = append(message.Repetitions, &trellisv1.Repetition{
 			Seed: try.seed, Trial: try.answer.Index, Objective: objectiveOf(try.answer),
 		})
+		metrics, testMetrics = append(metrics, try.answer.Metrics), append(testMetrics, try.answer.TestMetrics)
 		if try.answer.TestLoss != nil {
 			tests = append(tests, statistics.Observation{Place: place, Objective: try.answer.GetTestLoss()})
 		}
@@ -283,6 +285,7 @@ func (c *configuration) message() *trellisv1.Configuration {
 	if len(tests) > 0 && len(tests) == c.answered {
 		message.TestMean = proto.Float64(tests.Mean())
 	}
+	message.Metrics, message.TestMetrics = meanMetrics(metrics), meanMetrics(testMetrics)
 	return message
 }
 

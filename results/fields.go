@@ -3,6 +3,7 @@ package results
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -18,6 +19,8 @@ type field struct {
 	// value is the field in a filter: int64, float64 or string, of the type celType.
 	value   func(*trellisv1.Trial) any
 	celType *cel.Type
+	// unsetLast says that trials without a value are last in reversed order too.
+	unsetLast bool
 }
 
 // fields are those that the trials of every study have.
@@ -74,6 +77,36 @@ func loss(name string, get func(*trellisv1.Trial) *float64) field {
 	}
 }
 
+// metricFields are what a model reports beside its losses, of the validation and of the test images, by the names that are not
+// taken.
+func metricFields(names []string, taken []field) []field {
+	all := taken[:len(taken):len(taken)]
+	add := func(name string, get func(*trellisv1.Trial) *float64) {
+		if !hasField(all, name) {
+			its := loss(name, get)
+			its.unsetLast = true
+			all = append(all, its)
+		}
+	}
+	for _, name := range names {
+		add(name, func(t *trellisv1.Trial) *float64 { return valueIn(t.GetMetrics(), name) })
+		add("test_"+name, func(t *trellisv1.Trial) *float64 { return valueIn(t.GetTestMetrics(), name) })
+	}
+	return all
+}
+
+func valueIn(values map[string]float64, name string) *float64 {
+	value, ok := values[name]
+	if !ok {
+		return nil
+	}
+	return &value
+}
+
+func hasField(fields []field, name string) bool {
+	return slices.ContainsFunc(fields, func(f field) bool { return f.name == name })
+}
+
 // trialOrder returns the key function of an order_by, one of the fields.
 func trialOrder(orderBy string, fields []field) (func(*trellisv1.Trial) sortKey, error) {
 	name, reverse := strings.CutPrefix(orderBy, "-")
@@ -85,7 +118,7 @@ func trialOrder(orderBy string, fields []field) (func(*trellisv1.Trial) sortKey,
 		if field.name == name {
 			return func(trial *trellisv1.Trial) sortKey {
 				order := field.order(trial)
-				if reverse {
+				if reverse && !(field.unsetLast && order == math.MaxUint64) {
 					order = ^order
 				}
 				return newSortKey(order, trial)

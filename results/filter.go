@@ -31,10 +31,9 @@ var filterEnv = sync.OnceValues(func() (*cel.Env, error) {
 // filter says whether a trial meets a condition.
 type filter func(*trellisv1.Trial) (bool, error)
 
-// newFilter compiles a condition in CEL over the fields that all trials have and the axes that only the study's model has. The
-// empty one is met by all. It fails with ErrInvalid and says where in the
-// expression the mistake is.
-func newFilter(expression string, own []string) (filter, error) {
+// newFilter compiles a condition in CEL over the fields, which begin with those that all trials have. The empty one is met by all.
+// It fails with ErrInvalid and says where in the expression the mistake is.
+func newFilter(expression string, all []field) (filter, error) {
 	if strings.TrimSpace(expression) == "" {
 		return func(*trellisv1.Trial) (bool, error) { return true, nil }, nil
 	}
@@ -45,8 +44,7 @@ func newFilter(expression string, own []string) (filter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the environment of filters: %w", err)
 	}
-	all := fieldsOn(own)
-	if len(own) > 0 {
+	if len(all) > len(fields) {
 		var variables []cel.EnvOption
 		for _, field := range all[len(fields):] {
 			variables = append(variables, cel.Variable(field.name, field.celType))

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -32,12 +33,15 @@ func (s *Snapshot) listTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	if err != nil {
 		return nil, err
 	}
-	own := ownAxes(study.GetSpec())
-	sortKeyOf, err := trialOrder(request.GetOrderBy(), fieldsOn(own))
+	available, err := s.fieldsFor(study, request)
 	if err != nil {
 		return nil, err
 	}
-	matches, err := newFilter(request.GetFilter(), own)
+	sortKeyOf, err := trialOrder(request.GetOrderBy(), available)
+	if err != nil {
+		return nil, err
+	}
+	matches, err := newFilter(request.GetFilter(), available)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +85,21 @@ func (s *Snapshot) listTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 		response.NextPageToken = encodeToken(mark, last[:])
 	}
 	return response, nil
+}
+
+// fieldsFor are those that a request may name. Metrics are looked for only where it may name one, as that reads runs until the
+// first that has been trained.
+func (s *Snapshot) fieldsFor(study *trellisv1.Study, request *trellisv1.ListTrialsRequest) ([]field, error) {
+	available := fieldsOn(ownAxes(study.GetSpec()))
+	name := strings.TrimPrefix(request.GetOrderBy(), "-")
+	if request.GetFilter() == "" && (name == "" || hasField(available, name)) {
+		return available, nil
+	}
+	names, err := s.metricNames(study.GetName())
+	if err != nil {
+		return nil, err
+	}
+	return metricFields(names, available), nil
 }
 
 // byIndex says whether all trials are asked for, in the order in which the table has them.

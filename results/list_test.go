@@ -283,7 +283,7 @@ func TestListTrialsPages(t *testing.T) {
 func checkPages(t *testing.T, snapshot *Snapshot, request *trellisv1.ListTrialsRequest, trials []*trellisv1.Trial) {
 	order, err := trialOrder(request.OrderBy, fields)
 	ok(t, err)
-	matches, err := newFilter(request.Filter, nil)
+	matches, err := newFilter(request.Filter, fields)
 	ok(t, err)
 	want := slices.DeleteFunc(slices.Clone(trials), func(trial *trellisv1.Trial) bool {
 		match, err := matches(trial)

@@ -161,3 +161,66 @@ func takeTest(trial *trellisv1.Trial, losses *trellisv1.Losses, epoch uint32) {
 	// What is stored is never changed, so that it can be shared.
 	trial.TestMetrics = losses.GetTestMetrics()[epoch].GetValues()
 }
+
+// metricNames are what a study's model reports of an epoch beside its losses, of the validation images: ascending, and none before
+// the first epoch. All runs of a study have the same.
+func (s *Snapshot) metricNames(study string) ([]string, error) {
+	members, err := s.membersOf(study)
+	if err != nil {
+		return nil, err
+	}
+	for member := range members {
+		if run := member.run; run.Epochs > 0 {
+			return slices.Sorted(maps.Keys(validationMetrics(member.losses, run.Epochs))), nil
+		}
+	}
+	return nil, nil
+}
+
+// LastMetrics returns what runs of a study have reported of the validation images after their last epochs, by run: nothing of
+// those that have none. ErrNotFound if there is no such run.
+func (s *Snapshot) LastMetrics(study string, runs []*trellisv1.Run) (map[string]*trellisv1.Metrics, error) {
+	var last map[string]*trellisv1.Metrics
+	for _, run := range runs {
+		if run.Epochs == 0 {
+			continue
+		}
+		member, err := s.member(nil, study, run.Id)
+		if err != nil {
+			return nil, fmt.Errorf("metrics of run %s of study %s: %w", run.Id, study, err)
+		}
+		values := validationMetrics(member.losses, run.Epochs)
+		if values == nil {
+			// Runs of a model report all the same.
+			return last, nil
+		}
+		if last == nil {
+			last = make(map[string]*trellisv1.Metrics, len(runs))
+		}
+		last[run.Id] = &trellisv1.Metrics{Values: values}
+	}
+	return last, nil
+}
+
+// meanMetrics are the means by name over so many maps, without those that one of the maps lacks. Nil if there are none.
+func meanMetrics(all []map[string]float64) map[string]float64 {
+	var means map[string]float64
+	if len(all) == 0 {
+		return nil
+	}
+	for name := range all[0] {
+		sum, everywhere := 0.0, true
+		for _, metrics := range all {
+			value, has := metrics[name]
+			sum, everywhere = sum+value, everywhere && has
+		}
+		if !everywhere {
+			continue
+		}
+		if means == nil {
+			means = make(map[string]float64, len(all[0]))
+		}
+		means[name] = sum / float64(len(all))
+	}
+	return means
+}

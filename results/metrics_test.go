@@ -190,3 +190,109 @@ func TestArtifactsOfSources(t *testing.T) {
 	ok(t, store.DeleteStudy(8, "classes"))
 	want(false)
 }
+
+// TestMetricsOrderAndFilter: trials are ordered and filtered by what their model reports; those without it are last either way
+// round, and meet no condition on it.
+func TestMetricsOrderAndFilter(t *testing.T) {
+	store := newSharingStore(t)
+	sharingStudy(t, store, 2, "s", false, map[string][]uint32{"a": {1}, "b": {1}, "c": {1}})
+	list := func(request *trellisv1.ListTrialsRequest) (string, error) {
+		request.Study = "s"
+		response, err := store.Snapshot().ListTrials(request)
+		var runs strings.Builder
+		for _, trial := range response.GetTrials() {
+			runs.WriteString(trial.Run)
+		}
+		return runs.String(), err
+	}
+	if _, err := list(&trellisv1.ListTrialsRequest{OrderBy: "accuracy"}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("before the first epoch: error %v, want %v", err, ErrInvalid)
+	}
+	for i, run := range []string{"a", "b"} {
+		attempt := grant1(t, store, uint64(3+i), "s", run, "w")
+		record(t, store, uint64(5+i), accuracyEntry("s", run, attempt, 1, []float64{0.5 - float64(i)/4}, []float64{0.25 + float64(i)/2},
+			map[uint32]float64{1: 0.5 - float64(i)/4}))
+	}
+	for orderBy, want := range map[string]string{
+		"accuracy": "abc", "-accuracy": "bac", "test_accuracy": "abc", "-test_accuracy": "bac", "objective": "bac",
+	} {
+		if got, err := list(&trellisv1.ListTrialsRequest{OrderBy: orderBy}); err != nil || got != want {
+			t.Errorf("order by %s: %s and error %v, want %s", orderBy, got, err, want)
+		}
+	}
+	for filter, want := range map[string]string{
+		"accuracy > 0.5": "b", "accuracy == 0.25": "a", "!(accuracy > 0.5)": "ac", "test_accuracy < 0.75 && latent_dim > 0": "a",
+	} {
+		if got, err := list(&trellisv1.ListTrialsRequest{Filter: filter}); err != nil || got != want {
+			t.Errorf("filter %s: %s and error %v, want %s", filter, got, err, want)
+		}
+	}
+	_, err := list(&trellisv1.ListTrialsRequest{OrderBy: "acuracy"})
+	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "batch_size, accuracy, test_accuracy, and") {
+		t.Errorf("a misspelt metric: error %v", err)
+	}
+	var token string
+	var paged strings.Builder
+	for range 3 {
+		request := &trellisv1.ListTrialsRequest{Study: "s", OrderBy: "-accuracy", PageSize: 1, PageToken: token}
+		response, err := store.Snapshot().ListTrials(request)
+		ok(t, err)
+		paged.WriteString(response.Trials[0].Run)
+		token = response.NextPageToken
+	}
+	if paged.String() != "bac" || token != "" {
+		t.Errorf("page by page: %s, then %q", &paged, token)
+	}
+}
+
+// TestMetricFieldsKeepNames: a metric that is called like a field of all trials does not take its place.
+func TestMetricFieldsKeepNames(t *testing.T) {
+	all := metricFields([]string{"loss", "objective"}, fields)
+	var names []string
+	for _, field := range all[len(fields):] {
+		names = append(names, field.name)
+	}
+	if want := []string{"loss", "test_objective"}; !slices.Equal(names, want) {
+		t.Errorf("got %q, want %q", names, want)
+	}
+}
+
+// TestLastMetrics: runs tell what they have reported of their last epoch, not of their best one.
+func TestLastMetrics(t *testing.T) {
+	store := newSharingStore(t)
+	sharingStudy(t, store, 2, "s", false, map[string][]uint32{"a": {4}, "b": {4}})
+	attempt := grant1(t, store, 3, "s", "a", "w")
+	record(t, store, 4, accuracyEntry("s", "a", attempt, 1, []float64{1, 2}, []float64{0.25, 0.125}, nil))
+	snapshot := store.Snapshot()
+	var runs []*trellisv1.Run
+	for _, id := range []string{"b", "a"} {
+		run, err := snapshot.Run(nil, "s", id)
+		ok(t, err)
+		runs = append(runs, run)
+	}
+	last, err := snapshot.LastMetrics("s", runs)
+	ok(t, err)
+	if len(last) != 1 || !maps.Equal(last["a"].GetValues(), map[string]float64{"accuracy": 0.125}) {
+		t.Errorf("got %v", last)
+	}
+	if _, err := snapshot.LastMetrics("t", runs); !errors.Is(err, ErrNotFound) {
+		t.Errorf("of no study: error %v, want %v", err, ErrNotFound)
+	}
+}
+
+// TestMeanMetrics: a configuration has the means of those metrics that all its repetitions have.
+func TestMeanMetrics(t *testing.T) {
+	for _, test := range []struct {
+		all  []map[string]float64
+		want map[string]float64
+	}{
+		{nil, nil},
+		{[]map[string]float64{nil, nil}, nil},
+		{[]map[string]float64{{"a": 1, "b": 5}, {"a": 2}}, map[string]float64{"a": 1.5}},
+		{[]map[string]float64{{"a": 1}, nil}, nil},
+	} {
+		if got := meanMetrics(test.all); !maps.Equal(got, test.want) || (got == nil) != (test.want == nil) {
+			t.Errorf("of %v: got %v, want %v", test.all, got, test.want)
+		}
+	}
+}

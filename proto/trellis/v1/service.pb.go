@@ -454,7 +454,9 @@ type WatchStudyResponse struct {
 	// Runs that have changed since the last response, in the order of their change.
 	Runs []*Run `protobuf:"bytes,3,rep,name=runs,proto3" json:"runs,omitempty"`
 	// The best trial so far. Unset before the first trial is answered.
-	Best          *Trial `protobuf:"bytes,4,opt,name=best,proto3" json:"best,omitempty"`
+	Best *Trial `protobuf:"bytes,4,opt,name=best,proto3" json:"best,omitempty"`
+	// By run, of those in runs: what the model reports beside its losses, of the validation images after the last epoch.
+	Metrics       map[string]*Metrics `protobuf:"bytes,5,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -513,6 +515,13 @@ func (x *WatchStudyResponse) GetRuns() []*Run {
 func (x *WatchStudyResponse) GetBest() *Trial {
 	if x != nil {
 		return x.Best
+	}
+	return nil
+}
+
+func (x *WatchStudyResponse) GetMetrics() map[string]*Metrics {
+	if x != nil {
+		return x.Metrics
 	}
 	return nil
 }
@@ -1284,8 +1293,10 @@ type ListTrialsRequest struct {
 	PageSize uint32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// next_page_token of the page before. order_by and filter must be the same.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// A trial's field: index, objective, test_loss, state, epochs, best_epoch, or a parameter's name; a hyphen before it
-	// turns the order round. Ties are ranked by fewer latent dimensions, then fewer epochs, then index. Default: index.
+	// A trial's field: index, objective, test_loss, state, epochs, best_epoch, a parameter's name, or a metric's, with test_ before
+	// it for that of the test images; a hyphen before it turns the order round, but trials without the metric stay last. Ties are
+	// ranked by fewer latent dimensions, then fewer epochs, then index. Default: index. Metrics are known once an epoch was
+	// trained.
 	OrderBy string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	// A condition in CEL over the same fields, for example: latent_dim == 16 && objective < 0.02 && state == "succeeded".
 	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
@@ -3950,12 +3961,16 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x11WatchStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x1f\n" +
 	"\vsince_index\x18\x02 \x01(\x04R\n" +
-	"sinceIndex\"\x9f\x01\n" +
+	"sinceIndex\"\xb7\x02\n" +
 	"\x12WatchStudyResponse\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12'\n" +
 	"\x05study\x18\x02 \x01(\v2\x11.trellis.v1.StudyR\x05study\x12#\n" +
 	"\x04runs\x18\x03 \x03(\v2\x0f.trellis.v1.RunR\x04runs\x12%\n" +
-	"\x04best\x18\x04 \x01(\v2\x11.trellis.v1.TrialR\x04best\"1\n" +
+	"\x04best\x18\x04 \x01(\v2\x11.trellis.v1.TrialR\x04best\x12E\n" +
+	"\ametrics\x18\x05 \x03(\v2+.trellis.v1.WatchStudyResponse.MetricsEntryR\ametrics\x1aO\n" +
+	"\fMetricsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
+	"\x05value\x18\x02 \x01(\v2\x13.trellis.v1.MetricsR\x05value:\x028\x01\"1\n" +
 	"\x11PauseStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"=\n" +
 	"\x12PauseStudyResponse\x12'\n" +
@@ -4233,7 +4248,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
@@ -4307,150 +4322,154 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*BackupResponse)(nil),             // 69: trellis.v1.BackupResponse
 	(*RestoreRequest)(nil),             // 70: trellis.v1.RestoreRequest
 	(*RestoreResponse)(nil),            // 71: trellis.v1.RestoreResponse
-	nil,                                // 72: trellis.v1.ExtendStudyRequest.AxesEntry
-	(*Model)(nil),                      // 73: trellis.v1.Model
-	(*StudySpec)(nil),                  // 74: trellis.v1.StudySpec
-	(*Study)(nil),                      // 75: trellis.v1.Study
-	(*Run)(nil),                        // 76: trellis.v1.Run
-	(*Trial)(nil),                      // 77: trellis.v1.Trial
-	(*IntegerAxis)(nil),                // 78: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 79: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 80: trellis.v1.Forecast
-	(*Verdict)(nil),                    // 81: trellis.v1.Verdict
-	(*Configuration)(nil),              // 82: trellis.v1.Configuration
-	(*Report)(nil),                     // 83: trellis.v1.Report
-	(*Importance)(nil),                 // 84: trellis.v1.Importance
-	(*RunConfig)(nil),                  // 85: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 86: trellis.v1.DataSet
-	(*Worker)(nil),                     // 87: trellis.v1.Worker
-	(*Outcome)(nil),                    // 88: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 89: trellis.v1.CheckpointReport
-	(*Reports)(nil),                    // 90: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 91: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 92: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 93: trellis.v1.NodeStatus
+	nil,                                // 72: trellis.v1.WatchStudyResponse.MetricsEntry
+	nil,                                // 73: trellis.v1.ExtendStudyRequest.AxesEntry
+	(*Model)(nil),                      // 74: trellis.v1.Model
+	(*StudySpec)(nil),                  // 75: trellis.v1.StudySpec
+	(*Study)(nil),                      // 76: trellis.v1.Study
+	(*Run)(nil),                        // 77: trellis.v1.Run
+	(*Trial)(nil),                      // 78: trellis.v1.Trial
+	(*IntegerAxis)(nil),                // 79: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 80: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 81: trellis.v1.Forecast
+	(*Verdict)(nil),                    // 82: trellis.v1.Verdict
+	(*Configuration)(nil),              // 83: trellis.v1.Configuration
+	(*Report)(nil),                     // 84: trellis.v1.Report
+	(*Importance)(nil),                 // 85: trellis.v1.Importance
+	(*RunConfig)(nil),                  // 86: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 87: trellis.v1.DataSet
+	(*Worker)(nil),                     // 88: trellis.v1.Worker
+	(*Outcome)(nil),                    // 89: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 90: trellis.v1.CheckpointReport
+	(*Reports)(nil),                    // 91: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 92: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 93: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 94: trellis.v1.NodeStatus
+	(*Metrics)(nil),                    // 95: trellis.v1.Metrics
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	73, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	74, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	75, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	75, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	75, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	75, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	76, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	77, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	75, // 8: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	75, // 9: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	75, // 10: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	78, // 11: trellis.v1.ExtendStudyRequest.latent_dim:type_name -> trellis.v1.IntegerAxis
-	79, // 12: trellis.v1.ExtendStudyRequest.learning_rate:type_name -> trellis.v1.NumberAxis
-	79, // 13: trellis.v1.ExtendStudyRequest.weight_decay:type_name -> trellis.v1.NumberAxis
-	78, // 14: trellis.v1.ExtendStudyRequest.max_epochs:type_name -> trellis.v1.IntegerAxis
-	78, // 15: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.IntegerAxis
-	78, // 16: trellis.v1.ExtendStudyRequest.batch_size:type_name -> trellis.v1.IntegerAxis
-	72, // 17: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	75, // 18: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	75, // 19: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	74, // 20: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	80, // 21: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	77, // 22: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	77, // 23: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	77, // 24: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	75, // 25: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	81, // 26: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	82, // 27: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	83, // 28: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	84, // 29: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	74, // 30: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	76, // 31: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	85, // 32: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	86, // 33: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	87, // 34: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	45, // 35: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	46, // 36: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	48, // 37: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	88, // 38: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	49, // 39: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	50, // 40: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	89, // 41: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	47, // 42: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	90, // 43: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	52, // 44: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	53, // 45: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	54, // 46: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	55, // 47: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	85, // 48: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	91, // 49: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	92, // 50: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	93, // 51: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	79, // 52: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	2,  // 53: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,  // 54: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,  // 55: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,  // 56: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10, // 57: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12, // 58: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14, // 59: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16, // 60: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18, // 61: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20, // 62: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	22, // 63: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	0,  // 64: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	24, // 65: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	26, // 66: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	36, // 67: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	28, // 68: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	30, // 69: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	32, // 70: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	34, // 71: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	38, // 72: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	40, // 73: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	42, // 74: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	44, // 75: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	56, // 76: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	58, // 77: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	60, // 78: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	62, // 79: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	64, // 80: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	66, // 81: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	68, // 82: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	70, // 83: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	3,  // 84: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,  // 85: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,  // 86: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,  // 87: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11, // 88: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13, // 89: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15, // 90: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17, // 91: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19, // 92: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21, // 93: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	23, // 94: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	1,  // 95: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	25, // 96: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	27, // 97: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	37, // 98: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	29, // 99: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	31, // 100: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	33, // 101: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	35, // 102: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	39, // 103: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	41, // 104: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	43, // 105: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	51, // 106: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	57, // 107: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	59, // 108: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	61, // 109: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	63, // 110: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	65, // 111: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	67, // 112: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	69, // 113: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	71, // 114: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	84, // [84:115] is the sub-list for method output_type
-	53, // [53:84] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	74, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	75, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	76, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	76, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	76, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	76, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	77, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	78, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	72, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
+	76, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	76, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	76, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	79, // 12: trellis.v1.ExtendStudyRequest.latent_dim:type_name -> trellis.v1.IntegerAxis
+	80, // 13: trellis.v1.ExtendStudyRequest.learning_rate:type_name -> trellis.v1.NumberAxis
+	80, // 14: trellis.v1.ExtendStudyRequest.weight_decay:type_name -> trellis.v1.NumberAxis
+	79, // 15: trellis.v1.ExtendStudyRequest.max_epochs:type_name -> trellis.v1.IntegerAxis
+	79, // 16: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.IntegerAxis
+	79, // 17: trellis.v1.ExtendStudyRequest.batch_size:type_name -> trellis.v1.IntegerAxis
+	73, // 18: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
+	76, // 19: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	76, // 20: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	75, // 21: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	81, // 22: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	78, // 23: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	78, // 24: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	78, // 25: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	76, // 26: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	82, // 27: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	83, // 28: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	84, // 29: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	85, // 30: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	75, // 31: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	77, // 32: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	86, // 33: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	87, // 34: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	88, // 35: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	45, // 36: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	46, // 37: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	48, // 38: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	89, // 39: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	49, // 40: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	50, // 41: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	90, // 42: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	47, // 43: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	91, // 44: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	52, // 45: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	53, // 46: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	54, // 47: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	55, // 48: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	86, // 49: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	92, // 50: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	93, // 51: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	94, // 52: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	95, // 53: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	80, // 54: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	2,  // 55: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,  // 56: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,  // 57: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,  // 58: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10, // 59: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12, // 60: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14, // 61: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16, // 62: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18, // 63: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20, // 64: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	22, // 65: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	0,  // 66: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	24, // 67: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	26, // 68: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	36, // 69: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	28, // 70: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	30, // 71: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	32, // 72: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	34, // 73: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	38, // 74: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	40, // 75: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	42, // 76: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	44, // 77: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	56, // 78: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	58, // 79: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	60, // 80: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	62, // 81: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	64, // 82: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	66, // 83: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	68, // 84: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	70, // 85: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	3,  // 86: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,  // 87: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,  // 88: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,  // 89: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11, // 90: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13, // 91: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15, // 92: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17, // 93: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19, // 94: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21, // 95: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	23, // 96: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	1,  // 97: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	25, // 98: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	27, // 99: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	37, // 100: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	29, // 101: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	31, // 102: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	33, // 103: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	35, // 104: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	39, // 105: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	41, // 106: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	43, // 107: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	51, // 108: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	57, // 109: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	59, // 110: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	61, // 111: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	63, // 112: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	65, // 113: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	67, // 114: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	69, // 115: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	71, // 116: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	86, // [86:117] is the sub-list for method output_type
+	55, // [55:86] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -4486,7 +4505,7 @@ func file_trellis_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   73,
+			NumMessages:   74,
 			NumExtensions: 0,
 			NumServices:   6,
 		},

@@ -2045,14 +2045,14 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\tSynthetic\x12G\n" +
 	"\n" +
 	"epoch_time\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
-	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\tepochTime\"\xa7\x02\n" +
+	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\tepochTime\"\xeb\x02\n" +
 	"\x06Settle\x12\xa5\x01\n" +
 	"\n" +
 	"confidence\x18\x01 \x01(\x01B\x84\x01\xbaH\x80\x01\xba\x01}\n" +
 	"\x11settle.confidence\x12:a confidence lies between 0.5 and 0.9999, for example 0.95\x1a,this == 0.0 || 0.5 <= this && this <= 0.9999R\n" +
-	"confidence\x12u\n" +
-	"\tmax_seeds\x18\x02 \x01(\rBX\xbaHU\xba\x01R\n" +
-	"\x10settle.max_seeds\x12!max_seeds lies between 2 and 1000\x1a\x1b2u <= this && this <= 1000uR\bmaxSeeds\"\x85\x01\n" +
+	"confidence\x12\xb8\x01\n" +
+	"\tmax_seeds\x18\x02 \x01(\rB\x9a\x01\xbaH\x96\x01\xba\x01\x92\x01\n" +
+	"\x10settle.max_seeds\x12amax_seeds is the most seeds that a configuration gets, with those of the spec: between 2 and 1000\x1a\x1b2u <= this && this <= 1000uR\bmaxSeeds\"\x85\x01\n" +
 	"\aPruning\x123\n" +
 	"\x04asha\x18\x01 \x01(\v2\x1d.trellis.v1.SuccessiveHalvingH\x00R\x04asha\x124\n" +
 	"\x06median\x18\x02 \x01(\v2\x1a.trellis.v1.MedianStoppingH\x00R\x06medianB\x0f\n" +

@@ -418,7 +418,11 @@ type Configuration struct {
 	// It can't be told apart from the best at the request's confidence. True of the best itself.
 	Contender bool `protobuf:"varint,9,opt,name=contender,proto3" json:"contender,omitempty"`
 	// Mean of the test losses, where all repetitions have one.
-	TestMean      *float64 `protobuf:"fixed64,10,opt,name=test_mean,json=testMean,proto3,oneof" json:"test_mean,omitempty"`
+	TestMean *float64 `protobuf:"fixed64,10,opt,name=test_mean,json=testMean,proto3,oneof" json:"test_mean,omitempty"`
+	// Means of what the model reports beside its losses, by name, where all repetitions have it: of the validation images after
+	// each one's best epoch, and of the test images with the weights of that epoch.
+	Metrics       map[string]float64 `protobuf:"bytes,11,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	TestMetrics   map[string]float64 `protobuf:"bytes,12,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -521,6 +525,20 @@ func (x *Configuration) GetTestMean() float64 {
 		return *x.TestMean
 	}
 	return 0
+}
+
+func (x *Configuration) GetMetrics() map[string]float64 {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
+func (x *Configuration) GetTestMetrics() map[string]float64 {
+	if x != nil {
+		return x.TestMetrics
+	}
+	return nil
 }
 
 type Repetition struct {
@@ -800,7 +818,7 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	"\n" +
 	"_test_loss\" \n" +
 	"\x06Series\x12\x16\n" +
-	"\x06values\x18\x01 \x03(\x01R\x06values\"\xe3\x03\n" +
+	"\x06values\x18\x01 \x03(\x01R\x06values\"\xf0\x05\n" +
 	"\rConfiguration\x126\n" +
 	"\n" +
 	"parameters\x18\x01 \x01(\v2\x16.trellis.v1.ParametersR\n" +
@@ -816,7 +834,15 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	"\x13difference_interval\x18\b \x01(\v2\x14.trellis.v1.IntervalR\x12differenceInterval\x12\x1c\n" +
 	"\tcontender\x18\t \x01(\bR\tcontender\x12 \n" +
 	"\ttest_mean\x18\n" +
-	" \x01(\x01H\x03R\btestMean\x88\x01\x01B\a\n" +
+	" \x01(\x01H\x03R\btestMean\x88\x01\x01\x12@\n" +
+	"\ametrics\x18\v \x03(\v2&.trellis.v1.Configuration.MetricsEntryR\ametrics\x12M\n" +
+	"\ftest_metrics\x18\f \x03(\v2*.trellis.v1.Configuration.TestMetricsEntryR\vtestMetrics\x1a:\n" +
+	"\fMetricsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\x1a>\n" +
+	"\x10TestMetricsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\a\n" +
 	"\x05_meanB\f\n" +
 	"\n" +
 	"_deviationB\r\n" +
@@ -867,7 +893,7 @@ func file_trellis_v1_trial_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_trial_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_trellis_v1_trial_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_trellis_v1_trial_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_trellis_v1_trial_proto_goTypes = []any{
 	(TrialState)(0),       // 0: trellis.v1.TrialState
 	(*Parameters)(nil),    // 1: trellis.v1.Parameters
@@ -881,6 +907,8 @@ var file_trellis_v1_trial_proto_goTypes = []any{
 	nil,                   // 9: trellis.v1.Trial.MetricsEntry
 	nil,                   // 10: trellis.v1.Trial.TestMetricsEntry
 	nil,                   // 11: trellis.v1.Trial.EpochMetricsEntry
+	nil,                   // 12: trellis.v1.Configuration.MetricsEntry
+	nil,                   // 13: trellis.v1.Configuration.TestMetricsEntry
 }
 var file_trellis_v1_trial_proto_depIdxs = []int32{
 	8,  // 0: trellis.v1.Parameters.values:type_name -> trellis.v1.Parameters.ValuesEntry
@@ -893,14 +921,16 @@ var file_trellis_v1_trial_proto_depIdxs = []int32{
 	5,  // 7: trellis.v1.Configuration.repetitions:type_name -> trellis.v1.Repetition
 	6,  // 8: trellis.v1.Configuration.interval:type_name -> trellis.v1.Interval
 	6,  // 9: trellis.v1.Configuration.difference_interval:type_name -> trellis.v1.Interval
-	4,  // 10: trellis.v1.Verdict.best:type_name -> trellis.v1.Configuration
-	4,  // 11: trellis.v1.Verdict.contenders:type_name -> trellis.v1.Configuration
-	3,  // 12: trellis.v1.Trial.EpochMetricsEntry.value:type_name -> trellis.v1.Series
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	12, // 10: trellis.v1.Configuration.metrics:type_name -> trellis.v1.Configuration.MetricsEntry
+	13, // 11: trellis.v1.Configuration.test_metrics:type_name -> trellis.v1.Configuration.TestMetricsEntry
+	4,  // 12: trellis.v1.Verdict.best:type_name -> trellis.v1.Configuration
+	4,  // 13: trellis.v1.Verdict.contenders:type_name -> trellis.v1.Configuration
+	3,  // 14: trellis.v1.Trial.EpochMetricsEntry.value:type_name -> trellis.v1.Series
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_trial_proto_init() }
@@ -916,7 +946,7 @@ func file_trellis_v1_trial_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_trial_proto_rawDesc), len(file_trellis_v1_trial_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
