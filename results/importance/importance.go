@@ -1,5 +1,10 @@
 package importance
 
+import (
+	"math"
+	"slices"
+)
+
 // Result is how the variance of the values is divided. All shares lie between 0 and 1.
 type Result struct {
 	// Exact says that the points are a full grid, and the shares those of its functional ANOVA.
@@ -66,18 +71,30 @@ func full(axes []partition, n int) bool {
 	return true
 }
 
-// centered returns the values less their mean, and whether they are all the same.
+// centered returns the values less their mean, in a unit of its own, and whether they are all the same. The unit is a power
+// of two, so that nothing is rounded by it; in it the squares of the smallest and of the largest numbers are numbers too.
+// A second turn takes away what the first has rounded.
 func centered(values []float64) (deviations []float64, constant bool) {
-	mean := 0.0
-	for _, value := range values {
-		mean += value / float64(len(values))
+	if slices.Min(values) == slices.Max(values) {
+		return make([]float64, len(values)), true
 	}
-	deviations, constant = make([]float64, len(values)), true
-	for k, value := range values {
-		deviations[k] = value - mean
-		constant = constant && value == values[0]
+	deviations = slices.Clone(values)
+	for range 2 {
+		most := 0.0
+		for _, deviation := range deviations {
+			most = max(most, math.Abs(deviation))
+		}
+		_, exponent := math.Frexp(most)
+		mean := 0.0
+		for k := range deviations {
+			deviations[k] = math.Ldexp(deviations[k], -exponent)
+			mean += deviations[k] / float64(len(deviations))
+		}
+		for k := range deviations {
+			deviations[k] -= mean
+		}
 	}
-	return deviations, constant
+	return deviations, false
 }
 
 // squares is the sum of the squares.

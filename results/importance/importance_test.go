@@ -205,6 +205,22 @@ func TestAnyPoints(t *testing.T) {
 	})
 }
 
+// TestExtremes: the smallest and the largest numbers, and those that hardly differ, are divided like all others.
+func TestExtremes(t *testing.T) {
+	levels := grid(2, 2)
+	ordinary := []float64{1, 2, 1, 2}
+	want := Analyze(levels, ordinary)
+	for name, values := range map[string][]float64{
+		"squares too small":    {1e-162, 2e-162, 1e-162, 2e-162},
+		"the smallest numbers": {5e-324, 1e-323, 5e-324, 1e-323},
+		"squares too large":    {1e200, 2e200, 1e200, 2e200},
+		"the largest numbers":  {-1.7e308, 1.7e308, -1.7e308, 1.7e308},
+		"a last digit":         {1, math.Nextafter(1, 2), 1, math.Nextafter(1, 2)},
+	} {
+		t.Run(name, func(t *testing.T) { check(t, Analyze(levels, values), want) })
+	}
+}
+
 // TestHoles: where the values are a sum of one number per axis, and the points hang together, a grid with holes has no
 // interactions and no rest, and an axis that changes nothing has no share, though its means differ.
 func TestHoles(t *testing.T) {
