@@ -54,7 +54,7 @@ func copyTrial(t *trellisv1.Trial) *trellisv1.Trial {
 func copyLosses(l *trellisv1.Losses) *trellisv1.Losses {
 	return &trellisv1.Losses{
 		Study: l.Study, Run: l.Run, TrainLoss: l.TrainLoss, ValidationLoss: l.ValidationLoss,
-		TestLoss: l.TestLoss, Metrics: l.Metrics, TestMetrics: l.TestMetrics,
+		TestLoss: l.TestLoss, Metrics: l.Metrics, TestMetrics: l.TestMetrics, Seconds: l.Seconds,
 	}
 }
 

@@ -24,6 +24,7 @@ func appendLosses(run *trellisv1.Run, losses *trellisv1.Losses, reports *trellis
 	}
 	longer.TrainLoss = append(longer.TrainLoss, reports.GetTrainLoss()[from:]...)
 	longer.ValidationLoss = append(longer.ValidationLoss, reports.GetValidationLoss()[from:]...)
+	longer.Seconds = appendSeconds(longer.Seconds, len(longer.TrainLoss), reports.GetSeconds()[from:])
 	longer.Metrics = appendMetrics(longer.Metrics, reports.GetMetrics(), from)
 	tests := testResults{Losses: longer}
 	for epoch, loss := range reports.GetTestLoss() {
@@ -33,6 +34,26 @@ func appendLosses(run *trellisv1.Run, losses *trellisv1.Losses, reports *trellis
 	}
 	return longer
 }
+
+// appendSeconds returns how long epochs took with those of the last ones, as many as given, so that there is one for each epoch.
+// What can't be believed is unknown.
+func appendSeconds(seconds []float32, epochs int, last []float64) []float32 {
+	for len(seconds) < epochs-len(last) {
+		seconds = append(seconds, 0)
+	}
+	for _, took := range last {
+		if !believable(took) {
+			took = 0
+		}
+		seconds = append(seconds, float32(took))
+	}
+	return seconds
+}
+
+// maxSeconds is the longest time of an epoch that is believed, a century: what a faulty peer sends must not spoil the sums.
+const maxSeconds = 100 * 365 * 24 * 3600
+
+func believable(seconds float64) bool { return seconds > 0 && seconds <= maxSeconds }
 
 // testResults adds to the results on the test images of losses that share them with others.
 type testResults struct {

@@ -122,7 +122,7 @@ func (m *storeMachine) checkRun(t *rapid.T, snapshot *Snapshot, study *modelStud
 	}
 	wanted := &trellisv1.Losses{
 		Study: study.name, Run: want.Id, TrainLoss: want.train, ValidationLoss: want.validation, TestLoss: want.test,
-		TestMetrics: want.testMetrics,
+		TestMetrics: want.testMetrics, Seconds: want.seconds,
 	}
 	for name, values := range want.metrics {
 		if wanted.Metrics == nil {

@@ -46,11 +46,13 @@ type modelRun struct {
 	train, validation []float64
 	test              map[uint32]float64
 	metrics           map[string][]float64
-	testMetrics       map[uint32]*trellisv1.Metrics
-	failures          []modelFailure
-	checkpoints       []*trellisv1.Checkpoint
-	changed           uint64
-	reason            trellisv1.StopReason
+	// seconds has one per epoch that was trained for the study, and 0 for each before the last of these that was taken over.
+	seconds     []float32
+	testMetrics map[uint32]*trellisv1.Metrics
+	failures    []modelFailure
+	checkpoints []*trellisv1.Checkpoint
+	changed     uint64
+	reason      trellisv1.StopReason
 	// shared counts the epochs that were taken over, sharedFrom is the study that the last of them came from.
 	shared     int
 	sharedFrom string
@@ -221,6 +223,7 @@ func (m *model) report(index uint64, reports *trellisv1.Reports) error {
 		test, hasTest := reports.TestLoss[epoch]
 		if int(epoch) > recorded {
 			run.train, run.validation = append(run.train, train), append(run.validation, validation)
+			run.seconds = append(append(run.seconds, make([]float32, len(run.train)-1-len(run.seconds))...), 0.5)
 			for name, series := range reports.Metrics {
 				run.metrics[name] = append(run.metrics[name], series.Values[i])
 			}

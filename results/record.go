@@ -173,7 +173,7 @@ func (c *change) advance(edited *member, reports *trellisv1.Reports, from int) e
 			continue
 		}
 		run.Epochs++
-		if i < len(seconds) && seconds[i] > 0 && seconds[i] <= maxSeconds {
+		if i < len(seconds) && believable(seconds[i]) {
 			run.TrainingSeconds += seconds[i]
 		}
 		// One that is not finite is never the best; among equals the earliest stays.
@@ -199,9 +199,6 @@ func (c *change) advance(edited *member, reports *trellisv1.Reports, from int) e
 	}
 	return nil
 }
-
-// maxSeconds is the longest time of an epoch that is believed, a century: what a faulty peer sends must not spoil the sums.
-const maxSeconds = 100 * 365 * 24 * 3600
 
 // conflict fails the attempt that holds the run, for what it has contradicted, and returns ErrConflict.
 func (c *change) conflict(held handle, contradiction error) error {

@@ -238,6 +238,9 @@ func (r *restorer) losses(losses *trellisv1.Losses) error {
 		return fmt.Errorf("%d and %d losses of %d epochs of run %s: %w",
 			len(losses.TrainLoss), len(losses.ValidationLoss), epochs, losses.Run, ErrCorrupt)
 	}
+	if seconds := len(losses.Seconds); seconds > int(member.run.Epochs) {
+		return fmt.Errorf("times of %d epochs, of the %d of run %s: %w", seconds, member.run.Epochs, losses.Run, ErrCorrupt)
+	}
 	for name, series := range losses.Metrics {
 		if len(series.Values) != int(member.run.Epochs) {
 			return fmt.Errorf("%d values of metric %s of %d epochs of run %s: %w",

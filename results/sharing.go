@@ -183,7 +183,7 @@ func (c *change) takeEpochs(edited, from *member, known uint32) error {
 	// The arrays are shared without the room behind them, which only the run that they grow with may fill: see appendLosses.
 	taken := &trellisv1.Losses{
 		Study: run.Study, Run: run.Id, TrainLoss: train[:known:known], ValidationLoss: validation[:known:known],
-		Metrics: metricsUpTo(from.losses.Metrics, known),
+		Metrics: metricsUpTo(from.losses.Metrics, known), Seconds: edited.losses.GetSeconds(),
 	}
 	takeTests(taken, edited, from.losses)
 	edited.losses = taken

@@ -15,7 +15,7 @@ const (
 	// formatMagic is what a store on disk begins with.
 	formatMagic = "trellis results\n"
 	// FormatVersion is the version of the format that WriteTo writes, and the latest that Restore reads.
-	FormatVersion = 3
+	FormatVersion = 4
 	// blockSize is about how large a block's payload is, in bytes. A single row may make it larger.
 	blockSize = 64 << 10
 	// maxBlockSize is how large a payload may be. Rows are far smaller: a run's losses have 160 kB at most.

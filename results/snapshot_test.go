@@ -264,7 +264,7 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 	}{
 		"nothing":            {nil, ErrCorrupt, "ends within its header"},
 		"something else":     {[]byte("a text that is long enough"), ErrCorrupt, "does not begin with"},
-		"newer":              {newer, ErrNewer, "it is of version 4, this Trellis reads versions up to 3"},
+		"newer":              {newer, ErrNewer, "it is of version 5, this Trellis reads versions up to 4"},
 		"version 0":          {formatHeader(0), ErrCorrupt, "version 0"},
 		"no end":             {forged(payload(tableWorkers, worker("a"))), ErrCorrupt, "ends within block 2"},
 		"unknown table":      {forged(payload("cats", worker("a")), endMark(1)), ErrNewer, `table "cats" is unknown`},
@@ -308,6 +308,7 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 		"run without study":   {forged(run, endMark(1)), ErrCorrupt, `study "s", which is not there`},
 		"trial without run":   {forged(study, payload("trials", trials...), endMark(3)), ErrCorrupt, "there is no run a"},
 		"losses without run":  {forged(study, run, payload("trials", trials...), payload("losses", &trellisv1.Losses{Study: "s", Run: "z"}), endMark(5)), ErrCorrupt, `run "z"`},
+		"times of no epochs":  {forged(study, run, payload("trials", trials...), payload("losses", &trellisv1.Losses{Study: "s", Run: "a", Seconds: []float32{1}}), endMark(5)), ErrCorrupt, "times of 1 epochs, of the 0 of run a"},
 		"losses of no epochs": {forged(study, run, payload("trials", trials...), payload("losses", &trellisv1.Losses{Study: "s", Run: "a", TrainLoss: []float64{1}}), endMark(5)), ErrCorrupt, "1 and 0 losses of 0 epochs"},
 		"metrics of fewer epochs": {forged(after(2, 0), done, payload("trials", trials...), payload("losses", &trellisv1.Losses{
 			Study: "s", Run: "a", TrainLoss: two, ValidationLoss: two,

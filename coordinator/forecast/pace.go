@@ -1,6 +1,7 @@
 package forecast
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -8,7 +9,8 @@ import (
 // measurement is what the epochs of one run took.
 type measurement struct {
 	settings
-	epochs, seconds float64
+	epochs float64
+	spells []spell
 	// images is how many an epoch passes over, in units of one image that is trained on.
 	images float64
 	// changed is when the run last changed: the log index.
@@ -51,15 +53,20 @@ type pace struct {
 	images float64
 	// fixed is the time that the study's own spec says an epoch takes. It stands for one measured epoch.
 	fixed float64
-	// deviation is how far the pace of what is to come may be off, in logarithms.
-	deviation float64
+	// deviation is how far the pace of what is to come may be off, in logarithms, and doubt the part of its square that bursts
+	// of load have in it.
+	deviation, doubt float64
 	// workers has how much longer than the average epochs take on a worker, by its name.
 	workers map[string]float64
 }
 
 type weighted struct {
 	measurement
-	weight float64
+	// weights are those of the spells, and weight is their sum.
+	weights []float64
+	weight  float64
+	// typical is the pace of half of the run, and pace what an epoch is believed to take: see settle.
+	typical, pace float64
 }
 
 // newPace weighs what was measured in the study itself and in others.
@@ -69,23 +76,16 @@ func newPace(study *Tally, others []*Tally) *pace {
 	for _, other := range others {
 		p.weigh(other.measured, otherStudy)
 	}
+	p.settle()
 	p.deviation = p.spread()
-	p.compareWorkers(study.measured)
+	p.compareWorkers(len(study.measured))
 	return p
 }
 
+// weigh adds what was measured in one study: the latest first.
 func (p *pace) weigh(measured []measurement, share float64) {
 	measured = slices.Clone(measured)
-	slices.SortStableFunc(measured, func(a, b measurement) int {
-		switch {
-		case a.changed > b.changed:
-			return -1
-		case a.changed < b.changed:
-			return 1
-		default:
-			return 0
-		}
-	})
+	slices.SortStableFunc(measured, func(a, b measurement) int { return cmp.Compare(b.changed, a.changed) })
 	total := 0.0
 	for _, m := range measured {
 		total += m.epochs
@@ -93,8 +93,15 @@ func (p *pace) weigh(measured []measurement, share float64) {
 	half := max(recent, recentShare*total)
 	since := 0.0
 	for _, m := range measured {
-		p.measured = append(p.measured, weighted{m, share * m.epochs * math.Exp2(-since/half)})
+		w := weighted{measurement: m, weights: make([]float64, len(m.spells))}
+		before := since
+		for i := len(m.spells) - 1; i >= 0; i-- {
+			w.weights[i] = share * m.spells[i].epochs * math.Exp2(-before/half)
+			w.weight += w.weights[i]
+			before += m.spells[i].epochs
+		}
 		since += m.epochs
+		p.measured = append(p.measured, w)
 	}
 }
 
@@ -103,15 +110,10 @@ func (p *pace) known() bool { return len(p.measured) > 0 || p.fixed > 0 }
 
 // at returns the seconds that an epoch takes, on an average worker.
 func (p *pace) at(s settings) float64 {
-	sum, weights := 0.0, 0.0
+	sum, weights := p.near(s, func(m *weighted) float64 { return m.pace })
 	if p.fixed > 0 {
-		sum, weights = p.fixed, 1
-	}
-	for _, m := range p.measured {
-		latent, batch := (m.latent-s.latent)/paceWidth, (m.batch-s.batch)/paceWidth
-		weight := m.weight * max(farAway, math.Exp(-(latent*latent+batch*batch)/2))
-		sum += weight * m.seconds / m.epochs * p.images / m.images
-		weights += weight
+		sum += p.fixed
+		weights++
 	}
 	if weights == 0 {
 		return 0
@@ -119,12 +121,24 @@ func (p *pace) at(s settings) float64 {
 	return sum / weights
 }
 
+// near sums up paces of runs, each by how alike its settings are, for epochs of the study.
+func (p *pace) near(s settings, of func(*weighted) float64) (sum, weights float64) {
+	for i := range p.measured {
+		m := &p.measured[i]
+		latent, batch := (m.latent-s.latent)/paceWidth, (m.batch-s.batch)/paceWidth
+		weight := m.weight * max(farAway, math.Exp(-(float64(latent*latent)+float64(batch*batch))/2))
+		sum += float64(weight * of(m) * p.images / m.images)
+		weights += weight
+	}
+	return sum, weights
+}
+
 // spread estimates how far the pace of what is to come is off, from how far runs' paces lie apart: the mean of what has been
 // measured is off by as much as its number allows, and the machines may be as busy as they were during any of the runs.
 func (p *pace) spread() float64 {
 	var squares, weights, weightSquares float64
 	for _, m := range p.measured {
-		apart := math.Log(m.seconds / m.epochs * p.images / m.images / p.at(m.settings))
+		apart := math.Log(m.pace * p.images / m.images / p.at(m.settings))
 		squares += m.weight * apart * apart
 		weights += m.weight
 		weightSquares += m.weight * m.weight
@@ -135,39 +149,32 @@ func (p *pace) spread() float64 {
 	// As many equal weights would be as uncertain.
 	runs := weights * weights / weightSquares
 	variance := (runs*squares/weights + loadRuns*loadDeviation*loadDeviation) / (runs + loadRuns)
-	return math.Sqrt(variance * (loadLast/runs + 1))
+	return math.Sqrt(float64(variance*(loadLast/runs+1)) + p.doubt)
 }
 
-// compareWorkers finds workers that are faster or slower than others. Only runs that are being trained say where they are.
-func (p *pace) compareWorkers(measured []measurement) {
+// compareWorkers finds workers that are faster or slower than others, from the study's own measurements: the given number of
+// the first. Only runs that are being trained say where they are.
+func (p *pace) compareWorkers(own int) {
 	var names []string
-	took, expected := map[string]float64{}, map[string]float64{}
-	for _, m := range measured {
+	took, expected, epochs := map[string]float64{}, map[string]float64{}, map[string]float64{}
+	for _, m := range p.measured[:own] {
 		if m.worker == "" {
 			continue
 		}
 		if _, seen := took[m.worker]; !seen {
 			names = append(names, m.worker)
 		}
-		took[m.worker] += m.seconds
-		expected[m.worker] += m.epochs * p.at(m.settings)
+		took[m.worker] += float64(m.epochs * m.pace)
+		expected[m.worker] += float64(m.epochs * p.at(m.settings))
+		epochs[m.worker] += m.epochs
 	}
 	if len(names) < 2 {
 		return
 	}
 	for _, name := range names {
-		trust := trustedEpochs * expected[name] / max(1, epochsOn(name, measured))
+		trust := trustedEpochs * expected[name] / max(1, epochs[name])
 		p.workers[name] = (took[name] + trust) / (expected[name] + trust)
 	}
-}
-
-func epochsOn(worker string, measured []measurement) (epochs float64) {
-	for _, m := range measured {
-		if m.worker == worker {
-			epochs += m.epochs
-		}
-	}
-	return epochs
 }
 
 // on returns how much longer than on average an epoch takes on a worker.

@@ -60,13 +60,16 @@ type replay struct {
 	// load is how much the time of an epoch varies, in logarithms: that much from run to run, where runs that follow each other
 	// have similar loads, and half as much from epoch to epoch.
 	load float64
+	// slowed is how many times as long as otherwise an epoch takes that begins at some time. Nil is once.
+	slowed func(now float64) float64
 }
 
 // replayedRun is a run with the times at which its epochs end.
 type replayedRun struct {
 	curve
-	start float64
-	ends  []float64
+	start   float64
+	ends    []float64
+	seconds []float32
 }
 
 // train returns the runs, in the given order, and when the last one ends.
@@ -86,8 +89,12 @@ func (r replay) train(order []int, random *rand.Rand) (runs []replayedRun, end f
 		for range run.losses {
 			// Larger latent dimensions take a little longer.
 			took := 0.8 * (1 + 0.03*math.Log2(float64(run.parameters.GetLatentDim())))
-			free[slot] += took * math.Exp(load+0.5*r.load*random.NormFloat64())
-			run.ends = append(run.ends, free[slot])
+			took *= math.Exp(load + 0.5*r.load*random.NormFloat64())
+			if r.slowed != nil {
+				took *= r.slowed(free[slot])
+			}
+			free[slot] += took
+			run.ends, run.seconds = append(run.ends, free[slot]), append(run.seconds, float32(took))
 		}
 		runs = append(runs, run)
 	}
@@ -113,7 +120,7 @@ func (r replay) tally(runs []replayedRun, now float64) *Tally {
 		case now >= replayed.start:
 			run.State, run.Worker = leased, "w"
 		}
-		tally.Add(run, &trellisv1.Losses{ValidationLoss: replayed.losses[:epochs]})
+		tally.Add(run, &trellisv1.Losses{ValidationLoss: replayed.losses[:epochs], Seconds: replayed.seconds[:epochs]})
 	}
 	return tally
 }
@@ -190,6 +197,14 @@ func TestReplayedStudiesEndWhenForecast(t *testing.T) {
 	}
 	paper := replay{curves: readCurves(t, "testdata/paper.csv", 150), rule: &trellisv1.EarlyStopping{Patience: 10, MinDelta: 1e-5}}
 	small := replay{curves: readCurves(t, "testdata/small.csv", 100), rule: &trellisv1.EarlyStopping{Patience: 6, MinDelta: 1e-5}}
+	disturbed := paper
+	disturbed.slowed = func(now float64) float64 {
+		// A minute of half an hour.
+		if 20 <= now && now < 80 {
+			return 10
+		}
+		return 1
+	}
 	for _, test := range []struct {
 		name string
 		replay
@@ -200,6 +215,7 @@ func TestReplayedStudiesEndWhenForecast(t *testing.T) {
 	}{
 		{"paper, scattered", paper, scattered, 0.02, 0.9},
 		{"paper, in grid order", paper, asInTheGrid, 0.02, 0.9},
+		{"paper, scattered, a burst of load", disturbed, scattered, 0.02, 0.9},
 		{"paper, scattered, load varies by 10%", paper, scattered, 0.1, 0},
 		{"small, scattered", small, scattered, 0.02, 0},
 	} {

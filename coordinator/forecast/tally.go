@@ -63,7 +63,7 @@ func NewTally(spec *trellisv1.StudySpec) *Tally {
 // Add counts a run. Runs are added in the order in which they are to be leased. Losses are nil before the first epoch.
 func (t *Tally) Add(run *trellisv1.Run, losses *trellisv1.Losses) {
 	at := settingsOf(run.GetParameters())
-	t.measure(run, at)
+	t.measure(run, at, losses.GetSeconds())
 	c := class{
 		settings: at, maxEpochs: int(run.GetParameters().GetMaxEpochs()), epochs: int(run.GetEpochs()), trajectory: none,
 	}
@@ -92,15 +92,15 @@ func lastCheckpoint(run *trellisv1.Run) (epoch uint32) {
 }
 
 // measure notes what the run's epochs took, without those that another study trained.
-func (t *Tally) measure(run *trellisv1.Run, at settings) {
+func (t *Tally) measure(run *trellisv1.Run, at settings, times []float32) {
 	epochs := run.GetEpochs() - min(run.GetEpochs(), run.GetSharedEpochs())
 	if epochs == 0 || run.GetTrainingSeconds() <= 0 {
 		return
 	}
 	t.counts.epochs += uint64(epochs)
 	m := measurement{
-		settings: at, epochs: float64(epochs), seconds: run.GetTrainingSeconds(), images: t.images,
-		changed: run.GetModifyIndex(), worker: run.GetWorker(),
+		settings: at, epochs: float64(epochs), images: t.images, changed: run.GetModifyIndex(), worker: run.GetWorker(),
+		spells: spellsOf(times, float64(epochs), run.GetTrainingSeconds()),
 	}
 	keep(&t.measured, m, &t.keepMeasured, maxMeasured)
 }

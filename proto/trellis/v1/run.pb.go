@@ -986,8 +986,11 @@ type Losses struct {
 	// Test losses by epoch, where they were reported.
 	TestLoss map[uint32]float64 `protobuf:"bytes,5,rep,name=test_loss,json=testLoss,proto3" json:"test_loss,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// As in Reports.
-	Metrics       map[string]*Series  `protobuf:"bytes,6,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	TestMetrics   map[uint32]*Metrics `protobuf:"bytes,7,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Metrics     map[string]*Series  `protobuf:"bytes,6,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	TestMetrics map[uint32]*Metrics `protobuf:"bytes,7,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// How long epochs took, in seconds, from the first on: 0 where that is not known, or the epoch was taken over from another
+	// study. There may be fewer than epochs, and then nothing is known of the later ones.
+	Seconds       []float32 `protobuf:"fixed32,8,rep,packed,name=seconds,proto3" json:"seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1067,6 +1070,13 @@ func (x *Losses) GetMetrics() map[string]*Series {
 func (x *Losses) GetTestMetrics() map[uint32]*Metrics {
 	if x != nil {
 		return x.TestMetrics
+	}
+	return nil
+}
+
+func (x *Losses) GetSeconds() []float32 {
+	if x != nil {
+		return x.Seconds
 	}
 	return nil
 }
@@ -1395,7 +1405,7 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\aattempt\x18\x03 \x01(\x04R\aattempt\x126\n" +
 	"\n" +
 	"checkpoint\x18\x04 \x01(\v2\x16.trellis.v1.CheckpointR\n" +
-	"checkpoint\"\x9c\x04\n" +
+	"checkpoint\"\xb6\x04\n" +
 	"\x06Losses\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1d\n" +
@@ -1404,7 +1414,8 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x0fvalidation_loss\x18\x04 \x03(\x01R\x0evalidationLoss\x12=\n" +
 	"\ttest_loss\x18\x05 \x03(\v2 .trellis.v1.Losses.TestLossEntryR\btestLoss\x129\n" +
 	"\ametrics\x18\x06 \x03(\v2\x1f.trellis.v1.Losses.MetricsEntryR\ametrics\x12F\n" +
-	"\ftest_metrics\x18\a \x03(\v2#.trellis.v1.Losses.TestMetricsEntryR\vtestMetrics\x1a;\n" +
+	"\ftest_metrics\x18\a \x03(\v2#.trellis.v1.Losses.TestMetricsEntryR\vtestMetrics\x12\x18\n" +
+	"\aseconds\x18\b \x03(\x02R\aseconds\x1a;\n" +
 	"\rTestLossEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\x1aN\n" +

@@ -1,0 +1,137 @@
+package forecast
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// Machines are busy with something else now and then. That passes, as a rule, so that epochs that took out of all proportion say
+// little of what is to come, however long they took: what they took beyond the usual is counted the more the more often it has
+// happened. What lasts becomes the usual, once it is most of what weighs.
+const (
+	// burst is how many times the usual an epoch takes that is out of proportion.
+	burst = 1.5
+	// manyBursts is how many bursts make it as likely as not that there will be as many again.
+	manyBursts = 2
+)
+
+// weighedPace is a pace and how much it weighs.
+type weighedPace struct{ pace, weight float64 }
+
+// paces are those of a run's spells, times a factor.
+func (m *weighted) paces(factor float64) (list []weighedPace) {
+	for i, s := range m.spells {
+		list = append(list, weighedPace{s.pace() * factor, m.weights[i]})
+	}
+	return list
+}
+
+// median is the least pace that half of the weight is not above.
+func median(list []weighedPace) float64 {
+	slices.SortFunc(list, func(a, b weighedPace) int { return cmp.Compare(a.pace, b.pace) })
+	total, sum := 0.0, 0.0
+	for _, p := range list {
+		total += p.weight
+	}
+	for _, p := range list {
+		if sum += p.weight; sum >= total/2 {
+			return p.pace
+		}
+	}
+	return list[len(list)-1].pace
+}
+
+// settle finds the pace of each run: what is out of proportion counts as usual, and comes on top of all as far as it is to be
+// expected again.
+func (p *pace) settle() {
+	for i := range p.measured {
+		p.measured[i].typical = median(p.measured[i].paces(1))
+	}
+	// What typically turns a run's pace into one that can be compared with any other's.
+	factors := make([]float64, len(p.measured))
+	for i := range p.measured {
+		m := &p.measured[i]
+		sum, weights := p.near(m.settings, func(m *weighted) float64 { return m.typical })
+		factors[i] = p.images / m.images * weights / sum
+	}
+	var found bursts
+	kept, held := 0.0, 0.0
+	usual := p.usual(factors)
+	for i := range p.measured {
+		m := &p.measured[i]
+		limit, ok := usual[m.worker]
+		if !ok {
+			limit = usual[""]
+		}
+		sum := found.leaveOut(m, limit/factors[i], factors[i])
+		m.pace = sum / m.weight
+		kept += float64(sum * factors[i])
+		if m.worker != "" {
+			held++
+		}
+	}
+	if found.excess == 0 {
+		return
+	}
+	// Runs at the same time are slowed by the same burst.
+	count := found.excess * found.excess / found.squares / max(1, held)
+	again := count * count / (float64(count*count) + manyBursts*manyBursts)
+	more := found.excess / kept
+	for i := range p.measured {
+		p.measured[i].pace *= 1 + float64(again*more)
+	}
+	off := math.Log1p(more)
+	p.doubt = off * off * again * (1 - again)
+}
+
+// usual is what most epochs take, by worker if there are several: one may be slow at all times. What was trained by nobody knows
+// whom is compared with "".
+func (p *pace) usual(factors []float64) map[string]float64 {
+	var all []weighedPace
+	byWorker := map[string][]weighedPace{}
+	for i := range p.measured {
+		m := &p.measured[i]
+		paces := m.paces(factors[i])
+		all = append(all, paces...)
+		if m.worker != "" {
+			byWorker[m.worker] = append(byWorker[m.worker], paces...)
+		}
+	}
+	usual := map[string]float64{}
+	if len(all) > 0 {
+		usual[""] = median(all)
+	}
+	if len(byWorker) > 1 {
+		for worker, paces := range byWorker {
+			usual[worker] = max(usual[""], median(paces))
+		}
+	}
+	return usual
+}
+
+// bursts sums up what epochs took beyond the usual: each burst of each run, and its square.
+type bursts struct{ excess, squares float64 }
+
+// leaveOut sums up the paces of a run's spells, each times its weight, with the usual in the place of those that are out of
+// proportion. Bursts are counted on the scale on which runs can be compared.
+func (b *bursts) leaveOut(m *weighted, usual, factor float64) (sum float64) {
+	excess := 0.0
+	end := func() {
+		b.excess += excess
+		b.squares += float64(excess * excess)
+		excess = 0
+	}
+	for i, s := range m.spells {
+		pace := s.pace()
+		if pace > burst*usual {
+			sum += float64(m.weights[i] * usual)
+			excess += float64(m.weights[i] * (pace - usual) * factor)
+			continue
+		}
+		sum += float64(m.weights[i] * pace)
+		end()
+	}
+	end()
+	return sum
+}
