@@ -23,6 +23,7 @@ type fakeCoordinator struct {
 	backup   func(trellisv1.ClusterService_BackupServer) error
 	restore  func(trellisv1.ClusterService_RestoreServer) error
 	add      func(*trellisv1.AddNodeRequest) error
+	retry    func(*trellisv1.RetryStudyRequest) (*trellisv1.RetryStudyResponse, error)
 	best     func(*trellisv1.GetBestTrialRequest) (*trellisv1.GetBestTrialResponse, error)
 	// models is what ListModels answers.
 	models []*trellisv1.Model
@@ -92,6 +93,12 @@ func (f *fakeCoordinator) CreateStudy(
 	ctx context.Context, _ *trellisv1.CreateStudyRequest,
 ) (*trellisv1.CreateStudyResponse, error) {
 	return &trellisv1.CreateStudyResponse{}, f.create(ctx)
+}
+
+func (f *fakeCoordinator) RetryStudy(
+	_ context.Context, r *trellisv1.RetryStudyRequest,
+) (*trellisv1.RetryStudyResponse, error) {
+	return f.retry(r)
 }
 
 func (f *fakeCoordinator) ListStudies(

@@ -39,7 +39,8 @@ FILE says which studies, and how they depend on one another; without it, it is e
 examples/reproduce-quick.yaml: all of it small, in minutes.
 
 Everything is kept in a folder: studies in its folder data, figures as PNG and SVG, and report.html. After Ctrl-C or a crash,
-the same command goes on where it was. With --coordinator, the studies are trained by the workers of a cluster.`,
+the same command goes on where it was; what has failed, it takes up again. With --coordinator, the studies are trained by the
+workers of a cluster.`,
 		Example: `  trellis reproduce --quick
   trellis reproduce
   trellis reproduce --coordinator host:7070 --output paper`,
@@ -262,6 +263,9 @@ func (cli *commandLine) runStages(
 		if err := cli.begin(ctx, c, &trellisv1.CreateStudyRequest{Spec: spec}, options.directory); err != nil {
 			return nil, err
 		}
+		if err := cli.retryFailed(ctx, c, spec.GetName()); err != nil {
+			return nil, err
+		}
 	}
 	for _, stage := range r.GetStages() {
 		if err := await(stage.GetStudy().GetName()); err != nil {
@@ -269,4 +273,22 @@ func (cli *commandLine) runStages(
 		}
 	}
 	return studies, nil
+}
+
+// retryFailed takes up again what has failed in a study that has ended, from the last checkpoints.
+func (cli *commandLine) retryFailed(ctx context.Context, c *client, name string) error {
+	study, err := call(ctx, callTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: name})
+	if err != nil {
+		return err
+	}
+	if study.GetStudy().GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED ||
+		study.GetStudy().GetProgress().GetTrialsFailed() == 0 {
+		return nil
+	}
+	taken, err := call(ctx, createTimeout, c.RetryStudy, &trellisv1.RetryStudyRequest{Study: name})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cli.stderr, "Study %s: %s taken up again.\n", name, count(taken.GetRuns(), "failed run"))
+	return err
 }

@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"trellis/examples"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -112,7 +115,10 @@ func TestReproduceQuick(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"0.0269", "0.9513", "quick-autoencoder", "quick-variational", "quick-denoising", "quick-classifier"} {
+	for _, want := range []string{
+		"0.0269", "0.9513", "quick-autoencoder", "quick-variational", "quick-denoising", "quick-classifier",
+		"maximum epochs",
+	} {
 		if !bytes.Contains(page, []byte(want)) {
 			t.Errorf("the report does not mention %s", want)
 		}
@@ -180,5 +186,59 @@ func TestReproduceChecksFirst(t *testing.T) {
 		if code := Run(t.Context(), args, nil, &stdout, &stderr); code == exitOK || !strings.Contains(stderr.String(), want) {
 			t.Errorf("%q: exit code %d, want %q in:\n%s", args, code, want, stderr.String())
 		}
+	}
+}
+
+// The same command takes up again what has failed in a study that has ended, once.
+func TestReproduceRetries(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "one.yaml")
+	const text = `
+title: one
+stages:
+  - study: {name: one, model: synthetic, grid: {latent_dim: 4, learning_rate: 1e-3, max_epochs: 2}}
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := readReproduction([]string{file}, false, new(commandLine))
+	if err != nil {
+		t.Fatal(err)
+	}
+	study := &trellisv1.Study{
+		Name: "one", State: trellisv1.StudyState_STUDY_STATE_COMPLETED, Progress: &trellisv1.Progress{Trials: 1, TrialsFailed: 1},
+		Spec: knownModels().WithDefaults(r.GetStages()[0].GetStudy()),
+	}
+	retries := 0
+	for _, succeeds := range []bool{false, true} {
+		fake := &fakeCoordinator{
+			cluster: &trellisv1.GetClusterResponse{Nodes: []*trellisv1.Node{{Id: "first", Leader: true}}},
+			study:   study,
+			create:  func(context.Context) error { return status.Error(codes.AlreadyExists, "exists already") },
+			watch: func(_ *trellisv1.WatchStudyRequest, stream trellisv1.StudyService_WatchStudyServer) error {
+				return stream.Send(&trellisv1.WatchStudyResponse{Study: study})
+			},
+			retry: func(*trellisv1.RetryStudyRequest) (*trellisv1.RetryStudyResponse, error) {
+				retries++
+				if succeeds {
+					study.Progress.TrialsSucceeded, study.Progress.TrialsFailed = 1, 0
+				}
+				return &trellisv1.RetryStudyResponse{Study: study, Runs: 1}, nil
+			},
+		}
+		want := exitIncomplete
+		if succeeds {
+			want = exitOK
+		}
+		var stdout, stderr bytes.Buffer
+		args := []string{"reproduce", file, "--coordinator", fake.serve(t), "--output", t.TempDir()}
+		if code := Run(t.Context(), args, nil, &stdout, &stderr); code != want {
+			t.Errorf("exit code %d, want %d:\n%s", code, want, stderr.String())
+		}
+		if said := "Study one: 1 failed run taken up again."; !strings.Contains(stderr.String(), said) {
+			t.Errorf("want %q in:\n%s", said, stderr.String())
+		}
+	}
+	if retries != 2 {
+		t.Errorf("retried %d times, want 2", retries)
 	}
 }

@@ -140,13 +140,15 @@ func (c *client) describeStage(ctx context.Context, study *trellisv1.Study, addr
 	}
 	report := answer.GetReport()
 	progress := report.GetStudy().GetProgress()
+	parameters := best.GetTrial().GetParameters()
 	return paper.Stage{
 		Name: study.GetName(), Kind: study.GetSpec().GetModel(), State: studyState(study),
 		Trials: progress.GetTrials(), Runs: progress.GetRuns(),
 		Epochs:  report.GetEpochsTrained() + report.GetEpochsShared(),
 		Seconds: progress.GetTrainingSeconds() + progress.GetSecondsShared(),
-		Best:    describeParameters(best.GetTrial().GetParameters(), axes{}),
-		Digest:  report.GetDigest(), Command: strings.TrimSpace("trellis report " + study.GetName() + " " + address),
+		Best: fmt.Sprintf("%s, maximum epochs %d: objective %s at epoch %d", describeParameters(parameters, axes{batchSize: true}),
+			parameters.GetMaxEpochs(), shortLoss(best.GetTrial().GetObjective()), best.GetTrial().GetBestEpoch()),
+		Digest: report.GetDigest(), Command: strings.TrimSpace("trellis report " + study.GetName() + " " + address),
 	}, nil
 }
 
