@@ -211,7 +211,7 @@ stages:
 	retries := 0
 	for _, succeeds := range []bool{false, true} {
 		fake := &fakeCoordinator{
-			cluster: &trellisv1.GetClusterResponse{Nodes: []*trellisv1.Node{{Id: "first", Leader: true}}},
+			cluster: &trellisv1.GetClusterResponse{Nodes: []*trellisv1.Node{{Id: "first", Address: "first:1", Leader: true}}},
 			study:   study,
 			create:  func(context.Context) error { return status.Error(codes.AlreadyExists, "exists already") },
 			watch: func(_ *trellisv1.WatchStudyRequest, stream trellisv1.StudyService_WatchStudyServer) error {
