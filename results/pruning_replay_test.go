@@ -82,7 +82,7 @@ func TestReplayPaper(t *testing.T) {
 		t.Skip("seconds of work for one goroutine")
 	}
 	const orders = 20
-	byDefault := ashaOf(10, 3)
+	byDefault := ashaOf(10, 2)
 	curves := paperCurves(t)
 	grid := ordered(curves, func(i int) string { return fmt.Sprintf("%02d", i) })
 	exact := replayCurves(t, nil, 2, curves)

@@ -15,7 +15,7 @@ const (
 	DefaultWeightDecay = 0
 
 	DefaultAshaMinEpochs       = 10
-	DefaultAshaReductionFactor = 3
+	DefaultAshaReductionFactor = 2
 	DefaultMedianMinEpochs     = 10
 	DefaultMedianInterval      = 10
 	DefaultMedianMinRuns       = 5

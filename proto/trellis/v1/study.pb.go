@@ -1231,7 +1231,7 @@ type SuccessiveHalving struct {
 	// The lowest rung, in epochs. What a run has shown by then must say something: on the paper's grid, the first epochs favor
 	// the highest learning rates, and the best run is lost. Default: 10.
 	MinEpochs uint32 `protobuf:"varint,1,opt,name=min_epochs,json=minEpochs,proto3" json:"min_epochs,omitempty"`
-	// Default: 3.
+	// With 3 and more, the best run of the paper's grid is lost, as the second of the last rung. Default: 2.
 	ReductionFactor uint32 `protobuf:"varint,2,opt,name=reduction_factor,json=reductionFactor,proto3" json:"reduction_factor,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
