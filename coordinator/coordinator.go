@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -194,8 +193,8 @@ type Coordinator struct {
 	artifacts  *artifacts
 	forecasts  *forecasts
 
-	// creating is held while a study is admitted, so that the limits on studies hold.
-	creating sync.Mutex
+	// creating has something in it while a study is admitted, so that the limits on studies hold.
+	creating chan struct{}
 	// stopping is closed when the coordinator stops serving: streams that would go on for ever end then.
 	stopping chan struct{}
 	// failed is closed when the log has failed.
@@ -225,6 +224,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 		opened:   make(chan struct{}),
 		changes:  newBroadcast(),
 		pauses:   make(chan pause),
+		creating: make(chan struct{}, 1),
 		stopping: make(chan struct{}),
 		failed:   make(chan struct{}),
 	}

@@ -41,6 +41,29 @@ func TestAChangeWhoseLeaderIsLostMayBeTriedAgain(t *testing.T) {
 	})
 }
 
+// A study that is admitted may wait for the log. The next one waits for it no longer than its client does.
+func TestAStudyWaitsForAnotherNoLongerThanItsClient(t *testing.T) {
+	simulateThree(t, func(c *cluster, leader, a, b *node) {
+		c.network.Partition([]string{leader.address}, []string{a.address, b.address})
+		began := time.Now()
+		answers := make(chan error, 2)
+		for name, patience := range map[string]time.Duration{"patient": 10 * time.Second, "hasty": 10 * time.Millisecond} {
+			go func() {
+				ctx, cancel := context.WithTimeout(leader.Context(), patience)
+				defer cancel()
+				_, err := leader.studies.CreateStudy(ctx, &trellisv1.CreateStudyRequest{Spec: syntheticSpec(name, []uint32{4}, []uint32{2})})
+				answers <- err
+			}()
+		}
+		if err := <-answers; err == nil || time.Since(began) > time.Second {
+			t.Errorf("the hasty client got %v after %v", err, time.Since(began))
+		}
+		if err := <-answers; err == nil {
+			t.Error("a leader without a majority has admitted a study")
+		}
+	})
+}
+
 func TestANodeStopsThoughItCantReachTheOthers(t *testing.T) {
 	simulateThree(t, func(c *cluster, leader, a, b *node) {
 		c.network.Partition([]string{a.address}, []string{leader.address, b.address})

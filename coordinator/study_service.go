@@ -45,8 +45,12 @@ func (s studyService) CreateStudy(ctx context.Context, request *trellisv1.Create
 		}
 		return nil, err
 	}
-	s.creating.Lock()
-	defer s.creating.Unlock()
+	select {
+	case s.creating <- struct{}{}:
+		defer func() { <-s.creating }()
+	case <-ctx.Done(): // The one before may wait for a majority that is not there.
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
 	if err := s.checkRoom(); err != nil {
 		return nil, err
 	}
