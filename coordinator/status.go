@@ -39,6 +39,7 @@ var statusCodes = []struct {
 	{results.ErrCorrupt, codes.InvalidArgument},
 	{results.ErrNewer, codes.InvalidArgument},
 	{replication.ErrNewerVersion, codes.InvalidArgument},
+	{replication.ErrNoSpace, codes.ResourceExhausted},
 	{context.Canceled, codes.Canceled},
 	{context.DeadlineExceeded, codes.DeadlineExceeded},
 }

@@ -8,6 +8,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // countChanges runs the workload without a fault, checks it, and returns the changes that the coordinator makes on the
@@ -97,6 +100,12 @@ func inArtifacts(c change) bool { return strings.Contains(c.path, "/artifacts") 
 // inRemoval says whether a change removes what is not needed any more. If it fails, nothing is lost.
 func inRemoval(c change) bool { return strings.HasPrefix(c.call, "unlink") || c.call == "rmdir" }
 
+// inReceived says whether a change concerns a backup that is on its way in. If it fails, the backup is refused.
+func inReceived(c change) bool { return strings.HasPrefix(filepath.Base(c.path), "restore-") }
+
+// harmless says whether the coordinator may go on when a change fails.
+func harmless(c change) bool { return inArtifacts(c) || inRemoval(c) || inReceived(c) }
+
 // Each system call that changes the data directory fails: once, as a faulty disk does, or from there on, as a full one
 // does. The coordinator acknowledges nothing afterwards, ends by itself and says why. When it is started on a disk that is
 // well it has everything.
@@ -121,6 +130,28 @@ func TestDiskErrors(t *testing.T) {
 	}
 }
 
+// The disk has no room for a backup that is to be restored: it is refused, and the coordinator goes on.
+func TestNoRoomForABackup(t *testing.T) {
+	for at, call := range []string{"openat", "write"} {
+		f := fault{effect: fail, at: at + 1, errno: syscall.ENOSPC, only: inReceived}
+		t.Run(call, func(t *testing.T) {
+			w := newWorkload(t)
+			traced := w.coordinator.startTraced(f)
+			w.run()
+			select {
+			case <-traced.fired:
+			default:
+				t.Fatal("no backup has come to the data directory")
+			}
+			if err := w.restored; status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "make room") {
+				t.Errorf("the restore ended with %v, want ResourceExhausted and what to do", err)
+			}
+			w.coordinator.kill()
+			w.recover()
+		})
+	}
+}
+
 func checkDiskError(t *testing.T, f fault) {
 	w := newWorkload(t)
 	traced := w.coordinator.startTraced(f)
@@ -139,7 +170,7 @@ func checkDiskError(t *testing.T, f fault) {
 	go func() {
 		select {
 		case <-traced.fired:
-			if c, _ := fired(); !inArtifacts(c) && !inRemoval(c) {
+			if c, _ := fired(); !harmless(c) {
 				close(logged)
 			}
 		case <-exited:
@@ -150,7 +181,7 @@ func checkDiskError(t *testing.T, f fault) {
 	switch {
 	case !happened:
 		w.coordinator.kill()
-	case inArtifacts(c) || inRemoval(c):
+	case harmless(c):
 		// It may go on.
 		w.coordinator.kill()
 	default:

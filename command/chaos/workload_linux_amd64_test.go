@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -32,6 +34,8 @@ type workload struct {
 	records     []*record
 	// failed is closed when a fault was injected after which no change to the log may be acknowledged; nil if none is.
 	failed <-chan struct{}
+	// restored is how the restore has ended.
+	restored error
 	// acknowledged counts changes.
 	acknowledged int
 }
@@ -158,6 +162,11 @@ func (w *workload) backup(ctx context.Context) ([]byte, []memory, error) {
 // restore restores the backup. If it is not acknowledged, either state may be found.
 func (w *workload) restore(ctx context.Context, backup []byte, memories []memory) {
 	err := w.sendBackup(ctx, backup)
+	w.restored = err
+	// For want of room a backup is refused as a whole.
+	if status.Code(err) == codes.ResourceExhausted {
+		return
+	}
 	for i, r := range w.records {
 		if err == nil {
 			r.may = 0

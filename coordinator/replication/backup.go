@@ -11,6 +11,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"syscall"
 
 	"github.com/hashicorp/raft"
 )
@@ -117,7 +118,7 @@ func (l *Log) Receive(ctx context.Context, r io.Reader) (_ *Received, err error)
 	}
 	received := &Received{log: l}
 	if received.state, received.discard, err = l.spool(); err != nil {
-		return nil, fmt.Errorf("make a temporary file: %w", err)
+		return nil, notKept(err)
 	}
 	defer func() {
 		if err != nil {
@@ -182,6 +183,14 @@ func (l *Log) spool() (file io.ReadWriteSeeker, discard func(), err error) {
 	}, nil
 }
 
+// notKept says that a backup could not be written to the data directory, which harms nothing else.
+func notKept(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w: make room on the disk: nothing has been changed", ErrNoSpace, err)
+	}
+	return fmt.Errorf("keep the backup in the data directory: %w: see to the disk: nothing has been changed", err)
+}
+
 // readBackup verifies a backup and writes the state in it to out.
 func readBackup(ctx context.Context, r io.Reader, out io.Writer) (header backupHeader, size int64, err error) {
 	in := &digestReader{Reader: r, digest: sha256.New()}
@@ -223,7 +232,7 @@ func readBackup(ctx context.Context, r io.Reader, out io.Writer) (header backupH
 			return header, 0, err
 		}
 		if _, err := out.Write(chunk[:length]); err != nil {
-			return header, 0, fmt.Errorf("keep the backup for a moment: %w: make room on the disk", err)
+			return header, 0, notKept(err)
 		}
 		size += int64(length)
 	}

@@ -29,6 +29,8 @@ var (
 	ErrClosed = errors.New("the log is closed")
 	// ErrNoBackup: what is to be restored is something else.
 	ErrNoBackup = errors.New("this is not a backup of Trellis")
+	// ErrNoSpace means that the data directory has no room for the backup that is to be restored. Nothing has been changed.
+	ErrNoSpace = errors.New("no room for the backup in the data directory")
 	// ErrUnknownNode means that no node of the cluster has that id or address.
 	ErrUnknownNode = errors.New("no such node in the cluster")
 	// ErrLastNode means that a cluster's only node can't be removed.
