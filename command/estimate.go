@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 	"trellis/trainer"
 	"trellis/trainer/dataset"
 )

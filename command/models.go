@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 	"trellis/trainer"
 )
 

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"trellis/coordinator/grid"
+	"trellis/results/grid"
 )
 
 // DefaultAddress is where a coordinator listens and where clients and workers look for it.

@@ -16,8 +16,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"trellis/command/reproduction"
-	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // maxSpecSize bounds a spec file, in bytes.

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // specProblem is one thing that is wrong with a spec.

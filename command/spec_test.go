@@ -13,8 +13,8 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // update rewrites the golden files under testdata: go test -run Golden -update .

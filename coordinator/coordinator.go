@@ -12,10 +12,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"trellis/coordinator/grid"
 	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/grid"
 )
 
 // Defaults and limits of a coordinator.

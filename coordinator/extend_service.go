@@ -9,9 +9,9 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/grid"
 )
 
 // extendAttempts is how often an extension is made anew because somebody else has extended the study meanwhile.

@@ -17,8 +17,8 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 
-	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

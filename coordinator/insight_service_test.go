@@ -10,9 +10,9 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
-	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/grid"
 )
 
 // TestSuggestedStudiesAreValid: whatever a study was and whatever it found, what is suggested after it passes the rules, is

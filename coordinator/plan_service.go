@@ -8,9 +8,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"trellis/coordinator/forecast"
-	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/grid"
 )
 
 // PlanStudy says what a study would cost, without creating it.

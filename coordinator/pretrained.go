@@ -10,9 +10,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	"trellis/coordinator/artifact"
-	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/grid"
 )
 
 // resolvePretrained returns a valid spec with what follows from the source of its pretrained weights, and that source, nil

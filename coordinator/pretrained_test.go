@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // pretrainedModels are one that begins with the weights of others, and those.

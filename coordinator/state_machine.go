@@ -8,10 +8,10 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"trellis/coordinator/grid"
 	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/grid"
 )
 
 // errUnknownCommand means that the log has a command from a newer version of Trellis.

@@ -3,8 +3,8 @@ package coordinator
 import (
 	"context"
 
-	"trellis/coordinator/grid"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // trialService answers from a snapshot of the store.
