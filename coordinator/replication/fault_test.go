@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -221,6 +222,46 @@ func TestStallFails(t *testing.T) {
 		}
 		log.Close()
 	}
+}
+
+// Who asks a leader whose disk hangs whether it leads does not wait for ever in it: raft answers when the disk does, though
+// the node has stopped meanwhile.
+func TestVerifyEndsWithTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := NewMemory("id")
+		var hangs atomic.Bool
+		release := make(chan struct{})
+		memory.Write = func() error {
+			if hangs.Load() {
+				<-release
+				return syscall.EIO
+			}
+			return nil
+		}
+		log := open(t, Config{Memory: memory, Bootstrap: true, StallTimeout: time.Second}, &book{})
+		lead(t, log)
+		propose(t, log, "before")
+		hangs.Store(true)
+		var asking sync.WaitGroup
+		ask := func(request func() error) {
+			asking.Go(func() {
+				if err := request(); err == nil {
+					t.Error("a node whose disk hangs has acknowledged something")
+				}
+			})
+		}
+		ask(func() error { _, _, err := log.Propose(t.Context(), []byte("while it hangs")); return err })
+		synctest.Wait()
+		for range 20 {
+			ask(func() error { return log.Verify(t.Context()) })
+		}
+		asking.Wait()
+		if err := log.Close(); err == nil || !strings.Contains(err.Error(), "hangs") {
+			t.Errorf("Close says %v", err)
+		}
+		close(release)
+		// The bubble ends when every goroutine has.
+	})
 }
 
 func TestMachineThatCanNotApplyFails(t *testing.T) {

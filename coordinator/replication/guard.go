@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -79,8 +80,10 @@ type guardedStore struct {
 	store
 	guard *guard
 	where string
-	// running is set when raft's goroutines run.
+	// running is set when raft's goroutines run, and ended is closed when one of them has ended before its time.
 	running atomic.Bool
+	ended   chan struct{}
+	ending  sync.Once
 }
 
 var (
@@ -140,6 +143,7 @@ func (s *guardedStore) set(key []byte, write func() error) error {
 // end ends the calling goroutine of raft. What it holds is released by its deferred calls.
 func (s *guardedStore) end() {
 	if s.running.Load() {
+		s.ending.Do(func() { close(s.ended) })
 		runtime.Goexit()
 	}
 }

@@ -41,7 +41,7 @@ type Log struct {
 	machine *machine
 	stream  *stream
 	raft    *raft.Raft
-	// shutdown stops raft. Its future waits for raft's goroutines.
+	// shutdown stops raft, after endVerifying. Its future waits for raft's goroutines.
 	shutdown func() raft.Future
 	store    *guardedStore
 	// directory is nil if the log is in memory.
@@ -55,13 +55,18 @@ type Log struct {
 	caughtUp atomic.Uint64
 
 	// mu guards what follows: what is under way, requests to raft and the commands and bytes in them. A Log that is closed
-	// takes nothing new; idle is closed when nothing is under way any more.
+	// takes nothing new; idle is closed when nothing is under way any more. Raft is not asked any more whether it leads when it
+	// is to be shut down.
 	mu       sync.Mutex
 	closed   bool
+	shut     bool
 	requests int
 	commands int
 	bytes    int64
 	idle     chan struct{}
+
+	// verifying is who waits for raft to say whether it leads.
+	verifying sync.WaitGroup
 
 	// stopping is closed when the log's own goroutines must end; loops waits for them.
 	stopping chan struct{}
@@ -128,7 +133,7 @@ func (l *Log) openStores() (*guardedSnapshots, error) {
 	guard := &guard{failure: l.failure, stall: l.config.StallTimeout, fault: l.config.fault}
 	if memory := l.config.Memory; memory != nil {
 		l.id = memory.id
-		l.store = &guardedStore{store: memoryStore{memory.entries, memory}, guard: guard, where: "memory"}
+		l.store = &guardedStore{store: memoryStore{memory.entries, memory}, guard: guard, where: "memory", ended: make(chan struct{})}
 		snapshots := &guardedSnapshots{SnapshotStore: memory.snapshots, guard: guard, stopping: l.stopping}
 		return snapshots, l.bootstrap(memoryStore{memory.entries, memory}, snapshots)
 	}
@@ -159,7 +164,7 @@ func (l *Log) openLog(guard *guard, snapshots raft.SnapshotStore) error {
 		if err != nil {
 			return false, err
 		}
-		l.store = &guardedStore{store: entries, guard: guard, where: path}
+		l.store = &guardedStore{store: entries, guard: guard, where: path, ended: make(chan struct{})}
 		l.closeWAL = entries.Close
 		used, err = raft.HasExistingState(entries, entries, snapshots)
 		if err != nil {
@@ -320,6 +325,7 @@ func (l *Log) watchFailure() {
 	}
 	l.stream.sever()
 	l.waitIdle(drainTimeout)
+	l.endVerifying()
 	l.shutdown()
 }
 
@@ -353,6 +359,7 @@ func (l *Log) close() error {
 	l.stream.sever()
 	stopped := make(chan error, 1)
 	go func() {
+		l.endVerifying()
 		err := l.shutdown().Error()
 		l.loops.Wait()
 		if err == nil {

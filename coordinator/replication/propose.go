@@ -47,7 +47,7 @@ func (l *Log) Propose(ctx context.Context, command []byte) (index uint64, answer
 // Verify returns once this node is sure that it is the leader and has applied all that was ever acknowledged.
 func (l *Log) Verify(ctx context.Context) error {
 	return l.ask(ctx, func() error {
-		if err := l.raft.VerifyLeader().Error(); err != nil {
+		if err := l.verifyLeader(); err != nil {
 			return err
 		}
 		// A leader that has caught up in its term has applied all that leaders before it acknowledged, and acknowledges what
@@ -57,6 +57,40 @@ func (l *Log) Verify(ctx context.Context) error {
 		}
 		return l.raft.Barrier(0).Error()
 	})
+}
+
+// verifyLeader has raft ask a majority whether this node is still the leader. Raft's shutdown leaves nothing unanswered but
+// this, so it waits for those that are under way.
+func (l *Log) verifyLeader() error {
+	if l.raft.State() != raft.Leader {
+		return raft.ErrNotLeader
+	}
+	l.mu.Lock()
+	if l.shut {
+		l.mu.Unlock()
+		return raft.ErrRaftShutdown
+	}
+	l.verifying.Add(1)
+	l.mu.Unlock()
+	defer l.verifying.Done()
+	return l.raft.VerifyLeader().Error()
+}
+
+// endVerifying lets nobody ask any more, and waits until raft has answered those who have. It may never, if it waits for the
+// disk or if a goroutine of it has ended: what waits for raft then ends with the process.
+func (l *Log) endVerifying() {
+	l.mu.Lock()
+	l.shut = true
+	l.mu.Unlock()
+	answered := make(chan struct{})
+	go func() {
+		l.verifying.Wait()
+		close(answered)
+	}()
+	select {
+	case <-answered:
+	case <-l.store.ended:
+	}
 }
 
 // ask runs a request to raft, which may outlive ctx.
