@@ -22,9 +22,9 @@ type goPackage struct {
 	TestImports, XTestImports []string
 }
 
-// mayImport says which rooms a room sees, besides its own packages. A room is the first part of a package's path in the
+// rooms says which rooms a room sees, besides its own packages. A room is the first part of a package's path in the
 // module; main is the module's root. No room may import main, which Go enforces.
-var mayImport = map[string][]string{
+var rooms = map[string][]string{
 	"main":        {"command"},
 	"command":     {"coordinator", "results", "worker", "trainer", "proto", "examples"},
 	"coordinator": {"results", "proto"},
@@ -33,6 +33,58 @@ var mayImport = map[string][]string{
 	"trainer":     {},
 	"proto":       {},
 	"examples":    {},
+}
+
+// mayImport says which packages of the module a package sees, within its room and outside: one line a package, sorted.
+// An arrow that is not here is not drawn by accident.
+var mayImport = map[string]string{
+	"command":                              "command/reproduction coordinator coordinator/replication examples proto/trellis/v1 results results/grid results/paper trainer trainer/dataset trainer/kernel worker worker/dial",
+	"command/chaos":                        "",
+	"command/mutants":                      "",
+	"command/reproduction":                 "proto/trellis/v1 results/figure results/grid results/paper trainer/dataset trainer/latent",
+	"coordinator":                          "coordinator/artifact coordinator/forecast coordinator/replication proto/trellis/v1 results results/grid",
+	"coordinator/artifact":                 "",
+	"coordinator/forecast":                 "proto/trellis/v1",
+	"coordinator/replication":              "proto/trellis/v1",
+	"coordinator/replication/memnet":       "",
+	"examples":                             "",
+	"main":                                 "command",
+	"proto/trellis/v1":                     "",
+	"results":                              "proto/trellis/v1 results/importance results/statistics",
+	"results/figure":                       "",
+	"results/grid":                         "proto/trellis/v1",
+	"results/importance":                   "",
+	"results/paper":                        "",
+	"results/statistics":                   "",
+	"trainer":                              "trainer/adam trainer/dataset trainer/kernel trainer/model trainer/model/classifier trainer/model/convautoencoder trainer/model/denoisingautoencoder trainer/model/synthetic trainer/model/variationalautoencoder trainer/network trainer/stream",
+	"trainer/adam":                         "trainer/kernel",
+	"trainer/dataset":                      "",
+	"trainer/executor":                     "trainer/kernel trainer/operation",
+	"trainer/kernel":                       "",
+	"trainer/latent":                       "trainer/stream",
+	"trainer/model":                        "trainer/network",
+	"trainer/model/classifier":             "trainer/kernel trainer/model trainer/model/convautoencoder trainer/model/denoisingautoencoder trainer/network",
+	"trainer/model/convautoencoder":        "trainer/model trainer/network",
+	"trainer/model/denoisingautoencoder":   "trainer/model trainer/network",
+	"trainer/model/synthetic":              "trainer/model trainer/network trainer/stream",
+	"trainer/model/variationalautoencoder": "trainer/kernel trainer/model trainer/network",
+	"trainer/network":                      "trainer/executor trainer/kernel trainer/operation trainer/stream",
+	"trainer/operation":                    "trainer/kernel",
+	"trainer/peers":                        "trainer trainer/adam trainer/dataset trainer/kernel trainer/latent trainer/network",
+	"trainer/stream":                       "trainer/kernel",
+	"worker":                               "proto/trellis/v1 trainer trainer/dataset worker/dial",
+	"worker/dial":                          "",
+}
+
+// testsMayImport says what a package's tests see besides.
+var testsMayImport = map[string]string{
+	"command/chaos":           "proto/trellis/v1 trainer trainer/dataset",
+	"coordinator":             "coordinator/replication/memnet",
+	"coordinator/replication": "coordinator/replication/memnet",
+	"trainer/executor":        "trainer/stream",
+	"trainer/network":         "trainer/adam trainer/dataset",
+	"trainer/operation":       "trainer/executor trainer/stream",
+	"worker":                  "trainer/kernel trainer/network",
 }
 
 func listPackages(t *testing.T) []goPackage {
@@ -58,42 +110,77 @@ func listPackages(t *testing.T) []goPackage {
 	}
 }
 
-// room returns the room of a package of this module, or "" for others.
-func room(importPath string) string {
+// inModule returns a package's path in this module, "main" for its root, or "" for packages of others.
+func inModule(importPath string) string {
 	if importPath == "trellis" {
 		return "main"
 	}
-	path, ours := strings.CutPrefix(importPath, "trellis/")
-	if !ours {
+	path, _ := strings.CutPrefix(importPath, "trellis/")
+	if path == importPath {
 		return ""
 	}
-	first, _, _ := strings.Cut(path, "/")
+	return path
+}
+
+// room returns the room of a package of this module, or "" for others.
+func room(importPath string) string {
+	first, _, _ := strings.Cut(inModule(importPath), "/")
 	return first
 }
 
 // Rooms import only what they may see.
-func TestImports(t *testing.T) {
+func TestRooms(t *testing.T) {
 	packages := listPackages(t)
 	if len(packages) < 8 {
 		t.Fatalf("go list found %d packages", len(packages))
 	}
 	for _, p := range packages {
 		from := room(p.ImportPath)
-		allowed, known := mayImport[from]
+		allowed, known := rooms[from]
 		if !known {
 			t.Errorf("%s belongs to no room: add its imports to the rules, or put it elsewhere", p.ImportPath)
 			continue
 		}
+		for _, path := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			if to := room(path); to != "" && to != from && !slices.Contains(allowed, to) {
+				t.Errorf("%s imports %s, but %s may see %v only", p.ImportPath, path, from, allowed)
+			}
+		}
+	}
+}
+
+// Packages import only what the table says, within rooms too.
+func TestImports(t *testing.T) {
+	found := map[string]bool{}
+	for _, p := range listPackages(t) {
+		from := inModule(p.ImportPath)
+		found[from] = true
+		line, known := mayImport[from]
+		if !known {
+			t.Errorf("%s has no line in mayImport: add what it may import", from)
+			continue
+		}
+		allowed := strings.Fields(line)
 		check := func(what string, imports, allowed []string) {
 			for _, path := range imports {
-				if to := room(path); to != "" && to != from && !slices.Contains(allowed, to) {
-					t.Errorf("%s%s imports %s, but %s may see %v only", p.ImportPath, what, path, from, allowed)
+				if to := inModule(path); to != "" && !slices.Contains(allowed, to) {
+					t.Errorf("%s%s imports %s, which it may not see: turn the arrow round, or add it to the table", from, what, to)
 				}
 			}
 		}
 		check("", p.Imports, allowed)
-		check(" (tests)", p.TestImports, allowed)
-		check(" (tests)", p.XTestImports, allowed)
+		ofTests := slices.Concat(allowed, strings.Fields(testsMayImport[from]), []string{from})
+		check(" (tests)", p.TestImports, ofTests)
+		check(" (tests)", p.XTestImports, ofTests)
+	}
+	for _, table := range []map[string]string{mayImport, testsMayImport} {
+		for from, line := range table {
+			for _, name := range append(strings.Fields(line), from) {
+				if !found[name] {
+					t.Errorf("the table names package %s, in the line of %s, which there is not", name, from)
+				}
+			}
+		}
 	}
 }
 
