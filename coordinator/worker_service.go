@@ -17,6 +17,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
+	"trellis/results/pruning"
 )
 
 var (
@@ -323,7 +324,7 @@ func (s workerService) tell(session *session, holding map[uint64]*trellisv1.Run,
 		if err != nil {
 			return statusOf(err)
 		}
-		config := grid.RunConfigFor(study, run, s.config.Numerics, results.Stage(study, run))
+		config := grid.RunConfigFor(study, run, s.config.Numerics, pruning.Stage(study, run))
 		if config.Milestones, err = askedOf(snapshot, run, config); err != nil {
 			return statusOf(err)
 		}

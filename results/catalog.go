@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/pruning"
 )
 
 // catalog says which runs and trials a study has, and where they are. It is never changed, but replaced by one that has more
@@ -64,7 +65,7 @@ func compareRuns(a, b *trellisv1.Run) int {
 // the same length that of their ids. Pruning compares a run with those before it. Next to each other in a grid runs are alike,
 // so that in its order many look good that are poor; ids are hashes, which put them in any order.
 func placeOrder(study *trellisv1.Study) func(a, b *trellisv1.Run) int {
-	if ruleOf(study.GetSpec()) == nil {
+	if pruning.Of(study.GetSpec()) == nil {
 		return compareRuns
 	}
 	return func(a, b *trellisv1.Run) int {

@@ -225,7 +225,7 @@ func tableTexts(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) map[s
 					}
 				}
 			case *rung:
-				text = fmt.Sprintf("%s %d %v", row.study, row.epoch, slices.Collect(row.results.all))
+				text = fmt.Sprintf("%s %d %v", row.study, row.epoch, slices.Collect(row.results.All))
 			case *catalog, *waiting, *lease, *relatives:
 				text = fmt.Sprintf("%+v", row)
 			default:

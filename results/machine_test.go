@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/pruning"
 )
 
 // firstIndex is where a machine's log begins.
@@ -256,8 +257,8 @@ func drawSuccess(t *rapid.T, run *modelRun, attempt uint64, epochs uint32) *trel
 func (m *storeMachine) endStageNext(t *rapid.T) {
 	run := m.drawHeld(t)
 	stage := m.model.study(run.study).stage(run)
-	if stored, err := m.store.Snapshot().Run(nil, run.study, run.Id); err != nil || Stage(m.studyOf(t, run), stored) != stage {
-		t.Fatalf("the stage of %v, error %v, ends at %d, want %d", stored, err, Stage(m.studyOf(t, run), stored), stage)
+	if stored, err := m.store.Snapshot().Run(nil, run.study, run.Id); err != nil || pruning.Stage(m.studyOf(t, run), stored) != stage {
+		t.Fatalf("the stage of %v, error %v, ends at %d, want %d", stored, err, pruning.Stage(m.studyOf(t, run), stored), stage)
 	}
 	var train, validation []float64
 	var epochs []epochLosses

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/pruning"
 )
 
 // MaxReportedFailures is how many failed runs a report lists. It has fewer if their trials are so many that the list would be
@@ -41,7 +42,7 @@ func (s *Snapshot) report(study *trellisv1.Study) (*trellisv1.Report, error) {
 		EpochsShared:   progress.EpochsShared,
 		EpochsAlone:    progress.EpochsAlone,
 		SecondsTrained: progress.TrainingSeconds,
-		Heuristic:      heuristic(study.Spec.GetPruning()),
+		Heuristic:      pruning.Name(study.Spec.GetPruning()),
 	}
 	failures := room(MaxPageBytes)
 	all := make([]*member, 0, len(c.places))
@@ -142,17 +143,5 @@ func addFailure(report *trellisv1.Report, left *room, member *member, indexes []
 	}
 	if left.take(failure) {
 		report.Failures = append(report.Failures, failure)
-	}
-}
-
-// heuristic names what may have pruned the best trial, in words.
-func heuristic(pruning *trellisv1.Pruning) string {
-	switch pruning.GetMethod().(type) {
-	case *trellisv1.Pruning_Asha:
-		return "successive halving (ASHA)"
-	case *trellisv1.Pruning_Median:
-		return "median stopping"
-	default:
-		return ""
 	}
 }

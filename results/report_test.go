@@ -223,16 +223,3 @@ func TestReportFailures(t *testing.T) {
 		t.Errorf("digest of a study that there is none of: %v", err)
 	}
 }
-
-// TestHeuristic: what is not exact is called by its name.
-func TestHeuristic(t *testing.T) {
-	for want, pruning := range map[string]*trellisv1.Pruning{
-		"":                          nil,
-		"successive halving (ASHA)": {Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{}}},
-		"median stopping":           {Method: &trellisv1.Pruning_Median{Median: &trellisv1.MedianStopping{}}},
-	} {
-		if got := heuristic(pruning); got != want {
-			t.Errorf("%v is called %q, want %q", pruning, got, want)
-		}
-	}
-}

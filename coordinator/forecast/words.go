@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/pruning"
 )
 
 // basis says what a forecast is based on.
@@ -87,7 +88,7 @@ func number(n uint64, noun string, plural ...string) string {
 // mayPrune lowers the lower ends of a forecast to what is left if a heuristic prunes all that it may: each run goes on to
 // where it is judged first.
 func (t *Tally) mayPrune(f *trellisv1.Forecast) {
-	first := firstJudgement(t.spec.GetPruning())
+	first := int(pruning.First(t.spec.GetPruning()))
 	if first == 0 || f.Epochs.Low == 0 {
 		return
 	}
@@ -106,17 +107,5 @@ func (t *Tally) mayPrune(f *trellisv1.Forecast) {
 	f.Epochs.Low *= share
 	if f.Seconds != nil {
 		f.Seconds.Low *= share
-	}
-}
-
-// firstJudgement is the first epoch after which a heuristic may prune a run, 0 if there is none.
-func firstJudgement(pruning *trellisv1.Pruning) int {
-	switch {
-	case pruning.GetAsha() != nil:
-		return max(1, int(pruning.GetAsha().GetMinEpochs()))
-	case pruning.GetMedian() != nil:
-		return max(1, int(pruning.GetMedian().GetMinEpochs()))
-	default:
-		return 0
 	}
 }

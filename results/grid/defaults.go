@@ -1,11 +1,10 @@
 package grid
 
 import (
-	"cmp"
-
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/pruning"
 )
 
 // What a spec that does not say otherwise means.
@@ -13,12 +12,6 @@ const (
 	DefaultSeed        = 1
 	DefaultBatchSize   = 256
 	DefaultWeightDecay = 0
-
-	DefaultAshaMinEpochs       = 10
-	DefaultAshaReductionFactor = 2
-	DefaultMedianMinEpochs     = 10
-	DefaultMedianInterval      = 10
-	DefaultMedianMinRuns       = 5
 )
 
 // synthetic is the model that trains on no data.
@@ -40,14 +33,6 @@ func WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
 			grid.WeightDecay = &trellisv1.NumberAxis{Values: []float64{DefaultWeightDecay}}
 		}
 	}
-	if asha := spec.GetPruning().GetAsha(); asha != nil {
-		asha.MinEpochs = cmp.Or(asha.MinEpochs, DefaultAshaMinEpochs)
-		asha.ReductionFactor = cmp.Or(asha.ReductionFactor, DefaultAshaReductionFactor)
-	}
-	if median := spec.GetPruning().GetMedian(); median != nil {
-		median.MinEpochs = cmp.Or(median.MinEpochs, DefaultMedianMinEpochs)
-		median.Interval = cmp.Or(median.Interval, DefaultMedianInterval)
-		median.MinRuns = cmp.Or(median.MinRuns, DefaultMedianMinRuns)
-	}
+	spec.Pruning = pruning.WithDefaults(spec.GetPruning())
 	return spec
 }

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/pruning"
 )
 
 // drawSpec draws a valid spec. Its axes draw from few values, so that its grids overlap.
@@ -286,8 +287,8 @@ func TestWithDefaults(t *testing.T) {
 		t.Errorf("a second time gives %v", again)
 	}
 	spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{}}}
-	if asha := WithDefaults(spec).Pruning.GetAsha(); asha.MinEpochs != DefaultAshaMinEpochs ||
-		asha.ReductionFactor != DefaultAshaReductionFactor || spec.Pruning.GetAsha().MinEpochs != 0 {
+	if asha := WithDefaults(spec).Pruning.GetAsha(); asha.MinEpochs != pruning.DefaultASHAMinEpochs ||
+		asha.ReductionFactor != pruning.DefaultASHAReductionFactor || spec.Pruning.GetAsha().MinEpochs != 0 {
 		t.Errorf("ASHA by default: %v", asha)
 	}
 	spec.Pruning.Method = &trellisv1.Pruning_Median{Median: &trellisv1.MedianStopping{Interval: 3}}

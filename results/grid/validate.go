@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/pruning"
 )
 
 // Validate checks a spec, with or without defaults: first the rules that its messages and its model state and the size of its
@@ -56,24 +57,18 @@ func (b *builder) checkSettle(settle *trellisv1.Settle, g *Grid) {
 	}
 }
 
-// checkPruning refuses pruning that would never look at a run.
-func (b *builder) checkPruning(pruning *trellisv1.Pruning, g *Grid) {
+// checkPruning refuses pruning that makes no sense in the grid, as that which would never look at a run.
+func (b *builder) checkPruning(settings *trellisv1.Pruning, g *Grid) {
 	longest := uint32(0)
 	for _, p := range g.products {
 		longest = max(longest, slices.Max(p.maxEpochs.values))
 	}
-	check := func(method string, minEpochs uint32) {
-		if minEpochs >= longest {
-			b.refuse("pruning.min_epochs", fmt.Sprintf(
-				"runs would be judged from epoch %d on, but none is longer than %d: lower min_epochs, train longer, or leave "+
-					"pruning out", minEpochs, longest), "pruning", method, "min_epochs")
+	if problem := pruning.Check(settings, longest); problem != nil {
+		path := []any{"pruning"}
+		for _, field := range problem.Path {
+			path = append(path, field)
 		}
-	}
-	switch method := pruning.GetMethod().(type) {
-	case *trellisv1.Pruning_Asha:
-		check("asha", method.Asha.GetMinEpochs())
-	case *trellisv1.Pruning_Median:
-		check("median", method.Median.GetMinEpochs())
+		b.refuse("pruning."+problem.Path[len(problem.Path)-1], problem.Text, path...)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/pruning"
 )
 
 // curve is what a run would give: its validation losses up to its own end, which comes before its maximum of epochs if early
@@ -108,7 +109,7 @@ func (p *pool) grantNext() bool {
 	study, err := snapshot.Study(nil, p.study)
 	ok(p.t, err)
 	attempt := grant1(p.t, p.store, p.next(), p.study, run.Id, "w")
-	until := min(Stage(study, run), uint32(len(p.curves[run.Id].validation)))
+	until := min(pruning.Stage(study, run), uint32(len(p.curves[run.Id].validation)))
 	p.held = append(p.held, heldStage{run, attempt, until, p.now + int(until-run.Epochs)})
 	return true
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/pruning"
 )
 
 // rung is what has come to an epoch at which a study's runs are judged. Rungs follow from the study's runs and their losses:
@@ -14,7 +15,7 @@ import (
 type rung struct {
 	study   string
 	epoch   uint32
-	results *standings
+	results *pruning.Standings
 }
 
 func rungsSchema() *memdb.TableSchema {
@@ -26,30 +27,30 @@ func rungKey(study string, epoch uint32) key {
 }
 
 // newRungs makes the rungs of a study anew, lowest first.
-func newRungs(r rule, study string, members []*member) []*rung {
-	byEpoch := map[uint32][]standing{}
+func newRungs(r pruning.Rule, study string, members []*member) []*rung {
+	byEpoch := map[uint32][]pruning.Standing{}
 	var epochs []uint32
 	for _, member := range members {
-		for epoch := r.next(0); epoch <= uint64(cameTo(member.run)); epoch = r.next(uint32(epoch)) {
+		for epoch := r.Next(0); epoch <= uint64(pruning.CameTo(member.run)); epoch = r.Next(uint32(epoch)) {
 			rung := uint32(epoch)
 			if byEpoch[rung] == nil {
 				epochs = append(epochs, rung)
 			}
-			byEpoch[rung] = append(byEpoch[rung], standingAt(r, member, rung))
+			byEpoch[rung] = append(byEpoch[rung], pruning.StandingAt(r, member.run, member.losses.GetValidationLoss(), rung))
 		}
 	}
 	slices.Sort(epochs)
 	rungs := make([]*rung, len(epochs))
 	for i, epoch := range epochs {
-		slices.SortFunc(byEpoch[epoch], standing.compare)
-		rungs[i] = &rung{study, epoch, newStandings(byEpoch[epoch])}
+		slices.SortFunc(byEpoch[epoch], pruning.Standing.Compare)
+		rungs[i] = &rung{study, epoch, pruning.NewStandings(byEpoch[epoch])}
 	}
 	return rungs
 }
 
 // insertRungs stores the rungs of a study that is new in the store.
 func insertRungs(txn *memdb.Txn, study *trellisv1.Study, members []*member) error {
-	if r := ruleOf(study.GetSpec()); r != nil {
+	if r := pruning.Of(study.GetSpec()); r != nil {
 		for _, rung := range newRungs(r, study.Name, members) {
 			if err := insert(txn, tableRungs, rung); err != nil {
 				return err
@@ -59,16 +60,11 @@ func insertRungs(txn *memdb.Txn, study *trellisv1.Study, members []*member) erro
 	return nil
 }
 
-// passes says whether a run goes on from a rung that it counts at.
-func passes(r rule, m *member, epoch uint32, at *standings) bool {
-	return r.passes(at, standingAt(r, m, epoch), m.lossesUpTo(epoch))
-}
-
 // pruner prunes one study in one change.
 type pruner struct {
 	change  *change
 	study   *trellisv1.Study
-	rule    rule
+	rule    pruning.Rule
 	catalog *catalog
 	// rungs are those that have been looked at, in that order.
 	rungs []*rungEdit
@@ -80,7 +76,7 @@ type pruner struct {
 // rungEdit is a rung before the change, when its best were last taken up, and now.
 type rungEdit struct {
 	epoch                uint32
-	before, taken, after *standings
+	before, taken, after *pruning.Standings
 }
 
 // prunedRun is a run that the change has changed.
@@ -160,7 +156,7 @@ func (c *change) findPruned() error {
 			}
 			found := &prunedRun{handle: handle{edit, slot}}
 			if stored != nil {
-				found.was, found.counted = stored.run, cameTo(stored.run)
+				found.was, found.counted = stored.run, pruning.CameTo(stored.run)
 			}
 			p.runs[member.run.Id] = found
 			p.inOrder = append(p.inOrder, found)
@@ -178,7 +174,7 @@ func (c *change) prunerOf(name string) (*pruner, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := ruleOf(study.Spec)
+	r := pruning.Of(study.Spec)
 	if r == nil || study.State == studyCanceled {
 		c.prunes[name] = nil
 		return nil, nil
@@ -214,13 +210,15 @@ func (p *pruner) rung(epoch uint32) (*rungEdit, error) {
 // arrive counts the changed runs at the rungs that they have come to.
 func (p *pruner) arrive() error {
 	for _, run := range p.inOrder {
-		to := cameTo(run.run())
-		for epoch := p.rule.next(run.counted); epoch <= uint64(to); epoch = p.rule.next(uint32(epoch)) {
+		to := pruning.CameTo(run.run())
+		for epoch := p.rule.Next(run.counted); epoch <= uint64(to); epoch = p.rule.Next(uint32(epoch)) {
 			rung, err := p.rung(uint32(epoch))
 			if err != nil {
 				return err
 			}
-			rung.after = rung.after.with(standingAt(p.rule, run.member(), rung.epoch))
+			its := run.member()
+			standing := pruning.StandingAt(p.rule, its.run, its.losses.GetValidationLoss(), rung.epoch)
+			rung.after = rung.after.With(standing)
 		}
 		run.counted = max(run.counted, to)
 	}
@@ -231,12 +229,12 @@ func (p *pruner) arrive() error {
 // that have not been among them come after all that have, so that they are looked for among the last.
 func (p *pruner) takeUp() (takenUp bool, err error) {
 	for _, rung := range p.rungs {
-		for place := p.rule.best(rung.taken.size()); place < p.rule.best(rung.after.size()); place++ {
-			h, err := p.change.sections.at(p.catalog, p.catalog.places[rung.after.at(place).run])
+		for place := p.rule.Best(rung.taken.Size()); place < p.rule.Best(rung.after.Size()); place++ {
+			h, err := p.change.sections.at(p.catalog, p.catalog.places[rung.after.At(place).Run])
 			if err != nil {
 				return false, err
 			}
-			if h.run().State == runPruned && rungOf(p.rule, h.run()) == rung.epoch {
+			if h.run().State == runPruned && pruning.RungOf(p.rule, h.run()) == rung.epoch {
 				h.endAttempt(promote)
 				takenUp = true
 			}
@@ -250,7 +248,7 @@ func (p *pruner) takeUp() (takenUp bool, err error) {
 // that have ended an attempt there, or are PENDING again for another reason.
 func (p *pruner) hold() error {
 	for _, run := range p.inOrder {
-		now, rung := run.run(), rungOf(p.rule, run.run())
+		now, rung := run.run(), pruning.RungOf(p.rule, run.run())
 		if now.State != runPending || now.Spared || rung == 0 || run.judged == rung || !run.waitsAt(rung) {
 			continue
 		}
@@ -259,7 +257,7 @@ func (p *pruner) hold() error {
 			return err
 		}
 		run.judged = rung
-		if !passes(p.rule, run.member(), rung, at.after) {
+		if !pruning.GoesOn(p.rule, now, run.member().losses.GetValidationLoss(), rung, at.after) {
 			run.endAttempt(hold)
 		}
 	}
@@ -268,7 +266,7 @@ func (p *pruner) hold() error {
 
 // waitsAt says whether the run, which is PENDING, is at a rung where it has not been judged before the change.
 func (r *prunedRun) waitsAt(rung uint32) bool {
-	if r.was == nil || cameTo(r.was) < rung {
+	if r.was == nil || pruning.CameTo(r.was) < rung {
 		return true
 	}
 	return r.was.State != runPending && r.was.State != runPruned && r.run().Epochs == rung

@@ -1,0 +1,55 @@
+package pruning
+
+import (
+	"cmp"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// What ASHA does where a spec does not say otherwise.
+const (
+	DefaultASHAMinEpochs       = 10
+	DefaultASHAReductionFactor = 2
+)
+
+type ashaSettings struct{ *trellisv1.SuccessiveHalving }
+
+func (s ashaSettings) name() string { return "successive halving (ASHA)" }
+
+func (s ashaSettings) setDefaults() {
+	s.MinEpochs = cmp.Or(s.MinEpochs, DefaultASHAMinEpochs)
+	s.ReductionFactor = cmp.Or(s.ReductionFactor, DefaultASHAReductionFactor)
+}
+
+func (s ashaSettings) check(longest uint32) *Problem {
+	return neverJudges(s.GetMinEpochs(), longest, "asha", "min_epochs")
+}
+
+func (s ashaSettings) rule() Rule {
+	return asha{max(1, s.GetMinEpochs()), max(2, s.GetReductionFactor())}
+}
+
+// asha is the asynchronous successive halving algorithm in its promotion type: L. Li et al., A System for Massively
+// Parallel Hyperparameter Tuning, MLSys 2020, algorithm 2. A run is held at each rung unless it is among the best 1/eta,
+// rounded down, of the runs that have come there so far; whenever these are more, the next best is promoted.
+type asha struct{ minEpochs, eta uint32 }
+
+// Next implements Rule: rungs are minEpochs times the powers of eta.
+func (a asha) Next(epoch uint32) uint64 {
+	rung := uint64(a.minEpochs)
+	for rung <= uint64(epoch) {
+		rung *= uint64(a.eta)
+	}
+	return rung
+}
+
+// Result is the lowest loss.
+func (a asha) Result(losses []float64) float64 { return lowest(losses) }
+
+// Best implements Rule.
+func (a asha) Best(n int) int { return n / int(a.eta) }
+
+// Passes implements Rule.
+func (a asha) Passes(at *Standings, own Standing, _ []float64) bool {
+	return at.Place(own) < a.Best(at.Size())
+}
