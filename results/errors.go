@@ -1,6 +1,10 @@
 package results
 
-import "errors"
+import (
+	"errors"
+
+	"trellis/results/snapshotfile"
+)
 
 // What the store refuses. A refused write changes nothing, with the one exception of ErrConflict.
 var (
@@ -26,4 +30,13 @@ var (
 	ErrConflict = errors.New("conflict with what is recorded")
 	// ErrGap: reports are missing in between. Once they have come, this one will be accepted.
 	ErrGap = errors.New("gap in the reports")
+)
+
+// What Restore refuses.
+var (
+	// ErrCorrupt: the data is no snapshot, or cut short, or has been changed since it was written, or its rows contradict one
+	// another.
+	ErrCorrupt = snapshotfile.ErrCorrupt
+	// ErrNewer: a newer version of Trellis wrote the snapshot, in a format that this one does not know.
+	ErrNewer = snapshotfile.ErrNewer
 )

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/snapshotfile"
 )
 
 // scribble changes everything in a message that can be changed in place, down to the arrays of its lists.
@@ -169,7 +170,7 @@ func rebuilt(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) *Snapsho
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	restorer := newRestorer(tables.db.Txn(true), FormatVersion)
+	restorer := newRestorer(tables.db.Txn(true), snapshotfile.Version)
 	for place, content := range contents {
 		restorer.content, restorer.key = place, nil
 		rows, err := content.rows(snapshot.reader)

@@ -1,20 +1,24 @@
 package results
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/binary"
-	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
+	"iter"
+	"slices"
+
+	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/snapshotfile"
 )
 
 // Restore replaces everything in the store by what WriteTo wrote. It does so at once and as a whole: readers see the old
 // state or the new one, all watch sets of snapshots of the old one fire, and if it fails nothing has changed. It reads to
 // the end of r, and needs no more memory than the rows take. Errors are ErrCorrupt, ErrNewer, and those of r.
 func (s *Store) Restore(r io.Reader) error {
-	restored, err := restoreTables(&blockReader{r: bufio.NewReaderSize(r, blockSize)})
+	restored, err := restoreTables(snapshotfile.NewReader(r))
 	if err != nil {
 		return fmt.Errorf("restore the snapshot: %w", err)
 	}
@@ -23,8 +27,8 @@ func (s *Store) Restore(r io.Reader) error {
 	return nil
 }
 
-func restoreTables(blocks *blockReader) (*generation, error) {
-	version, err := blocks.readHeader()
+func restoreTables(file *snapshotfile.Reader) (*generation, error) {
+	version, err := file.Begin()
 	if err != nil {
 		return nil, err
 	}
@@ -36,20 +40,16 @@ func restoreTables(blocks *blockReader) (*generation, error) {
 	defer txn.Abort()
 	restorer := newRestorer(txn, version)
 	for {
-		payload, err := blocks.next()
+		table, err := file.Next()
 		if err != nil {
 			return nil, err
 		}
-		end, err := restorer.block(payload)
-		if err != nil {
-			return nil, fmt.Errorf("block %d: %w", blocks.number, err)
-		}
-		if end {
+		if table == "" {
 			break
 		}
-	}
-	if err := blocks.readEnd(); err != nil {
-		return nil, err
+		if err := restorer.block(table, file.Rows()); err != nil {
+			return nil, fmt.Errorf("block %d: %w", file.Block(), err)
+		}
 	}
 	if err := restorer.finish(); err != nil {
 		return nil, err
@@ -58,84 +58,276 @@ func restoreTables(blocks *blockReader) (*generation, error) {
 	return restored, nil
 }
 
-// blockReader takes a snapshot apart into the payloads of its blocks. What it returns is what was written.
-type blockReader struct {
-	r io.Reader
-	// number counts the blocks.
-	number  uint64
-	payload bytes.Buffer
+// restorer puts the rows of a snapshot's blocks into a store that is empty.
+type restorer struct {
+	txn *memdb.Txn
+	// version is that of the snapshot's format.
+	version uint32
+	// content is the place in contents of the last block's rows, and key that of the last row.
+	content int
+	key     []byte
+	// studies are those whose rows have come, in their order.
+	studies []*restoredStudy
+	byName  map[string]*restoredStudy
+	// created are the log indexes at which studies were created; leases counts the LEASED runs of each worker.
+	created map[uint64]bool
+	leases  map[string]int
 }
 
-// readFull fills data. The end of the data is damage: it is known from the end mark, and not looked for.
-func (b *blockReader) readFull(data []byte, what string) error {
-	_, err := io.ReadFull(b.r, data)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("it ends within %s: %w", what, ErrCorrupt)
+// restoredStudy is what has come of a study.
+type restoredStudy struct {
+	study   *trellisv1.Study
+	runs    []*trellisv1.Run
+	members []*member
+	// catalog is made when all runs have come; answered are the trials that have been answered, by their numbers.
+	catalog  *catalog
+	answered []*trellisv1.Trial
+}
+
+func newRestorer(txn *memdb.Txn, version uint32) *restorer {
+	return &restorer{
+		txn: txn, version: version, content: -1,
+		byName: map[string]*restoredStudy{}, created: map[uint64]bool{}, leases: map[string]int{},
+	}
+}
+
+// block takes in the rows of a block.
+func (r *restorer) block(table string, rows iter.Seq2[[]byte, error]) error {
+	if err := r.begin(table); err != nil {
+		return err
+	}
+	for data, err := range rows {
+		if err != nil {
+			return err
+		}
+		if err := r.row(contents[r.content], data); err != nil {
+			return fmt.Errorf("table %s: %w", table, err)
+		}
+	}
+	return nil
+}
+
+// begin goes on to a block's table.
+func (r *restorer) begin(name string) error {
+	for place, content := range contents {
+		if content.name != name {
+			continue
+		}
+		if place < r.content {
+			return fmt.Errorf("table %s comes after table %s: %w", name, contents[r.content].name, ErrCorrupt)
+		}
+		if place > r.content {
+			r.content, r.key = place, nil
+		}
+		return nil
+	}
+	return fmt.Errorf("table %q is unknown: %w", name, ErrNewer)
+}
+
+func (r *restorer) row(content content, data []byte) error {
+	row := content.row()
+	err := proto.Unmarshal(data, row)
+	if err != nil {
+		return fmt.Errorf("a row is no message: %w: %w", err, ErrCorrupt)
+	}
+	switch row := row.(type) {
+	case *trellisv1.Study:
+		err = r.study(row)
+	case *trellisv1.Run:
+		err = r.run(row)
+	case *trellisv1.Trial:
+		err = r.trial(row)
+	case *trellisv1.Losses:
+		err = r.losses(row)
+	case *trellisv1.Worker:
+		err = r.worker(row)
+	default:
+		err = fmt.Errorf("a %T can't be restored", row)
 	}
 	return err
 }
 
-// readHeader returns the version of the format.
-func (b *blockReader) readHeader() (version uint32, err error) {
-	header := make([]byte, len(formatHeader(0)))
-	if err := b.readFull(header, "its header"); err != nil {
-		return 0, err
+// follows makes sure that the rows of a table are in the order of their keys, each once.
+func (r *restorer) follows(k key) error {
+	if bytes.Compare(k, r.key) <= 0 {
+		return fmt.Errorf("a row is out of order: %w", ErrCorrupt)
 	}
-	if !bytes.HasPrefix(header, []byte(formatMagic)) {
-		return 0, fmt.Errorf("it does not begin with %q: %w", formatMagic, ErrCorrupt)
-	}
-	version = binary.BigEndian.Uint32(header[len(formatMagic):])
-	if !bytes.Equal(header, formatHeader(version)) {
-		return 0, fmt.Errorf("its header's checksum is wrong: %w", ErrCorrupt)
-	}
-	if version == 0 {
-		return 0, fmt.Errorf("it is of version 0, which has never been: %w", ErrCorrupt)
-	}
-	if version > FormatVersion {
-		return 0, fmt.Errorf("it is of version %d, this Trellis reads versions up to %d: %w", version, FormatVersion, ErrNewer)
-	}
-	return version, nil
+	r.key = k
+	return nil
 }
 
-// next returns the payload of the next block, which is good until the next call. No more memory is taken than there are
-// bytes to read, whatever length a damaged block claims.
-func (b *blockReader) next() ([]byte, error) {
-	b.number++
-	where := fmt.Sprintf("block %d", b.number)
-	head := make([]byte, blockHeadSize)
-	if err := b.readFull(head, where); err != nil {
-		return nil, err
+func (r *restorer) study(study *trellisv1.Study) error {
+	if err := validName(study.Name); err != nil {
+		return corrupt(err)
 	}
-	if headChecksum(b.number-1, head) != binary.BigEndian.Uint32(head[8:]) {
-		return nil, fmt.Errorf("the checksum of the head of %s is wrong: %w", where, ErrCorrupt)
-	}
-	size := int64(binary.BigEndian.Uint32(head))
-	if size > maxBlockSize {
-		return nil, fmt.Errorf("%s has %d bytes, at most %d are allowed: %w", where, size, maxBlockSize, ErrCorrupt)
-	}
-	b.payload.Reset()
-	read, err := io.CopyN(&b.payload, b.r, size)
-	if read < size && errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("it ends within %s: %w", where, ErrCorrupt)
-	}
-	if err != nil {
-		return nil, err
-	}
-	payload := b.payload.Bytes()
-	if crc32.Checksum(payload, castagnoli) != binary.BigEndian.Uint32(head[4:]) {
-		return nil, fmt.Errorf("the checksum of %s is wrong: %w", where, ErrCorrupt)
-	}
-	return payload, nil
-}
-
-// readEnd makes sure that nothing follows.
-func (b *blockReader) readEnd() error {
-	switch _, err := io.ReadFull(b.r, make([]byte, 1)); {
-	case err == nil:
-		return fmt.Errorf("something follows its end: %w", ErrCorrupt)
-	case errors.Is(err, io.EOF):
-		return nil
-	default:
+	if err := r.follows(studyKey(study)); err != nil {
 		return err
 	}
+	if r.created[study.CreateIndex] {
+		return fmt.Errorf("two studies were created at index %d: %w", study.CreateIndex, ErrCorrupt)
+	}
+	r.created[study.CreateIndex] = true
+	restored := &restoredStudy{study: study}
+	r.studies, r.byName[study.Name] = append(r.studies, restored), restored
+	return insert(r.txn, tableStudies, study)
 }
+
+func (r *restorer) worker(worker *trellisv1.Worker) error {
+	if err := validName(worker.Name); err != nil {
+		return corrupt(err)
+	}
+	if err := r.follows(workerKey(worker)); err != nil {
+		return err
+	}
+	if err := checkRestoredWorker(worker, r.leases[worker.Name]); err != nil {
+		return err
+	}
+	delete(r.leases, worker.Name)
+	return insert(r.txn, tableWorkers, worker)
+}
+
+// of returns what has come of a study.
+func (r *restorer) of(study string) (*restoredStudy, error) {
+	restored := r.byName[study]
+	if restored == nil {
+		return nil, fmt.Errorf("a row of study %q, which is not there: %w", study, ErrCorrupt)
+	}
+	return restored, nil
+}
+
+func (r *restorer) run(run *trellisv1.Run) error {
+	study, err := r.of(run.Study)
+	if err != nil {
+		return err
+	}
+	place := len(study.runs)
+	if err := r.follows(newKey(len(run.Study) + 5).text(run.Study).number32(uint32(place))); err != nil {
+		return err
+	}
+	if r.version == 1 && place > 0 && compareRuns(study.runs[place-1], run) >= 0 {
+		return fmt.Errorf("run %s of study %s is out of order: %w", run.Id, run.Study, ErrCorrupt)
+	}
+	if err := checkRestoredRun(run); err != nil {
+		return err
+	}
+	if run.State == runLeased {
+		r.leases[run.Worker]++
+	}
+	run.Study = study.study.Name
+	study.runs = append(study.runs, run)
+	study.members = append(study.members, &member{run: run})
+	return nil
+}
+
+// trial takes in a trial's row. What it has in common with its run is replaced by the run's, as in the store that was
+// written: of a million trials, names and parameters would take a good part of the memory.
+func (r *restorer) trial(trial *trellisv1.Trial) error {
+	study, err := r.of(trial.Study)
+	if err != nil {
+		return err
+	}
+	if err := r.follows(newKey(0).text(trial.Study).number(trial.Index)); err != nil {
+		return err
+	}
+	if study.catalog == nil {
+		if study.catalog, err = newCatalog(study.study.Name, study.runs); err != nil {
+			return corrupt(err)
+		}
+		study.answered = make([]*trellisv1.Trial, len(study.catalog.indexes))
+	}
+	number, err := study.catalog.addTrial(study.runs, trial)
+	if err != nil {
+		return corrupt(fmt.Errorf("trial %d: %w", trial.Index, err))
+	}
+	if trial.State != trialSucceeded {
+		return nil
+	}
+	run := study.runs[study.catalog.places[trial.Run]]
+	trial.Study, trial.Run, trial.Parameters = run.Study, run.Id, parametersAt(run, trial.GetParameters().GetMaxEpochs())
+	study.answered[number] = trial
+	return nil
+}
+
+func (r *restorer) losses(losses *trellisv1.Losses) error {
+	study, err := r.of(losses.Study)
+	if err != nil {
+		return err
+	}
+	if study.catalog == nil {
+		return fmt.Errorf("losses of study %s, which has no trials: %w", study.study.Name, ErrCorrupt)
+	}
+	place, ok := study.catalog.places[losses.Run]
+	if !ok {
+		return fmt.Errorf("losses of run %q, which is not there: %w", losses.Run, ErrCorrupt)
+	}
+	if err := r.follows(newKey(0).text(losses.Study).number32(place)); err != nil {
+		return err
+	}
+	member := study.members[place]
+	if epochs := int(member.run.Epochs); len(losses.TrainLoss) != epochs || len(losses.ValidationLoss) != epochs {
+		return fmt.Errorf("%d and %d losses of %d epochs of run %s: %w",
+			len(losses.TrainLoss), len(losses.ValidationLoss), epochs, losses.Run, ErrCorrupt)
+	}
+	if seconds := len(losses.Seconds); seconds > int(member.run.Epochs) {
+		return fmt.Errorf("times of %d epochs, of the %d of run %s: %w", seconds, member.run.Epochs, losses.Run, ErrCorrupt)
+	}
+	for name, series := range losses.Metrics {
+		if len(series.Values) != int(member.run.Epochs) {
+			return fmt.Errorf("%d values of metric %s of %d epochs of run %s: %w",
+				len(series.Values), name, member.run.Epochs, losses.Run, ErrCorrupt)
+		}
+	}
+	losses.Study, losses.Run = member.run.Study, member.run.Id
+	member.losses = losses
+	return nil
+}
+
+// finish stores the studies' runs when all rows have come.
+func (r *restorer) finish() error {
+	if len(r.leases) > 0 {
+		return fmt.Errorf("%d workers that are not there have runs: %w", len(r.leases), ErrCorrupt)
+	}
+	for _, study := range r.studies {
+		if study.catalog == nil {
+			return fmt.Errorf("study %s has no trials: %w", study.study.Name, ErrCorrupt)
+		}
+		if err := study.catalog.complete(); err != nil {
+			return corrupt(fmt.Errorf("study %s: %w", study.study.Name, err))
+		}
+		if r.version == 1 {
+			study.complete()
+		}
+		if err := checkRestoredStudy(study); err != nil {
+			return err
+		}
+		for place, member := range study.members {
+			if member.run.Epochs > 0 && member.losses == nil {
+				return fmt.Errorf("run %s of study %s has no losses: %w", member.run.Id, study.study.Name, ErrCorrupt)
+			}
+			trials := study.answered[study.catalog.first[place]:study.catalog.first[place+1]]
+			for milestone, trial := range trials {
+				answered := milestone < answeredTrials(member.run)
+				if (trial != nil) != answered || answered && trial.Epochs != min(member.run.Epochs, member.run.Milestones[milestone]) {
+					return fmt.Errorf("the answers of run %s of study %s are not those that its %d epochs answer: %w",
+						member.run.Id, study.study.Name, member.run.Epochs, ErrCorrupt)
+				}
+			}
+			member.answers = slices.Clone(trials[:answeredTrials(member.run)])
+		}
+		ranked := slices.DeleteFunc(study.answered, func(trial *trellisv1.Trial) bool { return trial == nil })
+		slices.SortFunc(ranked, Compare)
+		if err := insertRanks(r.txn, &rankPage{study: study.study.Name}, ranked); err != nil {
+			return err
+		}
+		if err := insertMembers(r.txn, study.catalog, study.members); err != nil {
+			return err
+		}
+		if err := insertRungs(r.txn, study.study, study.members); err != nil {
+			return err
+		}
+	}
+	return restoreRelatives(r.txn, r.studies)
+}
+
+// corrupt marks what would be invalid in a command as damage.
+func corrupt(err error) error { return fmt.Errorf("%w: %w", err, ErrCorrupt) }

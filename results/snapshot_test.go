@@ -6,10 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/snapshotfile"
 )
 
 func written(t testing.TB, store *Store) []byte {
@@ -134,23 +133,14 @@ func TestSnapshotManyBlocks(t *testing.T) {
 	if trial.Parameters != run.Parameters {
 		t.Error("trial and run have a copy each of their parameters")
 	}
-	blocks := 0
-	reader := &blockReader{r: bytes.NewReader(data)}
-	_, err = reader.readHeader()
-	ok(t, err)
-	for {
-		payload, err := reader.next()
-		ok(t, err)
-		blocks++
-		if len(payload) > 2*blockSize {
-			t.Errorf("block %d has %d bytes", blocks, len(payload))
-		}
-		if payload[0] == 0 {
-			break
+	blocks := blocksOf(t, data)
+	for i, block := range blocks {
+		if len(block) > snapshotfile.HeadSize+2*snapshotfile.BlockSize {
+			t.Errorf("block %d has %d bytes", i+1, len(block))
 		}
 	}
-	if want := len(data) / blockSize; blocks < want {
-		t.Errorf("%d blocks for %d bytes", blocks, len(data))
+	if want := len(data) / snapshotfile.BlockSize; len(blocks) < want {
+		t.Errorf("%d blocks for %d bytes", len(blocks), len(data))
 	}
 }
 
@@ -178,7 +168,7 @@ func TestRestoreRefusesDamage(t *testing.T) {
 	}
 	refuse("two in one", slices.Concat(data, data), ErrCorrupt)
 	blocks := blocksOf(t, data)
-	header := formatHeader(FormatVersion)
+	header := snapshotfile.Header(snapshotfile.Version)
 	for i, block := range blocks[:len(blocks)-1] {
 		refuse(fmt.Sprintf("without block %d", i), slices.Concat(header, slices.Concat(slices.Delete(slices.Clone(blocks), i, i+1)...)), ErrCorrupt)
 		refuse(fmt.Sprintf("block %d twice", i), slices.Concat(header, slices.Concat(slices.Insert(slices.Clone(blocks), i, block)...)), ErrCorrupt)
@@ -193,9 +183,9 @@ func TestRestoreRefusesDamage(t *testing.T) {
 // blocksOf takes a snapshot apart into its blocks, with their heads.
 func blocksOf(t testing.TB, data []byte) (blocks [][]byte) {
 	t.Helper()
-	data = data[len(formatHeader(0)):]
+	data = data[len(snapshotfile.Header(0)):]
 	for len(data) > 0 {
-		size := blockHeadSize + int(binary.BigEndian.Uint32(data))
+		size := snapshotfile.HeadSize + int(binary.BigEndian.Uint32(data))
 		blocks = append(blocks, data[:size])
 		data = data[size:]
 	}
@@ -203,13 +193,13 @@ func blocksOf(t testing.TB, data []byte) (blocks [][]byte) {
 }
 
 // forged puts payloads of one's own into blocks whose checksums are right.
-func forged(payloads ...[]byte) []byte { return forgedVersion(FormatVersion, payloads...) }
+func forged(payloads ...[]byte) []byte { return forgedVersion(snapshotfile.Version, payloads...) }
 
 func forgedVersion(version uint32, payloads ...[]byte) []byte {
-	data := formatHeader(version)
+	data := snapshotfile.Header(version)
 	for i, payload := range payloads {
-		block := append(make([]byte, blockHeadSize), payload...)
-		putBlockHead(block, uint64(i), payload)
+		block := append(make([]byte, snapshotfile.HeadSize), payload...)
+		snapshotfile.PutHead(block, uint64(i), payload)
 		data = append(data, block...)
 	}
 	return data
@@ -229,7 +219,7 @@ func endMark(rows uint64) []byte { return binary.AppendUvarint([]byte{0}, rows) 
 // TestRestoreRefusesNonsense whose checksums are right.
 func TestRestoreRefusesNonsense(t *testing.T) {
 	worker := func(name string) proto.Message { return &trellisv1.Worker{Name: name, State: workerReady} }
-	newer := formatHeader(FormatVersion + 1)
+	newer := snapshotfile.Header(snapshotfile.Version + 1)
 	two := []float64{1, 2}
 	study := payload(tableStudies, &trellisv1.Study{
 		Name: "s", State: studyRunning, Indices: 2, Progress: &trellisv1.Progress{Runs: 1, Trials: 2, EpochsLeft: 4},
@@ -265,7 +255,7 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 		"nothing":            {nil, ErrCorrupt, "ends within its header"},
 		"something else":     {[]byte("a text that is long enough"), ErrCorrupt, "does not begin with"},
 		"newer":              {newer, ErrNewer, "it is of version 5, this Trellis reads versions up to 4"},
-		"version 0":          {formatHeader(0), ErrCorrupt, "version 0"},
+		"version 0":          {snapshotfile.Header(0), ErrCorrupt, "version 0"},
 		"no end":             {forged(payload(tableWorkers, worker("a"))), ErrCorrupt, "ends within block 2"},
 		"unknown table":      {forged(payload("cats", worker("a")), endMark(1)), ErrNewer, `table "cats" is unknown`},
 		"longest name":       {forged(append([]byte{255}, make([]byte, 255)...)), ErrNewer, "is unknown"},
@@ -332,31 +322,13 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 	ok(t, newStore(t).Restore(bytes.NewReader(forged(endMark(0)))))
 }
 
-// TestRestoreTakesNoMemoryOnTrust: a block that claims to be large costs no more than there is of it.
-func TestRestoreTakesNoMemoryOnTrust(t *testing.T) {
-	head := make([]byte, blockHeadSize)
-	for _, size := range []uint32{maxBlockSize, 1<<32 - 1} {
-		binary.BigEndian.PutUint32(head, size)
-		binary.BigEndian.PutUint32(head[8:], headChecksum(0, head))
-		data := slices.Concat(formatHeader(FormatVersion), head, make([]byte, 100))
-		store := newStore(t)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		err := store.Restore(bytes.NewReader(data))
-		runtime.ReadMemStats(&after)
-		if took := after.TotalAlloc - before.TotalAlloc; !errors.Is(err, ErrCorrupt) || took > 1<<20 {
-			t.Errorf("a block of %d bytes: error %v, %d bytes taken", size, err, took)
-		}
-	}
-}
-
 var errDisk = errors.New("the disk is broken")
 
 func TestSnapshotPassesErrorsOn(t *testing.T) {
 	store := newFullStore(t)
 	data := written(t, store)
 	before := mustHash(t, store.Snapshot())
-	for _, n := range []int{0, 10, len(formatHeader(0)), len(formatHeader(0)) + 3, len(data) / 2, len(data)} {
+	for _, n := range []int{0, 10, len(snapshotfile.Header(0)), len(snapshotfile.Header(0)) + 3, len(data) / 2, len(data)} {
 		err := store.Restore(io.MultiReader(bytes.NewReader(data[:n]), iotest.ErrReader(errDisk)))
 		if !errors.Is(err, errDisk) || errors.Is(err, ErrCorrupt) {
 			t.Errorf("the disk breaks after %d bytes: %v", n, err)
@@ -444,14 +416,14 @@ func TestRestoreWakes(t *testing.T) {
 // TestOldSnapshots: what every version has written can still be read. Run with -update to add one of a new version; those
 // that are there stay as they are.
 func TestOldSnapshots(t *testing.T) {
-	name := fmt.Sprintf("testdata/snapshot-%d", FormatVersion)
+	name := fmt.Sprintf("testdata/snapshot-%d", snapshotfile.Version)
 	if _, err := os.Stat(name + ".bin"); *update && errors.Is(err, os.ErrNotExist) {
 		store := newFullStore(t)
 		hash := mustHash(t, store.Snapshot())
 		ok(t, os.WriteFile(name+".bin", written(t, store), 0o644))
 		ok(t, os.WriteFile(name+".sha256", []byte(hex.EncodeToString(hash[:])+"\n"), 0o644))
 	}
-	for version := 1; version <= FormatVersion; version++ {
+	for version := 1; version <= snapshotfile.Version; version++ {
 		name := fmt.Sprintf("testdata/snapshot-%d", version)
 		data, err := os.ReadFile(name + ".bin")
 		ok(t, err)
@@ -473,7 +445,7 @@ func FuzzRestore(f *testing.F) {
 	for _, store := range []*Store{newFullStore(f), newStore(f)} {
 		var input []byte
 		for _, block := range blocksOf(f, written(f, store)) {
-			payload := block[blockHeadSize:]
+			payload := block[snapshotfile.HeadSize:]
 			input = append(binary.BigEndian.AppendUint16(input, uint16(len(payload))), payload...)
 		}
 		f.Add(input)
@@ -548,12 +520,5 @@ func useStore(t *testing.T, store *Store) {
 		}
 		_, _ = store.Snapshot().GetBestTrial(&trellisv1.GetBestTrialRequest{Study: study.Name})
 		_ = store.SetStudyState(1<<42, at(1), study.Name, studyCanceled)
-	}
-}
-
-// TestChecksum pins the polynomial, by the check value that is published for it.
-func TestChecksum(t *testing.T) {
-	if got := crc32.Checksum([]byte("123456789"), castagnoli); got != 0xe3069283 {
-		t.Errorf("%08x", got)
 	}
 }
