@@ -19,7 +19,6 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
@@ -123,16 +122,10 @@ func addressFlag(cmd *cobra.Command, address *string) {
 func newClient(address string, notices io.Writer) (*client, error) {
 	nodes, err := dial.Nodes(address)
 	if err != nil {
-		return nil, usageErrorf("--coordinator takes an address such as %s, or several with commas between them: %w",
-			DefaultAddress, err)
-	}
-	target, options, err := dial.Options(address, dial.First)
-	if err != nil {
-		return nil, usageErrorf("--coordinator %s: %w", address, err)
+		return nil, usageErrorf("--coordinator: %w", err)
 	}
 	c := &client{address: address, nodes: len(nodes), notices: notices, failed: make(map[string]error)}
-	options = append(options,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+	conn, err := dial.NewClient(address, dial.First,
 		grpc.WithContextDialer(c.dial),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           reconnect,
@@ -142,7 +135,6 @@ func newClient(address string, notices io.Writer) (*client, error) {
 		grpc.WithDefaultServiceConfig(retryPolicy),
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(true), grpc.MaxCallRecvMsgSize(maxResponse)),
 	)
-	conn, err := grpc.NewClient(target, options...)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the connection to %s: %w", address, err)
 	}
@@ -157,7 +149,7 @@ func newClient(address string, notices io.Writer) (*client, error) {
 
 // dial connects to a node, and says once per outage that there is none and that it keeps trying.
 func (c *client) dial(ctx context.Context, address string) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	conn, err := dial.Connect(ctx, address)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -197,8 +198,8 @@ func checkAddresses(config coordinator.Config) error {
 		return nil
 	}
 	host, _, err := net.SplitHostPort(config.Advertise)
-	if err != nil {
-		return fmt.Errorf("--advertise takes an address such as host:7070: %w", err)
+	if _, wrong := dial.Nodes(config.Advertise); wrong != nil || err != nil {
+		return fmt.Errorf("--advertise: %w", cmp.Or(wrong, err))
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		return fmt.Errorf("--advertise %s names no machine, so nobody could come back to it: give an address such as host:7070",

@@ -76,7 +76,7 @@ func (p *peers) connect(address string) (conn *grpc.ClientConn, done func(), err
 // newPeerConn returns a connection to a node. It is made at its first call.
 func newPeerConn(address string, dial dialer) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+address,
-		grpc.WithContextDialer(dial),
+		grpc.WithContextDialer(dial), grpc.WithNoProxy(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: peerPings, Timeout: peerPingTimeout}),

@@ -27,7 +27,8 @@ func TestValidate(t *testing.T) {
 		{"long name", Config{Name: strings.Repeat("n", 201)}, []string{"at most 200 bytes"}},
 		{"name that is not UTF-8", Config{Name: "\xff"}, []string{"is not a UTF-8 text"}},
 		{"several nodes", Config{Coordinator: "a:1,b:1,[::1]:1"}, nil},
-		{"one of several nodes", Config{Coordinator: "a:1,b"}, []string{`coordinator: "b" has no host and port, such as`}},
+		{"a URL", Config{Coordinator: "http://host:7070"}, []string{`coordinator: "http://host:7070" begins with http://: use host:7070`}},
+		{"one of several nodes", Config{Coordinator: "a:1,b"}, []string{`coordinator: "b" has no port: use b:7070`}},
 		{"all wrong", Config{Coordinator: " ", Name: "\xff", Slots: -1}, []string{"slots", "name", "coordinator"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -125,16 +124,12 @@ func (w *Worker) Drain() {
 // arithmetic of another version, invalid configuration, no permission. No training goes on after it has returned. Run
 // is called once.
 func (w *Worker) Run(ctx context.Context) error {
-	target, options, err := dial.Options(w.config.Coordinator, dial.InTurn)
-	if err != nil {
-		return fmt.Errorf("connect to coordinator: %w", err)
-	}
-	options = append(options,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+	options := append([]grpc.DialOption{
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retries, MinConnectTimeout: retries.MaxDelay}),
 		grpc.WithKeepaliveParams(connectionAlive),
-		grpc.WithUserAgent("trellis-worker/"+w.config.Version))
-	conn, err := grpc.NewClient(target, append(options, w.config.DialOptions...)...)
+		grpc.WithUserAgent("trellis-worker/" + w.config.Version),
+	}, w.config.DialOptions...)
+	conn, err := dial.NewClient(w.config.Coordinator, dial.InTurn, options...)
 	if err != nil {
 		return fmt.Errorf("connect to coordinator at %s: %w", w.config.Coordinator, err)
 	}

@@ -1,20 +1,15 @@
 package dial
 
 import (
-	"errors"
-	"fmt"
+	"context"
 	"net"
-	"slices"
-	"strconv"
 	"strings"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 )
-
-// ErrAddress means that a text is not the address of a coordinator, nor a list of such addresses.
-var ErrAddress = errors.New("not an address of a coordinator")
 
 // Choice says which of several nodes a call goes to. Nodes that can't be reached are passed over.
 type Choice int
@@ -29,13 +24,36 @@ const (
 // scheme is the resolver's of lists of addresses.
 const scheme = "trellis"
 
-// Options returns the target and the options for one call of grpc.NewClient. Addresses are those of the nodes,
-// host:port, with commas between them, or a single target that gRPC resolves, such as dns:///host:7070. The error wraps
-// ErrAddress and says which of them is wrong and what would be right.
+// NewClient returns a connection to the coordinator, which is made when it is first needed. Addresses are those of the
+// nodes, host:port, with commas between them, or a single target that gRPC resolves, such as dns:///host:7070. Options
+// are added to the package's own. The error wraps ErrAddress and says which address is wrong and what would be right.
 //
 // Names are looked up at every dial: gRPC's own resolver would hold on to an old address for half a minute and wait up to
 // two for a name that is not there yet, as when a cluster starts.
-func Options(addresses string, choice Choice) (target string, options []grpc.DialOption, err error) {
+func NewClient(addresses string, choice Choice, options ...grpc.DialOption) (*grpc.ClientConn, error) {
+	target, own, err := targetOf(addresses, choice)
+	if err != nil {
+		return nil, err
+	}
+	own = append(own, grpc.WithNoProxy(), grpc.WithContextDialer(Connect),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return grpc.NewClient(target, append(own, options...)...)
+}
+
+// Connect opens a connection to an address that gRPC has resolved: host:port, or unix: with the path of a socket.
+func Connect(ctx context.Context, address string) (net.Conn, error) {
+	network := "tcp"
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		// gRPC writes a path that begins at the root behind two slashes.
+		network, address = "unix", strings.TrimPrefix(path, "//")
+	} else if strings.HasPrefix(address, "\x00") {
+		network = "unix" // A socket in Linux's abstract name space, from unix-abstract:.
+	}
+	return new(net.Dialer).DialContext(ctx, network, address)
+}
+
+// targetOf returns the target of a list of addresses, and the options that it needs.
+func targetOf(addresses string, choice Choice) (target string, options []grpc.DialOption, err error) {
 	nodes, err := Nodes(addresses)
 	switch {
 	case err != nil:
@@ -58,37 +76,4 @@ func Options(addresses string, choice Choice) (target string, options []grpc.Dia
 		options = append(options, grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`))
 	}
 	return scheme + ":///" + nodes[0], options, nil
-}
-
-// Nodes splits a list of addresses, of which there is at least one.
-func Nodes(addresses string) ([]string, error) {
-	if isTarget(addresses) && !strings.Contains(addresses, ",") {
-		return []string{addresses}, nil
-	}
-	var nodes []string
-	for node := range strings.SplitSeq(addresses, ",") {
-		node = strings.TrimSpace(node)
-		switch {
-		case isTarget(node):
-			return nil, fmt.Errorf("%q names a resolver, which only a single address may: %w", node, ErrAddress)
-		case !isAddress(node):
-			return nil, fmt.Errorf("%q has no host and port, such as localhost:7070: %w", node, ErrAddress)
-		case slices.Contains(nodes, node):
-			return nil, fmt.Errorf("%q is in the list twice: %w", node, ErrAddress)
-		}
-		nodes = append(nodes, node)
-	}
-	return nodes, nil
-}
-
-// isTarget reports whether an address names the resolver that understands it.
-func isTarget(address string) bool { return strings.Contains(address, ":/") }
-
-func isAddress(address string) bool {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || strings.ContainsAny(host, " \t\n") {
-		return false
-	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	return err == nil && number > 0
 }

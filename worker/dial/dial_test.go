@@ -2,7 +2,6 @@ package dial
 
 import (
 	"context"
-	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -14,52 +13,12 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func TestNodes(t *testing.T) {
-	for _, test := range []struct {
-		addresses string
-		want      []string
-		wrong     string
-	}{
-		{"host:7070", []string{"host:7070"}, ""},
-		{":7070", []string{":7070"}, ""},
-		{"[::1]:7070", []string{"[::1]:7070"}, ""},
-		{"a:1,b:2, c:3", []string{"a:1", "b:2", "c:3"}, ""},
-		{"dns:///host:7070", []string{"dns:///host:7070"}, ""},
-		{"unix:/run/trellis", []string{"unix:/run/trellis"}, ""},
-		{"", nil, `"" has no host and port, such as localhost:7070`},
-		{"host", nil, `"host" has no host and port`},
-		{"host:", nil, `"host:" has no host and port`},
-		{"host:0", nil, `"host:0" has no host and port`},
-		{"host:65536", nil, `"host:65536" has no host and port`},
-		{"a b:1", nil, `"a b:1" has no host and port`},
-		{"a:1,", nil, `"" has no host and port`},
-		{"a:1,b", nil, `"b" has no host and port`},
-		{"a:1;b:2", nil, `"a:1;b:2" has no host and port`},
-		{"a:1,b:2,a:1", nil, `"a:1" is in the list twice`},
-		{"a:1,dns:///b:2", nil, `"dns:///b:2" names a resolver, which only a single address may`},
-		{"dns:///a:1,b:2", nil, `"dns:///a:1" names a resolver`},
-	} {
-		got, err := Nodes(test.addresses)
-		if !slices.Equal(got, test.want) {
-			t.Errorf("%q: got %q, want %q", test.addresses, got, test.want)
-		}
-		if test.wrong == "" && err != nil ||
-			test.wrong != "" && (!errors.Is(err, ErrAddress) || !strings.Contains(err.Error(), test.wrong)) {
-			t.Errorf("%q: got error %v, want %q", test.addresses, err, test.wrong)
-		}
-		if _, _, optionsErr := Options(test.addresses, First); (optionsErr != nil) != (err != nil) {
-			t.Errorf("%q: Options returned %v", test.addresses, optionsErr)
-		}
-	}
-}
 
 func TestOneAddress(t *testing.T) {
 	for address, want := range map[string]string{
@@ -69,7 +28,7 @@ func TestOneAddress(t *testing.T) {
 		"unix:/run/trellis": "unix:/run/trellis",
 	} {
 		for _, choice := range []Choice{First, InTurn} {
-			target, options, err := Options(address, choice)
+			target, options, err := targetOf(address, choice)
 			if target != want || len(options) != 0 || err != nil {
 				t.Errorf("%s: got %s, %d options and error %v, want %s and none", address, target, len(options), err, want)
 			}
@@ -146,12 +105,7 @@ func TestSeveralNodes(t *testing.T) {
 				for _, address := range test.up {
 					n.start(address)
 				}
-				target, options, err := Options("a:1,b:2,c:3", test.choice)
-				if err != nil {
-					t.Fatal(err)
-				}
-				conn, err := grpc.NewClient(target, append(options, grpc.WithContextDialer(n.dial),
-					grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+				conn, err := NewClient("a:1,b:2,c:3", test.choice, grpc.WithContextDialer(n.dial))
 				if err != nil {
 					t.Fatal(err)
 				}
