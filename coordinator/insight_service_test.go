@@ -13,6 +13,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
+	"trellis/results/insight"
 )
 
 // TestSuggestedStudiesAreValid: whatever a study was and whatever it found, what is suggested after it passes the rules, is
@@ -27,7 +28,7 @@ func TestSuggestedStudiesAreValid(t *testing.T) {
 				t.Fatal(err)
 			}
 			snapshot := findAnything(t, spec)
-			response, err := snapshot.SuggestStudy(&trellisv1.SuggestStudyRequest{Study: spec.GetName()}, testModels)
+			response, err := insight.SuggestStudy(snapshot, &trellisv1.SuggestStudyRequest{Study: spec.GetName()}, testModels)
 			if status.Code(statusOf(err)) == codes.FailedPrecondition {
 				return
 			}
@@ -60,7 +61,7 @@ func TestSuggestedStudiesAreValid(t *testing.T) {
 
 // checkBestRecurs: the run of the best configuration is one of the suggested ones too, so that it is shared.
 func checkBestRecurs(t *rapid.T, snapshot *results.Snapshot, study string, points *grid.Grid) {
-	response, err := snapshot.GetImportance(&trellisv1.GetImportanceRequest{Study: study})
+	response, err := insight.Importance(snapshot, &trellisv1.GetImportanceRequest{Study: study})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,11 +4,12 @@ import (
 	"context"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/insight"
 )
 
 // GetReport accounts for every point of the study's grid.
 func (s trialService) GetReport(_ context.Context, request *trellisv1.GetReportRequest) (*trellisv1.GetReportResponse, error) {
-	report, err := s.store.Snapshot().Report(request.GetStudy())
+	report, err := insight.Report(s.store.Snapshot(), request.GetStudy())
 	if err != nil {
 		return nil, statusOf(err)
 	}

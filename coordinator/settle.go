@@ -8,6 +8,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/insight"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 
 // settler gives the contenders of studies that are to be settled further seeds. It is one of the leader's loops.
 //
-// It keeps nothing: what a study needs next follows from what its trials have given (see results.Snapshot.NextSeed). So a
+// It keeps nothing: what a study needs next follows from what its trials have given (see insight.NextSeed). So a
 // new leader goes on where the old one was. A command that arrives twice, or after the study has been extended, is refused by
 // its indices. Each adds trials that the study does not have, of which there are finitely many, or says that it is settled:
 // whatever fails, it comes to an end.
@@ -73,7 +74,7 @@ func (s *settler) round(ctx context.Context) (changed bool, err error) {
 		if !awaitsSettling(study) {
 			continue
 		}
-		points, err := snapshot.NextSeed(study)
+		points, err := insight.NextSeed(snapshot, study)
 		if err == nil {
 			err = s.extend(ctx, study, points)
 		}

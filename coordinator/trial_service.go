@@ -5,6 +5,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
+	"trellis/results/insight"
 )
 
 // trialService answers from a snapshot of the store.
@@ -22,7 +23,7 @@ func (s trialService) ListTrials(_ context.Context, request *trellisv1.ListTrial
 // GetBestTrial returns the best of the study's answered trials, the next, and how sure that is.
 func (s trialService) GetBestTrial(_ context.Context, request *trellisv1.GetBestTrialRequest) (*trellisv1.GetBestTrialResponse, error) {
 	snapshot := s.store.Snapshot()
-	response, err := snapshot.GetBestTrial(request)
+	response, err := insight.BestTrial(snapshot, request)
 	if err != nil {
 		return nil, statusOf(err)
 	}
@@ -34,7 +35,7 @@ func (s trialService) GetBestTrial(_ context.Context, request *trellisv1.GetBest
 func (s trialService) ListConfigurations(
 	_ context.Context, request *trellisv1.ListConfigurationsRequest,
 ) (*trellisv1.ListConfigurationsResponse, error) {
-	response, err := s.store.Snapshot().ListConfigurations(request)
+	response, err := insight.ListConfigurations(s.store.Snapshot(), request)
 	return response, statusOf(err)
 }
 

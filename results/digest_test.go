@@ -4,12 +4,11 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -38,7 +37,7 @@ func digestOfListed(t *rapid.T, snapshot *Snapshot, runs []*listedRun) string {
 		if longest == nil {
 			continue
 		}
-		trial, err := snapshot.withLosses(longest)
+		trial, err := snapshot.WithLosses(longest)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,6 +67,42 @@ func digestOfListed(t *rapid.T, snapshot *Snapshot, runs []*listedRun) string {
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
+}
+
+// checkDigest compares a study's digest with that which is made of what is listed of it.
+func checkDigest(t *rapid.T, snapshot *Snapshot, study string) {
+	got, err := snapshot.Digest(study)
+	if want := digestOfListed(t, snapshot, listedRuns(t, snapshot, study)); err != nil || got != want {
+		t.Fatalf("digest %s and error %v, want %s", got, err, want)
+	}
+}
+
+// listedRun is a run with its trials as they are listed, those with the fewest epochs first.
+type listedRun struct {
+	*trellisv1.Run
+	trials []*trellisv1.Trial
+}
+
+// listedRuns are those of a study, by id.
+func listedRuns(t *rapid.T, snapshot *Snapshot, study string) (runs []*listedRun) {
+	list, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: study, PageSize: MaxPageSize, OrderBy: "max_epochs"})
+	if err != nil || list.NextPageToken != "" {
+		t.Fatalf("more trials than on one page, or the error %v", err)
+	}
+	byID := map[string]*listedRun{}
+	for _, trial := range list.Trials {
+		if byID[trial.Run] == nil {
+			run, err := snapshot.Run(nil, study, trial.Run)
+			if err != nil {
+				t.Fatal(err)
+			}
+			byID[trial.Run] = &listedRun{Run: run}
+			runs = append(runs, byID[trial.Run])
+		}
+		byID[trial.Run].trials = append(byID[trial.Run].trials, trial)
+	}
+	slices.SortFunc(runs, func(a, b *listedRun) int { return strings.Compare(a.Id, b.Id) })
+	return runs
 }
 
 // digested is a study to take the digest of: two runs, trained until they end.
@@ -237,22 +272,9 @@ func TestDigestOfUnanswered(t *testing.T) {
 	}
 }
 
-// BenchmarkReport accounts for a study like the paper's, and for a large one.
-func BenchmarkReport(b *testing.B) {
-	for _, bench := range []struct {
-		runs   int
-		epochs uint32
-	}{{36, 150}, {100_000, 10}} {
-		b.Run(fmt.Sprintf("runs=%d/epochs=%d", bench.runs, bench.epochs), func(b *testing.B) {
-			store := newStore(b)
-			loadStudy(b, store, "s", bench.runs, bench.epochs)
-			begin := time.Now()
-			for b.Loop() {
-				if _, err := store.Snapshot().Report("s"); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(time.Since(begin).Nanoseconds())/float64(b.N*bench.runs), "ns/run")
-		})
+// TestDigestOfNothing: there is no digest of what is not there.
+func TestDigestOfNothing(t *testing.T) {
+	if _, err := newStore(t).Snapshot().Digest("x"); !isNotFound(err) {
+		t.Errorf("error %v", err)
 	}
 }

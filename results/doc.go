@@ -1,6 +1,6 @@
 // Package results is the store of studies, runs, trials, losses and workers: messages of trellisv1 in go-memdb, the state
-// machines that say how they may change, and the queries that rank, page and filter them, say what matters (see the package
-// importance) and suggest what follows.
+// machines that say how they may change, and the queries that rank, page and filter them. What the answers mean, the package
+// insight says.
 //
 // The store is what the replicated log feeds. A write is one command: it happens as a whole or not at all, depends on
 // nothing but the store and its arguments (the command's log index and time among them), and has no effect but on the
@@ -71,18 +71,4 @@
 //	CONFLICT        1
 //
 // An attempt that is returned, or that ends because its study is paused or its worker says goodbye, costs nothing.
-//
-// # Configurations
-//
-// A configuration is a point of the grid without its seed: what a study with several seeds repeats with each of them, and what
-// it is ranked by. Its rank is that of the mean of its objectives. The best is chosen among the configurations that have the
-// most of the seeds that at least half of them have been answered with, so that one lucky seed does not win against five
-// ordinary ones; the others rank after these. An objective that is not a finite number puts a configuration last. With one seed,
-// configurations rank as their trials do.
-//
-// Which configurations can't be told apart from the best, package statistics says, and Snapshot.Verdict puts it into words.
-// Ranking and verdict go by validation losses alone; the mean test loss of a configuration stands beside them.
-//
-// What a study with settle needs next follows from what its trials have given: Snapshot.NextSeed. Nothing of it is stored but
-// that it has come to its end, Study.settled.
 package results

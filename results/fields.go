@@ -130,3 +130,12 @@ func trialOrder(orderBy string, fields []field) (func(*trellisv1.Trial) sortKey,
 		"order_by: %q is no field of a trial; they are %s, and a hyphen before one turns the order round: %w", name,
 		strings.Join(names, ", "), ErrInvalid)
 }
+
+// fieldsOn are the fields of trials of a study with these axes of its own.
+func fieldsOn(own []string) []field {
+	all := fields[:len(fields):len(fields)]
+	for _, name := range own {
+		all = append(all, number(name, func(t *trellisv1.Trial) float64 { return t.GetParameters().GetValues()[name] }))
+	}
+	return all
+}

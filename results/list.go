@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // ListTrials returns a page of a study's trials: see ListTrialsRequest. A page starts where the one before ended in the
@@ -70,7 +71,7 @@ func (s *Snapshot) listTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	left := room(MaxPageBytes)
 	for _, trial := range trials {
 		if request.GetLosses() {
-			if trial, err = s.withLosses(trial); err != nil {
+			if trial, err = s.WithLosses(trial); err != nil {
 				return nil, err
 			}
 		}
@@ -90,7 +91,7 @@ func (s *Snapshot) listTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 // fieldsFor are those that a request may name. Metrics are looked for only where it may name one, as that reads runs until the
 // first that has been trained.
 func (s *Snapshot) fieldsFor(study *trellisv1.Study, request *trellisv1.ListTrialsRequest) ([]field, error) {
-	available := fieldsOn(ownAxes(study.GetSpec()))
+	available := fieldsOn(grid.OwnAxes(study.GetSpec()))
 	name := strings.TrimPrefix(request.GetOrderBy(), "-")
 	if request.GetFilter() == "" && (name == "" || hasField(available, name)) {
 		return available, nil

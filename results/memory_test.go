@@ -123,20 +123,16 @@ func TestLargeStudy(t *testing.T) {
 		t.Fatalf("the study is not all there: %v, %v", study.State, study.Progress)
 	}
 	perTrial("all done", before, 1500)
-	within("best", 10*time.Millisecond, func() error {
-		_, err := store.Snapshot().GetBestTrial(&trellisv1.GetBestTrialRequest{Study: "large"})
-		return err
-	})
+	within("best", 10*time.Millisecond, func() error { return AskInsight.Best(store.Snapshot(), "large") })
 	within("a page by index", 20*time.Millisecond, page("", ""))
 	within("a page by objective", 20*time.Millisecond, page("objective", ""))
 	within("a page by objective from the last", 10*time.Second, page("-objective", ""))
 	within("a page by learning rate", 10*time.Second, page("learning_rate", ""))
 	within("a page with a filter", 20*time.Second, page("objective", "latent_dim == 16"))
 	within("a page of configurations", 10*time.Second, func() error {
-		_, err := store.Snapshot().ListConfigurations(&trellisv1.ListConfigurationsRequest{Study: "large"})
-		return err
+		return AskInsight.Configurations(store.Snapshot(), "large")
 	})
-	within("a report", 20*time.Second, func() error { _, err := store.Snapshot().Report("large"); return err })
+	within("a report", 20*time.Second, func() error { return AskInsight.Report(store.Snapshot(), "large") })
 	within("what changed since the last command", 100*time.Millisecond, func() error {
 		_, err := store.Snapshot().RunsChangedSince("large", study.ModifyIndex)
 		return err

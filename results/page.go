@@ -59,21 +59,38 @@ func tokenTrials(request *trellisv1.ListTrialsRequest) tokenMark {
 	return tokenMark(sum.Sum(nil)[:len(tokenMark{})])
 }
 
-// tokenConfigurations marks the listings of configurations that are alike in all that a token depends on.
-func tokenConfigurations(request *trellisv1.ListConfigurationsRequest) tokenMark {
-	sum := sha256.Sum256(fmt.Appendf(nil, "configurations %q %v", request.GetStudy(), request.GetConfidence()))
-	return tokenMark(sum[:len(tokenMark{})])
-}
-
-// decodeRank returns the rank that a token's key has, 0 for the first page.
-func decodeRank(after key) (uint64, error) {
+// PageByRank returns a page of a listing whose rows are ranked from 0 on, and the token of the next page, which is empty after the
+// last. listing tells apart listings whose tokens don't fit one another. A page starts at the rank where the one before ended. It
+// fails with ErrInvalid if the token is not one of the listing's.
+func PageByRank[Row proto.Message](
+	listing string, size uint32, token string, total uint64, row func(rank uint64) Row,
+) (rows []Row, next string, err error) {
+	sum := sha256.Sum256([]byte(listing))
+	mark := tokenMark(sum[:len(tokenMark{})])
+	after, err := decodeToken(mark, token)
+	if err != nil {
+		return nil, "", err
+	}
+	rank := uint64(0)
 	switch len(after) {
 	case 0:
-		return 0, nil
 	case 8:
-		return binary.BigEndian.Uint64(after), nil
+		rank = binary.BigEndian.Uint64(after)
+	default:
+		return nil, "", fmt.Errorf("page_token is cut short: %w", ErrInvalid)
 	}
-	return 0, fmt.Errorf("page_token is cut short: %w", ErrInvalid)
+	left := room(MaxPageBytes)
+	for ; rank < total && len(rows) < pageSize(size); rank++ {
+		row := row(rank)
+		if !left.take(row) {
+			break
+		}
+		rows = append(rows, row)
+	}
+	if rank < total {
+		next = encodeToken(mark, newKey(8).number(rank))
+	}
+	return rows, next, nil
 }
 
 func encodeToken(mark tokenMark, from []byte) string {

@@ -518,7 +518,7 @@ func useStore(t *testing.T, store *Store) {
 			_, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: study.Name, OrderBy: orderBy, Losses: true})
 			ok(t, err)
 		}
-		_, _ = store.Snapshot().GetBestTrial(&trellisv1.GetBestTrialRequest{Study: study.Name})
+		_, _ = store.Snapshot().Best(nil, study.Name)
 		_ = store.SetStudyState(1<<42, at(1), study.Name, studyCanceled)
 	}
 }

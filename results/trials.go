@@ -90,23 +90,6 @@ func (s *Snapshot) catalog(study string) (*catalog, error) {
 	return c, err
 }
 
-// withLosses returns a copy of the trial that has its losses and metrics by epoch.
-func (s *Snapshot) withLosses(trial *trellisv1.Trial) (*trellisv1.Trial, error) {
-	losses, err := s.Losses(nil, trial.Study, trial.Run)
-	if isNotFound(err) {
-		return trial, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	epochs := trial.Epochs
-	trial = copyTrial(trial)
-	trial.TrainLoss = losses.TrainLoss[:epochs:epochs]
-	trial.ValidationLoss = losses.ValidationLoss[:epochs:epochs]
-	trial.EpochMetrics = metricsUpTo(losses.Metrics, epochs)
-	return trial, nil
-}
-
 // Trial returns a trial, or ErrNotFound.
 func (s *Snapshot) Trial(study string, index uint64) (*trellisv1.Trial, error) {
 	trial, err := s.trial(study, index)
@@ -131,27 +114,15 @@ func (s *Snapshot) trial(study string, index uint64) (*trellisv1.Trial, error) {
 // Best returns the trial that ranks first among those that have been answered: see Compare. ErrNoAnswer if there is none,
 // ErrNotFound if there is no such study.
 func (s *Snapshot) Best(ws memdb.WatchSet, study string) (*trellisv1.Trial, error) {
-	best, _, err := s.bestTwo(ws, study)
-	return best, err
-}
-
-// bestTwo returns the best trial and the next in rank, which is nil if only one has been answered.
-func (s *Snapshot) bestTwo(ws memdb.WatchSet, study string) (best, runnerUp *trellisv1.Trial, err error) {
 	if _, err := s.Study(ws, study); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	ranked, err := s.ranked(ws, study, sortKey{})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for trial := range ranked {
-		if best != nil {
-			return best, trial, nil
-		}
-		best = trial
+		return trial, nil
 	}
-	if best == nil {
-		return nil, nil, fmt.Errorf("best trial of study %s: %w", study, ErrNoAnswer)
-	}
-	return best, nil, nil
+	return nil, fmt.Errorf("best trial of study %s: %w", study, ErrNoAnswer)
 }

@@ -1,4 +1,4 @@
-package results
+package insight
 
 import (
 	"errors"
@@ -11,11 +11,12 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 )
 
 func (s *seeded) verdict(confidence float64) *trellisv1.Verdict {
 	s.Helper()
-	verdict, err := s.store.Snapshot().Verdict("s", confidence)
+	verdict, err := Verdict(s.Snapshot(), "s", confidence)
 	ok(s, err)
 	return verdict
 }
@@ -70,7 +71,7 @@ func TestVerdict(t *testing.T) {
 	if verdict := s.verdict(0.9999); verdict.ContendersTotal <= 1 || verdict.Settled {
 		t.Errorf("with much confidence %v", verdict)
 	}
-	best, err := s.store.Snapshot().GetBestTrial(&trellisv1.GetBestTrialRequest{Study: "s"})
+	best, err := BestTrial(s.Snapshot(), &trellisv1.GetBestTrialRequest{Study: "s"})
 	ok(t, err)
 	// The lowest of the best configuration's, and of the next's, though that of 4's first seed is lower than others of 2.
 	if p := best.Trial.Parameters; p.LatentDim != 2 || p.Seed != 1 || best.Trial.GetObjective() != 1 || len(best.Trial.ValidationLoss) != 2 {
@@ -85,10 +86,10 @@ func TestVerdict(t *testing.T) {
 func TestVerdictRefuses(t *testing.T) {
 	for _, spec := range []*trellisv1.StudySpec{seedsSpec(1), seedsSpec(1, 2)} {
 		s := newSeeded(t, spec, []uint32{2}, []uint32{1}, func(uint32, uint32) []float64 { return nil })
-		if _, err := s.store.Snapshot().Verdict("s", 0); !errors.Is(err, ErrNoAnswer) {
+		if _, err := Verdict(s.Snapshot(), "s", 0); !errors.Is(err, results.ErrNoAnswer) {
 			t.Errorf("no answer: %v", err)
 		}
-		if _, err := s.store.Snapshot().Verdict("none", 0); !errors.Is(err, ErrNotFound) {
+		if _, err := Verdict(s.Snapshot(), "none", 0); !errors.Is(err, results.ErrNotFound) {
 			t.Errorf("no study: %v", err)
 		}
 	}
@@ -111,10 +112,10 @@ func TestAdvice(t *testing.T) {
 		want   string
 	}{
 		{"close", nil, []uint32{1, 2, 3}, noisy(0.001), nil, "the contenders differ little beside how they scatter over the seeds: "},
-		{"running", nil, []uint32{1, 2, 3}, noisy(0.03), func(s *trellisv1.Study) { s.State = studyRunning }, "the study has not ended"},
+		{"running", nil, []uint32{1, 2, 3}, noisy(0.03), func(s *trellisv1.Study) { s.State = trellisv1.StudyState_STUDY_STATE_RUNNING }, "the study has not ended"},
 		{"settling", &trellisv1.Settle{MaxSeeds: 6}, []uint32{1, 2, 3}, noisy(0.03), nil, "the coordinator gives the contenders more seeds"},
 		{"not settled", &trellisv1.Settle{MaxSeeds: 6}, []uint32{1, 2, 3}, noisy(0.2), func(s *trellisv1.Study) {
-			s.State, s.Settled = studyCompleted, true
+			s.State, s.Settled = trellisv1.StudyState_STUDY_STATE_COMPLETED, true
 		}, "submit the spec under another name with settle: {max_seeds: "},
 		{"failed", nil, []uint32{1, 2, 3}, func(latentDim, seed uint32) []float64 {
 			if latentDim == 4 && seed > 1 {
@@ -126,14 +127,14 @@ func TestAdvice(t *testing.T) {
 		spec := seedsSpec(test.seeds...)
 		spec.Settle = test.settle
 		s := newSeeded(t, spec, []uint32{2, 4}, test.seeds, test.losses)
-		snapshot := s.store.Snapshot()
+		snapshot := s.Snapshot()
 		study, err := snapshot.Study(nil, "s")
 		ok(t, err)
-		study = copyStudy(study)
+		study = proto.CloneOf(study)
 		if test.change != nil {
 			test.change(study)
 		}
-		compared, err := snapshot.compareConfigurations(study, 0)
+		compared, err := compareConfigurations(snapshot, study, 0)
 		ok(t, err)
 		if got := compared.verdict(); got.Settled || !strings.Contains(got.Advice, test.want) {
 			t.Errorf("%s: settled %v, advice %q, want %q", test.name, got.Settled, got.Advice, test.want)
@@ -145,14 +146,13 @@ func TestAdvice(t *testing.T) {
 func (s *seeded) settle(want int) (rounds []string) {
 	s.Helper()
 	for {
-		snapshot := s.store.Snapshot()
+		snapshot := s.Snapshot()
 		study, err := snapshot.Study(nil, "s")
 		ok(s, err)
-		points, err := snapshot.NextSeed(study)
+		points, err := NextSeed(snapshot, study)
 		ok(s, err)
-		s.index++
 		if len(points) == 0 {
-			_, err := s.store.ExtendStudy(s.index, at(s.index), "s", Extension{Indices: study.Indices, NextIndices: study.Indices, Settled: true})
+			_, err := s.ExtendStudy(s.next(), s.now(), "s", results.Extension{Indices: study.Indices, NextIndices: study.Indices, Settled: true})
 			ok(s, err)
 			return rounds
 		}
@@ -160,7 +160,7 @@ func (s *seeded) settle(want int) (rounds []string) {
 			s.Fatalf("it goes on after %v", rounds)
 		}
 		rounds = append(rounds, fmt.Sprintf("%d with %d", len(points), points[0].Seed))
-		extension := Extension{Indices: study.Indices, NextIndices: study.Indices + uint64(len(points))}
+		extension := results.Extension{Indices: study.Indices, NextIndices: study.Indices + uint64(len(points))}
 		runs := map[string]*trellisv1.Run{}
 		for i, point := range points {
 			id := fmt.Sprintf("latent-%d-seed-%d", point.LatentDim, point.Seed)
@@ -175,10 +175,9 @@ func (s *seeded) settle(want int) (rounds []string) {
 			run.Parameters.MaxEpochs = run.Milestones[len(run.Milestones)-1]
 			extension.Trials = append(extension.Trials, &trellisv1.Trial{Index: study.Indices + uint64(i), Parameters: point, Run: id})
 		}
-		_, err = s.store.ExtendStudy(s.index, at(s.index), "s", extension)
+		_, err = s.ExtendStudy(s.next(), s.now(), "s", extension)
 		ok(s, err)
-		s.index++
-		s.train(extension.Runs)
+		s.trainAll(extension.Runs)
 	}
 }
 
@@ -201,9 +200,9 @@ func TestNextSeed(t *testing.T) {
 		}
 		return []float64{9, float64(latentDim) + noise(latentDim, seed)}
 	})
-	study, err := s.store.Snapshot().Study(nil, "s")
+	study, err := s.Snapshot().Study(nil, "s")
 	ok(t, err)
-	if study.State != studyRunning {
+	if study.State != trellisv1.StudyState_STUDY_STATE_RUNNING {
 		t.Fatalf("before it is settled the study is %v", study.State)
 	}
 	// One seed tells nothing. Two tell 2 and 4 with two epochs from the rest, but 8 has but one until the next round.
@@ -211,9 +210,9 @@ func TestNextSeed(t *testing.T) {
 	if got, want := strings.Join(rounds, ", "), "6 with 1, 4 with 3, 2 with 4, 2 with 5, 2 with 6, 2 with 7"; got != want {
 		t.Errorf("rounds %s, want %s", got, want)
 	}
-	study, err = s.store.Snapshot().Study(nil, "s")
+	study, err = s.Snapshot().Study(nil, "s")
 	ok(t, err)
-	if study.State != studyCompleted || !study.Settled {
+	if study.State != trellisv1.StudyState_STUDY_STATE_COMPLETED || !study.Settled {
 		t.Errorf("after it has been settled the study is %v", study.State)
 	}
 	verdict := s.verdict(0)
@@ -225,7 +224,7 @@ func TestNextSeed(t *testing.T) {
 			t.Errorf("more seeds than the budget: %v", c)
 		}
 	}
-	if points, err := s.store.Snapshot().NextSeed(&trellisv1.Study{Name: "s", Spec: seedsSpec(1)}); points != nil || err != nil {
+	if points, err := NextSeed(s.Snapshot(), &trellisv1.Study{Name: "s", Spec: seedsSpec(1)}); points != nil || err != nil {
 		t.Errorf("without settle: %v, %v", points, err)
 	}
 }

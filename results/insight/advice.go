@@ -1,4 +1,4 @@
-package results
+package insight
 
 import (
 	"fmt"
@@ -38,7 +38,7 @@ func extendBySeeds(study string, used []uint32, n int) string {
 // advice says what would settle a verdict that is not.
 func (c *comparison) advice() string {
 	settle := c.study.Spec.GetSettle()
-	going := c.study.State == studyRunning || c.study.State == studyPaused
+	going := c.study.State == trellisv1.StudyState_STUDY_STATE_RUNNING || c.study.State == trellisv1.StudyState_STUDY_STATE_PAUSED
 	switch {
 	case going && settle != nil && !c.study.Settled:
 		return fmt.Sprintf("the coordinator gives the contenders more seeds by itself, until they part or have %d", settle.GetMaxSeeds())

@@ -1,4 +1,4 @@
-package results
+package insight
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 )
 
 // trainedTrial is a trial of a study to be: its run's losses by epoch. Fewer than max_epochs end in an early stop, none at
@@ -18,6 +19,8 @@ type trainedTrial struct {
 	parameters *trellisv1.Parameters
 	losses     []float64
 	failed     bool
+	// milestones are max_epochs alone if they are not given.
+	milestones []uint32
 }
 
 // at1 is a configuration with the seed 1, that stopped early after one epoch with the given loss.
@@ -37,40 +40,29 @@ func (p trainedTrial) seeded(seed uint32, losses ...float64) trainedTrial {
 	return p
 }
 
-// newTrainedStore has the study s, each of whose trials has a run of its own.
-func newTrainedStore(t testing.TB, spec *trellisv1.StudySpec, points ...trainedTrial) *Store {
+// newTrainedStore has the study s, each of whose points has a run of its own.
+func newTrainedStore(t testing.TB, spec *trellisv1.StudySpec, points ...trainedTrial) *studyStore {
 	t.Helper()
-	store := newStore(t)
 	var runs []*trellisv1.Run
 	var trials []*trellisv1.Trial
+	var outcomes []outcome
 	for i, point := range points {
-		id := fmt.Sprint("run ", i)
-		runs = append(runs, &trellisv1.Run{
-			Id: id, Parameters: point.parameters, Milestones: []uint32{point.parameters.MaxEpochs}, FirstTrial: uint64(i),
-		})
-		trials = append(trials, &trellisv1.Trial{Index: uint64(i), Parameters: point.parameters, Run: id})
-	}
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: spec}, runs, trials))
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: workerReady, Slots: uint32(len(points) + 1)}))
-	for i, point := range points {
-		index, id := uint64(3+2*i), runs[i].Id
-		if len(point.losses) == 0 && !point.failed {
-			continue
+		milestones := point.milestones
+		if milestones == nil {
+			milestones = []uint32{point.parameters.MaxEpochs}
 		}
-		attempt := grant1(t, store, index, "s", id, "w")
-		if point.failed {
-			record(t, store, index+1, failureEntry("s", id, attempt, trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, "too large"))
-			continue
-		}
-		record(t, store, index+1, columnEntry("s", id, attempt, 1, point.losses, point.losses, nil),
-			successEntry("s", id, attempt, uint32(len(point.losses))))
+		run, its := pointRun(fmt.Sprint("run ", i), point.parameters, uint64(len(trials)), milestones...)
+		runs, trials = append(runs, run), append(trials, its...)
+		outcomes = append(outcomes, outcome{run: run.Id, losses: point.losses, failed: point.failed})
 	}
-	return store
+	s := newStudyStore(t, &trellisv1.Study{Spec: spec, Indices: uint64(len(trials))}, runs, trials)
+	s.train(outcomes)
+	return s
 }
 
 func importanceOf(t testing.TB, points ...trainedTrial) *trellisv1.Importance {
 	t.Helper()
-	response, err := newTrainedStore(t, nil, points...).Snapshot().GetImportance(&trellisv1.GetImportanceRequest{Study: "s"})
+	response, err := Importance(newTrainedStore(t, nil, points...).Snapshot(), &trellisv1.GetImportanceRequest{Study: "s"})
 	ok(t, err)
 	return response.GetImportance()
 }
@@ -186,50 +178,14 @@ func TestImportanceInconclusive(t *testing.T) {
 		},
 	} {
 		store := newTrainedStore(t, nil, test.points...)
-		_, err := store.Snapshot().GetImportance(&trellisv1.GetImportanceRequest{Study: "s"})
-		if !errors.Is(err, ErrInconclusive) || !strings.Contains(err.Error(), test.says) {
+		_, err := Importance(store.Snapshot(), &trellisv1.GetImportanceRequest{Study: "s"})
+		if !errors.Is(err, results.ErrInconclusive) || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	_, err := newStore(t).Snapshot().GetImportance(&trellisv1.GetImportanceRequest{Study: "s"})
-	if !errors.Is(err, ErrNotFound) {
+	store := newTrainedStore(t, nil, at1(4, 1e-3, 0, 1))
+	_, err := Importance(store.Snapshot(), &trellisv1.GetImportanceRequest{Study: "other"})
+	if !errors.Is(err, results.ErrNotFound) {
 		t.Errorf("no study: %v", err)
 	}
-}
-
-// BenchmarkInsight asks of a million trials what matters, and what is to follow.
-func BenchmarkInsight(b *testing.B) {
-	store := newStore(b)
-	createMarginal(b, store, 1_000_000)
-	b.Run("importance/trials=1M", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := store.Snapshot().GetImportance(&trellisv1.GetImportanceRequest{Study: "s"}); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("suggest/trials=1M", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := store.Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"}, nil); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}
-
-// createMarginal creates the study s and trains its runs: a full grid of up to 100 latent dimensions, learning rates and
-// weight decays.
-func createMarginal(b *testing.B, store *Store, count int) {
-	b.Helper()
-	var runs []*trellisv1.Run
-	var trials []*trellisv1.Trial
-	for i := range count {
-		run, its := testRun(largeRunID(i), uint32(1+i%100), uint64(i), 1)
-		run.Parameters.LearningRate, run.Parameters.WeightDecay = float64(1+i/100%100), float64(i/10_000)
-		its[0].Parameters = run.Parameters
-		runs, trials = append(runs, run), append(trials, its...)
-	}
-	ok(b, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: &trellisv1.StudySpec{}}, runs, trials))
-	ok(b, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "worker", State: workerReady, Slots: uint32(count)}))
-	trainLarge(b, store, "s", 3, count, 1)
 }

@@ -1,9 +1,11 @@
-package results
+package insight
 
 import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	trellisv1 "trellis/proto/trellis/v1"
 )
 
 // method says in words how the variance was divided, and what was left out.
@@ -39,14 +41,14 @@ func (s *survey) leftOut() string {
 	if len(s.diverged) > 0 {
 		reasons = append(reasons, fmt.Sprintf("%d diverged%s", len(s.diverged), s.divergedTogether()))
 	}
-	open := s.unanswered[trialPending] + s.unanswered[trialRunning]
+	open := s.unanswered[trellisv1.TrialState_TRIAL_STATE_PENDING] + s.unanswered[trellisv1.TrialState_TRIAL_STATE_RUNNING]
 	for _, reason := range []struct {
 		count uint64
 		name  string
 	}{
-		{s.unanswered[trialFailed], "failed"},
-		{s.unanswered[trialPruned], "pruned by a heuristic"},
-		{s.unanswered[trialCanceled], "canceled"},
+		{s.unanswered[trellisv1.TrialState_TRIAL_STATE_FAILED], "failed"},
+		{s.unanswered[trellisv1.TrialState_TRIAL_STATE_PRUNED], "pruned by a heuristic"},
+		{s.unanswered[trellisv1.TrialState_TRIAL_STATE_CANCELED], "canceled"},
 		{open, "not answered yet"},
 	} {
 		if reason.count > 0 {

@@ -1,4 +1,4 @@
-package results
+package insight
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// maxEpochsAxis is the place of max_epochs among gridAxes.
+	// maxEpochsAxis is the place of max_epochs among commonAxes.
 	maxEpochsAxis = 3
 	// highestMaxEpochs is the limit of study.proto.
 	highestMaxEpochs = 10_000

@@ -1,4 +1,4 @@
-package results
+package insight
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 	"trellis/results/statistics"
 )
 
@@ -16,43 +17,47 @@ const maxContenders = 100
 // settles with, or DefaultConfidence. ErrNotFound if there is no such study, ErrNoAnswer if no trial has been answered.
 //
 // A study with one seed is answered at once, however large; with several, all trials are read: see configurationsOf.
-func (s *Snapshot) Verdict(study string, confidence float64) (*trellisv1.Verdict, error) {
-	response, err := s.bestWithVerdict(study, confidence)
+func Verdict(snapshot *results.Snapshot, study string, confidence float64) (*trellisv1.Verdict, error) {
+	response, err := bestWithVerdict(snapshot, study, confidence)
 	return response.GetVerdict(), err
 }
 
-// GetBestTrial returns the best trial and the next in rank with their losses, the study, and the verdict: if the study has
+// BestTrial returns the best trial and the next in rank with their losses, the study, and the verdict: if the study has
 // several seeds, the best trials of the two best configurations. It fails as Verdict does.
-func (s *Snapshot) GetBestTrial(request *trellisv1.GetBestTrialRequest) (*trellisv1.GetBestTrialResponse, error) {
-	response, err := s.bestWithVerdict(request.GetStudy(), request.GetConfidence())
+func BestTrial(
+	snapshot *results.Snapshot, request *trellisv1.GetBestTrialRequest,
+) (*trellisv1.GetBestTrialResponse, error) {
+	response, err := bestWithVerdict(snapshot, request.GetStudy(), request.GetConfidence())
 	if err != nil {
 		return nil, err
 	}
-	if response.Trial, err = s.withLosses(response.Trial); err != nil {
+	if response.Trial, err = snapshot.WithLosses(response.Trial); err != nil {
 		return nil, err
 	}
 	if response.RunnerUp != nil {
-		if response.RunnerUp, err = s.withLosses(response.RunnerUp); err != nil {
+		if response.RunnerUp, err = snapshot.WithLosses(response.RunnerUp); err != nil {
 			return nil, err
 		}
 	}
 	return response, nil
 }
 
-func (s *Snapshot) bestWithVerdict(name string, confidence float64) (*trellisv1.GetBestTrialResponse, error) {
-	study, err := s.Study(nil, name)
+func bestWithVerdict(
+	snapshot *results.Snapshot, name string, confidence float64,
+) (*trellisv1.GetBestTrialResponse, error) {
+	study, err := snapshot.Study(nil, name)
 	if err != nil {
 		return nil, err
 	}
 	if !hasSeveralSeeds(study) {
-		return s.bestOfOneSeed(study, confidence)
+		return bestOfOneSeed(snapshot, study, confidence)
 	}
-	compared, err := s.compareConfigurations(study, confidence)
+	compared, err := compareConfigurations(snapshot, study, confidence)
 	if err != nil {
 		return nil, err
 	}
 	if len(compared.answered) == 0 {
-		return nil, fmt.Errorf("best trial of study %s: %w", name, ErrNoAnswer)
+		return nil, fmt.Errorf("best trial of study %s: %w", name, results.ErrNoAnswer)
 	}
 	order := compared.judgement.Order
 	response := &trellisv1.GetBestTrialResponse{
@@ -65,10 +70,23 @@ func (s *Snapshot) bestWithVerdict(name string, confidence float64) (*trellisv1.
 }
 
 // bestOfOneSeed answers from the ranking of trials, each of which is a configuration.
-func (s *Snapshot) bestOfOneSeed(study *trellisv1.Study, confidence float64) (*trellisv1.GetBestTrialResponse, error) {
-	best, runnerUp, err := s.bestTwo(nil, study.Name)
+func bestOfOneSeed(
+	snapshot *results.Snapshot, study *trellisv1.Study, confidence float64,
+) (*trellisv1.GetBestTrialResponse, error) {
+	ranked, err := snapshot.Ranked(study.Name)
 	if err != nil {
 		return nil, err
+	}
+	var best, runnerUp *trellisv1.Trial
+	for trial := range ranked {
+		if best != nil {
+			runnerUp = trial
+			break
+		}
+		best = trial
+	}
+	if best == nil {
+		return nil, fmt.Errorf("best trial of study %s: %w", study.Name, results.ErrNoAnswer)
 	}
 	configuration := configuration{
 		parameters: best.Parameters, tries: []try{{best.Parameters.GetSeed(), best}}, answered: 1,
@@ -118,11 +136,11 @@ func (c *comparison) verdict() *trellisv1.Verdict {
 // given, and are none that the study has, so that adding them comes to an end whatever fails.
 //
 // It is to be asked once all runs of the study have ended.
-func (s *Snapshot) NextSeed(study *trellisv1.Study) ([]*trellisv1.Parameters, error) {
+func NextSeed(snapshot *results.Snapshot, study *trellisv1.Study) ([]*trellisv1.Parameters, error) {
 	if study.GetSpec().GetSettle() == nil {
 		return nil, nil
 	}
-	compared, err := s.compareConfigurations(study, 0)
+	compared, err := compareConfigurations(snapshot, study, 0)
 	if err != nil {
 		return nil, fmt.Errorf("find the next seed of study %s: %w", study.GetName(), err)
 	}

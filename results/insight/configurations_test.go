@@ -1,4 +1,4 @@
-package results
+package insight
 
 import (
 	"errors"
@@ -9,26 +9,25 @@ import (
 	"testing"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 )
 
 // seeded is a study whose runs differ in latent dimension and seed, each with trials of one and two epochs.
 type seeded struct {
-	testing.TB
-	store *Store
-	index uint64
+	*studyStore
 	// losses are what a run reports, by latent dimension and seed: nil is a run that fails.
 	losses func(latentDim, seed uint32) []float64
 }
 
 // newSeeded creates the study and trains all its runs.
-func newSeeded(t testing.TB, spec *trellisv1.StudySpec, latentDims, seeds []uint32, losses func(latentDim, seed uint32) []float64) *seeded {
+func newSeeded(
+	t testing.TB, spec *trellisv1.StudySpec, latentDims, seeds []uint32, losses func(latentDim, seed uint32) []float64,
+) *seeded {
 	t.Helper()
-	s := &seeded{TB: t, store: newStore(t), index: 3, losses: losses}
 	runs, trials := seededRuns(latentDims, seeds, 0)
-	study := &trellisv1.Study{Name: "s", Spec: spec, Indices: uint64(len(trials))}
-	ok(t, s.store.CreateStudy(1, at(1), study, runs, trials))
-	ok(t, s.store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: workerReady, Slots: 1000}))
-	s.train(runs)
+	study := &trellisv1.Study{Spec: spec, Indices: uint64(len(trials))}
+	s := &seeded{studyStore: newStudyStore(t, study, runs, trials), losses: losses}
+	s.trainAll(runs)
 	return s
 }
 
@@ -46,24 +45,18 @@ func seededRuns(latentDims, seeds []uint32, first uint64) (runs []*trellisv1.Run
 	return runs, trials
 }
 
-func (s *seeded) train(runs []*trellisv1.Run) {
+func (s *seeded) trainAll(runs []*trellisv1.Run) {
 	s.Helper()
+	var outcomes []outcome
 	for _, run := range runs {
-		attempt := grant1(s, s.store, s.index, "s", run.Id, "w")
 		losses := s.losses(run.Parameters.LatentDim, run.Parameters.Seed)
-		if losses == nil {
-			record(s, s.store, s.index+1,
-				failureEntry("s", run.Id, attempt, trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, "too large"))
-		} else {
-			tests := map[uint32]float64{}
-			for i, loss := range losses {
-				tests[uint32(i+1)] = loss + 1
-			}
-			record(s, s.store, s.index+1, columnEntry("s", run.Id, attempt, 1, losses, losses, tests),
-				successEntry("s", run.Id, attempt, uint32(len(losses))))
+		its := outcome{run: run.Id, losses: losses, failed: losses == nil, tests: map[uint32]float64{}}
+		for i, loss := range losses {
+			its.tests[uint32(i+1)] = loss + 1
 		}
-		s.index += 2
+		outcomes = append(outcomes, its)
 	}
+	s.train(outcomes)
 }
 
 // seedsSpec is a spec with seeds.
@@ -87,7 +80,7 @@ func describe(configurations []*trellisv1.Configuration) string {
 func (s *seeded) list(request *trellisv1.ListConfigurationsRequest) *trellisv1.ListConfigurationsResponse {
 	s.Helper()
 	request.Study = "s"
-	response, err := s.store.Snapshot().ListConfigurations(request)
+	response, err := ListConfigurations(s.Snapshot(), request)
 	ok(s, err)
 	return response
 }
@@ -128,7 +121,7 @@ func TestListConfigurations(t *testing.T) {
 	var seeds []uint32
 	for i, repetition := range best.Repetitions {
 		seeds = append(seeds, repetition.Seed)
-		trial, err := s.store.Snapshot().Trial("s", repetition.Trial)
+		trial, err := s.Snapshot().Trial("s", repetition.Trial)
 		ok(t, err)
 		if trial.Parameters.Seed != repetition.Seed || trial.GetObjective() != repetition.Objective || trial.Parameters.LatentDim != 2 {
 			t.Errorf("repetition %d is %v, its trial %v", i, repetition, trial)
@@ -179,19 +172,19 @@ func TestListConfigurationsPages(t *testing.T) {
 		}
 		equal(t, fmt.Sprintf("pages of %d", size), got, want)
 	}
-	snapshot := s.store.Snapshot()
+	snapshot := s.Snapshot()
 	token := s.list(&trellisv1.ListConfigurationsRequest{PageSize: 1}).NextPageToken
 	for name, test := range map[string]struct {
 		request *trellisv1.ListConfigurationsRequest
 		want    error
 	}{
-		"no such study":        {&trellisv1.ListConfigurationsRequest{Study: "none"}, ErrNotFound},
-		"no token":             {&trellisv1.ListConfigurationsRequest{Study: "s", PageToken: "x"}, ErrInvalid},
-		"of another listing":   {&trellisv1.ListConfigurationsRequest{Study: "s", PageToken: token, Confidence: 0.9}, ErrInvalid},
-		"a token that is cut":  {&trellisv1.ListConfigurationsRequest{Study: "s", PageToken: token[:15]}, ErrInvalid},
+		"no such study":        {&trellisv1.ListConfigurationsRequest{Study: "none"}, results.ErrNotFound},
+		"no token":             {&trellisv1.ListConfigurationsRequest{Study: "s", PageToken: "x"}, results.ErrInvalid},
+		"of another listing":   {&trellisv1.ListConfigurationsRequest{Study: "s", PageToken: token, Confidence: 0.9}, results.ErrInvalid},
+		"a token that is cut":  {&trellisv1.ListConfigurationsRequest{Study: "s", PageToken: token[:15]}, results.ErrInvalid},
 		"a token that is fine": {&trellisv1.ListConfigurationsRequest{Study: "s", PageToken: token}, nil},
 	} {
-		if _, err := snapshot.ListConfigurations(test.request); !errors.Is(err, test.want) {
+		if _, err := ListConfigurations(snapshot, test.request); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, want %v", name, err, test.want)
 		}
 	}
@@ -232,6 +225,7 @@ func TestPlanOf(t *testing.T) {
 
 // TestConfigurationsOfOneSeed rank as their trials do, whatever their objectives.
 func TestConfigurationsOfOneSeed(t *testing.T) {
+	someLosses := []float64{0.5, 0.25, 0.25, 0, math.Copysign(0, -1), math.NaN(), math.Inf(1), math.Inf(-1), 1e-300, 3}
 	for number := range uint64(20) {
 		r := rand.New(rand.NewPCG(number, 1))
 		latentDims := []uint32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
@@ -239,9 +233,9 @@ func TestConfigurationsOfOneSeed(t *testing.T) {
 		s := newSeeded(t, nil, latentDims, []uint32{7}, func(uint32, uint32) []float64 {
 			return []float64{someLosses[r.IntN(len(someLosses))], someLosses[r.IntN(len(someLosses))]}
 		})
-		trials, err := s.store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "s"})
+		trials, err := s.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "s"})
 		ok(t, err)
-		slices.SortFunc(trials.Trials, Compare)
+		slices.SortFunc(trials.Trials, results.Compare)
 		for i, c := range s.list(&trellisv1.ListConfigurationsRequest{}).Configurations {
 			if c.Rank != uint64(i+1) || len(c.Repetitions) != 1 || c.Repetitions[0].Trial != trials.Trials[i].Index {
 				t.Fatalf("seed %d: configuration %d is %v, trial %d is %v", number, i, c, i, trials.Trials[i])

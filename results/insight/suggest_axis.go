@@ -1,4 +1,4 @@
-package results
+package insight
 
 import (
 	"fmt"
@@ -72,7 +72,7 @@ func (s *survey) searchRules(models []*trellisv1.Model) []searchRule {
 	}
 	rules := slices.Clone(searchRules)
 	for i, name := range s.own {
-		at := len(gridAxes) + i
+		at := len(commonAxes) + i
 		rule := searchRule{
 			name: name, at: at, lowest: s.tried[at][0], highest: s.tried[at][len(s.tried[at])-1],
 			proto: func(g *trellisv1.Grid) protoAxis { return g.GetAxes()[name] },

@@ -1,4 +1,4 @@
-package results
+package insight
 
 import (
 	"cmp"
@@ -7,57 +7,13 @@ import (
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+	"trellis/results/grid"
 )
-
-// gridAxis is one of the parameters that make a point of a grid; the seed repeats it.
-type gridAxis struct {
-	name  string
-	value func(*gridPoint) float64
-}
-
-// gridAxes are those that every study has.
-var gridAxes = []gridAxis{
-	{"latent_dim", func(p *gridPoint) float64 { return float64(p.latentDim) }},
-	{"learning_rate", func(p *gridPoint) float64 { return p.learningRate }},
-	{"weight_decay", func(p *gridPoint) float64 { return p.weightDecay }},
-	{"max_epochs", func(p *gridPoint) float64 { return float64(p.maxEpochs) }},
-	{"batch_size", func(p *gridPoint) float64 { return float64(p.batchSize) }},
-}
-
-// gridAxesWith are gridAxes and behind them those that only the study's model has.
-func gridAxesWith(own []string) []gridAxis {
-	axes := gridAxes[:len(gridAxes):len(gridAxes)]
-	for place, name := range own {
-		axes = append(axes, gridAxis{name, func(p *gridPoint) float64 { return p.own.at(place) }})
-	}
-	return axes
-}
-
-// gridPoint is a configuration's parameters, as a key.
-type gridPoint struct {
-	latentDim, maxEpochs, batchSize uint32
-	learningRate, weightDecay       float64
-	own                             ownValues
-}
-
-func newGridPoint(p *trellisv1.Parameters, maxEpochs uint32, own ownValues) gridPoint {
-	return gridPoint{
-		latentDim: p.GetLatentDim(), maxEpochs: maxEpochs, batchSize: p.GetBatchSize(),
-		learningRate: p.GetLearningRate(), weightDecay: p.GetWeightDecay(), own: own,
-	}
-}
-
-// parameters is the point as a message, without a seed. own names its study's own axes.
-func (p *gridPoint) parameters(own []string) *trellisv1.Parameters {
-	return &trellisv1.Parameters{
-		LatentDim: p.latentDim, LearningRate: p.learningRate, WeightDecay: p.weightDecay, MaxEpochs: p.maxEpochs,
-		BatchSize: p.batchSize, Values: p.own.values(own),
-	}
-}
 
 // finding is what a study has found at a point of its grid.
 type finding struct {
-	gridPoint
+	point
 	// objective is the mean over the seeds that have been answered; while they are counted, the sum.
 	objective float64
 	answered  uint32
@@ -66,10 +22,10 @@ type finding struct {
 	state trellisv1.TrialState
 }
 
-// compareFindings ranks as Compare does.
+// compareFindings ranks as results.Compare does. Objectives are finite.
 func compareFindings(a, b *finding) int {
 	return cmp.Or(
-		compareLosses(&a.objective, &b.objective),
+		cmp.Compare(a.objective, b.objective),
 		cmp.Compare(a.latentDim, b.latentDim),
 		cmp.Compare(a.maxEpochs, b.maxEpochs),
 		cmp.Compare(a.index, b.index),
@@ -92,11 +48,11 @@ type survey struct {
 	study *trellisv1.Study
 	// own are the names of the axes that only the study's model has; axes are these and those that every study has.
 	own  []string
-	axes []gridAxis
+	axes []axis
 	// findings are those with a finite objective. The others are left out: diverged had another one, and unanswered counts
 	// those without any by the state of their trials.
 	findings   []finding
-	diverged   []gridPoint
+	diverged   []point
 	unanswered map[trellisv1.TrialState]uint64
 	// tried are the values that the grid has on each of axes, whether or not they were answered; compared are those among
 	// the findings. Both ascend.
@@ -105,32 +61,32 @@ type survey struct {
 	seeds uint32
 }
 
-// survey reads all trials of a study.
-func (s *Snapshot) survey(study string) (*survey, error) {
-	row, err := s.Study(nil, study)
+// newSurvey reads all trials of a study.
+func newSurvey(snapshot *results.Snapshot, study string) (*survey, error) {
+	row, err := snapshot.Study(nil, study)
 	if err != nil {
 		return nil, err
 	}
-	members, err := s.membersOf(study)
+	runs, err := snapshot.Served(study)
 	if err != nil {
 		return nil, err
 	}
-	result := &survey{study: row, own: ownAxes(row.GetSpec()), unanswered: map[trellisv1.TrialState]uint64{}}
-	result.axes = gridAxesWith(result.own)
+	result := &survey{study: row, own: grid.OwnAxes(row.GetSpec()), unanswered: map[trellisv1.TrialState]uint64{}}
+	result.axes = axesWith(result.own)
 	// There are as many points as trials, unless there are several seeds: enough room saves half of the time.
 	all := make([]finding, 0, row.Progress.Trials)
-	places := make(map[gridPoint]uint32, row.Progress.Trials)
-	for member := range members {
-		values := ownValuesOf(member.run.Parameters, result.own)
-		for i, maxEpochs := range member.run.Milestones {
-			point := newGridPoint(member.run.Parameters, maxEpochs, values)
-			place, ok := places[point]
+	places := make(map[point]uint32, row.Progress.Trials)
+	for its := range runs {
+		values := ownValuesOf(its.Run.Parameters, result.own)
+		for i, maxEpochs := range its.Run.Milestones {
+			at := newPoint(its.Run.Parameters, maxEpochs, values)
+			place, ok := places[at]
 			if !ok {
 				place = uint32(len(all))
-				places[point] = place
-				all = append(all, finding{gridPoint: point})
+				places[at] = place
+				all = append(all, finding{point: at})
 			}
-			all[place].add(member, i)
+			all[place].add(its, i)
 		}
 	}
 	result.tried = result.valuesOf(all)
@@ -148,8 +104,8 @@ func (s *survey) compare(all []finding) []finding {
 			continue
 		}
 		f.objective /= float64(f.answered)
-		if !finite(&f.objective) {
-			s.diverged = append(s.diverged, f.gridPoint)
+		if math.IsNaN(f.objective) || math.IsInf(f.objective, 0) {
+			s.diverged = append(s.diverged, f.point)
 			continue
 		}
 		s.seeds = max(s.seeds, f.answered)
@@ -159,12 +115,12 @@ func (s *survey) compare(all []finding) []finding {
 }
 
 // add takes in the trial of a run's milestone.
-func (f *finding) add(member *member, milestone int) {
-	if milestone >= len(member.answers) {
-		f.state = openStates[member.run.State]
+func (f *finding) add(its results.Served, milestone int) {
+	if milestone >= len(its.Answers) {
+		f.state = its.Unanswered()
 		return
 	}
-	trial := member.answers[milestone]
+	trial := its.Answers[milestone]
 	if f.answered == 0 || trial.Index < f.index {
 		f.index = trial.Index
 	}
@@ -183,7 +139,7 @@ func (s *survey) valuesOf(findings []finding) [][]float64 {
 		distinct, last := map[float64]struct{}{}, math.NaN()
 		for k := range findings {
 			// Most neighbors differ on one axis alone.
-			if value := axis.value(&findings[k].gridPoint); value != last {
+			if value := axis.value(&findings[k].point); value != last {
 				distinct[value], last = struct{}{}, value
 			}
 		}

@@ -1,4 +1,4 @@
-package results
+package insight
 
 import (
 	"cmp"
@@ -7,10 +7,11 @@ import (
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 	"trellis/results/importance"
 )
 
-// GetImportance says how much each axis of a study's grid matters, and what its values do: see the package importance.
+// Importance says how much each axis of a study's grid matters, and what its values do: see the package importance.
 //
 // The objective of a configuration is the mean over its answered seeds. What is divided among the axes is the variance of
 // its logarithm, unless an objective is not above 0. Losses differ by factors, and as they are, the worst would be all that
@@ -20,8 +21,10 @@ import (
 //
 // It fails with ErrNotFound if there is no such study, and with ErrInconclusive unless two configurations have been
 // answered with finite objectives.
-func (s *Snapshot) GetImportance(request *trellisv1.GetImportanceRequest) (*trellisv1.GetImportanceResponse, error) {
-	survey, err := s.survey(request.GetStudy())
+func Importance(
+	snapshot *results.Snapshot, request *trellisv1.GetImportanceRequest,
+) (*trellisv1.GetImportanceResponse, error) {
+	survey, err := newSurvey(snapshot, request.GetStudy())
 	if err == nil {
 		err = survey.check()
 	}
@@ -39,10 +42,10 @@ func (s *survey) check() error {
 	}
 	switch {
 	case several == 0:
-		return fmt.Errorf("every axis has a single value, so that nothing can be compared; extend one: %w", ErrInconclusive)
+		return fmt.Errorf("every axis has a single value, so that nothing can be compared; extend one: %w", results.ErrInconclusive)
 	case len(s.findings) < 2:
 		return fmt.Errorf("configurations that have been answered with a finite objective: %d, and it takes 2 to compare (%s): %w",
-			len(s.findings), s.leftOut(), ErrInconclusive)
+			len(s.findings), s.leftOut(), results.ErrInconclusive)
 	}
 	return nil
 }
@@ -106,7 +109,7 @@ func (s *survey) levels(axis int) []uint32 {
 	}
 	levels := make([]uint32, len(s.findings))
 	for k := range s.findings {
-		levels[k] = places[s.axes[axis].value(&s.findings[k].gridPoint)]
+		levels[k] = places[s.axes[axis].value(&s.findings[k].point)]
 	}
 	return levels
 }

@@ -1,10 +1,13 @@
-package results
+package insight
 
 import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
+
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 	"trellis/results/pruning"
 )
 
@@ -14,24 +17,20 @@ const MaxReportedFailures = 100
 
 // Report accounts for every point of a study's grid, as it stands: see trellisv1.Report. Its verdict is at the study's
 // own confidence, and unset if nothing has been answered. It fails with ErrNotFound if there is no such study.
-func (s *Snapshot) Report(name string) (*trellisv1.Report, error) {
-	study, err := s.Study(nil, name)
+func Report(snapshot *results.Snapshot, name string) (*trellisv1.Report, error) {
+	study, err := snapshot.Study(nil, name)
 	if err != nil {
 		return nil, err
 	}
-	report, err := s.report(study)
+	report, err := reportOn(snapshot, study)
 	if err != nil {
 		return nil, fmt.Errorf("report on study %s: %w", name, err)
 	}
 	return report, nil
 }
 
-func (s *Snapshot) report(study *trellisv1.Study) (*trellisv1.Report, error) {
-	c, err := s.catalog(study.Name)
-	if err != nil {
-		return nil, err
-	}
-	members, err := s.membersOf(study.Name)
+func reportOn(snapshot *results.Snapshot, study *trellisv1.Study) (*trellisv1.Report, error) {
+	runs, err := snapshot.Served(study.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -44,20 +43,20 @@ func (s *Snapshot) report(study *trellisv1.Study) (*trellisv1.Report, error) {
 		SecondsTrained: progress.TrainingSeconds,
 		Heuristic:      pruning.Name(study.Spec.GetPruning()),
 	}
-	failures := room(MaxPageBytes)
-	all := make([]*member, 0, len(c.places))
-	for member := range members {
-		countAnswers(report, member)
-		report.SecondsSaved += secondsSaved(member)
-		addSource(report, member.run)
-		if member.run.State == runFailed {
-			addFailure(report, &failures, member, c.indexesAt(uint32(len(all))))
+	failures := results.MaxPageBytes
+	for its := range runs {
+		countAnswers(report, its)
+		report.SecondsSaved += secondsSaved(its)
+		addSource(report, its.Run)
+		if its.Run.State == trellisv1.RunState_RUN_STATE_FAILED {
+			addFailure(report, &failures, its)
 		}
-		all = append(all, member)
 	}
-	report.Digest = digestOf(all)
-	report.Verdict, err = s.Verdict(study.Name, 0)
-	if errors.Is(err, ErrNoAnswer) {
+	if report.Digest, err = snapshot.Digest(study.Name); err != nil {
+		return nil, err
+	}
+	report.Verdict, err = Verdict(snapshot, study.Name, 0)
+	if errors.Is(err, results.ErrNoAnswer) {
 		err = nil
 	}
 	return report, err
@@ -65,9 +64,9 @@ func (s *Snapshot) report(study *trellisv1.Study) (*trellisv1.Report, error) {
 
 // countAnswers counts a run's trials by how they were answered, or why they were not. The epochs that a run has taken over
 // are taken for its first ones: it trains itself what nobody else has trained.
-func countAnswers(report *trellisv1.Report, member *member) {
-	run, stopped := member.run, false
-	for _, trial := range member.answers {
+func countAnswers(report *trellisv1.Report, its results.Served) {
+	run, stopped := its.Run, false
+	for _, trial := range its.Answers {
 		switch {
 		case trial.Epochs <= run.SharedEpochs:
 			report.Shared++
@@ -82,13 +81,13 @@ func countAnswers(report *trellisv1.Report, member *member) {
 			report.Collapsed++
 		}
 	}
-	unanswered := uint64(len(run.Milestones) - len(member.answers))
+	unanswered := uint64(len(run.Milestones) - len(its.Answers))
 	switch run.State {
-	case runPruned:
+	case trellisv1.RunState_RUN_STATE_PRUNED:
 		report.Pruned += unanswered
-	case runFailed:
+	case trellisv1.RunState_RUN_STATE_FAILED:
 		report.Failed += unanswered
-	case runCanceled:
+	case trellisv1.RunState_RUN_STATE_CANCELED:
 		report.Canceled += unanswered
 	default:
 		report.Open += unanswered
@@ -98,10 +97,10 @@ func countAnswers(report *trellisv1.Report, member *member) {
 // secondsSaved is the worker time that the answered trials of a run did not take: each by itself would have taken its epochs,
 // those that were taken over at the pace that they had where they were trained, the others at that of the run. The last
 // answered trial is the one that the run's own epochs were trained for.
-func secondsSaved(member *member) float64 {
-	run, last := member.run, len(member.answers)-1
+func secondsSaved(its results.Served) float64 {
+	run, last := its.Run, len(its.Answers)-1
 	saved := 0.0
-	for i, trial := range member.answers {
+	for i, trial := range its.Answers {
 		shared := min(trial.Epochs, run.SharedEpochs)
 		saved += secondsFor(shared, run.SharedSeconds, run.SharedEpochs)
 		if i < last {
@@ -130,18 +129,19 @@ func addSource(report *trellisv1.Report, run *trellisv1.Run) {
 	report.SharedFrom[run.SharedFrom] += uint64(run.SharedEpochs)
 }
 
-// addFailure lists a failed run, as far as there is room, with those of its trials that have not been answered. Indexes are
+// addFailure lists a failed run, as far as bytes are left, with those of its trials that have not been answered. Indexes are
 // those of all its trials.
-func addFailure(report *trellisv1.Report, left *room, member *member, indexes []uint64) {
+func addFailure(report *trellisv1.Report, left *int, its results.Served) {
 	report.FailuresTotal++
 	if len(report.Failures) == MaxReportedFailures {
 		return
 	}
-	run := member.run
+	run := its.Run
 	failure := &trellisv1.Report_FailedRun{
-		Run: run.Id, Parameters: run.Parameters, Error: run.Error, Trials: indexes[len(member.answers):],
+		Run: run.Id, Parameters: run.Parameters, Error: run.Error, Trials: its.Indexes[len(its.Answers):],
 	}
-	if left.take(failure) {
+	if *left > 0 {
+		*left -= proto.Size(failure)
 		report.Failures = append(report.Failures, failure)
 	}
 }

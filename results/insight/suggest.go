@@ -1,6 +1,7 @@
-package results
+package insight
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 )
 
 const (
@@ -28,18 +30,20 @@ const (
 // what was tried.
 //
 // It fails as GetImportance does, and with ErrInconclusive if nothing new would be tried.
-func (s *Snapshot) SuggestStudy(
-	request *trellisv1.SuggestStudyRequest, models []*trellisv1.Model,
+func SuggestStudy(
+	snapshot *results.Snapshot, request *trellisv1.SuggestStudyRequest, models []*trellisv1.Model,
 ) (*trellisv1.SuggestStudyResponse, error) {
-	response, err := s.suggestStudy(request.GetStudy(), models)
+	response, err := suggestStudy(snapshot, request.GetStudy(), models)
 	if err != nil {
 		return nil, fmt.Errorf("suggest what follows study %s: %w", request.GetStudy(), err)
 	}
 	return response, nil
 }
 
-func (s *Snapshot) suggestStudy(name string, models []*trellisv1.Model) (*trellisv1.SuggestStudyResponse, error) {
-	survey, err := s.survey(name)
+func suggestStudy(
+	snapshot *results.Snapshot, name string, models []*trellisv1.Model,
+) (*trellisv1.SuggestStudyResponse, error) {
+	survey, err := newSurvey(snapshot, name)
 	if err == nil {
 		err = survey.check()
 	}
@@ -47,7 +51,7 @@ func (s *Snapshot) suggestStudy(name string, models []*trellisv1.Model) (*trelli
 		return nil, err
 	}
 	best := survey.best()
-	trials, err := s.trialsAt(name, survey.own, best.gridPoint)
+	trials, err := trialsAt(snapshot, name, survey.own, best.point)
 	if err != nil {
 		return nil, err
 	}
@@ -65,10 +69,10 @@ func (s *Snapshot) suggestStudy(name string, models []*trellisv1.Model) (*trelli
 	reasons = append(reasons, survey.reasonsToDoubt()...)
 	if points == 1 && !slices.ContainsFunc(epochs, survey.untried) {
 		return nil, fmt.Errorf("nothing is left to try round the best configuration: %s: %w",
-			strings.Join(reasons, "; "), ErrInconclusive)
+			strings.Join(reasons, "; "), results.ErrInconclusive)
 	}
 	spec := proto.CloneOf(survey.study.GetSpec())
-	if spec.Name, err = s.nextName(name); err != nil {
+	if spec.Name, err = nextName(snapshot, name); err != nil {
 		return nil, err
 	}
 	spec.Grid = []*trellisv1.Grid{{
@@ -88,7 +92,7 @@ func (s *Snapshot) suggestStudy(name string, models []*trellisv1.Model) (*trelli
 
 // reasonsToDoubt say what of the grid had no part in a suggestion and might have changed it.
 func (s *survey) reasonsToDoubt() []string {
-	pruned := s.unanswered[trialPruned]
+	pruned := s.unanswered[trellisv1.TrialState_TRIAL_STATE_PRUNED]
 	if pruned == 0 {
 		return nil
 	}
@@ -119,7 +123,7 @@ func (s *survey) searchAxes(best *finding, models []*trellisv1.Model) []*searchA
 	for i, rule := range rules {
 		tried, compared := s.tried[rule.at], s.compared[rule.at]
 		axis := &searchAxis{
-			searchRule: rule, tried: tried, compared: len(compared), best: s.axes[rule.at].value(&best.gridPoint),
+			searchRule: rule, tried: tried, compared: len(compared), best: s.axes[rule.at].value(&best.point),
 			total: totals[rule.name], logarithmic: isLogarithmic(s.study.GetSpec().GetGrid(), rule.proto, tried), count: 1,
 		}
 		if axis.total >= negligible {
@@ -160,17 +164,18 @@ func valueCount(axis *trellisv1.IntegerAxis) uint64 {
 }
 
 // trialsAt returns the answered trials of a point of the grid of a study with these axes of its own, one for each seed.
-func (s *Snapshot) trialsAt(study string, own []string, point gridPoint) (trials []*trellisv1.Trial, err error) {
-	members, err := s.membersOf(study)
+func trialsAt(snapshot *results.Snapshot, study string, own []string, at point) (trials []*trellisv1.Trial, err error) {
+	runs, err := snapshot.Served(study)
 	if err != nil {
 		return nil, err
 	}
-	for member := range members {
-		if newGridPoint(member.run.Parameters, point.maxEpochs, ownValuesOf(member.run.Parameters, own)) != point {
+	for its := range runs {
+		p := its.Run.Parameters
+		if newPoint(p, at.maxEpochs, ownValuesOf(p, own)) != at {
 			continue
 		}
-		for _, trial := range member.answers {
-			if trial.Parameters.MaxEpochs == point.maxEpochs {
+		for _, trial := range its.Answers {
+			if trial.Parameters.MaxEpochs == at.maxEpochs {
 				trials = append(trials, trial)
 			}
 		}
@@ -179,7 +184,7 @@ func (s *Snapshot) trialsAt(study string, own []string, point gridPoint) (trials
 }
 
 // nextName returns the first free one of the names that follow: paper, paper-2, paper-3.
-func (s *Snapshot) nextName(name string) (string, error) {
+func nextName(snapshot *results.Snapshot, name string) (string, error) {
 	base, number := name, 1
 	if at := strings.LastIndexByte(name, '-'); at > 0 {
 		last, err := strconv.Atoi(name[at+1:])
@@ -191,7 +196,7 @@ func (s *Snapshot) nextName(name string) (string, error) {
 		number++
 		suffix := "-" + strconv.Itoa(number)
 		next := strings.TrimRight(base[:min(len(base), maxNameLength-len(suffix))], "-") + suffix
-		if _, err := s.Study(nil, next); isNotFound(err) {
+		if _, err := snapshot.Study(nil, next); errors.Is(err, results.ErrNotFound) {
 			return next, nil
 		} else if err != nil {
 			return "", err

@@ -1,4 +1,4 @@
-package results
+package insight
 
 import (
 	"cmp"
@@ -9,6 +9,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+	"trellis/results/grid"
 	"trellis/results/statistics"
 )
 
@@ -32,49 +34,31 @@ type try struct {
 	answer *trellisv1.Trial
 }
 
-// configurationID tells configurations of a study apart.
-type configurationID struct {
-	latentDim, maxEpochs, batchSize uint32
-	learningRate, weightDecay       float64
-	own                             ownValues
-}
-
-// configurationsOf returns a study's configurations in the order that breaks ties, as in Compare. It reads all its trials: a
+// configurationsOf returns a study's configurations in the order that breaks ties, as in results.Compare. It reads all its trials: a
 // million take about a second.
-func (s *Snapshot) configurationsOf(study string) ([]*configuration, error) {
-	c, err := s.catalog(study)
+func configurationsOf(snapshot *results.Snapshot, study *trellisv1.Study) ([]*configuration, error) {
+	runs, err := snapshot.Served(study.GetName())
 	if err != nil {
 		return nil, err
 	}
-	row, err := s.Study(nil, study)
-	if err != nil {
-		return nil, err
-	}
-	own := ownAxes(row.GetSpec())
-	members, err := s.membersOf(study)
-	if err != nil {
-		return nil, err
-	}
-	byID := map[configurationID]*configuration{}
+	own := grid.OwnAxes(study.GetSpec())
+	byPoint := map[point]*configuration{}
 	var all []*configuration
-	number := 0
-	for member := range members {
-		p := member.run.Parameters
+	for its := range runs {
+		p := its.Run.Parameters
 		values := ownValuesOf(p, own)
-		for milestone, epochs := range member.run.Milestones {
-			index := c.indexes[number]
-			number++
-			id := configurationID{p.GetLatentDim(), epochs, p.GetBatchSize(), p.GetLearningRate(), p.GetWeightDecay(), values}
-			found, known := byID[id]
+		for milestone, epochs := range its.Run.Milestones {
+			at, index := newPoint(p, epochs, values), its.Indexes[milestone]
+			found, known := byPoint[at]
 			if !known {
-				found = &configuration{parameters: parametersAt(member.run, epochs), first: index}
-				byID[id] = found
+				found = &configuration{parameters: its.Parameters(milestone), first: index}
+				byPoint[at] = found
 				all = append(all, found)
 			}
 			found.first = min(found.first, index)
 			tried := try{seed: p.GetSeed()}
-			if milestone < len(member.answers) {
-				tried.answer = member.answers[milestone]
+			if milestone < len(its.Answers) {
+				tried.answer = its.Answers[milestone]
 				found.answered++
 			}
 			found.tries = append(found.tries, tried)
@@ -103,7 +87,7 @@ func (c *configuration) hasTried(seed uint32) bool {
 func (c *configuration) bestTrial() *trellisv1.Trial {
 	var best *trellisv1.Trial
 	for _, try := range c.tries {
-		if try.answer != nil && (best == nil || Compare(try.answer, best) < 0) {
+		if try.answer != nil && (best == nil || results.Compare(try.answer, best) < 0) {
 			best = try.answer
 		}
 	}
@@ -144,8 +128,8 @@ type comparison struct {
 }
 
 // compareConfigurations compares a study's configurations. Confidence 0 is the default.
-func (s *Snapshot) compareConfigurations(study *trellisv1.Study, confidence float64) (*comparison, error) {
-	all, err := s.configurationsOf(study.Name)
+func compareConfigurations(snapshot *results.Snapshot, study *trellisv1.Study, confidence float64) (*comparison, error) {
+	all, err := configurationsOf(snapshot, study)
 	if err != nil {
 		return nil, err
 	}
@@ -295,48 +279,27 @@ func intervalMessage(interval statistics.Interval) *trellisv1.Interval {
 
 // ListConfigurations returns a page of a study's configurations: see ListConfigurationsRequest. A page starts at the rank
 // where the one before ended; a configuration whose rank changes meanwhile may be seen twice or not at all. It fails with
-// ErrNotFound if there is no such study, and with ErrInvalid if the token makes no sense.
+// results.ErrNotFound if there is no such study, and with results.ErrInvalid if the token makes no sense.
 //
 // Every page ranks all configurations anew, which takes about a second for a million trials.
-func (s *Snapshot) ListConfigurations(request *trellisv1.ListConfigurationsRequest) (*trellisv1.ListConfigurationsResponse, error) {
-	response, err := s.listConfigurations(request)
+func ListConfigurations(
+	snapshot *results.Snapshot, request *trellisv1.ListConfigurationsRequest,
+) (*trellisv1.ListConfigurationsResponse, error) {
+	study, err := snapshot.Study(nil, request.GetStudy())
 	if err != nil {
 		return nil, fmt.Errorf("list configurations: %w", err)
 	}
-	return response, nil
-}
-
-func (s *Snapshot) listConfigurations(request *trellisv1.ListConfigurationsRequest) (*trellisv1.ListConfigurationsResponse, error) {
-	study, err := s.Study(nil, request.GetStudy())
+	compared, err := compareConfigurations(snapshot, study, request.GetConfidence())
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list configurations: %w", err)
 	}
-	mark := tokenConfigurations(request)
-	after, err := decodeToken(mark, request.GetPageToken())
+	response := &trellisv1.ListConfigurationsResponse{Total: uint64(len(compared.answered) + len(compared.open))}
+	response.Configurations, response.NextPageToken, err = results.PageByRank(
+		fmt.Sprintf("configurations %q %v", study.Name, request.GetConfidence()),
+		request.GetPageSize(), request.GetPageToken(), response.Total,
+		func(rank uint64) *trellisv1.Configuration { return compared.message(int(rank)) })
 	if err != nil {
-		return nil, err
-	}
-	begin, err := decodeRank(after)
-	if err != nil {
-		return nil, err
-	}
-	compared, err := s.compareConfigurations(study, request.GetConfidence())
-	if err != nil {
-		return nil, err
-	}
-	total := len(compared.answered) + len(compared.open)
-	response := &trellisv1.ListConfigurationsResponse{Total: uint64(total)}
-	size, left := uint64(pageSize(request.GetPageSize())), room(MaxPageBytes)
-	rank := begin
-	for ; rank < uint64(total) && rank-begin < size; rank++ {
-		message := compared.message(int(rank))
-		if !left.take(message) {
-			break
-		}
-		response.Configurations = append(response.Configurations, message)
-	}
-	if rank < uint64(total) {
-		response.NextPageToken = encodeToken(mark, newKey(8).number(rank))
+		return nil, fmt.Errorf("list configurations: %w", err)
 	}
 	return response, nil
 }

@@ -1,4 +1,4 @@
-package results
+package insight
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 )
 
 // bowl are the trials of a full grid whose loss grows with the distance of each value's place from the best one's.
@@ -34,7 +35,7 @@ func suggest(t testing.TB, spec *trellisv1.StudySpec, points ...trainedTrial) *t
 	if spec == nil {
 		spec = &trellisv1.StudySpec{}
 	}
-	response, err := newTrainedStore(t, spec, points...).Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"}, nil)
+	response, err := SuggestStudy(newTrainedStore(t, spec, points...).Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, nil)
 	ok(t, err)
 	return response
 }
@@ -220,14 +221,14 @@ func TestSuggestKeeps(t *testing.T) {
 // TestSuggestTellsOfPruning: what a heuristic has ended had no part in what is suggested.
 func TestSuggestTellsOfPruning(t *testing.T) {
 	store := newTrainedStore(t, &trellisv1.StudySpec{}, bowl([]uint32{4, 8, 16}, []float64{1e-3}, []float64{0}, [3]int{1})...)
-	survey, err := store.Snapshot().survey("s")
+	found, err := newSurvey(store.Snapshot(), "s")
 	ok(t, err)
-	if got := survey.reasonsToDoubt(); got != nil {
+	if got := found.reasonsToDoubt(); got != nil {
 		t.Errorf("nothing was pruned: %q", got)
 	}
-	survey.unanswered[trialPruned] = 3
+	found.unanswered[trellisv1.TrialState_TRIAL_STATE_PRUNED] = 3
 	want := []string{"3 trials had no part in this: a heuristic pruned them, and the best may be among them"}
-	if got := survey.reasonsToDoubt(); !slices.Equal(got, want) {
+	if got := found.reasonsToDoubt(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -310,21 +311,21 @@ func TestSuggestNoMore(t *testing.T) {
 // TestSuggestNothing: there is nothing between 4, 5 and 6.
 func TestSuggestNothing(t *testing.T) {
 	store := newTrainedStore(t, nil, bowl([]uint32{4, 5, 6}, []float64{1}, []float64{0}, [3]int{1, 0, 0})...)
-	_, err := store.Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"}, nil)
-	if !errors.Is(err, ErrInconclusive) || !strings.Contains(err.Error(), "latent_dim stays at 5: there is no other value") {
+	_, err := SuggestStudy(store.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, nil)
+	if !errors.Is(err, results.ErrInconclusive) || !strings.Contains(err.Error(), "latent_dim stays at 5: there is no other value") {
 		t.Errorf("%v", err)
 	}
 	store = newTrainedStore(t, nil, at1(4, 1, 0, 1))
-	if _, err := store.Snapshot().SuggestStudy(&trellisv1.SuggestStudyRequest{Study: "s"}, nil); !errors.Is(err, ErrInconclusive) {
+	if _, err := SuggestStudy(store.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, nil); !errors.Is(err, results.ErrInconclusive) {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestNextName(t *testing.T) {
-	store := newStore(t)
+	store := newTrainedStore(t, nil, at1(4, 1e-3, 0, 1))
 	run, trials := testRun("r", 1, 0, 1)
-	for i, taken := range []string{"paper", "paper-2", "quick-3"} {
-		ok(t, store.CreateStudy(uint64(1+i), at(1), &trellisv1.Study{Name: taken}, []*trellisv1.Run{run}, trials))
+	for _, taken := range []string{"paper", "paper-2", "quick-3"} {
+		ok(t, store.CreateStudy(store.next(), store.now(), &trellisv1.Study{Name: taken}, []*trellisv1.Run{run}, trials))
 	}
 	long := strings.Repeat("a", 63)
 	for name, want := range map[string]string{
@@ -333,7 +334,7 @@ func TestNextName(t *testing.T) {
 		"a-02":    "a-02-2", "7": "7-2", "x-999": "x-1000", long: long[:61] + "-2", long[:60] + "-99": long[:59] + "-100",
 		long[:60] + "-bb": long[:60] + "-2",
 	} {
-		if got, err := store.Snapshot().nextName(name); got != want || err != nil {
+		if got, err := nextName(store.Snapshot(), name); got != want || err != nil {
 			t.Errorf("%s is followed by %s and error %v, want %s", name, got, err, want)
 		}
 	}

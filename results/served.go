@@ -1,0 +1,74 @@
+package results
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Served is a run with the trials that it serves. It belongs to the snapshot and must not be changed.
+type Served struct {
+	Run *trellisv1.Run
+	// Answers are the answered trials, which are those of the run's first milestones.
+	Answers []*trellisv1.Trial
+	// Indexes are those of all its trials, by milestone.
+	Indexes []uint64
+}
+
+// Parameters are those of the trial that ends at one of the run's milestones.
+func (s Served) Parameters(milestone int) *trellisv1.Parameters {
+	return parametersAt(s.Run, s.Run.Milestones[milestone])
+}
+
+// Unanswered is the state of the trials that have no answer.
+func (s Served) Unanswered() trellisv1.TrialState { return openStates[s.Run.State] }
+
+// Served returns a study's runs with their trials, in the order in which runs are leased. It can be ranged over once. It fails
+// with ErrNotFound if there is no such study.
+func (s *Snapshot) Served(study string) (iter.Seq[Served], error) {
+	c, err := s.catalog(study)
+	if err != nil {
+		return nil, err
+	}
+	members, err := s.membersOf(study)
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(Served) bool) {
+		place := uint32(0)
+		for member := range members {
+			if !yield(Served{member.run, slices.Clip(member.answers), c.indexesAt(place)}) {
+				return
+			}
+			place++
+		}
+	}, nil
+}
+
+// Ranked returns a study's answered trials, best first: see Compare. It can be ranged over once. It fails with ErrNotFound if
+// there is no such study.
+func (s *Snapshot) Ranked(study string) (iter.Seq[*trellisv1.Trial], error) {
+	if _, err := s.Study(nil, study); err != nil {
+		return nil, err
+	}
+	return s.ranked(nil, study, sortKey{})
+}
+
+// WithLosses returns a copy of an answered or begun trial that has its losses and metrics by epoch.
+func (s *Snapshot) WithLosses(trial *trellisv1.Trial) (*trellisv1.Trial, error) {
+	losses, err := s.Losses(nil, trial.Study, trial.Run)
+	if isNotFound(err) {
+		return trial, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("losses of trial %d: %w", trial.Index, err)
+	}
+	epochs := trial.Epochs
+	trial = copyTrial(trial)
+	trial.TrainLoss = losses.TrainLoss[:epochs:epochs]
+	trial.ValidationLoss = losses.ValidationLoss[:epochs:epochs]
+	trial.EpochMetrics = metricsUpTo(losses.Metrics, epochs)
+	return trial, nil
+}
