@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // change is one write to the store: a transaction, and copies of the rows that it changes. Rows are copied when they are
@@ -72,8 +73,8 @@ func (c *change) commit() error {
 	}
 	for _, study := range c.studies.rows {
 		study.after.ModifyIndex = c.index
-		if study.after.State == studyRunning && hasEnded(study.after, study.after.Progress) {
-			study.after.State = studyMachine.must(study.after.State, complete)
+		if study.after.State == lifecycle.StudyRunning && hasEnded(study.after, study.after.Progress) {
+			study.after.State = lifecycle.Study.Must(study.after.State, lifecycle.Complete)
 			study.after.EndTime = c.now
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // checkpoint notes an attempt's checkpoint: see Store.Record.
@@ -85,7 +86,7 @@ func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpo
 	index, best := trial.GetIndex(), trial.GetBestEpoch()
 	if best == 0 {
 		if trial.GetEpochs() == 0 {
-			return nil, fmt.Errorf("trial %d has no weights yet: it is %s", index, stateName(trial.GetState()))
+			return nil, fmt.Errorf("trial %d has no weights yet: it is %s", index, lifecycle.Name(trial.GetState()))
 		}
 		return nil, fmt.Errorf("trial %d has no weights to use: none of its validation losses is a finite number", index)
 	}
@@ -99,7 +100,7 @@ func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpo
 		}
 	}
 	switch {
-	case trial.GetState() == trialRunning:
+	case trial.GetState() == lifecycle.TrialRunning:
 		return nil, fmt.Errorf("trial %d is still training, and the weights of epoch %d, its best so far, have not been saved "+
 			"yet: try again later", index, best)
 	case len(checkpoints) == 0:

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // The weights of a trial are in any checkpoint of its run with the same best epoch. Where there is none, it is said why.
@@ -24,16 +25,16 @@ func TestBestWeights(t *testing.T) {
 		want         uint32
 		wrong        string
 	}{
-		{"of a run that went on", trialSucceeded, 10, 8, run(8, 19), 10, ""},
-		{"that later epochs did not beat", trialSucceeded, 10, 8, run(8, 8, 8), 10, ""},
-		{"that later epochs did not beat, and its own end was not saved", trialSucceeded, 5, 8, run(8, 8, 8), 30, ""},
-		{"at the end", trialSucceeded, 30, 29, run(8, 19, 29), 30, ""},
-		{"running", trialRunning, 12, 8, run(8), 10, ""},
-		{"running, with better epochs since", trialRunning, 12, 11, run(8), 0, "still training"},
-		{"pending", trialPending, 0, 0, nil, 0, "no weights yet: it is pending"},
-		{"diverged", trialSucceeded, 1, 0, run(0), 0, "none of its validation losses is a finite number"},
-		{"in memory", trialSucceeded, 10, 8, nil, 0, "--in-memory"},
-		{"overwritten", trialSucceeded, 10, 8, run(7, 9), 0, "none with the weights of epoch 8"},
+		{"of a run that went on", lifecycle.TrialSucceeded, 10, 8, run(8, 19), 10, ""},
+		{"that later epochs did not beat", lifecycle.TrialSucceeded, 10, 8, run(8, 8, 8), 10, ""},
+		{"that later epochs did not beat, and its own end was not saved", lifecycle.TrialSucceeded, 5, 8, run(8, 8, 8), 30, ""},
+		{"at the end", lifecycle.TrialSucceeded, 30, 29, run(8, 19, 29), 30, ""},
+		{"running", lifecycle.TrialRunning, 12, 8, run(8), 10, ""},
+		{"running, with better epochs since", lifecycle.TrialRunning, 12, 11, run(8), 0, "still training"},
+		{"pending", lifecycle.TrialPending, 0, 0, nil, 0, "no weights yet: it is pending"},
+		{"diverged", lifecycle.TrialSucceeded, 1, 0, run(0), 0, "none of its validation losses is a finite number"},
+		{"in memory", lifecycle.TrialSucceeded, 10, 8, nil, 0, "--in-memory"},
+		{"overwritten", lifecycle.TrialSucceeded, 10, 8, run(7, 9), 0, "none with the weights of epoch 8"},
 	} {
 		got, err := BestWeights(
 			&trellisv1.Trial{Index: 3, State: test.state, Epochs: test.epochs, BestEpoch: test.best},

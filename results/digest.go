@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // The form that a study's digest is taken of: see DESIGN.md. Whatever changes it changes digestHeader too.
@@ -25,11 +26,11 @@ const (
 )
 
 var unansweredTrials = map[trellisv1.TrialState]byte{
-	trialPending:  'o',
-	trialRunning:  'o',
-	trialPruned:   'p',
-	trialFailed:   'f',
-	trialCanceled: 'c',
+	lifecycle.TrialPending:  'o',
+	lifecycle.TrialRunning:  'o',
+	lifecycle.TrialPruned:   'p',
+	lifecycle.TrialFailed:   'f',
+	lifecycle.TrialCanceled: 'c',
 }
 
 // Digest is the SHA-256 of what a study has asked and been answered so far, in hexadecimal: see DESIGN.md. Two studies of the

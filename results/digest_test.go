@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // digestOfListed is a study's digest, written by DESIGN.md and with what is listed of the study alone.
@@ -27,9 +28,9 @@ func digestOfListed(t *rapid.T, snapshot *Snapshot, runs []*listedRun) string {
 		for _, trial := range run.trials {
 			number(int(trial.Parameters.MaxEpochs))
 			data = append(data, map[trellisv1.TrialState]byte{
-				trialSucceeded: 'a', trialPending: 'o', trialRunning: 'o', trialPruned: 'p', trialFailed: 'f', trialCanceled: 'c',
+				lifecycle.TrialSucceeded: 'a', lifecycle.TrialPending: 'o', lifecycle.TrialRunning: 'o', lifecycle.TrialPruned: 'p', lifecycle.TrialFailed: 'f', lifecycle.TrialCanceled: 'c',
 			}[trial.State])
-			if trial.State == trialSucceeded {
+			if trial.State == lifecycle.TrialSucceeded {
 				longest = trial
 			}
 		}
@@ -139,7 +140,7 @@ func (d digested) digest(t *testing.T) string {
 		runs, trials, first = append(runs, run), append(trials, its...), first+10
 	}
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: d.name}, runs, trials))
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: workerReady, Slots: 9}))
+	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 9}))
 	for i, id := range d.ids {
 		attempt := grant1(t, store, uint64(2*i+3), d.name, id, "w")
 		var train []float64
@@ -249,7 +250,7 @@ func TestDigestOfUnanswered(t *testing.T) {
 	}
 	run, trials := testRun("a", 16, 0, 2, 4)
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: workerReady, Slots: 1}))
+	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
 	created := digest()
 	attempt := grant1(t, store, 3, "s", "a", "w")
 	record(t, store, 4, reportEntry("s", "a", attempt, 1, 1, 1, nil))
@@ -262,11 +263,11 @@ func TestDigestOfUnanswered(t *testing.T) {
 		t.Error("it stays although a trial is answered")
 	}
 	record(t, store, 6, reportEntry("s", "a", attempt, 3, 1, 1, nil))
-	ok(t, store.SetStudyState(7, at(7), "s", studyPaused))
+	ok(t, store.SetStudyState(7, at(7), "s", lifecycle.StudyPaused))
 	if digest() != first {
 		t.Error("it changes with an epoch that answers nothing, or with a pause")
 	}
-	ok(t, store.SetStudyState(8, at(8), "s", studyCanceled))
+	ok(t, store.SetStudyState(8, at(8), "s", lifecycle.StudyCanceled))
 	if digest() == first {
 		t.Error("it stays although a trial will not be answered")
 	}

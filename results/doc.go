@@ -15,42 +15,14 @@
 // 64 each, called sections, together with their losses and the trials that they have answered; the study's catalog says
 // where. Some tables follow from these: which runs are waiting, which are leased, how the answered trials rank.
 //
-// # State machines
+// # Attempts
 //
-// A study is RUNNING from its creation:
-//
-//	RUNNING <-> PAUSED            pause, resume
-//	RUNNING -> COMPLETED          complete: every run has ended, and nothing is to be settled
-//	COMPLETED -> RUNNING          reopen: it is extended or retried
-//	RUNNING | PAUSED -> CANCELED  cancel
-//
-// A run is PENDING until it is granted to a worker, and again when an attempt has ended without an outcome that lasts:
-//
-//	PENDING -> LEASED             grant
-//	LEASED -> PENDING             release: returned, paused, or failed within its budget
-//	LEASED -> SUCCEEDED           succeed
-//	LEASED -> FAILED              fail: the budget is used up
-//	PENDING -> PRUNED             hold: it is not among the best where pruning looks at it
-//	PRUNED -> PENDING             promote: it is among the best after all
-//	PENDING -> SUCCEEDED          learn: a run of the same id in another study has come so far
-//	SUCCEEDED -> PENDING          lengthen: an extension asks for more epochs than its maximum was
-//	FAILED | PRUNED -> PENDING    retry
-//	PENDING | LEASED -> CANCELED  cancel
+// How studies, runs and workers may change, package lifecycle says.
 //
 // An attempt is one lease of a run. Its number comes from the log index of the grant and the grant's place in its command
 // (AttemptNumber), and a report, checkpoint or outcome counts only while that attempt holds the run. What attempts have
 // reported stays: the next one goes on from the run's last checkpoint and repeats the epochs after it with the same losses,
 // bit for bit, before it adds to them.
-//
-// A trial is answered, SUCCEEDED, when its run reaches its max_epochs, or ends by itself before. Until then it is PENDING,
-// RUNNING, FAILED, CANCELED or PRUNED as its run is.
-//
-// A worker registers as READY, or as DRAINING if it is about to leave:
-//
-//	READY -> DRAINING             drain
-//	READY | DRAINING -> LOST      lose: its runs are charged with a failure
-//	READY | DRAINING -> GONE      dismiss: it has said goodbye
-//	LOST -> READY | DRAINING      register, drain: it has come back
 //
 // # Pruning
 //

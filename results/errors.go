@@ -3,6 +3,7 @@ package results
 import (
 	"errors"
 
+	"trellis/results/lifecycle"
 	"trellis/results/snapshotfile"
 )
 
@@ -16,7 +17,7 @@ var (
 	ErrInvalid = errors.New("invalid")
 	// ErrIllegalMove: a state machine has no such transition from the state that it is in, or what the move needs is not
 	// there: a grant needs a RUNNING study and a READY worker with a free slot.
-	ErrIllegalMove = errors.New("illegal move")
+	ErrIllegalMove = lifecycle.ErrIllegalMove
 	// ErrStudyChanged: the study has been extended since the command was made. Made anew, it may be accepted.
 	ErrStudyChanged = errors.New("the study has changed meanwhile")
 	// ErrNoAnswer: none of the study's trials has been answered yet.

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // Extension is what is added to a study.
@@ -87,7 +88,7 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 
 // reopen lets a study go on that has come to its end, and does nothing to one that has not. ErrIllegalMove if it may not.
 func (c *change) reopen(study *trellisv1.Study) error {
-	to, err := studyMachine.next(study.State, reopen)
+	to, err := lifecycle.Study.Next(study.State, lifecycle.Reopen)
 	if err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ func (g *growth) addTrials(old, runs []*trellisv1.Run, extension Extension) erro
 func newRun(study *trellisv1.Study, run *trellisv1.Run) *trellisv1.Run {
 	return &trellisv1.Run{
 		Study: study.Name, Id: strings.Clone(run.GetId()), Parameters: proto.CloneOf(run.GetParameters()),
-		Milestones: slices.Clone(run.GetMilestones()), State: runPending, FirstTrial: run.GetFirstTrial(),
+		Milestones: slices.Clone(run.GetMilestones()), State: lifecycle.RunPending, FirstTrial: run.GetFirstTrial(),
 		Spared: run.GetSpared(),
 	}
 }
@@ -223,9 +224,9 @@ func (c *change) lengthen(h handle, longer *trellisv1.Run) error {
 	edited := h.edit()
 	run := edited.run
 	run.Milestones, run.Parameters = longer.Milestones, longer.Parameters
-	if run.State == runSucceeded && run.StopReason == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS &&
+	if run.State == lifecycle.RunSucceeded && run.StopReason == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS &&
 		run.Epochs < run.Parameters.GetMaxEpochs() {
-		run.State, run.StopReason = runMachine.must(run.State, lengthen), trellisv1.StopReason_STOP_REASON_UNSPECIFIED
+		run.State, run.StopReason = lifecycle.Run.Must(run.State, lifecycle.Lengthen), trellisv1.StopReason_STOP_REASON_UNSPECIFIED
 	}
 	return c.answerAgain(edited)
 }
@@ -254,7 +255,7 @@ func (c *change) answerAgain(edited *member) error {
 func lateAnswer(from *member, epochs uint32, index uint64) *trellisv1.Trial {
 	run := from.run
 	trial := newTrial(run, epochs, index)
-	trial.State = trialSucceeded
+	trial.State = lifecycle.TrialSucceeded
 	trial.Epochs = min(epochs, run.Epochs)
 	objective, bestEpoch := math.NaN(), uint32(0)
 	for i, loss := range from.losses.ValidationLoss[:trial.Epochs] {

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // studyOf creates a study "s" of the given runs, each with its milestones, and a worker.
@@ -18,7 +19,7 @@ func studyOf(t *testing.T, spec *trellisv1.StudySpec, runs map[string][]uint32) 
 	store := newStore(t)
 	e := extension(0, runs)
 	ok(t, store.CreateStudy(2, at(2), &trellisv1.Study{Name: "s", Spec: spec}, e.Runs, e.Trials))
-	ok(t, store.SetWorker(1, at(1), &trellisv1.Worker{Name: "w", State: workerReady, Slots: 100}))
+	ok(t, store.SetWorker(1, at(1), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 100}))
 	return store
 }
 
@@ -82,7 +83,7 @@ func TestExtendRefuses(t *testing.T) {
 		text  string
 	}{
 		"a study that has changed":  {func(_ *Store, e *Extension) error { e.Indices--; return nil }, ErrStudyChanged, "its next trial is 3 by now, not 2"},
-		"a canceled study":          {func(s *Store, _ *Extension) error { return s.SetStudyState(5, at(5), "s", studyCanceled) }, ErrIllegalMove, "reopen a study that is canceled"},
+		"a canceled study":          {func(s *Store, _ *Extension) error { return s.SetStudyState(5, at(5), "s", lifecycle.StudyCanceled) }, ErrIllegalMove, "reopen a study that is canceled"},
 		"a study that is not there": {func(s *Store, _ *Extension) error { return s.DeleteStudy(5, "s") }, ErrNotFound, "extend study s: the study"},
 		"nothing": {func(_ *Store, e *Extension) error {
 			*e = Extension{Indices: 3, NextIndices: 9, MaxTrials: 9}
@@ -133,7 +134,7 @@ func TestExtendAfterTheEnd(t *testing.T) {
 	// The best epoch of the first is the third from there on; the second stops in the third.
 	trained(t, store, 10, "run-a", byMaximum, []float64{4, 3, 1, 2}, map[uint32]float64{4: 0.5})
 	trained(t, store, 20, "run-b", byStopping, []float64{4, 3, 5}, map[uint32]float64{3: 0.75})
-	if study := getStudy(t, store); study.State != studyCompleted {
+	if study := getStudy(t, store); study.State != lifecycle.StudyCompleted {
 		t.Fatalf("the study is %v", study.State)
 	}
 	e := extension(2, map[string][]uint32{"run-a": {2, 3, 6}, "run-b": {1, 2, 6}, "run-c": {6}, "run-d": {8}})
@@ -143,7 +144,7 @@ func TestExtendAfterTheEnd(t *testing.T) {
 	scribble(e.Spec)
 
 	study := getStudy(t, store)
-	if study.State != studyRunning || study.EndTime != nil || study.Indices != 30 || study.Spec.BatchSize.Values[0] != 2 ||
+	if study.State != lifecycle.StudyRunning || study.EndTime != nil || study.Indices != 30 || study.Spec.BatchSize.Values[0] != 2 ||
 		len(study.EarlierSpecs) != 1 || !proto.Equal(study.EarlierSpecs[0], spec) {
 		t.Errorf("the study is %v", study)
 	}
@@ -167,7 +168,7 @@ func TestExtendAfterTheEnd(t *testing.T) {
 		{"run-b", 6, 3, 2, 3, 0.75},
 	} {
 		got := trialOf(t, store, answer.run, answer.maximum)
-		if got.State != trialSucceeded || got.Epochs != answer.epochs || got.BestEpoch != answer.best ||
+		if got.State != lifecycle.TrialSucceeded || got.Epochs != answer.epochs || got.BestEpoch != answer.best ||
 			got.GetObjective() != answer.objective || got.GetTestLoss() != answer.test || (got.TestLoss == nil) != (answer.test == 0) {
 			t.Errorf("trial %v, want %+v", got, answer)
 		}
@@ -201,14 +202,14 @@ func TestExtendWhatHasNoAnswer(t *testing.T) {
 	record(t, store, 11, columnEntry("s", "run-a", attempt, 1, []float64{1, 2}, []float64{1, 2}, nil),
 		failureEntry("s", "run-a", attempt, trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, "too much"))
 	extend(t, store, 20, 3, extension(2, map[string][]uint32{"run-a": {2, 3, 8}}))
-	for epochs, state := range map[uint32]trellisv1.TrialState{2: trialSucceeded, 3: trialFailed, 4: trialFailed, 8: trialFailed} {
-		if got := trialOf(t, store, "run-a", epochs); got.State != state || (got.Error == "") != (state == trialSucceeded) {
+	for epochs, state := range map[uint32]trellisv1.TrialState{2: lifecycle.TrialSucceeded, 3: lifecycle.TrialFailed, 4: lifecycle.TrialFailed, 8: lifecycle.TrialFailed} {
+		if got := trialOf(t, store, "run-a", epochs); got.State != state || (got.Error == "") != (state == lifecycle.TrialSucceeded) {
 			t.Errorf("trial %v, want %v", got, state)
 		}
 	}
 	run, err := store.Snapshot().Run(nil, "s", "run-a")
 	ok(t, err)
-	if run.State != runFailed || run.Parameters.MaxEpochs != 8 {
+	if run.State != lifecycle.RunFailed || run.Parameters.MaxEpochs != 8 {
 		t.Errorf("run %v", run)
 	}
 }
@@ -227,7 +228,7 @@ func TestExtendLeased(t *testing.T) {
 	record(t, store, 13, columnEntry("s", "run-a", attempt, 3, []float64{1, 2}, []float64{0.5, 2}, map[uint32]float64{4: 7}), success)
 	run, err := store.Snapshot().Run(nil, "s", "run-a")
 	ok(t, err)
-	if study := getStudy(t, store); run.State != runPending || run.Worker != "" || run.Epochs != 4 || study.State != studyRunning ||
+	if study := getStudy(t, store); run.State != lifecycle.RunPending || run.Worker != "" || run.Epochs != 4 || study.State != lifecycle.StudyRunning ||
 		study.Progress.TrialsSucceeded != 2 {
 		t.Fatalf("run %v of %v", run, study)
 	}
@@ -235,7 +236,7 @@ func TestExtendLeased(t *testing.T) {
 	success = successEntry("s", "run-a", attempt, 8)
 	success.GetOutcome().GetSuccess().StopReason = byMaximum
 	record(t, store, 15, columnEntry("s", "run-a", attempt, 5, []float64{1, 2, 3, 4}, []float64{1, 2, 3, 4}, nil), success)
-	if study := getStudy(t, store); study.State != studyCompleted || study.Progress.TrialsSucceeded != 3 {
+	if study := getStudy(t, store); study.State != lifecycle.StudyCompleted || study.Progress.TrialsSucceeded != 3 {
 		t.Errorf("the study is %v", study)
 	}
 }
@@ -252,25 +253,25 @@ func TestSettling(t *testing.T) {
 		}
 	}
 	trained(t, store, 10, "run-a", byMaximum, []float64{1}, nil)
-	expect(studyRunning, false)
+	expect(lifecycle.StudyRunning, false)
 	extend(t, store, 12, 1, extension(1, map[string][]uint32{"run-b": {1}}))
 	trained(t, store, 13, "run-b", byMaximum, []float64{1}, nil)
-	expect(studyRunning, false)
+	expect(lifecycle.StudyRunning, false)
 	settled := Extension{Indices: 2, NextIndices: 2, Settled: true}
 	extend(t, store, 15, 0, settled)
-	expect(studyCompleted, true)
+	expect(lifecycle.StudyCompleted, true)
 	if _, err := store.ExtendStudy(16, at(16), "s", settled); !errors.Is(err, ErrInvalid) {
 		t.Errorf("settled again: %v", err)
 	}
 	extend(t, store, 17, 1, extension(2, map[string][]uint32{"run-c": {1}}))
-	expect(studyRunning, false)
-	ok(t, store.SetStudyState(18, at(18), "s", studyPaused))
+	expect(lifecycle.StudyRunning, false)
+	ok(t, store.SetStudyState(18, at(18), "s", lifecycle.StudyPaused))
 	settled.Indices, settled.NextIndices = 3, 3
 	extend(t, store, 19, 0, settled)
-	expect(studyPaused, true)
-	ok(t, store.SetStudyState(20, at(20), "s", studyRunning))
+	expect(lifecycle.StudyPaused, true)
+	ok(t, store.SetStudyState(20, at(20), "s", lifecycle.StudyRunning))
 	trained(t, store, 21, "run-c", byMaximum, []float64{1}, nil)
-	expect(studyCompleted, true)
+	expect(lifecycle.StudyCompleted, true)
 }
 
 func TestRetry(t *testing.T) {
@@ -291,27 +292,27 @@ func TestRetry(t *testing.T) {
 	for index := range uint64(TrainerBudget) {
 		fail(10 + 2*index)
 	}
-	if study := getStudy(t, store); study.State != studyCompleted || study.Progress.TrialsFailed != 1 {
+	if study := getStudy(t, store); study.State != lifecycle.StudyCompleted || study.Progress.TrialsFailed != 1 {
 		t.Fatalf("the study is %v", study)
 	}
 	retryStudy(t, store, 20, false)
 	run, err := store.Snapshot().Run(nil, "s", "run-a")
 	ok(t, err)
-	if study := getStudy(t, store); run.State != runPending || run.Error != "" || len(run.Failures) > 0 || run.Spared ||
-		study.State != studyRunning || study.EndTime != nil || study.Progress.RunsFailed > 0 {
+	if study := getStudy(t, store); run.State != lifecycle.RunPending || run.Error != "" || len(run.Failures) > 0 || run.Spared ||
+		study.State != lifecycle.StudyRunning || study.EndTime != nil || study.Progress.RunsFailed > 0 {
 		t.Fatalf("run %v of %v", run, study)
 	}
 	// The whole budget is there again.
 	for index := range uint64(TrainerBudget) {
 		fail(30 + 2*index)
 	}
-	if study := getStudy(t, store); study.State != studyCompleted {
+	if study := getStudy(t, store); study.State != lifecycle.StudyCompleted {
 		t.Errorf("the study is %v", study)
 	}
 	if _, err := store.RetryStudy(40, at(40), "t", false); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a study that is not there: %v", err)
 	}
 	retryStudy(t, store, 41, true)
-	ok(t, store.SetStudyState(42, at(42), "s", studyCanceled))
+	ok(t, store.SetStudyState(42, at(42), "s", lifecycle.StudyCanceled))
 	refuse(43, "reopen a study that is canceled")
 }

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // The model's extensions and retries: what a study has is a list of trials, to which those are added that are not in it yet.
@@ -20,7 +21,7 @@ func (m *model) extend(index uint64, name string, e Extension) (added uint64, er
 		return 0, ErrNotFound
 	case study.indices != e.Indices:
 		return 0, ErrStudyChanged
-	case study.state == studyCanceled:
+	case study.state == lifecycle.StudyCanceled:
 		return 0, ErrIllegalMove
 	}
 	var missing []*trellisv1.Trial
@@ -37,8 +38,8 @@ func (m *model) extend(index uint64, name string, e Extension) (added uint64, er
 	if all := uint64(len(study.trials) + len(missing)); len(missing) > 0 && e.MaxTrials > 0 && all > e.MaxTrials {
 		return 0, ErrInvalid
 	}
-	if study.state == studyCompleted {
-		study.state = studyRunning
+	if study.state == lifecycle.StudyCompleted {
+		study.state = lifecycle.StudyRunning
 	}
 	if e.Spec != nil {
 		study.earlierSpecs++
@@ -70,7 +71,7 @@ func (s *modelStudy) add(index uint64, runs []*trellisv1.Run) {
 	had := len(s.runs)
 	for _, run := range runs {
 		s.runs = append(s.runs, &modelRun{
-			Run: run, place: had + slices.Index(order, run), study: s.name, state: runPending, test: map[uint32]float64{}, changed: index,
+			Run: run, place: had + slices.Index(order, run), study: s.name, state: lifecycle.RunPending, test: map[uint32]float64{}, changed: index,
 			metrics: map[string][]float64{}, testMetrics: map[uint32]*trellisv1.Metrics{}, late: map[uint32]lateTest{}, spared: run.Spared,
 		})
 	}
@@ -88,13 +89,13 @@ func (r *modelRun) lengthen(index uint64, milestones []uint32) {
 	r.checkpoints = r.keptCheckpoints()
 	r.changed = index
 	maxEpochs := all[len(all)-1]
-	if r.state == runSucceeded && r.reason == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS && len(r.train) < int(maxEpochs) {
-		r.state, r.reason = runPending, 0
+	if r.state == lifecycle.RunSucceeded && r.reason == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS && len(r.train) < int(maxEpochs) {
+		r.state, r.reason = lifecycle.RunPending, 0
 	}
 	r.Run = proto.CloneOf(r.Run)
 	r.Milestones, r.Parameters.MaxEpochs = all, maxEpochs
 	for _, milestone := range all {
-		passed := int(milestone) <= len(r.train) || r.state == runSucceeded
+		passed := int(milestone) <= len(r.train) || r.state == lifecycle.RunSucceeded
 		if slices.Contains(has, milestone) || !passed {
 			continue
 		}
@@ -111,21 +112,21 @@ func (m *model) retry(index uint64, name string, pruned bool) (retried uint64, e
 	switch {
 	case study == nil:
 		return 0, ErrNotFound
-	case study.state == studyCanceled:
+	case study.state == lifecycle.StudyCanceled:
 		return 0, ErrIllegalMove
 	}
 	for _, run := range study.runs {
-		if run.state == runFailed || pruned && run.state == runPruned {
-			run.spared = run.spared || run.state == runPruned
-			run.state, run.failures, run.changed = runPending, nil, index
+		if run.state == lifecycle.RunFailed || pruned && run.state == lifecycle.RunPruned {
+			run.spared = run.spared || run.state == lifecycle.RunPruned
+			run.state, run.failures, run.changed = lifecycle.RunPending, nil, index
 			retried++
 		}
 	}
 	if retried == 0 {
 		return 0, ErrIllegalMove
 	}
-	if study.state == studyCompleted {
-		study.state = studyRunning
+	if study.state == lifecycle.StudyCompleted {
+		study.state = lifecycle.StudyRunning
 	}
 	study.settled = false
 	return retried, nil

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // drill trains a study as workers do, by losses that depend on run and epoch alone.
@@ -32,7 +33,7 @@ func newDrill(t testing.TB, runs []*trellisv1.Run, trials []*trellisv1.Trial) *d
 	d := &drill{
 		t: t, store: newStore(t), index: 10, until: map[string]uint32{}, milestones: map[string][]uint32{}, trained: map[string]uint32{},
 	}
-	ok(t, d.store.SetWorker(1, at(1), &trellisv1.Worker{Name: "w", State: workerReady, Slots: 100}))
+	ok(t, d.store.SetWorker(1, at(1), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 100}))
 	ok(t, d.store.CreateStudy(2, at(2), &trellisv1.Study{Name: "s"}, runs, trials))
 	return d
 }
@@ -206,7 +207,7 @@ func compareDrills(t *rapid.T, got, want *drill) {
 	}
 	for key, want := range wanted {
 		got := proto.CloneOf(answers[key])
-		if got == nil || got.State != trialSucceeded {
+		if got == nil || got.State != lifecycle.TrialSucceeded {
 			t.Fatalf("trial %s: %v", key, got)
 		}
 		got.Index = want.Index
@@ -219,7 +220,7 @@ func compareDrills(t *rapid.T, got, want *drill) {
 		}
 	}
 	study, err := got.store.Snapshot().Study(nil, "s")
-	if err != nil || study.State != studyCompleted {
+	if err != nil || study.State != lifecycle.StudyCompleted {
 		t.Fatalf("the study is %v and error %v", study, err)
 	}
 }

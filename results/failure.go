@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // Failure budgets: how many attempts at a run may fail in one class. The one that uses up its class's budget fails the
@@ -62,9 +63,9 @@ func (h handle) failAttempt(class trellisv1.FailureClass, message string) error 
 		spent = max(spent, 0)
 		failures = slices.Delete(slices.Clone(failures), spent, spent+1)
 	}
-	event := release
+	event := lifecycle.Release
 	if verdict != "" {
-		event = fail
+		event = lifecycle.Fail
 	}
 	run = h.endAttempt(event).run
 	run.Failures, run.Error = failures, verdict

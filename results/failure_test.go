@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // TestFailuresAreForgotten: a run that gets on for ever on workers that are taken away does not grow for ever, and what
@@ -19,12 +20,12 @@ func TestFailuresAreForgotten(t *testing.T) {
 	next := func() uint64 { index++; return index }
 	lose := func(entries ...func(attempt uint64) *trellisv1.RecordCommand_Entry) *trellisv1.Run {
 		worker := fmt.Sprintf("w%d", index)
-		ok(t, store.SetWorker(next(), at(index), &trellisv1.Worker{Name: worker, State: workerReady, Slots: 1}))
+		ok(t, store.SetWorker(next(), at(index), &trellisv1.Worker{Name: worker, State: lifecycle.WorkerReady, Slots: 1}))
 		attempt := grant1(t, store, next(), "s", "a", worker)
 		for _, entry := range entries {
 			record(t, store, next(), entry(attempt))
 		}
-		ok(t, store.SetWorker(next(), at(index), &trellisv1.Worker{Name: worker, State: workerLost}))
+		ok(t, store.SetWorker(next(), at(index), &trellisv1.Worker{Name: worker, State: lifecycle.WorkerLost}))
 		got, err := store.Snapshot().Run(nil, "s", "a")
 		ok(t, err)
 		return got
@@ -38,14 +39,14 @@ func TestFailuresAreForgotten(t *testing.T) {
 			return reportEntry("s", "a", attempt, epoch+1, 1, 1, nil)
 		})
 	}
-	if got.State != runPending || len(got.Failures) != MaxFailures {
+	if got.State != lifecycle.RunPending || len(got.Failures) != MaxFailures {
 		t.Fatalf("after %d lost workers: %v", epochs-1, got)
 	}
 	if got.Failures[0].Message != "once" || got.Failures[MaxFailures-1].RunEpochs != epochs-1 {
 		t.Errorf("remembered are %v", got.Failures)
 	}
 	// Two more at the same epoch, and then a third.
-	for i, want := range []trellisv1.RunState{runPending, runPending, runFailed} {
+	for i, want := range []trellisv1.RunState{lifecycle.RunPending, lifecycle.RunPending, lifecycle.RunFailed} {
 		if got = lose(); got.State != want {
 			t.Fatalf("after %d workers that were lost at once: %v", i+1, got)
 		}
@@ -57,7 +58,7 @@ func TestFailuresBeyondTheLimit(t *testing.T) {
 	source := newStore(t)
 	run, trials := testRun("a", 16, 0, 4)
 	ok(t, source.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
-	ok(t, source.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: workerReady, Slots: 1}))
+	ok(t, source.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
 	attempt := grant1(t, source, 3, "s", "a", "w")
 	// Nobody changes a stored row but this test.
 	stored, err := source.Snapshot().Run(nil, "s", "a")

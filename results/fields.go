@@ -9,6 +9,7 @@ import (
 	"cel.dev/cel-go/cel"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // field is what trials can be ordered and filtered by.
@@ -31,7 +32,7 @@ var fields = []field{
 	{
 		name:    "state",
 		order:   func(t *trellisv1.Trial) uint64 { return uint64(t.State) },
-		value:   func(t *trellisv1.Trial) any { return stateName(t.State) },
+		value:   func(t *trellisv1.Trial) any { return lifecycle.Name(t.State) },
 		celType: cel.StringType,
 	},
 	integer("epochs", func(t *trellisv1.Trial) uint64 { return uint64(t.Epochs) }),

@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // check compares the stores with the model.
@@ -54,10 +55,10 @@ func (m *storeMachine) checkTwins(t *rapid.T) {
 			if !same && !m.faulty {
 				t.Fatalf("twins differ: %+v and %+v", run, twin)
 			}
-			if twin.state == runLeased && !m.model.study(twin.study).fresh {
+			if twin.state == lifecycle.RunLeased && !m.model.study(twin.study).fresh {
 				leased++
 			}
-			if same && !fresh && run.state == runPending && min(len(twin.train), int(run.Parameters.MaxEpochs)) > len(run.train) {
+			if same && !fresh && run.state == lifecycle.RunPending && min(len(twin.train), int(run.Parameters.MaxEpochs)) > len(run.train) {
 				t.Fatalf("a run does not know what its twin knows: %+v and %+v", run, twin)
 			}
 		}
@@ -74,7 +75,7 @@ func (m *storeMachine) checkStudy(t *rapid.T, snapshot *Snapshot, got *trellisv1
 	if got.Indices != want.indices || got.Settled != want.settled || len(got.EarlierSpecs) != want.earlierSpecs {
 		t.Fatalf("the extended study is %v, want %+v", got, want)
 	}
-	if ended := want.state == studyCompleted || want.state == studyCanceled; ended != (got.EndTime != nil) {
+	if ended := want.state == lifecycle.StudyCompleted || want.state == lifecycle.StudyCanceled; ended != (got.EndTime != nil) {
 		t.Fatalf("study %s is %v and ended at %v", got.Name, got.State, got.EndTime)
 	}
 	if progress := m.model.progress(want); !proto.Equal(got.Progress, progress) {
@@ -100,13 +101,13 @@ func (m *storeMachine) checkRun(t *rapid.T, snapshot *Snapshot, study *modelStud
 		t.Fatal(err)
 	}
 	attempt, worker, attemptEpochs := want.attempt, want.worker, want.attemptEpochs
-	if want.state != runLeased {
+	if want.state != lifecycle.RunLeased {
 		attempt, worker, attemptEpochs = 0, "", 0
 	}
 	if got.State != want.state || got.Attempt != attempt || got.Worker != worker || int(got.Epochs) != len(want.train) ||
 		len(got.Failures) != len(want.failures) || got.AttemptEpochs != attemptEpochs || got.ModifyIndex != want.changed || got.StopReason != want.reason ||
 		int(got.SharedEpochs) != want.shared || got.SharedSeconds != float64(want.shared)/2 || got.SharedFrom != want.sharedFrom ||
-		(got.Error != "") != (want.state == runFailed) {
+		(got.Error != "") != (want.state == lifecycle.RunFailed) {
 		t.Fatalf("run:\n got %v\nwant %+v", got, want)
 	}
 	if kept := want.keptCheckpoints(); !slices.EqualFunc(got.Checkpoints, kept, func(a, b *trellisv1.Checkpoint) bool {
@@ -159,14 +160,14 @@ func (m *storeMachine) checkTrials(t *rapid.T, snapshot *Snapshot, study *modelS
 	var ranked []*trellisv1.Trial
 	for i, trial := range study.trials {
 		want, got := m.model.trial(study.name, trial), proto.CloneOf(list.Trials[i])
-		if (got.Error != "") != (got.State == trialFailed) {
+		if (got.Error != "") != (got.State == lifecycle.TrialFailed) {
 			t.Fatalf("a trial is %v with the error %q", got.State, got.Error)
 		}
 		got.Error = ""
 		if !proto.Equal(got, want) {
 			t.Fatalf("trial:\n got %v\nwant %v", got, want)
 		}
-		if want.State == trialSucceeded {
+		if want.State == lifecycle.TrialSucceeded {
 			ranked = append(ranked, want)
 		}
 	}
@@ -201,7 +202,7 @@ func (m *storeMachine) checkWorkers(t *rapid.T, snapshot *Snapshot) {
 	}
 	for _, got := range workers {
 		want, held := m.model.workers[got.Name], m.model.held(got.Name)
-		if free := want.state == workerReady && held < int(want.slots); free != slices.Contains(freeWorkers, got) {
+		if free := want.state == lifecycle.WorkerReady && held < int(want.slots); free != slices.Contains(freeWorkers, got) {
 			t.Fatalf("worker %v is free: %v", got, free)
 		}
 		if got.State != want.state || got.Slots != want.slots || int(got.Runs) != held {

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 	"trellis/results/pruning"
 )
 
@@ -128,7 +129,7 @@ func (m *storeMachine) setStudy(t *rapid.T) {
 	m.index++
 	name := studyNames.Draw(t, "study")
 	state := rapid.SampledFrom([]trellisv1.StudyState{
-		studyRunning, studyRunning, studyPaused, studyCanceled, studyCompleted,
+		lifecycle.StudyRunning, lifecycle.StudyRunning, lifecycle.StudyPaused, lifecycle.StudyCanceled, lifecycle.StudyCompleted,
 	}).Draw(t, "state")
 	err := m.store.SetStudyState(m.index, at(m.index), name, state)
 	replicaErr := m.replica.SetStudyState(m.index, at(m.index), name, state)
@@ -150,7 +151,7 @@ func (m *storeMachine) setWorker(t *rapid.T) {
 	m.apply(t, &trellisv1.Worker{
 		Name: workerNames.Draw(t, "worker"),
 		State: rapid.SampledFrom([]trellisv1.WorkerState{
-			workerReady, workerReady, workerReady, workerDraining, workerLost, workerGone, workerUnknown,
+			lifecycle.WorkerReady, lifecycle.WorkerReady, lifecycle.WorkerReady, lifecycle.WorkerDraining, lifecycle.WorkerLost, lifecycle.WorkerGone, lifecycle.WorkerUnknown,
 		}).Draw(t, "state"),
 		Slots: rapid.Uint32Range(0, 3).Draw(t, "slots"),
 	})
@@ -159,8 +160,8 @@ func (m *storeMachine) setWorker(t *rapid.T) {
 // loseHolder loses a worker that holds a run, and lets it come back.
 func (m *storeMachine) loseHolder(t *rapid.T) {
 	worker := m.drawHeld(t).worker
-	m.apply(t, &trellisv1.Worker{Name: worker, State: workerLost})
-	m.apply(t, &trellisv1.Worker{Name: worker, State: workerReady, Slots: 3})
+	m.apply(t, &trellisv1.Worker{Name: worker, State: lifecycle.WorkerLost})
+	m.apply(t, &trellisv1.Worker{Name: worker, State: lifecycle.WorkerReady, Slots: 3})
 }
 
 func (m *storeMachine) apply(t *rapid.T, worker *trellisv1.Worker) {
@@ -211,7 +212,7 @@ func (m *storeMachine) grantNext(t *rapid.T) {
 	next := m.model.next()
 	for _, name := range []string{"w", "w1", "x"} {
 		worker := m.model.workers[name]
-		for free := 0; worker != nil && worker.state == workerReady && free < int(worker.slots)-m.model.held(name) && len(next) > 0; free++ {
+		for free := 0; worker != nil && worker.state == lifecycle.WorkerReady && free < int(worker.slots)-m.model.held(name) && len(next) > 0; free++ {
 			grants = append(grants, &trellisv1.Grant{Study: next[0].study, Run: next[0].Id, Worker: name})
 			next = next[1:]
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // loadStudy creates a study of as many runs as trials, and trains every run for the given number of epochs.
@@ -58,7 +59,7 @@ func createLarge(t testing.TB, store *Store, name string, count int, epochs uint
 	t.Helper()
 	runs, trials := largeStudy(count, epochs)
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: name, Spec: &trellisv1.StudySpec{Name: name}}, runs, trials))
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "worker", State: workerReady, Slots: uint32(count)}))
+	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "worker", State: lifecycle.WorkerReady, Slots: uint32(count)}))
 	return 3
 }
 
@@ -107,7 +108,7 @@ func TestLargeStudy(t *testing.T) {
 		return store.CreateStudy(1, at(1), &trellisv1.Study{Name: "large"}, runs, its)
 	})
 	runs, its = nil, nil
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "worker", State: workerReady, Slots: trials}))
+	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "worker", State: lifecycle.WorkerReady, Slots: trials}))
 	perTrial("before the first epoch", before, 700)
 	page := func(orderBy, filter string) func() error {
 		return func() error {
@@ -119,7 +120,7 @@ func TestLargeStudy(t *testing.T) {
 	within("training", time.Minute, func() error { trainLarge(t, store, "large", 3, trials, epochs); return nil })
 	study, err := store.Snapshot().Study(nil, "large")
 	ok(t, err)
-	if study.State != studyCompleted || study.Progress.TrialsSucceeded != trials || study.Progress.Epochs != trials*epochs {
+	if study.State != lifecycle.StudyCompleted || study.Progress.TrialsSucceeded != trials || study.Progress.Epochs != trials*epochs {
 		t.Fatalf("the study is not all there: %v, %v", study.State, study.Progress)
 	}
 	perTrial("all done", before, 1500)

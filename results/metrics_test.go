@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // accuracyEntry reports consecutive epochs with an accuracy each, and with test results of some.
@@ -149,7 +150,7 @@ func TestMetricsRefused(t *testing.T) {
 			equal(t, "losses", after, before)
 			run, err := store.Snapshot().Run(nil, "s", "a")
 			ok(t, err)
-			if failed := run.State == runFailed; failed != (test.want == ErrConflict) {
+			if failed := run.State == lifecycle.RunFailed; failed != (test.want == ErrConflict) {
 				t.Errorf("the run is %v: %s", run.State, run.Error)
 			}
 		})
@@ -179,7 +180,7 @@ func TestArtifactsOfSources(t *testing.T) {
 	ok(t, store.DeleteStudy(6, "s"))
 	want(true)
 	// It is kept by everything that becomes of the study.
-	ok(t, store.SetStudyState(7, at(7), "classes", studyPaused))
+	ok(t, store.SetStudyState(7, at(7), "classes", lifecycle.StudyPaused))
 	restored := newStore(t)
 	ok(t, restored.Restore(strings.NewReader(string(written(t, store)))))
 	store = restored

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // model is the store done the simplest way: no transactions, no indexes, nothing kept that can be computed. It is what
@@ -114,10 +115,12 @@ func (m *model) allRuns() (runs []*modelRun) {
 }
 
 func (m *model) heldRuns() []*modelRun {
-	return slices.DeleteFunc(m.allRuns(), func(r *modelRun) bool { return r.state != runLeased })
+	return slices.DeleteFunc(m.allRuns(), func(r *modelRun) bool { return r.state != lifecycle.RunLeased })
 }
 
-func (r *modelRun) ended() bool { return r.state != runPending && r.state != runLeased }
+func (r *modelRun) ended() bool {
+	return r.state != lifecycle.RunPending && r.state != lifecycle.RunLeased
+}
 
 func (m *model) held(worker string) int {
 	held := 0
@@ -133,7 +136,7 @@ func (m *model) create(index uint64, study *modelStudy, runs []*trellisv1.Run, t
 	if m.study(study.name) != nil {
 		return ErrExists
 	}
-	study.state, study.trials, study.indices = studyRunning, trials, trials[len(trials)-1].Index+1
+	study.state, study.trials, study.indices = lifecycle.StudyRunning, trials, trials[len(trials)-1].Index+1
 	study.add(index, runs)
 	m.studies = append(m.studies, study)
 	return nil
@@ -144,20 +147,20 @@ func (m *model) setStudy(index uint64, name string, state trellisv1.StudyState) 
 	switch {
 	case study == nil:
 		return ErrNotFound
-	case state == studyCompleted:
+	case state == lifecycle.StudyCompleted:
 		return ErrIllegalMove
 	case study.state == state:
 		return nil
-	case study.state == studyCompleted || study.state == studyCanceled:
+	case study.state == lifecycle.StudyCompleted || study.state == lifecycle.StudyCanceled:
 		return ErrIllegalMove
 	}
 	study.state = state
 	for _, run := range study.runs {
 		switch {
-		case state == studyCanceled && !run.ended():
-			run.state, run.changed = runCanceled, index
-		case state == studyPaused && run.state == runLeased:
-			run.state, run.changed = runPending, index
+		case state == lifecycle.StudyCanceled && !run.ended():
+			run.state, run.changed = lifecycle.RunCanceled, index
+		case state == lifecycle.StudyPaused && run.state == lifecycle.RunLeased:
+			run.state, run.changed = lifecycle.RunPending, index
 		}
 	}
 	return nil
@@ -177,12 +180,12 @@ func (m *model) grant(index uint64, place int, grant *trellisv1.Grant) error {
 	switch {
 	case run == nil || holder == nil:
 		return ErrNotFound
-	case m.study(grant.Study).state != studyRunning || run.state != runPending || holder.state != workerReady:
+	case m.study(grant.Study).state != lifecycle.StudyRunning || run.state != lifecycle.RunPending || holder.state != lifecycle.WorkerReady:
 		return ErrIllegalMove
 	case m.held(grant.Worker) >= int(holder.slots) || m.isTrained(run):
 		return ErrIllegalMove
 	}
-	run.state, run.attempt, run.worker, run.changed = runLeased, 1024*index+uint64(place), grant.Worker, index
+	run.state, run.attempt, run.worker, run.changed = lifecycle.RunLeased, 1024*index+uint64(place), grant.Worker, index
 	run.attemptEpochs = 0
 	if kept := run.keptCheckpoints(); len(kept) > 0 {
 		run.attemptEpochs = kept[len(kept)-1].Epoch
@@ -192,7 +195,7 @@ func (m *model) grant(index uint64, place int, grant *trellisv1.Grant) error {
 
 func (m *model) report(index uint64, reports *trellisv1.Reports) error {
 	run := m.run(reports.Study, reports.Run)
-	if run == nil || run.state != runLeased || run.attempt != reports.Attempt {
+	if run == nil || run.state != lifecycle.RunLeased || run.attempt != reports.Attempt {
 		return ErrStale
 	}
 	count := len(reports.TrainLoss)
@@ -270,7 +273,7 @@ func validMetrics(reports *trellisv1.Reports) bool {
 func (m *model) checkpoint(index uint64, report *trellisv1.CheckpointReport) error {
 	run, checkpoint := m.run(report.Study, report.Run), report.Checkpoint
 	switch {
-	case run == nil || run.state != runLeased || run.attempt != report.Attempt:
+	case run == nil || run.state != lifecycle.RunLeased || run.attempt != report.Attempt:
 		return ErrStale
 	case checkpoint.Epoch < 1 || checkpoint.Epoch > run.Parameters.MaxEpochs:
 		return ErrInvalid
@@ -308,7 +311,7 @@ func sameLoss(a, b float64) bool {
 
 func (m *model) outcome(index uint64, outcome *trellisv1.Outcome) error {
 	run := m.run(outcome.Study, outcome.Run)
-	if run == nil || run.state != runLeased || run.attempt != outcome.Attempt {
+	if run == nil || run.state != lifecycle.RunLeased || run.attempt != outcome.Attempt {
 		return ErrStale
 	}
 	switch result := outcome.Result.(type) {
@@ -323,10 +326,10 @@ func (m *model) outcome(index uint64, outcome *trellisv1.Outcome) error {
 			m.fail(index, run, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT)
 			return ErrConflict
 		}
-		run.state, run.changed = runSucceeded, index
+		run.state, run.changed = lifecycle.RunSucceeded, index
 		run.reason = result.Success.StopReason
 		if run.reason == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS && epochs < int(run.Parameters.MaxEpochs) {
-			run.state, run.reason = runPending, 0
+			run.state, run.reason = lifecycle.RunPending, 0
 		}
 	case *trellisv1.Outcome_Failure:
 		if result.Failure.Class == trellisv1.FailureClass_FAILURE_CLASS_UNSPECIFIED {
@@ -334,7 +337,7 @@ func (m *model) outcome(index uint64, outcome *trellisv1.Outcome) error {
 		}
 		m.fail(index, run, result.Failure.Class)
 	case *trellisv1.Outcome_Return_:
-		run.state, run.changed = runPending, index
+		run.state, run.changed = lifecycle.RunPending, index
 	}
 	return nil
 }
@@ -358,30 +361,30 @@ func (m *model) fail(index uint64, run *modelRun, class trellisv1.FailureClass) 
 		trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY: 1, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT: 1,
 		trellisv1.FailureClass_FAILURE_CLASS_HUNG: 3,
 	}[class]
-	run.state = runPending
+	run.state = lifecycle.RunPending
 	if attempts >= allowed || lost && len(workers) >= 3 {
-		run.state = runFailed
+		run.state = lifecycle.RunFailed
 	}
 }
 
 func (m *model) setWorker(index uint64, worker *trellisv1.Worker) error {
 	known := m.workers[worker.Name]
-	alive := known != nil && (known.state == workerReady || known.state == workerDraining)
+	alive := known != nil && (known.state == lifecycle.WorkerReady || known.state == lifecycle.WorkerDraining)
 	switch worker.State {
-	case workerReady, workerDraining:
+	case lifecycle.WorkerReady, lifecycle.WorkerDraining:
 		switch {
-		case known == nil || known.state == workerLost || known.state == workerReady && worker.State == workerReady:
+		case known == nil || known.state == lifecycle.WorkerLost || known.state == lifecycle.WorkerReady && worker.State == lifecycle.WorkerReady:
 			if worker.Slots == 0 {
 				return ErrInvalid
 			}
 			m.workers[worker.Name] = &modelWorker{worker.State, worker.Slots}
-		case !alive || worker.State == workerReady:
+		case !alive || worker.State == lifecycle.WorkerReady:
 			return ErrIllegalMove
 		default:
-			known.state = workerDraining
+			known.state = lifecycle.WorkerDraining
 		}
 		return nil
-	case workerLost, workerGone:
+	case lifecycle.WorkerLost, lifecycle.WorkerGone:
 		switch {
 		case known == nil:
 			return ErrNotFound
@@ -395,10 +398,10 @@ func (m *model) setWorker(index uint64, worker *trellisv1.Worker) error {
 			if run.worker != worker.Name {
 				continue
 			}
-			if worker.State == workerLost {
+			if worker.State == lifecycle.WorkerLost {
 				m.fail(index, run, trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST)
 			} else {
-				run.state, run.changed = runPending, index
+				run.state, run.changed = lifecycle.RunPending, index
 			}
 		}
 		return nil
@@ -409,8 +412,8 @@ func (m *model) setWorker(index uint64, worker *trellisv1.Worker) error {
 // complete ends the studies that have nothing left to do.
 func (m *model) complete() {
 	for _, study := range m.studies {
-		if study.state == studyRunning && (study.settled || !study.settle) && !slices.ContainsFunc(study.runs, func(r *modelRun) bool { return !r.ended() }) {
-			study.state = studyCompleted
+		if study.state == lifecycle.StudyRunning && (study.settled || !study.settle) && !slices.ContainsFunc(study.runs, func(r *modelRun) bool { return !r.ended() }) {
+			study.state = lifecycle.StudyCompleted
 		}
 	}
 }
@@ -433,23 +436,23 @@ func (m *model) trial(study string, trial *trellisv1.Trial) *trellisv1.Trial {
 		want.Metrics = map[string]float64{"accuracy": accuracy[want.BestEpoch-1]}
 	}
 	switch {
-	case epochs == trial.Parameters.MaxEpochs || run.state == runSucceeded:
-		want.State = trialSucceeded
+	case epochs == trial.Parameters.MaxEpochs || run.state == lifecycle.RunSucceeded:
+		want.State = lifecycle.TrialSucceeded
 		if late, ok := run.late[trial.Parameters.MaxEpochs]; ok {
 			want.TestLoss, want.TestMetrics = late.loss, late.metrics.GetValues()
 		} else if test, ok := run.test[epochs]; ok {
 			want.TestLoss, want.TestMetrics = &test, run.testMetrics[epochs].GetValues()
 		}
-	case run.state == runPending:
-		want.State = trialPending
-	case run.state == runLeased:
-		want.State = trialRunning
-	case run.state == runFailed:
-		want.State = trialFailed
-	case run.state == runCanceled:
-		want.State = trialCanceled
-	case run.state == runPruned:
-		want.State = trialPruned
+	case run.state == lifecycle.RunPending:
+		want.State = lifecycle.TrialPending
+	case run.state == lifecycle.RunLeased:
+		want.State = lifecycle.TrialRunning
+	case run.state == lifecycle.RunFailed:
+		want.State = lifecycle.TrialFailed
+	case run.state == lifecycle.RunCanceled:
+		want.State = lifecycle.TrialCanceled
+	case run.state == lifecycle.RunPruned:
+		want.State = lifecycle.TrialPruned
 	}
 	return want
 }
@@ -464,15 +467,15 @@ func (m *model) progress(study *modelStudy) *trellisv1.Progress {
 		p.EpochsShared += uint64(run.shared)
 		p.SecondsShared += float64(run.shared) / 2
 		switch run.state {
-		case runLeased:
+		case lifecycle.RunLeased:
 			p.RunsRunning++
-		case runSucceeded:
+		case lifecycle.RunSucceeded:
 			p.RunsSucceeded++
-		case runFailed:
+		case lifecycle.RunFailed:
 			p.RunsFailed++
-		case runCanceled:
+		case lifecycle.RunCanceled:
 			p.RunsCanceled++
-		case runPruned:
+		case lifecycle.RunPruned:
 			p.RunsPruned++
 		}
 		if !run.ended() {
@@ -483,16 +486,16 @@ func (m *model) progress(study *modelStudy) *trellisv1.Progress {
 		p.Trials++
 		stands := m.trial(study.name, trial)
 		switch stands.State {
-		case trialRunning:
+		case lifecycle.TrialRunning:
 			p.TrialsRunning++
-		case trialSucceeded:
+		case lifecycle.TrialSucceeded:
 			p.TrialsSucceeded++
 			p.EpochsAlone += uint64(stands.Epochs)
-		case trialFailed:
+		case lifecycle.TrialFailed:
 			p.TrialsFailed++
-		case trialCanceled:
+		case lifecycle.TrialCanceled:
 			p.TrialsCanceled++
-		case trialPruned:
+		case lifecycle.TrialPruned:
 			p.TrialsPruned++
 		}
 	}
@@ -502,10 +505,10 @@ func (m *model) progress(study *modelStudy) *trellisv1.Progress {
 // next are the runs to lease next.
 func (m *model) next() (next []*modelRun) {
 	for _, study := range m.studies {
-		if study.state != studyRunning {
+		if study.state != lifecycle.StudyRunning {
 			continue
 		}
-		pending := slices.DeleteFunc(slices.Clone(study.runs), func(r *modelRun) bool { return r.state != runPending })
+		pending := slices.DeleteFunc(slices.Clone(study.runs), func(r *modelRun) bool { return r.state != lifecycle.RunPending })
 		slices.SortFunc(pending, func(a, b *modelRun) int {
 			return cmp.Compare(a.place, b.place)
 		})

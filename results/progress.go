@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // addProgress accounts for a run's change in its study's progress: what the run counted for before is taken off, what it
@@ -32,18 +33,18 @@ func countRun(progress *trellisv1.Progress, run *trellisv1.Run, sign uint64) {
 		progress.EpochsAlone += sign * uint64(min(milestone, run.Epochs))
 	}
 	switch run.State {
-	case runLeased:
+	case lifecycle.RunLeased:
 		progress.RunsRunning += sign
 		progress.TrialsRunning += sign * open
-	case runSucceeded:
+	case lifecycle.RunSucceeded:
 		progress.RunsSucceeded += sign
-	case runFailed:
+	case lifecycle.RunFailed:
 		progress.RunsFailed += sign
 		progress.TrialsFailed += sign * open
-	case runCanceled:
+	case lifecycle.RunCanceled:
 		progress.RunsCanceled += sign
 		progress.TrialsCanceled += sign * open
-	case runPruned:
+	case lifecycle.RunPruned:
 		progress.RunsPruned += sign
 		progress.TrialsPruned += sign * open
 	}
@@ -55,7 +56,7 @@ func countRun(progress *trellisv1.Progress, run *trellisv1.Run, sign uint64) {
 // answeredTrials is how many of a run's trials have been answered: those that its epochs have reached, and all of them
 // once it has succeeded.
 func answeredTrials(run *trellisv1.Run) int {
-	if run.State == runSucceeded {
+	if run.State == lifecycle.RunSucceeded {
 		return len(run.Milestones)
 	}
 	reached, _ := slices.BinarySearch(run.Milestones, run.Epochs+1)
@@ -63,7 +64,9 @@ func answeredTrials(run *trellisv1.Run) int {
 }
 
 // runEnded says whether nothing more will happen to the run.
-func runEnded(run *trellisv1.Run) bool { return run.State != runPending && run.State != runLeased }
+func runEnded(run *trellisv1.Run) bool {
+	return run.State != lifecycle.RunPending && run.State != lifecycle.RunLeased
+}
 
 // openRuns is how many runs have not ended.
 func openRuns(p *trellisv1.Progress) uint64 {

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 	"trellis/results/pruning"
 )
 
@@ -175,7 +176,7 @@ func (c *change) prunerOf(name string) (*pruner, error) {
 		return nil, err
 	}
 	r := pruning.Of(study.Spec)
-	if r == nil || study.State == studyCanceled {
+	if r == nil || study.State == lifecycle.StudyCanceled {
 		c.prunes[name] = nil
 		return nil, nil
 	}
@@ -234,8 +235,8 @@ func (p *pruner) takeUp() (takenUp bool, err error) {
 			if err != nil {
 				return false, err
 			}
-			if h.run().State == runPruned && pruning.RungOf(p.rule, h.run()) == rung.epoch {
-				h.endAttempt(promote)
+			if h.run().State == lifecycle.RunPruned && pruning.RungOf(p.rule, h.run()) == rung.epoch {
+				h.endAttempt(lifecycle.Promote)
 				takenUp = true
 			}
 		}
@@ -249,7 +250,7 @@ func (p *pruner) takeUp() (takenUp bool, err error) {
 func (p *pruner) hold() error {
 	for _, run := range p.inOrder {
 		now, rung := run.run(), pruning.RungOf(p.rule, run.run())
-		if now.State != runPending || now.Spared || rung == 0 || run.judged == rung || !run.waitsAt(rung) {
+		if now.State != lifecycle.RunPending || now.Spared || rung == 0 || run.judged == rung || !run.waitsAt(rung) {
 			continue
 		}
 		at, err := p.rung(rung)
@@ -258,7 +259,7 @@ func (p *pruner) hold() error {
 		}
 		run.judged = rung
 		if !pruning.GoesOn(p.rule, now, run.member().losses.GetValidationLoss(), rung, at.after) {
-			run.endAttempt(hold)
+			run.endAttempt(lifecycle.Hold)
 		}
 	}
 	return nil
@@ -269,7 +270,7 @@ func (r *prunedRun) waitsAt(rung uint32) bool {
 	if r.was == nil || pruning.CameTo(r.was) < rung {
 		return true
 	}
-	return r.was.State != runPending && r.was.State != runPruned && r.run().Epochs == rung
+	return r.was.State != lifecycle.RunPending && r.was.State != lifecycle.RunPruned && r.run().Epochs == rung
 }
 
 // keepBest takes up the best of the study's runs again if it is held and nothing else is left to do. One that has failed does not
@@ -284,7 +285,7 @@ func (p *pruner) keepBest() (kept bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if h.run().State == runFailed {
+		if h.run().State == lifecycle.RunFailed {
 			continue
 		}
 		if best.sectionEdit == nil || compareBest(h.run(), best.run()) < 0 {
@@ -292,10 +293,10 @@ func (p *pruner) keepBest() (kept bool, err error) {
 		}
 	}
 	// If no run has a loss that is worth anything, none is the best.
-	if best.sectionEdit == nil || best.run().State != runPruned || !finite(best.run().BestValidationLoss) {
+	if best.sectionEdit == nil || best.run().State != lifecycle.RunPruned || !finite(best.run().BestValidationLoss) {
 		return false, nil
 	}
-	best.endAttempt(promote)
+	best.endAttempt(lifecycle.Promote)
 	return true, nil
 }
 

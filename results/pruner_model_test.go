@@ -7,6 +7,7 @@ import (
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // The model's pruning: every rung is looked at anew from all losses whenever something has happened.
@@ -55,7 +56,7 @@ func (s *modelStudy) stage(run *modelRun) uint32 {
 
 // reached is the epoch that the run counts up to.
 func (r *modelRun) reached() int {
-	if r.state == runSucceeded {
+	if r.state == lifecycle.RunSucceeded {
 		return int(r.Parameters.MaxEpochs)
 	}
 	return len(r.train)
@@ -148,7 +149,7 @@ func (m *model) follow(index uint64) {
 		again = false
 		m.shareAll(index)
 		for _, study := range m.studies {
-			again = study.state != studyCanceled && study.prune(index) || again
+			again = study.state != lifecycle.StudyCanceled && study.prune(index) || again
 		}
 	}
 	for _, run := range m.allRuns() {
@@ -165,20 +166,20 @@ func (s *modelStudy) prune(index uint64) (takenUp bool) {
 			continue
 		}
 		for _, run := range s.best(rung) {
-			if run.state == runPruned && s.rungOf(run) == rung {
-				run.state, run.changed, takenUp = runPending, index, true
+			if run.state == lifecycle.RunPruned && s.rungOf(run) == rung {
+				run.state, run.changed, takenUp = lifecycle.RunPending, index, true
 			}
 		}
 	}
 	for _, run := range s.runs {
 		rung := s.rungOf(run)
 		came := run.cameTo < rung
-		released := run.before != runPending && run.before != runPruned && len(run.train) == rung
+		released := run.before != lifecycle.RunPending && run.before != lifecycle.RunPruned && len(run.train) == rung
 		run.counted = run.reached()
-		if run.state == runPending && !run.spared && rung > 0 && (came || released) && run.judged != rung {
+		if run.state == lifecycle.RunPending && !run.spared && rung > 0 && (came || released) && run.judged != rung {
 			run.judged = rung
 			if !s.passes(run, rung) {
-				run.state, run.changed = runPruned, index
+				run.state, run.changed = lifecycle.RunPruned, index
 			}
 		}
 	}
@@ -190,12 +191,12 @@ func (s *modelStudy) prune(index uint64) (takenUp bool) {
 	}
 	var best *modelRun
 	for _, run := range s.runs {
-		if lowest := run.lowest(math.MaxInt); run.state != runFailed && !math.IsInf(lowest, 1) && (best == nil || lowest < best.lowest(math.MaxInt)) {
+		if lowest := run.lowest(math.MaxInt); run.state != lifecycle.RunFailed && !math.IsInf(lowest, 1) && (best == nil || lowest < best.lowest(math.MaxInt)) {
 			best = run
 		}
 	}
-	if best != nil && best.state == runPruned {
-		best.state, best.changed = runPending, index
+	if best != nil && best.state == lifecycle.RunPruned {
+		best.state, best.changed = lifecycle.RunPending, index
 		return true
 	}
 	return false

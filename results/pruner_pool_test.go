@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 	"trellis/results/pruning"
 )
 
@@ -60,7 +61,7 @@ func newPool(t testing.TB, spec *trellisv1.StudySpec, slots uint32, curves []cur
 		runs, trials = append(runs, curve.run), append(trials, curve.trials...)
 	}
 	ok(t, p.store.CreateStudy(1, at(1), &trellisv1.Study{Name: spec.Name, Spec: spec}, runs, trials))
-	ok(t, p.store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: workerReady, Slots: slots}))
+	ok(t, p.store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: slots}))
 	return p
 }
 
@@ -128,8 +129,8 @@ func (p *pool) end(held heldStage) {
 	}
 	if p.lose != nil && p.lose() {
 		record(p.t, p.store, p.next(), entries...)
-		ok(p.t, p.store.SetWorker(p.next(), at(p.index), &trellisv1.Worker{Name: "w", State: workerLost}))
-		ok(p.t, p.store.SetWorker(p.next(), at(p.index), &trellisv1.Worker{Name: "w", State: workerReady, Slots: p.slots}))
+		ok(p.t, p.store.SetWorker(p.next(), at(p.index), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerLost}))
+		ok(p.t, p.store.SetWorker(p.next(), at(p.index), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: p.slots}))
 		p.held = nil
 		return
 	}
@@ -173,7 +174,7 @@ func (p *pool) states() string {
 	var texts []string
 	for id, run := range p.runs() {
 		if run.Epochs > 0 {
-			texts = append(texts, fmt.Sprintf("%s%d %s", id, run.Epochs, stateName(run.State)))
+			texts = append(texts, fmt.Sprintf("%s%d %s", id, run.Epochs, lifecycle.Name(run.State)))
 		}
 	}
 	slices.Sort(texts)

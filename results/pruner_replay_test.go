@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // paperCurves are the runs of examples/paper.yaml, in the order of its grid, with the validation losses that they gave: see
@@ -52,7 +53,7 @@ func replayCurves(t testing.TB, pruning *trellisv1.Pruning, slots uint32, curves
 	p.train()
 	study, err := p.store.Snapshot().Study(nil, "s")
 	ok(t, err)
-	if study.State != studyCompleted {
+	if study.State != lifecycle.StudyCompleted {
 		t.Fatalf("the study is %v", study)
 	}
 	best, err := p.store.Snapshot().Best(nil, "s")

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // TestPruningModel checks the store against the model where mostly stages end: with a replica that is restored now and then,
@@ -20,7 +21,7 @@ func TestPruningModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newStoreMachine(t)
 		m.create(rt)
-		m.apply(rt, &trellisv1.Worker{Name: "w", State: workerReady, Slots: 3})
+		m.apply(rt, &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 3})
 		m.grant(rt)
 		rt.Repeat(map[string]func(*rapid.T){
 			"":        m.check,
@@ -37,7 +38,7 @@ func TestPruningModel(t *testing.T) {
 			"restore": m.restore,
 		})
 		for _, run := range m.model.allRuns() {
-			if run.state == runPruned {
+			if run.state == lifecycle.RunPruned {
 				pruned++
 			}
 		}
@@ -95,7 +96,7 @@ a4 pruned, b2 pruned, c1 pruned, d1 pruned, e1 pruned, f8 succeeded
 `)
 	study, err := p.store.Snapshot().Study(nil, "s")
 	ok(t, err)
-	if progress := study.Progress; study.State != studyCompleted || progress.TrialsPruned != 5 || progress.TrialsSucceeded != 1 ||
+	if progress := study.Progress; study.State != lifecycle.StudyCompleted || progress.TrialsPruned != 5 || progress.TrialsSucceeded != 1 ||
 		progress.RunsPruned != 5 || progress.EpochsLeft != 0 {
 		t.Errorf("the study is %v", study)
 	}
@@ -146,7 +147,7 @@ a2 succeeded, b1 pruned, c2 succeeded, d1 pruned
 a1 pruned
 a1 pruned, b1 pruned
 `)
-	if study, err := p.store.Snapshot().Study(nil, "s"); err != nil || study.State != studyCompleted {
+	if study, err := p.store.Snapshot().Study(nil, "s"); err != nil || study.State != lifecycle.StudyCompleted {
 		t.Errorf("the study is %v, error %v", study, err)
 	}
 }
@@ -253,7 +254,7 @@ func TestPruningProperties(t *testing.T) {
 				strings.Join(restored.log, "\n"), strings.Join(p.log, "\n"))
 		}
 		study, err := p.store.Snapshot().Study(nil, "s")
-		if err != nil || study.State != studyCompleted {
+		if err != nil || study.State != lifecycle.StudyCompleted {
 			rt.Fatalf("the study is %v, error %v", study, err)
 		}
 		checkBestWentOn(rt, p, spec)
@@ -280,7 +281,7 @@ func checkBestWentOn(t *rapid.T, p *pool, spec *trellisv1.StudySpec) {
 		}
 		var come []result
 		for _, run := range runs {
-			ended := run.State == runSucceeded && run.Parameters.MaxEpochs >= rung
+			ended := run.State == lifecycle.RunSucceeded && run.Parameters.MaxEpochs >= rung
 			if run.Epochs < rung && !ended {
 				continue
 			}
@@ -296,7 +297,7 @@ func checkBestWentOn(t *rapid.T, p *pool, spec *trellisv1.StudySpec) {
 			return cmp.Or(cmp.Compare(a.loss, b.loss), cmp.Compare(a.run.FirstTrial, b.run.FirstTrial))
 		})
 		for place, result := range come[:len(come)/int(asha.ReductionFactor)] {
-			if result.run.State == runPruned && result.run.Epochs == rung {
+			if result.run.State == lifecycle.RunPruned && result.run.Epochs == rung {
 				t.Fatalf("run %s is held at rung %d, where it is number %d of %d", result.run.Id, rung, place+1, len(come))
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // Record takes in what workers have reported, in the given order and in one transaction. It returns one error per
@@ -92,8 +93,8 @@ func (c *change) heldRun(study, id string, attempt uint64) (handle, error) {
 		return held, err
 	}
 	run := held.run()
-	if run.State != runLeased {
-		return held, fmt.Errorf("the run is %s: %w", stateName(run.State), ErrStale)
+	if run.State != lifecycle.RunLeased {
+		return held, fmt.Errorf("the run is %s: %w", lifecycle.Name(run.State), ErrStale)
 	}
 	if run.Attempt != attempt {
 		return held, fmt.Errorf("attempt %d, not %d, holds the run: %w", run.Attempt, attempt, ErrStale)
@@ -219,7 +220,7 @@ func (c *change) outcome(outcome *trellisv1.Outcome) error {
 	case *trellisv1.Outcome_Failure:
 		return held.failAttempt(result.Failure.GetClass(), result.Failure.GetMessage())
 	case *trellisv1.Outcome_Return_:
-		held.endAttempt(release)
+		held.endAttempt(lifecycle.Release)
 		return nil
 	default:
 		return fmt.Errorf("an outcome without a result: %w", ErrInvalid)
@@ -237,10 +238,10 @@ func (c *change) success(held handle, success *trellisv1.Outcome_Success) error 
 		return c.conflict(held, fmt.Errorf("recorded %d epochs, reported an end after %d", run.Epochs, epochs))
 	}
 	if epochs < run.Parameters.GetMaxEpochs() && success.GetStopReason() == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS {
-		held.endAttempt(release)
+		held.endAttempt(lifecycle.Release)
 		return nil
 	}
-	edited := held.endAttempt(succeed)
+	edited := held.endAttempt(lifecycle.Succeed)
 	edited.run.StopReason = success.GetStopReason()
 	return c.answerRest(edited)
 }

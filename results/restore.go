@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 	"trellis/results/snapshotfile"
 )
 
@@ -210,7 +211,7 @@ func (r *restorer) run(run *trellisv1.Run) error {
 	if err := checkRestoredRun(run); err != nil {
 		return err
 	}
-	if run.State == runLeased {
+	if run.State == lifecycle.RunLeased {
 		r.leases[run.Worker]++
 	}
 	run.Study = study.study.Name
@@ -239,7 +240,7 @@ func (r *restorer) trial(trial *trellisv1.Trial) error {
 	if err != nil {
 		return corrupt(fmt.Errorf("trial %d: %w", trial.Index, err))
 	}
-	if trial.State != trialSucceeded {
+	if trial.State != lifecycle.TrialSucceeded {
 		return nil
 	}
 	run := study.runs[study.catalog.places[trial.Run]]

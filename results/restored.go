@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // What is restored must be a state that commands could have led to, as far as commands rely on it: applying the log must not
@@ -14,16 +15,16 @@ import (
 
 // checkRestoredRun says what no run can be.
 func checkRestoredRun(run *trellisv1.Run) error {
-	leased := run.State == runLeased
+	leased := run.State == lifecycle.RunLeased
 	switch {
-	case run.State < runPending || run.State > runPruned:
+	case run.State < lifecycle.RunPending || run.State > lifecycle.RunPruned:
 		return fmt.Errorf("run %s is %v: %w", run.Id, run.State, ErrCorrupt)
 	case leased != (run.Worker != "") || leased != (run.Attempt != 0):
 		return fmt.Errorf("run %s is %s, in attempt %d of worker %q: %w",
-			run.Id, stateName(run.State), run.Attempt, run.Worker, ErrCorrupt)
-	case run.Epochs > run.GetParameters().GetMaxEpochs() || run.Epochs == 0 && run.State == runSucceeded:
+			run.Id, lifecycle.Name(run.State), run.Attempt, run.Worker, ErrCorrupt)
+	case run.Epochs > run.GetParameters().GetMaxEpochs() || run.Epochs == 0 && run.State == lifecycle.RunSucceeded:
 		return fmt.Errorf("run %s is %s after %d of %d epochs: %w",
-			run.Id, stateName(run.State), run.Epochs, run.GetParameters().GetMaxEpochs(), ErrCorrupt)
+			run.Id, lifecycle.Name(run.State), run.Epochs, run.GetParameters().GetMaxEpochs(), ErrCorrupt)
 	case run.BestEpoch > run.Epochs:
 		return fmt.Errorf("run %s has its best epoch, %d, after its last, %d: %w", run.Id, run.BestEpoch, run.Epochs, ErrCorrupt)
 	}
@@ -67,15 +68,15 @@ func checkRestoredStudy(restored *restoredStudy) error {
 			study.Name, study.Indices, restored.catalog.indices()-1, ErrCorrupt)
 	}
 	progress := progressOf(runs)
-	leased := slices.ContainsFunc(runs, func(run *trellisv1.Run) bool { return run.State == runLeased })
+	leased := slices.ContainsFunc(runs, func(run *trellisv1.Run) bool { return run.State == lifecycle.RunLeased })
 	// Sums of numbers that were added in another order.
 	progress.TrainingSeconds = study.GetProgress().GetTrainingSeconds()
 	progress.SecondsShared = study.GetProgress().GetSecondsShared()
 	if !proto.Equal(study.Progress, progress) {
 		return fmt.Errorf("the progress of study %s is %v, that of its runs %v: %w", study.Name, study.Progress, progress, ErrCorrupt)
 	}
-	known := study.State >= studyRunning && study.State <= studyCanceled
-	if !known || leased && study.State != studyRunning || study.State == studyRunning && hasEnded(study, progress) {
+	known := study.State >= lifecycle.StudyRunning && study.State <= lifecycle.StudyCanceled
+	if !known || leased && study.State != lifecycle.StudyRunning || study.State == lifecycle.StudyRunning && hasEnded(study, progress) {
 		return fmt.Errorf("study %s is %v, and its runs are %v: %w", study.Name, study.State, progress, ErrCorrupt)
 	}
 	return nil
@@ -83,8 +84,8 @@ func checkRestoredStudy(restored *restoredStudy) error {
 
 // checkRestoredWorker says whether a worker is what the leases say.
 func checkRestoredWorker(worker *trellisv1.Worker, leases int) error {
-	known := worker.State >= workerReady && worker.State <= workerGone
-	alive := worker.State == workerReady || worker.State == workerDraining
+	known := worker.State >= lifecycle.WorkerReady && worker.State <= lifecycle.WorkerGone
+	alive := worker.State == lifecycle.WorkerReady || worker.State == lifecycle.WorkerDraining
 	if !known || int(worker.Runs) != leases || leases > 0 && !alive {
 		return fmt.Errorf("worker %q is %v with %d runs, %d are leased to it: %w",
 			worker.Name, worker.State, worker.Runs, leases, ErrCorrupt)

@@ -3,6 +3,8 @@ package results
 import (
 	"fmt"
 
+	"trellis/results/lifecycle"
+
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -42,7 +44,7 @@ func (c *change) retryStudy(name string, pruned bool) (runs uint64, err error) {
 			return 0, err
 		}
 		state := run.run().State
-		if state == runFailed || pruned && state == runPruned {
+		if state == lifecycle.RunFailed || pruned && state == lifecycle.RunPruned {
 			run.retry()
 			runs++
 		}
@@ -61,7 +63,7 @@ func (c *change) retryStudy(name string, pruned bool) (runs uint64, err error) {
 // retry takes up a run that has ended without an answer to all of its trials.
 func (h handle) retry() {
 	run := h.edit().run
-	run.Spared = run.Spared || run.State == runPruned
-	run.State = runMachine.must(run.State, retry)
+	run.Spared = run.Spared || run.State == lifecycle.RunPruned
+	run.State = lifecycle.Run.Must(run.State, lifecycle.Retry)
 	run.Failures, run.Error = nil, ""
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // MaxGrants is how many grants one command may have.
@@ -58,16 +59,16 @@ func (c *change) grant(request *trellisv1.Grant, attempt uint64) error {
 	if err != nil {
 		return err
 	}
-	if study.State != studyRunning {
-		return fmt.Errorf("the study is %s: %w", stateName(study.State), ErrIllegalMove)
+	if study.State != lifecycle.StudyRunning {
+		return fmt.Errorf("the study is %s: %w", lifecycle.Name(study.State), ErrIllegalMove)
 	}
-	if worker.State != workerReady {
-		return fmt.Errorf("the worker is %s: %w", stateName(worker.State), ErrIllegalMove)
+	if worker.State != lifecycle.WorkerReady {
+		return fmt.Errorf("the worker is %s: %w", lifecycle.Name(worker.State), ErrIllegalMove)
 	}
 	if worker.Runs+c.granted[worker.Name] >= worker.Slots {
 		return fmt.Errorf("the worker's %d slots are taken: %w", worker.Slots, ErrIllegalMove)
 	}
-	state, err := runMachine.next(run.run().State, grant)
+	state, err := lifecycle.Run.Next(run.run().State, lifecycle.Grant)
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func (c *change) grant(request *trellisv1.Grant, attempt uint64) error {
 func (h handle) endAttempt(event string) *member {
 	edited := h.edit()
 	run := edited.run
-	run.State = runMachine.must(run.State, event)
+	run.State = lifecycle.Run.Must(run.State, event)
 	run.Attempt, run.Worker, run.AttemptEpochs = 0, "", 0
 	return edited
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // The runs of a study are fixed when it is created, and there may be a million. So they are not rows of a table, each with
@@ -62,7 +63,7 @@ func newSections(study string, members []*member) (sections []*section) {
 func (s *section) note(slot int, member *member) {
 	run := member.run
 	s.changed = max(s.changed, run.ModifyIndex)
-	s.pending = setBit(s.pending, slot, run.State == runPending)
+	s.pending = setBit(s.pending, slot, run.State == lifecycle.RunPending)
 	s.begun = setBit(s.begun, slot, run.Epochs > 0)
 	s.open = setBit(s.open, slot, len(member.answers) < len(run.Milestones))
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // A run's id is the hash of all that determines its digits, so that runs of the same id in different studies, twins, have the
@@ -22,7 +23,7 @@ type twin struct {
 }
 
 // takes says whether the run is to take over what its twins know.
-func (t twin) takes() bool { return !t.fresh && t.run().State == runPending }
+func (t twin) takes() bool { return !t.fresh && t.run().State == lifecycle.RunPending }
 
 // share lets the twins of all runs that the change has brought on, or made PENDING, take over what there is.
 func (c *change) share() error {
@@ -67,7 +68,7 @@ func concernsTwins(before, after *member) bool {
 		return false
 	}
 	return before == nil || before.losses != after.losses || len(before.run.Milestones) != len(after.run.Milestones) ||
-		before.run.State != after.run.State && after.run.State != runLeased ||
+		before.run.State != after.run.State && after.run.State != lifecycle.RunLeased ||
 		!slices.Equal(before.run.Checkpoints, after.run.Checkpoints)
 }
 
@@ -151,7 +152,7 @@ func (c *change) takeOver(to handle, from *member) error {
 	if !ended {
 		return nil
 	}
-	edited.run.State, edited.run.StopReason = runMachine.must(edited.run.State, learn), reason
+	edited.run.State, edited.run.StopReason = lifecycle.Run.Must(edited.run.State, lifecycle.Learn), reason
 	return c.answerRest(edited)
 }
 
@@ -275,7 +276,7 @@ func endFrom(from, run *trellisv1.Run) (reason trellisv1.StopReason, ended bool)
 	switch {
 	case last && from.Epochs > run.Epochs:
 		return maxEpochs, true
-	case from.State == runSucceeded && from.Epochs == run.Epochs && (last || from.StopReason != maxEpochs):
+	case from.State == lifecycle.RunSucceeded && from.Epochs == run.Epochs && (last || from.StopReason != maxEpochs):
 		return from.StopReason, true
 	default:
 		return 0, false

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // BenchmarkCreateStudy measures studies of many runs: alone, beside a study that has none of their runs, and beside one that
@@ -34,7 +35,7 @@ func BenchmarkCreateStudy(b *testing.B) {
 					b.StopTimer()
 					study, err := store.Snapshot().Study(nil, "study")
 					ok(b, err)
-					if done := study.State == studyCompleted; done != (other == "trained") {
+					if done := study.State == lifecycle.StudyCompleted; done != (other == "trained") {
 						b.Fatalf("the study is %v", study.State)
 					}
 					ok(b, store.DeleteStudy(index+1, "study"))

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // shareAll lets all runs that wait take over what their twins know.
@@ -37,7 +38,7 @@ func (m *model) share(index uint64, id string) {
 			return cmp.Or(cmp.Compare(len(b.train), len(a.train)), cmp.Compare(a.shared, b.shared))
 		})
 		for _, from := range sources {
-			if from != to && to.state == runPending && !m.study(to.study).fresh && to.takeOver(from) {
+			if from != to && to.state == lifecycle.RunPending && !m.study(to.study).fresh && to.takeOver(from) {
 				to.changed = index
 			}
 		}
@@ -89,14 +90,14 @@ func (r *modelRun) takeOver(from *modelRun) (taken bool) {
 			r.checkpoints, taken = append(r.checkpoints, proto.CloneOf(checkpoint)), true
 		}
 	}
-	ended := from.state == runSucceeded && len(from.train) == len(r.train)
+	ended := from.state == lifecycle.RunSucceeded && len(from.train) == len(r.train)
 	byItself := ended && from.reason != trellisv1.StopReason_STOP_REASON_MAX_EPOCHS
 	switch {
 	case byItself || ended && len(r.train) == maxEpochs:
-		r.state, r.reason = runSucceeded, from.reason
+		r.state, r.reason = lifecycle.RunSucceeded, from.reason
 		return true
 	case len(r.train) == maxEpochs && len(from.train) > maxEpochs:
-		r.state, r.reason = runSucceeded, trellisv1.StopReason_STOP_REASON_MAX_EPOCHS
+		r.state, r.reason = lifecycle.RunSucceeded, trellisv1.StopReason_STOP_REASON_MAX_EPOCHS
 		return true
 	}
 	return taken
@@ -127,6 +128,6 @@ func bestEpoch(losses []float64) (epoch int) {
 // isTrained says whether a twin of the run is being trained, so that the run has to wait.
 func (m *model) isTrained(run *modelRun) bool {
 	return !m.study(run.study).fresh && slices.ContainsFunc(m.twins(run.Id), func(twin *modelRun) bool {
-		return twin.state == runLeased && !m.study(twin.study).fresh
+		return twin.state == lifecycle.RunLeased && !m.study(twin.study).fresh
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // sharingStudy creates a study of runs with one milestone each or more, by their ids.
@@ -25,7 +26,7 @@ func sharingStudy(t testing.TB, store *Store, index uint64, name string, fresh b
 func newSharingStore(t testing.TB) *Store {
 	t.Helper()
 	store := newStore(t)
-	ok(t, store.SetWorker(1, at(1), &trellisv1.Worker{Name: "w", State: workerReady, Slots: 100}))
+	ok(t, store.SetWorker(1, at(1), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 100}))
 	return store
 }
 
@@ -80,7 +81,7 @@ func TestContradictingTwinsShareNothing(t *testing.T) {
 		checkpointEntry("f", "a", f, 1, digest("a")), successEntry("f", "a", f, 2))
 	run, err := store.Snapshot().Run(nil, "s", "a")
 	ok(t, err)
-	if run.Epochs != 1 || run.State != runPending || len(run.Checkpoints) != 0 || run.SharedFrom != "" {
+	if run.Epochs != 1 || run.State != lifecycle.RunPending || len(run.Checkpoints) != 0 || run.SharedFrom != "" {
 		t.Errorf("%v has taken something over from a twin that contradicts it", run)
 	}
 }
@@ -162,7 +163,7 @@ func TestResubmittedStudy(t *testing.T) {
 	again, err := store.Snapshot().Study(nil, "again")
 	ok(t, err)
 	p := again.Progress
-	if again.State != studyCompleted || p.TrainingSeconds != 0 || p.Epochs != 12 || p.EpochsShared != 12 ||
+	if again.State != lifecycle.StudyCompleted || p.TrainingSeconds != 0 || p.Epochs != 12 || p.EpochsShared != 12 ||
 		p.SecondsShared != first.Progress.TrainingSeconds || p.EpochsAlone != first.Progress.EpochsAlone || p.EpochsAlone != 2+3+2+3+4+1+2 {
 		t.Errorf("a study that is submitted again is %v, %v; the first was %v", again.State, p, first.Progress)
 	}
@@ -188,10 +189,10 @@ func TestResubmittedStudy(t *testing.T) {
 		epochs uint32
 		reason trellisv1.StopReason
 	}{
-		"early": {runSucceeded, 2, maximum},
-		"last":  {runSucceeded, 3, early},
-		"max":   {runPending, 4, 0},
-		"nan":   {runSucceeded, 1, maximum},
+		"early": {lifecycle.RunSucceeded, 2, maximum},
+		"last":  {lifecycle.RunSucceeded, 3, early},
+		"max":   {lifecycle.RunPending, 4, 0},
+		"nan":   {lifecycle.RunSucceeded, 1, maximum},
 	} {
 		run, err := store.Snapshot().Run(nil, "other", id)
 		ok(t, err)

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // A run is trained by one worker at a time, however many studies ask for it: one that is PENDING waits while a twin of it is
@@ -24,7 +25,7 @@ func (c *change) checkNotTrained(study, id string) error {
 		return err
 	}
 	for _, twin := range twins {
-		if !twin.fresh && twin.study != study && twin.run().State == runLeased {
+		if !twin.fresh && twin.study != study && twin.run().State == lifecycle.RunLeased {
 			return fmt.Errorf("worker %s trains it for study %s: %w", twin.run().Worker, twin.study, ErrIllegalMove)
 		}
 	}
@@ -57,7 +58,7 @@ func (q *queue) admits(its *relatives, run *trellisv1.Run) (bool, error) {
 			continue
 		}
 		twin, err := q.memberOf(other.study, run.Id)
-		if err != nil || twin != nil && twin.run.State == runLeased {
+		if err != nil || twin != nil && twin.run.State == lifecycle.RunLeased {
 			return false, err
 		}
 	}
@@ -99,7 +100,7 @@ func (s *Snapshot) AskedEpochs(run *trellisv1.Run) ([]uint32, error) {
 		if err != nil {
 			return nil, fmt.Errorf("find what other studies ask of run %s of study %s: %w", run.Id, run.Study, err)
 		}
-		if twin != nil && twin.run.State == runPending {
+		if twin != nil && twin.run.State == lifecycle.RunPending {
 			asked = append(asked, twin.run.Milestones...)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 	"trellis/results/snapshotfile"
 )
 
@@ -35,7 +36,7 @@ func written(t testing.TB, store *Store) []byte {
 func newFullStore(t testing.TB) *Store {
 	store := newListStore(t)
 	record(t, store, 20, checkpointEntry("s", "running", AttemptNumber(6, 0), 1, digest("a")))
-	ok(t, store.SetWorker(21, at(21), &trellisv1.Worker{Name: "v", State: workerDraining, Slots: 2, Version: "1", Processor: "p"}))
+	ok(t, store.SetWorker(21, at(21), &trellisv1.Worker{Name: "v", State: lifecycle.WorkerDraining, Slots: 2, Version: "1", Processor: "p"}))
 	run, trials := testRun("x", 16, 0, 2)
 	study := &trellisv1.Study{
 		Name: "t", Spec: &trellisv1.StudySpec{Name: "t", Model: "synthetic"}, DataSet: &trellisv1.DataSet{Name: "d", Digest: digest("d")},
@@ -85,22 +86,22 @@ func TestSnapshotHasEveryField(t *testing.T) {
 		// What rows say of one another must be true.
 		switch row := row.(type) {
 		case *trellisv1.Study:
-			row.Name, row.State, row.Indices = "s", studyRunning, 2
+			row.Name, row.State, row.Indices = "s", lifecycle.StudyRunning, 2
 			row.Progress = &trellisv1.Progress{
 				Trials: 1, TrialsSucceeded: 1, Runs: 1, RunsRunning: 1, Epochs: 1, TrainingSeconds: 1,
 				EpochsAlone: 1, EpochsShared: 1, SecondsShared: 1,
 			}
 		case *trellisv1.Run:
 			row.Study, row.Id, row.Epochs, row.Milestones, row.Parameters.MaxEpochs = "s", "r", 1, []uint32{1}, 1
-			row.State, row.Worker = runLeased, "w"
+			row.State, row.Worker = lifecycle.RunLeased, "w"
 			row.Checkpoints[0].Epoch = 1
 		case *trellisv1.Trial:
-			row.Study, row.Run, row.Parameters.MaxEpochs, row.State = "s", "r", 1, trialSucceeded
+			row.Study, row.Run, row.Parameters.MaxEpochs, row.State = "s", "r", 1, lifecycle.TrialSucceeded
 			row.Epochs = 1
 		case *trellisv1.Losses:
 			row.Study, row.Run = "s", "r"
 		case *trellisv1.Worker:
-			row.Name, row.State, row.Runs = "w", workerReady, 1
+			row.Name, row.State, row.Runs = "w", lifecycle.WorkerReady, 1
 		}
 		payloads = append(payloads, payload(content.name, row))
 	}
@@ -218,20 +219,20 @@ func endMark(rows uint64) []byte { return binary.AppendUvarint([]byte{0}, rows) 
 
 // TestRestoreRefusesNonsense whose checksums are right.
 func TestRestoreRefusesNonsense(t *testing.T) {
-	worker := func(name string) proto.Message { return &trellisv1.Worker{Name: name, State: workerReady} }
+	worker := func(name string) proto.Message { return &trellisv1.Worker{Name: name, State: lifecycle.WorkerReady} }
 	newer := snapshotfile.Header(snapshotfile.Version + 1)
 	two := []float64{1, 2}
 	study := payload(tableStudies, &trellisv1.Study{
-		Name: "s", State: studyRunning, Indices: 2, Progress: &trellisv1.Progress{Runs: 1, Trials: 2, EpochsLeft: 4},
+		Name: "s", State: lifecycle.StudyRunning, Indices: 2, Progress: &trellisv1.Progress{Runs: 1, Trials: 2, EpochsLeft: 4},
 	})
 	// A study after so many epochs.
 	after := func(epochs, trials uint64) []byte {
-		return payload(tableStudies, &trellisv1.Study{Name: "s", State: studyRunning, Indices: 2, Progress: &trellisv1.Progress{
+		return payload(tableStudies, &trellisv1.Study{Name: "s", State: lifecycle.StudyRunning, Indices: 2, Progress: &trellisv1.Progress{
 			Runs: 1, Trials: 2, TrialsSucceeded: trials, Epochs: epochs, EpochsLeft: 4 - epochs, EpochsAlone: 2 * trials,
 		}})
 	}
 	aRun, itsTrials := testRun("a", 16, 0, 2, 4)
-	aRun.Study, aRun.State = "s", runPending
+	aRun.Study, aRun.State = "s", lifecycle.RunPending
 	run := payload("runs", aRun)
 	aRun.Epochs = 1
 	begun := payload("runs", aRun)
@@ -280,19 +281,19 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 		"same creation":  {forged(payload(tableStudies, &trellisv1.Study{Name: "a"}, &trellisv1.Study{Name: "b"}), endMark(2)), ErrCorrupt, "two studies were created at index 0"},
 		"wrong progress": {forged(after(1, 0), run, payload("trials", trials...), endMark(4)), ErrCorrupt, "the progress of study s"},
 		"indices too low": {forged(payload(tableStudies, &trellisv1.Study{
-			Name: "s", State: studyRunning, Indices: 1, Progress: &trellisv1.Progress{Runs: 1, Trials: 2, EpochsLeft: 4},
+			Name: "s", State: lifecycle.StudyRunning, Indices: 1, Progress: &trellisv1.Progress{Runs: 1, Trials: 2, EpochsLeft: 4},
 		}), run, payload("trials", trials...), endMark(4)), ErrCorrupt, "indices of its trials are below 1, it has one of 1"},
-		"run in a later state": {forged(study, with(func(r *trellisv1.Run) { r.State = runPruned + 1 })), ErrCorrupt, "run a is 7"},
+		"run in a later state": {forged(study, with(func(r *trellisv1.Run) { r.State = lifecycle.RunPruned + 1 })), ErrCorrupt, "run a is 7"},
 		"run in no state":      {forged(study, with(func(r *trellisv1.Run) { r.State = 0 })), ErrCorrupt, "run a is RUN_STATE_UNSPECIFIED"},
-		"lease without worker": {forged(study, with(func(r *trellisv1.Run) { r.State = runLeased })), ErrCorrupt, `in attempt 0 of worker ""`},
+		"lease without worker": {forged(study, with(func(r *trellisv1.Run) { r.State = lifecycle.RunLeased })), ErrCorrupt, `in attempt 0 of worker ""`},
 		"too many epochs":      {forged(study, with(func(r *trellisv1.Run) { r.Epochs = 5 })), ErrCorrupt, "after 5 of 4 epochs"},
 		"checkpoint too late": {forged(study, with(func(r *trellisv1.Run) {
 			r.Checkpoints = []*trellisv1.Checkpoint{{Epoch: 3}}
 		})), ErrCorrupt, "checkpoint of epoch 3 after that of 0, and 2 epochs"},
 		"lease of nobody": {forged(study, with(func(r *trellisv1.Run) {
-			r.State, r.Worker, r.Attempt = runLeased, "nobody", 1
+			r.State, r.Worker, r.Attempt = lifecycle.RunLeased, "nobody", 1
 		}), endMark(2)), ErrCorrupt, "1 workers that are not there have runs"},
-		"worker of no lease":  {forged(payload(tableWorkers, &trellisv1.Worker{Name: "w", State: workerReady, Runs: 1})), ErrCorrupt, "with 1 runs, 0 are leased to it"},
+		"worker of no lease":  {forged(payload(tableWorkers, &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Runs: 1})), ErrCorrupt, "with 1 runs, 0 are leased to it"},
 		"worker in no state":  {forged(payload(tableWorkers, &trellisv1.Worker{Name: "w"})), ErrCorrupt, "WORKER_STATE_UNSPECIFIED"},
 		"worker without name": {forged(payload(tableWorkers, worker(""))), ErrCorrupt, `"" as a name`},
 		"run without study":   {forged(run, endMark(1)), ErrCorrupt, `study "s", which is not there`},
@@ -493,7 +494,7 @@ func countRows(payload []byte) (rows uint64) {
 
 // useStore does whatever can be done with a store. Only panics matter.
 func useStore(t *testing.T, store *Store) {
-	ok(t, store.SetWorker(1<<40, at(1), &trellisv1.Worker{Name: "fuzzed", State: workerReady, Slots: 100}))
+	ok(t, store.SetWorker(1<<40, at(1), &trellisv1.Worker{Name: "fuzzed", State: lifecycle.WorkerReady, Slots: 100}))
 	next, err := store.Snapshot().NextRuns(nil, 100)
 	ok(t, err)
 	for i, run := range next {
@@ -509,7 +510,7 @@ func useStore(t *testing.T, store *Store) {
 	workers, err := store.Snapshot().Workers(nil)
 	ok(t, err)
 	for _, worker := range workers {
-		_ = store.SetWorker(1<<41, at(1), &trellisv1.Worker{Name: worker.Name, State: workerLost})
+		_ = store.SetWorker(1<<41, at(1), &trellisv1.Worker{Name: worker.Name, State: lifecycle.WorkerLost})
 	}
 	studies, err := store.Snapshot().Studies(nil)
 	ok(t, err)
@@ -519,6 +520,6 @@ func useStore(t *testing.T, store *Store) {
 			ok(t, err)
 		}
 		_, _ = store.Snapshot().Best(nil, study.Name)
-		_ = store.SetStudyState(1<<42, at(1), study.Name, studyCanceled)
+		_ = store.SetStudyState(1<<42, at(1), study.Name, lifecycle.StudyCanceled)
 	}
 }

@@ -11,18 +11,19 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // twoRuns are a snapshot's rows of a study of two runs, of 3 and of 5 epochs, the shorter one first.
 func twoRuns(t *testing.T) (study *trellisv1.Study, runs, trials []proto.Message) {
 	t.Helper()
 	study = &trellisv1.Study{
-		Name: "s", State: studyRunning, Indices: 3, Progress: &trellisv1.Progress{Runs: 2, Trials: 3, EpochsLeft: 8},
+		Name: "s", State: lifecycle.StudyRunning, Indices: 3, Progress: &trellisv1.Progress{Runs: 2, Trials: 3, EpochsLeft: 8},
 	}
 	short, one := testRun("short", 4, 0, 3)
 	long, two := testRun("long", 8, 1, 2, 5)
 	for _, run := range []*trellisv1.Run{short, long} {
-		run.Study, run.State = "s", runPending
+		run.Study, run.State = "s", lifecycle.RunPending
 		runs = append(runs, run)
 	}
 	for _, trial := range slices.Concat(one, two) {
@@ -71,9 +72,9 @@ func TestOrderOfRuns(t *testing.T) {
 // TestRunsOfStudiesInBetween: the runs of a study stand together.
 func TestRunsOfStudiesInBetween(t *testing.T) {
 	study, runs, _ := twoRuns(t)
-	other := &trellisv1.Study{Name: "t", State: studyRunning, CreateIndex: 1}
+	other := &trellisv1.Study{Name: "t", State: lifecycle.StudyRunning, CreateIndex: 1}
 	its, _ := testRun("its", 4, 0, 3)
-	its.Study, its.State = "t", runPending
+	its.Study, its.State = "t", lifecycle.RunPending
 	data := forged(payload(tableStudies, study, other), payload("runs", runs[0], its, runs[1]))
 	if err := newStore(t).Restore(bytes.NewReader(data)); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "out of order") {
 		t.Errorf("error %v", err)
@@ -92,7 +93,7 @@ func TestWhatVersion1LeftOut(t *testing.T) {
 	ok(t, err)
 	alone := uint64(0)
 	for _, trial := range trials.Trials {
-		if trial.State == trialSucceeded {
+		if trial.State == lifecycle.TrialSucceeded {
 			alone += uint64(trial.Epochs)
 		}
 	}
@@ -118,7 +119,7 @@ func TestStudyWithoutWorkOnlyIfItIsToBeSettled(t *testing.T) {
 		study.Spec, study.Settled = test.spec, test.settled
 		study.Progress = &trellisv1.Progress{Runs: 2, Trials: 3, RunsPruned: 2, TrialsPruned: 3}
 		for _, run := range runs {
-			run.(*trellisv1.Run).State = runPruned
+			run.(*trellisv1.Run).State = lifecycle.RunPruned
 		}
 		data := forged(payload(tableStudies, study), payload("runs", runs...), payload("trials", trials...), endMark(6))
 		store := newStore(t)

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // TestModel gives the same random commands to two stores and to the model, and compares all that can be read after each.
@@ -33,7 +34,7 @@ func testModel(t *testing.T, done *int) {
 		m := newStoreMachine(t)
 		m.faulty = rapid.IntRange(0, 3).Draw(rt, "faulty") == 0
 		m.create(rt)
-		m.apply(rt, &trellisv1.Worker{Name: "w", State: workerReady, Slots: 3})
+		m.apply(rt, &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 3})
 		m.grant(rt)
 		rt.Repeat(map[string]func(*rapid.T){
 			"":        m.check,

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 func studiesSchema() *memdb.TableSchema {
@@ -17,7 +18,7 @@ func studiesSchema() *memdb.TableSchema {
 		index(indexID, studyKey),
 		index(indexCreated, func(s *trellisv1.Study) key { return newKey(8).number(s.CreateIndex) }),
 		index(indexRunning, func(s *trellisv1.Study) key {
-			if s.State != studyRunning {
+			if s.State != lifecycle.StudyRunning {
 				return nil
 			}
 			return newKey(8).number(s.CreateIndex)
@@ -56,7 +57,7 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 	created := &trellisv1.Study{
 		Name:        strings.Clone(study.GetName()),
 		Spec:        proto.CloneOf(study.GetSpec()),
-		State:       studyRunning,
+		State:       lifecycle.StudyRunning,
 		DataSet:     proto.CloneOf(study.GetDataSet()),
 		CreateTime:  c.now,
 		Progress:    &trellisv1.Progress{},
@@ -136,28 +137,28 @@ func (c *change) setStudyState(name string, state trellisv1.StudyState) error {
 	}
 	var event string
 	switch state {
-	case studyRunning:
-		event = resume
-	case studyPaused:
-		event = pause
-	case studyCanceled:
-		event = cancel
+	case lifecycle.StudyRunning:
+		event = lifecycle.Resume
+	case lifecycle.StudyPaused:
+		event = lifecycle.Pause
+	case lifecycle.StudyCanceled:
+		event = lifecycle.Cancel
 	default:
-		return fmt.Errorf("set a study to %s: %w", stateName(state), ErrIllegalMove)
+		return fmt.Errorf("set a study to %s: %w", lifecycle.Name(state), ErrIllegalMove)
 	}
 	if study.State == state {
 		return nil
 	}
-	to, err := studyMachine.next(study.State, event)
+	to, err := lifecycle.Study.Next(study.State, event)
 	if err != nil {
 		return err
 	}
 	study = c.studies.edit(study)
 	study.State = to
-	if event == resume {
+	if event == lifecycle.Resume {
 		return nil
 	}
-	if event == cancel {
+	if event == lifecycle.Cancel {
 		study.EndTime = c.now
 	}
 	catalog, err := c.sections.catalog(name)
@@ -170,10 +171,10 @@ func (c *change) setStudyState(name string, state trellisv1.StudyState) error {
 			return err
 		}
 		switch {
-		case event == cancel && !runEnded(run.run()):
-			run.endAttempt(cancel)
-		case run.run().State == runLeased:
-			run.endAttempt(release)
+		case event == lifecycle.Cancel && !runEnded(run.run()):
+			run.endAttempt(lifecycle.Cancel)
+		case run.run().State == lifecycle.RunLeased:
+			run.endAttempt(lifecycle.Release)
 		}
 	}
 	return nil
@@ -200,7 +201,7 @@ func (c *change) deleteStudy(name string) error {
 	}
 	for member := range members {
 		run := member.run
-		if run.State != runLeased {
+		if run.State != lifecycle.RunLeased {
 			continue
 		}
 		if err := c.holds(run.Worker, -1); err != nil {

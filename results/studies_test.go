@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 func TestCreateStudyInvalid(t *testing.T) {
@@ -60,25 +61,25 @@ func TestCreateStudyTakesOver(t *testing.T) {
 	store := newStore(t)
 	study := &trellisv1.Study{
 		Name: "s", Spec: &trellisv1.StudySpec{Name: "s", Model: "synthetic"}, DataSet: &trellisv1.DataSet{Name: "d"},
-		State: studyCanceled, ModifyIndex: 99, EndTime: at(9),
+		State: lifecycle.StudyCanceled, ModifyIndex: 99, EndTime: at(9),
 	}
 	run, trials := testRun("a", 16, 0, 2, 4)
 	ok(t, store.CreateStudy(7, at(7), study, []*trellisv1.Run{run}, trials))
 	got, err := store.Snapshot().Study(nil, "s")
 	ok(t, err)
 	equal(t, "study", got, &trellisv1.Study{
-		Name: "s", Spec: study.Spec, DataSet: study.DataSet, State: studyRunning, CreateTime: at(7),
+		Name: "s", Spec: study.Spec, DataSet: study.DataSet, State: lifecycle.StudyRunning, CreateTime: at(7),
 		CreateIndex: 7, ModifyIndex: 7, Progress: &trellisv1.Progress{Trials: 2, Runs: 1, EpochsLeft: 4}, Indices: 2,
 	})
 	gotRun, err := store.Snapshot().Run(nil, "s", "a")
 	ok(t, err)
 	want := proto.CloneOf(run)
-	want.Study, want.State, want.ModifyIndex = "s", runPending, 7
+	want.Study, want.State, want.ModifyIndex = "s", lifecycle.RunPending, 7
 	equal(t, "run", gotRun, want)
 	trial, err := store.Snapshot().Trial("s", 1)
 	ok(t, err)
 	wantTrial := proto.CloneOf(trials[1])
-	wantTrial.Study, wantTrial.State = "s", trialPending
+	wantTrial.Study, wantTrial.State = "s", lifecycle.TrialPending
 	equal(t, "trial", trial, wantTrial)
 	if _, err := store.Snapshot().Trial("s", 2); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a trial that is not there: %v", err)
@@ -183,13 +184,13 @@ func TestStudyTimes(t *testing.T) {
 	store := newStore(t)
 	run, trials := testRun("a", 16, 0, 1)
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: workerReady, Slots: 1}))
+	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
 	attempt := grant1(t, store, 3, "s", "a", "w")
 	record(t, store, 4, reportEntry("s", "a", attempt, 1, 1, 1, nil))
 	record(t, store, 5, successEntry("s", "a", attempt, 1))
 	study, err := store.Snapshot().Study(nil, "s")
 	ok(t, err)
-	if !proto.Equal(study.CreateTime, at(1)) || !proto.Equal(study.EndTime, at(5)) || study.State != studyCompleted {
+	if !proto.Equal(study.CreateTime, at(1)) || !proto.Equal(study.EndTime, at(5)) || study.State != lifecycle.StudyCompleted {
 		t.Errorf("completed study: %v", study)
 	}
 	got, err := store.Snapshot().Run(nil, "s", "a")

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
@@ -223,7 +224,7 @@ func (r *replayer) show(name string) string {
 	var out strings.Builder
 	p := study.Progress
 	fmt.Fprintf(&out, "%s %s, changed at %d; runs %d: %d running, %d succeeded, %d failed, %d canceled; epochs %d, %d left",
-		name, stateName(study.State), study.ModifyIndex,
+		name, lifecycle.Name(study.State), study.ModifyIndex,
 		p.Runs, p.RunsRunning, p.RunsSucceeded, p.RunsFailed, p.RunsCanceled, p.Epochs, p.EpochsLeft)
 	if p.EpochsShared > 0 {
 		fmt.Fprintf(&out, "; %d of %v s shared, %d alone", p.EpochsShared, p.SecondsShared, p.EpochsAlone)
@@ -233,8 +234,8 @@ func (r *replayer) show(name string) string {
 	ok(r.t, err)
 	slices.SortFunc(runs, func(a, b *trellisv1.Run) int { return strings.Compare(a.Id, b.Id) })
 	for _, run := range runs {
-		fmt.Fprintf(&out, "  run %s %s after %d epochs, changed at %d", run.Id, stateName(run.State), run.Epochs, run.ModifyIndex)
-		if run.State == runLeased {
+		fmt.Fprintf(&out, "  run %s %s after %d epochs, changed at %d", run.Id, lifecycle.Name(run.State), run.Epochs, run.ModifyIndex)
+		if run.State == lifecycle.RunLeased {
 			fmt.Fprintf(&out, ", attempt %d.%d on %s at epoch %d",
 				run.Attempt/MaxGrants, run.Attempt%MaxGrants, run.Worker, run.AttemptEpochs)
 		}
@@ -260,7 +261,7 @@ func (r *replayer) show(name string) string {
 			test = fmt.Sprint(*trial.TestLoss)
 		}
 		fmt.Fprintf(&out, "  trial %d of %s: %s, epochs %d/%d, objective %v in epoch %d, test %s\n", trial.Index, trial.Run,
-			stateName(trial.State), trial.Epochs, trial.Parameters.MaxEpochs, objective, trial.BestEpoch, test)
+			lifecycle.Name(trial.State), trial.Epochs, trial.Parameters.MaxEpochs, objective, trial.BestEpoch, test)
 	}
 	return out.String()
 }
@@ -271,7 +272,7 @@ func (r *replayer) workers() string {
 	var out strings.Builder
 	for _, worker := range workers {
 		fmt.Fprintf(&out, "  %s %s, %d of %d slots, changed at %d\n",
-			worker.Name, stateName(worker.State), worker.Runs, worker.Slots, worker.ModifyIndex)
+			worker.Name, lifecycle.Name(worker.State), worker.Runs, worker.Slots, worker.ModifyIndex)
 	}
 	return out.String()
 }

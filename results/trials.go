@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // A trial's row is made when it is answered. Before, and if it never is, the trial is what its run says: see
@@ -23,7 +24,7 @@ func (c *change) answer(edited *member) error {
 	}
 	milestone := len(edited.answers)
 	trial := newTrial(run, run.Milestones[milestone], catalog.indexes[int(catalog.first[catalog.places[run.Id]])+milestone])
-	trial.State = trialSucceeded
+	trial.State = lifecycle.TrialSucceeded
 	takeLosses(trial, edited)
 	takeTest(trial, edited.losses, run.Epochs)
 	if milestone > 0 && edited.answers[milestone-1].BestEpoch == trial.BestEpoch {
@@ -36,7 +37,7 @@ func (c *change) answer(edited *member) error {
 // newTrial is the run's trial with the given epochs, as long as nothing is known of it.
 func newTrial(run *trellisv1.Run, epochs uint32, index uint64) *trellisv1.Trial {
 	return &trellisv1.Trial{
-		Study: run.Study, Index: index, Parameters: parametersAt(run, epochs), Run: run.Id, State: trialPending,
+		Study: run.Study, Index: index, Parameters: parametersAt(run, epochs), Run: run.Id, State: lifecycle.TrialPending,
 	}
 }
 
@@ -52,11 +53,11 @@ func takeLosses(trial *trellisv1.Trial, its *member) {
 
 // openStates says how a trial that has not been answered stands, by the state of its run.
 var openStates = map[trellisv1.RunState]trellisv1.TrialState{
-	runPending:  trialPending,
-	runLeased:   trialRunning,
-	runFailed:   trialFailed,
-	runCanceled: trialCanceled,
-	runPruned:   trialPruned,
+	lifecycle.RunPending:  lifecycle.TrialPending,
+	lifecycle.RunLeased:   lifecycle.TrialRunning,
+	lifecycle.RunFailed:   lifecycle.TrialFailed,
+	lifecycle.RunCanceled: lifecycle.TrialCanceled,
+	lifecycle.RunPruned:   lifecycle.TrialPruned,
 }
 
 // present returns a trial of a run as it stands: its row if it has been answered, else what its run says.

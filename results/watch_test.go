@@ -6,6 +6,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // TestWatch: what a loop waits for wakes it up.
@@ -55,13 +56,13 @@ func TestWatch(t *testing.T) {
 	giveBack := func(t *testing.T, store *Store) {
 		record(t, store, 33, returnEntry("s", "running", AttemptNumber(6, 0)))
 	}
-	pauseStudy := func(t *testing.T, store *Store) { ok(t, store.SetStudyState(34, at(34), "s", studyPaused)) }
-	resumeStudy := func(t *testing.T, store *Store) { ok(t, store.SetStudyState(35, at(35), "s", studyRunning)) }
+	pauseStudy := func(t *testing.T, store *Store) { ok(t, store.SetStudyState(34, at(34), "s", lifecycle.StudyPaused)) }
+	resumeStudy := func(t *testing.T, store *Store) { ok(t, store.SetStudyState(35, at(35), "s", lifecycle.StudyRunning)) }
 	register := func(t *testing.T, store *Store) {
-		ok(t, store.SetWorker(36, at(36), &trellisv1.Worker{Name: "v", State: workerReady, Slots: 1}))
+		ok(t, store.SetWorker(36, at(36), &trellisv1.Worker{Name: "v", State: lifecycle.WorkerReady, Slots: 1}))
 	}
 	loseWorker := func(t *testing.T, store *Store) {
-		ok(t, store.SetWorker(37, at(37), &trellisv1.Worker{Name: "w", State: workerLost}))
+		ok(t, store.SetWorker(37, at(37), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerLost}))
 	}
 	for _, test := range []struct {
 		name   string

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // MaxEndedWorkers is how many LOST and GONE workers the store remembers. Beyond it, it forgets those that ended first.
@@ -17,13 +18,13 @@ func workersSchema() *memdb.TableSchema {
 	return tableSchema(tableWorkers,
 		index(indexID, workerKey),
 		index(indexFree, func(w *trellisv1.Worker) key {
-			if w.State != workerReady || w.Runs >= w.Slots {
+			if w.State != lifecycle.WorkerReady || w.Runs >= w.Slots {
 				return nil
 			}
 			return workerKey(w)
 		}),
 		index(indexEnded, func(w *trellisv1.Worker) key {
-			if w.State != workerLost && w.State != workerGone {
+			if w.State != lifecycle.WorkerLost && w.State != lifecycle.WorkerGone {
 				return nil
 			}
 			return newKey(len(w.Name) + 9).number(w.ModifyIndex).text(w.Name)
@@ -49,33 +50,33 @@ func (s *Store) SetWorker(index uint64, now *timestamppb.Timestamp, worker *trel
 
 // workerEvents are the events that lead to a worker's states.
 var workerEvents = map[trellisv1.WorkerState]string{
-	workerReady:    register,
-	workerDraining: drain,
-	workerLost:     lose,
-	workerGone:     dismiss,
+	lifecycle.WorkerReady:    lifecycle.Register,
+	lifecycle.WorkerDraining: lifecycle.Drain,
+	lifecycle.WorkerLost:     lifecycle.Lose,
+	lifecycle.WorkerGone:     lifecycle.Dismiss,
 }
 
 func (c *change) setWorker(change *trellisv1.Worker) error {
 	event, known := workerEvents[change.GetState()]
 	if !known {
-		return fmt.Errorf("set a worker to %s: %w", stateName(change.GetState()), ErrInvalid)
+		return fmt.Errorf("set a worker to %s: %w", lifecycle.Name(change.GetState()), ErrInvalid)
 	}
 	worker, err := c.workers.get(textKey(change.GetName()))
-	if isNotFound(err) && (event == register || event == drain) {
+	if isNotFound(err) && (event == lifecycle.Register || event == lifecycle.Drain) {
 		return c.addWorker(change)
 	}
 	if err != nil {
 		return err
 	}
-	ended := event == lose || event == dismiss
+	ended := event == lifecycle.Lose || event == lifecycle.Dismiss
 	if ended && worker.State == change.GetState() {
 		return nil
 	}
-	to, err := workerMachine.next(worker.State, event)
+	to, err := lifecycle.Worker.Next(worker.State, event)
 	if err != nil {
 		return err
 	}
-	if event == register || worker.State == workerLost {
+	if event == lifecycle.Register || worker.State == lifecycle.WorkerLost {
 		if worker, err = c.describeWorker(worker, change); err != nil {
 			return err
 		}
@@ -131,8 +132,8 @@ func (c *change) takeRuns(worker, event string) error {
 		if err != nil {
 			return err
 		}
-		if event == dismiss {
-			run.endAttempt(release)
+		if event == lifecycle.Dismiss {
+			run.endAttempt(lifecycle.Release)
 			continue
 		}
 		if err := run.failAttempt(lostClass, ""); err != nil {

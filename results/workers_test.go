@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 func TestWorkerRegisters(t *testing.T) {
@@ -17,7 +18,7 @@ func TestWorkerRegisters(t *testing.T) {
 		ok(t, err)
 		return worker
 	}
-	hello := &trellisv1.Worker{Name: "w", State: workerReady, Slots: 2, Version: "1", Processor: "p", Runs: 77}
+	hello := &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 2, Version: "1", Processor: "p", Runs: 77}
 	ok(t, store.SetWorker(1, at(1), hello))
 	want := proto.CloneOf(hello)
 	want.Runs, want.CreateTime, want.UpdateTime, want.ModifyIndex = 0, at(1), at(1), 1
@@ -31,17 +32,17 @@ func TestWorkerRegisters(t *testing.T) {
 	want.Version, want.ModifyIndex = "2", 3
 	equal(t, "with another version", get(), want)
 
-	ok(t, store.SetWorker(4, at(4), &trellisv1.Worker{Name: "w", State: workerLost}))
-	want.State, want.UpdateTime, want.ModifyIndex = workerLost, at(4), 4
+	ok(t, store.SetWorker(4, at(4), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerLost}))
+	want.State, want.UpdateTime, want.ModifyIndex = lifecycle.WorkerLost, at(4), 4
 	equal(t, "lost", get(), want)
 
 	hello.Slots = 5
 	ok(t, store.SetWorker(5, at(5), hello))
-	want.State, want.Slots, want.UpdateTime, want.ModifyIndex = workerReady, 5, at(5), 5
+	want.State, want.Slots, want.UpdateTime, want.ModifyIndex = lifecycle.WorkerReady, 5, at(5), 5
 	equal(t, "back", get(), want)
 
 	for _, name := range []string{"", "a\x00b"} {
-		if err := store.SetWorker(6, at(6), &trellisv1.Worker{Name: name, State: workerReady, Slots: 1}); !errors.Is(err, ErrInvalid) {
+		if err := store.SetWorker(6, at(6), &trellisv1.Worker{Name: name, State: lifecycle.WorkerReady, Slots: 1}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("worker %q: %v", name, err)
 		}
 	}
@@ -59,12 +60,12 @@ func TestWorkersAreForgotten(t *testing.T) {
 		index++
 		ok(t, store.SetWorker(index, at(index), &trellisv1.Worker{Name: name, State: state, Slots: 1}))
 	}
-	set("alive", workerReady)
+	set("alive", lifecycle.WorkerReady)
 	for i := range MaxEndedWorkers + more {
 		// The names do not sort as the workers end.
 		name := fmt.Sprintf("w%04d", 9999-i)
-		set(name, workerReady)
-		set(name, []trellisv1.WorkerState{workerLost, workerGone}[i%2])
+		set(name, lifecycle.WorkerReady)
+		set(name, []trellisv1.WorkerState{lifecycle.WorkerLost, lifecycle.WorkerGone}[i%2])
 	}
 	workers, err := store.Snapshot().Workers(nil)
 	ok(t, err)
@@ -80,7 +81,7 @@ func TestWorkersAreForgotten(t *testing.T) {
 func TestListWorkers(t *testing.T) {
 	store := newStore(t)
 	for i, name := range []string{"c", "a", "ab", "b"} {
-		ok(t, store.SetWorker(uint64(i+1), at(1), &trellisv1.Worker{Name: name, State: workerReady, Slots: 1}))
+		ok(t, store.SetWorker(uint64(i+1), at(1), &trellisv1.Worker{Name: name, State: lifecycle.WorkerReady, Slots: 1}))
 	}
 	request := &trellisv1.ListWorkersRequest{PageSize: 2}
 	var names []string

@@ -1,4 +1,4 @@
-package results
+package lifecycle
 
 import (
 	"errors"
@@ -12,35 +12,40 @@ import (
 
 // TestTransitions spells out every move that there is: whatever a machine allows beyond these is a mistake.
 func TestTransitions(t *testing.T) {
-	checkMachine(t, studyMachine, trellisv1.StudyState_name, []string{
+	checkMachine(t, Study, trellisv1.StudyState_name, []string{
 		"running pause paused", "paused resume running", "running cancel canceled", "paused cancel canceled",
-		"running complete completed",
+		"running complete completed", "completed reopen running", "running reopen running", "paused reopen paused",
 	})
-	checkMachine(t, runMachine, trellisv1.RunState_name, []string{
+	checkMachine(t, Run, trellisv1.RunState_name, []string{
 		"pending grant leased", "leased release pending", "leased succeed succeeded", "leased fail failed", "pending learn succeeded",
-		"pending cancel canceled", "leased cancel canceled", "pending hold pruned", "pruned promote pending",
+		"pending cancel canceled", "leased cancel canceled", "pending hold pruned", "pruned promote pending", "succeeded lengthen pending", "failed retry pending",
+		"pruned retry pending",
 	})
-	checkMachine(t, workerMachine, trellisv1.WorkerState_name, []string{
+	checkMachine(t, Worker, trellisv1.WorkerState_name, []string{
 		"unspecified register ready", "ready register ready", "lost register ready",
 		"unspecified drain draining", "ready drain draining", "draining drain draining", "lost drain draining",
 		"ready lose lost", "draining lose lost", "ready dismiss gone", "draining dismiss gone",
 	})
 }
 
+// events are all, and one that is none.
+var events = []string{
+	Pause, Resume, Cancel, Complete, Reopen, Grant, Release, Succeed, Fail, Learn, Lengthen, Retry, Hold, Promote, Register,
+	Drain, Lose, Dismiss, "",
+}
+
 func checkMachine[State interface {
 	~int32
 	fmt.Stringer
-}](t *testing.T, m machine[State], states map[int32]string, want []string) {
+}](t *testing.T, m Machine[State], states map[int32]string, want []string) {
 	t.Run(m.noun, func(t *testing.T) {
 		var got []string
 		for number := range states {
-			for _, event := range []string{
-				pause, resume, cancel, complete, grant, release, succeed, fail, learn, hold, promote, register, drain, lose, dismiss, "",
-			} {
+			for _, event := range events {
 				from := State(number)
-				to, err := m.next(from, event)
+				to, err := m.Next(from, event)
 				if err == nil {
-					got = append(got, strings.Join([]string{stateName(from), event, stateName(to)}, " "))
+					got = append(got, strings.Join([]string{Name(from), event, Name(to)}, " "))
 				} else if !errors.Is(err, ErrIllegalMove) || to != from {
 					t.Errorf("%s from %v: %v and %v", event, from, to, err)
 				}

@@ -1,0 +1,141 @@
+package lifecycle
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// ErrIllegalMove: a state machine has no such transition from the state that it is in.
+var ErrIllegalMove = errors.New("illegal move")
+
+// transition is one arrow of a state machine: an event that leads from any of its sources to one destination.
+type transition[State comparable] struct {
+	event string
+	from  []State
+	to    State
+}
+
+// Machine is a state machine as a value: its arrows. What is not among them is an illegal move.
+type Machine[State interface {
+	comparable
+	fmt.Stringer
+}] struct {
+	// noun is what the states are of, for errors.
+	noun        string
+	transitions []transition[State]
+}
+
+// Next returns where the event leads from a state, or ErrIllegalMove.
+func (m Machine[State]) Next(from State, event string) (State, error) {
+	for _, t := range m.transitions {
+		if t.event == event && slices.Contains(t.from, from) {
+			return t.to, nil
+		}
+	}
+	return from, fmt.Errorf("%s a %s that is %s: %w", event, m.noun, Name(from), ErrIllegalMove)
+}
+
+// Must is Next for moves whose legality has been established. An illegal one is a defect of whoever asks.
+func (m Machine[State]) Must(from State, event string) State {
+	to, err := m.Next(from, event)
+	if err != nil {
+		panic("lifecycle: " + err.Error())
+	}
+	return to
+}
+
+// The events: see the package.
+const (
+	Pause    = "pause"
+	Resume   = "resume"
+	Cancel   = "cancel"
+	Complete = "complete"
+	Reopen   = "reopen"
+	Grant    = "grant"
+	Release  = "release"
+	Succeed  = "succeed"
+	Fail     = "fail"
+	Learn    = "learn"
+	Lengthen = "lengthen"
+	Retry    = "retry"
+	Hold     = "hold"
+	Promote  = "promote"
+	Register = "register"
+	Drain    = "drain"
+	Lose     = "lose"
+	Dismiss  = "dismiss"
+)
+
+// Study is the life of a study.
+var Study = Machine[trellisv1.StudyState]{"study", []transition[trellisv1.StudyState]{
+	{Pause, []trellisv1.StudyState{StudyRunning}, StudyPaused},
+	{Resume, []trellisv1.StudyState{StudyPaused}, StudyRunning},
+	{Cancel, []trellisv1.StudyState{StudyRunning, StudyPaused}, StudyCanceled},
+	{Complete, []trellisv1.StudyState{StudyRunning}, StudyCompleted},
+	{Reopen, []trellisv1.StudyState{StudyCompleted, StudyRunning}, StudyRunning},
+	{Reopen, []trellisv1.StudyState{StudyPaused}, StudyPaused},
+}}
+
+// Run is the life of a run.
+var Run = Machine[trellisv1.RunState]{"run", []transition[trellisv1.RunState]{
+	{Grant, []trellisv1.RunState{RunPending}, RunLeased},
+	{Release, []trellisv1.RunState{RunLeased}, RunPending},
+	{Succeed, []trellisv1.RunState{RunLeased}, RunSucceeded},
+	{Fail, []trellisv1.RunState{RunLeased}, RunFailed},
+	{Learn, []trellisv1.RunState{RunPending}, RunSucceeded},
+	{Lengthen, []trellisv1.RunState{RunSucceeded}, RunPending},
+	{Retry, []trellisv1.RunState{RunFailed, RunPruned}, RunPending},
+	{Hold, []trellisv1.RunState{RunPending}, RunPruned},
+	{Promote, []trellisv1.RunState{RunPruned}, RunPending},
+	{Cancel, []trellisv1.RunState{RunPending, RunLeased}, RunCanceled},
+}}
+
+// Worker is the life of a worker. One that is not in the table is in the state UNSPECIFIED. It may be registered as DRAINING:
+// it says hello to a coordinator that has lost its memory, or that it has been silent to.
+var Worker = Machine[trellisv1.WorkerState]{"worker", []transition[trellisv1.WorkerState]{
+	{Register, []trellisv1.WorkerState{WorkerUnknown, WorkerReady, WorkerLost}, WorkerReady},
+	{Drain, []trellisv1.WorkerState{WorkerUnknown, WorkerReady, WorkerDraining, WorkerLost}, WorkerDraining},
+	{Lose, []trellisv1.WorkerState{WorkerReady, WorkerDraining}, WorkerLost},
+	{Dismiss, []trellisv1.WorkerState{WorkerReady, WorkerDraining}, WorkerGone},
+}}
+
+// The states.
+const (
+	StudyRunning   = trellisv1.StudyState_STUDY_STATE_RUNNING
+	StudyPaused    = trellisv1.StudyState_STUDY_STATE_PAUSED
+	StudyCompleted = trellisv1.StudyState_STUDY_STATE_COMPLETED
+	StudyCanceled  = trellisv1.StudyState_STUDY_STATE_CANCELED
+
+	RunPending   = trellisv1.RunState_RUN_STATE_PENDING
+	RunLeased    = trellisv1.RunState_RUN_STATE_LEASED
+	RunSucceeded = trellisv1.RunState_RUN_STATE_SUCCEEDED
+	RunFailed    = trellisv1.RunState_RUN_STATE_FAILED
+	RunCanceled  = trellisv1.RunState_RUN_STATE_CANCELED
+	RunPruned    = trellisv1.RunState_RUN_STATE_PRUNED
+
+	TrialPending   = trellisv1.TrialState_TRIAL_STATE_PENDING
+	TrialRunning   = trellisv1.TrialState_TRIAL_STATE_RUNNING
+	TrialSucceeded = trellisv1.TrialState_TRIAL_STATE_SUCCEEDED
+	TrialFailed    = trellisv1.TrialState_TRIAL_STATE_FAILED
+	TrialCanceled  = trellisv1.TrialState_TRIAL_STATE_CANCELED
+	TrialPruned    = trellisv1.TrialState_TRIAL_STATE_PRUNED
+
+	WorkerUnknown  = trellisv1.WorkerState_WORKER_STATE_UNSPECIFIED
+	WorkerReady    = trellisv1.WorkerState_WORKER_STATE_READY
+	WorkerDraining = trellisv1.WorkerState_WORKER_STATE_DRAINING
+	WorkerLost     = trellisv1.WorkerState_WORKER_STATE_LOST
+	WorkerGone     = trellisv1.WorkerState_WORKER_STATE_GONE
+)
+
+// Name is a state's name as users read and write it: "succeeded" for TRIAL_STATE_SUCCEEDED.
+func Name(state fmt.Stringer) string {
+	name := state.String()
+	if i := strings.Index(name, "_STATE_"); i >= 0 {
+		name = name[i+len("_STATE_"):]
+	}
+	return strings.ToLower(name)
+}
