@@ -199,16 +199,7 @@ func TestGoldenAnswers(t *testing.T) {
 			return writeImportance(out, format, sampleImportance(), true)
 		},
 	} {
-		for _, format := range formatNames {
-			t.Run(name+"."+format, func(t *testing.T) {
-				var out bytes.Buffer
-				if err := write(outputFormat(format), &out); err != nil {
-					t.Fatal(err)
-				}
-				checkReadable(t, outputFormat(format), out.Bytes())
-				golden(t, filepath.Join("testdata/output", name+"."+format), out.String())
-			})
-		}
+		checkListing(t, name, func(format string, out *bytes.Buffer) error { return write(outputFormat(format), out) })
 	}
 }
 

@@ -52,7 +52,7 @@ func TestFollowGoesOn(t *testing.T) {
 			return send(40, completed)
 		}
 	}
-	c := connect(t, fake.serve(t))
+	c := connectClient(t, fake.serve(t))
 	view := new(recordingView)
 	study, err := c.follow(t.Context(), "s", view)
 	if err != nil || study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED {
@@ -203,7 +203,7 @@ func TestFollowGivesUp(t *testing.T) {
 	fake := &fakeCoordinator{watch: func(*trellisv1.WatchStudyRequest, trellisv1.StudyService_WatchStudyServer) error {
 		return status.Error(codes.NotFound, "study s: not found")
 	}}
-	c := connect(t, fake.serve(t))
+	c := connectClient(t, fake.serve(t))
 	_, err := c.follow(t.Context(), "s", new(recordingView))
 	if exitCode(err) != exitNotFound || errorText(err) != "study s: not found" {
 		t.Errorf("got %v", err)
@@ -232,7 +232,7 @@ func TestRetries(t *testing.T) {
 			return status.Error(codes.AlreadyExists, "exists already")
 		},
 	}
-	c := connect(t, fake.serve(t))
+	c := connectClient(t, fake.serve(t))
 	if err := c.eachStudy(t.Context(), nil); err != nil || lists != 3 {
 		t.Errorf("listed %d times: %v", lists, err)
 	}
@@ -266,12 +266,12 @@ func TestCreateWaitsForALeader(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err := connect(t, fake.serve(t)).create(t.Context(), &trellisv1.CreateStudyRequest{}); err != nil || creations != 1 {
+	if _, err := connectClient(t, fake.serve(t)).create(t.Context(), &trellisv1.CreateStudyRequest{}); err != nil || creations != 1 {
 		t.Errorf("created %d times: %v", creations, err)
 	}
 	// What will not change by waiting is not waited for.
 	fake.refusals = []error{status.Error(codes.PermissionDenied, "no")}
-	if _, err := connect(t, fake.serve(t)).create(t.Context(), &trellisv1.CreateStudyRequest{}); status.Code(err) != codes.PermissionDenied {
+	if _, err := connectClient(t, fake.serve(t)).create(t.Context(), &trellisv1.CreateStudyRequest{}); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("got %v", err)
 	}
 }
@@ -282,7 +282,7 @@ func TestCallsHaveDeadlines(t *testing.T) {
 		<-ctx.Done()
 		return ctx.Err()
 	}}
-	c := connect(t, fake.serve(t))
+	c := connectClient(t, fake.serve(t))
 	_, err := call(t.Context(), 50*time.Millisecond, c.CreateStudy, &trellisv1.CreateStudyRequest{})
 	if !errors.Is(err, errUnavailable) || !strings.Contains(err.Error(), "has not answered within 50ms") {
 		t.Errorf("got %v", err)
@@ -363,4 +363,18 @@ func TestErrorText(t *testing.T) {
 			t.Errorf("got %q, want %q", got, test.want)
 		}
 	}
+}
+
+// connectClient returns a client of the coordinator at an address.
+func connectClient(t *testing.T, address string) *client {
+	t.Helper()
+	c, err := newClient(address, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.connect(t.Context(), DefaultWait); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -19,6 +20,17 @@ const (
 	// drainTimeout is how long the workers of trellis run may take to hand their runs back.
 	drainTimeout = 5 * time.Second
 )
+
+// localOptions say what is started in this process.
+type localOptions struct {
+	workers, slots int
+	data           *dataOptions
+	// directory is where studies are kept.
+	directory dataDirectory
+	logger    *slog.Logger
+	// version is that of this binary.
+	version string
+}
 
 // cluster is a coordinator and its workers in this process, over loopback.
 type cluster struct {
@@ -42,7 +54,7 @@ type cluster struct {
 }
 
 // startCluster starts a coordinator on a free port. Its workers start with startWorkers.
-func startCluster(parent context.Context, options runOptions) (*cluster, error) {
+func startCluster(parent context.Context, options localOptions) (*cluster, error) {
 	dataSets, err := newDataSets(options.data)
 	if err != nil {
 		return nil, err
@@ -52,7 +64,7 @@ func startCluster(parent context.Context, options runOptions) (*cluster, error) 
 		return nil, err
 	}
 	server, err := coordinator.New(coordinator.Config{
-		Numerics: trainer.NumericsVersion, Version: version(), Logger: options.logger, Data: options.directory.path,
+		Numerics: trainer.NumericsVersion, Version: options.version, Logger: options.logger, Data: options.directory.path,
 		Lease: localLease, Models: knownModels(),
 	}, listener, dataSets)
 	if err != nil {
@@ -70,14 +82,14 @@ func startCluster(parent context.Context, options runOptions) (*cluster, error) 
 }
 
 // startWorkers starts the workers of a cluster.
-func (c *cluster) startWorkers(options runOptions) error {
+func (c *cluster) startWorkers(options localOptions) error {
 	for n := range options.workers {
 		w, err := worker.New(worker.Config{
 			Coordinator: c.address,
 			Name:        fmt.Sprintf("local-%d", n+1),
 			Slots:       options.slots,
 			CacheDir:    c.cacheDir,
-			Version:     version(),
+			Version:     options.version,
 			Logger:      options.logger,
 		})
 		if err != nil {

@@ -12,11 +12,11 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-const (
-	// leaderTimeout is how long a new leader may take to be known everywhere, and leaderPause how often it is asked for.
-	leaderTimeout = 10 * time.Second
-	leaderPause   = 50 * time.Millisecond
-)
+// leaderTimeout is how long a new leader may take to be known everywhere.
+const leaderTimeout = 10 * time.Second
+
+// leaderPause is how often a leader is asked for.
+const leaderPause = 50 * time.Millisecond
 
 func (cli *commandLine) clusterCommand() *cobra.Command {
 	cmd := &cobra.Command{

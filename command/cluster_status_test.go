@@ -2,7 +2,6 @@ package command
 
 import (
 	"bytes"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -36,14 +35,9 @@ func sampleNodes() []nodeRow {
 func seconds(s float64) *float64 { return &s }
 
 func TestNodesGolden(t *testing.T) {
-	for _, name := range formatNames {
-		var out bytes.Buffer
-		if err := writeNodes(&out, outputFormat(name), sampleNodes()); err != nil {
-			t.Fatal(err)
-		}
-		checkReadable(t, outputFormat(name), out.Bytes())
-		golden(t, filepath.Join("testdata/output", "nodes."+name), out.String())
-	}
+	checkListing(t, "nodes", func(format string, out *bytes.Buffer) error {
+		return writeNodes(out, outputFormat(format), sampleNodes())
+	})
 }
 
 // Every node is asked for its own state. One that is away, or is not who it should be, is shown as such.

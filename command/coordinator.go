@@ -76,7 +76,7 @@ them. Each is a node of the cluster with a data directory of its own. See: trell
 	options := coordinatorOptions{
 		server: metricsFlags(cmd, "allow to listen where other machines can connect, without encryption or passwords"),
 	}
-	config := coordinator.Config{Numerics: trainer.NumericsVersion, Models: knownModels(), Version: version()}
+	config := coordinator.Config{Numerics: trainer.NumericsVersion, Models: knownModels(), Version: cli.version}
 	log := logFlags(cmd, slog.LevelInfo)
 	flags := cmd.Flags()
 	flags.StringVar(&options.listen, "listen", DefaultAddress, "`address` to listen on")

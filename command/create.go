@@ -21,13 +21,13 @@ const (
 // create submits a study, once the coordinator can take it. If the coordinator goes away before it has answered, the study
 // may be there or not: it is submitted again, and one that is there by then with the same spec is the one.
 func (c *client) create(ctx context.Context, request *trellisv1.CreateStudyRequest) (*trellisv1.Study, error) {
-	spec := request.GetSpec()
+	wanted := request.GetSpec()
 	for try := 1; ; try++ {
 		study, err := c.createOnce(ctx, request)
 		if status.Code(err) == codes.AlreadyExists && try > 1 {
-			existing, getErr := call(ctx, callTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: spec.GetName()})
+			existing, getErr := call(ctx, callTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: wanted.GetName()})
 			study := existing.GetStudy()
-			if getErr == nil && study.GetFresh() == request.GetFresh() && len(differencesFrom(spec, study)) == 0 {
+			if getErr == nil && study.GetFresh() == request.GetFresh() && len(differencesFrom(wanted, study)) == 0 {
 				return study, nil
 			}
 		}
@@ -35,7 +35,7 @@ func (c *client) create(ctx context.Context, request *trellisv1.CreateStudyReque
 			return study, nil
 		}
 		if status.Code(err) != codes.Unavailable || try == createTries {
-			return nil, fmt.Errorf("cannot submit study %s: %w", spec.GetName(), err)
+			return nil, fmt.Errorf("cannot submit study %s: %w", wanted.GetName(), err)
 		}
 		select {
 		case <-time.After(createPause):

@@ -11,6 +11,9 @@ import (
 	"trellis/trainer/dataset"
 )
 
+// testImageSide is the size of the images, in pixels.
+const testImageSide = 28
+
 // writeDataSet writes a data set of blank images, 28 pixels square, as IDX files.
 func writeDataSet(t *testing.T, dir string, train, test uint32) {
 	t.Helper()
@@ -28,7 +31,7 @@ func writeDataSet(t *testing.T, dir string, train, test uint32) {
 		}
 	}
 	for i, count := range []uint32{train, test} {
-		write(dataset.FileNames[2*i], count*imageSide*imageSide, 0x803, count, imageSide, imageSide)
+		write(dataset.FileNames[2*i], count*testImageSide*testImageSide, 0x803, count, testImageSide, testImageSide)
 		write(dataset.FileNames[2*i+1], count, 0x801, count)
 	}
 }
@@ -46,7 +49,7 @@ func TestDataSets(t *testing.T) {
 		t.Fatal(err)
 	}
 	if found.GetName() != "blank" || found.GetTrainImages() != 12 || found.GetTestImages() != 5 ||
-		found.GetHeight() != imageSide || found.GetWidth() != imageSide || len(found.GetFiles()) != 4 {
+		found.GetHeight() != testImageSide || found.GetWidth() != testImageSide || len(found.GetFiles()) != 4 {
 		t.Errorf("found %v", found)
 	}
 	for _, file := range found.GetFiles() {

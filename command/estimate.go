@@ -26,24 +26,24 @@ const (
 // estimateHere counts a study's epochs, and measures on this machine how long one takes. What it says of times is a bound:
 // the most that it takes if no run stops early, on so many slots.
 func estimateHere(
-	ctx context.Context, spec *trellisv1.StudySpec, data *dataOptions, slots int,
+	ctx context.Context, wanted *trellisv1.StudySpec, data *dataOptions, slots int,
 ) (*trellisv1.PlanStudyResponse, error) {
-	spec = knownModels().WithDefaults(spec)
-	summary, err := grid.Summarize(spec)
+	complete := knownModels().WithDefaults(wanted)
+	summary, err := grid.Summarize(complete)
 	if err != nil {
 		return nil, fmt.Errorf("count the study's trials: %w", err)
 	}
-	points, err := grid.New(spec)
+	points, err := grid.New(complete)
 	if err != nil {
 		return nil, fmt.Errorf("read the study's grid: %w", err)
 	}
-	pace, basis, err := measurePace(ctx, spec, points, data, slots)
+	pace, basis, err := measurePace(ctx, complete, points, data, slots)
 	if err != nil {
 		return nil, err
 	}
 	return &trellisv1.PlanStudyResponse{
 		Trials: summary.Trials, Runs: summary.Runs, Epochs: summary.Epochs, EpochsAlone: summary.EpochsAlone,
-		Forecast: bound(summary.Epochs, longestRun(points), pace, slots, basis+openEnds(spec)),
+		Forecast: bound(summary.Epochs, longestRun(points), pace, slots, basis+openEnds(complete)),
 	}, nil
 }
 

@@ -56,11 +56,10 @@ func usageErrorf(format string, args ...any) error {
 
 // exitCode is what the process ends with after err.
 func exitCode(err error) int {
-	var invalid *specError
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errUsage), errors.As(err, &invalid):
+	case errors.Is(err, errUsage):
 		return exitUsage
 	case errors.Is(err, errIncomplete):
 		return exitIncomplete

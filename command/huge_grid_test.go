@@ -19,7 +19,7 @@ func TestHugeGrid(t *testing.T) {
 	_, address := startCoordinator(t)
 	t.Run("command", func(t *testing.T) {
 		start := time.Now()
-		_, stderr, code := trellis(t, "submit", "--coordinator", address, "testdata/spec/huge_grid.yaml")
+		_, stderr, code := trellis(t, "submit", "--coordinator", address, "spec/testdata/spec/huge_grid.yaml")
 		elapsed := time.Since(start)
 		fmt.Fprintf(t.Output(), "submit answered in %v\n", elapsed)
 		if code != exitUsage || !strings.Contains(stderr, "huge_grid.yaml:5:3: this grid has 1,000,000,000,000 points") {

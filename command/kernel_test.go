@@ -26,6 +26,9 @@ func TestKernelFlag(t *testing.T) {
 			t.Errorf("--kernel %q: the path in use is %s, error %v", path, kernel.Path(), err)
 		}
 	}
+}
+
+func TestUnknownKernel(t *testing.T) {
 	_, stderr, code := trellis(t, "worker", "--kernel", "abacus")
 	if code != exitUsage || !strings.Contains(stderr, `no path "abacus"`) || !strings.Contains(stderr, "portable") {
 		t.Errorf("exit code %d\n%s", code, stderr)

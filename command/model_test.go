@@ -34,7 +34,7 @@ func TestDownloadArtifact(t *testing.T) {
 			return stream.Send(&trellisv1.DownloadArtifactResponse{Data: data})
 		})
 	}}
-	c := connect(t, fake.serve(t))
+	c := connectClient(t, fake.serve(t))
 	whole := func(_ int, send func([]byte) error) error {
 		if err := send(content[:1<<20]); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -12,6 +13,15 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
+
+// nodeState is what cluster status -o json says of a node.
+type nodeState struct {
+	Address, Role string
+	Lag           uint64
+}
+
+// statePause is how often the state of a cluster is asked for while something is waited for.
+const statePause = 50 * time.Millisecond
 
 // nodes are coordinators that replicate one log.
 type nodes struct {
@@ -33,15 +43,15 @@ func startNodes(t *testing.T) *nodes {
 		p, address := startCoordinator(t, args...)
 		n.addresses, n.processes, n.args = append(n.addresses, address), append(n.processes, p), append(n.args, args)
 	}
-	n.await(t, func(rows []nodeRow) bool { return len(rows) == 3 && healthy(rows) })
+	n.await(t, func(rows []nodeState) bool { return len(rows) == 3 && healthy(rows) })
 	return n
 }
 
 // healthy says whether one node leads and all others have what it has.
-func healthy(rows []nodeRow) bool { return within(rows, 0) }
+func healthy(rows []nodeState) bool { return within(rows, 0) }
 
 // within says whether one node leads and all others follow it, not more than so many entries behind.
-func within(rows []nodeRow, lag uint64) bool {
+func within(rows []nodeState, lag uint64) bool {
 	leaders := 0
 	for _, row := range rows {
 		if row.Role == "leader" {
@@ -57,19 +67,19 @@ func within(rows []nodeRow, lag uint64) bool {
 func (n *nodes) all() string { return strings.Join(n.addresses, ",") }
 
 // await asks for the cluster's state until it satisfies the condition. The test's deadline ends it else.
-func (n *nodes) await(t *testing.T, satisfied func([]nodeRow) bool) []nodeRow {
+func (n *nodes) await(t *testing.T, satisfied func([]nodeState) bool) []nodeState {
 	t.Helper()
-	c := connect(t, n.all())
 	for {
-		answer, err := call(t.Context(), callTimeout, c.GetCluster, &trellisv1.GetClusterRequest{})
-		if err != nil {
+		var state struct{ Nodes []nodeState }
+		text := mustTrellis(t, "cluster", "status", "--coordinator", n.all(), "-o", "json")
+		if err := json.Unmarshal([]byte(text), &state); err != nil {
 			t.Fatal(err)
 		}
-		if rows := clusterRows(t.Context(), answer); satisfied(rows) {
-			return rows
+		if satisfied(state.Nodes) {
+			return state.Nodes
 		}
 		select {
-		case <-time.After(leaderPause):
+		case <-time.After(statePause):
 		case <-t.Context().Done():
 			t.Fatal("the test has ended")
 		}
@@ -79,8 +89,8 @@ func (n *nodes) await(t *testing.T, satisfied func([]nodeRow) bool) []nodeRow {
 // leader returns which node leads.
 func (n *nodes) leader(t *testing.T) int {
 	t.Helper()
-	leads := func(row nodeRow) bool { return row.Role == "leader" }
-	rows := n.await(t, func(rows []nodeRow) bool { return slices.ContainsFunc(rows, leads) })
+	leads := func(row nodeState) bool { return row.Role == "leader" }
+	rows := n.await(t, func(rows []nodeState) bool { return slices.ContainsFunc(rows, leads) })
 	return slices.Index(n.addresses, rows[slices.IndexFunc(rows, leads)].Address)
 }
 
@@ -152,7 +162,7 @@ func TestRollingRestart(t *testing.T) {
 		n.processes[i].stop(t)
 		n.restart(t, i)
 		// While the study reports, a follower that is asked a moment later than the leader seems to be behind.
-		n.await(t, func(rows []nodeRow) bool { return within(rows, 100) })
+		n.await(t, func(rows []nodeState) bool { return within(rows, 100) })
 		var after string
 		if after, epochs = under(epochs + 5); after != before {
 			t.Errorf("the runs were\n%s\nand after the restart of node %d\n%s", before, i+1, after)

@@ -165,6 +165,15 @@ func (w *listWriter[T]) writeCSVHeader() error {
 	return w.csv.Write(header)
 }
 
+// flush writes what a CSV has held back.
+func (w *listWriter[T]) flush() error {
+	if w.csv == nil {
+		return nil
+	}
+	w.csv.Flush()
+	return w.csv.Error()
+}
+
 // Close ends the document. A table of nothing is the sentence empty instead.
 func (w *listWriter[T]) Close(empty string) error {
 	var err error

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -196,6 +197,19 @@ func TestGoldenOutput(t *testing.T) {
 		}
 		return list.Close("")
 	}
+	checkListing(t, "none", func(format string, out *bytes.Buffer) error { return empty(outputFormat(format), out) })
+	checkListing(t, "trials", func(format string, out *bytes.Buffer) error { return trials(outputFormat(format), out) })
+	checkListing(t, "trials_with_metrics", func(format string, out *bytes.Buffer) error { return metrics(outputFormat(format), out) })
+	checkListing(t, "best_with_metrics", func(format string, out *bytes.Buffer) error { return measured(outputFormat(format), out) })
+	checkListing(t, "best", func(format string, out *bytes.Buffer) error { return best(outputFormat(format), out) })
+	checkListing(t, "trials_with_own_axes", func(format string, out *bytes.Buffer) error { return noisy(outputFormat(format), out) })
+	checkListing(t, "best_with_own_axes", func(format string, out *bytes.Buffer) error { return noisyBest(outputFormat(format), out) })
+	checkListing(t, "configurations_with_own_axes", func(format string, out *bytes.Buffer) error { return noisyConfigurations(outputFormat(format), out) })
+	checkListing(t, "configurations_with_metrics", func(format string, out *bytes.Buffer) error { return measuredConfigurations(outputFormat(format), out) })
+}
+
+// The list of models in each format.
+func TestGoldenModels(t *testing.T) {
 	models := func(format outputFormat, out *bytes.Buffer) error {
 		list := newListWriter(out, format, "models", modelColumns)
 		for _, model := range sampleModels() {
@@ -205,14 +219,31 @@ func TestGoldenOutput(t *testing.T) {
 		}
 		return list.Close("")
 	}
+	checkListing(t, "models", func(format string, out *bytes.Buffer) error { return models(outputFormat(format), out) })
+}
+
+// A study in each format.
+func TestGoldenStudy(t *testing.T) {
+	t.Setenv("TZ", "UTC")
 	study := func(format outputFormat, out *bytes.Buffer) error {
 		return writeOne(out, format, sampleStudy(), studyColumns)
 	}
+	checkListing(t, "study", func(format string, out *bytes.Buffer) error { return study(outputFormat(format), out) })
+}
+
+// A worker in each format.
+func TestGoldenWorker(t *testing.T) {
 	worker := func(format outputFormat, out *bytes.Buffer) error {
 		return writeOne(out, format, &trellisv1.Worker{
 			Name: "host-1", State: trellisv1.WorkerState_WORKER_STATE_LOST, Slots: 8, Runs: 2, Version: "v1", Processor: "RISC",
 		}, workerColumns)
 	}
+	checkListing(t, "worker", func(format string, out *bytes.Buffer) error { return worker(outputFormat(format), out) })
+}
+
+// What studies would cost, in each format.
+func TestGoldenPlans(t *testing.T) {
+	t.Setenv("TZ", "UTC")
 	cost := func(format outputFormat, out *bytes.Buffer) error {
 		return writePlan(out, format, &trellisv1.StudySpec{Name: "sample"}, &trellisv1.PlanStudyResponse{
 			Trials: 3, Runs: 2, Epochs: 300, EpochsAlone: 450, Forecast: bound(300, 200, 33.25, 8, "the spec's epoch_time"),
@@ -230,57 +261,48 @@ func TestGoldenOutput(t *testing.T) {
 			Forecast: &trellisv1.Forecast{Epochs: &trellisv1.Estimate{}, Seconds: &trellisv1.Estimate{}, Confidence: 0.9},
 		}, sampleNow)
 	}
-	for _, list := range []struct {
-		name  string
-		write func(outputFormat, *bytes.Buffer) error
-	}{
-		{"trials", trials},
-		{"none", empty},
-		{"best", best},
-		{"study", study},
-		{"trials_with_metrics", metrics},
-		{"best_with_metrics", measured},
-		{"trials_with_own_axes", noisy},
-		{"best_with_own_axes", noisyBest},
-		{"configurations_with_own_axes", noisyConfigurations},
-		{"configurations_with_metrics", measuredConfigurations},
-		{"models", models},
-		{"worker", worker},
-		{"estimate", cost},
-		{"plan", plan},
-		{"known_plan", nothing},
-	} {
-		for _, name := range formatNames {
-			t.Run(list.name+"."+name, func(t *testing.T) {
-				var out, again bytes.Buffer
-				if err := list.write(outputFormat(name), &out); err != nil {
-					t.Fatal(err)
-				}
-				if err := list.write(outputFormat(name), &again); err != nil {
-					t.Fatal(err)
-				}
-				if out.String() != again.String() {
-					t.Errorf("the same values give other bytes:\n%s\n%s", &out, &again)
-				}
-				checkReadable(t, outputFormat(name), out.Bytes())
-				golden(t, filepath.Join("testdata/output", list.name+"."+name), out.String())
-			})
-		}
+	checkListing(t, "estimate", func(format string, out *bytes.Buffer) error { return cost(outputFormat(format), out) })
+	checkListing(t, "plan", func(format string, out *bytes.Buffer) error { return plan(outputFormat(format), out) })
+	checkListing(t, "known_plan", func(format string, out *bytes.Buffer) error { return nothing(outputFormat(format), out) })
+}
+
+// listingFormats are those that every listing has.
+var listingFormats = []string{"table", "json", "yaml", "csv"}
+
+// checkListing compares what write writes in each of the formats with the files testdata/output/NAME.FORMAT, and checks that
+// the same values give the same bytes, which programs can read.
+func checkListing(t *testing.T, name string, write func(format string, out *bytes.Buffer) error) {
+	t.Helper()
+	for _, format := range listingFormats {
+		t.Run(name+"."+format, func(t *testing.T) {
+			var out, again bytes.Buffer
+			if err := write(format, &out); err != nil {
+				t.Fatal(err)
+			}
+			if err := write(format, &again); err != nil {
+				t.Fatal(err)
+			}
+			if out.String() != again.String() {
+				t.Errorf("the same values give other bytes:\n%s\n%s", &out, &again)
+			}
+			checkReadable(t, format, out.Bytes())
+			golden(t, filepath.Join("testdata/output", name+"."+format), out.String())
+		})
 	}
 }
 
 // checkReadable checks that text is one document of its format.
-func checkReadable(t *testing.T, format outputFormat, text []byte) {
+func checkReadable(t *testing.T, format string, text []byte) {
 	t.Helper()
 	var err error
 	switch format {
-	case formatJSON:
+	case "json":
 		var document map[string]any
 		err = json.Unmarshal(text, &document)
-	case formatYAML:
+	case "yaml":
 		var document map[string]any
 		err = yaml.Unmarshal(text, &document)
-	case formatCSV:
+	case "csv":
 		_, err = csv.NewReader(bytes.NewReader(text)).ReadAll()
 	}
 	if err != nil {
@@ -293,11 +315,11 @@ func TestTrialListIsWrittenAsItComes(t *testing.T) {
 	best := sampleBest()
 	best.Trial = measuredTrials()[1]
 	asked := 0
-	fake := &fakeCoordinator{best: func(*trellisv1.GetBestTrialRequest) (*trellisv1.GetBestTrialResponse, error) {
+	answering := &fakeCoordinator{best: func(*trellisv1.GetBestTrialRequest) (*trellisv1.GetBestTrialResponse, error) {
 		asked++
 		return best, nil
 	}}
-	c := connect(t, fake.serve(t))
+	c := connectAnswer(t, answering.serve(t))
 	for _, test := range []struct {
 		name         string
 		whole        bool
@@ -316,9 +338,6 @@ func TestTrialListIsWrittenAsItComes(t *testing.T) {
 		}
 		if err := list.releaseAfter(t.Context(), c, "sample"); err != nil {
 			t.Fatal(err)
-		}
-		if list.list != nil {
-			list.list.csv.Flush()
 		}
 		if lines := strings.Count(out.String(), "\n"); lines != test.early || asked != test.asked {
 			t.Errorf("%s: %d lines after the first page, and the best was asked for %d times; want %d and %d", test.name, lines, asked,
@@ -393,8 +412,9 @@ func TestOutputKeepsValues(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, data := range map[string][]byte{"JSON": data, "YAML": fromYAML} {
-			if got := readMessage(t, string(data), new(trellisv1.Trial)); !proto.Equal(got, want) {
-				t.Errorf("%s: got %v, want %v", name, got, want)
+			got := new(trellisv1.Trial)
+			if err := protojson.Unmarshal(data, got); err != nil || !proto.Equal(got, want) {
+				t.Errorf("%s: got %v, %v, want %v", name, got, err, want)
 			}
 		}
 	}
@@ -451,4 +471,18 @@ func TestShortTexts(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
+}
+
+// connectAnswer returns a client of the coordinator at an address.
+func connectAnswer(t *testing.T, address string) *client {
+	t.Helper()
+	c, err := newClient(address, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.connect(t.Context(), DefaultWait); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

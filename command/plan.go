@@ -85,24 +85,24 @@ func (cli *commandLine) askForPlan(
 // completePlan makes the plan on this machine if there is none, and measures here how long an epoch takes if the coordinator
 // does not know.
 func completePlan(
-	ctx context.Context, spec *trellisv1.StudySpec, response *trellisv1.PlanStudyResponse, plan planOptions,
+	ctx context.Context, wanted *trellisv1.StudySpec, response *trellisv1.PlanStudyResponse, plan planOptions,
 ) (*trellisv1.PlanStudyResponse, error) {
 	slots := plan.slots
 	if slots == 0 {
 		slots = runtime.GOMAXPROCS(0)
 	}
 	if response == nil {
-		return estimateHere(ctx, spec, plan.data, slots)
+		return estimateHere(ctx, wanted, plan.data, slots)
 	}
 	f := response.GetForecast()
 	if f.GetSeconds() != nil || f.GetSecondsPerEpoch() > 0 || f.GetEpochs().GetHigh() == 0 {
 		return response, nil
 	}
-	points, err := grid.New(knownModels().WithDefaults(spec))
+	points, err := grid.New(knownModels().WithDefaults(wanted))
 	if err != nil {
 		return nil, fmt.Errorf("read the study's grid: %w", err)
 	}
-	pace, basis, err := measurePace(ctx, spec, points, plan.data, slots)
+	pace, basis, err := measurePace(ctx, wanted, points, plan.data, slots)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func completePlan(
 		basis += "; the coordinator has no workers yet, so the cores of this machine are counted"
 	}
 	left := uint64(math.Ceil(f.GetEpochs().GetHigh()))
-	response.Forecast = bound(left, min(left, longestRun(points)), pace, slots, basis+openEnds(spec))
+	response.Forecast = bound(left, min(left, longestRun(points)), pace, slots, basis+openEnds(wanted))
 	return response, nil
 }
 

@@ -52,7 +52,7 @@ workers of a cluster.`,
 		},
 		ValidArgsFunction: completeSpecs,
 	}
-	options := reproduceOptions{runOptions: runOptions{data: dataFlags(cmd)}}
+	options := reproduceOptions{runOptions: runOptions{localOptions: localOptions{data: dataFlags(cmd), version: cli.version}}}
 	coordinator := clientFlags(cmd, DefaultWait)
 	log := logFlags(cmd, slog.LevelError+1)
 	var quick bool
@@ -150,7 +150,7 @@ func readReproduction(args []string, quick bool, cli *commandLine) (*trellisv1.R
 func (cli *commandLine) reproduceHere(parent context.Context, r *trellisv1.Reproduction, options reproduceOptions) (err error) {
 	ctx, stop := interruptible(parent)
 	defer stop()
-	cluster, err := startCluster(ctx, options.runOptions)
+	cluster, err := startCluster(ctx, options.localOptions)
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (cli *commandLine) reproduceHere(parent context.Context, r *trellisv1.Repro
 	if err := c.connect(cluster.ctx, DefaultWait); err != nil {
 		return cluster.why(err)
 	}
-	if err := cluster.startWorkers(options.runOptions); err != nil {
+	if err := cluster.startWorkers(options.localOptions); err != nil {
 		return err
 	}
 	fmt.Fprintf(cli.stderr, "The coordinator listens on %s. Look in from elsewhere: trellis studies --coordinator %s\n",
@@ -229,9 +229,9 @@ func (o *reproduceOptions) whereToAsk() string {
 func (cli *commandLine) runStages(
 	ctx context.Context, c *client, r *trellisv1.Reproduction, options reproduceOptions,
 ) (map[string]*trellisv1.Study, error) {
-	studies := map[string]*trellisv1.Study{}
+	ended := map[string]*trellisv1.Study{}
 	await := func(name string) error {
-		if studies[name] != nil {
+		if ended[name] != nil {
 			return nil
 		}
 		study, err := cli.showProgress(ctx, c, name, options.inLines)
@@ -241,7 +241,7 @@ func (cli *commandLine) runStages(
 		if err := outcomeOf(study); err != nil {
 			return err
 		}
-		studies[name] = study
+		ended[name] = study
 		return nil
 	}
 	for i, stage := range r.GetStages() {
@@ -272,7 +272,7 @@ func (cli *commandLine) runStages(
 			return nil, err
 		}
 	}
-	return studies, nil
+	return ended, nil
 }
 
 // retryFailed takes up again what has failed in a study that has ended, from the last checkpoints.

@@ -200,8 +200,8 @@ stages:
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := readReproduction([]string{file}, false, new(commandLine))
-	if err != nil {
+	r := new(trellisv1.Reproduction)
+	if err := parseInto(knownModels(), file, []byte(text), r); err != nil {
 		t.Fatal(err)
 	}
 	study := &trellisv1.Study{

@@ -67,7 +67,7 @@ func (cli *commandLine) writeReproduction(
 		Title: r.GetTitle(), Created: time.Now(), Sections: sections,
 		Summary: "The paper's figures and numbers beside ours: what was trained, by which command, and how far apart they are.\n\n" +
 			strings.ToUpper(options.whereToAsk()[:1]) + options.whereToAsk()[1:] + ".",
-		Environment: environment(),
+		Environment: environment(cli.version),
 	}
 	for _, stage := range r.GetStages() {
 		row, err := c.describeStage(ctx, studies[stage.GetStudy().GetName()], material.Address)
@@ -111,9 +111,9 @@ func writeResultLines(out io.Writer, sections []paper.Section) error {
 }
 
 // environment says what the studies were trained with.
-func environment() []paper.Pair {
+func environment(version string) []paper.Pair {
 	pairs := []paper.Pair{
-		{Name: "trellis", Value: version()},
+		{Name: "trellis", Value: version},
 		{Name: "numerics", Value: trainer.NumericsVersion},
 		{Name: "Go", Value: runtime.Version()},
 		{Name: "machine", Value: fmt.Sprintf("%s/%s, %s", runtime.GOOS, runtime.GOARCH, count(uint64(runtime.NumCPU()), "core"))},

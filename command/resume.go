@@ -17,7 +17,7 @@ import (
 func (cli *commandLine) begin(
 	ctx context.Context, c *client, request *trellisv1.CreateStudyRequest, directory dataDirectory,
 ) error {
-	spec := request.GetSpec()
+	wanted := request.GetSpec()
 	study, err := c.create(ctx, request)
 	if err == nil {
 		cli.describeStart(ctx, c, study)
@@ -25,14 +25,14 @@ func (cli *commandLine) begin(
 	if directory.path == "" || status.Code(err) != codes.AlreadyExists {
 		return err
 	}
-	response, err := call(ctx, callTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: spec.GetName()})
+	response, err := call(ctx, callTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: wanted.GetName()})
 	if err != nil {
 		return err
 	}
 	study = response.GetStudy()
-	if different := differencesFrom(spec, study); len(different) > 0 {
+	if different := differencesFrom(wanted, study); len(different) > 0 {
 		return status.Errorf(codes.AlreadyExists, "study %s in %s has another spec: it differs in %s. Give this one another name, "+
-			"or another place with %s", spec.GetName(), directory.path, enumerate(different), directory.namedBy())
+			"or another place with %s", wanted.GetName(), directory.path, enumerate(different), directory.namedBy())
 	}
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_PAUSED {
 		if _, err := call(ctx, callTimeout, c.ResumeStudy, &trellisv1.ResumeStudyRequest{Study: study.GetName()}); err != nil {

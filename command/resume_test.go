@@ -14,7 +14,7 @@ import (
 // A spec equals what a coordinator has made of it, and nothing else.
 func TestDifferences(t *testing.T) {
 	read := func(text string) *trellisv1.StudySpec {
-		spec, err := readSpec(writeSpec(t, text), nil)
+		spec, err := parseSpec("spec.yaml", []byte(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +91,7 @@ func TestDescribeOthers(t *testing.T) {
 		study("older", running), study("paused", trellisv1.StudyState_STUDY_STATE_PAUSED), study("asked", running),
 		study("newer", running),
 	}}
-	c := connect(t, fake.serve(t))
+	c := connectSearch(t, fake.serve(t))
 	var said bytes.Buffer
 	cli := &commandLine{stderr: &said}
 	specs := []*trellisv1.StudySpec{{Name: "asked"}}
@@ -106,4 +106,18 @@ func TestDescribeOthers(t *testing.T) {
 	if len(lines) != len(want) || !strings.HasPrefix(lines[0], want[0]) || !strings.HasPrefix(lines[1], want[1]) {
 		t.Errorf("it says\n%s", said.String())
 	}
+}
+
+// connectSearch returns a client of the coordinator at an address.
+func connectSearch(t *testing.T, address string) *client {
+	t.Helper()
+	c, err := newClient(address, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.connect(t.Context(), DefaultWait); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

@@ -23,26 +23,29 @@ const addressVariable = "TRELLIS_COORDINATOR"
 // errInterrupted means that a signal has ended the command.
 var errInterrupted = errors.New("interrupted")
 
-// commandLine is what the commands share.
+// commandLine is what a command gets from whoever started it.
 type commandLine struct {
+	// Results go to stdout, everything else to stderr.
 	stdin          io.Reader
 	stdout, stderr io.Writer
-
-	// started says that the command line was understood and its command runs.
-	started bool
+	// version is that of this binary.
+	version string
 }
 
 // Run executes one command line, without the program's name, and returns its exit code. Results go to stdout, everything
 // else to stderr.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	cli := &commandLine{stdin: stdin, stdout: stdout, stderr: stderr}
+	cli := &commandLine{stdin: stdin, stdout: stdout, stderr: stderr, version: version()}
+	// started says that the command line was understood and its command runs.
+	started := false
 	root := cli.rootCommand()
+	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	command, err := root.ExecuteContextC(ctx)
-	if err != nil && !cli.started {
+	if err != nil && !started {
 		err = usageErrorf("%w\nTry: %s --help", err, command.CommandPath())
 	}
 	if err != nil {
@@ -65,12 +68,11 @@ On one machine:     trellis run examples/quick.yaml
 On a cluster:       trellis coordinator --listen :7070 --insecure
                     trellis worker --coordinator HOST:7070        (on each machine)
                     trellis submit --coordinator HOST:7070 --watch examples/paper.yaml`,
-		Version:          version(),
-		Args:             unknownCommand,
-		SilenceErrors:    true,
-		SilenceUsage:     true,
-		PersistentPreRun: func(*cobra.Command, []string) { cli.started = true },
-		RunE:             func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:       cli.version,
+		Args:          unknownCommand,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddGroup(
 		&cobra.Group{ID: groupSearch, Title: "Search:"},
@@ -89,14 +91,10 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
 		cli.importanceCommand(), cli.suggestCommand(), cli.modelCommand())
 	add(groupSearch, cli.modelsCommand())
 	add(groupSearch, cli.extendCommand(), cli.retryCommand())
-	add(groupSearch, cli.studyStateCommands()...)
+	add(groupSearch, cli.pauseCommand(), cli.resumeCommand(), cli.cancelCommand(), cli.deleteCommand())
 	add(groupCluster, cli.coordinatorCommand(), cli.workerCommand(), cli.workersCommand(), cli.clusterCommand(),
 		cli.backupCommand(), cli.restoreCommand())
-	root.AddCommand(cli.versionCommand(), &cobra.Command{
-		Use:   "exit-codes",
-		Short: "What the exit codes mean",
-		Long:  exitCodesHelp,
-	})
+	root.AddCommand(cli.versionCommand(), exitCodesCommand())
 	root.SetVersionTemplate("{{.Version}}\n")
 	return root
 }

@@ -20,12 +20,8 @@ const rankedRows = 10
 
 // runOptions are the flags of run.
 type runOptions struct {
-	workers, slots int
-	data           *dataOptions
-	// directory is where studies are kept.
-	directory dataDirectory
-	format    outputFormat
-	logger    *slog.Logger
+	localOptions
+	format outputFormat
 	// inLines shows progress in lines on a terminal too, between those of the log.
 	inLines bool
 	createOptions
@@ -60,7 +56,7 @@ With --dry-run, nothing is trained: it says what the studies would cost on this 
 	}
 	format := outputFlag(cmd)
 	log := logFlags(cmd, slog.LevelError+1)
-	options := runOptions{data: dataFlags(cmd)}
+	options := runOptions{localOptions: localOptions{data: dataFlags(cmd), version: cli.version}}
 	var data string
 	cmd.Flags().StringVar(&data, "data", "", "`folder` in which studies are kept, to go on another time (default in memory only)")
 	createFlags(cmd, &options.createOptions)
@@ -125,7 +121,7 @@ func (cli *commandLine) runStudies(
 ) (err error) {
 	ctx, stop := interruptible(parent)
 	defer stop()
-	cluster, err := startCluster(ctx, options)
+	cluster, err := startCluster(ctx, options.localOptions)
 	if err != nil {
 		return err
 	}
@@ -146,7 +142,7 @@ func (cli *commandLine) runStudies(
 	}
 	// Only now: what a run that several studies ask for is tested at depends on who has asked before it is trained. So the same
 	// specs give the same results, whoever is faster.
-	if err := cluster.startWorkers(options); err != nil {
+	if err := cluster.startWorkers(options.localOptions); err != nil {
 		return err
 	}
 	if err := cli.describeOthers(cluster.ctx, c, specs, options.directory); err != nil {
@@ -171,8 +167,8 @@ func describeInterruption(directory dataDirectory) string {
 // have found.
 func (cli *commandLine) followAll(cluster *cluster, c *client, specs []*trellisv1.StudySpec, options runOptions) error {
 	complete := make([]*trellisv1.StudySpec, len(specs))
-	for i, spec := range specs {
-		complete[i] = knownModels().WithDefaults(spec)
+	for i, wanted := range specs {
+		complete[i] = knownModels().WithDefaults(wanted)
 	}
 	results := newTrialList(cli.stdout, options.format, trialColumnsWith(ownAxes(complete...)))
 	results.whole = len(specs) > 1

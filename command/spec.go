@@ -202,6 +202,10 @@ type validator struct{ models grid.Models }
 
 var _ protoyaml.Validator = validator{}
 
+// validateSpec checks a study's spec for the models of this binary. What is wrong comes as a
+// *protovalidate.ValidationError in plain words.
+func validateSpec(spec *trellisv1.StudySpec) error { return validator{knownModels()}.Validate(spec) }
+
 func (v validator) Validate(message proto.Message) error {
 	var err error
 	switch message := message.(type) {

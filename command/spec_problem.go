@@ -30,6 +30,9 @@ type specError struct {
 	problems []specProblem
 }
 
+// Unwrap says that whoever wrote the spec is to change it.
+func (e *specError) Unwrap() error { return errUsage }
+
 // shownProblems is how many problems are listed.
 const shownProblems = 20
 

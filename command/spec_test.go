@@ -73,7 +73,7 @@ func TestGoldenSpecErrors(t *testing.T) {
 // exampleStudies are the examples that are the specs of studies.
 func exampleStudies(t *testing.T) []string {
 	t.Helper()
-	paths, err := filepath.Glob("../examples/*.yaml")
+	paths, err := filepath.Glob("../../examples/*.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestReadSpec(t *testing.T) {
 
 // However a spec is damaged, reading it ends with a spec or with a specError, and every position lies in the file.
 func FuzzParseSpec(f *testing.F) {
-	for _, pattern := range []string{"../examples/*.yaml", "testdata/spec/*"} {
+	for _, pattern := range []string{"../../examples/*.yaml", "testdata/spec/*"} {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
 			f.Fatal(err)

@@ -146,26 +146,28 @@ func shortTime(t *timestamppb.Timestamp) string {
 	return t.AsTime().Local().Format(time.DateTime)
 }
 
-// studyStateCommands are pause, resume, cancel and delete.
-func (cli *commandLine) studyStateCommands() []*cobra.Command {
-	return []*cobra.Command{
-		cli.studyCommand("pause", "Stop a study's runs until it is resumed; what they have reported stays",
-			func(ctx context.Context, c *client, study string) (*trellisv1.Study, error) {
-				response, err := call(ctx, callTimeout, c.PauseStudy, &trellisv1.PauseStudyRequest{Study: study})
-				return response.GetStudy(), err
-			}),
-		cli.studyCommand("resume", "Let a paused study go on",
-			func(ctx context.Context, c *client, study string) (*trellisv1.Study, error) {
-				response, err := call(ctx, callTimeout, c.ResumeStudy, &trellisv1.ResumeStudyRequest{Study: study})
-				return response.GetStudy(), err
-			}),
-		cli.studyCommand("cancel", "End a study for good; what its runs have reported stays",
-			func(ctx context.Context, c *client, study string) (*trellisv1.Study, error) {
-				response, err := call(ctx, callTimeout, c.CancelStudy, &trellisv1.CancelStudyRequest{Study: study})
-				return response.GetStudy(), err
-			}),
-		cli.deleteCommand(),
-	}
+func (cli *commandLine) pauseCommand() *cobra.Command {
+	return cli.studyCommand("pause", "Stop a study's runs until it is resumed; what they have reported stays",
+		func(ctx context.Context, c *client, study string) (*trellisv1.Study, error) {
+			response, err := call(ctx, callTimeout, c.PauseStudy, &trellisv1.PauseStudyRequest{Study: study})
+			return response.GetStudy(), err
+		})
+}
+
+func (cli *commandLine) resumeCommand() *cobra.Command {
+	return cli.studyCommand("resume", "Let a paused study go on",
+		func(ctx context.Context, c *client, study string) (*trellisv1.Study, error) {
+			response, err := call(ctx, callTimeout, c.ResumeStudy, &trellisv1.ResumeStudyRequest{Study: study})
+			return response.GetStudy(), err
+		})
+}
+
+func (cli *commandLine) cancelCommand() *cobra.Command {
+	return cli.studyCommand("cancel", "End a study for good; what its runs have reported stays",
+		func(ctx context.Context, c *client, study string) (*trellisv1.Study, error) {
+			response, err := call(ctx, callTimeout, c.CancelStudy, &trellisv1.CancelStudyRequest{Study: study})
+			return response.GetStudy(), err
+		})
 }
 
 // studyCommand is a command that changes a study's state and prints what has become of it.

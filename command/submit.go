@@ -35,12 +35,12 @@ func createFlags(cmd *cobra.Command, options *createOptions) {
 }
 
 // rename gives a spec the name that the command line has for it.
-func (o *createOptions) rename(spec *trellisv1.StudySpec) error {
+func (o *createOptions) rename(wanted *trellisv1.StudySpec) error {
 	if o.name == "" {
 		return nil
 	}
-	spec.Name = o.name
-	err := validator{knownModels()}.Validate(spec)
+	wanted.Name = o.name
+	err := validateSpec(wanted)
 	if invalid, ok := errors.AsType[*protovalidate.ValidationError](err); ok {
 		return usageErrorf("--name %s: %s", o.name, invalid.Violations[0].Proto.GetMessage())
 	}

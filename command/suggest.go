@@ -30,8 +30,8 @@ edge of the old one. The reasons stand in it as comments. It is a suggestion to 
 	}
 	options := clientFlags(cmd, DefaultWait)
 	cmd.ValidArgsFunction = completeStudies(options)
-	var output string
-	cmd.Flags().StringVarP(&output, "output", "o", "-", "`file` to write, - for standard output")
+	var path string
+	cmd.Flags().StringVarP(&path, "output", "o", "-", "`file` to write, - for standard output")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return cli.withClient(cmd.Context(), options, func(ctx context.Context, c *client) error {
 			response, err := call(ctx, callTimeout, c.SuggestStudy, &trellisv1.SuggestStudyRequest{Study: args[0]})
@@ -42,12 +42,12 @@ edge of the old one. The reasons stand in it as comments. It is a suggestion to 
 			if err != nil {
 				return err
 			}
-			_, err = writeOutput(output, 0o666, cli.stdout, func(out io.Writer) error {
+			_, err = writeOutput(path, 0o666, cli.stdout, func(out io.Writer) error {
 				_, err := out.Write(text)
 				return err
 			})
-			if err == nil && output != "-" {
-				fmt.Fprintf(cli.stderr, "Wrote %s. What it would cost: trellis submit --dry-run %s%s\n", output, output,
+			if err == nil && path != "-" {
+				fmt.Fprintf(cli.stderr, "Wrote %s. What it would cost: trellis submit --dry-run %s%s\n", path, path,
 					elsewhere(c.address))
 			}
 			return err
@@ -66,11 +66,11 @@ func suggestionText(study string, suggestion *trellisv1.SuggestStudyResponse) ([
 	for _, reason := range suggestion.GetReasons() {
 		text.WriteString(comment("- ", reason))
 	}
-	spec, err := specYAML(suggestion.GetSpec())
+	written, err := specYAML(suggestion.GetSpec())
 	if err != nil {
 		return nil, err
 	}
-	text.Write(spec)
+	text.Write(written)
 	read, err := parseSpec("the suggestion", text.Bytes())
 	if err != nil {
 		return nil, fmt.Errorf("the suggested spec is not valid: %w", err)

@@ -96,7 +96,10 @@ func (l *trialList) releaseAfter(ctx context.Context, c *client, study string) e
 		}
 		l.learn(best.GetTrial())
 	}
-	return l.release()
+	if err := l.release(); err != nil {
+		return err
+	}
+	return l.list.flush()
 }
 
 // metricsOf returns the names of a trial's metrics, in order.

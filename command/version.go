@@ -10,7 +10,7 @@ import (
 	"trellis/trainer"
 )
 
-// release is the version that a release build is given: -ldflags "-X main.release=v1.2.3".
+// release is the version that a release build is given: -ldflags "-X trellis/command.release=v1.2.3".
 var release string
 
 // version is the release, or else the commit that the binary was built from.
@@ -43,7 +43,7 @@ func (cli *commandLine) versionCommand() *cobra.Command {
 		Short: "Show the version of this binary",
 		Args:  operands(),
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(cli.stdout, "trellis %s\nnumerics %s\n%s %s/%s\n", version(), trainer.NumericsVersion,
+			_, err := fmt.Fprintf(cli.stdout, "trellis %s\nnumerics %s\n%s %s/%s\n", cli.version, trainer.NumericsVersion,
 				runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},

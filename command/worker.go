@@ -16,7 +16,7 @@ import (
 )
 
 func (cli *commandLine) workerCommand() *cobra.Command {
-	config := worker.Config{Version: version()}
+	config := worker.Config{Version: cli.version}
 	cmd := &cobra.Command{
 		Use:   "worker",
 		Short: "Train runs for a coordinator",

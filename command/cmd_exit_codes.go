@@ -1,0 +1,12 @@
+package command
+
+import "github.com/spf13/cobra"
+
+// exitCodesCommand is a help topic.
+func exitCodesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "exit-codes",
+		Short: "What the exit codes mean",
+		Long:  exitCodesHelp,
+	}
+}
