@@ -38,10 +38,24 @@ var rooms = map[string][]string{
 // mayImport says which packages of the module a package sees, within its room and outside: one line a package, sorted.
 // An arrow that is not here is not drawn by accident.
 var mayImport = map[string]string{
-	"command":                              "command/reproduction coordinator coordinator/replication examples proto/trellis/v1 results results/grid results/paper trainer trainer/dataset trainer/kernel worker worker/dial",
+	"command":                              "command/answer command/cli command/cluster command/exit command/search command/studies results/grid trainer",
+	"command/answer":                       "command/cli command/client command/describe command/exit command/output command/spec proto/trellis/v1 results results/grid trainer worker",
 	"command/chaos":                        "",
+	"command/cli":                          "command/client command/exit command/output proto/trellis/v1",
+	"command/client":                       "command/exit command/output command/spec proto/trellis/v1 trainer worker/dial",
+	"command/cluster":                      "command/cli command/client command/exit command/node command/output command/spec coordinator proto/trellis/v1 trainer trainer/kernel worker worker/dial",
+	"command/describe":                     "command/output proto/trellis/v1",
+	"command/exit":                         "",
+	"command/fake":                         "proto/trellis/v1",
+	"command/golden":                       "",
 	"command/mutants":                      "",
+	"command/node":                         "command/cli command/client command/exit command/spec coordinator coordinator/replication proto/trellis/v1 trainer trainer/dataset worker",
+	"command/output":                       "command/exit",
+	"command/progress":                     "command/cli command/client command/describe command/output proto/trellis/v1",
 	"command/reproduction":                 "proto/trellis/v1 results/figure results/grid results/paper trainer/dataset trainer/latent",
+	"command/search":                       "command/answer command/cli command/client command/describe command/exit command/node command/output command/progress command/reproduction command/spec command/studies examples proto/trellis/v1 results results/grid results/paper trainer trainer/dataset worker",
+	"command/spec":                         "command/exit command/output command/reproduction proto/trellis/v1 results/grid trainer",
+	"command/studies":                      "command/answer command/cli command/client command/describe command/exit command/output command/progress proto/trellis/v1",
 	"coordinator":                          "coordinator/artifact coordinator/forecast coordinator/replication proto/trellis/v1 results results/grid results/insight results/pruning",
 	"coordinator/artifact":                 "",
 	"coordinator/forecast":                 "proto/trellis/v1 results/pruning",
@@ -82,7 +96,16 @@ var mayImport = map[string]string{
 
 // testsMayImport says what a package's tests see besides.
 var testsMayImport = map[string]string{
+	"command":                 "command/client command/fake command/golden command/node command/spec examples proto/trellis/v1",
+	"command/answer":          "command/fake command/golden",
 	"command/chaos":           "proto/trellis/v1 trainer trainer/dataset",
+	"command/client":          "command/fake results/grid",
+	"command/cluster":         "command/fake command/golden",
+	"command/describe":        "command/fake command/golden",
+	"command/output":          "command/fake proto/trellis/v1",
+	"command/progress":        "command/fake command/golden",
+	"command/search":          "command/fake command/golden",
+	"command/spec":            "command/fake command/golden",
 	"coordinator":             "coordinator/replication/memnet",
 	"coordinator/replication": "coordinator/replication/memnet",
 	"results":                 "results/insight",

@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"trellis/command/exit"
+	"trellis/command/fake"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -28,7 +30,7 @@ func TestBackupAndRestore(t *testing.T) {
 	awaitEpochs(t, connect(t, from), "long", 30)
 	file := filepath.Join(t.TempDir(), "backup")
 	_, stderr, code := trellis(t, "backup", file, "--coordinator", from)
-	if code != exitOK || !strings.Contains(stderr, "up to index ") {
+	if code != exit.OK || !strings.Contains(stderr, "up to index ") {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
 	trialsOf := func(address, study string) string {
@@ -38,12 +40,12 @@ func TestBackupAndRestore(t *testing.T) {
 	_, to := startCoordinator(t, "--data", t.TempDir(), "--lease", "1s")
 	mustTrellis(t, "submit", "--coordinator", to, writeSpec(t, endlessStudy))
 	_, stderr, code = trellis(t, "restore", file, "--coordinator", to)
-	if code != exitUsage || !strings.Contains(stderr, "add --yes") {
+	if code != exit.Usage || !strings.Contains(stderr, "add --yes") {
 		t.Errorf("without being asked: exit code %d: %s", code, stderr)
 	}
 	_, stderr, code = trellis(t, "restore", "--yes", file, "--coordinator", to)
 	want := "Restored: the coordinator has 2 studies with 24 trials now, instead of 1 study with 4 trials."
-	if code != exitOK || !strings.Contains(stderr, want) {
+	if code != exit.OK || !strings.Contains(stderr, want) {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	if studies := mustTrellis(t, "studies", "--coordinator", to, "-o", "csv"); strings.Contains(studies, "endless") {
@@ -75,7 +77,7 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, stderr, code := trellis(t, "restore", "--yes", path, "--coordinator", to)
-		if code == exitOK || !strings.Contains(stderr, "damaged") && !strings.Contains(stderr, "not a backup") {
+		if code == exit.OK || !strings.Contains(stderr, "damaged") && !strings.Contains(stderr, "not a backup") {
 			t.Errorf("%s: exit code %d: %s", name, code, stderr)
 		}
 	}
@@ -86,8 +88,8 @@ func TestBackupAndRestore(t *testing.T) {
 
 // Whoever has replaced everything is told so, even if the coordinator says no more.
 func TestRestoreSaysThatItHasRestored(t *testing.T) {
-	fake := new(fakeCoordinator)
-	fake.restore = func(stream trellisv1.ClusterService_RestoreServer) error {
+	fake := new(fake.Coordinator)
+	fake.OnRestore = func(stream trellisv1.ClusterService_RestoreServer) error {
 		for {
 			if _, err := stream.Recv(); errors.Is(err, io.EOF) {
 				break
@@ -95,24 +97,24 @@ func TestRestoreSaysThatItHasRestored(t *testing.T) {
 				return err
 			}
 		}
-		fake.list = func() error { return status.Error(codes.Internal, "the disk has failed") }
+		fake.OnList = func() error { return status.Error(codes.Internal, "the disk has failed") }
 		return stream.SendAndClose(&trellisv1.RestoreResponse{})
 	}
 	file := filepath.Join(t.TempDir(), "backup")
 	if err := os.WriteFile(file, []byte("a backup"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, stderr, code := trellis(t, "restore", "--yes", file, "--coordinator", fake.serve(t))
-	if code == exitOK || !strings.Contains(stderr, "the backup is restored, but") || !strings.Contains(stderr, "the disk has failed") {
+	_, stderr, code := trellis(t, "restore", "--yes", file, "--coordinator", fake.Serve(t))
+	if code == exit.OK || !strings.Contains(stderr, "the backup is restored, but") || !strings.Contains(stderr, "the disk has failed") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }
 
 // A backup that breaks off leaves the file as it was.
 func TestBackupBreaksOff(t *testing.T) {
-	fake := &fakeCoordinator{
-		cluster: &trellisv1.GetClusterResponse{},
-		backup: func(stream trellisv1.ClusterService_BackupServer) error {
+	fake := &fake.Coordinator{
+		Cluster: &trellisv1.GetClusterResponse{},
+		OnBackup: func(stream trellisv1.ClusterService_BackupServer) error {
 			stream.Send(&trellisv1.BackupResponse{Data: []byte("half of a ba")})
 			return status.Error(codes.Unavailable, "the disk has failed")
 		},
@@ -121,8 +123,8 @@ func TestBackupBreaksOff(t *testing.T) {
 	if err := os.WriteFile(file, []byte("yesterday's"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, stderr, code := trellis(t, "backup", file, "--coordinator", fake.serve(t))
-	if code != exitUnavailable || stderr != "trellis: the disk has failed\n" {
+	_, stderr, code := trellis(t, "backup", file, "--coordinator", fake.Serve(t))
+	if code != exit.Unavailable || stderr != "trellis: the disk has failed\n" {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	if content, err := os.ReadFile(file); err != nil || string(content) != "yesterday's" {

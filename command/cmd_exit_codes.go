@@ -1,12 +1,16 @@
 package command
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"trellis/command/exit"
+)
 
 // exitCodesCommand is a help topic.
 func exitCodesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "exit-codes",
 		Short: "What the exit codes mean",
-		Long:  exitCodesHelp,
+		Long:  exit.Help,
 	}
 }

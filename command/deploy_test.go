@@ -7,12 +7,14 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"trellis/command/cli"
 )
 
 // checkCommandLine checks that a command line is one that we understand, without running it.
 func checkCommandLine(t *testing.T, args []string) {
 	t.Helper()
-	root := new(commandLine).rootCommand()
+	root := rootCommand(new(cli.Environment))
 	command, rest, err := root.Find(args)
 	if err != nil || command == root {
 		t.Fatalf("%q is no command: %v", args, err)

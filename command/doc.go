@@ -1,10 +1,16 @@
-// Package command is the command line: it reads specs and flags, starts coordinators and workers or talks to a
-// coordinator, and shows what they answer, as tables to people and as JSON, YAML or CSV to programs. Each command has a
-// file; spec*.go read specs, output.go writes listings, progress*.go show a study under way, data_directory.go says where
-// a coordinator keeps what it must not lose, and cluster.go is the coordinator with its workers that trellis run starts.
+// Package command is the command line. This room has the root command, what the version is and what the exit codes mean;
+// below it are, from top to bottom:
 //
-// A client is given one address or those of several nodes, and goes on through another node when one goes away: client.go
-// says which calls are repeated then.
+//	search, studies   the commands that begin a search, and those on studies that are there
+//	answer, cluster   the commands that ask what was found, and those that run a cluster
+//	progress, node    a study under way on the screen; a coordinator with its workers in this process
+//	cli               what all commands share
+//	describe, client  what is said about a study; the connection to a coordinator
+//	spec, output      files that users write; results that we write
+//	exit              exit codes and the errors that lead to them
+//
+// Besides, reproduction makes a paper of studies, fake and golden serve tests, mutants plants bugs and chaos breaks things.
+// Arrows run downwards only, which a test enforces.
 //
 // What the commands promise to scripts is in their help texts: trellis help exit-codes says what the exit codes mean.
 package command

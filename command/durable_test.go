@@ -7,6 +7,10 @@ import (
 	"syscall"
 	"testing"
 
+	"trellis/command/client"
+	"trellis/command/exit"
+	"trellis/command/fake"
+	"trellis/command/node"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -29,7 +33,7 @@ func undisturbed(t *testing.T, spec string) string {
 }
 
 // awaitEpochs waits until a study has more epochs than that.
-func awaitEpochs(t *testing.T, c *client, study string, epochs uint64) {
+func awaitEpochs(t *testing.T, c *client.Client, study string, epochs uint64) {
 	t.Helper()
 	watchUntil(t, c, study, func(response *trellisv1.WatchStudyResponse) bool {
 		return response.GetStudy().GetProgress().GetEpochs() > epochs
@@ -52,7 +56,7 @@ func TestKilledCoordinator(t *testing.T) {
 		coordinator.signal(t, syscall.SIGKILL)
 		coordinator, _ = start(t, `^Studies are in \S+, and go on from there\.$`, "coordinator", "--listen", address, "--data", data)
 	}
-	if code := watch.wait(t); code != exitOK {
+	if code := watch.wait(t); code != exit.OK {
 		t.Errorf("watch: exit code %d: %s", code, watch.said())
 	}
 	if notices := strings.Count(watch.said(), "no coordinator at"); notices > 2 {
@@ -65,9 +69,9 @@ func TestKilledCoordinator(t *testing.T) {
 }
 
 // checkNoFailures checks that no run of a study has lost an attempt.
-func checkNoFailures(t *testing.T, c *client, study string) {
+func checkNoFailures(t *testing.T, c *client.Client, study string) {
 	t.Helper()
-	err := c.watch(t.Context(), &trellisv1.WatchStudyRequest{Study: study}, func(response *trellisv1.WatchStudyResponse) {
+	err := c.Watch(t.Context(), &trellisv1.WatchStudyRequest{Study: study}, func(response *trellisv1.WatchStudyResponse) {
 		for _, run := range response.GetRuns() {
 			if len(run.GetFailures()) > 0 {
 				t.Errorf("an attempt was lost: %v", run)
@@ -85,7 +89,7 @@ func TestDefaultDataDirectoryIsUsed(t *testing.T) {
 	coordinator, _ := start(t, `^Studies are in (\S+), which is new\.$`, "coordinator", "--listen", "127.0.0.1:0")
 	var home string
 	for _, variable := range coordinator.command.Env {
-		if value, ok := strings.CutPrefix(variable, dataHomeVariable+"="); ok {
+		if value, ok := strings.CutPrefix(variable, node.DataHomeVariable+"="); ok {
 			home = value
 		}
 	}
@@ -102,7 +106,7 @@ func TestLockedDataDirectory(t *testing.T) {
 	data := t.TempDir()
 	_, address := startCoordinator(t, "--data", data)
 	_, stderr, code := trellis(t, "coordinator", "--listen", "127.0.0.1:0", "--data", data, "--log-level", "error")
-	if code != exitError || !strings.Contains(stderr, "is in use") || !strings.Contains(stderr, data) ||
+	if code != exit.Error || !strings.Contains(stderr, "is in use") || !strings.Contains(stderr, data) ||
 		strings.Contains(stderr, "listens on") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
@@ -117,7 +121,7 @@ func TestJoinOfAMember(t *testing.T) {
 	mustTrellis(t, "submit", "--coordinator", address, writeSpec(t, endlessStudy))
 	coordinator.stop(t)
 	again, _ := start(t, `this node is in a cluster already`, "coordinator", "--listen", address, "--data", data, "--join",
-		freeAddress(t))
+		fake.FreeAddress(t))
 	again.await(t, `^The coordinator listens on`)
 	if states := mustTrellis(t, "studies", "--coordinator", address, "-o", "csv"); !strings.Contains(states, "endless,running,") {
 		t.Errorf("studies are\n%s", states)
@@ -132,7 +136,7 @@ func TestRunGoesOn(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "studies")
 	command := []string{"run", "--slots", "2", "--data", data, "-o", "json", spec}
 	running, _ := start(t, `^answered`, command...)
-	if code := running.signal(t, os.Interrupt); code != exitInterrupted ||
+	if code := running.signal(t, os.Interrupt); code != exit.Interrupted ||
 		!strings.Contains(running.said(), "The same command goes on from here: what has been found is in "+data) {
 		t.Errorf("exit code %d: %s", code, running.said())
 	}
@@ -152,13 +156,13 @@ func TestRunGoesOn(t *testing.T) {
 	want := mustTrellis(t, "run", "--slots", "2", "-o", "json", spec)
 	for _, state := range []string{"goes on where it was", "has ended there"} {
 		got, stderr, code := trellis(t, command...)
-		if code != exitOK || !strings.Contains(stderr, state) || got != want {
+		if code != exit.OK || !strings.Contains(stderr, state) || got != want {
 			t.Errorf("exit code %d, want %q said and\n%s\ngot\n%s\n%s", code, state, want, got, stderr)
 		}
 	}
 	// Another spec under that name is refused; another study beside it is not.
 	_, stderr, code := trellis(t, "run", "--data", data, writeSpec(t, strings.Replace(longStudy, "[4, 8, 16]", "[4, 8]", 1)))
-	if code != exitAlreadyExists || !strings.Contains(stderr, "has another spec: it differs in grid") {
+	if code != exit.AlreadyExists || !strings.Contains(stderr, "has another spec: it differs in grid") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	mustTrellis(t, "run", "--data", data, writeSpec(t, strings.Replace(longStudy, "name: long", "name: other", 1)))

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"trellis/command/exit"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -22,7 +23,7 @@ func TestHugeGrid(t *testing.T) {
 		_, stderr, code := trellis(t, "submit", "--coordinator", address, "spec/testdata/spec/huge_grid.yaml")
 		elapsed := time.Since(start)
 		fmt.Fprintf(t.Output(), "submit answered in %v\n", elapsed)
-		if code != exitUsage || !strings.Contains(stderr, "huge_grid.yaml:5:3: this grid has 1,000,000,000,000 points") {
+		if code != exit.Usage || !strings.Contains(stderr, "huge_grid.yaml:5:3: this grid has 1,000,000,000,000 points") {
 			t.Errorf("exit code %d: %s", code, stderr)
 		}
 		if elapsed > 2*time.Second {
@@ -44,7 +45,7 @@ func TestHugeGrid(t *testing.T) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		start := time.Now()
-		_, err := c.create(t.Context(), &trellisv1.CreateStudyRequest{Spec: spec})
+		_, err := c.Create(t.Context(), &trellisv1.CreateStudyRequest{Spec: spec})
 		elapsed := time.Since(start)
 		runtime.ReadMemStats(&after)
 		fmt.Fprintf(t.Output(), "the coordinator answered in %v\n", elapsed)

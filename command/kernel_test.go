@@ -4,33 +4,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spf13/cobra"
-
-	"trellis/trainer/kernel"
+	"trellis/command/exit"
 )
-
-func TestKernelFlag(t *testing.T) {
-	inUse := kernel.Path()
-	defer kernel.SetPath(inUse)
-	for _, path := range append([]string{""}, kernel.Paths()...) {
-		cmd := new(cobra.Command)
-		choose := kernelFlag(cmd)
-		want := kernel.Path()
-		if path != "" {
-			want = path
-			if err := cmd.Flags().Set("kernel", path); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := choose(); err != nil || kernel.Path() != want {
-			t.Errorf("--kernel %q: the path in use is %s, error %v", path, kernel.Path(), err)
-		}
-	}
-}
 
 func TestUnknownKernel(t *testing.T) {
 	_, stderr, code := trellis(t, "worker", "--kernel", "abacus")
-	if code != exitUsage || !strings.Contains(stderr, `no path "abacus"`) || !strings.Contains(stderr, "portable") {
+	if code != exit.Usage || !strings.Contains(stderr, `no path "abacus"`) || !strings.Contains(stderr, "portable") {
 		t.Errorf("exit code %d\n%s", code, stderr)
 	}
 }

@@ -45,7 +45,7 @@ synthetic: {epoch_time: 10ms}
 
 	runs := make(map[string]*trellisv1.Run)
 	var study *trellisv1.Study
-	err := c.watch(t.Context(), &trellisv1.WatchStudyRequest{Study: "lost-worker"},
+	err := c.Watch(t.Context(), &trellisv1.WatchStudyRequest{Study: "lost-worker"},
 		func(response *trellisv1.WatchStudyResponse) {
 			study = response.GetStudy()
 			for _, run := range response.GetRuns() {

@@ -21,6 +21,9 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"trellis/command/client"
+	"trellis/command/exit"
+	"trellis/command/node"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -58,7 +61,7 @@ func trellis(t *testing.T, args ...string) (stdout, stderr string, code int) {
 func mustTrellis(t *testing.T, args ...string) string {
 	t.Helper()
 	stdout, stderr, code := trellis(t, args...)
-	if code != exitOK {
+	if code != exit.OK {
 		t.Fatalf("trellis %s: exit code %d\n%s", strings.Join(args, " "), code, stderr)
 	}
 	return stdout
@@ -85,7 +88,7 @@ type process struct {
 func start(t *testing.T, pattern string, args ...string) (p *process, match string) {
 	t.Helper()
 	p = &process{command: exec.Command("trellis", args...), exited: make(chan struct{}), more: make(chan struct{})}
-	p.command.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir(), dataHomeVariable+"="+t.TempDir())
+	p.command.Env = append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir(), node.DataHomeVariable+"="+t.TempDir())
 	pipe, err := p.command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -195,20 +198,20 @@ func startWorker(t *testing.T, address, name string, args ...string) *process {
 // stop ends a process that is to end by itself after SIGTERM.
 func (p *process) stop(t *testing.T) {
 	t.Helper()
-	if code := p.signal(t, syscall.SIGTERM); code != exitOK && code != exitInterrupted {
+	if code := p.signal(t, syscall.SIGTERM); code != exit.OK && code != exit.Interrupted {
 		t.Errorf("exit code %d\n%s", code, p.said())
 	}
 }
 
 // connect returns a client of the coordinator at an address.
-func connect(t *testing.T, address string) *client {
+func connect(t *testing.T, address string) *client.Client {
 	t.Helper()
-	c, err := newClient(address, t.Output())
+	c, err := client.New(address, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.connect(t.Context(), DefaultWait); err != nil {
+	if err := c.Connect(t.Context(), client.DefaultWait); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -266,12 +269,12 @@ func train(t *testing.T, spec string, workers int, args ...string) string {
 }
 
 // watchUntil follows a study until a response satisfies the condition.
-func watchUntil(t *testing.T, c *client, study string, satisfied func(*trellisv1.WatchStudyResponse) bool) {
+func watchUntil(t *testing.T, c *client.Client, study string, satisfied func(*trellisv1.WatchStudyResponse) bool) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	found := false
-	err := c.watch(ctx, &trellisv1.WatchStudyRequest{Study: study}, func(response *trellisv1.WatchStudyResponse) {
+	err := c.Watch(ctx, &trellisv1.WatchStudyRequest{Study: study}, func(response *trellisv1.WatchStudyResponse) {
 		if !found && satisfied(response) {
 			found = true
 			cancel()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"trellis/command/exit"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -116,7 +117,7 @@ func TestKilledLeader(t *testing.T) {
 	n.processes[dead].signal(t, syscall.SIGKILL)
 	mustTrellis(t, "submit", "--coordinator", n.all(), writeSpec(t, endlessStudy))
 	mustTrellis(t, "cancel", "--coordinator", n.all(), "endless")
-	if code := watch.wait(t); code != exitOK || strings.Contains(watch.said(), "trellis: ") {
+	if code := watch.wait(t); code != exit.OK || strings.Contains(watch.said(), "trellis: ") {
 		t.Errorf("watch: exit code %d: %s", code, watch.said())
 	}
 	got := mustTrellis(t, "trials", "--coordinator", n.all(), "long", "-o", "json")
@@ -169,7 +170,7 @@ func TestRollingRestart(t *testing.T) {
 		}
 	}
 	mustTrellis(t, "cancel", "--coordinator", n.all(), "endless")
-	if code := watch.wait(t); code != exitIncomplete || strings.Contains(watch.said(), "no coordinator") {
+	if code := watch.wait(t); code != exit.Incomplete || strings.Contains(watch.said(), "no coordinator") {
 		t.Errorf("watch: exit code %d: %s", code, watch.said())
 	}
 }
@@ -183,7 +184,7 @@ func TestClusterCommands(t *testing.T) {
 	if !strings.Contains(stdout, second+"  waiting") || !strings.Contains(stderr, "cluster add "+second+" --coordinator NODE") {
 		t.Errorf("a node that waits says\n%s%s", stdout, stderr)
 	}
-	if _, stderr, code := trellis(t, "cluster", "transfer", "--coordinator", first); code != exitError ||
+	if _, stderr, code := trellis(t, "cluster", "transfer", "--coordinator", first); code != exit.Error ||
 		!strings.Contains(stderr, "the cluster has one node") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
@@ -199,17 +200,17 @@ func TestClusterCommands(t *testing.T) {
 	if out := mustTrellis(t, "cluster", "remove", first, "--coordinator", second); !strings.Contains(out, "The cluster has one node") {
 		t.Errorf("remove says %s", out)
 	}
-	if _, stderr, code := trellis(t, "cluster", "remove", "nosuch", "--coordinator", second); code != exitNotFound ||
+	if _, stderr, code := trellis(t, "cluster", "remove", "nosuch", "--coordinator", second); code != exit.NotFound ||
 		!strings.Contains(stderr, "nosuch") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	_, third := startCoordinator(t, "--in-memory")
-	if _, stderr, code := trellis(t, "cluster", "remove", third, "--coordinator", third); code != exitError ||
+	if _, stderr, code := trellis(t, "cluster", "remove", third, "--coordinator", third); code != exit.Error ||
 		!strings.Contains(stderr, "in memory") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	_, stderr, code := trellis(t, "cluster", "status", "--coordinator", third)
-	if code != exitOK || !strings.Contains(stderr, "in memory only") {
+	if code != exit.OK || !strings.Contains(stderr, "in memory only") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }

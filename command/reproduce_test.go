@@ -17,6 +17,10 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"trellis/command/exit"
+	"trellis/command/fake"
+	"trellis/command/search"
+	"trellis/command/spec"
 	"trellis/examples"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -25,7 +29,7 @@ import (
 func TestReproductionsAreValid(t *testing.T) {
 	for name, data := range map[string][]byte{"reproduce": examples.Reproduce, "reproduce-quick": examples.ReproduceQuick} {
 		r := new(trellisv1.Reproduction)
-		if err := parseInto(knownModels(), name, data, r); err != nil {
+		if err := spec.ParseInto(spec.Models(), name, data, r); err != nil {
 			t.Error(err)
 		}
 		if len(r.GetStages()) < 4 || r.GetAnalysis() == nil {
@@ -43,8 +47,8 @@ func TestReproductionErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stdout, stderr bytes.Buffer
-	if code := Run(t.Context(), []string{"reproduce", path}, nil, &stdout, &stderr); code != exitUsage {
-		t.Errorf("exit code %d, want %d", code, exitUsage)
+	if code := Run(t.Context(), []string{"reproduce", path}, nil, &stdout, &stderr); code != exit.Usage {
+		t.Errorf("exit code %d, want %d", code, exit.Usage)
 	}
 	for _, want := range []string{"noise", `no stage has a study "quick"`} {
 		line := regexp.MustCompile(`wrong\.yaml:\d+:\d+: [^\n]*` + regexp.QuoteMeta(want))
@@ -64,7 +68,7 @@ func TestReproduceQuick(t *testing.T) {
 		t.Helper()
 		var stdout, stderr bytes.Buffer
 		start := time.Now()
-		if code := Run(t.Context(), []string{"reproduce", "--quick", "--output", output}, nil, &stdout, &stderr); code != exitOK {
+		if code := Run(t.Context(), []string{"reproduce", "--quick", "--output", output}, nil, &stdout, &stderr); code != exit.OK {
 			t.Fatalf("exit code %d:\n%s", code, stderr.String())
 		}
 		t.Logf("it took %v", time.Since(start))
@@ -111,7 +115,7 @@ func TestReproduceQuick(t *testing.T) {
 		}
 		figures[fmt.Sprint(number)] = drawn
 	}
-	page, err := os.ReadFile(filepath.Join(output, reportName))
+	page, err := os.ReadFile(filepath.Join(output, search.ReportName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,11 +171,11 @@ func TestReproduceChecksFirst(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fake := &fakeCoordinator{create: func(context.Context) error {
+	fake := &fake.Coordinator{OnCreate: func(context.Context) error {
 		t.Error("a study was submitted")
 		return errors.New("not now")
 	}}
-	address := fake.serve(t)
+	address := fake.Serve(t)
 	unknown := filepath.Join(t.TempDir(), "unknown.yaml")
 	text := strings.ReplaceAll(string(examples.ReproduceQuick), "data: mnist", "data: elsewhere")
 	if err := os.WriteFile(unknown, []byte(text), 0o600); err != nil {
@@ -183,7 +187,7 @@ func TestReproduceChecksFirst(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		args := append([]string{"reproduce", "--coordinator", address}, args...)
-		if code := Run(t.Context(), args, nil, &stdout, &stderr); code == exitOK || !strings.Contains(stderr.String(), want) {
+		if code := Run(t.Context(), args, nil, &stdout, &stderr); code == exit.OK || !strings.Contains(stderr.String(), want) {
 			t.Errorf("%q: exit code %d, want %q in:\n%s", args, code, want, stderr.String())
 		}
 	}
@@ -201,23 +205,23 @@ stages:
 		t.Fatal(err)
 	}
 	r := new(trellisv1.Reproduction)
-	if err := parseInto(knownModels(), file, []byte(text), r); err != nil {
+	if err := spec.ParseInto(spec.Models(), file, []byte(text), r); err != nil {
 		t.Fatal(err)
 	}
 	study := &trellisv1.Study{
 		Name: "one", State: trellisv1.StudyState_STUDY_STATE_COMPLETED, Progress: &trellisv1.Progress{Trials: 1, TrialsFailed: 1},
-		Spec: knownModels().WithDefaults(r.GetStages()[0].GetStudy()),
+		Spec: spec.Models().WithDefaults(r.GetStages()[0].GetStudy()),
 	}
 	retries := 0
 	for _, succeeds := range []bool{false, true} {
-		fake := &fakeCoordinator{
-			cluster: &trellisv1.GetClusterResponse{Nodes: []*trellisv1.Node{{Id: "first", Address: "first:1", Leader: true}}},
-			study:   study,
-			create:  func(context.Context) error { return status.Error(codes.AlreadyExists, "exists already") },
-			watch: func(_ *trellisv1.WatchStudyRequest, stream trellisv1.StudyService_WatchStudyServer) error {
+		fake := &fake.Coordinator{
+			Cluster:  &trellisv1.GetClusterResponse{Nodes: []*trellisv1.Node{{Id: "first", Address: "first:1", Leader: true}}},
+			Study:    study,
+			OnCreate: func(context.Context) error { return status.Error(codes.AlreadyExists, "exists already") },
+			OnWatch: func(_ *trellisv1.WatchStudyRequest, stream trellisv1.StudyService_WatchStudyServer) error {
 				return stream.Send(&trellisv1.WatchStudyResponse{Study: study})
 			},
-			retry: func(*trellisv1.RetryStudyRequest) (*trellisv1.RetryStudyResponse, error) {
+			OnRetry: func(*trellisv1.RetryStudyRequest) (*trellisv1.RetryStudyResponse, error) {
 				retries++
 				if succeeds {
 					study.Progress.TrialsSucceeded, study.Progress.TrialsFailed = 1, 0
@@ -225,12 +229,12 @@ stages:
 				return &trellisv1.RetryStudyResponse{Study: study, Runs: 1}, nil
 			},
 		}
-		want := exitIncomplete
+		want := exit.Incomplete
 		if succeeds {
-			want = exitOK
+			want = exit.OK
 		}
 		var stdout, stderr bytes.Buffer
-		args := []string{"reproduce", file, "--coordinator", fake.serve(t), "--output", t.TempDir()}
+		args := []string{"reproduce", file, "--coordinator", fake.Serve(t), "--output", t.TempDir()}
 		if code := Run(t.Context(), args, nil, &stdout, &stderr); code != want {
 			t.Errorf("exit code %d, want %d:\n%s", code, want, stderr.String())
 		}

@@ -2,43 +2,27 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"trellis/command/answer"
+	"trellis/command/cli"
+	"trellis/command/cluster"
+	"trellis/command/exit"
+	"trellis/command/search"
+	"trellis/command/studies"
 	"trellis/results/grid"
 )
-
-// DefaultAddress is where a coordinator listens and where clients and workers look for it.
-const DefaultAddress = "127.0.0.1:7070"
-
-// addressVariable names the environment variable that replaces DefaultAddress for clients and workers.
-const addressVariable = "TRELLIS_COORDINATOR"
-
-// errInterrupted means that a signal has ended the command.
-var errInterrupted = errors.New("interrupted")
-
-// commandLine is what a command gets from whoever started it.
-type commandLine struct {
-	// Results go to stdout, everything else to stderr.
-	stdin          io.Reader
-	stdout, stderr io.Writer
-	// version is that of this binary.
-	version string
-}
 
 // Run executes one command line, without the program's name, and returns its exit code. Results go to stdout, everything
 // else to stderr.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	cli := &commandLine{stdin: stdin, stdout: stdout, stderr: stderr, version: version()}
+	env := &cli.Environment{In: stdin, Out: stdout, Err: stderr, Version: version()}
 	// started says that the command line was understood and its command runs.
 	started := false
-	root := cli.rootCommand()
+	root := rootCommand(env)
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -46,18 +30,18 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetErr(stderr)
 	command, err := root.ExecuteContextC(ctx)
 	if err != nil && !started {
-		err = usageErrorf("%w\nTry: %s --help", err, command.CommandPath())
+		err = exit.Usagef("%w\nTry: %s --help", err, command.CommandPath())
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "trellis: %s\n", errorText(err))
+		fmt.Fprintf(stderr, "trellis: %s\n", exit.Text(err))
 	}
-	return exitCode(err)
+	return exit.Code(err)
 }
 
 // Commands are listed in the order in which they are used. Cobra has this for the whole process only.
 func init() { cobra.EnableCommandSorting = false }
 
-func (cli *commandLine) rootCommand() *cobra.Command {
+func rootCommand(env *cli.Environment) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "trellis",
 		Short: "Distributed grid search for autoencoders",
@@ -68,7 +52,7 @@ On one machine:     trellis run examples/quick.yaml
 On a cluster:       trellis coordinator --listen :7070 --insecure
                     trellis worker --coordinator HOST:7070        (on each machine)
                     trellis submit --coordinator HOST:7070 --watch examples/paper.yaml`,
-		Version:       cli.version,
+		Version:       env.Version,
 		Args:          unknownCommand,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -85,16 +69,16 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
 			root.AddCommand(command)
 		}
 	}
-	add(groupSearch, cli.runCommand(), cli.submitCommand(), cli.studiesCommand(), cli.watchCommand(),
-		cli.reproduceCommand())
-	add(groupAnswer, cli.bestCommand(), cli.configurationsCommand(), cli.trialsCommand(), cli.reportCommand(),
-		cli.importanceCommand(), cli.suggestCommand(), cli.modelCommand())
-	add(groupSearch, cli.modelsCommand())
-	add(groupSearch, cli.extendCommand(), cli.retryCommand())
-	add(groupSearch, cli.pauseCommand(), cli.resumeCommand(), cli.cancelCommand(), cli.deleteCommand())
-	add(groupCluster, cli.coordinatorCommand(), cli.workerCommand(), cli.workersCommand(), cli.clusterCommand(),
-		cli.backupCommand(), cli.restoreCommand())
-	root.AddCommand(cli.versionCommand(), exitCodesCommand())
+	add(groupSearch, search.RunCommand(env), search.SubmitCommand(env), studies.StudiesCommand(env), studies.WatchCommand(env),
+		search.ReproduceCommand(env))
+	add(groupAnswer, answer.BestCommand(env), answer.ConfigurationsCommand(env), answer.TrialsCommand(env), answer.ReportCommand(env),
+		answer.ImportanceCommand(env), answer.SuggestCommand(env), answer.ModelCommand(env))
+	add(groupSearch, search.ModelsCommand(env))
+	add(groupSearch, studies.ExtendCommand(env), studies.RetryCommand(env))
+	add(groupSearch, studies.PauseCommand(env), studies.ResumeCommand(env), studies.CancelCommand(env), studies.DeleteCommand(env))
+	add(groupCluster, cluster.CoordinatorCommand(env), cluster.WorkerCommand(env), cluster.WorkersCommand(env), cluster.ClusterCommand(env),
+		cluster.BackupCommand(env), cluster.RestoreCommand(env))
+	root.AddCommand(versionCommand(env), exitCodesCommand())
 	root.SetVersionTemplate("{{.Version}}\n")
 	return root
 }
@@ -119,36 +103,4 @@ func unknownCommand(root *cobra.Command, args []string) error {
 		return fmt.Errorf("unknown command %q: did you mean %s?", args[0], near)
 	}
 	return fmt.Errorf("unknown command %q", args[0])
-}
-
-// operands checks that a command is given what its usage names, each once.
-func operands(names ...string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		switch {
-		case len(args) < len(names):
-			return fmt.Errorf("%s needs a %s", cmd.Name(), names[len(args)])
-		case len(args) > len(names) && len(names) == 0:
-			return fmt.Errorf("%s takes no arguments, got %q", cmd.Name(), args[0])
-		case len(args) > len(names):
-			return fmt.Errorf("%s takes one %s, got %q too", cmd.Name(), names[len(names)-1], args[len(names)])
-		default:
-			return nil
-		}
-	}
-}
-
-// interruptible returns a context that SIGINT and SIGTERM cancel, with errInterrupted as its cause.
-func interruptible(parent context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(parent)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		defer signal.Stop(signals)
-		select {
-		case <-signals:
-			cancel(errInterrupted)
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(nil) }
 }

@@ -1,8 +1,6 @@
 package command
 
-import (
-	"testing"
-)
+import "testing"
 
 // syntheticStudy and mnistStudy are small studies whose trials share runs.
 const (

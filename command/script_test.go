@@ -2,13 +2,16 @@ package command
 
 import (
 	"bufio"
-	"net"
 	"os"
 	"os/exec"
 	"regexp"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"trellis/command/client"
+	"trellis/command/golden"
+	"trellis/command/node"
 )
 
 // Each script in testdata/script is what a user types, and what comes of it. Beside testscript's own commands there
@@ -22,12 +25,12 @@ import (
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
-		UpdateScripts:       *update,
+		UpdateScripts:       *golden.Update,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("XDG_CACHE_HOME", env.WorkDir+"/.cache")
-			env.Setenv(dataHomeVariable, env.WorkDir+"/.data")
+			env.Setenv(node.DataHomeVariable, env.WorkDir+"/.data")
 			env.Setenv("EXAMPLES", mustGetwd(t)+"/../examples")
 			// MNIST lies in the module cache, which the go command finds by these.
 			for _, name := range []string{"GOMODCACHE", "GOPATH", "GOROOT", "GOFLAGS", "GOPROXY", "PATH"} {
@@ -40,7 +43,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"coordinator": func(ts *testscript.TestScript, _ bool, args []string) {
 				args = append([]string{"coordinator", "--listen", "127.0.0.1:0"}, args...)
-				ts.Setenv(addressVariable, startInScript(ts, `^The coordinator listens on (\S+)\.$`, args))
+				ts.Setenv(client.AddressVariable, startInScript(ts, `^The coordinator listens on (\S+)\.$`, args))
 			},
 			"worker": func(ts *testscript.TestScript, _ bool, args []string) {
 				startInScript(ts, `msg=connected`, append([]string{"worker"}, args...))
@@ -93,7 +96,7 @@ func startInScript(ts *testscript.TestScript, pattern string, args []string) str
 	command := exec.Command(path, args...)
 	command.Dir = ts.Getenv("WORK")
 	command.Env = append(os.Environ(), "XDG_CACHE_HOME="+ts.Getenv("XDG_CACHE_HOME"),
-		dataHomeVariable+"="+ts.Getenv(dataHomeVariable), addressVariable+"="+ts.Getenv(addressVariable))
+		node.DataHomeVariable+"="+ts.Getenv(node.DataHomeVariable), client.AddressVariable+"="+ts.Getenv(client.AddressVariable))
 	pipe, err := command.StderrPipe()
 	ts.Check(err)
 	ts.Check(command.Start())
@@ -119,15 +122,4 @@ func startInScript(ts *testscript.TestScript, pattern string, args []string) str
 		ts.Fatalf("trellis %v has ended without saying %s", args, pattern)
 	}
 	return match[len(match)-1]
-}
-
-// freeAddress returns an address on which nothing listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }

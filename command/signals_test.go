@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 
+	"trellis/command/exit"
+	"trellis/command/fake"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -21,11 +23,11 @@ synthetic: {epoch_time: 20ms}
 
 // A command that finds no coordinator says so at once, and goes on when it comes.
 func TestCoordinatorThatComesLater(t *testing.T) {
-	address := freeAddress(t)
+	address := fake.FreeAddress(t)
 	client, _ := start(t, `^trellis: no coordinator at \S+ \(connection refused\); trying again`,
 		"studies", "--coordinator", address)
 	start(t, "listens on", "coordinator", "--listen", address)
-	if code := client.wait(t); code != exitOK {
+	if code := client.wait(t); code != exit.OK {
 		t.Errorf("exit code %d: %s", code, client.said())
 	}
 }
@@ -38,8 +40,8 @@ func TestWatchOutlivesTheCoordinator(t *testing.T) {
 	coordinator.signal(t, syscall.SIGKILL)
 	watch.await(t, `no coordinator at`)
 	start(t, "listens on", "coordinator", "--listen", address)
-	if code := watch.wait(t); code != exitNotFound {
-		t.Errorf("exit code %d, want %d: %s", code, exitNotFound, watch.said())
+	if code := watch.wait(t); code != exit.NotFound {
+		t.Errorf("exit code %d, want %d: %s", code, exit.NotFound, watch.said())
 	}
 }
 
@@ -67,7 +69,7 @@ func TestInterruptedWatch(t *testing.T) {
 	startWorker(t, address, "worker")
 	spec := writeSpec(t, endlessStudy)
 	watch, _ := start(t, `epoch \d+/10000`, "submit", "--watch", "--coordinator", address, spec)
-	if code := watch.signal(t, os.Interrupt); code != exitInterrupted {
+	if code := watch.signal(t, os.Interrupt); code != exit.Interrupted {
 		t.Errorf("exit code %d: %s", code, watch.said())
 	}
 	const goesOn = "Study endless goes on. Follow it again: trellis watch endless --coordinator "
@@ -83,7 +85,7 @@ func TestInterruptedWatch(t *testing.T) {
 // Ctrl-C ends a run with what has been found.
 func TestInterruptedRun(t *testing.T) {
 	running, _ := start(t, `^answered`, "run", writeSpec(t, endlessStudy))
-	if code := running.signal(t, os.Interrupt); code != exitInterrupted {
+	if code := running.signal(t, os.Interrupt); code != exit.Interrupted {
 		t.Errorf("exit code %d", code)
 	}
 	if !strings.Contains(running.said(), "\nInterrupted. Studies of trellis run end with it") {
@@ -111,7 +113,7 @@ func TestDrainedWorker(t *testing.T) {
 		}
 	}
 	watchUntil(t, c, "endless", holds("first-"))
-	if code := first.signal(t, syscall.SIGTERM); code != exitOK {
+	if code := first.signal(t, syscall.SIGTERM); code != exit.OK {
 		t.Errorf("exit code %d: %s", code, first.said())
 	}
 	workers := mustTrellis(t, "workers", "--coordinator", address, "-o", "csv")
@@ -135,7 +137,7 @@ func TestSecondSignalEndsAWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	worker.await(t, "^Draining")
-	if code := worker.signal(t, syscall.SIGTERM); code != exitInterrupted {
+	if code := worker.signal(t, syscall.SIGTERM); code != exit.Interrupted {
 		t.Errorf("exit code %d: %s", code, worker.said())
 	}
 }
@@ -146,7 +148,7 @@ func TestStoppedCoordinator(t *testing.T) {
 	startWorker(t, address, "worker")
 	mustTrellis(t, "submit", "--coordinator", address, writeSpec(t, endlessStudy))
 	start(t, `epoch \d+/10000`, "watch", "--coordinator", address, "endless")
-	if code := coordinator.signal(t, syscall.SIGTERM); code != exitOK {
+	if code := coordinator.signal(t, syscall.SIGTERM); code != exit.OK {
 		t.Errorf("exit code %d: %s", code, coordinator.said())
 	}
 }

@@ -1,0 +1,289 @@
+package answer
+
+import (
+	"bytes"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"trellis/command/fake"
+	"trellis/command/golden"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// What best says of studies with several seeds: each kind of verdict.
+func TestGoldenVerdicts(t *testing.T) {
+	const advice = "about 9 seeds would settle it, if the differences stayed as they are: `trellis extend sample --seeds 4,5,6`"
+	running := sampleVerdict(2, false, "the study has not ended: more will be known then")
+	running.Study.State = trellisv1.StudyState_STUDY_STATE_RUNNING
+	running.Study.Progress.TrialsSucceeded = 2
+	pruned := sampleVerdict(0, true, "")
+	pruned.Study.Progress.Trials, pruned.Study.Progress.TrialsPruned = 5, 2
+	early := sampleVerdict(0, false, "the study has not ended: more will be known then")
+	early.Study.State = trellisv1.StudyState_STUDY_STATE_RUNNING
+	diverged := sampleVerdict(0, true, "")
+	diverged.Verdict.Best.Mean, diverged.Verdict.Best.Interval = proto.Float64(math.NaN()), nil
+	untested := sampleBest()
+	untested.Trial.TestLoss = nil
+	untestedSeeds := sampleVerdict(0, true, "")
+	untestedSeeds.Verdict.Best.TestMean = nil
+	one := sampleBest()
+	one.Verdict = &trellisv1.Verdict{
+		Confidence: 0.95, Configurations: 2, Best: sampleConfiguration(1, 1), Seeds: 1,
+		Advice: "with one seed, chance can't be told from a difference: repeat every configuration with more, by " +
+			"`trellis extend sample --seeds 2,3,4,5`",
+	}
+	settling := sampleVerdict(1, false, "the coordinator gives the contenders more seeds by itself, until they part or have 8")
+	settling.Study.State = trellisv1.StudyState_STUDY_STATE_RUNNING
+	settling.Study.Spec.Settle = &trellisv1.Settle{Confidence: 0.95, MaxSeeds: 8}
+	for name, best := range map[string]*trellisv1.GetBestTrialResponse{
+		"settling":  settling,
+		"clear":     sampleVerdict(0, true, ""),
+		"near":      sampleVerdict(1, false, advice),
+		"many":      sampleVerdict(150, false, advice),
+		"same":      sampleVerdict(2, true, ""),
+		"running":   running,
+		"too_early": early,
+		"pruned":    pruned,
+		"diverged":  diverged,
+		"one_seed":  one,
+		"untested":  untested, "untested_seeds": untestedSeeds,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			if err := WriteBest(&out, best); err != nil {
+				t.Fatal(err)
+			}
+			golden.Check(t, filepath.Join("testdata/output", "verdict_"+name+".table"), out.String())
+		})
+	}
+}
+
+// A best configuration is claimed only where the verdict has no other contender, is settled, and rests on several seeds.
+func TestVerdictClaimsNoMore(t *testing.T) {
+	const claim = "it is the best of the"
+	for _, seeds := range []uint32{0, 1, 2, 5} {
+		for _, contenders := range []uint64{0, 1, 200} {
+			for _, settled := range []bool{false, true} {
+				best := sampleVerdict(contenders, settled, "")
+				best.Verdict.Seeds = seeds
+				var out bytes.Buffer
+				if err := WriteBest(&out, best); err != nil {
+					t.Fatal(err)
+				}
+				want := seeds > 1 && contenders == 0 && settled
+				if got := strings.Contains(out.String(), claim); got != want {
+					t.Errorf("%d seeds, %d contenders, settled %v: claimed is %v\n%s", seeds, contenders, settled, got, &out)
+				}
+			}
+		}
+	}
+}
+
+// The answers beyond trials, in each format.
+func TestGoldenAnswers(t *testing.T) {
+	for name, write := range map[string]func(output.Format, *bytes.Buffer) error{
+		"configurations": func(format output.Format, out *bytes.Buffer) error {
+			list := output.NewList(out, format, "configurations", configurationColumns)
+			for _, c := range sampleConfigurations() {
+				if err := list.Add(c); err != nil {
+					return err
+				}
+			}
+			return list.Close("")
+		},
+		"report": func(format output.Format, out *bytes.Buffer) error {
+			if format == output.Table {
+				return writeReport(out, sampleReport())
+			}
+			return output.WriteOne(out, format, sampleReport(), reportColumns)
+		},
+		"summary": func(format output.Format, out *bytes.Buffer) error {
+			if format == output.Table {
+				return writeSummaryOf(out, sampleReport())
+			}
+			return output.WriteOne(out, format, &trellisv1.Report{Study: fake.Study()}, reportColumns)
+		},
+		"importance": func(format output.Format, out *bytes.Buffer) error {
+			return writeImportance(out, format, sampleImportance(), true)
+		},
+	} {
+		golden.CheckListing(t, name, func(format string, out *bytes.Buffer) error { return write(output.Format(format), out) })
+	}
+}
+
+func TestBar(t *testing.T) {
+	for share, want := range map[float64]string{
+		0: "", 1: strings.Repeat("█", barWidth), 2: strings.Repeat("█", barWidth), -1: "", math.NaN(): "", 0.5: strings.Repeat("█", 10),
+		0.525: strings.Repeat("█", 10) + "▌", 1.0 / 160: "▏",
+	} {
+		if got := bar(share); got != want {
+			t.Errorf("bar(%v) = %q, want %q", share, got, want)
+		}
+	}
+}
+
+// A study that settles has more trials than its spec asks for.
+func TestDescribeSettling(t *testing.T) {
+	study := &trellisv1.Study{
+		Spec: &trellisv1.StudySpec{
+			Model: "synthetic",
+			Grid: []*trellisv1.Grid{{
+				LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{8, 16}},
+				LearningRate: &trellisv1.NumberAxis{Values: []float64{1e-3}},
+				WeightDecay:  &trellisv1.NumberAxis{Values: []float64{0}},
+				MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{4}},
+			}},
+			Seeds:     &trellisv1.IntegerAxis{Values: []uint32{1, 2}},
+			BatchSize: &trellisv1.IntegerAxis{Values: []uint32{256}},
+			Settle:    &trellisv1.Settle{MaxSeeds: 8},
+		},
+		Progress: &trellisv1.Progress{Trials: 4},
+	}
+	if got := describeSettling(study); got != "" {
+		t.Errorf("before settle has added any: %q", got)
+	}
+	study.Progress.Trials = 7
+	if got, want := describeSettling(study), "; 3 of them with a seed that settle has added"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	study.Spec.Settle = nil
+	if got := describeSettling(study); got != "" {
+		t.Errorf("without settle: %q", got)
+	}
+}
+
+// Each listing in each format, and that programs can read what is for them.
+func TestGoldenOutput(t *testing.T) {
+	t.Setenv("TZ", "UTC")
+	empty := func(format output.Format, out *bytes.Buffer) error {
+		return output.NewList(out, format, "trials", trialColumns).Close("No trial meets the condition.")
+	}
+	trials := func(format output.Format, out *bytes.Buffer) error {
+		columns := trialColumns
+		if format == output.CSV {
+			columns = append(columns[:len(columns):len(columns)], lossColumns...)
+		}
+		list := NewTrialList(out, format, columns)
+		for _, trial := range fake.Trials() {
+			if err := list.Add(trial); err != nil {
+				return err
+			}
+		}
+		return list.Close("")
+	}
+	metrics := func(format output.Format, out *bytes.Buffer) error {
+		list := NewTrialList(out, format, trialColumns)
+		for _, trial := range fake.MeasuredTrials() {
+			if err := list.Add(trial); err != nil {
+				return err
+			}
+		}
+		return list.Close("")
+	}
+	measured := func(format output.Format, out *bytes.Buffer) error {
+		best := sampleBest()
+		best.Trial = fake.MeasuredTrials()[1]
+		if format == output.CSV {
+			return output.WriteOne(out, format, best.GetTrial(), withMetrics(trialColumns, metricsOf(best.GetTrial())))
+		}
+		if format == output.Table {
+			return WriteBest(out, best)
+		}
+		return output.WriteMessage(out, format, best)
+	}
+	best := func(format output.Format, out *bytes.Buffer) error {
+		switch format {
+		case output.Table:
+			return WriteBest(out, sampleBest())
+		case output.CSV:
+			return output.WriteOne(out, format, sampleBest().GetTrial(), trialColumns)
+		default:
+			return output.WriteMessage(out, format, sampleBest())
+		}
+	}
+	noisy := func(format output.Format, out *bytes.Buffer) error {
+		list := NewTrialList(out, format, TrialColumnsWith([]string{"divergence_weight", "noise"}))
+		for _, trial := range fake.NoisyTrials() {
+			if err := list.Add(trial); err != nil {
+				return err
+			}
+		}
+		return list.Close("")
+	}
+	noisyBest := func(format output.Format, out *bytes.Buffer) error {
+		best := sampleBest()
+		best.Trial, best.RunnerUp = fake.NoisyTrials()[0], fake.NoisyTrials()[1]
+		switch format {
+		case output.Table:
+			return WriteBest(out, best)
+		case output.CSV:
+			return output.WriteOne(out, format, best.GetTrial(), TrialColumnsWith([]string{"divergence_weight", "noise"}))
+		default:
+			return output.WriteMessage(out, format, best)
+		}
+	}
+	noisyConfigurations := func(format output.Format, out *bytes.Buffer) error {
+		list := output.NewList(out, format, "configurations", configurationColumnsWith([]string{"divergence_weight", "noise"}))
+		for i, trial := range fake.NoisyTrials() {
+			trial.Parameters.Seed = 0
+			if err := list.Add(&trellisv1.Configuration{Rank: uint64(i + 1), Parameters: trial.Parameters}); err != nil {
+				return err
+			}
+		}
+		return list.Close("")
+	}
+	measuredConfigurations := func(format output.Format, out *bytes.Buffer) error {
+		list := &configurationList{out: out, format: format, columns: configurationColumns}
+		for _, c := range sampleConfigurations() {
+			if len(c.GetRepetitions()) > 1 {
+				c.Metrics, c.TestMetrics = map[string]float64{"accuracy": 0.984375}, map[string]float64{"accuracy": 0.96875}
+			}
+			if err := list.Add(c); err != nil {
+				return err
+			}
+		}
+		return list.Close("")
+	}
+	golden.CheckListing(t, "none", func(format string, out *bytes.Buffer) error { return empty(output.Format(format), out) })
+	golden.CheckListing(t, "trials", func(format string, out *bytes.Buffer) error { return trials(output.Format(format), out) })
+	golden.CheckListing(t, "trials_with_metrics", func(format string, out *bytes.Buffer) error { return metrics(output.Format(format), out) })
+	golden.CheckListing(t, "best_with_metrics", func(format string, out *bytes.Buffer) error { return measured(output.Format(format), out) })
+	golden.CheckListing(t, "best", func(format string, out *bytes.Buffer) error { return best(output.Format(format), out) })
+	golden.CheckListing(t, "trials_with_own_axes", func(format string, out *bytes.Buffer) error { return noisy(output.Format(format), out) })
+	golden.CheckListing(t, "best_with_own_axes", func(format string, out *bytes.Buffer) error { return noisyBest(output.Format(format), out) })
+	golden.CheckListing(t, "configurations_with_own_axes", func(format string, out *bytes.Buffer) error { return noisyConfigurations(output.Format(format), out) })
+	golden.CheckListing(t, "configurations_with_metrics", func(format string, out *bytes.Buffer) error {
+		return measuredConfigurations(output.Format(format), out)
+	})
+}
+
+func TestLead(t *testing.T) {
+	second := func(objective float64) *trellisv1.Trial {
+		return &trellisv1.Trial{
+			Index: 7, Objective: &objective, Parameters: &trellisv1.Parameters{LatentDim: 4, MaxEpochs: 10},
+		}
+	}
+	const who = "trial 7 (latent 4, learning rate 0, weight decay 0, maximum epochs 10)"
+	for _, test := range []struct {
+		name       string
+		loss, next float64
+		want       string
+	}{
+		{"by a tenth", 0.01, 0.011, "by 0.001000 (10.00%): " + who},
+		{"tie", 0.01, 0.01, "by nothing: the same loss as " + who + ", which ranks lower for its size or length"},
+		{"next diverged", 0.01, math.NaN(), who + " has NaN"},
+		{"both diverged", math.NaN(), math.NaN(), who + " has NaN"},
+		{"loss of zero", 0, 0.5, who + " has 0.500000"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := lead(test.loss, second(test.next)); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,88 @@
+package answer
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"trellis/command/describe"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// WriteBest writes the winner for people: as a configuration if it has been repeated, else as a trial.
+func WriteBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
+	if best.GetVerdict().GetSeeds() > 1 {
+		return writeBestConfiguration(out, best)
+	}
+	if err := writeBestTrial(out, best); err != nil {
+		return err
+	}
+	var err error
+	if advice := best.GetVerdict().GetAdvice(); advice != "" {
+		_, err = fmt.Fprintf(out, "\n%s.\n", output.Sentence(advice))
+	}
+	if missing := describeMissing(best.GetStudy()); missing != "" && err == nil {
+		_, err = fmt.Fprintf(out, "\n%s\n", missing)
+	}
+	return err
+}
+
+// whyUntested says why an answered trial may have no test loss, and how to find it: see Trial.test_loss.
+const whyUntested = "its epochs were trained for longer trials. A study of it alone, with --fresh, finds it"
+
+func writeBestTrial(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
+	t := best.GetTrial()
+	table := output.NewTable()
+	row := func(name, format string, values ...any) {
+		table.AppendRow([]any{name, fmt.Sprintf(format, values...)})
+	}
+	row("study", "%s, %s: %s", t.GetStudy(), describe.StudyState(best.GetStudy()), describe.Progress(best.GetStudy()))
+	row("best trial", "%d", t.GetIndex())
+	parameterRows(row, t.GetParameters())
+	row("seed", "%d", t.GetParameters().GetSeed())
+	row("validation loss", "%s, at epoch %d of %d trained", output.ShortLoss(t.GetObjective()), t.GetBestEpoch(), t.GetEpochs())
+	metricRows(row, "validation ", t.GetMetrics())
+	switch {
+	case t.TestLoss != nil:
+		row("test loss", "%s", output.ShortLoss(t.GetTestLoss()))
+	case t.GetBestEpoch() > 0:
+		row("test loss", "not known: %s", whyUntested)
+	}
+	metricRows(row, "test ", t.GetTestMetrics())
+	if second := best.GetRunnerUp(); second != nil {
+		row("ahead of the next", "%s", lead(t.GetObjective(), second))
+	}
+	_, err := fmt.Fprintln(out, table.Render())
+	return err
+}
+
+// parameterRows writes a configuration, one parameter to a row.
+func parameterRows(row func(name, format string, values ...any), p *trellisv1.Parameters) {
+	row("latent dimension", "%d", p.GetLatentDim())
+	row("learning rate", "%s", output.PlainNumber(p.GetLearningRate()))
+	row("weight decay", "%s", output.PlainNumber(p.GetWeightDecay()))
+	for _, name := range slices.Sorted(maps.Keys(p.GetValues())) {
+		row(strings.ReplaceAll(name, "_", " "), "%s", output.PlainNumber(p.GetValues()[name]))
+	}
+	row("maximum epochs", "%d", p.GetMaxEpochs())
+	row("batch size", "%d", p.GetBatchSize())
+}
+
+// lead says by how much a loss beats the runner-up's.
+func lead(loss float64, second *trellisv1.Trial) string {
+	next := second.GetObjective()
+	who := fmt.Sprintf("trial %d (%s, maximum epochs %d)", second.GetIndex(),
+		describe.Parameters(second.GetParameters(), describe.Axes{}), second.GetParameters().GetMaxEpochs())
+	switch gap := next - loss; {
+	case gap == 0:
+		return "by nothing: the same loss as " + who + ", which ranks lower for its size or length"
+	case gap > 0 && loss > 0:
+		return fmt.Sprintf("by %s (%.2f%%): %s", output.ShortLoss(gap), 100*gap/loss, who)
+	default:
+		// One of the two is no finite number.
+		return fmt.Sprintf("%s has %s", who, output.ShortLoss(next))
+	}
+}

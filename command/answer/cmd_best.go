@@ -1,0 +1,57 @@
+package answer
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/describe"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func BestCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "best STUDY",
+		Short: "Show a study's best configuration so far, and how sure that is",
+		Long: `Show a study's best configuration so far, and how sure that is.
+
+With several seeds, configurations are ranked by their mean validation loss. Those that can't be told apart from the best at
+the confidence are listed, with what would settle it: the truly best configuration is among them with at least that chance,
+if differences between seeds are about normal, and may be with less where they are skewed. The test loss had no part in the
+choice.
+
+With one seed, chance and difference can't be told apart: the best is the trial with the lowest validation loss.`,
+		Example: `  trellis best paper
+  trellis best paper --confidence 0.99 -o json`,
+		Args: cli.Operands("STUDY"),
+	}
+	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
+	cmd.ValidArgsFunction = cli.CompleteStudies(options)
+	request := new(trellisv1.GetBestTrialRequest)
+	confidenceFlag(cmd, &request.Confidence)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		request.Study = args[0]
+		if err := checkConfidence(cmd, request.GetConfidence()); err != nil {
+			return err
+		}
+		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			best, err := client.Call(ctx, client.CallTimeout, c.GetBestTrial, request)
+			if err != nil {
+				return err
+			}
+			switch *format {
+			case output.Table:
+				return WriteBest(env.Out, best)
+			case output.CSV:
+				own := TrialColumnsWith(describe.OwnAxes(best.GetStudy().GetSpec()))
+				return output.WriteOne(env.Out, *format, best.GetTrial(), withMetrics(own, metricsOf(best.GetTrial())))
+			default:
+				return output.WriteMessage(env.Out, *format, best)
+			}
+		})
+	}
+	return cmd
+}

@@ -1,0 +1,38 @@
+package answer
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func ImportanceCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "importance STUDY",
+		Short: "Show how much each axis matters, and what each of its values does",
+		Long: `Show how much each axis of a study's grid matters: which share of the objective's variation over the grid it
+explains by itself, and with all interactions that it has a part in. Below, for each value of an axis, the mean of the
+objective over all configurations with it, and the lowest.`,
+		Example: `  trellis importance paper
+  trellis importance paper -o csv`,
+		Args: cli.Operands("STUDY"),
+	}
+	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
+	cmd.ValidArgsFunction = cli.CompleteStudies(options)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			response, err := client.Call(ctx, client.CallTimeout, c.GetImportance, &trellisv1.GetImportanceRequest{Study: args[0]})
+			if err != nil {
+				return err
+			}
+			_, bars := output.IsTerminal(env.Out)
+			return writeImportance(env.Out, *format, response.GetImportance(), bars)
+		})
+	}
+	return cmd
+}

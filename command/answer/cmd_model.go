@@ -1,0 +1,18 @@
+package answer
+
+import (
+	"github.com/spf13/cobra"
+
+	"trellis/command/cli"
+)
+
+func ModelCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "model",
+		Short: "Fetch what has been trained",
+		Args:  cli.UnknownSubcommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(modelGetCommand(env))
+	return cmd
+}

@@ -1,0 +1,117 @@
+package answer
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/describe"
+	"trellis/command/exit"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+	"trellis/trainer"
+	"trellis/worker"
+)
+
+// modelOptions are the flags of model get.
+type modelOptions struct {
+	output string
+	trial  uint64
+	// best says that the best trial is asked for, whichever it is.
+	best bool
+}
+
+func modelGetCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "get STUDY",
+		Short: "Write the weights of a study's best trial, or of another one, as safetensors",
+		Long: `Write the weights of a study's best trial, or of the one that --trial names, to a safetensors file. They are those
+after the epoch with the trial's lowest validation loss. In PyTorch, a module whose encoder and decoder are built like ours
+takes them:
+
+    module.load_state_dict(safetensors.torch.load_file("quick-trial-5.safetensors"))`,
+		Example: `  trellis model get quick
+  trellis model get quick --trial 5 --output five.safetensors`,
+		Args: cli.Operands("STUDY"),
+	}
+	options := cli.ClientFlags(cmd, client.DefaultWait)
+	model := new(modelOptions)
+	cmd.Flags().StringVarP(&model.output, "output", "o", "",
+		"`file` to write, - for standard output (default STUDY-trial-N.safetensors)")
+	cmd.Flags().Uint64Var(&model.trial, "trial", 0, "index of the trial, as trials lists it (default the best one)")
+	cmd.ValidArgsFunction = cli.CompleteStudies(options)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		model.best = !cmd.Flags().Changed("trial")
+		if terminal, ok := env.Out.(*os.File); model.output == "-" && ok && output.IsTerminalFile(terminal) {
+			return exit.Usagef("weights are nothing to read: send standard output to a file, or give a file")
+		}
+		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			return getModel(ctx, env, c, args[0], model)
+		})
+	}
+	return cmd
+}
+
+// getModel writes a trial's weights.
+func getModel(ctx context.Context, env *cli.Environment, c *client.Client, study string, options *modelOptions) error {
+	trial, err := findTrial(ctx, c, study, options)
+	if err != nil {
+		return err
+	}
+	response, err := client.Call(ctx, client.CallTimeout, c.GetRun, &trellisv1.GetRunRequest{Study: study, Run: trial.GetRun()})
+	if err != nil {
+		return err
+	}
+	if response.GetConfig().GetModel() == trainer.Synthetic {
+		return fmt.Errorf("trial %d has no weights: the synthetic model is a formula", trial.GetIndex())
+	}
+	saved, err := results.BestWeights(trial, response.GetRun())
+	if err != nil {
+		return err
+	}
+	checkpoint, err := c.LoadCheckpoint(ctx, saved)
+	if err != nil {
+		return fmt.Errorf("the weights of trial %d: %w", trial.GetIndex(), err)
+	}
+	path := options.output
+	if path == "" {
+		path = fmt.Sprintf("%s-trial-%d.safetensors", study, trial.GetIndex())
+	}
+	size, err := output.WriteFile(path, 0o666, env.Out, func(out io.Writer) error {
+		return trainer.WriteModel(out, worker.TrainerConfig(response.GetConfig()), checkpoint)
+	})
+	if err != nil {
+		return err
+	}
+	if path == "-" {
+		path = "standard output"
+	}
+	fmt.Fprintf(env.Err, "Wrote %s (%s): trial %d (%s), with the validation loss %s of epoch %d.\n", path,
+		output.ShortBytes(uint64(size)), trial.GetIndex(), describe.Parameters(trial.GetParameters(), describe.Axes{}),
+		output.ShortLoss(trial.GetObjective()), trial.GetBestEpoch())
+	return nil
+}
+
+// findTrial returns the trial that is asked for.
+func findTrial(ctx context.Context, c *client.Client, study string, options *modelOptions) (*trellisv1.Trial, error) {
+	if options.best {
+		best, err := client.Call(ctx, client.CallTimeout, c.GetBestTrial, &trellisv1.GetBestTrialRequest{Study: study})
+		return best.GetTrial(), err
+	}
+	response, err := client.Call(ctx, client.CallTimeout, c.ListTrials, &trellisv1.ListTrialsRequest{
+		Study: study, Filter: fmt.Sprintf("index == %d", options.trial), PageSize: 1,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(response.GetTrials()) == 0 {
+		return nil, exit.Usagef("study %s has no trial %d: see trellis trials %s", study, options.trial, study)
+	}
+	return response.GetTrials()[0], nil
+}

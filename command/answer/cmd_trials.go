@@ -1,0 +1,61 @@
+package answer
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// tableRows is how many trials a table shows unless --limit says otherwise.
+const tableRows = 50
+
+func TrialsCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "trials STUDY",
+		Short: "List a study's trials, with their results",
+		Long: `List a study's trials, with their results.
+
+--order-by takes index, objective, test_loss, state, epochs, best_epoch or a parameter: latent_dim, learning_rate,
+weight_decay, max_epochs, seed, batch_size, or an axis that only the study's model has; or what the model reports beside its
+losses, such as accuracy or test_accuracy. A hyphen before it turns the order round. --filter takes a condition in CEL over the
+same fields.`,
+		Example: `  trellis trials mnist --order-by objective --limit 5
+  trellis trials mnist --filter 'latent_dim == 16 && objective < 0.02'
+  trellis trials digits --order-by -accuracy --filter 'accuracy > 0.9'
+  trellis trials mnist -o csv > trials.csv`,
+		Args: cli.Operands("STUDY"),
+	}
+	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
+	cmd.ValidArgsFunction = cli.CompleteStudies(options)
+	request := new(trellisv1.ListTrialsRequest)
+	var limit uint64
+	cmd.Flags().StringVar(&request.OrderBy, "order-by", "", "`field` to sort by (default index)")
+	cmd.Flags().StringVar(&request.Filter, "filter", "", "`condition` that trials must meet")
+	cmd.Flags().BoolVar(&request.Losses, "losses", false, "include the losses by epoch (default for json and yaml)")
+	cmd.Flags().Uint64Var(&limit, "limit", 0, fmt.Sprintf("trials at most, 0 for all (default %d for table)", tableRows))
+	cli.Complete(cmd, "order-by", "index", "objective", "test_loss", "state", "epochs", "best_epoch", "latent_dim",
+		"learning_rate", "weight_decay", "max_epochs", "seed", "batch_size")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		request.Study = args[0]
+		if !cmd.Flags().Changed("losses") {
+			request.Losses = *format == output.JSON || *format == output.YAML
+		}
+		if !cmd.Flags().Changed("limit") && *format == output.Table {
+			limit = tableRows
+		}
+		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			total, err := ListTrials(ctx, env, c, *format, request, limit)
+			if err == nil && *format == output.Table && limit > 0 && total > limit {
+				_, err = fmt.Fprintf(env.Err, "%d of %s. All of them: --limit 0\n", limit, output.Count(total, "trial"))
+			}
+			return err
+		})
+	}
+	return cmd
+}

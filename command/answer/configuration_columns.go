@@ -1,0 +1,135 @@
+package answer
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"trellis/command/describe"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// withMeanMetrics returns the columns with those of the metrics that the configurations have, behind the others.
+func withMeanMetrics(columns []output.Column[configuration], configurations []configuration) []output.Column[configuration] {
+	columns = slices.Clone(columns)
+	for _, its := range []struct {
+		prefix string
+		get    func(configuration) map[string]float64
+	}{
+		{"", (*trellisv1.Configuration).GetMetrics}, {"test_", (*trellisv1.Configuration).GetTestMetrics},
+	} {
+		known := map[string]bool{}
+		for _, c := range configurations {
+			for name := range its.get(c) {
+				known[name] = true
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(known)) {
+			write := func(number func(float64) string) func(configuration) string {
+				return func(c configuration) string { return output.Optional(describe.MetricIn(its.get(c), name), number) }
+			}
+			columns = append(columns, output.Column[configuration]{Name: its.prefix + name + "_mean", Plain: write(output.PlainNumber), Short: write(output.ShortLoss)})
+		}
+	}
+	return columns
+}
+
+type configuration = *trellisv1.Configuration
+
+var configurationColumns = []output.Column[configuration]{
+	output.Both("rank", func(c configuration) string { return strconv.FormatUint(c.GetRank(), 10) }),
+	whole("latent_dim", (*trellisv1.Parameters).GetLatentDim),
+	fraction("learning_rate", (*trellisv1.Parameters).GetLearningRate),
+	fraction("weight_decay", (*trellisv1.Parameters).GetWeightDecay),
+	whole("max_epochs", (*trellisv1.Parameters).GetMaxEpochs),
+	whole("batch_size", (*trellisv1.Parameters).GetBatchSize),
+	{Name: "seeds", Plain: seedsOf, Short: func(c configuration) string { return strconv.Itoa(len(c.GetRepetitions())) }},
+	{Name: "objectives", Plain: objectivesOf},
+	{Name: "mean", Plain: func(c configuration) string { return output.Optional(c.Mean, output.PlainNumber) }, Short: meanWithInterval},
+	{Name: "deviation", Plain: func(c configuration) string { return output.Optional(c.Deviation, output.PlainNumber) }},
+	bounds("mean_low", configuration.GetInterval, (*trellisv1.Interval).GetLow),
+	bounds("mean_high", configuration.GetInterval, (*trellisv1.Interval).GetHigh),
+	{Name: "difference", Plain: func(c configuration) string { return output.Optional(c.Difference, output.PlainNumber) }, Short: differenceWithInterval},
+	bounds("difference_low", configuration.GetDifferenceInterval, (*trellisv1.Interval).GetLow),
+	bounds("difference_high", configuration.GetDifferenceInterval, (*trellisv1.Interval).GetHigh),
+	{
+		Name: "contender", Plain: func(c configuration) string { return strconv.FormatBool(c.GetContender()) },
+		Short: func(c configuration) string {
+			if c.GetContender() {
+				return "yes"
+			}
+			return "no"
+		},
+	},
+	{
+		Name: "test_mean", Plain: func(c configuration) string { return output.Optional(c.TestMean, output.PlainNumber) },
+		Short: func(c configuration) string { return output.Optional(c.TestMean, output.ShortLoss) },
+	},
+}
+
+// configurationColumnsWith are configurationColumns with those of a model's own axes.
+func configurationColumnsWith(own []string) []output.Column[configuration] {
+	return describe.WithOwnAxes(configurationColumns, own, (*trellisv1.Configuration).GetParameters)
+}
+
+func whole(name string, get func(*trellisv1.Parameters) uint32) output.Column[configuration] {
+	return output.Both(name, func(c configuration) string { return strconv.FormatUint(uint64(get(c.GetParameters())), 10) })
+}
+
+func fraction(name string, get func(*trellisv1.Parameters) float64) output.Column[configuration] {
+	return output.Column[configuration]{
+		Name:  name,
+		Plain: func(c configuration) string { return output.PlainNumber(get(c.GetParameters())) },
+		Short: func(c configuration) string { return output.ShortNumber(get(c.GetParameters())) },
+	}
+}
+
+// bounds is one end of an interval, which people read beside what it is an interval of.
+func bounds(
+	name string, of func(configuration) *trellisv1.Interval, get func(*trellisv1.Interval) float64,
+) output.Column[configuration] {
+	return output.Column[configuration]{Name: name, Plain: func(c configuration) string {
+		if of(c) == nil {
+			return ""
+		}
+		return output.PlainNumber(get(of(c)))
+	}}
+}
+
+// seedsOf and objectivesOf are separated by spaces, in the same order.
+func seedsOf(c configuration) string {
+	seeds := make([]string, len(c.GetRepetitions()))
+	for i, repetition := range c.GetRepetitions() {
+		seeds[i] = strconv.FormatUint(uint64(repetition.GetSeed()), 10)
+	}
+	return strings.Join(seeds, " ")
+}
+
+func objectivesOf(c configuration) string {
+	objectives := make([]float64, len(c.GetRepetitions()))
+	for i, repetition := range c.GetRepetitions() {
+		objectives[i] = repetition.GetObjective()
+	}
+	return output.Numbers(objectives, output.PlainNumber)
+}
+
+// meanWithInterval writes Student's interval, which is even on both sides of the mean.
+func meanWithInterval(c configuration) string {
+	text := output.Optional(c.Mean, output.ShortLoss)
+	if c.GetInterval() == nil {
+		return text
+	}
+	return text + " ± " + output.ShortLoss((c.GetInterval().GetHigh()-c.GetInterval().GetLow())/2)
+}
+
+func differenceWithInterval(c configuration) string {
+	text := output.Optional(c.Difference, output.ShortLoss)
+	if c.GetDifferenceInterval() == nil {
+		return text
+	}
+	return fmt.Sprintf("%s (%s to %s)", text, output.ShortLoss(c.GetDifferenceInterval().GetLow()),
+		output.ShortLoss(c.GetDifferenceInterval().GetHigh()))
+}

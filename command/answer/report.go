@@ -1,0 +1,165 @@
+package answer
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"trellis/command/client"
+	"trellis/command/describe"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
+)
+
+type report = *trellisv1.Report
+
+var reportColumns = []output.Column[report]{
+	{Name: "study", Plain: func(r report) string { return r.GetStudy().GetName() }},
+	{Name: "state", Plain: func(r report) string { return describe.StudyState(r.GetStudy()) }},
+	{Name: "digest", Plain: report.GetDigest},
+	{Name: "trials", Plain: func(r report) string { return describe.ProgressOf((*trellisv1.Progress).GetTrials)(r.GetStudy()) }},
+	reportCount("trained", report.GetTrained),
+	reportCount("prefixes", report.GetPrefixes),
+	reportCount("early_stopped", report.GetEarlyStopped),
+	reportCount("collapsed", report.GetCollapsed),
+	reportCount("shared", report.GetShared),
+	reportCount("pruned", report.GetPruned),
+	reportCount("failed", report.GetFailed),
+	reportCount("canceled", report.GetCanceled),
+	reportCount("open", report.GetOpen),
+	reportCount("epochs_trained", report.GetEpochsTrained),
+	reportCount("epochs_shared", report.GetEpochsShared),
+	reportCount("epochs_alone", report.GetEpochsAlone),
+	{Name: "seconds_trained", Plain: func(r report) string { return output.PlainNumber(r.GetSecondsTrained()) }},
+	{Name: "seconds_saved", Plain: func(r report) string { return output.PlainNumber(r.GetSecondsSaved()) }},
+	reportCount("failures_total", report.GetFailuresTotal),
+	{Name: "heuristic", Plain: report.GetHeuristic},
+}
+
+func reportCount(name string, get func(report) uint64) output.Column[report] {
+	return output.Column[report]{Name: name, Plain: func(r report) string { return strconv.FormatUint(get(r), 10) }}
+}
+
+// kinds are the ways in which a trial may have been answered or not, with what they mean, in the order of a report.
+func kinds(r report) []kind {
+	return []kind{
+		{"trained", r.GetTrained(), "trained to their end"},
+		{"read off", r.GetPrefixes(), "the beginnings of runs that were trained further for other trials"},
+		{"stopped early", r.GetEarlyStopped(), "their runs ended by themselves before max_epochs"},
+		{"collapsed", r.GetCollapsed(), "answered by those, without any training"},
+		{"taken over", r.GetShared(), "trained by other studies"},
+		{"pruned", r.GetPruned(), "not answered: ended by a heuristic"},
+		{"failed", r.GetFailed(), "not answered: their runs failed"},
+		{"canceled", r.GetCanceled(), "not answered: the study was canceled"},
+		{"open", r.GetOpen(), "not answered yet"},
+	}
+}
+
+type kind struct {
+	name    string
+	trials  uint64
+	meaning string
+}
+
+// writeReport writes the account of a study for people.
+func writeReport(out io.Writer, r report) error {
+	table := output.NewTable()
+	row := func(name, format string, values ...any) {
+		table.AppendRow([]any{name, fmt.Sprintf(format, values...)})
+	}
+	study := r.GetStudy()
+	row("study", "%s, %s", study.GetName(), describe.StudyState(study))
+	row("trials", "%d, each once%s:", study.GetProgress().GetTrials(), describeSettling(study))
+	for _, kind := range kinds(r) {
+		if kind.trials > 0 {
+			row("  "+kind.name, "%d  %s", kind.trials, kind.meaning)
+		}
+	}
+	row("epochs trained", "%d, which took %s of worker time", r.GetEpochsTrained(), output.ShortSeconds(r.GetSecondsTrained()))
+	if r.GetEpochsShared() > 0 {
+		row("epochs taken over", "%d, from %s", r.GetEpochsShared(), output.Largest(r.GetSharedFrom()))
+	}
+	if saved := describeSaved(r); saved != "" {
+		row("saved", "%s", saved)
+	}
+	row("exactness", "%s", describeExactness(r))
+	row("digest", "%s%s", r.GetDigest(), describeDigest(study))
+	if _, err := fmt.Fprintln(out, table.Render()); err != nil {
+		return err
+	}
+	if verdict := r.GetVerdict(); verdict.GetSeeds() > 1 {
+		fmt.Fprintf(out, "\n%s\nSee: trellis best %s\n", describeVerdict(study, verdict), study.GetName())
+	}
+	return writeReportedFailures(out, r)
+}
+
+// describeSettling says how many of a study's trials are there because it settles, with a semicolon before it, or nothing.
+func describeSettling(study *trellisv1.Study) string {
+	if study.GetSpec().GetSettle() == nil {
+		return ""
+	}
+	summary, err := grid.Summarize(study.GetSpec())
+	if err != nil || summary.Trials >= study.GetProgress().GetTrials() {
+		// A spec that has been accepted has as many.
+		return ""
+	}
+	return fmt.Sprintf("; %d of them with a seed that settle has added", study.GetProgress().GetTrials()-summary.Trials)
+}
+
+// describeSaved compares what was trained with what the same answers would have taken, had each trial been trained by itself.
+func describeSaved(r report) string {
+	if r.GetEpochsAlone() <= r.GetEpochsTrained() {
+		return ""
+	}
+	return fmt.Sprintf("%s and %s of worker time: each trial by itself would have taken %s",
+		output.Count(r.GetEpochsAlone()-r.GetEpochsTrained(), "epoch"), output.ShortSeconds(r.GetSecondsSaved()), output.Count(r.GetEpochsAlone(), "epoch"))
+}
+
+// describeExactness says whether the answer is that of the whole grid.
+func describeExactness(r report) string {
+	switch {
+	case r.GetHeuristic() == "":
+		return "nothing was pruned: each answer is what training the trial by itself gives, bit for bit"
+	case r.GetPruned() == 0:
+		return fmt.Sprintf("pruning by %s, a heuristic, has ended no trial", r.GetHeuristic())
+	default:
+		return fmt.Sprintf("a heuristic, %s, has pruned %s: the best may be among them. Take them up again: trellis retry %s --pruned",
+			r.GetHeuristic(), output.Count(r.GetPruned(), "trial"), r.GetStudy().GetName())
+	}
+}
+
+// describeDigest says what a digest covers if the study has not ended.
+func describeDigest(study *trellisv1.Study) string {
+	if client.Ended(study) {
+		return ""
+	}
+	return " (of what has been answered so far)"
+}
+
+// writeReportedFailures lists the runs that have failed, with how to take them up again.
+func writeReportedFailures(out io.Writer, r report) error {
+	if r.GetFailuresTotal() == 0 {
+		return nil
+	}
+	fmt.Fprintf(out, "\n%s failed:\n\n", output.Sentence(output.Count(r.GetFailuresTotal(), "run")))
+	varied := describe.VariedAxes(r.GetStudy().GetSpec())
+	for _, failure := range r.GetFailures() {
+		trials := make([]string, len(failure.GetTrials()))
+		for i, trial := range failure.GetTrials() {
+			trials[i] = strconv.FormatUint(trial, 10)
+		}
+		what := "trial "
+		if len(trials) > 1 {
+			what = "trials "
+		}
+		fmt.Fprintf(out, "%s%s (%s): %s\n", what, output.Enumerate(trials), describe.Parameters(failure.GetParameters(), varied),
+			output.Shorten(strings.Join(strings.Fields(failure.GetError()), " "), 300))
+	}
+	if more := r.GetFailuresTotal() - uint64(len(r.GetFailures())); more > 0 {
+		fmt.Fprintf(out, "and %d more\n", more)
+	}
+	_, err := fmt.Fprintf(out, "\nTake them up again: trellis retry %s\n", r.GetStudy().GetName())
+	return err
+}

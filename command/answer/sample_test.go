@@ -1,0 +1,122 @@
+package answer
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"trellis/command/client"
+	"trellis/command/fake"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// sampleConfiguration has been answered with the seeds 1 to n, with a mean that grows with its rank.
+func sampleConfiguration(rank uint64, n uint32) *trellisv1.Configuration {
+	mean := 0.01 + 0.0001*float64(rank-1)
+	c := &trellisv1.Configuration{
+		Parameters: &trellisv1.Parameters{
+			LatentDim: uint32(4 * rank), LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 50, BatchSize: 256,
+		},
+		Rank: rank, Mean: proto.Float64(mean), Contender: true, TestMean: proto.Float64(mean + 0.0005),
+	}
+	for seed := uint32(1); seed <= n; seed++ {
+		c.Repetitions = append(c.Repetitions, &trellisv1.Repetition{Seed: seed, Trial: uint64(seed), Objective: mean})
+	}
+	if n > 1 {
+		c.Deviation = proto.Float64(0.0002)
+		c.Interval = &trellisv1.Interval{Low: mean - 0.00025, High: mean + 0.00025}
+	}
+	if rank > 1 {
+		c.Difference = proto.Float64(mean - 0.01)
+		c.DifferenceInterval = &trellisv1.Interval{Low: mean - 0.0105, High: mean - 0.0095}
+	}
+	return c
+}
+
+// sampleConfigurations are a good one, one that diverged with a seed, and one that has not been answered.
+func sampleConfigurations() []*trellisv1.Configuration {
+	diverged := sampleConfiguration(2, 1)
+	diverged.Mean, diverged.Contender = proto.Float64(math.NaN()), false
+	diverged.Difference, diverged.DifferenceInterval, diverged.TestMean = nil, nil, nil
+	diverged.Repetitions[0].Objective = math.NaN()
+	open := &trellisv1.Configuration{Parameters: sampleConfiguration(3, 1).GetParameters(), Rank: 3}
+	return []*trellisv1.Configuration{sampleConfiguration(1, 3), diverged, open}
+}
+
+// sampleVerdict has so many contenders besides the best.
+func sampleVerdict(contenders uint64, settled bool, advice string) *trellisv1.GetBestTrialResponse {
+	study := fake.Study()
+	study.Progress.TrialsSucceeded, study.Progress.TrialsFailed = 3, 0
+	verdict := &trellisv1.Verdict{
+		Confidence: 0.95, Configurations: 36, Best: sampleConfiguration(1, 3), ContendersTotal: contenders, Seeds: 3,
+		Settled: settled, Advice: advice,
+	}
+	for rank := uint64(2); rank <= min(contenders+1, 101); rank++ {
+		verdict.Contenders = append(verdict.Contenders, sampleConfiguration(rank, 3))
+	}
+	return &trellisv1.GetBestTrialResponse{Trial: fake.Trials()[0], RunnerUp: fake.Trials()[1], Study: study, Verdict: verdict}
+}
+
+func sampleReport() *trellisv1.Report {
+	study := fake.Study()
+	study.Progress.Trials = 108
+	return &trellisv1.Report{
+		Study: study, Digest: strings.Repeat("0123456789abcdef", 4),
+		Trained: 30, Prefixes: 50, EarlyStopped: 4, Collapsed: 6, Shared: 8, Pruned: 5, Failed: 3, Canceled: 1, Open: 1,
+		EpochsTrained: 4000, EpochsShared: 400, EpochsAlone: 9000, SecondsTrained: 3600, SecondsSaved: 4500,
+		SharedFrom: map[string]uint64{"b": 50, "a": 50, "old": 299, "older": 1},
+		Failures: []*trellisv1.Report_FailedRun{
+			{
+				Run: "0123456789abcdef", Parameters: sampleConfiguration(2, 1).GetParameters(), Trials: []uint64{3, 4},
+				Error: "3 attempts failed in the trainer:\n  no memory",
+			},
+			{Run: "fedcba9876543210", Parameters: sampleConfiguration(3, 1).GetParameters(), Trials: []uint64{9}, Error: "hung"},
+		},
+		FailuresTotal: 102, Heuristic: "successive halving (ASHA)",
+		Verdict: sampleVerdict(1, false, "").GetVerdict(),
+	}
+}
+
+func sampleImportance() *trellisv1.Importance {
+	value := func(value, mean, best float64) *trellisv1.ValueEffect {
+		return &trellisv1.ValueEffect{
+			Value: value, Mean: mean, Best: best, BestAt: sampleConfiguration(1, 1).GetParameters(), Configurations: 6,
+		}
+	}
+	return &trellisv1.Importance{
+		Axes: []*trellisv1.AxisEffect{
+			{Axis: "learning_rate", Importance: 0.8125, Total: 0.84, Values: []*trellisv1.ValueEffect{
+				value(1e-4, 0.02, 0.018), value(1e-3, 0.0125, 0.011),
+			}},
+			{Axis: "latent_dim", Importance: 0.1, Total: 0.12, Values: []*trellisv1.ValueEffect{
+				value(4, 0.018, 0.013), value(16, 0.0145, 0.011),
+			}},
+		},
+		Interactions: []*trellisv1.Interaction{
+			{First: "latent_dim", Second: "learning_rate", Importance: 0.02},
+			{First: "latent_dim", Second: "max_epochs", Importance: 1e-9},
+		},
+		Rest: 0.0675, Configurations: 12, LeftOut: 1, Method: "functional ANOVA of the objective; left out: 1 failed",
+	}
+}
+
+func sampleBest() *trellisv1.GetBestTrialResponse {
+	trials := fake.Trials()
+	return &trellisv1.GetBestTrialResponse{Trial: trials[0], RunnerUp: trials[1], Study: fake.Study()}
+}
+
+// connect returns a client of the coordinator at an address.
+func connect(t *testing.T, address string) *client.Client {
+	t.Helper()
+	c, err := client.New(address, t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.Connect(t.Context(), client.DefaultWait); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}

@@ -1,0 +1,119 @@
+package answer
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"trellis/command/output"
+	"trellis/command/spec"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// commentWidth is how long a line of comment is at most.
+const commentWidth = 110
+
+// suggestionText is a suggested spec as YAML, with the reasons above it. It is checked by reading it back.
+func suggestionText(study string, suggestion *trellisv1.SuggestStudyResponse) ([]byte, error) {
+	var text bytes.Buffer
+	fmt.Fprintf(&text, "# Suggested by trellis suggest %s, after what that study has found:\n#\n", study)
+	for _, reason := range suggestion.GetReasons() {
+		text.WriteString(comment("- ", reason))
+	}
+	written, err := specYAML(suggestion.GetSpec())
+	if err != nil {
+		return nil, err
+	}
+	text.Write(written)
+	read, err := spec.Parse("the suggestion", text.Bytes())
+	if err != nil {
+		return nil, fmt.Errorf("the suggested spec is not valid: %w", err)
+	}
+	if !proto.Equal(read, suggestion.GetSpec()) {
+		return nil, fmt.Errorf("the suggested spec reads back as another one: %v, not %v", read, suggestion.GetSpec())
+	}
+	return text.Bytes(), nil
+}
+
+// comment breaks a text into lines of comment. The first begins with a mark, the others are indented by as much.
+func comment(mark, text string) string {
+	var lines strings.Builder
+	line := "# " + mark
+	empty := true
+	for word := range strings.FieldsSeq(text) {
+		if !empty && len(line)+1+len(word) > commentWidth {
+			lines.WriteString(line + "\n")
+			line, empty = "# "+strings.Repeat(" ", len(mark)), true
+		}
+		if !empty {
+			line += " "
+		}
+		line += word
+		empty = false
+	}
+	return lines.String() + line + "\n"
+}
+
+// specYAML writes a spec as people do: axes as lists, a single grid without a list round it, nothing that is not set.
+func specYAML(spec *trellisv1.StudySpec) ([]byte, error) {
+	data, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(spec)
+	if err != nil {
+		return nil, fmt.Errorf("write the spec: %w", err)
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(data, &document); err != nil {
+		return nil, fmt.Errorf("turn JSON into YAML: %w", err)
+	}
+	top := document.Content[0]
+	output.BlockStyle(top)
+	plainNumbers(top)
+	shortenSpec(top)
+	return output.EncodeYAML(top)
+}
+
+// plainNumbers writes all numbers as the other listings do.
+func plainNumbers(node *yaml.Node) {
+	if node.Tag == "!!float" {
+		if value, err := strconv.ParseFloat(node.Value, 64); err == nil {
+			node.Value = output.PlainNumber(value)
+		}
+	}
+	for _, child := range node.Content {
+		plainNumbers(child)
+	}
+}
+
+// shortenSpec turns what has a short form into it, writes what is below the axes in one line, and a model's own axes beside the
+// others.
+func shortenSpec(node *yaml.Node) {
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, value := node.Content[i].Value, node.Content[i+1]
+		if key == "grid" && len(value.Content) == 1 {
+			*value = *value.Content[0]
+		}
+		switch {
+		case key == "grid" && value.Kind == yaml.SequenceNode:
+			for _, grid := range value.Content {
+				shortenSpec(grid)
+			}
+		case key == "grid", key == "axes":
+			shortenSpec(value)
+		case value.Kind == yaml.MappingNode && len(value.Content) == 2 && value.Content[0].Value == "values":
+			*value = *value.Content[1]
+		case value.Kind == yaml.MappingNode:
+			value.Style = yaml.FlowStyle
+		}
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		if node.Content[i].Value == "axes" {
+			node.Content = slices.Replace(node.Content, i, i+2, node.Content[i+1].Content...)
+			return
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package answer
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"trellis/command/client"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// writeSummaryOf is a report in a few lines: what follows a study's best when it has ended.
+func writeSummaryOf(out io.Writer, r report) error {
+	var parts []string
+	for _, kind := range kinds(r) {
+		if kind.trials > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", kind.trials, kind.name))
+		}
+	}
+	lines := []string{
+		fmt.Sprintf("%s, each once%s: %s.", output.Sentence(output.Count(r.GetStudy().GetProgress().GetTrials(), "trial")),
+			describeSettling(r.GetStudy()), output.Enumerate(parts)),
+		fmt.Sprintf("%s trained in %s of worker time.", output.Sentence(output.Count(r.GetEpochsTrained(), "epoch")),
+			output.ShortSeconds(r.GetSecondsTrained())),
+	}
+	if saved := describeSaved(r); saved != "" {
+		lines[1] += " Saved: " + saved + "."
+	}
+	if r.GetPruned() > 0 {
+		lines = append(lines, output.Sentence(describeExactness(r)))
+	}
+	if r.GetFailed() > 0 {
+		lines = append(lines, fmt.Sprintf("Take up what has failed again: trellis retry %s", r.GetStudy().GetName()))
+	}
+	lines = append(lines, fmt.Sprintf("Digest: %s%s", r.GetDigest(), describeDigest(r.GetStudy())))
+	_, err := fmt.Fprintln(out, strings.Join(lines, "\n"))
+	return err
+}
+
+// WriteSummary writes how the points of a study's grid were answered and what that took, with an empty line before it. A
+// coordinator that gives no reports is an older one.
+func WriteSummary(ctx context.Context, c *client.Client, out io.Writer, study string) error {
+	response, err := client.Call(ctx, client.CallTimeout, c.GetReport, &trellisv1.GetReportRequest{Study: study})
+	switch {
+	case status.Code(err) == codes.Unimplemented:
+		return nil
+	case err != nil:
+		return err
+	}
+	fmt.Fprintln(out)
+	return writeSummaryOf(out, response.GetReport())
+}

@@ -1,0 +1,106 @@
+package answer
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"trellis/command/describe"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// metricsOf returns the names of a trial's metrics, in order.
+func metricsOf(t trial) []string {
+	names := slices.AppendSeq(slices.Collect(maps.Keys(t.GetMetrics())), maps.Keys(t.GetTestMetrics()))
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// withMetrics returns the columns with those of metrics, of the validation and of the test images, behind the losses.
+func withMetrics(columns []output.Column[trial], names []string) []output.Column[trial] {
+	behind := 1 + slices.IndexFunc(columns, func(c output.Column[trial]) bool { return c.Name == "test_loss" })
+	var its []output.Column[trial]
+	for _, name := range names {
+		its = append(its,
+			metric(name, name, (*trellisv1.Trial).GetMetrics), metric("test_"+name, name, (*trellisv1.Trial).GetTestMetrics))
+	}
+	return slices.Insert(slices.Clone(columns), behind, its...)
+}
+
+func metric(header, name string, get func(trial) map[string]float64) output.Column[trial] {
+	return loss(header, func(t trial) *float64 { return describe.MetricIn(get(t), name) })
+}
+
+// metricRows writes a trial's metrics, one to a row. Prefix stands before their names.
+func metricRows(row func(name, format string, values ...any), prefix string, metrics map[string]float64) {
+	for _, name := range slices.Sorted(maps.Keys(metrics)) {
+		row(prefix+strings.ReplaceAll(name, "_", " "), "%s", output.ShortLoss(metrics[name]))
+	}
+}
+
+type trial = *trellisv1.Trial
+
+var trialColumns = []output.Column[trial]{
+	{Name: "study", Plain: (*trellisv1.Trial).GetStudy},
+	output.Both("index", integer((*trellisv1.Trial).GetIndex)),
+	output.Both("state", trialState),
+	output.Both("latent_dim", parameter((*trellisv1.Parameters).GetLatentDim)),
+	rate("learning_rate", (*trellisv1.Parameters).GetLearningRate),
+	rate("weight_decay", (*trellisv1.Parameters).GetWeightDecay),
+	output.Both("max_epochs", parameter((*trellisv1.Parameters).GetMaxEpochs)),
+	output.Both("batch_size", parameter((*trellisv1.Parameters).GetBatchSize)),
+	output.Both("seed", parameter((*trellisv1.Parameters).GetSeed)),
+	loss("objective", func(t trial) *float64 { return t.Objective }),
+	output.Both("best_epoch", integer((*trellisv1.Trial).GetBestEpoch)),
+	output.Both("epochs", integer((*trellisv1.Trial).GetEpochs)),
+	loss("test_loss", func(t trial) *float64 { return t.TestLoss }),
+	{Name: "run", Plain: (*trellisv1.Trial).GetRun},
+	{Name: "error", Plain: (*trellisv1.Trial).GetError, Short: func(t trial) string { return output.OneLine(t.GetError()) }},
+}
+
+// TrialColumnsWith are trialColumns with those of a model's own axes.
+func TrialColumnsWith(own []string) []output.Column[trial] {
+	return describe.WithOwnAxes(trialColumns, own, (*trellisv1.Trial).GetParameters)
+}
+
+// lossColumns hold one loss per epoch, separated by spaces.
+var lossColumns = []output.Column[trial]{
+	losses("train_loss", (*trellisv1.Trial).GetTrainLoss),
+	losses("validation_loss", (*trellisv1.Trial).GetValidationLoss),
+}
+
+func trialState(t trial) string { return output.PlainState(t.GetState().String(), "TRIAL_STATE_") }
+
+func integer[T uint32 | uint64](get func(trial) T) func(trial) string {
+	return func(t trial) string { return strconv.FormatUint(uint64(get(t)), 10) }
+}
+
+func parameter(get func(*trellisv1.Parameters) uint32) func(trial) string {
+	return func(t trial) string { return strconv.FormatUint(uint64(get(t.GetParameters())), 10) }
+}
+
+func rate(name string, get func(*trellisv1.Parameters) float64) output.Column[trial] {
+	return output.Column[trial]{
+		Name:  name,
+		Plain: func(t trial) string { return output.PlainNumber(get(t.GetParameters())) },
+		Short: func(t trial) string { return output.ShortNumber(get(t.GetParameters())) },
+	}
+}
+
+func loss(name string, get func(trial) *float64) output.Column[trial] {
+	return output.Column[trial]{
+		Name:  name,
+		Plain: func(t trial) string { return output.Optional(get(t), output.PlainNumber) },
+		Short: func(t trial) string { return output.Optional(get(t), output.ShortLoss) },
+	}
+}
+
+func losses(name string, get func(trial) []float64) output.Column[trial] {
+	return output.Column[trial]{
+		Name:  name,
+		Plain: func(t trial) string { return output.Numbers(get(t), output.PlainNumber) },
+		Short: func(t trial) string { return output.Numbers(get(t), output.ShortLoss) },
+	}
+}

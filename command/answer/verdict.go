@@ -1,0 +1,158 @@
+package answer
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+
+	"trellis/command/client"
+	"trellis/command/describe"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// shownContenders is how many configurations that can't be told apart from the best are listed.
+const shownContenders = 10
+
+// writeBestConfiguration writes the best of configurations with several seeds, and how sure that is. It says no more than the
+// verdict does.
+func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
+	verdict := best.GetVerdict()
+	winner := verdict.GetBest()
+	table := output.NewTable()
+	row := func(name, format string, values ...any) {
+		table.AppendRow([]any{name, fmt.Sprintf(format, values...)})
+	}
+	study := best.GetStudy()
+	row("study", "%s, %s: %s", study.GetName(), describe.StudyState(study), describe.Progress(study))
+	parameterRows(row, winner.GetParameters())
+	row("seeds", "%s", describeSeeds(study, winner))
+	row("validation loss", "%s on average%s", output.ShortLoss(winner.GetMean()), describeInterval(winner.GetInterval(), verdict))
+	switch mean := winner.GetMean(); {
+	case winner.TestMean != nil:
+		row("test loss", "%s on average, of images that had no part in the choice", output.ShortLoss(winner.GetTestMean()))
+	case !math.IsNaN(mean) && !math.IsInf(mean, 0):
+		row("test loss", "not known for every seed: %s", whyUntested)
+	}
+	metricRows(row, "mean validation ", winner.GetMetrics())
+	metricRows(row, "mean test ", winner.GetTestMetrics())
+	if trial := best.GetTrial(); trial != nil {
+		row("its best trial", "%d (seed %d), with %s at epoch %d of %d trained", trial.GetIndex(), trial.GetParameters().GetSeed(),
+			output.ShortLoss(trial.GetObjective()), trial.GetBestEpoch(), trial.GetEpochs())
+		metricRows(row, "its validation ", trial.GetMetrics())
+		metricRows(row, "its test ", trial.GetTestMetrics())
+	}
+	if _, err := fmt.Fprintf(out, "%s\n\n%s\n", table.Render(), describeVerdict(study, verdict)); err != nil {
+		return err
+	}
+	return writeContenders(out, study, verdict)
+}
+
+// describeSeeds lists the seeds that a configuration of a study has been answered with, beside what it may have of them.
+func describeSeeds(study *trellisv1.Study, c *trellisv1.Configuration) string {
+	seeds := make([]string, len(c.GetRepetitions()))
+	for i, repetition := range c.GetRepetitions() {
+		seeds[i] = fmt.Sprint(repetition.GetSeed())
+	}
+	budget := ""
+	if settle := study.GetSpec().GetSettle(); settle != nil {
+		budget = fmt.Sprintf(" of at most %d", settle.GetMaxSeeds())
+	}
+	return fmt.Sprintf("%d%s (%s)", len(seeds), budget, strings.Join(seeds, ", "))
+}
+
+// describeInterval writes the confidence interval of a mean, with a comma before it, or nothing.
+func describeInterval(interval *trellisv1.Interval, verdict *trellisv1.Verdict) string {
+	if interval == nil {
+		return ""
+	}
+	return fmt.Sprintf(", between %s and %s at %s confidence", output.ShortLoss(interval.GetLow()), output.ShortLoss(interval.GetHigh()),
+		output.Percent(verdict.GetConfidence()))
+}
+
+// describeVerdict says what is known about which configuration is best, and what is not.
+func describeVerdict(study *trellisv1.Study, verdict *trellisv1.Verdict) string {
+	compared := output.Count(verdict.GetConfigurations(), "configuration")
+	var text string
+	switch others := verdict.GetContendersTotal(); {
+	case math.IsNaN(verdict.GetBest().GetMean()) || math.IsInf(verdict.GetBest().GetMean(), 0):
+		return "Nothing can be said about which configuration is best: the losses of the best one are not finite numbers."
+	case verdict.GetConfigurations() < 2:
+		text = "There is no other configuration to compare it with."
+	case others == 0 && !verdict.GetSettled():
+		text = fmt.Sprintf("Nothing can be told yet about which of the %s is best at %s confidence.", compared,
+			output.Percent(verdict.GetConfidence()))
+	case others == 0:
+		text = fmt.Sprintf("At %s confidence, it is the best of the %s that were compared.", output.Percent(verdict.GetConfidence()), compared)
+	default:
+		which := fmt.Sprintf("one of the %d others", others)
+		if others == 1 {
+			which = "the other one"
+		}
+		text = fmt.Sprintf("At %s confidence, the best of the %s that were compared is this one or %s that can't be told apart from it",
+			output.Percent(verdict.GetConfidence()), compared, which)
+		if verdict.GetSettled() {
+			text += ", with exactly the same losses"
+		}
+		text += "."
+	}
+	if missing := describeMissing(study); missing != "" {
+		text += " " + missing
+	}
+	return text
+}
+
+// describeMissing says which trials take no part in a comparison, because they have no answer.
+func describeMissing(study *trellisv1.Study) string {
+	progress := study.GetProgress()
+	missing := progress.GetTrials() - progress.GetTrialsSucceeded()
+	again := fmt.Sprintf(" Take them up again: trellis retry %s --pruned", study.GetName())
+	switch {
+	case missing == 0:
+		return ""
+	case !client.Ended(study):
+		return output.Sentence(output.Count(missing, "trial")) + " may still change that."
+	case progress.GetTrialsPruned() == missing:
+		return fmt.Sprintf("%s took no part in it: a heuristic pruned them, and the best may be among them.%s",
+			output.Sentence(output.Count(missing, "trial")), again)
+	case progress.GetTrialsPruned() > 0:
+		return fmt.Sprintf("%s without an answer took no part in it: a heuristic pruned %d of them, and the best may be among those.%s",
+			output.Sentence(output.Count(missing, "trial")), progress.GetTrialsPruned(), again)
+	default:
+		return output.Sentence(output.Count(missing, "trial")) + " without an answer took no part in it."
+	}
+}
+
+// writeContenders lists the configurations that can't be told apart from the best one, and what would tell them apart.
+func writeContenders(out io.Writer, study *trellisv1.Study, verdict *trellisv1.Verdict) error {
+	contenders := verdict.GetContenders()
+	if len(contenders) > shownContenders {
+		contenders = contenders[:shownContenders]
+	}
+	if len(contenders) > 0 {
+		columns := withMeanMetrics(configurationColumnsWith(describe.OwnAxes(study.GetSpec())), contenders)
+		columns = slices.DeleteFunc(columns, func(c output.Column[configuration]) bool {
+			return c.Name == "contender"
+		})
+		list := output.NewList(out, output.Table, "", columns)
+		for _, contender := range contenders {
+			if err := list.Add(contender); err != nil {
+				return err
+			}
+		}
+		fmt.Fprintln(out)
+		if err := list.Close(""); err != nil {
+			return err
+		}
+	}
+	if more := verdict.GetContendersTotal() - uint64(len(contenders)); more > 0 {
+		fmt.Fprintf(out, "and %d more: trellis configurations %s\n", more, study.GetName())
+	}
+	if verdict.GetAdvice() == "" {
+		return nil
+	}
+	_, err := fmt.Fprintf(out, "\nWhat would settle it: %s.\n", verdict.GetAdvice())
+	return err
+}

@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"trellis/command/client"
+)
+
+// ClientOptions are the flags of the commands that talk to a coordinator.
+type ClientOptions struct {
+	Address string
+	// wait is how long to wait for a coordinator that is not there. 0 waits for ever.
+	wait time.Duration
+}
+
+func ClientFlags(cmd *cobra.Command, wait time.Duration) *ClientOptions {
+	options := new(ClientOptions)
+	AddressFlag(cmd, &options.Address)
+	text := "how long to wait for a coordinator that is not there; 0 waits for ever"
+	cmd.Flags().DurationVar(&options.wait, "wait", wait, text)
+	return options
+}
+
+// AddressFlag adds --coordinator.
+func AddressFlag(cmd *cobra.Command, address *string) {
+	standard := client.DefaultAddress
+	if set := os.Getenv(client.AddressVariable); set != "" {
+		standard = set
+	}
+	cmd.Flags().StringVar(address, "coordinator", standard,
+		"the coordinator's `address`, or those of several nodes with commas between them; or set "+client.AddressVariable)
+}
+
+// WithClient runs what a command does with a coordinator, interruptible by signals.
+func (env *Environment) WithClient(
+	parent context.Context, options *ClientOptions, do func(context.Context, *client.Client) error,
+) (err error) {
+	ctx, stop := Interruptible(parent)
+	defer stop()
+	c, err := client.New(options.Address, env.Err)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if err := c.Connect(ctx, options.wait); err != nil {
+		return err
+	}
+	err = do(ctx, c)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// Elsewhere is the flag that a command needs to find a coordinator that is not at the usual address.
+func Elsewhere(address string) string {
+	if address == client.DefaultAddress {
+		return ""
+	}
+	return " --coordinator " + address
+}

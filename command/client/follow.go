@@ -1,0 +1,111 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// rewatchDelay is how long a broken watch rests at most before it begins again.
+const rewatchDelay = time.Second
+
+// ProgressView shows people how a study comes along.
+type ProgressView interface {
+	// Update shows what a watch has sent.
+	Update(*trellisv1.WatchStudyResponse)
+	// Write shows a notice: whole lines.
+	io.Writer
+	// Close leaves what was last shown on the screen.
+	Close() error
+}
+
+// Follow watches a study to its end and shows it in the view. A watch that breaks off begins again where it was. It
+// returns the study as it has ended.
+func (c *Client) Follow(ctx context.Context, name string, view ProgressView) (*trellisv1.Study, error) {
+	restore := c.redirectNotices(view)
+	defer restore()
+	var index uint64
+	var study *trellisv1.Study
+	for {
+		err := c.Watch(ctx, &trellisv1.WatchStudyRequest{Study: name, SinceIndex: index},
+			func(response *trellisv1.WatchStudyResponse) {
+				index, study = response.GetIndex(), response.GetStudy()
+				view.Update(response)
+			})
+		switch {
+		case ctx.Err() != nil:
+			return study, context.Cause(ctx)
+		case err == nil && Ended(study):
+			return study, nil
+		case err == nil, breaksOff(err):
+			pause := time.NewTimer(rand.N(rewatchDelay))
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+				pause.Stop()
+			}
+		default:
+			return study, err
+		}
+	}
+}
+
+// Watch calls see with each response of one watch. It returns nil when the coordinator ends it.
+func (c *Client) Watch(
+	ctx context.Context, request *trellisv1.WatchStudyRequest, see func(*trellisv1.WatchStudyResponse),
+) error {
+	stream, err := c.WatchStudy(ctx, request)
+	if err != nil {
+		return err
+	}
+	for {
+		response, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		see(response)
+	}
+}
+
+// breaksOff says whether a watch that ends with err may go on: the coordinator has restarted, or the network failed.
+func breaksOff(err error) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.Aborted, codes.ResourceExhausted:
+		return true
+	default:
+		return false
+	}
+}
+
+// Ended says whether nothing more will happen to a study.
+func Ended(study *trellisv1.Study) bool {
+	switch study.GetState() {
+	case trellisv1.StudyState_STUDY_STATE_COMPLETED, trellisv1.StudyState_STUDY_STATE_CANCELED:
+		return true
+	default:
+		return false
+	}
+}
+
+// redirectNotices has the client's notices written to out until restore is called.
+func (c *Client) redirectNotices(out io.Writer) (restore func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.notices
+	c.notices = out
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.notices = before
+	}
+}

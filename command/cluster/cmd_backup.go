@@ -1,0 +1,84 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/exit"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func BackupCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Write all that the coordinator has recorded to a file, while it goes on",
+		Long: `Write all that the coordinator has recorded, as of one moment, to FILE, or to standard output if FILE is -. The
+coordinator goes on meanwhile. FILE is written whole or not at all.
+
+A backup has studies, trials, runs and losses; trellis restore brings them back. Checkpoints are not part of it: they lie
+in the coordinator's --artifacts. Without them, runs that were under way begin again.`,
+		Example: `  trellis backup trellis-$(date +%F).backup`,
+		Args:    cli.Operands("FILE"),
+	}
+	options := cli.ClientFlags(cmd, client.DefaultWait)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if terminal, ok := env.Out.(*os.File); args[0] == "-" && ok && output.IsTerminalFile(terminal) {
+			return exit.Usagef("a backup is nothing to read: send standard output to a file, or give a FILE")
+		}
+		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			return backup(ctx, env, c, args[0])
+		})
+	}
+	return cmd
+}
+
+// backup writes a backup to a file, or to standard output if path is "-".
+func backup(ctx context.Context, env *cli.Environment, c *client.Client, path string) error {
+	answer, err := client.Call(ctx, client.CallTimeout, c.GetCluster, &trellisv1.GetClusterRequest{})
+	if err != nil {
+		return err
+	}
+	size, err := output.WriteFile(path, 0o600, env.Out, func(out io.Writer) error {
+		return download(ctx, c, out)
+	})
+	if err != nil {
+		return err
+	}
+	where := path
+	if path == "-" {
+		where = "standard output"
+	}
+	_, err = fmt.Fprintf(env.Err, "Wrote a backup of %s to %s. It has all that was recorded up to index %d, or later.\n",
+		output.ShortBytes(uint64(size)), where, answer.GetStatus().GetCommitIndex())
+	return err
+}
+
+// download writes what the coordinator sends.
+func download(ctx context.Context, c *client.Client, out io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.Backup(ctx, &trellisv1.BackupRequest{})
+	if err != nil {
+		return err
+	}
+	for {
+		response, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := out.Write(response.GetData()); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,182 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/exit"
+	"trellis/command/node"
+	"trellis/command/spec"
+	"trellis/coordinator"
+	"trellis/trainer"
+	"trellis/worker/dial"
+)
+
+// coordinatorOptions are the flags of coordinator that Config does not have.
+type coordinatorOptions struct {
+	listen     string
+	durability node.DirectoryFlags
+	server     *node.ServerOptions
+	data       *node.DataOptions
+}
+
+func CoordinatorCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "coordinator",
+		Short: "Expand studies, hand out their runs to workers, record the results",
+		Long: `Expand studies, hand out their runs to workers, record the results, and answer all other commands.
+
+What it acknowledges is on disk, in the data directory: it may be killed at any instant, and goes on where it was when
+it is started again with the same directory. Ctrl-C and SIGTERM stop it; workers wait for it.
+
+Several coordinators replicate one log and stand the loss of a minority: three stand the loss of one. Start the first as
+usual and the others with --join; then workers and other commands are given all their addresses, with commas between
+them. Each is a node of the cluster with a data directory of its own. See: trellis cluster --help`,
+		Example: `  trellis coordinator
+  trellis coordinator --listen :7070 --insecure      # for a network of machines that you trust
+  trellis coordinator --listen :7070 --insecure --join first:7070 --artifacts s3://bucket/trellis`,
+		Args: cli.Operands(),
+	}
+	options := coordinatorOptions{
+		server: node.MetricsFlags(cmd, "allow to listen where other machines can connect, without encryption or passwords"),
+	}
+	config := coordinator.Config{Numerics: trainer.NumericsVersion, Models: spec.Models(), Version: env.Version}
+	log := cli.LogFlags(cmd, slog.LevelInfo)
+	flags := cmd.Flags()
+	flags.StringVar(&options.listen, "listen", client.DefaultAddress, "`address` to listen on")
+	flags.DurationVar(&config.Lease, "lease", coordinator.DefaultLease,
+		"how long a worker may be silent before its runs go to others")
+	flags.StringVar(&options.durability.Data, "data", "",
+		"`folder` of the log, of its snapshots and of checkpoints (default trellis in the user's data folder)")
+	flags.BoolVar(&options.durability.InMemory, "in-memory", false,
+		"keep studies in memory only: they end with the process, and there are no checkpoints")
+	flags.StringSliceVar(&config.Join, "join", nil,
+		"`addresses` of nodes of a cluster, with commas between them: become one of them if the data directory is empty")
+	flags.BoolVar(&config.Wait, "wait-to-be-added", false,
+		"if the data directory is empty, wait until somebody adds this node: trellis cluster add")
+	flags.StringVar(&config.Advertise, "advertise", "",
+		"`address` under which nodes, workers and other commands reach this coordinator (default the one listened on)")
+	flags.StringVar(&config.Artifacts, "artifacts", "",
+		"folder or `URL` (s3://, or gs:// in a build with -tags gcs) for checkpoints (default artifacts in the data directory)")
+	flags.DurationVar(&config.CheckpointInterval, "checkpoint-interval", coordinator.DefaultCheckpointInterval,
+		"how often, at least, workers save the runs that they train")
+	options.data = node.DataFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx, stop := cli.Interruptible(cmd.Context())
+		defer stop()
+		config.Logger = log.NewLogger(env.Err)
+		var err error
+		if config.Data, err = options.durability.Path(cmd); err != nil {
+			return err
+		}
+		return serve(ctx, env, options, config)
+	}
+	return cmd
+}
+
+// serve runs a coordinator until ctx is done.
+func serve(
+	ctx context.Context, env *cli.Environment, options coordinatorOptions, config coordinator.Config,
+) error {
+	if err := errors.Join(config.Validate(), checkAddresses(config)); err != nil {
+		return exit.Usagef("%w", err)
+	}
+	dataSets, err := node.NewDataSets(options.data)
+	if err != nil {
+		return err
+	}
+	metricsListener, registry, err := node.OpenMetrics(ctx, env, options.server)
+	if err != nil {
+		return err
+	}
+	if registry != nil {
+		defer metricsListener.Close()
+		config.Registerer = registry
+	}
+	listener, err := node.Listen(ctx, "listen", options.listen, options.server.Insecure)
+	if err != nil {
+		return err
+	}
+	if config.Advertise == "" {
+		config.Advertise = node.ReachableAddress(listener)
+	}
+	directory, err := node.OpenDirectory(config.Data)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	config.Data = directory.Path
+	c, err := coordinator.New(config, listener, dataSets)
+	if err != nil {
+		listener.Close()
+		return directory.ExplainLog(err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return directory.ExplainLog(c.Serve(ctx)) })
+	group.Go(func() error {
+		announce(ctx, env, listener.Addr().String(), config, directory)
+		return nil
+	})
+	if registry != nil {
+		group.Go(func() error { return node.ServeMetrics(ctx, metricsListener, registry) })
+	}
+	return group.Wait()
+}
+
+// announce says where the coordinator is and what it has, once it has opened its log and answers.
+func announce(
+	ctx context.Context, env *cli.Environment, address string, config coordinator.Config, directory node.Directory,
+) {
+	for {
+		answer, err := client.AskCluster(ctx, address)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			// It reads a long log.
+			continue
+		}
+		waits, member := "", len(answer.GetNodes()) > 0
+		if member && directory.Found && (config.Wait || len(config.Join) > 0) {
+			config.Logger.Info("this node is in a cluster already: --join and --wait-to-be-added change nothing",
+				"nodes", len(answer.GetNodes()))
+		}
+		if !member && config.Wait {
+			waits = fmt.Sprintf("It waits to be added to a cluster: trellis cluster add %s --coordinator NODE\n", config.Advertise)
+		}
+		fmt.Fprintf(env.Err, "The coordinator listens on %s.\n%s\n%sConnect workers:  trellis worker --coordinator %s\n"+
+			"Submit a study:   trellis submit --coordinator %s SPEC\n", address, directory.Describe(), waits, config.Advertise,
+			config.Advertise)
+		return
+	}
+}
+
+// checkAddresses says what is wrong with the addresses that tell nodes where others are.
+func checkAddresses(config coordinator.Config) error {
+	for _, address := range config.Join {
+		if _, err := dial.Nodes(address); err != nil {
+			return fmt.Errorf("--join: %w", err)
+		}
+	}
+	if config.Advertise == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(config.Advertise)
+	if _, wrong := dial.Nodes(config.Advertise); wrong != nil || err != nil {
+		return fmt.Errorf("--advertise: %w", cmp.Or(wrong, err))
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("--advertise %s names no machine, so nobody could come back to it: give an address such as host:7070",
+			config.Advertise)
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"trellis/command/cli"
+	"trellis/command/exit"
+	"trellis/command/node"
+	"trellis/worker"
+)
+
+func WorkerCommand(env *cli.Environment) *cobra.Command {
+	config := worker.Config{Version: env.Version}
+	cmd := &cobra.Command{
+		Use:   "worker",
+		Short: "Train runs for a coordinator",
+		Long: `Train runs for a coordinator, until it is told to stop.
+
+SIGTERM or Ctrl-C drains the worker: it hands its runs back and leaves. A second one ends it at once.
+A coordinator that is not there, or goes away, is waited for; runs in training go on meanwhile.`,
+		Args: cli.Operands(),
+	}
+	options := node.MetricsFlags(cmd, "allow --metrics to listen where other machines can connect")
+	log := cli.LogFlags(cmd, slog.LevelInfo)
+	cli.AddressFlag(cmd, &config.Coordinator)
+	cmd.Flags().StringVar(&config.Name, "name", "", "first part of the worker's `name` (default the host's name)")
+	cmd.Flags().IntVar(&config.Slots, "slots", 0, "runs to train side by side (default one per core)")
+	node.CacheDirFlag(cmd, &config.CacheDir)
+	chooseKernel := kernelFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := chooseKernel(); err != nil {
+			return err
+		}
+		config.Logger = log.NewLogger(env.Err)
+		return work(cmd.Context(), env, config, options)
+	}
+	return cmd
+}
+
+// work runs a worker until ctx is done or a signal drains it.
+func work(parent context.Context, env *cli.Environment, config worker.Config, options *node.ServerOptions) error {
+	if err := config.Validate(); err != nil {
+		return exit.Usagef("%w", err)
+	}
+	listener, registry, err := node.OpenMetrics(parent, env, options)
+	if err != nil {
+		return err
+	}
+	if registry != nil {
+		defer listener.Close()
+		config.Registerer = registry
+	}
+	keepHeapSmall()
+	w, err := worker.New(config)
+	if err != nil {
+		return fmt.Errorf("cannot start the worker: %w", err)
+	}
+	ctx, stop := context.WithCancelCause(parent)
+	defer stop(nil)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer stop(nil)
+		return w.Run(groupCtx)
+	})
+	group.Go(func() error {
+		drainOnSignal(groupCtx, env, signals, w, stop)
+		return nil
+	})
+	if registry != nil {
+		group.Go(func() error { return node.ServeMetrics(groupCtx, listener, registry) })
+	}
+	err = group.Wait()
+	if cause := context.Cause(ctx); errors.Is(cause, exit.ErrInterrupted) {
+		return cause
+	}
+	return err
+}
+
+// drainOnSignal drains the worker at the first signal and stops it at the second.
+func drainOnSignal(
+	ctx context.Context, env *cli.Environment, signals <-chan os.Signal, w *worker.Worker, stop context.CancelCauseFunc,
+) {
+	select {
+	case <-signals:
+	case <-ctx.Done():
+		return
+	}
+	fmt.Fprintln(env.Err, "Draining: the worker hands its runs back. Once more ends it at once.")
+	w.Drain()
+	select {
+	case <-signals:
+		stop(exit.ErrInterrupted)
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,25 @@
+package cluster
+
+import (
+	"github.com/spf13/cobra"
+
+	"trellis/command/cli"
+	"trellis/command/exit"
+	"trellis/trainer/kernel"
+)
+
+// kernelFlag adds --kernel. What it returns is to be called before anything is trained.
+func kernelFlag(cmd *cobra.Command) (choose func() error) {
+	path := cmd.Flags().String("kernel", "",
+		"`form` of the trainer's arithmetic: avx512, avx2 or portable; all give the same digits (default the fastest one here)")
+	cli.Complete(cmd, "kernel", kernel.Paths()...)
+	return func() error {
+		if *path == "" {
+			return nil
+		}
+		if err := kernel.SetPath(*path); err != nil {
+			return exit.Usagef("--kernel: %w", err)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,2 @@
+// Package exit has the exit codes, and the errors that lead to them: see Help.
+package exit

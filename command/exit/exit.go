@@ -1,0 +1,101 @@
+package exit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// The exit codes. Help documents them.
+const (
+	OK            = 0
+	Error         = 1
+	Usage         = 2
+	NotFound      = 3
+	AlreadyExists = 4
+	Unavailable   = 5
+	Incomplete    = 6
+	Interrupted   = 130
+)
+
+const Help = `Every command ends with one of these codes:
+
+    0  it has done what it was asked to
+    1  an error that is none of those below
+    2  the command line or a spec is not valid; nothing was changed
+    3  there is no such study, trial or node
+    4  a study of that name exists already
+    5  there is no coordinator at the address, or it does not answer
+    6  run, watch, submit --watch: the study has ended without all its trials answered: some
+       failed, or it was canceled
+  130  interrupted, by Ctrl-C for example
+`
+
+var (
+	// ErrUsage marks errors of the person at the keyboard: the command line, or the content of a spec.
+	ErrUsage = errors.New("usage")
+	// ErrUnavailable means that the coordinator could not be reached in time.
+	ErrUnavailable = errors.New("no coordinator")
+	// ErrIncomplete means that a study has ended without all its trials answered.
+	ErrIncomplete = errors.New("study incomplete")
+)
+
+// usageError is an ErrUsage that prints itself as its cause.
+type usageError struct{ cause error }
+
+func (e *usageError) Error() string { return e.cause.Error() }
+
+func (e *usageError) Unwrap() []error { return []error{ErrUsage, e.cause} }
+
+func Usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+// Code is what the process ends with after err.
+func Code(err error) int {
+	switch {
+	case err == nil:
+		return OK
+	case errors.Is(err, ErrUsage):
+		return Usage
+	case errors.Is(err, ErrIncomplete):
+		return Incomplete
+	case errors.Is(err, ErrUnavailable):
+		return Unavailable
+	case errors.Is(err, ErrInterrupted), errors.Is(err, context.Canceled):
+		return Interrupted
+	}
+	switch status.Code(err) {
+	case codes.InvalidArgument:
+		return Usage
+	case codes.NotFound:
+		return NotFound
+	case codes.AlreadyExists:
+		return AlreadyExists
+	case codes.Unavailable, codes.DeadlineExceeded:
+		return Unavailable
+	case codes.Canceled:
+		return Interrupted
+	default:
+		return Error
+	}
+}
+
+// Text is err as people read it: a gRPC status without its wrapping.
+func Text(err error) string {
+	text := err.Error()
+	var wire interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &wire) {
+		plain := wire.GRPCStatus()
+		text = strings.Replace(text, fmt.Sprintf("rpc error: code = %s desc = ", plain.Code()), "", 1)
+		text = strings.TrimPrefix(text, "validation error: ")
+	}
+	return text
+}
+
+// ErrInterrupted means that a signal has ended the command.
+var ErrInterrupted = errors.New("interrupted")

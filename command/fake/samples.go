@@ -1,0 +1,126 @@
+package fake
+
+import (
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func Models() []*trellisv1.Model {
+	return []*trellisv1.Model{
+		{Name: "plain", Summary: "one that has no axes of its own", Loss: "mean squared error per pixel"},
+		{
+			Name: "classifier", Summary: "one that has all there is", Data: true, Pretrained: []string{"plain", "noisy"},
+			Axes: []*trellisv1.ModelAxis{
+				{Name: "noise", Maximum: 10, ExclusiveMinimum: true},
+				{Name: "fine_tune", Integer: true, Maximum: 1, Default: new(0.0)},
+				{Name: "weight", Summary: "of something", Minimum: 0.5, Maximum: 1000, Default: new(1.5)},
+			},
+			Loss:    "cross-entropy",
+			Metrics: []*trellisv1.ModelMetric{{Name: "accuracy", Summary: "share"}, {Name: "recall"}},
+		},
+	}
+}
+
+// Trials has what is hard to write: a NaN, a zero, a value that is not set, a loss of no round number, a text
+// with every separator.
+func Trials() []*trellisv1.Trial {
+	return []*trellisv1.Trial{
+		{
+			Study: "sample", Index: 0, Run: "0123456789abcdef0123456789abcdef",
+			Parameters:     &trellisv1.Parameters{LatentDim: 16, LearningRate: 1e-3, MaxEpochs: 2, Seed: 1, BatchSize: 256},
+			State:          trellisv1.TrialState_TRIAL_STATE_SUCCEEDED,
+			Objective:      proto.Float64(0.012345678901234567),
+			TestLoss:       proto.Float64(1.0 / 3),
+			BestEpoch:      2,
+			Epochs:         2,
+			TrainLoss:      []float64{0.1, 0.02},
+			ValidationLoss: []float64{0.2, 0.012345678901234567},
+		},
+		{
+			Study: "sample", Index: 1, Run: "fedcba9876543210fedcba9876543210",
+			Parameters: &trellisv1.Parameters{
+				LatentDim: 784, LearningRate: 0.00031622776601683794, WeightDecay: 1e-5, MaxEpochs: 2, Seed: 1, BatchSize: 256,
+			},
+			State:          trellisv1.TrialState_TRIAL_STATE_SUCCEEDED,
+			Objective:      proto.Float64(math.NaN()),
+			TestLoss:       proto.Float64(math.NaN()),
+			Epochs:         1,
+			TrainLoss:      []float64{math.Inf(1)},
+			ValidationLoss: []float64{math.NaN()},
+		},
+		{
+			Study: "sample", Index: 4, Run: "00112233445566778899aabbccddeeff",
+			Parameters: &trellisv1.Parameters{LatentDim: 1, LearningRate: 1, MaxEpochs: 10000, BatchSize: 1},
+			State:      trellisv1.TrialState_TRIAL_STATE_FAILED,
+			Error:      "out of memory: \"a, b\"\n- c: d",
+		},
+	}
+}
+
+// MeasuredTrials have metrics, but for the first: one that is not set, a NaN, one of the test images alone.
+func MeasuredTrials() []*trellisv1.Trial {
+	trials := Trials()
+	trials[0], trials[2] = trials[2], trials[0]
+	trials[1].Metrics = map[string]float64{"accuracy": math.NaN(), "top_three": 1}
+	trials[2].Metrics = map[string]float64{"accuracy": 0.9871}
+	trials[2].TestMetrics = map[string]float64{"accuracy": 2.0 / 3, "recall": 0.5}
+	return trials
+}
+
+// NoisyTrials are the samples with a value on two axes that only their model has.
+func NoisyTrials() []*trellisv1.Trial {
+	trials := Trials()
+	for i, trial := range trials {
+		trial.Parameters.Values = map[string]float64{"noise": 1 / float64(3*i+3), "divergence_weight": 1}
+	}
+	return trials
+}
+
+func Study() *trellisv1.Study {
+	return &trellisv1.Study{
+		Name:  "sample",
+		Spec:  &trellisv1.StudySpec{Name: "sample", Model: "conv-autoencoder", Data: "mnist"},
+		State: trellisv1.StudyState_STUDY_STATE_COMPLETED,
+		Progress: &trellisv1.Progress{
+			Trials: 3, TrialsSucceeded: 2, TrialsFailed: 1, Runs: 3, RunsSucceeded: 2, RunsFailed: 1, Epochs: 3,
+			TrainingSeconds: 1.5,
+		},
+		CreateTime: timestamppb.New(time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)),
+	}
+}
+
+// Now is when the samples are written.
+var Now = time.Date(2026, 11, 23, 23, 50, 0, 0, time.UTC)
+
+func Forecast() *trellisv1.Forecast {
+	return &trellisv1.Forecast{
+		Epochs:     &trellisv1.Estimate{Expected: 3100.4, Low: 2900, High: 3400},
+		Seconds:    &trellisv1.Estimate{Expected: 2820, Low: 2520, High: 3500},
+		Confidence: 0.9, Slots: 8, SecondsPerEpoch: 5.25,
+		Basis:        "1700 epochs of 2 other studies of the same model and data measured",
+		Alternatives: []*trellisv1.Forecast_Alternative{{Slots: 4, Seconds: 5500}, {Slots: 16, Seconds: 1500}},
+	}
+}
+
+// ExampleStudies are the examples that are the specs of studies.
+func ExampleStudies(t *testing.T) []string {
+	t.Helper()
+	paths, err := filepath.Glob("../../examples/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths = slices.DeleteFunc(paths, func(path string) bool { return strings.HasPrefix(filepath.Base(path), "reproduce") })
+	if len(paths) < 4 {
+		t.Fatalf("examples of studies are %v", paths)
+	}
+	return paths
+}

@@ -1,0 +1,76 @@
+package output
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+func Verb(number int, one, many string) string {
+	if number == 1 {
+		return one
+	}
+	return many
+}
+
+// Largest names the things with the largest numbers, the largest first: at most three, and how many more there are.
+func Largest(numbers map[string]uint64) string {
+	const named = 3
+	names := slices.SortedFunc(maps.Keys(numbers), func(a, b string) int {
+		if c := cmp.Compare(numbers[b], numbers[a]); c != 0 {
+			return c
+		}
+		return strings.Compare(a, b)
+	})
+	if more := len(names) - named; more > 0 {
+		names = append(names[:named], fmt.Sprintf("%d more", more))
+	}
+	return Enumerate(names)
+}
+
+// Enumerate writes names as "a, b and c".
+func Enumerate(names []string) string {
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
+}
+
+// Shorten cuts text to at most limit bytes.
+func Shorten(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "") + "..."
+}
+
+// PlainState is the value of an enum in lower case, without its prefix.
+func PlainState(name, prefix string) string {
+	return strings.ToLower(strings.TrimPrefix(name, prefix))
+}
+
+// Count writes a number of things: 1 trial, 2 trials.
+func Count(number uint64, thing string) string {
+	switch {
+	case number == 1:
+		return "1 " + thing
+	case strings.HasSuffix(thing, "y"):
+		return fmt.Sprintf("%d %sies", number, strings.TrimSuffix(thing, "y"))
+	default:
+		return fmt.Sprintf("%d %ss", number, thing)
+	}
+}
+
+// OneLine fits a text into a cell of a table.
+func OneLine(text string) string { return Shorten(strings.Join(strings.Fields(text), " "), 60) }
+
+// Sentence begins a text with a capital letter.
+func Sentence(text string) string {
+	first, size := utf8.DecodeRuneInString(text)
+	return string(unicode.ToUpper(first)) + text[size:]
+}

@@ -1,0 +1,209 @@
+package progress
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"trellis/command/client"
+	"trellis/command/describe"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+const (
+	// epochLines is how often a run's epochs are written at most: the last of those in between stands for all.
+	epochLines = time.Second
+	// studyLines is how often the study's state is written at most.
+	studyLines = 10 * time.Second
+)
+
+// lineView shows a study's progress as lines of text, for logs and pipes.
+type lineView struct {
+	out io.Writer
+	now func() time.Time
+
+	board *board
+	axes  describe.Axes
+	// written is when a run's last line was written, by its id.
+	written map[string]time.Time
+	// summed is when the study's last line was written.
+	summed time.Time
+	best   string
+}
+
+var _ client.ProgressView = (*lineView)(nil)
+
+func newLineView(out io.Writer, now func() time.Time) *lineView {
+	return &lineView{out: out, now: now, board: newBoard(now), written: make(map[string]time.Time)}
+}
+
+func (v *lineView) Write(notice []byte) (int, error) { return v.out.Write(notice) }
+
+func (v *lineView) Close() error { return nil }
+
+// Update writes what has happened since the last update. What had happened before the watch began is summed up only.
+func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
+	first := v.board.study == nil
+	before := v.board.study.GetState()
+	if first {
+		v.board.apply(response, nil)
+		v.axes = describe.VariedAxes(v.board.study.GetSpec())
+		if !client.Ended(v.board.study) {
+			v.start()
+		}
+	} else {
+		v.axes = describe.VariedAxes(response.GetStudy().GetSpec())
+		v.grown(v.board.study, response.GetStudy())
+		v.board.apply(response, v.changed)
+	}
+	v.bestLine()
+	study := v.board.study
+	switch {
+	case response.GetIndex() < study.GetModifyIndex():
+		// More of the same change is on its way.
+	case client.Ended(study):
+		v.line("study %s is %s: %s", study.GetName(), describe.StudyState(study), describe.Progress(study))
+	case !first && study.GetState() != before:
+		v.line("study %s is %s", study.GetName(), describe.StudyState(study))
+	case !first && v.now().Sub(v.summed) >= studyLines:
+		v.sum()
+	}
+}
+
+// grown says that a study has more trials than before, and why.
+func (v *lineView) grown(before, after *trellisv1.Study) {
+	trials := after.GetProgress().GetTrials()
+	if trials <= before.GetProgress().GetTrials() {
+		return
+	}
+	why := ": settle gives another seed to what can't be told apart from the best"
+	if len(after.GetEarlierSpecs()) > len(before.GetEarlierSpecs()) {
+		why = " has been extended"
+	}
+	v.line("study %s%s: %s more, %d in all", after.GetName(), why, output.Count(trials-before.GetProgress().GetTrials(), "trial"), trials)
+}
+
+func (v *lineView) start() {
+	study := v.board.study
+	progress := study.GetProgress()
+	v.line("study %s is %s: %s in %s, at most %s", study.GetName(), describe.StudyState(study),
+		output.Count(progress.GetTrials(), "trial"), output.Count(progress.GetRuns(), "run"),
+		output.Count(progress.GetEpochs()+progress.GetEpochsLeft(), "epoch"))
+	if sharing := describe.Sharing(progress, nil); sharing != "" {
+		v.line("study %s: %s", study.GetName(), sharing)
+	}
+	v.summed = v.now()
+	if progress.GetEpochs() > 0 {
+		v.sum()
+	}
+}
+
+// sum writes how far the study is.
+func (v *lineView) sum() {
+	progress := v.board.study.GetProgress()
+	v.line("study %s: %.0f%% done, %d of at most %s%s", v.board.study.GetName(), 100*v.board.done(), progress.GetEpochs(),
+		output.Count(progress.GetEpochs()+progress.GetEpochsLeft(), "epoch"), v.board.describeLeft())
+	v.summed = v.now()
+}
+
+func (v *lineView) changed(before, after *trellisv1.Run) {
+	parameters := describe.Parameters(after.GetParameters(), v.axes)
+	written, known := v.written[after.GetId()]
+	trained := after.GetEpochs() > before.GetEpochs()
+	if trained && (!known || runEnded(after) || v.now().Sub(written) >= epochLines) {
+		v.written[after.GetId()] = v.now()
+		v.line("run %s (%s): epoch %d/%d, training loss %s, validation loss %s, lowest %s at epoch %d%s", runName(after),
+			parameters, after.GetEpochs(), after.GetParameters().GetMaxEpochs(), output.ShortLoss(after.GetTrainLoss()),
+			output.ShortLoss(after.GetValidationLoss()), output.Optional(after.BestValidationLoss, output.ShortLoss), after.GetBestEpoch(),
+			describeMetrics(v.board.metrics[after.GetId()]))
+	}
+	for _, line := range describeFailures(before, after, v.axes) {
+		v.line("%s", line)
+	}
+	if isPruned(after) && !isPruned(before) {
+		v.line("run %s (%s): pruned after epoch %d of %d by a heuristic, which may be wrong", runName(after), parameters,
+			after.GetEpochs(), after.GetParameters().GetMaxEpochs())
+	}
+	for _, milestone := range newlyAnswered(before, after) {
+		loss := ""
+		if after.BestValidationLoss != nil && after.GetBestEpoch() <= milestone {
+			loss = fmt.Sprintf(": validation loss %s at epoch %d", output.ShortLoss(after.GetBestValidationLoss()),
+				after.GetBestEpoch())
+		}
+		v.line("answered (%s, maximum epochs %d)%s", parameters, milestone, loss)
+	}
+	if runEnded(after) {
+		delete(v.written, after.GetId())
+	}
+}
+
+func isPruned(run *trellisv1.Run) bool { return run.GetState() == trellisv1.RunState_RUN_STATE_PRUNED }
+
+func (v *lineView) bestLine() {
+	if v.board.best == nil {
+		return
+	}
+	line := describeBest(v.board.best, v.axes)
+	if line != v.best {
+		v.best = line
+		v.line("best so far: %s", line)
+	}
+}
+
+func (v *lineView) line(format string, values ...any) {
+	fmt.Fprintf(v.out, format+"\n", values...)
+}
+
+// describeBest names the best trial and its loss.
+func describeBest(best *trellisv1.Trial, varied describe.Axes) string {
+	return fmt.Sprintf("validation loss %s at epoch %d%s, trial %d (%s, maximum epochs %d)", output.ShortLoss(best.GetObjective()),
+		best.GetBestEpoch(), describeMetrics(best.GetMetrics()), best.GetIndex(), describe.Parameters(best.GetParameters(), varied),
+		best.GetParameters().GetMaxEpochs())
+}
+
+// describeMetrics names what a model reports beside its losses, with a comma before each, or nothing.
+func describeMetrics(metrics map[string]float64) string {
+	text := ""
+	for _, name := range slices.Sorted(maps.Keys(metrics)) {
+		text += fmt.Sprintf(", %s %s", strings.ReplaceAll(name, "_", " "), output.ShortLoss(metrics[name]))
+	}
+	return text
+}
+
+// describeFailures says what a change of a run says about failures: that an attempt has failed, or the run for good.
+func describeFailures(before, after *trellisv1.Run, varied describe.Axes) []string {
+	var lines []string
+	name := fmt.Sprintf("run %s (%s)", runName(after), describe.Parameters(after.GetParameters(), varied))
+	if failures := after.GetFailures(); len(failures) > len(before.GetFailures()) {
+		failure := failures[len(failures)-1]
+		lines = append(lines, fmt.Sprintf("%s: its attempt on worker %s failed: %s", name, failure.GetWorker(),
+			describeFailure(failure)))
+	}
+	if after.GetState() != before.GetState() && after.GetState() == trellisv1.RunState_RUN_STATE_FAILED {
+		lines = append(lines, fmt.Sprintf("%s failed for good: %s", name, after.GetError()))
+	}
+	return lines
+}
+
+// describeFailure says why an attempt failed.
+func describeFailure(failure *trellisv1.Failure) string {
+	class := map[trellisv1.FailureClass]string{
+		trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST:   "the worker was lost",
+		trellisv1.FailureClass_FAILURE_CLASS_TRAINER:       "the training returned an error",
+		trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY: "the worker ran out of memory",
+		trellisv1.FailureClass_FAILURE_CLASS_CONFLICT:      "its losses differ from those of an earlier attempt",
+		trellisv1.FailureClass_FAILURE_CLASS_HUNG:          "it made no progress",
+	}[failure.GetClass()]
+	switch {
+	case class == "":
+		return failure.GetMessage()
+	case failure.GetMessage() == "":
+		return class
+	default:
+		return class + ": " + output.Shorten(failure.GetMessage(), 200)
+	}
+}

@@ -1,0 +1,109 @@
+package search
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/describe"
+	"trellis/command/node"
+	"trellis/command/output"
+	"trellis/command/spec"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// begin submits a study, or goes on with it if it is there already with the same spec.
+func begin(
+	ctx context.Context, env *cli.Environment, c *client.Client, request *trellisv1.CreateStudyRequest, directory node.Directory,
+) error {
+	wanted := request.GetSpec()
+	study, err := c.Create(ctx, request)
+	if err == nil {
+		describeStart(ctx, env, c, study)
+	}
+	if directory.Path == "" || status.Code(err) != codes.AlreadyExists {
+		return err
+	}
+	response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: wanted.GetName()})
+	if err != nil {
+		return err
+	}
+	study = response.GetStudy()
+	if different := spec.Differences(wanted, study); len(different) > 0 {
+		return status.Errorf(codes.AlreadyExists, "study %s in %s has another spec: it differs in %s. Give this one another name, "+
+			"or another place with %s", wanted.GetName(), directory.Path, output.Enumerate(different), directory.NamedBy())
+	}
+	if study.GetState() == trellisv1.StudyState_STUDY_STATE_PAUSED {
+		if _, err := client.Call(ctx, client.CallTimeout, c.ResumeStudy, &trellisv1.ResumeStudyRequest{Study: study.GetName()}); err != nil {
+			return err
+		}
+	}
+	goesOn := "goes on where it was"
+	if client.Ended(study) {
+		goesOn = "has ended there"
+	}
+	_, err = fmt.Fprintf(env.Err, "Study %s is in %s with the same spec, and %s: %s.\n", study.GetName(), directory.Path, goesOn,
+		describe.Progress(study))
+	return err
+}
+
+// describeOthers says which studies share the workers, besides those that were asked for.
+func describeOthers(
+	ctx context.Context, env *cli.Environment, c *client.Client, specs []*trellisv1.StudySpec, directory node.Directory,
+) error {
+	if directory.Path == "" {
+		return nil
+	}
+	asked := make(map[string]bool)
+	for _, spec := range specs {
+		asked[spec.GetName()] = true
+	}
+	// The oldest study comes first.
+	turn := "it is trained first"
+	return c.EachStudy(ctx, func(study *trellisv1.Study) error {
+		switch {
+		case study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING:
+			return nil
+		case asked[study.GetName()]:
+			turn = "it gets the slots that are left over"
+			return nil
+		}
+		_, err := fmt.Fprintf(env.Err, "Study %s is in %s too, and not at its end: %s. To keep it from that: "+
+			"trellis pause %s --coordinator %s\n", study.GetName(), directory.Path, turn, study.GetName(), c.Address)
+		return err
+	})
+}
+
+// describeStart says what a study that has just been submitted or extended has taken over from others, and when it ends.
+func describeStart(ctx context.Context, env *cli.Environment, c *client.Client, study *trellisv1.Study) {
+	progress := study.GetProgress()
+	if sharing := describe.Sharing(progress, sharedFrom(ctx, c, study)); sharing != "" {
+		fmt.Fprintf(env.Err, "Study %s: %s; done by that: %d of %s.\n", study.GetName(), sharing, progress.GetRunsSucceeded(),
+			output.Count(progress.GetRuns(), "run"))
+	}
+	if client.Ended(study) {
+		fmt.Fprintf(env.Err, "Study %s is done at once: %s.\n", study.GetName(), describe.Progress(study))
+		return
+	}
+	if end := describe.End(study.GetForecast(), time.Now()); end != "" {
+		fmt.Fprintf(env.Err, "Study %s %s.\n", study.GetName(), end)
+	}
+}
+
+// sharedFrom returns the studies that a study has taken epochs over from, with how many. It is nil if there are none, or if
+// the coordinator does not say: the study does not depend on it.
+func sharedFrom(ctx context.Context, c *client.Client, study *trellisv1.Study) map[string]uint64 {
+	if study.GetProgress().GetEpochsShared() == 0 {
+		return nil
+	}
+	response, err := client.Call(ctx, client.CallTimeout, c.GetReport, &trellisv1.GetReportRequest{Study: study.GetName()})
+	if err != nil {
+		return nil
+	}
+	return response.GetReport().GetSharedFrom()
+}

@@ -1,0 +1,220 @@
+package search
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/exit"
+	"trellis/command/node"
+	"trellis/command/spec"
+	"trellis/examples"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/trainer/dataset"
+)
+
+// reproduceOptions are the flags of reproduce.
+type reproduceOptions struct {
+	// output is the folder of report and figures.
+	output string
+	// command is the one that goes on with this reproduction.
+	command string
+	// remote says that the studies are trained by the cluster of a coordinator that is there already.
+	remote bool
+	runOptions
+}
+
+func ReproduceCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "reproduce [FILE]",
+		Short: "Reproduce the paper: all its studies, figures and numbers, in one report",
+		Long: `Reproduce the paper: grid search of the autoencoder, then the studies that take its best values (denoising, classifier,
+variational autoencoder), latent-space analysis, figures, and a report with the paper's numbers beside ours.
+
+FILE says which studies, and how they depend on one another; without it, it is examples/reproduce.yaml, or with --quick
+examples/reproduce-quick.yaml: all of it small, in minutes.
+
+Everything is kept in a folder: studies in its folder data, figures as PNG and SVG, and report.html. After Ctrl-C or a crash,
+the same command goes on where it was; what has failed, it takes up again. With --coordinator, the studies are trained by the
+workers of a cluster.`,
+		Example: `  trellis reproduce --quick
+  trellis reproduce
+  trellis reproduce --coordinator host:7070 --output paper`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return cli.Operands("FILE")(cmd, args)
+			}
+			return nil
+		},
+		ValidArgsFunction: cli.CompleteSpecs,
+	}
+	options := reproduceOptions{runOptions: runOptions{Options: node.Options{Data: node.DataFlags(cmd), Version: env.Version}}}
+	coordinator := cli.ClientFlags(cmd, client.DefaultWait)
+	log := cli.LogFlags(cmd, slog.LevelError+1)
+	var quick bool
+	cmd.Flags().BoolVar(&quick, "quick", false, "all of it small")
+	cmd.Flags().StringVarP(&options.output, "output", "o", "",
+		"`folder` of everything (default reproduction, or reproduction-quick)")
+	cmd.Flags().IntVar(&options.Workers, "workers", 1, "workers to start")
+	cmd.Flags().IntVar(&options.Slots, "slots", 0,
+		"runs that a worker trains side by side (default the cores divided by the workers)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if quick && len(args) > 0 {
+			return exit.Usagef("--quick is a reproduction of its own: leave out %s", args[0])
+		}
+		r, err := readReproduction(args, quick, env)
+		if err != nil {
+			return err
+		}
+		if options.output == "" {
+			options.output = "reproduction"
+			if quick {
+				options.output += "-quick"
+			}
+		}
+		if options.Workers < 1 || options.Slots < 0 {
+			return exit.Usagef("--workers and --slots take numbers from 1 up")
+		}
+		if options.Slots == 0 {
+			options.Slots = max(1, runtime.GOMAXPROCS(0)/options.Workers)
+		}
+		if err := makeOutput(options.output); err != nil {
+			return err
+		}
+		options.command = reproduceCommand(quick, args)
+		options.Logger = log.NewLogger(env.Err)
+		options.inLines = cmd.Flags().Changed("log-level")
+		if cmd.Flags().Changed("coordinator") || os.Getenv(client.AddressVariable) != "" {
+			options.remote = true
+			options.Directory = node.Directory{Path: coordinator.Address, Found: true, Flag: "--coordinator"}
+			return env.WithClient(cmd.Context(), coordinator, func(ctx context.Context, c *client.Client) error {
+				return reproduce(ctx, env, c, r, options)
+			})
+		}
+		if options.Directory, err = node.OpenDirectory(filepath.Join(options.output, "data")); err != nil {
+			return err
+		}
+		options.Directory.Flag = "--output"
+		return reproduceHere(cmd.Context(), env, r, options)
+	}
+	return cmd
+}
+
+// makeOutput makes the folder of a reproduction, and tries it out: that nothing can be written there must be known before hours
+// of training, not after.
+func makeOutput(path string) error {
+	if err := os.MkdirAll(path, 0o777); err != nil {
+		return fmt.Errorf("make the folder of the reproduction: %w: give another one with --output", err)
+	}
+	file, err := os.CreateTemp(path, ".trellis-")
+	if err != nil {
+		return fmt.Errorf("write to the folder of the reproduction: %w: give another one with --output", err)
+	}
+	return errors.Join(file.Close(), os.Remove(file.Name()))
+}
+
+// reproduceCommand is the command of a reproduction, without what has no influence on its numbers.
+func reproduceCommand(quick bool, args []string) string {
+	switch {
+	case quick:
+		return "trellis reproduce --quick"
+	case len(args) > 0:
+		return "trellis reproduce " + args[0]
+	default:
+		return "trellis reproduce"
+	}
+}
+
+// readReproduction reads the file that is named, or one of those that are built in.
+func readReproduction(args []string, quick bool, env *cli.Environment) (*trellisv1.Reproduction, error) {
+	r := new(trellisv1.Reproduction)
+	if len(args) > 0 {
+		path, data, err := spec.ReadFile(args[0], env.In)
+		if err != nil {
+			return nil, err
+		}
+		return r, spec.ParseInto(spec.Models(), path, data, r)
+	}
+	name, data := "reproduce.yaml", examples.Reproduce
+	if quick {
+		name, data = "reproduce-quick.yaml", examples.ReproduceQuick
+	}
+	return r, spec.ParseInto(spec.Models(), name, data, r)
+}
+
+// reproduceHere starts a cluster in this process for the studies.
+func reproduceHere(parent context.Context, env *cli.Environment, r *trellisv1.Reproduction, options reproduceOptions) (err error) {
+	ctx, stop := cli.Interruptible(parent)
+	defer stop()
+	cluster, err := node.Start(ctx, options.Options)
+	if err != nil {
+		return err
+	}
+	defer cluster.Stop()
+	c, err := client.New(cluster.Address, env.Err)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if err := c.Connect(cluster.Ctx, client.DefaultWait); err != nil {
+		return cluster.Why(err)
+	}
+	if err := cluster.StartWorkers(options.Options); err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Err, "The coordinator listens on %s. Look in from elsewhere: trellis studies --coordinator %s\n",
+		cluster.Address, cluster.Address)
+	if err := reproduce(cluster.Ctx, env, c, r, options); err != nil {
+		return cluster.Why(err)
+	}
+	return nil
+}
+
+// reproduce trains the studies, and writes what is made of them.
+func reproduce(
+	ctx context.Context, env *cli.Environment, c *client.Client, r *trellisv1.Reproduction, options reproduceOptions,
+) error {
+	err := reproduceStages(ctx, env, c, r, options)
+	switch {
+	case errors.Is(err, exit.ErrInterrupted) || errors.Is(context.Cause(ctx), exit.ErrInterrupted):
+		fmt.Fprintln(env.Err, "Interrupted. The same command goes on from here.")
+	case errors.Is(err, exit.ErrIncomplete):
+		return fmt.Errorf("%w; %s", err, options.whereToAsk())
+	}
+	return err
+}
+
+func reproduceStages(
+	ctx context.Context, env *cli.Environment, c *client.Client, r *trellisv1.Reproduction, options reproduceOptions,
+) error {
+	var data *dataset.Data
+	if analysis := r.GetAnalysis(); analysis != nil {
+		// That its images are missing must be known before hours of training, not after.
+		var err error
+		if data, err = loadDataSet(ctx, options.Data, dataOf(r, analysis.GetAutoencoder())); err != nil {
+			return fmt.Errorf("the analysis needs the test images here: %w", err)
+		}
+	}
+	studies, err := runStages(ctx, env, c, r, options)
+	if err != nil || r.GetAnalysis() == nil {
+		return err
+	}
+	return writeReproduction(ctx, env, c, r, studies, data, options)
+}
+
+// whereToAsk says which coordinator answers commands on the studies.
+func (o *reproduceOptions) whereToAsk() string {
+	if o.remote {
+		return "commands on the studies take --coordinator " + o.Directory.Path
+	}
+	return "commands on the studies ask a coordinator that has them: trellis coordinator --data " +
+		filepath.Join(o.output, "data")
+}

@@ -1,0 +1,241 @@
+package search
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"trellis/command/answer"
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/describe"
+	"trellis/command/exit"
+	"trellis/command/node"
+	"trellis/command/output"
+	"trellis/command/progress"
+	"trellis/command/spec"
+	"trellis/command/studies"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// rankedRows is how many trials run shows when a study has ended.
+const rankedRows = 10
+
+// runOptions are the flags of run.
+type runOptions struct {
+	node.Options
+	format output.Format
+	// inLines shows progress in lines on a terminal too, between those of the log.
+	inLines bool
+	createOptions
+}
+
+func RunCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run SPEC...",
+		Short: "Run studies from start to end on this machine: coordinator, workers and progress in one process",
+		Long: `Run studies from start to end on this machine: coordinator, workers and progress in one process.
+Ends with the ranked trials, the best of them, and an account of what it took. A SPEC of - is read from standard input.
+
+Progress goes to standard error, results to standard output. Ctrl-C ends the studies and shows what they have found until
+then. Without --data, that is all that is left of them: save it with -o.
+
+With --data, studies are kept in a folder. After Ctrl-C or a crash, the same command goes on where it was; once a study has
+ended, it shows the results again. What the studies in the folder have trained already is taken over, where it is the same bit
+for bit; with --fresh, everything is trained anew.
+
+With --dry-run, nothing is trained: it says what the studies would cost on this machine, whatever is known already.`,
+		Example: `  trellis run examples/quick.yaml
+  trellis run --workers 2 -o csv examples/quick.yaml > trials.csv
+  trellis run --data studies examples/paper.yaml
+  trellis run --dry-run examples/paper.yaml`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cli.Operands("SPEC")(cmd, args)
+			}
+			return nil
+		},
+		ValidArgsFunction: cli.CompleteSpecs,
+	}
+	format := cli.OutputFlag(cmd)
+	log := cli.LogFlags(cmd, slog.LevelError+1)
+	options := runOptions{Options: node.Options{Data: node.DataFlags(cmd), Version: env.Version}}
+	var data string
+	cmd.Flags().StringVar(&data, "data", "", "`folder` in which studies are kept, to go on another time (default in memory only)")
+	createFlags(cmd, &options.createOptions)
+	var dryRun bool
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what the studies would cost, and train nothing")
+	cmd.Flags().IntVar(&options.Workers, "workers", 1, "workers to start")
+	cmd.Flags().IntVar(&options.Slots, "slots", 0,
+		"runs that a worker trains side by side (default the cores divided by the workers)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		specs, err := spec.ReadAll(args, env.In)
+		if err != nil {
+			return err
+		}
+		if options.name != "" && len(specs) > 1 {
+			return exit.Usagef("--name names one study: give it one SPEC")
+		}
+		if err := options.rename(specs[0]); err != nil {
+			return err
+		}
+		if options.Workers < 1 || options.Slots < 0 {
+			return exit.Usagef("--workers and --slots take numbers from 1 up")
+		}
+		if options.Slots == 0 {
+			options.Slots = max(1, runtime.GOMAXPROCS(0)/options.Workers)
+		}
+		if dryRun {
+			plan := planOptions{
+				format: *format, data: options.Data, slots: options.Workers * options.Slots, here: true,
+			}
+			return planAll(cmd.Context(), env, specs, plan)
+		}
+		if cmd.Flags().Changed("data") && data == "" {
+			return exit.Usagef("--data takes a folder")
+		}
+		if options.Directory, err = node.OpenDirectory(data); err != nil {
+			return err
+		}
+		options.format = *format
+		options.Logger = log.NewLogger(env.Err)
+		options.inLines = cmd.Flags().Changed("log-level")
+		return runStudies(cmd.Context(), env, specs, options)
+	}
+	return cmd
+}
+
+// planAll writes what studies would cost, each by itself.
+func planAll(ctx context.Context, env *cli.Environment, specs []*trellisv1.StudySpec, plan planOptions) error {
+	if len(specs) > 1 && plan.format != output.Table {
+		return exit.Usagef("--dry-run writes %s for one SPEC at a time", plan.format)
+	}
+	for _, spec := range specs {
+		if err := dryRun(ctx, env, nil, &trellisv1.CreateStudyRequest{Spec: spec}, plan); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runStudies starts a cluster in this process, and ends it when the studies have ended.
+func runStudies(
+	parent context.Context, env *cli.Environment, specs []*trellisv1.StudySpec, options runOptions,
+) (err error) {
+	ctx, stop := cli.Interruptible(parent)
+	defer stop()
+	cluster, err := node.Start(ctx, options.Options)
+	if err != nil {
+		return err
+	}
+	defer cluster.Stop()
+	c, err := client.New(cluster.Address, env.Err)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if err := c.Connect(cluster.Ctx, client.DefaultWait); err != nil {
+		return cluster.Why(err)
+	}
+	for _, spec := range specs {
+		request := &trellisv1.CreateStudyRequest{Spec: spec, Fresh: options.fresh}
+		if err := begin(cluster.Ctx, env, c, request, options.Directory); err != nil {
+			return cluster.Why(err)
+		}
+	}
+	// Only now: what a run that several studies ask for is tested at depends on who has asked before it is trained. So the same
+	// specs give the same results, whoever is faster.
+	if err := cluster.StartWorkers(options.Options); err != nil {
+		return err
+	}
+	if err := describeOthers(cluster.Ctx, env, c, specs, options.Directory); err != nil {
+		return cluster.Why(err)
+	}
+	fmt.Fprintf(env.Err, "The coordinator listens on %s, with %s of %s. Look in from elsewhere: trellis trials %s "+
+		"--coordinator %s\n", cluster.Address, output.Count(uint64(options.Workers), "worker"), output.Count(uint64(options.Slots), "slot"),
+		specs[0].GetName(), cluster.Address)
+	return followAll(env, cluster, c, specs, options)
+}
+
+// describeInterruption says what is left of studies after Ctrl-C.
+func describeInterruption(directory node.Directory) string {
+	if directory.Path != "" {
+		return fmt.Sprintf("Interrupted. The same command goes on from here: what has been found is in %s.", directory.Path)
+	}
+	return "Interrupted. Studies of trellis run end with it: what follows is all that is left. To go on another time, run them " +
+		"with --data"
+}
+
+// followAll follows the studies to their end, one after the other as the coordinator serves them, and shows what they
+// have found.
+func followAll(env *cli.Environment, cluster *node.Local, c *client.Client, specs []*trellisv1.StudySpec, options runOptions) error {
+	complete := make([]*trellisv1.StudySpec, len(specs))
+	for i, wanted := range specs {
+		complete[i] = spec.Models().WithDefaults(wanted)
+	}
+	results := answer.NewTrialList(env.Out, options.format, answer.TrialColumnsWith(describe.OwnAxes(complete...)))
+	results.Whole = len(specs) > 1
+	var outcomes []error
+	interrupted := false
+	for _, spec := range specs {
+		if !interrupted {
+			study, err := progress.Follow(cluster.Ctx, env, c, spec.GetName(), options.inLines)
+			switch interrupted = errors.Is(err, exit.ErrInterrupted); {
+			case interrupted:
+				fmt.Fprintln(env.Err, describeInterruption(options.Directory))
+				outcomes = append(outcomes, err)
+			case err != nil:
+				return cluster.Why(err)
+			default:
+				outcomes = append(outcomes, studies.Outcome(study))
+			}
+		}
+		// The cluster lives until we stop it, whether or not we were interrupted.
+		ctx := context.WithoutCancel(cluster.Ctx)
+		if err := writeResults(ctx, env, c, spec.GetName(), options.format, results); err != nil {
+			return errors.Join(append(outcomes, cluster.Why(err))...)
+		}
+	}
+	if options.format != output.Table {
+		outcomes = append(outcomes, results.Close(""))
+	}
+	return errors.Join(outcomes...)
+}
+
+// writeResults writes a study's trials, best first: all of them with their losses into list, or the first few and the
+// best one as tables.
+func writeResults(
+	ctx context.Context, env *cli.Environment, c *client.Client, name string, format output.Format, list *answer.TrialList,
+) error {
+	request := &trellisv1.ListTrialsRequest{Study: name, OrderBy: "objective"}
+	if format != output.Table {
+		request.Losses = format != output.CSV
+		_, err := answer.EachTrial(ctx, c, request, 0, list)
+		return err
+	}
+	best, err := client.Call(ctx, client.CallTimeout, c.GetBestTrial, &trellisv1.GetBestTrialRequest{Study: name})
+	if client.IsUnanswered(err) {
+		_, err := fmt.Fprintf(env.Out, "Study %s has no answer: no trial has been trained.\n", name)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Out, "\nStudy %s, best trials first:\n\n", name)
+	total, err := answer.ListTrials(ctx, env, c, format, request, rankedRows)
+	if err != nil {
+		return err
+	}
+	if total > rankedRows {
+		fmt.Fprintf(env.Out, "(%d of %d. All of them: -o csv)\n", rankedRows, total)
+	}
+	fmt.Fprintln(env.Out)
+	if err := answer.WriteBest(env.Out, best); err != nil {
+		return err
+	}
+	return answer.WriteSummary(ctx, c, env.Out, name)
+}

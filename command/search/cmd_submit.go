@@ -1,0 +1,117 @@
+package search
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/describe"
+	"trellis/command/exit"
+	"trellis/command/node"
+	"trellis/command/output"
+	"trellis/command/spec"
+	"trellis/command/studies"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// submitOptions are the flags of submit.
+type submitOptions struct {
+	createOptions
+	watch, dryRun bool
+	plan          planOptions
+}
+
+func SubmitCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "submit SPEC",
+		Short: "Hand a study to the coordinator; print its id",
+		Long: `Hand a study to the coordinator, which checks it and spreads its runs over the workers. Prints the study's
+id, which is its name. A SPEC of - is read from standard input.
+
+What other studies have trained already is taken over, where it is the same bit for bit: the same data, model, parameters,
+seed, batch size, early stopping and arithmetic. What that is, is said on standard error. With --fresh, everything is trained
+anew.
+
+With --dry-run, nothing is submitted: the coordinator says what the study would cost, and what of it is known. If there is
+none, or with --slots, epochs are counted here, and their time is measured by training on random images for a moment.`,
+		Example: `  trellis submit examples/synthetic.yaml
+  trellis submit --watch examples/paper.yaml
+  trellis submit --name paper-again --fresh examples/paper.yaml
+  trellis submit --dry-run examples/paper.yaml
+  trellis submit --dry-run --slots 32 examples/paper.yaml`,
+		Args:              cli.Operands("SPEC"),
+		ValidArgsFunction: cli.CompleteSpecs,
+	}
+	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
+	submit := submitOptions{plan: planOptions{data: node.DataFlags(cmd)}}
+	createFlags(cmd, &submit.createOptions)
+	cmd.Flags().BoolVar(&submit.dryRun, "dry-run", false, "say what the study would cost, and submit nothing")
+	cmd.Flags().IntVar(&submit.plan.slots, "slots", 0,
+		"with --dry-run: measure on this machine, for so many runs side by side (default, without coordinator: one per core)")
+	cmd.Flags().BoolVar(&submit.watch, "watch", false, "follow the study until it has ended")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		for _, flag := range []string{"slots", "data-sets", "cache-dir"} {
+			if cmd.Flags().Changed(flag) && !submit.dryRun {
+				return exit.Usagef("--%s belongs to --dry-run: a study is trained on the slots that the workers have, with the "+
+					"data sets that the coordinator has", flag)
+			}
+			submit.plan.here = submit.plan.here || cmd.Flags().Changed(flag)
+		}
+		if submit.dryRun && submit.watch {
+			return exit.Usagef("with --dry-run nothing is submitted that --watch could follow")
+		}
+		spec, err := spec.Read(args[0], env.In)
+		if err != nil {
+			return err
+		}
+		if err := submit.rename(spec); err != nil {
+			return err
+		}
+		request := &trellisv1.CreateStudyRequest{Spec: spec, Fresh: submit.fresh}
+		if submit.dryRun {
+			submit.plan.format = *format
+			return dryRun(cmd.Context(), env, options, request, submit.plan)
+		}
+		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			return submitStudy(ctx, env, c, request, *format, submit.watch)
+		})
+	}
+	return cmd
+}
+
+// submitStudy creates a study, and says what it has taken over from others.
+func submitStudy(
+	ctx context.Context, env *cli.Environment, c *client.Client, request *trellisv1.CreateStudyRequest, format output.Format, watch bool,
+) error {
+	study, err := c.Create(ctx, request)
+	if status.Code(err) == codes.AlreadyExists {
+		name := request.GetSpec().GetName()
+		return fmt.Errorf("%w. Another name, without changing the spec: --name %s-2. To add values to its axes instead: "+
+			"trellis extend %s", err, name, name)
+	}
+	if err != nil {
+		return err
+	}
+	if err := writeSubmitted(env, format, study); err != nil {
+		return err
+	}
+	describeStart(ctx, env, c, study)
+	if watch {
+		return studies.WatchStudy(ctx, env, c, study.GetName(), env.Err)
+	}
+	return nil
+}
+
+// writeSubmitted writes the study's id alone for shells, and the study in the other formats.
+func writeSubmitted(env *cli.Environment, format output.Format, study *trellisv1.Study) error {
+	if format != output.Table {
+		return output.WriteOne(env.Out, format, study, describe.StudyColumns)
+	}
+	_, err := fmt.Fprintln(env.Out, study.GetName())
+	return err
+}

@@ -1,0 +1,198 @@
+package search
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"trellis/command/exit"
+	"trellis/command/node"
+	"trellis/command/output"
+	"trellis/command/spec"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
+	"trellis/trainer"
+	"trellis/trainer/dataset"
+)
+
+const (
+	// probeTime is how long the speed of training is measured.
+	probeTime = time.Second
+	// probeImages is how many images an epoch of the measurement trains on at most.
+	probeImages = 2048
+)
+
+// estimateHere counts a study's epochs, and measures on this machine how long one takes. What it says of times is a bound:
+// the most that it takes if no run stops early, on so many slots.
+func estimateHere(
+	ctx context.Context, wanted *trellisv1.StudySpec, data *node.DataOptions, slots int,
+) (*trellisv1.PlanStudyResponse, error) {
+	complete := spec.Models().WithDefaults(wanted)
+	summary, err := grid.Summarize(complete)
+	if err != nil {
+		return nil, fmt.Errorf("count the study's trials: %w", err)
+	}
+	points, err := grid.New(complete)
+	if err != nil {
+		return nil, fmt.Errorf("read the study's grid: %w", err)
+	}
+	pace, basis, err := measurePace(ctx, complete, points, data, slots)
+	if err != nil {
+		return nil, err
+	}
+	return &trellisv1.PlanStudyResponse{
+		Trials: summary.Trials, Runs: summary.Runs, Epochs: summary.Epochs, EpochsAlone: summary.EpochsAlone,
+		Forecast: bound(summary.Epochs, longestRun(points), pace, slots, basis+openEnds(complete)),
+	}, nil
+}
+
+// longestRun is the largest max_epochs of a grid.
+func longestRun(points *grid.Grid) (epochs uint64) {
+	for _, point := range points.All() {
+		epochs = max(epochs, uint64(point.GetMaxEpochs()))
+	}
+	return epochs
+}
+
+// bound is a forecast without an interval, and thus without a confidence: the most that so many epochs take at a pace, in
+// seconds per epoch. However many slots there are, the longest run is trained on one.
+func bound(epochs, longest uint64, pace float64, slots int, basis string) *trellisv1.Forecast {
+	seconds := func(slots int) float64 { return max(float64(epochs)/float64(slots), float64(longest)) * pace }
+	certain := func(value float64) *trellisv1.Estimate {
+		return &trellisv1.Estimate{Expected: value, Low: value, High: value}
+	}
+	f := &trellisv1.Forecast{
+		Epochs: certain(float64(epochs)), Seconds: certain(seconds(slots)), Slots: uint32(slots), SecondsPerEpoch: pace, Basis: basis,
+	}
+	for more := 2 * slots; more <= 8*slots && seconds(more) < seconds(more/2); more *= 2 {
+		f.Alternatives = append(f.Alternatives, &trellisv1.Forecast_Alternative{Slots: uint32(more), Seconds: seconds(more)})
+	}
+	return f
+}
+
+// measurePace returns how many seconds an epoch takes here with a point in the middle of the grid, with so many runs side by
+// side, and how that was found.
+func measurePace(
+	ctx context.Context, spec *trellisv1.StudySpec, points *grid.Grid, data *node.DataOptions, slots int,
+) (pace float64, basis string, err error) {
+	if spec.GetModel() == trainer.Synthetic {
+		return spec.GetSynthetic().GetEpochTime().AsDuration().Seconds(), "the spec's epoch_time", nil
+	}
+	return measure(ctx, spec, points.At(points.Size()/2), data, slots)
+}
+
+// measure trains one point of the grid on random images, on as many cores at once as the study would keep busy here. It
+// returns the seconds that an epoch takes, and how it found them.
+func measure(
+	ctx context.Context, spec *trellisv1.StudySpec, point *trellisv1.Parameters, data *node.DataOptions, slots int,
+) (pace float64, basis string, err error) {
+	split, err := splitFor(ctx, spec, data)
+	if err != nil {
+		return 0, "", err
+	}
+	images := min(probeImages, split.GetTrain())
+	validation := max(1, uint32(uint64(images)*uint64(split.GetValidation())/uint64(split.GetTrain())))
+	config := trainer.Config{
+		Model:        spec.GetModel(),
+		LatentDim:    int(point.GetLatentDim()),
+		LearningRate: point.GetLearningRate(),
+		WeightDecay:  point.GetWeightDecay(),
+		Values:       point.GetValues(),
+		BatchSize:    int(point.GetBatchSize()),
+		Seed:         point.GetSeed(),
+		MaxEpochs:    1 << 20, // The clock ends it.
+		Data:         randomImages(int(images), int(validation)),
+	}
+	cores := min(slots, runtime.GOMAXPROCS(0))
+	seconds := make([]float64, cores)
+	group, ctx := errgroup.WithContext(ctx)
+	for core := range cores {
+		group.Go(func() (err error) {
+			seconds[core], err = probe(ctx, config)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return 0, "", fmt.Errorf("measure the speed of training: %w", err)
+	}
+	for _, s := range seconds {
+		pace += s / float64(cores) * float64(split.GetTrain()) / float64(images)
+	}
+	return pace, fmt.Sprintf("measured on this machine: %s side by side for %v, latent dimension %d, batch size %d; an "+
+		"epoch is %d training and %d validation images", output.Count(uint64(cores), "training"), probeTime, point.GetLatentDim(),
+		point.GetBatchSize(), split.GetTrain(), split.GetValidation()), nil
+}
+
+// errMeasured ends a probe.
+var errMeasured = errors.New("measured")
+
+// probe trains for probeTime and at least two epochs, and returns the seconds that an epoch took. The first does not
+// count, unless it alone took that long: it warms caches.
+func probe(ctx context.Context, config trainer.Config) (float64, error) {
+	start := time.Now()
+	var elapsed time.Duration
+	var epochs int
+	_, err := trainer.Train(ctx, config, func(report trainer.Report) error {
+		over := time.Since(start) >= probeTime
+		if report.Epoch > 1 || over {
+			elapsed += report.Elapsed
+			epochs++
+		}
+		if over && epochs > 0 {
+			return errMeasured
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errMeasured):
+		return elapsed.Seconds() / float64(epochs), nil
+	case err != nil:
+		return 0, err
+	default:
+		// The losses of random images diverged.
+		return elapsed.Seconds() / float64(max(epochs, 1)), nil
+	}
+}
+
+// splitFor returns how many images an epoch takes. It needs the data set only if the spec does not say.
+func splitFor(ctx context.Context, spec *trellisv1.StudySpec, data *node.DataOptions) (*trellisv1.Split, error) {
+	if split := spec.GetSplit(); split != nil {
+		return split, nil
+	}
+	dataSets, err := node.NewDataSets(data)
+	if err != nil {
+		return nil, err
+	}
+	dataSet, err := dataSets.Find(ctx, spec.GetData())
+	if err != nil {
+		return nil, fmt.Errorf("cannot tell how many images an epoch has, since the spec has no split: %w", err)
+	}
+	split, err := grid.ResolveSplit(spec, dataSet)
+	if err != nil {
+		return nil, exit.Usagef("%w", err)
+	}
+	return split, nil
+}
+
+// The size of the images that the networks take, in pixels.
+const imageSide = 28
+
+// randomImages returns a split of noise. What the pixels are does not change how long training takes.
+func randomImages(train, validation int) dataset.Split {
+	random := rand.New(rand.NewPCG(1, 1))
+	images := func(n int) dataset.Images {
+		images := dataset.Images{Pixels: make([]byte, n*imageSide*imageSide), Labels: make([]byte, n)}
+		for i := range images.Pixels {
+			images.Pixels[i] = byte(random.Uint32())
+		}
+		return images
+	}
+	return dataset.Split{
+		Height: imageSide, Width: imageSide, Train: images(train), Validation: images(validation), Test: images(1),
+	}
+}

@@ -1,0 +1,237 @@
+package search
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/describe"
+	"trellis/command/exit"
+	"trellis/command/node"
+	"trellis/command/output"
+	"trellis/command/spec"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
+)
+
+// planOptions are the flags of a dry run.
+type planOptions struct {
+	format output.Format
+	data   *node.DataOptions
+	// slots is for how many runs side by side a study is estimated on this machine. 0 is one per core.
+	slots int
+	// here says that no coordinator is to be asked.
+	here bool
+}
+
+// planWait is how long a dry run waits for a coordinator.
+const planWait = 3 * time.Second
+
+// dryRun writes what a study would cost: what the coordinator says, if there is one, else what can be found out here.
+func dryRun(
+	parent context.Context, env *cli.Environment, options *cli.ClientOptions, request *trellisv1.CreateStudyRequest, plan planOptions,
+) (err error) {
+	ctx, stop := cli.Interruptible(parent)
+	defer stop()
+	if plan.slots < 0 {
+		return exit.Usagef("--slots takes a number from 1 up, not %d", plan.slots)
+	}
+	var response *trellisv1.PlanStudyResponse
+	if !plan.here {
+		response, err = askForPlan(ctx, env, options, request)
+	}
+	if err == nil {
+		response, err = completePlan(ctx, request.GetSpec(), response, plan)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return writePlan(env.Out, plan.format, request.GetSpec(), response, time.Now())
+}
+
+// askForPlan returns the coordinator's plan, or nil if there is no coordinator, or one that does not know how to plan.
+func askForPlan(
+	ctx context.Context, env *cli.Environment, options *cli.ClientOptions, request *trellisv1.CreateStudyRequest,
+) (response *trellisv1.PlanStudyResponse, err error) {
+	c, err := client.New(options.Address, io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if err := c.Reach(ctx, planWait, true); err != nil {
+		fmt.Fprintf(env.Err, "trellis: %s. So this is what can be told here, where nobody knows what has been trained already.\n",
+			exit.Text(err))
+		return nil, nil
+	}
+	if err := c.AwaitLeader(ctx); err != nil {
+		return nil, err
+	}
+	response, err = client.Call(ctx, client.CreateTimeout, c.PlanStudy, &trellisv1.PlanStudyRequest{
+		Spec: request.GetSpec(), Fresh: request.GetFresh(),
+	})
+	if status.Code(err) == codes.Unimplemented {
+		return nil, nil
+	}
+	return response, err
+}
+
+// completePlan makes the plan on this machine if there is none, and measures here how long an epoch takes if the coordinator
+// does not know.
+func completePlan(
+	ctx context.Context, wanted *trellisv1.StudySpec, response *trellisv1.PlanStudyResponse, plan planOptions,
+) (*trellisv1.PlanStudyResponse, error) {
+	slots := plan.slots
+	if slots == 0 {
+		slots = runtime.GOMAXPROCS(0)
+	}
+	if response == nil {
+		return estimateHere(ctx, wanted, plan.data, slots)
+	}
+	f := response.GetForecast()
+	if f.GetSeconds() != nil || f.GetSecondsPerEpoch() > 0 || f.GetEpochs().GetHigh() == 0 {
+		return response, nil
+	}
+	points, err := grid.New(spec.Models().WithDefaults(wanted))
+	if err != nil {
+		return nil, fmt.Errorf("read the study's grid: %w", err)
+	}
+	pace, basis, err := measurePace(ctx, wanted, points, plan.data, slots)
+	if err != nil {
+		return nil, err
+	}
+	if f.GetSlots() > 0 {
+		slots = int(f.GetSlots())
+	} else {
+		basis += "; the coordinator has no workers yet, so the cores of this machine are counted"
+	}
+	left := uint64(math.Ceil(f.GetEpochs().GetHigh()))
+	response.Forecast = bound(left, min(left, longestRun(points)), pace, slots, basis+openEnds(wanted))
+	return response, nil
+}
+
+// openEnds says what a bound leaves out, with a semicolon before each, or nothing.
+func openEnds(spec *trellisv1.StudySpec) string {
+	text := ""
+	if spec.GetPruning() != nil {
+		text += "; pruning may end runs earlier"
+	}
+	if spec.GetSettle() != nil {
+		text += "; without the seeds that settle may add"
+	}
+	return text
+}
+
+type studyPlan = *trellisv1.PlanStudyResponse
+
+// planColumns are those of a plan of the study with a name.
+func planColumns(name string) []output.Column[studyPlan] {
+	number := func(get func(studyPlan) uint64) func(studyPlan) string {
+		return func(p studyPlan) string { return strconv.FormatUint(get(p), 10) }
+	}
+	decimal := func(get func(*trellisv1.Forecast) float64) func(studyPlan) string {
+		return func(p studyPlan) string { return output.PlainNumber(get(p.GetForecast())) }
+	}
+	seconds := func(get func(*trellisv1.Estimate) float64) func(studyPlan) string {
+		return func(p studyPlan) string {
+			if p.GetForecast().GetSeconds() == nil {
+				return ""
+			}
+			return output.PlainNumber(get(p.GetForecast().GetSeconds()))
+		}
+	}
+	return []output.Column[studyPlan]{
+		{Name: "study", Plain: func(studyPlan) string { return name }},
+		{Name: "trials", Plain: number(studyPlan.GetTrials)},
+		{Name: "runs", Plain: number(studyPlan.GetRuns)},
+		{Name: "epochs", Plain: number(studyPlan.GetEpochs)},
+		{Name: "epochs_alone", Plain: number(studyPlan.GetEpochsAlone)},
+		{Name: "runs_shared", Plain: number(studyPlan.GetRunsShared)},
+		{Name: "epochs_shared", Plain: number(studyPlan.GetEpochsShared)},
+		{Name: "seconds_shared", Plain: func(p studyPlan) string { return output.PlainNumber(p.GetSecondsShared()) }},
+		{Name: "epochs_left", Plain: decimal(func(f *trellisv1.Forecast) float64 { return f.GetEpochs().GetExpected() })},
+		{Name: "slots", Plain: func(p studyPlan) string { return strconv.FormatUint(uint64(p.GetForecast().GetSlots()), 10) }},
+		{Name: "seconds_per_epoch", Plain: decimal((*trellisv1.Forecast).GetSecondsPerEpoch)},
+		{Name: "seconds", Plain: seconds((*trellisv1.Estimate).GetExpected)},
+		{Name: "seconds_low", Plain: seconds((*trellisv1.Estimate).GetLow)},
+		{Name: "seconds_high", Plain: seconds((*trellisv1.Estimate).GetHigh)},
+	}
+}
+
+// writePlan writes what a study would cost, if it began at the time at.
+func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, plan studyPlan, at time.Time) error {
+	name := spec.GetName()
+	if format != output.Table {
+		return output.WriteOne(out, format, plan, planColumns(name))
+	}
+	table := output.NewTable()
+	row := func(name, format string, values ...any) {
+		table.AppendRow([]any{name, fmt.Sprintf(format, values...)})
+	}
+	row("study", "%s", name)
+	row("trials", "%d", plan.GetTrials())
+	row("runs", "%d", plan.GetRuns())
+	alone := ""
+	if plan.GetEpochsAlone() > plan.GetEpochs() {
+		alone = fmt.Sprintf("; %d if trials that differ in max_epochs alone did not share a run", plan.GetEpochsAlone())
+	}
+	row("epochs", "%d at most%s", plan.GetEpochs(), alone)
+	if plan.GetEpochsShared() > 0 {
+		row("known already", "%s, which took %s; done by that: %d of %s", output.Count(plan.GetEpochsShared(), "epoch"),
+			output.ShortSeconds(plan.GetSecondsShared()), plan.GetRunsShared(), output.Count(plan.GetRuns(), "run"))
+	}
+	if plan.GetForecast().GetEpochs().GetHigh() > 0 {
+		writePlannedTime(row, plan.GetForecast(), at)
+	} else if spec.GetSettle() != nil {
+		row("to train", "nothing, but what settle may add")
+	} else {
+		row("to train", "nothing: the study would be done at once")
+	}
+	_, err := fmt.Fprintln(out, table.Render())
+	return err
+}
+
+// writePlannedTime writes the rows of a plan that say how much is to be trained, and how long that takes.
+func writePlannedTime(row func(name, format string, values ...any), f *trellisv1.Forecast, at time.Time) {
+	// A forecast of no confidence is a bound.
+	atMost, intervals := "at most ", ""
+	if f.GetConfidence() > 0 {
+		atMost = ""
+		if f.GetEpochs().GetLow() < f.GetEpochs().GetHigh() || f.GetSeconds().GetLow() < f.GetSeconds().GetHigh() {
+			intervals = fmt.Sprintf("; it lies between the bounds in %s of cases", output.Percent(f.GetConfidence()))
+		}
+	}
+	row("to train", "%s%s", atMost, describe.Estimate(f.GetEpochs(), describe.WholeNumber, " epochs"))
+	if f.GetSecondsPerEpoch() > 0 {
+		row("time per epoch", "%s", output.ShortSeconds(f.GetSecondsPerEpoch()))
+	}
+	switch {
+	case f.GetSeconds() != nil:
+		row("time", "%s%s", atMost, describe.Estimate(f.GetSeconds(), output.ShortSeconds,
+			" on "+output.Count(uint64(f.GetSlots()), "slot")))
+		row("if begun now", "%s", describe.End(f, at))
+	case f.GetSlots() == 0:
+		row("time", "unknown: the coordinator has no workers yet")
+	}
+	var others []string
+	for _, other := range f.GetAlternatives() {
+		others = append(others, fmt.Sprintf("%s on %d", output.ShortSeconds(other.GetSeconds()), other.GetSlots()))
+	}
+	if others != nil {
+		row("by slots", "%s%s", atMost, strings.Join(others, ", "))
+	}
+	row("estimated from", "%s%s", f.GetBasis(), intervals)
+}

@@ -1,0 +1,185 @@
+package search
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"trellis/command/client"
+	"trellis/command/node"
+	"trellis/command/reproduction"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+	"trellis/trainer"
+	"trellis/trainer/dataset"
+	"trellis/worker"
+)
+
+// gatherMaterial fetches the test images, and the best trials with their weights.
+func gatherMaterial(
+	ctx context.Context, c *client.Client, analysis *trellisv1.Analysis, studies map[string]*trellisv1.Study, data *dataset.Data,
+) (m *reproduction.Material, err error) {
+	m = &reproduction.Material{Test: data.Test, Height: data.Height, Width: data.Width, Corrupt: trainer.Corrupt}
+	best := func(name string) (reproduction.Trained, error) {
+		trained, err := bestBy(ctx, c, studies[name], func(*trellisv1.Parameters) float64 { return 0 })
+		if err != nil {
+			return reproduction.Trained{}, err
+		}
+		return trained[0], nil
+	}
+	if m.Autoencoder, err = best(analysis.GetAutoencoder()); err != nil {
+		return nil, err
+	}
+	if m.Theirs, err = trialAt(ctx, c, analysis.GetAutoencoder(), reproduction.Best); err != nil {
+		return nil, err
+	}
+	if m.Variational, err = best(analysis.GetVariational()); err != nil {
+		return nil, err
+	}
+	m.Denoising, err = bestBy(ctx, c, studies[analysis.GetDenoising()], valueOn("noise"))
+	if err != nil {
+		return nil, err
+	}
+	type budget struct {
+		noise     float64
+		maxEpochs uint32
+	}
+	budgets, err := bestTrials(ctx, c, studies[analysis.GetDenoising()], func(p *trellisv1.Parameters) budget {
+		return budget{noise: p.GetValues()["noise"], maxEpochs: p.GetMaxEpochs()}
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.DenoisingBudgets = slices.SortedFunc(maps.Values(budgets), func(a, b *trellisv1.Trial) int {
+		p, q := a.GetParameters(), b.GetParameters()
+		return cmp.Or(cmp.Compare(p.GetValues()["noise"], q.GetValues()["noise"]), cmp.Compare(p.GetMaxEpochs(), q.GetMaxEpochs()))
+	})
+	classifiers, err := bestBy(ctx, c, studies[analysis.GetClassifier()], valueOn("fine_tune"))
+	if err != nil {
+		return nil, err
+	}
+	for i := range classifiers {
+		if valueOn("fine_tune")(classifiers[i].Trial.GetParameters()) == 0 {
+			m.Frozen = &classifiers[i]
+		} else {
+			m.FineTuned = &classifiers[i]
+		}
+	}
+	return m, nil
+}
+
+func valueOn(axis string) func(*trellisv1.Parameters) float64 {
+	return func(p *trellisv1.Parameters) float64 { return p.GetValues()[axis] }
+}
+
+// loadDataSet reads a data set into memory.
+func loadDataSet(ctx context.Context, options *node.DataOptions, name string) (*dataset.Data, error) {
+	sets, err := node.NewDataSets(options)
+	if err != nil {
+		return nil, err
+	}
+	set, err := sets.Library.Find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return set.Load()
+}
+
+// bestBy returns the best trial of a study for each value of the axis, ascending, with their networks.
+func bestBy(
+	ctx context.Context, c *client.Client, study *trellisv1.Study, axis func(*trellisv1.Parameters) float64,
+) ([]reproduction.Trained, error) {
+	best, err := bestTrials(ctx, c, study, axis)
+	if err != nil {
+		return nil, err
+	}
+	var all []reproduction.Trained
+	for _, value := range slices.Sorted(maps.Keys(best)) {
+		trial, err := withLosses(ctx, c, best[value])
+		if err != nil {
+			return nil, err
+		}
+		network, err := loadNetwork(ctx, c, trial)
+		if err != nil {
+			return nil, fmt.Errorf("study %s: %w", study.GetName(), err)
+		}
+		all = append(all, reproduction.Trained{Study: study, Trial: trial, Network: network})
+	}
+	return all, nil
+}
+
+// trialAt returns the best trial of a study with these values that has been answered, nil if there is none.
+func trialAt(ctx context.Context, c *client.Client, study string, p *trellisv1.Parameters) (*trellisv1.Trial, error) {
+	response, err := client.Call(ctx, client.CallTimeout, c.ListTrials, &trellisv1.ListTrialsRequest{
+		Study: study, OrderBy: "objective", PageSize: 1, Filter: fmt.Sprintf(
+			`state == "succeeded" && latent_dim == %d && learning_rate == %v && weight_decay == %v && max_epochs == %d`,
+			p.GetLatentDim(), p.GetLearningRate(), p.GetWeightDecay(), p.GetMaxEpochs()),
+	})
+	if err != nil || len(response.GetTrials()) == 0 {
+		return nil, err
+	}
+	return response.GetTrials()[0], nil
+}
+
+// bestTrials are the best ones of a study for each value of key, of those with a finite loss. There is one at least.
+func bestTrials[K comparable](
+	ctx context.Context, c *client.Client, study *trellisv1.Study, key func(*trellisv1.Parameters) K,
+) (map[K]*trellisv1.Trial, error) {
+	best := map[K]*trellisv1.Trial{}
+	request := &trellisv1.ListTrialsRequest{
+		Study: study.GetName(), OrderBy: "objective", Filter: `state == "succeeded"`, PageSize: client.PageSize,
+	}
+	for {
+		response, err := client.Call(ctx, client.CallTimeout, c.ListTrials, request)
+		if err != nil {
+			return nil, err
+		}
+		for _, trial := range response.GetTrials() {
+			if value := key(trial.GetParameters()); best[value] == nil && trial.GetBestEpoch() > 0 {
+				best[value] = trial
+			}
+		}
+		if request.PageToken = response.GetNextPageToken(); request.PageToken == "" {
+			break
+		}
+	}
+	if len(best) == 0 {
+		return nil, fmt.Errorf("no trial of study %s has been answered with a finite loss", study.GetName())
+	}
+	return best, nil
+}
+
+// withLosses returns a trial with its losses.
+func withLosses(ctx context.Context, c *client.Client, trial *trellisv1.Trial) (*trellisv1.Trial, error) {
+	response, err := client.Call(ctx, client.CallTimeout, c.ListTrials, &trellisv1.ListTrialsRequest{
+		Study: trial.GetStudy(), Filter: fmt.Sprintf("index == %d", trial.GetIndex()), PageSize: 1, Losses: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(response.GetTrials()) == 0 {
+		return nil, fmt.Errorf("trial %d of study %s has gone", trial.GetIndex(), trial.GetStudy())
+	}
+	return response.GetTrials()[0], nil
+}
+
+// loadNetwork fetches the best weights of a trial.
+func loadNetwork(ctx context.Context, c *client.Client, trial *trellisv1.Trial) (*trainer.Inference, error) {
+	response, err := client.Call(ctx, client.CallTimeout, c.GetRun, &trellisv1.GetRunRequest{Study: trial.GetStudy(), Run: trial.GetRun()})
+	if err != nil {
+		return nil, err
+	}
+	saved, err := results.BestWeights(trial, response.GetRun())
+	if err != nil {
+		return nil, err
+	}
+	checkpoint, err := c.LoadCheckpoint(ctx, saved)
+	if err != nil {
+		return nil, err
+	}
+	return trainer.NewInference(worker.TrainerConfig(response.GetConfig()), checkpoint)
+}
+
+var _ reproduction.Network = (*trainer.Inference)(nil)

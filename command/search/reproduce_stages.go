@@ -1,0 +1,92 @@
+package search
+
+import (
+	"context"
+	"fmt"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/output"
+	"trellis/command/progress"
+	"trellis/command/reproduction"
+	"trellis/command/studies"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// dataOf is the data set of the stage with that study.
+func dataOf(r *trellisv1.Reproduction, study string) string {
+	for _, stage := range r.GetStages() {
+		if stage.GetStudy().GetName() == study {
+			return stage.GetStudy().GetData()
+		}
+	}
+	return ""
+}
+
+// runStages trains the studies, each as soon as those that it depends on have ended, and returns them by name.
+func runStages(
+	ctx context.Context, env *cli.Environment, c *client.Client, r *trellisv1.Reproduction, options reproduceOptions,
+) (map[string]*trellisv1.Study, error) {
+	ended := map[string]*trellisv1.Study{}
+	await := func(name string) error {
+		if ended[name] != nil {
+			return nil
+		}
+		study, err := progress.Follow(ctx, env, c, name, options.inLines)
+		if err != nil {
+			return err
+		}
+		if err := studies.Outcome(study); err != nil {
+			return err
+		}
+		ended[name] = study
+		return nil
+	}
+	for i, stage := range r.GetStages() {
+		for _, name := range reproduction.DependsOn(stage) {
+			if err := await(name); err != nil {
+				return nil, err
+			}
+		}
+		var best *trellisv1.Parameters
+		if stage.GetBestOf() != "" {
+			answer, err := client.Call(ctx, client.CallTimeout, c.GetBestTrial, &trellisv1.GetBestTrialRequest{Study: stage.GetBestOf()})
+			if err != nil {
+				return nil, err
+			}
+			best = answer.GetTrial().GetParameters()
+		}
+		spec := reproduction.Complete(stage, best)
+		fmt.Fprintf(env.Err, "Stage %d of %d: study %s, %s.\n", i+1, len(r.GetStages()), spec.GetName(), spec.GetModel())
+		if err := begin(ctx, env, c, &trellisv1.CreateStudyRequest{Spec: spec}, options.Directory); err != nil {
+			return nil, err
+		}
+		if err := retryFailed(ctx, env, c, spec.GetName()); err != nil {
+			return nil, err
+		}
+	}
+	for _, stage := range r.GetStages() {
+		if err := await(stage.GetStudy().GetName()); err != nil {
+			return nil, err
+		}
+	}
+	return ended, nil
+}
+
+// retryFailed takes up again what has failed in a study that has ended, from the last checkpoints.
+func retryFailed(ctx context.Context, env *cli.Environment, c *client.Client, name string) error {
+	study, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: name})
+	if err != nil {
+		return err
+	}
+	if study.GetStudy().GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED ||
+		study.GetStudy().GetProgress().GetTrialsFailed() == 0 {
+		return nil
+	}
+	taken, err := client.Call(ctx, client.CreateTimeout, c.RetryStudy, &trellisv1.RetryStudyRequest{Study: name})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(env.Err, "Study %s: %s taken up again.\n", name, output.Count(taken.GetRuns(), "failed run"))
+	return err
+}

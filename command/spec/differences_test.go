@@ -1,0 +1,80 @@
+package spec
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
+)
+
+// A spec equals what a coordinator has made of it, and nothing else.
+func TestDifferences(t *testing.T) {
+	read := func(text string) *trellisv1.StudySpec {
+		spec, err := Parse("spec.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return spec
+	}
+	const text = `
+name: some
+data: mnist
+model: conv-autoencoder
+grid: {latent_dim: [4, 8], learning_rate: 1e-3, max_epochs: 4}
+early_stopping: {patience: 10, min_delta: 1e-5}
+`
+	admitted := grid.WithDefaults(read(text))
+	admitted.Split = &trellisv1.Split{Train: 50000, Validation: 10000}
+	for _, test := range []struct{ name, old, new, want string }{
+		{"the same", "", "", ""},
+		{"written another way", "grid: {latent_dim: [4, 8]", "seeds: [1]\ngrid: {weight_decay: 0, latent_dim: [4, 8]", ""},
+		{"the default split", "data: mnist", "data: mnist\nsplit: {train: 50000, validation: 10000}", ""},
+		{"another grid", "[4, 8]", "[4, 16]", "grid"},
+		{"another order", "[4, 8]", "[8, 4]", "grid"},
+		{"another split", "data: mnist", "data: mnist\nsplit: {train: 50000, validation: 5000}", "split"},
+		{"never stopping early", "early_stopping", "#", "early_stopping"},
+		{"other seeds and data", "data: mnist", "data: digits\nseeds: [1, 2]", "data seeds"},
+	} {
+		spec := read(strings.Replace(text, test.old, test.new, 1))
+		before := proto.CloneOf(spec)
+		if got := strings.Join(differences(spec, admitted), " "); got != test.want {
+			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
+		}
+		if !proto.Equal(spec, before) {
+			t.Errorf("%s: the spec has become %v", test.name, spec)
+		}
+	}
+}
+
+// A spec that leaves the latent dimension to the study that its weights come from equals what has become of it.
+func TestDifferencesFromASource(t *testing.T) {
+	latent := func(values ...uint32) []*trellisv1.Grid {
+		return []*trellisv1.Grid{{
+			LatentDim: &trellisv1.IntegerAxis{Values: values}, LearningRate: &trellisv1.NumberAxis{Values: []float64{1}},
+			MaxEpochs: &trellisv1.IntegerAxis{Values: []uint32{1}},
+		}}
+	}
+	spec := &trellisv1.StudySpec{Name: "classes", Pretrained: &trellisv1.Pretrained{Study: "paper"}, Grid: latent()}
+	spec.Grid[0].LatentDim = nil
+	admitted := grid.WithDefaults(spec)
+	admitted.Grid[0].LatentDim = latent(16)[0].LatentDim
+	study := &trellisv1.Study{Spec: admitted, Pretrained: &trellisv1.Source{Study: "paper", Parameters: &trellisv1.Parameters{LatentDim: 16}}}
+	for _, test := range []struct {
+		change func(*trellisv1.StudySpec)
+		want   string
+	}{
+		{func(*trellisv1.StudySpec) {}, ""},
+		{func(s *trellisv1.StudySpec) { s.Grid[0].LatentDim = latent(16)[0].LatentDim }, ""},
+		{func(s *trellisv1.StudySpec) { s.Grid[0].LatentDim = latent(8)[0].LatentDim }, "grid"},
+		{func(s *trellisv1.StudySpec) { s.Pretrained.Study = "other" }, "pretrained"},
+	} {
+		changed := proto.CloneOf(spec)
+		test.change(changed)
+		if got := strings.Join(Differences(changed, study), " "); got != test.want {
+			t.Errorf("%v: got %q, want %q", changed, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,28 @@
+package spec
+
+import (
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
+	"trellis/trainer"
+)
+
+// Models are the models that this binary trains.
+func Models() grid.Models {
+	var models grid.Models
+	for _, model := range trainer.Models() {
+		message := &trellisv1.Model{
+			Name: model.Name, Summary: model.Summary, Data: model.Data, Pretrained: model.Pretrained, Loss: model.Loss,
+		}
+		for _, axis := range model.Axes {
+			message.Axes = append(message.Axes, &trellisv1.ModelAxis{
+				Name: axis.Name, Summary: axis.Summary, Integer: axis.Integer, Minimum: axis.Minimum, Maximum: axis.Maximum,
+				ExclusiveMinimum: axis.ExclusiveMinimum, Default: axis.Default,
+			})
+		}
+		for _, metric := range model.Metrics {
+			message.Metrics = append(message.Metrics, &trellisv1.ModelMetric{Name: metric.Name, Summary: metric.Summary})
+		}
+		models = append(models, message)
+	}
+	return models
+}

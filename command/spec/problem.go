@@ -1,0 +1,257 @@
+package spec
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"buf.build/go/protovalidate"
+	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"trellis/command/exit"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
+)
+
+// problem is one thing that is wrong with a spec.
+type problem struct {
+	// line and column count from 1. 0 is unknown.
+	line, column int
+	message      string
+}
+
+// Error is everything that is wrong with a spec.
+type Error struct {
+	path string
+	// The spec's text.
+	lines    []string
+	problems []problem
+}
+
+// Unwrap says that whoever wrote the spec is to change it.
+func (e *Error) Unwrap() error { return exit.ErrUsage }
+
+// shownProblems is how many problems are listed.
+const shownProblems = 20
+
+// Error says for each problem where it is, what is wrong and what would be right, and quotes the line.
+func (e *Error) Error() string {
+	slices.SortStableFunc(e.problems, func(a, b problem) int {
+		if a.line != b.line {
+			return a.line - b.line
+		}
+		return a.column - b.column
+	})
+	var text strings.Builder
+	for i, problem := range e.problems {
+		if i > 0 {
+			text.WriteByte('\n')
+		}
+		if i == shownProblems {
+			fmt.Fprintf(&text, "%s: and %s more", e.path, output.Count(uint64(len(e.problems)-i), "problem"))
+			break
+		}
+		text.WriteString(e.path)
+		for _, position := range []int{problem.line, problem.column} {
+			if position > 0 {
+				fmt.Fprintf(&text, ":%d", position)
+			}
+		}
+		fmt.Fprintf(&text, ": %s", problem.message)
+		e.quote(&text, problem)
+	}
+	return text.String()
+}
+
+// quoteWidth is how much of a long line is quoted, in characters.
+const quoteWidth = 100
+
+// quote writes the problem's line with a mark under its column.
+func (e *Error) quote(text *strings.Builder, problem problem) {
+	if problem.line < 1 || problem.line > len(e.lines) {
+		return
+	}
+	line := []rune(strings.TrimRight(e.lines[problem.line-1], "\r\n "))
+	if len(line) == 0 {
+		return
+	}
+	at := max(problem.column-1, 0)
+	start := 0
+	if at > quoteWidth*3/4 {
+		start = min(at-quoteWidth/2, len(line))
+	}
+	line = line[start:min(start+quoteWidth, len(line))]
+	fmt.Fprintf(text, "\n%5d | %s", problem.line, strings.ReplaceAll(string(line), "\t", " "))
+	if problem.column > 0 {
+		fmt.Fprintf(text, "\n      | %s^", strings.Repeat(" ", at-start))
+	}
+}
+
+// required says what to write where a value is missing, by the field's name.
+var required = map[string]string{
+	"name":          "name: my-search",
+	"model":         "model: conv-autoencoder",
+	"grid":          "grid: {latent_dim: [8, 16], learning_rate: 1e-3, max_epochs: 50}",
+	"latent_dim":    "latent_dim: [8, 16]",
+	"learning_rate": "learning_rate: {log10: {from: 1e-4, to: 1e-2, count: 3}}",
+	"max_epochs":    "max_epochs: [50, 100]",
+	"method":        "pruning: asha, pruning: median, or pruning: none, which is the default",
+}
+
+// plainViolation puts a broken rule in the words of someone who has written the spec: the rules that protovalidate
+// words itself speak of protobuf. The rules that we have written speak for themselves.
+func plainViolation(violation *protovalidate.Violation) *protovalidate.Violation {
+	name := fieldName(violation.Proto.GetField())
+	message := violation.Proto.GetMessage()
+	switch rule := violation.Proto.GetRuleId(); {
+	case rule == "required":
+		message = name + " is missing or empty"
+		if example, ok := required[name]; ok {
+			message += ": write for example " + example
+		}
+	case rule == "string.in":
+		message = unknownChoice(name, violation.FieldValue.String(), violation.RuleValue)
+	case strings.HasPrefix(message, "must "):
+		message = name + " " + message
+	}
+	plain := *violation
+	plain.Proto = proto.CloneOf(violation.Proto)
+	plain.Proto.Message = proto.String(message)
+	return &plain
+}
+
+// fieldName is the last name on the way to a violation's field. The values of an axis are named like the axis.
+func fieldName(path *validate.FieldPath) string {
+	elements := path.GetElements()
+	for _, element := range slices.Backward(elements) {
+		if name := element.GetFieldName(); name != "values" {
+			return name
+		}
+	}
+	return "the spec"
+}
+
+// unknownChoice says that value is none of the choices, and which there are.
+func unknownChoice(what, value string, choices protoreflect.Value) string {
+	var names []string
+	if list, ok := choices.Interface().(protoreflect.List); ok {
+		for i := range list.Len() {
+			names = append(names, list.Get(i).String())
+		}
+	}
+	return unknownWord(what, value, names)
+}
+
+// unknownWord says that value is none of the names.
+func unknownWord(what, value string, names []string) string {
+	text := fmt.Sprintf("unknown %s %q", what, output.Shorten(value, 60))
+	if near := grid.Nearest(value, names); near != "" {
+		return text + fmt.Sprintf(": did you mean %s? There are %s", near, output.Enumerate(names))
+	}
+	return text + ": there are " + output.Enumerate(names)
+}
+
+// unknownKey says that message has no such key, and which one was likely meant.
+func (r *specReader) unknownKey(message protoreflect.MessageDescriptor, key *yaml.Node) string {
+	if key.Kind != yaml.ScalarNode {
+		return "a key is a name, found " + describe(key)
+	}
+	text := fmt.Sprintf("unknown key %q", output.Shorten(key.Value, 60))
+	if place, ok := placeOf(key); ok {
+		return text + " here: it belongs " + place
+	}
+	names := fieldNames(message)
+	isGrid := message.Name() == "Grid"
+	switch {
+	case isGrid:
+		names = grid.AxisNames(r.model)
+	case r.ownAxis(key.Value) != nil:
+		return text + " here: it belongs under grid"
+	}
+	if near := grid.Nearest(key.Value, names); near != "" {
+		text += ": did you mean " + near + "?"
+		if isGrid && len(r.model.GetAxes()) > 0 {
+			text += " The axes of " + r.model.GetName() + " are " + output.Enumerate(names)
+		}
+		return text
+	}
+	return text + ": the keys here are " + output.Enumerate(names)
+}
+
+// placeOf says where in a spec a key belongs.
+func placeOf(key *yaml.Node) (string, bool) {
+	spec := new(trellisv1.StudySpec).ProtoReflect().Descriptor()
+	if fieldOf(spec, key) != nil {
+		return "at the top level of the spec", true
+	}
+	if above := sectionOf(spec, key); above != nil {
+		return "under " + strings.Join(above, ", "), true
+	}
+	return "", false
+}
+
+// sectionOf returns the names of the keys, from the top, under which a key is known somewhere below the top of a part of a
+// spec, or nil.
+func sectionOf(message protoreflect.MessageDescriptor, key *yaml.Node) []string {
+	for i := range message.Fields().Len() {
+		field := message.Fields().Get(i)
+		if !isSection(field.Message()) {
+			continue
+		}
+		name := string(field.Name())
+		if fieldOf(field.Message(), key) != nil {
+			return []string{name}
+		}
+		if below := sectionOf(field.Message(), key); below != nil {
+			return append([]string{name}, below...)
+		}
+	}
+	return nil
+}
+
+// isSection says whether a message's keys say by themselves what they are about. Those of axes do not.
+func isSection(message protoreflect.MessageDescriptor) bool {
+	if message == nil || message.IsMapEntry() {
+		return false
+	}
+	switch message.Name() {
+	case "IntegerAxis", "NumberAxis", "Duration":
+		return false
+	default:
+		return true
+	}
+}
+
+// pruningForms is what may follow pruning.
+const pruningForms = "none, asha or median, or a method with its settings, for example " +
+	"{asha: {reduction_factor: 4, min_epochs: 5}}"
+
+// shapeOf says how a part of a spec is written, for where something else was found.
+func shapeOf(message protoreflect.MessageDescriptor) string {
+	switch message.Name() {
+	case "StudySpec":
+		return "a spec: keys such as name, data, model and grid"
+	case "Grid":
+		return "a grid: its axes, for example {latent_dim: [8, 16], learning_rate: 1e-3, max_epochs: 50}"
+	case "Settle":
+		return "how sure the answer is to be and within which budget, for example {confidence: 0.95, max_seeds: 10}"
+	case "Pruning":
+		return pruningForms
+	case "Range":
+		return "a range, for example {from: 1e-4, to: 1e-2, count: 3}"
+	default:
+		return "a mapping with " + output.Enumerate(fieldNames(message))
+	}
+}
+
+func fieldNames(message protoreflect.MessageDescriptor) []string {
+	var names []string
+	for i := range message.Fields().Len() {
+		names = append(names, string(message.Fields().Get(i).Name()))
+	}
+	return names
+}

@@ -1,0 +1,244 @@
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"trellis/command/exit"
+	"trellis/command/fake"
+	"trellis/command/golden"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
+)
+
+// Every invalid spec in testdata/spec is refused with the text beside it.
+func TestGoldenSpecErrors(t *testing.T) {
+	paths, err := filepath.Glob("testdata/spec/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, path := range paths {
+		if strings.HasSuffix(path, ".txt") {
+			continue
+		}
+		seen++
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			spec, err := Parse(filepath.Base(path), data)
+			if err == nil {
+				t.Fatalf("accepted as %v", spec)
+			}
+			if code := exit.Code(err); code != exit.Usage {
+				t.Errorf("exit code %d, want %d", code, exit.Usage)
+			}
+			golden.Check(t, path+".txt", err.Error()+"\n")
+		})
+	}
+	if seen < 25 {
+		t.Errorf("found %d specs in testdata/spec, want 25 or more", seen)
+	}
+}
+
+func TestExamplesAreValid(t *testing.T) {
+	paths := fake.ExampleStudies(t)
+	specs, err := ReadAll(paths, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, spec := range specs {
+		if want := strings.TrimSuffix(filepath.Base(paths[i]), ".yaml"); spec.GetName() != want {
+			t.Errorf("%s names its study %q, want %q", paths[i], spec.GetName(), want)
+		}
+	}
+}
+
+// The short forms mean what their long forms mean.
+func TestShortForms(t *testing.T) {
+	const head = "name: short\nmodel: synthetic\n"
+	long := `
+grid:
+  - latent_dim: {values: [16]}
+    learning_rate: {values: [0.001]}
+    weight_decay: {log10: {from: 1e-6, to: 1e-4, count: 3}}
+    max_epochs: {values: [10, 20]}
+seeds: {values: [7]}
+batch_size: {values: [64, 128]}
+`
+	tests := []struct{ name, text string }{
+		{"lists and values", head + `
+grid:
+  latent_dim: 16
+  learning_rate: 1e-3
+  weight_decay: {log10: {from: 1e-6, to: 1e-4, count: 3}}
+  max_epochs: [10, 20]
+seeds: 7
+batch_size: [64, 128]
+`},
+		{"grid in a list", head + `
+grid:
+  - latent_dim: [16]
+    learning_rate: [1.0e-3]
+    weight_decay: {log10: {from: 0.000001, to: 0.0001, count: 3}}
+    max_epochs: [10, 20]
+seeds: [7]
+batch_size: [64, 128]
+`},
+		{"JSON with tabs", "{\n\t\"name\": \"short\", \"model\": \"synthetic\",\n\t\"grid\": {\"latent_dim\": 16, " +
+			"\"learning_rate\": [0.001], \"weight_decay\": {\"log10\": {\"from\": 1e-6, \"to\": 1e-4, \"count\": 3}},\n\t" +
+			"\"max_epochs\": [10, 20]}, \"seeds\": [7], \"batchSize\": [64, 128]\n}\n"},
+		{"CRLF", strings.ReplaceAll(head+long, "\n", "\r\n")},
+	}
+	want, err := Parse("long.yaml", []byte(head+long))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want.GetGrid()[0].GetLatentDim().GetValues()[0] != 16 {
+		t.Fatalf("read %v", want)
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := Parse(test.name, []byte(test.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !proto.Equal(got, want) {
+				t.Errorf("got  %v\nwant %v", got, want)
+			}
+		})
+	}
+}
+
+func TestReadSpec(t *testing.T) {
+	const valid = "name: a\nmodel: synthetic\ngrid: {latent_dim: 1, learning_rate: 1, max_epochs: 1}\n"
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	const (
+		tooLarge = "at most 1 MiB"
+		did      = "did you mean model?"
+	)
+	fill := func(size int) string { return valid + "#" + strings.Repeat("x", size-len(valid)-1) }
+	tests := []struct {
+		name, stdin string
+		paths       []string
+		want        string
+	}{
+		{name: "file", paths: []string{write("valid", valid)}},
+		{name: "standard input", stdin: valid, paths: []string{"-"}},
+		{name: "no file", paths: []string{filepath.Join(dir, "nosuch")}, want: "no such file"},
+		{name: "folder", paths: []string{dir}, want: "is a directory"},
+		{name: "as large as may be", paths: []string{write("full", fill(maxSpecSize))}},
+		{name: "too large", paths: []string{write("large", fill(maxSpecSize+1))}, want: tooLarge},
+		{name: "same name twice", paths: []string{write("a", valid), write("b", valid)}, want: `both name their study "a"`},
+		{name: "all problems at once", paths: []string{write("c", "nam: c"), write("d", "modl: c")}, want: did},
+		{name: "binary", paths: []string{write("binary", "\x00\x01\x02\xff")}, want: "not valid YAML"},
+		{name: "deep", paths: []string{write("deep", strings.Repeat("[", 100_000))}, want: "not valid YAML"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := ReadAll(test.paths, strings.NewReader(test.stdin))
+			switch {
+			case test.want == "" && err != nil:
+				t.Fatal(err)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+				t.Fatalf("got %v, want %q in it", err, test.want)
+			case test.want != "" && exit.Code(err) != exit.Usage:
+				t.Errorf("exit code %d, want %d", exit.Code(err), exit.Usage)
+			}
+		})
+	}
+}
+
+// However a spec is damaged, reading it ends with a spec or with a Error, and every position lies in the file.
+func FuzzParseSpec(f *testing.F) {
+	for _, pattern := range []string{"../../examples/*.yaml", "testdata/spec/*"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, path := range paths {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		spec, err := Parse("fuzz.yaml", data)
+		if err == nil {
+			if err := Models().Validate(spec); err != nil {
+				t.Fatalf("accepted an invalid spec: %v", err)
+			}
+			return
+		}
+		var invalid *Error
+		if !errors.As(err, &invalid) {
+			t.Fatalf("got %T: %v", err, err)
+		}
+		_ = err.Error()
+		for _, problem := range invalid.problems {
+			if problem.line < 0 || problem.line > len(invalid.lines)+1 || problem.message == "" {
+				t.Errorf("problem %+v in %d lines", problem, len(invalid.lines))
+			}
+		}
+	})
+}
+
+// However many problems a spec has, the first few are listed.
+func TestManyProblems(t *testing.T) {
+	var text strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&text, "learning_rat%d: 1\n", i)
+	}
+	_, err := Parse("many.yaml", []byte(text.String()))
+	if err == nil || !strings.HasSuffix(err.Error(), "\nmany.yaml: and 19980 problems more") || len(err.Error()) > 5000 {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	names := fieldNames(new(trellisv1.StudySpec).ProtoReflect().Descriptor())
+	for word, want := range map[string]string{
+		"nmae": "name", "Model": "model", "batchsize": "batch_size", "batch": "batch_size", "dataset": "data",
+		"es": "early_stopping", "grids": "grid", "x": "", "optimizer": "", "": "",
+	} {
+		if got := grid.Nearest(word, names); got != want {
+			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
+		}
+	}
+}
+
+// The size of a grid is checked without expanding it.
+func TestHugeGridIsRefusedAtOnce(t *testing.T) {
+	data, err := os.ReadFile("testdata/spec/huge_grid.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	_, err = Parse("huge_grid.yaml", data)
+	elapsed := time.Since(start)
+	if err == nil || !strings.Contains(err.Error(), "1,000,000,000,000 points") {
+		t.Fatalf("got %v", err)
+	}
+	fmt.Fprintf(t.Output(), "a grid of 10^12 points was refused in %v\n", elapsed)
+	if elapsed > 5*time.Second {
+		t.Errorf("it took %v", elapsed)
+	}
+}

@@ -1,0 +1,32 @@
+package studies
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// What is given to extend for a model's own axes.
+func TestAxisFlag(t *testing.T) {
+	request := new(trellisv1.ExtendStudyRequest)
+	flag := axesFlag{&request.Axes}
+	for _, text := range []string{"noise=0.2, 0.4", "width=3", "noise=1e-3"} {
+		if err := flag.Set(text); err != nil {
+			t.Error(err)
+		}
+	}
+	want := &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.NumberAxis{
+		"noise": {Values: []float64{0.2, 0.4, 1e-3}}, "width": {Values: []float64{3}},
+	}}
+	if !proto.Equal(request, want) {
+		t.Errorf("got %v, want %v", request, want)
+	}
+	for text, says := range map[string]string{"noise": "names no axis", "=3": "names no axis", "noise=x": "is not a number", "noise=": "is not a number"} {
+		if err := flag.Set(text); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v, want %q", text, err, says)
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package studies
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/exit"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func ExtendCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "extend STUDY",
+		Short: "Add values to the axes of a study's grid: more epochs, more seeds",
+		Long: `Add values to the axes of a study's grid, whether it is running or has been completed. What it has stays. Only what is
+missing is trained: more epochs go on from where the runs were. The results are those of a study that had the values from the
+start, bit for bit.`,
+		Example: `  trellis extend paper --max-epochs 200
+  trellis extend paper --seeds 2,3,4,5 --watch
+  trellis extend paper --latent-dim 64,128 --learning-rate 3e-3
+  trellis extend denoising --axis noise=0.2,0.4`,
+		Args: cli.Operands("STUDY"),
+	}
+	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
+	cmd.ValidArgsFunction = cli.CompleteStudies(options)
+	request := new(trellisv1.ExtendStudyRequest)
+	cmd.Flags().Var(integersFlag{&request.LatentDim}, "latent-dim", "latent dimensions to add")
+	cmd.Flags().Var(numbersFlag{&request.LearningRate}, "learning-rate", "learning rates to add")
+	cmd.Flags().Var(numbersFlag{&request.WeightDecay}, "weight-decay", "weight decays to add")
+	cmd.Flags().Var(integersFlag{&request.MaxEpochs}, "max-epochs", "maximum epochs to add")
+	cmd.Flags().Var(integersFlag{&request.Seeds}, "seeds", "seeds to add")
+	cmd.Flags().Var(integersFlag{&request.BatchSize}, "batch-size", "batch sizes to add")
+	cmd.Flags().Var(axesFlag{&request.Axes}, "axis",
+		"`name=values` to add to an axis that only the study's model has; may be given several times")
+	watch := cmd.Flags().Bool("watch", false, "follow the study until it has ended")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if proto.Equal(request, new(trellisv1.ExtendStudyRequest)) {
+			return exit.Usagef("extend needs values to add, for example --max-epochs 200 or --seeds 2,3")
+		}
+		request.Study = args[0]
+		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			response, err := client.Call(ctx, client.CreateTimeout, c.ExtendStudy, request)
+			if err != nil {
+				return err
+			}
+			what := output.Count(response.GetTrials(), "trial") + " added"
+			return writeTakenUp(ctx, env, c, *format, response.GetStudy(), what, *watch)
+		})
+	}
+	return cmd
+}

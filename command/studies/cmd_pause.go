@@ -1,0 +1,19 @@
+package studies
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func PauseCommand(env *cli.Environment) *cobra.Command {
+	return studyCommand(env, "pause", "Stop a study's runs until it is resumed; what they have reported stays",
+		func(ctx context.Context, c *client.Client, study string) (*trellisv1.Study, error) {
+			response, err := client.Call(ctx, client.CallTimeout, c.PauseStudy, &trellisv1.PauseStudyRequest{Study: study})
+			return response.GetStudy(), err
+		})
+}

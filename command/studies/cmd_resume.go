@@ -1,0 +1,19 @@
+package studies
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func ResumeCommand(env *cli.Environment) *cobra.Command {
+	return studyCommand(env, "resume", "Let a paused study go on",
+		func(ctx context.Context, c *client.Client, study string) (*trellisv1.Study, error) {
+			response, err := client.Call(ctx, client.CallTimeout, c.ResumeStudy, &trellisv1.ResumeStudyRequest{Study: study})
+			return response.GetStudy(), err
+		})
+}

@@ -1,0 +1,72 @@
+package studies
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"trellis/command/answer"
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/exit"
+	"trellis/command/progress"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func WatchCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "watch STUDY",
+		Short: "Follow a study until it has ended",
+		Long: `Follow a study until it has ended. Ctrl-C stops the watching only: the study goes on.
+
+On a terminal, a live view; elsewhere, a line for what happens. Both go to standard error. Its best configuration, and what it
+took, go to standard output in the end.`,
+		Args: cli.Operands("STUDY"),
+	}
+	options := cli.ClientFlags(cmd, 0)
+	cmd.ValidArgsFunction = cli.CompleteStudies(options)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			return WatchStudy(ctx, env, c, args[0], env.Out)
+		})
+	}
+	return cmd
+}
+
+// WatchStudy follows a study that lives on when we are interrupted, and writes its best and what it took to out when it has
+// ended. It returns ErrIncomplete if the study ends without all its trials answered.
+func WatchStudy(ctx context.Context, env *cli.Environment, c *client.Client, name string, out io.Writer) error {
+	study, err := progress.Follow(ctx, env, c, name, false)
+	if errors.Is(err, exit.ErrInterrupted) {
+		fmt.Fprintf(env.Err, "Study %s goes on. Follow it again: trellis watch %s%s\n", name, name, cli.Elsewhere(c.Address))
+	}
+	if err != nil {
+		return err
+	}
+	if err := writeEnd(ctx, c, out, name); err != nil {
+		return err
+	}
+	return Outcome(study)
+}
+
+// writeEnd writes what a study that has ended has found, and what that took.
+func writeEnd(ctx context.Context, c *client.Client, out io.Writer, name string) error {
+	best, err := client.Call(ctx, client.CallTimeout, c.GetBestTrial, &trellisv1.GetBestTrialRequest{Study: name})
+	switch {
+	case client.IsUnanswered(err), status.Code(err) == codes.NotFound:
+		// Nothing has been found, or it has been deleted in the meantime.
+		return nil
+	case err != nil:
+		return err
+	}
+	fmt.Fprintln(out)
+	if err := answer.WriteBest(out, best); err != nil {
+		return err
+	}
+	return answer.WriteSummary(ctx, c, out, name)
+}
