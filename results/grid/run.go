@@ -84,16 +84,14 @@ func ownLines(values map[string]float64) string {
 	return string(text)
 }
 
-// RunConfigFor returns what a worker needs to train a run of the study, which Expand accepted, up to an epoch. It shares its
-// parts with study and run, which nobody changes.
+// RunConfigFor returns what a worker needs to train a run of the study, which Expand accepted, up to an epoch. Its milestones are
+// those of the run. It shares its parts with study and run, which nobody changes.
 func RunConfigFor(study *trellisv1.Study, run *trellisv1.Run, numerics string, until uint32) *trellisv1.RunConfig {
 	config := commonConfig(study.GetSpec(), study.GetDataSet(), numerics, study.GetPretrained())
 	config.Parameters, config.Milestones = run.GetParameters(), run.GetMilestones()
 	if until < run.GetParameters().GetMaxEpochs() {
 		config.Parameters = proto.CloneOf(config.Parameters)
 		config.Parameters.MaxEpochs = until
-		reached, _ := slices.BinarySearch(config.Milestones, until+1)
-		config.Milestones = config.Milestones[:reached]
 	}
 	config.Synthetic = study.GetSpec().GetSynthetic()
 	return config

@@ -121,6 +121,12 @@ func TestRunConfigFor(t *testing.T) {
 	if got := RunConfigFor(study, run, "1", run.Parameters.MaxEpochs); !proto.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
+	// A stage ends earlier, and leaves the run as it is.
+	before := proto.CloneOf(run)
+	want.Parameters.MaxEpochs = 60
+	if got := RunConfigFor(study, run, "1", 60); !proto.Equal(got, want) || !proto.Equal(run, before) {
+		t.Errorf("up to epoch 60: got %v, want %v; the run is %v", got, want, run)
+	}
 }
 
 func TestResolveSplit(t *testing.T) {
