@@ -132,7 +132,10 @@ func (models Models) unknownAxis(model *trellisv1.Model, name string) string {
 
 // AxisNames are the names of all axes that a grid of the model has. Without a model they are those of every model.
 func AxisNames(model *trellisv1.Model) []string {
-	names := []string{"latent_dim", "learning_rate", "weight_decay", "max_epochs"}
+	var names []string
+	for _, axis := range commonAxes {
+		names = append(names, axis.GetName())
+	}
 	for _, axis := range model.GetAxes() {
 		names = append(names, axis.GetName())
 	}

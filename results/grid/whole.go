@@ -11,9 +11,6 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// maxPoints is how many points a range may have, by the rule of its message.
-const maxPoints = 10_000
-
 // notWhole says which point of an integer axis's range is not a whole number and which count would mend that. It
 // returns "" if all are.
 func notWhole(r *trellisv1.Range, logarithmic bool) string {
@@ -56,7 +53,7 @@ func firstFraction(r *trellisv1.Range, logarithmic bool) int {
 func nearestWhole(r *trellisv1.Range, logarithmic bool) uint32 {
 	candidate := proto.CloneOf(r)
 	fits := func(count int) bool {
-		if count < 2 || count > maxPoints {
+		if count < 2 || count > MaxAxisValues {
 			return false
 		}
 		candidate.Count = uint32(count)
@@ -70,7 +67,7 @@ func nearestWhole(r *trellisv1.Range, logarithmic bool) uint32 {
 		return firstFraction(candidate, logarithmic) < 0
 	}
 	count := int(r.GetCount())
-	for distance := 0; count-distance >= 2 || count+distance <= maxPoints; distance++ {
+	for distance := 0; count-distance >= 2 || count+distance <= MaxAxisValues; distance++ {
 		if fits(count + distance) {
 			return uint32(count + distance)
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 	"trellis/results/statistics"
 )
 
@@ -21,7 +22,7 @@ const (
 // adviceForOneSeed says how to find out what is chance.
 func adviceForOneSeed(study *trellisv1.Study) string {
 	return "with one seed, chance can't be told from a difference: repeat every configuration with more, by " +
-		extendBySeeds(study.Name, seedsOf(study.Spec), fewSeeds)
+		extendBySeeds(study.Name, grid.Seeds(study.Spec), fewSeeds)
 }
 
 // extendBySeeds is the command that gives every configuration of a study n more seeds, the smallest that it has not used.

@@ -175,7 +175,7 @@ func planOf(spec *trellisv1.StudySpec, all []*configuration) ([]uint32, statisti
 		}
 	}
 	if settle := spec.GetSettle(); settle != nil {
-		for _, seed := range seedsOf(spec) {
+		for _, seed := range grid.Seeds(spec) {
 			add(seed)
 		}
 		plan.First, plan.Last = len(seeds), int(settle.GetMaxSeeds())
@@ -193,31 +193,9 @@ func planOf(spec *trellisv1.StudySpec, all []*configuration) ([]uint32, statisti
 	return seeds, plan
 }
 
-// seedsOf returns the seeds of a spec, ascending. Those of a range are whole numbers, as the grid has checked. A spec without
-// seeds has one.
-func seedsOf(spec *trellisv1.StudySpec) []uint32 {
-	axis := spec.GetSeeds()
-	if axis == nil {
-		return []uint32{1}
-	}
-	seeds := slices.Clone(axis.GetValues())
-	for _, r := range []*trellisv1.Range{axis.GetLinear(), axis.GetLog2(), axis.GetLog10()} {
-		for i := range r.GetCount() {
-			share := float64(i) / float64(r.GetCount()-1)
-			value := r.GetFrom() + share*(r.GetTo()-r.GetFrom())
-			if r != axis.GetLinear() {
-				value = r.GetFrom() * math.Pow(r.GetTo()/r.GetFrom(), share)
-			}
-			seeds = append(seeds, uint32(math.Round(value)))
-		}
-	}
-	slices.Sort(seeds)
-	return seeds
-}
-
 // hasSeveralSeeds says whether configurations of the study may have several trials each.
 func hasSeveralSeeds(study *trellisv1.Study) bool {
-	return study.Spec.GetSettle() != nil || len(seedsOf(study.Spec)) > 1
+	return study.Spec.GetSettle() != nil || len(grid.Seeds(study.Spec)) > 1
 }
 
 // bestSeeds is with how many seeds the best configuration has been answered. With one, nothing is known of the others.

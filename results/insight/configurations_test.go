@@ -190,26 +190,6 @@ func TestListConfigurationsPages(t *testing.T) {
 	}
 }
 
-func TestSeedsOf(t *testing.T) {
-	for _, test := range []struct {
-		axis *trellisv1.IntegerAxis
-		want []uint32
-	}{
-		{nil, []uint32{1}},
-		{&trellisv1.IntegerAxis{Values: []uint32{3, 1, 2}}, []uint32{1, 2, 3}},
-		{&trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 0, To: 4294967295, Count: 4}}, []uint32{0, 1431655765, 2863311530, 4294967295}},
-		{&trellisv1.IntegerAxis{Log2: &trellisv1.Range{From: 1, To: 8, Count: 4}}, []uint32{1, 2, 4, 8}},
-		{
-			&trellisv1.IntegerAxis{Log10: &trellisv1.Range{From: 1, To: 1e9, Count: 10}},
-			[]uint32{1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000},
-		},
-	} {
-		if got := seedsOf(&trellisv1.StudySpec{Seeds: test.axis}); !slices.Equal(got, test.want) {
-			t.Errorf("%v: %v, want %v", test.axis, got, test.want)
-		}
-	}
-}
-
 // TestPlanOf: the spec's seeds first, then the smallest that are not among them, then what has come otherwise.
 func TestPlanOf(t *testing.T) {
 	spec := seedsSpec(5, 2)

@@ -13,6 +13,14 @@ type axis struct {
 	value func(*point) float64
 }
 
+// Places of commonAxes.
+const (
+	latentDimAxis = iota
+	learningRateAxis
+	weightDecayAxis
+	maxEpochsAxis
+)
+
 // commonAxes are those that every study has.
 var commonAxes = []axis{
 	{"latent_dim", func(p *point) float64 { return float64(p.latentDim) }},

@@ -11,14 +11,14 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/grid"
 )
 
 const (
 	// negligible is the total importance below which an axis is not searched any further.
 	negligible = 0.01
-	// maxNameLength and maxAxisValues are what a spec's rules allow.
+	// maxNameLength is what a spec's rules allow.
 	maxNameLength = 63
-	maxAxisValues = 10_000
 )
 
 // SuggestStudy returns the spec of a study that goes on from what this one has found, and says why, axis by axis. Its grid
@@ -31,7 +31,7 @@ const (
 //
 // It fails as GetImportance does, and with ErrInconclusive if nothing new would be tried.
 func SuggestStudy(
-	snapshot *results.Snapshot, request *trellisv1.SuggestStudyRequest, models []*trellisv1.Model,
+	snapshot *results.Snapshot, request *trellisv1.SuggestStudyRequest, models grid.Models,
 ) (*trellisv1.SuggestStudyResponse, error) {
 	response, err := suggestStudy(snapshot, request.GetStudy(), models)
 	if err != nil {
@@ -41,7 +41,7 @@ func SuggestStudy(
 }
 
 func suggestStudy(
-	snapshot *results.Snapshot, name string, models []*trellisv1.Model,
+	snapshot *results.Snapshot, name string, models grid.Models,
 ) (*trellisv1.SuggestStudyResponse, error) {
 	survey, err := newSurvey(snapshot, name)
 	if err == nil {
@@ -85,7 +85,7 @@ func suggestStudy(
 		if i == 0 {
 			spec.Grid[0].Axes = make(map[string]*trellisv1.NumberAxis, len(survey.own))
 		}
-		spec.Grid[0].Axes[name] = &trellisv1.NumberAxis{Values: values[len(searchRules)+i]}
+		spec.Grid[0].Axes[name] = &trellisv1.NumberAxis{Values: values[len(searched)+i]}
 	}
 	return &trellisv1.SuggestStudyResponse{Spec: spec, Reasons: reasons}, nil
 }
@@ -111,27 +111,31 @@ func integers(values []float64) []uint32 {
 	return whole
 }
 
-// searchAxes are those of searchRules and those that only the study's model has, each with as many values as it had, 1 if it does not matter, and fewer of the
-// longest where the study would have more runs than before. That may happen if it was a union of grids.
-func (s *survey) searchAxes(best *finding, models []*trellisv1.Model) []*searchAxis {
+// searchAxes are those of searched and those that only the study's model has. Each has as many values as it had, 1 if it does not
+// matter, and fewer of the longest where the study would have more runs than before. That may happen if it was a union of grids.
+func (s *survey) searchAxes(best *finding, models grid.Models) []*searchAxis {
 	totals := map[string]float64{}
 	for _, effect := range s.importance().GetAxes() {
 		totals[effect.GetAxis()] = effect.GetTotal()
 	}
-	rules := s.searchRules(models)
-	axes := make([]*searchAxis, len(rules))
-	for i, rule := range rules {
-		tried, compared := s.tried[rule.at], s.compared[rule.at]
+	places := slices.Clone(searched)
+	for i := range s.own {
+		places = append(places, len(commonAxes)+i)
+	}
+	axes := make([]*searchAxis, len(places))
+	for i, at := range places {
+		bounds, tried := s.boundsOf(at, models), s.tried[at]
 		axis := &searchAxis{
-			searchRule: rule, tried: tried, compared: len(compared), best: s.axes[rule.at].value(&best.point),
-			total: totals[rule.name], logarithmic: isLogarithmic(s.study.GetSpec().GetGrid(), rule.proto, tried), count: 1,
+			ModelAxis: bounds, tried: tried, compared: len(s.compared[at]), best: s.axes[at].value(&best.point),
+			total:       totals[bounds.GetName()],
+			logarithmic: isLogarithmic(s.study.GetSpec(), bounds.GetName(), tried), count: 1,
 		}
 		if axis.total >= negligible {
-			axis.count = min(len(axis.tried), maxAxisValues)
+			axis.count = min(len(axis.tried), grid.MaxAxisValues)
 		}
 		axes[i] = axis
 	}
-	most := max(1, s.study.GetProgress().GetRuns()/s.repetitions())
+	most := max(1, s.study.GetProgress().GetRuns()/grid.Repetitions(s.study.GetSpec()))
 	for {
 		points, longest := uint64(1), axes[0]
 		for _, axis := range axes {
@@ -145,22 +149,6 @@ func (s *survey) searchAxes(best *finding, models []*trellisv1.Model) []*searchA
 		}
 		longest.count--
 	}
-}
-
-// repetitions is how often the spec has every point of its grids: once with every batch size and seed.
-func (s *survey) repetitions() uint64 {
-	spec := s.study.GetSpec()
-	return valueCount(spec.GetBatchSize()) * valueCount(spec.GetSeeds())
-}
-
-// valueCount is the number of an axis's values. An axis that a spec leaves out has one.
-func valueCount(axis *trellisv1.IntegerAxis) uint64 {
-	for _, points := range []*trellisv1.Range{axis.GetLinear(), axis.GetLog2(), axis.GetLog10()} {
-		if points != nil {
-			return uint64(points.GetCount())
-		}
-	}
-	return uint64(max(1, len(axis.GetValues())))
 }
 
 // trialsAt returns the answered trials of a point of the grid of a study with these axes of its own, one for each seed.

@@ -8,11 +8,13 @@ import (
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // searchAxis is an axis on which a suggested study goes on from the best value.
 type searchAxis struct {
-	searchRule
+	// ModelAxis has the axis's name and bounds.
+	*trellisv1.ModelAxis
 	// tried are the values that the study has, ascending; compared is how many of them have an answer.
 	tried    []float64
 	compared int
@@ -25,65 +27,17 @@ type searchAxis struct {
 	count int
 }
 
-// searchRule is what does not depend on the study.
-type searchRule struct {
-	name string
-	// at is the axis's place among those of a survey.
-	at int
-	// lowest and highest are the limits of study.proto, or of the model. lowest itself is no value of a positive axis.
-	lowest, highest float64
-	positive, whole bool
-	// proto returns the axis of a spec's grid.
-	proto func(*trellisv1.Grid) protoAxis
-}
+// searched are the places, among a survey's axes, of those that every study has and that are searched.
+var searched = []int{latentDimAxis, learningRateAxis, weightDecayAxis}
 
-// protoAxis is what IntegerAxis and NumberAxis have in common.
-type protoAxis interface {
-	GetLinear() *trellisv1.Range
-	GetLog2() *trellisv1.Range
-	GetLog10() *trellisv1.Range
-}
-
-// searchRules are those of the axes that are searched in every study.
-var searchRules = []searchRule{
-	{
-		name: "latent_dim", at: 0, lowest: 1, highest: 784, whole: true,
-		proto: func(g *trellisv1.Grid) protoAxis { return g.GetLatentDim() },
-	},
-	{
-		name: "learning_rate", at: 1, highest: 1000, positive: true,
-		proto: func(g *trellisv1.Grid) protoAxis { return g.GetLearningRate() },
-	},
-	{
-		name: "weight_decay", at: 2, highest: 1000,
-		proto: func(g *trellisv1.Grid) protoAxis { return g.GetWeightDecay() },
-	},
-}
-
-// searchRules are the rules of that name and those of the study's own axes, in the order of their names.
-func (s *survey) searchRules(models []*trellisv1.Model) []searchRule {
-	bounds := map[string]*trellisv1.ModelAxis{}
-	for _, model := range models {
-		if model.GetName() == s.study.GetSpec().GetModel() {
-			for _, axis := range model.GetAxes() {
-				bounds[axis.GetName()] = axis
-			}
-		}
+// boundsOf returns the name and bounds of an axis. One that only the study's model has is bounded by what was tried if the model
+// is not known.
+func (s *survey) boundsOf(at int, models grid.Models) *trellisv1.ModelAxis {
+	name, tried := s.axes[at].name, s.tried[at]
+	if axis := grid.Axis(models.Find(s.study.GetSpec().GetModel()), name); axis != nil {
+		return axis
 	}
-	rules := slices.Clone(searchRules)
-	for i, name := range s.own {
-		at := len(commonAxes) + i
-		rule := searchRule{
-			name: name, at: at, lowest: s.tried[at][0], highest: s.tried[at][len(s.tried[at])-1],
-			proto: func(g *trellisv1.Grid) protoAxis { return g.GetAxes()[name] },
-		}
-		if axis := bounds[name]; axis != nil {
-			rule.lowest, rule.highest = axis.GetMinimum(), axis.GetMaximum()
-			rule.positive, rule.whole = axis.GetExclusiveMinimum(), axis.GetInteger()
-		}
-		rules = append(rules, rule)
-	}
-	return rules
+	return &trellisv1.ModelAxis{Name: name, Minimum: tried[0], Maximum: tried[len(tried)-1]}
 }
 
 // decade is the spacing of a logarithmic axis that has no other.
@@ -91,14 +45,9 @@ const decade = math.Ln10
 
 // isLogarithmic says how an axis is spaced: as its range in the spec says; a list as its steps are more even. Two values
 // have but one step, and these parameters are mostly thought of in ratios.
-func isLogarithmic(grids []*trellisv1.Grid, axis func(*trellisv1.Grid) protoAxis, tried []float64) bool {
-	for _, grid := range grids {
-		switch a := axis(grid); {
-		case a.GetLog2() != nil || a.GetLog10() != nil:
-			return true
-		case a.GetLinear() != nil:
-			return false
-		}
+func isLogarithmic(spec *trellisv1.StudySpec, axis string, tried []float64) bool {
+	if logarithmic, ranged := grid.RangeOf(spec, axis); ranged {
+		return logarithmic
 	}
 	switch {
 	case tried[0] < 0:
@@ -209,15 +158,15 @@ func (a *searchAxis) walk(step float64, n int) (values []float64) {
 	for i := range n {
 		next := a.tidy(a.place(a.best)+float64(i+1)*step, math.Abs(step))
 		switch {
-		case next >= a.highest:
-			next = a.highest
-		case a.positive && next <= a.lowest:
-			next = (a.lowest + last) / 2
-		case next <= a.lowest:
-			next = a.lowest
+		case next >= a.GetMaximum():
+			next = a.GetMaximum()
+		case a.GetExclusiveMinimum() && next <= a.GetMinimum():
+			next = (a.GetMinimum() + last) / 2
+		case next <= a.GetMinimum():
+			next = a.GetMinimum()
 		}
 		// A ratio may lead to 0, which is not on the way, by underflow.
-		if next != last && (next > 0 || a.lowest < 0 || !a.positive && !a.logarithmic) {
+		if next != last && (next > 0 || a.GetMinimum() < 0 || !a.GetExclusiveMinimum() && !a.logarithmic) {
 			values, last = append(values, next), next
 		}
 	}
@@ -227,7 +176,7 @@ func (a *searchAxis) walk(step float64, n int) (values []float64) {
 // tidy returns the value at a place, or the one with the fewest digits that is not further from it than a tenth of a step.
 func (a *searchAxis) tidy(place, step float64) float64 {
 	value := a.value(place)
-	if a.whole {
+	if a.GetInteger() {
 		return math.Round(value)
 	}
 	for digits := range 16 {
@@ -243,7 +192,7 @@ func (a *searchAxis) tidy(place, step float64) float64 {
 func (a *searchAxis) suggest() ([]float64, string) {
 	best := numberText(a.best)
 	stays := func(why string) ([]float64, string) {
-		return []float64{a.best}, fmt.Sprintf("%s stays at %s: %s", a.name, best, why)
+		return []float64{a.best}, fmt.Sprintf("%s stays at %s: %s", a.GetName(), best, why)
 	}
 	switch {
 	case len(a.tried) == 1:
@@ -264,7 +213,7 @@ func (a *searchAxis) suggest() ([]float64, string) {
 		texts[i] = numberText(value)
 	}
 	return values, fmt.Sprintf("%s takes %s: %s was best, %s; with its interactions, the axis explains %.0f%% of the variation",
-		a.name, strings.Join(texts, ", "), best, a.standing(), 100*a.total)
+		a.GetName(), strings.Join(texts, ", "), best, a.standing(), 100*a.total)
 }
 
 // standing says where the best value stands among those that were tried.
@@ -272,11 +221,11 @@ func (a *searchAxis) standing() string {
 	switch {
 	case a.logarithmic && a.best == 0:
 		return "so that smaller values than before are tried beside it"
-	case a.best == a.highest:
+	case a.best == a.GetMaximum():
 		return "and is the largest that there can be"
 	case a.best == a.tried[len(a.tried)-1]:
 		return "the largest that was tried"
-	case a.best == a.lowest:
+	case a.best == a.GetMinimum():
 		return "and is the smallest that there can be"
 	case a.best == a.tried[0]:
 		return "the smallest that was tried"

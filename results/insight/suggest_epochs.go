@@ -5,13 +5,7 @@ import (
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
-)
-
-const (
-	// maxEpochsAxis is the place of max_epochs among commonAxes.
-	maxEpochsAxis = 3
-	// highestMaxEpochs is the limit of study.proto.
-	highestMaxEpochs = 10_000
+	"trellis/results/grid"
 )
 
 // suggestEpochs returns the max_epochs of a suggested study whose grid has so many points besides, and says why. trials are
@@ -20,7 +14,7 @@ const (
 // Fewer epochs are a prefix of the same runs, never better and free of cost. So there is nothing to be found between the
 // values that were tried: the question is only whether to train for longer.
 func (s *survey) suggestEpochs(trials []*trellisv1.Trial, points int) (values []float64, reason string) {
-	tried := s.tried[maxEpochsAxis]
+	tried, highest := s.tried[maxEpochsAxis], s.boundsOf(maxEpochsAxis, nil).GetMaximum()
 	longest, best := tried[len(tried)-1], trials[0]
 	var early, late int
 	for _, trial := range trials {
@@ -44,12 +38,12 @@ func (s *survey) suggestEpochs(trials []*trellisv1.Trial, points int) (values []
 			numberText(maxEpochs)))
 	case maxEpochs < longest || 2*late < len(trials):
 		return stays(maxEpochs, fmt.Sprintf("the best configuration has its lowest loss in epoch %d", best.GetBestEpoch()))
-	case longest >= highestMaxEpochs:
+	case longest >= highest:
 		return stays(longest, "it is the largest that there can be")
 	}
-	longer := min(s.longer(), highestMaxEpochs)
+	longer := min(s.longer(), highest)
 	values = []float64{longest, longer}
-	if 2*uint64(points)*s.repetitions() > s.study.GetProgress().GetTrials() {
+	if 2*uint64(points)*grid.Repetitions(s.study.GetSpec()) > s.study.GetProgress().GetTrials() {
 		values = values[1:]
 	}
 	return values, fmt.Sprintf("max_epochs goes on to %s: the best configuration still got better in epoch %d of %s",

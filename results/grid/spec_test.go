@@ -1,0 +1,101 @@
+package grid
+
+import (
+	"slices"
+	"testing"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// TestSeeds: those of a list and of every kind of range, ascending.
+func TestSeeds(t *testing.T) {
+	for _, test := range []struct {
+		axis *trellisv1.IntegerAxis
+		want []uint32
+	}{
+		{nil, []uint32{1}},
+		{&trellisv1.IntegerAxis{Values: []uint32{3, 1, 2}}, []uint32{1, 2, 3}},
+		{&trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 0, To: 4294967295, Count: 4}}, []uint32{0, 1431655765, 2863311530, 4294967295}},
+		{&trellisv1.IntegerAxis{Log2: &trellisv1.Range{From: 1, To: 8, Count: 4}}, []uint32{1, 2, 4, 8}},
+		{
+			&trellisv1.IntegerAxis{Log10: &trellisv1.Range{From: 1, To: 1e9, Count: 10}},
+			[]uint32{1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000},
+		},
+	} {
+		if got := Seeds(&trellisv1.StudySpec{Seeds: test.axis}); !slices.Equal(got, test.want) {
+			t.Errorf("%v: %v, want %v", test.axis, got, test.want)
+		}
+	}
+}
+
+// TestRepetitions: what a spec leaves out has one value.
+func TestRepetitions(t *testing.T) {
+	for want, spec := range map[uint64]*trellisv1.StudySpec{
+		1: {},
+		3: {Seeds: &trellisv1.IntegerAxis{Values: []uint32{4, 5, 6}}},
+		8: {
+			Seeds:     &trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 1, To: 4, Count: 4}},
+			BatchSize: &trellisv1.IntegerAxis{Values: []uint32{128, 256}},
+		},
+	} {
+		if got := Repetitions(spec); got != want {
+			t.Errorf("%v: %d, want %d", spec, got, want)
+		}
+	}
+}
+
+// TestRangeOf: the first grid with a range on the axis says how it is spaced.
+func TestRangeOf(t *testing.T) {
+	ends := &trellisv1.Range{From: 1, To: 8, Count: 2}
+	spec := &trellisv1.StudySpec{Grid: []*trellisv1.Grid{
+		{
+			LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{4}},
+			LearningRate: &trellisv1.NumberAxis{Log10: ends},
+			Axes:         map[string]*trellisv1.NumberAxis{"noise": {Linear: ends}},
+		},
+		{
+			LatentDim:    &trellisv1.IntegerAxis{Log2: ends},
+			LearningRate: &trellisv1.NumberAxis{Linear: ends},
+			WeightDecay:  &trellisv1.NumberAxis{Values: []float64{0, 1}},
+		},
+	}}
+	for axis, want := range map[string][2]bool{
+		"latent_dim": {true, true}, "learning_rate": {true, true}, "weight_decay": {false, false}, "max_epochs": {false, false},
+		"noise": {false, true}, "blur": {false, false},
+	} {
+		if logarithmic, ranged := RangeOf(spec, axis); [2]bool{logarithmic, ranged} != want {
+			t.Errorf("%s: logarithmic %v, a range %v; want %v", axis, logarithmic, ranged, want)
+		}
+	}
+}
+
+// TestCommonAxes: their bounds are those that the rules of the messages state.
+func TestCommonAxes(t *testing.T) {
+	for _, axis := range commonAxes {
+		for _, test := range []struct {
+			value float64
+			valid bool
+		}{
+			{axis.Minimum, !axis.ExclusiveMinimum},
+			{axis.Maximum, true},
+			{axis.Maximum + 1, false},
+			{axis.Minimum + 1, true},
+		} {
+			spec := newSpec()
+			g := spec.Grid[0]
+			switch axis.Name {
+			case latentDim:
+				g.LatentDim = &trellisv1.IntegerAxis{Values: []uint32{uint32(test.value)}}
+			case learningRate:
+				g.LearningRate = &trellisv1.NumberAxis{Values: []float64{test.value}}
+			case weightDecay:
+				g.WeightDecay = &trellisv1.NumberAxis{Values: []float64{test.value}}
+			case maxEpochs:
+				g.MaxEpochs = &trellisv1.IntegerAxis{Values: []uint32{uint32(test.value)}}
+			}
+			if err := testModels.Validate(spec); (err == nil) != test.valid {
+				t.Errorf("%s of %v: %v, want valid: %v", axis.Name, test.value, err, test.valid)
+			}
+		}
+	}
+}
