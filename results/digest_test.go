@@ -14,6 +14,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/listing"
 )
 
 // digestOfListed is a study's digest, written by DESIGN.md and with what is listed of the study alone.
@@ -86,7 +87,7 @@ type listedRun struct {
 
 // listedRuns are those of a study, by id.
 func listedRuns(t *rapid.T, snapshot *Snapshot, study string) (runs []*listedRun) {
-	list, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: study, PageSize: MaxPageSize, OrderBy: "max_epochs"})
+	list, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: study, PageSize: listing.MaxPageSize, OrderBy: "max_epochs"})
 	if err != nil || list.NextPageToken != "" {
 		t.Fatalf("more trials than on one page, or the error %v", err)
 	}

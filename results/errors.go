@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"trellis/results/lifecycle"
+	"trellis/results/listing"
 	"trellis/results/snapshotfile"
 )
 
@@ -14,7 +15,7 @@ var (
 	// ErrExists: a study has that name already.
 	ErrExists = errors.New("exists already")
 	// ErrInvalid: what was asked for makes no sense in any state: a malformed row, page token, order or filter.
-	ErrInvalid = errors.New("invalid")
+	ErrInvalid = listing.ErrInvalid
 	// ErrIllegalMove: a state machine has no such transition from the state that it is in, or what the move needs is not
 	// there: a grant needs a RUNNING study and a READY worker with a free slot.
 	ErrIllegalMove = lifecycle.ErrIllegalMove

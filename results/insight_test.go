@@ -12,6 +12,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/insight"
+	"trellis/results/listing"
 )
 
 func init() {
@@ -83,7 +84,7 @@ type listedRun struct {
 
 // listedRuns are those of a study, by id.
 func listedRuns(t *rapid.T, snapshot *results.Snapshot, study string) (runs []*listedRun) {
-	list, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: study, PageSize: results.MaxPageSize, OrderBy: "max_epochs"})
+	list, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: study, PageSize: listing.MaxPageSize, OrderBy: "max_epochs"})
 	if err != nil || list.NextPageToken != "" {
 		t.Fatalf("more trials than on one page, or the error %v", err)
 	}

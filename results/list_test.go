@@ -13,6 +13,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/listing"
 )
 
 // newListStore has a study of eight trials in six runs:
@@ -227,7 +228,7 @@ func TestListTrialsLargePages(t *testing.T) {
 		for {
 			page, err := store.Snapshot().ListTrials(request)
 			ok(t, err)
-			if size := proto.Size(page); size > 2*MaxPageBytes {
+			if size := proto.Size(page); size > 2*listing.MaxPageBytes {
 				t.Fatalf("a page has %d bytes", size)
 			}
 			for _, trial := range page.Trials {
@@ -260,8 +261,8 @@ func TestListTrialsPages(t *testing.T) {
 	whole, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: "s", PageSize: 1000})
 	ok(t, err)
 	orders := []string{""}
-	for _, field := range fields {
-		orders = append(orders, field.name, "-"+field.name)
+	for _, field := range listing.Fields {
+		orders = append(orders, field.Name, "-"+field.Name)
 	}
 	for _, orderBy := range orders {
 		for _, filter := range []string{"", "objective < 5", "epochs == 3", "false"} {
@@ -277,9 +278,9 @@ func TestListTrialsPages(t *testing.T) {
 
 // checkPages compares all pages with what sorting and filtering the study's trials gives.
 func checkPages(t *testing.T, snapshot *Snapshot, request *trellisv1.ListTrialsRequest, trials []*trellisv1.Trial) {
-	order, err := trialOrder(request.OrderBy, fields)
+	order, err := listing.NewOrder(request.OrderBy, listing.Fields)
 	ok(t, err)
-	matches, err := newFilter(request.Filter, fields)
+	matches, err := listing.NewFilter(request.Filter, listing.Fields)
 	ok(t, err)
 	want := slices.DeleteFunc(slices.Clone(trials), func(trial *trellisv1.Trial) bool {
 		match, err := matches(trial)

@@ -9,6 +9,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/listing"
 )
 
 // check compares the stores with the model.
@@ -171,7 +172,7 @@ func (m *storeMachine) checkTrials(t *rapid.T, snapshot *Snapshot, study *modelS
 			ranked = append(ranked, want)
 		}
 	}
-	slices.SortFunc(ranked, Compare)
+	slices.SortFunc(ranked, listing.Compare)
 	checkRanking(t, snapshot, study.name, ranked)
 }
 

@@ -246,18 +246,6 @@ func TestMetricsOrderAndFilter(t *testing.T) {
 	}
 }
 
-// TestMetricFieldsKeepNames: a metric that is called like a field of all trials does not take its place.
-func TestMetricFieldsKeepNames(t *testing.T) {
-	all := metricFields([]string{"loss", "objective"}, fields)
-	var names []string
-	for _, field := range all[len(fields):] {
-		names = append(names, field.name)
-	}
-	if want := []string{"loss", "test_objective"}; !slices.Equal(names, want) {
-		t.Errorf("got %q, want %q", names, want)
-	}
-}
-
 // TestLastMetrics: runs tell what they have reported of their last epoch, not of their best one.
 func TestLastMetrics(t *testing.T) {
 	store := newSharingStore(t)

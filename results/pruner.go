@@ -8,6 +8,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/listing"
 	"trellis/results/pruning"
 )
 
@@ -293,7 +294,7 @@ func (p *pruner) keepBest() (kept bool, err error) {
 		}
 	}
 	// If no run has a loss that is worth anything, none is the best.
-	if best.sectionEdit == nil || best.run().State != lifecycle.RunPruned || !finite(best.run().BestValidationLoss) {
+	if best.sectionEdit == nil || best.run().State != lifecycle.RunPruned || !listing.Finite(best.run().BestValidationLoss) {
 		return false, nil
 	}
 	best.endAttempt(lifecycle.Promote)
@@ -302,7 +303,7 @@ func (p *pruner) keepBest() (kept bool, err error) {
 
 // compareBest ranks runs by their lowest validation loss, equal ones as they stand in the grid.
 func compareBest(a, b *trellisv1.Run) int {
-	return cmp.Or(compareLosses(a.BestValidationLoss, b.BestValidationLoss), cmp.Compare(a.FirstTrial, b.FirstTrial))
+	return cmp.Or(listing.CompareLosses(a.BestValidationLoss, b.BestValidationLoss), cmp.Compare(a.FirstTrial, b.FirstTrial))
 }
 
 // allEnded says whether all runs of the study have ended by now. The books say how it was before the change.

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/listing"
 )
 
 // rankPageSize is how many trials a page of a ranking has at most.
@@ -20,7 +21,7 @@ const rankPageSize = 128
 // sections, pages make an entry in the index cheap.
 type rankPage struct {
 	study  string
-	from   sortKey
+	from   listing.Key
 	trials []*trellisv1.Trial
 }
 
@@ -28,12 +29,12 @@ func rankingSchema() *memdb.TableSchema {
 	return tableSchema(tableRanking, index(indexID, func(p *rankPage) key { return rankPageKey(p.study, p.from) }))
 }
 
-func rankPageKey(study string, from sortKey) key {
+func rankPageKey(study string, from listing.Key) key {
 	return append(newKey(len(study)+1+len(from)).text(study), from[:]...)
 }
 
 // rankPageOf returns the page of a study's ranking where a key belongs, nil if there is none yet.
-func (r reader) rankPageOf(study string, k sortKey) (*rankPage, error) {
+func (r reader) rankPageOf(study string, k listing.Key) (*rankPage, error) {
 	pages, err := r.txn.ReverseLowerBound(tableRanking, indexID, rankPageKey(study, k))
 	if err != nil {
 		return nil, fmt.Errorf("look up %s: %w", tableRanking, err)
@@ -47,13 +48,13 @@ func (r reader) rankPageOf(study string, k sortKey) (*rankPage, error) {
 // rank puts the trials that the change has answered into their places.
 func (c *change) rank() error {
 	slices.SortFunc(c.answered, func(a, b *trellisv1.Trial) int {
-		return cmp.Or(strings.Compare(a.Study, b.Study), Compare(a, b))
+		return cmp.Or(strings.Compare(a.Study, b.Study), listing.Compare(a, b))
 	})
 	// All pages are looked up before the first is stored: a look-up in a table that the transaction has changed is costly.
 	var pages []*rankPage
 	var trials [][]*trellisv1.Trial
 	for _, trial := range c.answered {
-		page, err := c.rankPageOf(trial.Study, rankKey(trial))
+		page, err := c.rankPageOf(trial.Study, listing.RankKey(trial))
 		if err != nil {
 			return err
 		}
@@ -79,7 +80,7 @@ func (c *change) rank() error {
 func merge(a, b []*trellisv1.Trial) []*trellisv1.Trial {
 	merged := make([]*trellisv1.Trial, 0, len(a)+len(b))
 	for len(a) > 0 && len(b) > 0 {
-		if Compare(a[0], b[0]) < 0 {
+		if listing.Compare(a[0], b[0]) < 0 {
 			merged, a = append(merged, a[0]), a[1:]
 		} else {
 			merged, b = append(merged, b[0]), b[1:]
@@ -95,7 +96,7 @@ func insertRanks(txn *memdb.Txn, page *rankPage, trials []*trellisv1.Trial) erro
 	for part := range parts {
 		part := trials[part*len(trials)/parts : (part+1)*len(trials)/parts]
 		if &part[0] != &trials[0] {
-			from = rankKey(part[0])
+			from = listing.RankKey(part[0])
 		}
 		if err := insert(txn, tableRanking, &rankPage{page.study, from, slices.Clip(part)}); err != nil {
 			return err
@@ -106,7 +107,7 @@ func insertRanks(txn *memdb.Txn, page *rankPage, trials []*trellisv1.Trial) erro
 
 // ranked returns a study's answered trials whose keys are above the given one, best first. The watch set fires when one more
 // is answered.
-func (r reader) ranked(ws memdb.WatchSet, study string, after sortKey) (iter.Seq[*trellisv1.Trial], error) {
+func (r reader) ranked(ws memdb.WatchSet, study string, after listing.Key) (iter.Seq[*trellisv1.Trial], error) {
 	begin, err := r.rankPageOf(study, after)
 	if err != nil {
 		return nil, err
@@ -126,7 +127,7 @@ func (r reader) ranked(ws memdb.WatchSet, study string, after sortKey) (iter.Seq
 				return
 			}
 			for _, trial := range page.trials {
-				if k := rankKey(trial); bytes.Compare(k[:], after[:]) > 0 && !yield(trial) {
+				if k := listing.RankKey(trial); bytes.Compare(k[:], after[:]) > 0 && !yield(trial) {
 					return
 				}
 			}

@@ -11,6 +11,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/listing"
 )
 
 // TestRanking: however answers come in, the ranking has them all in order, in pages that are neither empty nor too large,
@@ -48,7 +49,7 @@ func TestRanking(t *testing.T) {
 				add(study, 1+random.IntN(300))
 				add("sz", random.IntN(3))
 			}
-			slices.SortFunc(want, Compare)
+			slices.SortFunc(want, listing.Compare)
 			r := store.Snapshot().reader
 			pages, err := all[*rankPage](r, nil, tableRanking, indexID, textKey(study))
 			ok(t, err)
@@ -62,9 +63,9 @@ func TestRanking(t *testing.T) {
 			}
 			for range 100 {
 				i := random.IntN(len(want) + 1)
-				var after sortKey
+				var after listing.Key
 				if i > 0 {
-					after = rankKey(want[i-1])
+					after = listing.RankKey(want[i-1])
 				}
 				ranked, err := r.ranked(nil, study, after)
 				ok(t, err)

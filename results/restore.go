@@ -12,6 +12,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/listing"
 	"trellis/results/snapshotfile"
 )
 
@@ -316,7 +317,7 @@ func (r *restorer) finish() error {
 			member.answers = slices.Clone(trials[:answeredTrials(member.run)])
 		}
 		ranked := slices.DeleteFunc(study.answered, func(trial *trellisv1.Trial) bool { return trial == nil })
-		slices.SortFunc(ranked, Compare)
+		slices.SortFunc(ranked, listing.Compare)
 		if err := insertRanks(r.txn, &rankPage{study: study.study.Name}, ranked); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/listing"
 )
 
 // Served is a run with the trials that it serves. It belongs to the snapshot and must not be changed.
@@ -53,7 +54,7 @@ func (s *Snapshot) Ranked(study string) (iter.Seq[*trellisv1.Trial], error) {
 	if _, err := s.Study(nil, study); err != nil {
 		return nil, err
 	}
-	return s.ranked(nil, study, sortKey{})
+	return s.ranked(nil, study, listing.Key{})
 }
 
 // WithLosses returns a copy of an answered or begun trial that has its losses and metrics by epoch.

@@ -11,6 +11,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/listing"
 )
 
 func studiesSchema() *memdb.TableSchema {
@@ -244,7 +245,7 @@ func (s *Snapshot) Studies(ws memdb.WatchSet) ([]*trellisv1.Study, error) {
 
 // ListStudies returns a page of the studies, oldest first. ErrInvalid if the page token is none.
 func (s *Snapshot) ListStudies(request *trellisv1.ListStudiesRequest) (*trellisv1.ListStudiesResponse, error) {
-	after, err := decodeToken(tokenStudies, request.GetPageToken())
+	after, err := listing.DecodeToken(listing.MarkStudies, request.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
@@ -253,10 +254,10 @@ func (s *Snapshot) ListStudies(request *trellisv1.ListStudiesRequest) (*trellisv
 		return nil, err
 	}
 	response := &trellisv1.ListStudiesResponse{}
-	size, left := pageSize(request.GetPageSize()), room(MaxPageBytes)
+	size, left := listing.PageSize(request.GetPageSize()), listing.Room(listing.MaxPageBytes)
 	for study := range studies {
-		if len(response.Studies) == size || !left.take(study) {
-			response.NextPageToken = encodeToken(tokenStudies, newKey(8).number(study.CreateIndex))
+		if len(response.Studies) == size || !left.Take(study) {
+			response.NextPageToken = listing.EncodeToken(listing.MarkStudies, newKey(8).number(study.CreateIndex))
 			break
 		}
 		response.Studies = append(response.Studies, study)

@@ -10,6 +10,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/listing"
 )
 
 func TestCreateStudyInvalid(t *testing.T) {
@@ -167,7 +168,7 @@ func TestListStudiesLargePages(t *testing.T) {
 	for {
 		page, err := store.Snapshot().ListStudies(request)
 		ok(t, err)
-		if size := proto.Size(page); size > 2*MaxPageBytes {
+		if size := proto.Size(page); size > 2*listing.MaxPageBytes {
 			t.Fatalf("a page has %d bytes", size)
 		}
 		listed += len(page.Studies)

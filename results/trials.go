@@ -10,6 +10,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/listing"
 )
 
 // A trial's row is made when it is answered. Before, and if it never is, the trial is what its run says: see
@@ -118,7 +119,7 @@ func (s *Snapshot) Best(ws memdb.WatchSet, study string) (*trellisv1.Trial, erro
 	if _, err := s.Study(ws, study); err != nil {
 		return nil, err
 	}
-	ranked, err := s.ranked(ws, study, sortKey{})
+	ranked, err := s.ranked(ws, study, listing.Key{})
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/listing"
 )
 
 // MaxEndedWorkers is how many LOST and GONE workers the store remembers. Beyond it, it forgets those that ended first.
@@ -182,7 +183,7 @@ func (s *Snapshot) FreeWorkers(ws memdb.WatchSet) ([]*trellisv1.Worker, error) {
 
 // ListWorkers returns a page of the workers, by name. ErrInvalid if the page token is none.
 func (s *Snapshot) ListWorkers(request *trellisv1.ListWorkersRequest) (*trellisv1.ListWorkersResponse, error) {
-	from, err := decodeToken(tokenWorkers, request.GetPageToken())
+	from, err := listing.DecodeToken(listing.MarkWorkers, request.GetPageToken())
 	if err != nil {
 		return nil, err
 	}
@@ -191,10 +192,10 @@ func (s *Snapshot) ListWorkers(request *trellisv1.ListWorkersRequest) (*trellisv
 		return nil, err
 	}
 	response := &trellisv1.ListWorkersResponse{}
-	size := pageSize(request.GetPageSize())
+	size := listing.PageSize(request.GetPageSize())
 	for worker := range workers {
 		if len(response.Workers) == size {
-			response.NextPageToken = encodeToken(tokenWorkers, workerKey(worker))
+			response.NextPageToken = listing.EncodeToken(listing.MarkWorkers, workerKey(worker))
 			break
 		}
 		response.Workers = append(response.Workers, worker)

@@ -11,6 +11,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
+	"trellis/results/listing"
 	"trellis/results/statistics"
 )
 
@@ -34,7 +35,7 @@ type try struct {
 	answer *trellisv1.Trial
 }
 
-// configurationsOf returns a study's configurations in the order that breaks ties, as in results.Compare. It reads all its trials: a
+// configurationsOf returns a study's configurations in the order that breaks ties, as in listing.Compare. It reads all its trials: a
 // million take about a second.
 func configurationsOf(snapshot *results.Snapshot, study *trellisv1.Study) ([]*configuration, error) {
 	runs, err := snapshot.Served(study.GetName())
@@ -87,7 +88,7 @@ func (c *configuration) hasTried(seed uint32) bool {
 func (c *configuration) bestTrial() *trellisv1.Trial {
 	var best *trellisv1.Trial
 	for _, try := range c.tries {
-		if try.answer != nil && (best == nil || results.Compare(try.answer, best) < 0) {
+		if try.answer != nil && (best == nil || listing.Compare(try.answer, best) < 0) {
 			best = try.answer
 		}
 	}
@@ -272,7 +273,7 @@ func ListConfigurations(
 		return nil, fmt.Errorf("list configurations: %w", err)
 	}
 	response := &trellisv1.ListConfigurationsResponse{Total: uint64(len(compared.answered) + len(compared.open))}
-	response.Configurations, response.NextPageToken, err = results.PageByRank(
+	response.Configurations, response.NextPageToken, err = listing.PageByRank(
 		fmt.Sprintf("configurations %q %v", study.Name, request.GetConfidence()),
 		request.GetPageSize(), request.GetPageToken(), response.Total,
 		func(rank uint64) *trellisv1.Configuration { return compared.message(int(rank)) })

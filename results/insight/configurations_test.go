@@ -10,6 +10,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/listing"
 )
 
 // seeded is a study whose runs differ in latent dimension and seed, each with trials of one and two epochs.
@@ -215,7 +216,7 @@ func TestConfigurationsOfOneSeed(t *testing.T) {
 		})
 		trials, err := s.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "s"})
 		ok(t, err)
-		slices.SortFunc(trials.Trials, results.Compare)
+		slices.SortFunc(trials.Trials, listing.Compare)
 		for i, c := range s.list(&trellisv1.ListConfigurationsRequest{}).Configurations {
 			if c.Rank != uint64(i+1) || len(c.Repetitions) != 1 || c.Repetitions[0].Trial != trials.Trials[i].Index {
 				t.Fatalf("seed %d: configuration %d is %v, trial %d is %v", number, i, c, i, trials.Trials[i])

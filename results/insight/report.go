@@ -8,6 +8,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/listing"
 	"trellis/results/pruning"
 )
 
@@ -43,7 +44,7 @@ func reportOn(snapshot *results.Snapshot, study *trellisv1.Study) (*trellisv1.Re
 		SecondsTrained: progress.TrainingSeconds,
 		Heuristic:      pruning.Name(study.Spec.GetPruning()),
 	}
-	failures := results.MaxPageBytes
+	failures := listing.MaxPageBytes
 	for its := range runs {
 		countAnswers(report, its)
 		report.SecondsSaved += secondsSaved(its)

@@ -22,7 +22,7 @@ type finding struct {
 	state trellisv1.TrialState
 }
 
-// compareFindings ranks as results.Compare does. Objectives are finite.
+// compareFindings ranks as listing.Compare does. Objectives are finite.
 func compareFindings(a, b *finding) int {
 	return cmp.Or(
 		cmp.Compare(a.objective, b.objective),

@@ -1,4 +1,4 @@
-package results
+package listing
 
 import (
 	"cmp"
@@ -13,33 +13,36 @@ import (
 // epochs, then to the lower index, so that no two trials rank equally.
 func Compare(a, b *trellisv1.Trial) int {
 	return cmp.Or(
-		compareLosses(a.Objective, b.Objective),
+		CompareLosses(a.Objective, b.Objective),
 		cmp.Compare(a.GetParameters().GetLatentDim(), b.GetParameters().GetLatentDim()),
 		cmp.Compare(a.GetParameters().GetMaxEpochs(), b.GetParameters().GetMaxEpochs()),
 		cmp.Compare(a.GetIndex(), b.GetIndex()),
 	)
 }
 
-func compareLosses(a, b *float64) int {
+// CompareLosses ranks losses as Compare does.
+func CompareLosses(a, b *float64) int {
 	switch {
-	case finite(a) && finite(b):
+	case Finite(a) && Finite(b):
 		return cmp.Compare(*a, *b)
-	case finite(a):
+	case Finite(a):
 		return -1
-	case finite(b):
+	case Finite(b):
 		return 1
 	}
 	return 0
 }
 
-func finite(loss *float64) bool { return loss != nil && !math.IsNaN(*loss) && !math.IsInf(*loss, 0) }
+// Finite says whether there is a loss, and it is a finite number.
+func Finite(loss *float64) bool { return loss != nil && !math.IsNaN(*loss) && !math.IsInf(*loss, 0) }
 
-// sortKey puts trials in an order by its bytes: by one field, 8 bytes, then by what breaks ties, latent dimension (4),
+// Key puts trials in an order by its bytes: by one field, 8 bytes, then by what breaks ties, latent dimension (4),
 // maximum epochs (4) and index (8), all big-endian.
-type sortKey [24]byte
+type Key [24]byte
 
-func newSortKey(field uint64, trial *trellisv1.Trial) sortKey {
-	var k sortKey
+// NewKey is the key of a trial in the order of a field.
+func NewKey(field uint64, trial *trellisv1.Trial) Key {
+	var k Key
 	binary.BigEndian.PutUint64(k[0:], field)
 	binary.BigEndian.PutUint32(k[8:], trial.GetParameters().GetLatentDim())
 	binary.BigEndian.PutUint32(k[12:], trial.GetParameters().GetMaxEpochs())
@@ -47,13 +50,13 @@ func newSortKey(field uint64, trial *trellisv1.Trial) sortKey {
 	return k
 }
 
-// rankKey is the sortKey whose order is that of Compare.
-func rankKey(trial *trellisv1.Trial) sortKey { return newSortKey(lossOrder(trial.Objective), trial) }
+// RankKey is the key whose order is that of Compare.
+func RankKey(trial *trellisv1.Trial) Key { return NewKey(lossOrder(trial.Objective), trial) }
 
 // lossOrder takes losses to whole numbers of the same order: with its sign bit flipped, a positive float64 sorts by its
 // bits above the negative ones, whose bits all have to be flipped.
 func lossOrder(loss *float64) uint64 {
-	if !finite(loss) {
+	if !Finite(loss) {
 		return math.MaxUint64
 	}
 	// The sum takes -0 to 0, which it is equal to.

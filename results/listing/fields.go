@@ -1,4 +1,4 @@
-package results
+package listing
 
 import (
 	"fmt"
@@ -12,9 +12,10 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// field is what trials can be ordered and filtered by.
-type field struct {
-	name string
+// Field is what trials can be ordered and filtered by.
+type Field struct {
+	// Name is what requests call it.
+	Name string
 	// order takes a trial to a number that sorts as the field does.
 	order func(*trellisv1.Trial) uint64
 	// value is the field in a filter: int64, float64 or string, of the type celType.
@@ -24,13 +25,13 @@ type field struct {
 	unsetLast bool
 }
 
-// fields are those that the trials of every study have.
-var fields = []field{
+// Fields are those that the trials of every study have.
+var Fields = []Field{
 	integer("index", (*trellisv1.Trial).GetIndex),
 	loss("objective", func(t *trellisv1.Trial) *float64 { return t.Objective }),
 	loss("test_loss", func(t *trellisv1.Trial) *float64 { return t.TestLoss }),
 	{
-		name:    "state",
+		Name:    "state",
 		order:   func(t *trellisv1.Trial) uint64 { return uint64(t.State) },
 		value:   func(t *trellisv1.Trial) any { return lifecycle.Name(t.State) },
 		celType: cel.StringType,
@@ -45,9 +46,9 @@ var fields = []field{
 	integer("batch_size", func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetBatchSize()) }),
 }
 
-func integer(name string, get func(*trellisv1.Trial) uint64) field {
-	return field{
-		name:    name,
+func integer(name string, get func(*trellisv1.Trial) uint64) Field {
+	return Field{
+		Name:    name,
 		order:   get,
 		value:   func(t *trellisv1.Trial) any { return int64(get(t)) },
 		celType: cel.IntType,
@@ -56,7 +57,7 @@ func integer(name string, get func(*trellisv1.Trial) uint64) field {
 
 // number is a field that always has a value. Its type in a filter is dynamic, so that weight_decay == 0 is as good as
 // weight_decay == 0.0.
-func number(name string, get func(*trellisv1.Trial) float64) field {
+func number(name string, get func(*trellisv1.Trial) float64) Field {
 	return loss(name, func(t *trellisv1.Trial) *float64 {
 		value := get(t)
 		return &value
@@ -64,9 +65,9 @@ func number(name string, get func(*trellisv1.Trial) float64) field {
 }
 
 // loss is a field that may have no value yet, which filters see as NaN: it is neither below nor above anything.
-func loss(name string, get func(*trellisv1.Trial) *float64) field {
-	return field{
-		name:  name,
+func loss(name string, get func(*trellisv1.Trial) *float64) Field {
+	return Field{
+		Name:  name,
 		order: func(t *trellisv1.Trial) uint64 { return lossOrder(get(t)) },
 		value: func(t *trellisv1.Trial) any {
 			if value := get(t); value != nil {
@@ -78,12 +79,12 @@ func loss(name string, get func(*trellisv1.Trial) *float64) field {
 	}
 }
 
-// metricFields are what a model reports beside its losses, of the validation and of the test images, by the names that are not
-// taken.
-func metricFields(names []string, taken []field) []field {
+// WithMetrics returns the fields and, by the names that are not taken, what a model reports beside its losses, of the
+// validation and of the test images.
+func WithMetrics(names []string, taken []Field) []Field {
 	all := taken[:len(taken):len(taken)]
 	add := func(name string, get func(*trellisv1.Trial) *float64) {
-		if !hasField(all, name) {
+		if !Has(all, name) {
 			its := loss(name, get)
 			its.unsetLast = true
 			all = append(all, its)
@@ -104,37 +105,38 @@ func valueIn(values map[string]float64, name string) *float64 {
 	return &value
 }
 
-func hasField(fields []field, name string) bool {
-	return slices.ContainsFunc(fields, func(f field) bool { return f.name == name })
+// Has says whether one of the fields has the name.
+func Has(fields []Field, name string) bool {
+	return slices.ContainsFunc(fields, func(f Field) bool { return f.Name == name })
 }
 
-// trialOrder returns the key function of an order_by, one of the fields.
-func trialOrder(orderBy string, fields []field) (func(*trellisv1.Trial) sortKey, error) {
+// NewOrder returns the key function of an order_by, which names one of the fields. It fails with ErrInvalid.
+func NewOrder(orderBy string, fields []Field) (func(*trellisv1.Trial) Key, error) {
 	name, reverse := strings.CutPrefix(orderBy, "-")
 	if orderBy == "" {
 		name = "index"
 	}
 	names := make([]string, len(fields))
 	for i, field := range fields {
-		if field.name == name {
-			return func(trial *trellisv1.Trial) sortKey {
+		if field.Name == name {
+			return func(trial *trellisv1.Trial) Key {
 				order := field.order(trial)
 				if reverse && !(field.unsetLast && order == math.MaxUint64) {
 					order = ^order
 				}
-				return newSortKey(order, trial)
+				return NewKey(order, trial)
 			}, nil
 		}
-		names[i] = field.name
+		names[i] = field.Name
 	}
 	return nil, fmt.Errorf(
 		"order_by: %q is no field of a trial; they are %s, and a hyphen before one turns the order round: %w", name,
 		strings.Join(names, ", "), ErrInvalid)
 }
 
-// fieldsOn are the fields of trials of a study with these axes of its own.
-func fieldsOn(own []string) []field {
-	all := fields[:len(fields):len(fields)]
+// FieldsOn are the fields of trials of a study with these axes of its own.
+func FieldsOn(own []string) []Field {
+	all := Fields[:len(Fields):len(Fields)]
 	for _, name := range own {
 		all = append(all, number(name, func(t *trellisv1.Trial) float64 { return t.GetParameters().GetValues()[name] }))
 	}

@@ -1,4 +1,4 @@
-package results
+package listing
 
 import (
 	"fmt"
@@ -22,18 +22,18 @@ const (
 // filterEnv is what filters are compiled in: the fields that all trials have.
 var filterEnv = sync.OnceValues(func() (*cel.Env, error) {
 	options := []cel.EnvOption{cel.ClearMacros(), cel.CrossTypeNumericComparisons(true)}
-	for _, field := range fields {
-		options = append(options, cel.Variable(field.name, field.celType))
+	for _, field := range Fields {
+		options = append(options, cel.Variable(field.Name, field.celType))
 	}
 	return cel.NewEnv(options...)
 })
 
-// filter says whether a trial meets a condition.
-type filter func(*trellisv1.Trial) (bool, error)
+// Filter says whether a trial meets a condition.
+type Filter func(*trellisv1.Trial) (bool, error)
 
-// newFilter compiles a condition in CEL over the fields, which begin with those that all trials have. The empty one is met by all.
+// NewFilter compiles a condition in CEL over the fields, which begin with those that all trials have. The empty one is met by all.
 // It fails with ErrInvalid and says where in the expression the mistake is.
-func newFilter(expression string, all []field) (filter, error) {
+func NewFilter(expression string, all []Field) (Filter, error) {
 	if strings.TrimSpace(expression) == "" {
 		return func(*trellisv1.Trial) (bool, error) { return true, nil }, nil
 	}
@@ -44,10 +44,10 @@ func newFilter(expression string, all []field) (filter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the environment of filters: %w", err)
 	}
-	if len(all) > len(fields) {
+	if len(all) > len(Fields) {
 		var variables []cel.EnvOption
-		for _, field := range all[len(fields):] {
-			variables = append(variables, cel.Variable(field.name, field.celType))
+		for _, field := range all[len(Fields):] {
+			variables = append(variables, cel.Variable(field.Name, field.celType))
 		}
 		if env, err = env.Extend(variables...); err != nil {
 			return nil, fmt.Errorf("make the environment of filters: %w", err)
@@ -80,13 +80,13 @@ func newFilter(expression string, all []field) (filter, error) {
 // fieldsOf gives a filter the fields of a trial that it asks for.
 type fieldsOf struct {
 	trial  *trellisv1.Trial
-	fields []field
+	fields []Field
 }
 
 // ResolveName implements cel.Activation.
 func (f fieldsOf) ResolveName(name string) (any, bool) {
 	for _, field := range f.fields {
-		if field.name == name {
+		if field.Name == name {
 			return field.value(f.trial), true
 		}
 	}

@@ -1,4 +1,4 @@
-package results
+package listing
 
 import (
 	"bytes"
@@ -12,6 +12,9 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
+
+// someLosses are of all sorts, some of them twice.
+var someLosses = []float64{0.5, 0.25, 0.25, 0, math.Copysign(0, -1), math.NaN(), math.Inf(1), math.Inf(-1), 1e-300, 3}
 
 // anyLoss draws losses of all sorts, and often the same.
 var anyLoss = rapid.OneOf(rapid.SampledFrom(someLosses), rapid.Float64(),
@@ -35,7 +38,7 @@ var anyTrial = rapid.Custom(func(t *rapid.T) *trellisv1.Trial {
 func TestRankKey(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := anyTrial.Draw(t, "a"), anyTrial.Draw(t, "b")
-		ka, kb := rankKey(a), rankKey(b)
+		ka, kb := RankKey(a), RankKey(b)
 		if got, want := bytes.Compare(ka[:], kb[:]), Compare(a, b); got != want {
 			t.Fatalf("by key %d, by comparison %d:\n%v\n%v", got, want, a, b)
 		}
@@ -72,7 +75,7 @@ func TestCompare(t *testing.T) {
 			if got, want := Compare(a, b), cmp.Compare(i, j); got != want {
 				t.Errorf("Compare of %d and %d: %d, want %d", i, j, got, want)
 			}
-			ka, kb := rankKey(a), rankKey(b)
+			ka, kb := RankKey(a), RankKey(b)
 			if got, want := bytes.Compare(ka[:], kb[:]), cmp.Compare(i, j); got != want {
 				t.Errorf("keys of %d and %d: %d, want %d", i, j, got, want)
 			}

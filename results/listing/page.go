@@ -1,4 +1,4 @@
-package results
+package listing
 
 import (
 	"bytes"
@@ -22,41 +22,43 @@ const (
 // fits into a message however many epochs a trial has.
 const MaxPageBytes = 1 << 20
 
-func pageSize(asked uint32) int {
+// PageSize is how many rows a page has at most that so many are asked for. 0 asks for the default.
+func PageSize(asked uint32) int {
 	if asked == 0 {
 		return DefaultPageSize
 	}
 	return int(min(asked, MaxPageSize))
 }
 
-// room is what is left of a page, in bytes.
-type room int
+// Room is what is left of a page, in bytes.
+type Room int
 
-// take makes room for one more row, and says whether there was any.
-func (r *room) take(row proto.Message) bool {
+// Take makes room for one more row, and says whether there was any.
+func (r *Room) Take(row proto.Message) bool {
 	if *r <= 0 {
 		return false
 	}
-	*r -= room(proto.Size(row))
+	*r -= Room(proto.Size(row))
 	return true
 }
 
-// A page token says where the next page starts, as a key: rows that come and go in between neither repeat nor skip
-// others. Before the key stands a mark of the listing that the token belongs to.
-type tokenMark [8]byte
+// Mark tells apart listings whose tokens don't fit one another. A page token says where the next page starts, as a key: rows
+// that come and go in between neither repeat nor skip others. Before the key stands the mark of its listing.
+type Mark [8]byte
 
+// The marks of listings that are always the same.
 var (
-	tokenStudies = tokenMark([]byte("studies "))
-	tokenWorkers = tokenMark([]byte("workers "))
+	MarkStudies = Mark([]byte("studies "))
+	MarkWorkers = Mark([]byte("workers "))
 )
 
-// tokenTrials marks the listings of trials that are alike in all that a token depends on.
-func tokenTrials(request *trellisv1.ListTrialsRequest) tokenMark {
+// MarkTrials marks the listings of trials that are alike in all that a token depends on.
+func MarkTrials(request *trellisv1.ListTrialsRequest) Mark {
 	sum := sha256.New()
 	for _, text := range []string{request.GetStudy(), request.GetOrderBy(), request.GetFilter()} {
 		fmt.Fprintf(sum, "%q", text)
 	}
-	return tokenMark(sum.Sum(nil)[:len(tokenMark{})])
+	return Mark(sum.Sum(nil)[:len(Mark{})])
 }
 
 // PageByRank returns a page of a listing whose rows are ranked from 0 on, and the token of the next page, which is empty after the
@@ -66,8 +68,8 @@ func PageByRank[Row proto.Message](
 	listing string, size uint32, token string, total uint64, row func(rank uint64) Row,
 ) (rows []Row, next string, err error) {
 	sum := sha256.Sum256([]byte(listing))
-	mark := tokenMark(sum[:len(tokenMark{})])
-	after, err := decodeToken(mark, token)
+	mark := Mark(sum[:len(Mark{})])
+	after, err := DecodeToken(mark, token)
 	if err != nil {
 		return nil, "", err
 	}
@@ -79,26 +81,28 @@ func PageByRank[Row proto.Message](
 	default:
 		return nil, "", fmt.Errorf("page_token is cut short: %w", ErrInvalid)
 	}
-	left := room(MaxPageBytes)
-	for ; rank < total && len(rows) < pageSize(size); rank++ {
+	left := Room(MaxPageBytes)
+	for ; rank < total && len(rows) < PageSize(size); rank++ {
 		row := row(rank)
-		if !left.take(row) {
+		if !left.Take(row) {
 			break
 		}
 		rows = append(rows, row)
 	}
 	if rank < total {
-		next = encodeToken(mark, newKey(8).number(rank))
+		next = EncodeToken(mark, binary.BigEndian.AppendUint64(nil, rank))
 	}
 	return rows, next, nil
 }
 
-func encodeToken(mark tokenMark, from []byte) string {
+// EncodeToken makes a token of the key at which the next page starts.
+func EncodeToken(mark Mark, from []byte) string {
 	return base64.RawURLEncoding.EncodeToString(append(mark[:], from...))
 }
 
-// decodeToken returns the key at which a page starts, nil for the first one, whose token is empty.
-func decodeToken(mark tokenMark, token string) (key, error) {
+// DecodeToken returns the key at which a page starts, nil for the first one, whose token is empty. It fails with
+// ErrInvalid if the token is none of the listing's.
+func DecodeToken(mark Mark, token string) ([]byte, error) {
 	if token == "" {
 		return nil, nil
 	}

@@ -1,0 +1,64 @@
+package listing
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"slices"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Top keeps the first of the trials that are added, in the order of their keys.
+type Top struct {
+	// Size is how many are kept.
+	Size int
+	kept []placedTrial
+}
+
+type placedTrial struct {
+	key   Key
+	trial *trellisv1.Trial
+}
+
+// NewTop returns an empty list that keeps size trials, and one more.
+func NewTop(size int) *Top {
+	return &Top{Size: size, kept: make([]placedTrial, 0, 4*size)}
+}
+
+// AddAfter adds a trial if its key is above after, and counts it if it also has a finite objective, with which the key
+// begins.
+func (t *Top) AddAfter(after []byte, k Key, trial *trellisv1.Trial) (finite int) {
+	if bytes.Compare(k[:], after) <= 0 {
+		return 0
+	}
+	t.Add(k, trial)
+	if binary.BigEndian.Uint64(k[:]) == math.MaxUint64 {
+		return 0
+	}
+	return 1
+}
+
+// Add adds a trial by its key.
+func (t *Top) Add(k Key, trial *trellisv1.Trial) {
+	if len(t.kept) == cap(t.kept) {
+		t.sort()
+		t.kept = t.kept[:t.Size+1]
+	}
+	t.kept = append(t.kept, placedTrial{k, trial})
+}
+
+func (t *Top) sort() {
+	slices.SortFunc(t.kept, func(a, b placedTrial) int { return bytes.Compare(a.key[:], b.key[:]) })
+}
+
+// Trials returns the first size trials, and whether there are more.
+func (t *Top) Trials() ([]*trellisv1.Trial, bool) {
+	t.sort()
+	more := len(t.kept) > t.Size
+	var trials []*trellisv1.Trial
+	for _, placed := range t.kept[:min(len(t.kept), t.Size)] {
+		trials = append(trials, placed.trial)
+	}
+	return trials, more
+}
