@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"trellis/coordinator/artifact"
+	"trellis/coordinator/artifact/artifacttest"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -38,64 +39,64 @@ func TestNodesFindEachOthersArtifacts(t *testing.T) {
 		defer done()
 		fromLeader, done := c.artifactsOf(leader)
 		defer done()
-		content := randomBytes(2*chunkBytes + 5)
-		digest, err := uploadTo(c.ctx, fromA, content)
+		content := artifacttest.Content(2*artifacttest.Chunk + 5)
+		digest, err := artifacttest.Upload(c.ctx, fromA, content)
 		if err != nil {
 			c.Fatal(err)
 		}
-		if has, err := leader.artifacts.store.(*artifact.Store).Has(c.ctx, digest); err != nil || !has {
+		if has, err := leader.artifacts.Store().(*artifact.Store).Has(c.ctx, digest); err != nil || !has {
 			c.Errorf("the leader has what was sent to a follower: %v, %v", has, err)
 		}
-		for _, size := range []int{0, 10, chunkBytes, chunkBytes + 1} {
-			content := randomBytes(size)
-			if _, _, err := b.artifacts.put(c.ctx, bytes.NewReader(content)); err != nil {
+		for _, size := range []int{0, 10, artifacttest.Chunk, artifacttest.Chunk + 1} {
+			content := artifacttest.Content(size)
+			if _, _, err := b.artifacts.Put(c.ctx, bytes.NewReader(content)); err != nil {
 				c.Fatal(err)
 			}
 			for name, client := range map[string]trellisv1.ArtifactServiceClient{"a follower": fromA, "the leader": fromLeader} {
-				if found, err := downloadFrom(c.ctx, client, digestOf(content)); err != nil || !bytes.Equal(found, content) {
+				if found, err := artifacttest.Download(c.ctx, client, artifacttest.DigestOf(content)); err != nil || !bytes.Equal(found, content) {
 					c.Errorf("%s finds %d bytes of the %d that another follower has: %v", name, len(found), size, err)
 				}
 			}
 		}
-		if found, err := downloadFrom(c.ctx, fromA, digest); err != nil || !bytes.Equal(found, content) {
+		if found, err := artifacttest.Download(c.ctx, fromA, digest); err != nil || !bytes.Equal(found, content) {
 			c.Errorf("a follower finds %d bytes of the leader's %d: %v", len(found), len(content), err)
 		}
 		// What is damaged where it is found is neither passed on as whole nor adopted.
-		b.artifacts.store = damagedArtifacts{b.artifacts.store}
-		_, err = downloadFrom(c.ctx, fromA, digestOf(randomBytes(10)))
+		b.artifacts.Use(damagedArtifacts{b.artifacts.Store()}, self{b.Coordinator})
+		_, err = artifacttest.Download(c.ctx, fromA, artifacttest.DigestOf(artifacttest.Content(10)))
 		wantCode(c.T, err, codes.DataLoss, "corrupt on "+b.address)
-		damaged := digestOf(randomBytes(chunkBytes + 1))
-		_, err = downloadFrom(c.ctx, fromA, damaged)
+		damaged := artifacttest.DigestOf(artifacttest.Content(artifacttest.Chunk + 1))
+		_, err = artifacttest.Download(c.ctx, fromA, damaged)
 		wantCode(c.T, err, codes.DataLoss, "corrupt on "+b.address)
-		err = leader.artifacts.admit(c.ctx, &trellisv1.Checkpoint{Sha256: damaged, Size: chunkBytes + 1})
+		err = leader.artifacts.Admit(c.ctx, &trellisv1.Checkpoint{Sha256: damaged, Size: artifacttest.Chunk + 1})
 		if !errors.Is(err, artifact.ErrCorrupt) {
 			c.Errorf("admit what is damaged: %v", err)
 		}
 		missing := strings.Repeat("0", 64)
-		_, err = downloadFrom(c.ctx, fromA, missing)
+		_, err = artifacttest.Download(c.ctx, fromA, missing)
 		wantCode(c.T, err, codes.NotFound, missing)
 		// A node that can't be asked does not keep the others from being asked.
 		c.network.Cut(a.address, b.address)
-		_, err = downloadFrom(c.ctx, fromA, missing)
+		_, err = artifacttest.Download(c.ctx, fromA, missing)
 		wantCode(c.T, err, codes.NotFound, b.address)
-		if found, err := downloadFrom(c.ctx, fromA, digest); err != nil || !bytes.Equal(found, content) {
+		if found, err := artifacttest.Download(c.ctx, fromA, digest); err != nil || !bytes.Equal(found, content) {
 			c.Errorf("a follower finds %d bytes of the leader's %d while the third is away: %v", len(found), len(content), err)
 		}
 	})
 }
 
 // damagedArtifacts is a store all of whose content is damaged after the first chunk, or at the end.
-type damagedArtifacts struct{ artifactStore }
+type damagedArtifacts struct{ artifact.Backing }
 
 func (d damagedArtifacts) Get(ctx context.Context, digest string) (io.ReadCloser, int64, error) {
-	content, size, err := d.artifactStore.Get(ctx, digest)
+	content, size, err := d.Backing.Get(ctx, digest)
 	if err != nil {
 		return nil, 0, err
 	}
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(io.LimitReader(content, min(chunkBytes, size)), iotest.ErrReader(artifact.ErrCorrupt)), content}, size, nil
+	}{io.MultiReader(io.LimitReader(content, min(artifacttest.Chunk, size)), iotest.ErrReader(artifact.ErrCorrupt)), content}, size, nil
 }
 
 // A worker's checkpoint is recorded if its artifact is there, on whichever node; and refused, and acknowledged, if not.
@@ -107,10 +108,10 @@ func TestCheckpointsReachTheLogOnlyWithTheirArtifacts(t *testing.T) {
 		w := leader.connect("w", 1)
 		run := w.assignment()
 		here, there := []byte("on the leader"), []byte("on a follower")
-		if _, err := uploadTo(c.ctx, client, here); err != nil {
+		if _, err := artifacttest.Upload(c.ctx, client, here); err != nil {
 			c.Fatal(err)
 		}
-		if _, _, err := a.artifacts.put(c.ctx, bytes.NewReader(there)); err != nil {
+		if _, _, err := a.artifacts.Put(c.ctx, bytes.NewReader(there)); err != nil {
 			c.Fatal(err)
 		}
 		recorded := func() (epochs []uint32) {
@@ -138,7 +139,7 @@ func TestCheckpointsReachTheLogOnlyWithTheirArtifacts(t *testing.T) {
 			w.report(run, epoch)
 			w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Checkpoint{Checkpoint: &trellisv1.CheckpointReport{
 				Study: run.GetStudy(), Run: run.GetRun(), Attempt: run.GetAttempt(),
-				Checkpoint: &trellisv1.Checkpoint{Epoch: epoch, Sha256: digestOf(one.content), Size: uint64(one.size)},
+				Checkpoint: &trellisv1.Checkpoint{Epoch: epoch, Sha256: artifacttest.DigestOf(one.content), Size: uint64(one.size)},
 			}}})
 			for acknowledged := uint32(0); acknowledged < epoch; {
 				ack := w.next().GetAcknowledgement()
@@ -153,7 +154,7 @@ func TestCheckpointsReachTheLogOnlyWithTheirArtifacts(t *testing.T) {
 			}
 		}
 		// What is recorded is the leader's own now.
-		content, err := leader.artifacts.getHere(c.ctx, digestOf(there))
+		content, err := leader.artifacts.GetHere(c.ctx, artifacttest.DigestOf(there))
 		if err != nil {
 			c.Fatal(err)
 		}
@@ -167,13 +168,13 @@ func TestCheckpointsReachTheLogOnlyWithTheirArtifacts(t *testing.T) {
 func TestACheckpointWaitsForTheNodeThatHasItsArtifact(t *testing.T) {
 	simulateThree(t, func(c *cluster, leader, a, _ *node) {
 		content := []byte("on a follower")
-		if _, _, err := a.artifacts.put(c.ctx, bytes.NewReader(content)); err != nil {
+		if _, _, err := a.artifacts.Put(c.ctx, bytes.NewReader(content)); err != nil {
 			c.Fatal(err)
 		}
 		a.stop()
 		admitted := make(chan error)
 		go func() {
-			admitted <- leader.artifacts.admit(c.ctx, &trellisv1.Checkpoint{Sha256: digestOf(content), Size: uint64(len(content))})
+			admitted <- leader.artifacts.Admit(c.ctx, &trellisv1.Checkpoint{Sha256: artifacttest.DigestOf(content), Size: uint64(len(content))})
 		}()
 		<-time.After(2 * time.Second) // The clock is synctest's.
 		c.start(a.address, Config{})
@@ -183,7 +184,7 @@ func TestACheckpointWaitsForTheNodeThatHasItsArtifact(t *testing.T) {
 		began := time.Now()
 		c.nodes[a.address].stop()
 		missing := &trellisv1.Checkpoint{Sha256: strings.Repeat("0", 64), Size: 1}
-		if err := leader.artifacts.admit(c.ctx, missing); !errors.Is(err, artifact.ErrNotFound) || time.Since(began) > 2*adoptTimeout {
+		if err := leader.artifacts.Admit(c.ctx, missing); !errors.Is(err, artifact.ErrNotFound) || time.Since(began) > 2*artifact.AdoptTimeout {
 			c.Errorf("admit what may be on a node that stays away: %v after %v", err, time.Since(began))
 		}
 	})
@@ -191,7 +192,7 @@ func TestACheckpointWaitsForTheNodeThatHasItsArtifact(t *testing.T) {
 
 // hangingArtifacts is a store on something that does not answer, whatever the context says.
 type hangingArtifacts struct {
-	artifactStore
+	artifact.Backing
 	hangs chan struct{}
 }
 
@@ -205,13 +206,13 @@ func TestANodeLeadsAgainThoughItsArtifactsHang(t *testing.T) {
 	simulateThree(t, func(c *cluster, leader, a, _ *node) {
 		hangs := make(chan struct{})
 		defer close(hangs)
-		a.artifacts.store = hangingArtifacts{a.artifacts.store, hangs}
+		a.artifacts.Use(hangingArtifacts{a.artifacts.Store(), hangs}, self{a.Coordinator})
 		for _, to := range []*node{a, leader, a} {
 			from := c.leader(leader, a)
 			if _, err := from.manager.TransferLeadership(c.ctx, &trellisv1.TransferLeadershipRequest{Node: to.address}); err != nil {
 				c.Fatal(err)
 			}
-			c.await(to.address+" leads", func() bool { return to.term.Load() != nil })
+			c.await(to.address+" leads", func() bool { return to.leader.Leads() })
 		}
 		began := time.Now()
 		a.stop()

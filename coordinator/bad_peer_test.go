@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"trellis/coordinator/api"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -23,7 +23,7 @@ func TestASessionThatSaysNothingIsEnded(t *testing.T) {
 		}
 		start := time.Now()
 		_, err = stream.Recv()
-		if status.Code(err) != codes.DeadlineExceeded || time.Since(start) != helloTimeout {
+		if status.Code(err) != codes.DeadlineExceeded || time.Since(start) != api.HelloTimeout {
 			t.Fatalf("after %v: %v", time.Since(start), err)
 		}
 	})
@@ -65,24 +65,8 @@ func TestAWorkerThatReadsNothingIsLetGo(t *testing.T) {
 		if state := h.worker("deaf").GetState(); state != trellisv1.WorkerState_WORKER_STATE_LOST {
 			t.Fatalf("the worker is %v", state)
 		}
-		if h.sessions.connected("deaf") {
+		if h.leader.Connected() > 0 {
 			t.Fatal("the session of a lost worker that reads nothing goes on")
 		}
 	})
-}
-
-func TestAcknowledgementsThatNobodyTakesAreBounded(t *testing.T) {
-	var cause error
-	session := newSessions().open(t.Context(), "worker", func(err error) { cause = err })
-	for attempt := range uint64(2 * maxAcks) {
-		session.acknowledge(&trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{
-			Reports: &trellisv1.Reports{Study: fmt.Sprint("study-", attempt), Attempt: attempt, FirstEpoch: 1},
-		}})
-	}
-	if acks, _ := session.take(); len(acks) != maxAcks {
-		t.Error("acknowledgements pile up")
-	}
-	if status.Code(cause) != codes.ResourceExhausted {
-		t.Errorf("the session ends with %v", cause)
-	}
 }

@@ -70,7 +70,7 @@ func simulateThree(t *testing.T, test func(c *cluster, leader, a, b *node)) {
 	t.Helper()
 	simulate(t, func(c *cluster) {
 		one := c.start("one:1", Config{})
-		c.await("one leads", func() bool { return one.term.Load() != nil })
+		c.await("one leads", func() bool { return one.leader.Leads() })
 		c.start("two:1", Config{Join: []string{"one:1"}})
 		c.start("three:1", Config{Join: []string{"nobody:1", "two:1", "one:1"}})
 		c.await("three nodes are ready", func() bool {
@@ -194,7 +194,7 @@ func (c *cluster) leader(among ...*node) (leader *node) {
 	c.Helper()
 	c.await("one leads", func() bool {
 		for _, n := range among {
-			if n.term.Load() != nil {
+			if n.leader.Leads() {
 				leader = n
 				return true
 			}

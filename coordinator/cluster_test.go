@@ -139,7 +139,7 @@ func TestANodeThatWaitsIsAddedByHand(t *testing.T) {
 	simulate(t, func(c *cluster) {
 		one := c.start("one:1", Config{})
 		two := c.start("two:1", Config{Wait: true})
-		c.await("one leads", func() bool { return one.term.Load() != nil })
+		c.await("one leads", func() bool { return one.leader.Leads() })
 		_, err := two.studies.ListStudies(two.Context(), &trellisv1.ListStudiesRequest{})
 		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "cluster add") {
 			t.Errorf("a node that waits was asked for studies: %v", err)
@@ -164,7 +164,7 @@ func TestANodeThatWaitsIsAddedByHand(t *testing.T) {
 
 		// A node that has a cluster of its own would lose it.
 		three := c.start("three:1", Config{})
-		c.await("three leads a cluster of its own", func() bool { return three.term.Load() != nil })
+		c.await("three leads a cluster of its own", func() bool { return three.leader.Leads() })
 		_, err = one.manager.AddNode(one.Context(), &trellisv1.AddNodeRequest{Id: three.cluster().GetStatus().GetId(), Address: "three:1"})
 		if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "another cluster") {
 			t.Errorf("adding the leader of another cluster: %v", err)
@@ -264,7 +264,7 @@ func TestARestoredBackupReplacesEverything(t *testing.T) {
 func TestANodeWhoseLogFailsEnds(t *testing.T) {
 	simulate(t, func(c *cluster) {
 		one := c.start("one:1", Config{})
-		c.await("one leads", func() bool { return one.term.Load() != nil })
+		c.await("one leads", func() bool { return one.leader.Leads() })
 		began := time.Now()
 		if _, _, err := one.replicated.Propose(one.Context(), []byte{0xff}); err == nil {
 			t.Error("a command that nobody understands was accepted")

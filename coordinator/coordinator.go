@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"trellis/coordinator/api"
+	"trellis/coordinator/artifact"
+	"trellis/coordinator/lead"
 	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
@@ -28,12 +31,10 @@ const (
 	DefaultCheckpointInterval = 30 * time.Second
 	// DefaultMinFreeDisk is the share of the disk that must be free for a new study.
 	DefaultMinFreeDisk = 0.1
-	// MaxStudies is how many studies a coordinator keeps.
-	MaxStudies = 1000
 	// maxCheckpointInterval keeps the interval in milliseconds well within 32 bits.
 	maxCheckpointInterval = 24 * time.Hour
-	// heartbeatsPerLease says how many heartbeats a worker may miss.
-	heartbeatsPerLease = 5
+	// artifactsFolder is where artifacts are by default, in the data directory.
+	artifactsFolder = "artifacts"
 )
 
 // Config says how a coordinator works.
@@ -151,17 +152,11 @@ func (c Config) withDefaults(listener net.Listener) Config {
 }
 
 // DataSets is where the coordinator finds the data sets that it serves to workers.
-type DataSets interface {
-	// Find returns the verified data set of that name. The error of an unknown one says which there are.
-	Find(ctx context.Context, name string) (*trellisv1.DataSet, error)
-	// Open returns the uncompressed content of a file of a data set that Find has returned.
-	Open(ctx context.Context, digest, sha256 string) (io.ReadCloser, error)
-}
+type DataSets = api.DataSets
 
 // Coordinator is one node: a log, the store that it feeds, and, while it leads, the loops that act on the store.
 type Coordinator struct {
 	config   Config
-	models   grid.Models
 	logger   *slog.Logger
 	dataSets DataSets
 	metrics  *metrics
@@ -176,27 +171,21 @@ type Coordinator struct {
 	log        Log
 	replicated *replication.Log
 	opened     chan struct{}
+	commands   *commands
 	// view is what this node knows of its cluster. It is never nil.
 	view atomic.Pointer[view]
-	// term is this node's time as the leader, nil while it is not.
-	term atomic.Pointer[term]
-	// changes tells of changes to opened, view and term.
+	// leader leads in this node's terms.
+	leader *lead.Leader
+	// changes tells of changes to opened, view and leader.
 	changes *broadcast
 	// pauses has what is to be done while the leader's loops stand still.
 	pauses chan pause
 
-	sessions   *sessions
-	recorder   *recorder
-	leases     *leases
-	dispatcher *dispatcher
-	settler    *settler
-	artifacts  *artifacts
-	forecasts  *forecasts
+	artifacts *artifact.Keeper
 
-	// creating has something in it while a study is admitted, so that the limits on studies hold.
-	creating chan struct{}
-	// stopping is closed when the coordinator stops serving: streams that would go on for ever end then.
-	stopping chan struct{}
+	// stopping is done when the coordinator stops serving: streams that would go on forever end then, with its cause.
+	stopping context.Context
+	stop     context.CancelCauseFunc
 	// failed is closed when the log has failed.
 	failed chan struct{}
 }
@@ -213,7 +202,6 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 	}
 	c := &Coordinator{
 		config:   config,
-		models:   config.Models,
 		logger:   config.Logger,
 		dataSets: dataSets,
 		address:  config.Advertise,
@@ -224,19 +212,23 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 		opened:   make(chan struct{}),
 		changes:  newBroadcast(),
 		pauses:   make(chan pause),
-		creating: make(chan struct{}, 1),
-		stopping: make(chan struct{}),
 		failed:   make(chan struct{}),
+
+		artifacts: artifact.NewKeeper(),
 	}
+	c.stopping, c.stop = context.WithCancelCause(context.Background())
 	c.view.Store(&view{ctx: context.Background()})
 	c.metrics = newMetrics(config.Registerer, store)
-	c.sessions = newSessions()
-	c.recorder = newRecorder(c)
-	c.leases = newLeases(c)
-	c.dispatcher = newDispatcher(c)
-	c.settler = newSettler(c)
-	c.artifacts = newArtifacts(config)
-	c.forecasts = newForecasts(config.Logger)
+	c.commands = &commands{}
+	leading := lead.Config{
+		Numerics: config.Numerics, Lease: config.Lease, HangTimeout: config.HangTimeout, Store: store, Log: c.commands,
+		Artifacts: c.artifacts, Stopping: c.stopping, Logger: config.Logger, Registerer: config.Registerer,
+	}
+	if config.Data != "" {
+		leading.CheckpointInterval = config.CheckpointInterval
+	}
+	c.leader = lead.New(leading)
+	c.commands.notify = c.leader.Notify
 	return c, nil
 }
 
@@ -282,5 +274,23 @@ func (c *Coordinator) openLog() error {
 	if c.config.hooks.log != nil {
 		c.log = c.config.hooks.log(c.log)
 	}
+	c.commands.log = c.log
+	return nil
+}
+
+// openArtifacts opens the store in which the configuration says that artifacts are.
+func (c *Coordinator) openArtifacts(ctx context.Context) error {
+	if c.config.Data == "" {
+		return nil
+	}
+	location := c.config.Artifacts
+	if location == "" {
+		location = filepath.Join(c.config.Data, artifactsFolder)
+	}
+	store, err := artifact.Open(ctx, location)
+	if err != nil {
+		return err
+	}
+	c.artifacts.Use(store, self{c})
 	return nil
 }

@@ -1,19 +1,19 @@
-// Package coordinator expands studies into runs, leases the runs to workers and records what they report. One coordinator
-// does that alone; several are the nodes of a cluster, of which one leads, and the others follow and take over.
+// Package coordinator is one node: it listens, opens the log, routes calls to who answers them, and leads when the cluster has
+// it lead. One coordinator does all of that alone; several are the nodes of a cluster, of which one leads, and the others
+// follow and take over.
 //
 // Every change of state is a command in a [Log]; the state machine applies it to the store of package results, and does
-// nothing else. Effects come from the leader's loops, each of which compares what the store says with what the world has
-// been told, and closes the difference:
+// nothing else. What calls mean is in the room api, and what a leader does in lead: its loops compare what the store says
+// with what the world has been told, and close the difference. So nothing is lost when a process dies between a change and
+// its effect: the next loop, here or on another node, sees the difference again.
 //
-//	dispatcher   PENDING runs and free slots in the store  ->  grants in the log
-//	session      attempts in the store                     ->  assignments and stop orders to one worker
-//	recorder     what sessions receive                     ->  records in the log, then acknowledgements
-//	leases       silence and standstill                    ->  lost workers and hung attempts in the log
-//	settler      contenders that have no further seed      ->  extensions of their study in the log
-//	collector    references in the store                   ->  artifacts deleted
+//	api          the services: check a request, answer from a snapshot or put a command into the log
+//	lead         the leader's loops: grant, record, expire, settle, collect
+//	replication  the log, on a majority's disks
+//	artifact     what studies produce besides numbers
+//	forecast     what is still to come of a study
 //
-// So nothing is lost when a process dies between a change and its effect: the next loop, here or on another node, sees the
-// difference again.
+// The rooms know neither the node nor each other. What they need of it they take as interfaces of their own (see rooms.go).
 //
 // DESIGN.md says what the log's commands are, who acknowledges what and when, and what nodes owe each other.
 package coordinator

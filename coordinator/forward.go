@@ -15,13 +15,12 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"trellis/coordinator/api"
 )
 
 const (
-	// forwardedBy is the metadata key of a call that a node has passed on: that node's address. Such a call is not passed on
-	// again.
-	forwardedBy = "trellis-forwarded-by"
-	// appliedIndexKey is the key in the trailer of such a call's answer: the log index of what the leader's store includes.
+	// appliedIndexKey is the key in the trailer of the answer to a call that was passed on: the log index of what the leader's store includes.
 	appliedIndexKey = "trellis-applied-index"
 	// leaderPatience is how long a call waits for a leader to be elected, or for the node to be ready.
 	leaderPatience = time.Second
@@ -39,7 +38,7 @@ func (c *Coordinator) routeUnary(ctx context.Context, request any, info *grpc.Un
 		return c.forwardUnary(ctx, leader, info.FullMethod, request)
 	}
 	response, err := handler(ctx, request)
-	if err == nil && len(metadata.ValueFromIncomingContext(ctx, forwardedBy)) > 0 {
+	if err == nil && len(metadata.ValueFromIncomingContext(ctx, api.ForwardedBy)) > 0 {
 		index := strconv.FormatUint(c.machine.applied.get(), 10)
 		if err := grpc.SetTrailer(ctx, metadata.Pairs(appliedIndexKey, index)); err != nil {
 			return nil, fmt.Errorf("tell what the store includes: %w", err)
@@ -87,7 +86,7 @@ func (c *Coordinator) destination(ctx context.Context, method string) (leader st
 			continue
 		case <-patience:
 		case <-ctx.Done():
-		case <-c.stopping:
+		case <-c.stopping.Done():
 			return "", errStopping
 		}
 		return "", status.Error(codes.Unavailable, refusal)
@@ -104,7 +103,7 @@ func (c *Coordinator) whoAnswers(ctx context.Context, where route) (leader, refu
 	}
 	view := c.view.Load()
 	switch {
-	case where == anyNode, c.term.Load() != nil:
+	case where == anyNode, c.leader.Leads():
 		return "", ""
 	case !view.known:
 		return "", c.whyNoLeader()
@@ -115,7 +114,7 @@ func (c *Coordinator) whoAnswers(ctx context.Context, where route) (leader, refu
 	case where == readyNode:
 		return "", fmt.Sprintf("this coordinator, %s, is still reading what the leader, %s, has recorded", c.address, view.leader)
 	}
-	if by := metadata.ValueFromIncomingContext(ctx, forwardedBy); len(by) > 0 {
+	if by := metadata.ValueFromIncomingContext(ctx, api.ForwardedBy); len(by) > 0 {
 		return "", fmt.Sprintf("%s took this coordinator, %s, for the leader, which is %s", by[0], c.address, view.leader)
 	}
 	return view.leader, ""
@@ -154,7 +153,7 @@ func (c *Coordinator) forwardUnary(ctx context.Context, leader, method string, r
 
 // outgoing is the context of a call that is passed on: the caller's deadline, and who passes it on.
 func (c *Coordinator) outgoing(ctx context.Context) context.Context {
-	return metadata.NewOutgoingContext(ctx, metadata.Pairs(forwardedBy, c.address))
+	return metadata.NewOutgoingContext(ctx, metadata.Pairs(api.ForwardedBy, c.address))
 }
 
 // leaderError is what the caller is told of an error of a call to the leader: what the leader said, or that it can't be
@@ -190,7 +189,7 @@ func (c *Coordinator) forwardStream(leader string, stream grpc.ServerStream, inf
 	defer close(stopped)
 	go func() {
 		select {
-		case <-c.stopping:
+		case <-c.stopping.Done():
 			cancel(errStopping)
 		case <-stopped:
 		}
@@ -244,7 +243,7 @@ func forwardRequests(stream grpc.ServerStream, onward grpc.ClientStream, request
 // streamError says why a stream to the leader has ended: for a reason of our own, or for the leader's.
 func (c *Coordinator) streamError(ctx context.Context, leader string, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
-		return statusOf(cause)
+		return api.Status(cause)
 	}
 	return c.leaderError(leader, err)
 }

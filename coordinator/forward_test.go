@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"trellis/coordinator/api"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -78,8 +79,8 @@ func TestAFollowerAnswersReadsAndPassesChangesOn(t *testing.T) {
 				t.Errorf("%s says %v", n.address, study)
 			}
 		}
-		if leader.sessions.count() != 2 || a.sessions.count() != 0 {
-			t.Errorf("the leader has %d sessions and a follower %d", leader.sessions.count(), a.sessions.count())
+		if leader.Coordinator.leader.Connected() != 2 || a.Coordinator.leader.Connected() != 0 {
+			t.Errorf("the leader has %d sessions and a follower %d", leader.Coordinator.leader.Connected(), a.Coordinator.leader.Connected())
 		}
 		v.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Goodbye{Goodbye: &trellisv1.Goodbye{}}})
 		if _, err := v.stream.Recv(); !errors.Is(err, io.EOF) {
@@ -90,7 +91,7 @@ func TestAFollowerAnswersReadsAndPassesChangesOn(t *testing.T) {
 
 func TestAForwardedCallIsNotForwardedAgain(t *testing.T) {
 	simulateThree(t, func(c *cluster, leader, a, b *node) {
-		ctx := metadata.AppendToOutgoingContext(a.Context(), forwardedBy, "somebody:1")
+		ctx := metadata.AppendToOutgoingContext(a.Context(), api.ForwardedBy, "somebody:1")
 		_, err := a.studies.CreateStudy(ctx, &trellisv1.CreateStudyRequest{Spec: syntheticSpec("loop", []uint32{4}, []uint32{2})})
 		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "somebody:1") || !strings.Contains(err.Error(), leader.address) {
 			t.Errorf("a forwarded call to a follower: %v, want Unavailable that names who took it for the leader, and the leader", err)

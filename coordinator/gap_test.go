@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"context"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -84,32 +83,5 @@ func TestWhatFollowsARefusalIsNotRecordedWithoutIt(t *testing.T) {
 		w.report(a, 1)
 		w.report(a, 2)
 		w.acknowledged(a.GetAttempt(), 2, false)
-	})
-}
-
-// What a session reads when its term ends may come into the queue after that was emptied. It is not recorded in a later term:
-// its worker sends it again, and a checkpoint may refer to what has been deleted since.
-func TestWhatIsLeftOfAnEarlierTermIsNotRecorded(t *testing.T) {
-	serve(t, Config{}, func(h *harness) {
-		h.create(syntheticSpec("late", []uint32{4}, []uint32{3}))
-		w := h.connect("worker", 1)
-		a := w.assignment()
-		term, end := context.WithCancel(h.ctx)
-		earlier := newSessions().open(term, "worker", func(error) {})
-		end()
-		late := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: &trellisv1.Reports{
-			Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), FirstEpoch: 1,
-			TrainLoss: []float64{1}, ValidationLoss: []float64{1}, Seconds: []float64{1},
-		}}}
-		if err := h.recorder.put(h.ctx, received{entry: late, from: earlier}); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		run, err := h.store.Snapshot().Run(nil, a.GetStudy(), a.GetRun())
-		if err != nil || run.GetEpochs() != 0 {
-			t.Errorf("%d epochs are recorded: %v", run.GetEpochs(), err)
-		}
-		w.report(a, 1)
-		w.acknowledged(a.GetAttempt(), 1, false)
 	})
 }

@@ -4,31 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"trellis/coordinator/lead"
 )
 
-const (
-	// followInterval is how often a node looks who leads.
-	followInterval = 100 * time.Millisecond
-	// collectorPatience is how long the end of a term waits for the collector.
-	collectorPatience = 2 * time.Second
-)
+// followInterval is how often a node looks who leads.
+const followInterval = 100 * time.Millisecond
 
 var (
-	errNotLeading    = status.Error(codes.Unavailable, "this coordinator no longer leads: connect again")
+	errStopping      = status.Error(codes.Unavailable, "the coordinator is shutting down")
 	errLeaderChanged = status.Error(codes.Unavailable, "the leader has changed: connect again")
-	errRestored      = status.Error(codes.Unavailable, "the coordinator was restored from a backup: connect again")
 )
-
-// term is the time in which this node leads. What the leader alone may do, such as talking to workers, ends with its
-// context.
-type term struct {
-	ctx context.Context
-}
 
 // pause is something to be done while the leader's loops stand still and nobody has a session.
 type pause struct {
@@ -47,7 +37,7 @@ func (c *Coordinator) leadWhileLeader(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case leads = <-c.log.Leadership():
-			stop(errNotLeading)
+			stop(lead.ErrNotLeading)
 			stop = func(error) {}
 			if leads {
 				stop = c.lead(ctx)
@@ -63,28 +53,15 @@ func (c *Coordinator) leadWhileLeader(ctx context.Context) {
 	}
 }
 
-// lead begins a term: it starts the leader's loops, and returns how to end them and everything else that belongs to the
-// term. What the loops and the sessions have in memory ends with it.
+// lead begins a term, and returns how to end it.
 func (c *Coordinator) lead(ctx context.Context) (stop func(why error)) {
-	ctx, cancel := context.WithCancelCause(ctx)
 	began := time.Now()
-	var loops, collecting sync.WaitGroup
-	loops.Go(func() { c.recorder.run(ctx) })
-	loops.Go(func() { c.leases.run(ctx) })
-	loops.Go(func() { c.dispatcher.run(ctx) })
-	loops.Go(func() { c.settler.run(ctx) })
-	collecting.Go(func() { newCollector(c).run(ctx) })
-	c.term.Store(&term{ctx: ctx})
+	end := c.leader.Begin(ctx)
 	c.changes.send()
 	return func(why error) {
-		c.term.Store(nil)
-		cancel(why)
-		loops.Wait()
-		// A store of artifacts that hangs must not keep the node from leading again. One delete may take effect late then.
-		within(collectorPatience, collecting.Wait)
-		c.recorder.drop(why)
+		end(why)
 		if c.replicated != nil && !errors.Is(why, errStopping) {
-			c.logger.Warn("all sessions end; workers connect again", "sessions", c.sessions.count(),
+			c.logger.Warn("all sessions end; workers connect again", "sessions", c.leader.Connected(),
 				"why", status.Convert(why).Message(), "led", time.Since(began).Round(time.Millisecond))
 		}
 	}
@@ -97,7 +74,7 @@ func (c *Coordinator) whilePaused(ctx context.Context, why error, work func() er
 	case c.pauses <- asked:
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-c.stopping:
+	case <-c.stopping.Done():
 		return errStopping
 	}
 	return <-asked.done
@@ -129,7 +106,7 @@ func (c *Coordinator) follow(ctx context.Context, services *services) {
 	}()
 	for {
 		leader, known := c.log.Leader()
-		leads := c.term.Load() != nil
+		leads := c.leader.Leads()
 		caughtUp = caughtUp || leads || known && c.caughtUp(&target)
 		next := &view{leader: leader, known: known, ready: leads || known && caughtUp && leader != c.address}
 		if next.leader != current.leader || next.known != current.known || next.ready != current.ready || current.cancel == nil {

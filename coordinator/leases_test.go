@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"context"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -12,48 +11,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// A worker comes back at the moment at which the leader, which found it silent, marks it as lost.
-func TestAWorkerThatComesBackAsItsLeaseExpiresIsNotLeftBehind(t *testing.T) {
-	serve(t, Config{}, func(h *harness) {
-		first := h.connect("late", 1)
-		first.silence()
-		synctest.Wait()
-		expired := false
-		h.log.hook(func(l *hookedLog) {
-			l.applied = func(command *trellisv1.Command) {
-				if command.GetSetWorker().GetWorker().GetState() == trellisv1.WorkerState_WORKER_STATE_READY && !expired {
-					expired = true
-					if err := h.leases.lose(context.Background(), "late"); err != nil {
-						t.Error(err)
-					}
-				}
-			}
-		})
-		// Whether the session begins or not, the worker must not stay connected and lost.
-		changed := helloFrom("late", 1)
-		changed.Version = "newer"
-		if second, err := h.hello(changed); err == nil {
-			ended := make(chan struct{})
-			go func() {
-				defer close(ended)
-				for err == nil {
-					_, err = second.stream.Recv()
-				}
-			}()
-			select {
-			case <-ended:
-			case <-time.After(DefaultLease):
-				t.Fatalf("the worker is %v, and its session goes on", h.worker("late").GetState())
-			}
-		}
-		if !expired {
-			t.Fatal("the lease did not expire in between")
-		}
-		third := h.connect("late", 1)
-		h.create(syntheticSpec("next", []uint32{4}, []uint32{1}))
-		third.train(third.assignment())
-	})
-}
+// dispatchInterval is how often the leader looks for runs and free slots without having been woken.
+const dispatchInterval = time.Second
 
 func TestRunsAreNotGrantedToSilentWorkers(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
@@ -116,7 +75,7 @@ func TestARunWhoseReportsAreLostIsEnded(t *testing.T) {
 
 // While the log is stalled and the queue full, the coordinator does not read what its workers say.
 func TestAWorkerThatIsNotReadFromIsNotSilent(t *testing.T) {
-	const epochs = 2 * recordQueue
+	const epochs = 1 << 13 // Far more than the leader queues.
 	serve(t, Config{}, func(h *harness) {
 		h.create(syntheticSpec("stall", []uint32{4}, []uint32{epochs}))
 		w := h.connect("w", 1)
@@ -155,7 +114,9 @@ func TestAWorkerThatSpeaksBeforeItsLeaseHasEndedIsNotLost(t *testing.T) {
 		h.log.hook(func(l *hookedLog) {
 			l.verifying = func() {
 				if verified.Add(1) == 1 {
-					h.leases.heard("w")
+					heartbeat := &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{}}
+					w.send(&trellisv1.SessionRequest{Message: heartbeat})
+					<-time.After(time.Millisecond) // The clock is synctest's: it has arrived.
 				}
 			}
 		})
@@ -166,23 +127,6 @@ func TestAWorkerThatSpeaksBeforeItsLeaseHasEndedIsNotLost(t *testing.T) {
 		<-time.After(DefaultLease * 3 / 2)
 		if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_LOST {
 			t.Errorf("the worker, silent again, is %v", state)
-		}
-	})
-}
-
-func TestALeaseOfAWorkerThatHasLeftEndsWithoutAWord(t *testing.T) {
-	serve(t, Config{}, func(h *harness) {
-		w := h.connect("w", 1)
-		w.silence()
-		w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Goodbye{Goodbye: &trellisv1.Goodbye{}}})
-		synctest.Wait()
-		for _, name := range []string{"w", "nobody"} {
-			if err := h.leases.lose(h.Context(), name); err != nil {
-				t.Error(err)
-			}
-		}
-		if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_GONE {
-			t.Errorf("the worker is %v", state)
 		}
 	})
 }
@@ -229,7 +173,7 @@ func TestLeasesStartAfreshWithATerm(t *testing.T) {
 		h.create(syntheticSpec("afresh", []uint32{4}, []uint32{2}))
 		w := h.connect("w", 1)
 		a := w.assignment()
-		err := h.whilePaused(h.Context(), errRestored, func() error {
+		err := h.whilePaused(h.Context(), errStopping, func() error {
 			<-time.After(3 * DefaultLease) // The clock is synctest's.
 			return nil
 		})

@@ -9,6 +9,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"trellis/coordinator/api"
+	"trellis/coordinator/lead"
 	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -35,41 +37,56 @@ type Log interface {
 // ErrNotLeader means that this replica can't change anything now.
 var ErrNotLeader = replication.ErrNotLeader
 
-// propose stamps a command with the leader's clock, appends it, and returns its index and the state machine's answer. An
-// answer that is an error is returned as the error.
-func (c *Coordinator) propose(ctx context.Context, command *trellisv1.Command) (uint64, any, error) {
+// commands puts commands into the log, once it is open.
+type commands struct {
+	log Log
+	// notify is told of every command that was applied, and what the state machine answered.
+	notify func(command *trellisv1.Command, answer any)
+}
+
+var (
+	_ api.Log  = (*commands)(nil)
+	_ lead.Log = (*commands)(nil)
+)
+
+// Verify returns once it is certain that this node leads and has applied everything that was acknowledged.
+func (c *commands) Verify(ctx context.Context) error { return c.log.Verify(ctx) }
+
+// Propose stamps a command with the leader's clock, appends it, and returns the state machine's answer. An answer that is an
+// error is returned as the error.
+func (c *commands) Propose(ctx context.Context, command *trellisv1.Command) (any, error) {
 	command.Time = timestamppb.Now()
 	data, err := proto.Marshal(command)
 	if err != nil {
-		return 0, nil, fmt.Errorf("encode a command: %w", err)
+		return nil, fmt.Errorf("encode a command: %w", err)
 	}
-	index, answer, err := c.log.Propose(ctx, data)
+	_, answer, err := c.log.Propose(ctx, data)
 	if err != nil {
-		return 0, nil, fmt.Errorf("append a command to the log: %w", err)
+		return nil, fmt.Errorf("append a command to the log: %w", err)
 	}
 	if err, ok := answer.(error); ok {
-		return index, nil, err
+		return nil, err
 	}
 	c.notify(command, answer)
-	return index, answer, nil
+	return answer, nil
 }
 
-// busyPause is how long proposePatiently waits while the log has no room.
+// busyPause is how long ProposePatiently waits while the log has no room.
 const busyPause = 10 * time.Millisecond
 
-// proposePatiently is propose for what can wait: while the log has no room, it tries again until ctx is done.
-func (c *Coordinator) proposePatiently(ctx context.Context, command *trellisv1.Command) (uint64, any, error) {
+// ProposePatiently is Propose for what can wait: while the log has no room, it tries again until ctx is done.
+func (c *commands) ProposePatiently(ctx context.Context, command *trellisv1.Command) (any, error) {
 	for {
-		index, answer, err := c.propose(ctx, command)
+		answer, err := c.Propose(ctx, command)
 		if !errors.Is(err, replication.ErrBusy) {
-			return index, answer, err
+			return answer, err
 		}
 		timer := time.NewTimer(busyPause)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return 0, nil, err
+			return nil, err
 		}
 	}
 }

@@ -4,53 +4,22 @@ import (
 	grpcprom "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/prometheus/client_golang/prometheus"
 
-	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 )
 
-// metrics counts what the coordinator does. What the store can answer is read from it when it is asked for.
+// metrics counts the calls. What the store can answer is read from it when it is asked for. What the leader does is counted in
+// package lead.
 type metrics struct {
-	server  *grpcprom.ServerMetrics
-	granted prometheus.Counter
-	lost    prometheus.Counter
-	entries *prometheus.CounterVec
+	server *grpcprom.ServerMetrics
 }
 
 // newMetrics registers the metrics, if there is where to.
 func newMetrics(registerer prometheus.Registerer, store *results.Store) *metrics {
-	m := &metrics{
-		server: grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram()),
-		granted: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "trellis_attempts_granted_total", Help: "Runs leased to workers.",
-		}),
-		lost: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "trellis_workers_lost_total", Help: "Workers that were silent for longer than their lease.",
-		}),
-		entries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "trellis_entries_total", Help: "Reports, checkpoints and outcomes from workers, by kind and by whether they were accepted.",
-		}, []string{"kind", "accepted"}),
+	m := &metrics{server: grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())}
+	if registerer != nil {
+		registerer.MustRegister(m.server, storeCollector{store})
 	}
-	if registerer == nil {
-		return m
-	}
-	registerer.MustRegister(m.server, m.granted, m.lost, m.entries, storeCollector{store})
 	return m
-}
-
-// recorded counts an entry that the state machine has answered.
-func (m *metrics) recorded(entry *trellisv1.RecordCommand_Entry, refusal error) {
-	kind, count := "outcome", 1
-	switch {
-	case entry.GetReports() != nil:
-		kind, count = "report", len(entry.GetReports().GetTrainLoss())
-	case entry.GetCheckpoint() != nil:
-		kind = "checkpoint"
-	}
-	accepted := "true"
-	if refusal != nil {
-		accepted = "false"
-	}
-	m.entries.WithLabelValues(kind, accepted).Add(float64(count))
 }
 
 var (

@@ -47,7 +47,7 @@ func (c *Coordinator) Serve(ctx context.Context) error {
 	group.Go(func() error {
 		<-ctx.Done()
 		c.handOver(running)
-		close(c.stopping)
+		c.stop(errStopping)
 		services.Shutdown()
 		stopServer(server)
 		stop()
@@ -85,7 +85,7 @@ func (c *Coordinator) run(ctx context.Context, services *services) error {
 	select {
 	case <-ctx.Done():
 		parts.Wait()
-		return errors.Join(c.log.Close(), c.artifacts.close())
+		return errors.Join(c.log.Close(), c.artifacts.Close())
 	case err := <-c.log.Failed():
 		// What hangs with the disk, or on it, is not waited for: the process ends.
 		close(c.failed)
@@ -123,7 +123,7 @@ func (c *Coordinator) handOver(ctx context.Context) {
 	default:
 		return
 	}
-	if c.replicated == nil || c.term.Load() == nil {
+	if c.replicated == nil || !c.leader.Leads() {
 		return
 	}
 	if nodes, err := c.replicated.Nodes(); err != nil || len(nodes) < 2 {

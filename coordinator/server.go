@@ -20,7 +20,8 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
-	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/coordinator/api"
+	"trellis/coordinator/forecast"
 )
 
 // Limits of a connection.
@@ -74,12 +75,12 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 			validate.StreamServerInterceptor(validator),
 		),
 	)
-	trellisv1.RegisterStudyServiceServer(server, studyService{Coordinator: c})
-	trellisv1.RegisterTrialServiceServer(server, trialService{Coordinator: c})
-	trellisv1.RegisterDataSetServiceServer(server, dataSetService{Coordinator: c})
-	trellisv1.RegisterWorkerServiceServer(server, workerService{Coordinator: c})
-	trellisv1.RegisterClusterServiceServer(server, clusterService{Coordinator: c})
-	trellisv1.RegisterArtifactServiceServer(server, artifactService{artifacts: c.artifacts, stopping: c.stopping})
+	api.Register(server, api.Config{
+		Numerics: c.config.Numerics, Models: c.config.Models, Address: c.address, Version: c.config.Version,
+		Data: c.config.Data, MinFreeDisk: c.config.MinFreeDisk,
+		Store: c.store, Log: c.commands, DataSets: c.dataSets, Artifacts: c.artifacts,
+		Forecasts: forecast.NewMaker(c.logger), Sessions: c.leader, Node: self{c}, Stopping: c.stopping, Logger: c.logger,
+	})
 	services := newServices(slices.Sorted(maps.Keys(server.GetServiceInfo())))
 	grpc_health_v1.RegisterHealthServer(server, services)
 	reflection.Register(server)

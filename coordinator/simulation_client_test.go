@@ -17,6 +17,7 @@ import (
 
 	"trellis/coordinator/replication/memnet"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 )
 
 const (
@@ -242,9 +243,9 @@ func (c *simulatedClient) ask(
 }
 
 // term is the time for which a node leads, nil if it does not.
-func (c *simulatedClient) term(node int) *term {
+func (c *simulatedClient) term(node int) context.Context {
 	if life := c.s.nodes[node].life.Load(); life != nil {
-		return life.coordinator.term.Load()
+		return life.coordinator.leader.Term()
 	}
 	return nil
 }
@@ -345,7 +346,7 @@ func (c *simulatedClient) finish(ctx context.Context) bool {
 		if study.GetState() == trellisv1.StudyState_STUDY_STATE_PAUSED {
 			_ = c.change(node, callResume, study.GetName())
 		}
-		all = all && ended(study)
+		all = all && results.StudyEnded(study)
 	}
 	for i := range keptStudies {
 		if name := fmt.Sprintf("kept-%d", i); !found[name] {

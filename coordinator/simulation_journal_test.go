@@ -170,15 +170,15 @@ func (j *journal) grant(attempt uint64, grant *trellisv1.Grant) {
 // record judges an entry that was accepted or refused.
 func (j *journal) record(index uint64, entry *trellisv1.RecordCommand_Entry, refusal error) {
 	var name runName
+	var attempt uint64
 	switch entry := entry.GetEntry().(type) {
 	case *trellisv1.RecordCommand_Entry_Reports:
-		name = runName{entry.Reports.GetStudy(), entry.Reports.GetRun()}
+		name, attempt = runName{entry.Reports.GetStudy(), entry.Reports.GetRun()}, entry.Reports.GetAttempt()
 	case *trellisv1.RecordCommand_Entry_Checkpoint:
-		name = runName{entry.Checkpoint.GetStudy(), entry.Checkpoint.GetRun()}
+		name, attempt = runName{entry.Checkpoint.GetStudy(), entry.Checkpoint.GetRun()}, entry.Checkpoint.GetAttempt()
 	case *trellisv1.RecordCommand_Entry_Outcome:
-		name = runName{entry.Outcome.GetStudy(), entry.Outcome.GetRun()}
+		name, attempt = runName{entry.Outcome.GetStudy(), entry.Outcome.GetRun()}, entry.Outcome.GetAttempt()
 	}
-	attempt := attemptOf(entry)
 	open := j.holders[name].attempt
 	switch {
 	case errors.Is(refusal, results.ErrStale):

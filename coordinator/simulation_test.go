@@ -303,7 +303,7 @@ func (s *simulation) leader() (leader *nodeLife) {
 	highest := uint64(0)
 	for _, n := range s.nodes {
 		life := n.life.Load()
-		if life == nil || !life.isOpen() || life.coordinator.term.Load() == nil {
+		if life == nil || !life.isOpen() || !life.coordinator.leader.Leads() {
 			continue
 		}
 		if term := life.coordinator.replicated.Status().Term; term > highest {

@@ -1,9 +1,11 @@
 package coordinator
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -126,11 +128,38 @@ func counted(n uint64, err error) any {
 	return n
 }
 
-// changed is the number in the answer that counted made.
-func changed(answer any) uint64 {
-	n, ok := answer.(uint64)
-	if !ok {
-		panic(fmt.Sprintf("coordinator: the state machine answered a command that counts with %T", answer))
+// appliedIndex is the log index of the last command that the store includes.
+type appliedIndex struct {
+	index   atomic.Uint64
+	waiting atomic.Int32
+	changed *broadcast
+}
+
+func newAppliedIndex() *appliedIndex { return &appliedIndex{changed: newBroadcast()} }
+
+func (a *appliedIndex) get() uint64 { return a.index.Load() }
+
+// set is called for every command, and costs next to nothing while nobody waits.
+func (a *appliedIndex) set(index uint64) {
+	a.index.Store(index)
+	if a.waiting.Load() > 0 {
+		a.changed.send()
 	}
-	return n
+}
+
+// await returns once the store includes the command at index, or fails when ctx is done.
+func (a *appliedIndex) await(ctx context.Context, index uint64) error {
+	a.waiting.Add(1)
+	defer a.waiting.Add(-1)
+	for {
+		changed := a.changed.next()
+		if a.get() >= index {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }

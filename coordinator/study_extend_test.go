@@ -128,7 +128,7 @@ func TestBadExtensionsAreRefusedAndChangeNothing(t *testing.T) {
 func TestExtensionsNeedRoomOnTheDisk(t *testing.T) {
 	simulate(t, func(c *cluster) {
 		one := c.start("one:1", Config{MinFreeDisk: 1 - 1e-12})
-		c.await("one leads", func() bool { return one.term.Load() != nil })
+		c.await("one leads", func() bool { return one.leader.Leads() })
 		_, err := one.studies.ExtendStudy(one.Context(), &trellisv1.ExtendStudyRequest{Study: "big", Seeds: someIntegers(2)})
 		if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "make room") {
 			t.Errorf("with a full disk: %v, want ResourceExhausted that says what to do", err)
@@ -158,12 +158,12 @@ func TestAnExtensionIsMadeAnewWhenTheStudyHasChanged(t *testing.T) {
 		meanwhile := func(ctx context.Context) {
 			seed++
 			indices := h.study("s").GetIndices()
-			_, answer, err := h.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{ExtendStudy: &trellisv1.ExtendStudyCommand{
+			answer, err := h.commands.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{ExtendStudy: &trellisv1.ExtendStudyCommand{
 				Study: "s", Indices: indices, Points: []*trellisv1.Parameters{
 					{LatentDim: 4, LearningRate: 1e-3, MaxEpochs: 2, BatchSize: 256, Seed: seed},
 				},
 			}}})
-			if err != nil || changed(answer) != 1 {
+			if err != nil || answer != uint64(1) {
 				t.Errorf("settle it: %v and error %v", answer, err)
 			}
 		}

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"trellis/coordinator/artifact"
+	"trellis/coordinator/artifact/artifacttest"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 )
@@ -23,12 +25,16 @@ var pretrainedModels = []*trellisv1.Model{
 }
 
 // servePretrained runs the test with a coordinator that knows the models and keeps artifacts in memory.
-func servePretrained(t *testing.T, test func(*harness, *memoryArtifacts)) {
+func servePretrained(t *testing.T, test func(*harness, *artifacttest.Store)) {
 	t.Helper()
 	serve(t, Config{Models: pretrainedModels}, func(h *harness) {
-		store := newMemoryArtifacts()
+		store := artifacttest.New()
 		synctest.Wait()
-		h.artifacts.store = store
+		h.artifacts.Use(store, nil)
+		// Its collector begins with a term.
+		if err := h.whilePaused(h.Context(), errStopping, func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
 		test(h, store)
 	})
 }
@@ -63,7 +69,7 @@ func (w *fakeWorker) save(a *trellisv1.Assignment, epoch uint32) {
 // saveContent does so with a content, and returns its digest.
 func (w *fakeWorker) saveContent(a *trellisv1.Assignment, epoch uint32, content string) string {
 	w.Helper()
-	digest, size, err := w.artifacts.put(w.Context(), strings.NewReader(content))
+	digest, size, err := w.artifacts.Put(w.Context(), strings.NewReader(content))
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -103,7 +109,7 @@ func (h *harness) createError(spec *trellisv1.StudySpec) error {
 // A study begins with the weights of the best trial of another, of a certain one, or of a checkpoint. Its workers are told,
 // its runs have ids of their own, and the log alone gives the same study.
 func TestCreateFromAnotherStudy(t *testing.T) {
-	servePretrained(t, func(h *harness, store *memoryArtifacts) {
+	servePretrained(t, func(h *harness, store *artifacttest.Store) {
 		replayed := newReplica(t)
 		h.log.hook(func(l *hookedLog) {
 			l.proposing = func(command *trellisv1.Command) {
@@ -122,9 +128,9 @@ func TestCreateFromAnotherStudy(t *testing.T) {
 			latent     []uint32
 			want       *trellisv1.Source
 		}{
-			{"best", &trellisv1.Pretrained{Study: "paper"}, nil, &trellisv1.Source{Study: "paper", Trial: 1, Sha256: digestOf([]byte(weightsOf(4, 2)))}},
-			{"other", &trellisv1.Pretrained{Study: "paper", Trial: proto.Uint64(2)}, []uint32{8}, &trellisv1.Source{Study: "paper", Trial: 2, Sha256: digestOf([]byte(weightsOf(8, 1)))}},
-			{"checkpoint", &trellisv1.Pretrained{Checkpoint: digestOf([]byte(weightsOf(8, 2)))}, []uint32{8}, &trellisv1.Source{Sha256: digestOf([]byte(weightsOf(8, 2)))}},
+			{"best", &trellisv1.Pretrained{Study: "paper"}, nil, &trellisv1.Source{Study: "paper", Trial: 1, Sha256: artifacttest.DigestOf([]byte(weightsOf(4, 2)))}},
+			{"other", &trellisv1.Pretrained{Study: "paper", Trial: proto.Uint64(2)}, []uint32{8}, &trellisv1.Source{Study: "paper", Trial: 2, Sha256: artifacttest.DigestOf([]byte(weightsOf(8, 1)))}},
+			{"checkpoint", &trellisv1.Pretrained{Checkpoint: artifacttest.DigestOf([]byte(weightsOf(8, 2)))}, []uint32{8}, &trellisv1.Source{Sha256: artifacttest.DigestOf([]byte(weightsOf(8, 2)))}},
 		} {
 			study := h.create(classifierSpec(test.name, test.pretrained, test.latent...))
 			test.want.Size = uint64(len(weightsOf(8, 2)))
@@ -164,7 +170,7 @@ func TestCreateFromAnotherStudy(t *testing.T) {
 		}
 		// An extension begins with the same weights, and so does what is retried or seeds are added to.
 		extended := h.extend(&trellisv1.ExtendStudyRequest{Study: "best", MaxEpochs: &trellisv1.IntegerAxis{Values: []uint32{3}}, Seeds: &trellisv1.IntegerAxis{Values: []uint32{1, 2}}}, 4)
-		if extended.GetPretrained().GetSha256() != digestOf([]byte(weightsOf(4, 2))) {
+		if extended.GetPretrained().GetSha256() != artifacttest.DigestOf([]byte(weightsOf(4, 2))) {
 			t.Errorf("the extended study begins with %v", extended.GetPretrained())
 		}
 		for range 2 {
@@ -197,7 +203,7 @@ func TestCreateFromAnotherStudy(t *testing.T) {
 
 // What can't be begun with is refused, and it is said why and what would be right. A plan fails as the study would.
 func TestSourcesThatAreRefused(t *testing.T) {
-	servePretrained(t, func(h *harness, store *memoryArtifacts) {
+	servePretrained(t, func(h *harness, store *artifacttest.Store) {
 		w := h.trainPaper()
 		h.create(syntheticSpec("mnist", []uint32{4}, []uint32{1}))
 		w.train(w.assignment())
@@ -231,14 +237,14 @@ func TestSourcesThatAreRefused(t *testing.T) {
 				spec.Pretrained = &trellisv1.Pretrained{Study: "paper"}
 				return spec
 			}(), codes.InvalidArgument, "the model conv-autoencoder begins with random weights: leave pretrained out"},
-			"checkpoint without latent": {classifierSpec("s", &trellisv1.Pretrained{Checkpoint: digestOf([]byte(weightsOf(4, 2)))}), codes.InvalidArgument, "latent_dim"},
+			"checkpoint without latent": {classifierSpec("s", &trellisv1.Pretrained{Checkpoint: artifacttest.DigestOf([]byte(weightsOf(4, 2)))}), codes.InvalidArgument, "latent_dim"},
 			"checkpoint of another model": {
 				classifierSpec("s", &trellisv1.Pretrained{Checkpoint: classes}, 4), codes.InvalidArgument,
 				"the checkpoint " + classes + ", which a run of study classes has saved, is of the model classifier; the model classifier " +
 					"begins with weights of the model conv-autoencoder or denoising-autoencoder",
 			},
 			"checkpoint of another latent": {
-				classifierSpec("s", &trellisv1.Pretrained{Checkpoint: digestOf([]byte(weightsOf(8, 2)))}, 8, 4), codes.InvalidArgument,
+				classifierSpec("s", &trellisv1.Pretrained{Checkpoint: artifacttest.DigestOf([]byte(weightsOf(8, 2)))}, 8, 4), codes.InvalidArgument,
 				"have the latent dimension 8 and fit no other, such as 4: latent_dim: 8, or name a checkpoint of that dimension",
 			},
 			"no checkpoint": {classifierSpec("s", &trellisv1.Pretrained{Checkpoint: strings.Repeat("0", 64)}, 4), codes.FailedPrecondition, "does not keep it"},
@@ -263,30 +269,26 @@ func TestSourcesThatAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantCode(t, h.createError(classifierSpec("again", &trellisv1.Pretrained{Study: "paper"})), codes.AlreadyExists, "a study named again exists already")
-		h.artifacts.store = nil
-		checkpoint := classifierSpec("s", &trellisv1.Pretrained{Checkpoint: digestOf([]byte(weightsOf(4, 2)))}, 4)
+		h.artifacts.Use(nil, nil)
+		checkpoint := classifierSpec("s", &trellisv1.Pretrained{Checkpoint: artifacttest.DigestOf([]byte(weightsOf(4, 2)))}, 4)
 		wantCode(t, h.createError(checkpoint), codes.FailedPrecondition, "log is in memory, so it keeps no artifacts")
 	})
 }
 
+// collectionsPerGrace is how often the leader's collector looks in a grace period.
+const collectionsPerGrace = 6
+
 // The collector keeps what a study begins with for as long as the study is there, even if the study that it comes from is
 // deleted, and even if nothing has referred to it for nearly the whole grace period when the study is created.
 func TestSourcesAreKept(t *testing.T) {
-	servePretrained(t, func(h *harness, store *memoryArtifacts) {
+	servePretrained(t, func(h *harness, store *artifacttest.Store) {
 		h.trainPaper()
-		collector := newCollector(h.Coordinator)
-		collect := func(rounds int) {
-			t.Helper()
-			for range rounds {
-				if err := collector.round(h.Context()); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(collectInterval)
-			}
-		}
+		// The collector's rounds come in between.
+		time.Sleep(time.Minute)
+		collect := func(rounds int) { time.Sleep(time.Duration(rounds) * artifact.Grace / collectionsPerGrace) }
 		want := func(latent, epoch uint32, there bool) {
 			t.Helper()
-			if found := store.has(digestOf([]byte(weightsOf(latent, epoch)))); found != there {
+			if found := store.Has(artifacttest.DigestOf([]byte(weightsOf(latent, epoch)))); found != there {
 				t.Errorf("the weights of %d after %d epochs are there: %v, want %v", latent, epoch, found, there)
 			}
 		}
@@ -309,7 +311,7 @@ func TestSourcesAreKept(t *testing.T) {
 		collect(2 * collectionsPerGrace)
 		want(4, 2, true)
 		want(8, 2, false)
-		best := &trellisv1.Pretrained{Checkpoint: digestOf([]byte(weightsOf(4, 2)))}
+		best := &trellisv1.Pretrained{Checkpoint: artifacttest.DigestOf([]byte(weightsOf(4, 2)))}
 		create("more", best)
 		remove("classes")
 		collect(2 * collectionsPerGrace)

@@ -229,7 +229,7 @@ func TestAWatchSplitsWhatIsTooLargeForAMessage(t *testing.T) {
 			failed++
 			w.outcome(&trellisv1.Outcome{Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Failure{
 				Failure: &trellisv1.Failure{
-					Class: trellisv1.FailureClass_FAILURE_CLASS_TRAINER, Message: strings.Repeat("x", maxFailureMessage),
+					Class: trellisv1.FailureClass_FAILURE_CLASS_TRAINER, Message: strings.Repeat("x", 4096),
 				},
 			}})
 		}

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
+	"trellis/coordinator/api"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
@@ -29,7 +30,7 @@ func TestSuggestedStudiesAreValid(t *testing.T) {
 			}
 			snapshot := findAnything(t, spec)
 			response, err := insight.SuggestStudy(snapshot, &trellisv1.SuggestStudyRequest{Study: spec.GetName()}, testModels)
-			if status.Code(statusOf(err)) == codes.FailedPrecondition {
+			if status.Code(api.Status(err)) == codes.FailedPrecondition {
 				return
 			}
 			if err != nil {

@@ -63,6 +63,16 @@ func answeredTrials(run *trellisv1.Run) int {
 	return reached
 }
 
+// StudyEnded says whether nothing more will happen to the study.
+func StudyEnded(study *trellisv1.Study) bool {
+	switch study.GetState() {
+	case trellisv1.StudyState_STUDY_STATE_COMPLETED, trellisv1.StudyState_STUDY_STATE_CANCELED:
+		return true
+	default:
+		return false
+	}
+}
+
 // runEnded says whether nothing more will happen to the run.
 func runEnded(run *trellisv1.Run) bool {
 	return run.State != lifecycle.RunPending && run.State != lifecycle.RunLeased

@@ -1,4 +1,4 @@
-package coordinator
+package api
 
 import (
 	"context"
@@ -19,17 +19,19 @@ const uploadTimeout = time.Minute
 
 var errUploadStopped = status.Errorf(codes.DeadlineExceeded, "nothing of the artifact has come for %v", uploadTimeout)
 
+var errNoArtifacts = status.Error(codes.FailedPrecondition,
+	"this coordinator's log is in memory, so it keeps no artifacts either: start it with a data directory (--data)")
+
 // artifactService takes artifacts and gives them back.
 type artifactService struct {
 	trellisv1.UnimplementedArtifactServiceServer
-	*artifacts
-	// stopping is the coordinator's.
-	stopping <-chan struct{}
+	artifacts *artifact.Keeper
+	stopping  context.Context
 }
 
 // UploadArtifact puts what comes into the store.
 func (s artifactService) UploadArtifact(stream trellisv1.ArtifactService_UploadArtifactServer) error {
-	if s.store == nil {
+	if s.artifacts.Store() == nil {
 		return errNoArtifacts
 	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
@@ -37,7 +39,7 @@ func (s artifactService) UploadArtifact(stream trellisv1.ArtifactService_UploadA
 	arriving := &arrivingChunks{ctx: ctx, chunks: make(chan []byte), stopping: s.stopping}
 	// It ends at the latest with the stream, which ends when this function returns.
 	go func() { cancel(receiveChunks(ctx, stream, arriving.chunks)) }()
-	digest, size, err := s.put(ctx, arriving)
+	digest, size, err := s.artifacts.Put(ctx, arriving)
 	if err != nil {
 		return artifactStatus(err)
 	}
@@ -69,7 +71,7 @@ func receiveChunks(ctx context.Context, stream trellisv1.ArtifactService_UploadA
 type arrivingChunks struct {
 	ctx      context.Context
 	chunks   chan []byte
-	stopping <-chan struct{}
+	stopping context.Context
 	rest     []byte
 }
 
@@ -85,8 +87,8 @@ func (r *arrivingChunks) Read(p []byte) (int, error) {
 			r.rest = chunk
 		case <-r.ctx.Done():
 			return 0, context.Cause(r.ctx)
-		case <-r.stopping:
-			return 0, errStopping
+		case <-r.stopping.Done():
+			return 0, context.Cause(r.stopping)
 		case <-timer.C:
 			return 0, errUploadStopped
 		}
@@ -100,13 +102,13 @@ func (r *arrivingChunks) Read(p []byte) (int, error) {
 func (s artifactService) DownloadArtifact(
 	request *trellisv1.DownloadArtifactRequest, stream trellisv1.ArtifactService_DownloadArtifactServer,
 ) error {
-	if s.store == nil {
+	if s.artifacts.Store() == nil {
 		return errNoArtifacts
 	}
 	ctx := stream.Context()
-	find := s.get
-	if len(metadata.ValueFromIncomingContext(ctx, forwardedBy)) > 0 {
-		find = s.getHere
+	find := s.artifacts.Get
+	if len(metadata.ValueFromIncomingContext(ctx, ForwardedBy)) > 0 {
+		find = s.artifacts.GetHere
 	}
 	content, err := find(ctx, request.GetSha256())
 	if err != nil {
@@ -136,6 +138,8 @@ func artifactStatus(err error) error {
 	switch {
 	case errors.As(err, &answered):
 		return answered.GRPCStatus().Err()
+	case errors.Is(err, artifact.ErrNoStore):
+		return errNoArtifacts
 	case errors.Is(err, artifact.ErrNotFound):
 		return status.Error(codes.NotFound, err.Error())
 	case errors.Is(err, artifact.ErrTooLarge), errors.Is(err, artifact.ErrDigest):

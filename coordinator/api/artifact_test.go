@@ -1,12 +1,10 @@
-package coordinator
+package api
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -23,27 +21,35 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"trellis/coordinator/artifact"
+	"trellis/coordinator/artifact/artifacttest"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
 // artifactsTest is a service of artifacts on a memory pipe.
 type artifactsTest struct {
 	*testing.T
-	*artifacts
-	client   trellisv1.ArtifactServiceClient
-	stopping chan struct{}
-	ctx      context.Context
+	artifacts *artifact.Keeper
+	client    trellisv1.ArtifactServiceClient
+	// stop stops the node.
+	stop func()
+	ctx  context.Context
 }
 
 // serveArtifacts runs a test with a service over a store, under a fake clock.
-func serveArtifacts(t *testing.T, store artifactStore, test func(*artifactsTest)) {
+func serveArtifacts(t *testing.T, store artifact.Backing, test func(*artifactsTest)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		s := &artifactsTest{T: t, artifacts: testArtifacts(store), stopping: make(chan struct{}), ctx: ctx}
+		stopping, stop := context.WithCancelCause(context.Background())
+		s := &artifactsTest{
+			T: t, artifacts: artifact.NewKeeper(), ctx: ctx,
+			stop: func() { stop(status.Error(codes.Unavailable, "the coordinator is shutting down")) },
+		}
+		defer s.stop()
+		s.artifacts.Use(store, nil)
 		server := grpc.NewServer()
-		trellisv1.RegisterArtifactServiceServer(server, artifactService{artifacts: s.artifacts, stopping: s.stopping})
+		trellisv1.RegisterArtifactServiceServer(server, artifactService{artifacts: s.artifacts, stopping: stopping})
 		listener := bufconn.Listen(1 << 20)
 		served := make(chan error, 1)
 		go func() { served <- server.Serve(listener) }()
@@ -64,48 +70,6 @@ func serveArtifacts(t *testing.T, store artifactStore, test func(*artifactsTest)
 	})
 }
 
-// uploadTo sends an artifact in chunks of 1 MiB at most, and returns its digest.
-func uploadTo(ctx context.Context, client trellisv1.ArtifactServiceClient, content []byte) (string, error) {
-	stream, err := client.UploadArtifact(ctx)
-	if err != nil {
-		return "", err
-	}
-	for rest := content; len(rest) > 0; {
-		n := min(len(rest), chunkBytes)
-		if stream.Send(&trellisv1.UploadArtifactRequest{Data: rest[:n]}) != nil {
-			break
-		}
-		rest = rest[n:]
-	}
-	response, err := stream.CloseAndRecv()
-	if err == nil && response.GetSize() != uint64(len(content)) {
-		err = fmt.Errorf("%d bytes were sent, and %d have arrived", len(content), response.GetSize())
-	}
-	return response.GetSha256(), err
-}
-
-// downloadFrom gets an artifact.
-func downloadFrom(ctx context.Context, client trellisv1.ArtifactServiceClient, digest string) ([]byte, error) {
-	stream, err := client.DownloadArtifact(ctx, &trellisv1.DownloadArtifactRequest{Sha256: digest})
-	if err != nil {
-		return nil, err
-	}
-	var content []byte
-	for {
-		response, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return content, nil
-		}
-		if err != nil {
-			return content, err
-		}
-		if len(response.GetData()) > chunkBytes {
-			return nil, fmt.Errorf("a chunk of %d bytes", len(response.GetData()))
-		}
-		content = append(content, response.GetData()...)
-	}
-}
-
 func wantCode(t *testing.T, err error, code codes.Code, text string) {
 	t.Helper()
 	if status.Code(err) != code || !strings.Contains(status.Convert(err).Message(), text) {
@@ -123,36 +87,30 @@ func openArtifactFolder(t *testing.T, path string) *artifact.Store {
 	return store
 }
 
-func randomBytes(size int) []byte {
-	content := make([]byte, size)
-	_, _ = rand.NewChaCha8([32]byte{byte(size), byte(size >> 8)}).Read(content)
-	return content
-}
-
 func TestArtifactsComeBackAsTheyWere(t *testing.T) {
 	serveArtifacts(t, openArtifactFolder(t, t.TempDir()), func(s *artifactsTest) {
 		for _, size := range []int{0, 1, chunkBytes - 1, chunkBytes, chunkBytes + 1, 3*chunkBytes + 5} {
-			content := randomBytes(size)
-			digest, err := uploadTo(s.ctx, s.client, content)
-			if err != nil || digest != digestOf(content) {
+			content := artifacttest.Content(size)
+			digest, err := artifacttest.Upload(s.ctx, s.client, content)
+			if err != nil || digest != artifacttest.DigestOf(content) {
 				s.Fatalf("upload of %d bytes: %s, %v", size, digest, err)
 			}
-			if found, err := downloadFrom(s.ctx, s.client, digest); err != nil || !bytes.Equal(found, content) {
+			if found, err := artifacttest.Download(s.ctx, s.client, digest); err != nil || !bytes.Equal(found, content) {
 				s.Errorf("download of %d bytes: %d bytes, %v", size, len(found), err)
 			}
 		}
-		_, err := downloadFrom(s.ctx, s.client, strings.Repeat("0", 64))
+		_, err := artifacttest.Download(s.ctx, s.client, strings.Repeat("0", 64))
 		wantCode(s.T, err, codes.NotFound, strings.Repeat("0", 64))
-		_, err = downloadFrom(s.ctx, s.client, "../../etc/passwd")
+		_, err = artifacttest.Download(s.ctx, s.client, "../../etc/passwd")
 		wantCode(s.T, err, codes.InvalidArgument, "64 lower-case")
 	})
 }
 
 func TestCoordinatorWithoutAStoreSaysHowToGetOne(t *testing.T) {
 	serveArtifacts(t, nil, func(s *artifactsTest) {
-		_, err := uploadTo(s.ctx, s.client, []byte("content"))
+		_, err := artifacttest.Upload(s.ctx, s.client, []byte("content"))
 		wantCode(s.T, err, codes.FailedPrecondition, "--data")
-		_, err = downloadFrom(s.ctx, s.client, strings.Repeat("0", 64))
+		_, err = artifacttest.Download(s.ctx, s.client, strings.Repeat("0", 64))
 		wantCode(s.T, err, codes.FailedPrecondition, "--data")
 	})
 }
@@ -161,8 +119,8 @@ func TestCoordinatorWithoutAStoreSaysHowToGetOne(t *testing.T) {
 func TestDownloadOfADamagedArtifactFails(t *testing.T) {
 	folder := t.TempDir()
 	serveArtifacts(t, openArtifactFolder(t, folder), func(s *artifactsTest) {
-		content := randomBytes(2*chunkBytes + 5)
-		digest, err := uploadTo(s.ctx, s.client, content)
+		content := artifacttest.Content(2*chunkBytes + 5)
+		digest, err := artifacttest.Upload(s.ctx, s.client, content)
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -174,14 +132,14 @@ func TestDownloadOfADamagedArtifactFails(t *testing.T) {
 		if err := os.WriteFile(files[0], content, 0o600); err != nil {
 			s.Fatal(err)
 		}
-		_, err = downloadFrom(s.ctx, s.client, digest)
+		_, err = artifacttest.Download(s.ctx, s.client, digest)
 		wantCode(s.T, err, codes.DataLoss, "corrupt")
 	})
 }
 
 // Errors of the store reach the client with a code that says whether to try again.
 func TestErrorsOfUploads(t *testing.T) {
-	store := newMemoryArtifacts()
+	store := artifacttest.New()
 	serveArtifacts(t, store, func(s *artifactsTest) {
 		for _, one := range []struct {
 			err  error
@@ -191,8 +149,8 @@ func TestErrorsOfUploads(t *testing.T) {
 			{artifact.ErrTooLarge, codes.InvalidArgument},
 			{syscall.EIO, codes.Unavailable},
 		} {
-			store.fail("put", one.err)
-			_, err := uploadTo(s.ctx, s.client, []byte("content"))
+			store.Fail("put", one.err)
+			_, err := artifacttest.Upload(s.ctx, s.client, []byte("content"))
 			wantCode(s.T, err, one.code, one.err.Error())
 		}
 	})
@@ -200,7 +158,7 @@ func TestErrorsOfUploads(t *testing.T) {
 
 // An upload that breaks off, stands still, or meets the end of the coordinator leaves nothing.
 func TestUploadsThatDoNotEnd(t *testing.T) {
-	store := newMemoryArtifacts()
+	store := artifacttest.New()
 	serveArtifacts(t, store, func(s *artifactsTest) {
 		begin := func(ctx context.Context) grpc.ClientStreamingClient[trellisv1.UploadArtifactRequest, trellisv1.UploadArtifactResponse] {
 			stream, err := s.client.UploadArtifact(ctx)
@@ -238,10 +196,10 @@ func TestUploadsThatDoNotEnd(t *testing.T) {
 		}
 		ending := begin(s.ctx)
 		synctest.Wait()
-		close(s.stopping)
+		s.stop()
 		wantCode(s.T, ending.RecvMsg(&trellisv1.UploadArtifactResponse{}), codes.Unavailable, "shutting down")
-		if len(store.copies) != 1 {
-			s.Errorf("%d artifacts, want that of the slow upload", len(store.copies))
+		if len(store.Names()) != 1 {
+			s.Errorf("%d artifacts, want that of the slow upload", len(store.Names()))
 		}
 	})
 }

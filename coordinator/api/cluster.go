@@ -1,16 +1,19 @@
-package coordinator
+package api
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -20,23 +23,41 @@ const introductionTimeout = 5 * time.Second
 var errInMemory = status.Error(codes.FailedPrecondition,
 	"this coordinator's log is in memory, which neither is copied to other nodes nor backed up: start it with a data directory (--data)")
 
-// clusterService looks after the nodes that replicate the log.
+// errRestored is what workers are told when everything recorded was replaced.
+var errRestored = status.Error(codes.Unavailable, "the coordinator was restored from a backup: connect again")
+
+// clusterService manages the nodes that replicate the log.
 type clusterService struct {
 	trellisv1.UnimplementedClusterServiceServer
-	*Coordinator
+	address, version string
+	node             Node
+	logger           *slog.Logger
+}
+
+// Node is what a service needs of the node that it runs on.
+type Node interface {
+	// Replicated is the log if other nodes can have it too, nil if it is in memory.
+	Replicated() *replication.Log
+	// Applied is the index of the last command that the store includes.
+	Applied() uint64
+	// Connect returns a connection to another node for one call.
+	Connect(address string) (conn *grpc.ClientConn, done func(), err error)
+	// WhilePaused does work while the leader's loops stand still. It ends all sessions, which are told why.
+	WhilePaused(ctx context.Context, why error, work func() error) error
 }
 
 // GetCluster returns the cluster as this node knows it, and the node's own state.
 func (s clusterService) GetCluster(context.Context, *trellisv1.GetClusterRequest) (*trellisv1.GetClusterResponse, error) {
-	own := &trellisv1.NodeStatus{Address: s.address, Version: s.config.Version}
+	own := &trellisv1.NodeStatus{Address: s.address, Version: s.version}
 	response := &trellisv1.GetClusterResponse{Status: own}
-	if s.replicated == nil {
+	if s.node.Replicated() == nil {
 		own.Role = trellisv1.NodeRole_NODE_ROLE_LEADER
-		own.LastIndex, own.CommitIndex, own.AppliedIndex = s.machine.applied.get(), s.machine.applied.get(), s.machine.applied.get()
+		applied := s.node.Applied()
+		own.LastIndex, own.CommitIndex, own.AppliedIndex = applied, applied, applied
 		response.Nodes = []*trellisv1.Node{{Address: s.address, Leader: true}}
 		return response, nil
 	}
-	nodes, err := s.replicated.Nodes()
+	nodes, err := s.node.Replicated().Nodes()
 	if err != nil {
 		return nil, status.Errorf(codes.Unavailable, "list the nodes: %v", err)
 	}
@@ -45,7 +66,7 @@ func (s clusterService) GetCluster(context.Context, *trellisv1.GetClusterRequest
 			Id: node.ID, Address: node.Address, Leader: node.Leader,
 		})
 	}
-	now := s.replicated.Status()
+	now := s.node.Replicated().Status()
 	own.Id, own.Role, own.Term = now.ID, now.Role, now.Term
 	own.LastIndex, own.CommitIndex, own.AppliedIndex, own.SnapshotIndex = now.LastIndex, now.CommitIndex, now.AppliedIndex, now.SnapshotIndex
 	own.DiskFree, own.DiskSize = now.DiskFree, now.DiskSize
@@ -58,15 +79,15 @@ func (s clusterService) GetCluster(context.Context, *trellisv1.GetClusterRequest
 // AddNode makes a node a member. It asks the node first who it is: a cluster that counts on a node which is not there may
 // lose its majority.
 func (s clusterService) AddNode(ctx context.Context, request *trellisv1.AddNodeRequest) (*trellisv1.AddNodeResponse, error) {
-	if s.replicated == nil {
+	if s.node.Replicated() == nil {
 		return nil, errInMemory
 	}
 	id, address := request.GetId(), request.GetAddress()
 	if err := s.introduce(ctx, id, address); err != nil {
 		return nil, err
 	}
-	if err := s.replicated.AddNode(ctx, id, address); err != nil {
-		return nil, statusOf(fmt.Errorf("add node %s at %s: %w", id, address, err))
+	if err := s.node.Replicated().AddNode(ctx, id, address); err != nil {
+		return nil, Status(fmt.Errorf("add node %s at %s: %w", id, address, err))
 	}
 	return &trellisv1.AddNodeResponse{}, nil
 }
@@ -74,14 +95,14 @@ func (s clusterService) AddNode(ctx context.Context, request *trellisv1.AddNodeR
 // introduce finds out whether the node of that id answers at that address, and belongs to no other cluster.
 func (s clusterService) introduce(ctx context.Context, id, address string) error {
 	if address == s.address {
-		if own := s.replicated.Status().ID; own != id {
+		if own := s.node.Replicated().Status().ID; own != id {
 			return status.Errorf(codes.FailedPrecondition, "%s is the leader's own address, and its id is %s, not %s", address, own, id)
 		}
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, introductionTimeout)
 	defer cancel()
-	conn, done, err := s.peers.connect(address)
+	conn, done, err := s.node.Connect(address)
 	if err != nil {
 		return status.Errorf(codes.InvalidArgument, "connect to %s: %v", address, err)
 	}
@@ -94,7 +115,7 @@ func (s clusterService) introduce(ctx context.Context, id, address string) error
 	if found := answer.GetStatus().GetId(); found != id {
 		return status.Errorf(codes.FailedPrecondition, "the node at %s is %q, not %q", address, found, id)
 	}
-	members, err := s.replicated.Nodes()
+	members, err := s.node.Replicated().Nodes()
 	if err != nil {
 		return status.Errorf(codes.Unavailable, "list the nodes: %v", err)
 	}
@@ -113,11 +134,11 @@ func (s clusterService) introduce(ctx context.Context, id, address string) error
 
 // RemoveNode takes a node out of the cluster.
 func (s clusterService) RemoveNode(ctx context.Context, request *trellisv1.RemoveNodeRequest) (*trellisv1.RemoveNodeResponse, error) {
-	if s.replicated == nil {
+	if s.node.Replicated() == nil {
 		return nil, errInMemory
 	}
-	if err := s.replicated.RemoveNode(ctx, request.GetNode()); err != nil {
-		return nil, statusOf(fmt.Errorf("remove node %s: %w", request.GetNode(), err))
+	if err := s.node.Replicated().RemoveNode(ctx, request.GetNode()); err != nil {
+		return nil, Status(fmt.Errorf("remove node %s: %w", request.GetNode(), err))
 	}
 	return &trellisv1.RemoveNodeResponse{}, nil
 }
@@ -126,22 +147,22 @@ func (s clusterService) RemoveNode(ctx context.Context, request *trellisv1.Remov
 func (s clusterService) TransferLeadership(
 	ctx context.Context, request *trellisv1.TransferLeadershipRequest,
 ) (*trellisv1.TransferLeadershipResponse, error) {
-	if s.replicated == nil {
+	if s.node.Replicated() == nil {
 		return nil, errInMemory
 	}
-	if err := s.replicated.TransferLeadership(ctx, request.GetNode()); err != nil {
-		return nil, statusOf(fmt.Errorf("transfer the leadership: %w", err))
+	if err := s.node.Replicated().TransferLeadership(ctx, request.GetNode()); err != nil {
+		return nil, Status(fmt.Errorf("transfer the leadership: %w", err))
 	}
 	return &trellisv1.TransferLeadershipResponse{}, nil
 }
 
 // Backup sends everything that is recorded, as of one moment.
 func (s clusterService) Backup(_ *trellisv1.BackupRequest, stream trellisv1.ClusterService_BackupServer) error {
-	if s.replicated == nil {
+	if s.node.Replicated() == nil {
 		return errInMemory
 	}
-	if err := s.replicated.Backup(stream.Context(), &backupWriter{stream: stream}); err != nil {
-		return statusOf(fmt.Errorf("make a backup: %w", err))
+	if err := s.node.Replicated().Backup(stream.Context(), &backupWriter{stream: stream}); err != nil {
+		return Status(fmt.Errorf("make a backup: %w", err))
 	}
 	return nil
 }
@@ -165,18 +186,18 @@ func (w *backupWriter) Write(data []byte) (int, error) {
 
 // Restore replaces everything that is recorded by a backup. Everything in memory starts afresh, as with a new leader.
 func (s clusterService) Restore(stream trellisv1.ClusterService_RestoreServer) error {
-	if s.replicated == nil {
+	if s.node.Replicated() == nil {
 		return errInMemory
 	}
 	ctx := stream.Context()
 	// All of it comes first: whoever sends slowly holds up nobody.
-	backup, err := s.replicated.Receive(ctx, &restoreReader{stream: stream})
+	backup, err := s.node.Replicated().Receive(ctx, &restoreReader{stream: stream})
 	if err == nil {
 		defer backup.Discard()
-		err = s.whilePaused(ctx, errRestored, func() error { return backup.Restore(ctx) })
+		err = s.node.WhilePaused(ctx, errRestored, func() error { return backup.Restore(ctx) })
 	}
 	if err != nil {
-		return statusOf(fmt.Errorf("restore a backup: %w", err))
+		return Status(fmt.Errorf("restore a backup: %w", err))
 	}
 	s.logger.Warn("everything recorded was replaced by a backup")
 	return stream.SendAndClose(&trellisv1.RestoreResponse{})

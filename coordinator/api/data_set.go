@@ -1,4 +1,4 @@
-package coordinator
+package api
 
 import (
 	"context"
@@ -17,7 +17,8 @@ const chunkBytes = 1 << 20
 // dataSetService serves the data sets that studies use, and no others.
 type dataSetService struct {
 	trellisv1.UnimplementedDataSetServiceServer
-	*Coordinator
+	store    Snapshots
+	dataSets DataSets
 }
 
 // GetDataSet returns the description of a data set that a study uses.
@@ -61,7 +62,7 @@ func (s dataSetService) DownloadDataFile(request *trellisv1.DownloadDataFileRequ
 func (s dataSetService) find(ctx context.Context, digest string) (*trellisv1.DataSet, error) {
 	studies, err := s.store.Snapshot().Studies(nil)
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, Status(err)
 	}
 	for _, study := range studies {
 		dataSet := study.GetDataSet()

@@ -1,4 +1,4 @@
-package coordinator
+package api
 
 import (
 	"fmt"
@@ -7,6 +7,14 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
+
+// disk is the file system that the log is on.
+type disk struct {
+	// folder is the data directory. Empty: the log is in memory.
+	folder string
+	// minFree is the share that must be free for a new study.
+	minFree float64
+}
 
 // diskSpace returns how much of a folder's file system is free for this process, and its size, in bytes.
 func diskSpace(folder string) (free, size uint64, err error) {
@@ -18,20 +26,20 @@ func diskSpace(folder string) (free, size uint64, err error) {
 	return uint64(stat.Bavail) * block, stat.Blocks * block, nil
 }
 
-// checkDisk refuses a new study, or more of one, when little of the disk is free: what runs already needs the rest. A log in memory needs
+// check refuses a new study, or more of one, when little of the disk is free: what runs already needs the rest. A log in memory needs
 // no disk.
-func (c *Coordinator) checkDisk() error {
-	if c.config.Data == "" {
+func (d disk) check() error {
+	if d.folder == "" {
 		return nil
 	}
-	free, size, err := diskSpace(c.config.Data)
+	free, size, err := diskSpace(d.folder)
 	if err != nil {
 		return status.Error(codes.Internal, err.Error())
 	}
-	if size == 0 || float64(free) >= c.config.MinFreeDisk*float64(size) {
+	if size == 0 || float64(free) >= d.minFree*float64(size) {
 		return nil
 	}
 	return status.Errorf(codes.ResourceExhausted, "only %.1f%% of the disk under %s is free, and what is new needs %.0f%%: make room there, "+
 		"or delete a study that is no longer needed, and try again; studies that run already go on",
-		100*float64(free)/float64(size), c.config.Data, 100*c.config.MinFreeDisk)
+		100*float64(free)/float64(size), d.folder, 100*d.minFree)
 }

@@ -1,4 +1,4 @@
-package coordinator
+package api
 
 import (
 	"context"
@@ -27,7 +27,7 @@ var statusCodes = []struct {
 	{results.ErrNoAnswer, codes.FailedPrecondition},
 	{results.ErrInconclusive, codes.FailedPrecondition},
 	{results.ErrStudyChanged, codes.Aborted},
-	{ErrNotLeader, codes.Unavailable},
+	{replication.ErrNotLeader, codes.Unavailable},
 	{replication.ErrLeadershipLost, codes.Unavailable},
 	{replication.ErrFailed, codes.Unavailable},
 	{replication.ErrClosed, codes.Unavailable},
@@ -57,8 +57,8 @@ func busy(err error) error {
 	return answer.Err()
 }
 
-// statusOf turns an error into what the API answers. It returns nil for nil and leaves what is a status already.
-func statusOf(err error) error {
+// Status turns an error into what the API answers. It returns nil for nil and leaves what is a status already.
+func Status(err error) error {
 	if err == nil {
 		return nil
 	}

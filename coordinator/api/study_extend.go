@@ -1,4 +1,4 @@
-package coordinator
+package api
 
 import (
 	"context"
@@ -19,7 +19,7 @@ const extendAttempts = 10
 
 // ExtendStudy adds values to a study's axes. Everything about them that can be wrong is checked here, before they reach the log.
 func (s studyService) ExtendStudy(ctx context.Context, request *trellisv1.ExtendStudyRequest) (*trellisv1.ExtendStudyResponse, error) {
-	if err := s.checkDisk(); err != nil {
+	if err := s.disk.check(); err != nil {
 		return nil, err
 	}
 	name := request.GetStudy()
@@ -34,16 +34,16 @@ func (s studyService) ExtendStudy(ctx context.Context, request *trellisv1.Extend
 		}
 		spec, err := s.extendedSpec(study, request)
 		if err != nil {
-			return nil, statusOf(err)
+			return nil, Status(err)
 		}
-		_, answer, err := s.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{
+		answer, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{
 			ExtendStudy: &trellisv1.ExtendStudyCommand{Study: name, Indices: study.GetIndices(), Spec: spec},
 		}})
 		if errors.Is(err, results.ErrStudyChanged) {
 			continue
 		}
 		if err != nil {
-			return nil, statusOf(err)
+			return nil, Status(err)
 		}
 		if study, err = s.get(ctx, name); err != nil {
 			return nil, err
@@ -53,7 +53,7 @@ func (s studyService) ExtendStudy(ctx context.Context, request *trellisv1.Extend
 			"trials", study.GetProgress().GetTrials(), "runs", study.GetProgress().GetRuns())
 		return &trellisv1.ExtendStudyResponse{Study: study, Trials: added}, nil
 	}
-	return nil, statusOf(fmt.Errorf("extend study %s, in %d attempts: %w: try again", name, extendAttempts, results.ErrStudyChanged))
+	return nil, Status(fmt.Errorf("extend study %s, in %d attempts: %w: try again", name, extendAttempts, results.ErrStudyChanged))
 }
 
 // extendedSpec is the study's spec with the values that are asked for.
@@ -89,11 +89,11 @@ func (s studyService) RetryStudy(ctx context.Context, request *trellisv1.RetrySt
 	if err := retriable(study, request.GetPruned()); err != nil {
 		return nil, err
 	}
-	_, answer, err := s.propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_RetryStudy{
+	answer, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_RetryStudy{
 		RetryStudy: &trellisv1.RetryStudyCommand{Study: name, Pruned: request.GetPruned()},
 	}})
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, Status(err)
 	}
 	if study, err = s.get(ctx, name); err != nil {
 		return nil, err
@@ -120,4 +120,13 @@ func retriable(study *trellisv1.Study, pruned bool) error {
 	default:
 		return status.Errorf(codes.FailedPrecondition, "no run of study %s has failed: there is nothing to take up again", study.GetName())
 	}
+}
+
+// changed is the number in the answer to a command that counts what it changes.
+func changed(answer any) uint64 {
+	n, ok := answer.(uint64)
+	if !ok {
+		panic(fmt.Sprintf("api: the state machine answered a command that counts with %T", answer))
+	}
+	return n
 }

@@ -1,4 +1,4 @@
-package coordinator
+package api
 
 import (
 	"cmp"
@@ -29,7 +29,7 @@ func (s studyService) PlanStudy(ctx context.Context, request *trellisv1.PlanStud
 	}
 	_, runs, err := grid.Expand(command.GetSpec(), command.GetDataSet(), command.GetNumerics(), command.GetPretrained())
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, Status(err)
 	}
 	// The longest are leased first.
 	slices.SortStableFunc(runs, func(a, b *trellisv1.Run) int {
@@ -38,25 +38,21 @@ func (s studyService) PlanStudy(ctx context.Context, request *trellisv1.PlanStud
 	p := &plan{snapshot: s.store.Snapshot(), tally: forecast.NewTally(command.GetSpec()), response: &trellisv1.PlanStudyResponse{}}
 	if !command.GetFresh() {
 		if p.known, err = p.snapshot.Known(); err != nil {
-			return nil, statusOf(err)
+			return nil, Status(err)
 		}
 	}
 	for _, run := range runs {
 		if err := ctx.Err(); err != nil {
-			return nil, statusOf(err)
+			return nil, Status(err)
 		}
 		if err := p.add(run); err != nil {
-			return nil, statusOf(err)
+			return nil, Status(err)
 		}
 	}
 	study := &trellisv1.Study{Spec: command.GetSpec(), DataSet: command.GetDataSet()}
-	s.forecasts.making.Lock()
-	defer s.forecasts.making.Unlock()
-	in, err := s.forecasts.input(p.snapshot, study, p.tally)
-	if err != nil {
-		return nil, statusOf(err)
+	if p.response.Forecast, err = s.forecasts.For(p.snapshot, study, p.tally); err != nil {
+		return nil, Status(err)
 	}
-	p.response.Forecast = forecast.Make(in).Forecast
 	return p.response, nil
 }
 

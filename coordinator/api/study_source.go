@@ -1,4 +1,4 @@
-package coordinator
+package api
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 
 // resolvePretrained returns a valid spec with what follows from the source of its pretrained weights, and that source, nil
 // without. The weights have been trained and were saved; that they are still there is for hasSource and keepSource to say.
-func (c *Coordinator) resolvePretrained(spec *trellisv1.StudySpec) (*trellisv1.StudySpec, *trellisv1.Source, error) {
+func (s studyService) resolvePretrained(spec *trellisv1.StudySpec) (*trellisv1.StudySpec, *trellisv1.Source, error) {
 	if spec.GetPretrained() == nil {
 		return spec, nil, nil
 	}
@@ -25,12 +25,12 @@ func (c *Coordinator) resolvePretrained(spec *trellisv1.StudySpec) (*trellisv1.S
 	if spec.GetPretrained().GetCheckpoint() != "" {
 		find = checkpointSource
 	}
-	source, err := find(c.store.Snapshot(), spec, c.models.Find(spec.GetModel()).GetPretrained())
+	source, err := find(s.store.Snapshot(), spec, s.models.Find(spec.GetModel()).GetPretrained())
 	if err != nil {
 		return nil, nil, err
 	}
 	spec, err = grid.ResolveLatentDim(spec, source)
-	return spec, source, statusOf(err)
+	return spec, source, Status(err)
 }
 
 // sourceOf finds the trial that a spec names, of one of the models that are allowed, and the checkpoint with its best weights.
@@ -41,11 +41,11 @@ func sourceOf(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []s
 		return nil, status.Errorf(codes.InvalidArgument, "pretrained: there is no study %s: trellis studies lists those that there are", name)
 	}
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, Status(err)
 	}
 	model := study.GetSpec().GetModel()
 	if err := grid.CheckSource(spec, "study "+name, model, allowed); err != nil {
-		return nil, statusOf(err)
+		return nil, Status(err)
 	}
 	trial, err := namedTrial(snapshot, spec.GetPretrained())
 	if err != nil {
@@ -53,7 +53,7 @@ func sourceOf(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []s
 	}
 	run, err := snapshot.Run(nil, name, trial.GetRun())
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, Status(err)
 	}
 	checkpoint, err := results.BestWeights(trial, run)
 	if err != nil {
@@ -74,16 +74,16 @@ func checkpointSource(snapshot *results.Snapshot, spec *trellisv1.StudySpec, all
 		return &trellisv1.Source{Sha256: digest}, nil
 	}
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, Status(err)
 	}
 	study, err := snapshot.Study(nil, run.GetStudy())
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, Status(err)
 	}
 	model := study.GetSpec().GetModel()
 	whose := fmt.Sprintf("the checkpoint %s, which a run of study %s has saved,", digest, run.GetStudy())
 	if err := grid.CheckSource(spec, whose, model, allowed); err != nil {
-		return nil, statusOf(err)
+		return nil, Status(err)
 	}
 	if checkpoint.GetBestEpoch() == 0 {
 		return nil, status.Errorf(codes.FailedPrecondition,
@@ -104,7 +104,7 @@ func namedTrial(snapshot *results.Snapshot, pretrained *trellisv1.Pretrained) (*
 			return nil, status.Errorf(codes.FailedPrecondition,
 				"pretrained: study %s has no best trial yet, since none has been answered: wait for it (trellis watch %s)", name, name)
 		}
-		return best, statusOf(err)
+		return best, Status(err)
 	}
 	index := pretrained.GetTrial()
 	trial, err := snapshot.Trial(name, index)
@@ -113,7 +113,7 @@ func namedTrial(snapshot *results.Snapshot, pretrained *trellisv1.Pretrained) (*
 			"pretrained: study %s has no trial %d: trellis trials %s lists those that it has", name, index, name)
 	}
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, Status(err)
 	}
 	switch state := trial.GetState(); state {
 	case trellisv1.TrialState_TRIAL_STATE_SUCCEEDED:
@@ -129,11 +129,11 @@ func namedTrial(snapshot *results.Snapshot, pretrained *trellisv1.Pretrained) (*
 }
 
 // hasSource says whether the weights of a source are there to be had.
-func (c *Coordinator) hasSource(ctx context.Context, source *trellisv1.Source) error {
-	if c.artifacts.store == nil {
+func (s studyService) hasSource(ctx context.Context, source *trellisv1.Source) error {
+	if s.artifacts.Store() == nil {
 		return errNoArtifacts
 	}
-	content, err := c.artifacts.get(ctx, source.GetSha256())
+	content, err := s.artifacts.Get(ctx, source.GetSha256())
 	if err != nil {
 		return sourceStatus(source, err)
 	}
@@ -143,11 +143,11 @@ func (c *Coordinator) hasSource(ctx context.Context, source *trellisv1.Source) e
 // keepSource makes sure that the weights of a source are there for as long as a study refers to them: a study that is proposed
 // to the log at once. Just as a checkpoint that a worker reports they are to be in a copy that this node has made lately, of
 // which no collector has made up its mind: the study that they come from may be deleted at this moment. It sets the size.
-func (c *Coordinator) keepSource(ctx context.Context, source *trellisv1.Source) error {
-	if c.artifacts.store == nil {
+func (s studyService) keepSource(ctx context.Context, source *trellisv1.Source) error {
+	if s.artifacts.Store() == nil {
 		return errNoArtifacts
 	}
-	size, err := c.artifacts.renew(ctx, source.GetSha256())
+	size, err := s.artifacts.Renew(ctx, source.GetSha256())
 	if err != nil {
 		return sourceStatus(source, err)
 	}
@@ -164,7 +164,7 @@ func sourceStatus(source *trellisv1.Source, err error) error {
 	if source.GetStudy() != "" {
 		whose = fmt.Sprintf("the weights of trial %d of study %s, checkpoint %s", source.GetTrial(), source.GetStudy(), source.GetSha256())
 	}
-	if errors.Is(err, artifact.ErrNotFound) && !errors.Is(err, errUnasked) {
+	if errors.Is(err, artifact.ErrNotFound) && !errors.Is(err, artifact.ErrUnasked) {
 		return status.Errorf(codes.FailedPrecondition, "pretrained: %s: the coordinator does not keep it (any more): is --artifacts "+
 			"what it was when it was trained, and the same for all nodes?", whose)
 	}

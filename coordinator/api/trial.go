@@ -1,8 +1,9 @@
-package coordinator
+package api
 
 import (
 	"context"
 
+	"trellis/coordinator/forecast"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 	"trellis/results/insight"
@@ -11,13 +12,16 @@ import (
 // trialService answers from a snapshot of the store.
 type trialService struct {
 	trellisv1.UnimplementedTrialServiceServer
-	*Coordinator
+	numerics  string
+	models    grid.Models
+	store     Snapshots
+	forecasts *forecast.Maker
 }
 
 // ListTrials returns a page of the study's trials.
 func (s trialService) ListTrials(_ context.Context, request *trellisv1.ListTrialsRequest) (*trellisv1.ListTrialsResponse, error) {
 	response, err := s.store.Snapshot().ListTrials(request)
-	return response, statusOf(err)
+	return response, Status(err)
 }
 
 // GetBestTrial returns the best of the study's answered trials, the next, and how sure that is.
@@ -25,9 +29,9 @@ func (s trialService) GetBestTrial(_ context.Context, request *trellisv1.GetBest
 	snapshot := s.store.Snapshot()
 	response, err := insight.BestTrial(snapshot, request)
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, Status(err)
 	}
-	response.Study = s.forecasts.on(snapshot, response.GetStudy())
+	response.Study = s.forecasts.On(snapshot, response.GetStudy())
 	return response, nil
 }
 
@@ -36,7 +40,7 @@ func (s trialService) ListConfigurations(
 	_ context.Context, request *trellisv1.ListConfigurationsRequest,
 ) (*trellisv1.ListConfigurationsResponse, error) {
 	response, err := insight.ListConfigurations(s.store.Snapshot(), request)
-	return response, statusOf(err)
+	return response, Status(err)
 }
 
 // GetRun returns a run and its configuration.
@@ -44,11 +48,32 @@ func (s trialService) GetRun(_ context.Context, request *trellisv1.GetRunRequest
 	snapshot := s.store.Snapshot()
 	study, err := snapshot.Study(nil, request.GetStudy())
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, Status(err)
 	}
 	run, err := snapshot.Run(nil, request.GetStudy(), request.GetRun())
 	if err != nil {
-		return nil, statusOf(err)
+		return nil, Status(err)
 	}
-	return &trellisv1.GetRunResponse{Run: run, Config: grid.RunConfigFor(study, run, s.config.Numerics, run.GetParameters().GetMaxEpochs())}, nil
+	return &trellisv1.GetRunResponse{Run: run, Config: grid.RunConfigFor(study, run, s.numerics, run.GetParameters().GetMaxEpochs())}, nil
+}
+
+// GetReport accounts for every point of the study's grid.
+func (s trialService) GetReport(_ context.Context, request *trellisv1.GetReportRequest) (*trellisv1.GetReportResponse, error) {
+	report, err := insight.Report(s.store.Snapshot(), request.GetStudy())
+	if err != nil {
+		return nil, Status(err)
+	}
+	return &trellisv1.GetReportResponse{Report: report}, nil
+}
+
+// GetImportance says how much each axis of the study's grid matters.
+func (s trialService) GetImportance(_ context.Context, request *trellisv1.GetImportanceRequest) (*trellisv1.GetImportanceResponse, error) {
+	response, err := insight.Importance(s.store.Snapshot(), request)
+	return response, Status(err)
+}
+
+// SuggestStudy returns the spec of a study that goes on from what this one has found.
+func (s trialService) SuggestStudy(_ context.Context, request *trellisv1.SuggestStudyRequest) (*trellisv1.SuggestStudyResponse, error) {
+	response, err := insight.SuggestStudy(s.store.Snapshot(), request, s.models)
+	return response, Status(err)
 }

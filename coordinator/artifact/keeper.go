@@ -1,4 +1,4 @@
-package coordinator
+package artifact
 
 import (
 	"cmp"
@@ -7,52 +7,39 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"log/slog"
-	"path/filepath"
 	"sync"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
-	"trellis/coordinator/artifact"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
 const (
-	// MaxArtifactBytes is how large an artifact may be.
-	MaxArtifactBytes = 1 << 30
-	// artifactsFolder is where artifacts are by default, in the data directory.
-	artifactsFolder = "artifacts"
-	// adoptTimeout is how long getting an artifact that another leader has taken may take, with more tries when one fails.
-	adoptTimeout = 20 * time.Second
+	// MaxBytes is how large an artifact may be.
+	MaxBytes = 1 << 30
+	// Grace is how long an artifact is kept, at least, that nothing refers to. It is longer than any upload and the
+	// report of its checkpoint take, and gives time to restore a backup.
+	Grace = time.Hour
+	// AdoptTimeout is how long getting an artifact that another leader has taken may take, with more tries when one fails.
+	AdoptTimeout = 20 * time.Second
 	adoptRetry   = time.Second
 )
 
-var errNoArtifacts = status.Error(codes.FailedPrecondition,
-	"this coordinator's log is in memory, so it keeps no artifacts either: start it with a data directory (--data)")
-
-// artifactStore is where artifacts are kept: package artifact says what is promised.
-type artifactStore interface {
+// Backing is where a keeper has its artifacts: the package's documentation says what is promised.
+type Backing interface {
 	Put(ctx context.Context, content io.Reader, limit int64) (digest string, size int64, err error)
 	Get(ctx context.Context, digest string) (content io.ReadCloser, size int64, err error)
-	List(ctx context.Context) iter.Seq2[artifact.Artifact, error]
-	Delete(ctx context.Context, artifact artifact.Artifact) error
+	List(ctx context.Context) iter.Seq2[Artifact, error]
+	Delete(ctx context.Context, artifact Artifact) error
 	Close() error
 }
 
-var _ artifactStore = (*artifact.Store)(nil)
+var _ Backing = (*Store)(nil)
 
-// artifacts is a node's store of artifacts, and what this node has put there lately.
-type artifacts struct {
-	// store is nil if the node keeps no artifacts. It is set when the log is opened.
-	store  artifactStore
-	logger *slog.Logger
-	// grace is for how long at least an artifact that nothing refers to is kept: see collector.
-	grace   time.Duration
-	metrics *artifactMetrics
-	// elsewhere gets an artifact from another node, in tests from anywhere. Its error is artifact.ErrNotFound if no node has
-	// it.
+// Keeper is a node's store of artifacts, and what this node has put there lately.
+type Keeper struct {
+	// store is nil if the node keeps no artifacts.
+	store Backing
+	// elsewhere gets an artifact from another node. Its error is ErrNotFound if no node has it. Nil if there are no others.
 	elsewhere func(ctx context.Context, digest string) (io.ReadCloser, error)
 
 	mu sync.Mutex
@@ -66,93 +53,88 @@ type takenArtifact struct {
 	at time.Time
 }
 
-func newArtifacts(config Config) *artifacts {
-	return &artifacts{
-		logger:  config.Logger,
-		grace:   DefaultArtifactGrace,
-		metrics: newArtifactMetrics(config.Registerer),
-		taken:   map[string]takenArtifact{},
+// NewKeeper returns a keeper that keeps nothing before Use.
+func NewKeeper() *Keeper { return &Keeper{taken: map[string]takenArtifact{}} }
+
+// Use gives the keeper its store, and where to look for what that does not have: nowhere if peers is nil. It comes before
+// everything else.
+func (k *Keeper) Use(store Backing, peers Peers) {
+	k.store = store
+	k.elsewhere = nil
+	if peers != nil {
+		k.elsewhere = elsewhere{peers}.get
 	}
 }
 
-// openArtifacts opens the store in which the configuration says that artifacts are.
-func (c *Coordinator) openArtifacts(ctx context.Context) error {
-	if c.config.Data == "" {
+// Store is what the keeper uses, nil if it keeps nothing.
+func (k *Keeper) Store() Backing { return k.store }
+
+// Close closes the store.
+func (k *Keeper) Close() error {
+	if k.store == nil {
 		return nil
 	}
-	location := c.config.Artifacts
-	if location == "" {
-		location = filepath.Join(c.config.Data, artifactsFolder)
-	}
-	store, err := artifact.Open(ctx, location)
-	if err != nil {
-		return err
-	}
-	c.artifacts.store, c.artifacts.elsewhere = store, c.artifactElsewhere
-	return nil
+	return k.store.Close()
 }
 
-func (a *artifacts) close() error {
-	if a.store == nil {
-		return nil
+// Put takes an artifact, and remembers that this node has it afresh.
+func (k *Keeper) Put(ctx context.Context, content io.Reader) (digest string, size int64, err error) {
+	if k.store == nil {
+		return "", 0, ErrNoStore
 	}
-	return a.store.Close()
-}
-
-// put takes an artifact, and remembers that this node has it afresh.
-func (a *artifacts) put(ctx context.Context, content io.Reader) (digest string, size int64, err error) {
 	began := time.Now()
-	digest, size, err = a.store.Put(ctx, content, MaxArtifactBytes)
+	digest, size, err = k.store.Put(ctx, content, MaxBytes)
 	if err != nil {
 		return "", 0, err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.taken[digest] = takenArtifact{size: size, at: began}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.taken[digest] = takenArtifact{size: size, at: began}
 	return digest, size, nil
 }
 
 // fresh returns the size of an artifact that this node has put within half the grace period.
-func (a *artifacts) fresh(digest string) (size int64, fresh bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	taken, known := a.taken[digest]
-	return taken.size, known && time.Since(taken.at) < a.grace/2
+func (k *Keeper) fresh(digest string) (size int64, fresh bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	taken, known := k.taken[digest]
+	return taken.size, known && time.Since(taken.at) < Grace/2
 }
 
-// forget drops what is no longer fresh.
-func (a *artifacts) forget() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for digest, taken := range a.taken {
-		if time.Since(taken.at) >= a.grace/2 {
-			delete(a.taken, digest)
+// Forget drops what is no longer fresh.
+func (k *Keeper) Forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for digest, taken := range k.taken {
+		if time.Since(taken.at) >= Grace/2 {
+			delete(k.taken, digest)
 		}
 	}
 }
 
-// get returns an artifact from this node's store, or else from another node's.
-func (a *artifacts) get(ctx context.Context, digest string) (io.ReadCloser, error) {
-	content, err := a.getHere(ctx, digest)
-	if errors.Is(err, artifact.ErrNotFound) && a.elsewhere != nil {
-		return a.elsewhere(ctx, digest)
+// Get returns an artifact from this node's store, or else from another node's.
+func (k *Keeper) Get(ctx context.Context, digest string) (io.ReadCloser, error) {
+	content, err := k.GetHere(ctx, digest)
+	if errors.Is(err, ErrNotFound) && k.elsewhere != nil {
+		return k.elsewhere(ctx, digest)
 	}
 	return content, err
 }
 
-func (a *artifacts) getHere(ctx context.Context, digest string) (io.ReadCloser, error) {
-	content, _, err := a.store.Get(ctx, digest)
+// GetHere returns an artifact from this node's store.
+func (k *Keeper) GetHere(ctx context.Context, digest string) (io.ReadCloser, error) {
+	if k.store == nil {
+		return nil, ErrNoStore
+	}
+	content, _, err := k.store.Get(ctx, digest)
 	return content, err
 }
 
-// admit makes sure that a checkpoint may be referred to. Only what this node has put into the store lately may be, because
+// Admit makes sure that a checkpoint may be referred to. Only what this node has put into the store lately may be, because
 // no collector, here or on another node, can have set its mind on deleting that. What another leader has taken is copied
 // first. The error is why the checkpoint is refused, for good: its artifact is not there, or is not what it says.
-func (a *artifacts) admit(ctx context.Context, checkpoint *trellisv1.Checkpoint) error {
-	if a.store == nil {
-		return errNoArtifacts
-	}
-	size, err := a.renew(ctx, checkpoint.GetSha256())
+func (k *Keeper) Admit(ctx context.Context, checkpoint *trellisv1.Checkpoint) error {
+	size, err := k.Renew(ctx, checkpoint.GetSha256())
 	if err != nil {
 		return err
 	}
@@ -162,29 +144,29 @@ func (a *artifacts) admit(ctx context.Context, checkpoint *trellisv1.Checkpoint)
 	return nil
 }
 
-// renew makes sure that this node has put an artifact into the store lately, and returns its size.
-func (a *artifacts) renew(ctx context.Context, digest string) (size int64, err error) {
-	if size, fresh := a.fresh(digest); fresh {
+// Renew makes sure that this node has put an artifact into the store lately, and returns its size.
+func (k *Keeper) Renew(ctx context.Context, digest string) (size int64, err error) {
+	if size, fresh := k.fresh(digest); fresh {
 		return size, nil
 	}
-	return a.adopt(ctx, digest)
+	return k.adopt(ctx, digest)
 }
 
 // adopt puts a copy of an artifact that is there, or on another node, into the store, as if it had just been uploaded. It
 // tries again where that may help, but not for long: a worker waits.
-func (a *artifacts) adopt(ctx context.Context, digest string) (size int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
+func (k *Keeper) adopt(ctx context.Context, digest string) (size int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, AdoptTimeout)
 	defer cancel()
 	var reason error
 	for {
-		size, err = a.tryAdopt(ctx, digest)
+		size, err = k.tryAdopt(ctx, digest)
 		if err != nil && ctx.Err() != nil {
 			// What the last try was interrupted at says less than why there was one.
 			return 0, cmp.Or(reason, err)
 		}
-		for _, hopeless := range []error{artifact.ErrNotFound, artifact.ErrDigest, artifact.ErrCorrupt, artifact.ErrNoSpace} {
+		for _, hopeless := range []error{ErrNoStore, ErrNotFound, ErrDigest, ErrCorrupt, ErrNoSpace} {
 			// A node that can't be asked may have it, as one that led until just now and is being restarted.
-			if errors.Is(err, hopeless) && !errors.Is(err, errUnasked) {
+			if errors.Is(err, hopeless) && !errors.Is(err, ErrUnasked) {
 				return 0, err
 			}
 		}
@@ -200,39 +182,25 @@ func (a *artifacts) adopt(ctx context.Context, digest string) (size int64, err e
 	}
 }
 
-func (a *artifacts) tryAdopt(ctx context.Context, digest string) (size int64, err error) {
-	content, err := a.get(ctx, digest)
+func (k *Keeper) tryAdopt(ctx context.Context, digest string) (size int64, err error) {
+	content, err := k.Get(ctx, digest)
 	if err != nil {
 		return 0, err
 	}
 	defer content.Close()
-	found, size, err := a.put(ctx, content)
+	found, size, err := k.Put(ctx, content)
 	if err != nil {
 		return 0, fmt.Errorf("copy artifact %s: %w", digest, err)
 	}
 	if found != digest {
-		return 0, fmt.Errorf("copy artifact %s: %w: another node has sent %s", digest, artifact.ErrCorrupt, found)
+		return 0, fmt.Errorf("copy artifact %s: %w: another node has sent %s", digest, ErrCorrupt, found)
 	}
 	return size, nil
 }
 
-// receiveCheckpoint handles a checkpoint that a worker says it has uploaded. One that can't be referred to never reaches
-// the log. It is acknowledged nevertheless: the worker has nothing better to send, and goes on.
-func (s workerService) receiveCheckpoint(ctx context.Context, session *session, report *trellisv1.CheckpointReport) error {
-	entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Checkpoint{Checkpoint: report}}
-	// The worker is not read while an artifact is copied, which is no fault of its own.
-	released := session.holdUp()
-	err := s.artifacts.admit(ctx, report.GetCheckpoint())
-	s.leases.heard(session.worker)
-	released()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err != nil {
-		s.logger.Warn("refused a checkpoint: if the run is interrupted, it goes on from an earlier one", "study", report.GetStudy(),
-			"run", report.GetRun(), "epoch", report.GetCheckpoint().GetEpoch(), "worker", session.worker, "error", err)
-		session.acknowledge(entry)
-		return nil
-	}
-	return s.put(ctx, session, entry, report.GetStudy(), report.GetRun())
+// Taken is how many artifacts the keeper remembers having put.
+func (k *Keeper) Taken() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.taken)
 }

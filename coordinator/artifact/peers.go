@@ -1,12 +1,10 @@
-package coordinator
+package artifact
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,65 +12,59 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"trellis/coordinator/artifact"
-	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
 // askTimeout is how long another node may take to say whether it has an artifact.
 const askTimeout = 5 * time.Second
 
-// errUnasked means that some nodes could not be asked for an artifact that the others don't have.
-var errUnasked = errors.New("some could not be asked")
+// Peers are the other nodes.
+type Peers interface {
+	// Others returns their addresses, the leader's first.
+	Others() ([]string, error)
+	// Connect returns a connection to one of them for one call.
+	Connect(address string) (conn *grpc.ClientConn, done func(), err error)
+	// Outgoing is the context of a call to one of them: it says that a node calls, so that no other node is asked on.
+	Outgoing(ctx context.Context) context.Context
+}
 
-// artifactElsewhere gets an artifact from another node, the leader first: nodes that don't share a store have what they
-// took while they led. Its error is artifact.ErrNotFound if no node that can be asked has it, and errUnasked too if not all can.
-func (c *Coordinator) artifactElsewhere(ctx context.Context, digest string) (io.ReadCloser, error) {
-	var nodes []replication.Node
-	if c.replicated != nil {
-		var err error
-		if nodes, err = c.replicated.Nodes(); err != nil {
-			return nil, fmt.Errorf("list the nodes: %w", err)
-		}
+// elsewhere finds what other nodes have.
+type elsewhere struct{ peers Peers }
+
+// get gets an artifact from another node, the leader first: nodes that don't share a store have what they took while they
+// led. Its error is ErrNotFound if no node that can be asked has it, and ErrUnasked too if not all can.
+func (e elsewhere) get(ctx context.Context, digest string) (io.ReadCloser, error) {
+	nodes, err := e.peers.Others()
+	if err != nil {
+		return nil, fmt.Errorf("list the nodes: %w", err)
 	}
-	slices.SortStableFunc(nodes, func(a, b replication.Node) int { return cmp.Compare(rank(a), rank(b)) })
 	var unasked []string
-	for _, node := range nodes {
-		if node.Address == c.address {
-			continue
-		}
-		content, err := c.artifactFrom(ctx, node.Address, digest)
+	for _, address := range nodes {
+		content, err := e.from(ctx, address, digest)
 		if err == nil {
 			return content, nil
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if !errors.Is(err, artifact.ErrNotFound) {
+		if !errors.Is(err, ErrNotFound) {
 			unasked = append(unasked, err.Error())
 		}
 	}
 	if len(unasked) > 0 {
-		return nil, fmt.Errorf("find artifact %s: %w on the nodes that could be asked; %w: %s", digest, artifact.ErrNotFound,
-			errUnasked, strings.Join(unasked, "; "))
+		return nil, fmt.Errorf("find artifact %s: %w on the nodes that could be asked; %w: %s", digest, ErrNotFound, ErrUnasked,
+			strings.Join(unasked, "; "))
 	}
-	return nil, fmt.Errorf("find artifact %s: %w", digest, artifact.ErrNotFound)
+	return nil, fmt.Errorf("find artifact %s: %w", digest, ErrNotFound)
 }
 
-func rank(node replication.Node) int {
-	if node.Leader {
-		return 0
-	}
-	return 1
-}
-
-// artifactFrom asks one node, and returns when the first of the artifact has come.
-func (c *Coordinator) artifactFrom(ctx context.Context, address, digest string) (io.ReadCloser, error) {
-	conn, done, err := c.peers.connect(address)
+// from asks one node, and returns when the first of the artifact has come.
+func (e elsewhere) from(ctx context.Context, address, digest string) (io.ReadCloser, error) {
+	conn, done, err := e.peers.Connect(address)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", address, err)
 	}
-	ctx, cancel := context.WithCancel(c.outgoing(ctx))
+	ctx, cancel := context.WithCancel(e.peers.Outgoing(ctx))
 	end := func() {
 		cancel()
 		done()
@@ -110,9 +102,9 @@ func (r *remoteArtifact) receive() ([]byte, error) {
 	case codes.OK:
 		return response.GetData(), nil
 	case codes.NotFound:
-		return nil, artifact.ErrNotFound
+		return nil, ErrNotFound
 	case codes.DataLoss:
-		return nil, fmt.Errorf("%w on %s: %s", artifact.ErrCorrupt, r.address, status.Convert(err).Message())
+		return nil, fmt.Errorf("%w on %s: %s", ErrCorrupt, r.address, status.Convert(err).Message())
 	}
 	if errors.Is(err, io.EOF) {
 		return nil, io.EOF

@@ -29,6 +29,10 @@ var (
 	ErrNoSpace = errors.New("no space left for artifacts")
 	// ErrDigest means that something is not a digest: 64 lower-case hexadecimal digits.
 	ErrDigest = errors.New("not a SHA-256 of 64 lower-case hexadecimal digits")
+	// ErrNoStore means that this node keeps no artifacts.
+	ErrNoStore = errors.New("there is no store of artifacts")
+	// ErrUnasked means that some nodes could not be asked for an artifact that the others don't have.
+	ErrUnasked = errors.New("some could not be asked")
 )
 
 // Artifact is one copy of an artifact. There may be several of the same content.

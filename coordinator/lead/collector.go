@@ -1,21 +1,17 @@
-package coordinator
+package lead
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"trellis/coordinator/artifact"
 )
 
 const (
-	// DefaultArtifactGrace is how long an artifact is kept, at least, that nothing refers to. It is longer than any upload and
-	// the report of its checkpoint take, and gives time to restore a backup.
-	DefaultArtifactGrace = time.Hour
 	// collectionsPerGrace says how often the collector looks.
 	collectionsPerGrace = 6
 	// collectBatch is how many copies are deleted before the references are read again.
@@ -38,7 +34,7 @@ const (
 //     deleted; or a delete takes effect late, because its process was stopped and continued, perhaps when another node was
 //     the leader already, or because the network repeated it. So each upload makes a copy of its own, a delete names one
 //     copy, and a checkpoint is admitted to the log only if the admitting node itself has put a copy within half a grace
-//     period: what was taken by another leader, or long ago, is copied anew (see artifacts.admit). Of such a copy nobody
+//     period: what was taken by another leader, or long ago, is copied anew (see artifact.Keeper.Admit). Of such a copy nobody
 //     can have decided, or decide, that nothing refers to it: a collector needs a whole grace period from the moment of
 //     its Put for that, and within the other half the admitted checkpoint is in the log, so that a verified leader sees it,
 //     or will never be: what waits for the log is dropped when a term ends, and a deposed leader appends nothing.
@@ -53,7 +49,9 @@ const (
 // A store belongs to one cluster. Only the leader's store is collected: unless nodes share one, each collects its own
 // while it leads.
 type collector struct {
-	*artifacts
+	artifacts *artifact.Keeper
+	metrics   *artifactMetrics
+	logger    *slog.Logger
 	// references returns the digests that runs and studies refer to, as of now.
 	references func() (map[string]bool, error)
 	// verify returns once it is certain that this node leads and has applied everything that was acknowledged.
@@ -69,20 +67,11 @@ type superfluous struct {
 	outdated bool
 }
 
-func newCollector(c *Coordinator) *collector {
-	return &collector{
-		artifacts:  c.artifacts,
-		references: func() (map[string]bool, error) { return c.store.Snapshot().Artifacts() },
-		verify:     func(ctx context.Context) error { return c.log.Verify(ctx) },
-		idle:       map[string]time.Time{},
-	}
-}
-
 func (c *collector) run(ctx context.Context) {
-	if c.store == nil {
+	if c.artifacts.Store() == nil {
 		return
 	}
-	ticker := time.NewTicker(c.grace / collectionsPerGrace)
+	ticker := time.NewTicker(artifact.Grace / collectionsPerGrace)
 	defer ticker.Stop()
 	for {
 		if err := c.round(ctx); err != nil && ctx.Err() == nil {
@@ -98,10 +87,10 @@ func (c *collector) run(ctx context.Context) {
 
 // round looks at all copies once, and deletes those that have been superfluous for long enough.
 func (c *collector) round(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, c.grace)
+	ctx, cancel := context.WithTimeout(ctx, artifact.Grace)
 	defer cancel()
 	now := time.Now()
-	c.forget()
+	c.artifacts.Forget()
 	found, err := c.look(ctx)
 	if err != nil {
 		return err
@@ -116,7 +105,7 @@ func (c *collector) round(ctx context.Context) error {
 			since = seen
 		}
 		idle[copied.Name()] = since
-		if now.Sub(since) >= c.grace {
+		if now.Sub(since) >= artifact.Grace {
 			due = append(due, copied)
 		}
 	}
@@ -129,7 +118,7 @@ func (c *collector) look(ctx context.Context) ([]superfluous, error) {
 	var all []artifact.Artifact
 	var bytes int64
 	youngest := map[string]artifact.Artifact{}
-	for copied, err := range c.store.List(ctx) {
+	for copied, err := range c.artifacts.Store().List(ctx) {
 		if err != nil {
 			return nil, err
 		}
@@ -179,7 +168,7 @@ func (c *collector) collect(ctx context.Context, due []superfluous) error {
 			if ctx.Err() != nil {
 				return errors.Join(append(failures, context.Cause(ctx))...)
 			}
-			if err := c.store.Delete(ctx, copied.Artifact); err != nil {
+			if err := c.artifacts.Store().Delete(ctx, copied.Artifact); err != nil {
 				if failures = append(failures, err); len(failures) == maxCollectFailures || ctx.Err() != nil {
 					return errors.Join(failures...)
 				}
@@ -192,31 +181,4 @@ func (c *collector) collect(ctx context.Context, due []superfluous) error {
 		}
 	}
 	return errors.Join(failures...)
-}
-
-// artifactMetrics says what is in the leader's store, and what was deleted from it.
-type artifactMetrics struct {
-	kept, keptBytes           prometheus.Gauge
-	collected, collectedBytes prometheus.Counter
-}
-
-func newArtifactMetrics(registerer prometheus.Registerer) *artifactMetrics {
-	m := &artifactMetrics{
-		kept: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "trellis_artifacts", Help: "Artifacts in the store, when the leader last looked.",
-		}),
-		keptBytes: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "trellis_artifacts_bytes", Help: "Size of the artifacts in the store, when the leader last looked.",
-		}),
-		collected: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "trellis_artifacts_collected_total", Help: "Artifacts deleted because nothing referred to them.",
-		}),
-		collectedBytes: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "trellis_artifacts_collected_bytes_total", Help: "Size of the artifacts deleted because nothing referred to them.",
-		}),
-	}
-	if registerer != nil {
-		registerer.MustRegister(m.kept, m.keptBytes, m.collected, m.collectedBytes)
-	}
-	return m
 }

@@ -1,4 +1,4 @@
-package coordinator
+package lead
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,14 +17,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"trellis/coordinator/artifact"
+	"trellis/coordinator/artifact/artifacttest"
+	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
 // testArtifacts is a node's artifacts in a store.
-func testArtifacts(store artifactStore) *artifacts {
-	a := newArtifacts(Config{Logger: slog.New(slog.DiscardHandler)})
-	a.store = store
-	return a
+func testArtifacts(store artifact.Backing) *artifact.Keeper {
+	keeper := artifact.NewKeeper()
+	keeper.Use(store, nil)
+	return keeper
 }
 
 // references is what runs refer to, in a test.
@@ -54,7 +55,7 @@ func (r *references) get() (map[string]bool, error) {
 type collectorTest struct {
 	*testing.T
 	*collector
-	store      *memoryArtifacts
+	store      *artifacttest.Store
 	references *references
 	// verifying is called when leadership is verified.
 	verifying func() error
@@ -65,11 +66,12 @@ func testCollector(t *testing.T, test func(*collectorTest)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := &collectorTest{
-			T: t, store: newMemoryArtifacts(), references: &references{digests: map[string]bool{}},
+			T: t, store: artifacttest.New(), references: &references{digests: map[string]bool{}},
 			verifying: func() error { return nil },
 		}
 		c.collector = &collector{
-			artifacts: testArtifacts(c.store), references: c.references.get, idle: map[string]time.Time{},
+			artifacts: testArtifacts(c.store), metrics: newArtifactMetrics(nil), logger: slog.New(slog.DiscardHandler),
+			references: c.references.get, idle: map[string]time.Time{},
 			verify: func(context.Context) error { return c.verifying() },
 		}
 		ctx, cancel := context.WithCancel(context.Background())
@@ -84,7 +86,7 @@ func testCollector(t *testing.T, test func(*collectorTest)) {
 // upload puts an artifact and returns its digest.
 func (c *collectorTest) upload(content string) string {
 	c.Helper()
-	digest, _, err := c.put(context.Background(), strings.NewReader(content))
+	digest, _, err := c.artifacts.Put(context.Background(), strings.NewReader(content))
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -95,12 +97,12 @@ func (c *collectorTest) upload(content string) string {
 func (c *collectorTest) want(digest string, there bool) {
 	c.Helper()
 	synctest.Wait()
-	if found := c.store.has(digest); found != there {
+	if found := c.store.Has(digest); found != there {
 		c.Errorf("artifact %.6s is there: %v, want %v", digest, found, there)
 	}
 }
 
-const collectInterval = DefaultArtifactGrace / collectionsPerGrace
+const collectInterval = artifact.Grace / collectionsPerGrace
 
 // A collector deletes what nothing has referred to for the grace period, by its own observation, and keeps everything
 // else.
@@ -111,23 +113,23 @@ func TestCollectsWhatNothingRefersTo(t *testing.T) {
 		c.references.set(dropped, true)
 		time.Sleep(10 * time.Hour) // That it is old is no reason: this collector has not seen since when nothing refers to it.
 		c.start()
-		time.Sleep(DefaultArtifactGrace - time.Second)
+		time.Sleep(artifact.Grace - time.Second)
 		c.want(unreferred, true)
 		time.Sleep(2 * time.Second)
 		c.want(unreferred, false)
 		c.references.set(dropped, false)
-		time.Sleep(DefaultArtifactGrace - time.Second)
+		time.Sleep(artifact.Grace - time.Second)
 		c.want(dropped, true)
 		time.Sleep(collectInterval + time.Second)
 		c.want(dropped, false)
 		late := c.upload("d")
-		time.Sleep(DefaultArtifactGrace - time.Second)
+		time.Sleep(artifact.Grace - time.Second)
 		c.want(late, true)
 		time.Sleep(100 * time.Hour)
 		c.want(late, false)
 		c.want(referred, true)
-		if len(c.taken) > 0 {
-			t.Errorf("%d uploads are remembered for ever", len(c.taken))
+		if n := c.artifacts.Taken(); n > 0 {
+			t.Errorf("%d uploads are remembered forever", n)
 		}
 	})
 }
@@ -137,11 +139,11 @@ func TestReferenceStartsTheGraceAfresh(t *testing.T) {
 	testCollector(t, func(c *collectorTest) {
 		digest := c.upload("a")
 		c.start()
-		time.Sleep(DefaultArtifactGrace - collectInterval - time.Minute)
+		time.Sleep(artifact.Grace - collectInterval - time.Minute)
 		c.references.set(digest, true)
 		time.Sleep(collectInterval)
 		c.references.set(digest, false)
-		time.Sleep(DefaultArtifactGrace - time.Minute)
+		time.Sleep(artifact.Grace - time.Minute)
 		c.want(digest, true)
 		time.Sleep(collectInterval + time.Minute)
 		c.want(digest, false)
@@ -157,7 +159,7 @@ func TestReferencesAreReadAgainBeforeDeleting(t *testing.T) {
 			return nil
 		}
 		c.start()
-		time.Sleep(10 * DefaultArtifactGrace)
+		time.Sleep(10 * artifact.Grace)
 		c.want(late, true)
 		c.want(other, false)
 	})
@@ -171,10 +173,10 @@ func TestDeletesNothingWithoutVerifiedLeadership(t *testing.T) {
 			if leads.Load() {
 				return nil
 			}
-			return ErrNotLeader
+			return replication.ErrNotLeader
 		}
 		c.start()
-		time.Sleep(10*DefaultArtifactGrace + time.Minute)
+		time.Sleep(10*artifact.Grace + time.Minute)
 		c.want(digest, true)
 		leads.Store(true)
 		time.Sleep(collectInterval)
@@ -192,12 +194,12 @@ func TestCollectsOlderCopies(t *testing.T) {
 			time.Sleep(time.Minute)
 		}
 		c.references.set(digest, true)
-		time.Sleep(2 * DefaultArtifactGrace)
+		time.Sleep(2 * artifact.Grace)
 		c.want(digest, true)
-		if n := len(c.store.copies); n != 1 {
+		if n := len(c.store.Names()); n != 1 {
 			t.Fatalf("%d copies, want 1", n)
 		}
-		if only := slices.Collect(maps.Keys(c.store.copies))[0]; !strings.HasSuffix(only, "3") {
+		if only := c.store.Names()[0]; !strings.HasSuffix(only, "3") {
 			t.Errorf("%s is left, want the third", only)
 		}
 	})
@@ -208,19 +210,19 @@ func TestUploadWhileItIsDeleted(t *testing.T) {
 	testCollector(t, func(c *collectorTest) {
 		digest := c.upload("a")
 		again := false
-		c.store.deleting = func(artifact.Artifact) {
+		c.store.Deleting = func(artifact.Artifact) {
 			if again {
 				return
 			}
 			again = true
 			c.upload("a")
-			if err := c.admit(context.Background(), &trellisv1.Checkpoint{Sha256: digest, Size: 1}); err != nil {
+			if err := c.artifacts.Admit(context.Background(), &trellisv1.Checkpoint{Sha256: digest, Size: 1}); err != nil {
 				t.Error(err)
 			}
 			c.references.set(digest, true)
 		}
 		c.start()
-		time.Sleep(10 * DefaultArtifactGrace)
+		time.Sleep(10 * artifact.Grace)
 		c.want(digest, true)
 		if !again {
 			t.Error("nothing was deleted")
@@ -233,17 +235,17 @@ func TestCollectorSurvivesErrors(t *testing.T) {
 	testCollector(t, func(c *collectorTest) {
 		stuck, other := c.upload("a"), c.upload("b")
 		broken := errors.New("broken")
-		c.store.fail("list", broken)
-		c.store.fail("delete "+stuck, broken)
+		c.store.Fail("list", broken)
+		c.store.Fail("delete "+stuck, broken)
 		c.start()
-		time.Sleep(10*DefaultArtifactGrace + time.Minute)
+		time.Sleep(10*artifact.Grace + time.Minute)
 		c.want(stuck, true)
 		c.want(other, true)
-		c.store.fail("list", nil)
-		time.Sleep(DefaultArtifactGrace + collectInterval)
+		c.store.Fail("list", nil)
+		time.Sleep(artifact.Grace + collectInterval)
 		c.want(stuck, true)
 		c.want(other, false)
-		c.store.fail("delete "+stuck, nil)
+		c.store.Fail("delete "+stuck, nil)
 		time.Sleep(collectInterval)
 		c.want(stuck, false)
 	})
@@ -256,7 +258,7 @@ func TestArtifactMetrics(t *testing.T) {
 		c.references.set(c.upload("kept"), true)
 		c.upload("collected")
 		c.start()
-		time.Sleep(2 * DefaultArtifactGrace)
+		time.Sleep(2 * artifact.Grace)
 		synctest.Wait()
 		families, err := registry.Gather()
 		if err != nil {
@@ -301,11 +303,11 @@ func TestNothingReferredToIsEverDeleted(t *testing.T) {
 func hurryAndDelay(t *testing.T, seed uint64) (deleted int) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	upTo := func(limit time.Duration) time.Duration { return time.Duration(random.Int64N(int64(limit))) }
-	store := newMemoryArtifacts()
+	store := artifacttest.New()
 	// The collectors delete in goroutines of their own.
 	var drawing sync.Mutex
 	delays := rand.New(rand.NewPCG(seed, 1))
-	store.deleting = func(artifact.Artifact) {
+	store.Deleting = func(artifact.Artifact) {
 		drawing.Lock()
 		delay := time.Duration(delays.Int64N(int64(10*time.Hour))) - 5*time.Hour
 		drawing.Unlock()
@@ -316,7 +318,7 @@ func hurryAndDelay(t *testing.T, seed uint64) (deleted int) {
 	leader := 0
 	leads := func(node int) bool { mu.Lock(); defer mu.Unlock(); return leader == node }
 
-	var nodes [2]*artifacts
+	var nodes [2]*artifact.Keeper
 	var running sync.WaitGroup
 	var cancels [2]context.CancelFunc
 	for node := range nodes {
@@ -326,10 +328,11 @@ func hurryAndDelay(t *testing.T, seed uint64) (deleted int) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancels[node] = cancel
 		collector := &collector{
-			artifacts: nodes[node], references: referred.get, idle: map[string]time.Time{},
+			artifacts: nodes[node], metrics: newArtifactMetrics(nil), logger: slog.New(slog.DiscardHandler),
+			references: referred.get, idle: map[string]time.Time{},
 			verify: func(context.Context) error {
 				if !leads(node) {
-					return ErrNotLeader
+					return replication.ErrNotLeader
 				}
 				return nil
 			},
@@ -339,20 +342,20 @@ func hurryAndDelay(t *testing.T, seed uint64) (deleted int) {
 	begin(0)
 	for range 300 {
 		content := fmt.Sprint("content ", random.IntN(8))
-		digest := digestOf([]byte(content))
+		digest := artifacttest.DigestOf([]byte(content))
 		mu.Lock()
 		node := leader
 		mu.Unlock()
 		switch random.IntN(6) {
 		case 0: // An upload.
-			if _, _, err := nodes[node].put(context.Background(), strings.NewReader(content)); err != nil {
+			if _, _, err := nodes[node].Put(context.Background(), strings.NewReader(content)); err != nil {
 				t.Fatal(err)
 			}
 		case 1, 2: // A report of an upload that may have been long ago.
-			if nodes[node].admit(context.Background(), &trellisv1.Checkpoint{Sha256: digest, Size: uint64(len(content))}) != nil {
+			if nodes[node].Admit(context.Background(), &trellisv1.Checkpoint{Sha256: digest, Size: uint64(len(content))}) != nil {
 				break
 			}
-			time.Sleep(upTo(DefaultArtifactGrace / 3)) // The log is slow.
+			time.Sleep(upTo(artifact.Grace / 3)) // The log is slow.
 			referred.set(digest, true)
 		case 3, 4:
 			referred.set(digest, false)
@@ -371,7 +374,7 @@ func hurryAndDelay(t *testing.T, seed uint64) (deleted int) {
 		time.Sleep(upTo(time.Hour))
 		digests, _ := referred.get()
 		for digest := range digests {
-			if !store.has(digest) {
+			if !store.Has(digest) {
 				t.Errorf("artifact %.6s is referred to and not there", digest)
 			}
 		}
@@ -383,5 +386,5 @@ func hurryAndDelay(t *testing.T, seed uint64) (deleted int) {
 		}
 	}
 	running.Wait()
-	return store.puts - len(store.copies)
+	return store.Puts() - len(store.Names())
 }

@@ -1,9 +1,12 @@
-package coordinator
+package lead
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
@@ -16,38 +19,46 @@ const dispatchInterval = time.Second
 // dispatcher grants PENDING runs to workers with free slots, the longest runs of the oldest study first: a long run that
 // starts last would keep one worker busy while the others have nothing left to do.
 type dispatcher struct {
-	coordinator *Coordinator
-	failing     *failing
-	// woken has an element when something may have changed.
-	woken chan struct{}
+	store    Snapshots
+	log      proposer
+	sessions connections
+	leases   silences
+	failing  *failing
+	granted  prometheus.Counter
+	logger   *slog.Logger
+	// woken rings when there may be runs and free slots.
+	woken bell
 }
 
-func newDispatcher(c *Coordinator) *dispatcher {
-	return &dispatcher{coordinator: c, failing: newFailing(c.logger), woken: make(chan struct{}, 1)}
+// connections says which workers are connected.
+type connections interface {
+	connected(worker string) bool
 }
 
-// wake makes the dispatcher look for runs and free slots. It never waits.
-func (d *dispatcher) wake() {
-	select {
-	case d.woken <- struct{}{}:
-	default:
-	}
+// silences says which workers have not been heard lately.
+type silences interface {
+	quiet(worker string) bool
 }
+
+var (
+	_ connections = (*sessions)(nil)
+	_ silences    = (*leases)(nil)
+)
 
 func (d *dispatcher) run(ctx context.Context) {
 	d.failing.restart()
 	ticker := time.NewTicker(dispatchInterval)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
-		runs, workers, err := d.plan(d.coordinator.store.Snapshot())
+		runs, workers, err := d.plan(d.store.Snapshot())
 		if err != nil {
-			d.coordinator.logger.Error("find runs and free workers", "error", err)
+			d.logger.Error("find runs and free workers", "error", err)
 		}
 		if len(runs) > 0 {
 			if err = d.grant(ctx, runs, workers); err == nil {
 				continue
 			}
-			d.coordinator.logger.Debug("grants were refused", "grants", len(runs), "error", err)
+			d.logger.Debug("grants were refused", "grants", len(runs), "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -89,7 +100,7 @@ func (d *dispatcher) freeSlots(workers []*trellisv1.Worker) (slots []string) {
 	now := time.Now()
 	for _, worker := range workers {
 		name := worker.GetName()
-		if !d.coordinator.sessions.connected(name) || d.coordinator.leases.quiet(name) || d.failing.avoided(name, now) {
+		if !d.sessions.connected(name) || d.leases.quiet(name) || d.failing.avoided(name, now) {
 			continue
 		}
 		free = append(free, worker)
@@ -112,12 +123,11 @@ func (d *dispatcher) freeSlots(workers []*trellisv1.Worker) (slots []string) {
 // grant leases runs to workers. The workers' sessions send the assignments when they see the leases in the store. It
 // returns an error if a grant was refused.
 func (d *dispatcher) grant(ctx context.Context, runs []*trellisv1.Run, workers []string) error {
-	c := d.coordinator
 	grants := make([]*trellisv1.Grant, len(runs))
 	for i, run := range runs {
 		grants[i] = &trellisv1.Grant{Study: run.GetStudy(), Run: run.GetId(), Worker: workers[i]}
 	}
-	_, answer, err := c.proposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Grant{
+	answer, err := d.log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Grant{
 		Grant: &trellisv1.GrantCommand{Grants: grants},
 	}})
 	if err != nil {
@@ -125,7 +135,7 @@ func (d *dispatcher) grant(ctx context.Context, runs []*trellisv1.Run, workers [
 	}
 	refusals, ok := answer.([]error)
 	if !ok || len(refusals) != len(grants) {
-		panic(fmt.Sprintf("coordinator: the state machine answered %d grants with %T", len(grants), answer))
+		panic(fmt.Sprintf("lead: the state machine answered %d grants with %T", len(grants), answer))
 	}
 	granted := 0
 	for i, run := range runs {
@@ -135,10 +145,10 @@ func (d *dispatcher) grant(ctx context.Context, runs []*trellisv1.Run, workers [
 		}
 		granted++
 		if run.GetEpochs() > 0 {
-			c.logger.Info("run goes on", "study", run.GetStudy(), "run", run.GetId(), "worker", workers[i],
+			d.logger.Info("run goes on", "study", run.GetStudy(), "run", run.GetId(), "worker", workers[i],
 				"after epoch", results.LastCheckpoint(run).GetEpoch(), "recorded", run.GetEpochs())
 		}
 	}
-	c.metrics.granted.Add(float64(granted))
+	d.granted.Add(float64(granted))
 	return err
 }

@@ -1,4 +1,4 @@
-package coordinator
+package lead
 
 import (
 	"log/slog"

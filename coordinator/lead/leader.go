@@ -1,32 +1,204 @@
-package coordinator
+package lead
 
 import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"trellis/coordinator/artifact"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
 )
 
-// notify wakes those whose work a command has changed, with what the state machine answered. Only the leader proposes, so
+const (
+	// heartbeatsPerLease says how many heartbeats a worker may miss.
+	heartbeatsPerLease = 5
+	// collectorPatience is how long the end of a term waits for the collector.
+	collectorPatience = 2 * time.Second
+)
+
+// ErrNotLeading is what workers are told at the end of a term, and of a node that does not lead.
+var ErrNotLeading = status.Error(codes.Unavailable, "this coordinator no longer leads: connect again")
+
+var errReplaced = status.Error(codes.Aborted, "a newer session of this worker has taken over")
+
+// Snapshots is the store.
+type Snapshots interface {
+	Snapshot() *results.Snapshot
+}
+
+// Log takes commands. Only a leader's does.
+type Log interface {
+	// ProposePatiently appends a command and returns the state machine's answer, as the error if it is one. While the log
+	// has no room it tries again until ctx is done.
+	ProposePatiently(ctx context.Context, command *trellisv1.Command) (answer any, err error)
+	// Verify returns once it is certain that this node leads and has applied everything that was acknowledged.
+	Verify(ctx context.Context) error
+}
+
+// proposer is what most parts need of the log.
+type proposer interface {
+	ProposePatiently(ctx context.Context, command *trellisv1.Command) (answer any, err error)
+}
+
+var _ Snapshots = (*results.Store)(nil)
+
+// Config is what leading needs.
+type Config struct {
+	// Numerics is the version of the arithmetic with which workers train.
+	Numerics string
+	// Lease is how long a worker may be silent, HangTimeout how long a run may stand still, at least.
+	Lease, HangTimeout time.Duration
+	// CheckpointInterval is how often workers save checkpoints. Zero: never.
+	CheckpointInterval time.Duration
+	Store              Snapshots
+	Log                Log
+	Artifacts          *artifact.Keeper
+	// Stopping is done, with the error that sessions end with, when the node stops.
+	Stopping context.Context
+	Logger   *slog.Logger
+	// Registerer receives the metrics, if it is set.
+	Registerer prometheus.Registerer
+}
+
+// Leader has the loops that run while this node leads, and what they have in memory.
+type Leader struct {
+	config     Config
+	logger     *slog.Logger
+	metrics    *metrics
+	sessions   *sessions
+	leases     *leases
+	recorder   *recorder
+	dispatcher *dispatcher
+	settler    *settler
+	host       *host
+	// term is the context of this node's time as the leader, nil while it is not.
+	term atomic.Pointer[term]
+}
+
+// term is the time in which this node leads. What the leader alone may do, such as talking to workers, ends with its
+// context.
+type term struct {
+	ctx context.Context
+}
+
+// New returns a leader that does not lead yet.
+func New(config Config) *Leader {
+	l := &Leader{config: config, logger: config.Logger, metrics: newMetrics(config.Registerer), sessions: newSessions()}
+	failing := newFailing(config.Logger)
+	l.settler = &settler{store: config.Store, log: config.Log, logger: config.Logger, woken: newBell()}
+	l.dispatcher = &dispatcher{
+		store: config.Store, log: config.Log, sessions: l.sessions, failing: failing, granted: l.metrics.granted,
+		logger: config.Logger, woken: newBell(),
+	}
+	l.recorder = &recorder{
+		log: config.Log, sessions: l.sessions, failing: failing, awaited: []waker{l.dispatcher.woken, l.settler.woken},
+		metrics: l.metrics, logger: config.Logger, queue: make(chan received, recordQueue),
+	}
+	l.leases = &leases{
+		lease: config.Lease, hangTimeout: config.HangTimeout, store: config.Store, log: config.Log, sessions: l.sessions,
+		recorder: l.recorder, failing: failing, lost: l.metrics.lost, logger: config.Logger,
+		workers: map[string]time.Time{}, runs: map[uint64]*standstill{},
+	}
+	l.dispatcher.leases = l.leases
+	l.host = &host{
+		numerics: config.Numerics, lease: config.Lease, checkpointInterval: config.CheckpointInterval, store: config.Store,
+		log: config.Log, artifacts: config.Artifacts, leases: l.leases, recorder: l.recorder, sessions: l.sessions,
+		dispatcher: l.dispatcher.woken, logger: config.Logger,
+	}
+	return l
+}
+
+// Term is the context of this node's time as the leader, nil while it does not lead.
+func (l *Leader) Term() context.Context {
+	if term := l.term.Load(); term != nil {
+		return term.ctx
+	}
+	return nil
+}
+
+// Leads says whether this node leads.
+func (l *Leader) Leads() bool { return l.term.Load() != nil }
+
+// Connected is how many workers have a session.
+func (l *Leader) Connected() int { return l.sessions.count() }
+
+// Begin begins a term: it starts the leader's loops, and returns how to end them and everything else that belongs to the
+// term. What the loops and the sessions have in memory ends with it.
+func (l *Leader) Begin(ctx context.Context) (stop func(why error)) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var loops sync.WaitGroup
+	loops.Go(func() { l.recorder.run(ctx) })
+	loops.Go(func() { l.leases.run(ctx) })
+	loops.Go(func() { l.dispatcher.run(ctx) })
+	loops.Go(func() { l.settler.run(ctx) })
+	collected := make(chan struct{})
+	go func() {
+		defer close(collected)
+		l.newCollector().run(ctx)
+	}()
+	l.term.Store(&term{ctx: ctx})
+	return func(why error) {
+		l.term.Store(nil)
+		cancel(why)
+		loops.Wait()
+		// A store of artifacts that hangs must not keep the node from leading again. One delete may take effect late then.
+		select {
+		case <-collected:
+		case <-time.After(collectorPatience):
+		}
+		l.recorder.drop(why)
+	}
+}
+
+// newCollector returns a collector for one term.
+func (l *Leader) newCollector() *collector {
+	return &collector{
+		artifacts: l.config.Artifacts, metrics: l.metrics.artifacts, logger: l.logger,
+		references: func() (map[string]bool, error) { return l.config.Store.Snapshot().Artifacts() },
+		verify:     l.config.Log.Verify,
+		idle:       map[string]time.Time{},
+	}
+}
+
+// Serve serves one worker, which has said hello, until its stream breaks or this node ends it.
+func (l *Leader) Serve(hello *trellisv1.Hello, stream trellisv1.WorkerService_SessionServer) error {
+	term := l.Term()
+	if term == nil {
+		return ErrNotLeading
+	}
+	return l.host.serve(term, l.config.Stopping, hello, stream)
+}
+
+// Notify wakes those whose work a command has changed, with what the state machine answered. Only the leader proposes, so
 // that it hears of every change in its term. A notice says where to look and not what to do: whoever gets it compares the
 // store with what it has done, as it also does from time to time without one. Watching the store instead would wake
 // thousands for every change, as neighbours in its trees share what is watched.
 //
 // What records change is told by the recorder, entry by entry.
-func (c *Coordinator) notify(command *trellisv1.Command, answer any) {
+func (l *Leader) Notify(command *trellisv1.Command, answer any) {
 	switch change := command.GetChange().(type) {
 	case *trellisv1.Command_CreateStudy, *trellisv1.Command_ExtendStudy, *trellisv1.Command_RetryStudy:
-		c.dispatcher.wake()
-		c.settler.wake()
+		l.dispatcher.woken.wake()
+		l.settler.woken.wake()
 	case *trellisv1.Command_SetStudyState, *trellisv1.Command_DeleteStudy:
-		c.sessions.recheckAll()
-		c.dispatcher.wake()
-		c.settler.wake()
+		l.sessions.recheckAll()
+		l.dispatcher.woken.wake()
+		l.settler.woken.wake()
 	case *trellisv1.Command_SetWorker:
-		c.sessions.recheck(change.SetWorker.GetWorker().GetName())
-		c.dispatcher.wake()
+		l.sessions.recheck(change.SetWorker.GetWorker().GetName())
+		l.dispatcher.woken.wake()
 	case *trellisv1.Command_Grant:
 		refusals, _ := answer.([]error)
 		for i, grant := range change.Grant.GetGrants() {
 			if i < len(refusals) && refusals[i] == nil {
-				c.sessions.recheck(grant.GetWorker())
+				l.sessions.recheck(grant.GetWorker())
 			}
 		}
 	}

@@ -1,12 +1,14 @@
-package coordinator
+package lead
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -23,7 +25,15 @@ var errLeaseExpired = status.Error(codes.Aborted, "the worker was silent for lon
 // a worker that is well is hung. Both are known to the leader alone and never logged; only what follows from them is. A
 // new leader starts every lease afresh.
 type leases struct {
-	coordinator *Coordinator
+	// lease and hangTimeout are the configuration's.
+	lease, hangTimeout time.Duration
+	store              Snapshots
+	log                Log
+	sessions           endings
+	recorder           putter
+	failing            *failing
+	lost               prometheus.Counter
+	logger             *slog.Logger
 
 	mu      sync.Mutex
 	workers map[string]time.Time
@@ -38,9 +48,21 @@ type standstill struct {
 	started, since time.Time
 }
 
-func newLeases(c *Coordinator) *leases {
-	return &leases{coordinator: c, workers: map[string]time.Time{}, runs: map[uint64]*standstill{}}
+// endings ends sessions, except for those that are merely not read.
+type endings interface {
+	end(worker string, cause error)
+	heldUp(worker string) bool
 }
+
+// putter takes what is to be recorded.
+type putter interface {
+	put(ctx context.Context, entry received) error
+}
+
+var (
+	_ endings = (*sessions)(nil)
+	_ putter  = (*recorder)(nil)
+)
 
 // heard renews the worker's lease.
 func (l *leases) heard(worker string) {
@@ -58,7 +80,7 @@ func (l *leases) quiet(worker string) bool {
 }
 
 // tooQuiet says whether a worker that is well would have been heard for so long.
-func (l *leases) tooQuiet(silence time.Duration) bool { return silence > l.coordinator.config.Lease/2 }
+func (l *leases) tooQuiet(silence time.Duration) bool { return silence > l.lease/2 }
 
 // progress notes how far attempts have come.
 func (l *leases) progress(heartbeat *trellisv1.Heartbeat) {
@@ -83,7 +105,7 @@ func (l *leases) restart() {
 }
 
 func (l *leases) run(ctx context.Context) {
-	interval := l.coordinator.config.Lease / heartbeatsPerLease
+	interval := l.lease / heartbeatsPerLease
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	l.restart()
@@ -95,21 +117,21 @@ func (l *leases) run(ctx context.Context) {
 		case <-ticker.C:
 		}
 		now := time.Now()
-		if now.Sub(last) > l.coordinator.config.Lease/2 {
+		if now.Sub(last) > l.lease/2 {
 			// This process was suspended or starved: it is not the workers that were silent.
-			l.coordinator.logger.Warn("this coordinator stood still; all leases start afresh", "for", now.Sub(last))
+			l.logger.Warn("this coordinator stood still; all leases start afresh", "for", now.Sub(last))
 			l.restart()
 		}
 		last = now
 		if err := l.check(ctx, now); err != nil && ctx.Err() == nil {
-			l.coordinator.logger.Error("check the leases", "error", err)
+			l.logger.Error("check the leases", "error", err)
 		}
 	}
 }
 
 // check ends the leases that have run out and the attempts that are hung.
 func (l *leases) check(ctx context.Context, now time.Time) error {
-	workers, err := l.coordinator.store.Snapshot().Workers(nil)
+	workers, err := l.store.Snapshot().Workers(nil)
 	if err != nil {
 		return err
 	}
@@ -120,7 +142,7 @@ func (l *leases) check(ctx context.Context, now time.Time) error {
 			live = append(live, worker)
 		}
 	}
-	l.coordinator.dispatcher.failing.forget(live)
+	l.failing.forget(live)
 	for _, name := range l.silent(live, now) {
 		if err := l.expire(ctx, name); err != nil {
 			return err
@@ -134,21 +156,20 @@ func (l *leases) check(ctx context.Context, now time.Time) error {
 func (l *leases) silent(live []*trellisv1.Worker, now time.Time) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	lease := l.coordinator.config.Lease
 	var silent []string
 	quiet := 0
 	heard := make(map[string]time.Time, len(live))
 	for _, worker := range live {
 		name := worker.GetName()
 		last, known := l.workers[name]
-		if !known || l.coordinator.sessions.heldUp(name) {
+		if !known || l.sessions.heldUp(name) {
 			last = now
 		}
 		heard[name] = last
 		if l.tooQuiet(now.Sub(last)) {
 			quiet++
 		}
-		if now.Sub(last) > lease {
+		if now.Sub(last) > l.lease {
 			silent = append(silent, name)
 		}
 	}
@@ -162,9 +183,9 @@ func (l *leases) silent(live []*trellisv1.Worker, now time.Time) []string {
 	}
 	if l.suspect.IsZero() {
 		l.suspect = now
-		l.coordinator.logger.Warn("most workers fell silent at once; waiting for one more lease", "quiet", quiet, "workers", len(live))
+		l.logger.Warn("most workers fell silent at once; waiting for one more lease", "quiet", quiet, "workers", len(live))
 	}
-	if now.Sub(l.suspect) <= lease {
+	if now.Sub(l.suspect) <= l.lease {
 		return nil
 	}
 	return silent
@@ -172,13 +193,13 @@ func (l *leases) silent(live []*trellisv1.Worker, now time.Time) []string {
 
 // expire ends a silent worker's lease, unless it has been heard meanwhile: verifying may take long.
 func (l *leases) expire(ctx context.Context, worker string) error {
-	if err := l.coordinator.log.Verify(ctx); err != nil {
+	if err := l.log.Verify(ctx); err != nil {
 		return fmt.Errorf("verify leadership before a lease expires: %w", err)
 	}
 	l.mu.Lock()
 	last, known := l.workers[worker]
 	l.mu.Unlock()
-	if known && time.Since(last) <= l.coordinator.config.Lease || l.coordinator.sessions.heldUp(worker) {
+	if known && time.Since(last) <= l.lease || l.sessions.heldUp(worker) {
 		return nil
 	}
 	return l.lose(ctx, worker)
@@ -186,31 +207,30 @@ func (l *leases) expire(ctx context.Context, worker string) error {
 
 // lose marks a worker as lost: its runs go to others, and should it come back, it has to say hello again.
 func (l *leases) lose(ctx context.Context, worker string) error {
-	c := l.coordinator
-	held, err := c.store.Snapshot().RunsHeldBy(nil, worker)
+	held, err := l.store.Snapshot().RunsHeldBy(nil, worker)
 	if err != nil {
 		return err
 	}
-	err = c.setWorkerState(ctx, worker, trellisv1.WorkerState_WORKER_STATE_LOST)
+	err = setWorkerState(ctx, l.store, l.log, worker, trellisv1.WorkerState_WORKER_STATE_LOST)
 	if errors.Is(err, results.ErrIllegalMove) || errors.Is(err, results.ErrNotFound) {
 		return nil // It has said goodbye.
 	}
 	if err != nil {
 		return fmt.Errorf("mark worker %s as lost: %w", worker, err)
 	}
-	c.metrics.lost.Inc()
-	c.logger.Warn("worker lost: it was silent for longer than its lease", "worker", worker, "lease", c.config.Lease, "runs", len(held))
+	l.lost.Inc()
+	l.logger.Warn("worker lost: it was silent for longer than its lease", "worker", worker, "lease", l.lease, "runs", len(held))
 	for _, run := range held {
-		c.logger.Info("run lost its worker", "study", run.GetStudy(), "run", run.GetId(), "worker", worker,
+		l.logger.Info("run lost its worker", "study", run.GetStudy(), "run", run.GetId(), "worker", worker,
 			"recorded", run.GetEpochs(), "checkpoint", results.LastCheckpoint(run).GetEpoch())
 	}
-	c.sessions.end(worker, errLeaseExpired)
+	l.sessions.end(worker, errLeaseExpired)
 	return nil
 }
 
 // endHung ends the attempts whose workers are well and which have not moved for too long.
 func (l *leases) endHung(ctx context.Context, live []*trellisv1.Worker, now time.Time) error {
-	snapshot := l.coordinator.store.Snapshot()
+	snapshot := l.store.Snapshot()
 	var held []*trellisv1.Run
 	for _, worker := range live {
 		runs, err := snapshot.RunsHeldBy(nil, worker.GetName())
@@ -226,8 +246,8 @@ func (l *leases) endHung(ctx context.Context, live []*trellisv1.Worker, now time
 		}
 		message := fmt.Sprintf("worker %s is alive, but the run has made no step for %v", run.GetWorker(), stood.Round(time.Second))
 		entry := failureEntry(run.GetStudy(), run.GetId(), run.GetAttempt(), trellisv1.FailureClass_FAILURE_CLASS_HUNG, message)
-		l.coordinator.logger.Warn("attempt hung", "study", run.GetStudy(), "run", run.GetId(), "worker", run.GetWorker(), "for", stood)
-		if err := l.coordinator.recorder.put(ctx, received{entry: entry}); err != nil {
+		l.logger.Warn("attempt hung", "study", run.GetStudy(), "run", run.GetId(), "worker", run.GetWorker(), "for", stood)
+		if err := l.recorder.put(ctx, received{entry: entry}); err != nil {
 			return err
 		}
 	}
@@ -245,7 +265,7 @@ func (l *leases) stands(attempt uint64, now time.Time) (time.Duration, bool) {
 		l.runs[attempt] = &standstill{started: now, since: now}
 		return 0, false
 	}
-	patience := l.coordinator.config.HangTimeout
+	patience := l.hangTimeout
 	if still.steps > 0 {
 		patience = max(patience, hungSteps*still.since.Sub(still.started)/time.Duration(still.steps))
 	}

@@ -1,9 +1,10 @@
-package coordinator
+package lead
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -23,18 +24,27 @@ const (
 // recorder puts what workers report into the log. While one command is on its way to the log the next gathers, so that
 // commands are small when the log is quick and large when it is slow.
 type recorder struct {
-	coordinator *Coordinator
-	queue       chan received
+	log      proposer
+	sessions rechecks
+	failing  *failing
+	// awaited are woken when attempts have ended.
+	awaited []waker
+	metrics *metrics
+	logger  *slog.Logger
+	queue   chan received
 }
+
+// rechecks has all sessions compare what the store says with what their workers have been told.
+type rechecks interface {
+	recheckAll()
+}
+
+var _ rechecks = (*sessions)(nil)
 
 // received is an entry and the session it came from, nil if the coordinator itself made it.
 type received struct {
 	entry *trellisv1.RecordCommand_Entry
 	from  *session
-}
-
-func newRecorder(c *Coordinator) *recorder {
-	return &recorder{coordinator: c, queue: make(chan received, recordQueue)}
 }
 
 // put queues an entry. It waits while the queue is full, and gives up when ctx is done. The session that the entry came
@@ -49,7 +59,6 @@ func (r *recorder) put(ctx context.Context, entry received) error {
 	defer released()
 	select {
 	case r.queue <- entry:
-		r.coordinator.leases.heard(entry.from.name())
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -109,7 +118,7 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 	for i, one := range batch {
 		entries[i] = one.entry
 	}
-	_, answer, err := r.coordinator.proposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Record{
+	answer, err := r.log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Record{
 		Record: &trellisv1.RecordCommand{Entries: entries},
 	}})
 	if err != nil {
@@ -121,7 +130,7 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 	}
 	refusals, ok := answer.([]error)
 	if !ok || len(refusals) != len(batch) {
-		panic(fmt.Sprintf("coordinator: the state machine answered %d entries with %T", len(batch), answer))
+		panic(fmt.Sprintf("lead: the state machine answered %d entries with %T", len(batch), answer))
 	}
 	ended := false
 	var ahead []received
@@ -137,8 +146,9 @@ func (r *recorder) record(ctx context.Context, batch []received) {
 		ended = true
 	}
 	if ended {
-		r.coordinator.dispatcher.wake()
-		r.coordinator.settler.wake()
+		for _, one := range r.awaited {
+			one.wake()
+		}
 	}
 }
 
@@ -149,7 +159,7 @@ func (r *recorder) giveBack(ctx context.Context, ahead []received) {
 	for i, one := range ahead {
 		entries[i] = returnEntry(one.entry)
 	}
-	_, _, err := r.coordinator.proposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Record{
+	_, err := r.log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_Record{
 		Record: &trellisv1.RecordCommand{Entries: entries},
 	}})
 	for _, one := range ahead {
@@ -165,75 +175,31 @@ func (r *recorder) giveBack(ctx context.Context, ahead []received) {
 // answer tells the session what became of its entry.
 func (r *recorder) answer(one received, refusal error) {
 	attempt := attemptOf(one.entry)
-	r.coordinator.metrics.recorded(one.entry, refusal)
+	r.metrics.recorded(one.entry, refusal)
 	switch {
 	case refusal == nil:
 		one.from.acknowledge(one.entry)
 		if outcome := one.entry.GetOutcome(); outcome != nil && one.from != nil {
-			r.coordinator.dispatcher.failing.ended(one.from.name(), outcome)
+			r.failing.ended(one.from.name(), outcome)
 		} else if outcome != nil {
 			// The coordinator itself has ended the attempt: its worker must be told.
-			r.coordinator.sessions.recheckAll()
+			r.sessions.recheckAll()
 		}
 	case errors.Is(refusal, results.ErrStale), errors.Is(refusal, results.ErrNotFound):
 		// The attempt has ended: nothing of it will ever be accepted.
 		one.from.acknowledge(one.entry)
-		r.coordinator.logger.Debug("refused what a worker sent", "attempt", attempt, "error", refusal)
+		r.logger.Debug("refused what a worker sent", "attempt", attempt, "error", refusal)
 	case errors.Is(refusal, results.ErrGap):
 		// giveBack ends the attempt.
-		r.coordinator.logger.Warn("a worker is ahead of what is recorded of its run, as after a restore: the run goes on from there",
+		r.logger.Warn("a worker is ahead of what is recorded of its run, as after a restore: the run goes on from there",
 			"worker", one.from.name(), "attempt", attempt, "error", refusal)
 	case errors.Is(refusal, results.ErrConflict):
 		// The store has ended the attempt.
 		one.from.recheck()
-		r.coordinator.logger.Error("two attempts at one run gave different losses: a worker's arithmetic or memory is faulty",
+		r.logger.Error("two attempts at one run gave different losses: a worker's arithmetic or memory is faulty",
 			"attempt", attempt, "error", refusal)
 		one.from.acknowledge(one.entry)
 	default:
 		one.from.end(status.Errorf(codes.Aborted, "record what worker %s sent: %v", one.from.name(), refusal))
 	}
-}
-
-// attemptOf returns the attempt that an entry belongs to.
-func attemptOf(entry *trellisv1.RecordCommand_Entry) uint64 {
-	switch entry := entry.GetEntry().(type) {
-	case *trellisv1.RecordCommand_Entry_Reports:
-		return entry.Reports.GetAttempt()
-	case *trellisv1.RecordCommand_Entry_Checkpoint:
-		return entry.Checkpoint.GetAttempt()
-	case *trellisv1.RecordCommand_Entry_Outcome:
-		return entry.Outcome.GetAttempt()
-	default:
-		return 0
-	}
-}
-
-// returnEntry is the outcome that gives back the run of the attempt that an entry belongs to.
-func returnEntry(entry *trellisv1.RecordCommand_Entry) *trellisv1.RecordCommand_Entry {
-	study, run := runOf(entry)
-	return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: &trellisv1.Outcome{
-		Study: study, Run: run, Attempt: attemptOf(entry), Result: &trellisv1.Outcome_Return_{Return: &trellisv1.Outcome_Return{}},
-	}}}
-}
-
-// runOf returns the study and the run that an entry belongs to.
-func runOf(entry *trellisv1.RecordCommand_Entry) (study, run string) {
-	switch entry := entry.GetEntry().(type) {
-	case *trellisv1.RecordCommand_Entry_Reports:
-		return entry.Reports.GetStudy(), entry.Reports.GetRun()
-	case *trellisv1.RecordCommand_Entry_Checkpoint:
-		return entry.Checkpoint.GetStudy(), entry.Checkpoint.GetRun()
-	case *trellisv1.RecordCommand_Entry_Outcome:
-		return entry.Outcome.GetStudy(), entry.Outcome.GetRun()
-	default:
-		return "", ""
-	}
-}
-
-// failureEntry is an outcome that the coordinator records by itself.
-func failureEntry(study, run string, attempt uint64, class trellisv1.FailureClass, message string) *trellisv1.RecordCommand_Entry {
-	return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: &trellisv1.Outcome{
-		Study: study, Run: run, Attempt: attempt,
-		Result: &trellisv1.Outcome_Failure{Failure: &trellisv1.Failure{Attempt: attempt, Class: class, Message: message}},
-	}}}
 }

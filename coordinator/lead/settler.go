@@ -1,9 +1,10 @@
-package coordinator
+package lead
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -25,21 +26,11 @@ const (
 // its indices. Each adds trials that the study does not have, of which there are finitely many, or says that it is settled:
 // whatever fails, it comes to an end.
 type settler struct {
-	coordinator *Coordinator
-	// woken has an element when a study may have come to where it is to be looked at.
-	woken chan struct{}
-}
-
-func newSettler(c *Coordinator) *settler {
-	return &settler{coordinator: c, woken: make(chan struct{}, 1)}
-}
-
-// wake makes the settler look. It never waits.
-func (s *settler) wake() {
-	select {
-	case s.woken <- struct{}{}:
-	default:
-	}
+	store  Snapshots
+	log    proposer
+	logger *slog.Logger
+	// woken rings when a study may have come to where it is to be looked at.
+	woken bell
 }
 
 func (s *settler) run(ctx context.Context) {
@@ -48,7 +39,7 @@ func (s *settler) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		changed, err := s.round(ctx)
 		if err != nil && ctx.Err() == nil {
-			s.coordinator.logger.Warn("could not settle a study; will try again", "error", err)
+			s.logger.Warn("could not settle a study; will try again", "error", err)
 		}
 		if changed && err == nil {
 			// What was added may be known from other studies, and have ended already.
@@ -64,7 +55,7 @@ func (s *settler) run(ctx context.Context) {
 
 // round looks once at every study, and says whether it has changed one.
 func (s *settler) round(ctx context.Context) (changed bool, err error) {
-	snapshot := s.coordinator.store.Snapshot()
+	snapshot := s.store.Snapshot()
 	studies, err := snapshot.Studies(nil)
 	if err != nil {
 		return false, err
@@ -97,7 +88,7 @@ func (s *settler) extend(ctx context.Context, study *trellisv1.Study, points []*
 	command := &trellisv1.ExtendStudyCommand{
 		Study: study.GetName(), Indices: study.GetIndices(), Points: points[:min(len(points), settleBatch)], Settled: len(points) == 0,
 	}
-	logger := s.coordinator.logger.With("study", study.GetName())
+	logger := s.logger.With("study", study.GetName())
 	err := s.propose(ctx, command)
 	if errors.Is(err, results.ErrInvalid) && !command.GetSettled() {
 		// For example, the study would have more trials than a study may have. It must not wait for ever.
@@ -121,6 +112,6 @@ func (s *settler) extend(ctx context.Context, study *trellisv1.Study, points []*
 }
 
 func (s *settler) propose(ctx context.Context, command *trellisv1.ExtendStudyCommand) error {
-	_, _, err := s.coordinator.proposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{ExtendStudy: command}})
+	_, err := s.log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{ExtendStudy: command}})
 	return err
 }

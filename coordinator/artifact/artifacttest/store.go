@@ -1,4 +1,4 @@
-package coordinator
+package artifacttest
 
 import (
 	"bytes"
@@ -16,31 +16,37 @@ import (
 	"trellis/coordinator/artifact"
 )
 
-// memoryArtifacts is a store of artifacts in memory, with faults.
-type memoryArtifacts struct {
+// Store is a store of artifacts in memory, with faults.
+type Store struct {
 	mu     sync.Mutex
 	copies map[string]memoryCopy
 	puts   int
-	// failing is the error of what is asked, by method; deleting is called before a copy is deleted.
-	failing  map[string]error
-	deleting func(artifact.Artifact)
+	// failing is the error of what is asked, by method.
+	failing map[string]error
+	// Deleting is called before a copy is deleted, if it is set.
+	Deleting func(artifact.Artifact)
 }
+
+var _ artifact.Backing = (*Store)(nil)
 
 type memoryCopy struct {
 	artifact.Artifact
 	content []byte
 }
 
-func newMemoryArtifacts() *memoryArtifacts {
-	return &memoryArtifacts{copies: map[string]memoryCopy{}, failing: map[string]error{}}
+// New returns an empty store.
+func New() *Store {
+	return &Store{copies: map[string]memoryCopy{}, failing: map[string]error{}}
 }
 
-func digestOf(content []byte) string {
+// DigestOf is the digest of a content.
+func DigestOf(content []byte) string {
 	sum := sha256.Sum256(content)
 	return hex.EncodeToString(sum[:])
 }
 
-func (m *memoryArtifacts) Put(_ context.Context, r io.Reader, limit int64) (string, int64, error) {
+// Put makes a copy.
+func (m *Store) Put(_ context.Context, r io.Reader, limit int64) (string, int64, error) {
 	content, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
 		return "", 0, err
@@ -55,13 +61,14 @@ func (m *memoryArtifacts) Put(_ context.Context, r io.Reader, limit int64) (stri
 	}
 	m.puts++
 	made := artifact.Artifact{
-		SHA256: digestOf(content), Copy: fmt.Sprintf("%016x", m.puts), Size: int64(len(content)), Modified: time.Now(),
+		SHA256: DigestOf(content), Copy: fmt.Sprintf("%016x", m.puts), Size: int64(len(content)), Modified: time.Now(),
 	}
 	m.copies[made.Name()] = memoryCopy{made, content}
 	return made.SHA256, made.Size, nil
 }
 
-func (m *memoryArtifacts) Get(_ context.Context, digest string) (io.ReadCloser, int64, error) {
+// Get returns the content of any copy.
+func (m *Store) Get(_ context.Context, digest string) (io.ReadCloser, int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.failing["get"]; err != nil {
@@ -75,7 +82,8 @@ func (m *memoryArtifacts) Get(_ context.Context, digest string) (io.ReadCloser, 
 	return nil, 0, artifact.ErrNotFound
 }
 
-func (m *memoryArtifacts) List(context.Context) iter.Seq2[artifact.Artifact, error] {
+// List returns all copies, the oldest first.
+func (m *Store) List(context.Context) iter.Seq2[artifact.Artifact, error] {
 	m.mu.Lock()
 	copies := slices.SortedFunc(maps.Values(m.copies), func(a, b memoryCopy) int { return a.Compare(b.Artifact) })
 	err := m.failing["list"]
@@ -92,9 +100,10 @@ func (m *memoryArtifacts) List(context.Context) iter.Seq2[artifact.Artifact, err
 	}
 }
 
-func (m *memoryArtifacts) Delete(_ context.Context, copied artifact.Artifact) error {
-	if m.deleting != nil {
-		m.deleting(copied)
+// Delete deletes a copy.
+func (m *Store) Delete(_ context.Context, copied artifact.Artifact) error {
+	if m.Deleting != nil {
+		m.Deleting(copied)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -105,19 +114,36 @@ func (m *memoryArtifacts) Delete(_ context.Context, copied artifact.Artifact) er
 	return nil
 }
 
-func (m *memoryArtifacts) Close() error { return nil }
+// Close does nothing.
+func (m *Store) Close() error { return nil }
 
-func (m *memoryArtifacts) fail(what string, err error) {
+// Fail sets the error of "get", "put", "list", or "delete DIGEST" from now on, nil for none.
+func (m *Store) Fail(what string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.failing[what] = err
 }
 
-func (m *memoryArtifacts) has(digest string) bool {
+// Has says whether the content of that digest is there.
+func (m *Store) Has(digest string) bool {
 	content, _, err := m.Get(context.Background(), digest)
 	if err != nil {
 		return false
 	}
 	found, _ := io.ReadAll(content)
-	return digestOf(found) == digest
+	return DigestOf(found) == digest
+}
+
+// Puts is how many copies were ever made.
+func (m *Store) Puts() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.puts
+}
+
+// Names has the names of all copies that are there.
+func (m *Store) Names() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Keys(m.copies))
 }

@@ -1,0 +1,104 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+	"trellis/results/grid"
+)
+
+// MaxStudies is how many studies a coordinator keeps.
+const MaxStudies = 1000
+
+// CreateStudy admits a study: everything about it that can be wrong is checked here, before it reaches the log.
+func (s studyService) CreateStudy(ctx context.Context, request *trellisv1.CreateStudyRequest) (*trellisv1.CreateStudyResponse, error) {
+	command, err := s.createCommand(ctx, request.GetSpec(), request.GetFresh())
+	if source := command.GetPretrained(); err == nil && source != nil {
+		err = s.keepSource(ctx, source)
+	}
+	if err != nil {
+		name := request.GetSpec().GetName()
+		if _, known := s.get(ctx, name); known == nil && request.GetSpec().GetPretrained() != nil {
+			// Who submits a study again does not ask for its source, which may be gone.
+			return nil, errStudyExists(name)
+		}
+		return nil, err
+	}
+	select {
+	case s.creating <- struct{}{}:
+		defer func() { <-s.creating }()
+	case <-ctx.Done(): // The one before may wait for a majority that is not there.
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+	if err := s.checkRoom(); err != nil {
+		return nil, err
+	}
+	name := command.GetSpec().GetName()
+	_, err = s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_CreateStudy{CreateStudy: command}})
+	if errors.Is(err, results.ErrExists) {
+		return nil, errStudyExists(name)
+	}
+	if err != nil {
+		return nil, Status(err)
+	}
+	study, err := s.get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	progress := study.GetProgress()
+	s.logger.Info("study created", "study", name, "trials", progress.GetTrials(), "runs", progress.GetRuns(), "fresh", study.GetFresh())
+	if shared := progress.GetEpochsShared(); shared > 0 {
+		s.logger.Info("study has taken over what other studies know", "study", name, "epochs", shared,
+			"seconds", progress.GetSecondsShared(), "trials answered", progress.GetTrialsSucceeded(), "runs ended", progress.GetRunsSucceeded(),
+			"epochs left", progress.GetEpochsLeft())
+	}
+	return &trellisv1.CreateStudyResponse{Study: study}, nil
+}
+
+func errStudyExists(name string) error {
+	return status.Errorf(codes.AlreadyExists, "a study named %s exists already: give this one another name, or delete that one", name)
+}
+
+// createCommand checks a spec, and makes it the command that creates its study.
+func (s studyService) createCommand(ctx context.Context, spec *trellisv1.StudySpec, fresh bool) (*trellisv1.CreateStudyCommand, error) {
+	if err := s.models.Validate(spec); err != nil {
+		return nil, Status(err)
+	}
+	if err := s.disk.check(); err != nil {
+		return nil, err
+	}
+	spec, source, err := s.resolvePretrained(s.models.WithDefaults(spec))
+	if err != nil {
+		return nil, err
+	}
+	command := &trellisv1.CreateStudyCommand{Spec: spec, Numerics: s.numerics, Fresh: fresh, Pretrained: source}
+	if spec.GetData() == "" {
+		return command, nil
+	}
+	dataSet, err := s.dataSets.Find(ctx, spec.GetData())
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "data: %v", err)
+	}
+	if spec.Split, err = grid.ResolveSplit(spec, dataSet); err != nil {
+		return nil, Status(err)
+	}
+	command.DataSet = dataSet
+	return command, nil
+}
+
+// checkRoom says whether one more study can be kept.
+func (s studyService) checkRoom() error {
+	studies, err := s.store.Snapshot().Studies(nil)
+	if err != nil {
+		return Status(err)
+	}
+	if len(studies) >= MaxStudies {
+		return status.Errorf(codes.ResourceExhausted, "this coordinator keeps %d studies, the most it can: delete one that is no longer needed", MaxStudies)
+	}
+	return nil
+}

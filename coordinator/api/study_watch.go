@@ -1,0 +1,99 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+)
+
+const (
+	// watchInterval is how often a watch sends at most.
+	watchInterval = 100 * time.Millisecond
+	// watchRuns and watchBytes are how many runs one response of a watch carries, by number and, at most by one run more, by
+	// size.
+	watchRuns  = 1000
+	watchBytes = 1 << 20
+)
+
+// WatchStudy sends a study's state whenever it changes, until the study has ended. Each response is made from the store
+// at the time it is sent, so that a slow reader misses states in between but never falls behind.
+func (s studyService) WatchStudy(request *trellisv1.WatchStudyRequest, stream trellisv1.StudyService_WatchStudyServer) error {
+	since := request.GetSinceIndex()
+	for {
+		watch := memdb.NewWatchSet()
+		snapshot := s.store.Snapshot()
+		study, err := snapshot.Study(watch, request.GetStudy())
+		if err != nil {
+			return Status(err)
+		}
+		// A client may come back with the index of another coordinator's life, or of a study of the same name.
+		if since > study.GetModifyIndex() {
+			since = 0
+		}
+		if err := sendChanges(stream, snapshot, s.forecasts.On(snapshot, study), since); err != nil {
+			return Status(err)
+		}
+		since = study.GetModifyIndex()
+		if results.StudyEnded(study) {
+			return nil
+		}
+		watch.Add(s.stopping.Done())
+		if err := watch.WatchCtx(stream.Context()); err != nil {
+			return Status(err)
+		}
+		select {
+		case <-s.stopping.Done():
+			return context.Cause(s.stopping)
+		case <-stream.Context().Done():
+			return Status(stream.Context().Err())
+		case <-time.After(watchInterval):
+		}
+	}
+}
+
+// sendChanges sends what has changed after index since. Only the last of its responses carries the study's index, so
+// that a client that loses the stream in between is sent all of them again.
+func sendChanges(stream trellisv1.StudyService_WatchStudyServer, snapshot *results.Snapshot, study *trellisv1.Study, since uint64) error {
+	best, err := snapshot.Best(nil, study.GetName())
+	if err != nil && !errors.Is(err, results.ErrNoAnswer) {
+		return err
+	}
+	// Runs that nothing has happened to since the study was created are not news.
+	runs, err := snapshot.RunsChangedSince(study.GetName(), max(since, study.GetCreateIndex()))
+	if err != nil {
+		return fmt.Errorf("find what has changed: %w", err)
+	}
+	send := func(index uint64, runs []*trellisv1.Run) error {
+		metrics, err := snapshot.LastMetrics(study.GetName(), runs)
+		if err != nil {
+			return err
+		}
+		return stream.Send(&trellisv1.WatchStudyResponse{Index: index, Study: study, Runs: runs, Best: best, Metrics: metrics})
+	}
+	for n := onePart(runs); n < len(runs); n = onePart(runs) {
+		if err := send(since, runs[:n]); err != nil {
+			return err
+		}
+		runs = runs[n:]
+	}
+	return send(study.GetModifyIndex(), runs)
+}
+
+// onePart is how many of the runs one response carries.
+func onePart(runs []*trellisv1.Run) int {
+	size := 0
+	for n, run := range runs[:min(len(runs), watchRuns)] {
+		if size >= watchBytes {
+			return n
+		}
+		size += proto.Size(run)
+	}
+	return min(len(runs), watchRuns)
+}

@@ -1,0 +1,91 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// HelloTimeout is how long a session may take to begin.
+const HelloTimeout = 10 * time.Second
+
+var errNoHello = status.Errorf(codes.DeadlineExceeded, "no hello within %v", HelloTimeout)
+
+// workerService is the workers' side of the API.
+type workerService struct {
+	trellisv1.UnimplementedWorkerServiceServer
+	numerics string
+	store    Snapshots
+	sessions Sessions
+	stopping context.Context
+}
+
+// Sessions serves workers that have said hello. Only the leader does.
+type Sessions interface {
+	// Serve returns when the session has ended: nil if the worker has said goodbye.
+	Serve(hello *trellisv1.Hello, stream trellisv1.WorkerService_SessionServer) error
+}
+
+// ListWorkers returns the workers by name.
+func (s workerService) ListWorkers(_ context.Context, request *trellisv1.ListWorkersRequest) (*trellisv1.ListWorkersResponse, error) {
+	response, err := s.store.Snapshot().ListWorkers(request)
+	return response, Status(err)
+}
+
+// Session hands a worker that this coordinator can work with to the leader, which serves it.
+func (s workerService) Session(stream trellisv1.WorkerService_SessionServer) error {
+	hello, err := s.awaitHello(stream)
+	if err != nil {
+		return err
+	}
+	if err := s.checkHello(hello); err != nil {
+		return err
+	}
+	return Status(s.sessions.Serve(hello, stream))
+}
+
+// awaitHello returns the first message's hello, nil if it is another. A peer that says nothing is not waited for.
+func (s workerService) awaitHello(stream trellisv1.WorkerService_SessionServer) (*trellisv1.Hello, error) {
+	type result struct {
+		request *trellisv1.SessionRequest
+		err     error
+	}
+	// Room for one, so that the receiver ends, at the latest with the stream, even if nobody waits for it any more.
+	first := make(chan result, 1)
+	go func() {
+		request, err := stream.Recv()
+		first <- result{request, err}
+	}()
+	timer := time.NewTimer(HelloTimeout)
+	defer timer.Stop()
+	select {
+	case result := <-first:
+		return result.request.GetHello(), result.err
+	case <-timer.C:
+		return nil, errNoHello
+	case <-s.stopping.Done():
+		return nil, context.Cause(s.stopping)
+	}
+}
+
+// checkHello refuses a worker that this coordinator can't work with.
+func (s workerService) checkHello(hello *trellisv1.Hello) error {
+	if hello == nil {
+		return status.Error(codes.InvalidArgument, "a session begins with hello")
+	}
+	if hello.GetProtocol() != trellisv1.SessionProtocol {
+		return status.Errorf(codes.FailedPrecondition,
+			"worker %s speaks version %d of the session protocol, this coordinator version %d: run the same version of trellis on both",
+			hello.GetWorker(), hello.GetProtocol(), trellisv1.SessionProtocol)
+	}
+	if hello.GetNumerics() != s.numerics {
+		return status.Errorf(codes.FailedPrecondition,
+			"worker %s computes with numerics version %q, this coordinator's studies with %q, so its digits would differ: "+
+				"run the same version of trellis on both", hello.GetWorker(), hello.GetNumerics(), s.numerics)
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package forecast
+
+import (
+	"cmp"
+	"slices"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+)
+
+const (
+	// likeStudies is of how many studies of the same model and data something is learned: the latest.
+	likeStudies = 8
+	// aheadStudies is of how many older studies it is forecast what they leave to do. Of others it is what they have at most.
+	aheadStudies = 8
+)
+
+func studyTally(snapshot *results.Snapshot, study *trellisv1.Study) (*Tally, error) {
+	trajectories, err := snapshot.Trajectories(study.GetName())
+	if err != nil {
+		return nil, err
+	}
+	tally := NewTally(study.GetSpec())
+	for run, losses := range trajectories {
+		tally.Add(run, losses)
+	}
+	return tally, nil
+}
+
+// input collects what a forecast of a study depends on, besides its own runs. The study need not have been created.
+func (m *Maker) input(snapshot *results.Snapshot, study *trellisv1.Study, tally *Tally) (Input, error) {
+	in := Input{Study: tally}
+	studies, err := snapshot.Studies(nil)
+	if err != nil {
+		return in, err
+	}
+	for _, like := range latestLike(studies, study) {
+		other, err := studyTally(snapshot, like)
+		if err != nil {
+			return in, err
+		}
+		in.Others = append(in.Others, other)
+	}
+	in.Ahead = m.ahead(snapshot, studies, study)
+	return in, m.slots(snapshot, studies, study, &in)
+}
+
+// latestLike returns the studies of the same model and data that have something to tell, the latest first.
+func latestLike(studies []*trellisv1.Study, study *trellisv1.Study) (like []*trellisv1.Study) {
+	for _, other := range studies {
+		if other.GetName() != study.GetName() && other.GetProgress().GetTrainingSeconds() > 0 &&
+			other.GetSpec().GetModel() == study.GetSpec().GetModel() &&
+			other.GetDataSet().GetDigest() == study.GetDataSet().GetDigest() {
+			like = append(like, other)
+		}
+	}
+	slices.SortFunc(like, func(a, b *trellisv1.Study) int { return cmp.Compare(b.GetModifyIndex(), a.GetModifyIndex()) })
+	return like[:min(len(like), likeStudies)]
+}
+
+// ahead is what running studies that are older have in the queue. The oldest are forecast first, so that this does not go in
+// circles.
+func (m *Maker) ahead(snapshot *results.Snapshot, studies []*trellisv1.Study, study *trellisv1.Study) (ahead []*trellisv1.Estimate) {
+	for _, older := range studies {
+		if older.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING ||
+			study.GetCreateIndex() > 0 && older.GetCreateIndex() >= study.GetCreateIndex() {
+			continue
+		}
+		if len(ahead) < aheadStudies {
+			if outlook, ok := m.renew(snapshot, older); ok {
+				ahead = append(ahead, outlook.Queue)
+				continue
+			}
+		}
+		seconds := float64(older.GetProgress().GetEpochsLeft()) * secondsPerEpoch(older)
+		ahead = append(ahead, &trellisv1.Estimate{Expected: seconds, Low: 0, High: seconds})
+	}
+	return ahead
+}
+
+// slots notes the slots of the workers that take runs, and what those are held by that belong to other studies.
+func (m *Maker) slots(snapshot *results.Snapshot, studies []*trellisv1.Study, study *trellisv1.Study, in *Input) error {
+	paces := map[string]float64{}
+	for _, other := range studies {
+		paces[other.GetName()] = secondsPerEpoch(other)
+	}
+	workers, err := snapshot.Workers(nil)
+	if err != nil {
+		return err
+	}
+	for _, worker := range workers {
+		if worker.GetState() != trellisv1.WorkerState_WORKER_STATE_READY {
+			continue
+		}
+		in.Workers = append(in.Workers, Worker{Name: worker.GetName(), Slots: int(worker.GetSlots())})
+		runs, err := snapshot.RunsHeldBy(nil, worker.GetName())
+		if err != nil {
+			return err
+		}
+		for _, run := range runs {
+			if run.GetStudy() == study.GetName() && study.GetCreateIndex() > 0 {
+				continue
+			}
+			epochs := float64(run.GetParameters().GetMaxEpochs() - run.GetAttemptEpochs())
+			in.Held = append(in.Held, Held{Worker: worker.GetName(), Seconds: epochs * paces[run.GetStudy()]})
+		}
+	}
+	return nil
+}
+
+// secondsPerEpoch is what an epoch of a study has taken on average, or is to take by its spec, 0 if neither is known.
+func secondsPerEpoch(study *trellisv1.Study) float64 {
+	progress := study.GetProgress()
+	trained := progress.GetEpochs() - min(progress.GetEpochs(), progress.GetEpochsShared())
+	if trained == 0 || progress.GetTrainingSeconds() == 0 {
+		return study.GetSpec().GetSynthetic().GetEpochTime().AsDuration().Seconds()
+	}
+	return progress.GetTrainingSeconds() / float64(trained)
+}

@@ -1,0 +1,220 @@
+package lead
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"trellis/coordinator/artifact"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+	"trellis/results/grid"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const testLease = 15 * time.Second
+
+// testLog applies commands to a store at once.
+type testLog struct {
+	*testing.T
+	// ctx ends with the test, inside its bubble, which testing's does not if the test fails.
+	ctx   context.Context
+	store *results.Store
+	wake  func(command *trellisv1.Command, answer any)
+
+	mu      sync.Mutex
+	index   uint64
+	applied func(*trellisv1.Command)
+}
+
+var _ Log = (*testLog)(nil)
+
+// hook sets what is called after each command.
+func (l *testLog) hook(applied func(*trellisv1.Command)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.applied = applied
+}
+
+func (l *testLog) ProposePatiently(_ context.Context, command *trellisv1.Command) (any, error) {
+	l.mu.Lock()
+	l.index++
+	answer := l.apply(l.index, timestamppb.Now(), command)
+	applied := l.applied
+	l.mu.Unlock()
+	if err, ok := answer.(error); ok {
+		return nil, err
+	}
+	l.wake(command, answer)
+	if applied != nil {
+		applied(command)
+	}
+	return answer, nil
+}
+
+func (l *testLog) apply(index uint64, now *timestamppb.Timestamp, command *trellisv1.Command) any {
+	switch change := command.GetChange().(type) {
+	case *trellisv1.Command_CreateStudy:
+		spec := change.CreateStudy.GetSpec()
+		trials, runs, err := grid.Expand(spec, nil, "test", nil)
+		if err != nil {
+			return err
+		}
+		return l.store.CreateStudy(index, now, &trellisv1.Study{Name: spec.GetName(), Spec: spec, Numerics: "test"}, runs, trials)
+	case *trellisv1.Command_SetWorker:
+		return l.store.SetWorker(index, now, change.SetWorker.GetWorker())
+	case *trellisv1.Command_Grant:
+		return l.store.Grant(index, now, change.Grant.GetGrants())
+	case *trellisv1.Command_Record:
+		return l.store.Record(index, now, change.Record.GetEntries())
+	}
+	return fmt.Errorf("no test proposes %v", command)
+}
+
+func (l *testLog) Verify(context.Context) error { return nil }
+
+// create adds a study of one run.
+func (l *testLog) create(name string, epochs uint32) {
+	l.Helper()
+	spec := grid.WithDefaults(&trellisv1.StudySpec{
+		Name: name, Model: "synthetic",
+		Grid: []*trellisv1.Grid{{
+			LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{4}},
+			LearningRate: &trellisv1.NumberAxis{Values: []float64{1e-3}},
+			MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{epochs}},
+		}},
+	})
+	_, err := l.ProposePatiently(l.ctx, &trellisv1.Command{Change: &trellisv1.Command_CreateStudy{
+		CreateStudy: &trellisv1.CreateStudyCommand{Spec: spec},
+	}})
+	if err != nil {
+		l.Fatal(err)
+	}
+}
+
+// worker is the worker's row, once everything under way is done.
+func (l *testLog) worker(name string) *trellisv1.Worker {
+	l.Helper()
+	synctest.Wait()
+	worker, err := l.store.Snapshot().Worker(nil, name)
+	if err != nil {
+		l.Fatal(err)
+	}
+	return worker
+}
+
+// leading runs a test in a term, under a fake clock.
+func leading(t *testing.T, test func(*Leader, *testLog)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		store, err := results.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		log := &testLog{T: t, ctx: ctx, store: store}
+		l := New(Config{
+			Numerics: "test", Lease: testLease, HangTimeout: time.Minute, Store: store, Log: log,
+			Artifacts: artifact.NewKeeper(), Stopping: ctx, Logger: slog.New(slog.DiscardHandler),
+		})
+		log.wake = l.Notify
+		stop := l.Begin(ctx)
+		defer stop(ErrNotLeading)
+		test(l, log)
+	})
+}
+
+// testWorker is the worker's end of a session.
+type testWorker struct {
+	*testing.T
+	grpc.ServerStream
+	ctx    context.Context
+	sent   chan *trellisv1.SessionRequest
+	gotten chan *trellisv1.SessionResponse
+	// ended is closed when the session has ended.
+	ended chan struct{}
+}
+
+var _ trellisv1.WorkerService_SessionServer = (*testWorker)(nil)
+
+func hello(worker string) *trellisv1.Hello { return &trellisv1.Hello{Worker: worker, Slots: 1} }
+
+// connect opens a session, which ends at the latest with the test.
+func connect(log *testLog, l *Leader, hello *trellisv1.Hello) *testWorker {
+	w := &testWorker{
+		T: log.T, sent: make(chan *trellisv1.SessionRequest), gotten: make(chan *trellisv1.SessionResponse, 100),
+		ended: make(chan struct{}),
+	}
+	ctx, cancel := context.WithCancel(log.ctx)
+	w.ctx = ctx
+	go func() {
+		defer close(w.ended)
+		defer cancel()
+		_ = l.Serve(hello, w)
+	}()
+	synctest.Wait()
+	return w
+}
+
+func (w *testWorker) Context() context.Context { return w.ctx }
+
+func (w *testWorker) Recv() (*trellisv1.SessionRequest, error) {
+	select {
+	case request := <-w.sent:
+		return request, nil
+	case <-w.ctx.Done():
+		return nil, w.ctx.Err()
+	}
+}
+
+func (w *testWorker) Send(response *trellisv1.SessionResponse) error {
+	select {
+	case w.gotten <- response:
+		return nil
+	default:
+		return errors.New("the worker has not read for long")
+	}
+}
+
+func (w *testWorker) send(request *trellisv1.SessionRequest) {
+	w.Helper()
+	select {
+	case w.sent <- request:
+	case <-w.ended:
+		w.Fatal("the session has ended")
+	}
+}
+
+// assignment waits for the next assignment.
+func (w *testWorker) assignment() *trellisv1.Assignment {
+	w.Helper()
+	for {
+		select {
+		case response := <-w.gotten:
+			if assignment := response.GetAssignment(); assignment != nil {
+				return assignment
+			}
+		case <-time.After(testLease):
+			w.Fatal("no assignment has come")
+		}
+	}
+}
+
+// reportOf is the report of one epoch.
+func reportOf(a *trellisv1.Assignment, epoch uint32) *trellisv1.Reports {
+	return &trellisv1.Reports{
+		Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), FirstEpoch: epoch,
+		TrainLoss: []float64{1}, ValidationLoss: []float64{1}, Seconds: []float64{1},
+	}
+}

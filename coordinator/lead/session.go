@@ -1,0 +1,172 @@
+package lead
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// maxAcks is how many attempts' acknowledgements may wait for a worker to read them: four times what it can hold.
+const maxAcks = 4096
+
+var errDeaf = status.Errorf(codes.ResourceExhausted, "the worker has not read the acknowledgements of %d attempts", maxAcks)
+
+// session is one worker's stream, as the leader's loops see it. Its methods do nothing on a nil session, which stands
+// for the coordinator itself and for workers that are not connected.
+type session struct {
+	// term is done when the leader's term has ended in which the session was opened.
+	term   context.Context
+	worker string
+	// ending ends the stream with an error.
+	ending func(error)
+	// ended says that the stream ends: what it has sent and is not recorded yet will be sent again.
+	ended atomic.Bool
+	// heldUp says that the session is not read for now: see sessions.heldUp.
+	heldUp atomic.Bool
+	// notice has an element when acks is not empty, or rechecking is true.
+	notice chan struct{}
+
+	mu sync.Mutex
+	// acks waits to be sent, by attempt. Merged, so that it is no larger than the number of attempts, and at most maxAcks:
+	// what a worker sends names any attempt it likes.
+	acks map[uint64]*trellisv1.Acknowledgement
+	// rechecking says that the store may have changed in what the worker holds.
+	rechecking bool
+	// told has the attempts that the worker has been told of and still has, as far as the session knows.
+	told map[uint64]bool
+	// finishing has the attempts whose outcomes are on their way to the log: the worker has ended them by itself.
+	finishing map[uint64]bool
+}
+
+// name is the worker's name.
+func (s *session) name() string {
+	if s == nil {
+		return ""
+	}
+	return s.worker
+}
+
+// end closes the stream: the worker sees the error, comes back and sends again what was not acknowledged.
+func (s *session) end(cause error) {
+	if s != nil {
+		s.ended.Store(true)
+		s.ending(cause)
+	}
+}
+
+// hasEnded says whether end has been called, or the session's term has ended. What a session reads at that very moment may be
+// queued when the queue has been emptied already, and must not wait there for a later term.
+func (s *session) hasEnded() bool { return s != nil && (s.ended.Load() || s.term.Err() != nil) }
+
+// holdUp says that the session is not read until released is called.
+func (s *session) holdUp() (released func()) {
+	if s == nil {
+		return func() {}
+	}
+	s.heldUp.Store(true)
+	return func() { s.heldUp.Store(false) }
+}
+
+// finishes notes that the worker has sent the attempt's outcome, which will be acknowledged.
+func (s *session) finishes(attempt uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.finishing[attempt] = true
+}
+
+// acknowledge tells the worker that the entry need not be sent again. It never waits.
+func (s *session) acknowledge(entry *trellisv1.RecordCommand_Entry) {
+	if s == nil {
+		return
+	}
+	attempt := attemptOf(entry)
+	s.mu.Lock()
+	ack := s.acks[attempt]
+	if ack == nil && len(s.acks) == maxAcks {
+		s.mu.Unlock()
+		s.end(errDeaf)
+		return
+	}
+	if ack == nil {
+		ack = &trellisv1.Acknowledgement{Attempt: attempt}
+		s.acks[attempt] = ack
+	}
+	if reports := entry.GetReports(); reports != nil {
+		ack.Epoch = max(ack.Epoch, reports.GetFirstEpoch()+uint32(len(reports.GetTrainLoss()))-1)
+	}
+	ack.Checkpoint = max(ack.Checkpoint, entry.GetCheckpoint().GetCheckpoint().GetEpoch())
+	ack.Outcome = ack.Outcome || entry.GetOutcome() != nil
+	s.mu.Unlock()
+	s.notify()
+}
+
+// recheck has the session compare what the store says with what the worker has been told. It never waits.
+func (s *session) recheck() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	s.rechecking = true
+	s.mu.Unlock()
+	s.notify()
+}
+
+func (s *session) notify() {
+	select {
+	case s.notice <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the acknowledgements that wait, and whether to recheck. The attempts whose outcomes are among them are
+// done with.
+func (s *session) take() (acks map[uint64]*trellisv1.Acknowledgement, rechecking bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rechecking, s.rechecking = s.rechecking, false
+	if len(s.acks) == 0 {
+		return nil, rechecking
+	}
+	acks = s.acks
+	for attempt, ack := range acks {
+		if ack.GetOutcome() {
+			delete(s.finishing, attempt)
+			delete(s.told, attempt)
+		}
+	}
+	s.acks = map[uint64]*trellisv1.Acknowledgement{}
+	return acks, rechecking
+}
+
+// tell notes that the worker is told that it holds the attempt.
+func (s *session) tell(attempt uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told[attempt] = true
+}
+
+// knows says whether the worker has been told of the attempt. It is its own then, if it still stands.
+func (s *session) knows(attempt uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.told[attempt]
+}
+
+// gone returns, and forgets, the attempts that the worker has been told of and does not hold any more, except for those
+// that it has ended by itself.
+func (s *session) gone(holding map[uint64]*trellisv1.Run) (gone []uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for attempt := range s.told {
+		if holding[attempt] == nil && !s.finishing[attempt] {
+			gone = append(gone, attempt)
+			delete(s.told, attempt)
+		}
+	}
+	return gone
+}

@@ -1,0 +1,64 @@
+package lead
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func TestAcknowledgementsThatNobodyTakesAreBounded(t *testing.T) {
+	var cause error
+	session := newSessions().open(t.Context(), "worker", func(err error) { cause = err })
+	for attempt := range uint64(2 * maxAcks) {
+		session.acknowledge(&trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{
+			Reports: &trellisv1.Reports{Study: fmt.Sprint("study-", attempt), Attempt: attempt, FirstEpoch: 1},
+		}})
+	}
+	if acks, _ := session.take(); len(acks) != maxAcks {
+		t.Error("acknowledgements pile up")
+	}
+	if status.Code(cause) != codes.ResourceExhausted {
+		t.Errorf("the session ends with %v", cause)
+	}
+}
+
+// What a session reads when its term ends may come into the queue after that was emptied. It is not recorded in a later term:
+// its worker sends it again, and a checkpoint may refer to what has been deleted since.
+func TestWhatIsLeftOfAnEarlierTermIsNotRecorded(t *testing.T) {
+	leading(t, func(l *Leader, log *testLog) {
+		log.create("late", 4)
+		w := connect(log, l, hello("worker"))
+		a := w.assignment()
+		term, end := context.WithCancel(context.Background())
+		earlier := newSessions().open(term, "worker", func(error) {})
+		end()
+		late := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: reportOf(a, 1)}}
+		recorded := func() uint32 {
+			t.Helper()
+			synctest.Wait()
+			run, err := log.store.Snapshot().Run(nil, a.GetStudy(), a.GetRun())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return run.GetEpochs()
+		}
+		if err := l.recorder.put(log.ctx, received{entry: late, from: earlier}); err != nil {
+			t.Fatal(err)
+		}
+		if epochs := recorded(); epochs != 0 {
+			t.Errorf("%d epochs are recorded", epochs)
+		}
+		w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{
+			Reports: &trellisv1.ReportBatch{Reports: []*trellisv1.Reports{reportOf(a, 1)}},
+		}})
+		if epochs := recorded(); epochs != 1 {
+			t.Errorf("%d epochs are recorded of what came in this term", epochs)
+		}
+	})
+}

@@ -1,0 +1,66 @@
+package coordinator
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"google.golang.org/grpc"
+
+	"trellis/coordinator/api"
+	"trellis/coordinator/artifact"
+	"trellis/coordinator/replication"
+)
+
+// self is what the rooms below see of their node: no more than their interfaces say.
+type self struct{ c *Coordinator }
+
+var (
+	_ api.Node       = self{}
+	_ artifact.Peers = self{}
+)
+
+// Replicated is the log if other nodes can have it too, nil if it is in memory.
+func (s self) Replicated() *replication.Log { return s.c.replicated }
+
+// Applied is the index of the last command that the store includes.
+func (s self) Applied() uint64 { return s.c.machine.applied.get() }
+
+// Connect returns a connection to another node for one call.
+func (s self) Connect(address string) (conn *grpc.ClientConn, done func(), err error) {
+	return s.c.peers.connect(address)
+}
+
+// Outgoing is the context of a call to another node.
+func (s self) Outgoing(ctx context.Context) context.Context { return s.c.outgoing(ctx) }
+
+// WhilePaused does work while the leader's loops stand still, and ends all sessions.
+func (s self) WhilePaused(ctx context.Context, why error, work func() error) error {
+	return s.c.whilePaused(ctx, why, work)
+}
+
+// Others returns the addresses of the other nodes, the leader's first.
+func (s self) Others() ([]string, error) {
+	if s.c.replicated == nil {
+		return nil, nil
+	}
+	nodes, err := s.c.replicated.Nodes()
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(nodes, func(a, b replication.Node) int { return cmp.Compare(rank(a), rank(b)) })
+	var others []string
+	for _, node := range nodes {
+		if node.Address != s.c.address {
+			others = append(others, node.Address)
+		}
+	}
+	return others, nil
+}
+
+func rank(node replication.Node) int {
+	if node.Leader {
+		return 0
+	}
+	return 1
+}
