@@ -38,7 +38,7 @@ var rooms = map[string][]string{
 // mayImport says which packages of the module a package sees, within its room and outside: one line a package, sorted.
 // An arrow that is not here is not drawn by accident.
 var mayImport = map[string]string{
-	"command":                              "command/answer command/cli command/cluster command/exit command/search command/studies results/grid trainer",
+	"command":                              "command/answer command/cli command/cluster command/exit command/search command/studies results/grid results/spelling trainer",
 	"command/answer":                       "command/cli command/client command/describe command/exit command/output command/spec proto/trellis/v1 results results/grid trainer worker",
 	"command/chaos":                        "",
 	"command/cli":                          "command/client command/exit command/output proto/trellis/v1",
@@ -54,7 +54,7 @@ var mayImport = map[string]string{
 	"command/progress":                     "command/cli command/client command/describe command/output proto/trellis/v1",
 	"command/reproduction":                 "proto/trellis/v1 results/figure results/grid results/paper trainer/dataset trainer/latent",
 	"command/search":                       "command/answer command/cli command/client command/describe command/exit command/node command/output command/progress command/reproduction command/spec command/studies examples proto/trellis/v1 results results/grid results/paper trainer trainer/dataset worker",
-	"command/spec":                         "command/exit command/output command/reproduction proto/trellis/v1 results/grid trainer",
+	"command/spec":                         "command/exit command/output command/reproduction proto/trellis/v1 results/grid results/spelling trainer",
 	"command/studies":                      "command/answer command/cli command/client command/describe command/exit command/output command/progress proto/trellis/v1",
 	"coordinator":                          "coordinator/api coordinator/artifact coordinator/forecast coordinator/lead coordinator/replication proto/trellis/v1 results results/grid",
 	"coordinator/api":                      "coordinator/artifact coordinator/forecast coordinator/replication proto/trellis/v1 results results/grid results/insight",
@@ -69,7 +69,7 @@ var mayImport = map[string]string{
 	"proto/trellis/v1":                     "",
 	"results":                              "proto/trellis/v1 results/grid results/lifecycle results/listing results/pruning results/snapshotfile",
 	"results/figure":                       "",
-	"results/grid":                         "proto/trellis/v1 results/pruning",
+	"results/grid":                         "proto/trellis/v1 results/pruning results/spelling",
 	"results/importance":                   "",
 	"results/insight":                      "proto/trellis/v1 results results/grid results/importance results/listing results/pruning results/statistics",
 	"results/lifecycle":                    "proto/trellis/v1",
@@ -77,6 +77,7 @@ var mayImport = map[string]string{
 	"results/paper":                        "",
 	"results/pruning":                      "proto/trellis/v1",
 	"results/snapshotfile":                 "",
+	"results/spelling":                     "",
 	"results/statistics":                   "",
 	"trainer":                              "trainer/adam trainer/dataset trainer/kernel trainer/model trainer/model/classifier trainer/model/convautoencoder trainer/model/denoisingautoencoder trainer/model/synthetic trainer/model/variationalautoencoder trainer/network trainer/stream",
 	"trainer/adam":                         "trainer/kernel",

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -13,7 +14,7 @@ import (
 	"trellis/command/exit"
 	"trellis/command/search"
 	"trellis/command/studies"
-	"trellis/results/grid"
+	"trellis/results/spelling"
 )
 
 // Run executes one command line, without the program's name, and returns its exit code. Results go to stdout, everything
@@ -99,8 +100,6 @@ func unknownCommand(root *cobra.Command, args []string) error {
 	for _, command := range root.Commands() {
 		names = append(names, command.Name())
 	}
-	if near := grid.Nearest(args[0], names); near != "" {
-		return fmt.Errorf("unknown command %q: did you mean %s?", args[0], near)
-	}
-	return fmt.Errorf("unknown command %q", args[0])
+	// There are too many to list them.
+	return errors.New(spelling.Unknown("command", args[0], spelling.Nearest(args[0], names)))
 }

@@ -15,6 +15,7 @@ import (
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
+	"trellis/results/spelling"
 )
 
 // problem is one thing that is wrong with a spec.
@@ -143,16 +144,7 @@ func unknownChoice(what, value string, choices protoreflect.Value) string {
 			names = append(names, list.Get(i).String())
 		}
 	}
-	return unknownWord(what, value, names)
-}
-
-// unknownWord says that value is none of the names.
-func unknownWord(what, value string, names []string) string {
-	text := fmt.Sprintf("unknown %s %q", what, output.Shorten(value, 60))
-	if near := grid.Nearest(value, names); near != "" {
-		return text + fmt.Sprintf(": did you mean %s? There are %s", near, output.Enumerate(names))
-	}
-	return text + ": there are " + output.Enumerate(names)
+	return spelling.Unknown(what, value, names)
 }
 
 // unknownKey says that message has no such key, and which one was likely meant.
@@ -160,26 +152,17 @@ func (r *specReader) unknownKey(message protoreflect.MessageDescriptor, key *yam
 	if key.Kind != yaml.ScalarNode {
 		return "a key is a name, found " + describe(key)
 	}
-	text := fmt.Sprintf("unknown key %q", output.Shorten(key.Value, 60))
+	misplaced := fmt.Sprintf("unknown key %q here", output.Shorten(key.Value, 60))
 	if place, ok := placeOf(key); ok {
-		return text + " here: it belongs " + place
+		return misplaced + ": it belongs " + place
 	}
-	names := fieldNames(message)
-	isGrid := message.Name() == "Grid"
-	switch {
-	case isGrid:
-		names = grid.AxisNames(r.model)
-	case r.ownAxis(key.Value) != nil:
-		return text + " here: it belongs under grid"
+	if message.Name() == "Grid" {
+		return spelling.Unknown("key", key.Value, grid.AxisNames(r.model))
 	}
-	if near := grid.Nearest(key.Value, names); near != "" {
-		text += ": did you mean " + near + "?"
-		if isGrid && len(r.model.GetAxes()) > 0 {
-			text += " The axes of " + r.model.GetName() + " are " + output.Enumerate(names)
-		}
-		return text
+	if r.ownAxis(key.Value) != nil {
+		return misplaced + ": it belongs under grid"
 	}
-	return text + ": the keys here are " + output.Enumerate(names)
+	return spelling.Unknown("key", key.Value, fieldNames(message))
 }
 
 // placeOf says where in a spec a key belongs.

@@ -15,6 +15,7 @@ import (
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
+	"trellis/results/spelling"
 )
 
 // specReader looks at each part of a spec before protoyaml reads it. It spells out the short forms (an axis as a list
@@ -225,7 +226,7 @@ func (r *specReader) spellOutPruning(spec *yaml.Node) {
 				Kind: yaml.MappingNode, Line: value.Line, Column: value.Column, Content: []*yaml.Node{&method, &settings},
 			})
 		default:
-			r.report(value, unknownWord("pruning", value.Value, append([]string{pruningNone}, methods...)))
+			r.report(value, spelling.Unknown("pruning", value.Value, append([]string{pruningNone}, methods...)))
 		}
 	}
 	spec.Content = kept

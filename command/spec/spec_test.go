@@ -14,8 +14,6 @@ import (
 	"trellis/command/exit"
 	"trellis/command/fake"
 	"trellis/command/golden"
-	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/grid"
 )
 
 // Every invalid spec in testdata/spec is refused with the text beside it.
@@ -131,7 +129,7 @@ func TestReadSpec(t *testing.T) {
 	}
 	const (
 		tooLarge = "at most 1 MiB"
-		did      = "did you mean model?"
+		did      = `did you mean "model"?`
 	)
 	fill := func(size int) string { return valid + "#" + strings.Repeat("x", size-len(valid)-1) }
 	tests := []struct {
@@ -210,18 +208,6 @@ func TestManyProblems(t *testing.T) {
 	_, err := Parse("many.yaml", []byte(text.String()))
 	if err == nil || !strings.HasSuffix(err.Error(), "\nmany.yaml: and 19980 problems more") || len(err.Error()) > 5000 {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestNearest(t *testing.T) {
-	names := fieldNames(new(trellisv1.StudySpec).ProtoReflect().Descriptor())
-	for word, want := range map[string]string{
-		"nmae": "name", "Model": "model", "batchsize": "batch_size", "batch": "batch_size", "dataset": "data",
-		"es": "early_stopping", "grids": "grid", "x": "", "optimizer": "", "": "",
-	} {
-		if got := grid.Nearest(word, names); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", word, got, want)
-		}
 	}
 }
 

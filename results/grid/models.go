@@ -11,6 +11,7 @@ import (
 	"buf.build/go/protovalidate"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/spelling"
 )
 
 // Models is what can be trained, and thus which specs are valid.
@@ -64,7 +65,7 @@ func (models Models) check(b *builder, spec *trellisv1.StudySpec) {
 	if model == nil {
 		// Whether it needs data is not known either.
 		b.violations = slices.DeleteFunc(b.violations, func(v *protovalidate.Violation) bool { return v.Proto.GetRuleId() == "study.data" })
-		b.refuse("study.model", unknown("model", spec.GetModel(), models.names()), "model")
+		b.refuse("study.model", spelling.Unknown("model", spec.GetModel(), models.names()), "model")
 		return
 	}
 	b.checkPretrained(spec, model.GetPretrained())
@@ -108,26 +109,19 @@ func axisOf(model *trellisv1.Model, name string) *trellisv1.ModelAxis {
 	return nil
 }
 
-// unknownAxis says that the model has no axis of that name, who has, and which axes it has itself.
+// unknownAxis says that the model has no axis of that name, and who has or what was likely meant.
 func (models Models) unknownAxis(model *trellisv1.Model, name string) string {
-	text := fmt.Sprintf("%s has no axis %q", model.GetName(), shortened(name))
 	var others []string
 	for _, other := range models {
 		if axisOf(other, name) != nil {
 			others = append(others, other.GetName())
 		}
 	}
-	if len(others) > 0 {
-		text += ", which " + enumerated(others) + " has"
-		if len(others) > 1 {
-			text = strings.TrimSuffix(text, "has") + "have"
-		}
+	if len(others) == 0 {
+		return spelling.Unknown("axis", name, AxisNames(model))
 	}
-	axes := AxisNames(model)
-	if near := Nearest(name, axes); near != "" && len(others) == 0 {
-		return text + ": did you mean " + near + "? It has " + enumerated(axes)
-	}
-	return text + ": it has " + enumerated(axes)
+	return fmt.Sprintf("%s has no axis %q, only %s: must be one of %s", model.GetName(), name, strings.Join(others, ", "),
+		strings.Join(AxisNames(model), ", "))
 }
 
 // AxisNames are the names of all axes that a grid of the model has. Without a model they are those of every model.
@@ -233,31 +227,4 @@ func (models Models) Check() error {
 		}
 	}
 	return nil
-}
-
-// unknown says that value is none of the names, and which was likely meant.
-func unknown(what, value string, names []string) string {
-	text := fmt.Sprintf("unknown %s %q", what, shortened(value))
-	if near := Nearest(value, names); near != "" {
-		return text + fmt.Sprintf(": did you mean %s? There are %s", near, enumerated(names))
-	}
-	return text + ": there are " + enumerated(names)
-}
-
-// enumerated writes names as "a, b and c".
-func enumerated(names []string) string {
-	if len(names) < 2 {
-		return strings.Join(names, "")
-	}
-	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " and " + names[last]
-}
-
-// shortened cuts a text that is no name.
-func shortened(text string) string {
-	const limit = 60
-	if len(text) <= limit {
-		return text
-	}
-	return strings.ToValidUTF8(text[:limit], "") + "..."
 }

@@ -35,11 +35,10 @@ func TestValidateModels(t *testing.T) {
 		{"defaults", "several", nil, nil, nil},
 		{"one of two", "several", axesByName{"width": {Linear: newRange(1, 3, 3)}}, nil, nil},
 		{"unknown model", "denoising", nil, nil, []string{
-			`model: unknown model "denoising": did you mean denoising-autoencoder? There are conv-autoencoder, synthetic, ` +
-				"denoising-autoencoder, classifier and several",
+			`model: unknown model "denoising": did you mean "denoising-autoencoder"?`,
 		}},
 		{"unknown model without data", "x", nil, func(spec *trellisv1.StudySpec) { spec.Data = "" }, []string{
-			`model: unknown model "x": there are conv-autoencoder, synthetic, denoising-autoencoder, classifier and several`,
+			`model: unknown model "x": must be one of conv-autoencoder, synthetic, denoising-autoencoder, classifier, several`,
 		}},
 		{"no model", "", nil, nil, []string{"model: value is required"}},
 		{"missing axis", "denoising-autoencoder", nil, nil, []string{
@@ -47,12 +46,11 @@ func TestValidateModels(t *testing.T) {
 				"above 0 and at most 10",
 		}},
 		{"misspelt axis", "several", axesByName{"widht": numbers(1)}, nil, []string{
-			`grid[0].axes["widht"]: several has no axis "widht": did you mean width? It has latent_dim, learning_rate, ` +
-				"weight_decay, max_epochs, width and angle",
+			`grid[0].axes["widht"]: unknown axis "widht": did you mean "width"?`,
 		}},
 		{"another model's axis", "conv-autoencoder", axesByName{"noise": numbers(1)}, nil, []string{
-			`grid[0].axes["noise"]: conv-autoencoder has no axis "noise", which denoising-autoencoder has: it has latent_dim, ` +
-				"learning_rate, weight_decay and max_epochs",
+			`grid[0].axes["noise"]: conv-autoencoder has no axis "noise", only denoising-autoencoder: must be one of latent_dim, ` +
+				"learning_rate, weight_decay, max_epochs",
 		}},
 		{"too low", "denoising-autoencoder", axesByName{"noise": numbers(1, 0)}, nil, []string{
 			`grid[0].axes["noise"].values[1]: noise takes numbers above 0 and at most 10, not 0`,
@@ -162,7 +160,7 @@ func TestMergeOwnAxes(t *testing.T) {
 		want string
 	}{
 		"out of bounds":     {spec, axesByName{"angle": numbers(2000)}, `axes["angle"].values[0]: angle takes numbers between 0 and 1000`},
-		"unknown":           {spec, axesByName{"noise": numbers(1)}, `axes["noise"]: several has no axis "noise"`},
+		"unknown":           {spec, axesByName{"noise": numbers(1)}, `axes["noise"]: several has no axis "noise", only`},
 		"not in the study":  {old, axesByName{"angle": numbers(1)}, `axes["angle"]: the study's trials have no angle`},
 		"an unknown model":  {newOwnSpec("unknown", nil), axesByName{"angle": numbers(1)}, `unknown model "unknown"`},
 		"a value not whole": {spec, axesByName{"width": {Linear: newRange(1, 2, 3)}}, `axes["width"].linear: point 2 of 3 is 1.5`},
