@@ -1,4 +1,4 @@
-# The habits: make demo, test, race, check, bench, bench-peers, mutants, soak, generate.
+# The habits: make demo, test, race, check, bench, bench-peers, mutants, soak, generate, release.
 
 SHELL := bash
 GO ?= go
@@ -6,7 +6,7 @@ BUILD := .build
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: all trellis demo test race check bench bench-peers mutants soak generate clean
+.PHONY: all trellis demo test race check bench bench-peers mutants soak generate release clean
 
 all: trellis
 
@@ -70,8 +70,13 @@ generate: $(BUILD)/buf
 	$(BUILD)/buf generate
 	$(GO) generate ./trainer/kernel
 
+# Binaries, checksums and notes in dist/VERSION: make release VERSION=1.2.3. The version's section in CHANGELOG.md must be
+# there and everything committed.
+release:
+	@GO="$(GO)" .ci/release "$$VERSION"
+
 $(BUILD)/buf: proto/generate/go.mod proto/generate/go.sum
 	$(GO) -C proto/generate build -o ../../$@ github.com/bufbuild/buf/cmd/buf
 
 clean:
-	rm -rf $(BUILD) trellis
+	rm -rf $(BUILD) dist trellis

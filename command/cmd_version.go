@@ -11,7 +11,8 @@ import (
 	"trellis/trainer"
 )
 
-// release is the version that a release build is given: -ldflags "-X trellis/command.release=v1.2.3".
+// release is the version that a release build is given: -ldflags "-X trellis/command.release=1.2.3", as .ci/release and
+// deploy/Dockerfile do.
 var release string
 
 // version is the release, or else the commit that the binary was built from.
