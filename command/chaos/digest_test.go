@@ -8,6 +8,7 @@ import (
 
 // Two people who have trained the same study have the same digest, on however many workers.
 func TestDigestIsTheSame(t *testing.T) {
+	parallel(t)
 	spec := digestSpec()
 	f := newFleet(t)
 	one := f.newLab("one", 1)
@@ -35,6 +36,7 @@ func TestDigestIsTheSame(t *testing.T) {
 
 // Nor does it matter in what form the processors do the arithmetic, or what happened to the workers.
 func TestDigestOnThePortablePath(t *testing.T) {
+	parallel(t)
 	if testing.Short() {
 		t.Skip("the race detector makes minutes of the portable kernels' seconds")
 	}
@@ -45,31 +47,24 @@ func TestDigestOnThePortablePath(t *testing.T) {
 	want := fastest.digest("study")
 	fastest.stopAll()
 
-	portable := f.newLab("portable", 2, "--kernel", "portable")
-	portable.submit("study", spec, false)
-	if got := portable.digest("study"); got != want {
-		t.Errorf("the portable path has the digest %s, want %s", got, want)
-	}
-	portable.stopAll()
-
 	// The portable path is slow enough to be killed in the middle of a run. Another one goes on from its checkpoint.
-	killed := f.newLab("killed", 1, "--kernel", "portable")
-	killed.submit("study", spec, false)
-	_ = killed.client.watch(t.Context(), "study", 0, func(response *trellisv1.WatchStudyResponse) error {
+	portable := f.newLab("portable", 1, "--kernel", "portable")
+	portable.submit("study", spec, false)
+	_ = portable.client.watch(t.Context(), "study", 0, func(response *trellisv1.WatchStudyResponse) error {
 		if response.GetStudy().GetProgress().GetEpochs() >= 3 {
 			return errLost // enough
 		}
 		return nil
 	})
-	killed.workers[0].kill()
-	killed.startWorker()
-	if got := killed.digest("study"); got != want {
-		t.Errorf("after a worker was killed the digest is %s, want %s", got, want)
+	portable.workers[0].kill()
+	portable.startWorker()
+	if got := portable.digest("study"); got != want {
+		t.Errorf("on the portable path, after a worker was killed, the digest is %s, want %s", got, want)
 	}
-	if lost := killed.failures("study"); lost != 1 {
+	if lost := portable.failures("study"); lost != 1 {
 		t.Errorf("%d attempts were lost, want 1", lost)
 	}
-	killed.stopAll()
+	portable.stopAll()
 }
 
 func digestSpec() *trellisv1.StudySpec {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -51,32 +52,42 @@ func spread(all, some int) (places []int) {
 // A coordinator is killed before or after each system call that changes its data directory: while it boots for the first
 // time, during 40 operations, a backup and a restore. Each time it starts again at once and has all that it had acknowledged.
 func TestSyscallKills(t *testing.T) {
+	parallel(t)
 	all := len(countChanges(t))
 	random := newRandom(t)
+	var mu sync.Mutex
 	var restarts []time.Duration
 	places := spread(all, count(t, "TRELLIS_CHAOS_KILLS", 4, 16, all))
 	start := time.Now()
-	for _, at := range places {
-		// An ordinary run kills elsewhere each time.
-		if !soak {
-			at += random.IntN(max(1, all/len(places)))
-		}
-		effects := []effect{killBefore, killAfter}
-		if !soak {
-			effects = effects[at%2:][:1]
-		}
-		for _, effect := range effects {
-			f := fault{effect: effect, at: at}
-			t.Run(f.String(), func(t *testing.T) {
-				w := newWorkload(t)
-				traced := w.coordinator.startTraced(f)
-				w.run()
-				w.coordinator.kill()
-				restarts = append(restarts, w.recover())
-				logFault(t, traced)
-			})
-		}
+	kill := func(t *testing.T, f fault) {
+		parallel(t)
+		w := newWorkload(t)
+		traced := w.coordinator.startTraced(f)
+		w.run()
+		w.coordinator.kill()
+		took := w.recover()
+		mu.Lock()
+		restarts = append(restarts, took)
+		mu.Unlock()
+		logFault(t, traced)
 	}
+	// A test waits at its end for those in it that run beside one another.
+	t.Run("kills", func(t *testing.T) {
+		for _, at := range places {
+			// An ordinary run kills elsewhere each time.
+			if !soak {
+				at += random.IntN(max(1, all/len(places)))
+			}
+			effects := []effect{killBefore, killAfter}
+			if !soak {
+				effects = effects[at%2:][:1]
+			}
+			for _, effect := range effects {
+				f := fault{effect: effect, at: at}
+				t.Run(f.String(), func(t *testing.T) { kill(t, f) })
+			}
+		}
+	})
 	t.Logf("%d kills in %v at %d places; the coordinator served %s after its start", len(restarts),
 		time.Since(start).Round(time.Millisecond), all, distribution(restarts))
 }
@@ -110,6 +121,7 @@ func harmless(c change) bool { return inArtifacts(c) || inRemoval(c) || inReceiv
 // does. The coordinator acknowledges nothing afterwards, ends by itself and says why. When it is started on a disk that is
 // well it has everything.
 func TestDiskErrors(t *testing.T) {
+	parallel(t)
 	all := len(countChanges(t))
 	random := newRandom(t)
 	for _, at := range spread(all, count(t, "TRELLIS_CHAOS_FAULTS", 4, 12, all)) {
@@ -132,9 +144,11 @@ func TestDiskErrors(t *testing.T) {
 
 // The disk has no room for a backup that is to be restored: it is refused, and the coordinator goes on.
 func TestNoRoomForABackup(t *testing.T) {
+	parallel(t)
 	for at, call := range []string{"openat", "write"} {
 		f := fault{effect: fail, at: at + 1, errno: syscall.ENOSPC, only: inReceived}
 		t.Run(call, func(t *testing.T) {
+			parallel(t)
 			w := newWorkload(t)
 			traced := w.coordinator.startTraced(f)
 			w.run()
@@ -153,6 +167,7 @@ func TestNoRoomForABackup(t *testing.T) {
 }
 
 func checkDiskError(t *testing.T, f fault) {
+	parallel(t)
 	w := newWorkload(t)
 	traced := w.coordinator.startTraced(f)
 	logged := make(chan struct{})
@@ -205,6 +220,7 @@ func checkDiskError(t *testing.T, f fault) {
 // A disk that hangs is one that has failed: the coordinator says so and ends, and acknowledges nothing that has not been
 // written.
 func TestStalledDisk(t *testing.T) {
+	parallel(t)
 	const delay, noticed = 40 * time.Second, 20 * time.Second
 	inLog := func(c change) bool {
 		return strings.Contains(c.path, "/log/") && (c.call == "pwrite64" || c.call == "fsync")

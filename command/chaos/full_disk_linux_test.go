@@ -39,6 +39,7 @@ func (p *process) unmountDisk() {
 // A real disk runs full while a study is trained, because of what others write to it. The coordinator refuses new studies,
 // and ends when it needs room, and says so and what to do. When there is room again it starts and has everything.
 func TestFullDisk(t *testing.T) {
+	parallel(t)
 	f := newFleet(t)
 	coordinator := f.newCoordinator("coordinator")
 	coordinator.mountSmallDisk()

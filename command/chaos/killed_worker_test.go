@@ -13,6 +13,7 @@ import (
 // A worker is killed in about epoch 37 of the 50 of a real network. The run goes on from its checkpoint on another worker:
 // its losses are those of a run that nothing happened to, and no more is trained twice than lies between two checkpoints.
 func TestKilledWorker(t *testing.T) {
+	parallel(t)
 	const interval = 200 * time.Millisecond
 	spec := &trellisv1.StudySpec{
 		Name: "killed", Model: trainer.ConvAutoencoder, Data: "mnist",

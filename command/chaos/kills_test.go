@@ -22,10 +22,26 @@ func lease() time.Duration {
 }
 
 // Coordinator and workers are killed at random times, the coordinator while it starts too. Nothing that was acknowledged is
-// lost, nothing is counted twice, and the results are those of an undisturbed study, bit for bit.
+// lost, nothing is counted twice, and the results are those of an undisturbed study, bit for bit. The soak's kills all
+// happen to one coordinator, the others to two of them beside one another, since much of the time is spent waiting.
 func TestKills(t *testing.T) {
-	random := newRandom(t)
+	parallel(t)
 	kills := count(t, "TRELLIS_CHAOS_KILLS", 10, 100, 1000)
+	if soak {
+		killAtRandom(t, kills)
+		return
+	}
+	for _, share := range []int{kills / 2, kills - kills/2} {
+		t.Run(fmt.Sprintf("%d kills", share), func(t *testing.T) {
+			parallel(t)
+			killAtRandom(t, share)
+		})
+	}
+}
+
+// killAtRandom kills processes of one fleet so many times.
+func killAtRandom(t *testing.T, kills int) {
+	random := newRandom(t)
 	f := newFleet(t)
 	coordinator := f.newCoordinator("coordinator", "--lease", lease().String(), "--checkpoint-interval", "50ms")
 	c := newClient(t, coordinator.address)

@@ -177,6 +177,7 @@ func (k *cluster) checkEnd(u *users) {
 // The leader of three coordinators is killed again and again under load: changes go on in time, no attempt fails, nothing
 // is lost, and all nodes agree in the end.
 func TestLeaderKills(t *testing.T) {
+	parallel(t)
 	random := newRandom(t)
 	f := newFleet(t)
 	var nodes []*process
@@ -238,6 +239,7 @@ func (k *cluster) longestGap(do func()) time.Duration {
 // Three coordinators are restarted one after the other, as for a new version, the leader at last: no attempt fails, nothing
 // is lost, and changes go on meanwhile.
 func TestRollingRestart(t *testing.T) {
+	parallel(t)
 	random := newRandom(t)
 	f := newFleet(t)
 	var nodes []*process

@@ -62,6 +62,15 @@ func test(m *testing.M) (code int, err error) {
 	return 0, nil
 }
 
+// parallel lets a test run beside others: most of their time they wait for leases, elections and starts. Where they measure
+// how long those take, and under the race detector, which makes them compute, they run one after the other.
+func parallel(t *testing.T) {
+	t.Helper()
+	if !soak && !raced {
+		t.Parallel()
+	}
+}
+
 // newRandom returns a source of random numbers whose seed is logged.
 func newRandom(t *testing.T) *rand.Rand {
 	t.Helper()

@@ -117,8 +117,11 @@ func (f *fleet) newWorker(name string, coordinators string, args ...string) *pro
 	}, args...)...)
 }
 
-// freeAddress returns an address that nobody listens on. Its port is none that the system gives to outgoing connections,
-// so that it stays free while the process that listens there is dead.
+// taken are the addresses that freeAddress has returned.
+var taken sync.Map
+
+// freeAddress returns an address that nobody listens on, and another one each time. Its port is none that the system gives
+// to outgoing connections, so that it stays free while the process that listens there is dead.
 func freeAddress(t *testing.T, host string) string {
 	t.Helper()
 	for range 100 {
@@ -128,6 +131,9 @@ func freeAddress(t *testing.T, host string) string {
 			continue
 		}
 		listener.Close()
+		if _, before := taken.LoadOrStore(address, true); before {
+			continue
+		}
 		return address
 	}
 	t.Fatal("no port between 10000 and 30000 seems to be free")

@@ -17,6 +17,7 @@ import (
 // A worker is stopped for longer than its lease while it trains, its runs go to others, and then it goes on. Nothing that
 // it says about its old attempts counts, and the results are those of an undisturbed study.
 func TestStoppedWorker(t *testing.T) {
+	parallel(t)
 	f := newFleet(t)
 	coordinator := f.newCoordinator("coordinator", "--lease", lease().String(), "--checkpoint-interval", "200ms")
 	c := newClient(t, coordinator.address)

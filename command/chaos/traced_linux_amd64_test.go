@@ -96,7 +96,7 @@ func (p *process) startTraced(fault fault) *tracer {
 		pid, err := syscall.ForkExec(self, line, &syscall.ProcAttr{
 			Env:   append(p.environment(), tracedVariable+"="+line[0]),
 			Files: []uintptr{0, log.Fd(), log.Fd()},
-			Sys:   &syscall.SysProcAttr{Ptrace: true},
+			Sys:   &syscall.SysProcAttr{Ptrace: true, Setpgid: true},
 		})
 		t.pid = pid
 		if err == nil {
@@ -146,7 +146,8 @@ func (t *tracer) run() int {
 			}
 		}
 		var status syscall.WaitStatus
-		thread, err := syscall.Wait4(-1, &status, flags, nil)
+		// The process is a group of its own. Other children of this thread are others' to wait for.
+		thread, err := syscall.Wait4(-t.pid, &status, flags, nil)
 		switch {
 		case errors.Is(err, syscall.EINTR):
 		case err != nil:
