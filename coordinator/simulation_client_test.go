@@ -17,7 +17,7 @@ import (
 
 	"trellis/coordinator/replication/memnet"
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results"
+	"trellis/results/lifecycle"
 )
 
 const (
@@ -346,7 +346,7 @@ func (c *simulatedClient) finish(ctx context.Context) bool {
 		if study.GetState() == trellisv1.StudyState_STUDY_STATE_PAUSED {
 			_ = c.change(node, callResume, study.GetName())
 		}
-		all = all && results.StudyEnded(study)
+		all = all && lifecycle.StudyEnded(study.GetState())
 	}
 	for i := range keptStudies {
 		if name := fmt.Sprintf("kept-%d", i); !found[name] {

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results"
+	"trellis/results/trajectory"
 )
 
 func TestBadStudiesAreRefusedAndChangeNothing(t *testing.T) {
@@ -221,7 +221,7 @@ func TestAWatchSplitsWhatIsTooLargeForAMessage(t *testing.T) {
 		}
 		h.create(syntheticSpec("verbose", latent, []uint32{1}))
 		w := h.connect("w", runs)
-		for failed := 0; failed < results.TrainerBudget*runs; {
+		for failed := 0; failed < trajectory.TrainerBudget*runs; {
 			a := w.next().GetAssignment()
 			if a == nil {
 				continue

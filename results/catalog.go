@@ -12,6 +12,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/pruning"
+	"trellis/results/trajectory"
 )
 
 // catalog says which runs and trials a study has, and where they are. It is never changed, but replaced by one that has more
@@ -123,7 +124,7 @@ func (c *catalog) addTrial(runs []*trellisv1.Run, trial *trellisv1.Trial) (uint3
 		return 0, fmt.Errorf("%d epochs are no milestone of run %s: %w", epochs, run.Id, ErrInvalid)
 	case trial.GetIndex() < run.FirstTrial:
 		return 0, fmt.Errorf("it is before the first trial, %d, of run %s: %w", run.FirstTrial, run.Id, ErrInvalid)
-	case !proto.Equal(trial.GetParameters(), parametersAt(run, epochs)):
+	case !proto.Equal(trial.GetParameters(), trajectory.ParametersAt(run, epochs)):
 		return 0, fmt.Errorf("its parameters are not those of run %s: %w", run.Id, ErrInvalid)
 	}
 	number := c.first[place] + uint32(milestone)
@@ -166,16 +167,4 @@ func (c *catalog) indexesAt(place uint32) []uint64 {
 // from returns where in byIndex the trials at or after an index begin.
 func (c *catalog) from(index uint64) int {
 	return sort.Search(len(c.byIndex), func(i int) bool { return c.indexes[c.byIndex[i]] >= index })
-}
-
-// parametersAt are those of the run's trial with the given epochs. They share the values on the model's own axes.
-func parametersAt(run *trellisv1.Run, epochs uint32) *trellisv1.Parameters {
-	p := run.Parameters
-	if p.GetMaxEpochs() == epochs {
-		return p
-	}
-	return &trellisv1.Parameters{
-		LatentDim: p.LatentDim, LearningRate: p.LearningRate, WeightDecay: p.WeightDecay, MaxEpochs: epochs,
-		Seed: p.Seed, BatchSize: p.BatchSize, Values: p.Values,
-	}
 }

@@ -9,6 +9,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // change is one write to the store: a transaction, and copies of the rows that it changes. Rows are copied when they are
@@ -73,7 +74,7 @@ func (c *change) commit() error {
 	}
 	for _, study := range c.studies.rows {
 		study.after.ModifyIndex = c.index
-		if study.after.State == lifecycle.StudyRunning && hasEnded(study.after, study.after.Progress) {
+		if study.after.State == lifecycle.StudyRunning && trajectory.HasEnded(study.after, study.after.Progress) {
 			study.after.State = lifecycle.Study.Must(study.after.State, lifecycle.Complete)
 			study.after.EndTime = c.now
 		}
@@ -104,23 +105,23 @@ func (c *change) keepBooks(edit *sectionEdit) error {
 		if old == member {
 			continue
 		}
-		member.run.ModifyIndex = c.index
+		member.Run.ModifyIndex = c.index
 		after.note(slot, member)
 		if old == nil {
-			addProgress(progress, nil, member.run)
-			c.answered = append(c.answered, member.answers...)
+			trajectory.AddProgress(progress, nil, member.Run)
+			c.answered = append(c.answered, member.Answers...)
 			continue
 		}
-		addProgress(progress, old.run, member.run)
-		if old.run.Worker != member.run.Worker {
-			if err := c.holds(old.run.Worker, -1); err != nil {
+		trajectory.AddProgress(progress, old.Run, member.Run)
+		if old.Run.Worker != member.Run.Worker {
+			if err := c.holds(old.Run.Worker, -1); err != nil {
 				return err
 			}
-			if err := c.holds(member.run.Worker, +1); err != nil {
+			if err := c.holds(member.Run.Worker, +1); err != nil {
 				return err
 			}
 		}
-		c.answered = append(c.answered, newAnswers(old.answers, member.answers)...)
+		c.answered = append(c.answered, newAnswers(old.Answers, member.Answers)...)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/trajectory"
 )
 
 // sectionEdit is a section that a change has looked at: before the change and, if anything in it has been changed, after. One
@@ -20,20 +21,20 @@ type handle struct {
 }
 
 // member is what is known of the run as the change has left it so far, for reading.
-func (h handle) member() *member {
+func (h handle) member() *trajectory.Trajectory {
 	if h.after != nil {
 		return h.after.members[h.slot]
 	}
 	return h.before.members[h.slot]
 }
 
-func (h handle) run() *trellisv1.Run { return h.member().run }
+func (h handle) run() *trellisv1.Run { return h.member().Run }
 
 // edit returns the change's own copy of what is known of the run, and of the run in it, for changing.
-func (h handle) edit() *member {
+func (h handle) edit() *trajectory.Trajectory {
 	h.change()
 	if stored := h.stored(h.slot); stored != nil && h.after.members[h.slot] == stored {
-		h.after.members[h.slot] = &member{run: copyRun(stored.run), losses: stored.losses, answers: stored.answers}
+		h.after.members[h.slot] = stored.Clone()
 	}
 	return h.after.members[h.slot]
 }
@@ -49,7 +50,7 @@ func (e *sectionEdit) change() *section {
 }
 
 // stored is what was known of a run before the change, nil if it is new.
-func (e *sectionEdit) stored(slot int) *member {
+func (e *sectionEdit) stored(slot int) *trajectory.Trajectory {
 	if e.before == nil || slot >= len(e.before.members) {
 		return nil
 	}
@@ -86,7 +87,7 @@ func (e *sectionEdits) add(c *catalog, sections []*section) {
 }
 
 // grow puts new members of a study behind those that it has had. The catalog has them already; they are the change's own.
-func (e *sectionEdits) grow(c *catalog, had int, members []*member) error {
+func (e *sectionEdits) grow(c *catalog, had int, members []*trajectory.Trajectory) error {
 	if room := min(-had&(sectionSize-1), len(members)); room > 0 {
 		last, err := e.at(c, uint32(had-1))
 		if err != nil {

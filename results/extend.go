@@ -2,7 +2,6 @@ package results
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // Extension is what is added to a study.
@@ -126,7 +126,7 @@ func (c *change) growthOf(study *trellisv1.Study, extension Extension) (*growth,
 	}
 	old := make([]*trellisv1.Run, 0, len(before.places))
 	for member := range members {
-		old = append(old, member.run)
+		old = append(old, member.Run)
 	}
 	g := &growth{before: before}
 	runs := slices.Clone(old)
@@ -189,8 +189,8 @@ func withMilestones(run *trellisv1.Run, milestones []uint32) *trellisv1.Run {
 	if len(all) == len(run.Milestones) {
 		return nil
 	}
-	longer := copyRun(run)
-	longer.Milestones, longer.Parameters = all, parametersAt(run, all[len(all)-1])
+	longer := trajectory.CopyRun(run)
+	longer.Milestones, longer.Parameters = all, trajectory.ParametersAt(run, all[len(all)-1])
 	return longer
 }
 
@@ -209,9 +209,9 @@ func (c *change) grow(study *trellisv1.Study, g *growth) error {
 			return fmt.Errorf("lengthen run %s: %w", lengthened.run.Id, err)
 		}
 	}
-	members := make([]*member, 0, len(g.added))
+	members := make([]*trajectory.Trajectory, 0, len(g.added))
 	for _, run := range g.added {
-		members = append(members, &member{run: run})
+		members = append(members, &trajectory.Trajectory{Run: run})
 	}
 	if err := c.sections.grow(g.after, len(g.before.places), members); err != nil {
 		return err
@@ -222,52 +222,16 @@ func (c *change) grow(study *trellisv1.Study, g *growth) error {
 // lengthen gives a run its new milestones, and answers those of their trials that can be.
 func (c *change) lengthen(h handle, longer *trellisv1.Run) error {
 	edited := h.edit()
-	run := edited.run
+	run := edited.Run
 	run.Milestones, run.Parameters = longer.Milestones, longer.Parameters
 	if run.State == lifecycle.RunSucceeded && run.StopReason == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS &&
 		run.Epochs < run.Parameters.GetMaxEpochs() {
 		run.State, run.StopReason = lifecycle.Run.Must(run.State, lifecycle.Lengthen), trellisv1.StopReason_STOP_REASON_UNSPECIFIED
 	}
-	return c.answerAgain(edited)
-}
-
-// answerAgain answers the trials that a run has been given after it had passed their ends, in their places among the others.
-func (c *change) answerAgain(edited *member) error {
-	run := edited.run
-	catalog, err := c.sections.catalog(run.Study)
+	indexes, err := c.indexesOf(run)
 	if err != nil {
 		return err
 	}
-	number := catalog.first[catalog.places[run.Id]]
-	answered := edited.answers
-	edited.answers = make([]*trellisv1.Trial, 0, answeredTrials(run))
-	for i, epochs := range run.Milestones[:answeredTrials(run)] {
-		if len(answered) > 0 && answered[0].Parameters.GetMaxEpochs() == epochs {
-			edited.answers, answered = append(edited.answers, answered[0]), answered[1:]
-			continue
-		}
-		edited.answers = append(edited.answers, lateAnswer(edited, epochs, catalog.indexes[int(number)+i]))
-	}
+	edited.AnswerAgain(indexes)
 	return nil
-}
-
-// lateAnswer is the trial of a run with the given epochs as it would have been answered when the run had come so far.
-func lateAnswer(from *member, epochs uint32, index uint64) *trellisv1.Trial {
-	run := from.run
-	trial := newTrial(run, epochs, index)
-	trial.State = lifecycle.TrialSucceeded
-	trial.Epochs = min(epochs, run.Epochs)
-	objective, bestEpoch := math.NaN(), uint32(0)
-	for i, loss := range from.losses.ValidationLoss[:trial.Epochs] {
-		// As in advance: among equals the earliest, and never one that is not finite.
-		if !math.IsNaN(loss) && !math.IsInf(loss, 0) && !(loss >= objective) {
-			objective, bestEpoch = loss, uint32(i+1)
-		}
-	}
-	trial.Objective, trial.BestEpoch = &objective, bestEpoch
-	trial.Metrics = validationMetrics(from.losses, bestEpoch)
-	if at, known := testedAt(from.losses, trial.Epochs); known {
-		takeTest(trial, from.losses, at)
-	}
-	return trial
 }

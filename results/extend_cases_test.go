@@ -11,6 +11,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // studyOf creates a study "s" of the given runs, each with its milestones, and a worker.
@@ -289,7 +290,7 @@ func TestRetry(t *testing.T) {
 	}
 	refuse(3, "none of its runs have failed")
 	trained(t, store, 4, "run-b", byMaximum, []float64{1, 1}, nil)
-	for index := range uint64(TrainerBudget) {
+	for index := range uint64(trajectory.TrainerBudget) {
 		fail(10 + 2*index)
 	}
 	if study := getStudy(t, store); study.State != lifecycle.StudyCompleted || study.Progress.TrialsFailed != 1 {
@@ -303,7 +304,7 @@ func TestRetry(t *testing.T) {
 		t.Fatalf("run %v of %v", run, study)
 	}
 	// The whole budget is there again.
-	for index := range uint64(TrainerBudget) {
+	for index := range uint64(trajectory.TrainerBudget) {
 		fail(30 + 2*index)
 	}
 	if study := getStudy(t, store); study.State != lifecycle.StudyCompleted {

@@ -7,6 +7,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // TestFailuresAreForgotten: a run that gets on for ever on workers that are taken away does not grow for ever, and what
@@ -39,10 +40,10 @@ func TestFailuresAreForgotten(t *testing.T) {
 			return reportEntry("s", "a", attempt, epoch+1, 1, 1, nil)
 		})
 	}
-	if got.State != lifecycle.RunPending || len(got.Failures) != MaxFailures {
+	if got.State != lifecycle.RunPending || len(got.Failures) != trajectory.MaxFailures {
 		t.Fatalf("after %d lost workers: %v", epochs-1, got)
 	}
-	if got.Failures[0].Message != "once" || got.Failures[MaxFailures-1].RunEpochs != epochs-1 {
+	if got.Failures[0].Message != "once" || got.Failures[trajectory.MaxFailures-1].RunEpochs != epochs-1 {
 		t.Errorf("remembered are %v", got.Failures)
 	}
 	// Two more at the same epoch, and then a third.
@@ -63,8 +64,8 @@ func TestFailuresBeyondTheLimit(t *testing.T) {
 	// Nobody changes a stored row but this test.
 	stored, err := source.Snapshot().Run(nil, "s", "a")
 	ok(t, err)
-	for n := range uint64(MaxFailures + 1) {
-		stored.Failures = append(stored.Failures, &trellisv1.Failure{Attempt: n, Worker: "w", Class: lostClass})
+	for n := range uint64(trajectory.MaxFailures + 1) {
+		stored.Failures = append(stored.Failures, &trellisv1.Failure{Attempt: n, Worker: "w", Class: trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST})
 	}
 	var data bytes.Buffer
 	_, err = source.Snapshot().WriteTo(&data)

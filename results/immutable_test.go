@@ -12,6 +12,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/snapshotfile"
+	"trellis/results/trajectory"
 )
 
 // scribble changes everything in a message that can be changed in place, down to the arrays of its lists.
@@ -117,9 +118,9 @@ func TestCopiesAreWhole(t *testing.T) {
 	trial, losses, worker := &trellisv1.Trial{}, &trellisv1.Losses{}, &trellisv1.Worker{}
 	check("study", study, func() proto.Message { return copyStudy(study) })
 	check("progress", progress, func() proto.Message { return copyProgress(progress) })
-	check("run", run, func() proto.Message { return copyRun(run) })
-	check("trial", trial, func() proto.Message { return copyTrial(trial) })
-	check("losses", losses, func() proto.Message { return copyLosses(losses) })
+	check("run", run, func() proto.Message { return trajectory.CopyRun(run) })
+	check("trial", trial, func() proto.Message { return trajectory.CopyTrial(trial) })
+	check("losses", losses, func() proto.Message { return trajectory.CopyLosses(losses) })
 	check("worker", worker, func() proto.Message { return copyWorker(worker) })
 }
 
@@ -220,8 +221,8 @@ func tableTexts(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) map[s
 			case *section:
 				text = fmt.Sprintf("%s %d %d %x %x %x", row.study, row.number, row.changed, row.pending, row.begun, row.open)
 				for _, member := range row.members {
-					text += fmt.Sprintf("; %q %q", encode(member.run), encode(member.losses))
-					for _, answer := range member.answers {
+					text += fmt.Sprintf("; %q %q", encode(member.Run), encode(member.Losses))
+					for _, answer := range member.Answers {
 						text += fmt.Sprintf(" %q", encode(answer))
 					}
 				}

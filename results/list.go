@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/bits"
+	"slices"
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 	"trellis/results/listing"
+	"trellis/results/trajectory"
 )
 
 // ListTrials returns a page of a study's trials: see ListTrialsRequest. A page starts where the one before ended in the
@@ -102,6 +105,21 @@ func (s *Snapshot) fieldsFor(study *trellisv1.Study, request *trellisv1.ListTria
 	return listing.WithMetrics(names, available), nil
 }
 
+// metricNames are what a study's model reports of an epoch beside its losses, of the validation images: ascending, and none before
+// the first epoch. All runs of a study have the same.
+func (s *Snapshot) metricNames(study string) ([]string, error) {
+	members, err := s.membersOf(study)
+	if err != nil {
+		return nil, err
+	}
+	for member := range members {
+		if run := member.Run; run.Epochs > 0 {
+			return slices.Sorted(maps.Keys(trajectory.ValidationMetrics(member.Losses, run.Epochs))), nil
+		}
+	}
+	return nil, nil
+}
+
 // byIndex says whether all trials are asked for, in the order in which the table has them.
 func byIndex(request *trellisv1.ListTrialsRequest) bool {
 	return request.GetFilter() == "" && (request.GetOrderBy() == "" || request.GetOrderBy() == "index")
@@ -148,8 +166,8 @@ func (s *Snapshot) pageByObjective(page *listing.Top, c *catalog, after key) err
 			for open := runs(section); open != 0; open &= open - 1 {
 				slot := bits.TrailingZeros64(open)
 				member, place := section.members[slot], section.number*sectionSize+uint32(slot)
-				for milestone := len(member.answers); milestone < len(member.run.Milestones); milestone++ {
-					trial := c.present(member, c.first[place]+uint32(milestone), uint32(milestone))
+				for milestone := len(member.Answers); milestone < len(member.Run.Milestones); milestone++ {
+					trial := member.Trial(uint32(milestone), c.indexes[c.first[place]+uint32(milestone)])
 					finite += page.AddAfter(after, listing.RankKey(trial), trial)
 				}
 			}
@@ -172,8 +190,8 @@ func (s *Snapshot) pageBySorting(
 	}
 	number := uint32(0)
 	for member := range members {
-		for milestone := range member.run.Milestones {
-			trial := c.present(member, number, uint32(milestone))
+		for milestone := range member.Run.Milestones {
+			trial := member.Trial(uint32(milestone), c.indexes[number])
 			number++
 			match, err := matches(trial)
 			if err != nil {

@@ -10,6 +10,7 @@ import (
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/pruning"
+	"trellis/results/trajectory"
 )
 
 // rung is what has come to an epoch at which a study's runs are judged. Rungs follow from the study's runs and their losses:
@@ -29,16 +30,16 @@ func rungKey(study string, epoch uint32) key {
 }
 
 // newRungs makes the rungs of a study anew, lowest first.
-func newRungs(r pruning.Rule, study string, members []*member) []*rung {
+func newRungs(r pruning.Rule, study string, members []*trajectory.Trajectory) []*rung {
 	byEpoch := map[uint32][]pruning.Standing{}
 	var epochs []uint32
 	for _, member := range members {
-		for epoch := r.Next(0); epoch <= uint64(pruning.CameTo(member.run)); epoch = r.Next(uint32(epoch)) {
+		for epoch := r.Next(0); epoch <= uint64(pruning.CameTo(member.Run)); epoch = r.Next(uint32(epoch)) {
 			rung := uint32(epoch)
 			if byEpoch[rung] == nil {
 				epochs = append(epochs, rung)
 			}
-			byEpoch[rung] = append(byEpoch[rung], pruning.StandingAt(r, member.run, member.losses.GetValidationLoss(), rung))
+			byEpoch[rung] = append(byEpoch[rung], pruning.StandingAt(r, member.Run, member.Losses.GetValidationLoss(), rung))
 		}
 	}
 	slices.Sort(epochs)
@@ -51,7 +52,7 @@ func newRungs(r pruning.Rule, study string, members []*member) []*rung {
 }
 
 // insertRungs stores the rungs of a study that is new in the store.
-func insertRungs(txn *memdb.Txn, study *trellisv1.Study, members []*member) error {
+func insertRungs(txn *memdb.Txn, study *trellisv1.Study, members []*trajectory.Trajectory) error {
 	if r := pruning.Of(study.GetSpec()); r != nil {
 		for _, rung := range newRungs(r, study.Name, members) {
 			if err := insert(txn, tableRungs, rung); err != nil {
@@ -153,14 +154,14 @@ func (c *change) findPruned() error {
 		}
 		for slot, member := range edit.after.members {
 			stored := edit.stored(slot)
-			if member == stored || p.runs[member.run.Id] != nil {
+			if member == stored || p.runs[member.Run.Id] != nil {
 				continue
 			}
 			found := &prunedRun{handle: handle{edit, slot}}
 			if stored != nil {
-				found.was, found.counted = stored.run, pruning.CameTo(stored.run)
+				found.was, found.counted = stored.Run, pruning.CameTo(stored.Run)
 			}
-			p.runs[member.run.Id] = found
+			p.runs[member.Run.Id] = found
 			p.inOrder = append(p.inOrder, found)
 		}
 	}
@@ -219,7 +220,7 @@ func (p *pruner) arrive() error {
 				return err
 			}
 			its := run.member()
-			standing := pruning.StandingAt(p.rule, its.run, its.losses.GetValidationLoss(), rung.epoch)
+			standing := pruning.StandingAt(p.rule, its.Run, its.Losses.GetValidationLoss(), rung.epoch)
 			rung.after = rung.after.With(standing)
 		}
 		run.counted = max(run.counted, to)
@@ -259,7 +260,7 @@ func (p *pruner) hold() error {
 			return err
 		}
 		run.judged = rung
-		if !pruning.GoesOn(p.rule, now, run.member().losses.GetValidationLoss(), rung, at.after) {
+		if !pruning.GoesOn(p.rule, now, run.member().Losses.GetValidationLoss(), rung, at.after) {
 			run.endAttempt(lifecycle.Hold)
 		}
 	}
@@ -308,7 +309,7 @@ func compareBest(a, b *trellisv1.Run) int {
 
 // allEnded says whether all runs of the study have ended by now. The books say how it was before the change.
 func (p *pruner) allEnded() bool {
-	open := int(openRuns(p.study.Progress))
+	open := int(trajectory.OpenRuns(p.study.Progress))
 	for _, run := range p.inOrder {
 		if run.was != nil {
 			open -= openRun(run.was)
@@ -320,7 +321,7 @@ func (p *pruner) allEnded() bool {
 
 // openRun is 1 for a run that has not ended.
 func openRun(run *trellisv1.Run) int {
-	if runEnded(run) {
+	if lifecycle.RunEnded(run.State) {
 		return 0
 	}
 	return 1

@@ -12,6 +12,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // paperCurves are the runs of examples/paper.yaml, in the order of its grid, with the validation losses that they gave: see
@@ -33,7 +34,7 @@ func paperCurves(t testing.TB) (curves []curve) {
 		run, trials := testRun(row.Run, row.LatentDim, uint64(3*i), milestones...)
 		run.Parameters.LearningRate, run.Parameters.WeightDecay = row.LearningRate, row.WeightDecay
 		for i, trial := range trials {
-			trial.Parameters = parametersAt(run, milestones[i])
+			trial.Parameters = trajectory.ParametersAt(run, milestones[i])
 		}
 		curves = append(curves, curve{run, trials, row.ValidationLoss})
 	}
@@ -68,7 +69,7 @@ func ordered(curves []curve, order func(i int) string) []curve {
 		run, trials := testRun(order(i), 1, from.run.FirstTrial, from.run.Milestones...)
 		run.Parameters = from.run.Parameters
 		for k, trial := range trials {
-			trial.Parameters = parametersAt(run, run.Milestones[k])
+			trial.Parameters = trajectory.ParametersAt(run, run.Milestones[k])
 		}
 		curves[i] = curve{run, trials, from.validation}
 	}

@@ -3,13 +3,12 @@ package results
 import (
 	"errors"
 	"fmt"
-	"math"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // Record takes in what workers have reported, in the given order and in one transaction. It returns one error per
@@ -107,97 +106,28 @@ func (c *change) report(reports *trellisv1.Reports) error {
 	if err != nil {
 		return err
 	}
-	run, losses := held.run(), held.member().losses
-	if err := checkColumns(run, reports); err != nil {
-		return err
+	run, its := held.run(), held.member()
+	if err := trajectory.CheckReports(run, reports); err != nil {
+		return fmt.Errorf("%w: %w", err, ErrInvalid)
 	}
 	firstEpoch, count := reports.GetFirstEpoch(), len(reports.GetTrainLoss())
 	if firstEpoch > run.Epochs+1 {
 		return fmt.Errorf("%d epochs are recorded: %w", run.Epochs, ErrGap)
 	}
-	if losses != nil {
-		if err := checkSameMetrics(losses.Metrics, reports.GetMetrics()); err != nil {
-			return c.conflict(held, err)
-		}
-	}
 	repeated := min(count, int(run.Epochs+1-firstEpoch))
-	for i := range repeated {
-		if err := checkRepeat(losses, reports, i); err != nil {
-			return c.conflict(held, err)
-		}
+	if err := its.Contradiction(reports, repeated); err != nil {
+		return c.conflict(held, err)
 	}
 	edited := held.edit()
-	edited.run.AttemptEpochs = max(edited.run.AttemptEpochs, firstEpoch+uint32(count)-1)
+	edited.Run.AttemptEpochs = max(edited.Run.AttemptEpochs, firstEpoch+uint32(count)-1)
 	if repeated == count {
 		return nil
 	}
-	edited.losses = appendLosses(edited.run, losses, reports, repeated)
-	return c.advance(edited, reports, repeated)
-}
-
-// checkColumns says what is wrong with reports that no state of the run could accept.
-func checkColumns(run *trellisv1.Run, reports *trellisv1.Reports) error {
-	count := len(reports.GetTrainLoss())
-	if count == 0 || len(reports.GetValidationLoss()) != count || len(reports.GetSeconds()) != count {
-		return fmt.Errorf("%d train losses, %d validation losses and %d times of epochs: %w",
-			count, len(reports.GetValidationLoss()), len(reports.GetSeconds()), ErrInvalid)
+	indexes, err := c.indexesOf(edited.Run)
+	if err != nil {
+		return err
 	}
-	// In 64 bits, since the sum of what a peer sends may be anything.
-	first, last := uint64(reports.GetFirstEpoch()), uint64(reports.GetFirstEpoch())+uint64(count)-1
-	if maxEpochs := uint64(run.Parameters.GetMaxEpochs()); first == 0 || last > maxEpochs {
-		return fmt.Errorf("the run's epochs are 1 to %d: %w", maxEpochs, ErrInvalid)
-	}
-	outside := 0
-	for epoch := range reports.GetTestLoss() {
-		if uint64(epoch) < first || uint64(epoch) > last {
-			outside++
-		}
-	}
-	if outside > 0 {
-		return fmt.Errorf("%d test losses are not of the reported epochs %d to %d: %w", outside, first, last, ErrInvalid)
-	}
-	return checkMetrics(reports, count)
-}
-
-// advance takes a run on by the reports from the given place on, which its losses have already, and answers the trials that end on the way. Seconds may be
-// missing: then nothing was trained.
-func (c *change) advance(edited *member, reports *trellisv1.Reports, from int) error {
-	run := edited.run
-	milestones := run.Milestones[answeredTrials(run):]
-	trainLosses, seconds := reports.GetTrainLoss(), reports.GetSeconds()
-	best, improved := math.Inf(1), false
-	if run.BestValidationLoss != nil {
-		best = *run.BestValidationLoss
-	}
-	for i, loss := range reports.GetValidationLoss() {
-		if i < from {
-			continue
-		}
-		run.Epochs++
-		if i < len(seconds) && believable(seconds[i]) {
-			run.TrainingSeconds += seconds[i]
-		}
-		// One that is not finite is never the best; among equals the earliest stays.
-		if loss < best && !math.IsInf(loss, 0) {
-			best, improved, run.BestEpoch = loss, true, run.Epochs
-		}
-		last := i == len(trainLosses)-1
-		milestone := len(milestones) > 0 && run.Epochs == milestones[0]
-		if !last && !milestone {
-			continue
-		}
-		run.TrainLoss, run.ValidationLoss = trainLosses[i], loss
-		if improved {
-			run.BestValidationLoss, improved = proto.Float64(best), false
-		}
-		if !milestone {
-			continue
-		}
-		milestones = milestones[1:]
-		if err := c.answer(edited); err != nil {
-			return err
-		}
-	}
+	edited.Append(reports, repeated, indexes)
 	return nil
 }
 
@@ -242,16 +172,25 @@ func (c *change) success(held handle, success *trellisv1.Outcome_Success) error 
 		return nil
 	}
 	edited := held.endAttempt(lifecycle.Succeed)
-	edited.run.StopReason = success.GetStopReason()
+	edited.Run.StopReason = success.GetStopReason()
 	return c.answerRest(edited)
 }
 
 // answerRest answers the trials that are left of a run that has ended.
-func (c *change) answerRest(edited *member) error {
-	for len(edited.answers) < len(edited.run.Milestones) {
-		if err := c.answer(edited); err != nil {
-			return err
-		}
+func (c *change) answerRest(edited *trajectory.Trajectory) error {
+	indexes, err := c.indexesOf(edited.Run)
+	if err != nil {
+		return err
 	}
+	edited.AnswerRest(indexes)
 	return nil
+}
+
+// indexesOf are those of a run's trials, by milestone.
+func (c *change) indexesOf(run *trellisv1.Run) ([]uint64, error) {
+	catalog, err := c.sections.catalog(run.Study)
+	if err != nil {
+		return nil, err
+	}
+	return catalog.indexesAt(catalog.places[run.Id]), nil
 }

@@ -14,6 +14,7 @@ import (
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/snapshotfile"
+	"trellis/results/trajectory"
 )
 
 // Restore replaces everything in the store by what WriteTo wrote. It does so at once and as a whole: readers see the old
@@ -80,7 +81,7 @@ type restorer struct {
 type restoredStudy struct {
 	study   *trellisv1.Study
 	runs    []*trellisv1.Run
-	members []*member
+	members []*trajectory.Trajectory
 	// catalog is made when all runs have come; answered are the trials that have been answered, by their numbers.
 	catalog  *catalog
 	answered []*trellisv1.Trial
@@ -217,7 +218,7 @@ func (r *restorer) run(run *trellisv1.Run) error {
 	}
 	run.Study = study.study.Name
 	study.runs = append(study.runs, run)
-	study.members = append(study.members, &member{run: run})
+	study.members = append(study.members, &trajectory.Trajectory{Run: run})
 	return nil
 }
 
@@ -245,7 +246,7 @@ func (r *restorer) trial(trial *trellisv1.Trial) error {
 		return nil
 	}
 	run := study.runs[study.catalog.places[trial.Run]]
-	trial.Study, trial.Run, trial.Parameters = run.Study, run.Id, parametersAt(run, trial.GetParameters().GetMaxEpochs())
+	trial.Study, trial.Run, trial.Parameters = run.Study, run.Id, trajectory.ParametersAt(run, trial.GetParameters().GetMaxEpochs())
 	study.answered[number] = trial
 	return nil
 }
@@ -266,21 +267,21 @@ func (r *restorer) losses(losses *trellisv1.Losses) error {
 		return err
 	}
 	member := study.members[place]
-	if epochs := int(member.run.Epochs); len(losses.TrainLoss) != epochs || len(losses.ValidationLoss) != epochs {
+	if epochs := int(member.Run.Epochs); len(losses.TrainLoss) != epochs || len(losses.ValidationLoss) != epochs {
 		return fmt.Errorf("%d and %d losses of %d epochs of run %s: %w",
 			len(losses.TrainLoss), len(losses.ValidationLoss), epochs, losses.Run, ErrCorrupt)
 	}
-	if seconds := len(losses.Seconds); seconds > int(member.run.Epochs) {
-		return fmt.Errorf("times of %d epochs, of the %d of run %s: %w", seconds, member.run.Epochs, losses.Run, ErrCorrupt)
+	if seconds := len(losses.Seconds); seconds > int(member.Run.Epochs) {
+		return fmt.Errorf("times of %d epochs, of the %d of run %s: %w", seconds, member.Run.Epochs, losses.Run, ErrCorrupt)
 	}
 	for name, series := range losses.Metrics {
-		if len(series.Values) != int(member.run.Epochs) {
+		if len(series.Values) != int(member.Run.Epochs) {
 			return fmt.Errorf("%d values of metric %s of %d epochs of run %s: %w",
-				len(series.Values), name, member.run.Epochs, losses.Run, ErrCorrupt)
+				len(series.Values), name, member.Run.Epochs, losses.Run, ErrCorrupt)
 		}
 	}
-	losses.Study, losses.Run = member.run.Study, member.run.Id
-	member.losses = losses
+	losses.Study, losses.Run = member.Run.Study, member.Run.Id
+	member.Losses = losses
 	return nil
 }
 
@@ -303,18 +304,18 @@ func (r *restorer) finish() error {
 			return err
 		}
 		for place, member := range study.members {
-			if member.run.Epochs > 0 && member.losses == nil {
-				return fmt.Errorf("run %s of study %s has no losses: %w", member.run.Id, study.study.Name, ErrCorrupt)
+			if member.Run.Epochs > 0 && member.Losses == nil {
+				return fmt.Errorf("run %s of study %s has no losses: %w", member.Run.Id, study.study.Name, ErrCorrupt)
 			}
 			trials := study.answered[study.catalog.first[place]:study.catalog.first[place+1]]
 			for milestone, trial := range trials {
-				answered := milestone < answeredTrials(member.run)
-				if (trial != nil) != answered || answered && trial.Epochs != min(member.run.Epochs, member.run.Milestones[milestone]) {
+				answered := milestone < trajectory.AnsweredTrials(member.Run)
+				if (trial != nil) != answered || answered && trial.Epochs != min(member.Run.Epochs, member.Run.Milestones[milestone]) {
 					return fmt.Errorf("the answers of run %s of study %s are not those that its %d epochs answer: %w",
-						member.run.Id, study.study.Name, member.run.Epochs, ErrCorrupt)
+						member.Run.Id, study.study.Name, member.Run.Epochs, ErrCorrupt)
 				}
 			}
-			member.answers = slices.Clone(trials[:answeredTrials(member.run)])
+			member.Answers = slices.Clone(trials[:trajectory.AnsweredTrials(member.Run)])
 		}
 		ranked := slices.DeleteFunc(study.answered, func(trial *trellisv1.Trial) bool { return trial == nil })
 		slices.SortFunc(ranked, listing.Compare)

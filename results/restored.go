@@ -8,6 +8,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // What is restored must be a state that commands could have led to, as far as commands rely on it: applying the log must not
@@ -55,7 +56,7 @@ func (s *restoredStudy) complete() {
 func progressOf(runs []*trellisv1.Run) *trellisv1.Progress {
 	progress := &trellisv1.Progress{}
 	for _, run := range runs {
-		addProgress(progress, nil, run)
+		trajectory.AddProgress(progress, nil, run)
 	}
 	return progress
 }
@@ -76,7 +77,7 @@ func checkRestoredStudy(restored *restoredStudy) error {
 		return fmt.Errorf("the progress of study %s is %v, that of its runs %v: %w", study.Name, study.Progress, progress, ErrCorrupt)
 	}
 	known := study.State >= lifecycle.StudyRunning && study.State <= lifecycle.StudyCanceled
-	if !known || leased && study.State != lifecycle.StudyRunning || study.State == lifecycle.StudyRunning && hasEnded(study, progress) {
+	if !known || leased && study.State != lifecycle.StudyRunning || study.State == lifecycle.StudyRunning && trajectory.HasEnded(study, progress) {
 		return fmt.Errorf("study %s is %v, and its runs are %v: %w", study.Name, study.State, progress, ErrCorrupt)
 	}
 	return nil

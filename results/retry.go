@@ -62,7 +62,7 @@ func (c *change) retryStudy(name string, pruned bool) (runs uint64, err error) {
 
 // retry takes up a run that has ended without an answer to all of its trials.
 func (h handle) retry() {
-	run := h.edit().run
+	run := h.edit().Run
 	run.Spared = run.Spared || run.State == lifecycle.RunPruned
 	run.State = lifecycle.Run.Must(run.State, lifecycle.Retry)
 	run.Failures, run.Error = nil, ""

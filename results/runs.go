@@ -12,6 +12,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // MaxGrants is how many grants one command may have.
@@ -75,20 +76,37 @@ func (c *change) grant(request *trellisv1.Grant, attempt uint64) error {
 	if err := c.checkNotTrained(study.Name, run.run().Id); err != nil {
 		return err
 	}
-	granted := run.edit().run
+	granted := run.edit().Run
 	granted.State, granted.Attempt, granted.Worker = state, attempt, worker.Name
-	granted.AttemptEpochs = LastCheckpoint(granted).GetEpoch()
+	granted.AttemptEpochs = trajectory.LastCheckpoint(granted).GetEpoch()
 	c.granted[worker.Name]++
 	return nil
 }
 
 // endAttempt moves a run on and takes it from the worker that holds it, if any.
-func (h handle) endAttempt(event string) *member {
+func (h handle) endAttempt(event string) *trajectory.Trajectory {
 	edited := h.edit()
-	run := edited.run
+	run := edited.Run
 	run.State = lifecycle.Run.Must(run.State, event)
 	run.Attempt, run.Worker, run.AttemptEpochs = 0, "", 0
 	return edited
+}
+
+// failAttempt ends the attempt that holds the run as a failure. The run goes back to PENDING, or is FAILED if that was
+// its last chance.
+func (h handle) failAttempt(class trellisv1.FailureClass, message string) error {
+	run := h.run()
+	failures, verdict, err := trajectory.Fail(run, class, message)
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, ErrInvalid)
+	}
+	event := lifecycle.Release
+	if verdict != "" {
+		event = lifecycle.Fail
+	}
+	run = h.endAttempt(event).Run
+	run.Failures, run.Error = failures, verdict
+	return nil
 }
 
 // Run returns a run, or ErrNotFound. The watch set fires when the run or one of its neighbours changes.
@@ -97,7 +115,7 @@ func (s *Snapshot) Run(ws memdb.WatchSet, study, id string) (*trellisv1.Run, err
 	if err != nil {
 		return nil, fmt.Errorf("run %s of study %s: %w", id, study, err)
 	}
-	return member.run, nil
+	return member.Run, nil
 }
 
 // RunsHeldBy returns the runs that are leased to a worker. The watch set fires when it gets or loses one, not at every
@@ -130,8 +148,8 @@ func (s *Snapshot) RunsChangedSince(study string, index uint64) ([]*trellisv1.Ru
 			continue
 		}
 		for _, member := range section.members {
-			if member.run.ModifyIndex > index {
-				changed = append(changed, member.run)
+			if member.Run.ModifyIndex > index {
+				changed = append(changed, member.Run)
 			}
 		}
 	}
@@ -167,7 +185,7 @@ func (s *Snapshot) NextRuns(ws memdb.WatchSet, n int) ([]*trellisv1.Run, error) 
 				return nil, err
 			}
 			for runs := waiting.runs; runs != 0 && len(next) < n; runs &= runs - 1 {
-				run := section.members[bits.TrailingZeros64(runs)].run
+				run := section.members[bits.TrailingZeros64(runs)].Run
 				admitted, err := queue.admits(its, run)
 				if err != nil {
 					return nil, err
@@ -179,6 +197,44 @@ func (s *Snapshot) NextRuns(ws memdb.WatchSet, n int) ([]*trellisv1.Run, error) 
 		}
 	}
 	return next, nil
+}
+
+// Losses returns what has been reported of a run, or ErrNotFound before its first epoch. The watch set fires when that or
+// anything of one of its neighbours changes.
+func (s *Snapshot) Losses(ws memdb.WatchSet, study, run string) (*trellisv1.Losses, error) {
+	member, err := s.member(ws, study, run)
+	if err == nil && member.Losses == nil {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("losses of run %s of study %s: %w", run, study, err)
+	}
+	return member.Losses, nil
+}
+
+// LastMetrics returns what runs of a study have reported of the validation images after their last epochs, by run: nothing of
+// those that have none. ErrNotFound if there is no such run.
+func (s *Snapshot) LastMetrics(study string, runs []*trellisv1.Run) (map[string]*trellisv1.Metrics, error) {
+	var last map[string]*trellisv1.Metrics
+	for _, run := range runs {
+		if run.Epochs == 0 {
+			continue
+		}
+		member, err := s.member(nil, study, run.Id)
+		if err != nil {
+			return nil, fmt.Errorf("metrics of run %s of study %s: %w", run.Id, study, err)
+		}
+		values := trajectory.ValidationMetrics(member.Losses, run.Epochs)
+		if values == nil {
+			// Runs of a model report all the same.
+			return last, nil
+		}
+		if last == nil {
+			last = make(map[string]*trellisv1.Metrics, len(runs))
+		}
+		last[run.Id] = &trellisv1.Metrics{Values: values}
+	}
+	return last, nil
 }
 
 // isNotFound is errors.Is for the error that queries by key fail with.

@@ -8,6 +8,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // The runs of a study are fixed when it is created, and there may be a million. So they are not rows of a table, each with
@@ -27,16 +28,7 @@ type section struct {
 	// pending has a bit for each run that is PENDING, begun for each that has epochs recorded, and open for each that has
 	// trials left to answer.
 	pending, begun, open uint64
-	members              []*member
-}
-
-// member is what is known of a run. It is never changed, but replaced.
-type member struct {
-	run *trellisv1.Run
-	// losses are nil before the first epoch.
-	losses *trellisv1.Losses
-	// answers are the trials that have been answered, by milestone.
-	answers []*trellisv1.Trial
+	members              []*trajectory.Trajectory
 }
 
 func sectionsSchema() *memdb.TableSchema {
@@ -48,7 +40,7 @@ func sectionKey(study string, number uint32) key {
 }
 
 // newSections puts the members of a study into sections.
-func newSections(study string, members []*member) (sections []*section) {
+func newSections(study string, members []*trajectory.Trajectory) (sections []*section) {
 	for part := range slices.Chunk(members, sectionSize) {
 		s := &section{study: study, number: uint32(len(sections)), members: slices.Clip(part)}
 		for slot, member := range s.members {
@@ -60,12 +52,12 @@ func newSections(study string, members []*member) (sections []*section) {
 }
 
 // note brings up to date what a section says of its members.
-func (s *section) note(slot int, member *member) {
-	run := member.run
+func (s *section) note(slot int, member *trajectory.Trajectory) {
+	run := member.Run
 	s.changed = max(s.changed, run.ModifyIndex)
 	s.pending = setBit(s.pending, slot, run.State == lifecycle.RunPending)
 	s.begun = setBit(s.begun, slot, run.Epochs > 0)
-	s.open = setBit(s.open, slot, len(member.answers) < len(run.Milestones))
+	s.open = setBit(s.open, slot, len(member.Answers) < len(run.Milestones))
 }
 
 func setBit(bits uint64, place int, set bool) uint64 {
@@ -123,9 +115,9 @@ func insertSection(txn *memdb.Txn, before, after *section) error {
 			if before.members[slot] == member {
 				continue
 			}
-			old = before.members[slot].run
+			old = before.members[slot].Run
 		}
-		if err := moveLease(txn, old, member.run); err != nil {
+		if err := moveLease(txn, old, member.Run); err != nil {
 			return err
 		}
 	}
@@ -158,12 +150,12 @@ func (r reader) sectionsOf(study string) (iter.Seq[*section], error) {
 }
 
 // membersOf returns what is known of a study's runs, or of all studies', in the order of places.
-func (r reader) membersOf(study string) (iter.Seq[*member], error) {
+func (r reader) membersOf(study string) (iter.Seq[*trajectory.Trajectory], error) {
 	sections, err := r.sectionsOf(study)
 	if err != nil {
 		return nil, err
 	}
-	return func(yield func(*member) bool) {
+	return func(yield func(*trajectory.Trajectory) bool) {
 		for section := range sections {
 			for _, member := range section.members {
 				if !yield(member) {
@@ -176,7 +168,7 @@ func (r reader) membersOf(study string) (iter.Seq[*member], error) {
 
 // memberAt returns what is known of the run at a place, nil if there is none. The watch set fires when anything in its
 // section changes.
-func (r reader) memberAt(ws memdb.WatchSet, study string, place uint32) (*member, error) {
+func (r reader) memberAt(ws memdb.WatchSet, study string, place uint32) (*trajectory.Trajectory, error) {
 	section, err := first[*section](r, ws, tableSections, indexID, sectionKey(study, place/sectionSize))
 	if err != nil || section == nil || int(place%sectionSize) >= len(section.members) {
 		return nil, err
@@ -185,7 +177,7 @@ func (r reader) memberAt(ws memdb.WatchSet, study string, place uint32) (*member
 }
 
 // member returns what is known of a run, or ErrNotFound.
-func (r reader) member(ws memdb.WatchSet, study, id string) (*member, error) {
+func (r reader) member(ws memdb.WatchSet, study, id string) (*trajectory.Trajectory, error) {
 	catalog, err := first[*catalog](r, ws, tableCatalogs, indexID, textKey(study))
 	if err != nil {
 		return nil, err

@@ -3,11 +3,13 @@ package results
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
+
+	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // A run's id is the hash of all that determines its digits, so that runs of the same id in different studies, twins, have the
@@ -43,8 +45,8 @@ func (c *change) share() error {
 			if !concernsTwins(edit.stored(slot), now) {
 				continue
 			}
-			if err := c.shareRun(its, now.run.Id); err != nil {
-				return fmt.Errorf("share run %s of study %s: %w", now.run.Id, its.study, err)
+			if err := c.shareRun(its, now.Run.Id); err != nil {
+				return fmt.Errorf("share run %s of study %s: %w", now.Run.Id, its.study, err)
 			}
 		}
 	}
@@ -63,13 +65,13 @@ func (c *change) familyOf(study string) (*relatives, error) {
 }
 
 // concernsTwins says whether a change of a run is one that its twins may learn from, or by which it may learn from them.
-func concernsTwins(before, after *member) bool {
+func concernsTwins(before, after *trajectory.Trajectory) bool {
 	if before == after {
 		return false
 	}
-	return before == nil || before.losses != after.losses || len(before.run.Milestones) != len(after.run.Milestones) ||
-		before.run.State != after.run.State && after.run.State != lifecycle.RunLeased ||
-		!slices.Equal(before.run.Checkpoints, after.run.Checkpoints)
+	return before == nil || before.Losses != after.Losses || len(before.Run.Milestones) != len(after.Run.Milestones) ||
+		before.Run.State != after.Run.State && after.Run.State != lifecycle.RunLeased ||
+		!slices.Equal(before.Run.Checkpoints, after.Run.Checkpoints)
 }
 
 // twins returns the runs of an id in a family of studies, those of the oldest study first.
@@ -128,157 +130,145 @@ func sources(twins []twin) []twin {
 	return sorted
 }
 
-// takeOver gives a PENDING run what is known of its twin beyond it, up to the run's own end: epochs, checkpoints, and the end.
-// Twins that contradict each other, which only faulty machines can bring about, share nothing.
-func (c *change) takeOver(to handle, from *member) error {
-	run := to.run()
-	known := min(from.run.Epochs, run.Parameters.GetMaxEpochs())
-	if known <= run.Epochs && !hasCheckpointFor(from.run, run) {
-		if _, ended := endFrom(from.run, run); !ended {
-			return nil
-		}
-	}
-	if !sameBeginning(to.member().losses, from.losses) {
+// takeOver gives a PENDING run what is known of its twin beyond it: see Trajectory.Learn.
+func (c *change) takeOver(to handle, from *trajectory.Trajectory) error {
+	if !to.member().Learns(from) {
 		return nil
 	}
 	edited := to.edit()
-	if known > edited.run.Epochs {
-		if err := c.takeEpochs(edited, from, known); err != nil {
-			return err
-		}
+	indexes, err := c.indexesOf(edited.Run)
+	if err != nil {
+		return err
 	}
-	takeCheckpoints(edited.run, from.run)
-	reason, ended := endFrom(from.run, edited.run)
-	if !ended {
-		return nil
-	}
-	edited.run.State, edited.run.StopReason = lifecycle.Run.Must(edited.run.State, lifecycle.Learn), reason
-	return c.answerRest(edited)
+	edited.Learn(from, indexes)
+	return nil
 }
 
-// sameBeginning says whether losses agree as far as both go. Those that have been taken over share their arrays, so that as a
-// rule nothing has to be compared.
-func sameBeginning(a, b *trellisv1.Losses) bool {
-	same := func(a, b []float64) bool {
-		n := min(len(a), len(b))
-		return n == 0 || &a[0] == &b[0] || slices.EqualFunc(a[:n], b[:n], sameBits)
-	}
-	if !same(a.GetTrainLoss(), b.GetTrainLoss()) || !same(a.GetValidationLoss(), b.GetValidationLoss()) {
-		return false
-	}
-	if a == nil || b == nil {
-		return true
-	}
-	for name, series := range a.Metrics {
-		if !same(series.Values, b.Metrics[name].GetValues()) {
-			return false
-		}
-	}
-	return sameKeys(a.Metrics, b.Metrics)
-}
+// Known returns what is known of a run in any study, by its id: the one that has come the furthest, with all that it has told.
+// Nil if no study has a run of that id, or none of them has begun.
+type Known func(id string) (*trellisv1.Run, error)
 
-// takeEpochs takes a run on to an epoch that its twin knows, and notes where that came from.
-func (c *change) takeEpochs(edited, from *member, known uint32) error {
-	run, first := edited.run, edited.run.Epochs+1
-	train, validation := from.losses.TrainLoss, from.losses.ValidationLoss
-	// The arrays are shared without the room behind them, which only the run that they grow with may fill: see appendLosses.
-	taken := &trellisv1.Losses{
-		Study: run.Study, Run: run.Id, TrainLoss: train[:known:known], ValidationLoss: validation[:known:known],
-		Metrics: metricsUpTo(from.losses.Metrics, known), Seconds: edited.losses.GetSeconds(),
+// Known returns a query for what studies know of runs. It is to be used by one goroutine.
+func (s *Snapshot) Known() (Known, error) {
+	catalogs, err := all[*catalog](s.reader, nil, tableCatalogs, indexID, nil)
+	if err != nil {
+		return nil, err
 	}
-	takeTests(taken, edited, from.losses)
-	edited.losses = taken
-	err := c.advance(edited, &trellisv1.Reports{
-		FirstEpoch: first, TrainLoss: train[run.Epochs:known], ValidationLoss: validation[run.Epochs:known],
-	}, 0)
-	epochs := known + 1 - first
-	run.SharedEpochs += epochs
-	run.SharedSeconds += (from.run.TrainingSeconds + from.run.SharedSeconds) * float64(epochs) / float64(from.run.Epochs)
-	run.SharedFrom = from.run.Study
-	return err
-}
-
-// takeTests gives the losses that a run takes over from its twin the results on the test images: its own and its twin's, and at
-// its own milestones also those that follow from them.
-func takeTests(taken *trellisv1.Losses, edited *member, from *trellisv1.Losses) {
-	first, known := edited.run.Epochs+1, uint32(len(taken.ValidationLoss))
-	taken.TestLoss, taken.TestMetrics = edited.losses.GetTestLoss(), edited.losses.GetTestMetrics()
-	tests := testResults{Losses: taken}
-	if first == 1 && int(known) == len(from.ValidationLoss) {
-		taken.TestLoss, taken.TestMetrics = from.TestLoss, from.TestMetrics
-	} else {
-		for epoch, loss := range from.TestLoss {
-			if first <= epoch && epoch <= known {
-				tests.add(epoch, loss, from.TestMetrics[epoch])
+	return func(id string) (*trellisv1.Run, error) {
+		var best *trellisv1.Run
+		for _, catalog := range catalogs {
+			place, ok := catalog.places[id]
+			if !ok {
+				continue
+			}
+			member, err := s.memberAt(nil, catalog.study, place)
+			if err != nil {
+				return nil, err
+			}
+			if run := member.Run; run.Epochs > best.GetEpochs() {
+				best = run
 			}
 		}
+		return best, nil
+	}, nil
+}
+
+// A run is trained by one worker at a time, however many studies ask for it: one that is PENDING waits while a twin of it is
+// LEASED, and learns what that attempt reports. When the attempt has ended without more, the run goes on from the checkpoint
+// that it has learned of. Fresh studies neither wait nor make others wait.
+
+// checkNotTrained refuses a grant of a run while a twin of it is being trained.
+func (c *change) checkNotTrained(study, id string) error {
+	its, err := c.familyOf(study)
+	if err != nil || its == nil || its.is(study).fresh {
+		return err
 	}
-	for _, milestone := range edited.run.Milestones {
-		if _, has := taken.TestLoss[milestone]; has || milestone < first || milestone > known {
+	twins, err := c.twins(its, id)
+	if err != nil {
+		return err
+	}
+	for _, twin := range twins {
+		if !twin.fresh && twin.study != study && twin.run().State == lifecycle.RunLeased {
+			return fmt.Errorf("worker %s trains it for study %s: %w", twin.run().Worker, twin.study, ErrIllegalMove)
+		}
+	}
+	return nil
+}
+
+// queue tells which PENDING runs of a query's answer have to wait for their twins.
+type queue struct {
+	reader
+	ws memdb.WatchSet
+	// chosen are the ids of runs that are in the answer already.
+	chosen   map[string]bool
+	catalogs map[string]*catalog
+}
+
+func newQueue(r reader, ws memdb.WatchSet) *queue {
+	return &queue{reader: r, ws: ws, chosen: map[string]bool{}, catalogs: map[string]*catalog{}}
+}
+
+// admits says whether a study's run may be the next: nil relatives are those of a study that has none.
+func (q *queue) admits(its *relatives, run *trellisv1.Run) (bool, error) {
+	if its == nil || its.is(run.Study).fresh {
+		return true, nil
+	}
+	if q.chosen[run.Id] {
+		return false, nil
+	}
+	for _, other := range its.family {
+		if other.fresh || other.study == run.Study {
 			continue
 		}
-		if at, follows := testedAt(from, milestone); follows {
-			tests.add(milestone, from.TestLoss[at], from.TestMetrics[at])
+		twin, err := q.memberOf(other.study, run.Id)
+		if err != nil || twin != nil && twin.Run.State == lifecycle.RunLeased {
+			return false, err
 		}
 	}
+	q.chosen[run.Id] = true
+	return true, nil
 }
 
-// testedAt is an epoch of which results on the test images were reported that are those of the given one too, since both have
-// the same best weights.
-func testedAt(losses *trellisv1.Losses, epoch uint32) (at uint32, follows bool) {
-	best, bestEpoch := math.Inf(1), uint32(1)
-	for i, loss := range losses.ValidationLoss[:epoch] {
-		if loss < best && !math.IsInf(loss, 0) {
-			best, bestEpoch = loss, uint32(i+1)
+// memberOf returns what is known of a study's run, nil if the study has no such run.
+func (q *queue) memberOf(study, id string) (*trajectory.Trajectory, error) {
+	its := q.catalogs[study]
+	if its == nil {
+		found, err := first[*catalog](q.reader, q.ws, tableCatalogs, indexID, textKey(study))
+		if err != nil || found == nil {
+			return nil, err
+		}
+		its, q.catalogs[study] = found, found
+	}
+	place, ok := its.places[id]
+	if !ok {
+		return nil, nil
+	}
+	return q.memberAt(q.ws, study, place)
+}
+
+// AskedEpochs returns the epochs of a run at which trials end, ascending: its own milestones, and those of the twins that learn
+// from it, as far as it goes. At these its worker is to report the loss on the test images and to leave a checkpoint.
+func (s *Snapshot) AskedEpochs(run *trellisv1.Run) ([]uint32, error) {
+	its, err := s.relativesOf(run.Study)
+	if err != nil || its == nil {
+		return run.Milestones, err
+	}
+	asked := slices.Clone(run.Milestones)
+	twins := newQueue(s.reader, nil)
+	for _, other := range its.family {
+		if other.fresh || other.study == run.Study {
+			continue
+		}
+		twin, err := twins.memberOf(other.study, run.Id)
+		if err != nil {
+			return nil, fmt.Errorf("find what other studies ask of run %s of study %s: %w", run.Id, run.Study, err)
+		}
+		if twin != nil && twin.Run.State == lifecycle.RunPending {
+			asked = append(asked, twin.Run.Milestones...)
 		}
 	}
-	for at = bestEpoch; int(at) <= len(losses.ValidationLoss); at++ {
-		if validation := losses.ValidationLoss[at-1]; validation < best && !math.IsInf(validation, 0) {
-			break
-		}
-		if _, reported := losses.TestLoss[at]; reported {
-			return at, true
-		}
-	}
-	return 0, false
-}
-
-// hasCheckpointFor says whether a twin has a checkpoint of the run's epochs that the run would keep and does not have.
-func hasCheckpointFor(from, run *trellisv1.Run) bool {
-	return slices.ContainsFunc(from.Checkpoints, func(checkpoint *trellisv1.Checkpoint) bool { return wanted(run, checkpoint) })
-}
-
-// wanted says whether a run would keep a checkpoint that it does not have.
-func wanted(run *trellisv1.Run, checkpoint *trellisv1.Checkpoint) bool {
-	if checkpoint.Epoch > run.Epochs {
-		return false
-	}
-	if _, has := placeOfCheckpoint(run.Checkpoints, checkpoint.Epoch); has {
-		return false
-	}
-	return checkpoint.Epoch > LastCheckpoint(run).GetEpoch() || slices.Contains(run.Milestones, checkpoint.Epoch)
-}
-
-// takeCheckpoints gives a run those of its twin's checkpoints that it would keep.
-func takeCheckpoints(run, from *trellisv1.Run) {
-	for _, checkpoint := range from.Checkpoints {
-		if wanted(run, checkpoint) {
-			run.Checkpoints = keepCheckpoint(run, checkpoint)
-		}
-	}
-}
-
-// endFrom returns why a run has ended, if that is known from its twin: it has come to its own end, which the twin has passed,
-// or to that of the twin, which ended by itself or at the same maximum of epochs.
-func endFrom(from, run *trellisv1.Run) (reason trellisv1.StopReason, ended bool) {
-	maxEpochs := trellisv1.StopReason_STOP_REASON_MAX_EPOCHS
-	last := run.Epochs == run.Parameters.GetMaxEpochs()
-	switch {
-	case last && from.Epochs > run.Epochs:
-		return maxEpochs, true
-	case from.State == lifecycle.RunSucceeded && from.Epochs == run.Epochs && (last || from.StopReason != maxEpochs):
-		return from.StopReason, true
-	default:
-		return 0, false
-	}
+	slices.Sort(asked)
+	asked = slices.Compact(asked)
+	reached, _ := slices.BinarySearch(asked, run.Parameters.GetMaxEpochs()+1)
+	return asked[:reached], nil
 }

@@ -8,6 +8,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // sharingStudy creates a study of runs with one milestone each or more, by their ids.
@@ -179,7 +180,7 @@ func TestResubmittedStudy(t *testing.T) {
 		byPoint[trial.Run+trial.Parameters.String()] = trial
 	}
 	for _, trial := range got.Trials {
-		same := copyTrial(byPoint[trial.Run+trial.Parameters.String()])
+		same := trajectory.CopyTrial(byPoint[trial.Run+trial.Parameters.String()])
 		same.Study, same.Index = trial.Study, trial.Index
 		equal(t, "the trial of a study that is submitted again", trial, same)
 	}

@@ -9,6 +9,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/snapshotfile"
+	"trellis/results/trajectory"
 )
 
 // WriteTo writes all that the store consists of, in the format of DESIGN.md, from which Restore makes the same state. It
@@ -88,7 +89,7 @@ func runRows(r reader) (iter.Seq2[proto.Message, error], error) {
 	members, err := r.membersOf("")
 	return func(yield func(proto.Message, error) bool) {
 		for member := range members {
-			if !yield(member.run, nil) {
+			if !yield(member.Run, nil) {
 				return
 			}
 		}
@@ -100,7 +101,7 @@ func lossesRows(r reader) (iter.Seq2[proto.Message, error], error) {
 	members, err := r.membersOf("")
 	return func(yield func(proto.Message, error) bool) {
 		for member := range members {
-			if member.losses != nil && !yield(member.losses, nil) {
+			if member.Losses != nil && !yield(member.Losses, nil) {
 				return
 			}
 		}
@@ -120,10 +121,10 @@ func trialRows(r reader) (iter.Seq2[proto.Message, error], error) {
 					return
 				}
 				var trial *trellisv1.Trial
-				if int(milestone) < len(member.answers) {
-					trial = member.answers[milestone]
+				if int(milestone) < len(member.Answers) {
+					trial = member.Answers[milestone]
 				} else {
-					trial = newTrial(member.run, member.run.Milestones[milestone], c.indexes[number])
+					trial = trajectory.NewTrial(member.Run, member.Run.Milestones[milestone], c.indexes[number])
 				}
 				if !yield(trial, nil) {
 					return

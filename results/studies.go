@@ -12,6 +12,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
+	"trellis/results/trajectory"
 )
 
 func studiesSchema() *memdb.TableSchema {
@@ -67,7 +68,7 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 		Fresh:       study.GetFresh(),
 		Pretrained:  proto.CloneOf(study.GetPretrained()),
 	}
-	members := make([]*member, 0, len(runs))
+	members := make([]*trajectory.Trajectory, 0, len(runs))
 	sorted := make([]*trellisv1.Run, 0, len(runs))
 	for _, run := range runs {
 		sorted = append(sorted, newRun(created, run))
@@ -87,7 +88,7 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 	}
 	created.Indices = catalog.indices()
 	for _, run := range sorted {
-		members = append(members, &member{run: run})
+		members = append(members, &trajectory.Trajectory{Run: run})
 	}
 	c.studies.add(created)
 	if err := insert(c.txn, tableCatalogs, catalog); err != nil {
@@ -98,7 +99,7 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 }
 
 // insertMembers stores what is known of a study's runs.
-func insertMembers(txn *memdb.Txn, catalog *catalog, members []*member) error {
+func insertMembers(txn *memdb.Txn, catalog *catalog, members []*trajectory.Trajectory) error {
 	if err := insert(txn, tableCatalogs, catalog); err != nil {
 		return err
 	}
@@ -172,7 +173,7 @@ func (c *change) setStudyState(name string, state trellisv1.StudyState) error {
 			return err
 		}
 		switch {
-		case event == lifecycle.Cancel && !runEnded(run.run()):
+		case event == lifecycle.Cancel && !lifecycle.RunEnded(run.run().State):
 			run.endAttempt(lifecycle.Cancel)
 		case run.run().State == lifecycle.RunLeased:
 			run.endAttempt(lifecycle.Release)
@@ -201,7 +202,7 @@ func (c *change) deleteStudy(name string) error {
 		return err
 	}
 	for member := range members {
-		run := member.run
+		run := member.Run
 		if run.State != lifecycle.RunLeased {
 			continue
 		}
@@ -263,4 +264,26 @@ func (s *Snapshot) ListStudies(request *trellisv1.ListStudiesRequest) (*trellisv
 		response.Studies = append(response.Studies, study)
 	}
 	return response, nil
+}
+
+// copyStudy copies a study one level deep, and its progress too, because that is what changes.
+func copyStudy(s *trellisv1.Study) *trellisv1.Study {
+	return &trellisv1.Study{
+		Name: s.Name, Spec: s.Spec, State: s.State, DataSet: s.DataSet, CreateTime: s.CreateTime, EndTime: s.EndTime,
+		Progress: copyProgress(s.Progress), CreateIndex: s.CreateIndex, ModifyIndex: s.ModifyIndex,
+		Numerics: s.Numerics, Fresh: s.Fresh, EarlierSpecs: s.EarlierSpecs, Indices: s.Indices, Settled: s.Settled,
+		Forecast: s.Forecast, Pretrained: s.Pretrained,
+	}
+}
+
+func copyProgress(p *trellisv1.Progress) *trellisv1.Progress {
+	return &trellisv1.Progress{
+		Trials: p.Trials, TrialsRunning: p.TrialsRunning, TrialsSucceeded: p.TrialsSucceeded,
+		TrialsFailed: p.TrialsFailed, TrialsCanceled: p.TrialsCanceled,
+		Runs: p.Runs, RunsRunning: p.RunsRunning, RunsSucceeded: p.RunsSucceeded,
+		RunsFailed: p.RunsFailed, RunsCanceled: p.RunsCanceled,
+		Epochs: p.Epochs, EpochsLeft: p.EpochsLeft, TrainingSeconds: p.TrainingSeconds,
+		TrialsPruned: p.TrialsPruned, RunsPruned: p.RunsPruned, EpochsShared: p.EpochsShared, SecondsShared: p.SecondsShared,
+		EpochsAlone: p.EpochsAlone,
+	}
 }

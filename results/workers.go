@@ -137,7 +137,7 @@ func (c *change) takeRuns(worker, event string) error {
 			run.endAttempt(lifecycle.Release)
 			continue
 		}
-		if err := run.failAttempt(lostClass, ""); err != nil {
+		if err := run.failAttempt(trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST, ""); err != nil {
 			return err
 		}
 	}
@@ -201,4 +201,11 @@ func (s *Snapshot) ListWorkers(request *trellisv1.ListWorkersRequest) (*trellisv
 		response.Workers = append(response.Workers, worker)
 	}
 	return response, nil
+}
+
+func copyWorker(w *trellisv1.Worker) *trellisv1.Worker {
+	return &trellisv1.Worker{
+		Name: w.Name, State: w.State, Slots: w.Slots, Runs: w.Runs, Version: w.Version, Processor: w.Processor,
+		CreateTime: w.CreateTime, UpdateTime: w.UpdateTime, ModifyIndex: w.ModifyIndex,
+	}
 }

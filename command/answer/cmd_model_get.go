@@ -14,7 +14,7 @@ import (
 	"trellis/command/exit"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results"
+	"trellis/results/trajectory"
 	"trellis/trainer"
 	"trellis/worker"
 )
@@ -71,7 +71,7 @@ func getModel(ctx context.Context, env *cli.Environment, c *client.Client, study
 	if response.GetConfig().GetModel() == trainer.Synthetic {
 		return fmt.Errorf("trial %d has no weights: the synthetic model is a formula", trial.GetIndex())
 	}
-	saved, err := results.BestWeights(trial, response.GetRun())
+	saved, err := trajectory.BestWeights(trial, response.GetRun())
 	if err != nil {
 		return err
 	}

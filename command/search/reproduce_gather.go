@@ -11,7 +11,7 @@ import (
 	"trellis/command/node"
 	"trellis/command/reproduction"
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results"
+	"trellis/results/trajectory"
 	"trellis/trainer"
 	"trellis/trainer/dataset"
 	"trellis/worker"
@@ -171,7 +171,7 @@ func loadNetwork(ctx context.Context, c *client.Client, trial *trellisv1.Trial) 
 	if err != nil {
 		return nil, err
 	}
-	saved, err := results.BestWeights(trial, response.GetRun())
+	saved, err := trajectory.BestWeights(trial, response.GetRun())
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
+	"trellis/results/trajectory"
 )
 
 // resolvePretrained returns a valid spec with what follows from the source of its pretrained weights, and that source, nil
@@ -55,7 +56,7 @@ func sourceOf(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []s
 	if err != nil {
 		return nil, Status(err)
 	}
-	checkpoint, err := results.BestWeights(trial, run)
+	checkpoint, err := trajectory.BestWeights(trial, run)
 	if err != nil {
 		return nil, status.Errorf(codes.FailedPrecondition, "pretrained: study %s: %v", name, err)
 	}

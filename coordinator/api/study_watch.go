@@ -11,6 +11,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/lifecycle"
 )
 
 const (
@@ -41,7 +42,7 @@ func (s studyService) WatchStudy(request *trellisv1.WatchStudyRequest, stream tr
 			return Status(err)
 		}
 		since = study.GetModifyIndex()
-		if results.StudyEnded(study) {
+		if lifecycle.StudyEnded(study.GetState()) {
 			return nil
 		}
 		watch.Add(s.stopping.Done())

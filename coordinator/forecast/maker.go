@@ -9,6 +9,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/lifecycle"
 )
 
 const (
@@ -48,7 +49,7 @@ func NewMaker(logger *slog.Logger) *Maker {
 
 // On returns the study with what is to come of it, which is unset once it has ended. The study itself stays as it is.
 func (m *Maker) On(snapshot *results.Snapshot, study *trellisv1.Study) *trellisv1.Study {
-	if study == nil || results.StudyEnded(study) {
+	if study == nil || lifecycle.StudyEnded(study.GetState()) {
 		return study
 	}
 	outlook, ok := m.of(snapshot, study)

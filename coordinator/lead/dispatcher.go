@@ -10,6 +10,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/trajectory"
 )
 
 // dispatchInterval is how often the dispatcher looks without having been woken: after the log or the store has refused a
@@ -146,7 +147,7 @@ func (d *dispatcher) grant(ctx context.Context, runs []*trellisv1.Run, workers [
 		granted++
 		if run.GetEpochs() > 0 {
 			d.logger.Info("run goes on", "study", run.GetStudy(), "run", run.GetId(), "worker", workers[i],
-				"after epoch", results.LastCheckpoint(run).GetEpoch(), "recorded", run.GetEpochs())
+				"after epoch", trajectory.LastCheckpoint(run).GetEpoch(), "recorded", run.GetEpochs())
 		}
 	}
 	d.granted.Add(float64(granted))

@@ -18,6 +18,7 @@ import (
 	"trellis/results"
 	"trellis/results/grid"
 	"trellis/results/pruning"
+	"trellis/results/trajectory"
 )
 
 // maxFailureMessage is how much of a worker's error message is kept, in bytes.
@@ -297,7 +298,7 @@ func (h *host) tell(session *session, holding map[uint64]*trellisv1.Run, stream 
 		}
 		assignment := &trellisv1.Assignment{
 			Study: run.GetStudy(), Run: run.GetId(), Attempt: attempt, Config: config,
-			Checkpoint: results.LastCheckpoint(run), Epochs: run.GetEpochs(),
+			Checkpoint: trajectory.LastCheckpoint(run), Epochs: run.GetEpochs(),
 		}
 		session.tell(attempt)
 		if err := stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Assignment{Assignment: assignment}}); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/trajectory"
 )
 
 // hungSteps is how many times its mean step a run may stand still.
@@ -222,7 +223,7 @@ func (l *leases) lose(ctx context.Context, worker string) error {
 	l.logger.Warn("worker lost: it was silent for longer than its lease", "worker", worker, "lease", l.lease, "runs", len(held))
 	for _, run := range held {
 		l.logger.Info("run lost its worker", "study", run.GetStudy(), "run", run.GetId(), "worker", worker,
-			"recorded", run.GetEpochs(), "checkpoint", results.LastCheckpoint(run).GetEpoch())
+			"recorded", run.GetEpochs(), "checkpoint", trajectory.LastCheckpoint(run).GetEpoch())
 	}
 	l.sessions.end(worker, errLeaseExpired)
 	return nil

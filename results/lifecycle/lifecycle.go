@@ -131,6 +131,12 @@ const (
 	WorkerGone     = trellisv1.WorkerState_WORKER_STATE_GONE
 )
 
+// StudyEnded says whether nothing more will happen to a study in this state, unless it is extended or retried.
+func StudyEnded(state trellisv1.StudyState) bool { return state == StudyCompleted || state == StudyCanceled }
+
+// RunEnded says whether nothing more will happen to a run in this state, unless it is extended, promoted or retried.
+func RunEnded(state trellisv1.RunState) bool { return state != RunPending && state != RunLeased }
+
 // Name is a state's name as users read and write it: "succeeded" for TRIAL_STATE_SUCCEEDED.
 func Name(state fmt.Stringer) string {
 	name := state.String()

@@ -1,4 +1,4 @@
-package results
+package trajectory
 
 import (
 	"slices"
@@ -7,9 +7,9 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// addProgress accounts for a run's change in its study's progress: what the run counted for before is taken off, what it
+// AddProgress accounts for a run's change in its study's progress: what the run counted for before is taken off, what it
 // counts for now is added. A run that is new has no before.
-func addProgress(progress *trellisv1.Progress, before, after *trellisv1.Run) {
+func AddProgress(progress *trellisv1.Progress, before, after *trellisv1.Run) {
 	if before != nil {
 		countRun(progress, before, ^uint64(0))
 	}
@@ -22,7 +22,7 @@ func addProgress(progress *trellisv1.Progress, before, after *trellisv1.Run) {
 // each has a milestone of its own.
 func countRun(progress *trellisv1.Progress, run *trellisv1.Run, sign uint64) {
 	trials := uint64(len(run.Milestones))
-	answered := uint64(answeredTrials(run))
+	answered := uint64(AnsweredTrials(run))
 	open := trials - answered
 	progress.Runs += sign
 	progress.Trials += sign * trials
@@ -48,14 +48,14 @@ func countRun(progress *trellisv1.Progress, run *trellisv1.Run, sign uint64) {
 		progress.RunsPruned += sign
 		progress.TrialsPruned += sign * open
 	}
-	if !runEnded(run) {
+	if !lifecycle.RunEnded(run.State) {
 		progress.EpochsLeft += sign * uint64(run.Parameters.GetMaxEpochs()-run.Epochs)
 	}
 }
 
-// answeredTrials is how many of a run's trials have been answered: those that its epochs have reached, and all of them
+// AnsweredTrials is how many of a run's trials have been answered: those that its epochs have reached, and all of them
 // once it has succeeded.
-func answeredTrials(run *trellisv1.Run) int {
+func AnsweredTrials(run *trellisv1.Run) int {
 	if run.State == lifecycle.RunSucceeded {
 		return len(run.Milestones)
 	}
@@ -63,30 +63,15 @@ func answeredTrials(run *trellisv1.Run) int {
 	return reached
 }
 
-// StudyEnded says whether nothing more will happen to the study.
-func StudyEnded(study *trellisv1.Study) bool {
-	switch study.GetState() {
-	case trellisv1.StudyState_STUDY_STATE_COMPLETED, trellisv1.StudyState_STUDY_STATE_CANCELED:
-		return true
-	default:
-		return false
-	}
-}
-
-// runEnded says whether nothing more will happen to the run.
-func runEnded(run *trellisv1.Run) bool {
-	return run.State != lifecycle.RunPending && run.State != lifecycle.RunLeased
-}
-
-// openRuns is how many runs have not ended.
-func openRuns(p *trellisv1.Progress) uint64 {
+// OpenRuns is how many runs have not ended.
+func OpenRuns(p *trellisv1.Progress) uint64 {
 	return p.Runs - p.RunsSucceeded - p.RunsFailed - p.RunsCanceled - p.RunsPruned
 }
 
-func allRunsEnded(p *trellisv1.Progress) bool { return openRuns(p) == 0 }
+func allRunsEnded(p *trellisv1.Progress) bool { return OpenRuns(p) == 0 }
 
-// hasEnded says whether a study that is RUNNING has nothing left to do: its runs have ended, and what its spec wants to be
+// HasEnded says whether a study that is RUNNING has nothing left to do: its runs have ended, and what its spec wants to be
 // settled has been. Until that is so, somebody may extend it by more seeds.
-func hasEnded(study *trellisv1.Study, progress *trellisv1.Progress) bool {
+func HasEnded(study *trellisv1.Study, progress *trellisv1.Progress) bool {
 	return allRunsEnded(progress) && (study.GetSpec().GetSettle() == nil || study.Settled)
 }

@@ -1,10 +1,9 @@
-package results
+package trajectory
 
 import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -33,24 +32,10 @@ var unansweredTrials = map[trellisv1.TrialState]byte{
 	lifecycle.TrialCanceled: 'c',
 }
 
-// Digest is the SHA-256 of what a study has asked and been answered so far, in hexadecimal: see DESIGN.md. Two studies of the
-// same points, trained with the same numerics, have the same digest once they are complete, wherever, whenever and however
-// they came to it. It fails with ErrNotFound if there is no such study.
-func (s *Snapshot) Digest(study string) (string, error) {
-	c, err := s.catalog(study)
-	if err != nil {
-		return "", err
-	}
-	members, err := s.membersOf(study)
-	if err != nil {
-		return "", fmt.Errorf("digest of study %s: %w", study, err)
-	}
-	return digestOf(slices.AppendSeq(make([]*member, 0, len(c.places)), members)), nil
-}
-
-// digestOf puts a study's members into the order of their ids and digests them.
-func digestOf(members []*member) string {
-	slices.SortFunc(members, func(a, b *member) int { return strings.Compare(a.run.Id, b.run.Id) })
+// Digest is the SHA-256 of what a study has asked and been answered so far, in hexadecimal, by all of its runs, which it puts into
+// the order of their ids: see DESIGN.md of package results.
+func Digest(members []*Trajectory) string {
+	slices.SortFunc(members, func(a, b *Trajectory) int { return strings.Compare(a.Run.Id, b.Run.Id) })
 	sum := sha256.New()
 	data := []byte(digestHeader)
 	for _, member := range members {
@@ -62,23 +47,23 @@ func digestOf(members []*member) string {
 }
 
 // appendDigested appends a run, its trials, and its losses and metrics as far as they have answered any of these.
-func appendDigested(data []byte, member *member) []byte {
-	run, epochs := member.run, uint32(0)
+func appendDigested(data []byte, member *Trajectory) []byte {
+	run, epochs := member.Run, uint32(0)
 	data = binary.BigEndian.AppendUint32(data, uint32(len(run.Id)))
 	data = append(data, run.Id...)
 	data = binary.BigEndian.AppendUint32(data, uint32(len(run.Milestones)))
 	for i, milestone := range run.Milestones {
-		stands := unansweredTrials[openStates[run.State]]
-		if i < len(member.answers) {
-			stands, epochs = answeredTrial, member.answers[i].Epochs
+		stands := unansweredTrials[Unanswered(run)]
+		if i < len(member.Answers) {
+			stands, epochs = answeredTrial, member.Answers[i].Epochs
 		}
 		data = append(binary.BigEndian.AppendUint32(data, milestone), stands)
 	}
 	data = binary.BigEndian.AppendUint32(data, epochs)
 	if epochs > 0 {
-		data = appendLossBits(data, member.losses.TrainLoss[:epochs])
-		data = appendLossBits(data, member.losses.ValidationLoss[:epochs])
-		data = appendDigestedMetrics(data, member.losses.Metrics, epochs)
+		data = appendLossBits(data, member.Losses.TrainLoss[:epochs])
+		data = appendLossBits(data, member.Losses.ValidationLoss[:epochs])
+		data = appendDigestedMetrics(data, member.Losses.Metrics, epochs)
 	}
 	return data
 }

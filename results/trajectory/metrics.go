@@ -1,4 +1,4 @@
-package results
+package trajectory
 
 import (
 	"fmt"
@@ -25,28 +25,28 @@ const (
 func checkMetrics(reports *trellisv1.Reports, count int) error {
 	metrics, tests := reports.GetMetrics(), reports.GetTestMetrics()
 	if len(metrics) > maxMetrics {
-		return fmt.Errorf("%d metrics, at most %d are allowed: %w", len(metrics), maxMetrics, ErrInvalid)
+		return fmt.Errorf("%d metrics, at most %d are allowed", len(metrics), maxMetrics)
 	}
 	for _, name := range slices.Sorted(maps.Keys(metrics)) {
 		if !validMetric(name) || !strings.HasPrefix(name, trainMetric) && !strings.HasPrefix(name, validationMetric) {
-			return fmt.Errorf("metric %.80q: a name consists of a to z and _, %d at most, and begins with %s or %s: %w",
-				name, maxMetricName, trainMetric, validationMetric, ErrInvalid)
+			return fmt.Errorf("metric %.80q: a name consists of a to z and _, %d at most, and begins with %s or %s",
+				name, maxMetricName, trainMetric, validationMetric)
 		}
 		if values := len(metrics[name].GetValues()); values != count {
-			return fmt.Errorf("%d values of metric %s of %d epochs: %w", values, name, count, ErrInvalid)
+			return fmt.Errorf("%d values of metric %s of %d epochs", values, name, count)
 		}
 	}
 	for _, epoch := range slices.Sorted(maps.Keys(tests)) {
 		values := tests[epoch].GetValues()
 		if _, tested := reports.GetTestLoss()[epoch]; !tested {
-			return fmt.Errorf("test metrics of epoch %d, which has no test loss: %w", epoch, ErrInvalid)
+			return fmt.Errorf("test metrics of epoch %d, which has no test loss", epoch)
 		}
 		if len(values) > maxMetrics {
-			return fmt.Errorf("%d test metrics of epoch %d, at most %d are allowed: %w", len(values), epoch, maxMetrics, ErrInvalid)
+			return fmt.Errorf("%d test metrics of epoch %d, at most %d are allowed", len(values), epoch, maxMetrics)
 		}
 		for _, name := range slices.Sorted(maps.Keys(values)) {
 			if !validMetric(name) {
-				return fmt.Errorf("test metric %.80q: a name consists of a to z and _, %d at most: %w", name, maxMetricName, ErrInvalid)
+				return fmt.Errorf("test metric %.80q: a name consists of a to z and _, %d at most", name, maxMetricName)
 			}
 		}
 	}
@@ -120,8 +120,8 @@ func appendMetrics(metrics, reported map[string]*trellisv1.Series, from int) map
 	return longer
 }
 
-// metricsUpTo returns those of the first epochs. The arrays are shared without the room behind them.
-func metricsUpTo(metrics map[string]*trellisv1.Series, epochs uint32) map[string]*trellisv1.Series {
+// MetricsUpTo returns those of the first epochs. The arrays are shared without the room behind them.
+func MetricsUpTo(metrics map[string]*trellisv1.Series, epochs uint32) map[string]*trellisv1.Series {
 	if len(metrics) == 0 {
 		return nil
 	}
@@ -132,8 +132,8 @@ func metricsUpTo(metrics map[string]*trellisv1.Series, epochs uint32) map[string
 	return first
 }
 
-// validationMetrics are those of one epoch of the validation images, by the names of the model's metrics. Nil for epoch 0.
-func validationMetrics(losses *trellisv1.Losses, epoch uint32) map[string]float64 {
+// ValidationMetrics are those of one epoch of the validation images, by the names of the model's metrics. Nil for epoch 0.
+func ValidationMetrics(losses *trellisv1.Losses, epoch uint32) map[string]float64 {
 	if epoch == 0 {
 		return nil
 	}
@@ -160,44 +160,4 @@ func takeTest(trial *trellisv1.Trial, losses *trellisv1.Losses, epoch uint32) {
 	trial.TestLoss = &loss
 	// What is stored is never changed, so that it can be shared.
 	trial.TestMetrics = losses.GetTestMetrics()[epoch].GetValues()
-}
-
-// metricNames are what a study's model reports of an epoch beside its losses, of the validation images: ascending, and none before
-// the first epoch. All runs of a study have the same.
-func (s *Snapshot) metricNames(study string) ([]string, error) {
-	members, err := s.membersOf(study)
-	if err != nil {
-		return nil, err
-	}
-	for member := range members {
-		if run := member.run; run.Epochs > 0 {
-			return slices.Sorted(maps.Keys(validationMetrics(member.losses, run.Epochs))), nil
-		}
-	}
-	return nil, nil
-}
-
-// LastMetrics returns what runs of a study have reported of the validation images after their last epochs, by run: nothing of
-// those that have none. ErrNotFound if there is no such run.
-func (s *Snapshot) LastMetrics(study string, runs []*trellisv1.Run) (map[string]*trellisv1.Metrics, error) {
-	var last map[string]*trellisv1.Metrics
-	for _, run := range runs {
-		if run.Epochs == 0 {
-			continue
-		}
-		member, err := s.member(nil, study, run.Id)
-		if err != nil {
-			return nil, fmt.Errorf("metrics of run %s of study %s: %w", run.Id, study, err)
-		}
-		values := validationMetrics(member.losses, run.Epochs)
-		if values == nil {
-			// Runs of a model report all the same.
-			return last, nil
-		}
-		if last == nil {
-			last = make(map[string]*trellisv1.Metrics, len(runs))
-		}
-		last[run.Id] = &trellisv1.Metrics{Values: values}
-	}
-	return last, nil
 }

@@ -1,4 +1,4 @@
-package results
+package trajectory
 
 import (
 	"fmt"
@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/lifecycle"
 )
 
 // Failure budgets: how many attempts at a run may fail in one class. The one that uses up its class's budget fails the
@@ -46,30 +45,25 @@ var budgets = map[trellisv1.FailureClass]struct {
 // budgets together are smaller. A run of a snapshot may have more that all count; of these, it is the very first.
 const MaxFailures = 32
 
-// failAttempt ends the attempt that holds the run as a failure. The run goes back to PENDING, or is FAILED if that was
-// its last chance.
-func (h handle) failAttempt(class trellisv1.FailureClass, message string) error {
+// Fail is what becomes of the failures of a run whose attempt fails: those that are remembered, and why the run has failed for
+// good, or nothing if it may try again. It fails if there is no such class.
+func Fail(run *trellisv1.Run, class trellisv1.FailureClass, message string) (
+	failures []*trellisv1.Failure, verdict string, err error,
+) {
 	if _, known := budgets[class]; !known {
-		return fmt.Errorf("failure class %v: %w", class, ErrInvalid)
+		return nil, "", fmt.Errorf("failure class %v", class)
 	}
-	run := h.run()
-	failures := append(slices.Clip(run.Failures), &trellisv1.Failure{
+	failures = append(slices.Clip(run.Failures), &trellisv1.Failure{
 		Attempt: run.Attempt, Worker: run.Worker, Class: class, Message: strings.Clone(message),
 		Epochs: run.AttemptEpochs, RunEpochs: run.Epochs,
 	})
-	verdict := judge(failures)
+	verdict = judge(failures)
 	if len(failures) > MaxFailures {
 		spent := slices.IndexFunc(failures, func(failure *trellisv1.Failure) bool { return !counts(failure, run.Epochs) })
 		spent = max(spent, 0)
 		failures = slices.Delete(slices.Clone(failures), spent, spent+1)
 	}
-	event := lifecycle.Release
-	if verdict != "" {
-		event = lifecycle.Fail
-	}
-	run = h.endAttempt(event).run
-	run.Failures, run.Error = failures, verdict
-	return nil
+	return failures, verdict, nil
 }
 
 // counts says whether a failure still counts, of a run of which so many epochs are recorded. A lost worker does until a

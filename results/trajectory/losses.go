@@ -1,11 +1,10 @@
-package results
+package trajectory
 
 import (
 	"fmt"
 	"maps"
 	"math"
 
-	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -20,7 +19,7 @@ import (
 func appendLosses(run *trellisv1.Run, losses *trellisv1.Losses, reports *trellisv1.Reports, from int) *trellisv1.Losses {
 	longer := &trellisv1.Losses{Study: run.Study, Run: run.Id}
 	if losses != nil {
-		longer = copyLosses(losses)
+		longer = CopyLosses(losses)
 	}
 	longer.TrainLoss = append(longer.TrainLoss, reports.GetTrainLoss()[from:]...)
 	longer.ValidationLoss = append(longer.ValidationLoss, reports.GetValidationLoss()[from:]...)
@@ -110,17 +109,4 @@ func checkRepeat(losses *trellisv1.Losses, reports *trellisv1.Reports, i int) er
 // sameBits says whether two losses are the same bit for bit, where NaN is the same as NaN.
 func sameBits(a, b float64) bool {
 	return math.Float64bits(a) == math.Float64bits(b) || math.IsNaN(a) && math.IsNaN(b)
-}
-
-// Losses returns what has been reported of a run, or ErrNotFound before its first epoch. The watch set fires when that or
-// anything of one of its neighbours changes.
-func (s *Snapshot) Losses(ws memdb.WatchSet, study, run string) (*trellisv1.Losses, error) {
-	member, err := s.member(ws, study, run)
-	if err == nil && member.losses == nil {
-		err = ErrNotFound
-	}
-	if err != nil {
-		return nil, fmt.Errorf("losses of run %s of study %s: %w", run, study, err)
-	}
-	return member.losses, nil
 }

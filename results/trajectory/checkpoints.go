@@ -1,0 +1,81 @@
+package trajectory
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
+)
+
+// CheckpointAt returns where the checkpoint of an epoch is, or would be.
+func CheckpointAt(checkpoints []*trellisv1.Checkpoint, epoch uint32) (place int, found bool) {
+	return slices.BinarySearchFunc(checkpoints, epoch, func(kept *trellisv1.Checkpoint, epoch uint32) int {
+		return cmp.Compare(kept.Epoch, epoch)
+	})
+}
+
+// WithCheckpoint returns the checkpoints that a run has with one more, which takes the place of one of the same epoch.
+func WithCheckpoint(run *trellisv1.Run, checkpoint *trellisv1.Checkpoint) []*trellisv1.Checkpoint {
+	// What is kept is copied before it is changed: rows share it.
+	kept := slices.Clone(run.Checkpoints)
+	place, again := CheckpointAt(kept, checkpoint.Epoch)
+	if again {
+		kept = slices.Delete(kept, place, place+1)
+	}
+	kept = slices.Insert(kept, place, checkpoint)
+	last := kept[len(kept)-1]
+	return slices.DeleteFunc(kept, func(checkpoint *trellisv1.Checkpoint) bool {
+		_, milestone := slices.BinarySearch(run.Milestones, checkpoint.Epoch)
+		return !milestone && checkpoint != last
+	})
+}
+
+// ValidDigest says whether a text is a SHA-256 digest as we write them.
+func ValidDigest(digest string) bool {
+	decoded, err := hex.DecodeString(digest)
+	return err == nil && len(decoded) == sha256.Size && strings.ToLower(digest) == digest
+}
+
+// LastCheckpoint is the one from which the run's next attempt goes on, nil if there is none.
+func LastCheckpoint(run *trellisv1.Run) *trellisv1.Checkpoint {
+	if len(run.GetCheckpoints()) == 0 {
+		return nil
+	}
+	return run.Checkpoints[len(run.Checkpoints)-1]
+}
+
+// BestWeights returns the checkpoint of a trial's run whose best weights are the trial's: if there are several, the one at the
+// trial's end, which is kept as long as the run is, and else the latest. The error says why there is none.
+func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpoint, error) {
+	index, best := trial.GetIndex(), trial.GetBestEpoch()
+	if best == 0 {
+		if trial.GetEpochs() == 0 {
+			return nil, fmt.Errorf("trial %d has no weights yet: it is %s", index, lifecycle.Name(trial.GetState()))
+		}
+		return nil, fmt.Errorf("trial %d has no weights to use: none of its validation losses is a finite number", index)
+	}
+	checkpoints := run.GetCheckpoints()
+	if place, kept := CheckpointAt(checkpoints, trial.GetEpochs()); kept && checkpoints[place].GetBestEpoch() == best {
+		return checkpoints[place], nil
+	}
+	for _, checkpoint := range slices.Backward(checkpoints) {
+		if checkpoint.GetBestEpoch() == best {
+			return checkpoint, nil
+		}
+	}
+	switch {
+	case trial.GetState() == lifecycle.TrialRunning:
+		return nil, fmt.Errorf("trial %d is still training, and the weights of epoch %d, its best so far, have not been saved "+
+			"yet: try again later", index, best)
+	case len(checkpoints) == 0:
+		return nil, fmt.Errorf("no weights of trial %d were saved: a coordinator that was started with --in-memory keeps none", index)
+	default:
+		return nil, fmt.Errorf("the weights of trial %d were not saved: its run has checkpoints, but none with the weights of "+
+			"epoch %d", index, best)
+	}
+}
