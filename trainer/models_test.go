@@ -218,3 +218,29 @@ func TestModelsAreDescribed(t *testing.T) {
 		t.Errorf("there are models %v, want five", seen)
 	}
 }
+
+// What a model says that it takes is what its network is built for.
+func TestModelsTakeWhatTheySay(t *testing.T) {
+	for _, described := range Models() {
+		definition, err := find(described.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trained, ok := definition.(model.Network)
+		if !ok {
+			if described.Data || described.Height+described.Width+described.Classes > 0 {
+				t.Errorf("%s has no network, and takes data: %+v", described.Name, described)
+			}
+			continue
+		}
+		config := smallModel(t, described.Name)
+		plan, err := network.Layout(config.layers(trained))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plan.Labels != described.Classes || described.Height != network.Side || described.Width != network.Side {
+			t.Errorf("%s takes images of %d x %d pixels and %d classes, its network %d x %d and %d", described.Name,
+				described.Height, described.Width, described.Classes, network.Side, network.Side, plan.Labels)
+		}
+	}
+}

@@ -133,8 +133,11 @@ func (c *Config) checkLabels(definition model.Network) (wrong []error) {
 	if err != nil {
 		return []error{err}
 	}
-	if plan.Labels == 0 {
+	switch {
+	case plan.Labels == 0:
 		return nil
+	case c.Data.Unlabeled:
+		return []error{errors.New("images have no labels, which the model learns")}
 	}
 	for _, part := range c.parts() {
 		if largest := slices.Max(part.Labels); int(largest) >= plan.Labels {

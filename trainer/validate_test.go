@@ -101,6 +101,14 @@ func TestValidate(t *testing.T) {
 			},
 			"test images have labels up to 10, want 0 to 9",
 		},
+		"no labels": {
+			func(c *Config) {
+				*c = smallModel(t, Classifier)
+				c.Data.Unlabeled = true
+			},
+			"images have no labels, which the model learns",
+		},
+		"no labels, and none needed":   {func(c *Config) { c.Data.Unlabeled = true }, ""},
 		"two things at once":           {func(c *Config) { c.LatentDim, c.BatchSize = 0, 0 }, "batch size is 0"},
 		"no pixels in images at all":   {func(c *Config) { c.Data.Height, c.Data.Width = 0, 0 }, "images are 0 x 0"},
 		"negative height and width":    {func(c *Config) { c.Data.Height, c.Data.Width = -28, -28 }, "images are -28 x -28"},

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -62,13 +63,17 @@ func (c *Cache) Fetch(ctx context.Context, digest string, files []File, download
 
 // check looks at what is asked for, which came over the network.
 func (c *Cache) check(digest string, files []File) error {
-	if len(files) != len(FileNames) {
-		return fmt.Errorf("a data set has %d files, not %d: %w", len(FileNames), len(files), ErrInvalid)
+	want := FileNames[:]
+	if len(files) == 2 {
+		want = []string{FileNames[0], FileNames[2]}
+	}
+	if len(files) != len(want) {
+		return fmt.Errorf("a data set has %d files, or 2 without labels, not %d: %w", len(want), len(files), ErrInvalid)
 	}
 	for i, f := range files {
 		switch {
-		case f.Name != FileNames[i]:
-			return fmt.Errorf("file %d of a data set is %s, not %q: %w", i+1, FileNames[i], f.Name, ErrInvalid)
+		case f.Name != want[i]:
+			return fmt.Errorf("file %d of a data set is %s, not %q: %w", i+1, want[i], f.Name, ErrInvalid)
 		case !sha256Pattern.MatchString(f.SHA256):
 			return fmt.Errorf("%s has the SHA-256 %q, which is none: %w", f.Name, f.SHA256, ErrInvalid)
 		case f.Size < 1:
@@ -95,7 +100,7 @@ func (c *Cache) fetch(ctx context.Context, files []File, download download) (*Se
 	}
 	kept := make([]File, len(files))
 	for i, f := range files {
-		f.place = place{root: c.Dir, path: f.SHA256}
+		f.place = place(filepath.Join(c.Dir, f.SHA256))
 		if f.verify() != nil {
 			if err := store(ctx, root, f, download); err != nil {
 				return nil, fmt.Errorf("download %s: %w", f.Name, err)
@@ -124,7 +129,7 @@ func store(ctx context.Context, root *os.Root, f File, download download) (err e
 	if err := file.Close(); err != nil {
 		return err
 	}
-	if err := root.Rename(temporary, f.place.path); err != nil {
+	if err := root.Rename(temporary, f.SHA256); err != nil {
 		return err
 	}
 	return syncFolder(root)

@@ -154,7 +154,8 @@ func TestCacheRefusesRequests(t *testing.T) {
 		want    error
 		message string
 	}{
-		{"a file too few", func(f []File) []File { return f[:3] }, ErrInvalid, "has 4 files, not 3"},
+		{"a file too few", func(f []File) []File { return f[:3] }, ErrInvalid, "has 4 files, or 2 without labels, not 3"},
+		{"no labels for the test images", func(f []File) []File { return []File{f[0], f[1]} }, ErrInvalid, "file 2 of a data set is " + FileNames[2]},
 		{"a name that is a path", func(f []File) []File { f[1].Name = "../../passwd"; return f }, ErrInvalid, "file 2 of"},
 		{"label files swapped", func(f []File) []File { f[1], f[3] = f[3], f[1]; return f }, ErrInvalid, "file 2 of"},
 		{"a digest that is a path", func(f []File) []File { f[1].SHA256 = "../x"; return f }, ErrInvalid, `SHA-256 "../x"`},

@@ -6,7 +6,7 @@ import "fmt"
 type Images struct {
 	// Pixels holds one image after another, each row by row: Len() x height x width bytes, 0 black to 255 white.
 	Pixels []byte
-	// Labels holds one byte per image.
+	// Labels holds one byte per image. They are 0 if the data set has no labels: see Data.Unlabeled.
 	Labels []byte
 }
 
@@ -24,7 +24,9 @@ type Data struct {
 	Digest string
 	// Height and Width are an image's, in pixels.
 	Height, Width int
-	Train, Test   Images
+	// Unlabeled says that nobody has said what the images show.
+	Unlabeled   bool
+	Train, Test Images
 }
 
 // Split is a data set divided for training. Its images alias those of the Data.
@@ -32,7 +34,9 @@ type Split struct {
 	// Digest is the data set's.
 	Digest string
 	// Height and Width are an image's, in pixels.
-	Height, Width           int
+	Height, Width int
+	// Unlabeled is the data set's.
+	Unlabeled               bool
 	Train, Validation, Test Images
 }
 
@@ -47,7 +51,7 @@ func (d *Data) Split(train, validation int) (Split, error) {
 	size := d.Height * d.Width
 	return Split{
 		Digest: d.Digest,
-		Height: d.Height, Width: d.Width,
+		Height: d.Height, Width: d.Width, Unlabeled: d.Unlabeled,
 		Train:      d.Train.slice(0, train, size),
 		Validation: d.Train.slice(have-validation, have, size),
 		Test:       d.Test.slice(0, d.Test.Len(), size),

@@ -1,8 +1,11 @@
-// Package dataset finds, verifies and loads labeled sets of images: MNIST, and any other data set of IDX files.
+// Package dataset finds, verifies and loads sets of images: MNIST, and any other data set of IDX files.
 //
-// A data set is four IDX files, always in this order and under these names, gzipped (.gz) or not:
+// A data set is four IDX files, always in this order and under these names, or without labels the two files of images:
 //
 //	train-images-idx3-ubyte  train-labels-idx1-ubyte  t10k-images-idx3-ubyte  t10k-labels-idx1-ubyte
+//
+// In a folder, "idx" may follow a dot instead of a hyphen, ".gz" may follow the name, and each may be a symbolic link.
+// Whether a file is gzipped its content says.
 //
 // An IDX file is a big-endian header and then the bytes themselves (http://yann.lecun.com/exdb/mnist/):
 //
@@ -10,8 +13,8 @@
 //	labels: 0x00000801, count (uint32 each), then count labels
 //
 // A file is identified by the SHA-256 of its uncompressed content, so that it does not matter how it was compressed. A
-// data set is identified by its digest: the SHA-256 of 260 bytes, which are the four files' digests in lower-case
-// hexadecimal, each followed by a newline:
+// data set is identified by its digest: the SHA-256 of 260 bytes (130 without labels), which are the files' digests in
+// lower-case hexadecimal, each followed by a newline:
 //
 //	for f in train-images-idx3-ubyte train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte
 //	do gunzip -c $f.gz | sha256sum | cut -c 1-64; done | sha256sum

@@ -1,19 +1,17 @@
 package dataset
 
 import (
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"os"
-	"strings"
 )
 
-// FileNames are the names of a data set's files, in the order in which they always come.
+// FileNames are the names of a data set's files, in the order in which they always come. A data set without labels has the
+// files of images alone.
 var FileNames = [4]string{
 	"train-images-idx3-ubyte",
 	"train-labels-idx1-ubyte",
@@ -33,58 +31,39 @@ type File struct {
 	place place
 }
 
-// place is where a file lies: below root, outside of which nothing is opened, not even through a symbolic link.
-type place struct {
-	root, path string
-}
+// isImages reports whether the file holds images; else it holds labels.
+func (f File) isImages() bool { return f.Name == FileNames[0] || f.Name == FileNames[2] }
 
-func (p place) String() string { return p.root + string(os.PathSeparator) + p.path }
+// place is the path of a file, which may be a symbolic link. Whether it is gzipped its content tells, not its name:
+// browsers decompress what they download, or don't, and keep the name.
+type place string
 
 // open returns the file's uncompressed content, whatever it is.
 func (p place) open() (io.ReadCloser, error) {
-	root, err := os.OpenRoot(p.root)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close() // What is opened below it stays open.
-
-	// Looking first keeps a pipe or a device from being opened, which could block for ever.
-	info, err := root.Stat(p.path)
+	// Looking first keeps a pipe or a device from being opened, which could block forever.
+	info, err := os.Stat(string(p))
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file: %w", p, ErrInvalid)
 	}
-	f, err := root.Open(p.path)
+	f, err := os.Open(string(p))
 	if err != nil {
 		return nil, err
 	}
-	if !strings.HasSuffix(p.path, ".gz") {
-		return f, nil
-	}
-	z, err := gzip.NewReader(f)
+	content, err := uncompressed(f)
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("decompress %s: %w: %w", p, err, ErrInvalid)
+		return nil, fmt.Errorf("decompress %s: %w", p, err)
 	}
-	return gzipFile{z, f}, nil
+	return openFile{content, f}, nil
 }
 
-// gzipFile is a gzipped file's uncompressed content. It closes the file too.
-type gzipFile struct {
-	*gzip.Reader
-	file fs.File
-}
-
-func (g gzipFile) Close() error { return errors.Join(g.Reader.Close(), g.file.Close()) }
-
-func (g gzipFile) Read(p []byte) (int, error) {
-	n, err := g.Reader.Read(p)
-	if err != nil && err != io.EOF {
-		err = fmt.Errorf("decompress: %w: %w", err, ErrInvalid)
-	}
-	return n, err
+// openFile is a file's uncompressed content. Closing it closes the file.
+type openFile struct {
+	io.Reader
+	io.Closer
 }
 
 // open returns the file's uncompressed content, which is verified as it is read: instead of io.EOF comes ErrInvalid if

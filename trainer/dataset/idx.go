@@ -39,23 +39,26 @@ func (h header) size() int64 {
 	return h.headerSize() + int64(h.count)
 }
 
-// readHeader reads the header of a file of images, or else of labels. ErrInvalid if it is none.
+// readHeader reads the header of a file of images, or else of labels. ErrInvalid if it is none: the error says what the
+// file is instead, where that shows.
 func readHeader(r io.Reader, images bool) (header, error) {
 	h := header{images: images}
 	buffer := make([]byte, h.headerSize())
-	if _, err := io.ReadFull(r, buffer); err != nil {
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			return header{}, fmt.Errorf("the file ends before its %d-byte IDX header does: %w", len(buffer), ErrInvalid)
-		}
+	n, err := io.ReadFull(r, buffer)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return header{}, fmt.Errorf("read IDX header: %w", err)
 	}
 	kind, want := "labels", uint32(labelsMagic)
 	if images {
 		kind, want = "images", imagesMagic
 	}
-	if magic := binary.BigEndian.Uint32(buffer); magic != want {
-		return header{}, fmt.Errorf("an IDX file of %s starts with %#08x, this one with %#08x: %w",
-			kind, want, magic, ErrInvalid)
+	switch {
+	case n == 0:
+		return header{}, fmt.Errorf("the file is empty: %w", ErrInvalid)
+	case n < 4 || binary.BigEndian.Uint32(buffer) != want:
+		return header{}, fmt.Errorf("it is no IDX file of %s: %s: %w", kind, describe(buffer[:n], images), ErrInvalid)
+	case err != nil:
+		return header{}, fmt.Errorf("the file ends before its %d-byte IDX header does: %w", len(buffer), ErrInvalid)
 	}
 	if h.count = int(binary.BigEndian.Uint32(buffer[4:])); h.count == 0 {
 		return header{}, fmt.Errorf("the IDX header announces no %s: %w", kind, ErrInvalid)

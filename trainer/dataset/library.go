@@ -56,14 +56,11 @@ func (l *Library) Find(ctx context.Context, name string) (*Set, error) {
 
 // findFolder finds the data set in a folder of Dir.
 func (l *Library) findFolder(name string) (*Set, error) {
+	folder := filepath.Join(l.Dir, name)
 	if !l.hasFolder(name) {
-		available, err := l.Available()
-		if err != nil {
-			return nil, err
-		}
-		return nil, fmt.Errorf("%w: there is %s", ErrUnknown, strings.Join(available, ", "))
+		return nil, l.unknown()
 	}
-	files, err := locate(l.Dir, name, namedFiles())
+	files, err := locateNamed(folder)
 	if err != nil {
 		return nil, err
 	}
@@ -93,9 +90,46 @@ func (l *Library) hasFolder(name string) bool {
 	return err == nil && info.IsDir()
 }
 
-// Available returns the names that Find can be asked for, sorted.
-func (l *Library) Available() ([]string, error) {
-	available := []string{MNIST}
+// unknown is ErrUnknown with what there is instead, and why other folders can't be used.
+func (l *Library) unknown() error {
+	folders, err := l.Available()
+	if err != nil {
+		return err
+	}
+	var usable, broken []string
+	for _, folder := range folders {
+		switch {
+		case folder.Err == nil:
+			usable = append(usable, folder.Name)
+		case len(broken) < maxBroken:
+			broken = append(broken, fmt.Sprintf("%s can't be used: %v", folder.Name, folder.Err))
+		}
+	}
+	text := "there is " + strings.Join(usable, ", ")
+	if broken != nil {
+		text += "; " + strings.Join(broken, "; ")
+	}
+	if l.Dir != "" {
+		if _, err := locateNamed(l.Dir); err == nil {
+			text += fmt.Sprintf("; the files in %s itself have no name: move them into a folder in it", l.Dir)
+		}
+	}
+	return fmt.Errorf("%w: %s", ErrUnknown, text)
+}
+
+// maxBroken is how many folders that can't be used an error names.
+const maxBroken = 10
+
+// Folder is a data set that may be asked for by name.
+type Folder struct {
+	Name string
+	// Err says why its files can't be used. It is nil if nothing is wrong with their names and headers.
+	Err error
+}
+
+// Available returns what Find can be asked for, by name, and the folders beside it that can't be used.
+func (l *Library) Available() ([]Folder, error) {
+	available := []Folder{{Name: MNIST}}
 	if l.Dir == "" {
 		return available, nil
 	}
@@ -104,52 +138,77 @@ func (l *Library) Available() ([]string, error) {
 		return nil, fmt.Errorf("list data sets: %w", err)
 	}
 	for _, entry := range entries {
-		if entry.Name() == MNIST || !names.MatchString(entry.Name()) {
+		if entry.Name() == MNIST || !names.MatchString(entry.Name()) || !l.hasFolder(entry.Name()) {
 			continue
 		}
-		if _, err := locate(l.Dir, entry.Name(), namedFiles()); err == nil {
-			available = append(available, entry.Name())
+		files, err := locateNamed(filepath.Join(l.Dir, entry.Name()))
+		if err == nil {
+			_, err = readHeaders(files)
 		}
+		available = append(available, Folder{entry.Name(), err})
 	}
-	slices.Sort(available)
+	slices.SortFunc(available, func(a, b Folder) int { return cmp.Compare(a.Name, b.Name) })
 	return available, nil
 }
 
 // namedFiles are files of which only the names are known.
-func namedFiles() []File {
-	files := make([]File, len(FileNames))
-	for i, name := range FileNames {
+func namedFiles(names ...string) []File {
+	files := make([]File, len(names))
+	for i, name := range names {
 		files[i].Name = name
 	}
 	return files
 }
 
-// locate returns the files with their places in a folder below root, where each is either plain or gzipped.
-// fs.ErrNotExist if one is missing.
-func locate(root, folder string, files []File) ([]File, error) {
-	dir, err := os.OpenRoot(root)
-	if err != nil {
-		return nil, err
+// locateNamed returns the files of the data set in a folder: all four, or without labels those of images.
+func locateNamed(folder string) ([]File, error) {
+	files, err := locate(folder, namedFiles(FileNames[:]...))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return files, err
 	}
-	defer dir.Close()
+	images, missing := locate(folder, namedFiles(FileNames[0], FileNames[2]))
+	_, noTrainLabels := locate(folder, namedFiles(FileNames[1]))
+	_, noTestLabels := locate(folder, namedFiles(FileNames[3]))
+	if missing == nil && errors.Is(noTrainLabels, fs.ErrNotExist) && errors.Is(noTestLabels, fs.ErrNotExist) {
+		return images, nil
+	}
+	// One file of labels without the other is a mistake.
+	return nil, err
+}
+
+// locate returns the files with their places in a folder. fs.ErrNotExist if one is missing.
+func locate(folder string, files []File) ([]File, error) {
 	located := slices.Clone(files)
 	for i, f := range located {
-		path := filepath.Join(folder, f.Name)
-		_, err := dir.Stat(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			path += ".gz"
-			_, err = dir.Stat(path)
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("neither %s nor %s.gz is in %s: %w: %w",
-				f.Name, f.Name, filepath.Join(root, folder), fs.ErrNotExist, ErrInvalid)
-		}
+		path, err := locateFile(folder, f.Name)
 		if err != nil {
-			return nil, fmt.Errorf("look for %s in %s: %w", f.Name, filepath.Join(root, folder), err)
+			return nil, err
 		}
-		located[i].place = place{root: root, path: path}
+		located[i].place = place(path)
 	}
 	return located, nil
+}
+
+// locateFile returns the path of a file under one of the names that it goes by: with a dot in place of the hyphen before
+// "idx", as in archives of MNIST, and with .gz behind it.
+func locateFile(folder, name string) (string, error) {
+	dotted := strings.Replace(name, "-idx", ".idx", 1)
+	for _, candidate := range []string{name, name + ".gz", dotted, dotted + ".gz"} {
+		path := filepath.Join(folder, candidate)
+		_, err := os.Stat(path)
+		if err == nil {
+			return path, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("look for %s in %s: %w", name, folder, err)
+		}
+		// A link that leads nowhere is there, and tells more than a file that is not.
+		if _, link := os.Lstat(path); link == nil {
+			return "", fmt.Errorf("%s is a link that leads nowhere: %w", path, ErrInvalid)
+		}
+	}
+	return "", fmt.Errorf("neither %s nor %s, with or without .gz, is in %s: %w: %w",
+		name, dotted, folder, fs.ErrNotExist, ErrInvalid)
 }
 
 // verify reads all of files whose sizes and digests are known, and describes them.

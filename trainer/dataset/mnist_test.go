@@ -87,7 +87,7 @@ func TestMNISTByGoCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if set.TrainImages != 60_000 || !strings.HasPrefix(set.Files[0].place.root, fresh) {
+	if set.TrainImages != 60_000 || !strings.HasPrefix(string(set.Files[0].place), fresh) {
 		t.Errorf("found %+v", set)
 	}
 }
@@ -95,7 +95,7 @@ func TestMNISTByGoCommand(t *testing.T) {
 // altered returns a gzipped file of MNIST with one byte of its content changed.
 func altered(t *testing.T, name string) []byte {
 	t.Helper()
-	r, err := place{root: moduleData(t), path: name + ".gz"}.open()
+	r, err := place(filepath.Join(moduleData(t), name+".gz")).open()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// DefaultMaxBytes is how large a data set may be: its four files together, uncompressed. 1 GiB.
+// DefaultMaxBytes is how large a data set may be: its files together, uncompressed. 1 GiB.
 const DefaultMaxBytes = 1 << 30
 
 // Set is a data set on disk whose files have been verified.
@@ -19,11 +19,13 @@ type Set struct {
 	Name string
 	// Digest identifies the content: see the package's documentation.
 	Digest string
-	// Files are the training images, training labels, test images and test labels.
+	// Files are the training images, training labels, test images and test labels; without labels, the images alone.
 	Files []File
 	// Height and Width are an image's, in pixels.
 	Height, Width           int
 	TrainImages, TestImages int
+	// Classes is the largest label and one: labels lie below. 0 if there are no labels.
+	Classes int
 }
 
 // Digest returns the digest of the data set that has these files.
@@ -36,53 +38,70 @@ func Digest(files []File) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// newSet describes verified files by their headers.
+// newSet describes verified files by their headers and labels.
 func newSet(name string, files []File) (*Set, error) {
 	headers, err := readHeaders(files)
 	if err != nil {
 		return nil, err
 	}
-	return &Set{
+	set := &Set{
 		Name:   name,
 		Digest: Digest(files),
 		Files:  files,
 		Height: headers[0].height, Width: headers[0].width,
-		TrainImages: headers[0].count, TestImages: headers[2].count,
-	}, nil
+		TrainImages: headers[0].count, TestImages: headers[len(files)/2].count,
+	}
+	for _, f := range files {
+		if f.isImages() {
+			continue
+		}
+		labels, err := f.load()
+		if err != nil {
+			return nil, err
+		}
+		set.Classes = max(set.Classes, int(slices.Max(labels))+1)
+	}
+	return set, nil
 }
 
-// readHeaders reads the headers of a data set's files and checks that they agree, and agree with the sizes that are
-// known.
-func readHeaders(files []File) (headers [4]header, err error) {
+// readHeaders reads the headers of a data set's files, which are four or two, and checks that they agree, and agree with
+// the sizes that are known.
+func readHeaders(files []File) ([]header, error) {
+	headers := make([]header, len(files))
 	for i, f := range files {
-		if headers[i], err = f.header(i%2 == 0); err != nil {
-			return headers, err
+		var err error
+		if headers[i], err = f.header(); err != nil {
+			return nil, err
 		}
 		if want := headers[i].size(); f.Size > 0 && f.Size != want {
-			return headers, fmt.Errorf("read %s: its header announces %d bytes, it has %d: %w",
+			return nil, fmt.Errorf("read %s: its header announces %d bytes, it has %d: %w",
 				f.place, want, f.Size, ErrInvalid)
 		}
 	}
-	for i := 0; i < len(headers); i += 2 {
-		if images, labels := headers[i].count, headers[i+1].count; images != labels {
-			return headers, fmt.Errorf("%s has %d images, but %s has %d labels: %w",
-				files[i].place, images, files[i+1].place, labels, ErrInvalid)
+	for i, f := range files {
+		if f.isImages() {
+			continue
+		}
+		if images, labels := headers[i-1].count, headers[i].count; images != labels {
+			return nil, fmt.Errorf("%s has %d images, but %s has %d labels: %w",
+				files[i-1].place, images, f.place, labels, ErrInvalid)
 		}
 	}
-	if train, test := headers[0], headers[2]; train.height != test.height || train.width != test.width {
-		return headers, fmt.Errorf("images of %s have %d x %d pixels, those of %s have %d x %d: %w",
-			files[0].place, train.height, train.width, files[2].place, test.height, test.width, ErrInvalid)
+	test := len(files) / 2
+	if a, b := headers[0], headers[test]; a.height != b.height || a.width != b.width {
+		return nil, fmt.Errorf("images of %s have %d x %d pixels, those of %s have %d x %d: %w",
+			files[0].place, a.height, a.width, files[test].place, b.height, b.width, ErrInvalid)
 	}
 	return headers, nil
 }
 
-func (f File) header(images bool) (header, error) {
+func (f File) header() (header, error) {
 	content, err := f.place.open()
 	if err != nil {
 		return header{}, fmt.Errorf("open %s: %w", f.place, err)
 	}
 	defer content.Close()
-	h, err := readHeader(content, images)
+	h, err := readHeader(content, f.isImages())
 	if err != nil {
 		return header{}, fmt.Errorf("read %s: %w", f.place, err)
 	}
@@ -113,25 +132,32 @@ func (s *Set) Open(sha256 string) (io.ReadCloser, error) {
 
 // Load reads the data set into memory, and verifies it again.
 func (s *Set) Load() (*Data, error) {
-	d := &Data{Name: s.Name, Digest: s.Digest, Height: s.Height, Width: s.Width}
-	for i, into := range []*[]byte{&d.Train.Pixels, &d.Train.Labels, &d.Test.Pixels, &d.Test.Labels} {
-		content, err := s.Files[i].load(i%2 == 0)
+	d := &Data{Name: s.Name, Digest: s.Digest, Height: s.Height, Width: s.Width, Unlabeled: s.Classes == 0}
+	into := map[string]*[]byte{
+		FileNames[0]: &d.Train.Pixels, FileNames[1]: &d.Train.Labels,
+		FileNames[2]: &d.Test.Pixels, FileNames[3]: &d.Test.Labels,
+	}
+	for _, f := range s.Files {
+		content, err := f.load()
 		if err != nil {
 			return nil, fmt.Errorf("load data set: %w", err)
 		}
-		*into = content
+		*into[f.Name] = content
+	}
+	if d.Unlabeled {
+		d.Train.Labels, d.Test.Labels = make([]byte, s.TrainImages), make([]byte, s.TestImages)
 	}
 	return d, nil
 }
 
 // load returns what follows the header.
-func (f File) load(images bool) (content []byte, err error) {
+func (f File) load() (content []byte, err error) {
 	r, err := f.open()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	h, err := readHeader(r, images)
+	h, err := readHeader(r, f.isImages())
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", f.place, err)
 	}

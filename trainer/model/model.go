@@ -16,8 +16,11 @@ type Model struct {
 	Summary string
 	// Axes are those that only this model has.
 	Axes []Axis
-	// Data says that it trains on a data set.
-	Data bool
+	// Data says that it trains on a data set, of images of Height x Width pixels.
+	Data          bool
+	Height, Width int
+	// Classes is how many classes it tells apart: labels lie below. 0: it needs no labels.
+	Classes int
 	// Pretrained are the models with whose best weights a run can begin, and then must begin. None: a run begins with
 	// random weights.
 	Pretrained []string

@@ -19,7 +19,8 @@ func (Definition) Describe() model.Model {
 		Name:    Name,
 		Summary: "convolutional autoencoder: reconstructs images from a code (paper, section 2)",
 		Data:    true,
-		Loss:    "mean squared error per pixel",
+		Height:  network.Side, Width: network.Side,
+		Loss: "mean squared error per pixel",
 	}
 }
 

@@ -27,7 +27,8 @@ func (Definition) Describe() model.Model {
 				"of it is not clamped",
 			Minimum: 0, ExclusiveMinimum: true, Maximum: 10,
 		}},
-		Data: true,
+		Data:   true,
+		Height: network.Side, Width: network.Side,
 		Loss: "mean squared error per pixel, to the image without noise",
 	}
 }

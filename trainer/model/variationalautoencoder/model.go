@@ -28,7 +28,8 @@ func (Definition) Describe() model.Model {
 			Summary: "weight of the Kullback-Leibler divergence in the loss that is trained on",
 			Minimum: 0, Maximum: 1000, Default: &one,
 		}},
-		Data: true,
+		Data:   true,
+		Height: network.Side, Width: network.Side,
 		Loss: "squared error of an image plus divergence of its distribution; in training the latter is weighted, in " +
 			"validation and test its weight is 1, so that weights compare",
 		Metrics: []model.Metric{
