@@ -117,7 +117,7 @@ func (d *dataSets) Open(_ context.Context, digest, sha256 string) (io.ReadCloser
 func describeDataSet(set *dataset.Set) *trellisv1.DataSet {
 	described := &trellisv1.DataSet{
 		Name: set.Name, Digest: set.Digest, Height: uint32(set.Height), Width: uint32(set.Width),
-		TrainImages: uint32(set.TrainImages), TestImages: uint32(set.TestImages),
+		TrainImages: uint32(set.TrainImages), TestImages: uint32(set.TestImages), Classes: new(uint32(set.Classes)),
 	}
 	for _, file := range set.Files {
 		described.Files = append(described.Files,

@@ -159,20 +159,21 @@ func probe(ctx context.Context, config trainer.Config) (float64, error) {
 	}
 }
 
-// splitFor returns how many images an epoch takes. It needs the data set only if the spec does not say.
-func splitFor(ctx context.Context, spec *trellisv1.StudySpec, data *node.DataOptions) (*trellisv1.Split, error) {
-	if split := spec.GetSplit(); split != nil {
-		return split, nil
-	}
+// splitFor returns how many images an epoch takes. It needs the data set only if the spec does not say, but checks it, as
+// the coordinator does, wherever it is at hand.
+func splitFor(ctx context.Context, wanted *trellisv1.StudySpec, data *node.DataOptions) (*trellisv1.Split, error) {
 	dataSets, err := node.NewDataSets(data)
 	if err != nil {
 		return nil, err
 	}
-	dataSet, err := dataSets.Find(ctx, spec.GetData())
+	dataSet, err := dataSets.Find(ctx, wanted.GetData())
+	if split := wanted.GetSplit(); split != nil && err != nil {
+		return split, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot tell how many images an epoch has, since the spec has no split: %w", err)
 	}
-	split, err := grid.ResolveSplit(spec, dataSet)
+	split, err := spec.Models().ResolveSplit(wanted, dataSet)
 	if err != nil {
 		return nil, exit.Usagef("%w", err)
 	}

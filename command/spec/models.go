@@ -12,6 +12,7 @@ func Models() grid.Models {
 	for _, model := range trainer.Models() {
 		message := &trellisv1.Model{
 			Name: model.Name, Summary: model.Summary, Data: model.Data, Pretrained: model.Pretrained, Loss: model.Loss,
+			Height: uint32(model.Height), Width: uint32(model.Width), Classes: uint32(model.Classes),
 		}
 		for _, axis := range model.Axes {
 			message.Axes = append(message.Axes, &trellisv1.ModelAxis{

@@ -23,7 +23,8 @@ func TestKnownModels(t *testing.T) {
 		got := models[i]
 		if got.GetName() != want.Name || got.GetSummary() != want.Summary || got.GetData() != want.Data || got.GetLoss() != want.Loss ||
 			strings.Join(got.GetPretrained(), " ") != strings.Join(want.Pretrained, " ") || len(got.GetAxes()) != len(want.Axes) ||
-			len(got.GetMetrics()) != len(want.Metrics) {
+			len(got.GetMetrics()) != len(want.Metrics) || int(got.GetHeight()) != want.Height ||
+			int(got.GetWidth()) != want.Width || int(got.GetClasses()) != want.Classes {
 			t.Errorf("got %v, want %+v", got, want)
 			continue
 		}

@@ -9,7 +9,6 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
-	"trellis/results/grid"
 )
 
 // MaxStudies is how many studies a coordinator keeps.
@@ -84,7 +83,7 @@ func (s studyService) createCommand(ctx context.Context, spec *trellisv1.StudySp
 	if err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "data: %v", err)
 	}
-	if spec.Split, err = grid.ResolveSplit(spec, dataSet); err != nil {
+	if spec.Split, err = s.models.ResolveSplit(spec, dataSet); err != nil {
 		return nil, Status(err)
 	}
 	command.DataSet = dataSet

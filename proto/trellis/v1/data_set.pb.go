@@ -28,13 +28,15 @@ type DataSet struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// SHA-256 over the files' digests, in lower-case hexadecimal.
 	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
-	// The IDX files, uncompressed: train images, train labels, test images, test labels.
+	// The IDX files, uncompressed: train images, train labels, test images, test labels. Without labels, the images alone.
 	Files []*DataFile `protobuf:"bytes,3,rep,name=files,proto3" json:"files,omitempty"`
 	// Pixels of an image.
-	Height        uint32 `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"`
-	Width         uint32 `protobuf:"varint,5,opt,name=width,proto3" json:"width,omitempty"`
-	TrainImages   uint32 `protobuf:"varint,6,opt,name=train_images,json=trainImages,proto3" json:"train_images,omitempty"`
-	TestImages    uint32 `protobuf:"varint,7,opt,name=test_images,json=testImages,proto3" json:"test_images,omitempty"`
+	Height      uint32 `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"`
+	Width       uint32 `protobuf:"varint,5,opt,name=width,proto3" json:"width,omitempty"`
+	TrainImages uint32 `protobuf:"varint,6,opt,name=train_images,json=trainImages,proto3" json:"train_images,omitempty"`
+	TestImages  uint32 `protobuf:"varint,7,opt,name=test_images,json=testImages,proto3" json:"test_images,omitempty"`
+	// The largest label and one. 0: it has no labels. Unset: not known, in studies of old.
+	Classes       *uint32 `protobuf:"varint,8,opt,name=classes,proto3,oneof" json:"classes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -118,6 +120,13 @@ func (x *DataSet) GetTestImages() uint32 {
 	return 0
 }
 
+func (x *DataSet) GetClasses() uint32 {
+	if x != nil && x.Classes != nil {
+		return *x.Classes
+	}
+	return 0
+}
+
 // DataFile is one IDX file of a data set.
 type DataFile struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -187,7 +196,7 @@ var File_trellis_v1_data_set_proto protoreflect.FileDescriptor
 const file_trellis_v1_data_set_proto_rawDesc = "" +
 	"\n" +
 	"\x19trellis/v1/data_set.proto\x12\n" +
-	"trellis.v1\"\xd3\x01\n" +
+	"trellis.v1\"\xfe\x01\n" +
 	"\aDataSet\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12*\n" +
@@ -196,7 +205,10 @@ const file_trellis_v1_data_set_proto_rawDesc = "" +
 	"\x05width\x18\x05 \x01(\rR\x05width\x12!\n" +
 	"\ftrain_images\x18\x06 \x01(\rR\vtrainImages\x12\x1f\n" +
 	"\vtest_images\x18\a \x01(\rR\n" +
-	"testImages\"J\n" +
+	"testImages\x12\x1d\n" +
+	"\aclasses\x18\b \x01(\rH\x00R\aclasses\x88\x01\x01B\n" +
+	"\n" +
+	"\b_classes\"J\n" +
 	"\bDataFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x12\n" +
@@ -233,6 +245,7 @@ func file_trellis_v1_data_set_proto_init() {
 	if File_trellis_v1_data_set_proto != nil {
 		return
 	}
+	file_trellis_v1_data_set_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -331,7 +331,12 @@ type Model struct {
 	// What its losses are, for example "mean squared error per pixel".
 	Loss string `protobuf:"bytes,6,opt,name=loss,proto3" json:"loss,omitempty"`
 	// What is reported of each epoch beside the losses: see Reports.metrics.
-	Metrics       []*ModelMetric `protobuf:"bytes,7,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	Metrics []*ModelMetric `protobuf:"bytes,7,rep,name=metrics,proto3" json:"metrics,omitempty"`
+	// Pixels of an image that it takes. 0: of any size.
+	Height uint32 `protobuf:"varint,8,opt,name=height,proto3" json:"height,omitempty"`
+	Width  uint32 `protobuf:"varint,9,opt,name=width,proto3" json:"width,omitempty"`
+	// How many classes it tells apart: it takes labels below. 0: it needs none.
+	Classes       uint32 `protobuf:"varint,10,opt,name=classes,proto3" json:"classes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -413,6 +418,27 @@ func (x *Model) GetMetrics() []*ModelMetric {
 		return x.Metrics
 	}
 	return nil
+}
+
+func (x *Model) GetHeight() uint32 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *Model) GetWidth() uint32 {
+	if x != nil {
+		return x.Width
+	}
+	return 0
+}
+
+func (x *Model) GetClasses() uint32 {
+	if x != nil {
+		return x.Classes
+	}
+	return 0
 }
 
 // ModelAxis is an axis that only one model has.
@@ -1968,7 +1994,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x04axes\x18\x05 \x03(\v2\x1a.trellis.v1.Grid.AxesEntryB\b\xbaH\x05\x9a\x01\x02\x10\x10R\x04axes\x1aO\n" +
 	"\tAxesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisR\x05value:\x028\x01\"\xdb\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisR\x05value:\x028\x01\"\xa3\x02\n" +
 	"\x05Model\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x12)\n" +
@@ -1978,7 +2004,11 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"pretrained\x18\x05 \x03(\tR\n" +
 	"pretrained\x12\x12\n" +
 	"\x04loss\x18\x06 \x01(\tR\x04loss\x121\n" +
-	"\ametrics\x18\a \x03(\v2\x17.trellis.v1.ModelMetricR\ametrics\"\xdf\x01\n" +
+	"\ametrics\x18\a \x03(\v2\x17.trellis.v1.ModelMetricR\ametrics\x12\x16\n" +
+	"\x06height\x18\b \x01(\rR\x06height\x12\x14\n" +
+	"\x05width\x18\t \x01(\rR\x05width\x12\x18\n" +
+	"\aclasses\x18\n" +
+	" \x01(\rR\aclasses\"\xdf\x01\n" +
 	"\tModelAxis\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x12\x18\n" +

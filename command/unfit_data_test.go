@@ -1,0 +1,90 @@
+package command
+
+import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"trellis/command/exit"
+)
+
+// writeImages writes a data set of square images, with labels below classes, or none if that is 0.
+func writeImages(t *testing.T, dir string, side, classes int) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name string, header []int, content []byte) {
+		var file []byte
+		for _, number := range header {
+			file = binary.BigEndian.AppendUint32(file, uint32(number))
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), append(file, content...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const count = 60
+	for _, part := range []string{"train", "t10k"} {
+		write(part+"-images-idx3-ubyte", []int{0x803, count, side, side}, make([]byte, count*side*side))
+		if classes == 0 {
+			continue
+		}
+		labels := make([]byte, count)
+		for i := range labels {
+			labels[i] = byte(i % classes)
+		}
+		write(part+"-labels-idx1-ubyte", []int{0x801, count}, labels)
+	}
+}
+
+// A study that no worker could train is refused when it is submitted, and by a dry run, with or without a coordinator. What
+// can be trained is: an autoencoder needs no labels.
+func TestUnfitData(t *testing.T) {
+	data := t.TempDir()
+	writeImages(t, filepath.Join(data, "digits"), 28, 10)
+	writeImages(t, filepath.Join(data, "letters"), 28, 26)
+	writeImages(t, filepath.Join(data, "bare"), 28, 0)
+	writeImages(t, filepath.Join(data, "large"), 32, 10)
+	_, address := startCoordinator(t, "--data-sets", data)
+	startWorker(t, address, "worker")
+	spec := func(name, model, data, more string) string {
+		return writeSpec(t, "name: "+name+"\nmodel: "+model+"\ndata: "+data+
+			"\ngrid: {latent_dim: 4, learning_rate: 1e-3, max_epochs: 1}\nbatch_size: 20\n"+more)
+	}
+	for _, name := range []string{"digits", "letters", "bare"} {
+		mustTrellis(t, "submit", "--watch", "--coordinator", address, spec(name, "conv-autoencoder", name, ""))
+	}
+	const pretrained = "pretrained: {study: digits}\n"
+	mustTrellis(t, "submit", "--watch", "--coordinator", address, spec("classes", "classifier", "digits", pretrained))
+	for _, test := range []struct{ spec, want string }{
+		{
+			spec("a", "classifier", "letters", pretrained),
+			`data: the data set "letters" has labels up to 25, and the model classifier takes labels from 0 to 9`,
+		},
+		{
+			spec("b", "classifier", "bare", pretrained),
+			`data: the data set "bare" has no labels, and the model classifier learns from them`,
+		},
+		{
+			spec("c", "variational-autoencoder", "large", ""),
+			`data: the images of the data set "large" have 32 x 32 pixels, and the model variational-autoencoder takes 28 x 28`,
+		},
+		{
+			spec("d", "conv-autoencoder", "large", "split: {train: 20, validation: 10}\n"),
+			`data: the images of the data set "large" have 32 x 32 pixels, and the model conv-autoencoder takes 28 x 28`,
+		},
+	} {
+		for _, args := range [][]string{
+			{"submit", "--coordinator", address},
+			{"submit", "--coordinator", address, "--dry-run"},
+			{"run", "--dry-run", "--data-sets", data},
+		} {
+			_, stderr, code := trellis(t, append(args, test.spec)...)
+			if code != exit.Usage || !strings.Contains(stderr, test.want) {
+				t.Errorf("%v: exit code %d, %s; want %d and %s", args[1:], code, stderr, exit.Usage, test.want)
+			}
+		}
+	}
+}
