@@ -5,12 +5,12 @@ import (
 	"context"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
 	"trellis/coordinator/forecast"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
+	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // PlanStudy says what a study would cost, without creating it.
@@ -98,22 +98,14 @@ func (p *plan) add(run *trellisv1.Run) error {
 
 // take gives a run what another study knows of it, up to its own end.
 func (p *plan) take(run, known *trellisv1.Run) {
-	r := p.response
-	run.Epochs = min(known.GetEpochs(), run.GetParameters().GetMaxEpochs())
-	run.SharedEpochs = run.Epochs
-	r.EpochsShared += uint64(run.Epochs)
-	r.SecondsShared += (known.GetTrainingSeconds() + known.GetSharedSeconds()) * float64(run.Epochs) / float64(known.GetEpochs())
-	// One that has come to the end of its own epochs has not ended by itself: this run may ask for more.
-	stopped := known.GetState() == trellisv1.RunState_RUN_STATE_SUCCEEDED && known.GetEpochs() == run.GetEpochs() &&
-		known.GetStopReason() != trellisv1.StopReason_STOP_REASON_MAX_EPOCHS
-	if stopped || run.GetEpochs() == run.GetParameters().GetMaxEpochs() {
-		r.RunsShared++
-		run.State, run.StopReason = trellisv1.RunState_RUN_STATE_SUCCEEDED, known.GetStopReason()
+	shared := trajectory.Share(run, known)
+	run.Epochs, run.SharedEpochs = shared.Epochs, shared.Epochs
+	p.response.EpochsShared += uint64(shared.Epochs)
+	p.response.SecondsShared += shared.Seconds
+	if shared.Ended {
+		p.response.RunsShared++
+		run.State, run.StopReason = lifecycle.RunSucceeded, shared.Reason
 		return
 	}
-	for _, checkpoint := range known.GetCheckpoints() {
-		if checkpoint.GetEpoch() <= run.GetEpochs() {
-			run.Checkpoints = append(run.Checkpoints, proto.CloneOf(checkpoint))
-		}
-	}
+	trajectory.ShareCheckpoints(run, known)
 }
