@@ -90,10 +90,6 @@ func serve(
 	if err := errors.Join(config.Validate(), checkAddresses(config)); err != nil {
 		return exit.Usagef("%w", err)
 	}
-	dataSets, err := node.NewDataSets(options.data)
-	if err != nil {
-		return err
-	}
 	metricsListener, registry, err := node.OpenMetrics(ctx, env, options.server)
 	if err != nil {
 		return err
@@ -102,28 +98,16 @@ func serve(
 		defer metricsListener.Close()
 		config.Registerer = registry
 	}
-	listener, err := node.Listen(ctx, "listen", options.listen, options.server.Insecure)
+	c, err := node.Open(ctx, config, node.Place{
+		Listen: options.listen, Insecure: options.server.Insecure, Data: options.data,
+	})
 	if err != nil {
 		return err
-	}
-	if config.Advertise == "" {
-		config.Advertise = node.ReachableAddress(listener)
-	}
-	directory, err := node.OpenDirectory(config.Data)
-	if err != nil {
-		listener.Close()
-		return err
-	}
-	config.Data = directory.Path
-	c, err := coordinator.New(config, listener, dataSets)
-	if err != nil {
-		listener.Close()
-		return directory.ExplainLog(err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return directory.ExplainLog(c.Serve(ctx)) })
+	group.Go(func() error { return c.Serve(ctx) })
 	group.Go(func() error {
-		announce(ctx, env, listener.Addr().String(), config, directory)
+		announce(ctx, env, c, config)
 		return nil
 	})
 	if registry != nil {
@@ -133,11 +117,9 @@ func serve(
 }
 
 // announce says where the coordinator is and what it has, once it has opened its log and answers.
-func announce(
-	ctx context.Context, env *cli.Environment, address string, config coordinator.Config, directory node.Directory,
-) {
+func announce(ctx context.Context, env *cli.Environment, c *node.Coordinator, config coordinator.Config) {
 	for {
-		answer, err := client.AskCluster(ctx, address)
+		answer, err := client.AskCluster(ctx, c.Address)
 		if ctx.Err() != nil {
 			return
 		}
@@ -146,16 +128,15 @@ func announce(
 			continue
 		}
 		waits, member := "", len(answer.GetNodes()) > 0
-		if member && directory.Found && (config.Wait || len(config.Join) > 0) {
+		if member && c.Directory.Found && (config.Wait || len(config.Join) > 0) {
 			config.Logger.Info("this node is in a cluster already: --join and --wait-to-be-added change nothing",
 				"nodes", len(answer.GetNodes()))
 		}
 		if !member && config.Wait {
-			waits = fmt.Sprintf("It waits to be added to a cluster: trellis cluster add %s --coordinator NODE\n", config.Advertise)
+			waits = fmt.Sprintf("It waits to be added to a cluster: trellis cluster add %s --coordinator NODE\n", c.Advertise)
 		}
 		fmt.Fprintf(env.Err, "The coordinator listens on %s.\n%s\n%sConnect workers:  trellis worker --coordinator %s\n"+
-			"Submit a study:   trellis submit --coordinator %s SPEC\n", address, directory.Describe(), waits, config.Advertise,
-			config.Advertise)
+			"Submit a study:   trellis submit --coordinator %s SPEC\n", c.Address, c.Directory.Describe(), waits, c.Advertise, c.Advertise)
 		return
 	}
 }

@@ -51,7 +51,7 @@ func CacheDirFlag(cmd *cobra.Command, dir *string) {
 
 // dataSets serves the data sets of a library in the API's terms.
 type dataSets struct {
-	Library dataset.Library
+	library dataset.Library
 
 	mu sync.Mutex
 	// found are the sets that have been asked for, by digest.
@@ -63,9 +63,9 @@ type dataSets struct {
 
 var _ coordinator.DataSets = (*dataSets)(nil)
 
-func NewDataSets(options *DataOptions) (*dataSets, error) {
+func newDataSets(options *DataOptions) (*dataSets, error) {
 	d := &dataSets{
-		Library: dataset.Library{Dir: options.dataSets, CacheDir: options.cacheDir},
+		library: dataset.Library{Dir: options.dataSets, CacheDir: options.cacheDir},
 		found:   make(map[string]*dataset.Set),
 	}
 	if options.dataSets != "" {
@@ -75,10 +75,10 @@ func NewDataSets(options *DataOptions) (*dataSets, error) {
 			return nil, exit.Usagef("--data-sets %s is not a folder", options.dataSets)
 		}
 	}
-	if d.Library.CacheDir == "" {
+	if d.library.CacheDir == "" {
 		// A service may have no home. MNIST is then looked for in --data-sets and in the Go module cache.
 		if dir, err := os.UserCacheDir(); err == nil {
-			d.Library.CacheDir = filepath.Join(dir, "trellis")
+			d.library.CacheDir = filepath.Join(dir, "trellis")
 		}
 	}
 	return d, nil
@@ -92,7 +92,7 @@ func (d *dataSets) Find(ctx context.Context, name string) (*trellisv1.DataSet, e
 	if name == dataset.MNIST && d.mnist != "" {
 		return describeDataSet(d.found[d.mnist]), nil
 	}
-	set, err := d.Library.Find(ctx, name)
+	set, err := d.library.Find(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -124,4 +124,26 @@ func describeDataSet(set *dataset.Set) *trellisv1.DataSet {
 			&trellisv1.DataFile{Name: file.Name, Sha256: file.SHA256, Size: uint64(file.Size)})
 	}
 	return described
+}
+
+// LoadDataSet reads a data set into memory.
+func LoadDataSet(ctx context.Context, options *DataOptions, name string) (*dataset.Data, error) {
+	sets, err := newDataSets(options)
+	if err != nil {
+		return nil, err
+	}
+	set, err := sets.library.Find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return set.Load()
+}
+
+// FindDataSet describes the data set of that name.
+func FindDataSet(ctx context.Context, options *DataOptions, name string) (*trellisv1.DataSet, error) {
+	sets, err := newDataSets(options)
+	if err != nil {
+		return nil, err
+	}
+	return sets.Find(ctx, name)
 }

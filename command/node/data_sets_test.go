@@ -40,7 +40,7 @@ func writeDataSet(t *testing.T, dir string, train, test uint32) {
 func TestDataSets(t *testing.T) {
 	dir := t.TempDir()
 	writeDataSet(t, filepath.Join(dir, "blank"), 12, 5)
-	d, err := NewDataSets(&DataOptions{dataSets: dir, cacheDir: t.TempDir()})
+	d, err := newDataSets(&DataOptions{dataSets: dir, cacheDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

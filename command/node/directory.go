@@ -42,9 +42,9 @@ type Directory struct {
 // NamedBy is the flag that names the directory.
 func (d Directory) NamedBy() string { return cmp.Or(d.Flag, "--data") }
 
-// OpenDirectory looks at a data directory, and makes it if it is not there, for its owner alone. An empty path is
-// none.
-func OpenDirectory(path string) (Directory, error) {
+// openDirectory looks at a data directory that a flag has named, and makes it if it is not there, for its owner alone. An
+// empty path is none.
+func openDirectory(path, flag string) (Directory, error) {
 	if path == "" {
 		return Directory{}, nil
 	}
@@ -52,7 +52,7 @@ func OpenDirectory(path string) (Directory, error) {
 	if err != nil {
 		return Directory{}, fmt.Errorf("find the data directory %s: %w", path, err)
 	}
-	directory := Directory{Path: absolute}
+	directory := Directory{Path: absolute, Flag: flag}
 	if err := os.MkdirAll(absolute, 0o700); err != nil {
 		return directory, explainDirectory(fmt.Errorf("make the data directory: %w", err))
 	}
@@ -95,9 +95,9 @@ func explainDirectory(err error) error {
 	return fmt.Errorf("%w: %s", err, advice)
 }
 
-// ExplainLog adds to what a coordinator can't go on after what a person can do about it, where its log does not say that
+// explainLog adds to what a coordinator can't go on after what a person can do about it, where its log does not say that
 // itself.
-func (d Directory) ExplainLog(err error) error {
+func (d Directory) explainLog(err error) error {
 	switch {
 	case errors.Is(err, replication.ErrLocked):
 		// It ends with: give this one a directory of its own.

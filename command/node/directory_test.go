@@ -34,7 +34,7 @@ func TestDefaultDataDirectory(t *testing.T) {
 // A data directory is made for its owner alone, and what was there before is seen.
 func TestOpenDataDirectory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b")
-	directory, err := OpenDirectory(path)
+	directory, err := openDirectory(path, "")
 	if err != nil || directory.Found || directory.Describe() != "Studies are in "+path+", which is new." {
 		t.Errorf("got %+v, %v: %s", directory, err, directory.Describe())
 	}
@@ -44,20 +44,20 @@ func TestOpenDataDirectory(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(path, "lost+found"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if directory, err = OpenDirectory(path); err != nil || directory.Found {
+	if directory, err = openDirectory(path, ""); err != nil || directory.Found {
 		t.Errorf("a new file system is %+v, %v", directory, err)
 	}
 	if err := os.WriteFile(filepath.Join(path, "log"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	directory, err = OpenDirectory(path)
+	directory, err = openDirectory(path, "")
 	if err != nil || !directory.Found || directory.Describe() != "Studies are in "+path+", and go on from there." {
 		t.Errorf("got %+v, %v: %s", directory, err, directory.Describe())
 	}
-	if directory, err := OpenDirectory(""); err != nil || !strings.Contains(directory.Describe(), "in memory only") {
+	if directory, err := openDirectory("", ""); err != nil || !strings.Contains(directory.Describe(), "in memory only") {
 		t.Errorf("none is %+v, %v", directory, err)
 	}
-	if _, err := OpenDirectory(filepath.Join(path, "log")); err == nil ||
+	if _, err := openDirectory(filepath.Join(path, "log"), ""); err == nil ||
 		!strings.Contains(err.Error(), "that is no folder") {
 		t.Errorf("a file is no folder: %v", err)
 	}
@@ -76,9 +76,9 @@ func TestExplain(t *testing.T) {
 		{explainDirectory, os.ErrPermission, "this user may not write there"},
 		{explainDirectory, syscall.EROFS, "this user may not write there"},
 		{explainDirectory, syscall.ENOTDIR, "that is no folder"},
-		{Directory{}.ExplainLog, replication.ErrLocked, "with --data"},
-		{Directory{Flag: "--output"}.ExplainLog, replication.ErrLocked, "with --output"},
-		{Directory{}.ExplainLog, replication.ErrDamaged, "restored into another directory"},
+		{Directory{}.explainLog, replication.ErrLocked, "with --data"},
+		{Directory{Flag: "--output"}.explainLog, replication.ErrLocked, "with --output"},
+		{Directory{}.explainLog, replication.ErrDamaged, "restored into another directory"},
 	} {
 		err := test.explain(fmt.Errorf("open the log: %w", test.err))
 		if !errors.Is(err, test.err) || !strings.HasPrefix(err.Error(), "open the log: ") ||

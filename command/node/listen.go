@@ -58,9 +58,9 @@ func isLoopback(ctx context.Context, host string) (bool, error) {
 	return true, nil
 }
 
-// ReachableAddress is what others may call a listener: its address, or the machine's name if it listens on all
+// reachableAddress is what others may call a listener: its address, or the machine's name if it listens on all
 // interfaces.
-func ReachableAddress(listener net.Listener) string {
+func reachableAddress(listener net.Listener) string {
 	host, port, err := net.SplitHostPort(listener.Addr().String())
 	if err != nil {
 		return listener.Addr().String()

@@ -5,9 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
+	"github.com/spf13/cobra"
+
+	"trellis/command/cli"
+	"trellis/command/client"
 	"trellis/command/exit"
 	"trellis/command/spec"
 	"trellis/coordinator"
@@ -27,23 +32,41 @@ const (
 type Options struct {
 	Workers, Slots int
 	Data           *DataOptions
-	// Directory is where studies are kept.
-	Directory Directory
-	Logger    *slog.Logger
+	// Directory is the folder in which studies are kept, empty for in memory only; DirectoryFlag is the flag that has
+	// named it, empty for --data.
+	Directory, DirectoryFlag string
+	Logger                   *slog.Logger
 	// Version is that of this binary.
 	Version string
 }
 
+// WorkerFlags adds --workers and --slots.
+func (o *Options) WorkerFlags(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&o.Workers, "workers", 1, "workers to start")
+	cmd.Flags().IntVar(&o.Slots, "slots", 0,
+		"runs that a worker trains side by side (default the cores divided by the workers)")
+}
+
+// CompleteWorkers checks what WorkerFlags were given, and gives slots to workers that have none.
+func (o *Options) CompleteWorkers() error {
+	if o.Workers < 1 || o.Slots < 0 {
+		return exit.Usagef("--workers and --slots take numbers from 1 up")
+	}
+	if o.Slots == 0 {
+		o.Slots = max(1, runtime.GOMAXPROCS(0)/o.Workers)
+	}
+	return nil
+}
+
 // Local is a coordinator and its workers in this process, over loopback.
 type Local struct {
-	// Ctx is done when the user interrupts, with ErrInterrupted as its cause, or when a part of the cluster fails, with
-	// that as its cause. Coordinator and workers live on until stop.
-	Ctx     context.Context
-	Address string
-	// cacheDir is the folder in which the workers keep data sets.
-	cacheDir string
+	// Ctx is done when the user interrupts, with exit.ErrInterrupted as its cause, or when a part has failed, with that as
+	// its cause. Coordinator and workers live on until stop.
+	Ctx context.Context
+	*Coordinator
+	options Options
 
-	// drained are the workers if their runs are to be handed back when the cluster stops, so that another one can go on.
+	// drained are the workers if their runs are to be handed back when this ends, so that another process can go on.
 	drained []*worker.Worker
 
 	fail context.CancelCauseFunc
@@ -52,98 +75,112 @@ type Local struct {
 	stopWorkers     context.CancelFunc
 	stopCoordinator context.CancelFunc
 	workers         sync.WaitGroup
-	coordinator     sync.WaitGroup
+	serving         sync.WaitGroup
 }
 
-// Start starts a coordinator on a free port. Its workers start with StartWorkers.
-func Start(parent context.Context, options Options) (*Local, error) {
-	dataSets, err := NewDataSets(options.Data)
+// Run runs what a command does with a coordinator in this process, interruptible by signals, and with a client of it. Its
+// workers start with StartWorkers. All end when do returns.
+func Run(
+	parent context.Context, env *cli.Environment, options Options, do func(*Local, *client.Client) error,
+) (err error) {
+	ctx, stop := cli.Interruptible(parent)
+	defer stop()
+	local, err := start(ctx, options)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	listener, err := Listen(parent, "listen", "127.0.0.1:0", false)
+	defer local.stop()
+	c, err := client.New(local.Address, env.Err)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	server, err := coordinator.New(coordinator.Config{
-		Numerics: trainer.NumericsVersion, Version: options.Version, Logger: options.Logger, Data: options.Directory.Path,
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if err := c.Connect(local.Ctx, client.DefaultWait); err != nil {
+		return local.Why(err)
+	}
+	return do(local, c)
+}
+
+// start starts a coordinator on a free port.
+func start(parent context.Context, options Options) (*Local, error) {
+	opened, err := Open(parent, coordinator.Config{
+		Numerics: trainer.NumericsVersion, Version: options.Version, Logger: options.Logger, Data: options.Directory,
 		Lease: localLease, Models: spec.Models(),
-	}, listener, dataSets)
+	}, Place{Listen: "127.0.0.1:0", Data: options.Data, DirectoryFlag: options.DirectoryFlag})
 	if err != nil {
-		listener.Close()
-		return nil, options.Directory.ExplainLog(err)
+		return nil, err
 	}
-	c := &Local{Address: listener.Addr().String(), cacheDir: dataSets.Library.CacheDir}
-	c.Ctx, c.fail = context.WithCancelCause(parent)
+	l := &Local{Coordinator: opened, options: options}
+	l.Ctx, l.fail = context.WithCancelCause(parent)
 	lives := context.WithoutCancel(parent)
 	serving, stopCoordinator := context.WithCancel(lives)
-	c.stopCoordinator = stopCoordinator
-	c.working, c.stopWorkers = context.WithCancel(lives)
-	c.coordinator.Go(func() { c.ended(serving, "coordinator", options.Directory.ExplainLog(server.Serve(serving))) })
-	return c, nil
+	l.stopCoordinator = stopCoordinator
+	l.working, l.stopWorkers = context.WithCancel(lives)
+	l.serving.Go(func() { l.ended(serving, "coordinator", l.Serve(serving)) })
+	return l, nil
 }
 
-// StartWorkers starts the workers of a cluster.
-func (c *Local) StartWorkers(options Options) error {
-	for n := range options.Workers {
+// StartWorkers starts the workers.
+func (l *Local) StartWorkers() error {
+	for n := range l.options.Workers {
 		w, err := worker.New(worker.Config{
-			Coordinator: c.Address,
+			Coordinator: l.Address,
 			Name:        fmt.Sprintf("local-%d", n+1),
-			Slots:       options.Slots,
-			CacheDir:    c.cacheDir,
-			Version:     options.Version,
-			Logger:      options.Logger,
+			Slots:       l.options.Slots,
+			CacheDir:    l.dataSets.library.CacheDir,
+			Version:     l.options.Version,
+			Logger:      l.options.Logger,
 		})
 		if err != nil {
 			return err
 		}
-		if options.Directory.Path != "" {
-			c.drained = append(c.drained, w)
+		if l.Directory.Path != "" {
+			l.drained = append(l.drained, w)
 		}
-		c.workers.Go(func() { c.ended(c.working, w.Name(), w.Run(c.working)) })
+		l.workers.Go(func() { l.ended(l.working, w.Name(), w.Run(l.working)) })
 	}
 	return nil
 }
 
-// ended ends the cluster when a part of it has ended before its time.
-func (c *Local) ended(lives context.Context, part string, err error) {
+// ended ends all when a part of it has ended before its time.
+func (l *Local) ended(lives context.Context, part string, err error) {
 	if lives.Err() != nil {
 		return
 	}
 	if err == nil {
 		err = errors.New("it has ended too early")
 	}
-	c.fail(fmt.Errorf("%s: %w", part, err))
+	l.fail(fmt.Errorf("%s: %w", part, err))
 }
 
-// Why returns what ended the cluster if that is what err comes from, else err.
-func (c *Local) Why(err error) error {
-	if c.Ctx.Err() != nil {
-		return context.Cause(c.Ctx)
+// Why returns what ended it if that is what err comes from, else err.
+func (l *Local) Why(err error) error {
+	if l.Ctx.Err() != nil {
+		return context.Cause(l.Ctx)
 	}
 	return err
 }
 
-// Stop ends the workers and then the coordinator. What they fail with afterwards is of no interest.
-func (c *Local) Stop() {
-	c.drain()
-	c.stopWorkers()
-	c.workers.Wait()
-	c.stopCoordinator()
-	c.coordinator.Wait()
-	c.fail(nil)
+// stop ends the workers and then the coordinator. What they fail with afterwards is of no interest.
+func (l *Local) stop() {
+	l.drain()
+	l.stopWorkers()
+	l.workers.Wait()
+	l.stopCoordinator()
+	l.serving.Wait()
+	l.fail(nil)
 }
 
-// drain lets the workers hand their runs back, but not for ever. It is of no use once a part of the cluster has failed.
-func (c *Local) drain() {
-	cause := context.Cause(c.Ctx)
-	if len(c.drained) == 0 || cause != nil && !errors.Is(cause, exit.ErrInterrupted) {
+// drain lets the workers hand their runs back, but not forever. It is of no use once a part has failed.
+func (l *Local) drain() {
+	cause := context.Cause(l.Ctx)
+	if len(l.drained) == 0 || cause != nil && !errors.Is(cause, exit.ErrInterrupted) {
 		return
 	}
-	timer := time.AfterFunc(drainTimeout, c.stopWorkers)
+	timer := time.AfterFunc(drainTimeout, l.stopWorkers)
 	defer timer.Stop()
-	for _, w := range c.drained {
+	for _, w := range l.drained {
 		w.Drain()
 	}
-	c.workers.Wait()
+	l.workers.Wait()
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +28,8 @@ type reproduceOptions struct {
 	command string
 	// remote says that the studies are trained by the cluster of a coordinator that is there already.
 	remote bool
+	// place is where the studies are: a folder, or the address of that coordinator.
+	place node.Directory
 	runOptions
 }
 
@@ -63,9 +64,7 @@ workers of a cluster.`,
 	cmd.Flags().BoolVar(&quick, "quick", false, "all of it small")
 	cmd.Flags().StringVarP(&options.output, "output", "o", "",
 		"`folder` of everything (default reproduction, or reproduction-quick)")
-	cmd.Flags().IntVar(&options.Workers, "workers", 1, "workers to start")
-	cmd.Flags().IntVar(&options.Slots, "slots", 0,
-		"runs that a worker trains side by side (default the cores divided by the workers)")
+	options.WorkerFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if quick && len(args) > 0 {
 			return exit.Usagef("--quick is a reproduction of its own: leave out %s", args[0])
@@ -80,11 +79,8 @@ workers of a cluster.`,
 				options.output += "-quick"
 			}
 		}
-		if options.Workers < 1 || options.Slots < 0 {
-			return exit.Usagef("--workers and --slots take numbers from 1 up")
-		}
-		if options.Slots == 0 {
-			options.Slots = max(1, runtime.GOMAXPROCS(0)/options.Workers)
+		if err := options.CompleteWorkers(); err != nil {
+			return err
 		}
 		if err := makeOutput(options.output); err != nil {
 			return err
@@ -94,15 +90,12 @@ workers of a cluster.`,
 		options.inLines = cmd.Flags().Changed("log-level")
 		if cmd.Flags().Changed("coordinator") || os.Getenv(client.AddressVariable) != "" {
 			options.remote = true
-			options.Directory = node.Directory{Path: coordinator.Address, Found: true, Flag: "--coordinator"}
+			options.place = node.Directory{Path: coordinator.Address, Found: true, Flag: "--coordinator"}
 			return env.WithClient(cmd.Context(), coordinator, func(ctx context.Context, c *client.Client) error {
 				return reproduce(ctx, env, c, r, options)
 			})
 		}
-		if options.Directory, err = node.OpenDirectory(filepath.Join(options.output, "data")); err != nil {
-			return err
-		}
-		options.Directory.Flag = "--output"
+		options.Directory, options.DirectoryFlag = filepath.Join(options.output, "data"), "--output"
 		return reproduceHere(cmd.Context(), env, r, options)
 	}
 	return cmd
@@ -150,32 +143,22 @@ func readReproduction(args []string, quick bool, env *cli.Environment) (*trellis
 	return r, spec.ParseInto(spec.Models(), name, data, r)
 }
 
-// reproduceHere starts a cluster in this process for the studies.
-func reproduceHere(parent context.Context, env *cli.Environment, r *trellisv1.Reproduction, options reproduceOptions) (err error) {
-	ctx, stop := cli.Interruptible(parent)
-	defer stop()
-	cluster, err := node.Start(ctx, options.Options)
-	if err != nil {
-		return err
-	}
-	defer cluster.Stop()
-	c, err := client.New(cluster.Address, env.Err)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.Close()) }()
-	if err := c.Connect(cluster.Ctx, client.DefaultWait); err != nil {
-		return cluster.Why(err)
-	}
-	if err := cluster.StartWorkers(options.Options); err != nil {
-		return err
-	}
-	fmt.Fprintf(env.Err, "The coordinator listens on %s. Look in from elsewhere: trellis studies --coordinator %s\n",
-		cluster.Address, cluster.Address)
-	if err := reproduce(cluster.Ctx, env, c, r, options); err != nil {
-		return cluster.Why(err)
-	}
-	return nil
+// reproduceHere starts a coordinator in this process for the studies.
+func reproduceHere(
+	ctx context.Context, env *cli.Environment, r *trellisv1.Reproduction, options reproduceOptions,
+) error {
+	return node.Run(ctx, env, options.Options, func(local *node.Local, c *client.Client) error {
+		options.place = local.Directory
+		if err := local.StartWorkers(); err != nil {
+			return err
+		}
+		fmt.Fprintf(env.Err, "The coordinator listens on %s. Look in from elsewhere: trellis studies --coordinator %s\n",
+			local.Address, local.Address)
+		if err := reproduce(local.Ctx, env, c, r, options); err != nil {
+			return local.Why(err)
+		}
+		return nil
+	})
 }
 
 // reproduce trains the studies, and writes what is made of them.
@@ -199,7 +182,7 @@ func reproduceStages(
 	if analysis := r.GetAnalysis(); analysis != nil {
 		// That its images are missing must be known before hours of training, not after.
 		var err error
-		if data, err = loadDataSet(ctx, options.Data, dataOf(r, analysis.GetAutoencoder())); err != nil {
+		if data, err = node.LoadDataSet(ctx, options.Data, dataOf(r, analysis.GetAutoencoder())); err != nil {
 			return fmt.Errorf("the analysis needs the test images here: %w", err)
 		}
 	}
@@ -213,7 +196,7 @@ func reproduceStages(
 // whereToAsk says which coordinator answers commands on the studies.
 func (o *reproduceOptions) whereToAsk() string {
 	if o.remote {
-		return "commands on the studies take --coordinator " + o.Directory.Path
+		return "commands on the studies take --coordinator " + o.place.Path
 	}
 	return "commands on the studies ask a coordinator that has them: trellis coordinator --data " +
 		filepath.Join(o.output, "data")

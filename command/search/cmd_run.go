@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -64,14 +63,12 @@ With --dry-run, nothing is trained: it says what the studies would cost on this 
 	format := cli.OutputFlag(cmd)
 	log := cli.LogFlags(cmd, slog.LevelError+1)
 	options := runOptions{Options: node.Options{Data: node.DataFlags(cmd), Version: env.Version}}
-	var data string
-	cmd.Flags().StringVar(&data, "data", "", "`folder` in which studies are kept, to go on another time (default in memory only)")
+	cmd.Flags().StringVar(&options.Directory, "data", "",
+		"`folder` in which studies are kept, to go on another time (default in memory only)")
 	createFlags(cmd, &options.createOptions)
 	var dryRun bool
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what the studies would cost, and train nothing")
-	cmd.Flags().IntVar(&options.Workers, "workers", 1, "workers to start")
-	cmd.Flags().IntVar(&options.Slots, "slots", 0,
-		"runs that a worker trains side by side (default the cores divided by the workers)")
+	options.WorkerFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		specs, err := spec.ReadAll(args, env.In)
 		if err != nil {
@@ -83,11 +80,8 @@ With --dry-run, nothing is trained: it says what the studies would cost on this 
 		if err := options.rename(specs[0]); err != nil {
 			return err
 		}
-		if options.Workers < 1 || options.Slots < 0 {
-			return exit.Usagef("--workers and --slots take numbers from 1 up")
-		}
-		if options.Slots == 0 {
-			options.Slots = max(1, runtime.GOMAXPROCS(0)/options.Workers)
+		if err := options.CompleteWorkers(); err != nil {
+			return err
 		}
 		if dryRun {
 			plan := planOptions{
@@ -95,11 +89,8 @@ With --dry-run, nothing is trained: it says what the studies would cost on this 
 			}
 			return planAll(cmd.Context(), env, specs, plan)
 		}
-		if cmd.Flags().Changed("data") && data == "" {
+		if cmd.Flags().Changed("data") && options.Directory == "" {
 			return exit.Usagef("--data takes a folder")
-		}
-		if options.Directory, err = node.OpenDirectory(data); err != nil {
-			return err
 		}
 		options.format = *format
 		options.Logger = log.NewLogger(env.Err)
@@ -122,43 +113,30 @@ func planAll(ctx context.Context, env *cli.Environment, specs []*trellisv1.Study
 	return nil
 }
 
-// runStudies starts a cluster in this process, and ends it when the studies have ended.
+// runStudies starts a coordinator in this process, and ends it when the studies have ended.
 func runStudies(
-	parent context.Context, env *cli.Environment, specs []*trellisv1.StudySpec, options runOptions,
-) (err error) {
-	ctx, stop := cli.Interruptible(parent)
-	defer stop()
-	cluster, err := node.Start(ctx, options.Options)
-	if err != nil {
-		return err
-	}
-	defer cluster.Stop()
-	c, err := client.New(cluster.Address, env.Err)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.Close()) }()
-	if err := c.Connect(cluster.Ctx, client.DefaultWait); err != nil {
-		return cluster.Why(err)
-	}
-	for _, spec := range specs {
-		request := &trellisv1.CreateStudyRequest{Spec: spec, Fresh: options.fresh}
-		if err := begin(cluster.Ctx, env, c, request, options.Directory); err != nil {
-			return cluster.Why(err)
+	ctx context.Context, env *cli.Environment, specs []*trellisv1.StudySpec, options runOptions,
+) error {
+	return node.Run(ctx, env, options.Options, func(local *node.Local, c *client.Client) error {
+		for _, spec := range specs {
+			request := &trellisv1.CreateStudyRequest{Spec: spec, Fresh: options.fresh}
+			if err := begin(local.Ctx, env, c, request, local.Directory); err != nil {
+				return local.Why(err)
+			}
 		}
-	}
-	// Only now: what a run that several studies ask for is tested at depends on who has asked before it is trained. So the same
-	// specs give the same results, whoever is faster.
-	if err := cluster.StartWorkers(options.Options); err != nil {
-		return err
-	}
-	if err := describeOthers(cluster.Ctx, env, c, specs, options.Directory); err != nil {
-		return cluster.Why(err)
-	}
-	fmt.Fprintf(env.Err, "The coordinator listens on %s, with %s of %s. Look in from elsewhere: trellis trials %s "+
-		"--coordinator %s\n", cluster.Address, output.Count(uint64(options.Workers), "worker"), output.Count(uint64(options.Slots), "slot"),
-		specs[0].GetName(), cluster.Address)
-	return followAll(env, cluster, c, specs, options)
+		// Only now: what a run that several studies ask for is tested at depends on who has asked before it is trained. So the
+		// same specs give the same results, whoever is faster.
+		if err := local.StartWorkers(); err != nil {
+			return err
+		}
+		if err := describeOthers(local.Ctx, env, c, specs, local.Directory); err != nil {
+			return local.Why(err)
+		}
+		fmt.Fprintf(env.Err, "The coordinator listens on %s, with %s of %s. Look in from elsewhere: trellis trials %s "+
+			"--coordinator %s\n", local.Address, output.Count(uint64(options.Workers), "worker"),
+			output.Count(uint64(options.Slots), "slot"), specs[0].GetName(), local.Address)
+		return followAll(env, local, c, specs, options)
+	})
 }
 
 // describeInterruption says what is left of studies after Ctrl-C.
@@ -172,7 +150,9 @@ func describeInterruption(directory node.Directory) string {
 
 // followAll follows the studies to their end, one after the other as the coordinator serves them, and shows what they
 // have found.
-func followAll(env *cli.Environment, cluster *node.Local, c *client.Client, specs []*trellisv1.StudySpec, options runOptions) error {
+func followAll(
+	env *cli.Environment, local *node.Local, c *client.Client, specs []*trellisv1.StudySpec, options runOptions,
+) error {
 	complete := make([]*trellisv1.StudySpec, len(specs))
 	for i, wanted := range specs {
 		complete[i] = spec.Models().WithDefaults(wanted)
@@ -183,21 +163,21 @@ func followAll(env *cli.Environment, cluster *node.Local, c *client.Client, spec
 	interrupted := false
 	for _, spec := range specs {
 		if !interrupted {
-			study, err := progress.Follow(cluster.Ctx, env, c, spec.GetName(), options.inLines)
+			study, err := progress.Follow(local.Ctx, env, c, spec.GetName(), options.inLines)
 			switch interrupted = errors.Is(err, exit.ErrInterrupted); {
 			case interrupted:
-				fmt.Fprintln(env.Err, describeInterruption(options.Directory))
+				fmt.Fprintln(env.Err, describeInterruption(local.Directory))
 				outcomes = append(outcomes, err)
 			case err != nil:
-				return cluster.Why(err)
+				return local.Why(err)
 			default:
 				outcomes = append(outcomes, studies.Outcome(study))
 			}
 		}
-		// The cluster lives until we stop it, whether or not we were interrupted.
-		ctx := context.WithoutCancel(cluster.Ctx)
+		// The coordinator lives until we stop it, whether or not we were interrupted.
+		ctx := context.WithoutCancel(local.Ctx)
 		if err := writeResults(ctx, env, c, spec.GetName(), options.format, results); err != nil {
-			return errors.Join(append(outcomes, cluster.Why(err))...)
+			return errors.Join(append(outcomes, local.Why(err))...)
 		}
 	}
 	if options.format != output.Table {

@@ -162,15 +162,13 @@ func probe(ctx context.Context, config trainer.Config) (float64, error) {
 // splitFor returns how many images an epoch takes. It needs the data set only if the spec does not say, but checks it, as
 // the coordinator does, wherever it is at hand.
 func splitFor(ctx context.Context, wanted *trellisv1.StudySpec, data *node.DataOptions) (*trellisv1.Split, error) {
-	dataSets, err := node.NewDataSets(data)
-	if err != nil {
+	dataSet, err := node.FindDataSet(ctx, data, wanted.GetData())
+	switch split := wanted.GetSplit(); {
+	case errors.Is(err, exit.ErrUsage):
 		return nil, err
-	}
-	dataSet, err := dataSets.Find(ctx, wanted.GetData())
-	if split := wanted.GetSplit(); split != nil && err != nil {
+	case err != nil && split != nil:
 		return split, nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, fmt.Errorf("cannot tell how many images an epoch has, since the spec has no split: %w", err)
 	}
 	split, err := spec.Models().ResolveSplit(wanted, dataSet)

@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"trellis/command/client"
-	"trellis/command/node"
 	"trellis/command/reproduction"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/trajectory"
@@ -72,19 +71,6 @@ func gatherMaterial(
 
 func valueOn(axis string) func(*trellisv1.Parameters) float64 {
 	return func(p *trellisv1.Parameters) float64 { return p.GetValues()[axis] }
-}
-
-// loadDataSet reads a data set into memory.
-func loadDataSet(ctx context.Context, options *node.DataOptions, name string) (*dataset.Data, error) {
-	sets, err := node.NewDataSets(options)
-	if err != nil {
-		return nil, err
-	}
-	set, err := sets.Library.Find(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return set.Load()
 }
 
 // bestBy returns the best trial of a study for each value of the axis, ascending, with their networks.

@@ -58,7 +58,7 @@ func runStages(
 		}
 		spec := reproduction.Complete(stage, best)
 		fmt.Fprintf(env.Err, "Stage %d of %d: study %s, %s.\n", i+1, len(r.GetStages()), spec.GetName(), spec.GetModel())
-		if err := begin(ctx, env, c, &trellisv1.CreateStudyRequest{Spec: spec}, options.Directory); err != nil {
+		if err := begin(ctx, env, c, &trellisv1.CreateStudyRequest{Spec: spec}, options.place); err != nil {
 			return nil, err
 		}
 		if err := retryFailed(ctx, env, c, spec.GetName()); err != nil {

@@ -39,7 +39,7 @@ func writeReproduction(
 	}
 	material.Command = options.command
 	if options.remote {
-		material.Address = "--coordinator " + options.Directory.Path
+		material.Address = "--coordinator " + options.place.Path
 	}
 	found, err := reproduction.Analyze(ctx, material, r.GetAnalysis(), note)
 	if err != nil {
