@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 	"trellis/trainer"
-	"trellis/trainer/dataset"
+	"trellis/worker"
 )
 
 const (
@@ -97,66 +96,25 @@ func measure(
 	}
 	images := min(probeImages, split.GetTrain())
 	validation := max(1, uint32(uint64(images)*uint64(split.GetValidation())/uint64(split.GetTrain())))
-	config := trainer.Config{
-		Model:        spec.GetModel(),
-		LatentDim:    int(point.GetLatentDim()),
-		LearningRate: point.GetLearningRate(),
-		WeightDecay:  point.GetWeightDecay(),
-		Values:       point.GetValues(),
-		BatchSize:    int(point.GetBatchSize()),
-		Seed:         point.GetSeed(),
-		MaxEpochs:    1 << 20, // The clock ends it.
-		Data:         randomImages(int(images), int(validation)),
-	}
+	config := worker.TrainerConfig(&trellisv1.RunConfig{Model: spec.GetModel(), Parameters: point})
 	cores := min(slots, runtime.GOMAXPROCS(0))
-	seconds := make([]float64, cores)
+	epochs := make([]time.Duration, cores)
 	group, ctx := errgroup.WithContext(ctx)
 	for core := range cores {
 		group.Go(func() (err error) {
-			seconds[core], err = probe(ctx, config)
+			epochs[core], err = trainer.Probe(ctx, config, int(images), int(validation), probeTime)
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return 0, "", fmt.Errorf("measure the speed of training: %w", err)
 	}
-	for _, s := range seconds {
-		pace += s / float64(cores) * float64(split.GetTrain()) / float64(images)
+	for _, epoch := range epochs {
+		pace += epoch.Seconds() / float64(cores) * float64(split.GetTrain()) / float64(images)
 	}
 	return pace, fmt.Sprintf("measured on this machine: %s side by side for %v, latent dimension %d, batch size %d; an "+
 		"epoch is %d training and %d validation images", output.Count(uint64(cores), "training"), probeTime, point.GetLatentDim(),
 		point.GetBatchSize(), split.GetTrain(), split.GetValidation()), nil
-}
-
-// errMeasured ends a probe.
-var errMeasured = errors.New("measured")
-
-// probe trains for probeTime and at least two epochs, and returns the seconds that an epoch took. The first does not
-// count, unless it alone took that long: it warms caches.
-func probe(ctx context.Context, config trainer.Config) (float64, error) {
-	start := time.Now()
-	var elapsed time.Duration
-	var epochs int
-	_, err := trainer.Train(ctx, config, func(report trainer.Report) error {
-		over := time.Since(start) >= probeTime
-		if report.Epoch > 1 || over {
-			elapsed += report.Elapsed
-			epochs++
-		}
-		if over && epochs > 0 {
-			return errMeasured
-		}
-		return nil
-	})
-	switch {
-	case errors.Is(err, errMeasured):
-		return elapsed.Seconds() / float64(epochs), nil
-	case err != nil:
-		return 0, err
-	default:
-		// The losses of random images diverged.
-		return elapsed.Seconds() / float64(max(epochs, 1)), nil
-	}
 }
 
 // splitFor returns how many images an epoch takes. It needs the data set only if the spec does not say, but checks it, as
@@ -176,22 +134,4 @@ func splitFor(ctx context.Context, wanted *trellisv1.StudySpec, data *node.DataO
 		return nil, exit.Usagef("%w", err)
 	}
 	return split, nil
-}
-
-// The size of the images that the networks take, in pixels.
-const imageSide = 28
-
-// randomImages returns a split of noise. What the pixels are does not change how long training takes.
-func randomImages(train, validation int) dataset.Split {
-	random := rand.New(rand.NewPCG(1, 1))
-	images := func(n int) dataset.Images {
-		images := dataset.Images{Pixels: make([]byte, n*imageSide*imageSide), Labels: make([]byte, n)}
-		for i := range images.Pixels {
-			images.Pixels[i] = byte(random.Uint32())
-		}
-		return images
-	}
-	return dataset.Split{
-		Height: imageSide, Width: imageSide, Train: images(train), Validation: images(validation), Test: images(1),
-	}
 }

@@ -1,0 +1,59 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"trellis/trainer/dataset"
+	"trellis/trainer/network"
+)
+
+// errMeasured ends a probe.
+var errMeasured = errors.New("measured")
+
+// Probe says how long an epoch of a run takes here, on one core: with so many images to train and to validate on, of noise,
+// since what the pixels are makes no difference. It trains for about as long as it is told and for two epochs at least.
+// The first does not count, unless it alone took that long: it warms caches. Data and MaxEpochs of the config are ignored.
+//
+// Like Train, it runs on the calling goroutine alone, and several may run at once.
+func Probe(ctx context.Context, config Config, train, validation int, duration time.Duration) (time.Duration, error) {
+	config.Data = imagesOfNoise(train, validation)
+	config.MaxEpochs = 1 << 20 // The clock ends it.
+	start := time.Now()
+	var elapsed time.Duration
+	var epochs int
+	_, err := Train(ctx, config, func(report Report) error {
+		over := time.Since(start) >= duration
+		if report.Epoch > 1 || over {
+			elapsed += report.Elapsed
+			epochs++
+		}
+		if over && epochs > 0 {
+			return errMeasured
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errMeasured) {
+		return 0, err
+	}
+	// Without an epoch that counts, the losses of noise have diverged.
+	return elapsed / time.Duration(max(epochs, 1)), nil
+}
+
+// imagesOfNoise returns images of the size that networks take.
+func imagesOfNoise(train, validation int) dataset.Split {
+	random := rand.New(rand.NewPCG(1, 1))
+	images := func(n int) dataset.Images {
+		images := dataset.Images{Pixels: make([]byte, n*network.Side*network.Side), Labels: make([]byte, n)}
+		for i := range images.Pixels {
+			images.Pixels[i] = byte(random.Uint32())
+		}
+		return images
+	}
+	return dataset.Split{
+		Height: network.Side, Width: network.Side,
+		Train: images(train), Validation: images(validation), Test: images(1),
+	}
+}

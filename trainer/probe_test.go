@@ -1,0 +1,38 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+)
+
+// A probe takes about as long as it is told, and an epoch of more images longer.
+func TestProbe(t *testing.T) {
+	config := Config{Model: "conv-autoencoder", LatentDim: 4, LearningRate: 1e-3, BatchSize: 64, Seed: 1}
+	measure := func(train int) time.Duration {
+		t.Helper()
+		start := time.Now()
+		const duration = 50 * time.Millisecond
+		epoch, err := Probe(t.Context(), config, train, 16, duration)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took < duration || epoch <= 0 || epoch > took {
+			t.Errorf("measured %v per epoch in %v", epoch, took)
+		}
+		return epoch
+	}
+	if few, many := measure(64), measure(2048); many < 2*few {
+		t.Errorf("an epoch of 64 images takes %v, one of 2048 takes %v", few, many)
+	}
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Probe(canceled, config, 64, 16, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	config.Model = "nosuch"
+	if _, err := Probe(t.Context(), config, 64, 16, time.Hour); !errors.Is(err, ErrInvalidConfig) {
+		t.Errorf("got %v", err)
+	}
+}
