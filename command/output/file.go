@@ -1,12 +1,13 @@
 package output
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/google/renameio/v2"
 
 	"trellis/command/exit"
 )
@@ -28,21 +29,17 @@ func WriteFile(
 	case err == nil && !info.Mode().IsRegular():
 		return writeDevice(path, write)
 	}
-	// The name's suffix is random, so that two commands that write the same file don't share it.
-	part := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text()[:8])
-	file, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	// The temporary file is beside the one that it replaces: elsewhere may be another file system.
+	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(mode))
 	if err != nil {
 		return 0, fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	counted := &countingWriter{out: file}
 	if err := write(counted); err != nil {
-		return 0, errors.Join(counted.explain(path, err), file.Close(), os.Remove(part))
+		return 0, errors.Join(counted.explain(path, err), file.Cleanup())
 	}
-	if err = errors.Join(file.Sync(), file.Close()); err == nil {
-		err = os.Rename(part, path)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("cannot write %s: %w", path, errors.Join(err, os.Remove(part)))
+	if err := file.CloseAtomicallyReplace(); err != nil {
+		return 0, fmt.Errorf("cannot write %s: %w", path, errors.Join(err, file.Cleanup()))
 	}
 	if err := syncFolder(filepath.Dir(path)); err != nil {
 		return 0, fmt.Errorf("cannot write %s: %w", path, err)
@@ -66,7 +63,7 @@ func writeDevice(path string, write func(io.Writer) error) (size int64, err erro
 	return counted.size, nil
 }
 
-// syncFolder makes the names in a folder durable.
+// syncFolder makes the names in a folder durable, which renameio leaves to us.
 func syncFolder(path string) error {
 	folder, err := os.Open(path)
 	if err != nil {
