@@ -38,7 +38,7 @@ var rooms = map[string][]string{
 // mayImport says which packages of the module a package sees, within its room and outside: one line a package, sorted.
 // An arrow that is not here is not drawn by accident.
 var mayImport = map[string]string{
-	"command":                              "command/answer command/cli command/cluster command/exit command/search command/studies results/spelling trainer",
+	"command":                              "command/answer command/cli command/cluster command/exit command/search command/studies trainer",
 	"command/answer":                       "command/cli command/client command/describe command/exit command/output command/spec proto/trellis/v1 results/grid results/trajectory trainer worker",
 	"command/chaos":                        "",
 	"command/cli":                          "command/client command/exit command/output proto/trellis/v1",

@@ -2,9 +2,9 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +14,6 @@ import (
 	"trellis/command/exit"
 	"trellis/command/search"
 	"trellis/command/studies"
-	"trellis/results/spelling"
 )
 
 // Run executes one command line, without the program's name, and returns its exit code. Results go to stdout, everything
@@ -96,10 +95,11 @@ func unknownCommand(root *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	var names []string
-	for _, command := range root.Commands() {
-		names = append(names, command.Name())
+	// Cobra asks for this distance itself only where it words the error too.
+	root.SuggestionsMinimumDistance = 2
+	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf(`unknown command %q: did you mean "%s"?`, args[0], strings.Join(near, `" or "`))
 	}
 	// There are too many to list them.
-	return errors.New(spelling.Unknown("command", args[0], spelling.Nearest(args[0], names)))
+	return fmt.Errorf("unknown command %q", args[0])
 }
