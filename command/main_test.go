@@ -18,10 +18,10 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"trellis/command/client"
+	"trellis/command/golden"
 	"trellis/command/exit"
 	"trellis/command/node"
 	trellisv1 "trellis/proto/trellis/v1"
@@ -244,7 +244,7 @@ func readTrials(t *testing.T, text string) []*trellisv1.Trial {
 // readMessage reads what a command has written with -o json.
 func readMessage[T proto.Message](t *testing.T, text string, message T) T {
 	t.Helper()
-	if err := protojson.Unmarshal([]byte(text), message); err != nil {
+	if err := golden.ReadMessage([]byte(text), message); err != nil {
 		t.Fatalf("%v in %s", err, text)
 	}
 	return message

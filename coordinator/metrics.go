@@ -5,6 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"trellis/results"
+	"trellis/results/lifecycle"
 )
 
 // metrics counts the calls. What the store can answer is read from it when it is asked for. What the leader does is counted in
@@ -60,7 +61,7 @@ func (c storeCollector) Collect(out chan<- prometheus.Metric) {
 	for _, study := range studies {
 		progress := study.GetProgress()
 		epochs += progress.GetEpochs()
-		studyStates[study.GetState().String()]++
+		studyStates[lifecycle.Name(study.GetState())]++
 		runStates["running"] += progress.GetRunsRunning()
 		runStates["succeeded"] += progress.GetRunsSucceeded()
 		runStates["failed"] += progress.GetRunsFailed()
@@ -69,7 +70,7 @@ func (c storeCollector) Collect(out chan<- prometheus.Metric) {
 			progress.GetRunsFailed() - progress.GetRunsCanceled()
 	}
 	for _, worker := range workers {
-		workerStates[worker.GetState().String()]++
+		workerStates[lifecycle.Name(worker.GetState())]++
 	}
 	gauges := func(desc *prometheus.Desc, values map[string]uint64) {
 		for state, value := range values {

@@ -71,7 +71,7 @@ var lossColumns = []output.Column[trial]{
 	losses("validation_loss", (*trellisv1.Trial).GetValidationLoss),
 }
 
-func trialState(t trial) string { return output.PlainState(t.GetState().String(), "TRIAL_STATE_") }
+func trialState(t trial) string { return output.EnumWord(t.GetState()) }
 
 func integer[T uint32 | uint64](get func(trial) T) func(trial) string {
 	return func(t trial) string { return strconv.FormatUint(uint64(get(t)), 10) }

@@ -46,7 +46,7 @@ var workerColumns = []output.Column[*trellisv1.Worker]{
 }
 
 func workerState(worker *trellisv1.Worker) string {
-	return output.PlainState(worker.GetState().String(), "WORKER_STATE_")
+	return output.EnumWord(worker.GetState())
 }
 
 func workerNumber(get func(*trellisv1.Worker) uint32) func(*trellisv1.Worker) string {

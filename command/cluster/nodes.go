@@ -51,7 +51,7 @@ const (
 // newNodeRow is what a node says of itself.
 func newNodeRow(s *trellisv1.NodeStatus) nodeRow {
 	row := nodeRow{
-		ID: s.GetId(), Address: s.GetAddress(), Role: output.PlainState(s.GetRole().String(), "NODE_ROLE_"), Term: s.GetTerm(),
+		ID: s.GetId(), Address: s.GetAddress(), Role: output.EnumWord(s.GetRole()), Term: s.GetTerm(),
 		LastIndex: s.GetLastIndex(), CommitIndex: s.GetCommitIndex(), AppliedIndex: s.GetAppliedIndex(),
 		SnapshotIndex: s.GetSnapshotIndex(), Version: s.GetVersion(), DiskFree: s.GetDiskFree(), DiskSize: s.GetDiskSize(),
 	}

@@ -61,7 +61,7 @@ func secondsLeft(get func(*trellisv1.Estimate) float64) func(*trellisv1.Study) s
 }
 
 func StudyState(study *trellisv1.Study) string {
-	return output.PlainState(study.GetState().String(), "STUDY_STATE_")
+	return output.EnumWord(study.GetState())
 }
 
 func modelOf(study *trellisv1.Study) string { return study.GetSpec().GetModel() }

@@ -7,7 +7,6 @@ import (
 	"io"
 
 	"go.yaml.in/yaml/v3"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -40,15 +39,20 @@ func WriteOne[T proto.Message](out io.Writer, format Format, item T, columns []C
 	return list.Close("")
 }
 
-// messageJSON is how messages become JSON: with the names of the spec, and with zeros, which are values here.
-var messageJSON = protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}
-
-// marshalJSON writes a message over several lines, each after the first with prefix before it. The same message gives
-// the same bytes, which protojson alone does not promise.
-func marshalJSON(message proto.Message, prefix string) ([]byte, error) {
-	data, err := messageJSON.Marshal(message)
+// compactJSON writes a message in one line.
+func compactJSON(message proto.Message) ([]byte, error) {
+	data, err := appendMessage(nil, message.ProtoReflect())
 	if err != nil {
 		return nil, fmt.Errorf("write %s as JSON: %w", message.ProtoReflect().Descriptor().Name(), err)
+	}
+	return data, nil
+}
+
+// marshalJSON writes a message over several lines, each after the first with prefix before it.
+func marshalJSON(message proto.Message, prefix string) ([]byte, error) {
+	data, err := compactJSON(message)
+	if err != nil {
+		return nil, err
 	}
 	var indented bytes.Buffer
 	if err := json.Indent(&indented, data, prefix, "  "); err != nil {
@@ -68,9 +72,9 @@ func marshalYAML(message proto.Message) ([]byte, error) {
 
 // yamlNode returns a message's JSON, which is YAML too, in YAML's own style.
 func yamlNode(message proto.Message) (*yaml.Node, error) {
-	data, err := messageJSON.Marshal(message)
+	data, err := compactJSON(message)
 	if err != nil {
-		return nil, fmt.Errorf("write %s as JSON: %w", message.ProtoReflect().Descriptor().Name(), err)
+		return nil, err
 	}
 	var document yaml.Node
 	if err := yaml.Unmarshal(data, &document); err != nil {

@@ -2,14 +2,16 @@ package output
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"trellis/command/fake"
+	"trellis/command/golden"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -38,8 +40,56 @@ func TestOutputKeepsValues(t *testing.T) {
 		}
 		for name, data := range map[string][]byte{"JSON": data, "YAML": fromYAML} {
 			got := new(trellisv1.Trial)
-			if err := protojson.Unmarshal(data, got); err != nil || !proto.Equal(got, want) {
+			if err := golden.ReadMessage(data, got); err != nil || !proto.Equal(got, want) {
 				t.Errorf("%s: got %v, %v, want %v", name, got, err, want)
+			}
+		}
+	}
+}
+
+// Forms that scripts rely on: enums are words, integers of any size numbers, and what JSON has no number for a string.
+func TestFormsOfJSON(t *testing.T) {
+	for _, test := range []struct {
+		message proto.Message
+		want    []string
+		not     []string
+	}{
+		{
+			&trellisv1.Trial{
+				Study: "<a> & \x01", Index: 1<<64 - 1, State: trellisv1.TrialState_TRIAL_STATE_SUCCEEDED,
+				Objective: proto.Float64(math.NaN()), TestLoss: proto.Float64(math.Inf(-1)),
+				Metrics: map[string]float64{"b": 1e-7, "a": 1e21},
+			},
+			[]string{
+				`"study":"<a> & \u0001"`, `"index":18446744073709551615`, `"state":"succeeded"`, `"objective":"NaN"`,
+				`"test_loss":"-Infinity"`, `"metrics":{"a":1e+21,"b":1e-7}`, `"train_loss":[]`, `"epochs":0`,
+			},
+			[]string{"stop_reason", "parameters"},
+		},
+		{
+			&trellisv1.Run{
+				State: trellisv1.RunState_RUN_STATE_LEASED, StopReason: trellisv1.StopReason_STOP_REASON_MAX_EPOCHS,
+			},
+			[]string{`"state":"leased"`, `"stop_reason":"max_epochs"`}, nil,
+		},
+		{
+			&trellisv1.Losses{Seconds: []float32{0.1, float32(math.NaN())}, TestLoss: map[uint32]float64{10: 1, 9: 2}},
+			[]string{`"seconds":[0.1,"NaN"]`, `"test_loss":{"10":1,"9":2}`}, nil,
+		},
+		{&trellisv1.Trial{State: 99}, []string{`"state":"unknown"`}, nil},
+	} {
+		data, err := compactJSON(test.message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(string(data), want) {
+				t.Errorf("no %s in %s", want, data)
+			}
+		}
+		for _, not := range test.not {
+			if strings.Contains(string(data), not) {
+				t.Errorf("there is %s in %s", not, data)
 			}
 		}
 	}

@@ -49,11 +49,6 @@ func Shorten(text string, limit int) string {
 	return strings.ToValidUTF8(text[:limit], "") + "..."
 }
 
-// PlainState is the value of an enum in lower case, without its prefix.
-func PlainState(name, prefix string) string {
-	return strings.ToLower(strings.TrimPrefix(name, prefix))
-}
-
 // Count writes a number of things: 1 trial, 2 trials.
 func Count(number uint64, thing string) string {
 	switch {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -12,6 +11,7 @@ import (
 	"trellis/coordinator/artifact"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/lifecycle"
 	"trellis/results/grid"
 	"trellis/results/trajectory"
 )
@@ -125,7 +125,7 @@ func namedTrial(snapshot *results.Snapshot, pretrained *trellisv1.Pretrained) (*
 			name, name)
 	default:
 		return nil, status.Errorf(codes.FailedPrecondition,
-			"pretrained: trial %d of study %s has no answer: it was %s: name another trial", index, name, strings.ToLower(strings.TrimPrefix(state.String(), "TRIAL_STATE_")))
+			"pretrained: trial %d of study %s has no answer: it was %s: name another trial", index, name, lifecycle.Name(state))
 	}
 }
 
