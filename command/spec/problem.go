@@ -100,7 +100,7 @@ var required = map[string]string{
 	"latent_dim":    "latent_dim: [8, 16]",
 	"learning_rate": "learning_rate: {log10: {from: 1e-4, to: 1e-2, count: 3}}",
 	"max_epochs":    "max_epochs: [50, 100]",
-	"method":        "pruning: asha, pruning: median, or pruning: none, which is the default",
+	"method":        "pruning: asha, or pruning: none, which is the default",
 }
 
 // plainViolation puts a broken rule in the words of someone who has written the spec: the rules that protovalidate
@@ -210,8 +210,12 @@ func isSection(message protoreflect.MessageDescriptor) bool {
 }
 
 // pruningForms is what may follow pruning.
-const pruningForms = "none, asha or median, or a method with its settings, for example " +
-	"{asha: {reduction_factor: 4, min_epochs: 5}}"
+func pruningForms(message protoreflect.MessageDescriptor) string {
+	words := append([]string{pruningNone}, fieldNames(message)...)
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last] + ", or a method with its settings, for example " +
+		"{asha: {reduction_factor: 4, min_epochs: 5}}"
+}
 
 // shapeOf says how a part of a spec is written, for where something else was found.
 func shapeOf(message protoreflect.MessageDescriptor) string {
@@ -223,7 +227,7 @@ func shapeOf(message protoreflect.MessageDescriptor) string {
 	case "Settle":
 		return "how sure the answer is to be and within which budget, for example {confidence: 0.95, max_seeds: 10}"
 	case "Pruning":
-		return pruningForms
+		return pruningForms(message)
 	case "Range":
 		return "a range, for example {from: 1e-4, to: 1e-2, count: 3}"
 	default:

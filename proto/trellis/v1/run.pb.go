@@ -25,8 +25,8 @@ const (
 //
 //	PENDING -> LEASED -> SUCCEEDED | FAILED | CANCELED;
 //	LEASED -> PENDING when an attempt ends without an outcome, or has come to the end of a stage;
-//	LEASED -> PRUNED at the end of a stage;   PRUNED -> PENDING when it is among the best after all, or taken up again;
-//	PENDING -> SUCCEEDED when another study has trained it;   PENDING -> PRUNED | CANCELED;
+//	PENDING -> PRUNED at the end of a stage;   PRUNED -> PENDING when it is among the best after all, or retried;
+//	PENDING -> SUCCEEDED when another study has trained it;   PENDING -> CANCELED;
 //	SUCCEEDED -> PENDING when its study is extended by more epochs;   FAILED -> PENDING when it is retried
 type RunState int32
 
