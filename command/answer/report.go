@@ -6,11 +6,11 @@ import (
 	"strconv"
 	"strings"
 
-	"trellis/command/client"
 	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
+	"trellis/results/lifecycle"
 )
 
 type report = *trellisv1.Report
@@ -132,7 +132,7 @@ func describeExactness(r report) string {
 
 // describeDigest says what a digest covers if the study has not ended.
 func describeDigest(study *trellisv1.Study) string {
-	if client.Ended(study) {
+	if lifecycle.StudyEnded(study.GetState()) {
 		return ""
 	}
 	return " (of what has been answered so far)"

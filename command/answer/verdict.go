@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strings"
 
-	"trellis/command/client"
 	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // shownContenders is how many configurations that can't be told apart from the best are listed.
@@ -112,7 +112,7 @@ func describeMissing(study *trellisv1.Study) string {
 	switch {
 	case missing == 0:
 		return ""
-	case !client.Ended(study):
+	case !lifecycle.StudyEnded(study.GetState()):
 		return output.Sentence(output.Count(missing, "trial")) + " may still change that."
 	case progress.GetTrialsPruned() == missing:
 		return fmt.Sprintf("%s took no part in it: a heuristic pruned them, and the best may be among them.%s",

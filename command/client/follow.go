@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // rewatchDelay is how long a broken watch rests at most before it begins again.
@@ -42,7 +43,7 @@ func (c *Client) Follow(ctx context.Context, name string, view ProgressView) (*t
 		switch {
 		case ctx.Err() != nil:
 			return study, context.Cause(ctx)
-		case err == nil && Ended(study):
+		case err == nil && lifecycle.StudyEnded(study.GetState()):
 			return study, nil
 		case err == nil, breaksOff(err):
 			pause := time.NewTimer(rand.N(rewatchDelay))
@@ -81,16 +82,6 @@ func (c *Client) Watch(
 func breaksOff(err error) bool {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.Aborted, codes.ResourceExhausted:
-		return true
-	default:
-		return false
-	}
-}
-
-// Ended says whether nothing more will happen to a study.
-func Ended(study *trellisv1.Study) bool {
-	switch study.GetState() {
-	case trellisv1.StudyState_STUDY_STATE_COMPLETED, trellisv1.StudyState_STUDY_STATE_CANCELED:
 		return true
 	default:
 		return false

@@ -102,16 +102,6 @@ func runName(run *trellisv1.Run) string {
 	return id[:min(len(id), 8)]
 }
 
-func runEnded(run *trellisv1.Run) bool {
-	switch run.GetState() {
-	case trellisv1.RunState_RUN_STATE_SUCCEEDED, trellisv1.RunState_RUN_STATE_FAILED,
-		trellisv1.RunState_RUN_STATE_CANCELED, trellisv1.RunState_RUN_STATE_PRUNED:
-		return true
-	default:
-		return false
-	}
-}
-
 // newlyAnswered returns those of a run's milestones that the change has answered.
 func newlyAnswered(before, after *trellisv1.Run) []uint32 {
 	isAnswered := func(run *trellisv1.Run, milestone uint32) bool {

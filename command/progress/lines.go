@@ -12,6 +12,7 @@ import (
 	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 const (
@@ -52,7 +53,7 @@ func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
 	if first {
 		v.board.apply(response, nil)
 		v.axes = describe.VariedAxes(v.board.study.GetSpec())
-		if !client.Ended(v.board.study) {
+		if !lifecycle.StudyEnded(v.board.study.GetState()) {
 			v.start()
 		}
 	} else {
@@ -65,7 +66,7 @@ func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
 	switch {
 	case response.GetIndex() < study.GetModifyIndex():
 		// More of the same change is on its way.
-	case client.Ended(study):
+	case lifecycle.StudyEnded(study.GetState()):
 		v.line("study %s is %s: %s", study.GetName(), describe.StudyState(study), describe.Progress(study))
 	case !first && study.GetState() != before:
 		v.line("study %s is %s", study.GetName(), describe.StudyState(study))
@@ -114,7 +115,7 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 	parameters := describe.Parameters(after.GetParameters(), v.axes)
 	written, known := v.written[after.GetId()]
 	trained := after.GetEpochs() > before.GetEpochs()
-	if trained && (!known || runEnded(after) || v.now().Sub(written) >= epochLines) {
+	if trained && (!known || lifecycle.RunEnded(after.GetState()) || v.now().Sub(written) >= epochLines) {
 		v.written[after.GetId()] = v.now()
 		v.line("run %s (%s): epoch %d/%d, training loss %s, validation loss %s, lowest %s at epoch %d%s", runName(after),
 			parameters, after.GetEpochs(), after.GetParameters().GetMaxEpochs(), output.ShortLoss(after.GetTrainLoss()),
@@ -136,7 +137,7 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 		}
 		v.line("answered (%s, maximum epochs %d)%s", parameters, milestone, loss)
 	}
-	if runEnded(after) {
+	if lifecycle.RunEnded(after.GetState()) {
 		delete(v.written, after.GetId())
 	}
 }

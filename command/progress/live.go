@@ -16,6 +16,7 @@ import (
 	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // liveView shows a study's progress in place, on a terminal.
@@ -129,7 +130,7 @@ func (s *screen) render() string {
 	add("%s  %s  %s", bold.Render(study.GetName()), describe.StudyState(study), faint.Render(describe.Progress(study)))
 	s.bar.SetWidth(min(s.width/2, 50))
 	epochs, best := fmt.Sprintf("%d of at most", progress.GetEpochs()), "best so far:"
-	if client.Ended(study) {
+	if lifecycle.StudyEnded(study.GetState()) {
 		epochs, best = "ended after", "best:"
 	}
 	add("%s  %s %s%s", s.bar.ViewAs(s.board.done()), epochs, output.Count(progress.GetEpochs()+progress.GetEpochsLeft(), "epoch"),

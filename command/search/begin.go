@@ -15,6 +15,7 @@ import (
 	"trellis/command/output"
 	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
 )
 
 // begin submits a study, or goes on with it if it is there already with the same spec.
@@ -44,7 +45,7 @@ func begin(
 		}
 	}
 	goesOn := "goes on where it was"
-	if client.Ended(study) {
+	if lifecycle.StudyEnded(study.GetState()) {
 		goesOn = "has ended there"
 	}
 	_, err = fmt.Fprintf(env.Err, "Study %s is in %s with the same spec, and %s: %s.\n", study.GetName(), directory.Path, goesOn,
@@ -86,7 +87,7 @@ func describeStart(ctx context.Context, env *cli.Environment, c *client.Client, 
 		fmt.Fprintf(env.Err, "Study %s: %s; done by that: %d of %s.\n", study.GetName(), sharing, progress.GetRunsSucceeded(),
 			output.Count(progress.GetRuns(), "run"))
 	}
-	if client.Ended(study) {
+	if lifecycle.StudyEnded(study.GetState()) {
 		fmt.Fprintf(env.Err, "Study %s is done at once: %s.\n", study.GetName(), describe.Progress(study))
 		return
 	}
