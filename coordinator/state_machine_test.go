@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -214,5 +215,19 @@ func TestACommandOfANewerVersionIsFatal(t *testing.T) {
 	}
 	if answer, ok := r.apply([]byte{0xff}).(replication.Fatal); !ok {
 		t.Errorf("a command that can't be decoded was answered with %v, want Fatal", answer)
+	}
+}
+
+// DESIGN.md has a line for every command.
+func TestEveryCommandIsDescribed(t *testing.T) {
+	text, err := os.ReadFile("DESIGN.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes := (&trellisv1.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("change").Fields()
+	for i := range changes.Len() {
+		if name := "`" + string(changes.Get(i).Name()) + "`"; !strings.Contains(string(text), name) {
+			t.Errorf("DESIGN.md does not say what the command %s changes", name)
+		}
 	}
 }
