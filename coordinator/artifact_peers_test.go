@@ -52,8 +52,12 @@ func TestNodesFindEachOthersArtifacts(t *testing.T) {
 			if _, _, err := b.artifacts.Put(c.ctx, bytes.NewReader(content)); err != nil {
 				c.Fatal(err)
 			}
-			for name, client := range map[string]trellisv1.ArtifactServiceClient{"a follower": fromA, "the leader": fromLeader} {
-				if found, err := artifacttest.Download(c.ctx, client, artifacttest.DigestOf(content)); err != nil || !bytes.Equal(found, content) {
+			for name, client := range map[string]trellisv1.ArtifactServiceClient{
+				"a follower": fromA,
+				"the leader": fromLeader,
+			} {
+				if found, err := artifacttest.Download(c.ctx, client, artifacttest.DigestOf(content)); err != nil ||
+					!bytes.Equal(found, content) {
 					c.Errorf("%s finds %d bytes of the %d that another follower has: %v", name, len(found), size, err)
 				}
 			}
@@ -80,7 +84,8 @@ func TestNodesFindEachOthersArtifacts(t *testing.T) {
 		_, err = artifacttest.Download(c.ctx, fromA, missing)
 		wantCode(c.T, err, codes.NotFound, b.address)
 		if found, err := artifacttest.Download(c.ctx, fromA, digest); err != nil || !bytes.Equal(found, content) {
-			c.Errorf("a follower finds %d bytes of the leader's %d while the third is away: %v", len(found), len(content), err)
+			c.Errorf("a follower finds %d bytes of the leader's %d while the third is away: %v", len(found),
+				len(content), err)
 		}
 	})
 }
@@ -96,7 +101,10 @@ func (d damagedArtifacts) Get(ctx context.Context, digest string) (io.ReadCloser
 	return struct {
 		io.Reader
 		io.Closer
-	}{io.MultiReader(io.LimitReader(content, min(artifacttest.Chunk, size)), iotest.ErrReader(artifact.ErrCorrupt)), content}, size, nil
+	}{
+		io.MultiReader(io.LimitReader(content, min(artifacttest.Chunk, size)), iotest.ErrReader(artifact.ErrCorrupt)),
+		content,
+	}, size, nil
 }
 
 // A worker's checkpoint is recorded if its artifact is there, on whichever node; and refused, and acknowledged, if not.
@@ -137,10 +145,15 @@ func TestCheckpointsReachTheLogOnlyWithTheirArtifacts(t *testing.T) {
 		} {
 			epoch++
 			w.report(run, epoch)
-			w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Checkpoint{Checkpoint: &trellisv1.CheckpointReport{
-				Study: run.GetStudy(), Run: run.GetRun(), Attempt: run.GetAttempt(),
-				Checkpoint: &trellisv1.Checkpoint{Epoch: epoch, Sha256: artifacttest.DigestOf(one.content), Size: uint64(one.size)},
-			}}})
+			w.send(&trellisv1.SessionRequest{
+				Message: &trellisv1.SessionRequest_Checkpoint{Checkpoint: &trellisv1.CheckpointReport{
+					Study: run.GetStudy(), Run: run.GetRun(), Attempt: run.GetAttempt(),
+					Checkpoint: &trellisv1.Checkpoint{
+						Epoch: epoch, Sha256: artifacttest.DigestOf(one.content),
+						Size: uint64(one.size),
+					},
+				}},
+			})
 			for acknowledged := uint32(0); acknowledged < epoch; {
 				ack := w.next().GetAcknowledgement()
 				if ack == nil {
@@ -149,7 +162,8 @@ func TestCheckpointsReachTheLogOnlyWithTheirArtifacts(t *testing.T) {
 				acknowledged = ack.GetCheckpoint()
 			}
 			if found := recorded(); !slices.Equal(found, one.want) {
-				c.Errorf("after the checkpoint of %q at epoch %d those of epochs %v are recorded, want %v", one.content, epoch, found,
+				c.Errorf("after the checkpoint of %q at epoch %d those of epochs %v are recorded, want %v", one.content,
+					epoch, found,
 					one.want)
 			}
 		}
@@ -164,7 +178,8 @@ func TestCheckpointsReachTheLogOnlyWithTheirArtifacts(t *testing.T) {
 	})
 }
 
-// A checkpoint whose artifact is on a node that is just being restarted is not refused for that: the leader waits for the node.
+// A checkpoint whose artifact is on a node that is just being restarted is not refused for that: the leader waits for
+// the node.
 func TestACheckpointWaitsForTheNodeThatHasItsArtifact(t *testing.T) {
 	simulateThree(t, func(c *cluster, leader, a, _ *node) {
 		content := []byte("on a follower")
@@ -174,7 +189,10 @@ func TestACheckpointWaitsForTheNodeThatHasItsArtifact(t *testing.T) {
 		a.stop()
 		admitted := make(chan error)
 		go func() {
-			admitted <- leader.artifacts.Admit(c.ctx, &trellisv1.Checkpoint{Sha256: artifacttest.DigestOf(content), Size: uint64(len(content))})
+			admitted <- leader.artifacts.Admit(c.ctx, &trellisv1.Checkpoint{
+				Sha256: artifacttest.DigestOf(content),
+				Size:   uint64(len(content)),
+			})
 		}()
 		<-time.After(2 * time.Second) // The clock is synctest's.
 		c.start(a.address, Config{})
@@ -184,7 +202,8 @@ func TestACheckpointWaitsForTheNodeThatHasItsArtifact(t *testing.T) {
 		began := time.Now()
 		c.nodes[a.address].stop()
 		missing := &trellisv1.Checkpoint{Sha256: strings.Repeat("0", 64), Size: 1}
-		if err := leader.artifacts.Admit(c.ctx, missing); !errors.Is(err, artifact.ErrNotFound) || time.Since(began) > 2*artifact.AdoptTimeout {
+		if err := leader.artifacts.Admit(c.ctx, missing); !errors.Is(err, artifact.ErrNotFound) ||
+			time.Since(began) > 2*artifact.AdoptTimeout {
 			c.Errorf("admit what may be on a node that stays away: %v after %v", err, time.Since(began))
 		}
 	})
@@ -209,7 +228,8 @@ func TestANodeLeadsAgainThoughItsArtifactsHang(t *testing.T) {
 		a.artifacts.Use(hangingArtifacts{a.artifacts.Store(), hangs}, self{a.Coordinator})
 		for _, to := range []*node{a, leader, a} {
 			from := c.leader(leader, a)
-			if _, err := from.manager.TransferLeadership(c.ctx, &trellisv1.TransferLeadershipRequest{Node: to.address}); err != nil {
+			if _, err := from.manager.TransferLeadership(c.ctx,
+				&trellisv1.TransferLeadershipRequest{Node: to.address}); err != nil {
 				c.Fatal(err)
 			}
 			c.await(to.address+" leads", func() bool { return to.leader.Leads() })

@@ -17,8 +17,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// BenchmarkRuns takes runs from their assignment to their acknowledged outcome, with workers that train in no time and a
-// log on the disk. Besides runs/s and epochs/s it reports how long a freed slot waits for its next run.
+// BenchmarkRuns takes runs from their assignment to their acknowledged outcome, with workers that train in no time and
+// a log on the disk. Besides runs/s and epochs/s it reports how long a freed slot waits for its next run.
 //
 //	go test -run '^$' -bench Runs -benchtime 20000x ./coordinator
 func BenchmarkRuns(b *testing.B) {
@@ -31,42 +31,47 @@ func BenchmarkRuns(b *testing.B) {
 		{workers: 16, slots: 16, epochs: 25, disk: true},
 		{workers: 16, slots: 16, epochs: 25},
 	} {
-		b.Run(fmt.Sprintf("workers=%d/slots=%d/epochs=%d/disk=%t", test.workers, test.slots, test.epochs, test.disk), func(b *testing.B) {
-			config := Config{Numerics: testNumerics, Models: testModels}
-			if test.disk {
-				config.Data, config.MinFreeDisk = b.TempDir(), 1e-9
-			}
-			address := serveBench(b, config)
-			specs := benchSpecs(b.N, uint32(test.epochs))
-			studies := trellisv1.NewStudyServiceClient(address())
-			for _, spec := range specs {
-				if _, err := studies.CreateStudy(b.Context(), &trellisv1.CreateStudyRequest{Spec: spec}); err != nil {
-					b.Fatal(err)
+		b.Run(fmt.Sprintf("workers=%d/slots=%d/epochs=%d/disk=%t", test.workers, test.slots, test.epochs, test.disk),
+			func(b *testing.B) {
+				config := Config{Numerics: testNumerics, Models: testModels}
+				if test.disk {
+					config.Data, config.MinFreeDisk = b.TempDir(), 1e-9
 				}
-			}
-			b.ResetTimer()
-			ctx, cancel := context.WithCancel(b.Context())
-			var left sync.WaitGroup
-			left.Add(b.N)
-			var workers sync.WaitGroup
-			waits := make([][]time.Duration, test.workers)
-			for n := range test.workers {
-				client := trellisv1.NewWorkerServiceClient(address())
-				workers.Go(func() { waits[n] = benchWorker(ctx, b, client, fmt.Sprint("w", n), uint32(test.slots), left.Done) })
-			}
-			left.Wait()
-			b.StopTimer()
-			cancel()
-			workers.Wait()
-			all := slices.Concat(waits...)
-			slices.Sort(all)
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "runs/s")
-			b.ReportMetric(float64(b.N*test.epochs)/b.Elapsed().Seconds(), "epochs/s")
-			if len(all) > 0 {
-				b.ReportMetric(float64(all[len(all)/2].Microseconds())/1e3, "median-ms")
-				b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1e3, "p99-ms")
-			}
-		})
+				address := serveBench(b, config)
+				specs := benchSpecs(b.N, uint32(test.epochs))
+				studies := trellisv1.NewStudyServiceClient(address())
+				for _, spec := range specs {
+					request := &trellisv1.CreateStudyRequest{Spec: spec}
+					if _, err := studies.CreateStudy(b.Context(), request); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ResetTimer()
+				ctx, cancel := context.WithCancel(b.Context())
+				var left sync.WaitGroup
+				left.Add(b.N)
+				var workers sync.WaitGroup
+				waits := make([][]time.Duration, test.workers)
+				for n := range test.workers {
+					client := trellisv1.NewWorkerServiceClient(address())
+					workers.Go(func() {
+						waits[n] = benchWorker(ctx, b, client, fmt.Sprint("w", n), uint32(test.slots),
+							left.Done)
+					})
+				}
+				left.Wait()
+				b.StopTimer()
+				cancel()
+				workers.Wait()
+				all := slices.Concat(waits...)
+				slices.Sort(all)
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "runs/s")
+				b.ReportMetric(float64(b.N*test.epochs)/b.Elapsed().Seconds(), "epochs/s")
+				if len(all) > 0 {
+					b.ReportMetric(float64(all[len(all)/2].Microseconds())/1e3, "median-ms")
+					b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1e3, "p99-ms")
+				}
+			})
 	}
 }
 
@@ -115,7 +120,11 @@ func serveBench(b *testing.B, config Config) (connect func() *grpc.ClientConn) {
 	})
 	return func() *grpc.ClientConn {
 		conn, err := grpc.NewClient("passthrough:bench", grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+			grpc.WithContextDialer(func(ctx context.Context,
+				_ string,
+			) (net.Conn, error) {
+				return listener.DialContext(ctx)
+			}))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -131,7 +140,8 @@ func benchWorker(
 ) (waits []time.Duration) {
 	stream, err := client.Session(ctx)
 	if err == nil {
-		err = stream.Send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Hello{Hello: helloFrom(name, slots)}})
+		err = stream.Send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Hello{Hello: helloFrom(name,
+			slots)}})
 	}
 	if err != nil {
 		if ctx.Err() == nil {
@@ -167,10 +177,15 @@ func benchWorker(
 			Reports: &trellisv1.ReportBatch{Reports: []*trellisv1.Reports{reportsOf(a, 1, losses...)}},
 		}})
 		freed = append(freed, time.Now())
-		_ = stream.Send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Outcome{Outcome: &trellisv1.Outcome{
-			Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Success_{
-				Success: &trellisv1.Outcome_Success{StopReason: trellisv1.StopReason_STOP_REASON_MAX_EPOCHS, Epochs: epochs},
-			},
-		}}})
+		_ = stream.Send(&trellisv1.SessionRequest{
+			Message: &trellisv1.SessionRequest_Outcome{Outcome: &trellisv1.Outcome{
+				Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Success_{
+					Success: &trellisv1.Outcome_Success{
+						StopReason: trellisv1.StopReason_STOP_REASON_MAX_EPOCHS,
+						Epochs:     epochs,
+					},
+				},
+			}},
+		})
 	}
 }

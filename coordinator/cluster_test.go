@@ -26,7 +26,8 @@ func TestANodeJoinsThroughAnyOther(t *testing.T) {
 				want = trellisv1.NodeRole_NODE_ROLE_LEADER
 			}
 			own := answer.GetStatus()
-			if own.GetAddress() != n.address || own.GetRole() != want || own.GetVersion() != "v-"+n.address || own.GetAppliedIndex() == 0 {
+			if own.GetAddress() != n.address || own.GetRole() != want || own.GetVersion() != "v-"+n.address ||
+				own.GetAppliedIndex() == 0 {
 				t.Errorf("%s says of itself: %v, want the role %v", n.address, own, want)
 			}
 			for _, member := range answer.GetNodes() {
@@ -55,7 +56,8 @@ func TestALeaderThatDisappearsLosesNothing(t *testing.T) {
 		}
 		// What the old leader takes now is not acknowledged; it notices that it leads no longer, and says so.
 		_ = old.stream.Send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{
-			Reports: &trellisv1.ReportBatch{Reports: []*trellisv1.Reports{reportsOf(lease, 2, lossAt(lease.GetConfig().GetParameters(), 2))}},
+			Reports: &trellisv1.ReportBatch{Reports: []*trellisv1.Reports{reportsOf(lease, 2,
+				lossAt(lease.GetConfig().GetParameters(), 2))}},
 		}})
 		for {
 			message, err := old.stream.Recv()
@@ -92,7 +94,8 @@ func TestALeaderThatDisappearsLosesNothing(t *testing.T) {
 		again.succeed(lease, 3)
 		again.acknowledged(lease.GetAttempt(), 3, true)
 		c.network.Heal()
-		c.await("the old leader follows", func() bool { return leader.is(readyService) == grpc_health_v1.HealthCheckResponse_SERVING })
+		c.await("the old leader follows",
+			func() bool { return leader.is(readyService) == grpc_health_v1.HealthCheckResponse_SERVING })
 		c.await("the old leader has what it missed", func() bool {
 			return leader.study("survive").GetState() == trellisv1.StudyState_STUDY_STATE_COMPLETED
 		})
@@ -144,7 +147,8 @@ func TestANodeThatWaitsIsAddedByHand(t *testing.T) {
 		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "cluster add") {
 			t.Errorf("a node that waits was asked for studies: %v", err)
 		}
-		if two.is(readyService) != grpc_health_v1.HealthCheckResponse_NOT_SERVING || two.is("trellis.v1.StudyService") != grpc_health_v1.HealthCheckResponse_NOT_SERVING {
+		if two.is(readyService) != grpc_health_v1.HealthCheckResponse_NOT_SERVING ||
+			two.is("trellis.v1.StudyService") != grpc_health_v1.HealthCheckResponse_NOT_SERVING {
 			t.Error("a node that waits is said to serve")
 		}
 		id := two.cluster().GetStatus().GetId()
@@ -157,15 +161,20 @@ func TestANodeThatWaitsIsAddedByHand(t *testing.T) {
 				t.Errorf("adding %v: %v, want FailedPrecondition that says %q", request, err, what)
 			}
 		}
-		if _, err := one.manager.AddNode(one.Context(), &trellisv1.AddNodeRequest{Id: id, Address: "two:1"}); err != nil {
+		if _, err := one.manager.AddNode(one.Context(),
+			&trellisv1.AddNodeRequest{Id: id, Address: "two:1"}); err != nil {
 			t.Fatal(err)
 		}
-		c.await("it is ready", func() bool { return two.is(readyService) == grpc_health_v1.HealthCheckResponse_SERVING })
+		serving := grpc_health_v1.HealthCheckResponse_SERVING
+		c.await("it is ready", func() bool { return two.is(readyService) == serving })
 
 		// A node that has a cluster of its own would lose it.
 		three := c.start("three:1", Config{})
 		c.await("three leads a cluster of its own", func() bool { return three.leader.Leads() })
-		_, err = one.manager.AddNode(one.Context(), &trellisv1.AddNodeRequest{Id: three.cluster().GetStatus().GetId(), Address: "three:1"})
+		_, err = one.manager.AddNode(one.Context(), &trellisv1.AddNodeRequest{
+			Id:      three.cluster().GetStatus().GetId(),
+			Address: "three:1",
+		})
 		if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "another cluster") {
 			t.Errorf("adding the leader of another cluster: %v", err)
 		}
@@ -174,14 +183,19 @@ func TestANodeThatWaitsIsAddedByHand(t *testing.T) {
 
 func TestLeadershipIsTransferredAndNodesAreRemoved(t *testing.T) {
 	simulateThree(t, func(c *cluster, leader, a, b *node) {
-		if _, err := a.manager.TransferLeadership(a.Context(), &trellisv1.TransferLeadershipRequest{Node: b.address}); err != nil {
+		if _, err := a.manager.TransferLeadership(a.Context(),
+			&trellisv1.TransferLeadershipRequest{Node: b.address}); err != nil {
 			t.Fatal(err)
 		}
 		if next := c.leader(a, b); next != b {
 			t.Errorf("%s leads, want %s", next.address, b.address)
 		}
-		c.await("all follow", func() bool { return a.view.Load().leader == b.address && leader.view.Load().leader == b.address })
-		if _, err := a.manager.RemoveNode(a.Context(), &trellisv1.RemoveNodeRequest{Node: "nobody:1"}); status.Code(err) != codes.NotFound {
+		c.await("all follow", func() bool {
+			return a.view.Load().leader == b.address &&
+				leader.view.Load().leader == b.address
+		})
+		if _, err := a.manager.RemoveNode(a.Context(),
+			&trellisv1.RemoveNodeRequest{Node: "nobody:1"}); status.Code(err) != codes.NotFound {
 			t.Errorf("removing nobody: %v, want NotFound", err)
 		}
 		if _, err := a.manager.RemoveNode(a.Context(), &trellisv1.RemoveNodeRequest{Node: leader.address}); err != nil {

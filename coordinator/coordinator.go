@@ -45,8 +45,8 @@ type Config struct {
 	Models []*trellisv1.Model
 	// Lease is how long a worker may be silent before its runs go to others. Default: DefaultLease.
 	Lease time.Duration
-	// HangTimeout is how long a run may stand still before its attempt is ended. A run whose steps are slow is given ten
-	// times its mean step. Default: DefaultHangTimeout.
+	// HangTimeout is how long a run may stand still before its attempt is ended. A run whose steps are slow is given
+	// ten times its mean step. Default: DefaultHangTimeout.
 	HangTimeout time.Duration
 	// Logger receives what operators want to know. Default: nothing.
 	Logger *slog.Logger
@@ -55,11 +55,11 @@ type Config struct {
 	// Version is the binary's, for other nodes and their operators.
 	Version string
 
-	// Data is the data directory, with the log, its snapshots and, by default, the artifacts. Empty: the log is in memory,
-	// there are no artifacts, and runs have no checkpoints.
+	// Data is the data directory, with the log, its snapshots and, by default, the artifacts. Empty: the log is in
+	// memory, there are no artifacts, and runs have no checkpoints.
 	Data string
-	// Join has the addresses of nodes of a cluster. If the data directory is empty, the coordinator asks them to be added to
-	// it. Default: it becomes a cluster of one.
+	// Join has the addresses of nodes of a cluster. If the data directory is empty, the coordinator asks them to be
+	// added to it. Default: it becomes a cluster of one.
 	Join []string
 	// Wait says that a coordinator whose data directory is empty waits to be added to a cluster by somebody else.
 	Wait bool
@@ -68,7 +68,8 @@ type Config struct {
 	Advertise string
 	// Artifacts is the folder or URL where artifacts are kept. Default: the folder artifacts of the data directory.
 	Artifacts string
-	// CheckpointInterval is how often, at least, workers save their runs' checkpoints. Default: DefaultCheckpointInterval.
+	// CheckpointInterval is how often, at least, workers save their runs' checkpoints. Default:
+	// DefaultCheckpointInterval.
 	CheckpointInterval time.Duration
 	// MinFreeDisk is the share of the data directory's file system that must be free for a new study. Default:
 	// DefaultMinFreeDisk.
@@ -107,7 +108,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("coordinator: a hang timeout of %v is negative", c.HangTimeout)
 	}
 	if c.CheckpointInterval < 0 || c.CheckpointInterval > 0 && c.CheckpointInterval < 10*time.Millisecond {
-		return fmt.Errorf("coordinator: a checkpoint interval of %v is too short: give 10ms or more", c.CheckpointInterval)
+		return fmt.Errorf("coordinator: a checkpoint interval of %v is too short: give 10ms or more",
+			c.CheckpointInterval)
 	}
 	if c.CheckpointInterval > maxCheckpointInterval {
 		return fmt.Errorf("coordinator: a checkpoint interval of %v is too long: give %v or less", c.CheckpointInterval,
@@ -120,7 +122,8 @@ func (c Config) Validate() error {
 		return errors.New("coordinator: it can ask a cluster to be added, or wait to be added, but not both")
 	}
 	if c.MinFreeDisk < 0 || c.MinFreeDisk >= 1 {
-		return fmt.Errorf("coordinator: a share of %v of the disk can't be kept free: give 0 or more, and less than 1", c.MinFreeDisk)
+		return fmt.Errorf("coordinator: a share of %v of the disk can't be kept free: give 0 or more, and less than 1",
+			c.MinFreeDisk)
 	}
 	return nil
 }

@@ -45,7 +45,8 @@ func TestEveryStatusSaysWhatIsToCome(t *testing.T) {
 		w.train(a)
 		c := w.assignment()
 		f := h.forecast("slow")
-		if f.GetEpochs().GetExpected() != 30 || !about(f.GetSeconds(), 60) || f.GetSlots() != 2 || f.GetConfidence() != 0.9 {
+		if f.GetEpochs().GetExpected() != 30 || !about(f.GetSeconds(), 60) || f.GetSlots() != 2 ||
+			f.GetConfidence() != 0.9 {
 			t.Errorf("with two runs begun and one left on two slots: %v", f)
 		}
 		// Every answer that has the study has its forecast.

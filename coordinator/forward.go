@@ -20,7 +20,8 @@ import (
 )
 
 const (
-	// appliedIndexKey is the key in the trailer of the answer to a call that was passed on: the log index of what the leader's store includes.
+	// appliedIndexKey is the key in the trailer of the answer to a call that was passed on: the log index of what the
+	// leader's store includes.
 	appliedIndexKey = "trellis-applied-index"
 	// leaderPatience is how long a call waits for a leader to be elected, or for the node to be ready.
 	leaderPatience = time.Second
@@ -29,7 +30,9 @@ const (
 )
 
 // routeUnary answers a call here or passes it on to the leader, as the table of routes says.
-func (c *Coordinator) routeUnary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+func (c *Coordinator) routeUnary(
+	ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
+) (any, error) {
 	leader, err := c.destination(ctx, info.FullMethod)
 	if err != nil {
 		return nil, err
@@ -48,7 +51,9 @@ func (c *Coordinator) routeUnary(ctx context.Context, request any, info *grpc.Un
 }
 
 // routeStream is routeUnary for streams.
-func (c *Coordinator) routeStream(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+func (c *Coordinator) routeStream(
+	service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
+) error {
 	leader, err := c.destination(stream.Context(), info.FullMethod)
 	if err != nil {
 		return err
@@ -59,8 +64,8 @@ func (c *Coordinator) routeStream(service any, stream grpc.ServerStream, info *g
 	return handler(service, stream)
 }
 
-// destination returns the leader's address if the call is to be passed on, and nothing if this node answers it. It waits a
-// little while neither can be done, as during an election, and fails with UNAVAILABLE then.
+// destination returns the leader's address if the call is to be passed on, and nothing if this node answers it. It
+// waits a little while neither can be done, as during an election, and fails with UNAVAILABLE then.
 func (c *Coordinator) destination(ctx context.Context, method string) (leader string, err error) {
 	where := routeOf(method)
 	if where == unrouted {
@@ -93,8 +98,8 @@ func (c *Coordinator) destination(ctx context.Context, method string) (leader st
 	}
 }
 
-// whoAnswers returns the leader's address if the call is to be passed on, nothing if this node answers it, or why neither
-// can be done now.
+// whoAnswers returns the leader's address if the call is to be passed on, nothing if this node answers it, or why
+// neither can be done now.
 func (c *Coordinator) whoAnswers(ctx context.Context, where route) (leader, refusal string) {
 	select {
 	case <-c.opened:
@@ -112,16 +117,18 @@ func (c *Coordinator) whoAnswers(ctx context.Context, where route) (leader, refu
 	case view.leader == c.address:
 		return "", fmt.Sprintf("this coordinator, %s, has just been elected the leader and is not ready yet", c.address)
 	case where == readyNode:
-		return "", fmt.Sprintf("this coordinator, %s, is still reading what the leader, %s, has recorded", c.address, view.leader)
+		return "", fmt.Sprintf("this coordinator, %s, is still reading what the leader, %s, has recorded", c.address,
+			view.leader)
 	}
 	if by := metadata.ValueFromIncomingContext(ctx, api.ForwardedBy); len(by) > 0 {
-		return "", fmt.Sprintf("%s took this coordinator, %s, for the leader, which is %s", by[0], c.address, view.leader)
+		return "", fmt.Sprintf("%s took this coordinator, %s, for the leader, which is %s", by[0], c.address,
+			view.leader)
 	}
 	return view.leader, ""
 }
 
-// forwardUnary passes a call on. When it has succeeded, it waits until the own store includes what the call has changed,
-// so that a client reads its own writes. A node that has fallen behind does not keep the answer back for ever.
+// forwardUnary passes a call on. When it has succeeded, it waits until the own store includes what the call has
+// changed, so that a client reads its own writes. A node that has fallen behind does not keep the answer back for ever.
 func (c *Coordinator) forwardUnary(ctx context.Context, leader, method string, request any) (any, error) {
 	_, response, err := messagesOf(method)
 	if err != nil {
@@ -140,7 +147,8 @@ func (c *Coordinator) forwardUnary(ctx context.Context, leader, method string, r
 	if values := trailer.Get(appliedIndexKey); len(values) > 0 {
 		index, err := strconv.ParseUint(values[0], 10, 64)
 		if err != nil {
-			return nil, status.Errorf(codes.Internal, "the leader, %s, says that its store includes %q: %v", leader, values[0], err)
+			return nil, status.Errorf(codes.Internal, "the leader, %s, says that its store includes %q: %v", leader,
+				values[0], err)
 		}
 		waiting, cancel := context.WithTimeout(ctx, catchUpTimeout)
 		defer cancel()
@@ -166,8 +174,8 @@ func (c *Coordinator) leaderError(leader string, err error) error {
 	return status.Errorf(codes.Unavailable, "the leader, %s, as %s knows it: %s", leader, c.address, answer.Message())
 }
 
-// forwardStream passes messages on, both ways, until the leader ends the stream, the caller gives up, or there is another
-// leader.
+// forwardStream passes messages on, both ways, until the leader ends the stream, the caller gives up, or there is
+// another leader.
 func (c *Coordinator) forwardStream(leader string, stream grpc.ServerStream, info *grpc.StreamServerInfo) error {
 	requests, responses, err := messagesOf(info.FullMethod)
 	if err != nil {

@@ -59,7 +59,9 @@ func TestAFollowerAnswersReadsAndPassesChangesOn(t *testing.T) {
 		if got.GetStudy().GetProgress().GetRuns() != 2 {
 			t.Errorf("the follower says %v", got)
 		}
-		if _, err := a.studies.CreateStudy(a.Context(), &trellisv1.CreateStudyRequest{Spec: syntheticSpec("via-a", []uint32{4}, []uint32{2})}); status.Code(err) != codes.AlreadyExists {
+		if _, err := a.studies.CreateStudy(a.Context(),
+			&trellisv1.CreateStudyRequest{Spec: syntheticSpec("via-a", []uint32{4},
+				[]uint32{2})}); status.Code(err) != codes.AlreadyExists {
 			t.Errorf("creating it again: %v, want AlreadyExists", err)
 		}
 		_, err = a.studies.CreateStudy(a.Context(), &trellisv1.CreateStudyRequest{})
@@ -70,7 +72,8 @@ func TestAFollowerAnswersReadsAndPassesChangesOn(t *testing.T) {
 		v, w := a.connect("v", 1), b.connect("w", 1)
 		v.train(v.assignment())
 		w.train(w.assignment())
-		if _, err := b.dataSets.GetDataSet(b.Context(), &trellisv1.GetDataSetRequest{Digest: tinyDigest}); status.Code(err) != codes.NotFound {
+		if _, err := b.dataSets.GetDataSet(b.Context(),
+			&trellisv1.GetDataSetRequest{Digest: tinyDigest}); status.Code(err) != codes.NotFound {
 			t.Errorf("a data set that no study uses: %v, want NotFound", err)
 		}
 		<-time.After(time.Second) // The clock is synctest's.
@@ -80,7 +83,8 @@ func TestAFollowerAnswersReadsAndPassesChangesOn(t *testing.T) {
 			}
 		}
 		if leader.Coordinator.leader.Connected() != 2 || a.Coordinator.leader.Connected() != 0 {
-			t.Errorf("the leader has %d sessions and a follower %d", leader.Coordinator.leader.Connected(), a.Coordinator.leader.Connected())
+			t.Errorf("the leader has %d sessions and a follower %d", leader.Coordinator.leader.Connected(),
+				a.Coordinator.leader.Connected())
 		}
 		v.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Goodbye{Goodbye: &trellisv1.Goodbye{}}})
 		if _, err := v.stream.Recv(); !errors.Is(err, io.EOF) {
@@ -92,9 +96,12 @@ func TestAFollowerAnswersReadsAndPassesChangesOn(t *testing.T) {
 func TestAForwardedCallIsNotForwardedAgain(t *testing.T) {
 	simulateThree(t, func(c *cluster, leader, a, b *node) {
 		ctx := metadata.AppendToOutgoingContext(a.Context(), api.ForwardedBy, "somebody:1")
-		_, err := a.studies.CreateStudy(ctx, &trellisv1.CreateStudyRequest{Spec: syntheticSpec("loop", []uint32{4}, []uint32{2})})
-		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "somebody:1") || !strings.Contains(err.Error(), leader.address) {
-			t.Errorf("a forwarded call to a follower: %v, want Unavailable that names who took it for the leader, and the leader", err)
+		_, err := a.studies.CreateStudy(ctx,
+			&trellisv1.CreateStudyRequest{Spec: syntheticSpec("loop", []uint32{4}, []uint32{2})})
+		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "somebody:1") ||
+			!strings.Contains(err.Error(), leader.address) {
+			t.Errorf("a forwarded call to a follower: %v, want Unavailable that names who took it for the leader, "+
+				"and the leader", err)
 		}
 	})
 }
@@ -105,7 +112,8 @@ func TestDeadlinesAreKeptOnTheWayToTheLeader(t *testing.T) {
 		ctx, cancel := context.WithTimeout(a.Context(), time.Second)
 		defer cancel()
 		began := time.Now()
-		_, err := a.studies.CreateStudy(ctx, &trellisv1.CreateStudyRequest{Spec: syntheticSpec("late", []uint32{4}, []uint32{2})})
+		_, err := a.studies.CreateStudy(ctx,
+			&trellisv1.CreateStudyRequest{Spec: syntheticSpec("late", []uint32{4}, []uint32{2})})
 		if status.Code(err) != codes.DeadlineExceeded || time.Since(began) != time.Second {
 			t.Errorf("after %v: %v", time.Since(began), err)
 		}

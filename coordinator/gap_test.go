@@ -13,8 +13,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// After a restore, a worker may hold an attempt of which more was acknowledged than is recorded now. What is missing will
-// never come: the worker has forgotten it. The attempt ends, and the run begins again where its record ends.
+// After a restore, a worker may hold an attempt of which more was acknowledged than is recorded now. What is missing
+// will never come: the worker has forgotten it. The attempt ends, and the run begins again where its record ends.
 func TestAnAttemptThatIsAheadOfItsRecordEnds(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -36,7 +36,8 @@ func TestAnAttemptThatIsAheadOfItsRecordEnds(t *testing.T) {
 					b = w.next().GetAssignment()
 				}
 				if b.GetAttempt() <= a.GetAttempt() || b.GetEpochs() != 1 {
-					t.Errorf("the next attempt is %d after %d epochs, want one after %d, after 1 epoch", b.GetAttempt(), b.GetEpochs(),
+					t.Errorf("the next attempt is %d after %d epochs, want one after %d, after 1 epoch", b.GetAttempt(),
+						b.GetEpochs(),
 						a.GetAttempt())
 				}
 				w.train(b)

@@ -137,7 +137,11 @@ func serve(t *testing.T, config Config, test func(*harness)) {
 		served := make(chan error, 1)
 		go func() { served <- coordinator.Serve(ctx) }()
 		conn, err := grpc.NewClient("passthrough:coordinator",
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
+			grpc.WithContextDialer(func(ctx context.Context,
+				_ string,
+			) (net.Conn, error) {
+				return listener.DialContext(ctx)
+			}),
 			grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
 			t.Fatal(err)
@@ -269,7 +273,8 @@ func (h *harness) hello(hello *trellisv1.Hello) (*fakeWorker, error) {
 		cancel()
 		return nil, err
 	}
-	if err := stream.Send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Hello{Hello: hello}}); err != nil {
+	message := &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Hello{Hello: hello}}
+	if err := stream.Send(message); err != nil {
 		cancel()
 		return nil, err
 	}
@@ -290,7 +295,9 @@ func (h *harness) hello(hello *trellisv1.Hello) (*fakeWorker, error) {
 			case <-time.After(interval):
 				// A stream takes one message at a time. Who is sending another says as well that the worker lives.
 				if w.sending.TryLock() {
-					_ = stream.Send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{}}})
+					_ = stream.Send(&trellisv1.SessionRequest{
+						Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{}},
+					})
 					w.sending.Unlock()
 				}
 			}
@@ -363,9 +370,14 @@ func reportsOf(a *trellisv1.Assignment, firstEpoch uint32, losses ...float64) *t
 // succeed sends the outcome of a run that ended after `epochs`.
 func (w *fakeWorker) succeed(a *trellisv1.Assignment, epochs uint32) {
 	w.Helper()
-	w.outcome(&trellisv1.Outcome{Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Success_{
-		Success: &trellisv1.Outcome_Success{StopReason: trellisv1.StopReason_STOP_REASON_MAX_EPOCHS, Epochs: epochs},
-	}})
+	w.outcome(&trellisv1.Outcome{
+		Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
+		Result: &trellisv1.Outcome_Success_{
+			Success: &trellisv1.Outcome_Success{
+				StopReason: trellisv1.StopReason_STOP_REASON_MAX_EPOCHS, Epochs: epochs,
+			},
+		},
+	})
 }
 
 func (w *fakeWorker) outcome(outcome *trellisv1.Outcome) {
@@ -421,7 +433,10 @@ func (memoryDataSets) Find(_ context.Context, name string) (*trellisv1.DataSet, 
 	}
 	return &trellisv1.DataSet{
 		Name: "tiny", Digest: tinyDigest, Height: 28, Width: 28, TrainImages: 600, TestImages: 100,
-		Files: []*trellisv1.DataFile{{Name: "train-images-idx3-ubyte", Sha256: tinySHA256, Size: uint64(len(tinyFile))}},
+		Files: []*trellisv1.DataFile{{
+			Name: "train-images-idx3-ubyte", Sha256: tinySHA256,
+			Size: uint64(len(tinyFile)),
+		}},
 	}, nil
 }
 

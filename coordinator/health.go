@@ -5,8 +5,8 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// readyService is the name under which the health service says whether the node can answer, as each of its services does.
-// The service without a name is SERVING while the process lives.
+// readyService is the name under which the health service says whether the node can answer, as each of its services
+// does. The service without a name is SERVING while the process lives.
 const readyService = "ready"
 
 // services is the health of what the node serves.

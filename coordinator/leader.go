@@ -109,7 +109,8 @@ func (c *Coordinator) follow(ctx context.Context, services *services) {
 		leads := c.leader.Leads()
 		caughtUp = caughtUp || leads || known && c.caughtUp(&target)
 		next := &view{leader: leader, known: known, ready: leads || known && caughtUp && leader != c.address}
-		if next.leader != current.leader || next.known != current.known || next.ready != current.ready || current.cancel == nil {
+		if next.leader != current.leader || next.known != current.known || next.ready != current.ready ||
+			current.cancel == nil {
 			if next.leader == current.leader && next.known == current.known && current.cancel != nil {
 				next.ctx, next.cancel = current.ctx, current.cancel
 			} else {
@@ -131,8 +132,8 @@ func (c *Coordinator) follow(ctx context.Context, services *services) {
 	}
 }
 
-// caughtUp says whether a follower's store includes what was committed when the follower first heard of a leader: target is the
-// first commit index that the leader has told.
+// caughtUp says whether a follower's store includes what was committed when the follower first heard of a leader:
+// target is the first commit index that the leader has told.
 func (c *Coordinator) caughtUp(target *uint64) bool {
 	if c.replicated == nil {
 		return true
@@ -150,8 +151,10 @@ func (c *Coordinator) whyNoLeader() string {
 	}
 	nodes, err := c.replicated.Nodes()
 	if err == nil && len(nodes) == 0 {
-		return fmt.Sprintf("this coordinator, %s, is not a member of a cluster yet: see `trellis cluster add`", c.address)
+		return fmt.Sprintf("this coordinator, %s, is not a member of a cluster yet: see `trellis cluster add`",
+			c.address)
 	}
-	return fmt.Sprintf("this coordinator, %s, knows no leader among its cluster's %d nodes: fewer than a majority can be reached, or "+
+	return fmt.Sprintf("this coordinator, %s, knows no leader among its cluster's %d nodes: fewer than a majority "+
+		"can be reached, or "+
 		"they are electing one", c.address, len(nodes))
 }

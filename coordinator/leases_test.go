@@ -29,7 +29,9 @@ func TestRunsAreNotGrantedToSilentWorkers(t *testing.T) {
 		// As soon as it speaks again, it is as good as any other.
 		h.create(syntheticSpec("two", []uint32{8, 16}, []uint32{1}))
 		began := time.Now()
-		silent.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{}}})
+		silent.send(&trellisv1.SessionRequest{
+			Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{}},
+		})
 		silent.train(silent.assignment())
 		if waited := time.Since(began); waited > 2*dispatchInterval {
 			t.Errorf("the worker had to wait for %v", waited)
@@ -37,8 +39,8 @@ func TestRunsAreNotGrantedToSilentWorkers(t *testing.T) {
 	})
 }
 
-// A worker whose reports are really lost can't deliver the rest: each of its sessions ends over the gap. The run is taken
-// from it in the end, as it makes no progress.
+// A worker whose reports are really lost can't deliver the rest: each of its sessions ends over the gap. The run is
+// taken from it in the end, as it makes no progress.
 func TestARunWhoseReportsAreLostIsEnded(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		h.create(syntheticSpec("gap", []uint32{4}, []uint32{3}))
@@ -121,7 +123,8 @@ func TestAWorkerThatSpeaksBeforeItsLeaseHasEndedIsNotLost(t *testing.T) {
 			}
 		})
 		<-time.After(DefaultLease * 3 / 2) // The clock is synctest's.
-		if state := h.worker("w").GetState(); verified.Load() != 1 || state != trellisv1.WorkerState_WORKER_STATE_READY {
+		if state := h.worker("w").GetState(); verified.Load() != 1 ||
+			state != trellisv1.WorkerState_WORKER_STATE_READY {
 			t.Errorf("after the lease was checked %d times the worker is %v", verified.Load(), state)
 		}
 		<-time.After(DefaultLease * 3 / 2)

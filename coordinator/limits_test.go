@@ -18,7 +18,8 @@ func TestNewStudiesNeedRoomOnTheDisk(t *testing.T) {
 	simulate(t, func(c *cluster) {
 		one := c.start("one:1", Config{MinFreeDisk: 1 - 1e-12})
 		c.await("one leads", func() bool { return one.leader.Leads() })
-		_, err := one.studies.CreateStudy(one.Context(), &trellisv1.CreateStudyRequest{Spec: syntheticSpec("big", []uint32{4}, []uint32{2})})
+		_, err := one.studies.CreateStudy(one.Context(),
+			&trellisv1.CreateStudyRequest{Spec: syntheticSpec("big", []uint32{4}, []uint32{2})})
 		if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "make room") {
 			t.Errorf("with a full disk: %v, want ResourceExhausted that says what to do", err)
 		}
@@ -87,9 +88,15 @@ func TestAWorkerOnWhichEverythingFailsIsAvoided(t *testing.T) {
 					continue
 				default:
 				}
-				bad.outcome(&trellisv1.Outcome{Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Failure{
-					Failure: &trellisv1.Failure{Class: trellisv1.FailureClass_FAILURE_CLASS_TRAINER, Message: "no space left on device"},
-				}})
+				bad.outcome(&trellisv1.Outcome{
+					Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
+					Result: &trellisv1.Outcome_Failure{
+						Failure: &trellisv1.Failure{
+							Class:   trellisv1.FailureClass_FAILURE_CLASS_TRAINER,
+							Message: "no space left on device",
+						},
+					},
+				})
 			}
 		}()
 		<-time.After(10 * time.Minute) // The clock is synctest's.

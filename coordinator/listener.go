@@ -13,10 +13,11 @@ import (
 )
 
 const (
-	// clientPreface is how a connection begins that speaks HTTP/2, as gRPC does: the first line of RFC 9113, section 3.4.
+	// clientPreface is how a connection begins that speaks HTTP/2, as gRPC does: the first line of RFC 9113, section
+	// 3.4.
 	clientPreface = "PRI * HTTP/2.0\r\n"
-	// nodePreface is how a connection begins that carries the log from node to node, in version 1 of that protocol. It is
-	// as long as clientPreface, so that one read tells which it is.
+	// nodePreface is how a connection begins that carries the log from node to node, in version 1 of that protocol. It
+	// is as long as clientPreface, so that one read tells which it is.
 	nodePreface = "TRELLIS NODE 1\r\n"
 	// prefaceTimeout is how long a connection may take to say what it is.
 	prefaceTimeout = 10 * time.Second
@@ -129,7 +130,8 @@ func (p *port) sort(conn net.Conn) (*side, net.Conn, error) {
 	case nodePreface:
 		return p.nodes, conn, nil
 	default:
-		return nil, conn, fmt.Errorf("it begins with %q, which is neither gRPC without encryption nor another node of this version", preface)
+		return nil, conn, fmt.Errorf("it begins with %q, which is neither gRPC without encryption nor another node "+
+			"of this version", preface)
 	}
 }
 

@@ -17,9 +17,9 @@ import (
 
 // Log orders the commands of a cluster and has each applied to every replica's state machine, once and in order.
 type Log interface {
-	// Propose appends a command. It returns once the command is durable and applied on this replica: its index, and what
-	// the state machine answered. ErrNotLeader means that it was not appended and may be proposed elsewhere; any other
-	// error leaves open whether it will be applied.
+	// Propose appends a command. It returns once the command is durable and applied on this replica: its index, and
+	// what the state machine answered. ErrNotLeader means that it was not appended and may be proposed elsewhere; any
+	// other error leaves open whether it will be applied.
 	Propose(ctx context.Context, command []byte) (index uint64, answer any, err error)
 	// Verify returns once this replica is sure that it is the leader and has applied all that was ever acknowledged.
 	Verify(ctx context.Context) error
@@ -27,8 +27,8 @@ type Log interface {
 	Leadership() <-chan bool
 	// Leader returns the address of the leader, as this replica knows it.
 	Leader() (address string, known bool)
-	// Failed sends the error after which this process can't go on: its disk has failed, or the state machine can't apply
-	// what the cluster has agreed on. Nothing is acknowledged afterwards.
+	// Failed sends the error after which this process can't go on: its disk has failed, or the state machine can't
+	// apply what the cluster has agreed on. Nothing is acknowledged afterwards.
 	Failed() <-chan error
 	// Close stops the log. Nothing is applied afterwards.
 	Close() error
@@ -52,8 +52,8 @@ var (
 // Verify returns once it is certain that this node leads and has applied everything that was acknowledged.
 func (c *commands) Verify(ctx context.Context) error { return c.log.Verify(ctx) }
 
-// Propose stamps a command with the leader's clock, appends it, and returns the state machine's answer. An answer that is an
-// error is returned as the error.
+// Propose stamps a command with the leader's clock, appends it, and returns the state machine's answer. An answer that
+// is an error is returned as the error.
 func (c *commands) Propose(ctx context.Context, command *trellisv1.Command) (any, error) {
 	command.Time = timestamppb.Now()
 	data, err := proto.Marshal(command)

@@ -26,7 +26,8 @@ func (c *Coordinator) becomeMember(ctx context.Context) {
 	}
 	id := c.replicated.Status().ID
 	if len(c.config.Join) == 0 {
-		c.logger.Warn("this coordinator waits to be added to a cluster: run `trellis cluster add "+c.address+"` there", "id", id,
+		c.logger.Warn("this coordinator waits to be added to a cluster: run `trellis cluster add "+c.address+"` there",
+			"id", id,
 			"address", c.address)
 	}
 	pause := joinRetry
@@ -52,8 +53,8 @@ func (c *Coordinator) becomeMember(ctx context.Context) {
 	}
 }
 
-// isMember says whether the node's log says that it is a member of a cluster. It does from the moment on at which it has
-// heard from the leader, for good.
+// isMember says whether the node's log says that it is a member of a cluster. It does from the moment on at which it
+// has heard from the leader, for good.
 func (c *Coordinator) isMember() bool {
 	nodes, err := c.replicated.Nodes()
 	return err == nil && len(nodes) > 0

@@ -8,8 +8,8 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// metrics counts the calls. What the store can answer is read from it when it is asked for. What the leader does is counted in
-// package lead.
+// metrics counts the calls. What the store can answer is read from it when it is asked for. What the leader does is
+// counted in package lead.
 type metrics struct {
 	server *grpcprom.ServerMetrics
 }

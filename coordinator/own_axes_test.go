@@ -28,8 +28,8 @@ func noisySpec(name string, noise ...float64) *trellisv1.StudySpec {
 	}
 }
 
-// trainOnNoise trains so many runs: the losses are the noise. It returns the values on own axes that the worker was given, as
-// they came.
+// trainOnNoise trains so many runs: the losses are the noise. It returns the values on own axes that the worker was
+// given, as they came.
 func (w *fakeWorker) trainOnNoise(runs int) (given []map[string]float64) {
 	for range runs {
 		a := w.assignment()
@@ -48,7 +48,8 @@ func (w *fakeWorker) trainOnNoise(runs int) (given []map[string]float64) {
 func TestAStudyOnAnAxisOfItsModel(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		models, err := h.studies.ListModels(h.Context(), &trellisv1.ListModelsRequest{})
-		if err != nil || len(models.GetModels()) != len(testModels) || !proto.Equal(models.GetModels()[2], testModels[2]) {
+		if err != nil || len(models.GetModels()) != len(testModels) ||
+			!proto.Equal(models.GetModels()[2], testModels[2]) {
 			t.Fatalf("the models are %v, %v", models, err)
 		}
 		h.create(noisySpec("s", 0.5, 0.3))
@@ -69,7 +70,8 @@ func TestAStudyOnAnAxisOfItsModel(t *testing.T) {
 		if want = []map[string]float64{{"noise": 0.4, "depth": 2}}; !slices.EqualFunc(given, want, maps.Equal) {
 			t.Errorf("after the extension the worker was given %v, want %v", given, want)
 		}
-		if study := h.study("s"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED || study.GetProgress().GetTrialsSucceeded() != 6 {
+		if study := h.study("s"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED ||
+			study.GetProgress().GetTrialsSucceeded() != 6 {
 			t.Errorf("in the end the study is %v", study)
 		}
 
@@ -118,14 +120,23 @@ func TestAStudyOnAnAxisOfItsModel(t *testing.T) {
 func TestSpecsThatTheirModelDoesNotTakeAreRefused(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		for says, change := range map[string]func(*trellisv1.StudySpec){
-			`unknown model "transformer": there are synthetic, conv-autoencoder and denoising-autoencoder`: func(s *trellisv1.StudySpec) {
+			`unknown model "transformer": there are synthetic, conv-autoencoder and ` +
+				"denoising-autoencoder": func(s *trellisv1.StudySpec) {
 				s.Model = "transformer"
 			},
-			`grid[0].axes["noise"]: noise is missing`:               func(s *trellisv1.StudySpec) { s.Grid[0].Axes = nil },
-			"noise takes numbers above 0 and at most 10, not 11":    func(s *trellisv1.StudySpec) { s.Grid[0].Axes["noise"] = someNumbers(11) },
-			"depth takes whole numbers between 1 and 8, not 1.5":    func(s *trellisv1.StudySpec) { s.Grid[0].Axes["depth"] = someNumbers(1.5) },
-			`denoising-autoencoder has no axis "width": it has lat`: func(s *trellisv1.StudySpec) { s.Grid[0].Axes["width"] = someNumbers(1) },
-			"denoising-autoencoder begins with random weights":      func(s *trellisv1.StudySpec) { s.Pretrained = &trellisv1.Pretrained{Study: "s"} },
+			`grid[0].axes["noise"]: noise is missing`: func(s *trellisv1.StudySpec) { s.Grid[0].Axes = nil },
+			"noise takes numbers above 0 and at most 10, not 11": func(s *trellisv1.StudySpec) {
+				s.Grid[0].Axes["noise"] = someNumbers(11)
+			},
+			"depth takes whole numbers between 1 and 8, not 1.5": func(s *trellisv1.StudySpec) {
+				s.Grid[0].Axes["depth"] = someNumbers(1.5)
+			},
+			`denoising-autoencoder has no axis "width": it has lat`: func(s *trellisv1.StudySpec) {
+				s.Grid[0].Axes["width"] = someNumbers(1)
+			},
+			"denoising-autoencoder begins with random weights": func(s *trellisv1.StudySpec) {
+				s.Pretrained = &trellisv1.Pretrained{Study: "s"}
+			},
 		} {
 			spec := noisySpec("s", 0.5)
 			change(spec)
@@ -138,10 +149,14 @@ func TestSpecsThatTheirModelDoesNotTakeAreRefused(t *testing.T) {
 		_, err := h.studies.ExtendStudy(h.Context(), &trellisv1.ExtendStudyRequest{
 			Study: "s", Axes: map[string]*trellisv1.NumberAxis{"noise": someNumbers(0.4, -1)},
 		})
-		if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), `axes["noise"].values[1]: noise takes numbers above 0`) {
+		if status.Code(err) != codes.InvalidArgument ||
+			!strings.Contains(err.Error(), `axes["noise"].values[1]: noise takes numbers above 0`) {
 			t.Errorf("the extension is refused with %v", err)
 		}
-		for _, request := range []*trellisv1.ListTrialsRequest{{Study: "s", OrderBy: "width"}, {Study: "s", Filter: "width > 1"}} {
+		for _, request := range []*trellisv1.ListTrialsRequest{
+			{Study: "s", OrderBy: "width"},
+			{Study: "s", Filter: "width > 1"},
+		} {
 			if _, err := h.trials.ListTrials(h.Context(), request); status.Code(err) != codes.InvalidArgument {
 				t.Errorf("%v is answered with %v", request, err)
 			}

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// peerCalls is how many calls a connection to another node carries at once: fewer than that node takes, see maxStreams.
+	// peerCalls is how many calls a connection to another node carries at once: fewer than that node takes, see
+	// maxStreams.
 	peerCalls = maxStreams * 3 / 4
 	// peerPings and peerPingTimeout bound how long a node that has vanished without a word is waited for.
 	peerPings       = clientPings
@@ -81,7 +82,10 @@ func newPeerConn(address string, dial dialer) (*grpc.ClientConn, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: peerPings, Timeout: peerPingTimeout}),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: peerRetryMax},
+			Backoff: backoff.Config{
+				BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2,
+				MaxDelay: peerRetryMax,
+			},
 			MinConnectTimeout: peerConnectTimeout,
 		}))
 }

@@ -46,14 +46,16 @@ var routes = map[string]route{
 	trellisv1.TrialService_GetImportance_FullMethodName:      readyNode,
 	trellisv1.TrialService_SuggestStudy_FullMethodName:       readyNode,
 
-	// A worker is given a run by the leader, and asks for its data set at once: a follower may not know of the study yet.
+	// A worker is given a run by the leader, and asks for its data set at once: a follower may not know of the study
+	// yet.
 	trellisv1.DataSetService_GetDataSet_FullMethodName:       leaderNode,
 	trellisv1.DataSetService_DownloadDataFile_FullMethodName: leaderNode,
 
 	trellisv1.WorkerService_ListWorkers_FullMethodName: readyNode,
 	trellisv1.WorkerService_Session_FullMethodName:     leaderNode,
 
-	// Unless they share a store of artifacts, nodes have different ones. A node asks the others for what it does not have.
+	// Unless they share a store of artifacts, nodes have different ones. A node asks the others for what it does not
+	// have.
 	trellisv1.ArtifactService_UploadArtifact_FullMethodName:   leaderNode,
 	trellisv1.ArtifactService_DownloadArtifact_FullMethodName: anyNode,
 

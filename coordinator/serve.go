@@ -18,8 +18,9 @@ const (
 	handOverTimeout = 5 * time.Second
 )
 
-// Serve answers API calls and workers until ctx is done; then it hands over to another node if there is one, ends what is
-// under way and returns nil. It returns early if the log fails: the process must end then. A coordinator serves once.
+// Serve answers API calls and workers until ctx is done; then it hands over to another node if there is one, ends what
+// is under way and returns nil. It returns early if the log fails: the process must end then. A coordinator serves
+// once.
 func (c *Coordinator) Serve(ctx context.Context) error {
 	server, services, err := c.newServer()
 	if err != nil {
@@ -113,8 +114,8 @@ func within(limit time.Duration, f func()) {
 	}
 }
 
-// handOver makes another node the leader, if this one leads and there is one, so that the cluster does not wait until it
-// misses its leader.
+// handOver makes another node the leader, if this one leads and there is one, so that the cluster does not wait until
+// it misses its leader.
 func (c *Coordinator) handOver(ctx context.Context) {
 	select {
 	case <-c.failed:

@@ -29,7 +29,8 @@ const (
 	// maxMessage bounds what one message may take in memory, in bytes.
 	maxMessage = 4 << 20
 	maxHeaders = 64 << 10
-	// readBuffer is what a connection reads ahead. Thousands of workers say little each; what is large is not copied twice.
+	// readBuffer is what a connection reads ahead. Thousands of workers say little each; what is large is not copied
+	// twice.
 	readBuffer = 4 << 10
 	// maxStreams bounds the calls under way on one connection.
 	maxStreams = 256
@@ -39,7 +40,8 @@ const (
 	serverPings = 20 * time.Second
 )
 
-// newServer returns the gRPC server with all services, and their health: validated requests, recovered panics, metrics and logs.
+// newServer returns the gRPC server with all services, and their health: validated requests, recovered panics, metrics
+// and logs.
 func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 	validator, err := protovalidate.New()
 	if err != nil {
@@ -79,7 +81,8 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		Numerics: c.config.Numerics, Models: c.config.Models, Address: c.address, Version: c.config.Version,
 		Data: c.config.Data, MinFreeDisk: c.config.MinFreeDisk,
 		Store: c.store, Log: c.commands, DataSets: c.dataSets, Artifacts: c.artifacts,
-		Forecasts: forecast.NewMaker(c.logger), Sessions: c.leader, Node: self{c}, Stopping: c.stopping, Logger: c.logger,
+		Forecasts: forecast.NewMaker(c.logger), Sessions: c.leader, Node: self{c}, Stopping: c.stopping,
+		Logger: c.logger,
 	})
 	services := newServices(slices.Sorted(maps.Keys(server.GetServiceInfo())))
 	grpc_health_v1.RegisterHealthServer(server, services)

@@ -38,7 +38,8 @@ func TestAStudyIsTrainedLongestRunsFirstAndAnswered(t *testing.T) {
 			t.Errorf("latent dimensions in the order of their training: %v, want %v", order, want)
 		}
 		study := h.study("life")
-		if study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED || study.GetProgress().GetTrialsSucceeded() != 5 {
+		if study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED ||
+			study.GetProgress().GetTrialsSucceeded() != 5 {
 			t.Errorf("the study ended as %v", study)
 		}
 		best, err := h.trials.GetBestTrial(h.Context(), &trellisv1.GetBestTrialRequest{Study: "life"})
@@ -88,7 +89,8 @@ func TestASilentWorkerLosesItsRunToAnother(t *testing.T) {
 			t.Errorf("the run went to another worker after %v, want a lease of 10s and a little", waited)
 		}
 		if a.GetRun() != lost.GetRun() || a.GetAttempt() <= lost.GetAttempt() {
-			t.Errorf("run %s, attempt %d was followed by run %s, attempt %d", lost.GetRun(), lost.GetAttempt(), a.GetRun(), a.GetAttempt())
+			t.Errorf("run %s, attempt %d was followed by run %s, attempt %d", lost.GetRun(), lost.GetAttempt(),
+				a.GetRun(), a.GetAttempt())
 		}
 		if state := h.worker("dead").GetState(); state != trellisv1.WorkerState_WORKER_STATE_LOST {
 			t.Errorf("the silent worker is %v", state)
@@ -147,7 +149,8 @@ func TestALostStreamLosesNothing(t *testing.T) {
 		second.succeed(kept, 3)
 		second.acknowledged(kept.GetAttempt(), 3, true)
 		second.train(again)
-		if study := h.study("stream"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED || study.GetProgress().GetEpochs() != 6 {
+		if study := h.study("stream"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED ||
+			study.GetProgress().GetEpochs() != 6 {
 			t.Errorf("the study ended as %v with %v", study.GetState(), study.GetProgress())
 		}
 	})
@@ -200,7 +203,10 @@ func TestADrainingWorkerGivesItsRunBackForFree(t *testing.T) {
 		w := h.connect("w", 1)
 		a := w.assignment()
 		w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Drain{Drain: &trellisv1.Drain{}}})
-		w.outcome(&trellisv1.Outcome{Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Return_{Return: &trellisv1.Outcome_Return{}}})
+		w.outcome(&trellisv1.Outcome{
+			Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
+			Result: &trellisv1.Outcome_Return_{Return: &trellisv1.Outcome_Return{}},
+		})
 		w.acknowledged(a.GetAttempt(), 0, true)
 		if row := h.worker("w"); row.GetState() != trellisv1.WorkerState_WORKER_STATE_DRAINING || row.GetRuns() != 0 {
 			t.Errorf("the worker is %v", row)
@@ -238,20 +244,29 @@ func TestAFailingRunIsTriedAgainAndThenListedAsFailed(t *testing.T) {
 				continue
 			}
 			failures++
-			w.outcome(&trellisv1.Outcome{Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Failure{
-				Failure: &trellisv1.Failure{Class: trellisv1.FailureClass_FAILURE_CLASS_TRAINER, Message: "the weights caught fire"},
-			}})
+			w.outcome(&trellisv1.Outcome{
+				Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
+				Result: &trellisv1.Outcome_Failure{
+					Failure: &trellisv1.Failure{
+						Class:   trellisv1.FailureClass_FAILURE_CLASS_TRAINER,
+						Message: "the weights caught fire",
+					},
+				},
+			})
 			w.acknowledged(a.GetAttempt(), 0, true)
 		}
 		study := h.study("fail")
-		if p := study.GetProgress(); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED || p.GetTrialsFailed() != 2 || p.GetTrialsSucceeded() != 2 {
+		if p := study.GetProgress(); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED ||
+			p.GetTrialsFailed() != 2 || p.GetTrialsSucceeded() != 2 {
 			t.Fatalf("after %d failures the study is %v with %v", failures, study.GetState(), p)
 		}
-		listed, err := h.trials.ListTrials(h.Context(), &trellisv1.ListTrialsRequest{Study: "fail", Filter: `state == "failed"`})
+		listed, err := h.trials.ListTrials(h.Context(),
+			&trellisv1.ListTrialsRequest{Study: "fail", Filter: `state == "failed"`})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(listed.GetTrials()) != 2 || !strings.Contains(listed.GetTrials()[0].GetError(), "the weights caught fire") {
+		if len(listed.GetTrials()) != 2 ||
+			!strings.Contains(listed.GetTrials()[0].GetError(), "the weights caught fire") {
 			t.Errorf("failed trials are listed as %v", listed.GetTrials())
 		}
 	})
@@ -287,9 +302,11 @@ func TestAMovingRunIsNotHung(t *testing.T) {
 		a := w.assignment()
 		for step := uint64(1); step <= 20; step++ {
 			<-time.After(50 * time.Second) // The clock is synctest's.
-			w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{
-				Attempts: []*trellisv1.AttemptProgress{{Attempt: a.GetAttempt(), Steps: step}},
-			}}})
+			w.send(&trellisv1.SessionRequest{
+				Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{
+					Attempts: []*trellisv1.AttemptProgress{{Attempt: a.GetAttempt(), Steps: step}},
+				}},
+			})
 		}
 		w.train(a)
 		if p := h.study("slow").GetProgress(); p.GetTrialsSucceeded() != 1 {
@@ -318,7 +335,8 @@ func TestDifferentLossesForOneEpochAreAConflict(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := trials.GetTrials()[0]; got.GetState() != trellisv1.TrialState_TRIAL_STATE_FAILED || got.GetError() == "" {
+		if got := trials.GetTrials()[0]; got.GetState() != trellisv1.TrialState_TRIAL_STATE_FAILED ||
+			got.GetError() == "" {
 			t.Errorf("after a conflict the trial is %v", got)
 		}
 	})
@@ -330,7 +348,10 @@ func TestWorkersOfOtherVersionsAreRefused(t *testing.T) {
 		says  string
 	}{
 		"protocol": {&trellisv1.Hello{Protocol: 99, Numerics: testNumerics, Worker: "w", Slots: 1}, "protocol"},
-		"numerics": {&trellisv1.Hello{Protocol: trellisv1.SessionProtocol, Numerics: "other", Worker: "w", Slots: 1}, "numerics"},
+		"numerics": {
+			&trellisv1.Hello{Protocol: trellisv1.SessionProtocol, Numerics: "other", Worker: "w", Slots: 1},
+			"numerics",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			serve(t, Config{}, func(h *harness) {

@@ -27,8 +27,8 @@ func noisyLoss(p *trellisv1.Parameters) float64 {
 	return 4 + 0.1*float64(p.GetLatentDim()) + 0.1*noise
 }
 
-// trainNoisy answers assignments from the noisy surface, or fails them, until the study has ended. It returns what it was given,
-// as latent dimension and seed.
+// trainNoisy answers assignments from the noisy surface, or fails them, until the study has ended. It returns what it
+// was given, as latent dimension and seed.
 func (w *fakeWorker) trainNoisy(study string, fails func(*trellisv1.Parameters) bool) string {
 	w.Helper()
 	var trained []string
@@ -37,9 +37,15 @@ func (w *fakeWorker) trainNoisy(study string, fails func(*trellisv1.Parameters) 
 		p := a.GetConfig().GetParameters()
 		trained = append(trained, fmt.Sprintf("%d/%d", p.GetLatentDim(), p.GetSeed()))
 		if fails(p) {
-			w.outcome(&trellisv1.Outcome{Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Failure{
-				Failure: &trellisv1.Failure{Class: trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, Message: "too large"},
-			}})
+			w.outcome(&trellisv1.Outcome{
+				Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
+				Result: &trellisv1.Outcome_Failure{
+					Failure: &trellisv1.Failure{
+						Class:   trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY,
+						Message: "too large",
+					},
+				},
+			})
 			w.acknowledged(a.GetAttempt(), 0, true)
 			continue
 		}
@@ -63,13 +69,17 @@ func TestSettle(t *testing.T) {
 		trained  string
 		settled  bool
 	}{
-		{"until they part", 40, never, "4/1 5/1 40/1 4/2 5/2 40/2 4/3 5/3 4/4 5/4 4/5 5/5 4/6 5/6 4/7 5/7 4/8 5/8 4/9 5/9 4/10 5/10", true},
+		{"until they part", 40, never, "4/1 5/1 40/1 4/2 5/2 40/2 4/3 5/3 4/4 5/4 4/5 5/5 4/6 5/6 4/7 5/7 4/8 5/8 " +
+			"4/9 5/9 4/10 5/10", true},
 		{"until the budget is used up", 3, never, "4/1 5/1 40/1 4/2 5/2 40/2 4/3 5/3", false},
 		{
 			"while seeds fail", 4, func(p *trellisv1.Parameters) bool { return p.GetSeed() >= 3 },
 			"4/1 5/1 40/1 4/2 5/2 40/2 4/3 5/3 4/4 5/4", false,
 		},
-		{"while one never works", 3, func(p *trellisv1.Parameters) bool { return p.GetLatentDim() == 5 }, "4/1 5/1 40/1 4/2 40/2", true},
+		{
+			"while one never works", 3, func(p *trellisv1.Parameters) bool { return p.GetLatentDim() == 5 },
+			"4/1 5/1 40/1 4/2 40/2", true,
+		},
 		{"while nothing works", 3, func(p *trellisv1.Parameters) bool { return true }, "4/1 5/1 40/1", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -83,7 +93,8 @@ func TestSettle(t *testing.T) {
 				if study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED || !study.GetSettled() {
 					t.Errorf("the study is %v, settled %v", study.GetState(), study.GetSettled())
 				}
-				list, err := h.trials.ListConfigurations(h.Context(), &trellisv1.ListConfigurationsRequest{Study: "settle"})
+				list, err := h.trials.ListConfigurations(h.Context(),
+					&trellisv1.ListConfigurationsRequest{Study: "settle"})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -99,7 +110,8 @@ func TestSettle(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if v := best.GetVerdict(); v.GetSettled() != test.settled || v.GetBest().GetParameters().GetLatentDim() != 4 {
+				if v := best.GetVerdict(); v.GetSettled() != test.settled ||
+					v.GetBest().GetParameters().GetLatentDim() != 4 {
 					t.Errorf("verdict %v after %s", v, trained)
 				}
 			})
@@ -107,13 +119,15 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// TestRetrySettlesAgain: what a retry makes work may be a near-tie of the best, and gets seeds as if it had worked at once.
+// TestRetrySettlesAgain: what a retry makes work may be a near-tie of the best, and gets seeds as if it had worked at
+// once.
 func TestRetrySettlesAgain(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		h.create(settleSpec("again", 3))
 		w := h.connect("w", 1)
 		fails := func(p *trellisv1.Parameters) bool { return p.GetLatentDim() == 5 }
-		if trained := w.trainNoisy("again", fails); trained != "4/1 5/1 40/1 4/2 40/2" || !h.study("again").GetSettled() {
+		if trained := w.trainNoisy("again", fails); trained != "4/1 5/1 40/1 4/2 40/2" ||
+			!h.study("again").GetSettled() {
 			t.Fatalf("trained %s", trained)
 		}
 		if _, err := h.studies.RetryStudy(h.Context(), &trellisv1.RetryStudyRequest{Study: "again"}); err != nil {
@@ -125,13 +139,15 @@ func TestRetrySettlesAgain(t *testing.T) {
 	})
 }
 
-// TestSettlePrunesNoSeeds: contenders are pruned by what they are, and then not once more by the luck of their further seeds. Those
-// that were lucky would be all that is compared.
+// TestSettlePrunesNoSeeds: contenders are pruned by what they are, and then not once more by the luck of their further
+// seeds. Those that were lucky would be all that is compared.
 func TestSettlePrunesNoSeeds(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		spec := syntheticSpec("both", []uint32{1, 2, 3, 4, 5, 6, 40}, []uint32{4})
 		spec.Settle = &trellisv1.Settle{MaxSeeds: 5}
-		spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{MinEpochs: 2, ReductionFactor: 2}}}
+		spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{
+			Asha: &trellisv1.SuccessiveHalving{MinEpochs: 2, ReductionFactor: 2},
+		}}
 		h.create(spec)
 		h.connect("w", 1).trainNoisy("both", never)
 		list, err := h.trials.ListTrials(h.Context(), &trellisv1.ListTrialsRequest{Study: "both"})
@@ -186,7 +202,8 @@ func TestSettleTriesAgain(t *testing.T) {
 			}
 		})
 		h.create(settleSpec("again", 2))
-		if trained := h.connect("w", 1).trainNoisy("again", never); trained != "4/1 5/1 40/1 4/2 5/2 40/2" || failures != 0 {
+		if trained := h.connect("w", 1).trainNoisy("again", never); trained != "4/1 5/1 40/1 4/2 5/2 40/2" ||
+			failures != 0 {
 			t.Errorf("trained %s, %d failures left", trained, failures)
 		}
 	})

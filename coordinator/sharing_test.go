@@ -27,8 +27,9 @@ func (w *fakeWorker) trainFrom(a *trellisv1.Assignment) {
 	w.acknowledged(a.GetAttempt(), parameters.GetMaxEpochs(), true)
 }
 
-// Two studies that are submitted together train each run once, though two workers are there for both: the run of the one that
-// asks for more goes on where the other's has ended. Whoever trains a run is told of the epochs that all of them ask for.
+// Two studies that are submitted together train each run once, though two workers are there for both: the run of the
+// one that asks for more goes on where the other's has ended. Whoever trains a run is told of the epochs that all of
+// them ask for.
 func TestStudiesTogetherTrainEachRunOnce(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		h.create(syntheticSpec("first", []uint32{4, 8}, []uint32{2, 4}))
@@ -37,7 +38,8 @@ func TestStudiesTogetherTrainEachRunOnce(t *testing.T) {
 		var firsts []*trellisv1.Assignment
 		for i, w := range workers {
 			firsts = append(firsts, w.assignment())
-			if a := firsts[i]; a.GetStudy() != "first" || a.GetEpochs() != 0 || !slices.Equal(a.GetConfig().GetMilestones(), []uint32{2, 3, 4}) {
+			if a := firsts[i]; a.GetStudy() != "first" || a.GetEpochs() != 0 ||
+				!slices.Equal(a.GetConfig().GetMilestones(), []uint32{2, 3, 4}) {
 				t.Errorf("assignment %d is %v", i, a)
 			}
 		}
@@ -70,7 +72,8 @@ func TestStudiesTogetherTrainEachRunOnce(t *testing.T) {
 			t.Errorf("epochs trained for the second study, by latent dimension: %v", trained)
 		}
 		progress := h.study("second").GetProgress()
-		if progress.GetEpochs() != 18 || progress.GetEpochsShared() != 8 || progress.GetSecondsShared() != 8 || progress.GetTrainingSeconds() != 10 {
+		if progress.GetEpochs() != 18 || progress.GetEpochsShared() != 8 || progress.GetSecondsShared() != 8 ||
+			progress.GetTrainingSeconds() != 10 {
 			t.Errorf("progress %v", progress)
 		}
 		response, err := h.trials.ListTrials(h.Context(), &trellisv1.ListTrialsRequest{Study: "second"})
@@ -78,7 +81,8 @@ func TestStudiesTogetherTrainEachRunOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, trial := range response.GetTrials() {
-			if trial.TestLoss == nil || trial.GetTestLoss() != lossAt(trial.GetParameters(), trial.GetParameters().GetMaxEpochs())+1 {
+			if trial.TestLoss == nil ||
+				trial.GetTestLoss() != lossAt(trial.GetParameters(), trial.GetParameters().GetMaxEpochs())+1 {
 				t.Errorf("trial %v has no test loss, or another's", trial)
 			}
 		}
@@ -105,9 +109,12 @@ func TestTwinGoesOnWhenItsStudyStops(t *testing.T) {
 				case "delete":
 					_, err = h.studies.DeleteStudy(h.Context(), &trellisv1.DeleteStudyRequest{Study: "first"})
 				case "return":
-					w.outcome(&trellisv1.Outcome{Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Return_{
-						Return: &trellisv1.Outcome_Return{},
-					}})
+					w.outcome(&trellisv1.Outcome{
+						Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
+						Result: &trellisv1.Outcome_Return_{
+							Return: &trellisv1.Outcome_Return{},
+						},
+					})
 				}
 				if err != nil {
 					t.Fatal(err)
@@ -117,7 +124,8 @@ func TestTwinGoesOnWhenItsStudyStops(t *testing.T) {
 					message = w.next()
 				}
 				next := message.GetAssignment()
-				if want := map[bool]string{true: "first", false: "second"}[stop == "return"]; next.GetStudy() != want || next.GetEpochs() != 1 {
+				if want := map[bool]string{true: "first", false: "second"}[stop == "return"]; next.GetStudy() != want ||
+					next.GetEpochs() != 1 {
 					t.Errorf("the next assignment is %v", next)
 				}
 			})
@@ -125,8 +133,8 @@ func TestTwinGoesOnWhenItsStudyStops(t *testing.T) {
 	}
 }
 
-// A study that is submitted again is done at once; one that differs in anything that determines digits shares nothing, and
-// neither does a fresh one.
+// A study that is submitted again is done at once; one that differs in anything that determines digits shares nothing,
+// and neither does a fresh one.
 func TestWhatIsShared(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		spec := func(name string, change func(*trellisv1.StudySpec)) *trellisv1.StudySpec {
@@ -140,7 +148,8 @@ func TestWhatIsShared(t *testing.T) {
 		w.train(w.assignment())
 		w.silence()
 		again := h.create(spec("again", func(*trellisv1.StudySpec) {}))
-		if again.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED || again.GetProgress().GetEpochsShared() != 2 {
+		if again.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED ||
+			again.GetProgress().GetEpochsShared() != 2 {
 			t.Errorf("a study that is submitted again is %v", again)
 		}
 		response, err := h.studies.CreateStudy(h.Context(), &trellisv1.CreateStudyRequest{
@@ -150,12 +159,16 @@ func TestWhatIsShared(t *testing.T) {
 			t.Errorf("a fresh study is %v, error %v", response.GetStudy(), err)
 		}
 		for name, change := range map[string]func(*trellisv1.StudySpec){
-			"seed":           func(s *trellisv1.StudySpec) { s.Seeds = &trellisv1.IntegerAxis{Values: []uint32{2}} },
-			"batch-size":     func(s *trellisv1.StudySpec) { s.BatchSize = &trellisv1.IntegerAxis{Values: []uint32{128}} },
+			"seed": func(s *trellisv1.StudySpec) { s.Seeds = &trellisv1.IntegerAxis{Values: []uint32{2}} },
+			"batch-size": func(s *trellisv1.StudySpec) {
+				s.BatchSize = &trellisv1.IntegerAxis{Values: []uint32{128}}
+			},
 			"data":           func(s *trellisv1.StudySpec) { s.Model, s.Data = "conv-autoencoder", "tiny" },
 			"early-stopping": func(s *trellisv1.StudySpec) { s.EarlyStopping.Patience = 4 },
 			"min-delta":      func(s *trellisv1.StudySpec) { s.EarlyStopping.MinDelta = 0.1 },
-			"decay":          func(s *trellisv1.StudySpec) { s.Grid[0].WeightDecay = &trellisv1.NumberAxis{Values: []float64{1e-5}} },
+			"decay": func(s *trellisv1.StudySpec) {
+				s.Grid[0].WeightDecay = &trellisv1.NumberAxis{Values: []float64{1e-5}}
+			},
 		} {
 			if study := h.create(spec(name, change)); study.GetProgress().GetEpochs() != 0 {
 				t.Errorf("a study with another %s has taken over %v", name, study.GetProgress())

@@ -125,8 +125,8 @@ func (c *simulatedClient) spec(study string) *trellisv1.StudySpec {
 	}
 }
 
-// create creates a study. A coordinator creates one study at a time, under a lock, which synctest's clock would not wait
-// for: so no client asks for another one while that of a client that was not answered may still be waiting.
+// create creates a study. A coordinator creates one study at a time, under a lock, which synctest's clock would not
+// wait for: so no client asks for another one while that of a client that was not answered may still be waiting.
 func (c *simulatedClient) create(node int, study string) error {
 	select {
 	case c.s.creating <- struct{}{}:
@@ -137,7 +137,8 @@ func (c *simulatedClient) create(node int, study string) error {
 	spec, fresh := c.spec(study), c.random.IntN(8) == 0
 	began := time.Now()
 	err := c.ask(node, callCreate, study, func(ctx context.Context, conn *grpc.ClientConn) (*trellisv1.Study, error) {
-		response, err := trellisv1.NewStudyServiceClient(conn).CreateStudy(ctx, &trellisv1.CreateStudyRequest{Spec: spec, Fresh: fresh})
+		response, err := trellisv1.NewStudyServiceClient(conn).CreateStudy(ctx,
+			&trellisv1.CreateStudyRequest{Spec: spec, Fresh: fresh})
 		return response.GetStudy(), err
 	})
 	if err != nil {
@@ -199,14 +200,16 @@ func (c *simulatedClient) neverEarlier(at seenAt, study *trellisv1.Study) {
 		return
 	}
 	if study.GetModifyIndex() < before.modified || before.absent && study.GetCreateIndex() <= before.created {
-		c.s.wrong("%s answered study %s as of index %d, created at %d, after it had answered it as of %d, created at %d, absent since: %v",
-			c.s.nodes[at.node].address, at.study, study.GetModifyIndex(), study.GetCreateIndex(), before.modified, before.created, before.absent)
+		c.s.wrong("%s answered study %s as of index %d, created at %d, after it had answered it as of %d, created at "+
+			"%d, absent since: %v",
+			c.s.nodes[at.node].address, at.study, study.GetModifyIndex(), study.GetCreateIndex(), before.modified,
+			before.created, before.absent)
 	}
 	c.seen[at] = seenStudy{created: study.GetCreateIndex(), modified: study.GetModifyIndex()}
 }
 
-// ask makes a call and notes how it ended. What only a follower, or a node that may have ceased to lead, has answered from
-// its own store says nothing about order.
+// ask makes a call and notes how it ended. What only a follower, or a node that may have ceased to lead, has answered
+// from its own store says nothing about order.
 func (c *simulatedClient) ask(
 	node int, call studyCall, study string, do func(context.Context, *grpc.ClientConn) (*trellisv1.Study, error),
 ) error {
@@ -291,10 +294,12 @@ func (s *simulation) checkTrial(from string, trial *trellisv1.Trial) {
 		}
 	}
 	if len(trial.GetTrainLoss()) > 0 {
-		same = same && slices.EqualFunc(trial.GetTrainLoss(), train, sameLoss) && slices.EqualFunc(trial.GetValidationLoss(), validation, sameLoss)
+		same = same && slices.EqualFunc(trial.GetTrainLoss(), train, sameLoss) &&
+			slices.EqualFunc(trial.GetValidationLoss(), validation, sameLoss)
 	}
 	if !same {
-		s.wrong("%s answered %v, which by the closed form should end after %d epochs and by now have the best loss %v of epoch %d", from, trial,
+		s.wrong("%s answered %v, which by the closed form should end after %d epochs and by now have the best loss "+
+			"%v of epoch %d", from, trial,
 			end, best, bestEpoch)
 	}
 }
@@ -303,8 +308,8 @@ func sameLoss(a, b float64) bool {
 	return math.Float64bits(a) == math.Float64bits(b) || math.IsNaN(a) && math.IsNaN(b)
 }
 
-// simulatedLosses is the closed form of what the simulation's workers report: a curve that falls and wavers, and at great
-// learning rates is no number from some epoch on.
+// simulatedLosses is the closed form of what the simulation's workers report: a curve that falls and wavers, and at
+// great learning rates is no number from some epoch on.
 func simulatedLosses(p *trellisv1.Parameters, epoch uint32) (train, validation float64) {
 	if p.GetLearningRate() >= 0.1 && epoch >= divergence {
 		return math.NaN(), math.NaN()

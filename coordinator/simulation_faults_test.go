@@ -53,7 +53,8 @@ func (s *simulation) schedule() (faults []fault) {
 		f := fault{
 			after: time.Duration(random.ExpFloat64() * float64(s.size.pause)),
 			lasts: 200*time.Millisecond + time.Duration(random.ExpFloat64()*float64(5*time.Second)),
-			node:  random.IntN(3), other: 1 + random.IntN(2), worker: random.IntN(s.size.workers), leader: random.IntN(2) == 0,
+			node:  random.IntN(3), other: 1 + random.IntN(2), worker: random.IntN(s.size.workers),
+			leader: random.IntN(2) == 0,
 			choice: random.IntN(4),
 		}
 		f.lasts = min(f.lasts, 25*time.Second)

@@ -19,7 +19,8 @@ func TestALeaderWithoutAMajorityWelcomesNobody(t *testing.T) {
 		w := leader.connect("w", 1)
 		leader.create(syntheticSpec("s", []uint32{4}, []uint32{2}))
 		attempt := w.assignment().GetAttempt()
-		// An answer of a follower that is still on its way would prove, rightly, that there was a majority a moment ago.
+		// An answer of a follower that is still on its way would prove, rightly, that there was a majority a moment
+		// ago.
 		synctest.Wait()
 		c.network.Partition([]string{leader.address}, []string{a.address, b.address})
 		// Whether the attempt stands is for the others to say by now.
@@ -35,7 +36,8 @@ func TestAChangeWhoseLeaderIsLostMayBeTriedAgain(t *testing.T) {
 		c.network.Partition([]string{leader.address}, []string{a.address, b.address})
 		ctx, cancel := context.WithTimeout(leader.Context(), 10*time.Second)
 		defer cancel()
-		if _, err := leader.studies.PauseStudy(ctx, &trellisv1.PauseStudyRequest{Study: "s"}); status.Code(err) != codes.Unavailable {
+		if _, err := leader.studies.PauseStudy(ctx,
+			&trellisv1.PauseStudyRequest{Study: "s"}); status.Code(err) != codes.Unavailable {
 			t.Errorf("a leader that lost its majority answered with %v, want Unavailable", err)
 		}
 	})
@@ -47,11 +49,15 @@ func TestAStudyWaitsForAnotherNoLongerThanItsClient(t *testing.T) {
 		c.network.Partition([]string{leader.address}, []string{a.address, b.address})
 		began := time.Now()
 		answers := make(chan error, 2)
-		for name, patience := range map[string]time.Duration{"patient": 10 * time.Second, "hasty": 10 * time.Millisecond} {
+		for name, patience := range map[string]time.Duration{
+			"patient": 10 * time.Second,
+			"hasty":   10 * time.Millisecond,
+		} {
 			go func() {
 				ctx, cancel := context.WithTimeout(leader.Context(), patience)
 				defer cancel()
-				_, err := leader.studies.CreateStudy(ctx, &trellisv1.CreateStudyRequest{Spec: syntheticSpec(name, []uint32{4}, []uint32{2})})
+				_, err := leader.studies.CreateStudy(ctx,
+					&trellisv1.CreateStudyRequest{Spec: syntheticSpec(name, []uint32{4}, []uint32{2})})
 				answers <- err
 			}()
 		}

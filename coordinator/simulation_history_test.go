@@ -94,9 +94,11 @@ func (h *history) check(t *testing.T) {
 	for study, operations := range byStudy {
 		switch porcupine.CheckOperationsTimeout(studyModel.ToModel(), operations, checkTimeout) {
 		case porcupine.Illegal:
-			t.Errorf("no order of the operations on study %s explains what clients were told:\n%s", study, describe(operations))
+			t.Errorf("no order of the operations on study %s explains what clients were told:\n%s", study,
+				describe(operations))
 		case porcupine.Unknown:
-			t.Errorf("found no order of the operations on study %s within %v:\n%s", study, checkTimeout, describe(operations))
+			t.Errorf("found no order of the operations on study %s within %v:\n%s", study, checkTimeout,
+				describe(operations))
 		}
 	}
 }
@@ -113,7 +115,8 @@ func describe(operations []porcupine.Operation) string {
 		if output.unknown {
 			answer += ", may still happen"
 		}
-		lines = append(lines, fmt.Sprintf("  %9.3fs to %9.3fs, order %d to %d, client %d at %s: %v: %s", when.from.Seconds(), when.to.Seconds(),
+		lines = append(lines, fmt.Sprintf("  %9.3fs to %9.3fs, order %d to %d, client %d at %s: %v: %s",
+			when.from.Seconds(), when.to.Seconds(),
 			operation.Call, operation.Return, operation.ClientId, when.node, operation.Input.(studyInput).call, answer))
 	}
 	return strings.Join(lines, "\n")

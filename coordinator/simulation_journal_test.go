@@ -67,12 +67,14 @@ type journalEntry struct {
 func newJournal(s *simulation) *journal {
 	return &journal{
 		s: s, entries: map[uint64]journalEntry{}, studies: map[string]map[uint64]*trellisv1.Study{},
-		holders: map[runName]holder{}, fresh: map[string]bool{}, reported: map[uint64]uint32{}, ended: map[uint64]bool{},
+		holders: map[runName]holder{}, fresh: map[string]bool{}, reported: map[uint64]uint32{},
+		ended: map[uint64]bool{},
 	}
 }
 
 func (j *journal) summary() string {
-	return fmt.Sprintf("%d commands, %d grants, %d entries accepted, %d refused as stale, %d for a gap, %d workers lost",
+	return fmt.Sprintf("%d commands, %d grants, %d entries accepted, %d refused as stale, %d for a gap, %d "+
+		"workers lost",
 		len(j.entries), j.grants, j.accepted, j.stale, j.gaps, j.lost)
 }
 
@@ -81,7 +83,8 @@ func (j *journal) applied(at string, index uint64, data []byte, answer any, stor
 	text := fmt.Sprint(answer)
 	if before, known := j.entries[index]; known {
 		if !bytes.Equal(before.command, data) || before.answer != text {
-			j.s.wrong("%s applied another command at index %d than others, or answered %s and not %s", at, index, text, before.answer)
+			j.s.wrong("%s applied another command at index %d than others, or answered %s and not %s", at, index, text,
+				before.answer)
 		}
 		return
 	}
@@ -157,7 +160,8 @@ func (j *journal) grant(attempt uint64, grant *trellisv1.Grant) {
 	}
 	for other, open := range j.holders {
 		if other.run == name.run && other.study != name.study && !j.fresh[other.study] && !j.fresh[name.study] {
-			j.s.wrong("run %v was granted as attempt %d while attempt %d held its twin %v", name, attempt, open.attempt, other)
+			j.s.wrong("run %v was granted as attempt %d while attempt %d held its twin %v", name, attempt, open.attempt,
+				other)
 		}
 	}
 	if attempt <= j.newest {
@@ -184,18 +188,21 @@ func (j *journal) record(index uint64, entry *trellisv1.RecordCommand_Entry, ref
 	case errors.Is(refusal, results.ErrStale):
 		j.stale++
 		if open == attempt {
-			j.s.wrong("at index %d an entry of attempt %d, which holds run %v, was refused: %v", index, attempt, name, refusal)
+			j.s.wrong("at index %d an entry of attempt %d, which holds run %v, was refused: %v", index, attempt, name,
+				refusal)
 		}
 		return
 	case errors.Is(refusal, results.ErrGap):
-		// The reports before were refused because this node did not lead for a moment. The session ends, and all come again.
+		// The reports before were refused because this node did not lead for a moment. The session ends, and all come
+		// again.
 		j.gaps++
 		return
 	case refusal != nil:
 		j.s.wrong("at index %d an entry of attempt %d at run %v was refused: %v", index, attempt, name, refusal)
 		return
 	case open != attempt:
-		j.s.wrong("at index %d an entry of attempt %d at run %v was accepted, but attempt %d holds it", index, attempt, name, open)
+		j.s.wrong("at index %d an entry of attempt %d at run %v was accepted, but attempt %d holds it", index, attempt,
+			name, open)
 	}
 	j.accepted++
 	if reports := entry.GetReports(); reports != nil {
@@ -228,13 +235,14 @@ func (j *journal) acknowledged(worker string, ack *trellisv1.Acknowledgement) {
 		return
 	}
 	if ack.GetOutcome() || ack.GetEpoch() > j.reported[attempt] {
-		j.s.wrong("worker %s was told %v, but the log has reports of that attempt up to epoch %d and no end of it", worker, ack,
+		j.s.wrong("worker %s was told %v, but the log has reports of that attempt up to epoch %d and no end of it",
+			worker, ack,
 			j.reported[attempt])
 	}
 }
 
-// existed checks that a study that was read is a state in which the study was. Its forecast is none of it: that is made for
-// each answer.
+// existed checks that a study that was read is a state in which the study was. Its forecast is none of it: that is made
+// for each answer.
 func (j *journal) existed(from string, study *trellisv1.Study) {
 	study = proto.CloneOf(study)
 	study.Forecast = nil
@@ -245,6 +253,7 @@ func (j *journal) existed(from string, study *trellisv1.Study) {
 	study = proto.CloneOf(study)
 	study.Forecast = nil
 	if !proto.Equal(state, study) {
-		j.s.wrong("%s answered a state that study %s never had:\n%v\nat that index it was\n%v", from, study.GetName(), study, state)
+		j.s.wrong("%s answered a state that study %s never had:\n%v\nat that index it was\n%v", from, study.GetName(),
+			study, state)
 	}
 }

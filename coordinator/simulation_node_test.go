@@ -38,8 +38,8 @@ type nodeLife struct {
 	coordinator *Coordinator
 	endpoint    *memnet.Endpoint
 	cancel      context.CancelFunc
-	// crashed says that what the process still does reaches neither its disk nor anybody, stopping that it was asked to end in
-	// order, ended that it has ended.
+	// crashed says that what the process still does reaches neither its disk nor anybody, stopping that it was asked to
+	// end in order, ended that it has ended.
 	crashed, stopping, ended atomic.Bool
 	done                     chan struct{}
 }
@@ -66,8 +66,9 @@ func (n *simulatedNode) start() {
 	life := &nodeLife{node: n, id: n.id, endpoint: endpoint, done: make(chan struct{})}
 	n.memory.Write = func() error { return n.beforeWrite(life) }
 	config := Config{
-		Numerics: testNumerics, Models: testModels, Lease: simulationLease, HangTimeout: 45 * time.Second, CheckpointInterval: 4 * time.Second,
-		Data: n.data, MinFreeDisk: 1e-9, Logger: n.s.logger.With("at", n.address),
+		Numerics: testNumerics, Models: testModels, Lease: simulationLease, HangTimeout: 45 * time.Second,
+		CheckpointInterval: 4 * time.Second,
+		Data:               n.data, MinFreeDisk: 1e-9, Logger: n.s.logger.With("at", n.address),
 	}
 	for _, other := range n.s.nodes {
 		// The very first node becomes a cluster of one, which the others join.
@@ -119,7 +120,8 @@ func (n *simulatedNode) beforeWrite(life *nodeLife) error {
 	if life.crashed.Load() {
 		return nil // It is the copy on which the node starts again.
 	}
-	for began := time.Now(); time.Since(began) < time.Duration(n.slow.Load()) && !life.crashed.Load() && !life.ended.Load(); {
+	for began := time.Now(); time.Since(began) < time.Duration(n.slow.Load()) && !life.crashed.Load() &&
+		!life.ended.Load(); {
 		time.Sleep(50 * time.Millisecond) // The clock is synctest's.
 	}
 	if life.ended.Load() && !life.crashed.Load() {

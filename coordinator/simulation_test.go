@@ -19,8 +19,8 @@ import (
 )
 
 // The simulation runs three coordinators with everything but their disks and their network, workers that follow
-// worker/DESIGN.md, and clients, in virtual time, while nodes crash, disks hang, links are cut and workers come and go. It
-// checks what is promised all along, and the rest when all faults are over:
+// worker/DESIGN.md, and clients, in virtual time, while nodes crash, disks hang, links are cut and workers come and go.
+// It checks what is promised all along, and the rest when all faults are over:
 //
 //   - what clients and workers are told is what the log has (journal),
 //   - no entry of an attempt is accepted once the attempt has ended (journal),
@@ -70,9 +70,11 @@ func simulateFaults(t *testing.T, seed uint64, size simulationSize) {
 	var s *simulation
 	var took time.Duration
 	defer func() {
-		t.Logf("seed %d: %v simulated in %v: %s", seed, took.Round(time.Second), time.Since(began).Round(time.Millisecond), s.summary())
+		t.Logf("seed %d: %v simulated in %v: %s", seed, took.Round(time.Second),
+			time.Since(began).Round(time.Millisecond), s.summary())
 		if t.Failed() {
-			t.Logf("again: go test ./coordinator -run TestSimulation -simulation.seed %d -simulation.seeds 1 -simulation.log", seed)
+			t.Logf("again: go test ./coordinator -run TestSimulation -simulation.seed %d -simulation.seeds 1 "+
+				"-simulation.log", seed)
 			t.Log("faults:\n" + strings.Join(s.events, "\n"))
 		}
 	}()
@@ -162,7 +164,8 @@ func (s *simulation) event(kind, format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counts[kind]++
-	s.events = append(s.events, fmt.Sprintf("%9.3fs %s %s", time.Since(s.began).Seconds(), kind, fmt.Sprintf(format, args...)))
+	s.events = append(s.events, fmt.Sprintf("%9.3fs %s %s", time.Since(s.began).Seconds(), kind,
+		fmt.Sprintf(format, args...)))
 	s.logger.Warn("FAULT "+kind, "what", fmt.Sprintf(format, args...))
 }
 
@@ -179,8 +182,10 @@ func (s *simulation) summary() string {
 		faults = append(faults, fmt.Sprintf("%s %d", kind, count))
 	}
 	slices.Sort(faults)
-	return fmt.Sprintf("%s; %d reads, %d of them the leader's; %d trials read, %d of them answered without a test loss, %d acknowledgements, %d checkpoints taken up; %s; faults: %s",
-		s.journal.summary(), s.reads.Load(), s.leaderReads.Load(), s.trials.Load(), s.untested.Load(), s.acknowledgements.Load(), s.checkpoints.Load(),
+	return fmt.Sprintf("%s; %d reads, %d of them the leader's; %d trials read, %d of them answered without a test "+
+		"loss, %d acknowledgements, %d checkpoints taken up; %s; faults: %s",
+		s.journal.summary(), s.reads.Load(), s.leaderReads.Load(), s.trials.Load(), s.untested.Load(),
+		s.acknowledgements.Load(), s.checkpoints.Load(),
 		s.history.summary(), strings.Join(faults, ", "))
 }
 

@@ -23,7 +23,8 @@ func (w *simulatedWorker) next() *trellisv1.SessionRequest {
 	case w.due:
 		heartbeat := &trellisv1.Heartbeat{}
 		for _, a := range w.attempts {
-			heartbeat.Attempts = append(heartbeat.Attempts, &trellisv1.AttemptProgress{Attempt: a.GetAttempt(), Steps: a.steps})
+			heartbeat.Attempts = append(heartbeat.Attempts,
+				&trellisv1.AttemptProgress{Attempt: a.GetAttempt(), Steps: a.steps})
 		}
 		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: heartbeat}}
 	case len(w.stale) > 0:
@@ -35,9 +36,11 @@ func (w *simulatedWorker) next() *trellisv1.SessionRequest {
 		}
 		switch {
 		case a.saved < len(a.checkpoints) && a.checkpoints[a.saved].GetEpoch() <= a.sent:
-			return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Checkpoint{Checkpoint: &trellisv1.CheckpointReport{
-				Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Checkpoint: a.checkpoints[a.saved],
-			}}}
+			return &trellisv1.SessionRequest{
+				Message: &trellisv1.SessionRequest_Checkpoint{Checkpoint: &trellisv1.CheckpointReport{
+					Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Checkpoint: a.checkpoints[a.saved],
+				}},
+			}
 		case a.sent < a.trained:
 			return a.report(a.sent+1, a.trained)
 		case a.outcome != nil && !a.outcomeSent && !a.uploading:
@@ -76,7 +79,8 @@ func (w *simulatedWorker) sent(request *trellisv1.SessionRequest) {
 // report has the reports of consecutive epochs.
 func (a *simulatedAttempt) report(first, last uint32) *trellisv1.SessionRequest {
 	reports := &trellisv1.Reports{
-		Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), FirstEpoch: first, TestLoss: map[uint32]float64{},
+		Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), FirstEpoch: first,
+		TestLoss: map[uint32]float64{},
 	}
 	parameters := a.GetConfig().GetParameters()
 	end := lastEpoch(parameters)
@@ -89,7 +93,8 @@ func (a *simulatedAttempt) report(first, last uint32) *trellisv1.SessionRequest 
 		if epoch < first {
 			continue
 		}
-		reports.TrainLoss, reports.ValidationLoss = append(reports.TrainLoss, train), append(reports.ValidationLoss, validation)
+		reports.TrainLoss, reports.ValidationLoss = append(reports.TrainLoss, train),
+			append(reports.ValidationLoss, validation)
 		reports.Seconds = append(reports.Seconds, 1)
 		if epoch == end || slices.Contains(a.GetConfig().GetMilestones(), epoch) {
 			reports.TestLoss[epoch] = testLossOf(best)
@@ -221,8 +226,8 @@ func (w *simulatedWorker) keep(up uploadedCheckpoint) {
 	}
 }
 
-// fetch gets the checkpoint of an assignment, and says whether it has it. A checkpoint is lost with the disk of the only
-// node that has it; one that is another's would be a defect.
+// fetch gets the checkpoint of an assignment, and says whether it has it. A checkpoint is lost with the disk of the
+// only node that has it; one that is another's would be a defect.
 func (w *simulatedWorker) fetch(assignment *trellisv1.Assignment) bool {
 	checkpoint := assignment.GetCheckpoint()
 	if checkpoint == nil {

@@ -87,9 +87,13 @@ func (s *simulation) alike() (*results.Snapshot, bool) {
 // verifyStudy checks that each of a study's trials has one result, and the right one.
 func (s *simulation) verifyStudy(state *results.Snapshot, study *trellisv1.Study) {
 	grid := study.GetSpec().GetGrid()[0]
-	points := len(grid.GetLatentDim().GetValues()) * len(grid.GetLearningRate().GetValues()) * len(grid.GetMaxEpochs().GetValues()) *
+	points := len(grid.GetLatentDim().GetValues()) * len(grid.GetLearningRate().GetValues()) *
+		len(grid.GetMaxEpochs().GetValues()) *
 		len(study.GetSpec().GetSeeds().GetValues())
-	response, err := state.ListTrials(&trellisv1.ListTrialsRequest{Study: study.GetName(), PageSize: 1000, Losses: true})
+	response, err := state.ListTrials(&trellisv1.ListTrialsRequest{
+		Study: study.GetName(), PageSize: 1000,
+		Losses: true,
+	})
 	if err != nil || len(response.GetTrials()) != points {
 		s.wrong("study %s has %d trials, not %d, and error %v", study.GetName(), len(response.GetTrials()), points, err)
 		return
@@ -100,12 +104,14 @@ func (s *simulation) verifyStudy(state *results.Snapshot, study *trellisv1.Study
 		s.checkTrial("the final state", trial)
 		switch state := trial.GetState(); {
 		case state == trellisv1.TrialState_TRIAL_STATE_SUCCEEDED:
-		case state == trellisv1.TrialState_TRIAL_STATE_CANCELED && study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED:
+		case state == trellisv1.TrialState_TRIAL_STATE_CANCELED &&
+			study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED:
 		case state == trellisv1.TrialState_TRIAL_STATE_FAILED && strings.HasPrefix(trial.GetError(), "quarantined: 3 "):
 			// By chance three workers were lost at one epoch: the store can't know better.
 			s.event("quarantined", "%v", trial.GetRun())
 		default:
-			s.wrong("study %s is %v, but trial %d is %v: %s", study.GetName(), study.GetState(), trial.GetIndex(), state, trial.GetError())
+			s.wrong("study %s is %v, but trial %d is %v: %s", study.GetName(), study.GetState(), trial.GetIndex(),
+				state, trial.GetError())
 		}
 	}
 	if len(seen) != points {

@@ -60,7 +60,8 @@ func (m *simulatedMachine) run() {
 		w := &simulatedWorker{
 			s: m.s, machine: m, random: random, ctx: ctx, name: fmt.Sprintf("worker%d-%d", m.number, life),
 			slots: 1 + m.number%2, speed: time.Duration(40+random.IntN(400)) * time.Millisecond,
-			ghosts: map[string][]*trellisv1.SessionRequest{}, restored: make(chan restoredCheckpoint), uploaded: make(chan uploadedCheckpoint),
+			ghosts: map[string][]*trellisv1.SessionRequest{}, restored: make(chan restoredCheckpoint),
+			uploaded: make(chan uploadedCheckpoint),
 		}
 		down := w.live(dialThrough(endpoint))
 		// A process that has died takes its connections with it.
@@ -71,8 +72,8 @@ func (m *simulatedMachine) run() {
 	}
 }
 
-// simulatedWorker is a worker that follows worker/DESIGN.md: what it trains is the closed form. One goroutine has all its
-// state; others read and write its stream, and get and put its checkpoints.
+// simulatedWorker is a worker that follows worker/DESIGN.md: what it trains is the closed form. One goroutine has all
+// its state; others read and write its stream, and get and put its checkpoints.
 type simulatedWorker struct {
 	s       *simulation
 	machine *simulatedMachine
@@ -97,8 +98,8 @@ type simulatedWorker struct {
 	draining       bool
 	drainDue, left bool
 	attempts       []*simulatedAttempt
-	// stale has what is sent of attempts that stand no longer, as by a worker that has not been told yet. ghosts have, by run,
-	// what is sent of them once the worker holds the run again.
+	// stale has what is sent of attempts that stand no longer, as by a worker that has not been told yet. ghosts have,
+	// by run, what is sent of them once the worker holds the run again.
 	stale    []*trellisv1.SessionRequest
 	ghosts   map[string][]*trellisv1.SessionRequest
 	restored chan restoredCheckpoint
@@ -109,8 +110,8 @@ type simulatedWorker struct {
 // simulatedAttempt is a run in training.
 type simulatedAttempt struct {
 	*trellisv1.Assignment
-	// ready says that it is known where the attempt begins. Epochs up to trained are trained, those up to sent are sent, those
-	// up to acknowledged need not be sent again.
+	// ready says that it is known where the attempt begins. Epochs up to trained are trained, those up to sent are
+	// sent, those up to acknowledged need not be sent again.
 	ready                       bool
 	trained, sent, acknowledged uint32
 	// next is when the next epoch will be trained. Zero if none will.
@@ -230,15 +231,17 @@ func (w *simulatedWorker) live(dial dialer) time.Duration {
 // open opens a session.
 func (w *simulatedWorker) open() {
 	hello := &trellisv1.Hello{
-		Protocol: trellisv1.SessionProtocol, Numerics: testNumerics, Worker: w.name, Slots: uint32(w.slots), Draining: w.draining,
+		Protocol: trellisv1.SessionProtocol, Numerics: testNumerics, Worker: w.name, Slots: uint32(w.slots),
+		Draining: w.draining,
 	}
 	for _, a := range w.attempts {
 		hello.Attempts = append(hello.Attempts, a.GetAttempt())
 	}
 	ctx, cancel := context.WithCancel(w.ctx)
 	session := &simulatedSession{
-		requests: make(chan *trellisv1.SessionRequest), responses: make(chan *trellisv1.SessionResponse), done: make(chan error, 1),
-		ctx: ctx, cancel: cancel,
+		requests: make(chan *trellisv1.SessionRequest), responses: make(chan *trellisv1.SessionResponse),
+		done: make(chan error, 1),
+		ctx:  ctx, cancel: cancel,
 	}
 	w.session, w.welcomed, w.began = session, false, time.Now()
 	wait := w.failures > 0
@@ -254,7 +257,8 @@ func (s *simulatedSession) run(conn *grpc.ClientConn, hello *trellisv1.Hello, wa
 	if err != nil {
 		return err
 	}
-	if err := stream.Send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Hello{Hello: hello}}); err != nil {
+	message := &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Hello{Hello: hello}}
+	if err := stream.Send(message); err != nil {
 		return err
 	}
 	var writer sync.WaitGroup
@@ -388,7 +392,8 @@ func (w *simulatedWorker) assign(assignment *trellisv1.Assignment) {
 		return
 	}
 	if checkpoint := assignment.GetCheckpoint(); checkpoint.GetEpoch() > assignment.GetEpochs() {
-		w.s.wrong("worker %s was assigned a checkpoint of epoch %d, and %d are recorded", w.name, checkpoint.GetEpoch(), assignment.GetEpochs())
+		w.s.wrong("worker %s was assigned a checkpoint of epoch %d, and %d are recorded", w.name, checkpoint.GetEpoch(),
+			assignment.GetEpochs())
 	}
 	a := &simulatedAttempt{Assignment: assignment, lastUpload: time.Now()}
 	w.attempts = append(w.attempts, a)

@@ -30,9 +30,9 @@ var (
 	_ replication.Checker      = stateMachine{}
 )
 
-// Apply answers record and grant commands with one error per entry, nil where the entry was accepted, an extension and a retry
-// with the number of what was changed or an error, and every other command with an error or nil. A command that it does not understand is replication.Fatal: a replica that left it out
-// would no longer have the state of the others.
+// Apply answers record and grant commands with one error per entry, nil where the entry was accepted, an extension and
+// a retry with the number of what was changed or an error, and every other command with an error or nil. A command that
+// it does not understand is replication.Fatal: a replica that left it out would no longer have the state of the others.
 func (m stateMachine) Apply(index uint64, data []byte) any {
 	answer := m.apply(index, data)
 	m.applied.set(index)
@@ -82,7 +82,9 @@ func (m stateMachine) apply(index uint64, data []byte) any {
 }
 
 // createStudy expands the study's grid and stores it.
-func (m stateMachine) createStudy(index uint64, now *timestamppb.Timestamp, command *trellisv1.CreateStudyCommand) error {
+func (m stateMachine) createStudy(
+	index uint64, now *timestamppb.Timestamp, command *trellisv1.CreateStudyCommand,
+) error {
 	spec, dataSet := command.GetSpec(), command.GetDataSet()
 	trials, runs, err := grid.Expand(spec, dataSet, command.GetNumerics(), command.GetPretrained())
 	if err != nil {
@@ -110,7 +112,8 @@ func (m stateMachine) extendStudy(
 	// Expanding takes a while, and is for nothing if the store will refuse it.
 	if study.GetIndices() == command.GetIndices() && study.GetState() != trellisv1.StudyState_STUDY_STATE_CANCELED {
 		if command.GetSpec() != nil && !grid.Extends(command.GetSpec(), study.GetSpec()) {
-			return 0, fmt.Errorf("extend study %s, which is another than the one of that name before: %w", study.GetName(), results.ErrStudyChanged)
+			return 0, fmt.Errorf("extend study %s, which is another than the one of that name before: %w",
+				study.GetName(), results.ErrStudyChanged)
 		}
 		extension.Trials, extension.Runs, extension.NextIndices, err = grid.ExpandExtension(study, command)
 		if err != nil {

@@ -37,8 +37,8 @@ func (r *replica) apply(command []byte) any {
 	return r.Apply(r.index, command)
 }
 
-// TestReplicasAgree applies random commands, most of them refused, to two state machines: whatever they are, both answer
-// the same and end in the same state.
+// TestReplicasAgree applies random commands, most of them refused, to two state machines: whatever they are, both
+// answer the same and end in the same state.
 func TestReplicasAgree(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := newReplica(t), newReplica(t)
@@ -71,7 +71,10 @@ func drawCommand(t *rapid.T, r *replica) *trellisv1.Command {
 	worker := rapid.SampledFrom([]string{"v", "w"}).Draw(t, "worker")
 	command := &trellisv1.Command{Time: &timestamppb.Timestamp{Seconds: int64(r.index)}}
 	run := drawRun(t, r, study)
-	switch rapid.SampledFrom([]string{"create", "state", "delete", "worker", "grant", "grant", "record", "record", "record", "record", "extend", "retry"}).Draw(t, "change") {
+	switch rapid.SampledFrom([]string{
+		"create", "state", "delete", "worker", "grant", "grant", "record", "record",
+		"record", "record", "extend", "retry",
+	}).Draw(t, "change") {
 	case "create":
 		spec := syntheticSpec(study, []uint32{4, 8}, []uint32{2, 3})
 		spec.Seeds = &trellisv1.IntegerAxis{Values: []uint32{1}}
@@ -84,7 +87,10 @@ func drawCommand(t *rapid.T, r *replica) *trellisv1.Command {
 		}}
 	case "state":
 		state := trellisv1.StudyState(rapid.IntRange(0, 5).Draw(t, "state"))
-		command.Change = &trellisv1.Command_SetStudyState{SetStudyState: &trellisv1.SetStudyStateCommand{Study: study, State: state}}
+		command.Change = &trellisv1.Command_SetStudyState{SetStudyState: &trellisv1.SetStudyStateCommand{
+			Study: study,
+			State: state,
+		}}
 	case "delete":
 		command.Change = &trellisv1.Command_DeleteStudy{DeleteStudy: &trellisv1.DeleteStudyCommand{Study: study}}
 	case "worker":
@@ -158,19 +164,23 @@ func drawEntry(t *rapid.T, study string, run *trellisv1.Run) *trellisv1.RecordCo
 	attempt := run.GetAttempt() + uint64(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(t, "stale"))
 	switch rapid.IntRange(0, 4).Draw(t, "kind") {
 	case 0:
-		return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Checkpoint{Checkpoint: &trellisv1.CheckpointReport{
-			Study: study, Run: run.GetId(), Attempt: attempt, Checkpoint: &trellisv1.Checkpoint{
-				Epoch:  uint32(rapid.IntRange(0, 4).Draw(t, "epoch")),
-				Sha256: strings.Repeat(rapid.SampledFrom([]string{"a", "b", "?"}).Draw(t, "digit"), 64), Size: 1,
-			},
-		}}}
+		return &trellisv1.RecordCommand_Entry{
+			Entry: &trellisv1.RecordCommand_Entry_Checkpoint{Checkpoint: &trellisv1.CheckpointReport{
+				Study: study, Run: run.GetId(), Attempt: attempt, Checkpoint: &trellisv1.Checkpoint{
+					Epoch:  uint32(rapid.IntRange(0, 4).Draw(t, "epoch")),
+					Sha256: strings.Repeat(rapid.SampledFrom([]string{"a", "b", "?"}).Draw(t, "digit"), 64), Size: 1,
+				},
+			}},
+		}
 	case 1, 2, 3:
 		count := rapid.IntRange(0, 3).Draw(t, "epochs")
 		return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: &trellisv1.Reports{
 			Study: study, Run: run.GetId(), Attempt: attempt, FirstEpoch: uint32(rapid.IntRange(0, 4).Draw(t, "epoch")),
-			TrainLoss:      rapid.SliceOfN(rapid.SampledFrom([]float64{0.5, math.NaN()}), count, count).Draw(t, "train losses"),
-			ValidationLoss: rapid.SliceOfN(rapid.SampledFrom([]float64{0.5, 0.25, math.Inf(1)}), count, count).Draw(t, "validation losses"),
-			Seconds:        make([]float64, count),
+			TrainLoss: rapid.SliceOfN(rapid.SampledFrom([]float64{0.5, math.NaN()}), count,
+				count).Draw(t, "train losses"),
+			ValidationLoss: rapid.SliceOfN(rapid.SampledFrom([]float64{0.5, 0.25, math.Inf(1)}), count,
+				count).Draw(t, "validation losses"),
+			Seconds: make([]float64, count),
 		}}}
 	}
 	outcome := &trellisv1.Outcome{Study: study, Run: run.GetId(), Attempt: attempt}

@@ -35,15 +35,20 @@ func TestAnExtendedStudyTrainsWhatIsMissing(t *testing.T) {
 		if study := h.study("s"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED {
 			t.Fatalf("the study is %v", study)
 		}
-		study := h.extend(&trellisv1.ExtendStudyRequest{Study: "s", MaxEpochs: someIntegers(2, 3, 5), LatentDim: someIntegers(8)}, 5)
+		study := h.extend(&trellisv1.ExtendStudyRequest{
+			Study: "s", MaxEpochs: someIntegers(2, 3, 5),
+			LatentDim: someIntegers(8),
+		}, 5)
 		spec := study.GetSpec().GetGrid()[0]
-		if study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING || !slices.Equal(spec.GetMaxEpochs().GetValues(), []uint32{2, 3, 5}) ||
+		if study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING ||
+			!slices.Equal(spec.GetMaxEpochs().GetValues(), []uint32{2, 3, 5}) ||
 			!slices.Equal(spec.GetLatentDim().GetValues(), []uint32{4, 8}) || len(study.GetEarlierSpecs()) != 1 {
 			t.Errorf("the extended study is %v", study)
 		}
 		a := w.assignment()
 		config := a.GetConfig()
-		if a.GetEpochs() != 2 || config.GetParameters().GetMaxEpochs() != 5 || !slices.Equal(config.GetMilestones(), []uint32{2, 3, 5}) {
+		if a.GetEpochs() != 2 || config.GetParameters().GetMaxEpochs() != 5 ||
+			!slices.Equal(config.GetMilestones(), []uint32{2, 3, 5}) {
 			t.Errorf("the run goes on with %v", a)
 		}
 		for epoch := uint32(3); epoch <= 5; epoch++ {
@@ -52,7 +57,8 @@ func TestAnExtendedStudyTrainsWhatIsMissing(t *testing.T) {
 		w.succeed(a, 5)
 		w.acknowledged(a.GetAttempt(), 5, true)
 		w.train(w.assignment())
-		if study := h.study("s"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED || study.GetProgress().GetTrialsSucceeded() != 6 ||
+		if study := h.study("s"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED ||
+			study.GetProgress().GetTrialsSucceeded() != 6 ||
 			study.GetProgress().GetEpochs() != 10 {
 			t.Errorf("in the end the study is %v", study)
 		}
@@ -78,7 +84,8 @@ func TestAnAttemptUnderWayIsExtended(t *testing.T) {
 		w.report(b, 3)
 		w.succeed(b, 3)
 		w.acknowledged(b.GetAttempt(), 3, true)
-		if study := h.study("s"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED || study.GetProgress().GetEpochs() != 3 {
+		if study := h.study("s"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED ||
+			study.GetProgress().GetEpochs() != 3 {
 			t.Errorf("in the end the study is %v", study)
 		}
 	})
@@ -90,11 +97,26 @@ func TestBadExtensionsAreRefusedAndChangeNothing(t *testing.T) {
 		code    codes.Code
 		says    string
 	}{
-		"of nobody":   {&trellisv1.ExtendStudyRequest{}, codes.InvalidArgument, "study"},
-		"of a ghost":  {&trellisv1.ExtendStudyRequest{Study: "ghost", Seeds: someIntegers(2)}, codes.NotFound, "study ghost: not found"},
-		"by nothing":  {&trellisv1.ExtendStudyRequest{Study: "s"}, codes.InvalidArgument, "adds nothing: name an axis and the values to add to it"},
-		"by the same": {&trellisv1.ExtendStudyRequest{Study: "s", MaxEpochs: someIntegers(2), LatentDim: someIntegers(4)}, codes.InvalidArgument, "adds nothing: study s has all of these values already"},
-		"by nonsense": {&trellisv1.ExtendStudyRequest{Study: "s", LatentDim: someIntegers(785)}, codes.InvalidArgument, "latent_dim: latent dimensions lie between 1 and 784"},
+		"of nobody": {&trellisv1.ExtendStudyRequest{}, codes.InvalidArgument, "study"},
+		"of a ghost": {
+			&trellisv1.ExtendStudyRequest{Study: "ghost", Seeds: someIntegers(2)}, codes.NotFound,
+			"study ghost: not found",
+		},
+		"by nothing": {
+			&trellisv1.ExtendStudyRequest{Study: "s"}, codes.InvalidArgument,
+			"adds nothing: name an axis and the values to add to it",
+		},
+		"by the same": {
+			&trellisv1.ExtendStudyRequest{
+				Study: "s", MaxEpochs: someIntegers(2),
+				LatentDim: someIntegers(4),
+			}, codes.InvalidArgument,
+			"adds nothing: study s has all of these values already",
+		},
+		"by nonsense": {
+			&trellisv1.ExtendStudyRequest{Study: "s", LatentDim: someIntegers(785)}, codes.InvalidArgument,
+			"latent_dim: latent dimensions lie between 1 and 784",
+		},
 		"by an empty axis": {
 			&trellisv1.ExtendStudyRequest{Study: "s", Seeds: someIntegers()},
 			codes.InvalidArgument, "seeds: an axis needs at least one value",
@@ -103,13 +125,17 @@ func TestBadExtensionsAreRefusedAndChangeNothing(t *testing.T) {
 			Study: "s", Seeds: &trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 1, To: 10000, Count: 10000}},
 			MaxEpochs: &trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 1, To: 200, Count: 200}},
 		}, codes.InvalidArgument, "a study has at most 1,000,000"},
-		"though canceled": {&trellisv1.ExtendStudyRequest{Study: "canceled", Seeds: someIntegers(2)}, codes.FailedPrecondition, "study canceled was canceled, which is for good: submit a new one"},
+		"though canceled": {
+			&trellisv1.ExtendStudyRequest{Study: "canceled", Seeds: someIntegers(2)},
+			codes.FailedPrecondition, "study canceled was canceled, which is for good: submit a new one",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			serve(t, Config{}, func(h *harness) {
 				h.create(syntheticSpec("s", []uint32{4}, []uint32{2}))
 				h.create(syntheticSpec("canceled", []uint32{4}, []uint32{2}))
-				if _, err := h.studies.CancelStudy(h.Context(), &trellisv1.CancelStudyRequest{Study: "canceled"}); err != nil {
+				if _, err := h.studies.CancelStudy(h.Context(),
+					&trellisv1.CancelStudyRequest{Study: "canceled"}); err != nil {
 					t.Fatal(err)
 				}
 				before := h.study("s").GetModifyIndex() + h.study("canceled").GetModifyIndex()
@@ -129,7 +155,8 @@ func TestExtensionsNeedRoomOnTheDisk(t *testing.T) {
 	simulate(t, func(c *cluster) {
 		one := c.start("one:1", Config{MinFreeDisk: 1 - 1e-12})
 		c.await("one leads", func() bool { return one.leader.Leads() })
-		_, err := one.studies.ExtendStudy(one.Context(), &trellisv1.ExtendStudyRequest{Study: "big", Seeds: someIntegers(2)})
+		_, err := one.studies.ExtendStudy(one.Context(),
+			&trellisv1.ExtendStudyRequest{Study: "big", Seeds: someIntegers(2)})
 		if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "make room") {
 			t.Errorf("with a full disk: %v, want ResourceExhausted that says what to do", err)
 		}
@@ -158,11 +185,12 @@ func TestAnExtensionIsMadeAnewWhenTheStudyHasChanged(t *testing.T) {
 		meanwhile := func(ctx context.Context) {
 			seed++
 			indices := h.study("s").GetIndices()
-			answer, err := h.commands.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{ExtendStudy: &trellisv1.ExtendStudyCommand{
-				Study: "s", Indices: indices, Points: []*trellisv1.Parameters{
-					{LatentDim: 4, LearningRate: 1e-3, MaxEpochs: 2, BatchSize: 256, Seed: seed},
-				},
-			}}})
+			answer, err := h.commands.Propose(ctx,
+				&trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{ExtendStudy: &trellisv1.ExtendStudyCommand{
+					Study: "s", Indices: indices, Points: []*trellisv1.Parameters{
+						{LatentDim: 4, LearningRate: 1e-3, MaxEpochs: 2, BatchSize: 256, Seed: seed},
+					},
+				}}})
 			if err != nil || answer != uint64(1) {
 				t.Errorf("settle it: %v and error %v", answer, err)
 			}
@@ -173,7 +201,8 @@ func TestAnExtensionIsMadeAnewWhenTheStudyHasChanged(t *testing.T) {
 			t.Errorf("the study is %v, want 6 trials and one earlier spec", study)
 		}
 		h.before(1000, meanwhile)
-		_, err := h.studies.ExtendStudy(h.Context(), &trellisv1.ExtendStudyRequest{Study: "s", LatentDim: someIntegers(32)})
+		_, err := h.studies.ExtendStudy(h.Context(),
+			&trellisv1.ExtendStudyRequest{Study: "s", LatentDim: someIntegers(32)})
 		if status.Code(err) != codes.Aborted || !strings.Contains(err.Error(), "try again") {
 			t.Errorf("of a study that never rests: %v, want Aborted", err)
 		}
@@ -192,7 +221,8 @@ func TestAnExtensionIsNotGivenToAnotherStudyOfTheName(t *testing.T) {
 		})
 		study := h.extend(&trellisv1.ExtendStudyRequest{Study: "s", LatentDim: someIntegers(8)}, 1)
 		grid := study.GetSpec().GetGrid()[0]
-		if !slices.Equal(grid.GetLatentDim().GetValues(), []uint32{5, 8}) || !slices.Equal(grid.GetMaxEpochs().GetValues(), []uint32{9}) {
+		if !slices.Equal(grid.GetLatentDim().GetValues(), []uint32{5, 8}) ||
+			!slices.Equal(grid.GetMaxEpochs().GetValues(), []uint32{9}) {
 			t.Errorf("the study is %v", study)
 		}
 	})
@@ -213,19 +243,28 @@ func TestWhatFailedIsTakenUpAgain(t *testing.T) {
 		w := h.connect("w", 1)
 		a := w.assignment()
 		w.report(a, 1)
-		w.outcome(&trellisv1.Outcome{Study: "s", Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Failure{
-			Failure: &trellisv1.Failure{Class: trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, Message: "no memory"},
-		}})
+		w.outcome(&trellisv1.Outcome{
+			Study: "s", Run: a.GetRun(), Attempt: a.GetAttempt(),
+			Result: &trellisv1.Outcome_Failure{
+				Failure: &trellisv1.Failure{
+					Class:   trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY,
+					Message: "no memory",
+				},
+			},
+		})
 		w.acknowledged(a.GetAttempt(), 1, true)
-		if study := h.study("s"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED || study.GetProgress().GetTrialsFailed() != 1 {
+		if study := h.study("s"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED ||
+			study.GetProgress().GetTrialsFailed() != 1 {
 			t.Fatalf("the study is %v", study)
 		}
 		response, err := h.studies.RetryStudy(h.Context(), &trellisv1.RetryStudyRequest{Study: "s"})
-		if err != nil || response.GetRuns() != 1 || response.GetStudy().GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING {
+		if err != nil || response.GetRuns() != 1 ||
+			response.GetStudy().GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING {
 			t.Fatalf("%v and error %v", response, err)
 		}
 		w.train(w.assignment())
-		if study := h.study("s"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED || study.GetProgress().GetTrialsSucceeded() != 1 {
+		if study := h.study("s"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED ||
+			study.GetProgress().GetTrialsSucceeded() != 1 {
 			t.Errorf("the study is %v", study)
 		}
 		h.create(syntheticSpec("canceled", []uint32{8}, []uint32{2}))

@@ -24,7 +24,8 @@ func TestAPlanSaysWhatAStudyCosts(t *testing.T) {
 		spec := slowSpec("new", 3)
 		spec.Grid[0].MaxEpochs.Values = []uint32{5, 10}
 		p := h.plan(spec, false)
-		if p.GetTrials() != 6 || p.GetRuns() != 3 || p.GetEpochs() != 30 || p.GetEpochsAlone() != 45 || p.GetRunsShared() != 0 {
+		if p.GetTrials() != 6 || p.GetRuns() != 3 || p.GetEpochs() != 30 || p.GetEpochsAlone() != 45 ||
+			p.GetRunsShared() != 0 {
 			t.Errorf("planned %v", p)
 		}
 		if f := p.GetForecast(); f.GetEpochs().GetExpected() != 30 || !about(f.GetSeconds(), 60) || f.GetSlots() != 2 {
@@ -57,19 +58,21 @@ func TestAPlanIsWhatCreatingTakesOver(t *testing.T) {
 		if f := p.GetForecast(); f.GetEpochs().GetExpected() != 30 {
 			t.Errorf("forecast %v", f)
 		}
-		if p := h.plan(slowSpec("second", 4), true); p.GetRunsShared() != 0 || p.GetEpochsShared() != 0 || p.GetForecast().GetEpochs().GetExpected() != 40 {
+		if p := h.plan(slowSpec("second", 4), true); p.GetRunsShared() != 0 || p.GetEpochsShared() != 0 ||
+			p.GetForecast().GetEpochs().GetExpected() != 40 {
 			t.Errorf("a fresh study is planned as %v", p)
 		}
 		h.create(slowSpec("second", 4))
 		progress := h.study("second").GetProgress()
-		if progress.GetEpochsShared() != p.GetEpochsShared() || progress.GetRunsSucceeded() != p.GetRunsShared() || progress.GetSecondsShared() != p.GetSecondsShared() {
+		if progress.GetEpochsShared() != p.GetEpochsShared() || progress.GetRunsSucceeded() != p.GetRunsShared() ||
+			progress.GetSecondsShared() != p.GetSecondsShared() {
 			t.Errorf("planned %v, created %v", p, progress)
 		}
 	})
 }
 
-// TestAPlanTellsWhyAKnownRunHasEnded: one that came to the end of its own epochs goes on where more are asked for, one that ended
-// by itself answers them all.
+// TestAPlanTellsWhyAKnownRunHasEnded: one that came to the end of its own epochs goes on where more are asked for, one
+// that ended by itself answers them all.
 func TestAPlanTellsWhyAKnownRunHasEnded(t *testing.T) {
 	for reason, left := range map[trellisv1.StopReason]float64{
 		// The known epochs left no checkpoint: the longer run begins anew.
@@ -87,9 +90,12 @@ func TestAPlanTellsWhyAKnownRunHasEnded(t *testing.T) {
 				for epoch := uint32(1); epoch <= 4; epoch++ {
 					w.report(a, epoch)
 				}
-				w.outcome(&trellisv1.Outcome{Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Success_{
-					Success: &trellisv1.Outcome_Success{StopReason: reason, Epochs: 4},
-				}})
+				w.outcome(&trellisv1.Outcome{
+					Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
+					Result: &trellisv1.Outcome_Success_{
+						Success: &trellisv1.Outcome_Success{StopReason: reason, Epochs: 4},
+					},
+				})
 				w.acknowledged(a.GetAttempt(), 4, true)
 
 				p := h.plan(slowSpec("longer", 1), false)
@@ -97,7 +103,8 @@ func TestAPlanTellsWhyAKnownRunHasEnded(t *testing.T) {
 					t.Errorf("planned %v, want 4 epochs shared and %g to train", p, left)
 				}
 				h.create(slowSpec("longer", 1))
-				if shared := h.study("longer").GetProgress().GetRunsSucceeded(); shared != p.GetRunsShared() || (shared == 1) != (left == 0) {
+				if shared := h.study("longer").GetProgress().GetRunsSucceeded(); shared != p.GetRunsShared() ||
+					(shared == 1) != (left == 0) {
 					t.Errorf("%d runs planned as known, %d are", p.GetRunsShared(), shared)
 				}
 			})
@@ -108,9 +115,12 @@ func TestAPlanTellsWhyAKnownRunHasEnded(t *testing.T) {
 func TestWhatCannotBeCreatedCannotBePlanned(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		for name, change := range map[string]func(*trellisv1.StudySpec){
-			"learning rate 0":     func(s *trellisv1.StudySpec) { s.Grid[0].LearningRate.Values[0] = 0 },
-			"an unknown data set": func(s *trellisv1.StudySpec) { s.Model, s.Data, s.Synthetic = "conv-autoencoder", "imagenet", nil },
-			"too many points":     hundredMillion,
+			"learning rate 0": func(s *trellisv1.StudySpec) { s.Grid[0].LearningRate.Values[0] = 0 },
+			"an unknown data set": func(s *trellisv1.StudySpec) {
+				s.Model, s.Data, s.Synthetic = "conv-autoencoder",
+					"imagenet", nil
+			},
+			"too many points": hundredMillion,
 		} {
 			spec := slowSpec("bad", 1)
 			change(spec)

@@ -73,15 +73,17 @@ func (w *fakeWorker) saveContent(a *trellisv1.Assignment, epoch uint32, content 
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Checkpoint{Checkpoint: &trellisv1.CheckpointReport{
-		Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
-		Checkpoint: &trellisv1.Checkpoint{Epoch: epoch, Sha256: digest, Size: uint64(size), BestEpoch: epoch},
-	}}})
+	w.send(&trellisv1.SessionRequest{
+		Message: &trellisv1.SessionRequest_Checkpoint{Checkpoint: &trellisv1.CheckpointReport{
+			Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
+			Checkpoint: &trellisv1.Checkpoint{Epoch: epoch, Sha256: digest, Size: uint64(size), BestEpoch: epoch},
+		}},
+	})
 	return digest
 }
 
-// trainPaper creates the study paper and trains it, with a checkpoint at each epoch. Its trials 0 and 1 are of the latent
-// dimension 4 after 1 and 2 epochs, 2 and 3 of 8.
+// trainPaper creates the study paper and trains it, with a checkpoint at each epoch. Its trials 0 and 1 are of the
+// latent dimension 4 after 1 and 2 epochs, 2 and 3 of 8.
 func (h *harness) trainPaper() *fakeWorker {
 	h.Helper()
 	h.create(imageSpec("paper", "conv-autoencoder", 4, 8))
@@ -106,8 +108,8 @@ func (h *harness) createError(spec *trellisv1.StudySpec) error {
 	return err
 }
 
-// A study begins with the weights of the best trial of another, of a certain one, or of a checkpoint. Its workers are told,
-// its runs have ids of their own, and the log alone gives the same study.
+// A study begins with the weights of the best trial of another, of a certain one, or of a checkpoint. Its workers are
+// told, its runs have ids of their own, and the log alone gives the same study.
 func TestCreateFromAnotherStudy(t *testing.T) {
 	servePretrained(t, func(h *harness, store *artifacttest.Store) {
 		replayed := newReplica(t)
@@ -128,9 +130,20 @@ func TestCreateFromAnotherStudy(t *testing.T) {
 			latent     []uint32
 			want       *trellisv1.Source
 		}{
-			{"best", &trellisv1.Pretrained{Study: "paper"}, nil, &trellisv1.Source{Study: "paper", Trial: 1, Sha256: artifacttest.DigestOf([]byte(weightsOf(4, 2)))}},
-			{"other", &trellisv1.Pretrained{Study: "paper", Trial: proto.Uint64(2)}, []uint32{8}, &trellisv1.Source{Study: "paper", Trial: 2, Sha256: artifacttest.DigestOf([]byte(weightsOf(8, 1)))}},
-			{"checkpoint", &trellisv1.Pretrained{Checkpoint: artifacttest.DigestOf([]byte(weightsOf(8, 2)))}, []uint32{8}, &trellisv1.Source{Sha256: artifacttest.DigestOf([]byte(weightsOf(8, 2)))}},
+			{
+				"best", &trellisv1.Pretrained{Study: "paper"}, nil,
+				&trellisv1.Source{Study: "paper", Trial: 1, Sha256: artifacttest.DigestOf([]byte(weightsOf(4, 2)))},
+			},
+			{
+				"other", &trellisv1.Pretrained{Study: "paper", Trial: proto.Uint64(2)},
+				[]uint32{8},
+				&trellisv1.Source{Study: "paper", Trial: 2, Sha256: artifacttest.DigestOf([]byte(weightsOf(8, 1)))},
+			},
+			{
+				"checkpoint", &trellisv1.Pretrained{Checkpoint: artifacttest.DigestOf([]byte(weightsOf(8, 2)))},
+				[]uint32{8},
+				&trellisv1.Source{Sha256: artifacttest.DigestOf([]byte(weightsOf(8, 2)))},
+			},
 		} {
 			study := h.create(classifierSpec(test.name, test.pretrained, test.latent...))
 			test.want.Size = uint64(len(weightsOf(8, 2)))
@@ -158,7 +171,8 @@ func TestCreateFromAnotherStudy(t *testing.T) {
 				t.Errorf("%s: the latent dimensions are %v, want %d", test.name, got, wantLatent)
 			}
 			a := w.assignment()
-			if config := a.GetConfig(); config.GetPretrained() != test.want.Sha256 || config.GetPretrainedSize() != test.want.Size ||
+			if config := a.GetConfig(); config.GetPretrained() != test.want.Sha256 ||
+				config.GetPretrainedSize() != test.want.Size ||
 				config.GetParameters().GetLatentDim() != wantLatent || grid.RunID(config) != a.GetRun() {
 				t.Errorf("%s: got the assignment %v", test.name, a)
 			}
@@ -169,7 +183,11 @@ func TestCreateFromAnotherStudy(t *testing.T) {
 			w.train(a)
 		}
 		// An extension begins with the same weights, and so does what is retried or seeds are added to.
-		extended := h.extend(&trellisv1.ExtendStudyRequest{Study: "best", MaxEpochs: &trellisv1.IntegerAxis{Values: []uint32{3}}, Seeds: &trellisv1.IntegerAxis{Values: []uint32{1, 2}}}, 4)
+		extended := h.extend(&trellisv1.ExtendStudyRequest{
+			Study:     "best",
+			MaxEpochs: &trellisv1.IntegerAxis{Values: []uint32{3}},
+			Seeds:     &trellisv1.IntegerAxis{Values: []uint32{1, 2}},
+		}, 4)
 		if extended.GetPretrained().GetSha256() != artifacttest.DigestOf([]byte(weightsOf(4, 2))) {
 			t.Errorf("the extended study begins with %v", extended.GetPretrained())
 		}
@@ -227,35 +245,81 @@ func TestSourcesThatAreRefused(t *testing.T) {
 			code codes.Code
 			text string
 		}{
-			"no study":       {classifierSpec("s", &trellisv1.Pretrained{Study: "papre"}), codes.InvalidArgument, "there is no study papre"},
-			"no trial":       {classifierSpec("s", &trellisv1.Pretrained{Study: "paper", Trial: proto.Uint64(17)}), codes.InvalidArgument, "study paper has no trial 17"},
-			"another model":  {classifierSpec("s", &trellisv1.Pretrained{Study: "mnist"}), codes.InvalidArgument, "begins with weights of the model conv-autoencoder or denoising-autoencoder"},
-			"another latent": {classifierSpec("s", &trellisv1.Pretrained{Study: "paper"}, 4, 8), codes.InvalidArgument, "the weights of trial 1 of study paper have the latent dimension 4 and fit no other, such as 8"},
-			"none":           {classifierSpec("s", nil, 4), codes.InvalidArgument, "the model classifier begins with weights of the model"},
+			"no study": {
+				classifierSpec("s", &trellisv1.Pretrained{Study: "papre"}), codes.InvalidArgument,
+				"there is no study papre",
+			},
+			"no trial": {
+				classifierSpec("s", &trellisv1.Pretrained{Study: "paper", Trial: proto.Uint64(17)}),
+				codes.InvalidArgument, "study paper has no trial 17",
+			},
+			"another model": {
+				classifierSpec("s", &trellisv1.Pretrained{Study: "mnist"}), codes.InvalidArgument,
+				"begins with weights of the model conv-autoencoder or denoising-autoencoder",
+			},
+			"another latent": {
+				classifierSpec("s", &trellisv1.Pretrained{Study: "paper"}, 4, 8), codes.InvalidArgument,
+				"the weights of trial 1 of study paper have the latent dimension 4 and fit no other, such as 8",
+			},
+			"none": {
+				classifierSpec("s", nil, 4), codes.InvalidArgument,
+				"the model classifier begins with weights of the model",
+			},
 			"not wanted": {func() *trellisv1.StudySpec {
 				spec := imageSpec("s", "conv-autoencoder", 4)
 				spec.Pretrained = &trellisv1.Pretrained{Study: "paper"}
 				return spec
 			}(), codes.InvalidArgument, "the model conv-autoencoder begins with random weights: leave pretrained out"},
-			"checkpoint without latent": {classifierSpec("s", &trellisv1.Pretrained{Checkpoint: artifacttest.DigestOf([]byte(weightsOf(4, 2)))}), codes.InvalidArgument, "latent_dim"},
+			"checkpoint without latent": {
+				classifierSpec("s",
+					&trellisv1.Pretrained{Checkpoint: artifacttest.DigestOf([]byte(weightsOf(4, 2)))}),
+				codes.InvalidArgument, "latent_dim",
+			},
 			"checkpoint of another model": {
 				classifierSpec("s", &trellisv1.Pretrained{Checkpoint: classes}, 4), codes.InvalidArgument,
-				"the checkpoint " + classes + ", which a run of study classes has saved, is of the model classifier; the model classifier " +
+				"the checkpoint " + classes + ", which a run of study classes has saved, is of the model classifier; " +
+					"the model classifier " +
 					"begins with weights of the model conv-autoencoder or denoising-autoencoder",
 			},
 			"checkpoint of another latent": {
-				classifierSpec("s", &trellisv1.Pretrained{Checkpoint: artifacttest.DigestOf([]byte(weightsOf(8, 2)))}, 8, 4), codes.InvalidArgument,
-				"have the latent dimension 8 and fit no other, such as 4: latent_dim: 8, or name a checkpoint of that dimension",
+				classifierSpec("s", &trellisv1.Pretrained{Checkpoint: artifacttest.DigestOf([]byte(weightsOf(8, 2)))},
+					8, 4), codes.InvalidArgument,
+				"have the latent dimension 8 and fit no other, such as 4: latent_dim: 8, or name a checkpoint of " +
+					"that dimension",
 			},
-			"no checkpoint": {classifierSpec("s", &trellisv1.Pretrained{Checkpoint: strings.Repeat("0", 64)}, 4), codes.FailedPrecondition, "does not keep it"},
-			"no digest":     {classifierSpec("s", &trellisv1.Pretrained{Checkpoint: "abc"}, 4), codes.InvalidArgument, "64 lower-case hexadecimal digits"},
-			"two forms":     {classifierSpec("s", &trellisv1.Pretrained{Study: "paper", Checkpoint: strings.Repeat("0", 64)}, 4), codes.InvalidArgument, "come from a study or from a checkpoint"},
-			"not answered":  {classifierSpec("s", &trellisv1.Pretrained{Study: "open", Trial: proto.Uint64(0)}), codes.FailedPrecondition, "trial 0 of study open has not been answered yet"},
-			"no best":       {classifierSpec("s", &trellisv1.Pretrained{Study: "open"}), codes.FailedPrecondition, "study open has no best trial yet"},
-			"not saved":     {classifierSpec("s", &trellisv1.Pretrained{Study: "unsaved"}), codes.FailedPrecondition, "weights of trial 1 were saved"},
-			"canceled":      {classifierSpec("s", &trellisv1.Pretrained{Study: "canceled", Trial: proto.Uint64(1)}), codes.FailedPrecondition, "trial 1 of study canceled has no answer: it was canceled"},
+			"no checkpoint": {
+				classifierSpec("s", &trellisv1.Pretrained{Checkpoint: strings.Repeat("0", 64)}, 4),
+				codes.FailedPrecondition, "does not keep it",
+			},
+			"no digest": {
+				classifierSpec("s", &trellisv1.Pretrained{Checkpoint: "abc"}, 4), codes.InvalidArgument,
+				"64 lower-case hexadecimal digits",
+			},
+			"two forms": {
+				classifierSpec("s",
+					&trellisv1.Pretrained{Study: "paper", Checkpoint: strings.Repeat("0", 64)}, 4),
+				codes.InvalidArgument,
+				"come from a study or from a checkpoint",
+			},
+			"not answered": {
+				classifierSpec("s", &trellisv1.Pretrained{Study: "open", Trial: proto.Uint64(0)}),
+				codes.FailedPrecondition, "trial 0 of study open has not been answered yet",
+			},
+			"no best": {
+				classifierSpec("s", &trellisv1.Pretrained{Study: "open"}), codes.FailedPrecondition,
+				"study open has no best trial yet",
+			},
+			"not saved": {
+				classifierSpec("s", &trellisv1.Pretrained{Study: "unsaved"}), codes.FailedPrecondition,
+				"weights of trial 1 were saved",
+			},
+			"canceled": {
+				classifierSpec("s", &trellisv1.Pretrained{Study: "canceled", Trial: proto.Uint64(1)}),
+				codes.FailedPrecondition, "trial 1 of study canceled has no answer: it was canceled",
+			},
 		} {
-			if err := h.createError(test.spec); status.Code(err) != test.code || !strings.Contains(err.Error(), test.text) {
+			if err := h.createError(test.spec); status.Code(err) != test.code ||
+				!strings.Contains(err.Error(), test.text) {
 				t.Errorf("%s: error %v, want %v with %q", name, err, test.code, test.text)
 			}
 			_, err := h.studies.PlanStudy(h.Context(), &trellisv1.PlanStudyRequest{Spec: test.spec})
@@ -268,9 +332,11 @@ func TestSourcesThatAreRefused(t *testing.T) {
 		if _, err := h.studies.DeleteStudy(h.Context(), &trellisv1.DeleteStudyRequest{Study: "paper"}); err != nil {
 			t.Fatal(err)
 		}
-		wantCode(t, h.createError(classifierSpec("again", &trellisv1.Pretrained{Study: "paper"})), codes.AlreadyExists, "a study named again exists already")
+		wantCode(t, h.createError(classifierSpec("again", &trellisv1.Pretrained{Study: "paper"})), codes.AlreadyExists,
+			"a study named again exists already")
 		h.artifacts.Use(nil, nil)
-		checkpoint := classifierSpec("s", &trellisv1.Pretrained{Checkpoint: artifacttest.DigestOf([]byte(weightsOf(4, 2)))}, 4)
+		checkpoint := classifierSpec("s",
+			&trellisv1.Pretrained{Checkpoint: artifacttest.DigestOf([]byte(weightsOf(4, 2)))}, 4)
 		wantCode(t, h.createError(checkpoint), codes.FailedPrecondition, "log is in memory, so it keeps no artifacts")
 	})
 }
@@ -278,8 +344,8 @@ func TestSourcesThatAreRefused(t *testing.T) {
 // collectionsPerGrace is how often the leader's collector looks in a grace period.
 const collectionsPerGrace = 6
 
-// The collector keeps what a study begins with for as long as the study is there, even if the study that it comes from is
-// deleted, and even if nothing has referred to it for nearly the whole grace period when the study is created.
+// The collector keeps what a study begins with for as long as the study is there, even if the study that it comes from
+// is deleted, and even if nothing has referred to it for nearly the whole grace period when the study is created.
 func TestSourcesAreKept(t *testing.T) {
 	servePretrained(t, func(h *harness, store *artifacttest.Store) {
 		h.trainPaper()

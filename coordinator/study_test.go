@@ -22,15 +22,39 @@ func TestBadStudiesAreRefusedAndChangeNothing(t *testing.T) {
 		code   codes.Code
 		says   string
 	}{
-		"a name with capitals":   {func(s *trellisv1.StudySpec) { s.Name = "Good" }, codes.InvalidArgument, "lower-case"},
-		"no grid":                {func(s *trellisv1.StudySpec) { s.Grid = nil }, codes.InvalidArgument, "grid"},
-		"latent dimension 0":     {func(s *trellisv1.StudySpec) { s.Grid[0].LatentDim.Values[0] = 0 }, codes.InvalidArgument, "between 1 and 784"},
-		"latent dimension 785":   {func(s *trellisv1.StudySpec) { s.Grid[0].LatentDim.Values[0] = 785 }, codes.InvalidArgument, "between 1 and 784"},
-		"negative learning rate": {func(s *trellisv1.StudySpec) { s.Grid[0].LearningRate.Values[0] = -1 }, codes.InvalidArgument, "above 0"},
-		"zero learning rate":     {func(s *trellisv1.StudySpec) { s.Grid[0].LearningRate.Values[0] = 0 }, codes.InvalidArgument, "above 0"},
-		"an empty axis":          {func(s *trellisv1.StudySpec) { s.Grid[0].MaxEpochs.Values = nil }, codes.InvalidArgument, "at least one value"},
-		"an unknown model":       {func(s *trellisv1.StudySpec) { s.Model, s.Data = "transformer", "tiny" }, codes.InvalidArgument, "unknown model"},
-		"an unknown data set":    {func(s *trellisv1.StudySpec) { s.Model, s.Data = "conv-autoencoder", "imagenet" }, codes.InvalidArgument, "there is tiny"},
+		"a name with capitals": {
+			func(s *trellisv1.StudySpec) { s.Name = "Good" }, codes.InvalidArgument,
+			"lower-case",
+		},
+		"no grid": {func(s *trellisv1.StudySpec) { s.Grid = nil }, codes.InvalidArgument, "grid"},
+		"latent dimension 0": {
+			func(s *trellisv1.StudySpec) { s.Grid[0].LatentDim.Values[0] = 0 },
+			codes.InvalidArgument, "between 1 and 784",
+		},
+		"latent dimension 785": {
+			func(s *trellisv1.StudySpec) { s.Grid[0].LatentDim.Values[0] = 785 },
+			codes.InvalidArgument, "between 1 and 784",
+		},
+		"negative learning rate": {
+			func(s *trellisv1.StudySpec) { s.Grid[0].LearningRate.Values[0] = -1 },
+			codes.InvalidArgument, "above 0",
+		},
+		"zero learning rate": {
+			func(s *trellisv1.StudySpec) { s.Grid[0].LearningRate.Values[0] = 0 },
+			codes.InvalidArgument, "above 0",
+		},
+		"an empty axis": {
+			func(s *trellisv1.StudySpec) { s.Grid[0].MaxEpochs.Values = nil },
+			codes.InvalidArgument, "at least one value",
+		},
+		"an unknown model": {
+			func(s *trellisv1.StudySpec) { s.Model, s.Data = "transformer", "tiny" },
+			codes.InvalidArgument, "unknown model",
+		},
+		"an unknown data set": {
+			func(s *trellisv1.StudySpec) { s.Model, s.Data = "conv-autoencoder", "imagenet" },
+			codes.InvalidArgument, "there is tiny",
+		},
 		"a split that is too long": {func(s *trellisv1.StudySpec) {
 			s.Model, s.Data, s.Split = "conv-autoencoder", "tiny", &trellisv1.Split{Train: 600, Validation: 1}
 		}, codes.InvalidArgument, "600"},
@@ -69,7 +93,11 @@ func TestUnknownStudiesAreNotFound(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		ctx := h.Context()
 		calls := map[string]func() error{
-			"get": func() error { _, err := h.studies.GetStudy(ctx, &trellisv1.GetStudyRequest{Study: "none"}); return err },
+			"get": func() error {
+				_,
+					err := h.studies.GetStudy(ctx, &trellisv1.GetStudyRequest{Study: "none"})
+				return err
+			},
 			"pause": func() error {
 				_, err := h.studies.PauseStudy(ctx, &trellisv1.PauseStudyRequest{Study: "none"})
 				return err
@@ -171,7 +199,10 @@ func TestAWatchTellsMetrics(t *testing.T) {
 		w := h.connect("w", 1)
 		a := w.assignment()
 		reports := reportsOf(a, 1, lossAt(a.GetConfig().GetParameters(), 1))
-		reports.Metrics = map[string]*trellisv1.Series{"train_accuracy": {Values: []float64{0.5}}, "validation_accuracy": {Values: []float64{0.25}}}
+		reports.Metrics = map[string]*trellisv1.Series{
+			"train_accuracy":      {Values: []float64{0.5}},
+			"validation_accuracy": {Values: []float64{0.25}},
+		}
 		w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{
 			Reports: &trellisv1.ReportBatch{Reports: []*trellisv1.Reports{reports}},
 		}})
@@ -227,11 +258,14 @@ func TestAWatchSplitsWhatIsTooLargeForAMessage(t *testing.T) {
 				continue
 			}
 			failed++
-			w.outcome(&trellisv1.Outcome{Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(), Result: &trellisv1.Outcome_Failure{
-				Failure: &trellisv1.Failure{
-					Class: trellisv1.FailureClass_FAILURE_CLASS_TRAINER, Message: strings.Repeat("x", 4096),
+			w.outcome(&trellisv1.Outcome{
+				Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
+				Result: &trellisv1.Outcome_Failure{
+					Failure: &trellisv1.Failure{
+						Class: trellisv1.FailureClass_FAILURE_CLASS_TRAINER, Message: strings.Repeat("x", 4096),
+					},
 				},
-			}})
+			})
 		}
 		h.study("verbose")
 		watch, err := h.studies.WatchStudy(h.Context(), &trellisv1.WatchStudyRequest{Study: "verbose"})
@@ -308,7 +342,10 @@ func TestDataSetsOfStudiesAreServedInChunks(t *testing.T) {
 			t.Fatal(err)
 		}
 		file := found.GetDataSet().GetFiles()[0]
-		stream, err := h.dataSets.DownloadDataFile(h.Context(), &trellisv1.DownloadDataFileRequest{Digest: tinyDigest, Sha256: file.GetSha256()})
+		stream, err := h.dataSets.DownloadDataFile(h.Context(), &trellisv1.DownloadDataFileRequest{
+			Digest: tinyDigest,
+			Sha256: file.GetSha256(),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -329,7 +366,10 @@ func TestDataSetsOfStudiesAreServedInChunks(t *testing.T) {
 		if !bytes.Equal(content.Bytes(), tinyFile) {
 			t.Errorf("received %d bytes that differ from the %d sent", content.Len(), len(tinyFile))
 		}
-		unknown, err := h.dataSets.DownloadDataFile(h.Context(), &trellisv1.DownloadDataFileRequest{Digest: tinyDigest, Sha256: strings.Repeat("c", 64)})
+		unknown, err := h.dataSets.DownloadDataFile(h.Context(), &trellisv1.DownloadDataFileRequest{
+			Digest: tinyDigest,
+			Sha256: strings.Repeat("c", 64),
+		})
 		if err == nil {
 			_, err = unknown.Recv()
 		}

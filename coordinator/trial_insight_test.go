@@ -17,8 +17,8 @@ import (
 	"trellis/results/insight"
 )
 
-// TestSuggestedStudiesAreValid: whatever a study was and whatever it found, what is suggested after it passes the rules, is
-// no larger, and has the best configuration again. So does what is suggested after that.
+// TestSuggestedStudiesAreValid: whatever a study was and whatever it found, what is suggested after it passes the
+// rules, is no larger, and has the best configuration again. So does what is suggested after that.
 func TestSuggestedStudiesAreValid(t *testing.T) {
 	suggested := 0
 	rapid.Check(t, func(t *rapid.T) {
@@ -29,7 +29,8 @@ func TestSuggestedStudiesAreValid(t *testing.T) {
 				t.Fatal(err)
 			}
 			snapshot := findAnything(t, spec)
-			response, err := insight.SuggestStudy(snapshot, &trellisv1.SuggestStudyRequest{Study: spec.GetName()}, testModels)
+			response, err := insight.SuggestStudy(snapshot, &trellisv1.SuggestStudyRequest{Study: spec.GetName()},
+				testModels)
 			if status.Code(api.Status(err)) == codes.FailedPrecondition {
 				return
 			}
@@ -45,7 +46,8 @@ func TestSuggestedStudiesAreValid(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if summary, err := grid.Summarize(next); err != nil || summary.Runs > old.Runs || summary.Trials > old.Trials {
+			if summary, err := grid.Summarize(next); err != nil || summary.Runs > old.Runs ||
+				summary.Trials > old.Trials {
 				t.Fatalf("after %d trials in %d runs, %+v are suggested: %v", old.Trials, old.Runs, summary, err)
 			}
 			checkBestRecurs(t, snapshot, spec.GetName(), points)
@@ -85,7 +87,8 @@ func checkBestRecurs(t *rapid.T, snapshot *results.Snapshot, study string, point
 // drawSpec draws a spec of up to a thousand trials.
 func drawSpec(t *rapid.T) *trellisv1.StudySpec {
 	draw := func(name string, highest uint32, most int) *trellisv1.IntegerAxis {
-		return &trellisv1.IntegerAxis{Values: rapid.SliceOfNDistinct(rapid.Uint32Range(1, highest), 1, most, rapid.ID).Draw(t, name)}
+		return &trellisv1.IntegerAxis{Values: rapid.SliceOfNDistinct(rapid.Uint32Range(1, highest), 1, most,
+			rapid.ID).Draw(t, name)}
 	}
 	numbers := func(name string, lowest float64) *trellisv1.NumberAxis {
 		switch rapid.IntRange(0, 2).Draw(t, name+" form") {
@@ -133,7 +136,10 @@ func findAnything(t *rapid.T, spec *trellisv1.StudySpec) *results.Snapshot {
 	must(err)
 	now := &timestamppb.Timestamp{}
 	must(store.CreateStudy(1, now, &trellisv1.Study{Name: spec.GetName(), Spec: spec}, runs, trials),
-		store.SetWorker(2, now, &trellisv1.Worker{Name: "w", State: trellisv1.WorkerState_WORKER_STATE_READY, Slots: 1}))
+		store.SetWorker(2, now, &trellisv1.Worker{
+			Name: "w", State: trellisv1.WorkerState_WORKER_STATE_READY,
+			Slots: 1,
+		}))
 	random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "losses"), 0))
 	left := rapid.IntRange(0, 3).Draw(t, "how many tenths of the runs are left")
 	for i, run := range runs {
@@ -153,8 +159,9 @@ func findAnything(t *rapid.T, spec *trellisv1.StudySpec) *results.Snapshot {
 		attempt := results.AttemptNumber(index, 0)
 		must(store.Record(index+1, now, []*trellisv1.RecordCommand_Entry{
 			{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: &trellisv1.Reports{
-				Study: spec.GetName(), Run: run.GetId(), Attempt: attempt, FirstEpoch: 1, TrainLoss: losses, ValidationLoss: losses,
-				Seconds: make([]float64, epochs),
+				Study: spec.GetName(), Run: run.GetId(), Attempt: attempt, FirstEpoch: 1, TrainLoss: losses,
+				ValidationLoss: losses,
+				Seconds:        make([]float64, epochs),
 			}}},
 			{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: &trellisv1.Outcome{
 				Study: spec.GetName(), Run: run.GetId(), Attempt: attempt,

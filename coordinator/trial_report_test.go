@@ -24,7 +24,8 @@ func TestReport(t *testing.T) {
 			report.GetEpochsTrained() != 4 || report.GetEpochsAlone() != 6 || len(report.GetDigest()) != 64 {
 			t.Errorf("got %v", report)
 		}
-		if _, err := h.trials.GetReport(h.Context(), &trellisv1.GetReportRequest{Study: "none"}); status.Code(err) != codes.NotFound {
+		if _, err := h.trials.GetReport(h.Context(),
+			&trellisv1.GetReportRequest{Study: "none"}); status.Code(err) != codes.NotFound {
 			t.Errorf("report on a study that there is none of: %v", err)
 		}
 	})

@@ -14,8 +14,8 @@ import (
 	"trellis/results/grid"
 )
 
-// ForwardedBy is the metadata key of a call that a node has passed on, or makes itself: that node's address. Such a call is
-// not passed on again.
+// ForwardedBy is the metadata key of a call that a node has passed on, or makes itself: that node's address. Such a
+// call is not passed on again.
 const ForwardedBy = "trellis-forwarded-by"
 
 // Snapshots is the store.
@@ -59,7 +59,8 @@ type Config struct {
 	Forecasts *forecast.Maker
 	Sessions  Sessions
 	Node      Node
-	// Stopping is done, with the error that streams end with, when the node stops: those that would go on forever end then.
+	// Stopping is done, with the error that streams end with, when the node stops: those that would go on forever end
+	// then.
 	Stopping context.Context
 	Logger   *slog.Logger
 }
@@ -67,7 +68,8 @@ type Config struct {
 // Register registers all services.
 func Register(server grpc.ServiceRegistrar, c Config) {
 	trellisv1.RegisterStudyServiceServer(server, studyService{
-		numerics: c.Numerics, models: c.Models, store: c.Store, log: c.Log, dataSets: c.DataSets, artifacts: c.Artifacts,
+		numerics: c.Numerics, models: c.Models, store: c.Store, log: c.Log, dataSets: c.DataSets,
+		artifacts: c.Artifacts,
 		forecasts: c.Forecasts, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, creating: make(chan struct{}, 1),
 		stopping: c.Stopping, logger: c.Logger,
 	})

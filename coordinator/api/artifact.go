@@ -47,7 +47,9 @@ func (s artifactService) UploadArtifact(stream trellisv1.ArtifactService_UploadA
 }
 
 // receiveChunks passes on what comes. It closes chunks when all of it has come, and else returns why not.
-func receiveChunks(ctx context.Context, stream trellisv1.ArtifactService_UploadArtifactServer, chunks chan<- []byte) error {
+func receiveChunks(
+	ctx context.Context, stream trellisv1.ArtifactService_UploadArtifactServer, chunks chan<- []byte,
+) error {
 	for {
 		request, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -98,7 +100,8 @@ func (r *arrivingChunks) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// DownloadArtifact sends an artifact. If this node does not have it, others may: a node that another asks does not ask on.
+// DownloadArtifact sends an artifact. If this node does not have it, others may: a node that another asks does not ask
+// on.
 func (s artifactService) DownloadArtifact(
 	request *trellisv1.DownloadArtifactRequest, stream trellisv1.ArtifactService_DownloadArtifactServer,
 ) error {

@@ -54,7 +54,11 @@ func serveArtifacts(t *testing.T, store artifact.Backing, test func(*artifactsTe
 		served := make(chan error, 1)
 		go func() { served <- server.Serve(listener) }()
 		conn, err := grpc.NewClient("passthrough:artifacts", grpc.WithTransportCredentials(insecure.NewCredentials()),
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+			grpc.WithContextDialer(func(ctx context.Context,
+				_ string,
+			) (net.Conn, error) {
+				return listener.DialContext(ctx)
+			}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +99,8 @@ func TestArtifactsComeBackAsTheyWere(t *testing.T) {
 			if err != nil || digest != artifacttest.DigestOf(content) {
 				s.Fatalf("upload of %d bytes: %s, %v", size, digest, err)
 			}
-			if found, err := artifacttest.Download(s.ctx, s.client, digest); err != nil || !bytes.Equal(found, content) {
+			if found, err := artifacttest.Download(s.ctx, s.client, digest); err != nil ||
+				!bytes.Equal(found, content) {
 				s.Errorf("download of %d bytes: %d bytes, %v", size, len(found), err)
 			}
 		}
@@ -160,7 +165,8 @@ func TestErrorsOfUploads(t *testing.T) {
 func TestUploadsThatDoNotEnd(t *testing.T) {
 	store := artifacttest.New()
 	serveArtifacts(t, store, func(s *artifactsTest) {
-		begin := func(ctx context.Context) grpc.ClientStreamingClient[trellisv1.UploadArtifactRequest, trellisv1.UploadArtifactResponse] {
+		begin := func(ctx context.Context) grpc.ClientStreamingClient[trellisv1.UploadArtifactRequest,
+			trellisv1.UploadArtifactResponse] {
 			stream, err := s.client.UploadArtifact(ctx)
 			if err != nil {
 				s.Fatal(err)
@@ -179,7 +185,8 @@ func TestUploadsThatDoNotEnd(t *testing.T) {
 
 		stalled := begin(s.ctx)
 		began := time.Now()
-		wantCode(s.T, stalled.RecvMsg(&trellisv1.UploadArtifactResponse{}), codes.DeadlineExceeded, "nothing of the artifact")
+		wantCode(s.T, stalled.RecvMsg(&trellisv1.UploadArtifactResponse{}), codes.DeadlineExceeded,
+			"nothing of the artifact")
 		if waited := time.Since(began); waited != uploadTimeout {
 			s.Errorf("ended after %v, want %v", waited, uploadTimeout)
 		}

@@ -21,7 +21,8 @@ import (
 const introductionTimeout = 5 * time.Second
 
 var errInMemory = status.Error(codes.FailedPrecondition,
-	"this coordinator's log is in memory, which neither is copied to other nodes nor backed up: start it with a data directory (--data)")
+	"this coordinator's log is in memory, which neither is copied to other nodes nor backed up: start it with a data "+
+		"directory (--data)")
 
 // errRestored is what workers are told when everything recorded was replaced.
 var errRestored = status.Error(codes.Unavailable, "the coordinator was restored from a backup: connect again")
@@ -47,7 +48,9 @@ type Node interface {
 }
 
 // GetCluster returns the cluster as this node knows it, and the node's own state.
-func (s clusterService) GetCluster(context.Context, *trellisv1.GetClusterRequest) (*trellisv1.GetClusterResponse, error) {
+func (s clusterService) GetCluster(
+	context.Context, *trellisv1.GetClusterRequest,
+) (*trellisv1.GetClusterResponse, error) {
 	own := &trellisv1.NodeStatus{Address: s.address, Version: s.version}
 	response := &trellisv1.GetClusterResponse{Status: own}
 	if s.node.Replicated() == nil {
@@ -68,7 +71,8 @@ func (s clusterService) GetCluster(context.Context, *trellisv1.GetClusterRequest
 	}
 	now := s.node.Replicated().Status()
 	own.Id, own.Role, own.Term = now.ID, now.Role, now.Term
-	own.LastIndex, own.CommitIndex, own.AppliedIndex, own.SnapshotIndex = now.LastIndex, now.CommitIndex, now.AppliedIndex, now.SnapshotIndex
+	own.LastIndex, own.CommitIndex, own.AppliedIndex, own.SnapshotIndex = now.LastIndex, now.CommitIndex,
+		now.AppliedIndex, now.SnapshotIndex
 	own.DiskFree, own.DiskSize = now.DiskFree, now.DiskSize
 	if !now.LastContact.IsZero() {
 		own.SinceContact = durationpb.New(time.Since(now.LastContact))
@@ -76,9 +80,11 @@ func (s clusterService) GetCluster(context.Context, *trellisv1.GetClusterRequest
 	return response, nil
 }
 
-// AddNode makes a node a member. It asks the node first who it is: a cluster that counts on a node which is not there may
-// lose its majority.
-func (s clusterService) AddNode(ctx context.Context, request *trellisv1.AddNodeRequest) (*trellisv1.AddNodeResponse, error) {
+// AddNode makes a node a member. It asks the node first who it is: a cluster that counts on a node which is not there
+// may lose its majority.
+func (s clusterService) AddNode(
+	ctx context.Context, request *trellisv1.AddNodeRequest,
+) (*trellisv1.AddNodeResponse, error) {
 	if s.node.Replicated() == nil {
 		return nil, errInMemory
 	}
@@ -96,7 +102,8 @@ func (s clusterService) AddNode(ctx context.Context, request *trellisv1.AddNodeR
 func (s clusterService) introduce(ctx context.Context, id, address string) error {
 	if address == s.address {
 		if own := s.node.Replicated().Status().ID; own != id {
-			return status.Errorf(codes.FailedPrecondition, "%s is the leader's own address, and its id is %s, not %s", address, own, id)
+			return status.Errorf(codes.FailedPrecondition, "%s is the leader's own address, and its id is %s, not %s",
+				address, own, id)
 		}
 		return nil
 	}
@@ -109,7 +116,8 @@ func (s clusterService) introduce(ctx context.Context, id, address string) error
 	defer done()
 	answer, err := trellisv1.NewClusterServiceClient(conn).GetCluster(ctx, &trellisv1.GetClusterRequest{})
 	if err != nil {
-		return status.Errorf(codes.FailedPrecondition, "the leader, %s, can't reach a node at %s: %s: give the node an address that the "+
+		return status.Errorf(codes.FailedPrecondition, "the leader, %s, can't reach a node at %s: %s: give the node "+
+			"an address that the "+
 			"others can reach (--advertise)", s.address, address, status.Convert(err).Message())
 	}
 	if found := answer.GetStatus().GetId(); found != id {
@@ -125,7 +133,8 @@ func (s clusterService) introduce(ctx context.Context, id, address string) error
 	}
 	for _, other := range answer.GetNodes() {
 		if !ours[other.GetId()] && other.GetId() != id || len(answer.GetNodes()) == 1 && !ours[id] {
-			return status.Errorf(codes.FailedPrecondition, "the node at %s is a member of another cluster already: empty its data directory, "+
+			return status.Errorf(codes.FailedPrecondition, "the node at %s is a member of another cluster already: "+
+				"empty its data directory, "+
 				"and start it with --join or --wait-to-be-added", address)
 		}
 	}
@@ -133,7 +142,9 @@ func (s clusterService) introduce(ctx context.Context, id, address string) error
 }
 
 // RemoveNode takes a node out of the cluster.
-func (s clusterService) RemoveNode(ctx context.Context, request *trellisv1.RemoveNodeRequest) (*trellisv1.RemoveNodeResponse, error) {
+func (s clusterService) RemoveNode(
+	ctx context.Context, request *trellisv1.RemoveNodeRequest,
+) (*trellisv1.RemoveNodeResponse, error) {
 	if s.node.Replicated() == nil {
 		return nil, errInMemory
 	}

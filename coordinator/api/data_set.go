@@ -22,7 +22,9 @@ type dataSetService struct {
 }
 
 // GetDataSet returns the description of a data set that a study uses.
-func (s dataSetService) GetDataSet(ctx context.Context, request *trellisv1.GetDataSetRequest) (*trellisv1.GetDataSetResponse, error) {
+func (s dataSetService) GetDataSet(
+	ctx context.Context, request *trellisv1.GetDataSetRequest,
+) (*trellisv1.GetDataSetResponse, error) {
 	dataSet, err := s.find(ctx, request.GetDigest())
 	if err != nil {
 		return nil, err
@@ -31,14 +33,17 @@ func (s dataSetService) GetDataSet(ctx context.Context, request *trellisv1.GetDa
 }
 
 // DownloadDataFile sends a file of a data set, uncompressed.
-func (s dataSetService) DownloadDataFile(request *trellisv1.DownloadDataFileRequest, stream trellisv1.DataSetService_DownloadDataFileServer) error {
+func (s dataSetService) DownloadDataFile(
+	request *trellisv1.DownloadDataFileRequest, stream trellisv1.DataSetService_DownloadDataFileServer,
+) error {
 	ctx := stream.Context()
 	if _, err := s.find(ctx, request.GetDigest()); err != nil {
 		return err
 	}
 	file, err := s.dataSets.Open(ctx, request.GetDigest(), request.GetSha256())
 	if err != nil {
-		return status.Errorf(codes.NotFound, "open file %s of data set %s: %v", request.GetSha256(), request.GetDigest(), err)
+		return status.Errorf(codes.NotFound, "open file %s of data set %s: %v", request.GetSha256(),
+			request.GetDigest(), err)
 	}
 	defer file.Close()
 	buffer := make([]byte, chunkBytes)
@@ -53,7 +58,8 @@ func (s dataSetService) DownloadDataFile(request *trellisv1.DownloadDataFileRequ
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return nil
 		case err != nil:
-			return status.Errorf(codes.DataLoss, "read file %s of data set %s: %v", request.GetSha256(), request.GetDigest(), err)
+			return status.Errorf(codes.DataLoss, "read file %s of data set %s: %v", request.GetSha256(),
+				request.GetDigest(), err)
 		}
 	}
 }
@@ -74,7 +80,8 @@ func (s dataSetService) find(ctx context.Context, digest string) (*trellisv1.Dat
 			return nil, status.Errorf(codes.Unavailable, "find data set %q: %v", dataSet.GetName(), err)
 		}
 		if found.GetDigest() != digest {
-			return nil, status.Errorf(codes.FailedPrecondition, "data set %q has changed since study %q was created: its digest was %s and is %s",
+			return nil, status.Errorf(codes.FailedPrecondition, "data set %q has changed since study %q was created: "+
+				"its digest was %s and is %s",
 				dataSet.GetName(), study.GetName(), digest, found.GetDigest())
 		}
 		return dataSet, nil

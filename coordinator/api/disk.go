@@ -26,8 +26,8 @@ func diskSpace(folder string) (free, size uint64, err error) {
 	return uint64(stat.Bavail) * block, stat.Blocks * block, nil
 }
 
-// check refuses a new study, or more of one, when little of the disk is free: what runs already needs the rest. A log in memory needs
-// no disk.
+// check refuses a new study, or more of one, when little of the disk is free: what runs already needs the rest. A log
+// in memory needs no disk.
 func (d disk) check() error {
 	if d.folder == "" {
 		return nil
@@ -39,7 +39,8 @@ func (d disk) check() error {
 	if size == 0 || float64(free) >= d.minFree*float64(size) {
 		return nil
 	}
-	return status.Errorf(codes.ResourceExhausted, "only %.1f%% of the disk under %s is free, and what is new needs %.0f%%: make room there, "+
+	return status.Errorf(codes.ResourceExhausted, "only %.1f%% of the disk under %s is free, and what is new needs "+
+		"%.0f%%: make room there, "+
 		"or delete a study that is no longer needed, and try again; studies that run already go on",
 		100*float64(free)/float64(size), d.folder, 100*d.minFree)
 }

@@ -1,6 +1,6 @@
-// Package api has the services that clients, workers and other nodes call, one file each; the study service, which is long,
-// is in several. Everything that can be wrong with a request is found here. A service then answers from a snapshot of the
-// store, or puts a command into the log and answers from what the store says afterwards.
+// Package api has the services that clients, workers and other nodes call, one file each; the study service, which is
+// long, is in several. Everything that can be wrong with a request is found here. A service then answers from a
+// snapshot of the store, or puts a command into the log and answers from what the store says afterwards.
 //
 //	study.go     studies: list, pause, resume, cancel, delete; study_create.go, study_plan.go, study_extend.go,
 //	             study_watch.go, and study_source.go for the weights that a study begins with

@@ -33,7 +33,9 @@ func (s studyService) ListModels(context.Context, *trellisv1.ListModelsRequest) 
 }
 
 // GetStudy returns a study, with what is to come of it.
-func (s studyService) GetStudy(_ context.Context, request *trellisv1.GetStudyRequest) (*trellisv1.GetStudyResponse, error) {
+func (s studyService) GetStudy(
+	_ context.Context, request *trellisv1.GetStudyRequest,
+) (*trellisv1.GetStudyResponse, error) {
 	snapshot := s.store.Snapshot()
 	study, err := snapshot.Study(nil, request.GetStudy())
 	if err != nil {
@@ -48,7 +50,9 @@ func (s studyService) get(_ context.Context, name string) (*trellisv1.Study, err
 }
 
 // ListStudies returns a page of the studies, oldest first, with what is to come of those that are running.
-func (s studyService) ListStudies(_ context.Context, request *trellisv1.ListStudiesRequest) (*trellisv1.ListStudiesResponse, error) {
+func (s studyService) ListStudies(
+	_ context.Context, request *trellisv1.ListStudiesRequest,
+) (*trellisv1.ListStudiesResponse, error) {
 	snapshot := s.store.Snapshot()
 	response, err := snapshot.ListStudies(request)
 	if err != nil {
@@ -59,7 +63,9 @@ func (s studyService) ListStudies(_ context.Context, request *trellisv1.ListStud
 }
 
 // PauseStudy stops a study's runs until it is resumed.
-func (s studyService) PauseStudy(ctx context.Context, request *trellisv1.PauseStudyRequest) (*trellisv1.PauseStudyResponse, error) {
+func (s studyService) PauseStudy(
+	ctx context.Context, request *trellisv1.PauseStudyRequest,
+) (*trellisv1.PauseStudyResponse, error) {
 	study, err := s.move(ctx, request.GetStudy(), trellisv1.StudyState_STUDY_STATE_PAUSED)
 	if err != nil {
 		return nil, err
@@ -68,7 +74,9 @@ func (s studyService) PauseStudy(ctx context.Context, request *trellisv1.PauseSt
 }
 
 // ResumeStudy lets a paused study go on.
-func (s studyService) ResumeStudy(ctx context.Context, request *trellisv1.ResumeStudyRequest) (*trellisv1.ResumeStudyResponse, error) {
+func (s studyService) ResumeStudy(
+	ctx context.Context, request *trellisv1.ResumeStudyRequest,
+) (*trellisv1.ResumeStudyResponse, error) {
 	study, err := s.move(ctx, request.GetStudy(), trellisv1.StudyState_STUDY_STATE_RUNNING)
 	if err != nil {
 		return nil, err
@@ -77,7 +85,9 @@ func (s studyService) ResumeStudy(ctx context.Context, request *trellisv1.Resume
 }
 
 // CancelStudy ends a study for good.
-func (s studyService) CancelStudy(ctx context.Context, request *trellisv1.CancelStudyRequest) (*trellisv1.CancelStudyResponse, error) {
+func (s studyService) CancelStudy(
+	ctx context.Context, request *trellisv1.CancelStudyRequest,
+) (*trellisv1.CancelStudyResponse, error) {
 	study, err := s.move(ctx, request.GetStudy(), trellisv1.StudyState_STUDY_STATE_CANCELED)
 	if err != nil {
 		return nil, err
@@ -98,7 +108,9 @@ func (s studyService) move(ctx context.Context, name string, state trellisv1.Stu
 }
 
 // DeleteStudy forgets a study and its results.
-func (s studyService) DeleteStudy(ctx context.Context, request *trellisv1.DeleteStudyRequest) (*trellisv1.DeleteStudyResponse, error) {
+func (s studyService) DeleteStudy(
+	ctx context.Context, request *trellisv1.DeleteStudyRequest,
+) (*trellisv1.DeleteStudyResponse, error) {
 	_, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_DeleteStudy{
 		DeleteStudy: &trellisv1.DeleteStudyCommand{Study: request.GetStudy()},
 	}})

@@ -15,7 +15,9 @@ import (
 const MaxStudies = 1000
 
 // CreateStudy admits a study: everything about it that can be wrong is checked here, before it reaches the log.
-func (s studyService) CreateStudy(ctx context.Context, request *trellisv1.CreateStudyRequest) (*trellisv1.CreateStudyResponse, error) {
+func (s studyService) CreateStudy(
+	ctx context.Context, request *trellisv1.CreateStudyRequest,
+) (*trellisv1.CreateStudyResponse, error) {
 	command, err := s.createCommand(ctx, request.GetSpec(), request.GetFresh())
 	if source := command.GetPretrained(); err == nil && source != nil {
 		err = s.keepSource(ctx, source)
@@ -50,21 +52,26 @@ func (s studyService) CreateStudy(ctx context.Context, request *trellisv1.Create
 		return nil, err
 	}
 	progress := study.GetProgress()
-	s.logger.Info("study created", "study", name, "trials", progress.GetTrials(), "runs", progress.GetRuns(), "fresh", study.GetFresh())
+	s.logger.Info("study created", "study", name, "trials", progress.GetTrials(), "runs", progress.GetRuns(),
+		"fresh", study.GetFresh())
 	if shared := progress.GetEpochsShared(); shared > 0 {
 		s.logger.Info("study has taken over what other studies know", "study", name, "epochs", shared,
-			"seconds", progress.GetSecondsShared(), "trials answered", progress.GetTrialsSucceeded(), "runs ended", progress.GetRunsSucceeded(),
+			"seconds", progress.GetSecondsShared(), "trials answered", progress.GetTrialsSucceeded(), "runs ended",
+			progress.GetRunsSucceeded(),
 			"epochs left", progress.GetEpochsLeft())
 	}
 	return &trellisv1.CreateStudyResponse{Study: study}, nil
 }
 
 func errStudyExists(name string) error {
-	return status.Errorf(codes.AlreadyExists, "a study named %s exists already: give this one another name, or delete that one", name)
+	return status.Errorf(codes.AlreadyExists, "a study named %s exists already: give this one another name, or "+
+		"delete that one", name)
 }
 
 // createCommand checks a spec, and makes it the command that creates its study.
-func (s studyService) createCommand(ctx context.Context, spec *trellisv1.StudySpec, fresh bool) (*trellisv1.CreateStudyCommand, error) {
+func (s studyService) createCommand(
+	ctx context.Context, spec *trellisv1.StudySpec, fresh bool,
+) (*trellisv1.CreateStudyCommand, error) {
 	if err := s.models.Validate(spec); err != nil {
 		return nil, Status(err)
 	}
@@ -97,7 +104,8 @@ func (s studyService) checkRoom() error {
 		return Status(err)
 	}
 	if len(studies) >= MaxStudies {
-		return status.Errorf(codes.ResourceExhausted, "this coordinator keeps %d studies, the most it can: delete one that is no longer needed", MaxStudies)
+		return status.Errorf(codes.ResourceExhausted, "this coordinator keeps %d studies, the most it can: delete "+
+			"one that is no longer needed", MaxStudies)
 	}
 	return nil
 }

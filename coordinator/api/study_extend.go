@@ -17,8 +17,11 @@ import (
 // extendAttempts is how often an extension is made anew because somebody else has extended the study meanwhile.
 const extendAttempts = 10
 
-// ExtendStudy adds values to a study's axes. Everything about them that can be wrong is checked here, before they reach the log.
-func (s studyService) ExtendStudy(ctx context.Context, request *trellisv1.ExtendStudyRequest) (*trellisv1.ExtendStudyResponse, error) {
+// ExtendStudy adds values to a study's axes. Everything about them that can be wrong is checked here, before they reach
+// the log.
+func (s studyService) ExtendStudy(
+	ctx context.Context, request *trellisv1.ExtendStudyRequest,
+) (*trellisv1.ExtendStudyResponse, error) {
 	if err := s.disk.check(); err != nil {
 		return nil, err
 	}
@@ -30,7 +33,8 @@ func (s studyService) ExtendStudy(ctx context.Context, request *trellisv1.Extend
 		}
 		if study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED {
 			return nil, status.Errorf(codes.FailedPrecondition,
-				"study %s was canceled, which is for good: submit a new one, which takes over what this one has trained", name)
+				"study %s was canceled, which is for good: submit a new one, which takes over what this one "+
+					"has trained", name)
 		}
 		spec, err := s.extendedSpec(study, request)
 		if err != nil {
@@ -53,7 +57,8 @@ func (s studyService) ExtendStudy(ctx context.Context, request *trellisv1.Extend
 			"trials", study.GetProgress().GetTrials(), "runs", study.GetProgress().GetRuns())
 		return &trellisv1.ExtendStudyResponse{Study: study, Trials: added}, nil
 	}
-	return nil, Status(fmt.Errorf("extend study %s, in %d attempts: %w: try again", name, extendAttempts, results.ErrStudyChanged))
+	return nil, Status(fmt.Errorf("extend study %s, in %d attempts: %w: try again", name, extendAttempts,
+		results.ErrStudyChanged))
 }
 
 // extendedSpec is the study's spec with the values that are asked for.
@@ -74,13 +79,16 @@ func (s studyService) extendedSpec(
 		return nil, err
 	}
 	if proto.Equal(spec, grid.WithDefaults(study.GetSpec())) {
-		return nil, status.Errorf(codes.InvalidArgument, "adds nothing: study %s has all of these values already", study.GetName())
+		return nil, status.Errorf(codes.InvalidArgument, "adds nothing: study %s has all of these values already",
+			study.GetName())
 	}
 	return spec, nil
 }
 
 // RetryStudy takes up what has failed again.
-func (s studyService) RetryStudy(ctx context.Context, request *trellisv1.RetryStudyRequest) (*trellisv1.RetryStudyResponse, error) {
+func (s studyService) RetryStudy(
+	ctx context.Context, request *trellisv1.RetryStudyRequest,
+) (*trellisv1.RetryStudyResponse, error) {
 	name := request.GetStudy()
 	study, err := s.get(ctx, name)
 	if err != nil {
@@ -109,16 +117,19 @@ func retriable(study *trellisv1.Study, pruned bool) error {
 	switch {
 	case study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED:
 		return status.Errorf(codes.FailedPrecondition,
-			"study %s was canceled, which is for good: submit a new one, which takes over what this one has trained", study.GetName())
+			"study %s was canceled, which is for good: submit a new one, which takes over what this one has trained",
+			study.GetName())
 	case progress.GetRunsFailed() > 0 || pruned && progress.GetRunsPruned() > 0:
 		return nil
 	case progress.GetRunsPruned() > 0:
 		return status.Errorf(codes.FailedPrecondition,
-			"no run of study %s has failed, but %d were pruned: ask for these too, by `trellis retry %s --pruned`, and they "+
+			"no run of study %s has failed, but %d were pruned: ask for these too, by `trellis retry %s "+
+				"--pruned`, and they "+
 				"are trained to their ends",
 			study.GetName(), progress.GetRunsPruned(), study.GetName())
 	default:
-		return status.Errorf(codes.FailedPrecondition, "no run of study %s has failed: there is nothing to take up again", study.GetName())
+		return status.Errorf(codes.FailedPrecondition,
+			"no run of study %s has failed: there is nothing to take up again", study.GetName())
 	}
 }
 

@@ -14,7 +14,9 @@ import (
 )
 
 // PlanStudy says what a study would cost, without creating it.
-func (s studyService) PlanStudy(ctx context.Context, request *trellisv1.PlanStudyRequest) (*trellisv1.PlanStudyResponse, error) {
+func (s studyService) PlanStudy(
+	ctx context.Context, request *trellisv1.PlanStudyRequest,
+) (*trellisv1.PlanStudyResponse, error) {
 	command, err := s.createCommand(ctx, request.GetSpec(), request.GetFresh())
 	if err != nil {
 		return nil, err
@@ -35,7 +37,10 @@ func (s studyService) PlanStudy(ctx context.Context, request *trellisv1.PlanStud
 	slices.SortStableFunc(runs, func(a, b *trellisv1.Run) int {
 		return cmp.Compare(b.GetParameters().GetMaxEpochs(), a.GetParameters().GetMaxEpochs())
 	})
-	p := &plan{snapshot: s.store.Snapshot(), tally: forecast.NewTally(command.GetSpec()), response: &trellisv1.PlanStudyResponse{}}
+	p := &plan{
+		snapshot: s.store.Snapshot(), tally: forecast.NewTally(command.GetSpec()),
+		response: &trellisv1.PlanStudyResponse{},
+	}
 	if !command.GetFresh() {
 		if p.known, err = p.snapshot.Known(); err != nil {
 			return nil, Status(err)

@@ -11,13 +11,14 @@ import (
 	"trellis/coordinator/artifact"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
-	"trellis/results/lifecycle"
 	"trellis/results/grid"
+	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
 
-// resolvePretrained returns a valid spec with what follows from the source of its pretrained weights, and that source, nil
-// without. The weights have been trained and were saved; that they are still there is for hasSource and keepSource to say.
+// resolvePretrained returns a valid spec with what follows from the source of its pretrained weights, and that source,
+// nil without. The weights have been trained and were saved; that they are still there is for hasSource and keepSource
+// to say.
 func (s studyService) resolvePretrained(spec *trellisv1.StudySpec) (*trellisv1.StudySpec, *trellisv1.Source, error) {
 	if spec.GetPretrained() == nil {
 		return spec, nil, nil
@@ -34,12 +35,14 @@ func (s studyService) resolvePretrained(spec *trellisv1.StudySpec) (*trellisv1.S
 	return spec, source, Status(err)
 }
 
-// sourceOf finds the trial that a spec names, of one of the models that are allowed, and the checkpoint with its best weights.
+// sourceOf finds the trial that a spec names, of one of the models that are allowed, and the checkpoint with its best
+// weights.
 func sourceOf(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []string) (*trellisv1.Source, error) {
 	name := spec.GetPretrained().GetStudy()
 	study, err := snapshot.Study(nil, name)
 	if errors.Is(err, results.ErrNotFound) {
-		return nil, status.Errorf(codes.InvalidArgument, "pretrained: there is no study %s: trellis studies lists those that there are", name)
+		return nil, status.Errorf(codes.InvalidArgument, "pretrained: there is no study %s: trellis studies lists "+
+			"those that there are", name)
 	}
 	if err != nil {
 		return nil, Status(err)
@@ -66,9 +69,12 @@ func sourceOf(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []s
 	}, nil
 }
 
-// checkpointSource is the checkpoint that a spec names, of one of the models that are allowed, and what is known of it: the run that
-// saved it. Of one that no study refers to any more nothing is known here, and whoever is to train with it sees whether it fits.
-func checkpointSource(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []string) (*trellisv1.Source, error) {
+// checkpointSource is the checkpoint that a spec names, of one of the models that are allowed, and what is known of it:
+// the run that saved it. Of one that no study refers to any more nothing is known here, and whoever is to train with it
+// sees whether it fits.
+func checkpointSource(
+	snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []string,
+) (*trellisv1.Source, error) {
 	digest := spec.GetPretrained().GetCheckpoint()
 	run, checkpoint, err := snapshot.SavedBy(digest)
 	if errors.Is(err, results.ErrNotFound) {
@@ -88,7 +94,8 @@ func checkpointSource(snapshot *results.Snapshot, spec *trellisv1.StudySpec, all
 	}
 	if checkpoint.GetBestEpoch() == 0 {
 		return nil, status.Errorf(codes.FailedPrecondition,
-			"pretrained: %s has no best weights: no validation loss was a finite number up to its epoch %d: name another", whose,
+			"pretrained: %s has no best weights: no validation loss was a finite number up to its epoch %d: "+
+				"name another", whose,
 			checkpoint.GetEpoch())
 	}
 	return &trellisv1.Source{
@@ -103,7 +110,8 @@ func namedTrial(snapshot *results.Snapshot, pretrained *trellisv1.Pretrained) (*
 		best, err := snapshot.Best(nil, name)
 		if errors.Is(err, results.ErrNoAnswer) {
 			return nil, status.Errorf(codes.FailedPrecondition,
-				"pretrained: study %s has no best trial yet, since none has been answered: wait for it (trellis watch %s)", name, name)
+				"pretrained: study %s has no best trial yet, since none has been answered: wait for it "+
+					"(trellis watch %s)", name, name)
 		}
 		return best, Status(err)
 	}
@@ -121,11 +129,13 @@ func namedTrial(snapshot *results.Snapshot, pretrained *trellisv1.Pretrained) (*
 		return trial, nil
 	case trellisv1.TrialState_TRIAL_STATE_PENDING, trellisv1.TrialState_TRIAL_STATE_RUNNING:
 		return nil, status.Errorf(codes.FailedPrecondition,
-			"pretrained: trial %d of study %s has not been answered yet: wait for it (trellis watch %s), or name another trial", index,
+			"pretrained: trial %d of study %s has not been answered yet: wait for it (trellis watch %s), or name "+
+				"another trial", index,
 			name, name)
 	default:
 		return nil, status.Errorf(codes.FailedPrecondition,
-			"pretrained: trial %d of study %s has no answer: it was %s: name another trial", index, name, lifecycle.Name(state))
+			"pretrained: trial %d of study %s has no answer: it was %s: name another trial", index, name,
+			lifecycle.Name(state))
 	}
 }
 
@@ -141,9 +151,10 @@ func (s studyService) hasSource(ctx context.Context, source *trellisv1.Source) e
 	return content.Close()
 }
 
-// keepSource makes sure that the weights of a source are there for as long as a study refers to them: a study that is proposed
-// to the log at once. Just as a checkpoint that a worker reports they are to be in a copy that this node has made lately, of
-// which no collector has made up its mind: the study that they come from may be deleted at this moment. It sets the size.
+// keepSource makes sure that the weights of a source are there for as long as a study refers to them: a study that is
+// proposed to the log at once. Just as a checkpoint that a worker reports they are to be in a copy that this node has
+// made lately, of which no collector has made up its mind: the study that they come from may be deleted at this moment.
+// It sets the size.
 func (s studyService) keepSource(ctx context.Context, source *trellisv1.Source) error {
 	if s.artifacts.Store() == nil {
 		return errNoArtifacts
@@ -153,7 +164,8 @@ func (s studyService) keepSource(ctx context.Context, source *trellisv1.Source) 
 		return sourceStatus(source, err)
 	}
 	if known := source.GetSize(); known != 0 && known != uint64(size) {
-		return status.Errorf(codes.DataLoss, "pretrained: checkpoint %s has %d bytes, and not %d", source.GetSha256(), size, known)
+		return status.Errorf(codes.DataLoss, "pretrained: checkpoint %s has %d bytes, and not %d", source.GetSha256(),
+			size, known)
 	}
 	source.Size = uint64(size)
 	return nil
@@ -163,10 +175,12 @@ func (s studyService) keepSource(ctx context.Context, source *trellisv1.Source) 
 func sourceStatus(source *trellisv1.Source, err error) error {
 	whose := "checkpoint " + source.GetSha256()
 	if source.GetStudy() != "" {
-		whose = fmt.Sprintf("the weights of trial %d of study %s, checkpoint %s", source.GetTrial(), source.GetStudy(), source.GetSha256())
+		whose = fmt.Sprintf("the weights of trial %d of study %s, checkpoint %s", source.GetTrial(), source.GetStudy(),
+			source.GetSha256())
 	}
 	if errors.Is(err, artifact.ErrNotFound) && !errors.Is(err, artifact.ErrUnasked) {
-		return status.Errorf(codes.FailedPrecondition, "pretrained: %s: the coordinator does not keep it (any more): is --artifacts "+
+		return status.Errorf(codes.FailedPrecondition, "pretrained: %s: the coordinator does not keep it (any more): "+
+			"is --artifacts "+
 			"what it was when it was trained, and the same for all nodes?", whose)
 	}
 	answer := artifactStatus(err)

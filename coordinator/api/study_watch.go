@@ -17,15 +17,17 @@ import (
 const (
 	// watchInterval is how often a watch sends at most.
 	watchInterval = 100 * time.Millisecond
-	// watchRuns and watchBytes are how many runs one response of a watch carries, by number and, at most by one run more, by
-	// size.
+	// watchRuns and watchBytes are how many runs one response of a watch carries, by number and, at most by one run
+	// more, by size.
 	watchRuns  = 1000
 	watchBytes = 1 << 20
 )
 
 // WatchStudy sends a study's state whenever it changes, until the study has ended. Each response is made from the store
 // at the time it is sent, so that a slow reader misses states in between but never falls behind.
-func (s studyService) WatchStudy(request *trellisv1.WatchStudyRequest, stream trellisv1.StudyService_WatchStudyServer) error {
+func (s studyService) WatchStudy(
+	request *trellisv1.WatchStudyRequest, stream trellisv1.StudyService_WatchStudyServer,
+) error {
 	since := request.GetSinceIndex()
 	for {
 		watch := memdb.NewWatchSet()
@@ -61,7 +63,9 @@ func (s studyService) WatchStudy(request *trellisv1.WatchStudyRequest, stream tr
 
 // sendChanges sends what has changed after index since. Only the last of its responses carries the study's index, so
 // that a client that loses the stream in between is sent all of them again.
-func sendChanges(stream trellisv1.StudyService_WatchStudyServer, snapshot *results.Snapshot, study *trellisv1.Study, since uint64) error {
+func sendChanges(
+	stream trellisv1.StudyService_WatchStudyServer, snapshot *results.Snapshot, study *trellisv1.Study, since uint64,
+) error {
 	best, err := snapshot.Best(nil, study.GetName())
 	if err != nil && !errors.Is(err, results.ErrNoAnswer) {
 		return err
@@ -76,7 +80,10 @@ func sendChanges(stream trellisv1.StudyService_WatchStudyServer, snapshot *resul
 		if err != nil {
 			return err
 		}
-		return stream.Send(&trellisv1.WatchStudyResponse{Index: index, Study: study, Runs: runs, Best: best, Metrics: metrics})
+		return stream.Send(&trellisv1.WatchStudyResponse{
+			Index: index, Study: study, Runs: runs, Best: best,
+			Metrics: metrics,
+		})
 	}
 	for n := onePart(runs); n < len(runs); n = onePart(runs) {
 		if err := send(since, runs[:n]); err != nil {

@@ -19,13 +19,17 @@ type trialService struct {
 }
 
 // ListTrials returns a page of the study's trials.
-func (s trialService) ListTrials(_ context.Context, request *trellisv1.ListTrialsRequest) (*trellisv1.ListTrialsResponse, error) {
+func (s trialService) ListTrials(
+	_ context.Context, request *trellisv1.ListTrialsRequest,
+) (*trellisv1.ListTrialsResponse, error) {
 	response, err := s.store.Snapshot().ListTrials(request)
 	return response, Status(err)
 }
 
 // GetBestTrial returns the best of the study's answered trials, the next, and how sure that is.
-func (s trialService) GetBestTrial(_ context.Context, request *trellisv1.GetBestTrialRequest) (*trellisv1.GetBestTrialResponse, error) {
+func (s trialService) GetBestTrial(
+	_ context.Context, request *trellisv1.GetBestTrialRequest,
+) (*trellisv1.GetBestTrialResponse, error) {
 	snapshot := s.store.Snapshot()
 	response, err := insight.BestTrial(snapshot, request)
 	if err != nil {
@@ -54,11 +58,14 @@ func (s trialService) GetRun(_ context.Context, request *trellisv1.GetRunRequest
 	if err != nil {
 		return nil, Status(err)
 	}
-	return &trellisv1.GetRunResponse{Run: run, Config: grid.RunConfigFor(study, run, s.numerics, run.GetParameters().GetMaxEpochs())}, nil
+	return &trellisv1.GetRunResponse{Run: run, Config: grid.RunConfigFor(study, run, s.numerics,
+		run.GetParameters().GetMaxEpochs())}, nil
 }
 
 // GetReport accounts for every point of the study's grid.
-func (s trialService) GetReport(_ context.Context, request *trellisv1.GetReportRequest) (*trellisv1.GetReportResponse, error) {
+func (s trialService) GetReport(
+	_ context.Context, request *trellisv1.GetReportRequest,
+) (*trellisv1.GetReportResponse, error) {
 	report, err := insight.Report(s.store.Snapshot(), request.GetStudy())
 	if err != nil {
 		return nil, Status(err)
@@ -67,13 +74,17 @@ func (s trialService) GetReport(_ context.Context, request *trellisv1.GetReportR
 }
 
 // GetImportance says how much each axis of the study's grid matters.
-func (s trialService) GetImportance(_ context.Context, request *trellisv1.GetImportanceRequest) (*trellisv1.GetImportanceResponse, error) {
+func (s trialService) GetImportance(
+	_ context.Context, request *trellisv1.GetImportanceRequest,
+) (*trellisv1.GetImportanceResponse, error) {
 	response, err := insight.Importance(s.store.Snapshot(), request)
 	return response, Status(err)
 }
 
 // SuggestStudy returns the spec of a study that goes on from what this one has found.
-func (s trialService) SuggestStudy(_ context.Context, request *trellisv1.SuggestStudyRequest) (*trellisv1.SuggestStudyResponse, error) {
+func (s trialService) SuggestStudy(
+	_ context.Context, request *trellisv1.SuggestStudyRequest,
+) (*trellisv1.SuggestStudyResponse, error) {
 	response, err := insight.SuggestStudy(s.store.Snapshot(), request, s.models)
 	return response, Status(err)
 }

@@ -31,7 +31,9 @@ type Sessions interface {
 }
 
 // ListWorkers returns the workers by name.
-func (s workerService) ListWorkers(_ context.Context, request *trellisv1.ListWorkersRequest) (*trellisv1.ListWorkersResponse, error) {
+func (s workerService) ListWorkers(
+	_ context.Context, request *trellisv1.ListWorkersRequest,
+) (*trellisv1.ListWorkersResponse, error) {
 	response, err := s.store.Snapshot().ListWorkers(request)
 	return response, Status(err)
 }
@@ -79,12 +81,14 @@ func (s workerService) checkHello(hello *trellisv1.Hello) error {
 	}
 	if hello.GetProtocol() != trellisv1.SessionProtocol {
 		return status.Errorf(codes.FailedPrecondition,
-			"worker %s speaks version %d of the session protocol, this coordinator version %d: run the same version of trellis on both",
+			"worker %s speaks version %d of the session protocol, this coordinator version %d: run the same version "+
+				"of trellis on both",
 			hello.GetWorker(), hello.GetProtocol(), trellisv1.SessionProtocol)
 	}
 	if hello.GetNumerics() != s.numerics {
 		return status.Errorf(codes.FailedPrecondition,
-			"worker %s computes with numerics version %q, this coordinator's studies with %q, so its digits would differ: "+
+			"worker %s computes with numerics version %q, this coordinator's studies with %q, so its digits "+
+				"would differ: "+
 				"run the same version of trellis on both", hello.GetWorker(), hello.GetNumerics(), s.numerics)
 	}
 	return nil

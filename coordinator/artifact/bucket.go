@@ -32,7 +32,8 @@ func openBucket(ctx context.Context, location *url.URL) (driver, error) {
 		location = withOption(location, "response_checksum_validation", "when_required")
 	case "gs":
 		if !hasGCS {
-			return nil, errors.New("this binary was built without Google Cloud Storage, which would make it half as large again: " +
+			return nil, errors.New("this binary was built without Google Cloud Storage, which would make it half as " +
+				"large again: " +
 				"build one with -tags gcs, or give a folder or an s3:// URL")
 		}
 	default:
@@ -56,7 +57,8 @@ func openBucket(ctx context.Context, location *url.URL) (driver, error) {
 		err = fmt.Errorf("ask for the bucket (are region, endpoint and credentials right?): %w", err)
 		return nil, errors.Join(err, opened.Close())
 	case !there:
-		err = fmt.Errorf("there is no bucket %q, or it is not ours to see: make it first, and check the credentials", location.Host)
+		err = fmt.Errorf("there is no bucket %q, or it is not ours to see: make it first, and check the credentials",
+			location.Host)
 		return nil, errors.Join(err, opened.Close())
 	}
 	return bucket{opened}, nil
@@ -80,8 +82,8 @@ func (b bucket) put(ctx context.Context, content io.Reader, key func() string) (
 	if err != nil {
 		return err
 	}
-	// Without a name it is gone with the process, however that ends. Where open files can't be removed this fails, and the
-	// second try removes it.
+	// Without a name it is gone with the process, however that ends. Where open files can't be removed this fails, and
+	// the second try removes it.
 	_ = os.Remove(spool.Name())
 	defer func() {
 		_ = spool.Close()

@@ -152,7 +152,8 @@ func TestOnlyDigestsAreNames(t *testing.T) {
 	everyStore(t, func(t *testing.T, store *Store) {
 		right := mustPut(t, store, []byte("content"))
 		for _, name := range []string{
-			"", "a", "..", "../" + right, "aa/" + right, right[:63], right + "0", strings.ToUpper(right), right[:62] + "/.",
+			"", "a", "..", "../" + right, "aa/" + right, right[:63], right + "0", strings.ToUpper(right),
+			right[:62] + "/.",
 			right[:62] + "\x00a", strings.Repeat("../", 21) + "x",
 		} {
 			if _, _, err := store.Get(t.Context(), name); !errors.Is(err, ErrDigest) {
@@ -262,7 +263,8 @@ func TestSeveralPutsAtOnce(t *testing.T) {
 		for i := range 16 {
 			group.Go(func() {
 				content := noise(uint64(i/4), 100_000)
-				if digest, _, err := store.Put(t.Context(), bytes.NewReader(content), 1<<20); err != nil || digest != digestOf(content) {
+				if digest, _, err := store.Put(t.Context(), bytes.NewReader(content), 1<<20); err != nil ||
+					digest != digestOf(content) {
 					t.Errorf("put %d: %s, %v", i, digest, err)
 				}
 			})

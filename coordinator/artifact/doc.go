@@ -8,8 +8,9 @@
 //   - Once [Store.Put] has returned without an error, the artifact survives a crash of the process, and of the machine.
 //     In a folder: the file is written and synced, gets its name, and the folder is synced. In a bucket: as durable as
 //     the service says.
-//   - Whoever finds an artifact finds all of it: there is no moment at which a part can be seen. A Put that fails, or is
-//     killed, leaves nothing that can be found. What it leaves in a folder is removed when the folder is next opened.
+//   - Whoever finds an artifact finds all of it: there is no moment at which a part can be seen. A Put that fails, or
+//     is killed, leaves nothing that can be found. What it leaves in a folder is removed when the folder is next
+//     opened.
 //   - A reader that [Store.Get] returns gives the bytes that the name says, or its last Read fails with [ErrCorrupt].
 //   - Puts of the same content, and Puts and Deletes, may run at the same time in any number of processes. Each Put
 //     makes a copy of its own, under a name that was never used before and will never be used again, and [Store.Delete]

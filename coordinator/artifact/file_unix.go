@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// lock takes the file for this process until the file is closed, by whatever means. It says false if another has it, and
-// true where the file system has no locks: folders there must not be shared between nodes.
+// lock takes the file for this process until the file is closed, by whatever means. It says false if another has it,
+// and true where the file system has no locks: folders there must not be shared between nodes.
 func lock(file *os.File) bool {
 	err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	return err != syscall.EWOULDBLOCK

@@ -27,8 +27,8 @@ const (
 	maxReserve = 1 << 30
 )
 
-// reserve is how much of a file system of that size artifacts leave free, in bytes, because the log is usually on the same
-// one, and a coordinator without a log stops.
+// reserve is how much of a file system of that size artifacts leave free, in bytes, because the log is usually on the
+// same one, and a coordinator without a log stops.
 func reserve(size uint64) uint64 { return min(size/20, maxReserve) }
 
 // folder is a driver for a local folder.
@@ -92,8 +92,8 @@ func makeFolders(path string) error {
 	return folder.Sync()
 }
 
-// prepare makes the folder for what arrives, and empties it of what nobody writes any more. Other processes may be using
-// the same folder.
+// prepare makes the folder for what arrives, and empties it of what nobody writes any more. Other processes may be
+// using the same folder.
 func (f *folder) prepare() error {
 	if err := f.root.Mkdir(incomingFolder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -167,7 +167,8 @@ func (f *folder) write(incoming string, content io.Reader, key func() string) (n
 	// Closing also ends the lock. It comes last: who opens the folder must not take the file for a leftover.
 	defer func() { err = errors.Join(err, file.Close()) }()
 	if !lock(file) {
-		return "", fmt.Errorf("%s was taken for a leftover by a process that has just opened the folder: try again", incoming)
+		return "", fmt.Errorf("%s was taken for a leftover by a process that has just opened the folder: try again",
+			incoming)
 	}
 	buffered := bufio.NewWriterSize(&checked{f, file}, writeBytes)
 	// ReadFrom would go around the buffer and write pieces of whatever size the sender chose.
@@ -202,7 +203,8 @@ func (c *checked) Write(p []byte) (int, error) {
 		return 0, fmt.Errorf("ask how much of the file system is free: %w", err)
 	}
 	if free < reserve(size)+uint64(len(p)) {
-		return 0, fmt.Errorf("%w: %.1f MB are free, of which %.1f MB are kept for the log", ErrNoSpace, float64(free)/1e6,
+		return 0, fmt.Errorf("%w: %.1f MB are free, of which %.1f MB are kept for the log", ErrNoSpace,
+			float64(free)/1e6,
 			float64(reserve(size))/1e6)
 	}
 	var n int

@@ -156,7 +156,8 @@ func TestRoomIsKeptForTheLog(t *testing.T) {
 	content := noise(1, 1<<20)
 	folder.space = func(*os.Root) (uint64, uint64, error) { return reserve(size) + writeBytes - 1, size, nil }
 	_, _, err := store.Put(t.Context(), bytes.NewReader(content), 1<<30)
-	if !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "--artifacts") || !strings.Contains(err.Error(), path) {
+	if !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "--artifacts") ||
+		!strings.Contains(err.Error(), path) {
 		t.Errorf("Put on a nearly full disk: %v", err)
 	}
 	if left := files(t, path); len(left) > 0 {
@@ -173,7 +174,8 @@ func TestRoomIsKeptForTheLog(t *testing.T) {
 	}
 }
 
-// What is still being written is not taken for a leftover by another process that opens the folder, and can't be listed.
+// What is still being written is not taken for a leftover by another process that opens the folder, and can't be
+// listed.
 func TestOpeningASharedFolderLeavesUploadsAlone(t *testing.T) {
 	path := t.TempDir()
 	store, _ := openTestFolder(t, path)

@@ -19,7 +19,8 @@ const (
 	// Grace is how long an artifact is kept, at least, that nothing refers to. It is longer than any upload and the
 	// report of its checkpoint take, and gives time to restore a backup.
 	Grace = time.Hour
-	// AdoptTimeout is how long getting an artifact that another leader has taken may take, with more tries when one fails.
+	// AdoptTimeout is how long getting an artifact that another leader has taken may take, with more tries when one
+	// fails.
 	AdoptTimeout = 20 * time.Second
 	adoptRetry   = time.Second
 )
@@ -39,7 +40,8 @@ var _ Backing = (*Store)(nil)
 type Keeper struct {
 	// store is nil if the node keeps no artifacts.
 	store Backing
-	// elsewhere gets an artifact from another node. Its error is ErrNotFound if no node has it. Nil if there are no others.
+	// elsewhere gets an artifact from another node. Its error is ErrNotFound if no node has it. Nil if there are no
+	// others.
 	elsewhere func(ctx context.Context, digest string) (io.ReadCloser, error)
 
 	mu sync.Mutex
@@ -56,8 +58,8 @@ type takenArtifact struct {
 // NewKeeper returns a keeper that keeps nothing before Use.
 func NewKeeper() *Keeper { return &Keeper{taken: map[string]takenArtifact{}} }
 
-// Use gives the keeper its store, and where to look for what that does not have: nowhere if peers is nil. It comes before
-// everything else.
+// Use gives the keeper its store, and where to look for what that does not have: nowhere if peers is nil. It comes
+// before everything else.
 func (k *Keeper) Use(store Backing, peers Peers) {
 	k.store = store
 	k.elsewhere = nil
@@ -130,9 +132,10 @@ func (k *Keeper) GetHere(ctx context.Context, digest string) (io.ReadCloser, err
 	return content, err
 }
 
-// Admit makes sure that a checkpoint may be referred to. Only what this node has put into the store lately may be, because
-// no collector, here or on another node, can have set its mind on deleting that. What another leader has taken is copied
-// first. The error is why the checkpoint is refused, for good: its artifact is not there, or is not what it says.
+// Admit makes sure that a checkpoint may be referred to. Only what this node has put into the store lately may be,
+// because no collector, here or on another node, can have set its mind on deleting that. What another leader has taken
+// is copied first. The error is why the checkpoint is refused, for good: its artifact is not there, or is not what it
+// says.
 func (k *Keeper) Admit(ctx context.Context, checkpoint *trellisv1.Checkpoint) error {
 	size, err := k.Renew(ctx, checkpoint.GetSha256())
 	if err != nil {
@@ -152,8 +155,8 @@ func (k *Keeper) Renew(ctx context.Context, digest string) (size int64, err erro
 	return k.adopt(ctx, digest)
 }
 
-// adopt puts a copy of an artifact that is there, or on another node, into the store, as if it had just been uploaded. It
-// tries again where that may help, but not for long: a worker waits.
+// adopt puts a copy of an artifact that is there, or on another node, into the store, as if it had just been uploaded.
+// It tries again where that may help, but not for long: a worker waits.
 func (k *Keeper) adopt(ctx context.Context, digest string) (size int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, AdoptTimeout)
 	defer cancel()

@@ -23,13 +23,18 @@ func keeperOf(store artifact.Backing) *artifact.Keeper {
 }
 
 // admitTest calls admit for what has the given content, under a fake clock.
-func admitTest(t *testing.T, test func(a *artifact.Keeper, store *artifacttest.Store, admit func(content string, size uint64) error)) {
+func admitTest(t *testing.T,
+	test func(a *artifact.Keeper, store *artifacttest.Store, admit func(content string, size uint64) error),
+) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		store := artifacttest.New()
 		a := keeperOf(store)
 		test(a, store, func(content string, size uint64) error {
-			return a.Admit(context.Background(), &trellisv1.Checkpoint{Sha256: artifacttest.DigestOf([]byte(content)), Size: size})
+			return a.Admit(context.Background(), &trellisv1.Checkpoint{
+				Sha256: artifacttest.DigestOf([]byte(content)),
+				Size:   size,
+			})
 		})
 	})
 }
@@ -57,10 +62,12 @@ func TestCheckpointsAreAdmittedIfTheirArtifactIsThere(t *testing.T) {
 			t.Errorf("%d copies made, want that of the upload", store.Puts())
 		}
 		store.Fail("get", artifact.ErrDigest)
-		if err := a.Admit(context.Background(), &trellisv1.Checkpoint{Sha256: "../x", Size: 1}); !errors.Is(err, artifact.ErrDigest) {
+		err := a.Admit(context.Background(), &trellisv1.Checkpoint{Sha256: "../x", Size: 1})
+		if !errors.Is(err, artifact.ErrDigest) {
 			t.Errorf("what is no digest: %v", err)
 		}
-		if err := artifact.NewKeeper().Admit(context.Background(), &trellisv1.Checkpoint{}); !errors.Is(err, artifact.ErrNoStore) {
+		err = artifact.NewKeeper().Admit(context.Background(), &trellisv1.Checkpoint{})
+		if !errors.Is(err, artifact.ErrNoStore) {
 			t.Errorf("without a store: %v", err)
 		}
 	})

@@ -20,8 +20,8 @@ import (
 	"time"
 )
 
-// The test binary puts artifacts into this folder until it is killed, if it is set; from this seed on; and it kills itself
-// before this step, counted over all, if it is not 0.
+// The test binary puts artifacts into this folder until it is killed, if it is set; from this seed on; and it kills
+// itself before this step, counted over all, if it is not 0.
 const (
 	childFolder = "ARTIFACT_TEST_FOLDER"
 	childSeed   = "ARTIFACT_TEST_SEED"
@@ -40,7 +40,8 @@ func contentOf(seed uint64) []byte {
 	return noise(seed, int(seed*7919%300_000))
 }
 
-// putForEver is the child process: it puts from two goroutines, and prints the seed of everything that was acknowledged.
+// putForEver is the child process: it puts from two goroutines, and prints the seed of everything that was
+// acknowledged.
 func putForEver(path string) {
 	seed, _ := strconv.ParseUint(os.Getenv(childSeed), 10, 64)
 	kill, _ := strconv.Atoi(os.Getenv(childStep))
@@ -77,8 +78,8 @@ func putForEver(path string) {
 	select {}
 }
 
-// putAndKill runs the child until it is killed, before the given step or else when enough were acknowledged and some time
-// has passed. It returns the seeds that were acknowledged.
+// putAndKill runs the child until it is killed, before the given step or else when enough were acknowledged and some
+// time has passed. It returns the seeds that were acknowledged.
 func putAndKill(t *testing.T, folder string, seed uint64, step, enough int, more time.Duration) []uint64 {
 	t.Helper()
 	child := exec.Command(os.Args[0])

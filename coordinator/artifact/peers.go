@@ -31,8 +31,8 @@ type Peers interface {
 // elsewhere finds what other nodes have.
 type elsewhere struct{ peers Peers }
 
-// get gets an artifact from another node, the leader first: nodes that don't share a store have what they took while they
-// led. Its error is ErrNotFound if no node that can be asked has it, and ErrUnasked too if not all can.
+// get gets an artifact from another node, the leader first: nodes that don't share a store have what they took while
+// they led. Its error is ErrNotFound if no node that can be asked has it, and ErrUnasked too if not all can.
 func (e elsewhere) get(ctx context.Context, digest string) (io.ReadCloser, error) {
 	nodes, err := e.peers.Others()
 	if err != nil {
@@ -52,7 +52,8 @@ func (e elsewhere) get(ctx context.Context, digest string) (io.ReadCloser, error
 		}
 	}
 	if len(unasked) > 0 {
-		return nil, fmt.Errorf("find artifact %s: %w on the nodes that could be asked; %w: %s", digest, ErrNotFound, ErrUnasked,
+		return nil, fmt.Errorf("find artifact %s: %w on the nodes that could be asked; %w: %s", digest, ErrNotFound,
+			ErrUnasked,
 			strings.Join(unasked, "; "))
 	}
 	return nil, fmt.Errorf("find artifact %s: %w", digest, ErrNotFound)

@@ -40,7 +40,10 @@ func serveS3(t *testing.T) string {
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
-	server := httptest.NewServer(&fakeS3{bucket: "models", objects: map[string]s3Object{}, parts: map[string]map[int][]byte{}})
+	server := httptest.NewServer(&fakeS3{
+		bucket: "models", objects: map[string]s3Object{},
+		parts: map[string]map[int][]byte{},
+	})
 	t.Cleanup(func() {
 		// The driver keeps its connections: see net/http.Transport.
 		server.CloseClientConnections()
@@ -133,7 +136,10 @@ func (s *fakeS3) list(w http.ResponseWriter, query url.Values) {
 	}
 	for _, key := range keys {
 		object := s.objects[key]
-		answer.Contents = append(answer.Contents, contents{key, object.modified.UTC().Format(time.RFC3339), len(object.content)})
+		answer.Contents = append(answer.Contents, contents{
+			key, object.modified.UTC().Format(time.RFC3339),
+			len(object.content),
+		})
 	}
 	_ = xml.NewEncoder(w).Encode(answer)
 }
@@ -180,7 +186,8 @@ func TestFolderOfABucket(t *testing.T) {
 	}
 	all := openTest(t, strings.Replace(location, "/trellis?", "?prefix=trellis/&", 1))
 	wantContent(t, all, []byte("content"))
-	if _, err := Open(t.Context(), location+"&prefix=x"); err == nil || !strings.Contains(err.Error(), "give one of them") {
+	if _, err := Open(t.Context(), location+"&prefix=x"); err == nil ||
+		!strings.Contains(err.Error(), "give one of them") {
 		t.Errorf("a folder and a prefix: %v", err)
 	}
 }

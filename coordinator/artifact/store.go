@@ -72,13 +72,13 @@ func parseKey(key string) (Artifact, bool) {
 
 // driver is where a store's bytes are.
 type driver interface {
-	// put stores all of content under the key that is returned once content has been read to its end. It is durable when
-	// put returns, and not there if put fails.
+	// put stores all of content under the key that is returned once content has been read to its end. It is durable
+	// when put returns, and not there if put fails.
 	put(ctx context.Context, content io.Reader, key func() string) error
 	// open returns the content of that key. The error of a key that is not there is ErrNotFound.
 	open(ctx context.Context, key string) (io.ReadCloser, error)
-	// list yields what keys with that prefix hold, in any order. The prefix is empty, or has the first two digits and the
-	// slash.
+	// list yields what keys with that prefix hold, in any order. The prefix is empty, or has the first two digits and
+	// the slash.
 	list(ctx context.Context, prefix string) iter.Seq2[Artifact, error]
 	// remove deletes a key. It is no error if the key is not there.
 	remove(ctx context.Context, key string) error
@@ -112,7 +112,8 @@ func open(ctx context.Context, location string) (driver, error) {
 		return openBucket(ctx, parsed)
 	}
 	if parsed.Host != "" && parsed.Host != "localhost" || parsed.Path == "" || parsed.RawQuery != "" {
-		return nil, errors.New("a folder's URL has three slashes, an absolute path, and nothing else: file:///var/lib/artifacts")
+		return nil, errors.New("a folder's URL has three slashes, an absolute path, and nothing else: " +
+			"file:///var/lib/artifacts")
 	}
 	return openFolder(parsed.Path)
 }
@@ -125,8 +126,8 @@ func redact(location string) string {
 	return location
 }
 
-// Put stores what r gives, at most limit bytes, and returns its digest and size. Once it has returned without an error the
-// artifact is durable. Every Put makes a new copy, also of what is there already.
+// Put stores what r gives, at most limit bytes, and returns its digest and size. Once it has returned without an error
+// the artifact is durable. Every Put makes a new copy, also of what is there already.
 func (s *Store) Put(ctx context.Context, r io.Reader, limit int64) (digest string, size int64, err error) {
 	arriving := &arriving{ctx: ctx, from: r, limit: limit, hash: sha256.New()}
 	err = s.driver.put(ctx, arriving, func() string {
@@ -138,8 +139,8 @@ func (s *Store) Put(ctx context.Context, r io.Reader, limit int64) (digest strin
 	return hex.EncodeToString(arriving.hash.Sum(nil)), arriving.size, nil
 }
 
-// Get returns an artifact's content and how many bytes it has. The last Read fails with ErrCorrupt if the content is not
-// what the digest says. The error of an artifact that is not there is ErrNotFound.
+// Get returns an artifact's content and how many bytes it has. The last Read fails with ErrCorrupt if the content is
+// not what the digest says. The error of an artifact that is not there is ErrNotFound.
 func (s *Store) Get(ctx context.Context, digest string) (content io.ReadCloser, size int64, err error) {
 	copies, err := s.copies(ctx, digest)
 	if err != nil {
@@ -169,7 +170,8 @@ func (s *Store) Has(ctx context.Context, digest string) (bool, error) {
 
 // copies returns all copies of an artifact, the youngest first.
 func (s *Store) copies(ctx context.Context, digest string) ([]Artifact, error) {
-	if _, err := hex.DecodeString(digest); err != nil || len(digest) != 2*sha256.Size || strings.ToLower(digest) != digest {
+	if _, err := hex.DecodeString(digest); err != nil || len(digest) != 2*sha256.Size ||
+		strings.ToLower(digest) != digest {
 		return nil, ErrDigest
 	}
 	var copies []Artifact
@@ -183,8 +185,8 @@ func (s *Store) copies(ctx context.Context, digest string) ([]Artifact, error) {
 	return copies, nil
 }
 
-// List yields all copies of all artifacts, in no particular order. What is put or deleted meanwhile may be among them or
-// not. After an error there is nothing more.
+// List yields all copies of all artifacts, in no particular order. What is put or deleted meanwhile may be among them
+// or not. After an error there is nothing more.
 func (s *Store) List(ctx context.Context) iter.Seq2[Artifact, error] {
 	return func(yield func(Artifact, error) bool) {
 		for artifact, err := range s.driver.list(ctx, "") {
@@ -202,8 +204,8 @@ func (s *Store) List(ctx context.Context) iter.Seq2[Artifact, error] {
 	}
 }
 
-// Delete deletes one copy of an artifact, as List has yielded it. It is no error if it is not there. Who reads it goes on
-// reading in a folder, and may fail in a bucket.
+// Delete deletes one copy of an artifact, as List has yielded it. It is no error if it is not there. Who reads it goes
+// on reading in a folder, and may fail in a bucket.
 func (s *Store) Delete(ctx context.Context, artifact Artifact) error {
 	if !namePattern.MatchString(artifact.Name()) {
 		return fmt.Errorf("delete artifact %q: %w", artifact.Name(), ErrDigest)

@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// Machines are busy with something else now and then. That passes, as a rule, so that epochs that took out of all proportion say
-// little of what is to come, however long they took: what they took beyond the usual is counted the more the more often it has
-// happened. What lasts becomes the usual, once it is most of what weighs.
+// Machines are busy with something else now and then. That passes, as a rule, so that epochs that took out of all
+// proportion say little of what is to come, however long they took: what they took beyond the usual is counted the more
+// the more often it has happened. What lasts becomes the usual, once it is most of what weighs.
 const (
 	// burst is how many times the usual an epoch takes that is out of proportion.
 	burst = 1.5
@@ -42,8 +42,8 @@ func median(list []weighedPace) float64 {
 	return list[len(list)-1].pace
 }
 
-// settle finds the pace of each run: what is out of proportion counts as usual, and comes on top of all as far as it is to be
-// expected again.
+// settle finds the pace of each run: what is out of proportion counts as usual, and comes on top of all as far as it is
+// to be expected again.
 func (p *pace) settle() {
 	for i := range p.measured {
 		p.measured[i].typical = median(p.measured[i].paces(1))
@@ -85,8 +85,8 @@ func (p *pace) settle() {
 	p.doubt = off * off * again * (1 - again)
 }
 
-// usual is what most epochs take, by worker if there are several: one may be slow at all times. What was trained by nobody knows
-// whom is compared with "".
+// usual is what most epochs take, by worker if there are several: one may be slow at all times. What was trained by
+// nobody knows whom is compared with "".
 func (p *pace) usual(factors []float64) map[string]float64 {
 	var all []weighedPace
 	byWorker := map[string][]weighedPace{}
@@ -113,8 +113,8 @@ func (p *pace) usual(factors []float64) map[string]float64 {
 // bursts sums up what epochs took beyond the usual: each burst of each run, and its square.
 type bursts struct{ excess, squares float64 }
 
-// leaveOut sums up the paces of a run's spells, each times its weight, with the usual in the place of those that are out of
-// proportion. Bursts are counted on the scale on which runs can be compared.
+// leaveOut sums up the paces of a run's spells, each times its weight, with the usual in the place of those that are
+// out of proportion. Bursts are counted on the scale on which runs can be compared.
 func (b *bursts) leaveOut(m *weighted, usual, factor float64) (sum float64) {
 	excess := 0.0
 	end := func() {

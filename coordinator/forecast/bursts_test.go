@@ -55,8 +55,8 @@ func TestSpellsLoseNothing(t *testing.T) {
 	})
 }
 
-// forecastOf is what is expected of three runs of 20 epochs that one slot trains, of which the first has ended and the second has
-// trained 10. times are what their epochs took, in turn.
+// forecastOf is what is expected of three runs of 20 epochs that one slot trains, of which the first has ended and the
+// second has trained 10. times are what their epochs took, in turn.
 func forecastOf(times [30]float32) float64 {
 	tally := NewTally(exactSpec())
 	for i, epochs := range []int{20, 10, 0} {
@@ -78,8 +78,8 @@ func forecastOf(times [30]float32) float64 {
 	return Make(Input{Study: tally, Workers: []Worker{{"a", 1}}}).Forecast.GetSeconds().GetExpected()
 }
 
-// TestBurstsPass: a burst of load counts for less than its share, wherever it was, load that comes again and again counts, and
-// load that lasts is what is usual.
+// TestBurstsPass: a burst of load counts for less than its share, wherever it was, load that comes again and again
+// counts, and load that lasts is what is usual.
 func TestBurstsPass(t *testing.T) {
 	const usually = 30 * 2
 	times := func(took func(epoch int) float32) (times [30]float32) {

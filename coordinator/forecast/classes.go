@@ -2,8 +2,8 @@ package forecast
 
 import "math"
 
-// Bounds on classes: how many there may be of exactly equal runs, and how many more at each step on which runs that are merely
-// similar share one.
+// Bounds on classes: how many there may be of exactly equal runs, and how many more at each step on which runs that are
+// merely similar share one.
 const (
 	exactClasses  = 512
 	coarseClasses = 128
@@ -13,9 +13,9 @@ const (
 // class is runs that have the same to come: of the same settings, and equally far.
 type class struct {
 	settings
-	// maxEpochs is where a run ends at the latest, epochs how far its losses are known, and waited for how many epochs it has
-	// not improved. From is the epoch that training goes on after: an attempt begins at a checkpoint, and repeats what comes
-	// after it.
+	// maxEpochs is where a run ends at the latest, epochs how far its losses are known, and waited for how many epochs
+	// it has not improved. From is the epoch that training goes on after: an attempt begins at a checkpoint, and
+	// repeats what comes after it.
 	maxEpochs, epochs, waited, from int
 	// trajectory is the run's own, none if it has not begun or shares its class.
 	trajectory int
@@ -29,8 +29,8 @@ type classKey struct {
 	trajectory                      int
 }
 
-// classes divides runs. Of a large study's, the first ones have exact classes; the later ones join what is similar, the more
-// so the more there are.
+// classes divides runs. Of a large study's, the first ones have exact classes; the later ones join what is similar, the
+// more so the more there are.
 type classes struct {
 	list    []class
 	numbers map[classKey]int
@@ -65,8 +65,9 @@ func (c *classes) keyOf(run class) classKey {
 		return classKey{trajectory: run.trajectory}
 	}
 	key := classKey{
-		settings: run.settings, maxEpochs: float64(run.maxEpochs), epochs: float64(run.epochs), waited: float64(run.waited),
-		from: float64(run.from), trajectory: none,
+		settings: run.settings, maxEpochs: float64(run.maxEpochs), epochs: float64(run.epochs),
+		waited: float64(run.waited),
+		from:   float64(run.from), trajectory: none,
 	}
 	if c.step == 0 {
 		return key
@@ -75,7 +76,8 @@ func (c *classes) keyOf(run class) classKey {
 	octaves := func(n float64) float64 { return down(math.Log2(1 + n)) }
 	return classKey{
 		settings:  settings{down(key.latent), down(key.learningRate), down(key.weightDecay), down(key.batch)},
-		maxEpochs: octaves(key.maxEpochs), epochs: octaves(key.epochs), waited: octaves(key.waited), from: octaves(key.from),
+		maxEpochs: octaves(key.maxEpochs), epochs: octaves(key.epochs), waited: octaves(key.waited),
+		from:       octaves(key.from),
 		trajectory: none,
 	}
 }

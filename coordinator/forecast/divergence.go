@@ -18,7 +18,8 @@ type rate struct {
 const (
 	// maxRates is how many learning rates are told apart. Runs of others are not counted.
 	maxRates = 128
-	// rateWidth is how far apart learning rates say something of each other, in decades: the deviation of a normal curve.
+	// rateWidth is how far apart learning rates say something of each other, in decades: the deviation of a normal
+	// curve.
 	rateWidth = 0.25
 	// doubtfulRuns is how many runs that did not diverge are supposed where nothing has been seen.
 	doubtfulRuns = 0.5
@@ -43,8 +44,8 @@ func (d *divergence) add(learningRate float64, epochs int, diverged bool) {
 	}
 }
 
-// at returns the chance that a run diverges, and at which epoch. Where a learning rate has diverged, higher ones do as well;
-// where one has not, neither do lower ones.
+// at returns the chance that a run diverges, and at which epoch. Where a learning rate has diverged, higher ones do as
+// well; where one has not, neither do lower ones.
 func (d *divergence) at(learningRate float64) (chance float64, epoch int) {
 	if !d.any {
 		return 0, 0

@@ -79,8 +79,8 @@ func (in Input) slots() (n int) {
 	return n
 }
 
-// trajectories are those that the study's stopping is learned from: its own, those of unfinished runs first, and those that
-// other studies judged by the same rule.
+// trajectories are those that the study's stopping is learned from: its own, those of unfinished runs first, and those
+// that other studies judged by the same rule.
 func (in Input) trajectories() []trajectory {
 	all := slices.Concat(in.Study.open, in.Study.finished)
 	for _, other := range in.Others {

@@ -58,15 +58,39 @@ func TestWithoutEarlyStoppingItIsArithmetic(t *testing.T) {
 		ahead           float64
 		epochs, seconds float64
 	}{
-		"all ended":                     {runs: []*trellisv1.Run{done, done}, workers: one},
-		"one begun":                     {runs: []*trellisv1.Run{done, runOf(leased, 4)}, workers: one, epochs: 6, seconds: 12},
-		"one begun and one pending":     {runs: []*trellisv1.Run{runOf(leased, 4), runOf(pending, 0)}, workers: one, epochs: 16, seconds: 32},
-		"on two slots":                  {runs: []*trellisv1.Run{runOf(leased, 4), runOf(pending, 0)}, workers: two, epochs: 16, seconds: 20},
-		"three on two slots":            {runs: []*trellisv1.Run{runOf(leased, 4), runOf(pending, 0), runOf(pending, 0)}, workers: two, epochs: 26, seconds: 32},
-		"after an older study":          {runs: []*trellisv1.Run{done, runOf(pending, 0)}, workers: one, ahead: 30, epochs: 10, seconds: 50},
-		"beside another study":          {runs: []*trellisv1.Run{done, runOf(pending, 0)}, workers: two, held: []Held{{"a", 100}}, epochs: 10, seconds: 20},
-		"when another study's run ends": {runs: []*trellisv1.Run{done, runOf(pending, 0)}, workers: one, held: []Held{{"a", 7}}, epochs: 10, seconds: 27},
-		"on a worker that is leaving":   {runs: []*trellisv1.Run{runOf(leased, 4)}, workers: []Worker{{"b", 1}}, epochs: 6, seconds: 12},
+		"all ended": {runs: []*trellisv1.Run{done, done}, workers: one},
+		"one begun": {
+			runs: []*trellisv1.Run{done, runOf(leased, 4)}, workers: one, epochs: 6,
+			seconds: 12,
+		},
+		"one begun and one pending": {
+			runs: []*trellisv1.Run{runOf(leased, 4), runOf(pending, 0)}, workers: one,
+			epochs: 16, seconds: 32,
+		},
+		"on two slots": {
+			runs: []*trellisv1.Run{runOf(leased, 4), runOf(pending, 0)}, workers: two,
+			epochs: 16, seconds: 20,
+		},
+		"three on two slots": {runs: []*trellisv1.Run{
+			runOf(leased, 4), runOf(pending, 0),
+			runOf(pending, 0),
+		}, workers: two, epochs: 26, seconds: 32},
+		"after an older study": {
+			runs: []*trellisv1.Run{done, runOf(pending, 0)}, workers: one, ahead: 30,
+			epochs: 10, seconds: 50,
+		},
+		"beside another study": {
+			runs: []*trellisv1.Run{done, runOf(pending, 0)}, workers: two,
+			held: []Held{{"a", 100}}, epochs: 10, seconds: 20,
+		},
+		"when another study's run ends": {
+			runs: []*trellisv1.Run{done, runOf(pending, 0)}, workers: one,
+			held: []Held{{"a", 7}}, epochs: 10, seconds: 27,
+		},
+		"on a worker that is leaving": {
+			runs: []*trellisv1.Run{runOf(leased, 4)}, workers: []Worker{{"b", 1}},
+			epochs: 6, seconds: 12,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := Input{Study: tallyOf(exactSpec(), test.runs...), Workers: test.workers, Held: test.held}
@@ -74,10 +98,12 @@ func TestWithoutEarlyStoppingItIsArithmetic(t *testing.T) {
 				in.Ahead = []*trellisv1.Estimate{{Expected: test.ahead}}
 			}
 			f := Make(in).Forecast
-			if said := strings.Contains(f.GetBasis(), "after what older studies have in the queue"); said != (test.ahead > 0) {
+			if said := strings.Contains(f.GetBasis(),
+				"after what older studies have in the queue"); said != (test.ahead > 0) {
 				t.Errorf("%v s are ahead, and the forecast is based on %q", test.ahead, f.GetBasis())
 			}
-			if e := f.GetEpochs(); e.GetExpected() != test.epochs || e.GetLow() != test.epochs || e.GetHigh() != test.epochs {
+			if e := f.GetEpochs(); e.GetExpected() != test.epochs || e.GetLow() != test.epochs ||
+				e.GetHigh() != test.epochs {
 				t.Errorf("%v epochs are left, want exactly %v", e, test.epochs)
 			}
 			if !near(f.GetSeconds(), test.seconds) {
@@ -94,7 +120,8 @@ func TestWhatIsUnknownIsNotSaid(t *testing.T) {
 	workers := []Worker{{"a", 2}}
 	fresh := runOf(pending, 0)
 	f := Make(Input{Study: tallyOf(exactSpec(), fresh), Workers: workers}).Forecast
-	if f.GetSeconds() != nil || f.GetAlternatives() != nil || f.GetSecondsPerEpoch() != 0 || f.GetEpochs().GetExpected() != 10 {
+	if f.GetSeconds() != nil || f.GetAlternatives() != nil || f.GetSecondsPerEpoch() != 0 ||
+		f.GetEpochs().GetExpected() != 10 {
 		t.Errorf("nothing is known of how long an epoch takes, and the forecast is %v", f)
 	}
 	if !strings.Contains(f.GetBasis(), "nothing measured yet") {
@@ -140,7 +167,13 @@ func TestAlternativesEndWhereMoreSlotsAreOfNoUse(t *testing.T) {
 		runs = append(runs, runOf(pending, 0))
 	}
 	f := Make(Input{Study: tallyOf(exactSpec(), runs...), Workers: []Worker{{"a", 3}}}).Forecast
-	want := []*trellisv1.Forecast_Alternative{{Slots: 1, Seconds: 240}, {Slots: 2, Seconds: 120}, {Slots: 4, Seconds: 60}, {Slots: 8, Seconds: 40}, {Slots: 16, Seconds: 20}}
+	want := []*trellisv1.Forecast_Alternative{
+		{Slots: 1, Seconds: 240},
+		{Slots: 2, Seconds: 120},
+		{Slots: 4, Seconds: 60},
+		{Slots: 8, Seconds: 40},
+		{Slots: 16, Seconds: 20},
+	}
 	if len(f.GetAlternatives()) != len(want) {
 		t.Fatalf("alternatives are %v", f.GetAlternatives())
 	}
@@ -154,7 +187,10 @@ func TestAlternativesEndWhereMoreSlotsAreOfNoUse(t *testing.T) {
 func TestPruningLowersTheLowerEnds(t *testing.T) {
 	spec := exactSpec()
 	runs := []*trellisv1.Run{runOf(succeeded, 10), runOf(pending, 0), runOf(leased, 1), runOf(leased, 5)}
-	spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{MinEpochs: 2, ReductionFactor: 3}}}
+	spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{
+		MinEpochs:       2,
+		ReductionFactor: 3,
+	}}}
 	f := Make(Input{Study: tallyOf(spec, runs...), Workers: []Worker{{"a", 2}}}).Forecast
 	if e := f.GetEpochs(); e.GetExpected() != 24 || math.Abs(e.GetLow()-3) > 1e-9 || e.GetHigh() != 24 {
 		t.Errorf("of 24 epochs at most, 3 come before a run is judged; the forecast is %v", e)

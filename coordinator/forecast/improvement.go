@@ -14,16 +14,16 @@ const waitedFeature = 6
 // vector has one number per feature.
 type vector [features]float64
 
-// featuresOf is what the chance of improving in an epoch depends on. Later epochs improve less often, and at higher learning
-// rates the runs get there sooner; the longer the loss has not improved, the further it has fallen meanwhile. What else matters
-// is learned.
+// featuresOf is what the chance of improving in an epoch depends on. Later epochs improve less often, and at higher
+// learning rates the runs get there sooner; the longer the loss has not improved, the further it has fallen meanwhile.
+// What else matters is learned.
 func featuresOf(at settings, bin, waited int) vector {
 	return vector{1, binAge[bin], at.learningRate, at.latent, at.weightDecay, at.batch, waitedAge[waited]}
 }
 
-// What is believed of the coefficients before anything has been seen: a mean, and how far off it may be. Training slows down
-// like a power of the epoch, and sooner at higher learning rates, for any network and data; the numbers are wide enough that a
-// few runs outweigh them.
+// What is believed of the coefficients before anything has been seen: a mean, and how far off it may be. Training slows
+// down like a power of the epoch, and sooner at higher learning rates, for any network and data; the numbers are wide
+// enough that a few runs outweigh them.
 var (
 	priorMean      = vector{0, -2, -2.5, 0, 0, 0, 0}
 	priorDeviation = vector{2, 0.7, 1.2, 0.3, 0.3, 0.5, 0.5}
@@ -45,8 +45,8 @@ type improvement struct {
 	effects []effect
 }
 
-// effect is what is known of a run's own deviation: normal with the given precision, around mean - slope . (coefficients -
-// their mean).
+// effect is what is known of a run's own deviation: normal with the given precision, around mean - slope .
+// (coefficients - their mean).
 type effect struct {
 	mean, precision float64
 	slope           vector
@@ -91,9 +91,11 @@ func fit(trajectories []trajectory) *improvement {
 
 func clamp(x, bound float64) float64 { return max(-bound, min(bound, x)) }
 
-// derivatives returns the gradient and the negative second derivative of the log likelihood in the coefficients, with each
-// run's effect eliminated, and by how much each effect would move if the coefficients stayed.
-func (m *improvement) derivatives(trajectories []trajectory) (gradient vector, precision [features]vector, steps []float64) {
+// derivatives returns the gradient and the negative second derivative of the log likelihood in the coefficients, with
+// each run's effect eliminated, and by how much each effect would move if the coefficients stayed.
+func (m *improvement) derivatives(
+	trajectories []trajectory,
+) (gradient vector, precision [features]vector, steps []float64) {
 	for k := range features {
 		weight := 1 / (priorDeviation[k] * priorDeviation[k])
 		precision[k][k] = weight

@@ -11,7 +11,8 @@ import (
 const (
 	// likeStudies is of how many studies of the same model and data something is learned: the latest.
 	likeStudies = 8
-	// aheadStudies is of how many older studies it is forecast what they leave to do. Of others it is what they have at most.
+	// aheadStudies is of how many older studies it is forecast what they leave to do. Of others it is what they have at
+	// most.
 	aheadStudies = 8
 )
 
@@ -54,13 +55,18 @@ func latestLike(studies []*trellisv1.Study, study *trellisv1.Study) (like []*tre
 			like = append(like, other)
 		}
 	}
-	slices.SortFunc(like, func(a, b *trellisv1.Study) int { return cmp.Compare(b.GetModifyIndex(), a.GetModifyIndex()) })
+	slices.SortFunc(like, func(a, b *trellisv1.Study) int {
+		return cmp.Compare(b.GetModifyIndex(),
+			a.GetModifyIndex())
+	})
 	return like[:min(len(like), likeStudies)]
 }
 
-// ahead is what running studies that are older have in the queue. The oldest are forecast first, so that this does not go in
-// circles.
-func (m *Maker) ahead(snapshot *results.Snapshot, studies []*trellisv1.Study, study *trellisv1.Study) (ahead []*trellisv1.Estimate) {
+// ahead is what running studies that are older have in the queue. The oldest are forecast first, so that this does not
+// go in circles.
+func (m *Maker) ahead(
+	snapshot *results.Snapshot, studies []*trellisv1.Study, study *trellisv1.Study,
+) (ahead []*trellisv1.Estimate) {
 	for _, older := range studies {
 		if older.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING ||
 			study.GetCreateIndex() > 0 && older.GetCreateIndex() >= study.GetCreateIndex() {

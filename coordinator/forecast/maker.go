@@ -18,7 +18,8 @@ const (
 	// share is how many times longer forecasts are good for than it took to make them, so that all forecasts together
 	// take a core at most a twentieth of its time.
 	share = 20
-	// listPatience is how much time one list of studies spends on forecasts. Beyond it, studies have those that were made before.
+	// listPatience is how much time one list of studies spends on forecasts. Beyond it, studies have those that were
+	// made before.
 	listPatience = 200 * time.Millisecond
 )
 
@@ -130,7 +131,8 @@ func (m *Maker) renew(snapshot *results.Snapshot, study *trellisv1.Study) (Outlo
 		if in, err = m.input(snapshot, study, tally); err == nil {
 			outlook := Make(in)
 			m.keep(study, &made{
-				outlook: outlook, at: time.Now(), took: time.Since(began), state: study.GetState(), runs: study.GetProgress().GetRuns(),
+				outlook: outlook, at: time.Now(), took: time.Since(began), state: study.GetState(),
+				runs: study.GetProgress().GetRuns(),
 			})
 			return outlook, true
 		}

@@ -14,7 +14,8 @@ import (
 	"trellis/results/grid"
 )
 
-// A forecast is kept for a while, but not when the study is paused, resumed or extended meanwhile: another is made at once.
+// A forecast is kept for a while, but not when the study is paused, resumed or extended meanwhile: another is made at
+// once.
 func TestAForecastIsOfTheStudyAsItIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, err := results.New()
@@ -22,7 +23,8 @@ func TestAForecastIsOfTheStudyAsItIs(t *testing.T) {
 			t.Fatal(err)
 		}
 		spec := grid.WithDefaults(&trellisv1.StudySpec{
-			Name: "slow", Model: "synthetic", Synthetic: &trellisv1.Synthetic{EpochTime: durationpb.New(3 * time.Second)},
+			Name: "slow", Model: "synthetic",
+			Synthetic: &trellisv1.Synthetic{EpochTime: durationpb.New(3 * time.Second)},
 			Grid: []*trellisv1.Grid{{
 				LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{4}},
 				LearningRate: &trellisv1.NumberAxis{Values: []float64{1e-3}},
@@ -63,7 +65,8 @@ func TestAForecastIsOfTheStudyAsItIs(t *testing.T) {
 		if second == first {
 			t.Errorf("the same forecast after %v", Life)
 		}
-		if err := store.SetStudyState(2, timestamppb.Now(), "slow", trellisv1.StudyState_STUDY_STATE_PAUSED); err != nil {
+		if err := store.SetStudyState(2, timestamppb.Now(), "slow",
+			trellisv1.StudyState_STUDY_STATE_PAUSED); err != nil {
 			t.Fatal(err)
 		}
 		if forecast() == second {

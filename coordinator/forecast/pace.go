@@ -24,25 +24,26 @@ const validationShare = 1.0 / 3
 
 // How measurements weigh.
 const (
-	// recent is how many epochs, at least, weigh as if they were measured now; older ones weigh the less the more have been
-	// measured since, since machines are busier at some times than at others. What lies ahead is the longer the more there
-	// is behind, and so is what counts as recent: a quarter.
+	// recent is how many epochs, at least, weigh as if they were measured now; older ones weigh the less the more have
+	// been measured since, since machines are busier at some times than at others. What lies ahead is the longer the
+	// more there is behind, and so is what counts as recent: a quarter.
 	recent      = 100
 	recentShare = 0.25
 	// otherStudy is how much an epoch of another study weighs.
 	otherStudy = 0.05
-	// paceWidth is how many doublings of latent dimension or batch size apart settings take a similar time: the deviation
-	// of a normal curve.
+	// paceWidth is how many doublings of latent dimension or batch size apart settings take a similar time: the
+	// deviation of a normal curve.
 	paceWidth = 1
 	// farAway is the least that other settings weigh, so that they count where nothing else is known.
 	farAway = 1e-3
-	// loadDeviation is how far the paces of runs are believed to lie apart, in logarithms, before any have been seen; that counts
-	// as much as loadRuns runs.
+	// loadDeviation is how far the paces of runs are believed to lie apart, in logarithms, before any have been seen;
+	// that counts as much as loadRuns runs.
 	loadDeviation = 0.06
 	loadRuns      = 4
 	// loadLast is how many runs in a row are trained under the same load.
 	loadLast = 2
-	// trustedEpochs is how many epochs a worker must have trained for half of its difference from others to be believed.
+	// trustedEpochs is how many epochs a worker must have trained for half of its difference from others to be
+	// believed.
 	trustedEpochs = 20
 )
 
@@ -53,8 +54,8 @@ type pace struct {
 	images float64
 	// fixed is the time that the study's own spec says an epoch takes. It stands for one measured epoch.
 	fixed float64
-	// deviation is how far the pace of what is to come may be off, in logarithms, and doubt the part of its square that bursts
-	// of load have in it.
+	// deviation is how far the pace of what is to come may be off, in logarithms, and doubt the part of its square that
+	// bursts of load have in it.
 	deviation, doubt float64
 	// workers has how much longer than the average epochs take on a worker, by its name.
 	workers map[string]float64
@@ -133,8 +134,9 @@ func (p *pace) near(s settings, of func(*weighted) float64) (sum, weights float6
 	return sum, weights
 }
 
-// spread estimates how far the pace of what is to come is off, from how far runs' paces lie apart: the mean of what has been
-// measured is off by as much as its number allows, and the machines may be as busy as they were during any of the runs.
+// spread estimates how far the pace of what is to come is off, from how far runs' paces lie apart: the mean of what has
+// been measured is off by as much as its number allows, and the machines may be as busy as they were during any of the
+// runs.
 func (p *pace) spread() float64 {
 	var squares, weights, weightSquares float64
 	for _, m := range p.measured {
@@ -152,8 +154,8 @@ func (p *pace) spread() float64 {
 	return math.Sqrt(float64(variance*(loadLast/runs+1)) + p.doubt)
 }
 
-// compareWorkers finds workers that are faster or slower than others, from the study's own measurements: the given number of
-// the first. Only runs that are being trained say where they are.
+// compareWorkers finds workers that are faster or slower than others, from the study's own measurements: the given
+// number of the first. Only runs that are being trained say where they are.
 func (p *pace) compareWorkers(own int) {
 	var names []string
 	took, expected, epochs := map[string]float64{}, map[string]float64{}, map[string]float64{}

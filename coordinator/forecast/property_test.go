@@ -59,7 +59,10 @@ func TestForecastsAreOrderlyWhateverHasHappened(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		spec := exactSpec()
 		if rapid.Bool().Draw(t, "early stopping") {
-			spec.EarlyStopping = &trellisv1.EarlyStopping{Patience: rapid.Uint32Range(1, 5).Draw(t, "patience"), MinDelta: 1e-5}
+			spec.EarlyStopping = &trellisv1.EarlyStopping{
+				Patience: rapid.Uint32Range(1, 5).Draw(t, "patience"),
+				MinDelta: 1e-5,
+			}
 		}
 		tally, left := NewTally(spec), 0.0
 		for range rapid.IntRange(0, 8).Draw(t, "runs") {
@@ -105,9 +108,13 @@ func TestMoreSlotsAreNeverLaterAndMoreWorkNeverEarlier(t *testing.T) {
 		if more := s.anew(in, p, n+1).finish(p); more > finish+1e-9 {
 			t.Fatalf("%d slots are done at %v, %d at %v", n, finish, n+1, more)
 		}
-		longer := play{bulk: p.bulk, held: p.held, rest: append(slices.Clone(p.rest), rapid.Float64Range(0, 50).Draw(t, "one more"))}
+		longer := play{
+			bulk: p.bulk, held: p.held,
+			rest: append(slices.Clone(p.rest), rapid.Float64Range(0, 50).Draw(t, "one more")),
+		}
 		if len(p.rest) > 0 {
-			longer.rest[rapid.IntRange(0, len(p.rest)-1).Draw(t, "which")] += rapid.Float64Range(0, 50).Draw(t, "longer by")
+			longer.rest[rapid.IntRange(0, len(p.rest)-1).Draw(t, "which")] += rapid.Float64Range(0, 50).Draw(t,
+				"longer by")
 		}
 		if later := s.anew(in, longer, n).finish(longer); later < finish-1e-9 {
 			t.Fatalf("%v is done at %v, %v at %v", p, finish, longer, later)
@@ -121,7 +128,10 @@ func TestPouringIsRunningManySmallRuns(t *testing.T) {
 		const parts = 20_000
 		var poured slots
 		for range rapid.IntRange(1, 6).Draw(t, "slots") {
-			poured = append(poured, slot{rapid.Float64Range(0, 100).Draw(t, "free"), rapid.Float64Range(0.5, 2).Draw(t, "factor")})
+			poured = append(poured, slot{
+				rapid.Float64Range(0, 100).Draw(t, "free"),
+				rapid.Float64Range(0.5, 2).Draw(t, "factor"),
+			})
 		}
 		poured.order()
 		ran := slices.Clone(poured)
@@ -166,7 +176,8 @@ func TestFitFindsWhatMadeTheRuns(t *testing.T) {
 		}
 	}
 	for k := range truth {
-		if off, deviation := model.mean[k]-truth[k], math.Sqrt(deviations[k]); math.Abs(off) > 3*deviation || deviation > 0.3 {
+		if off, deviation := model.mean[k]-truth[k], math.Sqrt(deviations[k]); math.Abs(off) > 3*deviation ||
+			deviation > 0.3 {
 			t.Errorf("coefficient %d is fitted as %.2f +- %.2f, and was %.2f", k, model.mean[k], deviation, truth[k])
 		}
 	}
@@ -181,7 +192,8 @@ func TestManyRunsTakeBoundedTimeAndRoom(t *testing.T) {
 		t.Errorf("%d trajectories, %d measurements", len(tally.finished), len(tally.measured))
 	}
 	f := Make(Input{Study: tally, Workers: []Worker{{"w0", 64}}}).Forecast
-	// 199,000 runs of 100 epochs of 1 s on 64 slots. Each run improves for 50 epochs, then no more: patience ends it at 60.
+	// 199,000 runs of 100 epochs of 1 s on 64 slots. Each run improves for 50 epochs, then no more: patience ends it at
+	// 60.
 	if want := 199_000 * 60 / 64.0; math.Abs(f.GetSeconds().GetExpected()/want-1) > 0.15 {
 		t.Errorf("forecast %v, want about %v", f, want)
 	}
@@ -198,7 +210,8 @@ func manyRuns(n int) *Tally {
 	tally := NewTally(spec)
 	for i := range n {
 		run := &trellisv1.Run{State: pending, Parameters: &trellisv1.Parameters{
-			LatentDim: uint32(i%16 + 1), LearningRate: 1e-3 * (1 + float64(i)/float64(n)), WeightDecay: 1e-5, MaxEpochs: 100, BatchSize: 256,
+			LatentDim: uint32(i%16 + 1), LearningRate: 1e-3 * (1 + float64(i)/float64(n)), WeightDecay: 1e-5,
+			MaxEpochs: 100, BatchSize: 256,
 		}}
 		if i%(n/1000) != 0 {
 			tally.Add(run, nil)

@@ -20,10 +20,10 @@ type curve struct {
 	losses     []float64
 }
 
-// readCurves reads runs that were really trained: rows of latent dimension, learning rate, weight decay, batch size, and the
-// validation losses by epoch, with the seven digits that matter here. paper.csv is what examples/paper.yaml gave on MNIST, 36
-// runs; small.csv is 16 runs of other learning rates with fewer images (6000), smaller batches (64) and less patience (6), which
-// no constant of the model was chosen by.
+// readCurves reads runs that were really trained: rows of latent dimension, learning rate, weight decay, batch size,
+// and the validation losses by epoch, with the seven digits that matter here. paper.csv is what examples/paper.yaml
+// gave on MNIST, 36 runs; small.csv is 16 runs of other learning rates with fewer images (6000), smaller batches (64)
+// and less patience (6), which no constant of the model was chosen by.
 func readCurves(t testing.TB, path string, maxEpochs uint32) (curves []curve) {
 	t.Helper()
 	file, err := os.Open(path)
@@ -45,20 +45,22 @@ func readCurves(t testing.TB, path string, maxEpochs uint32) (curves []curve) {
 			}
 		}
 		curves = append(curves, curve{&trellisv1.Parameters{
-			LatentDim: uint32(numbers[0]), LearningRate: numbers[1], WeightDecay: numbers[2], BatchSize: uint32(numbers[3]),
+			LatentDim: uint32(numbers[0]), LearningRate: numbers[1], WeightDecay: numbers[2],
+			BatchSize: uint32(numbers[3]),
 			MaxEpochs: maxEpochs,
 		}, numbers[4:]})
 	}
 	return curves
 }
 
-// replay trains curves again, in virtual time: each epoch takes what it takes at the settings, times the load of the moment.
+// replay trains curves again, in virtual time: each epoch takes what it takes at the settings, times the load of the
+// moment.
 type replay struct {
 	curves []curve
 	rule   *trellisv1.EarlyStopping
 	slots  int
-	// load is how much the time of an epoch varies, in logarithms: that much from run to run, where runs that follow each other
-	// have similar loads, and half as much from epoch to epoch.
+	// load is how much the time of an epoch varies, in logarithms: that much from run to run, where runs that follow
+	// each other have similar loads, and half as much from epoch to epoch.
 	load float64
 	// slowed is how many times as long as otherwise an epoch takes that begins at some time. Nil is once.
 	slowed func(now float64) float64
@@ -103,10 +105,16 @@ func (r replay) train(order []int, random *rand.Rand) (runs []replayedRun, end f
 
 // tally returns what was known at some time.
 func (r replay) tally(runs []replayedRun, now float64) *Tally {
-	tally := NewTally(&trellisv1.StudySpec{Split: &trellisv1.Split{Train: 50_000, Validation: 10_000}, EarlyStopping: r.rule})
+	tally := NewTally(&trellisv1.StudySpec{
+		Split:         &trellisv1.Split{Train: 50_000, Validation: 10_000},
+		EarlyStopping: r.rule,
+	})
 	for _, replayed := range runs {
 		epochs, _ := slices.BinarySearch(replayed.ends, math.Nextafter(now, math.Inf(1)))
-		run := &trellisv1.Run{Parameters: replayed.parameters, Epochs: uint32(epochs), AttemptEpochs: uint32(epochs), State: pending}
+		run := &trellisv1.Run{
+			Parameters: replayed.parameters, Epochs: uint32(epochs), AttemptEpochs: uint32(epochs),
+			State: pending,
+		}
 		if epochs > 0 {
 			last := replayed.ends[epochs-1]
 			run.TrainingSeconds, run.ModifyIndex = last-replayed.start, uint64(1000*last)
@@ -170,8 +178,10 @@ func (v *verdicts) accurate() float64 {
 func (v *verdicts) String() string {
 	sorted := slices.Sorted(slices.Values(v.wrong))
 	n := len(sorted)
-	return fmt.Sprintf("finish off by %4.1f%% (median) %4.1f%% (90 of 100) %4.1f%% (worst); at most 15%% off: %3.0f of 100; truth in the "+
-		"interval: %3d of 100 times, %3d of 100 epochs", 100*sorted[n/2], 100*sorted[n*9/10], 100*sorted[n-1], 100*v.accurate(),
+	return fmt.Sprintf("finish off by %4.1f%% (median) %4.1f%% (90 of 100) %4.1f%% (worst); at most 15%% off: %3.0f "+
+		"of 100; truth in the "+
+		"interval: %3d of 100 times, %3d of 100 epochs", 100*sorted[n/2], 100*sorted[n*9/10], 100*sorted[n-1],
+		100*v.accurate(),
 		100*v.seconds/n, 100*v.epochs/n)
 }
 
@@ -189,14 +199,20 @@ func asInTheGrid(n int, _ *rand.Rand) (order []int) {
 // orders is how many orders each study is replayed in. DESIGN.md has the table of 100, which -v prints.
 var orders = flag.Int("orders", 12, "in how many orders studies are replayed")
 
-// TestReplayedStudiesEndWhenForecast trains real curves again in many orders: after a tenth of the epochs the finish time that
-// is forecast is at most 15% off, and the truth lies in the interval about as often as it is to.
+// TestReplayedStudiesEndWhenForecast trains real curves again in many orders: after a tenth of the epochs the finish
+// time that is forecast is at most 15% off, and the truth lies in the interval about as often as it is to.
 func TestReplayedStudiesEndWhenForecast(t *testing.T) {
 	if testing.Short() {
 		t.Skip("seconds of work for one goroutine")
 	}
-	paper := replay{curves: readCurves(t, "testdata/paper.csv", 150), rule: &trellisv1.EarlyStopping{Patience: 10, MinDelta: 1e-5}}
-	small := replay{curves: readCurves(t, "testdata/small.csv", 100), rule: &trellisv1.EarlyStopping{Patience: 6, MinDelta: 1e-5}}
+	paper := replay{
+		curves: readCurves(t, "testdata/paper.csv", 150),
+		rule:   &trellisv1.EarlyStopping{Patience: 10, MinDelta: 1e-5},
+	}
+	small := replay{
+		curves: readCurves(t, "testdata/small.csv", 100),
+		rule:   &trellisv1.EarlyStopping{Patience: 6, MinDelta: 1e-5},
+	}
 	disturbed := paper
 	disturbed.slowed = func(now float64) float64 {
 		// A minute of half an hour.
@@ -229,7 +245,8 @@ func TestReplayedStudiesEndWhenForecast(t *testing.T) {
 					t.Errorf("%s, %d slots, %2.0f%% trained: %v", test.name, slots, 100*share, &v)
 				}
 				if v.seconds < *orders*7/10 || v.epochs < *orders*7/10 {
-					t.Errorf("%s, %d slots, %2.0f%% trained: the truth lay in the intervals too seldom: %v", test.name, slots, 100*share, &v)
+					t.Errorf("%s, %d slots, %2.0f%% trained: the truth lay in the intervals too seldom: %v", test.name,
+						slots, 100*share, &v)
 				}
 			}
 		}

@@ -24,7 +24,8 @@ func (s *simulation) schedule(in Input, p play) *schedule {
 		}
 		on[worker.Name] = of
 	}
-	// A worker has a slot for each run that it holds, unless it is about to leave: then the run has a slot that takes no other.
+	// A worker has a slot for each run that it holds, unless it is about to leave: then the run has a slot that takes
+	// no other.
 	hold := func(worker string, seconds float64) float64 {
 		if of := on[worker]; len(of) > 0 {
 			return of.run(seconds)
@@ -80,12 +81,13 @@ func (s *schedule) finish(p play) float64 {
 const (
 	// mostSlots is up to how many slots alternatives are given.
 	mostSlots = 1 << 14
-	// worthwhile is how much longer than with all the slots that could be used an alternative takes, for more slots to be worth
-	// a mention.
+	// worthwhile is how much longer than with all the slots that could be used an alternative takes, for more slots to
+	// be worth a mention.
 	worthwhile = 1.05
 )
 
-// alternatives says how long it takes with 1, 2, 4, ... slots, up to where more are of no use: the longest run dominates.
+// alternatives says how long it takes with 1, 2, 4, ... slots, up to where more are of no use: the longest run
+// dominates.
 func (s *simulation) alternatives(in Input, played []play) (list []*trellisv1.Forecast_Alternative) {
 	with := func(n int) float64 {
 		sum := 0.0

@@ -6,14 +6,14 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// settings are the parameters that make runs alike or different, on scales on which distances are comparable: doublings of
-// latent dimension and batch size, decades of learning rate and weight decay.
+// settings are the parameters that make runs alike or different, on scales on which distances are comparable: doublings
+// of latent dimension and batch size, decades of learning rate and weight decay.
 type settings struct {
 	latent, learningRate, weightDecay, batch float64
 }
 
-// Where the scales have their zero: middling values of each parameter. Weight decays from none to noWeightDecay are as good
-// as equal.
+// Where the scales have their zero: middling values of each parameter. Weight decays from none to noWeightDecay are as
+// good as equal.
 const (
 	middleLatent       = 16
 	middleLearningRate = 1e-3
@@ -30,8 +30,8 @@ func settingsOf(p *trellisv1.Parameters) settings {
 	}
 }
 
-// The bins of epochs, by which improvements are counted: one each for the first fineEpochs, then each 1/16 longer than the
-// one before.
+// The bins of epochs, by which improvements are counted: one each for the first fineEpochs, then each 1/16 longer than
+// the one before.
 const (
 	fineEpochs = 16
 	// lastEpoch is the last that a study can ask for.

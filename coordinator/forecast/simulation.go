@@ -13,8 +13,8 @@ type simulation struct {
 	stops *improvement
 	pace  *pace
 	rule  *trellisv1.EarlyStopping
-	// bulk has how many PENDING runs of each class are not in rest: all but the last of a long queue, which only their sum
-	// matters of.
+	// bulk has how many PENDING runs of each class are not in rest: all but the last of a long queue, which only their
+	// sum matters of.
 	bulk []int
 	rest []int32
 	// samples is how many runs of each class stand for all in the bulk.
@@ -38,8 +38,8 @@ type divergesAt struct {
 const (
 	// restRuns is how many runs at the end of the queue are played one by one.
 	restRuns = 512
-	// classSamples is how many runs of a class stand for all in the bulk, bulkSamples how many there are of all classes together,
-	// unless one of each class is more.
+	// classSamples is how many runs of a class stand for all in the bulk, bulkSamples how many there are of all classes
+	// together, unless one of each class is more.
 	classSamples = 4
 	bulkSamples  = 512
 	// seed makes every forecast from the same runs the same.
@@ -48,8 +48,8 @@ const (
 
 // play is what came of one simulation.
 type play struct {
-	// epochs that were trained, and the work that this is in the queue: the bulk's and each run's of the rest, in seconds on
-	// an average slot.
+	// epochs that were trained, and the work that this is in the queue: the bulk's and each run's of the rest, in
+	// seconds on an average slot.
 	epochs     float64
 	bulk       float64
 	rest, held []float64

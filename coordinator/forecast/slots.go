@@ -48,8 +48,8 @@ func (s slots) run(seconds float64) (end float64) {
 	return first.free
 }
 
-// pour spreads work that consists of many small parts over the slots, and returns when it ends: slots that were free before
-// are then free at that time.
+// pour spreads work that consists of many small parts over the slots, and returns when it ends: slots that were free
+// before are then free at that time.
 func (s slots) pour(seconds float64) (end float64) {
 	if seconds <= 0 {
 		return 0

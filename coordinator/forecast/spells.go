@@ -9,8 +9,9 @@ func (s spell) pace() float64 { return s.seconds / s.epochs }
 // maxSpells is how many spells of one run are kept. Spells of long runs are longer.
 const maxSpells = 32
 
-// spellsOf divides the epochs of a run into spells, in their order. What the epochs took may be known of some only, or of none,
-// if the run was begun by an earlier version of Trellis: the others, of which the sum is known, are the first spell.
+// spellsOf divides the epochs of a run into spells, in their order. What the epochs took may be known of some only, or
+// of none, if the run was begun by an earlier version of Trellis: the others, of which the sum is known, are the first
+// spell.
 func spellsOf(times []float32, epochs, seconds float64) (spells []spell) {
 	known := 0
 	for _, took := range times {

@@ -8,8 +8,8 @@ import (
 
 // Bounds of a tally, whatever the size of its study.
 const (
-	// maxFinished is how many ended runs' losses are kept, and maxMeasured how many runs' times. Beyond it, every other one
-	// is left out. maxOpen is how many unfinished runs' losses are kept: the first.
+	// maxFinished is how many ended runs' losses are kept, and maxMeasured how many runs' times. Beyond it, every other
+	// one is left out. maxOpen is how many unfinished runs' losses are kept: the first.
 	maxFinished = 256
 	maxOpen     = 256
 	maxMeasured = 512
@@ -65,7 +65,8 @@ func (t *Tally) Add(run *trellisv1.Run, losses *trellisv1.Losses) {
 	at := settingsOf(run.GetParameters())
 	t.measure(run, at, losses.GetSeconds())
 	c := class{
-		settings: at, maxEpochs: int(run.GetParameters().GetMaxEpochs()), epochs: int(run.GetEpochs()), trajectory: none,
+		settings: at, maxEpochs: int(run.GetParameters().GetMaxEpochs()), epochs: int(run.GetEpochs()),
+		trajectory: none,
 	}
 	var followed trajectory
 	if t.spec.GetEarlyStopping() != nil && len(losses.GetValidationLoss()) > 0 {
@@ -114,7 +115,8 @@ func (t *Tally) end(run *trellisv1.Run, at settings, followed trajectory) {
 	case trellisv1.StopReason_STOP_REASON_DIVERGED:
 		t.counts.diverged++
 	}
-	t.divergence.add(at.learningRate, int(run.GetEpochs()), run.GetStopReason() == trellisv1.StopReason_STOP_REASON_DIVERGED)
+	t.divergence.add(at.learningRate, int(run.GetEpochs()),
+		run.GetStopReason() == trellisv1.StopReason_STOP_REASON_DIVERGED)
 	if len(followed.cells) > 0 {
 		keep(&t.finished, followed, &t.keepFinished, maxFinished)
 	}

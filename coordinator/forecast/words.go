@@ -85,8 +85,8 @@ func number(n uint64, noun string, plural ...string) string {
 	}
 }
 
-// mayPrune lowers the lower ends of a forecast to what is left if a heuristic prunes all that it may: each run goes on to
-// where it is judged first.
+// mayPrune lowers the lower ends of a forecast to what is left if a heuristic prunes all that it may: each run goes on
+// to where it is judged first.
 func (t *Tally) mayPrune(f *trellisv1.Forecast) {
 	first := int(pruning.First(t.spec.GetPruning()))
 	if first == 0 || f.Epochs.Low == 0 {

@@ -20,31 +20,33 @@ const (
 	maxCollectFailures = 10
 )
 
-// collector deletes artifacts that no run refers to, and no study as the source of its pretrained weights. It is one of the leader's loops.
+// collector deletes artifacts that no run refers to, and no study as the source of its pretrained weights. It is one of
+// the leader's loops.
 //
 // Deleting something that is referred to must be impossible. What could go wrong, and why it does not:
 //
-//   - The checkpoint of an upload is reported later. So a copy is deleted only after this collector itself has seen it for
-//     a whole grace period, in round after round, with nothing referring to it. That is measured on this node's monotonic
-//     clock: neither the clocks of other nodes, file systems and services matter, nor what a clock was set to. A new leader
-//     starts afresh.
-//   - The store lags behind. So leadership is verified and everything committed is applied before the references are read
-//     for the last time.
+//   - The checkpoint of an upload is reported later. So a copy is deleted only after this collector itself has seen it
+//     for a whole grace period, in round after round, with nothing referring to it. That is measured on this node's
+//     monotonic clock: neither the clocks of other nodes, file systems and services matter, nor what a clock was set
+//     to. A new leader starts afresh.
+//   - The store lags behind. So leadership is verified and everything committed is applied before the references are
+//     read for the last time.
 //   - The same content is uploaded again, for example by a study that was deleted and submitted again, just when it is
-//     deleted; or a delete takes effect late, because its process was stopped and continued, perhaps when another node was
-//     the leader already, or because the network repeated it. So each upload makes a copy of its own, a delete names one
-//     copy, and a checkpoint is admitted to the log only if the admitting node itself has put a copy within half a grace
-//     period: what was taken by another leader, or long ago, is copied anew (see artifact.Keeper.Admit). Of such a copy nobody
-//     can have decided, or decide, that nothing refers to it: a collector needs a whole grace period from the moment of
-//     its Put for that, and within the other half the admitted checkpoint is in the log, so that a verified leader sees it,
-//     or will never be: what waits for the log is dropped when a term ends, and a deposed leader appends nothing.
-//   - Several copies are there, and the one that is read is deleted. The youngest of an artifact that is referred to always
-//     stays: of two collectors that look at different moments, neither deletes the youngest of all.
-//   - A study is created whose pretrained weights are in an artifact, while the study that they come from is deleted. Its command
-//     is proposed as a checkpoint is: what it names has been copied within half a grace period.
+//     deleted; or a delete takes effect late, because its process was stopped and continued, perhaps when another node
+//     was the leader already, or because the network repeated it. So each upload makes a copy of its own, a delete
+//     names one copy, and a checkpoint is admitted to the log only if the admitting node itself has put a copy within
+//     half a grace period: what was taken by another leader, or long ago, is copied anew (see artifact.Keeper.Admit).
+//     Of such a copy nobody can have decided, or decide, that nothing refers to it: a collector needs a whole grace
+//     period from the moment of its Put for that, and within the other half the admitted checkpoint is in the log, so
+//     that a verified leader sees it, or will never be: what waits for the log is dropped when a term ends, and a
+//     deposed leader appends nothing.
+//   - Several copies are there, and the one that is read is deleted. The youngest of an artifact that is referred to
+//     always stays: of two collectors that look at different moments, neither deletes the youngest of all.
+//   - A study is created whose pretrained weights are in an artifact, while the study that they come from is deleted.
+//     Its command is proposed as a checkpoint is: what it names has been copied within half a grace period.
 //   - A run that refers to a checkpoint passes it on to another run in the log. Then it is referred to without a gap.
-//   - A backup is restored: the leader's loops stand still meanwhile and start afresh. A backup that is restored later may
-//     refer to artifacts that are no longer there.
+//   - A backup is restored: the leader's loops stand still meanwhile and start afresh. A backup that is restored later
+//     may refer to artifacts that are no longer there.
 //
 // A store belongs to one cluster. Only the leader's store is collected: unless nodes share one, each collects its own
 // while it leads.

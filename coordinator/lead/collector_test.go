@@ -111,7 +111,8 @@ func TestCollectsWhatNothingRefersTo(t *testing.T) {
 		unreferred, referred, dropped := c.upload("a"), c.upload("b"), c.upload("c")
 		c.references.set(referred, true)
 		c.references.set(dropped, true)
-		time.Sleep(10 * time.Hour) // That it is old is no reason: this collector has not seen since when nothing refers to it.
+		// That it is old is no reason: this collector has not seen since when nothing refers to it.
+		time.Sleep(10 * time.Hour)
 		c.start()
 		time.Sleep(artifact.Grace - time.Second)
 		c.want(unreferred, true)
@@ -216,7 +217,8 @@ func TestUploadWhileItIsDeleted(t *testing.T) {
 			}
 			again = true
 			c.upload("a")
-			if err := c.artifacts.Admit(context.Background(), &trellisv1.Checkpoint{Sha256: digest, Size: 1}); err != nil {
+			if err := c.artifacts.Admit(context.Background(),
+				&trellisv1.Checkpoint{Sha256: digest, Size: 1}); err != nil {
 				t.Error(err)
 			}
 			c.references.set(digest, true)
@@ -352,7 +354,8 @@ func hurryAndDelay(t *testing.T, seed uint64) (deleted int) {
 				t.Fatal(err)
 			}
 		case 1, 2: // A report of an upload that may have been long ago.
-			if nodes[node].Admit(context.Background(), &trellisv1.Checkpoint{Sha256: digest, Size: uint64(len(content))}) != nil {
+			if nodes[node].Admit(context.Background(),
+				&trellisv1.Checkpoint{Sha256: digest, Size: uint64(len(content))}) != nil {
 				break
 			}
 			time.Sleep(upTo(artifact.Grace / 3)) // The log is slow.

@@ -13,12 +13,12 @@ import (
 	"trellis/results/trajectory"
 )
 
-// dispatchInterval is how often the dispatcher looks without having been woken: after the log or the store has refused a
-// grant, and for workers that are quiet to be heard again.
+// dispatchInterval is how often the dispatcher looks without having been woken: after the log or the store has refused
+// a grant, and for workers that are quiet to be heard again.
 const dispatchInterval = time.Second
 
-// dispatcher grants PENDING runs to workers with free slots, the longest runs of the oldest study first: a long run that
-// starts last would keep one worker busy while the others have nothing left to do.
+// dispatcher grants PENDING runs to workers with free slots, the longest runs of the oldest study first: a long run
+// that starts last would keep one worker busy while the others have nothing left to do.
 type dispatcher struct {
 	store    Snapshots
 	log      proposer
@@ -90,8 +90,8 @@ func (d *dispatcher) plan(snapshot *results.Snapshot) (runs []*trellisv1.Run, wo
 	return runs, workers[:len(runs)], nil
 }
 
-// freeSlots names the worker of each free slot that a run may be granted to, in the order in which they are to be filled:
-// those of the worker with the most free slots first, so that runs spread over the workers.
+// freeSlots names the worker of each free slot that a run may be granted to, in the order in which they are to be
+// filled: those of the worker with the most free slots first, so that runs spread over the workers.
 //
 // Workers that are quiet are passed over: their connections may be dead without anybody having noticed, and a run that
 // went from one to the next would be taken for what brings them down. So are those whose attempts keep failing.

@@ -22,7 +22,8 @@ func attemptOf(entry *trellisv1.RecordCommand_Entry) uint64 {
 func returnEntry(entry *trellisv1.RecordCommand_Entry) *trellisv1.RecordCommand_Entry {
 	study, run := runOf(entry)
 	return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: &trellisv1.Outcome{
-		Study: study, Run: run, Attempt: attemptOf(entry), Result: &trellisv1.Outcome_Return_{Return: &trellisv1.Outcome_Return{}},
+		Study: study, Run: run, Attempt: attemptOf(entry),
+		Result: &trellisv1.Outcome_Return_{Return: &trellisv1.Outcome_Return{}},
 	}}}
 }
 
@@ -41,9 +42,14 @@ func runOf(entry *trellisv1.RecordCommand_Entry) (study, run string) {
 }
 
 // failureEntry is an outcome that the coordinator records by itself.
-func failureEntry(study, run string, attempt uint64, class trellisv1.FailureClass, message string) *trellisv1.RecordCommand_Entry {
+func failureEntry(
+	study, run string, attempt uint64, class trellisv1.FailureClass, message string,
+) *trellisv1.RecordCommand_Entry {
 	return &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: &trellisv1.Outcome{
 		Study: study, Run: run, Attempt: attempt,
-		Result: &trellisv1.Outcome_Failure{Failure: &trellisv1.Failure{Attempt: attempt, Class: class, Message: message}},
+		Result: &trellisv1.Outcome_Failure{Failure: &trellisv1.Failure{
+			Attempt: attempt, Class: class,
+			Message: message,
+		}},
 	}}}
 }

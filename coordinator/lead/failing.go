@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// failingRuns is how many different runs must fail on a worker, one after the other and without a success in between,
-	// before it is avoided.
+	// failingRuns is how many different runs must fail on a worker, one after the other and without a success in
+	// between, before it is avoided.
 	failingRuns = 3
 	// avoidAtFirst is for how long it is avoided then. Every further failure doubles that, up to avoidAtMost.
 	avoidAtFirst = 5 * time.Second

@@ -70,7 +70,8 @@ func (l *testLog) apply(index uint64, now *timestamppb.Timestamp, command *trell
 		if err != nil {
 			return err
 		}
-		return l.store.CreateStudy(index, now, &trellisv1.Study{Name: spec.GetName(), Spec: spec, Numerics: "test"}, runs, trials)
+		return l.store.CreateStudy(index, now, &trellisv1.Study{Name: spec.GetName(), Spec: spec, Numerics: "test"},
+			runs, trials)
 	case *trellisv1.Command_SetWorker:
 		return l.store.SetWorker(index, now, change.SetWorker.GetWorker())
 	case *trellisv1.Command_Grant:

@@ -58,17 +58,17 @@ var (
 	_ clocks   = (*leases)(nil)
 )
 
-// serve serves one worker, which has said hello, until its stream breaks, the term ends, or this node stops. It returns why,
-// and nil if the worker has said goodbye.
+// serve serves one worker, which has said hello, until its stream breaks, the term ends, or this node stops. It returns
+// why, and nil if the worker has said goodbye.
 func (h *host) serve(
 	term, stopping context.Context, hello *trellisv1.Hello, stream trellisv1.WorkerService_SessionServer,
 ) error {
 	ctx, end := context.WithCancelCause(stream.Context())
 	defer end(nil)
 	defer context.AfterFunc(term, func() { end(context.Cause(term)) })()
-	// The session is open before the worker is registered. If its lease expires at this very moment, either the worker is
-	// registered after it was marked as lost, or the session ends with the lease: it never goes on for a worker that is
-	// lost.
+	// The session is open before the worker is registered. If its lease expires at this very moment, either the worker
+	// is registered after it was marked as lost, or the session ends with the lease: it never goes on for a worker that
+	// is lost.
 	h.leases.heard(hello.GetWorker())
 	session := h.sessions.open(term, hello.GetWorker(), end)
 	defer h.sessions.close(session)
@@ -76,10 +76,11 @@ func (h *host) serve(
 		return err
 	}
 	h.dispatcher.wake()
-	h.logger.Info("worker connected", "worker", session.worker, "slots", hello.GetSlots(), "attempts", len(hello.GetAttempts()))
+	h.logger.Info("worker connected", "worker", session.worker, "slots", hello.GetSlots(),
+		"attempts", len(hello.GetAttempts()))
 
-	// Both end at the latest with the stream, which ends when Session returns. They are not waited for: a peer that does
-	// not read would keep the sender, and the session with it, for as long as it likes.
+	// Both end at the latest with the stream, which ends when Session returns. They are not waited for: a peer that
+	// does not read would keep the sender, and the session with it, for as long as it likes.
 	go func() { end(h.send(ctx, session, hello, stream)) }()
 	go func() { end(h.receive(ctx, session, stream)) }()
 	select {
@@ -100,8 +101,8 @@ func (h *host) serve(
 	return cause
 }
 
-// register puts the worker into the store, unless that has it already just so: when all workers come back to a new leader,
-// the log is spared thousands of entries.
+// register puts the worker into the store, unless that has it already just so: when all workers come back to a new
+// leader, the log is spared thousands of entries.
 func (h *host) register(ctx context.Context, hello *trellisv1.Hello) error {
 	state := trellisv1.WorkerState_WORKER_STATE_READY
 	if hello.GetDraining() {
@@ -110,12 +111,13 @@ func (h *host) register(ctx context.Context, hello *trellisv1.Hello) error {
 	known, err := h.store.Snapshot().Worker(nil, hello.GetWorker())
 	if err == nil && known.GetState() == state && known.GetSlots() == hello.GetSlots() &&
 		known.GetVersion() == hello.GetVersion() && known.GetProcessor() == hello.GetProcessor() {
-		// There is nothing to write, which would fail on a node that does not lead any more and has not noticed: it must not
-		// tell the worker which of its attempts stand.
+		// There is nothing to write, which would fail on a node that does not lead any more and has not noticed: it
+		// must not tell the worker which of its attempts stand.
 		return h.log.Verify(ctx)
 	}
 	return setWorker(ctx, h.log, &trellisv1.Worker{
-		Name: hello.GetWorker(), State: state, Slots: hello.GetSlots(), Version: hello.GetVersion(), Processor: hello.GetProcessor(),
+		Name: hello.GetWorker(), State: state, Slots: hello.GetSlots(), Version: hello.GetVersion(),
+		Processor: hello.GetProcessor(),
 	})
 }
 
@@ -153,11 +155,13 @@ func (h *host) receive(ctx context.Context, session *session, stream trellisv1.W
 				return err
 			}
 		case *trellisv1.SessionRequest_Drain:
-			if err := setWorkerState(ctx, h.store, h.log, session.worker, trellisv1.WorkerState_WORKER_STATE_DRAINING); err != nil {
+			if err := setWorkerState(ctx, h.store, h.log, session.worker,
+				trellisv1.WorkerState_WORKER_STATE_DRAINING); err != nil {
 				return err
 			}
 		case *trellisv1.SessionRequest_Goodbye:
-			if err := setWorkerState(ctx, h.store, h.log, session.worker, trellisv1.WorkerState_WORKER_STATE_GONE); err != nil {
+			if err := setWorkerState(ctx, h.store, h.log, session.worker,
+				trellisv1.WorkerState_WORKER_STATE_GONE); err != nil {
 				return err
 			}
 			return io.EOF
@@ -167,8 +171,8 @@ func (h *host) receive(ctx context.Context, session *session, stream trellisv1.W
 	}
 }
 
-// receiveCheckpoint handles a checkpoint that a worker says it has uploaded. One that can't be referred to never reaches
-// the log. It is acknowledged nevertheless: the worker has nothing better to send, and goes on.
+// receiveCheckpoint handles a checkpoint that a worker says it has uploaded. One that can't be referred to never
+// reaches the log. It is acknowledged nevertheless: the worker has nothing better to send, and goes on.
 func (h *host) receiveCheckpoint(ctx context.Context, session *session, report *trellisv1.CheckpointReport) error {
 	entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Checkpoint{Checkpoint: report}}
 	// The worker is not read while an artifact is copied, which is no fault of its own.
@@ -180,7 +184,8 @@ func (h *host) receiveCheckpoint(ctx context.Context, session *session, report *
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		h.logger.Warn("refused a checkpoint: if the run is interrupted, it goes on from an earlier one", "study", report.GetStudy(),
+		h.logger.Warn("refused a checkpoint: if the run is interrupted, it goes on from an earlier one",
+			"study", report.GetStudy(),
 			"run", report.GetRun(), "epoch", report.GetCheckpoint().GetEpoch(), "worker", session.worker, "error", err)
 		session.acknowledge(entry)
 		return nil
@@ -190,7 +195,9 @@ func (h *host) receiveCheckpoint(ctx context.Context, session *session, report *
 
 // put queues an entry for the log. What belongs to another worker's attempt is as stale as what belongs to none: the
 // worker is told to forget it.
-func (h *host) put(ctx context.Context, session *session, entry *trellisv1.RecordCommand_Entry, study, run string) error {
+func (h *host) put(
+	ctx context.Context, session *session, entry *trellisv1.RecordCommand_Entry, study, run string,
+) error {
 	if !session.knows(attemptOf(entry)) {
 		held, err := h.store.Snapshot().Run(nil, study, run)
 		if err != nil && !errors.Is(err, results.ErrNotFound) {
@@ -213,7 +220,9 @@ func (h *host) put(ctx context.Context, session *session, entry *trellisv1.Recor
 // send welcomes the worker and then keeps it told: of acknowledgements as they come, and of the attempts that the store
 // says it holds. It compares these with what the worker has been told, so that an assignment or a stop order that was
 // lost with an earlier stream is simply sent again.
-func (h *host) send(ctx context.Context, session *session, hello *trellisv1.Hello, stream trellisv1.WorkerService_SessionServer) error {
+func (h *host) send(
+	ctx context.Context, session *session, hello *trellisv1.Hello, stream trellisv1.WorkerService_SessionServer,
+) error {
 	welcome := &trellisv1.Welcome{
 		HeartbeatMilliseconds: uint32(h.lease.Milliseconds() / heartbeatsPerLease),
 		LeaseMilliseconds:     uint32(h.lease.Milliseconds()),
@@ -230,7 +239,8 @@ func (h *host) send(ctx context.Context, session *session, hello *trellisv1.Hell
 			welcome.Attempts = append(welcome.Attempts, attempt)
 		}
 	}
-	if err := stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Welcome{Welcome: welcome}}); err != nil {
+	message := &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Welcome{Welcome: welcome}}
+	if err := stream.Send(message); err != nil {
 		return err
 	}
 	session.recheck()
@@ -242,7 +252,10 @@ func (h *host) send(ctx context.Context, session *session, hello *trellisv1.Hell
 		}
 		acks, rechecking := session.take()
 		for _, ack := range acks {
-			if err := stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Acknowledgement{Acknowledgement: ack}}); err != nil {
+			message := &trellisv1.SessionResponse{
+				Message: &trellisv1.SessionResponse_Acknowledgement{Acknowledgement: ack},
+			}
+			if err := stream.Send(message); err != nil {
 				return err
 			}
 		}
@@ -273,10 +286,14 @@ func (h *host) attempts(worker string) (map[uint64]*trellisv1.Run, error) {
 }
 
 // tell sends what the worker has not been told of the attempts that it holds.
-func (h *host) tell(session *session, holding map[uint64]*trellisv1.Run, stream trellisv1.WorkerService_SessionServer) error {
+func (h *host) tell(
+	session *session, holding map[uint64]*trellisv1.Run, stream trellisv1.WorkerService_SessionServer,
+) error {
 	for _, attempt := range session.gone(holding) {
-		stop := &trellisv1.Stop{Attempt: attempt, Reason: "the run is no longer this worker's: its study was paused, canceled or deleted, or its lease ran out"}
-		if err := stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Stop{Stop: stop}}); err != nil {
+		stop := &trellisv1.Stop{Attempt: attempt, Reason: "the run is no longer this worker's: its study was paused, " +
+			"canceled or deleted, or its lease ran out"}
+		message := &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Stop{Stop: stop}}
+		if err := stream.Send(message); err != nil {
 			return err
 		}
 	}
@@ -301,7 +318,8 @@ func (h *host) tell(session *session, holding map[uint64]*trellisv1.Run, stream 
 			Checkpoint: trajectory.LastCheckpoint(run), Epochs: run.GetEpochs(),
 		}
 		session.tell(attempt)
-		if err := stream.Send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Assignment{Assignment: assignment}}); err != nil {
+		message := &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Assignment{Assignment: assignment}}
+		if err := stream.Send(message); err != nil {
 			return err
 		}
 	}

@@ -35,8 +35,8 @@ type Snapshots interface {
 
 // Log takes commands. Only a leader's does.
 type Log interface {
-	// ProposePatiently appends a command and returns the state machine's answer, as the error if it is one. While the log
-	// has no room it tries again until ctx is done.
+	// ProposePatiently appends a command and returns the state machine's answer, as the error if it is one. While the
+	// log has no room it tries again until ctx is done.
 	ProposePatiently(ctx context.Context, command *trellisv1.Command) (answer any, err error)
 	// Verify returns once it is certain that this node leads and has applied everything that was acknowledged.
 	Verify(ctx context.Context) error
@@ -102,14 +102,16 @@ func New(config Config) *Leader {
 		metrics: l.metrics, logger: config.Logger, queue: make(chan received, recordQueue),
 	}
 	l.leases = &leases{
-		lease: config.Lease, hangTimeout: config.HangTimeout, store: config.Store, log: config.Log, sessions: l.sessions,
+		lease: config.Lease, hangTimeout: config.HangTimeout, store: config.Store, log: config.Log,
+		sessions: l.sessions,
 		recorder: l.recorder, failing: failing, lost: l.metrics.lost, logger: config.Logger,
 		workers: map[string]time.Time{}, runs: map[uint64]*standstill{},
 	}
 	l.dispatcher.leases = l.leases
 	l.host = &host{
-		numerics: config.Numerics, lease: config.Lease, checkpointInterval: config.CheckpointInterval, store: config.Store,
-		log: config.Log, artifacts: config.Artifacts, leases: l.leases, recorder: l.recorder, sessions: l.sessions,
+		numerics: config.Numerics, lease: config.Lease, checkpointInterval: config.CheckpointInterval,
+		store: config.Store,
+		log:   config.Log, artifacts: config.Artifacts, leases: l.leases, recorder: l.recorder, sessions: l.sessions,
 		dispatcher: l.dispatcher.woken, logger: config.Logger,
 	}
 	return l
@@ -129,8 +131,8 @@ func (l *Leader) Leads() bool { return l.term.Load() != nil }
 // Connected is how many workers have a session.
 func (l *Leader) Connected() int { return l.sessions.count() }
 
-// Begin begins a term: it starts the leader's loops, and returns how to end them and everything else that belongs to the
-// term. What the loops and the sessions have in memory ends with it.
+// Begin begins a term: it starts the leader's loops, and returns how to end them and everything else that belongs to
+// the term. What the loops and the sessions have in memory ends with it.
 func (l *Leader) Begin(ctx context.Context) (stop func(why error)) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var loops sync.WaitGroup
@@ -148,7 +150,8 @@ func (l *Leader) Begin(ctx context.Context) (stop func(why error)) {
 		l.term.Store(nil)
 		cancel(why)
 		loops.Wait()
-		// A store of artifacts that hangs must not keep the node from leading again. One delete may take effect late then.
+		// A store of artifacts that hangs must not keep the node from leading again. One delete may take effect late
+		// then.
 		select {
 		case <-collected:
 		case <-time.After(collectorPatience):
@@ -176,10 +179,10 @@ func (l *Leader) Serve(hello *trellisv1.Hello, stream trellisv1.WorkerService_Se
 	return l.host.serve(term, l.config.Stopping, hello, stream)
 }
 
-// Notify wakes those whose work a command has changed, with what the state machine answered. Only the leader proposes, so
-// that it hears of every change in its term. A notice says where to look and not what to do: whoever gets it compares the
-// store with what it has done, as it also does from time to time without one. Watching the store instead would wake
-// thousands for every change, as neighbours in its trees share what is watched.
+// Notify wakes those whose work a command has changed, with what the state machine answered. Only the leader proposes,
+// so that it hears of every change in its term. A notice says where to look and not what to do: whoever gets it
+// compares the store with what it has done, as it also does from time to time without one. Watching the store instead
+// would wake thousands for every change, as neighbours in its trees share what is watched.
 //
 // What records change is told by the recorder, entry by entry.
 func (l *Leader) Notify(command *trellisv1.Command, answer any) {

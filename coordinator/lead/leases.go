@@ -184,7 +184,8 @@ func (l *leases) silent(live []*trellisv1.Worker, now time.Time) []string {
 	}
 	if l.suspect.IsZero() {
 		l.suspect = now
-		l.logger.Warn("most workers fell silent at once; waiting for one more lease", "quiet", quiet, "workers", len(live))
+		l.logger.Warn("most workers fell silent at once; waiting for one more lease", "quiet", quiet,
+			"workers", len(live))
 	}
 	if now.Sub(l.suspect) <= l.lease {
 		return nil
@@ -220,7 +221,8 @@ func (l *leases) lose(ctx context.Context, worker string) error {
 		return fmt.Errorf("mark worker %s as lost: %w", worker, err)
 	}
 	l.lost.Inc()
-	l.logger.Warn("worker lost: it was silent for longer than its lease", "worker", worker, "lease", l.lease, "runs", len(held))
+	l.logger.Warn("worker lost: it was silent for longer than its lease", "worker", worker, "lease", l.lease,
+		"runs", len(held))
 	for _, run := range held {
 		l.logger.Info("run lost its worker", "study", run.GetStudy(), "run", run.GetId(), "worker", worker,
 			"recorded", run.GetEpochs(), "checkpoint", trajectory.LastCheckpoint(run).GetEpoch())
@@ -245,9 +247,12 @@ func (l *leases) endHung(ctx context.Context, live []*trellisv1.Worker, now time
 		if !hung {
 			continue
 		}
-		message := fmt.Sprintf("worker %s is alive, but the run has made no step for %v", run.GetWorker(), stood.Round(time.Second))
-		entry := failureEntry(run.GetStudy(), run.GetId(), run.GetAttempt(), trellisv1.FailureClass_FAILURE_CLASS_HUNG, message)
-		l.logger.Warn("attempt hung", "study", run.GetStudy(), "run", run.GetId(), "worker", run.GetWorker(), "for", stood)
+		message := fmt.Sprintf("worker %s is alive, but the run has made no step for %v", run.GetWorker(),
+			stood.Round(time.Second))
+		entry := failureEntry(run.GetStudy(), run.GetId(), run.GetAttempt(), trellisv1.FailureClass_FAILURE_CLASS_HUNG,
+			message)
+		l.logger.Warn("attempt hung", "study", run.GetStudy(), "run", run.GetId(), "worker", run.GetWorker(),
+			"for", stood)
 		if err := l.recorder.put(ctx, received{entry: entry}); err != nil {
 			return err
 		}

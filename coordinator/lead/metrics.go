@@ -69,7 +69,8 @@ func newArtifactMetrics(registerer prometheus.Registerer) *artifactMetrics {
 			Name: "trellis_artifacts_collected_total", Help: "Artifacts deleted because nothing referred to them.",
 		}),
 		collectedBytes: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "trellis_artifacts_collected_bytes_total", Help: "Size of the artifacts deleted because nothing referred to them.",
+			Name: "trellis_artifacts_collected_bytes_total", Help: "Size of the artifacts deleted because nothing " +
+				"referred to them.",
 		}),
 	}
 	if registerer != nil {

@@ -90,8 +90,8 @@ func (r *recorder) drop(why error) {
 	}
 }
 
-// gather returns first and what waits behind it, but for what came from sessions that have ended: the log may have refused
-// what they sent before, and without that it would look like a gap. Their workers send all of it again.
+// gather returns first and what waits behind it, but for what came from sessions that have ended: the log may have
+// refused what they sent before, and without that it would look like a gap. Their workers send all of it again.
 func (r *recorder) gather(first received) []received {
 	var batch []received
 	next, size := first, 0
@@ -191,7 +191,8 @@ func (r *recorder) answer(one received, refusal error) {
 		r.logger.Debug("refused what a worker sent", "attempt", attempt, "error", refusal)
 	case errors.Is(refusal, results.ErrGap):
 		// giveBack ends the attempt.
-		r.logger.Warn("a worker is ahead of what is recorded of its run, as after a restore: the run goes on from there",
+		r.logger.Warn("a worker is ahead of what is recorded of its run, as after a restore: the run goes on "+
+			"from there",
 			"worker", one.from.name(), "attempt", attempt, "error", refusal)
 	case errors.Is(refusal, results.ErrConflict):
 		// The store has ended the attempt.

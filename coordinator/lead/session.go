@@ -14,7 +14,8 @@ import (
 // maxAcks is how many attempts' acknowledgements may wait for a worker to read them: four times what it can hold.
 const maxAcks = 4096
 
-var errDeaf = status.Errorf(codes.ResourceExhausted, "the worker has not read the acknowledgements of %d attempts", maxAcks)
+var errDeaf = status.Errorf(codes.ResourceExhausted, "the worker has not read the acknowledgements of %d attempts",
+	maxAcks)
 
 // session is one worker's stream, as the leader's loops see it. Its methods do nothing on a nil session, which stands
 // for the coordinator itself and for workers that are not connected.
@@ -32,8 +33,8 @@ type session struct {
 	notice chan struct{}
 
 	mu sync.Mutex
-	// acks waits to be sent, by attempt. Merged, so that it is no larger than the number of attempts, and at most maxAcks:
-	// what a worker sends names any attempt it likes.
+	// acks waits to be sent, by attempt. Merged, so that it is no larger than the number of attempts, and at most
+	// maxAcks: what a worker sends names any attempt it likes.
 	acks map[uint64]*trellisv1.Acknowledgement
 	// rechecking says that the store may have changed in what the worker holds.
 	rechecking bool
@@ -59,8 +60,8 @@ func (s *session) end(cause error) {
 	}
 }
 
-// hasEnded says whether end has been called, or the session's term has ended. What a session reads at that very moment may be
-// queued when the queue has been emptied already, and must not wait there for a later term.
+// hasEnded says whether end has been called, or the session's term has ended. What a session reads at that very moment
+// may be queued when the queue has been emptied already, and must not wait there for a later term.
 func (s *session) hasEnded() bool { return s != nil && (s.ended.Load() || s.term.Err() != nil) }
 
 // holdUp says that the session is not read until released is called.

@@ -28,8 +28,8 @@ func TestAcknowledgementsThatNobodyTakesAreBounded(t *testing.T) {
 	}
 }
 
-// What a session reads when its term ends may come into the queue after that was emptied. It is not recorded in a later term:
-// its worker sends it again, and a checkpoint may refer to what has been deleted since.
+// What a session reads when its term ends may come into the queue after that was emptied. It is not recorded in a later
+// term: its worker sends it again, and a checkpoint may refer to what has been deleted since.
 func TestWhatIsLeftOfAnEarlierTermIsNotRecorded(t *testing.T) {
 	leading(t, func(l *Leader, log *testLog) {
 		log.create("late", 4)

@@ -17,8 +17,8 @@ func newSessions() *sessions {
 	return &sessions{byWorker: map[string]*session{}}
 }
 
-// open registers a worker's session in a term. An older session of the same worker ends: its connection is dead, but nobody has
-// noticed.
+// open registers a worker's session in a term. An older session of the same worker ends: its connection is dead, but
+// nobody has noticed.
 func (s *sessions) open(term context.Context, worker string, end func(error)) *session {
 	opened := &session{
 		term: term, worker: worker, ending: end, notice: make(chan struct{}, 1),

@@ -22,9 +22,9 @@ const (
 // settler gives the contenders of studies that are to be settled further seeds. It is one of the leader's loops.
 //
 // It keeps nothing: what a study needs next follows from what its trials have given (see insight.NextSeed). So a
-// new leader goes on where the old one was. A command that arrives twice, or after the study has been extended, is refused by
-// its indices. Each adds trials that the study does not have, of which there are finitely many, or says that it is settled:
-// whatever fails, it comes to an end.
+// new leader goes on where the old one was. A command that arrives twice, or after the study has been extended, is
+// refused by its indices. Each adds trials that the study does not have, of which there are finitely many, or says that
+// it is settled: whatever fails, it comes to an end.
 type settler struct {
 	store  Snapshots
 	log    proposer
@@ -86,7 +86,8 @@ func awaitsSettling(study *trellisv1.Study) bool {
 // extend adds trials to the study, or says that it is settled if there are none to add.
 func (s *settler) extend(ctx context.Context, study *trellisv1.Study, points []*trellisv1.Parameters) error {
 	command := &trellisv1.ExtendStudyCommand{
-		Study: study.GetName(), Indices: study.GetIndices(), Points: points[:min(len(points), settleBatch)], Settled: len(points) == 0,
+		Study: study.GetName(), Indices: study.GetIndices(), Points: points[:min(len(points), settleBatch)],
+		Settled: len(points) == 0,
 	}
 	logger := s.logger.With("study", study.GetName())
 	err := s.propose(ctx, command)
@@ -97,8 +98,10 @@ func (s *settler) extend(ctx context.Context, study *trellisv1.Study, points []*
 		err = s.propose(ctx, command)
 	}
 	switch {
-	case errors.Is(err, results.ErrStudyChanged), errors.Is(err, results.ErrNotFound), errors.Is(err, results.ErrIllegalMove):
-		// Somebody has extended, canceled or deleted it meanwhile. Whether it is to be settled still, the next round sees.
+	case errors.Is(err, results.ErrStudyChanged), errors.Is(err, results.ErrNotFound),
+		errors.Is(err, results.ErrIllegalMove):
+		// Somebody has extended, canceled or deleted it meanwhile. Whether it is to be settled still, the next round
+		// sees.
 		return nil
 	case err != nil:
 		return fmt.Errorf("settle study %s: %w", study.GetName(), err)
@@ -112,6 +115,7 @@ func (s *settler) extend(ctx context.Context, study *trellisv1.Study, points []*
 }
 
 func (s *settler) propose(ctx context.Context, command *trellisv1.ExtendStudyCommand) error {
-	_, err := s.log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{ExtendStudy: command}})
+	_, err := s.log.ProposePatiently(ctx,
+		&trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{ExtendStudy: command}})
 	return err
 }

@@ -10,7 +10,8 @@ import (
 func TestAwaitsSettling(t *testing.T) {
 	study := func(change func(*trellisv1.Study)) *trellisv1.Study {
 		s := &trellisv1.Study{
-			State: trellisv1.StudyState_STUDY_STATE_RUNNING, Spec: &trellisv1.StudySpec{Name: "s", Settle: &trellisv1.Settle{}},
+			State:    trellisv1.StudyState_STUDY_STATE_RUNNING,
+			Spec:     &trellisv1.StudySpec{Name: "s", Settle: &trellisv1.Settle{}},
 			Progress: &trellisv1.Progress{Runs: 4, RunsSucceeded: 1, RunsFailed: 1, RunsPruned: 1, RunsCanceled: 1},
 		}
 		change(s)

@@ -23,9 +23,9 @@ const (
 	// maxBackupHeader is the size of the largest header, and backupChunk that of a chunk of the state, in bytes.
 	maxBackupHeader = 64 << 10
 	backupChunk     = 256 << 10
-	// restoreGap is how far the log goes on behind the index of a backup that is restored. The numbers of grants after the
-	// backup come from the indexes that it does not know, and workers may still hold them: they must not be given again. Even
-	// at 20,000 entries/s a log takes 40 days for so many.
+	// restoreGap is how far the log goes on behind the index of a backup that is restored. The numbers of grants after
+	// the backup come from the indexes that it does not know, and workers may still hold them: they must not be given
+	// again. Even at 20,000 entries/s a log takes 40 days for so many.
 	restoreGap = 1 << 36
 )
 
@@ -107,8 +107,8 @@ type Received struct {
 	discard func()
 }
 
-// Receive reads a whole backup, verifies it, and keeps it in the data directory until it is discarded. It changes nothing
-// else. Only the leader can.
+// Receive reads a whole backup, verifies it, and keeps it in the data directory until it is discarded. It changes
+// nothing else. Only the leader can.
 func (l *Log) Receive(ctx context.Context, r io.Reader) (_ *Received, err error) {
 	if err := l.failure.err(); err != nil {
 		return nil, err
@@ -140,14 +140,15 @@ func (l *Log) Receive(ctx context.Context, r io.Reader) (_ *Received, err error)
 	return received, nil
 }
 
-// Restore replaces the state of the whole cluster by that of the backup. Once begun it ends, whatever becomes of ctx. What is
-// proposed meanwhile may be lost.
+// Restore replaces the state of the whole cluster by that of the backup. Once begun it ends, whatever becomes of ctx.
+// What is proposed meanwhile may be lost.
 func (b *Received) Restore(ctx context.Context) error {
 	if _, err := b.state.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
 	meta := &raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Index: b.header.Index + restoreGap, Size: b.size}
-	if err := b.log.ask(context.WithoutCancel(ctx), func() error { return b.log.raft.Restore(meta, b.state, 0) }); err != nil {
+	if err := b.log.ask(context.WithoutCancel(ctx),
+		func() error { return b.log.raft.Restore(meta, b.state, 0) }); err != nil {
 		return err
 	}
 	b.log.logger.Info("restored a backup", "from_node", b.header.Node, "index", b.header.Index, "bytes", b.size)
@@ -203,7 +204,8 @@ func readBackup(ctx context.Context, r io.Reader, out io.Writer) (header backupH
 	}
 	version := binary.LittleEndian.Uint32(start[len(backupMagic):])
 	if version > backupVersion {
-		return header, 0, fmt.Errorf("%w: it has format %d, and this version knows up to %d", ErrNewerVersion, version, backupVersion)
+		return header, 0, fmt.Errorf("%w: it has format %d, and this version knows up to %d", ErrNewerVersion, version,
+			backupVersion)
 	}
 	length := binary.LittleEndian.Uint32(start[len(backupMagic)+4:])
 	if version == 0 || length > maxBackupHeader {

@@ -118,7 +118,8 @@ func TestDamagedBackupIsRefused(t *testing.T) {
 	t.Logf("%d damaged backups", len(damaged))
 }
 
-// TestKillWhileRestoring is a kill after a restore's snapshot is on the disk, and before the log that it replaces is gone.
+// TestKillWhileRestoring is a kill after a restore's snapshot is on the disk, and before the log that it replaces is
+// gone.
 func TestKillWhileRestoring(t *testing.T) {
 	dir := t.TempDir()
 	log := open(t, Config{Dir: dir, Bootstrap: true}, &book{})

@@ -15,13 +15,14 @@ type sink struct{ book }
 
 func (*sink) Apply(uint64, []byte) any { return nil }
 
-// BenchmarkPropose is a single durable node: so many proposers with one command each under way. The cost of one fsync on
-// this disk is BenchmarkSync.
+// BenchmarkPropose is a single durable node: so many proposers with one command each under way. The cost of one fsync
+// on this disk is BenchmarkSync.
 func BenchmarkPropose(b *testing.B) {
 	for _, size := range []int{1 << 10, 64 << 10} {
 		for _, proposers := range []int{1, 16, 256} {
 			b.Run(fmt.Sprintf("%dKiB/%d", size>>10, proposers), func(b *testing.B) {
-				log := open(b, Config{Dir: b.TempDir(), Bootstrap: true, Logger: slog.New(slog.DiscardHandler)}, &sink{})
+				log := open(b, Config{Dir: b.TempDir(), Bootstrap: true, Logger: slog.New(slog.DiscardHandler)},
+					&sink{})
 				lead(b, log)
 				command := bytes.Repeat([]byte{1}, size)
 				b.SetBytes(int64(size))

@@ -28,8 +28,9 @@ type Status struct {
 	LeaderID      string
 	LeaderAddress string
 	Term          uint64
-	// LastIndex, CommitIndex, AppliedIndex and SnapshotIndex are those of the last entry in the node's log, of the last one
-	// that a majority has, of the last one that has gone to its state machine, and of the last one in its newest snapshot.
+	// LastIndex, CommitIndex, AppliedIndex and SnapshotIndex are those of the last entry in the node's log, of the last
+	// one that a majority has, of the last one that has gone to its state machine, and of the last one in its newest
+	// snapshot.
 	LastIndex, CommitIndex, AppliedIndex, SnapshotIndex uint64
 	// LastContact is when the leader was last heard. Zero on the leader, and where there has been none.
 	LastContact time.Time
@@ -65,8 +66,8 @@ func (l *Log) Status() Status {
 	return status
 }
 
-// Includes says whether the state includes all entries up to that index. Status().AppliedIndex is further: it counts those that
-// wait for the state machine.
+// Includes says whether the state includes all entries up to that index. Status().AppliedIndex is further: it counts
+// those that wait for the state machine.
 func (l *Log) Includes(index uint64) bool {
 	for included := l.machine.included.Load(); index > included; index-- {
 		// Unguarded, as a guard ends the goroutine of raft that it belongs to.
@@ -126,8 +127,8 @@ func (l *Log) RemoveNode(ctx context.Context, idOrAddress string) error {
 	return l.ask(ctx, func() error { return l.raft.RemoveServer(server.ID, 0, 0).Error() })
 }
 
-// TransferLeadership makes another node the leader: that one, or the one that is furthest if it is empty. Only the leader
-// can. It returns when this node does not lead any more.
+// TransferLeadership makes another node the leader: that one, or the one that is furthest if it is empty. Only the
+// leader can. It returns when this node does not lead any more.
 func (l *Log) TransferLeadership(ctx context.Context, idOrAddress string) error {
 	if len(l.servers()) == 1 {
 		return errors.New("the cluster has no other node that could lead")

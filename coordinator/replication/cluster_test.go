@@ -430,7 +430,8 @@ func TestFailedDiskPassesLeadershipOn(t *testing.T) {
 				propose(c, old.log, "before")
 				close(broken)
 				start := time.Now()
-				if _, _, err := old.log.Propose(c.Context(), []byte("unknown fate")); err == nil || errors.Is(err, ErrNotLeader) {
+				if _, _, err := old.log.Propose(c.Context(), []byte("unknown fate")); err == nil ||
+					errors.Is(err, ErrNotLeader) {
 					c.Errorf("a proposal on a broken disk ended with %v", err)
 				}
 				next := c.leader(c.others(old)...)

@@ -11,9 +11,10 @@ import (
 
 // Defaults and limits of a log.
 const (
-	// DefaultHeartbeatTimeout is how long a node waits for its leader before it asks to be elected, up to a half longer. Most
-	// elections take one round trip, the others one to two timeouts more, so that a new leader serves within 2 s. A leader
-	// sends five to ten heartbeats in that time, so that a loaded machine does not hold elections without need.
+	// DefaultHeartbeatTimeout is how long a node waits for its leader before it asks to be elected, up to a half
+	// longer. Most elections take one round trip, the others one to two timeouts more, so that a new leader serves
+	// within 2 s. A leader sends five to ten heartbeats in that time, so that a loaded machine does not hold elections
+	// without need.
 	DefaultHeartbeatTimeout = 500 * time.Millisecond
 	// DefaultStallTimeout is how long one append may take. A disk that takes longer hangs, and its node would hang the
 	// cluster: a leader's heartbeats do not wait for its disk.
@@ -26,7 +27,8 @@ const (
 	DefaultSnapshotEntries = 20_000
 	// DefaultSnapshotBytes is after how many bytes of entries that is.
 	DefaultSnapshotBytes = 64 << 20
-	// DefaultTrailingEntries is how many entries stay in the log behind a snapshot, for nodes that were away for a moment.
+	// DefaultTrailingEntries is how many entries stay in the log behind a snapshot, for nodes that were away for a
+	// moment.
 	DefaultTrailingEntries = 8192
 	// MaxCommand is the size of the largest command in bytes. The log's segments can hold twice as much.
 	MaxCommand = 32 << 20
@@ -42,8 +44,8 @@ type StateMachine interface {
 	Restore(r io.Reader) error
 }
 
-// Checker is a StateMachine that can tell whether it would restore a snapshot, and change nothing. A backup that it refuses
-// is not restored; that of a StateMachine without Check is, and ends the node if it can't be.
+// Checker is a StateMachine that can tell whether it would restore a snapshot, and change nothing. A backup that it
+// refuses is not restored; that of a StateMachine without Check is, and ends the node if it can't be.
 type Checker interface {
 	Check(r io.Reader) error
 }
@@ -84,8 +86,8 @@ type Config struct {
 	// DefaultMaxPendingBytes.
 	MaxPending      int
 	MaxPendingBytes int64
-	// SnapshotEntries and SnapshotBytes say after how many entries, or how many bytes of them, a snapshot is taken. Defaults:
-	// DefaultSnapshotEntries, DefaultSnapshotBytes.
+	// SnapshotEntries and SnapshotBytes say after how many entries, or how many bytes of them, a snapshot is taken.
+	// Defaults: DefaultSnapshotEntries, DefaultSnapshotBytes.
 	SnapshotEntries uint64
 	SnapshotBytes   uint64
 	// TrailingEntries is how many entries stay in the log behind a snapshot. Default: DefaultTrailingEntries.
@@ -106,7 +108,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("replication: the node's address must be host:port: %w", err)
 	}
 	if c.HeartbeatTimeout < 0 || c.HeartbeatTimeout > 0 && c.HeartbeatTimeout < 10*time.Millisecond {
-		return c, fmt.Errorf("replication: a heartbeat timeout of %v is too short: give 10ms or more", c.HeartbeatTimeout)
+		return c, fmt.Errorf("replication: a heartbeat timeout of %v is too short: give 10ms or more",
+			c.HeartbeatTimeout)
 	}
 	if c.StallTimeout < 0 || c.MaxPending < 0 || c.MaxPendingBytes < 0 {
 		return c, errors.New("replication: a limit is negative")

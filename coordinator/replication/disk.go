@@ -105,8 +105,8 @@ type guardedMeta struct {
 	path  string
 }
 
-// Load opens it. An existing file is copied first: after a failed fsync the kernel may show what the disk does not have,
-// and bbolt would build on it.
+// Load opens it. An existing file is copied first: after a failed fsync the kernel may show what the disk does not
+// have, and bbolt would build on it.
 func (m *guardedMeta) Load(dir string) (types.PersistentState, error) {
 	m.path = filepath.Join(dir, metadb.FileName)
 	var state types.PersistentState

@@ -10,10 +10,12 @@ import (
 var (
 	// ErrNotLeader means that this node can't change anything now. What was proposed was not appended.
 	ErrNotLeader = errors.New("this coordinator is not the leader")
-	// ErrLeadershipLost means that this node led when something was proposed, and does not any more, or that a backup was
-	// restored: nobody knows whether it will be applied.
-	ErrLeadershipLost = errors.New("this coordinator has ceased to be the leader, and can't know whether the change will be made")
-	// ErrBusy means that too much has been proposed and not yet applied. What was proposed was not appended: try again later.
+	// ErrLeadershipLost means that this node led when something was proposed, and does not any more, or that a backup
+	// was restored: nobody knows whether it will be applied.
+	ErrLeadershipLost = errors.New("this coordinator has ceased to be the leader, and can't know whether the change " +
+		"will be made")
+	// ErrBusy means that too much has been proposed and not yet applied. What was proposed was not appended: try again
+	// later.
 	ErrBusy = errors.New("the log is overloaded")
 	// ErrTooLarge means that a command is too large for the log. It was not appended.
 	ErrTooLarge = errors.New("the command is too large for the log")
@@ -23,13 +25,15 @@ var (
 	ErrNewerVersion = errors.New("written by a newer version of Trellis")
 	// ErrDamaged means that a data directory or a backup is not what was written.
 	ErrDamaged = errors.New("damaged")
-	// ErrFailed means that this node can't go on: see Log.Failed. Nobody knows whether what was proposed will be applied.
+	// ErrFailed means that this node can't go on: see Log.Failed. Nobody knows whether what was proposed will be
+	// applied.
 	ErrFailed = errors.New("the log has failed")
 	// ErrClosed means that the log has been closed.
 	ErrClosed = errors.New("the log is closed")
 	// ErrNoBackup: what is to be restored is something else.
 	ErrNoBackup = errors.New("this is not a backup of Trellis")
-	// ErrNoSpace means that the data directory has no room for the backup that is to be restored. Nothing has been changed.
+	// ErrNoSpace means that the data directory has no room for the backup that is to be restored. Nothing has been
+	// changed.
 	ErrNoSpace = errors.New("no room for the backup in the data directory")
 	// ErrUnknownNode means that no node of the cluster has that id or address.
 	ErrUnknownNode = errors.New("no such node in the cluster")
@@ -40,8 +44,8 @@ var (
 // errTakingOver means that this node leads and refuses everything, because another is to take over.
 var errTakingOver = fmt.Errorf("%w: another is taking over", ErrNotLeader)
 
-// Fatal is what a StateMachine answers when it can't apply a command that the cluster has agreed on, because the command is
-// from a newer version, say. The node must not go on without it: the log fails with it.
+// Fatal is what a StateMachine answers when it can't apply a command that the cluster has agreed on, because the
+// command is from a newer version, say. The node must not go on without it: the log fails with it.
 type Fatal struct {
 	Err error
 }

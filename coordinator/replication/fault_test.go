@@ -112,7 +112,8 @@ func TestNothingIsAcknowledgedAfterAWriteError(t *testing.T) {
 		}
 		for command := range acknowledged {
 			if !found[command] {
-				t.Errorf("write %d of round %d failed (%v): command %.10q was acknowledged and is lost", f.at, round, f.what.Load(), command)
+				t.Errorf("write %d of round %d failed (%v): command %.10q was acknowledged and is lost", f.at, round,
+					f.what.Load(), command)
 			}
 		}
 		if err := log.Close(); err != nil {
@@ -224,8 +225,8 @@ func TestStallFails(t *testing.T) {
 	}
 }
 
-// Who asks a leader whose disk hangs whether it leads does not wait for ever in it: raft answers when the disk does, though
-// the node has stopped meanwhile.
+// Who asks a leader whose disk hangs whether it leads does not wait for ever in it: raft answers when the disk does,
+// though the node has stopped meanwhile.
 func TestVerifyEndsWithTheDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		memory := NewMemory("id")

@@ -11,11 +11,12 @@ import (
 
 var update = flag.Bool("update", false, "write the data directory and the backup of the current format to testdata")
 
-// formatCommands are the commands of the data directories and backups in testdata. After the first five there is a snapshot.
+// formatCommands are the commands of the data directories and backups in testdata. After the first five there is a
+// snapshot.
 var formatCommands = []string{"one", "two", "three", "four", "five", "six", "seven"}
 
-// TestOldFormats opens data directories and backups that older versions wrote. When the format changes, a new one joins those
-// in testdata: -update writes it.
+// TestOldFormats opens data directories and backups that older versions wrote. When the format changes, a new one joins
+// those in testdata: -update writes it.
 func TestOldFormats(t *testing.T) {
 	if *update {
 		writeFormat(t, filepath.Join("testdata", "format1"))
@@ -39,7 +40,8 @@ func TestOldFormats(t *testing.T) {
 			if got := state.commands(); !slices.Equal(got, append(formatCommands[:7:7], "eight")) {
 				t.Errorf("the log has %q", got)
 			}
-			if err := log.Restore(t.Context(), bytes.NewReader(readFile(t, filepath.Join(source, "backup")))); err != nil {
+			if err := log.Restore(t.Context(),
+				bytes.NewReader(readFile(t, filepath.Join(source, "backup")))); err != nil {
 				t.Fatal(err)
 			}
 			if got := state.commands(); !slices.Equal(got, formatCommands[:5]) {
@@ -53,7 +55,8 @@ func TestOldFormats(t *testing.T) {
 func writeFormat(t *testing.T, target string) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, nodeName), []byte(`{"format":1,"id":"oldnode"}`+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, nodeName), []byte(`{"format":1,"id":"oldnode"}`+"\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	log := open(t, Config{Dir: dir, Bootstrap: true, TrailingEntries: 1}, &book{})

@@ -13,8 +13,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// guard lets writes to the disk through until the first that fails or hangs; that one ends the node. An error of fsync says
-// that nobody knows what is on the disk: Linux may have dropped what it could not write, and the next fsync succeeds.
+// guard lets writes to the disk through until the first that fails or hangs; that one ends the node. An error of fsync
+// says that nobody knows what is on the disk: Linux may have dropped what it could not write, and the next fsync
+// succeeds.
 type guard struct {
 	failure *failure
 	// stall is how long a write may take.
@@ -23,8 +24,8 @@ type guard struct {
 	fault func(what string) error
 }
 
-// write runs one write, if none has failed before. what names it, with the file or folder that it goes to. Its success is
-// reported only if nothing else has failed meanwhile.
+// write runs one write, if none has failed before. what names it, with the file or folder that it goes to. Its success
+// is reported only if nothing else has failed meanwhile.
 func (g *guard) write(what string, write func() error) error {
 	timer := time.AfterFunc(g.stall, func() {
 		g.failure.set(fmt.Errorf("%s takes more than %v: the disk hangs: see to it, then start again", what, g.stall))
@@ -121,8 +122,8 @@ func (s *guardedStore) DeleteRange(from, to uint64) error {
 	return s.guard.write("shorten the log in "+s.where, func() error { return s.store.DeleteRange(from, to) })
 }
 
-// Set writes the vote. SetUint64 writes the term and the vote's term. Raft panics when the term can't be written, so after a
-// failure the goroutine that tries ends instead: no election is held.
+// Set writes the vote. SetUint64 writes the term and the vote's term. Raft panics when the term can't be written, so
+// after a failure the goroutine that tries ends instead: no election is held.
 func (s *guardedStore) Set(key, value []byte) error {
 	return s.set(key, func() error { return s.store.Set(key, value) })
 }

@@ -29,7 +29,8 @@ func TestIncludes(t *testing.T) {
 	for i := range 3 {
 		last = propose(t, log, number(i))
 		if !log.Includes(last) || log.Includes(last+1) {
-			t.Errorf("after entry %d it is included: %v, and the next: %v", last, log.Includes(last), log.Includes(last+1))
+			t.Errorf("after entry %d it is included: %v, and the next: %v", last, log.Includes(last),
+				log.Includes(last+1))
 		}
 	}
 	if err := log.Close(); err != nil {

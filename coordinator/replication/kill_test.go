@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// runChild is a node that proposes commands without end and prints which were acknowledged. Files of the log are filled and
-// snapshots are taken all the time.
+// runChild is a node that proposes commands without end and prints which were acknowledged. Files of the log are filled
+// and snapshots are taken all the time.
 func runChild(dir string) {
 	log, err := Open(Config{
 		Dir: dir, Address: "127.0.0.1:7070", Bootstrap: true, SnapshotEntries: 150, TrailingEntries: 20,

@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// Leadership sends true when this node leads and has applied all that was ever acknowledged, and false when it ceases to. Who
-// reads late reads the latest; true twice means that leadership was lost between.
+// Leadership sends true when this node leads and has applied all that was ever acknowledged, and false when it ceases
+// to. Who reads late reads the latest; true twice means that leadership was lost between.
 func (l *Log) Leadership() <-chan bool { return l.leadership }
 
 // Leader returns the address of the leader, if this node knows one.
@@ -77,8 +77,9 @@ func (l *Log) takeOver(ctx context.Context) {
 	l.announceAddress(ctx)
 }
 
-// watchLeader asks for votes when the leader has not been heard for a heartbeat timeout and up to a half. Raft by itself looks
-// at random times, and may take three timeouts to notice. The half is random, so that two nodes seldom ask at the same moment.
+// watchLeader asks for votes when the leader has not been heard for a heartbeat timeout and up to a half. Raft by
+// itself looks at random times, and may take three timeouts to notice. The half is random, so that two nodes seldom ask
+// at the same moment.
 func (l *Log) watchLeader() {
 	for {
 		limit := l.config.HeartbeatTimeout + rand.N(l.config.HeartbeatTimeout/2)
@@ -112,8 +113,8 @@ func (l *Log) look() {
 }
 
 // watchTransfers fails the node if a transfer of the leadership does not end: the node leads, so that nobody else is
-// elected, and refuses everything. Raft gives up a transfer after an election timeout, but goes on to refuse everything while
-// the part of it that talks to the other node hangs, which may be for good, and even if the node is elected again
+// elected, and refuses everything. Raft gives up a transfer after an election timeout, but goes on to refuse everything
+// while the part of it that talks to the other node hangs, which may be for good, and even if the node is elected again
 // (hashicorp/raft#696). Only a new start ends that.
 func (l *Log) watchTransfers() {
 	for {
@@ -126,7 +127,8 @@ func (l *Log) watchTransfers() {
 		}
 		for start := time.Now(); l.takingOver(); {
 			if waited := time.Since(start); waited >= l.config.transferTimeout {
-				l.failure.set(fmt.Errorf("this node leads, and has refused everything for %v because a transfer of the leadership "+
+				l.failure.set(fmt.Errorf("this node leads, and has refused everything for %v because a transfer of "+
+					"the leadership "+
 					"does not end: start it again: nothing that was acknowledged is lost", waited.Round(time.Second)))
 				return
 			}
@@ -192,7 +194,8 @@ func (l *Log) observe(observations <-chan raft.Observation) {
 						since = time.Now()
 					}
 					away[event.PeerID] = since
-					l.logger.Warn("lost contact with a node", "node", event.PeerID, "address", l.addressOf(event.PeerID))
+					l.logger.Warn("lost contact with a node", "node", event.PeerID,
+						"address", l.addressOf(event.PeerID))
 				}
 			case raft.ResumedHeartbeatObservation:
 				since, known := away[event.PeerID]
@@ -201,7 +204,8 @@ func (l *Log) observe(observations <-chan raft.Observation) {
 					continue
 				}
 				delete(away, event.PeerID)
-				l.logger.Info("regained contact with a node", "node", event.PeerID, "address", l.addressOf(event.PeerID),
+				l.logger.Info("regained contact with a node", "node", event.PeerID,
+					"address", l.addressOf(event.PeerID),
 					"away", time.Since(since).Round(time.Millisecond))
 			case raft.PeerObservation:
 				if event.Removed {
@@ -237,9 +241,9 @@ func (l *Log) addressOf(id raft.ServerID) string {
 	return ""
 }
 
-// snapshotLoop takes a snapshot whenever one is due: after so many entries or bytes, and not so often that snapshots take
-// more than a tenth of the time. Nodes count the same entries, so each takes its own share of the limits each time: they
-// don't all write a snapshot at the same moment.
+// snapshotLoop takes a snapshot whenever one is due: after so many entries or bytes, and not so often that snapshots
+// take more than a tenth of the time. Nodes count the same entries, so each takes its own share of the limits each
+// time: they don't all write a snapshot at the same moment.
 func (l *Log) snapshotLoop() {
 	var earliest time.Time
 	share := 0.5 + rand.Float64()/2
@@ -252,7 +256,8 @@ func (l *Log) snapshotLoop() {
 		case <-l.machine.due:
 		}
 		entries, bytes := l.machine.total()
-		due := float64(entries) >= share*float64(l.config.SnapshotEntries) || float64(bytes) >= share*float64(l.config.SnapshotBytes)
+		due := float64(entries) >= share*float64(l.config.SnapshotEntries) ||
+			float64(bytes) >= share*float64(l.config.SnapshotBytes)
 		if !due || time.Now().Before(earliest) {
 			continue
 		}

@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// maxBatch is how many entries one write to the disk and one message to another node may have. An entry has 64 KiB at
-	// most in normal operation, so that a message has 8 MiB.
+	// maxBatch is how many entries one write to the disk and one message to another node may have. An entry has 64 KiB
+	// at most in normal operation, so that a message has 8 MiB.
 	maxBatch = 128
 	// networkTimeout is how long a message to another node may take, with its answer.
 	networkTimeout = 10 * time.Second
 	// closeTimeout is how long Close waits for what is under way.
 	closeTimeout = 5 * time.Second
-	// transferTimeout is how long a leader may refuse everything because another is to take over. Raft gives up a transfer
-	// after an election timeout, and what may hang in it after networkTimeout.
+	// transferTimeout is how long a leader may refuse everything because another is to take over. Raft gives up a
+	// transfer after an election timeout, and what may hang in it after networkTimeout.
 	transferTimeout = 3 * networkTimeout
 	// drainTimeout is how long what is under way may take to end after a failure.
 	drainTimeout = time.Second
@@ -54,9 +54,9 @@ type Log struct {
 	// caughtUp is the last term in which this node led and had applied all that was acknowledged before.
 	caughtUp atomic.Uint64
 
-	// mu guards what follows: what is under way, requests to raft and the commands and bytes in them. A Log that is closed
-	// takes nothing new; idle is closed when nothing is under way any more. Raft is not asked any more whether it leads when it
-	// is to be shut down.
+	// mu guards what follows: what is under way, requests to raft and the commands and bytes in them. A Log that is
+	// closed takes nothing new; idle is closed when nothing is under way any more. Raft is not asked any more whether
+	// it leads when it is to be shut down.
 	mu       sync.Mutex
 	closed   bool
 	shut     bool
@@ -75,8 +75,8 @@ type Log struct {
 	closeErr error
 }
 
-// Open starts the node of a data directory: it restores the state machine from the newest snapshot, and applies the rest of
-// the log as soon as the cluster has a leader. The Log closes config.Network, also if Open fails.
+// Open starts the node of a data directory: it restores the state machine from the newest snapshot, and applies the
+// rest of the log as soon as the cluster has a leader. The Log closes config.Network, also if Open fails.
 func Open(config Config, state StateMachine) (_ *Log, err error) {
 	start := time.Now()
 	config, err = config.withDefaults()
@@ -127,13 +127,16 @@ func Open(config Config, state StateMachine) (_ *Log, err error) {
 	return l, nil
 }
 
-// openStores opens the stores of the data directory, or of the memory. A node without a log becomes a cluster of one if the
-// configuration says so.
+// openStores opens the stores of the data directory, or of the memory. A node without a log becomes a cluster of one if
+// the configuration says so.
 func (l *Log) openStores() (*guardedSnapshots, error) {
 	guard := &guard{failure: l.failure, stall: l.config.StallTimeout, fault: l.config.fault}
 	if memory := l.config.Memory; memory != nil {
 		l.id = memory.id
-		l.store = &guardedStore{store: memoryStore{memory.entries, memory}, guard: guard, where: "memory", ended: make(chan struct{})}
+		l.store = &guardedStore{
+			store: memoryStore{memory.entries, memory}, guard: guard, where: "memory",
+			ended: make(chan struct{}),
+		}
 		snapshots := &guardedSnapshots{SnapshotStore: memory.snapshots, guard: guard, stopping: l.stopping}
 		return snapshots, l.bootstrap(memoryStore{memory.entries, memory}, snapshots)
 	}
@@ -182,7 +185,8 @@ func (l *Log) openLog(guard *guard, snapshots raft.SnapshotStore) error {
 			return fmt.Errorf("close the log in %s: %w", path, err)
 		}
 	} else if all, err := snapshots.List(); err != nil || len(all) > 0 {
-		return errors.Join(err, fmt.Errorf("the data directory %s is %w: it has snapshots but no %s: put the folder back, or "+
+		return errors.Join(err, fmt.Errorf("the data directory %s is %w: it has snapshots but no %s: put the "+
+			"folder back, or "+
 			"restore a backup into an empty directory", l.directory.path, ErrDamaged, logName))
 	}
 	err := l.directory.folder(func(temporary string) error {
@@ -212,9 +216,9 @@ func (l *Log) bootstrap(entries store, snapshots raft.SnapshotStore) error {
 	return raft.BootstrapCluster(config, entries, entries, snapshots, nil, only(l.id, l.config.Address))
 }
 
-// mendStores makes log and snapshot fit together after a kill while a snapshot was installed or restored, which replaces
-// the log: the log has only entries then that the snapshot includes, and the next would leave a gap. It says which snapshots
-// the log reaches back to, and returns the index of the last entry of both.
+// mendStores makes log and snapshot fit together after a kill while a snapshot was installed or restored, which
+// replaces the log: the log has only entries then that the snapshot includes, and the next would leave a gap. It says
+// which snapshots the log reaches back to, and returns the index of the last entry of both.
 func (l *Log) mendStores(snapshots *guardedSnapshots) (uint64, error) {
 	first, err := l.store.FirstIndex()
 	if err != nil {
@@ -243,11 +247,14 @@ func (l *Log) mendStores(snapshots *guardedSnapshots) (uint64, error) {
 		snapshots.from = snapshot
 		return snapshot, nil
 	case first > snapshot+1:
-		return 0, fmt.Errorf("the data directory is %w: the log in %s begins with entry %d, and the newest snapshot ends with "+
-			"entry %d: restore a backup into an empty directory, or remove the node from its cluster and add it again with an "+
+		return 0, fmt.Errorf("the data directory is %w: the log in %s begins with entry %d, and the newest snapshot "+
+			"ends with "+
+			"entry %d: restore a backup into an empty directory, or remove the node from its cluster and add it "+
+			"again with an "+
 			"empty one", ErrDamaged, l.store.where, first, snapshot)
 	}
-	// If the newest snapshot can't be read, raft may take an older one and the log behind it, but not forget what is between.
+	// If the newest snapshot can't be read, raft may take an older one and the log behind it, but not forget what is
+	// between.
 	snapshots.from = first - 1
 	return last, nil
 }
@@ -275,9 +282,9 @@ func (l *Log) raftConfig() *raft.Config {
 func (l *Log) start(snapshots *guardedSnapshots) (err error) {
 	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: l.stream, MaxPool: 3, Timeout: networkTimeout, Logger: newLibraryLogger(l.logger),
-		// One message to a node at a time, each with all that has gathered meanwhile. With more, raft's replication to a node
-		// may stop for good when a message fails: the sender waits for a reader that has gone, and heartbeats go on, so that
-		// nobody notices (hashicorp/raft#612).
+		// One message to a node at a time, each with all that has gathered meanwhile. With more, raft's replication to
+		// a node may stop for good when a message fails: the sender waits for a reader that has gone, and heartbeats go
+		// on, so that nobody notices (hashicorp/raft#612).
 		MaxRPCsInFlight: 1,
 	})
 	defer func() {
@@ -292,7 +299,8 @@ func (l *Log) start(snapshots *guardedSnapshots) (err error) {
 	l.raft, err = raft.NewRaft(l.raftConfig(), l.machine, l.store, l.store, snapshots, transport)
 	if err != nil {
 		// Raft keeps to itself why it can't read a snapshot.
-		return fmt.Errorf("start from the data in %s: %w", l.store.where, cmp.Or(snapshots.unreadable(), l.machine.unreadable, err))
+		return fmt.Errorf("start from the data in %s: %w", l.store.where,
+			cmp.Or(snapshots.unreadable(), l.machine.unreadable, err))
 	}
 	if err := cmp.Or(snapshots.unreadable(), l.machine.unreadable); err != nil {
 		l.logger.Warn("started from an older snapshot and the log behind it", "error", err)
@@ -329,8 +337,8 @@ func (l *Log) watchFailure() {
 	l.shutdown()
 }
 
-// Failed sends one error when this node can't go on: the disk failed or hangs, or the state machine can't apply what the
-// cluster has agreed on. Nothing is acknowledged any more. The process must end.
+// Failed sends one error when this node can't go on: the disk failed or hangs, or the state machine can't apply what
+// the cluster has agreed on. Nothing is acknowledged any more. The process must end.
 func (l *Log) Failed() <-chan error { return l.failure.report }
 
 // Close stops the node. A leader passes its leadership on first. Nothing is applied afterwards.

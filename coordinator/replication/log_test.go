@@ -214,7 +214,8 @@ func TestSnapshotsKeepTheLogShort(t *testing.T) {
 	}
 	log.Close()
 	for _, line := range []string{
-		`msg="took a snapshot" entries=`, `msg="restored the state from a snapshot" bytes=`, `msg="replayed the log" commands=`,
+		`msg="took a snapshot" entries=`, `msg="restored the state from a snapshot" bytes=`,
+		`msg="replayed the log" commands=`,
 		`level=DEBUG msg="entering leader state" library=raft severity=info`,
 	} {
 		if !strings.Contains(lines.String(), line) {

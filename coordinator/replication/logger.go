@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// libraryLogger passes what raft and its stores log to slog, at debug level: they report as errors what is the daily life of
-// a cluster. What operators must know the Log says in words of its own.
+// libraryLogger passes what raft and its stores log to slog, at debug level: they report as errors what is the daily
+// life of a cluster. What operators must know the Log says in words of its own.
 type libraryLogger struct {
 	logger *slog.Logger
 	name   string

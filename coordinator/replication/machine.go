@@ -58,7 +58,8 @@ func (m *machine) Apply(entry *raft.Log) any {
 	}
 	answer := m.apply(entry)
 	if fatal, ok := answer.(Fatal); ok {
-		m.failure.set(fmt.Errorf("apply entry %d of the log: %w: start a version of Trellis that can", entry.Index, fatal.Err))
+		m.failure.set(fmt.Errorf("apply entry %d of the log: %w: start a version of Trellis that can", entry.Index,
+			fatal.Err))
 		return answer
 	}
 	m.advance(entry.Index, len(entry.Data))
@@ -73,7 +74,8 @@ func (m *machine) Apply(entry *raft.Log) any {
 func (m *machine) apply(entry *raft.Log) (answer any) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			m.logger.Error("the state machine panicked", "index", entry.Index, "panic", reason, "stack", string(debug.Stack()))
+			m.logger.Error("the state machine panicked", "index", entry.Index, "panic", reason,
+				"stack", string(debug.Stack()))
 			answer = Fatal{fmt.Errorf("the state machine panicked: %v", reason)}
 		}
 	}()
@@ -100,7 +102,8 @@ func (m *machine) advance(index uint64, size int) {
 	}
 }
 
-// caughtUp says that all that the log had when it was opened has been applied, which entries that are not commands may end.
+// caughtUp says that all that the log had when it was opened has been applied, which entries that are not commands may
+// end.
 func (m *machine) caughtUp() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -140,12 +143,16 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 		m.failure.set(fmt.Errorf("snapshot the state: %w", err))
 		return nil, err
 	}
-	persisted := &persistedSnapshot{Snapshot: snapshot, failure: m.failure, entries: m.entries, logger: m.logger, start: time.Now()}
+	persisted := &persistedSnapshot{
+		Snapshot: snapshot, failure: m.failure, entries: m.entries, logger: m.logger,
+		start: time.Now(),
+	}
 	m.entries, m.bytes = 0, 0
 	return persisted, nil
 }
 
-// Restore replaces the state by a snapshot. When raft runs, it can only panic at an error, so its goroutine ends instead.
+// Restore replaces the state by a snapshot. When raft runs, it can only panic at an error, so its goroutine ends
+// instead.
 func (m *machine) Restore(source io.ReadCloser) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -202,7 +209,8 @@ func (s *persistedSnapshot) Persist(sink raft.SnapshotSink) error {
 	if err := sink.Close(); err != nil {
 		return fmt.Errorf("finish a snapshot: %w", err)
 	}
-	s.logger.Info("took a snapshot", "entries", s.entries, "bytes", size, "duration", time.Since(s.start).Round(time.Millisecond))
+	s.logger.Info("took a snapshot", "entries", s.entries, "bytes", size,
+		"duration", time.Since(s.start).Round(time.Millisecond))
 	return nil
 }
 

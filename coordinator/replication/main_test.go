@@ -16,7 +16,8 @@ func TestMain(m *testing.M) {
 		return
 	}
 	goleak.VerifyTestMain(m,
-		// What makes watchTransfers necessary: a transfer that waits for a replication that has ended (hashicorp/raft#696).
+		// What makes watchTransfers necessary: a transfer that waits for a replication that has ended
+		// (hashicorp/raft#696).
 		goleak.IgnoreTopFunction("github.com/hashicorp/raft.(*Raft).leadershipTransfer"),
 		goleak.IgnoreTopFunction("github.com/hashicorp/raft.(*Raft).leaderLoop.func2"))
 }

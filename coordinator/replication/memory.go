@@ -11,11 +11,11 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// Memory takes the place of a node's data directory in simulations: it does no I/O, so time in it may be virtual. A node that
-// is opened again with the same Memory finds what it has written.
+// Memory takes the place of a node's data directory in simulations: it does no I/O, so time in it may be virtual. A
+// node that is opened again with the same Memory finds what it has written.
 type Memory struct {
-	// Write, if it is set, is called before every write of entries, term and vote: it may take its time, as a slow disk does,
-	// or fail, as a broken one. It may be called by several goroutines at once.
+	// Write, if it is set, is called before every write of entries, term and vote: it may take its time, as a slow disk
+	// does, or fail, as a broken one. It may be called by several goroutines at once.
 	Write func() error
 
 	id        string
@@ -31,7 +31,8 @@ type Memory struct {
 // NewMemory returns the memory of a new node. The id takes the place of the random one.
 func NewMemory(id string) *Memory {
 	return &Memory{
-		id: id, entries: raft.NewInmemStore(), snapshots: &memorySnapshots{}, texts: map[string]bool{}, numbers: map[string]bool{},
+		id: id, entries: raft.NewInmemStore(), snapshots: &memorySnapshots{}, texts: map[string]bool{},
+		numbers: map[string]bool{},
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 )
 
-// The layout of a file of raft-wal's log: a header, then frames. A frame is a header of 8 bytes, its type and its length or
-// checksum, and a payload that is padded to 8 bytes. A batch of entries ends with a commit frame, whose checksum is of all
-// since the last one. A full file ends with an index of its entries in the last batch.
+// The layout of a file of raft-wal's log: a header, then frames. A frame is a header of 8 bytes, its type and its
+// length or checksum, and a payload that is padded to 8 bytes. A batch of entries ends with a commit frame, whose
+// checksum is of all since the last one. A full file ends with an index of its entries in the last batch.
 const (
 	fileHeaderSize  = 32
 	frameHeaderSize = 8
@@ -23,14 +23,15 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// mendSegment makes the last file of the log fit to go on in, after any crash. A missing file is fine. What raft-wal v0.4.2
-// leaves open:
+// mendSegment makes the last file of the log fit to go on in, after any crash. A missing file is fine. What raft-wal
+// v0.4.2 leaves open:
 //
-//   - It takes a file whose index is written for full, but a kill between that and the list of files leaves the file the
-//     last one, and every append to it fails for ever. So the index is taken off again.
-//   - A batch that was torn stays behind the next one's end, where its bytes can pass for frames. So all behind the last
-//     whole batch is zeroed.
-//   - A batch whose fsync has failed may be visible and yet not on the disk. So the last batch is written and synced anew.
+//   - It takes a file whose index is written for full, but a kill between that and the list of files leaves the file
+//     the last one, and every append to it fails for ever. So the index is taken off again.
+//   - A batch that was torn stays behind the next one's end, where its bytes can pass for frames. So all behind the
+//     last whole batch is zeroed.
+//   - A batch whose fsync has failed may be visible and yet not on the disk. So the last batch is written and synced
+//     anew.
 //   - A file that was made just before a kill has no durable name. So the folder is synced.
 //
 // A batch that is not whole and has a whole one behind it was not torn but damaged later: ErrDamaged.
@@ -62,8 +63,8 @@ func mendSegment(path string) error {
 		return fmt.Errorf("mend the log: %w", err)
 	}
 	defer file.Close()
-	// First the last batch with its new end, then zeros over what was behind that: whatever a crash leaves is a file that
-	// this function mends.
+	// First the last batch with its new end, then zeros over what was behind that: whatever a crash leaves is a file
+	// that this function mends.
 	from := min(end.start, len(mended))
 	if _, err := file.WriteAt(mended[from:], int64(from)); err != nil {
 		return fmt.Errorf("mend the log: %w", err)
@@ -107,7 +108,8 @@ func scanSegment(content []byte) (last batch, index int, err error) {
 			if crc32.Checksum(content[current.start:offset], castagnoli) != value {
 				torn = true
 			} else if torn {
-				return last, 0, fmt.Errorf("%w: the entries before byte %d are not as they were written, those after them are",
+				return last, 0, fmt.Errorf("%w: the entries before byte %d are not as they were written, those "+
+					"after them are",
 					ErrDamaged, current.start)
 			} else {
 				last, index = current, currentIndex

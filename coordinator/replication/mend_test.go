@@ -40,8 +40,8 @@ func appendBatch(t *testing.T, log *wal.WAL, sizes ...int) {
 	}
 }
 
-// content are the bytes of an entry. They pass for frames: an empty entry and two commits, again and again. Where they begin
-// in 8 bytes depends on the index.
+// content are the bytes of an entry. They pass for frames: an empty entry and two commits, again and again. Where they
+// begin in 8 bytes depends on the index.
 func content(index uint64, size int) []byte {
 	frames := make([]byte, 3*frameHeaderSize)
 	frames[0], frames[frameHeaderSize], frames[2*frameHeaderSize] = entryFrame, commitFrame, commitFrame
@@ -85,8 +85,8 @@ func lastFile(t *testing.T, dir string) string {
 	return names[len(names)-1]
 }
 
-// TestKillBetweenFullFileAndNextFile is a kill after a file of the log is full and before the next one is listed: raft-wal
-// alone refuses every append from then on.
+// TestKillBetweenFullFileAndNextFile is a kill after a file of the log is full and before the next one is listed:
+// raft-wal alone refuses every append from then on.
 func TestKillBetweenFullFileAndNextFile(t *testing.T) {
 	for _, batches := range [][]int{{5 << 20, 5 << 20, 5 << 20, 5 << 20}, {17 << 20}} {
 		dir, lists := t.TempDir(), 0

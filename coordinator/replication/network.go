@@ -29,7 +29,10 @@ func (a address) Network() string { return "tcp" }
 func (a address) String() string  { return string(a) }
 
 func newStream(network Network, own string) *stream {
-	return &stream{network: network, address: address(own), severed: make(chan struct{}), connections: map[net.Conn]struct{}{}}
+	return &stream{
+		network: network, address: address(own), severed: make(chan struct{}),
+		connections: map[net.Conn]struct{}{},
+	}
 }
 
 // Addr is where other nodes reach this one.
@@ -44,8 +47,8 @@ func (s *stream) Accept() (net.Conn, error) {
 	return s.keep(connection)
 }
 
-// Dial connects to another node. It returns early when the node is severed: one that stops does not wait for another that
-// can't be reached.
+// Dial connects to another node. It returns early when the node is severed: one that stops does not wait for another
+// that can't be reached.
 func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	type dialled struct {
 		net.Conn

@@ -55,7 +55,8 @@ func openDirectory(path string) (_ *directory, err error) {
 	}()
 	if err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%w: another coordinator runs on %s: stop it, or give this one a directory of its own",
+			return nil, fmt.Errorf("%w: another coordinator runs on %s: stop it, or give this one a directory "+
+				"of its own",
 				ErrLocked, path)
 		}
 		return nil, fmt.Errorf("lock the data directory %s: %w", path, err)
@@ -73,7 +74,8 @@ func (d *directory) identify() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		for _, name := range []string{logName, snapshotsName} {
 			if _, err := os.Stat(filepath.Join(d.path, name)); err == nil {
-				return fmt.Errorf("the data directory %s is %w: it has %s but not %s: put the file back, or restore a backup "+
+				return fmt.Errorf("the data directory %s is %w: it has %s but not %s: put the file back, or "+
+					"restore a backup "+
 					"into an empty directory", d.path, ErrDamaged, name, nodeName)
 			}
 		}
@@ -126,8 +128,8 @@ func (d *directory) tidy() error {
 	return nil
 }
 
-// folder makes a log in a temporary folder, and puts it in its place when all of it is on the disk: a kill leaves no log,
-// or a whole one.
+// folder makes a log in a temporary folder, and puts it in its place when all of it is on the disk: a kill leaves no
+// log, or a whole one.
 func (d *directory) folder(fill func(path string) error) error {
 	path, temporary := filepath.Join(d.path, logName), filepath.Join(d.path, logName+temporarySuffix)
 	err := func() error {

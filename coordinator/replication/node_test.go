@@ -160,7 +160,8 @@ func TestLeftoversAreRemoved(t *testing.T) {
 	}
 }
 
-// TestDamagedSnapshotOfARestoreIsNotSteppedOver is a log that begins behind a restore: an older snapshot has nothing of it.
+// TestDamagedSnapshotOfARestoreIsNotSteppedOver is a log that begins behind a restore: an older snapshot has nothing of
+// it.
 func TestDamagedSnapshotOfARestoreIsNotSteppedOver(t *testing.T) {
 	dir := t.TempDir()
 	log := open(t, Config{Dir: dir, Bootstrap: true}, &book{})

@@ -16,9 +16,9 @@ type result struct {
 	err    error
 }
 
-// Propose appends a command. It returns once the command is durable on a majority and applied here: its index, and what the
-// state machine answered. ErrNotLeader, ErrBusy and ErrTooLarge mean that it was not appended; any other error, that of ctx
-// too, leaves open whether it will be applied. The command must not be changed afterwards.
+// Propose appends a command. It returns once the command is durable on a majority and applied here: its index, and what
+// the state machine answered. ErrNotLeader, ErrBusy and ErrTooLarge mean that it was not appended; any other error,
+// that of ctx too, leaves open whether it will be applied. The command must not be changed afterwards.
 func (l *Log) Propose(ctx context.Context, command []byte) (index uint64, answer any, err error) {
 	if len(command) > MaxCommand {
 		return 0, nil, fmt.Errorf("%w: it has %d bytes, and %d are the limit", ErrTooLarge, len(command), MaxCommand)
@@ -50,8 +50,8 @@ func (l *Log) Verify(ctx context.Context) error {
 		if err := l.verifyLeader(); err != nil {
 			return err
 		}
-		// A leader that has caught up in its term has applied all that leaders before it acknowledged, and acknowledges what
-		// it has applied.
+		// A leader that has caught up in its term has applied all that leaders before it acknowledged, and acknowledges
+		// what it has applied.
 		if l.caughtUp.Load() == l.raft.CurrentTerm() {
 			return nil
 		}
@@ -59,8 +59,8 @@ func (l *Log) Verify(ctx context.Context) error {
 	})
 }
 
-// verifyLeader has raft ask a majority whether this node is still the leader. Raft's shutdown leaves nothing unanswered but
-// this, so it waits for those that are under way.
+// verifyLeader has raft ask a majority whether this node is still the leader. Raft's shutdown leaves nothing unanswered
+// but this, so it waits for those that are under way.
 func (l *Log) verifyLeader() error {
 	if l.raft.State() != raft.Leader {
 		return raft.ErrNotLeader
@@ -76,8 +76,8 @@ func (l *Log) verifyLeader() error {
 	return l.raft.VerifyLeader().Error()
 }
 
-// endVerifying lets nobody ask any more, and waits until raft has answered those who have. It may never, if it waits for the
-// disk or if a goroutine of it has ended: what waits for raft then ends with the process.
+// endVerifying lets nobody ask any more, and waits until raft has answered those who have. It may never, if it waits
+// for the disk or if a goroutine of it has ended: what waits for raft then ends with the process.
 func (l *Log) endVerifying() {
 	l.mu.Lock()
 	l.shut = true
@@ -165,7 +165,8 @@ func (l *Log) enter(ctx context.Context, commands int, bytes int64) error {
 	if l.closed {
 		return fmt.Errorf("%w: %w", ErrNotLeader, ErrClosed)
 	}
-	if commands > 0 && l.commands > 0 && (l.commands >= l.config.MaxPending || l.bytes+bytes > l.config.MaxPendingBytes) {
+	if commands > 0 && l.commands > 0 && (l.commands >= l.config.MaxPending ||
+		l.bytes+bytes > l.config.MaxPendingBytes) {
 		return fmt.Errorf("%w: %d commands with %d bytes wait", ErrBusy, l.commands, l.bytes)
 	}
 	l.requests++

@@ -58,7 +58,8 @@ func (s *guardedSnapshots) List() ([]*raft.SnapshotMeta, error) {
 func (s *guardedSnapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	meta, source, err := s.SnapshotStore.Open(id)
 	if err != nil {
-		err = fmt.Errorf("the snapshot %s in %s is %w: %w: restore a backup into an empty directory, or remove the node "+
+		err = fmt.Errorf("the snapshot %s in %s is %w: %w: restore a backup into an empty directory, or "+
+			"remove the node "+
 			"from its cluster and add it again with an empty one", id, s.dir, ErrDamaged, err)
 		s.failed.Store(&err)
 		return nil, nil, err
@@ -95,7 +96,8 @@ func (s *guardedSink) Write(data []byte) (n int, err error) {
 func (s *guardedSink) Close() error {
 	return s.snapshots.guard.slowly("finish a snapshot in "+s.snapshots.dir, func() error {
 		if s.snapshots.dir != "" {
-			if err := syncFolder(filepath.Join(s.snapshots.dir, s.ID()+temporarySuffix)); err != nil && !os.IsNotExist(err) {
+			if err := syncFolder(filepath.Join(s.snapshots.dir, s.ID()+temporarySuffix)); err != nil &&
+				!os.IsNotExist(err) {
 				return fmt.Errorf("sync the snapshot's folder: %w", err)
 			}
 		}

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Network connects endpoints by their addresses. What is sent over a link that is cut arrives when the link is healed, if
-// the receiver has not closed the connection by then; connections are made over links that work both ways.
+// Network connects endpoints by their addresses. What is sent over a link that is cut arrives when the link is healed,
+// if the receiver has not closed the connection by then; connections are made over links that work both ways.
 type Network struct {
 	mu        sync.Mutex
 	endpoints map[string]*Endpoint
@@ -100,7 +100,8 @@ type Address string
 func (Address) Network() string  { return "memnet" }
 func (a Address) String() string { return string(a) }
 
-// Endpoint is where a node listens and dials. Closing it takes the node down: its connections end, and the address is free.
+// Endpoint is where a node listens and dials. Closing it takes the node down: its connections end, and the address is
+// free.
 type Endpoint struct {
 	network  *Network
 	address  Address
@@ -215,7 +216,8 @@ func (e *Endpoint) keep(c *connection) {
 	}
 }
 
-// carry passes on what is sent, and that the sender has closed, whenever the link works and until the receiver has closed.
+// carry passes on what is sent, and that the sender has closed, whenever the link works and until the receiver has
+// closed.
 func carry(n *Network, from, to Address, source, sink net.Conn, received <-chan struct{}) {
 	defer sink.Close()
 	buffer := make([]byte, 64<<10)
