@@ -120,8 +120,7 @@ func TestAStudyOnAnAxisOfItsModel(t *testing.T) {
 func TestSpecsThatTheirModelDoesNotTakeAreRefused(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		for says, change := range map[string]func(*trellisv1.StudySpec){
-			`unknown model "transformer": there are synthetic, conv-autoencoder and ` +
-				"denoising-autoencoder": func(s *trellisv1.StudySpec) {
+			`unknown model "transformer": must be one of synthetic, conv-autoencoder, `: func(s *trellisv1.StudySpec) {
 				s.Model = "transformer"
 			},
 			`grid[0].axes["noise"]: noise is missing`: func(s *trellisv1.StudySpec) { s.Grid[0].Axes = nil },
@@ -131,7 +130,7 @@ func TestSpecsThatTheirModelDoesNotTakeAreRefused(t *testing.T) {
 			"depth takes whole numbers between 1 and 8, not 1.5": func(s *trellisv1.StudySpec) {
 				s.Grid[0].Axes["depth"] = someNumbers(1.5)
 			},
-			`denoising-autoencoder has no axis "width": it has lat`: func(s *trellisv1.StudySpec) {
+			`unknown axis "width": must be one of latent_dim`: func(s *trellisv1.StudySpec) {
 				s.Grid[0].Axes["width"] = someNumbers(1)
 			},
 			"denoising-autoencoder begins with random weights": func(s *trellisv1.StudySpec) {
