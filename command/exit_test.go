@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"trellis/command/exit"
-	"trellis/command/spec"
+	"trellis/command/source"
 	"trellis/command/studies"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -55,8 +55,8 @@ func TestExitCodes(t *testing.T) {
 		{errors.New("some error"), 1},
 		{status.Error(codes.FailedPrecondition, ""), 1},
 		{exit.Usagef("wrong flag"), 2},
-		{&spec.Error{}, 2},
-		{errors.Join(&spec.Error{}, &spec.Error{}), 2},
+		{&source.Error{}, 2},
+		{errors.Join(&source.Error{}, &source.Error{}), 2},
 		{status.Error(codes.InvalidArgument, ""), 2},
 		{fmt.Errorf("cannot submit: %w", status.Error(codes.NotFound, "")), 3},
 		{status.Error(codes.AlreadyExists, ""), 4},

@@ -11,86 +11,11 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"trellis/command/exit"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 	"trellis/results/spelling"
 )
-
-// problem is one thing that is wrong with a spec.
-type problem struct {
-	// line and column count from 1. 0 is unknown.
-	line, column int
-	message      string
-}
-
-// Error is everything that is wrong with a spec.
-type Error struct {
-	path string
-	// The spec's text.
-	lines    []string
-	problems []problem
-}
-
-// Unwrap says that whoever wrote the spec is to change it.
-func (e *Error) Unwrap() error { return exit.ErrUsage }
-
-// shownProblems is how many problems are listed.
-const shownProblems = 20
-
-// Error says for each problem where it is, what is wrong and what would be right, and quotes the line.
-func (e *Error) Error() string {
-	slices.SortStableFunc(e.problems, func(a, b problem) int {
-		if a.line != b.line {
-			return a.line - b.line
-		}
-		return a.column - b.column
-	})
-	var text strings.Builder
-	for i, problem := range e.problems {
-		if i > 0 {
-			text.WriteByte('\n')
-		}
-		if i == shownProblems {
-			fmt.Fprintf(&text, "%s: and %s more", e.path, output.Count(uint64(len(e.problems)-i), "problem"))
-			break
-		}
-		text.WriteString(e.path)
-		for _, position := range []int{problem.line, problem.column} {
-			if position > 0 {
-				fmt.Fprintf(&text, ":%d", position)
-			}
-		}
-		fmt.Fprintf(&text, ": %s", problem.message)
-		e.quote(&text, problem)
-	}
-	return text.String()
-}
-
-// quoteWidth is how much of a long line is quoted, in characters.
-const quoteWidth = 100
-
-// quote writes the problem's line with a mark under its column.
-func (e *Error) quote(text *strings.Builder, problem problem) {
-	if problem.line < 1 || problem.line > len(e.lines) {
-		return
-	}
-	line := []rune(strings.TrimRight(e.lines[problem.line-1], "\r\n "))
-	if len(line) == 0 {
-		return
-	}
-	at := max(problem.column-1, 0)
-	start := 0
-	if at > quoteWidth*3/4 {
-		start = min(at-quoteWidth/2, len(line))
-	}
-	line = line[start:min(start+quoteWidth, len(line))]
-	fmt.Fprintf(text, "\n%5d | %s", problem.line, strings.ReplaceAll(string(line), "\t", " "))
-	if problem.column > 0 {
-		fmt.Fprintf(text, "\n      | %s^", strings.Repeat(" ", at-start))
-	}
-}
 
 // required says what to write where a value is missing, by the field's name.
 var required = map[string]string{

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"trellis/command/output"
+	"trellis/command/source"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 	"trellis/results/spelling"
@@ -26,7 +27,7 @@ type specReader struct {
 	// model is the one that the spec names, nil if there is none of that name.
 	model *trellisv1.Model
 
-	problems []problem
+	problems []source.Problem
 }
 
 var _ protoyaml.CustomUnmarshaler = (*specReader)(nil)
@@ -172,7 +173,7 @@ func (r *specReader) checkDuration(node *yaml.Node) bool {
 }
 
 func (r *specReader) report(node *yaml.Node, message string) {
-	r.problems = append(r.problems, problem{line: node.Line, column: node.Column, message: message})
+	r.problems = append(r.problems, source.Problem{Line: node.Line, Column: node.Column, Message: message})
 }
 
 // spellOutAxis turns a list or a single value into {values: [...]}.

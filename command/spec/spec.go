@@ -1,8 +1,6 @@
 package spec
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,11 +10,11 @@ import (
 
 	"buf.build/go/protovalidate"
 	"buf.build/go/protoyaml"
-	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
 
 	"trellis/command/exit"
 	"trellis/command/reproduction"
+	"trellis/command/source"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 )
@@ -50,7 +48,7 @@ func ReadAll(paths []string, stdin io.Reader) ([]*trellisv1.StudySpec, error) {
 }
 
 // Read reads a study's spec from a file, or from stdin if path is "-". What is wrong with its content is returned
-// as a *Error.
+// as a *source.Error.
 func Read(path string, stdin io.Reader) (*trellisv1.StudySpec, error) {
 	path, data, err := ReadFile(path, stdin)
 	if err != nil {
@@ -96,16 +94,15 @@ func parseFor(models grid.Models, path string, data []byte) (*trellisv1.StudySpe
 	return spec, nil
 }
 
-// ParseInto reads YAML, or the JSON within it, into a study's spec or a reproduction that is valid for given models.
+// ParseInto reads YAML, or the JSON within it, into a study's spec or a reproduction that is valid for given models. What is
+// wrong with it is returned as a *source.Error.
 func ParseInto(models grid.Models, path string, data []byte, spec proto.Message) error {
-	// YAML allows no tabs between tokens, JSON does. A valid JSON text has them nowhere else.
-	if json.Valid(data) {
-		data = bytes.ReplaceAll(data, []byte("\t"), []byte(" "))
-	}
-	failed := &Error{path: path, lines: strings.Split(string(data), "\n")}
-	failed.problems = checkDocument(data)
-	if len(failed.problems) > 0 {
-		return failed
+	text := source.NewText(path, data)
+	switch document, err := text.Document(); {
+	case err != nil:
+		return err
+	case document == nil:
+		return text.Error(source.Problem{Message: "the spec is empty: see the folder examples for how one looks"})
 	}
 	// Values that are missing because their key was misspelt need not be reported too, so the rules that span the
 	// spec are checked only once all of it can be read.
@@ -114,58 +111,12 @@ func ParseInto(models grid.Models, path string, data []byte, spec proto.Message)
 		proto.Reset(spec)
 		err := protoyaml.UnmarshalOptions{
 			Path: path, CustomUnmarshaler: reader, Validator: validator,
-		}.Unmarshal(data, spec)
-		failed.problems = append(reader.problems, nodeProblems(path, err)...)
-		if len(failed.problems) > 0 {
-			return failed
+		}.Unmarshal(text.Data, spec)
+		if err := text.Error(append(reader.problems, nodeProblems(path, err)...)...); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-// checkDocument checks that data is YAML, and one document of it.
-func checkDocument(data []byte) []problem {
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	var document, next yaml.Node
-	err := decoder.Decode(&document)
-	if errors.Is(err, io.EOF) {
-		return []problem{{message: "the spec is empty: see the folder examples for how one looks"}}
-	}
-	if err != nil {
-		return []problem{syntaxProblem(err)}
-	}
-	err = decoder.Decode(&next)
-	switch {
-	case errors.Is(err, io.EOF):
-		return nil
-	case err != nil:
-		return []problem{syntaxProblem(err)}
-	default:
-		return []problem{{line: next.Line, column: next.Column, message: "a second document begins here: a file holds " +
-			"one spec; run and submit take several files"}}
-	}
-}
-
-// parserErrors are how the texts of those errors begin whose line go.yaml.in/yaml/v3 counts from 0. It counts that of
-// all others from 1.
-var parserErrors = []string{
-	"did not find expected ',' or", "did not find expected key", "did not find expected node content",
-	"did not find expected '-' indicator", "did not find expected <",
-}
-
-// syntaxProblem is what the YAML parser says, in our form. It knows a line at best, and tells it in its text only.
-func syntaxProblem(err error) problem {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	var line int
-	if n, _ := fmt.Sscanf(text, "line %d:", &line); n == 1 {
-		_, text, _ = strings.Cut(text, ": ")
-	}
-	for _, start := range parserErrors {
-		if strings.HasPrefix(text, start) {
-			line++
-		}
-	}
-	return problem{line: line, message: "this is not valid YAML: " + text}
 }
 
 // violationText is how protoyaml prints a violation: its field's path, which the position says better, its message, and
@@ -174,24 +125,24 @@ var violationText = regexp.MustCompile(`(?s)^(?:[\w.]|\[\d+\]|\["(?:[^"\\]|\\.)*
 
 // nodeProblems is what protoyaml reports, in our form. Its errors print themselves as the position, the cause and a
 // snippet.
-func nodeProblems(path string, err error) []problem {
+func nodeProblems(path string, err error) []source.Problem {
 	if err == nil {
 		return nil
 	}
 	list, ok := err.(interface{ Unwrap() []error })
 	if !ok {
-		return []problem{{message: err.Error()}}
+		return []source.Problem{{Message: err.Error()}}
 	}
-	var problems []problem
+	var problems []source.Problem
 	for _, err := range list.Unwrap() {
-		var problem problem
-		fmt.Sscanf(strings.TrimPrefix(err.Error(), path), ":%d:%d", &problem.line, &problem.column)
-		problem.message = err.Error()
+		var problem source.Problem
+		fmt.Sscanf(strings.TrimPrefix(err.Error(), path), ":%d:%d", &problem.Line, &problem.Column)
+		problem.Message = err.Error()
 		if cause := errors.Unwrap(err); cause != nil {
-			problem.message = cause.Error()
+			problem.Message = cause.Error()
 		}
-		if match := violationText.FindStringSubmatch(problem.message); match != nil {
-			problem.message = match[1]
+		if match := violationText.FindStringSubmatch(problem.Message); match != nil {
+			problem.Message = match[1]
 		}
 		problems = append(problems, problem)
 	}

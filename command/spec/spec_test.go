@@ -1,19 +1,25 @@
 package spec
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
 	"trellis/command/exit"
 	"trellis/command/fake"
 	"trellis/command/golden"
+	"trellis/command/source"
 )
 
 // Every invalid spec in testdata/spec is refused with the text beside it.
@@ -163,7 +169,7 @@ func TestReadSpec(t *testing.T) {
 	}
 }
 
-// However a spec is damaged, reading it ends with a spec or with a Error, and every position lies in the file.
+// However a spec is damaged, reading it ends with a spec or with an error, and every position lies in the file.
 func FuzzParseSpec(f *testing.F) {
 	for _, pattern := range []string{"../../examples/*.yaml", "testdata/spec/*"} {
 		paths, err := filepath.Glob(pattern)
@@ -178,6 +184,13 @@ func FuzzParseSpec(f *testing.F) {
 			f.Add(data)
 		}
 	}
+	// What ends a line in YAML 1.1, in JSON, in an editor and in Go are four things.
+	const broken = "name: x\nmodel: synthetic\ngrid: {latent_dim: 4, learning_rate: 0, max_epochs: 2}\nnaem: y\n"
+	for _, lineBreak := range []string{"\r", "\r\n", "\n\r", "\u0085", "\u2028", "\u2029"} {
+		f.Add([]byte(strings.ReplaceAll(broken, "\n", lineBreak)))
+		f.Add([]byte("# a comment" + lineBreak + "goes on\n" + broken))
+	}
+	f.Add([]byte("name: x\n\tmodel: y\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		spec, err := Parse("fuzz.yaml", data)
 		if err == nil {
@@ -186,17 +199,102 @@ func FuzzParseSpec(f *testing.F) {
 			}
 			return
 		}
-		var invalid *Error
+		var invalid *source.Error
 		if !errors.As(err, &invalid) {
 			t.Fatalf("got %T: %v", err, err)
 		}
-		_ = err.Error()
-		for _, problem := range invalid.problems {
-			if problem.line < 0 || problem.line > len(invalid.lines)+1 || problem.message == "" {
-				t.Errorf("problem %+v in %d lines", problem, len(invalid.lines))
-			}
-		}
+		checkPositions(t, data, invalid)
 	})
+}
+
+var (
+	// editorBreaks end a line in an editor.
+	editorBreaks = regexp.MustCompile("\r\n|\r|\n")
+	// oneSpace are the breaks of YAML 1.1 that are none, as they are quoted.
+	oneSpace = strings.NewReplacer("\u0085", " ", "\u2028", " ", "\u2029", " ", "\t", " ", "\ufeff", "")
+)
+
+// checkPositions checks that every problem lies in a line of data, at one of its characters or right behind them, and that
+// this line is the one that is quoted.
+func checkPositions(t *testing.T, data []byte, invalid *source.Error) {
+	t.Helper()
+	text := invalid.Error()
+	if bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return // UTF-16: TestLineBreaks.
+	}
+	lines := editorBreaks.Split(string(data), -1)
+	for i, problem := range invalid.Problems() {
+		if problem.Message == "" || problem.Line < 0 || problem.Line > len(lines) {
+			t.Fatalf("problem %+v in %d lines", problem, len(lines))
+		}
+		if problem.Line == 0 {
+			if !strings.Contains(problem.Message, "the spec is empty") {
+				t.Errorf("%+v says nowhere", problem)
+			}
+			continue
+		}
+		line := oneSpace.Replace(lines[problem.Line-1])
+		if problem.Column > utf8.RuneCountInString(line)+1 {
+			t.Errorf("column %d of %q: %s", problem.Column, line, problem.Message)
+		}
+		quoted := fmt.Sprintf("%5d | %s", problem.Line, strings.TrimRight(line, " "))
+		if len(line) < 100 && i < 20 && strings.TrimRight(line, " ") != "" && !strings.Contains(text, quoted) {
+			t.Errorf("no %q in\n%s", quoted, text)
+		}
+	}
+}
+
+// Whatever ends its lines, a broken rule is told of in the line where an editor shows it.
+func TestLineBreaks(t *testing.T) {
+	const text = "# a comment%swith more\nname: x\nmodel: synthetic\ngrid: {latent_dim: 4, learning_rate: 0, max_epochs: 2}\n"
+	const want = "x.yaml:4:38: "
+	for name, data := range map[string]string{
+		"LF":                         fmt.Sprintf(text, ""),
+		"CR":                         strings.ReplaceAll(fmt.Sprintf(text, ""), "\n", "\r"),
+		"CRLF":                       strings.ReplaceAll(fmt.Sprintf(text, ""), "\n", "\r\n"),
+		"next line in a comment":     fmt.Sprintf(text, strings.Repeat("\u0085", 9)),
+		"line separators":            fmt.Sprintf(text, "\u2028"),
+		"paragraph separators":       fmt.Sprintf(text, strings.Repeat("\u2029", 3)),
+		"byte order mark":            "\ufeff" + fmt.Sprintf(text, ""),
+		"UTF-16, little end first":   inUTF16(fmt.Sprintf(text, "\u0a0a"), binary.LittleEndian),
+		"UTF-16, big end first, CRs": inUTF16(strings.ReplaceAll(fmt.Sprintf(text, ""), "\n", "\r"), binary.BigEndian),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Parse("x.yaml", []byte(data))
+			if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "\n    4 | grid: {latent_dim: 4,") {
+				t.Errorf("got %v\nwant %s", err, want)
+			}
+		})
+	}
+}
+
+// inUTF16 is text as Windows writes it.
+func inUTF16(text string, order binary.ByteOrder) string {
+	var data []byte
+	for _, unit := range utf16.Encode([]rune("\ufeff" + text)) {
+		data = append(data, 0, 0)
+		order.PutUint16(data[len(data)-2:], unit)
+	}
+	return string(data)
+}
+
+// What the parser says in its own terms is said in those of who has written the text.
+func TestSyntax(t *testing.T) {
+	for _, test := range []struct{ text, want string }{
+		{"name: x\ngrid:\n\tlatent_dim: 4\n", "x.yaml:3:1: line 3 is indented with a tab: YAML needs spaces\n    3 |  latent_dim: 4"},
+		{"name: x\ngrid:\n  \tlatent_dim: 4\n", "x.yaml:3:3: line 3 is indented with a tab: YAML needs spaces"},
+		{"\tname: x\n", "x.yaml:1:1: line 1 is indented with a tab: YAML needs spaces"},
+		{"grid:\n  latent_dim: 1\n\tlearning_rate: 2\n", "x.yaml:3:1: line 3 is indented with a tab: YAML needs spaces"},
+		{"name: |\n\tx\n", "x.yaml:2:1: line 2 is indented with a tab: YAML needs spaces"},
+		{"name: @x\n", "x.yaml:1: this is not valid YAML: a value that begins with %, @ or ` needs quotes\n    1 | name: @x"},
+		{"name: x\n# \xc3(\n", "x.yaml:2:3: this is not valid YAML: byte 0xc3 is not UTF-8"},
+		{"name: x\nmodel: \x00\n", "x.yaml:2:8: this is not valid YAML: control character U+0000"},
+		{"name: [x\n", "x.yaml:1: this is not valid YAML: did not find expected ',' or ']'"},
+	} {
+		if _, err := Parse("x.yaml", []byte(test.text)); err == nil || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%q: got %v\nwant %s", test.text, err, test.want)
+		}
+	}
 }
 
 // However many problems a spec has, the first few are listed.
