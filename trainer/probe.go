@@ -3,10 +3,12 @@ package trainer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
 	"trellis/trainer/dataset"
+	"trellis/trainer/model"
 	"trellis/trainer/network"
 )
 
@@ -17,10 +19,18 @@ var errMeasured = errors.New("measured")
 // since what the pixels are makes no difference. It trains for about as long as it is told and for two epochs at least.
 // The first does not count, unless it alone took that long: it warms caches. Data and MaxEpochs of the config are ignored.
 //
+// A model that begins with pretrained weights takes random ones if none are given: they make no difference either.
+//
 // Like Train, it runs on the calling goroutine alone, and several may run at once.
 func Probe(ctx context.Context, config Config, train, validation int, duration time.Duration) (time.Duration, error) {
 	config.Data = imagesOfNoise(train, validation)
 	config.MaxEpochs = 1 << 20 // The clock ends it.
+	if config.Pretrained == nil {
+		var err error
+		if config.Pretrained, err = config.randomPretrained(); err != nil {
+			return 0, err
+		}
+	}
 	start := time.Now()
 	var elapsed time.Duration
 	var epochs int
@@ -56,4 +66,24 @@ func imagesOfNoise(train, validation int) dataset.Split {
 		Height: network.Side, Width: network.Side,
 		Train: images(train), Validation: images(validation), Test: images(1),
 	}
+}
+
+// randomPretrained is a checkpoint that the model can begin with, of weights that nobody has trained; nil if it begins with
+// random weights anyway.
+func (c *Config) randomPretrained() (*Checkpoint, error) {
+	from := c.describe().Pretrained
+	if len(from) == 0 {
+		return nil, nil
+	}
+	base := Config{Model: from[0], LatentDim: c.LatentDim}
+	definition, err := find(base.Model)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
+	}
+	n, err := network.Build(base.layers(definition.(model.Network)))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalidConfig, err)
+	}
+	n.Initialize(c.Seed)
+	return &Checkpoint{progress: progress{bestEpoch: 1}, state: model.State{BestWeights: n.Weights}}, nil
 }

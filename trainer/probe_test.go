@@ -36,3 +36,19 @@ func TestProbe(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Every network is probed without weights to begin with.
+func TestProbeEveryNetwork(t *testing.T) {
+	for _, model := range Models() {
+		if !model.Data {
+			continue
+		}
+		config := Config{Model: model.Name, LatentDim: 4, LearningRate: 1e-3, BatchSize: 16, Seed: 1, Values: map[string]float64{}}
+		for _, axis := range model.Axes {
+			config.Values[axis.Name] = axis.Maximum
+		}
+		if _, err := Probe(t.Context(), config, 16, 16, time.Millisecond); err != nil {
+			t.Errorf("%s: %v", model.Name, err)
+		}
+	}
+}

@@ -2,7 +2,6 @@ package search
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -26,12 +25,20 @@ const (
 	probeImages = 2048
 )
 
-// estimateHere counts a study's epochs, and measures on this machine how long one takes. What it says of times is a bound:
-// the most that it takes if no run stops early, on so many slots.
+// assumedLatentDim is measured with where a spec leaves the latent dimension to its pretrained weights. Nobody here knows
+// theirs, and the speed hardly depends on it.
+const assumedLatentDim = 16
+
+// preview is a valid spec as far as it is known before its study is created: with the defaults, and a latent dimension.
+func preview(wanted *trellisv1.StudySpec) *trellisv1.StudySpec {
+	return grid.WithLatentDim(spec.Models().WithDefaults(wanted), assumedLatentDim)
+}
+
+// estimateHere counts the epochs of a study, of which there is a preview, and measures on this machine how long one takes.
+// What it says of times is a bound: the most that it takes if no run stops early, on so many slots.
 func estimateHere(
-	ctx context.Context, wanted *trellisv1.StudySpec, data *node.DataOptions, slots int,
+	ctx context.Context, complete *trellisv1.StudySpec, data *node.DataOptions, slots int,
 ) (*trellisv1.PlanStudyResponse, error) {
-	complete := spec.Models().WithDefaults(wanted)
 	summary, err := grid.Summarize(complete)
 	if err != nil {
 		return nil, fmt.Errorf("count the study's trials: %w", err)
@@ -112,8 +119,12 @@ func measure(
 	for _, epoch := range epochs {
 		pace += epoch.Seconds() / float64(cores) * float64(split.GetTrain()) / float64(images)
 	}
-	return pace, fmt.Sprintf("measured on this machine: %s side by side for %v, latent dimension %d, batch size %d; an "+
-		"epoch is %d training and %d validation images", output.Count(uint64(cores), "training"), probeTime, point.GetLatentDim(),
+	trainings := "one training at a time"
+	if cores > 1 {
+		trainings = output.Count(uint64(cores), "training") + " side by side"
+	}
+	return pace, fmt.Sprintf("measured on this machine: %s for %v, latent dimension %d, batch size %d; an "+
+		"epoch is %d training and %d validation images", trainings, probeTime, point.GetLatentDim(),
 		point.GetBatchSize(), split.GetTrain(), split.GetValidation()), nil
 }
 

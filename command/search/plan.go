@@ -20,7 +20,6 @@ import (
 	"trellis/command/exit"
 	"trellis/command/node"
 	"trellis/command/output"
-	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 )
@@ -94,28 +93,30 @@ func askForPlan(
 func completePlan(
 	ctx context.Context, wanted *trellisv1.StudySpec, response *trellisv1.PlanStudyResponse, plan planOptions,
 ) (*trellisv1.PlanStudyResponse, error) {
-	slots := plan.slots
+	complete, slots := preview(wanted), plan.slots
 	if slots == 0 {
 		slots = runtime.GOMAXPROCS(0)
 	}
 	if response == nil {
-		return estimateHere(ctx, wanted, plan.data, slots)
+		return estimateHere(ctx, complete, plan.data, slots)
 	}
 	f := response.GetForecast()
 	if f.GetSeconds() != nil || f.GetSecondsPerEpoch() > 0 || f.GetEpochs().GetHigh() == 0 {
 		return response, nil
 	}
-	points, err := grid.New(spec.Models().WithDefaults(wanted))
+	points, err := grid.New(complete)
 	if err != nil {
 		return nil, fmt.Errorf("read the study's grid: %w", err)
 	}
-	pace, basis, err := measurePace(ctx, wanted, points, plan.data, slots)
+	// So many runs slow each other down.
+	if f.GetSlots() > 0 {
+		slots = int(f.GetSlots())
+	}
+	pace, basis, err := measurePace(ctx, complete, points, plan.data, slots)
 	if err != nil {
 		return nil, err
 	}
-	if f.GetSlots() > 0 {
-		slots = int(f.GetSlots())
-	} else {
+	if f.GetSlots() == 0 {
 		basis += "; the coordinator has no workers yet, so the cores of this machine are counted"
 	}
 	left := uint64(math.Ceil(f.GetEpochs().GetHigh()))

@@ -2,11 +2,15 @@ package search
 
 import (
 	"bytes"
+	"fmt"
+	"strings"
 	"testing"
 
 	"trellis/command/fake"
 	"trellis/command/golden"
+	"trellis/command/node"
 	"trellis/command/output"
+	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -33,4 +37,59 @@ func TestGoldenPlans(t *testing.T) {
 	golden.CheckListing(t, "estimate", func(format string, out *bytes.Buffer) error { return cost(output.Format(format), out) })
 	golden.CheckListing(t, "plan", func(format string, out *bytes.Buffer) error { return plan(output.Format(format), out) })
 	golden.CheckListing(t, "known_plan", func(format string, out *bytes.Buffer) error { return nothing(output.Format(format), out) })
+}
+
+// A dry run takes what submit takes: every model, and each with the least that a spec of it may say.
+func TestDryRunTakesWhatIsValid(t *testing.T) {
+	for _, model := range spec.Models() {
+		t.Run(model.GetName(), func(t *testing.T) {
+			t.Parallel()
+			text := "name: x\nmodel: " + model.GetName() + "\ngrid: {learning_rate: 1e-3, max_epochs: 2"
+			if model.GetPretrained() == nil {
+				text += ", latent_dim: 4"
+			}
+			for _, axis := range model.GetAxes() {
+				if axis.Default == nil {
+					text += fmt.Sprintf(", %s: 1", axis.GetName())
+				}
+			}
+			text += "}\n"
+			if model.GetData() {
+				text += "data: anything\nsplit: {train: 32, validation: 16}\n"
+			}
+			if model.GetPretrained() != nil {
+				text += "pretrained: {study: base}\n"
+			}
+			wanted, err := spec.Parse("x.yaml", []byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			options := planOptions{data: &node.DataOptions{}, slots: 1}
+			for name, known := range map[string]*trellisv1.PlanStudyResponse{
+				"without a coordinator": nil,
+				"with a coordinator":    {Forecast: &trellisv1.Forecast{Epochs: &trellisv1.Estimate{High: 2}}},
+			} {
+				if _, err := completePlan(t.Context(), wanted, known, options); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	}
+}
+
+// What is measured here for a cluster is measured with as many runs at once as it has slots.
+func TestPlanMeasuresOnSlotsThatThereAre(t *testing.T) {
+	wanted, err := spec.Parse("x.yaml", []byte("name: x\nmodel: conv-autoencoder\ndata: anything\n"+
+		"split: {train: 32, validation: 16}\ngrid: {latent_dim: 4, learning_rate: 1e-3, max_epochs: 2}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := &trellisv1.PlanStudyResponse{Forecast: &trellisv1.Forecast{Epochs: &trellisv1.Estimate{High: 2}, Slots: 1}}
+	plan, err := completePlan(t.Context(), wanted, known, planOptions{data: &node.DataOptions{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := plan.GetForecast(); f.GetSlots() != 1 || !strings.Contains(f.GetBasis(), "one training at a time") {
+		t.Errorf("planned for %d slots, %s", f.GetSlots(), f.GetBasis())
+	}
 }

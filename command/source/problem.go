@@ -83,4 +83,3 @@ func (e *Error) quote(text *strings.Builder, problem Problem) {
 		fmt.Fprintf(text, "\n      | %s^", strings.Repeat(" ", at-start))
 	}
 }
-
