@@ -233,7 +233,8 @@ func checkPositions(t *testing.T, data []byte, invalid *source.Error) {
 			}
 			continue
 		}
-		line := oneSpace.Replace(lines[problem.Line-1])
+		// What is no UTF-8 is quoted as U+FFFD.
+		line := string([]rune(oneSpace.Replace(lines[problem.Line-1])))
 		if problem.Column > utf8.RuneCountInString(line)+1 {
 			t.Errorf("column %d of %q: %s", problem.Column, line, problem.Message)
 		}
