@@ -2,11 +2,14 @@ package results
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/listing"
+	"trellis/results/trajectory"
 )
 
 // A trial's row is made when it is answered. Before, and if it never is, the trial is what its run says: see
@@ -66,4 +69,100 @@ func (s *Snapshot) Best(ws memdb.WatchSet, study string) (*trellisv1.Trial, erro
 		return trial, nil
 	}
 	return nil, fmt.Errorf("best trial of study %s: %w", study, ErrNoAnswer)
+}
+
+// Served is a run with the trials that it serves. It belongs to the snapshot and must not be changed.
+type Served struct {
+	Run *trellisv1.Run
+	// Answers are the answered trials, which are those of the run's first milestones.
+	Answers []*trellisv1.Trial
+	// Indexes are those of all its trials, by milestone.
+	Indexes []uint64
+}
+
+// Parameters are those of the trial that ends at one of the run's milestones.
+func (s Served) Parameters(milestone int) *trellisv1.Parameters {
+	return trajectory.ParametersAt(s.Run, s.Run.Milestones[milestone])
+}
+
+// Unanswered is the state of the trials that have no answer.
+func (s Served) Unanswered() trellisv1.TrialState { return trajectory.Unanswered(s.Run) }
+
+// Served returns a study's runs with their trials, in the order in which runs are leased. It can be ranged over once. It fails
+// with ErrNotFound if there is no such study.
+func (s *Snapshot) Served(study string) (iter.Seq[Served], error) {
+	c, err := s.catalog(study)
+	if err != nil {
+		return nil, err
+	}
+	members, err := s.membersOf(study)
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(Served) bool) {
+		place := uint32(0)
+		for member := range members {
+			if !yield(Served{member.Run, slices.Clip(member.Answers), c.indexesAt(place)}) {
+				return
+			}
+			place++
+		}
+	}, nil
+}
+
+// Ranked returns a study's answered trials, best first: see Compare. It can be ranged over once. It fails with ErrNotFound if
+// there is no such study.
+func (s *Snapshot) Ranked(study string) (iter.Seq[*trellisv1.Trial], error) {
+	if _, err := s.Study(nil, study); err != nil {
+		return nil, err
+	}
+	return s.ranked(nil, study, listing.Key{})
+}
+
+// WithLosses returns a copy of an answered or begun trial that has its losses and metrics by epoch.
+func (s *Snapshot) WithLosses(trial *trellisv1.Trial) (*trellisv1.Trial, error) {
+	losses, err := s.Losses(nil, trial.Study, trial.Run)
+	if isNotFound(err) {
+		return trial, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("losses of trial %d: %w", trial.Index, err)
+	}
+	epochs := trial.Epochs
+	trial = trajectory.CopyTrial(trial)
+	trial.TrainLoss = losses.TrainLoss[:epochs:epochs]
+	trial.ValidationLoss = losses.ValidationLoss[:epochs:epochs]
+	trial.EpochMetrics = trajectory.MetricsUpTo(losses.Metrics, epochs)
+	return trial, nil
+}
+
+// Trajectories returns a study's runs with their losses, which are nil before the first epoch, in the order in which they are
+// to be leased. It can be ranged over once.
+func (s *Snapshot) Trajectories(study string) (iter.Seq2[*trellisv1.Run, *trellisv1.Losses], error) {
+	members, err := s.membersOf(study)
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(*trellisv1.Run, *trellisv1.Losses) bool) {
+		for member := range members {
+			if !yield(member.Run, member.Losses) {
+				return
+			}
+		}
+	}, nil
+}
+
+// Digest is the SHA-256 of what a study has asked and been answered so far, in hexadecimal: see DESIGN.md. Two studies of the
+// same points, trained with the same numerics, have the same digest once they are complete, wherever, whenever and however
+// they came to it. It fails with ErrNotFound if there is no such study.
+func (s *Snapshot) Digest(study string) (string, error) {
+	c, err := s.catalog(study)
+	if err != nil {
+		return "", err
+	}
+	members, err := s.membersOf(study)
+	if err != nil {
+		return "", fmt.Errorf("digest of study %s: %w", study, err)
+	}
+	return trajectory.Digest(slices.AppendSeq(make([]*trajectory.Trajectory, 0, len(c.places)), members)), nil
 }
