@@ -9,8 +9,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// BenchmarkRecord measures columns of reports that are recorded in batches, as leader loops do: each of another of the 10,000
-// runs that are being trained.
+// BenchmarkRecord measures columns of reports that are recorded in batches, as leader loops do: each of another of the
+// 10,000 runs that are being trained.
 func BenchmarkRecord(b *testing.B) {
 	for _, bench := range []struct{ batch, epochs int }{{1, 1}, {100, 1}, {1000, 1}, {1000, 50}} {
 		b.Run(fmt.Sprintf("batch=%d/epochs=%d", bench.batch, bench.epochs), func(b *testing.B) {

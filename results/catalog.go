@@ -15,10 +15,10 @@ import (
 	"trellis/results/trajectory"
 )
 
-// catalog says which runs and trials a study has, and where they are. It is never changed, but replaced by one that has more
-// when the study is extended: runs keep their places and trials their indexes from then on, but trials may get other numbers.
-// A run's place is where it stands in the order in which runs are to be leased; trials are numbered by the place of their run,
-// and there by its milestones.
+// catalog says which runs and trials a study has, and where they are. It is never changed, but replaced by one that has
+// more when the study is extended: runs keep their places and trials their indexes from then on, but trials may get
+// other numbers. A run's place is where it stands in the order in which runs are to be leased; trials are numbered by
+// the place of their run, and there by its milestones.
 type catalog struct {
 	study string
 	// places are those of the runs, by id.
@@ -62,9 +62,9 @@ func compareRuns(a, b *trellisv1.Run) int {
 	)
 }
 
-// placeOrder is the order in which a study's runs are to be leased: that of compareRuns or, if the study prunes, among runs of
-// the same length that of their ids. Pruning compares a run with those before it. Next to each other in a grid runs are alike,
-// so that in its order many look good that are poor; ids are hashes, which put them in any order.
+// placeOrder is the order in which a study's runs are to be leased: that of compareRuns or, if the study prunes, among
+// runs of the same length that of their ids. Pruning compares a run with those before it. Next to each other in a grid
+// runs are alike, so that in its order many look good that are poor; ids are hashes, which put them in any order.
 func placeOrder(study *trellisv1.Study) func(a, b *trellisv1.Run) int {
 	if pruning.Of(study.GetSpec()) == nil {
 		return compareRuns
@@ -92,8 +92,8 @@ func newCatalog(study string, runs []*trellisv1.Run) (*catalog, error) {
 	return c, nil
 }
 
-// inherit takes in the trials of a study's catalog from before its extension, when it had these runs. Now it has those and more,
-// in the same places and with the same milestones and more.
+// inherit takes in the trials of a study's catalog from before its extension, when it had these runs. Now it has those
+// and more, in the same places and with the same milestones and more.
 func (c *catalog) inherit(before *catalog, old, runs []*trellisv1.Run) {
 	numbers := make([]uint32, len(before.indexes))
 	for place, run := range old {

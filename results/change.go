@@ -12,9 +12,9 @@ import (
 	"trellis/results/trajectory"
 )
 
-// change is one write to the store: a transaction, and copies of the rows that it changes. Rows are copied when they are
-// first changed and inserted at commit, which also keeps the books: what counts runs or says when something changed is
-// brought up to date there and nowhere else.
+// change is one write to the store: a transaction, and copies of the rows that it changes. Rows are copied when they
+// are first changed and inserted at commit, which also keeps the books: what counts runs or says when something changed
+// is brought up to date there and nowhere else.
 type change struct {
 	reader
 	index uint64
@@ -29,8 +29,8 @@ type change struct {
 	answered []*trellisv1.Trial
 	// family has the relatives of the studies that the change has looked at, nil for those without.
 	family map[string]*relatives
-	// prunes has the pruners of the studies whose runs the change has changed, nil for those that don't prune; pruners are
-	// the same in the order in which they were found.
+	// prunes has the pruners of the studies whose runs the change has changed, nil for those that don't prune; pruners
+	// are the same in the order in which they were found.
 	prunes  map[string]*pruner
 	pruners []*pruner
 }
@@ -91,8 +91,8 @@ func (c *change) commit() error {
 	return nil
 }
 
-// keepBooks accounts for the changes of a section's runs in their study's progress, in the workers' counts of the runs that
-// they hold, and in the list of answered trials.
+// keepBooks accounts for the changes of a section's runs in their study's progress, in the workers' counts of the runs
+// that they hold, and in the list of answered trials.
 func (c *change) keepBooks(edit *sectionEdit) error {
 	after := edit.after
 	study, err := c.studies.get(textKey(after.study))
@@ -211,8 +211,8 @@ func (e *edits[Row]) insert() error {
 	return nil
 }
 
-// sectionEdit is a section that a change has looked at: before the change and, if anything in it has been changed, after. One
-// that is new has no before.
+// sectionEdit is a section that a change has looked at: before the change and, if anything in it has been changed,
+// after. One that is new has no before.
 type sectionEdit struct {
 	before, after *section
 }
@@ -289,7 +289,8 @@ func (e *sectionEdits) add(c *catalog, sections []*section) {
 	}
 }
 
-// grow puts new members of a study behind those that it has had. The catalog has them already; they are the change's own.
+// grow puts new members of a study behind those that it has had. The catalog has them already; they are the change's
+// own.
 func (e *sectionEdits) grow(c *catalog, had int, members []*trajectory.Trajectory) error {
 	if room := min(-had&(sectionSize-1), len(members)); room > 0 {
 		last, err := e.at(c, uint32(had-1))

@@ -39,8 +39,8 @@ func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 	return nil
 }
 
-// SavedBy returns a run that refers to a checkpoint, by its digest, and the checkpoint. ErrNotFound if there is none: the run may have
-// been deleted, or have gone on and dropped it. It looks at every run.
+// SavedBy returns a run that refers to a checkpoint, by its digest, and the checkpoint. ErrNotFound if there is none:
+// the run may have been deleted, or have gone on and dropped it. It looks at every run.
 func (s *Snapshot) SavedBy(digest string) (*trellisv1.Run, *trellisv1.Checkpoint, error) {
 	members, err := s.membersOf("")
 	if err != nil {
@@ -56,8 +56,8 @@ func (s *Snapshot) SavedBy(digest string) (*trellisv1.Run, *trellisv1.Checkpoint
 	return nil, nil, fmt.Errorf("run with the checkpoint %s: %w", digest, ErrNotFound)
 }
 
-// Artifacts returns the digests of all checkpoints that runs and the sources of studies refer to. What is not among them may be deleted, unless it has
-// been uploaded after this moment and is about to be referred to.
+// Artifacts returns the digests of all checkpoints that runs and the sources of studies refer to. What is not among
+// them may be deleted, unless it has been uploaded after this moment and is about to be referred to.
 func (s *Snapshot) Artifacts() (map[string]bool, error) {
 	members, err := s.membersOf("")
 	if err != nil {
@@ -69,7 +69,8 @@ func (s *Snapshot) Artifacts() (map[string]bool, error) {
 			digests[checkpoint.Sha256] = true
 		}
 	}
-	// A run that begins with pretrained weights needs them at every attempt, even if the study that they come from is gone.
+	// A run that begins with pretrained weights needs them at every attempt, even if the study that they come from is
+	// gone.
 	studies, err := s.Studies(nil)
 	if err != nil {
 		return nil, err

@@ -16,8 +16,8 @@ var (
 	ErrExists = errors.New("exists already")
 	// ErrInvalid: what was asked for makes no sense in any state: a malformed row, page token, order or filter.
 	ErrInvalid = listing.ErrInvalid
-	// ErrIllegalMove: a state machine has no such transition from the state that it is in, or what the move needs is not
-	// there: a grant needs a RUNNING study and a READY worker with a free slot.
+	// ErrIllegalMove: a state machine has no such transition from the state that it is in, or what the move needs is
+	// not there: a grant needs a RUNNING study and a READY worker with a free slot.
 	ErrIllegalMove = lifecycle.ErrIllegalMove
 	// ErrStudyChanged: the study has been extended since the command was made. Made anew, it may be accepted.
 	ErrStudyChanged = errors.New("the study has changed meanwhile")
@@ -27,8 +27,8 @@ var (
 	ErrInconclusive = errors.New("inconclusive")
 	// ErrStale: the attempt does not hold the run any more, or never did. Nothing of it will ever be accepted.
 	ErrStale = errors.New("stale attempt")
-	// ErrConflict: an attempt contradicts what an earlier one reported. The attempt has been ended by it, as a failure of
-	// the class CONFLICT, so that nothing more of it can mix with what is recorded.
+	// ErrConflict: an attempt contradicts what an earlier one reported. The attempt has been ended by it, as a failure
+	// of the class CONFLICT, so that nothing more of it can mix with what is recorded.
 	ErrConflict = errors.New("conflict with what is recorded")
 	// ErrGap: reports are missing in between. Once they have come, this one will be accepted.
 	ErrGap = errors.New("gap in the reports")
@@ -36,8 +36,8 @@ var (
 
 // What Restore refuses.
 var (
-	// ErrCorrupt: the data is no snapshot, or cut short, or has been changed since it was written, or its rows contradict one
-	// another.
+	// ErrCorrupt: the data is no snapshot, or cut short, or has been changed since it was written, or its rows
+	// contradict one another.
 	ErrCorrupt = snapshotfile.ErrCorrupt
 	// ErrNewer: a newer version of Trellis wrote the snapshot, in a format that this one does not know.
 	ErrNewer = snapshotfile.ErrNewer

@@ -15,12 +15,13 @@ import (
 
 // Extension is what is added to a study.
 type Extension struct {
-	// Indices are the study's before, and NextIndices those after the extension. The indices of new trials lie between them.
+	// Indices are the study's before, and NextIndices those after the extension. The indices of new trials lie between
+	// them.
 	Indices, NextIndices uint64
 	// Spec takes the place of the study's. Nil: that stays.
 	Spec *trellisv1.StudySpec
-	// Runs and Trials are as in CreateStudy. Those that the study has already are left out; of a run that it has with other
-	// milestones, the new ones are added. New runs that are spared are not pruned.
+	// Runs and Trials are as in CreateStudy. Those that the study has already are left out; of a run that it has with
+	// other milestones, the new ones are added. New runs that are spared are not pruned.
 	Runs   []*trellisv1.Run
 	Trials []*trellisv1.Trial
 	// Settled says that nothing is left to be settled.
@@ -29,18 +30,19 @@ type Extension struct {
 	MaxTrials uint64
 }
 
-// ExtendStudy adds runs and trials to a study that is RUNNING, PAUSED or COMPLETED. A COMPLETED one is RUNNING again, until
-// what has been added has ended too.
+// ExtendStudy adds runs and trials to a study that is RUNNING, PAUSED or COMPLETED. A COMPLETED one is RUNNING again,
+// until what has been added has ended too.
 //
-// New runs are PENDING, and come after all that the study has. Of a run that it has, new trials are answered as far as its
-// epochs are recorded; a test loss they have if it was reported of any epoch with the same best weights. If they ask for more
-// epochs, a run that succeeded by its maximum is PENDING again and goes on, while one that ended by itself, by early stopping
-// or because it diverged, answers them at once. A run that is LEASED stays so: its worker ends where it was told to, and the
-// run is PENDING again. One that FAILED or was PRUNED stays so too, with the new trials that it has no answer for.
+// New runs are PENDING, and come after all that the study has. Of a run that it has, new trials are answered as far as
+// its epochs are recorded; a test loss they have if it was reported of any epoch with the same best weights. If they
+// ask for more epochs, a run that succeeded by its maximum is PENDING again and goes on, while one that ended by
+// itself, by early stopping or because it diverged, answers them at once. A run that is LEASED stays so: its worker
+// ends where it was told to, and the run is PENDING again. One that FAILED or was PRUNED stays so too, with the new
+// trials that it has no answer for.
 //
-// It returns how many trials were added. It fails with ErrNotFound, with ErrIllegalMove if the study is CANCELED, and with
-// ErrStudyChanged if its indices are not those of the extension: it has been extended meanwhile. ErrInvalid is what CreateStudy
-// would not take, too many trials, and an extension that adds nothing.
+// It returns how many trials were added. It fails with ErrNotFound, with ErrIllegalMove if the study is CANCELED, and
+// with ErrStudyChanged if its indices are not those of the extension: it has been extended meanwhile. ErrInvalid is
+// what CreateStudy would not take, too many trials, and an extension that adds nothing.
 func (s *Store) ExtendStudy(
 	index uint64, now *timestamppb.Timestamp, name string, extension Extension,
 ) (trials uint64, err error) {
@@ -86,7 +88,8 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 	return trials, c.grow(study, g)
 }
 
-// reopen lets a study go on that has come to its end, and does nothing to one that has not. ErrIllegalMove if it may not.
+// reopen lets a study go on that has come to its end, and does nothing to one that has not. ErrIllegalMove if it may
+// not.
 func (c *change) reopen(study *trellisv1.Study) error {
 	to, err := lifecycle.Study.Next(study.State, lifecycle.Reopen)
 	if err != nil {

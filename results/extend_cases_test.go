@@ -159,7 +159,8 @@ func TestExtendAfterTheEnd(t *testing.T) {
 		maximum, epochs, best uint32
 		objective, test       float64
 	}{
-		// The test loss after the third epoch is known: the fourth had the same best weights. That after the second is not.
+		// The test loss after the third epoch is known: the fourth had the same best weights. That after the second is
+		// not.
 		{"run-a", 2, 2, 2, 3, 0},
 		{"run-a", 3, 3, 3, 1, 0.5},
 		{"run-a", 4, 4, 3, 1, 0.5},
@@ -242,8 +243,8 @@ func TestExtendLeased(t *testing.T) {
 	}
 }
 
-// TestSettling: a study that is to be settled is not COMPLETED before an extension says so, and every other one takes that
-// back.
+// TestSettling: a study that is to be settled is not COMPLETED before an extension says so, and every other one takes
+// that back.
 func TestSettling(t *testing.T) {
 	spec := &trellisv1.StudySpec{Name: "s", Settle: &trellisv1.Settle{MaxSeeds: 3}}
 	store := studyOf(t, spec, map[string][]uint32{"run-a": {1}})

@@ -12,7 +12,8 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// The model's extensions and retries: what a study has is a list of trials, to which those are added that are not in it yet.
+// The model's extensions and retries: what a study has is a list of trials, to which those are added that are not in it
+// yet.
 
 func (m *model) extend(index uint64, name string, e Extension) (added uint64, err error) {
 	study := m.study(name)
@@ -77,8 +78,8 @@ func (s *modelStudy) add(index uint64, runs []*trellisv1.Run) {
 	}
 }
 
-// lengthen gives a run the milestones that it does not have. What it has passed is answered now, with the results on the test
-// images of any epoch with the same best weights.
+// lengthen gives a run the milestones that it does not have. What it has passed is answered now, with the results on
+// the test images of any epoch with the same best weights.
 func (r *modelRun) lengthen(index uint64, milestones []uint32) {
 	has := slices.Clone(r.Milestones)
 	all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(has, milestones))))
@@ -135,9 +136,9 @@ func (m *model) retry(index uint64, name string, pruned bool) (retried uint64, e
 // mostRuns is how many runs a study of a machine may have.
 const mostRuns = 14
 
-// extend adds values to the axes of a study as a user does, and now and then what must be refused: every configuration, old or
-// new, gets every seed and every number of epochs. All that the study has is in the command too, under new indices, as it is in
-// those of the coordinator.
+// extend adds values to the axes of a study as a user does, and now and then what must be refused: every configuration,
+// old or new, gets every seed and every number of epochs. All that the study has is in the command too, under new
+// indices, as it is in those of the coordinator.
 func (m *storeMachine) extend(t *rapid.T) {
 	m.index++
 	name := studyNames.Draw(t, "study")
@@ -207,7 +208,8 @@ func withSeed(configuration string, seed uint32) string {
 	return fmt.Sprintf("seed%d-%s", seed, configuration)
 }
 
-// product adds the product of a study's configurations and new ones, its seeds and new ones, and epochs to an extension.
+// product adds the product of a study's configurations and new ones, its seeds and new ones, and epochs to an
+// extension.
 func (m *storeMachine) product(t *rapid.T, e *Extension, study *modelStudy, configurations []int, seeds, epochs []uint32) {
 	all := map[string][]uint32{}
 	latent := map[string]uint32{}

@@ -21,7 +21,8 @@ type drill struct {
 	t     testing.TB
 	store *Store
 	index uint64
-	// until is where the attempt that holds a run ends, and milestones where it reports a test loss: as it was told at its grant.
+	// until is where the attempt that holds a run ends, and milestones where it reports a test loss: as it was told at
+	// its grant.
 	until      map[string]uint32
 	milestones map[string][]uint32
 	// trained counts the epochs that were trained of each run.
@@ -72,8 +73,8 @@ func (d *drill) grant() (id string) {
 	return next[0].Id
 }
 
-// epoch reports the next epoch of a run that is leased, and its end if that is it. It goes on from what is recorded, as from a
-// checkpoint.
+// epoch reports the next epoch of a run that is leased, and its end if that is it. It goes on from what is recorded, as
+// from a checkpoint.
 func (d *drill) epoch(id string) {
 	run := d.run(id)
 	if epoch := run.Epochs + 1; epoch <= min(d.until[id], endOf(id)) {
@@ -144,8 +145,8 @@ func extension(indices uint64, runs map[string][]uint32) Extension {
 
 func latentOf(id string) uint32 { return uint32(id[len(id)-1]) }
 
-// TestExtendedAsInOneGo: whatever a study had done when it was extended, in the end it has the answers and losses of one that
-// was created with everything, and no epoch was trained twice.
+// TestExtendedAsInOneGo: whatever a study had done when it was extended, in the end it has the answers and losses of
+// one that was created with everything, and no epoch was trained twice.
 func TestExtendedAsInOneGo(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		ids := []string{"early-a", "early-b", "run-c", "run-d", "run-e"}

@@ -124,8 +124,8 @@ func TestCopiesAreWhole(t *testing.T) {
 	check("worker", worker, func() proto.Message { return copyWorker(worker) })
 }
 
-// checkIndexes compares every index of every table with the rows of the table, and every table that follows from others with
-// what it follows from.
+// checkIndexes compares every index of every table with the rows of the table, and every table that follows from others
+// with what it follows from.
 func checkIndexes(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) {
 	for table, schema := range newSchema().Tables {
 		rows, err := all[any](snapshot.reader, nil, table, indexID, nil)

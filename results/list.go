@@ -90,8 +90,8 @@ func (s *Snapshot) listTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	return response, nil
 }
 
-// fieldsFor are those that a request may name. Metrics are looked for only where it may name one, as that reads runs until the
-// first that has been trained.
+// fieldsFor are those that a request may name. Metrics are looked for only where it may name one, as that reads runs
+// until the first that has been trained.
 func (s *Snapshot) fieldsFor(study *trellisv1.Study, request *trellisv1.ListTrialsRequest) ([]listing.Field, error) {
 	available := listing.FieldsOn(grid.OwnAxes(study.GetSpec()))
 	name := strings.TrimPrefix(request.GetOrderBy(), "-")
@@ -105,8 +105,8 @@ func (s *Snapshot) fieldsFor(study *trellisv1.Study, request *trellisv1.ListTria
 	return listing.WithMetrics(names, available), nil
 }
 
-// metricNames are what a study's model reports of an epoch beside its losses, of the validation images: ascending, and none before
-// the first epoch. All runs of a study have the same.
+// metricNames are what a study's model reports of an epoch beside its losses, of the validation images: ascending, and
+// none before the first epoch. All runs of a study have the same.
 func (s *Snapshot) metricNames(study string) ([]string, error) {
 	members, err := s.membersOf(study)
 	if err != nil {
@@ -141,8 +141,8 @@ func (s *Snapshot) pageByIndex(page *listing.Top, c *catalog, after key) error {
 	return nil
 }
 
-// pageByObjective reads the trials that follow in the ranking, and those that are still open: all whose runs have begun and,
-// where the page reaches beyond what has a finite objective, the others too.
+// pageByObjective reads the trials that follow in the ranking, and those that are still open: all whose runs have begun
+// and, where the page reaches beyond what has a finite objective, the others too.
 func (s *Snapshot) pageByObjective(page *listing.Top, c *catalog, after key) error {
 	var from listing.Key
 	copy(from[:], after)

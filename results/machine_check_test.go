@@ -45,8 +45,9 @@ func (m *storeMachine) check(t *rapid.T) {
 	}
 }
 
-// checkTwins makes sure that twins never differ, unless machines are faulty, and that but for those of fresh studies, one of
-// them is trained at a time and none waits for what another knows. That the store is as the model is checked elsewhere.
+// checkTwins makes sure that twins never differ, unless machines are faulty, and that but for those of fresh studies,
+// one of them is trained at a time and none waits for what another knows. That the store is as the model is checked
+// elsewhere.
 func (m *storeMachine) checkTwins(t *rapid.T) {
 	for _, run := range m.model.allRuns() {
 		leased, fresh := 0, m.model.study(run.study).fresh

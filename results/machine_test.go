@@ -34,13 +34,15 @@ type storeMachine struct {
 	faulty bool
 }
 
-// epochLosses are what an epoch gives: the losses and, if the run's model reports it, the accuracy on the validation images.
+// epochLosses are what an epoch gives: the losses and, if the run's model reports it, the accuracy on the validation
+// images.
 type epochLosses struct{ train, validation, accuracy float64 }
 
 // reportsMetrics says whether the model of a run reports metrics.
 func reportsMetrics(id string) bool { return (id[len(id)-1]-'0')%2 == 0 }
 
-// addMetrics adds metrics to the reports of epochs of a run that has them. The accuracy on the training images is minus the other.
+// addMetrics adds metrics to the reports of epochs of a run that has them. The accuracy on the training images is minus
+// the other.
 func addMetrics(run *modelRun, reports *trellisv1.Reports, epochs []epochLosses) {
 	if !reportsMetrics(run.Id) {
 		return
@@ -298,7 +300,8 @@ func (m *storeMachine) drawHeld(t *rapid.T) *modelRun {
 	return rapid.SampledFrom(held).Draw(t, "run")
 }
 
-// told are the losses that a worker tells of an epoch that is not recorded yet: the drawn ones, unless its twins have others.
+// told are the losses that a worker tells of an epoch that is not recorded yet: the drawn ones, unless its twins have
+// others.
 func (m *storeMachine) told(run *modelRun, epoch int, drawn epochLosses) epochLosses {
 	switch known := m.truth[run.Id]; {
 	case epoch == len(known)+1:

@@ -53,8 +53,8 @@ func trainLarge(t testing.TB, store *Store, name string, index uint64, count int
 	}
 }
 
-// createLarge creates a study with one trial per run and a worker with a slot for each of them. It returns the next free
-// log index.
+// createLarge creates a study with one trial per run and a worker with a slot for each of them. It returns the next
+// free log index.
 func createLarge(t testing.TB, store *Store, name string, count int, epochs uint32) uint64 {
 	t.Helper()
 	runs, trials := largeStudy(count, epochs)
@@ -74,8 +74,8 @@ func largeStudy(count int, epochs uint32) (runs []*trellisv1.Run, trials []*trel
 // largeRunID is as long as a digest.
 func largeRunID(i int) string { return fmt.Sprintf("%064x", uint64(i)*0x9e3779b97f4a7c15) }
 
-// TestLargeStudy loads a study of many trials, each with a run of its own, and measures what is promised of it. With the
-// build tag soak, it has a million.
+// TestLargeStudy loads a study of many trials, each with a run of its own, and measures what is promised of it. With
+// the build tag soak, it has a million.
 func TestLargeStudy(t *testing.T) {
 	if testing.Short() || raceDetector {
 		t.Skip("loads a large study")
@@ -150,8 +150,8 @@ func TestLargeStudy(t *testing.T) {
 	runtime.KeepAlive(restored)
 }
 
-// processorTime is what the process has had of all processors: on a machine that does other things too, it says more than
-// the time on the wall.
+// processorTime is what the process has had of all processors: on a machine that does other things too, it says more
+// than the time on the wall.
 func processorTime() time.Duration {
 	var usage syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) != nil {

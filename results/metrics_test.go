@@ -94,7 +94,8 @@ func TestMetricsByEpoch(t *testing.T) {
 	}
 }
 
-// TestMetricsRefused: what is no column of metrics leaves no trace, and what contradicts what is recorded ends the attempt.
+// TestMetricsRefused: what is no column of metrics leaves no trace, and what contradicts what is recorded ends the
+// attempt.
 func TestMetricsRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*trellisv1.Reports)
@@ -157,8 +158,8 @@ func TestMetricsRefused(t *testing.T) {
 	}
 }
 
-// TestArtifactsOfSources: what a study begins with is referred to for as long as the study is there, whatever becomes of the study
-// that it comes from.
+// TestArtifactsOfSources: what a study begins with is referred to for as long as the study is there, whatever becomes
+// of the study that it comes from.
 func TestArtifactsOfSources(t *testing.T) {
 	store := newSharingStore(t)
 	sharingStudy(t, store, 2, "s", false, map[string][]uint32{"a": {2}})
@@ -192,8 +193,8 @@ func TestArtifactsOfSources(t *testing.T) {
 	want(false)
 }
 
-// TestMetricsOrderAndFilter: trials are ordered and filtered by what their model reports; those without it are last either way
-// round, and meet no condition on it.
+// TestMetricsOrderAndFilter: trials are ordered and filtered by what their model reports; those without it are last
+// either way round, and meet no condition on it.
 func TestMetricsOrderAndFilter(t *testing.T) {
 	store := newSharingStore(t)
 	sharingStudy(t, store, 2, "s", false, map[string][]uint32{"a": {1}, "b": {1}, "c": {1}})

@@ -29,7 +29,8 @@ type modelStudy struct {
 	settle  bool
 	runs    []*modelRun
 	trials  []*trellisv1.Trial
-	// What extensions change: the index of the next trial, whether nothing is left to be settled, how many specs it had before.
+	// What extensions change: the index of the next trial, whether nothing is left to be settled, how many specs it had
+	// before.
 	indices      uint64
 	settled      bool
 	earlierSpecs int
@@ -47,7 +48,8 @@ type modelRun struct {
 	train, validation []float64
 	test              map[uint32]float64
 	metrics           map[string][]float64
-	// seconds has one per epoch that was trained for the study, and 0 for each before the last of these that was taken over.
+	// seconds has one per epoch that was trained for the study, and 0 for each before the last of these that was taken
+	// over.
 	seconds     []float32
 	testMetrics map[uint32]*trellisv1.Metrics
 	failures    []modelFailure
@@ -57,8 +59,8 @@ type modelRun struct {
 	// shared counts the epochs that were taken over, sharedFrom is the study that the last of them came from.
 	shared     int
 	sharedFrom string
-	// spared runs are not pruned. What the last command left: state, and how far the run counted at rungs. What this one has
-	// done so far: how far it counts now, and the rung at which it was judged.
+	// spared runs are not pruned. What the last command left: state, and how far the run counted at rungs. What this
+	// one has done so far: how far it counts now, and the rung at which it was judged.
 	spared          bool
 	before          trellisv1.RunState
 	cameTo          int

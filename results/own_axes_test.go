@@ -21,8 +21,8 @@ func noisySpec(noise, fineTune []float64) *trellisv1.StudySpec {
 	}}}
 }
 
-// newNoisyStore trains the spec's grid with two seeds for two epochs, each of which ends a trial: at loss(noise, fine tune)
-// plus a thousandth for the second seed and, after the first epoch, one more.
+// newNoisyStore trains the spec's grid with two seeds for two epochs, each of which ends a trial: at loss(noise, fine
+// tune) plus a thousandth for the second seed and, after the first epoch, one more.
 func newNoisyStore(t testing.TB, spec *trellisv1.StudySpec, loss func(noise, fineTune float64) float64) *Store {
 	t.Helper()
 	store := newStore(t)

@@ -13,8 +13,8 @@ import (
 	"trellis/results/trajectory"
 )
 
-// rung is what has come to an epoch at which a study's runs are judged. Rungs follow from the study's runs and their losses:
-// a run counts from when its losses up to there are recorded.
+// rung is what has come to an epoch at which a study's runs are judged. Rungs follow from the study's runs and their
+// losses: a run counts from when its losses up to there are recorded.
 type rung struct {
 	study   string
 	epoch   uint32
@@ -91,8 +91,8 @@ type prunedRun struct {
 	counted, judged uint32
 }
 
-// follow does what follows from what a command has changed: runs learn from their twins, and in studies that prune they are
-// held and taken up again. What has been taken up may have more to learn.
+// follow does what follows from what a command has changed: runs learn from their twins, and in studies that prune they
+// are held and taken up again. What has been taken up may have more to learn.
 func (c *change) follow() error {
 	for again := true; again; {
 		err := c.share()
@@ -111,9 +111,9 @@ func (c *change) follow() error {
 	return nil
 }
 
-// prune does in every study that prunes what follows from the change so far: runs that have come to rungs count there, those
-// that are among the best of a rung now are taken up again, and those that would go on from a rung, and are not, are held. A
-// study does not end while the best of its runs is held. It says whether it has taken up any run.
+// prune does in every study that prunes what follows from the change so far: runs that have come to rungs count there,
+// those that are among the best of a rung now are taken up again, and those that would go on from a rung, and are not,
+// are held. A study does not end while the best of its runs is held. It says whether it has taken up any run.
 func (c *change) prune() (again bool, err error) {
 	if err := c.findPruned(); err != nil {
 		return false, err
@@ -228,8 +228,8 @@ func (p *pruner) arrive() error {
 	return nil
 }
 
-// takeUp takes up again the runs that are held at a rung and are among its best now. None of the best was held before: those
-// that have not been among them come after all that have, so that they are looked for among the last.
+// takeUp takes up again the runs that are held at a rung and are among its best now. None of the best was held before:
+// those that have not been among them come after all that have, so that they are looked for among the last.
 func (p *pruner) takeUp() (takenUp bool, err error) {
 	for _, rung := range p.rungs {
 		for place := p.rule.Best(rung.taken.Size()); place < p.rule.Best(rung.after.Size()); place++ {
@@ -247,8 +247,8 @@ func (p *pruner) takeUp() (takenUp bool, err error) {
 	return takenUp, nil
 }
 
-// hold judges the changed runs that wait at a rung to go on, once each: those that have come there in this change, and those
-// that have ended an attempt there, or are PENDING again for another reason.
+// hold judges the changed runs that wait at a rung to go on, once each: those that have come there in this change, and
+// those that have ended an attempt there, or are PENDING again for another reason.
 func (p *pruner) hold() error {
 	for _, run := range p.inOrder {
 		now, rung := run.run(), pruning.RungOf(p.rule, run.run())
@@ -275,8 +275,8 @@ func (r *prunedRun) waitsAt(rung uint32) bool {
 	return r.was.State != lifecycle.RunPending && r.was.State != lifecycle.RunPruned && r.run().Epochs == rung
 }
 
-// keepBest takes up the best of the study's runs again if it is held and nothing else is left to do. One that has failed does not
-// keep others from being the best: it has no answer to give.
+// keepBest takes up the best of the study's runs again if it is held and nothing else is left to do. One that has
+// failed does not keep others from being the best: it has no answer to give.
 func (p *pruner) keepBest() (kept bool, err error) {
 	if !p.allEnded() {
 		return false, nil

@@ -142,8 +142,8 @@ func (s *modelStudy) rungOf(run *modelRun) (last int) {
 	return last
 }
 
-// follow does what follows from a command: runs take over what their twins know and are pruned, until nothing more follows, and
-// studies end that have nothing left to do.
+// follow does what follows from a command: runs take over what their twins know and are pruned, until nothing more
+// follows, and studies end that have nothing left to do.
 func (m *model) follow(index uint64) {
 	for again := true; again; {
 		again = false

@@ -12,16 +12,16 @@ import (
 	"trellis/results/pruning"
 )
 
-// curve is what a run would give: its validation losses up to its own end, which comes before its maximum of epochs if early
-// stopping ends it.
+// curve is what a run would give: its validation losses up to its own end, which comes before its maximum of epochs if
+// early stopping ends it.
 type curve struct {
 	run        *trellisv1.Run
 	trials     []*trellisv1.Trial
 	validation []float64
 }
 
-// pool is a worker that trains runs of given curves, as many at once as it has slots, in virtual time: an epoch takes one
-// unit of it. It reports at the end of each stage.
+// pool is a worker that trains runs of given curves, as many at once as it has slots, in virtual time: an epoch takes
+// one unit of it. It reports at the end of each stage.
 type pool struct {
 	t      testing.TB
 	store  *Store
@@ -29,7 +29,8 @@ type pool struct {
 	slots  uint32
 	index  uint64
 	curves map[string]curve
-	// lose may say of a stage that its reports are recorded, but that the worker is lost before it says that it has ended.
+	// lose may say of a stage that its reports are recorded, but that the worker is lost before it says that it has
+	// ended.
 	lose func() bool
 	// fails may say of a run that goes on that it fails for good before its next epoch.
 	fails func(*trellisv1.Run) bool

@@ -15,8 +15,8 @@ import (
 	"trellis/results/trajectory"
 )
 
-// paperCurves are the runs of examples/paper.yaml, in the order of its grid, with the validation losses that they gave: see
-// testdata/README.md.
+// paperCurves are the runs of examples/paper.yaml, in the order of its grid, with the validation losses that they gave:
+// see testdata/README.md.
 func paperCurves(t testing.TB) (curves []curve) {
 	t.Helper()
 	data, err := os.ReadFile("testdata/paper-curves.json")
@@ -76,9 +76,9 @@ func ordered(curves []curve, order func(i int) string) []curve {
 	return curves
 }
 
-// TestReplayPaper prunes the training of examples/paper.yaml as it was recorded, against exact sharing, and prints the tables
-// of DESIGN.md. Which runs come first matters to what compares a run with those before it: besides the order of their ids, in
-// which they would come, each setting is tried in the order of the grid and in some others.
+// TestReplayPaper prunes the training of examples/paper.yaml as it was recorded, against exact sharing, and prints the
+// tables of DESIGN.md. Which runs come first matters to what compares a run with those before it: besides the order of
+// their ids, in which they would come, each setting is tried in the order of the grid and in some others.
 func TestReplayPaper(t *testing.T) {
 	if testing.Short() || raceDetector {
 		t.Skip("seconds of work for one goroutine")

@@ -14,8 +14,8 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// TestPruningModel checks the store against the model where mostly stages end: with a replica that is restored now and then,
-// with lost workers, and with studies that are paused.
+// TestPruningModel checks the store against the model where mostly stages end: with a replica that is restored now and
+// then, with lost workers, and with studies that are paused.
 func TestPruningModel(t *testing.T) {
 	pruned := 0
 	rapid.Check(t, func(rt *rapid.T) {
@@ -152,7 +152,8 @@ a1 pruned, b1 pruned
 	}
 }
 
-// TestASHACountsWhatEnded: a run that early stopping has ended counts at all rungs that it could have come to, with its best.
+// TestASHACountsWhatEnded: a run that early stopping has ended counts at all rungs that it could have come to, with its
+// best.
 func TestASHACountsWhatEnded(t *testing.T) {
 	curves := flatCurves(8, .2, .3, .4)
 	curves[0].validation = []float64{.2}
@@ -182,7 +183,8 @@ func TestMedianByHand(t *testing.T) {
 	curves := flatCurves(5, .4, .4, .5, .4, .4, .1)
 	// On average .45 and lowest .4: at the median of the means of a, b and c, which is .4, it goes on.
 	curves[3].validation = []float64{.5, .4, .4, .4, .4}
-	// Below the median of .4, .4, .45 and .5 by its lowest loss at first, and above that of .4, .4 and .425 after four epochs.
+	// Below the median of .4, .4, .45 and .5 by its lowest loss at first, and above that of .4, .4 and .425 after four
+	// epochs.
 	curves[4].validation = []float64{.6, .41, .41, .41, .41}
 	p := newPool(t, &trellisv1.StudySpec{Name: "s", Pruning: medianOf(2, 2, 2)}, 1, curves)
 	p.train()
@@ -226,8 +228,8 @@ func drawCurves(t *rapid.T) (curves []curve) {
 	return curves
 }
 
-// TestPruningProperties: whatever the runs give, and however often their worker is lost or the store restored, the study ends,
-// the best of every rung have gone on, and what is answered is what it would be without pruning.
+// TestPruningProperties: whatever the runs give, and however often their worker is lost or the store restored, the
+// study ends, the best of every rung have gone on, and what is answered is what it would be without pruning.
 func TestPruningProperties(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		curves := drawCurves(rt)

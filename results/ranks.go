@@ -17,8 +17,8 @@ import (
 // rankPageSize is how many trials a page of a ranking has at most.
 const rankPageSize = 128
 
-// rankPage is a part of the ranking of a study's answered trials: those from a key on, up to the key of the next page. Like
-// sections, pages make an entry in the index cheap.
+// rankPage is a part of the ranking of a study's answered trials: those from a key on, up to the key of the next page.
+// Like sections, pages make an entry in the index cheap.
 type rankPage struct {
 	study  string
 	from   listing.Key
@@ -50,7 +50,8 @@ func (c *change) rank() error {
 	slices.SortFunc(c.answered, func(a, b *trellisv1.Trial) int {
 		return cmp.Or(strings.Compare(a.Study, b.Study), listing.Compare(a, b))
 	})
-	// All pages are looked up before the first is stored: a look-up in a table that the transaction has changed is costly.
+	// All pages are looked up before the first is stored: a look-up in a table that the transaction has changed is
+	// costly.
 	var pages []*rankPage
 	var trials [][]*trellisv1.Trial
 	for _, trial := range c.answered {
@@ -89,7 +90,8 @@ func merge(a, b []*trellisv1.Trial) []*trellisv1.Trial {
 	return append(append(merged, a...), b...)
 }
 
-// insertRanks stores ranked trials in place of those of a page, divided into several pages if there are too many for one.
+// insertRanks stores ranked trials in place of those of a page, divided into several pages if there are too many for
+// one.
 func insertRanks(txn *memdb.Txn, page *rankPage, trials []*trellisv1.Trial) error {
 	parts := (len(trials) + rankPageSize - 1) / rankPageSize
 	from := page.from
@@ -105,8 +107,8 @@ func insertRanks(txn *memdb.Txn, page *rankPage, trials []*trellisv1.Trial) erro
 	return nil
 }
 
-// ranked returns a study's answered trials whose keys are above the given one, best first. The watch set fires when one more
-// is answered.
+// ranked returns a study's answered trials whose keys are above the given one, best first. The watch set fires when one
+// more is answered.
 func (r reader) ranked(ws memdb.WatchSet, study string, after listing.Key) (iter.Seq[*trellisv1.Trial], error) {
 	begin, err := r.rankPageOf(study, after)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"trellis/results/listing"
 )
 
-// TestRanking: however answers come in, the ranking has them all in order, in pages that are neither empty nor too large,
-// from every key on.
+// TestRanking: however answers come in, the ranking has them all in order, in pages that are neither empty nor too
+// large, from every key on.
 func TestRanking(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -77,7 +77,8 @@ func TestRanking(t *testing.T) {
 	}
 }
 
-// TestPageByObjective: pages that are read from the ranking are those that sorting gives, however far the study has come.
+// TestPageByObjective: pages that are read from the ranking are those that sorting gives, however far the study has
+// come.
 func TestPageByObjective(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

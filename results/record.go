@@ -17,21 +17,21 @@ import (
 // An entry whose attempt does not hold its run is refused with ErrStale: the first outcome of an attempt wins, and an
 // attempt whose study was paused, canceled or deleted is none.
 //
-// Reports are a column of consecutive epochs, accepted or refused as a whole. They are appended from the next epoch on, and
-// answer the trials whose max_epochs they reach. Epochs of them that are recorded already must be equal bit for bit, and
-// change no result: a new attempt may start from an earlier epoch. If one differs it is an ErrConflict, which ends the
-// attempt: see ErrConflict. Reports that begin after the next epoch are an ErrGap. Columns that are empty or of different
-// lengths, epochs outside the run and test losses of epochs outside the columns are ErrInvalid, and so are metrics that have not one value per epoch, are too many
-// or have names that are none: see checkMetrics. A run has the same metrics at all epochs: others are an ErrConflict. Seconds that are not a
-// positive number count as none.
+// Reports are a column of consecutive epochs, accepted or refused as a whole. They are appended from the next epoch on,
+// and answer the trials whose max_epochs they reach. Epochs of them that are recorded already must be equal bit for
+// bit, and change no result: a new attempt may start from an earlier epoch. If one differs it is an ErrConflict, which
+// ends the attempt: see ErrConflict. Reports that begin after the next epoch are an ErrGap. Columns that are empty or
+// of different lengths, epochs outside the run and test losses of epochs outside the columns are ErrInvalid, and so are
+// metrics that have not one value per epoch, are too many or have names that are none: see checkMetrics. A run has the
+// same metrics at all epochs: others are an ErrConflict. Seconds that are not a positive number count as none.
 //
-// A checkpoint takes the place of an earlier one of the same epoch. Kept are those at milestones and the one of the latest
-// epoch. One of an epoch that is not recorded yet is an ErrGap; one of an epoch outside the run, with best weights of a
-// later epoch or without a digest is ErrInvalid.
+// A checkpoint takes the place of an earlier one of the same epoch. Kept are those at milestones and the one of the
+// latest epoch. One of an epoch that is not recorded yet is an ErrGap; one of an epoch outside the run, with best
+// weights of a later epoch or without a digest is ErrInvalid.
 //
-// A success answers all the trials that are left, unless the attempt was only to come so far: see Stage. It must count the
-// epochs that are recorded: if it counts more it is an ErrGap, if it counts fewer an ErrConflict. A failure is charged to the
-// budget of its class; a class that is unknown is ErrInvalid. A return costs nothing.
+// A success answers all the trials that are left, unless the attempt was only to come so far: see Stage. It must count
+// the epochs that are recorded: if it counts more it is an ErrGap, if it counts fewer an ErrConflict. A failure is
+// charged to the budget of its class; a class that is unknown is ErrInvalid. A return costs nothing.
 //
 // In a study that prunes, what has been recorded may hold runs, and take up others again: see the package.
 func (s *Store) Record(index uint64, now *timestamppb.Timestamp, entries []*trellisv1.RecordCommand_Entry) []error {

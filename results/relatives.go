@@ -10,9 +10,9 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Runs of the same id in different studies are twins. An index of them would have an entry for each of a million runs, in
-// most stores for nothing. So the store knows only which studies have twins at all, and looks for a run's twins in the
-// catalogs of these.
+// Runs of the same id in different studies are twins. An index of them would have an entry for each of a million runs,
+// in most stores for nothing. So the store knows only which studies have twins at all, and looks for a run's twins in
+// the catalogs of these.
 
 // relatives are the studies that have runs in common with a study, and that study itself, oldest first. A study without
 // such others has none. Rows follow from the catalogs.
@@ -71,7 +71,8 @@ func (r reader) relativesOf(study string) (*relatives, error) {
 }
 
 // relate finds the relatives of a study whose catalog is new: the study has been created, or has more runs than before.
-// It takes at most as many look-ups as there are runs in the other studies, and for each at most as many as the study has.
+// It takes at most as many look-ups as there are runs in the other studies, and for each at most as many as the study
+// has.
 func (c *change) relate(study *trellisv1.Study, its *catalog) error {
 	catalogs, err := scan[*catalog](c.reader, nil, tableCatalogs, indexID, nil)
 	if err != nil {
@@ -158,8 +159,8 @@ func (c *catalog) hasRunOf(other *catalog) bool {
 	return false
 }
 
-// restoreRelatives finds the relatives of all studies anew. Comparing each with each would take far too long where they are
-// many; instead all ids are sorted, so that twins stand side by side.
+// restoreRelatives finds the relatives of all studies anew. Comparing each with each would take far too long where they
+// are many; instead all ids are sorted, so that twins stand side by side.
 func restoreRelatives(txn *memdb.Txn, studies []*restoredStudy) error {
 	if len(studies) < 2 {
 		return nil

@@ -17,9 +17,9 @@ import (
 	"trellis/results/trajectory"
 )
 
-// Restore replaces everything in the store by what WriteTo wrote. It does so at once and as a whole: readers see the old
-// state or the new one, all watch sets of snapshots of the old one fire, and if it fails nothing has changed. It reads to
-// the end of r, and needs no more memory than the rows take. Errors are ErrCorrupt, ErrNewer, and those of r.
+// Restore replaces everything in the store by what WriteTo wrote. It does so at once and as a whole: readers see the
+// old state or the new one, all watch sets of snapshots of the old one fire, and if it fails nothing has changed. It
+// reads to the end of r, and needs no more memory than the rows take. Errors are ErrCorrupt, ErrNewer, and those of r.
 func (s *Store) Restore(r io.Reader) error {
 	restored, err := restoreTables(snapshotfile.NewReader(r))
 	if err != nil {

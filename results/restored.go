@@ -11,8 +11,8 @@ import (
 	"trellis/results/trajectory"
 )
 
-// What is restored must be a state that commands could have led to, as far as commands rely on it: applying the log must not
-// fail over what an administrator has restored.
+// What is restored must be a state that commands could have led to, as far as commands rely on it: applying the log
+// must not fail over what an administrator has restored.
 
 // checkRestoredRun says what no run can be.
 func checkRestoredRun(run *trellisv1.Run) error {
@@ -40,8 +40,8 @@ func checkRestoredRun(run *trellisv1.Run) error {
 	return nil
 }
 
-// numericsOfVersion1 is the version of the trainer's arithmetic that every study of a snapshot of version 1 was trained with:
-// there was no other yet.
+// numericsOfVersion1 is the version of the trainer's arithmetic that every study of a snapshot of version 1 was trained
+// with: there was no other yet.
 const numericsOfVersion1 = "1"
 
 // complete gives a study of a snapshot of version 1 what that has no fields for, as if it had been created today.

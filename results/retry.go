@@ -8,15 +8,16 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// RetryStudy takes up the FAILED runs of a study that is RUNNING, PAUSED or COMPLETED again and, if asked, the PRUNED ones: they
-// are PENDING, and go on from what is recorded. A COMPLETED study is RUNNING again.
+// RetryStudy takes up the FAILED runs of a study that is RUNNING, PAUSED or COMPLETED again and, if asked, the PRUNED
+// ones: they are PENDING, and go on from what is recorded. A COMPLETED study is RUNNING again.
 //
-// Failures are forgotten, so that every budget starts anew: whoever asks for a retry says that the cause has been looked for
-// and done away with, and a run that had a single attempt left would fail over the first thing that goes wrong. A run that was
-// pruned is not judged again. A study that has been settled is to be settled again: what comes of the runs may be a near-tie.
+// Failures are forgotten, so that every budget starts anew: whoever asks for a retry says that the cause has been
+// looked for and done away with, and a run that had a single attempt left would fail over the first thing that goes
+// wrong. A run that was pruned is not judged again. A study that has been settled is to be settled again: what comes of
+// the runs may be a near-tie.
 //
-// It returns how many runs were taken up. It fails with ErrNotFound, and with ErrIllegalMove if the study is CANCELED or has no
-// such runs.
+// It returns how many runs were taken up. It fails with ErrNotFound, and with ErrIllegalMove if the study is CANCELED
+// or has no such runs.
 func (s *Store) RetryStudy(index uint64, now *timestamppb.Timestamp, name string, pruned bool) (runs uint64, err error) {
 	c := s.begin(index, now)
 	defer c.abort()

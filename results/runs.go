@@ -22,9 +22,9 @@ const MaxGrants = 1024
 // Later grants have greater numbers.
 func AttemptNumber(index uint64, place int) uint64 { return index*MaxGrants + uint64(place) }
 
-// Grant leases PENDING runs of RUNNING studies to READY workers that have a slot free, in one transaction. It returns one
-// error per grant: nil where it was accepted, ErrIllegalMove where run, study or worker are not so or a twin of the run is
-// being trained, ErrNotFound where they are not there. More than MaxGrants are ErrInvalid, all of them.
+// Grant leases PENDING runs of RUNNING studies to READY workers that have a slot free, in one transaction. It returns
+// one error per grant: nil where it was accepted, ErrIllegalMove where run, study or worker are not so or a twin of the
+// run is being trained, ErrNotFound where they are not there. More than MaxGrants are ErrInvalid, all of them.
 func (s *Store) Grant(index uint64, now *timestamppb.Timestamp, grants []*trellisv1.Grant) []error {
 	c := s.begin(index, now)
 	defer c.abort()
@@ -157,9 +157,9 @@ func (s *Snapshot) RunsChangedSince(study string, index uint64) ([]*trellisv1.Ru
 	return changed, nil
 }
 
-// NextRuns returns the runs to be leased next, at most n: PENDING runs of RUNNING studies, those of the oldest study first,
-// there those with the most epochs, and among these as they stand in the grid. Of runs that are twins it returns one, and none
-// if one of them is LEASED. The watch set fires when that may have changed.
+// NextRuns returns the runs to be leased next, at most n: PENDING runs of RUNNING studies, those of the oldest study
+// first, there those with the most epochs, and among these as they stand in the grid. Of runs that are twins it returns
+// one, and none if one of them is LEASED. The watch set fires when that may have changed.
 func (s *Snapshot) NextRuns(ws memdb.WatchSet, n int) ([]*trellisv1.Run, error) {
 	studies, err := scan[*trellisv1.Study](s.reader, ws, tableStudies, indexRunning, nil)
 	if err != nil {
@@ -199,8 +199,8 @@ func (s *Snapshot) NextRuns(ws memdb.WatchSet, n int) ([]*trellisv1.Run, error) 
 	return next, nil
 }
 
-// Losses returns what has been reported of a run, or ErrNotFound before its first epoch. The watch set fires when that or
-// anything of one of its neighbours changes.
+// Losses returns what has been reported of a run, or ErrNotFound before its first epoch. The watch set fires when that
+// or anything of one of its neighbours changes.
 func (s *Snapshot) Losses(ws memdb.WatchSet, study, run string) (*trellisv1.Losses, error) {
 	member, err := s.member(ws, study, run)
 	if err == nil && member.Losses == nil {
@@ -212,8 +212,8 @@ func (s *Snapshot) Losses(ws memdb.WatchSet, study, run string) (*trellisv1.Loss
 	return member.Losses, nil
 }
 
-// LastMetrics returns what runs of a study have reported of the validation images after their last epochs, by run: nothing of
-// those that have none. ErrNotFound if there is no such run.
+// LastMetrics returns what runs of a study have reported of the validation images after their last epochs, by run:
+// nothing of those that have none. ErrNotFound if there is no such run.
 func (s *Snapshot) LastMetrics(study string, runs []*trellisv1.Run) (map[string]*trellisv1.Metrics, error) {
 	var last map[string]*trellisv1.Metrics
 	for _, run := range runs {

@@ -11,10 +11,10 @@ import (
 	"trellis/results/trajectory"
 )
 
-// The runs of a study are fixed when it is created, and there may be a million. So they are not rows of a table, each with
-// an entry in every index, but stand in sections: a section is a row, and has what is known of 64 of them. An entry in an
-// index of go-memdb costs some 400 bytes and a microsecond; sections divide that by 64, and a study's catalog says where in
-// them a run is.
+// The runs of a study are fixed when it is created, and there may be a million. So they are not rows of a table, each
+// with an entry in every index, but stand in sections: a section is a row, and has what is known of 64 of them. An
+// entry in an index of go-memdb costs some 400 bytes and a microsecond; sections divide that by 64, and a study's
+// catalog says where in them a run is.
 
 // sectionSize is how many runs stand in a section. The bits of section.pending depend on it.
 const sectionSize = 64
@@ -25,8 +25,8 @@ type section struct {
 	number uint32
 	// changed is the greatest modify_index of the runs.
 	changed uint64
-	// pending has a bit for each run that is PENDING, begun for each that has epochs recorded, and open for each that has
-	// trials left to answer.
+	// pending has a bit for each run that is PENDING, begun for each that has epochs recorded, and open for each that
+	// has trials left to answer.
 	pending, begun, open uint64
 	members              []*trajectory.Trajectory
 }
@@ -67,8 +67,8 @@ func setBit(bits uint64, place int, set bool) uint64 {
 	return bits &^ (1 << place)
 }
 
-// waiting is which runs of a section are PENDING, if any are. It is a table of its own, so that who waits for such runs is
-// not woken by every report.
+// waiting is which runs of a section are PENDING, if any are. It is a table of its own, so that who waits for such runs
+// is not woken by every report.
 type waiting struct {
 	study  string
 	number uint32

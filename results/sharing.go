@@ -12,11 +12,12 @@ import (
 	"trellis/results/trajectory"
 )
 
-// A run's id is the hash of all that determines its digits, so that runs of the same id in different studies, twins, have the
-// same losses bit for bit. The rule is: what any study has recorded of a run, every study that asks for it has, as far as it
-// asks. It is kept by every change as it is committed: a run that is PENDING takes over what its twins know beyond it, and
-// may thereby come to its end. A run that is LEASED is being told by its worker, and one that has ended is left alone, so
-// that nothing that happens to one study takes anything from another. Studies that are fresh take nothing over.
+// A run's id is the hash of all that determines its digits, so that runs of the same id in different studies, twins,
+// have the same losses bit for bit. The rule is: what any study has recorded of a run, every study that asks for it
+// has, as far as it asks. It is kept by every change as it is committed: a run that is PENDING takes over what its
+// twins know beyond it, and may thereby come to its end. A run that is LEASED is being told by its worker, and one that
+// has ended is left alone, so that nothing that happens to one study takes anything from another. Studies that are
+// fresh take nothing over.
 
 // twin is a run of a change, and the study that it belongs to.
 type twin struct {
@@ -29,7 +30,8 @@ func (t twin) takes() bool { return !t.fresh && t.run().State == lifecycle.RunPe
 
 // share lets the twins of all runs that the change has brought on, or made PENDING, take over what there is.
 func (c *change) share() error {
-	// Those that take over here have nothing new to tell, so that sections which come to the change meanwhile are left out.
+	// Those that take over here have nothing new to tell, so that sections which come to the change meanwhile are left
+	// out.
 	for _, edit := range c.sections.inOrder {
 		if edit.after == nil {
 			continue
@@ -64,7 +66,8 @@ func (c *change) familyOf(study string) (*relatives, error) {
 	return its, err
 }
 
-// concernsTwins says whether a change of a run is one that its twins may learn from, or by which it may learn from them.
+// concernsTwins says whether a change of a run is one that its twins may learn from, or by which it may learn from
+// them.
 func concernsTwins(before, after *trajectory.Trajectory) bool {
 	if before == after {
 		return false
@@ -120,8 +123,8 @@ func (c *change) shareRun(its *relatives, id string) error {
 	return nil
 }
 
-// sources are twins in the order in which they are to be asked: those that know most first, among these the ones that were
-// trained rather than have taken over themselves, and then the oldest.
+// sources are twins in the order in which they are to be asked: those that know most first, among these the ones that
+// were trained rather than have taken over themselves, and then the oldest.
 func sources(twins []twin) []twin {
 	sorted := slices.Clone(twins)
 	slices.SortStableFunc(sorted, func(a, b twin) int {
@@ -144,8 +147,8 @@ func (c *change) takeOver(to handle, from *trajectory.Trajectory) error {
 	return nil
 }
 
-// Known returns what is known of a run in any study, by its id: the one that has come the furthest, with all that it has told.
-// Nil if no study has a run of that id, or none of them has begun.
+// Known returns what is known of a run in any study, by its id: the one that has come the furthest, with all that it
+// has told. Nil if no study has a run of that id, or none of them has begun.
 type Known func(id string) (*trellisv1.Run, error)
 
 // Known returns a query for what studies know of runs. It is to be used by one goroutine.
@@ -173,9 +176,9 @@ func (s *Snapshot) Known() (Known, error) {
 	}, nil
 }
 
-// A run is trained by one worker at a time, however many studies ask for it: one that is PENDING waits while a twin of it is
-// LEASED, and learns what that attempt reports. When the attempt has ended without more, the run goes on from the checkpoint
-// that it has learned of. Fresh studies neither wait nor make others wait.
+// A run is trained by one worker at a time, however many studies ask for it: one that is PENDING waits while a twin of
+// it is LEASED, and learns what that attempt reports. When the attempt has ended without more, the run goes on from the
+// checkpoint that it has learned of. Fresh studies neither wait nor make others wait.
 
 // checkNotTrained refuses a grant of a run while a twin of it is being trained.
 func (c *change) checkNotTrained(study, id string) error {
@@ -246,8 +249,9 @@ func (q *queue) memberOf(study, id string) (*trajectory.Trajectory, error) {
 	return q.memberAt(q.ws, study, place)
 }
 
-// AskedEpochs returns the epochs of a run at which trials end, ascending: its own milestones, and those of the twins that learn
-// from it, as far as it goes. At these its worker is to report the loss on the test images and to leave a checkpoint.
+// AskedEpochs returns the epochs of a run at which trials end, ascending: its own milestones, and those of the twins
+// that learn from it, as far as it goes. At these its worker is to report the loss on the test images and to leave a
+// checkpoint.
 func (s *Snapshot) AskedEpochs(run *trellisv1.Run) ([]uint32, error) {
 	its, err := s.relativesOf(run.Study)
 	if err != nil || its == nil {

@@ -9,8 +9,8 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// BenchmarkCreateStudy measures studies of many runs: alone, beside a study that has none of their runs, and beside one that
-// has trained them all, so that each is done at once. Run it with -benchtime 1x.
+// BenchmarkCreateStudy measures studies of many runs: alone, beside a study that has none of their runs, and beside one
+// that has trained them all, so that each is done at once. Run it with -benchtime 1x.
 func BenchmarkCreateStudy(b *testing.B) {
 	for _, runs := range []int{10_000, 1_000_000} {
 		for _, other := range []string{"none", "unrelated", "trained"} {
@@ -48,8 +48,8 @@ func BenchmarkCreateStudy(b *testing.B) {
 	}
 }
 
-// BenchmarkRecordShared measures columns of one epoch, recorded in batches, of a study alone, beside one that has none of
-// its runs, and beside one that follows.
+// BenchmarkRecordShared measures columns of one epoch, recorded in batches, of a study alone, beside one that has none
+// of its runs, and beside one that follows.
 func BenchmarkRecordShared(b *testing.B) {
 	for _, other := range []string{"none", "unrelated", "follows"} {
 		b.Run("other="+other, func(b *testing.B) {

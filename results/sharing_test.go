@@ -38,8 +38,8 @@ func lossesOf(t testing.TB, store *Store, study string) (train, validation []flo
 	return losses.TrainLoss, losses.ValidationLoss
 }
 
-// TestSharedLossesGrowApart: arrays of losses are shared, but not the room behind them. Two runs that go on from the same
-// losses, one of them on a faulty machine, must not overwrite each other's.
+// TestSharedLossesGrowApart: arrays of losses are shared, but not the room behind them. Two runs that go on from the
+// same losses, one of them on a faulty machine, must not overwrite each other's.
 func TestSharedLossesGrowApart(t *testing.T) {
 	store := newSharingStore(t)
 	sharingStudy(t, store, 2, "f", true, map[string][]uint32{"a": {9}})
@@ -71,7 +71,8 @@ func TestSharedLossesGrowApart(t *testing.T) {
 	}
 }
 
-// TestContradictingTwinsShareNothing: what a faulty machine has reported for one study does not mix with what another has.
+// TestContradictingTwinsShareNothing: what a faulty machine has reported for one study does not mix with what another
+// has.
 func TestContradictingTwinsShareNothing(t *testing.T) {
 	store := newSharingStore(t)
 	sharingStudy(t, store, 2, "f", true, map[string][]uint32{"a": {3}})
@@ -129,8 +130,9 @@ func TestTakenCheckpoints(t *testing.T) {
 	}
 }
 
-// TestResubmittedStudy is done in the same command, whatever way its runs ended, and says what it did not have to train. A
-// study that asks for fewer epochs is answered by what is known of them, one that asks for more has only those left.
+// TestResubmittedStudy is done in the same command, whatever way its runs ended, and says what it did not have to
+// train. A study that asks for fewer epochs is answered by what is known of them, one that asks for more has only those
+// left.
 func TestResubmittedStudy(t *testing.T) {
 	early, diverged := trellisv1.StopReason_STOP_REASON_EARLY_STOPPING, trellisv1.StopReason_STOP_REASON_DIVERGED
 	maximum := trellisv1.StopReason_STOP_REASON_MAX_EPOCHS

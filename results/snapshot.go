@@ -12,8 +12,8 @@ import (
 	"trellis/results/trajectory"
 )
 
-// WriteTo writes all that the store consists of, in the format of DESIGN.md, from which Restore makes the same state. It
-// returns how many bytes it has written.
+// WriteTo writes all that the store consists of, in the format of DESIGN.md, from which Restore makes the same state.
+// It returns how many bytes it has written.
 func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	file := snapshotfile.NewWriter(w)
 	err := file.Begin()
@@ -47,7 +47,8 @@ func (s *Snapshot) writeRows(file *snapshotfile.Writer, content content) error {
 	return file.EndTable()
 }
 
-// content is one kind of message that the store consists of: what is hashed, written and restored. All else follows from it.
+// content is one kind of message that the store consists of: what is hashed, written and restored. All else follows
+// from it.
 type content struct {
 	name string
 	// rows returns all rows, in the order of their keys.

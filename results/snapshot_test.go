@@ -414,8 +414,8 @@ func TestRestoreWakes(t *testing.T) {
 	}
 }
 
-// TestOldSnapshots: what every version has written can still be read. Run with -update to add one of a new version; those
-// that are there stay as they are.
+// TestOldSnapshots: what every version has written can still be read. Run with -update to add one of a new version;
+// those that are there stay as they are.
 func TestOldSnapshots(t *testing.T) {
 	name := fmt.Sprintf("testdata/snapshot-%d", snapshotfile.Version)
 	if _, err := os.Stat(name + ".bin"); *update && errors.Is(err, os.ErrNotExist) {

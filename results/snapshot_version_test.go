@@ -33,8 +33,8 @@ func twoRuns(t *testing.T) (study *trellisv1.Study, runs, trials []proto.Message
 	return study, runs, trials
 }
 
-// TestOrderOfRuns: the places of a study's runs are the order of their rows, whatever that is. In version 1 it was always the
-// same.
+// TestOrderOfRuns: the places of a study's runs are the order of their rows, whatever that is. In version 1 it was
+// always the same.
 func TestOrderOfRuns(t *testing.T) {
 	study, runs, trials := twoRuns(t)
 	rows := func(version uint32, runs ...proto.Message) []byte {
@@ -81,7 +81,8 @@ func TestRunsOfStudiesInBetween(t *testing.T) {
 	}
 }
 
-// TestWhatVersion1LeftOut is there when its snapshot has been restored: the state is the one that the same log gives today.
+// TestWhatVersion1LeftOut is there when its snapshot has been restored: the state is the one that the same log gives
+// today.
 func TestWhatVersion1LeftOut(t *testing.T) {
 	data, err := os.ReadFile("testdata/snapshot-1.bin")
 	ok(t, err)

@@ -47,8 +47,8 @@ func newGeneration() (*generation, error) {
 	return &generation{db: db, replaced: make(chan struct{})}, nil
 }
 
-// Snapshot returns the state as it is now. Later writes do not change it. It costs next to nothing, is to be used by one
-// goroutine, and needs no closing.
+// Snapshot returns the state as it is now. Later writes do not change it. It costs next to nothing, is to be used by
+// one goroutine, and needs no closing.
 //
 // What its methods return is what the store holds: it must not be changed. Methods that take a watch set add to it what
 // fires when their answer may have changed; a nil watch set adds nothing.

@@ -15,8 +15,8 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// TestModel gives the same random commands to two stores and to the model, and compares all that can be read after each.
-// One of the stores is written and restored now and then. With the build tag soak, there are a million commands.
+// TestModel gives the same random commands to two stores and to the model, and compares all that can be read after
+// each. One of the stores is written and restored now and then. With the build tag soak, there are a million commands.
 func TestModel(t *testing.T) {
 	commands := modelCommands
 	if testing.Short() || raceDetector {

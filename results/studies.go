@@ -31,9 +31,9 @@ func studiesSchema() *memdb.TableSchema {
 func studyKey(s *trellisv1.Study) key { return textKey(s.Name) }
 
 // CreateStudy adds a RUNNING study with its runs and trials, all PENDING. Of the study it takes name, spec, data set,
-// numerics, fresh and pretrained; of a run id, parameters, milestones and first trial; of a trial index, parameters and run. The store keeps copies. It
-// fails with ErrExists if a study has the name, and with ErrInvalid if runs and trials do not belong together: every
-// trial needs its run and every milestone of a run needs its trial.
+// numerics, fresh and pretrained; of a run id, parameters, milestones and first trial; of a trial index, parameters and
+// run. The store keeps copies. It fails with ErrExists if a study has the name, and with ErrInvalid if runs and trials
+// do not belong together: every trial needs its run and every milestone of a run needs its trial.
 func (s *Store) CreateStudy(
 	index uint64, now *timestamppb.Timestamp, study *trellisv1.Study, runs []*trellisv1.Run, trials []*trellisv1.Trial,
 ) error {

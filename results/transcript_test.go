@@ -18,8 +18,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
 
-// TestTranscripts replays the scenarios in testdata: lines that begin with "> " are commands, numbered from 1 as in a log,
-// the lines below each are what the store answers. Run with -update to rewrite the answers.
+// TestTranscripts replays the scenarios in testdata: lines that begin with "> " are commands, numbered from 1 as in a
+// log, the lines below each are what the store answers. Run with -update to rewrite the answers.
 //
 //	create STUDY RUN:MILESTONE,... ... | fresh STUDY RUN:MILESTONE,... ...
 //	study STUDY STATE | delete STUDY | worker NAME STATE SLOTS | grant STUDY RUN WORKER [STUDY RUN WORKER]...

@@ -55,8 +55,8 @@ func (s *Snapshot) trial(study string, index uint64) (*trellisv1.Trial, error) {
 	return s.trialAt(c, c.byIndex[at])
 }
 
-// Best returns the trial that ranks first among those that have been answered: see Compare. ErrNoAnswer if there is none,
-// ErrNotFound if there is no such study.
+// Best returns the trial that ranks first among those that have been answered: see Compare. ErrNoAnswer if there is
+// none, ErrNotFound if there is no such study.
 func (s *Snapshot) Best(ws memdb.WatchSet, study string) (*trellisv1.Trial, error) {
 	if _, err := s.Study(ws, study); err != nil {
 		return nil, err
@@ -88,8 +88,8 @@ func (s Served) Parameters(milestone int) *trellisv1.Parameters {
 // Unanswered is the state of the trials that have no answer.
 func (s Served) Unanswered() trellisv1.TrialState { return trajectory.Unanswered(s.Run) }
 
-// Served returns a study's runs with their trials, in the order in which runs are leased. It can be ranged over once. It fails
-// with ErrNotFound if there is no such study.
+// Served returns a study's runs with their trials, in the order in which runs are leased. It can be ranged over once.
+// It fails with ErrNotFound if there is no such study.
 func (s *Snapshot) Served(study string) (iter.Seq[Served], error) {
 	c, err := s.catalog(study)
 	if err != nil {
@@ -110,8 +110,8 @@ func (s *Snapshot) Served(study string) (iter.Seq[Served], error) {
 	}, nil
 }
 
-// Ranked returns a study's answered trials, best first: see Compare. It can be ranged over once. It fails with ErrNotFound if
-// there is no such study.
+// Ranked returns a study's answered trials, best first: see Compare. It can be ranged over once. It fails with
+// ErrNotFound if there is no such study.
 func (s *Snapshot) Ranked(study string) (iter.Seq[*trellisv1.Trial], error) {
 	if _, err := s.Study(nil, study); err != nil {
 		return nil, err
@@ -136,8 +136,8 @@ func (s *Snapshot) WithLosses(trial *trellisv1.Trial) (*trellisv1.Trial, error) 
 	return trial, nil
 }
 
-// Trajectories returns a study's runs with their losses, which are nil before the first epoch, in the order in which they are
-// to be leased. It can be ranged over once.
+// Trajectories returns a study's runs with their losses, which are nil before the first epoch, in the order in which
+// they are to be leased. It can be ranged over once.
 func (s *Snapshot) Trajectories(study string) (iter.Seq2[*trellisv1.Run, *trellisv1.Losses], error) {
 	members, err := s.membersOf(study)
 	if err != nil {
@@ -152,9 +152,9 @@ func (s *Snapshot) Trajectories(study string) (iter.Seq2[*trellisv1.Run, *trelli
 	}, nil
 }
 
-// Digest is the SHA-256 of what a study has asked and been answered so far, in hexadecimal: see DESIGN.md. Two studies of the
-// same points, trained with the same numerics, have the same digest once they are complete, wherever, whenever and however
-// they came to it. It fails with ErrNotFound if there is no such study.
+// Digest is the SHA-256 of what a study has asked and been answered so far, in hexadecimal: see DESIGN.md. Two studies
+// of the same points, trained with the same numerics, have the same digest once they are complete, wherever, whenever
+// and however they came to it. It fails with ErrNotFound if there is no such study.
 func (s *Snapshot) Digest(study string) (string, error) {
 	c, err := s.catalog(study)
 	if err != nil {

@@ -137,8 +137,8 @@ func TestLossesMarkBest(t *testing.T) {
 		t.Fatal(err)
 	}
 	with, bare := decode(t, writePNG(t, f)), decode(t, writePNG(t, without))
-	// Epochs 1 to 10 take the axis from 0.5 to 10.5, which begins right of its labels. Of the ink that is new, what is below the
-	// legend is at epoch 7, a narrow column.
+	// Epochs 1 to 10 take the axis from 0.5 to 10.5, which begins right of its labels. Of the ink that is new, what is
+	// below the legend is at epoch 7, a narrow column.
 	low, high := f.width, 0
 	for y := f.height / 3; y < f.height; y++ {
 		for x := range f.width {

@@ -65,8 +65,8 @@ type cells struct {
 	most   int
 }
 
-// place is where a count is on the scale of colours. The scale is logarithmic, because on a linear one the diagonal, a hundred
-// times the rest, would leave nothing else to see.
+// place is where a count is on the scale of colours. The scale is logarithmic, because on a linear one the diagonal, a
+// hundred times the rest, would leave nothing else to see.
 func (m *cells) place(count int) float64 {
 	if m.most <= 1 {
 		return 1
@@ -130,8 +130,8 @@ func (b scaleBar) Plot(c draw.Canvas, p *plot.Plot) {
 	}
 }
 
-// Confusion draws figure 5: counts[i][j] images of digit i were taken for digit j. Rows are the true digits, columns the predicted
-// ones; colours follow the logarithm of the count.
+// Confusion draws figure 5: counts[i][j] images of digit i were taken for digit j. Rows are the true digits, columns
+// the predicted ones; colours follow the logarithm of the count.
 func Confusion(counts [10][10]int) (*Figure, error) {
 	total, correct, most := 0, 0, 0
 	worst, from, to := 0, 0, 0

@@ -1,5 +1,5 @@
-// Package figure draws figures 2 to 9 of the paper: montages of images, a confusion matrix, scatter plots of latent codes
-// and curves of losses. It knows numbers and images only: no studies, no messages.
+// Package figure draws figures 2 to 9 of the paper: montages of images, a confusion matrix, scatter plots of latent
+// codes and curves of losses. It knows numbers and images only: no studies, no messages.
 //
 // A Figure is drawn once and written as PNG (216 dots per inch) or SVG, as often as wanted. Both show the same.
 //
@@ -23,8 +23,8 @@
 //
 // # Colours
 //
-// The ten digits have the eight colours of M. Okabe and K. Ito, Color Universal Design (2008), in their order, and after them
-// wine and indigo of P. Tol's muted scheme (Colour Schemes, SRON/EPS/TN/09-002, 2021). TestPalette measures how far apart they
-// are for people with normal sight and with each of the three colour deficiencies. The confusion matrix has the Blues of
-// C. Brewer, colorbrewer2.org.
+// The ten digits have the eight colours of M. Okabe and K. Ito, Color Universal Design (2008), in their order, and
+// after them wine and indigo of P. Tol's muted scheme (Colour Schemes, SRON/EPS/TN/09-002, 2021). TestPalette measures
+// how far apart they are for people with normal sight and with each of the three colour deficiencies. The confusion
+// matrix has the Blues of C. Brewer, colorbrewer2.org.
 package figure

@@ -59,9 +59,9 @@ func (p *Panel) check(letter string) error {
 	return nil
 }
 
-// Embedding draws figures 7 and 8: codes of images in two dimensions, coloured by digit. It takes one panel to three; the paper
-// shows principal components (a) and t-SNE (b). Both axes of a panel have the same unit, so that distances can be compared. The
-// digits are written at the medians of their points, and moved apart where these are too near.
+// Embedding draws figures 7 and 8: codes of images in two dimensions, coloured by digit. It takes one panel to three;
+// the paper shows principal components (a) and t-SNE (b). Both axes of a panel have the same unit, so that distances
+// can be compared. The digits are written at the medians of their points, and moved apart where these are too near.
 func Embedding(panels []Panel) (*Figure, error) {
 	if len(panels) == 0 || len(panels) > maxPanels {
 		return nil, fmt.Errorf("figure of embeddings: %d panels: there have to be from 1 to %d", len(panels), maxPanels)
@@ -131,7 +131,8 @@ func Embedding(panels []Panel) (*Figure, error) {
 	return f, nil
 }
 
-// fit chooses ranges of the axes that hold all points, with the same unit in both, and returns where on the page they are.
+// fit chooses ranges of the axes that hold all points, with the same unit in both, and returns where on the page they
+// are.
 func (p *Panel) fit(chart *plot.Plot, area draw.Canvas) vg.Rectangle {
 	var low, high [2]float64
 	for side := range 2 {
@@ -172,8 +173,8 @@ func (p *Panel) scatter(chart *plot.Plot, data vg.Rectangle, height int) (*image
 	// The more points, the smaller: from 2 points (1/36 inch) of radius down to one.
 	radius := min(2, max(1, 2.6-math.Log10(float64(len(p.Labels)))*0.4))
 	stamp := newStamp(int(radius*dotsPerPoint*16 + 0.5))
-	// Where images are sorted by digit, the last digit would hide the others. So points are drawn in a mixed order, which is always
-	// the same.
+	// Where images are sorted by digit, the last digit would hide the others. So points are drawn in a mixed order,
+	// which is always the same.
 	order := make([]int, len(p.Labels))
 	for i := range order {
 		order[i] = i
@@ -187,7 +188,8 @@ func (p *Panel) scatter(chart *plot.Plot, data vg.Rectangle, height int) (*image
 	return picture, at
 }
 
-// mixed is the finaliser of splitmix64 (G. Steele, D. Lea, C. Flood, Fast Splittable Pseudorandom Number Generators, 2014).
+// mixed is the finaliser of splitmix64 (G. Steele, D. Lea, C. Flood, Fast Splittable Pseudorandom Number Generators,
+// 2014).
 func mixed(z uint64) uint64 {
 	z += 0x9e3779b97f4a7c15
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
@@ -215,8 +217,8 @@ func (p *Panel) medians() (medians [10][2]float64) {
 	return medians
 }
 
-// apart moves places that are nearer than digits are high away from each other, half of what lacks at a time. Places that aren't
-// numbers stay so.
+// apart moves places that are nearer than digits are high away from each other, half of what lacks at a time. Places
+// that aren't numbers stay so.
 func apart(at [10]vg.Point) [10]vg.Point {
 	const enough = 13
 	for range 100 {

@@ -20,8 +20,8 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// dotsPerPoint is the resolution of pictures, in pixels a point (1/72 inch). It is a whole number so that montages are laid
-// out in whole pixels, which a PNG shows as they are.
+// dotsPerPoint is the resolution of pictures, in pixels a point (1/72 inch). It is a whole number so that montages are
+// laid out in whole pixels, which a PNG shows as they are.
 const dotsPerPoint = 3
 
 // points is a length of so many pixels.
@@ -89,8 +89,8 @@ func (f *Figure) WritePNG(w io.Writer) error {
 	return nil
 }
 
-// withDensity adds to a PNG how many of its pixels are a metre, so that programs show and print it at its own size. Go's encoder
-// doesn't. The place is behind the header (PNG specification, third edition, 11.3.4.3).
+// withDensity adds to a PNG how many of its pixels are a metre, so that programs show and print it at its own size.
+// Go's encoder doesn't. The place is behind the header (PNG specification, third edition, 11.3.4.3).
 func withDensity(file []byte) []byte {
 	const headerEnd = 8 + 4 + 4 + 13 + 4 // signature; length, type, data and checksum of IHDR
 	const perMetre = (dotsPerPoint*72*10000 + 127) / 254

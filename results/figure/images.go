@@ -6,8 +6,8 @@ import (
 	"math"
 )
 
-// Images are grey images of Height x Width pixels, one after the other, each row by row from the top. 0 is black and 1 is
-// white; values outside, as noise brings them about, are shown as the nearer of the two.
+// Images are grey images of Height x Width pixels, one after the other, each row by row from the top. 0 is black and 1
+// is white; values outside, as noise brings them about, are shown as the nearer of the two.
 type Images struct {
 	Pixels        []float32
 	Height, Width int
@@ -46,8 +46,8 @@ func (images Images) check(what string) error {
 	return nil
 }
 
-// scale is the whole factor by which images are enlarged: that which brings the longer side nearest to 224 pixels, a bit over an
-// inch. It is 8 for MNIST.
+// scale is the whole factor by which images are enlarged: that which brings the longer side nearest to 224 pixels, a
+// bit over an inch. It is 8 for MNIST.
 func (images Images) scale() int {
 	longer := max(images.Height, images.Width)
 	return max(1, (224+longer/2)/longer)

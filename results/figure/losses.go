@@ -11,9 +11,9 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 )
 
-// Losses draws figure 9: training and validation losses of epochs 1, 2, 3 and so on, as many of each. best is the epoch with the
-// lowest validation loss, counted from 1, which is marked; 0 marks none. The loss axis is logarithmic where all losses are above
-// 0 and the highest is at least three times the lowest.
+// Losses draws figure 9: training and validation losses of epochs 1, 2, 3 and so on, as many of each. best is the epoch
+// with the lowest validation loss, counted from 1, which is marked; 0 marks none. The loss axis is logarithmic where
+// all losses are above 0 and the highest is at least three times the lowest.
 func Losses(training, validation []float64, best int) (*Figure, error) {
 	switch {
 	case len(training) == 0:

@@ -31,8 +31,8 @@ type montage struct {
 	images                  func(row, column int) (of Images, n int, shown bool)
 }
 
-// Reconstructions draws figure 2: every original, and its reconstruction below it. It takes from 1 to 10 of each, of equal
-// size; the paper shows three.
+// Reconstructions draws figure 2: every original, and its reconstruction below it. It takes from 1 to 10 of each, of
+// equal size; the paper shows three.
 func Reconstructions(originals, reconstructions Images) (*Figure, error) {
 	const figure = "figure of reconstructions"
 	sets := []Images{originals, reconstructions}
@@ -48,8 +48,8 @@ func Reconstructions(originals, reconstructions Images) (*Figure, error) {
 	}.draw(), nil
 }
 
-// Denoising draws figure 4: in every row an original, the same with noise, and what the denoising autoencoder makes of it. It
-// takes from 1 to 10 of each, of equal size; the paper shows three.
+// Denoising draws figure 4: in every row an original, the same with noise, and what the denoising autoencoder makes of
+// it. It takes from 1 to 10 of each, of equal size; the paper shows three.
 func Denoising(originals, noisy, denoised Images) (*Figure, error) {
 	const figure = "figure of denoising"
 	sets := []Images{originals, noisy, denoised}
@@ -65,8 +65,8 @@ func Denoising(originals, noisy, denoised Images) (*Figure, error) {
 	}.draw(), nil
 }
 
-// Generated draws figure 3: what the decoder makes of codes drawn from a Gaussian distribution. It takes from 1 to 400 images;
-// the paper shows three. Up to ten are in one row.
+// Generated draws figure 3: what the decoder makes of codes drawn from a Gaussian distribution. It takes from 1 to 400
+// images; the paper shows three. Up to ten are in one row.
 func Generated(images Images) (*Figure, error) {
 	columns := images.Len()
 	if columns > maxExamples {
@@ -100,8 +100,8 @@ func tiles(images Images, columns int, figure, title, what string) (*Figure, err
 	}.draw(), nil
 }
 
-// tileColumns is how many of count images stand in a row. Of the widths up to 10 that make two rows or more, it is the one that
-// leaves the fewest holes in the last row, and the widest of those.
+// tileColumns is how many of count images stand in a row. Of the widths up to 10 that make two rows or more, it is the
+// one that leaves the fewest holes in the last row, and the widest of those.
 func tileColumns(count int) int {
 	best, holes := 1, count
 	for columns := 1; columns <= 10 && columns <= (count+1)/2; columns++ {

@@ -22,8 +22,8 @@ func (c outlined) FillString(face font.Face, at vg.Point, text string) {
 	}
 }
 
-// outline returns the outlines of a text whose baseline's left end is at a point. The font is one of those that come with
-// gonum.org/v1/plot, so that reading it can't fail; where it does, that is a mistake of this package.
+// outline returns the outlines of a text whose baseline's left end is at a point. The font is one of those that come
+// with gonum.org/v1/plot, so that reading it can't fail; where it does, that is a mistake of this package.
 func outline(face font.Face, at vg.Point, text string) vg.Path {
 	var (
 		buffer   sfnt.Buffer

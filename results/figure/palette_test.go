@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// The ten colours and white can be told apart by everyone: two differ by 15 in CIE L*a*b* (a difference of 2.3 can just be seen),
-// for normal sight and the three deficiencies at their strongest, as simulated by G. Machado, M. Oliveira and L. Fernandes, A
-// Physiologically-based Model for Simulation of Color Vision Deficiency (2009), table 1.
+// The ten colours and white can be told apart by everyone: two differ by 15 in CIE L*a*b* (a difference of 2.3 can just
+// be seen), for normal sight and the three deficiencies at their strongest, as simulated by G. Machado, M. Oliveira and
+// L. Fernandes, A Physiologically-based Model for Simulation of Color Vision Deficiency (2009), table 1.
 func TestPalette(t *testing.T) {
 	sights := map[string][3][3]float64{
 		"normal": {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}},

@@ -5,8 +5,8 @@ import (
 	"image/color"
 )
 
-// stamp is a disc with soft edges, as opacities of 0 to 255 in a square. It is made of whole numbers only, so that points look
-// the same bit for bit on every machine.
+// stamp is a disc with soft edges, as opacities of 0 to 255 in a square. It is made of whole numbers only, so that
+// points look the same bit for bit on every machine.
 type stamp struct {
 	reach   int // pixels from the middle one to the edge
 	opacity []uint8

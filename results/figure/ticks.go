@@ -43,8 +43,8 @@ func (wholeTicks) Ticks(low, high float64) []plot.Tick {
 	return ticks
 }
 
-// logTicks are at 1 to 9 times the powers of ten. Labels are at 1, or at 1, 2 and 5, or at all of them: whatever makes three or
-// more. A range with fewer, within a factor of 3, has the ticks of a linear axis.
+// logTicks are at 1 to 9 times the powers of ten. Labels are at 1, or at 1, 2 and 5, or at all of them: whatever makes
+// three or more. A range with fewer, within a factor of 3, has the ticks of a linear axis.
 type logTicks struct{}
 
 // Ticks implements plot.Ticker.

@@ -21,8 +21,8 @@ var commonAxes = []*trellisv1.ModelAxis{
 	{Name: maxEpochs, Minimum: 1, Maximum: 10_000, Integer: true},
 }
 
-// Axis returns the bounds of an axis that every model has, or that this model has; nil if it has none of that name. Without a
-// model, or of one that is not known, they are those of the common axes.
+// Axis returns the bounds of an axis that every model has, or that this model has; nil if it has none of that name.
+// Without a model, or of one that is not known, they are those of the common axes.
 func Axis(model *trellisv1.Model, name string) *trellisv1.ModelAxis {
 	for _, axis := range commonAxes {
 		if axis.GetName() == name {

@@ -17,9 +17,9 @@ const (
 // synthetic is the model that trains on no data.
 const synthetic = "synthetic"
 
-// WithDefaults returns a copy of the spec with the axes that it leaves out: seeds, batch sizes and weight decays, and with the
-// numbers that its pruning leaves out. What the model fills in is not among them: see Models.WithDefaults. The split depends on
-// the data set: see ResolveSplit.
+// WithDefaults returns a copy of the spec with the axes that it leaves out: seeds, batch sizes and weight decays, and
+// with the numbers that its pruning leaves out. What the model fills in is not among them: see Models.WithDefaults. The
+// split depends on the data set: see ResolveSplit.
 func WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
 	spec = proto.CloneOf(spec)
 	if spec.GetSeeds() == nil {

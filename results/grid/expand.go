@@ -12,8 +12,8 @@ import (
 // max_epochs alone share one run, whose milestones are their max_epochs.
 //
 // dataSet is what spec.data names, and nil for the model "synthetic"; numerics is the version of the trainer's
-// arithmetic; source is where the weights come from that spec.pretrained names, nil without. The same arguments give the same trials and runs, on every machine. Errors are those of New and
-// ResolveSplit.
+// arithmetic; source is where the weights come from that spec.pretrained names, nil without. The same arguments give
+// the same trials and runs, on every machine. Errors are those of New and ResolveSplit.
 func Expand(
 	spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet, numerics string, source *trellisv1.Source,
 ) ([]*trellisv1.Trial, []*trellisv1.Run, error) {
@@ -32,9 +32,10 @@ func Expand(
 	return trials, runs, nil
 }
 
-// ExpandExtension returns what a study is to have when it is extended as the command says, as Expand does: the points of the
-// command's spec, in which every point of the study's own is, and its single points. Their indices are those of Expand, counted
-// from the study's on; next is the first index after them. What the study has already is among them, under a new index.
+// ExpandExtension returns what a study is to have when it is extended as the command says, as Expand does: the points
+// of the command's spec, in which every point of the study's own is, and its single points. Their indices are those of
+// Expand, counted from the study's on; next is the first index after them. What the study has already is among them,
+// under a new index.
 //
 // Where the study prunes, the runs of single points are spared: they are repetitions of what has come to its end once.
 //

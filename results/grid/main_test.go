@@ -54,7 +54,8 @@ func newRange(from, to float64, count uint32) *trellisv1.Range {
 	return &trellisv1.Range{From: from, To: to, Count: count}
 }
 
-// largeSpec has 1,000,000 points in two grids. Half of the second's are the first's too: 750,000 trials on 150,000 runs.
+// largeSpec has 1,000,000 points in two grids. Half of the second's are the first's too: 750,000 trials on 150,000
+// runs.
 func largeSpec() *trellisv1.StudySpec {
 	spec := newSpec()
 	spec.Grid = []*trellisv1.Grid{

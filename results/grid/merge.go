@@ -13,15 +13,16 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Merge returns the spec with the values of a request added to its axes, in every grid: behind those that an axis has, in the
-// order of the request. Values that it has already stay where they are. An axis that gets new values is a list afterwards, one
-// that does not stays as it was written. All else in the spec stays.
+// Merge returns the spec with the values of a request added to its axes, in every grid: behind those that an axis has,
+// in the order of the request. Values that it has already stay where they are. An axis that gets new values is a list
+// afterwards, one that does not stays as it was written. All else in the spec stays.
 //
-// What is wrong comes as a *protovalidate.ValidationError, as from Validate: with the request's fields where its values are not
-// valid by themselves, and with the merged spec's where there would be too many of them. It takes no longer for a larger grid.
+// What is wrong comes as a *protovalidate.ValidationError, as from Validate: with the request's fields where its values
+// are not valid by themselves, and with the merged spec's where there would be too many of them. It takes no longer for
+// a larger grid.
 //
-// Axes that only the model has are those that the spec has already: one that the model has got since has no value in the
-// study's trials, to which others could be added.
+// Axes that only the model has are those that the spec has already: one that the model has got since has no value in
+// the study's trials, to which others could be added.
 func (models Models) Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) (*trellisv1.StudySpec, error) {
 	if err := models.validateValues(spec, request); err != nil {
 		return nil, err
@@ -44,8 +45,8 @@ func (models Models) Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendS
 	return merged, nil
 }
 
-// validateValues says what is wrong with the values of a request, whatever spec they are added to: it checks them as a spec of
-// their own. Axes that the request leaves out have a single value there.
+// validateValues says what is wrong with the values of a request, whatever spec they are added to: it checks them as a
+// spec of their own. Axes that the request leaves out have a single value there.
 func (models Models) validateValues(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) error {
 	orOne := func(axis *trellisv1.IntegerAxis) *trellisv1.IntegerAxis {
 		if axis == nil {
@@ -149,8 +150,8 @@ func union[V uint32 | float64, Axis interface {
 	return append(has.values[:len(has.values):len(has.values)], added...)
 }
 
-// Extends says whether a spec is what Merge may make of another: every axis has all of its values, in every grid, and nothing
-// else differs.
+// Extends says whether a spec is what Merge may make of another: every axis has all of its values, in every grid, and
+// nothing else differs.
 func Extends(extended, spec *trellisv1.StudySpec) bool {
 	extended, spec = WithDefaults(extended), WithDefaults(spec)
 	if len(extended.Grid) != len(spec.Grid) || !hasIntegers(extended.Seeds, spec.Seeds) || !hasIntegers(extended.BatchSize, spec.BatchSize) {

@@ -197,8 +197,8 @@ var taken = []string{
 	"study", "index", "state", "run", "error", "objective", "best_epoch", "epochs", "test_loss", "train_loss", "validation_loss",
 }
 
-// Check says what is wrong with the models themselves: names that are missing, twice or no names, axes without values, and
-// defaults that lie outside.
+// Check says what is wrong with the models themselves: names that are missing, twice or no names, axes without values,
+// and defaults that lie outside.
 func (models Models) Check() error {
 	for i, model := range models {
 		name := model.GetName()

@@ -29,16 +29,16 @@ import (
 //	batch_size 256
 //	value "noise" 0x1p-01
 //
-// Each value on an axis that only the model has has a line, by name; without, there is none. Nor has shift = 0, as runs from
-// before there was that axis have no other.
+// Each value on an axis that only the model has has a line, by name; without, there is none. Nor has shift = 0, as runs
+// from before there was that axis have no other.
 //
 // A run that begins with pretrained weights has one line more, with the digest of the checkpoint that they are from:
 //
 //	pretrained "<sha256>"
 //
 // Strings are quoted as in Go. A message that is not set has zeros. Neither max_epochs nor milestones nor
-// synthetic.epoch_time nor pretrained_size have an influence. Any change here gives every run a new identity: results of older
-// studies would no longer be found, so the first line's number counts such changes.
+// synthetic.epoch_time nor pretrained_size have an influence. Any change here gives every run a new identity: results
+// of older studies would no longer be found, so the first line's number counts such changes.
 func RunID(config *trellisv1.RunConfig) string {
 	p := config.GetParameters()
 	text := fmt.Appendf(make([]byte, 0, 512), `trellis run 1
@@ -65,8 +65,9 @@ batch_size %d
 	return hex.EncodeToString(sum[:16])
 }
 
-// later are axes that came after runs without them had been trained, each with the value that is the same as no such axis. It
-// belongs to the text above, not to the models: a study's trials must not depend on which models a coordinator knows.
+// later are axes that came after runs without them had been trained, each with the value that is the same as no such
+// axis. It belongs to the text above, not to the models: a study's trials must not depend on which models a coordinator
+// knows.
 var later = map[string]float64{"shift": 0}
 
 // ownLines writes the values on a model's own axes as RunID has them: the same values give the same text.
@@ -84,8 +85,8 @@ func ownLines(values map[string]float64) string {
 	return string(text)
 }
 
-// RunConfigFor returns what a worker needs to train a run of the study, which Expand accepted, up to an epoch. Its milestones are
-// those of the run. It shares its parts with study and run, which nobody changes.
+// RunConfigFor returns what a worker needs to train a run of the study, which Expand accepted, up to an epoch. Its
+// milestones are those of the run. It shares its parts with study and run, which nobody changes.
 func RunConfigFor(study *trellisv1.Study, run *trellisv1.Run, numerics string, until uint32) *trellisv1.RunConfig {
 	config := commonConfig(study.GetSpec(), study.GetDataSet(), numerics, study.GetPretrained())
 	config.Parameters, config.Milestones = run.GetParameters(), run.GetMilestones()

@@ -35,9 +35,9 @@ func knownLatentDim(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
 	return WithLatentDim(spec, 1)
 }
 
-// ResolveLatentDim returns the spec, which is valid, with the latent dimension of the trial or run that its pretrained weights come
-// from, if that is known. Weights fit their own latent dimension alone: a grid that has another is refused with a
-// *protovalidate.ValidationError that names it.
+// ResolveLatentDim returns the spec, which is valid, with the latent dimension of the trial or run that its pretrained
+// weights come from, if that is known. Weights fit their own latent dimension alone: a grid that has another is refused
+// with a *protovalidate.ValidationError that names it.
 func ResolveLatentDim(spec *trellisv1.StudySpec, source *trellisv1.Source) (*trellisv1.StudySpec, error) {
 	if source.GetParameters() == nil {
 		return spec, nil
@@ -69,8 +69,8 @@ func ResolveLatentDim(spec *trellisv1.StudySpec, source *trellisv1.Source) (*tre
 	return WithLatentDim(spec, its), nil
 }
 
-// checkPretrained refuses pretrained weights that are missing, or that the model does not begin with. It begins with some if it
-// allows any models.
+// checkPretrained refuses pretrained weights that are missing, or that the model does not begin with. It begins with
+// some if it allows any models.
 func (b *builder) checkPretrained(spec *trellisv1.StudySpec, allowed []string) {
 	switch named := spec.GetPretrained() != nil; {
 	case named && len(allowed) == 0:
@@ -83,8 +83,8 @@ func (b *builder) checkPretrained(spec *trellisv1.StudySpec, allowed []string) {
 	}
 }
 
-// CheckSource says whether weights are of a model with whose the spec's model begins: one of those allowed. Whose they are is for
-// the error: "study paper", or "the checkpoint <digest>, of study paper,". What is wrong comes as a
+// CheckSource says whether weights are of a model with whose the spec's model begins: one of those allowed. Whose they
+// are is for the error: "study paper", or "the checkpoint <digest>, of study paper,". What is wrong comes as a
 // *protovalidate.ValidationError.
 func CheckSource(spec *trellisv1.StudySpec, whose, model string, allowed []string) error {
 	if slices.Contains(allowed, model) {

@@ -7,7 +7,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// OwnAxes are the names of the axes that only the spec's model has, ascending. All trials of a study have a value on each.
+// OwnAxes are the names of the axes that only the spec's model has, ascending. All trials of a study have a value on
+// each.
 func OwnAxes(spec *trellisv1.StudySpec) []string {
 	names := map[string]struct{}{}
 	for _, grid := range spec.GetGrid() {
@@ -31,8 +32,8 @@ func Repetitions(spec *trellisv1.StudySpec) uint64 {
 	return max(1, valueCount(spec.GetBatchSize())) * max(1, valueCount(spec.GetSeeds()))
 }
 
-// RangeOf says how the first grid of a spec that has a range on an axis spaces it: evenly, or by ratios if logarithmic. There is
-// none if every grid has a list there.
+// RangeOf says how the first grid of a spec that has a range on an axis spaces it: evenly, or by ratios if logarithmic.
+// There is none if every grid has a list there.
 func RangeOf(spec *trellisv1.StudySpec, axis string) (logarithmic, ranged bool) {
 	for _, grid := range spec.GetGrid() {
 		if r, _, logarithmic := rangeOf(axisNamed(grid, axis)); r != nil {

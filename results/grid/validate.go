@@ -15,9 +15,9 @@ import (
 	"trellis/results/pruning"
 )
 
-// Validate checks a spec, with or without defaults: first the rules that its messages and its model state and the size of its
-// grid, and if these hold, every point of every range. What is wrong comes as a *protovalidate.ValidationError, with the path
-// of each field. It takes no longer for a larger grid.
+// Validate checks a spec, with or without defaults: first the rules that its messages and its model state and the size
+// of its grid, and if these hold, every point of every range. What is wrong comes as a *protovalidate.ValidationError,
+// with the path of each field. It takes no longer for a larger grid.
 //
 // latent_dim may be missing where the weights to begin with come from a study, whose latent dimension it is then.
 func (models Models) Validate(spec *trellisv1.StudySpec) error {
@@ -98,8 +98,8 @@ func violation(rule, message string, path ...any) *protovalidate.Violation {
 	return Violation((*trellisv1.StudySpec)(nil), rule, message, path...)
 }
 
-// Violation says what is wrong with the field of a message that path leads to: names, and indices of repeated fields or keys of
-// maps.
+// Violation says what is wrong with the field of a message that path leads to: names, and indices of repeated fields or
+// keys of maps.
 func Violation(of proto.Message, rule, message string, path ...any) *protovalidate.Violation {
 	descriptor := of.ProtoReflect().Descriptor()
 	var field protoreflect.FieldDescriptor

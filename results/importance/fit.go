@@ -3,20 +3,22 @@ package importance
 import "math"
 
 const (
-	// maxIterations bounds the fit of a step. With all pairs of the axes of a million points, one takes a tenth of a second.
+	// maxIterations bounds the fit of a step. With all pairs of the axes of a million points, one takes a tenth of a
+	// second.
 	maxIterations = 50
-	// tolerance ends the fit: how large, squared, its gradient may be, as a part of the sum of the squares of all deviations.
+	// tolerance ends the fit: how large, squared, its gradient may be, as a part of the sum of the squares of all
+	// deviations.
 	tolerance = 1e-18
 )
 
-// explain fits a term for each partition to the residual, all together by least squares, and takes them away from it. It
-// returns by how much each has made the sum of the squares smaller: the difference that all make together, in proportion to
-// the squares of the terms. The fit ends when the squared gradient is down to enough.
+// explain fits a term for each partition to the residual, all together by least squares, and takes them away from it.
+// It returns by how much each has made the sum of the squares smaller: the difference that all make together, in
+// proportion to the squares of the terms. The fit ends when the squared gradient is down to enough.
 //
-// This is the method of conjugate gradients for least squares (Hestenes and Stiefel 1952). It begins with terms of 0, and
-// of several fits that are equally good it ends with that whose terms' squares have the smallest sum (Hayami 2018,
-// Convergence of the Conjugate Gradient Method on Singular Systems). So no partition comes first, and two that are the same
-// get the same.
+// This is the method of conjugate gradients for least squares (Hestenes and Stiefel 1952). It begins with terms of 0,
+// and of several fits that are equally good it ends with that whose terms' squares have the smallest sum (Hayami 2018,
+// Convergence of the Conjugate Gradient Method on Singular Systems). So no partition comes first, and two that are the
+// same get the same.
 func explain(partitions []partition, residual []float64, enough float64) []float64 {
 	before := squares(residual)
 	terms := make([][]float64, len(partitions))
@@ -69,9 +71,9 @@ func gradients(partitions []partition, residual []float64) (coordinates [][]floa
 	return coordinates, sum
 }
 
-// A partition's terms are functions that have one value per group. Their coordinates are those values times the square root
-// of the group's number of points: so the squares of the coordinates have the same sum as those of the function over the
-// points, and collect is the transpose of spread.
+// A partition's terms are functions that have one value per group. Their coordinates are those values times the square
+// root of the group's number of points: so the squares of the coordinates have the same sum as those of the function
+// over the points, and collect is the transpose of spread.
 
 // collect returns the coordinates of the groups' means of the values.
 func (p *partition) collect(values []float64) []float64 {

@@ -23,8 +23,9 @@ type Pair struct {
 	Share         float64
 }
 
-// Analyze divides the variance of values, which are finite, among axes. levels has for each axis the level of every point
-// on it, counted from 0. Points are distinct. If all values are equal, there is nothing to explain: all shares are 0.
+// Analyze divides the variance of values, which are finite, among axes. levels has for each axis the level of every
+// point on it, counted from 0. Points are distinct. If all values are equal, there is nothing to explain: all shares
+// are 0.
 //
 // It takes time and memory in proportion to the number of points, with all pairs of axes as a factor.
 func Analyze(levels [][]uint32, values []float64) Result {
@@ -71,9 +72,9 @@ func full(axes []partition, n int) bool {
 	return true
 }
 
-// centered returns the values less their mean, in a unit of its own, and whether they are all the same. The unit is a power
-// of two, so that nothing is rounded by it; in it the squares of the smallest and of the largest numbers are numbers too.
-// A second turn takes away what the first has rounded.
+// centered returns the values less their mean, in a unit of its own, and whether they are all the same. The unit is a
+// power of two, so that nothing is rounded by it; in it the squares of the smallest and of the largest numbers are
+// numbers too. A second turn takes away what the first has rounded.
 func centered(values []float64) (deviations []float64, constant bool) {
 	if slices.Min(values) == slices.Max(values) {
 		return make([]float64, len(values)), true
@@ -106,8 +107,8 @@ func squares(values []float64) float64 {
 	return sum
 }
 
-// total returns the total share of an axis, whose lines are given: see the package's comment. all is the sum of the squares
-// of the deviations.
+// total returns the total share of an axis, whose lines are given: see the package's comment. all is the sum of the
+// squares of the deviations.
 func (r *Result) total(axis int, line partition, deviations []float64, all float64) float64 {
 	least := r.Main[axis]
 	for _, pair := range r.Pairs {

@@ -53,8 +53,8 @@ func (r Result) sum() float64 {
 	return sum
 }
 
-// TestByHand: 1 3 / 5 11 has the mean 5, rows of 2 and 8, columns of 3 and 7, and 1 is left in each cell. Squared, that is
-// 9, 4 and 1, of 14.
+// TestByHand: 1 3 / 5 11 has the mean 5, rows of 2 and 8, columns of 3 and 7, and 1 is left in each cell. Squared, that
+// is 9, 4 and 1, of 14.
 func TestByHand(t *testing.T) {
 	got := Analyze(grid(2, 2), []float64{1, 3, 5, 11})
 	want := Result{
@@ -228,7 +228,8 @@ func TestHoles(t *testing.T) {
 	var points []int
 	var values []float64
 	for k := range levels[0] {
-		// The first axis's highest level is there with one level of the second axis only, as after early stops or pruning.
+		// The first axis's highest level is there with one level of the second axis only, as after early stops or
+		// pruning.
 		if levels[0][k] == 3 && levels[1][k] != 2 || k == 5 {
 			continue
 		}

@@ -68,8 +68,8 @@ func lines(axes []partition, n int) []partition {
 	return divided
 }
 
-// within is the sum of the squared distances of values from their group's mean, over groups of several points; and how many
-// points these have.
+// within is the sum of the squared distances of values from their group's mean, over groups of several points; and how
+// many points these have.
 func (p *partition) within(values []float64) (sum float64, points int) {
 	means := make([]float64, p.groups)
 	for k, group := range p.of {

@@ -1,4 +1,5 @@
-// Package lifecycle has the state machines of studies, runs and workers: which moves there are, and what they are called.
+// Package lifecycle has the state machines of studies, runs and workers: which moves there are, and what they are
+// called.
 //
 // A study is RUNNING from its creation:
 //
@@ -22,8 +23,8 @@
 //	FAILED | PRUNED -> PENDING    retry
 //	PENDING | LEASED -> CANCELED  cancel
 //
-// A trial has no machine of its own. It is answered, SUCCEEDED, when its run reaches its max_epochs, or ends by itself before.
-// Until then it is PENDING, RUNNING, FAILED, CANCELED or PRUNED as its run is.
+// A trial has no machine of its own. It is answered, SUCCEEDED, when its run reaches its max_epochs, or ends by itself
+// before. Until then it is PENDING, RUNNING, FAILED, CANCELED or PRUNED as its run is.
 //
 // A worker registers as READY, or as DRAINING if it is about to leave:
 //

@@ -94,8 +94,8 @@ var Run = Machine[trellisv1.RunState]{"run", []transition[trellisv1.RunState]{
 	{Cancel, []trellisv1.RunState{RunPending, RunLeased}, RunCanceled},
 }}
 
-// Worker is the life of a worker. One that is not in the table is in the state UNSPECIFIED. It may be registered as DRAINING:
-// it says hello to a coordinator that has lost its memory, or that it has been silent to.
+// Worker is the life of a worker. One that is not in the table is in the state UNSPECIFIED. It may be registered as
+// DRAINING: it says hello to a coordinator that has lost its memory, or that it has been silent to.
 var Worker = Machine[trellisv1.WorkerState]{"worker", []transition[trellisv1.WorkerState]{
 	{Register, []trellisv1.WorkerState{WorkerUnknown, WorkerReady, WorkerLost}, WorkerReady},
 	{Drain, []trellisv1.WorkerState{WorkerUnknown, WorkerReady, WorkerDraining, WorkerLost}, WorkerDraining},

@@ -31,8 +31,8 @@ var filterEnv = sync.OnceValues(func() (*cel.Env, error) {
 // Filter says whether a trial meets a condition.
 type Filter func(*trellisv1.Trial) (bool, error)
 
-// NewFilter compiles a condition in CEL over the fields, which begin with those that all trials have. The empty one is met by all.
-// It fails with ErrInvalid and says where in the expression the mistake is.
+// NewFilter compiles a condition in CEL over the fields, which begin with those that all trials have. The empty one is
+// met by all. It fails with ErrInvalid and says where in the expression the mistake is.
 func NewFilter(expression string, all []Field) (Filter, error) {
 	if strings.TrimSpace(expression) == "" {
 		return func(*trellisv1.Trial) (bool, error) { return true, nil }, nil

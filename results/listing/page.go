@@ -42,8 +42,8 @@ func (r *Room) Take(row proto.Message) bool {
 	return true
 }
 
-// Mark tells apart listings whose tokens don't fit one another. A page token says where the next page starts, as a key: rows
-// that come and go in between neither repeat nor skip others. Before the key stands the mark of its listing.
+// Mark tells apart listings whose tokens don't fit one another. A page token says where the next page starts, as a key:
+// rows that come and go in between neither repeat nor skip others. Before the key stands the mark of its listing.
 type Mark [8]byte
 
 // The marks of listings that are always the same.
@@ -61,9 +61,9 @@ func MarkTrials(request *trellisv1.ListTrialsRequest) Mark {
 	return Mark(sum.Sum(nil)[:len(Mark{})])
 }
 
-// PageByRank returns a page of a listing whose rows are ranked from 0 on, and the token of the next page, which is empty after the
-// last. listing tells apart listings whose tokens don't fit one another. A page starts at the rank where the one before ended. It
-// fails with ErrInvalid if the token is not one of the listing's.
+// PageByRank returns a page of a listing whose rows are ranked from 0 on, and the token of the next page, which is
+// empty after the last. listing tells apart listings whose tokens don't fit one another. A page starts at the rank
+// where the one before ended. It fails with ErrInvalid if the token is not one of the listing's.
 func PageByRank[Row proto.Message](
 	listing string, size uint32, token string, total uint64, row func(rank uint64) Row,
 ) (rows []Row, next string, err error) {

@@ -67,8 +67,8 @@ func width(p Picture) int {
 	return int(math.Ceil(float64(config.Width) / (float64(density) * metersPerPixel)))
 }
 
-// pngDensity is how many pixels of a PNG are a metre, or 0 where it doesn't say (PNG specification, third edition, 11.3.4.3). The
-// chunk that says so is before the first with pixels.
+// pngDensity is how many pixels of a PNG are a metre, or 0 where it doesn't say (PNG specification, third edition,
+// 11.3.4.3). The chunk that says so is before the first with pixels.
 func pngDensity(file []byte) uint32 {
 	const signature, head, tail = 8, 8, 4 // bytes: of the file, before a chunk's data, behind it
 	for at := signature; at+head+9 <= len(file); {
@@ -84,8 +84,8 @@ func pngDensity(file []byte) uint32 {
 	return 0
 }
 
-// svgWidth is how wide a document is in CSS pixels, or 0 where it doesn't say. It is read to its end: a browser shows nothing of
-// one that isn't well-formed.
+// svgWidth is how wide a document is in CSS pixels, or 0 where it doesn't say. It is read to its end: a browser shows
+// nothing of one that isn't well-formed.
 func svgWidth(document []byte) (int, error) {
 	decoder := xml.NewDecoder(bytes.NewReader(document))
 	started, width := false, 0

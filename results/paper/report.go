@@ -134,7 +134,8 @@ func count(n uint64) string {
 	return digits
 }
 
-// duration is a time in the unit that a reader thinks in: 0.42 s, 12.3 s, 5 min 03 s, 2 h 07 min. Unknown times are "–".
+// duration is a time in the unit that a reader thinks in: 0.42 s, 12.3 s, 5 min 03 s, 2 h 07 min. Unknown times are
+// "–".
 func duration(seconds float64) string {
 	switch whole := int64(max(0, min(seconds, 1e15)) + 0.5); {
 	case !(seconds >= 0): // not a number, too

@@ -179,7 +179,8 @@ func TestReportEscapes(t *testing.T) {
 	}
 }
 
-// Sentences among the numbers don't take the table's whole width, and a table is one to a screen reader however it is displayed.
+// Sentences among the numbers don't take the table's whole width, and a table is one to a screen reader however it is
+// displayed.
 func TestReportTable(t *testing.T) {
 	r := testReport(t)
 	r.Sections[0].Results = append(r.Sections[0].Results, Result{What: "Errors", Paper: "3 for 8 (49); 9 and 4, 3 and 2", Ours: "1e-05"})

@@ -30,8 +30,8 @@ func (s ashaSettings) rule() Rule {
 }
 
 // asha is the asynchronous successive halving algorithm in its promotion type: L. Li et al., A System for Massively
-// Parallel Hyperparameter Tuning, MLSys 2020, algorithm 2. A run is held at each rung unless it is among the best 1/eta,
-// rounded down, of the runs that have come there so far; whenever these are more, the next best is promoted.
+// Parallel Hyperparameter Tuning, MLSys 2020, algorithm 2. A run is held at each rung unless it is among the best
+// 1/eta, rounded down, of the runs that have come there so far; whenever these are more, the next best is promoted.
 type asha struct{ minEpochs, eta uint32 }
 
 // Next implements Rule: rungs are minEpochs times the powers of eta.

@@ -18,8 +18,8 @@ type Rule interface {
 	// Best is how many of n runs that have come to a rung go on because they are the best there: a run that is held is
 	// promoted when it becomes one of them.
 	Best(n int) int
-	// Passes says whether a run goes on that has come to the end of a stage, by all results at the rung, its own there and
-	// its validation losses up to it.
+	// Passes says whether a run goes on that has come to the end of a stage, by all results at the rung, its own there
+	// and its validation losses up to it.
 	Passes(at *Standings, own Standing, losses []float64) bool
 }
 
@@ -29,7 +29,8 @@ type method interface {
 	name() string
 	// setDefaults sets what the spec leaves out.
 	setDefaults()
-	// check says what is wrong with the settings, whose defaults are set, in a study whose longest run has so many epochs.
+	// check says what is wrong with the settings, whose defaults are set, in a study whose longest run has so many
+	// epochs.
 	check(longest uint32) *Problem
 	// rule takes settings that no valid spec has for the nearest valid ones.
 	rule() Rule
@@ -79,8 +80,8 @@ func WithDefaults(pruning *trellisv1.Pruning) *trellisv1.Pruning {
 	return pruning
 }
 
-// Check says what is wrong with settings, whose defaults are set, in a study whose longest run has so many epochs. Nil if
-// nothing is. What no study may have, the rules of the messages refuse.
+// Check says what is wrong with settings, whose defaults are set, in a study whose longest run has so many epochs. Nil
+// if nothing is. What no study may have, the rules of the messages refuse.
 func Check(pruning *trellisv1.Pruning, longest uint32) *Problem {
 	if by := methodOf(pruning); by != nil {
 		return by.check(longest)

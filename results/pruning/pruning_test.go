@@ -62,7 +62,8 @@ func TestEveryRule(t *testing.T) {
 	}
 }
 
-// TestRules draws settings, valid or not: rungs ascend, results are numbers or rank last, and of more runs no fewer go on.
+// TestRules draws settings, valid or not: rungs ascend, results are numbers or rank last, and of more runs no fewer go
+// on.
 func TestRules(t *testing.T) {
 	draw := func(t *rapid.T, of *trellisv1.Pruning) *trellisv1.Pruning {
 		drawn := proto.CloneOf(of)

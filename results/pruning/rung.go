@@ -2,12 +2,12 @@ package pruning
 
 import trellisv1 "trellis/proto/trellis/v1"
 
-// Stage is the epoch at which the run's next attempt is to end: the next rung, where pruning looks at the run again, or its
-// last epoch.
+// Stage is the epoch at which the run's next attempt is to end: the next rung, where pruning looks at the run again, or
+// its last epoch.
 //
-// An attempt that ends there says that it has succeeded by its maximum of epochs, which is below the run's. So does one that
-// was under way when its study was extended by more epochs. The run is PENDING again, and goes on from its checkpoint unless
-// pruning holds it.
+// An attempt that ends there says that it has succeeded by its maximum of epochs, which is below the run's. So does one
+// that was under way when its study was extended by more epochs. The run is PENDING again, and goes on from its
+// checkpoint unless pruning holds it.
 func Stage(study *trellisv1.Study, run *trellisv1.Run) uint32 {
 	last := run.GetParameters().GetMaxEpochs()
 	r := Of(study.GetSpec())
@@ -17,8 +17,8 @@ func Stage(study *trellisv1.Study, run *trellisv1.Run) uint32 {
 	return uint32(min(r.Next(run.GetEpochs()), uint64(last)))
 }
 
-// CameTo is the epoch up to which a run counts at rungs. One that has ended by itself counts wherever it could have come to,
-// with what it has.
+// CameTo is the epoch up to which a run counts at rungs. One that has ended by itself counts wherever it could have
+// come to, with what it has.
 func CameTo(run *trellisv1.Run) uint32 {
 	if run.GetState() == trellisv1.RunState_RUN_STATE_SUCCEEDED {
 		return run.GetParameters().GetMaxEpochs()
@@ -40,7 +40,8 @@ func StandingAt(r Rule, run *trellisv1.Run, validation []float64, rung uint32) S
 	return Standing{r.Result(upTo(validation, rung)), run.GetFirstTrial(), run.GetId()}
 }
 
-// GoesOn says whether a run goes on from a rung that it counts at, by its validation losses and all results at the rung.
+// GoesOn says whether a run goes on from a rung that it counts at, by its validation losses and all results at the
+// rung.
 func GoesOn(r Rule, run *trellisv1.Run, validation []float64, rung uint32, at *Standings) bool {
 	return r.Passes(at, StandingAt(r, run, validation, rung), upTo(validation, rung))
 }

@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// Standing is a run's result at a rung: lower is better, +Inf is last. Ties go to the run that stands first in the grid.
+// Standing is a run's result at a rung: lower is better, +Inf is last. Ties go to the run that stands first in the
+// grid.
 type Standing struct {
 	Result     float64
 	FirstTrial uint64
@@ -18,12 +19,12 @@ func (s Standing) Compare(other Standing) int {
 	return cmp.Or(cmp.Compare(s.Result, other.Result), cmp.Compare(s.FirstTrial, other.FirstTrial))
 }
 
-// Standings are the results at a rung, best first. They are never changed: what is added makes new ones, which share most of
-// what they consist of. Nil is none.
+// Standings are the results at a rung, best first. They are never changed: what is added makes new ones, which share
+// most of what they consist of. Nil is none.
 //
-// They are a binary search tree that counts. Where it has grown out of balance, that part of it is built anew (I. Galperin,
-// R. Rivest, Scapegoat Trees, SODA 1993), so that each call takes a time that grows as the logarithm of their number, taken
-// over many.
+// They are a binary search tree that counts. Where it has grown out of balance, that part of it is built anew (I.
+// Galperin, R. Rivest, Scapegoat Trees, SODA 1993), so that each call takes a time that grows as the logarithm of their
+// number, taken over many.
 type Standings struct {
 	Standing
 	count         int

@@ -44,8 +44,8 @@ func PutHead(head []byte, number uint64, payload []byte) {
 	binary.BigEndian.PutUint32(head[8:], headChecksum(number, head))
 }
 
-// headChecksum is that of a block's head, and of the block's number, which is not written: a block that is missing, or in
-// another's place, is noticed.
+// headChecksum is that of a block's head, and of the block's number, which is not written: a block that is missing, or
+// in another's place, is noticed.
 func headChecksum(number uint64, head []byte) uint32 {
 	sum := crc32.Checksum(binary.BigEndian.AppendUint64(nil, number), castagnoli)
 	return crc32.Update(sum, castagnoli, head[:8])

@@ -11,8 +11,8 @@ import (
 	"iter"
 )
 
-// Reader takes a file apart into its rows. What it returns is what was written; else it fails with ErrCorrupt, ErrNewer, or
-// what it reads from.
+// Reader takes a file apart into its rows. What it returns is what was written; else it fails with ErrCorrupt,
+// ErrNewer, or what it reads from.
 type Reader struct {
 	r io.Reader
 	// number counts the blocks, rows the rows that Rows has returned.
@@ -51,8 +51,8 @@ func (r *Reader) Begin() (version uint32, err error) {
 // Block is the number of the block that Next has gone to, from 1.
 func (r *Reader) Block() uint64 { return r.number }
 
-// Next goes to the next block, and returns the name of its table. Its rows are those that Rows returns. After the last block
-// it returns the empty name, when the end mark has counted the rows and nothing follows it.
+// Next goes to the next block, and returns the name of its table. Its rows are those that Rows returns. After the last
+// block it returns the empty name, when the end mark has counted the rows and nothing follows it.
 func (r *Reader) Next() (table string, err error) {
 	payload, err := r.next()
 	if err != nil {

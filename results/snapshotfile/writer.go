@@ -8,8 +8,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Writer writes a file: Begin, the rows of one table after another by Add and EndTable, and End. It collects rows of a table
-// in a block until that is full.
+// Writer writes a file: Begin, the rows of one table after another by Add and EndTable, and End. It collects rows of a
+// table in a block until that is full.
 type Writer struct {
 	w       io.Writer
 	written int64
@@ -28,7 +28,8 @@ func (w *Writer) Written() int64 { return w.written }
 // Begin writes the header.
 func (w *Writer) Begin() error { return w.write(Header(Version)) }
 
-// Add adds a row to a table, whose name has 255 bytes at most. The last table must have been ended if this is another one.
+// Add adds a row to a table, whose name has 255 bytes at most. The last table must have been ended if this is another
+// one.
 func (w *Writer) Add(table string, row proto.Message) error {
 	if len(w.block) == 0 {
 		w.beginBlock(table)

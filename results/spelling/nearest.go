@@ -10,8 +10,8 @@ import (
 // shown is how much of an unknown word an error shows, in characters; nothing longer is compared.
 const shown = 60
 
-// Unknown says that a word is none of the names, and which one was likely meant or which there are: unknown field "objectve":
-// did you mean "objective"?
+// Unknown says that a word is none of the names, and which one was likely meant or which there are: unknown field
+// "objectve": did you mean "objective"?
 func Unknown(what, word string, names []string) string {
 	text := fmt.Sprintf("unknown %s %.*q", what, shown, word)
 	near := Nearest(word, names)
@@ -24,8 +24,8 @@ func Unknown(what, word string, names []string) string {
 	return text
 }
 
-// Nearest returns the names that were most likely meant by a word, none if none is near: one typed with few mistakes, one that is
-// part of it or has it as a part, or one that it abbreviates. Several are equally near.
+// Nearest returns the names that were most likely meant by a word, none if none is near: one typed with few mistakes,
+// one that is part of it or has it as a part, or one that it abbreviates. Several are equally near.
 func Nearest(word string, names []string) []string {
 	if len(word) > shown {
 		return nil
@@ -44,8 +44,8 @@ func Nearest(word string, names []string) []string {
 	return near
 }
 
-// mistyped returns the names that the fewest characters inserted, left out or replaced make of a word. Two neighbors exchanged
-// count as two.
+// mistyped returns the names that the fewest characters inserted, left out or replaced make of a word. Two neighbors
+// exchanged count as two.
 func mistyped(word string, names []string) (near []string) {
 	distance := 1
 	if len(word) >= 4 {

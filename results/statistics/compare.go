@@ -18,8 +18,8 @@ type Comparison struct {
 	Seeds int
 	// Difference is how much higher the objective is than the best's, on average over the seeds that both have.
 	Difference float64
-	// Interval has the bounds of the expected difference. Each by itself holds at the judgement's level. The configuration is
-	// excluded where the lower one is above 0.
+	// Interval has the bounds of the expected difference. Each by itself holds at the judgement's level. The
+	// configuration is excluded where the lower one is above 0.
 	Interval Interval
 	// Deviation is that of the differences.
 	Deviation float64
@@ -55,11 +55,11 @@ func compare(a, b Sample) pair {
 
 // deviation is that of the differences, but at least what rounding makes of objectives of that size in float32.
 //
-// So a difference that is the same for all seeds, as of objectives that don't depend on the seed at all, counts as one that is
-// known to float32's precision: large ones are told apart with two seeds, those near the limits of rounding are not. Without
-// it, two seeds with equal differences would be infinitely significant, however small these are. Where noise is so much larger
-// than rounding that it is worth repeating anything, two differences agree to float32's precision by chance about once in
-// noise/rounding times, which is rarer than the levels that tests are made at.
+// So a difference that is the same for all seeds, as of objectives that don't depend on the seed at all, counts as one
+// that is known to float32's precision: large ones are told apart with two seeds, those near the limits of rounding are
+// not. Without it, two seeds with equal differences would be infinitely significant, however small these are. Where
+// noise is so much larger than rounding that it is worth repeating anything, two differences agree to float32's
+// precision by chance about once in noise/rounding times, which is rarer than the levels that tests are made at.
 func (p *pair) deviation() float64 { return max(p.moments.deviation(), precision*p.largest) }
 
 // worse says whether the differences are above 0, by the critical values for a number of seeds. Never below two seeds.
@@ -89,8 +89,8 @@ func (p *pair) comparison(critical func(seeds int) float64) Comparison {
 // MaxSeedsNeeded is how many seeds SeedsNeeded looks ahead.
 const MaxSeedsNeeded = 1000
 
-// SeedsNeeded is with how many seeds a comparison would tell its configuration from the best at the level, if the mean and the
-// deviation of the differences stayed as they are. Not ok if MaxSeedsNeeded would not do, or nothing is known.
+// SeedsNeeded is with how many seeds a comparison would tell its configuration from the best at the level, if the mean
+// and the deviation of the differences stayed as they are. Not ok if MaxSeedsNeeded would not do, or nothing is known.
 func (c Comparison) SeedsNeeded(level float64) (seeds int, ok bool) {
 	if c.Seeds < 2 || !(c.Difference > 0) {
 		return 0, false

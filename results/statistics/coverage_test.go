@@ -16,8 +16,8 @@ const (
 	firstSeeds, lastSeeds = 3, 10
 )
 
-// surface is a simulated study whose truth is known: the objectives of each configuration with each seed, and the configuration
-// whose expected objective is the lowest.
+// surface is a simulated study whose truth is known: the objectives of each configuration with each seed, and the
+// configuration whose expected objective is the lowest.
 type surface struct {
 	objectives [][]float64
 	best       int
@@ -102,8 +102,9 @@ var shapes = []shape{
 	}, false},
 }
 
-// nested draws runs whose validation losses fall and then stay, with noise; of each, trials of three max_epochs have the lowest
-// loss up to there. So those of a run are monotone, and often equal. The truly best is the longest of the best run.
+// nested draws runs whose validation losses fall and then stay, with noise; of each, trials of three max_epochs have
+// the lowest loss up to there. So those of a run are monotone, and often equal. The truly best is the longest of the
+// best run.
 func nested(r *rand.Rand) surface {
 	s := surface{best: 2}
 	milestones := []int{10, 20, 30}
@@ -184,8 +185,8 @@ func (c *tally) add(s surface, samples []Sample, judgement Judgement) {
 	}
 }
 
-// TestCoverage simulates studies whose truth is known. The truly best configuration must be among the contenders at least as
-// often as the confidence says, with one look and with the looks of settle, which must not exceed its budget.
+// TestCoverage simulates studies whose truth is known. The truly best configuration must be among the contenders at
+// least as often as the confidence says, with one look and with the looks of settle, which must not exceed its budget.
 func TestCoverage(t *testing.T) {
 	simulatedStudies := 1000
 	if testing.Short() {

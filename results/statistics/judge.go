@@ -10,8 +10,8 @@ import (
 type Plan struct {
 	// Confidence is the chance, at least, with which the truly best configuration is among the contenders.
 	Confidence float64
-	// First and Last say that the data are looked at when there are First seeds, and after every further one up to Last. The
-	// last look takes in all seeds that there are. If Last is 0, there is one look, at everything.
+	// First and Last say that the data are looked at when there are First seeds, and after every further one up to
+	// Last. The last look takes in all seeds that there are. If Last is 0, there is one look, at everything.
 	First, Last int
 }
 
@@ -27,8 +27,8 @@ func (p Plan) looks() []int {
 // everything is more seeds than there are.
 const everything = math.MaxInt
 
-// level is that of a single test: what may go wrong is divided over all tests of one configuration, those against each of the
-// others at each look. See the package's doc.
+// level is that of a single test: what may go wrong is divided over all tests of one configuration, those against each
+// of the others at each look. See the package's doc.
 func (p Plan) level(configurations int) float64 {
 	tests := max(configurations-1, 1) * len(p.looks())
 	return (1 - p.Confidence) / float64(tests)
@@ -36,19 +36,21 @@ func (p Plan) level(configurations int) float64 {
 
 // Judgement is what the data say.
 type Judgement struct {
-	// Order has all samples, best first: those that the last look could compare by their means, then those that it could not,
-	// because they have too few seeds or an earlier look has excluded them, and last those that have diverged.
+	// Order has all samples, best first: those that the last look could compare by their means, then those that it
+	// could not, because they have too few seeds or an earlier look has excluded them, and last those that have
+	// diverged.
 	Order []int
 	// Comparisons of all samples with the first of Order. Those of diverged ones are empty.
 	Comparisons []Comparison
 	// Level is that of each single test.
 	Level float64
-	// Settled says that nothing is left to be told apart: there are no contenders but the best and those that are the same.
+	// Settled says that nothing is left to be told apart: there are no contenders but the best and those that are the
+	// same.
 	Settled bool
 }
 
-// Judge compares samples, at least one, by the looks of the plan. Where means are equal, the earlier sample ranks first. The
-// judgement follows from the data alone, in whatever order they came: looks that took place are repeated.
+// Judge compares samples, at least one, by the looks of the plan. Where means are equal, the earlier sample ranks
+// first. The judgement follows from the data alone, in whatever order they came: looks that took place are repeated.
 func Judge(samples []Sample, plan Plan) Judgement { return criticals{}.judge(samples, plan) }
 
 func (c criticals) judge(samples []Sample, plan Plan) Judgement {
@@ -59,12 +61,12 @@ func (c criticals) judge(samples []Sample, plan Plan) Judgement {
 	return r.judgement()
 }
 
-// NextSeed says which configurations need a further seed, as their indices, and the seed's place: at the first of the planned
-// looks after which something is left to be told apart, the contenders that have not been tried with the seed that the next
-// look adds. There are none if everything is settled or there is no further look.
+// NextSeed says which configurations need a further seed, as their indices, and the seed's place: at the first of the
+// planned looks after which something is left to be told apart, the contenders that have not been tried with the seed
+// that the next look adds. There are none if everything is settled or there is no further look.
 //
-// Tried says whether a sample has been tried with a seed, whatever came of it. So a seed is asked for once, even if training
-// with it fails.
+// Tried says whether a sample has been tried with a seed, whatever came of it. So a seed is asked for once, even if
+// training with it fails.
 func NextSeed(samples []Sample, plan Plan, tried func(sample, place int) bool) (wanting []int, place int) {
 	return criticals{}.nextSeed(samples, plan, tried)
 }
@@ -138,10 +140,10 @@ func (r *replay) look(seeds int) {
 	r.remaining = slices.DeleteFunc(r.remaining, excluded)
 }
 
-// choose finds those that the best is to be chosen of, and ranks them by the means of the first seeds. A lucky seed must not win
-// against five ordinary ones, and a configuration that is ahead of the others in its training, or the only one that did not
-// fail with some seed, must not win by that. So a seed counts if at least half of the remaining configurations have it, and
-// eligible are those that have the most of the seeds that count.
+// choose finds those that the best is to be chosen of, and ranks them by the means of the first seeds. A lucky seed
+// must not win against five ordinary ones, and a configuration that is ahead of the others in its training, or the only
+// one that did not fail with some seed, must not win by that. So a seed counts if at least half of the remaining
+// configurations have it, and eligible are those that have the most of the seeds that count.
 func (r *replay) choose(seeds int) {
 	r.seeds = seeds
 	r.eligible = r.eligible[:0]

@@ -82,7 +82,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestComparison checks a paired comparison by hand: differences 1, 2, 3, 2, 2 have mean 2 and standard error sqrt(0.5/5).
+// TestComparison checks a paired comparison by hand: differences 1, 2, 3, 2, 2 have mean 2 and standard error
+// sqrt(0.5/5).
 func TestComparison(t *testing.T) {
 	best := Sample{{0, 1}, {1, 5}, {2, 2}, {3, 9}, {5, 4}, {7, 0}}
 	other := Sample{{0, 2}, {1, 7}, {2, 5}, {3, 11}, {4, 99}, {5, 6}}
@@ -169,8 +170,8 @@ func TestNextSeed(t *testing.T) {
 	}
 }
 
-// TestNextSeedEnds: whatever fails, settle ends and no configuration has more seeds than it may. What it leaves is what Judge
-// says.
+// TestNextSeedEnds: whatever fails, settle ends and no configuration has more seeds than it may. What it leaves is what
+// Judge says.
 func TestNextSeedEnds(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 1))

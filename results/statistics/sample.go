@@ -4,8 +4,8 @@ import (
 	"math"
 )
 
-// Observation is the objective that a configuration had with one seed. The seed is told by its place: seeds are numbered from
-// 0 in the order in which they are looked at.
+// Observation is the objective that a configuration had with one seed. The seed is told by its place: seeds are
+// numbered from 0 in the order in which they are looked at.
 type Observation struct {
 	Place     int
 	Objective float64
@@ -33,14 +33,15 @@ func (s Sample) Finite() bool {
 	return true
 }
 
-// Mean returns the mean of the objectives, NaN if one of them is not a finite number or there is none. The mean of equal
-// objectives is just that objective.
+// Mean returns the mean of the objectives, NaN if one of them is not a finite number or there is none. The mean of
+// equal objectives is just that objective.
 func (s Sample) Mean() float64 {
 	mean, _ := s.moments()
 	return mean
 }
 
-// Deviation returns the standard deviation of the objectives, for the population that they were drawn from. NaN below two.
+// Deviation returns the standard deviation of the objectives, for the population that they were drawn from. NaN below
+// two.
 func (s Sample) Deviation() float64 {
 	_, deviation := s.moments()
 	return deviation
@@ -60,16 +61,16 @@ func (s Sample) moments() (mean, deviation float64) {
 // Interval is the range in which an expected value lies.
 type Interval struct{ Low, High float64 }
 
-// Interval returns the confidence interval of the mean (Student's t, two-sided, for this configuration by itself). NaN below
-// two observations.
+// Interval returns the confidence interval of the mean (Student's t, two-sided, for this configuration by itself). NaN
+// below two observations.
 func (s Sample) Interval(confidence float64) Interval {
 	mean, deviation := s.moments()
 	half := Critical((1-confidence)/2, len(s)) * deviation / math.Sqrt(float64(len(s)))
 	return Interval{mean - half, mean + half}
 }
 
-// moments gathers mean and variance of numbers one by one, without loss of digits (B. P. Welford 1962, Note on a Method for
-// Calculating Corrected Sums of Squares and Products).
+// moments gathers mean and variance of numbers one by one, without loss of digits (B. P. Welford 1962, Note on a Method
+// for Calculating Corrected Sums of Squares and Products).
 type moments struct {
 	n             int
 	mean, squares float64

@@ -6,8 +6,9 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
-// Critical is the value that Student's t with n observations exceeds with the chance level: of what would be nought in the long
-// run, a mean of n is larger than Critical(level, n) of its standard errors that often. Infinite below two observations.
+// Critical is the value that Student's t with n observations exceeds with the chance level: of what would be nought in
+// the long run, a mean of n is larger than Critical(level, n) of its standard errors that often. Infinite below two
+// observations.
 func Critical(level float64, n int) float64 {
 	if n < 2 {
 		return math.Inf(1)

@@ -49,8 +49,8 @@ func LastCheckpoint(run *trellisv1.Run) *trellisv1.Checkpoint {
 	return run.Checkpoints[len(run.Checkpoints)-1]
 }
 
-// BestWeights returns the checkpoint of a trial's run whose best weights are the trial's: if there are several, the one at the
-// trial's end, which is kept as long as the run is, and else the latest. The error says why there is none.
+// BestWeights returns the checkpoint of a trial's run whose best weights are the trial's: if there are several, the one
+// at the trial's end, which is kept as long as the run is, and else the latest. The error says why there is none.
 func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpoint, error) {
 	index, best := trial.GetIndex(), trial.GetBestEpoch()
 	if best == 0 {

@@ -8,7 +8,8 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// The weights of a trial are in any checkpoint of its run with the same best epoch. Where there is none, it is said why.
+// The weights of a trial are in any checkpoint of its run with the same best epoch. Where there is none, it is said
+// why.
 func TestBestWeights(t *testing.T) {
 	run := func(bestEpochs ...uint32) []*trellisv1.Checkpoint {
 		var checkpoints []*trellisv1.Checkpoint

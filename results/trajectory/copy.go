@@ -30,7 +30,8 @@ func CopyTrial(t *trellisv1.Trial) *trellisv1.Trial {
 	}
 }
 
-// CopyLosses shares the test losses, the metrics and the arrays of losses, and room for more behind them: see appendLosses.
+// CopyLosses shares the test losses, the metrics and the arrays of losses, and room for more behind them: see
+// appendLosses.
 func CopyLosses(l *trellisv1.Losses) *trellisv1.Losses {
 	return &trellisv1.Losses{
 		Study: l.Study, Run: l.Run, TrainLoss: l.TrainLoss, ValidationLoss: l.ValidationLoss,

@@ -32,8 +32,8 @@ var unansweredTrials = map[trellisv1.TrialState]byte{
 	lifecycle.TrialCanceled: 'c',
 }
 
-// Digest is the SHA-256 of what a study has asked and been answered so far, in hexadecimal, by all of its runs, which it puts into
-// the order of their ids: see DESIGN.md of package results.
+// Digest is the SHA-256 of what a study has asked and been answered so far, in hexadecimal, by all of its runs, which
+// it puts into the order of their ids: see DESIGN.md of package results.
 func Digest(members []*Trajectory) string {
 	slices.SortFunc(members, func(a, b *Trajectory) int { return strings.Compare(a.Run.Id, b.Run.Id) })
 	sum := sha256.New()

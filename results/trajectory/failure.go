@@ -9,8 +9,8 @@ import (
 )
 
 // Failure budgets: how many attempts at a run may fail in one class. The one that uses up its class's budget fails the
-// run for good. Of lost workers only those count that were lost since the run's last new epoch was recorded: on machines
-// that are taken away at any time a long run loses many workers and still gets on.
+// run for good. Of lost workers only those count that were lost since the run's last new epoch was recorded: on
+// machines that are taken away at any time a long run loses many workers and still gets on.
 const (
 	WorkerLostBudget  = 10
 	TrainerBudget     = 3
@@ -19,12 +19,12 @@ const (
 	HungBudget        = 3
 )
 
-// QuarantineWorkers is how many different workers may be lost at the same epoch of a run, counted from its last new epoch
-// as for the budget: the run is then taken for what brought them down, and fails for good before its budget is used up.
-// Training is deterministic, so a run that kills does so at the same place every time, while workers that are preempted or
-// unplugged are lost anywhere. The epoch is the one after attempt_epochs: the last that the attempt reported or, before its
-// first report, that of the checkpoint from which it went on. A worker that is lost, comes back under its name and is lost
-// again counts once.
+// QuarantineWorkers is how many different workers may be lost at the same epoch of a run, counted from its last new
+// epoch as for the budget: the run is then taken for what brought them down, and fails for good before its budget is
+// used up. Training is deterministic, so a run that kills does so at the same place every time, while workers that are
+// preempted or unplugged are lost anywhere. The epoch is the one after attempt_epochs: the last that the attempt
+// reported or, before its first report, that of the checkpoint from which it went on. A worker that is lost, comes back
+// under its name and is lost again counts once.
 const QuarantineWorkers = 3
 
 const lostClass = trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST
@@ -41,12 +41,12 @@ var budgets = map[trellisv1.FailureClass]struct {
 	trellisv1.FailureClass_FAILURE_CLASS_HUNG:          {HungBudget, "the run made no progress"},
 }
 
-// MaxFailures is how many failures of a run are remembered. Beyond it, the earliest that counts no more is forgotten: the
-// budgets together are smaller. A run of a snapshot may have more that all count; of these, it is the very first.
+// MaxFailures is how many failures of a run are remembered. Beyond it, the earliest that counts no more is forgotten:
+// the budgets together are smaller. A run of a snapshot may have more that all count; of these, it is the very first.
 const MaxFailures = 32
 
-// Fail is what becomes of the failures of a run whose attempt fails: those that are remembered, and why the run has failed for
-// good, or nothing if it may try again. It fails if there is no such class.
+// Fail is what becomes of the failures of a run whose attempt fails: those that are remembered, and why the run has
+// failed for good, or nothing if it may try again. It fails if there is no such class.
 func Fail(run *trellisv1.Run, class trellisv1.FailureClass, message string) (
 	failures []*trellisv1.Failure, verdict string, err error,
 ) {

@@ -9,8 +9,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// A model may report metrics beside its losses. They are recorded as these are, bit for bit. Losses of a model that reports
-// none have nothing for them.
+// A model may report metrics beside its losses. They are recorded as these are, bit for bit. Losses of a model that
+// reports none have nothing for them.
 
 const (
 	// maxMetrics is how many metrics an epoch may have, and maxMetricName how long the name of one may be, in bytes.
@@ -58,8 +58,8 @@ func validMetric(name string) bool {
 	return name != "" && len(name) <= maxMetricName && !strings.ContainsFunc(name, other)
 }
 
-// checkSameMetrics compares the names of what is reported with those of what is recorded: a run has the same at all epochs. The
-// error says what differs.
+// checkSameMetrics compares the names of what is reported with those of what is recorded: a run has the same at all
+// epochs. The error says what differs.
 func checkSameMetrics(recorded, reported map[string]*trellisv1.Series) error {
 	if sameKeys(recorded, reported) {
 		return nil
@@ -107,8 +107,8 @@ func checkMetricsRepeat(losses *trellisv1.Losses, reports *trellisv1.Reports, i 
 	return nil
 }
 
-// appendMetrics returns metrics with more epochs: those that are reported from the given place on. As those of losses, the
-// arrays grow in place: see appendLosses.
+// appendMetrics returns metrics with more epochs: those that are reported from the given place on. As those of losses,
+// the arrays grow in place: see appendLosses.
 func appendMetrics(metrics, reported map[string]*trellisv1.Series, from int) map[string]*trellisv1.Series {
 	if len(reported) == 0 {
 		return metrics
@@ -132,7 +132,8 @@ func MetricsUpTo(metrics map[string]*trellisv1.Series, epochs uint32) map[string
 	return first
 }
 
-// ValidationMetrics are those of one epoch of the validation images, by the names of the model's metrics. Nil for epoch 0.
+// ValidationMetrics are those of one epoch of the validation images, by the names of the model's metrics. Nil for epoch
+// 0.
 func ValidationMetrics(losses *trellisv1.Losses, epoch uint32) map[string]float64 {
 	if epoch == 0 {
 		return nil

@@ -7,8 +7,8 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// AddProgress accounts for a run's change in its study's progress: what the run counted for before is taken off, what it
-// counts for now is added. A run that is new has no before.
+// AddProgress accounts for a run's change in its study's progress: what the run counted for before is taken off, what
+// it counts for now is added. A run that is new has no before.
 func AddProgress(progress *trellisv1.Progress, before, after *trellisv1.Run) {
 	if before != nil {
 		countRun(progress, before, ^uint64(0))
@@ -18,8 +18,8 @@ func AddProgress(progress *trellisv1.Progress, before, after *trellisv1.Run) {
 	progress.SecondsShared += after.SharedSeconds - before.GetSharedSeconds()
 }
 
-// countRun adds to the counts what a run is, times sign, which is 1 or, modulo 2^64, -1. The trials follow from the run:
-// each has a milestone of its own.
+// countRun adds to the counts what a run is, times sign, which is 1 or, modulo 2^64, -1. The trials follow from the
+// run: each has a milestone of its own.
 func countRun(progress *trellisv1.Progress, run *trellisv1.Run, sign uint64) {
 	trials := uint64(len(run.Milestones))
 	answered := uint64(AnsweredTrials(run))
@@ -70,8 +70,8 @@ func OpenRuns(p *trellisv1.Progress) uint64 {
 
 func allRunsEnded(p *trellisv1.Progress) bool { return OpenRuns(p) == 0 }
 
-// HasEnded says whether a study that is RUNNING has nothing left to do: its runs have ended, and what its spec wants to be
-// settled has been. Until that is so, somebody may extend it by more seeds.
+// HasEnded says whether a study that is RUNNING has nothing left to do: its runs have ended, and what its spec wants to
+// be settled has been. Until that is so, somebody may extend it by more seeds.
 func HasEnded(study *trellisv1.Study, progress *trellisv1.Progress) bool {
 	return allRunsEnded(progress) && (study.GetSpec().GetSettle() == nil || study.Settled)
 }

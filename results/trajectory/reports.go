@@ -33,8 +33,8 @@ func CheckReports(run *trellisv1.Run, reports *trellisv1.Reports) error {
 	return checkMetrics(reports, count)
 }
 
-// Contradiction says in what the first of reports, so many, of epochs that are recorded already, contradict what is recorded. It
-// must be the same bit for bit, and a run has the same metrics at all epochs, recorded or not.
+// Contradiction says in what the first of reports, so many, of epochs that are recorded already, contradict what is
+// recorded. It must be the same bit for bit, and a run has the same metrics at all epochs, recorded or not.
 func (t *Trajectory) Contradiction(reports *trellisv1.Reports, repeated int) error {
 	if t.Losses == nil {
 		return nil
@@ -50,15 +50,15 @@ func (t *Trajectory) Contradiction(reports *trellisv1.Reports, repeated int) err
 	return nil
 }
 
-// Append records reports from the given place on, which begin after what is recorded, and answers the trials that end on the
-// way. The indexes are those of all the run's trials, by milestone.
+// Append records reports from the given place on, which begin after what is recorded, and answers the trials that end
+// on the way. The indexes are those of all the run's trials, by milestone.
 func (t *Trajectory) Append(reports *trellisv1.Reports, from int, indexes []uint64) {
 	t.Losses = appendLosses(t.Run, t.Losses, reports, from)
 	t.advance(reports, from, indexes)
 }
 
-// advance takes a run on by the reports from the given place on, which its losses have already, and answers the trials that
-// end on the way. Seconds may be missing: then nothing was trained.
+// advance takes a run on by the reports from the given place on, which its losses have already, and answers the trials
+// that end on the way. Seconds may be missing: then nothing was trained.
 func (t *Trajectory) advance(reports *trellisv1.Reports, from int, indexes []uint64) {
 	run := t.Run
 	milestones := run.Milestones[AnsweredTrials(run):]

@@ -8,7 +8,8 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// Shared is what a run takes over from a twin: a run of the same id in another study, which has the same losses bit for bit.
+// Shared is what a run takes over from a twin: a run of the same id in another study, which has the same losses bit for
+// bit.
 type Shared struct {
 	// Epochs is how far the run comes, from where it is, and Seconds how long the epochs took that it takes over.
 	Epochs  uint32
@@ -18,9 +19,9 @@ type Shared struct {
 	Reason trellisv1.StopReason
 }
 
-// Share says what a run takes over from its twin. It ends if it comes to its own end, which the twin has passed, or to that of
-// the twin, which ended by itself or at the same maximum of epochs. One that has come to the end of its own epochs has not ended
-// by itself: this run may ask for more.
+// Share says what a run takes over from its twin. It ends if it comes to its own end, which the twin has passed, or to
+// that of the twin, which ended by itself or at the same maximum of epochs. One that has come to the end of its own
+// epochs has not ended by itself: this run may ask for more.
 func Share(run, from *trellisv1.Run) Shared {
 	end, maxEpochs := run.GetParameters().GetMaxEpochs(), trellisv1.StopReason_STOP_REASON_MAX_EPOCHS
 	shared := Shared{Epochs: max(run.GetEpochs(), min(from.GetEpochs(), end))}
@@ -38,16 +39,16 @@ func Share(run, from *trellisv1.Run) Shared {
 	return shared
 }
 
-// Learns says whether a run has anything to take over from its twin. Twins that contradict each other, which only faulty
-// machines can bring about, share nothing.
+// Learns says whether a run has anything to take over from its twin. Twins that contradict each other, which only
+// faulty machines can bring about, share nothing.
 func (t *Trajectory) Learns(from *Trajectory) bool {
 	shared := Share(t.Run, from.Run)
 	news := shared.Epochs > t.Run.Epochs || shared.Ended || hasCheckpointFor(from.Run, t.Run)
 	return news && sameBeginning(t.Losses, from.Losses)
 }
 
-// Learn gives a PENDING run what is known of its twin beyond it, up to the run's own end: epochs, checkpoints, and the end. The
-// indexes are those of all its trials, by milestone.
+// Learn gives a PENDING run what is known of its twin beyond it, up to the run's own end: epochs, checkpoints, and the
+// end. The indexes are those of all its trials, by milestone.
 func (t *Trajectory) Learn(from *Trajectory, indexes []uint64) {
 	shared := Share(t.Run, from.Run)
 	if shared.Epochs > t.Run.Epochs {
@@ -64,7 +65,8 @@ func (t *Trajectory) Learn(from *Trajectory, indexes []uint64) {
 func (t *Trajectory) takeEpochs(from *Trajectory, shared Shared, indexes []uint64) {
 	run, known, had := t.Run, shared.Epochs, t.Run.Epochs
 	train, validation := from.Losses.TrainLoss, from.Losses.ValidationLoss
-	// The arrays are shared without the room behind them, which only the run that they grow with may fill: see appendLosses.
+	// The arrays are shared without the room behind them, which only the run that they grow with may fill: see
+	// appendLosses.
 	taken := &trellisv1.Losses{
 		Study: run.Study, Run: run.Id, TrainLoss: train[:known:known], ValidationLoss: validation[:known:known],
 		Metrics: MetricsUpTo(from.Losses.Metrics, known), Seconds: t.Losses.GetSeconds(),
@@ -79,8 +81,8 @@ func (t *Trajectory) takeEpochs(from *Trajectory, shared Shared, indexes []uint6
 	run.SharedFrom = from.Run.Study
 }
 
-// sameBeginning says whether losses agree as far as both go. Those that have been taken over share their arrays, so that as a
-// rule nothing has to be compared.
+// sameBeginning says whether losses agree as far as both go. Those that have been taken over share their arrays, so
+// that as a rule nothing has to be compared.
 func sameBeginning(a, b *trellisv1.Losses) bool {
 	same := func(a, b []float64) bool {
 		n := min(len(a), len(b))
@@ -100,8 +102,8 @@ func sameBeginning(a, b *trellisv1.Losses) bool {
 	return sameKeys(a.Metrics, b.Metrics)
 }
 
-// takeTests gives the losses that a run takes over from its twin the results on the test images: its own and its twin's, and at
-// its own milestones also those that follow from them.
+// takeTests gives the losses that a run takes over from its twin the results on the test images: its own and its
+// twin's, and at its own milestones also those that follow from them.
 func takeTests(taken *trellisv1.Losses, edited *Trajectory, from *trellisv1.Losses) {
 	first, known := edited.Run.Epochs+1, uint32(len(taken.ValidationLoss))
 	taken.TestLoss, taken.TestMetrics = edited.Losses.GetTestLoss(), edited.Losses.GetTestMetrics()
@@ -125,8 +127,8 @@ func takeTests(taken *trellisv1.Losses, edited *Trajectory, from *trellisv1.Loss
 	}
 }
 
-// testedAt is an epoch of which results on the test images were reported that are those of the given one too, since both have
-// the same best weights.
+// testedAt is an epoch of which results on the test images were reported that are those of the given one too, since
+// both have the same best weights.
 func testedAt(losses *trellisv1.Losses, epoch uint32) (at uint32, follows bool) {
 	best, bestEpoch := math.Inf(1), uint32(1)
 	for i, loss := range losses.ValidationLoss[:epoch] {

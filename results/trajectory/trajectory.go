@@ -10,8 +10,8 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// Trajectory is what is known of a run. One that is stored is never changed, but replaced; the methods that change one are for
-// a copy of it that nobody else has yet.
+// Trajectory is what is known of a run. One that is stored is never changed, but replaced; the methods that change one
+// are for a copy of it that nobody else has yet.
 type Trajectory struct {
 	Run *trellisv1.Run
 	// Losses are nil before the first epoch.
@@ -39,15 +39,16 @@ func (t *Trajectory) Answer(index uint64) {
 	t.Answers = append(slices.Clip(t.Answers), trial)
 }
 
-// AnswerRest answers the trials that are left of a run that has ended. The indexes are those of all its trials, by milestone.
+// AnswerRest answers the trials that are left of a run that has ended. The indexes are those of all its trials, by
+// milestone.
 func (t *Trajectory) AnswerRest(indexes []uint64) {
 	for len(t.Answers) < len(t.Run.Milestones) {
 		t.Answer(indexes[len(t.Answers)])
 	}
 }
 
-// AnswerAgain answers the trials that a run has been given after it had passed their ends, in their places among the others.
-// The indexes are those of all its trials, by milestone.
+// AnswerAgain answers the trials that a run has been given after it had passed their ends, in their places among the
+// others. The indexes are those of all its trials, by milestone.
 func (t *Trajectory) AnswerAgain(indexes []uint64) {
 	run, answered := t.Run, t.Answers
 	t.Answers = make([]*trellisv1.Trial, 0, AnsweredTrials(run))
@@ -60,7 +61,8 @@ func (t *Trajectory) AnswerAgain(indexes []uint64) {
 	}
 }
 
-// Trial is the run's trial at a milestone as it stands: its answer if it has one, else what the run says. It has the index.
+// Trial is the run's trial at a milestone as it stands: its answer if it has one, else what the run says. It has the
+// index.
 func (t *Trajectory) Trial(milestone uint32, index uint64) *trellisv1.Trial {
 	if int(milestone) < len(t.Answers) {
 		return t.Answers[milestone]
