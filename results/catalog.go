@@ -70,7 +70,8 @@ func placeOrder(study *trellisv1.Study) func(a, b *trellisv1.Run) int {
 		return compareRuns
 	}
 	return func(a, b *trellisv1.Run) int {
-		return cmp.Or(cmp.Compare(b.Parameters.GetMaxEpochs(), a.Parameters.GetMaxEpochs()), strings.Compare(a.Id, b.Id))
+		return cmp.Or(cmp.Compare(b.Parameters.GetMaxEpochs(), a.Parameters.GetMaxEpochs()),
+			strings.Compare(a.Id, b.Id))
 	}
 }
 

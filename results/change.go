@@ -44,10 +44,12 @@ func (s *Store) begin(index uint64, now *timestamppb.Timestamp) *change {
 		now:      proto.CloneOf(now),
 		studies:  edits[trellisv1.Study]{reader: r, table: tableStudies, noun: "study", key: studyKey, copy: copyStudy},
 		sections: newSectionEdits(r),
-		workers:  edits[trellisv1.Worker]{reader: r, table: tableWorkers, noun: "worker", key: workerKey, copy: copyWorker},
-		granted:  map[string]uint32{},
-		family:   map[string]*relatives{},
-		prunes:   map[string]*pruner{},
+		workers: edits[trellisv1.Worker]{
+			reader: r, table: tableWorkers, noun: "worker", key: workerKey, copy: copyWorker,
+		},
+		granted: map[string]uint32{},
+		family:  map[string]*relatives{},
+		prunes:  map[string]*pruner{},
 	}
 }
 
@@ -131,7 +133,8 @@ func newAnswers(before, after []*trellisv1.Trial) []*trellisv1.Trial {
 	if n := len(before); n == 0 || n <= len(after) && before[n-1] == after[n-1] {
 		return after[n:]
 	}
-	return slices.DeleteFunc(slices.Clone(after), func(trial *trellisv1.Trial) bool { return slices.Contains(before, trial) })
+	return slices.DeleteFunc(slices.Clone(after),
+		func(trial *trellisv1.Trial) bool { return slices.Contains(before, trial) })
 }
 
 // holds adds to the number of runs that a worker holds. The worker without a name is nobody.

@@ -24,11 +24,13 @@ func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 	case best > epoch:
 		return fmt.Errorf("its best weights are of the later epoch %d: %w", best, ErrInvalid)
 	case !trajectory.ValidDigest(checkpoint.GetSha256()):
-		return fmt.Errorf("%q is not a SHA-256 digest in lower-case hexadecimal: %w", checkpoint.GetSha256(), ErrInvalid)
+		return fmt.Errorf("%q is not a SHA-256 digest in lower-case hexadecimal: %w", checkpoint.GetSha256(),
+			ErrInvalid)
 	case epoch > run.Epochs:
 		return fmt.Errorf("%d epochs are recorded: %w", run.Epochs, ErrGap)
 	}
-	if place, again := trajectory.CheckpointAt(run.Checkpoints, epoch); again && proto.Equal(run.Checkpoints[place], checkpoint) {
+	if place, again := trajectory.CheckpointAt(run.Checkpoints, epoch); again &&
+		proto.Equal(run.Checkpoints[place], checkpoint) {
 		return nil
 	}
 	run = held.edit().Run

@@ -87,7 +87,10 @@ type listedRun struct {
 
 // listedRuns are those of a study, by id.
 func listedRuns(t *rapid.T, snapshot *Snapshot, study string) (runs []*listedRun) {
-	list, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: study, PageSize: listing.MaxPageSize, OrderBy: "max_epochs"})
+	list, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{
+		Study: study, PageSize: listing.MaxPageSize,
+		OrderBy: "max_epochs",
+	})
 	if err != nil || list.NextPageToken != "" {
 		t.Fatalf("more trials than on one page, or the error %v", err)
 	}
@@ -125,7 +128,10 @@ type digested struct {
 
 func newDigested() digested {
 	return digested{
-		name: "s", ids: []string{"a1", "b2"}, milestones: [][]uint32{{2, 3}, {3}}, losses: [][]float64{{3, 2, 1}, {5, math.NaN(), 0}},
+		name: "s", ids: []string{"a1", "b2"}, milestones: [][]uint32{{2, 3}, {3}}, losses: [][]float64{
+			{3, 2, 1},
+			{5, math.NaN(), 0},
+		},
 		test: 1,
 	}
 }
@@ -190,7 +196,8 @@ func TestDigest(t *testing.T) {
 		{"another point", func(d *digested) { d.milestones[0] = []uint32{1, 3} }, false},
 		{"an earlier end", func(d *digested) { d.losses[0] = d.losses[0][:2] }, false},
 		{"one more run", func(d *digested) {
-			d.ids, d.milestones, d.losses = append(d.ids, "c"), append(d.milestones, []uint32{1}), append(d.losses, []float64{1})
+			d.ids, d.milestones, d.losses = append(d.ids, "c"), append(d.milestones, []uint32{1}), append(d.losses,
+				[]float64{1})
 		}, false},
 		{"one run fewer", func(d *digested) { d.ids = d.ids[:1] }, false},
 		{"losses exchanged", func(d *digested) { slices.Reverse(d.losses) }, false},

@@ -60,7 +60,8 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 		return 0, err
 	}
 	if study.Indices != extension.Indices {
-		return 0, fmt.Errorf("its next trial is %d by now, not %d: %w", study.Indices, extension.Indices, ErrStudyChanged)
+		return 0, fmt.Errorf("its next trial is %d by now, not %d: %w", study.Indices, extension.Indices,
+			ErrStudyChanged)
 	}
 	if err := c.reopen(study); err != nil {
 		return 0, err
@@ -75,7 +76,8 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 	case trials == 0 && (study.Settled || !extension.Settled):
 		return 0, fmt.Errorf("it adds nothing: the study has all of these trials: %w", ErrInvalid)
 	case trials > 0 && all > extension.MaxTrials && extension.MaxTrials > 0:
-		return 0, fmt.Errorf("it would have %d trials, at most %d are allowed: %w", all, extension.MaxTrials, ErrInvalid)
+		return 0, fmt.Errorf("it would have %d trials, at most %d are allowed: %w", all, extension.MaxTrials,
+			ErrInvalid)
 	}
 	if extension.Spec != nil {
 		study.EarlierSpecs = append(slices.Clip(study.EarlierSpecs), study.Spec)
@@ -229,7 +231,8 @@ func (c *change) lengthen(h handle, longer *trellisv1.Run) error {
 	run.Milestones, run.Parameters = longer.Milestones, longer.Parameters
 	if run.State == lifecycle.RunSucceeded && run.StopReason == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS &&
 		run.Epochs < run.Parameters.GetMaxEpochs() {
-		run.State, run.StopReason = lifecycle.Run.Must(run.State, lifecycle.Lengthen), trellisv1.StopReason_STOP_REASON_UNSPECIFIED
+		run.State = lifecycle.Run.Must(run.State, lifecycle.Lengthen)
+		run.StopReason = trellisv1.StopReason_STOP_REASON_UNSPECIFIED
 	}
 	indexes, err := c.indexesOf(run)
 	if err != nil {

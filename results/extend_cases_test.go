@@ -83,16 +83,34 @@ func TestExtendRefuses(t *testing.T) {
 		want  error
 		text  string
 	}{
-		"a study that has changed":  {func(_ *Store, e *Extension) error { e.Indices--; return nil }, ErrStudyChanged, "its next trial is 3 by now, not 2"},
-		"a canceled study":          {func(s *Store, _ *Extension) error { return s.SetStudyState(5, at(5), "s", lifecycle.StudyCanceled) }, ErrIllegalMove, "reopen a study that is canceled"},
-		"a study that is not there": {func(s *Store, _ *Extension) error { return s.DeleteStudy(5, "s") }, ErrNotFound, "extend study s: the study"},
+		"a study that has changed": {
+			func(_ *Store, e *Extension) error { e.Indices--; return nil }, ErrStudyChanged,
+			"its next trial is 3 by now, not 2",
+		},
+		"a canceled study": {func(s *Store, _ *Extension) error {
+			return s.SetStudyState(5, at(5), "s",
+				lifecycle.StudyCanceled)
+		}, ErrIllegalMove, "reopen a study that is canceled"},
+		"a study that is not there": {
+			func(s *Store, _ *Extension) error { return s.DeleteStudy(5, "s") }, ErrNotFound,
+			"extend study s: the study",
+		},
 		"nothing": {func(_ *Store, e *Extension) error {
 			*e = Extension{Indices: 3, NextIndices: 9, MaxTrials: 9}
 			return nil
 		}, ErrInvalid, "it adds nothing: the study has all of these trials"},
-		"what is there":               {func(_ *Store, e *Extension) error { *e = extension(3, runs); return nil }, ErrInvalid, "it adds nothing: the study has all of these trials"},
-		"a trial without a run":       {func(_ *Store, e *Extension) error { e.Runs = e.Runs[:1]; return nil }, ErrInvalid, "there is no run run-c"},
-		"a milestone without a trial": {func(_ *Store, e *Extension) error { e.Trials = e.Trials[1:]; return nil }, ErrInvalid, "5 trials for runs with 6 milestones"},
+		"what is there": {
+			func(_ *Store, e *Extension) error { *e = extension(3, runs); return nil },
+			ErrInvalid, "it adds nothing: the study has all of these trials",
+		},
+		"a trial without a run": {
+			func(_ *Store, e *Extension) error { e.Runs = e.Runs[:1]; return nil },
+			ErrInvalid, "there is no run run-c",
+		},
+		"a milestone without a trial": {
+			func(_ *Store, e *Extension) error { e.Trials = e.Trials[1:]; return nil },
+			ErrInvalid, "5 trials for runs with 6 milestones",
+		},
 		"a milestone of an old run without a trial": {func(_ *Store, e *Extension) error {
 			e.Trials = e.Trials[:len(e.Trials)-1]
 			return nil
@@ -103,14 +121,35 @@ func TestExtendRefuses(t *testing.T) {
 			e.Trials = append(e.Trials, again)
 			return nil
 		}, ErrInvalid, "7 trials for runs with 6 milestones"},
-		"an index twice":        {func(_ *Store, e *Extension) error { e.Trials[2].Index = e.Trials[1].Index; return nil }, ErrInvalid, "trial 4: it occurs twice"},
-		"an index that is old":  {func(_ *Store, e *Extension) error { e.Trials[0].Index = 2; return nil }, ErrInvalid, "its index not between 3 and 6"},
-		"an index beyond":       {func(_ *Store, e *Extension) error { e.NextIndices--; return nil }, ErrInvalid, "trial 5: it is new"},
-		"too many trials":       {func(_ *Store, e *Extension) error { e.MaxTrials = 5; return nil }, ErrInvalid, "it would have 6 trials, at most 5 are allowed"},
-		"an old run twice":      {func(_ *Store, e *Extension) error { e.Runs = append(e.Runs, e.Runs[0]); return nil }, ErrInvalid, "run run-a: it occurs twice"},
-		"a new run twice":       {func(_ *Store, e *Extension) error { e.Runs = append(e.Runs, e.Runs[1]); return nil }, ErrInvalid, "run run-c: it occurs twice"},
-		"other parameters":      {func(_ *Store, e *Extension) error { e.Trials[0].Parameters.Seed++; return nil }, ErrInvalid, "its parameters are not those of run run-a"},
-		"a run that ends later": {func(_ *Store, e *Extension) error { e.Runs[1].Parameters.MaxEpochs++; return nil }, ErrInvalid, "do not end at the run's 9 epochs"},
+		"an index twice": {func(_ *Store, e *Extension) error { e.Trials[2].Index = e.Trials[1].Index; return nil }, ErrInvalid, "trial 4: it occurs twice"},
+		"an index that is old": {
+			func(_ *Store, e *Extension) error { e.Trials[0].Index = 2; return nil }, ErrInvalid,
+			"its index not between 3 and 6",
+		},
+		"an index beyond": {
+			func(_ *Store, e *Extension) error { e.NextIndices--; return nil }, ErrInvalid,
+			"trial 5: it is new",
+		},
+		"too many trials": {
+			func(_ *Store, e *Extension) error { e.MaxTrials = 5; return nil }, ErrInvalid,
+			"it would have 6 trials, at most 5 are allowed",
+		},
+		"an old run twice": {
+			func(_ *Store, e *Extension) error { e.Runs = append(e.Runs, e.Runs[0]); return nil },
+			ErrInvalid, "run run-a: it occurs twice",
+		},
+		"a new run twice": {
+			func(_ *Store, e *Extension) error { e.Runs = append(e.Runs, e.Runs[1]); return nil },
+			ErrInvalid, "run run-c: it occurs twice",
+		},
+		"other parameters": {
+			func(_ *Store, e *Extension) error { e.Trials[0].Parameters.Seed++; return nil },
+			ErrInvalid, "its parameters are not those of run run-a",
+		},
+		"a run that ends later": {
+			func(_ *Store, e *Extension) error { e.Runs[1].Parameters.MaxEpochs++; return nil },
+			ErrInvalid, "do not end at the run's 9 epochs",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := studyOf(t, nil, runs)
@@ -145,7 +184,8 @@ func TestExtendAfterTheEnd(t *testing.T) {
 	scribble(e.Spec)
 
 	study := getStudy(t, store)
-	if study.State != lifecycle.StudyRunning || study.EndTime != nil || study.Indices != 30 || study.Spec.BatchSize.Values[0] != 2 ||
+	if study.State != lifecycle.StudyRunning || study.EndTime != nil || study.Indices != 30 ||
+		study.Spec.BatchSize.Values[0] != 2 ||
 		len(study.EarlierSpecs) != 1 || !proto.Equal(study.EarlierSpecs[0], spec) {
 		t.Errorf("the study is %v", study)
 	}
@@ -171,7 +211,8 @@ func TestExtendAfterTheEnd(t *testing.T) {
 	} {
 		got := trialOf(t, store, answer.run, answer.maximum)
 		if got.State != lifecycle.TrialSucceeded || got.Epochs != answer.epochs || got.BestEpoch != answer.best ||
-			got.GetObjective() != answer.objective || got.GetTestLoss() != answer.test || (got.TestLoss == nil) != (answer.test == 0) {
+			got.GetObjective() != answer.objective || got.GetTestLoss() != answer.test ||
+			(got.TestLoss == nil) != (answer.test == 0) {
 			t.Errorf("trial %v, want %+v", got, answer)
 		}
 	}
@@ -186,7 +227,8 @@ func TestExtendAfterTheEnd(t *testing.T) {
 		t.Errorf("next runs %v", ids)
 	}
 	longer := next[0]
-	if longer.StopReason != 0 || longer.Epochs != 4 || longer.Parameters.MaxEpochs != 6 || !slices.Equal(longer.Milestones, []uint32{2, 3, 4, 6}) {
+	if longer.StopReason != 0 || longer.Epochs != 4 || longer.Parameters.MaxEpochs != 6 ||
+		!slices.Equal(longer.Milestones, []uint32{2, 3, 4, 6}) {
 		t.Errorf("the run that goes on: %v", longer)
 	}
 	best, err := store.Snapshot().Best(nil, "s")
@@ -204,8 +246,12 @@ func TestExtendWhatHasNoAnswer(t *testing.T) {
 	record(t, store, 11, columnEntry("s", "run-a", attempt, 1, []float64{1, 2}, []float64{1, 2}, nil),
 		failureEntry("s", "run-a", attempt, trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, "too much"))
 	extend(t, store, 20, 3, extension(2, map[string][]uint32{"run-a": {2, 3, 8}}))
-	for epochs, state := range map[uint32]trellisv1.TrialState{2: lifecycle.TrialSucceeded, 3: lifecycle.TrialFailed, 4: lifecycle.TrialFailed, 8: lifecycle.TrialFailed} {
-		if got := trialOf(t, store, "run-a", epochs); got.State != state || (got.Error == "") != (state == lifecycle.TrialSucceeded) {
+	for epochs, state := range map[uint32]trellisv1.TrialState{
+		2: lifecycle.TrialSucceeded, 3: lifecycle.TrialFailed,
+		4: lifecycle.TrialFailed, 8: lifecycle.TrialFailed,
+	} {
+		if got := trialOf(t, store, "run-a", epochs); got.State != state ||
+			(got.Error == "") != (state == lifecycle.TrialSucceeded) {
 			t.Errorf("trial %v, want %v", got, state)
 		}
 	}
@@ -227,17 +273,20 @@ func TestExtendLeased(t *testing.T) {
 	}
 	success := successEntry("s", "run-a", attempt, 4)
 	success.GetOutcome().GetSuccess().StopReason = byMaximum
-	record(t, store, 13, columnEntry("s", "run-a", attempt, 3, []float64{1, 2}, []float64{0.5, 2}, map[uint32]float64{4: 7}), success)
+	record(t, store, 13, columnEntry("s", "run-a", attempt, 3, []float64{1, 2}, []float64{0.5, 2},
+		map[uint32]float64{4: 7}), success)
 	run, err := store.Snapshot().Run(nil, "s", "run-a")
 	ok(t, err)
-	if study := getStudy(t, store); run.State != lifecycle.RunPending || run.Worker != "" || run.Epochs != 4 || study.State != lifecycle.StudyRunning ||
+	if study := getStudy(t, store); run.State != lifecycle.RunPending || run.Worker != "" || run.Epochs != 4 ||
+		study.State != lifecycle.StudyRunning ||
 		study.Progress.TrialsSucceeded != 2 {
 		t.Fatalf("run %v of %v", run, study)
 	}
 	attempt = grant1(t, store, 14, "s", "run-a", "w")
 	success = successEntry("s", "run-a", attempt, 8)
 	success.GetOutcome().GetSuccess().StopReason = byMaximum
-	record(t, store, 15, columnEntry("s", "run-a", attempt, 5, []float64{1, 2, 3, 4}, []float64{1, 2, 3, 4}, nil), success)
+	record(t, store, 15, columnEntry("s", "run-a", attempt, 5, []float64{1, 2, 3, 4}, []float64{1, 2, 3, 4}, nil),
+		success)
 	if study := getStudy(t, store); study.State != lifecycle.StudyCompleted || study.Progress.TrialsSucceeded != 3 {
 		t.Errorf("the study is %v", study)
 	}
@@ -250,7 +299,8 @@ func TestSettling(t *testing.T) {
 	store := studyOf(t, spec, map[string][]uint32{"run-a": {1}})
 	expect := func(state trellisv1.StudyState, settled bool) {
 		t.Helper()
-		if study := getStudy(t, store); study.State != state || study.Settled != settled || len(study.EarlierSpecs) > 0 || study.Spec == nil {
+		if study := getStudy(t, store); study.State != state || study.Settled != settled ||
+			len(study.EarlierSpecs) > 0 || study.Spec == nil {
 			t.Fatalf("the study is %v, want %v and settled %v", study, state, settled)
 		}
 	}
@@ -281,11 +331,13 @@ func TestRetry(t *testing.T) {
 	fail := func(index uint64) {
 		t.Helper()
 		attempt := grant1(t, store, index, "s", "run-a", "w")
-		record(t, store, index+1, failureEntry("s", "run-a", attempt, trellisv1.FailureClass_FAILURE_CLASS_TRAINER, "no"))
+		record(t, store, index+1, failureEntry("s", "run-a", attempt, trellisv1.FailureClass_FAILURE_CLASS_TRAINER,
+			"no"))
 	}
 	refuse := func(index uint64, text string) {
 		t.Helper()
-		if _, err := store.RetryStudy(index, at(index), "s", false); !errors.Is(err, ErrIllegalMove) || !strings.Contains(err.Error(), text) {
+		if _, err := store.RetryStudy(index, at(index), "s", false); !errors.Is(err, ErrIllegalMove) ||
+			!strings.Contains(err.Error(), text) {
 			t.Errorf("error %v, want one with %q", err, text)
 		}
 	}
@@ -300,7 +352,8 @@ func TestRetry(t *testing.T) {
 	retryStudy(t, store, 20, false)
 	run, err := store.Snapshot().Run(nil, "s", "run-a")
 	ok(t, err)
-	if study := getStudy(t, store); run.State != lifecycle.RunPending || run.Error != "" || len(run.Failures) > 0 || run.Spared ||
+	if study := getStudy(t, store); run.State != lifecycle.RunPending || run.Error != "" || len(run.Failures) > 0 ||
+		run.Spared ||
 		study.State != lifecycle.StudyRunning || study.EndTime != nil || study.Progress.RunsFailed > 0 {
 		t.Fatalf("run %v of %v", run, study)
 	}

@@ -90,7 +90,8 @@ func (r *modelRun) lengthen(index uint64, milestones []uint32) {
 	r.checkpoints = r.keptCheckpoints()
 	r.changed = index
 	maxEpochs := all[len(all)-1]
-	if r.state == lifecycle.RunSucceeded && r.reason == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS && len(r.train) < int(maxEpochs) {
+	if r.state == lifecycle.RunSucceeded && r.reason == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS &&
+		len(r.train) < int(maxEpochs) {
 		r.state, r.reason = lifecycle.RunPending, 0
 	}
 	r.Run = proto.CloneOf(r.Run)
@@ -148,8 +149,10 @@ func (m *storeMachine) extend(t *rapid.T) {
 	}
 	few := rapid.IntRange(0, 2)
 	seeds := rapid.SliceOfNDistinct(rapid.Uint32Range(1, 3), 0, few.Draw(t, "seeds"), rapid.ID).Draw(t, "seeds added")
-	epochs := rapid.SliceOfNDistinct(rapid.Uint32Range(1, 8), 0, few.Draw(t, "epochs"), rapid.ID).Draw(t, "epochs added")
-	configurations := rapid.SliceOfNDistinct(rapid.IntRange(0, 5), 0, few.Draw(t, "configurations"), rapid.ID).Draw(t, "configurations added")
+	epochs := rapid.SliceOfNDistinct(rapid.Uint32Range(1, 8), 0, few.Draw(t, "epochs"), rapid.ID).Draw(t,
+		"epochs added")
+	configurations := rapid.SliceOfNDistinct(rapid.IntRange(0, 5), 0, few.Draw(t, "configurations"), rapid.ID).Draw(t,
+		"configurations added")
 	e := Extension{Indices: study.indices, Settled: rapid.IntRange(0, 5).Draw(t, "settled") == 0}
 	if rapid.IntRange(0, 9).Draw(t, "stale") == 0 {
 		e.Indices--

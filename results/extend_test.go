@@ -83,7 +83,8 @@ func (d *drill) epoch(id string) {
 			test = proto.Float64(-float64(bestEpochAt(id, epoch)))
 		}
 		d.index++
-		record(d.t, d.store, d.index, reportEntry("s", id, run.Attempt, epoch, lossOf(id+"train", epoch), lossOf(id, epoch), test))
+		record(d.t, d.store, d.index, reportEntry("s", id, run.Attempt, epoch, lossOf(id+"train", epoch),
+			lossOf(id, epoch), test))
 		d.trained[id]++
 		if epoch < min(d.until[id], endOf(id)) {
 			return
@@ -152,7 +153,8 @@ func TestExtendedAsInOneGo(t *testing.T) {
 		ids := []string{"early-a", "early-b", "run-c", "run-d", "run-e"}
 		draw := func(what string, least int) map[string][]uint32 {
 			runs := map[string][]uint32{}
-			for _, id := range rapid.SliceOfNDistinct(rapid.SampledFrom(ids), least, len(ids), rapid.ID).Draw(rt, what) {
+			for _, id := range rapid.SliceOfNDistinct(rapid.SampledFrom(ids), least, len(ids), rapid.ID).Draw(rt,
+				what) {
 				runs[id] = rapid.SliceOfNDistinct(rapid.Uint32Range(1, 6), 1, 4, rapid.ID).Draw(rt, id)
 				slices.Sort(runs[id])
 			}
@@ -177,7 +179,8 @@ func TestExtendedAsInOneGo(t *testing.T) {
 			merged := map[string][]uint32{}
 			adds := false
 			for _, id := range ids {
-				if all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(whole[id], more[id])))); len(all) > 0 {
+				if all := slices.Compact(slices.Sorted(slices.Values(slices.Concat(whole[id],
+					more[id])))); len(all) > 0 {
 					adds, merged[id] = adds || len(all) > len(whole[id]), all
 				}
 			}
@@ -185,7 +188,8 @@ func TestExtendedAsInOneGo(t *testing.T) {
 			d.index++
 			before := mustHash(t, d.store.Snapshot())
 			_, err = d.store.ExtendStudy(d.index, at(d.index), "s", e)
-			if adds != (err == nil) || !adds && (!errors.Is(err, ErrInvalid) || mustHash(t, d.store.Snapshot()) != before) {
+			if adds != (err == nil) || !adds && (!errors.Is(err, ErrInvalid) ||
+				mustHash(t, d.store.Snapshot()) != before) {
 				rt.Fatalf("extended by %v, which adds something: %v; error %v", more, adds, err)
 			}
 			checkIndexes(rt, d.store.Snapshot())

@@ -21,7 +21,10 @@ func TestFailuresAreForgotten(t *testing.T) {
 	next := func() uint64 { index++; return index }
 	lose := func(entries ...func(attempt uint64) *trellisv1.RecordCommand_Entry) *trellisv1.Run {
 		worker := fmt.Sprintf("w%d", index)
-		ok(t, store.SetWorker(next(), at(index), &trellisv1.Worker{Name: worker, State: lifecycle.WorkerReady, Slots: 1}))
+		ok(t, store.SetWorker(next(), at(index), &trellisv1.Worker{
+			Name: worker, State: lifecycle.WorkerReady,
+			Slots: 1,
+		}))
 		attempt := grant1(t, store, next(), "s", "a", worker)
 		for _, entry := range entries {
 			record(t, store, next(), entry(attempt))
@@ -65,7 +68,10 @@ func TestFailuresBeyondTheLimit(t *testing.T) {
 	stored, err := source.Snapshot().Run(nil, "s", "a")
 	ok(t, err)
 	for n := range uint64(trajectory.MaxFailures + 1) {
-		stored.Failures = append(stored.Failures, &trellisv1.Failure{Attempt: n, Worker: "w", Class: trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST})
+		stored.Failures = append(stored.Failures, &trellisv1.Failure{
+			Attempt: n, Worker: "w",
+			Class: trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST,
+		})
 	}
 	var data bytes.Buffer
 	_, err = source.Snapshot().WriteTo(&data)

@@ -160,7 +160,8 @@ func checkIndexes(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) {
 			}
 		}
 	}
-	if got, want := tableTexts(t, snapshot), tableTexts(t, rebuilt(t, snapshot)); !maps.EqualFunc(got, want, slices.Equal) {
+	if got, want := tableTexts(t, snapshot), tableTexts(t, rebuilt(t, snapshot)); !maps.EqualFunc(got, want,
+		slices.Equal) {
 		t.Fatalf("the tables are\n%v\nbut what they follow from gives\n%v", got, want)
 	}
 }
@@ -219,7 +220,8 @@ func tableTexts(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) map[s
 			case proto.Message:
 				text = encode(row)
 			case *section:
-				text = fmt.Sprintf("%s %d %d %x %x %x", row.study, row.number, row.changed, row.pending, row.begun, row.open)
+				text = fmt.Sprintf("%s %d %d %x %x %x", row.study, row.number, row.changed, row.pending, row.begun,
+					row.open)
 				for _, member := range row.members {
 					text += fmt.Sprintf("; %q %q", encode(member.Run), encode(member.Losses))
 					for _, answer := range member.Answers {

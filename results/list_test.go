@@ -65,7 +65,8 @@ func newListStore(t testing.TB) *Store {
 		report("wide", 1, 0.2), report("wide", 2, 0.1), successEntry("s", "wide", attempts["wide"], 2),
 		report("diverged", 1, math.NaN()), successEntry("s", "diverged", attempts["diverged"], 1),
 		report("running", 1, 0.2),
-		failureEntry("s", "failed", attempts["failed"], trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, "too large"),
+		failureEntry("s", "failed", attempts["failed"], trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY,
+			"too large"),
 	)
 	return store
 }
@@ -105,7 +106,8 @@ func TestListTrialsOrder(t *testing.T) {
 	} {
 		list, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: "s", OrderBy: orderBy})
 		if err != nil || indexes(list.GetTrials()) != want || list.GetTotal() != 8 || list.GetNextPageToken() != "" {
-			t.Errorf("order %q: %s of %d and error %v, want %s", orderBy, indexes(list.GetTrials()), list.GetTotal(), err, want)
+			t.Errorf("order %q: %s of %d and error %v, want %s", orderBy, indexes(list.GetTrials()), list.GetTotal(),
+				err, want)
 		}
 	}
 }
@@ -136,7 +138,8 @@ func TestListTrialsFilter(t *testing.T) {
 	} {
 		list, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: "s", Filter: filter})
 		if err != nil || indexes(list.GetTrials()) != want || int(list.GetTotal()) != len(want) {
-			t.Errorf("filter %q: %s of %d and error %v, want %s", filter, indexes(list.GetTrials()), list.GetTotal(), err, want)
+			t.Errorf("filter %q: %s of %d and error %v, want %s", filter, indexes(list.GetTrials()), list.GetTotal(),
+				err, want)
 		}
 	}
 }
@@ -151,24 +154,49 @@ func TestListTrialsInvalid(t *testing.T) {
 		want    error
 		text    string
 	}{
-		"unknown study":     {&trellisv1.ListTrialsRequest{Study: "t"}, ErrNotFound, "study t"},
-		"unknown order":     {&trellisv1.ListTrialsRequest{OrderBy: "loss"}, ErrInvalid, `"loss" is no field of a trial; they are index, objective`},
-		"two hyphens":       {&trellisv1.ListTrialsRequest{OrderBy: "--index"}, ErrInvalid, "order_by"},
-		"only a hyphen":     {&trellisv1.ListTrialsRequest{OrderBy: "-"}, ErrInvalid, "order_by"},
-		"unknown field":     {&trellisv1.ListTrialsRequest{Filter: "index > 1 &&\n  loss < 1"}, ErrInvalid, "line 2, column 3: undeclared reference to 'loss'"},
-		"syntax":            {&trellisv1.ListTrialsRequest{Filter: "index >"}, ErrInvalid, "line 1, column 8: Syntax error"},
-		"no condition":      {&trellisv1.ListTrialsRequest{Filter: "objective"}, ErrInvalid, "not a condition"},
-		"wrong type":        {&trellisv1.ListTrialsRequest{Filter: "state == 3"}, ErrInvalid, "column 7: found no matching overload"},
+		"unknown study": {&trellisv1.ListTrialsRequest{Study: "t"}, ErrNotFound, "study t"},
+		"unknown order": {
+			&trellisv1.ListTrialsRequest{OrderBy: "loss"}, ErrInvalid,
+			`"loss" is no field of a trial; they are index, objective`,
+		},
+		"two hyphens":   {&trellisv1.ListTrialsRequest{OrderBy: "--index"}, ErrInvalid, "order_by"},
+		"only a hyphen": {&trellisv1.ListTrialsRequest{OrderBy: "-"}, ErrInvalid, "order_by"},
+		"unknown field": {
+			&trellisv1.ListTrialsRequest{Filter: "index > 1 &&\n  loss < 1"}, ErrInvalid,
+			"line 2, column 3: undeclared reference to 'loss'",
+		},
+		"syntax": {
+			&trellisv1.ListTrialsRequest{Filter: "index >"}, ErrInvalid,
+			"line 1, column 8: Syntax error",
+		},
+		"no condition": {&trellisv1.ListTrialsRequest{Filter: "objective"}, ErrInvalid, "not a condition"},
+		"wrong type": {
+			&trellisv1.ListTrialsRequest{Filter: "state == 3"}, ErrInvalid,
+			"column 7: found no matching overload",
+		},
 		"wrong type inside": {&trellisv1.ListTrialsRequest{Filter: "objective < 'x'"}, ErrInvalid, "no such overload"},
-		"division by zero":  {&trellisv1.ListTrialsRequest{Filter: "1 / (index - 1) == 0"}, ErrInvalid, "division by zero"},
-		"a loop":            {&trellisv1.ListTrialsRequest{Filter: "[1, 2].exists(x, x == index)"}, ErrInvalid, "undeclared reference"},
-		"too long":          {&trellisv1.ListTrialsRequest{Filter: strings.Repeat(" ", 1000) + "true"}, ErrInvalid, "at most 1000"},
+		"division by zero": {
+			&trellisv1.ListTrialsRequest{Filter: "1 / (index - 1) == 0"}, ErrInvalid,
+			"division by zero",
+		},
+		"a loop": {
+			&trellisv1.ListTrialsRequest{Filter: "[1, 2].exists(x, x == index)"}, ErrInvalid,
+			"undeclared reference",
+		},
+		"too long": {
+			&trellisv1.ListTrialsRequest{Filter: strings.Repeat(" ", 1000) + "true"}, ErrInvalid,
+			"at most 1000",
+		},
 		"too costly": {
-			&trellisv1.ListTrialsRequest{Filter: "('" + strings.Repeat("a", 450) + "').matches('" + strings.Repeat("a", 450) + "')"},
+			&trellisv1.ListTrialsRequest{Filter: "('" + strings.Repeat("a", 450) + "').matches('" + strings.Repeat("a",
+				450) + "')"},
 			ErrInvalid, "cost limit",
 		},
-		"no token":             {&trellisv1.ListTrialsRequest{PageToken: "?"}, ErrInvalid, "page_token"},
-		"cut token":            {&trellisv1.ListTrialsRequest{PageToken: token[:20], OrderBy: "objective"}, ErrInvalid, "page_token"},
+		"no token": {&trellisv1.ListTrialsRequest{PageToken: "?"}, ErrInvalid, "page_token"},
+		"cut token": {
+			&trellisv1.ListTrialsRequest{PageToken: token[:20], OrderBy: "objective"}, ErrInvalid,
+			"page_token",
+		},
 		"token of other order": {&trellisv1.ListTrialsRequest{PageToken: token}, ErrInvalid, "page_token"},
 		"token of other filter": {
 			&trellisv1.ListTrialsRequest{PageToken: token, OrderBy: "objective", Filter: "true"},
@@ -191,7 +219,16 @@ func TestListTrialsLosses(t *testing.T) {
 	snapshot := newListStore(t).Snapshot()
 	list, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: "s", Losses: true})
 	ok(t, err)
-	for i, want := range [][]float64{{0.3, 0.4}, {0.3, 0.4, 0.1, 0.1}, {0.2, 0.1}, {math.NaN()}, {0.2}, {0.2}, nil, nil} {
+	for i, want := range [][]float64{
+		{0.3, 0.4},
+		{0.3, 0.4, 0.1, 0.1},
+		{0.2, 0.1},
+		{math.NaN()},
+		{0.2},
+		{0.2},
+		nil,
+		nil,
+	} {
 		trial := list.Trials[i]
 		if !slices.EqualFunc(trial.ValidationLoss, want, sameLoss) || len(trial.TrainLoss) != len(want) {
 			t.Errorf("losses of trial %d: %v and %v, want %v", i, trial.TrainLoss, trial.ValidationLoss, want)

@@ -53,14 +53,16 @@ func (m *storeMachine) checkTwins(t *rapid.T) {
 		leased, fresh := 0, m.model.study(run.study).fresh
 		for _, twin := range m.model.twins(run.Id) {
 			n := min(len(run.train), len(twin.train))
-			same := slices.EqualFunc(run.train[:n], twin.train[:n], sameLoss) && slices.EqualFunc(run.validation[:n], twin.validation[:n], sameLoss)
+			same := slices.EqualFunc(run.train[:n], twin.train[:n], sameLoss) &&
+				slices.EqualFunc(run.validation[:n], twin.validation[:n], sameLoss)
 			if !same && !m.faulty {
 				t.Fatalf("twins differ: %+v and %+v", run, twin)
 			}
 			if twin.state == lifecycle.RunLeased && !m.model.study(twin.study).fresh {
 				leased++
 			}
-			if same && !fresh && run.state == lifecycle.RunPending && min(len(twin.train), int(run.Parameters.MaxEpochs)) > len(run.train) {
+			if same && !fresh && run.state == lifecycle.RunPending &&
+				min(len(twin.train), int(run.Parameters.MaxEpochs)) > len(run.train) {
 				t.Fatalf("a run does not know what its twin knows: %+v and %+v", run, twin)
 			}
 		}
@@ -77,7 +79,8 @@ func (m *storeMachine) checkStudy(t *rapid.T, snapshot *Snapshot, got *trellisv1
 	if got.Indices != want.indices || got.Settled != want.settled || len(got.EarlierSpecs) != want.earlierSpecs {
 		t.Fatalf("the extended study is %v, want %+v", got, want)
 	}
-	if ended := want.state == lifecycle.StudyCompleted || want.state == lifecycle.StudyCanceled; ended != (got.EndTime != nil) {
+	if ended := want.state == lifecycle.StudyCompleted ||
+		want.state == lifecycle.StudyCanceled; ended != (got.EndTime != nil) {
 		t.Fatalf("study %s is %v and ended at %v", got.Name, got.State, got.EndTime)
 	}
 	if progress := m.model.progress(want); !proto.Equal(got.Progress, progress) {
@@ -106,9 +109,12 @@ func (m *storeMachine) checkRun(t *rapid.T, snapshot *Snapshot, study *modelStud
 	if want.state != lifecycle.RunLeased {
 		attempt, worker, attemptEpochs = 0, "", 0
 	}
-	if got.State != want.state || got.Attempt != attempt || got.Worker != worker || int(got.Epochs) != len(want.train) ||
-		len(got.Failures) != len(want.failures) || got.AttemptEpochs != attemptEpochs || got.ModifyIndex != want.changed || got.StopReason != want.reason ||
-		int(got.SharedEpochs) != want.shared || got.SharedSeconds != float64(want.shared)/2 || got.SharedFrom != want.sharedFrom ||
+	if got.State != want.state || got.Attempt != attempt || got.Worker != worker ||
+		int(got.Epochs) != len(want.train) ||
+		len(got.Failures) != len(want.failures) || got.AttemptEpochs != attemptEpochs ||
+		got.ModifyIndex != want.changed || got.StopReason != want.reason ||
+		int(got.SharedEpochs) != want.shared || got.SharedSeconds != float64(want.shared)/2 ||
+		got.SharedFrom != want.sharedFrom ||
 		(got.Error != "") != (want.state == lifecycle.RunFailed) {
 		t.Fatalf("run:\n got %v\nwant %+v", got, want)
 	}
@@ -204,7 +210,8 @@ func (m *storeMachine) checkWorkers(t *rapid.T, snapshot *Snapshot) {
 	}
 	for _, got := range workers {
 		want, held := m.model.workers[got.Name], m.model.held(got.Name)
-		if free := want.state == lifecycle.WorkerReady && held < int(want.slots); free != slices.Contains(freeWorkers, got) {
+		if free := want.state == lifecycle.WorkerReady &&
+			held < int(want.slots); free != slices.Contains(freeWorkers, got) {
 			t.Fatalf("worker %v is free: %v", got, free)
 		}
 		if got.State != want.state || got.Slots != want.slots || int(got.Runs) != held {

@@ -49,13 +49,17 @@ func addMetrics(run *modelRun, reports *trellisv1.Reports, epochs []epochLosses)
 	}
 	train, validation := &trellisv1.Series{}, &trellisv1.Series{}
 	for _, epoch := range epochs {
-		train.Values, validation.Values = append(train.Values, -epoch.accuracy), append(validation.Values, epoch.accuracy)
+		train.Values, validation.Values = append(train.Values, -epoch.accuracy), append(validation.Values,
+			epoch.accuracy)
 	}
 	reports.Metrics = map[string]*trellisv1.Series{"train_accuracy": train, "validation_accuracy": validation}
 }
 
 func newStoreMachine(t testing.TB) *storeMachine {
-	return &storeMachine{index: firstIndex, store: newStore(t), replica: newStore(t), model: newModel(), truth: map[string][]epochLosses{}}
+	return &storeMachine{
+		index: firstIndex, store: newStore(t), replica: newStore(t), model: newModel(),
+		truth: map[string][]epochLosses{},
+	}
 }
 
 // refusals are all the errors there are to tell apart.
@@ -94,7 +98,10 @@ func (m *storeMachine) create(t *rapid.T) {
 		study.Spec.Settle = &trellisv1.Settle{MaxSeeds: 3}
 	}
 	study.Fresh = rapid.IntRange(0, 4).Draw(t, "fresh") == 0
-	created := &modelStudy{name: study.Name, fresh: study.Fresh, pruning: proto.CloneOf(study.Spec.Pruning), settle: study.Spec.Settle != nil}
+	created := &modelStudy{
+		name: study.Name, fresh: study.Fresh, pruning: proto.CloneOf(study.Spec.Pruning),
+		settle: study.Spec.Settle != nil,
+	}
 	var runs []*trellisv1.Run
 	var trials []*trellisv1.Trial
 	first := uint64(0)
@@ -214,7 +221,8 @@ func (m *storeMachine) grantNext(t *rapid.T) {
 	next := m.model.next()
 	for _, name := range []string{"w", "w1", "x"} {
 		worker := m.model.workers[name]
-		for free := 0; worker != nil && worker.state == lifecycle.WorkerReady && free < int(worker.slots)-m.model.held(name) && len(next) > 0; free++ {
+		for free := 0; worker != nil && worker.state == lifecycle.WorkerReady &&
+			free < int(worker.slots)-m.model.held(name) && len(next) > 0; free++ {
 			grants = append(grants, &trellisv1.Grant{Study: next[0].study, Run: next[0].Id, Worker: name})
 			next = next[1:]
 		}
@@ -260,15 +268,18 @@ func drawSuccess(t *rapid.T, run *modelRun, attempt uint64, epochs uint32) *trel
 func (m *storeMachine) endStageNext(t *rapid.T) {
 	run := m.drawHeld(t)
 	stage := m.model.study(run.study).stage(run)
-	if stored, err := m.store.Snapshot().Run(nil, run.study, run.Id); err != nil || pruning.Stage(m.studyOf(t, run), stored) != stage {
-		t.Fatalf("the stage of %v, error %v, ends at %d, want %d", stored, err, pruning.Stage(m.studyOf(t, run), stored), stage)
+	if stored, err := m.store.Snapshot().Run(nil, run.study, run.Id); err != nil ||
+		pruning.Stage(m.studyOf(t, run), stored) != stage {
+		t.Fatalf("the stage of %v, error %v, ends at %d, want %d", stored, err,
+			pruning.Stage(m.studyOf(t, run), stored), stage)
 	}
 	var train, validation []float64
 	var epochs []epochLosses
 	for epoch := len(run.train) + 1; epoch <= int(stage); epoch++ {
 		drawn := rapid.SampledFrom(someLosses).Draw(t, "loss")
 		losses := m.told(run, epoch, epochLosses{drawn, drawn, drawn})
-		train, validation, epochs = append(train, losses.train), append(validation, losses.validation), append(epochs, losses)
+		train, validation, epochs = append(train, losses.train), append(validation, losses.validation), append(epochs,
+			losses)
 	}
 	var entries []*trellisv1.RecordCommand_Entry
 	if len(train) > 0 {
@@ -322,7 +333,8 @@ func (m *storeMachine) drawReports(t *rapid.T, run *modelRun, attempt uint64, ep
 			rapid.SampledFrom(someLosses).Draw(t, "train"), rapid.SampledFrom(someLosses).Draw(t, "validation"),
 			rapid.SampledFrom(someLosses).Draw(t, "accuracy"),
 		})
-		train, validation, epochs = append(train, losses.train), append(validation, losses.validation), append(epochs, losses)
+		train, validation, epochs = append(train, losses.train), append(validation, losses.validation), append(epochs,
+			losses)
 	}
 	deviate := rapid.IntRange(0, 4).Draw(t, "deviate") == 0
 	for i := range train {
@@ -370,7 +382,8 @@ func (m *storeMachine) record(t *rapid.T) {
 		run := rapid.SampledFrom(runs).Draw(t, "run")
 		attempt := run.attempt
 		if rapid.IntRange(0, 5).Draw(t, "stale") == 0 {
-			attempt = AttemptNumber(rapid.Uint64Range(0, m.index).Draw(t, "attempt"), rapid.IntRange(0, 3).Draw(t, "place"))
+			attempt = AttemptNumber(rapid.Uint64Range(0, m.index).Draw(t, "attempt"),
+				rapid.IntRange(0, 3).Draw(t, "place"))
 		}
 		epoch := rapid.Uint32Range(0, run.Parameters.MaxEpochs+1).Draw(t, "epoch")
 		var entry *trellisv1.RecordCommand_Entry
@@ -434,7 +447,8 @@ func spoil(t *rapid.T, run *modelRun, reports *trellisv1.Reports) {
 	case 10:
 		// What begins without metrics would go on so, and contradict its twins.
 		if len(run.train) > 0 {
-			delete(reports.Metrics, rapid.SampledFrom([]string{"train_accuracy", "validation_accuracy"}).Draw(t, "name"))
+			delete(reports.Metrics, rapid.SampledFrom([]string{"train_accuracy", "validation_accuracy"}).Draw(t,
+				"name"))
 		}
 	}
 }

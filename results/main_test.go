@@ -90,9 +90,15 @@ func checkpointEntry(study, run string, attempt uint64, epoch uint32, sha256 str
 }
 
 func successEntry(study, run string, attempt uint64, epochs uint32) *trellisv1.RecordCommand_Entry {
-	return outcomeEntry(&trellisv1.Outcome{Study: study, Run: run, Attempt: attempt, Result: &trellisv1.Outcome_Success_{
-		Success: &trellisv1.Outcome_Success{Epochs: epochs, StopReason: trellisv1.StopReason_STOP_REASON_EARLY_STOPPING},
-	}})
+	return outcomeEntry(&trellisv1.Outcome{
+		Study: study, Run: run, Attempt: attempt,
+		Result: &trellisv1.Outcome_Success_{
+			Success: &trellisv1.Outcome_Success{
+				Epochs:     epochs,
+				StopReason: trellisv1.StopReason_STOP_REASON_EARLY_STOPPING,
+			},
+		},
+	})
 }
 
 // stageEntry says that an attempt has come as far as it was to come.

@@ -25,7 +25,8 @@ func trainLarge(t testing.TB, store *Store, name string, index uint64, count int
 	// The entries of a command are made once and sent again with other values, since the store keeps none of them.
 	var entries []*trellisv1.RecordCommand_Entry
 	for range min(count, MaxGrants) {
-		entries = append(entries, columnEntry(name, "", 0, 1, make([]float64, epochs), make([]float64, epochs), map[uint32]float64{}),
+		entries = append(entries, columnEntry(name, "", 0, 1, make([]float64, epochs), make([]float64, epochs),
+			map[uint32]float64{}),
 			successEntry(name, "", 0, epochs))
 	}
 	for first := 0; first < count; first += MaxGrants {
@@ -58,8 +59,12 @@ func trainLarge(t testing.TB, store *Store, name string, index uint64, count int
 func createLarge(t testing.TB, store *Store, name string, count int, epochs uint32) uint64 {
 	t.Helper()
 	runs, trials := largeStudy(count, epochs)
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: name, Spec: &trellisv1.StudySpec{Name: name}}, runs, trials))
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "worker", State: lifecycle.WorkerReady, Slots: uint32(count)}))
+	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: name, Spec: &trellisv1.StudySpec{Name: name}}, runs,
+		trials))
+	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{
+		Name: "worker", State: lifecycle.WorkerReady,
+		Slots: uint32(count),
+	}))
 	return 3
 }
 
@@ -112,7 +117,10 @@ func TestLargeStudy(t *testing.T) {
 	perTrial("before the first epoch", before, 700)
 	page := func(orderBy, filter string) func() error {
 		return func() error {
-			_, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "large", OrderBy: orderBy, Filter: filter})
+			_, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{
+				Study: "large", OrderBy: orderBy,
+				Filter: filter,
+			})
 			return err
 		}
 	}
@@ -120,7 +128,8 @@ func TestLargeStudy(t *testing.T) {
 	within("training", time.Minute, func() error { trainLarge(t, store, "large", 3, trials, epochs); return nil })
 	study, err := store.Snapshot().Study(nil, "large")
 	ok(t, err)
-	if study.State != lifecycle.StudyCompleted || study.Progress.TrialsSucceeded != trials || study.Progress.Epochs != trials*epochs {
+	if study.State != lifecycle.StudyCompleted || study.Progress.TrialsSucceeded != trials ||
+		study.Progress.Epochs != trials*epochs {
 		t.Fatalf("the study is not all there: %v, %v", study.State, study.Progress)
 	}
 	perTrial("all done", before, 1500)

@@ -44,22 +44,28 @@ func TestMetricsOfTrials(t *testing.T) {
 			want = map[string]float64{"accuracy": testAccuracy}
 		}
 		if !maps.Equal(trial.TestMetrics, want) || (trial.TestLoss != nil) != (want != nil) {
-			t.Errorf("study %s: trial %d has the test loss %v and metrics %v, want %v", study, index, trial.TestLoss, trial.TestMetrics, want)
+			t.Errorf("study %s: trial %d has the test loss %v and metrics %v, want %v", study, index, trial.TestLoss,
+				trial.TestMetrics, want)
 		}
 	}
 	record(t, store, 4, accuracyEntry("s", "a", attempt, 1, []float64{0.5}, []float64{0.125}, nil))
 	check("s", 0, 0.125, 0)
-	record(t, store, 5, accuracyEntry("s", "a", attempt, 2, []float64{0.25}, []float64{0.25}, map[uint32]float64{2: 0.25}))
+	record(t, store, 5, accuracyEntry("s", "a", attempt, 2, []float64{0.25}, []float64{0.25},
+		map[uint32]float64{2: 0.25}))
 	check("s", 0, 0.25, 0.75)
 	check("s", 1, 0.25, 0)
 	// Epoch 3 is no better, epoch 4 is.
-	record(t, store, 6, accuracyEntry("s", "a", attempt, 3, []float64{3, 0.125}, []float64{0.75, 0.5}, map[uint32]float64{4: 0.5}),
+	record(t, store, 6, accuracyEntry("s", "a", attempt, 3, []float64{3, 0.125}, []float64{0.75, 0.5},
+		map[uint32]float64{4: 0.5}),
 		stageEntry("s", "a", attempt, 4))
 	check("s", 0, 0.25, 0.75)
 	check("s", 1, 0.5, 0.5)
 
 	run, trials := testRun("a", 16, 10, 1, 3)
-	_, err := store.ExtendStudy(7, at(7), "s", Extension{Indices: 2, NextIndices: 20, Runs: []*trellisv1.Run{run}, Trials: trials})
+	_, err := store.ExtendStudy(7, at(7), "s", Extension{
+		Indices: 2, NextIndices: 20, Runs: []*trellisv1.Run{run},
+		Trials: trials,
+	})
 	ok(t, err)
 	check("s", 10, 0.125, 0)
 	check("s", 11, 0.25, 0.75)
@@ -78,16 +84,21 @@ func TestMetricsByEpoch(t *testing.T) {
 	store := newSharingStore(t)
 	sharingStudy(t, store, 2, "s", false, map[string][]uint32{"a": {2, 4}})
 	attempt := grant1(t, store, 3, "s", "a", "w")
-	record(t, store, 4, accuracyEntry("s", "a", attempt, 1, []float64{0.5, 0.25, 3}, []float64{0.125, 0.25, 0.75}, map[uint32]float64{2: 0.25}))
+	record(t, store, 4, accuracyEntry("s", "a", attempt, 1, []float64{0.5, 0.25, 3}, []float64{0.125, 0.25, 0.75},
+		map[uint32]float64{2: 0.25}))
 	for _, losses := range []bool{false, true} {
-		response, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "s", OrderBy: "index", Losses: losses})
+		response, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{
+			Study: "s", OrderBy: "index",
+			Losses: losses,
+		})
 		ok(t, err)
 		for i, want := range [][]float64{{0.125, 0.25}, {0.125, 0.25, 0.75}} {
 			if !losses {
 				want = nil
 			}
 			metrics := response.GetTrials()[i].GetEpochMetrics()
-			if got := metrics["validation_accuracy"].GetValues(); !slices.Equal(got, want) || len(metrics) != min(1, len(want)) {
+			if got := metrics["validation_accuracy"].GetValues(); !slices.Equal(got, want) ||
+				len(metrics) != min(1, len(want)) {
 				t.Errorf("trial %d, losses %t: metrics by epoch %v, want %v", i, losses, metrics, want)
 			}
 		}
@@ -103,10 +114,21 @@ func TestMetricsRefused(t *testing.T) {
 	}{
 		"the same":             {func(*trellisv1.Reports) {}, nil},
 		"without test results": {func(r *trellisv1.Reports) { r.TestLoss, r.TestMetrics = nil, nil }, nil},
-		"one value too many":   {func(r *trellisv1.Reports) { r.Metrics["validation_accuracy"].Values = []float64{1, 2, 3} }, ErrInvalid},
-		"no values":            {func(r *trellisv1.Reports) { r.Metrics["validation_accuracy"].Values = nil }, ErrInvalid},
-		"of no images":         {func(r *trellisv1.Reports) { r.Metrics["accuracy"] = r.Metrics["validation_accuracy"] }, ErrInvalid},
-		"capitals":             {func(r *trellisv1.Reports) { r.Metrics["train_A"] = r.Metrics["validation_accuracy"] }, ErrInvalid},
+		"one value too many": {func(r *trellisv1.Reports) {
+			r.Metrics["validation_accuracy"].Values = []float64{
+				1, 2,
+				3,
+			}
+		}, ErrInvalid},
+		"no values": {
+			func(r *trellisv1.Reports) { r.Metrics["validation_accuracy"].Values = nil },
+			ErrInvalid,
+		},
+		"of no images": {func(r *trellisv1.Reports) { r.Metrics["accuracy"] = r.Metrics["validation_accuracy"] }, ErrInvalid},
+		"capitals": {
+			func(r *trellisv1.Reports) { r.Metrics["train_A"] = r.Metrics["validation_accuracy"] },
+			ErrInvalid,
+		},
 		"a long name": {func(r *trellisv1.Reports) {
 			r.Metrics["train_"+strings.Repeat("a", 59)] = r.Metrics["validation_accuracy"]
 		}, ErrInvalid},
@@ -122,22 +144,32 @@ func TestMetricsRefused(t *testing.T) {
 				r.TestMetrics[2].Values[strings.Repeat("a", i+1)] = 1
 			}
 		}, ErrInvalid},
-		"another value":    {func(r *trellisv1.Reports) { r.Metrics["validation_accuracy"].Values[0] = 0.5 }, ErrConflict},
-		"a number for NaN": {func(r *trellisv1.Reports) { r.Metrics["validation_accuracy"].Values[1] = 0.5 }, ErrConflict},
-		"none":             {func(r *trellisv1.Reports) { r.Metrics = nil }, ErrConflict},
-		"one more":         {func(r *trellisv1.Reports) { r.Metrics["train_accuracy"] = r.Metrics["validation_accuracy"] }, ErrConflict},
+		"another value": {
+			func(r *trellisv1.Reports) { r.Metrics["validation_accuracy"].Values[0] = 0.5 },
+			ErrConflict,
+		},
+		"a number for NaN": {
+			func(r *trellisv1.Reports) { r.Metrics["validation_accuracy"].Values[1] = 0.5 },
+			ErrConflict,
+		},
+		"none":     {func(r *trellisv1.Reports) { r.Metrics = nil }, ErrConflict},
+		"one more": {func(r *trellisv1.Reports) { r.Metrics["train_accuracy"] = r.Metrics["validation_accuracy"] }, ErrConflict},
 		"another": {func(r *trellisv1.Reports) {
 			r.Metrics = map[string]*trellisv1.Series{"train_accuracy": {Values: []float64{1, 2}}}
 		}, ErrConflict},
 		"another test value": {func(r *trellisv1.Reports) { r.TestMetrics[2].Values["accuracy"] = 0.5 }, ErrConflict},
-		"another test":       {func(r *trellisv1.Reports) { r.TestMetrics[2].Values = map[string]float64{"loss": 0.5} }, ErrConflict},
-		"no test metrics":    {func(r *trellisv1.Reports) { r.TestMetrics = nil }, ErrConflict},
+		"another test": {
+			func(r *trellisv1.Reports) { r.TestMetrics[2].Values = map[string]float64{"loss": 0.5} },
+			ErrConflict,
+		},
+		"no test metrics": {func(r *trellisv1.Reports) { r.TestMetrics = nil }, ErrConflict},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := newSharingStore(t)
 			sharingStudy(t, store, 2, "s", false, map[string][]uint32{"a": {9}})
 			attempt := grant1(t, store, 3, "s", "a", "w")
-			entry := accuracyEntry("s", "a", attempt, 1, []float64{1, 2}, []float64{0.25, math.NaN()}, map[uint32]float64{2: 0.25})
+			entry := accuracyEntry("s", "a", attempt, 1, []float64{1, 2}, []float64{0.25, math.NaN()},
+				map[uint32]float64{2: 0.25})
 			record(t, store, 4, entry)
 			before, err := store.Snapshot().Losses(nil, "s", "a")
 			ok(t, err)
@@ -168,7 +200,8 @@ func TestArtifactsOfSources(t *testing.T) {
 		checkpointEntry("s", "a", attempt, 2, digest("a")))
 	run, trials := testRun("b", 16, 0, 2)
 	source := &trellisv1.Source{Study: "s", Run: "a", Sha256: digest("a"), Size: 1002}
-	ok(t, store.CreateStudy(5, at(5), &trellisv1.Study{Name: "classes", Pretrained: source}, []*trellisv1.Run{run}, trials))
+	ok(t, store.CreateStudy(5, at(5), &trellisv1.Study{Name: "classes", Pretrained: source}, []*trellisv1.Run{run},
+		trials))
 	want := func(referred bool) {
 		t.Helper()
 		artifacts, err := store.Snapshot().Artifacts()
@@ -212,7 +245,8 @@ func TestMetricsOrderAndFilter(t *testing.T) {
 	}
 	for i, run := range []string{"a", "b"} {
 		attempt := grant1(t, store, uint64(3+i), "s", run, "w")
-		record(t, store, uint64(5+i), accuracyEntry("s", run, attempt, 1, []float64{0.5 - float64(i)/4}, []float64{0.25 + float64(i)/2},
+		record(t, store, uint64(5+i), accuracyEntry("s", run, attempt, 1, []float64{0.5 - float64(i)/4},
+			[]float64{0.25 + float64(i)/2},
 			map[uint32]float64{1: 0.5 - float64(i)/4}))
 	}
 	for orderBy, want := range map[string]string{

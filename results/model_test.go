@@ -182,7 +182,8 @@ func (m *model) grant(index uint64, place int, grant *trellisv1.Grant) error {
 	switch {
 	case run == nil || holder == nil:
 		return ErrNotFound
-	case m.study(grant.Study).state != lifecycle.StudyRunning || run.state != lifecycle.RunPending || holder.state != lifecycle.WorkerReady:
+	case m.study(grant.Study).state != lifecycle.StudyRunning || run.state != lifecycle.RunPending ||
+		holder.state != lifecycle.WorkerReady:
 		return ErrIllegalMove
 	case m.held(grant.Worker) >= int(holder.slots) || m.isTrained(run):
 		return ErrIllegalMove
@@ -217,7 +218,8 @@ func (m *model) report(index uint64, reports *trellisv1.Reports) error {
 	if int(reports.FirstEpoch) > len(run.train)+1 {
 		return ErrGap
 	}
-	if len(run.train) > 0 && !slices.Equal(slices.Sorted(maps.Keys(run.metrics)), slices.Sorted(maps.Keys(reports.Metrics))) {
+	if len(run.train) > 0 && !slices.Equal(slices.Sorted(maps.Keys(run.metrics)),
+		slices.Sorted(maps.Keys(reports.Metrics))) {
 		m.fail(index, run, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT)
 		return ErrConflict
 	}
@@ -284,7 +286,8 @@ func (m *model) checkpoint(index uint64, report *trellisv1.CheckpointReport) err
 	case int(checkpoint.Epoch) > len(run.train):
 		return ErrGap
 	}
-	if slices.ContainsFunc(run.keptCheckpoints(), func(kept *trellisv1.Checkpoint) bool { return proto.Equal(kept, checkpoint) }) {
+	if slices.ContainsFunc(run.keptCheckpoints(),
+		func(kept *trellisv1.Checkpoint) bool { return proto.Equal(kept, checkpoint) }) {
 		return nil
 	}
 	run.checkpoints = append(run.checkpoints, proto.CloneOf(checkpoint))
@@ -375,7 +378,8 @@ func (m *model) setWorker(index uint64, worker *trellisv1.Worker) error {
 	switch worker.State {
 	case lifecycle.WorkerReady, lifecycle.WorkerDraining:
 		switch {
-		case known == nil || known.state == lifecycle.WorkerLost || known.state == lifecycle.WorkerReady && worker.State == lifecycle.WorkerReady:
+		case known == nil || known.state == lifecycle.WorkerLost || known.state == lifecycle.WorkerReady &&
+			worker.State == lifecycle.WorkerReady:
 			if worker.Slots == 0 {
 				return ErrInvalid
 			}
@@ -414,7 +418,8 @@ func (m *model) setWorker(index uint64, worker *trellisv1.Worker) error {
 // complete ends the studies that have nothing left to do.
 func (m *model) complete() {
 	for _, study := range m.studies {
-		if study.state == lifecycle.StudyRunning && (study.settled || !study.settle) && !slices.ContainsFunc(study.runs, func(r *modelRun) bool { return !r.ended() }) {
+		if study.state == lifecycle.StudyRunning && (study.settled || !study.settle) &&
+			!slices.ContainsFunc(study.runs, func(r *modelRun) bool { return !r.ended() }) {
 			study.state = lifecycle.StudyCompleted
 		}
 	}
@@ -424,7 +429,10 @@ func (m *model) complete() {
 func (m *model) trial(study string, trial *trellisv1.Trial) *trellisv1.Trial {
 	run := m.run(study, trial.Run)
 	epochs := min(uint32(len(run.validation)), trial.Parameters.MaxEpochs)
-	want := &trellisv1.Trial{Study: study, Index: trial.Index, Parameters: trial.Parameters, Run: trial.Run, Epochs: epochs}
+	want := &trellisv1.Trial{
+		Study: study, Index: trial.Index, Parameters: trial.Parameters, Run: trial.Run,
+		Epochs: epochs,
+	}
 	if epochs > 0 {
 		best := math.NaN()
 		for i, loss := range run.validation[:epochs] {
@@ -510,12 +518,16 @@ func (m *model) next() (next []*modelRun) {
 		if study.state != lifecycle.StudyRunning {
 			continue
 		}
-		pending := slices.DeleteFunc(slices.Clone(study.runs), func(r *modelRun) bool { return r.state != lifecycle.RunPending })
+		pending := slices.DeleteFunc(slices.Clone(study.runs),
+			func(r *modelRun) bool { return r.state != lifecycle.RunPending })
 		slices.SortFunc(pending, func(a, b *modelRun) int {
 			return cmp.Compare(a.place, b.place)
 		})
 		for _, run := range pending {
-			twin := func(other *modelRun) bool { return other.Id == run.Id && !m.study(other.study).fresh && !study.fresh }
+			twin := func(other *modelRun) bool {
+				return other.Id == run.Id && !m.study(other.study).fresh &&
+					!study.fresh
+			}
 			if !m.isTrained(run) && !slices.ContainsFunc(next, twin) {
 				next = append(next, run)
 			}

@@ -16,9 +16,12 @@ import (
 
 // noisySpec is a search on axes of its model.
 func noisySpec(noise, fineTune []float64) *trellisv1.StudySpec {
-	return &trellisv1.StudySpec{Name: "s", Model: "noisy", Seeds: &trellisv1.IntegerAxis{Values: []uint32{1, 2}}, Grid: []*trellisv1.Grid{{
-		Axes: map[string]*trellisv1.NumberAxis{"noise": {Values: noise}, "fine_tune": {Values: fineTune}},
-	}}}
+	return &trellisv1.StudySpec{
+		Name: "s", Model: "noisy", Seeds: &trellisv1.IntegerAxis{Values: []uint32{1, 2}},
+		Grid: []*trellisv1.Grid{{
+			Axes: map[string]*trellisv1.NumberAxis{"noise": {Values: noise}, "fine_tune": {Values: fineTune}},
+		}},
+	}
 }
 
 // newNoisyStore trains the spec's grid with two seeds for two epochs, each of which ends a trial: at loss(noise, fine
@@ -32,7 +35,8 @@ func newNoisyStore(t testing.TB, spec *trellisv1.StudySpec, loss func(noise, fin
 	for _, fineTune := range axes["fine_tune"].GetValues() {
 		for _, noise := range axes["noise"].GetValues() {
 			for _, seed := range []uint32{1, 2} {
-				run, its := testRun(fmt.Sprintf("noise-%v-fine-%v-seed-%d", noise, fineTune, seed), 8, uint64(len(trials)), 1, 2)
+				run, its := testRun(fmt.Sprintf("noise-%v-fine-%v-seed-%d", noise, fineTune, seed), 8,
+					uint64(len(trials)), 1, 2)
 				for _, p := range []*trellisv1.Parameters{run.Parameters, its[0].Parameters, its[1].Parameters} {
 					p.Seed, p.Values = seed, map[string]float64{"noise": noise, "fine_tune": fineTune}
 				}
@@ -40,22 +44,28 @@ func newNoisyStore(t testing.TB, spec *trellisv1.StudySpec, loss func(noise, fin
 			}
 		}
 	}
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: spec, Indices: uint64(len(trials))}, runs, trials))
+	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: spec, Indices: uint64(len(trials))}, runs,
+		trials))
 	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1000}))
 	for i, run := range runs {
 		index, p := uint64(3+2*i), run.Parameters
 		attempt := grant1(t, store, index, "s", run.Id, "w")
 		last := loss(p.Values["noise"], p.Values["fine_tune"]) + float64(p.Seed-1)/1000
 		losses := []float64{last + 1, last}
-		record(t, store, index+1, columnEntry("s", run.Id, attempt, 1, losses, losses, nil), successEntry("s", run.Id, attempt, 2))
+		record(t, store, index+1, columnEntry("s", run.Id, attempt, 1, losses, losses, nil),
+			successEntry("s", run.Id, attempt, 2))
 	}
 	return store
 }
 
 func TestListTrialsByOwnAxes(t *testing.T) {
-	store := newNoisyStore(t, noisySpec([]float64{0.5, 0.25, 1}, []float64{0, 1}), func(noise, fineTune float64) float64 { return noise + fineTune })
+	store := newNoisyStore(t, noisySpec([]float64{0.5, 0.25, 1}, []float64{0, 1}),
+		func(noise, fineTune float64) float64 { return noise + fineTune })
 	list := func(orderBy, filter string) ([]string, error) {
-		response, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "s", OrderBy: orderBy, Filter: filter})
+		response, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{
+			Study: "s", OrderBy: orderBy,
+			Filter: filter,
+		})
 		var texts []string
 		for _, trial := range response.GetTrials() {
 			values := trial.Parameters.Values
@@ -68,7 +78,10 @@ func TestListTrialsByOwnAxes(t *testing.T) {
 		want            []string
 	}{
 		{"noise", "fine_tune == 1 && max_epochs == 2 && seed == 1", []string{"0.25 1 2", "0.5 1 2", "1 1 2"}},
-		{"-noise", "fine_tune == 0.0 && seed == 2 && noise < 0.75", []string{"0.5 0 1", "0.5 0 2", "0.25 0 1", "0.25 0 2"}},
+		{
+			"-noise", "fine_tune == 0.0 && seed == 2 && noise < 0.75",
+			[]string{"0.5 0 1", "0.5 0 2", "0.25 0 1", "0.25 0 2"},
+		},
 		{"", "noise > 100", nil},
 	} {
 		got, err := list(test.orderBy, test.filter)
@@ -85,14 +98,18 @@ func TestListTrialsByOwnAxes(t *testing.T) {
 	}
 	// Another study has no such axes, before and after.
 	plain := newListStore(t)
-	if _, err := plain.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "s", Filter: "noise > 1"}); !errors.Is(err, ErrInvalid) {
+	if _, err := plain.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{
+		Study:  "s",
+		Filter: "noise > 1",
+	}); !errors.Is(err, ErrInvalid) {
 		t.Errorf("where an axis of another study: %v", err)
 	}
 }
 
 // TestOwnAxesAreKept when the store is written and read, and in every trial of a run.
 func TestOwnAxesAreKept(t *testing.T) {
-	store := newNoisyStore(t, noisySpec([]float64{0.5, 0.25}, []float64{1}), func(noise, _ float64) float64 { return noise })
+	store := newNoisyStore(t, noisySpec([]float64{0.5, 0.25}, []float64{1}),
+		func(noise, _ float64) float64 { return noise })
 	var data bytes.Buffer
 	_, err := store.Snapshot().WriteTo(&data)
 	ok(t, err)
@@ -106,7 +123,8 @@ func TestOwnAxesAreKept(t *testing.T) {
 		t.Errorf("read %v, wrote %v", after, before)
 	}
 	for i, trial := range before.Trials {
-		if want := []float64{0.5, 0.25}[i/4]; trial.Parameters.Values["noise"] != want || trial.Parameters.Values["fine_tune"] != 1 {
+		if want := []float64{0.5, 0.25}[i/4]; trial.Parameters.Values["noise"] != want ||
+			trial.Parameters.Values["fine_tune"] != 1 {
 			t.Errorf("trial %d has %v, want noise %v", i, trial, want)
 		}
 	}

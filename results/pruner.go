@@ -39,7 +39,8 @@ func newRungs(r pruning.Rule, study string, members []*trajectory.Trajectory) []
 			if byEpoch[rung] == nil {
 				epochs = append(epochs, rung)
 			}
-			byEpoch[rung] = append(byEpoch[rung], pruning.StandingAt(r, member.Run, member.Losses.GetValidationLoss(), rung))
+			byEpoch[rung] = append(byEpoch[rung], pruning.StandingAt(r, member.Run, member.Losses.GetValidationLoss(),
+				rung))
 		}
 	}
 	slices.Sort(epochs)
@@ -295,7 +296,8 @@ func (p *pruner) keepBest() (kept bool, err error) {
 		}
 	}
 	// If no run has a loss that is worth anything, none is the best.
-	if best.sectionEdit == nil || best.run().State != lifecycle.RunPruned || !listing.Finite(best.run().BestValidationLoss) {
+	if best.sectionEdit == nil || best.run().State != lifecycle.RunPruned ||
+		!listing.Finite(best.run().BestValidationLoss) {
 		return false, nil
 	}
 	best.endAttempt(lifecycle.Promote)
@@ -304,7 +306,8 @@ func (p *pruner) keepBest() (kept bool, err error) {
 
 // compareBest ranks runs by their lowest validation loss, equal ones as they stand in the grid.
 func compareBest(a, b *trellisv1.Run) int {
-	return cmp.Or(listing.CompareLosses(a.BestValidationLoss, b.BestValidationLoss), cmp.Compare(a.FirstTrial, b.FirstTrial))
+	return cmp.Or(listing.CompareLosses(a.BestValidationLoss, b.BestValidationLoss),
+		cmp.Compare(a.FirstTrial, b.FirstTrial))
 }
 
 // allEnded says whether all runs of the study have ended by now. The books say how it was before the change.

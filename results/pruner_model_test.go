@@ -17,11 +17,13 @@ func drawPruning(t *rapid.T) *trellisv1.Pruning {
 	switch rapid.SampledFrom([]string{"none", "asha", "asha", "median"}).Draw(t, "pruning") {
 	case "asha":
 		return &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{
-			MinEpochs: rapid.Uint32Range(1, 2).Draw(t, "min epochs"), ReductionFactor: rapid.Uint32Range(2, 3).Draw(t, "factor"),
+			MinEpochs: rapid.Uint32Range(1, 2).Draw(t, "min epochs"), ReductionFactor: rapid.Uint32Range(2, 3).Draw(t,
+				"factor"),
 		}}}
 	case "median":
 		return &trellisv1.Pruning{Method: &trellisv1.Pruning_Median{Median: &trellisv1.MedianStopping{
-			MinEpochs: rapid.Uint32Range(1, 2).Draw(t, "min epochs"), Interval: rapid.Uint32Range(1, 2).Draw(t, "interval"),
+			MinEpochs: rapid.Uint32Range(1, 2).Draw(t, "min epochs"), Interval: rapid.Uint32Range(1, 2).Draw(t,
+				"interval"),
 			MinRuns: rapid.Uint32Range(1, 2).Draw(t, "min runs"),
 		}}}
 	}
@@ -191,7 +193,8 @@ func (s *modelStudy) prune(index uint64) (takenUp bool) {
 	}
 	var best *modelRun
 	for _, run := range s.runs {
-		if lowest := run.lowest(math.MaxInt); run.state != lifecycle.RunFailed && !math.IsInf(lowest, 1) && (best == nil || lowest < best.lowest(math.MaxInt)) {
+		if lowest := run.lowest(math.MaxInt); run.state != lifecycle.RunFailed && !math.IsInf(lowest, 1) &&
+			(best == nil || lowest < best.lowest(math.MaxInt)) {
 			best = run
 		}
 	}

@@ -121,17 +121,20 @@ func (p *pool) end(held heldStage) {
 	curve := p.curves[held.run.Id]
 	if p.fails != nil && p.fails(held.run) {
 		record(p.t, p.store, p.next(),
-			failureEntry(p.study, held.run.Id, held.attempt, trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY, "too large"))
+			failureEntry(p.study, held.run.Id, held.attempt, trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY,
+				"too large"))
 		return
 	}
 	var entries []*trellisv1.RecordCommand_Entry
 	if losses := curve.validation[held.run.Epochs:held.until]; len(losses) > 0 {
-		entries = append(entries, columnEntry(p.study, held.run.Id, held.attempt, held.run.Epochs+1, losses, losses, nil))
+		entries = append(entries, columnEntry(p.study, held.run.Id, held.attempt, held.run.Epochs+1, losses, losses,
+			nil))
 	}
 	if p.lose != nil && p.lose() {
 		record(p.t, p.store, p.next(), entries...)
 		ok(p.t, p.store.SetWorker(p.next(), at(p.index), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerLost}))
-		ok(p.t, p.store.SetWorker(p.next(), at(p.index), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: p.slots}))
+		ok(p.t, p.store.SetWorker(p.next(), at(p.index),
+			&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: p.slots}))
 		p.held = nil
 		return
 	}

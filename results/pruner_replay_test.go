@@ -99,16 +99,19 @@ func TestReplayPaper(t *testing.T) {
 			settings = append(settings, setting{fmt.Sprintf("asha | %d | %d", minEpochs, eta), ashaOf(minEpochs, eta)})
 		}
 	}
-	settings = append(settings, setting{"median | 10 | 10", medianOf(10, 10, 5)}, setting{"median | 5 | 5", medianOf(5, 5, 5)})
+	settings = append(settings, setting{"median | 10 | 10", medianOf(10, 10, 5)},
+		setting{"median | 5 | 5", medianOf(5, 5, 5)})
 	share := func(epochs float64) float64 { return 100 * (1 - epochs/float64(exact.epochs)) }
 	worse := func(r replayed) float64 { return 100 * (*r.best.Objective / *exact.best.Objective - 1) }
 	for _, setting := range settings {
 		for _, slots := range []uint32{2, 4} {
-			got, inGrid := replayCurves(t, setting.pruning, slots, curves), replayCurves(t, setting.pruning, slots, grid)
+			got, inGrid := replayCurves(t, setting.pruning, slots, curves), replayCurves(t, setting.pruning, slots,
+				grid)
 			same, worst, epochs := 0, 0.0, 0
 			for seed := range uint64(orders) {
 				places := rand.New(rand.NewPCG(seed, 0)).Perm(len(curves))
-				other := replayCurves(t, setting.pruning, slots, ordered(curves, func(i int) string { return fmt.Sprintf("%02d", places[i]) }))
+				other := replayCurves(t, setting.pruning, slots,
+					ordered(curves, func(i int) string { return fmt.Sprintf("%02d", places[i]) }))
 				epochs += other.epochs
 				worst = max(worst, worse(other))
 				if sameTrial(other, exact) {
@@ -117,12 +120,14 @@ func TestReplayPaper(t *testing.T) {
 			}
 			t.Logf("| %s | %d | %d | %.1f%% | %.6f | %+.2f%% | %v | %.1f%% | %d of %d | %+.2f%% | %.1f%% | %v |",
 				setting.name, slots, got.epochs, share(float64(got.epochs)), *got.best.Objective, worse(got), sameTrial(got, exact),
-				share(float64(epochs)/orders), same, orders, worst, share(float64(inGrid.epochs)), sameTrial(inGrid, exact))
+				share(float64(epochs)/orders), same, orders, worst, share(float64(inGrid.epochs)), sameTrial(inGrid,
+					exact))
 			if worse(got) < 0 {
 				t.Errorf("it found %v, which is better than the best there is", got.best)
 			}
 			if proto.Equal(setting.pruning, byDefault) && (same < orders || share(float64(epochs)/orders) < 70) {
-				t.Errorf("the defaults are not what they were: same winner in %d of %d orders, %.1f%% saved", same, orders,
+				t.Errorf("the defaults are not what they were: same winner in %d of %d orders, %.1f%% saved", same,
+					orders,
 					share(float64(epochs)/orders))
 			}
 		}

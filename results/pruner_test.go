@@ -96,7 +96,8 @@ a4 pruned, b2 pruned, c1 pruned, d1 pruned, e1 pruned, f8 succeeded
 `)
 	study, err := p.store.Snapshot().Study(nil, "s")
 	ok(t, err)
-	if progress := study.Progress; study.State != lifecycle.StudyCompleted || progress.TrialsPruned != 5 || progress.TrialsSucceeded != 1 ||
+	if progress := study.Progress; study.State != lifecycle.StudyCompleted || progress.TrialsPruned != 5 ||
+		progress.TrialsSucceeded != 1 ||
 		progress.RunsPruned != 5 || progress.EpochsLeft != 0 {
 		t.Errorf("the study is %v", study)
 	}
@@ -131,7 +132,8 @@ a8 succeeded, b2 failed
 // TestASHAOfNoNumbers: a loss that is no number ranks last, and runs without any number are nobody's best.
 func TestASHAOfNoNumbers(t *testing.T) {
 	nan := math.NaN()
-	p := newPool(t, &trellisv1.StudySpec{Name: "s", Pruning: ashaOf(1, 2)}, 1, flatCurves(2, nan, math.Inf(-1), .5, nan))
+	p := newPool(t, &trellisv1.StudySpec{Name: "s", Pruning: ashaOf(1, 2)}, 1,
+		flatCurves(2, nan, math.Inf(-1), .5, nan))
 	p.train()
 	checkLog(t, p.log, `
 a1 pruned
@@ -236,9 +238,11 @@ func TestPruningProperties(t *testing.T) {
 		slots := rapid.Uint32Range(1, 4).Draw(rt, "slots")
 		exact := newPool(t, &trellisv1.StudySpec{Name: "s"}, slots, curves)
 		exact.train()
-		spec := &trellisv1.StudySpec{Name: "s", Pruning: ashaOf(rapid.Uint32Range(1, 3).Draw(rt, "first"), rapid.Uint32Range(2, 4).Draw(rt, "eta"))}
+		spec := &trellisv1.StudySpec{Name: "s", Pruning: ashaOf(rapid.Uint32Range(1, 3).Draw(rt, "first"),
+			rapid.Uint32Range(2, 4).Draw(rt, "eta"))}
 		if rapid.Bool().Draw(rt, "median") {
-			spec.Pruning = medianOf(rapid.Uint32Range(1, 3).Draw(rt, "first"), rapid.Uint32Range(1, 3).Draw(rt, "interval"), 2)
+			spec.Pruning = medianOf(rapid.Uint32Range(1, 3).Draw(rt, "first"),
+				rapid.Uint32Range(1, 3).Draw(rt, "interval"), 2)
 		}
 		losses := rapid.SliceOfN(rapid.IntRange(0, 9), 50, 50).Draw(rt, "lost workers")
 		losing := func(p *pool) {
@@ -300,7 +304,8 @@ func checkBestWentOn(t *rapid.T, p *pool, spec *trellisv1.StudySpec) {
 		})
 		for place, result := range come[:len(come)/int(asha.ReductionFactor)] {
 			if result.run.State == lifecycle.RunPruned && result.run.Epochs == rung {
-				t.Fatalf("run %s is held at rung %d, where it is number %d of %d", result.run.Id, rung, place+1, len(come))
+				t.Fatalf("run %s is held at rung %d, where it is number %d of %d", result.run.Id, rung, place+1,
+					len(come))
 			}
 		}
 	}

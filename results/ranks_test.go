@@ -98,7 +98,8 @@ func TestPageByObjective(t *testing.T) {
 		whole, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: "s", PageSize: 1000})
 		ok(t, err)
 		for _, size := range []uint32{1 + random.Uint32N(40), 300} {
-			checkPages(t, snapshot, &trellisv1.ListTrialsRequest{Study: "s", OrderBy: "objective", PageSize: size}, whole.Trials)
+			checkPages(t, snapshot, &trellisv1.ListTrialsRequest{Study: "s", OrderBy: "objective", PageSize: size},
+				whole.Trials)
 		}
 	}
 	check()

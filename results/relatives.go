@@ -175,7 +175,10 @@ func restoreRelatives(txn *memdb.Txn, studies []*restoredStudy) error {
 			places = append(places, place{run.Id, number})
 		}
 	}
-	slices.SortFunc(places, func(a, b place) int { return cmp.Or(strings.Compare(a.id, b.id), cmp.Compare(a.study, b.study)) })
+	slices.SortFunc(places, func(a, b place) int {
+		return cmp.Or(strings.Compare(a.id, b.id),
+			cmp.Compare(a.study, b.study))
+	})
 	related, known := make([]*relatives, len(studies)), make([]bool, len(studies)*len(studies))
 	for i, first := range places {
 		for _, second := range places[i+1:] {

@@ -246,7 +246,8 @@ func (r *restorer) trial(trial *trellisv1.Trial) error {
 		return nil
 	}
 	run := study.runs[study.catalog.places[trial.Run]]
-	trial.Study, trial.Run, trial.Parameters = run.Study, run.Id, trajectory.ParametersAt(run, trial.GetParameters().GetMaxEpochs())
+	trial.Study, trial.Run, trial.Parameters = run.Study, run.Id, trajectory.ParametersAt(run,
+		trial.GetParameters().GetMaxEpochs())
 	study.answered[number] = trial
 	return nil
 }
@@ -272,7 +273,8 @@ func (r *restorer) losses(losses *trellisv1.Losses) error {
 			len(losses.TrainLoss), len(losses.ValidationLoss), epochs, losses.Run, ErrCorrupt)
 	}
 	if seconds := len(losses.Seconds); seconds > int(member.Run.Epochs) {
-		return fmt.Errorf("times of %d epochs, of the %d of run %s: %w", seconds, member.Run.Epochs, losses.Run, ErrCorrupt)
+		return fmt.Errorf("times of %d epochs, of the %d of run %s: %w", seconds, member.Run.Epochs, losses.Run,
+			ErrCorrupt)
 	}
 	for name, series := range losses.Metrics {
 		if len(series.Values) != int(member.Run.Epochs) {
@@ -310,7 +312,8 @@ func (r *restorer) finish() error {
 			trials := study.answered[study.catalog.first[place]:study.catalog.first[place+1]]
 			for milestone, trial := range trials {
 				answered := milestone < trajectory.AnsweredTrials(member.Run)
-				if (trial != nil) != answered || answered && trial.Epochs != min(member.Run.Epochs, member.Run.Milestones[milestone]) {
+				if (trial != nil) != answered || answered && trial.Epochs != min(member.Run.Epochs,
+					member.Run.Milestones[milestone]) {
 					return fmt.Errorf("the answers of run %s of study %s are not those that its %d epochs answer: %w",
 						member.Run.Id, study.study.Name, member.Run.Epochs, ErrCorrupt)
 				}

@@ -27,7 +27,8 @@ func checkRestoredRun(run *trellisv1.Run) error {
 		return fmt.Errorf("run %s is %s after %d of %d epochs: %w",
 			run.Id, lifecycle.Name(run.State), run.Epochs, run.GetParameters().GetMaxEpochs(), ErrCorrupt)
 	case run.BestEpoch > run.Epochs:
-		return fmt.Errorf("run %s has its best epoch, %d, after its last, %d: %w", run.Id, run.BestEpoch, run.Epochs, ErrCorrupt)
+		return fmt.Errorf("run %s has its best epoch, %d, after its last, %d: %w", run.Id, run.BestEpoch, run.Epochs,
+			ErrCorrupt)
 	}
 	last := uint32(0)
 	for _, checkpoint := range run.Checkpoints {
@@ -74,10 +75,12 @@ func checkRestoredStudy(restored *restoredStudy) error {
 	progress.TrainingSeconds = study.GetProgress().GetTrainingSeconds()
 	progress.SecondsShared = study.GetProgress().GetSecondsShared()
 	if !proto.Equal(study.Progress, progress) {
-		return fmt.Errorf("the progress of study %s is %v, that of its runs %v: %w", study.Name, study.Progress, progress, ErrCorrupt)
+		return fmt.Errorf("the progress of study %s is %v, that of its runs %v: %w", study.Name, study.Progress,
+			progress, ErrCorrupt)
 	}
 	known := study.State >= lifecycle.StudyRunning && study.State <= lifecycle.StudyCanceled
-	if !known || leased && study.State != lifecycle.StudyRunning || study.State == lifecycle.StudyRunning && trajectory.HasEnded(study, progress) {
+	if !known || leased && study.State != lifecycle.StudyRunning || study.State == lifecycle.StudyRunning &&
+		trajectory.HasEnded(study, progress) {
 		return fmt.Errorf("study %s is %v, and its runs are %v: %w", study.Name, study.State, progress, ErrCorrupt)
 	}
 	return nil

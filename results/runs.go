@@ -31,7 +31,8 @@ func (s *Store) Grant(index uint64, now *timestamppb.Timestamp, grants []*trelli
 	refused := make([]error, len(grants))
 	for i, grant := range grants {
 		if len(grants) > MaxGrants {
-			refused[i] = fmt.Errorf("%d grants in one command, at most %d are allowed: %w", len(grants), MaxGrants, ErrInvalid)
+			refused[i] = fmt.Errorf("%d grants in one command, at most %d are allowed: %w", len(grants), MaxGrants,
+				ErrInvalid)
 			continue
 		}
 		if err := c.grant(grant, AttemptNumber(index, i)); err != nil {
@@ -180,7 +181,8 @@ func (s *Snapshot) NextRuns(ws memdb.WatchSet, n int) ([]*trellisv1.Run, error) 
 			if len(next) >= n {
 				return next, nil
 			}
-			section, err := first[*section](s.reader, nil, tableSections, indexID, sectionKey(waiting.study, waiting.number))
+			section, err := first[*section](s.reader, nil, tableSections, indexID,
+				sectionKey(waiting.study, waiting.number))
 			if err != nil {
 				return nil, err
 			}

@@ -128,7 +128,8 @@ func (c *change) shareRun(its *relatives, id string) error {
 func sources(twins []twin) []twin {
 	sorted := slices.Clone(twins)
 	slices.SortStableFunc(sorted, func(a, b twin) int {
-		return cmp.Or(cmp.Compare(b.run().Epochs, a.run().Epochs), cmp.Compare(a.run().SharedEpochs, b.run().SharedEpochs))
+		return cmp.Or(cmp.Compare(b.run().Epochs, a.run().Epochs),
+			cmp.Compare(a.run().SharedEpochs, b.run().SharedEpochs))
 	})
 	return sorted
 }

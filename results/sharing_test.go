@@ -123,7 +123,8 @@ func TestTakenCheckpoints(t *testing.T) {
 			got = append(got, checkpoint.Epoch)
 		}
 		if !slices.Equal(got, test.want) {
-			t.Errorf("a run with milestones %v has taken over checkpoints of %v, want %v", test.milestones, got, test.want)
+			t.Errorf("a run with milestones %v has taken over checkpoints of %v, want %v", test.milestones, got,
+				test.want)
 		}
 		ok(t, store.DeleteStudy(index+1, "s"))
 		index += 2
@@ -167,12 +168,19 @@ func TestResubmittedStudy(t *testing.T) {
 	ok(t, err)
 	p := again.Progress
 	if again.State != lifecycle.StudyCompleted || p.TrainingSeconds != 0 || p.Epochs != 12 || p.EpochsShared != 12 ||
-		p.SecondsShared != first.Progress.TrainingSeconds || p.EpochsAlone != first.Progress.EpochsAlone || p.EpochsAlone != 2+3+2+3+4+1+2 {
+		p.SecondsShared != first.Progress.TrainingSeconds || p.EpochsAlone != first.Progress.EpochsAlone ||
+		p.EpochsAlone != 2+3+2+3+4+1+2 {
 		t.Errorf("a study that is submitted again is %v, %v; the first was %v", again.State, p, first.Progress)
 	}
-	want, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "first", OrderBy: "objective", Losses: true})
+	want, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{
+		Study: "first", OrderBy: "objective",
+		Losses: true,
+	})
 	ok(t, err)
-	got, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "again", OrderBy: "objective", Losses: true})
+	got, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{
+		Study: "again", OrderBy: "objective",
+		Losses: true,
+	})
 	ok(t, err)
 	if len(got.Trials) != len(want.Trials) {
 		t.Fatalf("%d trials, want %d", len(got.Trials), len(want.Trials))
@@ -186,7 +194,8 @@ func TestResubmittedStudy(t *testing.T) {
 		same.Study, same.Index = trial.Study, trial.Index
 		equal(t, "the trial of a study that is submitted again", trial, same)
 	}
-	sharingStudy(t, store, index+1, "other", false, map[string][]uint32{"early": {2}, "last": {9}, "max": {3, 6}, "nan": {1}})
+	sharingStudy(t, store, index+1, "other", false,
+		map[string][]uint32{"early": {2}, "last": {9}, "max": {3, 6}, "nan": {1}})
 	for id, want := range map[string]struct {
 		state  trellisv1.RunState
 		epochs uint32

@@ -36,11 +36,20 @@ func written(t testing.TB, store *Store) []byte {
 func newFullStore(t testing.TB) *Store {
 	store := newListStore(t)
 	record(t, store, 20, checkpointEntry("s", "running", AttemptNumber(6, 0), 1, digest("a")))
-	ok(t, store.SetWorker(21, at(21), &trellisv1.Worker{Name: "v", State: lifecycle.WorkerDraining, Slots: 2, Version: "1", Processor: "p"}))
+	ok(t, store.SetWorker(21, at(21), &trellisv1.Worker{
+		Name: "v", State: lifecycle.WorkerDraining, Slots: 2,
+		Version: "1", Processor: "p",
+	}))
 	run, trials := testRun("x", 16, 0, 2)
 	study := &trellisv1.Study{
-		Name: "t", Spec: &trellisv1.StudySpec{Name: "t", Model: "synthetic"}, DataSet: &trellisv1.DataSet{Name: "d", Digest: digest("d")},
-		Pretrained: &trellisv1.Source{Study: "s", Trial: 1, Run: "running", Model: "m", Sha256: digest("a"), Size: 1001},
+		Name: "t", Spec: &trellisv1.StudySpec{Name: "t", Model: "synthetic"}, DataSet: &trellisv1.DataSet{
+			Name:   "d",
+			Digest: digest("d"),
+		},
+		Pretrained: &trellisv1.Source{
+			Study: "s", Trial: 1, Run: "running", Model: "m", Sha256: digest("a"),
+			Size: 1001,
+		},
 	}
 	ok(t, store.CreateStudy(22, at(22), study, []*trellisv1.Run{run}, trials))
 	ok(t, store.CreateStudy(23, at(23), &trellisv1.Study{Name: "u", Fresh: true}, []*trellisv1.Run{run}, trials))
@@ -171,8 +180,10 @@ func TestRestoreRefusesDamage(t *testing.T) {
 	blocks := blocksOf(t, data)
 	header := snapshotfile.Header(snapshotfile.Version)
 	for i, block := range blocks[:len(blocks)-1] {
-		refuse(fmt.Sprintf("without block %d", i), slices.Concat(header, slices.Concat(slices.Delete(slices.Clone(blocks), i, i+1)...)), ErrCorrupt)
-		refuse(fmt.Sprintf("block %d twice", i), slices.Concat(header, slices.Concat(slices.Insert(slices.Clone(blocks), i, block)...)), ErrCorrupt)
+		refuse(fmt.Sprintf("without block %d", i), slices.Concat(header,
+			slices.Concat(slices.Delete(slices.Clone(blocks), i, i+1)...)), ErrCorrupt)
+		refuse(fmt.Sprintf("block %d twice", i), slices.Concat(header,
+			slices.Concat(slices.Insert(slices.Clone(blocks), i, block)...)), ErrCorrupt)
 	}
 	blocks[0], blocks[1] = blocks[1], blocks[0]
 	refuse("two blocks in each other's place", slices.Concat(header, slices.Concat(blocks...)), ErrCorrupt)
@@ -223,13 +234,19 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 	newer := snapshotfile.Header(snapshotfile.Version + 1)
 	two := []float64{1, 2}
 	study := payload(tableStudies, &trellisv1.Study{
-		Name: "s", State: lifecycle.StudyRunning, Indices: 2, Progress: &trellisv1.Progress{Runs: 1, Trials: 2, EpochsLeft: 4},
+		Name: "s", State: lifecycle.StudyRunning, Indices: 2, Progress: &trellisv1.Progress{
+			Runs: 1, Trials: 2,
+			EpochsLeft: 4,
+		},
 	})
 	// A study after so many epochs.
 	after := func(epochs, trials uint64) []byte {
-		return payload(tableStudies, &trellisv1.Study{Name: "s", State: lifecycle.StudyRunning, Indices: 2, Progress: &trellisv1.Progress{
-			Runs: 1, Trials: 2, TrialsSucceeded: trials, Epochs: epochs, EpochsLeft: 4 - epochs, EpochsAlone: 2 * trials,
-		}})
+		return payload(tableStudies, &trellisv1.Study{
+			Name: "s", State: lifecycle.StudyRunning, Indices: 2,
+			Progress: &trellisv1.Progress{
+				Runs: 1, Trials: 2, TrialsSucceeded: trials, Epochs: epochs, EpochsLeft: 4 - epochs, EpochsAlone: 2 * trials,
+			},
+		})
 	}
 	aRun, itsTrials := testRun("a", 16, 0, 2, 4)
 	aRun.Study, aRun.State = "s", lifecycle.RunPending
@@ -253,65 +270,138 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 		want error
 		text string
 	}{
-		"nothing":            {nil, ErrCorrupt, "ends within its header"},
-		"something else":     {[]byte("a text that is long enough"), ErrCorrupt, "does not begin with"},
-		"newer":              {newer, ErrNewer, "it is of version 5, this Trellis reads versions up to 4"},
-		"version 0":          {snapshotfile.Header(0), ErrCorrupt, "version 0"},
-		"no end":             {forged(payload(tableWorkers, worker("a"))), ErrCorrupt, "ends within block 2"},
-		"unknown table":      {forged(payload("cats", worker("a")), endMark(1)), ErrNewer, `table "cats" is unknown`},
-		"longest name":       {forged(append([]byte{255}, make([]byte, 255)...)), ErrNewer, "is unknown"},
-		"no table":           {forged(nil), ErrCorrupt, "names no table"},
-		"cut name":           {forged([]byte{9, 'a'}), ErrCorrupt, "names no table"},
-		"wrong count":        {forged(payload(tableWorkers, worker("a")), endMark(2)), ErrCorrupt, "counts 2 rows, there are 1"},
-		"long end mark":      {forged(append(endMark(0), 1)), ErrCorrupt, "counts"},
-		"twice the same row": {forged(payload(tableWorkers, worker("a"), worker("a")), endMark(2)), ErrCorrupt, "out of order"},
-		"out of order":       {forged(payload(tableWorkers, worker("b"), worker("a")), endMark(2)), ErrCorrupt, "out of order"},
+		"nothing":        {nil, ErrCorrupt, "ends within its header"},
+		"something else": {[]byte("a text that is long enough"), ErrCorrupt, "does not begin with"},
+		"newer":          {newer, ErrNewer, "it is of version 5, this Trellis reads versions up to 4"},
+		"version 0":      {snapshotfile.Header(0), ErrCorrupt, "version 0"},
+		"no end":         {forged(payload(tableWorkers, worker("a"))), ErrCorrupt, "ends within block 2"},
+		"unknown table":  {forged(payload("cats", worker("a")), endMark(1)), ErrNewer, `table "cats" is unknown`},
+		"longest name":   {forged(append([]byte{255}, make([]byte, 255)...)), ErrNewer, "is unknown"},
+		"no table":       {forged(nil), ErrCorrupt, "names no table"},
+		"cut name":       {forged([]byte{9, 'a'}), ErrCorrupt, "names no table"},
+		"wrong count": {
+			forged(payload(tableWorkers, worker("a")), endMark(2)), ErrCorrupt,
+			"counts 2 rows, there are 1",
+		},
+		"long end mark": {forged(append(endMark(0), 1)), ErrCorrupt, "counts"},
+		"twice the same row": {
+			forged(payload(tableWorkers, worker("a"), worker("a")), endMark(2)), ErrCorrupt,
+			"out of order",
+		},
+		"out of order": {
+			forged(payload(tableWorkers, worker("b"), worker("a")), endMark(2)), ErrCorrupt,
+			"out of order",
+		},
 		"table order": {
 			forged(payload(tableWorkers, worker("b")), payload(tableStudies, &trellisv1.Study{Name: "s"}), endMark(2)),
 			ErrCorrupt, "table studies comes after table workers",
 		},
-		"study without name":   {forged(payload(tableStudies, &trellisv1.Study{}), endMark(1)), ErrCorrupt, `"" as a name`},
+		"study without name": {
+			forged(payload(tableStudies, &trellisv1.Study{}), endMark(1)), ErrCorrupt,
+			`"" as a name`,
+		},
 		"study without trials": {forged(study, run, endMark(2)), ErrCorrupt, "study s has no trials"},
-		"trial missing":        {forged(study, run, payload("trials", trials[0]), endMark(3)), ErrCorrupt, "1 trials for runs with 2 milestones"},
+		"trial missing": {
+			forged(study, run, payload("trials", trials[0]), endMark(3)), ErrCorrupt,
+			"1 trials for runs with 2 milestones",
+		},
 		"trial twice": {
 			forged(study, run, payload("trials", trials[0], &trellisv1.Trial{
 				Study: "s", Index: 1, Parameters: itsTrials[0].Parameters, Run: "a",
 			}, trials[1]), endMark(5)), ErrCorrupt, "out of order",
 		},
-		"same creation":  {forged(payload(tableStudies, &trellisv1.Study{Name: "a"}, &trellisv1.Study{Name: "b"}), endMark(2)), ErrCorrupt, "two studies were created at index 0"},
-		"wrong progress": {forged(after(1, 0), run, payload("trials", trials...), endMark(4)), ErrCorrupt, "the progress of study s"},
+		"same creation": {forged(payload(tableStudies, &trellisv1.Study{Name: "a"}, &trellisv1.Study{Name: "b"}),
+			endMark(2)), ErrCorrupt, "two studies were created at index 0"},
+		"wrong progress": {
+			forged(after(1, 0), run, payload("trials", trials...), endMark(4)), ErrCorrupt,
+			"the progress of study s",
+		},
 		"indices too low": {forged(payload(tableStudies, &trellisv1.Study{
-			Name: "s", State: lifecycle.StudyRunning, Indices: 1, Progress: &trellisv1.Progress{Runs: 1, Trials: 2, EpochsLeft: 4},
+			Name: "s", State: lifecycle.StudyRunning, Indices: 1, Progress: &trellisv1.Progress{
+				Runs: 1, Trials: 2,
+				EpochsLeft: 4,
+			},
 		}), run, payload("trials", trials...), endMark(4)), ErrCorrupt, "indices of its trials are below 1, it has one of 1"},
-		"run in a later state": {forged(study, with(func(r *trellisv1.Run) { r.State = lifecycle.RunPruned + 1 })), ErrCorrupt, "run a is 7"},
-		"run in no state":      {forged(study, with(func(r *trellisv1.Run) { r.State = 0 })), ErrCorrupt, "run a is RUN_STATE_UNSPECIFIED"},
-		"lease without worker": {forged(study, with(func(r *trellisv1.Run) { r.State = lifecycle.RunLeased })), ErrCorrupt, `in attempt 0 of worker ""`},
-		"too many epochs":      {forged(study, with(func(r *trellisv1.Run) { r.Epochs = 5 })), ErrCorrupt, "after 5 of 4 epochs"},
+		"run in a later state": {
+			forged(study, with(func(r *trellisv1.Run) { r.State = lifecycle.RunPruned + 1 })),
+			ErrCorrupt, "run a is 7",
+		},
+		"run in no state": {
+			forged(study, with(func(r *trellisv1.Run) { r.State = 0 })), ErrCorrupt,
+			"run a is RUN_STATE_UNSPECIFIED",
+		},
+		"lease without worker": {
+			forged(study, with(func(r *trellisv1.Run) { r.State = lifecycle.RunLeased })),
+			ErrCorrupt, `in attempt 0 of worker ""`,
+		},
+		"too many epochs": {
+			forged(study, with(func(r *trellisv1.Run) { r.Epochs = 5 })), ErrCorrupt,
+			"after 5 of 4 epochs",
+		},
 		"checkpoint too late": {forged(study, with(func(r *trellisv1.Run) {
 			r.Checkpoints = []*trellisv1.Checkpoint{{Epoch: 3}}
 		})), ErrCorrupt, "checkpoint of epoch 3 after that of 0, and 2 epochs"},
 		"lease of nobody": {forged(study, with(func(r *trellisv1.Run) {
 			r.State, r.Worker, r.Attempt = lifecycle.RunLeased, "nobody", 1
 		}), endMark(2)), ErrCorrupt, "1 workers that are not there have runs"},
-		"worker of no lease":  {forged(payload(tableWorkers, &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Runs: 1})), ErrCorrupt, "with 1 runs, 0 are leased to it"},
-		"worker in no state":  {forged(payload(tableWorkers, &trellisv1.Worker{Name: "w"})), ErrCorrupt, "WORKER_STATE_UNSPECIFIED"},
+		"worker of no lease": {forged(payload(tableWorkers,
+			&trellisv1.Worker{
+				Name: "w", State: lifecycle.WorkerReady,
+				Runs: 1,
+			})), ErrCorrupt, "with 1 runs, 0 are leased to it"},
+		"worker in no state": {
+			forged(payload(tableWorkers, &trellisv1.Worker{Name: "w"})), ErrCorrupt,
+			"WORKER_STATE_UNSPECIFIED",
+		},
 		"worker without name": {forged(payload(tableWorkers, worker(""))), ErrCorrupt, `"" as a name`},
 		"run without study":   {forged(run, endMark(1)), ErrCorrupt, `study "s", which is not there`},
-		"trial without run":   {forged(study, payload("trials", trials...), endMark(3)), ErrCorrupt, "there is no run a"},
-		"losses without run":  {forged(study, run, payload("trials", trials...), payload("losses", &trellisv1.Losses{Study: "s", Run: "z"}), endMark(5)), ErrCorrupt, `run "z"`},
-		"times of no epochs":  {forged(study, run, payload("trials", trials...), payload("losses", &trellisv1.Losses{Study: "s", Run: "a", Seconds: []float32{1}}), endMark(5)), ErrCorrupt, "times of 1 epochs, of the 0 of run a"},
-		"losses of no epochs": {forged(study, run, payload("trials", trials...), payload("losses", &trellisv1.Losses{Study: "s", Run: "a", TrainLoss: []float64{1}}), endMark(5)), ErrCorrupt, "1 and 0 losses of 0 epochs"},
-		"metrics of fewer epochs": {forged(after(2, 0), done, payload("trials", trials...), payload("losses", &trellisv1.Losses{
-			Study: "s", Run: "a", TrainLoss: two, ValidationLoss: two,
-			Metrics: map[string]*trellisv1.Series{"train_accuracy": {Values: two[:1]}},
-		}), endMark(5)), ErrCorrupt, "1 values of metric train_accuracy of 2 epochs of run a"},
-		"best after the last":   {forged(study, with(func(r *trellisv1.Run) { r.BestEpoch = 3 })), ErrCorrupt, "best epoch, 3, after its last, 2"},
-		"epochs without losses": {forged(after(1, 0), begun, payload("trials", trials...), endMark(4)), ErrCorrupt, "run a of study s has no losses"},
-		"answers missing":       {forged(after(2, 1), done, payload("trials", trials...), payload("losses", &trellisv1.Losses{Study: "s", Run: "a", TrainLoss: two, ValidationLoss: two}), endMark(5)), ErrCorrupt, "are not those that its 2 epochs answer"},
-		"no row":                {forged(append(payload(tableWorkers), 3, 0xff, 0xff, 0xff), endMark(1)), ErrCorrupt, "table workers: a row is no message"},
-		"long row":              {forged(append(payload(tableWorkers), 4, 1), endMark(1)), ErrCorrupt, "longer than its block"},
-		"huge row":              {forged(append(payload(tableWorkers), bytes.Repeat([]byte{0xff}, 9)...), endMark(1)), ErrCorrupt, "longer than its block"},
-		"after end":             {append(forged(endMark(0)), 0), ErrCorrupt, "something follows its end"},
+		"trial without run": {
+			forged(study, payload("trials", trials...), endMark(3)), ErrCorrupt,
+			"there is no run a",
+		},
+		"losses without run": {forged(study, run, payload("trials", trials...),
+			payload("losses", &trellisv1.Losses{Study: "s", Run: "z"}), endMark(5)), ErrCorrupt, `run "z"`},
+		"times of no epochs": {forged(study, run, payload("trials", trials...),
+			payload("losses", &trellisv1.Losses{
+				Study: "s", Run: "a",
+				Seconds: []float32{1},
+			}), endMark(5)), ErrCorrupt, "times of 1 epochs, of the 0 of run a"},
+		"losses of no epochs": {forged(study, run, payload("trials", trials...),
+			payload("losses", &trellisv1.Losses{
+				Study: "s", Run: "a",
+				TrainLoss: []float64{1},
+			}), endMark(5)), ErrCorrupt, "1 and 0 losses of 0 epochs"},
+		"metrics of fewer epochs": {forged(after(2, 0), done, payload("trials", trials...),
+			payload("losses", &trellisv1.Losses{
+				Study: "s", Run: "a", TrainLoss: two, ValidationLoss: two,
+				Metrics: map[string]*trellisv1.Series{"train_accuracy": {Values: two[:1]}},
+			}), endMark(5)), ErrCorrupt, "1 values of metric train_accuracy of 2 epochs of run a"},
+		"best after the last": {
+			forged(study, with(func(r *trellisv1.Run) { r.BestEpoch = 3 })), ErrCorrupt,
+			"best epoch, 3, after its last, 2",
+		},
+		"epochs without losses": {
+			forged(after(1, 0), begun, payload("trials", trials...), endMark(4)), ErrCorrupt,
+			"run a of study s has no losses",
+		},
+		"answers missing": {forged(after(2, 1), done, payload("trials", trials...),
+			payload("losses", &trellisv1.Losses{
+				Study: "s", Run: "a", TrainLoss: two,
+				ValidationLoss: two,
+			}), endMark(5)), ErrCorrupt, "are not those that its 2 epochs answer"},
+		"no row": {
+			forged(append(payload(tableWorkers), 3, 0xff, 0xff, 0xff), endMark(1)), ErrCorrupt,
+			"table workers: a row is no message",
+		},
+		"long row": {
+			forged(append(payload(tableWorkers), 4, 1), endMark(1)), ErrCorrupt,
+			"longer than its block",
+		},
+		"huge row": {
+			forged(append(payload(tableWorkers), bytes.Repeat([]byte{0xff}, 9)...), endMark(1)),
+			ErrCorrupt, "longer than its block",
+		},
+		"after end": {append(forged(endMark(0)), 0), ErrCorrupt, "something follows its end"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := newStore(t).Restore(bytes.NewReader(test.data))
@@ -329,7 +419,10 @@ func TestSnapshotPassesErrorsOn(t *testing.T) {
 	store := newFullStore(t)
 	data := written(t, store)
 	before := mustHash(t, store.Snapshot())
-	for _, n := range []int{0, 10, len(snapshotfile.Header(0)), len(snapshotfile.Header(0)) + 3, len(data) / 2, len(data)} {
+	for _, n := range []int{
+		0, 10, len(snapshotfile.Header(0)), len(snapshotfile.Header(0)) + 3, len(data) / 2,
+		len(data),
+	} {
 		err := store.Restore(io.MultiReader(bytes.NewReader(data[:n]), iotest.ErrReader(errDisk)))
 		if !errors.Is(err, errDisk) || errors.Is(err, ErrCorrupt) {
 			t.Errorf("the disk breaks after %d bytes: %v", n, err)
@@ -503,8 +596,10 @@ func useStore(t *testing.T, store *Store) {
 		store.Grant(index, at(1), []*trellisv1.Grant{{Study: run.Study, Run: run.Id, Worker: "fuzzed"}})
 		epoch := run.Epochs + 1
 		store.Record(index+1, at(1), []*trellisv1.RecordCommand_Entry{
-			reportEntry(run.Study, run.Id, attempt, 1, 1, 1, nil), reportEntry(run.Study, run.Id, attempt, epoch, 1, 1, nil),
-			checkpointEntry(run.Study, run.Id, attempt, epoch, digest("a")), successEntry(run.Study, run.Id, attempt, epoch),
+			reportEntry(run.Study, run.Id, attempt, 1, 1, 1, nil), reportEntry(run.Study, run.Id, attempt, epoch, 1, 1,
+				nil),
+			checkpointEntry(run.Study, run.Id, attempt, epoch, digest("a")), successEntry(run.Study, run.Id, attempt,
+				epoch),
 		})
 	}
 	workers, err := store.Snapshot().Workers(nil)
@@ -516,7 +611,10 @@ func useStore(t *testing.T, store *Store) {
 	ok(t, err)
 	for _, study := range studies {
 		for _, orderBy := range []string{"", "objective", "epochs"} {
-			_, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: study.Name, OrderBy: orderBy, Losses: true})
+			_, err := store.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{
+				Study: study.Name, OrderBy: orderBy,
+				Losses: true,
+			})
 			ok(t, err)
 		}
 		_, _ = store.Snapshot().Best(nil, study.Name)

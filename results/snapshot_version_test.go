@@ -18,7 +18,10 @@ import (
 func twoRuns(t *testing.T) (study *trellisv1.Study, runs, trials []proto.Message) {
 	t.Helper()
 	study = &trellisv1.Study{
-		Name: "s", State: lifecycle.StudyRunning, Indices: 3, Progress: &trellisv1.Progress{Runs: 2, Trials: 3, EpochsLeft: 8},
+		Name: "s", State: lifecycle.StudyRunning, Indices: 3, Progress: &trellisv1.Progress{
+			Runs: 2, Trials: 3,
+			EpochsLeft: 8,
+		},
 	}
 	short, one := testRun("short", 4, 0, 3)
 	long, two := testRun("long", 8, 1, 2, 5)
@@ -38,7 +41,8 @@ func twoRuns(t *testing.T) (study *trellisv1.Study, runs, trials []proto.Message
 func TestOrderOfRuns(t *testing.T) {
 	study, runs, trials := twoRuns(t)
 	rows := func(version uint32, runs ...proto.Message) []byte {
-		return forgedVersion(version, payload(tableStudies, study), payload("runs", runs...), payload("trials", trials...), endMark(6))
+		return forgedVersion(version, payload(tableStudies, study), payload("runs", runs...),
+			payload("trials", trials...), endMark(6))
 	}
 	longestFirst := []proto.Message{runs[1], runs[0]}
 	for _, test := range []struct {
@@ -76,7 +80,8 @@ func TestRunsOfStudiesInBetween(t *testing.T) {
 	its, _ := testRun("its", 4, 0, 3)
 	its.Study, its.State = "t", lifecycle.RunPending
 	data := forged(payload(tableStudies, study, other), payload("runs", runs[0], its, runs[1]))
-	if err := newStore(t).Restore(bytes.NewReader(data)); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "out of order") {
+	if err := newStore(t).Restore(bytes.NewReader(data)); !errors.Is(err, ErrCorrupt) ||
+		!strings.Contains(err.Error(), "out of order") {
 		t.Errorf("error %v", err)
 	}
 }

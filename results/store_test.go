@@ -134,7 +134,8 @@ func TestReadersMeanwhile(t *testing.T) {
 	}
 	for index := uint64(20); index < 220; index += 2 {
 		attempt := grant1(t, store, index, "s", "pending", "w")
-		record(t, store, index+1, reportEntry("s", "pending", attempt, 1, 1, 1, nil), returnEntry("s", "pending", attempt))
+		record(t, store, index+1, reportEntry("s", "pending", attempt, 1, 1, 1, nil),
+			returnEntry("s", "pending", attempt))
 	}
 	running := AttemptNumber(6, 0)
 	record(t, store, 300, columnEntry("s", "running", running, 2, []float64{1, 1}, []float64{1, 1}, nil))

@@ -14,7 +14,8 @@ import (
 )
 
 func TestCreateStudyInvalid(t *testing.T) {
-	for name, breaks := range map[string]func(study *trellisv1.Study, runs []*trellisv1.Run, trials *[]*trellisv1.Trial){
+	for name, breaks := range map[string]func(study *trellisv1.Study, runs []*trellisv1.Run,
+		trials *[]*trellisv1.Trial){
 		"no name":   func(s *trellisv1.Study, _ []*trellisv1.Run, _ *[]*trellisv1.Trial) { s.Name = "" },
 		"zero byte": func(s *trellisv1.Study, _ []*trellisv1.Run, _ *[]*trellisv1.Trial) { s.Name = "a\x00b" },
 		"no run id": func(_ *trellisv1.Study, r []*trellisv1.Run, _ *[]*trellisv1.Trial) { r[0].Id = "" },
@@ -24,13 +25,21 @@ func TestCreateStudyInvalid(t *testing.T) {
 		},
 		"milestone 0": func(_ *trellisv1.Study, r []*trellisv1.Run, _ *[]*trellisv1.Trial) { r[0].Milestones[0] = 0 },
 		"descending":  func(_ *trellisv1.Study, r []*trellisv1.Run, _ *[]*trellisv1.Trial) { r[0].Milestones[0] = 4 },
-		"longer run":  func(_ *trellisv1.Study, r []*trellisv1.Run, _ *[]*trellisv1.Trial) { r[0].Parameters.MaxEpochs = 5 },
-		"no trials":   func(_ *trellisv1.Study, _ []*trellisv1.Run, t *[]*trellisv1.Trial) { *t = nil },
+		"longer run": func(_ *trellisv1.Study, r []*trellisv1.Run,
+			_ *[]*trellisv1.Trial,
+		) {
+			r[0].Parameters.MaxEpochs = 5
+		},
+		"no trials": func(_ *trellisv1.Study, _ []*trellisv1.Run, t *[]*trellisv1.Trial) { *t = nil },
 		"trial missing": func(_ *trellisv1.Study, _ []*trellisv1.Run, t *[]*trellisv1.Trial) {
 			*t = (*t)[1:]
 		},
-		"trial of no run":   func(_ *trellisv1.Study, _ []*trellisv1.Run, t *[]*trellisv1.Trial) { (*t)[0].Run = "z" },
-		"no such milestone": func(_ *trellisv1.Study, _ []*trellisv1.Run, t *[]*trellisv1.Trial) { (*t)[0].Parameters.MaxEpochs = 1 },
+		"trial of no run": func(_ *trellisv1.Study, _ []*trellisv1.Run, t *[]*trellisv1.Trial) { (*t)[0].Run = "z" },
+		"no such milestone": func(_ *trellisv1.Study, _ []*trellisv1.Run,
+			t *[]*trellisv1.Trial,
+		) {
+			(*t)[0].Parameters.MaxEpochs = 1
+		},
 		"same milestone": func(_ *trellisv1.Study, _ []*trellisv1.Run, t *[]*trellisv1.Trial) {
 			(*t)[0].Parameters.MaxEpochs = 4
 		},
@@ -138,7 +147,8 @@ func TestListStudies(t *testing.T) {
 	if fmt.Sprint(names) != "[s9 s8 s6 s5]" {
 		t.Errorf("studies: %v", names)
 	}
-	if page, err := store.Snapshot().ListStudies(&trellisv1.ListStudiesRequest{}); err != nil || len(page.Studies) != 4 {
+	if page, err := store.Snapshot().ListStudies(&trellisv1.ListStudiesRequest{}); err != nil ||
+		len(page.Studies) != 4 {
 		t.Errorf("the whole list: %v, %v", page, err)
 	}
 	request.PageToken = "zzzz"
@@ -191,7 +201,8 @@ func TestStudyTimes(t *testing.T) {
 	record(t, store, 5, successEntry("s", "a", attempt, 1))
 	study, err := store.Snapshot().Study(nil, "s")
 	ok(t, err)
-	if !proto.Equal(study.CreateTime, at(1)) || !proto.Equal(study.EndTime, at(5)) || study.State != lifecycle.StudyCompleted {
+	if !proto.Equal(study.CreateTime, at(1)) || !proto.Equal(study.EndTime, at(5)) ||
+		study.State != lifecycle.StudyCompleted {
 		t.Errorf("completed study: %v", study)
 	}
 	got, err := store.Snapshot().Run(nil, "s", "a")

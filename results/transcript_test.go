@@ -234,7 +234,8 @@ func (r *replayer) show(name string) string {
 	ok(r.t, err)
 	slices.SortFunc(runs, func(a, b *trellisv1.Run) int { return strings.Compare(a.Id, b.Id) })
 	for _, run := range runs {
-		fmt.Fprintf(&out, "  run %s %s after %d epochs, changed at %d", run.Id, lifecycle.Name(run.State), run.Epochs, run.ModifyIndex)
+		fmt.Fprintf(&out, "  run %s %s after %d epochs, changed at %d", run.Id, lifecycle.Name(run.State), run.Epochs,
+			run.ModifyIndex)
 		if run.State == lifecycle.RunLeased {
 			fmt.Fprintf(&out, ", attempt %d.%d on %s at epoch %d",
 				run.Attempt/MaxGrants, run.Attempt%MaxGrants, run.Worker, run.AttemptEpochs)
@@ -260,7 +261,8 @@ func (r *replayer) show(name string) string {
 		if trial.TestLoss != nil {
 			test = fmt.Sprint(*trial.TestLoss)
 		}
-		fmt.Fprintf(&out, "  trial %d of %s: %s, epochs %d/%d, objective %v in epoch %d, test %s\n", trial.Index, trial.Run,
+		fmt.Fprintf(&out, "  trial %d of %s: %s, epochs %d/%d, objective %v in epoch %d, test %s\n", trial.Index,
+			trial.Run,
 			lifecycle.Name(trial.State), trial.Epochs, trial.Parameters.MaxEpochs, objective, trial.BestEpoch, test)
 	}
 	return out.String()

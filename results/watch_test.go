@@ -56,8 +56,14 @@ func TestWatch(t *testing.T) {
 	giveBack := func(t *testing.T, store *Store) {
 		record(t, store, 33, returnEntry("s", "running", AttemptNumber(6, 0)))
 	}
-	pauseStudy := func(t *testing.T, store *Store) { ok(t, store.SetStudyState(34, at(34), "s", lifecycle.StudyPaused)) }
-	resumeStudy := func(t *testing.T, store *Store) { ok(t, store.SetStudyState(35, at(35), "s", lifecycle.StudyRunning)) }
+	pauseStudy := func(t *testing.T, store *Store) {
+		ok(t,
+			store.SetStudyState(34, at(34), "s", lifecycle.StudyPaused))
+	}
+	resumeStudy := func(t *testing.T, store *Store) {
+		ok(t,
+			store.SetStudyState(35, at(35), "s", lifecycle.StudyRunning))
+	}
 	register := func(t *testing.T, store *Store) {
 		ok(t, store.SetWorker(36, at(36), &trellisv1.Worker{Name: "v", State: lifecycle.WorkerReady, Slots: 1}))
 	}

@@ -18,7 +18,10 @@ func TestWorkerRegisters(t *testing.T) {
 		ok(t, err)
 		return worker
 	}
-	hello := &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 2, Version: "1", Processor: "p", Runs: 77}
+	hello := &trellisv1.Worker{
+		Name: "w", State: lifecycle.WorkerReady, Slots: 2, Version: "1", Processor: "p",
+		Runs: 77,
+	}
 	ok(t, store.SetWorker(1, at(1), hello))
 	want := proto.CloneOf(hello)
 	want.Runs, want.CreateTime, want.UpdateTime, want.ModifyIndex = 0, at(1), at(1), 1
@@ -42,7 +45,10 @@ func TestWorkerRegisters(t *testing.T) {
 	equal(t, "back", get(), want)
 
 	for _, name := range []string{"", "a\x00b"} {
-		if err := store.SetWorker(6, at(6), &trellisv1.Worker{Name: name, State: lifecycle.WorkerReady, Slots: 1}); !errors.Is(err, ErrInvalid) {
+		if err := store.SetWorker(6, at(6), &trellisv1.Worker{
+			Name: name, State: lifecycle.WorkerReady,
+			Slots: 1,
+		}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("worker %q: %v", name, err)
 		}
 	}
@@ -81,7 +87,10 @@ func TestWorkersAreForgotten(t *testing.T) {
 func TestListWorkers(t *testing.T) {
 	store := newStore(t)
 	for i, name := range []string{"c", "a", "ab", "b"} {
-		ok(t, store.SetWorker(uint64(i+1), at(1), &trellisv1.Worker{Name: name, State: lifecycle.WorkerReady, Slots: 1}))
+		ok(t, store.SetWorker(uint64(i+1), at(1), &trellisv1.Worker{
+			Name: name, State: lifecycle.WorkerReady,
+			Slots: 1,
+		}))
 	}
 	request := &trellisv1.ListWorkersRequest{PageSize: 2}
 	var names []string

@@ -101,13 +101,19 @@ func TestLosses(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := texts(f)
-	for _, text := range []string{"Training", "Validation", "Best epoch: 142 (0.011)", "Loss (logarithmic scale)", "Epoch", "0.02", "140"} {
+	for _, text := range []string{
+		"Training", "Validation", "Best epoch: 142 (0.011)", "Loss (logarithmic scale)",
+		"Epoch", "0.02", "140",
+	} {
 		if count(all, text) != 1 {
 			t.Errorf("%q isn't there once: %v", text, all)
 		}
 	}
 	// A short range, or one that reaches 0, has a linear axis.
-	for name, losses := range map[string][]float64{"short": {3, 2, 1.5}, "zero": {1, 0.01, 0}, "negative": {5, 1, -1}, "level": {2, 2, 2}, "one": {0.5}} {
+	for name, losses := range map[string][]float64{
+		"short": {3, 2, 1.5}, "zero": {1, 0.01, 0}, "negative": {5, 1, -1},
+		"level": {2, 2, 2}, "one": {0.5},
+	} {
 		f, err := Losses(losses, losses, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -173,7 +179,8 @@ func TestLossesErrors(t *testing.T) {
 		{[]float64{1, math.NaN()}, two, 0, "training loss of epoch 2 is NaN"},
 		{two, []float64{math.Inf(1), 1}, 0, "validation loss of epoch 1 is +Inf"},
 	} {
-		if f, err := Losses(c.training, c.validation, c.best); f != nil || err == nil || !strings.Contains(err.Error(), c.want) {
+		if f, err := Losses(c.training, c.validation, c.best); f != nil || err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want %q", err, c.want)
 		}
 	}
@@ -268,7 +275,10 @@ func TestEmbeddingLegend(t *testing.T) {
 
 // Points are where they should be, in their colours, and a unit is as long up as across.
 func TestEmbeddingPoints(t *testing.T) {
-	panel := Panel{Title: "four", XLabel: "x", YLabel: "y", Points: []float64{0, 0, 40, 0, 0, 10, 40, 10}, Labels: []byte{1, 2, 3, 9}}
+	panel := Panel{
+		Title: "four", XLabel: "x", YLabel: "y", Points: []float64{0, 0, 40, 0, 0, 10, 40, 10},
+		Labels: []byte{1, 2, 3, 9},
+	}
 	f, err := Embedding([]Panel{panel})
 	if err != nil {
 		t.Fatal(err)

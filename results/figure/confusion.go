@@ -92,7 +92,8 @@ func (m *cells) Plot(c draw.Canvas, p *plot.Plot) {
 			style.Color = color.Gray{Y: 0x99}
 			if count > 0 {
 				fill, style.Color = blue(m.place(count)), ink
-				if contrast(fill, color.RGBA{0xff, 0xff, 0xff, 0xff}) > contrast(fill, color.RGBA{ink.Y, ink.Y, ink.Y, 0xff}) {
+				if contrast(fill, color.RGBA{0xff, 0xff, 0xff, 0xff}) > contrast(fill,
+					color.RGBA{ink.Y, ink.Y, ink.Y, 0xff}) {
 					style.Color = color.White
 				}
 			}
@@ -101,7 +102,13 @@ func (m *cells) Plot(c draw.Canvas, p *plot.Plot) {
 			}
 			c.SetColor(fill)
 			c.Fill(boxPath(box))
-			c.StrokeLines(line, []vg.Point{box.Min, {X: box.Max.X, Y: box.Min.Y}, box.Max, {X: box.Min.X, Y: box.Max.Y}, box.Min})
+			c.StrokeLines(line, []vg.Point{
+				box.Min,
+				{X: box.Max.X, Y: box.Min.Y},
+				box.Max,
+				{X: box.Min.X, Y: box.Max.Y},
+				box.Min,
+			})
 			style.XAlign, style.YAlign = draw.XCenter, draw.YCenter
 			c.FillText(style, vg.Point{X: x(float64(column)), Y: y(float64(row))}, strconv.Itoa(count))
 		}

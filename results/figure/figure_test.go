@@ -204,7 +204,8 @@ func TestSVG(t *testing.T) {
 				for _, attribute := range token.Attr {
 					switch attribute.Name.Local {
 					case "id", "class":
-						t.Errorf("%s: %s has an %s, which may be another's too on a page", name, inside, attribute.Name.Local)
+						t.Errorf("%s: %s has an %s, which may be another's too on a page", name, inside,
+							attribute.Name.Local)
 					case "href":
 						if !strings.HasPrefix(attribute.Value, "data:image/png;base64,") {
 							t.Errorf("%s: %s refers to %.60q", name, inside, attribute.Value)

@@ -22,14 +22,16 @@ func Losses(training, validation []float64, best int) (*Figure, error) {
 		return nil, fmt.Errorf("figure of losses: %d training losses, but %d validation losses: they have to be as many",
 			len(training), len(validation))
 	case best < 0 || best > len(training):
-		return nil, fmt.Errorf("figure of losses: best epoch %d: it has to be from 1 to %d, or 0 for none", best, len(training))
+		return nil, fmt.Errorf("figure of losses: best epoch %d: it has to be from 1 to %d, or 0 for none", best,
+			len(training))
 	}
 	lowest, highest := math.Inf(1), math.Inf(-1)
 	curve := func(what string, losses []float64) (plotter.XYs, error) {
 		xys := make(plotter.XYs, len(losses))
 		for i, loss := range losses {
 			if math.IsNaN(loss) || math.IsInf(loss, 0) {
-				return nil, fmt.Errorf("figure of losses: %s loss of epoch %d is %v: losses have to be finite numbers", what, i+1, loss)
+				return nil, fmt.Errorf("figure of losses: %s loss of epoch %d is %v: losses have to be finite numbers",
+					what, i+1, loss)
 			}
 			xys[i] = plotter.XY{X: float64(i + 1), Y: loss}
 			lowest, highest = min(lowest, loss), max(highest, loss)
@@ -67,7 +69,10 @@ func Losses(training, validation []float64, best int) (*Figure, error) {
 		legend.Add(c.name, line)
 		if len(c.xys) <= fewEpochs {
 			// Few epochs are dots too: one alone has no line.
-			chart.Add(&plotter.Scatter{XYs: c.xys, GlyphStyle: draw.GlyphStyle{Color: c.color, Radius: 2, Shape: draw.CircleGlyph{}}})
+			chart.Add(&plotter.Scatter{XYs: c.xys, GlyphStyle: draw.GlyphStyle{
+				Color: c.color, Radius: 2,
+				Shape: draw.CircleGlyph{},
+			}})
 		}
 	}
 	description := fmt.Sprintf("Losses of %d epochs, from %.4g down to %.4g.", len(training), highest, lowest)

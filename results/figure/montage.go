@@ -41,9 +41,10 @@ func Reconstructions(originals, reconstructions Images) (*Figure, error) {
 		return nil, err
 	}
 	return montage{
-		title:       "Reconstructions of test images",
-		description: fmt.Sprintf("%d test images in the upper row, and what the autoencoder makes of them below.", originals.Len()),
-		rows:        len(sets), columns: originals.Len(), rowLabels: names,
+		title: "Reconstructions of test images",
+		description: fmt.Sprintf("%d test images in the upper row, and what the autoencoder makes of them below.",
+			originals.Len()),
+		rows: len(sets), columns: originals.Len(), rowLabels: names,
 		images: func(row, column int) (Images, int, bool) { return sets[row], column, true },
 	}.draw(), nil
 }
@@ -58,9 +59,10 @@ func Denoising(originals, noisy, denoised Images) (*Figure, error) {
 		return nil, err
 	}
 	return montage{
-		title:       "Denoising of test images",
-		description: fmt.Sprintf("%d rows of an original, the same with noise, and its reconstruction.", originals.Len()),
-		rows:        originals.Len(), columns: len(sets), columnLabels: names,
+		title: "Denoising of test images",
+		description: fmt.Sprintf("%d rows of an original, the same with noise, and its reconstruction.",
+			originals.Len()),
+		rows: originals.Len(), columns: len(sets), columnLabels: names,
 		images: func(row, column int) (Images, int, bool) { return sets[column], row, true },
 	}.draw(), nil
 }
@@ -72,7 +74,8 @@ func Generated(images Images) (*Figure, error) {
 	if columns > maxExamples {
 		columns = tileColumns(columns)
 	}
-	return tiles(images, columns, "figure of generated images", "Decoded from Gaussian codes", "decoded from random codes")
+	return tiles(images, columns, "figure of generated images", "Decoded from Gaussian codes",
+		"decoded from random codes")
 }
 
 // Samples draws figure 6: images sampled from the variational autoencoder, in rows. It takes from 1 to 400.

@@ -103,7 +103,10 @@ func TestMontageShapes(t *testing.T) {
 }
 
 func TestTileColumns(t *testing.T) {
-	for count, want := range map[int]int{0: 1, 1: 1, 2: 1, 3: 2, 4: 2, 10: 5, 16: 8, 18: 9, 20: 10, 24: 8, 25: 5, 64: 8, 100: 10, 400: 10} {
+	for count, want := range map[int]int{
+		0: 1, 1: 1, 2: 1, 3: 2, 4: 2, 10: 5, 16: 8, 18: 9, 20: 10, 24: 8, 25: 5, 64: 8,
+		100: 10, 400: 10,
+	} {
 		if got := tileColumns(count); got != want {
 			t.Errorf("%d images: %d columns, want %d", count, got, want)
 		}
@@ -138,7 +141,10 @@ func TestImageErrors(t *testing.T) {
 		{Images{Height: 4, Width: -5}, "4x-5 pixels"},
 		{Images{Height: 1 << 20, Width: 1}, "from 1 to 1024"},
 		{Images{Height: 4, Width: 5}, "at least one"},
-		{Images{Pixels: good.Pixels[:59], Height: 4, Width: 5}, "59 pixels aren't a whole number of images of 4x5 = 20"},
+		{
+			Images{Pixels: good.Pixels[:59], Height: 4, Width: 5},
+			"59 pixels aren't a whole number of images of 4x5 = 20",
+		},
 		{bad(20+2*5+3, math.NaN()), "image 1 (counted from 0) is NaN at row 2, column 3"},
 		{bad(59, math.Inf(1)), "image 2 (counted from 0) is +Inf at row 3, column 4"},
 	} {
@@ -149,7 +155,8 @@ func TestImageErrors(t *testing.T) {
 			"noisy":          func() (*Figure, error) { return Denoising(good, c.images, good) },
 		} {
 			f, err := draw()
-			if f != nil || err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), name) {
+			if f != nil || err == nil || !strings.Contains(err.Error(), c.want) ||
+				!strings.Contains(err.Error(), name) {
 				t.Errorf("%s of %dx%d: error %v, want %q", name, c.images.Height, c.images.Width, err, c.want)
 			}
 		}

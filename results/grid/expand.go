@@ -54,7 +54,8 @@ func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyComma
 	if _, err := ResolveSplit(spec, study.GetDataSet()); err != nil {
 		return nil, nil, 0, err
 	}
-	e := newExpansion(commonConfig(spec, study.GetDataSet(), study.GetNumerics(), study.GetPretrained()), spec.GetName(),
+	e := newExpansion(commonConfig(spec, study.GetDataSet(), study.GetNumerics(), study.GetPretrained()),
+		spec.GetName(),
 		uint64(len(command.GetPoints())))
 	if command.GetSpec() != nil {
 		for index, parameters := range g.All() {

@@ -17,9 +17,12 @@ var testModels = Models{
 	{Name: "denoising-autoencoder", Data: true, Axes: []*trellisv1.ModelAxis{
 		{Name: "noise", Maximum: 10, ExclusiveMinimum: true},
 	}},
-	{Name: "classifier", Data: true, Pretrained: []string{"conv-autoencoder", "denoising-autoencoder"}, Axes: []*trellisv1.ModelAxis{
-		{Name: "fine_tune", Integer: true, Maximum: 1, Default: new(0.0)},
-	}},
+	{
+		Name: "classifier", Data: true, Pretrained: []string{"conv-autoencoder", "denoising-autoencoder"},
+		Axes: []*trellisv1.ModelAxis{
+			{Name: "fine_tune", Integer: true, Maximum: 1, Default: new(0.0)},
+		},
+	},
 	{Name: "several", Data: true, Axes: []*trellisv1.ModelAxis{
 		{Name: "width", Integer: true, Minimum: 1, Maximum: 100, Default: new(3.0)},
 		{Name: "angle", Maximum: 1000, Default: new(0.5)},

@@ -154,7 +154,8 @@ func union[V uint32 | float64, Axis interface {
 // nothing else differs.
 func Extends(extended, spec *trellisv1.StudySpec) bool {
 	extended, spec = WithDefaults(extended), WithDefaults(spec)
-	if len(extended.Grid) != len(spec.Grid) || !hasIntegers(extended.Seeds, spec.Seeds) || !hasIntegers(extended.BatchSize, spec.BatchSize) {
+	if len(extended.Grid) != len(spec.Grid) || !hasIntegers(extended.Seeds, spec.Seeds) ||
+		!hasIntegers(extended.BatchSize, spec.BatchSize) {
 		return false
 	}
 	for i, grid := range spec.Grid {

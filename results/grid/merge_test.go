@@ -20,7 +20,10 @@ func drawRequest(t *rapid.T, spec *trellisv1.StudySpec) *trellisv1.ExtendStudyRe
 		name string
 		into **trellisv1.IntegerAxis
 	}{
-		{"latent_dim", &request.LatentDim}, {"max_epochs", &request.MaxEpochs}, {"seeds", &request.Seeds}, {"batch_size", &request.BatchSize},
+		{"latent_dim", &request.LatentDim}, {"max_epochs", &request.MaxEpochs}, {
+			"seeds",
+			&request.Seeds,
+		}, {"batch_size", &request.BatchSize},
 	} {
 		if rapid.Bool().Draw(t, "add "+axis.name) {
 			*axis.into = drawIntegers(t, axis.name)
@@ -134,18 +137,52 @@ func TestMergeRefuses(t *testing.T) {
 		request *trellisv1.ExtendStudyRequest
 		want    string
 	}{
-		{"a learning rate of 0", &trellisv1.ExtendStudyRequest{LearningRate: numbers(0)}, "learning_rate: learning rates lie above 0"},
-		{"too large a latent dimension", &trellisv1.ExtendStudyRequest{LatentDim: integers(785)}, "latent_dim: latent dimensions lie between 1 and 784"},
-		{"a negative weight decay", &trellisv1.ExtendStudyRequest{WeightDecay: numbers(-1)}, "weight_decay: weight decays lie between 0 and 1000"},
-		{"no epochs", &trellisv1.ExtendStudyRequest{MaxEpochs: integers(0)}, "max_epochs: maximum epochs lie between 1 and 10000"},
-		{"an empty batch", &trellisv1.ExtendStudyRequest{BatchSize: integers(0)}, "batch_size: batch sizes lie between 1 and 65536"},
-		{"half an epoch", &trellisv1.ExtendStudyRequest{MaxEpochs: &trellisv1.IntegerAxis{Linear: newRange(1, 2, 3)}}, "max_epochs.linear: point 2 of 3 is 1.5"},
-		{"a value twice", &trellisv1.ExtendStudyRequest{Seeds: integers(7, 7)}, "seeds.values: 7 stands twice in the list"},
-		{"an axis without values", &trellisv1.ExtendStudyRequest{Seeds: integers()}, "seeds: an axis needs at least one value"},
-		{"a range that runs down", &trellisv1.ExtendStudyRequest{LearningRate: &trellisv1.NumberAxis{Log10: newRange(1, 0.1, 3)}}, "learning_rate.log10: a range runs upwards"},
-		{"too many seeds", &trellisv1.ExtendStudyRequest{Seeds: many(2, 9_999)}, "grid: the study has 1,080,000 trials"},
-		{"too many points", &trellisv1.ExtendStudyRequest{MaxEpochs: many(1, 10_000), LatentDim: many(1, 700)}, "grid[0]: this grid has 7,000,000 points"},
-		{"too many values of an axis", &trellisv1.ExtendStudyRequest{Seeds: many(1_000_000, 10_000)}, "seeds.values: must contain no more than 10000 item(s)"},
+		{
+			"a learning rate of 0", &trellisv1.ExtendStudyRequest{LearningRate: numbers(0)},
+			"learning_rate: learning rates lie above 0",
+		},
+		{
+			"too large a latent dimension", &trellisv1.ExtendStudyRequest{LatentDim: integers(785)},
+			"latent_dim: latent dimensions lie between 1 and 784",
+		},
+		{
+			"a negative weight decay", &trellisv1.ExtendStudyRequest{WeightDecay: numbers(-1)},
+			"weight_decay: weight decays lie between 0 and 1000",
+		},
+		{
+			"no epochs", &trellisv1.ExtendStudyRequest{MaxEpochs: integers(0)},
+			"max_epochs: maximum epochs lie between 1 and 10000",
+		},
+		{
+			"an empty batch", &trellisv1.ExtendStudyRequest{BatchSize: integers(0)},
+			"batch_size: batch sizes lie between 1 and 65536",
+		},
+		{
+			"half an epoch", &trellisv1.ExtendStudyRequest{MaxEpochs: &trellisv1.IntegerAxis{Linear: newRange(1, 2, 3)}},
+			"max_epochs.linear: point 2 of 3 is 1.5",
+		},
+		{
+			"a value twice", &trellisv1.ExtendStudyRequest{Seeds: integers(7, 7)},
+			"seeds.values: 7 stands twice in the list",
+		},
+		{
+			"an axis without values", &trellisv1.ExtendStudyRequest{Seeds: integers()},
+			"seeds: an axis needs at least one value",
+		},
+		{"a range that runs down", &trellisv1.ExtendStudyRequest{LearningRate: &trellisv1.NumberAxis{Log10: newRange(1,
+			0.1, 3)}}, "learning_rate.log10: a range runs upwards"},
+		{
+			"too many seeds", &trellisv1.ExtendStudyRequest{Seeds: many(2, 9_999)},
+			"grid: the study has 1,080,000 trials",
+		},
+		{
+			"too many points", &trellisv1.ExtendStudyRequest{MaxEpochs: many(1, 10_000), LatentDim: many(1, 700)},
+			"grid[0]: this grid has 7,000,000 points",
+		},
+		{
+			"too many values of an axis", &trellisv1.ExtendStudyRequest{Seeds: many(1_000_000, 10_000)},
+			"seeds.values: must contain no more than 10000 item(s)",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			merged, err := testModels.Merge(newSpec(), test.request)
@@ -199,7 +236,10 @@ func TestExpandExtension(t *testing.T) {
 			spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Median{Median: &trellisv1.MedianStopping{}}}
 			merged.Pruning = spec.Pruning
 		}
-		study := &trellisv1.Study{Name: "paper", Spec: WithDefaults(spec), DataSet: newDataSet(), Numerics: "1", Indices: indices}
+		study := &trellisv1.Study{
+			Name: "paper", Spec: WithDefaults(spec), DataSet: newDataSet(), Numerics: "1",
+			Indices: indices,
+		}
 		command := &trellisv1.ExtendStudyCommand{Study: "paper", Indices: indices}
 		want := uint64(0)
 		if rapid.Bool().Draw(t, "with a spec") {

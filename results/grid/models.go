@@ -64,7 +64,8 @@ func (models Models) check(b *builder, spec *trellisv1.StudySpec) {
 	model := models.Find(spec.GetModel())
 	if model == nil {
 		// Whether it needs data is not known either.
-		b.violations = slices.DeleteFunc(b.violations, func(v *protovalidate.Violation) bool { return v.Proto.GetRuleId() == "study.data" })
+		b.violations = slices.DeleteFunc(b.violations,
+			func(v *protovalidate.Violation) bool { return v.Proto.GetRuleId() == "study.data" })
 		b.refuse("study.model", spelling.Unknown("model", spec.GetModel(), models.names()), "model")
 		return
 	}
@@ -120,7 +121,8 @@ func (models Models) unknownAxis(model *trellisv1.Model, name string) string {
 	if len(others) == 0 {
 		return spelling.Unknown("axis", name, AxisNames(model))
 	}
-	return fmt.Sprintf("%s has no axis %q, only %s: must be one of %s", model.GetName(), name, strings.Join(others, ", "),
+	return fmt.Sprintf("%s has no axis %q, only %s: must be one of %s", model.GetName(), name,
+		strings.Join(others, ", "),
 		strings.Join(AxisNames(model), ", "))
 }
 
@@ -155,7 +157,8 @@ func (b *builder) checkBounds(axis *trellisv1.ModelAxis, values *trellisv1.Numbe
 			!(axis.GetExclusiveMinimum() && value == axis.GetMinimum())
 	}
 	refuse := func(value float64, path ...any) {
-		b.refuse("axis.bounds", fmt.Sprintf("%s takes %s, not %s", axis.GetName(), bounds(axis), number(value)), path...)
+		b.refuse("axis.bounds", fmt.Sprintf("%s takes %s, not %s", axis.GetName(), bounds(axis), number(value)),
+			path...)
 	}
 	for i, value := range values.GetValues() {
 		if !valid(value) || axis.GetInteger() && !isWhole(value) {
@@ -213,8 +216,10 @@ func (models Models) Check() error {
 					"that no other parameter or result of trials has", name, j+1, axis.GetName())
 			case axisOf(model, axis.GetName()) != axis:
 				return fmt.Errorf("model %s has two axes called %s", name, axis.GetName())
-			case !(axis.GetMinimum() < axis.GetMaximum()) || math.IsInf(axis.GetMinimum(), 0) || math.IsInf(axis.GetMaximum(), 0):
-				return fmt.Errorf("model %s: axis %s has no values between %v and %v", name, axis.GetName(), axis.GetMinimum(),
+			case !(axis.GetMinimum() < axis.GetMaximum()) || math.IsInf(axis.GetMinimum(), 0) ||
+				math.IsInf(axis.GetMaximum(), 0):
+				return fmt.Errorf("model %s: axis %s has no values between %v and %v", name, axis.GetName(),
+					axis.GetMinimum(),
 					axis.GetMaximum())
 			}
 			if axis.Default == nil {

@@ -69,9 +69,13 @@ func TestValidateModels(t *testing.T) {
 			`grid[0].axes["width"]: an axis needs at least one value: a list such as [1e-3, 1e-4], or one range such as ` +
 				"{log10: {from: 1e-4, to: 1e-2, count: 3}}",
 		}},
-		{"no latent dimension", "conv-autoencoder", nil, func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = nil }, []string{
-			"grid[0].latent_dim: value is required",
-		}},
+		{
+			"no latent dimension", "conv-autoencoder", nil,
+			func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = nil },
+			[]string{
+				"grid[0].latent_dim: value is required",
+			},
+		},
 		{"no data", "several", nil, func(spec *trellisv1.StudySpec) { spec.Data = "" }, []string{
 			"'data' names the data set to train on, for example data: mnist",
 		}},
@@ -87,9 +91,12 @@ func TestValidateModels(t *testing.T) {
 			"pretrained: the model classifier begins with weights of the model conv-autoencoder or denoising-autoencoder: name a " +
 				"study of it, for example pretrained: {study: paper}",
 		}},
-		{"pretrained for nothing", "several", nil, func(spec *trellisv1.StudySpec) { spec.Pretrained = fromStudy }, []string{
-			"pretrained: the model several begins with random weights: leave pretrained out",
-		}},
+		{
+			"pretrained for nothing", "several", nil, func(spec *trellisv1.StudySpec) { spec.Pretrained = fromStudy },
+			[]string{
+				"pretrained: the model several begins with random weights: leave pretrained out",
+			},
+		},
 		{"too many points", "several", axesByName{"angle": {Linear: newRange(0, 100, 10_000)}}, nil, []string{
 			"grid[0]: this grid has 1,080,000 points (4 latent_dim x 3 learning_rate x 3 weight_decay x 10,000 angle x 1 width x " +
 				"3 max_epochs); a study has at most 1,000,000",
@@ -150,7 +157,8 @@ func TestMergeOwnAxes(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := axesByName{"width": numbers(1, 2, 3, 9), "angle": numbers(0.5)}
-	if got := merged.Grid[0].Axes; !proto.Equal(got["width"], want["width"]) || !proto.Equal(got["angle"], want["angle"]) {
+	if got := merged.Grid[0].Axes; !proto.Equal(got["width"], want["width"]) ||
+		!proto.Equal(got["angle"], want["angle"]) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	old := newOwnSpec("several", axesByName{"width": numbers(1)}) // Before the model had an angle.
@@ -159,14 +167,27 @@ func TestMergeOwnAxes(t *testing.T) {
 		axes axesByName
 		want string
 	}{
-		"out of bounds":     {spec, axesByName{"angle": numbers(2000)}, `axes["angle"].values[0]: angle takes numbers between 0 and 1000`},
-		"unknown":           {spec, axesByName{"noise": numbers(1)}, `axes["noise"]: several has no axis "noise", only`},
-		"not in the study":  {old, axesByName{"angle": numbers(1)}, `axes["angle"]: the study's trials have no angle`},
-		"an unknown model":  {newOwnSpec("unknown", nil), axesByName{"angle": numbers(1)}, `unknown model "unknown"`},
-		"a value not whole": {spec, axesByName{"width": {Linear: newRange(1, 2, 3)}}, `axes["width"].linear: point 2 of 3 is 1.5`},
+		"out of bounds": {
+			spec,
+			axesByName{"angle": numbers(2000)},
+			`axes["angle"].values[0]: angle takes numbers between 0 and 1000`,
+		},
+		"unknown": {
+			spec,
+			axesByName{"noise": numbers(1)},
+			`axes["noise"]: several has no axis "noise", only`,
+		},
+		"not in the study": {old, axesByName{"angle": numbers(1)}, `axes["angle"]: the study's trials have no angle`},
+		"an unknown model": {newOwnSpec("unknown", nil), axesByName{"angle": numbers(1)}, `unknown model "unknown"`},
+		"a value not whole": {
+			spec,
+			axesByName{"width": {Linear: newRange(1, 2, 3)}},
+			`axes["width"].linear: point 2 of 3 is 1.5`,
+		},
 	} {
 		merged, err := testModels.Merge(test.spec, &trellisv1.ExtendStudyRequest{Axes: test.axes})
-		if merged != nil || err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "grid[0].axes") {
+		if merged != nil || err == nil || !strings.Contains(err.Error(), test.want) ||
+			strings.Contains(err.Error(), "grid[0].axes") {
 			t.Errorf("%s: %v and error %v, want %q", name, merged, err, test.want)
 		}
 	}
@@ -201,7 +222,10 @@ func TestIndexOfStrangersOnOwnAxes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, values := range map[string]map[string]float64{
-		"another value": {"width": 3, "angle": 0}, "another axis": {"width": 1, "noise": 0}, "one axis less": {"width": 1},
+		"another value": {"width": 3, "angle": 0}, "another axis": {
+			"width": 1,
+			"noise": 0,
+		}, "one axis less": {"width": 1},
 		"one axis more": {"width": 1, "angle": 0, "noise": 0}, "none": nil,
 	} {
 		p := g.At(0)
@@ -218,15 +242,18 @@ func TestCheckModels(t *testing.T) {
 	}
 	axis := func(axis *trellisv1.ModelAxis) Models { return Models{{Name: "a", Axes: []*trellisv1.ModelAxis{axis}}} }
 	for name, models := range map[string]Models{
-		"no name":                   {{}},
-		"a name twice":              {{Name: "a"}, {Name: "a"}},
-		"an axis without a name":    axis(&trellisv1.ModelAxis{Maximum: 1}),
-		"a name that is no word":    axis(&trellisv1.ModelAxis{Name: "a b", Maximum: 1}),
-		"a name that all have":      axis(&trellisv1.ModelAxis{Name: "seed", Maximum: 1}),
-		"no values":                 axis(&trellisv1.ModelAxis{Name: "a"}),
-		"no largest value":          axis(&trellisv1.ModelAxis{Name: "a", Maximum: math.Inf(1)}),
-		"a default out of bounds":   axis(&trellisv1.ModelAxis{Name: "a", Maximum: 1, Default: new(2.0)}),
-		"a default that is not one": axis(&trellisv1.ModelAxis{Name: "a", Maximum: 1, Integer: true, Default: new(0.5)}),
+		"no name":                 {{}},
+		"a name twice":            {{Name: "a"}, {Name: "a"}},
+		"an axis without a name":  axis(&trellisv1.ModelAxis{Maximum: 1}),
+		"a name that is no word":  axis(&trellisv1.ModelAxis{Name: "a b", Maximum: 1}),
+		"a name that all have":    axis(&trellisv1.ModelAxis{Name: "seed", Maximum: 1}),
+		"no values":               axis(&trellisv1.ModelAxis{Name: "a"}),
+		"no largest value":        axis(&trellisv1.ModelAxis{Name: "a", Maximum: math.Inf(1)}),
+		"a default out of bounds": axis(&trellisv1.ModelAxis{Name: "a", Maximum: 1, Default: new(2.0)}),
+		"a default that is not one": axis(&trellisv1.ModelAxis{
+			Name: "a", Maximum: 1, Integer: true,
+			Default: new(0.5),
+		}),
 	} {
 		if models.Check() == nil {
 			t.Errorf("%s: accepted", name)

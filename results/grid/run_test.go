@@ -86,7 +86,10 @@ func TestRunIDCovers(t *testing.T) {
 		{"parameters.weight_decay", func(c *trellisv1.RunConfig) { c.Parameters.WeightDecay = 5e-324 }, true},
 		{"parameters.seed", func(c *trellisv1.RunConfig) { c.Parameters.Seed++ }, true},
 		{"parameters.batch_size", func(c *trellisv1.RunConfig) { c.Parameters.BatchSize++ }, true},
-		{"parameters.values", func(c *trellisv1.RunConfig) { c.Parameters.Values = map[string]float64{"noise": 0} }, true},
+		{
+			"parameters.values", func(c *trellisv1.RunConfig) { c.Parameters.Values = map[string]float64{"noise": 0} },
+			true,
+		},
 		{"parameters.max_epochs", func(c *trellisv1.RunConfig) { c.Parameters.MaxEpochs++ }, false},
 		{"milestones", func(c *trellisv1.RunConfig) { c.Milestones = nil }, false},
 		{"synthetic.epoch_time", func(c *trellisv1.RunConfig) {
@@ -147,7 +150,10 @@ func TestResolveSplit(t *testing.T) {
 			"one too many", 60_000, &trellisv1.Split{Train: 50_000, Validation: 10_001}, nil,
 			`split: the data set "mnist" has 60,000 training images, and train: 50000 and validation: 10001 together are more`,
 		},
-		{"a sum that overflows", 60_000, &trellisv1.Split{Train: 1 << 31, Validation: 1 << 31}, nil, "together are more"},
+		{
+			"a sum that overflows", 60_000, &trellisv1.Split{Train: 1 << 31, Validation: 1 << 31}, nil,
+			"together are more",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			spec, dataSet := newSpec(), newDataSet()
@@ -160,7 +166,8 @@ func TestResolveSplit(t *testing.T) {
 				}
 				return
 			}
-			if _, ok := errors.AsType[*protovalidate.ValidationError](err); !ok || !strings.Contains(err.Error(), test.message) {
+			if _, ok := errors.AsType[*protovalidate.ValidationError](err); !ok ||
+				!strings.Contains(err.Error(), test.message) {
 				t.Errorf("got %v; want %q", err, test.message)
 			}
 			if expandErr == nil {

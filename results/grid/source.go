@@ -58,7 +58,8 @@ func ResolveLatentDim(spec *trellisv1.StudySpec, source *trellisv1.Source) (*tre
 			if latentDim == its {
 				continue
 			}
-			b.refuse("pretrained.latent_dim", fmt.Sprintf("%s the latent dimension %d and fit no other, such as %d: %s", weights, its,
+			b.refuse("pretrained.latent_dim", fmt.Sprintf("%s the latent dimension %d and fit no other, such as %d: %s",
+				weights, its,
 				latentDim, right), "grid", i, "latent_dim")
 			break
 		}
@@ -74,7 +75,8 @@ func ResolveLatentDim(spec *trellisv1.StudySpec, source *trellisv1.Source) (*tre
 func (b *builder) checkPretrained(spec *trellisv1.StudySpec, allowed []string) {
 	switch named := spec.GetPretrained() != nil; {
 	case named && len(allowed) == 0:
-		b.refuse("pretrained.none", fmt.Sprintf("the model %s begins with random weights: leave pretrained out", spec.GetModel()),
+		b.refuse("pretrained.none", fmt.Sprintf("the model %s begins with random weights: leave pretrained out",
+			spec.GetModel()),
 			"pretrained")
 	case !named && len(allowed) > 0:
 		b.refuse("pretrained.required", fmt.Sprintf(

@@ -15,7 +15,10 @@ func TestSeeds(t *testing.T) {
 	}{
 		{nil, []uint32{1}},
 		{&trellisv1.IntegerAxis{Values: []uint32{3, 1, 2}}, []uint32{1, 2, 3}},
-		{&trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 0, To: 4294967295, Count: 4}}, []uint32{0, 1431655765, 2863311530, 4294967295}},
+		{
+			&trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 0, To: 4294967295, Count: 4}},
+			[]uint32{0, 1431655765, 2863311530, 4294967295},
+		},
 		{&trellisv1.IntegerAxis{Log2: &trellisv1.Range{From: 1, To: 8, Count: 4}}, []uint32{1, 2, 4, 8}},
 		{
 			&trellisv1.IntegerAxis{Log10: &trellisv1.Range{From: 1, To: 1e9, Count: 10}},
@@ -60,7 +63,10 @@ func TestRangeOf(t *testing.T) {
 		},
 	}}
 	for axis, want := range map[string][2]bool{
-		"latent_dim": {true, true}, "learning_rate": {true, true}, "weight_decay": {false, false}, "max_epochs": {false, false},
+		"latent_dim": {true, true}, "learning_rate": {true, true}, "weight_decay": {false, false}, "max_epochs": {
+			false,
+			false,
+		},
 		"noise": {false, true}, "blur": {false, false},
 	} {
 		if logarithmic, ranged := RangeOf(spec, axis); [2]bool{logarithmic, ranged} != want {

@@ -52,9 +52,12 @@ func TestValidateMessages(t *testing.T) {
 		{"range runs down", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].WeightDecay = &trellisv1.NumberAxis{Log10: newRange(1e-2, 1e-4, 3)}
 		}, []string{"grid[0].weight_decay.log10: a range runs upwards: from must be smaller than to"}},
-		{"value twice in a list", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(8, 4, 8) }, []string{
-			"grid[0].latent_dim.values: 8 stands twice in the list, as value 1 and as value 3: leave one of them out",
-		}},
+		{
+			"value twice in a list", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(8, 4, 8) },
+			[]string{
+				"grid[0].latent_dim.values: 8 stands twice in the list, as value 1 and as value 3: leave one of them out",
+			},
+		},
 		{"number twice in a list", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].LearningRate = numbers(1e-3, 2e-3, 0.002)
 		}, []string{"grid[0].learning_rate.values: 0.002 stands twice in the list, as value 2 and as value 3: " +
@@ -105,7 +108,11 @@ func TestValidateMessages(t *testing.T) {
 				"count: 5 gives 4, 11, 18, 25, 32, or write a list",
 		}},
 		{
-			"a grid of 10^12 points", func(spec *trellisv1.StudySpec) { proto.Reset(spec); proto.Merge(spec, hugeSpec()) },
+			"a grid of 10^12 points", func(spec *trellisv1.StudySpec) {
+				proto.Reset(spec)
+				proto.Merge(spec,
+					hugeSpec())
+			},
 			[]string{"grid[0]: this grid has 1,000,000,000,000 points (500 latent_dim x 10,000 learning_rate x " +
 				"10,000 weight_decay x 20 max_epochs); a study has at most 1,000,000"},
 		},
@@ -163,7 +170,12 @@ func TestValidateMessages(t *testing.T) {
 			spec.Seeds, spec.Settle = integers(1, 2, 3), &trellisv1.Settle{MaxSeeds: 2}
 		}, []string{"settle.max_seeds: every configuration has 3 seeds to begin with, more than the 2 that it may have at most: " +
 			"raise max_seeds, or give fewer seeds"}},
-		{"settle by chance", func(spec *trellisv1.StudySpec) { spec.Settle = &trellisv1.Settle{MaxSeeds: 3, Confidence: 0.4} }, []string{
+		{"settle by chance", func(spec *trellisv1.StudySpec) {
+			spec.Settle = &trellisv1.Settle{
+				MaxSeeds:   3,
+				Confidence: 0.4,
+			}
+		}, []string{
 			"settle.confidence: a confidence lies between 0.5 and 0.9999, for example 0.95",
 		}},
 		{"pruning by no method", func(spec *trellisv1.StudySpec) { spec.Pruning = &trellisv1.Pruning{} }, []string{
@@ -272,7 +284,8 @@ func TestNewRefuses(t *testing.T) {
 			spec := newSpec()
 			test.spoil(spec)
 			_, err := New(spec)
-			if _, ok := errors.AsType[*protovalidate.ValidationError](err); !ok || !strings.Contains(err.Error(), test.want) {
+			if _, ok := errors.AsType[*protovalidate.ValidationError](err); !ok ||
+				!strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v; want %q", err, test.want)
 			}
 			if _, _, err := Expand(spec, newDataSet(), "1", nil); err == nil {

@@ -33,7 +33,10 @@ func Analyze(levels [][]uint32, values []float64) Result {
 	for i := range levels {
 		axes[i] = newPartition(levels[i])
 	}
-	result := Result{Exact: full(axes, len(values)), Main: make([]float64, len(axes)), Total: make([]float64, len(axes))}
+	result := Result{
+		Exact: full(axes, len(values)), Main: make([]float64, len(axes)),
+		Total: make([]float64, len(axes)),
+	}
 	var pairs []partition
 	for i := range axes {
 		for j := i + 1; j < len(axes); j++ {

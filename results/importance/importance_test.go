@@ -258,11 +258,16 @@ func TestInteractionOnly(t *testing.T) {
 		values[k] = float64(levels[0][k] ^ levels[1][k])
 	}
 	want := Result{
-		Exact: true, Main: make([]float64, 3), Total: []float64{1, 1, 0}, Pairs: []Pair{{0, 1, 1}, {0, 2, 0}, {1, 2, 0}},
+		Exact: true, Main: make([]float64, 3), Total: []float64{1, 1, 0}, Pairs: []Pair{
+			{0, 1, 1},
+			{0, 2, 0},
+			{1, 2, 0},
+		},
 	}
 	check(t, Analyze(levels, values), want)
 	holed := Analyze(pick(levels, upTo(11)), values[:11])
-	if holed.Exact || holed.Pairs[0].Share < 0.8 || holed.Total[0] < 0.8 || holed.Total[2] > 0.1 || !near(holed.sum(), 1) {
+	if holed.Exact || holed.Pairs[0].Share < 0.8 || holed.Total[0] < 0.8 || holed.Total[2] > 0.1 ||
+		!near(holed.sum(), 1) {
 		t.Errorf("with a hole: %+v", holed)
 	}
 }

@@ -38,7 +38,8 @@ func NewFilter(expression string, all []Field) (Filter, error) {
 		return func(*trellisv1.Trial) (bool, error) { return true, nil }, nil
 	}
 	if len(expression) > maxFilterLength {
-		return nil, fmt.Errorf("filter: it has %d bytes, at most %d are allowed: %w", len(expression), maxFilterLength, ErrInvalid)
+		return nil, fmt.Errorf("filter: it has %d bytes, at most %d are allowed: %w", len(expression), maxFilterLength,
+			ErrInvalid)
 	}
 	env, err := filterEnv()
 	if err != nil {

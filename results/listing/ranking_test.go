@@ -51,7 +51,10 @@ func TestRankKey(t *testing.T) {
 func TestCompare(t *testing.T) {
 	trial := func(objective float64, latentDim, epochs uint32, index uint64) *trellisv1.Trial {
 		return &trellisv1.Trial{
-			Objective: &objective, Index: index, Parameters: &trellisv1.Parameters{LatentDim: latentDim, MaxEpochs: epochs},
+			Objective: &objective, Index: index, Parameters: &trellisv1.Parameters{
+				LatentDim: latentDim,
+				MaxEpochs: epochs,
+			},
 		}
 	}
 	// Best first; no two are equal.

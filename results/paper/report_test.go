@@ -42,17 +42,27 @@ func testPNG(t *testing.T, density uint32) []byte {
 func testReport(t *testing.T) *Report {
 	t.Helper()
 	return &Report{
-		Title: "The paper, again", Summary: "One.\n\nTwo.", Created: time.Date(2026, 3, 1, 23, 30, 0, 0, time.FixedZone("", -2*3600)),
+		Title: "The paper, again", Summary: "One.\n\nTwo.", Created: time.Date(2026, 3, 1, 23, 30, 0, 0,
+			time.FixedZone("", -2*3600)),
 		Sections: []Section{
 			{
 				Title: "First section", Text: "Some text.",
-				Figures: []Picture{{Number: 2, Caption: "A caption", SVG: []byte(testSVG)}, {Number: 3, Caption: "Another", PNG: testPNG(t, 0)}},
+				Figures: []Picture{
+					{Number: 2, Caption: "A caption", SVG: []byte(testSVG)},
+					{Number: 3, Caption: "Another", PNG: testPNG(t, 0)},
+				},
 				Results: []Result{
-					{What: "Accuracy", Paper: "0.9513", Ours: "0.9700", Difference: "+0.0187", Command: "trellis reproduce --stage classifier", Note: "on test images"},
+					{
+						What: "Accuracy", Paper: "0.9513", Ours: "0.9700", Difference: "+0.0187",
+						Command: "trellis reproduce --stage classifier", Note: "on test images",
+					},
 					{What: "Loss", Ours: "0.0085"},
 				},
 			},
-			{Title: "Second section", Figures: []Picture{{Number: 9, Caption: "Both", SVG: []byte(testSVG), PNG: testPNG(t, 0)}}},
+			{Title: "Second section", Figures: []Picture{{
+				Number: 9, Caption: "Both", SVG: []byte(testSVG),
+				PNG: testPNG(t, 0),
+			}}},
 		},
 		Stages: []Stage{{
 			Name: "Search", Kind: "study", State: "SUCCEEDED", Trials: 1080, Runs: 360, Epochs: 1234567, Seconds: 7384, Seed: "17",
@@ -162,11 +172,15 @@ func TestReportEscapes(t *testing.T) {
 			Title: evil, Text: evil, Figures: []Picture{{Number: 1, Caption: evil, SVG: []byte(testSVG)}},
 			Results: []Result{{What: evil, Paper: evil, Ours: evil, Difference: evil, Command: evil, Note: evil}},
 		}},
-		Stages:      []Stage{{Name: evil, Kind: evil, State: evil, Seed: evil, Best: evil, Digest: evil, Command: evil}},
+		Stages: []Stage{{
+			Name: evil, Kind: evil, State: evil, Seed: evil, Best: evil, Digest: evil,
+			Command: evil,
+		}},
 		Environment: []Pair{{evil, evil}},
 	}
 	text := write(t, r)
-	if strings.Contains(text, "<script") || strings.Count(text, "</style>") != 1 || strings.Count(text, "</title>") != 1 {
+	if strings.Contains(text, "<script") || strings.Count(text, "</style>") != 1 ||
+		strings.Count(text, "</title>") != 1 {
 		t.Error("a text has become an element")
 	}
 	for _, tag := range regexp.MustCompile(`<[a-z][^>]*>`).FindAllString(text, -1) {
@@ -183,7 +197,8 @@ func TestReportEscapes(t *testing.T) {
 // displayed.
 func TestReportTable(t *testing.T) {
 	r := testReport(t)
-	r.Sections[0].Results = append(r.Sections[0].Results, Result{What: "Errors", Paper: "3 for 8 (49); 9 and 4, 3 and 2", Ours: "1e-05"})
+	r.Sections[0].Results = append(r.Sections[0].Results,
+		Result{What: "Errors", Paper: "3 for 8 (49); 9 and 4, 3 and 2", Ours: "1e-05"})
 	text := write(t, r)
 	for want, times := range map[string]int{
 		`<td role="cell" class="number sentence" data-label="Paper">3 for 8`: 1, `class="number sentence`: 1,
@@ -240,7 +255,8 @@ func TestReportErrors(t *testing.T) {
 			t.Errorf("%q: %d bytes were written", want, out.Len())
 		}
 	}
-	if err := testReport(t).Write(brokenWriter{}); !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "The paper, again") {
+	if err := testReport(t).Write(brokenWriter{}); !errors.Is(err, errBroken) ||
+		!strings.Contains(err.Error(), "The paper, again") {
 		t.Errorf("to a full disk: %v, want its error and the report", err)
 	}
 }
@@ -289,7 +305,10 @@ func TestDuration(t *testing.T) {
 			t.Errorf("%v s: %q, want %q", seconds, got, want)
 		}
 	}
-	for n, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", math.MaxUint64: "18,446,744,073,709,551,615"} {
+	for n, want := range map[uint64]string{
+		0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567",
+		math.MaxUint64: "18,446,744,073,709,551,615",
+	} {
 		if got := count(n); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
 		}

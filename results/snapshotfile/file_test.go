@@ -85,7 +85,8 @@ func TestFile(t *testing.T) {
 	} {
 		got, blocks, err := read(write(t, test.size, test.tables...))
 		if err != nil || got != test.want || blocks != test.blocks {
-			t.Errorf("%v: %d blocks of\n%s\nerror %v, want %d of\n%s", test.tables, blocks, got, err, test.blocks, test.want)
+			t.Errorf("%v: %d blocks of\n%s\nerror %v, want %d of\n%s", test.tables, blocks, got, err, test.blocks,
+				test.want)
 		}
 	}
 }

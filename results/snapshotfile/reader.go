@@ -43,7 +43,8 @@ func (r *Reader) Begin() (version uint32, err error) {
 		return 0, fmt.Errorf("it is of version 0, which has never been: %w", ErrCorrupt)
 	}
 	if version > Version {
-		return 0, fmt.Errorf("it is of version %d, this Trellis reads versions up to %d: %w", version, Version, ErrNewer)
+		return 0, fmt.Errorf("it is of version %d, this Trellis reads versions up to %d: %w", version, Version,
+			ErrNewer)
 	}
 	return version, nil
 }
@@ -67,7 +68,8 @@ func (r *Reader) Next() (table string, err error) {
 		return r.table, nil
 	}
 	if rows, n := binary.Uvarint(r.rest); n != len(r.rest) || rows != r.rows {
-		return "", fmt.Errorf("block %d: the end mark counts %d rows, there are %d: %w", r.number, rows, r.rows, ErrCorrupt)
+		return "", fmt.Errorf("block %d: the end mark counts %d rows, there are %d: %w", r.number, rows, r.rows,
+			ErrCorrupt)
 	}
 	return "", r.readEnd()
 }

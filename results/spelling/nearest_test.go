@@ -23,7 +23,10 @@ func TestUnknown(t *testing.T) {
 			t.Errorf("%q: %s, want unknown key %s", word, got, want)
 		}
 	}
-	if got := Unknown("state", "plit", []string{"split", "slit", "none"}); got != `unknown state "plit": did you mean "split" or "slit"?` {
+	if got := Unknown("state", "plit", []string{
+		"split", "slit",
+		"none",
+	}); got != `unknown state "plit": did you mean "split" or "slit"?` {
 		t.Errorf("two are equally near: %s", got)
 	}
 	if got := Unknown("model", "x", nil); got != `unknown model "x"` {

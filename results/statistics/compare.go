@@ -73,7 +73,10 @@ func (p *pair) worse(critical func(seeds int) float64) bool {
 // comparison says how the pair's first sample compares with the best, its second.
 func (p *pair) comparison(critical func(seeds int) float64) Comparison {
 	c := Comparison{
-		Same: p.same, Seeds: p.n, Difference: math.NaN(), Interval: Interval{math.NaN(), math.NaN()}, Deviation: math.NaN(),
+		Same: p.same, Seeds: p.n, Difference: math.NaN(), Interval: Interval{
+			math.NaN(),
+			math.NaN(),
+		}, Deviation: math.NaN(),
 	}
 	if p.n >= 2 {
 		c.Difference, c.Deviation = p.mean, p.deviation()

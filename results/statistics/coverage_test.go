@@ -156,7 +156,8 @@ func (s surface) settle(t *testing.T, critical criticals, samples []Sample, plan
 		for _, k := range wanting {
 			samples[k] = append(samples[k], Observation{place, s.objectives[k][place]})
 			if len(samples[k]) > lastSeeds || place != len(samples[k])-1 {
-				t.Fatalf("configuration %d was given the seed at %d as its seed %d of %d", k, place, len(samples[k]), lastSeeds)
+				t.Fatalf("configuration %d was given the seed at %d as its seed %d of %d", k, place, len(samples[k]),
+					lastSeeds)
 			}
 		}
 		added += len(wanting)
@@ -219,13 +220,15 @@ func TestCoverage(t *testing.T) {
 						shape.name, name, coverage, confidence)
 				}
 				if shape.name == "two, equal" && name == "once" && coverage > confidence+slack {
-					t.Errorf("%s: one test is more cautious than it need be: %.3f for a confidence of %v", shape.name, coverage, confidence)
+					t.Errorf("%s: one test is more cautious than it need be: %.3f for a confidence of %v", shape.name,
+						coverage, confidence)
 				}
 				if c.seeds > c.budget {
 					t.Errorf("%s, %s: %d seeds, more than the budget of %d", shape.name, name, c.seeds, c.budget)
 				}
 				low, high := wilson(c.covered, simulatedStudies)
-				fmt.Fprintf(&table, "%-24s %-10v %-7s %.3f (%.3f to %.3f)  %9.1f %8.2f %7.2f %14.2f\n", shape.name, confidence, name, coverage,
+				fmt.Fprintf(&table, "%-24s %-10v %-7s %.3f (%.3f to %.3f)  %9.1f %8.2f %7.2f %14.2f\n", shape.name,
+					confidence, name, coverage,
 					low, high, share(c.contenders), share(c.settled), share(c.right), float64(c.seeds)/float64(c.budget))
 			}
 		}

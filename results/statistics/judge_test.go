@@ -50,10 +50,31 @@ func TestJudge(t *testing.T) {
 			false,
 		},
 		{"none in common", []Sample{{{0, 3}}, {{1, 2}}, {{2, 1}}}, Plan{}, []int{2, 1, 0}, []int{0, 1, 2}, false},
-		{"does not depend on the seed", []Sample{sampleOf(1, 1), sampleOf(1.001, 1.001)}, Plan{}, []int{0, 1}, []int{0}, true},
-		{"differs by rounding", []Sample{sampleOf(1, 2, 3), sampleOf(1+1e-8, 2+1e-8, 3+1e-8)}, Plan{}, []int{0, 1}, []int{0, 1}, false},
+		{
+			"does not depend on the seed",
+			[]Sample{sampleOf(1, 1), sampleOf(1.001, 1.001)},
+			Plan{},
+			[]int{0, 1},
+			[]int{0},
+			true,
+		},
+		{
+			"differs by rounding",
+			[]Sample{sampleOf(1, 2, 3), sampleOf(1+1e-8, 2+1e-8, 3+1e-8)},
+			Plan{},
+			[]int{0, 1},
+			[]int{0, 1},
+			false,
+		},
 		// What the first look has excluded stays excluded, though its mean became the lower one.
-		{"excluded early", []Sample{sampleOf(1, 1, 1), sampleOf(1.5, 1.5, 1.5, 0, 0)}, Plan{First: 3, Last: 5}, []int{0, 1}, []int{0}, true},
+		{
+			"excluded early",
+			[]Sample{sampleOf(1, 1, 1), sampleOf(1.5, 1.5, 1.5, 0, 0)},
+			Plan{First: 3, Last: 5},
+			[]int{0, 1},
+			[]int{0},
+			true,
+		},
 		{
 			"excluded late",
 			[]Sample{sampleOf(1, 3, 1, 1, 1, 1, 1), sampleOf(2, 2, 2, 2, 2, 2, 2)},
@@ -76,7 +97,8 @@ func TestJudge(t *testing.T) {
 				}
 			}
 			if !slices.Equal(contenders, test.contenders) || judgement.Settled != test.settled {
-				t.Errorf("contenders %v, settled %v; want %v, %v", contenders, judgement.Settled, test.contenders, test.settled)
+				t.Errorf("contenders %v, settled %v; want %v, %v", contenders, judgement.Settled, test.contenders,
+					test.settled)
 			}
 		})
 	}
@@ -204,7 +226,8 @@ func TestNextSeedEnds(t *testing.T) {
 			}
 			for _, k := range wanting {
 				if tries[k] != place {
-					t.Fatalf("seed %d: configuration %d has %d seeds and is to be given the one at %d", seed, k, tries[k], place)
+					t.Fatalf("seed %d: configuration %d has %d seeds and is to be given the one at %d", seed, k,
+						tries[k], place)
 				}
 				try(k)
 			}
@@ -226,7 +249,11 @@ func TestNextSeedEnds(t *testing.T) {
 
 // TestSeedsNeeded: that many seeds with the same mean and deviation tell apart, and one fewer do not.
 func TestSeedsNeeded(t *testing.T) {
-	for _, c := range []Comparison{{Seeds: 3, Difference: 1, Deviation: 2}, {Seeds: 2, Difference: 0.1, Deviation: 1}, {Seeds: 5, Difference: 9, Deviation: 1}} {
+	for _, c := range []Comparison{
+		{Seeds: 3, Difference: 1, Deviation: 2},
+		{Seeds: 2, Difference: 0.1, Deviation: 1},
+		{Seeds: 5, Difference: 9, Deviation: 1},
+	} {
 		const level = 0.001
 		apart := func(n int) bool { return c.Difference > Critical(level, n)*c.Deviation/math.Sqrt(float64(n)) }
 		n, ok := c.SeedsNeeded(level)

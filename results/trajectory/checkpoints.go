@@ -57,7 +57,8 @@ func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpo
 		if trial.GetEpochs() == 0 {
 			return nil, fmt.Errorf("trial %d has no weights yet: it is %s", index, lifecycle.Name(trial.GetState()))
 		}
-		return nil, fmt.Errorf("trial %d has no weights to use: none of its validation losses is a finite number", index)
+		return nil, fmt.Errorf("trial %d has no weights to use: none of its validation losses is a finite number",
+			index)
 	}
 	checkpoints := run.GetCheckpoints()
 	if place, kept := CheckpointAt(checkpoints, trial.GetEpochs()); kept && checkpoints[place].GetBestEpoch() == best {

@@ -28,7 +28,10 @@ func TestBestWeights(t *testing.T) {
 	}{
 		{"of a run that went on", lifecycle.TrialSucceeded, 10, 8, run(8, 19), 10, ""},
 		{"that later epochs did not beat", lifecycle.TrialSucceeded, 10, 8, run(8, 8, 8), 10, ""},
-		{"that later epochs did not beat, and its own end was not saved", lifecycle.TrialSucceeded, 5, 8, run(8, 8, 8), 30, ""},
+		{
+			"that later epochs did not beat, and its own end was not saved", lifecycle.TrialSucceeded, 5, 8, run(8, 8, 8),
+			30, "",
+		},
 		{"at the end", lifecycle.TrialSucceeded, 30, 29, run(8, 19, 29), 30, ""},
 		{"running", lifecycle.TrialRunning, 12, 8, run(8), 10, ""},
 		{"running, with better epochs since", lifecycle.TrialRunning, 12, 11, run(8), 0, "still training"},

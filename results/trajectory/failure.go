@@ -59,7 +59,10 @@ func Fail(run *trellisv1.Run, class trellisv1.FailureClass, message string) (
 	})
 	verdict = judge(failures)
 	if len(failures) > MaxFailures {
-		spent := slices.IndexFunc(failures, func(failure *trellisv1.Failure) bool { return !counts(failure, run.Epochs) })
+		spent := slices.IndexFunc(failures, func(failure *trellisv1.Failure) bool {
+			return !counts(failure,
+				run.Epochs)
+		})
 		spent = max(spent, 0)
 		failures = slices.Delete(slices.Clone(failures), spent, spent+1)
 	}
@@ -97,7 +100,8 @@ func judge(failures []*trellisv1.Failure) string {
 	case attempts == 1:
 		fmt.Fprintf(&verdict, "%s, on worker %s", budget.what, last.Worker)
 	case last.Class == lostClass:
-		fmt.Fprintf(&verdict, "%s in %d attempts without a new epoch, the last on worker %s", budget.what, attempts, last.Worker)
+		fmt.Fprintf(&verdict, "%s in %d attempts without a new epoch, the last on worker %s", budget.what, attempts,
+			last.Worker)
 	default:
 		fmt.Fprintf(&verdict, "%s in %d attempts, the last on worker %s", budget.what, attempts, last.Worker)
 	}

@@ -64,7 +64,8 @@ func checkSameMetrics(recorded, reported map[string]*trellisv1.Series) error {
 	if sameKeys(recorded, reported) {
 		return nil
 	}
-	return fmt.Errorf("recorded the metrics %q, reported %q", slices.Sorted(maps.Keys(recorded)), slices.Sorted(maps.Keys(reported)))
+	return fmt.Errorf("recorded the metrics %q, reported %q", slices.Sorted(maps.Keys(recorded)),
+		slices.Sorted(maps.Keys(reported)))
 }
 
 func sameKeys[V any](a, b map[string]V) bool {
@@ -96,12 +97,14 @@ func checkMetricsRepeat(losses *trellisv1.Losses, reports *trellisv1.Reports, i 
 		return nil
 	}
 	if !sameKeys(recorded, reported) {
-		return fmt.Errorf("epoch %d: recorded the test metrics %q, reported %q", epoch, slices.Sorted(maps.Keys(recorded)),
+		return fmt.Errorf("epoch %d: recorded the test metrics %q, reported %q", epoch,
+			slices.Sorted(maps.Keys(recorded)),
 			slices.Sorted(maps.Keys(reported)))
 	}
 	for _, name := range slices.Sorted(maps.Keys(reported)) {
 		if !sameBits(recorded[name], reported[name]) {
-			return fmt.Errorf("epoch %d: recorded the test metric %s as %v, reported %v", epoch, name, recorded[name], reported[name])
+			return fmt.Errorf("epoch %d: recorded the test metric %s as %v, reported %v", epoch, name, recorded[name],
+				reported[name])
 		}
 	}
 	return nil

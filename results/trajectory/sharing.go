@@ -149,7 +149,10 @@ func testedAt(losses *trellisv1.Losses, epoch uint32) (at uint32, follows bool) 
 
 // hasCheckpointFor says whether a twin has a checkpoint of the run's epochs that the run would keep and does not have.
 func hasCheckpointFor(from, run *trellisv1.Run) bool {
-	return slices.ContainsFunc(from.Checkpoints, func(checkpoint *trellisv1.Checkpoint) bool { return wanted(run, checkpoint) })
+	return slices.ContainsFunc(from.Checkpoints, func(checkpoint *trellisv1.Checkpoint) bool {
+		return wanted(run,
+			checkpoint)
+	})
 }
 
 // wanted says whether a run would keep a checkpoint that it does not have.

@@ -26,12 +26,21 @@ func TestShare(t *testing.T) {
 			2, 10, &trellisv1.Run{State: lifecycle.RunLeased, Epochs: 4, TrainingSeconds: 6, SharedSeconds: 2},
 			Shared{Epochs: 4, Seconds: 4},
 		},
-		"further than its twin": {6, 10, &trellisv1.Run{State: lifecycle.RunFailed, Epochs: 4, TrainingSeconds: 6}, Shared{Epochs: 6}},
+		"further than its twin": {
+			6, 10, &trellisv1.Run{State: lifecycle.RunFailed, Epochs: 4, TrainingSeconds: 6},
+			Shared{Epochs: 6},
+		},
 		"passed by its twin": {
-			0, 3, &trellisv1.Run{State: lifecycle.RunCanceled, Epochs: 4, TrainingSeconds: 8}, Shared{3, 6, true, maxEpochs},
+			0, 3, &trellisv1.Run{State: lifecycle.RunCanceled, Epochs: 4, TrainingSeconds: 8}, Shared{
+				3, 6, true,
+				maxEpochs,
+			},
 		},
 		"passed by a twin that stopped later": {
-			0, 3, &trellisv1.Run{State: lifecycle.RunSucceeded, Epochs: 4, StopReason: earlyStopping}, Shared{3, 0, true, maxEpochs},
+			0, 3, &trellisv1.Run{State: lifecycle.RunSucceeded, Epochs: 4, StopReason: earlyStopping}, Shared{
+				3, 0,
+				true, maxEpochs,
+			},
 		},
 		"stopped where its twin did": {
 			0, 10, &trellisv1.Run{State: lifecycle.RunSucceeded, Epochs: 4, StopReason: earlyStopping},
@@ -45,10 +54,16 @@ func TestShare(t *testing.T) {
 			0, 10, &trellisv1.Run{State: lifecycle.RunSucceeded, Epochs: 4, StopReason: maxEpochs}, Shared{Epochs: 4},
 		},
 		"as long as its twin": {
-			4, 4, &trellisv1.Run{State: lifecycle.RunSucceeded, Epochs: 4, StopReason: maxEpochs}, Shared{4, 0, true, maxEpochs},
+			4, 4, &trellisv1.Run{State: lifecycle.RunSucceeded, Epochs: 4, StopReason: maxEpochs}, Shared{
+				4, 0, true,
+				maxEpochs,
+			},
 		},
 		// Nobody has said yet why it ends there, or whether it does.
-		"at its own end, where its twin is too": {0, 4, &trellisv1.Run{State: lifecycle.RunLeased, Epochs: 4}, Shared{Epochs: 4}},
+		"at its own end, where its twin is too": {
+			0, 4, &trellisv1.Run{State: lifecycle.RunLeased, Epochs: 4},
+			Shared{Epochs: 4},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			run := &trellisv1.Run{Epochs: test.epochs, Parameters: &trellisv1.Parameters{MaxEpochs: test.end}}

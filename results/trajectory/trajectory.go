@@ -77,7 +77,8 @@ func (t *Trajectory) Trial(milestone uint32, index uint64) *trellisv1.Trial {
 // NewTrial is the run's trial with the given epochs, as long as nothing is known of it.
 func NewTrial(run *trellisv1.Run, epochs uint32, index uint64) *trellisv1.Trial {
 	return &trellisv1.Trial{
-		Study: run.Study, Index: index, Parameters: ParametersAt(run, epochs), Run: run.Id, State: lifecycle.TrialPending,
+		Study: run.Study, Index: index, Parameters: ParametersAt(run,
+			epochs), Run: run.Id, State: lifecycle.TrialPending,
 	}
 }
 
