@@ -128,7 +128,7 @@ func (c *Coordinator) whoAnswers(ctx context.Context, where route) (leader, refu
 }
 
 // forwardUnary passes a call on. When it has succeeded, it waits until the own store includes what the call has
-// changed, so that a client reads its own writes. A node that has fallen behind does not keep the answer back for ever.
+// changed, so that a client reads its own writes. A node that has fallen behind does not keep the answer back forever.
 func (c *Coordinator) forwardUnary(ctx context.Context, leader, method string, request any) (any, error) {
 	_, response, err := messagesOf(method)
 	if err != nil {

@@ -63,7 +63,7 @@ func (c *Coordinator) Serve(ctx context.Context) error {
 	return group.Wait()
 }
 
-// stopServer lets calls under way end, but not for ever.
+// stopServer lets calls under way end, but not forever.
 func stopServer(server *grpc.Server) {
 	timer := time.AfterFunc(shutdownGrace, server.Stop)
 	defer timer.Stop()

@@ -92,7 +92,7 @@ func (s *settler) extend(ctx context.Context, study *trellisv1.Study, points []*
 	logger := s.logger.With("study", study.GetName())
 	err := s.propose(ctx, command)
 	if errors.Is(err, results.ErrInvalid) && !command.GetSettled() {
-		// For example, the study would have more trials than a study may have. It must not wait for ever.
+		// For example, the study would have more trials than a study may have. It must not wait forever.
 		logger.Error("the study can't be given more seeds, and is taken as settled", "error", err)
 		command.Points, command.Settled = nil, true
 		err = s.propose(ctx, command)

@@ -225,7 +225,7 @@ func TestStallFails(t *testing.T) {
 	}
 }
 
-// Who asks a leader whose disk hangs whether it leads does not wait for ever in it: raft answers when the disk does,
+// Who asks a leader whose disk hangs whether it leads does not wait forever in it: raft answers when the disk does,
 // though the node has stopped meanwhile.
 func TestVerifyEndsWithTheDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

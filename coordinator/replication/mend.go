@@ -27,7 +27,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // v0.4.2 leaves open:
 //
 //   - It takes a file whose index is written for full, but a kill between that and the list of files leaves the file
-//     the last one, and every append to it fails for ever. So the index is taken off again.
+//     the last one, and every append to it fails forever. So the index is taken off again.
 //   - A batch that was torn stays behind the next one's end, where its bytes can pass for frames. So all behind the
 //     last whole batch is zeroed.
 //   - A batch whose fsync has failed may be visible and yet not on the disk. So the last batch is written and synced
