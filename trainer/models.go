@@ -31,6 +31,12 @@ const (
 	Synthetic              = synthetic.Name
 )
 
+// Names of axes that only one model has.
+const (
+	Noise    = denoisingautoencoder.Noise
+	FineTune = classifier.FineTune
+)
+
 // Model describes a model, Axis one of the axes that only it has, and Metric what it reports beside its losses.
 type (
 	Model  = model.Model

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jedib0t/go-pretty/v6/text"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -42,22 +43,15 @@ func suggestionText(study string, suggestion *trellisv1.SuggestStudyResponse) ([
 }
 
 // comment breaks a text into lines of comment. The first begins with a mark, the others are indented by as much.
-func comment(mark, text string) string {
+func comment(mark, reason string) string {
+	start, indent := "# "+mark, "# "+strings.Repeat(" ", len(mark))
+	wrapped := text.WrapSoft(strings.Join(strings.Fields(reason), " "), commentWidth-len(start))
 	var lines strings.Builder
-	line := "# " + mark
-	empty := true
-	for word := range strings.FieldsSeq(text) {
-		if !empty && len(line)+1+len(word) > commentWidth {
-			lines.WriteString(line + "\n")
-			line, empty = "# "+strings.Repeat(" ", len(mark)), true
-		}
-		if !empty {
-			line += " "
-		}
-		line += word
-		empty = false
+	for line := range strings.SplitSeq(wrapped, "\n") {
+		lines.WriteString(start + strings.TrimRight(line, " ") + "\n")
+		start = indent
 	}
-	return lines.String() + line + "\n"
+	return lines.String()
 }
 
 // specYAML writes a spec as people do: axes as lists, a single grid without a list round it, nothing that is not set.

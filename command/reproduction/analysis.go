@@ -7,6 +7,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/figure"
+	"trellis/trainer"
 	"trellis/trainer/latent"
 )
 
@@ -135,7 +136,7 @@ func (a *analyzer) denoise(ctx context.Context) error {
 	strongest := a.Denoising[len(a.Denoising)-1]
 	parameters := strongest.Trial.GetParameters()
 	originals := a.images(0, min(examples, a.Test.Len()))
-	noisy := a.Corrupt(originals, parameters.GetValues()["noise"], parameters.GetSeed())
+	noisy := a.Corrupt(originals, parameters.GetValues()[trainer.Noise], parameters.GetSeed())
 	denoised, err := strongest.Network.Reconstruct(ctx, noisy)
 	if err != nil {
 		return err

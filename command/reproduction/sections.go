@@ -10,6 +10,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/paper"
+	"trellis/trainer"
 )
 
 // captions of the figures, by their number in the paper.
@@ -138,10 +139,10 @@ func denoisingResults(m *Material) []paper.Result {
 	var results []paper.Result
 	for _, trained := range m.Denoising {
 		p := trained.Trial.GetParameters()
-		noise := p.GetValues()["noise"]
+		noise := p.GetValues()[trainer.Noise]
 		what := "test loss with noise of sigma " + number(noise)
 		command := func(more string) string {
-			return m.asks("trials %s --filter 'noise == %v%s'", trained.Study.GetName(), noise, more)
+			return m.asks("trials %s --filter '%s == %v%s'", trained.Study.GetName(), trainer.Noise, noise, more)
 		}
 		result := compared(what, 0.0269, trained.Trial.GetTestLoss(), command(""))
 		result.Note = "The paper does not say how strong its noise is."
@@ -149,7 +150,7 @@ func denoisingResults(m *Material) []paper.Result {
 		results = append(results, result)
 		for _, trial := range m.DenoisingBudgets {
 			budget := trial.GetParameters().GetMaxEpochs()
-			if trial.GetParameters().GetValues()["noise"] != noise || budget >= p.GetMaxEpochs() || trial.TestLoss == nil {
+			if trial.GetParameters().GetValues()[trainer.Noise] != noise || budget >= p.GetMaxEpochs() || trial.TestLoss == nil {
 				continue
 			}
 			result := compared(fmt.Sprintf("%s, within %d epochs", what, budget), 0.0269, trial.GetTestLoss(),
@@ -177,12 +178,12 @@ func classifierResults(m *Material, found *Findings) []paper.Result {
 	var results []paper.Result
 	if found.Frozen != nil {
 		results = append(results, compared("test accuracy, encoder frozen", 0.9513, found.Frozen.Accuracy,
-			m.asks("trials %s --filter 'fine_tune == 0'", m.Frozen.Study.GetName())))
+			m.asks("trials %s --filter '%s == 0'", m.Frozen.Study.GetName(), trainer.FineTune)))
 		results = append(results, confusions(found.Frozen, m.Command))
 	}
 	if found.FineTuned != nil {
 		result := compared("test accuracy, encoder fine-tuned", 0.9927, found.FineTuned.Accuracy,
-			m.asks("trials %s --filter 'fine_tune == 1'", m.FineTuned.Study.GetName()))
+			m.asks("trials %s --filter '%s == 1'", m.FineTuned.Study.GetName(), trainer.FineTune))
 		result.Note = "The paper's is of the supervised network of its author's previous work."
 		results = append(results, result)
 	}

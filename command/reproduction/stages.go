@@ -10,14 +10,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
-)
-
-// The models of the studies that an Analysis names.
-const (
-	ConvAutoencoder        = "conv-autoencoder"
-	DenoisingAutoencoder   = "denoising-autoencoder"
-	VariationalAutoencoder = "variational-autoencoder"
-	Classifier             = "classifier"
+	"trellis/trainer"
 )
 
 // Defaults of an Analysis.
@@ -115,10 +108,10 @@ func Validate(r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec
 				full.GetPerplexity()), "analysis", field))
 		}
 		for _, role := range []struct{ field, study, model string }{
-			{"autoencoder", analysis.GetAutoencoder(), ConvAutoencoder},
-			{"denoising", analysis.GetDenoising(), DenoisingAutoencoder},
-			{"classifier", analysis.GetClassifier(), Classifier},
-			{"variational", analysis.GetVariational(), VariationalAutoencoder},
+			{"autoencoder", analysis.GetAutoencoder(), trainer.ConvAutoencoder},
+			{"denoising", analysis.GetDenoising(), trainer.DenoisingAutoencoder},
+			{"classifier", analysis.GetClassifier(), trainer.Classifier},
+			{"variational", analysis.GetVariational(), trainer.VariationalAutoencoder},
 		} {
 			model, there := models[role.study]
 			switch {

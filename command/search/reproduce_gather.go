@@ -37,7 +37,7 @@ func gatherMaterial(
 	if m.Variational, err = best(analysis.GetVariational()); err != nil {
 		return nil, err
 	}
-	m.Denoising, err = bestBy(ctx, c, studies[analysis.GetDenoising()], valueOn("noise"))
+	m.Denoising, err = bestBy(ctx, c, studies[analysis.GetDenoising()], valueOn(trainer.Noise))
 	if err != nil {
 		return nil, err
 	}
@@ -46,21 +46,21 @@ func gatherMaterial(
 		maxEpochs uint32
 	}
 	budgets, err := bestTrials(ctx, c, studies[analysis.GetDenoising()], func(p *trellisv1.Parameters) budget {
-		return budget{noise: p.GetValues()["noise"], maxEpochs: p.GetMaxEpochs()}
+		return budget{noise: p.GetValues()[trainer.Noise], maxEpochs: p.GetMaxEpochs()}
 	})
 	if err != nil {
 		return nil, err
 	}
 	m.DenoisingBudgets = slices.SortedFunc(maps.Values(budgets), func(a, b *trellisv1.Trial) int {
 		p, q := a.GetParameters(), b.GetParameters()
-		return cmp.Or(cmp.Compare(p.GetValues()["noise"], q.GetValues()["noise"]), cmp.Compare(p.GetMaxEpochs(), q.GetMaxEpochs()))
+		return cmp.Or(cmp.Compare(p.GetValues()[trainer.Noise], q.GetValues()[trainer.Noise]), cmp.Compare(p.GetMaxEpochs(), q.GetMaxEpochs()))
 	})
-	classifiers, err := bestBy(ctx, c, studies[analysis.GetClassifier()], valueOn("fine_tune"))
+	classifiers, err := bestBy(ctx, c, studies[analysis.GetClassifier()], valueOn(trainer.FineTune))
 	if err != nil {
 		return nil, err
 	}
 	for i := range classifiers {
-		if valueOn("fine_tune")(classifiers[i].Trial.GetParameters()) == 0 {
+		if valueOn(trainer.FineTune)(classifiers[i].Trial.GetParameters()) == 0 {
 			m.Frozen = &classifiers[i]
 		} else {
 			m.FineTuned = &classifiers[i]
