@@ -105,7 +105,8 @@ func TestRestoreSaysThatItHasRestored(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, stderr, code := trellis(t, "restore", "--yes", file, "--coordinator", fake.Serve(t))
-	if code == exit.OK || !strings.Contains(stderr, "the backup is restored, but") || !strings.Contains(stderr, "the disk has failed") {
+	if code == exit.OK || !strings.Contains(stderr, "the backup is restored, but") ||
+		!strings.Contains(stderr, "the disk has failed") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }

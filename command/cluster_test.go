@@ -28,8 +28,14 @@ func TestAddNode(t *testing.T) {
 		want        string
 		added       bool
 	}{
-		{"waits", members, nil, &trellisv1.NodeStatus{Id: "new", Address: other}, 0, "Node new at " + other + " is in", true},
-		{"has a new address", members, members, &trellisv1.NodeStatus{Id: "first", Address: other}, 0, "Node first at", true},
+		{
+			"waits", members, nil, &trellisv1.NodeStatus{Id: "new", Address: other}, 0,
+			"Node new at " + other + " is in", true,
+		},
+		{
+			"has a new address", members, members, &trellisv1.NodeStatus{Id: "first", Address: other}, 0,
+			"Node first at", true,
+		},
 		{
 			"is a node", append(members, &trellisv1.Node{Id: "new", Address: other}), nil,
 			&trellisv1.NodeStatus{Id: "new", Address: other}, 0, "is in the cluster already", false,
@@ -44,7 +50,8 @@ func TestAddNode(t *testing.T) {
 			&trellisv1.NodeStatus{Id: "new", Address: other}, 1, "belongs to a cluster of its own", false,
 		},
 		{
-			"nor do we belong", nil, nil, &trellisv1.NodeStatus{Id: "new", Address: other}, 1, "belongs to no cluster itself",
+			"nor do we belong", nil, nil, &trellisv1.NodeStatus{Id: "new", Address: other}, 1,
+			"belongs to no cluster itself",
 			false,
 		},
 	} {
@@ -56,7 +63,8 @@ func TestAddNode(t *testing.T) {
 			t.Errorf("%s: exit code %d, added %v\n%s%s", test.name, code, added, stdout, stderr)
 		}
 	}
-	if _, stderr, code := trellis(t, "cluster", "add", fake.FreeAddress(t), "--coordinator", address); code != exit.Unavailable ||
+	if _, stderr, code := trellis(t, "cluster", "add", fake.FreeAddress(t), "--coordinator",
+		address); code != exit.Unavailable ||
 		!strings.Contains(stderr, "ask the coordinator at") {
 		t.Errorf("nobody there: exit code %d: %s", code, stderr)
 	}

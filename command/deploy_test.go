@@ -49,9 +49,11 @@ func TestComposeFileOfThree(t *testing.T) {
 			continue
 		}
 		volumes := strings.Join(service.Volumes, " ")
-		if !strings.Contains(line, "--advertise="+name+":7070") || (name == "first") == strings.Contains(line, "--join=first") ||
+		if !strings.Contains(line, "--advertise="+name+":7070") ||
+			(name == "first") == strings.Contains(line, "--join=first") ||
 			volumes != name+":/var/lib/trellis artifacts:/var/lib/trellis-artifacts" ||
-			!strings.Contains(line, "--data=/var/lib/trellis ") || !strings.Contains(line, "--artifacts=/var/lib/trellis-artifacts ") {
+			!strings.Contains(line, "--data=/var/lib/trellis ") ||
+			!strings.Contains(line, "--artifacts=/var/lib/trellis-artifacts ") {
 			t.Errorf("%s runs %s with %s", name, line, volumes)
 		}
 		for _, port := range service.Ports {

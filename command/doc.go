@@ -1,5 +1,5 @@
-// Package command is the command line. This room has the root command, what the version is and what the exit codes mean;
-// below it are, from top to bottom:
+// Package command is the command line. This room has the root command, what the version is and what the exit codes
+// mean; below it are, from top to bottom:
 //
 //	search, studies   the commands that begin a search, and those on studies that are there
 //	answer, cluster   the commands that ask what was found, and those that run a cluster
@@ -9,8 +9,8 @@
 //	spec, output      files that users write; results that we write
 //	exit              exit codes and the errors that lead to them
 //
-// Besides, reproduction makes a paper of studies, fake and golden serve tests, mutants plants bugs and chaos breaks things.
-// Arrows run downwards only, which a test enforces.
+// Besides, reproduction makes a paper of studies, fake and golden serve tests, mutants plants bugs and chaos breaks
+// things. Arrows run downwards only, which a test enforces.
 //
 // What the commands promise to scripts is in their help texts: trellis help exit-codes says what the exit codes mean.
 package command

@@ -62,7 +62,8 @@ func TestKilledCoordinator(t *testing.T) {
 	if notices := strings.Count(watch.said(), "no coordinator at"); notices > 2 {
 		t.Errorf("after two restarts, watch has said %d times that there is no coordinator:\n%s", notices, watch.said())
 	}
-	if got, want := mustTrellis(t, "trials", "--coordinator", address, "long", "-o", "json"), undisturbed(t, spec); got != want {
+	if got, want := mustTrellis(t, "trials", "--coordinator", address, "long", "-o", "json"),
+		undisturbed(t, spec); got != want {
 		t.Errorf("undisturbed:\n%s\nwith a coordinator that was killed twice:\n%s", want, got)
 	}
 	checkNoFailures(t, connect(t, address), "long")
@@ -71,13 +72,14 @@ func TestKilledCoordinator(t *testing.T) {
 // checkNoFailures checks that no run of a study has lost an attempt.
 func checkNoFailures(t *testing.T, c *client.Client, study string) {
 	t.Helper()
-	err := c.Watch(t.Context(), &trellisv1.WatchStudyRequest{Study: study}, func(response *trellisv1.WatchStudyResponse) {
-		for _, run := range response.GetRuns() {
-			if len(run.GetFailures()) > 0 {
-				t.Errorf("an attempt was lost: %v", run)
+	err := c.Watch(t.Context(), &trellisv1.WatchStudyRequest{Study: study},
+		func(response *trellisv1.WatchStudyResponse) {
+			for _, run := range response.GetRuns() {
+				if len(run.GetFailures()) > 0 {
+					t.Errorf("an attempt was lost: %v", run)
+				}
 			}
-		}
-	})
+		})
 	if err != nil {
 		t.Error(err)
 	}
@@ -123,7 +125,8 @@ func TestJoinOfAMember(t *testing.T) {
 	again, _ := start(t, `this node is in a cluster already`, "coordinator", "--listen", address, "--data", data, "--join",
 		fake.FreeAddress(t))
 	again.await(t, `^The coordinator listens on`)
-	if states := mustTrellis(t, "studies", "--coordinator", address, "-o", "csv"); !strings.Contains(states, "endless,running,") {
+	if states := mustTrellis(t, "studies", "--coordinator", address, "-o", "csv"); !strings.Contains(states,
+		"endless,running,") {
 		t.Errorf("studies are\n%s", states)
 	}
 }
@@ -161,7 +164,8 @@ func TestRunGoesOn(t *testing.T) {
 		}
 	}
 	// Another spec under that name is refused; another study beside it is not.
-	_, stderr, code := trellis(t, "run", "--data", data, writeSpec(t, strings.Replace(longStudy, "[4, 8, 16]", "[4, 8]", 1)))
+	_, stderr, code := trellis(t, "run", "--data", data,
+		writeSpec(t, strings.Replace(longStudy, "[4, 8, 16]", "[4, 8]", 1)))
 	if code != exit.AlreadyExists || !strings.Contains(stderr, "has another spec: it differs in grid") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}

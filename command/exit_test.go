@@ -62,7 +62,12 @@ func TestExitCodes(t *testing.T) {
 		{status.Error(codes.AlreadyExists, ""), 4},
 		{status.Error(codes.Unavailable, ""), 5},
 		{fmt.Errorf("%w at x", exit.ErrUnavailable), 5},
-		{studies.Outcome(&trellisv1.Study{State: trellisv1.StudyState_STUDY_STATE_CANCELED, Progress: &trellisv1.Progress{}}), 6},
+		{
+			studies.Outcome(&trellisv1.Study{
+				State:    trellisv1.StudyState_STUDY_STATE_CANCELED,
+				Progress: &trellisv1.Progress{},
+			}), 6,
+		},
 		{studies.Outcome(&trellisv1.Study{Progress: &trellisv1.Progress{TrialsFailed: 1}}), 6},
 		{studies.Outcome(&trellisv1.Study{Progress: &trellisv1.Progress{Trials: 1, TrialsSucceeded: 1}}), 0},
 		{exit.ErrInterrupted, 130},

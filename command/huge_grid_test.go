@@ -23,7 +23,8 @@ func TestHugeGrid(t *testing.T) {
 		_, stderr, code := trellis(t, "submit", "--coordinator", address, "spec/testdata/spec/huge_grid.yaml")
 		elapsed := time.Since(start)
 		fmt.Fprintf(t.Output(), "submit answered in %v\n", elapsed)
-		if code != exit.Usage || !strings.Contains(stderr, "huge_grid.yaml:5:3: this grid has 1,000,000,000,000 points") {
+		if code != exit.Usage || !strings.Contains(stderr, "huge_grid.yaml:5:3: this grid has 1,000,000,000,000 "+
+			"points") {
 			t.Errorf("exit code %d: %s", code, stderr)
 		}
 		if elapsed > 2*time.Second {

@@ -22,12 +22,15 @@ func TestModelGet(t *testing.T) {
 	trials := readTrials(t, mustTrellis(t, "trials", "--coordinator", address, "same", "-o", "json"))
 	for _, trial := range trials {
 		file := filepath.Join(dir, "model")
-		mustTrellis(t, "model", "get", "--coordinator", address, "same", "--trial", fmt.Sprint(trial.GetIndex()), "-o", file)
+		mustTrellis(t, "model", "get", "--coordinator", address, "same", "--trial", fmt.Sprint(trial.GetIndex()), "-o",
+			file)
 		metadata := readSafetensors(t, file)
 		for key, want := range map[string]any{
-			"validation_loss": trial.GetObjective(), "epoch": trial.GetBestEpoch(), "seed": trial.GetParameters().GetSeed(),
-			"latent_dim": trial.GetParameters().GetLatentDim(), "learning_rate": trial.GetParameters().GetLearningRate(),
-			"batch_size": trial.GetParameters().GetBatchSize(),
+			"validation_loss": trial.GetObjective(), "epoch": trial.GetBestEpoch(),
+			"seed":          trial.GetParameters().GetSeed(),
+			"latent_dim":    trial.GetParameters().GetLatentDim(),
+			"learning_rate": trial.GetParameters().GetLearningRate(),
+			"batch_size":    trial.GetParameters().GetBatchSize(),
 		} {
 			if metadata[key] != fmt.Sprint(want) {
 				t.Errorf("trial %d: %s is %s, want %v", trial.GetIndex(), key, metadata[key], want)

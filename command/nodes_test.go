@@ -102,8 +102,8 @@ func (n *nodes) restart(t *testing.T, i int) {
 	n.processes[i], _ = start(t, `^Studies are in \S+, and go on from there\.$`, args...)
 }
 
-// The leader of three is killed in the middle of a study: nothing but its death is to be seen of it. The study ends with
-// the same bytes as one that was left alone, and what the dead node missed it gets when it comes back.
+// The leader of three is killed in the middle of a study: nothing but its death is to be seen of it. The study ends
+// with the same bytes as one that was left alone, and what the dead node missed it gets when it comes back.
 func TestKilledLeader(t *testing.T) {
 	t.Parallel()
 	n := startNodes(t)
@@ -125,7 +125,8 @@ func TestKilledLeader(t *testing.T) {
 		t.Errorf("undisturbed:\n%s\nwith a leader that was killed:\n%s", want, got)
 	}
 	stdout, stderr, _ := trellis(t, "cluster", "status", "--coordinator", n.all())
-	if !strings.Contains(stdout, n.addresses[dead]+"  unreachable") || !strings.Contains(stderr, "1 of them does not answer") {
+	if !strings.Contains(stdout, n.addresses[dead]+"  unreachable") || !strings.Contains(stderr, "1 of them does "+
+		"not answer") {
 		t.Errorf("status says\n%s%s", stdout, stderr)
 	}
 	n.restart(t, dead)
@@ -154,7 +155,8 @@ func TestRollingRestart(t *testing.T) {
 			return response.GetStudy().GetProgress().GetRunsRunning() == 2 && now > epochs
 		})
 		for _, id := range slices.Sorted(maps.Keys(runs)) {
-			attempts += fmt.Sprintf("%s by %d, with %d failures\n", id, runs[id].GetAttempt(), len(runs[id].GetFailures()))
+			attempts += fmt.Sprintf("%s by %d, with %d failures\n", id, runs[id].GetAttempt(),
+				len(runs[id].GetFailures()))
 		}
 		return attempts, now
 	}
@@ -181,23 +183,27 @@ func TestClusterCommands(t *testing.T) {
 	_, first := startCoordinator(t, "--data", t.TempDir())
 	_, second := startCoordinator(t, "--data", t.TempDir(), "--wait-to-be-added")
 	stdout, stderr, _ := trellis(t, "cluster", "status", "--coordinator", second)
-	if !strings.Contains(stdout, second+"  waiting") || !strings.Contains(stderr, "cluster add "+second+" --coordinator NODE") {
+	if !strings.Contains(stdout, second+"  waiting") ||
+		!strings.Contains(stderr, "cluster add "+second+" --coordinator NODE") {
 		t.Errorf("a node that waits says\n%s%s", stdout, stderr)
 	}
 	if _, stderr, code := trellis(t, "cluster", "transfer", "--coordinator", first); code != exit.Error ||
 		!strings.Contains(stderr, "the cluster has one node") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
-	if out := mustTrellis(t, "cluster", "add", second, "--coordinator", first); !strings.Contains(out, "The cluster has 2 nodes") {
+	if out := mustTrellis(t, "cluster", "add", second, "--coordinator", first); !strings.Contains(out,
+		"The cluster has 2 nodes") {
 		t.Errorf("add says %s", out)
 	}
 	n := &nodes{addresses: []string{first, second}}
 	n.await(t, healthy)
-	if out := mustTrellis(t, "cluster", "transfer", second, "--coordinator", first); out != fmt.Sprintf("The leader is %s.\n", second) {
+	if out := mustTrellis(t, "cluster", "transfer", second, "--coordinator",
+		first); out != fmt.Sprintf("The leader is %s.\n", second) {
 		t.Errorf("transfer says %s", out)
 	}
 	n.await(t, healthy)
-	if out := mustTrellis(t, "cluster", "remove", first, "--coordinator", second); !strings.Contains(out, "The cluster has one node") {
+	if out := mustTrellis(t, "cluster", "remove", first, "--coordinator", second); !strings.Contains(out,
+		"The cluster has one node") {
 		t.Errorf("remove says %s", out)
 	}
 	if _, stderr, code := trellis(t, "cluster", "remove", "nosuch", "--coordinator", second); code != exit.NotFound ||

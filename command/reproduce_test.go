@@ -27,7 +27,10 @@ import (
 
 // Both reproductions that are built in are valid, and ask for every figure.
 func TestReproductionsAreValid(t *testing.T) {
-	for name, data := range map[string][]byte{"reproduce": examples.Reproduce, "reproduce-quick": examples.ReproduceQuick} {
+	for name, data := range map[string][]byte{
+		"reproduce":       examples.Reproduce,
+		"reproduce-quick": examples.ReproduceQuick,
+	} {
 		r := new(trellisv1.Reproduction)
 		if err := spec.ParseInto(spec.Models(), name, data, r); err != nil {
 			t.Error(err)
@@ -58,7 +61,8 @@ func TestReproductionErrors(t *testing.T) {
 	}
 }
 
-// The small reproduction goes through all its stages; the same command trains nothing again, and draws the same figures.
+// The small reproduction goes through all its stages; the same command trains nothing again, and draws the same
+// figures.
 func TestReproduceQuick(t *testing.T) {
 	if testing.Short() {
 		t.Skip("trains for half a minute")
@@ -68,7 +72,8 @@ func TestReproduceQuick(t *testing.T) {
 		t.Helper()
 		var stdout, stderr bytes.Buffer
 		start := time.Now()
-		if code := Run(t.Context(), []string{"reproduce", "--quick", "--output", output}, nil, &stdout, &stderr); code != exit.OK {
+		if code := Run(t.Context(), []string{"reproduce", "--quick", "--output", output}, nil, &stdout,
+			&stderr); code != exit.OK {
 			t.Fatalf("exit code %d:\n%s", code, stderr.String())
 		}
 		t.Logf("it took %v", time.Since(start))
@@ -164,8 +169,8 @@ func resultOf(tables, what string) (float64, bool) {
 	return 0, false
 }
 
-// What would make hours of training useless is told before them: an output folder that can't be written, test images that the
-// analysis needs and that are not here.
+// What would make hours of training useless is told before them: an output folder that can't be written, test images
+// that the analysis needs and that are not here.
 func TestReproduceChecksFirst(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -187,7 +192,8 @@ func TestReproduceChecksFirst(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		args := append([]string{"reproduce", "--coordinator", address}, args...)
-		if code := Run(t.Context(), args, nil, &stdout, &stderr); code == exit.OK || !strings.Contains(stderr.String(), want) {
+		if code := Run(t.Context(), args, nil, &stdout, &stderr); code == exit.OK ||
+			!strings.Contains(stderr.String(), want) {
 			t.Errorf("%q: exit code %d, want %q in:\n%s", args, code, want, stderr.String())
 		}
 	}
@@ -209,13 +215,17 @@ stages:
 		t.Fatal(err)
 	}
 	study := &trellisv1.Study{
-		Name: "one", State: trellisv1.StudyState_STUDY_STATE_COMPLETED, Progress: &trellisv1.Progress{Trials: 1, TrialsFailed: 1},
-		Spec: spec.Models().WithDefaults(r.GetStages()[0].GetStudy()),
+		Name: "one", State: trellisv1.StudyState_STUDY_STATE_COMPLETED,
+		Progress: &trellisv1.Progress{Trials: 1, TrialsFailed: 1},
+		Spec:     spec.Models().WithDefaults(r.GetStages()[0].GetStudy()),
 	}
 	retries := 0
 	for _, succeeds := range []bool{false, true} {
 		fake := &fake.Coordinator{
-			Cluster:  &trellisv1.GetClusterResponse{Nodes: []*trellisv1.Node{{Id: "first", Address: "first:1", Leader: true}}},
+			Cluster: &trellisv1.GetClusterResponse{Nodes: []*trellisv1.Node{{
+				Id: "first", Address: "first:1",
+				Leader: true,
+			}}},
 			Study:    study,
 			OnCreate: func(context.Context) error { return status.Error(codes.AlreadyExists, "exists already") },
 			OnWatch: func(_ *trellisv1.WatchStudyRequest, stream trellisv1.StudyService_WatchStudyServer) error {

@@ -16,8 +16,8 @@ import (
 	"trellis/command/studies"
 )
 
-// Run executes one command line, without the program's name, and returns its exit code. Results go to stdout, everything
-// else to stderr.
+// Run executes one command line, without the program's name, and returns its exit code. Results go to stdout,
+// everything else to stderr.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	env := &cli.Environment{In: stdin, Out: stdout, Err: stderr, Version: version()}
 	// started says that the command line was understood and its command runs.
@@ -69,14 +69,18 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
 			root.AddCommand(command)
 		}
 	}
-	add(groupSearch, search.RunCommand(env), search.SubmitCommand(env), studies.StudiesCommand(env), studies.WatchCommand(env),
+	add(groupSearch, search.RunCommand(env), search.SubmitCommand(env), studies.StudiesCommand(env),
+		studies.WatchCommand(env),
 		search.ReproduceCommand(env))
-	add(groupAnswer, answer.BestCommand(env), answer.ConfigurationsCommand(env), answer.TrialsCommand(env), answer.ReportCommand(env),
+	add(groupAnswer, answer.BestCommand(env), answer.ConfigurationsCommand(env), answer.TrialsCommand(env),
+		answer.ReportCommand(env),
 		answer.ImportanceCommand(env), answer.SuggestCommand(env), answer.ModelCommand(env))
 	add(groupSearch, search.ModelsCommand(env))
 	add(groupSearch, studies.ExtendCommand(env), studies.RetryCommand(env))
-	add(groupSearch, studies.PauseCommand(env), studies.ResumeCommand(env), studies.CancelCommand(env), studies.DeleteCommand(env))
-	add(groupCluster, cluster.CoordinatorCommand(env), cluster.WorkerCommand(env), cluster.WorkersCommand(env), cluster.ClusterCommand(env),
+	add(groupSearch, studies.PauseCommand(env), studies.ResumeCommand(env), studies.CancelCommand(env),
+		studies.DeleteCommand(env))
+	add(groupCluster, cluster.CoordinatorCommand(env), cluster.WorkerCommand(env), cluster.WorkersCommand(env),
+		cluster.ClusterCommand(env),
 		cluster.BackupCommand(env), cluster.RestoreCommand(env))
 	root.AddCommand(versionCommand(env), exitCodesCommand())
 	root.SetVersionTemplate("{{.Version}}\n")

@@ -96,7 +96,8 @@ func startInScript(ts *testscript.TestScript, pattern string, args []string) str
 	command := exec.Command(path, args...)
 	command.Dir = ts.Getenv("WORK")
 	command.Env = append(os.Environ(), "XDG_CACHE_HOME="+ts.Getenv("XDG_CACHE_HOME"),
-		node.DataHomeVariable+"="+ts.Getenv(node.DataHomeVariable), client.AddressVariable+"="+ts.Getenv(client.AddressVariable))
+		node.DataHomeVariable+"="+ts.Getenv(node.DataHomeVariable),
+		client.AddressVariable+"="+ts.Getenv(client.AddressVariable))
 	pipe, err := command.StderrPipe()
 	ts.Check(err)
 	ts.Check(command.Start())

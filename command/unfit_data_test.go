@@ -39,8 +39,8 @@ func writeImages(t *testing.T, dir string, side, classes int) {
 	}
 }
 
-// A study that no worker could train is refused when it is submitted, and by a dry run, with or without a coordinator. What
-// can be trained is: an autoencoder needs no labels.
+// A study that no worker could train is refused when it is submitted, and by a dry run, with or without a coordinator.
+// What can be trained is: an autoencoder needs no labels.
 func TestUnfitData(t *testing.T) {
 	data := t.TempDir()
 	writeImages(t, filepath.Join(data, "digits"), 28, 10)

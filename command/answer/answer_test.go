@@ -37,7 +37,8 @@ func TestGoldenVerdicts(t *testing.T) {
 		Advice: "with one seed, chance can't be told from a difference: repeat every configuration with more, by " +
 			"`trellis extend sample --seeds 2,3,4,5`",
 	}
-	settling := sampleVerdict(1, false, "the coordinator gives the contenders more seeds by itself, until they part or have 8")
+	settling := sampleVerdict(1, false, "the coordinator gives the contenders more seeds by itself, until they part "+
+		"or have 8")
 	settling.Study.State = trellisv1.StudyState_STUDY_STATE_RUNNING
 	settling.Study.Spec.Settle = &trellisv1.Settle{Confidence: 0.95, MaxSeeds: 8}
 	for name, best := range map[string]*trellisv1.GetBestTrialResponse{
@@ -63,7 +64,8 @@ func TestGoldenVerdicts(t *testing.T) {
 	}
 }
 
-// A best configuration is claimed only where the verdict has no other contender, is settled, and rests on several seeds.
+// A best configuration is claimed only where the verdict has no other contender, is settled, and rests on several
+// seeds.
 func TestVerdictClaimsNoMore(t *testing.T) {
 	const claim = "it is the best of the"
 	for _, seeds := range []uint32{0, 1, 2, 5} {
@@ -77,7 +79,8 @@ func TestVerdictClaimsNoMore(t *testing.T) {
 				}
 				want := seeds > 1 && contenders == 0 && settled
 				if got := strings.Contains(out.String(), claim); got != want {
-					t.Errorf("%d seeds, %d contenders, settled %v: claimed is %v\n%s", seeds, contenders, settled, got, &out)
+					t.Errorf("%d seeds, %d contenders, settled %v: claimed is %v\n%s", seeds, contenders, settled, got,
+						&out)
 				}
 			}
 		}
@@ -112,13 +115,16 @@ func TestGoldenAnswers(t *testing.T) {
 			return writeImportance(out, format, sampleImportance(), true)
 		},
 	} {
-		golden.CheckListing(t, name, func(format string, out *bytes.Buffer) error { return write(output.Format(format), out) })
+		golden.CheckListing(t, name, func(format string, out *bytes.Buffer) error {
+			return write(output.Format(format), out)
+		})
 	}
 }
 
 func TestBar(t *testing.T) {
 	for share, want := range map[float64]string{
-		0: "", 1: strings.Repeat("█", barWidth), 2: strings.Repeat("█", barWidth), -1: "", math.NaN(): "", 0.5: strings.Repeat("█", 10),
+		0: "", 1: strings.Repeat("█", barWidth), 2: strings.Repeat("█", barWidth), -1: "", math.NaN(): "",
+		0.5:   strings.Repeat("█", 10),
 		0.525: strings.Repeat("█", 10) + "▌", 1.0 / 160: "▏",
 	} {
 		if got := bar(share); got != want {
@@ -222,16 +228,21 @@ func TestGoldenOutput(t *testing.T) {
 		case output.Table:
 			return WriteBest(out, best)
 		case output.CSV:
-			return output.WriteOne(out, format, best.GetTrial(), TrialColumnsWith([]string{"divergence_weight", "noise"}))
+			return output.WriteOne(out, format, best.GetTrial(),
+				TrialColumnsWith([]string{"divergence_weight", "noise"}))
 		default:
 			return output.WriteMessage(out, format, best)
 		}
 	}
 	noisyConfigurations := func(format output.Format, out *bytes.Buffer) error {
-		list := output.NewList(out, format, "configurations", configurationColumnsWith([]string{"divergence_weight", "noise"}))
+		list := output.NewList(out, format, "configurations",
+			configurationColumnsWith([]string{"divergence_weight", "noise"}))
 		for i, trial := range fake.NoisyTrials() {
 			trial.Parameters.Seed = 0
-			if err := list.Add(&trellisv1.Configuration{Rank: uint64(i + 1), Parameters: trial.Parameters}); err != nil {
+			if err := list.Add(&trellisv1.Configuration{
+				Rank:       uint64(i + 1),
+				Parameters: trial.Parameters,
+			}); err != nil {
 				return err
 			}
 		}
@@ -241,7 +252,8 @@ func TestGoldenOutput(t *testing.T) {
 		list := &configurationList{out: out, format: format, columns: configurationColumns}
 		for _, c := range sampleConfigurations() {
 			if len(c.GetRepetitions()) > 1 {
-				c.Metrics, c.TestMetrics = map[string]float64{"accuracy": 0.984375}, map[string]float64{"accuracy": 0.96875}
+				c.Metrics, c.TestMetrics = map[string]float64{"accuracy": 0.984375},
+					map[string]float64{"accuracy": 0.96875}
 			}
 			if err := list.Add(c); err != nil {
 				return err
@@ -249,14 +261,25 @@ func TestGoldenOutput(t *testing.T) {
 		}
 		return list.Close("")
 	}
-	golden.CheckListing(t, "none", func(format string, out *bytes.Buffer) error { return empty(output.Format(format), out) })
-	golden.CheckListing(t, "trials", func(format string, out *bytes.Buffer) error { return trials(output.Format(format), out) })
-	golden.CheckListing(t, "trials_with_metrics", func(format string, out *bytes.Buffer) error { return metrics(output.Format(format), out) })
-	golden.CheckListing(t, "best_with_metrics", func(format string, out *bytes.Buffer) error { return measured(output.Format(format), out) })
-	golden.CheckListing(t, "best", func(format string, out *bytes.Buffer) error { return best(output.Format(format), out) })
-	golden.CheckListing(t, "trials_with_own_axes", func(format string, out *bytes.Buffer) error { return noisy(output.Format(format), out) })
-	golden.CheckListing(t, "best_with_own_axes", func(format string, out *bytes.Buffer) error { return noisyBest(output.Format(format), out) })
-	golden.CheckListing(t, "configurations_with_own_axes", func(format string, out *bytes.Buffer) error { return noisyConfigurations(output.Format(format), out) })
+	golden.CheckListing(t, "none", func(format string, out *bytes.Buffer) error {
+		return empty(output.Format(format), out)
+	})
+	golden.CheckListing(t, "trials", func(format string, out *bytes.Buffer) error {
+		return trials(output.Format(format), out)
+	})
+	golden.CheckListing(t, "trials_with_metrics",
+		func(format string, out *bytes.Buffer) error { return metrics(output.Format(format), out) })
+	golden.CheckListing(t, "best_with_metrics",
+		func(format string, out *bytes.Buffer) error { return measured(output.Format(format), out) })
+	golden.CheckListing(t, "best", func(format string, out *bytes.Buffer) error {
+		return best(output.Format(format), out)
+	})
+	golden.CheckListing(t, "trials_with_own_axes",
+		func(format string, out *bytes.Buffer) error { return noisy(output.Format(format), out) })
+	golden.CheckListing(t, "best_with_own_axes",
+		func(format string, out *bytes.Buffer) error { return noisyBest(output.Format(format), out) })
+	golden.CheckListing(t, "configurations_with_own_axes",
+		func(format string, out *bytes.Buffer) error { return noisyConfigurations(output.Format(format), out) })
 	golden.CheckListing(t, "configurations_with_metrics", func(format string, out *bytes.Buffer) error {
 		return measuredConfigurations(output.Format(format), out)
 	})

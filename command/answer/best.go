@@ -43,7 +43,8 @@ func writeBestTrial(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	row("best trial", "%d", t.GetIndex())
 	parameterRows(row, t.GetParameters())
 	row("seed", "%d", t.GetParameters().GetSeed())
-	row("validation loss", "%s, at epoch %d of %d trained", output.ShortLoss(t.GetObjective()), t.GetBestEpoch(), t.GetEpochs())
+	row("validation loss", "%s, at epoch %d of %d trained", output.ShortLoss(t.GetObjective()), t.GetBestEpoch(),
+		t.GetEpochs())
 	metricRows(row, "validation ", t.GetMetrics())
 	switch {
 	case t.TestLoss != nil:

@@ -32,7 +32,8 @@ model reports beside its losses stand behind, where it reports any.`,
 	request := new(trellisv1.ListConfigurationsRequest)
 	confidenceFlag(cmd, &request.Confidence)
 	var limit uint64
-	cmd.Flags().Uint64Var(&limit, "limit", 0, fmt.Sprintf("configurations at most, 0 for all (default %d for table)", tableRows))
+	cmd.Flags().Uint64Var(&limit, "limit", 0,
+		fmt.Sprintf("configurations at most, 0 for all (default %d for table)", tableRows))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		request.Study = args[0]
 		if err := checkConfidence(cmd, request.GetConfidence()); err != nil {
@@ -44,7 +45,8 @@ model reports beside its losses stand behind, where it reports any.`,
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
 			columns := configurationColumns
 			if *format == output.Table || *format == output.CSV {
-				response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: request.GetStudy()})
+				response, err := client.Call(ctx, client.CallTimeout, c.GetStudy,
+					&trellisv1.GetStudyRequest{Study: request.GetStudy()})
 				if err != nil {
 					return err
 				}
@@ -59,7 +61,8 @@ model reports beside its losses stand behind, where it reports any.`,
 				return err
 			}
 			if *format == output.Table && limit > 0 && total > limit {
-				_, err = fmt.Fprintf(env.Err, "%d of %s. All of them: --limit 0\n", limit, output.Count(total, "configuration"))
+				_, err = fmt.Fprintf(env.Err, "%d of %s. All of them: --limit 0\n", limit,
+					output.Count(total, "configuration"))
 			}
 			return err
 		})

@@ -26,7 +26,8 @@ objective over all configurations with it, and the lowest.`,
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
-			response, err := client.Call(ctx, client.CallTimeout, c.GetImportance, &trellisv1.GetImportanceRequest{Study: args[0]})
+			response, err := client.Call(ctx, client.CallTimeout, c.GetImportance,
+				&trellisv1.GetImportanceRequest{Study: args[0]})
 			if err != nil {
 				return err
 			}

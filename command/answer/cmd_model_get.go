@@ -64,7 +64,8 @@ func getModel(ctx context.Context, env *cli.Environment, c *client.Client, study
 	if err != nil {
 		return err
 	}
-	response, err := client.Call(ctx, client.CallTimeout, c.GetRun, &trellisv1.GetRunRequest{Study: study, Run: trial.GetRun()})
+	response, err := client.Call(ctx, client.CallTimeout, c.GetRun,
+		&trellisv1.GetRunRequest{Study: study, Run: trial.GetRun()})
 	if err != nil {
 		return err
 	}

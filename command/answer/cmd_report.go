@@ -28,7 +28,8 @@ the arithmetic: two people who have the same digest have the same answer.`,
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
-			response, err := client.Call(ctx, client.CallTimeout, c.GetReport, &trellisv1.GetReportRequest{Study: args[0]})
+			response, err := client.Call(ctx, client.CallTimeout, c.GetReport,
+				&trellisv1.GetReportRequest{Study: args[0]})
 			if err != nil {
 				return err
 			}

@@ -30,7 +30,8 @@ edge of the old one. The reasons stand in it as comments. It is a suggestion to 
 	cmd.Flags().StringVarP(&path, "output", "o", "-", "`file` to write, - for standard output")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
-			response, err := client.Call(ctx, client.CallTimeout, c.SuggestStudy, &trellisv1.SuggestStudyRequest{Study: args[0]})
+			response, err := client.Call(ctx, client.CallTimeout, c.SuggestStudy,
+				&trellisv1.SuggestStudyRequest{Study: args[0]})
 			if err != nil {
 				return err
 			}

@@ -38,7 +38,8 @@ same fields.`,
 	cmd.Flags().StringVar(&request.OrderBy, "order-by", "", "`field` to sort by (default index)")
 	cmd.Flags().StringVar(&request.Filter, "filter", "", "`condition` that trials must meet")
 	cmd.Flags().BoolVar(&request.Losses, "losses", false, "include the losses by epoch (default for json and yaml)")
-	cmd.Flags().Uint64Var(&limit, "limit", 0, fmt.Sprintf("trials at most, 0 for all (default %d for table)", tableRows))
+	cmd.Flags().Uint64Var(&limit, "limit", 0,
+		fmt.Sprintf("trials at most, 0 for all (default %d for table)", tableRows))
 	cli.Complete(cmd, "order-by", "index", "objective", "test_loss", "state", "epochs", "best_epoch", "latent_dim",
 		"learning_rate", "weight_decay", "max_epochs", "seed", "batch_size")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -13,7 +13,9 @@ import (
 )
 
 // withMeanMetrics returns the columns with those of the metrics that the configurations have, behind the others.
-func withMeanMetrics(columns []output.Column[configuration], configurations []configuration) []output.Column[configuration] {
+func withMeanMetrics(
+	columns []output.Column[configuration], configurations []configuration,
+) []output.Column[configuration] {
 	columns = slices.Clone(columns)
 	for _, its := range []struct {
 		prefix string
@@ -29,9 +31,14 @@ func withMeanMetrics(columns []output.Column[configuration], configurations []co
 		}
 		for _, name := range slices.Sorted(maps.Keys(known)) {
 			write := func(number func(float64) string) func(configuration) string {
-				return func(c configuration) string { return output.Optional(describe.MetricIn(its.get(c), name), number) }
+				return func(c configuration) string {
+					return output.Optional(describe.MetricIn(its.get(c), name), number)
+				}
 			}
-			columns = append(columns, output.Column[configuration]{Name: its.prefix + name + "_mean", Plain: write(output.PlainNumber), Short: write(output.ShortLoss)})
+			columns = append(columns, output.Column[configuration]{
+				Name:  its.prefix + name + "_mean",
+				Plain: write(output.PlainNumber), Short: write(output.ShortLoss),
+			})
 		}
 	}
 	return columns
@@ -46,13 +53,28 @@ var configurationColumns = []output.Column[configuration]{
 	fraction("weight_decay", (*trellisv1.Parameters).GetWeightDecay),
 	whole("max_epochs", (*trellisv1.Parameters).GetMaxEpochs),
 	whole("batch_size", (*trellisv1.Parameters).GetBatchSize),
-	{Name: "seeds", Plain: seedsOf, Short: func(c configuration) string { return strconv.Itoa(len(c.GetRepetitions())) }},
+	{
+		Name: "seeds", Plain: seedsOf, Short: func(c configuration) string {
+			return strconv.Itoa(len(c.GetRepetitions()))
+		},
+	},
 	{Name: "objectives", Plain: objectivesOf},
-	{Name: "mean", Plain: func(c configuration) string { return output.Optional(c.Mean, output.PlainNumber) }, Short: meanWithInterval},
-	{Name: "deviation", Plain: func(c configuration) string { return output.Optional(c.Deviation, output.PlainNumber) }},
+	{
+		Name: "mean", Plain: func(c configuration) string { return output.Optional(c.Mean, output.PlainNumber) },
+		Short: meanWithInterval,
+	},
+	{
+		Name: "deviation", Plain: func(c configuration) string {
+			return output.Optional(c.Deviation, output.PlainNumber)
+		},
+	},
 	bounds("mean_low", configuration.GetInterval, (*trellisv1.Interval).GetLow),
 	bounds("mean_high", configuration.GetInterval, (*trellisv1.Interval).GetHigh),
-	{Name: "difference", Plain: func(c configuration) string { return output.Optional(c.Difference, output.PlainNumber) }, Short: differenceWithInterval},
+	{
+		Name: "difference", Plain: func(c configuration) string {
+			return output.Optional(c.Difference, output.PlainNumber)
+		}, Short: differenceWithInterval,
+	},
 	bounds("difference_low", configuration.GetDifferenceInterval, (*trellisv1.Interval).GetLow),
 	bounds("difference_high", configuration.GetDifferenceInterval, (*trellisv1.Interval).GetHigh),
 	{
@@ -65,7 +87,9 @@ var configurationColumns = []output.Column[configuration]{
 		},
 	},
 	{
-		Name: "test_mean", Plain: func(c configuration) string { return output.Optional(c.TestMean, output.PlainNumber) },
+		Name: "test_mean", Plain: func(c configuration) string {
+			return output.Optional(c.TestMean, output.PlainNumber)
+		},
 		Short: func(c configuration) string { return output.Optional(c.TestMean, output.ShortLoss) },
 	},
 }
@@ -76,7 +100,9 @@ func configurationColumnsWith(own []string) []output.Column[configuration] {
 }
 
 func whole(name string, get func(*trellisv1.Parameters) uint32) output.Column[configuration] {
-	return output.Both(name, func(c configuration) string { return strconv.FormatUint(uint64(get(c.GetParameters())), 10) })
+	return output.Both(name, func(c configuration) string {
+		return strconv.FormatUint(uint64(get(c.GetParameters())), 10)
+	})
 }
 
 func fraction(name string, get func(*trellisv1.Parameters) float64) output.Column[configuration] {

@@ -46,7 +46,11 @@ var valueColumns = []output.Column[axisEffect]{
 	{Name: "value", Plain: func(e axisEffect) string { return output.PlainNumber(e.GetValues()[0].GetValue()) }},
 	{Name: "mean", Plain: func(e axisEffect) string { return output.PlainNumber(e.GetValues()[0].GetMean()) }},
 	{Name: "best", Plain: func(e axisEffect) string { return output.PlainNumber(e.GetValues()[0].GetBest()) }},
-	{Name: "configurations", Plain: func(e axisEffect) string { return strconv.FormatUint(e.GetValues()[0].GetConfigurations(), 10) }},
+	{
+		Name: "configurations", Plain: func(e axisEffect) string {
+			return strconv.FormatUint(e.GetValues()[0].GetConfigurations(), 10)
+		},
+	},
 }
 
 // barWidth is how long a bar is at most, in characters.
@@ -99,7 +103,8 @@ func writeImportanceTables(out io.Writer, importance *trellisv1.Importance, bars
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(out, "\nOf %s: %s.\n", output.Count(importance.GetConfigurations(), "configuration"), importance.GetMethod())
+	_, err := fmt.Fprintf(out, "\nOf %s: %s.\n", output.Count(importance.GetConfigurations(), "configuration"),
+		importance.GetMethod())
 	return err
 }
 

@@ -19,7 +19,11 @@ var reportColumns = []output.Column[report]{
 	{Name: "study", Plain: func(r report) string { return r.GetStudy().GetName() }},
 	{Name: "state", Plain: func(r report) string { return describe.StudyState(r.GetStudy()) }},
 	{Name: "digest", Plain: report.GetDigest},
-	{Name: "trials", Plain: func(r report) string { return describe.ProgressOf((*trellisv1.Progress).GetTrials)(r.GetStudy()) }},
+	{
+		Name: "trials", Plain: func(r report) string {
+			return describe.ProgressOf((*trellisv1.Progress).GetTrials)(r.GetStudy())
+		},
+	},
 	reportCount("trained", report.GetTrained),
 	reportCount("prefixes", report.GetPrefixes),
 	reportCount("early_stopped", report.GetEarlyStopped),
@@ -77,7 +81,8 @@ func writeReport(out io.Writer, r report) error {
 			row("  "+kind.name, "%d  %s", kind.trials, kind.meaning)
 		}
 	}
-	row("epochs trained", "%d, which took %s of worker time", r.GetEpochsTrained(), output.ShortSeconds(r.GetSecondsTrained()))
+	row("epochs trained", "%d, which took %s of worker time", r.GetEpochsTrained(),
+		output.ShortSeconds(r.GetSecondsTrained()))
 	if r.GetEpochsShared() > 0 {
 		row("epochs taken over", "%d, from %s", r.GetEpochsShared(), output.Largest(r.GetSharedFrom()))
 	}
@@ -95,7 +100,8 @@ func writeReport(out io.Writer, r report) error {
 	return writeReportedFailures(out, r)
 }
 
-// describeSettling says how many of a study's trials are there because it settles, with a semicolon before it, or nothing.
+// describeSettling says how many of a study's trials are there because it settles, with a semicolon before it, or
+// nothing.
 func describeSettling(study *trellisv1.Study) string {
 	if study.GetSpec().GetSettle() == nil {
 		return ""
@@ -108,13 +114,15 @@ func describeSettling(study *trellisv1.Study) string {
 	return fmt.Sprintf("; %d of them with a seed that settle has added", study.GetProgress().GetTrials()-summary.Trials)
 }
 
-// describeSaved compares what was trained with what the same answers would have taken, had each trial been trained by itself.
+// describeSaved compares what was trained with what the same answers would have taken, had each trial been trained by
+// itself.
 func describeSaved(r report) string {
 	if r.GetEpochsAlone() <= r.GetEpochsTrained() {
 		return ""
 	}
 	return fmt.Sprintf("%s and %s of worker time: each trial by itself would have taken %s",
-		output.Count(r.GetEpochsAlone()-r.GetEpochsTrained(), "epoch"), output.ShortSeconds(r.GetSecondsSaved()), output.Count(r.GetEpochsAlone(), "epoch"))
+		output.Count(r.GetEpochsAlone()-r.GetEpochsTrained(), "epoch"), output.ShortSeconds(r.GetSecondsSaved()),
+		output.Count(r.GetEpochsAlone(), "epoch"))
 }
 
 // describeExactness says whether the answer is that of the whole grid.
@@ -125,7 +133,8 @@ func describeExactness(r report) string {
 	case r.GetPruned() == 0:
 		return fmt.Sprintf("pruning by %s, a heuristic, has ended no trial", r.GetHeuristic())
 	default:
-		return fmt.Sprintf("a heuristic, %s, has pruned %s: the best may be among them. Take them up again: trellis retry %s --pruned",
+		return fmt.Sprintf("a heuristic, %s, has pruned %s: the best may be among them. Take them up again: trellis "+
+			"retry %s --pruned",
 			r.GetHeuristic(), output.Count(r.GetPruned(), "trial"), r.GetStudy().GetName())
 	}
 }
@@ -154,7 +163,8 @@ func writeReportedFailures(out io.Writer, r report) error {
 		if len(trials) > 1 {
 			what = "trials "
 		}
-		fmt.Fprintf(out, "%s%s (%s): %s\n", what, output.Enumerate(trials), describe.Parameters(failure.GetParameters(), varied),
+		fmt.Fprintf(out, "%s%s (%s): %s\n", what, output.Enumerate(trials),
+			describe.Parameters(failure.GetParameters(), varied),
 			output.Shorten(strings.Join(strings.Fields(failure.GetError()), " "), 300))
 	}
 	if more := r.GetFailuresTotal() - uint64(len(r.GetFailures())); more > 0 {

@@ -56,7 +56,10 @@ func sampleVerdict(contenders uint64, settled bool, advice string) *trellisv1.Ge
 	for rank := uint64(2); rank <= min(contenders+1, 101); rank++ {
 		verdict.Contenders = append(verdict.Contenders, sampleConfiguration(rank, 3))
 	}
-	return &trellisv1.GetBestTrialResponse{Trial: fake.Trials()[0], RunnerUp: fake.Trials()[1], Study: study, Verdict: verdict}
+	return &trellisv1.GetBestTrialResponse{
+		Trial: fake.Trials()[0], RunnerUp: fake.Trials()[1], Study: study,
+		Verdict: verdict,
+	}
 }
 
 func sampleReport() *trellisv1.Report {
@@ -72,7 +75,10 @@ func sampleReport() *trellisv1.Report {
 				Run: "0123456789abcdef", Parameters: sampleConfiguration(2, 1).GetParameters(), Trials: []uint64{3, 4},
 				Error: "3 attempts failed in the trainer:\n  no memory",
 			},
-			{Run: "fedcba9876543210", Parameters: sampleConfiguration(3, 1).GetParameters(), Trials: []uint64{9}, Error: "hung"},
+			{
+				Run: "fedcba9876543210", Parameters: sampleConfiguration(3, 1).GetParameters(), Trials: []uint64{9},
+				Error: "hung",
+			},
 		},
 		FailuresTotal: 102, Heuristic: "successive halving (ASHA)",
 		Verdict: sampleVerdict(1, false, "").GetVerdict(),

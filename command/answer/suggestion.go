@@ -83,8 +83,8 @@ func plainNumbers(node *yaml.Node) {
 	}
 }
 
-// shortenSpec turns what has a short form into it, writes what is below the axes in one line, and a model's own axes beside the
-// others.
+// shortenSpec turns what has a short form into it, writes what is below the axes in one line, and a model's own axes
+// beside the others.
 func shortenSpec(node *yaml.Node) {
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i].Value, node.Content[i+1]

@@ -31,7 +31,8 @@ grid:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if axis := want.GetGrid()[0].GetAxes()["fine_tune"]; !proto.Equal(axis, &trellisv1.NumberAxis{Values: []float64{0, 1}}) {
+	if axis := want.GetGrid()[0].GetAxes()["fine_tune"]; !proto.Equal(axis,
+		&trellisv1.NumberAxis{Values: []float64{0, 1}}) {
 		t.Fatalf("read %v", want)
 	}
 	written, err := specYAML(want)
@@ -42,7 +43,8 @@ grid:
 		t.Errorf("it is written as\n%s", written)
 	}
 	// The model may stand below the grid.
-	const top, grid = "name: labels\ndata: mnist\npretrained: {study: paper}\n", "grid: {latent_dim: 8, learning_rate: 1e-3, max_epochs: 10, "
+	const top, grid = "name: labels\ndata: mnist\npretrained: {study: paper}\n",
+		"grid: {latent_dim: 8, learning_rate: 1e-3, max_epochs: 10, "
 	for name, text := range map[string]string{
 		"as written":      string(written),
 		"beside":          top + grid + "fine_tune: [0, 1]}\nmodel: classifier\n",

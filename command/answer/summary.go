@@ -23,7 +23,8 @@ func writeSummaryOf(out io.Writer, r report) error {
 		}
 	}
 	lines := []string{
-		fmt.Sprintf("%s, each once%s: %s.", output.Sentence(output.Count(r.GetStudy().GetProgress().GetTrials(), "trial")),
+		fmt.Sprintf("%s, each once%s: %s.", output.Sentence(output.Count(r.GetStudy().GetProgress().GetTrials(),
+			"trial")),
 			describeSettling(r.GetStudy()), output.Enumerate(parts)),
 		fmt.Sprintf("%s trained in %s of worker time.", output.Sentence(output.Count(r.GetEpochsTrained(), "epoch")),
 			output.ShortSeconds(r.GetSecondsTrained())),
@@ -42,8 +43,8 @@ func writeSummaryOf(out io.Writer, r report) error {
 	return err
 }
 
-// WriteSummary writes how the points of a study's grid were answered and what that took, with an empty line before it. A
-// coordinator that gives no reports is an older one.
+// WriteSummary writes how the points of a study's grid were answered and what that took, with an empty line before it.
+// A coordinator that gives no reports is an older one.
 func WriteSummary(ctx context.Context, c *client.Client, out io.Writer, study string) error {
 	response, err := client.Call(ctx, client.CallTimeout, c.GetReport, &trellisv1.GetReportRequest{Study: study})
 	switch {

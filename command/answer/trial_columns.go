@@ -24,7 +24,8 @@ func withMetrics(columns []output.Column[trial], names []string) []output.Column
 	var its []output.Column[trial]
 	for _, name := range names {
 		its = append(its,
-			metric(name, name, (*trellisv1.Trial).GetMetrics), metric("test_"+name, name, (*trellisv1.Trial).GetTestMetrics))
+			metric(name, name, (*trellisv1.Trial).GetMetrics),
+			metric("test_"+name, name, (*trellisv1.Trial).GetTestMetrics))
 	}
 	return slices.Insert(slices.Clone(columns), behind, its...)
 }
@@ -57,7 +58,10 @@ var trialColumns = []output.Column[trial]{
 	output.Both("epochs", integer((*trellisv1.Trial).GetEpochs)),
 	loss("test_loss", func(t trial) *float64 { return t.TestLoss }),
 	{Name: "run", Plain: (*trellisv1.Trial).GetRun},
-	{Name: "error", Plain: (*trellisv1.Trial).GetError, Short: func(t trial) string { return output.OneLine(t.GetError()) }},
+	{
+		Name: "error", Plain: (*trellisv1.Trial).GetError,
+		Short: func(t trial) string { return output.OneLine(t.GetError()) },
+	},
 }
 
 // TrialColumnsWith are trialColumns with those of a model's own axes.

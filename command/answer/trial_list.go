@@ -31,7 +31,10 @@ type TrialList struct {
 }
 
 func NewTrialList(out io.Writer, format output.Format, columns []output.Column[trial]) *TrialList {
-	l := &TrialList{out: out, format: format, columns: columns, metrics: map[string]bool{}, epochMetrics: map[string]bool{}}
+	l := &TrialList{
+		out: out, format: format, columns: columns, metrics: map[string]bool{},
+		epochMetrics: map[string]bool{},
+	}
 	if format != output.Table && format != output.CSV {
 		l.list = output.NewList(out, format, "trials", columns)
 	}
@@ -66,7 +69,8 @@ func (l *TrialList) release() error {
 	columns := withMetrics(l.columns, slices.Sorted(maps.Keys(l.metrics)))
 	if slices.ContainsFunc(columns, func(c output.Column[trial]) bool { return c.Name == lossColumns[0].Name }) {
 		for _, name := range slices.Sorted(maps.Keys(l.epochMetrics)) {
-			columns = append(columns, losses(name, func(t trial) []float64 { return t.GetEpochMetrics()[name].GetValues() }))
+			columns = append(columns, losses(name,
+				func(t trial) []float64 { return t.GetEpochMetrics()[name].GetValues() }))
 		}
 	}
 	l.list = output.NewList(l.out, l.format, "trials", columns)
@@ -87,8 +91,8 @@ func (l *TrialList) Close(empty string) error {
 	return l.list.Close(empty)
 }
 
-// releaseAfter is called after each page of a study's trials but the last, so that a long CSV is written as it comes. If none of
-// the first trials has been trained, the best one tells which metrics there are.
+// releaseAfter is called after each page of a study's trials but the last, so that a long CSV is written as it comes.
+// If none of the first trials has been trained, the best one tells which metrics there are.
 func (l *TrialList) releaseAfter(ctx context.Context, c *client.Client, study string) error {
 	if l.format != output.CSV || l.list != nil || l.Whole {
 		return nil
@@ -112,11 +116,13 @@ const lossesPageSize = 100
 // ListTrials writes the trials that the request asks for, at most limit of them if it is not 0. It returns how many
 // there are.
 func ListTrials(
-	ctx context.Context, env *cli.Environment, c *client.Client, format output.Format, request *trellisv1.ListTrialsRequest, limit uint64,
+	ctx context.Context, env *cli.Environment, c *client.Client, format output.Format,
+	request *trellisv1.ListTrialsRequest, limit uint64,
 ) (total uint64, err error) {
 	columns := trialColumns
 	if format == output.Table || format == output.CSV {
-		response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: request.GetStudy()})
+		response, err := client.Call(ctx, client.CallTimeout, c.GetStudy,
+			&trellisv1.GetStudyRequest{Study: request.GetStudy()})
 		if err != nil {
 			return 0, err
 		}
@@ -133,7 +139,8 @@ func ListTrials(
 	return total, list.Close("No trial meets the condition.")
 }
 
-// EachTrial adds every trial that the request asks for to a list, or the first limit of them, and returns how many there are.
+// EachTrial adds every trial that the request asks for to a list, or the first limit of them, and returns how many
+// there are.
 func EachTrial(
 	ctx context.Context, c *client.Client, request *trellisv1.ListTrialsRequest, limit uint64, list *TrialList,
 ) (total uint64, err error) {

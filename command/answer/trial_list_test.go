@@ -42,7 +42,8 @@ func TestTrialListIsWrittenAsItComes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if lines := strings.Count(out.String(), "\n"); lines != test.early || asked != test.asked {
-			t.Errorf("%s: %d lines after the first page, and the best was asked for %d times; want %d and %d", test.name, lines, asked,
+			t.Errorf("%s: %d lines after the first page, and the best was asked for %d times; want %d and %d",
+				test.name, lines, asked,
 				test.early, test.asked)
 		}
 		if err := list.Add(fake.MeasuredTrials()[1]); err != nil {
@@ -52,7 +53,8 @@ func TestTrialListIsWrittenAsItComes(t *testing.T) {
 			t.Fatal(err)
 		}
 		records, err := csv.NewReader(&out).ReadAll()
-		if err != nil || !slices.Contains(records[0], "accuracy") || !slices.Contains(records[0], "test_accuracy") || len(records) != 3 {
+		if err != nil || !slices.Contains(records[0], "accuracy") || !slices.Contains(records[0], "test_accuracy") ||
+			len(records) != 3 {
 			t.Errorf("%s: got %q, %v", test.name, records, err)
 		}
 	}

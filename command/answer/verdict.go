@@ -16,8 +16,8 @@ import (
 // shownContenders is how many configurations that can't be told apart from the best are listed.
 const shownContenders = 10
 
-// writeBestConfiguration writes the best of configurations with several seeds, and how sure that is. It says no more than the
-// verdict does.
+// writeBestConfiguration writes the best of configurations with several seeds, and how sure that is. It says no more
+// than the verdict does.
 func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	verdict := best.GetVerdict()
 	winner := verdict.GetBest()
@@ -29,17 +29,20 @@ func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse)
 	row("study", "%s, %s: %s", study.GetName(), describe.StudyState(study), describe.Progress(study))
 	parameterRows(row, winner.GetParameters())
 	row("seeds", "%s", describeSeeds(study, winner))
-	row("validation loss", "%s on average%s", output.ShortLoss(winner.GetMean()), describeInterval(winner.GetInterval(), verdict))
+	row("validation loss", "%s on average%s", output.ShortLoss(winner.GetMean()),
+		describeInterval(winner.GetInterval(), verdict))
 	switch mean := winner.GetMean(); {
 	case winner.TestMean != nil:
-		row("test loss", "%s on average, of images that had no part in the choice", output.ShortLoss(winner.GetTestMean()))
+		row("test loss", "%s on average, of images that had no part in the choice",
+			output.ShortLoss(winner.GetTestMean()))
 	case !math.IsNaN(mean) && !math.IsInf(mean, 0):
 		row("test loss", "not known for every seed: %s", whyUntested)
 	}
 	metricRows(row, "mean validation ", winner.GetMetrics())
 	metricRows(row, "mean test ", winner.GetTestMetrics())
 	if trial := best.GetTrial(); trial != nil {
-		row("its best trial", "%d (seed %d), with %s at epoch %d of %d trained", trial.GetIndex(), trial.GetParameters().GetSeed(),
+		row("its best trial", "%d (seed %d), with %s at epoch %d of %d trained", trial.GetIndex(),
+			trial.GetParameters().GetSeed(),
 			output.ShortLoss(trial.GetObjective()), trial.GetBestEpoch(), trial.GetEpochs())
 		metricRows(row, "its validation ", trial.GetMetrics())
 		metricRows(row, "its test ", trial.GetTestMetrics())
@@ -50,7 +53,8 @@ func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse)
 	return writeContenders(out, study, verdict)
 }
 
-// describeSeeds lists the seeds that a configuration of a study has been answered with, beside what it may have of them.
+// describeSeeds lists the seeds that a configuration of a study has been answered with, beside what it may have of
+// them.
 func describeSeeds(study *trellisv1.Study, c *trellisv1.Configuration) string {
 	seeds := make([]string, len(c.GetRepetitions()))
 	for i, repetition := range c.GetRepetitions() {
@@ -68,7 +72,8 @@ func describeInterval(interval *trellisv1.Interval, verdict *trellisv1.Verdict) 
 	if interval == nil {
 		return ""
 	}
-	return fmt.Sprintf(", between %s and %s at %s confidence", output.ShortLoss(interval.GetLow()), output.ShortLoss(interval.GetHigh()),
+	return fmt.Sprintf(", between %s and %s at %s confidence", output.ShortLoss(interval.GetLow()),
+		output.ShortLoss(interval.GetHigh()),
 		output.Percent(verdict.GetConfidence()))
 }
 
@@ -78,20 +83,23 @@ func describeVerdict(study *trellisv1.Study, verdict *trellisv1.Verdict) string 
 	var text string
 	switch others := verdict.GetContendersTotal(); {
 	case math.IsNaN(verdict.GetBest().GetMean()) || math.IsInf(verdict.GetBest().GetMean(), 0):
-		return "Nothing can be said about which configuration is best: the losses of the best one are not finite numbers."
+		return "Nothing can be said about which configuration is best: the losses of the best one are not finite " +
+			"numbers."
 	case verdict.GetConfigurations() < 2:
 		text = "There is no other configuration to compare it with."
 	case others == 0 && !verdict.GetSettled():
 		text = fmt.Sprintf("Nothing can be told yet about which of the %s is best at %s confidence.", compared,
 			output.Percent(verdict.GetConfidence()))
 	case others == 0:
-		text = fmt.Sprintf("At %s confidence, it is the best of the %s that were compared.", output.Percent(verdict.GetConfidence()), compared)
+		text = fmt.Sprintf("At %s confidence, it is the best of the %s that were compared.",
+			output.Percent(verdict.GetConfidence()), compared)
 	default:
 		which := fmt.Sprintf("one of the %d others", others)
 		if others == 1 {
 			which = "the other one"
 		}
-		text = fmt.Sprintf("At %s confidence, the best of the %s that were compared is this one or %s that can't be told apart from it",
+		text = fmt.Sprintf("At %s confidence, the best of the %s that were compared is this one or %s that can't be "+
+			"told apart from it",
 			output.Percent(verdict.GetConfidence()), compared, which)
 		if verdict.GetSettled() {
 			text += ", with exactly the same losses"
@@ -118,7 +126,8 @@ func describeMissing(study *trellisv1.Study) string {
 		return fmt.Sprintf("%s took no part in it: a heuristic pruned them, and the best may be among them.%s",
 			output.Sentence(output.Count(missing, "trial")), again)
 	case progress.GetTrialsPruned() > 0:
-		return fmt.Sprintf("%s without an answer took no part in it: a heuristic pruned %d of them, and the best may be among those.%s",
+		return fmt.Sprintf("%s without an answer took no part in it: a heuristic pruned %d of them, and the best "+
+			"may be among those.%s",
 			output.Sentence(output.Count(missing, "trial")), progress.GetTrialsPruned(), again)
 	default:
 		return output.Sentence(output.Count(missing, "trial")) + " without an answer took no part in it."

@@ -81,7 +81,8 @@ func isPrefix(losses, all []float64) bool {
 	return true
 }
 
-// checkTrial compares what a coordinator says of a trial with its answer. It says nothing of how far the trial has come.
+// checkTrial compares what a coordinator says of a trial with its answer. It says nothing of how far the trial has
+// come.
 func checkTrial(spec *trellisv1.StudySpec, trial *trellisv1.Trial) error {
 	want, err := answerTo(spec, trial.GetParameters())
 	if err != nil {
@@ -101,7 +102,8 @@ func checkTrial(spec *trellisv1.StudySpec, trial *trellisv1.Trial) error {
 	}
 	switch {
 	case epochs != len(want.validation):
-		return fmt.Errorf("trial %d has succeeded after %d epochs, want %d", trial.GetIndex(), epochs, len(want.validation))
+		return fmt.Errorf("trial %d has succeeded after %d epochs, want %d", trial.GetIndex(), epochs,
+			len(want.validation))
 	case !sameBits(trial.GetObjective(), want.objective) || trial.GetBestEpoch() != want.bestEpoch:
 		return fmt.Errorf("trial %d has the objective %v of epoch %d, want %v of epoch %d", trial.GetIndex(),
 			trial.GetObjective(), trial.GetBestEpoch(), want.objective, want.bestEpoch)

@@ -16,8 +16,8 @@ import (
 // operand says where a call's arguments name the file that it changes.
 type operand struct {
 	name string
-	// file is the argument that is a file descriptor, path the one that is a path, relative to the folder whose descriptor
-	// is the argument before it if at is true. -1 for none.
+	// file is the argument that is a file descriptor, path the one that is a path, relative to the folder whose
+	// descriptor is the argument before it if at is true. -1 for none.
 	file, path int
 	at         bool
 }
@@ -100,8 +100,8 @@ func textAt(thread int, address uintptr) string {
 // tracedVariable names, in the environment of a process that is to be traced, the binary that it is to become.
 const tracedVariable = "TRELLIS_CHAOS_TRACED"
 
-// becameTraced turns this process into the binary that is to be traced, with a filter that stops it at the calls above and
-// lets all others pass at full speed. It returns false in a process that is not to be traced.
+// becameTraced turns this process into the binary that is to be traced, with a filter that stops it at the calls above
+// and lets all others pass at full speed. It returns false in a process that is not to be traced.
 func becameTraced() bool {
 	path := os.Getenv(tracedVariable)
 	if path == "" {

@@ -44,7 +44,10 @@ func newClient(t *testing.T, address string) *client {
 	conn, err := grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1.5, MaxDelay: 50 * time.Millisecond},
+			Backoff: backoff.Config{
+				BaseDelay: 10 * time.Millisecond, Multiplier: 1.5,
+				MaxDelay: 50 * time.Millisecond,
+			},
 			MinConnectTimeout: time.Second,
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)))
@@ -80,8 +83,8 @@ func (c *client) awaitServing(t *testing.T) {
 	eventually(t, func() error { return c.probe(t.Context()) })
 }
 
-// startServing starts a coordinator and waits until it takes changes. It returns how long that took. If it was too long, the
-// test goes on, and fails in the end.
+// startServing starts a coordinator and waits until it takes changes. It returns how long that took. If it was too
+// long, the test goes on, and fails in the end.
 func (p *process) startServing(c *client) time.Duration {
 	p.fleet.Helper()
 	p.start()
@@ -136,7 +139,9 @@ func (c *client) listTrials(ctx context.Context, name string) ([]*trellisv1.Tria
 }
 
 // watch follows a study, from an index on, until it has ended or the stream breaks.
-func (c *client) watch(ctx context.Context, name string, since uint64, see func(*trellisv1.WatchStudyResponse) error) error {
+func (c *client) watch(
+	ctx context.Context, name string, since uint64, see func(*trellisv1.WatchStudyResponse) error,
+) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := c.WatchStudy(ctx, &trellisv1.WatchStudyRequest{Study: name, SinceIndex: since})

@@ -49,8 +49,9 @@ func spread(all, some int) (places []int) {
 	return places
 }
 
-// A coordinator is killed before or after each system call that changes its data directory: while it boots for the first
-// time, during 40 operations, a backup and a restore. Each time it starts again at once and has all that it had acknowledged.
+// A coordinator is killed before or after each system call that changes its data directory: while it boots for the
+// first time, during 40 operations, a backup and a restore. Each time it starts again at once and has all that it had
+// acknowledged.
 func TestSyscallKills(t *testing.T) {
 	parallel(t)
 	all := len(countChanges(t))
@@ -92,8 +93,8 @@ func TestSyscallKills(t *testing.T) {
 		time.Since(start).Round(time.Millisecond), all, distribution(restarts))
 }
 
-// logFault says which call the fault has met. It may have come too late for the last ones: how reports gather in the log
-// differs from time to time.
+// logFault says which call the fault has met. It may have come too late for the last ones: how reports gather in the
+// log differs from time to time.
 func logFault(t *testing.T, traced *tracer) {
 	t.Helper()
 	select {
@@ -118,8 +119,8 @@ func inReceived(c change) bool { return strings.HasPrefix(filepath.Base(c.path),
 func harmless(c change) bool { return inArtifacts(c) || inRemoval(c) || inReceived(c) }
 
 // Each system call that changes the data directory fails: once, as a faulty disk does, or from there on, as a full one
-// does. The coordinator acknowledges nothing afterwards, ends by itself and says why. When it is started on a disk that is
-// well it has everything.
+// does. The coordinator acknowledges nothing afterwards, ends by itself and says why. When it is started on a disk that
+// is well it has everything.
 func TestDiskErrors(t *testing.T) {
 	parallel(t)
 	all := len(countChanges(t))
@@ -157,7 +158,8 @@ func TestNoRoomForABackup(t *testing.T) {
 			default:
 				t.Fatal("no backup has come to the data directory")
 			}
-			if err := w.restored; status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "make room") {
+			if err := w.restored; status.Code(err) != codes.ResourceExhausted ||
+				!strings.Contains(err.Error(), "make room") {
 				t.Errorf("the restore ended with %v, want ResourceExhausted and what to do", err)
 			}
 			w.coordinator.kill()
@@ -201,7 +203,10 @@ func checkDiskError(t *testing.T, f fault) {
 		w.coordinator.kill()
 	default:
 		code := w.coordinator.await()
-		text := map[syscall.Errno]string{syscall.EIO: "input/output error", syscall.ENOSPC: "no space left on device"}[f.errno]
+		text := map[syscall.Errno]string{
+			syscall.EIO:    "input/output error",
+			syscall.ENOSPC: "no space left on device",
+		}[f.errno]
 		if said := w.coordinator.said(); code <= 0 || !strings.Contains(said, text) {
 			t.Errorf("after %v failed the coordinator ended with code %d and did not say %q", c, code, text)
 		}
@@ -211,14 +216,16 @@ func checkDiskError(t *testing.T, f fault) {
 	logFault(t, traced)
 	if !t.Failed() {
 		lines := strings.Split(strings.TrimSpace(w.coordinator.said()), "\n")
-		if last := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "trellis: ") }); last >= 0 {
+		if last := slices.IndexFunc(lines, func(line string) bool {
+			return strings.HasPrefix(line, "trellis: ")
+		}); last >= 0 {
 			t.Log(lines[last])
 		}
 	}
 }
 
-// A disk that hangs is one that has failed: the coordinator says so and ends, and acknowledges nothing that has not been
-// written.
+// A disk that hangs is one that has failed: the coordinator says so and ends, and acknowledges nothing that has not
+// been written.
 func TestStalledDisk(t *testing.T) {
 	parallel(t)
 	const delay, noticed = 40 * time.Second, 20 * time.Second
@@ -251,7 +258,8 @@ func TestStalledDisk(t *testing.T) {
 			code := w.coordinator.await()
 			took := time.Since(start)
 			if said := w.coordinator.said(); code <= 0 || took > noticed || !strings.Contains(said, "the disk hangs") {
-				t.Errorf("the coordinator ended with code %d after another %v, and did not say that the disk hangs", code, took)
+				t.Errorf("the coordinator ended with code %d after another %v, and did not say that the disk hangs",
+					code, took)
 			}
 			w.failed = nil
 			w.recover()

@@ -1,5 +1,5 @@
-// Package chaos has tests only: they run the trellis binary as processes, do to them what happens to processes in the end,
-// and check against a record of their own that nothing that was acknowledged is lost and nothing is counted twice.
+// Package chaos has tests only: they run the trellis binary as processes, do to them what happens to processes in the
+// end, and check against a record of their own that nothing that was acknowledged is lost and nothing is counted twice.
 //
 //   - TestKills kills coordinator and workers at random times; TestLeaderKills the leader of three coordinators.
 //   - TestSyscallKills kills a coordinator at the system calls that change its data directory, one after the other.

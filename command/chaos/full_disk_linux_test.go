@@ -14,7 +14,8 @@ import (
 // diskSize is that of the disk that is filled, in bytes: two files of the log fit, and little else.
 const diskSize = 48 << 20
 
-// mountSmallDisk puts the coordinator's data directory on a small disk of its own, or skips the test where that can't be.
+// mountSmallDisk puts the coordinator's data directory on a small disk of its own, or skips the test where that can't
+// be.
 func (p *process) mountSmallDisk() {
 	p.fleet.Helper()
 	if os.Geteuid() != 0 {
@@ -36,8 +37,9 @@ func (p *process) unmountDisk() {
 	}
 }
 
-// A real disk runs full while a study is trained, because of what others write to it. The coordinator refuses new studies,
-// and ends when it needs room, and says so and what to do. When there is room again it starts and has everything.
+// A real disk runs full while a study is trained, because of what others write to it. The coordinator refuses new
+// studies, and ends when it needs room, and says so and what to do. When there is room again it starts and has
+// everything.
 func TestFullDisk(t *testing.T) {
 	parallel(t)
 	f := newFleet(t)

@@ -10,8 +10,9 @@ import (
 	"trellis/trainer"
 )
 
-// A worker is killed in about epoch 37 of the 50 of a real network. The run goes on from its checkpoint on another worker:
-// its losses are those of a run that nothing happened to, and no more is trained twice than lies between two checkpoints.
+// A worker is killed in about epoch 37 of the 50 of a real network. The run goes on from its checkpoint on another
+// worker: its losses are those of a run that nothing happened to, and no more is trained twice than lies between two
+// checkpoints.
 func TestKilledWorker(t *testing.T) {
 	parallel(t)
 	const interval = 200 * time.Millisecond
@@ -77,7 +78,8 @@ func TestKilledWorker(t *testing.T) {
 	recorded := run.GetFailures()[0].GetRunEpochs()
 	again := max(0, int(recorded)-int(from)+1)
 	each := time.Duration(run.GetTrainingSeconds() / float64(run.GetEpochs()) * float64(time.Second))
-	t.Logf("killed after epoch %d was recorded; the run went on from epoch %d: %d epochs of %v were trained again", recorded, from,
+	t.Logf("killed after epoch %d was recorded; the run went on from epoch %d: %d epochs of %v were trained again",
+		recorded, from,
 		again, each.Round(time.Millisecond))
 	// A checkpoint is taken at the end of an epoch, and takes a moment on its way.
 	if from == 1 || time.Duration(again)*each > interval+3*each+lease()/5 {

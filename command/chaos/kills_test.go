@@ -21,9 +21,10 @@ func lease() time.Duration {
 	return 1500 * time.Millisecond
 }
 
-// Coordinator and workers are killed at random times, the coordinator while it starts too. Nothing that was acknowledged is
-// lost, nothing is counted twice, and the results are those of an undisturbed study, bit for bit. The soak's kills all
-// happen to one coordinator, the others to two of them beside one another, since much of the time is spent waiting.
+// Coordinator and workers are killed at random times, the coordinator while it starts too. Nothing that was
+// acknowledged is lost, nothing is counted twice, and the results are those of an undisturbed study, bit for bit. The
+// soak's kills all happen to one coordinator, the others to two of them beside one another, since much of the time is
+// spent waiting.
 func TestKills(t *testing.T) {
 	parallel(t)
 	kills := count(t, "TRELLIS_CHAOS_KILLS", 10, 100, 1000)

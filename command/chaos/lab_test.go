@@ -42,7 +42,8 @@ func (f *fleet) newLab(name string, workers int, workerArgs ...string) *lab {
 	return l
 }
 
-// digits writes two data sets, "few-digits" and "more-digits", which are the first images of MNIST, and returns their folder.
+// digits writes two data sets, "few-digits" and "more-digits", which are the first images of MNIST, and returns their
+// folder.
 func (f *fleet) digits() (dir string) {
 	f.Helper()
 	dir = filepath.Join(f.dir, "data-sets")
@@ -59,7 +60,8 @@ func (f *fleet) digits() (dir string) {
 			f.Fatal(err)
 		}
 		for i, file := range mnist.Files {
-			if err := os.WriteFile(filepath.Join(dir, name, dataset.FileNames[i]), firstOf(f, mnist, file, images), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, name, dataset.FileNames[i]), firstOf(f, mnist, file, images),
+				0o600); err != nil {
 				f.Fatal(err)
 			}
 		}
@@ -91,7 +93,8 @@ func (l *lab) startWorker(args ...string) *process {
 	l.Helper()
 	metrics := freeAddress(l.T, "127.0.0.1")
 	name := fmt.Sprintf("%s-worker-%d", l.coordinator.name, len(l.workers)+1)
-	worker := l.newWorker(name, l.coordinator.address, append([]string{"--slots", "1", "--metrics", metrics}, args...)...)
+	worker := l.newWorker(name, l.coordinator.address,
+		append([]string{"--slots", "1", "--metrics", metrics}, args...)...)
 	l.workers, l.metrics = append(l.workers, worker), append(l.metrics, metrics)
 	worker.start()
 	return worker
@@ -123,12 +126,14 @@ func (l *lab) submit(name string, spec *trellisv1.StudySpec, fresh bool) *trelli
 // complete waits for the end of a study and returns the report on it and its trials.
 func (l *lab) complete(name string) (*trellisv1.Report, []*trellisv1.Trial) {
 	l.Helper()
-	if err := l.client.watch(l.Context(), name, 0, func(*trellisv1.WatchStudyResponse) error { return nil }); err != nil {
+	if err := l.client.watch(l.Context(), name, 0,
+		func(*trellisv1.WatchStudyResponse) error { return nil }); err != nil {
 		l.Fatal(err)
 	}
 	report := l.report(name)
 	progress := report.GetStudy().GetProgress()
-	if report.GetStudy().GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED || answered(report) != progress.GetTrials() {
+	if report.GetStudy().GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED ||
+		answered(report) != progress.GetTrials() {
 		l.Fatalf("study %s has not been answered: %v", name, report)
 	}
 	trials, err := l.client.listTrials(l.Context(), name)
@@ -234,7 +239,8 @@ func realSpec() *trellisv1.StudySpec {
 	return &trellisv1.StudySpec{
 		Model: trainer.ConvAutoencoder, Data: "few-digits",
 		Grid: []*trellisv1.Grid{{
-			LatentDim: integers(4, 8), LearningRate: values(1e-3), WeightDecay: values(1e-5), MaxEpochs: integers(2, 4, 6),
+			LatentDim: integers(4, 8), LearningRate: values(1e-3), WeightDecay: values(1e-5),
+			MaxEpochs: integers(2, 4, 6),
 		}},
 		BatchSize: integers(64),
 		Split:     &trellisv1.Split{Train: 256, Validation: 128},

@@ -174,8 +174,8 @@ func (k *cluster) checkEnd(u *users) {
 	}
 }
 
-// The leader of three coordinators is killed again and again under load: changes go on in time, no attempt fails, nothing
-// is lost, and all nodes agree in the end.
+// The leader of three coordinators is killed again and again under load: changes go on in time, no attempt fails,
+// nothing is lost, and all nodes agree in the end.
 func TestLeaderKills(t *testing.T) {
 	parallel(t)
 	random := newRandom(t)
@@ -236,8 +236,8 @@ func (k *cluster) longestGap(do func()) time.Duration {
 	return max(longest, time.Since(last))
 }
 
-// Three coordinators are restarted one after the other, as for a new version, the leader at last: no attempt fails, nothing
-// is lost, and changes go on meanwhile.
+// Three coordinators are restarted one after the other, as for a new version, the leader at last: no attempt fails,
+// nothing is lost, and changes go on meanwhile.
 func TestRollingRestart(t *testing.T) {
 	parallel(t)
 	random := newRandom(t)

@@ -117,7 +117,8 @@ func (s *simulated) beat(ctx context.Context, interval time.Duration) {
 			})
 		}
 		s.mu.Unlock()
-		if s.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: heartbeat}}) != nil {
+		if s.send(
+			&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: heartbeat}}) != nil {
 			return
 		}
 	}

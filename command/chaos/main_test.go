@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// run builds the binary, unless TRELLIS_CHAOS_BINARY names one, runs the tests and looks for goroutines that they have left behind.
+// run builds the binary, unless TRELLIS_CHAOS_BINARY names one, runs the tests and looks for goroutines that they have
+// left behind.
 func run(m *testing.M) (code int, err error) {
 	dir, err := os.MkdirTemp("", "trellis-chaos-binary-")
 	if err != nil {
@@ -62,8 +63,8 @@ func test(m *testing.M) (code int, err error) {
 	return 0, nil
 }
 
-// parallel lets a test run beside others: most of their time they wait for leases, elections and starts. Where they measure
-// how long those take, and under the race detector, which makes them compute, they run one after the other.
+// parallel lets a test run beside others: most of their time they wait for leases, elections and starts. Where they
+// measure how long those take, and under the race detector, which makes them compute, they run one after the other.
 func parallel(t *testing.T) {
 	t.Helper()
 	if !soak && !raced {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// network is a bridge of this machine with a network namespace for each of three coordinators. This machine reaches all of
-// them; whether they reach each other is up to the test.
+// network is a bridge of this machine with a network namespace for each of three coordinators. This machine reaches all
+// of them; whether they reach each other is up to the test.
 type network struct {
 	*fleet
 	bridge, subnet string
@@ -77,7 +77,8 @@ func (n *network) newNode(i int) *process {
 	address := n.address(i) + ":7070"
 	name := fmt.Sprintf("node-%d", i+1)
 	data := filepath.Join(n.dir, name+"-data")
-	p := n.newProcess(name, "coordinator", "--listen", address, "--insecure", "--data", data, "--checkpoint-interval", "100ms")
+	p := n.newProcess(name, "coordinator", "--listen", address, "--insecure", "--data", data, "--checkpoint-interval",
+		"100ms")
 	p.address, p.data = address, data
 	p.wrapped = []string{"ip", "netns", "exec", n.namespaces[i]}
 	return p
@@ -95,9 +96,10 @@ func (n *network) mend(from, to int) {
 // direction is what one node sends to another.
 type direction struct{ from, to int }
 
-// The network between three coordinators is cut, while clients and workers still reach all of them: around the leader or
-// around another, in both directions or in one, for long or again and again for moments. No write is acknowledged that is
-// lost, every trial has one result, all nodes agree in the end, and after each cut the cluster takes changes again.
+// The network between three coordinators is cut, while clients and workers still reach all of them: around the leader
+// or around another, in both directions or in one, for long or again and again for moments. No write is acknowledged
+// that is lost, every trial has one result, all nodes agree in the end, and after each cut the cluster takes changes
+// again.
 func TestPartitions(t *testing.T) {
 	random := newRandom(t)
 	n := newNetwork(t, 3)
@@ -132,7 +134,8 @@ func TestPartitions(t *testing.T) {
 		// Each kind comes round.
 		kind := []string{"both ways", "from it", "to it", "half of it", "flapping"}[round%5]
 		directions := map[string][]direction{
-			"both ways": append(out, in...), "from it": out, "to it": in, "half of it": {out[0], in[0]}, "flapping": append(out, in...),
+			"both ways": append(out, in...), "from it": out, "to it": in, "half of it": {out[0], in[0]},
+			"flapping": append(out, in...),
 		}[kind]
 		kinds[around+", "+kind]++
 		times, lasting := 1, between(random, 2*time.Second, 5*time.Second)
@@ -163,7 +166,8 @@ func TestPartitions(t *testing.T) {
 		heals = append(heals, time.Since(start))
 		u.checkSoon(k.clients)
 	}
-	t.Logf("%d partitions (%v): during them, changes went on after %s; after them, all nodes were together after %s", rounds,
+	t.Logf("%d partitions (%v): during them, changes went on after %s; after them, all nodes were together after %s",
+		rounds,
 		kinds, distribution(outages), distribution(heals))
 	u.finish()
 	k.checkEnd(u)

@@ -50,7 +50,10 @@ func (f *fleet) close() {
 		p.kill()
 	}
 	for _, p := range f.processes {
-		for _, defect := range []string{"panic: ", "fatal error: ", "DATA RACE", "a call panicked", "trainer panicked"} {
+		for _, defect := range []string{
+			"panic: ", "fatal error: ", "DATA RACE", "a call panicked",
+			"trainer panicked",
+		} {
 			if strings.Contains(p.said(), defect) {
 				f.Errorf("%s: its log has %q", p.name, defect)
 			}
@@ -120,8 +123,8 @@ func (f *fleet) newWorker(name string, coordinators string, args ...string) *pro
 // taken are the addresses that freeAddress has returned.
 var taken sync.Map
 
-// freeAddress returns an address that nobody listens on, and another one each time. Its port is none that the system gives
-// to outgoing connections, so that it stays free while the process that listens there is dead.
+// freeAddress returns an address that nobody listens on, and another one each time. Its port is none that the system
+// gives to outgoing connections, so that it stays free while the process that listens there is dead.
 func freeAddress(t *testing.T, host string) string {
 	t.Helper()
 	for range 100 {

@@ -51,19 +51,20 @@ func after(state trellisv1.StudyState) states {
 	return one(state)
 }
 
-// record is what was acknowledged of one study, kept outside of the coordinators. Its methods return an error where they
-// find that something is not so any more, or never could be.
+// record is what was acknowledged of one study, kept outside of the coordinators. Its methods return an error where
+// they find that something is not so any more, or never could be.
 type record struct {
 	spec *trellisv1.StudySpec
-	// fresh says that reads are answered by a coordinator that has applied all that was acknowledged. A follower may lag.
+	// fresh says that reads are answered by a coordinator that has applied all that was acknowledged. A follower may
+	// lag.
 	fresh bool
 	// calm says that no worker is lost, so that no attempt may fail.
 	calm bool
 
 	// mu is held during calls that change the study, so that may is exact whenever it can be taken.
 	mu sync.Mutex
-	// may is what the study can be, open what of that only calls would make it which were not answered: they may still be
-	// carried out, until a later call is answered or the coordinator has started again.
+	// may is what the study can be, open what of that only calls would make it which were not answered: they may still
+	// be carried out, until a later call is answered or the coordinator has started again.
 	may, open states
 	// deletions counts the calls that may have deleted it.
 	deletions int
@@ -99,7 +100,8 @@ func (r *record) floor() *shown {
 		return &shown{runs: map[string]uint32{}}
 	}
 	return &shown{
-		index: r.shown.index, runs: maps.Clone(r.shown.runs), trials: maps.Clone(r.shown.trials), ended: maps.Clone(r.shown.ended),
+		index: r.shown.index, runs: maps.Clone(r.shown.runs), trials: maps.Clone(r.shown.trials),
+		ended: maps.Clone(r.shown.ended),
 	}
 }
 
@@ -289,8 +291,8 @@ func (r *record) follow(ctx context.Context, c *client) error {
 	return nil
 }
 
-// checkRestarted is check for a coordinator that has started again: what it has not done by now of what was asked before, it
-// never will.
+// checkRestarted is check for a coordinator that has started again: what it has not done by now of what was asked
+// before, it never will.
 func (r *record) checkRestarted(ctx context.Context, c *client) error {
 	r.mu.Lock()
 	r.open = 0
@@ -352,7 +354,8 @@ func (r *record) checkCompleted(ctx context.Context, c *client) error {
 	var epochs uint64
 	for id, run := range runs {
 		if run.GetState() != trellisv1.RunState_RUN_STATE_SUCCEEDED || int(run.GetEpochs()) != longest[id] {
-			return r.lost("run %s is %v with %d epochs, its trials have %d", id, run.GetState(), run.GetEpochs(), longest[id])
+			return r.lost("run %s is %v with %d epochs, its trials have %d", id, run.GetState(), run.GetEpochs(),
+				longest[id])
 		}
 		epochs += uint64(run.GetEpochs())
 	}

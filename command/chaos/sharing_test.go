@@ -13,8 +13,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Trials that differ in their maximum of epochs alone are answered by one run. Each is bit for bit what it is by itself, and
-// what is saved is what they would have taken by themselves.
+// Trials that differ in their maximum of epochs alone are answered by one run. Each is bit for bit what it is by
+// itself, and what is saved is what they would have taken by themselves.
 func TestOneRunForManyTrials(t *testing.T) {
 	parallel(t)
 	spec := realSpec()
@@ -39,12 +39,13 @@ func TestOneRunForManyTrials(t *testing.T) {
 	t.Logf("%d epochs instead of %d, %.2f s and %.2f s saved", report.GetEpochsTrained(), report.GetEpochsAlone(),
 		report.GetSecondsTrained(), report.GetSecondsSaved())
 	if saved := report.GetSecondsSaved() / report.GetSecondsTrained(); saved < 0.999 || saved > 1.001 {
-		t.Errorf("half of the epochs were saved: %v s of training saved %v s", report.GetSecondsTrained(), report.GetSecondsSaved())
+		t.Errorf("half of the epochs were saved: %v s of training saved %v s", report.GetSecondsTrained(),
+			report.GetSecondsSaved())
 	}
 }
 
-// Once a run has ended by itself, all trials that ask for more epochs are answered by it without any training: each is what
-// it is by itself.
+// Once a run has ended by itself, all trials that ask for more epochs are answered by it without any training: each is
+// what it is by itself.
 func TestEarlyStopCollapse(t *testing.T) {
 	parallel(t)
 	stopsEarly := realSpec()
@@ -82,10 +83,12 @@ func TestEarlyStopCollapse(t *testing.T) {
 			collapsed += max(stopped[run], 1) - 1
 		}
 		if trained != epochs || report.GetEpochsTrained() != epochs || report.GetEpochsAlone() != epochsAlone {
-			t.Errorf("%s: %d epochs were trained, want %d, and %d alone: %v", test.name, trained, epochs, epochsAlone, report)
+			t.Errorf("%s: %d epochs were trained, want %d, and %d alone: %v", test.name, trained, epochs, epochsAlone,
+				report)
 		}
 		if report.GetEarlyStopped() != early || report.GetCollapsed() != collapsed || collapsed < 4 {
-			t.Errorf("%s: want %d trials that stopped early and %d, 4 or more, answered with them: %v", test.name, early, collapsed,
+			t.Errorf("%s: want %d trials that stopped early and %d, 4 or more, answered with them: %v", test.name,
+				early, collapsed,
 				report)
 		}
 		t.Logf("%s: of %d trials, %d were answered without training: %d epochs instead of %d", test.name, len(trials),
@@ -102,8 +105,8 @@ func TestEarlyStopCollapse(t *testing.T) {
 	}
 }
 
-// A study that was trained before is complete as soon as it is submitted again, and nothing is trained. What changes a digit
-// shares nothing.
+// A study that was trained before is complete as soon as it is submitted again, and nothing is trained. What changes a
+// digit shares nothing.
 func TestResubmitted(t *testing.T) {
 	parallel(t)
 	spec := realSpec()
@@ -152,7 +155,8 @@ func TestResubmitted(t *testing.T) {
 		l.submit(test.name, changed, test.name == "fresh")
 		report, _ := l.complete(test.name)
 		if trained := l.trained() - before; trained != 12 || report.GetEpochsShared() != 0 || report.GetShared() != 0 {
-			t.Errorf("with another %s, %d epochs were trained and %d shared, want 12 and none", test.name, trained, report.GetEpochsShared())
+			t.Errorf("with another %s, %d epochs were trained and %d shared, want 12 and none", test.name, trained,
+				report.GetEpochsShared())
 		}
 		if same := report.GetDigest() == first.GetDigest(); same != (test.name == "fresh") {
 			t.Errorf("with another %s, the digest is the same: %v", test.name, same)
@@ -184,7 +188,8 @@ func TestExtended(t *testing.T) {
 		trained := l.trained() - before
 		before += trained
 		if response.GetTrials() != trials || trained != epochs || report.GetEpochsShared() != 0 {
-			t.Errorf("%v: %d trials were added and %d epochs trained, want %d and %d: %v", request, response.GetTrials(), trained,
+			t.Errorf("%v: %d trials were added and %d epochs trained, want %d and %d: %v", request,
+				response.GetTrials(), trained,
 				trials, epochs, report)
 		}
 	}

@@ -14,8 +14,8 @@ import (
 	"trellis/trainer"
 )
 
-// A worker is stopped for longer than its lease while it trains, its runs go to others, and then it goes on. Nothing that
-// it says about its old attempts counts, and the results are those of an undisturbed study.
+// A worker is stopped for longer than its lease while it trains, its runs go to others, and then it goes on. Nothing
+// that it says about its old attempts counts, and the results are those of an undisturbed study.
 func TestStoppedWorker(t *testing.T) {
 	parallel(t)
 	f := newFleet(t)
@@ -42,7 +42,9 @@ func TestStoppedWorker(t *testing.T) {
 		return strings.HasPrefix(run.GetWorker(), "stopped-") && run.GetEpochs() >= 10
 	})
 	stopped.signal(syscall.SIGSTOP)
-	f.awaitRuns(c, "stopped", func(run *trellisv1.Run) bool { return run.GetState() == trellisv1.RunState_RUN_STATE_PENDING })
+	f.awaitRuns(c, "stopped", func(run *trellisv1.Run) bool {
+		return run.GetState() == trellisv1.RunState_RUN_STATE_PENDING
+	})
 	lost := checkRefused(f, c, held)
 	others := f.newWorker("others", coordinator.address, "--slots", "2")
 	others.start()
@@ -100,9 +102,9 @@ func (f *fleet) awaitRuns(c *client, study string, satisfied func(*trellisv1.Run
 	return found
 }
 
-// checkRefused says, in the name of the stopped worker, what would do harm if it counted: that its old attempts are still
-// held, other losses, a checkpoint, an outcome. By then it holds the runs again, under new attempts, which are returned: only
-// their numbers tell the old ones from them.
+// checkRefused says, in the name of the stopped worker, what would do harm if it counted: that its old attempts are
+// still held, other losses, a checkpoint, an outcome. By then it holds the runs again, under new attempts, which are
+// returned: only their numbers tell the old ones from them.
 func checkRefused(f *fleet, c *client, held map[string]*trellisv1.Run) (taken map[string]uint64) {
 	f.Helper()
 	ctx, cancel := context.WithTimeout(f.Context(), patience)
@@ -125,7 +127,8 @@ func checkRefused(f *fleet, c *client, held map[string]*trellisv1.Run) (taken ma
 	}
 	ids := slices.Sorted(maps.Keys(held))
 	hello := &trellisv1.Hello{
-		Protocol: trellisv1.SessionProtocol, Numerics: trainer.NumericsVersion, Slots: 2, Worker: held[ids[0]].GetWorker(),
+		Protocol: trellisv1.SessionProtocol, Numerics: trainer.NumericsVersion, Slots: 2,
+		Worker: held[ids[0]].GetWorker(),
 	}
 	for _, id := range ids {
 		hello.Attempts = append(hello.Attempts, held[id].GetAttempt())
@@ -158,7 +161,8 @@ func checkRefused(f *fleet, c *client, held map[string]*trellisv1.Run) (taken ma
 			Checkpoint: &trellisv1.Checkpoint{Epoch: 1, Sha256: strings.Repeat("0", 64), Size: 1},
 		}}})
 		send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Outcome{Outcome: &trellisv1.Outcome{
-			Study: "stopped", Run: id, Attempt: attempt, Result: &trellisv1.Outcome_Success_{Success: &trellisv1.Outcome_Success{
+			Study: "stopped", Run: id, Attempt: attempt,
+			Result: &trellisv1.Outcome_Success_{Success: &trellisv1.Outcome_Success{
 				StopReason: trellisv1.StopReason_STOP_REASON_DIVERGED, Epochs: held[id].GetEpochs(),
 			}},
 		}}})

@@ -27,12 +27,13 @@ func gridOf(runs int, epochs uint32) *trellisv1.Grid {
 		decays[i] = 1e-6 * float64(i)
 	}
 	return &trellisv1.Grid{
-		LatentDim: integers(16), LearningRate: values(rates...), WeightDecay: values(decays...), MaxEpochs: integers(epochs),
+		LatentDim: integers(16), LearningRate: values(rates...), WeightDecay: values(decays...),
+		MaxEpochs: integers(epochs),
 	}
 }
 
-// How quick the bookkeeping is: a durable coordinator and two workers in processes of their own, on runs that take no time.
-// It logs and asserts nothing about time. TRELLIS_CHAOS_RUNS and TRELLIS_CHAOS_SLOTS change its size.
+// How quick the bookkeeping is: a durable coordinator and two workers in processes of their own, on runs that take no
+// time. It logs and asserts nothing about time. TRELLIS_CHAOS_RUNS and TRELLIS_CHAOS_SLOTS change its size.
 func TestThroughput(t *testing.T) {
 	runs := count(t, "TRELLIS_CHAOS_RUNS", 500, 2000, 50_000)
 	slots := count(t, "TRELLIS_CHAOS_SLOTS", 32, 32, 32)
@@ -75,7 +76,8 @@ func TestThroughput(t *testing.T) {
 			if err := r.check(t.Context(), c); err != nil {
 				t.Error(err)
 			}
-			t.Logf("%d runs of %d epochs with 2 workers of %d slots in %v: %.0f trials/s, %.0f epoch reports/s; the coordinator "+
+			t.Logf("%d runs of %d epochs with 2 workers of %d slots in %v: %.0f trials/s, %.0f epoch reports/s; the "+
+				"coordinator "+
 				"used %v of processor time", test.runs, test.epochs, slots, took.Round(time.Millisecond),
 				float64(test.runs)/took.Seconds(), float64(test.runs)*float64(test.epochs)/took.Seconds(),
 				(coordinator.processorTime() - before).Round(time.Millisecond))
@@ -83,8 +85,8 @@ func TestThroughput(t *testing.T) {
 	}
 }
 
-// How long a slot is free: from the moment at which a worker sends a run's outcome until its next run arrives, both at a
-// worker with one slot beside nobody, and beside a worker that keeps the coordinator busy.
+// How long a slot is free: from the moment at which a worker sends a run's outcome until its next run arrives, both at
+// a worker with one slot beside nobody, and beside a worker that keeps the coordinator busy.
 func TestTurnaround(t *testing.T) {
 	for _, busy := range []bool{false, true} {
 		t.Run(map[bool]string{false: "alone", true: "beside a busy worker"}[busy], func(t *testing.T) {
@@ -149,8 +151,8 @@ func answerRun(spec *trellisv1.StudySpec, assignment *trellisv1.Assignment) []*t
 	}
 }
 
-// Many workers hold a run each and send heartbeats, and nothing else happens: none is taken for lost. The soak has 10,000
-// for ten minutes.
+// Many workers hold a run each and send heartbeats, and nothing else happens: none is taken for lost. The soak has
+// 10,000 for ten minutes.
 func TestManyWorkers(t *testing.T) {
 	workers := count(t, "TRELLIS_CHAOS_WORKERS", 200, 500, 10_000)
 	seconds, lease := count(t, "TRELLIS_CHAOS_SECONDS", 6, 6, 600), "2s"

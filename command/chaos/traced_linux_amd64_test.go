@@ -164,8 +164,8 @@ func (t *tracer) run() int {
 	}
 }
 
-// stopped serves one stop. Errors mean that the thread has been killed meanwhile. It returns stall if the thread is not to
-// go on yet.
+// stopped serves one stop. Errors mean that the thread has been killed meanwhile. It returns stall if the thread is not
+// to go on yet.
 func (t *tracer) stopped(thread int, status syscall.WaitStatus) effect {
 	signal := status.StopSignal()
 	first := !t.threads[thread]

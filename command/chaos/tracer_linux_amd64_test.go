@@ -62,11 +62,13 @@ func TestTracer(t *testing.T) {
 	} {
 		code, said, files, _ := run(test.fault)
 		if code != test.code || files != test.files || !strings.Contains(said, test.said) {
-			t.Errorf("%v: code %d, files %q, want %d, %q; it said %s", test.fault, code, files, test.code, test.files, said)
+			t.Errorf("%v: code %d, files %q, want %d, %q; it said %s", test.fault, code, files, test.code, test.files,
+				said)
 		}
 	}
 	begin := time.Now()
-	if code, _, files, _ := run(fault{effect: stall, at: 2, delay: 300 * time.Millisecond}); code != 0 || files != "a=one b=two" {
+	if code, _, files, _ := run(fault{effect: stall, at: 2, delay: 300 * time.Millisecond}); code != 0 ||
+		files != "a=one b=two" {
 		t.Errorf("stalled: code %d, files %q", code, files)
 	}
 	if took := time.Since(begin); took < 300*time.Millisecond {

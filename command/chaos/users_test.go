@@ -40,7 +40,8 @@ type users struct {
 // newUsers returns users who reach the coordinators through these clients.
 func newUsers(f *fleet, clients ...*client) *users {
 	u := &users{
-		fleet: f, clients: clients, fresh: len(clients) == 1, winding: make(chan struct{}), records: map[string]*record{},
+		fleet: f, clients: clients, fresh: len(clients) == 1, winding: make(chan struct{}),
+		records: map[string]*record{},
 	}
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	f.Cleanup(func() {

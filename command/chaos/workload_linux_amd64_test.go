@@ -24,8 +24,8 @@ const (
 	studiesAtOnce = 8
 )
 
-// workload is 40 changes, a backup, a few changes more and a restore of the backup on one coordinator with one worker, and
-// a record of what was acknowledged. It is the same each time, so that a fault can be moved through it.
+// workload is 40 changes, a backup, a few changes more and a restore of the backup on one coordinator with one worker,
+// and a record of what was acknowledged. It is the same each time, so that a fault can be moved through it.
 type workload struct {
 	*fleet
 	coordinator *process
@@ -202,8 +202,8 @@ func (w *workload) sendBackup(ctx context.Context, backup []byte) error {
 	return err
 }
 
-// recover starts the coordinator again, without faults: it serves in time and has everything, and a worker finishes what
-// is left.
+// recover starts the coordinator again, without faults: it serves in time and has everything, and a worker finishes
+// what is left.
 func (w *workload) recover() time.Duration {
 	w.Helper()
 	took := w.coordinator.startServing(w.c)

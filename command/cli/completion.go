@@ -48,7 +48,9 @@ func CompleteNodes(options *ClientOptions) cobra.CompletionFunc {
 }
 
 // completeFrom lets the shell complete a command's only argument with what a coordinator answers.
-func completeFrom(options *ClientOptions, ask func(context.Context, *client.Client) ([]string, error)) cobra.CompletionFunc {
+func completeFrom(
+	options *ClientOptions, ask func(context.Context, *client.Client) ([]string, error),
+) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp

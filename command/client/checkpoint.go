@@ -35,7 +35,8 @@ func (c *Client) LoadCheckpoint(ctx context.Context, saved *trellisv1.Checkpoint
 		}
 	}
 	if status.Code(err) == codes.NotFound {
-		return nil, fmt.Errorf("%w. Their checkpoint is not where the coordinator keeps checkpoints now: is --artifacts what it "+
+		return nil, fmt.Errorf("%w. Their checkpoint is not where the coordinator keeps checkpoints now: is "+
+			"--artifacts what it "+
 			"was when they were trained, and the same for all nodes?", err)
 	}
 	if err != nil {
@@ -69,12 +70,14 @@ func (c *Client) downloadArtifact(ctx context.Context, saved *trellisv1.Checkpoi
 			return nil, err
 		}
 		if uint64(content.Len()+len(response.GetData())) > saved.GetSize() {
-			return nil, fmt.Errorf("checkpoint %s is longer than the %d bytes that it had", saved.GetSha256(), saved.GetSize())
+			return nil, fmt.Errorf("checkpoint %s is longer than the %d bytes that it had", saved.GetSha256(),
+				saved.GetSize())
 		}
 		content.Write(response.GetData())
 	}
 	if sum := sha256.Sum256(content.Bytes()); hex.EncodeToString(sum[:]) != saved.GetSha256() {
-		return nil, fmt.Errorf("checkpoint %s is damaged: its %d bytes have the digest %x", saved.GetSha256(), content.Len(), sum)
+		return nil, fmt.Errorf("checkpoint %s is damaged: its %d bytes have the digest %x", saved.GetSha256(),
+			content.Len(), sum)
 	}
 	return content.Bytes(), nil
 }

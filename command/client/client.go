@@ -142,7 +142,8 @@ func (c *Client) dial(ctx context.Context, address string) (net.Conn, error) {
 	c.failed[address] = err
 	if !c.waiting && len(c.failed) == c.nodes {
 		c.waiting = true
-		fmt.Fprintf(c.notices, "trellis: no coordinator at %s (%s); trying again. Give its address with --coordinator, or "+
+		fmt.Fprintf(c.notices, "trellis: no coordinator at %s (%s); trying again. Give its address with "+
+			"--coordinator, or "+
 			"start one: trellis coordinator\n", c.Address, dialProblem(err))
 	}
 	return nil, err
@@ -202,7 +203,8 @@ func (c *Client) unavailable(within string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.connected {
-		return fmt.Errorf("%w: what listens at %s does not answer as a coordinator does", exit.ErrUnavailable, c.Address)
+		return fmt.Errorf("%w: what listens at %s does not answer as a coordinator does", exit.ErrUnavailable,
+			c.Address)
 	}
 	var problems []string
 	for _, address := range slices.Sorted(maps.Keys(c.failed)) {

@@ -39,7 +39,10 @@ func TestFollowGoesOn(t *testing.T) {
 	fake.OnWatch = func(request *trellisv1.WatchStudyRequest, stream trellisv1.StudyService_WatchStudyServer) error {
 		requests = append(requests, request.GetSinceIndex())
 		send := func(index uint64, state trellisv1.StudyState) error {
-			return stream.Send(&trellisv1.WatchStudyResponse{Index: index, Study: &trellisv1.Study{Name: "s", State: state}})
+			return stream.Send(&trellisv1.WatchStudyResponse{
+				Index: index,
+				Study: &trellisv1.Study{Name: "s", State: state},
+			})
 		}
 		const running, completed = trellisv1.StudyState_STUDY_STATE_RUNNING, trellisv1.StudyState_STUDY_STATE_COMPLETED
 		switch len(requests) {
@@ -211,8 +214,8 @@ func TestFollowGivesUp(t *testing.T) {
 	}
 }
 
-// Calls that change nothing are sent again when the coordinator goes away. So is a study, which may have been heard: one
-// that is there by then with the same spec is the one, another is not.
+// Calls that change nothing are sent again when the coordinator goes away. So is a study, which may have been heard:
+// one that is there by then with the same spec is the one, another is not.
 func TestRetries(t *testing.T) {
 	var lists, creations int
 	unavailable := status.Error(codes.Unavailable, "going away")
@@ -237,16 +240,21 @@ func TestRetries(t *testing.T) {
 	if err := c.EachStudy(t.Context(), nil); err != nil || lists != 3 {
 		t.Errorf("listed %d times: %v", lists, err)
 	}
-	if study, err := c.Create(t.Context(), &trellisv1.CreateStudyRequest{Spec: spec}); err != nil || study.GetName() != "s" || creations != 3 {
+	if study, err := c.Create(t.Context(), &trellisv1.CreateStudyRequest{Spec: spec}); err != nil ||
+		study.GetName() != "s" || creations != 3 {
 		t.Errorf("created %d times: %v, %v", creations, study, err)
 	}
 	// The first answer is that there is one, which is not ours.
-	if _, err := c.Create(t.Context(), &trellisv1.CreateStudyRequest{Spec: spec}); exit.Code(err) != exit.AlreadyExists || creations != 4 {
+	if _, err := c.Create(
+		t.Context(), &trellisv1.CreateStudyRequest{Spec: spec}); exit.Code(err) != exit.AlreadyExists ||
+		creations != 4 {
 		t.Errorf("created %d times: %v", creations, err)
 	}
 	creations = 1
 	fake.Study.Spec.Model = "another"
-	if _, err := c.Create(t.Context(), &trellisv1.CreateStudyRequest{Spec: spec}); exit.Code(err) != exit.AlreadyExists || creations != 3 {
+	if _, err := c.Create(
+		t.Context(), &trellisv1.CreateStudyRequest{Spec: spec}); exit.Code(err) != exit.AlreadyExists ||
+		creations != 3 {
 		t.Errorf("created %d times: %v", creations, err)
 	}
 }
@@ -257,7 +265,10 @@ func TestCreateWaitsForALeader(t *testing.T) {
 	fake := &fake.Coordinator{
 		// More often than gRPC itself tries, and then there is no leader yet.
 		Refusals: []error{starting, starting, starting, starting, starting, starting, nil, nil},
-		Cluster:  &trellisv1.GetClusterResponse{Nodes: []*trellisv1.Node{{Id: "first", Address: "first:1", Leader: true}}},
+		Cluster: &trellisv1.GetClusterResponse{Nodes: []*trellisv1.Node{{
+			Id: "first", Address: "first:1",
+			Leader: true,
+		}}},
 	}
 	creations := 0
 	fake.OnCreate = func(context.Context) error {
@@ -267,12 +278,14 @@ func TestCreateWaitsForALeader(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err := connect(t, fake.Serve(t)).Create(t.Context(), &trellisv1.CreateStudyRequest{}); err != nil || creations != 1 {
+	if _, err := connect(t, fake.Serve(t)).Create(t.Context(), &trellisv1.CreateStudyRequest{}); err != nil ||
+		creations != 1 {
 		t.Errorf("created %d times: %v", creations, err)
 	}
 	// What will not change by waiting is not waited for.
 	fake.Refusals = []error{status.Error(codes.PermissionDenied, "no")}
-	if _, err := connect(t, fake.Serve(t)).Create(t.Context(), &trellisv1.CreateStudyRequest{}); status.Code(err) != codes.PermissionDenied {
+	if _, err := connect(t, fake.Serve(t)).Create(t.Context(),
+		&trellisv1.CreateStudyRequest{}); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("got %v", err)
 	}
 }

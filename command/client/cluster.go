@@ -52,7 +52,8 @@ func (c *Client) AwaitLeader(parent context.Context) error {
 		case err == nil && (len(answer.GetNodes()) == 0 || LeaderOf(answer.GetNodes()) != ""):
 			return nil
 		case err == nil:
-			err = fmt.Errorf("%w: no leader was elected within %v: see trellis cluster status", exit.ErrUnavailable, DefaultWait)
+			err = fmt.Errorf("%w: no leader was elected within %v: see trellis cluster status", exit.ErrUnavailable,
+				DefaultWait)
 		case status.Code(err) != codes.Unavailable && ctx.Err() == nil:
 			return err
 		}

@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// createTries is how often a study is submitted while the coordinator goes away before it has answered, and createPause
-	// the pause in between: together, longer than a cluster takes to elect a leader.
+	// createTries is how often a study is submitted while the coordinator goes away before it has answered, and
+	// createPause the pause in between: together, longer than a cluster takes to elect a leader.
 	createTries = 8
 	createPause = 500 * time.Millisecond
 )
 
-// Create submits a study, once the coordinator can take it. If the coordinator goes away before it has answered, the study
-// may be there or not: it is submitted again, and one that is there by then with the same spec is the one.
+// Create submits a study, once the coordinator can take it. If the coordinator goes away before it has answered, the
+// study may be there or not: it is submitted again, and one that is there by then with the same spec is the one.
 func (c *Client) Create(ctx context.Context, request *trellisv1.CreateStudyRequest) (*trellisv1.Study, error) {
 	wanted := request.GetSpec()
 	for try := 1; ; try++ {

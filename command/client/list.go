@@ -7,10 +7,11 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// EachConfiguration calls do with every configuration that the request asks for, or with the first limit of them, and returns
-// how many there are.
+// EachConfiguration calls do with every configuration that the request asks for, or with the first limit of them, and
+// returns how many there are.
 func (c *Client) EachConfiguration(
-	ctx context.Context, request *trellisv1.ListConfigurationsRequest, limit uint64, do func(*trellisv1.Configuration) error,
+	ctx context.Context, request *trellisv1.ListConfigurationsRequest, limit uint64,
+	do func(*trellisv1.Configuration) error,
 ) (total uint64, err error) {
 	left := limit
 	if limit == 0 {

@@ -56,7 +56,8 @@ func backup(ctx context.Context, env *cli.Environment, c *client.Client, path st
 	if path == "-" {
 		where = "standard output"
 	}
-	_, err = fmt.Fprintf(env.Err, "Wrote a backup of %s to %s. It has all that was recorded up to index %d, or later.\n",
+	_, err = fmt.Fprintf(env.Err, "Wrote a backup of %s to %s. It has all that was recorded up to index %d, or "+
+		"later.\n",
 		output.ShortBytes(uint64(size)), where, answer.GetStatus().GetCommitIndex())
 	return err
 }

@@ -51,16 +51,20 @@ func addNode(ctx context.Context, env *cli.Environment, c *client.Client, addres
 		_, err := fmt.Fprintf(env.Out, "Node %s at %s is in the cluster already.\n", node.GetId(), address)
 		return err
 	case len(here.GetNodes()) == 0:
-		return fmt.Errorf("the coordinator at %s belongs to no cluster itself: give a node that does with --coordinator",
+		return fmt.Errorf("the coordinator at %s belongs to no cluster itself: give a node that does with "+
+			"--coordinator",
 			c.Address)
 	case node.GetAddress() != address:
-		return fmt.Errorf("the coordinator at %s calls itself %s, which is where the other nodes would look for it: add it by "+
+		return fmt.Errorf("the coordinator at %s calls itself %s, which is where the other nodes would look for it: "+
+			"add it by "+
 			"that address, or start it with --advertise %s", address, node.GetAddress(), address)
 	case len(there.GetNodes()) > 0 && !sharesNode(here.GetNodes(), there.GetNodes()):
-		return fmt.Errorf("the coordinator at %s belongs to a cluster of its own, whose studies would be lost: start it with an "+
+		return fmt.Errorf("the coordinator at %s belongs to a cluster of its own, whose studies would be lost: "+
+			"start it with an "+
 			"empty data directory and --wait-to-be-added", address)
 	}
-	_, err = client.Call(ctx, client.CreateTimeout, c.AddNode, &trellisv1.AddNodeRequest{Id: node.GetId(), Address: address})
+	_, err = client.Call(ctx, client.CreateTimeout, c.AddNode,
+		&trellisv1.AddNodeRequest{Id: node.GetId(), Address: address})
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,8 @@ stopped then, and its data directory deleted before it is used again.`,
 			if err != nil {
 				return err
 			}
-			return writeChange(ctx, env, c, fmt.Sprintf("Node %s is out of the cluster: stop it, if it still runs.", args[0]))
+			return writeChange(ctx, env, c, fmt.Sprintf("Node %s is out of the cluster: stop it, if it still runs.",
+				args[0]))
 		})
 	}
 	return cmd

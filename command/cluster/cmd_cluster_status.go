@@ -34,7 +34,8 @@ func clusterStatusCommand(env *cli.Environment) *cobra.Command {
 			}
 			switch {
 			case len(answer.GetNodes()) == 0:
-				_, err = fmt.Fprintf(env.Err, "This node waits to be added to a cluster: trellis cluster add %s --coordinator NODE\n",
+				_, err = fmt.Fprintf(env.Err, "This node waits to be added to a cluster: trellis cluster add %s "+
+					"--coordinator NODE\n",
 					answer.GetStatus().GetAddress())
 			case answer.GetStatus().GetId() == "":
 				_, err = fmt.Fprintln(env.Err, "Its studies are in memory only, so there is no other node.")

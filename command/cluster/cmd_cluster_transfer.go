@@ -40,7 +40,8 @@ func clusterTransferCommand(env *cli.Environment) *cobra.Command {
 				return err
 			}
 			if len(answer.GetNodes()) == 1 {
-				return errors.New("the cluster has one node: there is no other that could lead. Add one: trellis cluster add --help")
+				return errors.New("the cluster has one node: there is no other that could lead. Add one: trellis " +
+					"cluster add --help")
 			}
 			if _, err := client.Call(ctx, client.CallTimeout, c.TransferLeadership, request); err != nil {
 				return err
@@ -71,7 +72,8 @@ func newLeader(parent context.Context, c *client.Client, before string) (string,
 			if parent.Err() != nil {
 				return "", context.Cause(parent)
 			}
-			return "", fmt.Errorf("%s has handed over, but %s knows of no new leader after %v: see trellis cluster status", before,
+			return "", fmt.Errorf("%s has handed over, but %s knows of no new leader after %v: see trellis cluster "+
+				"status", before,
 				c.Address, leaderTimeout)
 		}
 	}

@@ -47,7 +47,8 @@ them. Each is a node of the cluster with a data directory of its own. See: trell
 		Args: cli.Operands(),
 	}
 	options := coordinatorOptions{
-		server: node.MetricsFlags(cmd, "allow to listen where other machines can connect, without encryption or passwords"),
+		server: node.MetricsFlags(cmd, "allow to listen where other machines can connect, without encryption or "+
+			"passwords"),
 	}
 	config := coordinator.Config{Numerics: trainer.NumericsVersion, Models: spec.Models(), Version: env.Version}
 	log := cli.LogFlags(cmd, slog.LevelInfo)
@@ -133,10 +134,13 @@ func announce(ctx context.Context, env *cli.Environment, c *node.Coordinator, co
 				"nodes", len(answer.GetNodes()))
 		}
 		if !member && config.Wait {
-			waits = fmt.Sprintf("It waits to be added to a cluster: trellis cluster add %s --coordinator NODE\n", c.Advertise)
+			waits = fmt.Sprintf("It waits to be added to a cluster: trellis cluster add %s --coordinator NODE\n",
+				c.Advertise)
 		}
-		fmt.Fprintf(env.Err, "The coordinator listens on %s.\n%s\n%sConnect workers:  trellis worker --coordinator %s\n"+
-			"Submit a study:   trellis submit --coordinator %s SPEC\n", c.Address, c.Directory.Describe(), waits, c.Advertise, c.Advertise)
+		fmt.Fprintf(env.Err, "The coordinator listens on %s.\n%s\n%sConnect workers:  trellis worker --coordinator "+
+			"%s\n"+
+			"Submit a study:   trellis submit --coordinator %s SPEC\n", c.Address, c.Directory.Describe(), waits,
+			c.Advertise, c.Advertise)
 		return
 	}
 }
@@ -156,7 +160,8 @@ func checkAddresses(config coordinator.Config) error {
 		return fmt.Errorf("--advertise: %w", cmp.Or(wrong, err))
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		return fmt.Errorf("--advertise %s names no machine, so nobody could come back to it: give an address such as host:7070",
+		return fmt.Errorf("--advertise %s names no machine, so nobody could come back to it: give an address such "+
+			"as host:7070",
 			config.Advertise)
 	}
 	return nil

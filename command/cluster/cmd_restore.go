@@ -47,7 +47,8 @@ It asks first, on a terminal. Elsewhere, --yes says that this is what you want.`
 		}
 		keyboard, ok := env.In.(*os.File)
 		if !yes && (args[0] == "-" || !ok || !output.IsTerminalFile(keyboard)) {
-			return exit.Usagef("restore replaces all that the coordinator has recorded, and cannot ask here whether you want " +
+			return exit.Usagef("restore replaces all that the coordinator has recorded, and cannot ask here whether " +
+				"you want " +
 				"that: add --yes")
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
@@ -64,7 +65,8 @@ func restore(ctx context.Context, env *cli.Environment, c *client.Client, in io.
 		return err
 	}
 	if !yes {
-		fmt.Fprintf(env.Err, "This replaces all that the coordinator at %s has recorded: %s. Go on? [y/N] ", c.Address, before)
+		fmt.Fprintf(env.Err, "This replaces all that the coordinator at %s has recorded: %s. Go on? [y/N] ", c.Address,
+			before)
 		agreed, err := ask(ctx, env)
 		if err != nil {
 			return err

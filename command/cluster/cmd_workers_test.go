@@ -13,8 +13,11 @@ import (
 func TestGoldenWorker(t *testing.T) {
 	worker := func(format output.Format, out *bytes.Buffer) error {
 		return output.WriteOne(out, format, &trellisv1.Worker{
-			Name: "host-1", State: trellisv1.WorkerState_WORKER_STATE_LOST, Slots: 8, Runs: 2, Version: "v1", Processor: "RISC",
+			Name: "host-1", State: trellisv1.WorkerState_WORKER_STATE_LOST, Slots: 8, Runs: 2, Version: "v1",
+			Processor: "RISC",
 		}, workerColumns)
 	}
-	golden.CheckListing(t, "worker", func(format string, out *bytes.Buffer) error { return worker(output.Format(format), out) })
+	golden.CheckListing(t, "worker", func(format string, out *bytes.Buffer) error {
+		return worker(output.Format(format), out)
+	})
 }

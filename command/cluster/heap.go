@@ -7,14 +7,14 @@ import (
 	"runtime/metrics"
 )
 
-// heapRoom is how much a worker's heap may grow beyond what is in use before the collector runs, in bytes. A large heap may
-// grow by a fifth.
+// heapRoom is how much a worker's heap may grow beyond what is in use before the collector runs, in bytes. A large heap
+// may grow by a fifth.
 const heapRoom = 16 << 20
 
-// keepHeapSmall makes the collector run when the heap has grown by heapRoom or by a fifth, unless GOGC says otherwise. Most
-// of a worker's heap is images, which stay; training allocates next to nothing, so that the collector has little to do. By
-// default, it would let the heap grow to twice the images before it looked. And a worker without images, whose heap is
-// small, would spend half of its time collecting if it looked whenever a fifth was added.
+// keepHeapSmall makes the collector run when the heap has grown by heapRoom or by a fifth, unless GOGC says otherwise.
+// Most of a worker's heap is images, which stay; training allocates next to nothing, so that the collector has little
+// to do. By default, it would let the heap grow to twice the images before it looked. And a worker without images,
+// whose heap is small, would spend half of its time collecting if it looked whenever a fifth was added.
 func keepHeapSmall() {
 	if os.Getenv("GOGC") == "" {
 		followHeap(0)

@@ -53,7 +53,8 @@ func newNodeRow(s *trellisv1.NodeStatus) nodeRow {
 	row := nodeRow{
 		ID: s.GetId(), Address: s.GetAddress(), Role: output.EnumWord(s.GetRole()), Term: s.GetTerm(),
 		LastIndex: s.GetLastIndex(), CommitIndex: s.GetCommitIndex(), AppliedIndex: s.GetAppliedIndex(),
-		SnapshotIndex: s.GetSnapshotIndex(), Version: s.GetVersion(), DiskFree: s.GetDiskFree(), DiskSize: s.GetDiskSize(),
+		SnapshotIndex: s.GetSnapshotIndex(), Version: s.GetVersion(), DiskFree: s.GetDiskFree(),
+			DiskSize: s.GetDiskSize(),
 	}
 	if s.SinceContact != nil {
 		seconds := s.GetSinceContact().AsDuration().Seconds()
@@ -62,8 +63,8 @@ func newNodeRow(s *trellisv1.NodeStatus) nodeRow {
 	return row
 }
 
-// clusterRows asks each node of a cluster for its own state. answer is what one of them has said. One that belongs to no
-// cluster yet is the only row.
+// clusterRows asks each node of a cluster for its own state. answer is what one of them has said. One that belongs to
+// no cluster yet is the only row.
 func clusterRows(ctx context.Context, answer *trellisv1.GetClusterResponse) []nodeRow {
 	if len(answer.GetNodes()) == 0 {
 		row := newNodeRow(answer.GetStatus())
@@ -168,7 +169,8 @@ func writeNodesTable(out io.Writer, rows []nodeRow) error {
 		if row.DiskSize > 0 {
 			disk = fmt.Sprintf("%s (%d%%)", output.ShortBytes(row.DiskFree), row.DiskFree*100/row.DiskSize)
 		}
-		table.AppendRow([]any{row.ID, row.Address, row.Role, row.Term, row.AppliedIndex, row.Lag, contact, row.Version, disk})
+		table.AppendRow([]any{row.ID, row.Address, row.Role, row.Term, row.AppliedIndex, row.Lag, contact, row.Version,
+			disk})
 	}
 	_, err := fmt.Fprintln(out, table.Render())
 	return err

@@ -28,7 +28,8 @@ func sampleNodes() []nodeRow {
 			AppliedIndex: 1002, SnapshotIndex: 900, DiskFree: 45 << 30, DiskSize: 100 << 30,
 		}),
 		{
-			ID: "9v2m4c1z", Address: "b:7070", Role: "follower", Version: "v2", Term: 4, LastIndex: 998, CommitIndex: 998,
+			ID: "9v2m4c1z", Address: "b:7070", Role: "follower", Version: "v2", Term: 4, LastIndex: 998,
+			CommitIndex:  998,
 			AppliedIndex: 990, Lag: 12, SecondsSinceContact: seconds(0.25), DiskFree: 3 << 20, DiskSize: 1 << 30,
 		},
 		{ID: "t8y5h6n2", Address: "c:7070", Role: unreachable, Error: "no coordinator at c:7070 within 3s: no answer"},
@@ -89,10 +90,14 @@ func TestDescribeSafety(t *testing.T) {
 			[]trellisv1.NodeRole{leader, follower},
 			"The cluster has 2 nodes and needs all of them: add another, so that it can lose one.",
 		},
-		{[]trellisv1.NodeRole{leader, follower, follower}, "The cluster has 3 nodes and goes on without any one of them."},
+		{
+			[]trellisv1.NodeRole{leader, follower, follower}, "The cluster has 3 nodes and goes on without any one " +
+				"of them.",
+		},
 		{
 			[]trellisv1.NodeRole{leader, follower, away},
-			"The cluster has 3 nodes and goes on without any one of them. 1 of them does not answer: it can lose no other.",
+			"The cluster has 3 nodes and goes on without any one of them. 1 of them does not answer: it can lose no " +
+				"other.",
 		},
 		{
 			[]trellisv1.NodeRole{candidate, follower, follower},
@@ -100,7 +105,8 @@ func TestDescribeSafety(t *testing.T) {
 		},
 		{[]trellisv1.NodeRole{candidate, away, away}, "The cluster has 3 nodes and goes on without any one of them. " +
 			"Only 1 of them answers: nothing can be changed until 2 do."},
-		{[]trellisv1.NodeRole{leader, follower, follower, away, follower}, "The cluster has 5 nodes and goes on without any " +
+		{[]trellisv1.NodeRole{leader, follower, follower, away, follower}, "The cluster has 5 nodes and goes on " +
+			"without any " +
 			"2 of them. 1 of them does not answer: it can lose 1 more."},
 	} {
 		var rows []nodeRow

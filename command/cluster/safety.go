@@ -41,7 +41,8 @@ func describeSize(nodes int) string {
 	case nodes == 1:
 		return "The cluster has one node: while it is away, workers and commands wait for it."
 	case lose == 0:
-		return fmt.Sprintf("The cluster has %d nodes and needs all of them: add another, so that it can lose one.", nodes)
+		return fmt.Sprintf("The cluster has %d nodes and needs all of them: add another, so that it can lose one.",
+			nodes)
 	case lose == 1:
 		return fmt.Sprintf("The cluster has %d nodes and goes on without any one of them.", nodes)
 	default:

@@ -1,3 +1,3 @@
-// Package describe says in words and in columns what a study is, how far it has come, what it is about to take, and with
-// which parameters. Commands and progress say it alike therefore.
+// Package describe says in words and in columns what a study is, how far it has come, what it is about to take, and
+// with which parameters. Commands and progress say it alike therefore.
 package describe

@@ -79,6 +79,7 @@ func Sharing(progress *trellisv1.Progress, from map[string]uint64) string {
 	if len(from) > 0 {
 		source = output.Largest(from)
 	}
-	return fmt.Sprintf("taken over from %s: %s, which took %s there", source, output.Count(progress.GetEpochsShared(), "epoch"),
+	return fmt.Sprintf("taken over from %s: %s, which took %s there", source,
+		output.Count(progress.GetEpochsShared(), "epoch"),
 		output.ShortSeconds(progress.GetSecondsShared()))
 }

@@ -19,11 +19,17 @@ func TestDescribeEnd(t *testing.T) {
 		{"minutes", 2820, 2520, 3500, "ends about 00:37, between 00:32 and 00:48", "00:37 (00:32-00:48)"},
 		{"seconds", 90, 80, 100, "ends about 23:51:30, between 23:51:20 and 23:51:40", "23:51"},
 		{"certain", hour, hour, hour, "ends about 00:50", "00:50"},
-		{"days", 2 * day, day, 10 * day, "ends about Wed 23:50, between Tue 23:50 and 2026-12-03", "Wed 23:50 (Tue 23:50-2026-12-03)"},
+		{
+			"days", 2 * day, day, 10 * day, "ends about Wed 23:50, between Tue 23:50 and 2026-12-03",
+			"Wed 23:50 (Tue 23:50-2026-12-03)",
+		},
 		{"for ever", math.Inf(1), math.Inf(1), math.Inf(1), "ends about 2319-03-05", "2319-03-05"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f := &trellisv1.Forecast{Seconds: &trellisv1.Estimate{Expected: test.expected, Low: test.low, High: test.high}}
+			f := &trellisv1.Forecast{Seconds: &trellisv1.Estimate{
+				Expected: test.expected, Low: test.low,
+				High: test.high,
+			}}
 			if got := End(f, at); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
@@ -42,10 +48,13 @@ func TestDescribeEnd(t *testing.T) {
 func TestDescribeSharing(t *testing.T) {
 	progress := &trellisv1.Progress{EpochsShared: 5400, SecondsShared: 2880}
 	for want, from := range map[string]map[string]uint64{
-		"taken over from other studies: 5400 epochs, which took 48m0s there":      nil,
-		"taken over from paper: 5400 epochs, which took 48m0s there":              {"paper": 5400},
-		"taken over from b, a and c: 5400 epochs, which took 48m0s there":         {"a": 5, "b": 6, "c": 5},
-		"taken over from b, a, c and 2 more: 5400 epochs, which took 48m0s there": {"a": 5, "b": 6, "c": 5, "d": 1, "e": 1},
+		"taken over from other studies: 5400 epochs, which took 48m0s there": nil,
+		"taken over from paper: 5400 epochs, which took 48m0s there":         {"paper": 5400},
+		"taken over from b, a and c: 5400 epochs, which took 48m0s there":    {"a": 5, "b": 6, "c": 5},
+		"taken over from b, a, c and 2 more: 5400 epochs, which took 48m0s there": {
+			"a": 5, "b": 6, "c": 5, "d": 1,
+			"e": 1,
+		},
 	} {
 		if got := Sharing(progress, from); got != want {
 			t.Errorf("got %q, want %q", got, want)

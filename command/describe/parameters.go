@@ -24,7 +24,9 @@ func OwnAxes(specs ...*trellisv1.StudySpec) []string {
 }
 
 // WithOwnAxes returns the columns with one more for each of a model's own axes, behind weight_decay.
-func WithOwnAxes[T any](columns []output.Column[T], names []string, parametersOf func(T) *trellisv1.Parameters) []output.Column[T] {
+func WithOwnAxes[T any](
+	columns []output.Column[T], names []string, parametersOf func(T) *trellisv1.Parameters,
+) []output.Column[T] {
 	at := slices.IndexFunc(columns, func(c output.Column[T]) bool { return c.Name == "weight_decay" }) + 1
 	var own []output.Column[T]
 	for _, name := range names {
@@ -36,7 +38,10 @@ func WithOwnAxes[T any](columns []output.Column[T], names []string, parametersOf
 				return ""
 			}
 		}
-		own = append(own, output.Column[T]{Name: name, Plain: write(output.PlainNumber), Short: write(output.ShortNumber)})
+		own = append(own, output.Column[T]{
+			Name: name, Plain: write(output.PlainNumber),
+			Short: write(output.ShortNumber),
+		})
 	}
 	return slices.Insert(slices.Clone(columns), at, own...)
 }
@@ -52,7 +57,8 @@ func MetricIn(metrics map[string]float64, name string) *float64 {
 // Parameters writes a point of a grid in one line. Seed and batch size are named only where trials differ in
 // them, which varied says.
 func Parameters(p *trellisv1.Parameters, varied Axes) string {
-	text := fmt.Sprintf("latent %d, learning rate %s, weight decay %s", p.GetLatentDim(), output.ShortNumber(p.GetLearningRate()),
+	text := fmt.Sprintf("latent %d, learning rate %s, weight decay %s", p.GetLatentDim(),
+		output.ShortNumber(p.GetLearningRate()),
 		output.ShortNumber(p.GetWeightDecay()))
 	for _, name := range slices.Sorted(maps.Keys(p.GetValues())) {
 		text += fmt.Sprintf(", %s %s", strings.ReplaceAll(name, "_", " "), output.ShortNumber(p.GetValues()[name]))

@@ -22,12 +22,20 @@ var StudyColumns = []output.Column[*trellisv1.Study]{
 	output.Both("epochs", ProgressOf((*trellisv1.Progress).GetEpochs)),
 	output.Both("epochs_left", ProgressOf((*trellisv1.Progress).GetEpochsLeft)),
 	ifAny("epochs_shared", (*trellisv1.Progress).GetEpochsShared),
-	{Name: "seconds_shared", Plain: func(s *trellisv1.Study) string { return output.PlainNumber(s.GetProgress().GetSecondsShared()) }},
+	{
+		Name: "seconds_shared", Plain: func(s *trellisv1.Study) string {
+			return output.PlainNumber(s.GetProgress().GetSecondsShared())
+		},
+	},
 	{Name: "epochs_alone", Plain: ProgressOf((*trellisv1.Progress).GetEpochsAlone)},
 	{Name: "seconds_left", Plain: secondsLeft((*trellisv1.Estimate).GetExpected)},
 	{Name: "seconds_left_low", Plain: secondsLeft((*trellisv1.Estimate).GetLow)},
 	{Name: "seconds_left_high", Plain: secondsLeft((*trellisv1.Estimate).GetHigh)},
-	{Name: "create_time", Plain: createTime, Short: func(study *trellisv1.Study) string { return output.ShortTime(study.GetCreateTime()) }},
+	{
+		Name: "create_time", Plain: createTime, Short: func(study *trellisv1.Study) string {
+			return output.ShortTime(study.GetCreateTime())
+		},
+	},
 	{Name: "end_time", Plain: endTime},
 }
 
@@ -94,7 +102,8 @@ func Progress(study *trellisv1.Study) string {
 	}
 	parts = append(parts, output.Count(progress.GetEpochs()-progress.GetEpochsShared(), "epoch")+" trained")
 	if shared := progress.GetEpochsShared(); shared > 0 {
-		parts = append(parts, fmt.Sprintf("%d taken over, which saved %s", shared, output.ShortSeconds(progress.GetSecondsShared())))
+		parts = append(parts, fmt.Sprintf("%d taken over, which saved %s", shared,
+			output.ShortSeconds(progress.GetSecondsShared())))
 	}
 	return strings.Join(parts, ", ")
 }

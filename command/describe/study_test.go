@@ -15,5 +15,7 @@ func TestGoldenStudy(t *testing.T) {
 	study := func(format output.Format, out *bytes.Buffer) error {
 		return output.WriteOne(out, format, fake.Study(), StudyColumns)
 	}
-	golden.CheckListing(t, "study", func(format string, out *bytes.Buffer) error { return study(output.Format(format), out) })
+	golden.CheckListing(t, "study", func(format string, out *bytes.Buffer) error {
+		return study(output.Format(format), out)
+	})
 }

@@ -18,7 +18,8 @@ func Models() []*trellisv1.Model {
 	return []*trellisv1.Model{
 		{Name: "plain", Summary: "one that has no axes of its own", Loss: "mean squared error per pixel"},
 		{
-			Name: "classifier", Summary: "one that has all there is", Data: true, Pretrained: []string{"plain", "noisy"},
+			Name: "classifier", Summary: "one that has all there is", Data: true,
+			Pretrained: []string{"plain", "noisy"},
 			Axes: []*trellisv1.ModelAxis{
 				{Name: "noise", Maximum: 10, ExclusiveMinimum: true},
 				{Name: "fine_tune", Integer: true, Maximum: 1, Default: new(0.0)},
@@ -36,7 +37,10 @@ func Trials() []*trellisv1.Trial {
 	return []*trellisv1.Trial{
 		{
 			Study: "sample", Index: 0, Run: "0123456789abcdef0123456789abcdef",
-			Parameters:     &trellisv1.Parameters{LatentDim: 16, LearningRate: 1e-3, MaxEpochs: 2, Seed: 1, BatchSize: 256},
+			Parameters: &trellisv1.Parameters{
+				LatentDim: 16, LearningRate: 1e-3, MaxEpochs: 2, Seed: 1,
+				BatchSize: 256,
+			},
 			State:          trellisv1.TrialState_TRIAL_STATE_SUCCEEDED,
 			Objective:      proto.Float64(0.012345678901234567),
 			TestLoss:       proto.Float64(1.0 / 3),
@@ -48,7 +52,8 @@ func Trials() []*trellisv1.Trial {
 		{
 			Study: "sample", Index: 1, Run: "fedcba9876543210fedcba9876543210",
 			Parameters: &trellisv1.Parameters{
-				LatentDim: 784, LearningRate: 0.00031622776601683794, WeightDecay: 1e-5, MaxEpochs: 2, Seed: 1, BatchSize: 256,
+				LatentDim: 784, LearningRate: 0.00031622776601683794, WeightDecay: 1e-5, MaxEpochs: 2, Seed: 1,
+				BatchSize: 256,
 			},
 			State:          trellisv1.TrialState_TRIAL_STATE_SUCCEEDED,
 			Objective:      proto.Float64(math.NaN()),
@@ -118,7 +123,9 @@ func ExampleStudies(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	paths = slices.DeleteFunc(paths, func(path string) bool { return strings.HasPrefix(filepath.Base(path), "reproduce") })
+	paths = slices.DeleteFunc(paths, func(path string) bool {
+		return strings.HasPrefix(filepath.Base(path), "reproduce")
+	})
 	if len(paths) < 4 {
 		t.Fatalf("examples of studies are %v", paths)
 	}

@@ -15,8 +15,8 @@ import (
 // formats are those that every listing has.
 var formats = []string{"table", "json", "yaml", "csv"}
 
-// CheckListing compares what write writes in each of the formats with the files testdata/output/NAME.FORMAT, and checks that
-// the same values give the same bytes, which programs can read.
+// CheckListing compares what write writes in each of the formats with the files testdata/output/NAME.FORMAT, and checks
+// that the same values give the same bytes, which programs can read.
 func CheckListing(t *testing.T, name string, write func(format string, out *bytes.Buffer) error) {
 	t.Helper()
 	for _, format := range formats {

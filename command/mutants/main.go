@@ -146,7 +146,8 @@ func (m mutant) plant(ctx context.Context, root string) (caughtBy string, err er
 	if err != nil {
 		return "", err
 	}
-	args := append([]string{"test", "-overlay", overlay, "-count=1", "-failfast", "-timeout=2m"}, strings.Fields(m.Test)...)
+	args := append([]string{"test", "-overlay", overlay, "-count=1", "-failfast", "-timeout=2m"},
+		strings.Fields(m.Test)...)
 	command := exec.CommandContext(ctx, "go", args...)
 	command.Dir = root
 	output, err := command.CombinedOutput()

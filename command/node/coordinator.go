@@ -51,7 +51,8 @@ func Open(ctx context.Context, config coordinator.Config, place Place) (*Coordin
 		return nil, directory.explainLog(err)
 	}
 	return &Coordinator{
-		Address: listener.Addr().String(), Advertise: config.Advertise, Directory: directory, dataSets: dataSets, server: server,
+		Address: listener.Addr().String(), Advertise: config.Advertise, Directory: directory, dataSets: dataSets,
+		server: server,
 	}, nil
 }
 

@@ -28,7 +28,8 @@ func DataFlags(cmd *cobra.Command) *DataOptions {
 	cmd.Flags().StringVar(&options.dataSets, "data-sets", "",
 		"`folder` with a folder of IDX files for each data set, besides mnist")
 	CacheDirFlag(cmd, &options.cacheDir)
-	cmd.Flags().Var(renamedFlag("--data-sets names the folder of data sets now; --data is where studies are kept"), "data-dir",
+	cmd.Flags().Var(renamedFlag("--data-sets names the folder of data sets now; --data is where studies are kept"),
+		"data-dir",
 		"renamed")
 	cmd.Flag("data-dir").Hidden = true
 	return options

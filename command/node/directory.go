@@ -42,8 +42,8 @@ type Directory struct {
 // NamedBy is the flag that names the directory.
 func (d Directory) NamedBy() string { return cmp.Or(d.Flag, "--data") }
 
-// openDirectory looks at a data directory that a flag has named, and makes it if it is not there, for its owner alone. An
-// empty path is none.
+// openDirectory looks at a data directory that a flag has named, and makes it if it is not there, for its owner alone.
+// An empty path is none.
 func openDirectory(path, flag string) (Directory, error) {
 	if path == "" {
 		return Directory{}, nil
@@ -95,16 +95,18 @@ func explainDirectory(err error) error {
 	return fmt.Errorf("%w: %s", err, advice)
 }
 
-// explainLog adds to what a coordinator can't go on after what a person can do about it, where its log does not say that
-// itself.
+// explainLog adds to what a coordinator can't go on after what a person can do about it, where its log does not say
+// that itself.
 func (d Directory) explainLog(err error) error {
 	switch {
 	case errors.Is(err, replication.ErrLocked):
 		// It ends with: give this one a directory of its own.
 		return fmt.Errorf("%w with %s", err, d.NamedBy())
 	case errors.Is(err, replication.ErrDamaged):
-		return fmt.Errorf("%w. The system's log may say more of the disk. A backup can be restored into another directory: start "+
-			"with a new one as --data, then trellis restore FILE. In a cluster, remove this node, and add it again with an empty "+
+		return fmt.Errorf("%w. The system's log may say more of the disk. A backup can be restored into another "+
+			"directory: start "+
+			"with a new one as --data, then trellis restore FILE. In a cluster, remove this node, and add it again "+
+			"with an empty "+
 			"directory", err)
 	default:
 		return err
@@ -131,7 +133,8 @@ func (o *DirectoryFlags) Path(cmd *cobra.Command) (string, error) {
 	}
 	dir, err := DefaultDirectory()
 	if err != nil {
-		return "", exit.Usagef("%w: say with --data where studies are kept, or keep them in memory only: --in-memory", err)
+		return "", exit.Usagef("%w: say with --data where studies are kept, or keep them in memory only: --in-memory",
+			err)
 	}
 	return dir, nil
 }

@@ -54,7 +54,8 @@ func TestOpenDataDirectory(t *testing.T) {
 	if err != nil || !directory.Found || directory.Describe() != "Studies are in "+path+", and go on from there." {
 		t.Errorf("got %+v, %v: %s", directory, err, directory.Describe())
 	}
-	if directory, err := openDirectory("", ""); err != nil || !strings.Contains(directory.Describe(), "in memory only") {
+	if directory, err := openDirectory("", ""); err != nil ||
+		!strings.Contains(directory.Describe(), "in memory only") {
 		t.Errorf("none is %+v, %v", directory, err)
 	}
 	if _, err := openDirectory(filepath.Join(path, "log"), ""); err == nil ||

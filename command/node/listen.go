@@ -25,8 +25,10 @@ func Listen(ctx context.Context, flag, address string, insecure bool) (net.Liste
 			return nil, exit.Usagef("--%s %s: %w", flag, address, err)
 		}
 		if !loopback {
-			return nil, exit.Usagef("--%s %s can be reached from other machines, and whoever reaches it may do anything: there "+
-				"is no encryption and no password. If only machines that you trust can reach it, add --insecure; else listen on "+
+			return nil, exit.Usagef("--%s %s can be reached from other machines, and whoever reaches it may do "+
+				"anything: there "+
+				"is no encryption and no password. If only machines that you trust can reach it, add --insecure; "+
+				"else listen on "+
 				"127.0.0.1", flag, address)
 		}
 	}

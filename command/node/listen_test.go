@@ -40,7 +40,8 @@ func TestListen(t *testing.T) {
 			if err == nil {
 				defer listener.Close()
 			}
-			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			if test.want == "" && err != nil || test.want != "" &&
+				(err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("got %v, want %q in it", err, test.want)
 			}
 		})

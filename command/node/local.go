@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	// localLease is the lease of workers in the coordinator's own process, from which it hears as long as they live. After
-	// a crash, the runs that the workers of that process had wait for it.
+	// localLease is the lease of workers in the coordinator's own process, from which it hears as long as they live.
+	// After a crash, the runs that the workers of that process had wait for it.
 	localLease = 5 * time.Second
 	// drainTimeout is how long the workers of trellis run may take to hand their runs back.
 	drainTimeout = 5 * time.Second
@@ -60,8 +60,8 @@ func (o *Options) CompleteWorkers() error {
 
 // Local is a coordinator and its workers in this process, over loopback.
 type Local struct {
-	// Ctx is done when the user interrupts, with exit.ErrInterrupted as its cause, or when a part has failed, with that as
-	// its cause. Coordinator and workers live on until stop.
+	// Ctx is done when the user interrupts, with exit.ErrInterrupted as its cause, or when a part has failed, with that
+	// as its cause. Coordinator and workers live on until stop.
 	Ctx context.Context
 	*Coordinator
 	options Options
@@ -78,8 +78,8 @@ type Local struct {
 	serving         sync.WaitGroup
 }
 
-// Run runs what a command does with a coordinator in this process, interruptible by signals, and with a client of it. Its
-// workers start with StartWorkers. All end when do returns.
+// Run runs what a command does with a coordinator in this process, interruptible by signals, and with a client of it.
+// Its workers start with StartWorkers. All end when do returns.
 func Run(
 	parent context.Context, env *cli.Environment, options Options, do func(*Local, *client.Client) error,
 ) (err error) {

@@ -8,7 +8,8 @@ import (
 
 func TestShortBytes(t *testing.T) {
 	for bytes, want := range map[uint64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 20: "1.0 MiB", 3 << 19: "1.5 MiB", 10240: "10 KiB", 45 << 30: "45 GiB",
+		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 20: "1.0 MiB", 3 << 19: "1.5 MiB", 10240: "10 KiB",
+		45 << 30:  "45 GiB",
 		1<<64 - 1: "16 EiB",
 	} {
 		if got := ShortBytes(bytes); got != want {
@@ -28,7 +29,8 @@ func TestShortTexts(t *testing.T) {
 		}
 	}
 	for loss, want := range map[float64]string{
-		0.0123456789: "0.012346", 0: "0.000000", 1e-9: "1e-09", 123456: "1.235e+05", math.Inf(1): "+Inf", 1.5: "1.500000",
+		0.0123456789: "0.012346", 0: "0.000000", 1e-9: "1e-09", 123456: "1.235e+05", math.Inf(1): "+Inf",
+		1.5: "1.500000",
 	} {
 		if got := ShortLoss(loss); got != want {
 			t.Errorf("shortLoss(%v) = %q, want %q", loss, got, want)

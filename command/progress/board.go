@@ -69,8 +69,8 @@ func (b *board) done() float64 {
 	return float64(progress.GetEpochs()) / float64(all)
 }
 
-// timeLeft estimates how long a study still takes at most, where there is no forecast: with as many runs side by side as now,
-// and if none of them stops early. 0 is unknown.
+// timeLeft estimates how long a study still takes at most, where there is no forecast: with as many runs side by side
+// as now, and if none of them stops early. 0 is unknown.
 func (b *board) timeLeft() time.Duration {
 	progress := b.study.GetProgress()
 	trained := progress.GetEpochs() - progress.GetEpochsShared()
@@ -81,7 +81,8 @@ func (b *board) timeLeft() time.Duration {
 	return output.DurationOf(epoch * float64(progress.GetEpochsLeft()) / float64(progress.GetRunsRunning()))
 }
 
-// describeLeft says when a study ends by its forecast, or how long it takes at most, with a comma before it, or nothing.
+// describeLeft says when a study ends by its forecast, or how long it takes at most, with a comma before it, or
+// nothing.
 func (b *board) describeLeft() string {
 	if b.study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING {
 		return ""

@@ -85,7 +85,8 @@ func (v *lineView) grown(before, after *trellisv1.Study) {
 	if len(after.GetEarlierSpecs()) > len(before.GetEarlierSpecs()) {
 		why = " has been extended"
 	}
-	v.line("study %s%s: %s more, %d in all", after.GetName(), why, output.Count(trials-before.GetProgress().GetTrials(), "trial"), trials)
+	v.line("study %s%s: %s more, %d in all", after.GetName(), why,
+		output.Count(trials-before.GetProgress().GetTrials(), "trial"), trials)
 }
 
 func (v *lineView) start() {
@@ -106,7 +107,8 @@ func (v *lineView) start() {
 // sum writes how far the study is.
 func (v *lineView) sum() {
 	progress := v.board.study.GetProgress()
-	v.line("study %s: %.0f%% done, %d of at most %s%s", v.board.study.GetName(), 100*v.board.done(), progress.GetEpochs(),
+	v.line("study %s: %.0f%% done, %d of at most %s%s", v.board.study.GetName(), 100*v.board.done(),
+		progress.GetEpochs(),
 		output.Count(progress.GetEpochs()+progress.GetEpochsLeft(), "epoch"), v.board.describeLeft())
 	v.summed = v.now()
 }
@@ -117,16 +119,19 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 	trained := after.GetEpochs() > before.GetEpochs()
 	if trained && (!known || lifecycle.RunEnded(after.GetState()) || v.now().Sub(written) >= epochLines) {
 		v.written[after.GetId()] = v.now()
-		v.line("run %s (%s): epoch %d/%d, training loss %s, validation loss %s, lowest %s at epoch %d%s", runName(after),
+		v.line("run %s (%s): epoch %d/%d, training loss %s, validation loss %s, lowest %s at epoch %d%s",
+			runName(after),
 			parameters, after.GetEpochs(), after.GetParameters().GetMaxEpochs(), output.ShortLoss(after.GetTrainLoss()),
-			output.ShortLoss(after.GetValidationLoss()), output.Optional(after.BestValidationLoss, output.ShortLoss), after.GetBestEpoch(),
+			output.ShortLoss(after.GetValidationLoss()), output.Optional(after.BestValidationLoss, output.ShortLoss),
+			after.GetBestEpoch(),
 			describeMetrics(v.board.metrics[after.GetId()]))
 	}
 	for _, line := range describeFailures(before, after, v.axes) {
 		v.line("%s", line)
 	}
 	if isPruned(after) && !isPruned(before) {
-		v.line("run %s (%s): pruned after epoch %d of %d by a heuristic, which may be wrong", runName(after), parameters,
+		v.line("run %s (%s): pruned after epoch %d of %d by a heuristic, which may be wrong", runName(after),
+			parameters,
 			after.GetEpochs(), after.GetParameters().GetMaxEpochs())
 	}
 	for _, milestone := range newlyAnswered(before, after) {
@@ -161,8 +166,10 @@ func (v *lineView) line(format string, values ...any) {
 
 // describeBest names the best trial and its loss.
 func describeBest(best *trellisv1.Trial, varied describe.Axes) string {
-	return fmt.Sprintf("validation loss %s at epoch %d%s, trial %d (%s, maximum epochs %d)", output.ShortLoss(best.GetObjective()),
-		best.GetBestEpoch(), describeMetrics(best.GetMetrics()), best.GetIndex(), describe.Parameters(best.GetParameters(), varied),
+	return fmt.Sprintf("validation loss %s at epoch %d%s, trial %d (%s, maximum epochs %d)",
+		output.ShortLoss(best.GetObjective()),
+		best.GetBestEpoch(), describeMetrics(best.GetMetrics()), best.GetIndex(),
+		describe.Parameters(best.GetParameters(), varied),
 		best.GetParameters().GetMaxEpochs())
 }
 

@@ -30,8 +30,9 @@ var _ client.ProgressView = (*liveView)(nil)
 // newLiveView takes over the lines below the cursor. It reads no keys, so that Ctrl-C stays a signal.
 func newLiveView(terminal *os.File) *liveView {
 	v := &liveView{
-		program: tea.NewProgram(newScreen(time.Now), tea.WithOutput(terminal), tea.WithInput(nil), tea.WithoutSignalHandler()),
-		done:    make(chan error, 1),
+		program: tea.NewProgram(newScreen(time.Now), tea.WithOutput(terminal), tea.WithInput(nil),
+			tea.WithoutSignalHandler()),
+		done: make(chan error, 1),
 	}
 	go func() {
 		_, err := v.program.Run()
@@ -75,7 +76,8 @@ const (
 
 func newScreen(now func() time.Time) *screen {
 	return &screen{
-		board: newBoard(now), bar: progress.New(progress.WithDefaultBlend()), width: defaultWidth, height: defaultHeight,
+		board: newBoard(now), bar: progress.New(progress.WithDefaultBlend()), width: defaultWidth,
+		height: defaultHeight,
 	}
 }
 
@@ -133,7 +135,8 @@ func (s *screen) render() string {
 	if lifecycle.StudyEnded(study.GetState()) {
 		epochs, best = "ended after", "best:"
 	}
-	add("%s  %s %s%s", s.bar.ViewAs(s.board.done()), epochs, output.Count(progress.GetEpochs()+progress.GetEpochsLeft(), "epoch"),
+	add("%s  %s %s%s", s.bar.ViewAs(s.board.done()), epochs,
+		output.Count(progress.GetEpochs()+progress.GetEpochsLeft(), "epoch"),
 		s.board.describeLeft())
 	if runs := s.training(); len(runs) > 0 {
 		lines = append(lines, s.table(runs))

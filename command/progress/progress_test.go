@@ -21,7 +21,8 @@ import (
 func studyScript() []scriptedResponse {
 	run := func(id string, latent uint32, state trellisv1.RunState, epochs uint32, losses ...float64) *trellisv1.Run {
 		r := &trellisv1.Run{
-			Study: "sample", Id: id + "00000000", State: state, Epochs: epochs, Milestones: []uint32{5, 10}, Worker: "host-1",
+			Study: "sample", Id: id + "00000000", State: state, Epochs: epochs, Milestones: []uint32{5, 10},
+			Worker: "host-1",
 			Parameters: &trellisv1.Parameters{
 				LatentDim: latent, LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 10, Seed: 1, BatchSize: 256,
 			},
@@ -47,7 +48,8 @@ func studyScript() []scriptedResponse {
 				BatchSize: &trellisv1.IntegerAxis{Values: []uint32{256}},
 			},
 			Progress: &trellisv1.Progress{
-				Trials: 4, TrialsSucceeded: succeeded, TrialsFailed: failed, Runs: 2, RunsRunning: running, Epochs: epochs,
+				Trials: 4, TrialsSucceeded: succeeded, TrialsFailed: failed, Runs: 2, RunsRunning: running,
+				Epochs:     epochs,
 				EpochsLeft: left, TrainingSeconds: 2 * float64(epochs),
 			},
 		}
@@ -87,7 +89,8 @@ func studyScript() []scriptedResponse {
 		}},
 		// Too soon after its last line.
 		{300 * time.Millisecond, &trellisv1.WatchStudyResponse{
-			Study: study(running, 0, 0, 2, 3, 17), Runs: []*trellisv1.Run{run("aaaaaaaa", 16, leased, 2, 0.08, 0.09, 0.09, 2)},
+			Study: study(running, 0, 0, 2, 3, 17),
+			Runs:  []*trellisv1.Run{run("aaaaaaaa", 16, leased, 2, 0.08, 0.09, 0.09, 2)},
 		}},
 		{9 * time.Second, &trellisv1.WatchStudyResponse{
 			Study: study(running, 1, 0, 2, 6, 14), Best: best,
@@ -229,7 +232,11 @@ func TestScreenFitsTheTerminal(t *testing.T) {
 		run.Id = strings.Repeat("c", len(crowd.GetRuns()))
 		crowd.Runs = append(crowd.Runs, run)
 	}
-	for _, size := range []tea.WindowSizeMsg{{Width: 80, Height: 24}, {Width: 40, Height: 10}, {Width: 300, Height: 60}} {
+	for _, size := range []tea.WindowSizeMsg{
+		{Width: 80, Height: 24},
+		{Width: 40, Height: 10},
+		{Width: 300, Height: 60},
+	} {
 		s := newScreen(func() time.Time { return fake.Now })
 		s.Update(size)
 		s.Update(crowd)

@@ -30,8 +30,8 @@ const classes = 10
 type Findings struct {
 	// Frozen and FineTuned are the classifiers' answers on the test images.
 	Frozen, FineTuned *Reading
-	// Sampled is how the classifier reads images that the variational autoencoder has drawn, and Generated how it reads those
-	// of the plain one.
+	// Sampled is how the classifier reads images that the variational autoencoder has drawn, and Generated how it reads
+	// those of the plain one.
 	Sampled, Generated Sampling
 	// Plain and Variational are the latent spaces.
 	Plain, Variational Space
@@ -181,7 +181,8 @@ func (a *analyzer) read(ctx context.Context, network Network) (*Reading, error) 
 			row := logarithms[i*classes : (i+1)*classes]
 			digit, truth := slices.Index(row, slices.Max(row)), int(a.Test.Labels[from+i])
 			if digit < 0 || truth >= classes {
-				return nil, fmt.Errorf("%w: test image %d has the label %d and the log-probabilities %v", ErrMaterial, from+i, truth, row)
+				return nil, fmt.Errorf("%w: test image %d has the label %d and the log-probabilities %v", ErrMaterial,
+					from+i, truth, row)
 			}
 			reading.Counts[truth][digit]++
 			if digit == truth {
@@ -231,10 +232,12 @@ func (a *analyzer) lookAt(ctx context.Context, trained *Trained, space *Space) (
 		return nil, err
 	}
 	embed := func(dimensions int) (latent.Points, float64, error) {
-		a.note("t-SNE of %d codes of study %s to %d dimensions, %d iterations", space.Images, trained.Study.GetName(), dimensions,
+		a.note("t-SNE of %d codes of study %s to %d dimensions, %d iterations", space.Images, trained.Study.GetName(),
+			dimensions,
 			a.analysis.GetIterations())
 		tsne := latent.TSNE{
-			Dimensions: dimensions, Perplexity: a.analysis.GetPerplexity(), Iterations: int(a.analysis.GetIterations()), Seed: seed,
+			Dimensions: dimensions, Perplexity: a.analysis.GetPerplexity(), Iterations: int(a.analysis.GetIterations()),
+			Seed: seed,
 		}
 		return tsne.Embed(ctx, codes)
 	}

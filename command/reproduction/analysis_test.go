@@ -17,7 +17,8 @@ import (
 // side is the height and width of the images of these tests, and codeSize the size of their codes.
 const side, codeSize = 28, 4
 
-// painted is a network of rules: an image's code is how bright its quarters are, and its digit is written in its first pixel.
+// painted is a network of rules: an image's code is how bright its quarters are, and its digit is written in its first
+// pixel.
 type painted struct{}
 
 func (painted) Encode(_ context.Context, images []float32) ([]float32, error) {
@@ -87,7 +88,8 @@ func material(images int) *Material {
 			Study: &trellisv1.Study{Name: study},
 			Trial: &trellisv1.Trial{
 				Parameters: &trellisv1.Parameters{LatentDim: codeSize, Values: map[string]float64{"noise": noise}},
-				TrainLoss:  []float64{3, 2, 1}, ValidationLoss: []float64{3, 1, 2}, BestEpoch: 2, Objective: new(1.0), TestLoss: new(1.5),
+				TrainLoss:  []float64{3, 2, 1}, ValidationLoss: []float64{3, 1, 2}, BestEpoch: 2, Objective: new(1.0),
+				TestLoss: new(1.5),
 			},
 			Network: painted{},
 		}
@@ -135,10 +137,12 @@ func TestAnalyze(t *testing.T) {
 		}
 	}
 	for _, space := range []*Space{&found.Plain, &found.Variational} {
-		if space.Images != 200 || space.Codes.Trustworthiness != 1 || space.Codes.Accuracy < 0.9 || space.TSNE.Trustworthiness < 0.8 {
+		if space.Images != 200 || space.Codes.Trustworthiness != 1 || space.Codes.Accuracy < 0.9 ||
+			space.TSNE.Trustworthiness < 0.8 {
 			t.Errorf("space is %+v", space)
 		}
-		if sum := space.Explained[0] + space.Explained[1]; sum <= 0 || sum > 1 || space.Explained[0] < space.Explained[1] {
+		if sum := space.Explained[0] + space.Explained[1]; sum <= 0 || sum > 1 ||
+			space.Explained[0] < space.Explained[1] {
 			t.Errorf("principal components explain %v", space.Explained)
 		}
 	}
@@ -165,12 +169,14 @@ func TestDenoisingBudgets(t *testing.T) {
 	m := material(100)
 	trial := func(noise float64, maxEpochs uint32, testLoss *float64) *trellisv1.Trial {
 		return &trellisv1.Trial{
-			Parameters: &trellisv1.Parameters{MaxEpochs: maxEpochs, Values: map[string]float64{"noise": noise}}, TestLoss: testLoss,
+			Parameters: &trellisv1.Parameters{MaxEpochs: maxEpochs, Values: map[string]float64{"noise": noise}},
+			TestLoss:   testLoss,
 		}
 	}
 	m.Denoising[0].Trial, m.Denoising[1].Trial = trial(0.3, 150, new(0.01)), trial(0.5, 150, new(0.015))
 	m.DenoisingBudgets = []*trellisv1.Trial{
-		trial(0.3, 15, new(0.02)), trial(0.5, 15, new(0.025)), trial(0.5, 20, nil), m.Denoising[0].Trial, m.Denoising[1].Trial,
+		trial(0.3, 15, new(0.02)), trial(0.5, 15, new(0.025)), trial(0.5, 20, nil), m.Denoising[0].Trial,
+		m.Denoising[1].Trial,
 	}
 	var got []string
 	for _, result := range denoisingResults(m) {
@@ -178,9 +184,11 @@ func TestDenoisingBudgets(t *testing.T) {
 	}
 	want := []string{
 		"test loss with noise of sigma 0.3: 0.01 trellis trials noisy --filter 'noise == 0.3'",
-		"test loss with noise of sigma 0.3, within 15 epochs: 0.02 trellis trials noisy --filter 'noise == 0.3 && max_epochs == 15'",
+		"test loss with noise of sigma 0.3, within 15 epochs: 0.02 trellis trials noisy --filter 'noise == 0.3 && " +
+			"max_epochs == 15'",
 		"test loss with noise of sigma 0.5: 0.015 trellis trials noisy --filter 'noise == 0.5'",
-		"test loss with noise of sigma 0.5, within 15 epochs: 0.025 trellis trials noisy --filter 'noise == 0.5 && max_epochs == 15'",
+		"test loss with noise of sigma 0.5, within 15 epochs: 0.025 trellis trials noisy --filter 'noise == 0.5 && " +
+			"max_epochs == 15'",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -206,7 +214,8 @@ func TestAnalyzeIsDeterministic(t *testing.T) {
 	}
 	for i := range a {
 		for j := range a[i].Figures {
-			if !bytes.Equal(a[i].Figures[j].PNG, b[i].Figures[j].PNG) || !bytes.Equal(a[i].Figures[j].SVG, b[i].Figures[j].SVG) {
+			if !bytes.Equal(a[i].Figures[j].PNG, b[i].Figures[j].PNG) ||
+				!bytes.Equal(a[i].Figures[j].SVG, b[i].Figures[j].SVG) {
 				t.Errorf("figure %d differs", a[i].Figures[j].Number)
 			}
 		}

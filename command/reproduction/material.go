@@ -14,8 +14,8 @@ import (
 // ErrMaterial means that the studies have not given what the analysis needs.
 var ErrMaterial = errors.New("not enough to analyze")
 
-// Network is what a study has trained, to be looked at. Values of pixels lie between 0 and 1; images follow one another, each
-// row by row, and so do their codes. *trainer.Inference is one.
+// Network is what a study has trained, to be looked at. Values of pixels lie between 0 and 1; images follow one
+// another, each row by row, and so do their codes. *trainer.Inference is one.
 type Network interface {
 	// Encode returns the codes of images, latent_dim numbers each.
 	Encode(ctx context.Context, images []float32) ([]float32, error)
@@ -42,14 +42,16 @@ type Material struct {
 	Height, Width int
 	// Autoencoder and Variational are the best trials of their studies.
 	Autoencoder, Variational Trained
-	// Theirs is the trial of the autoencoder's study that has the values which the paper found best; nil if there is none.
+	// Theirs is the trial of the autoencoder's study that has the values which the paper found best; nil if there is
+	// none.
 	Theirs *trellisv1.Trial
 	// Denoising are the best trials for each strength of noise, ascending. There is one at least.
 	Denoising []Trained
-	// DenoisingBudgets are the best denoising trials for each strength of noise and each max_epochs, ascending by these.
+	// DenoisingBudgets are the best denoising trials for each strength of noise and each max_epochs, ascending by
+	// these.
 	DenoisingBudgets []*trellisv1.Trial
-	// Frozen is the best classifier on a frozen encoder, and FineTuned the best of those whose encoder was trained too. Either
-	// may be missing, but not both.
+	// Frozen is the best classifier on a frozen encoder, and FineTuned the best of those whose encoder was trained too.
+	// Either may be missing, but not both.
 	Frozen, FineTuned *Trained
 	// Corrupt adds to images the noise that a denoising trial is tested with.
 	Corrupt func(images []float32, noise float64, seed uint32) []float32
@@ -79,7 +81,8 @@ func WithDefaults(analysis *trellisv1.Analysis) *trellisv1.Analysis {
 func (m *Material) check() error {
 	switch {
 	case m.Test.Len() == 0 || len(m.Test.Pixels) != m.Test.Len()*m.Height*m.Width:
-		return fmt.Errorf("%w: %d test images of %d x %d pixels have %d bytes", ErrMaterial, m.Test.Len(), m.Height, m.Width,
+		return fmt.Errorf("%w: %d test images of %d x %d pixels have %d bytes", ErrMaterial, m.Test.Len(), m.Height,
+			m.Width,
 			len(m.Test.Pixels))
 	case len(m.Denoising) == 0:
 		return fmt.Errorf("%w: no denoising trial has been answered", ErrMaterial)

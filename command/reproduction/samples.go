@@ -12,20 +12,20 @@ import (
 	"trellis/results/figure"
 )
 
-// Sampling is what a classifier makes of drawn images. They are good if each is clearly one digit, and all digits are among
-// them.
+// Sampling is what a classifier makes of drawn images. They are good if each is clearly one digit, and all digits are
+// among them.
 type Sampling struct {
 	// Confidence is the mean of the highest of the ten probabilities.
 	Confidence float64
-	// Score is the inception score (Salimans et al., 2016) by the classifier: the exponential of the mean Kullback-Leibler
-	// divergence of an image's probabilities from those of all images. It is 1 if images tell nothing of the digit, or all show
-	// the same one, and 10 if each is surely one of ten digits that are equally frequent.
+	// Score is the inception score (Salimans et al., 2016) by the classifier: the exponential of the mean
+	// Kullback-Leibler divergence of an image's probabilities from those of all images. It is 1 if images tell nothing
+	// of the digit, or all show the same one, and 10 if each is surely one of ten digits that are equally frequent.
 	Score float64
 }
 
-// generate draws figure 3. The paper does not say which Gaussian distribution its codes are from. A plain autoencoder's codes lie
-// where they will, far from the standard normal ones, which it decodes to black: so these have the mean and the deviation of
-// the test images' codes, in each dimension by itself.
+// generate draws figure 3. The paper does not say which Gaussian distribution its codes are from. A plain autoencoder's
+// codes lie where they will, far from the standard normal ones, which it decodes to black: so these have the mean and
+// the deviation of the test images' codes, in each dimension by itself.
 func (a *analyzer) generate(ctx context.Context) error {
 	codes, err := a.encode(ctx, &a.Autoencoder, a.Test.Len())
 	if err != nil {
@@ -51,7 +51,8 @@ func (a *analyzer) generate(ctx context.Context) error {
 
 // sample draws figure 6.
 func (a *analyzer) sample(ctx context.Context) error {
-	standard := slices.Repeat([]distuv.Normal{distuv.UnitNormal}, int(a.Variational.Trial.GetParameters().GetLatentDim()))
+	standard := slices.Repeat([]distuv.Normal{distuv.UnitNormal},
+		int(a.Variational.Trial.GetParameters().GetLatentDim()))
 	images, read, err := a.fromGaussian(ctx, &a.Variational, standard)
 	if err != nil {
 		return err
@@ -61,7 +62,8 @@ func (a *analyzer) sample(ctx context.Context) error {
 	return a.draw(6, f, err)
 }
 
-// fromGaussian decodes codes with the given distributions of their dimensions, and says how the classifier reads the images.
+// fromGaussian decodes codes with the given distributions of their dimensions, and says how the classifier reads the
+// images.
 func (a *analyzer) fromGaussian(
 	ctx context.Context, from *Trained, normals []distuv.Normal,
 ) (images []float32, read Sampling, err error) {

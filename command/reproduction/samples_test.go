@@ -61,7 +61,8 @@ func TestCodesAreDrawnFromGaussians(t *testing.T) {
 			gotMean, gotDeviation := stat.MeanStdDev(column(drawn.codes), nil)
 			// Both are off by a deviation's 63rd and 89th part in one case of three.
 			if math.Abs(gotMean-drawn.mean) > 0.08*drawn.deviation || math.Abs(gotDeviation/drawn.deviation-1) > 0.06 {
-				t.Errorf("%s, dimension %d: mean %v and deviation %v, want %v and %v", drawn.name, d, gotMean, gotDeviation,
+				t.Errorf("%s, dimension %d: mean %v and deviation %v, want %v and %v", drawn.name, d, gotMean,
+					gotDeviation,
 					drawn.mean, drawn.deviation)
 			}
 		}

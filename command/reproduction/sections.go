@@ -16,7 +16,8 @@ import (
 // captions of the figures, by their number in the paper.
 var captions = map[int]string{
 	2: "Three test images, and what the convolutional autoencoder makes of them.",
-	3: "Three images that the convolutional autoencoder decodes from Gaussian codes, distributed like those of test images.",
+	3: "Three images that the convolutional autoencoder decodes from Gaussian codes, distributed like those of test " +
+		"images.",
 	4: "Three test images, the same with noise, and what the denoising autoencoder makes of these.",
 	5: "What the classifier on the frozen encoder reads in the test images.",
 	6: "Images that the variational autoencoder decodes from standard normal codes.",
@@ -112,7 +113,8 @@ func gridResults(m *Material) []paper.Result {
 		}
 	}
 	if p.GetLatentDim() > Best.GetLatentDim() {
-		results[0].Note += " A larger encoded space reconstructs better. The paper does not say which dimensions it tried; it wants " +
+		results[0].Note += " A larger encoded space reconstructs better. The paper does not say which dimensions it " +
+			"tried; it wants " +
 			"them \"relatively small\"."
 	}
 	results = append(results, alone("validation loss", trial.GetObjective(), best))
@@ -132,7 +134,8 @@ func whyOthers(m *Material) string {
 	if ours == theirs {
 		return "The paper's four values give the same validation loss."
 	}
-	return fmt.Sprintf("Trained by us, the paper's four values give a validation loss of %s, ours %s.", number(theirs), number(ours))
+	return fmt.Sprintf("Trained by us, the paper's four values give a validation loss of %s, ours %s.", number(theirs),
+		number(ours))
 }
 
 func denoisingResults(m *Material) []paper.Result {
@@ -150,7 +153,8 @@ func denoisingResults(m *Material) []paper.Result {
 		results = append(results, result)
 		for _, trial := range m.DenoisingBudgets {
 			budget := trial.GetParameters().GetMaxEpochs()
-			if trial.GetParameters().GetValues()[trainer.Noise] != noise || budget >= p.GetMaxEpochs() || trial.TestLoss == nil {
+			if trial.GetParameters().GetValues()[trainer.Noise] != noise || budget >= p.GetMaxEpochs() ||
+				trial.TestLoss == nil {
 				continue
 			}
 			result := compared(fmt.Sprintf("%s, within %d epochs", what, budget), 0.0269, trial.GetTestLoss(),
@@ -162,8 +166,8 @@ func denoisingResults(m *Material) []paper.Result {
 	return results
 }
 
-// pyTorch has the test losses of one run of PyTorch 1.13 each, by the noise: 16 latent dimensions, learning rate 1e-3, weight
-// decay 1e-5, batches of 256 images, 15 epochs.
+// pyTorch has the test losses of one run of PyTorch 1.13 each, by the noise: 16 latent dimensions, learning rate 1e-3,
+// weight decay 1e-5, batches of 256 images, 15 epochs.
 var pyTorch = map[float64]float64{0.3: 0.01747, 0.5: 0.02016}
 
 func besidePyTorch(noise float64) string {

@@ -71,10 +71,11 @@ func TestSectionsNameTheirCommands(t *testing.T) {
 		}
 	}
 	for what, want := range map[string]string{
-		"encoded space dimension":              "trellis best plain --coordinator host:7070",
-		"test loss with noise of sigma 0.3333": "trellis trials noisy --filter 'noise == 0.3333333333333333' --coordinator host:7070",
-		"most frequent errors":                 "trellis reproduce --quick",
-		"plain: trustworthiness, PCA":          "trellis reproduce --quick",
+		"encoded space dimension": "trellis best plain --coordinator host:7070",
+		"test loss with noise of sigma 0.3333": "trellis trials noisy --filter 'noise == 0.3333333333333333' " +
+			"--coordinator host:7070",
+		"most frequent errors":        "trellis reproduce --quick",
+		"plain: trustworthiness, PCA": "trellis reproduce --quick",
 	} {
 		if commands[what] != want {
 			t.Errorf("%s: command %q, want %q", what, commands[what], want)
@@ -110,7 +111,10 @@ func TestTestLossThatIsNotKnown(t *testing.T) {
 	trained := func(loss *float64) Trained {
 		return Trained{
 			Study: &trellisv1.Study{Name: "s"},
-			Trial: &trellisv1.Trial{TestLoss: loss, Parameters: &trellisv1.Parameters{Values: map[string]float64{"noise": 0.1}}},
+			Trial: &trellisv1.Trial{
+				TestLoss:   loss,
+				Parameters: &trellisv1.Parameters{Values: map[string]float64{"noise": 0.1}},
+			},
 		}
 	}
 	row := func(loss *float64) (grid, denoising paper.Result) {
@@ -118,7 +122,8 @@ func TestTestLossThatIsNotKnown(t *testing.T) {
 		results := gridResults(m)
 		return results[len(results)-1], denoisingResults(m)[0]
 	}
-	if grid, denoising := row(proto.Float64(0.5)); grid.Ours != "0.5" || denoising.Ours != "0.5" || denoising.Difference != "+0.4731" {
+	if grid, denoising := row(proto.Float64(0.5)); grid.Ours != "0.5" || denoising.Ours != "0.5" ||
+		denoising.Difference != "+0.4731" {
 		t.Errorf("with a loss: %+v and %+v", grid, denoising)
 	}
 	grid, denoising := row(nil)

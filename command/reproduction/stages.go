@@ -21,8 +21,8 @@ const (
 	DefaultSamples    = 1000
 )
 
-// Complete returns the study of a stage, with the values of the best trial of the study that best_of names on the axes that
-// it leaves out. best is nil if the stage has no best_of.
+// Complete returns the study of a stage, with the values of the best trial of the study that best_of names on the axes
+// that it leaves out. best is nil if the stage has no best_of.
 func Complete(stage *trellisv1.Stage, best *trellisv1.Parameters) *trellisv1.StudySpec {
 	spec := proto.CloneOf(stage.GetStudy())
 	if best == nil {
@@ -66,8 +66,8 @@ func DependsOn(stage *trellisv1.Stage) []string {
 // placeholder stands for the best trial of a study that has not been trained.
 var placeholder = &trellisv1.Parameters{LatentDim: 16, LearningRate: 1e-3, MaxEpochs: 10_000, BatchSize: 256}
 
-// Validate checks a reproduction: the rules that its messages state, every study by validateStudy, and that studies are named
-// once, depend on earlier ones, and are what the analysis takes them for. What is wrong comes as a
+// Validate checks a reproduction: the rules that its messages state, every study by validateStudy, and that studies are
+// named once, depend on earlier ones, and are what the analysis takes them for. What is wrong comes as a
 // *protovalidate.ValidationError, with the path of each field.
 func Validate(r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec) error) error {
 	found := new(protovalidate.ValidationError)
@@ -79,7 +79,8 @@ func Validate(r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec
 		for _, name := range DependsOn(stage) {
 			if _, earlier := models[name]; !earlier {
 				found.Violations = append(found.Violations, violation("stage.depends_on",
-					fmt.Sprintf("no earlier stage has a study %q: a stage comes after those that it depends on", name), "stages", i))
+					fmt.Sprintf("no earlier stage has a study %q: a stage comes after those that it depends on", name),
+					"stages", i))
 			}
 		}
 		var best *trellisv1.Parameters
@@ -104,7 +105,8 @@ func Validate(r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec
 				field = "images"
 			}
 			found.Violations = append(found.Violations, violation("analysis.neighbours", fmt.Sprintf(
-				"t-SNE needs more than three times as many images as its perplexity: %d images, perplexity %v", full.GetImages(),
+				"t-SNE needs more than three times as many images as its perplexity: %d images, perplexity %v",
+				full.GetImages(),
 				full.GetPerplexity()), "analysis", field))
 		}
 		for _, role := range []struct{ field, study, model string }{
@@ -121,7 +123,8 @@ func Validate(r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec
 					fmt.Sprintf("no stage has a study %q", role.study), "analysis", role.field))
 			case model != role.model:
 				found.Violations = append(found.Violations, violation("analysis.model",
-					fmt.Sprintf("study %s is of model %s, want %s", role.study, model, role.model), "analysis", role.field))
+					fmt.Sprintf("study %s is of model %s, want %s", role.study, model, role.model), "analysis",
+					role.field))
 			}
 		}
 	}

@@ -42,7 +42,10 @@ func TestCompleteTakesWhatIsLeftOut(t *testing.T) {
 		{"max_epochs": {"values": [7, 8]}, "weight_decay": {"values": [0]}}
 	]}}]}`).Stages[0]
 	before := proto.CloneOf(stage)
-	best := &trellisv1.Parameters{LatentDim: 16, LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 150, BatchSize: 64, Seed: 3}
+	best := &trellisv1.Parameters{
+		LatentDim: 16, LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 150, BatchSize: 64,
+		Seed: 3,
+	}
 	got := Complete(stage, best)
 	want := read(t, `{"stages": [{"study": {"name": "a", "batch_size": {"values": [64]}, "grid": [
 		{"latent_dim": {"values": [16]}, "learning_rate": {"values": [0.5]}, "weight_decay": {"values": [1e-5]},
@@ -117,7 +120,8 @@ func TestValidate(t *testing.T) {
 				t.Fatalf("got %v, want a *protovalidate.ValidationError", err)
 			}
 			v := invalid.Violations[0].Proto
-			if path := protovalidate.FieldPathString(v.GetField()); path != test.path || !strings.Contains(v.GetMessage(), test.message) {
+			if path := protovalidate.FieldPathString(v.GetField()); path != test.path ||
+				!strings.Contains(v.GetMessage(), test.message) {
 				t.Errorf("got %s: %s\nwant %s: %s", path, v.GetMessage(), test.path, test.message)
 			}
 		})

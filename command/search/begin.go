@@ -20,7 +20,8 @@ import (
 
 // begin submits a study, or goes on with it if it is there already with the same spec.
 func begin(
-	ctx context.Context, env *cli.Environment, c *client.Client, request *trellisv1.CreateStudyRequest, directory node.Directory,
+	ctx context.Context, env *cli.Environment, c *client.Client, request *trellisv1.CreateStudyRequest,
+	directory node.Directory,
 ) error {
 	wanted := request.GetSpec()
 	study, err := c.Create(ctx, request)
@@ -30,17 +31,21 @@ func begin(
 	if directory.Path == "" || status.Code(err) != codes.AlreadyExists {
 		return err
 	}
-	response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: wanted.GetName()})
+	response, err := client.Call(ctx, client.CallTimeout, c.GetStudy,
+		&trellisv1.GetStudyRequest{Study: wanted.GetName()})
 	if err != nil {
 		return err
 	}
 	study = response.GetStudy()
 	if different := spec.Differences(wanted, study); len(different) > 0 {
-		return status.Errorf(codes.AlreadyExists, "study %s in %s has another spec: it differs in %s. Give this one another name, "+
-			"or another place with %s", wanted.GetName(), directory.Path, output.Enumerate(different), directory.NamedBy())
+		return status.Errorf(codes.AlreadyExists, "study %s in %s has another spec: it differs in %s. Give this one "+
+			"another name, "+
+			"or another place with %s", wanted.GetName(), directory.Path, output.Enumerate(different),
+			directory.NamedBy())
 	}
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_PAUSED {
-		if _, err := client.Call(ctx, client.CallTimeout, c.ResumeStudy, &trellisv1.ResumeStudyRequest{Study: study.GetName()}); err != nil {
+		if _, err := client.Call(ctx, client.CallTimeout, c.ResumeStudy,
+			&trellisv1.ResumeStudyRequest{Study: study.GetName()}); err != nil {
 			return err
 		}
 	}
@@ -48,7 +53,8 @@ func begin(
 	if lifecycle.StudyEnded(study.GetState()) {
 		goesOn = "has ended there"
 	}
-	_, err = fmt.Fprintf(env.Err, "Study %s is in %s with the same spec, and %s: %s.\n", study.GetName(), directory.Path, goesOn,
+	_, err = fmt.Fprintf(env.Err, "Study %s is in %s with the same spec, and %s: %s.\n", study.GetName(),
+		directory.Path, goesOn,
 		describe.Progress(study))
 	return err
 }
@@ -80,11 +86,13 @@ func describeOthers(
 	})
 }
 
-// describeStart says what a study that has just been submitted or extended has taken over from others, and when it ends.
+// describeStart says what a study that has just been submitted or extended has taken over from others, and when it
+// ends.
 func describeStart(ctx context.Context, env *cli.Environment, c *client.Client, study *trellisv1.Study) {
 	progress := study.GetProgress()
 	if sharing := describe.Sharing(progress, sharedFrom(ctx, c, study)); sharing != "" {
-		fmt.Fprintf(env.Err, "Study %s: %s; done by that: %d of %s.\n", study.GetName(), sharing, progress.GetRunsSucceeded(),
+		fmt.Fprintf(env.Err, "Study %s: %s; done by that: %d of %s.\n", study.GetName(), sharing,
+			progress.GetRunsSucceeded(),
 			output.Count(progress.GetRuns(), "run"))
 	}
 	if lifecycle.StudyEnded(study.GetState()) {
@@ -96,13 +104,14 @@ func describeStart(ctx context.Context, env *cli.Environment, c *client.Client, 
 	}
 }
 
-// sharedFrom returns the studies that a study has taken epochs over from, with how many. It is nil if there are none, or if
-// the coordinator does not say: the study does not depend on it.
+// sharedFrom returns the studies that a study has taken epochs over from, with how many. It is nil if there are none,
+// or if the coordinator does not say: the study does not depend on it.
 func sharedFrom(ctx context.Context, c *client.Client, study *trellisv1.Study) map[string]uint64 {
 	if study.GetProgress().GetEpochsShared() == 0 {
 		return nil
 	}
-	response, err := client.Call(ctx, client.CallTimeout, c.GetReport, &trellisv1.GetReportRequest{Study: study.GetName()})
+	response, err := client.Call(ctx, client.CallTimeout, c.GetReport,
+		&trellisv1.GetReportRequest{Study: study.GetName()})
 	if err != nil {
 		return nil
 	}

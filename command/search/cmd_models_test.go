@@ -20,5 +20,7 @@ func TestGoldenModels(t *testing.T) {
 		}
 		return list.Close("")
 	}
-	golden.CheckListing(t, "models", func(format string, out *bytes.Buffer) error { return models(output.Format(format), out) })
+	golden.CheckListing(t, "models", func(format string, out *bytes.Buffer) error {
+		return models(output.Format(format), out)
+	})
 }

@@ -57,7 +57,10 @@ workers of a cluster.`,
 		},
 		ValidArgsFunction: cli.CompleteSpecs,
 	}
-	options := reproduceOptions{runOptions: runOptions{Options: node.Options{Data: node.DataFlags(cmd), Version: env.Version}}}
+	options := reproduceOptions{runOptions: runOptions{Options: node.Options{
+		Data:    node.DataFlags(cmd),
+		Version: env.Version,
+	}}}
 	coordinator := cli.ClientFlags(cmd, client.DefaultWait)
 	log := cli.LogFlags(cmd, slog.LevelError+1)
 	var quick bool
@@ -101,8 +104,8 @@ workers of a cluster.`,
 	return cmd
 }
 
-// makeOutput makes the folder of a reproduction, and tries it out: that nothing can be written there must be known before hours
-// of training, not after.
+// makeOutput makes the folder of a reproduction, and tries it out: that nothing can be written there must be known
+// before hours of training, not after.
 func makeOutput(path string) error {
 	if err := os.MkdirAll(path, 0o777); err != nil {
 		return fmt.Errorf("make the folder of the reproduction: %w: give another one with --output", err)
@@ -152,7 +155,8 @@ func reproduceHere(
 		if err := local.StartWorkers(); err != nil {
 			return err
 		}
-		fmt.Fprintf(env.Err, "The coordinator listens on %s. Look in from elsewhere: trellis studies --coordinator %s\n",
+		fmt.Fprintf(env.Err, "The coordinator listens on %s. Look in from elsewhere: trellis studies --coordinator "+
+			"%s\n",
 			local.Address, local.Address)
 		if err := reproduce(local.Ctx, env, c, r, options); err != nil {
 			return local.Why(err)

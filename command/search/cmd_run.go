@@ -124,8 +124,8 @@ func runStudies(
 				return local.Why(err)
 			}
 		}
-		// Only now: what a run that several studies ask for is tested at depends on who has asked before it is trained. So the
-		// same specs give the same results, whoever is faster.
+		// Only now: what a run that several studies ask for is tested at depends on who has asked before it is trained.
+		// So the same specs give the same results, whoever is faster.
 		if err := local.StartWorkers(); err != nil {
 			return err
 		}
@@ -142,9 +142,11 @@ func runStudies(
 // describeInterruption says what is left of studies after Ctrl-C.
 func describeInterruption(directory node.Directory) string {
 	if directory.Path != "" {
-		return fmt.Sprintf("Interrupted. The same command goes on from here: what has been found is in %s.", directory.Path)
+		return fmt.Sprintf("Interrupted. The same command goes on from here: what has been found is in %s.",
+			directory.Path)
 	}
-	return "Interrupted. Studies of trellis run end with it: what follows is all that is left. To go on another time, run them " +
+	return "Interrupted. Studies of trellis run end with it: what follows is all that is left. To go on another " +
+		"time, run them " +
 		"with --data"
 }
 
@@ -189,7 +191,8 @@ func followAll(
 // writeResults writes a study's trials, best first: all of them with their losses into list, or the first few and the
 // best one as tables.
 func writeResults(
-	ctx context.Context, env *cli.Environment, c *client.Client, name string, format output.Format, list *answer.TrialList,
+	ctx context.Context, env *cli.Environment, c *client.Client, name string, format output.Format,
+	list *answer.TrialList,
 ) error {
 	request := &trellisv1.ListTrialsRequest{Study: name, OrderBy: "objective"}
 	if format != output.Table {

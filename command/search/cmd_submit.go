@@ -52,12 +52,14 @@ none, or with --slots, epochs are counted here, and their time is measured by tr
 	createFlags(cmd, &submit.createOptions)
 	cmd.Flags().BoolVar(&submit.dryRun, "dry-run", false, "say what the study would cost, and submit nothing")
 	cmd.Flags().IntVar(&submit.plan.slots, "slots", 0,
-		"with --dry-run: measure on this machine, for so many runs side by side (default, without coordinator: one per core)")
+		"with --dry-run: measure on this machine, for so many runs side by side (default, without coordinator: one "+
+			"per core)")
 	cmd.Flags().BoolVar(&submit.watch, "watch", false, "follow the study until it has ended")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		for _, flag := range []string{"slots", "data-sets", "cache-dir"} {
 			if cmd.Flags().Changed(flag) && !submit.dryRun {
-				return exit.Usagef("--%s belongs to --dry-run: a study is trained on the slots that the workers have, with the "+
+				return exit.Usagef("--%s belongs to --dry-run: a study is trained on the slots that the workers "+
+					"have, with the "+
 					"data sets that the coordinator has", flag)
 			}
 			submit.plan.here = submit.plan.here || cmd.Flags().Changed(flag)
@@ -86,12 +88,14 @@ none, or with --slots, epochs are counted here, and their time is measured by tr
 
 // submitStudy creates a study, and says what it has taken over from others.
 func submitStudy(
-	ctx context.Context, env *cli.Environment, c *client.Client, request *trellisv1.CreateStudyRequest, format output.Format, watch bool,
+	ctx context.Context, env *cli.Environment, c *client.Client, request *trellisv1.CreateStudyRequest,
+	format output.Format, watch bool,
 ) error {
 	study, err := c.Create(ctx, request)
 	if status.Code(err) == codes.AlreadyExists {
 		name := request.GetSpec().GetName()
-		return fmt.Errorf("%w. Another name, without changing the spec: --name %s-2. To add values to its axes instead: "+
+		return fmt.Errorf("%w. Another name, without changing the spec: --name %s-2. To add values to its axes "+
+			"instead: "+
 			"trellis extend %s", err, name, name)
 	}
 	if err != nil {

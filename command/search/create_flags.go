@@ -21,7 +21,8 @@ type createOptions struct {
 
 func createFlags(cmd *cobra.Command, options *createOptions) {
 	cmd.Flags().StringVar(&options.name, "name", "", "`name` of the study, instead of the spec's")
-	cmd.Flags().BoolVar(&options.fresh, "fresh", false, "train everything anew: take over nothing that other studies know")
+	cmd.Flags().BoolVar(&options.fresh, "fresh", false, "train everything anew: take over nothing that other "+
+		"studies know")
 }
 
 // rename gives a spec the name that the command line has for it.

@@ -26,8 +26,8 @@ const (
 	probeImages = 2048
 )
 
-// assumedLatentDim is measured with where a spec leaves the latent dimension to its pretrained weights. Nobody here knows
-// theirs, and the speed hardly depends on it.
+// assumedLatentDim is measured with where a spec leaves the latent dimension to its pretrained weights. Nobody here
+// knows theirs, and the speed hardly depends on it.
 const assumedLatentDim = 16
 
 // preview is a valid spec as far as it is known before its study is created: with the defaults, and a latent dimension.
@@ -35,8 +35,8 @@ func preview(wanted *trellisv1.StudySpec) *trellisv1.StudySpec {
 	return grid.WithLatentDim(spec.Models().WithDefaults(wanted), assumedLatentDim)
 }
 
-// estimateHere counts the epochs of a study, of which there is a preview, and measures on this machine how long one takes.
-// What it says of times is a bound: the most that it takes if no run stops early, on so many slots.
+// estimateHere counts the epochs of a study, of which there is a preview, and measures on this machine how long one
+// takes. What it says of times is a bound: the most that it takes if no run stops early, on so many slots.
 func estimateHere(
 	ctx context.Context, complete *trellisv1.StudySpec, data *node.DataOptions, slots int,
 ) (*trellisv1.PlanStudyResponse, error) {
@@ -66,24 +66,26 @@ func longestRun(points *grid.Grid) (epochs uint64) {
 	return epochs
 }
 
-// bound is a forecast without an interval, and thus without a confidence: the most that so many epochs take at a pace, in
-// seconds per epoch. However many slots there are, the longest run is trained on one.
+// bound is a forecast without an interval, and thus without a confidence: the most that so many epochs take at a pace,
+// in seconds per epoch. However many slots there are, the longest run is trained on one.
 func bound(epochs, longest uint64, pace float64, slots int, basis string) *trellisv1.Forecast {
 	seconds := func(slots int) float64 { return max(float64(epochs)/float64(slots), float64(longest)) * pace }
 	certain := func(value float64) *trellisv1.Estimate {
 		return &trellisv1.Estimate{Expected: value, Low: value, High: value}
 	}
 	f := &trellisv1.Forecast{
-		Epochs: certain(float64(epochs)), Seconds: certain(seconds(slots)), Slots: uint32(slots), SecondsPerEpoch: pace, Basis: basis,
+		Epochs: certain(float64(epochs)), Seconds: certain(seconds(slots)), Slots: uint32(slots), SecondsPerEpoch: pace,
+			Basis: basis,
 	}
 	for more := 2 * slots; more <= 8*slots && seconds(more) < seconds(more/2); more *= 2 {
-		f.Alternatives = append(f.Alternatives, &trellisv1.Forecast_Alternative{Slots: uint32(more), Seconds: seconds(more)})
+		f.Alternatives = append(f.Alternatives, &trellisv1.Forecast_Alternative{Slots: uint32(more),
+			Seconds: seconds(more)})
 	}
 	return f
 }
 
-// measurePace returns how many seconds an epoch takes here with a point in the middle of the grid, with so many runs side by
-// side, and how that was found.
+// measurePace returns how many seconds an epoch takes here with a point in the middle of the grid, with so many runs
+// side by side, and how that was found.
 func measurePace(
 	ctx context.Context, spec *trellisv1.StudySpec, points *grid.Grid, data *node.DataOptions, slots int,
 ) (pace float64, basis string, err error) {
@@ -129,8 +131,8 @@ func measure(
 		point.GetBatchSize(), split.GetTrain(), split.GetValidation()), nil
 }
 
-// splitFor returns how many images an epoch takes. It needs the data set only if the spec does not say, but checks it, as
-// the coordinator does, wherever it is at hand.
+// splitFor returns how many images an epoch takes. It needs the data set only if the spec does not say, but checks it,
+// as the coordinator does, wherever it is at hand.
 func splitFor(ctx context.Context, wanted *trellisv1.StudySpec, data *node.DataOptions) (*trellisv1.Split, error) {
 	dataSet, err := node.FindDataSet(ctx, data, wanted.GetData())
 	switch split := wanted.GetSplit(); {

@@ -39,7 +39,8 @@ const planWait = 3 * time.Second
 
 // dryRun writes what a study would cost: what the coordinator says, if there is one, else what can be found out here.
 func dryRun(
-	parent context.Context, env *cli.Environment, options *cli.ClientOptions, request *trellisv1.CreateStudyRequest, plan planOptions,
+	parent context.Context, env *cli.Environment, options *cli.ClientOptions, request *trellisv1.CreateStudyRequest,
+	plan planOptions,
 ) (err error) {
 	ctx, stop := cli.Interruptible(parent)
 	defer stop()
@@ -72,7 +73,8 @@ func askForPlan(
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	if err := c.Reach(ctx, planWait, true); err != nil {
-		fmt.Fprintf(env.Err, "trellis: %s. So this is what can be told here, where nobody knows what has been trained already.\n",
+		fmt.Fprintf(env.Err, "trellis: %s. So this is what can be told here, where nobody knows what has been "+
+			"trained already.\n",
 			exit.Text(err))
 		return nil, nil
 	}
@@ -88,8 +90,8 @@ func askForPlan(
 	return response, err
 }
 
-// completePlan makes the plan on this machine if there is none, and measures here how long an epoch takes if the coordinator
-// does not know.
+// completePlan makes the plan on this machine if there is none, and measures here how long an epoch takes if the
+// coordinator does not know.
 func completePlan(
 	ctx context.Context, wanted *trellisv1.StudySpec, response *trellisv1.PlanStudyResponse, plan planOptions,
 ) (*trellisv1.PlanStudyResponse, error) {
@@ -163,8 +165,16 @@ func planColumns(name string) []output.Column[studyPlan] {
 		{Name: "runs_shared", Plain: number(studyPlan.GetRunsShared)},
 		{Name: "epochs_shared", Plain: number(studyPlan.GetEpochsShared)},
 		{Name: "seconds_shared", Plain: func(p studyPlan) string { return output.PlainNumber(p.GetSecondsShared()) }},
-		{Name: "epochs_left", Plain: decimal(func(f *trellisv1.Forecast) float64 { return f.GetEpochs().GetExpected() })},
-		{Name: "slots", Plain: func(p studyPlan) string { return strconv.FormatUint(uint64(p.GetForecast().GetSlots()), 10) }},
+		{
+			Name: "epochs_left", Plain: decimal(func(f *trellisv1.Forecast) float64 {
+				return f.GetEpochs().GetExpected()
+			}),
+		},
+		{
+			Name: "slots", Plain: func(p studyPlan) string {
+				return strconv.FormatUint(uint64(p.GetForecast().GetSlots()), 10)
+			},
+		},
 		{Name: "seconds_per_epoch", Plain: decimal((*trellisv1.Forecast).GetSecondsPerEpoch)},
 		{Name: "seconds", Plain: seconds((*trellisv1.Estimate).GetExpected)},
 		{Name: "seconds_low", Plain: seconds((*trellisv1.Estimate).GetLow)},

@@ -18,7 +18,8 @@ import (
 
 // gatherMaterial fetches the test images, and the best trials with their weights.
 func gatherMaterial(
-	ctx context.Context, c *client.Client, analysis *trellisv1.Analysis, studies map[string]*trellisv1.Study, data *dataset.Data,
+	ctx context.Context, c *client.Client, analysis *trellisv1.Analysis, studies map[string]*trellisv1.Study,
+	data *dataset.Data,
 ) (m *reproduction.Material, err error) {
 	m = &reproduction.Material{Test: data.Test, Height: data.Height, Width: data.Width, Corrupt: trainer.Corrupt}
 	best := func(name string) (reproduction.Trained, error) {
@@ -53,7 +54,8 @@ func gatherMaterial(
 	}
 	m.DenoisingBudgets = slices.SortedFunc(maps.Values(budgets), func(a, b *trellisv1.Trial) int {
 		p, q := a.GetParameters(), b.GetParameters()
-		return cmp.Or(cmp.Compare(p.GetValues()[trainer.Noise], q.GetValues()[trainer.Noise]), cmp.Compare(p.GetMaxEpochs(), q.GetMaxEpochs()))
+		return cmp.Or(cmp.Compare(p.GetValues()[trainer.Noise], q.GetValues()[trainer.Noise]),
+			cmp.Compare(p.GetMaxEpochs(), q.GetMaxEpochs()))
 	})
 	classifiers, err := bestBy(ctx, c, studies[analysis.GetClassifier()], valueOn(trainer.FineTune))
 	if err != nil {
@@ -153,7 +155,8 @@ func withLosses(ctx context.Context, c *client.Client, trial *trellisv1.Trial) (
 
 // loadNetwork fetches the best weights of a trial.
 func loadNetwork(ctx context.Context, c *client.Client, trial *trellisv1.Trial) (*trainer.Inference, error) {
-	response, err := client.Call(ctx, client.CallTimeout, c.GetRun, &trellisv1.GetRunRequest{Study: trial.GetStudy(), Run: trial.GetRun()})
+	response, err := client.Call(ctx, client.CallTimeout, c.GetRun,
+		&trellisv1.GetRunRequest{Study: trial.GetStudy(), Run: trial.GetRun()})
 	if err != nil {
 		return nil, err
 	}

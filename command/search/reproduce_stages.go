@@ -50,14 +50,16 @@ func runStages(
 		}
 		var best *trellisv1.Parameters
 		if stage.GetBestOf() != "" {
-			answer, err := client.Call(ctx, client.CallTimeout, c.GetBestTrial, &trellisv1.GetBestTrialRequest{Study: stage.GetBestOf()})
+			answer, err := client.Call(ctx, client.CallTimeout, c.GetBestTrial,
+				&trellisv1.GetBestTrialRequest{Study: stage.GetBestOf()})
 			if err != nil {
 				return nil, err
 			}
 			best = answer.GetTrial().GetParameters()
 		}
 		spec := reproduction.Complete(stage, best)
-		fmt.Fprintf(env.Err, "Stage %d of %d: study %s, %s.\n", i+1, len(r.GetStages()), spec.GetName(), spec.GetModel())
+		fmt.Fprintf(env.Err, "Stage %d of %d: study %s, %s.\n", i+1, len(r.GetStages()), spec.GetName(),
+			spec.GetModel())
 		if err := begin(ctx, env, c, &trellisv1.CreateStudyRequest{Spec: spec}, options.place); err != nil {
 			return nil, err
 		}

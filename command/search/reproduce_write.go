@@ -28,7 +28,8 @@ const ReportName = "report.html"
 
 // writeReproduction makes figures and report of studies that have ended, and says where they are.
 func writeReproduction(
-	ctx context.Context, env *cli.Environment, c *client.Client, r *trellisv1.Reproduction, studies map[string]*trellisv1.Study, data *dataset.Data,
+	ctx context.Context, env *cli.Environment, c *client.Client, r *trellisv1.Reproduction,
+	studies map[string]*trellisv1.Study, data *dataset.Data,
 	options reproduceOptions,
 ) error {
 	note := func(format string, args ...any) { fmt.Fprintf(env.Err, format+".\n", args...) }
@@ -64,7 +65,8 @@ func writeReproduction(
 	}
 	page := &paper.Report{
 		Title: r.GetTitle(), Created: time.Now(), Sections: sections,
-		Summary: "The paper's figures and numbers beside ours: what was trained, by which command, and how far apart they are.\n\n" +
+		Summary: "The paper's figures and numbers beside ours: what was trained, by which command, and how far " +
+			"apart they are.\n\n" +
 			strings.ToUpper(options.whereToAsk()[:1]) + options.whereToAsk()[1:] + ".",
 		Environment: environment(env.Version),
 	}
@@ -115,7 +117,10 @@ func environment(version string) []paper.Pair {
 		{Name: "trellis", Value: version},
 		{Name: "numerics", Value: trainer.NumericsVersion},
 		{Name: "Go", Value: runtime.Version()},
-		{Name: "machine", Value: fmt.Sprintf("%s/%s, %s", runtime.GOOS, runtime.GOARCH, output.Count(uint64(runtime.NumCPU()), "core"))},
+		{
+			Name: "machine", Value: fmt.Sprintf("%s/%s, %s", runtime.GOOS, runtime.GOARCH,
+				output.Count(uint64(runtime.NumCPU()), "core")),
+		},
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, setting := range info.Settings {
@@ -129,11 +134,13 @@ func environment(version string) []paper.Pair {
 
 // describeStage is a study's line in the report.
 func describeStage(ctx context.Context, c *client.Client, study *trellisv1.Study, address string) (paper.Stage, error) {
-	answer, err := client.Call(ctx, client.CallTimeout, c.GetReport, &trellisv1.GetReportRequest{Study: study.GetName()})
+	answer, err := client.Call(ctx, client.CallTimeout, c.GetReport,
+		&trellisv1.GetReportRequest{Study: study.GetName()})
 	if err != nil {
 		return paper.Stage{}, err
 	}
-	best, err := client.Call(ctx, client.CallTimeout, c.GetBestTrial, &trellisv1.GetBestTrialRequest{Study: study.GetName()})
+	best, err := client.Call(ctx, client.CallTimeout, c.GetBestTrial,
+		&trellisv1.GetBestTrialRequest{Study: study.GetName()})
 	if err != nil {
 		return paper.Stage{}, err
 	}
@@ -145,8 +152,10 @@ func describeStage(ctx context.Context, c *client.Client, study *trellisv1.Study
 		Trials: progress.GetTrials(), Runs: progress.GetRuns(),
 		Epochs:  report.GetEpochsTrained() + report.GetEpochsShared(),
 		Seconds: progress.GetTrainingSeconds() + progress.GetSecondsShared(),
-		Best: fmt.Sprintf("%s, maximum epochs %d: objective %s at epoch %d", describe.Parameters(parameters, describe.Axes{BatchSize: true}),
-			parameters.GetMaxEpochs(), output.ShortLoss(best.GetTrial().GetObjective()), best.GetTrial().GetBestEpoch()),
+		Best: fmt.Sprintf("%s, maximum epochs %d: objective %s at epoch %d",
+			describe.Parameters(parameters, describe.Axes{BatchSize: true}),
+			parameters.GetMaxEpochs(), output.ShortLoss(best.GetTrial().GetObjective()),
+			best.GetTrial().GetBestEpoch()),
 		Digest: report.GetDigest(), Command: strings.TrimSpace("trellis report " + study.GetName() + " " + address),
 	}, nil
 }

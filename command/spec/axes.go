@@ -10,8 +10,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// gatherAxes moves the axes that only one model has, which stand beside the others in a grid, into the map that the message
-// has for them. Keys that no model knows stay where they are, and are reported like all unknown ones.
+// gatherAxes moves the axes that only one model has, which stand beside the others in a grid, into the map that the
+// message has for them. Keys that no model knows stay where they are, and are reported like all unknown ones.
 func (r *specReader) gatherAxes(spec *yaml.Node) {
 	if spec.Kind != yaml.MappingNode {
 		return

@@ -21,8 +21,8 @@ func Differences(spec *trellisv1.StudySpec, study *trellisv1.Study) []string {
 	return differences(spec, study.GetSpec())
 }
 
-// differences returns the names of the fields in which a spec differs from one that a coordinator has admitted, which has
-// all defaults filled in.
+// differences returns the names of the fields in which a spec differs from one that a coordinator has admitted, which
+// has all defaults filled in.
 func differences(spec, admitted *trellisv1.StudySpec) []string {
 	spec = Models().WithDefaults(spec)
 	if spec.GetSplit() == nil {

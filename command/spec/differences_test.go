@@ -30,7 +30,10 @@ early_stopping: {patience: 10, min_delta: 1e-5}
 	admitted.Split = &trellisv1.Split{Train: 50000, Validation: 10000}
 	for _, test := range []struct{ name, old, new, want string }{
 		{"the same", "", "", ""},
-		{"written another way", "grid: {latent_dim: [4, 8]", "seeds: [1]\ngrid: {weight_decay: 0, latent_dim: [4, 8]", ""},
+		{
+			"written another way", "grid: {latent_dim: [4, 8]", "seeds: [1]\ngrid: {weight_decay: 0, latent_dim: " +
+				"[4, 8]", "",
+		},
 		{"the default split", "data: mnist", "data: mnist\nsplit: {train: 50000, validation: 10000}", ""},
 		{"another grid", "[4, 8]", "[4, 16]", "grid"},
 		{"another order", "[4, 8]", "[8, 4]", "grid"},
@@ -53,15 +56,19 @@ early_stopping: {patience: 10, min_delta: 1e-5}
 func TestDifferencesFromASource(t *testing.T) {
 	latent := func(values ...uint32) []*trellisv1.Grid {
 		return []*trellisv1.Grid{{
-			LatentDim: &trellisv1.IntegerAxis{Values: values}, LearningRate: &trellisv1.NumberAxis{Values: []float64{1}},
-			MaxEpochs: &trellisv1.IntegerAxis{Values: []uint32{1}},
+			LatentDim:    &trellisv1.IntegerAxis{Values: values},
+			LearningRate: &trellisv1.NumberAxis{Values: []float64{1}},
+			MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{1}},
 		}}
 	}
 	spec := &trellisv1.StudySpec{Name: "classes", Pretrained: &trellisv1.Pretrained{Study: "paper"}, Grid: latent()}
 	spec.Grid[0].LatentDim = nil
 	admitted := grid.WithDefaults(spec)
 	admitted.Grid[0].LatentDim = latent(16)[0].LatentDim
-	study := &trellisv1.Study{Spec: admitted, Pretrained: &trellisv1.Source{Study: "paper", Parameters: &trellisv1.Parameters{LatentDim: 16}}}
+	study := &trellisv1.Study{
+		Spec:       admitted,
+		Pretrained: &trellisv1.Source{Study: "paper", Parameters: &trellisv1.Parameters{LatentDim: 16}},
+	}
 	for _, test := range []struct {
 		change func(*trellisv1.StudySpec)
 		want   string

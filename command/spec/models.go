@@ -16,12 +16,14 @@ func Models() grid.Models {
 		}
 		for _, axis := range model.Axes {
 			message.Axes = append(message.Axes, &trellisv1.ModelAxis{
-				Name: axis.Name, Summary: axis.Summary, Integer: axis.Integer, Minimum: axis.Minimum, Maximum: axis.Maximum,
+				Name: axis.Name, Summary: axis.Summary, Integer: axis.Integer, Minimum: axis.Minimum,
+				Maximum:          axis.Maximum,
 				ExclusiveMinimum: axis.ExclusiveMinimum, Default: axis.Default,
 			})
 		}
 		for _, metric := range model.Metrics {
-			message.Metrics = append(message.Metrics, &trellisv1.ModelMetric{Name: metric.Name, Summary: metric.Summary})
+			message.Metrics = append(message.Metrics,
+				&trellisv1.ModelMetric{Name: metric.Name, Summary: metric.Summary})
 		}
 		models = append(models, message)
 	}

@@ -21,8 +21,10 @@ func TestKnownModels(t *testing.T) {
 	}
 	for i, want := range described {
 		got := models[i]
-		if got.GetName() != want.Name || got.GetSummary() != want.Summary || got.GetData() != want.Data || got.GetLoss() != want.Loss ||
-			strings.Join(got.GetPretrained(), " ") != strings.Join(want.Pretrained, " ") || len(got.GetAxes()) != len(want.Axes) ||
+		if got.GetName() != want.Name || got.GetSummary() != want.Summary || got.GetData() != want.Data ||
+			got.GetLoss() != want.Loss ||
+			strings.Join(got.GetPretrained(), " ") != strings.Join(want.Pretrained, " ") ||
+			len(got.GetAxes()) != len(want.Axes) ||
 			len(got.GetMetrics()) != len(want.Metrics) || int(got.GetHeight()) != want.Height ||
 			int(got.GetWidth()) != want.Width || int(got.GetClasses()) != want.Classes {
 			t.Errorf("got %v, want %+v", got, want)
@@ -30,7 +32,8 @@ func TestKnownModels(t *testing.T) {
 		}
 		for j, axis := range want.Axes {
 			if got := got.GetAxes()[j]; !proto.Equal(got, &trellisv1.ModelAxis{
-				Name: axis.Name, Summary: axis.Summary, Integer: axis.Integer, Minimum: axis.Minimum, Maximum: axis.Maximum,
+				Name: axis.Name, Summary: axis.Summary, Integer: axis.Integer, Minimum: axis.Minimum,
+				Maximum:          axis.Maximum,
 				ExclusiveMinimum: axis.ExclusiveMinimum, Default: axis.Default,
 			}) {
 				t.Errorf("got %v, want %+v", got, axis)

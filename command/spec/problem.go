@@ -102,8 +102,8 @@ func placeOf(key *yaml.Node) (string, bool) {
 	return "", false
 }
 
-// sectionOf returns the names of the keys, from the top, under which a key is known somewhere below the top of a part of a
-// spec, or nil.
+// sectionOf returns the names of the keys, from the top, under which a key is known somewhere below the top of a part
+// of a spec, or nil.
 func sectionOf(message protoreflect.MessageDescriptor, key *yaml.Node) []string {
 	for i := range message.Fields().Len() {
 		field := message.Fields().Get(i)

@@ -20,8 +20,8 @@ import (
 )
 
 // specReader looks at each part of a spec before protoyaml reads it. It spells out the short forms (an axis as a list
-// or a single value, a grid that is not in a list, a model's own axes beside the others, pruning as one word) and finds what protoyaml would report in terms of
-// Go and protobuf.
+// or a single value, a grid that is not in a list, a model's own axes beside the others, pruning as one word) and finds
+// what protoyaml would report in terms of Go and protobuf.
 type specReader struct {
 	models grid.Models
 	// model is the one that the spec names, nil if there is none of that name.
@@ -91,7 +91,8 @@ func (r *specReader) checkChoices(node *yaml.Node, message protoreflect.MessageD
 		key, value := node.Content[i], node.Content[i+1]
 		if choice := fieldOf(message, key).ContainingOneof(); choice != nil && !choice.IsSynthetic() {
 			if first, ok := chosen[choice.Name()]; ok {
-				r.report(key, fmt.Sprintf("%s excludes %s, which is given in line %d: choose one of them", key.Value, first.Value,
+				r.report(key, fmt.Sprintf("%s excludes %s, which is given in line %d: choose one of them", key.Value,
+					first.Value,
 					first.Line))
 				continue
 			}
@@ -123,7 +124,8 @@ func (r *specReader) checkValue(node *yaml.Node, field protoreflect.FieldDescrip
 		return valid
 	case field.IsMap():
 		if node.Kind != yaml.MappingNode {
-			r.report(node, fmt.Sprintf("expected axes by their names, for example {noise: [0.3, 0.5]}, found %s", describe(node)))
+			r.report(node, fmt.Sprintf("expected axes by their names, for example {noise: [0.3, 0.5]}, found %s",
+				describe(node)))
 			return false
 		}
 		return true
@@ -206,8 +208,8 @@ func spellOutGrid(node *yaml.Node) {
 // pruningNone is how a spec says that nothing is pruned, which is the default.
 const pruningNone = "none"
 
-// spellOutPruning turns the name of a method into the method with its default settings, and takes none out of the spec. It
-// reports other words.
+// spellOutPruning turns the name of a method into the method with its default settings, and takes none out of the spec.
+// It reports other words.
 func (r *specReader) spellOutPruning(spec *yaml.Node) {
 	if spec.Kind != yaml.MappingNode {
 		return
@@ -224,7 +226,8 @@ func (r *specReader) spellOutPruning(spec *yaml.Node) {
 		case slices.Contains(methods, value.Value):
 			method, settings := *value, yaml.Node{Kind: yaml.MappingNode, Line: value.Line, Column: value.Column}
 			kept = append(kept, key, &yaml.Node{
-				Kind: yaml.MappingNode, Line: value.Line, Column: value.Column, Content: []*yaml.Node{&method, &settings},
+				Kind: yaml.MappingNode, Line: value.Line, Column: value.Column,
+				Content: []*yaml.Node{&method, &settings},
 			})
 		default:
 			r.report(value, spelling.Unknown("pruning", value.Value, append([]string{pruningNone}, methods...)))

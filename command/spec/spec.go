@@ -35,7 +35,8 @@ func ReadAll(paths []string, stdin io.Reader) ([]*trellisv1.StudySpec, error) {
 			continue
 		}
 		if other, ok := from[spec.GetName()]; ok {
-			problems = append(problems, exit.Usagef("%s and %s both name their study %q: a study's name is its id, so each "+
+			problems = append(problems, exit.Usagef("%s and %s both name their study %q: a study's name is its id, " +
+				"so each "+
 				"needs its own", other, path, spec.GetName()))
 		}
 		from[spec.GetName()] = path
@@ -94,8 +95,8 @@ func parseFor(models grid.Models, path string, data []byte) (*trellisv1.StudySpe
 	return spec, nil
 }
 
-// ParseInto reads YAML, or the JSON within it, into a study's spec or a reproduction that is valid for given models. What is
-// wrong with it is returned as a *source.Error.
+// ParseInto reads YAML, or the JSON within it, into a study's spec or a reproduction that is valid for given models.
+// What is wrong with it is returned as a *source.Error.
 func ParseInto(models grid.Models, path string, data []byte, spec proto.Message) error {
 	text := source.NewText(path, data)
 	switch document, err := text.Document(); {

@@ -99,7 +99,8 @@ seeds: [7]
 batch_size: [64, 128]
 `},
 		{"JSON with tabs", "{\n\t\"name\": \"short\", \"model\": \"synthetic\",\n\t\"grid\": {\"latent_dim\": 16, " +
-			"\"learning_rate\": [0.001], \"weight_decay\": {\"log10\": {\"from\": 1e-6, \"to\": 1e-4, \"count\": 3}},\n\t" +
+			"\"learning_rate\": [0.001], \"weight_decay\": {\"log10\": {\"from\": 1e-6, \"to\": 1e-4, \"count\": " +
+			"3}},\n\t" +
 			"\"max_epochs\": [10, 20]}, \"seeds\": [7], \"batchSize\": [64, 128]\n}\n"},
 		{"CRLF", strings.ReplaceAll(head+long, "\n", "\r\n")},
 	}
@@ -305,7 +306,8 @@ func TestManyProblems(t *testing.T) {
 		fmt.Fprintf(&text, "learning_rat%d: 1\n", i)
 	}
 	_, err := Parse("many.yaml", []byte(text.String()))
-	if err == nil || !strings.HasSuffix(err.Error(), "\nmany.yaml: and 19980 problems more") || len(err.Error()) > 5000 {
+	if err == nil || !strings.HasSuffix(err.Error(), "\nmany.yaml: and 19980 problems more") ||
+		len(err.Error()) > 5000 {
 		t.Errorf("got %v", err)
 	}
 }

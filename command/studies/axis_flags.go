@@ -23,7 +23,8 @@ func (f integersFlag) Set(text string) error {
 	for item := range strings.SplitSeq(text, ",") {
 		value, err := strconv.ParseUint(strings.TrimSpace(item), 10, 32)
 		if err != nil {
-			return fmt.Errorf("%q is not a whole number: give whole numbers with commas between them, such as 64,128", item)
+			return fmt.Errorf("%q is not a whole number: give whole numbers with commas between them, such as 64,128",
+				item)
 		}
 		(*f.axis).Values = append((*f.axis).Values, uint32(value))
 	}

@@ -24,7 +24,10 @@ func TestAxisFlag(t *testing.T) {
 	if !proto.Equal(request, want) {
 		t.Errorf("got %v, want %v", request, want)
 	}
-	for text, says := range map[string]string{"noise": "names no axis", "=3": "names no axis", "noise=x": "is not a number", "noise=": "is not a number"} {
+	for text, says := range map[string]string{
+		"noise": "names no axis", "=3": "names no axis",
+		"noise=x": "is not a number", "noise=": "is not a number",
+	} {
 		if err := flag.Set(text); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v, want %q", text, err, says)
 		}

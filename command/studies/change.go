@@ -15,11 +15,13 @@ import (
 
 // writeTakenUp says what has become of a study that has more to do now, and follows it if it is to be watched.
 func writeTakenUp(
-	ctx context.Context, env *cli.Environment, c *client.Client, format output.Format, study *trellisv1.Study, what string, watch bool,
+	ctx context.Context, env *cli.Environment, c *client.Client, format output.Format, study *trellisv1.Study,
+	what string, watch bool,
 ) error {
 	var err error
 	if format == output.Table {
-		_, err = fmt.Fprintf(env.Out, "Study %s is %s, with %s: %s.\n", study.GetName(), describe.StudyState(study), what,
+		_, err = fmt.Fprintf(env.Out, "Study %s is %s, with %s: %s.\n", study.GetName(), describe.StudyState(study),
+			what,
 			describe.Progress(study))
 	} else {
 		err = output.WriteOne(env.Out, format, study, describe.StudyColumns)

@@ -13,7 +13,8 @@ import (
 func CancelCommand(env *cli.Environment) *cobra.Command {
 	return studyCommand(env, "cancel", "End a study for good; what its runs have reported stays",
 		func(ctx context.Context, c *client.Client, study string) (*trellisv1.Study, error) {
-			response, err := client.Call(ctx, client.CallTimeout, c.CancelStudy, &trellisv1.CancelStudyRequest{Study: study})
+			response, err := client.Call(ctx, client.CallTimeout, c.CancelStudy,
+				&trellisv1.CancelStudyRequest{Study: study})
 			return response.GetStudy(), err
 		})
 }

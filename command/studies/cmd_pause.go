@@ -13,7 +13,8 @@ import (
 func PauseCommand(env *cli.Environment) *cobra.Command {
 	return studyCommand(env, "pause", "Stop a study's runs until it is resumed; what they have reported stays",
 		func(ctx context.Context, c *client.Client, study string) (*trellisv1.Study, error) {
-			response, err := client.Call(ctx, client.CallTimeout, c.PauseStudy, &trellisv1.PauseStudyRequest{Study: study})
+			response, err := client.Call(ctx, client.CallTimeout, c.PauseStudy,
+				&trellisv1.PauseStudyRequest{Study: study})
 			return response.GetStudy(), err
 		})
 }

@@ -13,7 +13,8 @@ import (
 func ResumeCommand(env *cli.Environment) *cobra.Command {
 	return studyCommand(env, "resume", "Let a paused study go on",
 		func(ctx context.Context, c *client.Client, study string) (*trellisv1.Study, error) {
-			response, err := client.Call(ctx, client.CallTimeout, c.ResumeStudy, &trellisv1.ResumeStudyRequest{Study: study})
+			response, err := client.Call(ctx, client.CallTimeout, c.ResumeStudy,
+				&trellisv1.ResumeStudyRequest{Study: study})
 			return response.GetStudy(), err
 		})
 }

@@ -38,12 +38,13 @@ took, go to standard output in the end.`,
 	return cmd
 }
 
-// WatchStudy follows a study that lives on when we are interrupted, and writes its best and what it took to out when it has
-// ended. It returns ErrIncomplete if the study ends without all its trials answered.
+// WatchStudy follows a study that lives on when we are interrupted, and writes its best and what it took to out when it
+// has ended. It returns ErrIncomplete if the study ends without all its trials answered.
 func WatchStudy(ctx context.Context, env *cli.Environment, c *client.Client, name string, out io.Writer) error {
 	study, err := progress.Follow(ctx, env, c, name, false)
 	if errors.Is(err, exit.ErrInterrupted) {
-		fmt.Fprintf(env.Err, "Study %s goes on. Follow it again: trellis watch %s%s\n", name, name, cli.Elsewhere(c.Address))
+		fmt.Fprintf(env.Err, "Study %s goes on. Follow it again: trellis watch %s%s\n", name, name,
+			cli.Elsewhere(c.Address))
 	}
 	if err != nil {
 		return err

@@ -14,7 +14,8 @@ func Outcome(study *trellisv1.Study) error {
 	progress := study.GetProgress()
 	var missing []error
 	if failed := progress.GetTrialsFailed(); failed > 0 {
-		missing = append(missing, fmt.Errorf("%s failed; see why: trellis report %s; take them up again: trellis retry %s",
+		missing = append(missing, fmt.Errorf("%s failed; see why: trellis report %s; take them up again: trellis "+
+			"retry %s",
 			output.Count(failed, "trial"), study.GetName(), study.GetName()))
 	}
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED {
