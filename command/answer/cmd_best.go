@@ -12,16 +12,17 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// BestCommand is trellis best.
 func BestCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "best STUDY",
 		Short: "Show a study's best configuration so far, and how sure that is",
 		Long: `Show a study's best configuration so far, and how sure that is.
 
-With several seeds, configurations are ranked by their mean validation loss. Those that can't be told apart from the best at
-the confidence are listed, with what would settle it: the truly best configuration is among them with at least that chance,
-if differences between seeds are about normal, and may be with less where they are skewed. The test loss had no part in the
-choice.
+With several seeds, configurations are ranked by their mean validation loss. Those that can't be told apart from the
+best at the confidence are listed, with what would settle it: the truly best configuration is among them with at least
+that chance, if differences between seeds are about normal, and may be with less where they are skewed. The test loss
+had no part in the choice.
 
 With one seed, chance and difference can't be told apart: the best is the trial with the lowest validation loss.`,
 		Example: `  trellis best paper

@@ -13,16 +13,17 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// ConfigurationsCommand is trellis configurations.
 func ConfigurationsCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "configurations STUDY",
 		Short: "Rank a study's configurations, by their mean over the seeds",
-		Long: `Rank a study's configurations, by the mean of their validation losses over the seeds. A configuration is a point of
-the grid without its seed.
+		Long: `Rank a study's configurations, by the mean of their validation losses over the seeds. A configuration is
+a point of the grid without its seed.
 
-MEAN has its confidence interval. DIFFERENCE is how much higher the loss is than that of the best configuration, seed by seed,
-with an interval that is corrected for the number of comparisons. A CONTENDER can't be told apart from the best. Means of what the
-model reports beside its losses stand behind, where it reports any.`,
+MEAN has its confidence interval. DIFFERENCE is how much higher the loss is than that of the best configuration, seed by
+seed, with an interval that is corrected for the number of comparisons. A CONTENDER can't be told apart from the best.
+Means of what the model reports beside its losses stand behind, where it reports any.`,
 		Example: `  trellis configurations paper --limit 5
   trellis configurations paper -o csv > configurations.csv`,
 		Args: cli.Operands("STUDY"),

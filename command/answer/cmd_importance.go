@@ -11,13 +11,14 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// ImportanceCommand is trellis importance.
 func ImportanceCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "importance STUDY",
 		Short: "Show how much each axis matters, and what each of its values does",
-		Long: `Show how much each axis of a study's grid matters: which share of the objective's variation over the grid it
-explains by itself, and with all interactions that it has a part in. Below, for each value of an axis, the mean of the
-objective over all configurations with it, and the lowest.`,
+		Long: `Show how much each axis of a study's grid matters: which share of the objective's variation over the grid
+it explains by itself, and with all interactions that it has a part in. Below, for each value of an axis, the mean of
+the objective over all configurations with it, and the lowest.`,
 		Example: `  trellis importance paper
   trellis importance paper -o csv`,
 		Args: cli.Operands("STUDY"),

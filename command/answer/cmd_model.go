@@ -6,6 +6,7 @@ import (
 	"trellis/command/cli"
 )
 
+// ModelCommand is trellis model.
 func ModelCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "model",

@@ -31,9 +31,9 @@ func modelGetCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get STUDY",
 		Short: "Write the weights of a study's best trial, or of another one, as safetensors",
-		Long: `Write the weights of a study's best trial, or of the one that --trial names, to a safetensors file. They are those
-after the epoch with the trial's lowest validation loss. In PyTorch, a module whose encoder and decoder are built like ours
-takes them:
+		Long: `Write the weights of a study's best trial, or of the one that --trial names, to a safetensors file. They
+are those after the epoch with the trial's lowest validation loss. In PyTorch, a module whose encoder and decoder are
+built like ours takes them:
 
     module.load_state_dict(safetensors.torch.load_file("quick-trial-5.safetensors"))`,
 		Example: `  trellis model get quick

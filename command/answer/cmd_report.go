@@ -11,15 +11,16 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// ReportCommand is trellis report.
 func ReportCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report STUDY",
 		Short: "Account for every point of a study's grid, and for what it took",
-		Long: `Account for every point of a study's grid: how it was answered, or why it was not; what was trained, what was
-taken over from other studies, and what that saved.
+		Long: `Account for every point of a study's grid: how it was answered, or why it was not; what was trained, what
+was taken over from other studies, and what that saved.
 
-The digest is the same wherever, whenever and on however many workers the same points were trained with the same version of
-the arithmetic: two people who have the same digest have the same answer.`,
+The digest is the same wherever, whenever and on however many workers the same points were trained with the same version
+of the arithmetic: two people who have the same digest have the same answer.`,
 		Example: `  trellis report paper
   trellis report paper -o json`,
 		Args: cli.Operands("STUDY"),

@@ -13,12 +13,14 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// SuggestCommand is trellis suggest.
 func SuggestCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "suggest STUDY",
 		Short: "Write the spec of a next study: zoomed round the best, widened where it lies on an edge",
-		Long: `Write the spec of a next study: its grid is zoomed round the best configuration, and widened where that lies on an
-edge of the old one. The reasons stand in it as comments. It is a suggestion to read and change, not an answer.`,
+		Long: `Write the spec of a next study: its grid is zoomed round the best configuration, and widened where that
+lies on an edge of the old one. The reasons stand in it as comments. It is a suggestion to read and change, not an
+answer.`,
 		Example: `  trellis suggest paper
   trellis suggest paper -o next.yaml
   trellis suggest paper | trellis submit -`,

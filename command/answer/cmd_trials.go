@@ -15,6 +15,7 @@ import (
 // tableRows is how many trials a table shows unless --limit says otherwise.
 const tableRows = 50
 
+// TrialsCommand is trellis trials.
 func TrialsCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "trials STUDY",
@@ -22,9 +23,9 @@ func TrialsCommand(env *cli.Environment) *cobra.Command {
 		Long: `List a study's trials, with their results.
 
 --order-by takes index, objective, test_loss, state, epochs, best_epoch or a parameter: latent_dim, learning_rate,
-weight_decay, max_epochs, seed, batch_size, or an axis that only the study's model has; or what the model reports beside its
-losses, such as accuracy or test_accuracy. A hyphen before it turns the order round. --filter takes a condition in CEL over the
-same fields.`,
+weight_decay, max_epochs, seed, batch_size, or an axis that only the study's model has; or what the model reports beside
+its losses, such as accuracy or test_accuracy. A hyphen before it turns the order round. --filter takes a condition in
+CEL over the same fields.`,
 		Example: `  trellis trials mnist --order-by objective --limit 5
   trellis trials mnist --filter 'latent_dim == 16 && objective < 0.02'
   trellis trials digits --order-by -accuracy --filter 'accuracy > 0.9'

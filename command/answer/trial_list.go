@@ -30,6 +30,7 @@ type TrialList struct {
 	list *output.List[trial]
 }
 
+// NewTrialList returns a list that writes trials with these columns, and with those of their metrics.
 func NewTrialList(out io.Writer, format output.Format, columns []output.Column[trial]) *TrialList {
 	l := &TrialList{
 		out: out, format: format, columns: columns, metrics: map[string]bool{},

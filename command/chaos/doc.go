@@ -3,8 +3,8 @@
 //
 //   - TestKills kills coordinator and workers at random times; TestLeaderKills the leader of three coordinators.
 //   - TestSyscallKills kills a coordinator at the system calls that change its data directory, one after the other.
-//   - TestDiskErrors, TestNoRoomForABackup and TestStalledDisk answer those calls with errors or late, TestFullDisk fills a
-//     real disk.
+//   - TestDiskErrors, TestNoRoomForABackup and TestStalledDisk answer those calls with errors or late, TestFullDisk
+//     fills a real disk.
 //   - TestStoppedWorker stops a worker for longer than its lease and lets it go on.
 //   - TestPartitions cuts the network between three coordinators in network namespaces.
 //   - TestOneRunForManyTrials and TestEarlyStopCollapse train trials that share a run, and each of them by itself.

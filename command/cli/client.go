@@ -18,6 +18,7 @@ type ClientOptions struct {
 	wait time.Duration
 }
 
+// ClientFlags adds --coordinator and --wait, with how long a command waits otherwise.
 func ClientFlags(cmd *cobra.Command, wait time.Duration) *ClientOptions {
 	options := new(ClientOptions)
 	AddressFlag(cmd, &options.Address)
@@ -33,7 +34,8 @@ func AddressFlag(cmd *cobra.Command, address *string) {
 		standard = set
 	}
 	cmd.Flags().StringVar(address, "coordinator", standard,
-		"the coordinator's `address`, or those of several nodes with commas between them; or set "+client.AddressVariable)
+		"the coordinator's `address`, or those of several nodes with commas between them; or set "+
+			client.AddressVariable)
 }
 
 // WithClient runs what a command does with a coordinator, interruptible by signals.

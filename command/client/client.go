@@ -220,6 +220,7 @@ func (c *Client) unavailable(within string) error {
 	return fmt.Errorf("%w at %s%s: %s", exit.ErrUnavailable, c.Address, within, strings.Join(problems, ", "))
 }
 
+// Close closes the connection.
 func (c *Client) Close() error {
 	if err := c.conn.Close(); err != nil {
 		return fmt.Errorf("close the connection to %s: %w", c.Address, err)

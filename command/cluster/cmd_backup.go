@@ -16,15 +16,16 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// BackupCommand is trellis backup.
 func BackupCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Write all that the coordinator has recorded to a file, while it goes on",
-		Long: `Write all that the coordinator has recorded, as of one moment, to FILE, or to standard output if FILE is -. The
-coordinator goes on meanwhile. FILE is written whole or not at all.
+		Long: `Write all that the coordinator has recorded, as of one moment, to FILE, or to standard output if FILE is
+-. The coordinator goes on meanwhile. FILE is written whole or not at all.
 
-A backup has studies, trials, runs and losses; trellis restore brings them back. Checkpoints are not part of it: they lie
-in the coordinator's --artifacts. Without them, runs that were under way begin again.`,
+A backup has studies, trials, runs and losses; trellis restore brings them back. Checkpoints are not part of it: they
+lie in the coordinator's --artifacts. Without them, runs that were under way begin again.`,
 		Example: `  trellis backup trellis-$(date +%F).backup`,
 		Args:    cli.Operands("FILE"),
 	}

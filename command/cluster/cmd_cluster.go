@@ -11,12 +11,13 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// ClusterCommand is trellis cluster.
 func ClusterCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
 		Short: "Look after several coordinators that replicate one log",
-		Long: `Look after several coordinators that replicate one log. Each is a node of the cluster, and answers every command.
-What is acknowledged is on disk at a majority of them: three go on without any one, five without any two.
+		Long: `Look after several coordinators that replicate one log. Each is a node of the cluster, and answers every
+command. What is acknowledged is on disk at a majority of them: three go on without any one, five without any two.
 
 A cluster grows from one node:
 
@@ -24,8 +25,8 @@ A cluster grows from one node:
     trellis coordinator --listen :7070 --insecure --join a:7070              # on hosts b and c
     export TRELLIS_COORDINATOR=a:7070,b:7070,c:7070                          # for workers and commands
 
-Checkpoints are not part of the log. Give all nodes the same --artifacts, a bucket or a shared folder, so that runs go on
-from them whichever node leads.`,
+Checkpoints are not part of the log. Give all nodes the same --artifacts, a bucket or a shared folder, so that runs go
+on from them whichever node leads.`,
 		Args: cli.UnknownSubcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

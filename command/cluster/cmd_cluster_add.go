@@ -16,8 +16,8 @@ func clusterAddCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add ADDRESS",
 		Short: "Make a coordinator that waits to be added a node of the cluster",
-		Long: `Make the coordinator at ADDRESS a node of the cluster. It has been started with an empty data directory and
---wait-to-be-added, and gets the log from the leader. With --join, a coordinator asks for this by itself.`,
+		Long: `Make the coordinator at ADDRESS a node of the cluster. It has been started with an empty data directory
+and --wait-to-be-added, and gets the log from the leader. With --join, a coordinator asks for this by itself.`,
 		Example: `  trellis coordinator --listen :7070 --insecure --wait-to-be-added      # on host b
   trellis cluster add b:7070 --coordinator a:7070`,
 		Args: cli.Operands("ADDRESS"),

@@ -15,8 +15,8 @@ func clusterRemoveCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove NODE",
 		Short: "Take a node out of the cluster; NODE is its id or its address",
-		Long: `Take a node out of the cluster; NODE is its id or its address. It may be away for good. One that still runs is to be
-stopped then, and its data directory deleted before it is used again.`,
+		Long: `Take a node out of the cluster; NODE is its id or its address. It may be away for good. One that still
+runs is to be stopped then, and its data directory deleted before it is used again.`,
 		Args: cli.Operands("NODE"),
 	}
 	options := cli.ClientFlags(cmd, client.DefaultWait)

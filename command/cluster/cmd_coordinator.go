@@ -29,6 +29,7 @@ type coordinatorOptions struct {
 	data       *node.DataOptions
 }
 
+// CoordinatorCommand is trellis coordinator.
 func CoordinatorCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "coordinator",
@@ -61,13 +62,15 @@ them. Each is a node of the cluster with a data directory of its own. See: trell
 	flags.BoolVar(&options.durability.InMemory, "in-memory", false,
 		"keep studies in memory only: they end with the process, and there are no checkpoints")
 	flags.StringSliceVar(&config.Join, "join", nil,
-		"`addresses` of nodes of a cluster, with commas between them: become one of them if the data directory is empty")
+		"`addresses` of nodes of a cluster, with commas between them: become one of them if the data directory is "+
+			"empty")
 	flags.BoolVar(&config.Wait, "wait-to-be-added", false,
 		"if the data directory is empty, wait until somebody adds this node: trellis cluster add")
 	flags.StringVar(&config.Advertise, "advertise", "",
 		"`address` under which nodes, workers and other commands reach this coordinator (default the one listened on)")
 	flags.StringVar(&config.Artifacts, "artifacts", "",
-		"folder or `URL` (s3://, or gs:// in a build with -tags gcs) for checkpoints (default artifacts in the data directory)")
+		"folder or `URL` (s3://, or gs:// in a build with -tags gcs) for checkpoints (default artifacts in the "+
+			"data directory)")
 	flags.DurationVar(&config.CheckpointInterval, "checkpoint-interval", coordinator.DefaultCheckpointInterval,
 		"how often, at least, workers save the runs that they train")
 	options.data = node.DataFlags(cmd)

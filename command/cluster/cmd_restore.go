@@ -21,13 +21,14 @@ import (
 // restoreChunk is how much of a backup one message carries, in bytes.
 const restoreChunk = 256 << 10
 
+// RestoreCommand is trellis restore.
 func RestoreCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Replace all that the coordinator has recorded by a backup",
-		Long: `Replace all that the coordinator has recorded by a backup: FILE, or standard input if FILE is -. What has been
-recorded since the backup was made is forgotten, and workers stop the runs that it does not know. A backup that is damaged
-or of a newer version changes nothing. In a cluster, all nodes get it.
+		Long: `Replace all that the coordinator has recorded by a backup: FILE, or standard input if FILE is -. What has
+been recorded since the backup was made is forgotten, and workers stop the runs that it does not know. A backup that is
+damaged or of a newer version changes nothing. In a cluster, all nodes get it.
 
 It asks first, on a terminal. Elsewhere, --yes says that this is what you want.`,
 		Args: cli.Operands("FILE"),

@@ -18,6 +18,7 @@ import (
 	"trellis/worker"
 )
 
+// WorkerCommand is trellis worker.
 func WorkerCommand(env *cli.Environment) *cobra.Command {
 	config := worker.Config{Version: env.Version}
 	cmd := &cobra.Command{

@@ -12,6 +12,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// WorkersCommand is trellis workers.
 func WorkersCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "workers",

@@ -46,6 +46,7 @@ func WithOwnAxes[T any](
 	return slices.Insert(slices.Clone(columns), at, own...)
 }
 
+// MetricIn returns the metric of that name, nil if there is none.
 func MetricIn(metrics map[string]float64, name string) *float64 {
 	value, ok := metrics[name]
 	if !ok {

@@ -10,6 +10,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// StudyColumns are those of a list of studies.
 var StudyColumns = []output.Column[*trellisv1.Study]{
 	output.Both("name", (*trellisv1.Study).GetName),
 	output.Both("state", StudyState),
@@ -68,6 +69,7 @@ func secondsLeft(get func(*trellisv1.Estimate) float64) func(*trellisv1.Study) s
 	}
 }
 
+// StudyState is a study's state in lower case.
 func StudyState(study *trellisv1.Study) string {
 	return output.EnumWord(study.GetState())
 }
@@ -78,6 +80,7 @@ func createTime(study *trellisv1.Study) string { return output.PlainTime(study.G
 
 func endTime(study *trellisv1.Study) string { return output.PlainTime(study.GetEndTime()) }
 
+// ProgressOf writes a count of a study's progress.
 func ProgressOf(count func(*trellisv1.Progress) uint64) func(*trellisv1.Study) string {
 	return func(study *trellisv1.Study) string { return strconv.FormatUint(count(study.GetProgress()), 10) }
 }

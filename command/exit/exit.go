@@ -22,6 +22,7 @@ const (
 	Interrupted   = 130
 )
 
+// Help says what the exit codes mean.
 const Help = `Every command ends with one of these codes:
 
     0  it has done what it was asked to
@@ -51,6 +52,7 @@ func (e *usageError) Error() string { return e.cause.Error() }
 
 func (e *usageError) Unwrap() []error { return []error{ErrUsage, e.cause} }
 
+// Usagef returns an ErrUsage that prints itself as the text.
 func Usagef(format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...)}
 }

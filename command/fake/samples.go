@@ -14,6 +14,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// Models are one without anything of its own, and one with all there is.
 func Models() []*trellisv1.Model {
 	return []*trellisv1.Model{
 		{Name: "plain", Summary: "one that has no axes of its own", Loss: "mean squared error per pixel"},
@@ -90,6 +91,7 @@ func NoisyTrials() []*trellisv1.Trial {
 	return trials
 }
 
+// Study is the study of the sample trials, completed.
 func Study() *trellisv1.Study {
 	return &trellisv1.Study{
 		Name:  "sample",
@@ -106,6 +108,7 @@ func Study() *trellisv1.Study {
 // Now is when the samples are written.
 var Now = time.Date(2026, 11, 23, 23, 50, 0, 0, time.UTC)
 
+// Forecast is a forecast with an interval and alternatives.
 func Forecast() *trellisv1.Forecast {
 	return &trellisv1.Forecast{
 		Epochs:     &trellisv1.Estimate{Expected: 3100.4, Low: 2900, High: 3400},

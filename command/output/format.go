@@ -12,11 +12,13 @@ const (
 	CSV   Format = "csv"
 )
 
+// FormatNames are the formats that --output takes.
 var FormatNames = []string{string(Table), string(JSON), string(YAML), string(CSV)}
 
 // String and Set make Format a flag.
 func (f *Format) String() string { return string(*f) }
 
+// Set refuses what is no format.
 func (f *Format) Set(name string) error {
 	for _, known := range FormatNames {
 		if name == known {

@@ -38,6 +38,7 @@ type List[T proto.Message] struct {
 	table table.Writer
 }
 
+// NewList returns a list with these columns. key is what JSON and YAML have it under.
 func NewList[T proto.Message](
 	out io.Writer, format Format, key string, columns []Column[T],
 ) *List[T] {

@@ -102,6 +102,7 @@ func BlockStyle(node *yaml.Node) {
 	}
 }
 
+// EncodeYAML writes a document, or a part of one, as YAML.
 func EncodeYAML(document any) ([]byte, error) {
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)

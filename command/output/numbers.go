@@ -42,6 +42,7 @@ func ShortLoss(value float64) string {
 	return strconv.FormatFloat(value, 'f', 6, 64)
 }
 
+// Optional writes a number, or nothing if there is none.
 func Optional(value *float64, write func(float64) string) string {
 	if value == nil {
 		return ""
@@ -49,6 +50,7 @@ func Optional(value *float64, write func(float64) string) string {
 	return write(*value)
 }
 
+// Numbers writes numbers with spaces between them.
 func Numbers(values []float64, write func(float64) string) string {
 	texts := make([]string, len(values))
 	for i, value := range values {

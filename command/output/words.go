@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 )
 
+// Verb chooses the form of a verb, or of any other word, by a number.
 func Verb(number int, one, many string) string {
 	if number == 1 {
 		return one

@@ -13,13 +13,15 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// ModelsCommand is trellis models.
 func ModelsCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "models",
 		Short: "List what can be trained, with the axes that only one model has",
 		Long: `List what can be trained: the models that a spec may name.
 
-AXES are those that only this model has. They stand in a spec's grid beside the others; one without a default must be given. METRICS are reported of each epoch beside the losses.`,
+AXES are those that only this model has. They stand in a spec's grid beside the others; one without a default must be
+given. METRICS are reported of each epoch beside the losses.`,
 		Args: cli.Operands(),
 	}
 	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)

@@ -33,19 +33,21 @@ type reproduceOptions struct {
 	runOptions
 }
 
+// ReproduceCommand is trellis reproduce.
 func ReproduceCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reproduce [FILE]",
 		Short: "Reproduce the paper: all its studies, figures and numbers, in one report",
-		Long: `Reproduce the paper: grid search of the autoencoder, then the studies that take its best values (denoising, classifier,
-variational autoencoder), latent-space analysis, figures, and a report with the paper's numbers beside ours.
+		Long: `Reproduce the paper: grid search of the autoencoder, then the studies that take its best values
+(denoising, classifier, variational autoencoder), latent-space analysis, figures, and a report with the paper's numbers
+beside ours.
 
 FILE says which studies, and how they depend on one another; without it, it is examples/reproduce.yaml, or with --quick
 examples/reproduce-quick.yaml: all of it small, in minutes.
 
-Everything is kept in a folder: studies in its folder data, figures as PNG and SVG, and report.html. After Ctrl-C or a crash,
-the same command goes on where it was; what has failed, it takes up again. With --coordinator, the studies are trained by the
-workers of a cluster.`,
+Everything is kept in a folder: studies in its folder data, figures as PNG and SVG, and report.html. After Ctrl-C or a
+crash, the same command goes on where it was; what has failed, it takes up again. With --coordinator, the studies are
+trained by the workers of a cluster.`,
 		Example: `  trellis reproduce --quick
   trellis reproduce
   trellis reproduce --coordinator host:7070 --output paper`,

@@ -33,6 +33,7 @@ type runOptions struct {
 	createOptions
 }
 
+// RunCommand is trellis run.
 func RunCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run SPEC...",
@@ -40,12 +41,12 @@ func RunCommand(env *cli.Environment) *cobra.Command {
 		Long: `Run studies from start to end on this machine: coordinator, workers and progress in one process.
 Ends with the ranked trials, the best of them, and an account of what it took. A SPEC of - is read from standard input.
 
-Progress goes to standard error, results to standard output. Ctrl-C ends the studies and shows what they have found until
-then. Without --data, that is all that is left of them: save it with -o.
+Progress goes to standard error, results to standard output. Ctrl-C ends the studies and shows what they have found
+until then. Without --data, that is all that is left of them: save it with -o.
 
-With --data, studies are kept in a folder. After Ctrl-C or a crash, the same command goes on where it was; once a study has
-ended, it shows the results again. What the studies in the folder have trained already is taken over, where it is the same bit
-for bit; with --fresh, everything is trained anew.
+With --data, studies are kept in a folder. After Ctrl-C or a crash, the same command goes on where it was; once a study
+has ended, it shows the results again. What the studies in the folder have trained already is taken over, where it is
+the same bit for bit; with --fresh, everything is trained anew.
 
 With --dry-run, nothing is trained: it says what the studies would cost on this machine, whatever is known already.`,
 		Example: `  trellis run examples/quick.yaml

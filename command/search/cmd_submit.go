@@ -26,19 +26,21 @@ type submitOptions struct {
 	plan          planOptions
 }
 
+// SubmitCommand is trellis submit.
 func SubmitCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "submit SPEC",
 		Short: "Hand a study to the coordinator; print its id",
-		Long: `Hand a study to the coordinator, which checks it and spreads its runs over the workers. Prints the study's
-id, which is its name. A SPEC of - is read from standard input.
+		Long: `Hand a study to the coordinator, which checks it and spreads its runs over the workers. Prints the
+study's id, which is its name. A SPEC of - is read from standard input.
 
-What other studies have trained already is taken over, where it is the same bit for bit: the same data, model, parameters,
-seed, batch size, early stopping and arithmetic. What that is, is said on standard error. With --fresh, everything is trained
-anew.
+What other studies have trained already is taken over, where it is the same bit for bit: the same data, model,
+parameters, seed, batch size, early stopping and arithmetic. What that is, is said on standard error. With --fresh,
+everything is trained anew.
 
-With --dry-run, nothing is submitted: the coordinator says what the study would cost, and what of it is known. If there is
-none, or with --slots, epochs are counted here, and their time is measured by training on random images for a moment.`,
+With --dry-run, nothing is submitted: the coordinator says what the study would cost, and what of it is known. If there
+is none, or with --slots, epochs are counted here, and their time is measured by training on random images for a
+moment.`,
 		Example: `  trellis submit examples/synthetic.yaml
   trellis submit --watch examples/paper.yaml
   trellis submit --name paper-again --fresh examples/paper.yaml

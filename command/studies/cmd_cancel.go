@@ -10,6 +10,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// CancelCommand is trellis cancel.
 func CancelCommand(env *cli.Environment) *cobra.Command {
 	return studyCommand(env, "cancel", "End a study for good; what its runs have reported stays",
 		func(ctx context.Context, c *client.Client, study string) (*trellisv1.Study, error) {

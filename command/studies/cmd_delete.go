@@ -11,6 +11,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// DeleteCommand is trellis delete.
 func DeleteCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete STUDY",

@@ -13,13 +13,14 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// ExtendCommand is trellis extend.
 func ExtendCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "extend STUDY",
 		Short: "Add values to the axes of a study's grid: more epochs, more seeds",
-		Long: `Add values to the axes of a study's grid, whether it is running or has been completed. What it has stays. Only what is
-missing is trained: more epochs go on from where the runs were. The results are those of a study that had the values from the
-start, bit for bit.`,
+		Long: `Add values to the axes of a study's grid, whether it is running or has been completed. What it has stays.
+Only what is missing is trained: more epochs go on from where the runs were. The results are those of a study that had
+the values from the start, bit for bit.`,
 		Example: `  trellis extend paper --max-epochs 200
   trellis extend paper --seeds 2,3,4,5 --watch
   trellis extend paper --latent-dim 64,128 --learning-rate 3e-3

@@ -10,6 +10,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// PauseCommand is trellis pause.
 func PauseCommand(env *cli.Environment) *cobra.Command {
 	return studyCommand(env, "pause", "Stop a study's runs until it is resumed; what they have reported stays",
 		func(ctx context.Context, c *client.Client, study string) (*trellisv1.Study, error) {

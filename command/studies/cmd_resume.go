@@ -10,6 +10,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// ResumeCommand is trellis resume.
 func ResumeCommand(env *cli.Environment) *cobra.Command {
 	return studyCommand(env, "resume", "Let a paused study go on",
 		func(ctx context.Context, c *client.Client, study string) (*trellisv1.Study, error) {

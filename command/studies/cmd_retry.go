@@ -11,12 +11,13 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// RetryCommand is trellis retry.
 func RetryCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retry STUDY",
 		Short: "Take up again what has failed in a study, or what a heuristic has pruned",
-		Long: `Take up again what has failed in a study, each run from its last checkpoint. With --pruned, what a heuristic has
-pruned too: it is trained to its end then, and the answer is that of the whole grid.`,
+		Long: `Take up again what has failed in a study, each run from its last checkpoint. With --pruned, what a
+heuristic has pruned too: it is trained to its end then, and the answer is that of the whole grid.`,
 		Example: `  trellis retry paper
   trellis retry paper --pruned --watch`,
 		Args: cli.Operands("STUDY"),

@@ -13,6 +13,7 @@ import (
 	"trellis/command/output"
 )
 
+// StudiesCommand is trellis studies.
 func StudiesCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "studies",

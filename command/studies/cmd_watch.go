@@ -18,14 +18,15 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// WatchCommand is trellis watch.
 func WatchCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch STUDY",
 		Short: "Follow a study until it has ended",
 		Long: `Follow a study until it has ended. Ctrl-C stops the watching only: the study goes on.
 
-On a terminal, a live view; elsewhere, a line for what happens. Both go to standard error. Its best configuration, and what it
-took, go to standard output in the end.`,
+On a terminal, a live view; elsewhere, a line for what happens. Both go to standard error. Its best configuration, and
+what it took, go to standard output in the end.`,
 		Args: cli.Operands("STUDY"),
 	}
 	options := cli.ClientFlags(cmd, 0)
