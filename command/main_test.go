@@ -21,8 +21,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"trellis/command/client"
-	"trellis/command/golden"
 	"trellis/command/exit"
+	"trellis/command/golden"
 	"trellis/command/node"
 	trellisv1 "trellis/proto/trellis/v1"
 )

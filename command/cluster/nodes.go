@@ -54,7 +54,7 @@ func newNodeRow(s *trellisv1.NodeStatus) nodeRow {
 		ID: s.GetId(), Address: s.GetAddress(), Role: output.EnumWord(s.GetRole()), Term: s.GetTerm(),
 		LastIndex: s.GetLastIndex(), CommitIndex: s.GetCommitIndex(), AppliedIndex: s.GetAppliedIndex(),
 		SnapshotIndex: s.GetSnapshotIndex(), Version: s.GetVersion(), DiskFree: s.GetDiskFree(),
-			DiskSize: s.GetDiskSize(),
+		DiskSize: s.GetDiskSize(),
 	}
 	if s.SinceContact != nil {
 		seconds := s.GetSinceContact().AsDuration().Seconds()
@@ -169,8 +169,10 @@ func writeNodesTable(out io.Writer, rows []nodeRow) error {
 		if row.DiskSize > 0 {
 			disk = fmt.Sprintf("%s (%d%%)", output.ShortBytes(row.DiskFree), row.DiskFree*100/row.DiskSize)
 		}
-		table.AppendRow([]any{row.ID, row.Address, row.Role, row.Term, row.AppliedIndex, row.Lag, contact, row.Version,
-			disk})
+		table.AppendRow([]any{
+			row.ID, row.Address, row.Role, row.Term, row.AppliedIndex, row.Lag, contact, row.Version,
+			disk,
+		})
 	}
 	_, err := fmt.Fprintln(out, table.Render())
 	return err

@@ -70,11 +70,13 @@ func TestFormsOfJSON(t *testing.T) {
 			&trellisv1.Run{
 				State: trellisv1.RunState_RUN_STATE_LEASED, StopReason: trellisv1.StopReason_STOP_REASON_MAX_EPOCHS,
 			},
-			[]string{`"state":"leased"`, `"stop_reason":"max_epochs"`}, nil,
+			[]string{`"state":"leased"`, `"stop_reason":"max_epochs"`},
+			nil,
 		},
 		{
 			&trellisv1.Losses{Seconds: []float32{0.1, float32(math.NaN())}, TestLoss: map[uint32]float64{10: 1, 9: 2}},
-			[]string{`"seconds":[0.1,"NaN"]`, `"test_loss":{"10":1,"9":2}`}, nil,
+			[]string{`"seconds":[0.1,"NaN"]`, `"test_loss":{"10":1,"9":2}`},
+			nil,
 		},
 		{&trellisv1.Trial{State: 99}, []string{`"state":"unknown"`}, nil},
 	} {

@@ -75,11 +75,13 @@ func bound(epochs, longest uint64, pace float64, slots int, basis string) *trell
 	}
 	f := &trellisv1.Forecast{
 		Epochs: certain(float64(epochs)), Seconds: certain(seconds(slots)), Slots: uint32(slots), SecondsPerEpoch: pace,
-			Basis: basis,
+		Basis: basis,
 	}
 	for more := 2 * slots; more <= 8*slots && seconds(more) < seconds(more/2); more *= 2 {
-		f.Alternatives = append(f.Alternatives, &trellisv1.Forecast_Alternative{Slots: uint32(more),
-			Seconds: seconds(more)})
+		f.Alternatives = append(f.Alternatives, &trellisv1.Forecast_Alternative{
+			Slots:   uint32(more),
+			Seconds: seconds(more),
+		})
 	}
 	return f
 }

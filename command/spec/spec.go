@@ -35,7 +35,7 @@ func ReadAll(paths []string, stdin io.Reader) ([]*trellisv1.StudySpec, error) {
 			continue
 		}
 		if other, ok := from[spec.GetName()]; ok {
-			problems = append(problems, exit.Usagef("%s and %s both name their study %q: a study's name is its id, " +
+			problems = append(problems, exit.Usagef("%s and %s both name their study %q: a study's name is its id, "+
 				"so each "+
 				"needs its own", other, path, spec.GetName()))
 		}
