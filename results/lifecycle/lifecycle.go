@@ -132,7 +132,9 @@ const (
 )
 
 // StudyEnded says whether nothing more will happen to a study in this state, unless it is extended or retried.
-func StudyEnded(state trellisv1.StudyState) bool { return state == StudyCompleted || state == StudyCanceled }
+func StudyEnded(state trellisv1.StudyState) bool {
+	return state == StudyCompleted || state == StudyCanceled
+}
 
 // RunEnded says whether nothing more will happen to a run in this state, unless it is extended, promoted or retried.
 func RunEnded(state trellisv1.RunState) bool { return state != RunPending && state != RunLeased }
