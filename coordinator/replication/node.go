@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/gofrs/flock"
 	"github.com/hashicorp/raft"
 	"golang.org/x/sys/unix"
 )
@@ -35,7 +36,7 @@ type identity struct {
 // directory is a data directory that this process has locked.
 type directory struct {
 	path string
-	lock *os.File
+	lock *flock.Flock
 	identity
 }
 
@@ -44,22 +45,19 @@ func openDirectory(path string) (_ *directory, err error) {
 	if err := makeFolder(path); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	d := &directory{path: path}
-	if d.lock, err = os.OpenFile(filepath.Join(path, lockName), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return nil, fmt.Errorf("lock the data directory: %w", err)
-	}
+	d := &directory{path: path, lock: flock.New(filepath.Join(path, lockName), flock.SetPermissions(0o600))}
 	defer func() {
 		if err != nil {
 			d.lock.Close()
 		}
 	}()
-	if err := unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%w: another coordinator runs on %s: stop it, or give this one a directory "+
-				"of its own",
-				ErrLocked, path)
-		}
+	locked, err := d.lock.TryLock()
+	if err != nil {
 		return nil, fmt.Errorf("lock the data directory %s: %w", path, err)
+	}
+	if !locked {
+		return nil, fmt.Errorf("%w: another coordinator runs on %s: stop it, or give this one a directory of its own",
+			ErrLocked, path)
 	}
 	if err := d.identify(); err != nil {
 		return nil, err
