@@ -38,12 +38,13 @@ var rooms = map[string][]string{
 // mayImport says which packages of the module a package sees, within its room and outside: one line a package, sorted.
 // An arrow that is not here is not drawn by accident.
 var mayImport = map[string]string{
-	"command":                              "command/answer command/cli command/cluster command/exit command/search command/studies trainer",
+	"command":                              "command/answer command/cli command/cluster command/configuration command/exit command/search command/studies trainer",
 	"command/answer":                       "command/cli command/client command/describe command/exit command/output command/spec proto/trellis/v1 results/grid results/lifecycle results/trajectory trainer worker",
 	"command/chaos":                        "",
-	"command/cli":                          "command/client command/exit command/output proto/trellis/v1",
+	"command/cli":                          "command/client command/configuration command/exit command/output proto/trellis/v1",
 	"command/client":                       "command/exit command/output command/spec proto/trellis/v1 results/lifecycle trainer worker/dial",
 	"command/cluster":                      "command/cli command/client command/exit command/node command/output command/spec coordinator proto/trellis/v1 trainer trainer/kernel worker worker/dial",
+	"command/configuration":                "command/exit command/source results/spelling",
 	"command/describe":                     "command/output proto/trellis/v1",
 	"command/exit":                         "",
 	"command/fake":                         "proto/trellis/v1",
@@ -53,7 +54,7 @@ var mayImport = map[string]string{
 	"command/output":                       "command/exit",
 	"command/progress":                     "command/cli command/client command/describe command/output proto/trellis/v1 results/lifecycle",
 	"command/reproduction":                 "proto/trellis/v1 results/figure results/grid results/paper trainer trainer/dataset trainer/latent",
-	"command/search":                       "command/answer command/cli command/client command/describe command/exit command/node command/output command/progress command/reproduction command/spec command/studies examples proto/trellis/v1 results/grid results/lifecycle results/paper results/trajectory trainer trainer/dataset worker",
+	"command/search":                       "command/answer command/cli command/client command/configuration command/describe command/exit command/node command/output command/progress command/reproduction command/spec command/studies examples proto/trellis/v1 results/grid results/lifecycle results/paper results/trajectory trainer trainer/dataset worker",
 	"command/source":                       "command/exit command/output",
 	"command/spec":                         "command/exit command/output command/reproduction command/source proto/trellis/v1 results/grid results/spelling trainer",
 	"command/studies":                      "command/answer command/cli command/client command/describe command/exit command/output command/progress proto/trellis/v1",

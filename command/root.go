@@ -11,6 +11,7 @@ import (
 	"trellis/command/answer"
 	"trellis/command/cli"
 	"trellis/command/cluster"
+	"trellis/command/configuration"
 	"trellis/command/exit"
 	"trellis/command/search"
 	"trellis/command/studies"
@@ -23,7 +24,10 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	// started says that the command line was understood and its command runs.
 	started := false
 	root := rootCommand(env)
-	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		started = true
+		return configuration.Apply(cmd)
+	}
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -83,6 +87,8 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
 		cluster.ClusterCommand(env),
 		cluster.BackupCommand(env), cluster.RestoreCommand(env))
 	root.AddCommand(versionCommand(env), exitCodesCommand())
+	configuration.AddFlag(root)
+	root.AddCommand(configuration.Topic(root))
 	root.SetVersionTemplate("{{.Version}}\n")
 	return root
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,13 +28,8 @@ func ClientFlags(cmd *cobra.Command, wait time.Duration) *ClientOptions {
 
 // AddressFlag adds --coordinator.
 func AddressFlag(cmd *cobra.Command, address *string) {
-	standard := client.DefaultAddress
-	if set := os.Getenv(client.AddressVariable); set != "" {
-		standard = set
-	}
-	cmd.Flags().StringVar(address, "coordinator", standard,
-		"the coordinator's `address`, or those of several nodes with commas between them; or set "+
-			client.AddressVariable)
+	cmd.Flags().StringVar(address, "coordinator", client.DefaultAddress,
+		"the coordinator's `address`, or those of several nodes with commas between them")
 }
 
 // WithClient runs what a command does with a coordinator, interruptible by signals.

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"trellis/command/client"
+	"trellis/command/configuration"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -54,6 +55,9 @@ func completeFrom(
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		if err := configuration.Apply(cmd); err != nil {
+			return nil, cobra.ShellCompDirectiveError
 		}
 		c, err := client.New(options.Address, io.Discard)
 		if err != nil {

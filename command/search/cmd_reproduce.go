@@ -93,7 +93,7 @@ trained by the workers of a cluster.`,
 		options.command = reproduceCommand(quick, args)
 		options.Logger = log.NewLogger(env.Err)
 		options.inLines = cmd.Flags().Changed("log-level")
-		if cmd.Flags().Changed("coordinator") || os.Getenv(client.AddressVariable) != "" {
+		if cmd.Flags().Changed("coordinator") {
 			options.remote = true
 			options.place = node.Directory{Path: coordinator.Address, Found: true, Flag: "--coordinator"}
 			return env.WithClient(cmd.Context(), coordinator, func(ctx context.Context, c *client.Client) error {

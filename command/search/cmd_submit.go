@@ -10,6 +10,7 @@ import (
 
 	"trellis/command/cli"
 	"trellis/command/client"
+	"trellis/command/configuration"
 	"trellis/command/describe"
 	"trellis/command/exit"
 	"trellis/command/node"
@@ -59,12 +60,12 @@ moment.`,
 	cmd.Flags().BoolVar(&submit.watch, "watch", false, "follow the study until it has ended")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		for _, flag := range []string{"slots", "data-sets", "cache-dir"} {
-			if cmd.Flags().Changed(flag) && !submit.dryRun {
+			if configuration.Given(cmd, flag) && !submit.dryRun {
 				return exit.Usagef("--%s belongs to --dry-run: a study is trained on the slots that the workers "+
 					"have, with the "+
 					"data sets that the coordinator has", flag)
 			}
-			submit.plan.here = submit.plan.here || cmd.Flags().Changed(flag)
+			submit.plan.here = submit.plan.here || configuration.Given(cmd, flag)
 		}
 		if submit.dryRun && submit.watch {
 			return exit.Usagef("with --dry-run nothing is submitted that --watch could follow")

@@ -1,0 +1,85 @@
+package configuration
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"trellis/command/exit"
+	"trellis/command/source"
+)
+
+// configured marks flags that were set by a variable or a file.
+const configured = "trellis/configured"
+
+// Given says whether a flag stands on the command line itself.
+func Given(cmd *cobra.Command, name string) bool {
+	flag := cmd.Flags().Lookup(name)
+	return flag != nil && flag.Changed && flag.Annotations[configured] == nil
+}
+
+// Apply sets the flags of a command that its command line leaves out, if they are configured: by a variable, or else in the
+// file. What is wrong with these is an exit.ErrUsage that names its source.
+func Apply(cmd *cobra.Command) error {
+	file, err := readFile(cmd)
+	if err != nil {
+		return err
+	}
+	var problems []source.Problem
+	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
+		if err != nil || flag.Changed || !IsSetting(flag) {
+			return
+		}
+		if text, ok := os.LookupEnv(Variable(flag.Name)); ok && text != "" {
+			if wrong := set(flag, text); wrong != nil {
+				err = exit.Usagef("invalid value %q for %s: %w", text, Variable(flag.Name), wrong)
+			}
+			return
+		}
+		if value, ok := file.values[flag.Name]; ok {
+			if wrong := set(flag, value.Value); wrong != nil {
+				problems = append(problems, source.Problem{
+					Line: value.Line, Column: value.Column, Message: fmt.Sprintf("invalid value %q for %s: %v", value.Value, flag.Name, wrong),
+				})
+			}
+		}
+	})
+	if err != nil || problems == nil {
+		return err
+	}
+	return file.text.Error(problems...)
+}
+
+// set gives a flag its value.
+func set(flag *pflag.Flag, text string) error {
+	if err := flag.Value.Set(text); err != nil {
+		return plain(flag.Value.Type(), err)
+	}
+	flag.Changed = true
+	if flag.Annotations == nil {
+		flag.Annotations = make(map[string][]string)
+	}
+	flag.Annotations[configured] = []string{strconv.FormatBool(true)}
+	return nil
+}
+
+// plain says what a value of a type must be, where the error is one of Go's own.
+func plain(kind string, err error) error {
+	switch kind {
+	case "duration":
+		return fmt.Errorf("must be a duration such as 30s or 5m")
+	case "bool":
+		return fmt.Errorf("must be true or false")
+	case "float64":
+		return fmt.Errorf("must be a number")
+	case "int", "int64":
+		return fmt.Errorf("must be a whole number")
+	case "uint", "uint32", "uint64":
+		return fmt.Errorf("must be a whole number, 0 or more")
+	default:
+		return err
+	}
+}
