@@ -43,8 +43,8 @@ type attempt struct {
 	sent    int
 	// epoch is that of the last report, acknowledged or not.
 	epoch int
-	// checkpoints have been uploaded, and are owed like reports.
-	checkpoints     []*trellisv1.Checkpoint
+	// checkpoints have been uploaded, or could not be, and are owed like reports.
+	checkpoints     []*trellisv1.CheckpointReport
 	checkpointsSent int
 	// outcome is nil until the training has ended. outcomeSent says that the current session has it.
 	outcome     *trellisv1.Outcome
@@ -90,7 +90,7 @@ func (a *attempt) acknowledge(epoch, checkpoint uint32) {
 	a.reports = a.reports[covered:]
 	a.sent = max(a.sent-covered, 0)
 	covered = 0
-	for covered < len(a.checkpoints) && a.checkpoints[covered].GetEpoch() <= checkpoint {
+	for covered < len(a.checkpoints) && a.checkpoints[covered].GetCheckpoint().GetEpoch() <= checkpoint {
 		covered++
 	}
 	a.checkpoints = a.checkpoints[covered:]
@@ -102,15 +102,11 @@ func (a *attempt) acknowledge(epoch, checkpoint uint32) {
 func (a *attempt) next() *trellisv1.SessionRequest {
 	if a.checkpointsSent < len(a.checkpoints) {
 		checkpoint := a.checkpoints[a.checkpointsSent]
-		if a.sent < len(a.reports) && a.reports[a.sent].Epoch <= int(checkpoint.GetEpoch()) {
+		if a.sent < len(a.reports) && a.reports[a.sent].Epoch <= int(checkpoint.GetCheckpoint().GetEpoch()) {
 			return nil
 		}
 		a.checkpointsSent++
-		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Checkpoint{
-			Checkpoint: &trellisv1.CheckpointReport{
-				Study: a.assignment.GetStudy(), Run: a.assignment.GetRun(), Attempt: a.number(), Checkpoint: checkpoint,
-			},
-		}}
+		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Checkpoint{Checkpoint: checkpoint}}
 	}
 	if a.outcome == nil || a.outcomeSent || a.sent < len(a.reports) {
 		return nil
@@ -194,19 +190,23 @@ func (a *attempt) succeeded(result trainer.Result) *trellisv1.Outcome {
 
 // failed says that the worker, whose name is given, could not train the run.
 func (a *attempt) failed(worker string, err error) *trellisv1.Outcome {
-	// Text that is not UTF-8 can't be sent: the session would end over it, again and again.
-	message := strings.ToValidUTF8(err.Error(), "\uFFFD")
-	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage], "") + "..."
-	}
 	outcome := a.newOutcome()
 	outcome.Result = &trellisv1.Outcome_Failure{Failure: &trellisv1.Failure{
 		Attempt: a.number(),
 		Worker:  worker,
-		Class:   trellisv1.FailureClass_FAILURE_CLASS_TRAINER,
-		Message: message,
+		Class:   classOf(err),
+		Message: sendable(err.Error()),
 	}}
 	return outcome
+}
+
+// sendable is a text as it can be sent: not too long, and in UTF-8. The session would end over another, again and again.
+func sendable(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) > maxMessage {
+		text = strings.ToValidUTF8(text[:maxMessage], "") + "..."
+	}
+	return text
 }
 
 var stopReasons = map[trainer.StopReason]trellisv1.StopReason{

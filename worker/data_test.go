@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -226,6 +227,8 @@ func TestDataErrors(t *testing.T) {
 		// failure is in the message, empty for success. tries is how often the description was asked for.
 		failure string
 		tries   int
+		// class is of a failure. Default: the trainer's.
+		class trellisv1.FailureClass
 	}{
 		{"unavailable for a while", func(s *served, _ *trellisv1.Assignment) {
 			s.fail = func(what string, times int) error {
@@ -234,29 +237,32 @@ func TestDataErrors(t *testing.T) {
 				}
 				return nil
 			}
-		}, "", 1 + len(dataset.FileNames) + 1},
+		}, "", 1 + len(dataset.FileNames) + 1, 0},
 		{"unavailable for good", func(s *served, _ *trellisv1.Assignment) {
 			s.fail = always(codes.Unavailable, "no leader")
-		}, "after 10 tries: ask the coordinator for its files: rpc error: code = Unavailable desc = no leader", 10},
+		}, "after 10 tries: ask the coordinator for its files: rpc error: code = Unavailable desc = no leader", 10, 0},
 		{"unknown", func(s *served, a *trellisv1.Assignment) {
 			a.Config.DataSet = strings.Repeat("0", 64)
-		}, "no study uses a data set of digest 0000", 1},
+		}, "no study uses a data set of digest 0000", 1, 0},
 		{"changed", func(s *served, _ *trellisv1.Assignment) {
 			s.fail = always(codes.FailedPrecondition, "has changed since")
-		}, "has changed since", 1},
+		}, "has changed since", 1, 0},
 		{"damaged", func(s *served, _ *trellisv1.Assignment) {
 			s.contents[s.description.Files[1].Sha256][20]++
-		}, dataset.ErrInvalid.Error(), 1},
+		}, dataset.ErrInvalid.Error(), 1, 0},
 		{"another data set's files", func(s *served, _ *trellisv1.Assignment) {
 			s.description.Files[0], s.description.Files[2] = s.description.Files[2], s.description.Files[0]
 			s.description.Files[0].Name, s.description.Files[2].Name = dataset.FileNames[0], dataset.FileNames[2]
-		}, dataset.ErrInvalid.Error(), 1},
+		}, dataset.ErrInvalid.Error(), 1, 0},
 		{"path instead of a digest", func(s *served, _ *trellisv1.Assignment) {
 			s.description.Files[0].Sha256 = "../../etc/passwd"
-		}, dataset.ErrInvalid.Error(), 1},
+		}, dataset.ErrInvalid.Error(), 1, 0},
 		{"split too large", func(_ *served, a *trellisv1.Assignment) {
 			a.Config.Split.Train = 31
-		}, dataset.ErrSplit.Error(), 1},
+		}, dataset.ErrSplit.Error(), 1, trellisv1.FailureClass_FAILURE_CLASS_INPUT},
+		{"too large for any worker", func(s *served, a *trellisv1.Assignment) {
+			s.description.Files[0].Size = dataset.DefaultMaxBytes
+		}, dataset.ErrTooLarge.Error(), 1, trellisv1.FailureClass_FAILURE_CLASS_INPUT},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, onData(func(dataset.Split) {}), func(h *harness) {
@@ -271,7 +277,7 @@ func TestDataErrors(t *testing.T) {
 					if outcome.GetSuccess() == nil {
 						t.Errorf("outcome is %v, want success", outcome)
 					}
-				case failure.GetClass() != trellisv1.FailureClass_FAILURE_CLASS_TRAINER ||
+				case failure.GetClass() != cmp.Or(test.class, trellisv1.FailureClass_FAILURE_CLASS_TRAINER) ||
 					!strings.Contains(failure.GetMessage(), test.failure):
 					t.Errorf("outcome is %v, want failure with %q", outcome, test.failure)
 				}

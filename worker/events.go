@@ -7,15 +7,17 @@ import (
 	"trellis/trainer"
 )
 
-// event is what an attempt's goroutines tell Run: an epoch's report, a checkpoint that has been uploaded, or that the
-// training has ended, with its outcome.
+// event is what an attempt's goroutines tell Run: an epoch's report, a checkpoint that has been uploaded or could not be,
+// or that the training has ended, with its outcome.
 type event struct {
 	attempt    *attempt
 	report     trainer.Report
-	checkpoint *trellisv1.Checkpoint
+	checkpoint *trellisv1.CheckpointReport
 	outcome    *trellisv1.Outcome
 	// position comes with the outcome: how far the training came.
 	position position
+	// unfit comes with an outcome: what is wrong with this worker, nil for nothing.
+	unfit error
 }
 
 // events are those that Run has not taken yet. Putting never waits: who trains is not held up by Run, and at many epochs

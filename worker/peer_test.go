@@ -87,6 +87,8 @@ type peer struct {
 	requests chan *trellisv1.SessionRequest
 	// end makes the session end with an error.
 	end chan error
+	// missing are the reasons of the checkpoints that exchange has taken, empty for those that were saved.
+	missing []string
 }
 
 // receive passes on the requests one by one: what the test does not take holds up the stream.

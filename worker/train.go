@@ -41,6 +41,9 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 		default:
 			log.Error("training failed", "error", err)
 			last.outcome = a.failed(w.name, err)
+			if last.outcome.GetFailure().GetClass() == trellisv1.FailureClass_FAILURE_CLASS_WORKER {
+				last.unfit = w.check()
+			}
 		}
 	case <-ctx.Done():
 		last.outcome = a.returned()
@@ -70,6 +73,9 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 	if run.GetNumerics() != trainer.NumericsVersion {
 		return result, fmt.Errorf("run needs version %q of the arithmetic, this worker has %q", run.GetNumerics(),
 			trainer.NumericsVersion)
+	}
+	if !knows(run.GetModel()) {
+		return result, fmt.Errorf("%w: it does not know the model %q", ErrUnfit, run.GetModel())
 	}
 	config := TrainerConfig(run)
 	if run.GetDataSet() != "" {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -25,8 +26,8 @@ const (
 // The zero value takes no checkpoints: see open.
 //
 // Training never waits for an upload. It encodes a checkpoint into memory that is used again; a goroutine, which is
-// started with the first one, sends it. What can't be sent is given up after a while and logged: a checkpoint is never
-// worth a run.
+// started with the first one, sends it. What can't be sent is given up after a while: a checkpoint is never worth a run.
+// The coordinator is told if it would have kept the weights.
 type uploads struct {
 	worker  *Worker
 	attempt *attempt
@@ -75,6 +76,21 @@ func (u *uploads) offer(ctx context.Context, checkpoint *trainer.Checkpoint) err
 		return nil
 	}
 	return u.take(ctx, checkpoint, summary)
+}
+
+// report says what has become of a checkpoint: it has been saved under a digest, or is missing for a reason.
+func (u *uploads) report(of encoded, digest, missing string) {
+	checkpoint := &trellisv1.Checkpoint{Epoch: uint32(of.summary.Epoch), BestEpoch: uint32(of.summary.BestEpoch)}
+	if missing == "" {
+		checkpoint.Sha256, checkpoint.Size = digest, uint64(len(of.content))
+	} else if !u.isKept(of.summary) {
+		return
+	}
+	assignment := u.attempt.assignment
+	u.worker.events.put(event{attempt: u.attempt, checkpoint: &trellisv1.CheckpointReport{
+		Study: assignment.GetStudy(), Run: assignment.GetRun(), Attempt: assignment.GetAttempt(), Checkpoint: checkpoint,
+		Missing: sendable(missing),
+	}})
 }
 
 // isKept says whether the coordinator wants a checkpoint for its weights: at a milestone, and at the run's end.
@@ -161,15 +177,18 @@ func (u *uploads) send(ctx context.Context, next encoded) {
 	switch {
 	case err == nil:
 		u.worker.metrics.checkpoints.WithLabelValues("uploaded").Inc()
-		u.worker.events.put(event{attempt: u.attempt, checkpoint: &trellisv1.Checkpoint{
-			Epoch: uint32(next.summary.Epoch), Sha256: digest, Size: uint64(len(next.content)),
-			BestEpoch: uint32(next.summary.BestEpoch),
-		}})
+		u.report(next, digest, "")
 	case ctx.Err() == nil:
 		u.worker.metrics.checkpoints.WithLabelValues("failure").Inc()
 		log.Warn("gave up the upload of a checkpoint", "error", reason(err))
+		u.report(next, "", reason(err))
+	case u.attempt.ctx.Err() == nil:
+		u.report(next, "", errLate.Error()) // finish counts and logs it.
 	}
 }
+
+// errLate is why a checkpoint is missing whose upload was not waited for any longer.
+var errLate = errors.New("the upload took too long")
 
 // finish waits until all that was taken has been sent or given up, but no longer than lastUploadTimeout, or
 // drainUploadTimeout once the worker drains. Time without a session does not count: without one, the outcome could not be
@@ -200,6 +219,9 @@ func (u *uploads) finish() {
 	left := u.pending.Load()
 	u.cancel()
 	<-u.done
+	for next := range u.queue {
+		u.report(next, "", errLate.Error())
+	}
 	u.worker.metrics.checkpoints.WithLabelValues("failure").Add(float64(left))
 	u.worker.log.Warn("gave up the upload of checkpoints", "study", u.attempt.assignment.GetStudy(),
 		"run", u.attempt.assignment.GetRun(), "attempt", u.attempt.number(), "checkpoints", left, "after", timeout)

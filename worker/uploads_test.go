@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,7 +63,7 @@ func (h *harness) decoded(reported *trellisv1.Checkpoint) *trainer.Checkpoint {
 }
 
 // exchange takes requests until the outcome of the attempt, and returns them as a text: r1-3 for reports, c3 for a
-// checkpoint.
+// checkpoint, m3 for one that is missing.
 func (p *peer) exchange(attempt uint64) (text string, checkpoints []*trellisv1.Checkpoint, outcome *trellisv1.Outcome) {
 	p.Helper()
 	separator := ""
@@ -79,8 +80,13 @@ func (p *peer) exchange(attempt uint64) (text string, checkpoints []*trellisv1.C
 			if report.GetStudy() != "study" || report.GetRun() == "" || report.GetAttempt() != attempt {
 				p.Errorf("got %v, want a checkpoint of attempt %d", report, attempt)
 			}
-			text += fmt.Sprintf("%sc%d", separator, report.GetCheckpoint().GetEpoch())
-			checkpoints = append(checkpoints, report.GetCheckpoint())
+			if report.GetMissing() != "" {
+				text += fmt.Sprintf("%sm%d", separator, report.GetCheckpoint().GetEpoch())
+			} else {
+				text += fmt.Sprintf("%sc%d", separator, report.GetCheckpoint().GetEpoch())
+				checkpoints = append(checkpoints, report.GetCheckpoint())
+			}
+			p.missing = append(p.missing, report.GetMissing())
 		}
 		if outcome := request.GetOutcome(); outcome != nil {
 			return text, checkpoints, outcome
@@ -239,14 +245,14 @@ func TestUploadErrors(t *testing.T) {
 	}{
 		{"unavailable once", fail(codes.Unavailable, 1), nil, "r1 c1", 2, 200 * time.Millisecond},
 		{"exhausted thrice", fail(codes.ResourceExhausted, 3), nil, "r1 c1", 4, time.Second},
-		{"unavailable for good", fail(codes.Unavailable, 100), nil, "r1", maxTries, 20 * time.Second},
-		{"refused", fail(codes.PermissionDenied, 100), nil, "r1", 1, 0},
-		{"without artifacts", fail(codes.Unimplemented, 100), nil, "r1", 1, 0},
-		{"damaged", nil, func(r *trellisv1.UploadArtifactResponse) { r.Size-- }, "r1", 1, 0},
+		{"unavailable for good", fail(codes.Unavailable, 100), nil, "r1 m1", maxTries, 20 * time.Second},
+		{"refused", fail(codes.PermissionDenied, 100), nil, "r1 m1", 1, 0},
+		{"without artifacts", fail(codes.Unimplemented, 100), nil, "r1 m1", 1, 0},
+		{"damaged", nil, func(r *trellisv1.UploadArtifactResponse) { r.Size-- }, "r1 m1", 1, 0},
 		{"stalled", func(_ int, stream trellisv1.ArtifactService_UploadArtifactServer) error {
 			<-stream.Context().Done()
 			return stream.Context().Err()
-		}, nil, "r1", 1, stallTimeout},
+		}, nil, "r1 m1", 1, stallTimeout},
 		{"slow without end", func(_ int, stream trellisv1.ArtifactService_UploadArtifactServer) error {
 			for {
 				if err := sleep(stream.Context(), stallTimeout*3/4); err != nil {
@@ -256,7 +262,7 @@ func TestUploadErrors(t *testing.T) {
 					return err
 				}
 			}
-		}, nil, "r1", 1, lastUploadTimeout},
+		}, nil, "r1 m1", 1, lastUploadTimeout},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			registry := prometheus.NewRegistry()
@@ -283,7 +289,7 @@ func TestUploadErrors(t *testing.T) {
 					t.Errorf("%d uploads, want %d", uploads, test.uploads)
 				}
 				gaveUp := h.count("gave up the upload of a checkpoint") + h.count("gave up the upload of checkpoints")
-				if (gaveUp == 1) != (test.want == "r1") || gaveUp > 1 {
+				if (gaveUp == 1) != (test.want == "r1 m1") || gaveUp > 1 {
 					t.Errorf("the log tells %d times of a checkpoint given up:\n%s", gaveUp, h.logs)
 				}
 				result := map[bool]string{true: "failure", false: "uploaded"}[gaveUp == 1]
@@ -411,9 +417,16 @@ func TestDrainWhileUploadsStall(t *testing.T) {
 		milestones []uint32
 		epochs     int
 		succeeds   bool
+		// missing are the checkpoints of which the coordinator is told that they could not be saved.
+		missing string
 	}{
-		{"one more has no room", []uint32{1, 2, 3, 4, 5, 6, 7, 8, 9, 50}, maxUploads + 2, false},
-		{"the run has ended", []uint32{3}, 3, true},
+		{
+			"one more has no room",
+			[]uint32{1, 2, 3, 4, 5, 6, 7, 8, 9, 50},
+			maxUploads + 2, false,
+			"m1 m2 m3 m4 m5 m6 m7 m8 m9",
+		},
+		{"the run has ended", []uint32{3}, 3, true, "m3"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, paced, func(h *harness) {
@@ -431,8 +444,12 @@ func TestDrainWhileUploadsStall(t *testing.T) {
 				start := time.Now()
 				h.worker.Drain()
 				p.drain()
-				if outcome := p.outcome(1); (outcome.GetSuccess() != nil) != test.succeeds {
+				missing, _, outcome := p.exchange(1)
+				if (outcome.GetSuccess() != nil) != test.succeeds {
 					t.Errorf("outcome is %v, want success: %v", outcome, test.succeeds)
+				}
+				if missing != test.missing || slices.ContainsFunc(p.missing, func(s string) bool { return s != errLate.Error() }) {
+					t.Errorf("the coordinator was told of %s: %q, want %s", missing, p.missing, test.missing)
 				}
 				if took := time.Since(start); took != drainUploadTimeout {
 					t.Errorf("the outcome took %v, want %v", took, drainUploadTimeout)
@@ -494,6 +511,37 @@ func TestStopDuringUpload(t *testing.T) {
 		h.returned()
 		if took := time.Since(start); took > 0 {
 			t.Errorf("Run took %v to return", took)
+		}
+	})
+}
+
+// The coordinator is told of weights that are missing and why, and not of checkpoints that would only have saved time.
+func TestMissingWeights(t *testing.T) {
+	inBubble(t, paced, func(h *harness) {
+		h.coordinator.artifacts.uploading = func(call int, _ trellisv1.ArtifactService_UploadArtifactServer) error {
+			if call == 3 { // of epochs 2, 4 and 6: the second milestone
+				return nil
+			}
+			return status.Error(codes.Internal, "the store is \xff full")
+		}
+		p := h.session()
+		p.welcomeWithCheckpoints(1500 * time.Millisecond)
+		assignment := serveImages(h, network.Side, network.Side).networkAssignment(1, "run", 6)
+		assignment.Config.Milestones = []uint32{4, 6}
+		p.assign(assignment)
+		got, _, outcome := p.exchange(1)
+		if want := "r1 r2 r3 r4 m4 r5 r6 c6"; got != want || outcome.GetSuccess() == nil {
+			t.Errorf("got %s and %v, want %s and success", got, outcome, want)
+		}
+		if len(p.missing) != 2 || !strings.Contains(p.missing[0], "the store is \uFFFD full") {
+			t.Errorf("the reasons are %q, want that of the store", p.missing)
+		}
+		// What is owed is sent again.
+		h.leave()
+		h.comeBack()
+		p = h.connect(1)
+		if got, _, _ := p.exchange(1); got != "r1-6 m4 c6" {
+			t.Errorf("sent again were %s", got)
 		}
 	})
 }

@@ -52,6 +52,8 @@ type Worker struct {
 	data       *shared[string, *dataset.Data]
 	pretrained *shared[pretrained, *trainer.Checkpoint]
 	artifacts  artifacts
+	// cache keeps data sets on disk.
+	cache *dataset.Cache
 	// connected says that there is a welcomed session.
 	connected atomic.Bool
 	// checkpointInterval is how often a run's checkpoint is uploaded, a time.Duration. 0: never.
@@ -69,6 +71,8 @@ type Worker struct {
 	attempts  []*attempt
 	positions positions
 	draining  bool
+	// unfit is why the worker leaves by itself, nil as long as it is fit to train.
+	unfit error
 	// failures counts sessions that have failed since the last one that lasted for a heartbeat.
 	failures int
 	// lease is how long the coordinator waits for a worker that is silent.
@@ -104,6 +108,7 @@ func New(config Config) (*Worker, error) {
 		drain:     make(chan struct{}),
 		slots:     make(chan struct{}, config.Slots),
 		events:    newEvents(),
+		cache:     dataset.NewCache(config.CacheDir),
 	}, nil
 }
 
@@ -120,7 +125,7 @@ func (w *Worker) Drain() {
 // there, and comes back to one that was lost, for as long as it takes.
 //
 // It returns nil after a drain, ErrNotHandedBack after one that the coordinator missed, ctx's cause once ctx is done,
-// and an error wrapping ErrRefused if the coordinator will have nothing to do with this worker: protocol or
+// ErrUnfit if this worker can't train, whether that shows at the start or later, and an error wrapping ErrRefused if the coordinator will have nothing to do with this worker: protocol or
 // arithmetic of another version, invalid configuration, no permission. No training goes on after it has returned. Run
 // is called once.
 func (w *Worker) Run(ctx context.Context) error {
@@ -134,16 +139,22 @@ func (w *Worker) Run(ctx context.Context) error {
 		return fmt.Errorf("connect to coordinator at %s: %w", w.config.Coordinator, err)
 	}
 	defer conn.Close()
+	if err := w.check(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	w.ctx, w.awake = ctx, w.config.now()
 	w.client = trellisv1.NewWorkerServiceClient(conn)
 	w.artifacts = artifacts{trellisv1.NewArtifactServiceClient(conn)}
 	w.data = newShared(ctx, w.log, "data_set",
-		downloader(trellisv1.NewDataSetServiceClient(conn), dataset.NewCache(w.config.CacheDir)))
+		downloader(trellisv1.NewDataSetServiceClient(conn), w.cache))
 	w.pretrained = newShared(ctx, w.log, "pretrained", w.artifacts.fetchPretrained)
 	w.open()
 	defer w.finish(cancel)
-	return w.loop()
+	if err := w.loop(); err != nil {
+		return err
+	}
+	return w.unfit
 }
 
 // finish ends all goroutines.
@@ -287,6 +298,11 @@ func (w *Worker) handleEvent(e event) {
 		a.reported(e.report)
 	default:
 		w.ended(a, e.outcome, e.position)
+		if e.unfit != nil && !w.draining {
+			w.log.Error("this worker is not fit to train any more", "error", e.unfit)
+			w.unfit = e.unfit
+			w.startDrain()
+		}
 	}
 }
 

@@ -1,10 +1,13 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,6 +83,8 @@ func TestOutcomes(t *testing.T) {
 		// success is the reason of one, failure is in the message of one.
 		success trellisv1.StopReason
 		failure string
+		// class is the failure's. Default: the trainer's.
+		class trellisv1.FailureClass
 		// length is the message's, if it matters.
 		length int
 	}{
@@ -107,7 +112,17 @@ func TestOutcomes(t *testing.T) {
 		},
 		{
 			name: "invalid configuration", alter: func(c *trellisv1.RunConfig) { c.Parameters.LatentDim = 0 },
-			failure: "latent dimension is 0",
+			failure: "latent dimension is 0", class: trellisv1.FailureClass_FAILURE_CLASS_INPUT,
+		},
+		{
+			name: "disk", train: func(context.Context, trainer.Config) (trainer.Result, error) {
+				return trainer.Result{}, fmt.Errorf("load: %w", &fs.PathError{Op: "read", Path: "file", Err: syscall.EIO})
+			},
+			failure: "load: read file: input/output error", class: trellisv1.FailureClass_FAILURE_CLASS_WORKER,
+		},
+		{
+			name: "unknown model", alter: func(c *trellisv1.RunConfig) { c.Model = "transformer" },
+			failure: `does not know the model "transformer"`, class: trellisv1.FailureClass_FAILURE_CLASS_WORKER,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -136,7 +151,7 @@ func TestOutcomes(t *testing.T) {
 						continue
 					}
 					failure := outcome.GetFailure()
-					if failure.GetClass() != trellisv1.FailureClass_FAILURE_CLASS_TRAINER || failure.GetAttempt() != attempt ||
+					if failure.GetClass() != cmp.Or(test.class, trellisv1.FailureClass_FAILURE_CLASS_TRAINER) || failure.GetAttempt() != attempt ||
 						failure.GetWorker() != h.worker.Name() || !strings.Contains(failure.GetMessage(), test.failure) {
 						t.Errorf("outcome is %v, want a failure with %q", outcome, test.failure)
 					}

@@ -11,7 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -98,17 +100,54 @@ func (c *Cache) fetch(ctx context.Context, files []File, download download) (*Se
 	if err := sweep(root, time.Now()); err != nil {
 		return nil, err
 	}
-	kept := make([]File, len(files))
-	for i, f := range files {
-		f.place = place(filepath.Join(c.Dir, f.SHA256))
-		if f.verify() != nil {
-			if err := store(ctx, root, f, download); err != nil {
-				return nil, fmt.Errorf("download %s: %w", f.Name, err)
-			}
+	kept := slices.Clone(files)
+	var missing []File
+	var bytes int64
+	for i := range kept {
+		f := &kept[i]
+		if f.place = place(filepath.Join(c.Dir, f.SHA256)); f.verify() != nil {
+			missing = append(missing, *f)
+			bytes += f.Size
 		}
-		kept[i] = f
+	}
+	if err := c.checkRoom(bytes); err != nil {
+		return nil, err
+	}
+	for _, f := range missing {
+		if err := store(ctx, root, f, download); err != nil {
+			return nil, fmt.Errorf("download %s: %w", f.Name, err)
+		}
 	}
 	return newSet("", kept)
+}
+
+// checkBytes is how much Check writes.
+const checkBytes = 64 << 10
+
+// Check says why nothing can be kept in the cache, nil if something can. It makes the folder.
+func (c *Cache) Check() (err error) {
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(c.Dir, temporaryPrefix)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close(), os.Remove(file.Name())) }()
+	if _, err := file.Write(make([]byte, checkBytes)); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
+// checkRoom says whether so many bytes can be kept. Where that can't be told, they can.
+func (c *Cache) checkRoom(bytes int64) error {
+	free, err := freeBytes(c.Dir)
+	if err != nil || bytes <= 0 || free >= uint64(bytes) {
+		return nil
+	}
+	return fmt.Errorf("%d bytes are needed and %d are free: %w", bytes, free,
+		&fs.PathError{Op: "write", Path: c.Dir, Err: syscall.ENOSPC})
 }
 
 // store downloads a file under a temporary name and moves it to its place once it is verified and on disk.

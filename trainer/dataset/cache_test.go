@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -294,6 +296,57 @@ func TestCacheSweeps(t *testing.T) {
 		_, err := os.Stat(filepath.Join(dir, fmt.Sprintf("%s%d", temporaryPrefix, i)))
 		if got := err == nil; got != want {
 			t.Errorf("download %d still there: %t, want %t", i, got, want)
+		}
+	}
+}
+
+func TestCacheCheck(t *testing.T) {
+	dir := t.TempDir()
+	if err := NewCache(filepath.Join(dir, "made", "here")).Check(); err != nil {
+		t.Errorf("a folder that can be made: %v", err)
+	}
+	checkOnly(t, filepath.Join(dir, "made", "here"), 0)
+	file := filepath.Join(dir, "file")
+	writeFile(t, file, nil)
+	for _, wrong := range []string{file, filepath.Join(file, "below"), ""} {
+		if err := NewCache(wrong).Check(); err == nil {
+			t.Errorf("%q is no folder, and passed", wrong)
+		}
+	}
+}
+
+// TestCacheWithoutRoom: what does not fit is not begun, and the error is the disk's.
+func TestCacheWithoutRoom(t *testing.T) {
+	f := newFixture(1)
+	total := int64(len(f[0]) + len(f[1]) + len(f[2]) + len(f[3]))
+	kept := freeBytes
+	defer func() { freeBytes = kept }()
+	for _, test := range []struct {
+		name string
+		free uint64
+		err  error
+		fits bool
+	}{
+		{"too little", uint64(total) - 1, nil, false},
+		{"just enough", uint64(total), nil, true},
+		{"nothing, and nothing missing", 0, nil, true},
+		{"not known", 0, errors.ErrUnsupported, true},
+	} {
+		freeBytes = func(string) (uint64, error) { return test.free, test.err }
+		dir := t.TempDir()
+		from := f.source()
+		if strings.Contains(test.name, "nothing missing") {
+			for i, file := range f.files() {
+				writeFile(t, filepath.Join(dir, file.SHA256), f[i])
+			}
+		}
+		_, err := NewCache(dir).Fetch(t.Context(), Digest(f.files()), f.files(), from.download)
+		var path *fs.PathError
+		if (err == nil) != test.fits || err != nil && (!errors.Is(err, syscall.ENOSPC) || !errors.As(err, &path)) {
+			t.Errorf("%s: got %v, want it to fit: %t", test.name, err, test.fits)
+		}
+		if err != nil && (from.calls.Load() > 0 || !strings.Contains(err.Error(), fmt.Sprintf("%d bytes are needed and %d are free", total, test.free))) {
+			t.Errorf("%s: %d downloads, %v", test.name, from.calls.Load(), err)
 		}
 	}
 }

@@ -158,6 +158,11 @@ const (
 	FailureClass_FAILURE_CLASS_CONFLICT FailureClass = 4
 	// The worker is alive, but the run makes no progress.
 	FailureClass_FAILURE_CLASS_HUNG FailureClass = 5
+	// The worker can't train: its cache can't be written, its disk is full, it does not know the model. It says nothing about
+	// the run.
+	FailureClass_FAILURE_CLASS_WORKER FailureClass = 6
+	// No worker can train the run: its configuration or its data is not valid.
+	FailureClass_FAILURE_CLASS_INPUT FailureClass = 7
 )
 
 // Enum value maps for FailureClass.
@@ -169,6 +174,8 @@ var (
 		3: "FAILURE_CLASS_OUT_OF_MEMORY",
 		4: "FAILURE_CLASS_CONFLICT",
 		5: "FAILURE_CLASS_HUNG",
+		6: "FAILURE_CLASS_WORKER",
+		7: "FAILURE_CLASS_INPUT",
 	}
 	FailureClass_value = map[string]int32{
 		"FAILURE_CLASS_UNSPECIFIED":   0,
@@ -177,6 +184,8 @@ var (
 		"FAILURE_CLASS_OUT_OF_MEMORY": 3,
 		"FAILURE_CLASS_CONFLICT":      4,
 		"FAILURE_CLASS_HUNG":          5,
+		"FAILURE_CLASS_WORKER":        6,
+		"FAILURE_CLASS_INPUT":         7,
 	}
 )
 
@@ -251,9 +260,12 @@ type Run struct {
 	SharedFrom    string  `protobuf:"bytes,23,opt,name=shared_from,json=sharedFrom,proto3" json:"shared_from,omitempty"`
 	// It has been taken up again after pruning, or is a further seed of a contender: it is not judged by pruning, and ends where it
 	// ends by itself.
-	Spared        bool `protobuf:"varint,24,opt,name=spared,proto3" json:"spared,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Spared bool `protobuf:"varint,24,opt,name=spared,proto3" json:"spared,omitempty"`
+	// Epochs at which the best weights of trials should have been saved and were not, ascending: at most those at milestones
+	// and the last.
+	MissingWeights []*MissingWeights `protobuf:"bytes,25,rep,name=missing_weights,json=missingWeights,proto3" json:"missing_weights,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
@@ -454,6 +466,67 @@ func (x *Run) GetSpared() bool {
 	return false
 }
 
+func (x *Run) GetMissingWeights() []*MissingWeights {
+	if x != nil {
+		return x.MissingWeights
+	}
+	return nil
+}
+
+// MissingWeights is a checkpoint that could not be saved.
+type MissingWeights struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Epoch uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Why: the error of whoever kept it last.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MissingWeights) Reset() {
+	*x = MissingWeights{}
+	mi := &file_trellis_v1_run_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MissingWeights) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MissingWeights) ProtoMessage() {}
+
+func (x *MissingWeights) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_run_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MissingWeights.ProtoReflect.Descriptor instead.
+func (*MissingWeights) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *MissingWeights) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *MissingWeights) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // Failure is one attempt that ended without success.
 type Failure struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -470,7 +543,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_trellis_v1_run_proto_msgTypes[1]
+	mi := &file_trellis_v1_run_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +555,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[1]
+	mi := &file_trellis_v1_run_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +568,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{1}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Failure) GetAttempt() uint64 {
@@ -566,7 +639,7 @@ type RunConfig struct {
 
 func (x *RunConfig) Reset() {
 	*x = RunConfig{}
-	mi := &file_trellis_v1_run_proto_msgTypes[2]
+	mi := &file_trellis_v1_run_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +651,7 @@ func (x *RunConfig) String() string {
 func (*RunConfig) ProtoMessage() {}
 
 func (x *RunConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[2]
+	mi := &file_trellis_v1_run_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +664,7 @@ func (x *RunConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunConfig.ProtoReflect.Descriptor instead.
 func (*RunConfig) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{2}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RunConfig) GetModel() string {
@@ -692,7 +765,7 @@ type Reports struct {
 
 func (x *Reports) Reset() {
 	*x = Reports{}
-	mi := &file_trellis_v1_run_proto_msgTypes[3]
+	mi := &file_trellis_v1_run_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +777,7 @@ func (x *Reports) String() string {
 func (*Reports) ProtoMessage() {}
 
 func (x *Reports) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[3]
+	mi := &file_trellis_v1_run_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +790,7 @@ func (x *Reports) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reports.ProtoReflect.Descriptor instead.
 func (*Reports) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{3}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Reports) GetStudy() string {
@@ -800,7 +873,7 @@ type Metrics struct {
 
 func (x *Metrics) Reset() {
 	*x = Metrics{}
-	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	mi := &file_trellis_v1_run_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +885,7 @@ func (x *Metrics) String() string {
 func (*Metrics) ProtoMessage() {}
 
 func (x *Metrics) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	mi := &file_trellis_v1_run_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +898,7 @@ func (x *Metrics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metrics.ProtoReflect.Descriptor instead.
 func (*Metrics) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Metrics) GetValues() map[string]float64 {
@@ -851,7 +924,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	mi := &file_trellis_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +936,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	mi := &file_trellis_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +949,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Checkpoint) GetEpoch() uint32 {
@@ -909,18 +982,20 @@ func (x *Checkpoint) GetBestEpoch() uint32 {
 
 // CheckpointReport says that an attempt's checkpoint has been uploaded. It follows the reports of its epochs.
 type CheckpointReport struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
-	Attempt       uint64                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	Checkpoint    *Checkpoint            `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Study      string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	Run        string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	Attempt    uint64                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Checkpoint *Checkpoint            `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// Why the checkpoint could not be uploaded, although a trial's weights are in it. It has no digest then. Empty: it was.
+	Missing       string `protobuf:"bytes,5,opt,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckpointReport) Reset() {
 	*x = CheckpointReport{}
-	mi := &file_trellis_v1_run_proto_msgTypes[6]
+	mi := &file_trellis_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +1007,7 @@ func (x *CheckpointReport) String() string {
 func (*CheckpointReport) ProtoMessage() {}
 
 func (x *CheckpointReport) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[6]
+	mi := &file_trellis_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +1020,7 @@ func (x *CheckpointReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointReport.ProtoReflect.Descriptor instead.
 func (*CheckpointReport) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CheckpointReport) GetStudy() string {
@@ -976,6 +1051,13 @@ func (x *CheckpointReport) GetCheckpoint() *Checkpoint {
 	return nil
 }
 
+func (x *CheckpointReport) GetMissing() string {
+	if x != nil {
+		return x.Missing
+	}
+	return ""
+}
+
 // Losses is what has been reported of one run, epoch by epoch.
 type Losses struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -997,7 +1079,7 @@ type Losses struct {
 
 func (x *Losses) Reset() {
 	*x = Losses{}
-	mi := &file_trellis_v1_run_proto_msgTypes[7]
+	mi := &file_trellis_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1091,7 @@ func (x *Losses) String() string {
 func (*Losses) ProtoMessage() {}
 
 func (x *Losses) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[7]
+	mi := &file_trellis_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1104,7 @@ func (x *Losses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Losses.ProtoReflect.Descriptor instead.
 func (*Losses) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Losses) GetStudy() string {
@@ -1099,7 +1181,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_trellis_v1_run_proto_msgTypes[8]
+	mi := &file_trellis_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1193,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[8]
+	mi := &file_trellis_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1206,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Outcome) GetStudy() string {
@@ -1217,7 +1299,7 @@ type Outcome_Success struct {
 
 func (x *Outcome_Success) Reset() {
 	*x = Outcome_Success{}
-	mi := &file_trellis_v1_run_proto_msgTypes[16]
+	mi := &file_trellis_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1311,7 @@ func (x *Outcome_Success) String() string {
 func (*Outcome_Success) ProtoMessage() {}
 
 func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[16]
+	mi := &file_trellis_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1324,7 @@ func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Success.ProtoReflect.Descriptor instead.
 func (*Outcome_Success) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{8, 0}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9, 0}
 }
 
 func (x *Outcome_Success) GetStopReason() StopReason {
@@ -1268,7 +1350,7 @@ type Outcome_Return struct {
 
 func (x *Outcome_Return) Reset() {
 	*x = Outcome_Return{}
-	mi := &file_trellis_v1_run_proto_msgTypes[17]
+	mi := &file_trellis_v1_run_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1362,7 @@ func (x *Outcome_Return) String() string {
 func (*Outcome_Return) ProtoMessage() {}
 
 func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[17]
+	mi := &file_trellis_v1_run_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1375,7 @@ func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Return.ProtoReflect.Descriptor instead.
 func (*Outcome_Return) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{8, 1}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9, 1}
 }
 
 var File_trellis_v1_run_proto protoreflect.FileDescriptor
@@ -1301,7 +1383,7 @@ var File_trellis_v1_run_proto protoreflect.FileDescriptor
 const file_trellis_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"\x14trellis/v1/run.proto\x12\n" +
-	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x85\a\n" +
+	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\xca\a\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x126\n" +
@@ -1336,8 +1418,12 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x0eshared_seconds\x18\x16 \x01(\x01R\rsharedSeconds\x12\x1f\n" +
 	"\vshared_from\x18\x17 \x01(\tR\n" +
 	"sharedFrom\x12\x16\n" +
-	"\x06spared\x18\x18 \x01(\bR\x06sparedB\x17\n" +
-	"\x15_best_validation_loss\"\xbc\x01\n" +
+	"\x06spared\x18\x18 \x01(\bR\x06spared\x12C\n" +
+	"\x0fmissing_weights\x18\x19 \x03(\v2\x1a.trellis.v1.MissingWeightsR\x0emissingWeightsB\x17\n" +
+	"\x15_best_validation_loss\">\n" +
+	"\x0eMissingWeights\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xbc\x01\n" +
 	"\aFailure\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12.\n" +
@@ -1398,14 +1484,15 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x04R\x04size\x12\x1d\n" +
 	"\n" +
-	"best_epoch\x18\x04 \x01(\rR\tbestEpoch\"\x8c\x01\n" +
+	"best_epoch\x18\x04 \x01(\rR\tbestEpoch\"\xa6\x01\n" +
 	"\x10CheckpointReport\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x04R\aattempt\x126\n" +
 	"\n" +
 	"checkpoint\x18\x04 \x01(\v2\x16.trellis.v1.CheckpointR\n" +
-	"checkpoint\"\xb6\x04\n" +
+	"checkpoint\x12\x18\n" +
+	"\amissing\x18\x05 \x01(\tR\amissing\"\xb6\x04\n" +
 	"\x06Losses\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1d\n" +
@@ -1451,14 +1538,16 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16STOP_REASON_MAX_EPOCHS\x10\x01\x12\x1e\n" +
 	"\x1aSTOP_REASON_EARLY_STOPPING\x10\x02\x12\x18\n" +
-	"\x14STOP_REASON_DIVERGED\x10\x03*\xbc\x01\n" +
+	"\x14STOP_REASON_DIVERGED\x10\x03*\xef\x01\n" +
 	"\fFailureClass\x12\x1d\n" +
 	"\x19FAILURE_CLASS_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19FAILURE_CLASS_WORKER_LOST\x10\x01\x12\x19\n" +
 	"\x15FAILURE_CLASS_TRAINER\x10\x02\x12\x1f\n" +
 	"\x1bFAILURE_CLASS_OUT_OF_MEMORY\x10\x03\x12\x1a\n" +
 	"\x16FAILURE_CLASS_CONFLICT\x10\x04\x12\x16\n" +
-	"\x12FAILURE_CLASS_HUNG\x10\x05B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x12FAILURE_CLASS_HUNG\x10\x05\x12\x18\n" +
+	"\x14FAILURE_CLASS_WORKER\x10\x06\x12\x17\n" +
+	"\x13FAILURE_CLASS_INPUT\x10\aB$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_run_proto_rawDescOnce sync.Once
@@ -1473,67 +1562,69 @@ func file_trellis_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_trellis_v1_run_proto_goTypes = []any{
 	(RunState)(0),            // 0: trellis.v1.RunState
 	(StopReason)(0),          // 1: trellis.v1.StopReason
 	(FailureClass)(0),        // 2: trellis.v1.FailureClass
 	(*Run)(nil),              // 3: trellis.v1.Run
-	(*Failure)(nil),          // 4: trellis.v1.Failure
-	(*RunConfig)(nil),        // 5: trellis.v1.RunConfig
-	(*Reports)(nil),          // 6: trellis.v1.Reports
-	(*Metrics)(nil),          // 7: trellis.v1.Metrics
-	(*Checkpoint)(nil),       // 8: trellis.v1.Checkpoint
-	(*CheckpointReport)(nil), // 9: trellis.v1.CheckpointReport
-	(*Losses)(nil),           // 10: trellis.v1.Losses
-	(*Outcome)(nil),          // 11: trellis.v1.Outcome
-	nil,                      // 12: trellis.v1.Reports.TestLossEntry
-	nil,                      // 13: trellis.v1.Reports.MetricsEntry
-	nil,                      // 14: trellis.v1.Reports.TestMetricsEntry
-	nil,                      // 15: trellis.v1.Metrics.ValuesEntry
-	nil,                      // 16: trellis.v1.Losses.TestLossEntry
-	nil,                      // 17: trellis.v1.Losses.MetricsEntry
-	nil,                      // 18: trellis.v1.Losses.TestMetricsEntry
-	(*Outcome_Success)(nil),  // 19: trellis.v1.Outcome.Success
-	(*Outcome_Return)(nil),   // 20: trellis.v1.Outcome.Return
-	(*Parameters)(nil),       // 21: trellis.v1.Parameters
-	(*Split)(nil),            // 22: trellis.v1.Split
-	(*EarlyStopping)(nil),    // 23: trellis.v1.EarlyStopping
-	(*Synthetic)(nil),        // 24: trellis.v1.Synthetic
-	(*Series)(nil),           // 25: trellis.v1.Series
+	(*MissingWeights)(nil),   // 4: trellis.v1.MissingWeights
+	(*Failure)(nil),          // 5: trellis.v1.Failure
+	(*RunConfig)(nil),        // 6: trellis.v1.RunConfig
+	(*Reports)(nil),          // 7: trellis.v1.Reports
+	(*Metrics)(nil),          // 8: trellis.v1.Metrics
+	(*Checkpoint)(nil),       // 9: trellis.v1.Checkpoint
+	(*CheckpointReport)(nil), // 10: trellis.v1.CheckpointReport
+	(*Losses)(nil),           // 11: trellis.v1.Losses
+	(*Outcome)(nil),          // 12: trellis.v1.Outcome
+	nil,                      // 13: trellis.v1.Reports.TestLossEntry
+	nil,                      // 14: trellis.v1.Reports.MetricsEntry
+	nil,                      // 15: trellis.v1.Reports.TestMetricsEntry
+	nil,                      // 16: trellis.v1.Metrics.ValuesEntry
+	nil,                      // 17: trellis.v1.Losses.TestLossEntry
+	nil,                      // 18: trellis.v1.Losses.MetricsEntry
+	nil,                      // 19: trellis.v1.Losses.TestMetricsEntry
+	(*Outcome_Success)(nil),  // 20: trellis.v1.Outcome.Success
+	(*Outcome_Return)(nil),   // 21: trellis.v1.Outcome.Return
+	(*Parameters)(nil),       // 22: trellis.v1.Parameters
+	(*Split)(nil),            // 23: trellis.v1.Split
+	(*EarlyStopping)(nil),    // 24: trellis.v1.EarlyStopping
+	(*Synthetic)(nil),        // 25: trellis.v1.Synthetic
+	(*Series)(nil),           // 26: trellis.v1.Series
 }
 var file_trellis_v1_run_proto_depIdxs = []int32{
-	21, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
+	22, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
 	0,  // 1: trellis.v1.Run.state:type_name -> trellis.v1.RunState
 	1,  // 2: trellis.v1.Run.stop_reason:type_name -> trellis.v1.StopReason
-	4,  // 3: trellis.v1.Run.failures:type_name -> trellis.v1.Failure
-	8,  // 4: trellis.v1.Run.checkpoints:type_name -> trellis.v1.Checkpoint
-	2,  // 5: trellis.v1.Failure.class:type_name -> trellis.v1.FailureClass
-	21, // 6: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
-	22, // 7: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
-	23, // 8: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
-	24, // 9: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
-	12, // 10: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
-	13, // 11: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
-	14, // 12: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
-	15, // 13: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
-	8,  // 14: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
-	16, // 15: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
-	17, // 16: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
-	18, // 17: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
-	19, // 18: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
-	4,  // 19: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
-	20, // 20: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
-	25, // 21: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
-	7,  // 22: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
-	25, // 23: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
-	7,  // 24: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
-	1,  // 25: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	5,  // 3: trellis.v1.Run.failures:type_name -> trellis.v1.Failure
+	9,  // 4: trellis.v1.Run.checkpoints:type_name -> trellis.v1.Checkpoint
+	4,  // 5: trellis.v1.Run.missing_weights:type_name -> trellis.v1.MissingWeights
+	2,  // 6: trellis.v1.Failure.class:type_name -> trellis.v1.FailureClass
+	22, // 7: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
+	23, // 8: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
+	24, // 9: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
+	25, // 10: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
+	13, // 11: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
+	14, // 12: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
+	15, // 13: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
+	16, // 14: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
+	9,  // 15: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
+	17, // 16: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
+	18, // 17: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
+	19, // 18: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
+	20, // 19: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
+	5,  // 20: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
+	21, // 21: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
+	26, // 22: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
+	8,  // 23: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	26, // 24: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
+	8,  // 25: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	1,  // 26: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_run_proto_init() }
@@ -1544,7 +1635,7 @@ func file_trellis_v1_run_proto_init() {
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_run_proto_msgTypes[0].OneofWrappers = []any{}
-	file_trellis_v1_run_proto_msgTypes[8].OneofWrappers = []any{
+	file_trellis_v1_run_proto_msgTypes[9].OneofWrappers = []any{
 		(*Outcome_Success_)(nil),
 		(*Outcome_Failure)(nil),
 		(*Outcome_Return_)(nil),
@@ -1555,7 +1646,7 @@ func file_trellis_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_run_proto_rawDesc), len(file_trellis_v1_run_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -2512,7 +2512,7 @@ type SessionRequest_Goodbye struct {
 }
 
 type SessionRequest_Checkpoint struct {
-	// Of an artifact that ArtifactService.UploadArtifact has taken.
+	// Of an artifact that ArtifactService.UploadArtifact has taken, or that it has not.
 	Checkpoint *CheckpointReport `protobuf:"bytes,7,opt,name=checkpoint,proto3,oneof"`
 }
 
