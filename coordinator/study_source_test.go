@@ -401,3 +401,39 @@ func TestSourcesAreKept(t *testing.T) {
 		want(4, 2, false)
 	})
 }
+
+// What a worker could not save is recorded with the run, acknowledged like a checkpoint, and told to who asks for the weights.
+func TestMissingWeightsAreRecorded(t *testing.T) {
+	servePretrained(t, func(h *harness, _ *artifacttest.Store) {
+		h.create(imageSpec("paper", "conv-autoencoder", 4))
+		w := h.connect("w", 1)
+		a := w.assignment()
+		w.report(a, 1)
+		w.save(a, 1)
+		w.report(a, 2)
+		w.send(&trellisv1.SessionRequest{
+			Message: &trellisv1.SessionRequest_Checkpoint{Checkpoint: &trellisv1.CheckpointReport{
+				Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
+				Checkpoint: &trellisv1.Checkpoint{Epoch: 2, BestEpoch: 2}, Missing: "no room",
+			}},
+		})
+		for acknowledged := uint32(0); acknowledged < 2; {
+			acknowledged = max(acknowledged, w.next().GetAcknowledgement().GetCheckpoint())
+		}
+		w.succeed(a, 2)
+		w.acknowledged(a.GetAttempt(), 2, true)
+		run, err := h.store.Snapshot().Run(nil, a.GetStudy(), a.GetRun())
+		if err != nil {
+			t.Fatal(err)
+		}
+		missing := run.GetMissingWeights()
+		if len(run.GetCheckpoints()) != 1 || len(missing) != 1 || missing[0].GetEpoch() != 2 || missing[0].GetReason() != "no room" {
+			t.Errorf("recorded are the checkpoints %v, and as missing %v", run.GetCheckpoints(), missing)
+		}
+		spec := imageSpec("next", "classifier", 4)
+		spec.Pretrained = &trellisv1.Pretrained{Study: "paper"}
+		if err := h.createError(spec); err == nil || !strings.Contains(err.Error(), "could not be saved: no room") {
+			t.Errorf("a study that begins with these weights: %v", err)
+		}
+	})
+}

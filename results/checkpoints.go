@@ -10,7 +10,7 @@ import (
 	"trellis/results/trajectory"
 )
 
-// checkpoint notes an attempt's checkpoint: see Store.Record.
+// checkpoint notes an attempt's checkpoint, or that it is missing: see Store.Record.
 func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 	held, err := c.heldRun(report.GetStudy(), report.GetRun(), report.GetAttempt())
 	if err != nil {
@@ -23,14 +23,21 @@ func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 		return fmt.Errorf("the run's epochs are 1 to %d: %w", run.Parameters.GetMaxEpochs(), ErrInvalid)
 	case best > epoch:
 		return fmt.Errorf("its best weights are of the later epoch %d: %w", best, ErrInvalid)
-	case !trajectory.ValidDigest(checkpoint.GetSha256()):
+	case report.GetMissing() == "" && !trajectory.ValidDigest(checkpoint.GetSha256()):
 		return fmt.Errorf("%q is not a SHA-256 digest in lower-case hexadecimal: %w", checkpoint.GetSha256(),
 			ErrInvalid)
 	case epoch > run.Epochs:
 		return fmt.Errorf("%d epochs are recorded: %w", run.Epochs, ErrGap)
 	}
-	if place, again := trajectory.CheckpointAt(run.Checkpoints, epoch); again &&
-		proto.Equal(run.Checkpoints[place], checkpoint) {
+	place, again := trajectory.CheckpointAt(run.Checkpoints, epoch)
+	if again && (report.GetMissing() != "" || proto.Equal(run.Checkpoints[place], checkpoint)) {
+		return nil
+	}
+	if reason := report.GetMissing(); reason != "" {
+		run = held.edit().Run
+		run.MissingWeights = trajectory.WithMissing(run, &trellisv1.MissingWeights{
+			Epoch: epoch, Reason: strings.Clone(reason),
+		})
 		return nil
 	}
 	run = held.edit().Run
@@ -38,6 +45,7 @@ func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 	run.Checkpoints = trajectory.WithCheckpoint(run, &trellisv1.Checkpoint{
 		Epoch: epoch, Sha256: strings.Clone(checkpoint.GetSha256()), Size: checkpoint.GetSize(), BestEpoch: best,
 	})
+	run.MissingWeights = trajectory.WithoutSaved(run)
 	return nil
 }
 

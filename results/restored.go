@@ -38,6 +38,14 @@ func checkRestoredRun(run *trellisv1.Run) error {
 		}
 		last = checkpoint.Epoch
 	}
+	last = 0
+	for _, missing := range run.MissingWeights {
+		if missing.GetEpoch() <= last || missing.GetEpoch() > run.Epochs {
+			return fmt.Errorf("run %s misses the weights of epoch %d after those of %d, and has %d epochs: %w",
+				run.Id, missing.GetEpoch(), last, run.Epochs, ErrCorrupt)
+		}
+		last = missing.Epoch
+	}
 	return nil
 }
 

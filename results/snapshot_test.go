@@ -43,8 +43,9 @@ func newFullStore(t testing.TB) *Store {
 	run, trials := testRun("x", 16, 0, 2)
 	study := &trellisv1.Study{
 		Name: "t", Spec: &trellisv1.StudySpec{Name: "t", Model: "synthetic"}, DataSet: &trellisv1.DataSet{
-			Name:   "d",
-			Digest: digest("d"),
+			Name:    "d",
+			Digest:  digest("d"),
+			Classes: new(uint32(3)),
 		},
 		Pretrained: &trellisv1.Source{
 			Study: "s", Trial: 1, Run: "running", Model: "m", Sha256: digest("a"),
@@ -63,6 +64,7 @@ func newFullStore(t testing.TB) *Store {
 	}
 	reports.GetReports().TestMetrics = map[uint32]*trellisv1.Metrics{1: {Values: map[string]float64{"accuracy": 0.75}}}
 	record(t, store, 26, reports)
+	record(t, store, 27, missingEntry("v", "x", attempt, 1, "no room"))
 	return store
 }
 
@@ -103,7 +105,7 @@ func TestSnapshotHasEveryField(t *testing.T) {
 		case *trellisv1.Run:
 			row.Study, row.Id, row.Epochs, row.Milestones, row.Parameters.MaxEpochs = "s", "r", 1, []uint32{1}, 1
 			row.State, row.Worker = lifecycle.RunLeased, "w"
-			row.Checkpoints[0].Epoch = 1
+			row.Checkpoints[0].Epoch, row.MissingWeights[0].Epoch = 1, 1
 		case *trellisv1.Trial:
 			row.Study, row.Run, row.Parameters.MaxEpochs, row.State = "s", "r", 1, lifecycle.TrialSucceeded
 			row.Epochs = 1
@@ -272,7 +274,7 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 	}{
 		"nothing":        {nil, ErrCorrupt, "ends within its header"},
 		"something else": {[]byte("a text that is long enough"), ErrCorrupt, "does not begin with"},
-		"newer":          {newer, ErrNewer, "it is of version 5, this Trellis reads versions up to 4"},
+		"newer":          {newer, ErrNewer, "it is of version 6, this Trellis reads versions up to 5"},
 		"version 0":      {snapshotfile.Header(0), ErrCorrupt, "version 0"},
 		"no end":         {forged(payload(tableWorkers, worker("a"))), ErrCorrupt, "ends within block 2"},
 		"unknown table":  {forged(payload("cats", worker("a")), endMark(1)), ErrNewer, `table "cats" is unknown`},

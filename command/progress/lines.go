@@ -205,6 +205,8 @@ func describeFailure(failure *trellisv1.Failure) string {
 		trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY: "the worker ran out of memory",
 		trellisv1.FailureClass_FAILURE_CLASS_CONFLICT:      "its losses differ from those of an earlier attempt",
 		trellisv1.FailureClass_FAILURE_CLASS_HUNG:          "it made no progress",
+		trellisv1.FailureClass_FAILURE_CLASS_WORKER:        "the worker can't train, and another one will",
+		trellisv1.FailureClass_FAILURE_CLASS_INPUT:         "no worker can train it",
 	}[failure.GetClass()]
 	switch {
 	case class == "":

@@ -55,7 +55,8 @@ func (f *failing) ended(worker string, outcome *trellisv1.Outcome) {
 		return
 	}
 	failure := outcome.GetFailure()
-	if failure.GetClass() != trellisv1.FailureClass_FAILURE_CLASS_TRAINER {
+	class := failure.GetClass()
+	if class != trellisv1.FailureClass_FAILURE_CLASS_TRAINER && class != trellisv1.FailureClass_FAILURE_CLASS_WORKER {
 		return
 	}
 	s := f.workers[worker]
@@ -66,6 +67,9 @@ func (f *failing) ended(worker string, outcome *trellisv1.Outcome) {
 	if run := outcome.GetStudy() + "/" + outcome.GetRun(); run != s.run {
 		s.run = run
 		s.runs++
+	}
+	if class == trellisv1.FailureClass_FAILURE_CLASS_WORKER {
+		s.runs = max(s.runs, failingRuns) // The worker says so itself.
 	}
 	if s.runs < failingRuns {
 		return

@@ -175,6 +175,11 @@ func (h *host) receive(ctx context.Context, session *session, stream trellisv1.W
 // reaches the log. It is acknowledged nevertheless: the worker has nothing better to send, and goes on.
 func (h *host) receiveCheckpoint(ctx context.Context, session *session, report *trellisv1.CheckpointReport) error {
 	entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Checkpoint{Checkpoint: report}}
+	if report.GetMissing() != "" {
+		h.logger.Warn("weights could not be saved", "study", report.GetStudy(), "run", report.GetRun(),
+			"epoch", report.GetCheckpoint().GetEpoch(), "worker", session.worker, "reason", report.GetMissing())
+		return h.put(ctx, session, entry, report.GetStudy(), report.GetRun())
+	}
 	// The worker is not read while an artifact is copied, which is no fault of its own.
 	released := session.holdUp()
 	err := h.artifacts.Admit(ctx, report.GetCheckpoint())

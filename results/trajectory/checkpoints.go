@@ -69,7 +69,10 @@ func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpo
 			return checkpoint, nil
 		}
 	}
+	place, missing := missingAt(run.GetMissingWeights(), trial.GetEpochs())
 	switch {
+	case missing:
+		return nil, fmt.Errorf("the weights of trial %d could not be saved: %s", index, run.MissingWeights[place].GetReason())
 	case trial.GetState() == lifecycle.TrialRunning:
 		return nil, fmt.Errorf("trial %d is still training, and the weights of epoch %d, its best so far, have not been saved "+
 			"yet: try again later", index, best)

@@ -16,7 +16,7 @@ func CopyRun(r *trellisv1.Run) *trellisv1.Run {
 		Error: r.Error, TrainingSeconds: r.TrainingSeconds, ModifyIndex: r.ModifyIndex, FirstTrial: r.FirstTrial,
 		AttemptEpochs: r.AttemptEpochs, Checkpoints: r.Checkpoints,
 		SharedEpochs: r.SharedEpochs, SharedSeconds: r.SharedSeconds, SharedFrom: r.SharedFrom,
-		Spared: r.Spared,
+		Spared: r.Spared, MissingWeights: r.MissingWeights,
 	}
 }
 

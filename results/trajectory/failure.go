@@ -16,6 +16,7 @@ const (
 	TrainerBudget     = 3
 	OutOfMemoryBudget = 1
 	ConflictBudget    = 1
+	InputBudget       = 1
 	HungBudget        = 3
 )
 
@@ -27,7 +28,10 @@ const (
 // under its name and is lost again counts once.
 const QuarantineWorkers = 3
 
-const lostClass = trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST
+const (
+	lostClass   = trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST
+	workerClass = trellisv1.FailureClass_FAILURE_CLASS_WORKER
+)
 
 var budgets = map[trellisv1.FailureClass]struct {
 	attempts int
@@ -39,6 +43,8 @@ var budgets = map[trellisv1.FailureClass]struct {
 	trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY: {OutOfMemoryBudget, "memory ran out"},
 	trellisv1.FailureClass_FAILURE_CLASS_CONFLICT:      {ConflictBudget, "two attempts gave different losses"},
 	trellisv1.FailureClass_FAILURE_CLASS_HUNG:          {HungBudget, "the run made no progress"},
+	workerClass: {1, "the worker can't train"},
+	trellisv1.FailureClass_FAILURE_CLASS_INPUT: {InputBudget, "no worker can train it"},
 }
 
 // MaxFailures is how many failures of a run are remembered. Beyond it, the earliest that counts no more is forgotten:
@@ -71,8 +77,9 @@ func Fail(run *trellisv1.Run, class trellisv1.FailureClass, message string) (
 
 // counts says whether a failure still counts, of a run of which so many epochs are recorded. A lost worker does until a
 // new epoch is recorded: a run that gets on is not to blame, however often its workers are taken away.
+// What is wrong with a worker never counts: it says nothing about the run.
 func counts(failure *trellisv1.Failure, epochs uint32) bool {
-	return failure.Class != lostClass || failure.RunEpochs == epochs
+	return failure.Class != workerClass && (failure.Class != lostClass || failure.RunEpochs == epochs)
 }
 
 // judge says why a run that has failed so often has failed for good, or nothing if it may try again.

@@ -166,11 +166,12 @@ func wanted(run *trellisv1.Run, checkpoint *trellisv1.Checkpoint) bool {
 	return checkpoint.Epoch > LastCheckpoint(run).GetEpoch() || slices.Contains(run.Milestones, checkpoint.Epoch)
 }
 
-// ShareCheckpoints gives a run those of its twin's checkpoints that it would keep.
+// ShareCheckpoints gives a run those of its twin's checkpoints that it would keep, and says which are missing there.
 func ShareCheckpoints(run, from *trellisv1.Run) {
 	for _, checkpoint := range from.Checkpoints {
 		if wanted(run, checkpoint) {
 			run.Checkpoints = WithCheckpoint(run, checkpoint)
 		}
 	}
+	shareMissing(run, from)
 }

@@ -1,0 +1,56 @@
+package trajectory
+
+import (
+	"cmp"
+	"slices"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// missingAt returns where the weights of an epoch stand among those that are missing, or would.
+func missingAt(missing []*trellisv1.MissingWeights, epoch uint32) (place int, found bool) {
+	return slices.BinarySearchFunc(missing, epoch, func(m *trellisv1.MissingWeights, epoch uint32) int {
+		return cmp.Compare(m.Epoch, epoch)
+	})
+}
+
+// WithMissing returns the weights that a run misses with one more, which takes the place of one of the same epoch. Like
+// checkpoints, those at milestones are kept and the last.
+func WithMissing(run *trellisv1.Run, more *trellisv1.MissingWeights) []*trellisv1.MissingWeights {
+	// What is kept is copied before it is changed: rows share it.
+	kept := slices.Clone(run.MissingWeights)
+	place, again := missingAt(kept, more.Epoch)
+	if again {
+		kept = slices.Delete(kept, place, place+1)
+	}
+	kept = slices.Insert(kept, place, more)
+	last := kept[len(kept)-1]
+	return slices.DeleteFunc(kept, func(m *trellisv1.MissingWeights) bool {
+		_, milestone := slices.BinarySearch(run.Milestones, m.Epoch)
+		return !milestone && m != last
+	})
+}
+
+// WithoutSaved returns the weights that a run misses without those of epochs that it has a checkpoint of.
+func WithoutSaved(run *trellisv1.Run) []*trellisv1.MissingWeights {
+	saved := func(m *trellisv1.MissingWeights) bool {
+		_, found := CheckpointAt(run.Checkpoints, m.Epoch)
+		return found
+	}
+	if !slices.ContainsFunc(run.MissingWeights, saved) {
+		return run.MissingWeights
+	}
+	return slices.DeleteFunc(slices.Clone(run.MissingWeights), saved)
+}
+
+// shareMissing gives a run what its twin misses of the epochs that the run has.
+func shareMissing(run, from *trellisv1.Run) {
+	for _, m := range from.MissingWeights {
+		_, saved := CheckpointAt(run.Checkpoints, m.Epoch)
+		_, milestone := slices.BinarySearch(run.Milestones, m.Epoch)
+		if m.Epoch <= run.Epochs && !saved && (milestone || m.Epoch == run.Epochs) {
+			run.MissingWeights = WithMissing(run, m)
+		}
+	}
+	run.MissingWeights = WithoutSaved(run)
+}
