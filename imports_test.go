@@ -39,7 +39,7 @@ var rooms = map[string][]string{
 // An arrow that is not here is not drawn by accident.
 var mayImport = map[string]string{
 	"command":                              "command/answer command/cli command/cluster command/configuration command/exit command/search command/studies trainer",
-	"command/answer":                       "command/cli command/client command/describe command/exit command/output command/spec proto/trellis/v1 results/grid results/lifecycle results/trajectory trainer worker",
+	"command/answer":                       "command/cli command/client command/describe command/exit command/output command/spec proto/trellis/v1 results/grid results/lifecycle results/pruning results/trajectory trainer worker",
 	"command/chaos":                        "",
 	"command/cli":                          "command/client command/configuration command/exit command/output proto/trellis/v1",
 	"command/client":                       "command/exit command/output command/spec proto/trellis/v1 results/lifecycle trainer worker/dial",
@@ -73,7 +73,7 @@ var mayImport = map[string]string{
 	"results/figure":                       "",
 	"results/grid":                         "proto/trellis/v1 results/pruning results/spelling",
 	"results/importance":                   "",
-	"results/insight":                      "proto/trellis/v1 results results/grid results/importance results/listing results/pruning results/statistics",
+	"results/insight":                      "proto/trellis/v1 results results/grid results/importance results/listing results/statistics",
 	"results/lifecycle":                    "proto/trellis/v1",
 	"results/listing":                      "proto/trellis/v1 results/lifecycle",
 	"results/paper":                        "",

@@ -17,36 +17,35 @@ import (
 
 // What best says of studies with several seeds: each kind of verdict.
 func TestGoldenVerdicts(t *testing.T) {
-	const advice = "about 9 seeds would settle it, if the differences stayed as they are: `trellis extend sample --seeds 4,5,6`"
-	running := sampleVerdict(2, false, "the study has not ended: more will be known then")
+	advice := &trellisv1.Advice{Kind: trellisv1.Advice_KIND_MORE_SEEDS, SeedsNeeded: 6, AddSeeds: []uint32{4, 5, 6}}
+	wait := &trellisv1.Advice{Kind: trellisv1.Advice_KIND_NOT_ENDED}
+	running := sampleVerdict(2, false, wait)
 	running.Study.State = trellisv1.StudyState_STUDY_STATE_RUNNING
 	running.Study.Progress.TrialsSucceeded = 2
-	pruned := sampleVerdict(0, true, "")
+	pruned := sampleVerdict(0, true, nil)
 	pruned.Study.Progress.Trials, pruned.Study.Progress.TrialsPruned = 5, 2
-	early := sampleVerdict(0, false, "the study has not ended: more will be known then")
+	early := sampleVerdict(0, false, wait)
 	early.Study.State = trellisv1.StudyState_STUDY_STATE_RUNNING
-	diverged := sampleVerdict(0, true, "")
+	diverged := sampleVerdict(0, true, nil)
 	diverged.Verdict.Best.Mean, diverged.Verdict.Best.Interval = proto.Float64(math.NaN()), nil
 	untested := sampleBest()
 	untested.Trial.TestLoss = nil
-	untestedSeeds := sampleVerdict(0, true, "")
+	untestedSeeds := sampleVerdict(0, true, nil)
 	untestedSeeds.Verdict.Best.TestMean = nil
 	one := sampleBest()
 	one.Verdict = &trellisv1.Verdict{
 		Confidence: 0.95, Configurations: 2, Best: sampleConfiguration(1, 1), Seeds: 1,
-		Advice: "with one seed, chance can't be told from a difference: repeat every configuration with more, by " +
-			"`trellis extend sample --seeds 2,3,4,5`",
+		Advice: &trellisv1.Advice{Kind: trellisv1.Advice_KIND_ONE_SEED, AddSeeds: []uint32{2, 3, 4, 5}},
 	}
-	settling := sampleVerdict(1, false, "the coordinator gives the contenders more seeds by itself, until they part "+
-		"or have 8")
+	settling := sampleVerdict(1, false, &trellisv1.Advice{Kind: trellisv1.Advice_KIND_SETTLING})
 	settling.Study.State = trellisv1.StudyState_STUDY_STATE_RUNNING
 	settling.Study.Spec.Settle = &trellisv1.Settle{Confidence: 0.95, MaxSeeds: 8}
 	for name, best := range map[string]*trellisv1.GetBestTrialResponse{
 		"settling":  settling,
-		"clear":     sampleVerdict(0, true, ""),
+		"clear":     sampleVerdict(0, true, nil),
 		"near":      sampleVerdict(1, false, advice),
 		"many":      sampleVerdict(150, false, advice),
-		"same":      sampleVerdict(2, true, ""),
+		"same":      sampleVerdict(2, true, nil),
 		"running":   running,
 		"too_early": early,
 		"pruned":    pruned,
@@ -71,7 +70,7 @@ func TestVerdictClaimsNoMore(t *testing.T) {
 	for _, seeds := range []uint32{0, 1, 2, 5} {
 		for _, contenders := range []uint64{0, 1, 200} {
 			for _, settled := range []bool{false, true} {
-				best := sampleVerdict(contenders, settled, "")
+				best := sampleVerdict(contenders, settled, nil)
 				best.Verdict.Seeds = seeds
 				var out bytes.Buffer
 				if err := WriteBest(&out, best); err != nil {

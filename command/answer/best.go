@@ -21,8 +21,8 @@ func WriteBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 		return err
 	}
 	var err error
-	if advice := best.GetVerdict().GetAdvice(); advice != "" {
-		_, err = fmt.Fprintf(out, "\n%s.\n", output.Sentence(advice))
+	if advice := describeAdvice(best.GetStudy(), best.GetVerdict().GetAdvice()); advice != "" {
+		_, err = fmt.Fprintf(out, "\n%s\n", advice)
 	}
 	if missing := describeMissing(best.GetStudy()); missing != "" && err == nil {
 		_, err = fmt.Fprintf(out, "\n%s\n", missing)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -36,6 +37,10 @@ answer.`,
 				&trellisv1.SuggestStudyRequest{Study: args[0]})
 			if err != nil {
 				return err
+			}
+			if response.GetSpec() == nil {
+				return fmt.Errorf("nothing is left to try around the best configuration of study %q: %s", args[0],
+					strings.Join(describeSuggestion(response), "; "))
 			}
 			text, err := suggestionText(args[0], response)
 			if err != nil {

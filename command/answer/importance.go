@@ -103,8 +103,7 @@ func writeImportanceTables(out io.Writer, importance *trellisv1.Importance, bars
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(out, "\nOf %s: %s.\n", output.Count(importance.GetConfigurations(), "configuration"),
-		importance.GetMethod())
+	_, err := fmt.Fprintf(out, "\n%s\n", describeMethod(importance))
 	return err
 }
 

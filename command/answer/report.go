@@ -11,6 +11,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 	"trellis/results/lifecycle"
+	"trellis/results/pruning"
 )
 
 type report = *trellisv1.Report
@@ -39,7 +40,7 @@ var reportColumns = []output.Column[report]{
 	{Name: "seconds_trained", Plain: func(r report) string { return output.PlainNumber(r.GetSecondsTrained()) }},
 	{Name: "seconds_saved", Plain: func(r report) string { return output.PlainNumber(r.GetSecondsSaved()) }},
 	reportCount("failures_total", report.GetFailuresTotal),
-	{Name: "heuristic", Plain: report.GetHeuristic},
+	{Name: "heuristic", Plain: heuristicOf},
 }
 
 func reportCount(name string, get func(report) uint64) output.Column[report] {
@@ -125,17 +126,19 @@ func describeSaved(r report) string {
 		output.Count(r.GetEpochsAlone(), "epoch"))
 }
 
+// heuristicOf names what may have pruned the best trial, empty if the study prunes nothing.
+func heuristicOf(r report) string { return pruning.Name(r.GetStudy().GetSpec().GetPruning()) }
+
 // describeExactness says whether the answer is that of the whole grid.
 func describeExactness(r report) string {
 	switch {
-	case r.GetHeuristic() == "":
+	case heuristicOf(r) == "":
 		return "nothing was pruned: each answer is what training the trial by itself gives, bit for bit"
 	case r.GetPruned() == 0:
-		return fmt.Sprintf("pruning by %s, a heuristic, has ended no trial", r.GetHeuristic())
+		return fmt.Sprintf("pruning by %s, a heuristic, has ended no trial", heuristicOf(r))
 	default:
 		return fmt.Sprintf("a heuristic, %s, has pruned %s: the best may be among them. Take them up again: trellis "+
-			"retry %s --pruned",
-			r.GetHeuristic(), output.Count(r.GetPruned(), "trial"), r.GetStudy().GetName())
+			"retry %s --pruned", heuristicOf(r), output.Count(r.GetPruned(), "trial"), r.GetStudy().GetName())
 	}
 }
 

@@ -46,7 +46,7 @@ func sampleConfigurations() []*trellisv1.Configuration {
 }
 
 // sampleVerdict has so many contenders besides the best.
-func sampleVerdict(contenders uint64, settled bool, advice string) *trellisv1.GetBestTrialResponse {
+func sampleVerdict(contenders uint64, settled bool, advice *trellisv1.Advice) *trellisv1.GetBestTrialResponse {
 	study := fake.Study()
 	study.Progress.TrialsSucceeded, study.Progress.TrialsFailed = 3, 0
 	verdict := &trellisv1.Verdict{
@@ -65,6 +65,7 @@ func sampleVerdict(contenders uint64, settled bool, advice string) *trellisv1.Ge
 func sampleReport() *trellisv1.Report {
 	study := fake.Study()
 	study.Progress.Trials = 108
+	study.Spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{MinEpochs: 10}}}
 	return &trellisv1.Report{
 		Study: study, Digest: strings.Repeat("0123456789abcdef", 4),
 		Trained: 30, Prefixes: 50, EarlyStopped: 4, Collapsed: 6, Shared: 8, Pruned: 5, Failed: 3, Canceled: 1, Open: 1,
@@ -80,8 +81,8 @@ func sampleReport() *trellisv1.Report {
 				Error: "hung",
 			},
 		},
-		FailuresTotal: 102, Heuristic: "successive halving (ASHA)",
-		Verdict: sampleVerdict(1, false, "").GetVerdict(),
+		FailuresTotal: 102,
+		Verdict: sampleVerdict(1, false, nil).GetVerdict(),
 	}
 }
 
@@ -104,7 +105,7 @@ func sampleImportance() *trellisv1.Importance {
 			{First: "latent_dim", Second: "learning_rate", Importance: 0.02},
 			{First: "latent_dim", Second: "max_epochs", Importance: 1e-9},
 		},
-		Rest: 0.0675, Configurations: 12, LeftOut: 1, Method: "functional ANOVA of the objective; left out: 1 failed",
+		Rest: 0.0675, Configurations: 12, LeftOut: 1, Seeds: 1, Reasons: &trellisv1.Importance_LeftOut{Failed: 1},
 	}
 }
 

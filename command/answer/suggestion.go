@@ -24,7 +24,7 @@ const commentWidth = 110
 func suggestionText(study string, suggestion *trellisv1.SuggestStudyResponse) ([]byte, error) {
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "# Suggested by trellis suggest %s, after what that study has found:\n#\n", study)
-	for _, reason := range suggestion.GetReasons() {
+	for _, reason := range describeSuggestion(suggestion) {
 		text.WriteString(comment("- ", reason))
 	}
 	written, err := specYAML(suggestion.GetSpec())

@@ -76,7 +76,16 @@ pruning: asha
 		t.Fatal(err)
 	}
 	text, err := suggestionText("sample", &trellisv1.SuggestStudyResponse{
-		Spec: spec, Reasons: []string{"latent_dim takes 11, 16, 32: 16 was best", strings.Repeat("many words ", 20)},
+		Spec: spec, Pruned: 2, Axes: []*trellisv1.AxisChoice{
+			{
+				Axis: "latent_dim", Values: []float64{11, 16, 32}, Reason: trellisv1.AxisChoice_REASON_LARGEST_TRIED, Best: 16,
+				Total: 0.716,
+			},
+			{
+				Axis: "learning_rate", Values: []float64{3e-4, 1e-3, 0.0031622776601683794}, Best: 1e-3, Below: 1e-4, Above: 1e-2,
+				Reason: trellisv1.AxisChoice_REASON_BETWEEN, Total: 0.25,
+			},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

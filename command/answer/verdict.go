@@ -159,9 +159,10 @@ func writeContenders(out io.Writer, study *trellisv1.Study, verdict *trellisv1.V
 	if more := verdict.GetContendersTotal() - uint64(len(contenders)); more > 0 {
 		fmt.Fprintf(out, "and %d more: trellis configurations %s\n", more, study.GetName())
 	}
-	if verdict.GetAdvice() == "" {
+	advice := describeAdvice(study, verdict.GetAdvice())
+	if advice == "" {
 		return nil
 	}
-	_, err := fmt.Fprintf(out, "\nWhat would settle it: %s.\n", verdict.GetAdvice())
+	_, err := fmt.Fprintf(out, "\n%s\n", advice)
 	return err
 }

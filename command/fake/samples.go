@@ -114,7 +114,7 @@ func Forecast() *trellisv1.Forecast {
 		Epochs:     &trellisv1.Estimate{Expected: 3100.4, Low: 2900, High: 3400},
 		Seconds:    &trellisv1.Estimate{Expected: 2820, Low: 2520, High: 3500},
 		Confidence: 0.9, Slots: 8, SecondsPerEpoch: 5.25,
-		Basis:        "1700 epochs of 2 other studies of the same model and data measured",
+		Basis:        &trellisv1.ForecastBasis{OtherEpochs: 1700, OtherStudies: 2},
 		Alternatives: []*trellisv1.Forecast_Alternative{{Slots: 4, Seconds: 5500}, {Slots: 16, Seconds: 1500}},
 	}
 }

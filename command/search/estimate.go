@@ -11,7 +11,6 @@ import (
 
 	"trellis/command/exit"
 	"trellis/command/node"
-	"trellis/command/output"
 	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
@@ -54,7 +53,7 @@ func estimateHere(
 	}
 	return &trellisv1.PlanStudyResponse{
 		Trials: summary.Trials, Runs: summary.Runs, Epochs: summary.Epochs, EpochsAlone: summary.EpochsAlone,
-		Forecast: bound(summary.Epochs, longestRun(points), pace, slots, basis+openEnds(complete)),
+		Forecast: bound(summary.Epochs, longestRun(points), pace, slots, basis),
 	}, nil
 }
 
@@ -68,7 +67,7 @@ func longestRun(points *grid.Grid) (epochs uint64) {
 
 // bound is a forecast without an interval, and thus without a confidence: the most that so many epochs take at a pace,
 // in seconds per epoch. However many slots there are, the longest run is trained on one.
-func bound(epochs, longest uint64, pace float64, slots int, basis string) *trellisv1.Forecast {
+func bound(epochs, longest uint64, pace float64, slots int, basis *trellisv1.ForecastBasis) *trellisv1.Forecast {
 	seconds := func(slots int) float64 { return max(float64(epochs)/float64(slots), float64(longest)) * pace }
 	certain := func(value float64) *trellisv1.Estimate {
 		return &trellisv1.Estimate{Expected: value, Low: value, High: value}
@@ -90,9 +89,9 @@ func bound(epochs, longest uint64, pace float64, slots int, basis string) *trell
 // side by side, and how that was found.
 func measurePace(
 	ctx context.Context, spec *trellisv1.StudySpec, points *grid.Grid, data *node.DataOptions, slots int,
-) (pace float64, basis string, err error) {
+) (pace float64, basis *trellisv1.ForecastBasis, err error) {
 	if spec.GetModel() == trainer.Synthetic {
-		return spec.GetSynthetic().GetEpochTime().AsDuration().Seconds(), "the spec's epoch_time", nil
+		return spec.GetSynthetic().GetEpochTime().AsDuration().Seconds(), &trellisv1.ForecastBasis{EpochTime: true}, nil
 	}
 	return measure(ctx, spec, points.At(points.Size()/2), data, slots)
 }
@@ -101,10 +100,10 @@ func measurePace(
 // returns the seconds that an epoch takes, and how it found them.
 func measure(
 	ctx context.Context, spec *trellisv1.StudySpec, point *trellisv1.Parameters, data *node.DataOptions, slots int,
-) (pace float64, basis string, err error) {
+) (pace float64, basis *trellisv1.ForecastBasis, err error) {
 	split, err := splitFor(ctx, spec, data)
 	if err != nil {
-		return 0, "", err
+		return 0, nil, err
 	}
 	images := min(probeImages, split.GetTrain())
 	validation := max(1, uint32(uint64(images)*uint64(split.GetValidation())/uint64(split.GetTrain())))
@@ -119,18 +118,15 @@ func measure(
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return 0, "", fmt.Errorf("measure the speed of training: %w", err)
+		return 0, nil, fmt.Errorf("measure the speed of training: %w", err)
 	}
 	for _, epoch := range epochs {
 		pace += epoch.Seconds() / float64(cores) * float64(split.GetTrain()) / float64(images)
 	}
-	trainings := "one training at a time"
-	if cores > 1 {
-		trainings = output.Count(uint64(cores), "training") + " side by side"
-	}
-	return pace, fmt.Sprintf("measured on this machine: %s for %v, latent dimension %d, batch size %d; an "+
-		"epoch is %d training and %d validation images", trainings, probeTime, point.GetLatentDim(),
-		point.GetBatchSize(), split.GetTrain(), split.GetValidation()), nil
+	return pace, &trellisv1.ForecastBasis{Probe: &trellisv1.ForecastBasis_Probe{
+		Trainings: uint32(cores), Seconds: probeTime.Seconds(), LatentDim: point.GetLatentDim(), BatchSize: point.GetBatchSize(),
+		TrainImages: split.GetTrain(), ValidationImages: split.GetValidation(),
+	}}, nil
 }
 
 // splitFor returns how many images an epoch takes. It needs the data set only if the spec does not say, but checks it,

@@ -119,23 +119,11 @@ func completePlan(
 		return nil, err
 	}
 	if f.GetSlots() == 0 {
-		basis += "; the coordinator has no workers yet, so the cores of this machine are counted"
+		basis.OwnCores = true
 	}
 	left := uint64(math.Ceil(f.GetEpochs().GetHigh()))
-	response.Forecast = bound(left, min(left, longestRun(points)), pace, slots, basis+openEnds(wanted))
+	response.Forecast = bound(left, min(left, longestRun(points)), pace, slots, basis)
 	return response, nil
-}
-
-// openEnds says what a bound leaves out, with a semicolon before each, or nothing.
-func openEnds(spec *trellisv1.StudySpec) string {
-	text := ""
-	if spec.GetPruning() != nil {
-		text += "; pruning may end runs earlier"
-	}
-	if spec.GetSettle() != nil {
-		text += "; without the seeds that settle may add"
-	}
-	return text
 }
 
 type studyPlan = *trellisv1.PlanStudyResponse
@@ -205,7 +193,7 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 			output.ShortSeconds(plan.GetSecondsShared()), plan.GetRunsShared(), output.Count(plan.GetRuns(), "run"))
 	}
 	if plan.GetForecast().GetEpochs().GetHigh() > 0 {
-		writePlannedTime(row, plan.GetForecast(), at)
+		writePlannedTime(row, spec, plan.GetForecast(), at)
 	} else if spec.GetSettle() != nil {
 		row("to train", "nothing, but what settle may add")
 	} else {
@@ -216,7 +204,9 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 }
 
 // writePlannedTime writes the rows of a plan that say how much is to be trained, and how long that takes.
-func writePlannedTime(row func(name, format string, values ...any), f *trellisv1.Forecast, at time.Time) {
+func writePlannedTime(
+	row func(name, format string, values ...any), spec *trellisv1.StudySpec, f *trellisv1.Forecast, at time.Time,
+) {
 	// A forecast of no confidence is a bound.
 	atMost, intervals := "at most ", ""
 	if f.GetConfidence() > 0 {
@@ -244,5 +234,5 @@ func writePlannedTime(row func(name, format string, values ...any), f *trellisv1
 	if others != nil {
 		row("by slots", "%s%s", atMost, strings.Join(others, ", "))
 	}
-	row("estimated from", "%s%s", f.GetBasis(), intervals)
+	row("estimated from", "%s%s", describe.Basis(spec, f), intervals)
 }

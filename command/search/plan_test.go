@@ -3,7 +3,6 @@ package search
 import (
 	"bytes"
 	"fmt"
-	"strings"
 	"testing"
 
 	"trellis/command/fake"
@@ -19,8 +18,7 @@ func TestGoldenPlans(t *testing.T) {
 	t.Setenv("TZ", "UTC")
 	cost := func(format output.Format, out *bytes.Buffer) error {
 		return writePlan(out, format, &trellisv1.StudySpec{Name: "sample"}, &trellisv1.PlanStudyResponse{
-			Trials: 3, Runs: 2, Epochs: 300, EpochsAlone: 450, Forecast: bound(300, 200, 33.25, 8, "the spec's "+
-				"epoch_time"),
+			Trials: 3, Runs: 2, Epochs: 300, EpochsAlone: 450, Forecast: bound(300, 200, 33.25, 8, &trellisv1.ForecastBasis{EpochTime: true}),
 		}, fake.Now)
 	}
 	plan := func(format output.Format, out *bytes.Buffer) error {
@@ -100,7 +98,7 @@ func TestPlanMeasuresOnSlotsThatThereAre(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f := plan.GetForecast(); f.GetSlots() != 1 || !strings.Contains(f.GetBasis(), "one training at a time") {
-		t.Errorf("planned for %d slots, %s", f.GetSlots(), f.GetBasis())
+	if f := plan.GetForecast(); f.GetSlots() != 1 || f.GetBasis().GetProbe().GetTrainings() != 1 {
+		t.Errorf("planned for %d slots, %v", f.GetSlots(), f.GetBasis())
 	}
 }

@@ -35,7 +35,7 @@ type Tally struct {
 	counts                     counts
 }
 
-// counts are for the forecast's basis, in words.
+// counts are for the forecast's basis.
 type counts struct {
 	// epochs whose time was measured.
 	epochs uint64

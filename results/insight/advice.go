@@ -1,11 +1,8 @@
 package insight
 
 import (
-	"fmt"
 	"math"
 	"slices"
-	"strconv"
-	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
@@ -20,57 +17,50 @@ const (
 )
 
 // adviceForOneSeed says how to find out what is chance.
-func adviceForOneSeed(study *trellisv1.Study) string {
-	return "with one seed, chance can't be told from a difference: repeat every configuration with more, by " +
-		extendBySeeds(study.Name, grid.Seeds(study.Spec), fewSeeds)
+func adviceForOneSeed(study *trellisv1.Study) *trellisv1.Advice {
+	return &trellisv1.Advice{
+		Kind: trellisv1.Advice_KIND_ONE_SEED, AddSeeds: unusedSeeds(grid.Seeds(study.GetSpec()), fewSeeds),
+	}
 }
 
-// extendBySeeds is the command that gives every configuration of a study n more seeds, the smallest that it has not used.
-func extendBySeeds(study string, used []uint32, n int) string {
-	var seeds []string
+// unusedSeeds are the n smallest that are not among those that are used.
+func unusedSeeds(used []uint32, n int) (seeds []uint32) {
 	for seed := uint32(1); len(seeds) < n; seed++ {
 		if !slices.Contains(used, seed) {
-			seeds = append(seeds, strconv.FormatUint(uint64(seed), 10))
+			seeds = append(seeds, seed)
 		}
 	}
-	return fmt.Sprintf("`trellis extend %s --seeds %s`", study, strings.Join(seeds, ","))
+	return seeds
 }
 
 // advice says what would settle a verdict that is not.
-func (c *comparison) advice() string {
+func (c *comparison) advice() *trellisv1.Advice {
 	settle := c.study.Spec.GetSettle()
-	going := c.study.State == trellisv1.StudyState_STUDY_STATE_RUNNING || c.study.State == trellisv1.StudyState_STUDY_STATE_PAUSED
+	running := c.study.State == trellisv1.StudyState_STUDY_STATE_RUNNING ||
+		c.study.State == trellisv1.StudyState_STUDY_STATE_PAUSED
 	switch {
-	case going && settle != nil && !c.study.Settled:
-		return fmt.Sprintf("the coordinator gives the contenders more seeds by itself, until they part or have %d", settle.GetMaxSeeds())
-	case going:
-		return "the study has not ended: more will be known then"
+	case running && settle != nil && !c.study.Settled:
+		return &trellisv1.Advice{Kind: trellisv1.Advice_KIND_SETTLING}
+	case running:
+		return &trellisv1.Advice{Kind: trellisv1.Advice_KIND_NOT_ENDED}
 	case c.bestSeeds() < 2:
 		return adviceForOneSeed(c.study)
 	}
 	needed, known := c.seedsNeeded()
-	more := needed - c.bestSeeds()
-	switch {
-	case !known:
-		return "how many seeds would settle it can't be estimated: a contender lacks seeds that the best has, or is no worse where both " +
-			"have the same"
-	case more > manySeeds:
-		return fmt.Sprintf("the contenders differ little beside how they scatter over the seeds: if that stayed as it is, it would take %s seeds to "+
-			"settle it",
-			boundedSeeds(needed))
-	case settle != nil:
-		return fmt.Sprintf("about %d seeds would settle it, if the differences stayed as they are: submit the spec under another name with "+
-			"settle: {max_seeds: %d}, which trains only what is new", needed, needed)
+	if !known {
+		return &trellisv1.Advice{Kind: trellisv1.Advice_KIND_UNKNOWN}
 	}
-	return fmt.Sprintf("about %d seeds would settle it, if the differences stayed as they are: %s", needed,
-		extendBySeeds(c.study.Name, c.seeds, more))
-}
-
-func boundedSeeds(needed int) string {
-	if needed > statistics.MaxSeedsNeeded {
-		return fmt.Sprintf("more than %d", statistics.MaxSeedsNeeded)
+	advice := &trellisv1.Advice{
+		Kind:        trellisv1.Advice_KIND_MORE_SEEDS,
+		SeedsNeeded: uint32(min(needed, statistics.MaxSeedsNeeded)),
+		Beyond:      needed > statistics.MaxSeedsNeeded,
 	}
-	return fmt.Sprintf("about %d", needed)
+	if more := needed - c.bestSeeds(); more > manySeeds {
+		advice.Kind = trellisv1.Advice_KIND_TOO_MANY_SEEDS
+	} else {
+		advice.AddSeeds = unusedSeeds(c.seeds, more)
+	}
+	return advice
 }
 
 // seedsNeeded is how many seeds the contender that is hardest to tell from the best would need, more than the best has. Known

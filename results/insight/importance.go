@@ -44,8 +44,8 @@ func (s *survey) check() error {
 	case several == 0:
 		return fmt.Errorf("every axis has a single value, so that nothing can be compared; extend one: %w", results.ErrInconclusive)
 	case len(s.findings) < 2:
-		return fmt.Errorf("configurations that have been answered with a finite objective: %d, and it takes 2 to compare (%s): %w",
-			len(s.findings), s.leftOut(), results.ErrInconclusive)
+		return fmt.Errorf("%d of %d configurations have a finite objective, and it takes 2 to compare: %w",
+			len(s.findings), uint64(len(s.findings))+s.leftOutTotal(), results.ErrInconclusive)
 	}
 	return nil
 }
@@ -62,11 +62,13 @@ func (s *survey) importance() *trellisv1.Importance {
 	}
 	shares := importance.Analyze(levels, values)
 	message := &trellisv1.Importance{
-		Rest: shares.Rest, Configurations: uint64(len(s.findings)), Method: s.method(shares.Exact, logarithms),
+		Rest: shares.Rest, Configurations: uint64(len(s.findings)), LeftOut: s.leftOutTotal(), Reasons: s.leftOut(),
+		Exact: shares.Exact, Logarithmic: logarithms, Seeds: s.seeds, DivergedAt: s.divergedAt(),
 	}
-	message.LeftOut = uint64(len(s.diverged))
-	for _, count := range s.unanswered {
-		message.LeftOut += count
+	for i, tried := range s.tried {
+		if len(tried) > 1 && len(s.compared[i]) == 1 {
+			message.UnansweredAxes = append(message.UnansweredAxes, s.axes[i].name)
+		}
 	}
 	for n, i := range present {
 		message.Axes = append(message.Axes, &trellisv1.AxisEffect{

@@ -107,7 +107,10 @@ func TestImportance(t *testing.T) {
 		},
 		Interactions:   []*trellisv1.Interaction{{First: "latent_dim", Second: "learning_rate", Importance: 0.071}},
 		Configurations: 4,
-		Method:         "functional ANOVA of the logarithm of the objective, exact: the configurations are a full grid",
+		Exact:          true,
+		Logarithmic:    true,
+		Seeds:          1,
+		Reasons:        &trellisv1.Importance_LeftOut{},
 	})
 }
 
@@ -122,7 +125,7 @@ func TestImportanceOrder(t *testing.T) {
 // TestImportanceScale: where an objective has no logarithm, all are taken as they are.
 func TestImportanceScale(t *testing.T) {
 	got := importanceOf(t, at1(4, 1e-3, 0, -5), at1(4, 1e-2, 0, -3), at1(8, 1e-3, 0, -1), at1(8, 1e-2, 0, 5))
-	if math.Abs(got.Axes[0].Importance-9.0/14) > 1e-9 || strings.Contains(got.Method, "logarithm") {
+	if math.Abs(got.Axes[0].Importance-9.0/14) > 1e-9 || got.Logarithmic {
 		t.Errorf("%v", got)
 	}
 }
@@ -140,15 +143,29 @@ func TestImportanceLeavesOut(t *testing.T) {
 	if got.Configurations != 3 || got.LeftOut != 5 || got.Axes[0].Values[1].Mean != 3 {
 		t.Errorf("%v", got)
 	}
-	const method = "functional ANOVA of the logarithm of the objective (the mean of up to 2 seeds), by least squares, first " +
-		"the axes and then their pairs: the configurations are not a full grid; left out: 3 diverged, 1 failed, 1 not answered yet"
-	if got.Method != method {
-		t.Errorf("method: %s", got.Method)
+	equal(t, "left out", got.Reasons, &trellisv1.Importance_LeftOut{Diverged: 3, Failed: 1, Open: 1})
+	if !got.Logarithmic || got.Exact || got.Seeds != 2 || len(got.DivergedAt) != 0 {
+		t.Errorf("%v", got)
 	}
 	together := importanceOf(t, at1(4, 1e-3, 0, 1), at1(8, 1e-3, 0, 2), at1(4, 1e-1, 0, nan), at1(8, 1e-1, 0, nan))
-	const says = "left out: 2 diverged (all with learning_rate 0.1); learning_rate: only one value has been answered"
-	if !strings.Contains(together.Method, says) {
-		t.Errorf("method: %s", together.Method)
+	equal(t, "left out", together, &trellisv1.Importance{
+		Axes: together.Axes, Configurations: 2, LeftOut: 2, Exact: true, Logarithmic: true, Seeds: 1,
+		Reasons:        &trellisv1.Importance_LeftOut{Diverged: 2},
+		DivergedAt:     []*trellisv1.Importance_AxisValue{{Axis: "learning_rate", Value: 1e-1}},
+		UnansweredAxes: []string{"learning_rate"},
+	})
+}
+
+// TestLeftOut: configurations without an answer are counted by why they have none.
+func TestLeftOut(t *testing.T) {
+	found := &survey{diverged: make([]point, 2), unanswered: map[trellisv1.TrialState]uint64{
+		trellisv1.TrialState_TRIAL_STATE_FAILED: 1, trellisv1.TrialState_TRIAL_STATE_PRUNED: 3,
+		trellisv1.TrialState_TRIAL_STATE_CANCELED: 4, trellisv1.TrialState_TRIAL_STATE_PENDING: 5,
+		trellisv1.TrialState_TRIAL_STATE_RUNNING: 6,
+	}}
+	equal(t, "left out", found.leftOut(), &trellisv1.Importance_LeftOut{Diverged: 2, Failed: 1, Pruned: 3, Canceled: 4, Open: 11})
+	if got := found.leftOutTotal(); got != 21 {
+		t.Errorf("%d in all", got)
 	}
 }
 
@@ -171,10 +188,10 @@ func TestImportanceInconclusive(t *testing.T) {
 			[]trainedTrial{at1(4, 1e-3, 0, 1), at1(4, 1e-3, 0, 0).seeded(2, 2)}, "every axis has a single value",
 		},
 		"one answer": {
-			[]trainedTrial{at1(4, 1e-3, 0, 1), open}, "objective: 1, and it takes 2 to compare (1 not answered yet)",
+			[]trainedTrial{at1(4, 1e-3, 0, 1), open}, "1 of 2 configurations have a finite objective",
 		},
 		"one number": {
-			[]trainedTrial{at1(4, 1e-3, 0, 1), at1(8, 1e-3, 0, math.NaN())}, "objective: 1, and it takes 2 to compare (1 diverged)",
+			[]trainedTrial{at1(4, 1e-3, 0, 1), at1(8, 1e-3, 0, math.NaN())}, "1 of 2 configurations have a finite objective",
 		},
 	} {
 		store := newTrainedStore(t, nil, test.points...)

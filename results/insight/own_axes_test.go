@@ -105,7 +105,7 @@ func TestSuggestOnOwnAxes(t *testing.T) {
 			ok(t, err)
 			axes := response.Spec.Grid[0].Axes
 			if got := fmt.Sprint(axes["noise"].GetValues(), axes["fine_tune"].GetValues()); got != test.want || len(axes) != 2 {
-				t.Errorf("suggested %v, want %s: %q", axes, test.want, response.Reasons)
+				t.Errorf("suggested %v, want %s: %v", axes, test.want, response.Axes)
 			}
 		})
 	}

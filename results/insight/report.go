@@ -9,7 +9,6 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/listing"
-	"trellis/results/pruning"
 )
 
 // MaxReportedFailures is how many failed runs a report lists. It has fewer if their trials are so many that the list would be
@@ -42,7 +41,6 @@ func reportOn(snapshot *results.Snapshot, study *trellisv1.Study) (*trellisv1.Re
 		EpochsShared:   progress.EpochsShared,
 		EpochsAlone:    progress.EpochsAlone,
 		SecondsTrained: progress.TrainingSeconds,
-		Heuristic:      pruning.Name(study.Spec.GetPruning()),
 	}
 	failures := listing.MaxPageBytes
 	for its := range runs {

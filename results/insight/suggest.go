@@ -29,7 +29,7 @@ const (
 // models say between which bounds the axes lie that only the study's model has. Those of a model that is not among them keep to
 // what was tried.
 //
-// It fails as GetImportance does, and with ErrInconclusive if nothing new would be tried.
+// There is no spec if nothing new would be tried. It fails as Importance does.
 func SuggestStudy(
 	snapshot *results.Snapshot, request *trellisv1.SuggestStudyRequest, models grid.Models,
 ) (*trellisv1.SuggestStudyResponse, error) {
@@ -55,52 +55,45 @@ func suggestStudy(
 	if err != nil {
 		return nil, err
 	}
-	axes := survey.searchAxes(best, models)
+	response := &trellisv1.SuggestStudyResponse{Pruned: survey.leftOut().GetPruned()}
 	points := 1
-	var values [][]float64
-	var reasons []string
-	for _, axis := range axes {
-		chosen, reason := axis.suggest()
-		points *= len(chosen)
-		values, reasons = append(values, chosen), append(reasons, reason)
+	for _, axis := range survey.searchAxes(best, models) {
+		choice := axis.suggest()
+		points *= len(choice.Values)
+		response.Axes = append(response.Axes, choice)
 	}
-	epochs, reason := survey.suggestEpochs(trials, points)
-	reasons = append(reasons, reason)
-	reasons = append(reasons, survey.reasonsToDoubt()...)
-	if points == 1 && !slices.ContainsFunc(epochs, survey.untried) {
-		return nil, fmt.Errorf("nothing is left to try round the best configuration: %s: %w",
-			strings.Join(reasons, "; "), results.ErrInconclusive)
-	}
-	spec := proto.CloneOf(survey.study.GetSpec())
-	if spec.Name, err = nextName(snapshot, name); err != nil {
-		return nil, err
-	}
-	spec.Grid = []*trellisv1.Grid{{
-		LatentDim:    &trellisv1.IntegerAxis{Values: integers(values[0])},
-		LearningRate: &trellisv1.NumberAxis{Values: values[1]},
-		WeightDecay:  &trellisv1.NumberAxis{Values: values[2]},
-		MaxEpochs:    &trellisv1.IntegerAxis{Values: integers(epochs)},
-	}}
-	for i, name := range survey.own {
-		if i == 0 {
-			spec.Grid[0].Axes = make(map[string]*trellisv1.NumberAxis, len(survey.own))
+	epochs := survey.suggestEpochs(trials, points)
+	if points > 1 || slices.ContainsFunc(epochs.Values, survey.untried) {
+		response.Spec = survey.specOf(response.Axes, epochs)
+		if response.Spec.Name, err = nextName(snapshot, name); err != nil {
+			return nil, err
 		}
-		spec.Grid[0].Axes[name] = &trellisv1.NumberAxis{Values: values[len(searched)+i]}
 	}
-	return &trellisv1.SuggestStudyResponse{Spec: spec, Reasons: reasons}, nil
+	response.Axes = append(response.Axes, epochs)
+	return response, nil
 }
 
-// reasonsToDoubt say what of the grid had no part in a suggestion and might have changed it.
-func (s *survey) reasonsToDoubt() []string {
-	pruned := s.unanswered[trellisv1.TrialState_TRIAL_STATE_PRUNED]
-	if pruned == 0 {
-		return nil
+// specOf is the study's spec with one grid of the axes that are searched, which are as in searchAxes, and of max_epochs.
+func (s *survey) specOf(searched []*trellisv1.AxisChoice, epochs *trellisv1.AxisChoice) *trellisv1.StudySpec {
+	spec := proto.CloneOf(s.study.GetSpec())
+	grid := &trellisv1.Grid{MaxEpochs: &trellisv1.IntegerAxis{Values: integers(epochs.Values)}}
+	for i, choice := range searched {
+		switch i {
+		case latentDimAxis:
+			grid.LatentDim = &trellisv1.IntegerAxis{Values: integers(choice.Values)}
+		case learningRateAxis:
+			grid.LearningRate = &trellisv1.NumberAxis{Values: choice.Values}
+		case weightDecayAxis:
+			grid.WeightDecay = &trellisv1.NumberAxis{Values: choice.Values}
+		default:
+			if grid.Axes == nil {
+				grid.Axes = make(map[string]*trellisv1.NumberAxis, len(s.own))
+			}
+			grid.Axes[choice.Axis] = &trellisv1.NumberAxis{Values: choice.Values}
+		}
 	}
-	what := "1 trial had no part in this: a heuristic pruned it, and it may be the best"
-	if pruned > 1 {
-		what = fmt.Sprintf("%d trials had no part in this: a heuristic pruned them, and the best may be among them", pruned)
-	}
-	return []string{what}
+	spec.Grid = []*trellisv1.Grid{grid}
+	return spec
 }
 
 func integers(values []float64) []uint32 {

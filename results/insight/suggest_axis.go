@@ -1,11 +1,9 @@
 package insight
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
@@ -188,48 +186,44 @@ func (a *searchAxis) tidy(place, step float64) float64 {
 	return value
 }
 
-// suggest returns the axis's values and says why.
-func (a *searchAxis) suggest() ([]float64, string) {
-	best := numberText(a.best)
-	stays := func(why string) ([]float64, string) {
-		return []float64{a.best}, fmt.Sprintf("%s stays at %s: %s", a.GetName(), best, why)
-	}
+// suggest says which values the axis has, and why.
+func (a *searchAxis) suggest() *trellisv1.AxisChoice {
+	choice := &trellisv1.AxisChoice{Axis: a.GetName(), Best: a.best, Total: a.total, Values: []float64{a.best}}
 	switch {
 	case len(a.tried) == 1:
-		return stays("the study has no other value")
+		choice.Reason = trellisv1.AxisChoice_REASON_SINGLE_VALUE
 	case a.compared < 2:
-		return stays("no other value has been answered")
+		choice.Reason = trellisv1.AxisChoice_REASON_SINGLE_ANSWER
 	case a.total < negligible:
-		return stays(fmt.Sprintf("it explains less than %.0f%% of the variation", 100*negligible))
+		choice.Reason = trellisv1.AxisChoice_REASON_NEGLIGIBLE
 	case a.count == 1:
-		return stays("other axes explain more, and the study is to be no larger than the last one")
+		choice.Reason = trellisv1.AxisChoice_REASON_OTHERS_EXPLAIN_MORE
+	default:
+		if choice.Values = a.values(); len(choice.Values) == 1 {
+			choice.Reason = trellisv1.AxisChoice_REASON_NEIGHBORS_TRIED
+		} else {
+			a.standing(choice)
+		}
 	}
-	values := a.values()
-	if len(values) == 1 {
-		return stays("there is no other value next to it that has not been tried")
-	}
-	texts := make([]string, len(values))
-	for i, value := range values {
-		texts[i] = numberText(value)
-	}
-	return values, fmt.Sprintf("%s takes %s: %s was best, %s; with its interactions, the axis explains %.0f%% of the variation",
-		a.GetName(), strings.Join(texts, ", "), best, a.standing(), 100*a.total)
+	return choice
 }
 
 // standing says where the best value stands among those that were tried.
-func (a *searchAxis) standing() string {
+func (a *searchAxis) standing(choice *trellisv1.AxisChoice) {
 	switch {
 	case a.logarithmic && a.best == 0:
-		return "so that smaller values than before are tried beside it"
+		choice.Reason = trellisv1.AxisChoice_REASON_ZERO
 	case a.best == a.GetMaximum():
-		return "and is the largest that there can be"
+		choice.Reason = trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE
 	case a.best == a.tried[len(a.tried)-1]:
-		return "the largest that was tried"
+		choice.Reason = trellisv1.AxisChoice_REASON_LARGEST_TRIED
 	case a.best == a.GetMinimum():
-		return "and is the smallest that there can be"
+		choice.Reason = trellisv1.AxisChoice_REASON_SMALLEST_POSSIBLE
 	case a.best == a.tried[0]:
-		return "the smallest that was tried"
+		choice.Reason = trellisv1.AxisChoice_REASON_SMALLEST_TRIED
+	default:
+		at, _ := slices.BinarySearch(a.tried, a.best)
+		choice.Reason = trellisv1.AxisChoice_REASON_BETWEEN
+		choice.Below, choice.Above = a.tried[at-1], a.tried[at+1]
 	}
-	at, _ := slices.BinarySearch(a.tried, a.best)
-	return fmt.Sprintf("between %s and %s", numberText(a.tried[at-1]), numberText(a.tried[at+1]))
 }

@@ -1,19 +1,18 @@
 package insight
 
 import (
-	"fmt"
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 )
 
-// suggestEpochs returns the max_epochs of a suggested study whose grid has so many points besides, and says why. trials are
-// those of the best configuration.
+// suggestEpochs says which max_epochs a suggested study has whose grid has so many points besides, and why. trials are those of
+// the best configuration.
 //
 // Fewer epochs are a prefix of the same runs, never better and free of cost. So there is nothing to be found between the
 // values that were tried: the question is only whether to train for longer.
-func (s *survey) suggestEpochs(trials []*trellisv1.Trial, points int) (values []float64, reason string) {
+func (s *survey) suggestEpochs(trials []*trellisv1.Trial, points int) *trellisv1.AxisChoice {
 	tried, highest := s.tried[maxEpochsAxis], s.boundsOf(maxEpochsAxis, nil).GetMaximum()
 	longest, best := tried[len(tried)-1], trials[0]
 	var early, late int
@@ -27,27 +26,25 @@ func (s *survey) suggestEpochs(trials []*trellisv1.Trial, points int) (values []
 		}
 	}
 	maxEpochs := float64(best.GetParameters().GetMaxEpochs())
-	stays := func(value float64, why string) ([]float64, string) {
-		return []float64{value}, fmt.Sprintf("max_epochs stays at %s: %s", numberText(value), why)
+	choice := &trellisv1.AxisChoice{
+		Axis: s.axes[maxEpochsAxis].name, Best: maxEpochs, Epoch: best.GetBestEpoch(), Values: []float64{longest},
 	}
 	switch {
 	case 2*early >= len(trials):
-		return stays(longest, fmt.Sprintf("the best configuration stops early, after %d epochs", best.GetEpochs()))
+		choice.Reason, choice.Epoch = trellisv1.AxisChoice_REASON_STOPS_EARLY, best.GetEpochs()
 	case maxEpochs < longest && s.study.GetSpec().GetEarlyStopping() != nil:
-		return stays(longest, fmt.Sprintf("the best configuration needs no more than %s, and runs stop by themselves",
-			numberText(maxEpochs)))
+		choice.Reason = trellisv1.AxisChoice_REASON_NEEDS_FEWER
 	case maxEpochs < longest || 2*late < len(trials):
-		return stays(maxEpochs, fmt.Sprintf("the best configuration has its lowest loss in epoch %d", best.GetBestEpoch()))
+		choice.Reason, choice.Values = trellisv1.AxisChoice_REASON_LOWEST_BEFORE_END, []float64{maxEpochs}
 	case longest >= highest:
-		return stays(longest, "it is the largest that there can be")
+		choice.Reason = trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE
+	default:
+		choice.Reason, choice.Values = trellisv1.AxisChoice_REASON_STILL_BETTER, []float64{longest, min(s.longer(), highest)}
+		if 2*uint64(points)*grid.Repetitions(s.study.GetSpec()) > s.study.GetProgress().GetTrials() {
+			choice.Values = choice.Values[1:]
+		}
 	}
-	longer := min(s.longer(), highest)
-	values = []float64{longest, longer}
-	if 2*uint64(points)*grid.Repetitions(s.study.GetSpec()) > s.study.GetProgress().GetTrials() {
-		values = values[1:]
-	}
-	return values, fmt.Sprintf("max_epochs goes on to %s: the best configuration still got better in epoch %d of %s",
-		numberText(longer), best.GetBestEpoch(), numberText(maxEpochs))
+	return choice
 }
 
 // longer is the next value of max_epochs: as many epochs more as the last one was, or twice as many as the only one.

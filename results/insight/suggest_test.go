@@ -3,7 +3,7 @@ package insight
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"math"
 	"strings"
 	"testing"
 
@@ -154,9 +154,40 @@ func TestSuggestGrid(t *testing.T) {
 			grid := response.GetSpec().GetGrid()[0]
 			got := fmt.Sprint(grid.GetLatentDim().GetValues(), grid.GetLearningRate().GetValues(), grid.GetWeightDecay().GetValues())
 			if got != test.want {
-				t.Errorf("got %s, want %s; %q", got, test.want, response.GetReasons())
+				t.Errorf("got %s, want %s; %q", got, test.want, response.GetAxes())
 			}
 		})
+	}
+}
+
+// TestSuggestReasons: every place of the best value has its reason, and so has what can't be searched.
+func TestSuggestReasons(t *testing.T) {
+	open := func(point trainedTrial) trainedTrial {
+		point.losses = nil
+		return point
+	}
+	three, ends := []uint32{4, 8, 16}, []uint32{1, 28, 784}
+	for want, points := range map[trellisv1.AxisChoice_Reason][]trainedTrial{
+		trellisv1.AxisChoice_REASON_BETWEEN:           bowl(three, []float64{1, 2}, []float64{0}, [3]int{1, 0, 0}),
+		trellisv1.AxisChoice_REASON_SMALLEST_TRIED:    bowl(three, []float64{1, 2}, []float64{0}, [3]int{0, 0, 0}),
+		trellisv1.AxisChoice_REASON_LARGEST_TRIED:     bowl(three, []float64{1, 2}, []float64{0}, [3]int{2, 0, 0}),
+		trellisv1.AxisChoice_REASON_SMALLEST_POSSIBLE: bowl(ends, []float64{1, 2}, []float64{0}, [3]int{0, 0, 0}),
+		trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE:  bowl(ends, []float64{1, 2}, []float64{0}, [3]int{2, 0, 0}),
+		trellisv1.AxisChoice_REASON_SINGLE_VALUE:      bowl([]uint32{4}, []float64{1, 2}, []float64{0}, [3]int{0, 0, 0}),
+		trellisv1.AxisChoice_REASON_SINGLE_ANSWER:     {at1(4, 1, 0, 1), at1(4, 2, 0, 2), open(at1(8, 1, 0, 0))},
+		trellisv1.AxisChoice_REASON_NEGLIGIBLE: {
+			at1(4, 1, 0, 1), at1(4, 2, 0, 2), at1(8, 1, 0, 1), at1(8, 2, 0, 2),
+		},
+		trellisv1.AxisChoice_REASON_OTHERS_EXPLAIN_MORE: {at1(4, 1, 0, 1), at1(8, 2, 0, 2), at1(8, 3, 0, 9)},
+	} {
+		choice := suggest(t, nil, points...).GetAxes()[0]
+		if choice.GetReason() != want || choice.GetAxis() != "latent_dim" {
+			t.Errorf("%v, want %v", choice, want)
+		}
+	}
+	decays := suggest(t, nil, bowl([]uint32{4}, []float64{1, 2}, []float64{0, 1e-5, 1e-4}, [3]int{0, 0, 0})...).GetAxes()[2]
+	if decays.GetReason() != trellisv1.AxisChoice_REASON_ZERO || decays.GetBest() != 0 {
+		t.Errorf("of no weight decay: %v", decays)
 	}
 }
 
@@ -207,30 +238,25 @@ func TestSuggestKeeps(t *testing.T) {
 	if !proto.Equal(spec, before) {
 		t.Error("the study's own spec has changed")
 	}
-	reasons := []string{
-		"latent_dim takes 6, 8, 10: 8 was best, between 4 and 12; with its interactions, the axis explains 50% of the variation",
-		"learning_rate takes 0.0003, 0.001, 0.003: 0.001 was best, between 0.0001 and 0.01; with its interactions, the axis explains 50% of the variation",
-		"weight_decay stays at 0: it explains less than 1% of the variation",
-		"max_epochs stays at 20: the best configuration stops early, after 1 epochs",
+	for _, choice := range got.GetAxes() {
+		choice.Total = math.Round(choice.Total*1000) / 1000
 	}
-	if !slices.Equal(got.GetReasons(), reasons) {
-		t.Errorf("reasons:\n%s", strings.Join(got.GetReasons(), "\n"))
-	}
-}
-
-// TestSuggestTellsOfPruning: what a heuristic has ended had no part in what is suggested.
-func TestSuggestTellsOfPruning(t *testing.T) {
-	store := newTrainedStore(t, &trellisv1.StudySpec{}, bowl([]uint32{4, 8, 16}, []float64{1e-3}, []float64{0}, [3]int{1})...)
-	found, err := newSurvey(store.Snapshot(), "s")
-	ok(t, err)
-	if got := found.reasonsToDoubt(); got != nil {
-		t.Errorf("nothing was pruned: %q", got)
-	}
-	found.unanswered[trellisv1.TrialState_TRIAL_STATE_PRUNED] = 3
-	want := []string{"3 trials had no part in this: a heuristic pruned them, and the best may be among them"}
-	if got := found.reasonsToDoubt(); !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
+	equal(t, "reasons", &trellisv1.SuggestStudyResponse{Axes: got.Axes, Pruned: got.Pruned}, &trellisv1.SuggestStudyResponse{
+		Axes: []*trellisv1.AxisChoice{
+			{
+				Axis: "latent_dim", Values: []float64{6, 8, 10}, Reason: trellisv1.AxisChoice_REASON_BETWEEN, Best: 8, Below: 4,
+				Above: 12, Total: 0.5,
+			},
+			{
+				Axis: "learning_rate", Values: []float64{3e-4, 1e-3, 3e-3}, Reason: trellisv1.AxisChoice_REASON_BETWEEN,
+				Best: 1e-3, Below: 1e-4, Above: 1e-2, Total: 0.5,
+			},
+			{Axis: "weight_decay", Values: []float64{0}, Reason: trellisv1.AxisChoice_REASON_NEGLIGIBLE},
+			{
+				Axis: "max_epochs", Values: []float64{20}, Reason: trellisv1.AxisChoice_REASON_STOPS_EARLY, Best: 20, Epoch: 1,
+			},
+		},
+	})
 }
 
 // trainedFor is the configuration trained to max_epochs with losses that fall until the best epoch.
@@ -281,7 +307,7 @@ func TestSuggestEpochs(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			response := suggest(t, test.spec, test.points...)
 			if got := fmt.Sprint(response.GetSpec().GetGrid()[0].GetMaxEpochs().GetValues()); got != test.want {
-				t.Errorf("got %s, want %s; %q", got, test.want, response.GetReasons())
+				t.Errorf("got %s, want %s; %q", got, test.want, response.GetAxes())
 			}
 		})
 	}
@@ -310,13 +336,13 @@ func TestSuggestNoMore(t *testing.T) {
 
 // TestSuggestNothing: there is nothing between 4, 5 and 6.
 func TestSuggestNothing(t *testing.T) {
-	store := newTrainedStore(t, nil, bowl([]uint32{4, 5, 6}, []float64{1}, []float64{0}, [3]int{1, 0, 0})...)
-	_, err := SuggestStudy(store.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, nil)
-	if !errors.Is(err, results.ErrInconclusive) || !strings.Contains(err.Error(), "latent_dim stays at 5: there is no other value") {
-		t.Errorf("%v", err)
+	response := suggest(t, nil, bowl([]uint32{4, 5, 6}, []float64{1}, []float64{0}, [3]int{1, 0, 0})...)
+	if response.Spec != nil || response.Axes[0].Reason != trellisv1.AxisChoice_REASON_NEIGHBORS_TRIED {
+		t.Errorf("%v", response)
 	}
-	store = newTrainedStore(t, nil, at1(4, 1, 0, 1))
-	if _, err := SuggestStudy(store.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, nil); !errors.Is(err, results.ErrInconclusive) {
+	store := newTrainedStore(t, nil, at1(4, 1, 0, 1))
+	_, err := SuggestStudy(store.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, nil)
+	if !errors.Is(err, results.ErrInconclusive) {
 		t.Errorf("%v", err)
 	}
 }

@@ -34,8 +34,7 @@ func TestVerdictOfOneSeed(t *testing.T) {
 				Rank:       1, Mean: proto.Float64(0.125), TestMean: proto.Float64(1.125), Contender: true,
 				Repetitions: []*trellisv1.Repetition{{Seed: 1, Trial: 5, Objective: 0.125}},
 			},
-			Advice: "with one seed, chance can't be told from a difference: repeat every configuration with more, by " +
-				extendBySeeds("s", []uint32{1}, 4),
+			Advice: &trellisv1.Advice{Kind: trellisv1.Advice_KIND_ONE_SEED, AddSeeds: []uint32{2, 3, 4, 5}},
 		})
 		// The listing says the same.
 		list := s.list(&trellisv1.ListConfigurationsRequest{})
@@ -44,8 +43,8 @@ func TestVerdictOfOneSeed(t *testing.T) {
 		}
 		equal(t, "best configuration", list.Configurations[0], s.verdict(0).Best)
 	}
-	if got := extendBySeeds("paper", []uint32{1, 3}, 3); got != "`trellis extend paper --seeds 2,4,5`" {
-		t.Errorf("advice %s", got)
+	if got := unusedSeeds([]uint32{1, 3}, 3); !slices.Equal(got, []uint32{2, 4, 5}) {
+		t.Errorf("unused seeds %v", got)
 	}
 }
 
@@ -62,10 +61,10 @@ func TestVerdict(t *testing.T) {
 	}
 	// 4 is 0.03 worse, with a standard deviation of 0.0173 and thus, with 4 seeds, by 3.46 standard errors. At a level of 0.2/5
 	// Student's t with 3 degrees of freedom is 2.61; with 2 and three seeds, it is 3.32 against 3.
-	if want := "about 4 seeds would settle it, if the differences stayed as they are: `trellis extend s --seeds 4`"; verdict.Advice != want {
-		t.Errorf("advice %q, want %q", verdict.Advice, want)
-	}
-	if verdict := s.verdict(0.5); !verdict.Settled || verdict.Advice != "" || len(verdict.Contenders) != 0 {
+	equal(t, "advice", verdict.Advice, &trellisv1.Advice{
+		Kind: trellisv1.Advice_KIND_MORE_SEEDS, SeedsNeeded: 4, AddSeeds: []uint32{4},
+	})
+	if verdict := s.verdict(0.5); !verdict.Settled || verdict.Advice != nil || len(verdict.Contenders) != 0 {
 		t.Errorf("with little confidence %v", verdict)
 	}
 	if verdict := s.verdict(0.9999); verdict.ContendersTotal <= 1 || verdict.Settled {
@@ -109,20 +108,22 @@ func TestAdvice(t *testing.T) {
 		seeds  []uint32
 		losses func(latentDim, seed uint32) []float64
 		change func(*trellisv1.Study)
-		want   string
+		want   trellisv1.Advice_Kind
 	}{
-		{"close", nil, []uint32{1, 2, 3}, noisy(0.001), nil, "the contenders differ little beside how they scatter over the seeds: "},
-		{"running", nil, []uint32{1, 2, 3}, noisy(0.03), func(s *trellisv1.Study) { s.State = trellisv1.StudyState_STUDY_STATE_RUNNING }, "the study has not ended"},
-		{"settling", &trellisv1.Settle{MaxSeeds: 6}, []uint32{1, 2, 3}, noisy(0.03), nil, "the coordinator gives the contenders more seeds"},
+		{"close", nil, []uint32{1, 2, 3}, noisy(0.001), nil, trellisv1.Advice_KIND_TOO_MANY_SEEDS},
+		{"running", nil, []uint32{1, 2, 3}, noisy(0.03), func(s *trellisv1.Study) {
+			s.State = trellisv1.StudyState_STUDY_STATE_RUNNING
+		}, trellisv1.Advice_KIND_NOT_ENDED},
+		{"settling", &trellisv1.Settle{MaxSeeds: 6}, []uint32{1, 2, 3}, noisy(0.03), nil, trellisv1.Advice_KIND_SETTLING},
 		{"not settled", &trellisv1.Settle{MaxSeeds: 6}, []uint32{1, 2, 3}, noisy(0.2), func(s *trellisv1.Study) {
 			s.State, s.Settled = trellisv1.StudyState_STUDY_STATE_COMPLETED, true
-		}, "submit the spec under another name with settle: {max_seeds: "},
+		}, trellisv1.Advice_KIND_MORE_SEEDS},
 		{"failed", nil, []uint32{1, 2, 3}, func(latentDim, seed uint32) []float64 {
 			if latentDim == 4 && seed > 1 {
 				return nil
 			}
 			return noisy(0.03)(latentDim, seed)
-		}, nil, "can't be estimated"},
+		}, nil, trellisv1.Advice_KIND_UNKNOWN},
 	} {
 		spec := seedsSpec(test.seeds...)
 		spec.Settle = test.settle
@@ -136,8 +137,8 @@ func TestAdvice(t *testing.T) {
 		}
 		compared, err := compareConfigurations(snapshot, study, 0)
 		ok(t, err)
-		if got := compared.verdict(); got.Settled || !strings.Contains(got.Advice, test.want) {
-			t.Errorf("%s: settled %v, advice %q, want %q", test.name, got.Settled, got.Advice, test.want)
+		if got := compared.verdict(); got.Settled || got.Advice.GetKind() != test.want {
+			t.Errorf("%s: settled %v, advice %v, want %v", test.name, got.Settled, got.Advice, test.want)
 		}
 	}
 }

@@ -21,6 +21,106 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type AxisChoice_Reason int32
+
+const (
+	AxisChoice_REASON_UNSPECIFIED AxisChoice_Reason = 0
+	// The value stays, as the study has no other.
+	AxisChoice_REASON_SINGLE_VALUE AxisChoice_Reason = 1
+	// The value stays, as no other has been answered.
+	AxisChoice_REASON_SINGLE_ANSWER AxisChoice_Reason = 2
+	// The value stays, as the axis explains less than 1% of the variation.
+	AxisChoice_REASON_NEGLIGIBLE AxisChoice_Reason = 3
+	// The value stays, as other axes explain more, and the study is to be no larger than the last one.
+	AxisChoice_REASON_OTHERS_EXPLAIN_MORE AxisChoice_Reason = 4
+	// The value stays, as all values next to it have been tried.
+	AxisChoice_REASON_NEIGHBORS_TRIED AxisChoice_Reason = 5
+	// The best value lies between others that were tried.
+	AxisChoice_REASON_BETWEEN AxisChoice_Reason = 6
+	// The best value is 0 on an axis of ratios: smaller values than before are tried beside it.
+	AxisChoice_REASON_ZERO AxisChoice_Reason = 7
+	// The best value is the largest or the smallest that there can be, or that was tried.
+	AxisChoice_REASON_LARGEST_POSSIBLE  AxisChoice_Reason = 8
+	AxisChoice_REASON_LARGEST_TRIED     AxisChoice_Reason = 9
+	AxisChoice_REASON_SMALLEST_POSSIBLE AxisChoice_Reason = 10
+	AxisChoice_REASON_SMALLEST_TRIED    AxisChoice_Reason = 11
+	// Of max_epochs, which stays: the best configuration stops early.
+	AxisChoice_REASON_STOPS_EARLY AxisChoice_Reason = 12
+	// Of max_epochs, which stays: the best configuration needs no more than a smaller number, and runs stop by themselves.
+	AxisChoice_REASON_NEEDS_FEWER AxisChoice_Reason = 13
+	// Of max_epochs, which stays: the best configuration has its lowest loss well before its end.
+	AxisChoice_REASON_LOWEST_BEFORE_END AxisChoice_Reason = 14
+	// Of max_epochs, which grows: the best configuration still got better.
+	AxisChoice_REASON_STILL_BETTER AxisChoice_Reason = 15
+)
+
+// Enum value maps for AxisChoice_Reason.
+var (
+	AxisChoice_Reason_name = map[int32]string{
+		0:  "REASON_UNSPECIFIED",
+		1:  "REASON_SINGLE_VALUE",
+		2:  "REASON_SINGLE_ANSWER",
+		3:  "REASON_NEGLIGIBLE",
+		4:  "REASON_OTHERS_EXPLAIN_MORE",
+		5:  "REASON_NEIGHBORS_TRIED",
+		6:  "REASON_BETWEEN",
+		7:  "REASON_ZERO",
+		8:  "REASON_LARGEST_POSSIBLE",
+		9:  "REASON_LARGEST_TRIED",
+		10: "REASON_SMALLEST_POSSIBLE",
+		11: "REASON_SMALLEST_TRIED",
+		12: "REASON_STOPS_EARLY",
+		13: "REASON_NEEDS_FEWER",
+		14: "REASON_LOWEST_BEFORE_END",
+		15: "REASON_STILL_BETTER",
+	}
+	AxisChoice_Reason_value = map[string]int32{
+		"REASON_UNSPECIFIED":         0,
+		"REASON_SINGLE_VALUE":        1,
+		"REASON_SINGLE_ANSWER":       2,
+		"REASON_NEGLIGIBLE":          3,
+		"REASON_OTHERS_EXPLAIN_MORE": 4,
+		"REASON_NEIGHBORS_TRIED":     5,
+		"REASON_BETWEEN":             6,
+		"REASON_ZERO":                7,
+		"REASON_LARGEST_POSSIBLE":    8,
+		"REASON_LARGEST_TRIED":       9,
+		"REASON_SMALLEST_POSSIBLE":   10,
+		"REASON_SMALLEST_TRIED":      11,
+		"REASON_STOPS_EARLY":         12,
+		"REASON_NEEDS_FEWER":         13,
+		"REASON_LOWEST_BEFORE_END":   14,
+		"REASON_STILL_BETTER":        15,
+	}
+)
+
+func (x AxisChoice_Reason) Enum() *AxisChoice_Reason {
+	p := new(AxisChoice_Reason)
+	*p = x
+	return p
+}
+
+func (x AxisChoice_Reason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AxisChoice_Reason) Descriptor() protoreflect.EnumDescriptor {
+	return file_trellis_v1_report_proto_enumTypes[0].Descriptor()
+}
+
+func (AxisChoice_Reason) Type() protoreflect.EnumType {
+	return &file_trellis_v1_report_proto_enumTypes[0]
+}
+
+func (x AxisChoice_Reason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AxisChoice_Reason.Descriptor instead.
+func (AxisChoice_Reason) EnumDescriptor() ([]byte, []int) {
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{2, 0}
+}
+
 // Report is the account of a study: each point of its grid once, with how it was answered or why it was not.
 type Report struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -56,9 +156,7 @@ type Report struct {
 	// Runs that failed, with the reason and the trials that are without an answer for it: at most 100.
 	Failures      []*Report_FailedRun `protobuf:"bytes,18,rep,name=failures,proto3" json:"failures,omitempty"`
 	FailuresTotal uint64              `protobuf:"varint,19,opt,name=failures_total,json=failuresTotal,proto3" json:"failures_total,omitempty"`
-	// The heuristic that the study prunes by, in words. Empty if it is exact.
-	Heuristic     string   `protobuf:"bytes,20,opt,name=heuristic,proto3" json:"heuristic,omitempty"`
-	Verdict       *Verdict `protobuf:"bytes,21,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	Verdict       *Verdict            `protobuf:"bytes,21,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -226,13 +324,6 @@ func (x *Report) GetFailuresTotal() uint64 {
 	return 0
 }
 
-func (x *Report) GetHeuristic() string {
-	if x != nil {
-		return x.Heuristic
-	}
-	return ""
-}
-
 func (x *Report) GetVerdict() *Verdict {
 	if x != nil {
 		return x.Verdict
@@ -252,10 +343,21 @@ type Importance struct {
 	// Configurations that the analysis covers, and those that were left out because they diverged, failed or are not answered.
 	Configurations uint64 `protobuf:"varint,4,opt,name=configurations,proto3" json:"configurations,omitempty"`
 	LeftOut        uint64 `protobuf:"varint,5,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
-	// How it was done, in words: the decomposition, the scale of the objective, and what was left out.
-	Method        string `protobuf:"bytes,6,opt,name=method,proto3" json:"method,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The configurations are a full grid, whose variance is divided exactly. Otherwise it is by least squares, first the axes and
+	// then their pairs.
+	Exact bool `protobuf:"varint,7,opt,name=exact,proto3" json:"exact,omitempty"`
+	// What is divided is the variance of the objective's logarithm.
+	Logarithmic bool `protobuf:"varint,8,opt,name=logarithmic,proto3" json:"logarithmic,omitempty"`
+	// The objective is the mean of up to so many seeds.
+	Seeds uint32 `protobuf:"varint,9,opt,name=seeds,proto3" json:"seeds,omitempty"`
+	// Why configurations were left out: these add up to left_out.
+	Reasons *Importance_LeftOut `protobuf:"bytes,10,opt,name=reasons,proto3" json:"reasons,omitempty"`
+	// What all of several diverged configurations have in common, of the axes with several values.
+	DivergedAt []*Importance_AxisValue `protobuf:"bytes,11,rep,name=diverged_at,json=divergedAt,proto3" json:"diverged_at,omitempty"`
+	// Axes with several values of which only one has been answered.
+	UnansweredAxes []string `protobuf:"bytes,12,rep,name=unanswered_axes,json=unansweredAxes,proto3" json:"unanswered_axes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Importance) Reset() {
@@ -323,11 +425,152 @@ func (x *Importance) GetLeftOut() uint64 {
 	return 0
 }
 
-func (x *Importance) GetMethod() string {
+func (x *Importance) GetExact() bool {
 	if x != nil {
-		return x.Method
+		return x.Exact
+	}
+	return false
+}
+
+func (x *Importance) GetLogarithmic() bool {
+	if x != nil {
+		return x.Logarithmic
+	}
+	return false
+}
+
+func (x *Importance) GetSeeds() uint32 {
+	if x != nil {
+		return x.Seeds
+	}
+	return 0
+}
+
+func (x *Importance) GetReasons() *Importance_LeftOut {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
+}
+
+func (x *Importance) GetDivergedAt() []*Importance_AxisValue {
+	if x != nil {
+		return x.DivergedAt
+	}
+	return nil
+}
+
+func (x *Importance) GetUnansweredAxes() []string {
+	if x != nil {
+		return x.UnansweredAxes
+	}
+	return nil
+}
+
+// AxisChoice says which values of an axis a suggested study has, and why.
+type AxisChoice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The parameter's name, for example learning_rate.
+	Axis string `protobuf:"bytes,1,opt,name=axis,proto3" json:"axis,omitempty"`
+	// Its values, ascending. A single one may be that of the best configuration.
+	Values []float64         `protobuf:"fixed64,2,rep,packed,name=values,proto3" json:"values,omitempty"`
+	Reason AxisChoice_Reason `protobuf:"varint,3,opt,name=reason,proto3,enum=trellis.v1.AxisChoice_Reason" json:"reason,omitempty"`
+	// The best configuration's value and, where the reason is BETWEEN, the values beside it that were tried.
+	Best  float64 `protobuf:"fixed64,4,opt,name=best,proto3" json:"best,omitempty"`
+	Below float64 `protobuf:"fixed64,5,opt,name=below,proto3" json:"below,omitempty"`
+	Above float64 `protobuf:"fixed64,6,opt,name=above,proto3" json:"above,omitempty"`
+	// Share of the variance, from 0 to 1, that the axis explains with all interactions that it has a part in.
+	Total float64 `protobuf:"fixed64,7,opt,name=total,proto3" json:"total,omitempty"`
+	// Of max_epochs: the epoch at which the best configuration stopped, or that had its lowest loss.
+	Epoch         uint32 `protobuf:"varint,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AxisChoice) Reset() {
+	*x = AxisChoice{}
+	mi := &file_trellis_v1_report_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AxisChoice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AxisChoice) ProtoMessage() {}
+
+func (x *AxisChoice) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_report_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AxisChoice.ProtoReflect.Descriptor instead.
+func (*AxisChoice) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AxisChoice) GetAxis() string {
+	if x != nil {
+		return x.Axis
 	}
 	return ""
+}
+
+func (x *AxisChoice) GetValues() []float64 {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *AxisChoice) GetReason() AxisChoice_Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return AxisChoice_REASON_UNSPECIFIED
+}
+
+func (x *AxisChoice) GetBest() float64 {
+	if x != nil {
+		return x.Best
+	}
+	return 0
+}
+
+func (x *AxisChoice) GetBelow() float64 {
+	if x != nil {
+		return x.Below
+	}
+	return 0
+}
+
+func (x *AxisChoice) GetAbove() float64 {
+	if x != nil {
+		return x.Above
+	}
+	return 0
+}
+
+func (x *AxisChoice) GetTotal() float64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *AxisChoice) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 // AxisEffect is what one axis does by itself.
@@ -346,7 +589,7 @@ type AxisEffect struct {
 
 func (x *AxisEffect) Reset() {
 	*x = AxisEffect{}
-	mi := &file_trellis_v1_report_proto_msgTypes[2]
+	mi := &file_trellis_v1_report_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -358,7 +601,7 @@ func (x *AxisEffect) String() string {
 func (*AxisEffect) ProtoMessage() {}
 
 func (x *AxisEffect) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[2]
+	mi := &file_trellis_v1_report_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -371,7 +614,7 @@ func (x *AxisEffect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AxisEffect.ProtoReflect.Descriptor instead.
 func (*AxisEffect) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_report_proto_rawDescGZIP(), []int{2}
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *AxisEffect) GetAxis() string {
@@ -416,7 +659,7 @@ type ValueEffect struct {
 
 func (x *ValueEffect) Reset() {
 	*x = ValueEffect{}
-	mi := &file_trellis_v1_report_proto_msgTypes[3]
+	mi := &file_trellis_v1_report_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +671,7 @@ func (x *ValueEffect) String() string {
 func (*ValueEffect) ProtoMessage() {}
 
 func (x *ValueEffect) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[3]
+	mi := &file_trellis_v1_report_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +684,7 @@ func (x *ValueEffect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValueEffect.ProtoReflect.Descriptor instead.
 func (*ValueEffect) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_report_proto_rawDescGZIP(), []int{3}
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ValueEffect) GetValue() float64 {
@@ -490,7 +733,7 @@ type Interaction struct {
 
 func (x *Interaction) Reset() {
 	*x = Interaction{}
-	mi := &file_trellis_v1_report_proto_msgTypes[4]
+	mi := &file_trellis_v1_report_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +745,7 @@ func (x *Interaction) String() string {
 func (*Interaction) ProtoMessage() {}
 
 func (x *Interaction) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[4]
+	mi := &file_trellis_v1_report_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +758,7 @@ func (x *Interaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interaction.ProtoReflect.Descriptor instead.
 func (*Interaction) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_report_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Interaction) GetFirst() string {
@@ -551,7 +794,7 @@ type Report_FailedRun struct {
 
 func (x *Report_FailedRun) Reset() {
 	*x = Report_FailedRun{}
-	mi := &file_trellis_v1_report_proto_msgTypes[6]
+	mi := &file_trellis_v1_report_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -563,7 +806,7 @@ func (x *Report_FailedRun) String() string {
 func (*Report_FailedRun) ProtoMessage() {}
 
 func (x *Report_FailedRun) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[6]
+	mi := &file_trellis_v1_report_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,12 +850,140 @@ func (x *Report_FailedRun) GetTrials() []uint64 {
 	return nil
 }
 
+type Importance_LeftOut struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Diverged      uint64                 `protobuf:"varint,1,opt,name=diverged,proto3" json:"diverged,omitempty"`
+	Failed        uint64                 `protobuf:"varint,2,opt,name=failed,proto3" json:"failed,omitempty"`
+	Pruned        uint64                 `protobuf:"varint,3,opt,name=pruned,proto3" json:"pruned,omitempty"`
+	Canceled      uint64                 `protobuf:"varint,4,opt,name=canceled,proto3" json:"canceled,omitempty"`
+	Open          uint64                 `protobuf:"varint,5,opt,name=open,proto3" json:"open,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Importance_LeftOut) Reset() {
+	*x = Importance_LeftOut{}
+	mi := &file_trellis_v1_report_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Importance_LeftOut) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Importance_LeftOut) ProtoMessage() {}
+
+func (x *Importance_LeftOut) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_report_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Importance_LeftOut.ProtoReflect.Descriptor instead.
+func (*Importance_LeftOut) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{1, 0}
+}
+
+func (x *Importance_LeftOut) GetDiverged() uint64 {
+	if x != nil {
+		return x.Diverged
+	}
+	return 0
+}
+
+func (x *Importance_LeftOut) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *Importance_LeftOut) GetPruned() uint64 {
+	if x != nil {
+		return x.Pruned
+	}
+	return 0
+}
+
+func (x *Importance_LeftOut) GetCanceled() uint64 {
+	if x != nil {
+		return x.Canceled
+	}
+	return 0
+}
+
+func (x *Importance_LeftOut) GetOpen() uint64 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+type Importance_AxisValue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Axis          string                 `protobuf:"bytes,1,opt,name=axis,proto3" json:"axis,omitempty"`
+	Value         float64                `protobuf:"fixed64,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Importance_AxisValue) Reset() {
+	*x = Importance_AxisValue{}
+	mi := &file_trellis_v1_report_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Importance_AxisValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Importance_AxisValue) ProtoMessage() {}
+
+func (x *Importance_AxisValue) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_report_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Importance_AxisValue.ProtoReflect.Descriptor instead.
+func (*Importance_AxisValue) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{1, 1}
+}
+
+func (x *Importance_AxisValue) GetAxis() string {
+	if x != nil {
+		return x.Axis
+	}
+	return ""
+}
+
+func (x *Importance_AxisValue) GetValue() float64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
 var File_trellis_v1_report_proto protoreflect.FileDescriptor
 
 const file_trellis_v1_report_proto_rawDesc = "" +
 	"\n" +
 	"\x17trellis/v1/report.proto\x12\n" +
-	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\xaf\a\n" +
+	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x97\a\n" +
 	"\x06Report\x12'\n" +
 	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x18\n" +
@@ -634,8 +1005,7 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"\vshared_from\x18\x11 \x03(\v2\".trellis.v1.Report.SharedFromEntryR\n" +
 	"sharedFrom\x128\n" +
 	"\bfailures\x18\x12 \x03(\v2\x1c.trellis.v1.Report.FailedRunR\bfailures\x12%\n" +
-	"\x0efailures_total\x18\x13 \x01(\x04R\rfailuresTotal\x12\x1c\n" +
-	"\theuristic\x18\x14 \x01(\tR\theuristic\x12-\n" +
+	"\x0efailures_total\x18\x13 \x01(\x04R\rfailuresTotal\x12-\n" +
 	"\averdict\x18\x15 \x01(\v2\x13.trellis.v1.VerdictR\averdict\x1a=\n" +
 	"\x0fSharedFromEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -646,15 +1016,59 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"parameters\x18\x02 \x01(\v2\x16.trellis.v1.ParametersR\n" +
 	"parameters\x12\x14\n" +
 	"\x05error\x18\x03 \x01(\tR\x05error\x12\x16\n" +
-	"\x06trials\x18\x04 \x03(\x04R\x06trials\"\xe4\x01\n" +
+	"\x06trials\x18\x04 \x03(\x04R\x06trialsJ\x04\b\x14\x10\x15\"\x85\x05\n" +
 	"\n" +
 	"Importance\x12*\n" +
 	"\x04axes\x18\x01 \x03(\v2\x16.trellis.v1.AxisEffectR\x04axes\x12;\n" +
 	"\finteractions\x18\x02 \x03(\v2\x17.trellis.v1.InteractionR\finteractions\x12\x12\n" +
 	"\x04rest\x18\x03 \x01(\x01R\x04rest\x12&\n" +
 	"\x0econfigurations\x18\x04 \x01(\x04R\x0econfigurations\x12\x19\n" +
-	"\bleft_out\x18\x05 \x01(\x04R\aleftOut\x12\x16\n" +
-	"\x06method\x18\x06 \x01(\tR\x06method\"\x87\x01\n" +
+	"\bleft_out\x18\x05 \x01(\x04R\aleftOut\x12\x14\n" +
+	"\x05exact\x18\a \x01(\bR\x05exact\x12 \n" +
+	"\vlogarithmic\x18\b \x01(\bR\vlogarithmic\x12\x14\n" +
+	"\x05seeds\x18\t \x01(\rR\x05seeds\x128\n" +
+	"\areasons\x18\n" +
+	" \x01(\v2\x1e.trellis.v1.Importance.LeftOutR\areasons\x12A\n" +
+	"\vdiverged_at\x18\v \x03(\v2 .trellis.v1.Importance.AxisValueR\n" +
+	"divergedAt\x12'\n" +
+	"\x0funanswered_axes\x18\f \x03(\tR\x0eunansweredAxes\x1a\x85\x01\n" +
+	"\aLeftOut\x12\x1a\n" +
+	"\bdiverged\x18\x01 \x01(\x04R\bdiverged\x12\x16\n" +
+	"\x06failed\x18\x02 \x01(\x04R\x06failed\x12\x16\n" +
+	"\x06pruned\x18\x03 \x01(\x04R\x06pruned\x12\x1a\n" +
+	"\bcanceled\x18\x04 \x01(\x04R\bcanceled\x12\x12\n" +
+	"\x04open\x18\x05 \x01(\x04R\x04open\x1a5\n" +
+	"\tAxisValue\x12\x12\n" +
+	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05valueJ\x04\b\x06\x10\a\"\x80\x05\n" +
+	"\n" +
+	"AxisChoice\x12\x12\n" +
+	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x16\n" +
+	"\x06values\x18\x02 \x03(\x01R\x06values\x125\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x1d.trellis.v1.AxisChoice.ReasonR\x06reason\x12\x12\n" +
+	"\x04best\x18\x04 \x01(\x01R\x04best\x12\x14\n" +
+	"\x05below\x18\x05 \x01(\x01R\x05below\x12\x14\n" +
+	"\x05above\x18\x06 \x01(\x01R\x05above\x12\x14\n" +
+	"\x05total\x18\a \x01(\x01R\x05total\x12\x14\n" +
+	"\x05epoch\x18\b \x01(\rR\x05epoch\"\xa2\x03\n" +
+	"\x06Reason\x12\x16\n" +
+	"\x12REASON_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13REASON_SINGLE_VALUE\x10\x01\x12\x18\n" +
+	"\x14REASON_SINGLE_ANSWER\x10\x02\x12\x15\n" +
+	"\x11REASON_NEGLIGIBLE\x10\x03\x12\x1e\n" +
+	"\x1aREASON_OTHERS_EXPLAIN_MORE\x10\x04\x12\x1a\n" +
+	"\x16REASON_NEIGHBORS_TRIED\x10\x05\x12\x12\n" +
+	"\x0eREASON_BETWEEN\x10\x06\x12\x0f\n" +
+	"\vREASON_ZERO\x10\a\x12\x1b\n" +
+	"\x17REASON_LARGEST_POSSIBLE\x10\b\x12\x18\n" +
+	"\x14REASON_LARGEST_TRIED\x10\t\x12\x1c\n" +
+	"\x18REASON_SMALLEST_POSSIBLE\x10\n" +
+	"\x12\x19\n" +
+	"\x15REASON_SMALLEST_TRIED\x10\v\x12\x16\n" +
+	"\x12REASON_STOPS_EARLY\x10\f\x12\x16\n" +
+	"\x12REASON_NEEDS_FEWER\x10\r\x12\x1c\n" +
+	"\x18REASON_LOWEST_BEFORE_END\x10\x0e\x12\x17\n" +
+	"\x13REASON_STILL_BETTER\x10\x0f\"\x87\x01\n" +
 	"\n" +
 	"AxisEffect\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x1e\n" +
@@ -688,34 +1102,42 @@ func file_trellis_v1_report_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_report_proto_rawDescData
 }
 
-var file_trellis_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_trellis_v1_report_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_trellis_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_trellis_v1_report_proto_goTypes = []any{
-	(*Report)(nil),           // 0: trellis.v1.Report
-	(*Importance)(nil),       // 1: trellis.v1.Importance
-	(*AxisEffect)(nil),       // 2: trellis.v1.AxisEffect
-	(*ValueEffect)(nil),      // 3: trellis.v1.ValueEffect
-	(*Interaction)(nil),      // 4: trellis.v1.Interaction
-	nil,                      // 5: trellis.v1.Report.SharedFromEntry
-	(*Report_FailedRun)(nil), // 6: trellis.v1.Report.FailedRun
-	(*Study)(nil),            // 7: trellis.v1.Study
-	(*Verdict)(nil),          // 8: trellis.v1.Verdict
-	(*Parameters)(nil),       // 9: trellis.v1.Parameters
+	(AxisChoice_Reason)(0),       // 0: trellis.v1.AxisChoice.Reason
+	(*Report)(nil),               // 1: trellis.v1.Report
+	(*Importance)(nil),           // 2: trellis.v1.Importance
+	(*AxisChoice)(nil),           // 3: trellis.v1.AxisChoice
+	(*AxisEffect)(nil),           // 4: trellis.v1.AxisEffect
+	(*ValueEffect)(nil),          // 5: trellis.v1.ValueEffect
+	(*Interaction)(nil),          // 6: trellis.v1.Interaction
+	nil,                          // 7: trellis.v1.Report.SharedFromEntry
+	(*Report_FailedRun)(nil),     // 8: trellis.v1.Report.FailedRun
+	(*Importance_LeftOut)(nil),   // 9: trellis.v1.Importance.LeftOut
+	(*Importance_AxisValue)(nil), // 10: trellis.v1.Importance.AxisValue
+	(*Study)(nil),                // 11: trellis.v1.Study
+	(*Verdict)(nil),              // 12: trellis.v1.Verdict
+	(*Parameters)(nil),           // 13: trellis.v1.Parameters
 }
 var file_trellis_v1_report_proto_depIdxs = []int32{
-	7, // 0: trellis.v1.Report.study:type_name -> trellis.v1.Study
-	5, // 1: trellis.v1.Report.shared_from:type_name -> trellis.v1.Report.SharedFromEntry
-	6, // 2: trellis.v1.Report.failures:type_name -> trellis.v1.Report.FailedRun
-	8, // 3: trellis.v1.Report.verdict:type_name -> trellis.v1.Verdict
-	2, // 4: trellis.v1.Importance.axes:type_name -> trellis.v1.AxisEffect
-	4, // 5: trellis.v1.Importance.interactions:type_name -> trellis.v1.Interaction
-	3, // 6: trellis.v1.AxisEffect.values:type_name -> trellis.v1.ValueEffect
-	9, // 7: trellis.v1.ValueEffect.best_at:type_name -> trellis.v1.Parameters
-	9, // 8: trellis.v1.Report.FailedRun.parameters:type_name -> trellis.v1.Parameters
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	11, // 0: trellis.v1.Report.study:type_name -> trellis.v1.Study
+	7,  // 1: trellis.v1.Report.shared_from:type_name -> trellis.v1.Report.SharedFromEntry
+	8,  // 2: trellis.v1.Report.failures:type_name -> trellis.v1.Report.FailedRun
+	12, // 3: trellis.v1.Report.verdict:type_name -> trellis.v1.Verdict
+	4,  // 4: trellis.v1.Importance.axes:type_name -> trellis.v1.AxisEffect
+	6,  // 5: trellis.v1.Importance.interactions:type_name -> trellis.v1.Interaction
+	9,  // 6: trellis.v1.Importance.reasons:type_name -> trellis.v1.Importance.LeftOut
+	10, // 7: trellis.v1.Importance.diverged_at:type_name -> trellis.v1.Importance.AxisValue
+	0,  // 8: trellis.v1.AxisChoice.reason:type_name -> trellis.v1.AxisChoice.Reason
+	5,  // 9: trellis.v1.AxisEffect.values:type_name -> trellis.v1.ValueEffect
+	13, // 10: trellis.v1.ValueEffect.best_at:type_name -> trellis.v1.Parameters
+	13, // 11: trellis.v1.Report.FailedRun.parameters:type_name -> trellis.v1.Parameters
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_report_proto_init() }
@@ -730,13 +1152,14 @@ func file_trellis_v1_report_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_report_proto_rawDesc), len(file_trellis_v1_report_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   7,
+			NumEnums:      1,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_trellis_v1_report_proto_goTypes,
 		DependencyIndexes: file_trellis_v1_report_proto_depIdxs,
+		EnumInfos:         file_trellis_v1_report_proto_enumTypes,
 		MessageInfos:      file_trellis_v1_report_proto_msgTypes,
 	}.Build()
 	File_trellis_v1_report_proto = out.File

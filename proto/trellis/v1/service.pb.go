@@ -1496,7 +1496,8 @@ type GetBestTrialResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// With its losses. If the study has several seeds, the best trial of the best configuration.
 	Trial *Trial `protobuf:"bytes,1,opt,name=trial,proto3" json:"trial,omitempty"`
-	// The next in rank; if the study has several seeds, the best trial of the next configuration. Unset if there is none.
+	// The next in rank that differs in more than max_epochs, as the same training with fewer epochs is no rival. If the study has
+	// several seeds, the best trial of that configuration. Unset if there is none.
 	RunnerUp      *Trial   `protobuf:"bytes,2,opt,name=runner_up,json=runnerUp,proto3" json:"runner_up,omitempty"`
 	Study         *Study   `protobuf:"bytes,3,opt,name=study,proto3" json:"study,omitempty"`
 	Verdict       *Verdict `protobuf:"bytes,4,opt,name=verdict,proto3" json:"verdict,omitempty"`
@@ -1915,9 +1916,12 @@ func (x *SuggestStudyRequest) GetStudy() string {
 
 type SuggestStudyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Spec  *StudySpec             `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
-	// Why, axis by axis, in words.
-	Reasons       []string `protobuf:"bytes,2,rep,name=reasons,proto3" json:"reasons,omitempty"`
+	// Unset if nothing is left to try around the best configuration.
+	Spec *StudySpec `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	// Why, axis by axis.
+	Axes []*AxisChoice `protobuf:"bytes,3,rep,name=axes,proto3" json:"axes,omitempty"`
+	// Configurations that had no part in this because a heuristic pruned them: the best may be among them.
+	Pruned        uint64 `protobuf:"varint,4,opt,name=pruned,proto3" json:"pruned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1959,11 +1963,18 @@ func (x *SuggestStudyResponse) GetSpec() *StudySpec {
 	return nil
 }
 
-func (x *SuggestStudyResponse) GetReasons() []string {
+func (x *SuggestStudyResponse) GetAxes() []*AxisChoice {
 	if x != nil {
-		return x.Reasons
+		return x.Axes
 	}
 	return nil
+}
+
+func (x *SuggestStudyResponse) GetPruned() uint64 {
+	if x != nil {
+		return x.Pruned
+	}
+	return 0
 }
 
 type GetRunRequest struct {
@@ -4070,10 +4081,11 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"importance\x18\x01 \x01(\v2\x16.trellis.v1.ImportanceR\n" +
 	"importance\"3\n" +
 	"\x13SuggestStudyRequest\x12\x1c\n" +
-	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"[\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"\x8b\x01\n" +
 	"\x14SuggestStudyResponse\x12)\n" +
-	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12\x18\n" +
-	"\areasons\x18\x02 \x03(\tR\areasons\"G\n" +
+	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12*\n" +
+	"\x04axes\x18\x03 \x03(\v2\x16.trellis.v1.AxisChoiceR\x04axes\x12\x16\n" +
+	"\x06pruned\x18\x04 \x01(\x04R\x06prunedJ\x04\b\x02\x10\x03\"G\n" +
 	"\rGetRunRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x18\n" +
 	"\x03run\x18\x02 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x03run\"b\n" +
@@ -4336,16 +4348,17 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*Configuration)(nil),              // 83: trellis.v1.Configuration
 	(*Report)(nil),                     // 84: trellis.v1.Report
 	(*Importance)(nil),                 // 85: trellis.v1.Importance
-	(*RunConfig)(nil),                  // 86: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 87: trellis.v1.DataSet
-	(*Worker)(nil),                     // 88: trellis.v1.Worker
-	(*Outcome)(nil),                    // 89: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 90: trellis.v1.CheckpointReport
-	(*Reports)(nil),                    // 91: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 92: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 93: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 94: trellis.v1.NodeStatus
-	(*Metrics)(nil),                    // 95: trellis.v1.Metrics
+	(*AxisChoice)(nil),                 // 86: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 87: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 88: trellis.v1.DataSet
+	(*Worker)(nil),                     // 89: trellis.v1.Worker
+	(*Outcome)(nil),                    // 90: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 91: trellis.v1.CheckpointReport
+	(*Reports)(nil),                    // 92: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 93: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 94: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 95: trellis.v1.NodeStatus
+	(*Metrics)(nil),                    // 96: trellis.v1.Metrics
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
 	74, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
@@ -4380,96 +4393,97 @@ var file_trellis_v1_service_proto_depIdxs = []int32{
 	84, // 29: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
 	85, // 30: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
 	75, // 31: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	77, // 32: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	86, // 33: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	87, // 34: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	88, // 35: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	45, // 36: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	46, // 37: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	48, // 38: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	89, // 39: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	49, // 40: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	50, // 41: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	90, // 42: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	47, // 43: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	91, // 44: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	52, // 45: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	53, // 46: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	54, // 47: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	55, // 48: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	86, // 49: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	92, // 50: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	93, // 51: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	94, // 52: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	95, // 53: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	80, // 54: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	2,  // 55: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,  // 56: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,  // 57: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,  // 58: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10, // 59: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12, // 60: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14, // 61: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16, // 62: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18, // 63: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20, // 64: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	22, // 65: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	0,  // 66: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	24, // 67: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	26, // 68: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	36, // 69: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	28, // 70: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	30, // 71: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	32, // 72: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	34, // 73: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	38, // 74: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	40, // 75: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	42, // 76: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	44, // 77: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	56, // 78: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	58, // 79: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	60, // 80: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	62, // 81: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	64, // 82: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	66, // 83: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	68, // 84: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	70, // 85: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	3,  // 86: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,  // 87: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,  // 88: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,  // 89: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11, // 90: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13, // 91: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15, // 92: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17, // 93: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19, // 94: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21, // 95: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	23, // 96: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	1,  // 97: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	25, // 98: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	27, // 99: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	37, // 100: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	29, // 101: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	31, // 102: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	33, // 103: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	35, // 104: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	39, // 105: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	41, // 106: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	43, // 107: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	51, // 108: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	57, // 109: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	59, // 110: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	61, // 111: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	63, // 112: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	65, // 113: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	67, // 114: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	69, // 115: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	71, // 116: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	86, // [86:117] is the sub-list for method output_type
-	55, // [55:86] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	86, // 32: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	77, // 33: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	87, // 34: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	88, // 35: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	89, // 36: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	45, // 37: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	46, // 38: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	48, // 39: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	90, // 40: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	49, // 41: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	50, // 42: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	91, // 43: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	47, // 44: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	92, // 45: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	52, // 46: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	53, // 47: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	54, // 48: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	55, // 49: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	87, // 50: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	93, // 51: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	94, // 52: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	95, // 53: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	96, // 54: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	80, // 55: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	2,  // 56: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,  // 57: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,  // 58: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,  // 59: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10, // 60: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12, // 61: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14, // 62: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16, // 63: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18, // 64: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20, // 65: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	22, // 66: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	0,  // 67: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	24, // 68: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	26, // 69: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	36, // 70: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	28, // 71: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	30, // 72: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	32, // 73: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	34, // 74: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	38, // 75: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	40, // 76: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	42, // 77: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	44, // 78: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	56, // 79: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	58, // 80: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	60, // 81: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	62, // 82: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	64, // 83: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	66, // 84: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	68, // 85: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	70, // 86: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	3,  // 87: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,  // 88: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,  // 89: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,  // 90: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11, // 91: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13, // 92: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15, // 93: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17, // 94: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19, // 95: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21, // 96: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	23, // 97: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	1,  // 98: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	25, // 99: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	27, // 100: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	37, // 101: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	29, // 102: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	31, // 103: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	33, // 104: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	35, // 105: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	39, // 106: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	41, // 107: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	43, // 108: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	51, // 109: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	57, // 110: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	59, // 111: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	61, // 112: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	63, // 113: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	65, // 114: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	67, // 115: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	69, // 116: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	71, // 117: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	87, // [87:118] is the sub-list for method output_type
+	56, // [56:87] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }

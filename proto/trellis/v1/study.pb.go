@@ -1623,10 +1623,9 @@ type Forecast struct {
 	Slots uint32 `protobuf:"varint,4,opt,name=slots,proto3" json:"slots,omitempty"`
 	// One run's on one slot, on average over what is to come.
 	SecondsPerEpoch float64 `protobuf:"fixed64,5,opt,name=seconds_per_epoch,json=secondsPerEpoch,proto3" json:"seconds_per_epoch,omitempty"`
-	// What the forecast is based on, in words.
-	Basis string `protobuf:"bytes,6,opt,name=basis,proto3" json:"basis,omitempty"`
 	// How long it would take with other numbers of slots, ascending.
 	Alternatives  []*Forecast_Alternative `protobuf:"bytes,7,rep,name=alternatives,proto3" json:"alternatives,omitempty"`
+	Basis         *ForecastBasis          `protobuf:"bytes,8,opt,name=basis,proto3" json:"basis,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1696,18 +1695,159 @@ func (x *Forecast) GetSecondsPerEpoch() float64 {
 	return 0
 }
 
-func (x *Forecast) GetBasis() string {
-	if x != nil {
-		return x.Basis
-	}
-	return ""
-}
-
 func (x *Forecast) GetAlternatives() []*Forecast_Alternative {
 	if x != nil {
 		return x.Alternatives
 	}
 	return nil
+}
+
+func (x *Forecast) GetBasis() *ForecastBasis {
+	if x != nil {
+		return x.Basis
+	}
+	return nil
+}
+
+// ForecastBasis says what a forecast is based on.
+type ForecastBasis struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Epochs whose time was measured, of the study itself and of other studies of the same model and data.
+	Epochs       uint64 `protobuf:"varint,1,opt,name=epochs,proto3" json:"epochs,omitempty"`
+	OtherEpochs  uint64 `protobuf:"varint,2,opt,name=other_epochs,json=otherEpochs,proto3" json:"other_epochs,omitempty"`
+	OtherStudies uint32 `protobuf:"varint,3,opt,name=other_studies,json=otherStudies,proto3" json:"other_studies,omitempty"`
+	// Nothing was measured, but the spec says how long an epoch takes.
+	EpochTime bool `protobuf:"varint,4,opt,name=epoch_time,json=epochTime,proto3" json:"epoch_time,omitempty"`
+	// The study's runs that have ended by themselves and, of these, those that early stopping ended and those that diverged.
+	RunsEnded    uint64 `protobuf:"varint,5,opt,name=runs_ended,json=runsEnded,proto3" json:"runs_ended,omitempty"`
+	RunsStopped  uint64 `protobuf:"varint,6,opt,name=runs_stopped,json=runsStopped,proto3" json:"runs_stopped,omitempty"`
+	RunsDiverged uint64 `protobuf:"varint,7,opt,name=runs_diverged,json=runsDiverged,proto3" json:"runs_diverged,omitempty"`
+	// Runs that have not ended but have losses, of the study, and those of other studies: what early stopping is inferred from while
+	// no run has ended.
+	RunsBegun uint64 `protobuf:"varint,8,opt,name=runs_begun,json=runsBegun,proto3" json:"runs_begun,omitempty"`
+	OtherRuns uint64 `protobuf:"varint,9,opt,name=other_runs,json=otherRuns,proto3" json:"other_runs,omitempty"`
+	// Older studies have work in the queue that is done first.
+	AfterOthers bool `protobuf:"varint,10,opt,name=after_others,json=afterOthers,proto3" json:"after_others,omitempty"`
+	// Set if the time was measured by training on the machine that asks.
+	Probe *ForecastBasis_Probe `protobuf:"bytes,11,opt,name=probe,proto3" json:"probe,omitempty"`
+	// There are no workers yet: the slots are cores of the machine that asks.
+	OwnCores      bool `protobuf:"varint,12,opt,name=own_cores,json=ownCores,proto3" json:"own_cores,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForecastBasis) Reset() {
+	*x = ForecastBasis{}
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForecastBasis) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForecastBasis) ProtoMessage() {}
+
+func (x *ForecastBasis) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForecastBasis.ProtoReflect.Descriptor instead.
+func (*ForecastBasis) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ForecastBasis) GetEpochs() uint64 {
+	if x != nil {
+		return x.Epochs
+	}
+	return 0
+}
+
+func (x *ForecastBasis) GetOtherEpochs() uint64 {
+	if x != nil {
+		return x.OtherEpochs
+	}
+	return 0
+}
+
+func (x *ForecastBasis) GetOtherStudies() uint32 {
+	if x != nil {
+		return x.OtherStudies
+	}
+	return 0
+}
+
+func (x *ForecastBasis) GetEpochTime() bool {
+	if x != nil {
+		return x.EpochTime
+	}
+	return false
+}
+
+func (x *ForecastBasis) GetRunsEnded() uint64 {
+	if x != nil {
+		return x.RunsEnded
+	}
+	return 0
+}
+
+func (x *ForecastBasis) GetRunsStopped() uint64 {
+	if x != nil {
+		return x.RunsStopped
+	}
+	return 0
+}
+
+func (x *ForecastBasis) GetRunsDiverged() uint64 {
+	if x != nil {
+		return x.RunsDiverged
+	}
+	return 0
+}
+
+func (x *ForecastBasis) GetRunsBegun() uint64 {
+	if x != nil {
+		return x.RunsBegun
+	}
+	return 0
+}
+
+func (x *ForecastBasis) GetOtherRuns() uint64 {
+	if x != nil {
+		return x.OtherRuns
+	}
+	return 0
+}
+
+func (x *ForecastBasis) GetAfterOthers() bool {
+	if x != nil {
+		return x.AfterOthers
+	}
+	return false
+}
+
+func (x *ForecastBasis) GetProbe() *ForecastBasis_Probe {
+	if x != nil {
+		return x.Probe
+	}
+	return nil
+}
+
+func (x *ForecastBasis) GetOwnCores() bool {
+	if x != nil {
+		return x.OwnCores
+	}
+	return false
 }
 
 // Progress counts what a study consists of and how much of it is done.
@@ -1742,7 +1882,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +1894,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +1907,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Progress) GetTrials() uint64 {
@@ -1906,7 +2046,7 @@ type Forecast_Alternative struct {
 
 func (x *Forecast_Alternative) Reset() {
 	*x = Forecast_Alternative{}
-	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	mi := &file_trellis_v1_study_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +2058,7 @@ func (x *Forecast_Alternative) String() string {
 func (*Forecast_Alternative) ProtoMessage() {}
 
 func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	mi := &file_trellis_v1_study_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,6 +2084,93 @@ func (x *Forecast_Alternative) GetSlots() uint32 {
 func (x *Forecast_Alternative) GetSeconds() float64 {
 	if x != nil {
 		return x.Seconds
+	}
+	return 0
+}
+
+// Probe is a short training on random images.
+type ForecastBasis_Probe struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Trainings side by side, and for how long.
+	Trainings uint32  `protobuf:"varint,1,opt,name=trainings,proto3" json:"trainings,omitempty"`
+	Seconds   float64 `protobuf:"fixed64,2,opt,name=seconds,proto3" json:"seconds,omitempty"`
+	LatentDim uint32  `protobuf:"varint,3,opt,name=latent_dim,json=latentDim,proto3" json:"latent_dim,omitempty"`
+	BatchSize uint32  `protobuf:"varint,4,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
+	// Images of an epoch.
+	TrainImages      uint32 `protobuf:"varint,5,opt,name=train_images,json=trainImages,proto3" json:"train_images,omitempty"`
+	ValidationImages uint32 `protobuf:"varint,6,opt,name=validation_images,json=validationImages,proto3" json:"validation_images,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *ForecastBasis_Probe) Reset() {
+	*x = ForecastBasis_Probe{}
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForecastBasis_Probe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForecastBasis_Probe) ProtoMessage() {}
+
+func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForecastBasis_Probe.ProtoReflect.Descriptor instead.
+func (*ForecastBasis_Probe) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20, 0}
+}
+
+func (x *ForecastBasis_Probe) GetTrainings() uint32 {
+	if x != nil {
+		return x.Trainings
+	}
+	return 0
+}
+
+func (x *ForecastBasis_Probe) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *ForecastBasis_Probe) GetLatentDim() uint32 {
+	if x != nil {
+		return x.LatentDim
+	}
+	return 0
+}
+
+func (x *ForecastBasis_Probe) GetBatchSize() uint32 {
+	if x != nil {
+		return x.BatchSize
+	}
+	return 0
+}
+
+func (x *ForecastBasis_Probe) GetTrainImages() uint32 {
+	if x != nil {
+		return x.TrainImages
+	}
+	return 0
+}
+
+func (x *ForecastBasis_Probe) GetValidationImages() uint32 {
+	if x != nil {
+		return x.ValidationImages
 	}
 	return 0
 }
@@ -2121,7 +2348,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\bEstimate\x12\x1a\n" +
 	"\bexpected\x18\x01 \x01(\x01R\bexpected\x12\x10\n" +
 	"\x03low\x18\x02 \x01(\x01R\x03low\x12\x12\n" +
-	"\x04high\x18\x03 \x01(\x01R\x04high\"\xe5\x02\n" +
+	"\x04high\x18\x03 \x01(\x01R\x04high\"\x86\x03\n" +
 	"\bForecast\x12,\n" +
 	"\x06epochs\x18\x01 \x01(\v2\x14.trellis.v1.EstimateR\x06epochs\x12.\n" +
 	"\aseconds\x18\x02 \x01(\v2\x14.trellis.v1.EstimateR\aseconds\x12\x1e\n" +
@@ -2129,12 +2356,39 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"confidence\x18\x03 \x01(\x01R\n" +
 	"confidence\x12\x14\n" +
 	"\x05slots\x18\x04 \x01(\rR\x05slots\x12*\n" +
-	"\x11seconds_per_epoch\x18\x05 \x01(\x01R\x0fsecondsPerEpoch\x12\x14\n" +
-	"\x05basis\x18\x06 \x01(\tR\x05basis\x12D\n" +
-	"\falternatives\x18\a \x03(\v2 .trellis.v1.Forecast.AlternativeR\falternatives\x1a=\n" +
+	"\x11seconds_per_epoch\x18\x05 \x01(\x01R\x0fsecondsPerEpoch\x12D\n" +
+	"\falternatives\x18\a \x03(\v2 .trellis.v1.Forecast.AlternativeR\falternatives\x12/\n" +
+	"\x05basis\x18\b \x01(\v2\x19.trellis.v1.ForecastBasisR\x05basis\x1a=\n" +
 	"\vAlternative\x12\x14\n" +
 	"\x05slots\x18\x01 \x01(\rR\x05slots\x12\x18\n" +
-	"\aseconds\x18\x02 \x01(\x01R\aseconds\"\xff\x04\n" +
+	"\aseconds\x18\x02 \x01(\x01R\asecondsJ\x04\b\x06\x10\a\"\xfa\x04\n" +
+	"\rForecastBasis\x12\x16\n" +
+	"\x06epochs\x18\x01 \x01(\x04R\x06epochs\x12!\n" +
+	"\fother_epochs\x18\x02 \x01(\x04R\votherEpochs\x12#\n" +
+	"\rother_studies\x18\x03 \x01(\rR\fotherStudies\x12\x1d\n" +
+	"\n" +
+	"epoch_time\x18\x04 \x01(\bR\tepochTime\x12\x1d\n" +
+	"\n" +
+	"runs_ended\x18\x05 \x01(\x04R\trunsEnded\x12!\n" +
+	"\fruns_stopped\x18\x06 \x01(\x04R\vrunsStopped\x12#\n" +
+	"\rruns_diverged\x18\a \x01(\x04R\frunsDiverged\x12\x1d\n" +
+	"\n" +
+	"runs_begun\x18\b \x01(\x04R\trunsBegun\x12\x1d\n" +
+	"\n" +
+	"other_runs\x18\t \x01(\x04R\totherRuns\x12!\n" +
+	"\fafter_others\x18\n" +
+	" \x01(\bR\vafterOthers\x125\n" +
+	"\x05probe\x18\v \x01(\v2\x1f.trellis.v1.ForecastBasis.ProbeR\x05probe\x12\x1b\n" +
+	"\town_cores\x18\f \x01(\bR\bownCores\x1a\xcd\x01\n" +
+	"\x05Probe\x12\x1c\n" +
+	"\ttrainings\x18\x01 \x01(\rR\ttrainings\x12\x18\n" +
+	"\aseconds\x18\x02 \x01(\x01R\aseconds\x12\x1d\n" +
+	"\n" +
+	"latent_dim\x18\x03 \x01(\rR\tlatentDim\x12\x1d\n" +
+	"\n" +
+	"batch_size\x18\x04 \x01(\rR\tbatchSize\x12!\n" +
+	"\ftrain_images\x18\x05 \x01(\rR\vtrainImages\x12+\n" +
+	"\x11validation_images\x18\x06 \x01(\rR\x10validationImages\"\xff\x04\n" +
 	"\bProgress\x12\x16\n" +
 	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12%\n" +
 	"\x0etrials_running\x18\x02 \x01(\x04R\rtrialsRunning\x12)\n" +
@@ -2179,7 +2433,7 @@ func file_trellis_v1_study_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_study_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_trellis_v1_study_proto_goTypes = []any{
 	(StudyState)(0),               // 0: trellis.v1.StudyState
 	(*StudySpec)(nil),             // 1: trellis.v1.StudySpec
@@ -2202,13 +2456,15 @@ var file_trellis_v1_study_proto_goTypes = []any{
 	(*Study)(nil),                 // 18: trellis.v1.Study
 	(*Estimate)(nil),              // 19: trellis.v1.Estimate
 	(*Forecast)(nil),              // 20: trellis.v1.Forecast
-	(*Progress)(nil),              // 21: trellis.v1.Progress
-	nil,                           // 22: trellis.v1.Grid.AxesEntry
-	(*Forecast_Alternative)(nil),  // 23: trellis.v1.Forecast.Alternative
-	(*Parameters)(nil),            // 24: trellis.v1.Parameters
-	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
-	(*DataSet)(nil),               // 26: trellis.v1.DataSet
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(*ForecastBasis)(nil),         // 21: trellis.v1.ForecastBasis
+	(*Progress)(nil),              // 22: trellis.v1.Progress
+	nil,                           // 23: trellis.v1.Grid.AxesEntry
+	(*Forecast_Alternative)(nil),  // 24: trellis.v1.Forecast.Alternative
+	(*ForecastBasis_Probe)(nil),   // 25: trellis.v1.ForecastBasis.Probe
+	(*Parameters)(nil),            // 26: trellis.v1.Parameters
+	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(*DataSet)(nil),               // 28: trellis.v1.DataSet
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
 }
 var file_trellis_v1_study_proto_depIdxs = []int32{
 	2,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
@@ -2224,37 +2480,39 @@ var file_trellis_v1_study_proto_depIdxs = []int32{
 	9,  // 10: trellis.v1.Grid.learning_rate:type_name -> trellis.v1.NumberAxis
 	9,  // 11: trellis.v1.Grid.weight_decay:type_name -> trellis.v1.NumberAxis
 	8,  // 12: trellis.v1.Grid.max_epochs:type_name -> trellis.v1.IntegerAxis
-	22, // 13: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
+	23, // 13: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
 	4,  // 14: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
 	5,  // 15: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
-	24, // 16: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
+	26, // 16: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
 	10, // 17: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
 	10, // 18: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
 	10, // 19: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
 	10, // 20: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
 	10, // 21: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
 	10, // 22: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
-	25, // 23: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
+	27, // 23: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
 	16, // 24: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
 	17, // 25: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
 	1,  // 26: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
 	0,  // 27: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
-	26, // 28: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
-	27, // 29: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
-	27, // 30: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
-	21, // 31: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
+	28, // 28: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
+	29, // 29: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
+	29, // 30: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
+	22, // 31: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
 	1,  // 32: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
 	20, // 33: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
 	7,  // 34: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
 	19, // 35: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
 	19, // 36: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	23, // 37: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	9,  // 38: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	24, // 37: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	21, // 38: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	25, // 39: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	9,  // 40: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }
@@ -2276,7 +2534,7 @@ func file_trellis_v1_study_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_study_proto_rawDesc), len(file_trellis_v1_study_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -86,6 +86,73 @@ func (TrialState) EnumDescriptor() ([]byte, []int) {
 	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{0}
 }
 
+type Advice_Kind int32
+
+const (
+	Advice_KIND_UNSPECIFIED Advice_Kind = 0
+	// With one seed, chance can't be told from a difference.
+	Advice_KIND_ONE_SEED Advice_Kind = 1
+	// The coordinator gives the contenders more seeds by itself, until they part or have the most that the spec allows.
+	Advice_KIND_SETTLING Advice_Kind = 2
+	// The study has not ended.
+	Advice_KIND_NOT_ENDED Advice_Kind = 3
+	// How many seeds it would take can't be estimated: a contender lacks seeds that the best has, or is no worse where both have
+	// the same.
+	Advice_KIND_UNKNOWN Advice_Kind = 4
+	// The contenders differ too little beside how they scatter over the seeds.
+	Advice_KIND_TOO_MANY_SEEDS Advice_Kind = 5
+	Advice_KIND_MORE_SEEDS     Advice_Kind = 6
+)
+
+// Enum value maps for Advice_Kind.
+var (
+	Advice_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_ONE_SEED",
+		2: "KIND_SETTLING",
+		3: "KIND_NOT_ENDED",
+		4: "KIND_UNKNOWN",
+		5: "KIND_TOO_MANY_SEEDS",
+		6: "KIND_MORE_SEEDS",
+	}
+	Advice_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED":    0,
+		"KIND_ONE_SEED":       1,
+		"KIND_SETTLING":       2,
+		"KIND_NOT_ENDED":      3,
+		"KIND_UNKNOWN":        4,
+		"KIND_TOO_MANY_SEEDS": 5,
+		"KIND_MORE_SEEDS":     6,
+	}
+)
+
+func (x Advice_Kind) Enum() *Advice_Kind {
+	p := new(Advice_Kind)
+	*p = x
+	return p
+}
+
+func (x Advice_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Advice_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_trellis_v1_trial_proto_enumTypes[1].Descriptor()
+}
+
+func (Advice_Kind) Type() protoreflect.EnumType {
+	return &file_trellis_v1_trial_proto_enumTypes[1]
+}
+
+func (x Advice_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Advice_Kind.Descriptor instead.
+func (Advice_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{7, 0}
+}
+
 // Parameters is one point of a grid, with its seed.
 type Parameters struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -670,8 +737,8 @@ type Verdict struct {
 	Seeds uint32 `protobuf:"varint,6,opt,name=seeds,proto3" json:"seeds,omitempty"`
 	// Nothing is left to be told apart: there are no other contenders, or all of them have given exactly the same losses.
 	Settled bool `protobuf:"varint,7,opt,name=settled,proto3" json:"settled,omitempty"`
-	// What would settle it, in words. Empty if it is settled.
-	Advice        string `protobuf:"bytes,8,opt,name=advice,proto3" json:"advice,omitempty"`
+	// What would settle it. Unset if it is settled.
+	Advice        *Advice `protobuf:"bytes,9,opt,name=advice,proto3" json:"advice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -755,11 +822,84 @@ func (x *Verdict) GetSettled() bool {
 	return false
 }
 
-func (x *Verdict) GetAdvice() string {
+func (x *Verdict) GetAdvice() *Advice {
 	if x != nil {
 		return x.Advice
 	}
-	return ""
+	return nil
+}
+
+// Advice says what would settle a verdict.
+type Advice struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  Advice_Kind            `protobuf:"varint,1,opt,name=kind,proto3,enum=trellis.v1.Advice_Kind" json:"kind,omitempty"`
+	// How many seeds each contender would need, if the differences and their scatter stayed as they are. Only of the kinds
+	// MORE_SEEDS and TOO_MANY_SEEDS.
+	SeedsNeeded uint32 `protobuf:"varint,2,opt,name=seeds_needed,json=seedsNeeded,proto3" json:"seeds_needed,omitempty"`
+	// It would need more than that many.
+	Beyond bool `protobuf:"varint,3,opt,name=beyond,proto3" json:"beyond,omitempty"`
+	// Seeds that the study can be extended by: the smallest that it does not have. Only of the kinds ONE_SEED and MORE_SEEDS.
+	AddSeeds      []uint32 `protobuf:"varint,4,rep,packed,name=add_seeds,json=addSeeds,proto3" json:"add_seeds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Advice) Reset() {
+	*x = Advice{}
+	mi := &file_trellis_v1_trial_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Advice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Advice) ProtoMessage() {}
+
+func (x *Advice) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_trial_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Advice.ProtoReflect.Descriptor instead.
+func (*Advice) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Advice) GetKind() Advice_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Advice_KIND_UNSPECIFIED
+}
+
+func (x *Advice) GetSeedsNeeded() uint32 {
+	if x != nil {
+		return x.SeedsNeeded
+	}
+	return 0
+}
+
+func (x *Advice) GetBeyond() bool {
+	if x != nil {
+		return x.Beyond
+	}
+	return false
+}
+
+func (x *Advice) GetAddSeeds() []uint32 {
+	if x != nil {
+		return x.AddSeeds
+	}
+	return nil
 }
 
 var File_trellis_v1_trial_proto protoreflect.FileDescriptor
@@ -856,7 +996,7 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	"\tobjective\x18\x03 \x01(\x01R\tobjective\"0\n" +
 	"\bInterval\x12\x10\n" +
 	"\x03low\x18\x01 \x01(\x01R\x03low\x12\x12\n" +
-	"\x04high\x18\x02 \x01(\x01R\x04high\"\xae\x02\n" +
+	"\x04high\x18\x02 \x01(\x01R\x04high\"\xc8\x02\n" +
 	"\aVerdict\x12\x1e\n" +
 	"\n" +
 	"confidence\x18\x01 \x01(\x01R\n" +
@@ -868,8 +1008,21 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	"contenders\x12)\n" +
 	"\x10contenders_total\x18\x05 \x01(\x04R\x0fcontendersTotal\x12\x14\n" +
 	"\x05seeds\x18\x06 \x01(\rR\x05seeds\x12\x18\n" +
-	"\asettled\x18\a \x01(\bR\asettled\x12\x16\n" +
-	"\x06advice\x18\b \x01(\tR\x06advice*\xc0\x01\n" +
+	"\asettled\x18\a \x01(\bR\asettled\x12*\n" +
+	"\x06advice\x18\t \x01(\v2\x12.trellis.v1.AdviceR\x06adviceJ\x04\b\b\x10\t\"\xa6\x02\n" +
+	"\x06Advice\x12+\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x17.trellis.v1.Advice.KindR\x04kind\x12!\n" +
+	"\fseeds_needed\x18\x02 \x01(\rR\vseedsNeeded\x12\x16\n" +
+	"\x06beyond\x18\x03 \x01(\bR\x06beyond\x12\x1b\n" +
+	"\tadd_seeds\x18\x04 \x03(\rR\baddSeeds\"\x96\x01\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rKIND_ONE_SEED\x10\x01\x12\x11\n" +
+	"\rKIND_SETTLING\x10\x02\x12\x12\n" +
+	"\x0eKIND_NOT_ENDED\x10\x03\x12\x10\n" +
+	"\fKIND_UNKNOWN\x10\x04\x12\x17\n" +
+	"\x13KIND_TOO_MANY_SEEDS\x10\x05\x12\x13\n" +
+	"\x0fKIND_MORE_SEEDS\x10\x06*\xc0\x01\n" +
 	"\n" +
 	"TrialState\x12\x1b\n" +
 	"\x17TRIAL_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -892,45 +1045,49 @@ func file_trellis_v1_trial_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_trial_proto_rawDescData
 }
 
-var file_trellis_v1_trial_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_trellis_v1_trial_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_trellis_v1_trial_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_trellis_v1_trial_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_trellis_v1_trial_proto_goTypes = []any{
 	(TrialState)(0),       // 0: trellis.v1.TrialState
-	(*Parameters)(nil),    // 1: trellis.v1.Parameters
-	(*Trial)(nil),         // 2: trellis.v1.Trial
-	(*Series)(nil),        // 3: trellis.v1.Series
-	(*Configuration)(nil), // 4: trellis.v1.Configuration
-	(*Repetition)(nil),    // 5: trellis.v1.Repetition
-	(*Interval)(nil),      // 6: trellis.v1.Interval
-	(*Verdict)(nil),       // 7: trellis.v1.Verdict
-	nil,                   // 8: trellis.v1.Parameters.ValuesEntry
-	nil,                   // 9: trellis.v1.Trial.MetricsEntry
-	nil,                   // 10: trellis.v1.Trial.TestMetricsEntry
-	nil,                   // 11: trellis.v1.Trial.EpochMetricsEntry
-	nil,                   // 12: trellis.v1.Configuration.MetricsEntry
-	nil,                   // 13: trellis.v1.Configuration.TestMetricsEntry
+	(Advice_Kind)(0),      // 1: trellis.v1.Advice.Kind
+	(*Parameters)(nil),    // 2: trellis.v1.Parameters
+	(*Trial)(nil),         // 3: trellis.v1.Trial
+	(*Series)(nil),        // 4: trellis.v1.Series
+	(*Configuration)(nil), // 5: trellis.v1.Configuration
+	(*Repetition)(nil),    // 6: trellis.v1.Repetition
+	(*Interval)(nil),      // 7: trellis.v1.Interval
+	(*Verdict)(nil),       // 8: trellis.v1.Verdict
+	(*Advice)(nil),        // 9: trellis.v1.Advice
+	nil,                   // 10: trellis.v1.Parameters.ValuesEntry
+	nil,                   // 11: trellis.v1.Trial.MetricsEntry
+	nil,                   // 12: trellis.v1.Trial.TestMetricsEntry
+	nil,                   // 13: trellis.v1.Trial.EpochMetricsEntry
+	nil,                   // 14: trellis.v1.Configuration.MetricsEntry
+	nil,                   // 15: trellis.v1.Configuration.TestMetricsEntry
 }
 var file_trellis_v1_trial_proto_depIdxs = []int32{
-	8,  // 0: trellis.v1.Parameters.values:type_name -> trellis.v1.Parameters.ValuesEntry
-	1,  // 1: trellis.v1.Trial.parameters:type_name -> trellis.v1.Parameters
+	10, // 0: trellis.v1.Parameters.values:type_name -> trellis.v1.Parameters.ValuesEntry
+	2,  // 1: trellis.v1.Trial.parameters:type_name -> trellis.v1.Parameters
 	0,  // 2: trellis.v1.Trial.state:type_name -> trellis.v1.TrialState
-	9,  // 3: trellis.v1.Trial.metrics:type_name -> trellis.v1.Trial.MetricsEntry
-	10, // 4: trellis.v1.Trial.test_metrics:type_name -> trellis.v1.Trial.TestMetricsEntry
-	11, // 5: trellis.v1.Trial.epoch_metrics:type_name -> trellis.v1.Trial.EpochMetricsEntry
-	1,  // 6: trellis.v1.Configuration.parameters:type_name -> trellis.v1.Parameters
-	5,  // 7: trellis.v1.Configuration.repetitions:type_name -> trellis.v1.Repetition
-	6,  // 8: trellis.v1.Configuration.interval:type_name -> trellis.v1.Interval
-	6,  // 9: trellis.v1.Configuration.difference_interval:type_name -> trellis.v1.Interval
-	12, // 10: trellis.v1.Configuration.metrics:type_name -> trellis.v1.Configuration.MetricsEntry
-	13, // 11: trellis.v1.Configuration.test_metrics:type_name -> trellis.v1.Configuration.TestMetricsEntry
-	4,  // 12: trellis.v1.Verdict.best:type_name -> trellis.v1.Configuration
-	4,  // 13: trellis.v1.Verdict.contenders:type_name -> trellis.v1.Configuration
-	3,  // 14: trellis.v1.Trial.EpochMetricsEntry.value:type_name -> trellis.v1.Series
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	11, // 3: trellis.v1.Trial.metrics:type_name -> trellis.v1.Trial.MetricsEntry
+	12, // 4: trellis.v1.Trial.test_metrics:type_name -> trellis.v1.Trial.TestMetricsEntry
+	13, // 5: trellis.v1.Trial.epoch_metrics:type_name -> trellis.v1.Trial.EpochMetricsEntry
+	2,  // 6: trellis.v1.Configuration.parameters:type_name -> trellis.v1.Parameters
+	6,  // 7: trellis.v1.Configuration.repetitions:type_name -> trellis.v1.Repetition
+	7,  // 8: trellis.v1.Configuration.interval:type_name -> trellis.v1.Interval
+	7,  // 9: trellis.v1.Configuration.difference_interval:type_name -> trellis.v1.Interval
+	14, // 10: trellis.v1.Configuration.metrics:type_name -> trellis.v1.Configuration.MetricsEntry
+	15, // 11: trellis.v1.Configuration.test_metrics:type_name -> trellis.v1.Configuration.TestMetricsEntry
+	5,  // 12: trellis.v1.Verdict.best:type_name -> trellis.v1.Configuration
+	5,  // 13: trellis.v1.Verdict.contenders:type_name -> trellis.v1.Configuration
+	9,  // 14: trellis.v1.Verdict.advice:type_name -> trellis.v1.Advice
+	1,  // 15: trellis.v1.Advice.kind:type_name -> trellis.v1.Advice.Kind
+	4,  // 16: trellis.v1.Trial.EpochMetricsEntry.value:type_name -> trellis.v1.Series
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_trial_proto_init() }
@@ -945,8 +1102,8 @@ func file_trellis_v1_trial_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_trial_proto_rawDesc), len(file_trellis_v1_trial_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   13,
+			NumEnums:      2,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

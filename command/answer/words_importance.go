@@ -1,0 +1,61 @@
+package answer
+
+import (
+	"fmt"
+	"strings"
+
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// describeMethod says how the variance was divided among the axes, and what was left out, one sentence to a line.
+func describeMethod(importance *trellisv1.Importance) string {
+	objective := "objective"
+	if importance.GetLogarithmic() {
+		objective = "logarithm of the objective"
+	}
+	if importance.GetSeeds() > 1 {
+		objective += fmt.Sprintf(" (mean of up to %d seeds)", importance.GetSeeds())
+	}
+	how := "by least squares, first the axes and then their pairs, as the configurations are not a full grid"
+	if importance.GetExact() {
+		how = "exact, as the configurations are a full grid"
+	}
+	lines := []string{fmt.Sprintf("From %s: functional ANOVA of the %s, %s.",
+		output.Count(importance.GetConfigurations(), "configuration"), objective, how)}
+	if reasons := leftOut(importance); len(reasons) > 0 {
+		lines = append(lines, "Left out: "+strings.Join(reasons, ", ")+".")
+	}
+	if axes := importance.GetUnansweredAxes(); len(axes) > 0 {
+		lines = append(lines, fmt.Sprintf("Only one value has results: %s.", output.Enumerate(axes)))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// leftOut says how many configurations can't be compared, and why.
+func leftOut(importance *trellisv1.Importance) (reasons []string) {
+	left := importance.GetReasons()
+	diverged := "diverged"
+	if at := importance.GetDivergedAt(); len(at) > 0 {
+		var common []string
+		for _, value := range at {
+			common = append(common, value.GetAxis()+" "+output.PlainNumber(value.GetValue()))
+		}
+		diverged += " (all with " + output.Enumerate(common) + ")"
+	}
+	for _, reason := range []struct {
+		count uint64
+		name  string
+	}{
+		{left.GetDiverged(), diverged},
+		{left.GetFailed(), "failed"},
+		{left.GetPruned(), "pruned"},
+		{left.GetCanceled(), "canceled"},
+		{left.GetOpen(), "without a result yet"},
+	} {
+		if reason.count > 0 {
+			reasons = append(reasons, fmt.Sprintf("%d %s", reason.count, reason.name))
+		}
+	}
+	return reasons
+}

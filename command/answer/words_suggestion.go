@@ -1,0 +1,89 @@
+package answer
+
+import (
+	"fmt"
+	"strings"
+
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// describeSuggestion says why a study is suggested, axis by axis.
+func describeSuggestion(suggestion *trellisv1.SuggestStudyResponse) (reasons []string) {
+	for _, choice := range suggestion.GetAxes() {
+		reasons = append(reasons, describeChoice(choice))
+	}
+	switch pruned := suggestion.GetPruned(); pruned {
+	case 0:
+	case 1:
+		reasons = append(reasons, "1 pruned configuration had no part in this, and it may be the best")
+	default:
+		reasons = append(reasons, fmt.Sprintf("%d pruned configurations had no part in this, and the best may be among them", pruned))
+	}
+	return reasons
+}
+
+// describeChoice says which values an axis has, and why.
+func describeChoice(choice *trellisv1.AxisChoice) string {
+	best := output.PlainNumber(choice.GetBest())
+	values := make([]string, len(choice.GetValues()))
+	for i, value := range choice.GetValues() {
+		values[i] = output.PlainNumber(value)
+	}
+	if why := whyItStays(choice, best); why != "" {
+		return fmt.Sprintf("%s stays at %s: %s", choice.GetAxis(), strings.Join(values, ", "), why)
+	}
+	if choice.GetReason() == trellisv1.AxisChoice_REASON_STILL_BETTER {
+		return fmt.Sprintf("%s grows to %s: the best configuration was still improving at epoch %d of %s",
+			choice.GetAxis(), values[len(values)-1], choice.GetEpoch(), best)
+	}
+	return fmt.Sprintf("%s takes %s: %s; the axis explains %.0f%% of the variation with its interactions",
+		choice.GetAxis(), strings.Join(values, ", "), whereItStands(choice, best), 100*choice.GetTotal())
+}
+
+// whyItStays says why an axis has a single value, or nothing if it has several.
+func whyItStays(choice *trellisv1.AxisChoice, best string) string {
+	switch choice.GetReason() {
+	case trellisv1.AxisChoice_REASON_SINGLE_VALUE:
+		return "the study has no other value"
+	case trellisv1.AxisChoice_REASON_SINGLE_ANSWER:
+		return "no other value has a result"
+	case trellisv1.AxisChoice_REASON_NEGLIGIBLE:
+		return "the axis explains less than 1% of the variation"
+	case trellisv1.AxisChoice_REASON_OTHERS_EXPLAIN_MORE:
+		return "other axes explain more, and the study stays no larger than the last one"
+	case trellisv1.AxisChoice_REASON_NEIGHBORS_TRIED:
+		return "the values next to it have been tried"
+	case trellisv1.AxisChoice_REASON_STOPS_EARLY:
+		return "the best configuration stops early, after " + output.Count(uint64(choice.GetEpoch()), "epoch")
+	case trellisv1.AxisChoice_REASON_NEEDS_FEWER:
+		return fmt.Sprintf("the best configuration needs no more than %s, and runs stop by themselves", best)
+	case trellisv1.AxisChoice_REASON_LOWEST_BEFORE_END:
+		return fmt.Sprintf("the best configuration has its lowest loss at epoch %d", choice.GetEpoch())
+	case trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE:
+		if len(choice.GetValues()) == 1 {
+			return "it is the largest possible value"
+		}
+	}
+	return ""
+}
+
+// whereItStands says where the best value stands among those that were tried.
+func whereItStands(choice *trellisv1.AxisChoice, best string) string {
+	switch choice.GetReason() {
+	case trellisv1.AxisChoice_REASON_BETWEEN:
+		return fmt.Sprintf("%s was best, between %s and %s", best, output.PlainNumber(choice.GetBelow()),
+			output.PlainNumber(choice.GetAbove()))
+	case trellisv1.AxisChoice_REASON_ZERO:
+		return "0 was best, so smaller values than before are tried beside it"
+	case trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE:
+		return best + " was best, the largest possible value"
+	case trellisv1.AxisChoice_REASON_LARGEST_TRIED:
+		return best + " was best, the largest that was tried"
+	case trellisv1.AxisChoice_REASON_SMALLEST_POSSIBLE:
+		return best + " was best, the smallest possible value"
+	case trellisv1.AxisChoice_REASON_SMALLEST_TRIED:
+		return best + " was best, the smallest that was tried"
+	}
+	return best + " was best"
+}

@@ -1,0 +1,84 @@
+package describe
+
+import (
+	"fmt"
+	"strings"
+
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Basis says what the forecast of a study with this spec is based on, and what it leaves out.
+func Basis(spec *trellisv1.StudySpec, f *trellisv1.Forecast) string {
+	basis := f.GetBasis()
+	parts := []string{paceBasis(basis)}
+	if basis.GetOwnCores() {
+		parts = append(parts, "the coordinator has no workers yet, so the slots are cores of this machine")
+	}
+	// A forecast of no confidence is a bound.
+	bound := f.GetConfidence() == 0
+	if stops := stopBasis(spec, basis); stops != "" && !bound {
+		parts = append(parts, stops)
+	}
+	switch {
+	case spec.GetPruning() != nil && bound:
+		parts = append(parts, "pruning may end runs earlier")
+	case spec.GetPruning() != nil:
+		parts = append(parts, "at most, as pruning may end runs earlier, which the lower bounds allow for")
+	}
+	if spec.GetSettle() != nil {
+		parts = append(parts, "without the seeds that settle may add")
+	}
+	if basis.GetAfterOthers() {
+		parts = append(parts, "after older studies that are in the queue")
+	}
+	return strings.Join(parts, "; ")
+}
+
+// paceBasis says how it is known how long an epoch takes.
+func paceBasis(basis *trellisv1.ForecastBasis) string {
+	own, others := basis.GetEpochs(), basis.GetOtherEpochs()
+	studies := output.Count(uint64(basis.GetOtherStudies()), "other study")
+	switch probe := basis.GetProbe(); {
+	case probe != nil:
+		trainings := "one training at a time"
+		if n := probe.GetTrainings(); n > 1 {
+			trainings = output.Count(uint64(n), "training") + " side by side"
+		}
+		return fmt.Sprintf("measured on this machine: %s for %s, latent dimension %d, batch size %d; an epoch is %d training and "+
+			"%d validation images", trainings, output.ShortSeconds(probe.GetSeconds()), probe.GetLatentDim(), probe.GetBatchSize(),
+			probe.GetTrainImages(), probe.GetValidationImages())
+	case own > 0 && others > 0:
+		return fmt.Sprintf("%s of this study, and %d of %s of the same model and data", output.Count(own, "measured epoch"), others,
+			studies)
+	case own > 0:
+		return output.Count(own, "measured epoch") + " of this study"
+	case others > 0:
+		return fmt.Sprintf("%s of %s of the same model and data", output.Count(others, "measured epoch"), studies)
+	case basis.GetEpochTime():
+		return "the spec's epoch_time"
+	default:
+		return "nothing measured yet: how long an epoch takes is unknown"
+	}
+}
+
+// stopBasis says where the chance of stopping early comes from.
+func stopBasis(spec *trellisv1.StudySpec, basis *trellisv1.ForecastBasis) string {
+	ended := output.Count(basis.GetRunsEnded(), "ended run")
+	switch {
+	case spec.GetEarlyStopping() == nil && basis.GetRunsDiverged() == 0:
+		return ""
+	case spec.GetEarlyStopping() == nil:
+		return fmt.Sprintf("%d of %s diverged", basis.GetRunsDiverged(), ended)
+	case basis.GetRunsEnded() > 0 && basis.GetRunsDiverged() > 0:
+		return fmt.Sprintf("%d of %s stopped early, %d diverged", basis.GetRunsStopped(), ended, basis.GetRunsDiverged())
+	case basis.GetRunsEnded() > 0:
+		return fmt.Sprintf("%d of %s stopped early", basis.GetRunsStopped(), ended)
+	case basis.GetRunsBegun() > 0:
+		return "no run has ended, so early stopping is estimated from the losses so far"
+	case basis.GetOtherRuns() > 0:
+		return fmt.Sprintf("early stopping is estimated from %s of other studies", output.Count(basis.GetOtherRuns(), "run"))
+	default:
+		return "early stopping is a guess, as no losses are known yet"
+	}
+}

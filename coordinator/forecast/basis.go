@@ -1,0 +1,50 @@
+package forecast
+
+import (
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/pruning"
+)
+
+// basis says what a forecast is based on.
+func (in Input) basis(pace *pace) *trellisv1.ForecastBasis {
+	own := in.Study.counts
+	basis := &trellisv1.ForecastBasis{
+		Epochs: own.epochs, OtherStudies: uint32(len(in.Others)),
+		RunsEnded: uint64(own.ended), RunsStopped: uint64(own.stopped), RunsDiverged: uint64(own.diverged),
+		RunsBegun:   uint64(len(in.Study.open)),
+		AfterOthers: ahead(in.Ahead) > 0,
+	}
+	for _, other := range in.Others {
+		basis.OtherEpochs += other.counts.epochs
+	}
+	basis.EpochTime = basis.Epochs == 0 && basis.OtherEpochs == 0 && pace.known()
+	if in.Study.spec.GetEarlyStopping() != nil {
+		basis.OtherRuns = uint64(len(in.trajectories()) - len(in.Study.open) - len(in.Study.finished))
+	}
+	return basis
+}
+
+// mayPrune lowers the lower ends of a forecast to what is left if a heuristic prunes all that it may: each run goes on
+// to where it is judged first.
+func (t *Tally) mayPrune(f *trellisv1.Forecast) {
+	first := int(pruning.First(t.spec.GetPruning()))
+	if first == 0 || f.Epochs.Low == 0 {
+		return
+	}
+	least := 0.0
+	count := func(number int32) {
+		class := &t.classes.list[number]
+		least += float64(max(0, min(first, class.maxEpochs)-class.from))
+	}
+	for _, held := range t.held {
+		count(held.class)
+	}
+	for _, number := range t.queue {
+		count(number)
+	}
+	share := min(1, least/f.Epochs.Low)
+	f.Epochs.Low *= share
+	if f.Seconds != nil {
+		f.Seconds.Low *= share
+	}
+}

@@ -1,0 +1,42 @@
+package insight
+
+import trellisv1 "trellis/proto/trellis/v1"
+
+// leftOutTotal is how many configurations can't be compared.
+func (s *survey) leftOutTotal() uint64 {
+	total := uint64(len(s.diverged))
+	for _, count := range s.unanswered {
+		total += count
+	}
+	return total
+}
+
+// leftOut says why they can't.
+func (s *survey) leftOut() *trellisv1.Importance_LeftOut {
+	return &trellisv1.Importance_LeftOut{
+		Diverged: uint64(len(s.diverged)),
+		Failed:   s.unanswered[trellisv1.TrialState_TRIAL_STATE_FAILED],
+		Pruned:   s.unanswered[trellisv1.TrialState_TRIAL_STATE_PRUNED],
+		Canceled: s.unanswered[trellisv1.TrialState_TRIAL_STATE_CANCELED],
+		Open: s.unanswered[trellisv1.TrialState_TRIAL_STATE_PENDING] +
+			s.unanswered[trellisv1.TrialState_TRIAL_STATE_RUNNING],
+	}
+}
+
+// divergedAt has the values that all of several diverged configurations have in common. They matter more than any share can
+// show.
+func (s *survey) divergedAt() (common []*trellisv1.Importance_AxisValue) {
+	if len(s.diverged) < 2 {
+		return nil
+	}
+	for i, axis := range s.axes {
+		value, same := axis.value(&s.diverged[0]), len(s.tried[i]) > 1
+		for k := range s.diverged {
+			same = same && axis.value(&s.diverged[k]) == value
+		}
+		if same {
+			common = append(common, &trellisv1.Importance_AxisValue{Axis: axis.name, Value: value})
+		}
+	}
+	return common
+}
