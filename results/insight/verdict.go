@@ -2,6 +2,7 @@ package insight
 
 import (
 	"fmt"
+	"maps"
 
 	"google.golang.org/protobuf/proto"
 
@@ -22,8 +23,8 @@ func Verdict(snapshot *results.Snapshot, study string, confidence float64) (*tre
 	return response.GetVerdict(), err
 }
 
-// BestTrial returns the best trial and the next in rank with their losses, the study, and the verdict: if the study has
-// several seeds, the best trials of the two best configurations. It fails as Verdict does.
+// BestTrial returns the best trial and the next in rank that differs in more than max_epochs, with their losses, the study, and
+// the verdict. If the study has several seeds, these are the best trials of such configurations. It fails as Verdict does.
 func BestTrial(
 	snapshot *results.Snapshot, request *trellisv1.GetBestTrialRequest,
 ) (*trellisv1.GetBestTrialResponse, error) {
@@ -63,10 +64,21 @@ func bestWithVerdict(
 	response := &trellisv1.GetBestTrialResponse{
 		Study: study, Trial: compared.answered[order[0]].bestTrial(), Verdict: compared.verdict(),
 	}
-	if len(order) > 1 {
-		response.RunnerUp = compared.answered[order[1]].bestTrial()
+	best := compared.answered[order[0]].parameters
+	for _, at := range order[1:] {
+		if other := compared.answered[at]; areRivals(best, other.parameters) {
+			response.RunnerUp = other.bestTrial()
+			break
+		}
 	}
 	return response, nil
+}
+
+// areRivals says whether configurations differ in more than max_epochs, in which the same training is cut short.
+func areRivals(a, b *trellisv1.Parameters) bool {
+	return a.GetLatentDim() != b.GetLatentDim() || a.GetLearningRate() != b.GetLearningRate() ||
+		a.GetWeightDecay() != b.GetWeightDecay() || a.GetBatchSize() != b.GetBatchSize() ||
+		!maps.Equal(a.GetValues(), b.GetValues())
 }
 
 // bestOfOneSeed answers from the ranking of trials, each of which is a configuration.
@@ -79,11 +91,12 @@ func bestOfOneSeed(
 	}
 	var best, runnerUp *trellisv1.Trial
 	for trial := range ranked {
-		if best != nil {
+		if best == nil {
+			best = trial
+		} else if areRivals(best.Parameters, trial.Parameters) {
 			runnerUp = trial
 			break
 		}
-		best = trial
 	}
 	if best == nil {
 		return nil, fmt.Errorf("best trial of study %s: %w", study.Name, results.ErrNoAnswer)
@@ -98,7 +111,7 @@ func bestOfOneSeed(
 		Configurations: study.Progress.TrialsSucceeded,
 		Best:           message,
 		Seeds:          1,
-		Settled:        runnerUp == nil,
+		Settled:        study.Progress.TrialsSucceeded < 2,
 	}
 	if !verdict.Settled {
 		verdict.Advice = adviceForOneSeed(study)

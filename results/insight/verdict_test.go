@@ -81,6 +81,34 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// TestRunnerUp: what comes after the best is another configuration, not the same with fewer epochs.
+func TestRunnerUp(t *testing.T) {
+	for _, seeds := range [][]uint32{{1}, {1, 2}} {
+		// 4 is better after one epoch than 8 ever is, and has improved in the second.
+		s := newSeeded(t, seedsSpec(seeds...), []uint32{4, 8}, seeds, func(latentDim, seed uint32) []float64 {
+			if latentDim == 4 {
+				return []float64{0.2 + float64(seed)/1000, 0.1 + float64(seed)/1000}
+			}
+			return []float64{0.9 + float64(seed)/1000, 0.5 + float64(seed)/1000}
+		})
+		best, err := BestTrial(s.Snapshot(), &trellisv1.GetBestTrialRequest{Study: "s"})
+		ok(t, err)
+		if p := best.Trial.Parameters; p.LatentDim != 4 || p.MaxEpochs != 2 {
+			t.Errorf("with %d seeds, the best is %v", len(seeds), p)
+		}
+		if p := best.RunnerUp.GetParameters(); p.GetLatentDim() != 8 || p.GetMaxEpochs() != 2 {
+			t.Errorf("with %d seeds, the next is %v", len(seeds), p)
+		}
+		alone := newSeeded(t, seedsSpec(seeds...), []uint32{4}, seeds, s.losses)
+		best, err = BestTrial(alone.Snapshot(), &trellisv1.GetBestTrialRequest{Study: "s"})
+		ok(t, err)
+		// With one seed nothing is settled, not even which number of epochs is best.
+		if best.RunnerUp != nil || best.Verdict.Settled != (len(seeds) > 1) {
+			t.Errorf("with %d seeds, the next of one that is alone is %v: %v", len(seeds), best.RunnerUp, best.Verdict)
+		}
+	}
+}
+
 // TestVerdictRefuses what Best refuses.
 func TestVerdictRefuses(t *testing.T) {
 	for _, spec := range []*trellisv1.StudySpec{seedsSpec(1), seedsSpec(1, 2)} {
