@@ -82,7 +82,7 @@ func sampleReport() *trellisv1.Report {
 			},
 		},
 		FailuresTotal: 102,
-		Verdict: sampleVerdict(1, false, nil).GetVerdict(),
+		Verdict:       sampleVerdict(1, false, nil).GetVerdict(),
 	}
 }
 
