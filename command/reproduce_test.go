@@ -64,6 +64,7 @@ func TestReproductionErrors(t *testing.T) {
 // The small reproduction goes through all its stages; the same command trains nothing again, and draws the same
 // figures.
 func TestReproduceQuick(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("trains for half a minute")
 	}

@@ -31,8 +31,10 @@ split: {train: 512, validation: 128}
 
 // The same spec gives the same bytes, however many workers train it.
 func TestSameDigitsOnOneWorkerAndOnThree(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ name, spec string }{{"synthetic", syntheticStudy}, {"mnist", mnistStudy}} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			spec := writeSpec(t, test.spec)
 			one := train(t, spec, 1, "-o", "json")
 			three := train(t, spec, 3, "-o", "json")

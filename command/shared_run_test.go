@@ -8,6 +8,7 @@ import (
 // A trial that ends in the middle of a run that longer trials share equals, bit for bit, the same trial submitted
 // alone.
 func TestTrialOfASharedRunEqualsTheSameTrialAlone(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ name, spec string }{
 		{"synthetic", `
 name: shared
@@ -31,6 +32,7 @@ split: {train: 100, validation: 50}
 `},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			of := func(epochs string) string {
 				spec := writeSpec(t, strings.Replace(test.spec, "EPOCHS", epochs, 1))
 				return train(t, spec, 1, "-o", "json", "--filter", "max_epochs == 50")

@@ -197,7 +197,7 @@ func asInTheGrid(n int, _ *rand.Rand) (order []int) {
 }
 
 // orders is how many orders each study is replayed in. DESIGN.md has the table of 100, which -v prints.
-var orders = flag.Int("orders", 12, "in how many orders studies are replayed")
+var orders = flag.Int("orders", defaultOrders, "in how many orders studies are replayed")
 
 // TestReplayedStudiesEndWhenForecast trains real curves again in many orders: after a tenth of the epochs the finish
 // time that is forecast is at most 15% off, and the truth lies in the interval about as often as it is to.

@@ -73,6 +73,7 @@ func work(t *testing.T, log *Log, round int) (acknowledged map[string]bool, refu
 }
 
 func TestNothingIsAcknowledgedAfterAWriteError(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -51,6 +51,7 @@ func runChild(dir string) {
 }
 
 func TestKill(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	kills := 60
 	if testing.Short() {

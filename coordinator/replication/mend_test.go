@@ -88,6 +88,7 @@ func lastFile(t *testing.T, dir string) string {
 // TestKillBetweenFullFileAndNextFile is a kill after a file of the log is full and before the next one is listed:
 // raft-wal alone refuses every append from then on.
 func TestKillBetweenFullFileAndNextFile(t *testing.T) {
+	t.Parallel()
 	for _, batches := range [][]int{{5 << 20, 5 << 20, 5 << 20, 5 << 20}, {17 << 20}} {
 		dir, lists := t.TempDir(), 0
 		log, err := openLogFolder(t, dir, func(what string) error {
@@ -111,6 +112,7 @@ func TestKillBetweenFullFileAndNextFile(t *testing.T) {
 }
 
 func TestTornBatch(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -39,6 +39,7 @@ func TestSecondProcessIsRefused(t *testing.T) {
 }
 
 func TestNewerOrDamagedDirectoryIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	open(t, Config{Dir: dir, Bootstrap: true}, &book{}).Close()
 	write := func(content string) {

@@ -1,0 +1,5 @@
+//go:build !soak
+
+package forecast
+
+const defaultOrders = 6
