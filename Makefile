@@ -1,4 +1,4 @@
-# The habits: make demo, test, race, check, bench, bench-peers, mutants, soak, generate, release.
+# The habits: make demo, test, race, check, bench, bench-peers, mutants, soak, generate, man, release.
 
 SHELL := bash
 GO ?= go
@@ -6,7 +6,7 @@ BUILD := .build
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: all trellis demo test race check bench bench-peers mutants soak generate release clean
+.PHONY: all trellis demo test race check bench bench-peers mutants soak generate man release clean
 
 all: trellis
 
@@ -70,7 +70,12 @@ generate: $(BUILD)/buf
 	$(BUILD)/buf generate
 	$(GO) generate ./trainer/kernel
 
-# Binaries, checksums and notes in dist/VERSION: make release VERSION=1.2.3. The version's section in CHANGELOG.md must be
+# The manual's pages in .build/man, from the texts of the help: man .build/man/trellis.1.
+man:
+	$(GO) run ./command/manual $(BUILD)/man
+	@echo $(BUILD)/man
+
+# Binaries, the manual, checksums and notes in dist/VERSION: make release VERSION=1.2.3. The version's section in CHANGELOG.md must be
 # there and everything committed.
 release:
 	@GO="$(GO)" .ci/release "$$VERSION"

@@ -49,6 +49,7 @@ var mayImport = map[string]string{
 	"command/exit":                         "",
 	"command/fake":                         "proto/trellis/v1",
 	"command/golden":                       "",
+	"command/manual":                       "command",
 	"command/mutants":                      "",
 	"command/node":                         "command/cli command/client command/exit command/spec coordinator coordinator/replication proto/trellis/v1 trainer trainer/dataset worker",
 	"command/output":                       "command/exit",

@@ -42,6 +42,9 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return exit.Code(err)
 }
 
+// Root is the tree of all commands, for whoever writes about them.
+func Root() *cobra.Command { return rootCommand(&cli.Environment{Version: version()}) }
+
 // Commands are listed in the order in which they are used. Cobra has this for the whole process only.
 func init() { cobra.EnableCommandSorting = false }
 
