@@ -100,7 +100,7 @@ func TestBadExtensionsAreRefusedAndChangeNothing(t *testing.T) {
 		"of nobody": {&trellisv1.ExtendStudyRequest{}, codes.InvalidArgument, "study"},
 		"of a ghost": {
 			&trellisv1.ExtendStudyRequest{Study: "ghost", Seeds: someIntegers(2)}, codes.NotFound,
-			"study ghost: not found",
+			`study "ghost" not found`,
 		},
 		"by nothing": {
 			&trellisv1.ExtendStudyRequest{Study: "s"}, codes.InvalidArgument,
@@ -239,7 +239,7 @@ func TestWhatFailedIsTakenUpAgain(t *testing.T) {
 			}
 		}
 		refused("s", true, codes.FailedPrecondition, "no run of study s has failed: there is nothing to take up again")
-		refused("ghost", false, codes.NotFound, "study ghost: not found")
+		refused("ghost", false, codes.NotFound, `study "ghost" not found`)
 		w := h.connect("w", 1)
 		a := w.assignment()
 		w.report(a, 1)

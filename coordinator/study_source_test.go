@@ -332,8 +332,7 @@ func TestSourcesThatAreRefused(t *testing.T) {
 		if _, err := h.studies.DeleteStudy(h.Context(), &trellisv1.DeleteStudyRequest{Study: "paper"}); err != nil {
 			t.Fatal(err)
 		}
-		wantCode(t, h.createError(classifierSpec("again", &trellisv1.Pretrained{Study: "paper"})), codes.AlreadyExists,
-			"a study named again exists already")
+		wantCode(t, h.createError(classifierSpec("again", &trellisv1.Pretrained{Study: "paper"})), codes.AlreadyExists, "study \"again\" already exists")
 		h.artifacts.Use(nil, nil)
 		checkpoint := classifierSpec("s",
 			&trellisv1.Pretrained{Checkpoint: artifacttest.DigestOf([]byte(weightsOf(4, 2)))}, 4)

@@ -13,7 +13,7 @@ var (
 	// ErrNotFound: no study, run, trial or worker has that name.
 	ErrNotFound = errors.New("not found")
 	// ErrExists: a study has that name already.
-	ErrExists = errors.New("exists already")
+	ErrExists = errors.New("already exists")
 	// ErrInvalid: what was asked for makes no sense in any state: a malformed row, page token, order or filter.
 	ErrInvalid = listing.ErrInvalid
 	// ErrIllegalMove: a state machine has no such transition from the state that it is in, or what the move needs is
@@ -22,7 +22,7 @@ var (
 	// ErrStudyChanged: the study has been extended since the command was made. Made anew, it may be accepted.
 	ErrStudyChanged = errors.New("the study has changed meanwhile")
 	// ErrNoAnswer: none of the study's trials has been answered yet.
-	ErrNoAnswer = errors.New("no trial has been answered yet")
+	ErrNoAnswer = errors.New("no trial has succeeded yet")
 	// ErrInconclusive: what has been answered so far does not say what was asked for.
 	ErrInconclusive = errors.New("inconclusive")
 	// ErrStale: the attempt does not hold the run any more, or never did. Nothing of it will ever be accepted.

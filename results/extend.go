@@ -49,7 +49,7 @@ func (s *Store) ExtendStudy(
 	c := s.begin(index, now)
 	defer c.abort()
 	if trials, err = c.extendStudy(name, extension); err != nil {
-		return 0, fmt.Errorf("extend study %s: %w", name, err)
+		return 0, refusal("extend", name, err)
 	}
 	return trials, c.commit()
 }

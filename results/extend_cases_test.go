@@ -90,10 +90,10 @@ func TestExtendRefuses(t *testing.T) {
 		"a canceled study": {func(s *Store, _ *Extension) error {
 			return s.SetStudyState(5, at(5), "s",
 				lifecycle.StudyCanceled)
-		}, ErrIllegalMove, "reopen a study that is canceled"},
+		}, ErrIllegalMove, `study "s" is canceled: only a completed, running or paused study can be extended or retried`},
 		"a study that is not there": {
 			func(s *Store, _ *Extension) error { return s.DeleteStudy(5, "s") }, ErrNotFound,
-			"extend study s: the study",
+			`study "s" not found`,
 		},
 		"nothing": {func(_ *Store, e *Extension) error {
 			*e = Extension{Indices: 3, NextIndices: 9, MaxTrials: 9}
@@ -369,5 +369,5 @@ func TestRetry(t *testing.T) {
 	}
 	retryStudy(t, store, 41, true)
 	ok(t, store.SetStudyState(42, at(42), "s", lifecycle.StudyCanceled))
-	refuse(43, "reopen a study that is canceled")
+	refuse(43, `study "s" is canceled: only a`)
 }

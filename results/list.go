@@ -20,14 +20,6 @@ import (
 // twice or not at all, no other. It fails with ErrNotFound if there is no such study, and with ErrInvalid if order,
 // filter or token make no sense.
 func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.ListTrialsResponse, error) {
-	response, err := s.listTrials(request)
-	if err != nil {
-		return nil, fmt.Errorf("list trials: %w", err)
-	}
-	return response, nil
-}
-
-func (s *Snapshot) listTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.ListTrialsResponse, error) {
 	study, err := s.Study(nil, request.GetStudy())
 	if err != nil {
 		return nil, err

@@ -264,7 +264,7 @@ func TestMetricsOrderAndFilter(t *testing.T) {
 		}
 	}
 	_, err := list(&trellisv1.ListTrialsRequest{OrderBy: "acuracy"})
-	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "batch_size, accuracy, test_accuracy, and") {
+	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), `did you mean "accuracy"`) {
 		t.Errorf("a misspelt metric: error %v", err)
 	}
 	var token string

@@ -22,7 +22,7 @@ func (s *Store) RetryStudy(index uint64, now *timestamppb.Timestamp, name string
 	c := s.begin(index, now)
 	defer c.abort()
 	if runs, err = c.retryStudy(name, pruned); err != nil {
-		return 0, fmt.Errorf("retry study %s: %w", name, err)
+		return 0, refusal("retry", name, err)
 	}
 	return runs, c.commit()
 }

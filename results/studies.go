@@ -40,7 +40,7 @@ func (s *Store) CreateStudy(
 	c := s.begin(index, now)
 	defer c.abort()
 	if err := c.createStudy(study, runs, trials); err != nil {
-		return fmt.Errorf("create study %s: %w", study.GetName(), err)
+		return refusal("create", study.GetName(), err)
 	}
 	return c.commit()
 }
@@ -127,7 +127,7 @@ func (s *Store) SetStudyState(index uint64, now *timestamppb.Timestamp, name str
 	c := s.begin(index, now)
 	defer c.abort()
 	if err := c.setStudyState(name, state); err != nil {
-		return fmt.Errorf("change study %s: %w", name, err)
+		return refusal("change", name, err)
 	}
 	return c.commit()
 }
@@ -187,7 +187,7 @@ func (s *Store) DeleteStudy(index uint64, name string) error {
 	c := s.begin(index, nil)
 	defer c.abort()
 	if err := c.deleteStudy(name); err != nil {
-		return fmt.Errorf("delete study %s: %w", name, err)
+		return refusal("delete", name, err)
 	}
 	return c.commit()
 }
@@ -230,11 +230,11 @@ func (c *change) deleteStudy(name string) error {
 // Study returns a study, or ErrNotFound.
 func (s *Snapshot) Study(ws memdb.WatchSet, name string) (*trellisv1.Study, error) {
 	study, err := first[*trellisv1.Study](s.reader, ws, tableStudies, indexID, textKey(name))
-	if err == nil && study == nil {
-		err = ErrNotFound
-	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("study %s: %w", name, err)
+	case study == nil:
+		return nil, fmt.Errorf("study %q %w", name, ErrNotFound)
 	}
 	return study, nil
 }

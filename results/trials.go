@@ -29,7 +29,7 @@ func (s *Snapshot) trialAt(c *catalog, number uint32) (*trellisv1.Trial, error) 
 func (s *Snapshot) catalog(study string) (*catalog, error) {
 	c, err := first[*catalog](s.reader, nil, tableCatalogs, indexID, textKey(study))
 	if err == nil && c == nil {
-		err = fmt.Errorf("study %s: %w", study, ErrNotFound)
+		err = fmt.Errorf("study %q %w", study, ErrNotFound)
 	}
 	return c, err
 }
@@ -68,7 +68,7 @@ func (s *Snapshot) Best(ws memdb.WatchSet, study string) (*trellisv1.Trial, erro
 	for trial := range ranked {
 		return trial, nil
 	}
-	return nil, fmt.Errorf("best trial of study %s: %w", study, ErrNoAnswer)
+	return nil, fmt.Errorf("study %q has no best trial: %w", study, ErrNoAnswer)
 }
 
 // Served is a run with the trials that it serves. It belongs to the snapshot and must not be changed.

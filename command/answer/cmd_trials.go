@@ -3,11 +3,15 @@ package answer
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"trellis/command/cli"
 	"trellis/command/client"
+	"trellis/command/exit"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -53,6 +57,7 @@ CEL over the same fields.`,
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
 			total, err := ListTrials(ctx, env, c, *format, request, limit)
+			err = nameFlag(err)
 			if err == nil && *format == output.Table && limit > 0 && total > limit {
 				_, err = fmt.Fprintf(env.Err, "%d of %s. All of them: --limit 0\n", limit, output.Count(total, "trial"))
 			}
@@ -60,4 +65,18 @@ CEL over the same fields.`,
 		})
 	}
 	return cmd
+}
+
+// nameFlag names the flag instead of the field of the request that the coordinator refuses.
+func nameFlag(err error) error {
+	if status.Code(err) != codes.InvalidArgument {
+		return err
+	}
+	text := exit.Text(err)
+	for field, flag := range map[string]string{"order_by": "--order-by", "filter": "--filter"} {
+		if what, ok := strings.CutPrefix(text, field+": "); ok {
+			return exit.Usagef("%s: %s", flag, what)
+		}
+	}
+	return err
 }

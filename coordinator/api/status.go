@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -57,6 +58,15 @@ func busy(err error) error {
 	return answer.Err()
 }
 
+// plain is the text of an error for people, without the names of kinds that its code says already.
+func plain(err, kind error) string {
+	switch kind {
+	case results.ErrInvalid, results.ErrIllegalMove, results.ErrInconclusive:
+		return strings.TrimSuffix(err.Error(), ": "+kind.Error())
+	}
+	return err.Error()
+}
+
 // Status turns an error into what the API answers. It returns nil for nil and leaves what is a status already.
 func Status(err error) error {
 	if err == nil {
@@ -78,7 +88,7 @@ func Status(err error) error {
 	}
 	for _, known := range statusCodes {
 		if errors.Is(err, known.err) {
-			return status.Error(known.code, err.Error())
+			return status.Error(known.code, plain(err, known.err))
 		}
 	}
 	return status.Error(codes.Internal, err.Error())

@@ -64,8 +64,7 @@ func (s studyService) CreateStudy(
 }
 
 func errStudyExists(name string) error {
-	return status.Errorf(codes.AlreadyExists, "a study named %s exists already: give this one another name, or "+
-		"delete that one", name)
+	return status.Errorf(codes.AlreadyExists, "study %q already exists: choose another name, or delete it first", name)
 }
 
 // createCommand checks a spec, and makes it the command that creates its study.

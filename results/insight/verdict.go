@@ -58,7 +58,7 @@ func bestWithVerdict(
 		return nil, err
 	}
 	if len(compared.answered) == 0 {
-		return nil, fmt.Errorf("best trial of study %s: %w", name, results.ErrNoAnswer)
+		return nil, fmt.Errorf("study %q has no best trial: %w", name, results.ErrNoAnswer)
 	}
 	order := compared.judgement.Order
 	response := &trellisv1.GetBestTrialResponse{
@@ -99,7 +99,7 @@ func bestOfOneSeed(
 		}
 	}
 	if best == nil {
-		return nil, fmt.Errorf("best trial of study %s: %w", study.Name, results.ErrNoAnswer)
+		return nil, fmt.Errorf("study %q has no best trial: %w", study.Name, results.ErrNoAnswer)
 	}
 	configuration := configuration{
 		parameters: best.Parameters, tries: []try{{best.Parameters.GetSeed(), best}}, answered: 1,

@@ -36,7 +36,15 @@ func (m Machine[State]) Next(from State, event string) (State, error) {
 			return t.to, nil
 		}
 	}
-	return from, fmt.Errorf("%s a %s that is %s: %w", event, m.noun, Name(from), ErrIllegalMove)
+	move := &MoveError{Noun: m.noun, State: Name(from), Event: event}
+	for _, t := range m.transitions {
+		for _, source := range t.from {
+			if name := Name(source); t.event == event && name != unspecified && !slices.Contains(move.From, name) {
+				move.From = append(move.From, name)
+			}
+		}
+	}
+	return from, move
 }
 
 // Must is Next for moves whose legality has been established. An illegal one is a defect of whoever asks.

@@ -10,6 +10,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/spelling"
 )
 
 // Field is what trials can be ordered and filtered by.
@@ -129,9 +130,7 @@ func NewOrder(orderBy string, fields []Field) (func(*trellisv1.Trial) Key, error
 		}
 		names[i] = field.Name
 	}
-	return nil, fmt.Errorf(
-		"order_by: %q is no field of a trial; they are %s, and a hyphen before one turns the order round: %w", name,
-		strings.Join(names, ", "), ErrInvalid)
+	return nil, fmt.Errorf("order_by: %s: %w", spelling.Unknown("field", name, names), ErrInvalid)
 }
 
 // FieldsOn are the fields of trials of a study with these axes of its own.

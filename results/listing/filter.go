@@ -38,8 +38,7 @@ func NewFilter(expression string, all []Field) (Filter, error) {
 		return func(*trellisv1.Trial) (bool, error) { return true, nil }, nil
 	}
 	if len(expression) > maxFilterLength {
-		return nil, fmt.Errorf("filter: it has %d bytes, at most %d are allowed: %w", len(expression), maxFilterLength,
-			ErrInvalid)
+		return nil, fmt.Errorf("filter: must have at most %d bytes, has %d: %w", maxFilterLength, len(expression), ErrInvalid)
 	}
 	env, err := filterEnv()
 	if err != nil {
@@ -56,23 +55,23 @@ func NewFilter(expression string, all []Field) (Filter, error) {
 	}
 	ast, issues := env.Compile(expression)
 	if issues.Err() != nil {
-		// The first mistake often is what causes the others.
-		mistake := issues.Errors()[0]
-		return nil, fmt.Errorf("filter: line %d, column %d: %s: %w",
-			mistake.Location.Line(), mistake.Location.Column()+1, mistake.Message, ErrInvalid)
+		return nil, fmt.Errorf("filter: %s: %w", explain(expression, issues.Errors()[0], all), ErrInvalid)
+	}
+	if err := checkStates(expression); err != nil {
+		return nil, err
 	}
 	if output := ast.OutputType(); !output.IsExactType(cel.BoolType) {
-		return nil, fmt.Errorf("filter: %s is a value of type %v, not a condition such as objective < 0.02: %w",
-			expression, output, ErrInvalid)
+		return nil, fmt.Errorf("filter: %s is %s, not a condition such as objective < 0.02: %w", expression, typeName(output.String()),
+			ErrInvalid)
 	}
 	program, err := env.Program(ast, cel.CostLimit(maxFilterCost), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
-		return nil, fmt.Errorf("filter: %w: %w", err, ErrInvalid)
+		return nil, fmt.Errorf("filter: %s cannot be computed: %w", expression, ErrInvalid)
 	}
 	return func(trial *trellisv1.Trial) (bool, error) {
 		result, _, err := program.Eval(fieldsOf{trial, all})
 		if err != nil {
-			return false, fmt.Errorf("filter: trial %d: %w: %w", trial.Index, err, ErrInvalid)
+			return false, fmt.Errorf("filter: %s for trial %d: %w", explainValue(err), trial.Index, ErrInvalid)
 		}
 		return result.Value() == true, nil
 	}, nil
