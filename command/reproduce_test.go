@@ -73,8 +73,7 @@ func TestReproduceQuick(t *testing.T) {
 		t.Helper()
 		var stdout, stderr bytes.Buffer
 		start := time.Now()
-		if code := Run(t.Context(), []string{"reproduce", "--quick", "--output", output}, nil, &stdout,
-			&stderr); code != exit.OK {
+		if code := Run(t.Context(), []string{"reproduce", "--quick", "--folder", output}, nil, &stdout, &stderr); code != exit.OK {
 			t.Fatalf("exit code %d:\n%s", code, stderr.String())
 		}
 		t.Logf("it took %v", time.Since(start))
@@ -188,8 +187,8 @@ func TestReproduceChecksFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, args := range map[string][]string{
-		"give another one with --output":            {"--quick", "--output", filepath.Join(file, "paper")},
-		"the analysis needs the test images here: ": {unknown, "--output", t.TempDir()},
+		"choose another with --folder":              {"--quick", "--folder", filepath.Join(file, "paper")},
+		"the analysis needs the test images here: ": {unknown, "--folder", t.TempDir()},
 	} {
 		var stdout, stderr bytes.Buffer
 		args := append([]string{"reproduce", "--coordinator", address}, args...)
@@ -245,7 +244,7 @@ stages:
 			want = exit.OK
 		}
 		var stdout, stderr bytes.Buffer
-		args := []string{"reproduce", file, "--coordinator", fake.Serve(t), "--output", t.TempDir()}
+		args := []string{"reproduce", file, "--coordinator", fake.Serve(t), "--folder", t.TempDir()}
 		if code := Run(t.Context(), args, nil, &stdout, &stderr); code != want {
 			t.Errorf("exit code %d, want %d:\n%s", code, want, stderr.String())
 		}

@@ -20,13 +20,19 @@ import (
 // Run executes one command line, without the program's name, and returns its exit code. Results go to stdout,
 // everything else to stderr.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	env := &cli.Environment{In: stdin, Out: stdout, Err: stderr, Version: version()}
+	env := &cli.Environment{In: stdin, Out: stdout, Err: stderr, Log: stderr, Version: version()}
 	// started says that the command line was understood and its command runs.
 	started := false
 	root := rootCommand(env)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		started = true
-		return configuration.Apply(cmd)
+		if err := configuration.Apply(cmd); err != nil {
+			return err
+		}
+		if quiet, _ := root.PersistentFlags().GetBool("quiet"); quiet {
+			env.Err = io.Discard
+		}
+		return nil
 	}
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -93,6 +99,9 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
 	configuration.AddFlag(root)
 	root.AddCommand(configuration.Topic(root))
 	root.SetVersionTemplate("{{.Version}}\n")
+	root.PersistentFlags().BoolP("quiet", "q", false, "write results and errors only: no notices, no progress")
+	root.SetFlagErrorFunc(cli.FlagError)
+	cli.NameValues(root)
 	return root
 }
 

@@ -21,8 +21,8 @@ import (
 
 // modelOptions are the flags of model get.
 type modelOptions struct {
-	output string
-	trial  uint64
+	file  string
+	trial uint64
 	// best says that the best trial is asked for, whichever it is.
 	best bool
 }
@@ -37,19 +37,19 @@ built like ours takes them:
 
     module.load_state_dict(safetensors.torch.load_file("quick-trial-5.safetensors"))`,
 		Example: `  trellis model get quick
-  trellis model get quick --trial 5 --output five.safetensors`,
+  trellis model get quick --trial 5 --file five.safetensors`,
 		Args: cli.Operands("STUDY"),
 	}
 	options := cli.ClientFlags(cmd, client.DefaultWait)
 	model := new(modelOptions)
-	cmd.Flags().StringVarP(&model.output, "output", "o", "",
+	cmd.Flags().StringVarP(&model.file, "file", "f", "",
 		"`file` to write, - for standard output (default STUDY-trial-N.safetensors)")
 	cmd.Flags().Uint64Var(&model.trial, "trial", 0, "index of the trial, as trials lists it (default the best one)")
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		model.best = !cmd.Flags().Changed("trial")
-		if terminal, ok := env.Out.(*os.File); model.output == "-" && ok && output.IsTerminalFile(terminal) {
-			return exit.Usagef("weights are nothing to read: send standard output to a file, or give a file")
+		if terminal, ok := env.Out.(*os.File); model.file == "-" && ok && output.IsTerminalFile(terminal) {
+			return exit.Usagef("weights are not text: redirect standard output, or use --file")
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
 			return getModel(ctx, env, c, args[0], model)
@@ -80,7 +80,7 @@ func getModel(ctx context.Context, env *cli.Environment, c *client.Client, study
 	if err != nil {
 		return fmt.Errorf("the weights of trial %d: %w", trial.GetIndex(), err)
 	}
-	path := options.output
+	path := options.file
 	if path == "" {
 		path = fmt.Sprintf("%s-trial-%d.safetensors", study, trial.GetIndex())
 	}

@@ -18,19 +18,21 @@ import (
 func SuggestCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "suggest STUDY",
-		Short: "Write the spec of a next study: zoomed round the best, widened where it lies on an edge",
-		Long: `Write the spec of a next study: its grid is zoomed round the best configuration, and widened where that
-lies on an edge of the old one. The reasons stand in it as comments. It is a suggestion to read and change, not an
-answer.`,
+		Short: "Suggest the spec of a next study",
+		Long: `Suggest the spec of a next study. Its grid zooms in on the best configuration, and is wider where that lies on an edge
+of the old grid. Comments in the spec give the reasons. It is a suggestion to read and change, not an answer.
+
+With -o json, the spec and the reasons are one JSON object.`,
 		Example: `  trellis suggest paper
-  trellis suggest paper -o next.yaml
+  trellis suggest paper --file next.yaml
   trellis suggest paper | trellis submit -`,
 		Args: cli.Operands("STUDY"),
 	}
 	options := cli.ClientFlags(cmd, client.DefaultWait)
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
 	var path string
-	cmd.Flags().StringVarP(&path, "output", "o", "-", "`file` to write, - for standard output")
+	format := cli.FormatFlag(cmd, output.YAML, output.JSON)
+	cmd.Flags().StringVarP(&path, "file", "f", "-", "`file` to write, - for standard output")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
 			response, err := client.Call(ctx, client.CallTimeout, c.SuggestStudy,
@@ -42,15 +44,10 @@ answer.`,
 				return fmt.Errorf("nothing is left to try around the best configuration of study %q: %s", args[0],
 					strings.Join(describeSuggestion(response), "; "))
 			}
-			text, err := suggestionText(args[0], response)
-			if err != nil {
-				return err
-			}
 			_, err = output.WriteFile(path, 0o666, env.Out, func(out io.Writer) error {
-				_, err := out.Write(text)
-				return err
+				return writeSuggestion(out, *format, args[0], response)
 			})
-			if err == nil && path != "-" {
+			if err == nil && path != "-" && *format == output.YAML {
 				fmt.Fprintf(env.Err, "Wrote %s. What it would cost: trellis submit --dry-run %s%s\n", path, path,
 					cli.Elsewhere(c.Address))
 			}
@@ -58,4 +55,17 @@ answer.`,
 		})
 	}
 	return cmd
+}
+
+// writeSuggestion writes a suggested spec with its reasons.
+func writeSuggestion(out io.Writer, format output.Format, study string, suggestion *trellisv1.SuggestStudyResponse) error {
+	if format == output.JSON {
+		return output.WriteMessage(out, format, suggestion)
+	}
+	text, err := suggestionText(study, suggestion)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(text)
+	return err
 }

@@ -1,64 +1,42 @@
 package cli
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 
 	"github.com/spf13/cobra"
+
+	"trellis/command/output"
 )
 
 // logOptions are the flags that say what is logged and how.
-type logOptions struct {
-	level  logLevel
-	format logFormat
+type logOptions struct{ level, format string }
+
+// offLevel is a level of --log-level that no log line has.
+const offLevel = slog.LevelError + 1
+
+// logLevels are the words for levels.
+var logLevels = map[string]slog.Level{
+	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError, "off": offLevel,
 }
 
 // LogFlags adds --log-level, with what a command logs otherwise, and --log-format.
-func LogFlags(cmd *cobra.Command, level slog.Level) *logOptions {
-	options := &logOptions{level: logLevel(level), format: "text"}
-	cmd.Flags().Var(&options.level, "log-level", "least level of log lines: debug, info, warn or error")
-	cmd.Flags().Var(&options.format, "log-format", "form of log lines: text or json")
-	Complete(cmd, "log-level", "debug", "info", "warn", "error")
-	Complete(cmd, "log-format", "text", "json")
+func LogFlags(cmd *cobra.Command, level string) *logOptions {
+	options := &logOptions{level: level, format: "text"}
+	words := []string{"debug", "info", "warn", "error", "off"}
+	cmd.Flags().Var(choice[string]{&options.level, words, "level"}, "log-level", "minimum log level: "+output.Alternatives(words))
+	formats := []string{"text", "json"}
+	cmd.Flags().Var(choice[string]{&options.format, formats, "format"}, "log-format", "format of log lines: text or json")
+	Complete(cmd, "log-level", words...)
+	Complete(cmd, "log-format", formats...)
 	return options
 }
 
 // NewLogger writes to out as the flags say.
 func (o *logOptions) NewLogger(out io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: slog.Level(o.level)}
+	options := &slog.HandlerOptions{Level: logLevels[o.level]}
 	if o.format == "json" {
 		return slog.New(slog.NewJSONHandler(out, options))
 	}
 	return slog.New(slog.NewTextHandler(out, options))
-}
-
-// logLevel is a slog.Level as a flag.
-type logLevel slog.Level
-
-func (l *logLevel) String() string { return strings.ToLower(slog.Level(*l).String()) }
-
-func (l *logLevel) Type() string { return "level" }
-
-func (l *logLevel) Set(name string) error {
-	if err := (*slog.Level)(l).UnmarshalText([]byte(name)); err != nil {
-		return fmt.Errorf("there are debug, info, warn and error")
-	}
-	return nil
-}
-
-// logFormat is the form of log lines as a flag.
-type logFormat string
-
-func (f *logFormat) String() string { return string(*f) }
-
-func (f *logFormat) Type() string { return "format" }
-
-func (f *logFormat) Set(name string) error {
-	if name != "text" && name != "json" {
-		return fmt.Errorf("there are text and json")
-	}
-	*f = logFormat(name)
-	return nil
 }

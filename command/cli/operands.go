@@ -2,10 +2,11 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
-	"trellis/command/output"
+	"trellis/results/spelling"
 )
 
 // UnknownSubcommand refuses a word that is none of a command's commands.
@@ -17,7 +18,11 @@ func UnknownSubcommand(cmd *cobra.Command, args []string) error {
 	for _, command := range cmd.Commands() {
 		names = append(names, command.Name())
 	}
-	return fmt.Errorf("%s has no command %q: there are %s", cmd.Name(), args[0], output.Enumerate(names))
+	near, what := spelling.Nearest(args[0], names), "must be one of "+strings.Join(names, ", ")
+	if len(near) > 0 {
+		what = fmt.Sprintf(`did you mean "%s"?`, strings.Join(near, `" or "`))
+	}
+	return fmt.Errorf("unknown command %q: %s", cmd.Name()+" "+args[0], what)
 }
 
 // Operands checks that a command is given what its usage names, each once.
@@ -25,7 +30,7 @@ func Operands(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < len(names):
-			return fmt.Errorf("%s needs a %s", cmd.Name(), names[len(args)])
+			return fmt.Errorf("%s needs %s %s", cmd.Name(), article(names[len(args)]), names[len(args)])
 		case len(args) > len(names) && len(names) == 0:
 			return fmt.Errorf("%s takes no arguments, got %q", cmd.Name(), args[0])
 		case len(args) > len(names):
@@ -34,4 +39,12 @@ func Operands(names ...string) cobra.PositionalArgs {
 			return nil
 		}
 	}
+}
+
+// article is the indefinite one of an operand's name.
+func article(name string) string {
+	if strings.ContainsAny(name[:1], "AEIO") {
+		return "an"
+	}
+	return "a"
 }

@@ -20,22 +20,23 @@ import (
 func BackupCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
-		Short: "Write all that the coordinator has recorded to a file, while it goes on",
-		Long: `Write all that the coordinator has recorded, as of one moment, to FILE, or to standard output if FILE is
--. The coordinator goes on meanwhile. FILE is written whole or not at all.
+		Short: "Back up everything that the coordinator has recorded to a file",
+		Long: `Back up everything that the coordinator has recorded at one moment to FILE, or to standard output if FILE is -. The
+coordinator keeps running. FILE is written whole or not at all.
 
-A backup has studies, trials, runs and losses; trellis restore brings them back. Checkpoints are not part of it: they
-lie in the coordinator's --artifacts. Without them, runs that were under way begin again.`,
+A backup has studies, trials, runs and losses, and trellis restore brings them back. It has no checkpoints: they are in the
+coordinator's --artifacts folder. Without them, unfinished runs start over.`,
 		Example: `  trellis backup trellis-$(date +%F).backup`,
-		Args:    cli.Operands("FILE"),
 	}
 	options := cli.ClientFlags(cmd, client.DefaultWait)
+	file := cli.FileFlag(cmd, "`file` to write, - for standard output")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if terminal, ok := env.Out.(*os.File); args[0] == "-" && ok && output.IsTerminalFile(terminal) {
-			return exit.Usagef("a backup is nothing to read: send standard output to a file, or give a FILE")
+		path := file.Path(args)
+		if terminal, ok := env.Out.(*os.File); path == "-" && ok && output.IsTerminalFile(terminal) {
+			return exit.Usagef("a backup is not text: redirect standard output, or name a FILE")
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
-			return backup(ctx, env, c, args[0])
+			return backup(ctx, env, c, path)
 		})
 	}
 	return cmd

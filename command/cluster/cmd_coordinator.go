@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 
 	"github.com/spf13/cobra"
@@ -52,7 +51,7 @@ them. Each is a node of the cluster with a data directory of its own. See: trell
 			"passwords"),
 	}
 	config := coordinator.Config{Numerics: trainer.NumericsVersion, Models: spec.Models(), Version: env.Version}
-	log := cli.LogFlags(cmd, slog.LevelInfo)
+	log := cli.LogFlags(cmd, "info")
 	flags := cmd.Flags()
 	flags.StringVar(&options.listen, "listen", client.DefaultAddress, "`address` to listen on")
 	flags.DurationVar(&config.Lease, "lease", coordinator.DefaultLease,
@@ -77,7 +76,7 @@ them. Each is a node of the cluster with a data directory of its own. See: trell
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, stop := cli.Interruptible(cmd.Context())
 		defer stop()
-		config.Logger = log.NewLogger(env.Err)
+		config.Logger = log.NewLogger(env.Log)
 		var err error
 		if config.Data, err = options.durability.Path(cmd); err != nil {
 			return err

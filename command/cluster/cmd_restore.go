@@ -1,13 +1,11 @@
 package cluster
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -25,56 +23,50 @@ const restoreChunk = 256 << 10
 func RestoreCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
-		Short: "Replace all that the coordinator has recorded by a backup",
-		Long: `Replace all that the coordinator has recorded by a backup: FILE, or standard input if FILE is -. What has
-been recorded since the backup was made is forgotten, and workers stop the runs that it does not know. A backup that is
-damaged or of a newer version changes nothing. In a cluster, all nodes get it.
+		Short: "Replace everything that the coordinator has recorded with a backup",
+		Long: `Replace everything that the coordinator has recorded with a backup: FILE, or standard input if FILE is -.
 
-It asks first, on a terminal. Elsewhere, --yes says that this is what you want.`,
-		Args: cli.Operands("FILE"),
+What was recorded after the backup was made is lost, and workers stop runs that the backup does not have. A backup that is
+damaged or was made by a newer version changes nothing. In a cluster, all nodes receive it.
+
+On a terminal, restore asks for confirmation first. Elsewhere it needs --yes.`,
+		Example: `  trellis restore trellis-2026-11-28.backup
+  trellis restore --yes trellis-2026-11-28.backup`,
 	}
 	options := cli.ClientFlags(cmd, client.DefaultWait)
-	var yes bool
-	cmd.Flags().BoolVar(&yes, "yes", false, "don't ask")
+	confirm := cli.ConfirmFlag(cmd, env)
+	file := cli.FileFlag(cmd, "`file` to read, - for standard input")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		in := env.In
-		if args[0] != "-" {
-			file, err := os.Open(args[0])
+		in, path := env.In, file.Path(args)
+		if path != "-" {
+			file, err := os.Open(path)
 			if err != nil {
 				return exit.Usagef("cannot read the backup: %w", err)
 			}
 			defer file.Close()
 			in = file
 		}
-		keyboard, ok := env.In.(*os.File)
-		if !yes && (args[0] == "-" || !ok || !output.IsTerminalFile(keyboard)) {
-			return exit.Usagef("restore replaces all that the coordinator has recorded, and cannot ask here whether " +
-				"you want " +
-				"that: add --yes")
+		if err := confirm.Check(path == "-", "restore replaces everything that the coordinator has recorded"); err != nil {
+			return err
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
-			return restore(ctx, env, c, in, yes)
+			return restore(ctx, env, c, in, confirm)
 		})
 	}
 	return cmd
 }
 
-// restore sends a backup to the coordinator, after asking unless yes.
-func restore(ctx context.Context, env *cli.Environment, c *client.Client, in io.Reader, yes bool) error {
+// restore sends a backup to the coordinator, after asking.
+func restore(
+	ctx context.Context, env *cli.Environment, c *client.Client, in io.Reader, confirm *cli.Confirmation,
+) error {
 	before, err := describeStudies(ctx, c)
 	if err != nil {
 		return err
 	}
-	if !yes {
-		fmt.Fprintf(env.Err, "This replaces all that the coordinator at %s has recorded: %s. Go on? [y/N] ", c.Address,
-			before)
-		agreed, err := ask(ctx, env)
-		if err != nil {
-			return err
-		}
-		if !agreed {
-			return errors.New("nothing was changed")
-		}
+	question := fmt.Sprintf("This replaces everything that the coordinator at %s has recorded: %s. Continue?", c.Address, before)
+	if err := confirm.Ask(ctx, question); err != nil {
+		return err
 	}
 	if err := upload(ctx, c, in); err != nil {
 		return err
@@ -85,26 +77,6 @@ func restore(ctx context.Context, env *cli.Environment, c *client.Client, in io.
 	}
 	_, err = fmt.Fprintf(env.Err, "Restored: the coordinator has %s now, instead of %s.\n", after, before)
 	return err
-}
-
-// ask reads an answer from the keyboard. Anything but a yes is a no.
-func ask(ctx context.Context, env *cli.Environment) (bool, error) {
-	lines := make(chan string, 1)
-	go func() {
-		// This outlives an interruption, since a read can't be ended: the process ends soon.
-		line, _ := bufio.NewReader(env.In).ReadString('\n')
-		lines <- line
-	}()
-	select {
-	case line := <-lines:
-		switch strings.ToLower(strings.TrimSpace(line)) {
-		case "y", "yes":
-			return true, nil
-		}
-		return false, nil
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
-	}
 }
 
 // upload sends a backup.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -31,7 +30,7 @@ A coordinator that is not there, or goes away, is waited for; runs in training g
 		Args: cli.Operands(),
 	}
 	options := node.MetricsFlags(cmd, "allow --metrics to listen where other machines can connect")
-	log := cli.LogFlags(cmd, slog.LevelInfo)
+	log := cli.LogFlags(cmd, "info")
 	cli.AddressFlag(cmd, &config.Coordinator)
 	cmd.Flags().StringVar(&config.Name, "name", "", "first part of the worker's `name` (default the host's name)")
 	cmd.Flags().IntVar(&config.Slots, "slots", 0, "runs to train side by side (default one per core)")
@@ -41,7 +40,7 @@ A coordinator that is not there, or goes away, is waited for; runs in training g
 		if err := chooseKernel(); err != nil {
 			return err
 		}
-		config.Logger = log.NewLogger(env.Err)
+		config.Logger = log.NewLogger(env.Log)
 		return work(cmd.Context(), env, config, options)
 	}
 	return cmd

@@ -1,6 +1,7 @@
 package configuration
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -56,7 +57,7 @@ func Apply(cmd *cobra.Command) error {
 // set gives a flag its value.
 func set(flag *pflag.Flag, text string) error {
 	if err := flag.Value.Set(text); err != nil {
-		return plain(flag.Value.Type(), err)
+		return WrongValue(flag.Value.Type(), err)
 	}
 	flag.Changed = true
 	if flag.Annotations == nil {
@@ -66,19 +67,22 @@ func set(flag *pflag.Flag, text string) error {
 	return nil
 }
 
-// plain says what a value of a type must be, where the error is one of Go's own.
-func plain(kind string, err error) error {
-	switch kind {
-	case "duration":
-		return fmt.Errorf("must be a duration such as 30s or 5m")
-	case "bool":
-		return fmt.Errorf("must be true or false")
-	case "float64":
-		return fmt.Errorf("must be a number")
-	case "int", "int64":
-		return fmt.Errorf("must be a whole number")
-	case "uint", "uint32", "uint64":
-		return fmt.Errorf("must be a whole number, 0 or more")
+// WrongValue says what a value of a type must be, where the error is one of Go's own.
+func WrongValue(kind string, err error) error {
+	tooLarge := errors.Is(err, strconv.ErrRange)
+	switch {
+	case kind == "duration":
+		return errors.New("must be a duration such as 30s, 5m or 1h30m")
+	case kind == "bool":
+		return errors.New("must be true or false")
+	case tooLarge && (kind == "float64" || kind == "int" || kind == "uint64"):
+		return errors.New("is out of range")
+	case kind == "float64":
+		return errors.New("must be a number")
+	case kind == "int":
+		return errors.New("must be a whole number")
+	case kind == "uint64":
+		return errors.New("must be a whole number, 0 or more")
 	default:
 		return err
 	}

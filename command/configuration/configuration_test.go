@@ -95,13 +95,13 @@ func TestWrongSettings(t *testing.T) {
 		{"coordinatr: x:1\n", "", "x.yaml:1:1: unknown setting \"coordinatr\": did you mean \"coordinator\"?\n    1 | coordinatr: x:1\n"},
 		{"\nlog_level: 1\n", "", "x.yaml:2:1: unknown setting \"log_level\": did you mean \"log-level\"?"},
 		{"name: x\n", "", "x.yaml:1:1: unknown setting \"name\""},
-		{"wait: soon\n", "", "x.yaml:1:7: invalid value \"soon\" for wait: must be a duration such as 30s or 5m\n    1 | wait: soon\n"},
+		{"wait: soon\n", "", "x.yaml:1:7: invalid value \"soon\" for wait: must be a duration such as 30s, 5m or 1h30m\n    1 | wait: soon\n"},
 		{"log-level: high\n", "", "x.yaml:1:12: invalid value \"high\" for log-level: must be a whole number"},
 		{"wait: 1s\nwait: 2s\n", "", "x.yaml:2:1: wait is given twice, first in line 1"},
 		{"wait: [1s]\n", "", "x.yaml:1:7: expected a value for wait"},
 		{"- wait\n", "", "x.yaml:1:1: expected settings, for example coordinator: host:7070"},
 		{"wait: [\n", "", "x.yaml:1: this is not valid YAML"},
-		{"", "soon", "invalid value \"soon\" for TRELLIS_WAIT: must be a duration such as 30s or 5m"},
+		{"", "soon", "invalid value \"soon\" for TRELLIS_WAIT: must be a duration such as 30s, 5m or 1h30m"},
 		{"wait: 1s\n", "soon", "invalid value \"soon\" for TRELLIS_WAIT: "},
 	} {
 		t.Chdir(t.TempDir())

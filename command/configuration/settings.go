@@ -24,7 +24,7 @@ var oneTime = map[string]bool{
 
 // IsSetting says whether a flag can be configured.
 func IsSetting(flag *pflag.Flag) bool {
-	// Some commands have a file of that name.
+	// Some commands have formats of their own.
 	if flag.Name == "output" && flag.Value.Type() != "format" {
 		return false
 	}

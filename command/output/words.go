@@ -34,12 +34,18 @@ func Largest(numbers map[string]uint64) string {
 }
 
 // Enumerate writes names as "a, b and c".
-func Enumerate(names []string) string {
+func Enumerate(names []string) string { return join(names, " and ") }
+
+// Alternatives writes names as "a, b or c".
+func Alternatives(names []string) string { return join(names, " or ") }
+
+// join writes names with commas between them, and with last before the last one.
+func join(names []string, last string) string {
 	if len(names) < 2 {
 		return strings.Join(names, "")
 	}
-	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " and " + names[last]
+	before := len(names) - 1
+	return strings.Join(names[:before], ", ") + last + names[before]
 }
 
 // Shorten cuts text to at most limit bytes.

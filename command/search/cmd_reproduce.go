@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -22,8 +21,8 @@ import (
 
 // reproduceOptions are the flags of reproduce.
 type reproduceOptions struct {
-	// output is the folder of report and figures.
-	output string
+	// folder is where report and figures go.
+	folder string
 	// command is the one that goes on with this reproduction.
 	command string
 	// remote says that the studies are trained by the cluster of a coordinator that is there already.
@@ -50,7 +49,7 @@ crash, the same command goes on where it was; what has failed, it takes up again
 trained by the workers of a cluster.`,
 		Example: `  trellis reproduce --quick
   trellis reproduce
-  trellis reproduce --coordinator host:7070 --output paper`,
+  trellis reproduce --coordinator host:7070 --folder paper`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return cli.Operands("FILE")(cmd, args)
@@ -64,11 +63,11 @@ trained by the workers of a cluster.`,
 		Version: env.Version,
 	}}}
 	coordinator := cli.ClientFlags(cmd, client.DefaultWait)
-	log := cli.LogFlags(cmd, slog.LevelError+1)
+	log := cli.LogFlags(cmd, "off")
 	var quick bool
 	cmd.Flags().BoolVar(&quick, "quick", false, "all of it small")
-	cmd.Flags().StringVarP(&options.output, "output", "o", "",
-		"`folder` of everything (default reproduction, or reproduction-quick)")
+	cmd.Flags().StringVar(&options.folder, "folder", "",
+		"`folder` for everything that is written (default reproduction, or reproduction-quick)")
 	options.WorkerFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if quick && len(args) > 0 {
@@ -78,20 +77,20 @@ trained by the workers of a cluster.`,
 		if err != nil {
 			return err
 		}
-		if options.output == "" {
-			options.output = "reproduction"
+		if options.folder == "" {
+			options.folder = "reproduction"
 			if quick {
-				options.output += "-quick"
+				options.folder += "-quick"
 			}
 		}
 		if err := options.CompleteWorkers(); err != nil {
 			return err
 		}
-		if err := makeOutput(options.output); err != nil {
+		if err := makeOutput(options.folder); err != nil {
 			return err
 		}
 		options.command = reproduceCommand(quick, args)
-		options.Logger = log.NewLogger(env.Err)
+		options.Logger = log.NewLogger(env.Log)
 		options.inLines = cmd.Flags().Changed("log-level")
 		if cmd.Flags().Changed("coordinator") {
 			options.remote = true
@@ -100,7 +99,7 @@ trained by the workers of a cluster.`,
 				return reproduce(ctx, env, c, r, options)
 			})
 		}
-		options.Directory, options.DirectoryFlag = filepath.Join(options.output, "data"), "--output"
+		options.Directory, options.DirectoryFlag = filepath.Join(options.folder, "data"), "--folder"
 		return reproduceHere(cmd.Context(), env, r, options)
 	}
 	return cmd
@@ -110,11 +109,11 @@ trained by the workers of a cluster.`,
 // before hours of training, not after.
 func makeOutput(path string) error {
 	if err := os.MkdirAll(path, 0o777); err != nil {
-		return fmt.Errorf("make the folder of the reproduction: %w: give another one with --output", err)
+		return fmt.Errorf("make the folder of the reproduction: %w: choose another with --folder", err)
 	}
 	file, err := os.CreateTemp(path, ".trellis-")
 	if err != nil {
-		return fmt.Errorf("write to the folder of the reproduction: %w: give another one with --output", err)
+		return fmt.Errorf("write to the folder of the reproduction: %w: choose another with --folder", err)
 	}
 	return errors.Join(file.Close(), os.Remove(file.Name()))
 }
@@ -205,5 +204,5 @@ func (o *reproduceOptions) whereToAsk() string {
 		return "commands on the studies take --coordinator " + o.place.Path
 	}
 	return "commands on the studies ask a coordinator that has them: trellis coordinator --data " +
-		filepath.Join(o.output, "data")
+		filepath.Join(o.folder, "data")
 }

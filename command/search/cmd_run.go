@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -62,7 +61,7 @@ With --dry-run, nothing is trained: it says what the studies would cost on this 
 		ValidArgsFunction: cli.CompleteSpecs,
 	}
 	format := cli.OutputFlag(cmd)
-	log := cli.LogFlags(cmd, slog.LevelError+1)
+	log := cli.LogFlags(cmd, "off")
 	options := runOptions{Options: node.Options{Data: node.DataFlags(cmd), Version: env.Version}}
 	cmd.Flags().StringVar(&options.Directory, "data", "",
 		"`folder` in which studies are kept, to go on another time (default in memory only)")
@@ -94,7 +93,7 @@ With --dry-run, nothing is trained: it says what the studies would cost on this 
 			return exit.Usagef("--data takes a folder")
 		}
 		options.format = *format
-		options.Logger = log.NewLogger(env.Err)
+		options.Logger = log.NewLogger(env.Log)
 		options.inLines = cmd.Flags().Changed("log-level")
 		return runStudies(cmd.Context(), env, specs, options)
 	}

@@ -54,7 +54,7 @@ func writeReproduction(
 		for _, picture := range section.Figures {
 			for extension, content := range map[string][]byte{"png": picture.PNG, "svg": picture.SVG} {
 				name := fmt.Sprintf("figure-%d.%s", picture.Number, extension)
-				if err := writeReproduced(env, options.output, name, func(out io.Writer) error {
+				if err := writeReproduced(env, options.folder, name, func(out io.Writer) error {
 					_, err := out.Write(content)
 					return err
 				}); err != nil {
@@ -77,14 +77,14 @@ func writeReproduction(
 		}
 		page.Stages = append(page.Stages, row)
 	}
-	if err := writeReproduced(env, options.output, ReportName, page.Write); err != nil {
+	if err := writeReproduced(env, options.folder, ReportName, page.Write); err != nil {
 		return err
 	}
 	if err := writeResultLines(env.Out, sections); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(env.Out, "\nReport: %s. Figures 2 to 9 are beside it, as PNG and SVG.\n",
-		filepath.Join(options.output, ReportName))
+		filepath.Join(options.folder, ReportName))
 	return err
 }
 

@@ -1,7 +1,7 @@
 package studies
 
 import (
-	"fmt"
+	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -23,8 +23,7 @@ func (f integersFlag) Set(text string) error {
 	for item := range strings.SplitSeq(text, ",") {
 		value, err := strconv.ParseUint(strings.TrimSpace(item), 10, 32)
 		if err != nil {
-			return fmt.Errorf("%q is not a whole number: give whole numbers with commas between them, such as 64,128",
-				item)
+			return errors.New("must be whole numbers separated by commas, such as 64,128")
 		}
 		(*f.axis).Values = append((*f.axis).Values, uint32(value))
 	}
@@ -57,7 +56,7 @@ func (f axesFlag) Type() string { return "name=values" }
 func (f axesFlag) Set(text string) error {
 	name, values, ok := strings.Cut(text, "=")
 	if name = strings.TrimSpace(name); !ok || name == "" {
-		return fmt.Errorf("%q names no axis: give its name and the values to add to it, such as noise=0.2,0.4", text)
+		return errors.New("must be the name of an axis and the values to add to it, such as noise=0.2,0.4")
 	}
 	if *f.axes == nil {
 		*f.axes = make(map[string]*trellisv1.NumberAxis)
@@ -73,7 +72,7 @@ func addNumbers(axis *trellisv1.NumberAxis, text string) error {
 	for item := range strings.SplitSeq(text, ",") {
 		value, err := strconv.ParseFloat(strings.TrimSpace(item), 64)
 		if err != nil || math.IsNaN(value) || math.IsInf(value, 0) {
-			return fmt.Errorf("%q is not a number: give numbers with commas between them, such as 1e-3,3e-3", item)
+			return errors.New("must be numbers separated by commas, such as 1e-3,3e-3")
 		}
 		axis.Values = append(axis.Values, value)
 	}

@@ -8,27 +8,51 @@ import (
 
 	"trellis/command/cli"
 	"trellis/command/client"
+	"trellis/command/describe"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// DeleteCommand is trellis delete.
+// DeleteCommand deletes a study for good.
 func DeleteCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete STUDY",
-		Short: "Forget a study and its results; one that is still running is canceled first",
-		Args:  cli.Operands("STUDY"),
+		Short: "Delete a study with all its results",
+		Long: `Delete a study with all its results, for good. A study that is running is canceled first.
+
+On a terminal, delete asks for confirmation first. Elsewhere it needs --yes.`,
+		Example: `  trellis delete old
+  trellis delete --yes old`,
+		Args: cli.Operands("STUDY"),
 	}
 	options := cli.ClientFlags(cmd, client.DefaultWait)
+	confirm := cli.ConfirmFlag(cmd, env)
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
-			_, err := client.Call(ctx, client.CallTimeout, c.DeleteStudy, &trellisv1.DeleteStudyRequest{Study: args[0]})
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(env.Out, "Study %s is deleted.\n", args[0])
+		if err := confirm.Check(false, "delete removes a study with all its results"); err != nil {
 			return err
+		}
+		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			return deleteStudy(ctx, env, c, args[0], confirm)
 		})
 	}
 	return cmd
+}
+
+// deleteStudy deletes a study, after asking.
+func deleteStudy(ctx context.Context, env *cli.Environment, c *client.Client, name string, confirm *cli.Confirmation) error {
+	response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: name})
+	if err != nil {
+		return err
+	}
+	study := response.GetStudy()
+	question := fmt.Sprintf("This deletes study %s for good. It is %s: %s. Continue?", name, describe.StudyState(study),
+		describe.Progress(study))
+	if err := confirm.Ask(ctx, question); err != nil {
+		return err
+	}
+	if _, err := client.Call(ctx, client.CallTimeout, c.DeleteStudy, &trellisv1.DeleteStudyRequest{Study: name}); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(env.Out, "Study %s is deleted.\n", name)
+	return err
 }

@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// choice is a flag that takes one of a few words.
+type choice[T ~string] struct {
+	value *T
+	words []T
+	// kind is what the help text calls the value.
+	kind string
+}
+
+func (c choice[T]) String() string {
+	if c.value == nil {
+		return ""
+	}
+	return string(*c.value)
+}
+
+func (c choice[T]) Type() string { return c.kind }
+
+func (c choice[T]) Set(word string) error {
+	if !slices.Contains(c.words, T(word)) {
+		return errors.New(oneOf(c.words))
+	}
+	*c.value = T(word)
+	return nil
+}
+
+// oneOf says which words there are.
+func oneOf[T ~string](words []T) string {
+	names := make([]string, len(words))
+	for i, word := range words {
+		names[i] = string(word)
+	}
+	return fmt.Sprintf("must be one of %s", strings.Join(names, ", "))
+}

@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"trellis/command/configuration"
+	"trellis/results/spelling"
+)
+
+// FlagError says what is wrong with a command's flags, and what would be right.
+func FlagError(cmd *cobra.Command, err error) error {
+	var (
+		unknown *pflag.NotExistError
+		missing *pflag.ValueRequiredError
+		invalid *pflag.InvalidValueError
+		syntax  *pflag.InvalidSyntaxError
+	)
+	switch {
+	case errors.As(err, &unknown):
+		return unknownFlag(cmd, unknown)
+	case errors.As(err, &missing):
+		return fmt.Errorf("--%s needs a value", missing.GetFlag().Name)
+	case errors.As(err, &invalid):
+		flag := invalid.GetFlag()
+		return fmt.Errorf("invalid argument %q for --%s: %w%s", invalid.GetValue(), flag.Name,
+			configuration.WrongValue(flag.Value.Type(), errors.Unwrap(invalid)), pathHint(cmd, invalid))
+	case errors.As(err, &syntax):
+		return fmt.Errorf("invalid flag %q", syntax.GetSpecifiedFlag())
+	}
+	return err
+}
+
+// unknownFlag says which flag was likely meant.
+func unknownFlag(cmd *cobra.Command, err *pflag.NotExistError) error {
+	name, given := err.GetSpecifiedName(), "--"+err.GetSpecifiedName()
+	if letters := err.GetSpecifiedShortnames(); letters != "" {
+		given = "-" + name
+		for long := range flagNames(cmd) {
+			if len(letters) > 1 && strings.HasSuffix(long, letters) {
+				name, given = long, "-"+long
+			}
+		}
+	}
+	if path := pathFlag(cmd); path != "" && (name == "output" || name == "o") {
+		return fmt.Errorf("unknown flag %s: to choose what to write to, use --%s", given, path)
+	}
+	var names []string
+	for known := range flagNames(cmd) {
+		names = append(names, known)
+	}
+	near := spelling.Nearest(name, names)
+	if len(name) == 1 || len(near) == 0 {
+		return fmt.Errorf("unknown flag %s", given)
+	}
+	return fmt.Errorf(`unknown flag %s: did you mean "--%s"?`, given, strings.Join(near, `" or "--`))
+}
+
+// flagNames are the names of a command's flags, those of its parents included.
+func flagNames(cmd *cobra.Command) map[string]bool {
+	names := map[string]bool{"help": true}
+	add := func(flag *pflag.Flag) {
+		if !flag.Hidden {
+			names[flag.Name] = true
+		}
+	}
+	cmd.Flags().VisitAll(add)
+	cmd.InheritedFlags().VisitAll(add)
+	return names
+}
+
+// pathFlag is the flag that says which file or folder a command writes, empty if it has none.
+func pathFlag(cmd *cobra.Command) string {
+	for _, name := range []string{"file", "folder"} {
+		if cmd.Flags().Lookup(name) != nil {
+			return name
+		}
+	}
+	return ""
+}
+
+// pathHint follows the refusal of a format that looks like a path.
+func pathHint(cmd *cobra.Command, err *pflag.InvalidValueError) string {
+	path := pathFlag(cmd)
+	if path == "" || err.GetFlag().Name != "output" || !strings.ContainsAny(err.GetValue(), "./-") {
+		return ""
+	}
+	return fmt.Sprintf("; to write to a %s, use --%s %s", path, path, err.GetValue())
+}
