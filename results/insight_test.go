@@ -69,8 +69,8 @@ func checkReport(t *rapid.T, snapshot *results.Snapshot, study *trellisv1.Study,
 	if !proto.Equal(got, want) {
 		t.Fatalf("report:\n got %v\nwant %v", got, want)
 	}
-	all := got.Trained + got.Prefixes + got.EarlyStopped + got.Collapsed + got.Shared + got.Pruned + got.Failed + got.Canceled +
-		got.Open
+	all := got.Trained + got.Prefixes + got.EarlyStopped + got.Collapsed + got.Shared + got.Pruned + got.Failed +
+		got.Canceled + got.Open
 	if all != study.Progress.Trials {
 		t.Fatalf("%d trials are counted of %d: %v", all, study.Progress.Trials, got)
 	}
@@ -84,7 +84,9 @@ type listedRun struct {
 
 // listedRuns are those of a study, by id.
 func listedRuns(t *rapid.T, snapshot *results.Snapshot, study string) (runs []*listedRun) {
-	list, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: study, PageSize: listing.MaxPageSize, OrderBy: "max_epochs"})
+	list, err := snapshot.ListTrials(
+		&trellisv1.ListTrialsRequest{Study: study, PageSize: listing.MaxPageSize, OrderBy: "max_epochs"},
+	)
 	if err != nil || list.NextPageToken != "" {
 		t.Fatalf("more trials than on one page, or the error %v", err)
 	}

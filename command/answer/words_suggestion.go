@@ -18,7 +18,8 @@ func describeSuggestion(suggestion *trellisv1.SuggestStudyResponse) (reasons []s
 	case 1:
 		reasons = append(reasons, "1 pruned configuration had no part in this, and it may be the best")
 	default:
-		reasons = append(reasons, fmt.Sprintf("%d pruned configurations had no part in this, and the best may be among them", pruned))
+		reasons = append(reasons, fmt.Sprintf("%d pruned configurations had no part in this, and the best may be "+
+			"among them", pruned))
 	}
 	return reasons
 }

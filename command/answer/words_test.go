@@ -27,21 +27,28 @@ func TestDescribeAdvice(t *testing.T) {
 			&trellisv1.Advice{Kind: trellisv1.Advice_KIND_SETTLING},
 			"The coordinator adds seeds to the contenders until they differ or have 8.",
 		},
-		{plain, &trellisv1.Advice{Kind: trellisv1.Advice_KIND_NOT_ENDED}, "The study has not ended. More is known then."},
+		{
+			plain,
+			&trellisv1.Advice{Kind: trellisv1.Advice_KIND_NOT_ENDED},
+			"The study has not ended. More is known then.",
+		},
 		{
 			plain,
 			&trellisv1.Advice{Kind: trellisv1.Advice_KIND_TOO_MANY_SEEDS, SeedsNeeded: 10_000, Beyond: true},
-			"It would take more than 10000 seeds to tell them apart, as they differ little compared with their scatter over the seeds.",
+			"It would take more than 10000 seeds to tell them apart, as they differ little compared with their " +
+				"scatter over the seeds.",
 		},
 		{
 			plain,
 			&trellisv1.Advice{Kind: trellisv1.Advice_KIND_MORE_SEEDS, SeedsNeeded: 6, AddSeeds: []uint32{4, 5, 6}},
-			"It would take about 6 seeds to tell them apart, if the differences stay as they are. Add them: trellis extend s --seeds 4,5,6",
+			"It would take about 6 seeds to tell them apart, if the differences stay as they are. Add them: " +
+				"trellis extend s --seeds 4,5,6",
 		},
 		{
 			settling,
 			&trellisv1.Advice{Kind: trellisv1.Advice_KIND_MORE_SEEDS, SeedsNeeded: 12, AddSeeds: []uint32{9, 10}},
-			"It would take about 12 seeds to tell them apart, if the differences stay as they are. Submit the spec under another name with " +
+			"It would take about 12 seeds to tell them apart, if the differences stay as they are. Submit the " +
+				"spec under another name with " +
 				"settle: {max_seeds: 12}, which trains only what is new.",
 		},
 	} {
@@ -55,7 +62,10 @@ func TestDescribeAdvice(t *testing.T) {
 func TestEverythingHasWords(t *testing.T) {
 	study := &trellisv1.Study{Name: "s"}
 	for kind := range trellisv1.Advice_Kind_name {
-		got := describeAdvice(study, &trellisv1.Advice{Kind: trellisv1.Advice_Kind(kind), SeedsNeeded: 5, AddSeeds: []uint32{4, 5}})
+		got := describeAdvice(
+			study,
+			&trellisv1.Advice{Kind: trellisv1.Advice_Kind(kind), SeedsNeeded: 5, AddSeeds: []uint32{4, 5}},
+		)
 		if (got == "") != (kind == 0) {
 			t.Errorf("%v: %q", trellisv1.Advice_Kind(kind), got)
 		}
@@ -64,7 +74,8 @@ func TestEverythingHasWords(t *testing.T) {
 	for number := range trellisv1.AxisChoice_Reason_name {
 		reason := trellisv1.AxisChoice_Reason(number)
 		got := describeChoice(&trellisv1.AxisChoice{
-			Axis: "latent_dim", Values: []float64{4, 8}, Best: 8, Below: 2, Above: 16, Total: 0.5, Epoch: 7, Reason: reason,
+			Axis: "latent_dim", Values: []float64{4, 8}, Best: 8, Below: 2, Above: 16, Total: 0.5, Epoch: 7,
+			Reason: reason,
 		})
 		if before, twice := said[got]; twice {
 			t.Errorf("%v and %v are both %q", before, reason, got)
@@ -76,16 +87,35 @@ func TestEverythingHasWords(t *testing.T) {
 func TestDescribeSuggestion(t *testing.T) {
 	got := describeSuggestion(&trellisv1.SuggestStudyResponse{Pruned: 1, Axes: []*trellisv1.AxisChoice{
 		{
-			Axis: "latent_dim", Values: []float64{6, 8, 10}, Reason: trellisv1.AxisChoice_REASON_BETWEEN, Best: 8, Below: 4, Above: 12,
+			Axis: "latent_dim", Values: []float64{6, 8, 10}, Reason: trellisv1.AxisChoice_REASON_BETWEEN, Best: 8,
+			Below: 4, Above: 12,
 			Total: 0.5,
 		},
 		{Axis: "weight_decay", Values: []float64{0}, Reason: trellisv1.AxisChoice_REASON_NEGLIGIBLE},
-		{Axis: "max_epochs", Values: []float64{20}, Reason: trellisv1.AxisChoice_REASON_STOPS_EARLY, Best: 20, Epoch: 1},
-		{Axis: "max_epochs", Values: []float64{100, 150}, Reason: trellisv1.AxisChoice_REASON_STILL_BETTER, Best: 100, Epoch: 95},
-		{Axis: "max_epochs", Values: []float64{10_000}, Reason: trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE, Best: 10_000},
+		{
+			Axis:   "max_epochs",
+			Values: []float64{20},
+			Reason: trellisv1.AxisChoice_REASON_STOPS_EARLY,
+			Best:   20,
+			Epoch:  1,
+		},
+		{
+			Axis:   "max_epochs",
+			Values: []float64{100, 150},
+			Reason: trellisv1.AxisChoice_REASON_STILL_BETTER,
+			Best:   100,
+			Epoch:  95,
+		},
+		{
+			Axis:   "max_epochs",
+			Values: []float64{10_000},
+			Reason: trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE,
+			Best:   10_000,
+		},
 	}})
 	want := []string{
-		"latent_dim takes 6, 8, 10: 8 was best, between 4 and 12; the axis explains 50% of the variation with its interactions",
+		"latent_dim takes 6, 8, 10: 8 was best, between 4 and 12; the axis explains 50% of the variation with " +
+			"its interactions",
 		"weight_decay stays at 0: the axis explains less than 1% of the variation",
 		"max_epochs stays at 20: the best configuration stops early, after 1 epoch",
 		"max_epochs grows to 150: the best configuration was still improving at epoch 95 of 100",
@@ -104,17 +134,23 @@ func TestDescribeMethod(t *testing.T) {
 	}{
 		{
 			&trellisv1.Importance{Configurations: 4, Exact: true, Logarithmic: true, Seeds: 1},
-			"From 4 configurations: functional ANOVA of the logarithm of the objective, exact, as the configurations are a full grid.",
+			"From 4 configurations: functional ANOVA of the logarithm of the objective, exact, as the " +
+				"configurations are a full grid.",
 		},
 		{
 			&trellisv1.Importance{
-				Configurations: 3, Seeds: 2, Reasons: &trellisv1.Importance_LeftOut{Diverged: 2, Failed: 1, Pruned: 3, Canceled: 4, Open: 5},
-				DivergedAt:     []*trellisv1.Importance_AxisValue{{Axis: "learning_rate", Value: 0.1}, {Axis: "noise", Value: 2}},
+				Configurations: 3, Seeds: 2,
+				Reasons: &trellisv1.Importance_LeftOut{Diverged: 2, Failed: 1, Pruned: 3, Canceled: 4, Open: 5},
+				DivergedAt: []*trellisv1.Importance_AxisValue{
+					{Axis: "learning_rate", Value: 0.1}, {Axis: "noise", Value: 2},
+				},
 				UnansweredAxes: []string{"learning_rate"},
 			},
-			"From 3 configurations: functional ANOVA of the objective (mean of up to 2 seeds), by least squares, first the axes and " +
+			"From 3 configurations: functional ANOVA of the objective (mean of up to 2 seeds), by least " +
+				"squares, first the axes and " +
 				"then their pairs, as the configurations are not a full grid.\n" +
-				"Left out: 2 diverged (all with learning_rate 0.1 and noise 2), 1 failed, 3 pruned, 4 canceled, 5 without a result yet.\n" +
+				"Left out: 2 diverged (all with learning_rate 0.1 and noise 2), 1 failed, 3 pruned, 4 canceled, " +
+				"5 without a result yet.\n" +
 				"Only one value has results: learning_rate.",
 		},
 	} {

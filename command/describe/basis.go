@@ -45,12 +45,14 @@ func paceBasis(basis *trellisv1.ForecastBasis) string {
 		if n := probe.GetTrainings(); n > 1 {
 			trainings = output.Count(uint64(n), "training") + " side by side"
 		}
-		return fmt.Sprintf("measured on this machine: %s for %s, latent dimension %d, batch size %d; an epoch is %d training and "+
-			"%d validation images", trainings, output.ShortSeconds(probe.GetSeconds()), probe.GetLatentDim(), probe.GetBatchSize(),
+		return fmt.Sprintf(
+			"measured on this machine: %s for %s, latent dimension %d, batch size %d; an epoch is %d training and "+
+				"%d validation images",
+			trainings, output.ShortSeconds(probe.GetSeconds()), probe.GetLatentDim(), probe.GetBatchSize(),
 			probe.GetTrainImages(), probe.GetValidationImages())
 	case own > 0 && others > 0:
-		return fmt.Sprintf("%s of this study, and %d of %s of the same model and data", output.Count(own, "measured epoch"), others,
-			studies)
+		return fmt.Sprintf("%s of this study, and %d of %s of the same model and data",
+			output.Count(own, "measured epoch"), others, studies)
 	case own > 0:
 		return output.Count(own, "measured epoch") + " of this study"
 	case others > 0:
@@ -71,13 +73,15 @@ func stopBasis(spec *trellisv1.StudySpec, basis *trellisv1.ForecastBasis) string
 	case spec.GetEarlyStopping() == nil:
 		return fmt.Sprintf("%d of %s diverged", basis.GetRunsDiverged(), ended)
 	case basis.GetRunsEnded() > 0 && basis.GetRunsDiverged() > 0:
-		return fmt.Sprintf("%d of %s stopped early, %d diverged", basis.GetRunsStopped(), ended, basis.GetRunsDiverged())
+		return fmt.Sprintf("%d of %s stopped early, %d diverged", basis.GetRunsStopped(), ended,
+			basis.GetRunsDiverged())
 	case basis.GetRunsEnded() > 0:
 		return fmt.Sprintf("%d of %s stopped early", basis.GetRunsStopped(), ended)
 	case basis.GetRunsBegun() > 0:
 		return "no run has ended, so early stopping is estimated from the losses so far"
 	case basis.GetOtherRuns() > 0:
-		return fmt.Sprintf("early stopping is estimated from %s of other studies", output.Count(basis.GetOtherRuns(), "run"))
+		return fmt.Sprintf("early stopping is estimated from %s of other studies",
+			output.Count(basis.GetOtherRuns(), "run"))
 	default:
 		return "early stopping is a guess, as no losses are known yet"
 	}

@@ -24,14 +24,16 @@ func TestBasis(t *testing.T) {
 		{plain, &trellisv1.ForecastBasis{Epochs: 1}, false, "1 measured epoch of this study"},
 		{
 			plain, &trellisv1.ForecastBasis{OtherEpochs: 17, OtherStudies: 2, AfterOthers: true}, false,
-			"17 measured epochs of 2 other studies of the same model and data; after older studies that are in the queue",
+			"17 measured epochs of 2 other studies of the same model and data; after older studies that are in " +
+				"the queue",
 		},
 		{
 			stopping, &trellisv1.ForecastBasis{
 				Epochs: 20, OtherEpochs: 17, OtherStudies: 1, RunsEnded: 4, RunsStopped: 3, RunsDiverged: 1,
 			},
 			false,
-			"20 measured epochs of this study, and 17 of 1 other study of the same model and data; 3 of 4 ended runs stopped early, " +
+			"20 measured epochs of this study, and 17 of 1 other study of the same model and data; 3 of 4 ended " +
+				"runs stopped early, " +
 				"1 diverged",
 		},
 		{
@@ -52,18 +54,22 @@ func TestBasis(t *testing.T) {
 		},
 		{
 			pruning, &trellisv1.ForecastBasis{EpochTime: true}, false,
-			"the spec's epoch_time; at most, as pruning may end runs earlier, which the lower bounds allow for; without the seeds " +
+			"the spec's epoch_time; at most, as pruning may end runs earlier, which the lower bounds allow for; " +
+				"without the seeds " +
 				"that settle may add",
 		},
 		{
 			pruning, &trellisv1.ForecastBasis{
 				OwnCores: true, Probe: &trellisv1.ForecastBasis_Probe{
-					Trainings: 2, Seconds: 1, LatentDim: 8, BatchSize: 256, TrainImages: 50_000, ValidationImages: 10_000,
+					Trainings: 2, Seconds: 1, LatentDim: 8, BatchSize: 256, TrainImages: 50_000,
+					ValidationImages: 10_000,
 				},
 			},
 			true,
-			"measured on this machine: 2 trainings side by side for 1s, latent dimension 8, batch size 256; an epoch is 50000 " +
-				"training and 10000 validation images; the coordinator has no workers yet, so the slots are cores of this machine; " +
+			"measured on this machine: 2 trainings side by side for 1s, latent dimension 8, batch size 256; an " +
+				"epoch is 50000 " +
+				"training and 10000 validation images; the coordinator has no workers yet, so the slots are " +
+				"cores of this machine; " +
 				"pruning may end runs earlier; without the seeds that settle may add",
 		},
 	} {

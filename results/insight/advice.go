@@ -63,8 +63,8 @@ func (c *comparison) advice() *trellisv1.Advice {
 	return advice
 }
 
-// seedsNeeded is how many seeds the contender that is hardest to tell from the best would need, more than the best has. Known
-// only if all that are not the same lie above the best, with as many seeds.
+// seedsNeeded is how many seeds the contender that is hardest to tell from the best would need, more than the best has.
+// Known only if all that are not the same lie above the best, with as many seeds.
 func (c *comparison) seedsNeeded() (seeds int, known bool) {
 	hardest, effect := -1, math.Inf(1)
 	for _, at := range c.judgement.Order[1:] {

@@ -35,8 +35,8 @@ type try struct {
 	answer *trellisv1.Trial
 }
 
-// configurationsOf returns a study's configurations in the order that breaks ties, as in listing.Compare. It reads all its trials: a
-// million take about a second.
+// configurationsOf returns a study's configurations in the order that breaks ties, as in listing.Compare. It reads all
+// its trials: a million take about a second.
 func configurationsOf(snapshot *results.Snapshot, study *trellisv1.Study) ([]*configuration, error) {
 	runs, err := snapshot.Served(study.GetName())
 	if err != nil {
@@ -80,7 +80,11 @@ func configurationsOf(snapshot *results.Snapshot, study *trellisv1.Study) ([]*co
 
 // hasTried says whether the configuration has a trial with a seed, whatever came of it.
 func (c *configuration) hasTried(seed uint32) bool {
-	_, tried := slices.BinarySearchFunc(c.tries, seed, func(t try, seed uint32) int { return cmp.Compare(t.seed, seed) })
+	_, tried := slices.BinarySearchFunc(
+		c.tries,
+		seed,
+		func(t try, seed uint32) int { return cmp.Compare(t.seed, seed) },
+	)
 	return tried
 }
 
@@ -129,7 +133,11 @@ type comparison struct {
 }
 
 // compareConfigurations compares a study's configurations. Confidence 0 is the default.
-func compareConfigurations(snapshot *results.Snapshot, study *trellisv1.Study, confidence float64) (*comparison, error) {
+func compareConfigurations(
+	snapshot *results.Snapshot,
+	study *trellisv1.Study,
+	confidence float64,
+) (*comparison, error) {
 	all, err := configurationsOf(snapshot, study)
 	if err != nil {
 		return nil, err
@@ -162,9 +170,9 @@ func confidenceOf(spec *trellisv1.StudySpec, asked float64) float64 {
 	return cmp.Or(asked, spec.GetSettle().GetConfidence(), DefaultConfidence)
 }
 
-// planOf says in which order a study's seeds are looked at, and when. Without settle they are looked at once. With it, the
-// first look is at the spec's seeds, and then settle adds one by one the smallest numbers from 1 on that are not among them.
-// Seeds that have come otherwise are at the end.
+// planOf says in which order a study's seeds are looked at, and when. Without settle they are looked at once. With it,
+// the first look is at the spec's seeds, and then settle adds one by one the smallest numbers from 1 on that are not
+// among them. Seeds that have come otherwise are at the end.
 func planOf(spec *trellisv1.StudySpec, all []*configuration) ([]uint32, statistics.Plan) {
 	var seeds []uint32
 	var plan statistics.Plan
@@ -256,9 +264,9 @@ func intervalMessage(interval statistics.Interval) *trellisv1.Interval {
 	return &trellisv1.Interval{Low: interval.Low, High: interval.High}
 }
 
-// ListConfigurations returns a page of a study's configurations: see ListConfigurationsRequest. A page starts at the rank
-// where the one before ended; a configuration whose rank changes meanwhile may be seen twice or not at all. It fails with
-// results.ErrNotFound if there is no such study, and with results.ErrInvalid if the token makes no sense.
+// ListConfigurations returns a page of a study's configurations: see ListConfigurationsRequest. A page starts at the
+// rank where the one before ended; a configuration whose rank changes meanwhile may be seen twice or not at all. It
+// fails with results.ErrNotFound if there is no such study, and with results.ErrInvalid if the token makes no sense.
 //
 // Every page ranks all configurations anew, which takes about a second for a million trials.
 func ListConfigurations(

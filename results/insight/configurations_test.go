@@ -35,7 +35,13 @@ func newSeeded(
 func seededRuns(latentDims, seeds []uint32, first uint64) (runs []*trellisv1.Run, trials []*trellisv1.Trial) {
 	for _, seed := range seeds {
 		for _, latentDim := range latentDims {
-			run, its := testRun(fmt.Sprintf("latent-%d-seed-%d", latentDim, seed), latentDim, first+uint64(len(trials)), 1, 2)
+			run, its := testRun(
+				fmt.Sprintf("latent-%d-seed-%d", latentDim, seed),
+				latentDim,
+				first+uint64(len(trials)),
+				1,
+				2,
+			)
 			run.Parameters.Seed = seed
 			for _, trial := range its {
 				trial.Parameters.Seed = seed
@@ -86,22 +92,28 @@ func (s *seeded) list(request *trellisv1.ListConfigurationsRequest) *trellisv1.L
 	return response
 }
 
-// TestListConfigurations: 2 gives the same in epoch 2 as in epoch 1, with every seed; 4 is clearly worse, and better in epoch 2;
-// 8 has failed with one seed of three; 16 has diverged with one; 32 has always failed.
+// TestListConfigurations: 2 gives the same in epoch 2 as in epoch 1, with every seed; 4 is clearly worse, and better in
+// epoch 2; 8 has failed with one seed of three; 16 has diverged with one; 32 has always failed.
 func TestListConfigurations(t *testing.T) {
-	s := newSeeded(t, seedsSpec(3, 1, 2), []uint32{32, 16, 8, 4, 2}, []uint32{3, 1, 2}, func(latentDim, seed uint32) []float64 {
-		noise := 0.01 * float64(seed*seed)
-		switch {
-		case latentDim == 32, latentDim == 8 && seed == 2:
-			return nil
-		case latentDim == 16 && seed == 3:
-			return []float64{math.NaN()}
-		case latentDim == 2:
-			return []float64{1 + noise, 1 + noise}
-		default:
-			return []float64{4 + 2*noise + 0.1*float64(latentDim), 3 + noise + 0.1*float64(latentDim)}
-		}
-	})
+	s := newSeeded(
+		t,
+		seedsSpec(3, 1, 2),
+		[]uint32{32, 16, 8, 4, 2},
+		[]uint32{3, 1, 2},
+		func(latentDim, seed uint32) []float64 {
+			noise := 0.01 * float64(seed*seed)
+			switch {
+			case latentDim == 32, latentDim == 8 && seed == 2:
+				return nil
+			case latentDim == 16 && seed == 3:
+				return []float64{math.NaN()}
+			case latentDim == 2:
+				return []float64{1 + noise, 1 + noise}
+			default:
+				return []float64{4 + 2*noise + 0.1*float64(latentDim), 3 + noise + 0.1*float64(latentDim)}
+			}
+		},
+	)
 	list := s.list(&trellisv1.ListConfigurationsRequest{})
 	if got, want := describe(list.Configurations), "[2/1* 2/2* 4/2 4/1 8/2 8/1 16/1 16/2 32/1 32/2]"; got != want {
 		t.Errorf("ranked %s, want %s", got, want)
@@ -112,7 +124,9 @@ func TestListConfigurations(t *testing.T) {
 	best := list.Configurations[0]
 	mean, deviation := 1+0.14/3, math.Sqrt((0.0001+0.0016+0.0081-3*(0.14/3)*(0.14/3))/2)
 	if best.Parameters.Seed != 0 || best.Rank != 1 || math.Abs(best.GetMean()-mean) > 1e-12 ||
-		math.Abs(best.GetDeviation()-deviation) > 1e-12 || math.Abs(best.GetTestMean()-mean-1) > 1e-12 || best.Difference != nil {
+		math.Abs(
+			best.GetDeviation()-deviation,
+		) > 1e-12 || math.Abs(best.GetTestMean()-mean-1) > 1e-12 || best.Difference != nil {
 		t.Errorf("best %v", best)
 	}
 	// From a table: t is 4.3027 with 2 degrees of freedom.
@@ -124,7 +138,8 @@ func TestListConfigurations(t *testing.T) {
 		seeds = append(seeds, repetition.Seed)
 		trial, err := s.Snapshot().Trial("s", repetition.Trial)
 		ok(t, err)
-		if trial.Parameters.Seed != repetition.Seed || trial.GetObjective() != repetition.Objective || trial.Parameters.LatentDim != 2 {
+		if trial.Parameters.Seed != repetition.Seed || trial.GetObjective() != repetition.Objective ||
+			trial.Parameters.LatentDim != 2 {
 			t.Errorf("repetition %d is %v, its trial %v", i, repetition, trial)
 		}
 	}
@@ -135,10 +150,12 @@ func TestListConfigurations(t *testing.T) {
 		t.Errorf("the same: %v", same)
 	}
 	// Differences of 2.4, with the noise of a seed cancelled.
-	if worse := list.Configurations[2]; math.Abs(worse.GetDifference()-2.4) > 1e-12 || worse.DifferenceInterval.GetLow() < 2.39 {
+	if worse := list.Configurations[2]; math.Abs(worse.GetDifference()-2.4) > 1e-12 ||
+		worse.DifferenceInterval.GetLow() < 2.39 {
 		t.Errorf("clearly worse: %v", worse)
 	}
-	if diverged := list.Configurations[6]; !math.IsNaN(diverged.GetMean()) || diverged.Interval != nil || diverged.Deviation != nil {
+	if diverged := list.Configurations[6]; !math.IsNaN(diverged.GetMean()) || diverged.Interval != nil ||
+		diverged.Deviation != nil {
 		t.Errorf("diverged: %v", diverged)
 	}
 	if open := list.Configurations[8]; open.Rank != 0 || open.Mean != nil || len(open.Repetitions) != 0 {
@@ -179,10 +196,14 @@ func TestListConfigurationsPages(t *testing.T) {
 		request *trellisv1.ListConfigurationsRequest
 		want    error
 	}{
-		"no such study":        {&trellisv1.ListConfigurationsRequest{Study: "none"}, results.ErrNotFound},
-		"no token":             {&trellisv1.ListConfigurationsRequest{Study: "s", PageToken: "x"}, results.ErrInvalid},
-		"of another listing":   {&trellisv1.ListConfigurationsRequest{Study: "s", PageToken: token, Confidence: 0.9}, results.ErrInvalid},
-		"a token that is cut":  {&trellisv1.ListConfigurationsRequest{Study: "s", PageToken: token[:15]}, results.ErrInvalid},
+		"no such study": {&trellisv1.ListConfigurationsRequest{Study: "none"}, results.ErrNotFound},
+		"no token":      {&trellisv1.ListConfigurationsRequest{Study: "s", PageToken: "x"}, results.ErrInvalid},
+		"of another listing": {
+			&trellisv1.ListConfigurationsRequest{Study: "s", PageToken: token, Confidence: 0.9}, results.ErrInvalid,
+		},
+		"a token that is cut": {
+			&trellisv1.ListConfigurationsRequest{Study: "s", PageToken: token[:15]}, results.ErrInvalid,
+		},
 		"a token that is fine": {&trellisv1.ListConfigurationsRequest{Study: "s", PageToken: token}, nil},
 	} {
 		if _, err := ListConfigurations(snapshot, test.request); !errors.Is(err, test.want) {
@@ -199,7 +220,8 @@ func TestPlanOf(t *testing.T) {
 		t.Errorf("without settle %v, %+v", seeds, plan)
 	}
 	spec.Settle = &trellisv1.Settle{MaxSeeds: 5}
-	if seeds, plan := planOf(spec, tried); !slices.Equal(seeds, []uint32{2, 5, 1, 3, 4, 7, 9}) || plan.First != 2 || plan.Last != 5 {
+	if seeds, plan := planOf(spec, tried); !slices.Equal(seeds, []uint32{2, 5, 1, 3, 4, 7, 9}) || plan.First != 2 ||
+		plan.Last != 5 {
 		t.Errorf("with settle %v, %+v", seeds, plan)
 	}
 }

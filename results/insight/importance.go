@@ -13,11 +13,11 @@ import (
 
 // Importance says how much each axis of a study's grid matters, and what its values do: see the package importance.
 //
-// The objective of a configuration is the mean over its answered seeds. What is divided among the axes is the variance of
-// its logarithm, unless an objective is not above 0. Losses differ by factors, and as they are, the worst would be all that
-// counts: in the paper's search, a few runs with much weight decay collapse to a loss of more than six times the best, and
-// would make the weight decay seem more important than the latent dimension, which moves the loss of all the others. The
-// means by value are those of the objective itself.
+// The objective of a configuration is the mean over its answered seeds. What is divided among the axes is the variance
+// of its logarithm, unless an objective is not above 0. Losses differ by factors, and as they are, the worst would be
+// all that counts: in the paper's search, a few runs with much weight decay collapse to a loss of more than six times
+// the best, and would make the weight decay seem more important than the latent dimension, which moves the loss of all
+// the others. The means by value are those of the objective itself.
 //
 // It fails with ErrNotFound if there is no such study, and with ErrInconclusive unless two configurations have been
 // answered with finite objectives.
@@ -42,7 +42,10 @@ func (s *survey) check() error {
 	}
 	switch {
 	case several == 0:
-		return fmt.Errorf("every axis has a single value, so that nothing can be compared; extend one: %w", results.ErrInconclusive)
+		return fmt.Errorf(
+			"every axis has a single value, so that nothing can be compared; extend one: %w",
+			results.ErrInconclusive,
+		)
 	case len(s.findings) < 2:
 		return fmt.Errorf("%d of %d configurations have a finite objective, and it takes 2 to compare: %w",
 			len(s.findings), uint64(len(s.findings))+s.leftOutTotal(), results.ErrInconclusive)
@@ -72,7 +75,8 @@ func (s *survey) importance() *trellisv1.Importance {
 	}
 	for n, i := range present {
 		message.Axes = append(message.Axes, &trellisv1.AxisEffect{
-			Axis: s.axes[i].name, Importance: shares.Main[n], Total: shares.Total[n], Values: s.valueEffects(i, levels[n]),
+			Axis: s.axes[i].name, Importance: shares.Main[n], Total: shares.Total[n],
+			Values: s.valueEffects(i, levels[n]),
 		})
 	}
 	for _, pair := range shares.Pairs {
@@ -80,7 +84,10 @@ func (s *survey) importance() *trellisv1.Importance {
 			First: s.axes[present[pair.First]].name, Second: s.axes[present[pair.Second]].name, Importance: pair.Share,
 		})
 	}
-	slices.SortStableFunc(message.Axes, func(a, b *trellisv1.AxisEffect) int { return cmp.Compare(b.Importance, a.Importance) })
+	slices.SortStableFunc(
+		message.Axes,
+		func(a, b *trellisv1.AxisEffect) int { return cmp.Compare(b.Importance, a.Importance) },
+	)
 	slices.SortStableFunc(message.Interactions, func(a, b *trellisv1.Interaction) int {
 		return cmp.Compare(b.Importance, a.Importance)
 	})

@@ -13,8 +13,8 @@ import (
 	"trellis/results"
 )
 
-// trainedTrial is a trial of a study to be: its run's losses by epoch. Fewer than max_epochs end in an early stop, none at
-// all leave the run PENDING, or FAILED.
+// trainedTrial is a trial of a study to be: its run's losses by epoch. Fewer than max_epochs end in an early stop, none
+// at all leave the run PENDING, or FAILED.
 type trainedTrial struct {
 	parameters *trellisv1.Parameters
 	losses     []float64
@@ -27,7 +27,8 @@ type trainedTrial struct {
 func at1(latentDim uint32, learningRate, weightDecay, loss float64) trainedTrial {
 	return trainedTrial{
 		parameters: &trellisv1.Parameters{
-			LatentDim: latentDim, LearningRate: learningRate, WeightDecay: weightDecay, MaxEpochs: 20, Seed: 1, BatchSize: 256,
+			LatentDim: latentDim, LearningRate: learningRate, WeightDecay: weightDecay, MaxEpochs: 20, Seed: 1,
+			BatchSize: 256,
 		},
 		losses: []float64{loss},
 	}
@@ -62,7 +63,10 @@ func newTrainedStore(t testing.TB, spec *trellisv1.StudySpec, points ...trainedT
 
 func importanceOf(t testing.TB, points ...trainedTrial) *trellisv1.Importance {
 	t.Helper()
-	response, err := Importance(newTrainedStore(t, nil, points...).Snapshot(), &trellisv1.GetImportanceRequest{Study: "s"})
+	response, err := Importance(
+		newTrainedStore(t, nil, points...).Snapshot(),
+		&trellisv1.GetImportanceRequest{Study: "s"},
+	)
 	ok(t, err)
 	return response.GetImportance()
 }
@@ -84,8 +88,8 @@ func rounded(message *trellisv1.Importance) *trellisv1.Importance {
 	return message
 }
 
-// TestImportance: five times the logarithms are 11 5 / 3 1. Of their variance, the rows explain 9 parts of 14, the columns
-// 4, and both together 1.
+// TestImportance: five times the logarithms are 11 5 / 3 1. Of their variance, the rows explain 9 parts of 14, the
+// columns 4, and both together 1.
 func TestImportance(t *testing.T) {
 	objective := func(x float64) float64 { return math.Exp(x / 5) }
 	got := importanceOf(t,
@@ -163,7 +167,12 @@ func TestLeftOut(t *testing.T) {
 		trellisv1.TrialState_TRIAL_STATE_CANCELED: 4, trellisv1.TrialState_TRIAL_STATE_PENDING: 5,
 		trellisv1.TrialState_TRIAL_STATE_RUNNING: 6,
 	}}
-	equal(t, "left out", found.leftOut(), &trellisv1.Importance_LeftOut{Diverged: 2, Failed: 1, Pruned: 3, Canceled: 4, Open: 11})
+	equal(
+		t,
+		"left out",
+		found.leftOut(),
+		&trellisv1.Importance_LeftOut{Diverged: 2, Failed: 1, Pruned: 3, Canceled: 4, Open: 11},
+	)
 	if got := found.leftOutTotal(); got != 21 {
 		t.Errorf("%d in all", got)
 	}
@@ -191,7 +200,8 @@ func TestImportanceInconclusive(t *testing.T) {
 			[]trainedTrial{at1(4, 1e-3, 0, 1), open}, "1 of 2 configurations have a finite objective",
 		},
 		"one number": {
-			[]trainedTrial{at1(4, 1e-3, 0, 1), at1(8, 1e-3, 0, math.NaN())}, "1 of 2 configurations have a finite objective",
+			[]trainedTrial{at1(4, 1e-3, 0, 1), at1(8, 1e-3, 0, math.NaN())},
+			"1 of 2 configurations have a finite objective",
 		},
 	} {
 		store := newTrainedStore(t, nil, test.points...)

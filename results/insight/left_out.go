@@ -23,8 +23,8 @@ func (s *survey) leftOut() *trellisv1.Importance_LeftOut {
 	}
 }
 
-// divergedAt has the values that all of several diverged configurations have in common. They matter more than any share can
-// show.
+// divergedAt has the values that all of several diverged configurations have in common. They matter more than any share
+// can show.
 func (s *survey) divergedAt() (common []*trellisv1.Importance_AxisValue) {
 	if len(s.diverged) < 2 {
 		return nil

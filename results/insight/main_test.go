@@ -73,8 +73,8 @@ func (s *studyStore) now() *timestamppb.Timestamp {
 	return timestamppb.New(time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC).Add(time.Duration(s.index) * time.Second))
 }
 
-// outcome is how a run goes: it reports these validation losses, and these test losses by epoch, and ends. It fails if it has
-// failed, and is not leased if it has neither losses nor failed.
+// outcome is how a run goes: it reports these validation losses, and these test losses by epoch, and ends. It fails if
+// it has failed, and is not leased if it has neither losses nor failed.
 type outcome struct {
 	run    string
 	losses []float64
@@ -127,7 +127,10 @@ func (s *studyStore) trainTogether(outcomes []outcome) {
 				Epochs: uint32(len(its.losses)), StopReason: trellisv1.StopReason_STOP_REASON_EARLY_STOPPING,
 			}}
 		}
-		entries = append(entries, &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: end}})
+		entries = append(
+			entries,
+			&trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: end}},
+		)
 	}
 	for _, err := range s.Record(s.next(), s.now(), entries) {
 		ok(s, err)

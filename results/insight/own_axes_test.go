@@ -17,13 +17,18 @@ var noisyModel = &trellisv1.Model{Name: "noisy", Axes: []*trellisv1.ModelAxis{
 
 // noisySpec is a search on axes of its model.
 func noisySpec(noise, fineTune []float64) *trellisv1.StudySpec {
-	return &trellisv1.StudySpec{Name: "s", Model: "noisy", Seeds: &trellisv1.IntegerAxis{Values: []uint32{1, 2}}, Grid: []*trellisv1.Grid{{
-		Axes: map[string]*trellisv1.NumberAxis{"noise": {Values: noise}, "fine_tune": {Values: fineTune}},
-	}}}
+	return &trellisv1.StudySpec{
+		Name:  "s",
+		Model: "noisy",
+		Seeds: &trellisv1.IntegerAxis{Values: []uint32{1, 2}},
+		Grid: []*trellisv1.Grid{{
+			Axes: map[string]*trellisv1.NumberAxis{"noise": {Values: noise}, "fine_tune": {Values: fineTune}},
+		}},
+	}
 }
 
-// newNoisyStore trains the spec's grid with two seeds for two epochs, each of which ends a trial: at loss(noise, fine tune)
-// plus a thousandth for the second seed and, after the first epoch, one more.
+// newNoisyStore trains the spec's grid with two seeds for two epochs, each of which ends a trial: at loss(noise, fine
+// tune) plus a thousandth for the second seed and, after the first epoch, one more.
 func newNoisyStore(
 	t testing.TB, spec *trellisv1.StudySpec, loss func(noise, fineTune float64) float64,
 ) *studyStore {
@@ -46,7 +51,11 @@ func newNoisyStore(
 
 // TestConfigurationsOnOwnAxes: points that differ there alone are different configurations, each with its seeds.
 func TestConfigurationsOnOwnAxes(t *testing.T) {
-	store := newNoisyStore(t, noisySpec([]float64{0.5, 0.25}, []float64{0, 1}), func(noise, fineTune float64) float64 { return noise + fineTune/2 })
+	store := newNoisyStore(
+		t,
+		noisySpec([]float64{0.5, 0.25}, []float64{0, 1}),
+		func(noise, fineTune float64) float64 { return noise + fineTune/2 },
+	)
 	response, err := ListConfigurations(store.Snapshot(), &trellisv1.ListConfigurationsRequest{Study: "s"})
 	ok(t, err)
 	if len(response.Configurations) != 8 {
@@ -55,14 +64,19 @@ func TestConfigurationsOnOwnAxes(t *testing.T) {
 	for i, want := range []string{"0.25 0", "0.5 0", "0.25 1", "0.5 1"} {
 		got := response.Configurations[i]
 		values := got.Parameters.Values
-		if fmt.Sprint(values["noise"], values["fine_tune"]) != want || len(got.Repetitions) != 2 || got.Parameters.MaxEpochs != 2 {
+		if fmt.Sprint(values["noise"], values["fine_tune"]) != want || len(got.Repetitions) != 2 ||
+			got.Parameters.MaxEpochs != 2 {
 			t.Errorf("rank %d is %v, want %s with two seeds", i+1, got, want)
 		}
 	}
 }
 
 func TestImportanceOfOwnAxes(t *testing.T) {
-	store := newNoisyStore(t, noisySpec([]float64{0.5, 0.25}, []float64{0, 1}), func(noise, _ float64) float64 { return 1 + noise })
+	store := newNoisyStore(
+		t,
+		noisySpec([]float64{0.5, 0.25}, []float64{0, 1}),
+		func(noise, _ float64) float64 { return 1 + noise },
+	)
 	response, err := Importance(store.Snapshot(), &trellisv1.GetImportanceRequest{Study: "s"})
 	ok(t, err)
 	effects := map[string]*trellisv1.AxisEffect{}
@@ -70,15 +84,20 @@ func TestImportanceOfOwnAxes(t *testing.T) {
 	for _, effect := range response.GetImportance().GetAxes() {
 		names, effects[effect.Axis] = append(names, effect.Axis), effect
 	}
-	if !slices.Equal(names, []string{"max_epochs", "noise", "fine_tune"}) || effects["noise"].Importance <= 0.01 || effects["fine_tune"].Importance > 1e-12 {
+	if !slices.Equal(names, []string{"max_epochs", "noise", "fine_tune"}) || effects["noise"].Importance <= 0.01 ||
+		effects["fine_tune"].Importance > 1e-12 {
 		t.Fatalf("the axes' effects are %v", response)
 	}
 	first := effects["noise"].Values[0]
 	want := map[string]float64{"noise": 0.25, "fine_tune": 0}
-	if first.Value != 0.25 || first.BestAt.Values["noise"] != want["noise"] || first.BestAt.Values["fine_tune"] != want["fine_tune"] {
+	if first.Value != 0.25 || first.BestAt.Values["noise"] != want["noise"] ||
+		first.BestAt.Values["fine_tune"] != want["fine_tune"] {
 		t.Errorf("what the smallest noise does is %v", first)
 	}
 }
+
+// noisy are the models of which a suggestion knows.
+var noisy = []*trellisv1.Model{noisyModel}
 
 // TestSuggestOnOwnAxes: they are zoomed and widened like the others, within what the model takes.
 func TestSuggestOnOwnAxes(t *testing.T) {
@@ -89,22 +108,25 @@ func TestSuggestOnOwnAxes(t *testing.T) {
 		best            [2]float64
 		want            string
 	}{
-		{"inside", []*trellisv1.Model{noisyModel}, []float64{0.1, 1, 10}, []float64{0}, [2]float64{1, 0}, "[0.3 1 3] [0]"},
-		{"highest of all", []*trellisv1.Model{noisyModel}, []float64{0.1, 1, 10}, []float64{0}, [2]float64{10, 0}, "[3 10] [0]"},
-		{"near the highest of all", []*trellisv1.Model{noisyModel}, []float64{0.05, 0.5, 5}, []float64{0}, [2]float64{5, 0}, "[1.6 5 10] [0]"},
-		{"near the lowest of all", []*trellisv1.Model{noisyModel}, []float64{1, 2, 3}, []float64{0}, [2]float64{1, 0}, "[0.5 1 1.5] [0]"},
-		{"a switch", []*trellisv1.Model{noisyModel}, []float64{0.1, 1, 10}, []float64{0, 1}, [2]float64{1, 1}, "[0.3 1 3] [1]"},
+		{"inside", noisy, []float64{0.1, 1, 10}, []float64{0}, [2]float64{1, 0}, "[0.3 1 3] [0]"},
+		{"highest of all", noisy, []float64{0.1, 1, 10}, []float64{0}, [2]float64{10, 0}, "[3 10] [0]"},
+		{"near the highest of all", noisy, []float64{0.05, 0.5, 5}, []float64{0}, [2]float64{5, 0}, "[1.6 5 10] [0]"},
+		{"near the lowest of all", noisy, []float64{1, 2, 3}, []float64{0}, [2]float64{1, 0}, "[0.5 1 1.5] [0]"},
+		{"a switch", noisy, []float64{0.1, 1, 10}, []float64{0, 1}, [2]float64{1, 1}, "[0.3 1 3] [1]"},
 		{"a model that is not known", nil, []float64{0.05, 0.5, 5}, []float64{0}, [2]float64{5, 0}, "[1.6 5] [0]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			spec := noisySpec(test.noise, test.fineTune)
 			store := newNoisyStore(t, spec, func(noise, fineTune float64) float64 {
-				return 1 + float64(distanceIn(test.noise, noise, test.best[0])+distanceIn(test.fineTune, fineTune, test.best[1]))
+				return 1 + float64(
+					distanceIn(test.noise, noise, test.best[0])+distanceIn(test.fineTune, fineTune, test.best[1]),
+				)
 			})
 			response, err := SuggestStudy(store.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, test.models)
 			ok(t, err)
 			axes := response.Spec.Grid[0].Axes
-			if got := fmt.Sprint(axes["noise"].GetValues(), axes["fine_tune"].GetValues()); got != test.want || len(axes) != 2 {
+			if got := fmt.Sprint(axes["noise"].GetValues(), axes["fine_tune"].GetValues()); got != test.want ||
+				len(axes) != 2 {
 				t.Errorf("suggested %v, want %s: %v", axes, test.want, response.Axes)
 			}
 		})

@@ -61,8 +61,8 @@ func (p *point) parameters(own []string) *trellisv1.Parameters {
 	}
 }
 
-// ownValues are a trial's values on its study's own axes, as a part of a key: 8 bytes each, in the order of their names. It is
-// empty if there are none, and takes no memory then.
+// ownValues are a trial's values on its study's own axes, as a part of a key: 8 bytes each, in the order of their
+// names. It is empty if there are none, and takes no memory then.
 type ownValues string
 
 func ownValuesOf(p *trellisv1.Parameters, names []string) ownValues {

@@ -11,8 +11,8 @@ import (
 	"trellis/results/listing"
 )
 
-// MaxReportedFailures is how many failed runs a report lists. It has fewer if their trials are so many that the list would be
-// larger than a page.
+// MaxReportedFailures is how many failed runs a report lists. It has fewer if their trials are so many that the list
+// would be larger than a page.
 const MaxReportedFailures = 100
 
 // Report accounts for every point of a study's grid, as it stands: see trellisv1.Report. Its verdict is at the study's
@@ -61,8 +61,8 @@ func reportOn(snapshot *results.Snapshot, study *trellisv1.Study) (*trellisv1.Re
 	return report, err
 }
 
-// countAnswers counts a run's trials by how they were answered, or why they were not. The epochs that a run has taken over
-// are taken for its first ones: it trains itself what nobody else has trained.
+// countAnswers counts a run's trials by how they were answered, or why they were not. The epochs that a run has taken
+// over are taken for its first ones: it trains itself what nobody else has trained.
 func countAnswers(report *trellisv1.Report, its results.Served) {
 	run, stopped := its.Run, false
 	for _, trial := range its.Answers {
@@ -93,9 +93,9 @@ func countAnswers(report *trellisv1.Report, its results.Served) {
 	}
 }
 
-// secondsSaved is the worker time that the answered trials of a run did not take: each by itself would have taken its epochs,
-// those that were taken over at the pace that they had where they were trained, the others at that of the run. The last
-// answered trial is the one that the run's own epochs were trained for.
+// secondsSaved is the worker time that the answered trials of a run did not take: each by itself would have taken its
+// epochs, those that were taken over at the pace that they had where they were trained, the others at that of the run.
+// The last answered trial is the one that the run's own epochs were trained for.
 func secondsSaved(its results.Served) float64 {
 	run, last := its.Run, len(its.Answers)-1
 	saved := 0.0
@@ -128,8 +128,8 @@ func addSource(report *trellisv1.Report, run *trellisv1.Run) {
 	report.SharedFrom[run.SharedFrom] += uint64(run.SharedEpochs)
 }
 
-// addFailure lists a failed run, as far as bytes are left, with those of its trials that have not been answered. Indexes are
-// those of all its trials.
+// addFailure lists a failed run, as far as bytes are left, with those of its trials that have not been answered.
+// Indexes are those of all its trials.
 func addFailure(report *trellisv1.Report, left *int, its results.Served) {
 	report.FailuresTotal++
 	if len(report.Failures) == MaxReportedFailures {

@@ -10,6 +10,15 @@ import (
 	"trellis/results"
 )
 
+const (
+	pending   = trellisv1.RunState_RUN_STATE_PENDING
+	leased    = trellisv1.RunState_RUN_STATE_LEASED
+	succeeded = trellisv1.RunState_RUN_STATE_SUCCEEDED
+	failed    = trellisv1.RunState_RUN_STATE_FAILED
+	pruned    = trellisv1.RunState_RUN_STATE_PRUNED
+	canceled  = trellisv1.RunState_RUN_STATE_CANCELED
+)
+
 // TestCountAnswers: every class, of runs that were trained and taken over to all extents.
 func TestCountAnswers(t *testing.T) {
 	for _, test := range []struct {
@@ -20,22 +29,25 @@ func TestCountAnswers(t *testing.T) {
 		// saved is in seconds: a shared epoch took 2 s, one of the study's own 1 s.
 		saved float64
 	}{
-		{"nothing yet", trellisv1.RunState_RUN_STATE_PENDING, 0, 0, &trellisv1.Report{Open: 3}, 0},
-		{"the first is reached", trellisv1.RunState_RUN_STATE_LEASED, 10, 0, &trellisv1.Report{Trained: 1, Open: 2}, 0},
-		{"the first is passed", trellisv1.RunState_RUN_STATE_LEASED, 15, 0, &trellisv1.Report{Prefixes: 1, Open: 2}, 0},
-		{"all are reached", trellisv1.RunState_RUN_STATE_SUCCEEDED, 30, 0, &trellisv1.Report{Prefixes: 2, Trained: 1}, 30},
-		{"stopped at once", trellisv1.RunState_RUN_STATE_SUCCEEDED, 4, 0, &trellisv1.Report{EarlyStopped: 1, Collapsed: 2}, 8},
-		{"stopped after the first", trellisv1.RunState_RUN_STATE_SUCCEEDED, 15, 0, &trellisv1.Report{Prefixes: 1, EarlyStopped: 1, Collapsed: 1}, 25},
-		{"stopped where one ends", trellisv1.RunState_RUN_STATE_SUCCEEDED, 20, 0, &trellisv1.Report{Prefixes: 1, Trained: 1, EarlyStopped: 1}, 30},
-		{"stopped before the last ends", trellisv1.RunState_RUN_STATE_SUCCEEDED, 25, 0, &trellisv1.Report{Prefixes: 2, EarlyStopped: 1}, 30},
-		{"all are taken over", trellisv1.RunState_RUN_STATE_SUCCEEDED, 30, 30, &trellisv1.Report{Shared: 3}, 120},
-		{"an early end is taken over", trellisv1.RunState_RUN_STATE_SUCCEEDED, 15, 15, &trellisv1.Report{Shared: 3}, 80},
-		{"some are taken over", trellisv1.RunState_RUN_STATE_PENDING, 20, 20, &trellisv1.Report{Shared: 2, Open: 1}, 60},
-		{"the last is trained", trellisv1.RunState_RUN_STATE_SUCCEEDED, 30, 20, &trellisv1.Report{Shared: 2, Trained: 1}, 100},
-		{"most is taken over", trellisv1.RunState_RUN_STATE_SUCCEEDED, 30, 15, &trellisv1.Report{Shared: 1, Prefixes: 1, Trained: 1}, 85},
-		{"failed", trellisv1.RunState_RUN_STATE_FAILED, 12, 0, &trellisv1.Report{Prefixes: 1, Failed: 2}, 0},
-		{"pruned", trellisv1.RunState_RUN_STATE_PRUNED, 20, 0, &trellisv1.Report{Prefixes: 1, Trained: 1, Pruned: 1}, 10},
-		{"canceled", trellisv1.RunState_RUN_STATE_CANCELED, 9, 0, &trellisv1.Report{Canceled: 3}, 0},
+		{"nothing yet", pending, 0, 0, &trellisv1.Report{Open: 3}, 0},
+		{"the first is reached", leased, 10, 0, &trellisv1.Report{Trained: 1, Open: 2}, 0},
+		{"the first is passed", leased, 15, 0, &trellisv1.Report{Prefixes: 1, Open: 2}, 0},
+		{"all are reached", succeeded, 30, 0, &trellisv1.Report{Prefixes: 2, Trained: 1}, 30},
+		{"stopped at once", succeeded, 4, 0, &trellisv1.Report{EarlyStopped: 1, Collapsed: 2}, 8},
+		{
+			"stopped after the first", succeeded, 15, 0,
+			&trellisv1.Report{Prefixes: 1, EarlyStopped: 1, Collapsed: 1}, 25,
+		},
+		{"stopped where one ends", succeeded, 20, 0, &trellisv1.Report{Prefixes: 1, Trained: 1, EarlyStopped: 1}, 30},
+		{"stopped before the last ends", succeeded, 25, 0, &trellisv1.Report{Prefixes: 2, EarlyStopped: 1}, 30},
+		{"all are taken over", succeeded, 30, 30, &trellisv1.Report{Shared: 3}, 120},
+		{"an early end is taken over", succeeded, 15, 15, &trellisv1.Report{Shared: 3}, 80},
+		{"some are taken over", pending, 20, 20, &trellisv1.Report{Shared: 2, Open: 1}, 60},
+		{"the last is trained", succeeded, 30, 20, &trellisv1.Report{Shared: 2, Trained: 1}, 100},
+		{"most is taken over", succeeded, 30, 15, &trellisv1.Report{Shared: 1, Prefixes: 1, Trained: 1}, 85},
+		{"failed", failed, 12, 0, &trellisv1.Report{Prefixes: 1, Failed: 2}, 0},
+		{"pruned", pruned, 20, 0, &trellisv1.Report{Prefixes: 1, Trained: 1, Pruned: 1}, 10},
+		{"canceled", canceled, 9, 0, &trellisv1.Report{Canceled: 3}, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			run, _ := testRun("a", 16, 0, 10, 20, 30)
@@ -43,7 +55,7 @@ func TestCountAnswers(t *testing.T) {
 			run.SharedSeconds, run.TrainingSeconds = float64(2*test.shared), float64(test.epochs-test.shared)
 			its := results.Served{Run: run}
 			for milestone, epochs := range run.Milestones {
-				if epochs <= run.Epochs || run.State == trellisv1.RunState_RUN_STATE_SUCCEEDED {
+				if epochs <= run.Epochs || run.State == succeeded {
 					its.Answers = append(its.Answers, &trellisv1.Trial{
 						Parameters: its.Parameters(milestone), Epochs: min(epochs, run.Epochs),
 					})
@@ -80,7 +92,10 @@ func TestReportFailures(t *testing.T) {
 	}
 	for i, failure := range report.Failures {
 		equal(t, "failure", failure, &trellisv1.Report_FailedRun{
-			Run: fmt.Sprint("run ", i), Error: "memory ran out, on worker w: too large", Trials: []uint64{uint64(2*i + 1)},
+			Run: fmt.Sprint(
+				"run ",
+				i,
+			), Error: "memory ran out, on worker w: too large", Trials: []uint64{uint64(2*i + 1)},
 			Parameters: &trellisv1.Parameters{
 				LatentDim: uint32(i + 1), LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 4, Seed: 1, BatchSize: 256,
 			},

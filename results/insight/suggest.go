@@ -21,13 +21,13 @@ const (
 	maxNameLength = 63
 )
 
-// SuggestStudy returns the spec of a study that goes on from what this one has found, and says why, axis by axis. Its grid
-// is zoomed round the best configuration, and widened where that lies on an edge. The best configuration is a point of the
-// new grid too, so that its runs are shared. There are no more runs than in the old study, nor more trials: what the old
-// one cost is what its user was ready to pay. All else is as in the old spec.
+// SuggestStudy returns the spec of a study that goes on from what this one has found, and says why, axis by axis. Its
+// grid is zoomed round the best configuration, and widened where that lies on an edge. The best configuration is a
+// point of the new grid too, so that its runs are shared. There are no more runs than in the old study, nor more
+// trials: what the old one cost is what its user was ready to pay. All else is as in the old spec.
 //
-// models say between which bounds the axes lie that only the study's model has. Those of a model that is not among them keep to
-// what was tried.
+// models say between which bounds the axes lie that only the study's model has. Those of a model that is not among them
+// keep to what was tried.
 //
 // There is no spec if nothing new would be tried. It fails as Importance does.
 func SuggestStudy(
@@ -73,7 +73,8 @@ func suggestStudy(
 	return response, nil
 }
 
-// specOf is the study's spec with one grid of the axes that are searched, which are as in searchAxes, and of max_epochs.
+// specOf is the study's spec with one grid of the axes that are searched, which are as in searchAxes, and of
+// max_epochs.
 func (s *survey) specOf(searched []*trellisv1.AxisChoice, epochs *trellisv1.AxisChoice) *trellisv1.StudySpec {
 	spec := proto.CloneOf(s.study.GetSpec())
 	grid := &trellisv1.Grid{MaxEpochs: &trellisv1.IntegerAxis{Values: integers(epochs.Values)}}
@@ -104,8 +105,9 @@ func integers(values []float64) []uint32 {
 	return whole
 }
 
-// searchAxes are those of searched and those that only the study's model has. Each has as many values as it had, 1 if it does not
-// matter, and fewer of the longest where the study would have more runs than before. That may happen if it was a union of grids.
+// searchAxes are those of searched and those that only the study's model has. Each has as many values as it had, 1 if
+// it does not matter, and fewer of the longest where the study would have more runs than before. That may happen if it
+// was a union of grids.
 func (s *survey) searchAxes(best *finding, models grid.Models) []*searchAxis {
 	totals := map[string]float64{}
 	for _, effect := range s.importance().GetAxes() {

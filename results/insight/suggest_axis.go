@@ -28,8 +28,8 @@ type searchAxis struct {
 // searched are the places, among a survey's axes, of those that every study has and that are searched.
 var searched = []int{latentDimAxis, learningRateAxis, weightDecayAxis}
 
-// boundsOf returns the name and bounds of an axis. One that only the study's model has is bounded by what was tried if the model
-// is not known.
+// boundsOf returns the name and bounds of an axis. One that only the study's model has is bounded by what was tried if
+// the model is not known.
 func (s *survey) boundsOf(at int, models grid.Models) *trellisv1.ModelAxis {
 	name, tried := s.axes[at].name, s.tried[at]
 	if axis := grid.Axis(models.Find(s.study.GetSpec().GetModel()), name); axis != nil {
@@ -41,8 +41,8 @@ func (s *survey) boundsOf(at int, models grid.Models) *trellisv1.ModelAxis {
 // decade is the spacing of a logarithmic axis that has no other.
 const decade = math.Ln10
 
-// isLogarithmic says how an axis is spaced: as its range in the spec says; a list as its steps are more even. Two values
-// have but one step, and these parameters are mostly thought of in ratios.
+// isLogarithmic says how an axis is spaced: as its range in the spec says; a list as its steps are more even. Two
+// values have but one step, and these parameters are mostly thought of in ratios.
 func isLogarithmic(spec *trellisv1.StudySpec, axis string, tried []float64) bool {
 	if logarithmic, ranged := grid.RangeOf(spec, axis); ranged {
 		return logarithmic
@@ -88,8 +88,8 @@ func (a *searchAxis) value(place float64) float64 {
 	return place
 }
 
-// values are those of the suggested axis, ascending: the best one, and at most count-1 round it. They divide the steps to
-// its two neighbors evenly. On an edge, half of them go beyond it, at the old spacing.
+// values are those of the suggested axis, ascending: the best one, and at most count-1 round it. They divide the steps
+// to its two neighbors evenly. On an edge, half of them go beyond it, at the old spacing.
 func (a *searchAxis) values() []float64 {
 	at, _ := slices.BinarySearch(a.tried, a.best)
 	if a.logarithmic && a.best == 0 {
@@ -171,7 +171,8 @@ func (a *searchAxis) walk(step float64, n int) (values []float64) {
 	return values
 }
 
-// tidy returns the value at a place, or the one with the fewest digits that is not further from it than a tenth of a step.
+// tidy returns the value at a place, or the one with the fewest digits that is not further from it than a tenth of a
+// step.
 func (a *searchAxis) tidy(place, step float64) float64 {
 	value := a.value(place)
 	if a.GetInteger() {

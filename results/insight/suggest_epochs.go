@@ -7,11 +7,11 @@ import (
 	"trellis/results/grid"
 )
 
-// suggestEpochs says which max_epochs a suggested study has whose grid has so many points besides, and why. trials are those of
-// the best configuration.
+// suggestEpochs says which max_epochs a suggested study has whose grid has so many points besides, and why. trials are
+// those of the best configuration.
 //
-// Fewer epochs are a prefix of the same runs, never better and free of cost. So there is nothing to be found between the
-// values that were tried: the question is only whether to train for longer.
+// Fewer epochs are a prefix of the same runs, never better and free of cost. So there is nothing to be found between
+// the values that were tried: the question is only whether to train for longer.
 func (s *survey) suggestEpochs(trials []*trellisv1.Trial, points int) *trellisv1.AxisChoice {
 	tried, highest := s.tried[maxEpochsAxis], s.boundsOf(maxEpochsAxis, nil).GetMaximum()
 	longest, best := tried[len(tried)-1], trials[0]
@@ -39,7 +39,10 @@ func (s *survey) suggestEpochs(trials []*trellisv1.Trial, points int) *trellisv1
 	case longest >= highest:
 		choice.Reason = trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE
 	default:
-		choice.Reason, choice.Values = trellisv1.AxisChoice_REASON_STILL_BETTER, []float64{longest, min(s.longer(), highest)}
+		choice.Reason, choice.Values = trellisv1.AxisChoice_REASON_STILL_BETTER, []float64{
+			longest,
+			min(s.longer(), highest),
+		}
 		if 2*uint64(points)*grid.Repetitions(s.study.GetSpec()) > s.study.GetProgress().GetTrials() {
 			choice.Values = choice.Values[1:]
 		}

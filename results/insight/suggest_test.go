@@ -35,7 +35,11 @@ func suggest(t testing.TB, spec *trellisv1.StudySpec, points ...trainedTrial) *t
 	if spec == nil {
 		spec = &trellisv1.StudySpec{}
 	}
-	response, err := SuggestStudy(newTrainedStore(t, spec, points...).Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, nil)
+	response, err := SuggestStudy(
+		newTrainedStore(t, spec, points...).Snapshot(),
+		&trellisv1.SuggestStudyRequest{Study: "s"},
+		nil,
+	)
 	ok(t, err)
 	return response
 }
@@ -139,7 +143,14 @@ func TestSuggestGrid(t *testing.T) {
 			[3]int{0, 1, 0},
 			"[4] [0.0003 0.001 0.003] [0 1e-08 1e-07]",
 		},
-		{"far apart", []uint32{4}, decades, []float64{0, 1e-200, 1e-10}, [3]int{0, 1, 0}, "[4] [0.0003 0.001 0.003] [0]"},
+		{
+			"far apart",
+			[]uint32{4},
+			decades,
+			[]float64{0, 1e-200, 1e-10},
+			[3]int{0, 1, 0},
+			"[4] [0.0003 0.001 0.003] [0]",
+		},
 		{
 			"linear weight decay",
 			[]uint32{4},
@@ -152,7 +163,11 @@ func TestSuggestGrid(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			response := suggest(t, nil, bowl(test.latentDims, test.learningRates, test.weightDecays, test.best)...)
 			grid := response.GetSpec().GetGrid()[0]
-			got := fmt.Sprint(grid.GetLatentDim().GetValues(), grid.GetLearningRate().GetValues(), grid.GetWeightDecay().GetValues())
+			got := fmt.Sprint(
+				grid.GetLatentDim().GetValues(),
+				grid.GetLearningRate().GetValues(),
+				grid.GetWeightDecay().GetValues(),
+			)
 			if got != test.want {
 				t.Errorf("got %s, want %s; %q", got, test.want, response.GetAxes())
 			}
@@ -166,14 +181,14 @@ func TestSuggestReasons(t *testing.T) {
 		point.losses = nil
 		return point
 	}
-	three, ends := []uint32{4, 8, 16}, []uint32{1, 28, 784}
+	one, three, ends := []uint32{4}, []uint32{4, 8, 16}, []uint32{1, 28, 784}
 	for want, points := range map[trellisv1.AxisChoice_Reason][]trainedTrial{
 		trellisv1.AxisChoice_REASON_BETWEEN:           bowl(three, []float64{1, 2}, []float64{0}, [3]int{1, 0, 0}),
 		trellisv1.AxisChoice_REASON_SMALLEST_TRIED:    bowl(three, []float64{1, 2}, []float64{0}, [3]int{0, 0, 0}),
 		trellisv1.AxisChoice_REASON_LARGEST_TRIED:     bowl(three, []float64{1, 2}, []float64{0}, [3]int{2, 0, 0}),
 		trellisv1.AxisChoice_REASON_SMALLEST_POSSIBLE: bowl(ends, []float64{1, 2}, []float64{0}, [3]int{0, 0, 0}),
 		trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE:  bowl(ends, []float64{1, 2}, []float64{0}, [3]int{2, 0, 0}),
-		trellisv1.AxisChoice_REASON_SINGLE_VALUE:      bowl([]uint32{4}, []float64{1, 2}, []float64{0}, [3]int{0, 0, 0}),
+		trellisv1.AxisChoice_REASON_SINGLE_VALUE:      bowl(one, []float64{1, 2}, []float64{0}, [3]int{0, 0, 0}),
 		trellisv1.AxisChoice_REASON_SINGLE_ANSWER:     {at1(4, 1, 0, 1), at1(4, 2, 0, 2), open(at1(8, 1, 0, 0))},
 		trellisv1.AxisChoice_REASON_NEGLIGIBLE: {
 			at1(4, 1, 0, 1), at1(4, 2, 0, 2), at1(8, 1, 0, 1), at1(8, 2, 0, 2),
@@ -185,7 +200,8 @@ func TestSuggestReasons(t *testing.T) {
 			t.Errorf("%v, want %v", choice, want)
 		}
 	}
-	decays := suggest(t, nil, bowl([]uint32{4}, []float64{1, 2}, []float64{0, 1e-5, 1e-4}, [3]int{0, 0, 0})...).GetAxes()[2]
+	points := bowl(one, []float64{1, 2}, []float64{0, 1e-5, 1e-4}, [3]int{0, 0, 0})
+	decays := suggest(t, nil, points...).GetAxes()[2]
 	if decays.GetReason() != trellisv1.AxisChoice_REASON_ZERO || decays.GetBest() != 0 {
 		t.Errorf("of no weight decay: %v", decays)
 	}
@@ -204,7 +220,9 @@ func TestSuggestSpacing(t *testing.T) {
 		{&trellisv1.IntegerAxis{Linear: ends}, "[16 28]"},
 	} {
 		spec := &trellisv1.StudySpec{Grid: []*trellisv1.Grid{{LatentDim: test.axis}}}
-		if got := suggest(t, spec, points...).GetSpec().GetGrid()[0].GetLatentDim().GetValues(); fmt.Sprint(got) != test.want {
+		if got := suggest(t, spec, points...).GetSpec().GetGrid()[0].GetLatentDim().GetValues(); fmt.Sprint(
+			got,
+		) != test.want {
 			t.Errorf("after %v: %v, want %s", test.axis, got, test.want)
 		}
 	}
@@ -216,7 +234,10 @@ func TestSuggestKeeps(t *testing.T) {
 		Name: "s", Data: "mnist", Model: "conv-autoencoder", Seeds: &trellisv1.IntegerAxis{Values: []uint32{1}},
 		BatchSize: &trellisv1.IntegerAxis{Values: []uint32{256}}, EarlyStopping: &trellisv1.EarlyStopping{Patience: 10},
 		Split: &trellisv1.Split{Train: 5, Validation: 1}, Settle: &trellisv1.Settle{MaxSeeds: 3},
-		Grid: []*trellisv1.Grid{{LatentDim: &trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 4, To: 16, Count: 3}}}, {}},
+		Grid: []*trellisv1.Grid{
+			{LatentDim: &trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 4, To: 16, Count: 3}}},
+			{},
+		},
 	}
 	before := proto.CloneOf(spec)
 	points := bowl([]uint32{4, 8, 12}, []float64{1e-4, 1e-3, 1e-2}, []float64{0}, [3]int{1, 1, 0})
@@ -241,22 +262,30 @@ func TestSuggestKeeps(t *testing.T) {
 	for _, choice := range got.GetAxes() {
 		choice.Total = math.Round(choice.Total*1000) / 1000
 	}
-	equal(t, "reasons", &trellisv1.SuggestStudyResponse{Axes: got.Axes, Pruned: got.Pruned}, &trellisv1.SuggestStudyResponse{
-		Axes: []*trellisv1.AxisChoice{
-			{
-				Axis: "latent_dim", Values: []float64{6, 8, 10}, Reason: trellisv1.AxisChoice_REASON_BETWEEN, Best: 8, Below: 4,
-				Above: 12, Total: 0.5,
-			},
-			{
-				Axis: "learning_rate", Values: []float64{3e-4, 1e-3, 3e-3}, Reason: trellisv1.AxisChoice_REASON_BETWEEN,
-				Best: 1e-3, Below: 1e-4, Above: 1e-2, Total: 0.5,
-			},
-			{Axis: "weight_decay", Values: []float64{0}, Reason: trellisv1.AxisChoice_REASON_NEGLIGIBLE},
-			{
-				Axis: "max_epochs", Values: []float64{20}, Reason: trellisv1.AxisChoice_REASON_STOPS_EARLY, Best: 20, Epoch: 1,
+	equal(
+		t,
+		"reasons",
+		&trellisv1.SuggestStudyResponse{Axes: got.Axes, Pruned: got.Pruned},
+		&trellisv1.SuggestStudyResponse{
+			Axes: []*trellisv1.AxisChoice{
+				{
+					Axis: "latent_dim", Values: []float64{6, 8, 10}, Reason: trellisv1.AxisChoice_REASON_BETWEEN,
+					Best: 8, Below: 4,
+					Above: 12, Total: 0.5,
+				},
+				{
+					Axis: "learning_rate", Values: []float64{3e-4, 1e-3, 3e-3},
+					Reason: trellisv1.AxisChoice_REASON_BETWEEN,
+					Best:   1e-3, Below: 1e-4, Above: 1e-2, Total: 0.5,
+				},
+				{Axis: "weight_decay", Values: []float64{0}, Reason: trellisv1.AxisChoice_REASON_NEGLIGIBLE},
+				{
+					Axis: "max_epochs", Values: []float64{20}, Reason: trellisv1.AxisChoice_REASON_STOPS_EARLY,
+					Best: 20, Epoch: 1,
+				},
 			},
 		},
-	})
+	)
 }
 
 // trainedFor is the configuration trained to max_epochs with losses that fall until the best epoch.
@@ -281,7 +310,10 @@ func TestSuggestEpochs(t *testing.T) {
 	}{
 		{
 			"still better", nil,
-			[]trainedTrial{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 95, 1), trainedFor(4, 50, 50, 9), trainedFor(4, 100, 95, 9)},
+			[]trainedTrial{
+				trainedFor(8, 50, 50, 1), trainedFor(8, 100, 95, 1),
+				trainedFor(4, 50, 50, 9), trainedFor(4, 100, 95, 9),
+			},
 			"[100 150]",
 		},
 		{"of a single value", nil, []trainedTrial{trainedFor(8, 50, 50, 1), trainedFor(4, 50, 50, 9)}, "[100]"},
@@ -297,7 +329,11 @@ func TestSuggestEpochs(t *testing.T) {
 			[]trainedTrial{trainedFor(8, 50, 40, 1), trainedFor(8, 100, 40, 1), trainedFor(4, 50, 50, 9)},
 			"[50]",
 		},
-		{"stopped early", nil, []trainedTrial{stopped, trainedFor(4, 100, 100, 9), trainedFor(4, 150, 100, 9)}, "[150]"},
+		{
+			"stopped early", nil,
+			[]trainedTrial{stopped, trainedFor(4, 100, 100, 9), trainedFor(4, 150, 100, 9)},
+			"[150]",
+		},
 		{
 			"others may need more", stopping,
 			[]trainedTrial{trainedFor(8, 50, 50, 1), trainedFor(8, 100, 50, 1), trainedFor(4, 100, 100, 9)},
@@ -321,7 +357,8 @@ func TestSuggestNoMore(t *testing.T) {
 		points[i].losses[0] *= float64(1 + i)
 	}
 	grid := suggest(t, nil, points...).GetSpec().GetGrid()[0]
-	if got := len(grid.LatentDim.Values) * len(grid.LearningRate.Values) * len(grid.WeightDecay.Values); got < 4 || got > 8 {
+	if got := len(grid.LatentDim.Values) * len(grid.LearningRate.Values) * len(grid.WeightDecay.Values); got < 4 ||
+		got > 8 {
 		t.Errorf("%d points: %v", got, grid)
 	}
 	seeded := &trellisv1.StudySpec{
@@ -351,13 +388,17 @@ func TestNextName(t *testing.T) {
 	store := newTrainedStore(t, nil, at1(4, 1e-3, 0, 1))
 	run, trials := testRun("r", 1, 0, 1)
 	for _, taken := range []string{"paper", "paper-2", "quick-3"} {
-		ok(t, store.CreateStudy(store.next(), store.now(), &trellisv1.Study{Name: taken}, []*trellisv1.Run{run}, trials))
+		ok(
+			t,
+			store.CreateStudy(store.next(), store.now(), &trellisv1.Study{Name: taken}, []*trellisv1.Run{run}, trials),
+		)
 	}
 	long := strings.Repeat("a", 63)
 	for name, want := range map[string]string{
 		"paper": "paper-3", "paper-2": "paper-3", "quick-2": "quick-4", "quick": "quick-2", "run-1": "run-2",
 		"of-2026": "of-2026-2",
-		"a-02":    "a-02-2", "7": "7-2", "x-999": "x-1000", long: long[:61] + "-2", long[:60] + "-99": long[:59] + "-100",
+		"a-02":    "a-02-2", "7": "7-2", "x-999": "x-1000", long: long[:61] + "-2",
+		long[:60] + "-99": long[:59] + "-100",
 		long[:60] + "-bb": long[:60] + "-2",
 	} {
 		if got, err := nextName(store.Snapshot(), name); got != want || err != nil {

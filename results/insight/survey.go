@@ -49,13 +49,13 @@ type survey struct {
 	// own are the names of the axes that only the study's model has; axes are these and those that every study has.
 	own  []string
 	axes []axis
-	// findings are those with a finite objective. The others are left out: diverged had another one, and unanswered counts
-	// those without any by the state of their trials.
+	// findings are those with a finite objective. The others are left out: diverged had another one, and unanswered
+	// counts those without any by the state of their trials.
 	findings   []finding
 	diverged   []point
 	unanswered map[trellisv1.TrialState]uint64
-	// tried are the values that the grid has on each of axes, whether or not they were answered; compared are those among
-	// the findings. Both ascend.
+	// tried are the values that the grid has on each of axes, whether or not they were answered; compared are those
+	// among the findings. Both ascend.
 	tried, compared [][]float64
 	// seeds is the greatest number of seeds that a finding is the mean of.
 	seeds uint32

@@ -14,8 +14,9 @@ import (
 // maxContenders is how many contenders a verdict lists.
 const maxContenders = 100
 
-// Verdict says which of a study's configurations is best, and how sure that is. Confidence 0 is the default: what the study
-// settles with, or DefaultConfidence. ErrNotFound if there is no such study, ErrNoAnswer if no trial has been answered.
+// Verdict says which of a study's configurations is best, and how sure that is. Confidence 0 is the default: what the
+// study settles with, or DefaultConfidence. ErrNotFound if there is no such study, ErrNoAnswer if no trial has been
+// answered.
 //
 // A study with one seed is answered at once, however large; with several, all trials are read: see configurationsOf.
 func Verdict(snapshot *results.Snapshot, study string, confidence float64) (*trellisv1.Verdict, error) {
@@ -23,8 +24,9 @@ func Verdict(snapshot *results.Snapshot, study string, confidence float64) (*tre
 	return response.GetVerdict(), err
 }
 
-// BestTrial returns the best trial and the next in rank that differs in more than max_epochs, with their losses, the study, and
-// the verdict. If the study has several seeds, these are the best trials of such configurations. It fails as Verdict does.
+// BestTrial returns the best trial and the next in rank that differs in more than max_epochs, with their losses, the
+// study, and the verdict. If the study has several seeds, these are the best trials of such configurations. It fails as
+// Verdict does.
 func BestTrial(
 	snapshot *results.Snapshot, request *trellisv1.GetBestTrialRequest,
 ) (*trellisv1.GetBestTrialResponse, error) {
@@ -144,9 +146,9 @@ func (c *comparison) verdict() *trellisv1.Verdict {
 	return verdict
 }
 
-// NextSeed returns the trials that a study's settle needs next: its contenders, with the seed that the next look adds. There are
-// none if it has no settle, if it has been settled, or if its budget is used up. They follow from what the study's trials have
-// given, and are none that the study has, so that adding them comes to an end whatever fails.
+// NextSeed returns the trials that a study's settle needs next: its contenders, with the seed that the next look adds.
+// There are none if it has no settle, if it has been settled, or if its budget is used up. They follow from what the
+// study's trials have given, and are none that the study has, so that adding them comes to an end whatever fails.
 //
 // It is to be asked once all runs of the study have ended.
 func NextSeed(snapshot *results.Snapshot, study *trellisv1.Study) ([]*trellisv1.Parameters, error) {

@@ -30,8 +30,14 @@ func TestVerdictOfOneSeed(t *testing.T) {
 		equal(t, "verdict", s.verdict(0), &trellisv1.Verdict{
 			Confidence: 0.95, Configurations: 6, Seeds: 1,
 			Best: &trellisv1.Configuration{
-				Parameters: &trellisv1.Parameters{LatentDim: 8, LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 2, BatchSize: 256},
-				Rank:       1, Mean: proto.Float64(0.125), TestMean: proto.Float64(1.125), Contender: true,
+				Parameters: &trellisv1.Parameters{
+					LatentDim:    8,
+					LearningRate: 1e-3,
+					WeightDecay:  1e-5,
+					MaxEpochs:    2,
+					BatchSize:    256,
+				},
+				Rank: 1, Mean: proto.Float64(0.125), TestMean: proto.Float64(1.125), Contender: true,
 				Repetitions: []*trellisv1.Repetition{{Seed: 1, Trial: 5, Objective: 0.125}},
 			},
 			Advice: &trellisv1.Advice{Kind: trellisv1.Advice_KIND_ONE_SEED, AddSeeds: []uint32{2, 3, 4, 5}},
@@ -56,11 +62,13 @@ func TestVerdict(t *testing.T) {
 	})
 	verdict := s.verdict(0.8)
 	if verdict.Configurations != 6 || verdict.Seeds != 3 || verdict.Settled || verdict.ContendersTotal != 1 ||
-		describe(verdict.Contenders) != "[4/2*]" || verdict.Best.Parameters.LatentDim != 2 || verdict.Confidence != 0.8 {
+		describe(
+			verdict.Contenders,
+		) != "[4/2*]" || verdict.Best.Parameters.LatentDim != 2 || verdict.Confidence != 0.8 {
 		t.Errorf("verdict %v", verdict)
 	}
-	// 4 is 0.03 worse, with a standard deviation of 0.0173 and thus, with 4 seeds, by 3.46 standard errors. At a level of 0.2/5
-	// Student's t with 3 degrees of freedom is 2.61; with 2 and three seeds, it is 3.32 against 3.
+	// 4 is 0.03 worse, with a standard deviation of 0.0173 and thus, with 4 seeds, by 3.46 standard errors. At a level
+	// of 0.2/5 Student's t with 3 degrees of freedom is 2.61; with 2 and three seeds, it is 3.32 against 3.
 	equal(t, "advice", verdict.Advice, &trellisv1.Advice{
 		Kind: trellisv1.Advice_KIND_MORE_SEEDS, SeedsNeeded: 4, AddSeeds: []uint32{4},
 	})
@@ -72,11 +80,14 @@ func TestVerdict(t *testing.T) {
 	}
 	best, err := BestTrial(s.Snapshot(), &trellisv1.GetBestTrialRequest{Study: "s"})
 	ok(t, err)
-	// The lowest of the best configuration's, and of the next's, though that of 4's first seed is lower than others of 2.
-	if p := best.Trial.Parameters; p.LatentDim != 2 || p.Seed != 1 || best.Trial.GetObjective() != 1 || len(best.Trial.ValidationLoss) != 2 {
+	// The lowest of the best configuration's, and of the next's, though that of 4's first seed is lower than others of
+	// 2.
+	if p := best.Trial.Parameters; p.LatentDim != 2 || p.Seed != 1 || best.Trial.GetObjective() != 1 ||
+		len(best.Trial.ValidationLoss) != 2 {
 		t.Errorf("best trial %v", best.Trial)
 	}
-	if p := best.RunnerUp.Parameters; p.LatentDim != 4 || p.Seed != 1 || best.Study.Name != "s" || best.Verdict.Confidence != 0.95 {
+	if p := best.RunnerUp.Parameters; p.LatentDim != 4 || p.Seed != 1 || best.Study.Name != "s" ||
+		best.Verdict.Confidence != 0.95 {
 		t.Errorf("runner-up %v", best)
 	}
 }
@@ -127,7 +138,10 @@ func TestAdvice(t *testing.T) {
 	noisy := func(by float64) func(latentDim, seed uint32) []float64 {
 		return func(latentDim, seed uint32) []float64 {
 			r := rand.New(rand.NewPCG(uint64(latentDim), uint64(seed)))
-			return []float64{1 + by*float64(latentDim) + r.NormFloat64()/10, 0.5 + by*float64(latentDim) + r.NormFloat64()/10}
+			return []float64{
+				1 + by*float64(latentDim) + r.NormFloat64()/10,
+				0.5 + by*float64(latentDim) + r.NormFloat64()/10,
+			}
 		}
 	}
 	for _, test := range []struct {
@@ -142,7 +156,12 @@ func TestAdvice(t *testing.T) {
 		{"running", nil, []uint32{1, 2, 3}, noisy(0.03), func(s *trellisv1.Study) {
 			s.State = trellisv1.StudyState_STUDY_STATE_RUNNING
 		}, trellisv1.Advice_KIND_NOT_ENDED},
-		{"settling", &trellisv1.Settle{MaxSeeds: 6}, []uint32{1, 2, 3}, noisy(0.03), nil, trellisv1.Advice_KIND_SETTLING},
+		{
+			"settling", &trellisv1.Settle{MaxSeeds: 6},
+			[]uint32{1, 2, 3},
+			noisy(0.03), nil,
+			trellisv1.Advice_KIND_SETTLING,
+		},
 		{"not settled", &trellisv1.Settle{MaxSeeds: 6}, []uint32{1, 2, 3}, noisy(0.2), func(s *trellisv1.Study) {
 			s.State, s.Settled = trellisv1.StudyState_STUDY_STATE_COMPLETED, true
 		}, trellisv1.Advice_KIND_MORE_SEEDS},
@@ -181,7 +200,12 @@ func (s *seeded) settle(want int) (rounds []string) {
 		points, err := NextSeed(snapshot, study)
 		ok(s, err)
 		if len(points) == 0 {
-			_, err := s.ExtendStudy(s.next(), s.now(), "s", results.Extension{Indices: study.Indices, NextIndices: study.Indices, Settled: true})
+			_, err := s.ExtendStudy(
+				s.next(),
+				s.now(),
+				"s",
+				results.Extension{Indices: study.Indices, NextIndices: study.Indices, Settled: true},
+			)
 			ok(s, err)
 			return rounds
 		}
@@ -202,7 +226,10 @@ func (s *seeded) settle(want int) (rounds []string) {
 			run.Milestones = append(run.Milestones, point.MaxEpochs)
 			slices.Sort(run.Milestones)
 			run.Parameters.MaxEpochs = run.Milestones[len(run.Milestones)-1]
-			extension.Trials = append(extension.Trials, &trellisv1.Trial{Index: study.Indices + uint64(i), Parameters: point, Run: id})
+			extension.Trials = append(
+				extension.Trials,
+				&trellisv1.Trial{Index: study.Indices + uint64(i), Parameters: point, Run: id},
+			)
 		}
 		_, err = s.ExtendStudy(s.next(), s.now(), "s", extension)
 		ok(s, err)
@@ -236,7 +263,8 @@ func TestNextSeed(t *testing.T) {
 	}
 	// One seed tells nothing. Two tell 2 and 4 with two epochs from the rest, but 8 has but one until the next round.
 	rounds := s.settle(10)
-	if got, want := strings.Join(rounds, ", "), "6 with 1, 4 with 3, 2 with 4, 2 with 5, 2 with 6, 2 with 7"; got != want {
+	const want = "6 with 1, 4 with 3, 2 with 4, 2 with 5, 2 with 6, 2 with 7"
+	if got := strings.Join(rounds, ", "); got != want {
 		t.Errorf("rounds %s, want %s", got, want)
 	}
 	study, err = s.Snapshot().Study(nil, "s")
@@ -253,7 +281,8 @@ func TestNextSeed(t *testing.T) {
 			t.Errorf("more seeds than the budget: %v", c)
 		}
 	}
-	if points, err := NextSeed(s.Snapshot(), &trellisv1.Study{Name: "s", Spec: seedsSpec(1)}); points != nil || err != nil {
+	if points, err := NextSeed(s.Snapshot(), &trellisv1.Study{Name: "s", Spec: seedsSpec(1)}); points != nil ||
+		err != nil {
 		t.Errorf("without settle: %v, %v", points, err)
 	}
 }

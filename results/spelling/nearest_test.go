@@ -7,7 +7,8 @@ import (
 
 func TestUnknown(t *testing.T) {
 	names := []string{
-		"name", "data", "model", "grid", "seeds", "batch_size", "early_stopping", "split", "synthetic", "settle", "pruning",
+		"name", "data", "model", "grid", "seeds", "batch_size", "early_stopping", "split", "synthetic", "settle",
+		"pruning",
 		"pretrained",
 	}
 	one := ": must be one of " + strings.Join(names, ", ")
@@ -15,8 +16,9 @@ func TestUnknown(t *testing.T) {
 		"nmae": `"nmae": did you mean "name"?`, "Model": `"Model": did you mean "model"?`,
 		"batchsize": `"batchsize": did you mean "batch_size"?`, "batch": `"batch": did you mean "batch_size"?`,
 		"dataset": `"dataset": did you mean "data"?`, "es": `"es": did you mean "early_stopping"?`,
-		"grids": `"grids": did you mean "grid"?`, "set": `"set": did you mean "settle"?`, "seedx": `"seedx": did you mean "seeds"?`,
-		"x": `"x"` + one, "optimizer": `"optimizer"` + one, "": `""` + one, "\x1b[2J": `"\x1b[2J"` + one,
+		"grids": `"grids": did you mean "grid"?`, "set": `"set": did you mean "settle"?`,
+		"seedx": `"seedx": did you mean "seeds"?`,
+		"x":     `"x"` + one, "optimizer": `"optimizer"` + one, "": `""` + one, "\x1b[2J": `"\x1b[2J"` + one,
 		strings.Repeat("grid", 100): `"` + strings.Repeat("grid", 15) + `"` + one,
 	} {
 		if got := Unknown("key", word, names); got != "unknown key "+want {
