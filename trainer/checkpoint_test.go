@@ -54,13 +54,16 @@ func TestResume(t *testing.T) {
 				}
 				result, reports := collect(t, resumed)
 				if !reflect.DeepEqual(result, want) {
-					t.Errorf("resumed after epoch %d: result differs: best epoch %d with loss %v, want %d with %v", epoch,
+					t.Errorf("resumed after epoch %d: result differs: best epoch %d with loss %v, want %d with %v",
+						epoch,
 						result.BestEpoch, result.BestValidationLoss, want.BestEpoch, want.BestValidationLoss)
 				}
-				if len(reports) != want.Epochs-epoch || len(reports) > 0 && !reflect.DeepEqual(reports, wantReports[epoch:]) {
+				if len(reports) != want.Epochs-epoch || len(reports) > 0 &&
+					!reflect.DeepEqual(reports, wantReports[epoch:]) {
 					t.Errorf("resumed after epoch %d: reports %+v, want %+v", epoch, reports, wantReports[epoch:])
 				}
-				if len(encoded) != want.Epochs-epoch || len(encoded) > 0 && !reflect.DeepEqual(encoded, checkpoints[epoch:]) {
+				if len(encoded) != want.Epochs-epoch || len(encoded) > 0 &&
+					!reflect.DeepEqual(encoded, checkpoints[epoch:]) {
 					t.Errorf("resumed after epoch %d: %d later checkpoints differ", epoch, len(encoded))
 				}
 			}
@@ -101,7 +104,8 @@ func TestResumeOnEachPath(t *testing.T) {
 			result, reports := collect(t, config)
 			if !reflect.DeepEqual(result, wantResult) || !reflect.DeepEqual(reports, wantReports[epoch:]) ||
 				!reflect.DeepEqual(checkpoints, want[epoch:]) {
-				t.Errorf("path %s after epoch %d: %+v, want %+v; or checkpoints or the result differ", path, epoch, reports,
+				t.Errorf("path %s after epoch %d: %+v, want %+v; or checkpoints or the result differ", path, epoch,
+					reports,
 					wantReports[epoch:])
 			}
 		}
@@ -214,8 +218,9 @@ func testCheckpoint() *Checkpoint {
 	c.progress.observe(1, 0.75, EarlyStopping{})
 	nan := float32(math.NaN())
 	c.state = model.State{
-		Steps: 77, Weights: []float32{1, -2, 3}, FirstMoments: []float32{4, nan, 6}, SecondMoments: []float32{7, 8, 1e-45},
-		BestWeights: []float32{0, 1, 2},
+		Steps: 77, Weights: []float32{1, -2, 3}, FirstMoments: []float32{4, nan, 6},
+		SecondMoments: []float32{7, 8, 1e-45},
+		BestWeights:   []float32{0, 1, 2},
 	}
 	return c
 }

@@ -27,8 +27,8 @@ type Config struct {
 	Seed uint32
 	// Values are those on the axes that only the model has, by name. An axis with a default may be left out.
 	Values map[string]float64
-	// Pretrained is the checkpoint whose best weights the run begins with, of a model that Model.Pretrained lists and with
-	// the same latent dimension; nil for models that take none. Train only reads it, so that runs may share it.
+	// Pretrained is the checkpoint whose best weights the run begins with, of a model that Model.Pretrained lists and
+	// with the same latent dimension; nil for models that take none. Train only reads it, so that runs may share it.
 	Pretrained *Checkpoint
 	// MaxEpochs ends the run if nothing else does. It does not influence the epochs before.
 	MaxEpochs int
@@ -64,8 +64,8 @@ type EarlyStopping struct {
 type Report struct {
 	// Epoch counts from 1.
 	Epoch int
-	// TrainLoss is the mean over the epoch's training images, each as it was when its batch was trained on. What the losses
-	// are, Model.Loss says.
+	// TrainLoss is the mean over the epoch's training images, each as it was when its batch was trained on. What the
+	// losses are, Model.Loss says.
 	TrainLoss float64
 	// ValidationLoss is the mean over the validation images after the epoch.
 	ValidationLoss float64

@@ -34,8 +34,8 @@ func (c *Config) identity() [sha256.Size]byte {
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
-// later are axes that came after runs without them had been trained, each with the value that leaves these as they are: it has
-// no part in the identity, so that their checkpoints are still theirs.
+// later are axes that came after runs without them had been trained, each with the value that leaves these as they are:
+// it has no part in the identity, so that their checkpoints are still theirs.
 var later = map[string]float64{"shift": 0}
 
 // weightsDigest is a hash of weights as a checkpoint has them.

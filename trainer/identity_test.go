@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Recorded identities: those of the models without axes of their own, and of axes that were added later, never change, or their checkpoints could not be
-// resumed.
+// Recorded identities: those of the models without axes of their own, and of axes that were added later, never change,
+// or their checkpoints could not be resumed.
 func TestIdentityIsRecorded(t *testing.T) {
 	data := small(t)
 	for name, test := range map[string]struct {
@@ -33,7 +33,9 @@ func TestIdentityOfOwnAxes(t *testing.T) {
 		change func(*Config)
 		same   bool
 	}{
-		"noise":           {DenoisingAutoencoder, func(c *Config) { c.Values = map[string]float64{"noise": 0.4} }, false},
+		"noise": {
+			DenoisingAutoencoder, func(c *Config) { c.Values = map[string]float64{"noise": 0.4} }, false,
+		},
 		"weight":          {VariationalAutoencoder, func(c *Config) { c.Values = nil }, false},
 		"fine-tuning":     {Classifier, func(c *Config) { c.Values = map[string]float64{"fine_tune": 1} }, false},
 		"shift":           {Classifier, func(c *Config) { c.Values = map[string]float64{"shift": 1} }, false},

@@ -19,8 +19,8 @@ type Inference struct {
 	network *network.Network
 }
 
-// NewInference returns the network of a run with the best weights of its checkpoint. Of the configuration only the model,
-// the latent dimension and the values on the model's own axes matter. The errors are WriteModel's.
+// NewInference returns the network of a run with the best weights of its checkpoint. Of the configuration only the
+// model, the latent dimension and the values on the model's own axes matter. The errors are WriteModel's.
 func NewInference(config Config, checkpoint *Checkpoint) (*Inference, error) {
 	n, err := withBestWeights(&config, checkpoint)
 	if err != nil {
@@ -30,8 +30,8 @@ func NewInference(config Config, checkpoint *Checkpoint) (*Inference, error) {
 }
 
 // Encode returns the images' codes, each of the latent dimension; those of a variational network are the means of its
-// distributions. It returns ErrNoPart if the model encodes nothing, an error if the images are not whole, and ctx's error
-// within milliseconds of ctx's end.
+// distributions. It returns ErrNoPart if the model encodes nothing, an error if the images are not whole, and ctx's
+// error within milliseconds of ctx's end.
 func (i *Inference) Encode(ctx context.Context, images []float32) (codes []float32, err error) {
 	codes, err = i.network.Encode(ctx, images)
 	return codes, i.wrap("encode", err)
@@ -43,8 +43,8 @@ func (i *Inference) Decode(ctx context.Context, codes []float32) (images []float
 	return images, i.wrap("decode", err)
 }
 
-// Reconstruct decodes the images' codes. It adds no noise: what a denoising network is to clean has to be noisy already,
-// see Corrupt.
+// Reconstruct decodes the images' codes. It adds no noise: what a denoising network is to clean has to be noisy
+// already, see Corrupt.
 func (i *Inference) Reconstruct(ctx context.Context, images []float32) ([]float32, error) {
 	codes, err := i.Encode(ctx, images)
 	if err != nil {

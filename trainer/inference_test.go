@@ -58,7 +58,8 @@ func TestInferenceReconstructs(t *testing.T) {
 	}
 }
 
-// The variational network encodes as means, always the same, whose reconstructions are about as close as those of samples.
+// The variational network encodes as means, always the same, whose reconstructions are about as close as those of
+// samples.
 func TestInferenceOfVariational(t *testing.T) {
 	config := smallModel(t, VariationalAutoencoder)
 	report, checkpoint := lastCheckpoint(t, config)

@@ -12,19 +12,20 @@ import (
 	"trellis/trainer/stream"
 )
 
-// stepBits are the bits that a training step leaves: the loss's, and digests of the metrics, the weights and both moments.
+// stepBits are the bits that a training step leaves: the loss's, and digests of the metrics, the weights and both
+// moments.
 type stepBits struct{ loss, metrics, weights, first, second uint64 }
 
-// Ten training steps have the same bits on each path, and those that were recorded, whatever the batches leave of the last
-// tile. If a recorded figure changes, so must NumericsVersion. Package network has the same for the convolutional
+// Ten training steps have the same bits on each path, and those that were recorded, whatever the batches leave of the
+// last tile. If a recorded figure changes, so must NumericsVersion. Package network has the same for the convolutional
 // autoencoder.
 func TestTenStepsBits(t *testing.T) {
 	batches := []int{3, 16, 1, 17, 2, 33, 15, 16, 5, 37}
 	for _, test := range []struct {
 		name   string
 		config Config
-		// portable is after how many steps the portable path stops, with -short after a fifth of them: a large step takes it
-		// seconds.
+		// portable is after how many steps the portable path stops, with -short after a fifth of them: a large step
+		// takes it seconds.
 		portable int
 		// want are the first step's bits and the last one's.
 		want [2]stepBits
@@ -49,7 +50,8 @@ func TestTenStepsBits(t *testing.T) {
 			},
 		},
 		{
-			"shifted classifier", withValues(smallModel(t, Classifier), map[string]float64{"fine_tune": 1, "shift": 2}), 1,
+			"shifted classifier", withValues(smallModel(t, Classifier),
+				map[string]float64{"fine_tune": 1, "shift": 2}), 1,
 			[2]stepBits{
 				{0x4002ea3760000000, 0xbe77aadd74b553da, 0x5a89d0e58644036d, 0xff1518d3c530e5cb, 0x19172e3c35fec8f8},
 				{0x4002765560000000, 0xe40c16e1fa8ebc9a, 0x9259c38d531a8399, 0x3e2fab9a58684488, 0xc510638f7313716a},
@@ -78,7 +80,8 @@ func TestTenStepsBits(t *testing.T) {
 				}
 				for i := range got {
 					if got[i] != want[i] {
-						t.Fatalf("step %d on path %s leaves %#x, on %s %#x", i+1, path, got[i], kernel.Paths()[0], want[i])
+						t.Fatalf("step %d on path %s leaves %#x, on %s %#x", i+1, path, got[i], kernel.Paths()[0],
+							want[i])
 					}
 				}
 				if len(got) > 0 && got[0] != test.want[0] {
@@ -125,7 +128,8 @@ func trainingBits(t *testing.T, path string, config Config, batches []int) []ste
 			t.Fatal(err)
 		}
 		steps = append(steps, stepBits{
-			math.Float64bits(loss), digest(fmt.Sprintf("%x", m.network.MetricValues())), digestWeights(m.network.Weights),
+			math.Float64bits(loss), digest(fmt.Sprintf("%x", m.network.MetricValues())),
+			digestWeights(m.network.Weights),
 			digestWeights(m.first), digestWeights(m.second),
 		})
 	}

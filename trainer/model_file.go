@@ -28,11 +28,11 @@ type modelTensor struct {
 const modelMetadata = "__metadata__"
 
 // WriteModel writes the best weights of a run as a safetensors file, with PyTorch's names and shapes: what
-// safetensors.torch.load_file returns is the state_dict of a module whose encoder and decoder are the paper's. DESIGN.md
-// has the format. The config is that of the run; neither its data nor how far it goes matters.
+// safetensors.torch.load_file returns is the state_dict of a module whose encoder and decoder are the paper's.
+// DESIGN.md has the format. The config is that of the run; neither its data nor how far it goes matters.
 //
-// It returns an error wrapping ErrNoWeights if there are none, ErrCheckpointMismatch if the checkpoint is of a network of
-// another size, and ErrInvalidConfig if there is no such network. Nothing has been written then.
+// It returns an error wrapping ErrNoWeights if there are none, ErrCheckpointMismatch if the checkpoint is of a network
+// of another size, and ErrInvalidConfig if there is no such network. Nothing has been written then.
 func WriteModel(w io.Writer, config Config, checkpoint *Checkpoint) error {
 	n, err := withBestWeights(&config, checkpoint)
 	if err != nil {

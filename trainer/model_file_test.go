@@ -139,9 +139,17 @@ func TestWriteModelRefuses(t *testing.T) {
 		want       error
 		message    string
 	}{
-		{"synthetic", &Checkpoint{progress: progress{epoch: 3, bestEpoch: 2}}, synthetic, ErrNoWeights, "it has no network"},
+		{
+			"synthetic", &Checkpoint{progress: progress{epoch: 3, bestEpoch: 2}}, synthetic, ErrNoWeights,
+			"it has no network",
+		},
 		{"diverged", diverged, network, ErrNoWeights, "no validation loss was finite"},
-		{"other size", checkpoint, Config{Model: ConvAutoencoder, LatentDim: 7}, ErrCheckpointMismatch, "weights, want"},
+		{
+			"other size", checkpoint,
+			Config{Model: ConvAutoencoder, LatentDim: 7},
+			ErrCheckpointMismatch,
+			"weights, want",
+		},
 		{"other model", checkpoint, synthetic, ErrInvalidConfig, `model "synthetic"`},
 		{"no latent dimension", checkpoint, Config{Model: ConvAutoencoder}, ErrInvalidConfig, "0 latent dimensions"},
 	} {
@@ -149,7 +157,8 @@ func TestWriteModelRefuses(t *testing.T) {
 			var file bytes.Buffer
 			err := WriteModel(&file, test.config, test.checkpoint)
 			if !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.message) || file.Len() > 0 {
-				t.Errorf("got error %v and %d bytes, want %v with %q and none", err, file.Len(), test.want, test.message)
+				t.Errorf("got error %v and %d bytes, want %v with %q and none", err, file.Len(), test.want,
+					test.message)
 			}
 		})
 	}

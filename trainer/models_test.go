@@ -118,7 +118,8 @@ func compareWithReference(t *testing.T, n *network.Network, want reference) {
 		}
 		for i, p := range trained {
 			if p.Name != want.Params[i].Name || !slices.Equal(p.Shape, want.Params[i].Shape) {
-				t.Fatalf("parameter %d is %s %v, want %s %v", i, p.Name, p.Shape, want.Params[i].Name, want.Params[i].Shape)
+				t.Fatalf("parameter %d is %s %v, want %s %v", i, p.Name, p.Shape, want.Params[i].Name,
+					want.Params[i].Shape)
 			}
 			if step == 0 {
 				compareGradient(t, p, want.Params[i].GradL2, want.Params[i].GradSum, want.Params[i].GradFirst)
@@ -184,7 +185,8 @@ func TestModelsAreDescribed(t *testing.T) {
 		}
 		seen[m.Name] = true
 		for _, axis := range m.Axes {
-			if axis.Summary == "" || axis.Minimum >= axis.Maximum || axis.Default != nil && !inRange(axis, *axis.Default) {
+			if axis.Summary == "" || axis.Minimum >= axis.Maximum ||
+				axis.Default != nil && !inRange(axis, *axis.Default) {
 				t.Errorf("model %s has axis %+v", m.Name, axis)
 			}
 		}

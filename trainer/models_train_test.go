@@ -26,7 +26,8 @@ func TestEachModelLearns(t *testing.T) {
 			withRate(smallModel(t, Classifier), 0.02), 40, 0.985, 14, "encoder.c.0.weight",
 		},
 		"fine-tuned classifier": {
-			withValues(withRate(smallModel(t, Classifier), 5e-3), map[string]float64{"fine_tune": 1}), 40, 0.9, 14, "head.2.bias",
+			withValues(withRate(smallModel(t, Classifier), 5e-3),
+				map[string]float64{"fine_tune": 1}), 40, 0.9, 14, "head.2.bias",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -41,7 +42,8 @@ func TestEachModelLearns(t *testing.T) {
 			}
 			checkMetrics(t, config, reports)
 			if len(result.Weights) != test.tensors || len(result.Weights[test.tensor]) == 0 {
-				t.Errorf("result has the tensors %v, want %d with %s", slices.Sorted(maps.Keys(result.Weights)), test.tensors,
+				t.Errorf("result has the tensors %v, want %d with %s", slices.Sorted(maps.Keys(result.Weights)),
+					test.tensors,
 					test.tensor)
 			}
 			var file bytes.Buffer
@@ -121,7 +123,8 @@ func TestClassifierBeginsWithPretrainedWeights(t *testing.T) {
 			same := slices.Equal(state.Weights[:encoder], pretrained.state.BestWeights[:encoder])
 			zeros := slices.Equal(state.FirstMoments[:encoder], make([]float32, encoder))
 			if frozen := fineTune == 0; same != frozen || zeros != frozen {
-				t.Errorf("after an epoch the encoder is as it was: %v; its moments are zero: %v; want %v", same, zeros, frozen)
+				t.Errorf("after an epoch the encoder is as it was: %v; its moments are zero: %v; want %v", same, zeros,
+					frozen)
 			}
 		})
 	}
@@ -138,11 +141,13 @@ func TestNoiseOfEpochs(t *testing.T) {
 		_, reports := collect(t, config)
 		first, second := reports[0], reports[1]
 		if first.ValidationLoss != second.ValidationLoss {
-			t.Errorf("%s: validation losses of the same weights are %v and %v", name, first.ValidationLoss, second.ValidationLoss)
+			t.Errorf("%s: validation losses of the same weights are %v and %v", name, first.ValidationLoss,
+				second.ValidationLoss)
 		}
 		// Batches differ from epoch to epoch too, which moves the mean by rounding only.
 		if difference := math.Abs(first.TrainLoss/second.TrainLoss - 1); difference < 1e-6 {
-			t.Errorf("%s: training losses of the same weights are %v and %v: the noise is the same", name, first.TrainLoss,
+			t.Errorf("%s: training losses of the same weights are %v and %v: the noise is the same", name,
+				first.TrainLoss,
 				second.TrainLoss)
 		}
 	}

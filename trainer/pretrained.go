@@ -16,9 +16,11 @@ func (c *Config) checkPretrained(m Model) (wrong []error) {
 	case len(m.Pretrained) == 0:
 		return []error{fmt.Errorf("pretrained weights are given: model %q begins with random ones", m.Name)}
 	case c.Pretrained == nil:
-		return []error{fmt.Errorf("pretrained weights are missing: model %q begins with those of %q", m.Name, m.Pretrained)}
+		return []error{fmt.Errorf("pretrained weights are missing: model %q begins with those of %q", m.Name,
+			m.Pretrained)}
 	case c.Pretrained.progress.bestEpoch == 0:
-		return []error{fmt.Errorf("the pretrained checkpoint of epoch %d has no best weights: no validation loss was finite",
+		return []error{fmt.Errorf("the pretrained checkpoint of epoch %d has no best weights: "+
+			"no validation loss was finite",
 			c.Pretrained.Epoch())}
 	}
 	if _, err := c.pretrainedLayout(m); err != nil {
@@ -54,11 +56,13 @@ func (c *Config) pretrainedLayout(m Model) ([]network.Parameter, error) {
 			return plan.Parameters, nil
 		}
 	}
-	return nil, fmt.Errorf("the pretrained checkpoint has %d weights, want %d: those of %q with latent dimension %d", got,
+	return nil, fmt.Errorf("the pretrained checkpoint has %d weights, want %d: those of %q with latent dimension %d",
+		got,
 		want, m.Pretrained, c.LatentDim)
 }
 
-// takeOver gives the network the pretrained weights of all parameters that it has in common with the pretrained network.
+// takeOver gives the network the pretrained weights of all parameters that it has in common with the pretrained
+// network.
 func (c *Config) takeOver(n *network.Network) error {
 	layout, err := c.pretrainedLayout(c.describe())
 	if err != nil {
@@ -76,7 +80,8 @@ func (c *Config) takeOver(n *network.Network) error {
 		}
 	}
 	if taken == 0 || taken < n.Frozen {
-		return fmt.Errorf("%w: of %d weights that are not trained, the pretrained network has %d", ErrInvalidConfig, n.Frozen,
+		return fmt.Errorf("%w: of %d weights that are not trained, the pretrained network has %d", ErrInvalidConfig,
+			n.Frozen,
 			taken)
 	}
 	return nil

@@ -15,9 +15,10 @@ import (
 // errMeasured ends a probe.
 var errMeasured = errors.New("measured")
 
-// Probe says how long an epoch of a run takes here, on one core: with so many images to train and to validate on, of noise,
-// since what the pixels are makes no difference. It trains for about as long as it is told and for two epochs at least.
-// The first does not count, unless it alone took that long: it warms caches. Data and MaxEpochs of the config are ignored.
+// Probe says how long an epoch of a run takes here, on one core: with so many images to train and to validate on, of
+// noise, since what the pixels are makes no difference. It trains for about as long as it is told and for two epochs at
+// least. The first does not count, unless it alone took that long: it warms caches. Data and MaxEpochs of the config
+// are ignored.
 //
 // A model that begins with pretrained weights takes random ones if none are given: they make no difference either.
 //
@@ -68,8 +69,8 @@ func imagesOfNoise(train, validation int) dataset.Split {
 	}
 }
 
-// randomPretrained is a checkpoint that the model can begin with, of weights that nobody has trained; nil if it begins with
-// random weights anyway.
+// randomPretrained is a checkpoint that the model can begin with, of weights that nobody has trained; nil if it begins
+// with random weights anyway.
 func (c *Config) randomPretrained() (*Checkpoint, error) {
 	from := c.describe().Pretrained
 	if len(from) == 0 {

@@ -43,7 +43,10 @@ func TestProbeEveryNetwork(t *testing.T) {
 		if !model.Data {
 			continue
 		}
-		config := Config{Model: model.Name, LatentDim: 4, LearningRate: 1e-3, BatchSize: 16, Seed: 1, Values: map[string]float64{}}
+		config := Config{
+			Model: model.Name, LatentDim: 4, LearningRate: 1e-3, BatchSize: 16, Seed: 1,
+			Values: map[string]float64{},
+		}
 		for _, axis := range model.Axes {
 			config.Values[axis.Name] = axis.Maximum
 		}

@@ -55,7 +55,8 @@ func finite(x float64) bool {
 func (p *progress) check() error {
 	switch {
 	case p.epoch < 1 || p.bestEpoch > p.epoch || p.waited > p.epoch:
-		return fmt.Errorf("epoch %d, best epoch %d and %d epochs waited do not go together", p.epoch, p.bestEpoch, p.waited)
+		return fmt.Errorf("epoch %d, best epoch %d and %d epochs waited do not go together", p.epoch, p.bestEpoch,
+			p.waited)
 	case p.bestEpoch == 0 != math.IsNaN(p.bestLoss):
 		return fmt.Errorf("best epoch %d has loss %v", p.bestEpoch, p.bestLoss)
 	case p.stopped != 0 && p.stopped != EarlyStopped && p.stopped != Diverged:

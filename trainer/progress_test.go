@@ -19,9 +19,21 @@ func TestProgress(t *testing.T) {
 		wantBest   int
 	}{
 		{"never stops without patience", EarlyStopping{}, []float64{3, 3, 3, 3, 3, 3}, 6, 0, 1},
-		{"stops after patience epochs in a row", EarlyStopping{Patience: 2}, []float64{3, 2, 2, 2, 1}, 4, EarlyStopped, 2},
+		{
+			"stops after patience epochs in a row",
+			EarlyStopping{Patience: 2},
+			[]float64{3, 2, 2, 2, 1},
+			4, EarlyStopped,
+			2,
+		},
 		{"an equal loss is no improvement", EarlyStopping{Patience: 1}, []float64{3, 3, 1}, 2, EarlyStopped, 1},
-		{"improvement starts the wait again", EarlyStopping{Patience: 2}, []float64{3, 3, 2, 2, 1, 1, 1}, 7, EarlyStopped, 5},
+		{
+			"improvement starts the wait again",
+			EarlyStopping{Patience: 2},
+			[]float64{3, 3, 2, 2, 1, 1, 1},
+			7,
+			EarlyStopped, 5,
+		},
 		{
 			"a fall of exactly MinDelta does not count",
 			EarlyStopping{Patience: 1, MinDelta: 0.5},

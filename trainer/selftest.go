@@ -24,9 +24,9 @@ var selfTests = []struct {
 	{DenoisingAutoencoder, map[string]float64{"noise": 0.3}, 0x3fb5e4fce0000000, 0x3fb67f0f40000000},
 }
 
-// SelfTest trains an epoch of the small networks that begin with random weights, on a few made-up images, and compares the
-// losses with those that were recorded. A processor or memory that is broken, or a build that rounds in another way, would
-// spoil every study that it has a part in. It takes some milliseconds.
+// SelfTest trains an epoch of the small networks that begin with random weights, on a few made-up images, and compares
+// the losses with those that were recorded. A processor or memory that is broken, or a build that rounds in another
+// way, would spoil every study that it has a part in. It takes some milliseconds.
 func SelfTest() error {
 	for _, test := range selfTests {
 		var last Report
@@ -39,7 +39,8 @@ func SelfTest() error {
 		}
 		train, validation := math.Float64bits(last.TrainLoss), math.Float64bits(last.ValidationLoss)
 		if train != test.train || validation != test.validation {
-			return fmt.Errorf("%w: on path %s, the losses of %s are %#x and %#x, want %#x and %#x", ErrArithmetic, kernel.Path(),
+			return fmt.Errorf("%w: on path %s, the losses of %s are %#x and %#x, want %#x and %#x", ErrArithmetic,
+				kernel.Path(),
 				test.model, train, validation, test.train, test.validation)
 		}
 	}
@@ -56,9 +57,11 @@ func selfTestConfig(name string, values map[string]float64) Config {
 		return images
 	}
 	return Config{
-		Model: name, Values: values, LatentDim: 4, LearningRate: 1e-3, WeightDecay: 1e-5, BatchSize: 18, Seed: 1, MaxEpochs: 1,
+		Model: name, Values: values, LatentDim: 4, LearningRate: 1e-3, WeightDecay: 1e-5, BatchSize: 18, Seed: 1,
+		MaxEpochs: 1,
 		Data: dataset.Split{
-			Height: network.Side, Width: network.Side, Train: images(18, 0), Validation: images(3, 1), Test: images(1, 2),
+			Height: network.Side, Width: network.Side, Train: images(18, 0), Validation: images(3, 1), Test: images(1,
+				2),
 		},
 	}
 }

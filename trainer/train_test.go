@@ -119,7 +119,8 @@ func checkPrefix(t *testing.T, config Config) {
 				}
 			}
 			if *reports[2].TestLoss != *short[2].TestLoss {
-				t.Errorf("test loss after epoch 3 is %v, in the shorter run %v", *reports[2].TestLoss, *short[2].TestLoss)
+				t.Errorf("test loss after epoch 3 is %v, in the shorter run %v", *reports[2].TestLoss,
+					*short[2].TestLoss)
 			}
 		})
 	}
@@ -160,8 +161,10 @@ func TestDivergence(t *testing.T) {
 	if finite(last.TrainLoss) && finite(last.ValidationLoss) || last.TestLoss == nil {
 		t.Errorf("last report is %+v, want a loss that is not finite, and a test loss", last)
 	}
-	if result.BestEpoch == 0 != (result.Weights == nil) || result.BestEpoch == 0 != math.IsNaN(result.BestValidationLoss) {
-		t.Errorf("best epoch %d has loss %v and %d weights", result.BestEpoch, result.BestValidationLoss, len(result.Weights))
+	if result.BestEpoch == 0 != (result.Weights == nil) ||
+		result.BestEpoch == 0 != math.IsNaN(result.BestValidationLoss) {
+		t.Errorf("best epoch %d has loss %v and %d weights", result.BestEpoch, result.BestValidationLoss,
+			len(result.Weights))
 	}
 }
 

@@ -61,8 +61,8 @@ func (c *Config) layers(definition model.Network) func(*network.Builder) {
 	return func(b *network.Builder) { definition.Layers(b, c.LatentDim, c.values()) }
 }
 
-// examples are images with what is drawn for them in an epoch, which keys the draws; those of validation and test are of
-// epoch 0 always.
+// examples are images with what is drawn for them in an epoch, which keys the draws; those of validation and test are
+// of epoch 0 always.
 func (t *training) examples(images dataset.Images, noise, sample stream.Purpose, epoch int) network.Examples {
 	return network.Examples{
 		Pixels: images.Pixels,
@@ -133,7 +133,8 @@ func (t *training) Test(ctx context.Context) (network.Means, error) {
 func (t *training) State() model.State {
 	steps, _, _ := t.solver.State()
 	return model.State{
-		Steps: uint64(steps), Weights: t.network.Weights, FirstMoments: t.first, SecondMoments: t.second, BestWeights: t.best,
+		Steps: uint64(steps), Weights: t.network.Weights, FirstMoments: t.first, SecondMoments: t.second,
+		BestWeights: t.best,
 	}
 }
 
@@ -148,7 +149,8 @@ func (t *training) Resume(epoch int, state model.State) error {
 		return fmt.Errorf("%w: it has %d steps, want %d", model.ErrState, state.Steps, want)
 	}
 	frozen := t.network.Frozen
-	if err := t.solver.Restore(int(state.Steps), state.FirstMoments[frozen:], state.SecondMoments[frozen:]); err != nil {
+	if err := t.solver.Restore(int(state.Steps), state.FirstMoments[frozen:],
+		state.SecondMoments[frozen:]); err != nil {
 		return err
 	}
 	copy(t.network.Weights, state.Weights)

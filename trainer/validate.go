@@ -68,7 +68,8 @@ func (c *Config) checkValues(m Model) (wrong []error) {
 		value, given := c.Values[axis.Name]
 		switch {
 		case !given && axis.Default == nil:
-			wrong = append(wrong, fmt.Errorf("%s is missing: model %q needs %v", axis.Name, m.Name, describeRange(axis)))
+			wrong = append(wrong, fmt.Errorf("%s is missing: model %q needs %v", axis.Name, m.Name,
+				describeRange(axis)))
 		case given && !inRange(axis, value):
 			wrong = append(wrong, fmt.Errorf("%s is %v, want %v", axis.Name, value, describeRange(axis)))
 		}
@@ -106,7 +107,8 @@ func describeRange(axis Axis) string {
 func (c *Config) checkData() (wrong []error) {
 	height, width := c.Data.Height, c.Data.Width
 	if height != network.Side || width != network.Side {
-		wrong = append(wrong, fmt.Errorf("images are %d x %d pixels, want %d x %d", height, width, network.Side, network.Side))
+		wrong = append(wrong, fmt.Errorf("images are %d x %d pixels, want %d x %d", height, width, network.Side,
+			network.Side))
 	}
 	for _, part := range c.parts() {
 		if part.Len() == 0 || len(part.Pixels) != part.Len()*height*width {

@@ -34,9 +34,15 @@ func TestValidate(t *testing.T) {
 		"negative patience":          {func(c *Config) { c.EarlyStopping.Patience = -1 }, "patience is -1"},
 		"negative min delta":         {func(c *Config) { c.EarlyStopping.MinDelta = -1 }, "minimum decrease is -1"},
 		"negative epoch time":        {func(c *Config) { c.EpochTime = -1 }, "epoch time is -1ns"},
-		"no data":                    {func(c *Config) { c.Data.Train.Pixels = nil }, "130 training images have 0 bytes"},
-		"no test images":             {func(c *Config) { c.Data.Test.Labels = nil }, "0 test images"},
-		"other sizes":                {func(c *Config) { c.Data.Height = 32 }, "images are 32 x 28 pixels, want 28 x 28"},
+		"no data": {
+			func(c *Config) { c.Data.Train.Pixels = nil },
+			"130 training images have 0 bytes",
+		},
+		"no test images": {func(c *Config) { c.Data.Test.Labels = nil }, "0 test images"},
+		"other sizes": {
+			func(c *Config) { c.Data.Height = 32 },
+			"images are 32 x 28 pixels, want 28 x 28",
+		},
 		"validation images cut": {
 			func(c *Config) { c.Data.Validation.Pixels = make([]byte, 5) },
 			"validation images have 5",
@@ -80,7 +86,8 @@ func TestValidate(t *testing.T) {
 		},
 		"no pretrained weights": {
 			func(c *Config) { c.Model = Classifier },
-			`pretrained weights are missing: model "classifier" begins with those of ["conv-autoencoder" "denoising-autoencoder"]`,
+			`pretrained weights are missing: model "classifier" begins with those of ` +
+				`["conv-autoencoder" "denoising-autoencoder"]`,
 		},
 		"pretrained weights of another latent dimension": {
 			func(c *Config) { *c = smallModel(t, Classifier); c.LatentDim = 7 },
@@ -108,10 +115,13 @@ func TestValidate(t *testing.T) {
 			},
 			"images have no labels, which the model learns",
 		},
-		"no labels, and none needed":   {func(c *Config) { c.Data.Unlabeled = true }, ""},
-		"two things at once":           {func(c *Config) { c.LatentDim, c.BatchSize = 0, 0 }, "batch size is 0"},
-		"no pixels in images at all":   {func(c *Config) { c.Data.Height, c.Data.Width = 0, 0 }, "images are 0 x 0"},
-		"negative height and width":    {func(c *Config) { c.Data.Height, c.Data.Width = -28, -28 }, "images are -28 x -28"},
+		"no labels, and none needed": {func(c *Config) { c.Data.Unlabeled = true }, ""},
+		"two things at once":         {func(c *Config) { c.LatentDim, c.BatchSize = 0, 0 }, "batch size is 0"},
+		"no pixels in images at all": {func(c *Config) { c.Data.Height, c.Data.Width = 0, 0 }, "images are 0 x 0"},
+		"negative height and width": {
+			func(c *Config) { c.Data.Height, c.Data.Width = -28, -28 },
+			"images are -28 x -28",
+		},
 		"nothing that is right at all": {func(c *Config) { *c = Config{} }, `model is ""`},
 	} {
 		t.Run(name, func(t *testing.T) {

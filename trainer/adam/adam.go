@@ -81,7 +81,8 @@ func (s *Solver) State() (steps int, first, second []float32) { return s.step.St
 // Restore puts the solver where State was taken. ErrParameters if there are not as many moments as weights.
 func (s *Solver) Restore(steps int, first, second []float32) error {
 	if len(first) != len(s.first) || len(second) != len(s.second) || steps < 0 {
-		return fmt.Errorf("restore %d and %d moments, want %d: %w", len(first), len(second), len(s.first), ErrParameters)
+		return fmt.Errorf("restore %d and %d moments, want %d: %w", len(first), len(second), len(s.first),
+			ErrParameters)
 	}
 	s.step.Step = steps
 	copy(s.first, first)

@@ -56,7 +56,8 @@ func Between(inputs, outputs gorgonia.Nodes) (*Machine, error) {
 		}
 		for _, input := range inputsOf(node) {
 			if sums[input] && call.Tile != nil {
-				return nil, fmt.Errorf("compile %v: %w: %v is known at a batch's end only", node.Op(), ErrGraph, input.Op())
+				return nil, fmt.Errorf("compile %v: %w: %v is known at a batch's end only", node.Op(), ErrGraph,
+					input.Op())
 			}
 		}
 		sums[node] = call.End != nil
@@ -66,8 +67,8 @@ func Between(inputs, outputs gorgonia.Nodes) (*Machine, error) {
 }
 
 // schedule lists what the outputs depend on, every node after those that it depends on, in the order of their making.
-// That order runs a gradient's users right after it, so that it is not kept for long. Nothing is listed on account of the
-// inputs.
+// That order runs a gradient's users right after it, so that it is not kept for long. Nothing is listed on account of
+// the inputs.
 func schedule(inputs, outputs gorgonia.Nodes) (gorgonia.Nodes, error) {
 	if len(outputs) == 0 {
 		return nil, fmt.Errorf("%w: it has no outputs", ErrGraph)
@@ -183,7 +184,8 @@ func bound(node *gorgonia.Node) ([]float32, error) {
 	case nil:
 		shape := node.Shape()
 		values := kernel.Values(shape.TotalSize())
-		if err := gorgonia.UnsafeLet(node, tensor.New(tensor.WithShape(shape...), tensor.WithBacking(values))); err != nil {
+		if err := gorgonia.UnsafeLet(node, tensor.New(tensor.WithShape(shape...),
+			tensor.WithBacking(values))); err != nil {
 			return nil, fmt.Errorf("bind %v: %w", node, err)
 		}
 		return values, nil

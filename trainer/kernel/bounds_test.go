@@ -293,7 +293,8 @@ func TestValuesBeginAtCacheLine(t *testing.T) {
 	for n := 1; n < 100; n++ {
 		values := Values(n)
 		if address := uintptr(unsafe.Pointer(&values[0])); address%64 != 0 || len(values) != n || cap(values) != n {
-			t.Fatalf("%d values, capacity %d, at %#x; want %d at a multiple of 64", len(values), cap(values), address, n)
+			t.Fatalf("%d values, capacity %d, at %#x; want %d at a multiple of 64", len(values), cap(values), address,
+				n)
 		}
 	}
 }

@@ -11,10 +11,11 @@ type NormalState [4][Lanes]uint32
 
 // Normal fills a tile, (value, lane), with standard normal numbers, and moves the lanes' generators on.
 //
-// Each lane has a generator of its own, xoshiro128++. The lower half of a draw makes a value, the upper half the next one:
-// 15 bits choose the absolute value, the median of one of 2^15 equally probable slices of the distribution, and the
-// highest one its sign. So each of 2^16 numbers is as probable as the next; they are symmetric about zero and never zero.
-// They are scaled so that the variance is 1, and go up to 4.3. A last value that has no next one drops the upper half.
+// Each lane has a generator of its own, xoshiro128++. The lower half of a draw makes a value, the upper half the next
+// one: 15 bits choose the absolute value, the median of one of 2^15 equally probable slices of the distribution, and
+// the highest one its sign. So each of 2^16 numbers is as probable as the next; they are symmetric about zero and never
+// zero. They are scaled so that the variance is 1, and go up to 4.3. A last value that has no next one drops the upper
+// half.
 //
 // Source: Blackman and Vigna, "Scrambled Linear Pseudorandom Number Generators", 2021.
 func Normal(dst []float32, state *NormalState) {

@@ -72,7 +72,8 @@ func TestUpperQuantile(t *testing.T) {
 	}
 }
 
-// Each lane of a tile has the numbers of xoshiro128++ as its authors wrote it, lower half of a draw first, on each path.
+// Each lane of a tile has the numbers of xoshiro128++ as its authors wrote it, lower half of a draw first, on each
+// path.
 func TestNormalFollowsTheGenerator(t *testing.T) {
 	next := func(s *[4]uint32) uint32 {
 		rotate := func(x uint32, k int) uint32 { return x<<k | x>>(32-k) }

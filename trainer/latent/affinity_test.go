@@ -40,7 +40,8 @@ func TestConditionalProbabilities(t *testing.T) {
 				if got := perplexity(probabilities); math.Abs(got/want-1) > 2*perplexityTolerance {
 					t.Fatalf("point %d, unit %g: perplexity %v, want %v", i, unit, got, want)
 				}
-				if !slices.IsSortedFunc(probabilities, func(a, b float64) int { return neighbour{b, 0}.compare(neighbour{a, 0}) }) {
+				if !slices.IsSortedFunc(probabilities,
+					func(a, b float64) int { return neighbour{b, 0}.compare(neighbour{a, 0}) }) {
 					t.Fatalf("point %d, unit %g: a farther neighbour is likelier", i, unit)
 				}
 			}
@@ -113,7 +114,8 @@ func TestAffinities(t *testing.T) {
 			if got[i][j] != got[j][i] {
 				t.Fatalf("affinity %v of (%d, %d), %v the other way", got[i][j], i, j, got[j][i])
 			}
-			if want := (conditional[i][j] + conditional[j][i]) / float64(2*n); math.Abs(got[i][j]-want) > 1e-6*want+1e-40 {
+			want := (conditional[i][j] + conditional[j][i]) / float64(2*n)
+			if math.Abs(got[i][j]-want) > 1e-6*want+1e-40 {
 				t.Fatalf("affinity %v of (%d, %d), want %v", got[i][j], i, j, want)
 			}
 		}

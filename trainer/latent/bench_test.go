@@ -26,7 +26,8 @@ func benchmarkTSNE(b *testing.B, n, dimensions int) {
 // A whole embedding, with all 1,000 iterations. That of 10,000 points has the build tag soak.
 func BenchmarkTSNE(b *testing.B) {
 	for _, dimensions := range []int{2, 3} {
-		b.Run(fmt.Sprintf("points=2000/dimensions=%d", dimensions), func(b *testing.B) { benchmarkTSNE(b, 2000, dimensions) })
+		b.Run(fmt.Sprintf("points=2000/dimensions=%d", dimensions),
+			func(b *testing.B) { benchmarkTSNE(b, 2000, dimensions) })
 	}
 }
 

@@ -10,7 +10,7 @@
 // t-SNE goes these steps, each in a file of its own:
 //
 //	neighbours.go  the 3 perplexity nearest neighbours of each point, exactly, by a vantage-point tree
-//	affinity.go    a Gaussian around each point, as wide as the perplexity asks for; their probabilities, made symmetric
+//	affinity.go    a Gaussian around each point, as wide as the perplexity asks for; their probabilities, symmetric
 //	start.go       where the embedding begins: the points' own principal components, or random points
 //	tree.go        in each iteration, the quadtree or octree of the embedding, from points sorted in Morton order
 //	forces.go      attraction along the affinities, repulsion from the tree's cells
@@ -30,15 +30,16 @@
 // the side of the cell, and points go through the tree two by two: with the same theta, it errs less. In the tests the
 // gradient is within 3% of the exact one where theta is 0.5, and equal to it to rounding with ExactTheta.
 //
-// make bench-peers measures it beside scikit-learn's, with codes of an autoencoder that it trains for ten epochs. On two
-// cores of an AMD EPYC, with codes of the paper's best one, fully trained (10,000 test images of MNIST, 32 dimensions), all
-// 1,000 iterations, and both embeddings judged by this package:
+// make bench-peers measures it beside scikit-learn's, with codes of an autoencoder that it trains for ten epochs. On
+// two cores of an AMD EPYC, with codes of the paper's best one, fully trained (10,000 test images of MNIST, 32
+// dimensions), all 1,000 iterations, and both embeddings judged by this package:
 //
 //	                   wall s   CPU s   memory   divergence   trustworthiness (5, 12)   5-NN accuracy
 //	this package         13.2    18.0   47 MB        1.707            0.9953, 0.9909          0.9633
 //	scikit-learn 1.9.1   67.7    95.3  194 MB        1.694            0.9958, 0.9911          0.9647
 //
-// Other work on the machine moves the times: from one such session to another ours took 13 to 18 s of CPU, the other 95 to
+// Other work on the machine moves the times: from one such session to another ours took 13 to 18 s of CPU, the other 95
+// to
 // 107.
 //
 // Everything is deterministic: the same input gives the same bits whatever GOMAXPROCS is, because each point's sums

@@ -103,14 +103,17 @@ func TestGradient(t *testing.T) {
 					// All is attraction and repulsion of nearly nothing, down to subnormal numbers.
 					for i := range got {
 						if math.Abs(got[i]-want[i]) > 1e-170 {
-							t.Fatalf("%s, %d dimensions, theta %v: gradient %v at %d, want %v", name, dim, theta, got[i], i, want[i])
+							t.Fatalf("%s, %d dimensions, theta %v: gradient %v at %d, want %v", name, dim, theta,
+								got[i], i, want[i])
 						}
 					}
 				} else if e := relativeError(got, want); !(e < tolerance) {
-					t.Errorf("%s, %d dimensions, theta %v: the gradient is off by %.2g, want below %v", name, dim, theta, e, tolerance)
+					t.Errorf("%s, %d dimensions, theta %v: the gradient is off by %.2g, want below %v", name, dim,
+						theta, e, tolerance)
 				}
 				if e := math.Abs(divergence/wantDivergence - 1); !(e < tolerance/4+1e-6) {
-					t.Errorf("%s, %d dimensions, theta %v: divergence %v, want %v", name, dim, theta, divergence, wantDivergence)
+					t.Errorf("%s, %d dimensions, theta %v: divergence %v, want %v", name, dim, theta, divergence,
+						wantDivergence)
 				}
 			}
 		}

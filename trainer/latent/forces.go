@@ -44,8 +44,8 @@ func (a *affinities) attract3(embedding, force []float64, first, last int) {
 // repel2 sets force to the sum over j of q_ij^2 (y_i - y_j), for points in two dimensions by their places in Morton
 // order, and returns the sum of their q_ij. force is by the points' numbers.
 //
-// Points go through the tree in pairs, which are close together as a rule: a cell stands for its points where it may for
-// both. That takes two thirds of the time of one by one, because most of that goes into branches that can't be
+// Points go through the tree in pairs, which are close together as a rule: a cell stands for its points where it may
+// for both. That takes two thirds of the time of one by one, because most of that goes into branches that can't be
 // predicted, and it errs less.
 func (t *cellTree) repel2(force []float64, first, last int) float64 {
 	var total float64

@@ -20,7 +20,8 @@ type vantageTree struct {
 	// order has the points' numbers, and values their coordinates in that order.
 	order  []int32
 	values []float64
-	// radius of a vantage point, at its place in order: no point of the nearer half is farther, none of the other nearer.
+	// radius of a vantage point, at its place in order: no point of the nearer half is farther, none of the other
+	// nearer.
 	radius []float64
 }
 
@@ -78,7 +79,8 @@ func intRange(first, last int) func(yield func(int) bool) {
 func newVantageTree(ctx context.Context, points Points) (*vantageTree, error) {
 	n := points.Len()
 	t := &vantageTree{
-		dim: points.Dim, order: make([]int32, n), values: make([]float64, len(points.Values)), radius: make([]float64, n),
+		dim: points.Dim, order: make([]int32, n), values: make([]float64, len(points.Values)),
+		radius: make([]float64, n),
 	}
 	for i := range t.order {
 		t.order[i] = int32(i)
@@ -131,7 +133,8 @@ type search struct {
 	self  int32
 	// nearest is a heap with the farthest on top, as long as its capacity once that many were seen.
 	nearest []neighbour
-	// farthest is the squared distance of the farthest of the nearest, reach its root; infinite while there are too few.
+	// farthest is the squared distance of the farthest of the nearest, reach its root; infinite while there are too
+	// few.
 	farthest, reach float64
 }
 

@@ -23,14 +23,16 @@ func TestPCAOfEllipse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := long * long / (long*long + short*short); math.Abs(explained[0]-want) > 1e-12 || math.Abs(sum(explained)-1) > 1e-12 {
+	if want := long * long / (long*long + short*short); math.Abs(explained[0]-want) > 1e-12 ||
+		math.Abs(sum(explained)-1) > 1e-12 {
 		t.Errorf("explained %v, want %v and the rest", explained, want)
 	}
 	// Axes point where their largest coordinate is positive: the first is (-0.6, 0.8).
 	for i := range n {
 		sin, cos := math.Sincos(2 * math.Pi * float64(i) / n)
 		got := projection.Row(i)
-		if want := [2]float64{-long * cos, short * sin}; math.Abs(got[0]-want[0]) > 1e-9 || math.Abs(got[1]-want[1]) > 1e-9 {
+		if want := [2]float64{-long * cos, short * sin}; math.Abs(got[0]-want[0]) > 1e-9 ||
+			math.Abs(got[1]-want[1]) > 1e-9 {
 			t.Fatalf("point %d is projected to %v, want %v", i, got, want)
 		}
 	}

@@ -78,7 +78,8 @@ func checkEmbedding(original, embedding Points) error {
 		return fmt.Errorf("embedding: %w", err)
 	}
 	if embedding.Len() != original.Len() {
-		return fmt.Errorf("%w: the embedding has %d, the original %d", ErrInvalidPoints, embedding.Len(), original.Len())
+		return fmt.Errorf("%w: the embedding has %d, the original %d", ErrInvalidPoints, embedding.Len(),
+			original.Len())
 	}
 	return nil
 }

@@ -42,13 +42,14 @@ type TSNE struct {
 	Dimensions int
 	// Perplexity is about how many neighbours a point feels, 1 or more. Points must be more than three times as many.
 	Perplexity float64
-	// Theta trades accuracy for speed, from above 0 to 1: a cell of the tree stands for its points where the diagonal of
-	// the box around them is less than Theta times their distance. ExactTheta for every pair.
+	// Theta trades accuracy for speed, from above 0 to 1: a cell of the tree stands for its points where the diagonal
+	// of the box around them is less than Theta times their distance. ExactTheta for every pair.
 	Theta float64
 	// LearningRate is what the gradient is multiplied by. By default a fourth of the number of points by
 	// EarlyExaggeration, but at least MinDefaultLearningRate.
 	LearningRate float64
-	// EarlyExaggeration multiplies attractions for the first ExaggerationIterations, with momentum 0.5; it is 0.8 later.
+	// EarlyExaggeration multiplies attractions for the first ExaggerationIterations, with momentum 0.5; it is 0.8
+	// later.
 	EarlyExaggeration      float64
 	ExaggerationIterations int
 	// Iterations are all, those with exaggeration included.
@@ -176,8 +177,8 @@ func (d *descent) run(t *TSNE) (divergence float64, err error) {
 	return divergence, nil
 }
 
-// centred returns the points about their mean, divided by 2 to the power of exponent, which brings the largest coordinate
-// into [0.5, 1). t-SNE is indifferent to both, and squares of very small coordinates would vanish.
+// centred returns the points about their mean, divided by 2 to the power of exponent, which brings the largest
+// coordinate into [0.5, 1). t-SNE is indifferent to both, and squares of very small coordinates would vanish.
 func centred(points Points) (c Points, exponent int) {
 	n := points.Len()
 	c = Points{Values: make([]float64, len(points.Values)), Dim: points.Dim}

@@ -44,7 +44,13 @@ func TestBits(t *testing.T) {
 		want string
 	}{
 		{TSNE{Perplexity: 20, ExaggerationIterations: 60, Iterations: 100}, "198c96e59a2a3b02"},
-		{TSNE{Perplexity: 11, ExaggerationIterations: 60, Iterations: 100, Dimensions: 3, Start: StartRandom, Seed: 7}, "4585218da88a8f2c"},
+		{
+			TSNE{
+				Perplexity: 11, ExaggerationIterations: 60, Iterations: 100, Dimensions: 3,
+				Start: StartRandom, Seed: 7,
+			},
+			"4585218da88a8f2c",
+		},
 		{TSNE{Perplexity: 11, Iterations: 20, Theta: ExactTheta}, "d9289f6ab57c1f7e"},
 	} {
 		for _, processors := range []int{1, 3} {

@@ -84,7 +84,8 @@ func TestTenStepsBits(t *testing.T) {
 				}
 				for i := range got {
 					if got[i] != want[i] {
-						t.Fatalf("step %d on path %s leaves %#x, on %s %#x", i+1, path, got[i], kernel.Paths()[0], want[i])
+						t.Fatalf("step %d on path %s leaves %#x, on %s %#x", i+1, path, got[i], kernel.Paths()[0],
+							want[i])
 					}
 				}
 				if len(got) > 1 && got[1] != test.want[0] {

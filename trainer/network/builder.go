@@ -72,8 +72,8 @@ func (b *Builder) NoisyImages(channels, height, width int, deviation float64) (n
 	return noisy, b.clean
 }
 
-// Shift moves training images by up to so many pixels in each direction, anew in each epoch. Images is called before, with
-// one channel.
+// Shift moves training images by up to so many pixels in each direction, anew in each epoch. Images is called before,
+// with one channel.
 func (b *Builder) Shift(reach int) {
 	switch {
 	case b.err != nil:
@@ -99,7 +99,8 @@ func (b *Builder) Labels(count int) *gorgonia.Node {
 // tile is an input of that shape per image.
 func (b *Builder) tile(name string, shape ...int) *gorgonia.Node {
 	shape = append(shape, kernel.Lanes)
-	return gorgonia.NewTensor(b.graph, tensor.Float32, len(shape), gorgonia.WithShape(shape...), gorgonia.WithName(name))
+	return gorgonia.NewTensor(b.graph, tensor.Float32, len(shape), gorgonia.WithShape(shape...),
+		gorgonia.WithName(name))
 }
 
 // Convolution is a layer from (channel, row, column, lane) to (filter, row, column, lane).

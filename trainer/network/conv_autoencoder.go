@@ -28,8 +28,8 @@ func (b *Builder) ConvAutoencoder(x, target *gorgonia.Node, latentDim int) {
 	b.Minimize(b.MeanSquaredError(y, target))
 }
 
-// ConvEncoder is the autoencoder's first half: a convolutional section, then a linear section, from (1, 28, 28, lane) to
-// (latentDim, lane).
+// ConvEncoder is the autoencoder's first half: a convolutional section, then a linear section, from (1, 28, 28, lane)
+// to (latentDim, lane).
 func (b *Builder) ConvEncoder(x *gorgonia.Node, latentDim int) *gorgonia.Node {
 	h := b.Convolution("encoder.c.0", x, 8, Window{Kernel: 3, Stride: 2, Padding: 1}, kernel.ReLU)
 	b.Assert(h, 8, 14, 14)

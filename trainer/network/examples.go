@@ -39,8 +39,8 @@ type Means struct {
 	Metrics []float64
 }
 
-// Train computes the mean loss over a batch of images and its gradients. The batch is the images with the given indices.
-// It returns ctx's error within a tile's time of ctx's end; the gradients are then undefined.
+// Train computes the mean loss over a batch of images and its gradients. The batch is the images with the given
+// indices. It returns ctx's error within a tile's time of ctx's end; the gradients are then undefined.
 func (n *Network) Train(ctx context.Context, examples Examples, batch []uint32) (loss float64, err error) {
 	if err := n.run(ctx, n.training, &examples, batch); err != nil {
 		return 0, err

@@ -25,8 +25,8 @@ func (b *Builder) SquaredError(output, target *gorgonia.Node) *gorgonia.Node {
 	return b.check(operation.SquaredError(output, target, b.share))
 }
 
-// Divergence is the Kullback-Leibler divergence from the standard normal distribution, summed over an image's values, as
-// a mean over a batch's images.
+// Divergence is the Kullback-Leibler divergence from the standard normal distribution, summed over an image's values,
+// as a mean over a batch's images.
 func (b *Builder) Divergence(mean, logVariance *gorgonia.Node) *gorgonia.Node {
 	if b.err != nil || !b.shares(1) {
 		return nil
@@ -61,7 +61,8 @@ func (b *Builder) WeightedSum(first, second *gorgonia.Node, weight float64) *gor
 // shares sets how many values of an image have a share in the loss, and reports whether it can be so many.
 func (b *Builder) shares(values int) bool {
 	if b.shared != 0 && b.shared != values {
-		b.err = fmt.Errorf("one loss is a mean over %d values of an image, another over %d: %w", b.shared, values, ErrNetwork)
+		b.err = fmt.Errorf("one loss is a mean over %d values of an image, another over %d: %w", b.shared, values,
+			ErrNetwork)
 		return false
 	}
 	b.shared = values

@@ -17,7 +17,8 @@ func newMover(height, width int) *mover {
 	return m
 }
 
-// move returns the images of a tile as their offsets move them, and their indices there. Both change with the next call.
+// move returns the images of a tile as their offsets move them, and their indices there. Both change with the next
+// call.
 func (m *mover) move(examples *Examples, tile []uint32) (pixels []byte, indices []uint32) {
 	size := m.height * m.width
 	for lane, image := range tile {

@@ -36,8 +36,8 @@ type part struct {
 	input, output []float32
 }
 
-// Encode returns the codes of images: pixels from 0 to 1, row by row, one image after another. The codes are in the same
-// order. It returns ErrNoPart if the network has no encoder, ErrSize if the images are not whole, or ctx's error.
+// Encode returns the codes of images: pixels from 0 to 1, row by row, one image after another. The codes are in the
+// same order. It returns ErrNoPart if the network has no encoder, ErrSize if the images are not whole, or ctx's error.
 func (n *Network) Encode(ctx context.Context, images []float32) ([]float32, error) {
 	return n.runPart(ctx, &n.encoder, n.nodes.input, n.nodes.parts.code, images)
 }

@@ -51,9 +51,10 @@ func divergence(shape tensor.Shape) *op {
 			if err != nil {
 				return nil, err
 			}
-			dLogVariance, err := gorgonia.ApplyOp(divergenceGradient(shape, "variance", func(logVariance float32) float32 {
-				return (kernel.Exp(logVariance) - 1) / 2
-			}), inputs[1], inputs[2], dLoss)
+			dLogVariance, err := gorgonia.ApplyOp(divergenceGradient(shape, "variance",
+				func(logVariance float32) float32 {
+					return (kernel.Exp(logVariance) - 1) / 2
+				}), inputs[1], inputs[2], dLoss)
 			return gorgonia.Nodes{dMean, dLogVariance, nil}, err
 		},
 	}

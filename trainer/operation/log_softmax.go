@@ -14,7 +14,8 @@ import (
 //	y[class] = x[class] - log(sum over classes: exp(x))
 func LogSoftmax(x *gorgonia.Node) (*gorgonia.Node, error) {
 	if x.Shape().Dims() != 2 {
-		return nil, fmt.Errorf("logarithm of softmax: %w: got %v, want (classes, %d)", ErrShape, x.Shape(), kernel.Lanes)
+		return nil, fmt.Errorf("logarithm of softmax: %w: got %v, want (classes, %d)", ErrShape, x.Shape(),
+			kernel.Lanes)
 	}
 	return gorgonia.ApplyOp(logSoftmax(x.Shape()), x)
 }

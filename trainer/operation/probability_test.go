@@ -29,7 +29,8 @@ const (
 // are not numbers: whatever an earlier layer made of nothing must not matter. Extra is what goes with the images, and
 // zeros.
 func newScalarFixture(
-	t *testing.T, extra []float32, extraShape []int, define func(first, second, extra, share *gorgonia.Node) *gorgonia.Node,
+	t *testing.T, extra []float32, extraShape []int, define func(first, second, extra,
+		share *gorgonia.Node) *gorgonia.Node,
 ) *scalarFixture {
 	t.Helper()
 	f := &scalarFixture{
@@ -148,7 +149,9 @@ func TestLogSoftmaxAndLikelihood(t *testing.T) {
 	for lane := range images {
 		labels[lane] = float32(lane % features)
 	}
-	f := newScalarFixture(t, labels, []int{kernel.Lanes}, func(first, second, labels, share *gorgonia.Node) *gorgonia.Node {
+	f := newScalarFixture(t, labels, []int{kernel.Lanes}, func(first, second, labels,
+		share *gorgonia.Node,
+	) *gorgonia.Node {
 		likelihood := func(x *gorgonia.Node) *gorgonia.Node {
 			return must(t)(operation.NegativeLogLikelihood(must(t)(operation.LogSoftmax(x)), labels, share))
 		}
@@ -203,7 +206,8 @@ func TestAccuracy(t *testing.T) {
 	operation.Building.Lock()
 	defer operation.Building.Unlock()
 	const classes = 3
-	scores, labels, share := make([]float32, classes*kernel.Lanes), make([]float32, kernel.Lanes), make([]float32, kernel.Lanes)
+	scores, labels, share := make([]float32, classes*kernel.Lanes), make([]float32, kernel.Lanes), make([]float32,
+		kernel.Lanes)
 	for lane := range 7 {
 		scores[lane%classes*kernel.Lanes+lane] = 1
 		labels[lane] = float32(lane % classes)

@@ -13,8 +13,8 @@ import (
 //
 //	z = mean + exp(logVariance / 2) * draw
 //
-// All have one shape, lanes last; draws are standard normal numbers. A draw of exactly zero stands for a lane without an
-// image: there z is the mean, whatever the variance.
+// All have one shape, lanes last; draws are standard normal numbers. A draw of exactly zero stands for a lane without
+// an image: there z is the mean, whatever the variance.
 func Sample(mean, logVariance, draws *gorgonia.Node) (*gorgonia.Node, error) {
 	return gorgonia.ApplyOp(sample(mean.Shape()), mean, logVariance, draws)
 }

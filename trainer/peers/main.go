@@ -171,12 +171,13 @@ func trainingImages(ctx context.Context) ([]byte, error) {
 func ourselves(pixels []byte, duration time.Duration) []*peer {
 	var peers []*peer
 	for _, path := range kernel.Paths() {
-		peers = append(peers, &peer{name: "Trellis, " + path, measure: func(ctx context.Context) (float64, string, error) {
-			if err := kernel.SetPath(path); err != nil {
-				return 0, "", err
-			}
-			return ownRate(ctx, pixels, duration)
-		}})
+		peers = append(peers,
+			&peer{name: "Trellis, " + path, measure: func(ctx context.Context) (float64, string, error) {
+				if err := kernel.SetPath(path); err != nil {
+					return 0, "", err
+				}
+				return ownRate(ctx, pixels, duration)
+			}})
 	}
 	return peers
 }

@@ -77,7 +77,8 @@ func compareTSNE(ctx context.Context, rounds, epochs int, codes string) error {
 		return err
 	}
 	fmt.Printf("t-SNE of %d codes of %d dimensions, perplexity 30, 1000 iterations\n\n", embedded, original.Dim)
-	fmt.Printf("%-22s %2s %8s %8s %8s %10s %8s %8s %8s  %s\n", "", "to", "wall s", "CPU s", "MiB", "divergence", "trust 5",
+	fmt.Printf("%-22s %2s %8s %8s %8s %10s %8s %8s %8s  %s\n", "", "to", "wall s", "CPU s", "MiB", "divergence",
+		"trust 5",
 		"trust 12", "5-NN", "version")
 	for range rounds {
 		for _, p := range peers {
@@ -101,7 +102,8 @@ func embedders(ctx context.Context) ([]embedder, error) {
 	}
 	ours := func(dimensions int) embedder {
 		return embedder{"Trellis", dimensions, func(codes, embedding string) *exec.Cmd {
-			return exec.CommandContext(ctx, self, "-embed", strconv.Itoa(dimensions), "-codes", codes, "-embedding", embedding)
+			return exec.CommandContext(ctx, self, "-embed", strconv.Itoa(dimensions), "-codes", codes, "-embedding",
+				embedding)
 		}}
 	}
 	python, err := findPython(ctx, "sklearn")
@@ -145,7 +147,8 @@ func (e *embedding) print(ctx context.Context, of embedder, original latent.Poin
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%-22s %2d %8.1f %8.1f %8d %10.4f %8.4f %8.4f %8.4f  %s\n", of.name, of.dimensions, e.seconds, e.cpu.Seconds(),
+	fmt.Printf("%-22s %2d %8.1f %8.1f %8d %10.4f %8.4f %8.4f %8.4f  %s\n", of.name, of.dimensions, e.seconds,
+		e.cpu.Seconds(),
 		e.peak>>10, e.divergence, trust[0], trust[1], accuracy, e.version)
 	return nil
 }
@@ -208,7 +211,8 @@ func writeCodes(ctx context.Context, data *dataset.Data, epochs int, file string
 	if err != nil {
 		return err
 	}
-	fmt.Printf("codes: latent 32, trained for %d epochs to a validation loss of %.6f\n", result.Epochs, result.BestValidationLoss)
+	fmt.Printf("codes: latent 32, trained for %d epochs to a validation loss of %.6f\n", result.Epochs,
+		result.BestValidationLoss)
 	encoder, err := trainer.NewInference(config, last)
 	if err != nil {
 		return err
@@ -242,7 +246,8 @@ func readPoints(file string) (latent.Points, error) {
 		return latent.Points{}, err
 	}
 	if len(content) == 0 || len(content)%(8*embedded) != 0 {
-		return latent.Points{}, fmt.Errorf("%s has %d bytes, want rows of float64 for %d points", file, len(content), embedded)
+		return latent.Points{}, fmt.Errorf("%s has %d bytes, want rows of float64 for %d points", file, len(content),
+			embedded)
 	}
 	points := latent.Points{Values: make([]float64, len(content)/8), Dim: len(content) / (8 * embedded)}
 	for i := range points.Values {

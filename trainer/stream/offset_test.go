@@ -48,7 +48,8 @@ func TestOffsetsOfAnImage(t *testing.T) {
 		t.Errorf("in another order, offsets are %v, want %v", got, want)
 	}
 	for name, other := range map[string]*Offsets{
-		"seed": NewOffsets(2, TrainingShift, 3, 2), "epoch": NewOffsets(1, TrainingShift, 4, 2), "purpose": NewOffsets(1, TestNoise, 3, 2),
+		"seed": NewOffsets(2, TrainingShift, 3, 2), "epoch": NewOffsets(1, TrainingShift, 4,
+			2), "purpose": NewOffsets(1, TestNoise, 3, 2),
 	} {
 		if draw(other, forward...) == want {
 			t.Errorf("another %s has the same offsets", name)

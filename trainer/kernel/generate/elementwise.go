@@ -253,7 +253,8 @@ func normal() {
 func squaredError() {
 	function("squaredErrorAVX2", "func(sums *float64, dy, y, target *float32, mask *uint32, scale float32, count int)")
 	Doc(
-		"squaredErrorAVX2 computes, for count vectors of 16 lanes, d = (y-target) & mask, dy = scale * d and, in float64,",
+		"squaredErrorAVX2 computes, for count vectors of 16 lanes, d = (y-target) & mask, "+
+			"dy = scale * d and, in float64,",
 		"sums[lane] += d * d.",
 	)
 	dy, y, target, mask := argument("dy"), argument("y"), argument("target"), argument("mask")

@@ -19,7 +19,8 @@ func gather(w width, positions, channels int) {
 	function(name, "func("+parameters+
 		"bias *float32, taps *int32, tapCount int, positions *int32, groups, plane, channels int, bound float32)")
 	doc := []string{
-		fmt.Sprintf("%s computes groups of %d positions (vectors) times %d channels: for each position p and channel k,",
+		fmt.Sprintf("%s computes groups of %d positions (vectors) times %d channels: "+
+			"for each position p and channel k,",
 			name, positions, channels),
 		"",
 		"\ty[position.y + k*plane] = max(bound, bias[k] + sum over taps: weights[tap.w + k] * x[position.x + tap.x])",
@@ -239,7 +240,8 @@ func outerByLane(w width, chosen, other int) {
 	Doc(
 		fmt.Sprintf("%s adds to the totals of %d chosen channels a times %d other channels b", name, chosen, other),
 		"",
-		"\ttotals[b*row + a*16] += sum over pairs: chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]",
+		"\ttotals[b*row + a*16] += sum over pairs: "+
+			"chosen[a*chosenPlane + pair.chosen] * other[b*otherPlane + pair.other]",
 		"",
 		"for each lane of a vector. Planes and row are in bytes, offsets are in values; count is at least 1.",
 	)
@@ -307,11 +309,14 @@ func outerByChannel(w width, vectors, other int) {
 	name := fmt.Sprintf("outerByChannel%dx%d%s", vectors, other, w.name)
 	function(name, "func(totals, transposed, other *float32, pairs *int32, count, row, plane int)")
 	Doc(
-		fmt.Sprintf("%s adds to the totals of %d vectors of chosen channels times %d other channels b", name, vectors, other),
+		fmt.Sprintf("%s adds to the totals of %d vectors of chosen channels times %d other channels b", name, vectors,
+			other),
 		"",
-		"\ttotals[b*row] += sum over pairs and lanes: transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]",
+		"\ttotals[b*row] += sum over pairs and lanes: "+
+			"transposed[pair.chosen + lane*row] * other[b*plane + pair.other + lane]",
 		"",
-		fmt.Sprintf("for each of %d neighboring chosen channels. row and plane are in bytes, offsets are in values; count is",
+		fmt.Sprintf("for each of %d neighboring chosen channels. row and plane are in bytes, "+
+			"offsets are in values; count is",
 			vectors*w.floats()),
 		"at least 1.",
 	)

@@ -35,7 +35,8 @@ func (Definition) Describe() model.Model {
 			Integer: true, Minimum: 0, Maximum: 1, Default: &zero,
 		}, {
 			Name: Shift,
-			Summary: "training images are moved by up to so many pixels to each side, anew in each epoch; what comes in is black. " +
+			Summary: "training images are moved by up to so many pixels to each side, anew in each epoch; " +
+				"what comes in is black. " +
 				"Validation and test images stay",
 			Integer: true, Minimum: 0, Maximum: 4, Default: &zero,
 		}},
@@ -44,7 +45,9 @@ func (Definition) Describe() model.Model {
 		Classes:    Classes,
 		Pretrained: []string{convautoencoder.Name, denoisingautoencoder.Name},
 		Loss:       "mean negative log-likelihood of the label",
-		Metrics:    []model.Metric{{Name: "accuracy", Summary: "fraction of the images whose label is the most probable class"}},
+		Metrics: []model.Metric{{
+			Name: "accuracy", Summary: "fraction of the images whose label is the most probable class",
+		}},
 	}
 }
 

@@ -23,7 +23,8 @@ func (Definition) Describe() model.Model {
 		Summary: "denoising autoencoder: reconstructs images from noisy ones (paper, section 3)",
 		Axes: []model.Axis{{
 			Name: Noise,
-			Summary: "standard deviation of the gaussian noise on every pixel, where black is 0 and white is 1; what comes " +
+			Summary: "standard deviation of the gaussian noise on every pixel, where black is 0 and white is 1; " +
+				"what comes " +
 				"of it is not clamped",
 			Minimum: 0, ExclusiveMinimum: true, Maximum: 10,
 		}},

@@ -1,6 +1,6 @@
-// Package synthetic is a model without a network, which needs no data. Its losses follow a closed form over the same axes
-// as a real search, so that a cluster, its schedule and its ranking can be tried out without training. With the learning
-// rate r in units of 1e-3, the latent dimension l in units of 16, the weight decay w, and the epoch e:
+// Package synthetic is a model without a network, which needs no data. Its losses follow a closed form over the same
+// axes as a real search, so that a cluster, its schedule and its ranking can be tried out without training. With the
+// learning rate r in units of 1e-3, the latent dimension l in units of 16, the weight decay w, and the epoch e:
 //
 //	b(p)           = p / (1 + p)                                    bounds a penalty by 1
 //	floor          = 0.010 + 0.004 b(l + 1/l - 2) + 0.003 b(r + 1/r - 2) + 0.001 ((w - 1e-5) / (w + 1e-5))^2

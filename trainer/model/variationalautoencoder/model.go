@@ -34,7 +34,10 @@ func (Definition) Describe() model.Model {
 			"validation and test its weight is 1, so that weights compare",
 		Metrics: []model.Metric{
 			{Name: "reconstruction", Summary: "squared error of an image, summed over its pixels"},
-			{Name: "divergence", Summary: "Kullback-Leibler divergence of an image's distribution from the standard normal one"},
+			{
+				Name:    "divergence",
+				Summary: "Kullback-Leibler divergence of an image's distribution from the standard normal one",
+			},
 		},
 	}
 }
