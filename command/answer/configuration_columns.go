@@ -37,7 +37,7 @@ func withMeanMetrics(
 			}
 			columns = append(columns, output.Column[configuration]{
 				Name:  its.prefix + name + "_mean",
-				Plain: write(output.PlainNumber), Short: write(output.ShortLoss),
+				Plain: write(output.PlainNumber), Short: write(output.ShortLoss), Yield: output.Yield{Spare: 4},
 			})
 		}
 	}
@@ -56,7 +56,7 @@ var configurationColumns = []output.Column[configuration]{
 	{
 		Name: "seeds", Plain: seedsOf, Short: func(c configuration) string {
 			return strconv.Itoa(len(c.GetRepetitions()))
-		},
+		}, Yield: output.Yield{Same: true, Spare: 2},
 	},
 	{Name: "objectives", Plain: objectivesOf},
 	{
@@ -73,7 +73,7 @@ var configurationColumns = []output.Column[configuration]{
 	{
 		Name: "difference", Plain: func(c configuration) string {
 			return output.Optional(c.Difference, output.PlainNumber)
-		}, Short: differenceWithInterval,
+		}, Short: differenceWithInterval, Yield: output.Yield{Wrap: true, Spare: 1},
 	},
 	bounds("difference_low", configuration.GetDifferenceInterval, (*trellisv1.Interval).GetLow),
 	bounds("difference_high", configuration.GetDifferenceInterval, (*trellisv1.Interval).GetHigh),
@@ -91,6 +91,7 @@ var configurationColumns = []output.Column[configuration]{
 			return output.Optional(c.TestMean, output.PlainNumber)
 		},
 		Short: func(c configuration) string { return output.Optional(c.TestMean, output.ShortLoss) },
+		Yield: output.Yield{Spare: 3},
 	},
 }
 
@@ -102,7 +103,7 @@ func configurationColumnsWith(own []string) []output.Column[configuration] {
 func whole(name string, get func(*trellisv1.Parameters) uint32) output.Column[configuration] {
 	return output.Both(name, func(c configuration) string {
 		return strconv.FormatUint(uint64(get(c.GetParameters())), 10)
-	})
+	}).Yielding(output.Yield{Same: true})
 }
 
 func fraction(name string, get func(*trellisv1.Parameters) float64) output.Column[configuration] {
@@ -110,6 +111,7 @@ func fraction(name string, get func(*trellisv1.Parameters) float64) output.Colum
 		Name:  name,
 		Plain: func(c configuration) string { return output.PlainNumber(get(c.GetParameters())) },
 		Short: func(c configuration) string { return output.ShortNumber(get(c.GetParameters())) },
+		Yield: output.Yield{Same: true},
 	}
 }
 

@@ -31,7 +31,8 @@ func withMetrics(columns []output.Column[trial], names []string) []output.Column
 }
 
 func metric(header, name string, get func(trial) map[string]float64) output.Column[trial] {
-	return loss(header, func(t trial) *float64 { return describe.MetricIn(get(t), name) })
+	return loss(header, func(t trial) *float64 { return describe.MetricIn(get(t), name) }).
+		Yielding(output.Yield{Spare: 2})
 }
 
 // metricRows writes a trial's metrics, one to a row. Prefix stands before their names.
@@ -47,20 +48,20 @@ var trialColumns = []output.Column[trial]{
 	{Name: "study", Plain: (*trellisv1.Trial).GetStudy},
 	output.Both("index", integer((*trellisv1.Trial).GetIndex)),
 	output.Both("state", trialState),
-	output.Both("latent_dim", parameter((*trellisv1.Parameters).GetLatentDim)),
+	parameter("latent_dim", (*trellisv1.Parameters).GetLatentDim),
 	rate("learning_rate", (*trellisv1.Parameters).GetLearningRate),
 	rate("weight_decay", (*trellisv1.Parameters).GetWeightDecay),
-	output.Both("max_epochs", parameter((*trellisv1.Parameters).GetMaxEpochs)),
-	output.Both("batch_size", parameter((*trellisv1.Parameters).GetBatchSize)),
-	output.Both("seed", parameter((*trellisv1.Parameters).GetSeed)),
+	parameter("max_epochs", (*trellisv1.Parameters).GetMaxEpochs),
+	parameter("batch_size", (*trellisv1.Parameters).GetBatchSize),
+	parameter("seed", (*trellisv1.Parameters).GetSeed),
 	loss("objective", func(t trial) *float64 { return t.Objective }),
 	output.Both("best_epoch", integer((*trellisv1.Trial).GetBestEpoch)),
 	output.Both("epochs", integer((*trellisv1.Trial).GetEpochs)),
-	loss("test_loss", func(t trial) *float64 { return t.TestLoss }),
+	loss("test_loss", func(t trial) *float64 { return t.TestLoss }).Yielding(output.Yield{Spare: 1}),
 	{Name: "run", Plain: (*trellisv1.Trial).GetRun},
 	{
 		Name: "error", Plain: (*trellisv1.Trial).GetError,
-		Short: func(t trial) string { return output.OneLine(t.GetError()) },
+		Short: func(t trial) string { return output.OneLine(t.GetError()) }, Yield: output.Yield{Wrap: true},
 	},
 }
 
@@ -81,8 +82,9 @@ func integer[T uint32 | uint64](get func(trial) T) func(trial) string {
 	return func(t trial) string { return strconv.FormatUint(uint64(get(t)), 10) }
 }
 
-func parameter(get func(*trellisv1.Parameters) uint32) func(trial) string {
-	return func(t trial) string { return strconv.FormatUint(uint64(get(t.GetParameters())), 10) }
+func parameter(name string, get func(*trellisv1.Parameters) uint32) output.Column[trial] {
+	write := func(t trial) string { return strconv.FormatUint(uint64(get(t.GetParameters())), 10) }
+	return output.Both(name, write).Yielding(output.Yield{Same: true})
 }
 
 func rate(name string, get func(*trellisv1.Parameters) float64) output.Column[trial] {
@@ -90,6 +92,7 @@ func rate(name string, get func(*trellisv1.Parameters) float64) output.Column[tr
 		Name:  name,
 		Plain: func(t trial) string { return output.PlainNumber(get(t.GetParameters())) },
 		Short: func(t trial) string { return output.ShortNumber(get(t.GetParameters())) },
+		Yield: output.Yield{Same: true},
 	}
 }
 

@@ -40,7 +40,7 @@ func WithOwnAxes[T any](
 		}
 		own = append(own, output.Column[T]{
 			Name: name, Plain: write(output.PlainNumber),
-			Short: write(output.ShortNumber),
+			Short: write(output.ShortNumber), Yield: output.Yield{Same: true},
 		})
 	}
 	return slices.Insert(slices.Clone(columns), at, own...)

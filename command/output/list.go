@@ -20,10 +20,20 @@ type Column[T any] struct {
 	Plain func(T) string
 	// Short writes it for people. A column without it is in the CSV only.
 	Short func(T) string
+	// Yield says how a table gives way on a narrow terminal. By default, the column stays as it is.
+	Yield Yield
 }
 
 // Both is a column that programs and people read alike.
-func Both[T any](name string, write func(T) string) Column[T] { return Column[T]{name, write, write} }
+func Both[T any](name string, write func(T) string) Column[T] {
+	return Column[T]{Name: name, Plain: write, Short: write}
+}
+
+// Yielding is the column with a way to give way.
+func (c Column[T]) Yielding(yield Yield) Column[T] {
+	c.Yield = yield
+	return c
+}
 
 // List writes a list of messages, one after the other, in one of the formats. JSON and YAML are one document with
 // the list under a key, like the API's response.
@@ -35,7 +45,7 @@ type List[T proto.Message] struct {
 
 	items int
 	csv   *csv.Writer
-	table table.Writer
+	table []*column
 }
 
 // NewList returns a list with these columns. key is what JSON and YAML have it under.
@@ -47,14 +57,11 @@ func NewList[T proto.Message](
 	case CSV:
 		w.csv = csv.NewWriter(out)
 	case Table:
-		w.table = NewTable()
-		var header table.Row
-		for _, column := range columns {
-			if column.Short != nil {
-				header = append(header, strings.ReplaceAll(column.Name, "_", " "))
+		for _, c := range columns {
+			if c.Short != nil {
+				w.table = append(w.table, &column{name: strings.ReplaceAll(c.Name, "_", " "), yield: c.Yield})
 			}
 		}
-		w.table.AppendHeader(header)
 	}
 	return w
 }
@@ -102,13 +109,13 @@ func (w *List[T]) Add(item T) error {
 		}
 		return w.csv.Write(row)
 	default:
-		var row table.Row
-		for _, column := range w.columns {
-			if column.Short != nil {
-				row = append(row, column.Short(item))
+		place := 0
+		for _, c := range w.columns {
+			if c.Short != nil {
+				w.table[place].cells = append(w.table[place].cells, c.Short(item))
+				place++
 			}
 		}
-		w.table.AppendRow(row)
 		return nil
 	}
 }
@@ -156,7 +163,7 @@ func (w *List[T]) Close(empty string) error {
 		if w.items == 0 {
 			_, err = fmt.Fprintln(w.out, empty)
 		} else {
-			_, err = fmt.Fprintln(w.out, w.table.Render())
+			_, err = fmt.Fprintln(w.out, fit(w.table, terminalWidth(w.out)).render())
 		}
 	}
 	return err

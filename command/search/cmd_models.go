@@ -45,12 +45,13 @@ given. METRICS are reported of each epoch beside the losses.`,
 
 var modelColumns = []output.Column[*trellisv1.Model]{
 	output.Both("name", (*trellisv1.Model).GetName),
-	output.Both("summary", (*trellisv1.Model).GetSummary),
-	{Name: "axes", Plain: axesIn("; "), Short: axesIn("\n")},
+	output.Both("summary", (*trellisv1.Model).GetSummary).Yielding(output.Yield{Wrap: true}),
+	{Name: "axes", Plain: axesIn("; "), Short: axesIn("\n"), Yield: output.Yield{Wrap: true}},
 	{Name: "data", Plain: func(m *trellisv1.Model) string { return strconv.FormatBool(m.GetData()) }},
-	output.Both("pretrained", func(m *trellisv1.Model) string { return strings.Join(m.GetPretrained(), ", ") }),
-	output.Both("loss", (*trellisv1.Model).GetLoss),
-	output.Both("metrics", metricNames),
+	output.Both("pretrained", func(m *trellisv1.Model) string { return strings.Join(m.GetPretrained(), ", ") }).
+		Yielding(output.Yield{Wrap: true, Spare: 1}),
+	output.Both("loss", (*trellisv1.Model).GetLoss).Yielding(output.Yield{Wrap: true, Spare: 2}),
+	output.Both("metrics", metricNames).Yielding(output.Yield{Wrap: true, Spare: 3}),
 }
 
 // axesIn writes a model's own axes with their values and defaults, as in "fine_tune: 0 or 1, default 0".
