@@ -58,7 +58,7 @@ var mayImport = map[string]string{
 	"command/search":                       "command/answer command/cli command/client command/configuration command/describe command/exit command/node command/output command/progress command/reproduction command/spec command/studies examples proto/trellis/v1 results/grid results/lifecycle results/paper results/trajectory trainer trainer/dataset worker",
 	"command/source":                       "command/exit command/output",
 	"command/spec":                         "command/exit command/output command/reproduction command/source proto/trellis/v1 results/grid results/spelling trainer",
-	"command/studies":                      "command/answer command/cli command/client command/describe command/exit command/output command/progress proto/trellis/v1",
+	"command/studies":                      "command/answer command/cli command/client command/describe command/exit command/output command/progress proto/trellis/v1 results/lifecycle",
 	"coordinator":                          "coordinator/api coordinator/artifact coordinator/forecast coordinator/lead coordinator/replication proto/trellis/v1 results results/grid results/lifecycle",
 	"coordinator/api":                      "coordinator/artifact coordinator/forecast coordinator/replication proto/trellis/v1 results results/grid results/insight results/lifecycle results/trajectory",
 	"coordinator/artifact":                 "proto/trellis/v1",

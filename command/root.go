@@ -82,7 +82,7 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
 			root.AddCommand(command)
 		}
 	}
-	add(groupSearch, search.RunCommand(env), search.SubmitCommand(env), studies.StudiesCommand(env),
+	add(groupSearch, search.RunCommand(env), search.SubmitCommand(env), studies.StudiesCommand(env), studies.StudyCommand(env),
 		studies.WatchCommand(env),
 		search.ReproduceCommand(env))
 	add(groupAnswer, answer.BestCommand(env), answer.ConfigurationsCommand(env), answer.TrialsCommand(env),

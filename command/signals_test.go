@@ -72,7 +72,7 @@ func TestInterruptedWatch(t *testing.T) {
 	if code := watch.signal(t, os.Interrupt); code != exit.Interrupted {
 		t.Errorf("exit code %d: %s", code, watch.said())
 	}
-	const goesOn = "Study endless goes on. Follow it again: trellis watch endless --coordinator "
+	const goesOn = "Study endless keeps running. Follow it again: trellis watch endless --coordinator "
 	if !strings.Contains(watch.said(), goesOn+address) {
 		t.Errorf("it says %s", watch.said())
 	}

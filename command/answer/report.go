@@ -98,7 +98,7 @@ func writeReport(out io.Writer, r report) error {
 	if verdict := r.GetVerdict(); verdict.GetSeeds() > 1 {
 		fmt.Fprintf(out, "\n%s\nSee: trellis best %s\n", describeVerdict(study, verdict), study.GetName())
 	}
-	return writeReportedFailures(out, r)
+	return WriteFailures(out, r)
 }
 
 // describeSettling says how many of a study's trials are there because it settles, with a semicolon before it, or
@@ -150,8 +150,8 @@ func describeDigest(study *trellisv1.Study) string {
 	return " (of what has been answered so far)"
 }
 
-// writeReportedFailures lists the runs that have failed, with how to take them up again.
-func writeReportedFailures(out io.Writer, r report) error {
+// WriteFailures lists the runs that have failed, with how to take them up again.
+func WriteFailures(out io.Writer, r report) error {
 	if r.GetFailuresTotal() == 0 {
 		return nil
 	}

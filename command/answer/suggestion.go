@@ -27,7 +27,7 @@ func suggestionText(study string, suggestion *trellisv1.SuggestStudyResponse) ([
 	for _, reason := range describeSuggestion(suggestion) {
 		text.WriteString(comment("- ", reason))
 	}
-	written, err := specYAML(suggestion.GetSpec())
+	written, err := SpecYAML(suggestion.GetSpec())
 	if err != nil {
 		return nil, err
 	}
@@ -54,8 +54,8 @@ func comment(mark, reason string) string {
 	return lines.String()
 }
 
-// specYAML writes a spec as people do: axes as lists, a single grid without a list round it, nothing that is not set.
-func specYAML(spec *trellisv1.StudySpec) ([]byte, error) {
+// SpecYAML writes a spec as people do: axes as lists, a single grid without a list round it, nothing that is not set.
+func SpecYAML(spec *trellisv1.StudySpec) ([]byte, error) {
 	data, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(spec)
 	if err != nil {
 		return nil, fmt.Errorf("write the spec: %w", err)

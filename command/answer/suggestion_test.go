@@ -35,7 +35,7 @@ grid:
 		&trellisv1.NumberAxis{Values: []float64{0, 1}}) {
 		t.Fatalf("read %v", want)
 	}
-	written, err := specYAML(want)
+	written, err := SpecYAML(want)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestSpecsReadBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		written, err := specYAML(want)
+		written, err := SpecYAML(want)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -89,7 +89,7 @@ func ProgressOf(count func(*trellisv1.Progress) uint64) func(*trellisv1.Study) s
 func Progress(study *trellisv1.Study) string {
 	progress := study.GetProgress()
 	parts := []string{
-		fmt.Sprintf("%d of %s answered", progress.GetTrialsSucceeded(), output.Count(progress.GetTrials(), "trial")),
+		fmt.Sprintf("%d of %s succeeded", progress.GetTrialsSucceeded(), output.Count(progress.GetTrials(), "trial")),
 	}
 	for _, part := range []struct {
 		number uint64

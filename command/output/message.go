@@ -48,6 +48,16 @@ func compactJSON(message proto.Message) ([]byte, error) {
 	return data, nil
 }
 
+// WriteLine writes one message as one line of JSON.
+func WriteLine(out io.Writer, message proto.Message) error {
+	data, err := compactJSON(message)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(append(data, '\n'))
+	return err
+}
+
 // marshalJSON writes a message over several lines, each after the first with prefix before it.
 func marshalJSON(message proto.Message, prefix string) ([]byte, error) {
 	data, err := compactJSON(message)

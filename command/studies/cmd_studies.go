@@ -16,9 +16,10 @@ import (
 // StudiesCommand is trellis studies.
 func StudiesCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "studies",
-		Short: "List the studies, oldest first",
-		Args:  cli.Operands(),
+		Use:     "studies",
+		Aliases: []string{"ls", "list"},
+		Short:   "List studies, oldest first",
+		Args:    cli.Operands(),
 	}
 	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -14,6 +14,7 @@ import (
 	"trellis/command/cli"
 	"trellis/command/client"
 	"trellis/command/exit"
+	"trellis/command/output"
 	"trellis/command/progress"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -23,16 +24,25 @@ func WatchCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch STUDY",
 		Short: "Follow a study until it has ended",
-		Long: `Follow a study until it has ended. Ctrl-C stops the watching only: the study goes on.
+		Long: `Follow a study until it has ended. Ctrl-C stops watching only: the study keeps running.
 
-On a terminal, a live view; elsewhere, a line for what happens. Both go to standard error. Its best configuration, and
-what it took, go to standard output in the end.`,
+Progress goes to standard error: a live view on a terminal, else a line for each event. In the end, the best
+configuration and what it took go to standard output.
+
+With -o json, each change is one line with one JSON object on standard output instead: the study, the runs that have
+changed, and the best trial so far.`,
+		Example: `  trellis watch paper
+  trellis watch paper -o json | jq -c '.study.progress'`,
 		Args: cli.Operands("STUDY"),
 	}
 	options := cli.ClientFlags(cmd, 0)
+	format := cli.FormatFlag(cmd, output.Table, output.JSON)
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			if *format == output.JSON {
+				return streamStudy(ctx, env, c, args[0])
+			}
 			return WatchStudy(ctx, env, c, args[0], env.Out)
 		})
 	}
@@ -44,7 +54,7 @@ what it took, go to standard output in the end.`,
 func WatchStudy(ctx context.Context, env *cli.Environment, c *client.Client, name string, out io.Writer) error {
 	study, err := progress.Follow(ctx, env, c, name, false)
 	if errors.Is(err, exit.ErrInterrupted) {
-		fmt.Fprintf(env.Err, "Study %s goes on. Follow it again: trellis watch %s%s\n", name, name,
+		fmt.Fprintf(env.Err, "Study %s keeps running. Follow it again: trellis watch %s%s\n", name, name,
 			cli.Elsewhere(c.Address))
 	}
 	if err != nil {

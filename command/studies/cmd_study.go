@@ -1,0 +1,47 @@
+package studies
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/describe"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// StudyCommand is trellis study.
+func StudyCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "study STUDY",
+		Aliases: []string{"status"},
+		Short:   "Show a study: its state, progress and spec",
+		Long: `Show a study: its state, how far it has come, what it waits for, what has failed, what it shares with other studies,
+and its spec with all defaults filled in.`,
+		Example: `  trellis study paper
+  trellis study paper -o json`,
+		Args: cli.Operands("STUDY"),
+	}
+	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
+	cmd.ValidArgsFunction = cli.CompleteStudies(options)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			response, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: args[0]})
+			if err != nil {
+				return err
+			}
+			if *format != output.Table {
+				return output.WriteOne(env.Out, *format, response.GetStudy(), describe.StudyColumns)
+			}
+			report, err := client.Call(ctx, client.CallTimeout, c.GetReport, &trellisv1.GetReportRequest{Study: args[0]})
+			if err != nil {
+				return err
+			}
+			return writeStudy(env.Out, response.GetStudy(), report.GetReport(), time.Now(), cli.Elsewhere(c.Address))
+		})
+	}
+	return cmd
+}

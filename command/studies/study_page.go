@@ -1,0 +1,114 @@
+package studies
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"trellis/command/answer"
+	"trellis/command/describe"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
+)
+
+// writeStudy writes what a study is and how far it has come, for people. elsewhere are the flags that commands on it need.
+func writeStudy(
+	out io.Writer, study *trellisv1.Study, report *trellisv1.Report, now time.Time, elsewhere string,
+) error {
+	table := output.NewTable()
+	row := func(name, text string) {
+		if text != "" {
+			table.AppendRow([]any{name, text})
+		}
+	}
+	row("study", study.GetName())
+	row("state", describe.StudyState(study))
+	row("model", study.GetSpec().GetModel())
+	row("data", study.GetSpec().GetData())
+	row("created", output.ShortTime(study.GetCreateTime()))
+	row("ended", output.ShortTime(study.GetEndTime()))
+	row("trials", trialsOf(study))
+	row("runs", runsOf(study))
+	row("epochs", epochsOf(study))
+	row("shared", describe.Sharing(study.GetProgress(), report.GetSharedFrom()))
+	row("waits for", waitsFor(study, elsewhere))
+	if study.GetState() == trellisv1.StudyState_STUDY_STATE_RUNNING {
+		row("end", strings.TrimPrefix(describe.End(study.GetForecast(), now), "ends "))
+	}
+	if _, err := fmt.Fprintln(out, table.Render()); err != nil {
+		return err
+	}
+	spec, err := answer.SpecYAML(study.GetSpec())
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(out, "\nSpec:\n\n%s", spec); err != nil {
+		return err
+	}
+	return answer.WriteFailures(out, report)
+}
+
+// trialsOf counts a study's trials by their states.
+func trialsOf(study *trellisv1.Study) string {
+	p := study.GetProgress()
+	return counts(p.GetTrials(), p.GetTrialsSucceeded(), p.GetTrialsRunning(), p.GetTrialsFailed(), p.GetTrialsPruned(),
+		p.GetTrialsCanceled())
+}
+
+// runsOf counts a study's runs by their states.
+func runsOf(study *trellisv1.Study) string {
+	p := study.GetProgress()
+	return counts(p.GetRuns(), p.GetRunsSucceeded(), p.GetRunsRunning(), p.GetRunsFailed(), p.GetRunsPruned(),
+		p.GetRunsCanceled())
+}
+
+// counts writes how many of all are in which state. The others are pending.
+func counts(all, succeeded, running, failed, pruned, canceled uint64) string {
+	text := fmt.Sprintf("%d of %d succeeded", succeeded, all)
+	for _, part := range []struct {
+		number uint64
+		state  string
+	}{
+		{running, "running"},
+		{failed, "failed"},
+		{pruned, "pruned"},
+		{canceled, "canceled"},
+		{all - succeeded - running - failed - pruned - canceled, "pending"},
+	} {
+		if part.number > 0 {
+			text += fmt.Sprintf(", %d %s", part.number, part.state)
+		}
+	}
+	return text
+}
+
+// epochsOf says how many epochs are behind a study, and how many may come.
+func epochsOf(study *trellisv1.Study) string {
+	p := study.GetProgress()
+	text := fmt.Sprintf("%d trained", p.GetEpochs()-p.GetEpochsShared())
+	if p.GetEpochsShared() > 0 {
+		text += fmt.Sprintf(", %d from other studies", p.GetEpochsShared())
+	}
+	if p.GetEpochsLeft() > 0 && !lifecycle.StudyEnded(study.GetState()) {
+		text += fmt.Sprintf(", at most %d left", p.GetEpochsLeft())
+	}
+	return text
+}
+
+// waitsFor says what keeps a study from being trained, with the command that would help, or nothing.
+func waitsFor(study *trellisv1.Study, elsewhere string) string {
+	progress, forecast := study.GetProgress(), study.GetForecast()
+	switch {
+	case study.GetState() == trellisv1.StudyState_STUDY_STATE_PAUSED:
+		return fmt.Sprintf("you to resume it: trellis resume %s%s", study.GetName(), elsewhere)
+	case study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING || progress.GetRunsRunning() > 0:
+		return ""
+	case forecast.GetSlots() == 0:
+		return "a worker: trellis worker" + elsewhere
+	case forecast.GetBasis().GetAfterOthers():
+		return "older studies, which are trained first: trellis studies" + elsewhere
+	}
+	return "a free slot: trellis workers" + elsewhere
+}
