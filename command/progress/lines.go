@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"trellis/command/client"
@@ -24,6 +25,8 @@ const (
 
 // lineView shows a study's progress as lines of text, for logs and pipes.
 type lineView struct {
+	// mu lets stages be shown beside updates.
+	mu  sync.Mutex
 	out io.Writer
 	now func() time.Time
 
@@ -34,20 +37,29 @@ type lineView struct {
 	// summed is when the study's last line was written.
 	summed time.Time
 	best   string
+	// others is what was last written of other stages, by their studies, and told when.
+	others map[string]string
+	told   time.Time
 }
 
 var _ client.ProgressView = (*lineView)(nil)
 
 func newLineView(out io.Writer, now func() time.Time) *lineView {
-	return &lineView{out: out, now: now, board: newBoard(now), written: make(map[string]time.Time)}
+	return &lineView{out: out, now: now, board: newBoard(now), written: make(map[string]time.Time), others: make(map[string]string)}
 }
 
-func (v *lineView) Write(notice []byte) (int, error) { return v.out.Write(notice) }
+func (v *lineView) Write(notice []byte) (int, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.out.Write(notice)
+}
 
 func (v *lineView) Close() error { return nil }
 
 // Update writes what has happened since the last update. What had happened before the watch began is summed up only.
 func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	first := v.board.study == nil
 	before := v.board.study.GetState()
 	if first {
@@ -72,6 +84,25 @@ func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
 		v.line("study %s is %s", study.GetName(), describe.StudyState(study))
 	case !first && v.now().Sub(v.summed) >= studyLines:
 		v.sum()
+	}
+}
+
+// showStages writes how far other stages are that are under way, as often as it does of the study itself.
+func (v *lineView) showStages(stages []stage, followed string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.now().Sub(v.told) < studyLines {
+		return
+	}
+	for _, s := range stages {
+		if s.Study == followed || s.study == nil || lifecycle.StudyEnded(s.study.GetState()) {
+			continue
+		}
+		text := fmt.Sprintf("study %s is %s: %s", s.Study, describe.StudyState(s.study), percentDone(s.study))
+		if v.others[s.Study] != text {
+			v.others[s.Study], v.told = text, v.now()
+			v.line("%s", text)
+		}
 	}
 }
 

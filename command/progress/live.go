@@ -43,6 +43,11 @@ func newLiveView(terminal *os.File) *liveView {
 
 func (v *liveView) Update(response *trellisv1.WatchStudyResponse) { v.program.Send(response) }
 
+// stagesMessage tells the screen how the stages stand.
+type stagesMessage []stage
+
+func (v *liveView) showStages(stages []stage, _ string) { v.program.Send(stagesMessage(stages)) }
+
 // Write puts a notice above the screen, where it scrolls away.
 func (v *liveView) Write(notice []byte) (int, error) {
 	v.program.Println(strings.TrimSuffix(string(notice), "\n"))
@@ -63,6 +68,8 @@ type screen struct {
 	axes          describe.Axes
 	bar           progress.Model
 	width, height int
+	// stages are those that the study is one of, nil if it is none.
+	stages []stage
 }
 
 var _ tea.Model = (*screen)(nil)
@@ -87,6 +94,8 @@ func (s *screen) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 	switch message := message.(type) {
 	case *trellisv1.WatchStudyResponse:
 		return s, s.show(message)
+	case stagesMessage:
+		s.stages = message
 	case tea.WindowSizeMsg:
 		s.width, s.height = message.Width, message.Height
 	}
@@ -129,6 +138,14 @@ func (s *screen) render() string {
 		lines = append(lines, lipgloss.NewStyle().MaxWidth(s.width).Render(fmt.Sprintf(format, values...)))
 	}
 	study, progress := s.board.study, s.board.study.GetProgress()
+	for i := range s.stages {
+		if s.stages[i].Study == study.GetName() {
+			s.stages[i].study = study // This is newer.
+		}
+	}
+	for _, line := range describeStages(s.stages) {
+		add("%s", faint.Render(line))
+	}
 	add("%s  %s  %s", bold.Render(study.GetName()), describe.StudyState(study), faint.Render(describe.Progress(study)))
 	s.bar.SetWidth(min(s.width/2, 50))
 	epochs, best := fmt.Sprintf("%d of at most", progress.GetEpochs()), "best so far:"
@@ -171,7 +188,7 @@ func (s *screen) training() []*trellisv1.Run {
 
 // table draws as many runs as fit on the screen.
 func (s *screen) table(runs []*trellisv1.Run) string {
-	fits := max(s.height-screenFrame, 1)
+	fits := max(s.height-screenFrame-len(s.stages), 1)
 	metrics := s.board.metricNames(runs)
 	t := table.New().Border(lipgloss.HiddenBorder()).BorderTop(false).BorderBottom(false).BorderLeft(false).
 		BorderRight(false).BorderHeader(false).BorderColumn(false).BorderRow(false).Width(0).Wrap(false).

@@ -279,3 +279,39 @@ func TestNewlyAnswered(t *testing.T) {
 		})
 	}
 }
+
+// While one stage is followed, all are shown: those under way with how far they are, the others with what they wait for.
+func TestStagesAreShown(t *testing.T) {
+	script := studyScript()
+	other := proto.CloneOf(script[4].response.GetStudy())
+	other.Name = "other"
+	stages := []stage{
+		{Stage: Stage{Study: "sample"}, study: script[4].response.GetStudy()},
+		{Stage: Stage{Study: "other"}, study: other},
+		{Stage: Stage{Study: "last", After: []string{"sample", "other"}}},
+	}
+	s := newScreen(func() time.Time { return fake.Now })
+	s.Update(script[4].response)
+	s.Update(stagesMessage(stages))
+	shown := colors.ReplaceAllString(s.render(), "")
+	for _, want := range []string{
+		"stage 1 of 3  sample  running, 30% done\n", "stage 2 of 3  other   running, 30% done\n",
+		"stage 3 of 3  last    pending, after sample, other\n", "trial 3",
+	} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("no %q on the screen\n%s", want, shown)
+		}
+	}
+	var out bytes.Buffer
+	now := fake.Now
+	view := newLineView(&out, func() time.Time { return now })
+	view.showStages(stages, "sample")
+	view.showStages(stages, "sample")
+	now = now.Add(studyLines)
+	view.showStages(stages, "sample")
+	other.GetProgress().EpochsLeft = 6
+	view.showStages(stages, "sample")
+	if want := "study other is running: 30% done\nstudy other is running: 50% done\n"; out.String() != want {
+		t.Errorf("got\n%swant\n%s", &out, want)
+	}
+}

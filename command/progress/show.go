@@ -15,10 +15,20 @@ import (
 func Follow(
 	ctx context.Context, env *cli.Environment, c *client.Client, name string, inLines bool,
 ) (*trellisv1.Study, error) {
-	var view client.ProgressView = newLineView(env.Err, time.Now)
-	if terminal, ok := output.IsTerminal(env.Err); ok && !inLines {
-		view = newLiveView(terminal)
-	}
+	view := newView(env, inLines)
 	study, err := c.Follow(ctx, name, view)
 	return study, errors.Join(err, view.Close())
+}
+
+// view shows a study, and how the stages stand that it is one of.
+type view interface {
+	client.ProgressView
+	showStages(stages []stage, followed string)
+}
+
+func newView(env *cli.Environment, inLines bool) view {
+	if terminal, ok := output.IsTerminal(env.Err); ok && !inLines {
+		return newLiveView(terminal)
+	}
+	return newLineView(env.Err, time.Now)
 }

@@ -28,11 +28,15 @@ func runStages(
 	ctx context.Context, env *cli.Environment, c *client.Client, r *trellisv1.Reproduction, options reproduceOptions,
 ) (map[string]*trellisv1.Study, error) {
 	ended := map[string]*trellisv1.Study{}
+	var all []progress.Stage
+	for _, stage := range r.GetStages() {
+		all = append(all, progress.Stage{Study: stage.GetStudy().GetName(), After: reproduction.DependsOn(stage)})
+	}
 	await := func(name string) error {
 		if ended[name] != nil {
 			return nil
 		}
-		study, err := progress.Follow(ctx, env, c, name, options.inLines)
+		study, err := progress.FollowStage(ctx, env, c, name, all, options.inLines)
 		if err != nil {
 			return err
 		}
