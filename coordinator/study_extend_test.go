@@ -115,7 +115,7 @@ func TestBadExtensionsAreRefusedAndChangeNothing(t *testing.T) {
 		},
 		"by nonsense": {
 			&trellisv1.ExtendStudyRequest{Study: "s", LatentDim: someIntegers(785)}, codes.InvalidArgument,
-			"latent_dim: latent dimensions lie between 1 and 784",
+			"latent_dim: latent dimensions must be between 1 and 784",
 		},
 		"by an empty axis": {
 			&trellisv1.ExtendStudyRequest{Study: "s", Seeds: someIntegers()},

@@ -299,7 +299,7 @@ func TestSourcesThatAreRefused(t *testing.T) {
 				classifierSpec("s",
 					&trellisv1.Pretrained{Study: "paper", Checkpoint: strings.Repeat("0", 64)}, 4),
 				codes.InvalidArgument,
-				"come from a study or from a checkpoint",
+				"come from a study or a checkpoint",
 			},
 			"not answered": {
 				classifierSpec("s", &trellisv1.Pretrained{Study: "open", Trial: proto.Uint64(0)}),

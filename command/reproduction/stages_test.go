@@ -104,7 +104,7 @@ func TestValidate(t *testing.T) {
 		"perplexity as high as can be": {text: replace(`"variational": "drawn"`, `"variational": "drawn", "images": 200, "perplexity": 66`)},
 		"few iterations": {
 			replace(`"variational": "drawn"`, `"variational": "drawn", "iterations": 7`), "analysis.iterations",
-			"iterations lie between",
+			"iterations must be between",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

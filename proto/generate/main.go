@@ -1,5 +1,5 @@
-// Generate writes the source of buf/validate/validate.proto, which our .proto files import, from the descriptor that
-// the protovalidate Go module carries: buf would otherwise have to fetch it from its registry. Its one argument is the
+// Generate writes the source of buf/validate/validate.proto, which our .proto files import. It makes it from the
+// descriptor in the protovalidate Go module, so that buf need not fetch it from its registry. Its one argument is the
 // folder to write under.
 package main
 

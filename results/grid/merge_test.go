@@ -139,23 +139,23 @@ func TestMergeRefuses(t *testing.T) {
 	}{
 		{
 			"a learning rate of 0", &trellisv1.ExtendStudyRequest{LearningRate: numbers(0)},
-			"learning_rate: learning rates lie above 0",
+			"learning_rate: learning rates must be above 0",
 		},
 		{
 			"too large a latent dimension", &trellisv1.ExtendStudyRequest{LatentDim: integers(785)},
-			"latent_dim: latent dimensions lie between 1 and 784",
+			"latent_dim: latent dimensions must be between 1 and 784",
 		},
 		{
 			"a negative weight decay", &trellisv1.ExtendStudyRequest{WeightDecay: numbers(-1)},
-			"weight_decay: weight decays lie between 0 and 1000",
+			"weight_decay: weight decays must be between 0 and 1000",
 		},
 		{
 			"no epochs", &trellisv1.ExtendStudyRequest{MaxEpochs: integers(0)},
-			"max_epochs: maximum epochs lie between 1 and 10000",
+			"max_epochs: maximum epochs must be between 1 and 10000",
 		},
 		{
 			"an empty batch", &trellisv1.ExtendStudyRequest{BatchSize: integers(0)},
-			"batch_size: batch sizes lie between 1 and 65536",
+			"batch_size: batch sizes must be between 1 and 65536",
 		},
 		{
 			"half an epoch", &trellisv1.ExtendStudyRequest{MaxEpochs: &trellisv1.IntegerAxis{Linear: newRange(1, 2, 3)}},
@@ -170,7 +170,7 @@ func TestMergeRefuses(t *testing.T) {
 			"seeds: an axis needs at least one value",
 		},
 		{"a range that runs down", &trellisv1.ExtendStudyRequest{LearningRate: &trellisv1.NumberAxis{Log10: newRange(1,
-			0.1, 3)}}, "learning_rate.log10: a range runs upwards"},
+			0.1, 3)}}, "learning_rate.log10: from must be smaller than to"},
 		{
 			"too many seeds", &trellisv1.ExtendStudyRequest{Seeds: many(2, 9_999)},
 			"grid: the study has 1,080,000 trials",

@@ -77,7 +77,7 @@ func TestValidateModels(t *testing.T) {
 			},
 		},
 		{"no data", "several", nil, func(spec *trellisv1.StudySpec) { spec.Data = "" }, []string{
-			"'data' names the data set to train on, for example data: mnist",
+			"missing 'data': the data set to train on, for example data: mnist",
 		}},
 		{"pretrained", "classifier", nil, func(spec *trellisv1.StudySpec) { spec.Pretrained = fromStudy }, nil},
 		{"a latent dimension from a study", "classifier", nil, func(spec *trellisv1.StudySpec) {

@@ -38,20 +38,20 @@ func TestValidateMessages(t *testing.T) {
 		}},
 		{"no grid", func(spec *trellisv1.StudySpec) { spec.Grid = nil }, []string{"grid: value is required"}},
 		{"learning rate 0", func(spec *trellisv1.StudySpec) { spec.Grid[0].LearningRate = numbers(0.1, 0) }, []string{
-			"grid[0].learning_rate: learning rates lie above 0 and at most at 1000",
+			"grid[0].learning_rate: learning rates must be above 0 and at most 1000",
 		}},
 		{"negative learning rate", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].LearningRate = &trellisv1.NumberAxis{Linear: newRange(-1, 1, 3)}
-		}, []string{"grid[0].learning_rate: learning rates lie above 0 and at most at 1000"}},
+		}, []string{"grid[0].learning_rate: learning rates must be above 0 and at most 1000"}},
 		{"latent dimension 0", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(0) }, []string{
-			"grid[0].latent_dim: latent dimensions lie between 1 and 784, the number of pixels of an image",
+			"grid[0].latent_dim: latent dimensions must be between 1 and 784, the number of pixels of an image",
 		}},
 		{"latent dimension 785", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(785) }, []string{
-			"grid[0].latent_dim: latent dimensions lie between 1 and 784, the number of pixels of an image",
+			"grid[0].latent_dim: latent dimensions must be between 1 and 784, the number of pixels of an image",
 		}},
 		{"range runs down", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].WeightDecay = &trellisv1.NumberAxis{Log10: newRange(1e-2, 1e-4, 3)}
-		}, []string{"grid[0].weight_decay.log10: a range runs upwards: from must be smaller than to"}},
+		}, []string{"grid[0].weight_decay.log10: from must be smaller than to in a range"}},
 		{
 			"value twice in a list", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(8, 4, 8) },
 			[]string{
@@ -121,7 +121,7 @@ func TestValidateMessages(t *testing.T) {
 			proto.Merge(spec, hugeSpec())
 			spec.Grid[0].WeightDecay.Linear.To = 2000
 		}, []string{
-			"grid[0].weight_decay: weight decays lie between 0 and 1000",
+			"grid[0].weight_decay: weight decays must be between 0 and 1000",
 			"grid[0]: this grid has 1,000,000,000,000 points (500 latent_dim x 10,000 learning_rate x " +
 				"10,000 weight_decay x 20 max_epochs); a study has at most 1,000,000",
 		}},
@@ -133,9 +133,9 @@ func TestValidateMessages(t *testing.T) {
 				MaxEpochs:    integers(1),
 			}
 		}, []string{
-			"grid[0].latent_dim.linear.count: a range has between 2 and 10000 points",
-			"grid[0].learning_rate.linear.count: a range has between 2 and 10000 points",
-			"grid[0].weight_decay.linear.count: a range has between 2 and 10000 points",
+			"grid[0].latent_dim.linear.count: a range must have between 2 and 10000 points",
+			"grid[0].learning_rate.linear.count: a range must have between 2 and 10000 points",
+			"grid[0].weight_decay.linear.count: a range must have between 2 and 10000 points",
 			"grid[0]: this grid has more than 18,446,744,073,709,551,614 points (4,294,967,295 latent_dim x " +
 				"4,294,967,295 learning_rate x 4,294,967,295 weight_decay x 1 max_epochs); a study has at most 1,000,000",
 		}},
@@ -176,7 +176,7 @@ func TestValidateMessages(t *testing.T) {
 				Confidence: 0.4,
 			}
 		}, []string{
-			"settle.confidence: a confidence lies between 0.5 and 0.9999, for example 0.95",
+			"settle.confidence: confidence must be between 0.5 and 0.9999, for example 0.95",
 		}},
 		{"pruning by no method", func(spec *trellisv1.StudySpec) { spec.Pruning = &trellisv1.Pruning{} }, []string{
 			"pruning.method: exactly one field is required in oneof",

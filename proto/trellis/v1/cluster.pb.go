@@ -29,7 +29,7 @@ const (
 	NodeRole_NODE_ROLE_UNSPECIFIED NodeRole = 0
 	NodeRole_NODE_ROLE_LEADER      NodeRole = 1
 	NodeRole_NODE_ROLE_FOLLOWER    NodeRole = 2
-	// It asks to be elected, or has no contact with a leader.
+	// It asks to be elected, or it has no contact with a leader.
 	NodeRole_NODE_ROLE_CANDIDATE NodeRole = 3
 )
 
@@ -148,13 +148,13 @@ type NodeStatus struct {
 	// The binary's version.
 	Version string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
 	Term    uint64 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`
-	// Index of the last entry in its log, of the last one that a majority has, of the last one that its store includes, and
-	// of the last one in its newest snapshot.
+	// Indices of the last entry in its log, of the last entry that a majority has, of the last entry that its store
+	// includes, and of the last entry in its newest snapshot.
 	LastIndex     uint64 `protobuf:"varint,6,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
 	CommitIndex   uint64 `protobuf:"varint,7,opt,name=commit_index,json=commitIndex,proto3" json:"commit_index,omitempty"`
 	AppliedIndex  uint64 `protobuf:"varint,8,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
 	SnapshotIndex uint64 `protobuf:"varint,9,opt,name=snapshot_index,json=snapshotIndex,proto3" json:"snapshot_index,omitempty"`
-	// Since the leader was last heard. Unset on the leader, and where there has been none.
+	// Time since it last heard from the leader. Unset on the leader itself, and if there has been no leader.
 	SinceContact *durationpb.Duration `protobuf:"bytes,10,opt,name=since_contact,json=sinceContact,proto3" json:"since_contact,omitempty"`
 	// Of its data directory's file system, in bytes.
 	DiskFree      uint64 `protobuf:"varint,11,opt,name=disk_free,json=diskFree,proto3" json:"disk_free,omitempty"`

@@ -22,8 +22,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Command is one entry of the log: a change of state with everything that applying it needs. Applying is
-// deterministic, so that every replica that has the same log has the same state.
+// Command is one entry of the log: a change of state, with everything that is needed to apply it. Applying is
+// deterministic, so every replica with the same log has the same state.
 type Command struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The leader's clock when it proposed the command.
@@ -217,11 +217,11 @@ type CreateStudyCommand struct {
 	// Defaults filled in.
 	Spec    *StudySpec `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
 	DataSet *DataSet   `protobuf:"bytes,2,opt,name=data_set,json=dataSet,proto3" json:"data_set,omitempty"`
-	// Version of the trainer's arithmetic, which is part of every run's identity.
+	// Version of the trainer's arithmetic. It is part of every run's identity.
 	Numerics string `protobuf:"bytes,3,opt,name=numerics,proto3" json:"numerics,omitempty"`
-	// Take nothing over from other studies.
+	// Use no results of other studies.
 	Fresh bool `protobuf:"varint,4,opt,name=fresh,proto3" json:"fresh,omitempty"`
-	// What spec.pretrained named.
+	// What spec.pretrained refers to.
 	Pretrained    *Source `protobuf:"bytes,5,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -292,17 +292,17 @@ func (x *CreateStudyCommand) GetPretrained() *Source {
 	return nil
 }
 
-// ExtendStudyCommand adds trials to a study: those of a spec that includes the study's own, or single points. Trials that
-// the study has are left as they are. It is refused if the study has been extended meanwhile.
+// ExtendStudyCommand adds trials to a study: all trials of a larger spec that includes the study's own, or single
+// points. Existing trials stay as they are. The command is refused if the study has been extended in the meantime.
 type ExtendStudyCommand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	// The study's indices before the extension.
+	// The value of Study.indices before the extension. If it has changed, the command is refused.
 	Indices uint64 `protobuf:"varint,2,opt,name=indices,proto3" json:"indices,omitempty"`
-	// The study's spec from now on. Unset: it stays.
+	// The study's new spec. Unset: the spec stays.
 	Spec   *StudySpec    `protobuf:"bytes,3,opt,name=spec,proto3" json:"spec,omitempty"`
 	Points []*Parameters `protobuf:"bytes,4,rep,name=points,proto3" json:"points,omitempty"`
-	// Nothing is left to be settled: the study may end.
+	// Nothing is left to settle: the study may end.
 	Settled       bool `protobuf:"varint,5,opt,name=settled,proto3" json:"settled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -373,11 +373,11 @@ func (x *ExtendStudyCommand) GetSettled() bool {
 	return false
 }
 
-// RetryStudyCommand takes up the study's FAILED runs again, with all their budgets.
+// RetryStudyCommand makes the study's FAILED runs PENDING again, with full failure budgets.
 type RetryStudyCommand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	// Its PRUNED runs too, which are not judged again.
+	// Also retry its PRUNED runs. They are not judged by pruning again.
 	Pruned        bool `protobuf:"varint,2,opt,name=pruned,proto3" json:"pruned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -524,8 +524,9 @@ func (x *DeleteStudyCommand) GetStudy() string {
 	return ""
 }
 
-// GrantCommand leases PENDING runs to workers. Each grant is accepted or refused by itself. The number of an attempt is
-// 1024 times the command's log index plus the grant's place in the command, counted from 0: unique, and growing.
+// GrantCommand leases PENDING runs to workers. Each grant is accepted or refused on its own. An attempt's number is
+// 1024 times the command's log index, plus the grant's position in the command, counted from 0. So numbers are unique
+// and increase.
 type GrantCommand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 1024.
@@ -631,8 +632,8 @@ func (x *Grant) GetWorker() string {
 	return ""
 }
 
-// RecordCommand carries what workers have reported, in the order in which it came. Each entry is accepted or refused by
-// itself: what belongs to an attempt that no longer holds its run is refused.
+// RecordCommand carries what workers have reported, in the order of arrival. Each entry is accepted or refused on its
+// own: entries of an attempt that no longer holds its run are refused.
 type RecordCommand struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entries       []*RecordCommand_Entry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -677,8 +678,8 @@ func (x *RecordCommand) GetEntries() []*RecordCommand_Entry {
 	return nil
 }
 
-// SetWorkerCommand registers a worker or changes its state. LOST and GONE give back the runs that it holds: LOST at the
-// expense of their budget.
+// SetWorkerCommand registers a worker or changes its state. LOST and GONE return the runs that it holds to the queue.
+// LOST counts against the runs' failure budgets, GONE does not.
 type SetWorkerCommand struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Worker        *Worker                `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
@@ -808,7 +809,7 @@ type RecordCommand_Entry_Reports struct {
 }
 
 type RecordCommand_Entry_Outcome struct {
-	// A worker's own outcome, or the coordinator's when the worker is lost or its run hangs.
+	// Sent by the worker, or made by the coordinator when the worker is lost or its run hangs.
 	Outcome *Outcome `protobuf:"bytes,2,opt,name=outcome,proto3,oneof"`
 }
 

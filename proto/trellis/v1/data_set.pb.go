@@ -24,18 +24,19 @@ const (
 // DataSet describes a set of images by content: two data sets with the same digest are the same bytes.
 type DataSet struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name it is served under.
+	// The name under which it is served.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// SHA-256 over the files' digests, in lower-case hexadecimal.
 	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
-	// The IDX files, uncompressed: train images, train labels, test images, test labels. Without labels, the images alone.
+	// The IDX files, uncompressed: train images, train labels, test images, test labels. A data set without labels has
+	// only the images.
 	Files []*DataFile `protobuf:"bytes,3,rep,name=files,proto3" json:"files,omitempty"`
 	// Pixels of an image.
 	Height      uint32 `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"`
 	Width       uint32 `protobuf:"varint,5,opt,name=width,proto3" json:"width,omitempty"`
 	TrainImages uint32 `protobuf:"varint,6,opt,name=train_images,json=trainImages,proto3" json:"train_images,omitempty"`
 	TestImages  uint32 `protobuf:"varint,7,opt,name=test_images,json=testImages,proto3" json:"test_images,omitempty"`
-	// The largest label and one. 0: it has no labels. Unset: not known, in studies of old.
+	// One more than the largest label. 0: it has no labels. Unset: not known, in studies that older versions created.
 	Classes       *uint32 `protobuf:"varint,8,opt,name=classes,proto3,oneof" json:"classes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -25,32 +25,32 @@ type AxisChoice_Reason int32
 
 const (
 	AxisChoice_REASON_UNSPECIFIED AxisChoice_Reason = 0
-	// The value stays, as the study has no other.
+	// The value stays: the study has no other.
 	AxisChoice_REASON_SINGLE_VALUE AxisChoice_Reason = 1
-	// The value stays, as no other has been answered.
+	// The value stays: no other has results.
 	AxisChoice_REASON_SINGLE_ANSWER AxisChoice_Reason = 2
-	// The value stays, as the axis explains less than 1% of the variation.
+	// The value stays: the axis explains less than 1% of the variance.
 	AxisChoice_REASON_NEGLIGIBLE AxisChoice_Reason = 3
-	// The value stays, as other axes explain more, and the study is to be no larger than the last one.
+	// The value stays: other axes explain more, and the suggested study must not be larger than the last one.
 	AxisChoice_REASON_OTHERS_EXPLAIN_MORE AxisChoice_Reason = 4
-	// The value stays, as all values next to it have been tried.
+	// The value stays: all values next to it have been tried.
 	AxisChoice_REASON_NEIGHBORS_TRIED AxisChoice_Reason = 5
-	// The best value lies between others that were tried.
+	// The best value lies between two others that were tried.
 	AxisChoice_REASON_BETWEEN AxisChoice_Reason = 6
-	// The best value is 0 on an axis of ratios: smaller values than before are tried beside it.
+	// The best value is 0 on an axis whose values are spaced by ratios: 0 and smaller values than before are tried.
 	AxisChoice_REASON_ZERO AxisChoice_Reason = 7
-	// The best value is the largest or the smallest that there can be, or that was tried.
+	// The best value is the largest or the smallest that is allowed, or that was tried.
 	AxisChoice_REASON_LARGEST_POSSIBLE  AxisChoice_Reason = 8
 	AxisChoice_REASON_LARGEST_TRIED     AxisChoice_Reason = 9
 	AxisChoice_REASON_SMALLEST_POSSIBLE AxisChoice_Reason = 10
 	AxisChoice_REASON_SMALLEST_TRIED    AxisChoice_Reason = 11
-	// Of max_epochs, which stays: the best configuration stops early.
+	// max_epochs stays: the best configuration stops early.
 	AxisChoice_REASON_STOPS_EARLY AxisChoice_Reason = 12
-	// Of max_epochs, which stays: the best configuration needs no more than a smaller number, and runs stop by themselves.
+	// max_epochs stays: the best configuration needs fewer epochs, and runs stop by themselves.
 	AxisChoice_REASON_NEEDS_FEWER AxisChoice_Reason = 13
-	// Of max_epochs, which stays: the best configuration has its lowest loss well before its end.
+	// max_epochs stays: the best configuration has its lowest loss well before its end.
 	AxisChoice_REASON_LOWEST_BEFORE_END AxisChoice_Reason = 14
-	// Of max_epochs, which grows: the best configuration still got better.
+	// max_epochs grows: the best configuration was still improving.
 	AxisChoice_REASON_STILL_BETTER AxisChoice_Reason = 15
 )
 
@@ -121,39 +121,42 @@ func (AxisChoice_Reason) EnumDescriptor() ([]byte, []int) {
 	return file_trellis_v1_report_proto_rawDescGZIP(), []int{2, 0}
 }
 
-// Report is the account of a study: each point of its grid once, with how it was answered or why it was not.
+// Report summarizes a study: for every point of its grid, where its result comes from or why it has none.
 type Report struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study *Study                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	// Which says the same wherever, whenever and on however many workers the same points were trained with the same numerics:
-	// see results/DESIGN.md. Hexadecimal. It covers what has been answered so far.
+	// A hash of the results so far, in hexadecimal. It is the same wherever, whenever and on however many workers the
+	// same points were trained with the same numerics: see results/DESIGN.md.
 	Digest string `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
-	// Trials by how they were answered. Each is counted once; together they are all trials of the study.
+	// Trials by where their results come from. Each trial is counted once, in one of the fields from trained to open.
 	Trained uint64 `protobuf:"varint,3,opt,name=trained,proto3" json:"trained,omitempty"`
-	// The run was trained further than this trial asks for, in this study: it is a prefix.
+	// The result is a prefix of a run that was trained further in this study than this trial asks for.
 	Prefixes uint64 `protobuf:"varint,4,opt,name=prefixes,proto3" json:"prefixes,omitempty"`
-	// The run ended by itself below max_epochs, by early stopping or because it diverged; of several such trials of a run, all
-	// but the first are collapsed.
+	// The run ended by itself before max_epochs, by early stopping or because it diverged. If a run has several such
+	// trials, all but the first count as collapsed.
 	EarlyStopped uint64 `protobuf:"varint,5,opt,name=early_stopped,json=earlyStopped,proto3" json:"early_stopped,omitempty"`
 	Collapsed    uint64 `protobuf:"varint,6,opt,name=collapsed,proto3" json:"collapsed,omitempty"`
-	// All of the trial's epochs were taken over from another study. What a run has taken over counts as its first epochs.
+	// All of the trial's epochs come from another study. The epochs that a run shares with other studies count as its
+	// first ones.
 	Shared   uint64 `protobuf:"varint,7,opt,name=shared,proto3" json:"shared,omitempty"`
 	Pruned   uint64 `protobuf:"varint,8,opt,name=pruned,proto3" json:"pruned,omitempty"`
 	Failed   uint64 `protobuf:"varint,9,opt,name=failed,proto3" json:"failed,omitempty"`
 	Canceled uint64 `protobuf:"varint,10,opt,name=canceled,proto3" json:"canceled,omitempty"`
 	Open     uint64 `protobuf:"varint,11,opt,name=open,proto3" json:"open,omitempty"`
-	// Epochs that were trained for this study, those that were taken over from others, and those that it would have taken to
-	// train every answered trial by itself.
+	// Epochs that were trained for this study, epochs that come from other studies, and the epochs that it would have
+	// taken to train every trial with a result separately.
 	EpochsTrained uint64 `protobuf:"varint,12,opt,name=epochs_trained,json=epochsTrained,proto3" json:"epochs_trained,omitempty"`
 	EpochsShared  uint64 `protobuf:"varint,13,opt,name=epochs_shared,json=epochsShared,proto3" json:"epochs_shared,omitempty"`
 	EpochsAlone   uint64 `protobuf:"varint,14,opt,name=epochs_alone,json=epochsAlone,proto3" json:"epochs_alone,omitempty"`
-	// Worker time of the epochs trained; and what the answered trials would have taken beyond what they took, had each been
-	// trained by itself: its shared epochs at the pace that they had where they were trained, the others at its run's own pace.
+	// Worker time of the epochs that were trained, and the additional worker time if every trial with a result had been
+	// trained separately. Shared epochs count at the pace at which they were trained in their study, others at their
+	// run's own pace.
 	SecondsTrained float64 `protobuf:"fixed64,15,opt,name=seconds_trained,json=secondsTrained,proto3" json:"seconds_trained,omitempty"`
 	SecondsSaved   float64 `protobuf:"fixed64,16,opt,name=seconds_saved,json=secondsSaved,proto3" json:"seconds_saved,omitempty"`
-	// Studies that epochs were taken over from, and how many epochs. Those of a run count for the study that the last came from.
+	// Studies that shared epochs come from, and how many epochs. All shared epochs of a run count for the study that its
+	// last one comes from.
 	SharedFrom map[string]uint64 `protobuf:"bytes,17,rep,name=shared_from,json=sharedFrom,proto3" json:"shared_from,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	// Runs that failed, with the reason and the trials that are without an answer for it: at most 100.
+	// Runs that failed, with the reason and the trials that have no result because of it: at most 100.
 	Failures      []*Report_FailedRun `protobuf:"bytes,18,rep,name=failures,proto3" json:"failures,omitempty"`
 	FailuresTotal uint64              `protobuf:"varint,19,opt,name=failures_total,json=failuresTotal,proto3" json:"failures_total,omitempty"`
 	Verdict       *Verdict            `protobuf:"bytes,21,opt,name=verdict,proto3" json:"verdict,omitempty"`
@@ -336,25 +339,25 @@ type Importance struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The axes that have more than one value, the most important first.
 	Axes []*AxisEffect `protobuf:"bytes,1,rep,name=axes,proto3" json:"axes,omitempty"`
-	// Pairs of axes, by how much they explain together beyond what each explains by itself, the most important first.
+	// Pairs of axes and how much they explain together beyond what each explains alone, the most important first.
 	Interactions []*Interaction `protobuf:"bytes,2,rep,name=interactions,proto3" json:"interactions,omitempty"`
-	// What the axes and pairs leave unexplained: interactions of more axes and, with several seeds, chance.
+	// The share that axes and pairs don't explain: interactions of three or more axes and, with several seeds, chance.
 	Rest float64 `protobuf:"fixed64,3,opt,name=rest,proto3" json:"rest,omitempty"`
-	// Configurations that the analysis covers, and those that were left out because they diverged, failed or are not answered.
+	// Configurations that the analysis covers, and those left out because they diverged, failed or have no result yet.
 	Configurations uint64 `protobuf:"varint,4,opt,name=configurations,proto3" json:"configurations,omitempty"`
 	LeftOut        uint64 `protobuf:"varint,5,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
-	// The configurations are a full grid, whose variance is divided exactly. Otherwise it is by least squares, first the axes and
-	// then their pairs.
+	// The configurations form a full grid, so the variance is divided exactly. Otherwise it is divided by least squares,
+	// first among the axes and then among their pairs.
 	Exact bool `protobuf:"varint,7,opt,name=exact,proto3" json:"exact,omitempty"`
-	// What is divided is the variance of the objective's logarithm.
+	// The shares are of the variance of the objective's logarithm.
 	Logarithmic bool `protobuf:"varint,8,opt,name=logarithmic,proto3" json:"logarithmic,omitempty"`
-	// The objective is the mean of up to so many seeds.
+	// The objective is a mean of up to this many seeds.
 	Seeds uint32 `protobuf:"varint,9,opt,name=seeds,proto3" json:"seeds,omitempty"`
-	// Why configurations were left out: these add up to left_out.
+	// Why configurations were left out. The counts add up to left_out.
 	Reasons *Importance_LeftOut `protobuf:"bytes,10,opt,name=reasons,proto3" json:"reasons,omitempty"`
-	// What all of several diverged configurations have in common, of the axes with several values.
+	// Values that all diverged configurations have in common, of axes with several values. Set only if several diverged.
 	DivergedAt []*Importance_AxisValue `protobuf:"bytes,11,rep,name=diverged_at,json=divergedAt,proto3" json:"diverged_at,omitempty"`
-	// Axes with several values of which only one has been answered.
+	// Axes with several values, only one of which has results.
 	UnansweredAxes []string `protobuf:"bytes,12,rep,name=unanswered_axes,json=unansweredAxes,proto3" json:"unanswered_axes,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -467,21 +470,21 @@ func (x *Importance) GetUnansweredAxes() []string {
 	return nil
 }
 
-// AxisChoice says which values of an axis a suggested study has, and why.
+// AxisChoice says which values a suggested study has on an axis, and why.
 type AxisChoice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The parameter's name, for example learning_rate.
 	Axis string `protobuf:"bytes,1,opt,name=axis,proto3" json:"axis,omitempty"`
-	// Its values, ascending. A single one may be that of the best configuration.
+	// Its values, ascending. A single value may be that of the best configuration.
 	Values []float64         `protobuf:"fixed64,2,rep,packed,name=values,proto3" json:"values,omitempty"`
 	Reason AxisChoice_Reason `protobuf:"varint,3,opt,name=reason,proto3,enum=trellis.v1.AxisChoice_Reason" json:"reason,omitempty"`
 	// The best configuration's value and, where the reason is BETWEEN, the values beside it that were tried.
 	Best  float64 `protobuf:"fixed64,4,opt,name=best,proto3" json:"best,omitempty"`
 	Below float64 `protobuf:"fixed64,5,opt,name=below,proto3" json:"below,omitempty"`
 	Above float64 `protobuf:"fixed64,6,opt,name=above,proto3" json:"above,omitempty"`
-	// Share of the variance, from 0 to 1, that the axis explains with all interactions that it has a part in.
+	// Share of the variance, from 0 to 1, that the axis explains, including all its interactions.
 	Total float64 `protobuf:"fixed64,7,opt,name=total,proto3" json:"total,omitempty"`
-	// Of max_epochs: the epoch at which the best configuration stopped, or that had its lowest loss.
+	// Only for max_epochs: the epoch at which the best configuration stopped, or at which it had its lowest loss.
 	Epoch         uint32 `protobuf:"varint,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -573,15 +576,15 @@ func (x *AxisChoice) GetEpoch() uint32 {
 	return 0
 }
 
-// AxisEffect is what one axis does by itself.
+// AxisEffect says what one axis does on its own.
 type AxisEffect struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The parameter's name, for example learning_rate.
 	Axis string `protobuf:"bytes,1,opt,name=axis,proto3" json:"axis,omitempty"`
-	// Share of the variance, from 0 to 1, that the axis explains by itself, and with all interactions that it has a part in.
+	// Share of the variance, from 0 to 1, that the axis explains alone, and including all its interactions.
 	Importance float64 `protobuf:"fixed64,2,opt,name=importance,proto3" json:"importance,omitempty"`
 	Total      float64 `protobuf:"fixed64,3,opt,name=total,proto3" json:"total,omitempty"`
-	// By value, ascending.
+	// The effect of each value, ascending.
 	Values        []*ValueEffect `protobuf:"bytes,4,rep,name=values,proto3" json:"values,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -648,7 +651,7 @@ func (x *AxisEffect) GetValues() []*ValueEffect {
 type ValueEffect struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Value float64                `protobuf:"fixed64,1,opt,name=value,proto3" json:"value,omitempty"`
-	// Mean of the objective over all configurations with the value; the lowest, and that configuration.
+	// Mean objective of all configurations with the value, the lowest objective, and the configuration that has it.
 	Mean           float64     `protobuf:"fixed64,2,opt,name=mean,proto3" json:"mean,omitempty"`
 	Best           float64     `protobuf:"fixed64,3,opt,name=best,proto3" json:"best,omitempty"`
 	BestAt         *Parameters `protobuf:"bytes,4,opt,name=best_at,json=bestAt,proto3" json:"best_at,omitempty"`

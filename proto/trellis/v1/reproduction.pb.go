@@ -22,14 +22,15 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Reproduction is the whole of a paper: studies that depend on one another, and what is made of them.
+// Reproduction describes all experiments of a paper: studies that depend on one another, and the figures and tables
+// made from them.
 type Reproduction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is called in its report.
+	// The title of its report.
 	Title string `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
 	// The studies, each after those that it depends on.
 	Stages []*Stage `protobuf:"bytes,2,rep,name=stages,proto3" json:"stages,omitempty"`
-	// What is made of the studies when they have ended. Default: nothing.
+	// The figures and tables to make when the studies have ended. Default: none.
 	Analysis      *Analysis `protobuf:"bytes,3,opt,name=analysis,proto3" json:"analysis,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -86,12 +87,12 @@ func (x *Reproduction) GetAnalysis() *Analysis {
 	return nil
 }
 
-// Stage is one study of a reproduction. It begins when the studies have ended that best_of and study.pretrained name.
+// Stage is one study of a reproduction. It starts when the studies named by best_of and study.pretrained have ended.
 type Stage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study *StudySpec             `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	// The study of an earlier stage. Its best trial's values are those of the axes that this study leaves out: latent_dim,
-	// learning_rate, weight_decay, max_epochs and batch_size.
+	// The study of an earlier stage. Axes that this study leaves out take the values of that study's best trial:
+	// latent_dim, learning_rate, weight_decay, max_epochs and batch_size.
 	BestOf        string `protobuf:"bytes,2,opt,name=best_of,json=bestOf,proto3" json:"best_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -141,20 +142,21 @@ func (x *Stage) GetBestOf() string {
 	return ""
 }
 
-// Analysis names the studies that a paper's figures and tables are made of, and how its latent spaces are looked at.
+// Analysis names the studies that a paper's figures and tables are made from, and says how to analyze their latent
+// spaces.
 type Analysis struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The study of the plain autoencoder, of the denoising one, of the classifier and of the variational autoencoder.
+	// The studies of the plain autoencoder, the denoising autoencoder, the classifier and the variational autoencoder.
 	Autoencoder string `protobuf:"bytes,1,opt,name=autoencoder,proto3" json:"autoencoder,omitempty"`
 	Denoising   string `protobuf:"bytes,2,opt,name=denoising,proto3" json:"denoising,omitempty"`
 	Classifier  string `protobuf:"bytes,3,opt,name=classifier,proto3" json:"classifier,omitempty"`
 	Variational string `protobuf:"bytes,4,opt,name=variational,proto3" json:"variational,omitempty"`
-	// How many test images the latent spaces are looked at with. Default: 10000.
+	// How many test images to encode for the latent spaces. Default: 10000.
 	Images uint32 `protobuf:"varint,5,opt,name=images,proto3" json:"images,omitempty"`
 	// Settings of t-SNE. Default: perplexity 30, 1000 iterations.
 	Perplexity float64 `protobuf:"fixed64,6,opt,name=perplexity,proto3" json:"perplexity,omitempty"`
 	Iterations uint32  `protobuf:"varint,7,opt,name=iterations,proto3" json:"iterations,omitempty"`
-	// Images of the variational autoencoder that are drawn at random, and read by the classifier. Default: 1000.
+	// How many images to sample from the variational autoencoder and to classify. Default: 1000.
 	Samples       uint32 `protobuf:"varint,8,opt,name=samples,proto3" json:"samples,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -258,26 +260,26 @@ const file_trellis_v1_reproduction_proto_rawDesc = "" +
 	"\banalysis\x18\x03 \x01(\v2\x14.trellis.v1.AnalysisR\banalysis\"^\n" +
 	"\x05Stage\x123\n" +
 	"\x05study\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12 \n" +
-	"\abest_of\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06bestOf\"\xdc\x05\n" +
+	"\abest_of\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06bestOf\"\xe9\x05\n" +
 	"\bAnalysis\x12(\n" +
 	"\vautoencoder\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\vautoencoder\x12$\n" +
 	"\tdenoising\x18\x02 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\tdenoising\x12&\n" +
 	"\n" +
 	"classifier\x18\x03 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\n" +
 	"classifier\x12(\n" +
-	"\vvariational\x18\x04 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\vvariational\x12\x81\x01\n" +
-	"\x06images\x18\x05 \x01(\rBi\xbaHf\xba\x01c\n" +
-	"\x0fanalysis.images\x12!images lie between 100 and 100000\x1a-this == 0u || 100u <= this && this <= 100000uR\x06images\x12\x8f\x01\n" +
+	"\vvariational\x18\x04 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\vvariational\x12\x85\x01\n" +
+	"\x06images\x18\x05 \x01(\rBm\xbaHj\xba\x01g\n" +
+	"\x0fanalysis.images\x12%images must be between 100 and 100000\x1a-this == 0u || 100u <= this && this <= 100000uR\x06images\x12\x90\x01\n" +
 	"\n" +
-	"perplexity\x18\x06 \x01(\x01Bo\xbaHl\xba\x01i\n" +
-	"\x13analysis.perplexity\x12$a perplexity lies between 2 and 1000\x1a,this == 0.0 || 2.0 <= this && this <= 1000.0R\n" +
-	"perplexity\x12\x91\x01\n" +
+	"perplexity\x18\x06 \x01(\x01Bp\xbaHm\xba\x01j\n" +
+	"\x13analysis.perplexity\x12%perplexity must be between 2 and 1000\x1a,this == 0.0 || 2.0 <= this && this <= 1000.0R\n" +
+	"perplexity\x12\x95\x01\n" +
 	"\n" +
-	"iterations\x18\a \x01(\rBq\xbaHn\xba\x01k\n" +
-	"\x13analysis.iterations\x12%iterations lie between 250 and 100000\x1a-this == 0u || 250u <= this && this <= 100000uR\n" +
-	"iterations\x12\x83\x01\n" +
-	"\asamples\x18\b \x01(\rBi\xbaHf\xba\x01c\n" +
-	"\x10analysis.samples\x12!samples lie between 32 and 100000\x1a,this == 0u || 32u <= this && this <= 100000uR\asamplesB$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"iterations\x18\a \x01(\rBu\xbaHr\xba\x01o\n" +
+	"\x13analysis.iterations\x12)iterations must be between 250 and 100000\x1a-this == 0u || 250u <= this && this <= 100000uR\n" +
+	"iterations\x12\x87\x01\n" +
+	"\asamples\x18\b \x01(\rBm\xbaHj\xba\x01g\n" +
+	"\x10analysis.samples\x12%samples must be between 32 and 100000\x1a,this == 0u || 32u <= this && this <= 100000uR\asamplesB$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_reproduction_proto_rawDescOnce sync.Once

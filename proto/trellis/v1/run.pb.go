@@ -21,11 +21,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// RunState is the life of a run:
+// RunState is the life cycle of a run:
 //
 //	PENDING -> LEASED -> SUCCEEDED | FAILED | CANCELED;
-//	LEASED -> PENDING when an attempt ends without an outcome, or has come to the end of a stage;
-//	PENDING -> PRUNED at the end of a stage;   PRUNED -> PENDING when it is among the best after all, or retried;
+//	LEASED -> PENDING when an attempt ends without an outcome, or reaches the end of a stage;
+//	PENDING -> PRUNED at the end of a stage;   PRUNED -> PENDING when it is among the best after all, or is retried;
 //	PENDING -> SUCCEEDED when another study has trained it;   PENDING -> CANCELED;
 //	SUCCEEDED -> PENDING when its study is extended by more epochs;   FAILED -> PENDING when it is retried
 type RunState int32
@@ -144,22 +144,22 @@ func (StopReason) EnumDescriptor() ([]byte, []int) {
 	return file_trellis_v1_run_proto_rawDescGZIP(), []int{1}
 }
 
-// FailureClass says whose fault a failed attempt was. Each class has a budget of its own.
+// FailureClass says what caused a failed attempt. Each class has its own budget.
 type FailureClass int32
 
 const (
 	FailureClass_FAILURE_CLASS_UNSPECIFIED FailureClass = 0
-	// The worker disappeared: nobody to blame.
+	// The worker disappeared. Nobody is to blame.
 	FailureClass_FAILURE_CLASS_WORKER_LOST FailureClass = 1
 	// The trainer returned an error.
 	FailureClass_FAILURE_CLASS_TRAINER       FailureClass = 2
 	FailureClass_FAILURE_CLASS_OUT_OF_MEMORY FailureClass = 3
-	// An epoch's losses differ from those that an earlier attempt reported.
+	// An epoch's losses differ from those that an earlier attempt reported for it.
 	FailureClass_FAILURE_CLASS_CONFLICT FailureClass = 4
 	// The worker is alive, but the run makes no progress.
 	FailureClass_FAILURE_CLASS_HUNG FailureClass = 5
-	// The worker can't train: its cache can't be written, its disk is full, it does not know the model. It says nothing about
-	// the run.
+	// The worker can't train: for example, its cache can't be written, its disk is full or it does not know the model.
+	// This says nothing about the run.
 	FailureClass_FAILURE_CLASS_WORKER FailureClass = 6
 	// No worker can train the run: its configuration or its data is not valid.
 	FailureClass_FAILURE_CLASS_INPUT FailureClass = 7
@@ -220,17 +220,18 @@ func (FailureClass) EnumDescriptor() ([]byte, []int) {
 type Run struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	// Hash of everything that determines the run's digits: see RunConfig.
+	// Hash of everything that determines the run's results bit for bit: see RunConfig.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	// max_epochs is the largest that a trial asks for.
+	// max_epochs is the largest that any trial of the run asks for.
 	Parameters *Parameters `protobuf:"bytes,3,opt,name=parameters,proto3" json:"parameters,omitempty"`
 	// The distinct max_epochs of the run's trials, ascending.
 	Milestones []uint32 `protobuf:"varint,4,rep,packed,name=milestones,proto3" json:"milestones,omitempty"`
 	State      RunState `protobuf:"varint,5,opt,name=state,proto3,enum=trellis.v1.RunState" json:"state,omitempty"`
-	// While LEASED: the attempt's number and the worker that holds it. The number grows with every grant: see GrantCommand.
+	// While LEASED: the number of the attempt and the worker that holds it. The number increases with every grant: see
+	// GrantCommand.
 	Attempt uint64 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Worker  string `protobuf:"bytes,7,opt,name=worker,proto3" json:"worker,omitempty"`
-	// Epochs reported, by whatever attempt.
+	// Epochs reported, by any attempt.
 	Epochs uint32 `protobuf:"varint,8,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	// The last reported losses and the lowest validation loss, with its epoch.
 	TrainLoss          float64    `protobuf:"fixed64,9,opt,name=train_loss,json=trainLoss,proto3" json:"train_loss,omitempty"`
@@ -242,27 +243,28 @@ type Run struct {
 	Failures []*Failure `protobuf:"bytes,14,rep,name=failures,proto3" json:"failures,omitempty"`
 	// Why the run failed for good.
 	Error string `protobuf:"bytes,15,opt,name=error,proto3" json:"error,omitempty"`
-	// Worker time spent on the epochs that were trained for this study, in seconds.
+	// Worker time of the epochs that were trained for this study, in seconds.
 	TrainingSeconds float64 `protobuf:"fixed64,16,opt,name=training_seconds,json=trainingSeconds,proto3" json:"training_seconds,omitempty"`
 	// Log index of the last command that changed the run.
 	ModifyIndex uint64 `protobuf:"varint,17,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
-	// Epoch that the attempt which holds the run has come to by itself, or begun after: it goes on from the last checkpoint.
+	// The last epoch that the current attempt has trained. Before its first, the epoch of the checkpoint that it resumed
+	// from.
 	AttemptEpochs uint32 `protobuf:"varint,19,opt,name=attempt_epochs,json=attemptEpochs,proto3" json:"attempt_epochs,omitempty"`
-	// Lowest trial index among the run's trials: where it stands in the grid.
+	// The lowest index among the run's trials: its position in the grid.
 	FirstTrial uint64 `protobuf:"varint,18,opt,name=first_trial,json=firstTrial,proto3" json:"first_trial,omitempty"`
-	// By epoch, ascending: those at milestones, which have the best weights of the trials that end there, and the last one,
-	// from which the next attempt goes on.
+	// By epoch, ascending: the checkpoints at milestones, which have the best weights of the trials that end there, and
+	// the last checkpoint, from which the next attempt resumes.
 	Checkpoints []*Checkpoint `protobuf:"bytes,20,rep,name=checkpoints,proto3" json:"checkpoints,omitempty"`
-	// Of the epochs, those that were taken over from runs of the same id in other studies; the worker time that they took
-	// there; and the study that the last of them came from.
+	// How many of the epochs come from runs with the same id in other studies, the worker time that they took there in
+	// seconds, and the study that the last of them comes from.
 	SharedEpochs  uint32  `protobuf:"varint,21,opt,name=shared_epochs,json=sharedEpochs,proto3" json:"shared_epochs,omitempty"`
 	SharedSeconds float64 `protobuf:"fixed64,22,opt,name=shared_seconds,json=sharedSeconds,proto3" json:"shared_seconds,omitempty"`
 	SharedFrom    string  `protobuf:"bytes,23,opt,name=shared_from,json=sharedFrom,proto3" json:"shared_from,omitempty"`
-	// It has been taken up again after pruning, or is a further seed of a contender: it is not judged by pruning, and ends where it
-	// ends by itself.
+	// The run is exempt from pruning, and ends only by itself: it was retried after it had been pruned, or it is a
+	// further seed of a contender.
 	Spared bool `protobuf:"varint,24,opt,name=spared,proto3" json:"spared,omitempty"`
-	// Epochs at which the best weights of trials should have been saved and were not, ascending: at most those at milestones
-	// and the last.
+	// Epochs at which the best weights of trials should have been saved but were not, ascending: at most the milestones
+	// and the last epoch.
 	MissingWeights []*MissingWeights `protobuf:"bytes,25,rep,name=missing_weights,json=missingWeights,proto3" json:"missing_weights,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -477,7 +479,7 @@ func (x *Run) GetMissingWeights() []*MissingWeights {
 type MissingWeights struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Epoch uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Why: the error of whoever kept it last.
+	// Why it could not be saved: the error of whoever last tried to keep it.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -534,7 +536,7 @@ type Failure struct {
 	Worker  string                 `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
 	Class   FailureClass           `protobuf:"varint,3,opt,name=class,proto3,enum=trellis.v1.FailureClass" json:"class,omitempty"`
 	Message string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
-	// The attempt_epochs of the run when the attempt ended, and the epochs that were recorded of the run by then.
+	// The run's attempt_epochs and its epochs when the attempt ended.
 	Epochs        uint32 `protobuf:"varint,5,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	RunEpochs     uint32 `protobuf:"varint,6,opt,name=run_epochs,json=runEpochs,proto3" json:"run_epochs,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -613,12 +615,12 @@ func (x *Failure) GetRunEpochs() uint32 {
 	return 0
 }
 
-// RunConfig is all that a worker needs to train a run. Everything in it but parameters.max_epochs, milestones and
-// synthetic.epoch_time determines the run's digits, and is hashed into its id.
+// RunConfig is all that a worker needs to train a run. Everything except parameters.max_epochs, milestones,
+// synthetic.epoch_time and pretrained_size determines the run's results bit for bit, and is hashed into its id.
 type RunConfig struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Model string                 `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
-	// max_epochs is where the attempt ends: at the run's end, or at that of a stage, where pruning looks at the run.
+	// max_epochs is where the attempt ends: at the run's end, or at the end of a stage, where pruning judges the run.
 	Parameters *Parameters `protobuf:"bytes,2,opt,name=parameters,proto3" json:"parameters,omitempty"`
 	// Digest of the data set. Empty for the model "synthetic".
 	DataSet       string         `protobuf:"bytes,3,opt,name=data_set,json=dataSet,proto3" json:"data_set,omitempty"`
@@ -627,10 +629,10 @@ type RunConfig struct {
 	Synthetic     *Synthetic     `protobuf:"bytes,6,opt,name=synthetic,proto3" json:"synthetic,omitempty"`
 	// Version of the trainer's arithmetic: the same version gives the same bits.
 	Numerics string `protobuf:"bytes,7,opt,name=numerics,proto3" json:"numerics,omitempty"`
-	// Epochs at which a trial ends: there, the loss on the test images is reported too.
+	// Epochs at which a trial ends. The loss on the test images is reported there too.
 	Milestones []uint32 `protobuf:"varint,8,rep,packed,name=milestones,proto3" json:"milestones,omitempty"`
-	// Digest of the checkpoint with whose best weights the run begins, and its size in bytes. Empty without. The size has no
-	// influence.
+	// Digest and size in bytes of the checkpoint whose best weights the run starts from. Empty and 0 if there is none.
+	// The size has no influence on the results.
 	Pretrained     string `protobuf:"bytes,9,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
 	PretrainedSize uint64 `protobuf:"varint,10,opt,name=pretrained_size,json=pretrainedSize,proto3" json:"pretrained_size,omitempty"`
 	unknownFields  protoimpl.UnknownFields
@@ -737,27 +739,27 @@ func (x *RunConfig) GetPretrainedSize() uint64 {
 	return 0
 }
 
-// Reports are the losses of consecutive epochs of one attempt, column by column. (run, attempt, epoch) identifies each:
-// the same losses again are fine, others are a conflict.
+// Reports are the losses of consecutive epochs of one attempt, column by column. Each is identified by (run, attempt,
+// epoch). Reporting the same losses again is fine, reporting other losses is a conflict.
 type Reports struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Study   string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
 	Run     string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
 	Attempt uint64                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// Epoch of the first of each column's values, counted from 1.
+	// Epoch of the first value of each column, counted from 1.
 	FirstEpoch uint32 `protobuf:"varint,4,opt,name=first_epoch,json=firstEpoch,proto3" json:"first_epoch,omitempty"`
-	// One value per epoch: means over all pixels, of the training images while they were trained on, and of the validation
-	// images afterwards.
+	// One value per epoch, a mean over all pixels: of the training images during the epoch, and of the validation images
+	// after it.
 	TrainLoss      []float64 `protobuf:"fixed64,5,rep,packed,name=train_loss,json=trainLoss,proto3" json:"train_loss,omitempty"`
 	ValidationLoss []float64 `protobuf:"fixed64,6,rep,packed,name=validation_loss,json=validationLoss,proto3" json:"validation_loss,omitempty"`
-	// By epoch, with the best weights so far. At milestones and at the run's last epoch.
+	// By epoch, with the best weights so far. Reported at milestones and at the run's last epoch.
 	TestLoss map[uint32]float64 `protobuf:"bytes,7,rep,name=test_loss,json=testLoss,proto3" json:"test_loss,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	// How long each epoch took.
+	// How long each epoch took, in seconds.
 	Seconds []float64 `protobuf:"fixed64,8,rep,packed,name=seconds,proto3" json:"seconds,omitempty"`
-	// What the model reports beside its losses, by name: names begin with "train_" or "validation_", and end with a name of
-	// the model's metrics. Each has one value per epoch.
+	// Metrics that the model reports besides its losses, by name: the prefix "train_" or "validation_", then the name of
+	// one of the model's metrics. Each has one value per epoch.
 	Metrics map[string]*Series `protobuf:"bytes,9,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// By epoch, where test_loss has one: of the test images, with the best weights so far.
+	// Metrics on the test images with the best weights so far, for the epochs in test_loss.
 	TestMetrics   map[uint32]*Metrics `protobuf:"bytes,10,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -863,7 +865,7 @@ func (x *Reports) GetTestMetrics() map[uint32]*Metrics {
 	return nil
 }
 
-// Metrics is numbers by name.
+// Metrics maps names to numbers.
 type Metrics struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Values        map[string]float64     `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
@@ -908,15 +910,16 @@ func (x *Metrics) GetValues() map[string]float64 {
 	return nil
 }
 
-// Checkpoint is an artifact from which a run goes on bit for bit: weights, optimiser moments, best weights and position.
+// Checkpoint is an artifact from which a run resumes bit for bit: weights, optimiser moments, best weights and
+// position.
 type Checkpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The last epoch that it includes.
 	Epoch uint32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Digest of the artifact, 64 lower-case hexadecimal digits, by which it is found, and its size in bytes.
+	// Digest of the artifact, 64 lower-case hexadecimal digits, by which it is stored, and its size in bytes.
 	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	Size   uint64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
-	// The epoch whose weights are the best ones in it. 0 if there are none.
+	// The epoch that its best weights come from. 0 if it has none.
 	BestEpoch     uint32 `protobuf:"varint,4,opt,name=best_epoch,json=bestEpoch,proto3" json:"best_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -987,7 +990,8 @@ type CheckpointReport struct {
 	Run        string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
 	Attempt    uint64                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Checkpoint *Checkpoint            `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	// Why the checkpoint could not be uploaded, although a trial's weights are in it. It has no digest then. Empty: it was.
+	// Why the checkpoint could not be uploaded, although it holds a trial's weights. The checkpoint then has no digest.
+	// Empty: it was uploaded.
 	Missing       string `protobuf:"bytes,5,opt,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1058,20 +1062,20 @@ func (x *CheckpointReport) GetMissing() string {
 	return ""
 }
 
-// Losses is what has been reported of one run, epoch by epoch.
+// Losses is what has been reported for one run, epoch by epoch.
 type Losses struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Study          string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
 	Run            string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
 	TrainLoss      []float64              `protobuf:"fixed64,3,rep,packed,name=train_loss,json=trainLoss,proto3" json:"train_loss,omitempty"`
 	ValidationLoss []float64              `protobuf:"fixed64,4,rep,packed,name=validation_loss,json=validationLoss,proto3" json:"validation_loss,omitempty"`
-	// Test losses by epoch, where they were reported.
+	// Test losses by epoch, for the epochs that have one.
 	TestLoss map[uint32]float64 `protobuf:"bytes,5,rep,name=test_loss,json=testLoss,proto3" json:"test_loss,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// As in Reports.
 	Metrics     map[string]*Series  `protobuf:"bytes,6,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	TestMetrics map[uint32]*Metrics `protobuf:"bytes,7,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// How long epochs took, in seconds, from the first on: 0 where that is not known, or the epoch was taken over from another
-	// study. There may be fewer than epochs, and then nothing is known of the later ones.
+	// How long each epoch took, in seconds, from the first on. 0 if that is not known, or if the epoch comes from another
+	// study. There may be fewer values than epochs: the times of the later epochs are then not known.
 	Seconds       []float32 `protobuf:"fixed32,8,rep,packed,name=seconds,proto3" json:"seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1277,7 +1281,7 @@ type Outcome_Failure struct {
 }
 
 type Outcome_Return_ struct {
-	// The worker hands the run back unfinished: it drains.
+	// The worker returns the run unfinished, because it drains.
 	Return *Outcome_Return `protobuf:"bytes,6,opt,name=return,proto3,oneof"`
 }
 
@@ -1341,7 +1345,7 @@ func (x *Outcome_Success) GetEpochs() uint32 {
 	return 0
 }
 
-// Return gives no reason: it costs the run nothing.
+// Return has no reason. It does not count against the run's failure budgets.
 type Outcome_Return struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields

@@ -105,7 +105,7 @@ func (x *ListModelsResponse) GetModels() []*Model {
 type CreateStudyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Spec  *StudySpec             `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
-	// Take nothing over from other studies: train everything anew.
+	// Use no results of other studies: train everything again.
 	Fresh         bool `protobuf:"varint,2,opt,name=fresh,proto3" json:"fresh,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -396,7 +396,8 @@ func (x *ListStudiesResponse) GetNextPageToken() string {
 type WatchStudyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	// The index of the last response that was seen: only runs that changed after it are sent. 0 sends all.
+	// The index of the last response that the client has seen. Only runs that changed after it are sent. 0: send all
+	// runs.
 	SinceIndex    uint64 `protobuf:"varint,2,opt,name=since_index,json=sinceIndex,proto3" json:"since_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -448,14 +449,15 @@ func (x *WatchStudyRequest) GetSinceIndex() uint64 {
 
 type WatchStudyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where a later watch can go on.
+	// The since_index with which a later watch can continue.
 	Index uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
 	Study *Study `protobuf:"bytes,2,opt,name=study,proto3" json:"study,omitempty"`
-	// Runs that have changed since the last response, in the order of their change.
+	// Runs that have changed since the last response, in the order in which they changed.
 	Runs []*Run `protobuf:"bytes,3,rep,name=runs,proto3" json:"runs,omitempty"`
-	// The best trial so far. Unset before the first trial is answered.
+	// The best trial so far. Unset before the first trial has succeeded.
 	Best *Trial `protobuf:"bytes,4,opt,name=best,proto3" json:"best,omitempty"`
-	// By run, of those in runs: what the model reports beside its losses, of the validation images after the last epoch.
+	// Metrics of the runs in this response, by run: what the model reports besides its losses, on the validation images
+	// after the last epoch.
 	Metrics       map[string]*Metrics `protobuf:"bytes,5,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -870,8 +872,8 @@ func (*DeleteStudyResponse) Descriptor() ([]byte, []int) {
 	return file_trellis_v1_service_proto_rawDescGZIP(), []int{17}
 }
 
-// ExtendStudyRequest has the values to be added to each axis, in every grid of the study. Values that an axis has already
-// are fine.
+// ExtendStudyRequest has the values to add to each axis, in every grid of the study. Values that an axis already has
+// are allowed.
 type ExtendStudyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
@@ -975,7 +977,7 @@ func (x *ExtendStudyRequest) GetAxes() map[string]*NumberAxis {
 type ExtendStudyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study *Study                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	// Trials that were added.
+	// How many trials were added.
 	Trials        uint64 `protobuf:"varint,2,opt,name=trials,proto3" json:"trials,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1028,7 +1030,7 @@ func (x *ExtendStudyResponse) GetTrials() uint64 {
 type RetryStudyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	// What was pruned too. It is not pruned again.
+	// Also retry pruned runs. They are not pruned again.
 	Pruned        bool `protobuf:"varint,2,opt,name=pruned,proto3" json:"pruned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1081,7 +1083,7 @@ func (x *RetryStudyRequest) GetPruned() bool {
 type RetryStudyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study *Study                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	// Runs that were taken up again.
+	// How many runs are retried.
 	Runs          uint64 `protobuf:"varint,2,opt,name=runs,proto3" json:"runs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1187,11 +1189,11 @@ type PlanStudyResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Trials uint64                 `protobuf:"varint,1,opt,name=trials,proto3" json:"trials,omitempty"`
 	Runs   uint64                 `protobuf:"varint,2,opt,name=runs,proto3" json:"runs,omitempty"`
-	// The most that all runs together take, and what it would be if no trials shared a run.
+	// The maximum number of epochs of all runs, and what it would be if no trials shared a run.
 	Epochs      uint64 `protobuf:"varint,3,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	EpochsAlone uint64 `protobuf:"varint,4,opt,name=epochs_alone,json=epochsAlone,proto3" json:"epochs_alone,omitempty"`
-	// Of the runs, those that other studies have trained so far that nothing is left to do; of the epochs, those that are
-	// known; and the worker time that they took.
+	// How many of the runs other studies have already trained completely, how many of the epochs they have trained, and
+	// the worker time that these took in seconds.
 	RunsShared    uint64    `protobuf:"varint,5,opt,name=runs_shared,json=runsShared,proto3" json:"runs_shared,omitempty"`
 	EpochsShared  uint64    `protobuf:"varint,6,opt,name=epochs_shared,json=epochsShared,proto3" json:"epochs_shared,omitempty"`
 	SecondsShared float64   `protobuf:"fixed64,7,opt,name=seconds_shared,json=secondsShared,proto3" json:"seconds_shared,omitempty"`
@@ -1291,14 +1293,14 @@ type ListTrialsRequest struct {
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
 	// Default: 100. A page whose rows are large may have fewer.
 	PageSize uint32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// next_page_token of the page before. order_by and filter must be the same.
+	// The next_page_token of the previous page. order_by and filter must be the same as there.
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// A trial's field: index, objective, test_loss, state, epochs, best_epoch, a parameter's name, or a metric's, with test_ before
-	// it for that of the test images; a hyphen before it turns the order round, but trials without the metric stay last. Ties are
-	// ranked by fewer latent dimensions, then fewer epochs, then index. Default: index. Metrics are known once an epoch was
-	// trained.
+	// A trial's field: index, objective, test_loss, state, epochs, best_epoch, the name of a parameter, or the name of a
+	// metric. Prefix a metric with test_ for its value on the test images. Prefix the field with - to sort descending;
+	// trials without the metric come last in both orders. Ties are ordered by fewer latent dimensions, then fewer epochs,
+	// then index. Default: index. A study has metrics once its first epoch was trained.
 	OrderBy string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
-	// A condition in CEL over the same fields, for example: latent_dim == 16 && objective < 0.02 && state == "succeeded".
+	// A CEL expression over the same fields, for example: latent_dim == 16 && objective < 0.02 && state == "succeeded".
 	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Fill in each trial's losses by epoch.
 	Losses        bool `protobuf:"varint,6,opt,name=losses,proto3" json:"losses,omitempty"`
@@ -1442,7 +1444,7 @@ func (x *ListTrialsResponse) GetTotal() uint64 {
 type GetBestTrialRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	// Of the verdict. Default: the one that the spec's settle has, else 0.95.
+	// Confidence of the verdict. Default: the confidence in the spec's settle, else 0.95.
 	Confidence    float64 `protobuf:"fixed64,2,opt,name=confidence,proto3" json:"confidence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1494,10 +1496,10 @@ func (x *GetBestTrialRequest) GetConfidence() float64 {
 
 type GetBestTrialResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// With its losses. If the study has several seeds, the best trial of the best configuration.
+	// The best trial, with its losses. If the study has several seeds, it is the best trial of the best configuration.
 	Trial *Trial `protobuf:"bytes,1,opt,name=trial,proto3" json:"trial,omitempty"`
-	// The next in rank that differs in more than max_epochs, as the same training with fewer epochs is no rival. If the study has
-	// several seeds, the best trial of that configuration. Unset if there is none.
+	// The next trial in rank that differs in more than max_epochs: the same training with fewer epochs is not a rival. If
+	// the study has several seeds, it is the best trial of the next configuration. Unset if there is none.
 	RunnerUp      *Trial   `protobuf:"bytes,2,opt,name=runner_up,json=runnerUp,proto3" json:"runner_up,omitempty"`
 	Study         *Study   `protobuf:"bytes,3,opt,name=study,proto3" json:"study,omitempty"`
 	Verdict       *Verdict `protobuf:"bytes,4,opt,name=verdict,proto3" json:"verdict,omitempty"`
@@ -1569,7 +1571,7 @@ type ListConfigurationsRequest struct {
 	// Default: 100. A page whose rows are large may have fewer.
 	PageSize  uint32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Default: the one that the spec's settle has, else 0.95.
+	// Default: the confidence in the spec's settle, else 0.95.
 	Confidence    float64 `protobuf:"fixed64,4,opt,name=confidence,proto3" json:"confidence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1635,7 +1637,7 @@ func (x *ListConfigurationsRequest) GetConfidence() float64 {
 
 type ListConfigurationsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// By rank. Those that have not been answered come last.
+	// Ordered by rank. Those without results come last.
 	Configurations []*Configuration `protobuf:"bytes,1,rep,name=configurations,proto3" json:"configurations,omitempty"`
 	NextPageToken  string           `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	Total          uint64           `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
@@ -1916,11 +1918,11 @@ func (x *SuggestStudyRequest) GetStudy() string {
 
 type SuggestStudyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Unset if nothing is left to try around the best configuration.
+	// The suggested spec. Unset if nothing is left to try around the best configuration.
 	Spec *StudySpec `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
-	// Why, axis by axis.
+	// The choice for each axis, and its reason.
 	Axes []*AxisChoice `protobuf:"bytes,3,rep,name=axes,proto3" json:"axes,omitempty"`
-	// Configurations that had no part in this because a heuristic pruned them: the best may be among them.
+	// How many configurations were not considered because a heuristic pruned them. The best may be among them.
 	Pruned        uint64 `protobuf:"varint,4,opt,name=pruned,proto3" json:"pruned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2033,7 +2035,7 @@ func (x *GetRunRequest) GetRun() string {
 type GetRunResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Run   *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
-	// What the run's workers are given, and what its checkpoints belong to.
+	// The configuration that the run's workers get, and that its checkpoints belong to.
 	Config        *RunConfig `protobuf:"bytes,2,opt,name=config,proto3" json:"config,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2173,7 +2175,7 @@ func (x *GetDataSetResponse) GetDataSet() *DataSet {
 
 type DownloadDataFileRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Digest of the data set and of the file in it.
+	// Digests of the data set and of the file in it.
 	Digest        string `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
 	Sha256        string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2323,7 +2325,7 @@ func (x *ListWorkersRequest) GetPageToken() string {
 
 type ListWorkersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// By name.
+	// Ordered by name.
 	Workers       []*Worker `protobuf:"bytes,1,rep,name=workers,proto3" json:"workers,omitempty"`
 	NextPageToken string    `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2496,7 +2498,7 @@ type isSessionRequest_Message interface {
 }
 
 type SessionRequest_Hello struct {
-	// The first message, and only that.
+	// The first message, and only the first.
 	Hello *Hello `protobuf:"bytes,1,opt,name=hello,proto3,oneof"`
 }
 
@@ -2518,12 +2520,12 @@ type SessionRequest_Drain struct {
 }
 
 type SessionRequest_Goodbye struct {
-	// The last message: the worker holds nothing and will not come back.
+	// The last message: the worker holds nothing and won't come back.
 	Goodbye *Goodbye `protobuf:"bytes,6,opt,name=goodbye,proto3,oneof"`
 }
 
 type SessionRequest_Checkpoint struct {
-	// Of an artifact that ArtifactService.UploadArtifact has taken, or that it has not.
+	// About an artifact that ArtifactService.UploadArtifact has stored, or that could not be uploaded.
 	Checkpoint *CheckpointReport `protobuf:"bytes,7,opt,name=checkpoint,proto3,oneof"`
 }
 
@@ -2543,15 +2545,15 @@ func (*SessionRequest_Checkpoint) isSessionRequest_Message() {}
 
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Version of this protocol. A coordinator refuses others with FAILED_PRECONDITION.
+	// Version of this protocol. A coordinator refuses other versions with FAILED_PRECONDITION.
 	Protocol uint32 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
-	// Version of the trainer's arithmetic, which must be the coordinator's.
+	// Version of the trainer's arithmetic. It must be the same as the coordinator's.
 	Numerics  string `protobuf:"bytes,2,opt,name=numerics,proto3" json:"numerics,omitempty"`
 	Worker    string `protobuf:"bytes,3,opt,name=worker,proto3" json:"worker,omitempty"`
 	Slots     uint32 `protobuf:"varint,4,opt,name=slots,proto3" json:"slots,omitempty"`
 	Version   string `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
 	Processor string `protobuf:"bytes,6,opt,name=processor,proto3" json:"processor,omitempty"`
-	// Attempts that the worker still trains, or has reports or an outcome of to deliver.
+	// Attempts that the worker still trains, or for which it still has reports or an outcome to deliver.
 	Attempts      []uint64 `protobuf:"varint,7,rep,packed,name=attempts,proto3" json:"attempts,omitempty"`
 	Draining      bool     `protobuf:"varint,8,opt,name=draining,proto3" json:"draining,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2644,8 +2646,8 @@ func (x *Hello) GetDraining() bool {
 	return false
 }
 
-// Heartbeat says that the process is alive, and how far each attempt has come: two signals, since a hung run's process
-// may be well.
+// Heartbeat says that the process is alive, and how far each attempt has come. These are two signals, because a process
+// can be healthy while one of its runs hangs.
 type Heartbeat struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Attempts      []*AttemptProgress     `protobuf:"bytes,1,rep,name=attempts,proto3" json:"attempts,omitempty"`
@@ -2693,8 +2695,8 @@ func (x *Heartbeat) GetAttempts() []*AttemptProgress {
 type AttemptProgress struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Attempt uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	// Optimiser steps and validation passes so far, and pieces of the data set before. A run whose count stands still is
-	// hung.
+	// Optimiser steps and validation passes so far and, before training, pieces of the data set. If the count stands
+	// still, the run hangs.
 	Steps         uint64 `protobuf:"varint,2,opt,name=steps,proto3" json:"steps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2952,7 +2954,7 @@ type isSessionResponse_Message interface {
 }
 
 type SessionResponse_Welcome struct {
-	// The first message, and only that.
+	// The first message, and only the first.
 	Welcome *Welcome `protobuf:"bytes,1,opt,name=welcome,proto3,oneof"`
 }
 
@@ -2978,13 +2980,14 @@ func (*SessionResponse_Acknowledgement) isSessionResponse_Message() {}
 
 type Welcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How often the worker is to send a heartbeat.
+	// How often the worker must send a heartbeat.
 	HeartbeatMilliseconds uint32 `protobuf:"varint,1,opt,name=heartbeat_milliseconds,json=heartbeatMilliseconds,proto3" json:"heartbeat_milliseconds,omitempty"`
-	// How long the coordinator waits for one before it gives the worker's runs to others.
+	// How long the coordinator waits for a heartbeat before it gives the worker's runs to others.
 	LeaseMilliseconds uint32 `protobuf:"varint,2,opt,name=lease_milliseconds,json=leaseMilliseconds,proto3" json:"lease_milliseconds,omitempty"`
-	// Those of the worker's attempts that still stand. It drops all others.
+	// Those of the worker's attempts that are still valid. The worker drops all others.
 	Attempts []uint64 `protobuf:"varint,3,rep,packed,name=attempts,proto3" json:"attempts,omitempty"`
-	// How often, at least, a run's checkpoint is to be uploaded, besides those at milestones and at its end. 0: none at all.
+	// A run's checkpoint must be uploaded at least this often, besides those at milestones and at its end. 0: upload no
+	// checkpoints at all.
 	CheckpointMilliseconds uint32 `protobuf:"varint,4,opt,name=checkpoint_milliseconds,json=checkpointMilliseconds,proto3" json:"checkpoint_milliseconds,omitempty"`
 	unknownFields          protoimpl.UnknownFields
 	sizeCache              protoimpl.SizeCache
@@ -3055,9 +3058,10 @@ type Assignment struct {
 	Run     string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
 	Attempt uint64                 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Config  *RunConfig             `protobuf:"bytes,4,opt,name=config,proto3" json:"config,omitempty"`
-	// From where the run goes on. Unset: from the beginning. A worker that can't get it begins at the beginning.
+	// The checkpoint from which the run resumes. Unset: the run starts from the beginning. So does a worker that can't
+	// get the checkpoint.
 	Checkpoint *Checkpoint `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	// Epochs of the run that are recorded: the attempt's first report is of the next epoch, or of an earlier one.
+	// How many epochs of the run are recorded. The attempt's first report must be of the next epoch or of an earlier one.
 	Epochs        uint32 `protobuf:"varint,6,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3135,7 +3139,7 @@ func (x *Assignment) GetEpochs() uint32 {
 	return 0
 }
 
-// Stop ends an attempt: its study was paused, canceled or deleted, or the run has gone to another worker.
+// Stop ends an attempt: its study was paused, canceled or deleted, or another worker now has the run.
 type Stop struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Attempt       uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
@@ -3188,7 +3192,7 @@ func (x *Stop) GetReason() string {
 	return ""
 }
 
-// Acknowledgement says what of an attempt is recorded and need not be sent again. It covers refused reports too.
+// Acknowledgement says what is recorded of an attempt and need not be sent again. It covers refused reports too.
 type Acknowledgement struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Attempt uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
@@ -3306,7 +3310,7 @@ func (x *UploadArtifactRequest) GetData() []byte {
 
 type UploadArtifactResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Digest and size of what has arrived.
+	// Digest of what has arrived, and its size in bytes.
 	Sha256        string `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	Size          uint64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3705,7 +3709,7 @@ func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
 
 type TransferLeadershipRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Id or address. Empty: whichever is the most up to date.
+	// Id or address. Empty: the one that is most up to date.
 	Node          string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4045,26 +4049,26 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x12ListTrialsResponse\x12)\n" +
 	"\x06trials\x18\x01 \x03(\v2\x11.trellis.v1.TrialR\x06trials\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x14\n" +
-	"\x05total\x18\x03 \x01(\x04R\x05total\"\xd8\x01\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\"\xd9\x01\n" +
 	"\x13GetBestTrialRequest\x12\x1c\n" +
-	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\xa2\x01\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\xa3\x01\n" +
 	"\n" +
-	"confidence\x18\x02 \x01(\x01B\x81\x01\xbaH~\xba\x01{\n" +
-	"\x0fbest.confidence\x12:a confidence lies between 0.5 and 0.9999, for example 0.95\x1a,this == 0.0 || 0.5 <= this && this <= 0.9999R\n" +
+	"confidence\x18\x02 \x01(\x01B\x82\x01\xbaH\x7f\xba\x01|\n" +
+	"\x0fbest.confidence\x12;confidence must be between 0.5 and 0.9999, for example 0.95\x1a,this == 0.0 || 0.5 <= this && this <= 0.9999R\n" +
 	"confidence\"\xc7\x01\n" +
 	"\x14GetBestTrialResponse\x12'\n" +
 	"\x05trial\x18\x01 \x01(\v2\x11.trellis.v1.TrialR\x05trial\x12.\n" +
 	"\trunner_up\x18\x02 \x01(\v2\x11.trellis.v1.TrialR\brunnerUp\x12'\n" +
 	"\x05study\x18\x03 \x01(\v2\x11.trellis.v1.StudyR\x05study\x12-\n" +
-	"\averdict\x18\x04 \x01(\v2\x13.trellis.v1.VerdictR\averdict\"\xb0\x02\n" +
+	"\averdict\x18\x04 \x01(\v2\x13.trellis.v1.VerdictR\averdict\"\xb1\x02\n" +
 	"\x19ListConfigurationsRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12%\n" +
 	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x03 \x01(\tR\tpageToken\x12\xae\x01\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\xaf\x01\n" +
 	"\n" +
-	"confidence\x18\x04 \x01(\x01B\x8d\x01\xbaH\x89\x01\xba\x01\x85\x01\n" +
-	"\x19configurations.confidence\x12:a confidence lies between 0.5 and 0.9999, for example 0.95\x1a,this == 0.0 || 0.5 <= this && this <= 0.9999R\n" +
+	"confidence\x18\x04 \x01(\x01B\x8e\x01\xbaH\x8a\x01\xba\x01\x86\x01\n" +
+	"\x19configurations.confidence\x12;confidence must be between 0.5 and 0.9999, for example 0.95\x1a,this == 0.0 || 0.5 <= this && this <= 0.9999R\n" +
 	"confidence\"\x9d\x01\n" +
 	"\x1aListConfigurationsResponse\x12A\n" +
 	"\x0econfigurations\x18\x01 \x03(\v2\x19.trellis.v1.ConfigurationR\x0econfigurations\x12&\n" +
@@ -4184,11 +4188,11 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x11GetClusterRequest\"l\n" +
 	"\x12GetClusterResponse\x12&\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x10.trellis.v1.NodeR\x05nodes\x12.\n" +
-	"\x06status\x18\x02 \x01(\v2\x16.trellis.v1.NodeStatusR\x06status\"\x94\x01\n" +
+	"\x06status\x18\x02 \x01(\v2\x16.trellis.v1.NodeStatusR\x06status\"\x99\x01\n" +
 	"\x0eAddNodeRequest\x12\x19\n" +
-	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12g\n" +
-	"\aaddress\x18\x02 \x01(\tBM\xbaHJ\xba\x01G\n" +
-	"\fnode.address\x12\x1da node's address is host:port\x1a\x18this.isHostAndPort(true)R\aaddress\"\x11\n" +
+	"\x02id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@R\x02id\x12l\n" +
+	"\aaddress\x18\x02 \x01(\tBR\xbaHO\xba\x01L\n" +
+	"\fnode.address\x12\"a node's address must be host:port\x1a\x18this.isHostAndPort(true)R\aaddress\"\x11\n" +
 	"\x0fAddNodeResponse\"/\n" +
 	"\x11RemoveNodeRequest\x12\x1a\n" +
 	"\x04node\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x04node\"\x14\n" +

@@ -37,29 +37,31 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// StudyService submits studies and follows them.
+// StudyService creates, changes and watches studies.
 type StudyServiceClient interface {
-	// ALREADY_EXISTS if a study has that name; INVALID_ARGUMENT if the spec, its grid's size or its data set is not valid.
+	// Creates a study. Fails with ALREADY_EXISTS if another study has the name, and with INVALID_ARGUMENT if the spec,
+	// the size of its grid or its data set is not valid.
 	CreateStudy(ctx context.Context, in *CreateStudyRequest, opts ...grpc.CallOption) (*CreateStudyResponse, error)
 	GetStudy(ctx context.Context, in *GetStudyRequest, opts ...grpc.CallOption) (*GetStudyResponse, error)
 	ListStudies(ctx context.Context, in *ListStudiesRequest, opts ...grpc.CallOption) (*ListStudiesResponse, error)
-	// Sends the study's state at once and after every change, and ends when the study has ended.
+	// Sends the study's state immediately and after every change, and ends when the study has ended.
 	WatchStudy(ctx context.Context, in *WatchStudyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchStudyResponse], error)
-	// Stops the study's runs within an epoch. What they have reported stays.
+	// Stops the study's runs within an epoch. What they have reported is kept.
 	PauseStudy(ctx context.Context, in *PauseStudyRequest, opts ...grpc.CallOption) (*PauseStudyResponse, error)
 	ResumeStudy(ctx context.Context, in *ResumeStudyRequest, opts ...grpc.CallOption) (*ResumeStudyResponse, error)
-	// Ends the study for good. What its runs have reported stays.
+	// Ends the study for good. What its runs have reported is kept.
 	CancelStudy(ctx context.Context, in *CancelStudyRequest, opts ...grpc.CallOption) (*CancelStudyResponse, error)
-	// Forgets the study and its results. A study that is still running is canceled first.
+	// Deletes the study and its results. A study that is still running is canceled first.
 	DeleteStudy(ctx context.Context, in *DeleteStudyRequest, opts ...grpc.CallOption) (*DeleteStudyResponse, error)
-	// Adds values to a study's axes. What it has stays, and what is known already is not trained. FAILED_PRECONDITION if it
-	// was canceled, INVALID_ARGUMENT if nothing would be added.
+	// Adds values to a study's axes. Existing results are kept, and nothing is trained twice. Fails with
+	// FAILED_PRECONDITION if the study was canceled, and with INVALID_ARGUMENT if nothing would be added.
 	ExtendStudy(ctx context.Context, in *ExtendStudyRequest, opts ...grpc.CallOption) (*ExtendStudyResponse, error)
-	// Takes up what has failed again. FAILED_PRECONDITION if the study was canceled or nothing has failed.
+	// Retries failed runs. Fails with FAILED_PRECONDITION if the study was canceled or nothing has failed.
 	RetryStudy(ctx context.Context, in *RetryStudyRequest, opts ...grpc.CallOption) (*RetryStudyResponse, error)
-	// Says what a study would cost, without creating it. It fails as CreateStudy does, but for the study's name.
+	// Says what a study would cost, without creating it. It fails where CreateStudy would, except that the study's name
+	// may be taken.
 	PlanStudy(ctx context.Context, in *PlanStudyRequest, opts ...grpc.CallOption) (*PlanStudyResponse, error)
-	// Lists what can be trained.
+	// Lists the models that can be trained.
 	ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error)
 }
 
@@ -204,29 +206,31 @@ func (c *studyServiceClient) ListModels(ctx context.Context, in *ListModelsReque
 // All implementations must embed UnimplementedStudyServiceServer
 // for forward compatibility.
 //
-// StudyService submits studies and follows them.
+// StudyService creates, changes and watches studies.
 type StudyServiceServer interface {
-	// ALREADY_EXISTS if a study has that name; INVALID_ARGUMENT if the spec, its grid's size or its data set is not valid.
+	// Creates a study. Fails with ALREADY_EXISTS if another study has the name, and with INVALID_ARGUMENT if the spec,
+	// the size of its grid or its data set is not valid.
 	CreateStudy(context.Context, *CreateStudyRequest) (*CreateStudyResponse, error)
 	GetStudy(context.Context, *GetStudyRequest) (*GetStudyResponse, error)
 	ListStudies(context.Context, *ListStudiesRequest) (*ListStudiesResponse, error)
-	// Sends the study's state at once and after every change, and ends when the study has ended.
+	// Sends the study's state immediately and after every change, and ends when the study has ended.
 	WatchStudy(*WatchStudyRequest, grpc.ServerStreamingServer[WatchStudyResponse]) error
-	// Stops the study's runs within an epoch. What they have reported stays.
+	// Stops the study's runs within an epoch. What they have reported is kept.
 	PauseStudy(context.Context, *PauseStudyRequest) (*PauseStudyResponse, error)
 	ResumeStudy(context.Context, *ResumeStudyRequest) (*ResumeStudyResponse, error)
-	// Ends the study for good. What its runs have reported stays.
+	// Ends the study for good. What its runs have reported is kept.
 	CancelStudy(context.Context, *CancelStudyRequest) (*CancelStudyResponse, error)
-	// Forgets the study and its results. A study that is still running is canceled first.
+	// Deletes the study and its results. A study that is still running is canceled first.
 	DeleteStudy(context.Context, *DeleteStudyRequest) (*DeleteStudyResponse, error)
-	// Adds values to a study's axes. What it has stays, and what is known already is not trained. FAILED_PRECONDITION if it
-	// was canceled, INVALID_ARGUMENT if nothing would be added.
+	// Adds values to a study's axes. Existing results are kept, and nothing is trained twice. Fails with
+	// FAILED_PRECONDITION if the study was canceled, and with INVALID_ARGUMENT if nothing would be added.
 	ExtendStudy(context.Context, *ExtendStudyRequest) (*ExtendStudyResponse, error)
-	// Takes up what has failed again. FAILED_PRECONDITION if the study was canceled or nothing has failed.
+	// Retries failed runs. Fails with FAILED_PRECONDITION if the study was canceled or nothing has failed.
 	RetryStudy(context.Context, *RetryStudyRequest) (*RetryStudyResponse, error)
-	// Says what a study would cost, without creating it. It fails as CreateStudy does, but for the study's name.
+	// Says what a study would cost, without creating it. It fails where CreateStudy would, except that the study's name
+	// may be taken.
 	PlanStudy(context.Context, *PlanStudyRequest) (*PlanStudyResponse, error)
-	// Lists what can be trained.
+	// Lists the models that can be trained.
 	ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error)
 	mustEmbedUnimplementedStudyServiceServer()
 }
@@ -580,20 +584,22 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// TrialService answers what a study has found.
+// TrialService returns what a study has found.
 type TrialServiceClient interface {
 	ListTrials(ctx context.Context, in *ListTrialsRequest, opts ...grpc.CallOption) (*ListTrialsResponse, error)
-	// NOT_FOUND if the study is unknown, FAILED_PRECONDITION if none of its trials has been answered yet.
+	// Returns the best trial. Fails with NOT_FOUND if the study is unknown, and with FAILED_PRECONDITION if no trial has
+	// succeeded yet.
 	GetBestTrial(ctx context.Context, in *GetBestTrialRequest, opts ...grpc.CallOption) (*GetBestTrialResponse, error)
-	// The training that a trial's result comes from, with its checkpoints.
+	// Returns the run that a trial's result comes from, with its checkpoints.
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
-	// Ranks configurations, by the mean of their objectives over the seeds.
+	// Ranks configurations by the mean of their objectives over the seeds.
 	ListConfigurations(ctx context.Context, in *ListConfigurationsRequest, opts ...grpc.CallOption) (*ListConfigurationsResponse, error)
-	// Says how every point of the grid was answered, what that took, and what it would have taken.
+	// Says where the result of every point of the grid comes from, what the study took, and what it would have taken
+	// without sharing.
 	GetReport(ctx context.Context, in *GetReportRequest, opts ...grpc.CallOption) (*GetReportResponse, error)
-	// Says how much each axis matters. FAILED_PRECONDITION if too little has been answered.
+	// Says how much each axis matters. Fails with FAILED_PRECONDITION if there are too few results.
 	GetImportance(ctx context.Context, in *GetImportanceRequest, opts ...grpc.CallOption) (*GetImportanceResponse, error)
-	// Proposes the spec of a next study. FAILED_PRECONDITION if too little has been answered.
+	// Suggests the spec of a next study. Fails with FAILED_PRECONDITION if there are too few results.
 	SuggestStudy(ctx context.Context, in *SuggestStudyRequest, opts ...grpc.CallOption) (*SuggestStudyResponse, error)
 }
 
@@ -679,20 +685,22 @@ func (c *trialServiceClient) SuggestStudy(ctx context.Context, in *SuggestStudyR
 // All implementations must embed UnimplementedTrialServiceServer
 // for forward compatibility.
 //
-// TrialService answers what a study has found.
+// TrialService returns what a study has found.
 type TrialServiceServer interface {
 	ListTrials(context.Context, *ListTrialsRequest) (*ListTrialsResponse, error)
-	// NOT_FOUND if the study is unknown, FAILED_PRECONDITION if none of its trials has been answered yet.
+	// Returns the best trial. Fails with NOT_FOUND if the study is unknown, and with FAILED_PRECONDITION if no trial has
+	// succeeded yet.
 	GetBestTrial(context.Context, *GetBestTrialRequest) (*GetBestTrialResponse, error)
-	// The training that a trial's result comes from, with its checkpoints.
+	// Returns the run that a trial's result comes from, with its checkpoints.
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
-	// Ranks configurations, by the mean of their objectives over the seeds.
+	// Ranks configurations by the mean of their objectives over the seeds.
 	ListConfigurations(context.Context, *ListConfigurationsRequest) (*ListConfigurationsResponse, error)
-	// Says how every point of the grid was answered, what that took, and what it would have taken.
+	// Says where the result of every point of the grid comes from, what the study took, and what it would have taken
+	// without sharing.
 	GetReport(context.Context, *GetReportRequest) (*GetReportResponse, error)
-	// Says how much each axis matters. FAILED_PRECONDITION if too little has been answered.
+	// Says how much each axis matters. Fails with FAILED_PRECONDITION if there are too few results.
 	GetImportance(context.Context, *GetImportanceRequest) (*GetImportanceResponse, error)
-	// Proposes the spec of a next study. FAILED_PRECONDITION if too little has been answered.
+	// Suggests the spec of a next study. Fails with FAILED_PRECONDITION if there are too few results.
 	SuggestStudy(context.Context, *SuggestStudyRequest) (*SuggestStudyResponse, error)
 	mustEmbedUnimplementedTrialServiceServer()
 }
@@ -1071,12 +1079,13 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// WorkerService is the workers' side: what a worker trains comes and goes over one stream.
+// WorkerService is what workers use. All that a worker trains and reports goes over one stream.
 type WorkerServiceClient interface {
 	ListWorkers(ctx context.Context, in *ListWorkersRequest, opts ...grpc.CallOption) (*ListWorkersResponse, error)
-	// The worker says hello and is welcomed; then assignments, stop orders and acknowledgements come down, heartbeats,
-	// reports and outcomes go up. Losing the stream loses nothing: a worker trains on, connects again, says what it still
-	// holds and sends again what was not acknowledged. See worker/DESIGN.md.
+	// The worker sends Hello and the coordinator answers with Welcome. Then the coordinator sends assignments, stop
+	// orders and acknowledgements, and the worker sends heartbeats, reports and outcomes. Nothing is lost with the
+	// stream: the worker keeps training, reconnects, says what it still holds and resends what was not acknowledged. See
+	// worker/DESIGN.md.
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SessionRequest, SessionResponse], error)
 }
 
@@ -1115,12 +1124,13 @@ type WorkerService_SessionClient = grpc.BidiStreamingClient[SessionRequest, Sess
 // All implementations must embed UnimplementedWorkerServiceServer
 // for forward compatibility.
 //
-// WorkerService is the workers' side: what a worker trains comes and goes over one stream.
+// WorkerService is what workers use. All that a worker trains and reports goes over one stream.
 type WorkerServiceServer interface {
 	ListWorkers(context.Context, *ListWorkersRequest) (*ListWorkersResponse, error)
-	// The worker says hello and is welcomed; then assignments, stop orders and acknowledgements come down, heartbeats,
-	// reports and outcomes go up. Losing the stream loses nothing: a worker trains on, connects again, says what it still
-	// holds and sends again what was not acknowledged. See worker/DESIGN.md.
+	// The worker sends Hello and the coordinator answers with Welcome. Then the coordinator sends assignments, stop
+	// orders and acknowledgements, and the worker sends heartbeats, reports and outcomes. Nothing is lost with the
+	// stream: the worker keeps training, reconnects, says what it still holds and resends what was not acknowledged. See
+	// worker/DESIGN.md.
 	Session(grpc.BidiStreamingServer[SessionRequest, SessionResponse]) error
 	mustEmbedUnimplementedWorkerServiceServer()
 }
@@ -1216,12 +1226,12 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ArtifactService keeps what studies produce besides numbers, by content: checkpoints.
+// ArtifactService stores checkpoints by the hash of their content.
 type ArtifactServiceClient interface {
-	// Takes an artifact in chunks of at most 1 MiB. Once it has answered, the artifact is durable. What nothing refers to is
-	// deleted after a while.
+	// Stores an artifact that arrives in chunks of at most 1 MiB. When the call returns, the artifact is durable.
+	// Artifacts that nothing refers to are deleted after a while.
 	UploadArtifact(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadArtifactRequest, UploadArtifactResponse], error)
-	// Sends an artifact in chunks of at most 1 MiB. NOT_FOUND if there is none of that digest.
+	// Sends an artifact in chunks of at most 1 MiB. Fails with NOT_FOUND if no artifact has the digest.
 	DownloadArtifact(ctx context.Context, in *DownloadArtifactRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadArtifactResponse], error)
 }
 
@@ -1269,12 +1279,12 @@ type ArtifactService_DownloadArtifactClient = grpc.ServerStreamingClient[Downloa
 // All implementations must embed UnimplementedArtifactServiceServer
 // for forward compatibility.
 //
-// ArtifactService keeps what studies produce besides numbers, by content: checkpoints.
+// ArtifactService stores checkpoints by the hash of their content.
 type ArtifactServiceServer interface {
-	// Takes an artifact in chunks of at most 1 MiB. Once it has answered, the artifact is durable. What nothing refers to is
-	// deleted after a while.
+	// Stores an artifact that arrives in chunks of at most 1 MiB. When the call returns, the artifact is durable.
+	// Artifacts that nothing refers to are deleted after a while.
 	UploadArtifact(grpc.ClientStreamingServer[UploadArtifactRequest, UploadArtifactResponse]) error
-	// Sends an artifact in chunks of at most 1 MiB. NOT_FOUND if there is none of that digest.
+	// Sends an artifact in chunks of at most 1 MiB. Fails with NOT_FOUND if no artifact has the digest.
 	DownloadArtifact(*DownloadArtifactRequest, grpc.ServerStreamingServer[DownloadArtifactResponse]) error
 	mustEmbedUnimplementedArtifactServiceServer()
 }
@@ -1366,19 +1376,20 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ClusterService looks after the coordinators that replicate one log.
+// ClusterService manages the coordinators that replicate one log.
 type ClusterServiceClient interface {
-	// The cluster as the answering node knows it, and that node's own state. Every node answers for itself.
+	// Returns the cluster as this node knows it, and this node's own state. The request is not forwarded: every node
+	// answers for itself.
 	GetCluster(ctx context.Context, in *GetClusterRequest, opts ...grpc.CallOption) (*GetClusterResponse, error)
-	// Makes a node a member, or gives a member a new address. The node then gets the log from the leader.
+	// Adds a node to the cluster, or changes the address of a member. The node then gets the log from the leader.
 	AddNode(ctx context.Context, in *AddNodeRequest, opts ...grpc.CallOption) (*AddNodeResponse, error)
-	// FAILED_PRECONDITION for the last node.
+	// Removes a node. Fails with FAILED_PRECONDITION for the last node.
 	RemoveNode(ctx context.Context, in *RemoveNodeRequest, opts ...grpc.CallOption) (*RemoveNodeResponse, error)
-	// Another node becomes the leader: the given one, or the one that is the most up to date.
+	// Makes another node the leader: the given one, or the one that is most up to date.
 	TransferLeadership(ctx context.Context, in *TransferLeadershipRequest, opts ...grpc.CallOption) (*TransferLeadershipResponse, error)
-	// Sends everything that is recorded, as of one moment, in chunks. Artifacts are not part of it.
+	// Sends everything that is recorded, as of one moment, in chunks. Artifacts are not included.
 	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BackupResponse], error)
-	// Replaces everything that is recorded by a backup.
+	// Replaces everything that is recorded with a backup.
 	Restore(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[RestoreRequest, RestoreResponse], error)
 }
 
@@ -1466,19 +1477,20 @@ type ClusterService_RestoreClient = grpc.ClientStreamingClient[RestoreRequest, R
 // All implementations must embed UnimplementedClusterServiceServer
 // for forward compatibility.
 //
-// ClusterService looks after the coordinators that replicate one log.
+// ClusterService manages the coordinators that replicate one log.
 type ClusterServiceServer interface {
-	// The cluster as the answering node knows it, and that node's own state. Every node answers for itself.
+	// Returns the cluster as this node knows it, and this node's own state. The request is not forwarded: every node
+	// answers for itself.
 	GetCluster(context.Context, *GetClusterRequest) (*GetClusterResponse, error)
-	// Makes a node a member, or gives a member a new address. The node then gets the log from the leader.
+	// Adds a node to the cluster, or changes the address of a member. The node then gets the log from the leader.
 	AddNode(context.Context, *AddNodeRequest) (*AddNodeResponse, error)
-	// FAILED_PRECONDITION for the last node.
+	// Removes a node. Fails with FAILED_PRECONDITION for the last node.
 	RemoveNode(context.Context, *RemoveNodeRequest) (*RemoveNodeResponse, error)
-	// Another node becomes the leader: the given one, or the one that is the most up to date.
+	// Makes another node the leader: the given one, or the one that is most up to date.
 	TransferLeadership(context.Context, *TransferLeadershipRequest) (*TransferLeadershipResponse, error)
-	// Sends everything that is recorded, as of one moment, in chunks. Artifacts are not part of it.
+	// Sends everything that is recorded, as of one moment, in chunks. Artifacts are not included.
 	Backup(*BackupRequest, grpc.ServerStreamingServer[BackupResponse]) error
-	// Replaces everything that is recorded by a backup.
+	// Replaces everything that is recorded with a backup.
 	Restore(grpc.ClientStreamingServer[RestoreRequest, RestoreResponse]) error
 	mustEmbedUnimplementedClusterServiceServer()
 }

@@ -1,5 +1,5 @@
 package trellisv1
 
-// SessionProtocol is the version of the protocol between worker and coordinator, which WorkerService.Session speaks.
-// Both sides must have the same: see worker/DESIGN.md.
+// SessionProtocol is the version of the protocol that a worker and its coordinator speak over WorkerService.Session.
+// Both sides must use the same version: see worker/DESIGN.md.
 const SessionProtocol = 4

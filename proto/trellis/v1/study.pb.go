@@ -24,9 +24,9 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// StudyState is the life of a study:
+// StudyState is the life cycle of a study:
 //
-//	RUNNING <-> PAUSED;   RUNNING -> COMPLETED when every run has ended and nothing is to be settled;
+//	RUNNING <-> PAUSED;   RUNNING -> COMPLETED when every run has ended and nothing is left to settle;
 //	RUNNING | PAUSED -> CANCELED;   COMPLETED -> RUNNING when it is extended or retried
 type StudyState int32
 
@@ -84,34 +84,35 @@ func (StudyState) EnumDescriptor() ([]byte, []int) {
 }
 
 // StudySpec is what a user submits: which network to train on which data, and the grid to search. A spec file is this
-// message in YAML; there, an axis may also be written as a list or as a single value, and `grid` as a single grid.
+// message in YAML. In a file, an axis may also be a list or a single value, and `grid` may be a single grid.
 type StudySpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The study's name, by which every command finds it: its id. Lower-case letters, digits and hyphens, at most 63.
+	// The study's name, which is also its id: every command finds the study by it. At most 63 lower-case letters, digits
+	// and hyphens.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The data set to train on: "mnist", or the name of a folder of IDX files that the coordinator serves.
 	// The model "synthetic" needs none.
 	Data string `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
-	// The model to train: one that ListModels lists.
+	// The model to train, one of those that ListModels returns.
 	Model string `protobuf:"bytes,3,opt,name=model,proto3" json:"model,omitempty"`
-	// The grids whose union is searched. A point that occurs in several of them is one trial.
+	// The grids to search: their union. A point that occurs in several grids is one trial.
 	Grid []*Grid `protobuf:"bytes,4,rep,name=grid,proto3" json:"grid,omitempty"`
-	// Seeds of initial weights and batch order. Every point of the grid is trained once with each. Default: 1.
+	// Seeds of initial weights and batch order. Every point of the grid is trained once with each seed. Default: 1.
 	Seeds *IntegerAxis `protobuf:"bytes,5,opt,name=seeds,proto3" json:"seeds,omitempty"`
 	// Images per optimiser step. An axis like the others. Default: 256.
 	BatchSize *IntegerAxis `protobuf:"bytes,6,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
-	// How the training images are divided. Default: the last sixth validates, the rest trains.
+	// How the training images are divided. Default: the last sixth is for validation, the rest for training.
 	Split *Split `protobuf:"bytes,7,opt,name=split,proto3" json:"split,omitempty"`
 	// When to stop a run that no longer improves. Default: never.
 	EarlyStopping *EarlyStopping `protobuf:"bytes,8,opt,name=early_stopping,json=earlyStopping,proto3" json:"early_stopping,omitempty"`
 	// Settings of the model "synthetic".
 	Synthetic *Synthetic `protobuf:"bytes,9,opt,name=synthetic,proto3" json:"synthetic,omitempty"`
-	// Adds seeds by itself to the configurations that can't be told apart from the best. Default: no.
+	// Adds seeds to the configurations that are statistically tied with the best. Default: no.
 	Settle *Settle `protobuf:"bytes,10,opt,name=settle,proto3" json:"settle,omitempty"`
-	// Ends runs that look hopeless before they are done. A heuristic: the best may be among them. Default: none, which is
-	// exact. In a spec file also written as one word: none, asha or median.
+	// Ends unpromising runs early. This is a heuristic: the best run may be among them. Default: none, which is exact. In
+	// a spec file, a single word works too: none, asha or median.
 	Pruning *Pruning `protobuf:"bytes,11,opt,name=pruning,proto3" json:"pruning,omitempty"`
-	// Weights to begin with, for the models that take some.
+	// Weights to start from, for models that take pretrained weights.
 	Pretrained    *Pretrained `protobuf:"bytes,12,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -234,17 +235,17 @@ func (x *StudySpec) GetPretrained() *Pretrained {
 // Grid is the Cartesian product of its axes.
 type Grid struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Size of the encoded space, at most the number of pixels of an image. Default, where the weights to begin with come from
-	// a study: theirs. Otherwise required.
+	// Size of the encoded space, at most the number of pixels of an image. Default if the study starts from pretrained
+	// weights of a study: their size. Otherwise required.
 	LatentDim *IntegerAxis `protobuf:"bytes,1,opt,name=latent_dim,json=latentDim,proto3" json:"latent_dim,omitempty"`
 	// Adam's step size.
 	LearningRate *NumberAxis `protobuf:"bytes,2,opt,name=learning_rate,json=learningRate,proto3" json:"learning_rate,omitempty"`
 	// L2 penalty that Adam adds to the gradient. Default: 0.
 	WeightDecay *NumberAxis `protobuf:"bytes,3,opt,name=weight_decay,json=weightDecay,proto3" json:"weight_decay,omitempty"`
-	// Passes over the training images before a trial ends. Trials that differ in this alone share one run.
+	// Passes over the training images before a trial ends. Trials that differ only in max_epochs share one run.
 	MaxEpochs *IntegerAxis `protobuf:"bytes,4,opt,name=max_epochs,json=maxEpochs,proto3" json:"max_epochs,omitempty"`
-	// Axes that only this model has, by name: see Model. In a spec file they stand beside the others. Default: as the model
-	// says.
+	// Axes that only this model has, by name: see Model. In a spec file they are written next to the others. Default: the
+	// model's.
 	Axes          map[string]*NumberAxis `protobuf:"bytes,5,rep,name=axes,proto3" json:"axes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -315,27 +316,28 @@ func (x *Grid) GetAxes() map[string]*NumberAxis {
 	return nil
 }
 
-// Model is what can be trained: which data it takes, and what may be searched beyond what all models have.
+// Model describes something that can be trained: which data it takes, and which axes it has besides those of all
+// models.
 type Model struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As in a spec.
+	// The name to use in a spec.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What it is, in a line.
 	Summary string `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
 	// The axes that only this model has.
 	Axes []*ModelAxis `protobuf:"bytes,3,rep,name=axes,proto3" json:"axes,omitempty"`
-	// It trains on a data set.
+	// The model trains on a data set.
 	Data bool `protobuf:"varint,4,opt,name=data,proto3" json:"data,omitempty"`
-	// It begins with the weights of a run of one of these models. Empty: with random weights.
+	// The model starts from the weights of a run of one of these models. Empty: it starts from random weights.
 	Pretrained []string `protobuf:"bytes,5,rep,name=pretrained,proto3" json:"pretrained,omitempty"`
 	// What its losses are, for example "mean squared error per pixel".
 	Loss string `protobuf:"bytes,6,opt,name=loss,proto3" json:"loss,omitempty"`
-	// What is reported of each epoch beside the losses: see Reports.metrics.
+	// What is reported for each epoch besides the losses: see Reports.metrics.
 	Metrics []*ModelMetric `protobuf:"bytes,7,rep,name=metrics,proto3" json:"metrics,omitempty"`
-	// Pixels of an image that it takes. 0: of any size.
+	// Size in pixels of the images that it takes. 0: any size.
 	Height uint32 `protobuf:"varint,8,opt,name=height,proto3" json:"height,omitempty"`
 	Width  uint32 `protobuf:"varint,9,opt,name=width,proto3" json:"width,omitempty"`
-	// How many classes it tells apart: it takes labels below. 0: it needs none.
+	// How many classes it distinguishes. Labels must be below this number. 0: it needs no labels.
 	Classes       uint32 `protobuf:"varint,10,opt,name=classes,proto3" json:"classes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -451,9 +453,9 @@ type ModelAxis struct {
 	Integer bool    `protobuf:"varint,3,opt,name=integer,proto3" json:"integer,omitempty"`
 	Minimum float64 `protobuf:"fixed64,4,opt,name=minimum,proto3" json:"minimum,omitempty"`
 	Maximum float64 `protobuf:"fixed64,5,opt,name=maximum,proto3" json:"maximum,omitempty"`
-	// The minimum itself is too low.
+	// Values must be above the minimum, not equal to it.
 	ExclusiveMinimum bool `protobuf:"varint,6,opt,name=exclusive_minimum,json=exclusiveMinimum,proto3" json:"exclusive_minimum,omitempty"`
-	// The value that a spec need not give. Unset: it must.
+	// The value if a spec gives none. Unset: a spec must give one.
 	Default       *float64 `protobuf:"fixed64,7,opt,name=default,proto3,oneof" json:"default,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -538,7 +540,7 @@ func (x *ModelAxis) GetDefault() float64 {
 	return 0
 }
 
-// ModelMetric is a number that a model reports beside its losses.
+// ModelMetric is a number that a model reports besides its losses.
 type ModelMetric struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -592,14 +594,14 @@ func (x *ModelMetric) GetSummary() string {
 	return ""
 }
 
-// Pretrained names a trial of another study that has been answered, or a checkpoint, whose best weights a run begins with.
+// Pretrained names a trial of another study that has succeeded, or a checkpoint. Runs start from its best weights.
 type Pretrained struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The study's best trial, unless one is named.
+	// The study that the weights come from: from its best trial, unless trial is set.
 	Study string `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
 	// The trial's index.
 	Trial *uint64 `protobuf:"varint,2,opt,name=trial,proto3,oneof" json:"trial,omitempty"`
-	// Digest of a checkpoint that the coordinator keeps: 64 lower-case hexadecimal digits.
+	// Digest of a checkpoint that the coordinator stores: 64 lower-case hexadecimal digits.
 	Checkpoint    string `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -656,7 +658,7 @@ func (x *Pretrained) GetCheckpoint() string {
 	return ""
 }
 
-// Source is where pretrained weights come from, as it was when a study was created.
+// Source says where pretrained weights come from, as of the moment when the study was created.
 type Source struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty if the spec named a checkpoint.
@@ -664,9 +666,9 @@ type Source struct {
 	Trial uint64 `protobuf:"varint,2,opt,name=trial,proto3" json:"trial,omitempty"`
 	Run   string `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
 	Model string `protobuf:"bytes,4,opt,name=model,proto3" json:"model,omitempty"`
-	// Those of the trial, or of the run that has saved the checkpoint. Unset if that is not known.
+	// Parameters of the trial, or of the run that saved the checkpoint. Unset if that run is not known.
 	Parameters *Parameters `protobuf:"bytes,5,opt,name=parameters,proto3" json:"parameters,omitempty"`
-	// Its best weights are taken.
+	// Digest of the checkpoint whose best weights are used, and its size in bytes.
 	Sha256        string `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	Size          uint64 `protobuf:"varint,7,opt,name=size,proto3" json:"size,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -752,13 +754,13 @@ func (x *Source) GetSize() uint64 {
 	return 0
 }
 
-// IntegerAxis is the whole numbers that one parameter takes: a list or a range.
+// IntegerAxis has the whole numbers that one parameter takes: a list or a range.
 type IntegerAxis struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Values []uint32               `protobuf:"varint,1,rep,packed,name=values,proto3" json:"values,omitempty"`
 	// Evenly spaced.
 	Linear *Range `protobuf:"bytes,2,opt,name=linear,proto3" json:"linear,omitempty"`
-	// Evenly spaced logarithms. Written log2 or log10 as it reads best: both give the same points.
+	// Evenly spaced logarithms. Use log2 or log10, whichever reads better: both give the same points.
 	Log2          *Range `protobuf:"bytes,3,opt,name=log2,proto3" json:"log2,omitempty"`
 	Log10         *Range `protobuf:"bytes,4,opt,name=log10,proto3" json:"log10,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -823,13 +825,13 @@ func (x *IntegerAxis) GetLog10() *Range {
 	return nil
 }
 
-// NumberAxis is the real numbers that one parameter takes: a list or a range.
+// NumberAxis has the real numbers that one parameter takes: a list or a range.
 type NumberAxis struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Values []float64              `protobuf:"fixed64,1,rep,packed,name=values,proto3" json:"values,omitempty"`
 	// Evenly spaced.
 	Linear *Range `protobuf:"bytes,2,opt,name=linear,proto3" json:"linear,omitempty"`
-	// Evenly spaced logarithms. Written log2 or log10 as it reads best: both give the same points.
+	// Evenly spaced logarithms. Use log2 or log10, whichever reads better: both give the same points.
 	Log2          *Range `protobuf:"bytes,3,opt,name=log2,proto3" json:"log2,omitempty"`
 	Log10         *Range `protobuf:"bytes,4,opt,name=log10,proto3" json:"log10,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -894,7 +896,7 @@ func (x *NumberAxis) GetLog10() *Range {
 	return nil
 }
 
-// Range is `count` points from `from` to `to`, both included.
+// Range has `count` points from `from` to `to`, including both.
 type Range struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          float64                `protobuf:"fixed64,1,opt,name=from,proto3" json:"from,omitempty"`
@@ -955,7 +957,8 @@ func (x *Range) GetCount() uint32 {
 	return 0
 }
 
-// Split divides a data set's training images: the first `train` of them train, the last `validation` of them validate.
+// Split divides a data set's training images: the first `train` images are for training, the last `validation` images
+// for validation.
 type Split struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Train         uint32                 `protobuf:"varint,1,opt,name=train,proto3" json:"train,omitempty"`
@@ -1061,10 +1064,10 @@ func (x *EarlyStopping) GetMinDelta() float64 {
 	return 0
 }
 
-// Synthetic configures the model "synthetic", whose losses follow a closed form instead of a training.
+// Synthetic configures the model "synthetic", whose losses come from a formula instead of training.
 type Synthetic struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Time that an epoch takes. Default: none.
+	// How long an epoch takes. Default: no time.
 	EpochTime     *durationpb.Duration `protobuf:"bytes,1,opt,name=epoch_time,json=epochTime,proto3" json:"epoch_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1107,15 +1110,16 @@ func (x *Synthetic) GetEpochTime() *durationpb.Duration {
 	return nil
 }
 
-// Settle lets the coordinator add seeds to near-ties until they part. A configuration is a point of the grid without its
-// seed. When all runs have ended, the configurations that can't be told apart from the best one get one more seed each, the
-// smallest number that the study has not used. This goes on until one is left, or those that are left have given exactly
-// the same losses, or they have max_seeds each.
+// Settle lets the coordinator add seeds until the best configuration is no longer statistically tied with others. A
+// configuration is a point of the grid without its seed. When all runs have ended, the configurations that are tied
+// with the best, and the best itself, get one more seed each: the smallest number that the study has not used. This
+// repeats until one configuration is left, or those that are left have exactly the same losses, or each of them has
+// max_seeds.
 type Settle struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How sure the answer is to be, over all looks at the data together. Default: 0.95.
+	// Confidence of the final answer, over all looks at the data together. Default: 0.95.
 	Confidence float64 `protobuf:"fixed64,1,opt,name=confidence,proto3" json:"confidence,omitempty"`
-	// The most seeds that a configuration gets, with those of the spec: the budget.
+	// The maximum number of seeds of a configuration, including those of the spec.
 	MaxSeeds      uint32 `protobuf:"varint,2,opt,name=max_seeds,json=maxSeeds,proto3" json:"max_seeds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1165,8 +1169,7 @@ func (x *Settle) GetMaxSeeds() uint32 {
 	return 0
 }
 
-// Pruning ends runs before they are done, by what their losses promise so far. A pruned run keeps its checkpoint, and can
-// be taken up again.
+// Pruning ends runs early if their losses so far are unpromising. A pruned run keeps its checkpoint and can be retried.
 type Pruning struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Method:
@@ -1249,15 +1252,15 @@ func (*Pruning_Asha) isPruning_Method() {}
 
 func (*Pruning_Median) isPruning_Method() {}
 
-// SuccessiveHalving is ASHA (Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning, algorithm 2): runs are
-// held at rungs of min_epochs * reduction_factor^k epochs, and go on when they are among the best 1/reduction_factor there, or
-// when the best run of all is held and nothing else is left to do.
+// SuccessiveHalving is ASHA (Li et al. 2020, A System for Massively Parallel Hyperparameter Tuning, algorithm 2): runs
+// are held at rungs of min_epochs * reduction_factor^k epochs. A run continues when it is among the best
+// 1/reduction_factor at its rung. The best run of all also continues when it is held and nothing else is left to do.
 type SuccessiveHalving struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The lowest rung, in epochs. What a run has shown by then must say something: on the paper's grid, the first epochs favor
-	// the highest learning rates, and the best run is lost. Default: 10.
+	// The lowest rung, in epochs. By then, a run's losses must be meaningful: on the paper's grid, the first epochs favor
+	// the highest learning rates, and a rung that is too low loses the best run. Default: 10.
 	MinEpochs uint32 `protobuf:"varint,1,opt,name=min_epochs,json=minEpochs,proto3" json:"min_epochs,omitempty"`
-	// With 3 and more, the best run of the paper's grid is lost, as the second of the last rung. Default: 2.
+	// From 3 on, the best run of the paper's grid is lost, because it is second at the last rung. Default: 2.
 	ReductionFactor uint32 `protobuf:"varint,2,opt,name=reduction_factor,json=reductionFactor,proto3" json:"reduction_factor,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -1307,15 +1310,16 @@ func (x *SuccessiveHalving) GetReductionFactor() uint32 {
 	return 0
 }
 
-// MedianStopping ends a run whose lowest validation loss is above the median of what the other runs' validation losses were
-// on average by the same epoch (Golovin et al. 2017, Google Vizier, section 3.2.2).
+// MedianStopping ends a run if its lowest validation loss is above the median of the other runs' averages. A run's
+// average is the mean of its validation losses up to the same epoch (Golovin et al. 2017, Google Vizier, section
+// 3.2.2).
 type MedianStopping struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Runs are judged from here on. Default: 10.
+	// The first epoch at which a run is judged. Default: 10.
 	MinEpochs uint32 `protobuf:"varint,1,opt,name=min_epochs,json=minEpochs,proto3" json:"min_epochs,omitempty"`
-	// How many epochs lie between judgements. Default: 10.
+	// How many epochs there are between judgements. Default: 10.
 	Interval uint32 `protobuf:"varint,2,opt,name=interval,proto3" json:"interval,omitempty"`
-	// How many other runs must have come so far. Default: 5.
+	// How many other runs must have reached the same epoch. Default: 5.
 	MinRuns       uint32 `protobuf:"varint,3,opt,name=min_runs,json=minRuns,proto3" json:"min_runs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1372,14 +1376,14 @@ func (x *MedianStopping) GetMinRuns() uint32 {
 	return 0
 }
 
-// Study is one submitted search: its spec, and how far it has come.
+// Study is one submitted search: its spec and its progress.
 type Study struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As in the spec. Unique among the studies that have not been deleted.
+	// The spec's name. It is unique among the studies that have not been deleted.
 	Name  string     `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Spec  *StudySpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
 	State StudyState `protobuf:"varint,3,opt,name=state,proto3,enum=trellis.v1.StudyState" json:"state,omitempty"`
-	// What spec.data named when the study was created. Unset for the model "synthetic".
+	// The data set that spec.data named when the study was created. Unset for the model "synthetic".
 	DataSet    *DataSet               `protobuf:"bytes,4,opt,name=data_set,json=dataSet,proto3" json:"data_set,omitempty"`
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When the study was completed or canceled.
@@ -1389,19 +1393,20 @@ type Study struct {
 	CreateIndex uint64 `protobuf:"varint,8,opt,name=create_index,json=createIndex,proto3" json:"create_index,omitempty"`
 	// Log index of the last command that changed the study or anything in it.
 	ModifyIndex uint64 `protobuf:"varint,9,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
-	// Version of the trainer's arithmetic that its runs are trained with. Empty in studies of old: the coordinator's.
+	// Version of the trainer's arithmetic that its runs are trained with. Empty in studies that older versions created:
+	// then it is the coordinator's.
 	Numerics string `protobuf:"bytes,10,opt,name=numerics,proto3" json:"numerics,omitempty"`
-	// Nothing is taken over from other studies: everything is trained anew.
+	// The study uses no results of other studies: everything is trained again.
 	Fresh bool `protobuf:"varint,11,opt,name=fresh,proto3" json:"fresh,omitempty"`
 	// The specs that the study had before it was extended, oldest first.
 	EarlierSpecs []*StudySpec `protobuf:"bytes,12,rep,name=earlier_specs,json=earlierSpecs,proto3" json:"earlier_specs,omitempty"`
-	// All indices of trials lie below: those of an extension begin here.
+	// All trials have smaller indices. The trials of an extension start with this index.
 	Indices uint64 `protobuf:"varint,13,opt,name=indices,proto3" json:"indices,omitempty"`
-	// What is to be settled has been settled, as far as max_seeds allows. Unset by every extension and retry.
+	// Settling has finished, as far as max_seeds allows. Every extension and retry unsets it.
 	Settled bool `protobuf:"varint,14,opt,name=settled,proto3" json:"settled,omitempty"`
-	// What is still to come, as of now. Not stored; unset once the study has ended.
+	// The work that remains, as of now. Not stored, and unset once the study has ended.
 	Forecast *Forecast `protobuf:"bytes,15,opt,name=forecast,proto3" json:"forecast,omitempty"`
-	// Where its pretrained weights come from. Unset without.
+	// Where its pretrained weights come from. Unset if it has none.
 	Pretrained    *Source `protobuf:"bytes,16,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1549,7 +1554,7 @@ func (x *Study) GetPretrained() *Source {
 	return nil
 }
 
-// Estimate is a number that is not known yet, with the interval in which it lies with the forecast's confidence.
+// Estimate is an estimated number, with an interval that contains the true number with the forecast's confidence.
 type Estimate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Expected      float64                `protobuf:"fixed64,1,opt,name=expected,proto3" json:"expected,omitempty"`
@@ -1610,20 +1615,21 @@ func (x *Estimate) GetHigh() float64 {
 	return 0
 }
 
-// Forecast says how much of a study is to come, and how long that takes.
+// Forecast says how much work of a study remains, and how long that will take.
 type Forecast struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Epochs that are still to be trained.
+	// Epochs that remain to be trained.
 	Epochs *Estimate `protobuf:"bytes,1,opt,name=epochs,proto3" json:"epochs,omitempty"`
-	// Until the study ends, on the slots at hand. Unset if nothing is known of how long an epoch takes, or there is no slot.
+	// Seconds until the study ends, with the current slots. Unset if it is not known how long an epoch takes, or if there
+	// are no slots.
 	Seconds *Estimate `protobuf:"bytes,2,opt,name=seconds,proto3" json:"seconds,omitempty"`
-	// Of the intervals, for example 0.9.
+	// Confidence of the intervals, for example 0.9.
 	Confidence float64 `protobuf:"fixed64,3,opt,name=confidence,proto3" json:"confidence,omitempty"`
-	// Slots of the workers at hand.
+	// Slots of the workers that are connected now.
 	Slots uint32 `protobuf:"varint,4,opt,name=slots,proto3" json:"slots,omitempty"`
-	// One run's on one slot, on average over what is to come.
+	// How long one epoch of one run takes on one slot, on average over the epochs that remain.
 	SecondsPerEpoch float64 `protobuf:"fixed64,5,opt,name=seconds_per_epoch,json=secondsPerEpoch,proto3" json:"seconds_per_epoch,omitempty"`
-	// How long it would take with other numbers of slots, ascending.
+	// How long the study would take with other numbers of slots, ascending.
 	Alternatives  []*Forecast_Alternative `protobuf:"bytes,7,rep,name=alternatives,proto3" json:"alternatives,omitempty"`
 	Basis         *ForecastBasis          `protobuf:"bytes,8,opt,name=basis,proto3" json:"basis,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1712,25 +1718,26 @@ func (x *Forecast) GetBasis() *ForecastBasis {
 // ForecastBasis says what a forecast is based on.
 type ForecastBasis struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Epochs whose time was measured, of the study itself and of other studies of the same model and data.
+	// How many epochs had their time measured: of the study itself, and of other studies of the same model and data.
 	Epochs       uint64 `protobuf:"varint,1,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	OtherEpochs  uint64 `protobuf:"varint,2,opt,name=other_epochs,json=otherEpochs,proto3" json:"other_epochs,omitempty"`
 	OtherStudies uint32 `protobuf:"varint,3,opt,name=other_studies,json=otherStudies,proto3" json:"other_studies,omitempty"`
 	// Nothing was measured, but the spec says how long an epoch takes.
 	EpochTime bool `protobuf:"varint,4,opt,name=epoch_time,json=epochTime,proto3" json:"epoch_time,omitempty"`
-	// The study's runs that have ended by themselves and, of these, those that early stopping ended and those that diverged.
+	// How many of the study's runs have ended by themselves and, among these, how many ended by early stopping and how
+	// many diverged.
 	RunsEnded    uint64 `protobuf:"varint,5,opt,name=runs_ended,json=runsEnded,proto3" json:"runs_ended,omitempty"`
 	RunsStopped  uint64 `protobuf:"varint,6,opt,name=runs_stopped,json=runsStopped,proto3" json:"runs_stopped,omitempty"`
 	RunsDiverged uint64 `protobuf:"varint,7,opt,name=runs_diverged,json=runsDiverged,proto3" json:"runs_diverged,omitempty"`
-	// Runs that have not ended but have losses, of the study, and those of other studies: what early stopping is inferred from while
-	// no run has ended.
+	// How many runs have losses but have not ended, and how many runs of other studies there are. Early stopping is
+	// inferred from them as long as no run of the study has ended.
 	RunsBegun uint64 `protobuf:"varint,8,opt,name=runs_begun,json=runsBegun,proto3" json:"runs_begun,omitempty"`
 	OtherRuns uint64 `protobuf:"varint,9,opt,name=other_runs,json=otherRuns,proto3" json:"other_runs,omitempty"`
-	// Older studies have work in the queue that is done first.
+	// Older studies have work in the queue that comes first.
 	AfterOthers bool `protobuf:"varint,10,opt,name=after_others,json=afterOthers,proto3" json:"after_others,omitempty"`
-	// Set if the time was measured by training on the machine that asks.
+	// Set if the time was measured by a short training on the client's machine.
 	Probe *ForecastBasis_Probe `protobuf:"bytes,11,opt,name=probe,proto3" json:"probe,omitempty"`
-	// There are no workers yet: the slots are cores of the machine that asks.
+	// There are no workers yet: the slots are the cores of the client's machine.
 	OwnCores      bool `protobuf:"varint,12,opt,name=own_cores,json=ownCores,proto3" json:"own_cores,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1850,7 +1857,7 @@ func (x *ForecastBasis) GetOwnCores() bool {
 	return false
 }
 
-// Progress counts what a study consists of and how much of it is done.
+// Progress counts the parts of a study, and how many of them are done.
 type Progress struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Trials          uint64                 `protobuf:"varint,1,opt,name=trials,proto3" json:"trials,omitempty"`
@@ -1865,16 +1872,16 @@ type Progress struct {
 	RunsCanceled    uint64                 `protobuf:"varint,10,opt,name=runs_canceled,json=runsCanceled,proto3" json:"runs_canceled,omitempty"`
 	// Epochs reported so far.
 	Epochs uint64 `protobuf:"varint,11,opt,name=epochs,proto3" json:"epochs,omitempty"`
-	// Epochs left at most: what the unfinished runs would still take if none of them stopped early.
+	// Maximum number of epochs left: what the unfinished runs would still take if none of them stopped early.
 	EpochsLeft uint64 `protobuf:"varint,12,opt,name=epochs_left,json=epochsLeft,proto3" json:"epochs_left,omitempty"`
-	// Worker time spent on the epochs that were trained for this study, in seconds.
+	// Worker time of the epochs that were trained for this study, in seconds.
 	TrainingSeconds float64 `protobuf:"fixed64,13,opt,name=training_seconds,json=trainingSeconds,proto3" json:"training_seconds,omitempty"`
 	TrialsPruned    uint64  `protobuf:"varint,14,opt,name=trials_pruned,json=trialsPruned,proto3" json:"trials_pruned,omitempty"`
 	RunsPruned      uint64  `protobuf:"varint,15,opt,name=runs_pruned,json=runsPruned,proto3" json:"runs_pruned,omitempty"`
-	// Of the epochs, those that were taken over from other studies, and the worker time that they took there.
+	// How many of the epochs come from other studies, and the worker time that they took there in seconds.
 	EpochsShared  uint64  `protobuf:"varint,16,opt,name=epochs_shared,json=epochsShared,proto3" json:"epochs_shared,omitempty"`
 	SecondsShared float64 `protobuf:"fixed64,17,opt,name=seconds_shared,json=secondsShared,proto3" json:"seconds_shared,omitempty"`
-	// What the answered trials would have taken, had each been trained by itself.
+	// Epochs that it would have taken to train every trial with a result separately.
 	EpochsAlone   uint64 `protobuf:"varint,18,opt,name=epochs_alone,json=epochsAlone,proto3" json:"epochs_alone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2091,12 +2098,12 @@ func (x *Forecast_Alternative) GetSeconds() float64 {
 // Probe is a short training on random images.
 type ForecastBasis_Probe struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Trainings side by side, and for how long.
+	// How many trainings ran in parallel, and for how long.
 	Trainings uint32  `protobuf:"varint,1,opt,name=trainings,proto3" json:"trainings,omitempty"`
 	Seconds   float64 `protobuf:"fixed64,2,opt,name=seconds,proto3" json:"seconds,omitempty"`
 	LatentDim uint32  `protobuf:"varint,3,opt,name=latent_dim,json=latentDim,proto3" json:"latent_dim,omitempty"`
 	BatchSize uint32  `protobuf:"varint,4,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
-	// Images of an epoch.
+	// Images per epoch.
 	TrainImages      uint32 `protobuf:"varint,5,opt,name=train_images,json=trainImages,proto3" json:"train_images,omitempty"`
 	ValidationImages uint32 `protobuf:"varint,6,opt,name=validation_images,json=validationImages,proto3" json:"validation_images,omitempty"`
 	unknownFields    protoimpl.UnknownFields
@@ -2180,21 +2187,21 @@ var File_trellis_v1_study_proto protoreflect.FileDescriptor
 const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"\x16trellis/v1/study.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trellis/v1/data_set.proto\x1a\x16trellis/v1/trial.proto\"\xdb\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trellis/v1/data_set.proto\x1a\x16trellis/v1/trial.proto\"\xe2\n" +
 	"\n" +
-	"\tStudySpec\x12\xc9\x01\n" +
-	"\x04name\x18\x01 \x01(\tB\xb4\x01\xbaH\xb0\x01\xba\x01\xa9\x01\n" +
+	"\tStudySpec\x12\xcd\x01\n" +
+	"\x04name\x18\x01 \x01(\tB\xb8\x01\xbaH\xb4\x01\xba\x01\xad\x01\n" +
 	"\n" +
-	"study.name\x12ea name has 1 to 63 lower-case letters, digits and hyphens, and starts and ends with a letter or digit\x1a4this.matches('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$')\xc8\x01\x01R\x04name\x12\x1c\n" +
+	"study.name\x12ia name must have 1 to 63 lower-case letters, digits and hyphens, and start and end with a letter or digit\x1a4this.matches('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$')\xc8\x01\x01R\x04name\x12\x1c\n" +
 	"\x04data\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x04data\x12 \n" +
 	"\x05model\x18\x03 \x01(\tB\n" +
 	"\xbaH\a\xc8\x01\x01r\x02\x18?R\x05model\x121\n" +
-	"\x04grid\x18\x04 \x03(\v2\x10.trellis.v1.GridB\v\xbaH\b\xc8\x01\x01\x92\x01\x02\x10dR\x04grid\x12\xce\x01\n" +
-	"\x05seeds\x18\x05 \x01(\v2\x17.trellis.v1.IntegerAxisB\x9e\x01\xbaH\x9a\x01\xba\x01\x96\x01\n" +
-	"\vstudy.seeds\x12\"seeds lie between 0 and 4294967295\x1ac[this.linear, this.log2, this.log10].all(r, r.count == 0u || 0.0 <= r.from && r.to <= 4294967295.0)R\x05seeds\x12\x86\x02\n" +
+	"\x04grid\x18\x04 \x03(\v2\x10.trellis.v1.GridB\v\xbaH\b\xc8\x01\x01\x92\x01\x02\x10dR\x04grid\x12\xd2\x01\n" +
+	"\x05seeds\x18\x05 \x01(\v2\x17.trellis.v1.IntegerAxisB\xa2\x01\xbaH\x9e\x01\xba\x01\x9a\x01\n" +
+	"\vstudy.seeds\x12&seeds must be between 0 and 4294967295\x1ac[this.linear, this.log2, this.log10].all(r, r.count == 0u || 0.0 <= r.from && r.to <= 4294967295.0)R\x05seeds\x12\x8a\x02\n" +
 	"\n" +
-	"batch_size\x18\x06 \x01(\v2\x17.trellis.v1.IntegerAxisB\xcd\x01\xbaH\xc9\x01\xba\x01\xc5\x01\n" +
-	"\x10study.batch_size\x12#batch sizes lie between 1 and 65536\x1a\x8b\x01this.values.all(v, 1u <= v && v <= 65536u) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 1.0 <= r.from && r.to <= 65536.0)R\tbatchSize\x12'\n" +
+	"batch_size\x18\x06 \x01(\v2\x17.trellis.v1.IntegerAxisB\xd1\x01\xbaH\xcd\x01\xba\x01\xc9\x01\n" +
+	"\x10study.batch_size\x12'batch sizes must be between 1 and 65536\x1a\x8b\x01this.values.all(v, 1u <= v && v <= 65536u) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 1.0 <= r.from && r.to <= 65536.0)R\tbatchSize\x12'\n" +
 	"\x05split\x18\a \x01(\v2\x11.trellis.v1.SplitR\x05split\x12@\n" +
 	"\x0eearly_stopping\x18\b \x01(\v2\x19.trellis.v1.EarlyStoppingR\rearlyStopping\x123\n" +
 	"\tsynthetic\x18\t \x01(\v2\x15.trellis.v1.SyntheticR\tsynthetic\x12*\n" +
@@ -2203,21 +2210,22 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\apruning\x18\v \x01(\v2\x13.trellis.v1.PruningR\apruning\x126\n" +
 	"\n" +
 	"pretrained\x18\f \x01(\v2\x16.trellis.v1.PretrainedR\n" +
-	"pretrained:\x81\x02\xbaH\xfd\x01\x1az\n" +
+	"pretrained:\xfc\x01\xbaH\xf8\x01\x1a}\n" +
 	"\n" +
-	"study.data\x12>'data' names the data set to train on, for example data: mnist\x1a,this.data != '' || this.model == 'synthetic'\x1a\x7f\n" +
-	"\x0fstudy.synthetic\x129the settings under 'synthetic' belong to model: synthetic\x1a1!has(this.synthetic) || this.model == 'synthetic'\"\xf3\t\n" +
-	"\x04Grid\x12\xa7\x02\n" +
+	"study.data\x12Amissing 'data': the data set to train on, for example data: mnist\x1a,this.data != '' || this.model == 'synthetic'\x1aw\n" +
+	"\x0fstudy.synthetic\x121'synthetic' is only allowed with model: synthetic\x1a1!has(this.synthetic) || this.model == 'synthetic'\"\x80\n" +
 	"\n" +
-	"latent_dim\x18\x01 \x01(\v2\x17.trellis.v1.IntegerAxisB\xee\x01\xbaH\xea\x01\xba\x01\xe6\x01\n" +
-	"\x0fgrid.latent_dim\x12Ilatent dimensions lie between 1 and 784, the number of pixels of an image\x1a\x87\x01this.values.all(v, 1u <= v && v <= 784u) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 1.0 <= r.from && r.to <= 784.0)R\tlatentDim\x12\x99\x02\n" +
-	"\rlearning_rate\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisB\xdb\x01\xbaH\xd7\x01\xba\x01\xd0\x01\n" +
-	"\x12grid.learning_rate\x12.learning rates lie above 0 and at most at 1000\x1a\x89\x01this.values.all(v, 0.0 < v && v <= 1000.0) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 0.0 < r.from && r.to <= 1000.0)\xc8\x01\x01R\flearningRate\x12\x8b\x02\n" +
-	"\fweight_decay\x18\x03 \x01(\v2\x16.trellis.v1.NumberAxisB\xcf\x01\xbaH\xcb\x01\xba\x01\xc7\x01\n" +
-	"\x11grid.weight_decay\x12$weight decays lie between 0 and 1000\x1a\x8b\x01this.values.all(v, 0.0 <= v && v <= 1000.0) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 0.0 <= r.from && r.to <= 1000.0)R\vweightDecay\x12\x8b\x02\n" +
+	"\x04Grid\x12\xab\x02\n" +
 	"\n" +
-	"max_epochs\x18\x04 \x01(\v2\x17.trellis.v1.IntegerAxisB\xd2\x01\xbaH\xce\x01\xba\x01\xc7\x01\n" +
-	"\x0fgrid.max_epochs\x12&maximum epochs lie between 1 and 10000\x1a\x8b\x01this.values.all(v, 1u <= v && v <= 10000u) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 1.0 <= r.from && r.to <= 10000.0)\xc8\x01\x01R\tmaxEpochs\x128\n" +
+	"latent_dim\x18\x01 \x01(\v2\x17.trellis.v1.IntegerAxisB\xf2\x01\xbaH\xee\x01\xba\x01\xea\x01\n" +
+	"\x0fgrid.latent_dim\x12Mlatent dimensions must be between 1 and 784, the number of pixels of an image\x1a\x87\x01this.values.all(v, 1u <= v && v <= 784u) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 1.0 <= r.from && r.to <= 784.0)R\tlatentDim\x12\x9a\x02\n" +
+	"\rlearning_rate\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisB\xdc\x01\xbaH\xd8\x01\xba\x01\xd1\x01\n" +
+	"\x12grid.learning_rate\x12/learning rates must be above 0 and at most 1000\x1a\x89\x01this.values.all(v, 0.0 < v && v <= 1000.0) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 0.0 < r.from && r.to <= 1000.0)\xc8\x01\x01R\flearningRate\x12\x8f\x02\n" +
+	"\fweight_decay\x18\x03 \x01(\v2\x16.trellis.v1.NumberAxisB\xd3\x01\xbaH\xcf\x01\xba\x01\xcb\x01\n" +
+	"\x11grid.weight_decay\x12(weight decays must be between 0 and 1000\x1a\x8b\x01this.values.all(v, 0.0 <= v && v <= 1000.0) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 0.0 <= r.from && r.to <= 1000.0)R\vweightDecay\x12\x8f\x02\n" +
+	"\n" +
+	"max_epochs\x18\x04 \x01(\v2\x17.trellis.v1.IntegerAxisB\xd6\x01\xbaH\xd2\x01\xba\x01\xcb\x01\n" +
+	"\x0fgrid.max_epochs\x12*maximum epochs must be between 1 and 10000\x1a\x8b\x01this.values.all(v, 1u <= v && v <= 10000u) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 1.0 <= r.from && r.to <= 10000.0)\xc8\x01\x01R\tmaxEpochs\x128\n" +
 	"\x04axes\x18\x05 \x03(\v2\x1a.trellis.v1.Grid.AxesEntryB\b\xbaH\x05\x9a\x01\x02\x10\x10R\x04axes\x1aO\n" +
 	"\tAxesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
@@ -2248,16 +2256,16 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\b_default\";\n" +
 	"\vModelMetric\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\asummary\x18\x02 \x01(\tR\asummary\"\xf5\x03\n" +
+	"\asummary\x18\x02 \x01(\tR\asummary\"\xf9\x03\n" +
 	"\n" +
 	"Pretrained\x12\x1d\n" +
 	"\x05study\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05study\x12\x19\n" +
-	"\x05trial\x18\x02 \x01(\x04H\x00R\x05trial\x88\x01\x01\x12\xaa\x01\n" +
+	"\x05trial\x18\x02 \x01(\x04H\x00R\x05trial\x88\x01\x01\x12\xae\x01\n" +
 	"\n" +
-	"checkpoint\x18\x03 \x01(\tB\x89\x01\xbaH\x85\x01\xba\x01\x81\x01\n" +
-	"\x15pretrained.checkpoint\x12:a checkpoint's digest has 64 lower-case hexadecimal digits\x1a,this == '' || this.matches('^[0-9a-f]{64}$')R\n" +
+	"checkpoint\x18\x03 \x01(\tB\x8d\x01\xbaH\x89\x01\xba\x01\x85\x01\n" +
+	"\x15pretrained.checkpoint\x12>a checkpoint's digest must be 64 lower-case hexadecimal digits\x1a,this == '' || this.matches('^[0-9a-f]{64}$')R\n" +
 	"checkpoint:\xf5\x01\xbaH\xf1\x01\x1a\xee\x01\n" +
-	"\x13pretrained.one_form\x12~pretrained weights come from a study or from a checkpoint: {study: paper}, {study: paper, trial: 17} or {checkpoint: <digest>}\x1aW(this.study != '') != (this.checkpoint != '') && (!has(this.trial) || this.study != '')B\b\n" +
+	"\x13pretrained.one_form\x12~pretrained weights must come from a study or a checkpoint: {study: paper}, {study: paper, trial: 17} or {checkpoint: <digest>}\x1aW(this.study != '') != (this.checkpoint != '') && (!has(this.trial) || this.study != '')B\b\n" +
 	"\x06_trial\"\xc0\x01\n" +
 	"\x06Source\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x14\n" +
@@ -2268,28 +2276,28 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"parameters\x18\x05 \x01(\v2\x16.trellis.v1.ParametersR\n" +
 	"parameters\x12\x16\n" +
 	"\x06sha256\x18\x06 \x01(\tR\x06sha256\x12\x12\n" +
-	"\x04size\x18\a \x01(\x04R\x04size\"\xac\x04\n" +
+	"\x04size\x18\a \x01(\x04R\x04size\"\xb0\x04\n" +
 	"\vIntegerAxis\x12#\n" +
 	"\x06values\x18\x01 \x03(\rB\v\xbaH\b\x92\x01\x05\x10\x90N\x18\x01R\x06values\x12)\n" +
 	"\x06linear\x18\x02 \x01(\v2\x11.trellis.v1.RangeR\x06linear\x12%\n" +
 	"\x04log2\x18\x03 \x01(\v2\x11.trellis.v1.RangeR\x04log2\x12'\n" +
-	"\x05log10\x18\x04 \x01(\v2\x11.trellis.v1.RangeR\x05log10:\xfc\x02\xbaH\xf8\x02\x1a\xfd\x01\n" +
-	"\raxis.one_form\x12qan axis needs at least one value: a list such as [4, 8], or one range such as {log2: {from: 4, to: 32, count: 4}}\x1ay(this.values.size() > 0 ? 1 : 0) + (has(this.linear) ? 1 : 0) + (has(this.log2) ? 1 : 0) + (has(this.log10) ? 1 : 0) == 1\x1av\n" +
-	"\x11axis.log_positive\x12\"a logarithmic range starts above 0\x1a=[this.log2, this.log10].all(r, r.count == 0u || r.from > 0.0)\"\xbd\x04\n" +
+	"\x05log10\x18\x04 \x01(\v2\x11.trellis.v1.RangeR\x05log10:\x80\x03\xbaH\xfc\x02\x1a\xfd\x01\n" +
+	"\raxis.one_form\x12qan axis needs at least one value: a list such as [4, 8], or one range such as {log2: {from: 4, to: 32, count: 4}}\x1ay(this.values.size() > 0 ? 1 : 0) + (has(this.linear) ? 1 : 0) + (has(this.log2) ? 1 : 0) + (has(this.log10) ? 1 : 0) == 1\x1az\n" +
+	"\x11axis.log_positive\x12&a logarithmic range must start above 0\x1a=[this.log2, this.log10].all(r, r.count == 0u || r.from > 0.0)\"\xc1\x04\n" +
 	"\n" +
 	"NumberAxis\x12)\n" +
 	"\x06values\x18\x01 \x03(\x01B\x11\xbaH\x0e\x92\x01\v\x10\x90N\x18\x01\"\x04\x12\x02@\x01R\x06values\x12)\n" +
 	"\x06linear\x18\x02 \x01(\v2\x11.trellis.v1.RangeR\x06linear\x12%\n" +
 	"\x04log2\x18\x03 \x01(\v2\x11.trellis.v1.RangeR\x04log2\x12'\n" +
-	"\x05log10\x18\x04 \x01(\v2\x11.trellis.v1.RangeR\x05log10:\x88\x03\xbaH\x84\x03\x1a\x89\x02\n" +
-	"\raxis.one_form\x12}an axis needs at least one value: a list such as [1e-3, 1e-4], or one range such as {log10: {from: 1e-4, to: 1e-2, count: 3}}\x1ay(this.values.size() > 0 ? 1 : 0) + (has(this.linear) ? 1 : 0) + (has(this.log2) ? 1 : 0) + (has(this.log10) ? 1 : 0) == 1\x1av\n" +
-	"\x11axis.log_positive\x12\"a logarithmic range starts above 0\x1a=[this.log2, this.log10].all(r, r.count == 0u || r.from > 0.0)\"\x8b\x02\n" +
+	"\x05log10\x18\x04 \x01(\v2\x11.trellis.v1.RangeR\x05log10:\x8c\x03\xbaH\x88\x03\x1a\x89\x02\n" +
+	"\raxis.one_form\x12}an axis needs at least one value: a list such as [1e-3, 1e-4], or one range such as {log10: {from: 1e-4, to: 1e-2, count: 3}}\x1ay(this.values.size() > 0 ? 1 : 0) + (has(this.linear) ? 1 : 0) + (has(this.log2) ? 1 : 0) + (has(this.log10) ? 1 : 0) == 1\x1az\n" +
+	"\x11axis.log_positive\x12&a logarithmic range must start above 0\x1a=[this.log2, this.log10].all(r, r.count == 0u || r.from > 0.0)\"\x86\x02\n" +
 	"\x05Range\x12\x1b\n" +
 	"\x04from\x18\x01 \x01(\x01B\a\xbaH\x04\x12\x02@\x01R\x04from\x12\x17\n" +
-	"\x02to\x18\x02 \x01(\x01B\a\xbaH\x04\x12\x02@\x01R\x02to\x12o\n" +
-	"\x05count\x18\x03 \x01(\rBY\xbaHV\xba\x01S\n" +
-	"\vrange.count\x12&a range has between 2 and 10000 points\x1a\x1c2u <= this && this <= 10000uR\x05count:[\xbaHX\x1aV\n" +
-	"\vrange.order\x122a range runs upwards: from must be smaller than to\x1a\x13this.from < this.to\"O\n" +
+	"\x02to\x18\x02 \x01(\x01B\a\xbaH\x04\x12\x02@\x01R\x02to\x12u\n" +
+	"\x05count\x18\x03 \x01(\rB_\xbaH\\\xba\x01Y\n" +
+	"\vrange.count\x12,a range must have between 2 and 10000 points\x1a\x1c2u <= this && this <= 10000uR\x05count:P\xbaHM\x1aK\n" +
+	"\vrange.order\x12'from must be smaller than to in a range\x1a\x13this.from < this.to\"O\n" +
 	"\x05Split\x12\x1d\n" +
 	"\x05train\x18\x01 \x01(\rB\a\xbaH\x04*\x02(\x01R\x05train\x12'\n" +
 	"\n" +
@@ -2302,23 +2310,23 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\tSynthetic\x12G\n" +
 	"\n" +
 	"epoch_time\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
-	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\tepochTime\"\xeb\x02\n" +
-	"\x06Settle\x12\xa5\x01\n" +
+	"\xaa\x01\a\"\x03\b\x90\x1c2\x00R\tepochTime\"\x82\x03\n" +
+	"\x06Settle\x12\xa6\x01\n" +
 	"\n" +
-	"confidence\x18\x01 \x01(\x01B\x84\x01\xbaH\x80\x01\xba\x01}\n" +
-	"\x11settle.confidence\x12:a confidence lies between 0.5 and 0.9999, for example 0.95\x1a,this == 0.0 || 0.5 <= this && this <= 0.9999R\n" +
-	"confidence\x12\xb8\x01\n" +
-	"\tmax_seeds\x18\x02 \x01(\rB\x9a\x01\xbaH\x96\x01\xba\x01\x92\x01\n" +
-	"\x10settle.max_seeds\x12amax_seeds is the most seeds that a configuration gets, with those of the spec: between 2 and 1000\x1a\x1b2u <= this && this <= 1000uR\bmaxSeeds\"\x85\x01\n" +
+	"confidence\x18\x01 \x01(\x01B\x85\x01\xbaH\x81\x01\xba\x01~\n" +
+	"\x11settle.confidence\x12;confidence must be between 0.5 and 0.9999, for example 0.95\x1a,this == 0.0 || 0.5 <= this && this <= 0.9999R\n" +
+	"confidence\x12\xce\x01\n" +
+	"\tmax_seeds\x18\x02 \x01(\rB\xb0\x01\xbaH\xac\x01\xba\x01\xa8\x01\n" +
+	"\x10settle.max_seeds\x12wmax_seeds must be between 2 and 1000: it is the maximum number of seeds of a configuration, including those of the spec\x1a\x1b2u <= this && this <= 1000uR\bmaxSeeds\"\x85\x01\n" +
 	"\aPruning\x123\n" +
 	"\x04asha\x18\x01 \x01(\v2\x1d.trellis.v1.SuccessiveHalvingH\x00R\x04asha\x124\n" +
 	"\x06median\x18\x02 \x01(\v2\x1a.trellis.v1.MedianStoppingH\x00R\x06medianB\x0f\n" +
-	"\x06method\x12\x05\xbaH\x02\b\x01\"\xda\x01\n" +
+	"\x06method\x12\x05\xbaH\x02\b\x01\"\xdd\x01\n" +
 	"\x11SuccessiveHalving\x12'\n" +
 	"\n" +
-	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12\x9b\x01\n" +
-	"\x10reduction_factor\x18\x02 \x01(\rBp\xbaHm\xba\x01j\n" +
-	"\x15asha.reduction_factor\x12'reduction_factor lies between 2 and 100\x1a(this == 0u || 2u <= this && this <= 100uR\x0freductionFactor\"\x84\x01\n" +
+	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12\x9e\x01\n" +
+	"\x10reduction_factor\x18\x02 \x01(\rBs\xbaHp\xba\x01m\n" +
+	"\x15asha.reduction_factor\x12*reduction_factor must be between 2 and 100\x1a(this == 0u || 2u <= this && this <= 100uR\x0freductionFactor\"\x84\x01\n" +
 	"\x0eMedianStopping\x12'\n" +
 	"\n" +
 	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12$\n" +

@@ -21,7 +21,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// TrialState is the life of a trial. It follows its run, and may be answered before the run ends:
+// TrialState is the life cycle of a trial. It follows the state of its run, but a trial can succeed before its run
+// ends:
 //
 //	PENDING <-> RUNNING;   PENDING | RUNNING -> SUCCEEDED | FAILED | CANCELED | PRUNED
 type TrialState int32
@@ -33,7 +34,7 @@ const (
 	TrialState_TRIAL_STATE_SUCCEEDED   TrialState = 3
 	TrialState_TRIAL_STATE_FAILED      TrialState = 4
 	TrialState_TRIAL_STATE_CANCELED    TrialState = 5
-	// A heuristic has ended its run. There is no answer.
+	// A heuristic has ended its run. It has no result.
 	TrialState_TRIAL_STATE_PRUNED TrialState = 6
 )
 
@@ -90,16 +91,17 @@ type Advice_Kind int32
 
 const (
 	Advice_KIND_UNSPECIFIED Advice_Kind = 0
-	// With one seed, chance can't be told from a difference.
+	// With one seed, a difference can't be told from chance.
 	Advice_KIND_ONE_SEED Advice_Kind = 1
-	// The coordinator gives the contenders more seeds by itself, until they part or have the most that the spec allows.
+	// The coordinator adds seeds to the contenders by itself, until they are no longer tied or have as many as the spec
+	// allows.
 	Advice_KIND_SETTLING Advice_Kind = 2
 	// The study has not ended.
 	Advice_KIND_NOT_ENDED Advice_Kind = 3
-	// How many seeds it would take can't be estimated: a contender lacks seeds that the best has, or is no worse where both have
-	// the same.
+	// The number of seeds can't be estimated: a contender lacks seeds that the best has, or it is no worse on the seeds
+	// that both have.
 	Advice_KIND_UNKNOWN Advice_Kind = 4
-	// The contenders differ too little beside how they scatter over the seeds.
+	// The contenders differ too little, compared with how they scatter over the seeds.
 	Advice_KIND_TOO_MANY_SEEDS Advice_Kind = 5
 	Advice_KIND_MORE_SEEDS     Advice_Kind = 6
 )
@@ -153,7 +155,7 @@ func (Advice_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{7, 0}
 }
 
-// Parameters is one point of a grid, with its seed.
+// Parameters is one point of a grid, together with a seed.
 type Parameters struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	LatentDim    uint32                 `protobuf:"varint,1,opt,name=latent_dim,json=latentDim,proto3" json:"latent_dim,omitempty"`
@@ -162,7 +164,7 @@ type Parameters struct {
 	MaxEpochs    uint32                 `protobuf:"varint,4,opt,name=max_epochs,json=maxEpochs,proto3" json:"max_epochs,omitempty"`
 	Seed         uint32                 `protobuf:"varint,5,opt,name=seed,proto3" json:"seed,omitempty"`
 	BatchSize    uint32                 `protobuf:"varint,6,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
-	// Values on the axes that only the study's model has, by name.
+	// Values of the axes that only the study's model has, by name.
 	Values        map[string]float64 `protobuf:"bytes,7,rep,name=values,proto3" json:"values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -247,36 +249,39 @@ func (x *Parameters) GetValues() map[string]float64 {
 	return nil
 }
 
-// Trial is one point of a study's grid: what the user asked about. Its result is a prefix of its run's losses.
+// Trial is one point of a study's grid: what the user asked about. Its result is read from the first losses of its run.
 type Trial struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	// Position in the union of the study's grids. Points that an earlier grid has already leave gaps.
+	// Position in the union of the study's grids. A point that an earlier grid already contains has no trial, so indices
+	// have gaps.
 	Index      uint64      `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
 	Parameters *Parameters `protobuf:"bytes,3,opt,name=parameters,proto3" json:"parameters,omitempty"`
-	// Id of the run that answers the trial.
+	// Id of the run that the trial's result comes from.
 	Run   string     `protobuf:"bytes,4,opt,name=run,proto3" json:"run,omitempty"`
 	State TrialState `protobuf:"varint,5,opt,name=state,proto3,enum=trellis.v1.TrialState" json:"state,omitempty"`
-	// The lowest validation loss so far, within max_epochs. Unset before the first epoch; NaN if no epoch had a number.
+	// The lowest validation loss so far, within max_epochs. Unset before the first epoch; NaN if the loss was NaN in
+	// every epoch.
 	Objective *float64 `protobuf:"fixed64,6,opt,name=objective,proto3,oneof" json:"objective,omitempty"`
 	// The epoch of that loss, counted from 1.
 	BestEpoch uint32 `protobuf:"varint,7,opt,name=best_epoch,json=bestEpoch,proto3" json:"best_epoch,omitempty"`
 	// Epochs trained, at most max_epochs.
 	Epochs uint32 `protobuf:"varint,8,opt,name=epochs,proto3" json:"epochs,omitempty"`
-	// Loss on the test images with the weights of best_epoch. Set when the trial has succeeded, unless its losses are the
-	// first of a run that was trained on for other trials before anybody asked for this one.
+	// Loss on the test images with the weights of best_epoch. Set when the trial has succeeded. The exception: if a run
+	// was trained beyond this trial's max_epochs before the trial existed, those weights were not evaluated and it stays
+	// unset.
 	TestLoss *float64 `protobuf:"fixed64,9,opt,name=test_loss,json=testLoss,proto3,oneof" json:"test_loss,omitempty"`
 	// Why the trial failed.
 	Error string `protobuf:"bytes,10,opt,name=error,proto3" json:"error,omitempty"`
-	// Losses by epoch: the first `epochs` losses of the run. Filled only where a request asks for them.
+	// Losses by epoch: the first `epochs` losses of the run. Filled only if a request asks for them.
 	TrainLoss      []float64 `protobuf:"fixed64,11,rep,packed,name=train_loss,json=trainLoss,proto3" json:"train_loss,omitempty"`
 	ValidationLoss []float64 `protobuf:"fixed64,12,rep,packed,name=validation_loss,json=validationLoss,proto3" json:"validation_loss,omitempty"`
-	// What the model reports beside its losses, by name: of the validation images after best_epoch, and of the test images
-	// with the weights of best_epoch, set where test_loss is.
+	// Metrics that the model reports besides its losses, by name: on the validation images after best_epoch, and on the
+	// test images with the weights of best_epoch. The latter are set if test_loss is.
 	Metrics     map[string]float64 `protobuf:"bytes,13,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	TestMetrics map[string]float64 `protobuf:"bytes,14,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	// What the model reports beside its losses, by epoch: as Reports.metrics, the first `epochs` of the run. Filled only where
-	// train_loss is.
+	// Metrics that the model reports besides its losses, by epoch, as in Reports.metrics: the first `epochs` of the run.
+	// Filled only if train_loss is.
 	EpochMetrics  map[string]*Series `protobuf:"bytes,15,rep,name=epoch_metrics,json=epochMetrics,proto3" json:"epoch_metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -462,32 +467,34 @@ func (x *Series) GetValues() []float64 {
 	return nil
 }
 
-// Configuration is a point of a study's grid without its seed: what is repeated with every seed, and what studies with
-// several seeds are ranked by.
+// Configuration is a point of a study's grid without its seed. It is repeated with every seed. Studies with several
+// seeds rank configurations.
 type Configuration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// seed is not set.
 	Parameters *Parameters `protobuf:"bytes,1,opt,name=parameters,proto3" json:"parameters,omitempty"`
 	// 1 is the best.
 	Rank uint64 `protobuf:"varint,2,opt,name=rank,proto3" json:"rank,omitempty"`
-	// The trials that have been answered, by seed, and what they gave.
+	// The trials that have succeeded, by seed, with their objectives.
 	Repetitions []*Repetition `protobuf:"bytes,3,rep,name=repetitions,proto3" json:"repetitions,omitempty"`
-	// Mean of the objectives. NaN if one of them is not a finite number; unset if none has been answered.
+	// Mean of the objectives. NaN if one of them is not a finite number; unset if no trial has succeeded.
 	Mean *float64 `protobuf:"fixed64,4,opt,name=mean,proto3,oneof" json:"mean,omitempty"`
-	// Standard deviation of the objectives. Unset below two.
+	// Standard deviation of the objectives. Unset if there are fewer than two.
 	Deviation *float64 `protobuf:"fixed64,5,opt,name=deviation,proto3,oneof" json:"deviation,omitempty"`
-	// Confidence interval of the mean (Student's t), at the request's confidence. Unset below two.
+	// Confidence interval of the mean (Student's t), at the request's confidence. Unset if there are fewer than two
+	// objectives.
 	Interval *Interval `protobuf:"bytes,6,opt,name=interval,proto3" json:"interval,omitempty"`
-	// How much higher its objective is than that of the best configuration, paired by seed: mean, and its confidence interval
-	// corrected for the number of comparisons. Unset for the best, and where fewer than two seeds are common to both.
+	// How much higher its objective is than that of the best configuration, paired by seed: the mean difference, and its
+	// confidence interval, corrected for the number of comparisons. Unset for the best configuration, and if the two have
+	// fewer than two seeds in common.
 	Difference         *float64  `protobuf:"fixed64,7,opt,name=difference,proto3,oneof" json:"difference,omitempty"`
 	DifferenceInterval *Interval `protobuf:"bytes,8,opt,name=difference_interval,json=differenceInterval,proto3" json:"difference_interval,omitempty"`
-	// It can't be told apart from the best at the request's confidence. True of the best itself.
+	// It is statistically tied with the best at the request's confidence. True for the best itself.
 	Contender bool `protobuf:"varint,9,opt,name=contender,proto3" json:"contender,omitempty"`
-	// Mean of the test losses, where all repetitions have one.
+	// Mean of the test losses, if all repetitions have one.
 	TestMean *float64 `protobuf:"fixed64,10,opt,name=test_mean,json=testMean,proto3,oneof" json:"test_mean,omitempty"`
-	// Means of what the model reports beside its losses, by name, where all repetitions have it: of the validation images after
-	// each one's best epoch, and of the test images with the weights of that epoch.
+	// Means of the metrics that the model reports besides its losses, by name, if all repetitions have them: on the
+	// validation images after each repetition's best epoch, and on the test images with the weights of that epoch.
 	Metrics       map[string]float64 `protobuf:"bytes,11,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	TestMetrics   map[string]float64 `protobuf:"bytes,12,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
@@ -721,21 +728,21 @@ func (x *Interval) GetHigh() float64 {
 	return 0
 }
 
-// Verdict says which configuration is best and how sure that is.
+// Verdict says which configuration is best, and how certain that is.
 type Verdict struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Chance, at least, with which the truly best of the compared configurations is among the contenders.
+	// The contenders include the truly best of the compared configurations with at least this probability.
 	Confidence float64 `protobuf:"fixed64,1,opt,name=confidence,proto3" json:"confidence,omitempty"`
-	// Configurations that have been answered, and thus compared.
+	// How many configurations have results, and so were compared.
 	Configurations uint64         `protobuf:"varint,2,opt,name=configurations,proto3" json:"configurations,omitempty"`
 	Best           *Configuration `protobuf:"bytes,3,opt,name=best,proto3" json:"best,omitempty"`
-	// The other contenders, by rank: at most 100, with one seed none.
+	// The other contenders, by rank, at most 100. Empty if the study has one seed.
 	Contenders []*Configuration `protobuf:"bytes,4,rep,name=contenders,proto3" json:"contenders,omitempty"`
 	// How many other contenders there are.
 	ContendersTotal uint64 `protobuf:"varint,5,opt,name=contenders_total,json=contendersTotal,proto3" json:"contenders_total,omitempty"`
-	// Seeds that the best configuration has been answered with.
+	// How many seeds the best configuration has results for.
 	Seeds uint32 `protobuf:"varint,6,opt,name=seeds,proto3" json:"seeds,omitempty"`
-	// Nothing is left to be told apart: there are no other contenders, or all of them have given exactly the same losses.
+	// There are no other contenders, or all of them have exactly the same losses.
 	Settled bool `protobuf:"varint,7,opt,name=settled,proto3" json:"settled,omitempty"`
 	// What would settle it. Unset if it is settled.
 	Advice        *Advice `protobuf:"bytes,9,opt,name=advice,proto3" json:"advice,omitempty"`
@@ -833,12 +840,13 @@ func (x *Verdict) GetAdvice() *Advice {
 type Advice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Kind  Advice_Kind            `protobuf:"varint,1,opt,name=kind,proto3,enum=trellis.v1.Advice_Kind" json:"kind,omitempty"`
-	// How many seeds each contender would need, if the differences and their scatter stayed as they are. Only of the kinds
-	// MORE_SEEDS and TOO_MANY_SEEDS.
+	// How many seeds each contender would need if the differences and their scatter stayed as they are. Set only for the
+	// kinds MORE_SEEDS and TOO_MANY_SEEDS.
 	SeedsNeeded uint32 `protobuf:"varint,2,opt,name=seeds_needed,json=seedsNeeded,proto3" json:"seeds_needed,omitempty"`
-	// It would need more than that many.
+	// Even more seeds than seeds_needed would be needed.
 	Beyond bool `protobuf:"varint,3,opt,name=beyond,proto3" json:"beyond,omitempty"`
-	// Seeds that the study can be extended by: the smallest that it does not have. Only of the kinds ONE_SEED and MORE_SEEDS.
+	// Seeds to extend the study by: the smallest ones that it does not have. Set only for the kinds ONE_SEED and
+	// MORE_SEEDS.
 	AddSeeds      []uint32 `protobuf:"varint,4,rep,packed,name=add_seeds,json=addSeeds,proto3" json:"add_seeds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

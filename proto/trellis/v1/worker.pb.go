@@ -31,7 +31,7 @@ type WorkerState int32
 const (
 	WorkerState_WORKER_STATE_UNSPECIFIED WorkerState = 0
 	WorkerState_WORKER_STATE_READY       WorkerState = 1
-	// It takes no more runs.
+	// It finishes what it holds and takes no more runs.
 	WorkerState_WORKER_STATE_DRAINING WorkerState = 2
 	WorkerState_WORKER_STATE_LOST     WorkerState = 3
 	WorkerState_WORKER_STATE_GONE     WorkerState = 4
@@ -88,9 +88,9 @@ type Worker struct {
 	// Unique to the process: its host's name and a random suffix.
 	Name  string      `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	State WorkerState `protobuf:"varint,2,opt,name=state,proto3,enum=trellis.v1.WorkerState" json:"state,omitempty"`
-	// How many runs it trains side by side.
+	// How many runs it trains at the same time.
 	Slots uint32 `protobuf:"varint,3,opt,name=slots,proto3" json:"slots,omitempty"`
-	// Runs that it holds now.
+	// Runs that it holds at the moment.
 	Runs uint32 `protobuf:"varint,4,opt,name=runs,proto3" json:"runs,omitempty"`
 	// The binary's version.
 	Version   string `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
