@@ -102,6 +102,7 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
 	root.PersistentFlags().BoolP("quiet", "q", false, "write results and errors only: no notices, no progress")
 	root.SetFlagErrorFunc(cli.FlagError)
 	cli.NameValues(root)
+	refuseUnknownTopics(root)
 	return root
 }
 
@@ -124,4 +125,23 @@ func unknownCommand(root *cobra.Command, args []string) error {
 	}
 	// There are too many to list them.
 	return fmt.Errorf("unknown command %q", args[0])
+}
+
+// refuseUnknownTopics makes trellis help an error for what is no command, instead of the help of the nearest parent.
+func refuseUnknownTopics(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	help, _, err := root.Find([]string{"help"})
+	if err != nil || help == root {
+		return
+	}
+	help.Args = func(_ *cobra.Command, args []string) error {
+		command, rest, err := root.Find(args)
+		switch {
+		case err != nil || len(rest) == 0:
+			return err
+		case command == root:
+			return unknownCommand(root, rest)
+		}
+		return cli.UnknownSubcommand(command, rest)
+	}
 }

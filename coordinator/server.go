@@ -67,14 +67,14 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 			logging.UnaryServerInterceptor(calls, finished),
 			recovery.UnaryServerInterceptor(recovered),
 			c.routeUnary,
-			validate.UnaryServerInterceptor(validator),
+			validate.UnaryServerInterceptor(wordedValidator{validator}),
 		),
 		grpc.ChainStreamInterceptor(
 			c.metrics.server.StreamServerInterceptor(),
 			logging.StreamServerInterceptor(calls, finished),
 			recovery.StreamServerInterceptor(recovered),
 			c.routeStream,
-			validate.StreamServerInterceptor(validator),
+			validate.StreamServerInterceptor(wordedValidator{validator}),
 		),
 	)
 	api.Register(server, api.Config{

@@ -17,7 +17,7 @@ import (
 func Listen(ctx context.Context, flag, address string, insecure bool) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, exit.Usagef("--%s takes an address such as %s: %w", flag, client.DefaultAddress, err)
+		return nil, exit.Usagef("--%s takes an address such as %s, not %q", flag, client.DefaultAddress, address)
 	}
 	if !insecure {
 		loopback, err := isLoopback(ctx, host)

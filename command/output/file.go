@@ -32,6 +32,10 @@ func WriteFile(
 	// The temporary file is beside the one that it replaces: elsewhere may be another file system.
 	file, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(mode))
 	if err != nil {
+		// What the temporary file would have been called tells nobody anything.
+		if problem, ok := errors.AsType[*os.PathError](err); ok {
+			err = problem.Err
+		}
 		return 0, fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	counted := &countingWriter{out: file}

@@ -32,7 +32,7 @@ var required = map[string]string{
 // words itself speak of protobuf. The rules that we have written speak for themselves.
 func plainViolation(violation *protovalidate.Violation) *protovalidate.Violation {
 	name := fieldName(violation.Proto.GetField())
-	message := violation.Proto.GetMessage()
+	message := grid.RuleInWords(violation)
 	switch rule := violation.Proto.GetRuleId(); {
 	case rule == "required":
 		message = name + " is missing or empty"

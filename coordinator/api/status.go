@@ -14,6 +14,7 @@ import (
 
 	"trellis/coordinator/replication"
 	"trellis/results"
+	"trellis/results/grid"
 )
 
 // statusCodes says which code of the API an error of the rooms below stands for.
@@ -77,9 +78,10 @@ func Status(err error) error {
 	}
 	var invalid *protovalidate.ValidationError
 	if errors.As(err, &invalid) {
-		answer, detailErr := status.New(codes.InvalidArgument, err.Error()).WithDetails(invalid.ToProto())
+		text := strings.Replace(err.Error(), invalid.Error(), grid.InWords(invalid), 1)
+		answer, detailErr := status.New(codes.InvalidArgument, text).WithDetails(invalid.ToProto())
 		if detailErr != nil {
-			return status.Error(codes.InvalidArgument, err.Error())
+			return status.Error(codes.InvalidArgument, text)
 		}
 		return answer.Err()
 	}
