@@ -57,7 +57,7 @@ var mayImport = map[string]string{
 	"command/reproduction":                 "proto/trellis/v1 results/figure results/grid results/paper trainer trainer/dataset trainer/latent",
 	"command/search":                       "command/answer command/cli command/client command/configuration command/describe command/exit command/node command/output command/progress command/reproduction command/spec command/studies examples proto/trellis/v1 results/grid results/lifecycle results/paper results/trajectory trainer trainer/dataset worker",
 	"command/source":                       "command/exit command/output",
-	"command/spec":                         "command/exit command/output command/reproduction command/source proto/trellis/v1 results/grid results/spelling trainer",
+	"command/spec":                         "command/exit command/output command/source proto/trellis/v1 results/grid results/spelling trainer",
 	"command/studies":                      "command/answer command/cli command/client command/describe command/exit command/output command/progress proto/trellis/v1 results/lifecycle",
 	"coordinator":                          "coordinator/api coordinator/artifact coordinator/forecast coordinator/lead coordinator/replication proto/trellis/v1 results results/grid results/lifecycle",
 	"coordinator/api":                      "coordinator/artifact coordinator/forecast coordinator/replication proto/trellis/v1 results results/grid results/insight results/lifecycle results/trajectory",
@@ -105,7 +105,7 @@ var mayImport = map[string]string{
 
 // testsMayImport says what a package's tests see besides.
 var testsMayImport = map[string]string{
-	"command":                 "command/client command/fake command/golden command/node command/source command/spec examples proto/trellis/v1",
+	"command":                 "command/client command/fake command/golden command/node command/reproduction command/source command/spec examples proto/trellis/v1",
 	"command/answer":          "command/fake command/golden",
 	"command/chaos":           "proto/trellis/v1 trainer trainer/dataset",
 	"command/client":          "command/fake results/grid",

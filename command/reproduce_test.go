@@ -16,14 +16,23 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"trellis/command/exit"
 	"trellis/command/fake"
+	"trellis/command/reproduction"
 	"trellis/command/search"
 	"trellis/command/spec"
 	"trellis/examples"
 	trellisv1 "trellis/proto/trellis/v1"
 )
+
+func parseReproduction(path string, data []byte, r *trellisv1.Reproduction) error {
+	models := spec.Models()
+	return spec.ParseInto(models, path, data, r, func(proto.Message) error {
+		return reproduction.Validate(r, models.Validate)
+	})
+}
 
 // Both reproductions that are built in are valid, and ask for every figure.
 func TestReproductionsAreValid(t *testing.T) {
@@ -32,7 +41,7 @@ func TestReproductionsAreValid(t *testing.T) {
 		"reproduce-quick": examples.ReproduceQuick,
 	} {
 		r := new(trellisv1.Reproduction)
-		if err := spec.ParseInto(spec.Models(), name, data, r); err != nil {
+		if err := parseReproduction(name, data, r); err != nil {
 			t.Error(err)
 		}
 		if len(r.GetStages()) < 4 || r.GetAnalysis() == nil {
@@ -211,7 +220,7 @@ stages:
 		t.Fatal(err)
 	}
 	r := new(trellisv1.Reproduction)
-	if err := spec.ParseInto(spec.Models(), file, []byte(text), r); err != nil {
+	if err := parseReproduction(file, []byte(text), r); err != nil {
 		t.Fatal(err)
 	}
 	study := &trellisv1.Study{

@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	"trellis/command/cli"
 	"trellis/command/client"
 	"trellis/command/exit"
 	"trellis/command/node"
+	"trellis/command/reproduction"
 	"trellis/command/spec"
 	"trellis/examples"
 	trellisv1 "trellis/proto/trellis/v1"
@@ -132,19 +134,20 @@ func reproduceCommand(quick bool, args []string) string {
 
 // readReproduction reads the file that is named, or one of those that are built in.
 func readReproduction(args []string, quick bool, env *cli.Environment) (*trellisv1.Reproduction, error) {
-	r := new(trellisv1.Reproduction)
+	r, models := new(trellisv1.Reproduction), spec.Models()
+	validate := func(proto.Message) error { return reproduction.Validate(r, models.Validate) }
 	if len(args) > 0 {
 		path, data, err := spec.ReadFile(args[0], env.In)
 		if err != nil {
 			return nil, err
 		}
-		return r, spec.ParseInto(spec.Models(), path, data, r)
+		return r, spec.ParseInto(models, path, data, r, validate)
 	}
 	name, data := "reproduce.yaml", examples.Reproduce
 	if quick {
 		name, data = "reproduce-quick.yaml", examples.ReproduceQuick
 	}
-	return r, spec.ParseInto(spec.Models(), name, data, r)
+	return r, spec.ParseInto(models, name, data, r, validate)
 }
 
 // reproduceHere starts a coordinator in this process for the studies.

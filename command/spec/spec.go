@@ -13,7 +13,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"trellis/command/exit"
-	"trellis/command/reproduction"
 	"trellis/command/source"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
@@ -89,15 +88,17 @@ func Parse(path string, data []byte) (*trellisv1.StudySpec, error) {
 // parseFor is Parse for given models.
 func parseFor(models grid.Models, path string, data []byte) (*trellisv1.StudySpec, error) {
 	spec := new(trellisv1.StudySpec)
-	if err := ParseInto(models, path, data, spec); err != nil {
+	if err := ParseInto(models, path, data, spec, rulesOf(models)); err != nil {
 		return nil, err
 	}
 	return spec, nil
 }
 
-// ParseInto reads YAML, or the JSON within it, into a study's spec or a reproduction that is valid for given models.
-// What is wrong with it is returned as a *source.Error.
-func ParseInto(models grid.Models, path string, data []byte, spec proto.Message) error {
+// ParseInto reads YAML, or the JSON within it, into a study's spec, or into a message that has some and that validate knows
+// the rules of. What is wrong with it is returned as a *source.Error.
+func ParseInto(
+	models grid.Models, path string, data []byte, spec proto.Message, validate func(proto.Message) error,
+) error {
 	text := source.NewText(path, data)
 	switch document, err := text.Document(); {
 	case err != nil:
@@ -107,7 +108,7 @@ func ParseInto(models grid.Models, path string, data []byte, spec proto.Message)
 	}
 	// Values that are missing because their key was misspelt need not be reported too, so the rules that span the
 	// spec are checked only once all of it can be read.
-	for _, validator := range []protoyaml.Validator{nil, validator{models}} {
+	for _, validator := range []protoyaml.Validator{nil, validator(validate)} {
 		reader := &specReader{models: models}
 		proto.Reset(spec)
 		err := protoyaml.UnmarshalOptions{
@@ -150,23 +151,23 @@ func nodeProblems(path string, err error) []source.Problem {
 	return problems
 }
 
-// validator is the models' Validate, or that of a reproduction, with its violations in plain words.
-type validator struct{ models grid.Models }
+// validator checks a message, and puts what is wrong in plain words.
+type validator func(proto.Message) error
 
-var _ protoyaml.Validator = validator{}
+var _ protoyaml.Validator = validator(nil)
+
+// rulesOf are those of a study's spec for given models.
+func rulesOf(models grid.Models) validator {
+	return func(message proto.Message) error { return models.Validate(message.(*trellisv1.StudySpec)) }
+}
 
 // Validate checks a study's spec for the models of this binary. What is wrong comes as a
 // *protovalidate.ValidationError in plain words.
-func Validate(spec *trellisv1.StudySpec) error { return validator{Models()}.Validate(spec) }
+func Validate(spec *trellisv1.StudySpec) error { return rulesOf(Models()).Validate(spec) }
 
+// Validate returns what is wrong as a *protovalidate.ValidationError.
 func (v validator) Validate(message proto.Message) error {
-	var err error
-	switch message := message.(type) {
-	case *trellisv1.StudySpec:
-		err = v.models.Validate(message)
-	case *trellisv1.Reproduction:
-		err = reproduction.Validate(message, v.models.Validate)
-	}
+	err := v(message)
 	var invalid *protovalidate.ValidationError
 	if !errors.As(err, &invalid) {
 		return err
