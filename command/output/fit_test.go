@@ -14,8 +14,10 @@ func wideTable() []*column {
 		{name: "learning rate", cells: []string{"0.001", "0.01"}, yield: Yield{Same: true}},
 		{name: "batch size", cells: []string{"256", "256"}, yield: Yield{Same: true}},
 		{name: "nothing", cells: []string{"", ""}},
-		{name: "summary", cells: []string{"one that is described at some length, so that it takes more than a line", "two\nlines"},
-			yield: Yield{Wrap: true}},
+		{
+			name: "summary", cells: []string{"one that is described at some length, so that it takes more than a line", "two\nlines"},
+			yield: Yield{Wrap: true},
+		},
 		{name: "loss", cells: []string{"mean squared error", "cross-entropy"}, yield: Yield{Wrap: true, Spare: 2}},
 		{name: "test loss", cells: []string{"0.123", "0.234"}, yield: Yield{Spare: 1}},
 	}
