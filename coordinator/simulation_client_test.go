@@ -286,7 +286,9 @@ func (s *simulation) checkTrial(from string, trial *trellisv1.Trial) {
 		}
 	}
 	same := epochs <= end && trial.GetBestEpoch() == bestEpoch && sameLoss(trial.GetObjective(), best) || epochs == 0
-	if trial.GetState() == trellisv1.TrialState_TRIAL_STATE_SUCCEEDED {
+	diverged := trial.GetState() == trellisv1.TrialState_TRIAL_STATE_DIVERGED
+	if diverged || trial.GetState() == trellisv1.TrialState_TRIAL_STATE_SUCCEEDED {
+		same = same && diverged == math.IsNaN(best)
 		// What is taken over from another study may have no test loss.
 		same = same && epochs == end && (trial.TestLoss == nil || sameLoss(trial.GetTestLoss(), testLossOf(best)))
 		if trial.TestLoss == nil {

@@ -103,7 +103,7 @@ func (s *simulation) verifyStudy(state *results.Snapshot, study *trellisv1.Study
 		seen[fmt.Sprint(trial.GetParameters())] = true
 		s.checkTrial("the final state", trial)
 		switch state := trial.GetState(); {
-		case state == trellisv1.TrialState_TRIAL_STATE_SUCCEEDED:
+		case state == trellisv1.TrialState_TRIAL_STATE_SUCCEEDED, state == trellisv1.TrialState_TRIAL_STATE_DIVERGED:
 		case state == trellisv1.TrialState_TRIAL_STATE_CANCELED &&
 			study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED:
 		case state == trellisv1.TrialState_TRIAL_STATE_FAILED && strings.HasPrefix(trial.GetError(), "quarantined: 3 "):

@@ -29,9 +29,9 @@ func digestOfListed(t *rapid.T, snapshot *Snapshot, runs []*listedRun) string {
 		for _, trial := range run.trials {
 			number(int(trial.Parameters.MaxEpochs))
 			data = append(data, map[trellisv1.TrialState]byte{
-				lifecycle.TrialSucceeded: 'a', lifecycle.TrialPending: 'o', lifecycle.TrialRunning: 'o', lifecycle.TrialPruned: 'p', lifecycle.TrialFailed: 'f', lifecycle.TrialCanceled: 'c',
+				lifecycle.TrialSucceeded: 'a', lifecycle.TrialDiverged: 'a', lifecycle.TrialPending: 'o', lifecycle.TrialRunning: 'o', lifecycle.TrialPruned: 'p', lifecycle.TrialFailed: 'f', lifecycle.TrialCanceled: 'c',
 			}[trial.State])
-			if trial.State == lifecycle.TrialSucceeded {
+			if trial.State == lifecycle.TrialSucceeded || trial.State == lifecycle.TrialDiverged {
 				longest = trial
 			}
 		}

@@ -52,8 +52,12 @@ func checkReport(t *rapid.T, snapshot *results.Snapshot, study *trellisv1.Study,
 	if err != nil {
 		t.Fatal(err)
 	}
+	presented, err := snapshot.Presented(study)
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := &trellisv1.Report{
-		Study: study, SecondsTrained: study.Progress.TrainingSeconds, Verdict: verdict,
+		Study: presented, SecondsTrained: study.Progress.TrainingSeconds, Verdict: verdict,
 	}
 	for _, listed := range listedRuns(t, snapshot, study.Name) {
 		listed.countIn(want)
@@ -70,7 +74,7 @@ func checkReport(t *rapid.T, snapshot *results.Snapshot, study *trellisv1.Study,
 		t.Fatalf("report:\n got %v\nwant %v", got, want)
 	}
 	all := got.Trained + got.Prefixes + got.EarlyStopped + got.Collapsed + got.Shared + got.Pruned + got.Failed +
-		got.Canceled + got.Open
+		got.Canceled + got.Open + got.Diverged
 	if all != study.Progress.Trials {
 		t.Fatalf("%d trials are counted of %d: %v", all, study.Progress.Trials, got)
 	}
@@ -120,7 +124,8 @@ func (r *listedRun) countIn(report *trellisv1.Report) {
 	var alone, needed float64
 	stopped := 0
 	for _, trial := range r.trials {
-		if trial.State != trellisv1.TrialState_TRIAL_STATE_SUCCEEDED {
+		diverged := trial.State == trellisv1.TrialState_TRIAL_STATE_DIVERGED
+		if !diverged && trial.State != trellisv1.TrialState_TRIAL_STATE_SUCCEEDED {
 			*unansweredIn(report, trial.State)++
 			failure.Trials = append(failure.Trials, trial.Index)
 			continue
@@ -129,6 +134,8 @@ func (r *listedRun) countIn(report *trellisv1.Report) {
 		seconds, own := r.secondsAlone(trial)
 		alone, needed = alone+seconds, max(needed, own)
 		switch {
+		case diverged:
+			report.Diverged++
 		case trial.Epochs <= r.SharedEpochs:
 			report.Shared++
 		case trial.Epochs < r.Epochs:

@@ -64,6 +64,7 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	trials, more := page.Trials()
 	left := listing.Room(listing.MaxPageBytes)
 	for _, trial := range trials {
+		trial = trajectory.Presented(trial)
 		if request.GetLosses() {
 			if trial, err = s.WithLosses(trial); err != nil {
 				return nil, err
@@ -183,7 +184,7 @@ func (s *Snapshot) pageBySorting(
 	number := uint32(0)
 	for member := range members {
 		for milestone := range member.Run.Milestones {
-			trial := member.Trial(uint32(milestone), c.indexes[number])
+			trial := trajectory.Presented(member.Trial(uint32(milestone), c.indexes[number]))
 			number++
 			match, err := matches(trial)
 			if err != nil {

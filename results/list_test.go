@@ -22,7 +22,7 @@ import (
 //	0      4       2           succeeded  0.3 in epoch 1  0.31
 //	1      4       4           succeeded  0.1 in epoch 3  0.11
 //	2      8       2           succeeded  0.1 in epoch 2
-//	3      2       2           succeeded  NaN
+//	3      2       2           diverged   NaN
 //	4      1       2           running    0.2 in epoch 1
 //	5      1       3           running    0.2 in epoch 1
 //	6      3       2           failed
@@ -87,13 +87,15 @@ func TestListTrialsOrder(t *testing.T) {
 		"index":          "01234567",
 		"-index":         "76543210",
 		"objective":      "12450367",
-		"-objective":     "36704512",
+		"-objective":     "04512367",
 		"test_loss":      "10453627",
-		"state":          "74530126",
-		"-state":         "63012457",
+		"-test_loss":     "01453627",
+		"state":          "74501263",
+		"-state":         "36012457",
 		"epochs":         "67453021",
 		"-epochs":        "10245367",
-		"best_epoch":     "36745021",
+		"best_epoch":     "45021367",
+		"-best_epoch":    "12450367",
 		"latent_dim":     "45360127",
 		"-latent_dim":    "72016345",
 		"max_epochs":     "43602751",
@@ -124,7 +126,8 @@ func TestListTrialsFilter(t *testing.T) {
 		"objective >= 0.2":                   "045",
 		"objective == objective":             "01245",
 		"test_loss > 0":                      "01",
-		"state == \"succeeded\"":             "0123",
+		"state == \"succeeded\"":             "012",
+		"state == \"diverged\"":              "3",
 		"state in ['running', 'failed']":     "456",
 		"state.startsWith('r')":              "45",
 		"epochs == 0":                        "67",

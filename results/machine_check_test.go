@@ -1,6 +1,7 @@
 package results
 
 import (
+	"math"
 	"errors"
 	"slices"
 
@@ -166,18 +167,32 @@ func (m *storeMachine) checkTrials(t *rapid.T, snapshot *Snapshot, study *modelS
 		t.Fatalf("%v and error %v, want %d trials", list, err, len(study.trials))
 	}
 	var ranked []*trellisv1.Trial
+	diverged := uint64(0)
 	for i, trial := range study.trials {
 		want, got := m.model.trial(study.name, trial), proto.CloneOf(list.Trials[i])
 		if (got.Error != "") != (got.State == lifecycle.TrialFailed) {
 			t.Fatalf("a trial is %v with the error %q", got.State, got.Error)
 		}
 		got.Error = ""
+		if want.State == lifecycle.TrialSucceeded {
+			ranked = append(ranked, want)
+			if want = proto.CloneOf(want); math.IsNaN(want.GetObjective()) {
+				want.State = lifecycle.TrialDiverged
+				diverged++
+			}
+		}
 		if !proto.Equal(got, want) {
 			t.Fatalf("trial:\n got %v\nwant %v", got, want)
 		}
-		if want.State == lifecycle.TrialSucceeded {
-			ranked = append(ranked, want)
-		}
+	}
+	stored, err := snapshot.Study(nil, study.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	presented, err := snapshot.Presented(stored)
+	if err != nil || presented.Progress.TrialsDiverged != diverged ||
+		presented.Progress.TrialsSucceeded != stored.Progress.TrialsSucceeded-diverged {
+		t.Fatalf("presented %v and error %v, want %d diverged", presented, err, diverged)
 	}
 	slices.SortFunc(ranked, listing.Compare)
 	checkRanking(t, snapshot, study.name, ranked)

@@ -284,6 +284,6 @@ func copyProgress(p *trellisv1.Progress) *trellisv1.Progress {
 		RunsFailed: p.RunsFailed, RunsCanceled: p.RunsCanceled,
 		Epochs: p.Epochs, EpochsLeft: p.EpochsLeft, TrainingSeconds: p.TrainingSeconds,
 		TrialsPruned: p.TrialsPruned, RunsPruned: p.RunsPruned, EpochsShared: p.EpochsShared, SecondsShared: p.SecondsShared,
-		EpochsAlone: p.EpochsAlone,
+		EpochsAlone: p.EpochsAlone, TrialsDiverged: p.TrialsDiverged,
 	}
 }

@@ -34,13 +34,13 @@ func (s *Snapshot) catalog(study string) (*catalog, error) {
 	return c, err
 }
 
-// Trial returns a trial, or ErrNotFound.
+// Trial returns a trial as it is presented, or ErrNotFound.
 func (s *Snapshot) Trial(study string, index uint64) (*trellisv1.Trial, error) {
 	trial, err := s.trial(study, index)
 	if err != nil {
 		return nil, fmt.Errorf("trial %d of study %s: %w", index, study, err)
 	}
-	return trial, nil
+	return trajectory.Presented(trial), nil
 }
 
 func (s *Snapshot) trial(study string, index uint64) (*trellisv1.Trial, error) {
@@ -55,8 +55,8 @@ func (s *Snapshot) trial(study string, index uint64) (*trellisv1.Trial, error) {
 	return s.trialAt(c, c.byIndex[at])
 }
 
-// Best returns the trial that ranks first among those that have been answered: see Compare. ErrNoAnswer if there is
-// none, ErrNotFound if there is no such study.
+// Best returns the trial that ranks first among those that have been answered: see Compare. It is DIVERGED if all of
+// them are. ErrNoAnswer if there is none, ErrNotFound if there is no such study.
 func (s *Snapshot) Best(ws memdb.WatchSet, study string) (*trellisv1.Trial, error) {
 	if _, err := s.Study(ws, study); err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (s *Snapshot) Best(ws memdb.WatchSet, study string) (*trellisv1.Trial, erro
 		return nil, err
 	}
 	for trial := range ranked {
-		return trial, nil
+		return trajectory.Presented(trial), nil
 	}
 	return nil, fmt.Errorf("study %q has no best trial: %w", study, ErrNoAnswer)
 }
@@ -119,8 +119,9 @@ func (s *Snapshot) Ranked(study string) (iter.Seq[*trellisv1.Trial], error) {
 	return s.ranked(nil, study, listing.Key{})
 }
 
-// WithLosses returns a copy of an answered or begun trial that has its losses and metrics by epoch.
+// WithLosses returns a copy of an answered or begun trial, as it is presented, that has its losses and metrics by epoch.
 func (s *Snapshot) WithLosses(trial *trellisv1.Trial) (*trellisv1.Trial, error) {
+	trial = trajectory.Presented(trial)
 	losses, err := s.Losses(nil, trial.Study, trial.Run)
 	if isNotFound(err) {
 		return trial, nil

@@ -41,12 +41,23 @@ func (s studyService) GetStudy(
 	if err != nil {
 		return nil, Status(err)
 	}
+	if study, err = snapshot.Presented(study); err != nil {
+		return nil, Status(err)
+	}
 	return &trellisv1.GetStudyResponse{Study: s.forecasts.On(snapshot, study)}, nil
 }
 
+// get returns a study as it is presented, without what is to come of it.
 func (s studyService) get(_ context.Context, name string) (*trellisv1.Study, error) {
-	study, err := s.store.Snapshot().Study(nil, name)
-	return study, Status(err)
+	snapshot := s.store.Snapshot()
+	study, err := snapshot.Study(nil, name)
+	if err == nil {
+		study, err = snapshot.Presented(study)
+	}
+	if err != nil {
+		return nil, Status(err)
+	}
+	return study, nil
 }
 
 // ListStudies returns a page of the studies, oldest first, with what is to come of those that are running.
@@ -57,6 +68,11 @@ func (s studyService) ListStudies(
 	response, err := snapshot.ListStudies(request)
 	if err != nil {
 		return nil, Status(err)
+	}
+	for i, study := range response.GetStudies() {
+		if response.Studies[i], err = snapshot.Presented(study); err != nil {
+			return nil, Status(err)
+		}
 	}
 	s.forecasts.OnAll(snapshot, response.GetStudies())
 	return response, nil

@@ -125,7 +125,7 @@ func namedTrial(snapshot *results.Snapshot, pretrained *trellisv1.Pretrained) (*
 		return nil, Status(err)
 	}
 	switch state := trial.GetState(); state {
-	case trellisv1.TrialState_TRIAL_STATE_SUCCEEDED:
+	case lifecycle.TrialSucceeded, lifecycle.TrialDiverged:
 		return trial, nil
 	case trellisv1.TrialState_TRIAL_STATE_PENDING, trellisv1.TrialState_TRIAL_STATE_RUNNING:
 		return nil, status.Errorf(codes.FailedPrecondition,

@@ -40,7 +40,11 @@ func (s studyService) WatchStudy(
 		if since > study.GetModifyIndex() {
 			since = 0
 		}
-		if err := sendChanges(stream, snapshot, s.forecasts.On(snapshot, study), since); err != nil {
+		presented, err := snapshot.Presented(study)
+		if err != nil {
+			return Status(err)
+		}
+		if err := sendChanges(stream, snapshot, s.forecasts.On(snapshot, presented), since); err != nil {
 			return Status(err)
 		}
 		since = study.GetModifyIndex()

@@ -221,7 +221,7 @@ func (c *comparison) message(rank int) *trellisv1.Configuration {
 	sample := c.samples[at]
 	message.Mean = proto.Float64(sample.Mean())
 	versus := c.judgement.Comparisons[at]
-	message.Contender = rank == 0 || versus.Contender && c.bestSeeds() > 1
+	message.Contender = sample.Finite() && (rank == 0 || versus.Contender && c.bestSeeds() > 1)
 	if len(sample) < 2 || !sample.Finite() {
 		return message
 	}

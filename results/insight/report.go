@@ -35,8 +35,12 @@ func reportOn(snapshot *results.Snapshot, study *trellisv1.Study) (*trellisv1.Re
 		return nil, err
 	}
 	progress := study.Progress
+	presented, err := snapshot.Presented(study)
+	if err != nil {
+		return nil, err
+	}
 	report := &trellisv1.Report{
-		Study:          study,
+		Study:          presented,
 		EpochsTrained:  progress.Epochs - progress.EpochsShared,
 		EpochsShared:   progress.EpochsShared,
 		EpochsAlone:    progress.EpochsAlone,
@@ -67,6 +71,8 @@ func countAnswers(report *trellisv1.Report, its results.Served) {
 	run, stopped := its.Run, false
 	for _, trial := range its.Answers {
 		switch {
+		case !listing.Finite(trial.Objective):
+			report.Diverged++
 		case trial.Epochs <= run.SharedEpochs:
 			report.Shared++
 		case trial.Epochs < run.Epochs:

@@ -6,6 +6,8 @@ import (
 	"math"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 )
@@ -58,6 +60,7 @@ func TestCountAnswers(t *testing.T) {
 				if epochs <= run.Epochs || run.State == succeeded {
 					its.Answers = append(its.Answers, &trellisv1.Trial{
 						Parameters: its.Parameters(milestone), Epochs: min(epochs, run.Epochs),
+						Objective: proto.Float64(1),
 					})
 				}
 			}

@@ -8,6 +8,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/listing"
 	"trellis/results/statistics"
 )
 
@@ -32,6 +33,9 @@ func BestTrial(
 ) (*trellisv1.GetBestTrialResponse, error) {
 	response, err := bestWithVerdict(snapshot, request.GetStudy(), request.GetConfidence())
 	if err != nil {
+		return nil, err
+	}
+	if response.Study, err = snapshot.Presented(response.Study); err != nil {
 		return nil, err
 	}
 	if response.Trial, err = snapshot.WithLosses(response.Trial); err != nil {
@@ -68,7 +72,12 @@ func bestWithVerdict(
 	}
 	best := compared.answered[order[0]].parameters
 	for _, at := range order[1:] {
-		if other := compared.answered[at]; areRivals(best, other.parameters) {
+		other := compared.answered[at]
+		if !compared.samples[at].Finite() {
+			// What follows has diverged too.
+			break
+		}
+		if areRivals(best, other.parameters) {
 			response.RunnerUp = other.bestTrial()
 			break
 		}
@@ -95,6 +104,9 @@ func bestOfOneSeed(
 	for trial := range ranked {
 		if best == nil {
 			best = trial
+		} else if !listing.Finite(trial.Objective) {
+			// What follows has diverged too.
+			break
 		} else if areRivals(best.Parameters, trial.Parameters) {
 			runnerUp = trial
 			break
@@ -107,7 +119,7 @@ func bestOfOneSeed(
 		parameters: best.Parameters, tries: []try{{best.Parameters.GetSeed(), best}}, answered: 1,
 	}
 	message := configuration.message()
-	message.Rank, message.Mean, message.Contender = 1, proto.Float64(objectiveOf(best)), true
+	message.Rank, message.Mean, message.Contender = 1, proto.Float64(objectiveOf(best)), listing.Finite(best.Objective)
 	verdict := &trellisv1.Verdict{
 		Confidence:     confidenceOf(study.Spec, confidence),
 		Configurations: study.Progress.TrialsSucceeded,
@@ -115,7 +127,7 @@ func bestOfOneSeed(
 		Seeds:          1,
 		Settled:        study.Progress.TrialsSucceeded < 2,
 	}
-	if !verdict.Settled {
+	if !verdict.Settled && message.Contender {
 		verdict.Advice = adviceForOneSeed(study)
 	}
 	return &trellisv1.GetBestTrialResponse{Trial: best, RunnerUp: runnerUp, Study: study, Verdict: verdict}, nil

@@ -131,6 +131,8 @@ const (
 	TrialFailed    = trellisv1.TrialState_TRIAL_STATE_FAILED
 	TrialCanceled  = trellisv1.TrialState_TRIAL_STATE_CANCELED
 	TrialPruned    = trellisv1.TrialState_TRIAL_STATE_PRUNED
+	// TrialDiverged is presented only: see trajectory.Presented.
+	TrialDiverged = trellisv1.TrialState_TRIAL_STATE_DIVERGED
 
 	WorkerUnknown  = trellisv1.WorkerState_WORKER_STATE_UNSPECIFIED
 	WorkerReady    = trellisv1.WorkerState_WORKER_STATE_READY

@@ -17,14 +17,16 @@ import (
 type Field struct {
 	// Name is what requests call it.
 	Name string
-	// order takes a trial to a number that sorts as the field does.
+	// order takes a trial to a number that sorts as the field does, or to missing.
 	order func(*trellisv1.Trial) uint64
 	// value is the field in a filter: int64, float64 or string, of the type celType.
 	value   func(*trellisv1.Trial) any
 	celType *cel.Type
-	// unsetLast says that trials without a value are last in reversed order too.
-	unsetLast bool
 }
+
+// missing is the order of a trial that has no value, or one that is not a finite number. It is last, ascending and
+// descending.
+const missing = math.MaxUint64
 
 // Fields are those that the trials of every study have.
 var Fields = []Field{
@@ -38,7 +40,17 @@ var Fields = []Field{
 		celType: cel.StringType,
 	},
 	integer("epochs", func(t *trellisv1.Trial) uint64 { return uint64(t.Epochs) }),
-	integer("best_epoch", func(t *trellisv1.Trial) uint64 { return uint64(t.BestEpoch) }),
+	{
+		Name: "best_epoch",
+		order: func(t *trellisv1.Trial) uint64 {
+			if t.BestEpoch == 0 {
+				return missing
+			}
+			return uint64(t.BestEpoch)
+		},
+		value:   func(t *trellisv1.Trial) any { return int64(t.BestEpoch) },
+		celType: cel.IntType,
+	},
 	integer("latent_dim", func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetLatentDim()) }),
 	number("learning_rate", func(t *trellisv1.Trial) float64 { return t.GetParameters().GetLearningRate() }),
 	number("weight_decay", func(t *trellisv1.Trial) float64 { return t.GetParameters().GetWeightDecay() }),
@@ -86,9 +98,7 @@ func WithMetrics(names []string, taken []Field) []Field {
 	all := taken[:len(taken):len(taken)]
 	add := func(name string, get func(*trellisv1.Trial) *float64) {
 		if !Has(all, name) {
-			its := loss(name, get)
-			its.unsetLast = true
-			all = append(all, its)
+			all = append(all, loss(name, get))
 		}
 	}
 	for _, name := range names {
@@ -122,7 +132,7 @@ func NewOrder(orderBy string, fields []Field) (func(*trellisv1.Trial) Key, error
 		if field.Name == name {
 			return func(trial *trellisv1.Trial) Key {
 				order := field.order(trial)
-				if reverse && !(field.unsetLast && order == math.MaxUint64) {
+				if reverse && order != missing {
 					order = ^order
 				}
 				return NewKey(order, trial)

@@ -40,6 +40,10 @@ func Finite(loss *float64) bool { return loss != nil && !math.IsNaN(*loss) && !m
 // maximum epochs (4) and index (8), all big-endian.
 type Key [24]byte
 
+// LastFinite is a key above those of all trials with a finite objective, in the order of Compare, and below those of all
+// others: every trial has epochs to train, which stand behind the objective.
+var LastFinite = Key{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
 // NewKey is the key of a trial in the order of a field.
 func NewKey(field uint64, trial *trellisv1.Trial) Key {
 	var k Key
@@ -57,7 +61,7 @@ func RankKey(trial *trellisv1.Trial) Key { return NewKey(lossOrder(trial.Objecti
 // bits above the negative ones, whose bits all have to be flipped.
 func lossOrder(loss *float64) uint64 {
 	if !Finite(loss) {
-		return math.MaxUint64
+		return missing
 	}
 	// The sum takes -0 to 0, which it is equal to.
 	bits := math.Float64bits(*loss + 0)

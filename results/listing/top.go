@@ -3,7 +3,6 @@ package listing
 import (
 	"bytes"
 	"encoding/binary"
-	"math"
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -33,7 +32,7 @@ func (t *Top) AddAfter(after []byte, k Key, trial *trellisv1.Trial) (finite int)
 		return 0
 	}
 	t.Add(k, trial)
-	if binary.BigEndian.Uint64(k[:]) == math.MaxUint64 {
+	if binary.BigEndian.Uint64(k[:]) == missing {
 		return 0
 	}
 	return 1

@@ -160,8 +160,13 @@ type Report struct {
 	Failures      []*Report_FailedRun `protobuf:"bytes,18,rep,name=failures,proto3" json:"failures,omitempty"`
 	FailuresTotal uint64              `protobuf:"varint,19,opt,name=failures_total,json=failuresTotal,proto3" json:"failures_total,omitempty"`
 	Verdict       *Verdict            `protobuf:"bytes,21,opt,name=verdict,proto3" json:"verdict,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// No validation loss was a finite number. These trials are counted in none of the others.
+	Diverged uint64 `protobuf:"varint,22,opt,name=diverged,proto3" json:"diverged,omitempty"`
+	// Trials with a finite objective whose weights could not be saved, and why: the most frequent reasons first, at most 10.
+	WeightsMissing uint64                  `protobuf:"varint,23,opt,name=weights_missing,json=weightsMissing,proto3" json:"weights_missing,omitempty"`
+	MissingReasons []*Report_MissingReason `protobuf:"bytes,24,rep,name=missing_reasons,json=missingReasons,proto3" json:"missing_reasons,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Report) Reset() {
@@ -330,6 +335,27 @@ func (x *Report) GetFailuresTotal() uint64 {
 func (x *Report) GetVerdict() *Verdict {
 	if x != nil {
 		return x.Verdict
+	}
+	return nil
+}
+
+func (x *Report) GetDiverged() uint64 {
+	if x != nil {
+		return x.Diverged
+	}
+	return 0
+}
+
+func (x *Report) GetWeightsMissing() uint64 {
+	if x != nil {
+		return x.WeightsMissing
+	}
+	return 0
+}
+
+func (x *Report) GetMissingReasons() []*Report_MissingReason {
+	if x != nil {
+		return x.MissingReasons
 	}
 	return nil
 }
@@ -785,6 +811,58 @@ func (x *Interaction) GetImportance() float64 {
 	return 0
 }
 
+type Report_MissingReason struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	Trials        uint64                 `protobuf:"varint,2,opt,name=trials,proto3" json:"trials,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Report_MissingReason) Reset() {
+	*x = Report_MissingReason{}
+	mi := &file_trellis_v1_report_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Report_MissingReason) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Report_MissingReason) ProtoMessage() {}
+
+func (x *Report_MissingReason) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_report_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Report_MissingReason.ProtoReflect.Descriptor instead.
+func (*Report_MissingReason) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{0, 1}
+}
+
+func (x *Report_MissingReason) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Report_MissingReason) GetTrials() uint64 {
+	if x != nil {
+		return x.Trials
+	}
+	return 0
+}
+
 type Report_FailedRun struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -797,7 +875,7 @@ type Report_FailedRun struct {
 
 func (x *Report_FailedRun) Reset() {
 	*x = Report_FailedRun{}
-	mi := &file_trellis_v1_report_proto_msgTypes[7]
+	mi := &file_trellis_v1_report_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -809,7 +887,7 @@ func (x *Report_FailedRun) String() string {
 func (*Report_FailedRun) ProtoMessage() {}
 
 func (x *Report_FailedRun) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[7]
+	mi := &file_trellis_v1_report_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -822,7 +900,7 @@ func (x *Report_FailedRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report_FailedRun.ProtoReflect.Descriptor instead.
 func (*Report_FailedRun) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_report_proto_rawDescGZIP(), []int{0, 1}
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{0, 2}
 }
 
 func (x *Report_FailedRun) GetRun() string {
@@ -866,7 +944,7 @@ type Importance_LeftOut struct {
 
 func (x *Importance_LeftOut) Reset() {
 	*x = Importance_LeftOut{}
-	mi := &file_trellis_v1_report_proto_msgTypes[8]
+	mi := &file_trellis_v1_report_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +956,7 @@ func (x *Importance_LeftOut) String() string {
 func (*Importance_LeftOut) ProtoMessage() {}
 
 func (x *Importance_LeftOut) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[8]
+	mi := &file_trellis_v1_report_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +1017,7 @@ type Importance_AxisValue struct {
 
 func (x *Importance_AxisValue) Reset() {
 	*x = Importance_AxisValue{}
-	mi := &file_trellis_v1_report_proto_msgTypes[9]
+	mi := &file_trellis_v1_report_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1029,7 @@ func (x *Importance_AxisValue) String() string {
 func (*Importance_AxisValue) ProtoMessage() {}
 
 func (x *Importance_AxisValue) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[9]
+	mi := &file_trellis_v1_report_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1064,7 @@ var File_trellis_v1_report_proto protoreflect.FileDescriptor
 const file_trellis_v1_report_proto_rawDesc = "" +
 	"\n" +
 	"\x17trellis/v1/report.proto\x12\n" +
-	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x97\a\n" +
+	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\xe8\b\n" +
 	"\x06Report\x12'\n" +
 	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x18\n" +
@@ -1009,10 +1087,16 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"sharedFrom\x128\n" +
 	"\bfailures\x18\x12 \x03(\v2\x1c.trellis.v1.Report.FailedRunR\bfailures\x12%\n" +
 	"\x0efailures_total\x18\x13 \x01(\x04R\rfailuresTotal\x12-\n" +
-	"\averdict\x18\x15 \x01(\v2\x13.trellis.v1.VerdictR\averdict\x1a=\n" +
+	"\averdict\x18\x15 \x01(\v2\x13.trellis.v1.VerdictR\averdict\x12\x1a\n" +
+	"\bdiverged\x18\x16 \x01(\x04R\bdiverged\x12'\n" +
+	"\x0fweights_missing\x18\x17 \x01(\x04R\x0eweightsMissing\x12I\n" +
+	"\x0fmissing_reasons\x18\x18 \x03(\v2 .trellis.v1.Report.MissingReasonR\x0emissingReasons\x1a=\n" +
 	"\x0fSharedFromEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a\x83\x01\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a?\n" +
+	"\rMissingReason\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06trials\x18\x02 \x01(\x04R\x06trials\x1a\x83\x01\n" +
 	"\tFailedRun\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x126\n" +
 	"\n" +
@@ -1106,7 +1190,7 @@ func file_trellis_v1_report_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_report_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_trellis_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_trellis_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_trellis_v1_report_proto_goTypes = []any{
 	(AxisChoice_Reason)(0),       // 0: trellis.v1.AxisChoice.Reason
 	(*Report)(nil),               // 1: trellis.v1.Report
@@ -1116,31 +1200,33 @@ var file_trellis_v1_report_proto_goTypes = []any{
 	(*ValueEffect)(nil),          // 5: trellis.v1.ValueEffect
 	(*Interaction)(nil),          // 6: trellis.v1.Interaction
 	nil,                          // 7: trellis.v1.Report.SharedFromEntry
-	(*Report_FailedRun)(nil),     // 8: trellis.v1.Report.FailedRun
-	(*Importance_LeftOut)(nil),   // 9: trellis.v1.Importance.LeftOut
-	(*Importance_AxisValue)(nil), // 10: trellis.v1.Importance.AxisValue
-	(*Study)(nil),                // 11: trellis.v1.Study
-	(*Verdict)(nil),              // 12: trellis.v1.Verdict
-	(*Parameters)(nil),           // 13: trellis.v1.Parameters
+	(*Report_MissingReason)(nil), // 8: trellis.v1.Report.MissingReason
+	(*Report_FailedRun)(nil),     // 9: trellis.v1.Report.FailedRun
+	(*Importance_LeftOut)(nil),   // 10: trellis.v1.Importance.LeftOut
+	(*Importance_AxisValue)(nil), // 11: trellis.v1.Importance.AxisValue
+	(*Study)(nil),                // 12: trellis.v1.Study
+	(*Verdict)(nil),              // 13: trellis.v1.Verdict
+	(*Parameters)(nil),           // 14: trellis.v1.Parameters
 }
 var file_trellis_v1_report_proto_depIdxs = []int32{
-	11, // 0: trellis.v1.Report.study:type_name -> trellis.v1.Study
+	12, // 0: trellis.v1.Report.study:type_name -> trellis.v1.Study
 	7,  // 1: trellis.v1.Report.shared_from:type_name -> trellis.v1.Report.SharedFromEntry
-	8,  // 2: trellis.v1.Report.failures:type_name -> trellis.v1.Report.FailedRun
-	12, // 3: trellis.v1.Report.verdict:type_name -> trellis.v1.Verdict
-	4,  // 4: trellis.v1.Importance.axes:type_name -> trellis.v1.AxisEffect
-	6,  // 5: trellis.v1.Importance.interactions:type_name -> trellis.v1.Interaction
-	9,  // 6: trellis.v1.Importance.reasons:type_name -> trellis.v1.Importance.LeftOut
-	10, // 7: trellis.v1.Importance.diverged_at:type_name -> trellis.v1.Importance.AxisValue
-	0,  // 8: trellis.v1.AxisChoice.reason:type_name -> trellis.v1.AxisChoice.Reason
-	5,  // 9: trellis.v1.AxisEffect.values:type_name -> trellis.v1.ValueEffect
-	13, // 10: trellis.v1.ValueEffect.best_at:type_name -> trellis.v1.Parameters
-	13, // 11: trellis.v1.Report.FailedRun.parameters:type_name -> trellis.v1.Parameters
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	9,  // 2: trellis.v1.Report.failures:type_name -> trellis.v1.Report.FailedRun
+	13, // 3: trellis.v1.Report.verdict:type_name -> trellis.v1.Verdict
+	8,  // 4: trellis.v1.Report.missing_reasons:type_name -> trellis.v1.Report.MissingReason
+	4,  // 5: trellis.v1.Importance.axes:type_name -> trellis.v1.AxisEffect
+	6,  // 6: trellis.v1.Importance.interactions:type_name -> trellis.v1.Interaction
+	10, // 7: trellis.v1.Importance.reasons:type_name -> trellis.v1.Importance.LeftOut
+	11, // 8: trellis.v1.Importance.diverged_at:type_name -> trellis.v1.Importance.AxisValue
+	0,  // 9: trellis.v1.AxisChoice.reason:type_name -> trellis.v1.AxisChoice.Reason
+	5,  // 10: trellis.v1.AxisEffect.values:type_name -> trellis.v1.ValueEffect
+	14, // 11: trellis.v1.ValueEffect.best_at:type_name -> trellis.v1.Parameters
+	14, // 12: trellis.v1.Report.FailedRun.parameters:type_name -> trellis.v1.Parameters
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_report_proto_init() }
@@ -1156,7 +1242,7 @@ func file_trellis_v1_report_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_report_proto_rawDesc), len(file_trellis_v1_report_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

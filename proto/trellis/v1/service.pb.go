@@ -1297,7 +1297,7 @@ type ListTrialsRequest struct {
 	PageToken string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// A trial's field: index, objective, test_loss, state, epochs, best_epoch, the name of a parameter, or the name of a
 	// metric. Prefix a metric with test_ for its value on the test images. Prefix the field with - to sort descending;
-	// trials without the metric come last in both orders. Ties are ordered by fewer latent dimensions, then fewer epochs,
+	// trials without a finite value come last in both orders. Ties are ordered by fewer latent dimensions, then fewer epochs,
 	// then index. Default: index. A study has metrics once its first epoch was trained.
 	OrderBy string `protobuf:"bytes,4,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	// A CEL expression over the same fields, for example: latent_dim == 16 && objective < 0.02 && state == "succeeded".

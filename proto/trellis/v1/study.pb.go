@@ -1882,9 +1882,11 @@ type Progress struct {
 	EpochsShared  uint64  `protobuf:"varint,16,opt,name=epochs_shared,json=epochsShared,proto3" json:"epochs_shared,omitempty"`
 	SecondsShared float64 `protobuf:"fixed64,17,opt,name=seconds_shared,json=secondsShared,proto3" json:"seconds_shared,omitempty"`
 	// Epochs that it would have taken to train every trial with a result separately.
-	EpochsAlone   uint64 `protobuf:"varint,18,opt,name=epochs_alone,json=epochsAlone,proto3" json:"epochs_alone,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	EpochsAlone uint64 `protobuf:"varint,18,opt,name=epochs_alone,json=epochsAlone,proto3" json:"epochs_alone,omitempty"`
+	// Trials in the state DIVERGED, which trials_succeeded does not count then. Not stored: set where the API returns a study.
+	TrialsDiverged uint64 `protobuf:"varint,19,opt,name=trials_diverged,json=trialsDiverged,proto3" json:"trials_diverged,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Progress) Reset() {
@@ -2039,6 +2041,13 @@ func (x *Progress) GetSecondsShared() float64 {
 func (x *Progress) GetEpochsAlone() uint64 {
 	if x != nil {
 		return x.EpochsAlone
+	}
+	return 0
+}
+
+func (x *Progress) GetTrialsDiverged() uint64 {
+	if x != nil {
+		return x.TrialsDiverged
 	}
 	return 0
 }
@@ -2396,7 +2405,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"batch_size\x18\x04 \x01(\rR\tbatchSize\x12!\n" +
 	"\ftrain_images\x18\x05 \x01(\rR\vtrainImages\x12+\n" +
-	"\x11validation_images\x18\x06 \x01(\rR\x10validationImages\"\xff\x04\n" +
+	"\x11validation_images\x18\x06 \x01(\rR\x10validationImages\"\xa8\x05\n" +
 	"\bProgress\x12\x16\n" +
 	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12%\n" +
 	"\x0etrials_running\x18\x02 \x01(\x04R\rtrialsRunning\x12)\n" +
@@ -2419,7 +2428,8 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"runsPruned\x12#\n" +
 	"\repochs_shared\x18\x10 \x01(\x04R\fepochsShared\x12%\n" +
 	"\x0eseconds_shared\x18\x11 \x01(\x01R\rsecondsShared\x12!\n" +
-	"\fepochs_alone\x18\x12 \x01(\x04R\vepochsAlone*\x8f\x01\n" +
+	"\fepochs_alone\x18\x12 \x01(\x04R\vepochsAlone\x12'\n" +
+	"\x0ftrials_diverged\x18\x13 \x01(\x04R\x0etrialsDiverged*\x8f\x01\n" +
 	"\n" +
 	"StudyState\x12\x1b\n" +
 	"\x17STUDY_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +

@@ -24,7 +24,7 @@ const (
 // TrialState is the life cycle of a trial. It follows the state of its run, but a trial can succeed before its run
 // ends:
 //
-//	PENDING <-> RUNNING;   PENDING | RUNNING -> SUCCEEDED | FAILED | CANCELED | PRUNED
+//	PENDING <-> RUNNING;   PENDING | RUNNING -> SUCCEEDED | DIVERGED | FAILED | CANCELED | PRUNED
 type TrialState int32
 
 const (
@@ -36,6 +36,9 @@ const (
 	TrialState_TRIAL_STATE_CANCELED    TrialState = 5
 	// A heuristic has ended its run. It has no result.
 	TrialState_TRIAL_STATE_PRUNED TrialState = 6
+	// It has its result, but no validation loss was a finite number. Only what the API returns has this state: such a trial is
+	// stored, and counted in the digest, as SUCCEEDED.
+	TrialState_TRIAL_STATE_DIVERGED TrialState = 7
 )
 
 // Enum value maps for TrialState.
@@ -48,6 +51,7 @@ var (
 		4: "TRIAL_STATE_FAILED",
 		5: "TRIAL_STATE_CANCELED",
 		6: "TRIAL_STATE_PRUNED",
+		7: "TRIAL_STATE_DIVERGED",
 	}
 	TrialState_value = map[string]int32{
 		"TRIAL_STATE_UNSPECIFIED": 0,
@@ -57,6 +61,7 @@ var (
 		"TRIAL_STATE_FAILED":      4,
 		"TRIAL_STATE_CANCELED":    5,
 		"TRIAL_STATE_PRUNED":      6,
+		"TRIAL_STATE_DIVERGED":    7,
 	}
 )
 
@@ -1030,7 +1035,7 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	"\x0eKIND_NOT_ENDED\x10\x03\x12\x10\n" +
 	"\fKIND_UNKNOWN\x10\x04\x12\x17\n" +
 	"\x13KIND_TOO_MANY_SEEDS\x10\x05\x12\x13\n" +
-	"\x0fKIND_MORE_SEEDS\x10\x06*\xc0\x01\n" +
+	"\x0fKIND_MORE_SEEDS\x10\x06*\xda\x01\n" +
 	"\n" +
 	"TrialState\x12\x1b\n" +
 	"\x17TRIAL_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -1039,7 +1044,8 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	"\x15TRIAL_STATE_SUCCEEDED\x10\x03\x12\x16\n" +
 	"\x12TRIAL_STATE_FAILED\x10\x04\x12\x18\n" +
 	"\x14TRIAL_STATE_CANCELED\x10\x05\x12\x16\n" +
-	"\x12TRIAL_STATE_PRUNED\x10\x06B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x12TRIAL_STATE_PRUNED\x10\x06\x12\x18\n" +
+	"\x14TRIAL_STATE_DIVERGED\x10\aB$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_trial_proto_rawDescOnce sync.Once
