@@ -1,8 +1,8 @@
 package results
 
 import (
-	"math"
 	"errors"
+	"math"
 	"slices"
 
 	"google.golang.org/protobuf/proto"

@@ -28,6 +28,10 @@ func TestGoldenVerdicts(t *testing.T) {
 	early.Study.State = trellisv1.StudyState_STUDY_STATE_RUNNING
 	diverged := sampleVerdict(0, true, nil)
 	diverged.Verdict.Best.Mean, diverged.Verdict.Best.Interval = proto.Float64(math.NaN()), nil
+	allDiverged := sampleBest()
+	allDiverged.Trial.State, allDiverged.Trial.Objective = trellisv1.TrialState_TRIAL_STATE_DIVERGED, proto.Float64(math.NaN())
+	allDiverged.Trial.BestEpoch, allDiverged.RunnerUp = 0, nil
+	allDiverged.Study.Progress.TrialsSucceeded, allDiverged.Study.Progress.TrialsDiverged = 0, 2
 	untested := sampleBest()
 	untested.Trial.TestLoss = nil
 	untestedSeeds := sampleVerdict(0, true, nil)
@@ -49,9 +53,9 @@ func TestGoldenVerdicts(t *testing.T) {
 		"running":   running,
 		"too_early": early,
 		"pruned":    pruned,
-		"diverged":  diverged,
-		"one_seed":  one,
-		"untested":  untested, "untested_seeds": untestedSeeds,
+		"diverged":  diverged, "all_diverged": allDiverged,
+		"one_seed": one,
+		"untested": untested, "untested_seeds": untestedSeeds,
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer

@@ -14,6 +14,9 @@ import (
 
 // WriteBest writes the winner for people: as a configuration if it has been repeated, else as a trial.
 func WriteBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
+	if best.GetTrial().GetState() == trellisv1.TrialState_TRIAL_STATE_DIVERGED {
+		return writeDiverged(out, best.GetStudy())
+	}
 	if best.GetVerdict().GetSeeds() > 1 {
 		return writeBestConfiguration(out, best)
 	}
@@ -83,7 +86,7 @@ func lead(loss float64, second *trellisv1.Trial) string {
 	case gap > 0 && loss > 0:
 		return fmt.Sprintf("by %s (%.2f%%): %s", output.ShortLoss(gap), 100*gap/loss, who)
 	default:
-		// One of the two is no finite number.
+		// Negative losses, or those of an older coordinator that are no finite numbers.
 		return fmt.Sprintf("%s has %s", who, output.ShortLoss(next))
 	}
 }

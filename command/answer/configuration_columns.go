@@ -146,6 +146,9 @@ func objectivesOf(c configuration) string {
 
 // meanWithInterval writes Student's interval, which is even on both sides of the mean.
 func meanWithInterval(c configuration) string {
+	if c.Mean != nil && !isFinite(c.GetMean()) {
+		return "diverged"
+	}
 	text := output.Optional(c.Mean, output.ShortLoss)
 	if c.GetInterval() == nil {
 		return text

@@ -3,7 +3,6 @@ package answer
 import (
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"strings"
 
@@ -21,6 +20,9 @@ const shownContenders = 10
 func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	verdict := best.GetVerdict()
 	winner := verdict.GetBest()
+	if !isFinite(winner.GetMean()) {
+		return writeDiverged(out, best.GetStudy())
+	}
 	table := output.NewTable()
 	row := func(name, format string, values ...any) {
 		table.AppendRow([]any{name, fmt.Sprintf(format, values...)})
@@ -31,11 +33,11 @@ func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse)
 	row("seeds", "%s", describeSeeds(study, winner))
 	row("validation loss", "%s on average%s", output.ShortLoss(winner.GetMean()),
 		describeInterval(winner.GetInterval(), verdict))
-	switch mean := winner.GetMean(); {
+	switch {
 	case winner.TestMean != nil:
 		row("test loss", "%s on average, of images that had no part in the choice",
 			output.ShortLoss(winner.GetTestMean()))
-	case !math.IsNaN(mean) && !math.IsInf(mean, 0):
+	default:
 		row("test loss", "not known for every seed: %s", whyUntested)
 	}
 	metricRows(row, "mean validation ", winner.GetMetrics())
@@ -82,9 +84,8 @@ func describeVerdict(study *trellisv1.Study, verdict *trellisv1.Verdict) string 
 	compared := output.Count(verdict.GetConfigurations(), "configuration")
 	var text string
 	switch others := verdict.GetContendersTotal(); {
-	case math.IsNaN(verdict.GetBest().GetMean()) || math.IsInf(verdict.GetBest().GetMean(), 0):
-		return "Nothing can be said about which configuration is best: the losses of the best one are not finite " +
-			"numbers."
+	case !isFinite(verdict.GetBest().GetMean()):
+		return describeDiverged(study)
 	case verdict.GetConfigurations() < 2:
 		text = "There is no other configuration to compare it with."
 	case others == 0 && !verdict.GetSettled():
@@ -115,7 +116,7 @@ func describeVerdict(study *trellisv1.Study, verdict *trellisv1.Verdict) string 
 // describeMissing says which trials take no part in a comparison, because they have no answer.
 func describeMissing(study *trellisv1.Study) string {
 	progress := study.GetProgress()
-	missing := progress.GetTrials() - progress.GetTrialsSucceeded()
+	missing := progress.GetTrials() - progress.GetTrialsSucceeded() - progress.GetTrialsDiverged()
 	again := fmt.Sprintf(" Take them up again: trellis retry %s --pruned", study.GetName())
 	switch {
 	case missing == 0:

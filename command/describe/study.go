@@ -17,6 +17,7 @@ var StudyColumns = []output.Column[*trellisv1.Study]{
 	output.Both("model", modelOf),
 	output.Both("trials", ProgressOf((*trellisv1.Progress).GetTrials)),
 	output.Both("trials_succeeded", ProgressOf((*trellisv1.Progress).GetTrialsSucceeded)),
+	ifAny("trials_diverged", (*trellisv1.Progress).GetTrialsDiverged),
 	output.Both("trials_failed", ProgressOf((*trellisv1.Progress).GetTrialsFailed)),
 	{Name: "trials_canceled", Plain: ProgressOf((*trellisv1.Progress).GetTrialsCanceled)},
 	ifAny("trials_pruned", (*trellisv1.Progress).GetTrialsPruned),
@@ -95,6 +96,7 @@ func Progress(study *trellisv1.Study) string {
 		number uint64
 		what   string
 	}{
+		{progress.GetTrialsDiverged(), "diverged"},
 		{progress.GetTrialsFailed(), "failed"},
 		{progress.GetTrialsPruned(), "pruned by a heuristic"},
 		{progress.GetTrialsCanceled(), "canceled"},

@@ -150,11 +150,9 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 	trained := after.GetEpochs() > before.GetEpochs()
 	if trained && (!known || lifecycle.RunEnded(after.GetState()) || v.now().Sub(written) >= epochLines) {
 		v.written[after.GetId()] = v.now()
-		v.line("run %s (%s): epoch %d/%d, training loss %s, validation loss %s, lowest %s at epoch %d%s",
-			runName(after),
+		v.line("run %s (%s): epoch %d/%d, training loss %s, validation loss %s%s%s", runName(after),
 			parameters, after.GetEpochs(), after.GetParameters().GetMaxEpochs(), output.ShortLoss(after.GetTrainLoss()),
-			output.ShortLoss(after.GetValidationLoss()), output.Optional(after.BestValidationLoss, output.ShortLoss),
-			after.GetBestEpoch(),
+			output.ShortLoss(after.GetValidationLoss()), describeLowest(after),
 			describeMetrics(v.board.metrics[after.GetId()]))
 	}
 	for _, line := range describeFailures(before, after, v.axes) {
@@ -167,7 +165,11 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 	}
 	for _, milestone := range newlyAnswered(before, after) {
 		loss := ""
-		if after.BestValidationLoss != nil && after.GetBestEpoch() <= milestone {
+		if after.BestValidationLoss == nil {
+			v.line("diverged (%s, maximum epochs %d): no validation loss is a finite number", parameters, milestone)
+			continue
+		}
+		if after.GetBestEpoch() <= milestone {
 			loss = fmt.Sprintf(": validation loss %s at epoch %d", output.ShortLoss(after.GetBestValidationLoss()),
 				after.GetBestEpoch())
 		}
@@ -178,10 +180,23 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 	}
 }
 
+// describeLowest is a run's lowest validation loss, with a comma before it, or nothing if none is a finite number.
+func describeLowest(run *trellisv1.Run) string {
+	if run.BestValidationLoss == nil {
+		return ""
+	}
+	return fmt.Sprintf(", lowest %s at epoch %d", output.ShortLoss(run.GetBestValidationLoss()), run.GetBestEpoch())
+}
+
+// hasDiverged says of a study's best trial that it is none: all trials with results have diverged.
+func hasDiverged(best *trellisv1.Trial) bool {
+	return best.GetState() == trellisv1.TrialState_TRIAL_STATE_DIVERGED
+}
+
 func isPruned(run *trellisv1.Run) bool { return run.GetState() == trellisv1.RunState_RUN_STATE_PRUNED }
 
 func (v *lineView) bestLine() {
-	if v.board.best == nil {
+	if v.board.best == nil || hasDiverged(v.board.best) {
 		return
 	}
 	line := describeBest(v.board.best, v.axes)

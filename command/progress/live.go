@@ -158,7 +158,7 @@ func (s *screen) render() string {
 	if runs := s.training(); len(runs) > 0 {
 		lines = append(lines, s.table(runs))
 	}
-	if s.board.best != nil {
+	if s.board.best != nil && !hasDiverged(s.board.best) {
 		add("%s %s", bold.Render(best), describeBest(s.board.best, s.axes))
 	}
 	// The cursor rests on a line of its own, which is wiped when the program ends.

@@ -3,6 +3,7 @@ package progress
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 	"testing"
@@ -313,5 +314,37 @@ func TestStagesAreShown(t *testing.T) {
 	view.showStages(stages, "sample")
 	if want := "study other is running: 30% done\nstudy other is running: 50% done\n"; out.String() != want {
 		t.Errorf("got\n%swant\n%s", &out, want)
+	}
+}
+
+// A run of which no validation loss is a finite number has diverged: nothing is called its lowest loss, nor it the best.
+func TestProgressOfDiverged(t *testing.T) {
+	script := studyScript()
+	first := script[1].response
+	response := proto.CloneOf(first)
+	run := response.Runs[0]
+	run.State, run.Epochs, run.StopReason = trellisv1.RunState_RUN_STATE_SUCCEEDED, 1, trellisv1.StopReason_STOP_REASON_DIVERGED
+	run.TrainLoss, run.ValidationLoss, run.BestValidationLoss, run.BestEpoch = math.NaN(), math.NaN(), nil, 0
+	response.Runs = response.Runs[:1]
+	response.Study.Progress.TrialsDiverged = 2
+	response.Best = &trellisv1.Trial{
+		State: trellisv1.TrialState_TRIAL_STATE_DIVERGED, Objective: proto.Float64(math.NaN()), Epochs: 1,
+	}
+	var out bytes.Buffer
+	view, screen := newLineView(&out, time.Now), newScreen(time.Now)
+	for _, response := range []*trellisv1.WatchStudyResponse{first, response} {
+		view.Update(response)
+		screen.Update(response)
+	}
+	shown := out.String() + colors.ReplaceAllString(screen.render(), "")
+	for _, wrong := range []string{"lowest", "best so far", "epoch 0", "answered"} {
+		if strings.Contains(shown, wrong) {
+			t.Errorf("%q in\n%s", wrong, shown)
+		}
+	}
+	for _, want := range []string{"validation loss NaN\n", "\ndiverged (", "2 diverged"} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("no %q in\n%s", want, shown)
+		}
 	}
 }

@@ -53,29 +53,30 @@ func writeStudy(
 // trialsOf counts a study's trials by their states.
 func trialsOf(study *trellisv1.Study) string {
 	p := study.GetProgress()
-	return counts(p.GetTrials(), p.GetTrialsSucceeded(), p.GetTrialsRunning(), p.GetTrialsFailed(), p.GetTrialsPruned(),
-		p.GetTrialsCanceled())
+	return counts(p.GetTrials(), p.GetTrialsSucceeded(), p.GetTrialsDiverged(), p.GetTrialsRunning(), p.GetTrialsFailed(),
+		p.GetTrialsPruned(), p.GetTrialsCanceled())
 }
 
 // runsOf counts a study's runs by their states.
 func runsOf(study *trellisv1.Study) string {
 	p := study.GetProgress()
-	return counts(p.GetRuns(), p.GetRunsSucceeded(), p.GetRunsRunning(), p.GetRunsFailed(), p.GetRunsPruned(),
+	return counts(p.GetRuns(), p.GetRunsSucceeded(), 0, p.GetRunsRunning(), p.GetRunsFailed(), p.GetRunsPruned(),
 		p.GetRunsCanceled())
 }
 
 // counts writes how many of all are in which state. The others are pending.
-func counts(all, succeeded, running, failed, pruned, canceled uint64) string {
+func counts(all, succeeded, diverged, running, failed, pruned, canceled uint64) string {
 	text := fmt.Sprintf("%d of %d succeeded", succeeded, all)
 	for _, part := range []struct {
 		number uint64
 		state  string
 	}{
+		{diverged, "diverged"},
 		{running, "running"},
 		{failed, "failed"},
 		{pruned, "pruned"},
 		{canceled, "canceled"},
-		{all - succeeded - running - failed - pruned - canceled, "pending"},
+		{all - succeeded - diverged - running - failed - pruned - canceled, "pending"},
 	} {
 		if part.number > 0 {
 			text += fmt.Sprintf(", %d %s", part.number, part.state)

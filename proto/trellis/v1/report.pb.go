@@ -162,7 +162,8 @@ type Report struct {
 	Verdict       *Verdict            `protobuf:"bytes,21,opt,name=verdict,proto3" json:"verdict,omitempty"`
 	// No validation loss was a finite number. These trials are counted in none of the others.
 	Diverged uint64 `protobuf:"varint,22,opt,name=diverged,proto3" json:"diverged,omitempty"`
-	// Trials with a finite objective whose weights could not be saved, and why: the most frequent reasons first, at most 10.
+	// Trials with a finite objective whose weights could not be saved, and why: the most frequent reasons first, at most
+	// 10.
 	WeightsMissing uint64                  `protobuf:"varint,23,opt,name=weights_missing,json=weightsMissing,proto3" json:"weights_missing,omitempty"`
 	MissingReasons []*Report_MissingReason `protobuf:"bytes,24,rep,name=missing_reasons,json=missingReasons,proto3" json:"missing_reasons,omitempty"`
 	unknownFields  protoimpl.UnknownFields

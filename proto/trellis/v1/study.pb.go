@@ -1883,7 +1883,8 @@ type Progress struct {
 	SecondsShared float64 `protobuf:"fixed64,17,opt,name=seconds_shared,json=secondsShared,proto3" json:"seconds_shared,omitempty"`
 	// Epochs that it would have taken to train every trial with a result separately.
 	EpochsAlone uint64 `protobuf:"varint,18,opt,name=epochs_alone,json=epochsAlone,proto3" json:"epochs_alone,omitempty"`
-	// Trials in the state DIVERGED, which trials_succeeded does not count then. Not stored: set where the API returns a study.
+	// Trials in the state DIVERGED, which trials_succeeded does not count then. Not stored: set where the API returns a
+	// study.
 	TrialsDiverged uint64 `protobuf:"varint,19,opt,name=trials_diverged,json=trialsDiverged,proto3" json:"trials_diverged,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache

@@ -36,8 +36,8 @@ const (
 	TrialState_TRIAL_STATE_CANCELED    TrialState = 5
 	// A heuristic has ended its run. It has no result.
 	TrialState_TRIAL_STATE_PRUNED TrialState = 6
-	// It has its result, but no validation loss was a finite number. Only what the API returns has this state: such a trial is
-	// stored, and counted in the digest, as SUCCEEDED.
+	// It has its result, but no validation loss was a finite number. Only what the API returns has this state: such a
+	// trial is stored, and counted in the digest, as SUCCEEDED.
 	TrialState_TRIAL_STATE_DIVERGED TrialState = 7
 )
 

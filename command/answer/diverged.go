@@ -1,0 +1,46 @@
+package answer
+
+import (
+	"fmt"
+	"io"
+	"math"
+
+	"trellis/command/describe"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
+)
+
+func isFinite(value float64) bool { return !math.IsNaN(value) && !math.IsInf(value, 0) }
+
+// writeDiverged writes, in place of the best, that all trials with results have diverged.
+func writeDiverged(out io.Writer, study *trellisv1.Study) error {
+	table := output.NewTable()
+	table.AppendRow([]any{"study", fmt.Sprintf("%s, %s: %s", study.GetName(), describe.StudyState(study),
+		describe.Progress(study))})
+	table.AppendRow([]any{"best trial", "none"})
+	_, err := fmt.Fprintf(out, "%s\n\n%s\n", table.Render(), describeDiverged(study))
+	return err
+}
+
+// describeDiverged says that there is no best configuration, because each has diverged, with one seed at least.
+func describeDiverged(study *trellisv1.Study) string {
+	progress := study.GetProgress()
+	text := "No configuration is the best: each has diverged with at least one seed."
+	if progress.GetTrialsSucceeded() == 0 {
+		text = fmt.Sprintf("No trial is the best: %s diverged, which means that no validation loss was a finite number. "+
+			"Try lower learning rates.", allOf(progress.GetTrialsDiverged()))
+	}
+	if !lifecycle.StudyEnded(study.GetState()) {
+		text += " " + describeMissing(study)
+	}
+	return text
+}
+
+// allOf counts trials that are all there are with results.
+func allOf(trials uint64) string {
+	if trials == 1 {
+		return "the only one with a result has"
+	}
+	return fmt.Sprintf("all %d with results have", trials)
+}
