@@ -22,7 +22,7 @@ func TestModelGet(t *testing.T) {
 	trials := readTrials(t, mustTrellis(t, "trials", "--coordinator", address, "same", "-o", "json"))
 	for _, trial := range trials {
 		file := filepath.Join(dir, "model")
-		mustTrellis(t, "model", "get", "--coordinator", address, "same", "--trial", fmt.Sprint(trial.GetIndex()), "-o",
+		mustTrellis(t, "model", "get", "--coordinator", address, "same", "--trial", fmt.Sprint(trial.GetIndex()), "--file",
 			file)
 		metadata := readSafetensors(t, file)
 		for key, want := range map[string]any{
@@ -48,7 +48,7 @@ func TestModelGet(t *testing.T) {
 	if metadata := readSafetensors(t, name); metadata["validation_loss"] != fmt.Sprint(best.GetObjective()) {
 		t.Errorf("the best trial has %v, its weights %v", best, metadata)
 	}
-	stdout := mustTrellis(t, "model", "get", "--coordinator", address, "same", "-o", "-")
+	stdout := mustTrellis(t, "model", "get", "--coordinator", address, "same", "--file", "-")
 	if content, err := os.ReadFile(name); err != nil || string(content) != stdout {
 		t.Errorf("standard output has %d bytes, the file %d: %v", len(stdout), len(content), err)
 	}
