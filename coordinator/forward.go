@@ -23,6 +23,9 @@ const (
 	// appliedIndexKey is the key in the trailer of the answer to a call that was passed on: the log index of what the
 	// leader's store includes.
 	appliedIndexKey = "trellis-applied-index"
+	// notExecutedKey is the key in the trailer of the answer to a call that was passed on and that nobody has executed:
+	// it may be passed on again, to the node that leads.
+	notExecutedKey = "trellis-not-executed"
 	// leaderPatience is how long a call waits for a leader to be elected, or for the node to be ready.
 	leaderPatience = time.Second
 	// catchUpTimeout is how long a node waits for its own store to include what the leader has answered.
@@ -33,12 +36,22 @@ const (
 func (c *Coordinator) routeUnary(
 	ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
 ) (any, error) {
-	leader, err := c.destination(ctx, info.FullMethod)
-	if err != nil {
-		return nil, err
-	}
-	if leader != "" {
-		return c.forwardUnary(ctx, leader, info.FullMethod, request)
+	var refused refusedError
+	for {
+		leader, err := c.destination(ctx, info.FullMethod, refused)
+		if err != nil {
+			if err := grpc.SetTrailer(ctx, metadata.Pairs(notExecutedKey, "true")); err != nil {
+				return nil, fmt.Errorf("tell that the call was not executed: %w", err)
+			}
+			return nil, err
+		}
+		if leader == "" {
+			break
+		}
+		response, err := c.forwardUnary(ctx, leader, info.FullMethod, request)
+		if !errors.As(err, &refused) {
+			return response, err
+		}
 	}
 	response, err := handler(ctx, request)
 	if err == nil && len(metadata.ValueFromIncomingContext(ctx, api.ForwardedBy)) > 0 {
@@ -50,11 +63,12 @@ func (c *Coordinator) routeUnary(
 	return response, err
 }
 
-// routeStream is routeUnary for streams.
+// routeStream is routeUnary for streams. One that was refused is not passed on again, because messages of it were: who
+// opened it opens another.
 func (c *Coordinator) routeStream(
 	service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
 ) error {
-	leader, err := c.destination(stream.Context(), info.FullMethod)
+	leader, err := c.destination(stream.Context(), info.FullMethod, refusedError{})
 	if err != nil {
 		return err
 	}
@@ -64,9 +78,18 @@ func (c *Coordinator) routeStream(
 	return handler(service, stream)
 }
 
+// refusedError says that the node that was taken for the leader has not executed a call, and why.
+type refusedError struct {
+	leader string
+	error
+}
+
 // destination returns the leader's address if the call is to be passed on, and nothing if this node answers it. It
-// waits a little while neither can be done, as during an election, and fails with UNAVAILABLE then.
-func (c *Coordinator) destination(ctx context.Context, method string) (leader string, err error) {
+// waits a little while neither can be done, as during an election or while this node knows no other leader than the one
+// that has refused the call, and fails with UNAVAILABLE then. A call that was passed on is not passed on again.
+func (c *Coordinator) destination(
+	ctx context.Context, method string, refused refusedError,
+) (leader string, err error) {
 	where := routeOf(method)
 	if where == unrouted {
 		return "", status.Errorf(codes.Unimplemented, "this version of Trellis does not know who answers %s", method)
@@ -77,8 +100,12 @@ func (c *Coordinator) destination(ctx context.Context, method string) (leader st
 	var patience <-chan time.Time
 	for {
 		changed := c.changes.next()
-		leader, refusal := c.whoAnswers(ctx, where)
-		if refusal == "" {
+		leader, refusal := c.whoAnswers(where)
+		if refusal == "" && (leader == "" || leader != refused.leader) {
+			if by := metadata.ValueFromIncomingContext(ctx, api.ForwardedBy); len(by) > 0 && leader != "" {
+				return "", status.Errorf(codes.Unavailable, "%s took this coordinator, %s, for the leader, which is %s",
+					by[0], c.address, leader)
+			}
 			return leader, nil
 		}
 		if patience == nil {
@@ -94,13 +121,16 @@ func (c *Coordinator) destination(ctx context.Context, method string) (leader st
 		case <-c.stopping.Done():
 			return "", errStopping
 		}
+		if refusal == "" {
+			return "", refused.error
+		}
 		return "", status.Error(codes.Unavailable, refusal)
 	}
 }
 
 // whoAnswers returns the leader's address if the call is to be passed on, nothing if this node answers it, or why
 // neither can be done now.
-func (c *Coordinator) whoAnswers(ctx context.Context, where route) (leader, refusal string) {
+func (c *Coordinator) whoAnswers(where route) (leader, refusal string) {
 	select {
 	case <-c.opened:
 	default:
@@ -114,21 +144,26 @@ func (c *Coordinator) whoAnswers(ctx context.Context, where route) (leader, refu
 		return "", c.whyNoLeader()
 	case where == readyNode && view.ready:
 		return "", ""
-	case view.leader == c.address:
+	}
+	// The log knows of a new leader before the view does, and of this node's election before its term begins.
+	leader, known := c.log.Leader()
+	switch {
+	case !known:
+		return "", c.whyNoLeader()
+	case leader == c.address:
 		return "", fmt.Sprintf("this coordinator, %s, has just been elected the leader and is not ready yet", c.address)
 	case where == readyNode:
 		return "", fmt.Sprintf("this coordinator, %s, is still reading what the leader, %s, has recorded", c.address,
-			view.leader)
+			leader)
+	case leader != view.leader:
+		return "", fmt.Sprintf("this coordinator, %s, has just heard of another leader, %s", c.address, leader)
 	}
-	if by := metadata.ValueFromIncomingContext(ctx, api.ForwardedBy); len(by) > 0 {
-		return "", fmt.Sprintf("%s took this coordinator, %s, for the leader, which is %s", by[0], c.address,
-			view.leader)
-	}
-	return view.leader, ""
+	return leader, ""
 }
 
 // forwardUnary passes a call on. When it has succeeded, it waits until the own store includes what the call has
 // changed, so that a client reads its own writes. A node that has fallen behind does not keep the answer back forever.
+// It fails with a refusedError if the other node has not executed the call.
 func (c *Coordinator) forwardUnary(ctx context.Context, leader, method string, request any) (any, error) {
 	_, response, err := messagesOf(method)
 	if err != nil {
@@ -142,6 +177,9 @@ func (c *Coordinator) forwardUnary(ctx context.Context, leader, method string, r
 	answer := response.New().Interface()
 	var trailer metadata.MD
 	if err := conn.Invoke(c.outgoing(ctx), method, request, answer, grpc.Trailer(&trailer)); err != nil {
+		if status.Code(err) == codes.Unavailable && len(trailer.Get(notExecutedKey)) > 0 {
+			return nil, refusedError{leader: leader, error: c.leaderError(leader, err)}
+		}
 		return nil, c.leaderError(leader, err)
 	}
 	if values := trailer.Get(appliedIndexKey); len(values) > 0 {

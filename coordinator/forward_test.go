@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -104,6 +105,93 @@ func TestAForwardedCallIsNotForwardedAgain(t *testing.T) {
 				"and the leader", err)
 		}
 	})
+}
+
+// A node that has just been elected does not pass calls on to the leader before it.
+func TestACallToANewLeaderWaitsForItsTerm(t *testing.T) {
+	simulateThree(t, func(c *cluster, leader, a, b *node) {
+		begin, waits := make(chan struct{}), make(chan struct{})
+		paused := make(chan error, 1)
+		go func() {
+			paused <- b.whilePaused(b.Context(), errLeaderChanged, func() error {
+				close(waits)
+				<-begin
+				return nil
+			})
+		}()
+		<-waits
+		b.hasLooked()
+		if _, err := leader.manager.TransferLeadership(leader.Context(),
+			&trellisv1.TransferLeadershipRequest{Node: b.address}); err != nil {
+			t.Fatal(err)
+		}
+		c.await("b is elected", func() bool {
+			return b.cluster().GetStatus().GetRole() == trellisv1.NodeRole_NODE_ROLE_LEADER
+		})
+		if view := b.view.Load(); view.leader != leader.address || b.Coordinator.leader.Leads() {
+			t.Fatalf("b's view of %s and its term have begun already: this shows nothing", view.leader)
+		}
+		time.AfterFunc(leaderPatience/2, func() { close(begin) })
+		if _, err := b.manager.RemoveNode(b.Context(),
+			&trellisv1.RemoveNodeRequest{Node: leader.address}); err != nil {
+			t.Errorf("a call to a node that has just been elected: %v", err)
+		}
+		if err := <-paused; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A node that takes another one for the leader, which has not executed the call, passes it on to the leader once it
+// hears of that.
+func TestACallThatNobodyHasExecutedIsPassedOnToTheNextLeader(t *testing.T) {
+	simulateThree(t, func(c *cluster, leader, a, b *node) {
+		create := func(name string) error {
+			_, err := a.studies.CreateStudy(a.Context(),
+				&trellisv1.CreateStudyRequest{Spec: syntheticSpec(name, []uint32{4}, []uint32{2})})
+			return err
+		}
+		a.log.hook(func(l *hookedLog) { l.leading = func() (string, bool) { return leader.address, true } })
+		if _, err := leader.manager.TransferLeadership(leader.Context(),
+			&trellisv1.TransferLeadershipRequest{Node: b.address}); err != nil {
+			t.Fatal(err)
+		}
+		c.await("b leads, and the old leader knows", func() bool {
+			return b.Coordinator.leader.Leads() && leader.view.Load().leader == b.address
+		})
+		began := time.Now()
+		err := create("early")
+		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), b.address) {
+			t.Errorf("a node that never hears of the new leader: %v, want Unavailable that names %s", err, b.address)
+		}
+		if took := time.Since(began); took != leaderPatience {
+			t.Errorf("it gave up after %v, want %v", took, leaderPatience)
+		}
+		time.AfterFunc(leaderPatience/2, func() { a.log.hook(func(l *hookedLog) { l.leading = nil }) })
+		if err := create("late"); err != nil {
+			t.Errorf("a node that hears of the new leader: %v", err)
+		}
+		if runs := b.study("late").GetProgress().GetRuns(); runs != 1 {
+			t.Errorf("the study has %d runs, want 1", runs)
+		}
+	})
+}
+
+// hasLooked waits until the node has just looked who leads: it looks again after followInterval.
+func (n *node) hasLooked() {
+	looked := make(chan struct{}, 1)
+	n.log.hook(func(l *hookedLog) {
+		l.leading = func() (string, bool) {
+			select {
+			case looked <- struct{}{}:
+			default:
+			}
+			return l.Log.Leader()
+		}
+	})
+	<-looked
+	n.log.hook(func(l *hookedLog) { l.leading = nil })
+	synctest.Wait()
 }
 
 func TestDeadlinesAreKeptOnTheWayToTheLeader(t *testing.T) {

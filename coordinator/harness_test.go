@@ -64,6 +64,8 @@ type hookedLog struct {
 	verifying func()
 	// unverified is what leadership can't be verified for.
 	unverified error
+	// leading says who leads, in place of the log.
+	leading func() (leader string, known bool)
 }
 
 func (l *hookedLog) hook(set func(*hookedLog)) {
@@ -113,6 +115,16 @@ func (l *hookedLog) Verify(ctx context.Context) error {
 		return unverified
 	}
 	return l.Log.Verify(ctx)
+}
+
+func (l *hookedLog) Leader() (leader string, known bool) {
+	l.mu.Lock()
+	leading := l.leading
+	l.mu.Unlock()
+	if leading != nil {
+		return leading()
+	}
+	return l.Log.Leader()
 }
 
 // serve runs the test with a coordinator under a fake clock.
