@@ -5,11 +5,13 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
@@ -94,6 +96,69 @@ func TestAFollowerAnswersReadsAndPassesChangesOn(t *testing.T) {
 	})
 }
 
+// A follower that has started again answers no reads before its store has what was recorded meanwhile.
+func TestAFollowerThatIsBehindAnswersNoReads(t *testing.T) {
+	simulateThree(t, func(c *cluster, leader, a, b *node) {
+		a.stop()
+		leader.create(syntheticSpec("missed", []uint32{4, 8}, []uint32{2}))
+		// It starts, hears of the leader, and can't write what that has recorded.
+		stalled, released := make(chan struct{}), make(chan struct{})
+		release := sync.OnceFunc(func() { close(released) })
+		defer release()
+		a.memory.Write = func() error {
+			select {
+			case <-stalled:
+				<-released
+			default:
+			}
+			return nil
+		}
+		c.network.Partition([]string{a.address}, []string{leader.address, b.address})
+		a = c.start(a.address, Config{})
+		<-a.opened
+		close(stalled)
+		c.network.Heal()
+		c.await("it follows the leader", func() bool { return a.view.Load().known })
+		reads := map[string]func() error{
+			"get": func() error {
+				_, err := a.studies.GetStudy(a.Context(), &trellisv1.GetStudyRequest{Study: "missed"})
+				return err
+			},
+			"list": func() error {
+				_, err := a.studies.ListStudies(a.Context(), &trellisv1.ListStudiesRequest{})
+				return err
+			},
+			"watch": func() error {
+				watch, err := a.studies.WatchStudy(a.Context(), &trellisv1.WatchStudyRequest{Study: "missed"})
+				if err == nil {
+					_, err = watch.Recv()
+				}
+				return err
+			},
+		}
+		for name, read := range reads {
+			began := time.Now()
+			err := read()
+			if status.Code(err) != codes.Unavailable ||
+				!strings.Contains(err.Error(), "is still reading what the leader, "+leader.address) {
+				t.Errorf("%s from a follower that is behind: %v, want Unavailable that says so", name, err)
+			}
+			if took := time.Since(began); took != leaderPatience {
+				t.Errorf("%s was refused after %v, want %v", name, took, leaderPatience)
+			}
+		}
+		if a.is(readyService) != grpc_health_v1.HealthCheckResponse_NOT_SERVING {
+			t.Error("a follower that is behind is said to serve")
+		}
+		release()
+		for name, read := range reads {
+			if err := read(); err != nil {
+				t.Errorf("%s from a follower that has caught up: %v", name, err)
+			}
+		}
+	})
+}
+
 func TestAForwardedCallIsNotForwardedAgain(t *testing.T) {
 	simulateThree(t, func(c *cluster, leader, a, b *node) {
 		ctx := metadata.AppendToOutgoingContext(a.Context(), api.ForwardedBy, "somebody:1")
@@ -131,10 +196,21 @@ func TestACallToANewLeaderWaitsForItsTerm(t *testing.T) {
 		if view := b.view.Load(); view.leader != leader.address || b.Coordinator.leader.Leads() {
 			t.Fatalf("b's view of %s and its term have begun already: this shows nothing", view.leader)
 		}
+		backup := make(chan error, 1)
+		go func() {
+			stream, err := b.manager.Backup(b.Context(), &trellisv1.BackupRequest{})
+			if err == nil {
+				_, err = stream.Recv()
+			}
+			backup <- err
+		}()
 		time.AfterFunc(leaderPatience/2, func() { close(begin) })
 		if _, err := b.manager.RemoveNode(b.Context(),
 			&trellisv1.RemoveNodeRequest{Node: leader.address}); err != nil {
 			t.Errorf("a call to a node that has just been elected: %v", err)
+		}
+		if err := <-backup; err != nil {
+			t.Errorf("a stream from a node that has just been elected: %v", err)
 		}
 		if err := <-paused; err != nil {
 			t.Error(err)

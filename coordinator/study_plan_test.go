@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"math"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -65,6 +66,67 @@ func TestAPlanIsWhatCreatingTakesOver(t *testing.T) {
 		h.create(slowSpec("second", 4))
 		progress := h.study("second").GetProgress()
 		if progress.GetEpochsShared() != p.GetEpochsShared() || progress.GetRunsSucceeded() != p.GetRunsShared() ||
+			progress.GetSecondsShared() != p.GetSecondsShared() {
+			t.Errorf("planned %v, created %v", p, progress)
+		}
+	})
+}
+
+// TestAPlanOverAChainOfStudies: the third of three studies, each of which asks for more epochs than the one before,
+// takes over what the second knows, including what that one had from the first, and what it took to train.
+func TestAPlanOverAChainOfStudies(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		longer := func(name string, epochs uint32) *trellisv1.StudySpec {
+			spec := slowSpec(name, 1)
+			spec.Grid[0].MaxEpochs.Values = []uint32{epochs}
+			return spec
+		}
+		w := h.connect("w", 1)
+		known := uint32(0)
+		for _, spec := range []*trellisv1.StudySpec{longer("first", 4), longer("second", 10)} {
+			h.create(spec)
+			a := w.assignment()
+			epochs := a.GetConfig().GetParameters().GetMaxEpochs()
+			// There is no checkpoint: what the first study knows is trained again, and counts for nothing.
+			var losses []float64
+			for epoch := range epochs {
+				losses = append(losses, lossAt(a.GetConfig().GetParameters(), epoch+1))
+			}
+			reports := reportsOf(a, 1, losses...)
+			for i := range reports.Seconds {
+				reports.Seconds[i] = float64(epochs)
+			}
+			w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{
+				Reports: &trellisv1.ReportBatch{Reports: []*trellisv1.Reports{reports}},
+			}})
+			w.succeed(a, epochs)
+			w.acknowledged(a.GetAttempt(), epochs, true)
+			progress := h.study(spec.GetName()).GetProgress()
+			if progress.GetEpochsShared() != uint64(known) {
+				t.Errorf("study %s shares %d epochs, want %d", spec.GetName(), progress.GetEpochsShared(), known)
+			}
+			known = epochs
+		}
+		for _, test := range []struct {
+			epochs, shared uint32
+			seconds        float64
+			ended          uint64
+		}{
+			// Four epochs of 4 s and six of 10 s: a part counts for what all of them took on average.
+			{3, 3, 3 * 7.6, 1},
+			{8, 8, 8 * 7.6, 1},
+			{10, 10, 4*4 + 6*10, 1},
+			{20, 10, 4*4 + 6*10, 0},
+		} {
+			p := h.plan(longer("third", test.epochs), false)
+			if p.GetEpochsShared() != uint64(test.shared) || math.Abs(p.GetSecondsShared()-test.seconds) > 1e-9 ||
+				p.GetRunsShared() != test.ended {
+				t.Errorf("%d epochs are planned as %v, want %+v", test.epochs, p, test)
+			}
+		}
+		p := h.plan(longer("third", 20), false)
+		h.create(longer("third", 20))
+		if progress := h.study("third").GetProgress(); progress.GetEpochsShared() != p.GetEpochsShared() ||
 			progress.GetSecondsShared() != p.GetSecondsShared() {
 			t.Errorf("planned %v, created %v", p, progress)
 		}

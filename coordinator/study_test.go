@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,6 +173,12 @@ func TestAWatchSendsChangesAndGoesOnWhereItWas(t *testing.T) {
 		if response := h.receive(late); len(response.GetRuns()) != 0 {
 			t.Errorf("a watch that goes on at index %d was sent %v again", first.GetIndex(), response.GetRuns())
 		}
+		// An index that the study has not come to is of another study, or of another life of the coordinator.
+		strange := h.receive(h.watch("watch", first.GetIndex()+1000))
+		if len(strange.GetRuns()) != 2 || strange.GetIndex() != first.GetIndex() {
+			t.Errorf("a watch from an index beyond the study's was sent %d runs at index %d, want 2 at %d",
+				len(strange.GetRuns()), strange.GetIndex(), first.GetIndex())
+		}
 		w.report(b, 2)
 		w.succeed(b, 2)
 		for {
@@ -267,12 +274,12 @@ func TestAWatchSplitsWhatIsTooLargeForAMessage(t *testing.T) {
 				},
 			})
 		}
-		h.study("verbose")
-		watch, err := h.studies.WatchStudy(h.Context(), &trellisv1.WatchStudyRequest{Study: "verbose"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		study := h.study("verbose")
+		// A client that goes on at an index that it was sent before the last part would miss the rest.
+		since := study.GetCreateIndex()
+		watch := h.watch("verbose", since)
 		seen := 0
+		var indexes []uint64
 		for {
 			response, err := watch.Recv()
 			if errors.Is(err, io.EOF) {
@@ -282,9 +289,15 @@ func TestAWatchSplitsWhatIsTooLargeForAMessage(t *testing.T) {
 				t.Fatal(err)
 			}
 			seen += len(response.GetRuns())
+			indexes = append(indexes, response.GetIndex())
 		}
 		if seen != runs {
 			t.Errorf("%d runs were sent, want %d", seen, runs)
+		}
+		want := slices.Repeat([]uint64{since}, len(indexes))
+		want[len(want)-1] = study.GetModifyIndex()
+		if len(indexes) < 2 || !slices.Equal(indexes, want) {
+			t.Errorf("the parts have the indexes %d, want %d", indexes, want)
 		}
 	})
 }

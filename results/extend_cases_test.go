@@ -371,3 +371,29 @@ func TestRetry(t *testing.T) {
 	ok(t, store.SetStudyState(42, at(42), "s", lifecycle.StudyCanceled))
 	refuse(43, `study "s" is canceled: only a`)
 }
+
+// TestRetrySpares: a run that was pruned is not judged again after a retry, nor after a second one, by which it has
+// failed.
+func TestRetrySpares(t *testing.T) {
+	p := newPool(t, &trellisv1.StudySpec{Name: "s", Pruning: ashaOf(2, 3)}, 2, flatCurves(8, .3, .2))
+	p.train()
+	p.log = nil
+	spared := func() {
+		t.Helper()
+		if run, err := p.store.Snapshot().Run(nil, "s", "a"); err != nil || !run.Spared {
+			t.Errorf("after a retry the run that was pruned is %v, %v", run, err)
+		}
+	}
+	retryStudy(t, p.store, p.next(), true)
+	spared()
+	p.fails = func(*trellisv1.Run) bool { return true }
+	p.train()
+	retryStudy(t, p.store, p.next(), false)
+	spared()
+	p.fails = nil
+	p.train()
+	checkLog(t, p.log, `
+a2 failed, b8 succeeded
+a8 succeeded, b8 succeeded
+`)
+}

@@ -57,6 +57,41 @@ func TestFailuresAreForgotten(t *testing.T) {
 	}
 }
 
+// TestFailuresSayWhichEpoch: workers that are lost in the middle of what others have reported already are lost at the
+// epoch that each had come to, not at the last that is recorded.
+func TestFailuresSayWhichEpoch(t *testing.T) {
+	store := newStore(t)
+	run, trials := testRun("a", 16, 0, 10)
+	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
+	index := uint64(1)
+	next := func() uint64 { index++; return index }
+	// lose gives the run to a worker, which reports epochs up to a last one, one by one, and is lost.
+	lose := func(worker string, last uint32) *trellisv1.Run {
+		ok(t, store.SetWorker(next(), at(index), &trellisv1.Worker{Name: worker, State: lifecycle.WorkerReady, Slots: 1}))
+		attempt := grant1(t, store, next(), "s", "a", worker)
+		for epoch := range last {
+			record(t, store, next(), reportEntry("s", "a", attempt, epoch+1, 1, 1, nil))
+		}
+		ok(t, store.SetWorker(next(), at(index), &trellisv1.Worker{Name: worker, State: lifecycle.WorkerLost}))
+		got, err := store.Snapshot().Run(nil, "s", "a")
+		ok(t, err)
+		return got
+	}
+	lose("u", 5)
+	for n, last := range []uint32{2, 3, 0} {
+		got := lose(fmt.Sprint("w", n), last)
+		failure := got.Failures[len(got.Failures)-1]
+		if got.State != lifecycle.RunPending || failure.Epochs != last || failure.RunEpochs != 5 {
+			t.Errorf("worker %d was lost after it had sent %d epochs again: %v", n, last, got)
+		}
+	}
+	// Three at the same epoch are no accident.
+	lose("x", 2)
+	if got := lose("y", 2); got.State != lifecycle.RunFailed {
+		t.Errorf("three workers were lost at the same epoch: %v", got)
+	}
+}
+
 // TestFailuresBeyondTheLimit: an attempt at a run of a snapshot may fail, however many failures that count the run has.
 func TestFailuresBeyondTheLimit(t *testing.T) {
 	source := newStore(t)

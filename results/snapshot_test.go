@@ -343,6 +343,9 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 		"checkpoint too late": {forged(study, with(func(r *trellisv1.Run) {
 			r.Checkpoints = []*trellisv1.Checkpoint{{Epoch: 3}}
 		})), ErrCorrupt, "checkpoint of epoch 3 after that of 0, and 2 epochs"},
+		"two checkpoints of one epoch": {forged(study, with(func(r *trellisv1.Run) {
+			r.Checkpoints = []*trellisv1.Checkpoint{{Epoch: 1}, {Epoch: 1}}
+		})), ErrCorrupt, "checkpoint of epoch 1 after that of 1, and 2 epochs"},
 		"lease of nobody": {forged(study, with(func(r *trellisv1.Run) {
 			r.State, r.Worker, r.Attempt = lifecycle.RunLeased, "nobody", 1
 		}), endMark(2)), ErrCorrupt, "1 workers that are not there have runs"},

@@ -95,6 +95,51 @@ func TestTenStepsBits(t *testing.T) {
 	}
 }
 
+// Noise and samples of validation and of test are drawn apart: the same images have another loss as test images than as
+// those of validation. Both have the bits that were recorded, on each path.
+func TestEvaluationBits(t *testing.T) {
+	for _, test := range []struct {
+		model string
+		// validation and test are the bits of the same images' losses before any training.
+		validation, test uint64
+	}{
+		{DenoisingAutoencoder, 0x3fccc6e2e0000000, 0x3fccc6e440000000},
+		{VariationalAutoencoder, 0x4069512ea0000000, 0x4069f3d5a0000000},
+	} {
+		t.Run(test.model, func(t *testing.T) {
+			config := smallModel(t, test.model)
+			config.Data = mnist(t, 1, 3, 1)
+			config.Data.Test = config.Data.Validation
+			inUse := kernel.Path()
+			defer kernel.SetPath(inUse)
+			for _, path := range kernel.Paths() {
+				if err := kernel.SetPath(path); err != nil {
+					t.Fatal(err)
+				}
+				trainee, err := begin(&config)
+				if err != nil {
+					t.Fatal(err)
+				}
+				trainee.KeepBest()
+				validation, err := trainee.Validate(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				tested, err := trainee.Test(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := math.Float64bits(validation.Loss); got != test.validation {
+					t.Errorf("the validation loss on path %s is %v, %#x, want %#x", path, validation.Loss, got, test.validation)
+				}
+				if got := math.Float64bits(tested.Loss); got != test.test {
+					t.Errorf("the test loss on path %s is %v, %#x, want %#x", path, tested.Loss, got, test.test)
+				}
+			}
+		})
+	}
+}
+
 func withValues(config Config, values map[string]float64) Config {
 	config.Values = values
 	return config

@@ -1,6 +1,7 @@
 package exit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -21,6 +22,34 @@ func TestErrorText(t *testing.T) {
 	} {
 		if got := Text(test.err); got != test.want {
 			t.Errorf("got %q, want %q", got, test.want)
+		}
+	}
+}
+
+// TestCode: what Help promises, of errors as they come: wrapped, and from the wire.
+func TestCode(t *testing.T) {
+	wire := func(code codes.Code) error { return fmt.Errorf("get study a: %w", status.Error(code, "as it is")) }
+	for _, test := range []struct {
+		err  error
+		want int
+	}{
+		{nil, OK},
+		{errors.New("something else"), Error},
+		{wire(codes.Internal), Error},
+		{Usagef("no such flag"), Usage},
+		{wire(codes.InvalidArgument), Usage},
+		{wire(codes.NotFound), NotFound},
+		{wire(codes.AlreadyExists), AlreadyExists},
+		{fmt.Errorf("%w at 127.0.0.1:1", ErrUnavailable), Unavailable},
+		{wire(codes.Unavailable), Unavailable},
+		{wire(codes.DeadlineExceeded), Unavailable},
+		{fmt.Errorf("%w: 2 trials failed", ErrIncomplete), Incomplete},
+		{fmt.Errorf("watch: %w", ErrInterrupted), Interrupted},
+		{fmt.Errorf("watch: %w", context.Canceled), Interrupted},
+		{wire(codes.Canceled), Interrupted},
+	} {
+		if got := Code(test.err); got != test.want {
+			t.Errorf("%v ends with %d, want %d", test.err, got, test.want)
 		}
 	}
 }
