@@ -156,11 +156,12 @@ func (m mutant) plant(ctx context.Context, root string) (caughtBy string, err er
 
 var (
 	failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
+	timedOut   = regexp.MustCompile(`(?m)^panic: test timed out after `)
 	crashed    = regexp.MustCompile(`(?m)^(panic: .*|fatal error: .*)$`)
 )
 
-// judge says which test go test's output blames. A bug that does not compile, or tests that there are none of, prove
-// nothing.
+// judge says which test go test's output blames. A bug that does not compile, tests that there are none of, and tests
+// that do not end in time prove nothing: the machine may be busy.
 func judge(output string, err error) (caughtBy string, _ error) {
 	var exit *exec.ExitError
 	switch {
@@ -171,6 +172,9 @@ func judge(output string, err error) (caughtBy string, _ error) {
 		return "", fmt.Errorf("its tests do not run:\n%s", output)
 	case err == nil:
 		return "", nil
+	}
+	if timedOut.MatchString(output) {
+		return "", errors.New("its tests did not end in time: name the one that catches it, with -run")
 	}
 	if found := failedTest.FindStringSubmatch(output); found != nil {
 		return "caught by " + found[1], nil

@@ -53,6 +53,7 @@ func TestJudge(t *testing.T) {
 		{"passed", "ok  \ttrellis/results\t1s\n", nil, "", false},
 		{"failed", "--- FAIL: TestX (0.1s)\n    x_test.go:3: no\nFAIL\n", failed, "caught by TestX", false},
 		{"crashed", "panic: nil map\n\ngoroutine 1:\nFAIL\n", failed, "caught: panic: nil map", false},
+		{"too slow", "panic: test timed out after 2m0s\n\trunning tests:\n\t\tTestX (2m0s)\nFAIL\n", failed, "", true},
 		{"does not compile", "FAIL\ttrellis/results [build failed]\n", failed, "", true},
 		{"no such test", "ok  \ttrellis/results\t0.1s [no tests to run]\n", nil, "", true},
 		{"failed by itself", "FAIL\ttrellis/results\n", failed, "", true},

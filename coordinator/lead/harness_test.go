@@ -143,16 +143,22 @@ type testWorker struct {
 	ctx    context.Context
 	sent   chan *trellisv1.SessionRequest
 	gotten chan *trellisv1.SessionResponse
-	// ended is closed when the session has ended.
+	// ended is closed when the session has ended, for the reason why.
 	ended chan struct{}
+	why   error
 }
 
 var _ trellisv1.WorkerService_SessionServer = (*testWorker)(nil)
 
 func hello(worker string) *trellisv1.Hello { return &trellisv1.Hello{Worker: worker, Slots: 1} }
 
-// connect opens a session, which ends at the latest with the test.
+// connect opens a session in the leader's term, which ends at the latest with the test.
 func connect(log *testLog, l *Leader, hello *trellisv1.Hello) *testWorker {
+	return open(log, func(w *testWorker) error { return l.Serve(hello, w) })
+}
+
+// open opens the session that serve serves.
+func open(log *testLog, serve func(*testWorker) error) *testWorker {
 	w := &testWorker{
 		T: log.T, sent: make(chan *trellisv1.SessionRequest), gotten: make(chan *trellisv1.SessionResponse, 100),
 		ended: make(chan struct{}),
@@ -162,7 +168,7 @@ func connect(log *testLog, l *Leader, hello *trellisv1.Hello) *testWorker {
 	go func() {
 		defer close(w.ended)
 		defer cancel()
-		_ = l.Serve(hello, w)
+		w.why = serve(w)
 	}()
 	synctest.Wait()
 	return w

@@ -2,6 +2,7 @@ package lead
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -26,6 +27,23 @@ func TestAcknowledgementsThatNobodyTakesAreBounded(t *testing.T) {
 	if status.Code(cause) != codes.ResourceExhausted {
 		t.Errorf("the session ends with %v", cause)
 	}
+}
+
+func TestASessionEndsWithItsTerm(t *testing.T) {
+	leading(t, func(l *Leader, log *testLog) {
+		term, end := context.WithCancelCause(log.ctx)
+		w := open(log, func(w *testWorker) error { return l.host.serve(term, log.ctx, hello("worker"), w) })
+		end(ErrNotLeading)
+		synctest.Wait()
+		select {
+		case <-w.ended:
+			if !errors.Is(w.why, ErrNotLeading) {
+				t.Errorf("the session has ended because of %v, want %v", w.why, ErrNotLeading)
+			}
+		default:
+			t.Error("the session goes on after its term")
+		}
+	})
 }
 
 // What a session reads when its term ends may come into the queue after that was emptied. It is not recorded in a later
