@@ -74,7 +74,7 @@ var mayImport = map[string]string{
 	"results/figure":                       "",
 	"results/grid":                         "proto/trellis/v1 results/pruning results/spelling",
 	"results/importance":                   "",
-	"results/insight":                      "proto/trellis/v1 results results/grid results/importance results/listing results/statistics",
+	"results/insight":                      "proto/trellis/v1 results results/grid results/importance results/listing results/statistics results/trajectory",
 	"results/lifecycle":                    "proto/trellis/v1",
 	"results/listing":                      "proto/trellis/v1 results/lifecycle results/spelling",
 	"results/paper":                        "",

@@ -401,6 +401,41 @@ func TestSourcesAreKept(t *testing.T) {
 	})
 }
 
+// A checkpoint that the coordinator can't admit, as its artifact is not there, is recorded as missing too, and a report
+// counts the trials whose weights it has.
+func TestRefusedCheckpointsAreMissing(t *testing.T) {
+	servePretrained(t, func(h *harness, _ *artifacttest.Store) {
+		h.create(imageSpec("paper", "conv-autoencoder", 4))
+		w := h.connect("w", 1)
+		a := w.assignment()
+		w.report(a, 1)
+		w.save(a, 1)
+		w.report(a, 2)
+		w.send(&trellisv1.SessionRequest{
+			Message: &trellisv1.SessionRequest_Checkpoint{Checkpoint: &trellisv1.CheckpointReport{
+				Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
+				Checkpoint: &trellisv1.Checkpoint{
+					Epoch: 2, BestEpoch: 2, Sha256: artifacttest.DigestOf([]byte("never uploaded")), Size: 14,
+				},
+			}},
+		})
+		for acknowledged := uint32(0); acknowledged < 2; {
+			acknowledged = max(acknowledged, w.next().GetAcknowledgement().GetCheckpoint())
+		}
+		w.succeed(a, 2)
+		w.acknowledged(a.GetAttempt(), 2, true)
+		response, err := h.trials.GetReport(h.Context(), &trellisv1.GetReportRequest{Study: "paper"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		report := response.GetReport()
+		if reasons := report.GetMissingReasons(); report.GetWeightsMissing() != 1 || len(reasons) != 1 ||
+			reasons[0].GetTrials() != 1 || !strings.Contains(reasons[0].GetReason(), "no such artifact") {
+			t.Errorf("report %v", report)
+		}
+	})
+}
+
 // What a worker could not save is recorded with the run, acknowledged like a checkpoint, and told to who asks for the weights.
 func TestMissingWeightsAreRecorded(t *testing.T) {
 	servePretrained(t, func(h *harness, _ *artifacttest.Store) {

@@ -201,11 +201,15 @@ func refused(err error) bool {
 // reason is what a person needs of the error of a call: "dial tcp [::1]:7070: connect: connection refused", without
 // gRPC's wrapping.
 func reason(err error) string {
-	s, ok := status.FromError(err)
-	if !ok {
+	var answer interface {
+		error
+		GRPCStatus() *status.Status
+	}
+	if !errors.As(err, &answer) {
 		return err.Error()
 	}
-	message := s.Message()
+	// What wraps it stays.
+	message := strings.Replace(err.Error(), answer.Error(), answer.GRPCStatus().Message(), 1)
 	message = strings.TrimPrefix(message, `connection error: desc = "`)
 	message = strings.TrimPrefix(message, "transport: Error while dialing: ")
 	message = strings.TrimPrefix(message, "error reading server preface: ")

@@ -309,7 +309,7 @@ func TestReason(t *testing.T) {
 			`dial tcp 127.0.0.1:1: connect: connection refused"`), "dial tcp 127.0.0.1:1: connect: connection refused"},
 		{
 			"wrapped", fmt.Errorf("fetch: %w", status.Error(codes.Unavailable, "gone")),
-			"fetch: rpc error: code = Unavailable desc = gone",
+			"fetch: gone",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

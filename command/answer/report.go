@@ -35,6 +35,7 @@ var reportColumns = []output.Column[report]{
 	reportCount("failed", report.GetFailed),
 	reportCount("canceled", report.GetCanceled),
 	reportCount("open", report.GetOpen),
+	reportCount("weights_missing", report.GetWeightsMissing),
 	reportCount("epochs_trained", report.GetEpochsTrained),
 	reportCount("epochs_shared", report.GetEpochsShared),
 	reportCount("epochs_alone", report.GetEpochsAlone),
@@ -91,6 +92,9 @@ func writeReport(out io.Writer, r report) error {
 	}
 	if saved := describeSaved(r); saved != "" {
 		row("saved", "%s", saved)
+	}
+	if missing := DescribeMissingWeights(r); missing != "" {
+		row("missing weights", "%s", missing)
 	}
 	row("exactness", "%s", describeExactness(r))
 	row("digest", "%s%s", r.GetDigest(), describeDigest(study))

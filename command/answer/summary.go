@@ -35,6 +35,9 @@ func writeSummaryOf(out io.Writer, r report) error {
 	if r.GetPruned() > 0 {
 		lines = append(lines, output.Sentence(describeExactness(r)))
 	}
+	if missing := DescribeMissingWeights(r); missing != "" {
+		lines = append(lines, output.Sentence(missing))
+	}
 	if r.GetFailed() > 0 {
 		lines = append(lines, fmt.Sprintf("Take up what has failed again: trellis retry %s", r.GetStudy().GetName()))
 	}

@@ -237,6 +237,11 @@ func describeFailures(before, after *trellisv1.Run, varied describe.Axes) []stri
 		lines = append(lines, fmt.Sprintf("%s: its attempt on worker %s failed: %s", name, failure.GetWorker(),
 			describeFailure(failure)))
 	}
+	if missing := after.GetMissingWeights(); len(missing) > len(before.GetMissingWeights()) {
+		last := missing[len(missing)-1]
+		lines = append(lines, fmt.Sprintf("%s: the weights of epoch %d could not be saved: %s", name, last.GetEpoch(),
+			output.Shorten(last.GetReason(), 200)))
+	}
 	if after.GetState() != before.GetState() && after.GetState() == trellisv1.RunState_RUN_STATE_FAILED {
 		lines = append(lines, fmt.Sprintf("%s failed for good: %s", name, after.GetError()))
 	}

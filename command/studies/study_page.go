@@ -33,6 +33,7 @@ func writeStudy(
 	row("runs", runsOf(study))
 	row("epochs", epochsOf(study))
 	row("shared", describe.Sharing(study.GetProgress(), report.GetSharedFrom()))
+	row("missing weights", answer.DescribeMissingWeights(report))
 	row("waits for", waitsFor(study, elsewhere))
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_RUNNING {
 		row("end", strings.TrimPrefix(describe.End(study.GetForecast(), now), "ends "))

@@ -171,8 +171,9 @@ func (h *host) receive(ctx context.Context, session *session, stream trellisv1.W
 	}
 }
 
-// receiveCheckpoint handles a checkpoint that a worker says it has uploaded. One that can't be referred to never
-// reaches the log. It is acknowledged nevertheless: the worker has nothing better to send, and goes on.
+// receiveCheckpoint handles a checkpoint that a worker says it has uploaded, or could not upload. One that can't be
+// referred to is recorded as missing. It is acknowledged nevertheless: the worker has nothing better to send, and goes
+// on.
 func (h *host) receiveCheckpoint(ctx context.Context, session *session, report *trellisv1.CheckpointReport) error {
 	entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Checkpoint{Checkpoint: report}}
 	if report.GetMissing() != "" {
@@ -192,8 +193,7 @@ func (h *host) receiveCheckpoint(ctx context.Context, session *session, report *
 		h.logger.Warn("refused a checkpoint: if the run is interrupted, it goes on from an earlier one",
 			"study", report.GetStudy(),
 			"run", report.GetRun(), "epoch", report.GetCheckpoint().GetEpoch(), "worker", session.worker, "error", err)
-		session.acknowledge(entry)
-		return nil
+		report.Missing = truncate(err.Error(), maxFailureMessage)
 	}
 	return h.put(ctx, session, entry, report.GetStudy(), report.GetRun())
 }

@@ -1,19 +1,26 @@
 package insight
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/listing"
+	"trellis/results/trajectory"
 )
 
 // MaxReportedFailures is how many failed runs a report lists. It has fewer if their trials are so many that the list
 // would be larger than a page.
 const MaxReportedFailures = 100
+
+// maxReasons is how many reasons for missing weights a report gives.
+const maxReasons = 10
 
 // Report accounts for every point of a study's grid, as it stands: see trellisv1.Report. Its verdict is at the study's
 // own confidence, and unset if nothing has been answered. It fails with ErrNotFound if there is no such study.
@@ -46,15 +53,17 @@ func reportOn(snapshot *results.Snapshot, study *trellisv1.Study) (*trellisv1.Re
 		EpochsAlone:    progress.EpochsAlone,
 		SecondsTrained: progress.TrainingSeconds,
 	}
-	failures := listing.MaxPageBytes
+	failures, missing := listing.MaxPageBytes, map[string]uint64{}
 	for its := range runs {
 		countAnswers(report, its)
+		countMissing(report, missing, its)
 		report.SecondsSaved += secondsSaved(its)
 		addSource(report, its.Run)
 		if its.Run.State == trellisv1.RunState_RUN_STATE_FAILED {
 			addFailure(report, &failures, its)
 		}
 	}
+	report.MissingReasons = mostFrequent(missing)
 	if report.Digest, err = snapshot.Digest(study.Name); err != nil {
 		return nil, err
 	}
@@ -97,6 +106,28 @@ func countAnswers(report *trellisv1.Report, its results.Served) {
 	default:
 		report.Open += unanswered
 	}
+}
+
+// countMissing counts a run's trials whose weights could not be saved, and notes why.
+func countMissing(report *trellisv1.Report, reasons map[string]uint64, its results.Served) {
+	for _, trial := range its.Answers {
+		if missing, reason := trajectory.MissingWeights(trial, its.Run); missing {
+			report.WeightsMissing++
+			reasons[reason]++
+		}
+	}
+}
+
+// mostFrequent are at most maxReasons of the reasons, the most frequent first.
+func mostFrequent(reasons map[string]uint64) []*trellisv1.Report_MissingReason {
+	var all []*trellisv1.Report_MissingReason
+	for reason, trials := range reasons {
+		all = append(all, &trellisv1.Report_MissingReason{Reason: reason, Trials: trials})
+	}
+	slices.SortFunc(all, func(a, b *trellisv1.Report_MissingReason) int {
+		return cmp.Or(cmp.Compare(b.Trials, a.Trials), strings.Compare(a.Reason, b.Reason))
+	})
+	return all[:min(len(all), maxReasons)]
 }
 
 // secondsSaved is the worker time that the answered trials of a run did not take: each by itself would have taken its

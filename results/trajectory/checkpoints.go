@@ -60,26 +60,35 @@ func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpo
 		return nil, fmt.Errorf("trial %d has no weights to use: none of its validation losses is a finite number",
 			index)
 	}
-	checkpoints := run.GetCheckpoints()
-	if place, kept := CheckpointAt(checkpoints, trial.GetEpochs()); kept && checkpoints[place].GetBestEpoch() == best {
-		return checkpoints[place], nil
+	if checkpoint := bestCheckpoint(trial, run); checkpoint != nil {
+		return checkpoint, nil
 	}
-	for _, checkpoint := range slices.Backward(checkpoints) {
-		if checkpoint.GetBestEpoch() == best {
-			return checkpoint, nil
-		}
-	}
-	place, missing := missingAt(run.GetMissingWeights(), trial.GetEpochs())
+	missing, reason := MissingWeights(trial, run)
 	switch {
 	case missing:
-		return nil, fmt.Errorf("the weights of trial %d could not be saved: %s", index, run.MissingWeights[place].GetReason())
+		return nil, fmt.Errorf("the weights of trial %d could not be saved: %s", index, reason)
 	case trial.GetState() == lifecycle.TrialRunning:
 		return nil, fmt.Errorf("trial %d is still training, and the weights of epoch %d, its best so far, have not been saved "+
 			"yet: try again later", index, best)
-	case len(checkpoints) == 0:
+	case len(run.GetCheckpoints()) == 0:
 		return nil, fmt.Errorf("no weights of trial %d were saved: a coordinator that was started with --in-memory keeps none", index)
 	default:
 		return nil, fmt.Errorf("the weights of trial %d were not saved: its run has checkpoints, but none with the weights of "+
 			"epoch %d", index, best)
 	}
+}
+
+// bestCheckpoint is the checkpoint with the best weights of a trial, which has some: see BestWeights. It is nil if there
+// is none.
+func bestCheckpoint(trial *trellisv1.Trial, run *trellisv1.Run) *trellisv1.Checkpoint {
+	checkpoints, best := run.GetCheckpoints(), trial.GetBestEpoch()
+	if place, kept := CheckpointAt(checkpoints, trial.GetEpochs()); kept && checkpoints[place].GetBestEpoch() == best {
+		return checkpoints[place]
+	}
+	for _, checkpoint := range slices.Backward(checkpoints) {
+		if checkpoint.GetBestEpoch() == best {
+			return checkpoint
+		}
+	}
+	return nil
 }

@@ -14,6 +14,18 @@ func missingAt(missing []*trellisv1.MissingWeights, epoch uint32) (place int, fo
 	})
 }
 
+// MissingWeights says whether a trial has best weights that should have been saved and could not be, and why.
+func MissingWeights(trial *trellisv1.Trial, run *trellisv1.Run) (missing bool, reason string) {
+	if trial.GetBestEpoch() == 0 || len(run.GetMissingWeights()) == 0 || bestCheckpoint(trial, run) != nil {
+		return false, ""
+	}
+	place, missing := missingAt(run.MissingWeights, trial.GetEpochs())
+	if !missing {
+		return false, ""
+	}
+	return true, run.MissingWeights[place].GetReason()
+}
+
 // WithMissing returns the weights that a run misses with one more, which takes the place of one of the same epoch. Like
 // checkpoints, those at milestones are kept and the last.
 func WithMissing(run *trellisv1.Run, more *trellisv1.MissingWeights) []*trellisv1.MissingWeights {
