@@ -5,6 +5,8 @@ import (
 	"math/big"
 	"strconv"
 
+	"google.golang.org/protobuf/proto"
+
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -13,34 +15,41 @@ import (
 const significantDigits = 12
 
 // axis is the distinct values that one parameter takes, in order, and where each of them stands.
-type axis[V uint32 | float64] struct {
-	values    []V
-	positions map[V]uint64
+type axis struct {
+	values []float64
+	// positions are by the bits of the values: none of these is NaN or -0.
+	positions map[uint64]uint64
 }
 
 // newAxis indexes values. If two are equal, ok is false and i and j are their positions.
-func newAxis[V uint32 | float64](values []V) (a axis[V], i, j uint64, ok bool) {
-	a = axis[V]{values: values, positions: make(map[V]uint64, len(values))}
+func newAxis(values []float64) (a axis, i, j uint64, ok bool) {
+	a = axis{values: values, positions: make(map[uint64]uint64, len(values))}
 	for j, value := range values {
-		if i, twice := a.positions[value]; twice {
+		if i, twice := a.position(value); twice {
 			return a, i, uint64(j), false
 		}
-		a.positions[value] = uint64(j)
+		a.positions[math.Float64bits(value)] = uint64(j)
 	}
 	return a, 0, 0, true
 }
 
-func (a *axis[V]) size() uint64 { return uint64(len(a.values)) }
+func (a *axis) position(value float64) (uint64, bool) {
+	position, ok := a.positions[math.Float64bits(value)]
+	return position, ok
+}
 
-// protoAxis is what IntegerAxis and NumberAxis have in common.
-type protoAxis interface {
+func (a *axis) size() uint64 { return uint64(len(a.values)) }
+
+// ProtoAxis is what IntegerAxis and NumberAxis have in common.
+type ProtoAxis interface {
+	proto.Message
 	GetLinear() *trellisv1.Range
 	GetLog2() *trellisv1.Range
 	GetLog10() *trellisv1.Range
 }
 
 // rangeOf returns the axis's range, the name of its field, and whether it is logarithmic; nil if the axis is a list.
-func rangeOf(a protoAxis) (r *trellisv1.Range, field string, logarithmic bool) {
+func rangeOf(a ProtoAxis) (r *trellisv1.Range, field string, logarithmic bool) {
 	switch {
 	case a.GetLinear() != nil:
 		return a.GetLinear(), "linear", false

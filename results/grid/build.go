@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"buf.build/go/protovalidate"
+	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -39,26 +40,28 @@ func (b *builder) build(spec *trellisv1.StudySpec) *Grid {
 	if b.checkSize(spec); len(b.violations) > 0 {
 		return nil
 	}
-	g := &Grid{
-		batchSizes: b.integers(spec.GetBatchSize(), "batch_size"),
-		seeds:      b.integers(spec.GetSeeds(), "seeds"),
+	g := new(Grid)
+	var ofStudy []dimension
+	for _, its := range axesOfStudy(spec) {
+		ofStudy = append(ofStudy, b.dimension(its, its.path...))
 	}
 	for i, grid := range spec.GetGrid() {
-		p := product{
-			latentDims:    b.integers(grid.GetLatentDim(), "grid", i, "latent_dim"),
-			learningRates: b.numbers(grid.GetLearningRate(), "grid", i, "learning_rate"),
-			weightDecays:  b.numbers(grid.GetWeightDecay(), "grid", i, "weight_decay"),
-			maxEpochs:     b.integers(grid.GetMaxEpochs(), "grid", i, "max_epochs"),
-			offset:        g.size,
-		}
+		p := product{own: len(grid.GetAxes()), offset: g.size}
 		points := uint64(1)
-		for _, name := range slices.Sorted(maps.Keys(grid.GetAxes())) {
-			own := ownAxis{name, b.numbers(grid.GetAxes()[name], "grid", i, "axes", mapKey(name))}
-			points *= own.size()
-			p.own = append(p.own, own)
+		for _, its := range axesOfGrid(grid) {
+			d := b.dimension(its, append([]any{"grid", i}, its.path...)...)
+			if its.name == CommonAxes[MaxEpochs].GetName() {
+				for _, epochs := range d.axis.values {
+					p.longest = max(p.longest, uint32(epochs))
+				}
+			}
+			p.dimensions = append(p.dimensions, d)
 		}
-		g.size += points * p.latentDims.size() * p.learningRates.size() * p.weightDecays.size() * p.maxEpochs.size() *
-			g.batchSizes.size() * g.seeds.size()
+		p.dimensions = append(p.dimensions, ofStudy...)
+		for _, d := range p.dimensions {
+			points *= d.size()
+		}
+		g.size += points
 		g.products = append(g.products, p)
 	}
 	if len(g.products) == 0 {
@@ -70,28 +73,87 @@ func (b *builder) build(spec *trellisv1.StudySpec) *Grid {
 	return g
 }
 
+// namedAxis is an axis as a spec has it.
+type namedAxis struct {
+	ProtoAxis
+	// name is what its field is called; path leads to it, from the spec or from the grid that has it.
+	name string
+	path []any
+
+	value func(*trellisv1.Parameters) float64
+	set   func(*trellisv1.Parameters, float64)
+}
+
+// axesOfGrid are those of one grid, in the order of the digits: among the common ones, before max_epochs, those that
+// only the model has, by name.
+func axesOfGrid(grid *trellisv1.Grid) (axes []namedAxis) {
+	for place, axis := range CommonAxes {
+		if place == MaxEpochs {
+			axes = append(axes, ownAxes(grid)...)
+		}
+		if axis.InGrid() {
+			axes = append(axes, axis.named(grid))
+		}
+	}
+	return axes
+}
+
+// axesOfStudy are those that all grids share, in the order of the digits.
+func axesOfStudy(spec *trellisv1.StudySpec) (axes []namedAxis) {
+	for _, axis := range CommonAxes {
+		if !axis.InGrid() {
+			axes = append(axes, axis.named(spec))
+		}
+	}
+	return axes
+}
+
+func (a *CommonAxis) named(message proto.Message) namedAxis {
+	return namedAxis{a.Of(message), a.Field(), []any{a.Field()}, a.Value, a.Set}
+}
+
+func ownAxes(grid *trellisv1.Grid) (axes []namedAxis) {
+	for _, name := range slices.Sorted(maps.Keys(grid.GetAxes())) {
+		value := func(p *trellisv1.Parameters) float64 {
+			if value, ok := p.GetValues()[name]; ok {
+				return value
+			}
+			return math.NaN()
+		}
+		set := func(p *trellisv1.Parameters, value float64) {
+			if p.Values == nil {
+				p.Values = make(map[string]float64, len(grid.GetAxes()))
+			}
+			p.Values[name] = value
+		}
+		axes = append(axes, namedAxis{grid.GetAxes()[name], name, []any{"axes", mapKey(name)}, value, set})
+	}
+	return axes
+}
+
+func (b *builder) dimension(its namedAxis, path ...any) dimension {
+	return dimension{b.values(its.ProtoAxis, path...), its.value, its.set}
+}
+
 // checkSize counts the trials without looking at a single value.
 func (b *builder) checkSize(spec *trellisv1.StudySpec) {
 	variants := count{1}
-	variants.times(valueCount(spec.GetBatchSize()))
-	variants.times(valueCount(spec.GetSeeds()))
+	var variantFactors []string
+	for _, its := range axesOfStudy(spec) {
+		n := valueCount(its.ProtoAxis)
+		variants.times(n)
+		variantFactors = append(variantFactors, grouped(n)+" "+its.name)
+	}
 	before := len(b.violations)
 	var points, trials count
 	for i, grid := range spec.GetGrid() {
 		here := count{1}
 		var factors []string
-		times := func(name string, a protoAxis) {
-			n := valueCount(a)
+		for _, its := range axesOfGrid(grid) {
+			n := valueCount(its.ProtoAxis)
 			here.times(n)
-			factors = append(factors, grouped(n)+" "+name)
+			factors = append(factors, grouped(n)+" "+its.name)
 		}
-		times("latent_dim", grid.GetLatentDim())
-		times("learning_rate", grid.GetLearningRate())
-		times("weight_decay", grid.GetWeightDecay())
-		for _, name := range slices.Sorted(maps.Keys(grid.GetAxes())) {
-			times(name, grid.GetAxes()[name])
-		}
-		times("max_epochs", grid.GetMaxEpochs())
 		if here.n > MaxTrials {
 			b.refuse("grid.size", fmt.Sprintf("this grid has %s points (%s); a study has at most %s",
 				here, strings.Join(factors, " x "), grouped(MaxTrials)), "grid", i)
@@ -101,15 +163,13 @@ func (b *builder) checkSize(spec *trellisv1.StudySpec) {
 		trials.plus(here.n)
 	}
 	if trials.n > MaxTrials && len(b.violations) == before {
-		b.refuse("grid.size", fmt.Sprintf(
-			"the study has %s trials (%s points of its grids x %s batch_size x %s seeds); a study has at most %s",
-			trials, points, grouped(valueCount(spec.GetBatchSize())), grouped(valueCount(spec.GetSeeds())),
-			grouped(MaxTrials)), "grid")
+		b.refuse("grid.size", fmt.Sprintf("the study has %s trials (%s points of its grids x %s); a study has at most %s",
+			trials, points, strings.Join(variantFactors, " x "), grouped(MaxTrials)), "grid")
 	}
 }
 
 // valueCount returns how many values an axis says that it has.
-func valueCount(a protoAxis) uint64 {
+func valueCount(a ProtoAxis) uint64 {
 	if r, _, _ := rangeOf(a); r != nil {
 		return uint64(r.GetCount())
 	}
@@ -122,48 +182,54 @@ func valueCount(a protoAxis) uint64 {
 	return 0
 }
 
-// integers reads an axis of whole numbers.
-func (b *builder) integers(a *trellisv1.IntegerAxis, path ...any) axis[uint32] {
+// values reads an axis: its values in its order.
+func (b *builder) values(a ProtoAxis, path ...any) axis {
+	integers, whole := a.(*trellisv1.IntegerAxis)
 	r, field, logarithmic := rangeOf(a)
-	if r == nil {
-		return listed(b, a.GetValues(), path)
+	switch {
+	case r != nil:
+		return b.ranged(r, logarithmic, whole, append(path, field))
+	case whole:
+		values := make([]float64, len(integers.GetValues()))
+		for i, value := range integers.GetValues() {
+			values[i] = float64(value)
+		}
+		return listed(b, values, integers.GetValues(), path)
 	}
-	path = append(path, field)
-	if !b.checkRange(r, logarithmic, path) {
-		return axis[uint32]{}
+	values := slices.Clone(a.(*trellisv1.NumberAxis).GetValues())
+	for i, value := range values {
+		switch {
+		case math.IsNaN(value):
+			b.refuse("axis.number", "NaN is not a number", append(path, "values", i)...)
+			return axis{}
+		case value == 0:
+			values[i] = 0 // -0 is the same point as 0, and must have the same digits.
+		}
 	}
-	if wrong := notWhole(r, logarithmic); wrong != "" {
-		b.refuse("axis.whole", wrong, path...)
-		return axis[uint32]{}
-	}
-	values := make([]uint32, 0, r.GetCount())
-	for _, point := range points(r, logarithmic) {
-		values = append(values, uint32(point))
-	}
-	return ascending(b, values, path)
+	return listed(b, values, values, path)
 }
 
-// numbers reads an axis of real numbers.
-func (b *builder) numbers(a *trellisv1.NumberAxis, path ...any) axis[float64] {
-	r, field, logarithmic := rangeOf(a)
-	if r == nil {
-		values := append([]float64(nil), a.GetValues()...)
-		for i, value := range values {
-			switch {
-			case math.IsNaN(value):
-				b.refuse("axis.number", "NaN is not a number", append(path, "values", i)...)
-				return axis[float64]{}
-			case value == 0:
-				values[i] = 0 // -0 is the same point as 0, and must have the same digits.
-			}
-		}
-		return listed(b, values, path)
-	}
-	path = append(path, field)
+// ranged makes an axis of a range's points, all of them whole if they must be.
+func (b *builder) ranged(r *trellisv1.Range, logarithmic, whole bool, path []any) axis {
 	if !b.checkRange(r, logarithmic, path) {
-		return axis[float64]{}
+		return axis{}
+	}
+	if whole {
+		if wrong := notWhole(r, logarithmic); wrong != "" {
+			b.refuse("axis.whole", wrong, path...)
+			return axis{}
+		}
 	}
 	return ascending(b, points(r, logarithmic), path)
+}
+
+// wholeNumbers are the values of an axis of whole numbers.
+func wholeNumbers(values []float64) []uint32 {
+	whole := make([]uint32, len(values))
+	for i, value := range values {
+		whole[i] = uint32(value)
+	}
+	return whole
 }
 
 // checkRange says whether points can work on a range. The bounds of each parameter are narrower.
@@ -177,14 +243,14 @@ func (b *builder) checkRange(r *trellisv1.Range, logarithmic bool, path []any) b
 	return ok
 }
 
-// listed makes an axis of a list.
-func listed[V uint32 | float64](b *builder, values []V, path []any) axis[V] {
+// listed makes an axis of a list. written are the same values as the list has them.
+func listed[V uint32 | float64](b *builder, values []float64, written []V, path []any) axis {
 	if len(values) == 0 {
 		b.refuse("axis.empty", "an axis needs at least one value", path...)
 	}
 	a, i, j, ok := newAxis(values)
 	if !ok {
-		b.refuse("axis.distinct", twice(values[j], i, j), append(path, "values")...)
+		b.refuse("axis.distinct", twice(written[j], i, j), append(path, "values")...)
 	}
 	return a
 }
@@ -195,13 +261,13 @@ func twice(value any, i, j uint64) string {
 }
 
 // ascending makes an axis of a range's points, which must be distinct after rounding.
-func ascending[V uint32 | float64](b *builder, values []V, path []any) axis[V] {
+func ascending(b *builder, values []float64, path []any) axis {
 	for i := 1; i < len(values); i++ {
 		if values[i-1] >= values[i] {
 			b.refuse("axis.distinct", fmt.Sprintf(
 				"points %d and %d of this range are no longer distinct when they are rounded to %d significant digits: "+
 					"choose a smaller count", i, i+1, significantDigits), path...)
-			return axis[V]{}
+			return axis{}
 		}
 	}
 	a, _, _, _ := newAxis(values)

@@ -2,8 +2,8 @@
 // bits on every platform, so that every replica of the coordinator expands a study alike.
 //
 // A grid is never materialized. Its points are numbered, and a point is computed from its index by mixed radix: the
-// digits are the positions on the axes latent_dim, learning_rate, weight_decay, the axes that only the model has, by
-// name, max_epochs, batch_size and seed, of which the last varies fastest. A list of grids is their union: the indices
+// digits are the positions on the axes, in the order of CommonAxes, with those that only the model has, by name, before
+// max_epochs. The last, seed, varies fastest. A list of grids is their union: the indices
 // of each follow those of the grid before. A point that an earlier grid has too counts there alone, and leaves a gap.
 //
 // Which models there are, and which axes of their own they have, is an argument: see Models. They are asked at the edge

@@ -137,21 +137,15 @@ func (e *expansion) done() ([]*trellisv1.Trial, []*trellisv1.Run) {
 
 // trajectory is what tells the runs of a study apart: parameters without max_epochs.
 type trajectory struct {
-	latentDim, seed, batchSize uint32
-	learningRate, weightDecay  float64
+	common Key
 	// own has the values on the model's own axes.
 	own string
 }
 
 func trajectoryOf(p *trellisv1.Parameters) trajectory {
-	return trajectory{
-		latentDim:    p.GetLatentDim(),
-		learningRate: p.GetLearningRate(),
-		weightDecay:  p.GetWeightDecay(),
-		seed:         p.GetSeed(),
-		batchSize:    p.GetBatchSize(),
-		own:          ownLines(p.GetValues()),
-	}
+	t := trajectory{common: KeyOf(p), own: ownLines(p.GetValues())}
+	t.common.Set(MaxEpochs, 0)
+	return t
 }
 
 // Summary is what a study would cost at most.

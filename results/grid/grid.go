@@ -2,7 +2,6 @@ package grid
 
 import (
 	"iter"
-	"slices"
 	"sort"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -11,29 +10,28 @@ import (
 // Grid is the union of a study's grids, each with every batch size and every seed: a set of numbered points. It does
 // not change, and may be used by several goroutines.
 type Grid struct {
-	products   []product
-	batchSizes axis[uint32]
-	seeds      axis[uint32]
-	// size is the number of indices: those of all products, batch sizes and seeds.
+	products []product
+	// size is the number of indices: those of all products.
 	size uint64
 }
 
 // product is one grid of the union.
 type product struct {
-	latentDims    axis[uint32]
-	learningRates axis[float64]
-	weightDecays  axis[float64]
-	// own are the axes that only the model has, by name.
-	own       []ownAxis
-	maxEpochs axis[uint32]
+	// dimensions are the axes of the grid and those of the study, the slowest digit first.
+	dimensions []dimension
+	// own is how many of them only the model has.
+	own int
+	// longest is the largest max_epochs.
+	longest uint32
 	// offset is the index of the first point; the next product's follow the last.
 	offset uint64
 }
 
-// ownAxis is an axis that only the study's model has.
-type ownAxis struct {
-	name string
-	axis[float64]
+// dimension is an axis and the parameter that it is of. value of a point that has none is NaN, which no axis has.
+type dimension struct {
+	axis
+	value func(*trellisv1.Parameters) float64
+	set   func(*trellisv1.Parameters, float64)
 }
 
 // New reads the spec's grid, filling in defaults. It returns a *protovalidate.ValidationError if an axis has no values,
@@ -68,33 +66,13 @@ func (g *Grid) productOf(index uint64) int {
 func (g *Grid) at(k int, index uint64) *trellisv1.Parameters {
 	p := &g.products[k]
 	rest := index - p.offset
-	return &trellisv1.Parameters{
-		Seed:         digit(&g.seeds, &rest),
-		BatchSize:    digit(&g.batchSizes, &rest),
-		MaxEpochs:    digit(&p.maxEpochs, &rest),
-		Values:       ownDigits(p.own, &rest),
-		WeightDecay:  digit(&p.weightDecays, &rest),
-		LearningRate: digit(&p.learningRates, &rest),
-		LatentDim:    digit(&p.latentDims, &rest),
+	point := new(trellisv1.Parameters)
+	for i := len(p.dimensions) - 1; i >= 0; i-- {
+		d := &p.dimensions[i]
+		d.set(point, d.values[rest%d.size()])
+		rest /= d.size()
 	}
-}
-
-func digit[V uint32 | float64](a *axis[V], rest *uint64) V {
-	value := a.values[*rest%a.size()]
-	*rest /= a.size()
-	return value
-}
-
-// ownDigits returns the values on a model's own axes, nil if it has none.
-func ownDigits(own []ownAxis, rest *uint64) map[string]float64 {
-	if len(own) == 0 {
-		return nil
-	}
-	values := make(map[string]float64, len(own))
-	for i := range slices.Backward(own) {
-		values[own[i].name] = digit(&own[i].axis, rest)
-	}
-	return values
+	return point
 }
 
 // Index returns the lowest index of a point, if it is in the grid.
@@ -110,34 +88,19 @@ func (g *Grid) Index(parameters *trellisv1.Parameters) (uint64, bool) {
 // index returns the index that a point has in product k. It is the inverse of at.
 func (g *Grid) index(k int, parameters *trellisv1.Parameters) (uint64, bool) {
 	p := &g.products[k]
+	if len(parameters.GetValues()) != p.own {
+		return 0, false
+	}
 	index := uint64(0)
-	ok := position(&p.latentDims, parameters.GetLatentDim(), &index) &&
-		position(&p.learningRates, parameters.GetLearningRate(), &index) &&
-		position(&p.weightDecays, parameters.GetWeightDecay(), &index) &&
-		ownPosition(p.own, parameters.GetValues(), &index) &&
-		position(&p.maxEpochs, parameters.GetMaxEpochs(), &index) &&
-		position(&g.batchSizes, parameters.GetBatchSize(), &index) &&
-		position(&g.seeds, parameters.GetSeed(), &index)
-	return p.offset + index, ok
-}
-
-func position[V uint32 | float64](a *axis[V], value V, index *uint64) bool {
-	digit, ok := a.positions[value]
-	*index = *index*a.size() + digit
-	return ok
-}
-
-func ownPosition(own []ownAxis, values map[string]float64, index *uint64) bool {
-	if len(values) != len(own) {
-		return false
-	}
-	for i := range own {
-		value, ok := values[own[i].name]
-		if !ok || !position(&own[i].axis, value, index) {
-			return false
+	for i := range p.dimensions {
+		d := &p.dimensions[i]
+		digit, ok := d.position(d.value(parameters))
+		if !ok {
+			return 0, false
 		}
+		index = index*d.size() + digit
 	}
-	return true
+	return p.offset + index, true
 }
 
 // First says whether no earlier grid of the union has the point of this index, which is below Size.

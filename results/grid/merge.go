@@ -28,15 +28,18 @@ func (models Models) Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendS
 		return nil, err
 	}
 	merged := WithDefaults(spec)
-	merged.Seeds = withIntegers(merged.Seeds, request.GetSeeds())
-	merged.BatchSize = withIntegers(merged.BatchSize, request.GetBatchSize())
+	for _, axis := range CommonAxes {
+		more := axis.Of(request)
+		if !isSet(more) {
+			continue
+		}
+		for _, holder := range axis.holders(merged) {
+			axis.Put(holder, extended(axis.Of(holder), more))
+		}
+	}
 	for _, grid := range merged.Grid {
-		grid.LatentDim = withIntegers(grid.LatentDim, request.GetLatentDim())
-		grid.LearningRate = withNumbers(grid.LearningRate, request.GetLearningRate())
-		grid.WeightDecay = withNumbers(grid.WeightDecay, request.GetWeightDecay())
-		grid.MaxEpochs = withIntegers(grid.MaxEpochs, request.GetMaxEpochs())
 		for name, more := range request.GetAxes() {
-			grid.Axes[name] = withNumbers(grid.Axes[name], more)
+			grid.Axes[name] = extended(grid.Axes[name], more).(*trellisv1.NumberAxis)
 		}
 	}
 	if err := models.Validate(merged); err != nil {
@@ -48,33 +51,30 @@ func (models Models) Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendS
 // validateValues says what is wrong with the values of a request, whatever spec they are added to: it checks them as a
 // spec of their own. Axes that the request leaves out have a single value there.
 func (models Models) validateValues(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) error {
-	orOne := func(axis *trellisv1.IntegerAxis) *trellisv1.IntegerAxis {
-		if axis == nil {
-			return &trellisv1.IntegerAxis{Values: []uint32{1}}
-		}
-		return axis
-	}
-	learningRate := request.GetLearningRate()
-	if learningRate == nil {
-		learningRate = &trellisv1.NumberAxis{Values: []float64{1}}
-	}
 	axes := maps.Clone(request.GetAxes())
 	for name, axis := range spec.GetGrid()[0].GetAxes() {
 		if axes == nil {
 			axes = map[string]*trellisv1.NumberAxis{}
 		}
 		if axes[name] == nil {
-			axes[name] = &trellisv1.NumberAxis{Values: (&builder{}).numbers(axis).values[:1]}
+			axes[name] = &trellisv1.NumberAxis{Values: (&builder{}).values(axis).values[:1]}
 		}
 	}
-	err := models.Validate(&trellisv1.StudySpec{
+	grid := &trellisv1.Grid{Axes: axes}
+	alone := &trellisv1.StudySpec{
 		Name: spec.GetName(), Data: spec.GetData(), Model: spec.GetModel(), Pretrained: spec.GetPretrained(),
-		Grid: []*trellisv1.Grid{{
-			LatentDim: orOne(request.GetLatentDim()), LearningRate: learningRate, WeightDecay: request.GetWeightDecay(),
-			MaxEpochs: orOne(request.GetMaxEpochs()), Axes: axes,
-		}},
-		Seeds: request.GetSeeds(), BatchSize: request.GetBatchSize(),
-	})
+		Grid: []*trellisv1.Grid{grid},
+	}
+	for _, axis := range CommonAxes {
+		its := axis.Of(request)
+		if !isSet(its) && axis.Default == nil {
+			its = axis.With(1) // Any value that is valid.
+		}
+		if isSet(its) {
+			axis.Put(axis.holders(alone)[0], its)
+		}
+	}
+	err := models.Validate(alone)
 	if err == nil {
 		err = hasAxes(spec, request)
 	}
@@ -111,72 +111,66 @@ func nameAsRequested(violation *protovalidate.Violation) {
 	violation.Proto.Field = validate.FieldPath_builder{Elements: elements[1:]}.Build()
 }
 
-// withIntegers returns the axis with the values of another that it does not have. Both are valid.
-func withIntegers(axis, more *trellisv1.IntegerAxis) *trellisv1.IntegerAxis {
-	values := union((&builder{}).integers(axis), more, (*builder).integers)
-	if values == nil {
-		return axis
+// extended returns the axis with the values of another, of the same kind, that it does not have. Both are valid.
+func extended(a, more ProtoAxis) ProtoAxis {
+	if !isSet(more) {
+		return a
 	}
-	return &trellisv1.IntegerAxis{Values: values}
-}
-
-// withNumbers is withIntegers for real numbers.
-func withNumbers(axis, more *trellisv1.NumberAxis) *trellisv1.NumberAxis {
-	values := union((&builder{}).numbers(axis), more, (*builder).numbers)
-	if values == nil {
-		return axis
+	has := axis{}
+	if isSet(a) {
+		has = (&builder{}).values(a)
 	}
-	return &trellisv1.NumberAxis{Values: values}
-}
-
-// union returns the values of an axis and those of more that it does not have, nil if there are none.
-func union[V uint32 | float64, Axis interface {
-	comparable
-	protoAxis
-}](has axis[V], more Axis, read func(*builder, Axis, ...any) axis[V]) []V {
-	var none Axis
-	if more == none {
-		return nil
-	}
-	var added []V
-	for _, value := range read(&builder{}, more).values {
-		if _, there := has.positions[value]; !there {
+	var added []float64
+	for _, value := range (&builder{}).values(more).values {
+		if _, there := has.position(value); !there {
 			added = append(added, value)
 		}
 	}
 	if len(added) == 0 {
-		return nil
+		return a
 	}
-	return append(has.values[:len(has.values):len(has.values)], added...)
+	all := slices.Concat(has.values, added)
+	if _, whole := more.(*trellisv1.IntegerAxis); whole {
+		return &trellisv1.IntegerAxis{Values: wholeNumbers(all)}
+	}
+	return &trellisv1.NumberAxis{Values: all}
 }
 
 // Extends says whether a spec is what Merge may make of another: every axis has all of its values, in every grid, and
 // nothing else differs.
-func Extends(extended, spec *trellisv1.StudySpec) bool {
-	extended, spec = WithDefaults(extended), WithDefaults(spec)
-	if len(extended.Grid) != len(spec.Grid) || !hasIntegers(extended.Seeds, spec.Seeds) ||
-		!hasIntegers(extended.BatchSize, spec.BatchSize) {
+func Extends(all, some *trellisv1.StudySpec) bool {
+	all, some = WithDefaults(all), WithDefaults(some)
+	if len(all.Grid) != len(some.Grid) {
 		return false
 	}
-	for i, grid := range spec.Grid {
-		all := extended.Grid[i]
-		if !hasIntegers(all.LatentDim, grid.LatentDim) || !hasIntegers(all.MaxEpochs, grid.MaxEpochs) ||
-			!hasNumbers(all.LearningRate, grid.LearningRate) || !hasNumbers(all.WeightDecay, grid.WeightDecay) ||
-			len(all.Axes) != len(grid.Axes) {
-			return false
-		}
-		for name, axis := range grid.Axes {
-			if more, ok := all.Axes[name]; !ok || !hasNumbers(more, axis) {
+	for _, axis := range CommonAxes {
+		holders := axis.holders(all)
+		for i, holder := range axis.holders(some) {
+			if !hasAll(axis.Of(holders[i]), axis.Of(holder)) {
 				return false
 			}
 		}
 	}
-	for _, spec := range []*trellisv1.StudySpec{extended, spec} {
-		spec.Grid, spec.Seeds, spec.BatchSize = nil, nil, nil
+	for i, grid := range some.Grid {
+		if len(all.Grid[i].Axes) != len(grid.Axes) {
+			return false
+		}
+		for name, axis := range grid.Axes {
+			if more, ok := all.Grid[i].Axes[name]; !ok || !hasAll(more, axis) {
+				return false
+			}
+		}
 	}
-	return proto.Equal(extended, spec)
+	for _, spec := range []*trellisv1.StudySpec{all, some} {
+		for _, axis := range CommonAxes {
+			if !axis.InGrid() {
+				spec.ProtoReflect().Clear(fieldOf(spec, axis.Field()))
+			}
+		}
+		spec.Grid = nil
+	}
+	return proto.Equal(all, some)
 }
 
-func hasIntegers(all, some *trellisv1.IntegerAxis) bool { return withIntegers(all, some) == all }
-
-func hasNumbers(all, some *trellisv1.NumberAxis) bool { return withNumbers(all, some) == all }
+// hasAll says whether an axis has all values of another.
+func hasAll(all, some ProtoAxis) bool { return extended(all, some) == all }

@@ -95,7 +95,7 @@ func checkIntegers(t *rapid.T, got, before, more *trellisv1.IntegerAxis) {
 		if a == nil {
 			return nil
 		}
-		return (&builder{}).integers(a).values
+		return wholeNumbers((&builder{}).values(a).values)
 	}
 	want := append(slices.Clone(values(before)), values(more)...)
 	want = distinct(want)
@@ -109,7 +109,7 @@ func checkNumbers(t *rapid.T, got, before, more *trellisv1.NumberAxis) {
 		if a == nil {
 			return nil
 		}
-		return (&builder{}).numbers(a).values
+		return (&builder{}).values(a).values
 	}
 	want := append(slices.Clone(values(before)), values(more)...)
 	want = distinct(want)

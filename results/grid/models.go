@@ -129,8 +129,10 @@ func (models Models) unknownAxis(model *trellisv1.Model, name string) string {
 // AxisNames are the names of all axes that a grid of the model has. Without a model they are those of every model.
 func AxisNames(model *trellisv1.Model) []string {
 	var names []string
-	for _, axis := range commonAxes {
-		names = append(names, axis.GetName())
+	for _, axis := range CommonAxes {
+		if axis.InGrid() {
+			names = append(names, axis.GetName())
+		}
 	}
 	for _, axis := range model.GetAxes() {
 		names = append(names, axis.GetName())
@@ -194,10 +196,17 @@ func (models Models) checkWhole(b *builder, spec *trellisv1.StudySpec) {
 // axisName is what an axis may be called: a name in a spec and in a filter.
 var axisName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
 
-// taken are names of axes that all models have, and of what else trials are ordered and filtered by.
+// taken are names of what else than axes a spec has, and trials are ordered and filtered by.
 var taken = []string{
-	"latent_dim", "learning_rate", "weight_decay", "max_epochs", "seed", "seeds", "batch_size", "axes",
-	"study", "index", "state", "run", "error", "objective", "best_epoch", "epochs", "test_loss", "train_loss", "validation_loss",
+	"axes", "study", "index", "state", "run", "error", "objective", "best_epoch", "epochs", "test_loss", "train_loss",
+	"validation_loss",
+}
+
+// isTaken says whether no axis of a model may have the name.
+func isTaken(name string) bool {
+	return slices.Contains(taken, name) || slices.ContainsFunc(CommonAxes[:], func(common CommonAxis) bool {
+		return name == common.GetName() || name == common.Field()
+	})
 }
 
 // Check says what is wrong with the models themselves: names that are missing, twice or no names, axes without values,
@@ -211,7 +220,7 @@ func (models Models) Check() error {
 		for j, axis := range model.GetAxes() {
 			b := builder{}
 			switch {
-			case !axisName.MatchString(axis.GetName()) || slices.Contains(taken, axis.GetName()):
+			case !axisName.MatchString(axis.GetName()) || isTaken(axis.GetName()):
 				return fmt.Errorf("model %s: axis %d is called %q: it needs lower-case letters, digits and underscores, and a name "+
 					"that no other parameter or result of trials has", name, j+1, axis.GetName())
 			case axisOf(model, axis.GetName()) != axis:

@@ -30,7 +30,10 @@ import (
 //	value "noise" 0x1p-01
 //
 // Each value on an axis that only the model has has a line, by name; without, there is none. Nor has shift = 0, as runs
-// from before there was that axis have no other.
+// from before there was that axis have no other. A common axis that came later has a line of its own before these, unless
+// it has its default:
+//
+//	<name> 0x1.ccccccccccccdp-01
 //
 // A run that begins with pretrained weights has one line more, with the digest of the checkpoint that they are from:
 //
@@ -57,6 +60,12 @@ batch_size %d
 		config.GetSplit().GetTrain(), config.GetSplit().GetValidation(),
 		config.GetEarlyStopping().GetPatience(), config.GetEarlyStopping().GetMinDelta(),
 		p.GetLatentDim(), p.GetLearningRate(), p.GetWeightDecay(), p.GetSeed(), p.GetBatchSize())
+	for place := range CommonAxes {
+		axis := &CommonAxes[place]
+		if axis.Later && axis.Value(p) != axis.GetDefault() {
+			text = fmt.Appendf(text, "%s %x\n", axis.GetName(), axis.Value(p))
+		}
+	}
 	text = append(text, ownLines(p.GetValues())...)
 	if config.GetPretrained() != "" {
 		text = fmt.Appendf(text, "pretrained %q\n", config.GetPretrained())

@@ -54,13 +54,12 @@ func ResolveLatentDim(spec *trellisv1.StudySpec, source *trellisv1.Source) (*tre
 		if leavesLatentDimOut(grid) {
 			continue
 		}
-		for _, latentDim := range b.integers(grid.GetLatentDim(), "grid", i, "latent_dim").values {
-			if latentDim == its {
+		for _, latentDim := range b.values(grid.GetLatentDim(), "grid", i, "latent_dim").values {
+			if uint32(latentDim) == its {
 				continue
 			}
 			b.refuse("pretrained.latent_dim", fmt.Sprintf("%s the latent dimension %d and fit no other, such as %d: %s",
-				weights, its,
-				latentDim, right), "grid", i, "latent_dim")
+				weights, its, uint32(latentDim), right), "grid", i, "latent_dim")
 			break
 		}
 	}

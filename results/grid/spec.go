@@ -21,15 +21,26 @@ func OwnAxes(spec *trellisv1.StudySpec) []string {
 
 // Seeds are those of a spec that New accepts, ascending. A spec without seeds has one.
 func Seeds(spec *trellisv1.StudySpec) []uint32 {
-	if spec.GetSeeds() == nil {
-		return []uint32{DefaultSeed}
+	axis := &CommonAxes[Seed]
+	its := axis.Of(spec)
+	if !isSet(its) {
+		its = axis.With(axis.GetDefault())
 	}
-	return slices.Sorted(slices.Values((&builder{}).integers(spec.GetSeeds()).values))
+	seeds := wholeNumbers((&builder{}).values(its).values)
+	slices.Sort(seeds)
+	return seeds
 }
 
-// Repetitions is how often a spec has every point of its grids: once with every batch size and seed.
+// Repetitions is how often a spec has every point of its grids: once with every value on the axes of the study, such as
+// batch sizes and seeds.
 func Repetitions(spec *trellisv1.StudySpec) uint64 {
-	return max(1, valueCount(spec.GetBatchSize())) * max(1, valueCount(spec.GetSeeds()))
+	n := uint64(1)
+	for _, axis := range CommonAxes {
+		if !axis.InGrid() {
+			n *= max(1, valueCount(axis.Of(spec)))
+		}
+	}
+	return n
 }
 
 // RangeOf says how the first grid of a spec that has a range on an axis spaces it: evenly, or by ratios if logarithmic.
@@ -44,16 +55,11 @@ func RangeOf(spec *trellisv1.StudySpec, axis string) (logarithmic, ranged bool) 
 }
 
 // axisNamed is the axis of that name in a grid. One that the grid leaves out has neither a range nor values.
-func axisNamed(grid *trellisv1.Grid, name string) protoAxis {
-	switch name {
-	case latentDim:
-		return grid.GetLatentDim()
-	case learningRate:
-		return grid.GetLearningRate()
-	case weightDecay:
-		return grid.GetWeightDecay()
-	case maxEpochs:
-		return grid.GetMaxEpochs()
+func axisNamed(grid *trellisv1.Grid, name string) ProtoAxis {
+	for _, axis := range CommonAxes {
+		if axis.GetName() == name && axis.InGrid() {
+			return axis.Of(grid)
+		}
 	}
 	return grid.GetAxes()[name]
 }

@@ -1,6 +1,7 @@
 package grid
 
 import (
+	"math"
 	"slices"
 	"testing"
 
@@ -77,7 +78,7 @@ func TestRangeOf(t *testing.T) {
 
 // TestCommonAxes: their bounds are those that the rules of the messages state.
 func TestCommonAxes(t *testing.T) {
-	for _, axis := range commonAxes {
+	for _, axis := range CommonAxes {
 		for _, test := range []struct {
 			value float64
 			valid bool
@@ -87,18 +88,11 @@ func TestCommonAxes(t *testing.T) {
 			{axis.Maximum + 1, false},
 			{axis.Minimum + 1, true},
 		} {
-			spec := newSpec()
-			g := spec.Grid[0]
-			switch axis.Name {
-			case latentDim:
-				g.LatentDim = &trellisv1.IntegerAxis{Values: []uint32{uint32(test.value)}}
-			case learningRate:
-				g.LearningRate = &trellisv1.NumberAxis{Values: []float64{test.value}}
-			case weightDecay:
-				g.WeightDecay = &trellisv1.NumberAxis{Values: []float64{test.value}}
-			case maxEpochs:
-				g.MaxEpochs = &trellisv1.IntegerAxis{Values: []uint32{uint32(test.value)}}
+			if test.value > math.MaxUint32 {
+				continue // No message has it.
 			}
+			spec := newSpec()
+			axis.Put(axis.holders(spec)[0], axis.With(test.value))
 			if err := testModels.Validate(spec); (err == nil) != test.valid {
 				t.Errorf("%s of %v: %v, want valid: %v", axis.Name, test.value, err, test.valid)
 			}

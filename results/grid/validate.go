@@ -3,7 +3,6 @@ package grid
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
@@ -43,14 +42,14 @@ func (models Models) Validate(spec *trellisv1.StudySpec) error {
 	} else if g := b.build(spec); g != nil {
 		models.checkWhole(&b, spec)
 		b.checkPruning(spec.GetPruning(), g)
-		b.checkSettle(spec.GetSettle(), g)
+		b.checkSettle(spec.GetSettle(), valueCount(spec.GetSeeds()))
 	}
 	return b.err()
 }
 
 // checkSettle refuses a budget that the spec itself exceeds.
-func (b *builder) checkSettle(settle *trellisv1.Settle, g *Grid) {
-	if seeds := g.seeds.size(); settle != nil && uint64(settle.GetMaxSeeds()) < seeds {
+func (b *builder) checkSettle(settle *trellisv1.Settle, seeds uint64) {
+	if settle != nil && uint64(settle.GetMaxSeeds()) < seeds {
 		b.refuse("settle.max_seeds", fmt.Sprintf(
 			"every configuration has %d seeds to begin with, more than the %d that it may have at most: raise max_seeds, or give "+
 				"fewer seeds", seeds, settle.GetMaxSeeds()), "settle", "max_seeds")
@@ -61,7 +60,7 @@ func (b *builder) checkSettle(settle *trellisv1.Settle, g *Grid) {
 func (b *builder) checkPruning(settings *trellisv1.Pruning, g *Grid) {
 	longest := uint32(0)
 	for _, p := range g.products {
-		longest = max(longest, slices.Max(p.maxEpochs.values))
+		longest = max(longest, p.longest)
 	}
 	if problem := pruning.Check(settings, longest); problem != nil {
 		path := []any{"pruning"}

@@ -5,29 +5,26 @@ import (
 	"math"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
-// axis is one of the parameters that make a point of a grid; the seed repeats it.
+// axis is one of the parameters that make a point of a grid.
 type axis struct {
 	name  string
 	value func(*point) float64
 }
 
-// Places of commonAxes.
-const (
-	latentDimAxis = iota
-	learningRateAxis
-	weightDecayAxis
-	maxEpochsAxis
-)
+// commonAxes are those that every study has, in their places: all but the seed, which is the last and repeats a point.
+var commonAxes = newCommonAxes()
 
-// commonAxes are those that every study has.
-var commonAxes = []axis{
-	{"latent_dim", func(p *point) float64 { return float64(p.latentDim) }},
-	{"learning_rate", func(p *point) float64 { return p.learningRate }},
-	{"weight_decay", func(p *point) float64 { return p.weightDecay }},
-	{"max_epochs", func(p *point) float64 { return float64(p.maxEpochs) }},
-	{"batch_size", func(p *point) float64 { return float64(p.batchSize) }},
+func newCommonAxes() []axis {
+	axes := make([]axis, grid.Seed)
+	for place := range axes {
+		axes[place] = axis{
+			grid.CommonAxes[place].GetName(), func(p *point) float64 { return p.common.At(place) },
+		}
+	}
+	return axes
 }
 
 // axesWith are commonAxes and behind them those that only the study's model has.
@@ -41,24 +38,21 @@ func axesWith(own []string) []axis {
 
 // point is a configuration's parameters, as a key.
 type point struct {
-	latentDim, maxEpochs, batchSize uint32
-	learningRate, weightDecay       float64
-	own                             ownValues
+	// common has the seed 0.
+	common grid.Key
+	own    ownValues
 }
 
 func newPoint(p *trellisv1.Parameters, maxEpochs uint32, own ownValues) point {
-	return point{
-		latentDim: p.GetLatentDim(), maxEpochs: maxEpochs, batchSize: p.GetBatchSize(),
-		learningRate: p.GetLearningRate(), weightDecay: p.GetWeightDecay(), own: own,
-	}
+	at := point{grid.KeyOf(p), own}
+	at.common.Set(grid.MaxEpochs, float64(maxEpochs))
+	at.common.Set(grid.Seed, 0)
+	return at
 }
 
 // parameters is the point as a message, without a seed. own names its study's own axes.
 func (p *point) parameters(own []string) *trellisv1.Parameters {
-	return &trellisv1.Parameters{
-		LatentDim: p.latentDim, LearningRate: p.learningRate, WeightDecay: p.weightDecay, MaxEpochs: p.maxEpochs,
-		BatchSize: p.batchSize, Values: p.own.values(own),
-	}
+	return p.common.Parameters(p.own.values(own))
 }
 
 // ownValues are a trial's values on its study's own axes, as a part of a key: 8 bytes each, in the order of their

@@ -77,26 +77,27 @@ func suggestStudy(
 // max_epochs.
 func (s *survey) specOf(searched []*trellisv1.AxisChoice, epochs *trellisv1.AxisChoice) *trellisv1.StudySpec {
 	spec := proto.CloneOf(s.study.GetSpec())
-	grid := &trellisv1.Grid{MaxEpochs: &trellisv1.IntegerAxis{Values: integers(epochs.Values)}}
-	for i, choice := range searched {
-		switch i {
-		case latentDimAxis:
-			grid.LatentDim = &trellisv1.IntegerAxis{Values: integers(choice.Values)}
-		case learningRateAxis:
-			grid.LearningRate = &trellisv1.NumberAxis{Values: choice.Values}
-		case weightDecayAxis:
-			grid.WeightDecay = &trellisv1.NumberAxis{Values: choice.Values}
-		default:
-			if grid.Axes == nil {
-				grid.Axes = make(map[string]*trellisv1.NumberAxis, len(s.own))
-			}
-			grid.Axes[choice.Axis] = &trellisv1.NumberAxis{Values: choice.Values}
+	next := new(trellisv1.Grid)
+	put := func(place int, choice *trellisv1.AxisChoice) {
+		if place < len(commonAxes) {
+			axis := &grid.CommonAxes[place]
+			axis.Put(next, axis.With(choice.Values...))
+			return
 		}
+		if next.Axes == nil {
+			next.Axes = make(map[string]*trellisv1.NumberAxis, len(s.own))
+		}
+		next.Axes[choice.Axis] = &trellisv1.NumberAxis{Values: choice.Values}
 	}
-	spec.Grid = []*trellisv1.Grid{grid}
+	put(grid.MaxEpochs, epochs)
+	for i, place := range s.places() {
+		put(place, searched[i])
+	}
+	spec.Grid = []*trellisv1.Grid{next}
 	return spec
 }
 
+<<<<<<< HEAD
 func integers(values []float64) []uint32 {
 	whole := make([]uint32, len(values))
 	for i, value := range values {
@@ -108,15 +109,16 @@ func integers(values []float64) []uint32 {
 // searchAxes are those of searched and those that only the study's model has. Each has as many values as it had, 1 if
 // it does not matter, and fewer of the longest where the study would have more runs than before. That may happen if it
 // was a union of grids.
+=======
+// searchAxes are those that are searched: see places. Each has as many values as it had, 1 if it does not matter, and
+// fewer of the longest where the study would have more runs than before. That may happen if it was a union of grids.
+>>>>>>> 51159c4 (results: go over one table of the common axes)
 func (s *survey) searchAxes(best *finding, models grid.Models) []*searchAxis {
 	totals := map[string]float64{}
 	for _, effect := range s.importance().GetAxes() {
 		totals[effect.GetAxis()] = effect.GetTotal()
 	}
-	places := slices.Clone(searched)
-	for i := range s.own {
-		places = append(places, len(commonAxes)+i)
-	}
+	places := s.places()
 	axes := make([]*searchAxis, len(places))
 	for i, at := range places {
 		bounds, tried := s.boundsOf(at, models), s.tried[at]
@@ -152,13 +154,14 @@ func trialsAt(snapshot *results.Snapshot, study string, own []string, at point) 
 	if err != nil {
 		return nil, err
 	}
+	maxEpochs := uint32(at.common.At(grid.MaxEpochs))
 	for its := range runs {
 		p := its.Run.Parameters
-		if newPoint(p, at.maxEpochs, ownValuesOf(p, own)) != at {
+		if newPoint(p, maxEpochs, ownValuesOf(p, own)) != at {
 			continue
 		}
 		for _, trial := range its.Answers {
-			if trial.Parameters.MaxEpochs == at.maxEpochs {
+			if trial.Parameters.MaxEpochs == maxEpochs {
 				trials = append(trials, trial)
 			}
 		}

@@ -25,8 +25,17 @@ type searchAxis struct {
 	count int
 }
 
-// searched are the places, among a survey's axes, of those that every study has and that are searched.
-var searched = []int{latentDimAxis, learningRateAxis, weightDecayAxis}
+// places are those, among a survey's axes, of the axes that are searched: the common ones of a grid but for max_epochs,
+// and those that only the study's model has.
+func (s *survey) places() (places []int) {
+	for place := range s.axes {
+		own := place >= len(commonAxes)
+		if own || place != grid.MaxEpochs && grid.CommonAxes[place].InGrid() {
+			places = append(places, place)
+		}
+	}
+	return places
+}
 
 // boundsOf returns the name and bounds of an axis. One that only the study's model has is bounded by what was tried if
 // the model is not known.

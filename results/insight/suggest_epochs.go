@@ -13,7 +13,7 @@ import (
 // Fewer epochs are a prefix of the same runs, never better and free of cost. So there is nothing to be found between
 // the values that were tried: the question is only whether to train for longer.
 func (s *survey) suggestEpochs(trials []*trellisv1.Trial, points int) *trellisv1.AxisChoice {
-	tried, highest := s.tried[maxEpochsAxis], s.boundsOf(maxEpochsAxis, nil).GetMaximum()
+	tried, highest := s.tried[grid.MaxEpochs], s.boundsOf(grid.MaxEpochs, nil).GetMaximum()
 	longest, best := tried[len(tried)-1], trials[0]
 	var early, late int
 	for _, trial := range trials {
@@ -27,7 +27,7 @@ func (s *survey) suggestEpochs(trials []*trellisv1.Trial, points int) *trellisv1
 	}
 	maxEpochs := float64(best.GetParameters().GetMaxEpochs())
 	choice := &trellisv1.AxisChoice{
-		Axis: s.axes[maxEpochsAxis].name, Best: maxEpochs, Epoch: best.GetBestEpoch(), Values: []float64{longest},
+		Axis: s.axes[grid.MaxEpochs].name, Best: maxEpochs, Epoch: best.GetBestEpoch(), Values: []float64{longest},
 	}
 	switch {
 	case 2*early >= len(trials):
@@ -52,7 +52,7 @@ func (s *survey) suggestEpochs(trials []*trellisv1.Trial, points int) *trellisv1
 
 // longer is the next value of max_epochs: as many epochs more as the last one was, or twice as many as the only one.
 func (s *survey) longer() float64 {
-	tried := s.tried[maxEpochsAxis]
+	tried := s.tried[grid.MaxEpochs]
 	longest := tried[len(tried)-1]
 	if len(tried) == 1 {
 		return 2 * longest
@@ -62,5 +62,5 @@ func (s *survey) longer() float64 {
 
 // untried says whether no trial of the study goes on for so long.
 func (s *survey) untried(maxEpochs float64) bool {
-	return maxEpochs > slices.Max(s.tried[maxEpochsAxis])
+	return maxEpochs > slices.Max(s.tried[grid.MaxEpochs])
 }

@@ -26,8 +26,8 @@ type finding struct {
 func compareFindings(a, b *finding) int {
 	return cmp.Or(
 		cmp.Compare(a.objective, b.objective),
-		cmp.Compare(a.latentDim, b.latentDim),
-		cmp.Compare(a.maxEpochs, b.maxEpochs),
+		cmp.Compare(a.common.At(grid.LatentDim), b.common.At(grid.LatentDim)),
+		cmp.Compare(a.common.At(grid.MaxEpochs), b.common.At(grid.MaxEpochs)),
 		cmp.Compare(a.index, b.index),
 	)
 }

@@ -87,9 +87,7 @@ func bestWithVerdict(
 
 // areRivals says whether configurations differ in more than max_epochs, in which the same training is cut short.
 func areRivals(a, b *trellisv1.Parameters) bool {
-	return a.GetLatentDim() != b.GetLatentDim() || a.GetLearningRate() != b.GetLearningRate() ||
-		a.GetWeightDecay() != b.GetWeightDecay() || a.GetBatchSize() != b.GetBatchSize() ||
-		!maps.Equal(a.GetValues(), b.GetValues())
+	return newPoint(a, 0, "") != newPoint(b, 0, "") || !maps.Equal(a.GetValues(), b.GetValues())
 }
 
 // bestOfOneSeed answers from the ranking of trials, each of which is a configuration.

@@ -9,6 +9,7 @@ import (
 	"cel.dev/cel-go/cel"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 	"trellis/results/lifecycle"
 	"trellis/results/spelling"
 )
@@ -29,7 +30,7 @@ type Field struct {
 const missing = math.MaxUint64
 
 // Fields are those that the trials of every study have.
-var Fields = []Field{
+var Fields = append([]Field{
 	integer("index", (*trellisv1.Trial).GetIndex),
 	loss("objective", func(t *trellisv1.Trial) *float64 { return t.Objective }),
 	loss("test_loss", func(t *trellisv1.Trial) *float64 { return t.TestLoss }),
@@ -51,12 +52,20 @@ var Fields = []Field{
 		value:   func(t *trellisv1.Trial) any { return int64(t.BestEpoch) },
 		celType: cel.IntType,
 	},
-	integer("latent_dim", func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetLatentDim()) }),
-	number("learning_rate", func(t *trellisv1.Trial) float64 { return t.GetParameters().GetLearningRate() }),
-	number("weight_decay", func(t *trellisv1.Trial) float64 { return t.GetParameters().GetWeightDecay() }),
-	integer("max_epochs", func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetMaxEpochs()) }),
-	integer("seed", func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetSeed()) }),
-	integer("batch_size", func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetBatchSize()) }),
+}, parameters()...)
+
+// parameters are the fields of the common axes.
+func parameters() []Field {
+	fields := make([]Field, len(grid.CommonAxes))
+	for place, axis := range grid.CommonAxes {
+		value := func(t *trellisv1.Trial) float64 { return axis.Value(t.GetParameters()) }
+		if axis.GetInteger() {
+			fields[place] = integer(axis.GetName(), func(t *trellisv1.Trial) uint64 { return uint64(value(t)) })
+		} else {
+			fields[place] = number(axis.GetName(), value)
+		}
+	}
+	return fields
 }
 
 func integer(name string, get func(*trellisv1.Trial) uint64) Field {

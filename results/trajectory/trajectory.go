@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 	"trellis/results/lifecycle"
 )
 
@@ -77,8 +78,8 @@ func (t *Trajectory) Trial(milestone uint32, index uint64) *trellisv1.Trial {
 // NewTrial is the run's trial with the given epochs, as long as nothing is known of it.
 func NewTrial(run *trellisv1.Run, epochs uint32, index uint64) *trellisv1.Trial {
 	return &trellisv1.Trial{
-		Study: run.Study, Index: index, Parameters: ParametersAt(run,
-			epochs), Run: run.Id, State: lifecycle.TrialPending,
+		Study: run.Study, Index: index, Parameters: ParametersAt(run, epochs), Run: run.Id,
+		State: lifecycle.TrialPending,
 	}
 }
 
@@ -88,10 +89,7 @@ func ParametersAt(run *trellisv1.Run, epochs uint32) *trellisv1.Parameters {
 	if p.GetMaxEpochs() == epochs {
 		return p
 	}
-	return &trellisv1.Parameters{
-		LatentDim: p.LatentDim, LearningRate: p.LearningRate, WeightDecay: p.WeightDecay, MaxEpochs: epochs,
-		Seed: p.Seed, BatchSize: p.BatchSize, Values: p.Values,
-	}
+	return grid.WithMaxEpochs(p, epochs)
 }
 
 // takeLosses sets what a trial has of its run so far.
