@@ -5,11 +5,11 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 
 	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // WriteBest writes the winner for people: as a configuration if it has been repeated, else as a trial.
@@ -65,14 +65,15 @@ func writeBestTrial(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 
 // parameterRows writes a configuration, one parameter to a row.
 func parameterRows(row func(name, format string, values ...any), p *trellisv1.Parameters) {
-	row("latent dimension", "%d", p.GetLatentDim())
-	row("learning rate", "%s", output.PlainNumber(p.GetLearningRate()))
-	row("weight decay", "%s", output.PlainNumber(p.GetWeightDecay()))
-	for _, name := range slices.Sorted(maps.Keys(p.GetValues())) {
-		row(strings.ReplaceAll(name, "_", " "), "%s", output.PlainNumber(p.GetValues()[name]))
+	for place := range grid.CommonAxes[:grid.Seed] {
+		if place == grid.MaxEpochs {
+			for _, name := range slices.Sorted(maps.Keys(p.GetValues())) {
+				row(describe.Label(name), "%s", output.PlainNumber(p.GetValues()[name]))
+			}
+		}
+		axis := &grid.CommonAxes[place]
+		row(describe.Label(axis.GetName()), "%s", describe.Value(axis, p, output.PlainNumber))
 	}
-	row("maximum epochs", "%d", p.GetMaxEpochs())
-	row("batch size", "%d", p.GetBatchSize())
 }
 
 // lead says by how much a loss beats the runner-up's.

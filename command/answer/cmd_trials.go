@@ -14,6 +14,7 @@ import (
 	"trellis/command/exit"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // tableRows is how many trials a table shows unless --limit says otherwise.
@@ -21,14 +22,18 @@ const tableRows = 50
 
 // TrialsCommand is trellis trials.
 func TrialsCommand(env *cli.Environment) *cobra.Command {
+	var parameters []string
+	for _, axis := range grid.CommonAxes {
+		parameters = append(parameters, axis.GetName())
+	}
 	cmd := &cobra.Command{
 		Use:   "trials STUDY",
 		Short: "List a study's trials, with their results",
 		Long: `List a study's trials, with their results.
 
---order-by takes index, objective, test_loss, state, epochs, best_epoch or a parameter: latent_dim, learning_rate,
-weight_decay, max_epochs, seed, batch_size, or an axis that only the study's model has; or what the model reports beside
-its losses, such as accuracy or test_accuracy. A hyphen before it turns the order round. --filter takes a condition in
+--order-by takes index, objective, test_loss, state, epochs, best_epoch or a parameter:
+` + strings.Join(parameters, ", ") + `, or an axis that only the study's model has; or
+what the model reports beside its losses, such as accuracy or test_accuracy. A hyphen before it turns the order round. --filter takes a condition in
 CEL over the same fields.`,
 		Example: `  trellis trials mnist --order-by objective --limit 5
   trellis trials mnist --filter 'latent_dim == 16 && objective < 0.02'
@@ -45,8 +50,9 @@ CEL over the same fields.`,
 	cmd.Flags().BoolVar(&request.Losses, "losses", false, "include the losses by epoch (default for json and yaml)")
 	cmd.Flags().Uint64Var(&limit, "limit", 0,
 		fmt.Sprintf("trials at most, 0 for all (default %d for table)", tableRows))
-	cli.Complete(cmd, "order-by", "index", "objective", "test_loss", "state", "epochs", "best_epoch", "latent_dim",
-		"learning_rate", "weight_decay", "max_epochs", "seed", "batch_size")
+	cli.Complete(cmd, "order-by", append([]string{
+		"index", "objective", "test_loss", "state", "epochs", "best_epoch",
+	}, parameters...)...)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		request.Study = args[0]
 		if !cmd.Flags().Changed("losses") {

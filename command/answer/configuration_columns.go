@@ -10,6 +10,7 @@ import (
 	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // withMeanMetrics returns the columns with those of the metrics that the configurations have, behind the others.
@@ -46,13 +47,12 @@ func withMeanMetrics(
 
 type configuration = *trellisv1.Configuration
 
-var configurationColumns = []output.Column[configuration]{
+// configurationColumns have all axes but the seed, which repeats a configuration.
+var configurationColumns = slices.Concat([]output.Column[configuration]{
 	output.Both("rank", func(c configuration) string { return strconv.FormatUint(c.GetRank(), 10) }),
-	whole("latent_dim", (*trellisv1.Parameters).GetLatentDim),
-	fraction("learning_rate", (*trellisv1.Parameters).GetLearningRate),
-	fraction("weight_decay", (*trellisv1.Parameters).GetWeightDecay),
-	whole("max_epochs", (*trellisv1.Parameters).GetMaxEpochs),
-	whole("batch_size", (*trellisv1.Parameters).GetBatchSize),
+}, describe.ParameterColumns(
+	grid.CommonAxes[:grid.Seed], (*trellisv1.Configuration).GetParameters,
+), []output.Column[configuration]{
 	{
 		Name: "seeds", Plain: seedsOf, Short: func(c configuration) string {
 			return strconv.Itoa(len(c.GetRepetitions()))
@@ -93,26 +93,11 @@ var configurationColumns = []output.Column[configuration]{
 		Short: func(c configuration) string { return output.Optional(c.TestMean, output.ShortLoss) },
 		Yield: output.Yield{Spare: 3},
 	},
-}
+})
 
 // configurationColumnsWith are configurationColumns with those of a model's own axes.
 func configurationColumnsWith(own []string) []output.Column[configuration] {
 	return describe.WithOwnAxes(configurationColumns, own, (*trellisv1.Configuration).GetParameters)
-}
-
-func whole(name string, get func(*trellisv1.Parameters) uint32) output.Column[configuration] {
-	return output.Both(name, func(c configuration) string {
-		return strconv.FormatUint(uint64(get(c.GetParameters())), 10)
-	}).Yielding(output.Yield{Same: true})
-}
-
-func fraction(name string, get func(*trellisv1.Parameters) float64) output.Column[configuration] {
-	return output.Column[configuration]{
-		Name:  name,
-		Plain: func(c configuration) string { return output.PlainNumber(get(c.GetParameters())) },
-		Short: func(c configuration) string { return output.ShortNumber(get(c.GetParameters())) },
-		Yield: output.Yield{Same: true},
-	}
 }
 
 // bounds is one end of an interval, which people read beside what it is an interval of.

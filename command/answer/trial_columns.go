@@ -9,6 +9,7 @@ import (
 	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // metricsOf returns the names of a trial's metrics, in order.
@@ -44,16 +45,11 @@ func metricRows(row func(name, format string, values ...any), prefix string, met
 
 type trial = *trellisv1.Trial
 
-var trialColumns = []output.Column[trial]{
+var trialColumns = slices.Concat([]output.Column[trial]{
 	{Name: "study", Plain: (*trellisv1.Trial).GetStudy},
 	output.Both("index", integer((*trellisv1.Trial).GetIndex)),
 	output.Both("state", trialState),
-	parameter("latent_dim", (*trellisv1.Parameters).GetLatentDim),
-	rate("learning_rate", (*trellisv1.Parameters).GetLearningRate),
-	rate("weight_decay", (*trellisv1.Parameters).GetWeightDecay),
-	parameter("max_epochs", (*trellisv1.Parameters).GetMaxEpochs),
-	parameter("batch_size", (*trellisv1.Parameters).GetBatchSize),
-	parameter("seed", (*trellisv1.Parameters).GetSeed),
+}, describe.ParameterColumns(grid.CommonAxes[:], (*trellisv1.Trial).GetParameters), []output.Column[trial]{
 	loss("objective", func(t trial) *float64 { return t.Objective }),
 	output.Both("best_epoch", integer((*trellisv1.Trial).GetBestEpoch)),
 	output.Both("epochs", integer((*trellisv1.Trial).GetEpochs)),
@@ -63,7 +59,7 @@ var trialColumns = []output.Column[trial]{
 		Name: "error", Plain: (*trellisv1.Trial).GetError,
 		Short: func(t trial) string { return output.OneLine(t.GetError()) }, Yield: output.Yield{Wrap: true},
 	},
-}
+})
 
 // TrialColumnsWith are trialColumns with those of a model's own axes.
 func TrialColumnsWith(own []string) []output.Column[trial] {
@@ -80,20 +76,6 @@ func trialState(t trial) string { return output.EnumWord(t.GetState()) }
 
 func integer[T uint32 | uint64](get func(trial) T) func(trial) string {
 	return func(t trial) string { return strconv.FormatUint(uint64(get(t)), 10) }
-}
-
-func parameter(name string, get func(*trellisv1.Parameters) uint32) output.Column[trial] {
-	write := func(t trial) string { return strconv.FormatUint(uint64(get(t.GetParameters())), 10) }
-	return output.Both(name, write).Yielding(output.Yield{Same: true})
-}
-
-func rate(name string, get func(*trellisv1.Parameters) float64) output.Column[trial] {
-	return output.Column[trial]{
-		Name:  name,
-		Plain: func(t trial) string { return output.PlainNumber(get(t.GetParameters())) },
-		Short: func(t trial) string { return output.ShortNumber(get(t.GetParameters())) },
-		Yield: output.Yield{Same: true},
-	}
 }
 
 func loss(name string, get func(trial) *float64) output.Column[trial] {

@@ -56,16 +56,24 @@ func Shorten(text string, limit int) string {
 	return strings.ToValidUTF8(text[:limit], "") + "..."
 }
 
+// Plural is more than one of a thing: trials, studies, maximum epochs.
+func Plural(thing string) string {
+	switch {
+	case strings.HasSuffix(thing, "s"):
+		return thing
+	case strings.HasSuffix(thing, "y"):
+		return strings.TrimSuffix(thing, "y") + "ies"
+	default:
+		return thing + "s"
+	}
+}
+
 // Count writes a number of things: 1 trial, 2 trials.
 func Count(number uint64, thing string) string {
-	switch {
-	case number == 1:
+	if number == 1 {
 		return "1 " + thing
-	case strings.HasSuffix(thing, "y"):
-		return fmt.Sprintf("%d %sies", number, strings.TrimSuffix(thing, "y"))
-	default:
-		return fmt.Sprintf("%d %ss", number, thing)
 	}
+	return fmt.Sprintf("%d %s", number, Plural(thing))
 }
 
 // OneLine fits a text into a cell of a table.

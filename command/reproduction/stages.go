@@ -24,32 +24,10 @@ const (
 // Complete returns the study of a stage, with the values of the best trial of the study that best_of names on the axes
 // that it leaves out. best is nil if the stage has no best_of.
 func Complete(stage *trellisv1.Stage, best *trellisv1.Parameters) *trellisv1.StudySpec {
-	spec := proto.CloneOf(stage.GetStudy())
 	if best == nil {
-		return spec
+		return proto.CloneOf(stage.GetStudy())
 	}
-	for _, grid := range spec.GetGrid() {
-		grid.LatentDim = orInteger(grid.LatentDim, best.GetLatentDim())
-		grid.LearningRate = orNumber(grid.LearningRate, best.GetLearningRate())
-		grid.WeightDecay = orNumber(grid.WeightDecay, best.GetWeightDecay())
-		grid.MaxEpochs = orInteger(grid.MaxEpochs, best.GetMaxEpochs())
-	}
-	spec.BatchSize = orInteger(spec.BatchSize, best.GetBatchSize())
-	return spec
-}
-
-func orInteger(axis *trellisv1.IntegerAxis, value uint32) *trellisv1.IntegerAxis {
-	if axis != nil {
-		return axis
-	}
-	return &trellisv1.IntegerAxis{Values: []uint32{value}}
-}
-
-func orNumber(axis *trellisv1.NumberAxis, value float64) *trellisv1.NumberAxis {
-	if axis != nil {
-		return axis
-	}
-	return &trellisv1.NumberAxis{Values: []float64{value}}
+	return grid.WithPoint(stage.GetStudy(), best)
 }
 
 // DependsOn returns the studies that a stage needs to have ended.
@@ -64,7 +42,13 @@ func DependsOn(stage *trellisv1.Stage) []string {
 }
 
 // placeholder stands for the best trial of a study that has not been trained.
-var placeholder = &trellisv1.Parameters{LatentDim: 16, LearningRate: 1e-3, MaxEpochs: 10_000, BatchSize: 256}
+var placeholder = newPlaceholder()
+
+func newPlaceholder() *trellisv1.Parameters {
+	p := grid.Defaults()
+	p.LatentDim, p.LearningRate, p.MaxEpochs = 16, 1e-3, 10_000
+	return p
+}
 
 // Validate checks a reproduction: the rules that its messages state, every study by validateStudy, and that studies are
 // named once, depend on earlier ones, and are what the analysis takes them for. What is wrong comes as a

@@ -7,41 +7,39 @@ import (
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
-// integersFlag adds values to an axis: whole numbers with commas between them.
-type integersFlag struct{ axis **trellisv1.IntegerAxis }
-
-func (f integersFlag) String() string { return "" }
-
-func (f integersFlag) Type() string { return "values" }
-
-func (f integersFlag) Set(text string) error {
-	if *f.axis == nil {
-		*f.axis = new(trellisv1.IntegerAxis)
-	}
-	for item := range strings.SplitSeq(text, ",") {
-		value, err := strconv.ParseUint(strings.TrimSpace(item), 10, 32)
-		if err != nil {
-			return errors.New("must be whole numbers separated by commas, such as 64,128")
-		}
-		(*f.axis).Values = append((*f.axis).Values, uint32(value))
-	}
-	return nil
+// axisFlag adds values to a common axis of a request: numbers with commas between them.
+type axisFlag struct {
+	axis    *grid.CommonAxis
+	request *trellisv1.ExtendStudyRequest
 }
 
-// numbersFlag adds values to an axis: numbers with commas between them.
-type numbersFlag struct{ axis **trellisv1.NumberAxis }
+func (f axisFlag) String() string { return "" }
 
-func (f numbersFlag) String() string { return "" }
+func (f axisFlag) Type() string { return "values" }
 
-func (f numbersFlag) Type() string { return "values" }
-
-func (f numbersFlag) Set(text string) error {
-	if *f.axis == nil {
-		*f.axis = new(trellisv1.NumberAxis)
+func (f axisFlag) Set(text string) error {
+	switch its := f.axis.Of(f.request).(type) {
+	case *trellisv1.IntegerAxis:
+		values := its.GetValues()
+		for item := range strings.SplitSeq(text, ",") {
+			value, err := strconv.ParseUint(strings.TrimSpace(item), 10, 32)
+			if err != nil {
+				return errors.New("must be whole numbers separated by commas, such as 64,128")
+			}
+			values = append(values, uint32(value))
+		}
+		f.axis.Put(f.request, &trellisv1.IntegerAxis{Values: values})
+	case *trellisv1.NumberAxis:
+		more := &trellisv1.NumberAxis{Values: its.GetValues()}
+		if err := addNumbers(more, text); err != nil {
+			return err
+		}
+		f.axis.Put(f.request, more)
 	}
-	return addNumbers(*f.axis, text)
+	return nil
 }
 
 // axesFlag adds values to a model's own axes: an axis's name, an equals sign, and numbers with commas between them.

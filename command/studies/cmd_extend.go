@@ -2,15 +2,18 @@ package studies
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
 
 	"trellis/command/cli"
 	"trellis/command/client"
+	"trellis/command/describe"
 	"trellis/command/exit"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // ExtendCommand is trellis extend.
@@ -30,12 +33,11 @@ the values from the start, bit for bit.`,
 	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
 	request := new(trellisv1.ExtendStudyRequest)
-	cmd.Flags().Var(integersFlag{&request.LatentDim}, "latent-dim", "latent dimensions to add")
-	cmd.Flags().Var(numbersFlag{&request.LearningRate}, "learning-rate", "learning rates to add")
-	cmd.Flags().Var(numbersFlag{&request.WeightDecay}, "weight-decay", "weight decays to add")
-	cmd.Flags().Var(integersFlag{&request.MaxEpochs}, "max-epochs", "maximum epochs to add")
-	cmd.Flags().Var(integersFlag{&request.Seeds}, "seeds", "seeds to add")
-	cmd.Flags().Var(integersFlag{&request.BatchSize}, "batch-size", "batch sizes to add")
+	for place := range grid.CommonAxes {
+		axis := &grid.CommonAxes[place]
+		cmd.Flags().Var(axisFlag{axis, request}, strings.ReplaceAll(axis.Field(), "_", "-"),
+			output.Plural(describe.Label(axis.GetName()))+" to add")
+	}
 	cmd.Flags().Var(axesFlag{&request.Axes}, "axis",
 		"`name=values` to add to an axis that only the study's model has; may be given several times")
 	watch := cmd.Flags().Bool("watch", false, "follow the study until it has ended")

@@ -16,17 +16,39 @@ const synthetic = "synthetic"
 func WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
 	spec = proto.CloneOf(spec)
 	for _, axis := range CommonAxes {
-		if axis.Default == nil {
-			continue
-		}
-		for _, holder := range axis.holders(spec) {
-			if !isSet(axis.Of(holder)) {
-				axis.Put(holder, axis.With(axis.GetDefault()))
-			}
+		if axis.Default != nil {
+			axis.fill(spec, axis.GetDefault())
 		}
 	}
 	spec.Pruning = pruning.WithDefaults(spec.GetPruning())
 	return spec
+}
+
+// Defaults is a point with the values that a spec has where it leaves axes out, and none on those that it may not.
+func Defaults() *trellisv1.Parameters {
+	p := new(trellisv1.Parameters)
+	for _, axis := range CommonAxes {
+		axis.Set(p, axis.GetDefault())
+	}
+	return p
+}
+
+// WithPoint returns a copy of the spec with the values of a point on the axes that it leaves out, but for the seed.
+func WithPoint(spec *trellisv1.StudySpec, point *trellisv1.Parameters) *trellisv1.StudySpec {
+	spec = proto.CloneOf(spec)
+	for _, axis := range CommonAxes[:Seed] {
+		axis.fill(spec, axis.Value(point))
+	}
+	return spec
+}
+
+// fill sets the axis to one value wherever a spec leaves it out.
+func (a *CommonAxis) fill(spec *trellisv1.StudySpec, value float64) {
+	for _, holder := range a.holders(spec) {
+		if !isSet(a.Of(holder)) {
+			a.Put(holder, a.With(value))
+		}
+	}
 }
 
 // holders are the messages of a spec that have the axis: its grids, or itself.

@@ -97,22 +97,8 @@ func (s *survey) specOf(searched []*trellisv1.AxisChoice, epochs *trellisv1.Axis
 	return spec
 }
 
-<<<<<<< HEAD
-func integers(values []float64) []uint32 {
-	whole := make([]uint32, len(values))
-	for i, value := range values {
-		whole[i] = uint32(value)
-	}
-	return whole
-}
-
-// searchAxes are those of searched and those that only the study's model has. Each has as many values as it had, 1 if
-// it does not matter, and fewer of the longest where the study would have more runs than before. That may happen if it
-// was a union of grids.
-=======
 // searchAxes are those that are searched: see places. Each has as many values as it had, 1 if it does not matter, and
 // fewer of the longest where the study would have more runs than before. That may happen if it was a union of grids.
->>>>>>> 51159c4 (results: go over one table of the common axes)
 func (s *survey) searchAxes(best *finding, models grid.Models) []*searchAxis {
 	totals := map[string]float64{}
 	for _, effect := range s.importance().GetAxes() {
