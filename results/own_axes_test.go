@@ -90,7 +90,7 @@ func TestListTrialsByOwnAxes(t *testing.T) {
 		}
 	}
 	_, err := list("blur", "")
-	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "batch_size, fine_tune, noise") {
+	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "batch_size, seed, fine_tune, noise") {
 		t.Errorf("by an axis that the study does not have: %v", err)
 	}
 	if _, err := list("", "blur > 1"); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "blur") {

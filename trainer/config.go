@@ -1,6 +1,8 @@
 package trainer
 
 import (
+	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +52,54 @@ type Config struct {
 	Checkpoint func(*Checkpoint) error
 	// Steps, if set, counts optimiser steps and validation passes as they are done, for a watchdog.
 	Steps *atomic.Uint64
+}
+
+// hyperparameter is a number of Config that every model has.
+type hyperparameter struct {
+	// name is that in model files, label that in errors.
+	name, label string
+	value       func(*Config) float64
+	whole       bool
+	// valid says which values there are, and want says it in words. Without, there are all.
+	valid func(float64) bool
+	want  string
+	// later says that runs were trained before there was the parameter, which had the value without then. That value has
+	// no part in the identity, so that their checkpoints are still theirs.
+	later   bool
+	without float64
+}
+
+// hyperparameters are what is checked, written into model files, and part of a run's identity.
+var hyperparameters = []hyperparameter{
+	{
+		name: "latent_dim", label: "latent dimension", whole: true,
+		value: func(c *Config) float64 { return float64(c.LatentDim) },
+		valid: func(value float64) bool { return 1 <= value && value <= MaxLatentDim },
+		want:  fmt.Sprintf("1 to %d", MaxLatentDim),
+	},
+	{
+		name: "learning_rate", label: "learning rate", value: func(c *Config) float64 { return c.LearningRate },
+		valid: func(value float64) bool { return value > 0 && finite(value) }, want: "a number above 0",
+	},
+	{
+		name: "weight_decay", label: "weight decay", value: func(c *Config) float64 { return c.WeightDecay },
+		valid: func(value float64) bool { return value >= 0 && finite(value) }, want: "0 or more",
+	},
+	{
+		name: "batch_size", label: "batch size", whole: true,
+		value: func(c *Config) float64 { return float64(c.BatchSize) },
+		valid: func(value float64) bool { return 1 <= value && value <= MaxBatchSize },
+		want:  fmt.Sprintf("1 to %d", MaxBatchSize),
+	},
+	{name: "seed", label: "seed", whole: true, value: func(c *Config) float64 { return float64(c.Seed) }},
+}
+
+// text is the run's value of the parameter, with the digits that tell it from others.
+func (p *hyperparameter) text(c *Config) string {
+	if p.whole {
+		return strconv.FormatFloat(p.value(c), 'f', -1, 64)
+	}
+	return number(p.value(c))
 }
 
 // EarlyStopping ends a run whose validation loss has not fallen by more than MinDelta below the last loss that did so

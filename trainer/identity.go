@@ -20,6 +20,11 @@ func (c *Config) identity() [sha256.Size]byte {
 		fmt.Fprintf(h, " data %q %d x %d, %d + %d images", c.Data.Digest, c.Data.Height, c.Data.Width,
 			c.Data.Train.Len(), c.Data.Validation.Len())
 	}
+	for _, p := range hyperparameters {
+		if value := p.value(c); p.later && value != p.without {
+			fmt.Fprintf(h, " %s %x", p.name, value)
+		}
+	}
 	// What only some models have comes last, so that it changes nothing for the others.
 	values := c.values()
 	for _, name := range slices.Sorted(maps.Keys(values)) {

@@ -53,22 +53,22 @@ func WriteModel(w io.Writer, config Config, checkpoint *Checkpoint) error {
 	return nil
 }
 
+// number writes a number with the fewest digits that tell it from others.
+func number(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
+
 // modelHeader is the JSON before the weights, which are in the order of the parameters.
 func modelHeader(config *Config, summary Summary, parameters []network.Parameter) ([]byte, error) {
-	number := func(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
 	metadata := map[string]string{
 		"format":           "pt",
 		"model":            config.Model,
-		"latent_dim":       strconv.Itoa(config.LatentDim),
-		"learning_rate":    number(config.LearningRate),
-		"weight_decay":     number(config.WeightDecay),
-		"batch_size":       strconv.Itoa(config.BatchSize),
-		"seed":             strconv.FormatUint(uint64(config.Seed), 10),
 		"parameters":       strconv.Itoa(summary.Weights),
 		"epoch":            strconv.Itoa(summary.BestEpoch),
 		"epochs":           strconv.Itoa(summary.Epoch),
 		"validation_loss":  number(summary.BestLoss),
 		"numerics_version": NumericsVersion,
+	}
+	for _, p := range hyperparameters {
+		metadata[p.name] = p.text(config)
 	}
 	for name, value := range config.values() {
 		metadata[name] = number(value)

@@ -26,11 +26,9 @@ func (c *Config) Validate() error {
 			wrong = append(wrong, fmt.Errorf(format, args...))
 		}
 	}
-	latentDimOK := c.LatentDim >= 1 && c.LatentDim <= MaxLatentDim
-	check(latentDimOK, "latent dimension is %d, want 1 to %d", c.LatentDim, MaxLatentDim)
-	check(c.LearningRate > 0 && finite(c.LearningRate), "learning rate is %v, want a number above 0", c.LearningRate)
-	check(c.WeightDecay >= 0 && finite(c.WeightDecay), "weight decay is %v, want 0 or more", c.WeightDecay)
-	check(c.BatchSize >= 1 && c.BatchSize <= MaxBatchSize, "batch size is %d, want 1 to %d", c.BatchSize, MaxBatchSize)
+	for _, p := range hyperparameters {
+		check(p.valid == nil || p.valid(p.value(c)), "%s is %s, want %s", p.label, p.text(c), p.want)
+	}
 	check(c.MaxEpochs >= 1, "maximum of epochs is %d, want 1 or more", c.MaxEpochs)
 	for _, epoch := range c.Milestones {
 		check(epoch >= 1, "milestone is epoch %d, want 1 or more", epoch)
@@ -47,7 +45,7 @@ func (c *Config) Validate() error {
 		if m.Data {
 			wrong = append(wrong, c.checkData()...)
 		}
-		if latentDimOK {
+		if c.LatentDim >= 1 && c.LatentDim <= MaxLatentDim {
 			wrong = append(wrong, c.checkPretrained(m)...)
 		}
 		if trained, ok := definition.(model.Network); ok && len(wrong) == 0 {
