@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
@@ -359,5 +361,26 @@ func TestCancel(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestTrainerConfigHasAllParameters: another value of any parameter is another configuration.
+func TestTrainerConfigHasAllParameters(t *testing.T) {
+	fields := new(trellisv1.Parameters).ProtoReflect().Descriptor().Fields()
+	for i := range fields.Len() {
+		field := fields.Get(i)
+		p := new(trellisv1.Parameters)
+		switch field.Kind() {
+		case protoreflect.Uint32Kind:
+			p.ProtoReflect().Set(field, protoreflect.ValueOfUint32(3))
+		case protoreflect.DoubleKind:
+			p.ProtoReflect().Set(field, protoreflect.ValueOfFloat64(3))
+		default: // The values on a model's own axes.
+			p.Values = map[string]float64{"noise": 3}
+		}
+		config := TrainerConfig(&trellisv1.RunConfig{Parameters: p})
+		if reflect.DeepEqual(config, TrainerConfig(&trellisv1.RunConfig{Parameters: new(trellisv1.Parameters)})) {
+			t.Errorf("%s is not passed on", field.Name())
+		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -96,6 +98,40 @@ func TestCommonAxes(t *testing.T) {
 			if err := testModels.Validate(spec); (err == nil) != test.valid {
 				t.Errorf("%s of %v: %v, want valid: %v", axis.Name, test.value, err, test.valid)
 			}
+		}
+	}
+}
+
+// TestCommonAxesAreComplete: what a point has but for the axes of a model is in the table, in the order of the digits,
+// and every message that has axes has it.
+func TestCommonAxesAreComplete(t *testing.T) {
+	var names []string
+	for place, axis := range CommonAxes {
+		names = append(names, axis.GetName())
+		axis.Of(new(trellisv1.ExtendStudyRequest)) // Panics without the field.
+		holders := axis.holders(&trellisv1.StudySpec{Grid: []*trellisv1.Grid{{}}})
+		axis.Of(holders[0])
+		if axis.Later && axis.Default == nil {
+			t.Errorf("%s came later, and has no default", axis.GetName())
+		}
+		p := new(trellisv1.Parameters)
+		before := RunID(&trellisv1.RunConfig{Parameters: p})
+		axis.Set(p, 3)
+		key := KeyOf(p)
+		if axis.Value(p) != 3 || key.At(place) != 3 || !proto.Equal(key.Parameters(nil), p) {
+			t.Errorf("%s: set to 3, it is %v, and %v in the key", axis.GetName(), axis.Value(p), key.At(place))
+		}
+		if same := RunID(&trellisv1.RunConfig{Parameters: p}) == before; same != (place == MaxEpochs) {
+			t.Errorf("%s: the same run with another value: %v", axis.GetName(), same)
+		}
+	}
+	if place := len(CommonAxes) - 1; place != Seed {
+		t.Errorf("the last of %v is not the seed", names)
+	}
+	fields := new(trellisv1.Parameters).ProtoReflect().Descriptor().Fields()
+	for i := range fields.Len() {
+		if name := string(fields.Get(i).Name()); name != "values" && !slices.Contains(names, name) {
+			t.Errorf("a point has %s, which is not among %v", name, names)
 		}
 	}
 }
