@@ -2,7 +2,7 @@ package coordinator
 
 import "sync"
 
-// broadcast tells everybody who waits that something has changed.
+// broadcast tells all waiters that something has changed.
 type broadcast struct {
 	mu      sync.Mutex
 	changed chan struct{}
@@ -17,7 +17,7 @@ func (b *broadcast) next() <-chan struct{} {
 	return b.changed
 }
 
-// send tells of a change.
+// send announces a change.
 func (b *broadcast) send() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -153,7 +153,7 @@ func TestANodeThatWaitsIsAddedByHand(t *testing.T) {
 		}
 		id := two.cluster().GetStatus().GetId()
 		for what, request := range map[string]*trellisv1.AddNodeRequest{
-			"is":          {Id: "somebody", Address: "two:1"},
+			"has the id":  {Id: "somebody", Address: "two:1"},
 			"can't reach": {Id: id, Address: "nobody:1"},
 		} {
 			_, err := one.manager.AddNode(one.Context(), request)

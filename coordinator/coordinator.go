@@ -25,50 +25,50 @@ import (
 const (
 	// DefaultLease is how long a worker may be silent before its runs go to others.
 	DefaultLease = 15 * time.Second
-	// DefaultHangTimeout is how long a run may stand still, at least, before its attempt is ended.
+	// DefaultHangTimeout is the minimum time that a run may make no progress before its attempt is ended.
 	DefaultHangTimeout = 5 * time.Minute
-	// DefaultCheckpointInterval is how often, at least, workers save their runs' checkpoints.
+	// DefaultCheckpointInterval is the longest time between two checkpoints that workers save of a run.
 	DefaultCheckpointInterval = 30 * time.Second
 	// DefaultMinFreeDisk is the share of the disk that must be free for a new study.
 	DefaultMinFreeDisk = 0.1
 	// maxCheckpointInterval keeps the interval in milliseconds well within 32 bits.
 	maxCheckpointInterval = 24 * time.Hour
-	// artifactsFolder is where artifacts are by default, in the data directory.
+	// artifactsFolder is the default folder for artifacts, within the data directory.
 	artifactsFolder = "artifacts"
 )
 
-// Config says how a coordinator works.
+// Config configures a coordinator.
 type Config struct {
 	// Numerics is the version of the trainer's arithmetic that workers must have. Required.
 	Numerics string
-	// Models are what workers can train. Specs of other models are refused. Required.
+	// Models are the models that workers can train. Specs with other models are refused. Required.
 	Models []*trellisv1.Model
 	// Lease is how long a worker may be silent before its runs go to others. Default: DefaultLease.
 	Lease time.Duration
-	// HangTimeout is how long a run may stand still before its attempt is ended. A run whose steps are slow is given
-	// ten times its mean step. Default: DefaultHangTimeout.
+	// HangTimeout is how long a run may make no progress before its attempt is ended. A run with slow steps gets ten
+	// times its mean step. Default: DefaultHangTimeout.
 	HangTimeout time.Duration
-	// Logger receives what operators want to know. Default: nothing.
+	// Logger logs what operators want to know. Default: nothing is logged.
 	Logger *slog.Logger
 	// Registerer receives the coordinator's metrics. Default: none.
 	Registerer prometheus.Registerer
-	// Version is the binary's, for other nodes and their operators.
+	// Version is the binary's version, shown to other nodes and their operators.
 	Version string
 
-	// Data is the data directory, with the log, its snapshots and, by default, the artifacts. Empty: the log is in
-	// memory, there are no artifacts, and runs have no checkpoints.
+	// Data is the data directory. It has the log, its snapshots and, by default, the artifacts. If it is empty, the log
+	// is in memory, and there are no artifacts and no checkpoints.
 	Data string
-	// Join has the addresses of nodes of a cluster. If the data directory is empty, the coordinator asks them to be
-	// added to it. Default: it becomes a cluster of one.
+	// Join has the addresses of a cluster's nodes. If the data directory is empty, the coordinator asks these nodes to
+	// add it to their cluster. Default: it becomes a cluster of one.
 	Join []string
-	// Wait says that a coordinator whose data directory is empty waits to be added to a cluster by somebody else.
+	// Wait makes a coordinator with an empty data directory wait until someone adds it to a cluster.
 	Wait bool
-	// Advertise is the host:port under which other nodes, workers and clients reach the coordinator. Default: the
+	// Advertise is the host:port at which other nodes, workers and clients reach the coordinator. Default: the
 	// listener's address.
 	Advertise string
-	// Artifacts is the folder or URL where artifacts are kept. Default: the folder artifacts of the data directory.
+	// Artifacts is the folder or URL where artifacts are stored. Default: the folder "artifacts" in the data directory.
 	Artifacts string
-	// CheckpointInterval is how often, at least, workers save their runs' checkpoints. Default:
+	// CheckpointInterval is the longest time between two checkpoints that workers save of a run. Default:
 	// DefaultCheckpointInterval.
 	CheckpointInterval time.Duration
 	// MinFreeDisk is the share of the data directory's file system that must be free for a new study. Default:
@@ -78,48 +78,48 @@ type Config struct {
 	hooks hooks
 }
 
-// hooks are what simulations put in the place of a network, a disk and a log. The zero value puts nothing.
+// hooks replace the network, the disk and the log in simulations. The zero value replaces nothing.
 type hooks struct {
 	// dial connects to other nodes.
 	dial dialer
 	// log wraps the log.
 	log func(Log) Log
-	// machine wraps what the replicated log's commands are applied to.
+	// machine wraps the state machine of the replicated log.
 	machine func(replication.StateMachine) replication.StateMachine
-	// replicate changes how the log is kept, for example in a memory instead of a directory.
+	// replicate changes the log's configuration, for example to keep it in memory instead of a directory.
 	replicate func(*replication.Config)
 }
 
-// Validate says what is wrong with the configuration.
+// Validate returns an error that says what is wrong with the configuration, or nil.
 func (c Config) Validate() error {
 	if c.Numerics == "" {
-		return errors.New("coordinator: the version of the trainer's arithmetic is missing")
+		return errors.New("coordinator: missing the version of the trainer's arithmetic")
 	}
 	if len(c.Models) == 0 {
-		return errors.New("coordinator: the models that workers can train are missing")
+		return errors.New("coordinator: missing the models that workers can train")
 	}
 	if err := grid.Models(c.Models).Check(); err != nil {
 		return fmt.Errorf("coordinator: %w", err)
 	}
 	if c.Lease < 0 || c.Lease > 0 && c.Lease < 100*time.Millisecond {
-		return fmt.Errorf("coordinator: a lease of %v is too short: give 100ms or more", c.Lease)
+		return fmt.Errorf("coordinator: invalid lease %v: must be at least 100ms", c.Lease)
 	}
 	if c.HangTimeout < 0 {
-		return fmt.Errorf("coordinator: a hang timeout of %v is negative", c.HangTimeout)
+		return fmt.Errorf("coordinator: invalid hang timeout %v: must not be negative", c.HangTimeout)
 	}
 	if c.CheckpointInterval < 0 || c.CheckpointInterval > 0 && c.CheckpointInterval < 10*time.Millisecond {
-		return fmt.Errorf("coordinator: a checkpoint interval of %v is too short: give 10ms or more",
+		return fmt.Errorf("coordinator: invalid checkpoint interval %v: must be at least 10ms",
 			c.CheckpointInterval)
 	}
 	if c.CheckpointInterval > maxCheckpointInterval {
-		return fmt.Errorf("coordinator: a checkpoint interval of %v is too long: give %v or less", c.CheckpointInterval,
+		return fmt.Errorf("coordinator: invalid checkpoint interval %v: must be at most %v", c.CheckpointInterval,
 			maxCheckpointInterval)
 	}
 	if c.Data == "" && (len(c.Join) > 0 || c.Wait || c.Artifacts != "") {
-		return errors.New("coordinator: a log in memory has no other nodes and no artifacts: give a data directory")
+		return errors.New("coordinator: a log in memory can have no other nodes and no artifacts: use a data directory")
 	}
 	if len(c.Join) > 0 && c.Wait {
-		return errors.New("coordinator: it can ask a cluster to be added, or wait to be added, but not both")
+		return errors.New("coordinator: it can either join a cluster or wait to be added, not both")
 	}
 	if c.MinFreeDisk < 0 || c.MinFreeDisk >= 1 {
 		return fmt.Errorf("coordinator: a share of %v of the disk can't be kept free: give 0 or more, and less than 1",
@@ -154,46 +154,47 @@ func (c Config) withDefaults(listener net.Listener) Config {
 	return c
 }
 
-// DataSets is where the coordinator finds the data sets that it serves to workers.
+// DataSets provides the data sets that the coordinator serves to workers.
 type DataSets = api.DataSets
 
-// Coordinator is one node: a log, the store that it feeds, and, while it leads, the loops that act on the store.
+// Coordinator is one node. It has a log, the store that the log's commands change, and, while it leads, the loops that
+// act on the store.
 type Coordinator struct {
 	config   Config
 	logger   *slog.Logger
 	dataSets DataSets
 	metrics  *metrics
-	// address is how others reach this node.
+	// address is the host:port at which others reach this node.
 	address string
 	port    *port
 	peers   *peers
 	store   *results.Store
 	machine stateMachine
 
-	// log is set when opened is closed. replicated is the same log, nil if it is in memory.
+	// log is set before opened is closed. replicated is the same log, or nil if it is in memory.
 	log        Log
 	replicated *replication.Log
 	opened     chan struct{}
 	commands   *commands
 	// view is what this node knows of its cluster. It is never nil.
 	view atomic.Pointer[view]
-	// leader leads in this node's terms.
+	// leader runs the leader's loops while this node leads.
 	leader *lead.Leader
-	// changes tells of changes to opened, view and leader.
+	// changes announces changes to opened, view and leader.
 	changes *broadcast
-	// pauses has what is to be done while the leader's loops stand still.
+	// pauses has the work to do while the leader's loops are paused.
 	pauses chan pause
 
 	artifacts *artifact.Keeper
 
-	// stopping is done when the coordinator stops serving: streams that would go on forever end then, with its cause.
+	// stopping is done when the coordinator stops serving. Streams that would last forever then end, with its cause.
 	stopping context.Context
 	stop     context.CancelCauseFunc
 	// failed is closed when the log has failed.
 	failed chan struct{}
 }
 
-// New returns a coordinator that will serve on the listener, which it closes. It does nothing before Serve.
+// New returns a coordinator that will serve on the listener, and close it. It does nothing until Serve is called.
 func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
@@ -235,7 +236,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 	return c, nil
 }
 
-// open opens the log and what else is in the data directory. From then on calls are answered.
+// open opens the log and everything else in the data directory. From then on, calls are served.
 func (c *Coordinator) open() error {
 	// The log comes first, because it locks the directory.
 	if err := c.openLog(); err != nil {
@@ -249,7 +250,7 @@ func (c *Coordinator) open() error {
 	return nil
 }
 
-// openLog opens the log. With a data directory it is the replicated one, else it is in memory.
+// openLog opens the log: a replicated log if there is a data directory, otherwise one in memory.
 func (c *Coordinator) openLog() error {
 	if c.config.Data == "" {
 		c.log = NewMemoryLog(c.machine, c.address)
@@ -281,7 +282,7 @@ func (c *Coordinator) openLog() error {
 	return nil
 }
 
-// openArtifacts opens the store in which the configuration says that artifacts are.
+// openArtifacts opens the artifact store that the configuration names.
 func (c *Coordinator) openArtifacts(ctx context.Context) error {
 	if c.config.Data == "" {
 		return nil

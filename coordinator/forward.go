@@ -20,19 +20,19 @@ import (
 )
 
 const (
-	// appliedIndexKey is the key in the trailer of the answer to a call that was passed on: the log index of what the
-	// leader's store includes.
+	// appliedIndexKey is the trailer key of a forwarded call's response. Its value is the log index of the last command
+	// that the leader's store includes.
 	appliedIndexKey = "trellis-applied-index"
-	// notExecutedKey is the key in the trailer of the answer to a call that was passed on and that nobody has executed:
-	// it may be passed on again, to the node that leads.
+	// notExecutedKey is the trailer key of the response to a forwarded call that no node has executed. Such a call may
+	// be forwarded again, to the node that leads.
 	notExecutedKey = "trellis-not-executed"
 	// leaderPatience is how long a call waits for a leader to be elected, or for the node to be ready.
 	leaderPatience = time.Second
-	// catchUpTimeout is how long a node waits for its own store to include what the leader has answered.
+	// catchUpTimeout is how long a node waits for its own store to include what the leader's response reflects.
 	catchUpTimeout = 2 * time.Second
 )
 
-// routeUnary answers a call here or passes it on to the leader, as the table of routes says.
+// routeUnary serves a call here or forwards it to the leader, as the table of routes says.
 func (c *Coordinator) routeUnary(
 	ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
 ) (any, error) {
@@ -63,8 +63,8 @@ func (c *Coordinator) routeUnary(
 	return response, err
 }
 
-// routeStream is routeUnary for streams. One that was refused is not passed on again, because messages of it were: who
-// opened it opens another.
+// routeStream is routeUnary for streams. A stream that was refused is not forwarded again, because some of its messages
+// were: the client opens another.
 func (c *Coordinator) routeStream(
 	service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
 ) error {
@@ -78,21 +78,21 @@ func (c *Coordinator) routeStream(
 	return handler(service, stream)
 }
 
-// refusedError says that the node that was taken for the leader has not executed a call, and why.
+// refusedError says that the supposed leader has not executed a call, and why.
 type refusedError struct {
 	leader string
 	error
 }
 
-// destination returns the leader's address if the call is to be passed on, and nothing if this node answers it. It
-// waits a little while neither can be done, as during an election or while this node knows no other leader than the one
-// that has refused the call, and fails with UNAVAILABLE then. A call that was passed on is not passed on again.
+// destination returns the leader's address if the call must be forwarded, and "" if this node serves it. If neither is
+// possible, it waits a moment and then fails with UNAVAILABLE: for example during an election, or while this node knows
+// no leader other than the one that has refused the call. A forwarded call is not forwarded again.
 func (c *Coordinator) destination(
 	ctx context.Context, method string, refused refusedError,
 ) (leader string, err error) {
 	where := routeOf(method)
 	if where == unrouted {
-		return "", status.Errorf(codes.Unimplemented, "this version of Trellis does not know who answers %s", method)
+		return "", status.Errorf(codes.Unimplemented, "unknown method %s: this version of Trellis has no such call", method)
 	}
 	if strings.HasPrefix(method, "/grpc.") {
 		return "", nil
@@ -103,7 +103,7 @@ func (c *Coordinator) destination(
 		leader, refusal := c.whoAnswers(where)
 		if refusal == "" && (leader == "" || leader != refused.leader) {
 			if by := metadata.ValueFromIncomingContext(ctx, api.ForwardedBy); len(by) > 0 && leader != "" {
-				return "", status.Errorf(codes.Unavailable, "%s took this coordinator, %s, for the leader, which is %s",
+				return "", status.Errorf(codes.Unavailable, "%s forwarded the call to this coordinator, %s, but the leader is %s",
 					by[0], c.address, leader)
 			}
 			return leader, nil
@@ -128,13 +128,13 @@ func (c *Coordinator) destination(
 	}
 }
 
-// whoAnswers returns the leader's address if the call is to be passed on, nothing if this node answers it, or why
-// neither can be done now.
+// whoAnswers returns the leader's address if the call must be forwarded, "" if this node serves it, or the reason why
+// neither is possible now.
 func (c *Coordinator) whoAnswers(where route) (leader, refusal string) {
 	select {
 	case <-c.opened:
 	default:
-		return "", "this coordinator is starting: it reads its log"
+		return "", "this coordinator is starting: it is reading its log"
 	}
 	view := c.view.Load()
 	switch {
@@ -151,9 +151,9 @@ func (c *Coordinator) whoAnswers(where route) (leader, refusal string) {
 	case !known:
 		return "", c.whyNoLeader()
 	case leader == c.address:
-		return "", fmt.Sprintf("this coordinator, %s, has just been elected the leader and is not ready yet", c.address)
+		return "", fmt.Sprintf("this coordinator, %s, has just been elected leader and is not ready yet", c.address)
 	case where == readyNode:
-		return "", fmt.Sprintf("this coordinator, %s, is still reading what the leader, %s, has recorded", c.address,
+		return "", fmt.Sprintf("this coordinator, %s, is still catching up with the leader, %s", c.address,
 			leader)
 	case leader != view.leader:
 		return "", fmt.Sprintf("this coordinator, %s, has just heard of another leader, %s", c.address, leader)
@@ -161,9 +161,9 @@ func (c *Coordinator) whoAnswers(where route) (leader, refusal string) {
 	return leader, ""
 }
 
-// forwardUnary passes a call on. When it has succeeded, it waits until the own store includes what the call has
-// changed, so that a client reads its own writes. A node that has fallen behind does not keep the answer back forever.
-// It fails with a refusedError if the other node has not executed the call.
+// forwardUnary forwards a call. After it has succeeded, it waits until this node's store includes what the call has
+// changed, so that clients read their own writes. If the node has fallen behind, it does not hold back the response
+// forever. It fails with a refusedError if the other node has not executed the call.
 func (c *Coordinator) forwardUnary(ctx context.Context, leader, method string, request any) (any, error) {
 	_, response, err := messagesOf(method)
 	if err != nil {
@@ -185,35 +185,36 @@ func (c *Coordinator) forwardUnary(ctx context.Context, leader, method string, r
 	if values := trailer.Get(appliedIndexKey); len(values) > 0 {
 		index, err := strconv.ParseUint(values[0], 10, 64)
 		if err != nil {
-			return nil, status.Errorf(codes.Internal, "the leader, %s, says that its store includes %q: %v", leader,
+			return nil, status.Errorf(codes.Internal, "invalid log index %q from the leader, %s: %v", leader,
 				values[0], err)
 		}
 		waiting, cancel := context.WithTimeout(ctx, catchUpTimeout)
 		defer cancel()
 		if err := c.machine.applied.await(waiting, index); err != nil {
-			c.logger.Debug("answered before the own store included the change", "method", method, "index", index)
+			c.logger.Debug("responded before this node's store included the change", "method", method, "index", index)
 		}
 	}
 	return answer, nil
 }
 
-// outgoing is the context of a call that is passed on: the caller's deadline, and who passes it on.
+// outgoing returns the context of a forwarded call. It has the caller's deadline, and says which node forwards the
+// call.
 func (c *Coordinator) outgoing(ctx context.Context) context.Context {
 	return metadata.NewOutgoingContext(ctx, metadata.Pairs(api.ForwardedBy, c.address))
 }
 
-// leaderError is what the caller is told of an error of a call to the leader: what the leader said, or that it can't be
-// reached.
+// leaderError returns what the caller is told about an error of a call to the leader: what the leader said, or that it
+// can't be reached.
 func (c *Coordinator) leaderError(leader string, err error) error {
 	answer := status.Convert(err)
 	if answer.Code() != codes.Unavailable {
 		return answer.Err()
 	}
-	return status.Errorf(codes.Unavailable, "the leader, %s, as %s knows it: %s", leader, c.address, answer.Message())
+	return status.Errorf(codes.Unavailable, "the leader, %s, according to %s: %s", leader, c.address, answer.Message())
 }
 
-// forwardStream passes messages on, both ways, until the leader ends the stream, the caller gives up, or there is
-// another leader.
+// forwardStream forwards messages in both directions until the leader ends the stream, the caller gives up, or the
+// leader changes.
 func (c *Coordinator) forwardStream(leader string, stream grpc.ServerStream, info *grpc.StreamServerInfo) error {
 	requests, responses, err := messagesOf(info.FullMethod)
 	if err != nil {
@@ -246,7 +247,7 @@ func (c *Coordinator) forwardStream(leader string, stream grpc.ServerStream, inf
 	if err != nil {
 		return c.streamError(ctx, leader, err)
 	}
-	// It ends at the latest with the caller's stream, which ends when this function returns.
+	// This ends at the latest with the caller's stream, which ends when this function returns.
 	go func() {
 		if err := forwardRequests(stream, onward, requests); err != nil {
 			cancel(err)
@@ -268,7 +269,7 @@ func (c *Coordinator) forwardStream(leader string, stream grpc.ServerStream, inf
 	}
 }
 
-// forwardRequests passes on what the caller sends, until there is no more.
+// forwardRequests forwards what the caller sends, until the caller closes its side.
 func forwardRequests(stream grpc.ServerStream, onward grpc.ClientStream, requests protoreflect.MessageType) error {
 	for {
 		request := requests.New().Interface()
@@ -279,14 +280,14 @@ func forwardRequests(stream grpc.ServerStream, onward grpc.ClientStream, request
 		if err != nil {
 			return err
 		}
-		// If the leader has ended the stream, it says why to who receives from it.
+		// If the leader has ended the stream, whoever receives from it learns why.
 		if err := onward.SendMsg(request); err != nil {
 			return nil
 		}
 	}
 }
 
-// streamError says why a stream to the leader has ended: for a reason of our own, or for the leader's.
+// streamError says why a stream to the leader has ended: for a reason of this node's, or of the leader's.
 func (c *Coordinator) streamError(ctx context.Context, leader string, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return api.Status(cause)

@@ -12,15 +12,15 @@ import (
 	"trellis/coordinator/lead"
 )
 
-// followInterval is how often a node looks who leads.
+// followInterval is how often a node checks who leads.
 const followInterval = 100 * time.Millisecond
 
 var (
 	errStopping      = status.Error(codes.Unavailable, "the coordinator is shutting down")
-	errLeaderChanged = status.Error(codes.Unavailable, "the leader has changed: connect again")
+	errLeaderChanged = status.Error(codes.Unavailable, "the leader has changed: reconnect")
 )
 
-// pause is something to be done while the leader's loops stand still and nobody has a session.
+// pause is work to do while the leader's loops are paused and there are no sessions.
 type pause struct {
 	why  error
 	work func() error
@@ -53,7 +53,7 @@ func (c *Coordinator) leadWhileLeader(ctx context.Context) {
 	}
 }
 
-// lead begins a term, and returns how to end it.
+// lead begins a term, and returns a function that ends it.
 func (c *Coordinator) lead(ctx context.Context) (stop func(why error)) {
 	began := time.Now()
 	end := c.leader.Begin(ctx)
@@ -61,13 +61,13 @@ func (c *Coordinator) lead(ctx context.Context) (stop func(why error)) {
 	return func(why error) {
 		end(why)
 		if c.replicated != nil && !errors.Is(why, errStopping) {
-			c.logger.Warn("all sessions end; workers connect again", "sessions", c.leader.Connected(),
+			c.logger.Warn("all sessions end; workers will reconnect", "sessions", c.leader.Connected(),
 				"why", status.Convert(why).Message(), "led", time.Since(began).Round(time.Millisecond))
 		}
 	}
 }
 
-// whilePaused does work while the leader's loops stand still, and ends all sessions.
+// whilePaused does work while the leader's loops are paused, and ends all sessions.
 func (c *Coordinator) whilePaused(ctx context.Context, why error, work func() error) error {
 	asked := pause{why: why, work: work, done: make(chan error, 1)}
 	select {
@@ -85,7 +85,8 @@ type view struct {
 	// leader is the leader's address, if it is known.
 	leader string
 	known  bool
-	// ready says that the node can answer: it leads, or follows the leader and has what was recorded when it started.
+	// ready says that the node can serve calls: it leads, or it follows a leader and has what was recorded when it
+	// started.
 	ready bool
 	// ctx is done when the leader has changed.
 	ctx    context.Context
@@ -132,8 +133,8 @@ func (c *Coordinator) follow(ctx context.Context, services *services) {
 	}
 }
 
-// caughtUp says whether a follower's store includes what was committed when the follower first heard of a leader:
-// target is the first commit index that the leader has told.
+// caughtUp says whether a follower's store includes what was committed when the follower first heard of a leader.
+// target is the first commit index that the leader has sent.
 func (c *Coordinator) caughtUp(target *uint64) bool {
 	if c.replicated == nil {
 		return true
@@ -144,14 +145,14 @@ func (c *Coordinator) caughtUp(target *uint64) bool {
 	return *target > 0 && c.replicated.Includes(*target)
 }
 
-// whyNoLeader says what is known where nothing is known of a leader.
+// whyNoLeader says why this node knows no leader.
 func (c *Coordinator) whyNoLeader() string {
 	if c.replicated == nil {
 		return "this coordinator is starting"
 	}
 	nodes, err := c.replicated.Nodes()
 	if err == nil && len(nodes) == 0 {
-		return fmt.Sprintf("this coordinator, %s, is not a member of a cluster yet: see `trellis cluster add`",
+		return fmt.Sprintf("this coordinator, %s, is not a member of a cluster yet: see 'trellis cluster add'",
 			c.address)
 	}
 	return fmt.Sprintf("this coordinator, %s, knows no leader among its cluster's %d nodes: fewer than a majority "+

@@ -13,11 +13,11 @@ import (
 )
 
 const (
-	// clientPreface is how a connection begins that speaks HTTP/2, as gRPC does: the first line of RFC 9113, section
-	// 3.4.
+	// clientPreface is the beginning of a connection that speaks HTTP/2, as gRPC does: the first line of the preface in
+	// RFC 9113, section 3.4.
 	clientPreface = "PRI * HTTP/2.0\r\n"
-	// nodePreface is how a connection begins that carries the log from node to node, in version 1 of that protocol. It
-	// is as long as clientPreface, so that one read tells which it is.
+	// nodePreface is the beginning of a connection that carries the log from node to node, in version 1 of that
+	// protocol. It is as long as clientPreface, so that one read tells them apart.
 	nodePreface = "TRELLIS NODE 1\r\n"
 	// prefaceTimeout is how long a connection may take to say what it is.
 	prefaceTimeout = 10 * time.Second
@@ -27,16 +27,16 @@ const (
 	acceptRetryMax = time.Second
 )
 
-// port serves one listener to two: API calls and the connections of other nodes, told apart by their first bytes. What
-// encrypts connections comes between listener and port, and between port and dial, so that it serves both.
+// port splits one listener in two: API calls and connections of other nodes. It tells them apart by their first bytes.
+// Encryption comes between listener and port, and between port and dial, so that it covers both.
 type port struct {
 	listener net.Listener
 	dial     dialer
 	logger   *slog.Logger
-	// calls and nodes are the two sides. Closing one closes that side alone; close closes all.
+	// calls and nodes are the two sides. Closing one closes only that side; close closes everything.
 	calls, nodes *side
 
-	// waiting has the connections that have not said what they are.
+	// waiting has the connections that have not sent a preface yet.
 	mu      sync.Mutex
 	waiting map[net.Conn]bool
 	closed  bool
@@ -46,7 +46,7 @@ type port struct {
 // dialer opens a connection to another node's port.
 type dialer func(ctx context.Context, address string) (net.Conn, error)
 
-// dialTCP is the dialer of every day.
+// dialTCP is the normal dialer.
 func dialTCP(ctx context.Context, address string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "tcp", address)
 }
@@ -58,7 +58,7 @@ func newPort(listener net.Listener, dial dialer, logger *slog.Logger) *port {
 	return p
 }
 
-// serve accepts connections until the port is closed, and returns nil then.
+// serve accepts connections until the port is closed. It then returns nil.
 func (p *port) serve() error {
 	pause := acceptRetry
 	for {
@@ -76,7 +76,7 @@ func (p *port) serve() error {
 		if !errors.As(err, &network) || !network.Temporary() {
 			return fmt.Errorf("accept connections on %v: %w", p.listener.Addr(), err)
 		}
-		p.logger.Warn("could not accept a connection; trying again", "error", err, "after", pause)
+		p.logger.Warn("could not accept a connection; will retry", "error", err, "after", pause)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -87,7 +87,7 @@ func (p *port) serve() error {
 	}
 }
 
-// greet finds out what a connection is, and hands it to its side. It does not wait for that.
+// greet finds out what a connection is, and hands it to its side, in the background.
 func (p *port) greet(conn net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -130,7 +130,7 @@ func (p *port) sort(conn net.Conn) (*side, net.Conn, error) {
 	case nodePreface:
 		return p.nodes, conn, nil
 	default:
-		return nil, conn, fmt.Errorf("it begins with %q, which is neither gRPC without encryption nor another node "+
+		return nil, conn, fmt.Errorf("it begins with %q, which is neither unencrypted gRPC nor another node "+
 			"of this version", preface)
 	}
 }
@@ -141,7 +141,7 @@ func (p *port) isClosed() bool {
 	return p.closed
 }
 
-// close closes the listener and all connections that have not been accepted from either side, and waits for them.
+// close closes the listener and all connections that neither side has accepted, and waits for them.
 func (p *port) close() {
 	p.mu.Lock()
 	p.closed = true
@@ -155,7 +155,7 @@ func (p *port) close() {
 	p.all.Wait()
 }
 
-// network is the nodes' side of a port, as the log sees it: see replication.Network.
+// network is the nodes' side of a port, as a replication.Network.
 type network struct {
 	*side
 	dial dialer
@@ -182,7 +182,7 @@ func (n network) Dial(address string, timeout time.Duration) (net.Conn, error) {
 	return conn, nil
 }
 
-// side is a listener whose connections somebody else accepts.
+// side is a listener whose connections the port accepts.
 type side struct {
 	addr   net.Addr
 	conns  chan net.Conn
@@ -215,7 +215,7 @@ func (s *side) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends Accept. The port goes on.
+// Close ends Accept. The port stays open.
 func (s *side) Close() error {
 	s.once.Do(func() { close(s.closed) })
 	return nil
@@ -224,7 +224,7 @@ func (s *side) Close() error {
 // Addr is the port's address.
 func (s *side) Addr() net.Addr { return s.addr }
 
-// unreadConn gives back first what has been read already.
+// unreadConn is a connection that first returns what has already been read from it.
 type unreadConn struct {
 	net.Conn
 	unread bytes.Reader

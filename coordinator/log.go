@@ -15,32 +15,32 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Log orders the commands of a cluster and has each applied to every replica's state machine, once and in order.
+// Log orders the commands of a cluster, and applies each to every replica's state machine, once and in order.
 type Log interface {
-	// Propose appends a command. It returns once the command is durable and applied on this replica: its index, and
-	// what the state machine answered. ErrNotLeader means that it was not appended and may be proposed elsewhere; any
-	// other error leaves open whether it will be applied.
+	// Propose appends a command. Once the command is durable and applied on this replica, it returns the command's
+	// index and the state machine's answer. ErrNotLeader means that the command was not appended and may be proposed
+	// elsewhere. Any other error leaves open whether it will be applied.
 	Propose(ctx context.Context, command []byte) (index uint64, answer any, err error)
-	// Verify returns once this replica is sure that it is the leader and has applied all that was ever acknowledged.
+	// Verify returns nil once this replica is certain that it leads and has applied everything ever acknowledged.
 	Verify(ctx context.Context) error
-	// Leadership sends true when this replica becomes the leader and false when it ceases to be.
+	// Leadership sends true when this replica becomes the leader, and false when it stops being the leader.
 	Leadership() <-chan bool
 	// Leader returns the address of the leader, as this replica knows it.
 	Leader() (address string, known bool)
-	// Failed sends the error after which this process can't go on: its disk has failed, or the state machine can't
+	// Failed sends the error after which this process can't continue: its disk has failed, or the state machine can't
 	// apply what the cluster has agreed on. Nothing is acknowledged afterwards.
 	Failed() <-chan error
 	// Close stops the log. Nothing is applied afterwards.
 	Close() error
 }
 
-// ErrNotLeader means that this replica can't change anything now.
+// ErrNotLeader means that this replica can't change anything at the moment.
 var ErrNotLeader = replication.ErrNotLeader
 
-// commands puts commands into the log, once it is open.
+// commands appends commands to the log, once it is open.
 type commands struct {
 	log Log
-	// notify is told of every command that was applied, and what the state machine answered.
+	// notify is called for every command that was applied, with the state machine's answer.
 	notify func(command *trellisv1.Command, answer any)
 }
 
@@ -49,7 +49,7 @@ var (
 	_ lead.Log = (*commands)(nil)
 )
 
-// Verify returns once it is certain that this node leads and has applied everything that was acknowledged.
+// Verify returns nil once it is certain that this node leads and has applied everything ever acknowledged.
 func (c *commands) Verify(ctx context.Context) error { return c.log.Verify(ctx) }
 
 // Propose stamps a command with the leader's clock, appends it, and returns the state machine's answer. An answer that
@@ -74,7 +74,7 @@ func (c *commands) Propose(ctx context.Context, command *trellisv1.Command) (any
 // busyPause is how long ProposePatiently waits while the log has no room.
 const busyPause = 10 * time.Millisecond
 
-// ProposePatiently is Propose for what can wait: while the log has no room, it tries again until ctx is done.
+// ProposePatiently is like Propose, but while the log has no room, it retries until ctx is done.
 func (c *commands) ProposePatiently(ctx context.Context, command *trellisv1.Command) (any, error) {
 	for {
 		answer, err := c.Propose(ctx, command)

@@ -11,22 +11,22 @@ import (
 )
 
 const (
-	// joinTimeout is how long one node may take to answer whether it has added another.
+	// joinTimeout is how long a node may take to add another.
 	joinTimeout = 10 * time.Second
-	// joinRetry and joinRetryMax bound the pause before all are asked again.
+	// joinRetry and joinRetryMax bound the pause before all nodes are asked again.
 	joinRetry    = time.Second
 	joinRetryMax = 15 * time.Second
 )
 
-// becomeMember asks the nodes of a cluster to be added to it, or waits for somebody else to ask, if this node is not a
-// member of one.
+// becomeMember asks the nodes of a cluster to add this node, or waits until someone adds it. It does nothing if the
+// node is already a member.
 func (c *Coordinator) becomeMember(ctx context.Context) {
 	if c.isMember() {
 		return
 	}
 	id := c.replicated.Status().ID
 	if len(c.config.Join) == 0 {
-		c.logger.Warn("this coordinator waits to be added to a cluster: run `trellis cluster add "+c.address+"` there",
+		c.logger.Warn("this coordinator waits to be added to a cluster: run 'trellis cluster add "+c.address+"' there",
 			"id", id,
 			"address", c.address)
 	}
@@ -40,7 +40,7 @@ func (c *Coordinator) becomeMember(ctx context.Context) {
 		if len(c.config.Join) == 0 {
 			wait = joinRetry
 		} else if err := c.askToBeAdded(ctx, id); err != nil {
-			c.logger.Warn("could not join the cluster; trying again", "error", err, "after", wait)
+			c.logger.Warn("could not join the cluster; will retry", "error", err, "after", wait)
 			pause = min(2*pause, joinRetryMax)
 		} else {
 			wait, pause = followInterval, joinRetry
@@ -53,14 +53,14 @@ func (c *Coordinator) becomeMember(ctx context.Context) {
 	}
 }
 
-// isMember says whether the node's log says that it is a member of a cluster. It does from the moment on at which it
-// has heard from the leader, for good.
+// isMember says whether the node is a member of a cluster according to its log. This stays true once it has heard from
+// the leader.
 func (c *Coordinator) isMember() bool {
 	nodes, err := c.replicated.Nodes()
 	return err == nil && len(nodes) > 0
 }
 
-// askToBeAdded asks the nodes one after the other, until one has had the leader add this one.
+// askToBeAdded asks the nodes one after the other to add this one, until one of them has had the leader do so.
 func (c *Coordinator) askToBeAdded(ctx context.Context, id string) error {
 	var failures error
 	for _, address := range c.config.Join {

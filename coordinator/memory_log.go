@@ -20,7 +20,7 @@ type MemoryLog struct {
 
 var _ Log = (*MemoryLog)(nil)
 
-// NewMemoryLog returns an empty log that applies its commands to machine. The address is the replica's.
+// NewMemoryLog returns an empty log that applies its commands to machine. The address is the replica's own.
 func NewMemoryLog(machine replication.StateMachine, address string) *MemoryLog {
 	leadership := make(chan bool, 1)
 	leadership <- true

@@ -8,13 +8,13 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// metrics counts the calls. What the store can answer is read from it when it is asked for. What the leader does is
-// counted in package lead.
+// metrics counts the calls. Gauges are read from the store when they are collected. Package lead counts what the leader
+// does.
 type metrics struct {
 	server *grpcprom.ServerMetrics
 }
 
-// newMetrics registers the metrics, if there is where to.
+// newMetrics registers the metrics, if registerer is not nil.
 func newMetrics(registerer prometheus.Registerer, store *results.Store) *metrics {
 	m := &metrics{server: grpcprom.NewServerMetrics(grpcprom.WithServerHandlingTimeHistogram())}
 	if registerer != nil {
@@ -27,7 +27,7 @@ var (
 	runsMetric    = prometheus.NewDesc("trellis_runs", "Runs of all studies, by state.", []string{"state"}, nil)
 	workersMetric = prometheus.NewDesc("trellis_workers", "Workers, by state.", []string{"state"}, nil)
 	studiesMetric = prometheus.NewDesc("trellis_studies", "Studies, by state.", []string{"state"}, nil)
-	epochsMetric  = prometheus.NewDesc("trellis_epochs", "Epochs reported, of the studies that are kept.", nil, nil)
+	epochsMetric  = prometheus.NewDesc("trellis_epochs", "Epochs reported, of all studies that have not been deleted.", nil, nil)
 )
 
 // storeCollector reads gauges from the store.

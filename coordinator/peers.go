@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// peerCalls is how many calls a connection to another node carries at once: fewer than that node takes, see
-	// maxStreams.
+	// peerCalls is how many calls a connection to another node carries at the same time: fewer than that node accepts,
+	// see maxStreams.
 	peerCalls = maxStreams * 3 / 4
-	// peerPings and peerPingTimeout bound how long a node that has vanished without a word is waited for.
+	// peerPings and peerPingTimeout bound how long this node waits for another that has vanished silently.
 	peerPings       = clientPings
 	peerPingTimeout = 5 * time.Second
 	// peerConnectTimeout is how long connecting to another node may take.
@@ -25,8 +25,8 @@ const (
 
 var errPeersClosed = errors.New("this coordinator is shutting down")
 
-// peers keeps the connections to other nodes over which calls are passed on: as many to each as its calls need. What
-// encrypts them is the dialer's business.
+// peers keeps the connections to other nodes over which calls are forwarded: as many to each node as its calls need.
+// The dialer encrypts them.
 type peers struct {
 	dial dialer
 
@@ -44,7 +44,7 @@ func newPeers(dial dialer) *peers {
 	return &peers{dial: dial, conns: map[string][]*peerConn{}}
 }
 
-// connect returns a connection to the node for one call. It is made when it is first needed.
+// connect returns a connection to the node for one call. It creates connections when they are first needed.
 func (p *peers) connect(address string) (conn *grpc.ClientConn, done func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -74,7 +74,7 @@ func (p *peers) connect(address string) (conn *grpc.ClientConn, done func(), err
 	}, nil
 }
 
-// newPeerConn returns a connection to a node. It is made at its first call.
+// newPeerConn returns a connection to a node. It connects at its first call.
 func newPeerConn(address string, dial dialer) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+address,
 		grpc.WithContextDialer(dial), grpc.WithNoProxy(),

@@ -12,7 +12,7 @@ import (
 	"trellis/coordinator/replication"
 )
 
-// self is what the rooms below see of their node: no more than their interfaces say.
+// self is what the packages api, lead and artifact see of their node: no more than their interfaces require.
 type self struct{ c *Coordinator }
 
 var (
@@ -20,10 +20,10 @@ var (
 	_ artifact.Peers = self{}
 )
 
-// Replicated is the log if other nodes can have it too, nil if it is in memory.
+// Replicated returns the log if it can be replicated to other nodes, and nil if it is in memory.
 func (s self) Replicated() *replication.Log { return s.c.replicated }
 
-// Applied is the index of the last command that the store includes.
+// Applied returns the index of the last command that the store includes.
 func (s self) Applied() uint64 { return s.c.machine.applied.get() }
 
 // Connect returns a connection to another node for one call.
@@ -31,10 +31,10 @@ func (s self) Connect(address string) (conn *grpc.ClientConn, done func(), err e
 	return s.c.peers.connect(address)
 }
 
-// Outgoing is the context of a call to another node.
+// Outgoing returns the context for a call to another node.
 func (s self) Outgoing(ctx context.Context) context.Context { return s.c.outgoing(ctx) }
 
-// WhilePaused does work while the leader's loops stand still, and ends all sessions.
+// WhilePaused does work while the leader's loops are paused, and ends all sessions.
 func (s self) WhilePaused(ctx context.Context, why error, work func() error) error {
 	return s.c.whilePaused(ctx, why, work)
 }

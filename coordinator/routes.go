@@ -6,22 +6,24 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// route says which node answers a method.
+// route says which node serves a method.
 type route int
 
 const (
-	// unrouted is a method that the table does not know. It is refused.
+	// unrouted is the route of a method that is not in the table. The method is refused.
 	unrouted route = iota
-	// anyNode answers, whatever it is in its cluster and whether or not it is a member: about itself.
+	// anyNode: the node that gets the call serves it, about itself, whatever its role in the cluster and even if it is
+	// not a member.
 	anyNode
-	// readyNode answers from its own store, once that has all that was committed when the node started.
+	// readyNode: the node that gets the call serves it from its own store, once that has everything that was committed
+	// when the node started.
 	readyNode
-	// leaderNode answers, because something changes, or because all that has changed must be seen. Other nodes pass the
-	// call on to it.
+	// leaderNode: the leader serves the call, because it changes something or must see all changes. Other nodes forward
+	// the call to the leader.
 	leaderNode
 )
 
-// routes has every method of ours: a test compares it with what the server serves.
+// routes has every method of Trellis. A test compares it with what the server serves.
 var routes = map[string]route{
 	trellisv1.StudyService_CreateStudy_FullMethodName: leaderNode,
 	trellisv1.StudyService_GetStudy_FullMethodName:    readyNode,
@@ -34,7 +36,7 @@ var routes = map[string]route{
 	trellisv1.StudyService_ExtendStudy_FullMethodName: leaderNode,
 	trellisv1.StudyService_RetryStudy_FullMethodName:  leaderNode,
 	trellisv1.StudyService_PlanStudy_FullMethodName:   leaderNode,
-	// What the leader admits. Nodes of other versions may have other models.
+	// The leader decides which models are accepted. Nodes of other versions may have other models.
 	trellisv1.StudyService_ListModels_FullMethodName: leaderNode,
 
 	trellisv1.TrialService_ListTrials_FullMethodName:   readyNode,
@@ -46,16 +48,15 @@ var routes = map[string]route{
 	trellisv1.TrialService_GetImportance_FullMethodName:      readyNode,
 	trellisv1.TrialService_SuggestStudy_FullMethodName:       readyNode,
 
-	// A worker is given a run by the leader, and asks for its data set at once: a follower may not know of the study
-	// yet.
+	// A worker gets a run from the leader and asks for its data set immediately: a follower may not know the study yet.
 	trellisv1.DataSetService_GetDataSet_FullMethodName:       leaderNode,
 	trellisv1.DataSetService_DownloadDataFile_FullMethodName: leaderNode,
 
 	trellisv1.WorkerService_ListWorkers_FullMethodName: readyNode,
 	trellisv1.WorkerService_Session_FullMethodName:     leaderNode,
 
-	// Unless they share a store of artifacts, nodes have different ones. A node asks the others for what it does not
-	// have.
+	// Unless nodes share an artifact store, they have different artifacts. A node asks the others for artifacts that it
+	// does not have.
 	trellisv1.ArtifactService_UploadArtifact_FullMethodName:   leaderNode,
 	trellisv1.ArtifactService_DownloadArtifact_FullMethodName: anyNode,
 
@@ -67,7 +68,7 @@ var routes = map[string]route{
 	trellisv1.ClusterService_Restore_FullMethodName:            leaderNode,
 }
 
-// routeOf returns a method's route, by its full name. Health and reflection are gRPC's own.
+// routeOf returns the route of a method, given its full name. Health and reflection are gRPC's own services.
 func routeOf(method string) route {
 	if strings.HasPrefix(method, "/grpc.") {
 		return anyNode

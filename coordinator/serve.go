@@ -12,22 +12,22 @@ import (
 )
 
 const (
-	// shutdownGrace is how long calls under way may take to end when the coordinator stops.
+	// shutdownGrace is how long pending calls may take to end when the coordinator stops.
 	shutdownGrace = 2 * time.Second
-	// handOverTimeout is how long a leader that stops tries to make another node the leader.
+	// handOverTimeout is how long a leader that is stopping tries to make another node the leader.
 	handOverTimeout = 5 * time.Second
 )
 
-// Serve answers API calls and workers until ctx is done; then it hands over to another node if there is one, ends what
-// is under way and returns nil. It returns early if the log fails: the process must end then. A coordinator serves
-// once.
+// Serve serves API calls and workers until ctx is done. Then it hands over to another node if there is one, ends
+// pending calls, and returns nil. If the log fails, Serve returns early with an error, and the process must end. Call
+// Serve only once.
 func (c *Coordinator) Serve(ctx context.Context) error {
 	server, services, err := c.newServer()
 	if err != nil {
 		c.port.close()
 		return err
 	}
-	// What the parts live on is stopped in order, and not at the moment at which ctx is done.
+	// The parts are stopped in order, and not at the moment when ctx is done.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
@@ -63,14 +63,14 @@ func (c *Coordinator) Serve(ctx context.Context) error {
 	return group.Wait()
 }
 
-// stopServer lets calls under way end, but not forever.
+// stopServer lets pending calls end, within shutdownGrace.
 func stopServer(server *grpc.Server) {
 	timer := time.AfterFunc(shutdownGrace, server.Stop)
 	defer timer.Stop()
 	server.GracefulStop()
 }
 
-// run opens the log and lives on it until ctx is done or the log fails.
+// run opens the log and serves until ctx is done or the log fails.
 func (c *Coordinator) run(ctx context.Context, services *services) error {
 	if err := c.open(); err != nil {
 		return err
@@ -88,14 +88,14 @@ func (c *Coordinator) run(ctx context.Context, services *services) error {
 		parts.Wait()
 		return errors.Join(c.log.Close(), c.artifacts.Close())
 	case err := <-c.log.Failed():
-		// What hangs with the disk, or on it, is not waited for: the process ends.
+		// Don't wait for what may hang together with the disk: the process ends.
 		close(c.failed)
 		stop()
 		within(shutdownGrace, func() {
 			parts.Wait()
 			_ = c.log.Close()
 		})
-		return fmt.Errorf("the coordinator can't go on: %w", err)
+		return fmt.Errorf("the coordinator can't continue: %w", err)
 	}
 }
 
@@ -114,8 +114,8 @@ func within(limit time.Duration, f func()) {
 	}
 }
 
-// handOver makes another node the leader, if this one leads and there is one, so that the cluster does not wait until
-// it misses its leader.
+// handOver makes another node the leader if this one leads, so that the cluster does not have to notice that its leader
+// is gone.
 func (c *Coordinator) handOver(ctx context.Context) {
 	select {
 	case <-c.failed:

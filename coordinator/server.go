@@ -29,19 +29,19 @@ const (
 	// maxMessage bounds what one message may take in memory, in bytes.
 	maxMessage = 4 << 20
 	maxHeaders = 64 << 10
-	// readBuffer is what a connection reads ahead. Thousands of workers say little each; what is large is not copied
-	// twice.
+	// readBuffer is how many bytes a connection reads ahead. It is small because there may be thousands of workers that
+	// each send little, and large messages are not copied twice.
 	readBuffer = 4 << 10
-	// maxStreams bounds the calls under way on one connection.
+	// maxStreams bounds the concurrent calls on one connection.
 	maxStreams = 256
-	// clientPings is how often clients may ping at most. Our own ping every 30 s.
+	// clientPings is the shortest interval at which clients may ping. Trellis's own clients ping every 30 s.
 	clientPings = 10 * time.Second
-	// serverPings is how soon a client that has vanished without a word is noticed.
+	// serverPings is how soon the server notices that a client has vanished silently.
 	serverPings = 20 * time.Second
 )
 
-// newServer returns the gRPC server with all services, and their health: validated requests, recovered panics, metrics
-// and logs.
+// newServer returns the gRPC server with all services, and their health. It validates requests, recovers from panics,
+// counts calls and logs.
 func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 	validator, err := protovalidate.New()
 	if err != nil {
@@ -49,7 +49,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 	}
 	recovered := recovery.WithRecoveryHandlerContext(func(_ context.Context, cause any) error {
 		c.logger.Error("a call panicked", "panic", cause, "stack", string(debug.Stack()))
-		return status.Error(codes.Internal, "the coordinator has a defect; its log says more")
+		return status.Error(codes.Internal, "internal error in the coordinator: see its log")
 	})
 	calls := logging.LoggerFunc(func(ctx context.Context, _ logging.Level, message string, fields ...any) {
 		c.logger.Log(ctx, slog.LevelDebug, message, fields...)

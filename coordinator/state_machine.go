@@ -19,7 +19,7 @@ import (
 // errUnknownCommand means that the log has a command from a newer version of Trellis.
 var errUnknownCommand = errors.New("this version of Trellis does not know the command")
 
-// stateMachine applies the log's commands to the store: it decodes and makes one call.
+// stateMachine applies the log's commands to the store: it decodes each and makes one call.
 type stateMachine struct {
 	store   *results.Store
 	applied *appliedIndex
@@ -30,22 +30,23 @@ var (
 	_ replication.Checker      = stateMachine{}
 )
 
-// Apply answers record and grant commands with one error per entry, nil where the entry was accepted, an extension and
-// a retry with the number of what was changed or an error, and every other command with an error or nil. A command that
-// it does not understand is replication.Fatal: a replica that left it out would no longer have the state of the others.
+// Apply returns one error per entry for record and grant commands, nil if the entry was accepted. For an extension or a
+// retry it returns the number of changes, or an error. For every other command it returns an error or nil. For a
+// command that it does not understand it returns replication.Fatal: a replica that skipped it would no longer have the
+// same state as the others.
 func (m stateMachine) Apply(index uint64, data []byte) any {
 	answer := m.apply(index, data)
 	m.applied.set(index)
 	return answer
 }
 
-// Snapshot returns the state as of now, to be written at leisure.
+// Snapshot returns the state as of now, which can be written later.
 func (m stateMachine) Snapshot() (replication.Snapshot, error) { return m.store.Snapshot(), nil }
 
-// Restore replaces the state. What the store includes of the log is known again after the next command.
+// Restore replaces the state. The index of the last command in the store is known again after the next command.
 func (m stateMachine) Restore(r io.Reader) error { return m.store.Restore(r) }
 
-// Check says what would keep Restore from replacing the state, and changes nothing.
+// Check returns the error that Restore would return, and changes nothing.
 func (m stateMachine) Check(r io.Reader) error {
 	store, err := results.New()
 	if err != nil {
@@ -109,10 +110,10 @@ func (m stateMachine) extendStudy(
 		Indices: command.GetIndices(), NextIndices: command.GetIndices(),
 		Spec: command.GetSpec(), Settled: command.GetSettled(), MaxTrials: grid.MaxTrials,
 	}
-	// Expanding takes a while, and is for nothing if the store will refuse it.
+	// Expanding takes a while, and is useless if the store will refuse the extension.
 	if study.GetIndices() == command.GetIndices() && study.GetState() != trellisv1.StudyState_STUDY_STATE_CANCELED {
 		if command.GetSpec() != nil && !grid.Extends(command.GetSpec(), study.GetSpec()) {
-			return 0, fmt.Errorf("extend study %s, which is another than the one of that name before: %w",
+			return 0, fmt.Errorf("extend study %s, which replaced an earlier study of that name: %w",
 				study.GetName(), results.ErrStudyChanged)
 		}
 		extension.Trials, extension.Runs, extension.NextIndices, err = grid.ExpandExtension(study, command)
@@ -123,7 +124,7 @@ func (m stateMachine) extendStudy(
 	return m.store.ExtendStudy(index, now, command.GetStudy(), extension)
 }
 
-// counted is the answer to a command that counts what it changes: the number, or the error.
+// counted is the answer to a command that counts its changes: the number, or the error.
 func counted(n uint64, err error) any {
 	if err != nil {
 		return err
@@ -142,7 +143,7 @@ func newAppliedIndex() *appliedIndex { return &appliedIndex{changed: newBroadcas
 
 func (a *appliedIndex) get() uint64 { return a.index.Load() }
 
-// set is called for every command, and costs next to nothing while nobody waits.
+// set is called for every command. It costs almost nothing while nobody waits.
 func (a *appliedIndex) set(index uint64) {
 	a.index.Store(index)
 	if a.waiting.Load() > 0 {

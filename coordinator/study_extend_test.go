@@ -111,7 +111,7 @@ func TestBadExtensionsAreRefusedAndChangeNothing(t *testing.T) {
 				Study: "s", MaxEpochs: someIntegers(2),
 				LatentDim: someIntegers(4),
 			}, codes.InvalidArgument,
-			"adds nothing: study s has all of these values already",
+			`adds nothing: study "s" already has all of these values`,
 		},
 		"by nonsense": {
 			&trellisv1.ExtendStudyRequest{Study: "s", LatentDim: someIntegers(785)}, codes.InvalidArgument,
@@ -127,7 +127,7 @@ func TestBadExtensionsAreRefusedAndChangeNothing(t *testing.T) {
 		}, codes.InvalidArgument, "a study has at most 1,000,000"},
 		"though canceled": {
 			&trellisv1.ExtendStudyRequest{Study: "canceled", Seeds: someIntegers(2)},
-			codes.FailedPrecondition, "study canceled was canceled, which is for good: submit a new one",
+			codes.FailedPrecondition, `study "canceled" was canceled and can't be extended: submit a new one`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -238,7 +238,7 @@ func TestWhatFailedIsTakenUpAgain(t *testing.T) {
 				t.Errorf("refused with %v, want %v that says %q", err, code, says)
 			}
 		}
-		refused("s", true, codes.FailedPrecondition, "no run of study s has failed: there is nothing to take up again")
+		refused("s", true, codes.FailedPrecondition, `no run of study "s" has failed: there is nothing to retry`)
 		refused("ghost", false, codes.NotFound, `study "ghost" not found`)
 		w := h.connect("w", 1)
 		a := w.assignment()
@@ -271,6 +271,6 @@ func TestWhatFailedIsTakenUpAgain(t *testing.T) {
 		if _, err := h.studies.CancelStudy(h.Context(), &trellisv1.CancelStudyRequest{Study: "canceled"}); err != nil {
 			t.Fatal(err)
 		}
-		refused("canceled", false, codes.FailedPrecondition, "study canceled was canceled, which is for good")
+		refused("canceled", false, codes.FailedPrecondition, `study "canceled" was canceled and can't be retried`)
 	})
 }

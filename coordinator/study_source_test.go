@@ -247,11 +247,11 @@ func TestSourcesThatAreRefused(t *testing.T) {
 		}{
 			"no study": {
 				classifierSpec("s", &trellisv1.Pretrained{Study: "papre"}), codes.InvalidArgument,
-				"there is no study papre",
+				`study "papre" not found`,
 			},
 			"no trial": {
 				classifierSpec("s", &trellisv1.Pretrained{Study: "paper", Trial: proto.Uint64(17)}),
-				codes.InvalidArgument, "study paper has no trial 17",
+				codes.InvalidArgument, `study "paper" has no trial 17`,
 			},
 			"another model": {
 				classifierSpec("s", &trellisv1.Pretrained{Study: "mnist"}), codes.InvalidArgument,
@@ -277,7 +277,7 @@ func TestSourcesThatAreRefused(t *testing.T) {
 			},
 			"checkpoint of another model": {
 				classifierSpec("s", &trellisv1.Pretrained{Checkpoint: classes}, 4), codes.InvalidArgument,
-				"the checkpoint " + classes + ", which a run of study classes has saved, is of the model classifier; " +
+				"the checkpoint " + classes + `, saved by a run of study "classes", is of the model classifier; ` +
 					"the model classifier " +
 					"begins with weights of the model conv-autoencoder or denoising-autoencoder",
 			},
@@ -289,7 +289,7 @@ func TestSourcesThatAreRefused(t *testing.T) {
 			},
 			"no checkpoint": {
 				classifierSpec("s", &trellisv1.Pretrained{Checkpoint: strings.Repeat("0", 64)}, 4),
-				codes.FailedPrecondition, "does not keep it",
+				codes.FailedPrecondition, "no longer stores it",
 			},
 			"no digest": {
 				classifierSpec("s", &trellisv1.Pretrained{Checkpoint: "abc"}, 4), codes.InvalidArgument,
@@ -303,11 +303,11 @@ func TestSourcesThatAreRefused(t *testing.T) {
 			},
 			"not answered": {
 				classifierSpec("s", &trellisv1.Pretrained{Study: "open", Trial: proto.Uint64(0)}),
-				codes.FailedPrecondition, "trial 0 of study open has not been answered yet",
+				codes.FailedPrecondition, `trial 0 of study "open" has no result yet`,
 			},
 			"no best": {
 				classifierSpec("s", &trellisv1.Pretrained{Study: "open"}), codes.FailedPrecondition,
-				"study open has no best trial yet",
+				`study "open" has no best trial yet`,
 			},
 			"not saved": {
 				classifierSpec("s", &trellisv1.Pretrained{Study: "unsaved"}), codes.FailedPrecondition,
@@ -315,7 +315,7 @@ func TestSourcesThatAreRefused(t *testing.T) {
 			},
 			"canceled": {
 				classifierSpec("s", &trellisv1.Pretrained{Study: "canceled", Trial: proto.Uint64(1)}),
-				codes.FailedPrecondition, "trial 1 of study canceled has no answer: it was canceled",
+				codes.FailedPrecondition, `trial 1 of study "canceled" has no result: it is canceled`,
 			},
 		} {
 			if err := h.createError(test.spec); status.Code(err) != test.code ||
@@ -336,7 +336,7 @@ func TestSourcesThatAreRefused(t *testing.T) {
 		h.artifacts.Use(nil, nil)
 		checkpoint := classifierSpec("s",
 			&trellisv1.Pretrained{Checkpoint: artifacttest.DigestOf([]byte(weightsOf(4, 2)))}, 4)
-		wantCode(t, h.createError(checkpoint), codes.FailedPrecondition, "log is in memory, so it keeps no artifacts")
+		wantCode(t, h.createError(checkpoint), codes.FailedPrecondition, "log is in memory, so it stores no artifacts")
 	})
 }
 

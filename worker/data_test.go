@@ -90,7 +90,7 @@ func (s *served) describe(digest string) (*trellisv1.DataSet, error) {
 		return nil, err
 	}
 	if digest != s.description.GetDigest() {
-		return nil, status.Errorf(codes.NotFound, "no study uses a data set of digest %s", digest)
+		return nil, status.Errorf(codes.NotFound, "no study uses a data set with the digest %s", digest)
 	}
 	return s.description, nil
 }
@@ -243,7 +243,7 @@ func TestDataErrors(t *testing.T) {
 		}, "after 10 tries: ask the coordinator for its files: rpc error: code = Unavailable desc = no leader", 10, 0},
 		{"unknown", func(s *served, a *trellisv1.Assignment) {
 			a.Config.DataSet = strings.Repeat("0", 64)
-		}, "no study uses a data set of digest 0000", 1, 0},
+		}, "no study uses a data set with the digest 0000", 1, 0},
 		{"changed", func(s *served, _ *trellisv1.Assignment) {
 			s.fail = always(codes.FailedPrecondition, "has changed since")
 		}, "has changed since", 1, 0},

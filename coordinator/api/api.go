@@ -14,42 +14,44 @@ import (
 	"trellis/results/grid"
 )
 
-// ForwardedBy is the metadata key of a call that a node has passed on, or makes itself: that node's address. Such a
-// call is not passed on again.
+// ForwardedBy is the metadata key of a call that a node has forwarded or makes itself. Its value is that node's
+// address. Such a call is not forwarded again.
 const ForwardedBy = "trellis-forwarded-by"
 
-// Snapshots is the store.
+// Snapshots gives read access to the store.
 type Snapshots interface {
 	Snapshot() *results.Snapshot
 }
 
 var _ Snapshots = (*results.Store)(nil)
 
-// Log takes commands. Only the leader's does.
+// Log accepts commands. Only the leader's log does.
 type Log interface {
-	// Propose appends a command and returns the state machine's answer, as the error if it is one.
+	// Propose appends a command and returns the state machine's answer. If the answer is an error, it returns it as
+	// err.
 	Propose(ctx context.Context, command *trellisv1.Command) (answer any, err error)
 }
 
-// DataSets is where the coordinator finds the data sets that it serves to workers.
+// DataSets provides the data sets that the coordinator serves to workers.
 type DataSets interface {
-	// Find returns the verified data set of that name. The error of an unknown one says which there are.
+	// Find returns the verified data set with the name. If there is none, the error lists the known data sets.
 	Find(ctx context.Context, name string) (*trellisv1.DataSet, error)
-	// Open returns the uncompressed content of a file of a data set that Find has returned.
+	// Open returns the uncompressed content of a file, given the digests of its data set and of the file. Find must
+	// have returned the data set before.
 	Open(ctx context.Context, digest, sha256 string) (io.ReadCloser, error)
 }
 
-// Config is what the services need.
+// Config has what the services need.
 type Config struct {
-	// Numerics is the version of the arithmetic that workers must have.
+	// Numerics is the version of the trainer's arithmetic that workers must have.
 	Numerics string
-	// Models are what workers can train.
+	// Models are the models that workers can train.
 	Models grid.Models
-	// Address is how others reach this node, Version the binary's.
+	// Address is the host:port at which others reach this node. Version is the binary's version.
 	Address, Version string
-	// Data is the data directory, empty if the log is in memory.
+	// Data is the data directory. It is empty if the log is in memory.
 	Data string
-	// MinFreeDisk is the share of its file system that must be free for a new study.
+	// MinFreeDisk is the share of the data directory's file system that must be free for a new study.
 	MinFreeDisk float64
 
 	Store     Snapshots
@@ -59,8 +61,7 @@ type Config struct {
 	Forecasts *forecast.Maker
 	Sessions  Sessions
 	Node      Node
-	// Stopping is done, with the error that streams end with, when the node stops: those that would go on forever end
-	// then.
+	// Stopping is done when the node stops. Streams that would last forever then end, with its cause as their error.
 	Stopping context.Context
 	Logger   *slog.Logger
 }

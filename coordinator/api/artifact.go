@@ -14,22 +14,22 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// uploadTimeout is how long an upload may stand still.
+// uploadTimeout is how long an upload may make no progress.
 const uploadTimeout = time.Minute
 
-var errUploadStopped = status.Errorf(codes.DeadlineExceeded, "nothing of the artifact has come for %v", uploadTimeout)
+var errUploadStopped = status.Errorf(codes.DeadlineExceeded, "nothing of the artifact has arrived for %v", uploadTimeout)
 
 var errNoArtifacts = status.Error(codes.FailedPrecondition,
-	"this coordinator's log is in memory, so it keeps no artifacts either: start it with a data directory (--data)")
+	"this coordinator's log is in memory, so it stores no artifacts: start it with a data directory (--data)")
 
-// artifactService takes artifacts and gives them back.
+// artifactService stores artifacts and sends them back.
 type artifactService struct {
 	trellisv1.UnimplementedArtifactServiceServer
 	artifacts *artifact.Keeper
 	stopping  context.Context
 }
 
-// UploadArtifact puts what comes into the store.
+// UploadArtifact stores the artifact that it receives.
 func (s artifactService) UploadArtifact(stream trellisv1.ArtifactService_UploadArtifactServer) error {
 	if s.artifacts.Store() == nil {
 		return errNoArtifacts
@@ -46,7 +46,8 @@ func (s artifactService) UploadArtifact(stream trellisv1.ArtifactService_UploadA
 	return stream.SendAndClose(&trellisv1.UploadArtifactResponse{Sha256: digest, Size: uint64(size)})
 }
 
-// receiveChunks passes on what comes. It closes chunks when all of it has come, and else returns why not.
+// receiveChunks passes on what it receives. It closes chunks when everything has arrived, and otherwise returns why
+// not.
 func receiveChunks(
 	ctx context.Context, stream trellisv1.ArtifactService_UploadArtifactServer, chunks chan<- []byte,
 ) error {
@@ -54,7 +55,7 @@ func receiveChunks(
 		request, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			close(chunks)
-			// The artifact is still being stored: that is not to be interrupted.
+			// The artifact is still being stored, which must not be interrupted.
 			<-ctx.Done()
 			return nil
 		}
@@ -100,8 +101,7 @@ func (r *arrivingChunks) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// DownloadArtifact sends an artifact. If this node does not have it, others may: a node that another asks does not ask
-// on.
+// DownloadArtifact sends an artifact. If this node does not have it, it asks the others, unless another node has asked.
 func (s artifactService) DownloadArtifact(
 	request *trellisv1.DownloadArtifactRequest, stream trellisv1.ArtifactService_DownloadArtifactServer,
 ) error {
@@ -135,7 +135,7 @@ func (s artifactService) DownloadArtifact(
 	}
 }
 
-// artifactStatus is what the API answers for an error of the store.
+// artifactStatus turns an error of the store into a status of the API.
 func artifactStatus(err error) error {
 	var answered interface{ GRPCStatus() *status.Status }
 	switch {
@@ -156,7 +156,7 @@ func artifactStatus(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.Error(codes.DeadlineExceeded, err.Error())
 	default:
-		// The disk or the service: another try may succeed.
+		// The disk or the service failed: a retry may succeed.
 		return status.Error(codes.Unavailable, err.Error())
 	}
 }

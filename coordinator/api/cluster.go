@@ -17,14 +17,14 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// introductionTimeout is how long a node that is to be added may take to say who it is.
+// introductionTimeout is how long a node that is being added may take to identify itself.
 const introductionTimeout = 5 * time.Second
 
 var errInMemory = status.Error(codes.FailedPrecondition,
-	"this coordinator's log is in memory, which neither is copied to other nodes nor backed up: start it with a data "+
+	"this coordinator's log is in memory, so it can't be replicated or backed up: start it with a data "+
 		"directory (--data)")
 
-// errRestored is what workers are told when everything recorded was replaced.
+// errRestored is what workers are told after a backup was restored.
 var errRestored = status.Error(codes.Unavailable, "the coordinator was restored from a backup: connect again")
 
 // clusterService manages the nodes that replicate the log.
@@ -35,19 +35,19 @@ type clusterService struct {
 	logger           *slog.Logger
 }
 
-// Node is what a service needs of the node that it runs on.
+// Node is what the services need of the node that they run on.
 type Node interface {
-	// Replicated is the log if other nodes can have it too, nil if it is in memory.
+	// Replicated returns the log if it can be replicated to other nodes, and nil if it is in memory.
 	Replicated() *replication.Log
-	// Applied is the index of the last command that the store includes.
+	// Applied returns the index of the last command that the store includes.
 	Applied() uint64
 	// Connect returns a connection to another node for one call.
 	Connect(address string) (conn *grpc.ClientConn, done func(), err error)
-	// WhilePaused does work while the leader's loops stand still. It ends all sessions, which are told why.
+	// WhilePaused does work while the leader's loops are paused. It ends all sessions with the error why.
 	WhilePaused(ctx context.Context, why error, work func() error) error
 }
 
-// GetCluster returns the cluster as this node knows it, and the node's own state.
+// GetCluster returns the cluster as this node knows it, and this node's own state.
 func (s clusterService) GetCluster(
 	context.Context, *trellisv1.GetClusterRequest,
 ) (*trellisv1.GetClusterResponse, error) {
@@ -80,8 +80,8 @@ func (s clusterService) GetCluster(
 	return response, nil
 }
 
-// AddNode makes a node a member. It asks the node first who it is: a cluster that counts on a node which is not there
-// may lose its majority.
+// AddNode adds a node to the cluster. It first asks the node to identify itself: a cluster with a member that does not
+// exist may lose its majority.
 func (s clusterService) AddNode(
 	ctx context.Context, request *trellisv1.AddNodeRequest,
 ) (*trellisv1.AddNodeResponse, error) {
@@ -98,11 +98,11 @@ func (s clusterService) AddNode(
 	return &trellisv1.AddNodeResponse{}, nil
 }
 
-// introduce finds out whether the node of that id answers at that address, and belongs to no other cluster.
+// introduce checks that the node with the id is reachable at the address, and belongs to no other cluster.
 func (s clusterService) introduce(ctx context.Context, id, address string) error {
 	if address == s.address {
 		if own := s.node.Replicated().Status().ID; own != id {
-			return status.Errorf(codes.FailedPrecondition, "%s is the leader's own address, and its id is %s, not %s",
+			return status.Errorf(codes.FailedPrecondition, "%s is the leader's own address, whose id is %s, not %s",
 				address, own, id)
 		}
 		return nil
@@ -116,12 +116,12 @@ func (s clusterService) introduce(ctx context.Context, id, address string) error
 	defer done()
 	answer, err := trellisv1.NewClusterServiceClient(conn).GetCluster(ctx, &trellisv1.GetClusterRequest{})
 	if err != nil {
-		return status.Errorf(codes.FailedPrecondition, "the leader, %s, can't reach a node at %s: %s: give the node "+
-			"an address that the "+
+		return status.Errorf(codes.FailedPrecondition, "the leader, %s, can't reach a node at %s: %s: start the node "+
+			"with an address that the "+
 			"others can reach (--advertise)", s.address, address, status.Convert(err).Message())
 	}
 	if found := answer.GetStatus().GetId(); found != id {
-		return status.Errorf(codes.FailedPrecondition, "the node at %s is %q, not %q", address, found, id)
+		return status.Errorf(codes.FailedPrecondition, "the node at %s has the id %q, not %q", address, found, id)
 	}
 	members, err := s.node.Replicated().Nodes()
 	if err != nil {
@@ -133,7 +133,7 @@ func (s clusterService) introduce(ctx context.Context, id, address string) error
 	}
 	for _, other := range answer.GetNodes() {
 		if !ours[other.GetId()] && other.GetId() != id || len(answer.GetNodes()) == 1 && !ours[id] {
-			return status.Errorf(codes.FailedPrecondition, "the node at %s is a member of another cluster already: "+
+			return status.Errorf(codes.FailedPrecondition, "the node at %s is already a member of another cluster: "+
 				"empty its data directory, "+
 				"and start it with --join or --wait-to-be-added", address)
 		}
@@ -141,7 +141,7 @@ func (s clusterService) introduce(ctx context.Context, id, address string) error
 	return nil
 }
 
-// RemoveNode takes a node out of the cluster.
+// RemoveNode removes a node from the cluster.
 func (s clusterService) RemoveNode(
 	ctx context.Context, request *trellisv1.RemoveNodeRequest,
 ) (*trellisv1.RemoveNodeResponse, error) {
@@ -195,13 +195,13 @@ func (w *backupWriter) Write(data []byte) (int, error) {
 	return sent, nil
 }
 
-// Restore replaces everything that is recorded by a backup. Everything in memory starts afresh, as with a new leader.
+// Restore replaces everything that is recorded with a backup. Everything in memory starts again, as with a new leader.
 func (s clusterService) Restore(stream trellisv1.ClusterService_RestoreServer) error {
 	if s.node.Replicated() == nil {
 		return errInMemory
 	}
 	ctx := stream.Context()
-	// All of it comes first: whoever sends slowly holds up nobody.
+	// The whole backup is received first, so that a slow sender holds up nobody.
 	backup, err := s.node.Replicated().Receive(ctx, &restoreReader{stream: stream})
 	if err == nil {
 		defer backup.Discard()
@@ -210,7 +210,7 @@ func (s clusterService) Restore(stream trellisv1.ClusterService_RestoreServer) e
 	if err != nil {
 		return Status(fmt.Errorf("restore a backup: %w", err))
 	}
-	s.logger.Warn("everything recorded was replaced by a backup")
+	s.logger.Warn("restored a backup: it replaced everything recorded")
 	return stream.SendAndClose(&trellisv1.RestoreResponse{})
 }
 

@@ -11,10 +11,10 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// chunkBytes is how much of a file one message carries.
+// chunkBytes is how many bytes of a file one message carries.
 const chunkBytes = 1 << 20
 
-// dataSetService serves the data sets that studies use, and no others.
+// dataSetService serves only data sets that studies use.
 type dataSetService struct {
 	trellisv1.UnimplementedDataSetServiceServer
 	store    Snapshots
@@ -64,7 +64,7 @@ func (s dataSetService) DownloadDataFile(
 	}
 }
 
-// find returns the data set of that digest, if a study uses it and it is still what it was when the study was created.
+// find returns the data set with the digest, if a study uses it and it has not changed since the study was created.
 func (s dataSetService) find(ctx context.Context, digest string) (*trellisv1.DataSet, error) {
 	studies, err := s.store.Snapshot().Studies(nil)
 	if err != nil {
@@ -86,5 +86,5 @@ func (s dataSetService) find(ctx context.Context, digest string) (*trellisv1.Dat
 		}
 		return dataSet, nil
 	}
-	return nil, status.Errorf(codes.NotFound, "no study uses a data set of digest %s", digest)
+	return nil, status.Errorf(codes.NotFound, "no study uses a data set with the digest %s", digest)
 }

@@ -20,14 +20,14 @@ type disk struct {
 func diskSpace(folder string) (free, size uint64, err error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(folder, &stat); err != nil {
-		return 0, 0, fmt.Errorf("look how much of the disk under %s is free: %w", folder, err)
+		return 0, 0, fmt.Errorf("find the free disk space of %s: %w", folder, err)
 	}
 	block := uint64(stat.Bsize)
 	return uint64(stat.Bavail) * block, stat.Blocks * block, nil
 }
 
-// check refuses a new study, or more of one, when little of the disk is free: what runs already needs the rest. A log
-// in memory needs no disk.
+// check refuses a new study, or an extension of one, when little of the disk is free: running studies need the rest. A
+// log in memory needs no disk.
 func (d disk) check() error {
 	if d.folder == "" {
 		return nil
@@ -39,8 +39,8 @@ func (d disk) check() error {
 	if size == 0 || float64(free) >= d.minFree*float64(size) {
 		return nil
 	}
-	return status.Errorf(codes.ResourceExhausted, "only %.1f%% of the disk under %s is free, and what is new needs "+
+	return status.Errorf(codes.ResourceExhausted, "only %.1f%% of the disk of %s is free, and new work needs "+
 		"%.0f%%: make room there, "+
-		"or delete a study that is no longer needed, and try again; studies that run already go on",
+		"or delete a study that you no longer need, and retry; studies that are running continue",
 		100*float64(free)/float64(size), d.folder, 100*d.minFree)
 }

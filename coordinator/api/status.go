@@ -17,7 +17,7 @@ import (
 	"trellis/results/grid"
 )
 
-// statusCodes says which code of the API an error of the rooms below stands for.
+// statusCodes maps errors of lower packages to codes of the API.
 var statusCodes = []struct {
 	err  error
 	code codes.Code
@@ -46,12 +46,12 @@ var statusCodes = []struct {
 	{context.DeadlineExceeded, codes.DeadlineExceeded},
 }
 
-// busyRetry is when a client may try again what the log had no room for.
+// busyRetry is how long a client must wait before it retries a call for which the log had no room.
 const busyRetry = 500 * time.Millisecond
 
-// busy tells a client that the log has no room for now, and when to try again.
+// busy tells a client that the log has no room at the moment, and when to retry.
 func busy(err error) error {
-	answer, detailErr := status.New(codes.ResourceExhausted, err.Error()+": try again in a moment").
+	answer, detailErr := status.New(codes.ResourceExhausted, err.Error()+": retry in a moment").
 		WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(busyRetry)})
 	if detailErr != nil {
 		return status.Error(codes.ResourceExhausted, err.Error())
@@ -59,7 +59,7 @@ func busy(err error) error {
 	return answer.Err()
 }
 
-// plain is the text of an error for people, without the names of kinds that its code says already.
+// plain returns the text of an error for people, without the name of its kind, which its code already says.
 func plain(err, kind error) string {
 	switch kind {
 	case results.ErrInvalid, results.ErrIllegalMove, results.ErrInconclusive:
@@ -68,7 +68,8 @@ func plain(err, kind error) string {
 	return err.Error()
 }
 
-// Status turns an error into what the API answers. It returns nil for nil and leaves what is a status already.
+// Status turns an error into a status of the API. It returns nil for nil, and returns an error that already is a status
+// unchanged.
 func Status(err error) error {
 	if err == nil {
 		return nil

@@ -21,18 +21,18 @@ type studyService struct {
 	artifacts *artifact.Keeper
 	forecasts *forecast.Maker
 	disk      disk
-	// creating has something in it while a study is admitted, so that the limits on studies hold.
+	// creating has an element while a study is being admitted, so that the limits on studies hold.
 	creating chan struct{}
 	stopping context.Context
 	logger   *slog.Logger
 }
 
-// ListModels lists what can be trained: what the leader was given.
+// ListModels lists the models that can be trained: those that the leader was configured with.
 func (s studyService) ListModels(context.Context, *trellisv1.ListModelsRequest) (*trellisv1.ListModelsResponse, error) {
 	return &trellisv1.ListModelsResponse{Models: s.models}, nil
 }
 
-// GetStudy returns a study, with what is to come of it.
+// GetStudy returns a study, with its forecast.
 func (s studyService) GetStudy(
 	_ context.Context, request *trellisv1.GetStudyRequest,
 ) (*trellisv1.GetStudyResponse, error) {
@@ -60,7 +60,7 @@ func (s studyService) get(_ context.Context, name string) (*trellisv1.Study, err
 	return study, nil
 }
 
-// ListStudies returns a page of the studies, oldest first, with what is to come of those that are running.
+// ListStudies returns a page of the studies, oldest first, with forecasts of those that are running.
 func (s studyService) ListStudies(
 	_ context.Context, request *trellisv1.ListStudiesRequest,
 ) (*trellisv1.ListStudiesResponse, error) {
@@ -89,7 +89,7 @@ func (s studyService) PauseStudy(
 	return &trellisv1.PauseStudyResponse{Study: study}, nil
 }
 
-// ResumeStudy lets a paused study go on.
+// ResumeStudy lets a paused study continue.
 func (s studyService) ResumeStudy(
 	ctx context.Context, request *trellisv1.ResumeStudyRequest,
 ) (*trellisv1.ResumeStudyResponse, error) {
@@ -123,7 +123,7 @@ func (s studyService) move(ctx context.Context, name string, state trellisv1.Stu
 	return s.get(ctx, name)
 }
 
-// DeleteStudy forgets a study and its results.
+// DeleteStudy deletes a study and its results.
 func (s studyService) DeleteStudy(
 	ctx context.Context, request *trellisv1.DeleteStudyRequest,
 ) (*trellisv1.DeleteStudyResponse, error) {

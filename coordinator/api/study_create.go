@@ -14,7 +14,7 @@ import (
 // MaxStudies is how many studies a coordinator keeps.
 const MaxStudies = 1000
 
-// CreateStudy admits a study: everything about it that can be wrong is checked here, before it reaches the log.
+// CreateStudy admits a study. It checks everything that can be wrong with the study before the study reaches the log.
 func (s studyService) CreateStudy(
 	ctx context.Context, request *trellisv1.CreateStudyRequest,
 ) (*trellisv1.CreateStudyResponse, error) {
@@ -25,7 +25,7 @@ func (s studyService) CreateStudy(
 	if err != nil {
 		name := request.GetSpec().GetName()
 		if _, known := s.get(ctx, name); known == nil && request.GetSpec().GetPretrained() != nil {
-			// Who submits a study again does not ask for its source, which may be gone.
+			// A study that is submitted again does not need its source, which may be gone.
 			return nil, errStudyExists(name)
 		}
 		return nil, err
@@ -55,8 +55,8 @@ func (s studyService) CreateStudy(
 	s.logger.Info("study created", "study", name, "trials", progress.GetTrials(), "runs", progress.GetRuns(),
 		"fresh", study.GetFresh())
 	if shared := progress.GetEpochsShared(); shared > 0 {
-		s.logger.Info("study has taken over what other studies know", "study", name, "epochs", shared,
-			"seconds", progress.GetSecondsShared(), "trials answered", progress.GetTrialsSucceeded(), "runs ended",
+		s.logger.Info("study shares results of other studies", "study", name, "epochs", shared,
+			"seconds", progress.GetSecondsShared(), "trials succeeded", progress.GetTrialsSucceeded(), "runs ended",
 			progress.GetRunsSucceeded(),
 			"epochs left", progress.GetEpochsLeft())
 	}
@@ -67,7 +67,7 @@ func errStudyExists(name string) error {
 	return status.Errorf(codes.AlreadyExists, "study %q already exists: choose another name, or delete it first", name)
 }
 
-// createCommand checks a spec, and makes it the command that creates its study.
+// createCommand checks a spec, and returns the command that creates its study.
 func (s studyService) createCommand(
 	ctx context.Context, spec *trellisv1.StudySpec, fresh bool,
 ) (*trellisv1.CreateStudyCommand, error) {
@@ -96,15 +96,15 @@ func (s studyService) createCommand(
 	return command, nil
 }
 
-// checkRoom says whether one more study can be kept.
+// checkRoom returns an error if there is no room for another study.
 func (s studyService) checkRoom() error {
 	studies, err := s.store.Snapshot().Studies(nil)
 	if err != nil {
 		return Status(err)
 	}
 	if len(studies) >= MaxStudies {
-		return status.Errorf(codes.ResourceExhausted, "this coordinator keeps %d studies, the most it can: delete "+
-			"one that is no longer needed", MaxStudies)
+		return status.Errorf(codes.ResourceExhausted, "this coordinator has %d studies, the maximum: delete "+
+			"one that you no longer need", MaxStudies)
 	}
 	return nil
 }

@@ -14,11 +14,11 @@ import (
 	"trellis/results/grid"
 )
 
-// extendAttempts is how often an extension is made anew because somebody else has extended the study meanwhile.
+// extendAttempts is how often an extension is retried because someone else has extended the study in the meantime.
 const extendAttempts = 10
 
-// ExtendStudy adds values to a study's axes. Everything about them that can be wrong is checked here, before they reach
-// the log.
+// ExtendStudy adds values to a study's axes. It checks everything that can be wrong with them before they reach the
+// log.
 func (s studyService) ExtendStudy(
 	ctx context.Context, request *trellisv1.ExtendStudyRequest,
 ) (*trellisv1.ExtendStudyResponse, error) {
@@ -33,7 +33,7 @@ func (s studyService) ExtendStudy(
 		}
 		if study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED {
 			return nil, status.Errorf(codes.FailedPrecondition,
-				"study %s was canceled, which is for good: submit a new one, which takes over what this one "+
+				"study %q was canceled and can't be extended: submit a new one, which uses what this one "+
 					"has trained", name)
 		}
 		spec, err := s.extendedSpec(study, request)
@@ -57,11 +57,11 @@ func (s studyService) ExtendStudy(
 			"trials", study.GetProgress().GetTrials(), "runs", study.GetProgress().GetRuns())
 		return &trellisv1.ExtendStudyResponse{Study: study, Trials: added}, nil
 	}
-	return nil, Status(fmt.Errorf("extend study %s, in %d attempts: %w: try again", name, extendAttempts,
+	return nil, Status(fmt.Errorf("extend study %q, in %d attempts: %w: try again", name, extendAttempts,
 		results.ErrStudyChanged))
 }
 
-// extendedSpec is the study's spec with the values that are asked for.
+// extendedSpec returns the study's spec with the requested values added.
 func (s studyService) extendedSpec(
 	study *trellisv1.Study, request *trellisv1.ExtendStudyRequest,
 ) (*trellisv1.StudySpec, error) {
@@ -79,13 +79,13 @@ func (s studyService) extendedSpec(
 		return nil, err
 	}
 	if proto.Equal(spec, grid.WithDefaults(study.GetSpec())) {
-		return nil, status.Errorf(codes.InvalidArgument, "adds nothing: study %s has all of these values already",
+		return nil, status.Errorf(codes.InvalidArgument, "adds nothing: study %q already has all of these values",
 			study.GetName())
 	}
 	return spec, nil
 }
 
-// RetryStudy takes up what has failed again.
+// RetryStudy retries the study's failed runs.
 func (s studyService) RetryStudy(
 	ctx context.Context, request *trellisv1.RetryStudyRequest,
 ) (*trellisv1.RetryStudyResponse, error) {
@@ -107,33 +107,34 @@ func (s studyService) RetryStudy(
 		return nil, err
 	}
 	runs := changed(answer)
-	s.logger.Info("study retried", "study", name, "runs", runs, "pruned ones too", request.GetPruned())
+	s.logger.Info("study retried", "study", name, "runs", runs, "pruned", request.GetPruned())
 	return &trellisv1.RetryStudyResponse{Study: study, Runs: runs}, nil
 }
 
-// retriable says why there is nothing to retry. The store would too, in fewer words.
+// retriable returns an error that says why there is nothing to retry. The store would refuse too, but with a shorter
+// reason.
 func retriable(study *trellisv1.Study, pruned bool) error {
 	progress := study.GetProgress()
 	switch {
 	case study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED:
 		return status.Errorf(codes.FailedPrecondition,
-			"study %s was canceled, which is for good: submit a new one, which takes over what this one has trained",
+			"study %q was canceled and can't be retried: submit a new one, which uses what this one has trained",
 			study.GetName())
 	case progress.GetRunsFailed() > 0 || pruned && progress.GetRunsPruned() > 0:
 		return nil
 	case progress.GetRunsPruned() > 0:
 		return status.Errorf(codes.FailedPrecondition,
-			"no run of study %s has failed, but %d were pruned: ask for these too, by `trellis retry %s "+
-				"--pruned`, and they "+
-				"are trained to their ends",
+			"no run of study %q has failed, but %d were pruned: use 'trellis retry %s "+
+				"--pruned' "+
+				"to train these to the end",
 			study.GetName(), progress.GetRunsPruned(), study.GetName())
 	default:
 		return status.Errorf(codes.FailedPrecondition,
-			"no run of study %s has failed: there is nothing to take up again", study.GetName())
+			"no run of study %q has failed: there is nothing to retry", study.GetName())
 	}
 }
 
-// changed is the number in the answer to a command that counts what it changes.
+// changed returns the number in the answer to a command that counts its changes.
 func changed(answer any) uint64 {
 	n, ok := answer.(uint64)
 	if !ok {

@@ -61,10 +61,10 @@ func (s studyService) PlanStudy(
 	return p.response, nil
 }
 
-// plan counts what a study consists of, and what of it is known.
+// plan counts the trials, runs and epochs of a study, and how many of them other studies have trained.
 type plan struct {
 	snapshot *results.Snapshot
-	// known is nil if the study is to take nothing over.
+	// known is nil if the study must not use results of other studies.
 	known    results.Known
 	tally    *forecast.Tally
 	response *trellisv1.PlanStudyResponse
@@ -101,7 +101,7 @@ func (p *plan) add(run *trellisv1.Run) error {
 	return nil
 }
 
-// take gives a run what another study knows of it, up to its own end.
+// take gives a run the results that another study has for it, up to the run's own end.
 func (p *plan) take(run, known *trellisv1.Run) {
 	shared := trajectory.Share(run, known)
 	run.Epochs, run.SharedEpochs = shared.Epochs, shared.Epochs

@@ -16,9 +16,9 @@ import (
 	"trellis/results/trajectory"
 )
 
-// resolvePretrained returns a valid spec with what follows from the source of its pretrained weights, and that source,
-// nil without. The weights have been trained and were saved; that they are still there is for hasSource and keepSource
-// to say.
+// resolvePretrained returns a valid spec, completed by what follows from the source of its pretrained weights, and that
+// source, or nil if it has none. The weights have been trained and saved. Whether they still exist is for hasSource and
+// keepSource to check.
 func (s studyService) resolvePretrained(spec *trellisv1.StudySpec) (*trellisv1.StudySpec, *trellisv1.Source, error) {
 	if spec.GetPretrained() == nil {
 		return spec, nil, nil
@@ -41,8 +41,8 @@ func sourceOf(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []s
 	name := spec.GetPretrained().GetStudy()
 	study, err := snapshot.Study(nil, name)
 	if errors.Is(err, results.ErrNotFound) {
-		return nil, status.Errorf(codes.InvalidArgument, "pretrained: there is no study %s: trellis studies lists "+
-			"those that there are", name)
+		return nil, status.Errorf(codes.InvalidArgument, "pretrained: study %q not found: 'trellis studies' lists "+
+			"all studies", name)
 	}
 	if err != nil {
 		return nil, Status(err)
@@ -61,7 +61,7 @@ func sourceOf(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []s
 	}
 	checkpoint, err := trajectory.BestWeights(trial, run)
 	if err != nil {
-		return nil, status.Errorf(codes.FailedPrecondition, "pretrained: study %s: %v", name, err)
+		return nil, status.Errorf(codes.FailedPrecondition, "pretrained: study %q: %v", name, err)
 	}
 	return &trellisv1.Source{
 		Study: name, Trial: trial.GetIndex(), Run: run.GetId(), Model: model, Parameters: trial.GetParameters(),
@@ -69,9 +69,9 @@ func sourceOf(snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []s
 	}, nil
 }
 
-// checkpointSource is the checkpoint that a spec names, of one of the models that are allowed, and what is known of it:
-// the run that saved it. Of one that no study refers to any more nothing is known here, and whoever is to train with it
-// sees whether it fits.
+// checkpointSource returns the checkpoint that a spec names, which must be of one of the allowed models, and what is
+// known about it: the run that saved it. Nothing is known about a checkpoint that no study refers to any more: then the
+// worker checks whether it fits.
 func checkpointSource(
 	snapshot *results.Snapshot, spec *trellisv1.StudySpec, allowed []string,
 ) (*trellisv1.Source, error) {
@@ -88,7 +88,7 @@ func checkpointSource(
 		return nil, Status(err)
 	}
 	model := study.GetSpec().GetModel()
-	whose := fmt.Sprintf("the checkpoint %s, which a run of study %s has saved,", digest, run.GetStudy())
+	whose := fmt.Sprintf("the checkpoint %s, saved by a run of study %q,", digest, run.GetStudy())
 	if err := grid.CheckSource(spec, whose, model, allowed); err != nil {
 		return nil, Status(err)
 	}
@@ -103,14 +103,14 @@ func checkpointSource(
 	}, nil
 }
 
-// namedTrial returns the trial that a spec names, which has been answered: its result will not change any more.
+// namedTrial returns the trial that a spec names. The trial has succeeded, so its result won't change any more.
 func namedTrial(snapshot *results.Snapshot, pretrained *trellisv1.Pretrained) (*trellisv1.Trial, error) {
 	name := pretrained.GetStudy()
 	if pretrained.Trial == nil {
 		best, err := snapshot.Best(nil, name)
 		if errors.Is(err, results.ErrNoAnswer) {
 			return nil, status.Errorf(codes.FailedPrecondition,
-				"pretrained: study %s has no best trial yet, since none has been answered: wait for it "+
+				"pretrained: study %q has no best trial yet, because none has succeeded: wait for it "+
 					"(trellis watch %s)", name, name)
 		}
 		return best, Status(err)
@@ -119,7 +119,7 @@ func namedTrial(snapshot *results.Snapshot, pretrained *trellisv1.Pretrained) (*
 	trial, err := snapshot.Trial(name, index)
 	if errors.Is(err, results.ErrNotFound) {
 		return nil, status.Errorf(codes.InvalidArgument,
-			"pretrained: study %s has no trial %d: trellis trials %s lists those that it has", name, index, name)
+			"pretrained: study %q has no trial %d: 'trellis trials %s' lists its trials", name, index, name)
 	}
 	if err != nil {
 		return nil, Status(err)
@@ -129,17 +129,17 @@ func namedTrial(snapshot *results.Snapshot, pretrained *trellisv1.Pretrained) (*
 		return trial, nil
 	case trellisv1.TrialState_TRIAL_STATE_PENDING, trellisv1.TrialState_TRIAL_STATE_RUNNING:
 		return nil, status.Errorf(codes.FailedPrecondition,
-			"pretrained: trial %d of study %s has not been answered yet: wait for it (trellis watch %s), or name "+
+			"pretrained: trial %d of study %q has no result yet: wait for it (trellis watch %s), or name "+
 				"another trial", index,
 			name, name)
 	default:
 		return nil, status.Errorf(codes.FailedPrecondition,
-			"pretrained: trial %d of study %s has no answer: it was %s: name another trial", index, name,
+			"pretrained: trial %d of study %q has no result: it is %s: name another trial", index, name,
 			lifecycle.Name(state))
 	}
 }
 
-// hasSource says whether the weights of a source are there to be had.
+// hasSource returns an error if the weights of a source are not available.
 func (s studyService) hasSource(ctx context.Context, source *trellisv1.Source) error {
 	if s.artifacts.Store() == nil {
 		return errNoArtifacts
@@ -151,10 +151,10 @@ func (s studyService) hasSource(ctx context.Context, source *trellisv1.Source) e
 	return content.Close()
 }
 
-// keepSource makes sure that the weights of a source are there for as long as a study refers to them: a study that is
-// proposed to the log at once. Just as a checkpoint that a worker reports they are to be in a copy that this node has
-// made lately, of which no collector has made up its mind: the study that they come from may be deleted at this moment.
-// It sets the size.
+// keepSource makes sure that the weights of a source exist as long as a study refers to them. The study must be
+// proposed to the log immediately afterwards. As for a checkpoint that a worker reports, this node must have made a
+// copy of the weights recently, so that no collector can have decided to delete it: the study that the weights come
+// from may be deleted at this very moment. It sets the size.
 func (s studyService) keepSource(ctx context.Context, source *trellisv1.Source) error {
 	if s.artifacts.Store() == nil {
 		return errNoArtifacts
@@ -164,24 +164,24 @@ func (s studyService) keepSource(ctx context.Context, source *trellisv1.Source) 
 		return sourceStatus(source, err)
 	}
 	if known := source.GetSize(); known != 0 && known != uint64(size) {
-		return status.Errorf(codes.DataLoss, "pretrained: checkpoint %s has %d bytes, and not %d", source.GetSha256(),
+		return status.Errorf(codes.DataLoss, "pretrained: checkpoint %s has %d bytes, not %d", source.GetSha256(),
 			size, known)
 	}
 	source.Size = uint64(size)
 	return nil
 }
 
-// sourceStatus says why the weights of a source can't be had.
+// sourceStatus says why the weights of a source are not available.
 func sourceStatus(source *trellisv1.Source, err error) error {
 	whose := "checkpoint " + source.GetSha256()
 	if source.GetStudy() != "" {
-		whose = fmt.Sprintf("the weights of trial %d of study %s, checkpoint %s", source.GetTrial(), source.GetStudy(),
+		whose = fmt.Sprintf("the weights of trial %d of study %q, checkpoint %s", source.GetTrial(), source.GetStudy(),
 			source.GetSha256())
 	}
 	if errors.Is(err, artifact.ErrNotFound) && !errors.Is(err, artifact.ErrUnasked) {
-		return status.Errorf(codes.FailedPrecondition, "pretrained: %s: the coordinator does not keep it (any more): "+
-			"is --artifacts "+
-			"what it was when it was trained, and the same for all nodes?", whose)
+		return status.Errorf(codes.FailedPrecondition, "pretrained: %s: the coordinator no longer stores it, or never did: "+
+			"is --artifacts the same as "+
+			"when it was trained, and for all nodes?", whose)
 	}
 	answer := artifactStatus(err)
 	return status.Errorf(status.Code(answer), "pretrained: %s: %s", whose, status.Convert(answer).Message())

@@ -15,16 +15,16 @@ import (
 )
 
 const (
-	// watchInterval is how often a watch sends at most.
+	// watchInterval is the shortest time between two responses of a watch.
 	watchInterval = 100 * time.Millisecond
-	// watchRuns and watchBytes are how many runs one response of a watch carries, by number and, at most by one run
-	// more, by size.
+	// watchRuns and watchBytes bound the runs that one response of a watch carries: their number, and their size, which
+	// may exceed the limit by at most one run.
 	watchRuns  = 1000
 	watchBytes = 1 << 20
 )
 
 // WatchStudy sends a study's state whenever it changes, until the study has ended. Each response is made from the store
-// at the time it is sent, so that a slow reader misses states in between but never falls behind.
+// when it is sent. So a slow reader misses states in between, but never falls behind.
 func (s studyService) WatchStudy(
 	request *trellisv1.WatchStudyRequest, stream trellisv1.StudyService_WatchStudyServer,
 ) error {
@@ -36,7 +36,8 @@ func (s studyService) WatchStudy(
 		if err != nil {
 			return Status(err)
 		}
-		// A client may come back with the index of another coordinator's life, or of a study of the same name.
+		// A client may come back with an index from before the coordinator lost its state, or from an earlier study of
+		// the same name.
 		if since > study.GetModifyIndex() {
 			since = 0
 		}
@@ -65,8 +66,8 @@ func (s studyService) WatchStudy(
 	}
 }
 
-// sendChanges sends what has changed after index since. Only the last of its responses carries the study's index, so
-// that a client that loses the stream in between is sent all of them again.
+// sendChanges sends what has changed after index since. Only the last of its responses carries the study's index. So a
+// client that loses the stream in between gets all of them again.
 func sendChanges(
 	stream trellisv1.StudyService_WatchStudyServer, snapshot *results.Snapshot, study *trellisv1.Study, since uint64,
 ) error {
@@ -74,7 +75,7 @@ func sendChanges(
 	if err != nil && !errors.Is(err, results.ErrNoAnswer) {
 		return err
 	}
-	// Runs that nothing has happened to since the study was created are not news.
+	// Runs that have not changed since the study was created are not sent.
 	runs, err := snapshot.RunsChangedSince(study.GetName(), max(since, study.GetCreateIndex()))
 	if err != nil {
 		return fmt.Errorf("find what has changed: %w", err)
@@ -98,7 +99,7 @@ func sendChanges(
 	return send(study.GetModifyIndex(), runs)
 }
 
-// onePart is how many of the runs one response carries.
+// onePart returns how many of the runs one response carries.
 func onePart(runs []*trellisv1.Run) int {
 	size := 0
 	for n, run := range runs[:min(len(runs), watchRuns)] {

@@ -9,7 +9,7 @@ import (
 	"trellis/results/insight"
 )
 
-// trialService answers from a snapshot of the store.
+// trialService responds from a snapshot of the store.
 type trialService struct {
 	trellisv1.UnimplementedTrialServiceServer
 	numerics  string
@@ -26,7 +26,7 @@ func (s trialService) ListTrials(
 	return response, Status(err)
 }
 
-// GetBestTrial returns the best of the study's answered trials, the next, and how sure that is.
+// GetBestTrial returns the study's best trial, the runner-up, and the verdict.
 func (s trialService) GetBestTrial(
 	_ context.Context, request *trellisv1.GetBestTrialRequest,
 ) (*trellisv1.GetBestTrialResponse, error) {
@@ -62,7 +62,7 @@ func (s trialService) GetRun(_ context.Context, request *trellisv1.GetRunRequest
 		run.GetParameters().GetMaxEpochs())}, nil
 }
 
-// GetReport accounts for every point of the study's grid.
+// GetReport returns the study's report, which accounts for every point of its grid.
 func (s trialService) GetReport(
 	_ context.Context, request *trellisv1.GetReportRequest,
 ) (*trellisv1.GetReportResponse, error) {
@@ -81,7 +81,7 @@ func (s trialService) GetImportance(
 	return response, Status(err)
 }
 
-// SuggestStudy returns the spec of a study that goes on from what this one has found.
+// SuggestStudy returns the spec of a next study, based on what this one has found.
 func (s trialService) SuggestStudy(
 	_ context.Context, request *trellisv1.SuggestStudyRequest,
 ) (*trellisv1.SuggestStudyResponse, error) {

@@ -10,7 +10,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// HelloTimeout is how long a session may take to begin.
+// HelloTimeout is how long a session may take to send its hello.
 const HelloTimeout = 10 * time.Second
 
 var errNoHello = status.Errorf(codes.DeadlineExceeded, "no hello within %v", HelloTimeout)
@@ -24,9 +24,9 @@ type workerService struct {
 	stopping context.Context
 }
 
-// Sessions serves workers that have said hello. Only the leader does.
+// Sessions serves workers that have sent their hello. Only the leader does.
 type Sessions interface {
-	// Serve returns when the session has ended: nil if the worker has said goodbye.
+	// Serve serves a session until it ends. It returns nil if the worker has said goodbye.
 	Serve(hello *trellisv1.Hello, stream trellisv1.WorkerService_SessionServer) error
 }
 
@@ -38,7 +38,7 @@ func (s workerService) ListWorkers(
 	return response, Status(err)
 }
 
-// Session hands a worker that this coordinator can work with to the leader, which serves it.
+// Session checks a worker's hello, and hands the session to the leader.
 func (s workerService) Session(stream trellisv1.WorkerService_SessionServer) error {
 	hello, err := s.awaitHello(stream)
 	if err != nil {
@@ -50,13 +50,14 @@ func (s workerService) Session(stream trellisv1.WorkerService_SessionServer) err
 	return Status(s.sessions.Serve(hello, stream))
 }
 
-// awaitHello returns the first message's hello, nil if it is another. A peer that says nothing is not waited for.
+// awaitHello returns the hello in the first message, or nil if that is another message. It gives up after HelloTimeout.
 func (s workerService) awaitHello(stream trellisv1.WorkerService_SessionServer) (*trellisv1.Hello, error) {
 	type result struct {
 		request *trellisv1.SessionRequest
 		err     error
 	}
-	// Room for one, so that the receiver ends, at the latest with the stream, even if nobody waits for it any more.
+	// It has room for one element, so that the receiver ends, at the latest with the stream, even if nobody waits for
+	// it any more.
 	first := make(chan result, 1)
 	go func() {
 		request, err := stream.Recv()
@@ -77,17 +78,17 @@ func (s workerService) awaitHello(stream trellisv1.WorkerService_SessionServer) 
 // checkHello refuses a worker that this coordinator can't work with.
 func (s workerService) checkHello(hello *trellisv1.Hello) error {
 	if hello == nil {
-		return status.Error(codes.InvalidArgument, "a session begins with hello")
+		return status.Error(codes.InvalidArgument, "the first message of a session must be hello")
 	}
 	if hello.GetProtocol() != trellisv1.SessionProtocol {
 		return status.Errorf(codes.FailedPrecondition,
-			"worker %s speaks version %d of the session protocol, this coordinator version %d: run the same version "+
+			"worker %s uses version %d of the session protocol, but this coordinator uses version %d: run the same version "+
 				"of trellis on both",
 			hello.GetWorker(), hello.GetProtocol(), trellisv1.SessionProtocol)
 	}
 	if hello.GetNumerics() != s.numerics {
 		return status.Errorf(codes.FailedPrecondition,
-			"worker %s computes with numerics version %q, this coordinator's studies with %q, so its digits "+
+			"worker %s computes with numerics version %q, but this coordinator's studies with %q, so its results "+
 				"would differ: "+
 				"run the same version of trellis on both", hello.GetWorker(), hello.GetNumerics(), s.numerics)
 	}
