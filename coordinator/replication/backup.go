@@ -16,28 +16,29 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// The layout of a backup. DESIGN.md has it in words.
+// The layout of a backup. DESIGN.md describes it.
 const (
 	backupMagic   = "trellis-backup\r\n"
 	backupVersion = 1
-	// maxBackupHeader is the size of the largest header, and backupChunk that of a chunk of the state, in bytes.
+	// maxBackupHeader is the maximum size of a header, and backupChunk the size of a chunk of the state, in bytes.
 	maxBackupHeader = 64 << 10
 	backupChunk     = 256 << 10
-	// restoreGap is how far the log goes on behind the index of a backup that is restored. The numbers of grants after
-	// the backup come from the indexes that it does not know, and workers may still hold them: they must not be given
-	// again. Even at 20,000 entries/s a log takes 40 days for so many.
+	// restoreGap is how many indices after the backup's index the log continues after a restore. Grants made after the
+	// backup have numbers that come from indices that the backup does not know, and workers may still hold them. Such
+	// numbers must not be given again. Even at 20,000 entries/s, a log needs 40 days for so many indices.
 	restoreGap = 1 << 36
 )
 
-// backupHeader says what a backup is of.
+// backupHeader says what a backup contains.
 type backupHeader struct {
-	// Index is that of the last entry that the state includes.
+	// Index is the index of the last entry that the state includes.
 	Index uint64 `json:"index"`
 	// Node is the id of the node that wrote it.
 	Node string `json:"node"`
 }
 
-// Backup writes the state of this node as of now, which may be behind the leader's. Work goes on meanwhile.
+// Backup writes the state of this node as of now, which may lag behind the leader's. The node keeps working in the
+// meantime.
 func (l *Log) Backup(ctx context.Context, w io.Writer) error {
 	if err := l.failure.err(); err != nil {
 		return err
@@ -74,7 +75,7 @@ func (l *Log) Backup(ctx context.Context, w io.Writer) error {
 	return nil
 }
 
-// chunkWriter writes each piece of the state with its length before it.
+// chunkWriter writes each piece of the state, preceded by its length.
 type chunkWriter struct {
 	ctx context.Context
 	out io.Writer
@@ -98,7 +99,7 @@ func (w *chunkWriter) Write(data []byte) (written int, err error) {
 	return written, nil
 }
 
-// Received is a backup that has been read and verified, and waits to be restored.
+// Received is a backup that has been received and verified, and can be restored.
 type Received struct {
 	log     *Log
 	header  backupHeader
@@ -108,7 +109,7 @@ type Received struct {
 }
 
 // Receive reads a whole backup, verifies it, and keeps it in the data directory until it is discarded. It changes
-// nothing else. Only the leader can.
+// nothing else. It only works on the leader.
 func (l *Log) Receive(ctx context.Context, r io.Reader) (_ *Received, err error) {
 	if err := l.failure.err(); err != nil {
 		return nil, err
@@ -140,8 +141,8 @@ func (l *Log) Receive(ctx context.Context, r io.Reader) (_ *Received, err error)
 	return received, nil
 }
 
-// Restore replaces the state of the whole cluster by that of the backup. Once begun it ends, whatever becomes of ctx.
-// What is proposed meanwhile may be lost.
+// Restore replaces the state of the whole cluster with the backup's. Once it has started, it runs to the end, even if
+// ctx is done. Commands that are proposed in the meantime may be lost.
 func (b *Received) Restore(ctx context.Context) error {
 	if _, err := b.state.Seek(0, io.SeekStart); err != nil {
 		return err
@@ -155,10 +156,10 @@ func (b *Received) Restore(ctx context.Context) error {
 	return nil
 }
 
-// Discard removes what is kept of the backup.
+// Discard removes the backup from the data directory.
 func (b *Received) Discard() { b.discard() }
 
-// Restore is Receive, and Restore of what was received.
+// Restore receives a backup and restores it.
 func (l *Log) Restore(ctx context.Context, r io.Reader) error {
 	received, err := l.Receive(ctx, r)
 	if err != nil {
@@ -168,7 +169,7 @@ func (l *Log) Restore(ctx context.Context, r io.Reader) error {
 	return received.Restore(ctx)
 }
 
-// spool makes a temporary file for a state.
+// spool creates a temporary file for a state.
 func (l *Log) spool() (file io.ReadWriteSeeker, discard func(), err error) {
 	dir := ""
 	if l.directory != nil {
@@ -184,12 +185,12 @@ func (l *Log) spool() (file io.ReadWriteSeeker, discard func(), err error) {
 	}, nil
 }
 
-// notKept says that a backup could not be written to the data directory, which harms nothing else.
+// notKept returns the error of a backup that could not be written to the data directory. This harms nothing else.
 func notKept(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%w: %w: make room on the disk: nothing has been changed", ErrNoSpace, err)
+		return fmt.Errorf("%w: %w: make room on the disk and retry: nothing has been changed", ErrNoSpace, err)
 	}
-	return fmt.Errorf("keep the backup in the data directory: %w: see to the disk: nothing has been changed", err)
+	return fmt.Errorf("write the backup to the data directory: %w: check the disk and retry: nothing has been changed", err)
 }
 
 // readBackup verifies a backup and writes the state in it to out.
@@ -200,11 +201,11 @@ func readBackup(ctx context.Context, r io.Reader, out io.Writer) (header backupH
 		return header, 0, err
 	}
 	if string(start[:len(backupMagic)]) != backupMagic {
-		return header, 0, fmt.Errorf("%w: its first bytes are others", ErrNoBackup)
+		return header, 0, fmt.Errorf("%w: its first bytes are wrong", ErrNoBackup)
 	}
 	version := binary.LittleEndian.Uint32(start[len(backupMagic):])
 	if version > backupVersion {
-		return header, 0, fmt.Errorf("%w: it has format %d, and this version knows up to %d", ErrNewerVersion, version,
+		return header, 0, fmt.Errorf("%w: it has format %d, but this version only knows formats up to %d", ErrNewerVersion, version,
 			backupVersion)
 	}
 	length := binary.LittleEndian.Uint32(start[len(backupMagic)+4:])
@@ -244,10 +245,10 @@ func readBackup(ctx context.Context, r io.Reader, out io.Writer) (header backupH
 		return header, 0, err
 	}
 	if string(got) != string(want) {
-		return header, 0, fmt.Errorf("the backup is %w: its checksum is not that of its content", ErrDamaged)
+		return header, 0, fmt.Errorf("the backup is %w: its checksum does not match its content", ErrDamaged)
 	}
 	if n, err := io.ReadFull(r, chunk[:1]); n > 0 || !errors.Is(err, io.EOF) {
-		return header, 0, fmt.Errorf("the backup is %w: it goes on behind its end at byte %d", ErrDamaged, in.count)
+		return header, 0, fmt.Errorf("the backup is %w: it continues after its end at byte %d", ErrDamaged, in.count)
 	}
 	if err := json.Unmarshal(encoded, &header); err != nil {
 		return header, 0, fmt.Errorf("the backup is %w in its header: %w", ErrDamaged, err)
@@ -255,20 +256,20 @@ func readBackup(ctx context.Context, r io.Reader, out io.Writer) (header backupH
 	return header, size, nil
 }
 
-// digestReader digests what it reads.
+// digestReader computes the digest of what it reads.
 type digestReader struct {
 	io.Reader
 	digest hash.Hash
 	count  int64
 }
 
-// fill reads as much as data has room for.
+// fill reads until data is full.
 func (r *digestReader) fill(data []byte) error {
 	n, err := io.ReadFull(r.Reader, data)
 	r.count += int64(n)
 	r.digest.Write(data[:n])
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("the backup is %w: it ends at byte %d, in the middle", ErrDamaged, r.count)
+		return fmt.Errorf("the backup is %w: it is cut off at byte %d", ErrDamaged, r.count)
 	}
 	return err
 }

@@ -28,13 +28,15 @@ type Status struct {
 	LeaderID      string
 	LeaderAddress string
 	Term          uint64
-	// LastIndex, CommitIndex, AppliedIndex and SnapshotIndex are those of the last entry in the node's log, of the last
-	// one that a majority has, of the last one that has gone to its state machine, and of the last one in its newest
-	// snapshot.
+	// LastIndex, CommitIndex, AppliedIndex and SnapshotIndex are the indices of the last entry in the node's log, of
+	// the last entry that a majority has, of the last entry that was handed to its state machine, and of the last entry
+	// in its newest snapshot.
 	LastIndex, CommitIndex, AppliedIndex, SnapshotIndex uint64
-	// LastContact is when the leader was last heard. Zero on the leader, and where there has been none.
+	// LastContact is when the node last heard from the leader. It is zero on the leader itself, and if there has been
+	// no leader.
 	LastContact time.Time
-	// DiskFree and DiskSize are of the data directory's file system, in bytes. Zero if the log is in memory.
+	// DiskFree and DiskSize are the free space and the size of the data directory's file system, in bytes. They are
+	// zero if the log is in memory.
 	DiskFree, DiskSize uint64
 }
 
@@ -46,7 +48,7 @@ func (l *Log) Status() Status {
 		Term: l.raft.CurrentTerm(), LastIndex: l.raft.LastIndex(), CommitIndex: l.raft.CommitIndex(),
 		AppliedIndex: l.raft.AppliedIndex(), Role: trellisv1.NodeRole_NODE_ROLE_CANDIDATE,
 	}
-	// Raft tells this only so.
+	// Raft has no other way to ask for this.
 	status.SnapshotIndex, _ = strconv.ParseUint(l.raft.Stats()["last_snapshot_index"], 10, 64)
 	switch {
 	case l.raft.State() == raft.Leader:
@@ -60,17 +62,17 @@ func (l *Log) Status() Status {
 	if l.directory != nil {
 		var err error
 		if status.DiskFree, status.DiskSize, err = l.directory.space(); err != nil {
-			l.logger.Warn("the room on the disk is unknown", "error", err)
+			l.logger.Warn("could not find the free disk space", "error", err)
 		}
 	}
 	return status
 }
 
-// Includes says whether the state includes all entries up to that index. Status().AppliedIndex is further: it counts
-// those that wait for the state machine.
+// Includes says whether the state includes all entries up to the index. Status().AppliedIndex may be ahead of this: it
+// counts entries that wait for the state machine.
 func (l *Log) Includes(index uint64) bool {
 	for included := l.machine.included.Load(); index > included; index-- {
-		// Unguarded, as a guard ends the goroutine of raft that it belongs to.
+		// Read without the guard, because the guard ends the goroutine that meets an error.
 		entry := &raft.Log{}
 		if err := l.store.store.GetLog(index, entry); err != nil {
 			return false
@@ -78,12 +80,13 @@ func (l *Log) Includes(index uint64) bool {
 		if entry.Type == raft.LogCommand || entry.Type == raft.LogConfiguration {
 			return false
 		}
-		// Other entries never get to the state machine.
+		// Other entries never reach the state machine.
 	}
 	return true
 }
 
-// Nodes returns the nodes of the cluster as this node knows them. There are none while it waits to be added to one.
+// Nodes returns the nodes of the cluster as this node knows them. It returns none while the node waits to be added to a
+// cluster.
 func (l *Log) Nodes() ([]Node, error) {
 	configuration := l.raft.GetConfiguration()
 	if err := configuration.Error(); err != nil {
@@ -97,17 +100,18 @@ func (l *Log) Nodes() ([]Node, error) {
 	return nodes, nil
 }
 
-// AddNode adds a node, or gives one a new address. Only the leader can. It returns when a majority knows.
+// AddNode adds a node, or changes a node's address. It returns when a majority has recorded this. It only works on the
+// leader.
 func (l *Log) AddNode(ctx context.Context, id, address string) error {
 	if id == "" || address == "" {
-		return errors.New("the node's id or address is missing")
+		return errors.New("missing id or address of the node")
 	}
 	for _, server := range l.servers() {
 		switch {
 		case string(server.ID) == id && string(server.Address) == address:
 			return l.Verify(ctx)
 		case string(server.ID) != id && string(server.Address) == address:
-			return fmt.Errorf("%s is the address of node %s: remove that one first", address, server.ID)
+			return fmt.Errorf("%s is already the address of node %s: remove that node first", address, server.ID)
 		}
 	}
 	return l.ask(ctx, func() error {
@@ -115,7 +119,7 @@ func (l *Log) AddNode(ctx context.Context, id, address string) error {
 	})
 }
 
-// RemoveNode removes a node. Only the leader can, itself too.
+// RemoveNode removes a node, which may be the leader itself. It only works on the leader.
 func (l *Log) RemoveNode(ctx context.Context, idOrAddress string) error {
 	server, err := l.find(idOrAddress)
 	if err != nil {
@@ -127,8 +131,8 @@ func (l *Log) RemoveNode(ctx context.Context, idOrAddress string) error {
 	return l.ask(ctx, func() error { return l.raft.RemoveServer(server.ID, 0, 0).Error() })
 }
 
-// TransferLeadership makes another node the leader: that one, or the one that is furthest if it is empty. Only the
-// leader can. It returns when this node does not lead any more.
+// TransferLeadership makes another node the leader: the given one or, if idOrAddress is empty, the one that is most up
+// to date. It returns when this node no longer leads. It only works on the leader.
 func (l *Log) TransferLeadership(ctx context.Context, idOrAddress string) error {
 	if len(l.servers()) == 1 {
 		return errors.New("the cluster has no other node that could lead")
@@ -147,12 +151,12 @@ func (l *Log) TransferLeadership(ctx context.Context, idOrAddress string) error 
 	return l.ask(ctx, transfer)
 }
 
-// find returns the node with that id or address.
+// find returns the node with the id or address.
 func (l *Log) find(idOrAddress string) (raft.Server, error) {
 	for _, server := range l.servers() {
 		if string(server.ID) == idOrAddress || string(server.Address) == idOrAddress {
 			return server, nil
 		}
 	}
-	return raft.Server{}, fmt.Errorf("%w: %s", ErrUnknownNode, idOrAddress)
+	return raft.Server{}, fmt.Errorf("%w: %q", ErrUnknownNode, idOrAddress)
 }

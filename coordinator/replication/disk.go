@@ -14,10 +14,11 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// segmentSize is the size of a file of the log in bytes. It is allocated at once.
+// segmentSize is the size of a file of the log in bytes. It is allocated when the file is created.
 const segmentSize = 16 << 20
 
-// openWAL opens the log in a folder that exists. All that it writes, in the background too, passes the guard.
+// openWAL opens the log in an existing folder. Everything that it writes, even in the background, goes through the
+// guard.
 func openWAL(dir string, guard *guard, files types.VFS, logger hclog.Logger) (*wal.WAL, error) {
 	log, err := wal.Open(dir,
 		wal.WithSegmentFiler(&filer{Filer: segment.NewFiler(dir, &guardedFiles{VFS: files, guard: guard}), dir: dir}),
@@ -30,7 +31,7 @@ func openWAL(dir string, guard *guard, files types.VFS, logger hclog.Logger) (*w
 	return log, nil
 }
 
-// filer mends the log's last file before the log goes on in it.
+// filer repairs the log's last file before the log continues in it.
 type filer struct {
 	*segment.Filer
 	dir string
@@ -52,10 +53,10 @@ type guardedFiles struct {
 	guard *guard
 }
 
-// Create makes a file of the log.
+// Create creates a file of the log.
 func (f *guardedFiles) Create(dir, name string, size uint64) (types.WritableFile, error) {
 	var file types.WritableFile
-	err := f.guard.write("make "+filepath.Join(dir, name), func() (err error) {
+	err := f.guard.write("create "+filepath.Join(dir, name), func() (err error) {
 		file, err = f.VFS.Create(dir, name, size)
 		return err
 	})
@@ -65,7 +66,7 @@ func (f *guardedFiles) Create(dir, name string, size uint64) (types.WritableFile
 	return &guardedFile{WritableFile: file, guard: f.guard, path: filepath.Join(dir, name)}, nil
 }
 
-// OpenWriter opens a file of the log to go on in it.
+// OpenWriter opens a file of the log to continue writing it.
 func (f *guardedFiles) OpenWriter(dir, name string) (types.WritableFile, error) {
 	file, err := f.VFS.OpenWriter(dir, name)
 	if err != nil {
@@ -74,7 +75,7 @@ func (f *guardedFiles) OpenWriter(dir, name string) (types.WritableFile, error) 
 	return &guardedFile{WritableFile: file, guard: f.guard, path: filepath.Join(dir, name)}, nil
 }
 
-// Delete removes a file of the log that is not needed any more.
+// Delete removes a file of the log that is no longer needed.
 func (f *guardedFiles) Delete(dir, name string) error {
 	return f.guard.write("remove "+filepath.Join(dir, name), func() error { return f.VFS.Delete(dir, name) })
 }
@@ -105,8 +106,8 @@ type guardedMeta struct {
 	path  string
 }
 
-// Load opens it. An existing file is copied first: after a failed fsync the kernel may show what the disk does not
-// have, and bbolt would build on it.
+// Load opens the file. It first copies an existing file: after a failed fsync the kernel may return data that the disk
+// does not have, and bbolt would rely on it.
 func (m *guardedMeta) Load(dir string) (types.PersistentState, error) {
 	m.path = filepath.Join(dir, metadb.FileName)
 	var state types.PersistentState
@@ -174,5 +175,5 @@ func syncFolder(dir string) error {
 	return folder.Sync()
 }
 
-// files are the operating system's.
+// files returns the operating system's files.
 func files() types.VFS { return fs.New() }

@@ -13,28 +13,28 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// guard lets writes to the disk through until the first that fails or hangs; that one ends the node. An error of fsync
-// says that nobody knows what is on the disk: Linux may have dropped what it could not write, and the next fsync
-// succeeds.
+// guard lets writes to the disk through until the first one fails or hangs, which ends the node. After an error of
+// fsync, nobody knows what is on the disk: Linux may have dropped the data that it could not write, and the next fsync
+// would succeed.
 type guard struct {
 	failure *failure
 	// stall is how long a write may take.
 	stall time.Duration
-	// fault is called before each write, in tests: it may fail it or hold it up.
+	// fault is called before each write in tests. It may make the write fail or delay it.
 	fault func(what string) error
 }
 
-// write runs one write, if none has failed before. what names it, with the file or folder that it goes to. Its success
-// is reported only if nothing else has failed meanwhile.
+// write runs one write, if none has failed before. what describes the write, including its file or folder. Success is
+// reported only if nothing else has failed in the meantime.
 func (g *guard) write(what string, write func() error) error {
 	timer := time.AfterFunc(g.stall, func() {
-		g.failure.set(fmt.Errorf("%s takes more than %v: the disk hangs: see to it, then start again", what, g.stall))
+		g.failure.set(fmt.Errorf("%s takes longer than %v: the disk hangs: check it, then start again", what, g.stall))
 	})
 	defer timer.Stop()
 	return g.slowly(what, write)
 }
 
-// slowly is write for what may take as long as it likes.
+// slowly is like write, without a time limit.
 func (g *guard) slowly(what string, write func() error) error {
 	if err := g.failure.err(); err != nil {
 		return err
@@ -47,7 +47,7 @@ func (g *guard) slowly(what string, write func() error) error {
 		err = write()
 	}
 	if err != nil {
-		// What names the path already.
+		// what already names the path.
 		var named *fs.PathError
 		if errors.As(err, &named) {
 			err = named.Err
@@ -57,7 +57,7 @@ func (g *guard) slowly(what string, write func() error) error {
 	return g.failure.err()
 }
 
-// remedy says what to do about an error of the disk.
+// remedy says what to do about a disk error.
 func remedy(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
@@ -67,10 +67,10 @@ func remedy(err error) string {
 	case errors.Is(err, syscall.EFBIG), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return "raise the limit, then start again: nothing that was acknowledged is lost"
 	}
-	return "see to the disk, then start again: nothing that was acknowledged is lost"
+	return "check the disk, then start again: nothing that was acknowledged is lost"
 }
 
-// store is what raft keeps entries, term and vote in.
+// store is where raft keeps entries, term and vote.
 type store interface {
 	raft.LogStore
 	raft.StableStore
@@ -81,7 +81,7 @@ type guardedStore struct {
 	store
 	guard *guard
 	where string
-	// running is set when raft's goroutines run, and ended is closed when one of them has ended before its time.
+	// running is set when raft's goroutines run. ended is closed when one of them has ended early.
 	running atomic.Bool
 	ended   chan struct{}
 	ending  sync.Once
@@ -92,13 +92,13 @@ var (
 	_ raft.MonotonicLogStore = (*guardedStore)(nil)
 )
 
-// IsMonotonic says whether the log's indexes may have gaps: raft-wal's may not.
+// IsMonotonic says whether the log requires indices without gaps. raft-wal does.
 func (s *guardedStore) IsMonotonic() bool {
 	monotonic, ok := s.store.(raft.MonotonicLogStore)
 	return ok && monotonic.IsMonotonic()
 }
 
-// GetLog reads an entry. Raft panics at most errors of it, so the goroutine that meets one ends instead.
+// GetLog reads an entry. Raft would panic on most errors, so the calling goroutine ends instead.
 func (s *guardedStore) GetLog(index uint64, entry *raft.Log) error {
 	err := s.store.GetLog(index, entry)
 	if err == nil || errors.Is(err, raft.ErrLogNotFound) {
@@ -122,8 +122,8 @@ func (s *guardedStore) DeleteRange(from, to uint64) error {
 	return s.guard.write("shorten the log in "+s.where, func() error { return s.store.DeleteRange(from, to) })
 }
 
-// Set writes the vote. SetUint64 writes the term and the vote's term. Raft panics when the term can't be written, so
-// after a failure the goroutine that tries ends instead: no election is held.
+// Set writes the vote. SetUint64 writes the term and the vote's term. Raft would panic if the term can't be written, so
+// after a failure the calling goroutine ends instead, and no election is held.
 func (s *guardedStore) Set(key, value []byte) error {
 	return s.set(key, func() error { return s.store.Set(key, value) })
 }
@@ -141,7 +141,7 @@ func (s *guardedStore) set(key []byte, write func() error) error {
 	return err
 }
 
-// end ends the calling goroutine of raft. What it holds is released by its deferred calls.
+// end ends the calling goroutine of raft. Its deferred calls release what it holds.
 func (s *guardedStore) end() {
 	if s.running.Load() {
 		s.ending.Do(func() { close(s.ended) })

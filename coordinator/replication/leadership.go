@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// Leadership sends true when this node leads and has applied all that was ever acknowledged, and false when it ceases
-// to. Who reads late reads the latest; true twice means that leadership was lost between.
+// Leadership sends true when this node leads and has applied everything ever acknowledged, and false when it no longer
+// leads. A late reader gets the latest value. Two values of true in a row mean that leadership was lost in between.
 func (l *Log) Leadership() <-chan bool { return l.leadership }
 
 // Leader returns the address of the leader, if this node knows one.
@@ -20,7 +20,7 @@ func (l *Log) Leader() (address string, known bool) {
 	return string(leader), leader != ""
 }
 
-// lead waits for this node to be elected, catches up, and tells the owner.
+// lead waits until this node is elected, catches up, and tells the owner.
 func (l *Log) lead() {
 	stop := func() {}
 	defer func() { stop() }()
@@ -48,7 +48,8 @@ func (l *Log) lead() {
 	}
 }
 
-// takeOver applies all that earlier leaders have acknowledged, and says that this node leads. It ends early with ctx.
+// takeOver applies everything that earlier leaders have acknowledged, and announces that this node leads. It ends early
+// if ctx is done.
 func (l *Log) takeOver(ctx context.Context) {
 	start := time.Now()
 	term := l.raft.CurrentTerm()
@@ -56,7 +57,8 @@ func (l *Log) takeOver(ctx context.Context) {
 		if err := l.ask(ctx, func() error { return l.raft.Barrier(0).Error() }); err == nil {
 			break
 		}
-		// Leadership was lost, and ctx ends; or another node is to take over, and does not: then this one goes on.
+		// Either leadership was lost, and ctx ends. Or another node was to take over and did not: then this one keeps
+		// leading.
 		select {
 		case <-ctx.Done():
 			return
@@ -66,7 +68,7 @@ func (l *Log) takeOver(ctx context.Context) {
 		}
 	}
 	if ctx.Err() != nil || l.raft.CurrentTerm() != term {
-		// Leadership was lost, and perhaps won again: the next takeOver is for that.
+		// Leadership was lost, and perhaps won again: the next takeOver handles that.
 		return
 	}
 	l.machine.caughtUp()
@@ -77,9 +79,9 @@ func (l *Log) takeOver(ctx context.Context) {
 	l.announceAddress(ctx)
 }
 
-// watchLeader asks for votes when the leader has not been heard for a heartbeat timeout and up to a half. Raft by
-// itself looks at random times, and may take three timeouts to notice. The half is random, so that two nodes seldom ask
-// at the same moment.
+// watchLeader asks for votes when the leader has been silent for a heartbeat timeout plus up to a half. Raft itself
+// checks at random times, and may take three timeouts to notice. The half is random, so that two nodes rarely ask at
+// the same moment.
 func (l *Log) watchLeader() {
 	for {
 		limit := l.config.HeartbeatTimeout + rand.N(l.config.HeartbeatTimeout/2)
@@ -101,21 +103,21 @@ func (l *Log) watchLeader() {
 	}
 }
 
-// look makes raft look now whether there is a leader: it does so when its timeout becomes shorter.
+// look makes raft check now whether there is a leader. Raft does so when its timeout becomes shorter.
 func (l *Log) look() {
 	for _, timeout := range []time.Duration{l.config.HeartbeatTimeout + time.Nanosecond, l.config.HeartbeatTimeout} {
 		config := l.raft.ReloadableConfig()
 		config.HeartbeatTimeout = timeout
 		if err := l.raft.ReloadConfig(config); err != nil {
-			l.logger.Error("raft does not take its configuration", "error", err)
+			l.logger.Error("raft refused its configuration", "error", err)
 		}
 	}
 }
 
-// watchTransfers fails the node if a transfer of the leadership does not end: the node leads, so that nobody else is
-// elected, and refuses everything. Raft gives up a transfer after an election timeout, but goes on to refuse everything
-// while the part of it that talks to the other node hangs, which may be for good, and even if the node is elected again
-// (hashicorp/raft#696). Only a new start ends that.
+// watchTransfers fails the node if a transfer of the leadership does not end. Such a node leads, so that no other is
+// elected, but refuses everything. Raft gives up a transfer after an election timeout. But it keeps refusing everything
+// while its goroutine that talks to the other node hangs, which may last forever, even if the node is elected again
+// (hashicorp/raft#696). Only a restart ends this.
 func (l *Log) watchTransfers() {
 	for {
 		select {
@@ -127,9 +129,9 @@ func (l *Log) watchTransfers() {
 		}
 		for start := time.Now(); l.takingOver(); {
 			if waited := time.Since(start); waited >= l.config.transferTimeout {
-				l.failure.set(fmt.Errorf("this node leads, and has refused everything for %v because a transfer of "+
+				l.failure.set(fmt.Errorf("this node leads, but has refused everything for %v because a transfer of "+
 					"the leadership "+
-					"does not end: start it again: nothing that was acknowledged is lost", waited.Round(time.Second)))
+					"does not end: restart it: nothing that was acknowledged is lost", waited.Round(time.Second)))
 				return
 			}
 			select {
@@ -143,14 +145,14 @@ func (l *Log) watchTransfers() {
 	}
 }
 
-// takingOver says whether this node leads and refuses everything, because another is to take over.
+// takingOver says whether this node leads but refuses everything, because another node is taking over.
 func (l *Log) takingOver() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), l.config.HeartbeatTimeout)
 	defer cancel()
 	return errors.Is(l.ask(ctx, func() error { return l.raft.Barrier(0).Error() }), errTakingOver)
 }
 
-// publish makes leads what the reader of Leadership reads next.
+// publish makes leads the next value of Leadership.
 func (l *Log) publish(leads bool) {
 	select {
 	case <-l.leadership:
@@ -159,21 +161,21 @@ func (l *Log) publish(leads bool) {
 	l.leadership <- leads
 }
 
-// announceAddress gives the cluster this node's address, if it was started with another one than the cluster knows.
+// announceAddress gives the cluster this node's address, if it differs from the one that the cluster knows.
 func (l *Log) announceAddress(ctx context.Context) {
 	for _, server := range l.servers() {
 		if string(server.ID) != l.id || string(server.Address) == l.config.Address {
 			continue
 		}
 		if err := l.AddNode(ctx, l.id, l.config.Address); err != nil {
-			l.logger.Warn("the cluster does not know this node's new address yet", "error", err)
+			l.logger.Warn("could not give the cluster this node's new address yet", "error", err)
 			return
 		}
 		l.logger.Info("this node has a new address", "old", server.Address, "new", l.config.Address)
 	}
 }
 
-// observe tells operators what raft notices.
+// observe logs what raft notices.
 func (l *Log) observe(observations <-chan raft.Observation) {
 	leader := raft.ServerID("")
 	away := map[raft.ServerID]time.Time{}
@@ -190,7 +192,7 @@ func (l *Log) observe(observations <-chan raft.Observation) {
 				if _, known := away[event.PeerID]; !known {
 					since := event.LastContact
 					if since.IsZero() {
-						// It has not been heard since this node leads.
+						// It has been silent since this node became the leader.
 						since = time.Now()
 					}
 					away[event.PeerID] = since
@@ -200,7 +202,7 @@ func (l *Log) observe(observations <-chan raft.Observation) {
 			case raft.ResumedHeartbeatObservation:
 				since, known := away[event.PeerID]
 				if !known {
-					// It was lost to the leader before, which has said so.
+					// The previous leader lost contact with it, and logged that.
 					continue
 				}
 				delete(away, event.PeerID)
@@ -216,13 +218,13 @@ func (l *Log) observe(observations <-chan raft.Observation) {
 	}
 }
 
-// observeLeader logs that the cluster has lost its leader, or has another.
+// observeLeader logs that the cluster has lost its leader, or has a new one.
 func (l *Log) observeLeader(leader *raft.ServerID, event raft.LeaderObservation) {
 	switch {
 	case event.LeaderID == *leader:
 		return
 	case event.LeaderID == "" && *leader == raft.ServerID(l.id):
-		l.logger.Warn("this node does not lead the cluster any more")
+		l.logger.Warn("this node no longer leads the cluster")
 	case event.LeaderID == "":
 		l.logger.Warn("the cluster's leader is gone", "leader", *leader)
 	case event.LeaderID != raft.ServerID(l.id):
@@ -241,9 +243,9 @@ func (l *Log) addressOf(id raft.ServerID) string {
 	return ""
 }
 
-// snapshotLoop takes a snapshot whenever one is due: after so many entries or bytes, and not so often that snapshots
-// take more than a tenth of the time. Nodes count the same entries, so each takes its own share of the limits each
-// time: they don't all write a snapshot at the same moment.
+// snapshotLoop takes a snapshot when one is due: after a number of entries or bytes, but not so often that snapshots
+// take more than a tenth of the time. All nodes count the same entries. So each node applies a random share of the
+// limits each time, and they don't all write a snapshot at the same moment.
 func (l *Log) snapshotLoop() {
 	var earliest time.Time
 	share := 0.5 + rand.Float64()/2
@@ -270,7 +272,7 @@ func (l *Log) snapshotLoop() {
 	}
 }
 
-// Snapshot writes the state to a snapshot now, and shortens the log.
+// Snapshot takes a snapshot now, and truncates the log.
 func (l *Log) Snapshot() error {
 	if err := l.failure.err(); err != nil {
 		return err

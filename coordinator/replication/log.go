@@ -16,17 +16,17 @@ import (
 )
 
 const (
-	// maxBatch is how many entries one write to the disk and one message to another node may have. An entry has 64 KiB
-	// at most in normal operation, so that a message has 8 MiB.
+	// maxBatch is the maximum number of entries in one write to the disk and in one message to another node. In normal
+	// operation an entry has at most 64 KiB, so a message has at most 8 MiB.
 	maxBatch = 128
-	// networkTimeout is how long a message to another node may take, with its answer.
+	// networkTimeout is how long a message to another node and its response may take.
 	networkTimeout = 10 * time.Second
-	// closeTimeout is how long Close waits for what is under way.
+	// closeTimeout is how long Close waits for pending requests.
 	closeTimeout = 5 * time.Second
-	// transferTimeout is how long a leader may refuse everything because another is to take over. Raft gives up a
-	// transfer after an election timeout, and what may hang in it after networkTimeout.
+	// transferTimeout is how long a leader may refuse everything because another node is taking over. Raft gives up a
+	// transfer after an election timeout, and a message within it after networkTimeout.
 	transferTimeout = 3 * networkTimeout
-	// drainTimeout is how long what is under way may take to end after a failure.
+	// drainTimeout is how long pending requests may take to end after a failure.
 	drainTimeout = time.Second
 	// keptSnapshots is how many snapshots stay in the data directory.
 	keptSnapshots = 2
@@ -49,14 +49,14 @@ type Log struct {
 	closeWAL  func() error
 
 	leadership chan bool
-	// refused has an element when a transfer of the leadership has refused something.
+	// refused has an element when something was refused because of a transfer of the leadership.
 	refused chan struct{}
-	// caughtUp is the last term in which this node led and had applied all that was acknowledged before.
+	// caughtUp is the last term in which this node led and had applied everything acknowledged before.
 	caughtUp atomic.Uint64
 
-	// mu guards what follows: what is under way, requests to raft and the commands and bytes in them. A Log that is
-	// closed takes nothing new; idle is closed when nothing is under way any more. Raft is not asked any more whether
-	// it leads when it is to be shut down.
+	// mu guards the fields below: pending requests to raft, and the commands and bytes in them. A closed Log accepts
+	// nothing new. idle is closed when nothing is pending any more. While raft is being shut down, it is no longer
+	// asked whether it leads.
 	mu       sync.Mutex
 	closed   bool
 	shut     bool
@@ -65,7 +65,7 @@ type Log struct {
 	bytes    int64
 	idle     chan struct{}
 
-	// verifying is who waits for raft to say whether it leads.
+	// verifying counts those who wait for raft to say whether it leads.
 	verifying sync.WaitGroup
 
 	// stopping is closed when the log's own goroutines must end; loops waits for them.
@@ -75,8 +75,8 @@ type Log struct {
 	closeErr error
 }
 
-// Open starts the node of a data directory: it restores the state machine from the newest snapshot, and applies the
-// rest of the log as soon as the cluster has a leader. The Log closes config.Network, also if Open fails.
+// Open starts the node of a data directory. It restores the state machine from the newest snapshot, and applies the
+// rest of the log as soon as the cluster has a leader. The Log closes config.Network, even if Open fails.
 func Open(config Config, state StateMachine) (_ *Log, err error) {
 	start := time.Now()
 	config, err = config.withDefaults()
@@ -159,7 +159,7 @@ func (l *Log) openStores() (*guardedSnapshots, error) {
 	return snapshots, nil
 }
 
-// openLog opens the log of the data directory, or makes it.
+// openLog opens the log of the data directory, or creates it.
 func (l *Log) openLog(guard *guard, snapshots raft.SnapshotStore) error {
 	path := filepath.Join(l.directory.path, logName)
 	open := func() (used bool, err error) {
@@ -171,7 +171,7 @@ func (l *Log) openLog(guard *guard, snapshots raft.SnapshotStore) error {
 		l.closeWAL = entries.Close
 		used, err = raft.HasExistingState(entries, entries, snapshots)
 		if err != nil {
-			return false, fmt.Errorf("look into the log in %s: %w", path, err)
+			return false, fmt.Errorf("check the log in %s: %w", path, err)
 		}
 		return used, nil
 	}
@@ -180,7 +180,7 @@ func (l *Log) openLog(guard *guard, snapshots raft.SnapshotStore) error {
 		if err != nil || used || !l.config.Bootstrap {
 			return err
 		}
-		// The node has waited to be added so far. What it has is as good as nothing.
+		// So far, the node has waited to be added. Its log has no entries, so nothing is lost.
 		if err := l.closeWAL(); err != nil {
 			return fmt.Errorf("close the log in %s: %w", path, err)
 		}
@@ -216,9 +216,9 @@ func (l *Log) bootstrap(entries store, snapshots raft.SnapshotStore) error {
 	return raft.BootstrapCluster(config, entries, entries, snapshots, nil, only(l.id, l.config.Address))
 }
 
-// mendStores makes log and snapshot fit together after a kill while a snapshot was installed or restored, which
-// replaces the log: the log has only entries then that the snapshot includes, and the next would leave a gap. It says
-// which snapshots the log reaches back to, and returns the index of the last entry of both.
+// mendStores makes log and snapshot fit together after a kill while a snapshot was being installed or restored. This
+// replaces the log: it may then have only entries that the snapshot includes, so the next entry would leave a gap. It
+// records which snapshots the log reaches back to, and returns the index of the last entry of both.
 func (l *Log) mendStores(snapshots *guardedSnapshots) (uint64, error) {
 	first, err := l.store.FirstIndex()
 	if err != nil {
@@ -247,19 +247,19 @@ func (l *Log) mendStores(snapshots *guardedSnapshots) (uint64, error) {
 		snapshots.from = snapshot
 		return snapshot, nil
 	case first > snapshot+1:
-		return 0, fmt.Errorf("the data directory is %w: the log in %s begins with entry %d, and the newest snapshot "+
+		return 0, fmt.Errorf("the data directory is %w: the log in %s begins with entry %d, but the newest snapshot "+
 			"ends with "+
 			"entry %d: restore a backup into an empty directory, or remove the node from its cluster and add it "+
 			"again with an "+
 			"empty one", ErrDamaged, l.store.where, first, snapshot)
 	}
-	// If the newest snapshot can't be read, raft may take an older one and the log behind it, but not forget what is
-	// between.
+	// If raft can't read the newest snapshot, it may use an older one and the log after it. But it must not skip what
+	// is in between.
 	snapshots.from = first - 1
 	return last, nil
 }
 
-// raftConfig is the configuration of raft. Snapshots are asked for by snapshotLoop.
+// raftConfig returns the configuration of raft. snapshotLoop decides when to take snapshots.
 func (l *Log) raftConfig() *raft.Config {
 	config := raft.DefaultConfig()
 	config.LocalID = raft.ServerID(l.id)
@@ -282,13 +282,13 @@ func (l *Log) raftConfig() *raft.Config {
 func (l *Log) start(snapshots *guardedSnapshots) (err error) {
 	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: l.stream, MaxPool: 3, Timeout: networkTimeout, Logger: newLibraryLogger(l.logger),
-		// One message to a node at a time, each with all that has gathered meanwhile. With more, raft's replication to
-		// a node may stop for good when a message fails: the sender waits for a reader that has gone, and heartbeats go
-		// on, so that nobody notices (hashicorp/raft#612).
+		// Send one message to a node at a time, each with everything that has accumulated. With more, raft's
+		// replication to a node may stop forever when a message fails: the sender waits for a reader that is gone.
+		// Heartbeats continue, so nobody notices (hashicorp/raft#612).
 		MaxRPCsInFlight: 1,
 	})
 	defer func() {
-		// Raft panics at a log that it can't read.
+		// Raft panics if it can't read the log.
 		if reason := recover(); reason != nil {
 			err = fmt.Errorf("the data directory is %w: %v", ErrDamaged, reason)
 		}
@@ -298,12 +298,12 @@ func (l *Log) start(snapshots *guardedSnapshots) (err error) {
 	}()
 	l.raft, err = raft.NewRaft(l.raftConfig(), l.machine, l.store, l.store, snapshots, transport)
 	if err != nil {
-		// Raft keeps to itself why it can't read a snapshot.
+		// Raft does not say why it can't read a snapshot.
 		return fmt.Errorf("start from the data in %s: %w", l.store.where,
 			cmp.Or(snapshots.unreadable(), l.machine.unreadable, err))
 	}
 	if err := cmp.Or(snapshots.unreadable(), l.machine.unreadable); err != nil {
-		l.logger.Warn("started from an older snapshot and the log behind it", "error", err)
+		l.logger.Warn("started from an older snapshot and the log after it", "error", err)
 	}
 	l.shutdown = sync.OnceValue(l.raft.Shutdown)
 	l.machine.running.Store(true)
@@ -324,7 +324,8 @@ func (l *Log) start(snapshots *guardedSnapshots) (err error) {
 	return nil
 }
 
-// watchFailure stops the node at its first failure: it falls silent, ends what is under way, and holds no elections.
+// watchFailure stops the node at its first failure: the node falls silent, ends pending requests, and holds no
+// elections.
 func (l *Log) watchFailure() {
 	select {
 	case <-l.failure.done:
@@ -337,11 +338,11 @@ func (l *Log) watchFailure() {
 	l.shutdown()
 }
 
-// Failed sends one error when this node can't go on: the disk failed or hangs, or the state machine can't apply what
-// the cluster has agreed on. Nothing is acknowledged any more. The process must end.
+// Failed sends one error when this node can't continue: the disk has failed or hangs, or the state machine can't apply
+// what the cluster has agreed on. Nothing more is acknowledged, and the process must end.
 func (l *Log) Failed() <-chan error { return l.failure.report }
 
-// Close stops the node. A leader passes its leadership on first. Nothing is applied afterwards.
+// Close stops the node. A leader first transfers its leadership. Nothing is applied afterwards.
 func (l *Log) Close() error {
 	l.closing.Do(func() { l.closeErr = l.close() })
 	return l.closeErr
@@ -359,7 +360,7 @@ func (l *Log) close() error {
 	l.mu.Unlock()
 	timeout := closeTimeout
 	if l.failure.err() != nil {
-		// What has not ended by now hangs with the disk. The process is to end.
+		// What has not ended by now hangs together with the disk. The process must end.
 		timeout = drainTimeout
 	}
 	idle := l.waitIdle(timeout)
@@ -384,7 +385,7 @@ func (l *Log) close() error {
 			err = errors.Join(err, l.directory.close())
 		}
 	case <-timer.C:
-		err = fmt.Errorf("close the log: the disk does not answer for %s within %v", l.store.where, timeout)
+		err = fmt.Errorf("close the log: the disk of %s did not respond within %v", l.store.where, timeout)
 	}
 	if failed := l.failure.err(); failed != nil {
 		return failed

@@ -10,8 +10,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// libraryLogger passes what raft and its stores log to slog, at debug level: they report as errors what is the daily
-// life of a cluster. What operators must know the Log says in words of its own.
+// libraryLogger forwards what raft and its stores log to slog, at debug level: they report as errors what is normal in
+// a cluster. The Log itself logs what operators must know.
 type libraryLogger struct {
 	logger *slog.Logger
 	name   string
@@ -24,7 +24,7 @@ func newLibraryLogger(logger *slog.Logger) *libraryLogger {
 	return &libraryLogger{logger: logger, name: "raft"}
 }
 
-// Log passes a message on. Arguments that hclog formats late are formatted here.
+// Log forwards a message. It formats arguments that hclog would format lazily.
 func (l *libraryLogger) Log(level hclog.Level, message string, arguments ...any) {
 	if !l.logger.Enabled(context.Background(), slog.LevelDebug) {
 		return

@@ -18,25 +18,26 @@ import (
 type machine struct {
 	failure *failure
 	logger  *slog.Logger
-	// due is told when a snapshot may be due.
+	// due has an element when a snapshot may be due.
 	due chan struct{}
 	// running is set when raft's goroutines run.
 	running atomic.Bool
 
 	mu    sync.Mutex
 	state StateMachine
-	// index is that of the last entry that the state includes. included is the same, for who can't wait for mu.
+	// index is the index of the last entry that the state includes. included is the same, for readers that can't wait
+	// for mu.
 	index    uint64
 	included atomic.Uint64
-	// entries and bytes are what has been applied since the newest snapshot.
+	// entries and bytes count what has been applied since the newest snapshot.
 	entries, bytes uint64
 	// unreadable is why the state could not be restored from a snapshot when the node started.
 	unreadable error
-	// replay is what the log had for this node when it was opened, until it has been applied.
+	// replay is the part of the log that this node must apply again after it was opened. It is nil once that is done.
 	replay *replay
 }
 
-// replay is what a node has to apply again when it starts.
+// replay is what a node must apply again when it starts.
 type replay struct {
 	// last is the index of its last entry.
 	last     uint64
@@ -70,7 +71,7 @@ func (m *machine) Apply(entry *raft.Log) any {
 	return answer
 }
 
-// apply turns a panic of the state machine into a fatal answer.
+// apply applies an entry, and turns a panic of the state machine into a fatal answer.
 func (m *machine) apply(entry *raft.Log) (answer any) {
 	defer func() {
 		if reason := recover(); reason != nil {
@@ -102,8 +103,8 @@ func (m *machine) advance(index uint64, size int) {
 	}
 }
 
-// caughtUp says that all that the log had when it was opened has been applied, which entries that are not commands may
-// end.
+// caughtUp notes that everything in the log has been applied that was there when it was opened. Its last entries may
+// not be commands.
 func (m *machine) caughtUp() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -114,7 +115,7 @@ func (m *machine) caughtUp() {
 	}
 }
 
-// endReplay logs what the start took when all that the log had has been applied. m.mu must be held.
+// endReplay logs how long the replay took, once everything has been applied. m.mu must be held.
 func (m *machine) endReplay() {
 	if m.replay == nil || m.index < m.replay.last {
 		return
@@ -134,7 +135,7 @@ func (m *machine) view() (Snapshot, uint64, error) {
 	return snapshot, m.index, err
 }
 
-// Snapshot begins a snapshot of the state. What is applied from now on counts towards the next.
+// Snapshot begins a snapshot of the state. Entries that are applied from now on count towards the next.
 func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -151,7 +152,7 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	return persisted, nil
 }
 
-// Restore replaces the state by a snapshot. When raft runs, it can only panic at an error, so its goroutine ends
+// Restore replaces the state with a snapshot. While raft is running, it would panic on an error, so its goroutine ends
 // instead.
 func (m *machine) Restore(source io.ReadCloser) error {
 	m.mu.Lock()
@@ -196,7 +197,7 @@ type persistedSnapshot struct {
 	start   time.Time
 }
 
-// Persist writes it.
+// Persist writes the snapshot.
 func (s *persistedSnapshot) Persist(sink raft.SnapshotSink) error {
 	size, err := s.WriteTo(sink)
 	if err != nil {

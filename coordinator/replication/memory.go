@@ -11,24 +11,24 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// Memory takes the place of a node's data directory in simulations: it does no I/O, so time in it may be virtual. A
-// node that is opened again with the same Memory finds what it has written.
+// Memory replaces a node's data directory in simulations. It does no I/O, so it works in virtual time. A node that is
+// opened again with the same Memory finds what it has written.
 type Memory struct {
-	// Write, if it is set, is called before every write of entries, term and vote: it may take its time, as a slow disk
-	// does, or fail, as a broken one. It may be called by several goroutines at once.
+	// Write, if not nil, is called before every write of entries, term and vote. It may block, like a slow disk, or
+	// fail, like a broken one. Several goroutines may call it at the same time.
 	Write func() error
 
 	id        string
 	snapshots *memorySnapshots
 
-	// mu is held while something is written, so that a copy is of one instant.
+	// mu is held during writes, so that a copy is of one moment.
 	mu      sync.Mutex
 	entries *raft.InmemStore
-	// texts and numbers have the keys of what is kept besides entries.
+	// texts and numbers have the keys of everything stored besides entries.
 	texts, numbers map[string]bool
 }
 
-// NewMemory returns the memory of a new node. The id takes the place of the random one.
+// NewMemory returns the memory of a new node. The id replaces the random one.
 func NewMemory(id string) *Memory {
 	return &Memory{
 		id: id, entries: raft.NewInmemStore(), snapshots: &memorySnapshots{}, texts: map[string]bool{},
@@ -36,8 +36,8 @@ func NewMemory(id string) *Memory {
 	}
 }
 
-// Copy returns a memory of its own with what is written by now: what a node finds that is opened again after a crash at
-// this instant. What the node that crashed still writes, it writes to the old one.
+// Copy returns an independent copy of what is written now. A node that is opened with it finds the same as after a
+// crash at this moment. Later writes of the crashed node go to the original.
 func (m *Memory) Copy() (*Memory, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -81,7 +81,7 @@ func (m *Memory) Copy() (*Memory, error) {
 	return to, nil
 }
 
-// memoryStore is what a node writes to its Memory.
+// memoryStore is a Memory as raft's store.
 type memoryStore struct {
 	*raft.InmemStore
 	memory *Memory
@@ -89,7 +89,7 @@ type memoryStore struct {
 
 var _ store = memoryStore{}
 
-// before calls write once the Memory lets it.
+// before calls Memory.Write, and then write.
 func (s memoryStore) before(write func() error) error {
 	if s.memory.Write != nil {
 		if err := s.memory.Write(); err != nil {
@@ -127,7 +127,7 @@ func (s memoryStore) SetUint64(key []byte, value uint64) error {
 	})
 }
 
-// memorySnapshots keeps the newest whole snapshot.
+// memorySnapshots keeps the newest complete snapshot.
 type memorySnapshots struct {
 	mu      sync.Mutex
 	made    int
@@ -165,7 +165,7 @@ func (s *memorySnapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, er
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.meta == nil || s.meta.ID != id {
-		return nil, nil, fmt.Errorf("snapshot %s is not there any more", id)
+		return nil, nil, fmt.Errorf("snapshot %s no longer exists", id)
 	}
 	return s.meta, io.NopCloser(bytes.NewReader(s.content)), nil
 }
@@ -180,7 +180,7 @@ type memorySink struct {
 func (s *memorySink) ID() string    { return s.meta.ID }
 func (s *memorySink) Cancel() error { return nil }
 
-// Close makes it the newest.
+// Close makes it the newest snapshot.
 func (s *memorySink) Close() error {
 	s.store.mu.Lock()
 	defer s.store.mu.Unlock()

@@ -12,7 +12,8 @@ import (
 
 // The layout of a file of raft-wal's log: a header, then frames. A frame is a header of 8 bytes, its type and its
 // length or checksum, and a payload that is padded to 8 bytes. A batch of entries ends with a commit frame, whose
-// checksum is of all since the last one. A full file ends with an index of its entries in the last batch.
+// checksum covers everything since the last commit frame. A full file ends with an index of its entries in the last
+// batch.
 const (
 	fileHeaderSize  = 32
 	frameHeaderSize = 8
@@ -23,18 +24,17 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// mendSegment makes the last file of the log fit to go on in, after any crash. A missing file is fine. What raft-wal
-// v0.4.2 leaves open:
+// mendSegment repairs the last file of the log after any crash, so that the log can continue in it. The file may be
+// missing. It handles what raft-wal v0.4.2 leaves open:
 //
-//   - It takes a file whose index is written for full, but a kill between that and the list of files leaves the file
-//     the last one, and every append to it fails forever. So the index is taken off again.
-//   - A batch that was torn stays behind the next one's end, where its bytes can pass for frames. So all behind the
-//     last whole batch is zeroed.
-//   - A batch whose fsync has failed may be visible and yet not on the disk. So the last batch is written and synced
-//     anew.
-//   - A file that was made just before a kill has no durable name. So the folder is synced.
+//   - It considers a file full when its index is written. But after a kill before the list of files is updated, the
+//     file is still the last one, and every append to it fails forever. So the index is removed.
+//   - Bytes of a torn batch stay after the end of the next one, where they can look like frames. So everything after
+//     the last complete batch is zeroed.
+//   - A batch whose fsync failed may be readable but not on the disk. So the last batch is written and synced again.
+//   - The name of a file that was created just before a kill is not durable. So the folder is synced.
 //
-// A batch that is not whole and has a whole one behind it was not torn but damaged later: ErrDamaged.
+// An incomplete batch before a complete one was not torn but damaged later: the error is ErrDamaged.
 func mendSegment(path string) error {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -49,7 +49,7 @@ func mendSegment(path string) error {
 	}
 	mended := content[:end.end:end.end]
 	if index > 0 {
-		// Without the index the batch ends where it began, with the checksum of what is before it.
+		// Without the index, the batch ends where the index began, with the checksum of what is before it.
 		mended = mended[:index]
 		if index > end.start {
 			frame := make([]byte, frameHeaderSize)
@@ -60,28 +60,28 @@ func mendSegment(path string) error {
 	}
 	file, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
-		return fmt.Errorf("mend the log: %w", err)
+		return fmt.Errorf("repair the log: %w", err)
 	}
 	defer file.Close()
-	// First the last batch with its new end, then zeros over what was behind that: whatever a crash leaves is a file
-	// that this function mends.
+	// Write the last batch with its new end first, then zeros over everything after it. After a crash at any point,
+	// this function can repair the file.
 	from := min(end.start, len(mended))
 	if _, err := file.WriteAt(mended[from:], int64(from)); err != nil {
-		return fmt.Errorf("mend the log: %w", err)
+		return fmt.Errorf("repair the log: %w", err)
 	}
 	if err := file.Sync(); err != nil {
-		return fmt.Errorf("mend the log: %w", err)
+		return fmt.Errorf("repair the log: %w", err)
 	}
 	if rest := trimZeros(content); len(rest) > len(mended) {
 		if _, err := file.WriteAt(make([]byte, len(rest)-len(mended)), int64(len(mended))); err != nil {
-			return fmt.Errorf("mend the log: %w", err)
+			return fmt.Errorf("repair the log: %w", err)
 		}
 	}
 	if err := file.Sync(); err != nil {
-		return fmt.Errorf("mend the log: %w", err)
+		return fmt.Errorf("repair the log: %w", err)
 	}
 	if err := syncFolder(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("mend the log: %w", err)
+		return fmt.Errorf("repair the log: %w", err)
 	}
 	return nil
 }
@@ -89,7 +89,7 @@ func mendSegment(path string) error {
 // batch is where a batch of entries begins and ends in a file, its commit frame included.
 type batch struct{ start, end int }
 
-// scanSegment finds the last whole batch, and where its index begins, if it has one.
+// scanSegment finds the last complete batch, and where its index begins, if it has one.
 func scanSegment(content []byte) (last batch, index int, err error) {
 	current := batch{}
 	currentIndex, torn := 0, false
@@ -108,7 +108,7 @@ func scanSegment(content []byte) (last batch, index int, err error) {
 			if crc32.Checksum(content[current.start:offset], castagnoli) != value {
 				torn = true
 			} else if torn {
-				return last, 0, fmt.Errorf("%w: the entries before byte %d are not as they were written, those "+
+				return last, 0, fmt.Errorf("%w: the entries before byte %d are not as they were written, but those "+
 					"after them are",
 					ErrDamaged, current.start)
 			} else {

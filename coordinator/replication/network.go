@@ -9,13 +9,13 @@ import (
 )
 
 // stream is the layer of connections under raft's transport. It can be severed: a node whose disk has failed must fall
-// silent at once, or its heartbeats would keep the others from electing a leader that works.
+// silent immediately, or its heartbeats would keep the others from electing a working leader.
 type stream struct {
 	network Network
 	address address
 
 	mu sync.Mutex
-	// severed is closed when there are to be no connections any more.
+	// severed is closed when there must be no more connections.
 	severed     chan struct{}
 	connections map[net.Conn]struct{}
 }
@@ -47,8 +47,8 @@ func (s *stream) Accept() (net.Conn, error) {
 	return s.keep(connection)
 }
 
-// Dial connects to another node. It returns early when the node is severed: one that stops does not wait for another
-// that can't be reached.
+// Dial connects to another node. It returns early when the stream is severed, so that a node that stops does not wait
+// for an unreachable one.
 func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	type dialled struct {
 		net.Conn
@@ -70,7 +70,7 @@ func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Co
 	}
 }
 
-// isSevered says whether there are to be no connections any more.
+// isSevered says whether the stream is severed.
 func (s *stream) isSevered() bool {
 	select {
 	case <-s.severed:
@@ -93,7 +93,7 @@ func (s *stream) keep(connection net.Conn) (net.Conn, error) {
 	return kept, nil
 }
 
-// sever closes all connections and those to come.
+// sever closes all connections, including future ones.
 func (s *stream) sever() {
 	s.mu.Lock()
 	if !s.isSevered() {
@@ -107,13 +107,13 @@ func (s *stream) sever() {
 	}
 }
 
-// Close severs, and stops accepting.
+// Close severs the stream, and stops accepting connections.
 func (s *stream) Close() error {
 	s.sever()
 	return s.network.Close()
 }
 
-// keptConnection is a connection that its stream knows while it is open.
+// keptConnection is a connection that its stream remembers while it is open.
 type keptConnection struct {
 	net.Conn
 	stream *stream

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The names in a data directory. DESIGN.md has their formats.
+// The names in a data directory. DESIGN.md describes their formats.
 const (
 	lockName        = "lock"
 	nodeName        = "node.json"
@@ -29,7 +29,7 @@ const (
 type identity struct {
 	// Format is the version of the data directory's layout and of all formats in it.
 	Format int `json:"format"`
-	// ID is random, made with the directory.
+	// ID is random. It is created with the directory.
 	ID string `json:"id"`
 }
 
@@ -40,10 +40,10 @@ type directory struct {
 	identity
 }
 
-// openDirectory locks the data directory and reads which node it belongs to. It makes both if there are none.
+// openDirectory locks the data directory and reads the node's identity. It creates both if they don't exist.
 func openDirectory(path string) (_ *directory, err error) {
 	if err := makeFolder(path); err != nil {
-		return nil, fmt.Errorf("make the data directory: %w", err)
+		return nil, fmt.Errorf("create the data directory: %w", err)
 	}
 	d := &directory{path: path, lock: flock.New(filepath.Join(path, lockName), flock.SetPermissions(0o600))}
 	defer func() {
@@ -56,7 +56,7 @@ func openDirectory(path string) (_ *directory, err error) {
 		return nil, fmt.Errorf("lock the data directory %s: %w", path, err)
 	}
 	if !locked {
-		return nil, fmt.Errorf("%w: another coordinator runs on %s: stop it, or give this one a directory of its own",
+		return nil, fmt.Errorf("%w: another coordinator uses %s: stop it, or give this one a directory of its own",
 			ErrLocked, path)
 	}
 	if err := d.identify(); err != nil {
@@ -72,7 +72,7 @@ func (d *directory) identify() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		for _, name := range []string{logName, snapshotsName} {
 			if _, err := os.Stat(filepath.Join(d.path, name)); err == nil {
-				return fmt.Errorf("the data directory %s is %w: it has %s but not %s: put the file back, or "+
+				return fmt.Errorf("the data directory %s is %w: it has %s but no %s: put the file back, or "+
 					"restore a backup "+
 					"into an empty directory", d.path, ErrDamaged, name, nodeName)
 			}
@@ -92,14 +92,14 @@ func (d *directory) identify() error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read which node the data directory belongs to: %w", err)
+		return fmt.Errorf("read the node's identity: %w", err)
 	}
 	if err := json.Unmarshal(content, &d.identity); err != nil {
 		return fmt.Errorf("%s is %w: %w", path, ErrDamaged, err)
 	}
 	switch {
 	case d.Format > formatVersion:
-		return fmt.Errorf("the data directory %s was %w: it has format %d, and this version knows up to %d: "+
+		return fmt.Errorf("the data directory %s was %w: it has format %d, but this version only knows formats up to %d: "+
 			"start the newer version", d.path, ErrNewerVersion, d.Format, formatVersion)
 	case d.Format < 1 || d.ID == "":
 		return fmt.Errorf("%s is %w: it has no format or no id", path, ErrDamaged)
@@ -107,27 +107,27 @@ func (d *directory) identify() error {
 	return nil
 }
 
-// tidy removes what a kill has left half done.
+// tidy removes unfinished work that a kill left behind.
 func (d *directory) tidy() error {
 	for _, folder := range []string{d.path, filepath.Join(d.path, snapshotsName)} {
 		entries, err := os.ReadDir(folder)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("look for what a crash has left behind: %w", err)
+			return fmt.Errorf("look for leftovers of a crash: %w", err)
 		}
 		for _, entry := range entries {
 			if !strings.HasSuffix(entry.Name(), temporarySuffix) {
 				continue
 			}
 			if err := os.RemoveAll(filepath.Join(folder, entry.Name())); err != nil {
-				return fmt.Errorf("remove what a crash has left behind: %w", err)
+				return fmt.Errorf("remove leftovers of a crash: %w", err)
 			}
 		}
 	}
 	return nil
 }
 
-// folder makes a log in a temporary folder, and puts it in its place when all of it is on the disk: a kill leaves no
-// log, or a whole one.
+// folder creates a log in a temporary folder, and moves it into place when all of it is on the disk. After a kill there
+// is either no log or a complete one.
 func (d *directory) folder(fill func(path string) error) error {
 	path, temporary := filepath.Join(d.path, logName), filepath.Join(d.path, logName+temporarySuffix)
 	err := func() error {
@@ -152,7 +152,7 @@ func (d *directory) folder(fill func(path string) error) error {
 		return syncFolder(d.path)
 	}()
 	if err != nil {
-		return fmt.Errorf("make the log in %s: %w: %s", d.path, err, remedy(err))
+		return fmt.Errorf("create the log in %s: %w: %s", d.path, err, remedy(err))
 	}
 	return nil
 }
@@ -167,7 +167,7 @@ func (d *directory) hasLog() bool {
 func (d *directory) space() (free, size uint64, err error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(d.path, &stat); err != nil {
-		return 0, 0, fmt.Errorf("ask for the room in %s: %w", d.path, err)
+		return 0, 0, fmt.Errorf("find the free space in %s: %w", d.path, err)
 	}
 	return stat.Bavail * uint64(stat.Bsize), stat.Blocks * uint64(stat.Bsize), nil
 }
@@ -175,7 +175,7 @@ func (d *directory) space() (free, size uint64, err error) {
 // close unlocks the directory.
 func (d *directory) close() error { return d.lock.Close() }
 
-// makeFolder makes a folder and its parents durably.
+// makeFolder creates a folder and its parents durably.
 func makeFolder(path string) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
@@ -191,7 +191,7 @@ func makeFolder(path string) error {
 	return syncFolder(filepath.Dir(path))
 }
 
-// only is the configuration of a cluster of one node.
+// only returns the configuration of a cluster of one node.
 func only(id, address string) raft.Configuration {
 	return raft.Configuration{Servers: []raft.Server{{
 		Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(address),

@@ -9,19 +9,20 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// result is how a proposal has ended.
+// result says how a proposal has ended.
 type result struct {
 	index  uint64
 	answer any
 	err    error
 }
 
-// Propose appends a command. It returns once the command is durable on a majority and applied here: its index, and what
-// the state machine answered. ErrNotLeader, ErrBusy and ErrTooLarge mean that it was not appended; any other error,
-// that of ctx too, leaves open whether it will be applied. The command must not be changed afterwards.
+// Propose appends a command. Once the command is durable on a majority and applied on this node, it returns the
+// command's index and the state machine's answer. ErrNotLeader, ErrBusy and ErrTooLarge mean that the command was not
+// appended. Any other error, including that of ctx, leaves open whether it will be applied. The caller must not change
+// the command afterwards.
 func (l *Log) Propose(ctx context.Context, command []byte) (index uint64, answer any, err error) {
 	if len(command) > MaxCommand {
-		return 0, nil, fmt.Errorf("%w: it has %d bytes, and %d are the limit", ErrTooLarge, len(command), MaxCommand)
+		return 0, nil, fmt.Errorf("%w: it has %d bytes, but the limit is %d", ErrTooLarge, len(command), MaxCommand)
 	}
 	size := int64(len(command))
 	if err := l.enter(ctx, 1, size); err != nil {
@@ -44,14 +45,14 @@ func (l *Log) Propose(ctx context.Context, command []byte) (index uint64, answer
 	return r.index, r.answer, nil
 }
 
-// Verify returns once this node is sure that it is the leader and has applied all that was ever acknowledged.
+// Verify returns nil once this node is certain that it leads and has applied everything ever acknowledged.
 func (l *Log) Verify(ctx context.Context) error {
 	return l.ask(ctx, func() error {
 		if err := l.verifyLeader(); err != nil {
 			return err
 		}
-		// A leader that has caught up in its term has applied all that leaders before it acknowledged, and acknowledges
-		// what it has applied.
+		// A leader that has caught up in its term has applied everything that earlier leaders acknowledged, and it only
+		// acknowledges what it has applied.
 		if l.caughtUp.Load() == l.raft.CurrentTerm() {
 			return nil
 		}
@@ -59,8 +60,8 @@ func (l *Log) Verify(ctx context.Context) error {
 	})
 }
 
-// verifyLeader has raft ask a majority whether this node is still the leader. Raft's shutdown leaves nothing unanswered
-// but this, so it waits for those that are under way.
+// verifyLeader has raft ask a majority whether this node is still the leader. When raft is shut down, it answers all
+// pending requests except these, so endVerifying waits for them.
 func (l *Log) verifyLeader() error {
 	if l.raft.State() != raft.Leader {
 		return raft.ErrNotLeader
@@ -76,8 +77,9 @@ func (l *Log) verifyLeader() error {
 	return l.raft.VerifyLeader().Error()
 }
 
-// endVerifying lets nobody ask any more, and waits until raft has answered those who have. It may never, if it waits
-// for the disk or if a goroutine of it has ended: what waits for raft then ends with the process.
+// endVerifying refuses new calls of verifyLeader, and waits until raft has answered the pending ones. Raft may never
+// answer, if it waits for the disk or if one of its goroutines has ended. Whatever waits for raft then ends with the
+// process.
 func (l *Log) endVerifying() {
 	l.mu.Lock()
 	l.shut = true
@@ -93,7 +95,7 @@ func (l *Log) endVerifying() {
 	}
 }
 
-// ask runs a request to raft, which may outlive ctx.
+// ask sends a request to raft. The request may outlive ctx.
 func (l *Log) ask(ctx context.Context, request func() error) error {
 	if err := l.enter(ctx, 0, 0); err != nil {
 		return err
@@ -106,7 +108,7 @@ func (l *Log) ask(ctx context.Context, request func() error) error {
 	return wait(ctx, l, done).err
 }
 
-// wait waits for a result, for ctx, or for the node's failure, after which nothing is acknowledged.
+// wait waits for a result, for ctx, or for the node's failure. After a failure nothing is acknowledged.
 func wait(ctx context.Context, l *Log, done <-chan result) result {
 	select {
 	case r := <-done:
@@ -121,7 +123,7 @@ func wait(ctx context.Context, l *Log, done <-chan result) result {
 	}
 }
 
-// refusal is translate, and has watchTransfers look at what a transfer of the leadership has refused.
+// refusal is like translate, but also tells watchTransfers if a transfer of the leadership was the reason.
 func (l *Log) refusal(err error) error {
 	if errors.Is(err, raft.ErrLeadershipTransferInProgress) {
 		select {
@@ -132,7 +134,7 @@ func (l *Log) refusal(err error) error {
 	return translate(err)
 }
 
-// translate says by our errors what raft has answered.
+// translate turns raft's errors into those of this package.
 func translate(err error) error {
 	switch {
 	case err == nil:
@@ -143,7 +145,7 @@ func translate(err error) error {
 		return errTakingOver
 	case errors.Is(err, raft.ErrAbortedByRestore):
 		// It was appended: another leader may still apply it if this node dies before the others have the backup.
-		return fmt.Errorf("a backup was restored meanwhile: %w", ErrLeadershipLost)
+		return fmt.Errorf("a backup was restored in the meantime: %w", ErrLeadershipLost)
 	case errors.Is(err, raft.ErrLeadershipLost):
 		return ErrLeadershipLost
 	case errors.Is(err, raft.ErrRaftShutdown):
@@ -152,7 +154,7 @@ func translate(err error) error {
 	return err
 }
 
-// enter counts a request that is under way, and the commands and bytes in it, if there is room for them.
+// enter counts a pending request, and the commands and bytes in it, if there is room for them.
 func (l *Log) enter(ctx context.Context, commands int, bytes int64) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -167,7 +169,7 @@ func (l *Log) enter(ctx context.Context, commands int, bytes int64) error {
 	}
 	if commands > 0 && l.commands > 0 && (l.commands >= l.config.MaxPending ||
 		l.bytes+bytes > l.config.MaxPendingBytes) {
-		return fmt.Errorf("%w: %d commands with %d bytes wait", ErrBusy, l.commands, l.bytes)
+		return fmt.Errorf("%w: %d commands with %d bytes are waiting", ErrBusy, l.commands, l.bytes)
 	}
 	l.requests++
 	l.commands += commands
@@ -188,7 +190,7 @@ func (l *Log) leave(commands int, bytes int64) {
 	}
 }
 
-// waitIdle waits until nothing is under way, and says whether that came.
+// waitIdle waits until nothing is pending, and says whether this happened within the timeout.
 func (l *Log) waitIdle(timeout time.Duration) bool {
 	l.mu.Lock()
 	if l.requests == 0 {

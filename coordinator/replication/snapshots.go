@@ -15,17 +15,17 @@ import (
 type guardedSnapshots struct {
 	raft.SnapshotStore
 	guard *guard
-	// dir is where they are, or empty if they are in memory.
+	// dir is where the snapshots are. It is empty if they are in memory.
 	dir string
-	// stopping is closed when the node stops: a snapshot that is being written is given up then.
+	// stopping is closed when the node stops. A snapshot that is being written is then abandoned.
 	stopping <-chan struct{}
-	// from is the index of the oldest snapshot that the node may start from: what came after it is in the log.
+	// from is the index of the oldest snapshot that the node may start from: everything after it is in the log.
 	from uint64
-	// failed is why the last one that could not be opened could not.
+	// failed is the error of the last snapshot that could not be opened.
 	failed atomic.Pointer[error]
 }
 
-// unreadable returns why a snapshot could not be opened, or nil.
+// unreadable returns the error of a snapshot that could not be opened, or nil.
 func (s *guardedSnapshots) unreadable() error {
 	if err := s.failed.Load(); err != nil {
 		return *err
@@ -48,13 +48,13 @@ func (s *guardedSnapshots) Create(version raft.SnapshotVersion, index, term uint
 	return &guardedSink{SnapshotSink: sink, snapshots: s}, nil
 }
 
-// List returns the snapshots that the node may start from, the newest first.
+// List returns the snapshots that the node may start from, newest first.
 func (s *guardedSnapshots) List() ([]*raft.SnapshotMeta, error) {
 	all, err := s.SnapshotStore.List()
 	return slices.DeleteFunc(all, func(meta *raft.SnapshotMeta) bool { return meta.Index < s.from }), err
 }
 
-// Open reads a snapshot. The reader knows the snapshot's index.
+// Open opens a snapshot. The reader knows the snapshot's index.
 func (s *guardedSnapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	meta, source, err := s.SnapshotStore.Open(id)
 	if err != nil {
@@ -92,7 +92,7 @@ func (s *guardedSink) Write(data []byte) (n int, err error) {
 	return n, err
 }
 
-// Close makes the snapshot durable, the names of its files first.
+// Close makes the snapshot durable, starting with the names of its files.
 func (s *guardedSink) Close() error {
 	return s.snapshots.guard.slowly("finish a snapshot in "+s.snapshots.dir, func() error {
 		if s.snapshots.dir != "" {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Network connects endpoints by their addresses. What is sent over a link that is cut arrives when the link is healed,
-// if the receiver has not closed the connection by then; connections are made over links that work both ways.
+// Network connects endpoints by their addresses. Data sent over a link that is cut arrives when the link is healed, if
+// the receiver has not closed the connection by then. A new connection needs links that work in both directions.
 type Network struct {
 	mu        sync.Mutex
 	endpoints map[string]*Endpoint
@@ -66,7 +66,7 @@ func (n *Network) Partition(groups ...[]string) {
 	}
 }
 
-// Heal mends all links.
+// Heal makes all links work again.
 func (n *Network) Heal() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -86,7 +86,7 @@ func (n *Network) healed(from, to Address) <-chan struct{} {
 	return nil
 }
 
-// find returns the endpoint of an address, or nil.
+// find returns the endpoint with the address, or nil.
 func (n *Network) find(address string) *Endpoint {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -100,8 +100,8 @@ type Address string
 func (Address) Network() string  { return "memnet" }
 func (a Address) String() string { return string(a) }
 
-// Endpoint is where a node listens and dials. Closing it takes the node down: its connections end, and the address is
-// free.
+// Endpoint is where a node listens and dials. Closing it takes the node down: its connections end, and the address
+// becomes free.
 type Endpoint struct {
 	network  *Network
 	address  Address
@@ -216,8 +216,7 @@ func (e *Endpoint) keep(c *connection) {
 	}
 }
 
-// carry passes on what is sent, and that the sender has closed, whenever the link works and until the receiver has
-// closed.
+// carry forwards what is sent, and the sender's close, whenever the link works, until the receiver has closed.
 func carry(n *Network, from, to Address, source, sink net.Conn, received <-chan struct{}) {
 	defer sink.Close()
 	buffer := make([]byte, 64<<10)
