@@ -18,31 +18,31 @@ import (
 	"gocloud.dev/gcerrors"
 )
 
-// openTimeout bounds how long a bucket is waited for when a store is opened.
+// openTimeout bounds how long opening a store waits for the bucket.
 const openTimeout = 30 * time.Second
 
-// bucket is a driver for what gocloud.dev/blob knows.
+// bucket is a driver for the services that gocloud.dev/blob supports.
 type bucket struct{ *blob.Bucket }
 
 func openBucket(ctx context.Context, location *url.URL) (driver, error) {
 	switch location.Scheme {
 	case "mem":
 	case "s3":
-		// Our own checksums are stronger, and not every service has S3's.
+		// Our own checksums are stronger, and not every service supports those of S3.
 		location = withOption(location, "response_checksum_validation", "when_required")
 	case "gs":
 		if !hasGCS {
-			return nil, errors.New("this binary was built without Google Cloud Storage, which would make it half as " +
+			return nil, errors.New("this binary was built without Google Cloud Storage, because that would make it half as " +
 				"large again: " +
-				"build one with -tags gcs, or give a folder or an s3:// URL")
+				"build one with -tags gcs, or use a folder or an s3:// URL")
 		}
 	default:
-		return nil, fmt.Errorf("unknown scheme %q: give a folder, or a URL that begins with file://, s3:// or gs://",
+		return nil, fmt.Errorf("unknown scheme %q: must be a folder, or a URL that begins with file://, s3:// or gs://",
 			location.Scheme)
 	}
 	if folder := strings.Trim(location.Path, "/"); folder != "" {
 		if location.Query().Has("prefix") {
-			return nil, fmt.Errorf("it has both a folder, %q, and a prefix: give one of them", folder)
+			return nil, fmt.Errorf("it has both a folder, %q, and a prefix: use one of them", folder)
 		}
 		location = withOption(location, "prefix", folder+"/")
 	}
@@ -57,14 +57,14 @@ func openBucket(ctx context.Context, location *url.URL) (driver, error) {
 		err = fmt.Errorf("ask for the bucket (are region, endpoint and credentials right?): %w", err)
 		return nil, errors.Join(err, opened.Close())
 	case !there:
-		err = fmt.Errorf("there is no bucket %q, or it is not ours to see: make it first, and check the credentials",
+		err = fmt.Errorf("bucket %q not found, or not accessible: create it first, and check the credentials",
 			location.Host)
 		return nil, errors.Join(err, opened.Close())
 	}
 	return bucket{opened}, nil
 }
 
-// withOption returns the URL with an option of its driver, if it is not there.
+// withOption returns the URL with an option of its driver added, unless it is already there.
 func withOption(location *url.URL, option, value string) *url.URL {
 	query := location.Query()
 	if query.Has(option) {
@@ -76,21 +76,21 @@ func withOption(location *url.URL, option, value string) *url.URL {
 	return &changed
 }
 
-// put spools the content to a temporary file first, because an object has its name from the start.
+// put first writes the content to a temporary file, because an object has its name from the start.
 func (b bucket) put(ctx context.Context, content io.Reader, key func() string) (err error) {
 	spool, err := os.CreateTemp("", "trellis-artifact-")
 	if err != nil {
 		return err
 	}
-	// Without a name it is gone with the process, however that ends. Where open files can't be removed this fails, and
-	// the second try removes it.
+	// Without a name, the file disappears with the process, however that ends. Where open files can't be removed, this
+	// fails, and the second attempt removes it.
 	_ = os.Remove(spool.Name())
 	defer func() {
 		_ = spool.Close()
 		_ = os.Remove(spool.Name())
 	}()
 	if _, err := io.Copy(spool, content); err != nil {
-		err = fmt.Errorf("keep it in a temporary file: %w", err)
+		err = fmt.Errorf("write it to a temporary file: %w", err)
 		return advise(err, "make room in "+os.TempDir()+", or set TMPDIR to another folder")
 	}
 	if _, err := spool.Seek(0, io.SeekStart); err != nil {
@@ -98,7 +98,7 @@ func (b bucket) put(ctx context.Context, content io.Reader, key func() string) (
 	}
 	name := key()
 	artifact, _ := parseKey(name)
-	// What the disk gives back is checked once more on its way to the bucket.
+	// What is read back from the disk is checked again on its way to the bucket.
 	checked := &verified{ReadCloser: io.NopCloser(spool), digest: artifact.SHA256, hash: sha256.New()}
 	return b.Upload(ctx, name, checked, &blob.WriterOptions{
 		ContentType: "application/octet-stream", DisableContentTypeDetection: true,

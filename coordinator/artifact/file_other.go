@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// lock says that the file is this process's: on this system a folder must not be shared between nodes.
+// lock always reports success: on this system, nodes must not share a folder.
 func lock(*os.File) bool { return true }
 
-// space is not known on this system: writing fails when the disk is full.
+// space reports no limit, because it is not known on this system: writing fails when the disk is full.
 func space(*os.Root) (free, size uint64, err error) { return math.MaxUint64, 0, nil }

@@ -7,14 +7,14 @@ import (
 	"syscall"
 )
 
-// lock takes the file for this process until the file is closed, by whatever means. It says false if another has it,
-// and true where the file system has no locks: folders there must not be shared between nodes.
+// lock locks the file for this process until the file is closed, in whatever way. It returns false if another process
+// has the lock. It returns true if the file system has no locks: nodes must not share folders there.
 func lock(file *os.File) bool {
 	err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	return err != syscall.EWOULDBLOCK
 }
 
-// space returns how much of the folder's file system is free for this process, and its size, in bytes.
+// space returns how many bytes of the folder's file system are free for this process, and its size.
 func space(root *os.Root) (free, size uint64, err error) {
 	folder, err := root.Open(".")
 	if err != nil {

@@ -19,33 +19,33 @@ import (
 )
 
 const (
-	// incomingFolder has what is still being written.
+	// incomingFolder has the files that are still being written.
 	incomingFolder = "incoming"
-	// writeBytes is how much is written at once, in bytes.
+	// writeBytes is how many bytes are written at a time.
 	writeBytes = 256 << 10
-	// maxReserve is how much of the file system is left free at most, in bytes: see reserve.
+	// maxReserve is the maximum of reserve, in bytes.
 	maxReserve = 1 << 30
 )
 
-// reserve is how much of a file system of that size artifacts leave free, in bytes, because the log is usually on the
-// same one, and a coordinator without a log stops.
+// reserve returns how many bytes of a file system of the given size artifacts leave free. The log is usually on the
+// same file system, and a coordinator that can't write its log stops.
 func reserve(size uint64) uint64 { return min(size/20, maxReserve) }
 
 // folder is a driver for a local folder.
 type folder struct {
 	path string
 	root *os.Root
-	// step does what changes the folder. Tests count the steps, let them fail, or end the process before one.
+	// step performs one change of the folder. Tests count the steps, make them fail, or end the process before one.
 	step func(name string, do func() error) error
-	// space returns how much of the file system is free for us, and its size, in bytes.
+	// space returns how many bytes of the file system are free for this process, and its size.
 	space func(*os.Root) (free, size uint64, err error)
 
 	mu sync.Mutex
-	// made has the folders, by first two digits, that are known to survive a crash.
+	// made has the folders, by their two digits, that are known to survive a crash.
 	made map[string]bool
 }
 
-// openFolder makes the folder, if need be, and removes what killed processes have left in it.
+// openFolder creates the folder if it does not exist, and removes leftovers of killed processes.
 func openFolder(path string) (*folder, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -67,8 +67,8 @@ func openFolder(path string) (*folder, error) {
 	return f, nil
 }
 
-// makeFolders makes a folder and those that it is in, durably: each before the next. So only the last of those that are
-// there already may not be on disk, if a process was killed just then.
+// makeFolders creates a folder and its parents durably, one after the other. So of the folders that already exist, only
+// the last may not be on disk, if a process was killed just then.
 func makeFolders(path string) error {
 	parent := filepath.Dir(path)
 	if info, err := os.Stat(path); err != nil || !info.IsDir() {
@@ -92,8 +92,8 @@ func makeFolders(path string) error {
 	return folder.Sync()
 }
 
-// prepare makes the folder for what arrives, and empties it of what nobody writes any more. Other processes may be
-// using the same folder.
+// prepare creates the folder for incoming files, and removes files that no process is writing any more. Other processes
+// may be using the same folder.
 func (f *folder) prepare() error {
 	if err := f.root.Mkdir(incomingFolder, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
@@ -104,13 +104,13 @@ func (f *folder) prepare() error {
 	}
 	for _, entry := range entries {
 		if err := f.removeLeftover(path.Join(incomingFolder, entry.Name())); err != nil {
-			return fmt.Errorf("remove what was left behind: %w", err)
+			return fmt.Errorf("remove leftovers: %w", err)
 		}
 	}
 	return nil
 }
 
-// removeLeftover removes a file that was being written, unless its process lives.
+// removeLeftover removes an incoming file, unless the process that writes it is alive.
 func (f *folder) removeLeftover(name string) error {
 	file, err := f.root.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -128,23 +128,23 @@ func (f *folder) removeLeftover(name string) error {
 
 func (f *folder) close() error { return f.root.Close() }
 
-// put writes to a file of a random name, and renames it when all of it is on disk.
+// put writes to a file with a random name, and renames it when all of it is on disk.
 func (f *folder) put(_ context.Context, content io.Reader, key func() string) error {
 	incoming := path.Join(incomingFolder, newCopy())
 	name, err := f.write(incoming, content, key)
 	if err == nil {
 		return nil
 	}
-	// Nothing of it may be found: not under its name either, if the folder could not be synced after the rename.
+	// Nothing of it may be found, not even under its final name, if the folder could not be synced after the rename.
 	for _, left := range []string{incoming, name} {
 		if left != "" {
 			_ = f.root.Remove(left)
 		}
 	}
-	return advise(err, "make room on the file system of "+f.path+", or keep artifacts elsewhere with --artifacts")
+	return advise(err, "make room on the file system of "+f.path+", or store artifacts elsewhere with --artifacts")
 }
 
-// advise adds what to do to the error of a full disk, which becomes ErrNoSpace.
+// advise adds advice to the error of a full disk, which becomes ErrNoSpace.
 func advise(err error, advice string) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		err = fmt.Errorf("%w: %w", ErrNoSpace, err)
@@ -155,7 +155,7 @@ func advise(err error, advice string) error {
 	return err
 }
 
-// write does the work of put, and returns the name that it has given the file, if it came so far.
+// write does the work of put. It returns the file's final name, if it came that far.
 func (f *folder) write(incoming string, content io.Reader, key func() string) (name string, err error) {
 	var file *os.File
 	if err := f.step("create", func() (err error) {
@@ -164,14 +164,15 @@ func (f *folder) write(incoming string, content io.Reader, key func() string) (n
 	}); err != nil {
 		return "", err
 	}
-	// Closing also ends the lock. It comes last: who opens the folder must not take the file for a leftover.
+	// Closing also releases the lock. It comes last, so that a process that opens the folder does not mistake the file
+	// for a leftover.
 	defer func() { err = errors.Join(err, file.Close()) }()
 	if !lock(file) {
-		return "", fmt.Errorf("%s was taken for a leftover by a process that has just opened the folder: try again",
+		return "", fmt.Errorf("a process that has just opened the folder took %s for a leftover: try again",
 			incoming)
 	}
 	buffered := bufio.NewWriterSize(&checked{f, file}, writeBytes)
-	// ReadFrom would go around the buffer and write pieces of whatever size the sender chose.
+	// ReadFrom would bypass the buffer and write pieces of the sender's size.
 	if _, err := io.Copy(struct{ io.Writer }{buffered}, content); err != nil {
 		return "", err
 	}
@@ -191,7 +192,7 @@ func (f *folder) write(incoming string, content io.Reader, key func() string) (n
 	return name, f.step("sync folder", func() error { return f.sync(path.Dir(name)) })
 }
 
-// checked writes to a file while enough of the file system is left free.
+// checked writes to a file as long as enough of the file system is free.
 type checked struct {
 	folder *folder
 	file   *os.File
@@ -200,10 +201,10 @@ type checked struct {
 func (c *checked) Write(p []byte) (int, error) {
 	free, size, err := c.folder.space(c.folder.root)
 	if err != nil {
-		return 0, fmt.Errorf("ask how much of the file system is free: %w", err)
+		return 0, fmt.Errorf("find the free space of the file system: %w", err)
 	}
 	if free < reserve(size)+uint64(len(p)) {
-		return 0, fmt.Errorf("%w: %.1f MB are free, of which %.1f MB are kept for the log", ErrNoSpace,
+		return 0, fmt.Errorf("%w: %.1f MB are free, of which %.1f MB are reserved for the log", ErrNoSpace,
 			float64(free)/1e6,
 			float64(reserve(size))/1e6)
 	}
@@ -215,8 +216,8 @@ func (c *checked) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// makeShard makes a folder for artifacts. One that another process has made may not be on disk yet, so the first use
-// always syncs; and a second Put of this process must not go ahead before that is done.
+// makeShard creates a folder for artifacts. A folder that another process has created may not be on disk yet, so the
+// first use always syncs. A second Put of this process must wait for that.
 func (f *folder) makeShard(shard string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -234,7 +235,7 @@ func (f *folder) makeShard(shard string) error {
 	return nil
 }
 
-// sync makes durable which names a folder has.
+// sync makes the names in a folder durable.
 func (f *folder) sync(name string) error {
 	folder, err := f.root.Open(name)
 	if err != nil {
@@ -288,7 +289,7 @@ func (f *folder) list(_ context.Context, prefix string) iter.Seq2[Artifact, erro
 	}
 }
 
-// shards returns the folders in which keys of that prefix may be.
+// shards returns the folders in which keys with the prefix may be.
 func (f *folder) shards(prefix string) ([]string, error) {
 	if shard, _, found := strings.Cut(prefix, "/"); found {
 		return []string{shard}, nil
@@ -306,7 +307,7 @@ func (f *folder) shards(prefix string) ([]string, error) {
 	return shards, nil
 }
 
-// entries returns what is in a folder, nothing if there is no such folder.
+// entries returns the entries of a folder, and nothing if it does not exist.
 func (f *folder) entries(name string) ([]fs.DirEntry, error) {
 	folder, err := f.root.Open(name)
 	if err != nil {
@@ -316,7 +317,7 @@ func (f *folder) entries(name string) ([]fs.DirEntry, error) {
 	return folder.ReadDir(-1)
 }
 
-// remove deletes a file. That need not be durable: a file that is there again after a crash is deleted again.
+// remove deletes a file. This need not be durable: a file that reappears after a crash is deleted again.
 func (f *folder) remove(_ context.Context, key string) error {
 	return ignoreNotExist(f.step("remove", func() error { return f.root.Remove(key) }))
 }

@@ -59,7 +59,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	for location, want := range map[string]string{
-		"":                        "the location is empty",
+		"":                        "empty location",
 		file:                      "file",
 		filepath.Join(file, "x"):  "not a directory",
 		"file://relative":         "three slashes",

@@ -14,18 +14,17 @@ import (
 )
 
 const (
-	// MaxBytes is how large an artifact may be.
+	// MaxBytes is the maximum size of an artifact.
 	MaxBytes = 1 << 30
-	// Grace is how long an artifact is kept, at least, that nothing refers to. It is longer than any upload and the
-	// report of its checkpoint take, and gives time to restore a backup.
+	// Grace is the minimum time for which an artifact is kept that nothing refers to. It is longer than an upload and
+	// the report of its checkpoint take, and leaves time to restore a backup.
 	Grace = time.Hour
-	// AdoptTimeout is how long getting an artifact that another leader has taken may take, with more tries when one
-	// fails.
+	// AdoptTimeout is how long it may take, including retries, to get an artifact that was uploaded to another leader.
 	AdoptTimeout = 20 * time.Second
 	adoptRetry   = time.Second
 )
 
-// Backing is where a keeper has its artifacts: the package's documentation says what is promised.
+// Backing is where a keeper stores its artifacts. The package's documentation says what it must guarantee.
 type Backing interface {
 	Put(ctx context.Context, content io.Reader, limit int64) (digest string, size int64, err error)
 	Get(ctx context.Context, digest string) (content io.ReadCloser, size int64, err error)
@@ -36,30 +35,30 @@ type Backing interface {
 
 var _ Backing = (*Store)(nil)
 
-// Keeper is a node's store of artifacts, and what this node has put there lately.
+// Keeper is a node's artifact store. It remembers what this node has put there recently.
 type Keeper struct {
-	// store is nil if the node keeps no artifacts.
+	// store is nil if the node stores no artifacts.
 	store Backing
-	// elsewhere gets an artifact from another node. Its error is ErrNotFound if no node has it. Nil if there are no
-	// others.
+	// elsewhere gets an artifact from another node. It returns ErrNotFound if no node has it. It is nil if there are no
+	// other nodes.
 	elsewhere func(ctx context.Context, digest string) (io.ReadCloser, error)
 
 	mu sync.Mutex
-	// taken has what this node has put into the store within half the grace period, by digest.
+	// taken has the artifacts that this node has put into the store within half the grace period, by digest.
 	taken map[string]takenArtifact
 }
 
 type takenArtifact struct {
 	size int64
-	// at is no later than when it was put.
+	// at is a moment no later than the Put.
 	at time.Time
 }
 
-// NewKeeper returns a keeper that keeps nothing before Use.
+// NewKeeper returns a keeper without a store. Call Use to set one.
 func NewKeeper() *Keeper { return &Keeper{taken: map[string]takenArtifact{}} }
 
-// Use gives the keeper its store, and where to look for what that does not have: nowhere if peers is nil. It comes
-// before everything else.
+// Use sets the keeper's store, and the peers that are asked for artifacts that the store does not have. peers may be
+// nil. Use must be called before all other methods.
 func (k *Keeper) Use(store Backing, peers Peers) {
 	k.store = store
 	k.elsewhere = nil
@@ -68,7 +67,7 @@ func (k *Keeper) Use(store Backing, peers Peers) {
 	}
 }
 
-// Store is what the keeper uses, nil if it keeps nothing.
+// Store returns the keeper's store, or nil if it has none.
 func (k *Keeper) Store() Backing { return k.store }
 
 // Close closes the store.
@@ -79,7 +78,7 @@ func (k *Keeper) Close() error {
 	return k.store.Close()
 }
 
-// Put takes an artifact, and remembers that this node has it afresh.
+// Put stores an artifact, and remembers that this node has put it recently.
 func (k *Keeper) Put(ctx context.Context, content io.Reader) (digest string, size int64, err error) {
 	if k.store == nil {
 		return "", 0, ErrNoStore
@@ -95,7 +94,7 @@ func (k *Keeper) Put(ctx context.Context, content io.Reader) (digest string, siz
 	return digest, size, nil
 }
 
-// fresh returns the size of an artifact that this node has put within half the grace period.
+// fresh returns the size of an artifact, if this node has put it within half the grace period.
 func (k *Keeper) fresh(digest string) (size int64, fresh bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -103,7 +102,7 @@ func (k *Keeper) fresh(digest string) (size int64, fresh bool) {
 	return taken.size, known && time.Since(taken.at) < Grace/2
 }
 
-// Forget drops what is no longer fresh.
+// Forget forgets artifacts whose Put is longer ago than half the grace period.
 func (k *Keeper) Forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -132,22 +131,22 @@ func (k *Keeper) GetHere(ctx context.Context, digest string) (io.ReadCloser, err
 	return content, err
 }
 
-// Admit makes sure that a checkpoint may be referred to. Only what this node has put into the store lately may be,
-// because no collector, here or on another node, can have set its mind on deleting that. What another leader has taken
-// is copied first. The error is why the checkpoint is refused, for good: its artifact is not there, or is not what it
-// says.
+// Admit makes sure that the log may refer to a checkpoint. This is only allowed for artifacts that this node has put
+// into the store recently, because no collector, here or on another node, can have decided to delete them. An artifact
+// that was uploaded to another leader is copied first. An error means that the checkpoint is refused for good, because
+// its artifact does not exist or differs from what the checkpoint says.
 func (k *Keeper) Admit(ctx context.Context, checkpoint *trellisv1.Checkpoint) error {
 	size, err := k.Renew(ctx, checkpoint.GetSha256())
 	if err != nil {
 		return err
 	}
 	if uint64(size) != checkpoint.GetSize() {
-		return fmt.Errorf("artifact %s has %d bytes, and not %d", checkpoint.GetSha256(), size, checkpoint.GetSize())
+		return fmt.Errorf("artifact %s has %d bytes, not %d", checkpoint.GetSha256(), size, checkpoint.GetSize())
 	}
 	return nil
 }
 
-// Renew makes sure that this node has put an artifact into the store lately, and returns its size.
+// Renew makes sure that this node has put an artifact into the store recently, and returns its size.
 func (k *Keeper) Renew(ctx context.Context, digest string) (size int64, err error) {
 	if size, fresh := k.fresh(digest); fresh {
 		return size, nil
@@ -155,8 +154,8 @@ func (k *Keeper) Renew(ctx context.Context, digest string) (size int64, err erro
 	return k.adopt(ctx, digest)
 }
 
-// adopt puts a copy of an artifact that is there, or on another node, into the store, as if it had just been uploaded.
-// It tries again where that may help, but not for long: a worker waits.
+// adopt puts a new copy of an existing artifact, from this node or another, into the store, as if it had just been
+// uploaded. It retries if that may help, but not for long, because a worker is waiting.
 func (k *Keeper) adopt(ctx context.Context, digest string) (size int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, AdoptTimeout)
 	defer cancel()
@@ -164,11 +163,11 @@ func (k *Keeper) adopt(ctx context.Context, digest string) (size int64, err erro
 	for {
 		size, err = k.tryAdopt(ctx, digest)
 		if err != nil && ctx.Err() != nil {
-			// What the last try was interrupted at says less than why there was one.
+			// The error of the interrupted last attempt says less than the error of the attempt before.
 			return 0, cmp.Or(reason, err)
 		}
 		for _, hopeless := range []error{ErrNoStore, ErrNotFound, ErrDigest, ErrCorrupt, ErrNoSpace} {
-			// A node that can't be asked may have it, as one that led until just now and is being restarted.
+			// A node that can't be asked may have it, for example a former leader that is being restarted.
 			if errors.Is(err, hopeless) && !errors.Is(err, ErrUnasked) {
 				return 0, err
 			}
@@ -201,7 +200,7 @@ func (k *Keeper) tryAdopt(ctx context.Context, digest string) (size int64, err e
 	return size, nil
 }
 
-// Taken is how many artifacts the keeper remembers having put.
+// Taken returns how many recently put artifacts the keeper remembers.
 func (k *Keeper) Taken() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -52,7 +52,7 @@ func TestCheckpointsAreAdmittedIfTheirArtifactIsThere(t *testing.T) {
 		if err := admit("content", 7); err != nil {
 			t.Errorf("what was uploaded: %v", err)
 		}
-		if err := admit("content", 8); err == nil || !strings.Contains(err.Error(), "has 7 bytes, and not 8") {
+		if err := admit("content", 8); err == nil || !strings.Contains(err.Error(), "has 7 bytes, not 8") {
 			t.Errorf("another size: %v", err)
 		}
 		if err := admit("other", 5); !errors.Is(err, artifact.ErrNotFound) {

@@ -20,19 +20,21 @@ const askTimeout = 5 * time.Second
 
 // Peers are the other nodes.
 type Peers interface {
-	// Others returns their addresses, the leader's first.
+	// Others returns the addresses of the other nodes, the leader's first.
 	Others() ([]string, error)
 	// Connect returns a connection to one of them for one call.
 	Connect(address string) (conn *grpc.ClientConn, done func(), err error)
-	// Outgoing is the context of a call to one of them: it says that a node calls, so that no other node is asked on.
+	// Outgoing returns the context for a call to another node. It says that a node is calling, so that the other node
+	// does not ask further nodes.
 	Outgoing(ctx context.Context) context.Context
 }
 
-// elsewhere finds what other nodes have.
+// elsewhere finds artifacts on other nodes.
 type elsewhere struct{ peers Peers }
 
-// get gets an artifact from another node, the leader first: nodes that don't share a store have what they took while
-// they led. Its error is ErrNotFound if no node that can be asked has it, and ErrUnasked too if not all can.
+// get gets an artifact from another node, asking the leader first: nodes that don't share a store have the artifacts
+// that were uploaded while they led. The error is ErrNotFound if no node that can be asked has it, and also ErrUnasked
+// if some nodes can't be asked.
 func (e elsewhere) get(ctx context.Context, digest string) (io.ReadCloser, error) {
 	nodes, err := e.peers.Others()
 	if err != nil {
@@ -59,7 +61,7 @@ func (e elsewhere) get(ctx context.Context, digest string) (io.ReadCloser, error
 	return nil, fmt.Errorf("find artifact %s: %w", digest, ErrNotFound)
 }
 
-// from asks one node, and returns when the first of the artifact has come.
+// from asks one node, and returns when the first bytes of the artifact have arrived.
 func (e elsewhere) from(ctx context.Context, address, digest string) (io.ReadCloser, error) {
 	conn, done, err := e.peers.Connect(address)
 	if err != nil {
@@ -92,7 +94,7 @@ type remoteArtifact struct {
 	address string
 	stream  grpc.ServerStreamingClient[trellisv1.DownloadArtifactResponse]
 	rest    []byte
-	// err is what comes after rest, if it is known.
+	// err is the error to return after rest, if it is already known.
 	err error
 	end func()
 }

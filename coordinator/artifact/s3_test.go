@@ -187,7 +187,7 @@ func TestFolderOfABucket(t *testing.T) {
 	all := openTest(t, strings.Replace(location, "/trellis?", "?prefix=trellis/&", 1))
 	wantContent(t, all, []byte("content"))
 	if _, err := Open(t.Context(), location+"&prefix=x"); err == nil ||
-		!strings.Contains(err.Error(), "give one of them") {
+		!strings.Contains(err.Error(), "use one of them") {
 		t.Errorf("a folder and a prefix: %v", err)
 	}
 }

@@ -17,42 +17,42 @@ import (
 	"time"
 )
 
-// What can be wrong with an artifact.
+// Errors of artifacts, for errors.Is.
 var (
-	// ErrNotFound means that there is no artifact of that digest.
+	// ErrNotFound means that there is no artifact with the digest.
 	ErrNotFound = errors.New("no such artifact")
-	// ErrTooLarge means that an artifact has more bytes than it may have.
+	// ErrTooLarge means that an artifact exceeds the limit on its size.
 	ErrTooLarge = errors.New("the artifact is too large")
-	// ErrCorrupt means that an artifact's bytes are not those that its name says.
+	// ErrCorrupt means that an artifact's bytes do not match its name.
 	ErrCorrupt = errors.New("the artifact is corrupt")
-	// ErrNoSpace means that the store is full, or so nearly that the rest is kept for the log.
+	// ErrNoSpace means that the store is full, or so nearly full that the rest is reserved for the log.
 	ErrNoSpace = errors.New("no space left for artifacts")
-	// ErrDigest means that something is not a digest: 64 lower-case hexadecimal digits.
+	// ErrDigest means that a text is not a digest of 64 lower-case hexadecimal digits.
 	ErrDigest = errors.New("not a SHA-256 of 64 lower-case hexadecimal digits")
-	// ErrNoStore means that this node keeps no artifacts.
-	ErrNoStore = errors.New("there is no store of artifacts")
+	// ErrNoStore means that this node stores no artifacts.
+	ErrNoStore = errors.New("there is no artifact store")
 	// ErrUnasked means that some nodes could not be asked for an artifact that the others don't have.
 	ErrUnasked = errors.New("some could not be asked")
 )
 
-// Artifact is one copy of an artifact. There may be several of the same content.
+// Artifact is one copy of an artifact. There may be several copies of the same content.
 type Artifact struct {
 	// SHA256 is the content's digest, 64 lower-case hexadecimal digits.
 	SHA256 string
-	// Copy tells it from other copies: 16 random hexadecimal digits, never used twice.
+	// Copy distinguishes this copy from others: 16 random hexadecimal digits, never used twice.
 	Copy string
 	// Size is how many bytes it has.
 	Size int64
-	// Modified is when it was put, by the clock of the file system or service.
+	// Modified is when the copy was put, by the clock of the file system or service.
 	Modified time.Time
 }
 
-// Compare orders copies: older before younger. No two of them are equal.
+// Compare orders copies: older before younger. No two copies are equal.
 func (a Artifact) Compare(b Artifact) int {
 	return cmp.Or(a.Modified.Compare(b.Modified), strings.Compare(a.Copy, b.Copy), strings.Compare(a.SHA256, b.SHA256))
 }
 
-// Name tells the copy from all others that are, were and will be.
+// Name returns the name of the copy, which no other copy ever has.
 func (a Artifact) Name() string { return a.SHA256 + "-" + a.Copy }
 
 func (a Artifact) key() string { return a.SHA256[:2] + "/" + a.Name() }
@@ -60,7 +60,7 @@ func (a Artifact) key() string { return a.SHA256[:2] + "/" + a.Name() }
 // namePattern has two groups: digest and copy.
 var namePattern = regexp.MustCompile(`^([0-9a-f]{64})-([0-9a-f]{16})$`)
 
-// parseKey returns the artifact of that key, without size and time. It says false for what is not ours.
+// parseKey returns the artifact with the key, without size and time. It returns false for a key of another form.
 func parseKey(key string) (Artifact, bool) {
 	folder, name, _ := strings.Cut(key, "/")
 	parts := namePattern.FindStringSubmatch(name)
@@ -70,25 +70,25 @@ func parseKey(key string) (Artifact, bool) {
 	return Artifact{SHA256: parts[1], Copy: parts[2]}, true
 }
 
-// driver is where a store's bytes are.
+// driver stores and reads the bytes of artifacts.
 type driver interface {
-	// put stores all of content under the key that is returned once content has been read to its end. It is durable
+	// put stores content under the key that key returns after content has been read to its end. The content is durable
 	// when put returns, and not there if put fails.
 	put(ctx context.Context, content io.Reader, key func() string) error
-	// open returns the content of that key. The error of a key that is not there is ErrNotFound.
+	// open returns the content of the key, or ErrNotFound if there is none.
 	open(ctx context.Context, key string) (io.ReadCloser, error)
-	// list yields what keys with that prefix hold, in any order. The prefix is empty, or has the first two digits and
-	// the slash.
+	// list yields the artifacts whose keys have the prefix, in any order. The prefix is empty, or begins with the first
+	// two digits and the slash.
 	list(ctx context.Context, prefix string) iter.Seq2[Artifact, error]
-	// remove deletes a key. It is no error if the key is not there.
+	// remove deletes a key. It returns nil if the key does not exist.
 	remove(ctx context.Context, key string) error
 	close() error
 }
 
-// Store is a set of artifacts. Its methods may be called concurrently.
+// Store is a set of artifacts. It is safe for concurrent use.
 type Store struct{ driver driver }
 
-// Open returns the store at a URL or path: see the package's documentation. It fails if the store can't be reached.
+// Open returns the store at a URL or path: see the package documentation. It fails if the store can't be reached.
 func Open(ctx context.Context, location string) (*Store, error) {
 	driver, err := open(ctx, location)
 	if err != nil {
@@ -99,7 +99,7 @@ func Open(ctx context.Context, location string) (*Store, error) {
 
 func open(ctx context.Context, location string) (driver, error) {
 	if location == "" {
-		return nil, errors.New("the location is empty: give a folder or a URL")
+		return nil, errors.New("empty location: must be a folder or a URL")
 	}
 	if !strings.Contains(location, "://") {
 		return openFolder(location)
@@ -112,13 +112,13 @@ func open(ctx context.Context, location string) (driver, error) {
 		return openBucket(ctx, parsed)
 	}
 	if parsed.Host != "" && parsed.Host != "localhost" || parsed.Path == "" || parsed.RawQuery != "" {
-		return nil, errors.New("a folder's URL has three slashes, an absolute path, and nothing else: " +
+		return nil, errors.New("a folder's URL must have three slashes, an absolute path, and nothing else: " +
 			"file:///var/lib/artifacts")
 	}
 	return openFolder(parsed.Path)
 }
 
-// redact leaves a password out of a location that goes into a message.
+// redact removes the password from a location, for messages.
 func redact(location string) string {
 	if parsed, err := url.Parse(location); err == nil && parsed.User != nil {
 		return parsed.Redacted()
@@ -126,8 +126,8 @@ func redact(location string) string {
 	return location
 }
 
-// Put stores what r gives, at most limit bytes, and returns its digest and size. Once it has returned without an error
-// the artifact is durable. Every Put makes a new copy, also of what is there already.
+// Put stores the content of r, at most limit bytes, and returns its digest and size. Once it has returned without an
+// error, the artifact is durable. Every Put stores a new copy, even of content that is already there.
 func (s *Store) Put(ctx context.Context, r io.Reader, limit int64) (digest string, size int64, err error) {
 	arriving := &arriving{ctx: ctx, from: r, limit: limit, hash: sha256.New()}
 	err = s.driver.put(ctx, arriving, func() string {
@@ -139,8 +139,8 @@ func (s *Store) Put(ctx context.Context, r io.Reader, limit int64) (digest strin
 	return hex.EncodeToString(arriving.hash.Sum(nil)), arriving.size, nil
 }
 
-// Get returns an artifact's content and how many bytes it has. The last Read fails with ErrCorrupt if the content is
-// not what the digest says. The error of an artifact that is not there is ErrNotFound.
+// Get returns an artifact's content and its size in bytes. The last Read fails with ErrCorrupt if the content does not
+// match the digest. If there is no such artifact, the error is ErrNotFound.
 func (s *Store) Get(ctx context.Context, digest string) (content io.ReadCloser, size int64, err error) {
 	copies, err := s.copies(ctx, digest)
 	if err != nil {
@@ -159,7 +159,7 @@ func (s *Store) Get(ctx context.Context, digest string) (content io.ReadCloser, 
 	return nil, 0, fmt.Errorf("find artifact %s: %w", digest, ErrNotFound)
 }
 
-// Has says whether there is an artifact of that digest.
+// Has says whether there is an artifact with the digest.
 func (s *Store) Has(ctx context.Context, digest string) (bool, error) {
 	copies, err := s.copies(ctx, digest)
 	if err != nil {
@@ -168,7 +168,7 @@ func (s *Store) Has(ctx context.Context, digest string) (bool, error) {
 	return len(copies) > 0, nil
 }
 
-// copies returns all copies of an artifact, the youngest first.
+// copies returns all copies of an artifact, youngest first.
 func (s *Store) copies(ctx context.Context, digest string) ([]Artifact, error) {
 	if _, err := hex.DecodeString(digest); err != nil || len(digest) != 2*sha256.Size ||
 		strings.ToLower(digest) != digest {
@@ -185,8 +185,8 @@ func (s *Store) copies(ctx context.Context, digest string) ([]Artifact, error) {
 	return copies, nil
 }
 
-// List yields all copies of all artifacts, in no particular order. What is put or deleted meanwhile may be among them
-// or not. After an error there is nothing more.
+// List yields all copies of all artifacts, in no particular order. Copies that are put or deleted in the meantime may
+// or may not be among them. List ends after an error.
 func (s *Store) List(ctx context.Context) iter.Seq2[Artifact, error] {
 	return func(yield func(Artifact, error) bool) {
 		for artifact, err := range s.driver.list(ctx, "") {
@@ -204,8 +204,8 @@ func (s *Store) List(ctx context.Context) iter.Seq2[Artifact, error] {
 	}
 }
 
-// Delete deletes one copy of an artifact, as List has yielded it. It is no error if it is not there. Who reads it goes
-// on reading in a folder, and may fail in a bucket.
+// Delete deletes one copy of an artifact, as List has yielded it. It returns nil if the copy does not exist. Readers of
+// the copy can continue in a folder, and may fail in a bucket.
 func (s *Store) Delete(ctx context.Context, artifact Artifact) error {
 	if !namePattern.MatchString(artifact.Name()) {
 		return fmt.Errorf("delete artifact %q: %w", artifact.Name(), ErrDigest)
@@ -216,10 +216,10 @@ func (s *Store) Delete(ctx context.Context, artifact Artifact) error {
 	return nil
 }
 
-// Close releases what the store holds. Nothing may be under way.
+// Close releases the store's resources. No other call may be in progress.
 func (s *Store) Close() error { return s.driver.close() }
 
-// arriving is an artifact on its way in. It hashes what is read, and ends at the limit and with the context.
+// arriving is an incoming artifact. It hashes what is read, and fails beyond the limit and when the context is done.
 type arriving struct {
 	ctx   context.Context
 	from  io.Reader
@@ -241,7 +241,7 @@ func (a *arriving) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// verified is an artifact on its way out.
+// verified is an outgoing artifact. It hashes what is read.
 type verified struct {
 	io.ReadCloser
 	digest string

@@ -5,7 +5,7 @@ import (
 	"trellis/results/pruning"
 )
 
-// basis says what a forecast is based on.
+// basis returns what a forecast is based on.
 func (in Input) basis(pace *pace) *trellisv1.ForecastBasis {
 	own := in.Study.counts
 	basis := &trellisv1.ForecastBasis{
@@ -24,8 +24,8 @@ func (in Input) basis(pace *pace) *trellisv1.ForecastBasis {
 	return basis
 }
 
-// mayPrune lowers the lower ends of a forecast to what is left if a heuristic prunes all that it may: each run goes on
-// to where it is judged first.
+// mayPrune lowers the lower ends of a forecast to the work that remains if a heuristic prunes as much as it can: each
+// run continues to the first epoch at which it is judged.
 func (t *Tally) mayPrune(f *trellisv1.Forecast) {
 	first := int(pruning.First(t.spec.GetPruning()))
 	if first == 0 || f.Epochs.Low == 0 {

@@ -6,20 +6,20 @@ import (
 	"slices"
 )
 
-// Machines are busy with something else now and then. That passes, as a rule, so that epochs that took out of all
-// proportion say little of what is to come, however long they took: what they took beyond the usual is counted the more
-// the more often it has happened. What lasts becomes the usual, once it is most of what weighs.
+// Machines are sometimes busy with other work. This usually passes, so epochs that took unusually long say little about
+// the future. Their extra time counts the more, the more often it has happened. Load that lasts becomes the usual, once
+// it has most of the weight.
 const (
-	// burst is how many times the usual an epoch takes that is out of proportion.
+	// burst is how many times the usual time an epoch must take to count as part of a burst.
 	burst = 1.5
-	// manyBursts is how many bursts make it as likely as not that there will be as many again.
+	// manyBursts is the number of bursts at which half of their extra time is expected again.
 	manyBursts = 2
 )
 
-// weighedPace is a pace and how much it weighs.
+// weighedPace is a pace and its weight.
 type weighedPace struct{ pace, weight float64 }
 
-// paces are those of a run's spells, times a factor.
+// paces returns the paces of a run's spells, times a factor.
 func (m *weighted) paces(factor float64) (list []weighedPace) {
 	for i, s := range m.spells {
 		list = append(list, weighedPace{s.pace() * factor, m.weights[i]})
@@ -27,7 +27,7 @@ func (m *weighted) paces(factor float64) (list []weighedPace) {
 	return list
 }
 
-// median is the least pace that half of the weight is not above.
+// median returns the lowest pace that at most half of the weight is above.
 func median(list []weighedPace) float64 {
 	slices.SortFunc(list, func(a, b weighedPace) int { return cmp.Compare(a.pace, b.pace) })
 	total, sum := 0.0, 0.0
@@ -42,13 +42,13 @@ func median(list []weighedPace) float64 {
 	return list[len(list)-1].pace
 }
 
-// settle finds the pace of each run: what is out of proportion counts as usual, and comes on top of all as far as it is
-// to be expected again.
+// settle finds the pace of each run. Epochs of bursts count as usual, and their extra time is added to all runs as far
+// as it is expected again.
 func (p *pace) settle() {
 	for i := range p.measured {
 		p.measured[i].typical = median(p.measured[i].paces(1))
 	}
-	// What typically turns a run's pace into one that can be compared with any other's.
+	// Factors that convert a run's pace to a scale on which all runs can be compared.
 	factors := make([]float64, len(p.measured))
 	for i := range p.measured {
 		m := &p.measured[i]
@@ -85,8 +85,8 @@ func (p *pace) settle() {
 	p.doubt = off * off * again * (1 - again)
 }
 
-// usual is what most epochs take, by worker if there are several: one may be slow at all times. What was trained by
-// nobody knows whom is compared with "".
+// usual returns the usual time of epochs, by worker if there are several, because one may always be slow. Epochs of an
+// unknown worker are compared with "".
 func (p *pace) usual(factors []float64) map[string]float64 {
 	var all []weighedPace
 	byWorker := map[string][]weighedPace{}
@@ -110,11 +110,11 @@ func (p *pace) usual(factors []float64) map[string]float64 {
 	return usual
 }
 
-// bursts sums up what epochs took beyond the usual: each burst of each run, and its square.
+// bursts sums up the extra time of bursts: of each burst of each run, and its square.
 type bursts struct{ excess, squares float64 }
 
-// leaveOut sums up the paces of a run's spells, each times its weight, with the usual in the place of those that are
-// out of proportion. Bursts are counted on the scale on which runs can be compared.
+// leaveOut sums up the weighted paces of a run's spells, using the usual time in place of bursts. Bursts are counted on
+// the scale on which runs can be compared.
 func (b *bursts) leaveOut(m *weighted, usual, factor float64) (sum float64) {
 	excess := 0.0
 	end := func() {

@@ -2,22 +2,22 @@ package forecast
 
 import "math"
 
-// Bounds on classes: how many there may be of exactly equal runs, and how many more at each step on which runs that are
-// merely similar share one.
+// Limits on classes: how many there may be of exactly equal runs, and how many more at each step at which similar runs
+// share a class.
 const (
 	exactClasses  = 512
 	coarseClasses = 128
 	firstStep     = 0.25
 )
 
-// class is runs that have the same to come: of the same settings, and equally far.
+// class is a group of runs that have the same future: the same settings and the same progress.
 type class struct {
 	settings
-	// maxEpochs is where a run ends at the latest, epochs how far its losses are known, and waited for how many epochs
-	// it has not improved. From is the epoch that training goes on after: an attempt begins at a checkpoint, and
-	// repeats what comes after it.
+	// maxEpochs is the last epoch of a run, epochs is how many of its losses are known, and waited is for how many
+	// epochs it has not improved. from is the epoch after which training continues: an attempt starts from a
+	// checkpoint, and repeats the epochs after it.
 	maxEpochs, epochs, waited, from int
-	// trajectory is the run's own, none if it has not begun or shares its class.
+	// trajectory is the run's own, or none if it has not started or shares its class.
 	trajectory int
 	count      int
 }
@@ -29,12 +29,12 @@ type classKey struct {
 	trajectory                      int
 }
 
-// classes divides runs. Of a large study's, the first ones have exact classes; the later ones join what is similar, the
-// more so the more there are.
+// classes divides runs into classes. In a large study, the first runs have exact classes. Later ones join similar
+// classes, the more so the more there are.
 type classes struct {
 	list    []class
 	numbers map[classKey]int
-	// step is how far apart the settings of runs that join a class may be, 0 for not at all.
+	// step is how far the settings of runs in a class may differ. 0: they must be equal.
 	step float64
 	// limit is how many classes there may be before the step grows.
 	limit int
@@ -82,7 +82,7 @@ func (c *classes) keyOf(run class) classKey {
 	}
 }
 
-// coarsen makes more runs alike from now on, and makes room for more classes.
+// coarsen makes more runs count as similar from now on, and makes room for more classes.
 func (c *classes) coarsen() {
 	c.limit = len(c.list) + coarseClasses
 	c.step = max(firstStep, 2*c.step)

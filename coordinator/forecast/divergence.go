@@ -2,7 +2,7 @@ package forecast
 
 import "math"
 
-// divergence counts, by learning rate, which runs' losses have ceased to be numbers, and when.
+// divergence counts, by learning rate, which runs have diverged, and when.
 type divergence struct {
 	rates []rate
 	any   bool
@@ -16,12 +16,12 @@ type rate struct {
 }
 
 const (
-	// maxRates is how many learning rates are told apart. Runs of others are not counted.
+	// maxRates is how many learning rates are distinguished. Runs with others are not counted.
 	maxRates = 128
-	// rateWidth is how far apart learning rates say something of each other, in decades: the deviation of a normal
-	// curve.
+	// rateWidth says how far apart learning rates still say something about each other, in decades: the standard
+	// deviation of a normal curve.
 	rateWidth = 0.25
-	// doubtfulRuns is how many runs that did not diverge are supposed where nothing has been seen.
+	// doubtfulRuns is how many runs without divergence are assumed where there are no observations.
 	doubtfulRuns = 0.5
 )
 
@@ -44,8 +44,8 @@ func (d *divergence) add(learningRate float64, epochs int, diverged bool) {
 	}
 }
 
-// at returns the chance that a run diverges, and at which epoch. Where a learning rate has diverged, higher ones do as
-// well; where one has not, neither do lower ones.
+// at returns the probability that a run diverges, and at which epoch. If runs at a learning rate have diverged, so do
+// runs at higher ones. If they have not, neither do runs at lower ones.
 func (d *divergence) at(learningRate float64) (chance float64, epoch int) {
 	if !d.any {
 		return 0, 0

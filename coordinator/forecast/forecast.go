@@ -7,52 +7,53 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Confidence is that of all intervals.
+// Confidence is the confidence of all intervals.
 const Confidence = 0.9
 
-// Input is all that a forecast depends on.
+// Input is everything that a forecast depends on.
 type Input struct {
 	Study *Tally
-	// Others are studies of the same model and data, of whose runs something can be learned.
+	// Others are studies of the same model and data, from whose runs the forecast can learn.
 	Others []*Tally
-	// Workers are those that take runs now.
+	// Workers are the workers that accept runs now.
 	Workers []Worker
 	// Held are runs of other studies that workers train now.
 	Held []Held
-	// Ahead is the work that older studies have in the queue, in seconds on one slot each: it is done first.
+	// Ahead is the work that older studies have in the queue, in seconds on one slot. It is done first.
 	Ahead []*trellisv1.Estimate
 }
 
-// Worker is a worker's slots.
+// Worker is a worker and its number of slots.
 type Worker struct {
 	Name  string
 	Slots int
 }
 
-// Held is a run of another study, and how long it still takes.
+// Held is a run of another study, and how long it will still take.
 type Held struct {
 	Worker  string
 	Seconds float64
 }
 
-// Outlook is a forecast, and what forecasts of younger studies need to know of the study.
+// Outlook is a forecast, and what forecasts of younger studies need to know about the study.
 type Outlook struct {
 	Forecast *trellisv1.Forecast
-	// Queue is the work that the study has in the queue, in seconds on one slot. Nil if nothing is known of its pace.
+	// Queue is the work that the study has in the queue, in seconds on one slot. It is nil if its pace is not known.
 	Queue *trellisv1.Estimate
 }
 
-// How often the rest of a study is played.
+// How often the rest of a study is simulated.
 const (
 	plays = 400
-	// fewestPlays is how often a large study is played, playedRuns how many runs all plays together have at most, else.
+	// fewestPlays is how often a large study is simulated. playedRuns is the maximum number of runs of all simulations
+	// together for other studies.
 	fewestPlays = 60
 	playedRuns  = 40_000
-	// alternativePlays is how many of the plays are repeated with other numbers of slots.
+	// alternativePlays is how many of the simulations are repeated with other numbers of slots.
 	alternativePlays = 40
 )
 
-// Make forecasts what is to come of a study.
+// Make forecasts the rest of a study.
 func Make(in Input) Outlook {
 	pace := newPace(in.Study, in.Others)
 	simulation := newSimulation(in, pace)
@@ -71,7 +72,7 @@ func Make(in Input) Outlook {
 	return out
 }
 
-// slots is how many slots the workers have.
+// slots returns how many slots the workers have.
 func (in Input) slots() (n int) {
 	for _, worker := range in.Workers {
 		n += worker.Slots
@@ -79,8 +80,8 @@ func (in Input) slots() (n int) {
 	return n
 }
 
-// trajectories are those that the study's stopping is learned from: its own, those of unfinished runs first, and those
-// that other studies judged by the same rule.
+// trajectories returns the trajectories from which the study's early stopping is learned: its own, unfinished runs
+// first, and those of other studies with the same stopping rule.
 func (in Input) trajectories() []trajectory {
 	all := slices.Concat(in.Study.open, in.Study.finished)
 	for _, other := range in.Others {
@@ -93,7 +94,7 @@ func (in Input) trajectories() []trajectory {
 	return all
 }
 
-// time fills in how long what has been played takes.
+// time fills in how long the simulated work takes.
 func (s *simulation) time(in Input, played []play, out *Outlook) {
 	f := out.Forecast
 	work := func(p play) (seconds float64) {
@@ -120,7 +121,7 @@ func (s *simulation) time(in Input, played []play, out *Outlook) {
 	f.Alternatives = s.alternatives(in, played[:min(len(played), alternativePlays)])
 }
 
-// estimate sums up what plays have come to.
+// estimate summarizes a value of the simulations.
 func estimate(played []play, value func(play) float64) *trellisv1.Estimate {
 	values := make([]float64, len(played))
 	sum := 0.0
@@ -135,7 +136,7 @@ func estimate(played []play, value func(play) float64) *trellisv1.Estimate {
 		Low:      values[int(math.Floor(tail))],
 		High:     values[len(values)-1-int(math.Floor(tail))],
 	}
-	// Rounding, or few plays far off, must not put what is expected outside.
+	// Neither rounding nor a few outliers may put the expected value outside the interval.
 	e.Low, e.High = min(e.Low, e.Expected), max(e.High, e.Expected)
 	return e
 }

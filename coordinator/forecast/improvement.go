@@ -8,44 +8,43 @@ import (
 // features is how many coefficients the model of improvement has.
 const features = 7
 
-// waitedFeature is the place of the one that changes from epoch to epoch.
+// waitedFeature is the index of the feature that changes from epoch to epoch.
 const waitedFeature = 6
 
 // vector has one number per feature.
 type vector [features]float64
 
-// featuresOf is what the chance of improving in an epoch depends on. Later epochs improve less often, and at higher
-// learning rates the runs get there sooner; the longer the loss has not improved, the further it has fallen meanwhile.
-// What else matters is learned.
+// featuresOf returns what the probability of an improvement in an epoch depends on. Later epochs improve less often,
+// and runs with higher learning rates get there sooner. The longer the loss has not improved, the further it has fallen
+// in the meantime. Everything else is learned.
 func featuresOf(at settings, bin, waited int) vector {
 	return vector{1, binAge[bin], at.learningRate, at.latent, at.weightDecay, at.batch, waitedAge[waited]}
 }
 
-// What is believed of the coefficients before anything has been seen: a mean, and how far off it may be. Training slows
-// down like a power of the epoch, and sooner at higher learning rates, for any network and data; the numbers are wide
-// enough that a few runs outweigh them.
+// The prior of the coefficients: a mean and a standard deviation. For any network and data, training slows down like a
+// power of the epoch, and sooner at higher learning rates. The prior is wide enough that a few runs outweigh it.
 var (
 	priorMean      = vector{0, -2, -2.5, 0, 0, 0, 0}
 	priorDeviation = vector{2, 0.7, 1.2, 0.3, 0.3, 0.5, 0.5}
 )
 
-// runDeviation is how far runs lie apart for reasons that the features don't cover, on the scale of log odds.
+// runDeviation is how far runs differ for reasons that the features don't cover, on the scale of log odds.
 const runDeviation = 0.6
 
 // improvement is a logistic regression with an effect of each run, fitted by Laplace's approximation:
 //
 //	log odds(epoch t of run i improves) = features(i, t) . coefficients + effect(i),   effect ~ N(0, runDeviation^2)
 //
-// Epochs of one run are thus not taken for as many witnesses, and runs that have begun go on in their own way.
+// So epochs of one run don't count as independent observations, and runs that have started keep their own tendency.
 type improvement struct {
 	mean vector
 	// factor is the lower Cholesky factor of the coefficients' precision.
 	factor [features]vector
-	// effects are those of the trajectories that it was fitted to.
+	// effects are the effects of the trajectories that it was fitted to.
 	effects []effect
 }
 
-// effect is what is known of a run's own deviation: normal with the given precision, around mean - slope .
+// effect is the distribution of a run's own deviation: normal with the given precision, around mean - slope .
 // (coefficients - their mean).
 type effect struct {
 	mean, precision float64
@@ -56,7 +55,8 @@ type effect struct {
 const (
 	fitSteps     = 50
 	fitTolerance = 1e-6
-	// longestStep bounds how far a coefficient moves at once, since far from the best fit Newton's steps overshoot.
+	// longestStep bounds how far a coefficient moves in one step, because Newton's steps overshoot far from the best
+	// fit.
 	longestStep = 1
 )
 

@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	// likeStudies is of how many studies of the same model and data something is learned: the latest.
+	// likeStudies is how many studies of the same model and data, the latest ones, are learned from.
 	likeStudies = 8
-	// aheadStudies is of how many older studies it is forecast what they leave to do. Of others it is what they have at
-	// most.
+	// aheadStudies is for how many older studies the remaining work is forecast. For other older studies, the maximum
+	// is used.
 	aheadStudies = 8
 )
 
@@ -28,7 +28,7 @@ func studyTally(snapshot *results.Snapshot, study *trellisv1.Study) (*Tally, err
 	return tally, nil
 }
 
-// input collects what a forecast of a study depends on, besides its own runs. The study need not have been created.
+// input collects what a study's forecast depends on besides the study's own runs. The study need not exist.
 func (m *Maker) input(snapshot *results.Snapshot, study *trellisv1.Study, tally *Tally) (Input, error) {
 	in := Input{Study: tally}
 	studies, err := snapshot.Studies(nil)
@@ -46,7 +46,7 @@ func (m *Maker) input(snapshot *results.Snapshot, study *trellisv1.Study, tally 
 	return in, m.slots(snapshot, studies, study, &in)
 }
 
-// latestLike returns the studies of the same model and data that have something to tell, the latest first.
+// latestLike returns the studies of the same model and data that have measurements, latest first.
 func latestLike(studies []*trellisv1.Study, study *trellisv1.Study) (like []*trellisv1.Study) {
 	for _, other := range studies {
 		if other.GetName() != study.GetName() && other.GetProgress().GetTrainingSeconds() > 0 &&
@@ -62,8 +62,8 @@ func latestLike(studies []*trellisv1.Study, study *trellisv1.Study) (like []*tre
 	return like[:min(len(like), likeStudies)]
 }
 
-// ahead is what running studies that are older have in the queue. The oldest are forecast first, so that this does not
-// go in circles.
+// ahead returns the work that older running studies have in the queue. The oldest are forecast first, so that there is
+// no circle.
 func (m *Maker) ahead(
 	snapshot *results.Snapshot, studies []*trellisv1.Study, study *trellisv1.Study,
 ) (ahead []*trellisv1.Estimate) {
@@ -84,7 +84,7 @@ func (m *Maker) ahead(
 	return ahead
 }
 
-// slots notes the slots of the workers that take runs, and what those are held by that belong to other studies.
+// slots collects the slots of workers that accept runs, and the runs of other studies that hold such slots.
 func (m *Maker) slots(snapshot *results.Snapshot, studies []*trellisv1.Study, study *trellisv1.Study, in *Input) error {
 	paces := map[string]float64{}
 	for _, other := range studies {
@@ -114,7 +114,8 @@ func (m *Maker) slots(snapshot *results.Snapshot, studies []*trellisv1.Study, st
 	return nil
 }
 
-// secondsPerEpoch is what an epoch of a study has taken on average, or is to take by its spec, 0 if neither is known.
+// secondsPerEpoch returns how long an epoch of a study has taken on average, or how long it takes according to its
+// spec, or 0 if neither is known.
 func secondsPerEpoch(study *trellisv1.Study) float64 {
 	progress := study.GetProgress()
 	trained := progress.GetEpochs() - min(progress.GetEpochs(), progress.GetEpochsShared())

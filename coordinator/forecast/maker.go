@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	// Life is how long a forecast is good for, at least.
+	// Life is the minimum time for which a forecast is reused.
 	Life = 2 * time.Second
-	// share is how many times longer forecasts are good for than it took to make them, so that all forecasts together
-	// take a core at most a twentieth of its time.
+	// share says that a forecast is reused for this many times as long as it took to make, so that all forecasts
+	// together take at most a twentieth of a core's time.
 	share = 20
-	// listPatience is how much time one list of studies spends on forecasts. Beyond it, studies have those that were
-	// made before.
+	// listPatience is how much time one list of studies spends on forecasts. After that, the remaining studies get
+	// earlier forecasts.
 	listPatience = 200 * time.Millisecond
 )
 
-// Maker makes forecasts of studies, and keeps them for a while.
+// Maker makes forecasts of studies, and caches them for a while.
 type Maker struct {
 	logger *slog.Logger
-	// making is held while a forecast is made: one at a time, so that they leave room for others.
+	// making is held while a forecast is made: one at a time, so that forecasts leave the other cores free.
 	making sync.Mutex
 
 	mu sync.Mutex
@@ -34,7 +34,7 @@ type Maker struct {
 	made map[uint64]*made
 }
 
-// made is a forecast, and when and of what it was made.
+// made is a forecast, with the time at which it was made and the version of the study that it is for.
 type made struct {
 	outlook Outlook
 	at      time.Time
@@ -43,12 +43,13 @@ type made struct {
 	runs    uint64
 }
 
-// NewMaker returns a maker that has made none yet.
+// NewMaker returns a maker without forecasts.
 func NewMaker(logger *slog.Logger) *Maker {
 	return &Maker{logger: logger, made: map[uint64]*made{}}
 }
 
-// On returns the study with what is to come of it, which is unset once it has ended. The study itself stays as it is.
+// On returns a copy of the study with its forecast, which is unset once the study has ended. It does not change the
+// study itself.
 func (m *Maker) On(snapshot *results.Snapshot, study *trellisv1.Study) *trellisv1.Study {
 	if study == nil || lifecycle.StudyEnded(study.GetState()) {
 		return study
@@ -57,7 +58,7 @@ func (m *Maker) On(snapshot *results.Snapshot, study *trellisv1.Study) *trellisv
 	if !ok {
 		return study
 	}
-	// The parts are shared with the stored study, which nobody changes.
+	// The copy shares its parts with the stored study, which nobody changes.
 	with := &trellisv1.Study{}
 	study.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
 		with.ProtoReflect().Set(field, value)
@@ -67,7 +68,7 @@ func (m *Maker) On(snapshot *results.Snapshot, study *trellisv1.Study) *trellisv
 	return with
 }
 
-// OnAll puts the running studies of a list, with what is to come of them, in their own place.
+// OnAll replaces the running studies of a list with copies that have their forecasts.
 func (m *Maker) OnAll(snapshot *results.Snapshot, studies []*trellisv1.Study) {
 	began := time.Now()
 	for i, study := range studies {
@@ -81,7 +82,7 @@ func (m *Maker) OnAll(snapshot *results.Snapshot, studies []*trellisv1.Study) {
 	}
 }
 
-// of returns a study's forecast. While it is made for somebody else, the one before will do.
+// of returns a study's forecast. While another caller is making a new one, it returns the previous one.
 func (m *Maker) of(snapshot *results.Snapshot, study *trellisv1.Study) (Outlook, bool) {
 	latest, known := m.latest(study)
 	if known && m.good(latest, study) {
@@ -105,7 +106,7 @@ func (m *Maker) latest(study *trellisv1.Study) (*made, bool) {
 	return latest, known
 }
 
-// good says whether a forecast will still do.
+// good says whether a forecast can still be used.
 func (m *Maker) good(old *made, study *trellisv1.Study) bool {
 	if old.state != study.GetState() || old.runs != study.GetProgress().GetRuns() {
 		return false
@@ -119,7 +120,7 @@ func (m *Maker) good(old *made, study *trellisv1.Study) bool {
 	return time.Since(old.at) < max(Life, share*all)
 }
 
-// renew makes a study's forecast, unless there is one that will do. The caller holds making.
+// renew makes a study's forecast, unless there is one that can still be used. The caller holds making.
 func (m *Maker) renew(snapshot *results.Snapshot, study *trellisv1.Study) (Outlook, bool) {
 	if latest, known := m.latest(study); known && m.good(latest, study) {
 		return latest.outlook, true
@@ -141,7 +142,7 @@ func (m *Maker) renew(snapshot *results.Snapshot, study *trellisv1.Study) (Outlo
 	return Outlook{}, false
 }
 
-// keep remembers a forecast, and forgets those that nobody has asked for for long.
+// keep caches a forecast, and drops those that have not been requested for long.
 func (m *Maker) keep(study *trellisv1.Study, made *made) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -153,7 +154,7 @@ func (m *Maker) keep(study *trellisv1.Study, made *made) {
 	m.made[study.GetCreateIndex()] = made
 }
 
-// For forecasts a study that need not have been created, of whose runs the tally tells.
+// For forecasts a study that need not exist. The tally describes its runs.
 func (m *Maker) For(snapshot *results.Snapshot, study *trellisv1.Study, tally *Tally) (*trellisv1.Forecast, error) {
 	m.making.Lock()
 	defer m.making.Unlock()

@@ -6,12 +6,12 @@ import (
 	"slices"
 )
 
-// measurement is what the epochs of one run took.
+// measurement says how long the epochs of one run took.
 type measurement struct {
 	settings
 	epochs float64
 	spells []spell
-	// images is how many an epoch passes over, in units of one image that is trained on.
+	// images is how many images an epoch processes, in units of one training image.
 	images float64
 	// changed is when the run last changed: the log index.
 	changed uint64
@@ -19,58 +19,57 @@ type measurement struct {
 	worker string
 }
 
-// Validation takes about a third of what training takes for an image: there is no backward pass.
+// Validating an image takes about a third of the time of training on it, because there is no backward pass.
 const validationShare = 1.0 / 3
 
-// How measurements weigh.
+// How measurements are weighted.
 const (
-	// recent is how many epochs, at least, weigh as if they were measured now; older ones weigh the less the more have
-	// been measured since, since machines are busier at some times than at others. What lies ahead is the longer the
-	// more there is behind, and so is what counts as recent: a quarter.
+	// recent is the minimum number of epochs that have full weight. Older epochs weigh less, the more epochs have been
+	// measured since, because machines are busier at some times than at others. The more epochs there are, the longer
+	// the future is that they must predict. So at least a quarter of all epochs counts as recent.
 	recent      = 100
 	recentShare = 0.25
-	// otherStudy is how much an epoch of another study weighs.
+	// otherStudy is the weight of an epoch of another study.
 	otherStudy = 0.05
-	// paceWidth is how many doublings of latent dimension or batch size apart settings take a similar time: the
-	// deviation of a normal curve.
+	// paceWidth says how many doublings of latent dimension or batch size apart settings still take a similar time: the
+	// standard deviation of a normal curve.
 	paceWidth = 1
-	// farAway is the least that other settings weigh, so that they count where nothing else is known.
+	// farAway is the minimum weight of other settings, so that they count where nothing else is known.
 	farAway = 1e-3
-	// loadDeviation is how far the paces of runs are believed to lie apart, in logarithms, before any have been seen;
-	// that counts as much as loadRuns runs.
+	// loadDeviation is the assumed deviation of runs' paces, in logarithms, before any have been measured. It counts as
+	// much as loadRuns runs.
 	loadDeviation = 0.06
 	loadRuns      = 4
 	// loadLast is how many runs in a row are trained under the same load.
 	loadLast = 2
-	// trustedEpochs is how many epochs a worker must have trained for half of its difference from others to be
-	// believed.
+	// trustedEpochs is how many epochs a worker must have trained before half of its difference from others counts.
 	trustedEpochs = 20
 )
 
-// pace knows how long an epoch takes.
+// pace estimates how long an epoch takes.
 type pace struct {
 	measured []weighted
-	// images that an epoch of the study passes over.
+	// images is how many images an epoch of the study processes.
 	images float64
-	// fixed is the time that the study's own spec says an epoch takes. It stands for one measured epoch.
+	// fixed is the time of an epoch according to the study's spec. It counts as one measured epoch.
 	fixed float64
-	// deviation is how far the pace of what is to come may be off, in logarithms, and doubt the part of its square that
-	// bursts of load have in it.
+	// deviation is the uncertainty of the future pace, in logarithms. doubt is the part of its square that is due to
+	// bursts of load.
 	deviation, doubt float64
-	// workers has how much longer than the average epochs take on a worker, by its name.
+	// workers has, by worker name, how much longer than on average epochs take there, as a factor.
 	workers map[string]float64
 }
 
 type weighted struct {
 	measurement
-	// weights are those of the spells, and weight is their sum.
+	// weights are the weights of the spells, and weight is their sum.
 	weights []float64
 	weight  float64
-	// typical is the pace of half of the run, and pace what an epoch is believed to take: see settle.
+	// typical is the median pace of the run. pace is the estimate of how long an epoch takes: see settle.
 	typical, pace float64
 }
 
-// newPace weighs what was measured in the study itself and in others.
+// newPace combines the measurements of the study itself and of others.
 func newPace(study *Tally, others []*Tally) *pace {
 	p := &pace{images: study.images, fixed: study.epochTime, workers: map[string]float64{}}
 	p.weigh(study.measured, 1)
@@ -83,7 +82,7 @@ func newPace(study *Tally, others []*Tally) *pace {
 	return p
 }
 
-// weigh adds what was measured in one study: the latest first.
+// weigh adds the measurements of one study, latest first.
 func (p *pace) weigh(measured []measurement, share float64) {
 	measured = slices.Clone(measured)
 	slices.SortStableFunc(measured, func(a, b measurement) int { return cmp.Compare(b.changed, a.changed) })
@@ -106,10 +105,10 @@ func (p *pace) weigh(measured []measurement, share float64) {
 	}
 }
 
-// known says whether anything is known of how long an epoch takes.
+// known says whether anything is known about how long an epoch takes.
 func (p *pace) known() bool { return len(p.measured) > 0 || p.fixed > 0 }
 
-// at returns the seconds that an epoch takes, on an average worker.
+// at returns how many seconds an epoch takes on an average worker.
 func (p *pace) at(s settings) float64 {
 	sum, weights := p.near(s, func(m *weighted) float64 { return m.pace })
 	if p.fixed > 0 {
@@ -122,7 +121,7 @@ func (p *pace) at(s settings) float64 {
 	return sum / weights
 }
 
-// near sums up paces of runs, each by how alike its settings are, for epochs of the study.
+// near sums up paces of runs, weighted by how similar their settings are, for epochs of the study.
 func (p *pace) near(s settings, of func(*weighted) float64) (sum, weights float64) {
 	for i := range p.measured {
 		m := &p.measured[i]
@@ -134,9 +133,8 @@ func (p *pace) near(s settings, of func(*weighted) float64) (sum, weights float6
 	return sum, weights
 }
 
-// spread estimates how far the pace of what is to come is off, from how far runs' paces lie apart: the mean of what has
-// been measured is off by as much as its number allows, and the machines may be as busy as they were during any of the
-// runs.
+// spread estimates the uncertainty of the future pace from how far runs' paces differ. The mean of the measurements has
+// an error that depends on their number, and the machines may be as busy as they were during any of the runs.
 func (p *pace) spread() float64 {
 	var squares, weights, weightSquares float64
 	for _, m := range p.measured {
@@ -154,8 +152,8 @@ func (p *pace) spread() float64 {
 	return math.Sqrt(float64(variance*(loadLast/runs+1)) + p.doubt)
 }
 
-// compareWorkers finds workers that are faster or slower than others, from the study's own measurements: the given
-// number of the first. Only runs that are being trained say where they are.
+// compareWorkers finds workers that are faster or slower than others. It uses the study's own measurements, which are
+// the first own ones. Only runs that are being trained say on which worker.
 func (p *pace) compareWorkers(own int) {
 	var names []string
 	took, expected, epochs := map[string]float64{}, map[string]float64{}, map[string]float64{}

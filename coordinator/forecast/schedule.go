@@ -4,16 +4,16 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// schedule is what happens on the slots from now on: what they hold, then what is in the queue before the study.
+// schedule is what happens on the slots from now on: first the runs that they hold, then the queue ahead of the study.
 type schedule struct {
 	slots
-	// ahead is the work in the queue before the study.
+	// ahead is the work in the queue ahead of the study.
 	ahead float64
-	// busy is until when the study's own runs are trained that have been begun, at least.
+	// busy is when the last of the study's own started runs ends, at the earliest.
 	busy float64
 }
 
-// schedule puts what is held on the slots at hand.
+// schedule puts the runs that are held on the current slots.
 func (s *simulation) schedule(in Input, p play) *schedule {
 	made := &schedule{ahead: ahead(in.Ahead) * s.slowness}
 	on := map[string]slots{}
@@ -24,8 +24,8 @@ func (s *simulation) schedule(in Input, p play) *schedule {
 		}
 		on[worker.Name] = of
 	}
-	// A worker has a slot for each run that it holds, unless it is about to leave: then the run has a slot that takes
-	// no other.
+	// A worker has a slot for each run that it holds. If the worker is draining, the run gets a slot that accepts no
+	// other run.
 	hold := func(worker string, seconds float64) float64 {
 		if of := on[worker]; len(of) > 0 {
 			return of.run(seconds)
@@ -45,7 +45,7 @@ func (s *simulation) schedule(in Input, p play) *schedule {
 	return made
 }
 
-// anew puts what is held on other slots: as many equal ones as given.
+// anew puts the runs that are held on n equal slots instead.
 func (s *simulation) anew(in Input, p play, n int) *schedule {
 	made := &schedule{slots: newSlots(n), ahead: ahead(in.Ahead) * s.slowness}
 	for _, seconds := range p.held {
@@ -64,7 +64,7 @@ func ahead(queues []*trellisv1.Estimate) (seconds float64) {
 	return seconds
 }
 
-// finish plays the queue, and returns when the last run of the study ends.
+// finish simulates the queue, and returns when the last run of the study ends.
 func (s *schedule) finish(p play) float64 {
 	if p.bulk == 0 && len(p.rest) == 0 {
 		return s.busy
@@ -79,15 +79,15 @@ func (s *schedule) finish(p play) float64 {
 }
 
 const (
-	// mostSlots is up to how many slots alternatives are given.
+	// mostSlots is the maximum number of slots of an alternative.
 	mostSlots = 1 << 14
-	// worthwhile is how much longer than with all the slots that could be used an alternative takes, for more slots to
-	// be worth a mention.
+	// worthwhile says when more slots are worth mentioning: when an alternative takes more than this many times as long
+	// as with all useful slots.
 	worthwhile = 1.05
 )
 
-// alternatives says how long it takes with 1, 2, 4, ... slots, up to where more are of no use: the longest run
-// dominates.
+// alternatives returns how long the study takes with 1, 2, 4, ... slots, up to the number where more don't help because
+// the longest run dominates.
 func (s *simulation) alternatives(in Input, played []play) (list []*trellisv1.Forecast_Alternative) {
 	with := func(n int) float64 {
 		sum := 0.0

@@ -6,14 +6,14 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// settings are the parameters that make runs alike or different, on scales on which distances are comparable: doublings
-// of latent dimension and batch size, decades of learning rate and weight decay.
+// settings are the parameters by which runs are similar or different, on scales with comparable distances: doublings of
+// latent dimension and batch size, decades of learning rate and weight decay.
 type settings struct {
 	latent, learningRate, weightDecay, batch float64
 }
 
-// Where the scales have their zero: middling values of each parameter. Weight decays from none to noWeightDecay are as
-// good as equal.
+// The zero points of the scales: typical values of each parameter. Weight decays from 0 to noWeightDecay count as
+// equal.
 const (
 	middleLatent       = 16
 	middleLearningRate = 1e-3
@@ -30,17 +30,17 @@ func settingsOf(p *trellisv1.Parameters) settings {
 	}
 }
 
-// The bins of epochs, by which improvements are counted: one each for the first fineEpochs, then each 1/16 longer than
-// the one before.
+// The bins of epochs in which improvements are counted: one for each of the first fineEpochs epochs, then each bin is
+// 1/16 longer than the one before.
 const (
 	fineEpochs = 16
-	// lastEpoch is the last that a study can ask for.
+	// lastEpoch is the last epoch that a study can ask for.
 	lastEpoch = 10_000
 	// middleEpoch is where the scale of epochs has its zero.
 	middleEpoch = 100
 )
 
-// bins has the first epoch of each bin, and one past lastEpoch at the end.
+// bins has the first epoch of each bin, and lastEpoch + 1 at the end.
 var bins = newBins()
 
 // binOf has the bin of each epoch, from 1 to lastEpoch.
@@ -80,7 +80,7 @@ func newBinAge() []float64 {
 	return age
 }
 
-// waitedAge is what it counts that a run has not improved for some epochs.
+// waitedAge is the feature for the number of epochs without an improvement.
 var waitedAge = newWaitedAge()
 
 func newWaitedAge() []float64 {

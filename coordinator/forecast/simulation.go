@@ -7,19 +7,19 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// simulation plays to the end what a study has left, again and again.
+// simulation simulates the rest of a study many times.
 type simulation struct {
 	study *Tally
 	stops *improvement
 	pace  *pace
 	rule  *trellisv1.EarlyStopping
-	// bulk has how many PENDING runs of each class are not in rest: all but the last of a long queue, which only their
-	// sum matters of.
+	// bulk has how many PENDING runs of each class are not in rest: all but the last ones of a long queue. Only their
+	// sum matters.
 	bulk []int
 	rest []int32
-	// samples is how many runs of each class stand for all in the bulk.
+	// samples is how many runs of each class represent all runs of the class in the bulk.
 	samples int
-	// took is what an epoch of each class takes, in seconds, and diverges how it may diverge.
+	// took is how many seconds an epoch of each class takes, and diverges how likely it is to diverge, and when.
 	took     []float64
 	diverges []divergesAt
 
@@ -36,20 +36,20 @@ type divergesAt struct {
 }
 
 const (
-	// restRuns is how many runs at the end of the queue are played one by one.
+	// restRuns is how many runs at the end of the queue are simulated individually.
 	restRuns = 512
-	// classSamples is how many runs of a class stand for all in the bulk, bulkSamples how many there are of all classes
-	// together, unless one of each class is more.
+	// classSamples is how many runs of a class represent all in the bulk. bulkSamples is the maximum for all classes
+	// together, but each class has at least one.
 	classSamples = 4
 	bulkSamples  = 512
-	// seed makes every forecast from the same runs the same.
+	// seed is fixed, so that the same runs give the same forecast.
 	seed = 20
 )
 
-// play is what came of one simulation.
+// play is the result of one simulation.
 type play struct {
-	// epochs that were trained, and the work that this is in the queue: the bulk's and each run's of the rest, in
-	// seconds on an average slot.
+	// epochs is how many epochs were trained. The work of the queue is that of the bulk and that of each run of the
+	// rest, in seconds on an average slot.
 	epochs     float64
 	bulk       float64
 	rest, held []float64
@@ -83,7 +83,7 @@ func newSimulation(in Input, pace *pace) *simulation {
 	return s
 }
 
-// play plays once what is left.
+// play simulates the rest once.
 func (s *simulation) play() play {
 	if s.stops != nil {
 		s.coefficients, s.effects = s.stops.sample(s.random)
@@ -118,7 +118,8 @@ func (s *simulation) play() play {
 	return p
 }
 
-// playCount is how often the study is played: less often if a play is long, since then many runs make up for chance.
+// playCount returns how often the study is simulated: less often if a simulation is long, because chance averages out
+// over many runs.
 func (s *simulation) playCount() int {
 	runs := len(s.rest) + len(s.study.held)
 	for _, count := range s.bulk {
@@ -131,7 +132,7 @@ func (s *simulation) seconds(number int, epochs float64) float64 {
 	return epochs * s.took[number] * s.slowness
 }
 
-// left draws how many more epochs are trained for a run of the class.
+// left samples how many more epochs are trained for a run of the class.
 func (s *simulation) left(number int) float64 {
 	class := &s.study.classes.list[number]
 	last := class.maxEpochs
@@ -149,7 +150,7 @@ func (s *simulation) left(number int) float64 {
 	return float64(max(0, end-class.from))
 }
 
-// stop draws the epoch at which the run of a class ends, by early stopping or at the last.
+// stop samples the epoch at which a run of the class ends, by early stopping or at its last epoch.
 func (s *simulation) stop(class *class, last int, effect float64) int {
 	patience := int(s.rule.GetPatience())
 	waited := class.waited

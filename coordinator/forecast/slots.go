@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// slot is room for one run: it is free after some seconds, and epochs take factor times as long as on average.
+// slot is room for one run. It becomes free after some seconds, and its epochs take factor times as long as on average.
 type slot struct{ free, factor float64 }
 
-// slots is a heap: the slot that is free first comes first.
+// slots is a heap: the slot that becomes free first comes first.
 type slots []slot
 
 // newSlots returns slots that are free now.
@@ -20,12 +20,12 @@ func newSlots(n int) slots {
 	return s
 }
 
-// order makes a heap of slots in any order.
+// order makes slots in any order a heap.
 func (s slots) order() {
 	slices.SortFunc(s, func(a, b slot) int { return cmp.Compare(a.free, b.free) })
 }
 
-// run gives a run that takes some seconds to the slot that is free first, and returns when it ends.
+// run gives a run of the given length to the slot that becomes free first, and returns when it ends.
 func (s slots) run(seconds float64) (end float64) {
 	first := s[0]
 	first.free += seconds * first.factor
@@ -48,8 +48,8 @@ func (s slots) run(seconds float64) (end float64) {
 	return first.free
 }
 
-// pour spreads work that consists of many small parts over the slots, and returns when it ends: slots that were free
-// before are then free at that time.
+// pour spreads work that consists of many small parts over the slots, and returns when it ends. Slots that were free
+// earlier are then free at that time.
 func (s slots) pour(seconds float64) (end float64) {
 	if seconds <= 0 {
 		return 0
@@ -57,7 +57,7 @@ func (s slots) pour(seconds float64) (end float64) {
 	s.order()
 	level, speed := s[0].free, 0.0
 	for i := range s {
-		// Those before i work from level on, until the next one joins them.
+		// The slots before i work from level on, until the next one joins them.
 		if speed > 0 && seconds <= (s[i].free-level)*speed {
 			break
 		}

@@ -1,17 +1,16 @@
 package forecast
 
-// spell is some epochs of a run in a row.
+// spell is a number of consecutive epochs of a run.
 type spell struct{ epochs, seconds float64 }
 
-// pace is how long an epoch took, in seconds.
+// pace returns how many seconds an epoch took.
 func (s spell) pace() float64 { return s.seconds / s.epochs }
 
-// maxSpells is how many spells of one run are kept. Spells of long runs are longer.
+// maxSpells is the maximum number of spells of one run. Spells of long runs are longer.
 const maxSpells = 32
 
-// spellsOf divides the epochs of a run into spells, in their order. What the epochs took may be known of some only, or
-// of none, if the run was begun by an earlier version of Trellis: the others, of which the sum is known, are the first
-// spell.
+// spellsOf divides the epochs of a run into spells, in order. If an earlier version of Trellis started the run, the
+// times of some or all epochs may be unknown. These epochs, of which only the sum is known, form the first spell.
 func spellsOf(times []float32, epochs, seconds float64) (spells []spell) {
 	known := 0
 	for _, took := range times {

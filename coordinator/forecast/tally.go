@@ -6,30 +6,30 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Bounds of a tally, whatever the size of its study.
+// Limits on the size of a tally, for studies of any size.
 const (
-	// maxFinished is how many ended runs' losses are kept, and maxMeasured how many runs' times. Beyond it, every other
-	// one is left out. maxOpen is how many unfinished runs' losses are kept: the first.
+	// maxFinished is how many ended runs' losses are kept, and maxMeasured how many runs' times. Beyond that, every
+	// other one is dropped. maxOpen is how many unfinished runs' losses are kept: the first ones.
 	maxFinished = 256
 	maxOpen     = 256
 	maxMeasured = 512
 )
 
-// Tally is what a study's runs tell of what is still to come. Its size is bounded but for a few bytes per run.
+// Tally is what a study's runs say about its future. Its size is bounded, except for a few bytes per run.
 type Tally struct {
 	spec *trellisv1.StudySpec
-	// images that an epoch passes over, in units of one image that is trained on.
+	// images is how many images an epoch processes, in units of one training image.
 	images float64
-	// epochTime is what the spec of a synthetic study says that an epoch takes, in seconds.
+	// epochTime is how many seconds an epoch takes according to the spec of a synthetic study.
 	epochTime float64
 	classes   classes
-	// queue has the class of each PENDING run, in the order of leasing, and held those of the LEASED ones.
+	// queue has the class of each PENDING run, in the order of leasing. held has the LEASED runs.
 	queue []int32
 	held  []heldRun
-	// open are the losses of unfinished runs, to which classes refer, and finished those of runs that have ended.
+	// open has the trajectories of unfinished runs, to which classes refer. finished has those of runs that have ended.
 	open, finished []trajectory
 	measured       []measurement
-	// Which of the finished and of the measured runs are kept.
+	// Which of the finished runs and of the measured runs are kept.
 	keepFinished, keepMeasured sampler
 	divergence                 divergence
 	counts                     counts
@@ -37,9 +37,9 @@ type Tally struct {
 
 // counts are for the forecast's basis.
 type counts struct {
-	// epochs whose time was measured.
+	// epochs is how many epochs had their time measured.
 	epochs uint64
-	// Runs that have ended by themselves, and those among them that early stopping ended, or that diverged.
+	// How many runs have ended by themselves, how many of these by early stopping, and how many because they diverged.
 	ended, stopped, diverged int
 }
 
@@ -49,7 +49,7 @@ type heldRun struct {
 	worker string
 }
 
-// NewTally returns the tally of a study without runs. The spec has its defaults and its split filled in.
+// NewTally returns the tally of a study without runs. The spec must have its defaults and its split filled in.
 func NewTally(spec *trellisv1.StudySpec) *Tally {
 	split := spec.GetSplit()
 	return &Tally{
@@ -60,7 +60,7 @@ func NewTally(spec *trellisv1.StudySpec) *Tally {
 	}
 }
 
-// Add counts a run. Runs are added in the order in which they are to be leased. Losses are nil before the first epoch.
+// Add counts a run. Runs must be added in the order in which they will be leased. losses is nil before the first epoch.
 func (t *Tally) Add(run *trellisv1.Run, losses *trellisv1.Losses) {
 	at := settingsOf(run.GetParameters())
 	t.measure(run, at, losses.GetSeconds())
@@ -84,7 +84,7 @@ func (t *Tally) Add(run *trellisv1.Run, losses *trellisv1.Losses) {
 	}
 }
 
-// lastCheckpoint is the epoch that a run's next attempt begins after.
+// lastCheckpoint returns the epoch after which a run's next attempt starts.
 func lastCheckpoint(run *trellisv1.Run) (epoch uint32) {
 	for _, checkpoint := range run.GetCheckpoints() {
 		epoch = max(epoch, checkpoint.GetEpoch())
@@ -92,7 +92,7 @@ func lastCheckpoint(run *trellisv1.Run) (epoch uint32) {
 	return epoch
 }
 
-// measure notes what the run's epochs took, without those that another study trained.
+// measure records how long the run's epochs took, without those that another study trained.
 func (t *Tally) measure(run *trellisv1.Run, at settings, times []float32) {
 	epochs := run.GetEpochs() - min(run.GetEpochs(), run.GetSharedEpochs())
 	if epochs == 0 || run.GetTrainingSeconds() <= 0 {
@@ -106,7 +106,7 @@ func (t *Tally) measure(run *trellisv1.Run, at settings, times []float32) {
 	keep(&t.measured, m, &t.keepMeasured, maxMeasured)
 }
 
-// end notes how a run has ended.
+// end records how a run has ended.
 func (t *Tally) end(run *trellisv1.Run, at settings, followed trajectory) {
 	t.counts.ended++
 	switch run.GetStopReason() {
@@ -122,7 +122,7 @@ func (t *Tally) end(run *trellisv1.Run, at settings, followed trajectory) {
 	}
 }
 
-// none is no trajectory.
+// none stands for no trajectory.
 const none = -1
 
 func (t *Tally) keepOpen(followed trajectory) int {
@@ -133,10 +133,10 @@ func (t *Tally) keepOpen(followed trajectory) int {
 	return len(t.open) - 1
 }
 
-// sampler says which of many rows are kept: one of every so many, 0 for all.
+// sampler says which of many rows are kept: one of every so many. 0: all.
 type sampler struct{ every, seen int }
 
-// keep adds a row to a list of at most limit, by leaving out every other row whenever it is full.
+// keep adds a row to a list with at most limit rows. Whenever the list is full, it drops every other row.
 func keep[E any](list *[]E, row E, s *sampler, limit int) {
 	s.every = max(s.every, 1)
 	if s.seen++; (s.seen-1)%s.every != 0 {

@@ -10,10 +10,10 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Chunk is how much one message carries, in bytes.
+// Chunk is how many bytes one message carries.
 const Chunk = 1 << 20
 
-// Upload sends an artifact in chunks of 1 MiB at most, and returns its digest.
+// Upload sends an artifact in chunks of at most 1 MiB, and returns its digest.
 func Upload(ctx context.Context, client trellisv1.ArtifactServiceClient, content []byte) (string, error) {
 	stream, err := client.UploadArtifact(ctx)
 	if err != nil {
@@ -33,7 +33,7 @@ func Upload(ctx context.Context, client trellisv1.ArtifactServiceClient, content
 	return response.GetSha256(), err
 }
 
-// Download gets an artifact.
+// Download returns the content of an artifact.
 func Download(ctx context.Context, client trellisv1.ArtifactServiceClient, digest string) ([]byte, error) {
 	stream, err := client.DownloadArtifact(ctx, &trellisv1.DownloadArtifactRequest{Sha256: digest})
 	if err != nil {
@@ -55,7 +55,7 @@ func Download(ctx context.Context, client trellisv1.ArtifactServiceClient, diges
 	}
 }
 
-// Content is some content of that size, always the same.
+// Content returns some content of the given size, always the same.
 func Content(size int) []byte {
 	content := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{byte(size), byte(size >> 8)}).Read(content)

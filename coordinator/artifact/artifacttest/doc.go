@@ -1,2 +1,2 @@
-// Package artifacttest has a store of artifacts in memory whose faults tests decide on.
+// Package artifacttest provides an artifact store in memory whose faults tests control.
 package artifacttest

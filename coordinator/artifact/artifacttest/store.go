@@ -16,14 +16,14 @@ import (
 	"trellis/coordinator/artifact"
 )
 
-// Store is a store of artifacts in memory, with faults.
+// Store is an artifact store in memory, with faults.
 type Store struct {
 	mu     sync.Mutex
 	copies map[string]memoryCopy
 	puts   int
-	// failing is the error of what is asked, by method.
+	// failing has the errors to return, by method.
 	failing map[string]error
-	// Deleting is called before a copy is deleted, if it is set.
+	// Deleting, if not nil, is called before a copy is deleted.
 	Deleting func(artifact.Artifact)
 }
 
@@ -39,13 +39,13 @@ func New() *Store {
 	return &Store{copies: map[string]memoryCopy{}, failing: map[string]error{}}
 }
 
-// DigestOf is the digest of a content.
+// DigestOf returns the digest of a content.
 func DigestOf(content []byte) string {
 	sum := sha256.Sum256(content)
 	return hex.EncodeToString(sum[:])
 }
 
-// Put makes a copy.
+// Put stores a new copy.
 func (m *Store) Put(_ context.Context, r io.Reader, limit int64) (string, int64, error) {
 	content, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
@@ -82,7 +82,7 @@ func (m *Store) Get(_ context.Context, digest string) (io.ReadCloser, int64, err
 	return nil, 0, artifact.ErrNotFound
 }
 
-// List returns all copies, the oldest first.
+// List returns all copies, oldest first.
 func (m *Store) List(context.Context) iter.Seq2[artifact.Artifact, error] {
 	m.mu.Lock()
 	copies := slices.SortedFunc(maps.Values(m.copies), func(a, b memoryCopy) int { return a.Compare(b.Artifact) })
@@ -117,14 +117,14 @@ func (m *Store) Delete(_ context.Context, copied artifact.Artifact) error {
 // Close does nothing.
 func (m *Store) Close() error { return nil }
 
-// Fail sets the error of "get", "put", "list", or "delete DIGEST" from now on, nil for none.
+// Fail sets the error that "get", "put", "list" or "delete DIGEST" returns from now on, nil for none.
 func (m *Store) Fail(what string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.failing[what] = err
 }
 
-// Has says whether the content of that digest is there.
+// Has says whether there is a copy with the digest.
 func (m *Store) Has(digest string) bool {
 	content, _, err := m.Get(context.Background(), digest)
 	if err != nil {
@@ -134,14 +134,14 @@ func (m *Store) Has(digest string) bool {
 	return DigestOf(found) == digest
 }
 
-// Puts is how many copies were ever made.
+// Puts returns how many copies were ever stored.
 func (m *Store) Puts() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.puts
 }
 
-// Names has the names of all copies that are there.
+// Names returns the names of all copies in the store.
 func (m *Store) Names() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
