@@ -92,7 +92,8 @@ func (c *Coordinator) destination(
 ) (leader string, err error) {
 	where := routeOf(method)
 	if where == unrouted {
-		return "", status.Errorf(codes.Unimplemented, "unknown method %s: this version of Trellis has no such call", method)
+		return "", status.Errorf(codes.Unimplemented, "unknown method %s: this version of Trellis has no such call",
+			method)
 	}
 	if strings.HasPrefix(method, "/grpc.") {
 		return "", nil
@@ -103,7 +104,8 @@ func (c *Coordinator) destination(
 		leader, refusal := c.whoAnswers(where)
 		if refusal == "" && (leader == "" || leader != refused.leader) {
 			if by := metadata.ValueFromIncomingContext(ctx, api.ForwardedBy); len(by) > 0 && leader != "" {
-				return "", status.Errorf(codes.Unavailable, "%s forwarded the call to this coordinator, %s, but the leader is %s",
+				return "", status.Errorf(codes.Unavailable, "%s forwarded the call to this coordinator, %s, but the "+
+					"leader is %s",
 					by[0], c.address, leader)
 			}
 			return leader, nil

@@ -156,6 +156,5 @@ func (c *Coordinator) whyNoLeader() string {
 			c.address)
 	}
 	return fmt.Sprintf("this coordinator, %s, knows no leader among its cluster's %d nodes: fewer than a majority "+
-		"can be reached, or "+
-		"they are electing one", c.address, len(nodes))
+		"can be reached, or they are electing one", c.address, len(nodes))
 }

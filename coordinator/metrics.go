@@ -27,7 +27,8 @@ var (
 	runsMetric    = prometheus.NewDesc("trellis_runs", "Runs of all studies, by state.", []string{"state"}, nil)
 	workersMetric = prometheus.NewDesc("trellis_workers", "Workers, by state.", []string{"state"}, nil)
 	studiesMetric = prometheus.NewDesc("trellis_studies", "Studies, by state.", []string{"state"}, nil)
-	epochsMetric  = prometheus.NewDesc("trellis_epochs", "Epochs reported, of all studies that have not been deleted.", nil, nil)
+	epochsMetric  = prometheus.NewDesc("trellis_epochs", "Epochs reported, of all studies that have not been deleted.",
+		nil, nil)
 )
 
 // storeCollector reads gauges from the store.

@@ -17,7 +17,8 @@ import (
 // uploadTimeout is how long an upload may make no progress.
 const uploadTimeout = time.Minute
 
-var errUploadStopped = status.Errorf(codes.DeadlineExceeded, "nothing of the artifact has arrived for %v", uploadTimeout)
+var errUploadStopped = status.Errorf(codes.DeadlineExceeded, "nothing of the artifact has arrived for %v",
+	uploadTimeout)
 
 var errNoArtifacts = status.Error(codes.FailedPrecondition,
 	"this coordinator's log is in memory, so it stores no artifacts: start it with a data directory (--data)")

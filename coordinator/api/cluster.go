@@ -117,8 +117,8 @@ func (s clusterService) introduce(ctx context.Context, id, address string) error
 	answer, err := trellisv1.NewClusterServiceClient(conn).GetCluster(ctx, &trellisv1.GetClusterRequest{})
 	if err != nil {
 		return status.Errorf(codes.FailedPrecondition, "the leader, %s, can't reach a node at %s: %s: start the node "+
-			"with an address that the "+
-			"others can reach (--advertise)", s.address, address, status.Convert(err).Message())
+			"with an address that the others can reach (--advertise)", s.address, address,
+			status.Convert(err).Message())
 	}
 	if found := answer.GetStatus().GetId(); found != id {
 		return status.Errorf(codes.FailedPrecondition, "the node at %s has the id %q, not %q", address, found, id)
@@ -134,8 +134,7 @@ func (s clusterService) introduce(ctx context.Context, id, address string) error
 	for _, other := range answer.GetNodes() {
 		if !ours[other.GetId()] && other.GetId() != id || len(answer.GetNodes()) == 1 && !ours[id] {
 			return status.Errorf(codes.FailedPrecondition, "the node at %s is already a member of another cluster: "+
-				"empty its data directory, "+
-				"and start it with --join or --wait-to-be-added", address)
+				"empty its data directory, and start it with --join or --wait-to-be-added", address)
 		}
 	}
 	return nil

@@ -39,8 +39,7 @@ func (d disk) check() error {
 	if size == 0 || float64(free) >= d.minFree*float64(size) {
 		return nil
 	}
-	return status.Errorf(codes.ResourceExhausted, "only %.1f%% of the disk of %s is free, and new work needs "+
-		"%.0f%%: make room there, "+
-		"or delete a study that you no longer need, and retry; studies that are running continue",
+	return status.Errorf(codes.ResourceExhausted, "only %.1f%% of the disk of %s is free, and new work needs %.0f%%: "+
+		"make room there, or delete a study that you no longer need, and retry; studies that are running continue",
 		100*float64(free)/float64(size), d.folder, 100*d.minFree)
 }

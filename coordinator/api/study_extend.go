@@ -124,9 +124,8 @@ func retriable(study *trellisv1.Study, pruned bool) error {
 		return nil
 	case progress.GetRunsPruned() > 0:
 		return status.Errorf(codes.FailedPrecondition,
-			"no run of study %q has failed, but %d were pruned: use 'trellis retry %s "+
-				"--pruned' "+
-				"to train these to the end",
+			"no run of study %q has failed, but %d were pruned: use 'trellis retry %s --pruned' to train these to "+
+				"the end",
 			study.GetName(), progress.GetRunsPruned(), study.GetName())
 	default:
 		return status.Errorf(codes.FailedPrecondition,

@@ -179,9 +179,8 @@ func sourceStatus(source *trellisv1.Source, err error) error {
 			source.GetSha256())
 	}
 	if errors.Is(err, artifact.ErrNotFound) && !errors.Is(err, artifact.ErrUnasked) {
-		return status.Errorf(codes.FailedPrecondition, "pretrained: %s: the coordinator no longer stores it, or never did: "+
-			"is --artifacts the same as "+
-			"when it was trained, and for all nodes?", whose)
+		return status.Errorf(codes.FailedPrecondition, "pretrained: %s: the coordinator no longer stores it, or "+
+			"never did: is --artifacts the same as when it was trained, and for all nodes?", whose)
 	}
 	answer := artifactStatus(err)
 	return status.Errorf(status.Code(answer), "pretrained: %s: %s", whose, status.Convert(answer).Message())

@@ -82,15 +82,15 @@ func (s workerService) checkHello(hello *trellisv1.Hello) error {
 	}
 	if hello.GetProtocol() != trellisv1.SessionProtocol {
 		return status.Errorf(codes.FailedPrecondition,
-			"worker %s uses version %d of the session protocol, but this coordinator uses version %d: run the same version "+
-				"of trellis on both",
+			"worker %s uses version %d of the session protocol, but this coordinator uses version %d: run the same "+
+				"version of trellis on both",
 			hello.GetWorker(), hello.GetProtocol(), trellisv1.SessionProtocol)
 	}
 	if hello.GetNumerics() != s.numerics {
 		return status.Errorf(codes.FailedPrecondition,
 			"worker %s computes with numerics version %q, but this coordinator's studies with %q, so its results "+
-				"would differ: "+
-				"run the same version of trellis on both", hello.GetWorker(), hello.GetNumerics(), s.numerics)
+				"would differ: run the same version of trellis on both", hello.GetWorker(), hello.GetNumerics(),
+			s.numerics)
 	}
 	return nil
 }

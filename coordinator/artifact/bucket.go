@@ -32,9 +32,8 @@ func openBucket(ctx context.Context, location *url.URL) (driver, error) {
 		location = withOption(location, "response_checksum_validation", "when_required")
 	case "gs":
 		if !hasGCS {
-			return nil, errors.New("this binary was built without Google Cloud Storage, because that would make it half as " +
-				"large again: " +
-				"build one with -tags gcs, or use a folder or an s3:// URL")
+			return nil, errors.New("this binary was built without Google Cloud Storage, because that would make it " +
+				"half as large again: build one with -tags gcs, or use a folder or an s3:// URL")
 		}
 	default:
 		return nil, fmt.Errorf("unknown scheme %q: must be a folder, or a URL that begins with file://, s3:// or gs://",

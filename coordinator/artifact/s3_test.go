@@ -195,7 +195,7 @@ func TestFolderOfABucket(t *testing.T) {
 func TestBucketThatIsNotThere(t *testing.T) {
 	location := strings.Replace(serveS3(t), "s3://models", "s3://typo", 1)
 	_, err := Open(t.Context(), location)
-	if err == nil || !strings.Contains(err.Error(), `no bucket "typo"`) {
+	if err == nil || !strings.Contains(err.Error(), `bucket "typo" not found`) {
 		t.Errorf("open a bucket that is not there: %v", err)
 	}
 }

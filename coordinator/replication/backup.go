@@ -190,7 +190,8 @@ func notKept(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w: make room on the disk and retry: nothing has been changed", ErrNoSpace, err)
 	}
-	return fmt.Errorf("write the backup to the data directory: %w: check the disk and retry: nothing has been changed", err)
+	return fmt.Errorf("write the backup to the data directory: %w: check the disk and retry: nothing has been changed",
+		err)
 }
 
 // readBackup verifies a backup and writes the state in it to out.
@@ -205,7 +206,8 @@ func readBackup(ctx context.Context, r io.Reader, out io.Writer) (header backupH
 	}
 	version := binary.LittleEndian.Uint32(start[len(backupMagic):])
 	if version > backupVersion {
-		return header, 0, fmt.Errorf("%w: it has format %d, but this version only knows formats up to %d", ErrNewerVersion, version,
+		return header, 0, fmt.Errorf("%w: it has format %d, but this version only knows formats up to %d",
+			ErrNewerVersion, version,
 			backupVersion)
 	}
 	length := binary.LittleEndian.Uint32(start[len(backupMagic)+4:])

@@ -130,8 +130,8 @@ func (l *Log) watchTransfers() {
 		for start := time.Now(); l.takingOver(); {
 			if waited := time.Since(start); waited >= l.config.transferTimeout {
 				l.failure.set(fmt.Errorf("this node leads, but has refused everything for %v because a transfer of "+
-					"the leadership "+
-					"does not end: restart it: nothing that was acknowledged is lost", waited.Round(time.Second)))
+					"the leadership does not end: restart it: nothing that was acknowledged is lost",
+					waited.Round(time.Second)))
 				return
 			}
 			select {

@@ -185,9 +185,8 @@ func (l *Log) openLog(guard *guard, snapshots raft.SnapshotStore) error {
 			return fmt.Errorf("close the log in %s: %w", path, err)
 		}
 	} else if all, err := snapshots.List(); err != nil || len(all) > 0 {
-		return errors.Join(err, fmt.Errorf("the data directory %s is %w: it has snapshots but no %s: put the "+
-			"folder back, or "+
-			"restore a backup into an empty directory", l.directory.path, ErrDamaged, logName))
+		return errors.Join(err, fmt.Errorf("the data directory %s is %w: it has snapshots but no %s: put the folder "+
+			"back, or restore a backup into an empty directory", l.directory.path, ErrDamaged, logName))
 	}
 	err := l.directory.folder(func(temporary string) error {
 		entries, err := openWAL(temporary, guard, files(), newLibraryLogger(l.logger))
@@ -248,10 +247,8 @@ func (l *Log) mendStores(snapshots *guardedSnapshots) (uint64, error) {
 		return snapshot, nil
 	case first > snapshot+1:
 		return 0, fmt.Errorf("the data directory is %w: the log in %s begins with entry %d, but the newest snapshot "+
-			"ends with "+
-			"entry %d: restore a backup into an empty directory, or remove the node from its cluster and add it "+
-			"again with an "+
-			"empty one", ErrDamaged, l.store.where, first, snapshot)
+			"ends with entry %d: restore a backup into an empty directory, or remove the node from its cluster and "+
+			"add it again with an empty one", ErrDamaged, l.store.where, first, snapshot)
 	}
 	// If raft can't read the newest snapshot, it may use an older one and the log after it. But it must not skip what
 	// is in between.

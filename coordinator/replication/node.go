@@ -72,9 +72,8 @@ func (d *directory) identify() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		for _, name := range []string{logName, snapshotsName} {
 			if _, err := os.Stat(filepath.Join(d.path, name)); err == nil {
-				return fmt.Errorf("the data directory %s is %w: it has %s but no %s: put the file back, or "+
-					"restore a backup "+
-					"into an empty directory", d.path, ErrDamaged, name, nodeName)
+				return fmt.Errorf("the data directory %s is %w: it has %s but no %s: put the file back, or restore a "+
+					"backup into an empty directory", d.path, ErrDamaged, name, nodeName)
 			}
 		}
 		d.identity = identity{Format: formatVersion, ID: strings.ToLower(rand.Text())}
@@ -99,8 +98,8 @@ func (d *directory) identify() error {
 	}
 	switch {
 	case d.Format > formatVersion:
-		return fmt.Errorf("the data directory %s was %w: it has format %d, but this version only knows formats up to %d: "+
-			"start the newer version", d.path, ErrNewerVersion, d.Format, formatVersion)
+		return fmt.Errorf("the data directory %s was %w: it has format %d, but this version only knows formats up to "+
+			"%d: start the newer version", d.path, ErrNewerVersion, d.Format, formatVersion)
 	case d.Format < 1 || d.ID == "":
 		return fmt.Errorf("%s is %w: it has no format or no id", path, ErrDamaged)
 	}

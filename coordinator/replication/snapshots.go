@@ -58,9 +58,8 @@ func (s *guardedSnapshots) List() ([]*raft.SnapshotMeta, error) {
 func (s *guardedSnapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	meta, source, err := s.SnapshotStore.Open(id)
 	if err != nil {
-		err = fmt.Errorf("the snapshot %s in %s is %w: %w: restore a backup into an empty directory, or "+
-			"remove the node "+
-			"from its cluster and add it again with an empty one", id, s.dir, ErrDamaged, err)
+		err = fmt.Errorf("the snapshot %s in %s is %w: %w: restore a backup into an empty directory, or remove the "+
+			"node from its cluster and add it again with an empty one", id, s.dir, ErrDamaged, err)
 		s.failed.Store(&err)
 		return nil, nil, err
 	}
