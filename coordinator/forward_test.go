@@ -140,7 +140,7 @@ func TestAFollowerThatIsBehindAnswersNoReads(t *testing.T) {
 			began := time.Now()
 			err := read()
 			if status.Code(err) != codes.Unavailable ||
-				!strings.Contains(err.Error(), "is still reading what the leader, "+leader.address) {
+				!strings.Contains(err.Error(), "is still catching up with the leader, "+leader.address) {
 				t.Errorf("%s from a follower that is behind: %v, want Unavailable that says so", name, err)
 			}
 			if took := time.Since(began); took != leaderPatience {
