@@ -129,11 +129,13 @@ func TestEvaluationBits(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := math.Float64bits(validation.Loss); got != test.validation {
-					t.Errorf("the validation loss on path %s is %v, %#x, want %#x", path, validation.Loss, got, test.validation)
-				}
-				if got := math.Float64bits(tested.Loss); got != test.test {
-					t.Errorf("the test loss on path %s is %v, %#x, want %#x", path, tested.Loss, got, test.test)
+				for what, bits := range map[string]struct{ got, want uint64 }{
+					"validation": {math.Float64bits(validation.Loss), test.validation},
+					"test":       {math.Float64bits(tested.Loss), test.test},
+				} {
+					if bits.got != bits.want {
+						t.Errorf("the %s loss on path %s has the bits %#x, want %#x", what, path, bits.got, bits.want)
+					}
 				}
 			}
 		})
