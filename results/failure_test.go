@@ -67,7 +67,8 @@ func TestFailuresSayWhichEpoch(t *testing.T) {
 	next := func() uint64 { index++; return index }
 	// lose gives the run to a worker, which reports epochs up to a last one, one by one, and is lost.
 	lose := func(worker string, last uint32) *trellisv1.Run {
-		ok(t, store.SetWorker(next(), at(index), &trellisv1.Worker{Name: worker, State: lifecycle.WorkerReady, Slots: 1}))
+		ready := &trellisv1.Worker{Name: worker, State: lifecycle.WorkerReady, Slots: 1}
+		ok(t, store.SetWorker(next(), at(index), ready))
 		attempt := grant1(t, store, next(), "s", "a", worker)
 		for epoch := range last {
 			record(t, store, next(), reportEntry("s", "a", attempt, epoch+1, 1, 1, nil))
