@@ -33,7 +33,9 @@ split: {train: 256, validation: 128}
 	if code != exit.OK {
 		t.Fatalf("exit code %d: %s%s", code, stdout, stderr)
 	}
-	show := func(command ...string) string { return mustTrellis(t, append(command, "--coordinator", address, "unsaved")...) }
+	show := func(command ...string) string {
+		return mustTrellis(t, append(command, "--coordinator", address, "unsaved")...)
+	}
 	_, get, code := trellis(t, "model", "get", "--coordinator", address, "unsaved")
 	if code != exit.Error {
 		t.Errorf("exit code of model get: %d", code)
@@ -44,7 +46,7 @@ split: {train: 256, validation: 128}
 		"report":                    {show("report"), "the weights of 1 trial " + missing},
 		"study":                     {show("study"), "the weights of 1 trial " + missing},
 		"report -o json":            {show("report", "-o", "json"), `"weights_missing": 1`},
-		"model get": {get, "the weights of trial 0 " + missing},
+		"model get":                 {get, "the weights of trial 0 " + missing},
 	} {
 		if !strings.Contains(test.got, test.want) || strings.Contains(test.got, "rpc error") {
 			t.Errorf("%s says\n%s\nwant %q, without gRPC's words", what, test.got, test.want)

@@ -61,28 +61,30 @@ func TestUnfitData(t *testing.T) {
 	for _, test := range []struct{ spec, want string }{
 		{
 			spec("a", "classifier", "letters", pretrained),
-			`data: the data set "letters" has labels up to 25, and the model classifier takes labels from 0 to 9`,
+			`spec.yaml:3:7: the data set "letters" has labels up to 25, and the model classifier takes labels from 0 to 9`,
 		},
 		{
 			spec("b", "classifier", "bare", pretrained),
-			`data: the data set "bare" has no labels, and the model classifier learns from them`,
+			`spec.yaml:3:7: the data set "bare" has no labels, and the model classifier learns from them`,
 		},
 		{
 			spec("c", "variational-autoencoder", "large", ""),
-			`data: the images of the data set "large" have 32 x 32 pixels, and the model variational-autoencoder takes 28 x 28`,
+			`spec.yaml:3:7: the images of the data set "large" have 32 x 32 pixels, and the model variational-autoencoder takes 28 x 28`,
 		},
 		{
 			spec("d", "conv-autoencoder", "large", "split: {train: 20, validation: 10}\n"),
-			`data: the images of the data set "large" have 32 x 32 pixels, and the model conv-autoencoder takes 28 x 28`,
+			`spec.yaml:3:7: the images of the data set "large" have 32 x 32 pixels, and the model conv-autoencoder takes 28 x 28`,
 		},
 	} {
 		for _, args := range [][]string{
 			{"submit", "--coordinator", address},
 			{"submit", "--coordinator", address, "--dry-run"},
 			{"run", "--dry-run", "--data-sets", data},
+			{"submit", "--coordinator", "127.0.0.1:1", "--dry-run", "--data-sets", data},
 		} {
 			_, stderr, code := trellis(t, append(args, test.spec)...)
-			if code != exit.Usage || !strings.Contains(stderr, test.want) {
+			if code != exit.Usage || !strings.Contains(stderr, test.want) ||
+				strings.Contains(stderr, "validation error") {
 				t.Errorf("%v: exit code %d, %s; want %d and %s", args[1:], code, stderr, exit.Usage, test.want)
 			}
 		}

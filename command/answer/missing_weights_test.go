@@ -20,7 +20,8 @@ func TestDescribeMissingWeights(t *testing.T) {
 		{1, []*trellisv1.Report_MissingReason{c}, "the weights of 1 trial could not be saved: gone"},
 		{9, []*trellisv1.Report_MissingReason{a, b}, "the weights of 9 trials could not be saved: no room (7); late (2)"},
 		{
-			11, []*trellisv1.Report_MissingReason{a, b, c, d},
+			11,
+			[]*trellisv1.Report_MissingReason{a, b, c, d},
 			"the weights of 11 trials could not be saved: no room (7); late (2); gone (1); and other reasons",
 		},
 	} {

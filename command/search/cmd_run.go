@@ -70,14 +70,14 @@ With --dry-run, nothing is trained: it says what the studies would cost on this 
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what the studies would cost, and train nothing")
 	options.WorkerFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		specs, err := spec.ReadAll(args, env.In)
+		files, err := spec.ReadAll(args, env.In)
 		if err != nil {
 			return err
 		}
-		if options.name != "" && len(specs) > 1 {
+		if options.name != "" && len(files) > 1 {
 			return exit.Usagef("--name names one study: give it one SPEC")
 		}
-		if err := options.rename(specs[0]); err != nil {
+		if err := options.rename(files[0].Spec); err != nil {
 			return err
 		}
 		if err := options.CompleteWorkers(); err != nil {
@@ -87,7 +87,7 @@ With --dry-run, nothing is trained: it says what the studies would cost on this 
 			plan := planOptions{
 				format: *format, data: options.Data, slots: options.Workers * options.Slots, here: true,
 			}
-			return planAll(cmd.Context(), env, specs, plan)
+			return planAll(cmd.Context(), env, files, plan)
 		}
 		if cmd.Flags().Changed("data") && options.Directory == "" {
 			return exit.Usagef("--data takes a folder")
@@ -95,18 +95,19 @@ With --dry-run, nothing is trained: it says what the studies would cost on this 
 		options.format = *format
 		options.Logger = log.NewLogger(env.Log)
 		options.inLines = cmd.Flags().Changed("log-level")
-		return runStudies(cmd.Context(), env, specs, options)
+		return runStudies(cmd.Context(), env, files, options)
 	}
 	return cmd
 }
 
 // planAll writes what studies would cost, each by itself.
-func planAll(ctx context.Context, env *cli.Environment, specs []*trellisv1.StudySpec, plan planOptions) error {
-	if len(specs) > 1 && plan.format != output.Table {
+func planAll(ctx context.Context, env *cli.Environment, files []*spec.File, plan planOptions) error {
+	if len(files) > 1 && plan.format != output.Table {
 		return exit.Usagef("--dry-run writes %s for one SPEC at a time", plan.format)
 	}
-	for _, spec := range specs {
-		if err := dryRun(ctx, env, nil, &trellisv1.CreateStudyRequest{Spec: spec}, plan); err != nil {
+	for _, file := range files {
+		err := dryRun(ctx, env, nil, &trellisv1.CreateStudyRequest{Spec: file.Spec}, plan)
+		if err := file.Place(err); err != nil {
 			return err
 		}
 	}
@@ -115,13 +116,17 @@ func planAll(ctx context.Context, env *cli.Environment, specs []*trellisv1.Study
 
 // runStudies starts a coordinator in this process, and ends it when the studies have ended.
 func runStudies(
-	ctx context.Context, env *cli.Environment, specs []*trellisv1.StudySpec, options runOptions,
+	ctx context.Context, env *cli.Environment, files []*spec.File, options runOptions,
 ) error {
+	specs := make([]*trellisv1.StudySpec, len(files))
+	for i, file := range files {
+		specs[i] = file.Spec
+	}
 	return node.Run(ctx, env, options.Options, func(local *node.Local, c *client.Client) error {
-		for _, spec := range specs {
-			request := &trellisv1.CreateStudyRequest{Spec: spec, Fresh: options.fresh}
+		for _, file := range files {
+			request := &trellisv1.CreateStudyRequest{Spec: file.Spec, Fresh: options.fresh}
 			if err := begin(local.Ctx, env, c, request, local.Directory); err != nil {
-				return local.Why(err)
+				return local.Why(file.Place(err))
 			}
 		}
 		// Only now: what a run that several studies ask for is tested at depends on who has asked before it is trained.

@@ -70,20 +70,20 @@ moment.`,
 		if submit.dryRun && submit.watch {
 			return exit.Usagef("with --dry-run nothing is submitted that --watch could follow")
 		}
-		spec, err := spec.Read(args[0], env.In)
+		file, err := spec.Read(args[0], env.In)
 		if err != nil {
 			return err
 		}
-		if err := submit.rename(spec); err != nil {
+		if err := submit.rename(file.Spec); err != nil {
 			return err
 		}
-		request := &trellisv1.CreateStudyRequest{Spec: spec, Fresh: submit.fresh}
+		request := &trellisv1.CreateStudyRequest{Spec: file.Spec, Fresh: submit.fresh}
 		if submit.dryRun {
 			submit.plan.format = *format
-			return dryRun(cmd.Context(), env, options, request, submit.plan)
+			return file.Place(dryRun(cmd.Context(), env, options, request, submit.plan))
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
-			return submitStudy(ctx, env, c, request, *format, submit.watch)
+			return file.Place(submitStudy(ctx, env, c, request, *format, submit.watch))
 		})
 	}
 	return cmd

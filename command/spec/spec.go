@@ -23,8 +23,8 @@ const maxSpecSize = 1 << 20
 
 // ReadAll reads one spec per path and checks that no two of them have the same name. It reads all of them before it
 // returns, so that nothing has begun when the last one turns out to be invalid.
-func ReadAll(paths []string, stdin io.Reader) ([]*trellisv1.StudySpec, error) {
-	specs := make([]*trellisv1.StudySpec, 0, len(paths))
+func ReadAll(paths []string, stdin io.Reader) ([]*File, error) {
+	specs := make([]*File, 0, len(paths))
 	from := make(map[string]string)
 	var problems []error
 	for _, path := range paths {
@@ -33,12 +33,12 @@ func ReadAll(paths []string, stdin io.Reader) ([]*trellisv1.StudySpec, error) {
 			problems = append(problems, err)
 			continue
 		}
-		if other, ok := from[spec.GetName()]; ok {
+		if other, ok := from[spec.Spec.GetName()]; ok {
 			problems = append(problems, exit.Usagef("%s and %s both name their study %q: a study's name is its id, "+
 				"so each "+
-				"needs its own", other, path, spec.GetName()))
+				"needs its own", other, path, spec.Spec.GetName()))
 		}
-		from[spec.GetName()] = path
+		from[spec.Spec.GetName()] = path
 		specs = append(specs, spec)
 	}
 	if err := errors.Join(problems...); err != nil {
@@ -49,12 +49,16 @@ func ReadAll(paths []string, stdin io.Reader) ([]*trellisv1.StudySpec, error) {
 
 // Read reads a study's spec from a file, or from stdin if path is "-". What is wrong with its content is returned
 // as a *source.Error.
-func Read(path string, stdin io.Reader) (*trellisv1.StudySpec, error) {
+func Read(path string, stdin io.Reader) (*File, error) {
 	path, data, err := ReadFile(path, stdin)
 	if err != nil {
 		return nil, err
 	}
-	return Parse(path, data)
+	spec, err := Parse(path, data)
+	if err != nil {
+		return nil, err
+	}
+	return &File{Spec: spec, Path: path, data: data}, nil
 }
 
 // ReadFile returns the content of a file, or of stdin if path is "-", and what to call it.

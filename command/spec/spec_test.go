@@ -56,13 +56,13 @@ func TestGoldenSpecErrors(t *testing.T) {
 
 func TestExamplesAreValid(t *testing.T) {
 	paths := fake.ExampleStudies(t)
-	specs, err := ReadAll(paths, nil)
+	files, err := ReadAll(paths, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, spec := range specs {
-		if want := strings.TrimSuffix(filepath.Base(paths[i]), ".yaml"); spec.GetName() != want {
-			t.Errorf("%s names its study %q, want %q", paths[i], spec.GetName(), want)
+	for i, file := range files {
+		if want := strings.TrimSuffix(filepath.Base(paths[i]), ".yaml"); file.Spec.GetName() != want {
+			t.Errorf("%s names its study %q, want %q", paths[i], file.Spec.GetName(), want)
 		}
 	}
 }

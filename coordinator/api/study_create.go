@@ -9,6 +9,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/grid"
 )
 
 // MaxStudies is how many studies a coordinator keeps.
@@ -87,7 +88,7 @@ func (s studyService) createCommand(
 	}
 	dataSet, err := s.dataSets.Find(ctx, spec.GetData())
 	if err != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "data: %v", err)
+		return nil, Status(grid.Refuse("data.unknown", err.Error(), "data"))
 	}
 	if spec.Split, err = s.models.ResolveSplit(spec, dataSet); err != nil {
 		return nil, Status(err)

@@ -41,6 +41,9 @@ func splitOf(spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet) *trellisv1.S
 	return &trellisv1.Split{Train: dataSet.GetTrainImages() - validation, Validation: validation}
 }
 
+// Refuse says what is wrong with the field of a spec that path leads to: see Violation.
+func Refuse(rule, message string, path ...any) error { return invalid(rule, message, path...) }
+
 func invalid(rule, message string, path ...any) error {
 	return &protovalidate.ValidationError{
 		Violations: []*protovalidate.Violation{violation(rule, message, path...)},
