@@ -36,12 +36,18 @@
 // A failed attempt is charged to its class. A class's budget is how many attempts may fail in it; the last of them
 // fails the run for good, and with it the trials that have not been answered:
 //
-//	WORKER_LOST    10    since the run's last new epoch was recorded, or 3 different workers at the same epoch since then:
-//	                     the run is quarantined, as it may be what brought them down
-//	TRAINER         3
-//	HUNG            3
+//	WORKER_LOST    10    since the run's last new epoch was recorded, or workers of 3 different machines at the same epoch
+//	                     since then: the run is quarantined, as it may be what brought them down
+//	TRAINER         3    on 3 different machines, or when every READY worker's machine has failed it
+//	HUNG            3    likewise
 //	OUT_OF_MEMORY   1
 //	CONFLICT        1
+//	INPUT           1    no worker can train it
+//	WORKER          -    it says nothing about the run, and costs nothing
+//
+// Budgets count machines where a machine may be to blame: a worker on which every attempt fails is always free, and would
+// use up the budgets of all runs by itself. A worker's machine is the host that it names; where it names none, its own
+// name stands for it.
 //
 // An attempt that is returned, or that ends because its study is paused or its worker says goodbye, costs nothing.
 package results

@@ -162,7 +162,8 @@ func (m *storeMachine) setWorker(t *rapid.T) {
 		State: rapid.SampledFrom([]trellisv1.WorkerState{
 			lifecycle.WorkerReady, lifecycle.WorkerReady, lifecycle.WorkerReady, lifecycle.WorkerDraining, lifecycle.WorkerLost, lifecycle.WorkerGone, lifecycle.WorkerUnknown,
 		}).Draw(t, "state"),
-		Slots: rapid.Uint32Range(0, 3).Draw(t, "slots"),
+		Slots:   rapid.Uint32Range(0, 3).Draw(t, "slots"),
+		Machine: rapid.SampledFrom([]string{"", "", "host", "other"}).Draw(t, "machine"),
 	})
 }
 
@@ -391,7 +392,7 @@ func (m *storeMachine) record(t *rapid.T) {
 		case 0:
 			entry = drawSuccess(t, run, attempt, epoch)
 		case 1:
-			class := trellisv1.FailureClass(rapid.IntRange(0, 5).Draw(t, "class"))
+			class := trellisv1.FailureClass(rapid.IntRange(0, 7).Draw(t, "class"))
 			entry = failureEntry(run.study, run.Id, attempt, class, "it failed")
 		case 2:
 			entry = returnEntry(run.study, run.Id, attempt)

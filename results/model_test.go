@@ -76,14 +76,16 @@ type lateTest struct {
 }
 
 type modelFailure struct {
-	class             trellisv1.FailureClass
-	worker            string
+	class trellisv1.FailureClass
+	// machine is the worker's.
+	machine           string
 	epochs, runEpochs int
 }
 
 type modelWorker struct {
-	state trellisv1.WorkerState
-	slots uint32
+	state   trellisv1.WorkerState
+	slots   uint32
+	machine string
 }
 
 func newModel() *model { return &model{workers: map[string]*modelWorker{}} }
@@ -348,26 +350,42 @@ func (m *model) outcome(index uint64, outcome *trellisv1.Outcome) error {
 }
 
 func (m *model) fail(index uint64, run *modelRun, class trellisv1.FailureClass) {
-	run.failures = append(run.failures, modelFailure{class, run.worker, int(run.attemptEpochs), len(run.train)})
+	run.failures = append(run.failures,
+		modelFailure{class, m.workers[run.worker].machine, int(run.attemptEpochs), len(run.train)})
 	run.changed = index
 	lost := class == trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST
-	attempts, workers := 0, map[string]bool{}
+	mayBeMachine := map[trellisv1.FailureClass]bool{
+		trellisv1.FailureClass_FAILURE_CLASS_TRAINER: true, trellisv1.FailureClass_FAILURE_CLASS_HUNG: true,
+	}
+	attempts, here, everywhere, tried := 0, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, failure := range run.failures {
+		if mayBeMachine[failure.class] {
+			tried[failure.machine] = true
+		}
 		if failure.class != class || lost && failure.runEpochs < len(run.train) {
 			continue
 		}
 		attempts++
 		if failure.epochs == int(run.attemptEpochs) {
-			workers[failure.worker] = true
+			here[failure.machine] = true
 		}
+		everywhere[failure.machine] = true
 	}
 	allowed := map[trellisv1.FailureClass]int{
 		trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST: 10, trellisv1.FailureClass_FAILURE_CLASS_TRAINER: 3,
 		trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY: 1, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT: 1,
-		trellisv1.FailureClass_FAILURE_CLASS_HUNG: 3,
+		trellisv1.FailureClass_FAILURE_CLASS_HUNG: 3, trellisv1.FailureClass_FAILURE_CLASS_INPUT: 1,
+		trellisv1.FailureClass_FAILURE_CLASS_WORKER: math.MaxInt,
 	}[class]
+	if mayBeMachine[class] && len(everywhere) < 3 {
+		for _, worker := range m.workers {
+			if worker.state == lifecycle.WorkerReady && !tried[worker.machine] {
+				allowed = math.MaxInt
+			}
+		}
+	}
 	run.state = lifecycle.RunPending
-	if attempts >= allowed || lost && len(workers) >= 3 {
+	if attempts >= allowed || lost && len(here) >= 3 {
 		run.state = lifecycle.RunFailed
 	}
 }
@@ -383,7 +401,7 @@ func (m *model) setWorker(index uint64, worker *trellisv1.Worker) error {
 			if worker.Slots == 0 {
 				return ErrInvalid
 			}
-			m.workers[worker.Name] = &modelWorker{worker.State, worker.Slots}
+			m.workers[worker.Name] = &modelWorker{worker.State, worker.Slots, cmp.Or(worker.Machine, worker.Name)}
 		case !alive || worker.State == lifecycle.WorkerReady:
 			return ErrIllegalMove
 		default:

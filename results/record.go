@@ -133,7 +133,7 @@ func (c *change) report(reports *trellisv1.Reports) error {
 
 // conflict fails the attempt that holds the run, for what it has contradicted, and returns ErrConflict.
 func (c *change) conflict(held handle, contradiction error) error {
-	if err := held.failAttempt(trellisv1.FailureClass_FAILURE_CLASS_CONFLICT, contradiction.Error()); err != nil {
+	if err := c.failAttempt(held, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT, contradiction.Error()); err != nil {
 		return err
 	}
 	return fmt.Errorf("%w: %w", contradiction, ErrConflict)
@@ -148,7 +148,7 @@ func (c *change) outcome(outcome *trellisv1.Outcome) error {
 	case *trellisv1.Outcome_Success_:
 		return c.success(held, result.Success)
 	case *trellisv1.Outcome_Failure:
-		return held.failAttempt(result.Failure.GetClass(), result.Failure.GetMessage())
+		return c.failAttempt(held, result.Failure.GetClass(), result.Failure.GetMessage())
 	case *trellisv1.Outcome_Return_:
 		held.endAttempt(lifecycle.Release)
 		return nil

@@ -95,9 +95,17 @@ func (h handle) endAttempt(event string) *trajectory.Trajectory {
 
 // failAttempt ends the attempt that holds the run as a failure. The run goes back to PENDING, or is FAILED if that was
 // its last chance.
-func (h handle) failAttempt(class trellisv1.FailureClass, message string) error {
+func (c *change) failAttempt(h handle, class trellisv1.FailureClass, message string) error {
 	run := h.run()
-	failures, verdict, err := trajectory.Fail(run, class, message)
+	worker, err := c.workers.get(textKey(run.Worker))
+	if err != nil {
+		return err
+	}
+	ready, err := c.readyWorkers()
+	if err != nil {
+		return err
+	}
+	failures, verdict, err := trajectory.Fail(run, worker.Machine, class, message, ready)
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, ErrInvalid)
 	}
@@ -162,6 +170,27 @@ func (s *Snapshot) RunsChangedSince(study string, index uint64) ([]*trellisv1.Ru
 // first, there those with the most epochs, and among these as they stand in the grid. Of runs that are twins it returns
 // one, and none if one of them is LEASED. The watch set fires when that may have changed.
 func (s *Snapshot) NextRuns(ws memdb.WatchSet, n int) ([]*trellisv1.Run, error) {
+	return s.nextRuns(ws, n, everything{})
+}
+
+// Choice chooses among the runs that come next.
+type Choice interface {
+	// Study says whether any of a study's runs may be chosen.
+	Study(name string) bool
+	// Run chooses a run, or leaves it for another time.
+	Run(run *trellisv1.Run) bool
+}
+
+// everything chooses all.
+type everything struct{}
+
+func (everything) Study(string) bool       { return true }
+func (everything) Run(*trellisv1.Run) bool { return true }
+
+// ChooseRuns is NextRuns for those that are chosen.
+func (s *Snapshot) ChooseRuns(n int, choice Choice) ([]*trellisv1.Run, error) { return s.nextRuns(nil, n, choice) }
+
+func (s *Snapshot) nextRuns(ws memdb.WatchSet, n int, choice Choice) ([]*trellisv1.Run, error) {
 	studies, err := scan[*trellisv1.Study](s.reader, ws, tableStudies, indexRunning, nil)
 	if err != nil {
 		return nil, err
@@ -169,6 +198,9 @@ func (s *Snapshot) NextRuns(ws memdb.WatchSet, n int) ([]*trellisv1.Run, error) 
 	var next []*trellisv1.Run
 	queue := newQueue(s.reader, ws)
 	for study := range studies {
+		if !choice.Study(study.Name) {
+			continue
+		}
 		its, err := first[*relatives](s.reader, ws, tableRelatives, indexID, textKey(study.Name))
 		if err != nil {
 			return nil, err
@@ -192,7 +224,8 @@ func (s *Snapshot) NextRuns(ws memdb.WatchSet, n int) ([]*trellisv1.Run, error) 
 				if err != nil {
 					return nil, err
 				}
-				if admitted {
+				if admitted && choice.Run(run) {
+					queue.choose(its, run)
 					next = append(next, run)
 				}
 			}

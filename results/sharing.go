@@ -229,8 +229,14 @@ func (q *queue) admits(its *relatives, run *trellisv1.Run) (bool, error) {
 			return false, err
 		}
 	}
-	q.chosen[run.Id] = true
 	return true, nil
+}
+
+// choose puts a run that has been admitted into the answer.
+func (q *queue) choose(its *relatives, run *trellisv1.Run) {
+	if its != nil && !its.is(run.Study).fresh {
+		q.chosen[run.Id] = true
+	}
 }
 
 // memberOf returns what is known of a study's run, nil if the study has no such run.

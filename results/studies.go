@@ -272,7 +272,7 @@ func copyStudy(s *trellisv1.Study) *trellisv1.Study {
 		Name: s.Name, Spec: s.Spec, State: s.State, DataSet: s.DataSet, CreateTime: s.CreateTime, EndTime: s.EndTime,
 		Progress: copyProgress(s.Progress), CreateIndex: s.CreateIndex, ModifyIndex: s.ModifyIndex,
 		Numerics: s.Numerics, Fresh: s.Fresh, EarlierSpecs: s.EarlierSpecs, Indices: s.Indices, Settled: s.Settled,
-		Forecast: s.Forecast, Pretrained: s.Pretrained,
+		Forecast: s.Forecast, Pretrained: s.Pretrained, WaitingFor: s.WaitingFor,
 	}
 }
 

@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
 // log, the lines below each are what the store answers. Run with -update to rewrite the answers.
 //
 //	create STUDY RUN:MILESTONE,... ... | fresh STUDY RUN:MILESTONE,... ...
-//	study STUDY STATE | delete STUDY | worker NAME STATE SLOTS | grant STUDY RUN WORKER [STUDY RUN WORKER]...
+//	study STUDY STATE | delete STUDY | worker NAME STATE SLOTS [MACHINE] | grant STUDY RUN WORKER [STUDY RUN WORKER]...
 //	report STUDY RUN ATTEMPT FIRST-EPOCH VALIDATION-LOSS,... [EPOCH:TEST-LOSS,...]
 //	checkpoint STUDY RUN ATTEMPT EPOCH DIGIT
 //	success STUDY RUN ATTEMPT EPOCHS (it has stopped early) | complete STUDY RUN ATTEMPT EPOCHS (it has come to its maximum)
@@ -116,7 +116,7 @@ func (r *replayer) run(words []string) string {
 		err = r.store.SetWorker(r.index, at(r.index), &trellisv1.Worker{
 			Name:  args[0],
 			State: trellisv1.WorkerState(trellisv1.WorkerState_value["WORKER_STATE_"+strings.ToUpper(args[1])]),
-			Slots: uint32(r.number(args[2])),
+			Slots: uint32(r.number(args[2])), Machine: args[3],
 		})
 	case "grant":
 		var grants []*trellisv1.Grant

@@ -2,6 +2,8 @@ package results
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-memdb"
@@ -36,7 +38,7 @@ func workersSchema() *memdb.TableSchema {
 func workerKey(w *trellisv1.Worker) key { return textKey(w.Name) }
 
 // SetWorker registers a worker or changes its state. READY and DRAINING register a worker that is unknown or LOST; a
-// worker that registers, or says again that it is READY, is described by slots, version and processor. DRAINING keeps
+// worker that registers, or says again that it is READY, is described by slots, version, processor and machine. DRAINING keeps
 // the runs that it holds. LOST charges them to their budgets as WORKER_LOST; GONE gives them back for nothing. A worker
 // that is LOST or GONE already stays as it is. Other moves are an ErrIllegalMove, those of an unknown worker
 // ErrNotFound; a worker without a name or slots is ErrInvalid.
@@ -111,14 +113,16 @@ func (c *change) addWorker(worker *trellisv1.Worker) error {
 // describeWorker takes over what a worker says of itself, if that is news.
 func (c *change) describeWorker(worker, description *trellisv1.Worker) (*trellisv1.Worker, error) {
 	slots, version, processor := description.GetSlots(), description.GetVersion(), description.GetProcessor()
+	machine := description.GetMachine()
 	if slots == 0 {
 		return nil, fmt.Errorf("a worker without slots: %w", ErrInvalid)
 	}
-	if worker.Slots == slots && worker.Version == version && worker.Processor == processor {
+	if worker.Slots == slots && worker.Version == version && worker.Processor == processor && worker.Machine == machine {
 		return worker, nil
 	}
 	worker = c.workers.edit(worker)
 	worker.Slots, worker.Version, worker.Processor = slots, strings.Clone(version), strings.Clone(processor)
+	worker.Machine = strings.Clone(machine)
 	return worker, nil
 }
 
@@ -137,7 +141,7 @@ func (c *change) takeRuns(worker, event string) error {
 			run.endAttempt(lifecycle.Release)
 			continue
 		}
-		if err := run.failAttempt(trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST, ""); err != nil {
+		if err := c.failAttempt(run, trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST, ""); err != nil {
 			return err
 		}
 	}
@@ -176,6 +180,30 @@ func (s *Snapshot) Workers(ws memdb.WatchSet) ([]*trellisv1.Worker, error) {
 	return all[*trellisv1.Worker](s.reader, ws, tableWorkers, indexID, nil)
 }
 
+// ReadyWorkers returns the READY workers, by name, whether or not they have slots to fill.
+func (s *Snapshot) ReadyWorkers() ([]*trellisv1.Worker, error) {
+	workers, err := s.Workers(nil)
+	return slices.DeleteFunc(workers, func(w *trellisv1.Worker) bool { return w.State != lifecycle.WorkerReady }), err
+}
+
+// readyWorkers are those of the change.
+func (c *change) readyWorkers() (iter.Seq[*trellisv1.Worker], error) {
+	rows, err := scan[*trellisv1.Worker](c.reader, nil, tableWorkers, indexID, nil)
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(*trellisv1.Worker) bool) {
+		for row := range rows {
+			if i, edited := c.workers.byKey[string(workerKey(row))]; edited {
+				row = c.workers.rows[i].after
+			}
+			if row.State == lifecycle.WorkerReady && !yield(row) {
+				return
+			}
+		}
+	}, nil
+}
+
 // FreeWorkers returns the READY workers with slots to fill, by name. The watch set fires when that may have changed.
 func (s *Snapshot) FreeWorkers(ws memdb.WatchSet) ([]*trellisv1.Worker, error) {
 	return all[*trellisv1.Worker](s.reader, ws, tableWorkers, indexFree, nil)
@@ -206,6 +234,7 @@ func (s *Snapshot) ListWorkers(request *trellisv1.ListWorkersRequest) (*trellisv
 func copyWorker(w *trellisv1.Worker) *trellisv1.Worker {
 	return &trellisv1.Worker{
 		Name: w.Name, State: w.State, Slots: w.Slots, Runs: w.Runs, Version: w.Version, Processor: w.Processor,
-		CreateTime: w.CreateTime, UpdateTime: w.UpdateTime, ModifyIndex: w.ModifyIndex,
+		CreateTime: w.CreateTime, UpdateTime: w.UpdateTime, ModifyIndex: w.ModifyIndex, Machine: w.Machine,
+		Avoided: w.Avoided,
 	}
 }

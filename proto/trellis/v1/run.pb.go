@@ -537,8 +537,10 @@ type Failure struct {
 	Class   FailureClass           `protobuf:"varint,3,opt,name=class,proto3,enum=trellis.v1.FailureClass" json:"class,omitempty"`
 	Message string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
 	// The run's attempt_epochs and its epochs when the attempt ended.
-	Epochs        uint32 `protobuf:"varint,5,opt,name=epochs,proto3" json:"epochs,omitempty"`
-	RunEpochs     uint32 `protobuf:"varint,6,opt,name=run_epochs,json=runEpochs,proto3" json:"run_epochs,omitempty"`
+	Epochs    uint32 `protobuf:"varint,5,opt,name=epochs,proto3" json:"epochs,omitempty"`
+	RunEpochs uint32 `protobuf:"varint,6,opt,name=run_epochs,json=runEpochs,proto3" json:"run_epochs,omitempty"`
+	// The worker's machine. Empty in failures of old: the worker's name stands for it.
+	Machine       string `protobuf:"bytes,7,opt,name=machine,proto3" json:"machine,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -613,6 +615,13 @@ func (x *Failure) GetRunEpochs() uint32 {
 		return x.RunEpochs
 	}
 	return 0
+}
+
+func (x *Failure) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
 }
 
 // RunConfig is all that a worker needs to train a run. Everything except parameters.max_epochs, milestones,
@@ -1427,7 +1436,7 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x15_best_validation_loss\">\n" +
 	"\x0eMissingWeights\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xbc\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xd6\x01\n" +
 	"\aFailure\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12.\n" +
@@ -1435,7 +1444,8 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x16\n" +
 	"\x06epochs\x18\x05 \x01(\rR\x06epochs\x12\x1d\n" +
 	"\n" +
-	"run_epochs\x18\x06 \x01(\rR\trunEpochs\"\x99\x03\n" +
+	"run_epochs\x18\x06 \x01(\rR\trunEpochs\x12\x18\n" +
+	"\amachine\x18\a \x01(\tR\amachine\"\x99\x03\n" +
 	"\tRunConfig\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x126\n" +
 	"\n" +

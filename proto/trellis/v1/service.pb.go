@@ -2554,8 +2554,10 @@ type Hello struct {
 	Version   string `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
 	Processor string `protobuf:"bytes,6,opt,name=processor,proto3" json:"processor,omitempty"`
 	// Attempts that the worker still trains, or for which it still has reports or an outcome to deliver.
-	Attempts      []uint64 `protobuf:"varint,7,rep,packed,name=attempts,proto3" json:"attempts,omitempty"`
-	Draining      bool     `protobuf:"varint,8,opt,name=draining,proto3" json:"draining,omitempty"`
+	Attempts []uint64 `protobuf:"varint,7,rep,packed,name=attempts,proto3" json:"attempts,omitempty"`
+	Draining bool     `protobuf:"varint,8,opt,name=draining,proto3" json:"draining,omitempty"`
+	// The host that the worker runs on. Empty: it counts as a machine of its own.
+	Machine       string `protobuf:"bytes,9,opt,name=machine,proto3" json:"machine,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2644,6 +2646,13 @@ func (x *Hello) GetDraining() bool {
 		return x.Draining
 	}
 	return false
+}
+
+func (x *Hello) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
 }
 
 // Heartbeat says that the process is alive, and how far each attempt has come. These are two signals, because a process
@@ -4122,7 +4131,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\a \x01(\v2\x1c.trellis.v1.CheckpointReportH\x00R\n" +
 	"checkpointB\x10\n" +
-	"\amessage\x12\x05\xbaH\x02\b\x01\"\x94\x02\n" +
+	"\amessage\x12\x05\xbaH\x02\b\x01\"\xb8\x02\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x1a\n" +
 	"\bnumerics\x18\x02 \x01(\tR\bnumerics\x12\"\n" +
@@ -4133,7 +4142,8 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\aversion\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\aversion\x12&\n" +
 	"\tprocessor\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\tprocessor\x12%\n" +
 	"\battempts\x18\a \x03(\x04B\t\xbaH\x06\x92\x01\x03\x10\x80 R\battempts\x12\x1a\n" +
-	"\bdraining\x18\b \x01(\bR\bdraining\"D\n" +
+	"\bdraining\x18\b \x01(\bR\bdraining\x12\"\n" +
+	"\amachine\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\amachine\"D\n" +
 	"\tHeartbeat\x127\n" +
 	"\battempts\x18\x01 \x03(\v2\x1b.trellis.v1.AttemptProgressR\battempts\"A\n" +
 	"\x0fAttemptProgress\x12\x18\n" +

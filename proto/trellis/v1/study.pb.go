@@ -83,6 +83,57 @@ func (StudyState) EnumDescriptor() ([]byte, []int) {
 	return file_trellis_v1_study_proto_rawDescGZIP(), []int{0}
 }
 
+type WaitingReason int32
+
+const (
+	WaitingReason_WAITING_REASON_UNSPECIFIED WaitingReason = 0
+	// The coordinator has no data set of this content.
+	WaitingReason_WAITING_REASON_DATA_MISSING WaitingReason = 1
+	// The data set of that name has other content than when the study was created.
+	WaitingReason_WAITING_REASON_DATA_CHANGED WaitingReason = 2
+)
+
+// Enum value maps for WaitingReason.
+var (
+	WaitingReason_name = map[int32]string{
+		0: "WAITING_REASON_UNSPECIFIED",
+		1: "WAITING_REASON_DATA_MISSING",
+		2: "WAITING_REASON_DATA_CHANGED",
+	}
+	WaitingReason_value = map[string]int32{
+		"WAITING_REASON_UNSPECIFIED":  0,
+		"WAITING_REASON_DATA_MISSING": 1,
+		"WAITING_REASON_DATA_CHANGED": 2,
+	}
+)
+
+func (x WaitingReason) Enum() *WaitingReason {
+	p := new(WaitingReason)
+	*p = x
+	return p
+}
+
+func (x WaitingReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (WaitingReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_trellis_v1_study_proto_enumTypes[1].Descriptor()
+}
+
+func (WaitingReason) Type() protoreflect.EnumType {
+	return &file_trellis_v1_study_proto_enumTypes[1]
+}
+
+func (x WaitingReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use WaitingReason.Descriptor instead.
+func (WaitingReason) EnumDescriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{1}
+}
+
 // StudySpec is what a user submits: which network to train on which data, and the grid to search. A spec file is this
 // message in YAML. In a file, an axis may also be a list or a single value, and `grid` may be a single grid.
 type StudySpec struct {
@@ -1407,7 +1458,10 @@ type Study struct {
 	// The work that remains, as of now. Not stored, and unset once the study has ended.
 	Forecast *Forecast `protobuf:"bytes,15,opt,name=forecast,proto3" json:"forecast,omitempty"`
 	// Where its pretrained weights come from. Unset if it has none.
-	Pretrained    *Source `protobuf:"bytes,16,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
+	Pretrained *Source `protobuf:"bytes,16,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
+	// What its runs wait for before any is given to a worker. Unset if nothing is missing. Not stored: the leader knows, other
+	// nodes leave it unset.
+	WaitingFor    *WaitingFor `protobuf:"bytes,17,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1554,6 +1608,76 @@ func (x *Study) GetPretrained() *Source {
 	return nil
 }
 
+func (x *Study) GetWaitingFor() *WaitingFor {
+	if x != nil {
+		return x.WaitingFor
+	}
+	return nil
+}
+
+// WaitingFor is what is missing to train a study's runs.
+type WaitingFor struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Reason WaitingReason          `protobuf:"varint,1,opt,name=reason,proto3,enum=trellis.v1.WaitingReason" json:"reason,omitempty"`
+	// The digest that the data set of the study's name has now, if it has changed.
+	Found string `protobuf:"bytes,2,opt,name=found,proto3" json:"found,omitempty"`
+	// Why the data set can't be used, if it is missing.
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaitingFor) Reset() {
+	*x = WaitingFor{}
+	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaitingFor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaitingFor) ProtoMessage() {}
+
+func (x *WaitingFor) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaitingFor.ProtoReflect.Descriptor instead.
+func (*WaitingFor) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *WaitingFor) GetReason() WaitingReason {
+	if x != nil {
+		return x.Reason
+	}
+	return WaitingReason_WAITING_REASON_UNSPECIFIED
+}
+
+func (x *WaitingFor) GetFound() string {
+	if x != nil {
+		return x.Found
+	}
+	return ""
+}
+
+func (x *WaitingFor) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // Estimate is an estimated number, with an interval that contains the true number with the forecast's confidence.
 type Estimate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1566,7 +1690,7 @@ type Estimate struct {
 
 func (x *Estimate) Reset() {
 	*x = Estimate{}
-	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	mi := &file_trellis_v1_study_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1578,7 +1702,7 @@ func (x *Estimate) String() string {
 func (*Estimate) ProtoMessage() {}
 
 func (x *Estimate) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	mi := &file_trellis_v1_study_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1591,7 +1715,7 @@ func (x *Estimate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Estimate.ProtoReflect.Descriptor instead.
 func (*Estimate) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{18}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Estimate) GetExpected() float64 {
@@ -1638,7 +1762,7 @@ type Forecast struct {
 
 func (x *Forecast) Reset() {
 	*x = Forecast{}
-	mi := &file_trellis_v1_study_proto_msgTypes[19]
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1650,7 +1774,7 @@ func (x *Forecast) String() string {
 func (*Forecast) ProtoMessage() {}
 
 func (x *Forecast) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[19]
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1663,7 +1787,7 @@ func (x *Forecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast.ProtoReflect.Descriptor instead.
 func (*Forecast) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{19}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Forecast) GetEpochs() *Estimate {
@@ -1745,7 +1869,7 @@ type ForecastBasis struct {
 
 func (x *ForecastBasis) Reset() {
 	*x = ForecastBasis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1757,7 +1881,7 @@ func (x *ForecastBasis) String() string {
 func (*ForecastBasis) ProtoMessage() {}
 
 func (x *ForecastBasis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1770,7 +1894,7 @@ func (x *ForecastBasis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastBasis.ProtoReflect.Descriptor instead.
 func (*ForecastBasis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ForecastBasis) GetEpochs() uint64 {
@@ -1892,7 +2016,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2028,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2041,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Progress) GetTrials() uint64 {
@@ -2063,7 +2187,7 @@ type Forecast_Alternative struct {
 
 func (x *Forecast_Alternative) Reset() {
 	*x = Forecast_Alternative{}
-	mi := &file_trellis_v1_study_proto_msgTypes[23]
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2199,7 @@ func (x *Forecast_Alternative) String() string {
 func (*Forecast_Alternative) ProtoMessage() {}
 
 func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[23]
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2212,7 @@ func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast_Alternative.ProtoReflect.Descriptor instead.
 func (*Forecast_Alternative) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{19, 0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20, 0}
 }
 
 func (x *Forecast_Alternative) GetSlots() uint32 {
@@ -2122,7 +2246,7 @@ type ForecastBasis_Probe struct {
 
 func (x *ForecastBasis_Probe) Reset() {
 	*x = ForecastBasis_Probe{}
-	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	mi := &file_trellis_v1_study_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2134,7 +2258,7 @@ func (x *ForecastBasis_Probe) String() string {
 func (*ForecastBasis_Probe) ProtoMessage() {}
 
 func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	mi := &file_trellis_v1_study_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2147,7 +2271,7 @@ func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastBasis_Probe.ProtoReflect.Descriptor instead.
 func (*ForecastBasis_Probe) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20, 0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21, 0}
 }
 
 func (x *ForecastBasis_Probe) GetTrainings() uint32 {
@@ -2341,7 +2465,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12$\n" +
 	"\binterval\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\binterval\x12#\n" +
-	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\x98\x05\n" +
+	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xd1\x05\n" +
 	"\x05Study\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x04spec\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12,\n" +
@@ -2362,7 +2486,14 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\bforecast\x18\x0f \x01(\v2\x14.trellis.v1.ForecastR\bforecast\x122\n" +
 	"\n" +
 	"pretrained\x18\x10 \x01(\v2\x12.trellis.v1.SourceR\n" +
-	"pretrained\"L\n" +
+	"pretrained\x127\n" +
+	"\vwaiting_for\x18\x11 \x01(\v2\x16.trellis.v1.WaitingForR\n" +
+	"waitingFor\"o\n" +
+	"\n" +
+	"WaitingFor\x121\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x19.trellis.v1.WaitingReasonR\x06reason\x12\x14\n" +
+	"\x05found\x18\x02 \x01(\tR\x05found\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"L\n" +
 	"\bEstimate\x12\x1a\n" +
 	"\bexpected\x18\x01 \x01(\x01R\bexpected\x12\x10\n" +
 	"\x03low\x18\x02 \x01(\x01R\x03low\x12\x12\n" +
@@ -2437,7 +2568,11 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x13STUDY_STATE_RUNNING\x10\x01\x12\x16\n" +
 	"\x12STUDY_STATE_PAUSED\x10\x02\x12\x19\n" +
 	"\x15STUDY_STATE_COMPLETED\x10\x03\x12\x18\n" +
-	"\x14STUDY_STATE_CANCELED\x10\x04B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x14STUDY_STATE_CANCELED\x10\x04*q\n" +
+	"\rWaitingReason\x12\x1e\n" +
+	"\x1aWAITING_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
+	"\x1bWAITING_REASON_DATA_MISSING\x10\x01\x12\x1f\n" +
+	"\x1bWAITING_REASON_DATA_CHANGED\x10\x02B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_study_proto_rawDescOnce sync.Once
@@ -2451,87 +2586,91 @@ func file_trellis_v1_study_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_study_proto_rawDescData
 }
 
-var file_trellis_v1_study_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_trellis_v1_study_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_trellis_v1_study_proto_goTypes = []any{
 	(StudyState)(0),               // 0: trellis.v1.StudyState
-	(*StudySpec)(nil),             // 1: trellis.v1.StudySpec
-	(*Grid)(nil),                  // 2: trellis.v1.Grid
-	(*Model)(nil),                 // 3: trellis.v1.Model
-	(*ModelAxis)(nil),             // 4: trellis.v1.ModelAxis
-	(*ModelMetric)(nil),           // 5: trellis.v1.ModelMetric
-	(*Pretrained)(nil),            // 6: trellis.v1.Pretrained
-	(*Source)(nil),                // 7: trellis.v1.Source
-	(*IntegerAxis)(nil),           // 8: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),            // 9: trellis.v1.NumberAxis
-	(*Range)(nil),                 // 10: trellis.v1.Range
-	(*Split)(nil),                 // 11: trellis.v1.Split
-	(*EarlyStopping)(nil),         // 12: trellis.v1.EarlyStopping
-	(*Synthetic)(nil),             // 13: trellis.v1.Synthetic
-	(*Settle)(nil),                // 14: trellis.v1.Settle
-	(*Pruning)(nil),               // 15: trellis.v1.Pruning
-	(*SuccessiveHalving)(nil),     // 16: trellis.v1.SuccessiveHalving
-	(*MedianStopping)(nil),        // 17: trellis.v1.MedianStopping
-	(*Study)(nil),                 // 18: trellis.v1.Study
-	(*Estimate)(nil),              // 19: trellis.v1.Estimate
-	(*Forecast)(nil),              // 20: trellis.v1.Forecast
-	(*ForecastBasis)(nil),         // 21: trellis.v1.ForecastBasis
-	(*Progress)(nil),              // 22: trellis.v1.Progress
-	nil,                           // 23: trellis.v1.Grid.AxesEntry
-	(*Forecast_Alternative)(nil),  // 24: trellis.v1.Forecast.Alternative
-	(*ForecastBasis_Probe)(nil),   // 25: trellis.v1.ForecastBasis.Probe
-	(*Parameters)(nil),            // 26: trellis.v1.Parameters
-	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
-	(*DataSet)(nil),               // 28: trellis.v1.DataSet
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(WaitingReason)(0),            // 1: trellis.v1.WaitingReason
+	(*StudySpec)(nil),             // 2: trellis.v1.StudySpec
+	(*Grid)(nil),                  // 3: trellis.v1.Grid
+	(*Model)(nil),                 // 4: trellis.v1.Model
+	(*ModelAxis)(nil),             // 5: trellis.v1.ModelAxis
+	(*ModelMetric)(nil),           // 6: trellis.v1.ModelMetric
+	(*Pretrained)(nil),            // 7: trellis.v1.Pretrained
+	(*Source)(nil),                // 8: trellis.v1.Source
+	(*IntegerAxis)(nil),           // 9: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),            // 10: trellis.v1.NumberAxis
+	(*Range)(nil),                 // 11: trellis.v1.Range
+	(*Split)(nil),                 // 12: trellis.v1.Split
+	(*EarlyStopping)(nil),         // 13: trellis.v1.EarlyStopping
+	(*Synthetic)(nil),             // 14: trellis.v1.Synthetic
+	(*Settle)(nil),                // 15: trellis.v1.Settle
+	(*Pruning)(nil),               // 16: trellis.v1.Pruning
+	(*SuccessiveHalving)(nil),     // 17: trellis.v1.SuccessiveHalving
+	(*MedianStopping)(nil),        // 18: trellis.v1.MedianStopping
+	(*Study)(nil),                 // 19: trellis.v1.Study
+	(*WaitingFor)(nil),            // 20: trellis.v1.WaitingFor
+	(*Estimate)(nil),              // 21: trellis.v1.Estimate
+	(*Forecast)(nil),              // 22: trellis.v1.Forecast
+	(*ForecastBasis)(nil),         // 23: trellis.v1.ForecastBasis
+	(*Progress)(nil),              // 24: trellis.v1.Progress
+	nil,                           // 25: trellis.v1.Grid.AxesEntry
+	(*Forecast_Alternative)(nil),  // 26: trellis.v1.Forecast.Alternative
+	(*ForecastBasis_Probe)(nil),   // 27: trellis.v1.ForecastBasis.Probe
+	(*Parameters)(nil),            // 28: trellis.v1.Parameters
+	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
+	(*DataSet)(nil),               // 30: trellis.v1.DataSet
+	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
 }
 var file_trellis_v1_study_proto_depIdxs = []int32{
-	2,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
-	8,  // 1: trellis.v1.StudySpec.seeds:type_name -> trellis.v1.IntegerAxis
-	8,  // 2: trellis.v1.StudySpec.batch_size:type_name -> trellis.v1.IntegerAxis
-	11, // 3: trellis.v1.StudySpec.split:type_name -> trellis.v1.Split
-	12, // 4: trellis.v1.StudySpec.early_stopping:type_name -> trellis.v1.EarlyStopping
-	13, // 5: trellis.v1.StudySpec.synthetic:type_name -> trellis.v1.Synthetic
-	14, // 6: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
-	15, // 7: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
-	6,  // 8: trellis.v1.StudySpec.pretrained:type_name -> trellis.v1.Pretrained
-	8,  // 9: trellis.v1.Grid.latent_dim:type_name -> trellis.v1.IntegerAxis
-	9,  // 10: trellis.v1.Grid.learning_rate:type_name -> trellis.v1.NumberAxis
-	9,  // 11: trellis.v1.Grid.weight_decay:type_name -> trellis.v1.NumberAxis
-	8,  // 12: trellis.v1.Grid.max_epochs:type_name -> trellis.v1.IntegerAxis
-	23, // 13: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
-	4,  // 14: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
-	5,  // 15: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
-	26, // 16: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
-	10, // 17: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
-	10, // 18: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
-	10, // 19: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
-	10, // 20: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
-	10, // 21: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
-	10, // 22: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
-	27, // 23: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
-	16, // 24: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
-	17, // 25: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
-	1,  // 26: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
+	3,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
+	9,  // 1: trellis.v1.StudySpec.seeds:type_name -> trellis.v1.IntegerAxis
+	9,  // 2: trellis.v1.StudySpec.batch_size:type_name -> trellis.v1.IntegerAxis
+	12, // 3: trellis.v1.StudySpec.split:type_name -> trellis.v1.Split
+	13, // 4: trellis.v1.StudySpec.early_stopping:type_name -> trellis.v1.EarlyStopping
+	14, // 5: trellis.v1.StudySpec.synthetic:type_name -> trellis.v1.Synthetic
+	15, // 6: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
+	16, // 7: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
+	7,  // 8: trellis.v1.StudySpec.pretrained:type_name -> trellis.v1.Pretrained
+	9,  // 9: trellis.v1.Grid.latent_dim:type_name -> trellis.v1.IntegerAxis
+	10, // 10: trellis.v1.Grid.learning_rate:type_name -> trellis.v1.NumberAxis
+	10, // 11: trellis.v1.Grid.weight_decay:type_name -> trellis.v1.NumberAxis
+	9,  // 12: trellis.v1.Grid.max_epochs:type_name -> trellis.v1.IntegerAxis
+	25, // 13: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
+	5,  // 14: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
+	6,  // 15: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
+	28, // 16: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
+	11, // 17: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
+	11, // 18: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
+	11, // 19: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
+	11, // 20: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
+	11, // 21: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
+	11, // 22: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
+	29, // 23: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
+	17, // 24: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
+	18, // 25: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
+	2,  // 26: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
 	0,  // 27: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
-	28, // 28: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
-	29, // 29: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
-	29, // 30: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
-	22, // 31: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
-	1,  // 32: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
-	20, // 33: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
-	7,  // 34: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
-	19, // 35: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	19, // 36: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	24, // 37: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	21, // 38: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	25, // 39: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	9,  // 40: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	30, // 28: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
+	31, // 29: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
+	31, // 30: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
+	24, // 31: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
+	2,  // 32: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
+	22, // 33: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
+	8,  // 34: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
+	20, // 35: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
+	1,  // 36: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
+	21, // 37: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	21, // 38: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	26, // 39: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	23, // 40: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	27, // 41: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	10, // 42: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	43, // [43:43] is the sub-list for method output_type
+	43, // [43:43] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }
@@ -2552,8 +2691,8 @@ func file_trellis_v1_study_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_study_proto_rawDesc), len(file_trellis_v1_study_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   25,
+			NumEnums:      2,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

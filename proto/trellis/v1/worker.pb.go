@@ -82,6 +82,61 @@ func (WorkerState) EnumDescriptor() ([]byte, []int) {
 	return file_trellis_v1_worker_proto_rawDescGZIP(), []int{0}
 }
 
+type AvoidanceReason int32
+
+const (
+	AvoidanceReason_AVOIDANCE_REASON_UNSPECIFIED AvoidanceReason = 0
+	// It has said itself that it can't train.
+	AvoidanceReason_AVOIDANCE_REASON_UNFIT AvoidanceReason = 1
+	// Different runs failed on it, one after the other, and one of them has succeeded on another worker.
+	AvoidanceReason_AVOIDANCE_REASON_OTHERS_SUCCEED AvoidanceReason = 2
+	// Different runs of one study failed on it, one after the other: its fault or the study's.
+	AvoidanceReason_AVOIDANCE_REASON_STUDY_FAILS AvoidanceReason = 3
+)
+
+// Enum value maps for AvoidanceReason.
+var (
+	AvoidanceReason_name = map[int32]string{
+		0: "AVOIDANCE_REASON_UNSPECIFIED",
+		1: "AVOIDANCE_REASON_UNFIT",
+		2: "AVOIDANCE_REASON_OTHERS_SUCCEED",
+		3: "AVOIDANCE_REASON_STUDY_FAILS",
+	}
+	AvoidanceReason_value = map[string]int32{
+		"AVOIDANCE_REASON_UNSPECIFIED":    0,
+		"AVOIDANCE_REASON_UNFIT":          1,
+		"AVOIDANCE_REASON_OTHERS_SUCCEED": 2,
+		"AVOIDANCE_REASON_STUDY_FAILS":    3,
+	}
+)
+
+func (x AvoidanceReason) Enum() *AvoidanceReason {
+	p := new(AvoidanceReason)
+	*p = x
+	return p
+}
+
+func (x AvoidanceReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AvoidanceReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_trellis_v1_worker_proto_enumTypes[1].Descriptor()
+}
+
+func (AvoidanceReason) Type() protoreflect.EnumType {
+	return &file_trellis_v1_worker_proto_enumTypes[1]
+}
+
+func (x AvoidanceReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AvoidanceReason.Descriptor instead.
+func (AvoidanceReason) EnumDescriptor() ([]byte, []int) {
+	return file_trellis_v1_worker_proto_rawDescGZIP(), []int{1}
+}
+
 // Worker is a process that trains runs.
 type Worker struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -100,7 +155,12 @@ type Worker struct {
 	// When it last changed state.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Log index of the last command that changed it.
-	ModifyIndex   uint64 `protobuf:"varint,9,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	ModifyIndex uint64 `protobuf:"varint,9,opt,name=modify_index,json=modifyIndex,proto3" json:"modify_index,omitempty"`
+	// The host that it runs on: workers of one machine fail for the same reasons. Empty in workers of old: each counts as a
+	// machine of its own.
+	Machine string `protobuf:"bytes,10,opt,name=machine,proto3" json:"machine,omitempty"`
+	// Why it is given no runs, or none of some studies, for now. Not stored: the leader knows, other nodes leave it unset.
+	Avoided       []*Avoidance `protobuf:"bytes,11,rep,name=avoided,proto3" json:"avoided,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -198,12 +258,97 @@ func (x *Worker) GetModifyIndex() uint64 {
 	return 0
 }
 
+func (x *Worker) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *Worker) GetAvoided() []*Avoidance {
+	if x != nil {
+		return x.Avoided
+	}
+	return nil
+}
+
+// Avoidance is a time in which a worker is given no runs, because attempts at them failed on it.
+type Avoidance struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Reason AvoidanceReason        `protobuf:"varint,1,opt,name=reason,proto3,enum=trellis.v1.AvoidanceReason" json:"reason,omitempty"`
+	// Only this study's runs are kept from it. Empty: all are.
+	Study string                 `protobuf:"bytes,2,opt,name=study,proto3" json:"study,omitempty"`
+	Until *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
+	// The message of the last failure.
+	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Avoidance) Reset() {
+	*x = Avoidance{}
+	mi := &file_trellis_v1_worker_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Avoidance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Avoidance) ProtoMessage() {}
+
+func (x *Avoidance) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_worker_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Avoidance.ProtoReflect.Descriptor instead.
+func (*Avoidance) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_worker_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Avoidance) GetReason() AvoidanceReason {
+	if x != nil {
+		return x.Reason
+	}
+	return AvoidanceReason_AVOIDANCE_REASON_UNSPECIFIED
+}
+
+func (x *Avoidance) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *Avoidance) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Avoidance) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_trellis_v1_worker_proto protoreflect.FileDescriptor
 
 const file_trellis_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"\x17trellis/v1/worker.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xca\x02\n" +
+	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x03\n" +
 	"\x06Worker\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.trellis.v1.WorkerStateR\x05state\x12\x14\n" +
@@ -215,13 +360,26 @@ const file_trellis_v1_worker_proto_rawDesc = "" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12!\n" +
-	"\fmodify_index\x18\t \x01(\x04R\vmodifyIndex*\x8c\x01\n" +
+	"\fmodify_index\x18\t \x01(\x04R\vmodifyIndex\x12\x18\n" +
+	"\amachine\x18\n" +
+	" \x01(\tR\amachine\x12/\n" +
+	"\aavoided\x18\v \x03(\v2\x15.trellis.v1.AvoidanceR\aavoided\"\xa2\x01\n" +
+	"\tAvoidance\x123\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x1b.trellis.v1.AvoidanceReasonR\x06reason\x12\x14\n" +
+	"\x05study\x18\x02 \x01(\tR\x05study\x120\n" +
+	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage*\x8c\x01\n" +
 	"\vWorkerState\x12\x1c\n" +
 	"\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12WORKER_STATE_READY\x10\x01\x12\x19\n" +
 	"\x15WORKER_STATE_DRAINING\x10\x02\x12\x15\n" +
 	"\x11WORKER_STATE_LOST\x10\x03\x12\x15\n" +
-	"\x11WORKER_STATE_GONE\x10\x04B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x11WORKER_STATE_GONE\x10\x04*\x96\x01\n" +
+	"\x0fAvoidanceReason\x12 \n" +
+	"\x1cAVOIDANCE_REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16AVOIDANCE_REASON_UNFIT\x10\x01\x12#\n" +
+	"\x1fAVOIDANCE_REASON_OTHERS_SUCCEED\x10\x02\x12 \n" +
+	"\x1cAVOIDANCE_REASON_STUDY_FAILS\x10\x03B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_worker_proto_rawDescOnce sync.Once
@@ -235,22 +393,27 @@ func file_trellis_v1_worker_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_worker_proto_rawDescData
 }
 
-var file_trellis_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_trellis_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_trellis_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_trellis_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_trellis_v1_worker_proto_goTypes = []any{
 	(WorkerState)(0),              // 0: trellis.v1.WorkerState
-	(*Worker)(nil),                // 1: trellis.v1.Worker
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(AvoidanceReason)(0),          // 1: trellis.v1.AvoidanceReason
+	(*Worker)(nil),                // 2: trellis.v1.Worker
+	(*Avoidance)(nil),             // 3: trellis.v1.Avoidance
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 }
 var file_trellis_v1_worker_proto_depIdxs = []int32{
 	0, // 0: trellis.v1.Worker.state:type_name -> trellis.v1.WorkerState
-	2, // 1: trellis.v1.Worker.create_time:type_name -> google.protobuf.Timestamp
-	2, // 2: trellis.v1.Worker.update_time:type_name -> google.protobuf.Timestamp
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 1: trellis.v1.Worker.create_time:type_name -> google.protobuf.Timestamp
+	4, // 2: trellis.v1.Worker.update_time:type_name -> google.protobuf.Timestamp
+	3, // 3: trellis.v1.Worker.avoided:type_name -> trellis.v1.Avoidance
+	1, // 4: trellis.v1.Avoidance.reason:type_name -> trellis.v1.AvoidanceReason
+	4, // 5: trellis.v1.Avoidance.until:type_name -> google.protobuf.Timestamp
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_worker_proto_init() }
@@ -263,8 +426,8 @@ func file_trellis_v1_worker_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_worker_proto_rawDesc), len(file_trellis_v1_worker_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   1,
+			NumEnums:      2,
+			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
