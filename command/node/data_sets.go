@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -55,11 +56,21 @@ type dataSets struct {
 	library dataset.Library
 
 	mu sync.Mutex
-	// found are the sets that have been asked for, by digest.
+	// found are the sets that have been found, by digest.
 	found map[string]*dataset.Set
-	// mnist is its digest once it has been found: MNIST is the same for ever, other data sets may change in their
+	// mnist is its digest once it has been found: MNIST is the same forever, other data sets may change in their
 	// folder.
 	mnist string
+	// read are what folders had in them when they were read last, by name: they are not read again as long as their files
+	// look the same.
+	read map[string]folder
+}
+
+// folder is what was in a folder.
+type folder struct {
+	// look is what the folder's files looked like: their names, sizes and times of change.
+	look string
+	set  *dataset.Set
 }
 
 var _ coordinator.DataSets = (*dataSets)(nil)
@@ -68,6 +79,7 @@ func newDataSets(options *DataOptions) (*dataSets, error) {
 	d := &dataSets{
 		library: dataset.Library{Dir: options.dataSets, CacheDir: options.cacheDir},
 		found:   make(map[string]*dataset.Set),
+		read:    make(map[string]folder),
 	}
 	if options.dataSets != "" {
 		if info, err := os.Stat(options.dataSets); err != nil {
@@ -90,9 +102,18 @@ func newDataSets(options *DataOptions) (*dataSets, error) {
 func (d *dataSets) Find(ctx context.Context, name string) (*trellisv1.DataSet, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if name == dataset.MNIST && d.mnist != "" {
-		return describeDataSet(d.found[d.mnist]), nil
+	set, err := d.find(ctx, name)
+	if err != nil {
+		return nil, err
 	}
+	return describeDataSet(set), nil
+}
+
+func (d *dataSets) find(ctx context.Context, name string) (*dataset.Set, error) {
+	if name == dataset.MNIST && d.mnist != "" {
+		return d.found[d.mnist], nil
+	}
+	look := d.look(name)
 	set, err := d.library.Find(ctx, name)
 	if err != nil {
 		return nil, err
@@ -100,11 +121,79 @@ func (d *dataSets) Find(ctx context.Context, name string) (*trellisv1.DataSet, e
 	d.found[set.Digest] = set
 	if name == dataset.MNIST {
 		d.mnist = set.Digest
+	} else {
+		d.read[name] = folder{look, set}
 	}
-	return describeDataSet(set), nil
+	return set, nil
 }
 
-// Open returns a file of a data set that Find has returned.
+// FindDigest returns the data set of that digest: the one of that name, or of another.
+func (d *dataSets) FindDigest(
+	ctx context.Context, digest, name string,
+) (*trellisv1.DataSet, *trellisv1.WaitingFor) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	named, err := d.findAgain(ctx, name)
+	if err == nil && named.Digest == digest {
+		return describeDataSet(named), nil
+	}
+	for _, other := range d.others(name) {
+		if set, err := d.findAgain(ctx, other); err == nil && set.Digest == digest {
+			return describeDataSet(set), nil
+		}
+	}
+	if err != nil {
+		return nil, &trellisv1.WaitingFor{
+			Reason: trellisv1.WaitingReason_WAITING_REASON_DATA_MISSING, Message: err.Error(),
+		}
+	}
+	return nil, &trellisv1.WaitingFor{
+		Reason: trellisv1.WaitingReason_WAITING_REASON_DATA_CHANGED, Found: named.Digest,
+	}
+}
+
+// others are the folders of the library besides the one of that name.
+func (d *dataSets) others(name string) (names []string) {
+	available, err := d.library.Available()
+	if err != nil {
+		return nil // What is wrong with the folder is told of the name.
+	}
+	for _, folder := range available {
+		if folder.Name != name && folder.Name != dataset.MNIST && folder.Err == nil {
+			names = append(names, folder.Name)
+		}
+	}
+	return names
+}
+
+// findAgain is find, which does not read a folder again whose files look the same.
+func (d *dataSets) findAgain(ctx context.Context, name string) (*dataset.Set, error) {
+	if read, known := d.read[name]; known && read.look != "" && read.look == d.look(name) {
+		d.found[read.set.Digest] = read.set
+		return read.set, nil
+	}
+	return d.find(ctx, name)
+}
+
+// look is what the files in a folder look like, empty if that can't be told.
+func (d *dataSets) look(name string) string {
+	path := filepath.Join(d.library.Dir, name)
+	entries, err := os.ReadDir(path)
+	if err != nil || d.library.Dir == "" {
+		return ""
+	}
+	var look strings.Builder
+	for _, entry := range entries {
+		info, err := os.Stat(filepath.Join(path, entry.Name())) // It follows links.
+		if err != nil {
+			return ""
+		}
+		fmt.Fprintf(&look, "%q %d %d\n", entry.Name(), info.Size(), info.ModTime().UnixNano())
+	}
+	return look.String()
+}
+
+// Open returns a file of a data set that Find or FindDigest has returned.
 func (d *dataSets) Open(_ context.Context, digest, sha256 string) (io.ReadCloser, error) {
 	d.mu.Lock()
 	set := d.found[digest]

@@ -6,8 +6,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer/dataset"
 )
 
@@ -74,5 +76,72 @@ func TestDataSets(t *testing.T) {
 	changed, err := d.Find(t.Context(), "blank")
 	if err != nil || changed.GetDigest() == found.GetDigest() {
 		t.Errorf("after a change, found %v, %v", changed, err)
+	}
+}
+
+// A data set is found by its content under whatever name. If it is nowhere, what the name stands for now is told.
+func TestFindDigest(t *testing.T) {
+	dir := t.TempDir()
+	writeDataSet(t, filepath.Join(dir, "a"), 12, 5)
+	d, err := newDataSets(&DataOptions{dataSets: dir, cacheDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := d.Find(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rename := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(filepath.Join(dir, from), filepath.Join(dir, to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	served := func(name string) *trellisv1.WaitingFor {
+		t.Helper()
+		found, missing := d.FindDigest(t.Context(), a.GetDigest(), name)
+		if missing == nil {
+			if found.GetDigest() != a.GetDigest() {
+				t.Errorf("found %v", found)
+			}
+			for _, file := range found.GetFiles() {
+				content, err := d.Open(t.Context(), a.GetDigest(), file.GetSha256())
+				if err != nil {
+					t.Errorf("open %s: %v", file.GetName(), err)
+					continue
+				}
+				content.Close()
+			}
+		}
+		return missing
+	}
+	rename("a", "b")
+	for _, name := range []string{"a", "b"} {
+		if missing := served(name); missing != nil {
+			t.Errorf("a folder that has been renamed, asked for as %s: %v", name, missing)
+		}
+	}
+	writeDataSet(t, filepath.Join(dir, "a"), 13, 5)
+	if missing := served("a"); missing != nil {
+		t.Errorf("there is another folder of its name: %v", missing)
+	}
+	writeDataSet(t, filepath.Join(dir, "b"), 14, 5)
+	other, err := d.Find(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if missing := served("a"); missing.GetReason() != trellisv1.WaitingReason_WAITING_REASON_DATA_CHANGED ||
+		missing.GetFound() != other.GetDigest() {
+		t.Errorf("its content has changed: %v", missing)
+	}
+	rename("a", "c")
+	if missing := served("a"); missing.GetReason() != trellisv1.WaitingReason_WAITING_REASON_DATA_MISSING ||
+		!strings.Contains(missing.GetMessage(), "there is b, c and mnist") &&
+			!strings.Contains(missing.GetMessage(), "there is b, c, mnist") {
+		t.Errorf("it is gone: %v", missing)
+	}
+	writeDataSet(t, filepath.Join(dir, "a"), 12, 5)
+	if missing := served("a"); missing != nil {
+		t.Errorf("it is back: %v", missing)
 	}
 }
