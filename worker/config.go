@@ -117,6 +117,15 @@ func hostName() string {
 	return name[:min(len(name), maxNameLength)]
 }
 
+// machine tells the coordinator which workers are on one machine. Nothing, if the host has no name of its own.
+func machine() string {
+	name, err := os.Hostname()
+	if err != nil || !utf8.ValidString(name) || len(name) > maxNameLength || name == "localhost" {
+		return ""
+	}
+	return name
+}
+
 func cacheDir() string {
 	dir, err := os.UserCacheDir()
 	if err != nil {

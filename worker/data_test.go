@@ -218,13 +218,14 @@ func TestDataAfterLostStream(t *testing.T) {
 }
 
 func TestDataErrors(t *testing.T) {
+	const handedBack = "handed back"
 	always := func(code codes.Code, message string) func(string, int) error {
 		return func(string, int) error { return status.Error(code, message) }
 	}
 	for _, test := range []struct {
 		name  string
 		alter func(*served, *trellisv1.Assignment)
-		// failure is in the message, empty for success. tries is how often the description was asked for.
+		// failure is in the message, empty for success, and handedBack if it is none. tries is how often the description was asked for.
 		failure string
 		tries   int
 		// class is of a failure. Default: the trainer's.
@@ -246,7 +247,15 @@ func TestDataErrors(t *testing.T) {
 		}, "no study uses a data set with the digest 0000", 1, 0},
 		{"changed", func(s *served, _ *trellisv1.Assignment) {
 			s.fail = always(codes.FailedPrecondition, "has changed since")
-		}, "has changed since", 1, 0},
+		}, handedBack, 1, 0},
+		{"changed meanwhile", func(s *served, _ *trellisv1.Assignment) {
+			s.fail = func(what string, _ int) error {
+				if what == dataset.FileNames[2] {
+					return status.Error(codes.FailedPrecondition, "has changed since")
+				}
+				return nil
+			}
+		}, handedBack, 1, 0},
 		{"damaged", func(s *served, _ *trellisv1.Assignment) {
 			s.contents[s.description.Files[1].Sha256][20]++
 		}, dataset.ErrInvalid.Error(), 1, 0},
@@ -276,6 +285,10 @@ func TestDataErrors(t *testing.T) {
 				case test.failure == "":
 					if outcome.GetSuccess() == nil {
 						t.Errorf("outcome is %v, want success", outcome)
+					}
+				case test.failure == handedBack:
+					if outcome.GetReturn() == nil {
+						t.Errorf("outcome is %v, want it handed back", outcome)
 					}
 				case failure.GetClass() != cmp.Or(test.class, trellisv1.FailureClass_FAILURE_CLASS_TRAINER) ||
 					!strings.Contains(failure.GetMessage(), test.failure):

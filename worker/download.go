@@ -7,10 +7,24 @@ import (
 	"io"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer/dataset"
 )
+
+// errNotServed means that the coordinator does not have the data set now, or not as it was. It waits for it then: runs
+// that need it are handed back, and no attempt is to blame.
+var errNotServed = errors.New("the coordinator can't serve it")
+
+// notServed is the error of a call, marked if it says that.
+func notServed(err error) error {
+	if status.Code(err) == codes.FailedPrecondition {
+		return fmt.Errorf("%w: %w", errNotServed, err)
+	}
+	return err
+}
 
 // downloader returns a function that gets data sets from the coordinator and keeps them in the cache. Files that are in
 // the cache are not downloaded again. Its calls wait until there is a connection, and have no deadline: a file has any
@@ -20,7 +34,7 @@ func downloader(client trellisv1.DataSetServiceClient, cache *dataset.Cache) fet
 		request := &trellisv1.GetDataSetRequest{Digest: digest}
 		response, err := client.GetDataSet(ctx, request, grpc.WaitForReady(true))
 		if err != nil {
-			return nil, fmt.Errorf("ask the coordinator for its files: %w", err)
+			return nil, fmt.Errorf("ask the coordinator for its files: %w", notServed(err))
 		}
 		var files []dataset.File
 		for _, f := range response.GetDataSet().GetFiles() {
@@ -53,7 +67,7 @@ func downloadFile(
 			return nil
 		}
 		if err != nil {
-			return err
+			return notServed(err)
 		}
 		if _, err := w.Write(response.GetData()); err != nil {
 			return err

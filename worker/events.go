@@ -18,6 +18,8 @@ type event struct {
 	position position
 	// unfit comes with an outcome: what is wrong with this worker, nil for nothing.
 	unfit error
+	// handedBack says that the worker gives the run up by itself: nobody has interrupted it, and it does not go on here.
+	handedBack bool
 }
 
 // events are those that Run has not taken yet. Putting never waits: who trains is not held up by Run, and at many epochs

@@ -38,6 +38,9 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 		case ctx.Err() != nil:
 			log.Debug("stopped", "epochs", last.position.epoch(), "reason", context.Cause(ctx))
 			last.outcome = a.returned()
+		case errors.Is(err, errNotServed):
+			log.Warn("handed back: the coordinator does not have its data set", "error", err)
+			last.outcome, last.handedBack = a.returned(), true
 		default:
 			log.Error("training failed", "error", err)
 			last.outcome = a.failed(w.name, err)

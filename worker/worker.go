@@ -233,6 +233,7 @@ func (w *Worker) open() {
 		Version:   w.config.Version,
 		Processor: w.processor,
 		Draining:  w.draining,
+		Machine:   machine(),
 	}
 	for _, a := range w.attempts {
 		a.resend()
@@ -297,7 +298,7 @@ func (w *Worker) handleEvent(e event) {
 	case e.outcome == nil:
 		a.reported(e.report)
 	default:
-		w.ended(a, e.outcome, e.position)
+		w.ended(a, e.outcome, e.position, e.handedBack)
 		if e.unfit != nil && !w.draining {
 			w.log.Error("this worker is not fit to train any more", "error", e.unfit)
 			w.unfit = e.unfit
@@ -307,10 +308,10 @@ func (w *Worker) handleEvent(e event) {
 }
 
 // ended notes that an attempt's goroutine has ended. Training that was only suspended has no outcome yet.
-func (w *Worker) ended(a *attempt, outcome *trellisv1.Outcome, at position) {
+func (w *Worker) ended(a *attempt, outcome *trellisv1.Outcome, at position, handedBack bool) {
 	a.working = false
 	interrupted := outcome.GetReturn() != nil
-	if interrupted && a.ctx.Err() == nil && !w.draining {
+	if interrupted && !handedBack && a.ctx.Err() == nil && !w.draining {
 		a.position = at
 		if !a.suspended {
 			w.start(a)
