@@ -64,7 +64,7 @@ var mayImport = map[string]string{
 	"coordinator/artifact":                 "proto/trellis/v1",
 	"coordinator/artifact/artifacttest":    "coordinator/artifact proto/trellis/v1",
 	"coordinator/forecast":                 "proto/trellis/v1 results results/lifecycle results/pruning",
-	"coordinator/lead":                     "coordinator/artifact proto/trellis/v1 results results/grid results/insight results/pruning results/trajectory",
+	"coordinator/lead":                     "coordinator/artifact proto/trellis/v1 results results/grid results/insight results/lifecycle results/pruning results/trajectory",
 	"coordinator/replication":              "proto/trellis/v1",
 	"coordinator/replication/memnet":       "",
 	"examples":                             "",

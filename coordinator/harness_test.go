@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,6 +51,8 @@ type harness struct {
 	stop     func()
 	// log is the coordinator's.
 	log *hookedLog
+	// missing is what is missing of the data set "tiny".
+	missing *atomic.Pointer[trellisv1.WaitingFor]
 	// disconnects end the sessions of the test's workers.
 	disconnects []context.CancelFunc
 }
@@ -141,7 +144,8 @@ func serve(t *testing.T, config Config, test func(*harness)) {
 			log.Log = wrapped
 			return log
 		}
-		coordinator, err := New(config, listener, memoryDataSets{})
+		missing := new(atomic.Pointer[trellisv1.WaitingFor])
+		coordinator, err := New(config, listener, memoryDataSets{missing})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +179,7 @@ func serve(t *testing.T, config Config, test func(*harness)) {
 		// Clients outlive the coordinator, so that they see how it ends.
 		client, endClient := context.WithCancel(context.Background())
 		h := &harness{
-			T: t, Coordinator: coordinator, log: log, ctx: client, stop: stop,
+			T: t, Coordinator: coordinator, log: log, ctx: client, stop: stop, missing: missing,
 			studies:  trellisv1.NewStudyServiceClient(conn),
 			trials:   trellisv1.NewTrialServiceClient(conn),
 			dataSets: trellisv1.NewDataSetServiceClient(conn),
@@ -429,8 +433,10 @@ func (w *fakeWorker) acknowledged(attempt uint64, epoch uint32, outcome bool) {
 	}
 }
 
-// memoryDataSets has one small data set, "tiny".
-type memoryDataSets struct{}
+// memoryDataSets has one small data set, "tiny", unless it is missing.
+type memoryDataSets struct {
+	missing *atomic.Pointer[trellisv1.WaitingFor]
+}
 
 var tinyFile = bytes.Repeat([]byte("pixels"), 300_000)
 
@@ -450,6 +456,26 @@ func (memoryDataSets) Find(_ context.Context, name string) (*trellisv1.DataSet, 
 			Size: uint64(len(tinyFile)),
 		}},
 	}, nil
+}
+
+func (d memoryDataSets) FindDigest(
+	ctx context.Context, digest, name string,
+) (*trellisv1.DataSet, *trellisv1.WaitingFor) {
+	if d.missing != nil && d.missing.Load() != nil {
+		return nil, d.missing.Load()
+	}
+	found, err := d.Find(ctx, name)
+	switch {
+	case err != nil:
+		return nil, &trellisv1.WaitingFor{
+			Reason: trellisv1.WaitingReason_WAITING_REASON_DATA_MISSING, Message: err.Error(),
+		}
+	case found.GetDigest() != digest:
+		return nil, &trellisv1.WaitingFor{
+			Reason: trellisv1.WaitingReason_WAITING_REASON_DATA_CHANGED, Found: found.GetDigest(),
+		}
+	}
+	return found, nil
 }
 
 func (memoryDataSets) Open(_ context.Context, digest, sha256 string) (io.ReadCloser, error) {

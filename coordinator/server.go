@@ -81,8 +81,8 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		Numerics: c.config.Numerics, Models: c.config.Models, Address: c.address, Version: c.config.Version,
 		Data: c.config.Data, MinFreeDisk: c.config.MinFreeDisk,
 		Store: c.store, Log: c.commands, DataSets: c.dataSets, Artifacts: c.artifacts,
-		Forecasts: forecast.NewMaker(c.logger), Sessions: c.leader, Node: self{c}, Stopping: c.stopping,
-		Logger: c.logger,
+		Forecasts: forecast.NewMaker(c.logger), Sessions: c.leader, Memory: c.leader, Node: self{c},
+		Stopping: c.stopping, Logger: c.logger,
 	})
 	services := newServices(slices.Sorted(maps.Keys(server.GetServiceInfo())))
 	grpc_health_v1.RegisterHealthServer(server, services)

@@ -175,7 +175,8 @@ func (s *Snapshot) NextRuns(ws memdb.WatchSet, n int) ([]*trellisv1.Run, error) 
 
 // Choice chooses among the runs that come next.
 type Choice interface {
-	// Study says whether any of a study's runs may be chosen.
+	// Study says whether any more of a study's runs may be chosen. It is asked now and then, so that a long list of runs
+	// that can't be chosen is not gone through.
 	Study(name string) bool
 	// Run chooses a run, or leaves it for another time.
 	Run(run *trellisv1.Run) bool
@@ -198,9 +199,6 @@ func (s *Snapshot) nextRuns(ws memdb.WatchSet, n int, choice Choice) ([]*trellis
 	var next []*trellisv1.Run
 	queue := newQueue(s.reader, ws)
 	for study := range studies {
-		if !choice.Study(study.Name) {
-			continue
-		}
 		its, err := first[*relatives](s.reader, ws, tableRelatives, indexID, textKey(study.Name))
 		if err != nil {
 			return nil, err
@@ -212,6 +210,9 @@ func (s *Snapshot) nextRuns(ws memdb.WatchSet, n int, choice Choice) ([]*trellis
 		for waiting := range pending {
 			if len(next) >= n {
 				return next, nil
+			}
+			if !choice.Study(study.Name) {
+				break
 			}
 			section, err := first[*section](s.reader, nil, tableSections, indexID,
 				sectionKey(waiting.study, waiting.number))

@@ -36,9 +36,24 @@ type Log interface {
 type DataSets interface {
 	// Find returns the verified data set with the name. If there is none, the error lists the known data sets.
 	Find(ctx context.Context, name string) (*trellisv1.DataSet, error)
-	// Open returns the uncompressed content of a file, given the digests of its data set and of the file. Find must
-	// have returned the data set before.
+	// FindDigest returns the verified data set with the digest, whatever its name. If there is none, it says what is
+	// missing: there is no data set of that name, or it has another digest.
+	FindDigest(ctx context.Context, digest, name string) (*trellisv1.DataSet, *trellisv1.WaitingFor)
+	// Open returns the uncompressed content of a file, given the digests of its data set and of the file. Find or
+	// FindDigest must have returned the data set before.
 	Open(ctx context.Context, digest, sha256 string) (io.ReadCloser, error)
+}
+
+// Memory is what the leader knows beyond the store. Other nodes know nothing of it.
+type Memory interface {
+	// WaitingFor says what a study's runs wait for. It returns nil if nothing is missing.
+	WaitingFor(study string) *trellisv1.WaitingFor
+	// Changed is closed at the next change of what WaitingFor returns.
+	Changed() <-chan struct{}
+	// Missing notes that a data set can't be served.
+	Missing(digest string, why *trellisv1.WaitingFor) error
+	// Avoided says why a worker gets no runs for now, or none of some studies.
+	Avoided(worker string) []*trellisv1.Avoidance
 }
 
 // Config has what the services need.
@@ -60,6 +75,7 @@ type Config struct {
 	Artifacts *artifact.Keeper
 	Forecasts *forecast.Maker
 	Sessions  Sessions
+	Memory    Memory
 	Node      Node
 	// Stopping is done when the node stops. Streams that would last forever then end, with its cause as their error.
 	Stopping context.Context
@@ -72,14 +88,16 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 		numerics: c.Numerics, models: c.Models, store: c.Store, log: c.Log, dataSets: c.DataSets,
 		artifacts: c.Artifacts,
 		forecasts: c.Forecasts, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, creating: make(chan struct{}, 1),
-		stopping: c.Stopping, logger: c.Logger,
+		memory: c.Memory, stopping: c.Stopping, logger: c.Logger,
 	})
 	trellisv1.RegisterTrialServiceServer(server, trialService{
 		numerics: c.Numerics, models: c.Models, store: c.Store, forecasts: c.Forecasts,
 	})
-	trellisv1.RegisterDataSetServiceServer(server, dataSetService{store: c.Store, dataSets: c.DataSets})
+	trellisv1.RegisterDataSetServiceServer(server, dataSetService{
+		store: c.Store, dataSets: c.DataSets, memory: c.Memory,
+	})
 	trellisv1.RegisterWorkerServiceServer(server, workerService{
-		numerics: c.Numerics, store: c.Store, sessions: c.Sessions, stopping: c.Stopping,
+		numerics: c.Numerics, store: c.Store, sessions: c.Sessions, memory: c.Memory, stopping: c.Stopping,
 	})
 	trellisv1.RegisterClusterServiceServer(server, clusterService{
 		address: c.Address, version: c.Version, node: c.Node, logger: c.Logger,

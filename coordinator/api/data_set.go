@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -19,6 +20,7 @@ type dataSetService struct {
 	trellisv1.UnimplementedDataSetServiceServer
 	store    Snapshots
 	dataSets DataSets
+	memory   Memory
 }
 
 // GetDataSet returns the description of a data set that a study uses.
@@ -37,13 +39,18 @@ func (s dataSetService) DownloadDataFile(
 	request *trellisv1.DownloadDataFileRequest, stream trellisv1.DataSetService_DownloadDataFileServer,
 ) error {
 	ctx := stream.Context()
-	if _, err := s.find(ctx, request.GetDigest()); err != nil {
+	dataSet, err := s.find(ctx, request.GetDigest())
+	if err != nil {
 		return err
+	}
+	if !slices.ContainsFunc(dataSet.GetFiles(), func(file *trellisv1.DataFile) bool {
+		return file.GetSha256() == request.GetSha256()
+	}) {
+		return status.Errorf(codes.NotFound, "data set %s has no file %s", request.GetDigest(), request.GetSha256())
 	}
 	file, err := s.dataSets.Open(ctx, request.GetDigest(), request.GetSha256())
 	if err != nil {
-		return status.Errorf(codes.NotFound, "open file %s of data set %s: %v", request.GetSha256(),
-			request.GetDigest(), err)
+		return s.unreadable(request, err)
 	}
 	defer file.Close()
 	buffer := make([]byte, chunkBytes)
@@ -58,33 +65,58 @@ func (s dataSetService) DownloadDataFile(
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return nil
 		case err != nil:
-			return status.Errorf(codes.DataLoss, "read file %s of data set %s: %v", request.GetSha256(),
-				request.GetDigest(), err)
+			return s.unreadable(request, err)
 		}
 	}
 }
 
-// find returns the data set with the digest, if a study uses it and it has not changed since the study was created.
+// find returns the data set with the digest, if a study uses it and it is there, under whatever name.
 func (s dataSetService) find(ctx context.Context, digest string) (*trellisv1.DataSet, error) {
 	studies, err := s.store.Snapshot().Studies(nil)
 	if err != nil {
 		return nil, Status(err)
 	}
+	var named *trellisv1.Study
+	var missing *trellisv1.WaitingFor
+	tried := map[string]bool{}
 	for _, study := range studies {
-		dataSet := study.GetDataSet()
-		if dataSet.GetDigest() != digest {
+		name := study.GetDataSet().GetName()
+		if study.GetDataSet().GetDigest() != digest || tried[name] {
 			continue
 		}
-		found, err := s.dataSets.Find(ctx, dataSet.GetName())
-		if err != nil {
-			return nil, status.Errorf(codes.Unavailable, "find data set %q: %v", dataSet.GetName(), err)
+		tried[name] = true
+		if _, missing = s.dataSets.FindDigest(ctx, digest, name); missing == nil {
+			return study.GetDataSet(), nil
 		}
-		if found.GetDigest() != digest {
-			return nil, status.Errorf(codes.FailedPrecondition, "data set %q has changed since study %q was created: "+
-				"its digest was %s and is %s",
-				dataSet.GetName(), study.GetName(), digest, found.GetDigest())
-		}
-		return dataSet, nil
+		named = study
 	}
-	return nil, status.Errorf(codes.NotFound, "no study uses a data set with the digest %s", digest)
+	switch {
+	case ctx.Err() != nil:
+		return nil, status.FromContextError(ctx.Err()).Err()
+	case named == nil:
+		return nil, status.Errorf(codes.NotFound, "no study uses a data set with the digest %s", digest)
+	case missing.GetReason() == trellisv1.WaitingReason_WAITING_REASON_DATA_CHANGED:
+		return nil, s.refuse(digest, missing, "data set %q has changed since study %q was created: its digest was %s and is %s",
+			named.GetDataSet().GetName(), named.GetName(), digest, missing.GetFound())
+	default:
+		return nil, s.refuse(digest, missing, "find data set %q: %s", named.GetDataSet().GetName(), missing.GetMessage())
+	}
+}
+
+// unreadable refuses a file that is there and can't be read.
+func (s dataSetService) unreadable(request *trellisv1.DownloadDataFileRequest, err error) error {
+	missing := &trellisv1.WaitingFor{
+		Reason: trellisv1.WaitingReason_WAITING_REASON_DATA_MISSING, Message: err.Error(),
+	}
+	return s.refuse(request.GetDigest(), missing, "read file %s of data set %s: %v", request.GetSha256(),
+		request.GetDigest(), err)
+}
+
+// refuse has the studies that use a data set wait, and tells the worker that asks for it to hand its run back:
+// FAILED_PRECONDITION.
+func (s dataSetService) refuse(digest string, missing *trellisv1.WaitingFor, format string, args ...any) error {
+	if err := s.memory.Missing(digest, missing); err != nil {
+		return Status(err)
+	}
+	return status.Errorf(codes.FailedPrecondition, format, args...)
 }

@@ -8,6 +8,7 @@ import (
 	"trellis/coordinator/forecast"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
+	"trellis/results/lifecycle"
 )
 
 // studyService changes studies through the log and reads them from the store.
@@ -21,6 +22,7 @@ type studyService struct {
 	artifacts *artifact.Keeper
 	forecasts *forecast.Maker
 	disk      disk
+	memory    Memory
 	// creating has an element while a study is being admitted, so that the limits on studies hold.
 	creating chan struct{}
 	stopping context.Context
@@ -44,7 +46,18 @@ func (s studyService) GetStudy(
 	if study, err = snapshot.Presented(study); err != nil {
 		return nil, Status(err)
 	}
-	return &trellisv1.GetStudyResponse{Study: s.forecasts.On(snapshot, study)}, nil
+	return &trellisv1.GetStudyResponse{Study: s.waiting(s.forecasts.On(snapshot, study))}, nil
+}
+
+// waiting returns the study with what it waits for.
+func (s studyService) waiting(study *trellisv1.Study) *trellisv1.Study {
+	why := s.memory.WaitingFor(study.GetName())
+	if why == nil || lifecycle.StudyEnded(study.GetState()) {
+		return study
+	}
+	study = shallow(study)
+	study.WaitingFor = why
+	return study
 }
 
 // get returns a study as it is presented, without what is to come of it.
@@ -75,6 +88,9 @@ func (s studyService) ListStudies(
 		}
 	}
 	s.forecasts.OnAll(snapshot, response.GetStudies())
+	for i, study := range response.GetStudies() {
+		response.Studies[i] = s.waiting(study)
+	}
 	return response, nil
 }
 

@@ -31,6 +31,7 @@ func (s studyService) WatchStudy(
 	since := request.GetSinceIndex()
 	for {
 		watch := memdb.NewWatchSet()
+		watch.Add(s.memory.Changed())
 		snapshot := s.store.Snapshot()
 		study, err := snapshot.Study(watch, request.GetStudy())
 		if err != nil {
@@ -45,7 +46,7 @@ func (s studyService) WatchStudy(
 		if err != nil {
 			return Status(err)
 		}
-		if err := sendChanges(stream, snapshot, s.forecasts.On(snapshot, presented), since); err != nil {
+		if err := sendChanges(stream, snapshot, s.waiting(s.forecasts.On(snapshot, presented)), since); err != nil {
 			return Status(err)
 		}
 		since = study.GetModifyIndex()

@@ -21,6 +21,7 @@ type workerService struct {
 	numerics string
 	store    Snapshots
 	sessions Sessions
+	memory   Memory
 	stopping context.Context
 }
 
@@ -35,7 +36,17 @@ func (s workerService) ListWorkers(
 	_ context.Context, request *trellisv1.ListWorkersRequest,
 ) (*trellisv1.ListWorkersResponse, error) {
 	response, err := s.store.Snapshot().ListWorkers(request)
-	return response, Status(err)
+	if err != nil {
+		return nil, Status(err)
+	}
+	for i, worker := range response.GetWorkers() {
+		if avoided := s.memory.Avoided(worker.GetName()); avoided != nil {
+			worker = shallow(worker)
+			worker.Avoided = avoided
+			response.Workers[i] = worker
+		}
+	}
+	return response, nil
 }
 
 // Session checks a worker's hello, and hands the session to the leader.

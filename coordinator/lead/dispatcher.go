@@ -2,8 +2,10 @@ package lead
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +27,7 @@ type dispatcher struct {
 	sessions connections
 	leases   silences
 	failing  *failing
+	data     absences
 	granted  prometheus.Counter
 	logger   *slog.Logger
 	// woken rings when there may be runs and free slots.
@@ -78,30 +81,35 @@ func (d *dispatcher) plan(snapshot *results.Snapshot) (runs []*trellisv1.Run, wo
 	if err != nil {
 		return nil, nil, err
 	}
-	workers = d.freeSlots(free)
-	if len(workers) == 0 {
+	slots := d.freeSlots(free)
+	if len(slots) == 0 {
 		return nil, nil, nil
 	}
-	if len(workers) > 1 {
-		if runs, err = snapshot.NextRuns(nil, len(workers)); err != nil {
-			return nil, nil, err
-		}
+	var unknown error
+	pairs := &pairing{
+		failing: d.failing, data: d.data, now: time.Now(), slots: slots,
+		ready: sync.OnceValue(func() (ready []*trellisv1.Worker) {
+			ready, unknown = snapshot.ReadyWorkers()
+			return ready
+		}),
 	}
-	return runs, workers[:len(runs)], nil
+	if runs, err = snapshot.ChooseRuns(len(slots), pairs); err != nil || unknown != nil {
+		return nil, nil, errors.Join(err, unknown)
+	}
+	return runs, pairs.workers, nil
 }
 
-// freeSlots names the worker of each free slot that a run may be granted to, in the order in which they are to be
-// filled: those of the worker with the most free slots first, so that runs spread over the workers.
+// freeSlots has the worker of each free slot that a run may be granted to, in the order in which they are to be filled:
+// those of the worker with the most free slots first, so that runs spread over the workers.
 //
 // Workers that are quiet are passed over: their connections may be dead without anybody having noticed, and a run that
-// went from one to the next would be taken for what brings them down. So are those whose attempts keep failing.
-func (d *dispatcher) freeSlots(workers []*trellisv1.Worker) (slots []string) {
+// went from one to the next would be taken for what brings them down.
+func (d *dispatcher) freeSlots(workers []*trellisv1.Worker) (slots []*trellisv1.Worker) {
 	var free []*trellisv1.Worker
 	most := uint32(0)
-	now := time.Now()
 	for _, worker := range workers {
 		name := worker.GetName()
-		if !d.sessions.connected(name) || d.leases.quiet(name) || d.failing.avoided(name, now) {
+		if !d.sessions.connected(name) || d.leases.quiet(name) {
 			continue
 		}
 		free = append(free, worker)
@@ -111,7 +119,7 @@ func (d *dispatcher) freeSlots(workers []*trellisv1.Worker) (slots []string) {
 	for left := most; left > 0; left-- {
 		for _, worker := range free {
 			if worker.GetSlots()-worker.GetRuns() >= left {
-				slots = append(slots, worker.GetName())
+				slots = append(slots, worker)
 			}
 			if len(slots) == results.MaxGrants {
 				return slots

@@ -1,84 +1,129 @@
 package lead
 
 import (
+	"cmp"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
 const (
-	// failingRuns is how many different runs must fail on a worker, one after the other and without a success in
-	// between, before it is avoided.
+	// failingRuns is how many different runs of a study must fail on a worker, one after the other and without a success
+	// in between, before it is given no more of them for a while.
 	failingRuns = 3
 	// avoidAtFirst is for how long it is avoided then. Every further failure doubles that, up to avoidAtMost.
 	avoidAtFirst = 5 * time.Second
 	avoidAtMost  = 5 * time.Minute
 )
 
-// failing knows the workers on which everything fails, as on one whose disk is full: such a worker is always free, and
-// would use up the budgets of all runs. It is in the leader's memory: a new leader finds out again.
+const (
+	unfit         = trellisv1.AvoidanceReason_AVOIDANCE_REASON_UNFIT
+	othersSucceed = trellisv1.AvoidanceReason_AVOIDANCE_REASON_OTHERS_SUCCEED
+	studyFails    = trellisv1.AvoidanceReason_AVOIDANCE_REASON_STUDY_FAILS
+)
+
+// failing knows the workers on which runs keep failing. Such a worker is always free: it would be given one run after
+// another.
+//
+// Where the runs of a study fail on a worker, it may be the worker's fault, or the study's: the worker is given none of
+// this study, so that others need not wait. It is given nothing at all only where it is to blame: it says itself that it
+// can't train, or a run that failed on it has succeeded on another worker. What a worker can do is known from its
+// successes: each makes good what was held against it, but for the runs of other studies.
+//
+// All of this is in the leader's memory: a new leader finds out again.
 type failing struct {
 	logger *slog.Logger
 
-	mu      sync.Mutex
-	workers map[string]*streak
+	mu sync.Mutex
+	// streaks are those of a worker, by study.
+	streaks map[string]map[string]*streak
 }
 
-// streak is what a worker's attempts have come to since its last success.
+// streak is what a worker's attempts at the runs of a study have come to since its last success.
 type streak struct {
-	// run is the last that failed, and runs how many times it was another one than before.
-	run     string
-	runs    int
+	// runs are those that have failed.
+	runs map[string]bool
+	// reason is why the worker is avoided, if it is.
+	reason  trellisv1.AvoidanceReason
+	message string
 	avoided time.Duration
 	until   time.Time
 }
 
+// whole says whether the worker is avoided for the runs of all studies.
+func (s *streak) whole() bool { return s.reason != studyFails }
+
 func newFailing(logger *slog.Logger) *failing {
-	return &failing{logger: logger, workers: map[string]*streak{}}
+	return &failing{logger: logger, streaks: map[string]map[string]*streak{}}
 }
 
 // restart forgets everything.
 func (f *failing) restart() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	clear(f.workers)
+	clear(f.streaks)
 }
 
 // ended notes how an attempt has ended on a worker.
 func (f *failing) ended(worker string, outcome *trellisv1.Outcome) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if outcome.GetSuccess() != nil {
-		delete(f.workers, worker)
-		return
+	study, run, failure := outcome.GetStudy(), outcome.GetRun(), outcome.GetFailure()
+	switch {
+	case outcome.GetSuccess() != nil:
+		f.succeeded(worker, study, run)
+	case failure.GetClass() == trellisv1.FailureClass_FAILURE_CLASS_WORKER:
+		s := f.streak(worker, study)
+		s.reason, s.message = unfit, failure.GetMessage()
+		f.avoid(worker, study, s)
+	case failure.GetClass() == trellisv1.FailureClass_FAILURE_CLASS_TRAINER:
+		s := f.streak(worker, study)
+		s.runs[run], s.message = true, failure.GetMessage()
+		if len(s.runs) >= failingRuns {
+			f.avoid(worker, study, s)
+		}
 	}
-	failure := outcome.GetFailure()
-	class := failure.GetClass()
-	if class != trellisv1.FailureClass_FAILURE_CLASS_TRAINER && class != trellisv1.FailureClass_FAILURE_CLASS_WORKER {
-		return
+}
+
+func (f *failing) streak(worker, study string) *streak {
+	its := f.streaks[worker]
+	if its == nil {
+		its = map[string]*streak{}
+		f.streaks[worker] = its
 	}
-	s := f.workers[worker]
-	if s == nil {
-		s = &streak{}
-		f.workers[worker] = s
+	if its[study] == nil {
+		its[study] = &streak{runs: map[string]bool{}, reason: studyFails}
 	}
-	if run := outcome.GetStudy() + "/" + outcome.GetRun(); run != s.run {
-		s.run = run
-		s.runs++
+	return its[study]
+}
+
+// succeeded makes good what was held against the worker, and is held against the others on which the run has failed.
+func (f *failing) succeeded(worker, study, run string) {
+	delete(f.streaks[worker], study)
+	for _, s := range f.streaks[worker] {
+		s.reason = studyFails
 	}
-	if class == trellisv1.FailureClass_FAILURE_CLASS_WORKER {
-		s.runs = max(s.runs, failingRuns) // The worker says so itself.
+	for other, its := range f.streaks {
+		if s := its[study]; s != nil && s.runs[run] && s.reason == studyFails {
+			s.reason = othersSucceed
+			if s.avoided > 0 {
+				f.warn(other, study, s)
+			}
+		}
 	}
-	if s.runs < failingRuns {
-		return
-	}
+}
+
+// avoid begins a time in which the worker is avoided, or makes it longer.
+func (f *failing) avoid(worker, study string, s *streak) {
 	now := time.Now()
 	if s.avoided == 0 {
 		s.avoided = avoidAtFirst
-		f.logger.Warn("everything fails on this worker; it is given runs more and more seldom until one succeeds",
-			"worker", worker, "runs", s.runs, "last", failure.GetMessage())
+		f.warn(worker, study, s)
 	} else if !now.Before(s.until) {
 		// The slots that were filled before it was avoided fail together: they count as one.
 		s.avoided = min(2*s.avoided, avoidAtMost)
@@ -86,23 +131,64 @@ func (f *failing) ended(worker string, outcome *trellisv1.Outcome) {
 	s.until = now.Add(s.avoided)
 }
 
-// avoided says whether the worker is to be given no runs for now.
-func (f *failing) avoided(worker string, now time.Time) bool {
+func (f *failing) warn(worker, study string, s *streak) {
+	what := map[trellisv1.AvoidanceReason]string{
+		unfit:         "this worker can't train; it is given runs more and more seldom until one succeeds",
+		othersSucceed: "runs fail on this worker and succeed on others; it is given runs more and more seldom until one succeeds",
+		studyFails: "the runs of this study fail on this worker, one after the other; it is given them more and more seldom " +
+			"until one succeeds",
+	}[s.reason]
+	f.logger.Warn(what, "worker", worker, "study", study, "runs", len(s.runs), "last", s.message)
+}
+
+// avoids says whether the worker is to be given no runs of a study for now.
+func (f *failing) avoids(worker, study string, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := f.workers[worker]
-	return s != nil && now.Before(s.until)
+	for of, s := range f.streaks[worker] {
+		if (of == study || s.whole()) && now.Before(s.until) {
+			return true
+		}
+	}
+	return false
+}
+
+// avoided says why the worker is avoided now, by study. Where all runs are kept from it, that is all there is to say.
+func (f *failing) avoided(worker string, now time.Time) []*trellisv1.Avoidance {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var whole, partly []*trellisv1.Avoidance
+	for study, s := range f.streaks[worker] {
+		if !now.Before(s.until) {
+			continue
+		}
+		avoidance := &trellisv1.Avoidance{Reason: s.reason, Until: timestamppb.New(s.until), Message: s.message}
+		if s.whole() {
+			whole = append(whole, avoidance)
+			continue
+		}
+		avoidance.Study = study
+		partly = append(partly, avoidance)
+	}
+	if len(whole) > 0 {
+		last := slices.MaxFunc(whole, func(a, b *trellisv1.Avoidance) int {
+			return a.GetUntil().AsTime().Compare(b.GetUntil().AsTime())
+		})
+		return []*trellisv1.Avoidance{last}
+	}
+	slices.SortFunc(partly, func(a, b *trellisv1.Avoidance) int { return cmp.Compare(a.GetStudy(), b.GetStudy()) })
+	return partly
 }
 
 // forget forgets workers that are not among those that live.
 func (f *failing) forget(live []*trellisv1.Worker) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	kept := make(map[string]*streak, len(f.workers))
+	kept := make(map[string]map[string]*streak, len(f.streaks))
 	for _, worker := range live {
-		if s := f.workers[worker.GetName()]; s != nil {
-			kept[worker.GetName()] = s
+		if its := f.streaks[worker.GetName()]; its != nil {
+			kept[worker.GetName()] = its
 		}
 	}
-	f.workers = kept
+	f.streaks = kept
 }

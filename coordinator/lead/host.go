@@ -110,14 +110,15 @@ func (h *host) register(ctx context.Context, hello *trellisv1.Hello) error {
 	}
 	known, err := h.store.Snapshot().Worker(nil, hello.GetWorker())
 	if err == nil && known.GetState() == state && known.GetSlots() == hello.GetSlots() &&
-		known.GetVersion() == hello.GetVersion() && known.GetProcessor() == hello.GetProcessor() {
+		known.GetVersion() == hello.GetVersion() && known.GetProcessor() == hello.GetProcessor() &&
+		known.GetMachine() == hello.GetMachine() {
 		// There is nothing to write, which would fail on a node that does not lead any more and has not noticed: it
 		// must not tell the worker which of its attempts stand.
 		return h.log.Verify(ctx)
 	}
 	return setWorker(ctx, h.log, &trellisv1.Worker{
 		Name: hello.GetWorker(), State: state, Slots: hello.GetSlots(), Version: hello.GetVersion(),
-		Processor: hello.GetProcessor(),
+		Processor: hello.GetProcessor(), Machine: hello.GetMachine(),
 	})
 }
 

@@ -19,8 +19,8 @@ import (
 const (
 	// heartbeatsPerLease says how many heartbeats a worker may miss.
 	heartbeatsPerLease = 5
-	// collectorPatience is how long the end of a term waits for the collector.
-	collectorPatience = 2 * time.Second
+	// storagePatience is how long the end of a term waits for what reads artifacts and data sets.
+	storagePatience = 2 * time.Second
 )
 
 // ErrNotLeading is what workers are told at the end of a term, and of a node that does not lead.
@@ -60,6 +60,7 @@ type Config struct {
 	Store              Snapshots
 	Log                Log
 	Artifacts          *artifact.Keeper
+	DataSets           DataSets
 	// Stopping is done, with the error that sessions end with, when the node stops.
 	Stopping context.Context
 	Logger   *slog.Logger
@@ -77,6 +78,8 @@ type Leader struct {
 	recorder   *recorder
 	dispatcher *dispatcher
 	settler    *settler
+	failing    *failing
+	data       *data
 	host       *host
 	// term is the context of this node's time as the leader, nil while it is not.
 	term atomic.Pointer[term]
@@ -97,6 +100,8 @@ func New(config Config) *Leader {
 		store: config.Store, log: config.Log, sessions: l.sessions, failing: failing, granted: l.metrics.granted,
 		logger: config.Logger, woken: newBell(),
 	}
+	l.failing, l.data = failing, newData(config, l.dispatcher.woken)
+	l.dispatcher.data = l.data
 	l.recorder = &recorder{
 		log: config.Log, sessions: l.sessions, failing: failing, awaited: []waker{l.dispatcher.woken, l.settler.woken},
 		metrics: l.metrics, logger: config.Logger, queue: make(chan received, recordQueue),
@@ -131,6 +136,29 @@ func (l *Leader) Leads() bool { return l.term.Load() != nil }
 // Connected is how many workers have a session.
 func (l *Leader) Connected() int { return l.sessions.count() }
 
+// WaitingFor says what a study's runs wait for before they are given to workers, nothing if nothing is missing. A node
+// that does not lead does not know.
+func (l *Leader) WaitingFor(study string) *trellisv1.WaitingFor {
+	if !l.Leads() {
+		return nil
+	}
+	return l.data.WaitingFor(study)
+}
+
+// Avoided says why a worker is given no runs for now, or none of some studies. A node that does not lead does not know.
+func (l *Leader) Avoided(worker string) []*trellisv1.Avoidance {
+	if !l.Leads() {
+		return nil
+	}
+	return l.failing.avoided(worker, time.Now())
+}
+
+// Missing notes that a data set can't be served: the studies that use it wait.
+func (l *Leader) Missing(digest string, why *trellisv1.WaitingFor) error { return l.data.missing(digest, why) }
+
+// Changed is closed at the next change of what WaitingFor says.
+func (l *Leader) Changed() <-chan struct{} { return l.data.next() }
+
 // Begin begins a term: it starts the leader's loops, and returns how to end them and everything else that belongs to
 // the term. What the loops and the sessions have in memory ends with it.
 func (l *Leader) Begin(ctx context.Context) (stop func(why error)) {
@@ -145,16 +173,24 @@ func (l *Leader) Begin(ctx context.Context) (stop func(why error)) {
 		defer close(collected)
 		l.newCollector().run(ctx)
 	}()
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		l.data.run(ctx)
+	}()
 	l.term.Store(&term{ctx: ctx})
 	return func(why error) {
 		l.term.Store(nil)
 		cancel(why)
 		loops.Wait()
-		// A store of artifacts that hangs must not keep the node from leading again. One delete may take effect late
-		// then.
-		select {
-		case <-collected:
-		case <-time.After(collectorPatience):
+		// A store of artifacts that hangs, or a large data set that is being read, must not keep the node from leading
+		// again. One delete may take effect late then.
+		patience := time.After(storagePatience)
+		for _, done := range []chan struct{}{collected, looked} {
+			select {
+			case <-done:
+			case <-patience:
+			}
 		}
 		l.recorder.drop(why)
 	}

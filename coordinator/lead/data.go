@@ -1,0 +1,181 @@
+package lead
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
+)
+
+// dataInterval is how often the leader looks for the data sets of unfinished studies.
+const dataInterval = 5 * time.Second
+
+// DataSets finds data sets by their content.
+type DataSets interface {
+	// FindDigest returns the verified data set of that digest, whatever its name. If there is none it says what is missing:
+	// the name stands for nothing, or for a data set of another digest.
+	FindDigest(ctx context.Context, digest, name string) (*trellisv1.DataSet, *trellisv1.WaitingFor)
+}
+
+// data knows which unfinished studies wait for their data sets: the coordinator was started without them, or their files
+// have changed. None of their runs is given to a worker, where it would fail. It is in the leader's memory: a new leader,
+// which may have other files, looks by itself.
+type data struct {
+	store      Snapshots
+	sets       DataSets
+	dispatcher waker
+	logger     *slog.Logger
+
+	mu sync.Mutex
+	// waiting are the studies that wait, by name.
+	waiting map[string]absence
+	// changed is closed when waiting changes.
+	changed chan struct{}
+}
+
+// absence is a study that waits, and what for. The messages are never changed.
+type absence struct {
+	study *trellisv1.Study
+	why   *trellisv1.WaitingFor
+}
+
+var _ absences = (*data)(nil)
+
+func newData(config Config, dispatcher waker) *data {
+	return &data{
+		store: config.Store, sets: config.DataSets, dispatcher: dispatcher, logger: config.Logger,
+		changed: make(chan struct{}),
+	}
+}
+
+// run looks at once, and then again and again.
+func (d *data) run(ctx context.Context) {
+	d.restart()
+	for {
+		if err := d.look(ctx); err != nil && ctx.Err() == nil {
+			d.logger.Error("look for the data sets of studies", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(dataInterval):
+		}
+	}
+}
+
+// restart forgets everything.
+func (d *data) restart() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.waiting = nil
+}
+
+// look looks for the data sets of all studies that have not ended.
+func (d *data) look(ctx context.Context) error {
+	studies, err := d.store.Snapshot().Studies(nil)
+	if err != nil {
+		return err
+	}
+	type dataSet struct{ digest, name string }
+	looked := map[dataSet]*trellisv1.WaitingFor{}
+	waiting := map[string]absence{}
+	for _, study := range studies {
+		its := dataSet{study.GetDataSet().GetDigest(), study.GetDataSet().GetName()}
+		if lifecycle.StudyEnded(study.GetState()) || its.digest == "" {
+			continue
+		}
+		missing, known := looked[its]
+		if !known {
+			_, missing = d.sets.FindDigest(ctx, its.digest, its.name)
+			looked[its] = missing
+		}
+		if missing != nil {
+			waiting[study.GetName()] = absence{study, missing}
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err() // What was not found may be there.
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.set(waiting)
+	return nil
+}
+
+// missing notes that a data set can't be served. The next look says whether that still holds: until then, its runs are
+// not given to one worker after another, which could only hand them back.
+func (d *data) missing(digest string, why *trellisv1.WaitingFor) error {
+	studies, err := d.store.Snapshot().Studies(nil)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	waiting := make(map[string]absence, len(d.waiting)+1)
+	maps.Copy(waiting, d.waiting)
+	for _, study := range studies {
+		if study.GetDataSet().GetDigest() == digest && !lifecycle.StudyEnded(study.GetState()) {
+			waiting[study.GetName()] = absence{study, why}
+		}
+	}
+	d.set(waiting)
+	return nil
+}
+
+// set takes over which studies wait now, and says of each once that it does. The lock is held.
+func (d *data) set(waiting map[string]absence) {
+	freed, same := false, len(waiting) == len(d.waiting)
+	for name, before := range d.waiting {
+		now, still := waiting[name]
+		if !still {
+			freed = true
+			d.logger.Info("the study no longer waits for its data set", "study", name)
+		}
+		same = same && proto.Equal(before.why, now.why)
+	}
+	for name, now := range waiting {
+		if d.waiting[name].why.GetReason() != now.why.GetReason() {
+			d.warn(now)
+		}
+	}
+	d.waiting = waiting
+	if !same {
+		close(d.changed)
+		d.changed = make(chan struct{})
+	}
+	if freed {
+		d.dispatcher.wake()
+	}
+}
+
+func (d *data) warn(now absence) {
+	logger := d.logger.With("study", now.study.GetName(), "data_set", now.study.GetDataSet().GetName(),
+		"digest", now.study.GetDataSet().GetDigest())
+	if now.why.GetReason() == trellisv1.WaitingReason_WAITING_REASON_DATA_CHANGED {
+		logger.Warn("the study waits: its data set has changed. Restore the files that it was created with, or cancel it",
+			"found", now.why.GetFound())
+		return
+	}
+	logger.Warn("the study waits: its data set is missing. Put it back where data sets are looked for, or cancel the study",
+		"error", now.why.GetMessage())
+}
+
+// WaitingFor says what a study waits for, nothing if it does not wait.
+func (d *data) WaitingFor(study string) *trellisv1.WaitingFor {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.waiting[study].why
+}
+
+// next is closed at the next change of what studies wait for.
+func (d *data) next() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.changed
+}
