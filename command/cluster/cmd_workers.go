@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +19,9 @@ func WorkersCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "workers",
 		Short: "List the workers that the coordinator knows, by name",
+		Long: `List the workers that the coordinator knows, by name.
+
+A worker on which runs keep failing is avoided: it is given no runs for a while, or none of one study.`,
 		Args:  cli.Operands(),
 	}
 	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
@@ -44,6 +49,39 @@ var workerColumns = []output.Column[*trellisv1.Worker]{
 		Name: "update_time", Plain: func(w *trellisv1.Worker) string { return output.PlainTime(w.GetUpdateTime()) },
 		Short: func(w *trellisv1.Worker) string { return output.ShortTime(w.GetUpdateTime()) },
 	},
+	{Name: "machine", Plain: (*trellisv1.Worker).GetMachine},
+	{Name: "avoided", Plain: avoidedPlainly, Short: avoidedShortly},
+}
+
+// avoidedMessage is how much of an error is written, in bytes.
+const avoidedMessage = 200
+
+// avoidedShortly says why and until when a worker is given no runs, or none of some studies.
+func avoidedShortly(worker *trellisv1.Worker) string {
+	var texts []string
+	for _, avoidance := range worker.GetAvoided() {
+		why := map[trellisv1.AvoidanceReason]string{
+			trellisv1.AvoidanceReason_AVOIDANCE_REASON_UNFIT:          "it can't train",
+			trellisv1.AvoidanceReason_AVOIDANCE_REASON_OTHERS_SUCCEED: "runs fail on it and succeed on others",
+			trellisv1.AvoidanceReason_AVOIDANCE_REASON_STUDY_FAILS:    "runs of study " + avoidance.GetStudy() + " fail on it",
+		}[avoidance.GetReason()]
+		texts = append(texts, fmt.Sprintf("until %s, %s: %s", output.ShortTime(avoidance.GetUntil()), why,
+			output.Shorten(avoidance.GetMessage(), avoidedMessage)))
+	}
+	return strings.Join(texts, "; ")
+}
+
+// avoidedPlainly gives the reasons alone, each with the study if it is about one.
+func avoidedPlainly(worker *trellisv1.Worker) string {
+	var words []string
+	for _, avoidance := range worker.GetAvoided() {
+		word := output.EnumWord(avoidance.GetReason())
+		if avoidance.GetStudy() != "" {
+			word += ":" + avoidance.GetStudy()
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, " ")
 }
 
 func workerState(worker *trellisv1.Worker) string {

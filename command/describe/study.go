@@ -39,6 +39,7 @@ var StudyColumns = []output.Column[*trellisv1.Study]{
 		},
 	},
 	{Name: "end_time", Plain: endTime},
+	output.Both("waiting_for", waitingWord),
 }
 
 // ForecastColumn is in tables only: it depends on the time at which it is written.

@@ -61,7 +61,7 @@ func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	first := v.board.study == nil
-	before := v.board.study.GetState()
+	before, waited := v.board.study.GetState(), v.board.study.GetWaitingFor() != nil
 	if first {
 		v.board.apply(response, nil)
 		v.axes = describe.VariedAxes(v.board.study.GetSpec())
@@ -75,6 +75,12 @@ func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
 	}
 	v.bestLine()
 	study := v.board.study
+	switch waits := describe.WaitingFor(study); {
+	case waits != "" && !waited:
+		v.line("study %s waits for %s", study.GetName(), waits)
+	case waits == "" && waited && !lifecycle.StudyEnded(study.GetState()):
+		v.line("study %s no longer waits for its data set", study.GetName())
+	}
 	switch {
 	case response.GetIndex() < study.GetModifyIndex():
 		// More of the same change is on its way.

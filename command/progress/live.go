@@ -155,6 +155,9 @@ func (s *screen) render() string {
 	add("%s  %s %s%s", s.bar.ViewAs(s.board.done()), epochs,
 		output.Count(progress.GetEpochs()+progress.GetEpochsLeft(), "epoch"),
 		s.board.describeLeft())
+	if waits := describe.WaitingFor(study); waits != "" {
+		add("%s %s", bold.Render("waits for"), waits)
+	}
 	if runs := s.training(); len(runs) > 0 {
 		lines = append(lines, s.table(runs))
 	}

@@ -107,6 +107,8 @@ func waitsFor(study *trellisv1.Study, elsewhere string) string {
 		return fmt.Sprintf("you to resume it: trellis resume %s%s", study.GetName(), elsewhere)
 	case study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING || progress.GetRunsRunning() > 0:
 		return ""
+	case study.GetWaitingFor() != nil:
+		return describe.WaitingFor(study)
 	case forecast.GetSlots() == 0:
 		return "a worker: trellis worker" + elsewhere
 	case forecast.GetBasis().GetAfterOthers():

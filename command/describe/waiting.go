@@ -1,0 +1,34 @@
+package describe
+
+import (
+	"fmt"
+
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// waitingMessage is how much of an error is written, in bytes.
+const waitingMessage = 500
+
+// WaitingFor says what is missing to train a study, and what to do about it, or nothing if it has all it needs.
+func WaitingFor(study *trellisv1.Study) string {
+	why, name := study.GetWaitingFor(), study.GetDataSet().GetName()
+	switch why.GetReason() {
+	case trellisv1.WaitingReason_WAITING_REASON_UNSPECIFIED:
+		return ""
+	case trellisv1.WaitingReason_WAITING_REASON_DATA_CHANGED:
+		return fmt.Sprintf("its data set: %s has changed since the study was created. Restore its files, or cancel the study "+
+			"and submit it under another name", name)
+	default:
+		return fmt.Sprintf("its data set: the coordinator can't use %s: %s. Restore its files, or start the coordinator with "+
+			"the --data-sets folder that has them", name, output.Shorten(why.GetMessage(), waitingMessage))
+	}
+}
+
+// waitingWord is what a study waits for, in one word.
+func waitingWord(study *trellisv1.Study) string {
+	if study.GetWaitingFor() == nil {
+		return ""
+	}
+	return output.EnumWord(study.GetWaitingFor().GetReason())
+}

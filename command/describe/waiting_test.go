@@ -1,0 +1,36 @@
+package describe
+
+import (
+	"testing"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func TestWaitingFor(t *testing.T) {
+	for _, test := range []struct {
+		why        *trellisv1.WaitingFor
+		want, word string
+	}{
+		{nil, "", ""},
+		{
+			&trellisv1.WaitingFor{Reason: trellisv1.WaitingReason_WAITING_REASON_DATA_CHANGED, Found: "12ab"},
+			"its data set: digits has changed since the study was created. Restore its files, or cancel the study and " +
+				"submit it under another name", "data_changed",
+		},
+		{
+			&trellisv1.WaitingFor{
+				Reason: trellisv1.WaitingReason_WAITING_REASON_DATA_MISSING, Message: "unknown data set: there is mnist",
+			},
+			"its data set: the coordinator can't use digits: unknown data set: there is mnist. Restore its files, or start " +
+				"the coordinator with the --data-sets folder that has them", "data_missing",
+		},
+	} {
+		study := &trellisv1.Study{DataSet: &trellisv1.DataSet{Name: "digits"}, WaitingFor: test.why}
+		if got := WaitingFor(study); got != test.want {
+			t.Errorf("%v: %q, want %q", test.why, got, test.want)
+		}
+		if got := waitingWord(study); got != test.word {
+			t.Errorf("%v: %q, want %q", test.why, got, test.word)
+		}
+	}
+}
