@@ -15,17 +15,17 @@ import (
 	"trellis/results/trajectory"
 )
 
-// catalog says which runs and trials a study has, and where they are. It is never changed, but replaced by one that has
-// more when the study is extended: runs keep their places and trials their indexes from then on, but trials may get
-// other numbers. A run's place is where it stands in the order in which runs are to be leased; trials are numbered by
-// the place of their run, and there by its milestones.
+// catalog says which runs and trials a study has, and where they are. It is never changed. When the study is extended,
+// a larger catalog replaces it: runs keep their places and trials their indexes, but trials may get other numbers. A
+// run's place is its position in the order in which runs are leased. Trials are numbered by the place of their run, and
+// then by its milestones.
 type catalog struct {
 	study string
-	// places are those of the runs, by id.
+	// places has the place of each run, by id.
 	places map[string]uint32
 	// first is the number of the first trial of the run at each place, and at the end the number of all trials.
 	first []uint32
-	// indexes are the trials' indexes, by number; byIndex are their numbers, by index.
+	// indexes has the trials' indexes, by number. byIndex has their numbers, ordered by index.
 	indexes []uint64
 	byIndex []uint32
 }
@@ -34,7 +34,7 @@ func catalogsSchema() *memdb.TableSchema {
 	return tableSchema(tableCatalogs, index(indexID, func(c *catalog) key { return textKey(c.study) }))
 }
 
-// checkRun says what is wrong with a run of a study to be.
+// checkRun returns an error that says what is wrong with a new run, or nil.
 func checkRun(run *trellisv1.Run) error {
 	if err := validName(run.GetId()); err != nil {
 		return err
@@ -42,18 +42,18 @@ func checkRun(run *trellisv1.Run) error {
 	milestones := run.GetMilestones()
 	for i, milestone := range milestones {
 		if milestone == 0 || i > 0 && milestone <= milestones[i-1] {
-			return fmt.Errorf("milestones %v do not ascend from 1: %w", milestones, ErrInvalid)
+			return fmt.Errorf("milestones %v must ascend and be at least 1: %w", milestones, ErrInvalid)
 		}
 	}
 	if len(milestones) == 0 || milestones[len(milestones)-1] != run.GetParameters().GetMaxEpochs() {
-		return fmt.Errorf("milestones %v do not end at the run's %d epochs: %w",
+		return fmt.Errorf("milestones %v must end at the run's %d epochs: %w",
 			milestones, run.GetParameters().GetMaxEpochs(), ErrInvalid)
 	}
 	return nil
 }
 
-// compareRuns is the order in which runs are to be leased: the longest first, since what starts last must not keep one
-// worker busy while the others have nothing to do; among these as they stand in the grid.
+// compareRuns defines the order in which runs are leased: the longest first, and runs of the same length in the order
+// of the grid. A long run that starts last would keep one worker busy while the others have nothing to do.
 func compareRuns(a, b *trellisv1.Run) int {
 	return cmp.Or(
 		cmp.Compare(b.Parameters.GetMaxEpochs(), a.Parameters.GetMaxEpochs()),
@@ -62,9 +62,9 @@ func compareRuns(a, b *trellisv1.Run) int {
 	)
 }
 
-// placeOrder is the order in which a study's runs are to be leased: that of compareRuns or, if the study prunes, among
-// runs of the same length that of their ids. Pruning compares a run with those before it. Next to each other in a grid
-// runs are alike, so that in its order many look good that are poor; ids are hashes, which put them in any order.
+// placeOrder returns the order in which a study's runs are leased: that of compareRuns, except that a study that prunes
+// orders runs of the same length by their ids. Pruning compares a run with those before it. Neighbors in a grid are
+// alike, so in grid order many poor runs would look good. Ids are hashes, so their order is random.
 func placeOrder(study *trellisv1.Study) func(a, b *trellisv1.Run) int {
 	if pruning.Of(study.GetSpec()) == nil {
 		return compareRuns
@@ -75,7 +75,7 @@ func placeOrder(study *trellisv1.Study) func(a, b *trellisv1.Run) int {
 	}
 }
 
-// newCatalog makes a catalog of runs, which are in the order of their places. Its trials are still to be added.
+// newCatalog returns a catalog of runs, which must be in the order of their places. The caller adds its trials.
 func newCatalog(study string, runs []*trellisv1.Run) (*catalog, error) {
 	c := &catalog{study: study, places: make(map[string]uint32, len(runs)), first: make([]uint32, 1, len(runs)+1)}
 	for place, run := range runs {
@@ -93,8 +93,8 @@ func newCatalog(study string, runs []*trellisv1.Run) (*catalog, error) {
 	return c, nil
 }
 
-// inherit takes in the trials of a study's catalog from before its extension, when it had these runs. Now it has those
-// and more, in the same places and with the same milestones and more.
+// inherit copies the trials of a study's catalog from before an extension. The old runs are still there, in the same
+// places, with the same milestones and perhaps more.
 func (c *catalog) inherit(before *catalog, old, runs []*trellisv1.Run) {
 	numbers := make([]uint32, len(before.indexes))
 	for place, run := range old {
@@ -112,17 +112,17 @@ func (c *catalog) inherit(before *catalog, old, runs []*trellisv1.Run) {
 	}
 }
 
-// addTrial takes in a trial, and returns its number.
+// addTrial adds a trial, and returns its number.
 func (c *catalog) addTrial(runs []*trellisv1.Run, trial *trellisv1.Trial) (uint32, error) {
 	place, ok := c.places[trial.GetRun()]
 	if !ok {
-		return 0, fmt.Errorf("there is no run %s: %w", trial.GetRun(), ErrInvalid)
+		return 0, fmt.Errorf("run %s not found: %w", trial.GetRun(), ErrInvalid)
 	}
 	run, epochs := runs[place], trial.GetParameters().GetMaxEpochs()
 	milestone, ok := slices.BinarySearch(run.Milestones, epochs)
 	switch {
 	case !ok:
-		return 0, fmt.Errorf("%d epochs are no milestone of run %s: %w", epochs, run.Id, ErrInvalid)
+		return 0, fmt.Errorf("%d epochs are not a milestone of run %s: %w", epochs, run.Id, ErrInvalid)
 	case trial.GetIndex() < run.FirstTrial:
 		return 0, fmt.Errorf("it is before the first trial, %d, of run %s: %w", run.FirstTrial, run.Id, ErrInvalid)
 	case !proto.Equal(trial.GetParameters(), trajectory.ParametersAt(run, epochs)):
@@ -157,15 +157,15 @@ func (c *catalog) runOf(number uint32) (place, milestone uint32) {
 	return place, number - c.first[place]
 }
 
-// indices is the number above all trials' indexes that is the next to them.
+// indices returns the largest index of the trials plus one.
 func (c *catalog) indices() uint64 { return c.indexes[c.byIndex[len(c.byIndex)-1]] + 1 }
 
-// indexesAt are those of the trials of the run at a place, by milestone.
+// indexesAt returns the indexes of the trials of the run at a place, by milestone.
 func (c *catalog) indexesAt(place uint32) []uint64 {
 	return c.indexes[c.first[place]:c.first[place+1]:c.first[place+1]]
 }
 
-// from returns where in byIndex the trials at or after an index begin.
+// from returns the position in byIndex of the first trial at or after an index.
 func (c *catalog) from(index uint64) int {
 	return sort.Search(len(c.byIndex), func(i int) bool { return c.indexes[c.byIndex[i]] >= index })
 }

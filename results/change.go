@@ -12,9 +12,9 @@ import (
 	"trellis/results/trajectory"
 )
 
-// change is one write to the store: a transaction, and copies of the rows that it changes. Rows are copied when they
-// are first changed and inserted at commit, which also keeps the books: what counts runs or says when something changed
-// is brought up to date there and nowhere else.
+// change is one write to the store: a transaction, and copies of the rows that it changes. A row is copied when it is
+// first changed, and inserted at commit. Commit also keeps the books: only there, counts of runs and indices of changes
+// are updated.
 type change struct {
 	reader
 	index uint64
@@ -23,14 +23,15 @@ type change struct {
 	studies  edits[trellisv1.Study]
 	sections sectionEdits
 	workers  edits[trellisv1.Worker]
-	// granted counts the runs that the change has granted, by worker: their rows have them only from the commit on.
+	// granted counts the runs that the change has granted, by worker. The workers' rows include them only after the
+	// commit.
 	granted map[string]uint32
-	// answered are the trials that the change has answered, when the books are kept.
+	// answered are the trials that get their results in this change.
 	answered []*trellisv1.Trial
-	// family has the relatives of the studies that the change has looked at, nil for those without.
+	// family caches the relatives of studies, nil for studies without relatives.
 	family map[string]*relatives
-	// prunes has the pruners of the studies whose runs the change has changed, nil for those that don't prune; pruners
-	// are the same in the order in which they were found.
+	// prunes has the pruners of the studies whose runs have changed, nil for those that don't prune. pruners has the
+	// same pruners in the order in which they were found.
 	prunes  map[string]*pruner
 	pruners []*pruner
 }
@@ -93,8 +94,8 @@ func (c *change) commit() error {
 	return nil
 }
 
-// keepBooks accounts for the changes of a section's runs in their study's progress, in the workers' counts of the runs
-// that they hold, and in the list of answered trials.
+// keepBooks applies the changes of a section's runs to their study's progress, to the workers' counts of held runs, and
+// to the list of trials with new results.
 func (c *change) keepBooks(edit *sectionEdit) error {
 	after := edit.after
 	study, err := c.studies.get(textKey(after.study))
@@ -128,7 +129,8 @@ func (c *change) keepBooks(edit *sectionEdit) error {
 	return nil
 }
 
-// newAnswers are those of a run's answers that it did not have before. As a rule they are its last ones.
+// newAnswers returns the trials of a run that have results after the change and had none before. Usually they are the
+// last ones.
 func newAnswers(before, after []*trellisv1.Trial) []*trellisv1.Trial {
 	if n := len(before); n == 0 || n <= len(after) && before[n-1] == after[n-1] {
 		return after[n:]
@@ -137,7 +139,7 @@ func newAnswers(before, after []*trellisv1.Trial) []*trellisv1.Trial {
 		func(trial *trellisv1.Trial) bool { return slices.Contains(before, trial) })
 }
 
-// holds adds to the number of runs that a worker holds. The worker without a name is nobody.
+// holds adds to the number of runs that a worker holds. An empty name stands for no worker.
 func (c *change) holds(name string, runs int) error {
 	if name == "" {
 		return nil
@@ -169,7 +171,7 @@ type edited[Row any] struct {
 	before, after *Row
 }
 
-// get returns the row as it stands, for reading: the change's copy of it, or what is stored. It fails with ErrNotFound.
+// get returns the current row for reading: the change's copy, or the stored row. It fails with ErrNotFound.
 func (e *edits[Row]) get(k key) (*Row, error) {
 	if i, ok := e.byKey[string(k)]; ok {
 		return e.rows[i].after, nil
@@ -184,7 +186,7 @@ func (e *edits[Row]) get(k key) (*Row, error) {
 	return row, nil
 }
 
-// edit returns the change's own copy of a row that get has returned, for changing.
+// edit returns the change's copy of a row that get has returned. The caller may change it.
 func (e *edits[Row]) edit(row *Row) *Row {
 	if i, ok := e.byKey[string(e.key(row))]; ok {
 		return e.rows[i].after
@@ -214,8 +216,8 @@ func (e *edits[Row]) insert() error {
 	return nil
 }
 
-// sectionEdit is a section that a change has looked at: before the change and, if anything in it has been changed,
-// after. One that is new has no before.
+// sectionEdit is a section that a change has looked at: before the change and, if anything in it has changed, after it.
+// A new section has no before.
 type sectionEdit struct {
 	before, after *section
 }
@@ -226,7 +228,7 @@ type handle struct {
 	slot int
 }
 
-// member is what is known of the run as the change has left it so far, for reading.
+// member returns the run's current trajectory, including changes so far, for reading.
 func (h handle) member() *trajectory.Trajectory {
 	if h.after != nil {
 		return h.after.members[h.slot]
@@ -236,7 +238,7 @@ func (h handle) member() *trajectory.Trajectory {
 
 func (h handle) run() *trellisv1.Run { return h.member().Run }
 
-// edit returns the change's own copy of what is known of the run, and of the run in it, for changing.
+// edit returns the change's copy of the run's trajectory, and of the run in it. The caller may change both.
 func (h handle) edit() *trajectory.Trajectory {
 	h.change()
 	if stored := h.stored(h.slot); stored != nil && h.after.members[h.slot] == stored {
@@ -245,7 +247,7 @@ func (h handle) edit() *trajectory.Trajectory {
 	return h.after.members[h.slot]
 }
 
-// change returns the change's own copy of the section.
+// change returns the change's copy of the section.
 func (e *sectionEdit) change() *section {
 	if e.after == nil {
 		s := *e.before
@@ -255,7 +257,7 @@ func (e *sectionEdit) change() *section {
 	return e.after
 }
 
-// stored is what was known of a run before the change, nil if it is new.
+// stored returns a run's trajectory before the change, or nil if the run is new.
 func (e *sectionEdit) stored(slot int) *trajectory.Trajectory {
 	if e.before == nil || slot >= len(e.before.members) {
 		return nil
@@ -263,7 +265,7 @@ func (e *sectionEdit) stored(slot int) *trajectory.Trajectory {
 	return e.before.members[slot]
 }
 
-// sectionPlace is where a section is.
+// sectionPlace identifies a section.
 type sectionPlace struct {
 	catalog *catalog
 	number  uint32
@@ -274,7 +276,7 @@ type sectionEdits struct {
 	reader
 	catalogs map[string]*catalog
 	byPlace  map[sectionPlace]*sectionEdit
-	// inOrder are the same, in the order in which they were looked at.
+	// inOrder has the same edits in the order in which the sections were looked at.
 	inOrder []*sectionEdit
 }
 
@@ -282,7 +284,7 @@ func newSectionEdits(r reader) sectionEdits {
 	return sectionEdits{reader: r, catalogs: map[string]*catalog{}, byPlace: map[sectionPlace]*sectionEdit{}}
 }
 
-// add makes new sections part of the change. Their members are the change's own.
+// add adds new sections. The change owns their members.
 func (e *sectionEdits) add(c *catalog, sections []*section) {
 	e.catalogs[c.study] = c
 	for _, section := range sections {
@@ -292,8 +294,7 @@ func (e *sectionEdits) add(c *catalog, sections []*section) {
 	}
 }
 
-// grow puts new members of a study behind those that it has had. The catalog has them already; they are the change's
-// own.
+// grow adds new members to a study, after its existing ones. The catalog already has them, and the change owns them.
 func (e *sectionEdits) grow(c *catalog, had int, members []*trajectory.Trajectory) error {
 	if room := min(-had&(sectionSize-1), len(members)); room > 0 {
 		last, err := e.at(c, uint32(had-1))
@@ -326,7 +327,7 @@ func (e *sectionEdits) find(study, id string) (handle, error) {
 	return handle{}, fmt.Errorf("the run: %w", ErrNotFound)
 }
 
-// catalog returns a study's catalog, nil if there is no such study.
+// catalog returns a study's catalog, or nil if there is no such study.
 func (e *sectionEdits) catalog(study string) (*catalog, error) {
 	if c := e.catalogs[study]; c != nil {
 		return c, nil

@@ -10,7 +10,7 @@ import (
 	"trellis/results/trajectory"
 )
 
-// checkpoint notes an attempt's checkpoint, or that it is missing: see Store.Record.
+// checkpoint records an attempt's checkpoint, or that it is missing: see Store.Record.
 func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 	held, err := c.heldRun(report.GetStudy(), report.GetRun(), report.GetAttempt())
 	if err != nil {
@@ -20,14 +20,14 @@ func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 	epoch, best := checkpoint.GetEpoch(), checkpoint.GetBestEpoch()
 	switch {
 	case epoch == 0 || epoch > run.Parameters.GetMaxEpochs():
-		return fmt.Errorf("the run's epochs are 1 to %d: %w", run.Parameters.GetMaxEpochs(), ErrInvalid)
+		return fmt.Errorf("the epoch must be between 1 and %d: %w", run.Parameters.GetMaxEpochs(), ErrInvalid)
 	case best > epoch:
-		return fmt.Errorf("its best weights are of the later epoch %d: %w", best, ErrInvalid)
+		return fmt.Errorf("its best weights are of a later epoch, %d: %w", best, ErrInvalid)
 	case report.GetMissing() == "" && !trajectory.ValidDigest(checkpoint.GetSha256()):
-		return fmt.Errorf("%q is not a SHA-256 digest in lower-case hexadecimal: %w", checkpoint.GetSha256(),
+		return fmt.Errorf("invalid digest %q: must be a SHA-256 in lower-case hexadecimal: %w", checkpoint.GetSha256(),
 			ErrInvalid)
 	case epoch > run.Epochs:
-		return fmt.Errorf("%d epochs are recorded: %w", run.Epochs, ErrGap)
+		return fmt.Errorf("only %d epochs are recorded: %w", run.Epochs, ErrGap)
 	}
 	place, again := trajectory.CheckpointAt(run.Checkpoints, epoch)
 	if again && (report.GetMissing() != "" || proto.Equal(run.Checkpoints[place], checkpoint)) {
@@ -49,8 +49,8 @@ func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 	return nil
 }
 
-// SavedBy returns a run that refers to a checkpoint, by its digest, and the checkpoint. ErrNotFound if there is none:
-// the run may have been deleted, or have gone on and dropped it. It looks at every run.
+// SavedBy returns a run that refers to the checkpoint with the digest, and the checkpoint. It returns ErrNotFound if
+// there is none: the run may have been deleted, or have continued and dropped the checkpoint. It looks at every run.
 func (s *Snapshot) SavedBy(digest string) (*trellisv1.Run, *trellisv1.Checkpoint, error) {
 	members, err := s.membersOf("")
 	if err != nil {
@@ -66,8 +66,8 @@ func (s *Snapshot) SavedBy(digest string) (*trellisv1.Run, *trellisv1.Checkpoint
 	return nil, nil, fmt.Errorf("run with the checkpoint %s: %w", digest, ErrNotFound)
 }
 
-// Artifacts returns the digests of all checkpoints that runs and the sources of studies refer to. What is not among
-// them may be deleted, unless it has been uploaded after this moment and is about to be referred to.
+// Artifacts returns the digests of all checkpoints that runs and the sources of studies refer to. All other artifacts
+// may be deleted, except those that were uploaded after this snapshot and are about to be referred to.
 func (s *Snapshot) Artifacts() (map[string]bool, error) {
 	members, err := s.membersOf("")
 	if err != nil {
@@ -79,7 +79,7 @@ func (s *Snapshot) Artifacts() (map[string]bool, error) {
 			digests[checkpoint.Sha256] = true
 		}
 	}
-	// A run that begins with pretrained weights needs them at every attempt, even if the study that they come from is
+	// A run that starts from pretrained weights needs them at every attempt, even if the study that they come from is
 	// gone.
 	studies, err := s.Studies(nil)
 	if err != nil {

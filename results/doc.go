@@ -1,40 +1,38 @@
-// Package results is the store of studies, runs, trials, losses and workers: messages of trellisv1 in go-memdb, the
-// state machines that say how they may change, and the queries that rank, page and filter them. What the answers mean,
-// the package insight says.
+// Package results is the store of studies, runs, trials, losses and workers. It has their messages (package trellisv1)
+// in go-memdb, and queries that rank, page and filter them. Package insight interprets the results.
 //
-// The store is what the replicated log feeds. A write is one command: it happens as a whole or not at all, depends on
-// nothing but the store and its arguments (the command's log index and time among them), and has no effect but on the
-// store. Replicas that apply the same log have the same Snapshot.Hash. Leader loops and API handlers read snapshots and
-// wait on watch sets. Snapshot.WriteTo and Store.Restore move the whole store, Snapshot.Digest says what a study has
-// answered: see DESIGN.md.
+// The replicated log's commands write to the store. A write is one command. It happens completely or not at all,
+// depends only on the store and its arguments (including the command's log index and time), and changes only the store.
+// Replicas that apply the same log have the same Snapshot.Hash. Leader loops and API handlers read snapshots and wait
+// on watch sets. Snapshot.WriteTo and Store.Restore write and read the whole store, and Snapshot.Digest is a hash of a
+// study's results: see DESIGN.md.
 //
-// What is stored is immutable. A write copies what it is given, changes copies of what it has, and inserts them;
-// readers get what is stored and must not change it.
+// Stored values are immutable. A write copies its arguments, changes copies of stored values, and inserts the copies.
+// Readers get the stored values and must not change them.
 //
-// Studies and workers are rows of tables. The runs of a study, up to a million, stand in rows of
-// 64 each, called sections, together with their losses and the trials that they have answered; the study's catalog says
-// where. Some tables follow from these: which runs are waiting, which are leased, how the answered trials rank.
+// Studies and workers are rows of tables. The runs of a study, up to a million, are stored in rows of 64 runs each,
+// called sections, together with their losses and the trials that have results. The study's catalog says where each run
+// is. Some tables are derived from these: waiting runs, leased runs, and the ranking of trials with results.
 //
 // # Attempts
 //
-// How studies, runs and workers may change, package lifecycle says.
+// Package lifecycle defines how studies, runs and workers may change state.
 //
-// An attempt is one lease of a run. Its number comes from the log index of the grant and the grant's place in its
-// command (AttemptNumber), and a report, checkpoint or outcome counts only while that attempt holds the run. What
-// attempts have reported stays: the next one goes on from the run's last checkpoint and repeats the epochs after it
-// with the same losses, bit for bit, before it adds to them.
+// An attempt is one lease of a run. Its number comes from the log index of the grant and the grant's position in its
+// command (AttemptNumber). A report, checkpoint or outcome counts only while its attempt holds the run. What attempts
+// have reported is kept. The next attempt resumes from the run's last checkpoint and repeats the epochs after it with
+// the same losses, bit for bit, before it adds new ones.
 //
 // # Pruning
 //
-// A study that prunes judges its runs at rungs, which are epochs: see DESIGN.md. An attempt at a run ends at the next
-// rung (Stage), and the run is PENDING and judged in the same command: it waits to go on, or is held. PRUNED runs have
-// ended, as far as their study is concerned. They keep their losses and checkpoints, and go on from there if they are
-// taken up again.
+// A study that prunes judges its runs at rungs, which are epochs: see DESIGN.md. An attempt ends at the next rung
+// (Stage). The run becomes PENDING and is judged in the same command: it either waits to continue, or is held. A held
+// run is PRUNED, and counts as ended. It keeps its losses and checkpoints, and continues from there if it is resumed.
 //
 // # Failures
 //
-// A failed attempt is charged to its class. A class's budget is how many attempts may fail in it; the last of them
-// fails the run for good, and with it the trials that have not been answered:
+// A failed attempt is charged to its class. A class's budget is how many attempts may fail in it. The last of them
+// fails the run for good, and with it the trials that have no result:
 //
 //	WORKER_LOST    10    since the run's last new epoch was recorded, or workers of 3 different machines at the same epoch
 //	                     since then: the run is quarantined, as it may be what brought them down
@@ -49,5 +47,5 @@
 // use up the budgets of all runs by itself. A worker's machine is the host that it names; where it names none, its own
 // name stands for it.
 //
-// An attempt that is returned, or that ends because its study is paused or its worker says goodbye, costs nothing.
+// An attempt that is returned, or that ends because its study is paused or its worker says goodbye, is not charged.
 package results

@@ -8,37 +8,37 @@ import (
 	"trellis/results/snapshotfile"
 )
 
-// What the store refuses. A refused write changes nothing, with the one exception of ErrConflict.
+// Errors of the store. A write that is refused changes nothing, with the exception of ErrConflict.
 var (
-	// ErrNotFound: no study, run, trial or worker has that name.
+	// ErrNotFound means that there is no such study, run, trial or worker.
 	ErrNotFound = errors.New("not found")
-	// ErrExists: a study has that name already.
+	// ErrExists means that a study already has the name.
 	ErrExists = errors.New("already exists")
-	// ErrInvalid: what was asked for makes no sense in any state: a malformed row, page token, order or filter.
+	// ErrInvalid means that a request is invalid in any state: a malformed row, page token, order or filter.
 	ErrInvalid = listing.ErrInvalid
-	// ErrIllegalMove: a state machine has no such transition from the state that it is in, or what the move needs is
-	// not there: a grant needs a RUNNING study and a READY worker with a free slot.
+	// ErrIllegalMove means that the current state has no such transition, or that a condition is not met: a grant needs
+	// a RUNNING study and a READY worker with a free slot.
 	ErrIllegalMove = lifecycle.ErrIllegalMove
-	// ErrStudyChanged: the study has been extended since the command was made. Made anew, it may be accepted.
-	ErrStudyChanged = errors.New("the study has changed meanwhile")
-	// ErrNoAnswer: none of the study's trials has been answered yet.
+	// ErrStudyChanged means that the study has been extended since the command was made. A new command may be accepted.
+	ErrStudyChanged = errors.New("the study has changed in the meantime")
+	// ErrNoAnswer means that none of the study's trials has succeeded yet.
 	ErrNoAnswer = errors.New("no trial has succeeded yet")
-	// ErrInconclusive: what has been answered so far does not say what was asked for.
+	// ErrInconclusive means that the results so far are not sufficient to answer the query.
 	ErrInconclusive = errors.New("inconclusive")
-	// ErrStale: the attempt does not hold the run any more, or never did. Nothing of it will ever be accepted.
+	// ErrStale means that the attempt no longer holds the run, or never did. Nothing of it will ever be accepted.
 	ErrStale = errors.New("stale attempt")
-	// ErrConflict: an attempt contradicts what an earlier one reported. The attempt has been ended by it, as a failure
-	// of the class CONFLICT, so that nothing more of it can mix with what is recorded.
+	// ErrConflict means that an attempt contradicts what an earlier one reported. This write ends the attempt, as a
+	// failure of the class CONFLICT, so that nothing more of it can mix with what is recorded.
 	ErrConflict = errors.New("conflict with what is recorded")
-	// ErrGap: reports are missing in between. Once they have come, this one will be accepted.
+	// ErrGap means that earlier reports are missing. Once they have arrived, this one will be accepted.
 	ErrGap = errors.New("gap in the reports")
 )
 
-// What Restore refuses.
+// Errors of Restore.
 var (
-	// ErrCorrupt: the data is no snapshot, or cut short, or has been changed since it was written, or its rows
+	// ErrCorrupt means that the data is not a snapshot, is cut off, has changed since it was written, or has rows that
 	// contradict one another.
 	ErrCorrupt = snapshotfile.ErrCorrupt
-	// ErrNewer: a newer version of Trellis wrote the snapshot, in a format that this one does not know.
+	// ErrNewer means that a newer version of Trellis wrote the snapshot, in a format that this version does not know.
 	ErrNewer = snapshotfile.ErrNewer
 )

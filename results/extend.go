@@ -13,36 +13,37 @@ import (
 	"trellis/results/trajectory"
 )
 
-// Extension is what is added to a study.
+// Extension describes what to add to a study.
 type Extension struct {
-	// Indices are the study's before, and NextIndices those after the extension. The indices of new trials lie between
-	// them.
+	// Indices is the study's indices before the extension, and NextIndices after it. New trials have indices from
+	// Indices up to, but not including, NextIndices.
 	Indices, NextIndices uint64
-	// Spec takes the place of the study's. Nil: that stays.
+	// Spec replaces the study's spec. Nil: the spec stays.
 	Spec *trellisv1.StudySpec
-	// Runs and Trials are as in CreateStudy. Those that the study has already are left out; of a run that it has with
-	// other milestones, the new ones are added. New runs that are spared are not pruned.
+	// Runs and Trials are as in CreateStudy. Those that the study already has are skipped. If the study has a run with
+	// other milestones, the new milestones are added to it. New runs that are spared are not pruned.
 	Runs   []*trellisv1.Run
 	Trials []*trellisv1.Trial
-	// Settled says that nothing is left to be settled.
+	// Settled says that nothing is left to settle.
 	Settled bool
-	// MaxTrials is how many the study may have then. 0: any number.
+	// MaxTrials is the maximum number of trials after the extension. 0: no limit.
 	MaxTrials uint64
 }
 
-// ExtendStudy adds runs and trials to a study that is RUNNING, PAUSED or COMPLETED. A COMPLETED one is RUNNING again,
-// until what has been added has ended too.
+// ExtendStudy adds runs and trials to a study that is RUNNING, PAUSED or COMPLETED. A COMPLETED study becomes RUNNING
+// again, until everything that was added has ended too.
 //
-// New runs are PENDING, and come after all that the study has. Of a run that it has, new trials are answered as far as
-// its epochs are recorded; a test loss they have if it was reported of any epoch with the same best weights. If they
-// ask for more epochs, a run that succeeded by its maximum is PENDING again and goes on, while one that ended by
-// itself, by early stopping or because it diverged, answers them at once. A run that is LEASED stays so: its worker
-// ends where it was told to, and the run is PENDING again. One that FAILED or was PRUNED stays so too, with the new
-// trials that it has no answer for.
+// New runs are PENDING, and come after all existing runs. New trials of an existing run get their results at once as
+// far as its epochs are recorded. They get a test loss if one was reported for any epoch with the same best weights. If
+// new trials need more epochs, a run that ended at its maximum epochs becomes PENDING again and continues. A run that
+// ended by itself, by early stopping or because it diverged, gives them their results at once. A LEASED run stays
+// LEASED: its worker stops where it was told to, and the run then becomes PENDING. A run that FAILED or was PRUNED
+// stays so, and its new trials have no results.
 //
-// It returns how many trials were added. It fails with ErrNotFound, with ErrIllegalMove if the study is CANCELED, and
-// with ErrStudyChanged if its indices are not those of the extension: it has been extended meanwhile. ErrInvalid is
-// what CreateStudy would not take, too many trials, and an extension that adds nothing.
+// ExtendStudy returns how many trials were added. It fails with ErrNotFound, with ErrIllegalMove if the study is
+// CANCELED, and with ErrStudyChanged if the study's indices differ from the extension's, because it has been extended
+// in the meantime. It fails with ErrInvalid if CreateStudy would, if there would be too many trials, or if the
+// extension adds nothing.
 func (s *Store) ExtendStudy(
 	index uint64, now *timestamppb.Timestamp, name string, extension Extension,
 ) (trials uint64, err error) {
@@ -60,7 +61,7 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 		return 0, err
 	}
 	if study.Indices != extension.Indices {
-		return 0, fmt.Errorf("its next trial is %d by now, not %d: %w", study.Indices, extension.Indices,
+		return 0, fmt.Errorf("its next trial is now %d, not %d: %w", study.Indices, extension.Indices,
 			ErrStudyChanged)
 	}
 	if err := c.reopen(study); err != nil {
@@ -74,9 +75,9 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 	trials = uint64(len(g.after.indexes) - len(g.before.indexes))
 	switch all := uint64(len(g.after.indexes)); {
 	case trials == 0 && (study.Settled || !extension.Settled):
-		return 0, fmt.Errorf("it adds nothing: the study has all of these trials: %w", ErrInvalid)
+		return 0, fmt.Errorf("it adds nothing: the study already has all of these trials: %w", ErrInvalid)
 	case trials > 0 && all > extension.MaxTrials && extension.MaxTrials > 0:
-		return 0, fmt.Errorf("it would have %d trials, at most %d are allowed: %w", all, extension.MaxTrials,
+		return 0, fmt.Errorf("it would have %d trials, but at most %d are allowed: %w", all, extension.MaxTrials,
 			ErrInvalid)
 	}
 	if extension.Spec != nil {
@@ -90,8 +91,8 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 	return trials, c.grow(study, g)
 }
 
-// reopen lets a study go on that has come to its end, and does nothing to one that has not. ErrIllegalMove if it may
-// not.
+// reopen makes a study that has ended run again, and does nothing to one that has not. It returns ErrIllegalMove if
+// this is not allowed.
 func (c *change) reopen(study *trellisv1.Study) error {
 	to, err := lifecycle.Study.Next(study.State, lifecycle.Reopen)
 	if err != nil {
@@ -104,11 +105,11 @@ func (c *change) reopen(study *trellisv1.Study) error {
 	return nil
 }
 
-// growth is what an extension adds to a study.
+// growth is what an extension really adds to a study.
 type growth struct {
 	// before and after are the study's catalogs.
 	before, after *catalog
-	// lengthened are the runs that get more milestones, as they are then but for their states, by their places.
+	// lengthened are the runs that get more milestones, by place, as they are afterwards except for their states.
 	lengthened []placedRun
 	// added are the new runs, in the order of their places.
 	added []*trellisv1.Run
@@ -119,7 +120,7 @@ type placedRun struct {
 	run   *trellisv1.Run
 }
 
-// growthOf compares an extension with what the study has.
+// growthOf compares an extension with the study.
 func (c *change) growthOf(study *trellisv1.Study, extension Extension) (*growth, error) {
 	before, err := c.sections.catalog(study.Name)
 	if err != nil {
@@ -167,7 +168,7 @@ func (g *growth) addTrials(old, runs []*trellisv1.Run, extension Extension) erro
 			}
 		}
 		if trial.GetIndex() < extension.Indices || trial.GetIndex() >= extension.NextIndices {
-			return fmt.Errorf("trial %d: it is new, and its index not between %d and %d: %w",
+			return fmt.Errorf("trial %d: it is new, but its index is not between %d and %d: %w",
 				trial.GetIndex(), extension.Indices, extension.NextIndices, ErrInvalid)
 		}
 		if _, err := g.after.addTrial(runs, trial); err != nil {
@@ -177,7 +178,7 @@ func (g *growth) addTrials(old, runs []*trellisv1.Run, extension Extension) erro
 	return g.after.complete()
 }
 
-// newRun is a run of a study to be, or of one that grows.
+// newRun returns a new run of a study that is being created or extended.
 func newRun(study *trellisv1.Study, run *trellisv1.Run) *trellisv1.Run {
 	return &trellisv1.Run{
 		Study: study.Name, Id: strings.Clone(run.GetId()), Parameters: proto.CloneOf(run.GetParameters()),
@@ -186,7 +187,7 @@ func newRun(study *trellisv1.Study, run *trellisv1.Run) *trellisv1.Run {
 	}
 }
 
-// withMilestones returns a copy of the run that has these milestones too, nil if it has them all.
+// withMilestones returns a copy of the run with the milestones added, or nil if it already has all of them.
 func withMilestones(run *trellisv1.Run, milestones []uint32) *trellisv1.Run {
 	all := append(slices.Clone(run.Milestones), milestones...)
 	slices.Sort(all)
@@ -199,7 +200,7 @@ func withMilestones(run *trellisv1.Run, milestones []uint32) *trellisv1.Run {
 	return longer
 }
 
-// grow makes the growth part of the change.
+// grow applies the growth to the change.
 func (c *change) grow(study *trellisv1.Study, g *growth) error {
 	if err := insert(c.txn, tableCatalogs, g.after); err != nil {
 		return err
@@ -224,7 +225,7 @@ func (c *change) grow(study *trellisv1.Study, g *growth) error {
 	return c.relate(study, g.after)
 }
 
-// lengthen gives a run its new milestones, and answers those of their trials that can be.
+// lengthen gives a run its new milestones, and gives their trials results where possible.
 func (c *change) lengthen(h handle, longer *trellisv1.Run) error {
 	edited := h.edit()
 	run := edited.Run

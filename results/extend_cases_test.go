@@ -85,7 +85,7 @@ func TestExtendRefuses(t *testing.T) {
 	}{
 		"a study that has changed": {
 			func(_ *Store, e *Extension) error { e.Indices--; return nil }, ErrStudyChanged,
-			"its next trial is 3 by now, not 2",
+			"its next trial is now 3, not 2",
 		},
 		"a canceled study": {func(s *Store, _ *Extension) error {
 			return s.SetStudyState(5, at(5), "s",
@@ -98,14 +98,14 @@ func TestExtendRefuses(t *testing.T) {
 		"nothing": {func(_ *Store, e *Extension) error {
 			*e = Extension{Indices: 3, NextIndices: 9, MaxTrials: 9}
 			return nil
-		}, ErrInvalid, "it adds nothing: the study has all of these trials"},
+		}, ErrInvalid, "it adds nothing: the study already has all of these trials"},
 		"what is there": {
 			func(_ *Store, e *Extension) error { *e = extension(3, runs); return nil },
-			ErrInvalid, "it adds nothing: the study has all of these trials",
+			ErrInvalid, "it adds nothing: the study already has all of these trials",
 		},
 		"a trial without a run": {
 			func(_ *Store, e *Extension) error { e.Runs = e.Runs[:1]; return nil },
-			ErrInvalid, "there is no run run-c",
+			ErrInvalid, "run run-c not found",
 		},
 		"a milestone without a trial": {
 			func(_ *Store, e *Extension) error { e.Trials = e.Trials[1:]; return nil },
@@ -124,7 +124,7 @@ func TestExtendRefuses(t *testing.T) {
 		"an index twice": {func(_ *Store, e *Extension) error { e.Trials[2].Index = e.Trials[1].Index; return nil }, ErrInvalid, "trial 4: it occurs twice"},
 		"an index that is old": {
 			func(_ *Store, e *Extension) error { e.Trials[0].Index = 2; return nil }, ErrInvalid,
-			"its index not between 3 and 6",
+			"its index is not between 3 and 6",
 		},
 		"an index beyond": {
 			func(_ *Store, e *Extension) error { e.NextIndices--; return nil }, ErrInvalid,
@@ -132,7 +132,7 @@ func TestExtendRefuses(t *testing.T) {
 		},
 		"too many trials": {
 			func(_ *Store, e *Extension) error { e.MaxTrials = 5; return nil }, ErrInvalid,
-			"it would have 6 trials, at most 5 are allowed",
+			"it would have 6 trials, but at most 5 are allowed",
 		},
 		"an old run twice": {
 			func(_ *Store, e *Extension) error { e.Runs = append(e.Runs, e.Runs[0]); return nil },
@@ -148,7 +148,7 @@ func TestExtendRefuses(t *testing.T) {
 		},
 		"a run that ends later": {
 			func(_ *Store, e *Extension) error { e.Runs[1].Parameters.MaxEpochs++; return nil },
-			ErrInvalid, "do not end at the run's 9 epochs",
+			ErrInvalid, "must end at the run's 9 epochs",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

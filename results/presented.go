@@ -12,7 +12,7 @@ import (
 func (s *Snapshot) Presented(study *trellisv1.Study) (*trellisv1.Study, error) {
 	diverged, err := s.countDiverged(study.GetName())
 	if err != nil {
-		return nil, fmt.Errorf("count the diverged trials of study %s: %w", study.GetName(), err)
+		return nil, fmt.Errorf("count the diverged trials of study %q: %w", study.GetName(), err)
 	}
 	if diverged == 0 {
 		return study, nil

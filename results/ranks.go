@@ -14,11 +14,11 @@ import (
 	"trellis/results/listing"
 )
 
-// rankPageSize is how many trials a page of a ranking has at most.
+// rankPageSize is the maximum number of trials on a page of a ranking.
 const rankPageSize = 128
 
-// rankPage is a part of the ranking of a study's answered trials: those from a key on, up to the key of the next page.
-// Like sections, pages make an entry in the index cheap.
+// rankPage is a part of the ranking of a study's trials with results: from its key up to the key of the next page. Like
+// sections, pages make the index cheap.
 type rankPage struct {
 	study  string
 	from   listing.Key
@@ -33,7 +33,7 @@ func rankPageKey(study string, from listing.Key) key {
 	return append(newKey(len(study)+1+len(from)).text(study), from[:]...)
 }
 
-// rankPageOf returns the page of a study's ranking where a key belongs, nil if there is none yet.
+// rankPageOf returns the page of a study's ranking where a key belongs, or nil if there is none yet.
 func (r reader) rankPageOf(study string, k listing.Key) (*rankPage, error) {
 	pages, err := r.txn.ReverseLowerBound(tableRanking, indexID, rankPageKey(study, k))
 	if err != nil {
@@ -45,13 +45,12 @@ func (r reader) rankPageOf(study string, k listing.Key) (*rankPage, error) {
 	return nil, nil
 }
 
-// rank puts the trials that the change has answered into their places.
+// rank adds the trials that got their results in this change to the rankings.
 func (c *change) rank() error {
 	slices.SortFunc(c.answered, func(a, b *trellisv1.Trial) int {
 		return cmp.Or(strings.Compare(a.Study, b.Study), listing.Compare(a, b))
 	})
-	// All pages are looked up before the first is stored: a look-up in a table that the transaction has changed is
-	// costly.
+	// Look up all pages before storing the first: a lookup in a table that the transaction has changed is expensive.
 	var pages []*rankPage
 	var trials [][]*trellisv1.Trial
 	for _, trial := range c.answered {
@@ -77,7 +76,7 @@ func (c *change) rank() error {
 	return nil
 }
 
-// merge returns the trials of both lists, which are ranked, in one.
+// merge merges two ranked lists of trials.
 func merge(a, b []*trellisv1.Trial) []*trellisv1.Trial {
 	merged := make([]*trellisv1.Trial, 0, len(a)+len(b))
 	for len(a) > 0 && len(b) > 0 {
@@ -90,8 +89,7 @@ func merge(a, b []*trellisv1.Trial) []*trellisv1.Trial {
 	return append(append(merged, a...), b...)
 }
 
-// insertRanks stores ranked trials in place of those of a page, divided into several pages if there are too many for
-// one.
+// insertRanks replaces a page with the ranked trials, divided into several pages if there are too many for one.
 func insertRanks(txn *memdb.Txn, page *rankPage, trials []*trellisv1.Trial) error {
 	parts := (len(trials) + rankPageSize - 1) / rankPageSize
 	from := page.from
@@ -107,8 +105,8 @@ func insertRanks(txn *memdb.Txn, page *rankPage, trials []*trellisv1.Trial) erro
 	return nil
 }
 
-// ranked returns a study's answered trials whose keys are above the given one, best first. The watch set fires when one
-// more is answered.
+// ranked returns a study's trials with results whose keys are above the given one, best first. The watch set fires when
+// another trial gets its result.
 func (r reader) ranked(ws memdb.WatchSet, study string, after listing.Key) (iter.Seq[*trellisv1.Trial], error) {
 	begin, err := r.rankPageOf(study, after)
 	if err != nil {

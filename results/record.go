@@ -11,29 +11,30 @@ import (
 	"trellis/results/trajectory"
 )
 
-// Record takes in what workers have reported, in the given order and in one transaction. It returns one error per
-// entry: nil where the entry was accepted.
+// Record records what workers have reported, in the given order and in one transaction. It returns one error per entry,
+// which is nil if the entry was accepted.
 //
-// An entry whose attempt does not hold its run is refused with ErrStale: the first outcome of an attempt wins, and an
-// attempt whose study was paused, canceled or deleted is none.
+// An entry whose attempt does not hold its run is refused with ErrStale. So the first outcome of an attempt wins, and
+// an attempt ends when its study is paused, canceled or deleted.
 //
-// Reports are a column of consecutive epochs, accepted or refused as a whole. They are appended from the next epoch on,
-// and answer the trials whose max_epochs they reach. Epochs of them that are recorded already must be equal bit for
-// bit, and change no result: a new attempt may start from an earlier epoch. If one differs it is an ErrConflict, which
-// ends the attempt: see ErrConflict. Reports that begin after the next epoch are an ErrGap. Columns that are empty or
-// of different lengths, epochs outside the run and test losses of epochs outside the columns are ErrInvalid, and so are
-// metrics that have not one value per epoch, are too many or have names that are none: see checkMetrics. A run has the
-// same metrics at all epochs: others are an ErrConflict. Seconds that are not a positive number count as none.
+// Reports are columns of consecutive epochs, accepted or refused as a whole. New epochs are appended, and trials whose
+// max_epochs they reach get their results. Epochs that are already recorded must be equal bit for bit, and change
+// nothing: a new attempt may start from an earlier epoch. If one differs, the error is ErrConflict, which ends the
+// attempt. Reports that begin after the next epoch fail with ErrGap. These fail with ErrInvalid: columns that are empty
+// or of different lengths, epochs outside the run, test losses of epochs outside the columns, and metrics without
+// exactly one value per epoch, with invalid names, or too many of them: see checkMetrics. A run has the same metrics in
+// all epochs: others fail with ErrConflict. Seconds that are not positive numbers count as unknown.
 //
-// A checkpoint takes the place of an earlier one of the same epoch. Kept are those at milestones and the one of the
-// latest epoch. One of an epoch that is not recorded yet is an ErrGap; one of an epoch outside the run, with best
-// weights of a later epoch or without a digest is ErrInvalid.
+// A checkpoint replaces an earlier one of the same epoch. Checkpoints at milestones and the one of the latest epoch are
+// kept. A checkpoint of an epoch that is not recorded yet fails with ErrGap. A checkpoint of an epoch outside the run,
+// with best weights of a later epoch, or without a digest fails with ErrInvalid.
 //
-// A success answers all the trials that are left, unless the attempt was only to come so far: see Stage. It must count
-// the epochs that are recorded: if it counts more it is an ErrGap, if it counts fewer an ErrConflict. A failure is
-// charged to the budget of its class; a class that is unknown is ErrInvalid. A return costs nothing.
+// A success gives all remaining trials their results, unless the attempt was only to train a stage: see Stage. Its
+// number of epochs must be the number recorded: if it is larger, the error is ErrGap, if it is smaller, ErrConflict. A
+// failure is charged to the budget of its class. An unknown class fails with ErrInvalid. A return is not charged.
 //
-// In a study that prunes, what has been recorded may hold runs, and take up others again: see the package.
+// In a study that prunes, recorded entries may cause runs to be held, and others to continue: see the package
+// documentation.
 func (s *Store) Record(index uint64, now *timestamppb.Timestamp, entries []*trellisv1.RecordCommand_Entry) []error {
 	c := s.begin(index, now)
 	defer c.abort()
@@ -53,24 +54,24 @@ func (c *change) record(entry *trellisv1.RecordCommand_Entry) error {
 	switch entry := entry.GetEntry().(type) {
 	case *trellisv1.RecordCommand_Entry_Reports:
 		if err := c.report(entry.Reports); err != nil {
-			return fmt.Errorf("report %s of run %s of study %s: %w",
+			return fmt.Errorf("report %s of run %s of study %q: %w",
 				epochsOf(entry.Reports), entry.Reports.GetRun(), entry.Reports.GetStudy(), err)
 		}
 		return nil
 	case *trellisv1.RecordCommand_Entry_Outcome:
 		if err := c.outcome(entry.Outcome); err != nil {
-			return fmt.Errorf("end attempt %d at run %s of study %s: %w",
+			return fmt.Errorf("end attempt %d at run %s of study %q: %w",
 				entry.Outcome.GetAttempt(), entry.Outcome.GetRun(), entry.Outcome.GetStudy(), err)
 		}
 		return nil
 	case *trellisv1.RecordCommand_Entry_Checkpoint:
 		if err := c.checkpoint(entry.Checkpoint); err != nil {
-			return fmt.Errorf("note the checkpoint of epoch %d of run %s of study %s: %w",
+			return fmt.Errorf("record the checkpoint of epoch %d of run %s of study %q: %w",
 				entry.Checkpoint.GetCheckpoint().GetEpoch(), entry.Checkpoint.GetRun(), entry.Checkpoint.GetStudy(), err)
 		}
 		return nil
 	default:
-		return fmt.Errorf("an entry that is neither reports, outcome nor checkpoint: %w", ErrInvalid)
+		return fmt.Errorf("invalid entry: must be reports, an outcome or a checkpoint: %w", ErrInvalid)
 	}
 }
 
@@ -86,7 +87,7 @@ func epochsOf(reports *trellisv1.Reports) string {
 func (c *change) heldRun(study, id string, attempt uint64) (handle, error) {
 	held, err := c.sections.find(study, id)
 	if isNotFound(err) {
-		return held, fmt.Errorf("there is no such run: %w", ErrStale)
+		return held, fmt.Errorf("run not found: %w", ErrStale)
 	}
 	if err != nil {
 		return held, err
@@ -112,7 +113,7 @@ func (c *change) report(reports *trellisv1.Reports) error {
 	}
 	firstEpoch, count := reports.GetFirstEpoch(), len(reports.GetTrainLoss())
 	if firstEpoch > run.Epochs+1 {
-		return fmt.Errorf("%d epochs are recorded: %w", run.Epochs, ErrGap)
+		return fmt.Errorf("only %d epochs are recorded: %w", run.Epochs, ErrGap)
 	}
 	repeated := min(count, int(run.Epochs+1-firstEpoch))
 	if err := its.Contradiction(reports, repeated); err != nil {
@@ -153,7 +154,7 @@ func (c *change) outcome(outcome *trellisv1.Outcome) error {
 		held.endAttempt(lifecycle.Release)
 		return nil
 	default:
-		return fmt.Errorf("an outcome without a result: %w", ErrInvalid)
+		return fmt.Errorf("invalid outcome: missing result: %w", ErrInvalid)
 	}
 }
 
@@ -161,9 +162,9 @@ func (c *change) success(held handle, success *trellisv1.Outcome_Success) error 
 	run, epochs := held.run(), success.GetEpochs()
 	switch {
 	case epochs == 0:
-		return fmt.Errorf("a run of no epochs: %w", ErrInvalid)
+		return fmt.Errorf("invalid outcome: no epochs: %w", ErrInvalid)
 	case epochs > run.Epochs:
-		return fmt.Errorf("%d epochs are recorded, %d were trained: %w", run.Epochs, epochs, ErrGap)
+		return fmt.Errorf("%d epochs were trained, but only %d are recorded: %w", epochs, run.Epochs, ErrGap)
 	case epochs < run.Epochs:
 		return c.conflict(held, fmt.Errorf("recorded %d epochs, reported an end after %d", run.Epochs, epochs))
 	}
@@ -176,7 +177,7 @@ func (c *change) success(held handle, success *trellisv1.Outcome_Success) error 
 	return c.answerRest(edited)
 }
 
-// answerRest answers the trials that are left of a run that has ended.
+// answerRest gives the remaining trials of a run that has ended their results.
 func (c *change) answerRest(edited *trajectory.Trajectory) error {
 	indexes, err := c.indexesOf(edited.Run)
 	if err != nil {
@@ -186,7 +187,7 @@ func (c *change) answerRest(edited *trajectory.Trajectory) error {
 	return nil
 }
 
-// indexesOf are those of a run's trials, by milestone.
+// indexesOf returns the indexes of a run's trials, by milestone.
 func (c *change) indexesOf(run *trellisv1.Run) ([]uint64, error) {
 	catalog, err := c.sections.catalog(run.Study)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// refusal is why a study was not changed: verb says what was tried. A move that its state does not allow says which study it is by
-// itself, as does one that is missing or there already.
+// refusal returns the error of a study that was not changed. verb says what was tried. Errors of moves that the study's
+// state does not allow already name the study, and so do errors of missing or existing studies.
 func refusal(verb, study string, err error) error {
 	if move, ok := errors.AsType[*lifecycle.MoveError](err); ok {
 		return move.Of(study)
@@ -18,5 +18,5 @@ func refusal(verb, study string, err error) error {
 			return fmt.Errorf("study %q %w", study, known)
 		}
 	}
-	return fmt.Errorf("%s study %s: %w", verb, study, err)
+	return fmt.Errorf("%s study %q: %w", verb, study, err)
 }

@@ -10,12 +10,12 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Runs of the same id in different studies are twins. An index of them would have an entry for each of a million runs,
-// in most stores for nothing. So the store knows only which studies have twins at all, and looks for a run's twins in
-// the catalogs of these.
+// Runs with the same id in different studies are twins. An index of twins would have an entry for each of a million
+// runs, which most stores would never use. So the store only records which studies have twins at all, and looks for a
+// run's twins in the catalogs of these studies.
 
-// relatives are the studies that have runs in common with a study, and that study itself, oldest first. A study without
-// such others has none. Rows follow from the catalogs.
+// relatives are the studies that have runs in common with a study, and that study itself, oldest first. A study that
+// has no run in common with another has no relatives. Rows are derived from the catalogs.
 type relatives struct {
 	study  string
 	family []relative
@@ -25,7 +25,7 @@ type relative struct {
 	study string
 	// created is the study's create_index.
 	created uint64
-	// fresh studies take nothing over.
+	// fresh says that the study uses no results of other studies.
 	fresh bool
 }
 
@@ -37,8 +37,8 @@ func relativeOf(study *trellisv1.Study) relative {
 	return relative{study: study.Name, created: study.CreateIndex, fresh: study.Fresh}
 }
 
-// with returns the family of a study with one more relative, unless it has that already. The row is a new one: what is
-// stored is never changed.
+// with returns a study's relatives with another one added, unless it is already there. It returns a new row, because
+// stored rows are never changed.
 func (r *relatives) with(self, other relative) *relatives {
 	if r == nil {
 		r = &relatives{study: self.study, family: []relative{self}}
@@ -51,7 +51,7 @@ func (r *relatives) with(self, other relative) *relatives {
 	return &relatives{study: r.study, family: family}
 }
 
-// without returns the family without one relative, nil if no other is left.
+// without returns the relatives without one of them, or nil if no other is left.
 func (r *relatives) without(other string) *relatives {
 	family := slices.DeleteFunc(slices.Clone(r.family), func(r relative) bool { return r.study == other })
 	if len(family) < 2 {
@@ -70,9 +70,8 @@ func (r reader) relativesOf(study string) (*relatives, error) {
 	return first[*relatives](r, nil, tableRelatives, indexID, textKey(study))
 }
 
-// relate finds the relatives of a study whose catalog is new: the study has been created, or has more runs than before.
-// It takes at most as many look-ups as there are runs in the other studies, and for each at most as many as the study
-// has.
+// relate finds the relatives of a study with a new catalog: the study has been created, or has more runs than before.
+// For each other study, the number of lookups is at most the smaller number of runs of the two.
 func (c *change) relate(study *trellisv1.Study, its *catalog) error {
 	catalogs, err := scan[*catalog](c.reader, nil, tableCatalogs, indexID, nil)
 	if err != nil {
@@ -103,7 +102,7 @@ func (c *change) relate(study *trellisv1.Study, its *catalog) error {
 	return insert(c.txn, tableRelatives, now)
 }
 
-// insertRelative adds a relative to a study's.
+// insertRelative adds a relative to a study's relatives.
 func (c *change) insertRelative(study, other relative) error {
 	known, err := c.relativesOf(study.study)
 	if err != nil {
@@ -114,7 +113,7 @@ func (c *change) insertRelative(study, other relative) error {
 	return insert(c.txn, tableRelatives, now)
 }
 
-// forgetRelatives takes a study that is deleted from those of the others.
+// forgetRelatives removes a deleted study from the relatives of the others.
 func (c *change) forgetRelatives(study string) error {
 	its, err := c.relativesOf(study)
 	if err != nil || its == nil {
@@ -159,8 +158,8 @@ func (c *catalog) hasRunOf(other *catalog) bool {
 	return false
 }
 
-// restoreRelatives finds the relatives of all studies anew. Comparing each with each would take far too long where they
-// are many; instead all ids are sorted, so that twins stand side by side.
+// restoreRelatives finds the relatives of all studies. Comparing each study with each other would take too long if
+// there are many. Instead it sorts all ids, so that twins are next to each other.
 func restoreRelatives(txn *memdb.Txn, studies []*restoredStudy) error {
 	if len(studies) < 2 {
 		return nil

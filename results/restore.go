@@ -17,9 +17,10 @@ import (
 	"trellis/results/trajectory"
 )
 
-// Restore replaces everything in the store by what WriteTo wrote. It does so at once and as a whole: readers see the
-// old state or the new one, all watch sets of snapshots of the old one fire, and if it fails nothing has changed. It
-// reads to the end of r, and needs no more memory than the rows take. Errors are ErrCorrupt, ErrNewer, and those of r.
+// Restore replaces everything in the store with what WriteTo wrote. It does so atomically: readers see either the old
+// state or the new one, and if Restore fails, nothing has changed. All watch sets of snapshots of the old state fire.
+// Restore reads to the end of r, and needs no more memory than the rows take. Its errors are ErrCorrupt, ErrNewer, and
+// those of r.
 func (s *Store) Restore(r io.Reader) error {
 	restored, err := restoreTables(snapshotfile.NewReader(r))
 	if err != nil {
@@ -61,28 +62,28 @@ func restoreTables(file *snapshotfile.Reader) (*generation, error) {
 	return restored, nil
 }
 
-// restorer puts the rows of a snapshot's blocks into a store that is empty.
+// restorer puts the rows of a snapshot's blocks into an empty store.
 type restorer struct {
 	txn *memdb.Txn
-	// version is that of the snapshot's format.
+	// version is the version of the snapshot's format.
 	version uint32
-	// content is the place in contents of the last block's rows, and key that of the last row.
+	// content is the index in contents of the last block's table, and key is the key of the last row.
 	content int
 	key     []byte
-	// studies are those whose rows have come, in their order.
+	// studies are the studies whose rows have been read, in order.
 	studies []*restoredStudy
 	byName  map[string]*restoredStudy
-	// created are the log indexes at which studies were created; leases counts the LEASED runs of each worker.
+	// created has the log indices at which studies were created. leases counts the LEASED runs of each worker.
 	created map[uint64]bool
 	leases  map[string]int
 }
 
-// restoredStudy is what has come of a study.
+// restoredStudy is what has been read of a study.
 type restoredStudy struct {
 	study   *trellisv1.Study
 	runs    []*trellisv1.Run
 	members []*trajectory.Trajectory
-	// catalog is made when all runs have come; answered are the trials that have been answered, by their numbers.
+	// catalog is made when all runs have been read. answered has the trials with results, by number.
 	catalog  *catalog
 	answered []*trellisv1.Trial
 }
@@ -94,7 +95,7 @@ func newRestorer(txn *memdb.Txn, version uint32) *restorer {
 	}
 }
 
-// block takes in the rows of a block.
+// block reads the rows of a block.
 func (r *restorer) block(table string, rows iter.Seq2[[]byte, error]) error {
 	if err := r.begin(table); err != nil {
 		return err
@@ -110,7 +111,7 @@ func (r *restorer) block(table string, rows iter.Seq2[[]byte, error]) error {
 	return nil
 }
 
-// begin goes on to a block's table.
+// begin moves on to a block's table.
 func (r *restorer) begin(name string) error {
 	for place, content := range contents {
 		if content.name != name {
@@ -124,14 +125,14 @@ func (r *restorer) begin(name string) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("table %q is unknown: %w", name, ErrNewer)
+	return fmt.Errorf("unknown table %q: %w", name, ErrNewer)
 }
 
 func (r *restorer) row(content content, data []byte) error {
 	row := content.row()
 	err := proto.Unmarshal(data, row)
 	if err != nil {
-		return fmt.Errorf("a row is no message: %w: %w", err, ErrCorrupt)
+		return fmt.Errorf("a row is not a message: %w: %w", err, ErrCorrupt)
 	}
 	switch row := row.(type) {
 	case *trellisv1.Study:
@@ -150,7 +151,7 @@ func (r *restorer) row(content content, data []byte) error {
 	return err
 }
 
-// follows makes sure that the rows of a table are in the order of their keys, each once.
+// follows checks that the rows of a table are in the order of their keys, without duplicates.
 func (r *restorer) follows(k key) error {
 	if bytes.Compare(k, r.key) <= 0 {
 		return fmt.Errorf("a row is out of order: %w", ErrCorrupt)
@@ -189,11 +190,11 @@ func (r *restorer) worker(worker *trellisv1.Worker) error {
 	return insert(r.txn, tableWorkers, worker)
 }
 
-// of returns what has come of a study.
+// of returns what has been read of a study.
 func (r *restorer) of(study string) (*restoredStudy, error) {
 	restored := r.byName[study]
 	if restored == nil {
-		return nil, fmt.Errorf("a row of study %q, which is not there: %w", study, ErrCorrupt)
+		return nil, fmt.Errorf("a row of study %q, which does not exist: %w", study, ErrCorrupt)
 	}
 	return restored, nil
 }
@@ -208,7 +209,7 @@ func (r *restorer) run(run *trellisv1.Run) error {
 		return err
 	}
 	if r.version == 1 && place > 0 && compareRuns(study.runs[place-1], run) >= 0 {
-		return fmt.Errorf("run %s of study %s is out of order: %w", run.Id, run.Study, ErrCorrupt)
+		return fmt.Errorf("run %s of study %q is out of order: %w", run.Id, run.Study, ErrCorrupt)
 	}
 	if err := checkRestoredRun(run); err != nil {
 		return err
@@ -222,8 +223,8 @@ func (r *restorer) run(run *trellisv1.Run) error {
 	return nil
 }
 
-// trial takes in a trial's row. What it has in common with its run is replaced by the run's, as in the store that was
-// written: of a million trials, names and parameters would take a good part of the memory.
+// trial reads a trial's row. Values that it has in common with its run are shared with the run, as in the store that
+// was written: names and parameters of a million trials would take much memory.
 func (r *restorer) trial(trial *trellisv1.Trial) error {
 	study, err := r.of(trial.Study)
 	if err != nil {
@@ -258,27 +259,27 @@ func (r *restorer) losses(losses *trellisv1.Losses) error {
 		return err
 	}
 	if study.catalog == nil {
-		return fmt.Errorf("losses of study %s, which has no trials: %w", study.study.Name, ErrCorrupt)
+		return fmt.Errorf("losses of study %q, which has no trials: %w", study.study.Name, ErrCorrupt)
 	}
 	place, ok := study.catalog.places[losses.Run]
 	if !ok {
-		return fmt.Errorf("losses of run %q, which is not there: %w", losses.Run, ErrCorrupt)
+		return fmt.Errorf("losses of run %q, which does not exist: %w", losses.Run, ErrCorrupt)
 	}
 	if err := r.follows(newKey(0).text(losses.Study).number32(place)); err != nil {
 		return err
 	}
 	member := study.members[place]
 	if epochs := int(member.Run.Epochs); len(losses.TrainLoss) != epochs || len(losses.ValidationLoss) != epochs {
-		return fmt.Errorf("%d and %d losses of %d epochs of run %s: %w",
+		return fmt.Errorf("%d and %d losses for %d epochs of run %s: %w",
 			len(losses.TrainLoss), len(losses.ValidationLoss), epochs, losses.Run, ErrCorrupt)
 	}
 	if seconds := len(losses.Seconds); seconds > int(member.Run.Epochs) {
-		return fmt.Errorf("times of %d epochs, of the %d of run %s: %w", seconds, member.Run.Epochs, losses.Run,
+		return fmt.Errorf("times of %d epochs, but run %[3]s has %[2]d: %[4]w", seconds, member.Run.Epochs, losses.Run,
 			ErrCorrupt)
 	}
 	for name, series := range losses.Metrics {
 		if len(series.Values) != int(member.Run.Epochs) {
-			return fmt.Errorf("%d values of metric %s of %d epochs of run %s: %w",
+			return fmt.Errorf("%d values of metric %q for %d epochs of run %s: %w",
 				len(series.Values), name, member.Run.Epochs, losses.Run, ErrCorrupt)
 		}
 	}
@@ -287,17 +288,17 @@ func (r *restorer) losses(losses *trellisv1.Losses) error {
 	return nil
 }
 
-// finish stores the studies' runs when all rows have come.
+// finish stores the studies' runs when all rows have been read.
 func (r *restorer) finish() error {
 	if len(r.leases) > 0 {
-		return fmt.Errorf("%d workers that are not there have runs: %w", len(r.leases), ErrCorrupt)
+		return fmt.Errorf("%d workers that do not exist have runs: %w", len(r.leases), ErrCorrupt)
 	}
 	for _, study := range r.studies {
 		if study.catalog == nil {
-			return fmt.Errorf("study %s has no trials: %w", study.study.Name, ErrCorrupt)
+			return fmt.Errorf("study %q has no trials: %w", study.study.Name, ErrCorrupt)
 		}
 		if err := study.catalog.complete(); err != nil {
-			return corrupt(fmt.Errorf("study %s: %w", study.study.Name, err))
+			return corrupt(fmt.Errorf("study %q: %w", study.study.Name, err))
 		}
 		if r.version == 1 {
 			study.complete()
@@ -307,14 +308,14 @@ func (r *restorer) finish() error {
 		}
 		for place, member := range study.members {
 			if member.Run.Epochs > 0 && member.Losses == nil {
-				return fmt.Errorf("run %s of study %s has no losses: %w", member.Run.Id, study.study.Name, ErrCorrupt)
+				return fmt.Errorf("run %s of study %q has no losses: %w", member.Run.Id, study.study.Name, ErrCorrupt)
 			}
 			trials := study.answered[study.catalog.first[place]:study.catalog.first[place+1]]
 			for milestone, trial := range trials {
 				answered := milestone < trajectory.AnsweredTrials(member.Run)
 				if (trial != nil) != answered || answered && trial.Epochs != min(member.Run.Epochs,
 					member.Run.Milestones[milestone]) {
-					return fmt.Errorf("the answers of run %s of study %s are not those that its %d epochs answer: %w",
+					return fmt.Errorf("the results of run %s of study %q do not follow from its %d epochs: %w",
 						member.Run.Id, study.study.Name, member.Run.Epochs, ErrCorrupt)
 				}
 			}
@@ -335,5 +336,5 @@ func (r *restorer) finish() error {
 	return restoreRelatives(r.txn, r.studies)
 }
 
-// corrupt marks what would be invalid in a command as damage.
+// corrupt turns an error that would be ErrInvalid in a command into ErrCorrupt.
 func corrupt(err error) error { return fmt.Errorf("%w: %w", err, ErrCorrupt) }

@@ -8,16 +8,15 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// RetryStudy takes up the FAILED runs of a study that is RUNNING, PAUSED or COMPLETED again and, if asked, the PRUNED
-// ones: they are PENDING, and go on from what is recorded. A COMPLETED study is RUNNING again.
+// RetryStudy retries the FAILED runs of a study that is RUNNING, PAUSED or COMPLETED and, if pruned is true, its PRUNED
+// runs too. They become PENDING, and continue from what is recorded. A COMPLETED study becomes RUNNING again.
 //
-// Failures are forgotten, so that every budget starts anew: whoever asks for a retry says that the cause has been
-// looked for and done away with, and a run that had a single attempt left would fail over the first thing that goes
-// wrong. A run that was pruned is not judged again. A study that has been settled is to be settled again: what comes of
-// the runs may be a near-tie.
+// Failures are forgotten, so that every budget starts again. Whoever asks for a retry implies that the cause has been
+// found and removed, and a run with a single attempt left would fail at the first problem. A run that was pruned is not
+// judged again. A study that has been settled is settled again, because the retried runs may be tied with the best.
 //
-// It returns how many runs were taken up. It fails with ErrNotFound, and with ErrIllegalMove if the study is CANCELED
-// or has no such runs.
+// RetryStudy returns how many runs are retried. It fails with ErrNotFound, and with ErrIllegalMove if the study is
+// CANCELED or has no such runs.
 func (s *Store) RetryStudy(index uint64, now *timestamppb.Timestamp, name string, pruned bool) (runs uint64, err error) {
 	c := s.begin(index, now)
 	defer c.abort()
@@ -61,7 +60,7 @@ func (c *change) retryStudy(name string, pruned bool) (runs uint64, err error) {
 	return 0, fmt.Errorf("none of its runs %s: %w", what, ErrIllegalMove)
 }
 
-// retry takes up a run that has ended without an answer to all of its trials.
+// retry makes a run PENDING that has ended without results for all of its trials.
 func (h handle) retry() {
 	run := h.edit().Run
 	run.Spared = run.Spared || run.State == lifecycle.RunPruned

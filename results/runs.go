@@ -15,28 +15,29 @@ import (
 	"trellis/results/trajectory"
 )
 
-// MaxGrants is how many grants one command may have.
+// MaxGrants is the maximum number of grants in one command.
 const MaxGrants = 1024
 
-// AttemptNumber is the number of the attempt that a grant begins, by the log index of its command and its place in it.
-// Later grants have greater numbers.
+// AttemptNumber returns the number of the attempt that a grant starts, given the log index of its command and its
+// position in the command. Later grants have greater numbers.
 func AttemptNumber(index uint64, place int) uint64 { return index*MaxGrants + uint64(place) }
 
-// Grant leases PENDING runs of RUNNING studies to READY workers that have a slot free, in one transaction. It returns
-// one error per grant: nil where it was accepted, ErrIllegalMove where run, study or worker are not so or a twin of the
-// run is being trained, ErrNotFound where they are not there. More than MaxGrants are ErrInvalid, all of them.
+// Grant leases PENDING runs of RUNNING studies to READY workers with a free slot, in one transaction. It returns one
+// error per grant. The error is nil if the grant was accepted, ErrIllegalMove if run, study or worker are in other
+// states or a twin of the run is being trained, and ErrNotFound if one of them does not exist. If there are more than
+// MaxGrants grants, all of them fail with ErrInvalid.
 func (s *Store) Grant(index uint64, now *timestamppb.Timestamp, grants []*trellisv1.Grant) []error {
 	c := s.begin(index, now)
 	defer c.abort()
 	refused := make([]error, len(grants))
 	for i, grant := range grants {
 		if len(grants) > MaxGrants {
-			refused[i] = fmt.Errorf("%d grants in one command, at most %d are allowed: %w", len(grants), MaxGrants,
+			refused[i] = fmt.Errorf("%d grants in one command, but at most %d are allowed: %w", len(grants), MaxGrants,
 				ErrInvalid)
 			continue
 		}
 		if err := c.grant(grant, AttemptNumber(index, i)); err != nil {
-			refused[i] = fmt.Errorf("grant run %s of study %s to worker %s: %w",
+			refused[i] = fmt.Errorf("grant run %s of study %q to worker %q: %w",
 				grant.GetRun(), grant.GetStudy(), grant.GetWorker(), err)
 		}
 	}
@@ -68,7 +69,7 @@ func (c *change) grant(request *trellisv1.Grant, attempt uint64) error {
 		return fmt.Errorf("the worker is %s: %w", lifecycle.Name(worker.State), ErrIllegalMove)
 	}
 	if worker.Runs+c.granted[worker.Name] >= worker.Slots {
-		return fmt.Errorf("the worker's %d slots are taken: %w", worker.Slots, ErrIllegalMove)
+		return fmt.Errorf("all %d slots of the worker are taken: %w", worker.Slots, ErrIllegalMove)
 	}
 	state, err := lifecycle.Run.Next(run.run().State, lifecycle.Grant)
 	if err != nil {
@@ -84,7 +85,7 @@ func (c *change) grant(request *trellisv1.Grant, attempt uint64) error {
 	return nil
 }
 
-// endAttempt moves a run on and takes it from the worker that holds it, if any.
+// endAttempt changes a run's state by an event, and takes it from the worker that holds it, if any.
 func (h handle) endAttempt(event string) *trajectory.Trajectory {
 	edited := h.edit()
 	run := edited.Run
@@ -93,8 +94,8 @@ func (h handle) endAttempt(event string) *trajectory.Trajectory {
 	return edited
 }
 
-// failAttempt ends the attempt that holds the run as a failure. The run goes back to PENDING, or is FAILED if that was
-// its last chance.
+// failAttempt ends the attempt that holds the run as a failure. The run becomes PENDING again, or FAILED if its budget
+// is used up.
 func (c *change) failAttempt(h handle, class trellisv1.FailureClass, message string) error {
 	run := h.run()
 	worker, err := c.workers.get(textKey(run.Worker))
@@ -118,17 +119,17 @@ func (c *change) failAttempt(h handle, class trellisv1.FailureClass, message str
 	return nil
 }
 
-// Run returns a run, or ErrNotFound. The watch set fires when the run or one of its neighbours changes.
+// Run returns a run, or ErrNotFound. The watch set fires when the run or one of its neighbors changes.
 func (s *Snapshot) Run(ws memdb.WatchSet, study, id string) (*trellisv1.Run, error) {
 	member, err := s.member(ws, study, id)
 	if err != nil {
-		return nil, fmt.Errorf("run %s of study %s: %w", id, study, err)
+		return nil, fmt.Errorf("run %s of study %q: %w", id, study, err)
 	}
 	return member.Run, nil
 }
 
-// RunsHeldBy returns the runs that are leased to a worker. The watch set fires when it gets or loses one, not at every
-// report.
+// RunsHeldBy returns the runs that are leased to a worker. The watch set fires when the worker gets or loses a run, not
+// at every report.
 func (s *Snapshot) RunsHeldBy(ws memdb.WatchSet, worker string) ([]*trellisv1.Run, error) {
 	leases, err := scan[*lease](s.reader, ws, tableLeases, indexID, textKey(worker))
 	if err != nil {
@@ -145,7 +146,7 @@ func (s *Snapshot) RunsHeldBy(ws memdb.WatchSet, worker string) ([]*trellisv1.Ru
 	return runs, nil
 }
 
-// RunsChangedSince returns the study's runs whose modify_index is above index, in its order.
+// RunsChangedSince returns the study's runs whose modify_index is above index, ordered by modify_index.
 func (s *Snapshot) RunsChangedSince(study string, index uint64) ([]*trellisv1.Run, error) {
 	sections, err := s.sectionsOf(study)
 	if err != nil {
@@ -166,29 +167,29 @@ func (s *Snapshot) RunsChangedSince(study string, index uint64) ([]*trellisv1.Ru
 	return changed, nil
 }
 
-// NextRuns returns the runs to be leased next, at most n: PENDING runs of RUNNING studies, those of the oldest study
-// first, there those with the most epochs, and among these as they stand in the grid. Of runs that are twins it returns
-// one, and none if one of them is LEASED. The watch set fires when that may have changed.
+// NextRuns returns at most n runs that are to be leased next: PENDING runs of RUNNING studies. Runs of the oldest study
+// come first, within a study those with the most epochs, and among these in the order of the grid. Of several twins it
+// returns one, and none if one of them is LEASED. The watch set fires when the result may have changed.
 func (s *Snapshot) NextRuns(ws memdb.WatchSet, n int) ([]*trellisv1.Run, error) {
 	return s.nextRuns(ws, n, everything{})
 }
 
-// Choice chooses among the runs that come next.
+// Choice decides which of the next runs to return.
 type Choice interface {
-	// Study says whether any more of a study's runs may be chosen. It is asked now and then, so that a long list of runs
-	// that can't be chosen is not gone through.
+	// Study says whether any more runs of a study may be chosen. It is called from time to time, so that a long list of
+	// runs that can't be chosen is skipped.
 	Study(name string) bool
-	// Run chooses a run, or leaves it for another time.
+	// Run says whether a run is chosen.
 	Run(run *trellisv1.Run) bool
 }
 
-// everything chooses all.
+// everything chooses all runs.
 type everything struct{}
 
 func (everything) Study(string) bool       { return true }
 func (everything) Run(*trellisv1.Run) bool { return true }
 
-// ChooseRuns is NextRuns for those that are chosen.
+// ChooseRuns is like NextRuns, but only returns runs that are chosen.
 func (s *Snapshot) ChooseRuns(n int, choice Choice) ([]*trellisv1.Run, error) { return s.nextRuns(nil, n, choice) }
 
 func (s *Snapshot) nextRuns(ws memdb.WatchSet, n int, choice Choice) ([]*trellisv1.Run, error) {
@@ -235,21 +236,21 @@ func (s *Snapshot) nextRuns(ws memdb.WatchSet, n int, choice Choice) ([]*trellis
 	return next, nil
 }
 
-// Losses returns what has been reported of a run, or ErrNotFound before its first epoch. The watch set fires when that
-// or anything of one of its neighbours changes.
+// Losses returns the losses that have been reported for a run, or ErrNotFound before its first epoch. The watch set
+// fires when they change, or when anything of one of the run's neighbors changes.
 func (s *Snapshot) Losses(ws memdb.WatchSet, study, run string) (*trellisv1.Losses, error) {
 	member, err := s.member(ws, study, run)
 	if err == nil && member.Losses == nil {
 		err = ErrNotFound
 	}
 	if err != nil {
-		return nil, fmt.Errorf("losses of run %s of study %s: %w", run, study, err)
+		return nil, fmt.Errorf("losses of run %s of study %q: %w", run, study, err)
 	}
 	return member.Losses, nil
 }
 
-// LastMetrics returns what runs of a study have reported of the validation images after their last epochs, by run:
-// nothing of those that have none. ErrNotFound if there is no such run.
+// LastMetrics returns the metrics on the validation images that a study's runs have reported after their last epochs,
+// by run id. Runs without metrics are left out. It fails with ErrNotFound if there is no such run.
 func (s *Snapshot) LastMetrics(study string, runs []*trellisv1.Run) (map[string]*trellisv1.Metrics, error) {
 	var last map[string]*trellisv1.Metrics
 	for _, run := range runs {
@@ -258,11 +259,11 @@ func (s *Snapshot) LastMetrics(study string, runs []*trellisv1.Run) (map[string]
 		}
 		member, err := s.member(nil, study, run.Id)
 		if err != nil {
-			return nil, fmt.Errorf("metrics of run %s of study %s: %w", run.Id, study, err)
+			return nil, fmt.Errorf("metrics of run %s of study %q: %w", run.Id, study, err)
 		}
 		values := trajectory.ValidationMetrics(member.Losses, run.Epochs)
 		if values == nil {
-			// Runs of a model report all the same.
+			// All runs of a model report the same metrics.
 			return last, nil
 		}
 		if last == nil {
@@ -273,5 +274,5 @@ func (s *Snapshot) LastMetrics(study string, runs []*trellisv1.Run) (map[string]
 	return last, nil
 }
 
-// isNotFound is errors.Is for the error that queries by key fail with.
+// isNotFound says whether a query by key failed because there is no such row.
 func isNotFound(err error) bool { return errors.Is(err, ErrNotFound) }

@@ -11,22 +11,22 @@ import (
 	"trellis/results/trajectory"
 )
 
-// The runs of a study are fixed when it is created, and there may be a million. So they are not rows of a table, each
-// with an entry in every index, but stand in sections: a section is a row, and has what is known of 64 of them. An
-// entry in an index of go-memdb costs some 400 bytes and a microsecond; sections divide that by 64, and a study's
-// catalog says where in them a run is.
+// A study may have a million runs. So they are not rows of a table, each with an entry in every index. Instead they are
+// stored in sections: a section is a row with the trajectories of 64 runs. An entry in an index of go-memdb costs about
+// 400 bytes and a microsecond, and sections divide this by 64. A study's catalog says in which section a run is, and
+// where.
 
-// sectionSize is how many runs stand in a section. The bits of section.pending depend on it.
+// sectionSize is how many runs a section has. The bits of section.pending depend on it.
 const sectionSize = 64
 
-// section is a part of a study's runs, by their places.
+// section is a part of a study's runs, ordered by place.
 type section struct {
 	study  string
 	number uint32
-	// changed is the greatest modify_index of the runs.
+	// changed is the largest modify_index of the runs.
 	changed uint64
-	// pending has a bit for each run that is PENDING, begun for each that has epochs recorded, and open for each that
-	// has trials left to answer.
+	// pending has a bit for each run that is PENDING, begun for each run with recorded epochs, and open for each run
+	// with trials that have no result yet.
 	pending, begun, open uint64
 	members              []*trajectory.Trajectory
 }
@@ -39,7 +39,7 @@ func sectionKey(study string, number uint32) key {
 	return newKey(len(study) + 5).text(study).number32(number)
 }
 
-// newSections puts the members of a study into sections.
+// newSections divides the members of a study into sections.
 func newSections(study string, members []*trajectory.Trajectory) (sections []*section) {
 	for part := range slices.Chunk(members, sectionSize) {
 		s := &section{study: study, number: uint32(len(sections)), members: slices.Clip(part)}
@@ -51,7 +51,7 @@ func newSections(study string, members []*trajectory.Trajectory) (sections []*se
 	return sections
 }
 
-// note brings up to date what a section says of its members.
+// note updates the section's bits and index after a member has changed.
 func (s *section) note(slot int, member *trajectory.Trajectory) {
 	run := member.Run
 	s.changed = max(s.changed, run.ModifyIndex)
@@ -67,8 +67,8 @@ func setBit(bits uint64, place int, set bool) uint64 {
 	return bits &^ (1 << place)
 }
 
-// waiting is which runs of a section are PENDING, if any are. It is a table of its own, so that who waits for such runs
-// is not woken by every report.
+// waiting says which runs of a section are PENDING, if there are any. It is a table of its own, so that those who wait
+// for such runs are not woken by every report.
 type waiting struct {
 	study  string
 	number uint32
@@ -88,7 +88,7 @@ func leasesSchema() *memdb.TableSchema {
 	}))
 }
 
-// insertSection stores a section and what follows from it. Before is what was stored in its place, if anything was.
+// insertSection stores a section and the rows derived from it. before is the section that it replaces, or nil.
 func insertSection(txn *memdb.Txn, before, after *section) error {
 	if err := insert(txn, tableSections, after); err != nil {
 		return err
@@ -124,7 +124,7 @@ func insertSection(txn *memdb.Txn, before, after *section) error {
 	return nil
 }
 
-// moveLease keeps the table of leases in step with a run.
+// moveLease updates the table of leases after a run has changed.
 func moveLease(txn *memdb.Txn, before, after *trellisv1.Run) error {
 	if before.GetWorker() == after.Worker {
 		return nil
@@ -140,7 +140,7 @@ func moveLease(txn *memdb.Txn, before, after *trellisv1.Run) error {
 	return nil
 }
 
-// sectionsOf returns a study's sections, or all studies' if it has no name, in the order of places.
+// sectionsOf returns a study's sections, or those of all studies if study is empty, in the order of places.
 func (r reader) sectionsOf(study string) (iter.Seq[*section], error) {
 	var prefix key
 	if study != "" {
@@ -149,7 +149,8 @@ func (r reader) sectionsOf(study string) (iter.Seq[*section], error) {
 	return scan[*section](r, nil, tableSections, indexID, prefix)
 }
 
-// membersOf returns what is known of a study's runs, or of all studies', in the order of places.
+// membersOf returns the trajectories of a study's runs, or of all studies' runs if study is empty, in the order of
+// places.
 func (r reader) membersOf(study string) (iter.Seq[*trajectory.Trajectory], error) {
 	sections, err := r.sectionsOf(study)
 	if err != nil {
@@ -166,8 +167,8 @@ func (r reader) membersOf(study string) (iter.Seq[*trajectory.Trajectory], error
 	}, nil
 }
 
-// memberAt returns what is known of the run at a place, nil if there is none. The watch set fires when anything in its
-// section changes.
+// memberAt returns the trajectory of the run at a place, or nil if there is none. The watch set fires when anything in
+// its section changes.
 func (r reader) memberAt(ws memdb.WatchSet, study string, place uint32) (*trajectory.Trajectory, error) {
 	section, err := first[*section](r, ws, tableSections, indexID, sectionKey(study, place/sectionSize))
 	if err != nil || section == nil || int(place%sectionSize) >= len(section.members) {
@@ -176,7 +177,7 @@ func (r reader) memberAt(ws memdb.WatchSet, study string, place uint32) (*trajec
 	return section.members[place%sectionSize], nil
 }
 
-// member returns what is known of a run, or ErrNotFound.
+// member returns the trajectory of a run, or ErrNotFound.
 func (r reader) member(ws memdb.WatchSet, study, id string) (*trajectory.Trajectory, error) {
 	catalog, err := first[*catalog](r, ws, tableCatalogs, indexID, textKey(study))
 	if err != nil {

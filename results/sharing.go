@@ -12,12 +12,12 @@ import (
 	"trellis/results/trajectory"
 )
 
-// A run's id is the hash of all that determines its digits, so that runs of the same id in different studies, twins,
-// have the same losses bit for bit. The rule is: what any study has recorded of a run, every study that asks for it
-// has, as far as it asks. It is kept by every change as it is committed: a run that is PENDING takes over what its
-// twins know beyond it, and may thereby come to its end. A run that is LEASED is being told by its worker, and one that
-// has ended is left alone, so that nothing that happens to one study takes anything from another. Studies that are
-// fresh take nothing over.
+// A run's id is the hash of everything that determines its results bit for bit. So runs with the same id in different
+// studies, called twins, have the same losses. The rule is: what any study has recorded of a run, every study with that
+// run has too, as far as it needs it. Every change applies this rule when it is committed: a PENDING run copies the
+// epochs that its twins have beyond it, and may end thereby. A LEASED run gets its epochs from its worker, and a run
+// that has ended is left alone, so nothing that happens to one study takes anything from another. Fresh studies copy
+// nothing.
 
 // twin is a run of a change, and the study that it belongs to.
 type twin struct {
@@ -25,13 +25,13 @@ type twin struct {
 	relative
 }
 
-// takes says whether the run is to take over what its twins know.
+// takes says whether the run copies epochs of its twins.
 func (t twin) takes() bool { return !t.fresh && t.run().State == lifecycle.RunPending }
 
-// share lets the twins of all runs that the change has brought on, or made PENDING, take over what there is.
+// share shares epochs among the twins of all runs that have got new epochs in this change, or have become PENDING.
 func (c *change) share() error {
-	// Those that take over here have nothing new to tell, so that sections which come to the change meanwhile are left
-	// out.
+	// Runs that copy epochs here have nothing new to share. So sections that are added to the change in this loop are
+	// skipped.
 	for _, edit := range c.sections.inOrder {
 		if edit.after == nil {
 			continue
@@ -48,7 +48,7 @@ func (c *change) share() error {
 				continue
 			}
 			if err := c.shareRun(its, now.Run.Id); err != nil {
-				return fmt.Errorf("share run %s of study %s: %w", now.Run.Id, its.study, err)
+				return fmt.Errorf("share run %s of study %q: %w", now.Run.Id, its.study, err)
 			}
 		}
 	}
@@ -66,7 +66,7 @@ func (c *change) familyOf(study string) (*relatives, error) {
 	return its, err
 }
 
-// concernsTwins says whether a change of a run is one that its twins may learn from, or by which it may learn from
+// concernsTwins says whether, after the change of a run, its twins may copy epochs from it, or it may copy epochs from
 // them.
 func concernsTwins(before, after *trajectory.Trajectory) bool {
 	if before == after {
@@ -77,7 +77,7 @@ func concernsTwins(before, after *trajectory.Trajectory) bool {
 		!slices.Equal(before.Run.Checkpoints, after.Run.Checkpoints)
 }
 
-// twins returns the runs of an id in a family of studies, those of the oldest study first.
+// twins returns the runs with the id in a family of studies, that of the oldest study first.
 func (c *change) twins(its *relatives, id string) ([]twin, error) {
 	var twins []twin
 	for _, relative := range its.family {
@@ -98,7 +98,7 @@ func (c *change) twins(its *relatives, id string) ([]twin, error) {
 	return twins, nil
 }
 
-// shareRun brings the runs of an id that are to take over to what all of them together know.
+// shareRun gives all runs with the id that may copy epochs what all of them together have.
 func (c *change) shareRun(its *relatives, id string) error {
 	twins, err := c.twins(its, id)
 	if err != nil || len(twins) < 2 {
@@ -123,8 +123,8 @@ func (c *change) shareRun(its *relatives, id string) error {
 	return nil
 }
 
-// sources are twins in the order in which they are to be asked: those that know most first, among these the ones that
-// were trained rather than have taken over themselves, and then the oldest.
+// sources returns twins in the order in which to copy from them: those with the most epochs first, among these those
+// that trained the epochs rather than copied them, and then the oldest.
 func sources(twins []twin) []twin {
 	sorted := slices.Clone(twins)
 	slices.SortStableFunc(sorted, func(a, b twin) int {
@@ -134,7 +134,7 @@ func sources(twins []twin) []twin {
 	return sorted
 }
 
-// takeOver gives a PENDING run what is known of its twin beyond it: see Trajectory.Learn.
+// takeOver gives a PENDING run the epochs that its twin has beyond it: see Trajectory.Learn.
 func (c *change) takeOver(to handle, from *trajectory.Trajectory) error {
 	if !to.member().Learns(from) {
 		return nil
@@ -148,11 +148,11 @@ func (c *change) takeOver(to handle, from *trajectory.Trajectory) error {
 	return nil
 }
 
-// Known returns what is known of a run in any study, by its id: the one that has come the furthest, with all that it
-// has told. Nil if no study has a run of that id, or none of them has begun.
+// Known returns, of all runs with the id in any study, the one with the most epochs. It returns nil if no study has a
+// run with the id, or if none of them has epochs.
 type Known func(id string) (*trellisv1.Run, error)
 
-// Known returns a query for what studies know of runs. It is to be used by one goroutine.
+// Known returns a query for the runs of all studies by id. It must be used by one goroutine only.
 func (s *Snapshot) Known() (Known, error) {
 	catalogs, err := all[*catalog](s.reader, nil, tableCatalogs, indexID, nil)
 	if err != nil {
@@ -177,11 +177,11 @@ func (s *Snapshot) Known() (Known, error) {
 	}, nil
 }
 
-// A run is trained by one worker at a time, however many studies ask for it: one that is PENDING waits while a twin of
-// it is LEASED, and learns what that attempt reports. When the attempt has ended without more, the run goes on from the
-// checkpoint that it has learned of. Fresh studies neither wait nor make others wait.
+// Only one worker at a time trains a run, no matter how many studies have it. A PENDING run waits while a twin is
+// LEASED, and copies what that attempt reports. When the attempt has ended and the run still needs more epochs, it
+// continues from the checkpoint that it has copied. Fresh studies neither wait nor make others wait.
 
-// checkNotTrained refuses a grant of a run while a twin of it is being trained.
+// checkNotTrained returns an error if a twin of the run is being trained.
 func (c *change) checkNotTrained(study, id string) error {
 	its, err := c.familyOf(study)
 	if err != nil || its == nil || its.is(study).fresh {
@@ -193,17 +193,17 @@ func (c *change) checkNotTrained(study, id string) error {
 	}
 	for _, twin := range twins {
 		if !twin.fresh && twin.study != study && twin.run().State == lifecycle.RunLeased {
-			return fmt.Errorf("worker %s trains it for study %s: %w", twin.run().Worker, twin.study, ErrIllegalMove)
+			return fmt.Errorf("worker %q trains it for study %q: %w", twin.run().Worker, twin.study, ErrIllegalMove)
 		}
 	}
 	return nil
 }
 
-// queue tells which PENDING runs of a query's answer have to wait for their twins.
+// queue decides which PENDING runs of a query must wait for their twins.
 type queue struct {
 	reader
 	ws memdb.WatchSet
-	// chosen are the ids of runs that are in the answer already.
+	// chosen has the ids of runs that the query has already returned.
 	chosen   map[string]bool
 	catalogs map[string]*catalog
 }
@@ -212,7 +212,7 @@ func newQueue(r reader, ws memdb.WatchSet) *queue {
 	return &queue{reader: r, ws: ws, chosen: map[string]bool{}, catalogs: map[string]*catalog{}}
 }
 
-// admits says whether a study's run may be the next: nil relatives are those of a study that has none.
+// admits says whether a study's run may be the next. its is nil for a study without relatives.
 func (q *queue) admits(its *relatives, run *trellisv1.Run) (bool, error) {
 	if its == nil || its.is(run.Study).fresh {
 		return true, nil
@@ -232,14 +232,14 @@ func (q *queue) admits(its *relatives, run *trellisv1.Run) (bool, error) {
 	return true, nil
 }
 
-// choose puts a run that has been admitted into the answer.
+// choose records that an admitted run is returned.
 func (q *queue) choose(its *relatives, run *trellisv1.Run) {
 	if its != nil && !its.is(run.Study).fresh {
 		q.chosen[run.Id] = true
 	}
 }
 
-// memberOf returns what is known of a study's run, nil if the study has no such run.
+// memberOf returns the trajectory of a study's run, or nil if the study has no such run.
 func (q *queue) memberOf(study, id string) (*trajectory.Trajectory, error) {
 	its := q.catalogs[study]
 	if its == nil {
@@ -256,8 +256,8 @@ func (q *queue) memberOf(study, id string) (*trajectory.Trajectory, error) {
 	return q.memberAt(q.ws, study, place)
 }
 
-// AskedEpochs returns the epochs of a run at which trials end, ascending: its own milestones, and those of the twins
-// that learn from it, as far as it goes. At these its worker is to report the loss on the test images and to leave a
+// AskedEpochs returns the epochs of a run at which trials end, ascending: its own milestones, and those of twins that
+// copy from it, up to the run's end. At these epochs, its worker must report the loss on the test images and save a
 // checkpoint.
 func (s *Snapshot) AskedEpochs(run *trellisv1.Run) ([]uint32, error) {
 	its, err := s.relativesOf(run.Study)
@@ -272,7 +272,7 @@ func (s *Snapshot) AskedEpochs(run *trellisv1.Run) ([]uint32, error) {
 		}
 		twin, err := twins.memberOf(other.study, run.Id)
 		if err != nil {
-			return nil, fmt.Errorf("find what other studies ask of run %s of study %s: %w", run.Id, run.Study, err)
+			return nil, fmt.Errorf("find the milestones of run %s of study %q in other studies: %w", run.Id, run.Study, err)
 		}
 		if twin != nil && twin.Run.State == lifecycle.RunPending {
 			asked = append(asked, twin.Run.Milestones...)

@@ -12,8 +12,8 @@ import (
 	"trellis/results/trajectory"
 )
 
-// WriteTo writes all that the store consists of, in the format of DESIGN.md, from which Restore makes the same state.
-// It returns how many bytes it has written.
+// WriteTo writes the whole store in the format of DESIGN.md, from which Restore restores the same state. It returns the
+// number of bytes written.
 func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	file := snapshotfile.NewWriter(w)
 	err := file.Begin()
@@ -47,18 +47,18 @@ func (s *Snapshot) writeRows(file *snapshotfile.Writer, content content) error {
 	return file.EndTable()
 }
 
-// content is one kind of message that the store consists of: what is hashed, written and restored. All else follows
-// from it.
+// content is one kind of message in the store that is hashed, written and restored. Everything else is derived from
+// these.
 type content struct {
 	name string
 	// rows returns all rows, in the order of their keys.
 	rows func(reader) (iter.Seq2[proto.Message, error], error)
-	// row makes an empty row.
+	// row returns an empty row.
 	row func() proto.Message
 }
 
-// contents are all there are, in the order in which they are written: what rows share with those of another kind comes
-// after it.
+// contents are all kinds of messages, in the order in which they are written. Rows that share values with rows of
+// another kind come after them.
 var contents = []content{
 	{tableStudies, studyRows, func() proto.Message { return &trellisv1.Study{} }},
 	{"runs", runRows, func() proto.Message { return &trellisv1.Run{} }},
@@ -85,7 +85,7 @@ func rowsOf[Row proto.Message](rows iter.Seq[Row], err error) (iter.Seq2[proto.M
 	}, err
 }
 
-// runRows are by study and place.
+// runRows returns runs by study and place.
 func runRows(r reader) (iter.Seq2[proto.Message, error], error) {
 	members, err := r.membersOf("")
 	return func(yield func(proto.Message, error) bool) {
@@ -97,7 +97,7 @@ func runRows(r reader) (iter.Seq2[proto.Message, error], error) {
 	}, err
 }
 
-// lossesRows are by study and place of the run.
+// lossesRows returns losses by study and place of the run.
 func lossesRows(r reader) (iter.Seq2[proto.Message, error], error) {
 	members, err := r.membersOf("")
 	return func(yield func(proto.Message, error) bool) {
@@ -109,7 +109,7 @@ func lossesRows(r reader) (iter.Seq2[proto.Message, error], error) {
 	}, err
 }
 
-// trialRows are by study and index. Of a trial that has not been answered, it is what does not follow from its run.
+// trialRows returns trials by study and index. A trial without a result only has what does not follow from its run.
 func trialRows(r reader) (iter.Seq2[proto.Message, error], error) {
 	catalogs, err := scan[*catalog](r, nil, tableCatalogs, indexID, nil)
 	return func(yield func(proto.Message, error) bool) {

@@ -274,16 +274,16 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 	}{
 		"nothing":        {nil, ErrCorrupt, "ends within its header"},
 		"something else": {[]byte("a text that is long enough"), ErrCorrupt, "does not begin with"},
-		"newer":          {newer, ErrNewer, "it is of version 6, this Trellis reads versions up to 5"},
+		"newer":          {newer, ErrNewer, "it has version 6, but this Trellis only reads versions up to 5"},
 		"version 0":      {snapshotfile.Header(0), ErrCorrupt, "version 0"},
 		"no end":         {forged(payload(tableWorkers, worker("a"))), ErrCorrupt, "ends within block 2"},
-		"unknown table":  {forged(payload("cats", worker("a")), endMark(1)), ErrNewer, `table "cats" is unknown`},
-		"longest name":   {forged(append([]byte{255}, make([]byte, 255)...)), ErrNewer, "is unknown"},
-		"no table":       {forged(nil), ErrCorrupt, "names no table"},
-		"cut name":       {forged([]byte{9, 'a'}), ErrCorrupt, "names no table"},
+		"unknown table":  {forged(payload("cats", worker("a")), endMark(1)), ErrNewer, `unknown table "cats"`},
+		"longest name":   {forged(append([]byte{255}, make([]byte, 255)...)), ErrNewer, "unknown table"},
+		"no table":       {forged(nil), ErrCorrupt, "missing table name"},
+		"cut name":       {forged([]byte{9, 'a'}), ErrCorrupt, "missing table name"},
 		"wrong count": {
 			forged(payload(tableWorkers, worker("a")), endMark(2)), ErrCorrupt,
-			"counts 2 rows, there are 1",
+			"counts 2 rows, but there are 1",
 		},
 		"long end mark": {forged(append(endMark(0), 1)), ErrCorrupt, "counts"},
 		"twice the same row": {
@@ -300,9 +300,9 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 		},
 		"study without name": {
 			forged(payload(tableStudies, &trellisv1.Study{}), endMark(1)), ErrCorrupt,
-			`"" as a name`,
+			`invalid name ""`,
 		},
-		"study without trials": {forged(study, run, endMark(2)), ErrCorrupt, "study s has no trials"},
+		"study without trials": {forged(study, run, endMark(2)), ErrCorrupt, `study "s" has no trials`},
 		"trial missing": {
 			forged(study, run, payload("trials", trials[0]), endMark(3)), ErrCorrupt,
 			"1 trials for runs with 2 milestones",
@@ -316,14 +316,14 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 			endMark(2)), ErrCorrupt, "two studies were created at index 0"},
 		"wrong progress": {
 			forged(after(1, 0), run, payload("trials", trials...), endMark(4)), ErrCorrupt,
-			"the progress of study s",
+			`the progress of study "s"`,
 		},
 		"indices too low": {forged(payload(tableStudies, &trellisv1.Study{
 			Name: "s", State: lifecycle.StudyRunning, Indices: 1, Progress: &trellisv1.Progress{
 				Runs: 1, Trials: 2,
 				EpochsLeft: 4,
 			},
-		}), run, payload("trials", trials...), endMark(4)), ErrCorrupt, "indices of its trials are below 1, it has one of 1"},
+		}), run, payload("trials", trials...), endMark(4)), ErrCorrupt, "says that its trials' indices are below 1, but has a trial 1"},
 		"run in a later state": {
 			forged(study, with(func(r *trellisv1.Run) { r.State = lifecycle.RunPruned + 1 })),
 			ErrCorrupt, "run a is 7",
@@ -334,7 +334,7 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 		},
 		"lease without worker": {
 			forged(study, with(func(r *trellisv1.Run) { r.State = lifecycle.RunLeased })),
-			ErrCorrupt, `in attempt 0 of worker ""`,
+			ErrCorrupt, `but has attempt 0 of worker ""`,
 		},
 		"too many epochs": {
 			forged(study, with(func(r *trellisv1.Run) { r.Epochs = 5 })), ErrCorrupt,
@@ -348,21 +348,21 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 		})), ErrCorrupt, "checkpoint of epoch 1 after that of 1, and 2 epochs"},
 		"lease of nobody": {forged(study, with(func(r *trellisv1.Run) {
 			r.State, r.Worker, r.Attempt = lifecycle.RunLeased, "nobody", 1
-		}), endMark(2)), ErrCorrupt, "1 workers that are not there have runs"},
+		}), endMark(2)), ErrCorrupt, "1 workers that do not exist have runs"},
 		"worker of no lease": {forged(payload(tableWorkers,
 			&trellisv1.Worker{
 				Name: "w", State: lifecycle.WorkerReady,
 				Runs: 1,
-			})), ErrCorrupt, "with 1 runs, 0 are leased to it"},
+			})), ErrCorrupt, "with 1 runs, but 0 are leased to it"},
 		"worker in no state": {
 			forged(payload(tableWorkers, &trellisv1.Worker{Name: "w"})), ErrCorrupt,
 			"WORKER_STATE_UNSPECIFIED",
 		},
-		"worker without name": {forged(payload(tableWorkers, worker(""))), ErrCorrupt, `"" as a name`},
-		"run without study":   {forged(run, endMark(1)), ErrCorrupt, `study "s", which is not there`},
+		"worker without name": {forged(payload(tableWorkers, worker(""))), ErrCorrupt, `invalid name ""`},
+		"run without study":   {forged(run, endMark(1)), ErrCorrupt, `study "s", which does not exist`},
 		"trial without run": {
 			forged(study, payload("trials", trials...), endMark(3)), ErrCorrupt,
-			"there is no run a",
+			"run a not found",
 		},
 		"losses without run": {forged(study, run, payload("trials", trials...),
 			payload("losses", &trellisv1.Losses{Study: "s", Run: "z"}), endMark(5)), ErrCorrupt, `run "z"`},
@@ -370,33 +370,33 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 			payload("losses", &trellisv1.Losses{
 				Study: "s", Run: "a",
 				Seconds: []float32{1},
-			}), endMark(5)), ErrCorrupt, "times of 1 epochs, of the 0 of run a"},
+			}), endMark(5)), ErrCorrupt, "times of 1 epochs, but run a has 0"},
 		"losses of no epochs": {forged(study, run, payload("trials", trials...),
 			payload("losses", &trellisv1.Losses{
 				Study: "s", Run: "a",
 				TrainLoss: []float64{1},
-			}), endMark(5)), ErrCorrupt, "1 and 0 losses of 0 epochs"},
+			}), endMark(5)), ErrCorrupt, "1 and 0 losses for 0 epochs"},
 		"metrics of fewer epochs": {forged(after(2, 0), done, payload("trials", trials...),
 			payload("losses", &trellisv1.Losses{
 				Study: "s", Run: "a", TrainLoss: two, ValidationLoss: two,
 				Metrics: map[string]*trellisv1.Series{"train_accuracy": {Values: two[:1]}},
-			}), endMark(5)), ErrCorrupt, "1 values of metric train_accuracy of 2 epochs of run a"},
+			}), endMark(5)), ErrCorrupt, `1 values of metric "train_accuracy" for 2 epochs of run a`},
 		"best after the last": {
 			forged(study, with(func(r *trellisv1.Run) { r.BestEpoch = 3 })), ErrCorrupt,
-			"best epoch, 3, after its last, 2",
+			"best epoch, 3, after its last epoch, 2",
 		},
 		"epochs without losses": {
 			forged(after(1, 0), begun, payload("trials", trials...), endMark(4)), ErrCorrupt,
-			"run a of study s has no losses",
+			`run a of study "s" has no losses`,
 		},
 		"answers missing": {forged(after(2, 1), done, payload("trials", trials...),
 			payload("losses", &trellisv1.Losses{
 				Study: "s", Run: "a", TrainLoss: two,
 				ValidationLoss: two,
-			}), endMark(5)), ErrCorrupt, "are not those that its 2 epochs answer"},
+			}), endMark(5)), ErrCorrupt, "do not follow from its 2 epochs"},
 		"no row": {
 			forged(append(payload(tableWorkers), 3, 0xff, 0xff, 0xff), endMark(1)), ErrCorrupt,
-			"table workers: a row is no message",
+			"table workers: a row is not a message",
 		},
 		"long row": {
 			forged(append(payload(tableWorkers), 4, 1), endMark(1)), ErrCorrupt,

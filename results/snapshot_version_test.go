@@ -51,7 +51,7 @@ func TestOrderOfRuns(t *testing.T) {
 		want    string
 	}{
 		{1, longestFirst, ""},
-		{1, runs, "run long of study s is out of order"},
+		{1, runs, `run long of study "s" is out of order`},
 		{2, longestFirst, ""},
 		{2, runs, ""},
 		{2, []proto.Message{runs[0], runs[0]}, "it occurs twice"},

@@ -15,16 +15,16 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Store keeps studies, runs, trials, losses and workers. Writes come one after the other from the log; any number of
-// snapshots read meanwhile.
+// Store stores studies, runs, trials, losses and workers. Writes come from the log, one after the other. Any number of
+// snapshots may be read at the same time.
 type Store struct {
 	tables atomic.Pointer[generation]
 }
 
-// generation is what the store consists of from one Restore to the next.
+// generation is the content of the store from one Restore to the next.
 type generation struct {
 	db *memdb.MemDB
-	// replaced is closed when another generation has taken this one's place.
+	// replaced is closed when another generation has replaced this one.
 	replaced chan struct{}
 }
 
@@ -42,16 +42,16 @@ func New() (*Store, error) {
 func newGeneration() (*generation, error) {
 	db, err := memdb.NewMemDB(newSchema())
 	if err != nil {
-		return nil, fmt.Errorf("make the tables: %w", err)
+		return nil, fmt.Errorf("create the tables: %w", err)
 	}
 	return &generation{db: db, replaced: make(chan struct{})}, nil
 }
 
-// Snapshot returns the state as it is now. Later writes do not change it. It costs next to nothing, is to be used by
-// one goroutine, and needs no closing.
+// Snapshot returns the state as of now. Later writes do not change it. A snapshot costs almost nothing, must be used by
+// one goroutine only, and need not be closed.
 //
-// What its methods return is what the store holds: it must not be changed. Methods that take a watch set add to it what
-// fires when their answer may have changed; a nil watch set adds nothing.
+// Its methods return values of the store, which must not be changed. Methods that take a watch set add channels to it
+// that fire when their result may have changed. The watch set may be nil.
 func (s *Store) Snapshot() *Snapshot {
 	tables := s.tables.Load()
 	return &Snapshot{reader{txn: tables.db.Txn(false), replaced: tables.replaced}}
@@ -62,14 +62,15 @@ type Snapshot struct {
 	reader
 }
 
-// reader is what queries read from: a transaction.
+// reader is a transaction that queries read from.
 type reader struct {
 	txn *memdb.Txn
-	// replaced is closed when everything in the store has been replaced. Nil for a transaction that changes the store.
+	// replaced is closed when everything in the store has been replaced. It is nil for a transaction that changes the
+	// store.
 	replaced <-chan struct{}
 }
 
-// Hash is a digest of all that the store consists of. Stores that were given the same writes have the same hash.
+// Hash returns a digest of the whole store. Stores with the same writes have the same hash.
 func (s *Snapshot) Hash() ([sha256.Size]byte, error) { return hashOf(s.reader, contents) }
 
 func hashOf(r reader, contents []content) ([sha256.Size]byte, error) {
@@ -108,7 +109,7 @@ func hashRows(sum hash.Hash, r reader, content content) error {
 	return nil
 }
 
-// watch adds a channel to a watch set, and the one that fires when everything is replaced.
+// watch adds a channel to a watch set, together with the channel that is closed when everything is replaced.
 func (r reader) watch(ws memdb.WatchSet, changed <-chan struct{}) {
 	ws.Add(changed)
 	if r.replaced != nil {
@@ -149,7 +150,7 @@ func scanFrom[Row any](r reader, table, index string, from key) (iter.Seq[Row], 
 	return sequence[Row](rows), nil
 }
 
-// sequence can be ranged over once.
+// sequence turns an iterator into a sequence that can be ranged over once.
 func sequence[Row any](rows memdb.ResultIterator) iter.Seq[Row] {
 	return func(yield func(Row) bool) {
 		for raw := rows.Next(); raw != nil; raw = rows.Next() {
@@ -169,36 +170,37 @@ func all[Row any](r reader, ws memdb.WatchSet, table, index string, prefix key) 
 	return slices.Collect(rows), nil
 }
 
-// The tables: studies and workers are rows that are messages, the others what a study consists of.
+// The tables. Rows of studies and workers are messages. The other tables have the parts of studies, and what is derived
+// from them.
 const (
 	tableStudies = "studies"
 	tableWorkers = "workers"
-	// tableCatalogs: by study, which runs and trials it has.
+	// tableCatalogs has, by study, which runs and trials it has.
 	tableCatalogs = "catalogs"
-	// tableSections: by study and place, what is known of its runs, trials and losses.
+	// tableSections has, by study and place, its runs, trials and losses.
 	tableSections = "sections"
-	// tableWaiting: by study and place, PENDING runs in the order in which they are to be leased.
+	// tableWaiting has, by study and place, PENDING runs in the order in which they are leased.
 	tableWaiting = "waiting"
-	// tableLeases: LEASED runs by worker.
+	// tableLeases has the LEASED runs by worker.
 	tableLeases = "leases"
-	// tableRelatives: by study, which others have runs in common with it.
+	// tableRelatives has, by study, the other studies that have runs in common with it.
 	tableRelatives = "relatives"
-	// tableRungs: by study and epoch, how runs rank where pruning judges them.
+	// tableRungs has, by study and epoch, the ranking of runs where pruning judges them.
 	tableRungs = "rungs"
-	// tableRanking: answered trials by study, best first, in pages.
+	// tableRanking has the trials with results by study, best first, in pages.
 	tableRanking = "ranking"
 )
 
-// The indexes. Every key of every index is unique and ends in what makes it so.
+// The indexes. Every key of every index is unique, and ends in what makes it unique.
 const (
-	// indexID of every table: by what the table says.
+	// indexID is the main index of every table: see the tables.
 	indexID = "id"
-	// indexCreated: all studies, oldest first. indexRunning: those among them that are RUNNING.
+	// indexCreated has all studies, oldest first. indexRunning has the RUNNING studies, oldest first.
 	indexCreated = "created"
 	indexRunning = "running"
-	// indexFree: READY workers with slots to fill, by name.
+	// indexFree has the READY workers with free slots, by name.
 	indexFree = "free"
-	// indexEnded: workers that are LOST or GONE, by modify_index.
+	// indexEnded has the LOST and GONE workers, by modify_index.
 	indexEnded = "ended"
 )
 
@@ -235,12 +237,12 @@ func tableSchema(name string, indexes ...*memdb.IndexSchema) *memdb.TableSchema 
 	return table
 }
 
-// index makes an index of all rows that key has a key for.
+// index returns an index of all rows for which key returns a key.
 func index[Row any](name string, key func(Row) key) *memdb.IndexSchema {
 	return &memdb.IndexSchema{Name: name, AllowMissing: true, Unique: true, Indexer: indexer[Row](key)}
 }
 
-// indexer takes rows to their keys. A nil key leaves the row out. Queries pass the key itself, or a prefix of it.
+// indexer maps rows to their keys. A nil key leaves the row out. Queries pass the key itself, or a prefix of it.
 type indexer[Row any] func(Row) key
 
 func (i indexer[Row]) FromObject(raw any) (bool, []byte, error) {
@@ -265,10 +267,10 @@ func (i indexer[Row]) FromArgs(args ...any) ([]byte, error) {
 
 func (i indexer[Row]) PrefixFromArgs(args ...any) ([]byte, error) { return i.FromArgs(args...) }
 
-// key is where a row stands in an index: its parts one after the other, so that bytes sort as the parts do.
+// key is a row's key in an index: its parts one after the other, encoded so that the bytes sort as the parts do.
 type key []byte
 
-// newKey makes room for a key of the given size in bytes, which saves memory that the index would keep.
+// newKey returns an empty key with capacity for size bytes. An exact capacity saves memory that the index would keep.
 func newKey(size int) key { return make(key, 0, size) }
 
 // text appends a string and a zero byte, which no name contains.

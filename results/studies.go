@@ -30,10 +30,11 @@ func studiesSchema() *memdb.TableSchema {
 
 func studyKey(s *trellisv1.Study) key { return textKey(s.Name) }
 
-// CreateStudy adds a RUNNING study with its runs and trials, all PENDING. Of the study it takes name, spec, data set,
-// numerics, fresh and pretrained; of a run id, parameters, milestones and first trial; of a trial index, parameters and
-// run. The store keeps copies. It fails with ErrExists if a study has the name, and with ErrInvalid if runs and trials
-// do not belong together: every trial needs its run and every milestone of a run needs its trial.
+// CreateStudy adds a RUNNING study with its runs and trials, all PENDING. It uses these fields: of the study name,
+// spec, data set, numerics, fresh and pretrained; of a run id, parameters, milestones and first trial; of a trial
+// index, parameters and run. The store keeps copies. CreateStudy fails with ErrExists if another study has the name,
+// and with ErrInvalid if runs and trials do not match: every trial needs its run, and every milestone of a run needs
+// its trial.
 func (s *Store) CreateStudy(
 	index uint64, now *timestamppb.Timestamp, study *trellisv1.Study, runs []*trellisv1.Run, trials []*trellisv1.Trial,
 ) error {
@@ -98,7 +99,7 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 	return c.relate(created, catalog)
 }
 
-// insertMembers stores what is known of a study's runs.
+// insertMembers stores the trajectories of a study's runs.
 func insertMembers(txn *memdb.Txn, catalog *catalog, members []*trajectory.Trajectory) error {
 	if err := insert(txn, tableCatalogs, catalog); err != nil {
 		return err
@@ -111,18 +112,18 @@ func insertMembers(txn *memdb.Txn, catalog *catalog, members []*trajectory.Traje
 	return nil
 }
 
-// validName says whether a name can be part of a key.
+// validName returns an error if a name can't be part of a key.
 func validName(name string) error {
 	if name == "" || strings.ContainsRune(name, 0) {
-		return fmt.Errorf("%q as a name: %w", name, ErrInvalid)
+		return fmt.Errorf("invalid name %q: %w", name, ErrInvalid)
 	}
 	return nil
 }
 
-// SetStudyState pauses (PAUSED), resumes (RUNNING) or cancels (CANCELED) a study. Leaving RUNNING ends its attempts at
-// once and costs its runs nothing: they are PENDING again, or CANCELED together with those that were PENDING. A state
-// that the study has already is fine and changes nothing, so that a request may be sent again. Any other move is an
-// ErrIllegalMove; COMPLETED is reached by itself.
+// SetStudyState pauses (PAUSED), resumes (RUNNING) or cancels (CANCELED) a study. Leaving RUNNING ends its attempts
+// immediately, without a charge: their runs become PENDING again or, like runs that were PENDING, CANCELED. Setting the
+// state that the study already has changes nothing, so a request can be repeated. Any other move fails with
+// ErrIllegalMove. A study becomes COMPLETED by itself.
 func (s *Store) SetStudyState(index uint64, now *timestamppb.Timestamp, name string, state trellisv1.StudyState) error {
 	c := s.begin(index, now)
 	defer c.abort()
@@ -182,7 +183,7 @@ func (c *change) setStudyState(name string, state trellisv1.StudyState) error {
 	return nil
 }
 
-// DeleteStudy removes a study with all its runs, trials and losses. Its attempts end.
+// DeleteStudy deletes a study with all its runs, trials and losses, and ends its attempts.
 func (s *Store) DeleteStudy(index uint64, name string) error {
 	c := s.begin(index, nil)
 	defer c.abort()
@@ -232,7 +233,7 @@ func (s *Snapshot) Study(ws memdb.WatchSet, name string) (*trellisv1.Study, erro
 	study, err := first[*trellisv1.Study](s.reader, ws, tableStudies, indexID, textKey(name))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("study %s: %w", name, err)
+		return nil, fmt.Errorf("study %q: %w", name, err)
 	case study == nil:
 		return nil, fmt.Errorf("study %q %w", name, ErrNotFound)
 	}
@@ -244,7 +245,7 @@ func (s *Snapshot) Studies(ws memdb.WatchSet) ([]*trellisv1.Study, error) {
 	return all[*trellisv1.Study](s.reader, ws, tableStudies, indexCreated, nil)
 }
 
-// ListStudies returns a page of the studies, oldest first. ErrInvalid if the page token is none.
+// ListStudies returns a page of the studies, oldest first. It fails with ErrInvalid if the page token is invalid.
 func (s *Snapshot) ListStudies(request *trellisv1.ListStudiesRequest) (*trellisv1.ListStudiesResponse, error) {
 	after, err := listing.DecodeToken(listing.MarkStudies, request.GetPageToken())
 	if err != nil {
@@ -266,7 +267,7 @@ func (s *Snapshot) ListStudies(request *trellisv1.ListStudiesRequest) (*trellisv
 	return response, nil
 }
 
-// copyStudy copies a study one level deep, and its progress too, because that is what changes.
+// copyStudy returns a shallow copy of a study, except that it also copies the progress, because that changes.
 func copyStudy(s *trellisv1.Study) *trellisv1.Study {
 	return &trellisv1.Study{
 		Name: s.Name, Spec: s.Spec, State: s.State, DataSet: s.DataSet, CreateTime: s.CreateTime, EndTime: s.EndTime,

@@ -12,10 +12,10 @@ import (
 	"trellis/results/trajectory"
 )
 
-// A trial's row is made when it is answered. Before, and if it never is, the trial is what its run says: see
-// Snapshot.trialAt. So a report writes no trial but the one that it answers, however many the run serves.
+// A trial gets a row when it gets its result. Until then, the trial is derived from its run: see Snapshot.trialAt. So a
+// report writes only trials that get their results, no matter how many trials the run serves.
 
-// trialAt returns the trial of a number.
+// trialAt returns the trial with the number.
 func (s *Snapshot) trialAt(c *catalog, number uint32) (*trellisv1.Trial, error) {
 	place, milestone := c.runOf(number)
 	member, err := s.memberAt(nil, c.study, place)
@@ -34,11 +34,11 @@ func (s *Snapshot) catalog(study string) (*catalog, error) {
 	return c, err
 }
 
-// Trial returns a trial as it is presented, or ErrNotFound.
+// Trial returns a trial, or ErrNotFound.
 func (s *Snapshot) Trial(study string, index uint64) (*trellisv1.Trial, error) {
 	trial, err := s.trial(study, index)
 	if err != nil {
-		return nil, fmt.Errorf("trial %d of study %s: %w", index, study, err)
+		return nil, fmt.Errorf("trial %d of study %q: %w", index, study, err)
 	}
 	return trajectory.Presented(trial), nil
 }
@@ -74,18 +74,18 @@ func (s *Snapshot) Best(ws memdb.WatchSet, study string) (*trellisv1.Trial, erro
 // Served is a run with the trials that it serves. It belongs to the snapshot and must not be changed.
 type Served struct {
 	Run *trellisv1.Run
-	// Answers are the answered trials, which are those of the run's first milestones.
+	// Answers are the trials with results, which are those of the run's first milestones.
 	Answers []*trellisv1.Trial
-	// Indexes are those of all its trials, by milestone.
+	// Indexes are the indexes of all its trials, by milestone.
 	Indexes []uint64
 }
 
-// Parameters are those of the trial that ends at one of the run's milestones.
+// Parameters returns the parameters of the trial that ends at one of the run's milestones.
 func (s Served) Parameters(milestone int) *trellisv1.Parameters {
 	return trajectory.ParametersAt(s.Run, s.Run.Milestones[milestone])
 }
 
-// Unanswered is the state of the trials that have no answer.
+// Unanswered returns the state of the trials that have no result.
 func (s Served) Unanswered() trellisv1.TrialState { return trajectory.Unanswered(s.Run) }
 
 // Served returns a study's runs with their trials, in the order in which runs are leased. It can be ranged over once.
@@ -110,7 +110,7 @@ func (s *Snapshot) Served(study string) (iter.Seq[Served], error) {
 	}, nil
 }
 
-// Ranked returns a study's answered trials, best first: see Compare. It can be ranged over once. It fails with
+// Ranked returns a study's trials with results, best first: see Compare. It can be ranged over once. It fails with
 // ErrNotFound if there is no such study.
 func (s *Snapshot) Ranked(study string) (iter.Seq[*trellisv1.Trial], error) {
 	if _, err := s.Study(nil, study); err != nil {
@@ -153,9 +153,9 @@ func (s *Snapshot) Trajectories(study string) (iter.Seq2[*trellisv1.Run, *trelli
 	}, nil
 }
 
-// Digest is the SHA-256 of what a study has asked and been answered so far, in hexadecimal: see DESIGN.md. Two studies
-// of the same points, trained with the same numerics, have the same digest once they are complete, wherever, whenever
-// and however they came to it. It fails with ErrNotFound if there is no such study.
+// Digest returns the SHA-256 of a study's points and results so far, in hexadecimal: see DESIGN.md. Two complete
+// studies of the same points, trained with the same numerics, have the same digest, no matter where, when and how they
+// were trained. It fails with ErrNotFound if there is no such study.
 func (s *Snapshot) Digest(study string) (string, error) {
 	c, err := s.catalog(study)
 	if err != nil {
@@ -163,7 +163,7 @@ func (s *Snapshot) Digest(study string) (string, error) {
 	}
 	members, err := s.membersOf(study)
 	if err != nil {
-		return "", fmt.Errorf("digest of study %s: %w", study, err)
+		return "", fmt.Errorf("digest of study %q: %w", study, err)
 	}
 	return trajectory.Digest(slices.AppendSeq(make([]*trajectory.Trajectory, 0, len(c.places)), members)), nil
 }

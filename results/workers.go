@@ -14,7 +14,8 @@ import (
 	"trellis/results/listing"
 )
 
-// MaxEndedWorkers is how many LOST and GONE workers the store remembers. Beyond it, it forgets those that ended first.
+// MaxEndedWorkers is how many LOST and GONE workers the store remembers. Beyond that, it forgets those that ended
+// first.
 const MaxEndedWorkers = 1000
 
 func workersSchema() *memdb.TableSchema {
@@ -37,16 +38,17 @@ func workersSchema() *memdb.TableSchema {
 
 func workerKey(w *trellisv1.Worker) key { return textKey(w.Name) }
 
-// SetWorker registers a worker or changes its state. READY and DRAINING register a worker that is unknown or LOST; a
-// worker that registers, or says again that it is READY, is described by slots, version, processor and machine. DRAINING keeps
-// the runs that it holds. LOST charges them to their budgets as WORKER_LOST; GONE gives them back for nothing. A worker
-// that is LOST or GONE already stays as it is. Other moves are an ErrIllegalMove, those of an unknown worker
-// ErrNotFound; a worker without a name or slots is ErrInvalid.
+// SetWorker registers a worker or changes its state. READY and DRAINING register a worker that is unknown or LOST. A
+// worker that registers, or reports again that it is READY, sets its slots, version, processor and machine. A DRAINING
+// worker keeps the runs that it holds. LOST returns them to the queue and charges them to their budgets as WORKER_LOST.
+// GONE returns them without a charge. A worker that already is LOST or GONE stays as it is. Other moves fail with
+// ErrIllegalMove, and those of an unknown worker with ErrNotFound. A worker without a name or slots fails with
+// ErrInvalid.
 func (s *Store) SetWorker(index uint64, now *timestamppb.Timestamp, worker *trellisv1.Worker) error {
 	c := s.begin(index, now)
 	defer c.abort()
 	if err := c.setWorker(worker); err != nil {
-		return fmt.Errorf("change worker %s: %w", worker.GetName(), err)
+		return fmt.Errorf("change worker %q: %w", worker.GetName(), err)
 	}
 	return c.commit()
 }
@@ -110,12 +112,12 @@ func (c *change) addWorker(worker *trellisv1.Worker) error {
 	return err
 }
 
-// describeWorker takes over what a worker says of itself, if that is news.
+// describeWorker updates a worker's description if it has changed.
 func (c *change) describeWorker(worker, description *trellisv1.Worker) (*trellisv1.Worker, error) {
 	slots, version, processor := description.GetSlots(), description.GetVersion(), description.GetProcessor()
 	machine := description.GetMachine()
 	if slots == 0 {
-		return nil, fmt.Errorf("a worker without slots: %w", ErrInvalid)
+		return nil, fmt.Errorf("invalid number of slots: must be at least 1: %w", ErrInvalid)
 	}
 	if worker.Slots == slots && worker.Version == version && worker.Processor == processor && worker.Machine == machine {
 		return worker, nil
@@ -126,7 +128,7 @@ func (c *change) describeWorker(worker, description *trellisv1.Worker) (*trellis
 	return worker, nil
 }
 
-// takeRuns takes from a worker what it holds.
+// takeRuns takes all runs from a worker that it holds.
 func (c *change) takeRuns(worker, event string) error {
 	held, err := scan[*lease](c.reader, nil, tableLeases, indexID, textKey(worker))
 	if err != nil {
@@ -170,7 +172,7 @@ func (s *Snapshot) Worker(ws memdb.WatchSet, name string) (*trellisv1.Worker, er
 		err = ErrNotFound
 	}
 	if err != nil {
-		return nil, fmt.Errorf("worker %s: %w", name, err)
+		return nil, fmt.Errorf("worker %q: %w", name, err)
 	}
 	return worker, nil
 }
@@ -180,7 +182,7 @@ func (s *Snapshot) Workers(ws memdb.WatchSet) ([]*trellisv1.Worker, error) {
 	return all[*trellisv1.Worker](s.reader, ws, tableWorkers, indexID, nil)
 }
 
-// ReadyWorkers returns the READY workers, by name, whether or not they have slots to fill.
+// ReadyWorkers returns the READY workers by name, whether or not they have free slots.
 func (s *Snapshot) ReadyWorkers() ([]*trellisv1.Worker, error) {
 	workers, err := s.Workers(nil)
 	return slices.DeleteFunc(workers, func(w *trellisv1.Worker) bool { return w.State != lifecycle.WorkerReady }), err
@@ -204,12 +206,12 @@ func (c *change) readyWorkers() (iter.Seq[*trellisv1.Worker], error) {
 	}, nil
 }
 
-// FreeWorkers returns the READY workers with slots to fill, by name. The watch set fires when that may have changed.
+// FreeWorkers returns the READY workers with free slots, by name. The watch set fires when the result may have changed.
 func (s *Snapshot) FreeWorkers(ws memdb.WatchSet) ([]*trellisv1.Worker, error) {
 	return all[*trellisv1.Worker](s.reader, ws, tableWorkers, indexFree, nil)
 }
 
-// ListWorkers returns a page of the workers, by name. ErrInvalid if the page token is none.
+// ListWorkers returns a page of the workers, by name. It fails with ErrInvalid if the page token is invalid.
 func (s *Snapshot) ListWorkers(request *trellisv1.ListWorkersRequest) (*trellisv1.ListWorkersResponse, error) {
 	from, err := listing.DecodeToken(listing.MarkWorkers, request.GetPageToken())
 	if err != nil {

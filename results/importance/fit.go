@@ -3,22 +3,21 @@ package importance
 import "math"
 
 const (
-	// maxIterations bounds the fit of a step. With all pairs of the axes of a million points, one takes a tenth of a
-	// second.
+	// maxIterations bounds the iterations of a step's fit. With all pairs of axes and a million points, one iteration
+	// takes a tenth of a second.
 	maxIterations = 50
-	// tolerance ends the fit: how large, squared, its gradient may be, as a part of the sum of the squares of all
-	// deviations.
+	// tolerance ends the fit: it is the largest squared gradient, relative to the sum of the squares of all deviations.
 	tolerance = 1e-18
 )
 
-// explain fits a term for each partition to the residual, all together by least squares, and takes them away from it.
-// It returns by how much each has made the sum of the squares smaller: the difference that all make together, in
-// proportion to the squares of the terms. The fit ends when the squared gradient is down to enough.
+// explain fits a term for each partition to the residual, all together by least squares, and subtracts them from it. It
+// returns by how much each term has reduced the sum of squares: the total reduction, divided in proportion to the
+// squares of the terms. The fit ends when the squared gradient is at most enough.
 //
-// This is the method of conjugate gradients for least squares (Hestenes and Stiefel 1952). It begins with terms of 0,
-// and of several fits that are equally good it ends with that whose terms' squares have the smallest sum (Hayami 2018,
-// Convergence of the Conjugate Gradient Method on Singular Systems). So no partition comes first, and two that are the
-// same get the same.
+// This is the method of conjugate gradients for least squares (Hestenes and Stiefel 1952). It starts with terms of 0.
+// Of several equally good fits, it ends with the one with the smallest sum of squared terms (Hayami 2018, Convergence
+// of the Conjugate Gradient Method on Singular Systems). So no partition has precedence, and equal partitions get equal
+// terms.
 func explain(partitions []partition, residual []float64, enough float64) []float64 {
 	before := squares(residual)
 	terms := make([][]float64, len(partitions))
@@ -71,9 +70,9 @@ func gradients(partitions []partition, residual []float64) (coordinates [][]floa
 	return coordinates, sum
 }
 
-// A partition's terms are functions that have one value per group. Their coordinates are those values times the square
-// root of the group's number of points: so the squares of the coordinates have the same sum as those of the function
-// over the points, and collect is the transpose of spread.
+// A partition's terms are functions with one value per group. Their coordinates are these values times the square root
+// of the group's number of points. So the sum of the squared coordinates equals the sum of the function's squares over
+// the points, and collect is the transpose of spread.
 
 // collect returns the coordinates of the groups' means of the values.
 func (p *partition) collect(values []float64) []float64 {
@@ -89,7 +88,7 @@ func (p *partition) collect(values []float64) []float64 {
 	return coordinates
 }
 
-// spread adds the function that has these coordinates to the values.
+// spread adds the function with the coordinates to the values.
 func (p *partition) spread(coordinates, values []float64) {
 	function := make([]float64, p.groups)
 	for group, count := range p.counts {

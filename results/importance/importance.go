@@ -5,29 +5,30 @@ import (
 	"slices"
 )
 
-// Result is how the variance of the values is divided. All shares lie between 0 and 1.
+// Result says how the variance of the values is divided. All shares are between 0 and 1.
 type Result struct {
-	// Exact says that the points are a full grid, and the shares those of its functional ANOVA.
+	// Exact says that the points form a full grid, so the shares are those of its functional ANOVA.
 	Exact bool
-	// Main are the shares that each axis explains by itself; Total with all the interactions that it has a part in.
+	// Main has the share that each axis explains alone. Total has the share of each axis including all its
+	// interactions.
 	Main, Total []float64
-	// Pairs are what two axes explain together beyond what each of them explains by itself, in the order of the axes.
+	// Pairs has what two axes explain together beyond what each of them explains alone, in the order of the axes.
 	Pairs []Pair
-	// Rest is what remains: interactions of three axes or more, and chance. Main, Pairs and Rest add up to 1.
+	// Rest is the remaining share: interactions of three or more axes, and chance. Main, Pairs and Rest add up to 1.
 	Rest float64
 }
 
-// Pair is the interaction of two axes, of which the first comes before the second.
+// Pair is the interaction of two axes. The first axis comes before the second.
 type Pair struct {
 	First, Second int
 	Share         float64
 }
 
-// Analyze divides the variance of values, which are finite, among axes. levels has for each axis the level of every
-// point on it, counted from 0. Points are distinct. If all values are equal, there is nothing to explain: all shares
-// are 0.
+// Analyze divides the variance of values among axes. Values must be finite. levels has, for each axis, the level of
+// every point on it, counted from 0. Points must be distinct. If all values are equal, there is nothing to explain and
+// all shares are 0.
 //
-// It takes time and memory in proportion to the number of points, with all pairs of axes as a factor.
+// Its time and memory are proportional to the number of points times the number of pairs of axes.
 func Analyze(levels [][]uint32, values []float64) Result {
 	axes := make([]partition, len(levels))
 	for i := range levels {
@@ -63,7 +64,7 @@ func Analyze(levels [][]uint32, values []float64) Result {
 	return result
 }
 
-// full says whether n distinct points are all there are: there can't be more.
+// full says whether n distinct points are a full grid. There can't be more points than that.
 func full(axes []partition, n int) bool {
 	size := 1
 	for _, axis := range axes {
@@ -75,9 +76,9 @@ func full(axes []partition, n int) bool {
 	return true
 }
 
-// centered returns the values less their mean, in a unit of its own, and whether they are all the same. The unit is a
-// power of two, so that nothing is rounded by it; in it the squares of the smallest and of the largest numbers are
-// numbers too. A second turn takes away what the first has rounded.
+// centered returns the values minus their mean, in a unit chosen for them, and whether all values are equal. The unit
+// is a power of two, so it rounds nothing, and with it the squares of the smallest and the largest values neither
+// underflow nor overflow. A second pass removes the rounding error of the first.
 func centered(values []float64) (deviations []float64, constant bool) {
 	if slices.Min(values) == slices.Max(values) {
 		return make([]float64, len(values)), true
@@ -101,7 +102,7 @@ func centered(values []float64) (deviations []float64, constant bool) {
 	return deviations, false
 }
 
-// squares is the sum of the squares.
+// squares returns the sum of the squares.
 func squares(values []float64) float64 {
 	sum := 0.0
 	for _, value := range values {

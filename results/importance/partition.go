@@ -5,7 +5,7 @@ type partition struct {
 	// of is the group of each point.
 	of     []uint32
 	groups int
-	// counts are the numbers of points by group. Some may be 0.
+	// counts has the number of points of each group. Some may be 0.
 	counts []uint32
 }
 
@@ -25,7 +25,7 @@ func (p partition) counted() partition {
 	return p
 }
 
-// combine puts points into one group that are in one group of a and in one of b.
+// combine returns the partition in which two points share a group if they do so in both a and b.
 func combine(a, b partition) partition {
 	c := partition{of: make([]uint32, len(a.of)), groups: a.groups * b.groups}
 	if c.groups <= 4*len(a.of) {
@@ -34,7 +34,7 @@ func combine(a, b partition) partition {
 		}
 		return c.counted()
 	}
-	// Too many combinations for a table of all: those that occur are numbered as they come.
+	// There are too many combinations for a table, so those that occur are numbered in order of occurrence.
 	numbers := make(map[uint64]uint32, len(a.of))
 	for k := range c.of {
 		both := uint64(a.of[k])<<32 | uint64(b.of[k])
@@ -49,7 +49,7 @@ func combine(a, b partition) partition {
 	return c.counted()
 }
 
-// lines returns for each axis which of n points differ in that axis alone.
+// lines returns, for each axis, the partition of n points into those that differ only in that axis.
 func lines(axes []partition, n int) []partition {
 	one := newPartition(make([]uint32, n))
 	// before[i] divides by the axes before i, after by those that come after it.
@@ -68,8 +68,8 @@ func lines(axes []partition, n int) []partition {
 	return divided
 }
 
-// within is the sum of the squared distances of values from their group's mean, over groups of several points; and how
-// many points these have.
+// within returns the sum of the squared distances of values from their group's mean, over groups of several points, and
+// how many points these groups have.
 func (p *partition) within(values []float64) (sum float64, points int) {
 	means := make([]float64, p.groups)
 	for k, group := range p.of {

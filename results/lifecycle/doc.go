@@ -1,35 +1,34 @@
-// Package lifecycle has the state machines of studies, runs and workers: which moves there are, and what they are
-// called.
+// Package lifecycle defines the state machines of studies, runs and workers: their transitions, and the names of these.
 //
 // A study is RUNNING from its creation:
 //
 //	RUNNING <-> PAUSED            pause, resume
-//	RUNNING -> COMPLETED          complete: every run has ended, and nothing is to be settled
+//	RUNNING -> COMPLETED          complete: every run has ended, and nothing is left to settle
 //	COMPLETED -> RUNNING          reopen: it is extended or retried
 //	RUNNING | PAUSED -> CANCELED  cancel
 //
-// A study that is RUNNING or PAUSED may be extended or retried too: reopen leaves it as it is.
+// A study that is RUNNING or PAUSED may also be extended or retried: reopen then leaves its state unchanged.
 //
-// A run is PENDING until it is granted to a worker, and again when an attempt has ended without an outcome that lasts:
+// A run is PENDING until it is granted to a worker. It is PENDING again when an attempt ends and the run does not:
 //
 //	PENDING -> LEASED             grant
 //	LEASED -> PENDING             release: returned, paused, at the end of a stage, or failed within its budget
 //	LEASED -> SUCCEEDED           succeed
 //	LEASED -> FAILED              fail: the budget is used up
-//	PENDING -> PRUNED             hold: it is not among the best where pruning looks at it
+//	PENDING -> PRUNED             hold: it is not among the best where pruning judges it
 //	PRUNED -> PENDING             promote: it is among the best after all
-//	PENDING -> SUCCEEDED          learn: a run of the same id in another study has come so far
-//	SUCCEEDED -> PENDING          lengthen: an extension asks for more epochs than its maximum was
+//	PENDING -> SUCCEEDED          learn: a run with the same id in another study has all its epochs
+//	SUCCEEDED -> PENDING          lengthen: an extension asks for more epochs
 //	FAILED | PRUNED -> PENDING    retry
 //	PENDING | LEASED -> CANCELED  cancel
 //
-// A trial has no machine of its own. It is answered, SUCCEEDED, when its run reaches its max_epochs, or ends by itself
-// before. Until then it is PENDING, RUNNING, FAILED, CANCELED or PRUNED as its run is.
+// A trial has no state machine of its own. It is SUCCEEDED when its run has reached its max_epochs, or has ended by
+// itself before. Otherwise it is PENDING, RUNNING, FAILED, CANCELED or PRUNED, according to its run's state.
 //
 // A worker registers as READY, or as DRAINING if it is about to leave:
 //
 //	READY -> DRAINING             drain
-//	READY | DRAINING -> LOST      lose: its runs are charged with a failure
+//	READY | DRAINING -> LOST      lose: its runs are charged a failure
 //	READY | DRAINING -> GONE      dismiss: it has said goodbye
 //	LOST -> READY | DRAINING      register, drain: it has come back
 package lifecycle

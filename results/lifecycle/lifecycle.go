@@ -9,27 +9,27 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// ErrIllegalMove: a state machine has no such transition from the state that it is in.
+// ErrIllegalMove means that a state machine has no such transition from its current state.
 var ErrIllegalMove = errors.New("illegal move")
 
-// transition is one arrow of a state machine: an event that leads from any of its sources to one destination.
+// transition is one transition of a state machine: an event that leads from any of its sources to one destination.
 type transition[State comparable] struct {
 	event string
 	from  []State
 	to    State
 }
 
-// Machine is a state machine as a value: its arrows. What is not among them is an illegal move.
+// Machine is a state machine as a value: its transitions. Everything else is an illegal move.
 type Machine[State interface {
 	comparable
 	fmt.Stringer
 }] struct {
-	// noun is what the states are of, for errors.
+	// noun says what the states belong to, for errors.
 	noun        string
 	transitions []transition[State]
 }
 
-// Next returns where the event leads from a state, or ErrIllegalMove.
+// Next returns the state to which the event leads from a state, or ErrIllegalMove.
 func (m Machine[State]) Next(from State, event string) (State, error) {
 	for _, t := range m.transitions {
 		if t.event == event && slices.Contains(t.from, from) {
@@ -47,7 +47,7 @@ func (m Machine[State]) Next(from State, event string) (State, error) {
 	return from, move
 }
 
-// Must is Next for moves whose legality has been established. An illegal one is a defect of whoever asks.
+// Must is like Next, but panics if the move is illegal. Use it for moves that are known to be legal.
 func (m Machine[State]) Must(from State, event string) State {
 	to, err := m.Next(from, event)
 	if err != nil {
@@ -56,7 +56,7 @@ func (m Machine[State]) Must(from State, event string) State {
 	return to
 }
 
-// The events: see the package.
+// The events: see the package documentation.
 const (
 	Pause    = "pause"
 	Resume   = "resume"
@@ -78,7 +78,7 @@ const (
 	Dismiss  = "dismiss"
 )
 
-// Study is the life of a study.
+// Study is the life cycle of a study.
 var Study = Machine[trellisv1.StudyState]{"study", []transition[trellisv1.StudyState]{
 	{Pause, []trellisv1.StudyState{StudyRunning}, StudyPaused},
 	{Resume, []trellisv1.StudyState{StudyPaused}, StudyRunning},
@@ -88,7 +88,7 @@ var Study = Machine[trellisv1.StudyState]{"study", []transition[trellisv1.StudyS
 	{Reopen, []trellisv1.StudyState{StudyPaused}, StudyPaused},
 }}
 
-// Run is the life of a run.
+// Run is the life cycle of a run.
 var Run = Machine[trellisv1.RunState]{"run", []transition[trellisv1.RunState]{
 	{Grant, []trellisv1.RunState{RunPending}, RunLeased},
 	{Release, []trellisv1.RunState{RunLeased}, RunPending},
@@ -102,8 +102,8 @@ var Run = Machine[trellisv1.RunState]{"run", []transition[trellisv1.RunState]{
 	{Cancel, []trellisv1.RunState{RunPending, RunLeased}, RunCanceled},
 }}
 
-// Worker is the life of a worker. One that is not in the table is in the state UNSPECIFIED. It may be registered as
-// DRAINING: it says hello to a coordinator that has lost its memory, or that it has been silent to.
+// Worker is the life cycle of a worker. A worker that is not in the table has the state UNSPECIFIED. It may register as
+// DRAINING, if the coordinator has lost its state or has considered the worker lost.
 var Worker = Machine[trellisv1.WorkerState]{"worker", []transition[trellisv1.WorkerState]{
 	{Register, []trellisv1.WorkerState{WorkerUnknown, WorkerReady, WorkerLost}, WorkerReady},
 	{Drain, []trellisv1.WorkerState{WorkerUnknown, WorkerReady, WorkerDraining, WorkerLost}, WorkerDraining},
@@ -131,7 +131,7 @@ const (
 	TrialFailed    = trellisv1.TrialState_TRIAL_STATE_FAILED
 	TrialCanceled  = trellisv1.TrialState_TRIAL_STATE_CANCELED
 	TrialPruned    = trellisv1.TrialState_TRIAL_STATE_PRUNED
-	// TrialDiverged is presented only: see trajectory.Presented.
+	// TrialDiverged is only presented, never stored: see trajectory.Presented.
 	TrialDiverged = trellisv1.TrialState_TRIAL_STATE_DIVERGED
 
 	WorkerUnknown  = trellisv1.WorkerState_WORKER_STATE_UNSPECIFIED
@@ -141,15 +141,15 @@ const (
 	WorkerGone     = trellisv1.WorkerState_WORKER_STATE_GONE
 )
 
-// StudyEnded says whether nothing more will happen to a study in this state, unless it is extended or retried.
+// StudyEnded says whether a study in this state has ended. It can still be extended or retried.
 func StudyEnded(state trellisv1.StudyState) bool {
 	return state == StudyCompleted || state == StudyCanceled
 }
 
-// RunEnded says whether nothing more will happen to a run in this state, unless it is extended, promoted or retried.
+// RunEnded says whether a run in this state has ended. It can still be extended, promoted or retried.
 func RunEnded(state trellisv1.RunState) bool { return state != RunPending && state != RunLeased }
 
-// Name is a state's name as users read and write it: "succeeded" for TRIAL_STATE_SUCCEEDED.
+// Name returns a state's name as users read and write it: "succeeded" for TRIAL_STATE_SUCCEEDED.
 func Name(state fmt.Stringer) string {
 	name := state.String()
 	if i := strings.Index(name, "_STATE_"); i >= 0 {

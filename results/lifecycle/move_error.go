@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// MoveError is an ErrIllegalMove: what is in this state can't do this.
+// MoveError is an ErrIllegalMove with details: which state does not allow which event.
 type MoveError struct {
-	// Noun is what it is, a study for example, and Name which one; empty if whoever asks knows.
+	// Noun says what can't move, for example a study, and Name which one. Name is empty if the caller knows it.
 	Noun, Name string
-	// State is the one that it is in, and From those in which the event may happen.
+	// State is its current state, and From has the states in which the event is allowed.
 	State string
 	From  []string
 	Event string
@@ -18,7 +18,7 @@ type MoveError struct {
 // unspecified is the name of the state of what does not exist.
 const unspecified = "unspecified"
 
-// done says of an event that it has happened.
+// done has the past participle of each event.
 var done = map[string]string{
 	Pause: "paused", Resume: "resumed", Cancel: "canceled", Complete: "completed", Reopen: "extended or retried",
 	Grant: "granted", Release: "released", Succeed: "completed", Fail: "failed", Learn: "completed", Lengthen: "lengthened",
@@ -26,7 +26,8 @@ var done = map[string]string{
 	Dismiss: "dismissed",
 }
 
-// Error says what the state is and what would be right: study "paper" is completed: only a running study can be paused.
+// Error says what the state is and what would be allowed: study "paper" is completed: only a running study can be
+// paused.
 func (e *MoveError) Error() string {
 	subject := "the " + e.Noun
 	if e.Name != "" {
@@ -39,10 +40,10 @@ func (e *MoveError) Error() string {
 	return fmt.Sprintf("%s: only a %s %s can be %s", text, alternatives(e.From), e.Noun, done[e.Event])
 }
 
-// Unwrap makes it an ErrIllegalMove.
+// Unwrap returns ErrIllegalMove.
 func (e *MoveError) Unwrap() error { return ErrIllegalMove }
 
-// Of returns the error with the name of what it is about.
+// Of returns the error with the name of what can't move.
 func (e *MoveError) Of(name string) *MoveError {
 	named := *e
 	named.Name = name

@@ -20,9 +20,9 @@ var errNotSVG = errors.New("its first element isn't svg")
 func (p Picture) check() error {
 	switch {
 	case p.Number < 1:
-		return fmt.Errorf("figure %d (%q): its number has to be 1 or above", p.Number, p.Caption)
+		return fmt.Errorf("figure %d (%q): its number must be at least 1", p.Number, p.Caption)
 	case len(p.PNG) == 0 && len(p.SVG) == 0:
-		return fmt.Errorf("figure %d: neither PNG nor SVG: one is needed", p.Number)
+		return fmt.Errorf("figure %d: missing picture: needs a PNG or an SVG", p.Number)
 	}
 	if len(p.PNG) > 0 {
 		if _, err := png.DecodeConfig(bytes.NewReader(p.PNG)); err != nil {
@@ -37,7 +37,7 @@ func (p Picture) check() error {
 	return nil
 }
 
-// dataURI is a picture as an address that holds it. Base64 has no characters that mean anything in HTML.
+// dataURI returns a picture as a data URI. Base64 has no characters with a meaning in HTML.
 func dataURI(p Picture) template.URL {
 	kind, content := "image/svg+xml", p.SVG
 	if len(content) == 0 {
@@ -46,7 +46,7 @@ func dataURI(p Picture) template.URL {
 	return template.URL("data:" + kind + ";base64," + base64.StdEncoding.EncodeToString(content))
 }
 
-// width is how wide a picture is at its own size, in CSS pixels (1/96 inch), or 0 where it doesn't say.
+// width returns the natural width of a picture in CSS pixels (1/96 inch), or 0 if the picture does not say.
 func width(p Picture) int {
 	if len(p.SVG) > 0 {
 		pixels, err := svgWidth(p.SVG)
@@ -67,8 +67,8 @@ func width(p Picture) int {
 	return int(math.Ceil(float64(config.Width) / (float64(density) * metersPerPixel)))
 }
 
-// pngDensity is how many pixels of a PNG are a metre, or 0 where it doesn't say (PNG specification, third edition,
-// 11.3.4.3). The chunk that says so is before the first with pixels.
+// pngDensity returns the pixels per metre of a PNG, or 0 if the PNG does not say (PNG specification, third edition,
+// 11.3.4.3). The chunk that says so comes before the first one with pixels.
 func pngDensity(file []byte) uint32 {
 	const signature, head, tail = 8, 8, 4 // bytes: of the file, before a chunk's data, behind it
 	for at := signature; at+head+9 <= len(file); {
@@ -84,8 +84,8 @@ func pngDensity(file []byte) uint32 {
 	return 0
 }
 
-// svgWidth is how wide a document is in CSS pixels, or 0 where it doesn't say. It is read to its end: a browser shows
-// nothing of one that isn't well-formed.
+// svgWidth returns the width of a document in CSS pixels, or 0 if the document does not say. It reads the document to
+// its end, because a browser shows nothing of a document that isn't well-formed.
 func svgWidth(document []byte) (int, error) {
 	decoder := xml.NewDecoder(bytes.NewReader(document))
 	started, width := false, 0
@@ -115,7 +115,7 @@ func svgWidth(document []byte) (int, error) {
 	}
 }
 
-// cssPixels is a length of points or pixels, rounded up. Other units are 0: unknown.
+// cssPixels converts a length in points or pixels, rounded up. For other units it returns 0: unknown.
 func cssPixels(length string) int {
 	number, scale := strings.TrimSuffix(length, "px"), 1.0
 	if inPoints, ok := strings.CutSuffix(length, "pt"); ok {

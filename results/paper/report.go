@@ -11,27 +11,28 @@ import (
 	"time"
 )
 
-// Report is what the page says, in its order.
+// Report is the content of the page, in order.
 type Report struct {
 	Title string
-	// Summary is a short text. Blank lines separate paragraphs, here and in sections.
+	// Summary is a short text. Blank lines separate paragraphs, as in sections.
 	Summary string
-	// Created is when, shown in UTC. The zero time is left out, so that reports can be compared.
+	// Created is when the report was created, shown in UTC. The zero time is not shown, so that reports can be
+	// compared.
 	Created  time.Time
 	Sections []Section
 	Stages   []Stage
-	// Environment is what the numbers were computed with: versions, data, machine.
+	// Environment says what the numbers were computed with: versions, data, machine.
 	Environment []Pair
 }
 
-// Section is one of the paper's.
+// Section is a section of the paper.
 type Section struct {
 	Title, Text string
 	Figures     []Picture
 	Results     []Result
 }
 
-// Picture is a figure as PNG, SVG or both. The page shows the SVG of both, which is sharp at any size.
+// Picture is a figure as PNG, SVG or both. If it has both, the page shows the SVG, which is sharp at any size.
 type Picture struct {
 	// Number is the paper's number of the figure, from 1.
 	Number   int
@@ -42,22 +43,23 @@ type Picture struct {
 // Result compares one number with the paper's.
 type Result struct {
 	What string
-	// Paper and Difference are empty where the paper gives no number.
+	// Paper and Difference are empty if the paper has no number.
 	Paper, Ours, Difference string
-	// Command computes it.
+	// Command is the command that computes it.
 	Command string
-	// Note says what has to be known to compare, or is empty.
+	// Note says what one must know to compare the numbers. It may be empty.
 	Note string
 }
 
-// Stage is a part of the reproduction that was trained or computed by itself.
+// Stage is a part of the reproduction that was trained or computed separately.
 type Stage struct {
 	Name, Kind, State    string
 	Trials, Runs, Epochs uint64
 	Seconds              float64
-	// Seed is that of its trials, or all of them.
+	// Seed is the seed of its trials, or all their seeds.
 	Seed string
-	// Best is its best trial; Digest is that of the weights or numbers that it ended with; Command repeats it.
+	// Best is its best trial. Digest is the digest of its final weights or numbers. Command is the command that repeats
+	// it.
 	Best, Digest, Command string
 }
 
@@ -84,10 +86,11 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"next":       func(i int) int { return i + 1 },
 }).Parse(pageText))
 
-// Write writes the page in UTF-8. Errors name the figure that can't be shown; then nothing is written.
+// Write writes the page in UTF-8. If a figure can't be shown, it writes nothing and returns an error that names the
+// figure.
 func (r *Report) Write(w io.Writer) error {
 	if strings.TrimSpace(r.Title) == "" {
-		return fmt.Errorf("report: it has no title: one is needed")
+		return fmt.Errorf("report: missing title")
 	}
 	numbers := map[int]bool{}
 	for _, section := range r.Sections {
@@ -96,7 +99,7 @@ func (r *Report) Write(w io.Writer) error {
 				return fmt.Errorf("report %q, section %q: %w", r.Title, section.Title, err)
 			}
 			if numbers[picture.Number] {
-				return fmt.Errorf("report %q, section %q: figure %d is there twice: each needs a number of its own",
+				return fmt.Errorf("report %q, section %q: figure %d occurs twice: each figure must have its own number",
 					r.Title, section.Title, picture.Number)
 			}
 			numbers[picture.Number] = true
@@ -107,12 +110,13 @@ func (r *Report) Write(w io.Writer) error {
 		return fmt.Errorf("report %q: %w", r.Title, err)
 	}
 	if _, err := text.WriteTo(w); err != nil {
-		return fmt.Errorf("report %q: writing it: %w", r.Title, err)
+		return fmt.Errorf("report %q: write: %w", r.Title, err)
 	}
 	return nil
 }
 
-// longestNumber is the longest text that stays on one line in a column of numbers, in bytes: a number is shorter.
+// longestNumber is the length in bytes of the longest text that is not broken in a column of numbers. Numbers are
+// shorter.
 const longestNumber = 14
 
 func paragraphs(text string) []string {
@@ -125,7 +129,7 @@ func paragraphs(text string) []string {
 	return all
 }
 
-// count is a number with its digits in groups of three: 1,234,567.
+// count writes a number with its digits in groups of three: 1,234,567.
 func count(n uint64) string {
 	digits := strconv.FormatUint(n, 10)
 	for i := len(digits) - 3; i > 0; i -= 3 {
@@ -134,8 +138,7 @@ func count(n uint64) string {
 	return digits
 }
 
-// duration is a time in the unit that a reader thinks in: 0.42 s, 12.3 s, 5 min 03 s, 2 h 07 min. Unknown times are
-// "–".
+// duration writes a time in the usual units: 0.42 s, 12.3 s, 5 min 03 s, 2 h 07 min. Unknown times are "–".
 func duration(seconds float64) string {
 	switch whole := int64(max(0, min(seconds, 1e15)) + 0.5); {
 	case !(seconds >= 0): // not a number, too

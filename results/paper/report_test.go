@@ -235,15 +235,15 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errBroken }
 
 func TestReportErrors(t *testing.T) {
 	for want, change := range map[string]func(*Report){
-		"it has no title": func(r *Report) { r.Title = " " },
-		`section "First section": figure 2: neither PNG`:               func(r *Report) { r.Sections[0].Figures[0].SVG = nil },
+		"missing title": func(r *Report) { r.Title = " " },
+		`section "First section": figure 2: missing picture`:           func(r *Report) { r.Sections[0].Figures[0].SVG = nil },
 		`section "Second section": figure 0`:                           func(r *Report) { r.Sections[1].Figures[0].Number = 0 },
 		"figure 3: its PNG can't be read":                              func(r *Report) { r.Sections[0].Figures[1].PNG = []byte("GIF89a") },
 		"figure 9: its SVG can't be read":                              func(r *Report) { r.Sections[1].Figures[0].SVG = []byte(testSVG[:len(testSVG)-2]) },
 		"figure 9: its PNG can't be read":                              func(r *Report) { r.Sections[1].Figures[0].PNG = []byte{1} },
 		`its first element isn't svg: it is "html"`:                    func(r *Report) { r.Sections[1].Figures[0].SVG = []byte("<html></html>") },
 		"figure 9: its SVG can't be read: its first element isn't svg": func(r *Report) { r.Sections[1].Figures[0].SVG = []byte(" ") },
-		"figure 3 is there twice":                                      func(r *Report) { r.Sections[1].Figures[0].Number = 3 },
+		"figure 3 occurs twice":                                        func(r *Report) { r.Sections[1].Figures[0].Number = 3 },
 	} {
 		r := testReport(t)
 		change(r)

@@ -6,7 +6,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// What ASHA does where a spec does not say otherwise.
+// Defaults of ASHA.
 const (
 	DefaultASHAMinEpochs       = 10
 	DefaultASHAReductionFactor = 2
@@ -31,7 +31,8 @@ func (s ashaSettings) rule() Rule {
 
 // asha is the asynchronous successive halving algorithm in its promotion type: L. Li et al., A System for Massively
 // Parallel Hyperparameter Tuning, MLSys 2020, algorithm 2. A run is held at each rung unless it is among the best
-// 1/eta, rounded down, of the runs that have come there so far; whenever these are more, the next best is promoted.
+// 1/eta, rounded down, of the runs that have reached the rung so far. Whenever this number grows, the next best run is
+// promoted.
 type asha struct{ minEpochs, eta uint32 }
 
 // Next implements Rule: rungs are minEpochs times the powers of eta.

@@ -1,9 +1,9 @@
-// Package pruning has the rules by which a study ends runs that promise little. It is pure: a rule sees losses and how
-// runs stand, and the store does what it decides.
+// Package pruning has the rules by which a study ends unpromising runs. It is pure: a rule sees losses and rankings of
+// runs, and the store does what the rule decides.
 //
-// A rule judges runs at rungs, which are epochs. What a run has shown by a rung is its result there. A run that is held
-// at a rung is PRUNED, and may be promoted later.
+// A rule judges runs at rungs, which are epochs. A run's result at a rung is computed from its losses up to there. A
+// run that is held at a rung is PRUNED, and may be promoted later.
 //
-// A rule is one file: its settings, which are a message of trellisv1.Pruning, its name, its defaults, what makes it
-// invalid, its rungs and what it decides. methodOf in pruning.go knows all rules, and nothing else names one.
+// Each rule is one file. It has the rule's settings (a message of trellisv1.Pruning), name, defaults, validation, rungs
+// and decisions. methodOf in pruning.go lists all rules, and nothing else names one.
 package pruning

@@ -6,7 +6,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// What median stopping does where a spec does not say otherwise.
+// Defaults of median stopping.
 const (
 	DefaultMedianMinEpochs = 10
 	DefaultMedianInterval  = 10
@@ -32,8 +32,8 @@ func (s medianSettings) rule() Rule {
 }
 
 // median is the median stopping rule: D. Golovin et al., Google Vizier: A Service for Black-Box Optimization, KDD 2017,
-// section 3.2.2. A run is held if its lowest loss is above the median of what the losses of the others were on average,
-// once there are enough others.
+// section 3.2.2. A run is held if its lowest loss is above the median of the other runs' mean losses, once there are
+// enough other runs.
 type median struct{ minEpochs, interval, minRuns uint32 }
 
 // Next implements Rule: rungs are minEpochs and every interval from there on.
@@ -68,6 +68,6 @@ func (m median) Passes(at *Standings, own Standing, losses []float64) bool {
 		}
 		return at.At(i).Result
 	}
-	// The conversions keep a compiler from fusing what replicas on other machines don't.
+	// The conversions keep compilers from fusing operations, which some platforms do: replicas must agree bit for bit.
 	return !(lowest(losses) > float64(other((others-1)/2)/2)+float64(other(others/2)/2))
 }

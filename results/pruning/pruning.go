@@ -9,34 +9,35 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Rule decides which runs of a study go on. Its results are ranked: lower is better.
+// Rule decides which runs of a study continue. Results are ranked: lower is better.
 type Rule interface {
-	// Next is the first rung above an epoch.
+	// Next returns the first rung after an epoch.
 	Next(epoch uint32) uint64
-	// Result is what validation losses, those up to a rung, are worth: a number, or +Inf if they are worth nothing.
+	// Result returns a run's result at a rung, given its validation losses up to the rung. It is +Inf if no loss is a
+	// finite number.
 	Result(losses []float64) float64
-	// Best is how many of n runs that have come to a rung go on because they are the best there: a run that is held is
-	// promoted when it becomes one of them.
+	// Best returns how many of the n runs that have reached a rung continue because they are the best there. A held run
+	// is promoted when it becomes one of them.
 	Best(n int) int
-	// Passes says whether a run goes on that has come to the end of a stage, by all results at the rung, its own there
-	// and its validation losses up to it.
+	// Passes says whether a run that has reached a rung continues, given all results at the rung, the run's own result
+	// and its validation losses up to the rung.
 	Passes(at *Standings, own Standing, losses []float64) bool
 }
 
-// method is how a spec asks for a rule: the settings of the rule.
+// method has the settings of a rule, as in a spec.
 type method interface {
-	// name is what the rule is called.
+	// name returns the rule's name.
 	name() string
-	// setDefaults sets what the spec leaves out.
+	// setDefaults sets the settings that the spec leaves out.
 	setDefaults()
-	// check says what is wrong with the settings, whose defaults are set, in a study whose longest run has so many
+	// check returns what is wrong with the settings, whose defaults are set, in a study whose longest run has longest
 	// epochs.
 	check(longest uint32) *Problem
-	// rule takes settings that no valid spec has for the nearest valid ones.
+	// rule returns the rule. It replaces settings that no valid spec has with the nearest valid ones.
 	rule() Rule
 }
 
-// methodOf returns what a study prunes by, nil if it prunes nothing. It is where rules are registered.
+// methodOf returns the settings of a study's rule, or nil if it prunes nothing. Rules are registered here.
 func methodOf(pruning *trellisv1.Pruning) method {
 	switch by := pruning.GetMethod().(type) {
 	case *trellisv1.Pruning_Asha:
@@ -48,14 +49,14 @@ func methodOf(pruning *trellisv1.Pruning) method {
 	}
 }
 
-// Problem is what is wrong with the setting of a rule.
+// Problem says what is wrong with a setting of a rule.
 type Problem struct {
-	// Path leads from trellisv1.Pruning to the setting, by the names of fields.
+	// Path has the names of the fields that lead from trellisv1.Pruning to the setting.
 	Path []string
 	Text string
 }
 
-// Of returns the rule of a study, nil if it prunes nothing.
+// Of returns the rule of a study, or nil if it prunes nothing.
 func Of(spec *trellisv1.StudySpec) Rule {
 	if by := methodOf(spec.GetPruning()); by != nil {
 		return by.rule()
@@ -63,7 +64,7 @@ func Of(spec *trellisv1.StudySpec) Rule {
 	return nil
 }
 
-// Name is what the rule is called, empty if nothing is pruned.
+// Name returns the rule's name, or "" if nothing is pruned.
 func Name(pruning *trellisv1.Pruning) string {
 	if by := methodOf(pruning); by != nil {
 		return by.name()
@@ -71,7 +72,7 @@ func Name(pruning *trellisv1.Pruning) string {
 	return ""
 }
 
-// WithDefaults returns a copy that has the settings that it leaves out. Nil stays nil.
+// WithDefaults returns a copy with the defaults of settings that are left out. It returns nil for nil.
 func WithDefaults(pruning *trellisv1.Pruning) *trellisv1.Pruning {
 	pruning = proto.CloneOf(pruning)
 	if by := methodOf(pruning); by != nil {
@@ -80,8 +81,8 @@ func WithDefaults(pruning *trellisv1.Pruning) *trellisv1.Pruning {
 	return pruning
 }
 
-// Check says what is wrong with settings, whose defaults are set, in a study whose longest run has so many epochs. Nil
-// if nothing is. What no study may have, the rules of the messages refuse.
+// Check returns what is wrong with settings, whose defaults are set, in a study whose longest run has longest epochs.
+// It returns nil if nothing is wrong. The rules in the .proto files already refuse what is wrong in any study.
 func Check(pruning *trellisv1.Pruning, longest uint32) *Problem {
 	if by := methodOf(pruning); by != nil {
 		return by.check(longest)
@@ -89,7 +90,7 @@ func Check(pruning *trellisv1.Pruning, longest uint32) *Problem {
 	return nil
 }
 
-// First is the epoch at which runs are judged first, 0 if they never are.
+// First returns the first epoch at which runs are judged, or 0 if they never are.
 func First(pruning *trellisv1.Pruning) uint32 {
 	if by := methodOf(pruning); by != nil {
 		return uint32(by.rule().Next(0))
@@ -97,7 +98,8 @@ func First(pruning *trellisv1.Pruning) uint32 {
 	return 0
 }
 
-// neverJudges is the problem of a rule whose first rung, a setting of it, is beyond the longest run. Nil if it is not.
+// neverJudges returns the problem of a rule whose first rung, which is one of its settings, is beyond the longest run.
+// It returns nil if it is not.
 func neverJudges(first, longest uint32, path ...string) *Problem {
 	if first < longest {
 		return nil
@@ -106,7 +108,7 @@ func neverJudges(first, longest uint32, path ...string) *Problem {
 		"train longer, or leave pruning out", first, longest)}
 }
 
-// lowest is the lowest finite loss, +Inf if there is none.
+// lowest returns the lowest finite loss, or +Inf if there is none.
 func lowest(losses []float64) float64 {
 	best := math.Inf(1)
 	for _, loss := range losses {
@@ -117,7 +119,7 @@ func lowest(losses []float64) float64 {
 	return best
 }
 
-// finiteOrLast takes what is no finite number to what ranks last.
+// finiteOrLast returns the result if it is finite, and otherwise +Inf, which ranks last.
 func finiteOrLast(result float64) float64 {
 	if math.IsNaN(result) || math.IsInf(result, 0) {
 		return math.Inf(1)

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Standing is a run's result at a rung: lower is better, +Inf is last. Ties go to the run that stands first in the
-// grid.
+// Standing is a run's result at a rung: lower is better, and +Inf is last. Of tied runs, the one that comes first in
+// the grid ranks first.
 type Standing struct {
 	Result     float64
 	FirstTrial uint64
@@ -14,24 +14,23 @@ type Standing struct {
 	Run string
 }
 
-// Compare is negative if s ranks before other.
+// Compare returns a negative number if s ranks before other, and a positive one if it ranks after it.
 func (s Standing) Compare(other Standing) int {
 	return cmp.Or(cmp.Compare(s.Result, other.Result), cmp.Compare(s.FirstTrial, other.FirstTrial))
 }
 
-// Standings are the results at a rung, best first. They are never changed: what is added makes new ones, which share
-// most of what they consist of. Nil is none.
+// Standings has the results at a rung, best first. It is never changed: adding a result returns new standings, which
+// share most of their nodes with the old ones. Nil has no results.
 //
-// They are a binary search tree that counts. Where it has grown out of balance, that part of it is built anew (I.
-// Galperin, R. Rivest, Scapegoat Trees, SODA 1993), so that each call takes a time that grows as the logarithm of their
-// number, taken over many.
+// It is a counting binary search tree. A part that has become unbalanced is rebuilt (I. Galperin, R. Rivest, Scapegoat
+// Trees, SODA 1993), so each call takes amortized logarithmic time.
 type Standings struct {
 	Standing
 	count         int
 	better, worse *Standings
 }
 
-// NewStandings makes standings of all results at once, which are in order.
+// NewStandings returns standings of results that are already in order.
 func NewStandings(ordered []Standing) *Standings {
 	if len(ordered) == 0 {
 		return nil
@@ -40,7 +39,7 @@ func NewStandings(ordered []Standing) *Standings {
 	return &Standings{ordered[middle], len(ordered), NewStandings(ordered[:middle]), NewStandings(ordered[middle+1:])}
 }
 
-// Size is how many results there are.
+// Size returns the number of results.
 func (s *Standings) Size() int {
 	if s == nil {
 		return 0
@@ -62,7 +61,7 @@ func (s *Standings) At(place int) Standing {
 	}
 }
 
-// Place is how many results are better.
+// Place returns how many results are better.
 func (s *Standings) Place(of Standing) int {
 	place := 0
 	for s != nil {
@@ -76,7 +75,7 @@ func (s *Standings) Place(of Standing) int {
 	return place
 }
 
-// With adds a result.
+// With returns standings with the result added.
 func (s *Standings) With(added Standing) *Standings {
 	if s == nil {
 		return &Standings{Standing: added, count: 1}

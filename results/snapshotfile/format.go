@@ -12,40 +12,40 @@ const (
 	// HeadSize is the size of a block's head in bytes: the length of its payload, the checksum of its payload, and the
 	// checksum of the head, 4 bytes each.
 	HeadSize = 12
-	// BlockSize is about how large a block's payload is, in bytes. A single row may make it larger.
+	// BlockSize is the approximate size of a block's payload in bytes. A single row may make it larger.
 	BlockSize = 64 << 10
-	// MaxBlockSize is how large a payload may be. Rows are far smaller: a run's losses have 160 kB at most.
+	// MaxBlockSize is the maximum size of a payload. Rows are much smaller: a run's losses have at most 160 kB.
 	MaxBlockSize = 64 << 20
-	// magic is what a file begins with.
+	// magic is the beginning of every file.
 	magic = "trellis results\n"
 )
 
-// What a Reader refuses.
+// Errors of a Reader.
 var (
-	// ErrCorrupt: the data is no snapshot, or cut short, or has been changed since it was written.
+	// ErrCorrupt means that the data is not a snapshot, is cut off, or has changed since it was written.
 	ErrCorrupt = errors.New("damaged snapshot")
-	// ErrNewer: a newer version of Trellis wrote the snapshot, in a format that this one does not know.
+	// ErrNewer means that a newer version of Trellis wrote the snapshot, in a format that this version does not know.
 	ErrNewer = errors.New("snapshot of a newer version of Trellis")
 )
 
 // castagnoli is the polynomial of all checksums.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Header is what a file of a version begins with.
+// Header returns the header of a file of the given version.
 func Header(version uint32) []byte {
 	header := binary.BigEndian.AppendUint32([]byte(magic), version)
 	return binary.BigEndian.AppendUint32(header, crc32.Checksum(header, castagnoli))
 }
 
-// PutHead writes the head of a block, HeadSize bytes, by the block's number in the file, from 0, and its payload.
+// PutHead writes the head of a block, HeadSize bytes, given the block's number in the file, from 0, and its payload.
 func PutHead(head []byte, number uint64, payload []byte) {
 	binary.BigEndian.PutUint32(head, uint32(len(payload)))
 	binary.BigEndian.PutUint32(head[4:], crc32.Checksum(payload, castagnoli))
 	binary.BigEndian.PutUint32(head[8:], headChecksum(number, head))
 }
 
-// headChecksum is that of a block's head, and of the block's number, which is not written: a block that is missing, or
-// in another's place, is noticed.
+// headChecksum returns the checksum of a block's head and of the block's number. The number is not written. It makes
+// missing and misplaced blocks detectable.
 func headChecksum(number uint64, head []byte) uint32 {
 	sum := crc32.Checksum(binary.BigEndian.AppendUint64(nil, number), castagnoli)
 	return crc32.Update(sum, castagnoli, head[:8])

@@ -11,14 +11,14 @@ import (
 	"iter"
 )
 
-// Reader takes a file apart into its rows. What it returns is what was written; else it fails with ErrCorrupt,
-// ErrNewer, or what it reads from.
+// Reader reads the rows of a file. It returns exactly what was written, or fails with ErrCorrupt, ErrNewer, or an error
+// of the underlying reader.
 type Reader struct {
 	r io.Reader
-	// number counts the blocks, rows the rows that Rows has returned.
+	// number counts the blocks, and rows counts the rows that Rows has returned.
 	number, rows uint64
 	payload      bytes.Buffer
-	// table is that of the last block, and rest what Rows has not returned of it.
+	// table is the table of the last block, and rest is the part of the block that Rows has not returned yet.
 	table string
 	rest  []byte
 }
@@ -40,27 +40,27 @@ func (r *Reader) Begin() (version uint32, err error) {
 		return 0, fmt.Errorf("its header's checksum is wrong: %w", ErrCorrupt)
 	}
 	if version == 0 {
-		return 0, fmt.Errorf("it is of version 0, which has never been: %w", ErrCorrupt)
+		return 0, fmt.Errorf("it has version 0, which never existed: %w", ErrCorrupt)
 	}
 	if version > Version {
-		return 0, fmt.Errorf("it is of version %d, this Trellis reads versions up to %d: %w", version, Version,
+		return 0, fmt.Errorf("it has version %d, but this Trellis only reads versions up to %d: %w", version, Version,
 			ErrNewer)
 	}
 	return version, nil
 }
 
-// Block is the number of the block that Next has gone to, from 1.
+// Block returns the number of the current block, from 1.
 func (r *Reader) Block() uint64 { return r.number }
 
-// Next goes to the next block, and returns the name of its table. Its rows are those that Rows returns. After the last
-// block it returns the empty name, when the end mark has counted the rows and nothing follows it.
+// Next advances to the next block, and returns the name of its table. Rows then returns its rows. After the last block,
+// Next returns the empty name, if the end mark has the correct number of rows and nothing follows it.
 func (r *Reader) Next() (table string, err error) {
 	payload, err := r.next()
 	if err != nil {
 		return "", err
 	}
 	if len(payload) == 0 || len(payload) < 1+int(payload[0]) {
-		return "", fmt.Errorf("block %d: it names no table: %w", r.number, ErrCorrupt)
+		return "", fmt.Errorf("block %d: missing table name: %w", r.number, ErrCorrupt)
 	}
 	length := int(payload[0])
 	r.table, r.rest = string(payload[1:1+length]), payload[1+length:]
@@ -68,13 +68,13 @@ func (r *Reader) Next() (table string, err error) {
 		return r.table, nil
 	}
 	if rows, n := binary.Uvarint(r.rest); n != len(r.rest) || rows != r.rows {
-		return "", fmt.Errorf("block %d: the end mark counts %d rows, there are %d: %w", r.number, rows, r.rows,
+		return "", fmt.Errorf("block %d: the end mark counts %d rows, but there are %d: %w", r.number, rows, r.rows,
 			ErrCorrupt)
 	}
 	return "", r.readEnd()
 }
 
-// Rows returns the rows of the block, encoded. Each is good until the next call of Next.
+// Rows returns the encoded rows of the block. Each is valid until the next call of Next.
 func (r *Reader) Rows() iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		for len(r.rest) > 0 {
@@ -93,8 +93,8 @@ func (r *Reader) Rows() iter.Seq2[[]byte, error] {
 	}
 }
 
-// next returns the payload of the next block, which is good until the next call. No more memory is taken than there are
-// bytes to read, whatever length a damaged block claims.
+// next returns the payload of the next block, which is valid until the next call. It allocates no more memory than
+// there are bytes to read, whatever length a damaged block claims.
 func (r *Reader) next() ([]byte, error) {
 	r.number++
 	where := fmt.Sprintf("block %d", r.number)
@@ -107,7 +107,7 @@ func (r *Reader) next() ([]byte, error) {
 	}
 	size := int64(binary.BigEndian.Uint32(head))
 	if size > MaxBlockSize {
-		return nil, fmt.Errorf("%s has %d bytes, at most %d are allowed: %w", where, size, MaxBlockSize, ErrCorrupt)
+		return nil, fmt.Errorf("%s has %d bytes, but at most %d are allowed: %w", where, size, MaxBlockSize, ErrCorrupt)
 	}
 	r.payload.Reset()
 	read, err := io.CopyN(&r.payload, r.r, size)
@@ -124,7 +124,7 @@ func (r *Reader) next() ([]byte, error) {
 	return payload, nil
 }
 
-// readFull fills data. The end of the data is damage: it is known from the end mark, and not looked for.
+// readFull fills data. An end of file is damage here, because the end mark says where the file ends.
 func (r *Reader) readFull(data []byte, what string) error {
 	_, err := io.ReadFull(r.r, data)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -133,7 +133,7 @@ func (r *Reader) readFull(data []byte, what string) error {
 	return err
 }
 
-// readEnd makes sure that nothing follows.
+// readEnd checks that nothing follows.
 func (r *Reader) readEnd() error {
 	switch _, err := io.ReadFull(r.r, make([]byte, 1)); {
 	case err == nil:

@@ -8,28 +8,27 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Writer writes a file: Begin, the rows of one table after another by Add and EndTable, and End. It collects rows of a
-// table in a block until that is full.
+// Writer writes a file. Call Begin, then Add for the rows of one table after another and EndTable after each table, and
+// then End. It collects rows of a table in a block until the block is full.
 type Writer struct {
 	w       io.Writer
 	written int64
-	// number counts the blocks that are written, rows all rows.
+	// number counts the blocks that have been written, and rows counts all rows.
 	number, rows uint64
-	// block is the head and the payload of the block to come, empty if it has no row.
+	// block has the head and the payload of the next block. It is empty if the block has no rows.
 	block []byte
 }
 
-// NewWriter returns a writer that has written nothing yet.
+// NewWriter returns a writer that writes to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
-// Written is how many bytes have been written.
+// Written returns how many bytes have been written.
 func (w *Writer) Written() int64 { return w.written }
 
 // Begin writes the header.
 func (w *Writer) Begin() error { return w.write(Header(Version)) }
 
-// Add adds a row to a table, whose name has 255 bytes at most. The last table must have been ended if this is another
-// one.
+// Add adds a row to a table, whose name has at most 255 bytes. Before rows of another table, call EndTable.
 func (w *Writer) Add(table string, row proto.Message) error {
 	if len(w.block) == 0 {
 		w.beginBlock(table)
@@ -49,14 +48,14 @@ func (w *Writer) Add(table string, row proto.Message) error {
 	return nil
 }
 
-// EndTable writes the block that has been begun, if any.
+// EndTable writes the current block, if it has rows.
 func (w *Writer) EndTable() error {
 	if len(w.block) == 0 {
 		return nil
 	}
 	payload := w.block[HeadSize:]
 	if len(payload) > MaxBlockSize {
-		return fmt.Errorf("a block of %d bytes, at most %d are allowed", len(payload), MaxBlockSize)
+		return fmt.Errorf("a block of %d bytes is too large: at most %d are allowed", len(payload), MaxBlockSize)
 	}
 	PutHead(w.block, w.number, payload)
 	if err := w.write(w.block); err != nil {
@@ -67,7 +66,7 @@ func (w *Writer) EndTable() error {
 	return nil
 }
 
-// End writes the end mark: a block that has no table, but the number of rows.
+// End writes the end mark: a block without a table that has the number of rows.
 func (w *Writer) End() error {
 	rows := w.rows
 	w.beginBlock("")

@@ -1,3 +1,3 @@
-// Package spelling finds the name that was likely meant by one that does not exist: of a key, a model, an axis, a field
+// Package spelling suggests the name that was probably meant by a misspelled one: of a key, a model, an axis, a field
 // or a command.
 package spelling

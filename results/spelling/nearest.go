@@ -7,11 +7,11 @@ import (
 	"github.com/agext/levenshtein"
 )
 
-// shown is how much of an unknown word an error shows, in characters; nothing longer is compared.
+// shown is how many characters of an unknown word an error shows. Longer words are not compared.
 const shown = 60
 
-// Unknown says that a word is none of the names, and which one was likely meant or which there are: unknown field
-// "objectve": did you mean "objective"?
+// Unknown returns an error text for a word that is none of the names. It says which name was probably meant, or which
+// names there are: unknown field "objectve": did you mean "objective"?
 func Unknown(what, word string, names []string) string {
 	text := fmt.Sprintf("unknown %s %.*q", what, shown, word)
 	near := Nearest(word, names)
@@ -24,8 +24,9 @@ func Unknown(what, word string, names []string) string {
 	return text
 }
 
-// Nearest returns the names that were most likely meant by a word, none if none is near: one typed with few mistakes,
-// one that is part of it or has it as a part, or one that it abbreviates. Several are equally near.
+// Nearest returns the names that were most probably meant by a word, or none if no name is near. A name is near if it
+// differs by few typing mistakes, if one contains the other, or if the word abbreviates it. It returns several names if
+// they are equally near.
 func Nearest(word string, names []string) []string {
 	if len(word) > shown {
 		return nil
@@ -44,8 +45,8 @@ func Nearest(word string, names []string) []string {
 	return near
 }
 
-// mistyped returns the names that the fewest characters inserted, left out or replaced make of a word. Two neighbors
-// exchanged count as two.
+// mistyped returns the names at the smallest edit distance from a word: the number of characters inserted, left out or
+// replaced. Two swapped neighbors count as two.
 func mistyped(word string, names []string) (near []string) {
 	distance := 1
 	if len(word) >= 4 {
@@ -64,7 +65,7 @@ func mistyped(word string, names []string) (near []string) {
 	return near
 }
 
-// initials of learning_rate are lr.
+// initials returns the initials of a name: "lr" for "learning_rate".
 func initials(name string) string {
 	var letters strings.Builder
 	for part := range strings.SplitSeq(name, "_") {

@@ -5,27 +5,27 @@ import (
 	"sort"
 )
 
-// precision is that of float32, in which losses are computed. See pair.deviation.
+// precision is the precision of float32, in which losses are computed. See pair.deviation.
 const precision = 1.0 / (1 << 24)
 
-// Comparison is how a configuration compares with the best one found.
+// Comparison says how a configuration compares with the best one found.
 type Comparison struct {
-	// Contender says that it can't be told apart from the best. True of the best itself.
+	// Contender says that the configuration is statistically tied with the best. It is true for the best itself.
 	Contender bool
-	// Same says that it gave exactly the same objectives as the best with all the seeds that both have, two at least.
+	// Same says that it has exactly the same objectives as the best for all seeds that both have, at least two.
 	Same bool
-	// Seeds is how many seeds both have. If fewer than two, nothing of what follows is known.
+	// Seeds is how many seeds both have. If there are fewer than two, the fields below are not known.
 	Seeds int
-	// Difference is how much higher the objective is than the best's, on average over the seeds that both have.
+	// Difference is how much higher the objective is than the best's, averaged over the seeds that both have.
 	Difference float64
-	// Interval has the bounds of the expected difference. Each by itself holds at the judgement's level. The
-	// configuration is excluded where the lower one is above 0.
+	// Interval has the bounds of the expected difference. Each bound holds separately at the judgement's level. The
+	// configuration is excluded if the lower bound is above 0.
 	Interval Interval
-	// Deviation is that of the differences.
+	// Deviation is the standard deviation of the differences.
 	Deviation float64
 }
 
-// pair gathers the differences of two samples, paired by seed.
+// pair collects the differences of two samples, paired by seed.
 type pair struct {
 	moments
 	// largest is the largest absolute objective.
@@ -33,7 +33,7 @@ type pair struct {
 	same    bool
 }
 
-// compare gathers how much higher a's objectives are than b's.
+// compare collects how much higher a's objectives are than b's.
 func compare(a, b Sample) pair {
 	p := pair{same: true}
 	for len(a) > 0 && len(b) > 0 {
@@ -53,16 +53,18 @@ func compare(a, b Sample) pair {
 	return p
 }
 
-// deviation is that of the differences, but at least what rounding makes of objectives of that size in float32.
+// deviation returns the standard deviation of the differences, but at least the rounding error of objectives of that
+// size in float32.
 //
-// So a difference that is the same for all seeds, as of objectives that don't depend on the seed at all, counts as one
-// that is known to float32's precision: large ones are told apart with two seeds, those near the limits of rounding are
-// not. Without it, two seeds with equal differences would be infinitely significant, however small these are. Where
-// noise is so much larger than rounding that it is worth repeating anything, two differences agree to float32's
-// precision by chance about once in noise/rounding times, which is rarer than the levels that tests are made at.
+// So a difference that is the same for all seeds, for example of objectives that don't depend on the seed, counts as
+// known to float32's precision: with two seeds, a large one is significant, and one near the rounding error is not.
+// Without this, two seeds with equal differences would be infinitely significant, no matter how small the differences
+// are. If noise is much larger than rounding, so that repeating makes sense, two differences agree to float32's
+// precision by chance about once in noise/rounding times. This is rarer than the levels of the tests.
 func (p *pair) deviation() float64 { return max(p.moments.deviation(), precision*p.largest) }
 
-// worse says whether the differences are above 0, by the critical values for a number of seeds. Never below two seeds.
+// worse says whether the differences are significantly above 0, by the critical value for their number of seeds. With
+// fewer than two seeds it returns false.
 func (p *pair) worse(critical func(seeds int) float64) bool {
 	if p.n < 2 || p.same {
 		return false
@@ -70,7 +72,7 @@ func (p *pair) worse(critical func(seeds int) float64) bool {
 	return p.mean > critical(p.n)*p.deviation()/math.Sqrt(float64(p.n))
 }
 
-// comparison says how the pair's first sample compares with the best, its second.
+// comparison returns how the pair's first sample compares with its second, the best.
 func (p *pair) comparison(critical func(seeds int) float64) Comparison {
 	c := Comparison{
 		Same: p.same, Seeds: p.n, Difference: math.NaN(), Interval: Interval{
@@ -89,11 +91,12 @@ func (p *pair) comparison(critical func(seeds int) float64) Comparison {
 	return c
 }
 
-// MaxSeedsNeeded is how many seeds SeedsNeeded looks ahead.
+// MaxSeedsNeeded is the largest number of seeds that SeedsNeeded considers.
 const MaxSeedsNeeded = 1000
 
-// SeedsNeeded is with how many seeds a comparison would tell its configuration from the best at the level, if the mean
-// and the deviation of the differences stayed as they are. Not ok if MaxSeedsNeeded would not do, or nothing is known.
+// SeedsNeeded returns the number of seeds with which the configuration would differ significantly from the best at the
+// level, if the mean and the deviation of the differences stayed as they are. ok is false if MaxSeedsNeeded seeds would
+// not be enough, or if nothing is known.
 func (c Comparison) SeedsNeeded(level float64) (seeds int, ok bool) {
 	if c.Seeds < 2 || !(c.Difference > 0) {
 		return 0, false

@@ -6,16 +6,16 @@ import (
 	"slices"
 )
 
-// Plan is how sure the answer is to be, and when the data are looked at.
+// Plan says which confidence the answer must have, and when the data are looked at.
 type Plan struct {
-	// Confidence is the chance, at least, with which the truly best configuration is among the contenders.
+	// Confidence is the minimum probability that the truly best configuration is among the contenders.
 	Confidence float64
-	// First and Last say that the data are looked at when there are First seeds, and after every further one up to
-	// Last. The last look takes in all seeds that there are. If Last is 0, there is one look, at everything.
+	// The data are looked at when there are First seeds, and after every further seed up to Last. The last look uses
+	// all seeds. If Last is 0, there is a single look at everything.
 	First, Last int
 }
 
-// looks are the numbers of seeds at which the data are looked at. One seed says nothing.
+// looks returns the numbers of seeds at which the data are looked at. A single seed says nothing.
 func (p Plan) looks() []int {
 	var looks []int
 	for seeds := max(p.First, 2); seeds < p.Last; seeds++ {
@@ -24,33 +24,32 @@ func (p Plan) looks() []int {
 	return append(looks, everything)
 }
 
-// everything is more seeds than there are.
+// everything is more seeds than there can be.
 const everything = math.MaxInt
 
-// level is that of a single test: what may go wrong is divided over all tests of one configuration, those against each
-// of the others at each look. See the package's doc.
+// level returns the level of a single test. The error probability is divided among all tests of one configuration:
+// those against each of the others at each look. See the package documentation.
 func (p Plan) level(configurations int) float64 {
 	tests := max(configurations-1, 1) * len(p.looks())
 	return (1 - p.Confidence) / float64(tests)
 }
 
-// Judgement is what the data say.
+// Judgement is the result of comparing samples.
 type Judgement struct {
-	// Order has all samples, best first: those that the last look could compare by their means, then those that it
-	// could not, because they have too few seeds or an earlier look has excluded them, and last those that have
+	// Order has all samples, best first: first those that the last look could compare, by their means; then those that
+	// it could not compare, because they have too few seeds or an earlier look has excluded them; last those that have
 	// diverged.
 	Order []int
-	// Comparisons of all samples with the first of Order. Those of diverged ones are empty.
+	// Comparisons has the comparisons of all samples with the first of Order. Those of diverged samples are empty.
 	Comparisons []Comparison
-	// Level is that of each single test.
+	// Level is the level of each single test.
 	Level float64
-	// Settled says that nothing is left to be told apart: there are no contenders but the best and those that are the
-	// same.
+	// Settled says that no tie is left: the only contenders are the best and those that are the same.
 	Settled bool
 }
 
-// Judge compares samples, at least one, by the looks of the plan. Where means are equal, the earlier sample ranks
-// first. The judgement follows from the data alone, in whatever order they came: looks that took place are repeated.
+// Judge compares samples, at least one, at the looks of the plan. If means are equal, the earlier sample ranks first.
+// The judgement depends only on the data, not on the order in which they arrived: earlier looks are repeated.
 func Judge(samples []Sample, plan Plan) Judgement { return criticals{}.judge(samples, plan) }
 
 func (c criticals) judge(samples []Sample, plan Plan) Judgement {
@@ -61,12 +60,12 @@ func (c criticals) judge(samples []Sample, plan Plan) Judgement {
 	return r.judgement()
 }
 
-// NextSeed says which configurations need a further seed, as their indices, and the seed's place: at the first of the
-// planned looks after which something is left to be told apart, the contenders that have not been tried with the seed
-// that the next look adds. There are none if everything is settled or there is no further look.
+// NextSeed returns the indices of the configurations that need another seed, and the seed's place. It takes the first
+// of the planned looks after which a tie is left and contenders lack the seed that the next look adds. It returns these
+// contenders. There are none if everything is settled, or if there is no further look.
 //
-// Tried says whether a sample has been tried with a seed, whatever came of it. So a seed is asked for once, even if
-// training with it fails.
+// tried says whether a sample has been tried with a seed, whatever the outcome. So a seed is requested only once, even
+// if training with it fails.
 func NextSeed(samples []Sample, plan Plan, tried func(sample, place int) bool) (wanting []int, place int) {
 	return criticals{}.nextSeed(samples, plan, tried)
 }
@@ -74,7 +73,7 @@ func NextSeed(samples []Sample, plan Plan, tried func(sample, place int) bool) (
 func (c criticals) nextSeed(samples []Sample, plan Plan, tried func(sample, place int) bool) (wanting []int, place int) {
 	r := newReplay(samples, plan, c)
 	for seeds := plan.First; seeds < plan.Last; seeds++ {
-		// One seed says nothing: whatever it gave, there is no look before the second.
+		// A single seed says nothing, so there is no look before the second.
 		if seeds >= 2 {
 			r.look(seeds)
 		}
@@ -97,16 +96,17 @@ func (c criticals) nextSeed(samples []Sample, plan Plan, tried func(sample, plac
 // replay repeats the looks of a plan, one by one.
 type replay struct {
 	samples []Sample
-	// level is that of each test, critical gives its critical values for numbers of seeds.
+	// level is the level of each test. critical returns its critical value for a number of seeds.
 	level    float64
 	critical func(seeds int) float64
-	// diverged are the samples that have no mean. Remaining are the others that no look has excluded, ascending.
+	// diverged are the samples without a mean. remaining are the others that no look has excluded, ascending.
 	diverged, remaining []int
-	// eligible are those of remaining that the last look could choose the best of, best first; means are theirs.
+	// eligible are those of remaining from which the last look could choose the best, best first. means has their
+	// means.
 	eligible []int
 	means    []float64
 	seeds    int
-	// places are above those of all observations.
+	// places is larger than the places of all observations.
 	places int
 }
 
@@ -126,7 +126,7 @@ func newReplay(samples []Sample, plan Plan, c criticals) *replay {
 	return r
 }
 
-// look excludes what is worse than the best with the first seeds.
+// look excludes samples that are worse than the best with the first seeds.
 func (r *replay) look(seeds int) {
 	r.choose(seeds)
 	if len(r.eligible) == 0 {
@@ -140,10 +140,11 @@ func (r *replay) look(seeds int) {
 	r.remaining = slices.DeleteFunc(r.remaining, excluded)
 }
 
-// choose finds those that the best is to be chosen of, and ranks them by the means of the first seeds. A lucky seed
-// must not win against five ordinary ones, and a configuration that is ahead of the others in its training, or the only
-// one that did not fail with some seed, must not win by that. So a seed counts if at least half of the remaining
-// configurations have it, and eligible are those that have the most of the seeds that count.
+// choose finds the configurations from which the best is chosen, and ranks them by the means of the first seeds. One
+// lucky seed must not win against five ordinary ones. Nor must a configuration win because its training is ahead of the
+// others, or because it is the only one that did not fail with some seed. So a seed counts if at least half of the
+// remaining configurations have it, and configurations are eligible if they have the largest number of seeds that
+// count.
 func (r *replay) choose(seeds int) {
 	r.seeds = seeds
 	r.eligible = r.eligible[:0]
@@ -176,7 +177,7 @@ func (r *replay) choose(seeds int) {
 	slices.SortStableFunc(r.eligible, func(a, b int) int { return cmp.Compare(r.means[a], r.means[b]) })
 }
 
-// settled says whether all that remains is the best and what is the same.
+// settled says whether only the best remains, and those that are the same.
 func (r *replay) settled() bool {
 	if len(r.remaining) <= 1 {
 		return true
@@ -193,7 +194,7 @@ func (r *replay) settled() bool {
 	return true
 }
 
-// judgement is what the looks so far say.
+// judgement returns the result of the looks so far.
 func (r *replay) judgement() Judgement {
 	j := Judgement{Comparisons: make([]Comparison, len(r.samples)), Level: r.level, Settled: r.settled()}
 	j.Order = append(j.Order, r.eligible...)

@@ -4,14 +4,14 @@ import (
 	"math"
 )
 
-// Observation is the objective that a configuration had with one seed. The seed is told by its place: seeds are
+// Observation is the objective of a configuration with one seed. The seed is identified by its place: seeds are
 // numbered from 0 in the order in which they are looked at.
 type Observation struct {
 	Place     int
 	Objective float64
 }
 
-// Sample is what one configuration gave: at least one observation, by ascending place.
+// Sample has the observations of one configuration, at least one, by ascending place.
 type Sample []Observation
 
 // until returns the observations of the first seeds.
@@ -23,7 +23,7 @@ func (s Sample) until(seeds int) Sample {
 	return s[:end]
 }
 
-// Finite says whether all objectives are numbers.
+// Finite says whether all objectives are finite numbers.
 func (s Sample) Finite() bool {
 	for _, o := range s {
 		if math.IsNaN(o.Objective) || math.IsInf(o.Objective, 0) {
@@ -33,15 +33,15 @@ func (s Sample) Finite() bool {
 	return true
 }
 
-// Mean returns the mean of the objectives, NaN if one of them is not a finite number or there is none. The mean of
-// equal objectives is just that objective.
+// Mean returns the mean of the objectives. It is NaN if one of them is not a finite number, or if there are none. The
+// mean of equal objectives is exactly that objective.
 func (s Sample) Mean() float64 {
 	mean, _ := s.moments()
 	return mean
 }
 
-// Deviation returns the standard deviation of the objectives, for the population that they were drawn from. NaN below
-// two.
+// Deviation returns the estimated standard deviation of the population from which the objectives were drawn. It is NaN
+// for fewer than two observations.
 func (s Sample) Deviation() float64 {
 	_, deviation := s.moments()
 	return deviation
@@ -58,19 +58,19 @@ func (s Sample) moments() (mean, deviation float64) {
 	return m.mean, m.deviation()
 }
 
-// Interval is the range in which an expected value lies.
+// Interval is the range that contains an expected value.
 type Interval struct{ Low, High float64 }
 
-// Interval returns the confidence interval of the mean (Student's t, two-sided, for this configuration by itself). NaN
-// below two observations.
+// Interval returns the confidence interval of the mean (Student's t, two-sided, for this configuration alone). Its
+// bounds are NaN for fewer than two observations.
 func (s Sample) Interval(confidence float64) Interval {
 	mean, deviation := s.moments()
 	half := Critical((1-confidence)/2, len(s)) * deviation / math.Sqrt(float64(len(s)))
 	return Interval{mean - half, mean + half}
 }
 
-// moments gathers mean and variance of numbers one by one, without loss of digits (B. P. Welford 1962, Note on a Method
-// for Calculating Corrected Sums of Squares and Products).
+// moments accumulates mean and variance of numbers one by one, without loss of digits (B. P. Welford 1962, Note on a
+// Method for Calculating Corrected Sums of Squares and Products).
 type moments struct {
 	n             int
 	mean, squares float64
