@@ -157,7 +157,7 @@ func TestDescribeSettling(t *testing.T) {
 		t.Errorf("before settle has added any: %q", got)
 	}
 	study.Progress.Trials = 7
-	if got, want := describeSettling(study), "; 3 of them with a seed that settle has added"; got != want {
+	if got, want := describeSettling(study), " (3 with a seed added by settle)"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	study.Spec.Settle = nil
@@ -300,11 +300,11 @@ func TestLead(t *testing.T) {
 		loss, next float64
 		want       string
 	}{
-		{"by a tenth", 0.01, 0.011, "by 0.001000 (10.00%): " + who},
-		{"tie", 0.01, 0.01, "by nothing: the same loss as " + who + ", which ranks lower for its size or length"},
-		{"next diverged", 0.01, math.NaN(), who + " has NaN"},
-		{"both diverged", math.NaN(), math.NaN(), who + " has NaN"},
-		{"loss of zero", 0, 0.5, who + " has 0.500000"},
+		{"by a tenth", 0.01, 0.011, who + ": higher by 0.001000 (10.00%)"},
+		{"tie", 0.01, 0.01, who + ": same loss, ranked lower because it is larger or longer"},
+		{"next diverged", 0.01, math.NaN(), who + ": loss NaN"},
+		{"both diverged", math.NaN(), math.NaN(), who + ": loss NaN"},
+		{"loss of zero", 0, 0.5, who + ": loss 0.500000"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := lead(test.loss, second(test.next)); got != test.want {

@@ -33,8 +33,9 @@ func WriteBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	return err
 }
 
-// whyUntested says why an answered trial may have no test loss, and how to find it: see Trial.test_loss.
-const whyUntested = "its epochs were trained for longer trials. A study of it alone, with --fresh, finds it"
+// whyUntested says why a trial that succeeded may have no test loss, and how to find it: see Trial.test_loss.
+const whyUntested = "its epochs were trained for longer trials. To measure it, submit it as a study of its own with " +
+	"--fresh"
 
 func writeBestTrial(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	t := best.GetTrial()
@@ -57,7 +58,7 @@ func writeBestTrial(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	}
 	metricRows(row, "test ", t.GetTestMetrics())
 	if second := best.GetRunnerUp(); second != nil {
-		row("ahead of the next", "%s", lead(t.GetObjective(), second))
+		row("runner-up", "%s", lead(t.GetObjective(), second))
 	}
 	_, err := fmt.Fprintln(out, table.Render())
 	return err
@@ -83,11 +84,11 @@ func lead(loss float64, second *trellisv1.Trial) string {
 		describe.Parameters(second.GetParameters(), describe.Axes{}), second.GetParameters().GetMaxEpochs())
 	switch gap := next - loss; {
 	case gap == 0:
-		return "by nothing: the same loss as " + who + ", which ranks lower for its size or length"
+		return who + ": same loss, ranked lower because it is larger or longer"
 	case gap > 0 && loss > 0:
-		return fmt.Sprintf("by %s (%.2f%%): %s", output.ShortLoss(gap), 100*gap/loss, who)
+		return fmt.Sprintf("%s: higher by %s (%.2f%%)", who, output.ShortLoss(gap), 100*gap/loss)
 	default:
 		// Negative losses, or those of an older coordinator that are no finite numbers.
-		return fmt.Sprintf("%s has %s", who, output.ShortLoss(next))
+		return fmt.Sprintf("%s: loss %s", who, output.ShortLoss(next))
 	}
 }

@@ -16,15 +16,14 @@ import (
 func BestCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "best STUDY",
-		Short: "Show a study's best configuration so far, and how sure that is",
-		Long: `Show a study's best configuration so far, and how sure that is.
+		Short: "Show a study's best configuration and how certain it is",
+		Long: `Show a study's best configuration so far and how certain it is.
 
-With several seeds, configurations are ranked by their mean validation loss. Those that can't be told apart from the
-best at the confidence are listed, with what would settle it: the truly best configuration is among them with at least
-that chance, if differences between seeds are about normal, and may be with less where they are skewed. The test loss
-had no part in the choice.
+With several seeds, configurations are ranked by their mean validation loss. The configurations that are statistically
+tied with the best are listed, with what would separate them. The truly best configuration is one of these with at least
+the given confidence, provided that differences between seeds are roughly normal. The test loss has no influence.
 
-With one seed, chance and difference can't be told apart: the best is the trial with the lowest validation loss.`,
+With one seed, a difference may be chance. The best trial is then the one with the lowest validation loss.`,
 		Example: `  trellis best paper
   trellis best paper --confidence 0.99 -o json`,
 		Args: cli.Operands("STUDY"),

@@ -17,13 +17,13 @@ import (
 func ConfigurationsCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "configurations STUDY",
-		Short: "Rank a study's configurations, by their mean over the seeds",
-		Long: `Rank a study's configurations, by the mean of their validation losses over the seeds. A configuration is
-a point of the grid without its seed.
+		Short: "Rank a study's configurations by their mean over the seeds",
+		Long: `Rank a study's configurations by their mean validation loss over the seeds. A configuration is a point of
+the grid without its seed.
 
-MEAN has its confidence interval. DIFFERENCE is how much higher the loss is than that of the best configuration, seed by
-seed, with an interval that is corrected for the number of comparisons. A CONTENDER can't be told apart from the best.
-Means of what the model reports beside its losses stand behind, where it reports any.`,
+MEAN is shown with its confidence interval. DIFFERENCE is the mean difference to the best configuration, seed by seed,
+with an interval that is corrected for the number of comparisons. CONTENDER says whether the configuration is the best
+or statistically tied with the best. The means of the model's other metrics follow.`,
 		Example: `  trellis configurations paper --limit 5
   trellis configurations paper -o csv > configurations.csv`,
 		Args: cli.Operands("STUDY"),
@@ -34,7 +34,7 @@ Means of what the model reports beside its losses stand behind, where it reports
 	confidenceFlag(cmd, &request.Confidence)
 	var limit uint64
 	cmd.Flags().Uint64Var(&limit, "limit", 0,
-		fmt.Sprintf("configurations at most, 0 for all (default %d for table)", tableRows))
+		fmt.Sprintf("maximum number of configurations, 0 for all (default %d for table)", tableRows))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		request.Study = args[0]
 		if err := checkConfidence(cmd, request.GetConfidence()); err != nil {
@@ -62,7 +62,7 @@ Means of what the model reports beside its losses stand behind, where it reports
 				return err
 			}
 			if *format == output.Table && limit > 0 && total > limit {
-				_, err = fmt.Fprintf(env.Err, "%d of %s. All of them: --limit 0\n", limit,
+				_, err = fmt.Fprintf(env.Err, "Showing %d of %s. To show all, use --limit 0\n", limit,
 					output.Count(total, "configuration"))
 			}
 			return err

@@ -15,10 +15,12 @@ import (
 func ImportanceCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "importance STUDY",
-		Short: "Show how much each axis matters, and what each of its values does",
-		Long: `Show how much each axis of a study's grid matters: which share of the objective's variation over the grid
-it explains by itself, and with all interactions that it has a part in. Below, for each value of an axis, the mean of
-the objective over all configurations with it, and the lowest.`,
+		Short: "Show how much each axis of the grid matters",
+		Long: `Show how much each axis of a study's grid matters: the share of the objective's variation that it explains
+by itself, and together with its interactions.
+
+For each value of an axis, the tables below show the mean and the lowest objective of all configurations with that
+value.`,
 		Example: `  trellis importance paper
   trellis importance paper -o csv`,
 		Args: cli.Operands("STUDY"),

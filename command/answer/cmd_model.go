@@ -10,7 +10,7 @@ import (
 func ModelCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "model",
-		Short: "Fetch what has been trained",
+		Short: "Work with trained models",
 		Args:  cli.UnknownSubcommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

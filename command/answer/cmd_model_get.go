@@ -30,10 +30,11 @@ type modelOptions struct {
 func modelGetCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get STUDY",
-		Short: "Write the weights of a study's best trial, or of another one, as safetensors",
-		Long: `Write the weights of a study's best trial, or of the one that --trial names, to a safetensors file. They
-are those after the epoch with the trial's lowest validation loss. In PyTorch, a module whose encoder and decoder are
-built like ours takes them:
+		Short: "Download a trial's weights as a safetensors file",
+		Long: `Download the weights of a study's best trial, or of the trial given by --trial, as a safetensors file. The
+weights are those of the epoch with the trial's lowest validation loss.
+
+In PyTorch, load them into a module with the same encoder and decoder:
 
     module.load_state_dict(safetensors.torch.load_file("quick-trial-5.safetensors"))`,
 		Example: `  trellis model get quick
@@ -44,12 +45,13 @@ built like ours takes them:
 	model := new(modelOptions)
 	cmd.Flags().StringVarP(&model.file, "file", "f", "",
 		"`file` to write, - for standard output (default STUDY-trial-N.safetensors)")
-	cmd.Flags().Uint64Var(&model.trial, "trial", 0, "index of the trial, as trials lists it (default the best one)")
+	cmd.Flags().Uint64Var(&model.trial, "trial", 0, "index of the trial, as shown by trellis trials (default the "+
+		"best trial)")
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		model.best = !cmd.Flags().Changed("trial")
 		if terminal, ok := env.Out.(*os.File); model.file == "-" && ok && output.IsTerminalFile(terminal) {
-			return exit.Usagef("weights are not text: redirect standard output, or use --file")
+			return exit.Usagef("cannot write weights to a terminal: redirect standard output or use --file")
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
 			return getModel(ctx, env, c, args[0], model)
@@ -78,7 +80,7 @@ func getModel(ctx context.Context, env *cli.Environment, c *client.Client, study
 	}
 	checkpoint, err := c.LoadCheckpoint(ctx, saved)
 	if err != nil {
-		return fmt.Errorf("the weights of trial %d: %w", trial.GetIndex(), err)
+		return fmt.Errorf("get the weights of trial %d: %w", trial.GetIndex(), err)
 	}
 	path := options.file
 	if path == "" {
@@ -93,7 +95,7 @@ func getModel(ctx context.Context, env *cli.Environment, c *client.Client, study
 	if path == "-" {
 		path = "standard output"
 	}
-	fmt.Fprintf(env.Err, "Wrote %s (%s): trial %d (%s), with the validation loss %s of epoch %d.\n", path,
+	fmt.Fprintf(env.Err, "Wrote %s (%s): trial %d (%s), validation loss %s at epoch %d.\n", path,
 		output.ShortBytes(uint64(size)), trial.GetIndex(), describe.Parameters(trial.GetParameters(), describe.Axes{}),
 		output.ShortLoss(trial.GetObjective()), trial.GetBestEpoch())
 	return nil

@@ -15,12 +15,12 @@ import (
 func ReportCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report STUDY",
-		Short: "Account for every point of a study's grid, and for what it took",
-		Long: `Account for every point of a study's grid: how it was answered, or why it was not; what was trained, what
-was taken over from other studies, and what that saved.
+		Short: "Show how each trial of a study got its result and what it cost",
+		Long: `Show how each trial of a study got its result, or why it has none: what was trained, what was shared with
+other studies, and what that saved.
 
-The digest is the same wherever, whenever and on however many workers the same points were trained with the same version
-of the arithmetic: two people who have the same digest have the same answer.`,
+The digest identifies the results. It is the same on every machine and with any number of workers, as long as the
+version of the arithmetic is the same. Two people with the same digest have the same results.`,
 		Example: `  trellis report paper
   trellis report paper -o json`,
 		Args: cli.Operands("STUDY"),

@@ -18,9 +18,10 @@ import (
 func SuggestCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "suggest STUDY",
-		Short: "Suggest the spec of a next study",
-		Long: `Suggest the spec of a next study. Its grid zooms in on the best configuration, and is wider where that lies on an edge
-of the old grid. Comments in the spec give the reasons. It is a suggestion to read and change, not an answer.
+		Short: "Suggest a spec for the next study",
+		Long: `Suggest a spec for the next study. Its grid zooms in on the best configuration, and extends beyond the old
+grid where the best configuration is on its edge. Comments in the spec give the reasons. Read the suggestion and edit it
+before you submit it.
 
 With -o json, the spec and the reasons are one JSON object.`,
 		Example: `  trellis suggest paper
@@ -41,14 +42,14 @@ With -o json, the spec and the reasons are one JSON object.`,
 				return err
 			}
 			if response.GetSpec() == nil {
-				return fmt.Errorf("nothing is left to try around the best configuration of study %q: %s", args[0],
+				return fmt.Errorf("there is nothing left to try around the best configuration of study %q: %s", args[0],
 					strings.Join(describeSuggestion(response), "; "))
 			}
 			_, err = output.WriteFile(path, 0o666, env.Out, func(out io.Writer) error {
 				return writeSuggestion(out, *format, args[0], response)
 			})
 			if err == nil && path != "-" && *format == output.YAML {
-				fmt.Fprintf(env.Err, "Wrote %s. What it would cost: trellis submit --dry-run %s%s\n", path, path,
+				fmt.Fprintf(env.Err, "Wrote %s. To see what it would cost: trellis submit --dry-run %s%s\n", path, path,
 					cli.Elsewhere(c.Address))
 			}
 			return err

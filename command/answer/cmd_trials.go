@@ -28,13 +28,16 @@ func TrialsCommand(env *cli.Environment) *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "trials STUDY",
-		Short: "List a study's trials, with their results",
-		Long: `List a study's trials, with their results.
+		Short: "List a study's trials and their results",
+		Long: `List a study's trials and their results.
 
---order-by takes index, objective, test_loss, state, epochs, best_epoch or a parameter:
-` + strings.Join(parameters, ", ") + `, or an axis that only the study's model has; or
-what the model reports beside its losses, such as accuracy or test_accuracy. A hyphen before it turns the order round. --filter takes a condition in
-CEL over the same fields.`,
+--order-by sorts by a field: index, objective, test_loss, state, epochs or best_epoch; a parameter, such as an axis of
+the model or one of
+` + strings.Join(parameters, ", ") + `;
+or a metric of the model, such as accuracy or test_accuracy. Prefix a field with - to sort descending. Trials without a
+value come last.
+
+--filter takes a CEL expression over the same fields.`,
 		Example: `  trellis trials mnist --order-by objective --limit 5
   trellis trials mnist --filter 'latent_dim == 16 && objective < 0.02'
   trellis trials digits --order-by -accuracy --filter 'accuracy > 0.9'
@@ -46,10 +49,11 @@ CEL over the same fields.`,
 	request := new(trellisv1.ListTrialsRequest)
 	var limit uint64
 	cmd.Flags().StringVar(&request.OrderBy, "order-by", "", "`field` to sort by (default index)")
-	cmd.Flags().StringVar(&request.Filter, "filter", "", "`condition` that trials must meet")
-	cmd.Flags().BoolVar(&request.Losses, "losses", false, "include the losses by epoch (default for json and yaml)")
+	cmd.Flags().StringVar(&request.Filter, "filter", "", "`condition` that the trials must meet")
+	cmd.Flags().BoolVar(&request.Losses, "losses", false, "include the losses of each epoch (default for json and "+
+		"yaml)")
 	cmd.Flags().Uint64Var(&limit, "limit", 0,
-		fmt.Sprintf("trials at most, 0 for all (default %d for table)", tableRows))
+		fmt.Sprintf("maximum number of trials, 0 for all (default %d for table)", tableRows))
 	cli.Complete(cmd, "order-by", append([]string{
 		"index", "objective", "test_loss", "state", "epochs", "best_epoch",
 	}, parameters...)...)
@@ -65,7 +69,8 @@ CEL over the same fields.`,
 			total, err := ListTrials(ctx, env, c, *format, request, limit)
 			err = nameFlag(err)
 			if err == nil && *format == output.Table && limit > 0 && total > limit {
-				_, err = fmt.Fprintf(env.Err, "%d of %s. All of them: --limit 0\n", limit, output.Count(total, "trial"))
+				_, err = fmt.Fprintf(env.Err, "Showing %d of %s. To show all, use --limit "+
+					"0\n", limit, output.Count(total, "trial"))
 			}
 			return err
 		})

@@ -26,9 +26,10 @@ func writeDiverged(out io.Writer, study *trellisv1.Study) error {
 // describeDiverged says that there is no best configuration, because each has diverged, with one seed at least.
 func describeDiverged(study *trellisv1.Study) string {
 	progress := study.GetProgress()
-	text := "No configuration is the best: each has diverged with at least one seed."
+	text := "There is no best configuration: each has diverged with at least one seed."
 	if progress.GetTrialsSucceeded() == 0 {
-		text = fmt.Sprintf("No trial is the best: %s diverged, which means that no validation loss was a finite number. "+
+		text = fmt.Sprintf("There is no best trial: %s diverged, which means that no validation loss was a finite "+
+			"number. "+
 			"Try lower learning rates.", allOf(progress.GetTrialsDiverged()))
 	}
 	if !lifecycle.StudyEnded(study.GetState()) {
@@ -40,7 +41,7 @@ func describeDiverged(study *trellisv1.Study) string {
 // allOf counts trials that are all there are with results.
 func allOf(trials uint64) string {
 	if trials == 1 {
-		return "the only one with a result has"
+		return "the only trial with a result has"
 	}
-	return fmt.Sprintf("all %d with results have", trials)
+	return fmt.Sprintf("all %d trials with results have", trials)
 }

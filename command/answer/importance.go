@@ -72,7 +72,7 @@ func bar(share float64) string {
 
 func writeImportanceTables(out io.Writer, importance *trellisv1.Importance, bars bool) error {
 	shares := output.NewTable()
-	shares.AppendHeader([]any{"explains", "by itself", "with interactions", ""})
+	shares.AppendHeader([]any{"axis", "alone", "with interactions", ""})
 	drawn := func(share float64) string {
 		if !bars {
 			return ""
@@ -94,7 +94,7 @@ func writeImportanceTables(out io.Writer, importance *trellisv1.Importance, bars
 			drawn(pair.GetImportance()),
 		})
 	}
-	shares.AppendRow([]any{"the rest", sharePercent(importance.GetRest()), "", drawn(importance.GetRest())})
+	shares.AppendRow([]any{"remainder", sharePercent(importance.GetRest()), "", drawn(importance.GetRest())})
 	if _, err := fmt.Fprintln(out, shares.Render()); err != nil {
 		return err
 	}

@@ -49,19 +49,19 @@ func reportCount(name string, get func(report) uint64) output.Column[report] {
 	return output.Column[report]{Name: name, Plain: func(r report) string { return strconv.FormatUint(get(r), 10) }}
 }
 
-// kinds are the ways in which a trial may have been answered or not, with what they mean, in the order of a report.
+// kinds are the ways in which a trial may have got its result or not, with what they mean, in the order of a report.
 func kinds(r report) []kind {
 	return []kind{
-		{"trained", r.GetTrained(), "trained to their end"},
-		{"read off", r.GetPrefixes(), "the beginnings of runs that were trained further for other trials"},
-		{"stopped early", r.GetEarlyStopped(), "their runs ended by themselves before max_epochs"},
-		{"collapsed", r.GetCollapsed(), "answered by those, without any training"},
-		{"taken over", r.GetShared(), "trained by other studies"},
+		{"trained", r.GetTrained(), "trained to the end"},
+		{"from shared runs", r.GetPrefixes(), "first epochs of runs that were trained longer for other trials"},
+		{"stopped early", r.GetEarlyStopped(), "ended by early stopping before max_epochs"},
+		{"without training", r.GetCollapsed(), "same result as a trial that stopped early"},
+		{"from other studies", r.GetShared(), "trained by other studies"},
 		{"diverged", r.GetDiverged(), "no validation loss was a finite number"},
-		{"pruned", r.GetPruned(), "not answered: ended by a heuristic"},
-		{"failed", r.GetFailed(), "not answered: their runs failed"},
-		{"canceled", r.GetCanceled(), "not answered: the study was canceled"},
-		{"open", r.GetOpen(), "not answered yet"},
+		{"pruned", r.GetPruned(), "no result: ended by a heuristic"},
+		{"failed", r.GetFailed(), "no result: their runs failed"},
+		{"canceled", r.GetCanceled(), "no result: the study was canceled"},
+		{"open", r.GetOpen(), "no result yet"},
 	}
 }
 
@@ -79,7 +79,7 @@ func writeReport(out io.Writer, r report) error {
 	}
 	study := r.GetStudy()
 	row("study", "%s, %s", study.GetName(), describe.StudyState(study))
-	row("trials", "%d, each once%s:", study.GetProgress().GetTrials(), describeSettling(study))
+	row("trials", "%d%s", study.GetProgress().GetTrials(), describeSettling(study))
 	for _, kind := range kinds(r) {
 		if kind.trials > 0 {
 			row("  "+kind.name, "%d  %s", kind.trials, kind.meaning)
@@ -88,7 +88,7 @@ func writeReport(out io.Writer, r report) error {
 	row("epochs trained", "%d, which took %s of worker time", r.GetEpochsTrained(),
 		output.ShortSeconds(r.GetSecondsTrained()))
 	if r.GetEpochsShared() > 0 {
-		row("epochs taken over", "%d, from %s", r.GetEpochsShared(), output.Largest(r.GetSharedFrom()))
+		row("epochs shared", "%d, from %s", r.GetEpochsShared(), output.Largest(r.GetSharedFrom()))
 	}
 	if saved := describeSaved(r); saved != "" {
 		row("saved", "%s", saved)
@@ -118,7 +118,7 @@ func describeSettling(study *trellisv1.Study) string {
 		// A spec that has been accepted has as many.
 		return ""
 	}
-	return fmt.Sprintf("; %d of them with a seed that settle has added", study.GetProgress().GetTrials()-summary.Trials)
+	return fmt.Sprintf(" (%d with a seed added by settle)", study.GetProgress().GetTrials()-summary.Trials)
 }
 
 // describeSaved compares what was trained with what the same answers would have taken, had each trial been trained by
@@ -127,7 +127,7 @@ func describeSaved(r report) string {
 	if r.GetEpochsAlone() <= r.GetEpochsTrained() {
 		return ""
 	}
-	return fmt.Sprintf("%s and %s of worker time: each trial by itself would have taken %s",
+	return fmt.Sprintf("%s and %s of worker time: without sharing, it would have taken %s",
 		output.Count(r.GetEpochsAlone()-r.GetEpochsTrained(), "epoch"), output.ShortSeconds(r.GetSecondsSaved()),
 		output.Count(r.GetEpochsAlone(), "epoch"))
 }
@@ -139,11 +139,11 @@ func heuristicOf(r report) string { return pruning.Name(r.GetStudy().GetSpec().G
 func describeExactness(r report) string {
 	switch {
 	case heuristicOf(r) == "":
-		return "nothing was pruned: each answer is what training the trial by itself gives, bit for bit"
+		return "nothing was pruned: each result is bit for bit that of training the trial alone"
 	case r.GetPruned() == 0:
-		return fmt.Sprintf("pruning by %s, a heuristic, has ended no trial", heuristicOf(r))
+		return fmt.Sprintf("pruning by %s, a heuristic, ended no trial", heuristicOf(r))
 	default:
-		return fmt.Sprintf("a heuristic, %s, has pruned %s: the best may be among them. Take them up again: trellis "+
+		return fmt.Sprintf("a heuristic, %s, pruned %s: the best may be among them. Train them to the end: trellis "+
 			"retry %s --pruned", heuristicOf(r), output.Count(r.GetPruned(), "trial"), r.GetStudy().GetName())
 	}
 }
@@ -153,10 +153,10 @@ func describeDigest(study *trellisv1.Study) string {
 	if lifecycle.StudyEnded(study.GetState()) {
 		return ""
 	}
-	return " (of what has been answered so far)"
+	return " (of the results so far)"
 }
 
-// WriteFailures lists the runs that have failed, with how to take them up again.
+// WriteFailures lists the runs that have failed, with how to retry them.
 func WriteFailures(out io.Writer, r report) error {
 	if r.GetFailuresTotal() == 0 {
 		return nil
@@ -179,6 +179,6 @@ func WriteFailures(out io.Writer, r report) error {
 	if more := r.GetFailuresTotal() - uint64(len(r.GetFailures())); more > 0 {
 		fmt.Fprintf(out, "and %d more\n", more)
 	}
-	_, err := fmt.Fprintf(out, "\nTake them up again: trellis retry %s\n", r.GetStudy().GetName())
+	_, err := fmt.Fprintf(out, "\nRetry them: trellis retry %s\n", r.GetStudy().GetName())
 	return err
 }

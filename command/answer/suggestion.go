@@ -23,7 +23,7 @@ const commentWidth = 110
 // suggestionText is a suggested spec as YAML, with the reasons above it. It is checked by reading it back.
 func suggestionText(study string, suggestion *trellisv1.SuggestStudyResponse) ([]byte, error) {
 	var text bytes.Buffer
-	fmt.Fprintf(&text, "# Suggested by trellis suggest %s, after what that study has found:\n#\n", study)
+	fmt.Fprintf(&text, "# Suggested by trellis suggest %s from the results of that study:\n#\n", study)
 	for _, reason := range describeSuggestion(suggestion) {
 		text.WriteString(comment("- ", reason))
 	}
@@ -37,7 +37,8 @@ func suggestionText(study string, suggestion *trellisv1.SuggestStudyResponse) ([
 		return nil, fmt.Errorf("the suggested spec is not valid: %w", err)
 	}
 	if !proto.Equal(read, suggestion.GetSpec()) {
-		return nil, fmt.Errorf("the suggested spec reads back as another one: %v, not %v", read, suggestion.GetSpec())
+		return nil, fmt.Errorf("the suggested spec changes when it is read back: %v, "+
+			"not %v", read, suggestion.GetSpec())
 	}
 	return text.Bytes(), nil
 }

@@ -23,7 +23,7 @@ func writeSummaryOf(out io.Writer, r report) error {
 		}
 	}
 	lines := []string{
-		fmt.Sprintf("%s, each once%s: %s.", output.Sentence(output.Count(r.GetStudy().GetProgress().GetTrials(),
+		fmt.Sprintf("%s%s: %s.", output.Sentence(output.Count(r.GetStudy().GetProgress().GetTrials(),
 			"trial")),
 			describeSettling(r.GetStudy()), output.Enumerate(parts)),
 		fmt.Sprintf("%s trained in %s of worker time.", output.Sentence(output.Count(r.GetEpochsTrained(), "epoch")),
@@ -39,14 +39,14 @@ func writeSummaryOf(out io.Writer, r report) error {
 		lines = append(lines, output.Sentence(missing))
 	}
 	if r.GetFailed() > 0 {
-		lines = append(lines, fmt.Sprintf("Take up what has failed again: trellis retry %s", r.GetStudy().GetName()))
+		lines = append(lines, fmt.Sprintf("Retry the failed runs: trellis retry %s", r.GetStudy().GetName()))
 	}
 	lines = append(lines, fmt.Sprintf("Digest: %s%s", r.GetDigest(), describeDigest(r.GetStudy())))
 	_, err := fmt.Fprintln(out, strings.Join(lines, "\n"))
 	return err
 }
 
-// WriteSummary writes how the points of a study's grid were answered and what that took, with an empty line before it.
+// WriteSummary writes how the trials of a study got their results and what that took, with an empty line before it.
 // A coordinator that gives no reports is an older one.
 func WriteSummary(ctx context.Context, c *client.Client, out io.Writer, study string) error {
 	response, err := client.Call(ctx, client.CallTimeout, c.GetReport, &trellisv1.GetReportRequest{Study: study})

@@ -12,7 +12,7 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// shownContenders is how many configurations that can't be told apart from the best are listed.
+// shownContenders is how many configurations that are statistically tied with the best are listed.
 const shownContenders = 10
 
 // writeBestConfiguration writes the best of configurations with several seeds, and how sure that is. It says no more
@@ -35,7 +35,7 @@ func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse)
 		describeInterval(winner.GetInterval(), verdict))
 	switch {
 	case winner.TestMean != nil:
-		row("test loss", "%s on average, of images that had no part in the choice",
+		row("test loss", "%s on average, which had no influence on the ranking",
 			output.ShortLoss(winner.GetTestMean()))
 	default:
 		row("test loss", "not known for every seed: %s", whyUntested)
@@ -43,7 +43,7 @@ func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse)
 	metricRows(row, "mean validation ", winner.GetMetrics())
 	metricRows(row, "mean test ", winner.GetTestMetrics())
 	if trial := best.GetTrial(); trial != nil {
-		row("its best trial", "%d (seed %d), with %s at epoch %d of %d trained", trial.GetIndex(),
+		row("best trial", "%d (seed %d), with %s at epoch %d of %d trained", trial.GetIndex(),
 			trial.GetParameters().GetSeed(),
 			output.ShortLoss(trial.GetObjective()), trial.GetBestEpoch(), trial.GetEpochs())
 		metricRows(row, "its validation ", trial.GetMetrics())
@@ -55,7 +55,7 @@ func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse)
 	return writeContenders(out, study, verdict)
 }
 
-// describeSeeds lists the seeds that a configuration of a study has been answered with, beside what it may have of
+// describeSeeds lists the seeds that a configuration of a study has results for, beside what it may have of
 // them.
 func describeSeeds(study *trellisv1.Study, c *trellisv1.Configuration) string {
 	seeds := make([]string, len(c.GetRepetitions()))
@@ -87,20 +87,19 @@ func describeVerdict(study *trellisv1.Study, verdict *trellisv1.Verdict) string 
 	case !isFinite(verdict.GetBest().GetMean()):
 		return describeDiverged(study)
 	case verdict.GetConfigurations() < 2:
-		text = "There is no other configuration to compare it with."
+		text = "There is no other configuration to compare with."
 	case others == 0 && !verdict.GetSettled():
-		text = fmt.Sprintf("Nothing can be told yet about which of the %s is best at %s confidence.", compared,
+		text = fmt.Sprintf("It is not clear yet which of the %s is the best at %s confidence.", compared,
 			output.Percent(verdict.GetConfidence()))
 	case others == 0:
-		text = fmt.Sprintf("At %s confidence, it is the best of the %s that were compared.",
+		text = fmt.Sprintf("At %s confidence, it is the best of the %s compared.",
 			output.Percent(verdict.GetConfidence()), compared)
 	default:
-		which := fmt.Sprintf("one of the %d others", others)
+		which := fmt.Sprintf("one of the %d others that are", others)
 		if others == 1 {
-			which = "the other one"
+			which = "the other one that is"
 		}
-		text = fmt.Sprintf("At %s confidence, the best of the %s that were compared is this one or %s that can't be "+
-			"told apart from it",
+		text = fmt.Sprintf("At %s confidence, the best of the %s compared is this one or %s statistically tied with it",
 			output.Percent(verdict.GetConfidence()), compared, which)
 		if verdict.GetSettled() {
 			text += ", with exactly the same losses"
@@ -117,25 +116,26 @@ func describeVerdict(study *trellisv1.Study, verdict *trellisv1.Verdict) string 
 func describeMissing(study *trellisv1.Study) string {
 	progress := study.GetProgress()
 	missing := progress.GetTrials() - progress.GetTrialsSucceeded() - progress.GetTrialsDiverged()
-	again := fmt.Sprintf(" Take them up again: trellis retry %s --pruned", study.GetName())
+	were := output.Verb(int(missing), "was", "were")
+	again := fmt.Sprintf(" Train them to the end: trellis retry %s --pruned", study.GetName())
 	switch {
 	case missing == 0:
 		return ""
 	case !lifecycle.StudyEnded(study.GetState()):
-		return output.Sentence(output.Count(missing, "trial")) + " may still change that."
+		return output.Sentence(output.Count(missing, "trial")) + " may still change this."
 	case progress.GetTrialsPruned() == missing:
-		return fmt.Sprintf("%s took no part in it: a heuristic pruned them, and the best may be among them.%s",
-			output.Sentence(output.Count(missing, "trial")), again)
+		return fmt.Sprintf("%s %s left out: a heuristic pruned them, and the best may be among them.%s",
+			output.Sentence(output.Count(missing, "trial")), were, again)
 	case progress.GetTrialsPruned() > 0:
-		return fmt.Sprintf("%s without an answer took no part in it: a heuristic pruned %d of them, and the best "+
-			"may be among those.%s",
-			output.Sentence(output.Count(missing, "trial")), progress.GetTrialsPruned(), again)
+		return fmt.Sprintf("%s without a result %s left out: a heuristic pruned %d of them, and the best may be "+
+			"among those.%s",
+			output.Sentence(output.Count(missing, "trial")), were, progress.GetTrialsPruned(), again)
 	default:
-		return output.Sentence(output.Count(missing, "trial")) + " without an answer took no part in it."
+		return fmt.Sprintf("%s without a result %s left out.", output.Sentence(output.Count(missing, "trial")), were)
 	}
 }
 
-// writeContenders lists the configurations that can't be told apart from the best one, and what would tell them apart.
+// writeContenders lists the configurations that are statistically tied with the best one, and what would separate them.
 func writeContenders(out io.Writer, study *trellisv1.Study, verdict *trellisv1.Verdict) error {
 	contenders := verdict.GetContenders()
 	if len(contenders) > shownContenders {

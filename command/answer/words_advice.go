@@ -15,30 +15,31 @@ func describeAdvice(study *trellisv1.Study, advice *trellisv1.Advice) string {
 	}
 	switch advice.GetKind() {
 	case trellisv1.Advice_KIND_ONE_SEED:
-		return "With one seed, chance can't be told from a real difference. Repeat every configuration with " +
-			"more seeds: " + extendBySeeds(study, advice)
+		return "With one seed, a difference may be chance. Repeat every configuration with more " +
+			"seeds: " + extendBySeeds(study, advice)
 	case trellisv1.Advice_KIND_SETTLING:
-		return fmt.Sprintf("The coordinator adds seeds to the contenders until they differ or have %d.",
+		return fmt.Sprintf("The coordinator adds seeds to the tied configurations until one is clearly the best or "+
+			"they have %d.",
 			study.GetSpec().GetSettle().GetMaxSeeds())
 	case trellisv1.Advice_KIND_NOT_ENDED:
-		return "The study has not ended. More is known then."
+		return "The study has not ended: this may change."
 	case trellisv1.Advice_KIND_UNKNOWN:
-		return "How many seeds would settle it is unknown: a contender lacks seeds that the best has, or is no " +
-			"worse where both have the same."
+		return "It is unknown how many seeds would settle it: a tied configuration lacks seeds of the best, or is " +
+			"no worse with the seeds of both."
 	case trellisv1.Advice_KIND_TOO_MANY_SEEDS:
 		return fmt.Sprintf(
-			"It would take %s to tell them apart, as they differ little compared with their scatter over the seeds.",
+			"It would take %s to separate them: they differ little compared with their variation between seeds.",
 			needed,
 		)
 	case trellisv1.Advice_KIND_MORE_SEEDS:
-		needed := fmt.Sprintf("It would take %s to tell them apart, if the differences stay as they are. ", needed)
+		needed := fmt.Sprintf("It would take %s to separate them, if the differences stay as they are. ", needed)
 		if study.GetSpec().GetSettle() != nil {
 			return needed + fmt.Sprintf(
-				"Submit the spec under another name with settle: {max_seeds: %d}, which trains only what is new.",
+				"Submit the spec under another name with settle: {max_seeds: %d}: only what is new is trained.",
 				advice.GetSeedsNeeded(),
 			)
 		}
-		return needed + "Add them: " + extendBySeeds(study, advice)
+		return needed + "Add seeds: " + extendBySeeds(study, advice)
 	}
 	return ""
 }

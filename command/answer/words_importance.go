@@ -17,9 +17,9 @@ func describeMethod(importance *trellisv1.Importance) string {
 	if importance.GetSeeds() > 1 {
 		objective += fmt.Sprintf(" (mean of up to %d seeds)", importance.GetSeeds())
 	}
-	how := "by least squares, first the axes and then their pairs, as the configurations are not a full grid"
+	how := "by least squares (axes first, then pairs), because the configurations are not a full grid"
 	if importance.GetExact() {
-		how = "exact, as the configurations are a full grid"
+		how = "exact, because the configurations are a full grid"
 	}
 	lines := []string{fmt.Sprintf("From %s: functional ANOVA of the %s, %s.",
 		output.Count(importance.GetConfigurations(), "configuration"), objective, how)}
@@ -27,7 +27,7 @@ func describeMethod(importance *trellisv1.Importance) string {
 		lines = append(lines, "Left out: "+strings.Join(reasons, ", ")+".")
 	}
 	if axes := importance.GetUnansweredAxes(); len(axes) > 0 {
-		lines = append(lines, fmt.Sprintf("Only one value has results: %s.", output.Enumerate(axes)))
+		lines = append(lines, fmt.Sprintf("Only one value has results for %s.", output.Enumerate(axes)))
 	}
 	return strings.Join(lines, "\n")
 }

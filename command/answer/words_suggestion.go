@@ -16,10 +16,10 @@ func describeSuggestion(suggestion *trellisv1.SuggestStudyResponse) (reasons []s
 	switch pruned := suggestion.GetPruned(); pruned {
 	case 0:
 	case 1:
-		reasons = append(reasons, "1 pruned configuration had no part in this, and it may be the best")
+		reasons = append(reasons, "1 pruned configuration is left out, and it may be the best")
 	default:
-		reasons = append(reasons, fmt.Sprintf("%d pruned configurations had no part in this, and the best may be "+
-			"among them", pruned))
+		reasons = append(reasons, fmt.Sprintf("%d pruned configurations are left out, and the best may be among "+
+			"them", pruned))
 	}
 	return reasons
 }
@@ -38,7 +38,7 @@ func describeChoice(choice *trellisv1.AxisChoice) string {
 		return fmt.Sprintf("%s grows to %s: the best configuration was still improving at epoch %d of %s",
 			choice.GetAxis(), values[len(values)-1], choice.GetEpoch(), best)
 	}
-	return fmt.Sprintf("%s takes %s: %s; the axis explains %.0f%% of the variation with its interactions",
+	return fmt.Sprintf("%s becomes %s: %s; the axis and its interactions explain %.0f%% of the variation",
 		choice.GetAxis(), strings.Join(values, ", "), whereItStands(choice, best), 100*choice.GetTotal())
 }
 
@@ -52,13 +52,13 @@ func whyItStays(choice *trellisv1.AxisChoice, best string) string {
 	case trellisv1.AxisChoice_REASON_NEGLIGIBLE:
 		return "the axis explains less than 1% of the variation"
 	case trellisv1.AxisChoice_REASON_OTHERS_EXPLAIN_MORE:
-		return "other axes explain more, and the study stays no larger than the last one"
+		return "other axes explain more, and the new study should not be larger than the last one"
 	case trellisv1.AxisChoice_REASON_NEIGHBORS_TRIED:
-		return "the values next to it have been tried"
+		return "its neighbors have been tried"
 	case trellisv1.AxisChoice_REASON_STOPS_EARLY:
 		return "the best configuration stops early, after " + output.Count(uint64(choice.GetEpoch()), "epoch")
 	case trellisv1.AxisChoice_REASON_NEEDS_FEWER:
-		return fmt.Sprintf("the best configuration needs no more than %s, and runs stop by themselves", best)
+		return fmt.Sprintf("the best configuration needs no more than %s, and early stopping ends the runs", best)
 	case trellisv1.AxisChoice_REASON_LOWEST_BEFORE_END:
 		return fmt.Sprintf("the best configuration has its lowest loss at epoch %d", choice.GetEpoch())
 	case trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE:
@@ -76,15 +76,15 @@ func whereItStands(choice *trellisv1.AxisChoice, best string) string {
 		return fmt.Sprintf("%s was best, between %s and %s", best, output.PlainNumber(choice.GetBelow()),
 			output.PlainNumber(choice.GetAbove()))
 	case trellisv1.AxisChoice_REASON_ZERO:
-		return "0 was best, so smaller values than before are tried beside it"
+		return "0 was best, so smaller values are tried too"
 	case trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE:
 		return best + " was best, the largest possible value"
 	case trellisv1.AxisChoice_REASON_LARGEST_TRIED:
-		return best + " was best, the largest that was tried"
+		return best + " was best, the largest value tried"
 	case trellisv1.AxisChoice_REASON_SMALLEST_POSSIBLE:
 		return best + " was best, the smallest possible value"
 	case trellisv1.AxisChoice_REASON_SMALLEST_TRIED:
-		return best + " was best, the smallest that was tried"
+		return best + " was best, the smallest value tried"
 	}
 	return best + " was best"
 }

@@ -19,37 +19,36 @@ func TestDescribeAdvice(t *testing.T) {
 		{
 			plain,
 			&trellisv1.Advice{Kind: trellisv1.Advice_KIND_ONE_SEED, AddSeeds: []uint32{2, 3}},
-			"With one seed, chance can't be told from a real difference. Repeat every configuration with more seeds: " +
-				"trellis extend s --seeds 2,3",
+			"With one seed, a difference may be chance. Repeat every configuration with more seeds: trellis extend " +
+				"s --seeds 2,3",
 		},
 		{
 			settling,
 			&trellisv1.Advice{Kind: trellisv1.Advice_KIND_SETTLING},
-			"The coordinator adds seeds to the contenders until they differ or have 8.",
+			"The coordinator adds seeds to the tied configurations until one is clearly the best or they have 8.",
 		},
 		{
 			plain,
 			&trellisv1.Advice{Kind: trellisv1.Advice_KIND_NOT_ENDED},
-			"The study has not ended. More is known then.",
+			"The study has not ended: this may change.",
 		},
 		{
 			plain,
 			&trellisv1.Advice{Kind: trellisv1.Advice_KIND_TOO_MANY_SEEDS, SeedsNeeded: 10_000, Beyond: true},
-			"It would take more than 10000 seeds to tell them apart, as they differ little compared with their " +
-				"scatter over the seeds.",
+			"It would take more than 10000 seeds to separate them: they differ little compared with their variation " +
+				"between seeds.",
 		},
 		{
 			plain,
 			&trellisv1.Advice{Kind: trellisv1.Advice_KIND_MORE_SEEDS, SeedsNeeded: 6, AddSeeds: []uint32{4, 5, 6}},
-			"It would take about 6 seeds to tell them apart, if the differences stay as they are. Add them: " +
-				"trellis extend s --seeds 4,5,6",
+			"It would take about 6 seeds to separate them, if the differences stay as they are. Add seeds: trellis " +
+				"extend s --seeds 4,5,6",
 		},
 		{
 			settling,
 			&trellisv1.Advice{Kind: trellisv1.Advice_KIND_MORE_SEEDS, SeedsNeeded: 12, AddSeeds: []uint32{9, 10}},
-			"It would take about 12 seeds to tell them apart, if the differences stay as they are. Submit the " +
-				"spec under another name with " +
-				"settle: {max_seeds: 12}, which trains only what is new.",
+			"It would take about 12 seeds to separate them, if the differences stay as they are. Submit the spec " +
+				"under another name with settle: {max_seeds: 12}: only what is new is trained.",
 		},
 	} {
 		if got := describeAdvice(test.study, test.advice); got != test.want {
@@ -114,13 +113,13 @@ func TestDescribeSuggestion(t *testing.T) {
 		},
 	}})
 	want := []string{
-		"latent_dim takes 6, 8, 10: 8 was best, between 4 and 12; the axis explains 50% of the variation with " +
-			"its interactions",
+		"latent_dim becomes 6, 8, 10: 8 was best, between 4 and 12; the axis and its interactions explain 50% of " +
+			"the variation",
 		"weight_decay stays at 0: the axis explains less than 1% of the variation",
 		"max_epochs stays at 20: the best configuration stops early, after 1 epoch",
 		"max_epochs grows to 150: the best configuration was still improving at epoch 95 of 100",
 		"max_epochs stays at 10000: it is the largest possible value",
-		"1 pruned configuration had no part in this, and it may be the best",
+		"1 pruned configuration is left out, and it may be the best",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s", strings.Join(got, "\n"))
@@ -134,7 +133,7 @@ func TestDescribeMethod(t *testing.T) {
 	}{
 		{
 			&trellisv1.Importance{Configurations: 4, Exact: true, Logarithmic: true, Seeds: 1},
-			"From 4 configurations: functional ANOVA of the logarithm of the objective, exact, as the " +
+			"From 4 configurations: functional ANOVA of the logarithm of the objective, exact, because the " +
 				"configurations are a full grid.",
 		},
 		{
@@ -146,12 +145,10 @@ func TestDescribeMethod(t *testing.T) {
 				},
 				UnansweredAxes: []string{"learning_rate"},
 			},
-			"From 3 configurations: functional ANOVA of the objective (mean of up to 2 seeds), by least " +
-				"squares, first the axes and " +
-				"then their pairs, as the configurations are not a full grid.\n" +
-				"Left out: 2 diverged (all with learning_rate 0.1 and noise 2), 1 failed, 3 pruned, 4 canceled, " +
-				"5 without a result yet.\n" +
-				"Only one value has results: learning_rate.",
+			"From 3 configurations: functional ANOVA of the objective (mean of up to 2 seeds), by least squares " +
+				"(axes first, then pairs), because the configurations are not a full grid.\nLeft out: 2 diverged " +
+				"(all with learning_rate 0.1 and noise 2), 1 failed, 3 pruned, 4 canceled, 5 without a result " +
+				"yet.\nOnly one value has results for learning_rate.",
 		},
 	} {
 		if got := describeMethod(test.importance); got != test.want {
