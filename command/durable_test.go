@@ -138,7 +138,7 @@ func TestRunGoesOn(t *testing.T) {
 	spec := writeSpec(t, longStudy)
 	data := filepath.Join(t.TempDir(), "studies")
 	command := []string{"run", "--slots", "2", "--data", data, "-o", "json", spec}
-	running, _ := start(t, `^answered`, command...)
+	running, _ := start(t, `^trial succeeded`, command...)
 	if code := running.signal(t, os.Interrupt); code != exit.Interrupted ||
 		!strings.Contains(running.said(), "The same command goes on from here: what has been found is in "+data) {
 		t.Errorf("exit code %d: %s", code, running.said())
@@ -154,7 +154,7 @@ func TestRunGoesOn(t *testing.T) {
 	})
 	coordinator.stop(t)
 	running, _ = start(t, `^Study long is in \S+ with the same spec, and goes on where it was: `, command...)
-	running.await(t, `^answered`)
+	running.await(t, `^trial succeeded`)
 	running.signal(t, syscall.SIGKILL)
 	want := mustTrellis(t, "run", "--slots", "2", "-o", "json", spec)
 	for _, state := range []string{"goes on where it was", "has ended there"} {

@@ -84,7 +84,7 @@ func TestInterruptedWatch(t *testing.T) {
 
 // Ctrl-C ends a run with what has been found.
 func TestInterruptedRun(t *testing.T) {
-	running, _ := start(t, `^answered`, "run", writeSpec(t, endlessStudy))
+	running, _ := start(t, `^trial succeeded`, "run", writeSpec(t, endlessStudy))
 	if code := running.signal(t, os.Interrupt); code != exit.Interrupted {
 		t.Errorf("exit code %d", code)
 	}

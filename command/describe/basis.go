@@ -13,7 +13,7 @@ func Basis(spec *trellisv1.StudySpec, f *trellisv1.Forecast) string {
 	basis := f.GetBasis()
 	parts := []string{paceBasis(basis)}
 	if basis.GetOwnCores() {
-		parts = append(parts, "the coordinator has no workers yet, so the slots are cores of this machine")
+		parts = append(parts, "there are no workers yet, so the slots are cores of this machine")
 	}
 	// A forecast of no confidence is a bound.
 	bound := f.GetConfidence() == 0
@@ -24,13 +24,13 @@ func Basis(spec *trellisv1.StudySpec, f *trellisv1.Forecast) string {
 	case spec.GetPruning() != nil && bound:
 		parts = append(parts, "pruning may end runs earlier")
 	case spec.GetPruning() != nil:
-		parts = append(parts, "at most, as pruning may end runs earlier, which the lower bounds allow for")
+		parts = append(parts, "at most, because pruning may end runs earlier; the lower bounds allow for that")
 	}
 	if spec.GetSettle() != nil {
-		parts = append(parts, "without the seeds that settle may add")
+		parts = append(parts, "not counting seeds that settle may add")
 	}
 	if basis.GetAfterOthers() {
-		parts = append(parts, "after older studies that are in the queue")
+		parts = append(parts, "older studies in the queue come first")
 	}
 	return strings.Join(parts, "; ")
 }
@@ -43,24 +43,24 @@ func paceBasis(basis *trellisv1.ForecastBasis) string {
 	case probe != nil:
 		trainings := "one training at a time"
 		if n := probe.GetTrainings(); n > 1 {
-			trainings = output.Count(uint64(n), "training") + " side by side"
+			trainings = output.Count(uint64(n), "training") + " in parallel"
 		}
 		return fmt.Sprintf(
-			"measured on this machine: %s for %s, latent dimension %d, batch size %d; an epoch is %d training and "+
+			"measured on this machine: %s for %s, latent dimension %d, batch size %d; an epoch has %d training and "+
 				"%d validation images",
 			trainings, output.ShortSeconds(probe.GetSeconds()), probe.GetLatentDim(), probe.GetBatchSize(),
 			probe.GetTrainImages(), probe.GetValidationImages())
 	case own > 0 && others > 0:
-		return fmt.Sprintf("%s of this study, and %d of %s of the same model and data",
+		return fmt.Sprintf("%s of this study and %d of %s with the same model and data",
 			output.Count(own, "measured epoch"), others, studies)
 	case own > 0:
 		return output.Count(own, "measured epoch") + " of this study"
 	case others > 0:
-		return fmt.Sprintf("%s of %s of the same model and data", output.Count(others, "measured epoch"), studies)
+		return fmt.Sprintf("%s of %s with the same model and data", output.Count(others, "measured epoch"), studies)
 	case basis.GetEpochTime():
 		return "the spec's epoch_time"
 	default:
-		return "nothing measured yet: how long an epoch takes is unknown"
+		return "nothing yet: the time of an epoch is unknown"
 	}
 }
 
@@ -78,11 +78,11 @@ func stopBasis(spec *trellisv1.StudySpec, basis *trellisv1.ForecastBasis) string
 	case basis.GetRunsEnded() > 0:
 		return fmt.Sprintf("%d of %s stopped early", basis.GetRunsStopped(), ended)
 	case basis.GetRunsBegun() > 0:
-		return "no run has ended, so early stopping is estimated from the losses so far"
+		return "no run has ended yet, so early stopping is estimated from the losses so far"
 	case basis.GetOtherRuns() > 0:
 		return fmt.Sprintf("early stopping is estimated from %s of other studies",
 			output.Count(basis.GetOtherRuns(), "run"))
 	default:
-		return "early stopping is a guess, as no losses are known yet"
+		return "early stopping is a guess, because there are no losses yet"
 	}
 }

@@ -19,22 +19,20 @@ func TestBasis(t *testing.T) {
 		bound bool
 		want  string
 	}{
-		{plain, nil, false, "nothing measured yet: how long an epoch takes is unknown"},
+		{plain, nil, false, "nothing yet: the time of an epoch is unknown"},
 		{plain, &trellisv1.ForecastBasis{EpochTime: true}, false, "the spec's epoch_time"},
 		{plain, &trellisv1.ForecastBasis{Epochs: 1}, false, "1 measured epoch of this study"},
 		{
 			plain, &trellisv1.ForecastBasis{OtherEpochs: 17, OtherStudies: 2, AfterOthers: true}, false,
-			"17 measured epochs of 2 other studies of the same model and data; after older studies that are in " +
-				"the queue",
+			"17 measured epochs of 2 other studies with the same model and data; older studies in the queue come first",
 		},
 		{
 			stopping, &trellisv1.ForecastBasis{
 				Epochs: 20, OtherEpochs: 17, OtherStudies: 1, RunsEnded: 4, RunsStopped: 3, RunsDiverged: 1,
 			},
 			false,
-			"20 measured epochs of this study, and 17 of 1 other study of the same model and data; 3 of 4 ended " +
-				"runs stopped early, " +
-				"1 diverged",
+			"20 measured epochs of this study and 17 of 1 other study with the same model and data; 3 of 4 ended " +
+				"runs stopped early, 1 diverged",
 		},
 		{
 			plain, &trellisv1.ForecastBasis{Epochs: 20, RunsEnded: 1, RunsDiverged: 1}, false,
@@ -42,7 +40,8 @@ func TestBasis(t *testing.T) {
 		},
 		{
 			stopping, &trellisv1.ForecastBasis{Epochs: 20, RunsBegun: 1, OtherRuns: 4}, false,
-			"20 measured epochs of this study; no run has ended, so early stopping is estimated from the losses so far",
+			"20 measured epochs of this study; no run has ended yet, so early stopping is estimated from the losses " +
+				"so far",
 		},
 		{
 			stopping, &trellisv1.ForecastBasis{EpochTime: true, OtherRuns: 4}, false,
@@ -50,13 +49,12 @@ func TestBasis(t *testing.T) {
 		},
 		{
 			stopping, &trellisv1.ForecastBasis{EpochTime: true}, false,
-			"the spec's epoch_time; early stopping is a guess, as no losses are known yet",
+			"the spec's epoch_time; early stopping is a guess, because there are no losses yet",
 		},
 		{
 			pruning, &trellisv1.ForecastBasis{EpochTime: true}, false,
-			"the spec's epoch_time; at most, as pruning may end runs earlier, which the lower bounds allow for; " +
-				"without the seeds " +
-				"that settle may add",
+			"the spec's epoch_time; at most, because pruning may end runs earlier; the lower bounds allow for that; " +
+				"not counting seeds that settle may add",
 		},
 		{
 			pruning, &trellisv1.ForecastBasis{
@@ -66,11 +64,9 @@ func TestBasis(t *testing.T) {
 				},
 			},
 			true,
-			"measured on this machine: 2 trainings side by side for 1s, latent dimension 8, batch size 256; an " +
-				"epoch is 50000 " +
-				"training and 10000 validation images; the coordinator has no workers yet, so the slots are " +
-				"cores of this machine; " +
-				"pruning may end runs earlier; without the seeds that settle may add",
+			"measured on this machine: 2 trainings in parallel for 1s, latent dimension 8, batch size 256; an epoch " +
+				"has 50000 training and 10000 validation images; there are no workers yet, so the slots are cores " +
+				"of this machine; pruning may end runs earlier; not counting seeds that settle may add",
 		},
 	} {
 		forecast := &trellisv1.Forecast{Basis: test.basis, Confidence: 0.9}

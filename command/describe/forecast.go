@@ -69,7 +69,7 @@ func Estimate(e *trellisv1.Estimate, write func(float64) string, things string) 
 // WholeNumber writes a number of things.
 func WholeNumber(value float64) string { return fmt.Sprintf("%.0f", value) }
 
-// Sharing says what a study has taken over from other studies, in a sentence without its full stop, or nothing. from
+// Sharing says what a study shares with other studies, in a sentence without its full stop, or nothing. from
 // has the numbers of epochs by study; without it, the studies are not named.
 func Sharing(progress *trellisv1.Progress, from map[string]uint64) string {
 	if progress.GetEpochsShared() == 0 {
@@ -79,7 +79,6 @@ func Sharing(progress *trellisv1.Progress, from map[string]uint64) string {
 	if len(from) > 0 {
 		source = output.Largest(from)
 	}
-	return fmt.Sprintf("taken over from %s: %s, which took %s there", source,
-		output.Count(progress.GetEpochsShared(), "epoch"),
+	return fmt.Sprintf("%s from %s, which took %s there", output.Count(progress.GetEpochsShared(), "epoch"), source,
 		output.ShortSeconds(progress.GetSecondsShared()))
 }

@@ -23,7 +23,7 @@ func TestDescribeEnd(t *testing.T) {
 			"days", 2 * day, day, 10 * day, "ends about Wed 23:50, between Tue 23:50 and 2026-12-03",
 			"Wed 23:50 (Tue 23:50-2026-12-03)",
 		},
-		{"for ever", math.Inf(1), math.Inf(1), math.Inf(1), "ends about 2319-03-05", "2319-03-05"},
+		{"forever", math.Inf(1), math.Inf(1), math.Inf(1), "ends about 2319-03-05", "2319-03-05"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := &trellisv1.Forecast{Seconds: &trellisv1.Estimate{
@@ -48,10 +48,10 @@ func TestDescribeEnd(t *testing.T) {
 func TestDescribeSharing(t *testing.T) {
 	progress := &trellisv1.Progress{EpochsShared: 5400, SecondsShared: 2880}
 	for want, from := range map[string]map[string]uint64{
-		"taken over from other studies: 5400 epochs, which took 48m0s there": nil,
-		"taken over from paper: 5400 epochs, which took 48m0s there":         {"paper": 5400},
-		"taken over from b, a and c: 5400 epochs, which took 48m0s there":    {"a": 5, "b": 6, "c": 5},
-		"taken over from b, a, c and 2 more: 5400 epochs, which took 48m0s there": {
+		"5400 epochs from other studies, which took 48m0s there": nil,
+		"5400 epochs from paper, which took 48m0s there":         {"paper": 5400},
+		"5400 epochs from b, a and c, which took 48m0s there":    {"a": 5, "b": 6, "c": 5},
+		"5400 epochs from b, a, c and 2 more, which took 48m0s there": {
 			"a": 5, "b": 6, "c": 5, "d": 1,
 			"e": 1,
 		},

@@ -108,7 +108,7 @@ func Progress(study *trellisv1.Study) string {
 	}
 	parts = append(parts, output.Count(progress.GetEpochs()-progress.GetEpochsShared(), "epoch")+" trained")
 	if shared := progress.GetEpochsShared(); shared > 0 {
-		parts = append(parts, fmt.Sprintf("%d taken over, which saved %s", shared,
+		parts = append(parts, fmt.Sprintf("%d from other studies, which saved %s", shared,
 			output.ShortSeconds(progress.GetSecondsShared())))
 	}
 	return strings.Join(parts, ", ")

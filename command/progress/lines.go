@@ -118,11 +118,11 @@ func (v *lineView) grown(before, after *trellisv1.Study) {
 	if trials <= before.GetProgress().GetTrials() {
 		return
 	}
-	why := ": settle gives another seed to what can't be told apart from the best"
+	why := ": settle adds a seed to the configurations tied with the best"
 	if len(after.GetEarlierSpecs()) > len(before.GetEarlierSpecs()) {
-		why = " has been extended"
+		why = " was extended"
 	}
-	v.line("study %s%s: %s more, %d in all", after.GetName(), why,
+	v.line("study %s%s: %s more, %d in total", after.GetName(), why,
 		output.Count(trials-before.GetProgress().GetTrials(), "trial"), trials)
 }
 
@@ -165,21 +165,22 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 		v.line("%s", line)
 	}
 	if isPruned(after) && !isPruned(before) {
-		v.line("run %s (%s): pruned after epoch %d of %d by a heuristic, which may be wrong", runName(after),
+		v.line("run %s (%s): pruned by a heuristic after epoch %d of %d", runName(after),
 			parameters,
 			after.GetEpochs(), after.GetParameters().GetMaxEpochs())
 	}
 	for _, milestone := range newlyAnswered(before, after) {
 		loss := ""
 		if after.BestValidationLoss == nil {
-			v.line("diverged (%s, maximum epochs %d): no validation loss is a finite number", parameters, milestone)
+			v.line("trial diverged (%s, maximum epochs %d): no validation loss is a finite "+
+				"number", parameters, milestone)
 			continue
 		}
 		if after.GetBestEpoch() <= milestone {
 			loss = fmt.Sprintf(": validation loss %s at epoch %d", output.ShortLoss(after.GetBestValidationLoss()),
 				after.GetBestEpoch())
 		}
-		v.line("answered (%s, maximum epochs %d)%s", parameters, milestone, loss)
+		v.line("trial succeeded (%s, maximum epochs %d)%s", parameters, milestone, loss)
 	}
 	if lifecycle.RunEnded(after.GetState()) {
 		delete(v.written, after.GetId())
@@ -234,13 +235,13 @@ func describeMetrics(metrics map[string]float64) string {
 	return text
 }
 
-// describeFailures says what a change of a run says about failures: that an attempt has failed, or the run for good.
+// describeFailures says what a change of a run says about failures: that an attempt has failed, or the run permanently.
 func describeFailures(before, after *trellisv1.Run, varied describe.Axes) []string {
 	var lines []string
 	name := fmt.Sprintf("run %s (%s)", runName(after), describe.Parameters(after.GetParameters(), varied))
 	if failures := after.GetFailures(); len(failures) > len(before.GetFailures()) {
 		failure := failures[len(failures)-1]
-		lines = append(lines, fmt.Sprintf("%s: its attempt on worker %s failed: %s", name, failure.GetWorker(),
+		lines = append(lines, fmt.Sprintf("%s: the attempt on worker %s failed: %s", name, failure.GetWorker(),
 			describeFailure(failure)))
 	}
 	if missing := after.GetMissingWeights(); len(missing) > len(before.GetMissingWeights()) {
@@ -249,7 +250,7 @@ func describeFailures(before, after *trellisv1.Run, varied describe.Axes) []stri
 			output.Shorten(last.GetReason(), 200)))
 	}
 	if after.GetState() != before.GetState() && after.GetState() == trellisv1.RunState_RUN_STATE_FAILED {
-		lines = append(lines, fmt.Sprintf("%s failed for good: %s", name, after.GetError()))
+		lines = append(lines, fmt.Sprintf("%s failed permanently: %s", name, after.GetError()))
 	}
 	return lines
 }
@@ -262,7 +263,7 @@ func describeFailure(failure *trellisv1.Failure) string {
 		trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY: "the worker ran out of memory",
 		trellisv1.FailureClass_FAILURE_CLASS_CONFLICT:      "its losses differ from those of an earlier attempt",
 		trellisv1.FailureClass_FAILURE_CLASS_HUNG:          "it made no progress",
-		trellisv1.FailureClass_FAILURE_CLASS_WORKER:        "the worker can't train, and another one will",
+		trellisv1.FailureClass_FAILURE_CLASS_WORKER:        "the worker can't train; another worker will continue",
 		trellisv1.FailureClass_FAILURE_CLASS_INPUT:         "no worker can train it",
 	}[failure.GetClass()]
 	switch {

@@ -180,8 +180,8 @@ func TestProgressLinesOfMoreTrials(t *testing.T) {
 		view.Update(&trellisv1.WatchStudyResponse{Study: study, Index: 1})
 	}
 	want := `study sample is running: 3 trials in 3 runs, at most 0 epochs
-study sample: settle gives another seed to what can't be told apart from the best: 2 trials more, 5 in all
-study sample has been extended: 2 trials more, 7 in all
+study sample: settle adds a seed to the configurations tied with the best: 2 trials more, 5 in total
+study sample was extended: 2 trials more, 7 in total
 `
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", &out, want)
@@ -337,12 +337,12 @@ func TestProgressOfDiverged(t *testing.T) {
 		screen.Update(response)
 	}
 	shown := out.String() + colors.ReplaceAllString(screen.render(), "")
-	for _, wrong := range []string{"lowest", "best so far", "epoch 0", "answered"} {
+	for _, wrong := range []string{"lowest", "best so far", "epoch 0", "trial succeeded"} {
 		if strings.Contains(shown, wrong) {
 			t.Errorf("%q in\n%s", wrong, shown)
 		}
 	}
-	for _, want := range []string{"validation loss NaN\n", "\ndiverged (", "2 diverged"} {
+	for _, want := range []string{"validation loss NaN\n", "\ntrial diverged (", "2 diverged"} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("no %q in\n%s", want, shown)
 		}

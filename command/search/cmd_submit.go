@@ -57,7 +57,7 @@ moment.`,
 	cmd.Flags().IntVar(&submit.plan.slots, "slots", 0,
 		"with --dry-run: measure on this machine, for so many runs side by side (default, without coordinator: one "+
 			"per core)")
-	cmd.Flags().BoolVar(&submit.watch, "watch", false, "follow the study until it has ended")
+	cmd.Flags().BoolVar(&submit.watch, "watch", false, "follow the study until it ends")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		for _, flag := range []string{"slots", "data-sets", "cache-dir"} {
 			if configuration.Given(cmd, flag) && !submit.dryRun {

@@ -54,7 +54,7 @@ func (f axesFlag) Type() string { return "name=values" }
 func (f axesFlag) Set(text string) error {
 	name, values, ok := strings.Cut(text, "=")
 	if name = strings.TrimSpace(name); !ok || name == "" {
-		return errors.New("must be the name of an axis and the values to add to it, such as noise=0.2,0.4")
+		return errors.New("must be an axis and its values, such as noise=0.2,0.4")
 	}
 	if *f.axes == nil {
 		*f.axes = make(map[string]*trellisv1.NumberAxis)

@@ -25,7 +25,7 @@ func TestAxisFlag(t *testing.T) {
 		t.Errorf("got %v, want %v", request, want)
 	}
 	for text, says := range map[string]string{
-		"noise": "the name of an axis", "=3": "the name of an axis", "noise=x": "must be numbers", "noise=": "must be numbers",
+		"noise": "must be an axis", "=3": "must be an axis", "noise=x": "must be numbers", "noise=": "must be numbers",
 	} {
 		if err := flag.Set(text); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v, want %q", text, err, says)

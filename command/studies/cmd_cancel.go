@@ -12,7 +12,7 @@ import (
 
 // CancelCommand is trellis cancel.
 func CancelCommand(env *cli.Environment) *cobra.Command {
-	return studyCommand(env, "cancel", "End a study for good; what its runs have reported stays",
+	return studyCommand(env, "cancel", "Cancel a study, keeping its results so far",
 		func(ctx context.Context, c *client.Client, study string) (*trellisv1.Study, error) {
 			response, err := client.Call(ctx, client.CallTimeout, c.CancelStudy,
 				&trellisv1.CancelStudyRequest{Study: study})

@@ -16,8 +16,8 @@ import (
 func DeleteCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete STUDY",
-		Short: "Delete a study with all its results",
-		Long: `Delete a study with all its results, for good. A study that is running is canceled first.
+		Short: "Delete a study and all its results",
+		Long: `Permanently delete a study and all its results. A study that is running is canceled first.
 
 On a terminal, delete asks for confirmation first. Elsewhere it needs --yes.`,
 		Example: `  trellis delete old
@@ -28,7 +28,7 @@ On a terminal, delete asks for confirmation first. Elsewhere it needs --yes.`,
 	confirm := cli.ConfirmFlag(cmd, env)
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := confirm.Check(false, "delete removes a study with all its results"); err != nil {
+		if err := confirm.Check(false, "delete permanently removes a study and all its results"); err != nil {
 			return err
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
@@ -45,7 +45,7 @@ func deleteStudy(ctx context.Context, env *cli.Environment, c *client.Client, na
 		return err
 	}
 	study := response.GetStudy()
-	question := fmt.Sprintf("This deletes study %s for good. It is %s: %s. Continue?", name, describe.StudyState(study),
+	question := fmt.Sprintf("Study %s is %s: %s. Delete it permanently?", name, describe.StudyState(study),
 		describe.Progress(study))
 	if err := confirm.Ask(ctx, question); err != nil {
 		return err
@@ -53,6 +53,6 @@ func deleteStudy(ctx context.Context, env *cli.Environment, c *client.Client, na
 	if _, err := client.Call(ctx, client.CallTimeout, c.DeleteStudy, &trellisv1.DeleteStudyRequest{Study: name}); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(env.Out, "Study %s is deleted.\n", name)
+	_, err = fmt.Fprintf(env.Out, "Study %s deleted.\n", name)
 	return err
 }

@@ -20,10 +20,11 @@ import (
 func ExtendCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "extend STUDY",
-		Short: "Add values to the axes of a study's grid: more epochs, more seeds",
-		Long: `Add values to the axes of a study's grid, whether it is running or has been completed. What it has stays.
-Only what is missing is trained: more epochs go on from where the runs were. The results are those of a study that had
-the values from the start, bit for bit.`,
+		Short: "Add values to a study's grid, such as more epochs or seeds",
+		Long: `Add values to the axes of a study's grid. The study may be running or completed, and keeps its results.
+
+Only what is missing is trained: more epochs continue from the last epoch of the existing runs. The results are bit for
+bit those of a study that had the values from the start.`,
 		Example: `  trellis extend paper --max-epochs 200
   trellis extend paper --seeds 2,3,4,5 --watch
   trellis extend paper --latent-dim 64,128 --learning-rate 3e-3
@@ -39,8 +40,8 @@ the values from the start, bit for bit.`,
 			output.Plural(describe.Label(axis.GetName()))+" to add")
 	}
 	cmd.Flags().Var(axesFlag{&request.Axes}, "axis",
-		"`name=values` to add to an axis that only the study's model has; may be given several times")
-	watch := cmd.Flags().Bool("watch", false, "follow the study until it has ended")
+		"`name=values` to add to an axis of the study's model; may be repeated")
+	watch := cmd.Flags().Bool("watch", false, "follow the study until it ends")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if proto.Equal(request, new(trellisv1.ExtendStudyRequest)) {
 			return exit.Usagef("extend needs values to add, for example --max-epochs 200 or --seeds 2,3")

@@ -12,7 +12,7 @@ import (
 
 // PauseCommand is trellis pause.
 func PauseCommand(env *cli.Environment) *cobra.Command {
-	return studyCommand(env, "pause", "Stop a study's runs until it is resumed; what they have reported stays",
+	return studyCommand(env, "pause", "Pause a study, keeping its results so far",
 		func(ctx context.Context, c *client.Client, study string) (*trellisv1.Study, error) {
 			response, err := client.Call(ctx, client.CallTimeout, c.PauseStudy,
 				&trellisv1.PauseStudyRequest{Study: study})

@@ -12,7 +12,7 @@ import (
 
 // ResumeCommand is trellis resume.
 func ResumeCommand(env *cli.Environment) *cobra.Command {
-	return studyCommand(env, "resume", "Let a paused study go on",
+	return studyCommand(env, "resume", "Resume a paused study",
 		func(ctx context.Context, c *client.Client, study string) (*trellisv1.Study, error) {
 			response, err := client.Call(ctx, client.CallTimeout, c.ResumeStudy,
 				&trellisv1.ResumeStudyRequest{Study: study})

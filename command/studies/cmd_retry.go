@@ -15,9 +15,11 @@ import (
 func RetryCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retry STUDY",
-		Short: "Take up again what has failed in a study, or what a heuristic has pruned",
-		Long: `Take up again what has failed in a study, each run from its last checkpoint. With --pruned, what a
-heuristic has pruned too: it is trained to its end then, and the answer is that of the whole grid.`,
+		Short: "Retry a study's failed runs",
+		Long: `Retry a study's failed runs, each from its last checkpoint.
+
+With --pruned, also continue the pruned runs. They are trained to the end, so that the result is that of the whole
+grid.`,
 		Example: `  trellis retry paper
   trellis retry paper --pruned --watch`,
 		Args: cli.Operands("STUDY"),
@@ -25,8 +27,8 @@ heuristic has pruned too: it is trained to its end then, and the answer is that 
 	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
 	request := new(trellisv1.RetryStudyRequest)
-	cmd.Flags().BoolVar(&request.Pruned, "pruned", false, "take up what was pruned too; it is not pruned again")
-	watch := cmd.Flags().Bool("watch", false, "follow the study until it has ended")
+	cmd.Flags().BoolVar(&request.Pruned, "pruned", false, "also continue pruned runs, without pruning them again")
+	watch := cmd.Flags().Bool("watch", false, "follow the study until it ends")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		request.Study = args[0]
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
@@ -34,7 +36,7 @@ heuristic has pruned too: it is trained to its end then, and the answer is that 
 			if err != nil {
 				return err
 			}
-			what := output.Count(response.GetRuns(), "run") + " taken up again"
+			what := output.Count(response.GetRuns(), "run") + " to retry"
 			return writeTakenUp(ctx, env, c, *format, response.GetStudy(), what, *watch)
 		})
 	}

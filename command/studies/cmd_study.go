@@ -18,9 +18,9 @@ func StudyCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "study STUDY",
 		Aliases: []string{"status"},
-		Short:   "Show a study: its state, progress and spec",
-		Long: `Show a study: its state, how far it has come, what it waits for, what has failed, what it shares with other studies,
-and its spec with all defaults filled in.`,
+		Short:   "Show a study's state, progress and spec",
+		Long: `Show a study's state and progress, what it is waiting for, what has failed, what it shares with other
+studies, and its spec with all defaults filled in.`,
 		Example: `  trellis study paper
   trellis study paper -o json`,
 		Args: cli.Operands("STUDY"),

@@ -23,13 +23,13 @@ import (
 func WatchCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch STUDY",
-		Short: "Follow a study until it has ended",
-		Long: `Follow a study until it has ended. Ctrl-C stops watching only: the study keeps running.
+		Short: "Follow a study until it ends",
+		Long: `Follow a study until it ends. Ctrl-C only stops watching: the study keeps running.
 
-Progress goes to standard error: a live view on a terminal, else a line for each event. In the end, the best
-configuration and what it took go to standard output.
+Progress is written to standard error, as a live view on a terminal and otherwise as one line per event. When the study
+ends, its best configuration and a summary are written to standard output.
 
-With -o json, each change is one line with one JSON object on standard output instead: the study, the runs that have
+With -o json, each change is written to standard output as one JSON object on one line: the study, the runs that
 changed, and the best trial so far.`,
 		Example: `  trellis watch paper
   trellis watch paper -o json | jq -c '.study.progress'`,
@@ -50,11 +50,11 @@ changed, and the best trial so far.`,
 }
 
 // WatchStudy follows a study that lives on when we are interrupted, and writes its best and what it took to out when it
-// has ended. It returns ErrIncomplete if the study ends without all its trials answered.
+// has ended. It returns ErrIncomplete if the study ends without results for all its trials.
 func WatchStudy(ctx context.Context, env *cli.Environment, c *client.Client, name string, out io.Writer) error {
 	study, err := progress.Follow(ctx, env, c, name, false)
 	if errors.Is(err, exit.ErrInterrupted) {
-		fmt.Fprintf(env.Err, "Study %s keeps running. Follow it again: trellis watch %s%s\n", name, name,
+		fmt.Fprintf(env.Err, "Study %s keeps running. To follow it again: trellis watch %s%s\n", name, name,
 			cli.Elsewhere(c.Address))
 	}
 	if err != nil {

@@ -9,17 +9,16 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Outcome is nil for a study that has answered all its trials, else ErrIncomplete with what is missing.
+// Outcome is nil for a study that has results for all its trials, else ErrIncomplete with what is missing.
 func Outcome(study *trellisv1.Study) error {
 	progress := study.GetProgress()
 	var missing []error
 	if failed := progress.GetTrialsFailed(); failed > 0 {
-		missing = append(missing, fmt.Errorf("%s failed; see why: trellis report %s; take them up again: trellis "+
-			"retry %s",
+		missing = append(missing, fmt.Errorf("%s failed; to see why: trellis report %s; to retry: trellis retry %s",
 			output.Count(failed, "trial"), study.GetName(), study.GetName()))
 	}
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED {
-		missing = append(missing, fmt.Errorf("it was canceled, with %s not answered",
+		missing = append(missing, fmt.Errorf("it was canceled with %s unfinished",
 			output.Count(progress.GetTrialsCanceled(), "trial")))
 	}
 	if len(missing) == 0 {

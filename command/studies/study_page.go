@@ -34,7 +34,7 @@ func writeStudy(
 	row("epochs", epochsOf(study))
 	row("shared", describe.Sharing(study.GetProgress(), report.GetSharedFrom()))
 	row("missing weights", answer.DescribeMissingWeights(report))
-	row("waits for", waitsFor(study, elsewhere))
+	row("waiting for", waitsFor(study, elsewhere))
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_RUNNING {
 		row("end", strings.TrimPrefix(describe.End(study.GetForecast(), now), "ends "))
 	}
@@ -104,7 +104,7 @@ func waitsFor(study *trellisv1.Study, elsewhere string) string {
 	progress, forecast := study.GetProgress(), study.GetForecast()
 	switch {
 	case study.GetState() == trellisv1.StudyState_STUDY_STATE_PAUSED:
-		return fmt.Sprintf("you to resume it: trellis resume %s%s", study.GetName(), elsewhere)
+		return fmt.Sprintf("trellis resume %s%s", study.GetName(), elsewhere)
 	case study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING || progress.GetRunsRunning() > 0:
 		return ""
 	case study.GetWaitingFor() != nil:
@@ -112,7 +112,7 @@ func waitsFor(study *trellisv1.Study, elsewhere string) string {
 	case forecast.GetSlots() == 0:
 		return "a worker: trellis worker" + elsewhere
 	case forecast.GetBasis().GetAfterOthers():
-		return "older studies, which are trained first: trellis studies" + elsewhere
+		return "older studies, which come first: trellis studies" + elsewhere
 	}
 	return "a free slot: trellis workers" + elsewhere
 }
