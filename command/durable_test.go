@@ -140,7 +140,7 @@ func TestRunGoesOn(t *testing.T) {
 	command := []string{"run", "--slots", "2", "--data", data, "-o", "json", spec}
 	running, _ := start(t, `^trial succeeded`, command...)
 	if code := running.signal(t, os.Interrupt); code != exit.Interrupted ||
-		!strings.Contains(running.said(), "The same command goes on from here: what has been found is in "+data) {
+		!strings.Contains(running.said(), "To continue, run the same command again: the results so far are in "+data) {
 		t.Errorf("exit code %d: %s", code, running.said())
 	}
 	// The workers have handed their runs back: nobody has to wait for a lease.
@@ -153,11 +153,11 @@ func TestRunGoesOn(t *testing.T) {
 		return true
 	})
 	coordinator.stop(t)
-	running, _ = start(t, `^Study long is in \S+ with the same spec, and goes on where it was: `, command...)
+	running, _ = start(t, `^Study long is already in \S+ with the same spec and continues: `, command...)
 	running.await(t, `^trial succeeded`)
 	running.signal(t, syscall.SIGKILL)
 	want := mustTrellis(t, "run", "--slots", "2", "-o", "json", spec)
-	for _, state := range []string{"goes on where it was", "has ended there"} {
+	for _, state := range []string{"continues", "has ended"} {
 		got, stderr, code := trellis(t, command...)
 		if code != exit.OK || !strings.Contains(stderr, state) || got != want {
 			t.Errorf("exit code %d, want %q said and\n%s\ngot\n%s\n%s", code, state, want, got, stderr)

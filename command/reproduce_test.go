@@ -257,7 +257,7 @@ stages:
 		if code := Run(t.Context(), args, nil, &stdout, &stderr); code != want {
 			t.Errorf("exit code %d, want %d:\n%s", code, want, stderr.String())
 		}
-		if said := "Study one: 1 failed run taken up again."; !strings.Contains(stderr.String(), said) {
+		if said := "Study one: retrying 1 failed run."; !strings.Contains(stderr.String(), said) {
 			t.Errorf("want %q in:\n%s", said, stderr.String())
 		}
 	}

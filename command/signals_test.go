@@ -72,7 +72,7 @@ func TestInterruptedWatch(t *testing.T) {
 	if code := watch.signal(t, os.Interrupt); code != exit.Interrupted {
 		t.Errorf("exit code %d: %s", code, watch.said())
 	}
-	const goesOn = "Study endless keeps running. Follow it again: trellis watch endless --coordinator "
+	const goesOn = "Study endless keeps running. To follow it again: trellis watch endless --coordinator "
 	if !strings.Contains(watch.said(), goesOn+address) {
 		t.Errorf("it says %s", watch.said())
 	}
@@ -88,7 +88,7 @@ func TestInterruptedRun(t *testing.T) {
 	if code := running.signal(t, os.Interrupt); code != exit.Interrupted {
 		t.Errorf("exit code %d", code)
 	}
-	if !strings.Contains(running.said(), "\nInterrupted. Studies of trellis run end with it") {
+	if !strings.Contains(running.said(), "\nInterrupted. Only the following results are left") {
 		t.Errorf("it says %s", running.said())
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// begin submits a study, or goes on with it if it is there already with the same spec.
+// begin submits a study, or continues it if it is there already with the same spec.
 func begin(
 	ctx context.Context, env *cli.Environment, c *client.Client, request *trellisv1.CreateStudyRequest,
 	directory node.Directory,
@@ -38,9 +38,8 @@ func begin(
 	}
 	study = response.GetStudy()
 	if different := spec.Differences(wanted, study); len(different) > 0 {
-		return status.Errorf(codes.AlreadyExists, "study %s in %s has another spec: it differs in %s. Give this one "+
-			"another name, "+
-			"or another place with %s", wanted.GetName(), directory.Path, output.Enumerate(different),
+		return status.Errorf(codes.AlreadyExists, "study %s in %s has another spec: it differs in %s. Choose "+
+			"another name, or another folder with %s", wanted.GetName(), directory.Path, output.Enumerate(different),
 			directory.NamedBy())
 	}
 	if study.GetState() == trellisv1.StudyState_STUDY_STATE_PAUSED {
@@ -49,11 +48,11 @@ func begin(
 			return err
 		}
 	}
-	goesOn := "goes on where it was"
+	goesOn := "continues"
 	if lifecycle.StudyEnded(study.GetState()) {
-		goesOn = "has ended there"
+		goesOn = "has ended"
 	}
-	_, err = fmt.Fprintf(env.Err, "Study %s is in %s with the same spec, and %s: %s.\n", study.GetName(),
+	_, err = fmt.Fprintf(env.Err, "Study %s is already in %s with the same spec and %s: %s.\n", study.GetName(),
 		directory.Path, goesOn,
 		describe.Progress(study))
 	return err
@@ -77,26 +76,26 @@ func describeOthers(
 		case study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING:
 			return nil
 		case asked[study.GetName()]:
-			turn = "it gets the slots that are left over"
+			turn = "it uses the slots that are free"
 			return nil
 		}
-		_, err := fmt.Fprintf(env.Err, "Study %s is in %s too, and not at its end: %s. To keep it from that: "+
-			"trellis pause %s --coordinator %s\n", study.GetName(), directory.Path, turn, study.GetName(), c.Address)
+		_, err := fmt.Fprintf(env.Err, "Study %s in %s is still running: %s. To pause it: trellis pause %s "+
+			"--coordinator %s\n", study.GetName(), directory.Path, turn, study.GetName(), c.Address)
 		return err
 	})
 }
 
-// describeStart says what a study that has just been submitted or extended has taken over from others, and when it
+// describeStart says what a study that has just been submitted or extended shares with others, and when it
 // ends.
 func describeStart(ctx context.Context, env *cli.Environment, c *client.Client, study *trellisv1.Study) {
 	progress := study.GetProgress()
 	if sharing := describe.Sharing(progress, sharedFrom(ctx, c, study)); sharing != "" {
-		fmt.Fprintf(env.Err, "Study %s: %s; done by that: %d of %s.\n", study.GetName(), sharing,
+		fmt.Fprintf(env.Err, "Study %s: %s; %d of %s complete.\n", study.GetName(), sharing,
 			progress.GetRunsSucceeded(),
 			output.Count(progress.GetRuns(), "run"))
 	}
 	if lifecycle.StudyEnded(study.GetState()) {
-		fmt.Fprintf(env.Err, "Study %s is done at once: %s.\n", study.GetName(), describe.Progress(study))
+		fmt.Fprintf(env.Err, "Study %s is already complete: %s.\n", study.GetName(), describe.Progress(study))
 		return
 	}
 	if end := describe.End(study.GetForecast(), time.Now()); end != "" {
@@ -104,7 +103,7 @@ func describeStart(ctx context.Context, env *cli.Environment, c *client.Client, 
 	}
 }
 
-// sharedFrom returns the studies that a study has taken epochs over from, with how many. It is nil if there are none,
+// sharedFrom returns the studies that a study shares epochs with, and how many. It is nil if there are none,
 // or if the coordinator does not say: the study does not depend on it.
 func sharedFrom(ctx context.Context, c *client.Client, study *trellisv1.Study) map[string]uint64 {
 	if study.GetProgress().GetEpochsShared() == 0 {

@@ -31,10 +31,8 @@ func TestDescribeOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"Study older is in /studies too, and not at its end: it is trained first. To keep it from that: trellis " +
-			"pause older ",
-		"Study newer is in /studies too, and not at its end: it gets the slots that are left over. To keep it from " +
-			"that: ",
+		"Study older in /studies is still running: it is trained first. To pause it: trellis pause older ",
+		"Study newer in /studies is still running: it uses the slots that are free. To pause it: ",
 	}
 	lines := strings.Split(strings.TrimSpace(said.String()), "\n")
 	if len(lines) != len(want) || !strings.HasPrefix(lines[0], want[0]) || !strings.HasPrefix(lines[1], want[1]) {

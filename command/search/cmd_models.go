@@ -17,11 +17,11 @@ import (
 func ModelsCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "models",
-		Short: "List what can be trained, with the axes that only one model has",
-		Long: `List what can be trained: the models that a spec may name.
+		Short: "List the models that a spec can name",
+		Long: `List the models that a spec can name.
 
-AXES are those that only this model has. They stand in a spec's grid beside the others; one without a default must be
-given. METRICS are reported of each epoch beside the losses.`,
+AXES are additional axes of the model. They are given in the spec's grid like the common ones, and an axis without a
+default is required. METRICS are reported for each epoch in addition to the losses.`,
 		Args: cli.Operands(),
 	}
 	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)

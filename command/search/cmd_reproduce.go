@@ -38,17 +38,17 @@ type reproduceOptions struct {
 func ReproduceCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reproduce [FILE]",
-		Short: "Reproduce the paper: all its studies, figures and numbers, in one report",
-		Long: `Reproduce the paper: grid search of the autoencoder, then the studies that take its best values
-(denoising, classifier, variational autoencoder), latent-space analysis, figures, and a report with the paper's numbers
-beside ours.
+		Short: "Reproduce the paper's studies and figures in one report",
+		Long: `Reproduce the paper: the grid search of the autoencoder, the studies that use its best values (denoising,
+classifier, variational autoencoder), the latent-space analysis, the figures, and a report that compares the paper's
+numbers with ours.
 
-FILE says which studies, and how they depend on one another; without it, it is examples/reproduce.yaml, or with --quick
-examples/reproduce-quick.yaml: all of it small, in minutes.
+FILE describes the studies and how they depend on each other. The default is examples/reproduce.yaml, or with --quick
+examples/reproduce-quick.yaml: a small version that takes minutes.
 
-Everything is kept in a folder: studies in its folder data, figures as PNG and SVG, and report.html. After Ctrl-C or a
-crash, the same command goes on where it was; what has failed, it takes up again. With --coordinator, the studies are
-trained by the workers of a cluster.`,
+All files are written to one folder: the studies to its subfolder data, the figures as PNG and SVG, and report.html.
+After Ctrl-C or a crash, run the same command again: it continues where it stopped and retries failed runs. With
+--coordinator, the workers of a cluster train the studies.`,
 		Example: `  trellis reproduce --quick
   trellis reproduce
   trellis reproduce --coordinator host:7070 --folder paper`,
@@ -67,13 +67,13 @@ trained by the workers of a cluster.`,
 	coordinator := cli.ClientFlags(cmd, client.DefaultWait)
 	log := cli.LogFlags(cmd, "off")
 	var quick bool
-	cmd.Flags().BoolVar(&quick, "quick", false, "all of it small")
+	cmd.Flags().BoolVar(&quick, "quick", false, "reproduce a small version in minutes")
 	cmd.Flags().StringVar(&options.folder, "folder", "",
-		"`folder` for everything that is written (default reproduction, or reproduction-quick)")
+		"`folder` for all files (default reproduction, or reproduction-quick)")
 	options.WorkerFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if quick && len(args) > 0 {
-			return exit.Usagef("--quick is a reproduction of its own: leave out %s", args[0])
+			return exit.Usagef("--quick cannot be combined with a FILE: leave out %s", args[0])
 		}
 		r, err := readReproduction(args, quick, env)
 		if err != nil {
@@ -111,7 +111,7 @@ trained by the workers of a cluster.`,
 // before hours of training, not after.
 func makeOutput(path string) error {
 	if err := os.MkdirAll(path, 0o777); err != nil {
-		return fmt.Errorf("make the folder of the reproduction: %w: choose another with --folder", err)
+		return fmt.Errorf("create the folder of the reproduction: %w: choose another with --folder", err)
 	}
 	file, err := os.CreateTemp(path, ".trellis-")
 	if err != nil {
@@ -159,8 +159,7 @@ func reproduceHere(
 		if err := local.StartWorkers(); err != nil {
 			return err
 		}
-		fmt.Fprintf(env.Err, "The coordinator listens on %s. Look in from elsewhere: trellis studies --coordinator "+
-			"%s\n",
+		fmt.Fprintf(env.Err, "The coordinator listens on %s. From another terminal: trellis studies --coordinator %s\n",
 			local.Address, local.Address)
 		if err := reproduce(local.Ctx, env, c, r, options); err != nil {
 			return local.Why(err)
@@ -176,7 +175,7 @@ func reproduce(
 	err := reproduceStages(ctx, env, c, r, options)
 	switch {
 	case errors.Is(err, exit.ErrInterrupted) || errors.Is(context.Cause(ctx), exit.ErrInterrupted):
-		fmt.Fprintln(env.Err, "Interrupted. The same command goes on from here.")
+		fmt.Fprintln(env.Err, "Interrupted. To continue, run the same command again.")
 	case errors.Is(err, exit.ErrIncomplete):
 		return fmt.Errorf("%w; %s", err, options.whereToAsk())
 	}
@@ -191,7 +190,7 @@ func reproduceStages(
 		// That its images are missing must be known before hours of training, not after.
 		var err error
 		if data, err = node.LoadDataSet(ctx, options.Data, dataOf(r, analysis.GetAutoencoder())); err != nil {
-			return fmt.Errorf("the analysis needs the test images here: %w", err)
+			return fmt.Errorf("the analysis needs the test images on this machine: %w", err)
 		}
 	}
 	studies, err := runStages(ctx, env, c, r, options)
@@ -204,8 +203,8 @@ func reproduceStages(
 // whereToAsk says which coordinator answers commands on the studies.
 func (o *reproduceOptions) whereToAsk() string {
 	if o.remote {
-		return "commands on the studies take --coordinator " + o.place.Path
+		return "to inspect the studies, use --coordinator " + o.place.Path
 	}
-	return "commands on the studies ask a coordinator that has them: trellis coordinator --data " +
+	return "to inspect the studies, start a coordinator on their folder: trellis coordinator --data " +
 		filepath.Join(o.folder, "data")
 }

@@ -36,18 +36,18 @@ type runOptions struct {
 func RunCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run SPEC...",
-		Short: "Run studies from start to end on this machine: coordinator, workers and progress in one process",
-		Long: `Run studies from start to end on this machine: coordinator, workers and progress in one process.
-Ends with the ranked trials, the best of them, and an account of what it took. A SPEC of - is read from standard input.
+		Short: "Run studies on this machine",
+		Long: `Run studies on this machine, with the coordinator and the workers in one process. When they end, the trials
+are shown, best first, with a summary. If SPEC is -, it is read from standard input.
 
-Progress goes to standard error, results to standard output. Ctrl-C ends the studies and shows what they have found
-until then. Without --data, that is all that is left of them: save it with -o.
+Progress is written to standard error, results to standard output. Ctrl-C ends the studies and shows the results so far.
+Without --data, nothing else is kept: use -o to save the results.
 
-With --data, studies are kept in a folder. After Ctrl-C or a crash, the same command goes on where it was; once a study
-has ended, it shows the results again. What the studies in the folder have trained already is taken over, where it is
-the same bit for bit; with --fresh, everything is trained anew.
+With --data, studies are kept in a folder. After Ctrl-C or a crash, run the same command again to continue. Results that
+other studies in the folder have already trained are reused where they are bit for bit the same. With --fresh,
+everything is trained again.
 
-With --dry-run, nothing is trained: it says what the studies would cost on this machine, whatever is known already.`,
+With --dry-run, nothing is trained: it shows what the studies would cost on this machine.`,
 		Example: `  trellis run examples/quick.yaml
   trellis run --workers 2 -o csv examples/quick.yaml > trials.csv
   trellis run --data studies examples/paper.yaml
@@ -64,10 +64,10 @@ With --dry-run, nothing is trained: it says what the studies would cost on this 
 	log := cli.LogFlags(cmd, "off")
 	options := runOptions{Options: node.Options{Data: node.DataFlags(cmd), Version: env.Version}}
 	cmd.Flags().StringVar(&options.Directory, "data", "",
-		"`folder` in which studies are kept, to go on another time (default in memory only)")
+		"`folder` to keep studies in, so that they can be continued (default in memory only)")
 	createFlags(cmd, &options.createOptions)
 	var dryRun bool
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what the studies would cost, and train nothing")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what the studies would cost without training anything")
 	options.WorkerFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		files, err := spec.ReadAll(args, env.In)
@@ -75,7 +75,7 @@ With --dry-run, nothing is trained: it says what the studies would cost on this 
 			return err
 		}
 		if options.name != "" && len(files) > 1 {
-			return exit.Usagef("--name names one study: give it one SPEC")
+			return exit.Usagef("--name can only be used with one SPEC")
 		}
 		if err := options.rename(files[0].Spec); err != nil {
 			return err
@@ -90,7 +90,7 @@ With --dry-run, nothing is trained: it says what the studies would cost on this 
 			return planAll(cmd.Context(), env, files, plan)
 		}
 		if cmd.Flags().Changed("data") && options.Directory == "" {
-			return exit.Usagef("--data takes a folder")
+			return exit.Usagef("--data needs a folder")
 		}
 		options.format = *format
 		options.Logger = log.NewLogger(env.Log)
@@ -103,7 +103,7 @@ With --dry-run, nothing is trained: it says what the studies would cost on this 
 // planAll writes what studies would cost, each by itself.
 func planAll(ctx context.Context, env *cli.Environment, files []*spec.File, plan planOptions) error {
 	if len(files) > 1 && plan.format != output.Table {
-		return exit.Usagef("--dry-run writes %s for one SPEC at a time", plan.format)
+		return exit.Usagef("--dry-run with --output %s takes one SPEC", plan.format)
 	}
 	for _, file := range files {
 		err := dryRun(ctx, env, nil, &trellisv1.CreateStudyRequest{Spec: file.Spec}, plan)
@@ -137,8 +137,8 @@ func runStudies(
 		if err := describeOthers(local.Ctx, env, c, specs, local.Directory); err != nil {
 			return local.Why(err)
 		}
-		fmt.Fprintf(env.Err, "The coordinator listens on %s, with %s of %s. Look in from elsewhere: trellis trials %s "+
-			"--coordinator %s\n", local.Address, output.Count(uint64(options.Workers), "worker"),
+		fmt.Fprintf(env.Err, "The coordinator listens on %s, with %s of %s. From another terminal: trellis trials "+
+			"%s --coordinator %s\n", local.Address, output.Count(uint64(options.Workers), "worker"),
 			output.Count(uint64(options.Slots), "slot"), specs[0].GetName(), local.Address)
 		return followAll(env, local, c, specs, options)
 	})
@@ -147,12 +147,10 @@ func runStudies(
 // describeInterruption says what is left of studies after Ctrl-C.
 func describeInterruption(directory node.Directory) string {
 	if directory.Path != "" {
-		return fmt.Sprintf("Interrupted. The same command goes on from here: what has been found is in %s.",
+		return fmt.Sprintf("Interrupted. To continue, run the same command again: the results so far are in %s.",
 			directory.Path)
 	}
-	return "Interrupted. Studies of trellis run end with it: what follows is all that is left. To go on another " +
-		"time, run them " +
-		"with --data"
+	return "Interrupted. Only the following results are left. To be able to continue, use --data"
 }
 
 // followAll follows the studies to their end, one after the other as the coordinator serves them, and shows what they
@@ -207,7 +205,7 @@ func writeResults(
 	}
 	best, err := client.Call(ctx, client.CallTimeout, c.GetBestTrial, &trellisv1.GetBestTrialRequest{Study: name})
 	if client.IsUnanswered(err) {
-		_, err := fmt.Fprintf(env.Out, "Study %s has no answer: no trial has been trained.\n", name)
+		_, err := fmt.Fprintf(env.Out, "Study %s has no results: no trial has succeeded.\n", name)
 		return err
 	}
 	if err != nil {
@@ -219,7 +217,7 @@ func writeResults(
 		return err
 	}
 	if total > rankedRows {
-		fmt.Fprintf(env.Out, "(%d of %d. All of them: -o csv)\n", rankedRows, total)
+		fmt.Fprintf(env.Out, "(Showing %d of %d. To show all, use -o csv)\n", rankedRows, total)
 	}
 	fmt.Fprintln(env.Out)
 	if err := answer.WriteBest(env.Out, best); err != nil {

@@ -31,16 +31,16 @@ type submitOptions struct {
 func SubmitCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "submit SPEC",
-		Short: "Hand a study to the coordinator; print its id",
-		Long: `Hand a study to the coordinator, which checks it and spreads its runs over the workers. Prints the
-study's id, which is its name. A SPEC of - is read from standard input.
+		Short: "Submit a study to the coordinator",
+		Long: `Submit a study to the coordinator, which checks it and distributes its runs to the workers. Prints the
+study's id, which is its name. If SPEC is -, it is read from standard input.
 
-What other studies have trained already is taken over, where it is the same bit for bit: the same data, model,
-parameters, seed, batch size, early stopping and arithmetic. What that is, is said on standard error. With --fresh,
-everything is trained anew.
+Results that other studies have already trained are reused where they are bit for bit the same: the same data, model,
+parameters, seed, batch size, early stopping and arithmetic. What is reused is reported on standard error. With --fresh,
+everything is trained again.
 
-With --dry-run, nothing is submitted: the coordinator says what the study would cost, and what of it is known. If there
-is none, or with --slots, epochs are counted here, and their time is measured by training on random images for a
+With --dry-run, nothing is submitted: the coordinator shows what the study would cost and how much of it can be reused.
+Without a coordinator, or with --slots, epochs are counted on this machine and timed by training on random images for a
 moment.`,
 		Example: `  trellis submit examples/synthetic.yaml
   trellis submit --watch examples/paper.yaml
@@ -53,22 +53,21 @@ moment.`,
 	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
 	submit := submitOptions{plan: planOptions{data: node.DataFlags(cmd)}}
 	createFlags(cmd, &submit.createOptions)
-	cmd.Flags().BoolVar(&submit.dryRun, "dry-run", false, "say what the study would cost, and submit nothing")
+	cmd.Flags().BoolVar(&submit.dryRun, "dry-run", false, "show what the study would cost without submitting it")
 	cmd.Flags().IntVar(&submit.plan.slots, "slots", 0,
-		"with --dry-run: measure on this machine, for so many runs side by side (default, without coordinator: one "+
-			"per core)")
+		"with --dry-run, the number of runs to train at the same time on this machine (default, without a "+
+			"coordinator: one per core)")
 	cmd.Flags().BoolVar(&submit.watch, "watch", false, "follow the study until it ends")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		for _, flag := range []string{"slots", "data-sets", "cache-dir"} {
 			if configuration.Given(cmd, flag) && !submit.dryRun {
-				return exit.Usagef("--%s belongs to --dry-run: a study is trained on the slots that the workers "+
-					"have, with the "+
-					"data sets that the coordinator has", flag)
+				return exit.Usagef("--%s needs --dry-run: a study is trained on the workers' slots with the "+
+					"coordinator's data sets", flag)
 			}
 			submit.plan.here = submit.plan.here || configuration.Given(cmd, flag)
 		}
 		if submit.dryRun && submit.watch {
-			return exit.Usagef("with --dry-run nothing is submitted that --watch could follow")
+			return exit.Usagef("--watch cannot be combined with --dry-run, which submits nothing")
 		}
 		file, err := spec.Read(args[0], env.In)
 		if err != nil {
@@ -89,7 +88,7 @@ moment.`,
 	return cmd
 }
 
-// submitStudy creates a study, and says what it has taken over from others.
+// submitStudy creates a study, and says what it shares with others.
 func submitStudy(
 	ctx context.Context, env *cli.Environment, c *client.Client, request *trellisv1.CreateStudyRequest,
 	format output.Format, watch bool,
@@ -97,9 +96,8 @@ func submitStudy(
 	study, err := c.Create(ctx, request)
 	if status.Code(err) == codes.AlreadyExists {
 		name := request.GetSpec().GetName()
-		return fmt.Errorf("%w. Another name, without changing the spec: --name %s-2. To add values to its axes "+
-			"instead: "+
-			"trellis extend %s", err, name, name)
+		return fmt.Errorf("%w: choose another name with --name %s-2, or add values to its grid with trellis "+
+			"extend %s", err, name, name)
 	}
 	if err != nil {
 		return err

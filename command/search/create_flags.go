@@ -15,14 +15,14 @@ import (
 type createOptions struct {
 	// name replaces the spec's, if it is not empty.
 	name string
-	// fresh says that nothing is taken over from other studies.
+	// fresh says that nothing is shared with other studies.
 	fresh bool
 }
 
 func createFlags(cmd *cobra.Command, options *createOptions) {
-	cmd.Flags().StringVar(&options.name, "name", "", "`name` of the study, instead of the spec's")
-	cmd.Flags().BoolVar(&options.fresh, "fresh", false, "train everything anew: take over nothing that other "+
-		"studies know")
+	cmd.Flags().StringVar(&options.name, "name", "", "`name` of the study (default that of the spec)")
+	cmd.Flags().BoolVar(&options.fresh, "fresh", false, "train everything again, without reusing results of other "+
+		"studies")
 }
 
 // rename gives a spec the name that the command line has for it.

@@ -139,7 +139,7 @@ func splitFor(ctx context.Context, wanted *trellisv1.StudySpec, data *node.DataO
 	case err != nil && split != nil:
 		return split, nil
 	case err != nil:
-		return nil, fmt.Errorf("cannot tell how many images an epoch has, since the spec has no split: %w", err)
+		return nil, fmt.Errorf("cannot find out how many images an epoch has, because the spec has no split: %w", err)
 	}
 	split, err := spec.Models().ResolveSplit(wanted, dataSet)
 	if err != nil {

@@ -45,7 +45,7 @@ func dryRun(
 	ctx, stop := cli.Interruptible(parent)
 	defer stop()
 	if plan.slots < 0 {
-		return exit.Usagef("--slots takes a number from 1 up, not %d", plan.slots)
+		return exit.Usagef("invalid argument \"%d\" for --slots: must be 1 or more", plan.slots)
 	}
 	var response *trellisv1.PlanStudyResponse
 	if !plan.here {
@@ -73,8 +73,8 @@ func askForPlan(
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
 	if err := c.Reach(ctx, planWait, true); err != nil {
-		fmt.Fprintf(env.Err, "trellis: %s. So this is what can be told here, where nobody knows what has been "+
-			"trained already.\n",
+		fmt.Fprintf(env.Err, "trellis: %s. This estimate is made on this machine and does not know what has already "+
+			"been trained.\n",
 			exit.Text(err))
 		return nil, nil
 	}
@@ -185,19 +185,20 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 	row("runs", "%d", plan.GetRuns())
 	alone := ""
 	if plan.GetEpochsAlone() > plan.GetEpochs() {
-		alone = fmt.Sprintf("; %d if trials that differ in max_epochs alone did not share a run", plan.GetEpochsAlone())
+		alone = fmt.Sprintf("; %d without sharing runs between trials that differ only in "+
+			"max_epochs", plan.GetEpochsAlone())
 	}
-	row("epochs", "%d at most%s", plan.GetEpochs(), alone)
+	row("epochs", "at most %d%s", plan.GetEpochs(), alone)
 	if plan.GetEpochsShared() > 0 {
-		row("known already", "%s, which took %s; done by that: %d of %s", output.Count(plan.GetEpochsShared(), "epoch"),
+		row("already trained", "%s, which took %s; %d of %s complete", output.Count(plan.GetEpochsShared(), "epoch"),
 			output.ShortSeconds(plan.GetSecondsShared()), plan.GetRunsShared(), output.Count(plan.GetRuns(), "run"))
 	}
 	if plan.GetForecast().GetEpochs().GetHigh() > 0 {
 		writePlannedTime(row, spec, plan.GetForecast(), at)
 	} else if spec.GetSettle() != nil {
-		row("to train", "nothing, but what settle may add")
+		row("to train", "nothing, except for seeds that settle may add")
 	} else {
-		row("to train", "nothing: the study would be done at once")
+		row("to train", "nothing: the study would be complete at once")
 	}
 	_, err := fmt.Fprintln(out, table.Render())
 	return err
@@ -212,7 +213,7 @@ func writePlannedTime(
 	if f.GetConfidence() > 0 {
 		atMost = ""
 		if f.GetEpochs().GetLow() < f.GetEpochs().GetHigh() || f.GetSeconds().GetLow() < f.GetSeconds().GetHigh() {
-			intervals = fmt.Sprintf("; it lies between the bounds in %s of cases", output.Percent(f.GetConfidence()))
+			intervals = fmt.Sprintf("; within the bounds in %s of cases", output.Percent(f.GetConfidence()))
 		}
 	}
 	row("to train", "%s%s", atMost, describe.Estimate(f.GetEpochs(), describe.WholeNumber, " epochs"))
@@ -223,9 +224,9 @@ func writePlannedTime(
 	case f.GetSeconds() != nil:
 		row("time", "%s%s", atMost, describe.Estimate(f.GetSeconds(), output.ShortSeconds,
 			" on "+output.Count(uint64(f.GetSlots()), "slot")))
-		row("if begun now", "%s", describe.End(f, at))
+		row("if started now", "%s", describe.End(f, at))
 	case f.GetSlots() == 0:
-		row("time", "unknown: the coordinator has no workers yet")
+		row("time", "unknown: there are no workers yet")
 	}
 	var others []string
 	for _, other := range f.GetAlternatives() {

@@ -98,7 +98,7 @@ func bestBy(
 	return all, nil
 }
 
-// trialAt returns the best trial of a study with these values that has been answered, nil if there is none.
+// trialAt returns the best trial of a study with these values that succeeded, nil if there is none.
 func trialAt(ctx context.Context, c *client.Client, study string, p *trellisv1.Parameters) (*trellisv1.Trial, error) {
 	response, err := client.Call(ctx, client.CallTimeout, c.ListTrials, &trellisv1.ListTrialsRequest{
 		Study: study, OrderBy: "objective", PageSize: 1, Filter: fmt.Sprintf(
@@ -134,7 +134,7 @@ func bestTrials[K comparable](
 		}
 	}
 	if len(best) == 0 {
-		return nil, fmt.Errorf("no trial of study %s has been answered with a finite loss", study.GetName())
+		return nil, fmt.Errorf("no trial of study %s has a finite loss", study.GetName())
 	}
 	return best, nil
 }
@@ -148,7 +148,7 @@ func withLosses(ctx context.Context, c *client.Client, trial *trellisv1.Trial) (
 		return nil, err
 	}
 	if len(response.GetTrials()) == 0 {
-		return nil, fmt.Errorf("trial %d of study %s has gone", trial.GetIndex(), trial.GetStudy())
+		return nil, fmt.Errorf("trial %d of study %s no longer exists", trial.GetIndex(), trial.GetStudy())
 	}
 	return response.GetTrials()[0], nil
 }

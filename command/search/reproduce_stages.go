@@ -79,7 +79,7 @@ func runStages(
 	return ended, nil
 }
 
-// retryFailed takes up again what has failed in a study that has ended, from the last checkpoints.
+// retryFailed retries the failed runs of a study that has ended, from the last checkpoints.
 func retryFailed(ctx context.Context, env *cli.Environment, c *client.Client, name string) error {
 	study, err := client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: name})
 	if err != nil {
@@ -93,6 +93,6 @@ func retryFailed(ctx context.Context, env *cli.Environment, c *client.Client, na
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(env.Err, "Study %s: %s taken up again.\n", name, output.Count(taken.GetRuns(), "failed run"))
+	_, err = fmt.Fprintf(env.Err, "Study %s: retrying %s.\n", name, output.Count(taken.GetRuns(), "failed run"))
 	return err
 }

@@ -33,10 +33,10 @@ func writeReproduction(
 	options reproduceOptions,
 ) error {
 	note := func(format string, args ...any) { fmt.Fprintf(env.Err, format+".\n", args...) }
-	note("Analysis: fetching what the studies have trained")
+	note("Analysis: fetching the trained models")
 	material, err := gatherMaterial(ctx, c, r.GetAnalysis(), studies, data)
 	if err != nil {
-		return fmt.Errorf("gather what the studies have trained: %w", err)
+		return fmt.Errorf("fetch the trained models: %w", err)
 	}
 	material.Command = options.command
 	if options.remote {
@@ -65,8 +65,8 @@ func writeReproduction(
 	}
 	page := &paper.Report{
 		Title: r.GetTitle(), Created: time.Now(), Sections: sections,
-		Summary: "The paper's figures and numbers beside ours: what was trained, by which command, and how far " +
-			"apart they are.\n\n" +
+		Summary: "The paper's figures and numbers next to ours: what was trained, with which command, and how much " +
+			"they differ.\n\n" +
 			strings.ToUpper(options.whereToAsk()[:1]) + options.whereToAsk()[1:] + ".",
 		Environment: environment(env.Version),
 	}
@@ -83,7 +83,7 @@ func writeReproduction(
 	if err := writeResultLines(env.Out, sections); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(env.Out, "\nReport: %s. Figures 2 to 9 are beside it, as PNG and SVG.\n",
+	_, err = fmt.Fprintf(env.Out, "\nReport: %s. Figures 2 to 9 are in the same folder as PNG and SVG.\n",
 		filepath.Join(options.folder, ReportName))
 	return err
 }
@@ -100,7 +100,7 @@ func writeResultLines(out io.Writer, sections []paper.Section) error {
 			continue
 		}
 		list := output.NewTable()
-		list.AppendHeader(table.Row{"what", "paper", "ours", "difference"})
+		list.AppendHeader(table.Row{"result", "paper", "ours", "difference"})
 		for _, result := range section.Results {
 			list.AppendRow(table.Row{result.What, result.Paper, result.Ours, result.Difference})
 		}
