@@ -102,11 +102,11 @@ func TestReproduceQuick(t *testing.T) {
 		"squared error of a test image, summed":              {15, 60},
 		"Kullback-Leibler divergence of a test image":        {1, 40},
 		"mean top probability of samples":                    {0.4, 1},
-		"plain: 5-nearest-neighbour accuracy, codes":         {0.7, 1},
-		"plain: 5-nearest-neighbour accuracy, t-SNE":         {0.6, 1},
+		"plain: 5-nearest-neighbor accuracy, codes":          {0.7, 1},
+		"plain: 5-nearest-neighbor accuracy, t-SNE":          {0.6, 1},
 		"plain: trustworthiness, t-SNE":                      {0.9, 1},
 		"plain: trustworthiness, PCA":                        {0.6, 0.99},
-		"variational: 5-nearest-neighbour accuracy, codes":   {0.6, 1},
+		"variational: 5-nearest-neighbor accuracy, codes":    {0.6, 1},
 		"variational: trustworthiness, t-SNE":                {0.9, 1},
 	} {
 		ours, ok := resultOf(results, what)

@@ -203,7 +203,7 @@ func (a *analyzer) look(ctx context.Context) error {
 	}{{7, &a.Autoencoder, &a.findings.Plain}, {8, &a.Variational, &a.findings.Variational}} {
 		panels, err := a.lookAt(ctx, space.of, space.into)
 		if err != nil {
-			return fmt.Errorf("that of study %s: %w", space.of.Study.GetName(), err)
+			return fmt.Errorf("latent space of study %s: %w", space.of.Study.GetName(), err)
 		}
 		f, err := figure.Embedding(panels)
 		if err := a.draw(space.number, f, err); err != nil {

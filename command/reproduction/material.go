@@ -12,7 +12,7 @@ import (
 )
 
 // ErrMaterial means that the studies have not given what the analysis needs.
-var ErrMaterial = errors.New("not enough to analyze")
+var ErrMaterial = errors.New("cannot analyze")
 
 // Network is what a study has trained, to be looked at. Values of pixels lie between 0 and 1; images follow one
 // another, each row by row, and so do their codes. *trainer.Inference is one.
@@ -85,9 +85,9 @@ func (m *Material) check() error {
 			m.Width,
 			len(m.Test.Pixels))
 	case len(m.Denoising) == 0:
-		return fmt.Errorf("%w: no denoising trial has been answered", ErrMaterial)
+		return fmt.Errorf("%w: no denoising trial has succeeded", ErrMaterial)
 	case m.Frozen == nil && m.FineTuned == nil:
-		return fmt.Errorf("%w: no classifier has been answered", ErrMaterial)
+		return fmt.Errorf("%w: no classifier trial has succeeded", ErrMaterial)
 	}
 	return nil
 }

@@ -15,14 +15,14 @@ import (
 
 // captions of the figures, by their number in the paper.
 var captions = map[int]string{
-	2: "Three test images, and what the convolutional autoencoder makes of them.",
-	3: "Three images that the convolutional autoencoder decodes from Gaussian codes, distributed like those of test " +
-		"images.",
-	4: "Three test images, the same with noise, and what the denoising autoencoder makes of these.",
-	5: "What the classifier on the frozen encoder reads in the test images.",
-	6: "Images that the variational autoencoder decodes from standard normal codes.",
-	7: "Codes of test images by the convolutional autoencoder: PCA and t-SNE.",
-	8: "Codes of test images by the variational autoencoder: PCA and t-SNE.",
+	2: "Three test images and their reconstructions by the convolutional autoencoder.",
+	3: "Three images decoded by the convolutional autoencoder from Gaussian codes with the distribution of the test " +
+		"images' codes.",
+	4: "Three test images, the same images with noise, and their reconstructions by the denoising autoencoder.",
+	5: "Predictions of the classifier with the frozen encoder for the test images.",
+	6: "Images decoded by the variational autoencoder from standard normal codes.",
+	7: "Codes of the test images from the convolutional autoencoder: PCA and t-SNE.",
+	8: "Codes of the test images from the variational autoencoder: PCA and t-SNE.",
 	9: "Losses of the convolutional autoencoder with the best parameters.",
 }
 
@@ -40,7 +40,7 @@ func Sections(m *Material, found *Findings) ([]paper.Section, error) {
 		for _, number := range numbers {
 			picture := paper.Picture{Number: number, Caption: captions[number]}
 			if number == 5 && found.Frozen == nil {
-				picture.Caption = "What the fine-tuned classifier reads in the test images."
+				picture.Caption = "Predictions of the fine-tuned classifier for the test images."
 			}
 			var png, svg bytes.Buffer
 			if err := found.Figures[number].WritePNG(&png); err != nil {
@@ -90,7 +90,7 @@ func (m *Material) asks(format string, args ...any) string {
 func tested(result paper.Result, trial *trellisv1.Trial) paper.Result {
 	if trial.TestLoss == nil {
 		result.Ours, result.Difference = "not known", ""
-		result.Note = "Longer trials had the epochs of this one trained before anybody asked for these alone."
+		result.Note = "Its epochs were trained for longer trials, before this trial was submitted."
 	}
 	return result
 }
@@ -114,8 +114,7 @@ func gridResults(m *Material) []paper.Result {
 	}
 	if p.GetLatentDim() > Best.GetLatentDim() {
 		results[0].Note += " A larger encoded space reconstructs better. The paper does not say which dimensions it " +
-			"tried; it wants " +
-			"them \"relatively small\"."
+			"tried, only that they should be \"relatively small\"."
 	}
 	results = append(results, alone("validation loss", trial.GetObjective(), best))
 	if differ && m.Theirs != nil {
@@ -134,7 +133,8 @@ func whyOthers(m *Material) string {
 	if ours == theirs {
 		return "The paper's four values give the same validation loss."
 	}
-	return fmt.Sprintf("Trained by us, the paper's four values give a validation loss of %s, ours %s.", number(theirs),
+	return fmt.Sprintf("In our training, the paper's four values give a validation loss of %s, and ours give "+
+		"%s.", number(theirs),
 		number(ours))
 }
 
@@ -175,7 +175,7 @@ func besidePyTorch(noise float64) string {
 	if !ok {
 		return ""
 	}
-	return fmt.Sprintf("One run of PyTorch has %s after 15 epochs, with the paper's parameters.", number(loss))
+	return fmt.Sprintf("One PyTorch run with the paper's parameters has %s after 15 epochs.", number(loss))
 }
 
 func classifierResults(m *Material, found *Findings) []paper.Result {
@@ -188,7 +188,7 @@ func classifierResults(m *Material, found *Findings) []paper.Result {
 	if found.FineTuned != nil {
 		result := compared("test accuracy, encoder fine-tuned", 0.9927, found.FineTuned.Accuracy,
 			m.asks("trials %s --filter '%s == 1'", m.FineTuned.Study.GetName(), trainer.FineTune))
-		result.Note = "The paper's is of the supervised network of its author's previous work."
+		result.Note = "The paper's number is from the supervised network of its author's previous work."
 		results = append(results, result)
 	}
 	return results
@@ -212,7 +212,7 @@ func confusions(reading *Reading, command string) paper.Result {
 	}
 	return paper.Result{
 		What: "most frequent errors", Paper: "3 for 8 (49); 9 and 4, 3 and 2, 3 and 5", Ours: strings.Join(texts, ", "),
-		Command: command, Note: "The true digit, the one that is read in it, and how often.",
+		Command: command, Note: "The true digit, the predicted digit, and how often.",
 	}
 }
 
@@ -223,12 +223,12 @@ func variationalResults(m *Material, found *Findings) []paper.Result {
 		alone("squared error of a test image, summed", metric(trial.GetTestMetrics(), "reconstruction"), best),
 		alone("Kullback-Leibler divergence of a test image", metric(trial.GetTestMetrics(), "divergence"), best),
 		alone("mean top probability of samples", found.Sampled.Confidence, m.Command),
-		alone("the same of the plain autoencoder's", found.Generated.Confidence, m.Command),
+		alone("mean top probability of samples, plain autoencoder", found.Generated.Confidence, m.Command),
 		alone("inception score of samples, 1 to 10", found.Sampled.Score, m.Command),
-		alone("the same of the plain autoencoder's", found.Generated.Score, m.Command),
+		alone("inception score of samples, 1 to 10, plain autoencoder", found.Generated.Score, m.Command),
 	}
-	results[2].Note = "Read by our classifier, which was trained on real digits only."
-	results[4].Note = "By the same classifier. High if each sample is clearly one digit and all digits are among them."
+	results[2].Note = "Predicted by our classifier, which was trained on real digits only."
+	results[4].Note = "From the same classifier. High if each sample is clearly one digit and all digits occur."
 	return results
 }
 
@@ -248,12 +248,12 @@ func spaceResults(m *Material, found *Findings) []paper.Result {
 		add := func(what string, value float64) {
 			results = append(results, alone(s.name+": "+what, value, m.Command))
 		}
-		add("variance that two principal components explain", s.Explained[0]+s.Explained[1])
+		add("variance explained by two principal components", s.Explained[0]+s.Explained[1])
 		for _, p := range []struct {
 			name string
 			Quality
 		}{{"codes", s.Codes}, {"PCA", s.PCA}, {"t-SNE", s.TSNE}, {"t-SNE, three dimensions", s.TSNE3}} {
-			add("5-nearest-neighbour accuracy, "+p.name, p.Accuracy)
+			add("5-nearest-neighbor accuracy, "+p.name, p.Accuracy)
 			add("silhouette by digit, "+p.name, p.Silhouette)
 			if p.name != "codes" {
 				add("trustworthiness, "+p.name, p.Trustworthiness)

@@ -22,7 +22,7 @@ func TestGridResultsSayWhy(t *testing.T) {
 		"the same": {func(*trellisv1.Parameters) {}, theirs, [4]string{}},
 		"larger space": {
 			func(p *trellisv1.Parameters) { p.LatentDim = 32 }, theirs,
-			[4]string{"the paper's four values give a validation loss of 0.25, ours 0.125. A larger encoded space"},
+			[4]string{"the paper's four values give a validation loss of 0.25, and ours give 0.125. A larger encoded space"},
 		},
 		"smaller space, not in the grid": {
 			func(p *trellisv1.Parameters) { p.LatentDim, p.MaxEpochs = 8, 4 }, nil,

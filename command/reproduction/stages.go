@@ -63,7 +63,8 @@ func Validate(r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec
 		for _, name := range DependsOn(stage) {
 			if _, earlier := models[name]; !earlier {
 				found.Violations = append(found.Violations, violation("stage.depends_on",
-					fmt.Sprintf("no earlier stage has a study %q: a stage comes after those that it depends on", name),
+					fmt.Sprintf("there is no earlier stage with a study %q: put a stage after those that it "+
+						"depends on", name),
 					"stages", i))
 			}
 		}
@@ -77,7 +78,7 @@ func Validate(r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec
 		name := stage.GetStudy().GetName()
 		if _, again := models[name]; again {
 			found.Violations = append(found.Violations, violation("stage.name",
-				fmt.Sprintf("two stages have a study %q: a study's name is its id, so each needs its own", name),
+				fmt.Sprintf("two stages have a study %q: each study needs its own name", name),
 				"stages", i, "study", "name"))
 		}
 		models[name] = stage.GetStudy().GetModel()
@@ -104,10 +105,11 @@ func Validate(r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec
 			case role.study == "": // The message's own rule says so.
 			case !there:
 				found.Violations = append(found.Violations, violation("analysis.study",
-					fmt.Sprintf("no stage has a study %q", role.study), "analysis", role.field))
+					fmt.Sprintf("there is no stage with a study %q", role.study), "analysis", role.field))
 			case model != role.model:
 				found.Violations = append(found.Violations, violation("analysis.model",
-					fmt.Sprintf("study %s is of model %s, want %s", role.study, model, role.model), "analysis",
+					fmt.Sprintf("study %s has the model %s, but must "+
+						"have %s", role.study, model, role.model), "analysis",
 					role.field))
 			}
 		}

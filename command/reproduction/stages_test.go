@@ -81,21 +81,21 @@ func TestValidate(t *testing.T) {
 		"no title":    {replace(`"whole"`, `""`), "title", "value is required"},
 		"later study": {
 			replace(`"best_of": "plain", "study": {"name": "noisy"`, `"best_of": "drawn", "study": {"name": "noisy"`),
-			"stages[1]", `no earlier stage has a study "drawn"`,
+			"stages[1]", `there is no earlier stage with a study "drawn"`,
 		},
 		"pretrained on itself": {
 			replace(`"pretrained": {"study": "plain"}`, `"pretrained": {"study": "read"}`),
-			"stages[3]", `no earlier stage has a study "read"`,
+			"stages[3]", `there is no earlier stage with a study "read"`,
 		},
 		"name twice": {
 			replace(`"noisy", "model"`, `"plain", "model"`), "stages[1].study.name", "two stages",
 		},
 		"unknown role": {
-			replace(`"variational": "drawn"`, `"variational": "painted"`), "analysis.variational", `no stage has a study "painted"`,
+			replace(`"variational": "drawn"`, `"variational": "painted"`), "analysis.variational", `there is no stage with a study "painted"`,
 		},
 		"wrong role": {
 			replace(`"variational": "drawn"`, `"variational": "plain"`), "analysis.variational",
-			"study plain is of model conv-autoencoder, want variational-autoencoder",
+			"study plain has the model conv-autoencoder, but must have variational-autoencoder",
 		},
 		"perplexity too high for the images": {
 			replace(`"variational": "drawn"`, `"variational": "drawn", "images": 200, "perplexity": 100`), "analysis.perplexity",

@@ -71,7 +71,8 @@ func (t *Text) Document() (*yaml.Node, error) {
 	case err != nil:
 		return nil, t.Error(t.syntaxProblem(err))
 	default:
-		return nil, t.Error(Problem{Line: next.Line, Column: next.Column, Message: "a second document begins here: a file holds one"})
+		return nil, t.Error(Problem{Line: next.Line, Column: next.Column, Message: "a second document begins here: " +
+			"only one is allowed"})
 	}
 }
 
@@ -143,12 +144,12 @@ func (t *Text) tabFrom(line int, further bool) (Problem, bool) {
 	for i := line - 1; i < len(t.lines) && (i == line-1 || further); i++ {
 		indentation := t.lines[i][:len(t.lines[i])-len(strings.TrimLeft(t.lines[i], " \t"))]
 		if at := strings.IndexByte(indentation, '\t'); at >= 0 {
-			return Problem{i + 1, at + 1, fmt.Sprintf("line %d is indented with a tab: YAML needs spaces", i+1)}, true
+			return Problem{i + 1, at + 1, fmt.Sprintf("line %d is indented with a tab: YAML requires spaces", i+1)}, true
 		}
 	}
 	if at := strings.IndexByte(t.lines[line-1], '\t'); at >= 0 && !strings.ContainsAny(t.lines[line-1], "%@`") {
 		column := utf8.RuneCountInString(t.lines[line-1][:at]) + 1
-		return Problem{line, column, fmt.Sprintf("line %d has a tab here: YAML needs spaces", line)}, true
+		return Problem{line, column, fmt.Sprintf("line %d has a tab here: YAML requires spaces", line)}, true
 	}
 	return Problem{}, false
 }

@@ -39,7 +39,7 @@ func (r *specReader) gatherAxesOf(grid *yaml.Node) {
 	var axes []*yaml.Node
 	add := func(key, value *yaml.Node) {
 		if first, ok := seen[key.Value]; ok {
-			r.report(key, fmt.Sprintf("%s is given twice, first in line %d", key.Value, first.Line))
+			r.report(key, fmt.Sprintf("%s is given twice, first on line %d", key.Value, first.Line))
 			return
 		}
 		seen[key.Value] = key

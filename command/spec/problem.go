@@ -37,7 +37,7 @@ func plainViolation(violation *protovalidate.Violation) *protovalidate.Violation
 	case rule == "required":
 		message = name + " is missing or empty"
 		if example, ok := required[name]; ok {
-			message += ": write for example " + example
+			message += ": for example, " + example
 		}
 	case rule == "string.in":
 		message = unknownChoice(name, violation.FieldValue.String(), violation.RuleValue)
@@ -75,7 +75,7 @@ func unknownChoice(what, value string, choices protoreflect.Value) string {
 // unknownKey says that message has no such key, and which one was likely meant.
 func (r *specReader) unknownKey(message protoreflect.MessageDescriptor, key *yaml.Node) string {
 	if key.Kind != yaml.ScalarNode {
-		return "a key is a name, found " + describe(key)
+		return "expected a name as the key, found " + describe(key)
 	}
 	misplaced := fmt.Sprintf("unknown key %q here", output.Shorten(key.Value, 60))
 	if place, ok := placeOf(key); ok {
@@ -150,7 +150,7 @@ func shapeOf(message protoreflect.MessageDescriptor) string {
 	case "Grid":
 		return "a grid: its axes, for example {latent_dim: [8, 16], learning_rate: 1e-3, max_epochs: 50}"
 	case "Settle":
-		return "how sure the answer is to be and within which budget, for example {confidence: 0.95, max_seeds: 10}"
+		return "a confidence and a budget, for example {confidence: 0.95, max_seeds: 10}"
 	case "Pruning":
 		return pruningForms(message)
 	case "Range":

@@ -35,7 +35,7 @@ var _ protoyaml.CustomUnmarshaler = (*specReader)(nil)
 // Unmarshal leaves the reading to protoyaml, by returning false, unless node cannot be read as the message.
 func (r *specReader) Unmarshal(node *yaml.Node, message proto.Message) (bool, error) {
 	if node.Kind == yaml.AliasNode {
-		r.report(node, "aliases are not supported in a spec: write the value itself")
+		r.report(node, "aliases are not supported in a spec: repeat the value")
 		return true, nil
 	}
 	switch message.(type) {
@@ -72,7 +72,7 @@ func (r *specReader) checkFields(node *yaml.Node, message protoreflect.MessageDe
 			continue
 		}
 		if first, ok := seen[field.Number()]; ok {
-			r.report(key, fmt.Sprintf("%s is given twice, first in line %d", key.Value, first.Line))
+			r.report(key, fmt.Sprintf("%s is given twice, first on line %d", key.Value, first.Line))
 			continue
 		}
 		seen[field.Number()] = key
@@ -91,7 +91,7 @@ func (r *specReader) checkChoices(node *yaml.Node, message protoreflect.MessageD
 		key, value := node.Content[i], node.Content[i+1]
 		if choice := fieldOf(message, key).ContainingOneof(); choice != nil && !choice.IsSynthetic() {
 			if first, ok := chosen[choice.Name()]; ok {
-				r.report(key, fmt.Sprintf("%s excludes %s, which is given in line %d: choose one of them", key.Value,
+				r.report(key, fmt.Sprintf("%s cannot be combined with %s on line %d: choose one", key.Value,
 					first.Value,
 					first.Line))
 				continue
@@ -110,7 +110,7 @@ func (r *specReader) checkValue(node *yaml.Node, field protoreflect.FieldDescrip
 		if node.Kind != yaml.SequenceNode {
 			expected := "a list"
 			if field.Message() != nil {
-				expected = shapeOf(field.Message()) + ", or a list of these"
+				expected = shapeOf(field.Message()) + ", or a list of them"
 			}
 			r.report(node, fmt.Sprintf("expected %s, found %s", expected, describe(node)))
 			return false
@@ -124,7 +124,7 @@ func (r *specReader) checkValue(node *yaml.Node, field protoreflect.FieldDescrip
 		return valid
 	case field.IsMap():
 		if node.Kind != yaml.MappingNode {
-			r.report(node, fmt.Sprintf("expected axes by their names, for example {noise: [0.3, 0.5]}, found %s",
+			r.report(node, fmt.Sprintf("expected axes by name, for example {noise: [0.3, 0.5]}, found %s",
 				describe(node)))
 			return false
 		}
@@ -146,7 +146,7 @@ func (r *specReader) checkScalar(node *yaml.Node, field protoreflect.FieldDescri
 		}
 		expected = "a whole number, 0 or more"
 		if value > math.MaxUint32 {
-			expected = "a whole number, at most 4294967295"
+			expected = "a whole number up to 4294967295"
 		}
 	case protoreflect.DoubleKind:
 		if _, err := strconv.ParseFloat(node.Value, 64); node.Kind == yaml.ScalarNode && err == nil {
@@ -157,7 +157,7 @@ func (r *specReader) checkScalar(node *yaml.Node, field protoreflect.FieldDescri
 		if node.Kind == yaml.ScalarNode && !isNull(node) {
 			return true
 		}
-		expected = "a text"
+		expected = "a string"
 	}
 	r.report(node, fmt.Sprintf("expected %s, found %s", expected, describe(node)))
 	return false
@@ -170,7 +170,7 @@ func (r *specReader) checkDuration(node *yaml.Node) bool {
 			return false
 		}
 	}
-	r.report(node, fmt.Sprintf("expected a duration with its unit, for example 50ms or 2s, found %s", describe(node)))
+	r.report(node, fmt.Sprintf("expected a duration with a unit, for example 50ms or 2s, found %s", describe(node)))
 	return true
 }
 

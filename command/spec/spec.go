@@ -34,9 +34,8 @@ func ReadAll(paths []string, stdin io.Reader) ([]*File, error) {
 			continue
 		}
 		if other, ok := from[spec.Spec.GetName()]; ok {
-			problems = append(problems, exit.Usagef("%s and %s both name their study %q: a study's name is its id, "+
-				"so each "+
-				"needs its own", other, path, spec.Spec.GetName()))
+			problems = append(problems, exit.Usagef("%s and %s both have a study named %q: each study needs its own "+
+				"name", other, path, spec.Spec.GetName()))
 		}
 		from[spec.Spec.GetName()] = path
 		specs = append(specs, spec)
@@ -79,7 +78,7 @@ func ReadFile(path string, stdin io.Reader) (name string, data []byte, err error
 		return "", nil, exit.Usagef("cannot read the spec: %w", err)
 	}
 	if len(data) > maxSpecSize {
-		return "", nil, exit.Usagef("%s is larger than a spec may be: at most 1 MiB", path)
+		return "", nil, exit.Usagef("%s is too large: a spec can have up to 1 MiB", path)
 	}
 	return path, data, nil
 }
@@ -108,7 +107,7 @@ func ParseInto(
 	case err != nil:
 		return err
 	case document == nil:
-		return text.Error(source.Problem{Message: "the spec is empty: see the folder examples for how one looks"})
+		return text.Error(source.Problem{Message: "the spec is empty: for an example, see examples/quick.yaml"})
 	}
 	// Values that are missing because their key was misspelt need not be reported too, so the rules that span the
 	// spec are checked only once all of it can be read.

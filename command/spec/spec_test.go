@@ -135,7 +135,7 @@ func TestReadSpec(t *testing.T) {
 		return path
 	}
 	const (
-		tooLarge = "at most 1 MiB"
+		tooLarge = "up to 1 MiB"
 		did      = `did you mean "model"?`
 	)
 	fill := func(size int) string { return valid + "#" + strings.Repeat("x", size-len(valid)-1) }
@@ -150,7 +150,7 @@ func TestReadSpec(t *testing.T) {
 		{name: "folder", paths: []string{dir}, want: "is a directory"},
 		{name: "as large as may be", paths: []string{write("full", fill(maxSpecSize))}},
 		{name: "too large", paths: []string{write("large", fill(maxSpecSize+1))}, want: tooLarge},
-		{name: "same name twice", paths: []string{write("a", valid), write("b", valid)}, want: `both name their study "a"`},
+		{name: "same name twice", paths: []string{write("a", valid), write("b", valid)}, want: `both have a study named "a"`},
 		{name: "all problems at once", paths: []string{write("c", "nam: c"), write("d", "modl: c")}, want: did},
 		{name: "binary", paths: []string{write("binary", "\x00\x01\x02\xff")}, want: "not valid YAML"},
 		{name: "deep", paths: []string{write("deep", strings.Repeat("[", 100_000))}, want: "not valid YAML"},
@@ -283,11 +283,11 @@ func inUTF16(text string, order binary.ByteOrder) string {
 // What the parser says in its own terms is said in those of who has written the text.
 func TestSyntax(t *testing.T) {
 	for _, test := range []struct{ text, want string }{
-		{"name: x\ngrid:\n\tlatent_dim: 4\n", "x.yaml:3:1: line 3 is indented with a tab: YAML needs spaces\n    3 |  latent_dim: 4"},
-		{"name: x\ngrid:\n  \tlatent_dim: 4\n", "x.yaml:3:3: line 3 is indented with a tab: YAML needs spaces"},
-		{"\tname: x\n", "x.yaml:1:1: line 1 is indented with a tab: YAML needs spaces"},
-		{"grid:\n  latent_dim: 1\n\tlearning_rate: 2\n", "x.yaml:3:1: line 3 is indented with a tab: YAML needs spaces"},
-		{"name: |\n\tx\n", "x.yaml:2:1: line 2 is indented with a tab: YAML needs spaces"},
+		{"name: x\ngrid:\n\tlatent_dim: 4\n", "x.yaml:3:1: line 3 is indented with a tab: YAML requires spaces\n    3 |  latent_dim: 4"},
+		{"name: x\ngrid:\n  \tlatent_dim: 4\n", "x.yaml:3:3: line 3 is indented with a tab: YAML requires spaces"},
+		{"\tname: x\n", "x.yaml:1:1: line 1 is indented with a tab: YAML requires spaces"},
+		{"grid:\n  latent_dim: 1\n\tlearning_rate: 2\n", "x.yaml:3:1: line 3 is indented with a tab: YAML requires spaces"},
+		{"name: |\n\tx\n", "x.yaml:2:1: line 2 is indented with a tab: YAML requires spaces"},
 		{"name: @x\n", "x.yaml:1: this is not valid YAML: a value that begins with %, @ or ` needs quotes\n    1 | name: @x"},
 		{"name: x\n# \xc3(\n", "x.yaml:2:3: this is not valid YAML: byte 0xc3 is not UTF-8"},
 		{"name: x\nmodel: \x00\n", "x.yaml:2:8: this is not valid YAML: control character U+0000"},
