@@ -42,7 +42,7 @@ func TestAddNode(t *testing.T) {
 		},
 		{
 			"calls itself something else", members, nil, &trellisv1.NodeStatus{Id: "new", Address: "localhost:1"}, 1,
-			"calls itself localhost:1", false,
+			"advertises the address localhost:1", false,
 		},
 		{
 			"is another cluster", members,
@@ -51,7 +51,7 @@ func TestAddNode(t *testing.T) {
 		},
 		{
 			"nor do we belong", nil, nil, &trellisv1.NodeStatus{Id: "new", Address: other}, 1,
-			"belongs to no cluster itself",
+			"is not in a cluster",
 			false,
 		},
 	} {

@@ -10,7 +10,7 @@ import (
 func exitCodesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "exit-codes",
-		Short: "What the exit codes mean",
+		Short: "Exit codes",
 		Long:  exit.Help,
 	}
 }

@@ -42,7 +42,7 @@ func version() string {
 func versionCommand(env *cli.Environment) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
-		Short: "Show the version of this binary",
+		Short: "Show the version",
 		Args:  cli.Operands(),
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintf(env.Out, "trellis %s\nnumerics %s\n%s %s/%s\n", env.Version, trainer.NumericsVersion,

@@ -54,7 +54,7 @@ func TestKilledCoordinator(t *testing.T) {
 	for _, epochs := range []uint64{30, 90} {
 		awaitEpochs(t, connect(t, address), "long", epochs)
 		coordinator.signal(t, syscall.SIGKILL)
-		coordinator, _ = start(t, `^Studies are in \S+, and go on from there\.$`, "coordinator", "--listen", address, "--data", data)
+		coordinator, _ = start(t, `^Studies are in \S+ \(existing\)\.$`, "coordinator", "--listen", address, "--data", data)
 	}
 	if code := watch.wait(t); code != exit.OK {
 		t.Errorf("watch: exit code %d: %s", code, watch.said())
@@ -88,7 +88,7 @@ func checkNoFailures(t *testing.T, c *client.Client, study string) {
 // The default data directory is trellis in the user's data folder.
 func TestDefaultDataDirectoryIsUsed(t *testing.T) {
 	t.Parallel()
-	coordinator, _ := start(t, `^Studies are in (\S+), which is new\.$`, "coordinator", "--listen", "127.0.0.1:0")
+	coordinator, _ := start(t, `^Studies are in (\S+) \(new\)\.$`, "coordinator", "--listen", "127.0.0.1:0")
 	var home string
 	for _, variable := range coordinator.command.Env {
 		if value, ok := strings.CutPrefix(variable, node.DataHomeVariable+"="); ok {

@@ -99,7 +99,7 @@ func (n *nodes) leader(t *testing.T) int {
 func (n *nodes) restart(t *testing.T, i int) {
 	t.Helper()
 	args := append([]string{"coordinator", "--listen", n.addresses[i]}, n.args[i]...)
-	n.processes[i], _ = start(t, `^Studies are in \S+, and go on from there\.$`, args...)
+	n.processes[i], _ = start(t, `^Studies are in \S+ \(existing\)\.$`, args...)
 }
 
 // The leader of three is killed in the middle of a study: nothing but its death is to be seen of it. The study ends
@@ -188,7 +188,7 @@ func TestClusterCommands(t *testing.T) {
 		t.Errorf("a node that waits says\n%s%s", stdout, stderr)
 	}
 	if _, stderr, code := trellis(t, "cluster", "transfer", "--coordinator", first); code != exit.Error ||
-		!strings.Contains(stderr, "the cluster has one node") {
+		!strings.Contains(stderr, "the cluster has only one node") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	if out := mustTrellis(t, "cluster", "add", second, "--coordinator", first); !strings.Contains(out,

@@ -58,8 +58,8 @@ func rootCommand(env *cli.Environment) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "trellis",
 		Short: "Distributed grid search for autoencoders",
-		Long: `Trellis trains every point of a grid of hyperparameters once, on one machine or on a cluster, and says
-which is best.
+		Long: `Trellis trains every point of a hyperparameter grid once, on one machine or on a cluster, and shows which
+is best.
 
 On one machine:     trellis run examples/quick.yaml
 On a cluster:       trellis coordinator --listen :7070 --insecure
@@ -99,7 +99,7 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
 	configuration.AddFlag(root)
 	root.AddCommand(configuration.Topic(root))
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.PersistentFlags().BoolP("quiet", "q", false, "write results and errors only: no notices, no progress")
+	root.PersistentFlags().BoolP("quiet", "q", false, "write only results and errors, no notices or progress")
 	root.SetFlagErrorFunc(cli.FlagError)
 	cli.NameValues(root)
 	refuseUnknownTopics(root)

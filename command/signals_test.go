@@ -24,7 +24,7 @@ synthetic: {epoch_time: 20ms}
 // A command that finds no coordinator says so at once, and goes on when it comes.
 func TestCoordinatorThatComesLater(t *testing.T) {
 	address := fake.FreeAddress(t)
-	client, _ := start(t, `^trellis: no coordinator at \S+ \(connection refused\); trying again`,
+	client, _ := start(t, `^trellis: no coordinator at \S+ \(connection refused\); retrying`,
 		"studies", "--coordinator", address)
 	start(t, "listens on", "coordinator", "--listen", address)
 	if code := client.wait(t); code != exit.OK {

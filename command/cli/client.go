@@ -13,7 +13,7 @@ import (
 // ClientOptions are the flags of the commands that talk to a coordinator.
 type ClientOptions struct {
 	Address string
-	// wait is how long to wait for a coordinator that is not there. 0 waits for ever.
+	// wait is how long to wait for a coordinator that is not there. 0 waits forever.
 	wait time.Duration
 }
 
@@ -21,7 +21,7 @@ type ClientOptions struct {
 func ClientFlags(cmd *cobra.Command, wait time.Duration) *ClientOptions {
 	options := new(ClientOptions)
 	AddressFlag(cmd, &options.Address)
-	text := "how long to wait for a coordinator that is not there; 0 waits for ever"
+	text := "how long to wait for the coordinator to be reachable, or 0 to wait forever"
 	cmd.Flags().DurationVar(&options.wait, "wait", wait, text)
 	return options
 }
@@ -29,7 +29,7 @@ func ClientFlags(cmd *cobra.Command, wait time.Duration) *ClientOptions {
 // AddressFlag adds --coordinator.
 func AddressFlag(cmd *cobra.Command, address *string) {
 	cmd.Flags().StringVar(address, "coordinator", client.DefaultAddress,
-		"the coordinator's `address`, or those of several nodes with commas between them")
+		"coordinator `address`, or a comma-separated list of node addresses")
 }
 
 // WithClient runs what a command does with a coordinator, interruptible by signals.

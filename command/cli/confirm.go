@@ -23,7 +23,7 @@ type Confirmation struct {
 // ConfirmFlag adds --yes.
 func ConfirmFlag(cmd *cobra.Command, env *Environment) *Confirmation {
 	c := &Confirmation{env: env}
-	cmd.Flags().BoolVarP(&c.yes, "yes", "y", false, "don't ask for confirmation")
+	cmd.Flags().BoolVarP(&c.yes, "yes", "y", false, "skip the confirmation prompt")
 	return c
 }
 
@@ -32,13 +32,13 @@ func ConfirmFlag(cmd *cobra.Command, env *Environment) *Confirmation {
 func (c *Confirmation) Check(taken bool, does string) error {
 	keyboard, ok := c.env.In.(*os.File)
 	if !c.yes && (taken || !ok || !output.IsTerminalFile(keyboard)) {
-		return exit.Usagef("%s, and can't ask for confirmation here: add --yes", does)
+		return exit.Usagef("%s, and cannot ask for confirmation without a terminal: add --yes", does)
 	}
 	return nil
 }
 
 // errDeclined means that the answer was no.
-var errDeclined = errors.New("nothing was changed")
+var errDeclined = errors.New("canceled: nothing was changed")
 
 // Ask asks whether to go ahead, unless --yes is given. It returns an error if the answer is anything but yes.
 func (c *Confirmation) Ask(ctx context.Context, question string) error {

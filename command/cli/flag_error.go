@@ -47,7 +47,7 @@ func unknownFlag(cmd *cobra.Command, err *pflag.NotExistError) error {
 		}
 	}
 	if path := pathFlag(cmd); path != "" && (name == "output" || name == "o") {
-		return fmt.Errorf("unknown flag %s: to choose what to write to, use --%s", given, path)
+		return fmt.Errorf("unknown flag %s: to choose where to write, use --%s", given, path)
 	}
 	var names []string
 	for known := range flagNames(cmd) {

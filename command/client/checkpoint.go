@@ -35,9 +35,8 @@ func (c *Client) LoadCheckpoint(ctx context.Context, saved *trellisv1.Checkpoint
 		}
 	}
 	if status.Code(err) == codes.NotFound {
-		return nil, fmt.Errorf("%w. Their checkpoint is not where the coordinator keeps checkpoints now: is "+
-			"--artifacts what it "+
-			"was when they were trained, and the same for all nodes?", err)
+		return nil, fmt.Errorf("%w: the coordinator does not find their checkpoint: check that --artifacts is the "+
+			"same as when they were trained, and the same on all nodes", err)
 	}
 	if err != nil {
 		return nil, err
@@ -54,7 +53,7 @@ func (c *Client) downloadArtifact(ctx context.Context, saved *trellisv1.Checkpoi
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if saved.GetSize() > maxCheckpoint {
-		return nil, fmt.Errorf("a checkpoint of %s is larger than any that we know", output.ShortBytes(saved.GetSize()))
+		return nil, fmt.Errorf("a checkpoint of %s is too large", output.ShortBytes(saved.GetSize()))
 	}
 	stream, err := c.DownloadArtifact(ctx, &trellisv1.DownloadArtifactRequest{Sha256: saved.GetSha256()})
 	if err != nil {
@@ -70,13 +69,13 @@ func (c *Client) downloadArtifact(ctx context.Context, saved *trellisv1.Checkpoi
 			return nil, err
 		}
 		if uint64(content.Len()+len(response.GetData())) > saved.GetSize() {
-			return nil, fmt.Errorf("checkpoint %s is longer than the %d bytes that it had", saved.GetSha256(),
+			return nil, fmt.Errorf("checkpoint %s is longer than its %d bytes", saved.GetSha256(),
 				saved.GetSize())
 		}
 		content.Write(response.GetData())
 	}
 	if sum := sha256.Sum256(content.Bytes()); hex.EncodeToString(sum[:]) != saved.GetSha256() {
-		return nil, fmt.Errorf("checkpoint %s is damaged: its %d bytes have the digest %x", saved.GetSha256(),
+		return nil, fmt.Errorf("checkpoint %s is damaged: its %d bytes have digest %x", saved.GetSha256(),
 			content.Len(), sum)
 	}
 	return content.Bytes(), nil

@@ -57,10 +57,10 @@ func TestDownloadArtifact(t *testing.T) {
 		{"too long", func(try int, send func([]byte) error) error {
 			whole(try, send)
 			return send([]byte("x"))
-		}, 1, "is longer than the 1600000 bytes"},
+		}, 1, "is longer than its 1600000 bytes"},
 		{
 			"gone", func(int, func([]byte) error) error { return status.Error(codes.NotFound, "no such artifact") }, 1,
-			"no such artifact. Their checkpoint is not where the coordinator keeps checkpoints now",
+			"no such artifact: the coordinator does not find their checkpoint",
 		},
 	} {
 		tries, answer = 0, test.answer

@@ -142,9 +142,8 @@ func (c *Client) dial(ctx context.Context, address string) (net.Conn, error) {
 	c.failed[address] = err
 	if !c.waiting && len(c.failed) == c.nodes {
 		c.waiting = true
-		fmt.Fprintf(c.notices, "trellis: no coordinator at %s (%s); trying again. Give its address with "+
-			"--coordinator, or "+
-			"start one: trellis coordinator\n", c.Address, dialProblem(err))
+		fmt.Fprintf(c.notices, "trellis: no coordinator at %s (%s); retrying. Set its address with --coordinator, "+
+			"or start one: trellis coordinator\n", c.Address, dialProblem(err))
 	}
 	return nil, err
 }
@@ -165,12 +164,12 @@ func dialProblem(err error) string {
 	}
 }
 
-// Connect waits until the coordinator is there, for at most wait; 0 waits for ever. The error is ErrUnavailable.
+// Connect waits until the coordinator is there, for at most wait; 0 waits forever. The error is ErrUnavailable.
 func (c *Client) Connect(ctx context.Context, wait time.Duration) error {
 	return c.Reach(ctx, wait, false)
 }
 
-// Reach connects within wait, or for ever if wait is 0. If once, it gives up as soon as no address can be connected to.
+// Reach connects within wait, or forever if wait is 0. If once, it gives up as soon as no address can be connected to.
 // The error is ErrUnavailable.
 func (c *Client) Reach(ctx context.Context, wait time.Duration, once bool) error {
 	waiting := ctx
@@ -203,7 +202,7 @@ func (c *Client) unavailable(within string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.connected {
-		return fmt.Errorf("%w: what listens at %s does not answer as a coordinator does", exit.ErrUnavailable,
+		return fmt.Errorf("%w: the server at %s is not a coordinator", exit.ErrUnavailable,
 			c.Address)
 	}
 	var problems []string

@@ -20,12 +20,12 @@ import (
 func BackupCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
-		Short: "Back up everything that the coordinator has recorded to a file",
-		Long: `Back up everything that the coordinator has recorded at one moment to FILE, or to standard output if FILE is -. The
-coordinator keeps running. FILE is written whole or not at all.
+		Short: "Back up the coordinator's data",
+		Long: `Back up the coordinator's data to FILE, or to standard output if FILE is -. The backup is a consistent
+snapshot, and the coordinator keeps running. FILE is written completely or not at all.
 
-A backup has studies, trials, runs and losses, and trellis restore brings them back. It has no checkpoints: they are in the
-coordinator's --artifacts folder. Without them, unfinished runs start over.`,
+A backup contains studies, trials, runs and losses. To restore it, use trellis restore. It does not contain checkpoints,
+which are in the coordinator's --artifacts folder. Without them, unfinished runs start over.`,
 		Example: `  trellis backup trellis-$(date +%F).backup`,
 	}
 	options := cli.ClientFlags(cmd, client.DefaultWait)
@@ -33,7 +33,7 @@ coordinator's --artifacts folder. Without them, unfinished runs start over.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		path := file.Path(args)
 		if terminal, ok := env.Out.(*os.File); path == "-" && ok && output.IsTerminalFile(terminal) {
-			return exit.Usagef("a backup is not text: redirect standard output, or name a FILE")
+			return exit.Usagef("cannot write a backup to a terminal: redirect standard output or give a FILE")
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
 			return backup(ctx, env, c, path)
@@ -58,8 +58,7 @@ func backup(ctx context.Context, env *cli.Environment, c *client.Client, path st
 	if path == "-" {
 		where = "standard output"
 	}
-	_, err = fmt.Fprintf(env.Err, "Wrote a backup of %s to %s. It has all that was recorded up to index %d, or "+
-		"later.\n",
+	_, err = fmt.Fprintf(env.Err, "Wrote a backup of %s to %s. It contains everything up to index %d, or later.\n",
 		output.ShortBytes(uint64(size)), where, answer.GetStatus().GetCommitIndex())
 	return err
 }

@@ -15,18 +15,19 @@ import (
 func ClusterCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
-		Short: "Look after several coordinators that replicate one log",
-		Long: `Look after several coordinators that replicate one log. Each is a node of the cluster, and answers every
-command. What is acknowledged is on disk at a majority of them: three go on without any one, five without any two.
+		Short: "Manage the nodes of a cluster",
+		Long: `Manage a cluster of coordinators that replicate one log. Each coordinator is a node of the cluster, and
+every node answers all commands. Acknowledged data is on disk on a majority of the nodes: three nodes tolerate the loss
+of one, five the loss of two.
 
-A cluster grows from one node:
+Start a cluster with one node and add the others:
 
     trellis coordinator --listen :7070 --insecure                            # on host a
     trellis coordinator --listen :7070 --insecure --join a:7070              # on hosts b and c
     export TRELLIS_COORDINATOR=a:7070,b:7070,c:7070                          # for workers and commands
 
-Checkpoints are not part of the log. Give all nodes the same --artifacts, a bucket or a shared folder, so that runs go
-on from them whichever node leads.`,
+Checkpoints are not part of the log. Give all nodes the same --artifacts, a bucket or a shared folder, so that runs
+continue from their checkpoints when another node becomes the leader.`,
 		Args: cli.UnknownSubcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -15,9 +15,9 @@ import (
 func clusterAddCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add ADDRESS",
-		Short: "Make a coordinator that waits to be added a node of the cluster",
-		Long: `Make the coordinator at ADDRESS a node of the cluster. It has been started with an empty data directory
-and --wait-to-be-added, and gets the log from the leader. With --join, a coordinator asks for this by itself.`,
+		Short: "Add a waiting coordinator to the cluster",
+		Long: `Add the coordinator at ADDRESS to the cluster. Start it with an empty data directory and
+--wait-to-be-added; it then receives the log from the leader. A coordinator started with --join is added automatically.`,
 		Example: `  trellis coordinator --listen :7070 --insecure --wait-to-be-added      # on host b
   trellis cluster add b:7070 --coordinator a:7070`,
 		Args: cli.Operands("ADDRESS"),
@@ -36,7 +36,7 @@ and --wait-to-be-added, and gets the log from the leader. With --join, a coordin
 func addNode(ctx context.Context, env *cli.Environment, c *client.Client, address string) error {
 	there, err := client.AskCluster(ctx, address)
 	if err != nil {
-		return fmt.Errorf("ask the coordinator at %s who it is: %w", address, err)
+		return fmt.Errorf("ask the coordinator at %s for its id: %w", address, err)
 	}
 	here, err := client.Call(ctx, client.CallTimeout, c.GetCluster, &trellisv1.GetClusterRequest{})
 	if err != nil {
@@ -48,27 +48,24 @@ func addNode(ctx context.Context, env *cli.Environment, c *client.Client, addres
 	})
 	switch {
 	case isMember:
-		_, err := fmt.Fprintf(env.Out, "Node %s at %s is in the cluster already.\n", node.GetId(), address)
+		_, err := fmt.Fprintf(env.Out, "Node %s at %s is already in the cluster.\n", node.GetId(), address)
 		return err
 	case len(here.GetNodes()) == 0:
-		return fmt.Errorf("the coordinator at %s belongs to no cluster itself: give a node that does with "+
-			"--coordinator",
+		return fmt.Errorf("the coordinator at %s is not in a cluster: choose a node of the cluster with --coordinator",
 			c.Address)
 	case node.GetAddress() != address:
-		return fmt.Errorf("the coordinator at %s calls itself %s, which is where the other nodes would look for it: "+
-			"add it by "+
-			"that address, or start it with --advertise %s", address, node.GetAddress(), address)
+		return fmt.Errorf("the coordinator at %s advertises the address %s, which the other nodes would use: add it "+
+			"by that address, or start it with --advertise %s", address, node.GetAddress(), address)
 	case len(there.GetNodes()) > 0 && !sharesNode(here.GetNodes(), there.GetNodes()):
-		return fmt.Errorf("the coordinator at %s belongs to a cluster of its own, whose studies would be lost: "+
-			"start it with an "+
-			"empty data directory and --wait-to-be-added", address)
+		return fmt.Errorf("the coordinator at %s is in another cluster, whose studies would be lost: start it with "+
+			"an empty data directory and --wait-to-be-added", address)
 	}
 	_, err = client.Call(ctx, client.CreateTimeout, c.AddNode,
 		&trellisv1.AddNodeRequest{Id: node.GetId(), Address: address})
 	if err != nil {
 		return err
 	}
-	return writeChange(ctx, env, c, fmt.Sprintf("Node %s at %s is in the cluster.", node.GetId(), address))
+	return writeChange(ctx, env, c, fmt.Sprintf("Node %s at %s added.", node.GetId(), address))
 }
 
 // sharesNode says whether two clusters have a node in common, and are one therefore.

@@ -14,9 +14,9 @@ import (
 func clusterRemoveCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove NODE",
-		Short: "Take a node out of the cluster; NODE is its id or its address",
-		Long: `Take a node out of the cluster; NODE is its id or its address. It may be away for good. One that still
-runs is to be stopped then, and its data directory deleted before it is used again.`,
+		Short: "Remove a node from the cluster",
+		Long: `Remove a node from the cluster. NODE is its id or address. The node does not have to be running. If it is
+running, stop it afterwards, and delete its data directory before you use the node again.`,
 		Args: cli.Operands("NODE"),
 	}
 	options := cli.ClientFlags(cmd, client.DefaultWait)
@@ -27,7 +27,7 @@ runs is to be stopped then, and its data directory deleted before it is used aga
 			if err != nil {
 				return err
 			}
-			return writeChange(ctx, env, c, fmt.Sprintf("Node %s is out of the cluster: stop it, if it still runs.",
+			return writeChange(ctx, env, c, fmt.Sprintf("Node %s removed: stop it if it is still running.",
 				args[0]))
 		})
 	}

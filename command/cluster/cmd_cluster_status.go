@@ -15,7 +15,7 @@ import (
 func clusterStatusCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show the nodes, as each sees itself",
+		Short: "Show the status of the nodes",
 		Args:  cli.Operands(),
 	}
 	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
@@ -34,11 +34,11 @@ func clusterStatusCommand(env *cli.Environment) *cobra.Command {
 			}
 			switch {
 			case len(answer.GetNodes()) == 0:
-				_, err = fmt.Fprintf(env.Err, "This node waits to be added to a cluster: trellis cluster add %s "+
-					"--coordinator NODE\n",
+				_, err = fmt.Fprintf(env.Err, "This node is waiting to be added to a cluster: trellis cluster add "+
+					"%s --coordinator NODE\n",
 					answer.GetStatus().GetAddress())
 			case answer.GetStatus().GetId() == "":
-				_, err = fmt.Fprintln(env.Err, "Its studies are in memory only, so there is no other node.")
+				_, err = fmt.Fprintln(env.Err, "Its studies are in memory only, so it cannot have other nodes.")
 			default:
 				_, err = fmt.Fprintln(env.Err, describeSafety(rows))
 			}

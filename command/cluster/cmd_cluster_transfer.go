@@ -19,7 +19,8 @@ const leaderTimeout = 10 * time.Second
 func clusterTransferCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "transfer [NODE]",
-		Short: "Make another node the leader: NODE, or the one that is the most up to date",
+		Short: "Transfer leadership to another node",
+		Long:  `Transfer leadership to NODE, or to the most up-to-date node if NODE is left out.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil
@@ -40,8 +41,7 @@ func clusterTransferCommand(env *cli.Environment) *cobra.Command {
 				return err
 			}
 			if len(answer.GetNodes()) == 1 {
-				return errors.New("the cluster has one node: there is no other that could lead. Add one: trellis " +
-					"cluster add --help")
+				return errors.New("the cluster has only one node: to add another, see trellis cluster add --help")
 			}
 			if _, err := client.Call(ctx, client.CallTimeout, c.TransferLeadership, request); err != nil {
 				return err
@@ -72,8 +72,8 @@ func newLeader(parent context.Context, c *client.Client, before string) (string,
 			if parent.Err() != nil {
 				return "", context.Cause(parent)
 			}
-			return "", fmt.Errorf("%s has handed over, but %s knows of no new leader after %v: see trellis cluster "+
-				"status", before,
+			return "", fmt.Errorf("%s handed over leadership, but %s knows no new leader after %v: see trellis "+
+				"cluster status", before,
 				c.Address, leaderTimeout)
 		}
 	}

@@ -32,46 +32,45 @@ type coordinatorOptions struct {
 func CoordinatorCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "coordinator",
-		Short: "Expand studies, hand out their runs to workers, record the results",
-		Long: `Expand studies, hand out their runs to workers, record the results, and answer all other commands.
+		Short: "Start a coordinator",
+		Long: `Start a coordinator. It expands studies, distributes their runs to workers, records the results, and answers
+all other commands.
 
-What it acknowledges is on disk, in the data directory: it may be killed at any instant, and goes on where it was when
-it is started again with the same directory. Ctrl-C and SIGTERM stop it; workers wait for it.
+Acknowledged data is on disk in the data directory. The coordinator can be killed at any time: started again with the
+same directory, it continues where it stopped. Ctrl-C or SIGTERM stops it; workers wait until it is back.
 
-Several coordinators replicate one log and stand the loss of a minority: three stand the loss of one. Start the first as
-usual and the others with --join; then workers and other commands are given all their addresses, with commas between
-them. Each is a node of the cluster with a data directory of its own. See: trellis cluster --help`,
+Several coordinators can replicate one log and tolerate the loss of a minority: three tolerate the loss of one. Start
+the first as usual and the others with --join, each with a data directory of its own. Then give workers and other
+commands the addresses of all nodes, separated by commas. See: trellis cluster --help`,
 		Example: `  trellis coordinator
-  trellis coordinator --listen :7070 --insecure      # for a network of machines that you trust
+  trellis coordinator --listen :7070 --insecure      # on a network of trusted machines
   trellis coordinator --listen :7070 --insecure --join first:7070 --artifacts s3://bucket/trellis`,
 		Args: cli.Operands(),
 	}
 	options := coordinatorOptions{
-		server: node.MetricsFlags(cmd, "allow to listen where other machines can connect, without encryption or "+
-			"passwords"),
+		server: node.MetricsFlags(cmd, "allow connections from other machines, without encryption or passwords"),
 	}
 	config := coordinator.Config{Numerics: trainer.NumericsVersion, Models: spec.Models(), Version: env.Version}
 	log := cli.LogFlags(cmd, "info")
 	flags := cmd.Flags()
 	flags.StringVar(&options.listen, "listen", client.DefaultAddress, "`address` to listen on")
 	flags.DurationVar(&config.Lease, "lease", coordinator.DefaultLease,
-		"how long a worker may be silent before its runs go to others")
+		"how long a worker may be silent before its runs are given to other workers")
 	flags.StringVar(&options.durability.Data, "data", "",
-		"`folder` of the log, of its snapshots and of checkpoints (default trellis in the user's data folder)")
+		"`folder` for the log, its snapshots and checkpoints (default trellis in the user's data folder)")
 	flags.BoolVar(&options.durability.InMemory, "in-memory", false,
-		"keep studies in memory only: they end with the process, and there are no checkpoints")
+		"keep studies in memory only: they are lost when the process ends, and there are no checkpoints")
 	flags.StringSliceVar(&config.Join, "join", nil,
-		"`addresses` of nodes of a cluster, with commas between them: become one of them if the data directory is "+
-			"empty")
+		"comma-separated `addresses` of nodes of a cluster to join if the data directory is empty")
 	flags.BoolVar(&config.Wait, "wait-to-be-added", false,
-		"if the data directory is empty, wait until somebody adds this node: trellis cluster add")
+		"if the data directory is empty, wait to be added with trellis cluster add")
 	flags.StringVar(&config.Advertise, "advertise", "",
-		"`address` under which nodes, workers and other commands reach this coordinator (default the one listened on)")
+		"`address` at which nodes, workers and other commands reach this coordinator (default the listen address)")
 	flags.StringVar(&config.Artifacts, "artifacts", "",
 		"folder or `URL` (s3://, or gs:// in a build with -tags gcs) for checkpoints (default artifacts in the "+
 			"data directory)")
 	flags.DurationVar(&config.CheckpointInterval, "checkpoint-interval", coordinator.DefaultCheckpointInterval,
-		"how often, at least, workers save the runs that they train")
+		"maximum time between the checkpoints of a run")
 	options.data = node.DataFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, stop := cli.Interruptible(cmd.Context())
@@ -132,11 +131,11 @@ func announce(ctx context.Context, env *cli.Environment, c *node.Coordinator, co
 		}
 		waits, member := "", len(answer.GetNodes()) > 0
 		if member && c.Directory.Found && (config.Wait || len(config.Join) > 0) {
-			config.Logger.Info("this node is in a cluster already: --join and --wait-to-be-added change nothing",
+			config.Logger.Info("this node is already in a cluster: --join and --wait-to-be-added have no effect",
 				"nodes", len(answer.GetNodes()))
 		}
 		if !member && config.Wait {
-			waits = fmt.Sprintf("It waits to be added to a cluster: trellis cluster add %s --coordinator NODE\n",
+			waits = fmt.Sprintf("It is waiting to be added to a cluster: trellis cluster add %s --coordinator NODE\n",
 				c.Advertise)
 		}
 		fmt.Fprintf(env.Err, "The coordinator listens on %s.\n%s\n%sConnect workers:  trellis worker --coordinator "+
@@ -162,8 +161,7 @@ func checkAddresses(config coordinator.Config) error {
 		return fmt.Errorf("--advertise: %w", cmp.Or(wrong, err))
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		return fmt.Errorf("--advertise %s names no machine, so nobody could come back to it: give an address such "+
-			"as host:7070",
+		return fmt.Errorf("invalid argument %q for --advertise: must name a machine, such as host:7070",
 			config.Advertise)
 	}
 	return nil

@@ -23,11 +23,11 @@ const restoreChunk = 256 << 10
 func RestoreCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
-		Short: "Replace everything that the coordinator has recorded with a backup",
-		Long: `Replace everything that the coordinator has recorded with a backup: FILE, or standard input if FILE is -.
+		Short: "Restore the coordinator's data from a backup",
+		Long: `Replace the coordinator's data with a backup, read from FILE, or from standard input if FILE is -.
 
-What was recorded after the backup was made is lost, and workers stop runs that the backup does not have. A backup that is
-damaged or was made by a newer version changes nothing. In a cluster, all nodes receive it.
+Data recorded after the backup is lost, and workers stop runs that are not in the backup. A backup that is damaged or
+from a newer version is refused and changes nothing. In a cluster, all nodes are restored.
 
 On a terminal, restore asks for confirmation first. Elsewhere it needs --yes.`,
 		Example: `  trellis restore trellis-2026-11-28.backup
@@ -46,7 +46,7 @@ On a terminal, restore asks for confirmation first. Elsewhere it needs --yes.`,
 			defer file.Close()
 			in = file
 		}
-		if err := confirm.Check(path == "-", "restore replaces everything that the coordinator has recorded"); err != nil {
+		if err := confirm.Check(path == "-", "restore replaces all data of the coordinator"); err != nil {
 			return err
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
@@ -64,7 +64,7 @@ func restore(
 	if err != nil {
 		return err
 	}
-	question := fmt.Sprintf("This replaces everything that the coordinator at %s has recorded: %s. Continue?", c.Address, before)
+	question := fmt.Sprintf("This replaces all data of the coordinator at %s: %s. Continue?", c.Address, before)
 	if err := confirm.Ask(ctx, question); err != nil {
 		return err
 	}
@@ -73,9 +73,9 @@ func restore(
 	}
 	after, err := describeStudies(ctx, c)
 	if err != nil {
-		return fmt.Errorf("the backup is restored, but the coordinator does not say what it has now: %w", err)
+		return fmt.Errorf("the backup was restored, but its studies cannot be listed: %w", err)
 	}
-	_, err = fmt.Fprintf(env.Err, "Restored: the coordinator has %s now, instead of %s.\n", after, before)
+	_, err = fmt.Fprintf(env.Err, "Restored: the coordinator now has %s instead of %s.\n", after, before)
 	return err
 }
 

@@ -22,18 +22,18 @@ func WorkerCommand(env *cli.Environment) *cobra.Command {
 	config := worker.Config{Version: env.Version}
 	cmd := &cobra.Command{
 		Use:   "worker",
-		Short: "Train runs for a coordinator",
-		Long: `Train runs for a coordinator, until it is told to stop.
+		Short: "Start a worker",
+		Long: `Start a worker, which trains runs for a coordinator until it is stopped.
 
-SIGTERM or Ctrl-C drains the worker: it hands its runs back and leaves. A second one ends it at once.
-A coordinator that is not there, or goes away, is waited for; runs in training go on meanwhile.`,
+SIGTERM or Ctrl-C drains the worker: it hands its runs back and exits. A second signal ends it immediately. If the
+coordinator cannot be reached, the worker keeps trying, and keeps training the runs that it has.`,
 		Args: cli.Operands(),
 	}
-	options := node.MetricsFlags(cmd, "allow --metrics to listen where other machines can connect")
+	options := node.MetricsFlags(cmd, "allow connections to --metrics from other machines")
 	log := cli.LogFlags(cmd, "info")
 	cli.AddressFlag(cmd, &config.Coordinator)
-	cmd.Flags().StringVar(&config.Name, "name", "", "first part of the worker's `name` (default the host's name)")
-	cmd.Flags().IntVar(&config.Slots, "slots", 0, "runs to train side by side (default one per core)")
+	cmd.Flags().StringVar(&config.Name, "name", "", "first part of the worker's `name` (default the hostname)")
+	cmd.Flags().IntVar(&config.Slots, "slots", 0, "number of runs to train at the same time (default one per core)")
 	node.CacheDirFlag(cmd, &config.CacheDir)
 	chooseKernel := kernelFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -98,7 +98,7 @@ func drainOnSignal(
 	case <-ctx.Done():
 		return
 	}
-	fmt.Fprintln(env.Err, "Draining: the worker hands its runs back. Once more ends it at once.")
+	fmt.Fprintln(env.Err, "Draining: the worker hands its runs back. Interrupt again to end it immediately.")
 	w.Drain()
 	select {
 	case <-signals:

@@ -18,10 +18,10 @@ import (
 func WorkersCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "workers",
-		Short: "List the workers that the coordinator knows, by name",
+		Short: "List workers",
 		Long: `List the workers that the coordinator knows, by name.
 
-A worker on which runs keep failing is avoided: it is given no runs for a while, or none of one study.`,
+A worker whose runs keep failing is avoided: for a while it is given no runs, or none of one study.`,
 		Args:  cli.Operands(),
 	}
 	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)

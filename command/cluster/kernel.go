@@ -11,8 +11,8 @@ import (
 // kernelFlag adds --kernel. What it returns is to be called before anything is trained.
 func kernelFlag(cmd *cobra.Command) (choose func() error) {
 	path := cmd.Flags().String("kernel", "",
-		"`form` of the trainer's arithmetic: avx512, avx2 or portable; all give the same digits (default the "+
-			"fastest one here)")
+		"`implementation` of the trainer's arithmetic: avx512, avx2 or portable, all with the same results (default "+
+			"the fastest)")
 	cli.Complete(cmd, "kernel", kernel.Paths()...)
 	return func() error {
 		if *path == "" {

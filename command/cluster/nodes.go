@@ -97,7 +97,7 @@ func clusterRows(ctx context.Context, answer *trellisv1.GetClusterResponse) []no
 func askNode(ctx context.Context, node *trellisv1.Node) nodeRow {
 	answer, err := client.AskCluster(ctx, node.GetAddress())
 	if err == nil && answer.GetStatus().GetId() != node.GetId() {
-		err = fmt.Errorf("another node answers at its address: %s", answer.GetStatus().GetId())
+		err = fmt.Errorf("another node responds at its address: %s", answer.GetStatus().GetId())
 	}
 	if err != nil {
 		return nodeRow{ID: node.GetId(), Address: node.GetAddress(), Role: unreachable, Error: exit.Text(err)}

@@ -71,7 +71,7 @@ func TestClusterRows(t *testing.T) {
 	if rows[0].Lag != 3 || rows[1].Lag != 5 || rows[3].Lag != 0 || *rows[1].SecondsSinceContact != 1.5 {
 		t.Errorf("got %+v", rows)
 	}
-	if !strings.Contains(rows[2].Error, "another node answers at its address: stranger") {
+	if !strings.Contains(rows[2].Error, "another node responds at its address: stranger") {
 		t.Errorf("a stranger is %q", rows[2].Error)
 	}
 	if !strings.Contains(rows[3].Error, "connection refused") {
@@ -85,29 +85,26 @@ func TestDescribeSafety(t *testing.T) {
 		roles []trellisv1.NodeRole
 		want  string
 	}{
-		{[]trellisv1.NodeRole{leader}, "The cluster has one node: while it is away, workers and commands wait for it."},
+		{[]trellisv1.NodeRole{leader}, "The cluster has one node: while it is down, workers and commands wait for it."},
 		{
 			[]trellisv1.NodeRole{leader, follower},
-			"The cluster has 2 nodes and needs all of them: add another, so that it can lose one.",
+			"The cluster has 2 nodes and needs all of them: with another node, it can lose one.",
 		},
 		{
-			[]trellisv1.NodeRole{leader, follower, follower}, "The cluster has 3 nodes and goes on without any one " +
-				"of them.",
+			[]trellisv1.NodeRole{leader, follower, follower}, "The cluster has 3 nodes and can lose any one of them.",
 		},
 		{
 			[]trellisv1.NodeRole{leader, follower, away},
-			"The cluster has 3 nodes and goes on without any one of them. 1 of them does not answer: it can lose no " +
-				"other.",
+			"The cluster has 3 nodes and can lose any one of them. 1 of them does not respond: it cannot lose another.",
 		},
 		{
 			[]trellisv1.NodeRole{candidate, follower, follower},
-			"The cluster has 3 nodes and goes on without any one of them. It has no leader at the moment.",
+			"The cluster has 3 nodes and can lose any one of them. It currently has no leader.",
 		},
-		{[]trellisv1.NodeRole{candidate, away, away}, "The cluster has 3 nodes and goes on without any one of them. " +
-			"Only 1 of them answers: nothing can be changed until 2 do."},
-		{[]trellisv1.NodeRole{leader, follower, follower, away, follower}, "The cluster has 5 nodes and goes on " +
-			"without any " +
-			"2 of them. 1 of them does not answer: it can lose 1 more."},
+		{[]trellisv1.NodeRole{candidate, away, away}, "The cluster has 3 nodes and can lose any one of them. Only 1 " +
+			"of them responds: no changes are possible until 2 do."},
+		{[]trellisv1.NodeRole{leader, follower, follower, away, follower}, "The cluster has 5 nodes and can lose " +
+			"any 2 of them. 1 of them does not respond: it can lose 1 more."},
 	} {
 		var rows []nodeRow
 		for _, role := range test.roles {

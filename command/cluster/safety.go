@@ -20,16 +20,16 @@ func describeSafety(rows []nodeRow) string {
 	text := describeSize(len(rows))
 	switch {
 	case len(rows)-absent < majority:
-		return fmt.Sprintf("%s Only %d of them %s: nothing can be changed until %d do.", text, len(rows)-absent,
-			output.Verb(len(rows)-absent, "answers", "answer"), majority)
+		return fmt.Sprintf("%s Only %d of them %s: no changes are possible until %d do.", text, len(rows)-absent,
+			output.Verb(len(rows)-absent, "responds", "respond"), majority)
 	case !led:
-		return text + " It has no leader at the moment."
+		return text + " It currently has no leader."
 	case absent > 0:
-		more := "it can lose no other"
+		more := "it cannot lose another"
 		if left := len(rows) - absent - majority; left > 0 {
 			more = fmt.Sprintf("it can lose %d more", left)
 		}
-		return fmt.Sprintf("%s %d of them %s not answer: %s.", text, absent, output.Verb(absent, "does", "do"), more)
+		return fmt.Sprintf("%s %d of them %s not respond: %s.", text, absent, output.Verb(absent, "does", "do"), more)
 	default:
 		return text
 	}
@@ -39,13 +39,13 @@ func describeSafety(rows []nodeRow) string {
 func describeSize(nodes int) string {
 	switch lose := (nodes - 1) / 2; {
 	case nodes == 1:
-		return "The cluster has one node: while it is away, workers and commands wait for it."
+		return "The cluster has one node: while it is down, workers and commands wait for it."
 	case lose == 0:
-		return fmt.Sprintf("The cluster has %d nodes and needs all of them: add another, so that it can lose one.",
+		return fmt.Sprintf("The cluster has %d nodes and needs all of them: with another node, it can lose one.",
 			nodes)
 	case lose == 1:
-		return fmt.Sprintf("The cluster has %d nodes and goes on without any one of them.", nodes)
+		return fmt.Sprintf("The cluster has %d nodes and can lose any one of them.", nodes)
 	default:
-		return fmt.Sprintf("The cluster has %d nodes and goes on without any %d of them.", nodes, lose)
+		return fmt.Sprintf("The cluster has %d nodes and can lose any %d of them.", nodes, lose)
 	}
 }

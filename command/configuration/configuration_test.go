@@ -97,7 +97,7 @@ func TestWrongSettings(t *testing.T) {
 		{"name: x\n", "", "x.yaml:1:1: unknown setting \"name\""},
 		{"wait: soon\n", "", "x.yaml:1:7: invalid value \"soon\" for wait: must be a duration such as 30s, 5m or 1h30m\n    1 | wait: soon\n"},
 		{"log-level: high\n", "", "x.yaml:1:12: invalid value \"high\" for log-level: must be a whole number"},
-		{"wait: 1s\nwait: 2s\n", "", "x.yaml:2:1: wait is given twice, first in line 1"},
+		{"wait: 1s\nwait: 2s\n", "", "x.yaml:2:1: wait is given twice, first on line 1"},
 		{"wait: [1s]\n", "", "x.yaml:1:7: expected a value for wait"},
 		{"- wait\n", "", "x.yaml:1:1: expected settings, for example coordinator: host:7070"},
 		{"wait: [\n", "", "x.yaml:1: this is not valid YAML"},

@@ -24,7 +24,8 @@ const (
 
 // AddFlag adds the flag that names the file to a command and all below it.
 func AddFlag(root *cobra.Command) {
-	root.PersistentFlags().String(FileFlag, "", "configuration `file` (default in the user's configuration folder)")
+	root.PersistentFlags().String(FileFlag, "", "configuration `file` (default trellis/config.yaml in the user's "+
+		"configuration folder)")
 }
 
 // DefaultFile is the file that is read if no other is named, or "" if the user has no folder for it.
@@ -82,7 +83,8 @@ func parse(text *source.Text, names []string) (file, error) {
 		case key.Kind != yaml.ScalarNode || !slices.Contains(names, key.Value):
 			problems = append(problems, at(key, spelling.Unknown("setting", key.Value, names)))
 		case first != nil:
-			problems = append(problems, at(key, fmt.Sprintf("%s is given twice, first in line %d", key.Value, first.Line)))
+			problems = append(problems, at(key, fmt.Sprintf("%s is given twice, first on "+
+				"line %d", key.Value, first.Line)))
 		case value.Kind != yaml.ScalarNode || value.Tag == "!!null":
 			problems = append(problems, at(value, fmt.Sprintf("expected a value for %s", key.Value)))
 		default:

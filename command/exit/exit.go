@@ -23,17 +23,17 @@ const (
 )
 
 // Help says what the exit codes mean.
-const Help = `Every command ends with one of these codes:
+const Help = `Every command exits with one of these codes:
 
-    0  it has done what it was asked to
-    1  an error that is none of those below
-    2  the command line or a spec is not valid; nothing was changed
-    3  there is no such study, trial or node
-    4  a study of that name exists already
-    5  there is no coordinator at the address, or it does not answer
-    6  run, watch, submit --watch: the study has ended without all its trials answered: some
-       failed, or it was canceled
-  130  interrupted, by Ctrl-C for example
+    0  success
+    1  any error not listed below
+    2  the command line or a spec is invalid; nothing was changed
+    3  the study, trial or node was not found
+    4  a study with that name already exists
+    5  there is no coordinator at the address, or it does not respond
+    6  a study that was run or watched has ended without all its results: trials failed, or
+       it was canceled
+  130  interrupted, for example by Ctrl-C
 `
 
 var (
@@ -41,7 +41,7 @@ var (
 	ErrUsage = errors.New("usage")
 	// ErrUnavailable means that the coordinator could not be reached in time.
 	ErrUnavailable = errors.New("no coordinator")
-	// ErrIncomplete means that a study has ended without all its trials answered.
+	// ErrIncomplete means that a study has ended without results for all its trials.
 	ErrIncomplete = errors.New("study incomplete")
 )
 

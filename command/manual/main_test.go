@@ -39,7 +39,7 @@ func TestPagesAreReadable(t *testing.T) {
 	}
 	for _, test := range []struct{ page, want string }{
 		{"trellis-configuration.1", "      2. the variable:           export TRELLIS_COORDINATOR=host:7070\n"},
-		{"trellis-exit-codes.1", "   130  interrupted, by Ctrl-C"},
+		{"trellis-exit-codes.1", "   130  interrupted, for example by Ctrl-C"},
 	} {
 		text, err := exec.Command("nroff", "-man", "-Tascii", filepath.Join(folder, test.page)).Output()
 		if err != nil {

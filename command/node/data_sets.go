@@ -27,9 +27,10 @@ type DataOptions struct {
 func DataFlags(cmd *cobra.Command) *DataOptions {
 	options := new(DataOptions)
 	cmd.Flags().StringVar(&options.dataSets, "data-sets", "",
-		"`folder` with a folder of IDX files for each data set, besides mnist")
+		"`folder` with a subfolder of IDX files for each data set in addition to mnist")
 	CacheDirFlag(cmd, &options.cacheDir)
-	cmd.Flags().Var(renamedFlag("--data-sets names the folder of data sets now; --data is where studies are kept"),
+	cmd.Flags().Var(renamedFlag("renamed: use --data-sets for the folder of data sets; --data is the folder of "+
+		"studies"),
 		"data-dir",
 		"renamed")
 	cmd.Flag("data-dir").Hidden = true

@@ -54,7 +54,7 @@ func openDirectory(path, flag string) (Directory, error) {
 	}
 	directory := Directory{Path: absolute, Flag: flag}
 	if err := os.MkdirAll(absolute, 0o700); err != nil {
-		return directory, explainDirectory(fmt.Errorf("make the data directory: %w", err))
+		return directory, explainDirectory(fmt.Errorf("create the data directory: %w", err))
 	}
 	entries, err := os.ReadDir(absolute)
 	if err != nil {
@@ -71,11 +71,11 @@ func openDirectory(path, flag string) (Directory, error) {
 func (d Directory) Describe() string {
 	switch {
 	case d.Path == "":
-		return "Studies are in memory only: they end with this process."
+		return "Studies are in memory only: they are lost when this process ends."
 	case d.Found:
-		return fmt.Sprintf("Studies are in %s, and go on from there.", d.Path)
+		return fmt.Sprintf("Studies are in %s (existing).", d.Path)
 	default:
-		return fmt.Sprintf("Studies are in %s, which is new.", d.Path)
+		return fmt.Sprintf("Studies are in %s (new).", d.Path)
 	}
 }
 
@@ -84,11 +84,11 @@ func explainDirectory(err error) error {
 	advice := ""
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		advice = "make room on the disk, or give another folder with --data"
+		advice = "free disk space, or choose another folder with --data"
 	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.EROFS):
-		advice = "this user may not write there: give another folder with --data"
+		advice = "this user cannot write there: choose another folder with --data"
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EEXIST):
-		advice = "that is no folder: give one with --data"
+		advice = "it is not a folder: choose one with --data"
 	default:
 		return err
 	}
@@ -103,11 +103,9 @@ func (d Directory) explainLog(err error) error {
 		// It ends with: give this one a directory of its own.
 		return fmt.Errorf("%w with %s", err, d.NamedBy())
 	case errors.Is(err, replication.ErrDamaged):
-		return fmt.Errorf("%w. The system's log may say more of the disk. A backup can be restored into another "+
-			"directory: start "+
-			"with a new one as --data, then trellis restore FILE. In a cluster, remove this node, and add it again "+
-			"with an empty "+
-			"directory", err)
+		return fmt.Errorf("%w: check the system's log for disk errors; to recover from a backup, start with a new "+
+			"--data folder and run trellis restore FILE; in a cluster, remove this node and add it again with an "+
+			"empty folder", err)
 	default:
 		return err
 	}
@@ -123,17 +121,17 @@ type DirectoryFlags struct {
 func (o *DirectoryFlags) Path(cmd *cobra.Command) (string, error) {
 	switch given := cmd.Flags().Changed("data"); {
 	case o.InMemory && given:
-		return "", exit.Usagef("--data says where studies are kept, and --in-memory that they are not: give one")
+		return "", exit.Usagef("--data cannot be combined with --in-memory")
 	case o.InMemory:
 		return "", nil
 	case given && o.Data == "":
-		return "", exit.Usagef("--data takes a folder; to keep studies in memory only, give --in-memory")
+		return "", exit.Usagef("--data needs a folder; to keep studies in memory only, use --in-memory")
 	case given:
 		return o.Data, nil
 	}
 	dir, err := DefaultDirectory()
 	if err != nil {
-		return "", exit.Usagef("%w: say with --data where studies are kept, or keep them in memory only: --in-memory",
+		return "", exit.Usagef("%w: choose a folder with --data, or keep studies in memory only with --in-memory",
 			err)
 	}
 	return dir, nil

@@ -35,7 +35,7 @@ func TestDefaultDataDirectory(t *testing.T) {
 func TestOpenDataDirectory(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b")
 	directory, err := openDirectory(path, "")
-	if err != nil || directory.Found || directory.Describe() != "Studies are in "+path+", which is new." {
+	if err != nil || directory.Found || directory.Describe() != "Studies are in "+path+" (new)." {
 		t.Errorf("got %+v, %v: %s", directory, err, directory.Describe())
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o700 {
@@ -51,7 +51,7 @@ func TestOpenDataDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	directory, err = openDirectory(path, "")
-	if err != nil || !directory.Found || directory.Describe() != "Studies are in "+path+", and go on from there." {
+	if err != nil || !directory.Found || directory.Describe() != "Studies are in "+path+" (existing)." {
 		t.Errorf("got %+v, %v: %s", directory, err, directory.Describe())
 	}
 	if directory, err := openDirectory("", ""); err != nil ||
@@ -59,7 +59,7 @@ func TestOpenDataDirectory(t *testing.T) {
 		t.Errorf("none is %+v, %v", directory, err)
 	}
 	if _, err := openDirectory(filepath.Join(path, "log"), ""); err == nil ||
-		!strings.Contains(err.Error(), "that is no folder") {
+		!strings.Contains(err.Error(), "it is not a folder") {
 		t.Errorf("a file is no folder: %v", err)
 	}
 }
@@ -72,14 +72,14 @@ func TestExplain(t *testing.T) {
 		err     error
 		want    string
 	}{
-		{explainDirectory, syscall.ENOSPC, "make room"},
-		{explainDirectory, syscall.EDQUOT, "make room"},
-		{explainDirectory, os.ErrPermission, "this user may not write there"},
-		{explainDirectory, syscall.EROFS, "this user may not write there"},
-		{explainDirectory, syscall.ENOTDIR, "that is no folder"},
+		{explainDirectory, syscall.ENOSPC, "free disk space"},
+		{explainDirectory, syscall.EDQUOT, "free disk space"},
+		{explainDirectory, os.ErrPermission, "this user cannot write there"},
+		{explainDirectory, syscall.EROFS, "this user cannot write there"},
+		{explainDirectory, syscall.ENOTDIR, "it is not a folder"},
 		{Directory{}.explainLog, replication.ErrLocked, "with --data"},
 		{Directory{Flag: "--output"}.explainLog, replication.ErrLocked, "with --output"},
-		{Directory{}.explainLog, replication.ErrDamaged, "restored into another directory"},
+		{Directory{}.explainLog, replication.ErrDamaged, "to recover from a backup"},
 	} {
 		err := test.explain(fmt.Errorf("open the log: %w", test.err))
 		if !errors.Is(err, test.err) || !strings.HasPrefix(err.Error(), "open the log: ") ||

@@ -17,7 +17,7 @@ import (
 func Listen(ctx context.Context, flag, address string, insecure bool) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, exit.Usagef("--%s takes an address such as %s, not %q", flag, client.DefaultAddress, address)
+		return nil, exit.Usagef("--%s must be an address such as %s, not %q", flag, client.DefaultAddress, address)
 	}
 	if !insecure {
 		loopback, err := isLoopback(ctx, host)
@@ -25,18 +25,15 @@ func Listen(ctx context.Context, flag, address string, insecure bool) (net.Liste
 			return nil, exit.Usagef("--%s %s: %w", flag, address, err)
 		}
 		if !loopback {
-			return nil, exit.Usagef("--%s %s can be reached from other machines, and whoever reaches it may do "+
-				"anything: there "+
-				"is no encryption and no password. If only machines that you trust can reach it, add --insecure; "+
-				"else listen on "+
-				"127.0.0.1", flag, address)
+			return nil, exit.Usagef("--%s %s can be reached from other machines without encryption or passwords: if "+
+				"all of them can be trusted, add --insecure; otherwise listen on 127.0.0.1", flag, address)
 		}
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("cannot listen on %s: the address is already in use, perhaps by another coordinator or "+
-			"worker; choose another with --%s", address, flag)
+		return nil, fmt.Errorf("cannot listen on %s: the address is already in use, possibly by another coordinator "+
+			"or worker; choose another with --%s", address, flag)
 	case err != nil:
 		return nil, fmt.Errorf("cannot listen on %s (--%s): %w", address, flag, err)
 	}

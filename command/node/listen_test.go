@@ -31,7 +31,7 @@ func TestListen(t *testing.T) {
 		{"every interface", ":0", false, "--insecure"},
 		{"every interface of version 6", "[::]:0", false, "--insecure"},
 		{"every interface, insecure", "0.0.0.0:0", true, ""},
-		{"no port", "127.0.0.1", false, "takes an address such as"},
+		{"no port", "127.0.0.1", false, "must be an address such as"},
 		{"unknown host", "nosuch.invalid:0", false, "look up nosuch.invalid"},
 		{"bad port", "127.0.0.1:99999", false, "cannot listen on 127.0.0.1:99999 (--listen)"},
 	} {

@@ -42,15 +42,15 @@ type Options struct {
 
 // WorkerFlags adds --workers and --slots.
 func (o *Options) WorkerFlags(cmd *cobra.Command) {
-	cmd.Flags().IntVar(&o.Workers, "workers", 1, "workers to start")
+	cmd.Flags().IntVar(&o.Workers, "workers", 1, "number of workers to start")
 	cmd.Flags().IntVar(&o.Slots, "slots", 0,
-		"runs that a worker trains side by side (default the cores divided by the workers)")
+		"number of runs that a worker trains at the same time (default the cores divided by the workers)")
 }
 
 // CompleteWorkers checks what WorkerFlags were given, and gives slots to workers that have none.
 func (o *Options) CompleteWorkers() error {
 	if o.Workers < 1 || o.Slots < 0 {
-		return exit.Usagef("--workers and --slots take numbers from 1 up")
+		return exit.Usagef("--workers and --slots must be 1 or more")
 	}
 	if o.Slots == 0 {
 		o.Slots = max(1, runtime.GOMAXPROCS(0)/o.Workers)
@@ -148,7 +148,7 @@ func (l *Local) ended(lives context.Context, part string, err error) {
 		return
 	}
 	if err == nil {
-		err = errors.New("it has ended too early")
+		err = errors.New("ended unexpectedly")
 	}
 	l.fail(fmt.Errorf("%s: %w", part, err))
 }

@@ -27,7 +27,7 @@ type ServerOptions struct {
 func MetricsFlags(cmd *cobra.Command, insecure string) *ServerOptions {
 	options := new(ServerOptions)
 	cmd.Flags().StringVar(&options.metrics, "metrics", "",
-		"`address` to serve Prometheus metrics and profiles (pprof) on, for example 127.0.0.1:9090")
+		"`address` to serve Prometheus metrics and pprof profiles on, for example 127.0.0.1:9090")
 	cmd.Flags().BoolVar(&options.Insecure, "insecure", false, insecure)
 	return options
 }

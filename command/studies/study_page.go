@@ -104,7 +104,7 @@ func waitsFor(study *trellisv1.Study, elsewhere string) string {
 	progress, forecast := study.GetProgress(), study.GetForecast()
 	switch {
 	case study.GetState() == trellisv1.StudyState_STUDY_STATE_PAUSED:
-		return fmt.Sprintf("trellis resume %s%s", study.GetName(), elsewhere)
+		return fmt.Sprintf("you to resume it: trellis resume %s%s", study.GetName(), elsewhere)
 	case study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING || progress.GetRunsRunning() > 0:
 		return ""
 	case study.GetWaitingFor() != nil:
