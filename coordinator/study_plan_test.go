@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -194,5 +195,17 @@ func TestWhatCannotBeCreatedCannotBePlanned(t *testing.T) {
 		}
 		h.create(slowSpec("taken", 1))
 		h.plan(slowSpec("taken", 1), false)
+	})
+}
+
+// A plan says how the images would be divided: who asks may not have them.
+func TestAPlanSaysHowImagesAreDivided(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		spec := slowSpec("new", 1)
+		spec.Model, spec.Data, spec.Synthetic = "conv-autoencoder", "tiny", nil
+		split := h.plan(spec, false).GetSplit()
+		if created := h.create(spec).GetSpec().GetSplit(); split == nil || !proto.Equal(split, created) {
+			t.Errorf("planned %v, created %v", split, created)
+		}
 	})
 }

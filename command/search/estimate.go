@@ -130,8 +130,11 @@ func measure(
 }
 
 // splitFor returns how many images an epoch takes. It needs the data set only if the spec does not say, but checks it,
-// as the coordinator does, wherever it is at hand.
+// as the coordinator does, wherever it is at hand. Without data, the spec's split is that of the coordinator's plan.
 func splitFor(ctx context.Context, wanted *trellisv1.StudySpec, data *node.DataOptions) (*trellisv1.Split, error) {
+	if data == nil {
+		return wanted.GetSplit(), nil
+	}
 	dataSet, err := node.FindDataSet(ctx, data, wanted.GetData())
 	switch split := wanted.GetSplit(); {
 	case errors.Is(err, exit.ErrUsage):

@@ -114,7 +114,12 @@ func completePlan(
 	if f.GetSlots() > 0 {
 		slots = int(f.GetSlots())
 	}
-	pace, basis, err := measurePace(ctx, complete, points, plan.data, slots)
+	data := plan.data
+	if response.GetSplit() != nil {
+		// The coordinator has the data set. It need not be on this machine, or be the same here.
+		complete.Split, data = response.GetSplit(), nil
+	}
+	pace, basis, err := measurePace(ctx, complete, points, data, slots)
 	if err != nil {
 		return nil, err
 	}

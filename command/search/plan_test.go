@@ -86,6 +86,26 @@ func TestDryRunTakesWhatIsValid(t *testing.T) {
 	}
 }
 
+// The data set of a study need not be on the machine that asks for a plan.
+func TestPlanNeedsNoDataHere(t *testing.T) {
+	wanted, err := spec.Parse("x.yaml", []byte("name: x\nmodel: conv-autoencoder\ndata: elsewhere\n"+
+		"grid: {latent_dim: 4, learning_rate: 1e-3, max_epochs: 2}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := &trellisv1.PlanStudyResponse{
+		Forecast: &trellisv1.Forecast{Epochs: &trellisv1.Estimate{High: 2}, Slots: 1},
+		Split:    &trellisv1.Split{Train: 32, Validation: 16},
+	}
+	plan, err := completePlan(t.Context(), wanted, known, planOptions{data: &node.DataOptions{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if probe := plan.GetForecast().GetBasis().GetProbe(); probe.GetTrainImages() != 32 {
+		t.Errorf("measured with %v", probe)
+	}
+}
+
 // What is measured here for a cluster is measured with as many runs at once as it has slots.
 func TestPlanMeasuresOnSlotsThatThereAre(t *testing.T) {
 	wanted, err := spec.Parse("x.yaml", []byte("name: x\nmodel: conv-autoencoder\ndata: anything\n"+

@@ -39,7 +39,7 @@ func (s studyService) PlanStudy(
 	})
 	p := &plan{
 		snapshot: s.store.Snapshot(), tally: forecast.NewTally(command.GetSpec()),
-		response: &trellisv1.PlanStudyResponse{},
+		response: &trellisv1.PlanStudyResponse{Split: command.GetSpec().GetSplit()},
 	}
 	if !command.GetFresh() {
 		if p.known, err = p.snapshot.Known(); err != nil {

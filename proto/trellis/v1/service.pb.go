@@ -1198,6 +1198,8 @@ type PlanStudyResponse struct {
 	EpochsShared  uint64    `protobuf:"varint,6,opt,name=epochs_shared,json=epochsShared,proto3" json:"epochs_shared,omitempty"`
 	SecondsShared float64   `protobuf:"fixed64,7,opt,name=seconds_shared,json=secondsShared,proto3" json:"seconds_shared,omitempty"`
 	Forecast      *Forecast `protobuf:"bytes,8,opt,name=forecast,proto3" json:"forecast,omitempty"`
+	// How the study would divide its images.
+	Split         *Split `protobuf:"bytes,9,opt,name=split,proto3" json:"split,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1284,6 +1286,13 @@ func (x *PlanStudyResponse) GetSecondsShared() float64 {
 func (x *PlanStudyResponse) GetForecast() *Forecast {
 	if x != nil {
 		return x.Forecast
+	}
+	return nil
+}
+
+func (x *PlanStudyResponse) GetSplit() *Split {
+	if x != nil {
+		return x.Split
 	}
 	return nil
 }
@@ -4036,7 +4045,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x04runs\x18\x02 \x01(\x04R\x04runs\"[\n" +
 	"\x10PlanStudyRequest\x121\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\x12\x14\n" +
-	"\x05fresh\x18\x02 \x01(\bR\x05fresh\"\x99\x02\n" +
+	"\x05fresh\x18\x02 \x01(\bR\x05fresh\"\xc2\x02\n" +
 	"\x11PlanStudyResponse\x12\x16\n" +
 	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12\x12\n" +
 	"\x04runs\x18\x02 \x01(\x04R\x04runs\x12\x16\n" +
@@ -4046,7 +4055,8 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"runsShared\x12#\n" +
 	"\repochs_shared\x18\x06 \x01(\x04R\fepochsShared\x12%\n" +
 	"\x0eseconds_shared\x18\a \x01(\x01R\rsecondsShared\x120\n" +
-	"\bforecast\x18\b \x01(\v2\x14.trellis.v1.ForecastR\bforecast\"\xd5\x01\n" +
+	"\bforecast\x18\b \x01(\v2\x14.trellis.v1.ForecastR\bforecast\x12'\n" +
+	"\x05split\x18\t \x01(\v2\x11.trellis.v1.SplitR\x05split\"\xd5\x01\n" +
 	"\x11ListTrialsRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12%\n" +
 	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
@@ -4358,21 +4368,22 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*IntegerAxis)(nil),                // 79: trellis.v1.IntegerAxis
 	(*NumberAxis)(nil),                 // 80: trellis.v1.NumberAxis
 	(*Forecast)(nil),                   // 81: trellis.v1.Forecast
-	(*Verdict)(nil),                    // 82: trellis.v1.Verdict
-	(*Configuration)(nil),              // 83: trellis.v1.Configuration
-	(*Report)(nil),                     // 84: trellis.v1.Report
-	(*Importance)(nil),                 // 85: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 86: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 87: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 88: trellis.v1.DataSet
-	(*Worker)(nil),                     // 89: trellis.v1.Worker
-	(*Outcome)(nil),                    // 90: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 91: trellis.v1.CheckpointReport
-	(*Reports)(nil),                    // 92: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 93: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 94: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 95: trellis.v1.NodeStatus
-	(*Metrics)(nil),                    // 96: trellis.v1.Metrics
+	(*Split)(nil),                      // 82: trellis.v1.Split
+	(*Verdict)(nil),                    // 83: trellis.v1.Verdict
+	(*Configuration)(nil),              // 84: trellis.v1.Configuration
+	(*Report)(nil),                     // 85: trellis.v1.Report
+	(*Importance)(nil),                 // 86: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 87: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 88: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 89: trellis.v1.DataSet
+	(*Worker)(nil),                     // 90: trellis.v1.Worker
+	(*Outcome)(nil),                    // 91: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 92: trellis.v1.CheckpointReport
+	(*Reports)(nil),                    // 93: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 94: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 95: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 96: trellis.v1.NodeStatus
+	(*Metrics)(nil),                    // 97: trellis.v1.Metrics
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
 	74, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
@@ -4398,106 +4409,107 @@ var file_trellis_v1_service_proto_depIdxs = []int32{
 	76, // 20: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
 	75, // 21: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
 	81, // 22: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	78, // 23: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	78, // 24: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	78, // 25: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	76, // 26: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	82, // 27: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	83, // 28: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	84, // 29: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	85, // 30: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	75, // 31: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	86, // 32: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	77, // 33: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	87, // 34: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	88, // 35: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	89, // 36: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	45, // 37: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	46, // 38: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	48, // 39: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	90, // 40: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	49, // 41: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	50, // 42: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	91, // 43: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	47, // 44: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	92, // 45: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	52, // 46: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	53, // 47: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	54, // 48: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	55, // 49: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	87, // 50: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	93, // 51: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	94, // 52: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	95, // 53: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	96, // 54: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	80, // 55: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	2,  // 56: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,  // 57: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,  // 58: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,  // 59: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10, // 60: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12, // 61: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14, // 62: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16, // 63: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18, // 64: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20, // 65: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	22, // 66: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	0,  // 67: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	24, // 68: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	26, // 69: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	36, // 70: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	28, // 71: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	30, // 72: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	32, // 73: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	34, // 74: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	38, // 75: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	40, // 76: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	42, // 77: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	44, // 78: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	56, // 79: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	58, // 80: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	60, // 81: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	62, // 82: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	64, // 83: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	66, // 84: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	68, // 85: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	70, // 86: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	3,  // 87: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,  // 88: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,  // 89: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,  // 90: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11, // 91: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13, // 92: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15, // 93: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17, // 94: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19, // 95: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21, // 96: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	23, // 97: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	1,  // 98: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	25, // 99: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	27, // 100: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	37, // 101: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	29, // 102: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	31, // 103: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	33, // 104: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	35, // 105: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	39, // 106: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	41, // 107: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	43, // 108: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	51, // 109: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	57, // 110: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	59, // 111: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	61, // 112: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	63, // 113: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	65, // 114: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	67, // 115: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	69, // 116: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	71, // 117: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	87, // [87:118] is the sub-list for method output_type
-	56, // [56:87] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	82, // 23: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	78, // 24: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	78, // 25: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	78, // 26: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	76, // 27: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	83, // 28: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	84, // 29: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	85, // 30: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	86, // 31: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	75, // 32: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	87, // 33: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	77, // 34: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	88, // 35: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	89, // 36: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	90, // 37: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	45, // 38: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	46, // 39: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	48, // 40: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	91, // 41: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	49, // 42: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	50, // 43: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	92, // 44: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	47, // 45: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	93, // 46: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	52, // 47: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	53, // 48: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	54, // 49: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	55, // 50: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	88, // 51: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	94, // 52: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	95, // 53: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	96, // 54: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	97, // 55: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	80, // 56: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	2,  // 57: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,  // 58: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,  // 59: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,  // 60: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10, // 61: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12, // 62: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14, // 63: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16, // 64: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18, // 65: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20, // 66: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	22, // 67: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	0,  // 68: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	24, // 69: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	26, // 70: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	36, // 71: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	28, // 72: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	30, // 73: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	32, // 74: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	34, // 75: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	38, // 76: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	40, // 77: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	42, // 78: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	44, // 79: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	56, // 80: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	58, // 81: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	60, // 82: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	62, // 83: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	64, // 84: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	66, // 85: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	68, // 86: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	70, // 87: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	3,  // 88: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,  // 89: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,  // 90: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,  // 91: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11, // 92: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13, // 93: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15, // 94: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17, // 95: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19, // 96: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21, // 97: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	23, // 98: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	1,  // 99: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	25, // 100: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	27, // 101: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	37, // 102: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	29, // 103: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	31, // 104: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	33, // 105: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	35, // 106: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	39, // 107: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	41, // 108: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	43, // 109: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	51, // 110: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	57, // 111: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	59, // 112: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	61, // 113: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	63, // 114: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	65, // 115: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	67, // 116: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	69, // 117: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	71, // 118: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	88, // [88:119] is the sub-list for method output_type
+	57, // [57:88] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
