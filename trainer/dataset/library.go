@@ -166,10 +166,21 @@ func locateNamed(folder string) ([]File, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return files, err
 	}
+	// A file that can't be used says more than one that is missing.
+	for _, name := range FileNames {
+		if file, missing := locate(folder, namedFiles(name)); missing == nil {
+			if _, err := file[0].header(); err != nil {
+				return nil, err
+			}
+		}
+	}
 	images, missing := locate(folder, namedFiles(FileNames[0], FileNames[2]))
+	if missing != nil {
+		return nil, missing
+	}
 	_, noTrainLabels := locate(folder, namedFiles(FileNames[1]))
 	_, noTestLabels := locate(folder, namedFiles(FileNames[3]))
-	if missing == nil && errors.Is(noTrainLabels, fs.ErrNotExist) && errors.Is(noTestLabels, fs.ErrNotExist) {
+	if errors.Is(noTrainLabels, fs.ErrNotExist) && errors.Is(noTestLabels, fs.ErrNotExist) {
 		return images, nil
 	}
 	// One file of labels without the other is a mistake.

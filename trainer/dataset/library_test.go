@@ -365,12 +365,12 @@ func TestFindUnknown(t *testing.T) {
 	}
 	// What is there and can't be used is named with the reason, and a folder that is a data set itself too.
 	writeFile(t, filepath.Join(dir, "half", FileNames[0]), newFixture(1)[0])
-	newFixture(1).write(t, filepath.Join(dir, "web"))
-	writeFile(t, filepath.Join(dir, "web", FileNames[2]), []byte("<html>"))
+	// Of a download that failed at its first file, nothing else is there.
+	writeFile(t, filepath.Join(dir, "web", FileNames[0]), []byte("<html>"))
 	newFixture(1).write(t, dir)
 	_, err = (&Library{Dir: dir}).Find(t.Context(), "fashion")
 	for _, want := range []string{
-		"there is mnist, tiny; half can't be used: neither train-labels-idx1-ubyte nor ", "web can't be used: read ",
+		"there is mnist, tiny; half can't be used: neither t10k-images-idx3-ubyte nor ", "web can't be used: read ",
 		"it is a web page", "the files in " + dir + " itself have no name",
 	} {
 		if !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), want) {
