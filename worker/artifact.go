@@ -19,24 +19,24 @@ import (
 )
 
 const (
-	// maxTries is how often a call is made in all while the coordinator says that it can't answer it now. That takes about
-	// 11 s, not counting the time without a connection.
+	// maxTries is the maximum number of tries of a call while the coordinator says that it can't serve it now. They
+	// take about 11 s, not counting the time without a connection.
 	maxTries = 10
-	// maxPiece is how many bytes of an artifact go into one message. The coordinator takes 1 MiB; less shows sooner that a
-	// slow upload moves.
+	// maxPiece is how many bytes of an artifact go into one message. The coordinator accepts 1 MiB. Smaller pieces show
+	// sooner that a slow upload makes progress.
 	maxPiece = 256 << 10
-	// stallTimeout is how long an artifact's transfer may stand still.
+	// stallTimeout is how long an artifact's transfer may make no progress.
 	stallTimeout = 30 * time.Second
 )
 
 var (
-	// errStalled is not worth another try: the connection is alive, or the error would be another.
-	errStalled = status.Errorf(codes.DeadlineExceeded, "nothing has moved for %v", stallTimeout)
-	errDamaged = errors.New("it has been damaged on the way")
+	// errStalled is not worth a retry: the connection is alive, otherwise the error would be another.
+	errStalled = status.Errorf(codes.DeadlineExceeded, "no progress for %v", stallTimeout)
+	errDamaged = errors.New("it was damaged in transit")
 )
 
-// retry makes a call again and again while that may help, at growing intervals. Failed is told of the first failure that
-// is not the last.
+// retry repeats a call as long as that may help, at growing intervals. failed is called for the first failure, unless
+// it is the last.
 func retry(ctx context.Context, call func() error, failed func(error)) error {
 	for try := 1; ; try++ {
 		err := call()
@@ -58,12 +58,12 @@ func retry(ctx context.Context, call func() error, failed func(error)) error {
 	}
 }
 
-// artifacts sends and gets artifacts. Its calls wait until there is a connection.
+// artifacts uploads and downloads artifacts. Its calls wait until there is a connection.
 type artifacts struct {
 	client trellisv1.ArtifactServiceClient
 }
 
-// upload sends an artifact once and returns its digest. Moved is called after each piece.
+// upload sends an artifact, without retries, and returns its digest. It calls moved after each piece.
 func (s artifacts) upload(ctx context.Context, content []byte, moved func()) (digest string, err error) {
 	ctx, watch := watchStall(ctx)
 	defer watch.stop()
@@ -87,13 +87,14 @@ func (s artifacts) upload(ctx context.Context, content []byte, moved func()) (di
 	moved()
 	digest = digestOf(content)
 	if response.GetSha256() != digest || response.GetSize() != uint64(len(content)) {
-		return "", fmt.Errorf("%d bytes of digest %q have arrived, %d of %s were sent: %w", response.GetSize(),
+		return "", fmt.Errorf("%d bytes with digest %q arrived, but %d with digest %s were sent: %w",
+			response.GetSize(),
 			response.GetSha256(), len(content), digest, errDamaged)
 	}
 	return digest, nil
 }
 
-// download gets an artifact once, and verifies it. Moved is called after each piece.
+// download gets an artifact, without retries, and verifies it. It calls moved after each piece.
 func (s artifacts) download(ctx context.Context, digest string, size uint64, moved func()) ([]byte, error) {
 	ctx, watch := watchStall(ctx)
 	defer watch.stop()
@@ -103,7 +104,7 @@ func (s artifacts) download(ctx context.Context, digest string, size uint64, mov
 		return nil, err
 	}
 	watch.start()
-	var content bytes.Buffer // It grows with what comes, whatever size is promised.
+	var content bytes.Buffer // It grows with what arrives, whatever size is promised.
 	for {
 		response, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -116,11 +117,11 @@ func (s artifacts) download(ctx context.Context, digest string, size uint64, mov
 		moved()
 		content.Write(response.GetData())
 		if uint64(content.Len()) > size {
-			return nil, fmt.Errorf("more than the %d bytes that it should have: %w", size, errDamaged)
+			return nil, fmt.Errorf("it has more than %d bytes: %w", size, errDamaged)
 		}
 	}
 	if got := digestOf(content.Bytes()); uint64(content.Len()) != size || got != digest {
-		return nil, fmt.Errorf("%d bytes of digest %s, want %d: %w", content.Len(), got, size, errDamaged)
+		return nil, fmt.Errorf("%d bytes with digest %s, want %d: %w", content.Len(), got, size, errDamaged)
 	}
 	return content.Bytes(), nil
 }
@@ -130,7 +131,7 @@ func digestOf(content []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// stall ends a transfer that stands still. The time in which it waits for a connection does not count.
+// stall ends a transfer that makes no progress. Time without a connection does not count.
 type stall struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -148,7 +149,7 @@ func (s *stall) start() {
 
 func (s *stall) moved() { s.timer.Reset(stallTimeout) }
 
-// cause is why a call has failed.
+// cause returns why a call has failed.
 func (s *stall) cause(err error) error {
 	if context.Cause(s.ctx) == errStalled {
 		return errStalled
@@ -156,7 +157,7 @@ func (s *stall) cause(err error) error {
 	return err
 }
 
-// stop ends the call, if it goes on, and the watch.
+// stop ends the call, if it is still running, and the watch.
 func (s *stall) stop() {
 	if s.timer != nil {
 		s.timer.Stop()

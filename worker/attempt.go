@@ -10,40 +10,40 @@ import (
 	"trellis/trainer"
 )
 
-// maxMessage is how many bytes of an error's text are sent to the coordinator, which keeps it for good.
+// maxMessage is how many bytes of an error's text are sent to the coordinator, which keeps the text forever.
 const maxMessage = 2048
 
-// attempt is a run that the coordinator has leased to this worker, and what the worker owes it for that. It ends when
-// its outcome is acknowledged or when the coordinator takes it away.
+// attempt is a run that the coordinator has leased to this worker, with the messages that the worker still has to
+// deliver for it. It ends when its outcome is acknowledged, or when the coordinator stops it.
 type attempt struct {
 	// assignment is never changed.
 	assignment *trellisv1.Assignment
-	// steps is counted by the trainer and by whatever else the attempt waits for, and read by Run.
+	// steps is incremented by the trainer and by everything else that the attempt waits for, and read by Run.
 	steps atomic.Uint64
-	// uploads belongs to the goroutine that trains.
+	// uploads is owned by the goroutine that trains.
 	uploads uploads
 
-	// The rest is Run's.
+	// Run owns the fields below.
 
 	// ctx ends with the attempt, by end.
 	ctx context.Context
 	end context.CancelFunc
 	// interrupt stops the training. The cause says why.
 	interrupt context.CancelCauseFunc
-	// working says that a goroutine trains, or waits for a slot. Without one, the attempt has an outcome or is suspended.
+	// working says that a goroutine trains, or waits for a slot. Otherwise the attempt has an outcome or is suspended.
 	working bool
-	// suspended says that the training is not to go on before the coordinator has said that the attempt still stands. It
-	// goes on at position then, which is set once the goroutine has ended.
+	// suspended says that training must not continue before the coordinator has said that the attempt is still valid.
+	// It then continues from position, which is set once the goroutine has ended.
 	suspended bool
 	position  position
 
-	// reports are those that have not been acknowledged, in the order of their epochs. The first sent of them have been
-	// given to the current session.
+	// reports are the reports that have not been acknowledged, in the order of their epochs. The current session has
+	// got the first sent of them.
 	reports []trainer.Report
 	sent    int
-	// epoch is that of the last report, acknowledged or not.
+	// epoch is the epoch of the last report, acknowledged or not.
 	epoch int
-	// checkpoints have been uploaded, or could not be, and are owed like reports.
+	// checkpoints are reports of checkpoints that were uploaded, or could not be, and are not acknowledged.
 	checkpoints     []*trellisv1.CheckpointReport
 	checkpointsSent int
 	// outcome is nil until the training has ended. outcomeSent says that the current session has it.
@@ -51,7 +51,7 @@ type attempt struct {
 	outcomeSent bool
 }
 
-// newAttempt makes an attempt that lives no longer than ctx, and goes on from a position.
+// newAttempt returns an attempt that lives no longer than ctx, and continues from a position.
 func newAttempt(ctx context.Context, assignment *trellisv1.Assignment, from position) *attempt {
 	a := &attempt{
 		assignment: assignment,
@@ -64,16 +64,16 @@ func newAttempt(ctx context.Context, assignment *trellisv1.Assignment, from posi
 	return a
 }
 
-// number is the attempt's fencing token.
+// number returns the attempt's fencing token.
 func (a *attempt) number() uint64 { return a.assignment.GetAttempt() }
 
-// resend forgets what has been given to a session that is gone.
+// resend marks everything that is not acknowledged to be sent again, in a new session.
 func (a *attempt) resend() {
 	a.sent, a.checkpointsSent, a.outcomeSent = 0, 0, false
 }
 
-// reported takes over an epoch's report. Where training goes on from before an epoch that has been reported, that epoch
-// comes again, with the same losses.
+// reported adds an epoch's report. If training continued from before an epoch that has been reported, that epoch comes
+// again, with the same losses.
 func (a *attempt) reported(report trainer.Report) {
 	if report.Epoch > a.epoch {
 		a.reports = append(a.reports, report)
@@ -81,7 +81,7 @@ func (a *attempt) reported(report trainer.Report) {
 	}
 }
 
-// acknowledge forgets the reports and the checkpoints up to an epoch each.
+// acknowledge drops the reports and the checkpoints up to an epoch each.
 func (a *attempt) acknowledge(epoch, checkpoint uint32) {
 	covered := 0
 	for covered < len(a.reports) && a.reports[covered].Epoch <= int(epoch) {
@@ -97,7 +97,7 @@ func (a *attempt) acknowledge(epoch, checkpoint uint32) {
 	a.checkpointsSent = max(a.checkpointsSent-covered, 0)
 }
 
-// next is what the session is to be given of the attempt besides reports, nil for nothing. It counts as given. A
+// next returns the attempt's next request besides reports, or nil if there is none. It marks the request as sent. A
 // checkpoint follows the reports of its epochs, and the outcome follows everything.
 func (a *attempt) next() *trellisv1.SessionRequest {
 	if a.checkpointsSent < len(a.checkpoints) {
@@ -115,7 +115,7 @@ func (a *attempt) next() *trellisv1.SessionRequest {
 	return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Outcome{Outcome: a.outcome}}
 }
 
-// pack is reports of consecutive epochs as they are sent.
+// pack converts reports of consecutive epochs into the message that is sent.
 func (a *attempt) pack(reports []trainer.Report) *trellisv1.Reports {
 	columns := make([]float64, 3*len(reports))
 	packed := &trellisv1.Reports{
@@ -167,12 +167,12 @@ func packTestMetrics(packed *trellisv1.Reports, report trainer.Report) {
 	packed.TestMetrics[uint32(report.Epoch)] = &trellisv1.Metrics{Values: report.TestMetrics}
 }
 
-// newOutcome is an outcome of the attempt without a result.
+// newOutcome returns an outcome of the attempt without a result.
 func (a *attempt) newOutcome() *trellisv1.Outcome {
 	return &trellisv1.Outcome{Study: a.assignment.GetStudy(), Run: a.assignment.GetRun(), Attempt: a.number()}
 }
 
-// returned hands the run back.
+// returned returns the outcome that returns the run.
 func (a *attempt) returned() *trellisv1.Outcome {
 	outcome := a.newOutcome()
 	outcome.Result = &trellisv1.Outcome_Return_{Return: &trellisv1.Outcome_Return{}}
@@ -188,7 +188,7 @@ func (a *attempt) succeeded(result trainer.Result) *trellisv1.Outcome {
 	return outcome
 }
 
-// failed says that the worker, whose name is given, could not train the run.
+// failed returns the outcome of an attempt that the worker could not train.
 func (a *attempt) failed(worker string, err error) *trellisv1.Outcome {
 	outcome := a.newOutcome()
 	outcome.Result = &trellisv1.Outcome_Failure{Failure: &trellisv1.Failure{
@@ -200,7 +200,7 @@ func (a *attempt) failed(worker string, err error) *trellisv1.Outcome {
 	return outcome
 }
 
-// sendable is a text as it can be sent: not too long, and in UTF-8. The session would end over another, again and again.
+// sendable makes a text short enough and valid UTF-8. Otherwise the session would end each time the text is sent.
 func sendable(text string) string {
 	text = strings.ToValidUTF8(text, "\uFFFD")
 	if len(text) > maxMessage {

@@ -26,36 +26,37 @@ const (
 	DefaultVersion     = "unknown"
 )
 
-// Limits of Config, which the coordinator has too.
+// Limits of Config. The coordinator has the same limits.
 const (
 	maxSlots      = 1024
 	maxNameLength = 200
 )
 
-// Config says who a worker is and whom it works for. The zero value of every field is its default.
+// Config configures a worker. The zero value of every field is its default.
 type Config struct {
-	// Coordinator is where the coordinator listens: host:port, several of these with commas between them if it has several
+	// Coordinator is the address of the coordinator: host:port, several of these separated by commas if it has several
 	// nodes, or a target that gRPC resolves, such as dns:///host:port. Default: DefaultCoordinator.
 	Coordinator string
-	// Name is the first part of the worker's name. A random suffix makes the name unique to the process. At most 200
-	// bytes. Default: the host's name.
+	// Name is the first part of the worker's name, at most 200 bytes. A random suffix makes the name unique to the
+	// process. Default: the host's name.
 	Name string
-	// Slots is how many runs are trained side by side, 1 to 1024. Each keeps one core busy. Default: the number of cores
-	// that the process may use.
+	// Slots is how many runs are trained at the same time, between 1 and 1024. Each uses one core. Default: the number
+	// of cores that the process may use.
 	Slots int
-	// CacheDir is the folder where data sets are kept, by content. Default: trellis in the user's cache folder.
+	// CacheDir is the folder where data sets are stored by content. Default: the folder "trellis" in the user's cache
+	// folder.
 	CacheDir string
-	// Version is the binary's. Default: DefaultVersion.
+	// Version is the binary's version. Default: DefaultVersion.
 	Version string
-	// Logger is told what a person who looks after the worker wants to know. Default: slog.Default.
+	// Logger logs what an operator wants to know. Default: slog.Default.
 	Logger *slog.Logger
 	// DialOptions are added to the worker's own, which connect without TLS.
 	DialOptions []grpc.DialOption
-	// Registerer gets the worker's metrics. It must not hold those of another worker under the same labels. Default:
-	// none.
+	// Registerer receives the worker's metrics. It must not have another worker's metrics with the same labels.
+	// Default: none.
 	Registerer prometheus.Registerer
 
-	// train trains a run, and now tells the time. Tests replace them.
+	// train trains a run, and now returns the time. Tests replace them.
 	train trainFunc
 	now   func() time.Time
 }
@@ -63,14 +64,15 @@ type Config struct {
 // trainFunc is trainer.Train.
 type trainFunc func(context.Context, trainer.Config, func(trainer.Report) error) (trainer.Result, error)
 
-// Validate says what is wrong with the configuration, all of it.
+// Validate returns an error that lists everything that is wrong with the configuration, or nil.
 func (c Config) Validate() error {
 	var errs []error
 	if c.Slots < 0 || c.Slots > maxSlots {
-		errs = append(errs, fmt.Errorf("slots: %d is not between 1 and %d", c.Slots, maxSlots))
+		errs = append(errs, fmt.Errorf("invalid slots %d: must be between 1 and %d", c.Slots, maxSlots))
 	}
 	if len(c.Name) > maxNameLength || !utf8.ValidString(c.Name) {
-		errs = append(errs, fmt.Errorf("name: %q is not a UTF-8 text of at most %d bytes", c.Name, maxNameLength))
+		errs = append(errs, fmt.Errorf("invalid name %q: must be UTF-8 text of at most %d bytes", c.Name,
+			maxNameLength))
 	}
 	if c.Coordinator != "" {
 		if _, err := dial.Nodes(c.Coordinator); err != nil {
@@ -117,7 +119,8 @@ func hostName() string {
 	return name[:min(len(name), maxNameLength)]
 }
 
-// machine tells the coordinator which workers are on one machine. Nothing, if the host has no name of its own.
+// machine identifies this machine, so that the coordinator knows which workers are on the same one. It is empty if the
+// host has no name of its own.
 func machine() string {
 	name, err := os.Hostname()
 	if err != nil || !utf8.ValidString(name) || len(name) > maxNameLength || name == "localhost" {
@@ -129,18 +132,18 @@ func machine() string {
 func cacheDir() string {
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		// A service without a home.
+		// A service without a home folder.
 		dir = os.TempDir()
 	}
 	return filepath.Join(dir, "trellis")
 }
 
-// uniqueName is name with a suffix of 40 random bits.
+// uniqueName returns name with a suffix of 40 random bits.
 func uniqueName(name string) string {
 	return name + "-" + strings.ToLower(rand.Text()[:8])
 }
 
-// processor is the model of this machine's processor where the system tells it, else its architecture.
+// processor returns the model of this machine's processor, or its architecture if the system does not tell the model.
 func processor() string {
 	const field = "model name"
 	info, err := os.ReadFile("/proc/cpuinfo")

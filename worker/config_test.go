@@ -22,10 +22,10 @@ func TestValidate(t *testing.T) {
 	}{
 		{"defaults", Config{}, nil},
 		{"all well", Config{Coordinator: "dns:///host:7070", Name: "node", Slots: 1024}, nil},
-		{"negative slots", Config{Slots: -1}, []string{"slots: -1 is not between 1 and 1024"}},
-		{"too many slots", Config{Slots: 1025}, []string{"slots: 1025 is not between 1 and 1024"}},
+		{"negative slots", Config{Slots: -1}, []string{"invalid slots -1: must be between 1 and 1024"}},
+		{"too many slots", Config{Slots: 1025}, []string{"invalid slots 1025: must be between 1 and 1024"}},
 		{"long name", Config{Name: strings.Repeat("n", 201)}, []string{"at most 200 bytes"}},
-		{"name that is not UTF-8", Config{Name: "\xff"}, []string{"is not a UTF-8 text"}},
+		{"name that is not UTF-8", Config{Name: "\xff"}, []string{"must be UTF-8 text"}},
 		{"several nodes", Config{Coordinator: "a:1,b:1,[::1]:1"}, nil},
 		{"a URL", Config{Coordinator: "http://host:7070"}, []string{`coordinator: "http://host:7070" begins with http://: use host:7070`}},
 		{"one of several nodes", Config{Coordinator: "a:1,b"}, []string{`coordinator: "b" has no port: use b:7070`}},

@@ -1,10 +1,9 @@
-// Package worker trains the runs that a coordinator hands out. A worker holds one session with its coordinator,
-// trains as many runs side by side as it has slots, and streams each epoch's losses back. DESIGN.md describes the
-// protocol.
+// Package worker trains the runs that a coordinator assigns. A worker has one session with its coordinator, trains as
+// many runs in parallel as it has slots, and streams each epoch's losses back. DESIGN.md describes the protocol.
 //
-// What a worker owes the coordinator is kept per attempt: reports, checkpoints and an outcome, in the order in which they
-// were made, until they are acknowledged. Losing the session therefore loses nothing. Training goes on until the lease is
-// about to run out, and the next session begins with what is still owed:
+// For each attempt, a worker keeps reports, checkpoints and the outcome, in the order in which they were made, until
+// they are acknowledged. So nothing is lost with a session. Training continues until the lease is about to run out, and
+// the next session begins with what is not acknowledged:
 //
 //	waiting for a slot -> training -> outcome to deliver -> acknowledged: forgotten
 //	waiting for a slot | training -> suspended, when the worker is cut off;   suspended -> waiting for a slot when welcomed
@@ -12,7 +11,7 @@
 //
 // # Goroutines
 //
-// One goroutine, Worker.Run, owns all state and is the only one that changes it. It never waits for the network:
+// One goroutine, Worker.Run, owns all state, and only it changes the state. It never waits for the network:
 //
 //	Run ............. the loop: owns attempts, decides what is sent
 //	session reader .. receives responses and passes them to Run
@@ -22,6 +21,6 @@
 //	upload .......... one for each attempt that has checkpoints: uploads them, and tells Run
 //	download ........ one for each data set that is being fetched, shared by the attempts that wait for it
 //
-// There is no queue between Run and the network: what has not been sent is what the attempts hold. A stream that has
-// stopped moving holds up nobody, and reports that pile up behind it leave in one batch.
+// There is no queue between Run and the network: the attempts hold what has not been sent. A stream that hangs blocks
+// nobody, and reports that pile up are sent in one batch.
 package worker

@@ -14,11 +14,11 @@ import (
 	"trellis/trainer/dataset"
 )
 
-// errNotServed means that the coordinator does not have the data set now, or not as it was. It waits for it then: runs
-// that need it are handed back, and no attempt is to blame.
+// errNotServed means that the coordinator does not have the data set at the moment, or has a changed one. The
+// coordinator then waits for it: runs that need it are returned, and no attempt is to blame.
 var errNotServed = errors.New("the coordinator can't serve it")
 
-// notServed is the error of a call, marked if it says that.
+// notServed returns the error of a call, wrapped in errNotServed if it says so.
 func notServed(err error) error {
 	if status.Code(err) == codes.FailedPrecondition {
 		return fmt.Errorf("%w: %w", errNotServed, err)
@@ -26,9 +26,9 @@ func notServed(err error) error {
 	return err
 }
 
-// downloader returns a function that gets data sets from the coordinator and keeps them in the cache. Files that are in
-// the cache are not downloaded again. Its calls wait until there is a connection, and have no deadline: a file has any
-// size, and a connection that is dead is found out by its keepalive.
+// downloader returns a function that gets data sets from the coordinator and stores them in the cache. Files that are
+// in the cache are not downloaded again. Its calls wait until there is a connection. They have no deadline, because a
+// file may have any size, and keepalive detects a dead connection.
 func downloader(client trellisv1.DataSetServiceClient, cache *dataset.Cache) fetchFunc[string, *dataset.Data] {
 	return func(ctx context.Context, digest string, moved func()) (*dataset.Data, error) {
 		request := &trellisv1.GetDataSetRequest{Digest: digest}
@@ -50,13 +50,13 @@ func downloader(client trellisv1.DataSetServiceClient, cache *dataset.Cache) fet
 	}
 }
 
-// downloadFile writes a file to w as it comes, and calls moved after each piece.
+// downloadFile writes a file to w as it arrives, and calls moved after each piece.
 func downloadFile(
 	ctx context.Context, client trellisv1.DataSetServiceClient, request *trellisv1.DownloadDataFileRequest, w io.Writer,
 	moved func(),
 ) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // The call goes on until then if w fails.
+	defer cancel() // If w fails, the call lasts until then.
 	stream, err := client.DownloadDataFile(ctx, request, grpc.WaitForReady(true))
 	if err != nil {
 		return err

@@ -7,25 +7,26 @@ import (
 	"trellis/trainer"
 )
 
-// event is what an attempt's goroutines tell Run: an epoch's report, a checkpoint that has been uploaded or could not be,
-// or that the training has ended, with its outcome.
+// event is what an attempt's goroutines tell Run: an epoch's report, a checkpoint that was uploaded or could not be, or
+// the outcome when training has ended.
 type event struct {
 	attempt    *attempt
 	report     trainer.Report
 	checkpoint *trellisv1.CheckpointReport
 	outcome    *trellisv1.Outcome
-	// position comes with the outcome: how far the training came.
+	// position comes with the outcome. It says how far the training came.
 	position position
 	// unfit comes with an outcome: what is wrong with this worker, nil for nothing.
 	unfit error
-	// handedBack says that the worker gives the run up by itself: nobody has interrupted it, and it does not go on here.
+	// handedBack says that the worker returns the run by itself: nobody has interrupted it, and it does not continue
+	// here.
 	handedBack bool
 }
 
-// events are those that Run has not taken yet. Putting never waits: who trains is not held up by Run, and at many epochs
-// a second Run takes many at a time.
+// events is a queue of events that Run has not taken yet. Putting never blocks, so Run does not slow down training.
+// With many epochs a second, Run takes many events at a time.
 type events struct {
-	// notice has one token when there are any.
+	// notice has one token when there are events.
 	notice chan struct{}
 
 	mu sync.Mutex

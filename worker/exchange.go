@@ -8,14 +8,14 @@ import (
 )
 
 const (
-	// maxBatch is how many reports go into one request: about 100 kB, or 180 kB if all of them have test losses, and 33 kB
-	// for each metric.
+	// maxBatch is the maximum number of reports in one request. This is about 100 kB, or 180 kB if all reports have
+	// test losses, plus 33 kB for each metric.
 	maxBatch = 4096
 	// goodbyeTimeout is how long the coordinator may take to end the session after goodbye.
 	goodbyeTimeout = 5 * time.Second
 )
 
-// handleResponse does what the coordinator says.
+// handleResponse handles a response of the coordinator.
 func (w *Worker) handleResponse(response *trellisv1.SessionResponse) {
 	if welcome := response.GetWelcome(); welcome != nil {
 		w.handleWelcome(welcome)
@@ -47,7 +47,7 @@ func (w *Worker) handleResponse(response *trellisv1.SessionResponse) {
 	}
 }
 
-// handleWelcome begins the exchange: what still stands is sent again, the rest is dropped.
+// handleWelcome starts the exchange. It resends what belongs to attempts that are still valid, and drops the others.
 func (w *Worker) handleWelcome(welcome *trellisv1.Welcome) {
 	switch {
 	case w.session.welcomed:
@@ -76,7 +76,7 @@ func (w *Worker) handleWelcome(welcome *trellisv1.Welcome) {
 	}
 	for _, a := range slices.Clone(w.attempts) {
 		if !standing[a.number()] {
-			w.log.Info("dropping an attempt that stands no longer", "study", a.assignment.GetStudy(),
+			w.log.Info("dropping an attempt that is no longer valid", "study", a.assignment.GetStudy(),
 				"run", a.assignment.GetRun(), "attempt", a.number())
 			w.forget(a)
 			continue
@@ -85,7 +85,7 @@ func (w *Worker) handleWelcome(welcome *trellisv1.Welcome) {
 	}
 }
 
-// nextRequest is what the session is to send next, nil for nothing. It counts as sent.
+// nextRequest returns the next request of the session, or nil if there is none. It marks the request as sent.
 func (w *Worker) nextRequest() *trellisv1.SessionRequest {
 	s := w.session
 	switch {
@@ -98,7 +98,7 @@ func (w *Worker) nextRequest() *trellisv1.SessionRequest {
 		s.heartbeatDue = false
 		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: w.progress()}}
 	}
-	// An attempt's outcome first: its slot waits for the next run.
+	// Send outcomes first: their slots wait for the next runs.
 	for _, a := range w.attempts {
 		if request := a.next(); request != nil {
 			return request
@@ -124,7 +124,7 @@ func (w *Worker) nextRequest() *trellisv1.SessionRequest {
 	return nil
 }
 
-// progress is the heartbeat's content.
+// progress returns the heartbeat.
 func (w *Worker) progress() *trellisv1.Heartbeat {
 	heartbeat := &trellisv1.Heartbeat{}
 	for _, a := range w.attempts {

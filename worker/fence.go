@@ -5,28 +5,28 @@ import (
 	"time"
 )
 
-// patience is how long a worker trains on without its coordinator: the lease less a fifth. By the end of the lease at the
-// latest, its runs go to others, and what it trains is wasted. 0 is without end.
+// patience is how long a worker keeps training without its coordinator: four fifths of the lease. At the end of the
+// lease its runs go to others, and further training would be wasted. 0 means forever.
 func (w *Worker) patience() time.Duration { return w.lease - w.lease/5 }
 
-// lookAtClock notices when this process has stood still, because it was stopped or its machine slept: its runs may long
-// have gone to others. It is called again and again, at least every fourth part of the worker's patience.
+// lookAtClock notices that this process was paused, because it was stopped or its machine slept: its runs may have gone
+// to others long ago. It must be called at least four times within the worker's patience.
 func (w *Worker) lookAtClock() {
 	now := w.config.now()
-	// The monotonic clock stands still while the machine sleeps; the other one may be set.
+	// The monotonic clock stops while the machine sleeps, and the wall clock may be changed.
 	still := max(now.Sub(w.awake), now.Round(0).Sub(w.awake.Round(0)))
 	w.awake = now
 	if patience := w.patience(); patience == 0 || still < patience || len(w.attempts) == 0 {
 		return
 	}
-	w.suspend(fmt.Sprintf("this process stood still for %v", still.Round(time.Millisecond)))
+	w.suspend(fmt.Sprintf("this process was paused for %v", still.Round(time.Millisecond)))
 	if w.session.welcomed {
 		w.session.abandoned = true
 		w.session.end(errStoodStill)
 	}
 }
 
-// suspend stops all training until the coordinator has said which attempts still stand.
+// suspend stops all training until the coordinator has said which attempts are still valid.
 func (w *Worker) suspend(reason string) {
 	w.fence = nil
 	if w.draining {
@@ -41,12 +41,12 @@ func (w *Worker) suspend(reason string) {
 		}
 	}
 	if suspended > 0 {
-		w.log.Warn("training is suspended until the coordinator says that it still wants it", "runs", suspended,
+		w.log.Warn("training is suspended until the coordinator confirms the attempts", "runs", suspended,
 			"reason", reason)
 	}
 }
 
-// proceed lets training go on, at the position where it was suspended.
+// proceed lets training continue from the position where it was suspended.
 func (w *Worker) proceed(a *attempt) {
 	if !a.suspended {
 		return
@@ -57,7 +57,8 @@ func (w *Worker) proceed(a *attempt) {
 	}
 }
 
-// giveBack ends a suspended attempt without a goroutine. Its position is kept for the next attempt at the run.
+// giveBack returns the run of a suspended attempt, which has no goroutine. Its position is kept for the next attempt at
+// the run.
 func (w *Worker) giveBack(a *attempt) {
 	a.suspended = false
 	a.outcome = a.returned()

@@ -67,7 +67,7 @@ func TestSuspend(t *testing.T) {
 		if last := int(testPatience/time.Second) + 3; !slices.Equal(began, []int{1, 1, last + 1}) {
 			t.Errorf("trainings began at epochs %v, want 1, 1 and %d", began, last+1)
 		}
-		const message = "training is suspended until the coordinator says that it still wants it"
+		const message = "training is suspended until the coordinator confirms the attempts"
 		if n := h.count(message); n != 1 {
 			t.Errorf("the log tells %d times of it, want once:\n%s", n, h.logs)
 		}
@@ -85,7 +85,7 @@ func TestShortLossSuspendsNothing(t *testing.T) {
 		h.comeBack()
 		p = h.connect(1)
 		p.reports(1, 1, 100)
-		if n := h.count("training is suspended until the coordinator says that it still wants it"); n != 0 {
+		if n := h.count("training is suspended until the coordinator confirms the attempts"); n != 0 {
 			t.Errorf("the training was suspended:\n%s", h.logs)
 		}
 	})
@@ -318,7 +318,7 @@ func TestStoodStill(t *testing.T) {
 				}
 			}
 		}
-		if n := h.count("training is suspended until the coordinator says that it still wants it"); n != 1 {
+		if n := h.count("training is suspended until the coordinator confirms the attempts"); n != 1 {
 			t.Errorf("the log tells %d times of it, want once:\n%s", n, h.logs)
 		}
 	})

@@ -13,14 +13,14 @@ import (
 	"trellis/trainer/dataset"
 )
 
-// ErrUnfit means that this worker can't train: what is wrong is here, and other workers may well do what it can't.
+// ErrUnfit means that this worker can't train, for a reason on this machine. Other workers may be able to.
 var ErrUnfit = errors.New("this worker can't train")
 
 // arithmetic is trainer.SelfTest, once for all workers of the process.
 var arithmetic = sync.OnceValue(trainer.SelfTest)
 
-// check says why this worker is not fit to train, nil if it is: whether it can keep data sets, and computes as all workers
-// do. Runs that it took otherwise would fail, one after another.
+// check returns an error if this worker can't store data sets, or does not compute the same results as all workers.
+// Otherwise the runs that it takes would fail, one after another.
 func (w *Worker) check() error {
 	if err := w.cache.Check(); err != nil {
 		return fmt.Errorf("%w: its cache can't be used: %w", ErrUnfit, err)
@@ -31,18 +31,18 @@ func (w *Worker) check() error {
 	return nil
 }
 
-// knows says whether this binary has a model. One of another version may have others.
+// knows says whether this binary has a model. Other versions may have other models.
 func knows(name string) bool {
 	return slices.ContainsFunc(trainer.Models(), func(m trainer.Model) bool { return m.Name == name })
 }
 
-// classOf says whose fault it is that a run could not be trained.
+// classOf returns the class of a failure to train a run.
 func classOf(err error) trellisv1.FailureClass {
 	var path *fs.PathError
 	var link *os.LinkError
 	switch {
 	case errors.Is(err, ErrUnfit), errors.As(err, &path), errors.As(err, &link):
-		// The only files that a run needs are those of the cache.
+		// The only files that a run needs are in the cache.
 		return trellisv1.FailureClass_FAILURE_CLASS_WORKER
 	case errors.Is(err, trainer.ErrInvalidConfig), errors.Is(err, dataset.ErrSplit), errors.Is(err, dataset.ErrTooLarge):
 		return trellisv1.FailureClass_FAILURE_CLASS_INPUT

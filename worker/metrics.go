@@ -9,8 +9,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// metrics are what a worker counts. Runs, epochs and images are counted as they are trained here, whatever becomes of
-// them at the coordinator.
+// metrics are a worker's metrics. Runs, epochs and images count when they are trained here, whether or not the
+// coordinator accepts them.
 type metrics struct {
 	epochs, images, sessions prometheus.Counter
 	busy                     prometheus.Gauge
@@ -30,20 +30,21 @@ func newMetrics(registerer prometheus.Registerer, slots int) (*metrics, error) {
 		})
 	}
 	m := &metrics{
-		epochs:   counter("epochs_total", "Epochs trained."),
-		images:   counter("images_total", "Images trained on, each as often as it was."),
-		sessions: counter("sessions_total", "Sessions that the coordinator has welcomed. All but the first are reconnects."),
-		busy:     gauge("slots_busy", "Slots in which a run is trained."),
+		epochs: counter("epochs_total", "Epochs trained."),
+		images: counter("images_total", "Images trained on, counting repetitions."),
+		sessions: counter("sessions_total", "Sessions that the coordinator has welcomed. All but the first are "+
+			"reconnects."),
+		busy: gauge("slots_busy", "Slots in which a run is being trained."),
 		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "trellis", Subsystem: "worker", Name: "runs_total",
 			Help: "Runs that have ended here, by outcome: success, failure, or return for those that were interrupted.",
 		}, []string{"outcome"}),
 		checkpoints: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "trellis", Subsystem: "worker", Name: "checkpoints_total",
-			Help: "Checkpoints that were to be uploaded, by result: uploaded, or failure for those that were given up.",
+			Help: "Checkpoints to upload, by result: uploaded, or failure for those that were given up.",
 		}, []string{"result"}),
 	}
-	all := gauge("slots", "Slots that the worker has.")
+	all := gauge("slots", "Slots of the worker.")
 	all.Set(float64(slots))
 	if registerer == nil {
 		return m, nil

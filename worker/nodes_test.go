@@ -102,7 +102,7 @@ func TestSeveralNodes(t *testing.T) {
 		if n := h.running.Load(); n != 1 {
 			t.Errorf("%d runs in training, want 1", n)
 		}
-		if n := h.count("lost the coordinator; trying again"); n < 6 {
+		if n := h.count("lost the coordinator; reconnecting"); n < 6 {
 			t.Errorf("the log tells %d times that the coordinator was lost", n)
 		}
 	})

@@ -12,20 +12,20 @@ import (
 // maxPositions is how many interrupted runs a worker remembers. A position of the paper's network takes about 1 MB.
 const maxPositions = 32
 
-// position is how far a run has been trained here. The zero value is its beginning.
+// position says how far a run has been trained here. The zero value is the beginning of the run.
 //
-// It holds the reports of the epochs up to the checkpoint that were trained here, not only the checkpoint: an attempt
-// that goes on from here sends them as its own. What became of them under the earlier attempt then does not matter,
-// whether they were recorded, refused, or recorded in a study that has been deleted since. Training is deterministic, so
-// they are what a fresh start would have given.
+// It has the checkpoint, and the reports of the epochs up to the checkpoint that were trained here. An attempt that
+// continues from here sends these reports as its own. So it does not matter whether the reports of the earlier attempt
+// were recorded, refused, or recorded in a study that has since been deleted. Training is deterministic, so a fresh
+// start would have given the same reports.
 type position struct {
 	checkpoint *trainer.Checkpoint
-	// reports are of consecutive epochs, the last of them the checkpoint's. Those before the first were trained by others,
-	// whose checkpoint the training began with.
+	// reports are of consecutive epochs, and the last is of the checkpoint's epoch. Epochs before the first were
+	// trained by others: training started from their checkpoint.
 	reports []trainer.Report
 }
 
-// epoch is the last one that has been trained.
+// epoch returns the last epoch that has been trained.
 func (p position) epoch() int {
 	if p.checkpoint == nil {
 		return 0
@@ -33,11 +33,11 @@ func (p position) epoch() int {
 	return p.checkpoint.Epoch()
 }
 
-// first is the epoch of the first report that an attempt will send which goes on from here.
+// first returns the epoch of the first report that an attempt sends if it continues from here.
 func (p position) first() int { return p.epoch() - len(p.reports) + 1 }
 
-// positions keeps those of the runs that were interrupted most recently, oldest first, in case one of them is assigned
-// to this worker again.
+// positions has the positions of the runs that were interrupted most recently, oldest first, in case one of them is
+// assigned to this worker again.
 type positions struct {
 	kept []keptPosition
 }
@@ -60,10 +60,10 @@ func (p *positions) keep(assignment *trellisv1.Assignment, at position) {
 	p.kept = append(p.kept, keptPosition{assignment.GetRun(), assignment.GetConfig(), at})
 }
 
-// take removes and returns where the assignment's run was interrupted. It is the beginning if the run is not known here
-// or what is known is of no use: if the assignment's checkpoint is further on, if reports are missing between those that
-// are recorded and those of the position, or if the configuration is not the very same, since other milestones ask for
-// test losses that the reports don't have.
+// take removes and returns the position where the assignment's run was interrupted. It returns the beginning if the run
+// is not known here, or if its position is of no use: if the assignment's checkpoint has more epochs, if reports are
+// missing between the recorded ones and those of the position, or if the configuration differs at all, because other
+// milestones need test losses that the reports don't have.
 func (p *positions) take(assignment *trellisv1.Assignment) position {
 	i := slices.IndexFunc(p.kept, func(k keptPosition) bool { return k.run == assignment.GetRun() })
 	if i < 0 {

@@ -10,7 +10,7 @@ import (
 	"trellis/trainer"
 )
 
-// pretrained names a checkpoint with whose best weights runs begin.
+// pretrained names a checkpoint whose best weights runs start from.
 type pretrained struct {
 	sha256 string
 	// size is in bytes.
@@ -23,7 +23,7 @@ func pretrainedOf(run *trellisv1.RunConfig) pretrained {
 
 func (p pretrained) LogValue() slog.Value { return slog.StringValue(p.sha256) }
 
-// fetchPretrained downloads a checkpoint that runs begin with.
+// fetchPretrained downloads a checkpoint that runs start from.
 func (s artifacts) fetchPretrained(ctx context.Context, named pretrained, moved func()) (*trainer.Checkpoint, error) {
 	content, err := s.download(ctx, named.sha256, named.size, moved)
 	if err != nil {
@@ -36,8 +36,9 @@ func (s artifacts) fetchPretrained(ctx context.Context, named pretrained, moved 
 	return checkpoint, nil
 }
 
-// getPretrained returns the checkpoint that a run begins with, nil if it begins with random weights. Without what it asks for,
-// a run must not be trained: unlike a checkpoint of its own, this one has an influence on its digits.
+// getPretrained returns the checkpoint that a run starts from, or nil if it starts from random weights. If the
+// checkpoint is not available, the run must not be trained: unlike its own checkpoints, this one influences its
+// results.
 func (w *Worker) getPretrained(ctx context.Context, run *trellisv1.RunConfig, steps *atomic.Uint64) (*trainer.Checkpoint, error) {
 	if run.GetPretrained() == "" {
 		return nil, nil

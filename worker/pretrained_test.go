@@ -107,12 +107,12 @@ func TestPretrainedNotToBeHad(t *testing.T) {
 		want  string
 	}{
 		{"missing", func(*harness, pretrained) pretrained { return pretrained{strings.Repeat("0", 64), 7} }, "no artifact 000"},
-		{"of another size", func(_ *harness, p pretrained) pretrained { return pretrained{p.sha256, p.size + 1} }, "damaged on the way"},
+		{"of another size", func(_ *harness, p pretrained) pretrained { return pretrained{p.sha256, p.size + 1} }, "damaged in transit"},
 		{"damaged", func(h *harness, p pretrained) pretrained {
 			content := h.coordinator.artifacts.get(p.sha256)
 			content[len(content)/2] ^= 1
 			return p
-		}, "damaged on the way"},
+		}, "damaged in transit"},
 		{"no checkpoint", func(h *harness, _ pretrained) pretrained {
 			return pretrained{h.coordinator.artifacts.put([]byte("weights")), 7}
 		}, "decode it"},

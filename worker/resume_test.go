@@ -195,10 +195,10 @@ func TestUnusableCheckpoint(t *testing.T) {
 			a.Checkpoint.Sha256, a.Checkpoint.Size = s.put(garbage), uint64(len(garbage))
 		}, 1, "corrupt", 1},
 		{"another run's", func(_ *artifactStore, a *trellisv1.Assignment) { a.Config.Parameters.Seed++ }, 1, "another run", 1},
-		{"later than recorded", func(_ *artifactStore, a *trellisv1.Assignment) { a.Epochs = 3 }, 1, "3 at most", 1},
+		{"later than recorded", func(_ *artifactStore, a *trellisv1.Assignment) { a.Epochs = 3 }, 1, "at most 3", 1},
 		{"later than the end", func(_ *artifactStore, a *trellisv1.Assignment) {
 			a.Config.Parameters.MaxEpochs = 3
-		}, 1, "3 at most", 1},
+		}, 1, "at most 3", 1},
 		{"unavailable once", func(s *artifactStore, _ *trellisv1.Assignment) {
 			s.downloading = func(call int, _ trellisv1.ArtifactService_DownloadArtifactServer) error {
 				if call == 1 {
@@ -236,7 +236,7 @@ func TestUnusableCheckpoint(t *testing.T) {
 				if began[len(began)-1] != test.began {
 					t.Errorf("trainings began at epochs %v, want %d at last", began, test.began)
 				}
-				const message = "can't go on from the checkpoint; beginning at epoch 1"
+				const message = "can't resume from the checkpoint; starting at epoch 1"
 				if n := h.count(message); n != 0 != (test.says != "") || !strings.Contains(h.logs.String(), test.says) {
 					t.Errorf("the log tells %d times that the checkpoint can't be used, want why: %s\n%s", n, test.says, h.logs)
 				}

@@ -19,11 +19,11 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// welcomeTimeout is how long the coordinator may take to answer a hello.
+// welcomeTimeout is how long the coordinator may take to respond to a hello.
 const welcomeTimeout = 10 * time.Second
 
-// retries is how gRPC spaces its attempts to connect, and the worker its attempts at a session or a download. The
-// jitter is large so that workers that lost the same coordinator do not come back all at once.
+// retries defines the delays between gRPC's attempts to connect, and between the worker's attempts to open a session or
+// to download. The jitter is large, so that workers that lost the same coordinator don't all come back together.
 var retries = backoff.Config{
 	BaseDelay:  100 * time.Millisecond,
 	Multiplier: 1.6,
@@ -31,7 +31,7 @@ var retries = backoff.Config{
 	MaxDelay:   5 * time.Second,
 }
 
-// retryDelay is how long to wait after so many failures in a row.
+// retryDelay returns how long to wait after a number of consecutive failures.
 func retryDelay(failures int) time.Duration {
 	if failures == 0 {
 		return 0
@@ -41,7 +41,7 @@ func retryDelay(failures int) time.Duration {
 	return time.Duration(delay * (1 + retries.Jitter*(2*rand.Float64()-1)))
 }
 
-// sleep returns early, with the cause, when ctx is done.
+// sleep waits. It returns early, with the cause, when ctx is done.
 func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -53,47 +53,47 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Reasons for which a session ends, besides those that gRPC gives.
+// Reasons why a session ends, besides those of gRPC.
 var (
 	errNoWelcome  = fmt.Errorf("no welcome within %v", welcomeTimeout)
 	errEnded      = errors.New("the coordinator ended the session")
-	errNotFirst   = errors.New("the first response is not a welcome")
-	errSecond     = errors.New("a second welcome")
-	errHeartbeat  = errors.New("a welcome without a heartbeat interval")
-	errStoodStill = errors.New("this process stood still")
+	errNotFirst   = errors.New("the first response was not a welcome")
+	errSecond     = errors.New("the coordinator sent a second welcome")
+	errHeartbeat  = errors.New("the welcome had no heartbeat interval")
+	errStoodStill = errors.New("this process was paused")
 )
 
-// session is one stream to the coordinator, from before it is opened until it has ended. Its goroutines read and write;
-// what they read and write is Run's affair.
+// session is one stream to the coordinator, from before it is opened until it has ended. Its goroutines read and write.
+// Run decides what to write, and handles what is read.
 type session struct {
 	// responses come in the order in which they were received.
 	responses chan *trellisv1.SessionResponse
-	// requests holds what the writer is to send next. Run fills it only while the writer is ready.
+	// requests has the next request for the writer. Run fills it only while the writer is ready.
 	requests chan *trellisv1.SessionRequest
 	// ready says that the writer has sent its request.
 	ready chan struct{}
-	// done gets the reason for which the session has ended, after everything else and exactly once.
+	// done receives the reason why the session has ended, after everything else and exactly once.
 	done chan error
-	// end makes the session end, for that reason.
+	// end ends the session for a reason.
 	end context.CancelCauseFunc
 
 	// The rest is Run's.
 
 	// node is the address of the coordinator's node at the other end, set before the first response.
 	node string
-	// welcomed says that the coordinator has answered the hello: from then on, it may be sent other requests.
+	// welcomed says that the coordinator has sent its welcome. Only then may other requests be sent.
 	welcomed bool
 	// idle says that the writer is ready for a request.
 	idle bool
-	// heartbeatDue and drainDue say that those messages are to be sent.
+	// heartbeatDue and drainDue say that these messages must be sent.
 	heartbeatDue, drainDue bool
 	// abandoned says that the session is being ended: nothing more is sent or taken from it.
 	abandoned bool
-	// left says that goodbye has been sent. The writer is never ready again after it.
+	// left says that goodbye has been sent. The writer is never ready again after that.
 	left bool
 }
 
-// openSession opens a session that begins with hello, after so many failures in a row. It returns at once.
+// openSession opens a session that begins with hello, after a number of consecutive failures. It returns immediately.
 func openSession(
 	ctx context.Context, client trellisv1.WorkerServiceClient, hello *trellisv1.Hello, failures int,
 ) *session {
@@ -116,8 +116,8 @@ func openSession(
 
 // run opens the stream and reads from it until it ends. It always returns a reason.
 //
-// The first try at a coordinator that is not there fails at once and says why. Later ones wait until gRPC, which keeps
-// trying to connect, has a connection.
+// If the coordinator is not there, the first attempt fails immediately and says why. Later attempts wait until gRPC,
+// which keeps trying to connect, has a connection.
 func (s *session) run(ctx context.Context, client trellisv1.WorkerServiceClient, failures int) error {
 	if err := sleep(ctx, retryDelay(failures)); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (s *session) run(ctx context.Context, client trellisv1.WorkerServiceClient,
 	err = s.read(ctx, stream, unwelcome)
 	s.end(err)
 	<-written
-	// A stream that was ended on purpose reports no more than that it was canceled.
+	// A stream that was ended on purpose only reports that it was canceled.
 	return context.Cause(ctx)
 }
 
@@ -167,7 +167,7 @@ func (s *session) write(ctx context.Context, stream trellisv1.WorkerService_Sess
 		select {
 		case request := <-s.requests:
 			if err := stream.Send(request); err != nil {
-				// The reader is told why, unless the fault is here: a request that could not be encoded.
+				// The reader learns why, unless the fault is here: a request that could not be encoded.
 				if !errors.Is(err, io.EOF) {
 					s.end(err)
 				}
@@ -188,7 +188,7 @@ func (s *session) write(ctx context.Context, stream trellisv1.WorkerService_Sess
 	}
 }
 
-// refused reports whether the coordinator will give the same answer however often it is asked.
+// refused reports whether the coordinator would give the same answer to every retry.
 func refused(err error) bool {
 	switch status.Code(err) {
 	case codes.FailedPrecondition, codes.InvalidArgument, codes.Unauthenticated, codes.PermissionDenied,
@@ -198,8 +198,8 @@ func refused(err error) bool {
 	return false
 }
 
-// reason is what a person needs of the error of a call: "dial tcp [::1]:7070: connect: connection refused", without
-// gRPC's wrapping.
+// reason returns the part of a call's error that people need: "dial tcp [::1]:7070: connect: connection refused",
+// without gRPC's wrapping.
 func reason(err error) string {
 	var answer interface {
 		error
@@ -208,7 +208,7 @@ func reason(err error) string {
 	if !errors.As(err, &answer) {
 		return err.Error()
 	}
-	// What wraps it stays.
+	// Text that wraps it is kept.
 	message := strings.Replace(err.Error(), answer.Error(), answer.GRPCStatus().Message(), 1)
 	message = strings.TrimPrefix(message, `connection error: desc = "`)
 	message = strings.TrimPrefix(message, "transport: Error while dialing: ")

@@ -44,7 +44,7 @@ func TestLostStream(t *testing.T) {
 		p.outcome(1)
 		p.acknowledgeOutcome(1)
 		p.quiet(time.Minute)
-		if n := h.count("lost the coordinator; trying again"); n != 2 {
+		if n := h.count("lost the coordinator; reconnecting"); n != 2 {
 			t.Errorf("the log tells %d times that the coordinator was lost, want 2:\n%s", n, h.logs)
 		}
 	})
@@ -160,7 +160,7 @@ func TestCoordinatorAway(t *testing.T) {
 		if len(dials) < 100 || len(dials) > 200 {
 			t.Errorf("%d tries in 10 minutes", len(dials))
 		}
-		const message = "coordinator is not there; trying again"
+		const message = "can't reach the coordinator; will retry"
 		if n := h.count(message); n != 1 || !strings.Contains(h.logs.String(), "connection refused") {
 			t.Errorf("the log tells %d times that the coordinator is not there, want once and why:\n%s", n, h.logs)
 		}
@@ -211,7 +211,7 @@ func TestSessionsThatFail(t *testing.T) {
 				if n := h.running.Load(); n != 0 {
 					t.Errorf("%d runs in training", n)
 				}
-				if n := h.count("coordinator is not there; trying again"); n != 1 {
+				if n := h.count("can't reach the coordinator; will retry"); n != 1 {
 					t.Errorf("the log tells %d times that the coordinator is not there, want once:\n%s", n, h.logs)
 				}
 				p := h.connect()

@@ -8,33 +8,34 @@ import (
 	"sync/atomic"
 )
 
-// maxShared is how many things of a kind are kept in memory for the next run.
+// maxShared is how many values of a kind are kept in memory for the next runs.
 const maxShared = 4
 
-// shared gives attempts what they train on and have in common: data sets, weights to begin with. Those that need the same one
-// share it.
+// shared provides values that attempts have in common: data sets and pretrained weights. Attempts that need the same
+// value share it.
 type shared[Key comparable, Value any] struct {
 	// ctx ends all downloads.
 	ctx context.Context
-	// fetch gets a value, from wherever it is.
+	// fetch gets a value.
 	fetch fetchFunc[Key, Value]
-	// noun is what a value is, for the log.
+	// noun says what a value is, for the log.
 	noun string
 	log  *slog.Logger
 
 	fetching sync.WaitGroup
 
 	mu sync.Mutex
-	// entries are those most recently begun, newest last. Attempts hold on to what they train on by themselves.
+	// entries are the values requested most recently, newest last. Attempts keep references to the values that they
+	// use.
 	entries []*sharedEntry[Key, Value]
 	// waiting has the steps of the attempts that wait for a value.
 	waiting map[*atomic.Uint64]bool
 }
 
-// fetchFunc gets the value of a key, and calls moved again and again while it does.
+// fetchFunc gets the value of a key, and calls moved whenever it makes progress.
 type fetchFunc[Key comparable, Value any] func(ctx context.Context, key Key, moved func()) (Value, error)
 
-// sharedEntry is a value that is there, or on its way.
+// sharedEntry is a value that is there, or that is being fetched.
 type sharedEntry[Key comparable, Value any] struct {
 	key Key
 	// done is closed when value or err is set.
@@ -49,8 +50,9 @@ func newShared[Key comparable, Value any](
 	return &shared[Key, Value]{ctx: ctx, log: log, noun: noun, fetch: fetch, waiting: map[*atomic.Uint64]bool{}}
 }
 
-// get returns the value of a key, fetching it if nobody has. A download goes on when ctx ends, since others
-// may wait for it. Until it is there, whatever is downloaded counts as steps: who waits for its turn does not hang.
+// get returns the value of a key, and fetches it if nobody has. A download continues when ctx is done, because others
+// may wait for it. Until the value is there, progress of any download counts as steps, so an attempt that waits its
+// turn does not count as hung.
 func (s *shared[Key, Value]) get(ctx context.Context, key Key, steps *atomic.Uint64) (Value, error) {
 	s.wait(steps)
 	defer s.waited(steps)
@@ -108,23 +110,23 @@ func (s *shared[Key, Value]) entry(key Key) *sharedEntry[Key, Value] {
 	return entry
 }
 
-// drop forgets a value that could not be had, so that the next attempt tries again.
+// drop removes a value that could not be fetched, so that the next attempt tries again.
 func (s *shared[Key, Value]) drop(entry *sharedEntry[Key, Value]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.entries = slices.DeleteFunc(s.entries, func(e *sharedEntry[Key, Value]) bool { return e == entry })
 }
 
-// load fetches a value, again and again while that may help.
+// load fetches a value, with retries as long as they may help.
 func (s *shared[Key, Value]) load(key Key) (value Value, err error) {
 	err = retry(s.ctx, func() (err error) {
 		value, err = s.fetch(s.ctx, key, s.moved)
 		return err
 	}, func(err error) {
-		s.log.Warn("could not fetch what a run needs; trying again", s.noun, key, "error", reason(err))
+		s.log.Warn("could not fetch what a run needs; will retry", s.noun, key, "error", reason(err))
 	})
 	return value, err
 }
 
-// close returns when all downloads have ended, for which their context must end.
+// close returns when all downloads have ended. Their context must end first.
 func (s *shared[Key, Value]) close() { s.fetching.Wait() }

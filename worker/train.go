@@ -12,18 +12,18 @@ import (
 	"trellis/trainer"
 )
 
-// Why training is interrupted, besides that the attempt has ended.
+// Reasons why training is interrupted, besides the end of the attempt.
 var (
-	errDraining  = errors.New("the worker drains")
-	errSuspended = errors.New("the coordinator is out of reach")
+	errDraining  = errors.New("the worker is draining")
+	errSuspended = errors.New("the coordinator can't be reached")
 )
 
-// work is the goroutine of an attempt's training: it waits for a slot, trains, and passes reports and the outcome to
-// Run. It starts at a position, or where the assignment says. When it has ended, so have the uploads of the checkpoints
-// taken, unless the training is only suspended.
+// work is the goroutine of an attempt's training. It waits for a slot, trains, and passes reports and the outcome to
+// Run. It starts from a position, or where the assignment says. When it has ended, the uploads of its checkpoints have
+// ended too, unless training is only suspended.
 func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 	last := event{attempt: a, position: from}
-	// A stopped attempt may keep its slot for another step while the next one is here already. Who has no slot waits.
+	// A stopped attempt may keep its slot for another step while the next attempt is already here. So wait for a slot.
 	select {
 	case w.slots <- struct{}{}:
 		w.metrics.busy.Inc()
@@ -33,13 +33,14 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 		w.metrics.busy.Dec()
 		switch {
 		case err == nil:
-			log.Log(ctx, logLevel(a.assignment), "trained", "epochs", result.Epochs, "validation_loss", result.BestValidationLoss)
+			log.Log(ctx, logLevel(a.assignment), "trained", "epochs", result.Epochs, "validation_loss",
+				result.BestValidationLoss)
 			last.outcome = a.succeeded(result)
 		case ctx.Err() != nil:
 			log.Debug("stopped", "epochs", last.position.epoch(), "reason", context.Cause(ctx))
 			last.outcome = a.returned()
 		case errors.Is(err, errNotServed):
-			log.Warn("handed back: the coordinator does not have its data set", "error", err)
+			log.Warn("returned a run: the coordinator does not have its data set", "error", err)
 			last.outcome, last.handedBack = a.returned(), true
 		default:
 			log.Error("training failed", "error", err)
@@ -55,14 +56,14 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 	case last.outcome.GetReturn() == nil:
 		a.uploads.finish()
 	case context.Cause(ctx) == errDraining:
-		// Whoever gets the run next is to train nothing twice.
+		// The next worker that gets the run should train nothing twice.
 		a.uploads.offerLast(last.position.checkpoint)
 		a.uploads.finish()
 	}
 	w.events.put(last)
 }
 
-// train trains the run and keeps position up to date. A panic is an error like any other.
+// train trains the run and updates position. It turns a panic into an error.
 func (w *Worker) train(ctx context.Context, a *attempt, position *position, log *slog.Logger) (
 	result trainer.Result, err error,
 ) {
@@ -74,7 +75,7 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 	}()
 	run := a.assignment.GetConfig()
 	if run.GetNumerics() != trainer.NumericsVersion {
-		return result, fmt.Errorf("run needs version %q of the arithmetic, this worker has %q", run.GetNumerics(),
+		return result, fmt.Errorf("run needs version %q of the arithmetic, but this worker has %q", run.GetNumerics(),
 			trainer.NumericsVersion)
 	}
 	if !knows(run.GetModel()) {
@@ -111,7 +112,7 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 	return result, err
 }
 
-// trainFrom trains the run from a position on.
+// trainFrom trains the run from a position.
 func (w *Worker) trainFrom(
 	ctx context.Context, a *attempt, config trainer.Config, position *position, log *slog.Logger,
 ) (trainer.Result, error) {
@@ -140,7 +141,7 @@ func (w *Worker) trainFrom(
 	})
 }
 
-// logLevel is at which level an ordinary run is told of. Synthetic ones come by the thousand a second.
+// logLevel returns the level at which ordinary runs are logged. There may be thousands of synthetic runs a second.
 func logLevel(assignment *trellisv1.Assignment) slog.Level {
 	if assignment.GetConfig().GetModel() == trainer.Synthetic {
 		return slog.LevelDebug
@@ -148,8 +149,8 @@ func logLevel(assignment *trellisv1.Assignment) slog.Level {
 	return slog.LevelInfo
 }
 
-// fetchCheckpoint gets the checkpoint that the assignment names. It is nil if there is none that can be used: the run
-// begins at its beginning then. The error is ctx's.
+// fetchCheckpoint gets the checkpoint that the assignment names. It returns nil if there is no usable checkpoint: the
+// run then starts from the beginning. The error is that of ctx.
 func (w *Worker) fetchCheckpoint(ctx context.Context, a *attempt, log *slog.Logger) (*trainer.Checkpoint, error) {
 	named := a.assignment.GetCheckpoint()
 	var content []byte
@@ -158,7 +159,7 @@ func (w *Worker) fetchCheckpoint(ctx context.Context, a *attempt, log *slog.Logg
 		content, err = w.artifacts.download(ctx, named.GetSha256(), named.GetSize(), func() { a.steps.Add(1) })
 		return err
 	}, func(err error) {
-		log.Warn("could not get the checkpoint to go on from; trying again", "epoch", named.GetEpoch(),
+		log.Warn("could not get the checkpoint to resume from; will retry", "epoch", named.GetEpoch(),
 			"sha256", named.GetSha256(), "error", reason(err))
 	})
 	if ctx.Err() != nil {
@@ -168,10 +169,10 @@ func (w *Worker) fetchCheckpoint(ctx context.Context, a *attempt, log *slog.Logg
 	if err == nil {
 		err = checkpoint.UnmarshalBinary(content)
 	}
-	// Later epochs than those that are recorded would leave a gap, which could never be filled.
+	// A checkpoint of a later epoch than those recorded would leave a gap that could never be filled.
 	limit := int(min(a.assignment.GetEpochs(), a.assignment.GetConfig().GetParameters().GetMaxEpochs()))
 	if err == nil && checkpoint.Epoch() > limit {
-		err = fmt.Errorf("it is of epoch %d, want %d at most", checkpoint.Epoch(), limit)
+		err = fmt.Errorf("it is of epoch %d, want at most %d", checkpoint.Epoch(), limit)
 	}
 	if err != nil {
 		w.logUnusable(log, a, err)
@@ -182,11 +183,11 @@ func (w *Worker) fetchCheckpoint(ctx context.Context, a *attempt, log *slog.Logg
 
 func (w *Worker) logUnusable(log *slog.Logger, a *attempt, err error) {
 	named := a.assignment.GetCheckpoint()
-	log.Warn("can't go on from the checkpoint; beginning at epoch 1", "epoch", named.GetEpoch(),
+	log.Warn("can't resume from the checkpoint; starting at epoch 1", "epoch", named.GetEpoch(),
 		"sha256", named.GetSha256(), "error", reason(err))
 }
 
-// TrainerConfig is the run in the trainer's terms, without its data and the weights that it begins with.
+// TrainerConfig returns the trainer's configuration for the run, without its data and pretrained weights.
 func TrainerConfig(run *trellisv1.RunConfig) trainer.Config {
 	parameters := run.GetParameters()
 	config := trainer.Config{

@@ -12,38 +12,38 @@ import (
 )
 
 const (
-	// maxUploads is how many checkpoints of an attempt may wait for their upload. The training waits where more of them
-	// can't be left out.
+	// maxUploads is how many checkpoints of an attempt may wait for their upload. If there are more that can't be
+	// skipped, training waits.
 	maxUploads = 8
-	// lastUploadTimeout is how long an attempt's outcome waits for its checkpoints while there is a session, and
-	// drainUploadTimeout is how long when the worker drains.
+	// lastUploadTimeout is how long an attempt's outcome waits for its checkpoints while there is a session.
+	// drainUploadTimeout is how long it waits when the worker drains.
 	lastUploadTimeout  = time.Minute
 	drainUploadTimeout = 10 * time.Second
 )
 
-// uploads brings the checkpoints of one attempt to the coordinator. Those at milestones and at the run's end always, for
-// the sake of their weights; between them one whenever enough time has passed since the last one, if none is on its way.
-// The zero value takes no checkpoints: see open.
+// uploads uploads the checkpoints of one attempt. Those at milestones and at the run's end are always uploaded, because
+// of their weights. In between, one is uploaded when enough time has passed since the last one and no upload is in
+// progress. The zero value takes no checkpoints: see open.
 //
-// Training never waits for an upload. It encodes a checkpoint into memory that is used again; a goroutine, which is
-// started with the first one, sends it. What can't be sent is given up after a while: a checkpoint is never worth a run.
-// The coordinator is told if it would have kept the weights.
+// Training never waits for an upload. It encodes a checkpoint into reused memory, and a goroutine, which is started
+// with the first checkpoint, sends it. A checkpoint that can't be sent is given up after a while, because the run is
+// more important. The coordinator is told if it would have kept the weights.
 type uploads struct {
 	worker  *Worker
 	attempt *attempt
 
-	// config is the run's.
+	// config is the run's configuration.
 	config *trainer.Config
-	// last is when the last checkpoint was taken, or the attempt began, and epoch is its epoch.
+	// last is when the last checkpoint was taken, or when the attempt began. epoch is its epoch.
 	last  time.Time
 	epoch int
 
-	// queue is nil before the first checkpoint. Free has the memory of those that have been sent.
+	// queue is nil before the first checkpoint. free has the memory of checkpoints that have been sent.
 	queue chan encoded
 	free  chan []byte
-	// pending counts those that wait or are on their way.
+	// pending counts the checkpoints that wait or are being sent.
 	pending atomic.Int32
-	// done is closed when the goroutine has ended, which cancel makes it do.
+	// done is closed when the goroutine has ended. cancel makes it end.
 	done   chan struct{}
 	cancel context.CancelFunc
 }
@@ -54,10 +54,10 @@ type encoded struct {
 	content []byte
 }
 
-// open says whose uploads they are.
+// open sets the worker and the attempt that the uploads belong to.
 func (u *uploads) open(w *Worker, a *attempt) { u.worker, u.attempt = w, a }
 
-// begin says that training begins, or goes on.
+// begin says that training starts, or continues.
 func (u *uploads) begin(config *trainer.Config, now time.Time) {
 	u.config = config
 	if u.last.IsZero() {
@@ -65,7 +65,8 @@ func (u *uploads) begin(config *trainer.Config, now time.Time) {
 	}
 }
 
-// offer takes the checkpoint if it is due. The error is ctx's, while there is no room for one that can't be left out.
+// offer takes the checkpoint if it is due. If there is no room for one that can't be skipped, it waits. The error is
+// that of ctx.
 func (u *uploads) offer(ctx context.Context, checkpoint *trainer.Checkpoint) error {
 	interval := time.Duration(u.worker.checkpointInterval.Load())
 	if interval == 0 {
@@ -78,7 +79,7 @@ func (u *uploads) offer(ctx context.Context, checkpoint *trainer.Checkpoint) err
 	return u.take(ctx, checkpoint, summary)
 }
 
-// report says what has become of a checkpoint: it has been saved under a digest, or is missing for a reason.
+// report tells Run the result of an upload: the checkpoint was saved with a digest, or is missing for a reason.
 func (u *uploads) report(of encoded, digest, missing string) {
 	checkpoint := &trellisv1.Checkpoint{Epoch: uint32(of.summary.Epoch), BestEpoch: uint32(of.summary.BestEpoch)}
 	if missing == "" {
@@ -93,20 +94,20 @@ func (u *uploads) report(of encoded, digest, missing string) {
 	}})
 }
 
-// isKept says whether the coordinator wants a checkpoint for its weights: at a milestone, and at the run's end.
+// isKept says whether the coordinator keeps a checkpoint for its weights: at a milestone, and at the run's end.
 func (u *uploads) isKept(s trainer.Summary) bool {
 	return s.Weights > 0 && (s.Stopped || s.Epoch == u.config.MaxEpochs || slices.Contains(u.config.Milestones, s.Epoch))
 }
 
-// offerLast takes the checkpoint of training that has been interrupted, nil if there is none, unless it has been taken
-// or is not worth the time, or would have to wait for room.
+// offerLast takes the checkpoint of training that has been interrupted, or nil if there is none. It skips a checkpoint
+// that has already been taken, is not worth the time, or would have to wait for room.
 func (u *uploads) offerLast(checkpoint *trainer.Checkpoint) {
 	if checkpoint == nil || u.config == nil || u.worker.checkpointInterval.Load() == 0 ||
 		u.queue != nil && len(u.queue) == cap(u.queue) {
 		return
 	}
 	if summary := checkpoint.Summary(); summary.Weights > 0 && summary.Epoch > u.epoch {
-		// It fails if the attempt has ended: nobody wants its checkpoint then.
+		// It fails if the attempt has ended: then nobody needs its checkpoint.
 		_ = u.take(u.attempt.ctx, checkpoint, summary)
 	}
 }
@@ -172,7 +173,7 @@ func (u *uploads) send(ctx context.Context, next encoded) {
 		digest, err = u.worker.artifacts.upload(ctx, next.content, func() { steps.Add(1) })
 		return err
 	}, func(err error) {
-		log.Warn("could not upload a checkpoint; trying again", "error", reason(err))
+		log.Warn("could not upload a checkpoint; will retry", "error", reason(err))
 	})
 	switch {
 	case err == nil:
@@ -180,19 +181,19 @@ func (u *uploads) send(ctx context.Context, next encoded) {
 		u.report(next, digest, "")
 	case ctx.Err() == nil:
 		u.worker.metrics.checkpoints.WithLabelValues("failure").Inc()
-		log.Warn("gave up the upload of a checkpoint", "error", reason(err))
+		log.Warn("gave up uploading a checkpoint", "error", reason(err))
 		u.report(next, "", reason(err))
 	case u.attempt.ctx.Err() == nil:
 		u.report(next, "", errLate.Error()) // finish counts and logs it.
 	}
 }
 
-// errLate is why a checkpoint is missing whose upload was not waited for any longer.
+// errLate is the reason of a missing checkpoint whose upload took too long.
 var errLate = errors.New("the upload took too long")
 
-// finish waits until all that was taken has been sent or given up, but no longer than lastUploadTimeout, or
-// drainUploadTimeout once the worker drains. Time without a session does not count: without one, the outcome could not be
-// sent either. Nothing can be taken afterwards.
+// finish waits until all checkpoints have been sent or given up, for at most lastUploadTimeout, or drainUploadTimeout
+// once the worker drains. Time without a session does not count: without one, the outcome could not be sent either. No
+// checkpoints can be taken afterwards.
 func (u *uploads) finish() {
 	if u.queue == nil {
 		return
@@ -223,6 +224,6 @@ func (u *uploads) finish() {
 		u.report(next, "", errLate.Error())
 	}
 	u.worker.metrics.checkpoints.WithLabelValues("failure").Add(float64(left))
-	u.worker.log.Warn("gave up the upload of checkpoints", "study", u.attempt.assignment.GetStudy(),
+	u.worker.log.Warn("gave up uploading checkpoints", "study", u.attempt.assignment.GetStudy(),
 		"run", u.attempt.assignment.GetRun(), "attempt", u.attempt.number(), "checkpoints", left, "after", timeout)
 }

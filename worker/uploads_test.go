@@ -288,7 +288,7 @@ func TestUploadErrors(t *testing.T) {
 				if uploads, _ := h.coordinator.artifacts.calls(); uploads != test.uploads {
 					t.Errorf("%d uploads, want %d", uploads, test.uploads)
 				}
-				gaveUp := h.count("gave up the upload of a checkpoint") + h.count("gave up the upload of checkpoints")
+				gaveUp := h.count("gave up uploading a checkpoint") + h.count("gave up uploading checkpoints")
 				if (gaveUp == 1) != (test.want == "r1 m1") || gaveUp > 1 {
 					t.Errorf("the log tells %d times of a checkpoint given up:\n%s", gaveUp, h.logs)
 				}

@@ -21,17 +21,17 @@ import (
 )
 
 var (
-	// ErrRefused means that the coordinator will not work with this worker however often it is asked.
+	// ErrRefused means that the coordinator refuses this worker, and would refuse every retry.
 	ErrRefused = errors.New("the coordinator refuses this worker")
-	// ErrNotHandedBack means that a drain has ended without the coordinator: it was away for longer than it waits for a
-	// worker. It gives the runs to others by itself.
-	ErrNotHandedBack = errors.New("the coordinator is not there to take the runs back")
+	// ErrNotHandedBack means that a drain has ended without the coordinator, which was away for longer than a lease.
+	// The coordinator gives the runs to others by itself.
+	ErrNotHandedBack = errors.New("the coordinator was not there to take the runs back")
 )
 
-// connectionAlive finds out within 15 s that a connection is dead. The coordinator allows pings every 10 s.
+// connectionAlive detects a dead connection within 15 s. The coordinator allows pings every 10 s.
 var connectionAlive = keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}
 
-// Worker trains runs for a coordinator. See the package's documentation.
+// Worker trains runs for a coordinator. See the package documentation.
 type Worker struct {
 	config Config
 	name   string
@@ -47,48 +47,48 @@ type Worker struct {
 	slots chan struct{}
 	// events come from the attempts' goroutines.
 	events *events
-	// goroutines are the attempts'.
+	// goroutines counts the attempts' goroutines.
 	goroutines sync.WaitGroup
 	data       *shared[string, *dataset.Data]
 	pretrained *shared[pretrained, *trainer.Checkpoint]
 	artifacts  artifacts
-	// cache keeps data sets on disk.
+	// cache stores data sets on disk.
 	cache *dataset.Cache
-	// connected says that there is a welcomed session.
+	// connected says that there is a session with a welcome.
 	connected atomic.Bool
-	// checkpointInterval is how often a run's checkpoint is uploaded, a time.Duration. 0: never.
+	// checkpointInterval is how often a run's checkpoint is uploaded, as a time.Duration. 0: never.
 	checkpointInterval atomic.Int64
 
-	// The rest is Run's.
+	// Run owns the fields below.
 
-	// ctx ends all that the worker does.
+	// ctx ends everything that the worker does.
 	ctx     context.Context
 	client  trellisv1.WorkerServiceClient
 	session *session
-	// node is the coordinator's node that the last session was with.
+	// node is the address of the coordinator's node of the last session.
 	node string
-	// attempts are those that the coordinator has leased to this worker, in the order in which they came.
+	// attempts are the attempts that the coordinator has assigned to this worker, in the order of arrival.
 	attempts  []*attempt
 	positions positions
 	draining  bool
-	// unfit is why the worker leaves by itself, nil as long as it is fit to train.
+	// unfit is the error because of which the worker leaves by itself. It is nil as long as the worker can train.
 	unfit error
-	// failures counts sessions that have failed since the last one that lasted for a heartbeat.
+	// failures counts the sessions that have failed since the last one that lasted for a heartbeat.
 	failures int
-	// lease is how long the coordinator waits for a worker that is silent.
+	// lease is how long the coordinator waits for a silent worker.
 	lease time.Duration
-	// heartbeat ticks while the session is welcomed.
+	// heartbeat ticks while there is a session with a welcome.
 	heartbeat <-chan time.Time
 	// fence fires when the worker has been without a session for longer than its patience.
 	fence <-chan time.Time
-	// clock ticks, so that the time since it was looked at last, awake, shows whether the process has stood still.
+	// clock ticks. The time since the last tick, awake, shows whether the process was paused.
 	clock <-chan time.Time
 	awake time.Time
-	// giveUp fires when a drain has waited for the coordinator long enough.
+	// giveUp fires when a drain has waited long enough for the coordinator.
 	giveUp <-chan time.Time
 }
 
-// New makes a worker. Run sets it to work.
+// New returns a worker. Call Run to start it.
 func New(config Config) (*Worker, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("configure worker: %w", err)
@@ -112,22 +112,22 @@ func New(config Config) (*Worker, error) {
 	}, nil
 }
 
-// Name is the worker's name, unique to this Worker.
+// Name returns the worker's name, which is unique to this Worker.
 func (w *Worker) Name() string { return w.name }
 
-// Drain makes the worker leave: it takes no more runs, stops those that it trains, hands them back and says goodbye.
-// Then Run returns. Drain returns at once, and may be called at any time and more than once.
+// Drain makes the worker leave: it takes no more runs, stops those that it trains, returns them and says goodbye. Then
+// Run returns. Drain returns immediately. It may be called at any time, and more than once.
 func (w *Worker) Drain() {
 	w.drainOnce.Do(func() { close(w.drain) })
 }
 
-// Run works for the coordinator until ctx is done or the worker is drained. It waits for a coordinator that is not
-// there, and comes back to one that was lost, for as long as it takes.
+// Run works for the coordinator until ctx is done or the worker is drained. It waits forever for a coordinator that is
+// not there, and reconnects to one that was lost.
 //
-// It returns nil after a drain, ErrNotHandedBack after one that the coordinator missed, ctx's cause once ctx is done,
-// ErrUnfit if this worker can't train, whether that shows at the start or later, and an error wrapping ErrRefused if the coordinator will have nothing to do with this worker: protocol or
-// arithmetic of another version, invalid configuration, no permission. No training goes on after it has returned. Run
-// is called once.
+// Run returns nil after a drain, ErrNotHandedBack after a drain that the coordinator missed, and ctx's cause when ctx
+// is done. It returns ErrUnfit if this worker can't train, either at the start or later. It returns an error that wraps
+// ErrRefused if the coordinator refuses this worker: another version of the protocol or the arithmetic, an invalid
+// configuration, or no permission. No training continues after Run has returned. Call Run only once.
 func (w *Worker) Run(ctx context.Context) error {
 	options := append([]grpc.DialOption{
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retries, MinConnectTimeout: retries.MaxDelay}),
@@ -168,7 +168,7 @@ func (w *Worker) finish(cancel context.CancelFunc) {
 	w.pretrained.close()
 }
 
-// loop handles whatever happens next, until there is nothing more to do.
+// loop handles events until there is nothing more to do.
 func (w *Worker) loop() error {
 	drain := w.drain
 	for {
@@ -197,12 +197,12 @@ func (w *Worker) loop() error {
 		case <-w.session.ready:
 			w.session.idle = true
 		case <-w.heartbeat:
-			// Only now: a session that ends as soon as it has begun must not be tried again and again without a pause.
+			// Reset this only now: if sessions end as soon as they begin, they must not be retried without a pause.
 			w.failures = 0
 			w.session.heartbeatDue = true
 		case <-w.clock:
 		case <-w.fence:
-			w.suspend("the coordinator is out of reach")
+			w.suspend("the coordinator can't be reached")
 		case err := <-w.session.done:
 			last := w.session
 			w.session = nil
@@ -217,13 +217,13 @@ func (w *Worker) loop() error {
 			if w.session.left {
 				return nil
 			}
-			return fmt.Errorf("hand back %d runs to coordinator at %s: %w", len(w.attempts), w.config.Coordinator,
+			return fmt.Errorf("return %d runs to coordinator at %s: %w", len(w.attempts), w.config.Coordinator,
 				ErrNotHandedBack)
 		}
 	}
 }
 
-// open starts a session that says what the worker holds.
+// open starts a session, and says in it what the worker holds.
 func (w *Worker) open() {
 	hello := &trellisv1.Hello{
 		Protocol:  trellisv1.SessionProtocol,
@@ -242,12 +242,12 @@ func (w *Worker) open() {
 	w.session = openSession(w.ctx, w.client, hello, w.failures)
 }
 
-// reopen opens another session after one has ended. Who looks after the worker is told once.
+// reopen opens another session after one has ended. It logs this once.
 func (w *Worker) reopen(last *session, err error) {
 	switch {
 	case last.welcomed:
 		if !last.abandoned {
-			w.log.Warn("lost the coordinator; trying again", "coordinator", w.coordinator(), "error", reason(err),
+			w.log.Warn("lost the coordinator; reconnecting", "coordinator", w.coordinator(), "error", reason(err),
 				"runs", len(w.attempts))
 		}
 		w.connected.Store(false)
@@ -255,7 +255,7 @@ func (w *Worker) reopen(last *session, err error) {
 			w.fence = time.After(patience)
 		}
 	case w.failures == 0:
-		w.log.Warn("coordinator is not there; trying again", "coordinator", w.config.Coordinator, "error", reason(err))
+		w.log.Warn("can't reach the coordinator; will retry", "coordinator", w.config.Coordinator, "error", reason(err))
 	}
 	w.failures++
 	w.heartbeat = nil
@@ -265,7 +265,7 @@ func (w *Worker) reopen(last *session, err error) {
 	w.open()
 }
 
-// coordinator is the address of the coordinator, or of the node of it that the last session was with.
+// coordinator returns the address of the coordinator, or of its node of the last session.
 func (w *Worker) coordinator() string {
 	if strings.Contains(w.config.Coordinator, ",") && w.node != "" {
 		return w.node
@@ -273,7 +273,7 @@ func (w *Worker) coordinator() string {
 	return w.config.Coordinator
 }
 
-// startDrain stops all training. Its outcomes hand the runs back.
+// startDrain stops all training. The outcomes return the runs.
 func (w *Worker) startDrain() {
 	w.log.Info("draining", "runs", len(w.attempts))
 	w.draining = true
@@ -289,7 +289,7 @@ func (w *Worker) startDrain() {
 	}
 }
 
-// handleEvent takes over what an attempt has reported. Of an attempt that has been forgotten, nothing is sent.
+// handleEvent handles what an attempt has reported. Nothing is sent for an attempt that has been forgotten.
 func (w *Worker) handleEvent(e event) {
 	a := e.attempt
 	switch {
@@ -300,14 +300,14 @@ func (w *Worker) handleEvent(e event) {
 	default:
 		w.ended(a, e.outcome, e.position, e.handedBack)
 		if e.unfit != nil && !w.draining {
-			w.log.Error("this worker is not fit to train any more", "error", e.unfit)
+			w.log.Error("this worker can no longer train", "error", e.unfit)
 			w.unfit = e.unfit
 			w.startDrain()
 		}
 	}
 }
 
-// ended notes that an attempt's goroutine has ended. Training that was only suspended has no outcome yet.
+// ended records that an attempt's goroutine has ended. If training was only suspended, there is no outcome yet.
 func (w *Worker) ended(a *attempt, outcome *trellisv1.Outcome, at position, handedBack bool) {
 	a.working = false
 	interrupted := outcome.GetReturn() != nil
@@ -326,7 +326,7 @@ func (w *Worker) ended(a *attempt, outcome *trellisv1.Outcome, at position, hand
 	}
 }
 
-// assign begins an attempt. It waits for a slot if it must: where the attempt before it is stopping.
+// assign starts an attempt. The attempt waits for a slot if the one before it is still stopping.
 func (w *Worker) assign(assignment *trellisv1.Assignment) {
 	if w.find(assignment.GetAttempt()) != nil {
 		return
@@ -343,12 +343,13 @@ func (w *Worker) assign(assignment *trellisv1.Assignment) {
 	w.start(a)
 }
 
-// start lets a goroutine train, from the attempt's position on.
+// start starts a goroutine that trains from the attempt's position.
 func (w *Worker) start(a *attempt) {
 	from := a.position
 	a.position, a.working = position{}, true
 	if from.checkpoint == nil {
-		// It may begin elsewhere than before, where a checkpoint could not be had: reports are of consecutive epochs.
+		// If the checkpoint could not be fetched, it may start at another epoch than before. Reports must be of
+		// consecutive epochs.
 		a.reports, a.sent, a.epoch = nil, 0, 0
 	}
 	ctx, interrupt := context.WithCancelCause(a.ctx)

@@ -11,10 +11,10 @@ import (
 	"unicode"
 )
 
-// ErrAddress means that a text is not the address of a coordinator, nor a list of such addresses.
+// ErrAddress means that a text is neither the address of a coordinator nor a list of such addresses.
 var ErrAddress = errors.New("not an address of a coordinator")
 
-// addressError is an ErrAddress that says what is wrong. The sentinel's own text would add nothing to it.
+// addressError is an ErrAddress that says what is wrong, without the text of ErrAddress.
 type addressError string
 
 func (e addressError) Error() string { return string(e) }
@@ -23,15 +23,15 @@ func (e addressError) Unwrap() error { return ErrAddress }
 
 func refusef(format string, args ...any) error { return addressError(fmt.Sprintf(format, args...)) }
 
-// defaultPort is the port of an address that is suggested in place of one without.
+// defaultPort is the port in suggestions for an address without a port.
 const defaultPort = "7070"
 
-// resolvers are the schemes that gRPC resolves. An address with another one, or with a misspelled one, would be looked up
-// as a host's name again and again, as if the coordinator were away.
+// resolvers are the schemes that gRPC resolves. With an unknown or misspelled scheme, gRPC would look the address up as
+// a host name again and again, as if the coordinator were away.
 var resolvers = []string{"dns", "passthrough", "unix", "unix-abstract"}
 
-// Nodes splits a list of addresses, of which there is at least one. The error wraps ErrAddress, and says which of them is
-// wrong and what would be right.
+// Nodes splits a list of at least one address. Its error wraps ErrAddress, and says which address is wrong and what
+// would be right.
 func Nodes(addresses string) ([]string, error) {
 	if strings.TrimSpace(addresses) == "" {
 		return nil, refusef("the address is empty: use host:%s", defaultPort)
@@ -59,14 +59,14 @@ func Nodes(addresses string) ([]string, error) {
 	return nodes, nil
 }
 
-// isTarget reports whether an address that is right names the resolver that understands it.
+// isTarget reports whether a valid address names a resolver.
 func isTarget(address string) bool {
 	scheme, _, _ := strings.Cut(address, ":")
 	_, rest, hasPath := strings.Cut(address, ":/")
 	return slices.Contains(resolvers, scheme) && (hasPath && rest != "" || strings.HasPrefix(scheme, "unix"))
 }
 
-// wrong says what is wrong with an address, and what would be right. It is empty if nothing is.
+// wrong returns what is wrong with an address and what would be right, or "" if it is valid.
 func wrong(address string) string {
 	if strings.ContainsFunc(address, unicode.IsSpace) {
 		return "has a space in it"
@@ -76,8 +76,8 @@ func wrong(address string) string {
 	case isTarget(address):
 		return wrongTarget(address)
 	case hasScheme && slices.Contains(resolvers, strings.ToLower(scheme)):
-		// Theirs are in lower case, and their path begins with a third slash.
-		return "names a resolver in another way than dns:///" + suggestion(rest)
+		// Schemes of resolvers are in lower case, and the path begins with a third slash.
+		return "names a resolver incorrectly: use dns:///" + suggestion(rest)
 	case hasScheme:
 		return fmt.Sprintf("begins with %s://: use %s", scheme, suggestion(rest))
 	case strings.ContainsAny(address, "/?#"):
@@ -88,7 +88,7 @@ func wrong(address string) string {
 	return wrongHostPort(address)
 }
 
-// wrongTarget is wrong for an address that names its resolver.
+// wrongTarget is like wrong, for an address that names its resolver.
 func wrongTarget(address string) string {
 	target, err := url.Parse(address)
 	if err != nil {
@@ -102,7 +102,7 @@ func wrongTarget(address string) string {
 		return ""
 	}
 	if path == "" {
-		// "dns://host:7070": what stands there is the name server.
+		// In "dns://host:7070", host:7070 is the name server.
 		return fmt.Sprintf("has too few slashes: use %s:///%s", target.Scheme, suggestion(target.Host))
 	}
 	if problem := wrongHostPort(path); problem != "" {
@@ -111,7 +111,7 @@ func wrongTarget(address string) string {
 	return ""
 }
 
-// wrongHostPort says what keeps a text from being host:port, where the host may be empty: this machine.
+// wrongHostPort returns what is wrong with a host:port. The host may be empty, for this machine.
 func wrongHostPort(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -139,7 +139,7 @@ func wrongHostPort(address string) string {
 	return ""
 }
 
-// suggestion is the address that a text is likely to mean.
+// suggestion returns the address that a text probably means.
 func suggestion(text string) string {
 	text, _, _ = strings.Cut(text, "?")
 	text, _, _ = strings.Cut(text, "#")
@@ -161,7 +161,7 @@ func suggestion(text string) string {
 	return net.JoinHostPort(host, port)
 }
 
-// notOfNames reports whether a character is none of a host's name.
+// notOfNames reports whether a character can't be part of a host name.
 func notOfNames(r rune) bool {
 	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-._", r)
 }

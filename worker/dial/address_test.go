@@ -46,7 +46,7 @@ func TestNodes(t *testing.T) {
 		{"http://[::1]:7070", nil, `use [::1]:7070`},
 		{"http://", nil, `use localhost:7070`},
 		{"xds:///host:7070", nil, `begins with xds://: use host:7070`},
-		{"DNS:///host:7070", nil, `names a resolver in another way than dns:///host:7070`},
+		{"DNS:///host:7070", nil, `names a resolver incorrectly: use dns:///host:7070`},
 		{"host:7070/", nil, `"host:7070/" has a path: use host:7070`},
 		{"host:7070/v1", nil, `has a path: use host:7070`},
 		{"host/", nil, `has a path: use host:7070`},

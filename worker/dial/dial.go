@@ -11,25 +11,25 @@ import (
 	"google.golang.org/grpc/resolver/manual"
 )
 
-// Choice says which of several nodes a call goes to. Nodes that can't be reached are passed over.
+// Choice says to which of several nodes a call goes. Nodes that can't be reached are skipped.
 type Choice int
 
 const (
-	// First takes the first one in the list, and stays with it while the connection lasts: one connection in all.
+	// First uses the first node in the list, as long as the connection lasts. There is one connection in total.
 	First Choice = iota
-	// InTurn takes the next one for each call: a connection to each.
+	// InTurn uses the next node for each call. There is a connection to each node.
 	InTurn
 )
 
-// scheme is the resolver's of lists of addresses.
+// scheme is the scheme of the resolver for lists of addresses.
 const scheme = "trellis"
 
-// NewClient returns a connection to the coordinator, which is made when it is first needed. Addresses are those of the
-// nodes, host:port, with commas between them, or a single target that gRPC resolves, such as dns:///host:7070. Options
-// are added to the package's own. The error wraps ErrAddress and says which address is wrong and what would be right.
+// NewClient returns a connection to the coordinator, which connects when it is first needed. addresses has the
+// host:port of each node, separated by commas, or a single target that gRPC resolves, such as dns:///host:7070. options
+// are added to the package's own. The error wraps ErrAddress, and says which address is wrong and what would be right.
 //
-// Names are looked up at every dial: gRPC's own resolver would hold on to an old address for half a minute and wait up to
-// two for a name that is not there yet, as when a cluster starts.
+// Names are looked up at every dial. gRPC's own resolver would keep an old address for half a minute, and wait up to
+// two minutes for a name that does not exist yet, as when a cluster starts.
 func NewClient(addresses string, choice Choice, options ...grpc.DialOption) (*grpc.ClientConn, error) {
 	target, own, err := targetOf(addresses, choice)
 	if err != nil {
@@ -44,7 +44,7 @@ func NewClient(addresses string, choice Choice, options ...grpc.DialOption) (*gr
 func Connect(ctx context.Context, address string) (net.Conn, error) {
 	network := "tcp"
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		// gRPC writes a path that begins at the root behind two slashes.
+		// gRPC writes an absolute path after two slashes.
 		network, address = "unix", strings.TrimPrefix(path, "//")
 	} else if strings.HasPrefix(address, "\x00") {
 		network = "unix" // A socket in Linux's abstract name space, from unix-abstract:.

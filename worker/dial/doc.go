@@ -1,7 +1,7 @@
-// Package dial connects to a coordinator, in one way for workers and commands. It turns what a user writes, one address
-// or those of several nodes, into a gRPC connection. Every node serves every call: one that is not the leader passes on
+// Package dial connects to a coordinator, for both workers and commands. It turns what a user writes, the address of
+// one node or of several, into a gRPC connection. Every node accepts every call: nodes that are not the leader forward
 // what only the leader can do.
 //
-// No proxy is ever used. gRPC by itself would send what goes to another machine through HTTPS_PROXY, which is there for
-// the web: a proxy rarely lets a plain gRPC connection through, and the coordinator is a machine of one's own.
+// It never uses a proxy. By default, gRPC would send calls to other machines through HTTPS_PROXY, which is meant for
+// the web: a proxy rarely lets a plain gRPC connection through, and the coordinator is one of the user's own machines.
 package dial
