@@ -8,13 +8,15 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"trellis/command/answer"
 	"trellis/command/cli"
-	"trellis/command/cluster"
 	"trellis/command/configuration"
 	"trellis/command/exit"
-	"trellis/command/search"
-	"trellis/command/studies"
+
+	// The rooms that have commands: see cli.Register.
+	_ "trellis/command/answer"
+	_ "trellis/command/cluster"
+	_ "trellis/command/search"
+	_ "trellis/command/studies"
 )
 
 // Run executes one command line, without the program's name, and returns its exit code. Results go to stdout,
@@ -71,30 +73,7 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
 		SilenceUsage:  true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddGroup(
-		&cobra.Group{ID: groupSearch, Title: "Search:"},
-		&cobra.Group{ID: groupAnswer, Title: "Answers:"},
-		&cobra.Group{ID: groupCluster, Title: "Cluster:"},
-	)
-	add := func(group string, commands ...*cobra.Command) {
-		for _, command := range commands {
-			command.GroupID = group
-			root.AddCommand(command)
-		}
-	}
-	add(groupSearch, search.RunCommand(env), search.SubmitCommand(env), studies.StudiesCommand(env), studies.StudyCommand(env),
-		studies.WatchCommand(env),
-		search.ReproduceCommand(env))
-	add(groupAnswer, answer.BestCommand(env), answer.ConfigurationsCommand(env), answer.TrialsCommand(env),
-		answer.ReportCommand(env),
-		answer.ImportanceCommand(env), answer.SuggestCommand(env), answer.ModelCommand(env))
-	add(groupSearch, search.ModelsCommand(env))
-	add(groupSearch, studies.ExtendCommand(env), studies.RetryCommand(env))
-	add(groupSearch, studies.PauseCommand(env), studies.ResumeCommand(env), studies.CancelCommand(env),
-		studies.DeleteCommand(env))
-	add(groupCluster, cluster.CoordinatorCommand(env), cluster.WorkerCommand(env), cluster.WorkersCommand(env),
-		cluster.ClusterCommand(env),
-		cluster.BackupCommand(env), cluster.RestoreCommand(env))
+	cli.AddCommands(root, env)
 	root.AddCommand(versionCommand(env), exitCodesCommand())
 	configuration.AddFlag(root)
 	root.AddCommand(configuration.Topic(root))
@@ -105,13 +84,6 @@ On a cluster:       trellis coordinator --listen :7070 --insecure
 	refuseUnknownTopics(root)
 	return root
 }
-
-// The groups of commands in the help text.
-const (
-	groupSearch  = "search"
-	groupAnswer  = "answer"
-	groupCluster = "cluster"
-)
 
 // unknownCommand says which command was likely meant, when the first word is none.
 func unknownCommand(root *cobra.Command, args []string) error {

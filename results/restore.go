@@ -130,25 +130,10 @@ func (r *restorer) begin(name string) error {
 
 func (r *restorer) row(content content, data []byte) error {
 	row := content.row()
-	err := proto.Unmarshal(data, row)
-	if err != nil {
+	if err := proto.Unmarshal(data, row); err != nil {
 		return fmt.Errorf("a row is not a message: %w: %w", err, ErrCorrupt)
 	}
-	switch row := row.(type) {
-	case *trellisv1.Study:
-		err = r.study(row)
-	case *trellisv1.Run:
-		err = r.run(row)
-	case *trellisv1.Trial:
-		err = r.trial(row)
-	case *trellisv1.Losses:
-		err = r.losses(row)
-	case *trellisv1.Worker:
-		err = r.worker(row)
-	default:
-		err = fmt.Errorf("a %T can't be restored", row)
-	}
-	return err
+	return content.restore(r, row)
 }
 
 // follows checks that the rows of a table are in the order of their keys, without duplicates.

@@ -47,26 +47,6 @@ func (s *Snapshot) writeRows(file *snapshotfile.Writer, content content) error {
 	return file.EndTable()
 }
 
-// content is one kind of message in the store that is hashed, written and restored. Everything else is derived from
-// these.
-type content struct {
-	name string
-	// rows returns all rows, in the order of their keys.
-	rows func(reader) (iter.Seq2[proto.Message, error], error)
-	// row returns an empty row.
-	row func() proto.Message
-}
-
-// contents are all kinds of messages, in the order in which they are written. Rows that share values with rows of
-// another kind come after them.
-var contents = []content{
-	{tableStudies, studyRows, func() proto.Message { return &trellisv1.Study{} }},
-	{"runs", runRows, func() proto.Message { return &trellisv1.Run{} }},
-	{"trials", trialRows, func() proto.Message { return &trellisv1.Trial{} }},
-	{"losses", lossesRows, func() proto.Message { return &trellisv1.Losses{} }},
-	{tableWorkers, workerRows, func() proto.Message { return &trellisv1.Worker{} }},
-}
-
 func studyRows(r reader) (iter.Seq2[proto.Message, error], error) {
 	return rowsOf[*trellisv1.Study](scan[*trellisv1.Study](r, nil, tableStudies, indexID, nil))
 }

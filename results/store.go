@@ -204,17 +204,6 @@ const (
 	indexEnded = "ended"
 )
 
-func newSchema() *memdb.DBSchema {
-	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
-	for _, table := range []*memdb.TableSchema{
-		studiesSchema(), workersSchema(), catalogsSchema(), sectionsSchema(), waitingSchema(), leasesSchema(), rankingSchema(),
-		relativesSchema(), rungsSchema(),
-	} {
-		schema.Tables[table.Name] = table
-	}
-	return schema
-}
-
 func insert(txn *memdb.Txn, table string, row any) error {
 	if err := txn.Insert(table, row); err != nil {
 		return fmt.Errorf("insert into %s: %w", table, err)

@@ -12,6 +12,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Answers, 10, BestCommand) }
+
 // BestCommand is trellis best.
 func BestCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

@@ -13,6 +13,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Answers, 20, ConfigurationsCommand) }
+
 // ConfigurationsCommand is trellis configurations.
 func ConfigurationsCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

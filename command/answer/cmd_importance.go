@@ -11,6 +11,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Answers, 50, ImportanceCommand) }
+
 // ImportanceCommand is trellis importance.
 func ImportanceCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

@@ -6,6 +6,8 @@ import (
 	"trellis/command/cli"
 )
 
+func init() { cli.Register(cli.Answers, 70, ModelCommand) }
+
 // ModelCommand is trellis model.
 func ModelCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

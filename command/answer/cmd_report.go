@@ -11,6 +11,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Answers, 40, ReportCommand) }
+
 // ReportCommand is trellis report.
 func ReportCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

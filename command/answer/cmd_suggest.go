@@ -14,6 +14,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Answers, 60, SuggestCommand) }
+
 // SuggestCommand is trellis suggest.
 func SuggestCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

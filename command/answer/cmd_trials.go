@@ -20,6 +20,8 @@ import (
 // tableRows is how many trials a table shows unless --limit says otherwise.
 const tableRows = 50
 
+func init() { cli.Register(cli.Answers, 30, TrialsCommand) }
+
 // TrialsCommand is trellis trials.
 func TrialsCommand(env *cli.Environment) *cobra.Command {
 	var parameters []string

@@ -16,6 +16,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Cluster, 50, BackupCommand) }
+
 // BackupCommand is trellis backup.
 func BackupCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

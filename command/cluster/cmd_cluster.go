@@ -11,6 +11,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Cluster, 40, ClusterCommand) }
+
 // ClusterCommand is trellis cluster.
 func ClusterCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

@@ -28,6 +28,8 @@ type coordinatorOptions struct {
 	data       *node.DataOptions
 }
 
+func init() { cli.Register(cli.Cluster, 10, CoordinatorCommand) }
+
 // CoordinatorCommand is trellis coordinator.
 func CoordinatorCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

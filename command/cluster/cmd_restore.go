@@ -19,6 +19,8 @@ import (
 // restoreChunk is how much of a backup one message carries, in bytes.
 const restoreChunk = 256 << 10
 
+func init() { cli.Register(cli.Cluster, 60, RestoreCommand) }
+
 // RestoreCommand is trellis restore.
 func RestoreCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

@@ -17,6 +17,8 @@ import (
 	"trellis/worker"
 )
 
+func init() { cli.Register(cli.Cluster, 20, WorkerCommand) }
+
 // WorkerCommand is trellis worker.
 func WorkerCommand(env *cli.Environment) *cobra.Command {
 	config := worker.Config{Version: env.Version}

@@ -14,6 +14,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Cluster, 30, WorkersCommand) }
+
 // WorkersCommand is trellis workers.
 func WorkersCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

@@ -13,6 +13,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Search, 70, ModelsCommand) }
+
 // ModelsCommand is trellis models.
 func ModelsCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

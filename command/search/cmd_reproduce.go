@@ -34,6 +34,8 @@ type reproduceOptions struct {
 	runOptions
 }
 
+func init() { cli.Register(cli.Search, 60, ReproduceCommand) }
+
 // ReproduceCommand is trellis reproduce.
 func ReproduceCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

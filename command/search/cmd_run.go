@@ -32,6 +32,8 @@ type runOptions struct {
 	createOptions
 }
 
+func init() { cli.Register(cli.Search, 10, RunCommand) }
+
 // RunCommand is trellis run.
 func RunCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

@@ -27,6 +27,8 @@ type submitOptions struct {
 	plan          planOptions
 }
 
+func init() { cli.Register(cli.Search, 20, SubmitCommand) }
+
 // SubmitCommand is trellis submit.
 func SubmitCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

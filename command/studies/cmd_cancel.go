@@ -10,6 +10,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Search, 120, CancelCommand) }
+
 // CancelCommand is trellis cancel.
 func CancelCommand(env *cli.Environment) *cobra.Command {
 	return studyCommand(env, "cancel", "Cancel a study, keeping its results so far",

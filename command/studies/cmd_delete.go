@@ -12,6 +12,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Search, 130, DeleteCommand) }
+
 // DeleteCommand deletes a study for good.
 func DeleteCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

@@ -16,6 +16,8 @@ import (
 	"trellis/results/grid"
 )
 
+func init() { cli.Register(cli.Search, 80, ExtendCommand) }
+
 // ExtendCommand is trellis extend.
 func ExtendCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

@@ -10,6 +10,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Search, 100, PauseCommand) }
+
 // PauseCommand is trellis pause.
 func PauseCommand(env *cli.Environment) *cobra.Command {
 	return studyCommand(env, "pause", "Pause a study, keeping its results so far",

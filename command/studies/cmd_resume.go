@@ -10,6 +10,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Search, 110, ResumeCommand) }
+
 // ResumeCommand is trellis resume.
 func ResumeCommand(env *cli.Environment) *cobra.Command {
 	return studyCommand(env, "resume", "Resume a paused study",

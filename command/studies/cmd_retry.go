@@ -11,6 +11,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Search, 90, RetryCommand) }
+
 // RetryCommand is trellis retry.
 func RetryCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

@@ -13,6 +13,8 @@ import (
 	"trellis/command/output"
 )
 
+func init() { cli.Register(cli.Search, 30, StudiesCommand) }
+
 // StudiesCommand is trellis studies.
 func StudiesCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

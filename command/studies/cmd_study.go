@@ -13,6 +13,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Search, 40, StudyCommand) }
+
 // StudyCommand is trellis study.
 func StudyCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{

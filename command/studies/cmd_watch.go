@@ -19,6 +19,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+func init() { cli.Register(cli.Search, 50, WatchCommand) }
+
 // WatchCommand is trellis watch.
 func WatchCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
