@@ -1,7 +1,10 @@
 package coordinator
 
 import (
+	"fmt"
 	"strings"
+
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -23,49 +26,50 @@ const (
 	leaderNode
 )
 
-// routes has every method of Trellis. A test compares it with what the server serves.
-var routes = map[string]route{
-	trellisv1.StudyService_CreateStudy_FullMethodName: leaderNode,
-	trellisv1.StudyService_GetStudy_FullMethodName:    readyNode,
-	trellisv1.StudyService_ListStudies_FullMethodName: readyNode,
-	trellisv1.StudyService_WatchStudy_FullMethodName:  readyNode,
-	trellisv1.StudyService_PauseStudy_FullMethodName:  leaderNode,
-	trellisv1.StudyService_ResumeStudy_FullMethodName: leaderNode,
-	trellisv1.StudyService_CancelStudy_FullMethodName: leaderNode,
-	trellisv1.StudyService_DeleteStudy_FullMethodName: leaderNode,
-	trellisv1.StudyService_ExtendStudy_FullMethodName: leaderNode,
-	trellisv1.StudyService_RetryStudy_FullMethodName:  leaderNode,
-	trellisv1.StudyService_PlanStudy_FullMethodName:   leaderNode,
+// readsElsewhere are the methods without side effects that are not answered by any ready node.
+var readsElsewhere = map[string]route{
 	// The leader decides which models are accepted. Nodes of other versions may have other models.
+	trellisv1.StudyService_PlanStudy_FullMethodName:  leaderNode,
 	trellisv1.StudyService_ListModels_FullMethodName: leaderNode,
-
-	trellisv1.TrialService_ListTrials_FullMethodName:   readyNode,
-	trellisv1.TrialService_GetBestTrial_FullMethodName: readyNode,
-	trellisv1.TrialService_GetRun_FullMethodName:       readyNode,
-
-	trellisv1.TrialService_ListConfigurations_FullMethodName: readyNode,
-	trellisv1.TrialService_GetReport_FullMethodName:          readyNode,
-	trellisv1.TrialService_GetImportance_FullMethodName:      readyNode,
-	trellisv1.TrialService_SuggestStudy_FullMethodName:       readyNode,
 
 	// A worker gets a run from the leader and asks for its data set immediately: a follower may not know the study yet.
 	trellisv1.DataSetService_GetDataSet_FullMethodName:       leaderNode,
 	trellisv1.DataSetService_DownloadDataFile_FullMethodName: leaderNode,
 
-	trellisv1.WorkerService_ListWorkers_FullMethodName: readyNode,
-	trellisv1.WorkerService_Session_FullMethodName:     leaderNode,
+	// A backup has all that has been acknowledged.
+	trellisv1.ClusterService_Backup_FullMethodName: leaderNode,
 
 	// Unless nodes share an artifact store, they have different artifacts. A node asks the others for artifacts that it
 	// does not have.
-	trellisv1.ArtifactService_UploadArtifact_FullMethodName:   leaderNode,
 	trellisv1.ArtifactService_DownloadArtifact_FullMethodName: anyNode,
 
-	trellisv1.ClusterService_GetCluster_FullMethodName:         anyNode,
-	trellisv1.ClusterService_AddNode_FullMethodName:            leaderNode,
-	trellisv1.ClusterService_RemoveNode_FullMethodName:         leaderNode,
-	trellisv1.ClusterService_TransferLeadership_FullMethodName: leaderNode,
-	trellisv1.ClusterService_Backup_FullMethodName:             leaderNode,
-	trellisv1.ClusterService_Restore_FullMethodName:            leaderNode,
+	trellisv1.ClusterService_GetCluster_FullMethodName: anyNode,
+}
+
+// routes has every method of Trellis. Those that service.proto says have no side effects are answered by any ready node,
+// unless readsElsewhere says otherwise; all others change something, which the leader alone does.
+var routes = newRoutes()
+
+func newRoutes() map[string]route {
+	routes := map[string]route{}
+	services := trellisv1.File_trellis_v1_service_proto.Services()
+	for i := range services.Len() {
+		methods := services.Get(i).Methods()
+		for j := range methods.Len() {
+			method := methods.Get(j)
+			name := fmt.Sprintf("/%s/%s", services.Get(i).FullName(), method.Name())
+			switch elsewhere, ok := readsElsewhere[name]; {
+			case method.Options().(*descriptorpb.MethodOptions).GetIdempotencyLevel() !=
+				descriptorpb.MethodOptions_NO_SIDE_EFFECTS:
+				routes[name] = leaderNode
+			case ok:
+				routes[name] = elsewhere
+			default:
+				routes[name] = readyNode
+			}
+		}
+	}
+	return routes
 }
 
 // routeOf returns the route of a method, given its full name. Health and reflection are gRPC's own services.

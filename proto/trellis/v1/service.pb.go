@@ -4225,13 +4225,13 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"/\n" +
 	"\x0eRestoreRequest\x12\x1d\n" +
 	"\x04data\x18\x01 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x04data\"\x11\n" +
-	"\x0fRestoreResponse2\xb5\a\n" +
+	"\x0fRestoreResponse2\xce\a\n" +
 	"\fStudyService\x12N\n" +
-	"\vCreateStudy\x12\x1e.trellis.v1.CreateStudyRequest\x1a\x1f.trellis.v1.CreateStudyResponse\x12E\n" +
-	"\bGetStudy\x12\x1b.trellis.v1.GetStudyRequest\x1a\x1c.trellis.v1.GetStudyResponse\x12N\n" +
-	"\vListStudies\x12\x1e.trellis.v1.ListStudiesRequest\x1a\x1f.trellis.v1.ListStudiesResponse\x12M\n" +
+	"\vCreateStudy\x12\x1e.trellis.v1.CreateStudyRequest\x1a\x1f.trellis.v1.CreateStudyResponse\x12J\n" +
+	"\bGetStudy\x12\x1b.trellis.v1.GetStudyRequest\x1a\x1c.trellis.v1.GetStudyResponse\"\x03\x90\x02\x01\x12S\n" +
+	"\vListStudies\x12\x1e.trellis.v1.ListStudiesRequest\x1a\x1f.trellis.v1.ListStudiesResponse\"\x03\x90\x02\x01\x12R\n" +
 	"\n" +
-	"WatchStudy\x12\x1d.trellis.v1.WatchStudyRequest\x1a\x1e.trellis.v1.WatchStudyResponse0\x01\x12K\n" +
+	"WatchStudy\x12\x1d.trellis.v1.WatchStudyRequest\x1a\x1e.trellis.v1.WatchStudyResponse\"\x03\x90\x02\x010\x01\x12K\n" +
 	"\n" +
 	"PauseStudy\x12\x1d.trellis.v1.PauseStudyRequest\x1a\x1e.trellis.v1.PauseStudyResponse\x12N\n" +
 	"\vResumeStudy\x12\x1e.trellis.v1.ResumeStudyRequest\x1a\x1f.trellis.v1.ResumeStudyResponse\x12N\n" +
@@ -4239,37 +4239,37 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\vDeleteStudy\x12\x1e.trellis.v1.DeleteStudyRequest\x1a\x1f.trellis.v1.DeleteStudyResponse\x12N\n" +
 	"\vExtendStudy\x12\x1e.trellis.v1.ExtendStudyRequest\x1a\x1f.trellis.v1.ExtendStudyResponse\x12K\n" +
 	"\n" +
-	"RetryStudy\x12\x1d.trellis.v1.RetryStudyRequest\x1a\x1e.trellis.v1.RetryStudyResponse\x12H\n" +
-	"\tPlanStudy\x12\x1c.trellis.v1.PlanStudyRequest\x1a\x1d.trellis.v1.PlanStudyResponse\x12K\n" +
+	"RetryStudy\x12\x1d.trellis.v1.RetryStudyRequest\x1a\x1e.trellis.v1.RetryStudyResponse\x12M\n" +
+	"\tPlanStudy\x12\x1c.trellis.v1.PlanStudyRequest\x1a\x1d.trellis.v1.PlanStudyResponse\"\x03\x90\x02\x01\x12P\n" +
 	"\n" +
-	"ListModels\x12\x1d.trellis.v1.ListModelsRequest\x1a\x1e.trellis.v1.ListModelsResponse2\xc7\x04\n" +
-	"\fTrialService\x12K\n" +
+	"ListModels\x12\x1d.trellis.v1.ListModelsRequest\x1a\x1e.trellis.v1.ListModelsResponse\"\x03\x90\x02\x012\xea\x04\n" +
+	"\fTrialService\x12P\n" +
 	"\n" +
-	"ListTrials\x12\x1d.trellis.v1.ListTrialsRequest\x1a\x1e.trellis.v1.ListTrialsResponse\x12Q\n" +
-	"\fGetBestTrial\x12\x1f.trellis.v1.GetBestTrialRequest\x1a .trellis.v1.GetBestTrialResponse\x12?\n" +
-	"\x06GetRun\x12\x19.trellis.v1.GetRunRequest\x1a\x1a.trellis.v1.GetRunResponse\x12c\n" +
-	"\x12ListConfigurations\x12%.trellis.v1.ListConfigurationsRequest\x1a&.trellis.v1.ListConfigurationsResponse\x12H\n" +
-	"\tGetReport\x12\x1c.trellis.v1.GetReportRequest\x1a\x1d.trellis.v1.GetReportResponse\x12T\n" +
-	"\rGetImportance\x12 .trellis.v1.GetImportanceRequest\x1a!.trellis.v1.GetImportanceResponse\x12Q\n" +
-	"\fSuggestStudy\x12\x1f.trellis.v1.SuggestStudyRequest\x1a .trellis.v1.SuggestStudyResponse2\xbe\x01\n" +
-	"\x0eDataSetService\x12K\n" +
+	"ListTrials\x12\x1d.trellis.v1.ListTrialsRequest\x1a\x1e.trellis.v1.ListTrialsResponse\"\x03\x90\x02\x01\x12V\n" +
+	"\fGetBestTrial\x12\x1f.trellis.v1.GetBestTrialRequest\x1a .trellis.v1.GetBestTrialResponse\"\x03\x90\x02\x01\x12D\n" +
+	"\x06GetRun\x12\x19.trellis.v1.GetRunRequest\x1a\x1a.trellis.v1.GetRunResponse\"\x03\x90\x02\x01\x12h\n" +
+	"\x12ListConfigurations\x12%.trellis.v1.ListConfigurationsRequest\x1a&.trellis.v1.ListConfigurationsResponse\"\x03\x90\x02\x01\x12M\n" +
+	"\tGetReport\x12\x1c.trellis.v1.GetReportRequest\x1a\x1d.trellis.v1.GetReportResponse\"\x03\x90\x02\x01\x12Y\n" +
+	"\rGetImportance\x12 .trellis.v1.GetImportanceRequest\x1a!.trellis.v1.GetImportanceResponse\"\x03\x90\x02\x01\x12V\n" +
+	"\fSuggestStudy\x12\x1f.trellis.v1.SuggestStudyRequest\x1a .trellis.v1.SuggestStudyResponse\"\x03\x90\x02\x012\xc8\x01\n" +
+	"\x0eDataSetService\x12P\n" +
 	"\n" +
-	"GetDataSet\x12\x1d.trellis.v1.GetDataSetRequest\x1a\x1e.trellis.v1.GetDataSetResponse\x12_\n" +
-	"\x10DownloadDataFile\x12#.trellis.v1.DownloadDataFileRequest\x1a$.trellis.v1.DownloadDataFileResponse0\x012\xa7\x01\n" +
-	"\rWorkerService\x12N\n" +
-	"\vListWorkers\x12\x1e.trellis.v1.ListWorkersRequest\x1a\x1f.trellis.v1.ListWorkersResponse\x12F\n" +
-	"\aSession\x12\x1a.trellis.v1.SessionRequest\x1a\x1b.trellis.v1.SessionResponse(\x010\x012\xcd\x01\n" +
+	"GetDataSet\x12\x1d.trellis.v1.GetDataSetRequest\x1a\x1e.trellis.v1.GetDataSetResponse\"\x03\x90\x02\x01\x12d\n" +
+	"\x10DownloadDataFile\x12#.trellis.v1.DownloadDataFileRequest\x1a$.trellis.v1.DownloadDataFileResponse\"\x03\x90\x02\x010\x012\xac\x01\n" +
+	"\rWorkerService\x12S\n" +
+	"\vListWorkers\x12\x1e.trellis.v1.ListWorkersRequest\x1a\x1f.trellis.v1.ListWorkersResponse\"\x03\x90\x02\x01\x12F\n" +
+	"\aSession\x12\x1a.trellis.v1.SessionRequest\x1a\x1b.trellis.v1.SessionResponse(\x010\x012\xd2\x01\n" +
 	"\x0fArtifactService\x12Y\n" +
-	"\x0eUploadArtifact\x12!.trellis.v1.UploadArtifactRequest\x1a\".trellis.v1.UploadArtifactResponse(\x01\x12_\n" +
-	"\x10DownloadArtifact\x12#.trellis.v1.DownloadArtifactRequest\x1a$.trellis.v1.DownloadArtifactResponse0\x012\xdc\x03\n" +
-	"\x0eClusterService\x12K\n" +
+	"\x0eUploadArtifact\x12!.trellis.v1.UploadArtifactRequest\x1a\".trellis.v1.UploadArtifactResponse(\x01\x12d\n" +
+	"\x10DownloadArtifact\x12#.trellis.v1.DownloadArtifactRequest\x1a$.trellis.v1.DownloadArtifactResponse\"\x03\x90\x02\x010\x012\xe6\x03\n" +
+	"\x0eClusterService\x12P\n" +
 	"\n" +
-	"GetCluster\x12\x1d.trellis.v1.GetClusterRequest\x1a\x1e.trellis.v1.GetClusterResponse\x12B\n" +
+	"GetCluster\x12\x1d.trellis.v1.GetClusterRequest\x1a\x1e.trellis.v1.GetClusterResponse\"\x03\x90\x02\x01\x12B\n" +
 	"\aAddNode\x12\x1a.trellis.v1.AddNodeRequest\x1a\x1b.trellis.v1.AddNodeResponse\x12K\n" +
 	"\n" +
 	"RemoveNode\x12\x1d.trellis.v1.RemoveNodeRequest\x1a\x1e.trellis.v1.RemoveNodeResponse\x12c\n" +
-	"\x12TransferLeadership\x12%.trellis.v1.TransferLeadershipRequest\x1a&.trellis.v1.TransferLeadershipResponse\x12A\n" +
-	"\x06Backup\x12\x19.trellis.v1.BackupRequest\x1a\x1a.trellis.v1.BackupResponse0\x01\x12D\n" +
+	"\x12TransferLeadership\x12%.trellis.v1.TransferLeadershipRequest\x1a&.trellis.v1.TransferLeadershipResponse\x12F\n" +
+	"\x06Backup\x12\x19.trellis.v1.BackupRequest\x1a\x1a.trellis.v1.BackupResponse\"\x03\x90\x02\x010\x01\x12D\n" +
 	"\aRestore\x12\x1a.trellis.v1.RestoreRequest\x1a\x1b.trellis.v1.RestoreResponse(\x01B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
