@@ -15,10 +15,10 @@ import (
 	"trellis/results/trajectory"
 )
 
-// ListTrials returns a page of a study's trials: see ListTrialsRequest. A page starts where the one before ended in the
-// order asked for, whatever has happened in between; a trial whose place in the order changes meanwhile may be seen
-// twice or not at all, no other. It fails with ErrNotFound if there is no such study, and with ErrInvalid if order,
-// filter or token make no sense.
+// ListTrials returns a page of a study's trials: see ListTrialsRequest. A page starts where the previous page ended in
+// the requested order, whatever has happened in between. Only a trial whose place in the order changes in the meantime
+// may appear twice or not at all. It fails with ErrNotFound if there is no such study, and with ErrInvalid if order,
+// filter or token are invalid.
 func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.ListTrialsResponse, error) {
 	study, err := s.Study(nil, request.GetStudy())
 	if err != nil {
@@ -43,7 +43,7 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	mark := listing.MarkTrials(request)
 	after, err := listing.DecodeToken(mark, request.GetPageToken())
 	if err == nil && after != nil && len(after) != len(listing.Key{}) {
-		err = fmt.Errorf("page_token is cut short: %w", ErrInvalid)
+		err = fmt.Errorf("invalid page_token: it is cut off: %w", ErrInvalid)
 	}
 	if err != nil {
 		return nil, err

@@ -172,7 +172,7 @@ func TestListTrialsInvalid(t *testing.T) {
 			&trellisv1.ListTrialsRequest{Filter: "index >"}, ErrInvalid,
 			`something is missing after "index >"`,
 		},
-		"no condition": {&trellisv1.ListTrialsRequest{Filter: "objective"}, ErrInvalid, "not a condition"},
+		"no condition": {&trellisv1.ListTrialsRequest{Filter: "objective"}, ErrInvalid, "must be a condition"},
 		"wrong type": {
 			&trellisv1.ListTrialsRequest{Filter: "state == 3"}, ErrInvalid,
 			"== can't be used on a text and a whole number",

@@ -7,8 +7,8 @@ import (
 	"trellis/results/listing"
 )
 
-// Presented is a study as it is shown: of the trials that have their results, its progress counts those that have
-// diverged apart. They are stored among those that have succeeded: see trajectory.Presented.
+// Presented returns a study as it is shown: its progress counts trials that diverged separately. They are stored as
+// succeeded: see trajectory.Presented.
 func (s *Snapshot) Presented(study *trellisv1.Study) (*trellisv1.Study, error) {
 	diverged, err := s.countDiverged(study.GetName())
 	if err != nil {

@@ -190,7 +190,9 @@ func (everything) Study(string) bool       { return true }
 func (everything) Run(*trellisv1.Run) bool { return true }
 
 // ChooseRuns is like NextRuns, but only returns runs that are chosen.
-func (s *Snapshot) ChooseRuns(n int, choice Choice) ([]*trellisv1.Run, error) { return s.nextRuns(nil, n, choice) }
+func (s *Snapshot) ChooseRuns(n int, choice Choice) ([]*trellisv1.Run, error) {
+	return s.nextRuns(nil, n, choice)
+}
 
 func (s *Snapshot) nextRuns(ws memdb.WatchSet, n int, choice Choice) ([]*trellisv1.Run, error) {
 	studies, err := scan[*trellisv1.Study](s.reader, ws, tableStudies, indexRunning, nil)

@@ -10,20 +10,20 @@ import (
 )
 
 const (
-	// fewSeeds is how many more seeds are proposed to a study that has one.
+	// fewSeeds is how many more seeds are suggested for a study with one seed.
 	fewSeeds = 4
-	// manySeeds is from how many more seeds on it is better to live with a tie.
+	// manySeeds is the number of additional seeds from which on it is better to accept a tie.
 	manySeeds = 20
 )
 
-// adviceForOneSeed says how to find out what is chance.
+// adviceForOneSeed returns the advice for a study with one seed.
 func adviceForOneSeed(study *trellisv1.Study) *trellisv1.Advice {
 	return &trellisv1.Advice{
 		Kind: trellisv1.Advice_KIND_ONE_SEED, AddSeeds: unusedSeeds(grid.Seeds(study.GetSpec()), fewSeeds),
 	}
 }
 
-// unusedSeeds are the n smallest that are not among those that are used.
+// unusedSeeds returns the n smallest seeds that are not used.
 func unusedSeeds(used []uint32, n int) (seeds []uint32) {
 	for seed := uint32(1); len(seeds) < n; seed++ {
 		if !slices.Contains(used, seed) {
@@ -33,7 +33,7 @@ func unusedSeeds(used []uint32, n int) (seeds []uint32) {
 	return seeds
 }
 
-// advice says what would settle a verdict that is not.
+// advice returns what would settle a verdict that is not settled.
 func (c *comparison) advice() *trellisv1.Advice {
 	settle := c.study.Spec.GetSettle()
 	running := c.study.State == trellisv1.StudyState_STUDY_STATE_RUNNING ||
@@ -63,8 +63,8 @@ func (c *comparison) advice() *trellisv1.Advice {
 	return advice
 }
 
-// seedsNeeded is how many seeds the contender that is hardest to tell from the best would need, more than the best has.
-// Known only if all that are not the same lie above the best, with as many seeds.
+// seedsNeeded returns how many seeds the contender closest to the best would need, beyond those that the best has. It
+// is known only if all contenders that are not the same as the best are above it and have as many seeds.
 func (c *comparison) seedsNeeded() (seeds int, known bool) {
 	hardest, effect := -1, math.Inf(1)
 	for _, at := range c.judgement.Order[1:] {

@@ -15,28 +15,28 @@ import (
 	"trellis/results/statistics"
 )
 
-// DefaultConfidence is how sure a verdict is where nobody says otherwise.
+// DefaultConfidence is the default confidence of a verdict.
 const DefaultConfidence = 0.95
 
 // configuration is a point of a study's grid without its seed.
 type configuration struct {
-	// parameters are those of any of its trials. first is the lowest of their indexes.
+	// parameters are the parameters of one of its trials. first is the lowest index of its trials.
 	parameters *trellisv1.Parameters
 	first      uint64
 	// tries are its trials, by seed.
 	tries []try
-	// answered is how many of them have been.
+	// answered is how many of them have results.
 	answered int
 }
 
-// try is one seed of a configuration. answer is nil until its trial has been answered.
+// try is one seed of a configuration. answer is nil until its trial has a result.
 type try struct {
 	seed   uint32
 	answer *trellisv1.Trial
 }
 
-// configurationsOf returns a study's configurations in the order that breaks ties, as in listing.Compare. It reads all
-// its trials: a million take about a second.
+// configurationsOf returns a study's configurations in the order that breaks ties in listing.Compare. It reads all
+// trials of the study: a million take about a second.
 func configurationsOf(snapshot *results.Snapshot, study *trellisv1.Study) ([]*configuration, error) {
 	runs, err := snapshot.Served(study.GetName())
 	if err != nil {
@@ -78,7 +78,7 @@ func configurationsOf(snapshot *results.Snapshot, study *trellisv1.Study) ([]*co
 	return all, nil
 }
 
-// hasTried says whether the configuration has a trial with a seed, whatever came of it.
+// hasTried says whether the configuration has a trial with a seed, whatever its outcome.
 func (c *configuration) hasTried(seed uint32) bool {
 	_, tried := slices.BinarySearchFunc(
 		c.tries,
@@ -88,7 +88,7 @@ func (c *configuration) hasTried(seed uint32) bool {
 	return tried
 }
 
-// bestTrial is the configuration's trial that ranks first, nil if none has been answered.
+// bestTrial returns the configuration's trial that ranks first, or nil if none has a result.
 func (c *configuration) bestTrial() *trellisv1.Trial {
 	var best *trellisv1.Trial
 	for _, try := range c.tries {
@@ -99,7 +99,7 @@ func (c *configuration) bestTrial() *trellisv1.Trial {
 	return best
 }
 
-// sample is what the configuration's trials have given, in the order of the seeds' places.
+// sample returns the objectives of the configuration's trials, ordered by the seeds' places.
 func (c *configuration) sample(places map[uint32]int) statistics.Sample {
 	sample := make(statistics.Sample, 0, c.answered)
 	for _, try := range c.tries {
@@ -118,16 +118,16 @@ func objectiveOf(answer *trellisv1.Trial) float64 {
 	return *answer.Objective
 }
 
-// comparison is how the configurations of a study compare.
+// comparison is the comparison of a study's configurations.
 type comparison struct {
 	study      *trellisv1.Study
 	confidence float64
-	// answered are those that at least one trial of has been answered, and open the others.
+	// answered are the configurations with at least one result, and open are the others.
 	answered, open []*configuration
-	// samples, and judgement of them, are by the places of answered.
+	// samples, and judgement of them, are indexed like answered.
 	samples   []statistics.Sample
 	judgement statistics.Judgement
-	// seeds are those that the study has, or will have by its settle, in the order in which they are looked at.
+	// seeds are the seeds that the study has, or will have by its settle, in the order in which they are looked at.
 	seeds []uint32
 	plan  statistics.Plan
 }
@@ -165,14 +165,14 @@ func compareConfigurations(
 	return result, nil
 }
 
-// confidenceOf is the confidence asked for or, if that is 0, what the spec settles with, or the default.
+// confidenceOf returns the requested confidence or, if that is 0, the confidence of the spec's settle, or the default.
 func confidenceOf(spec *trellisv1.StudySpec, asked float64) float64 {
 	return cmp.Or(asked, spec.GetSettle().GetConfidence(), DefaultConfidence)
 }
 
-// planOf says in which order a study's seeds are looked at, and when. Without settle they are looked at once. With it,
-// the first look is at the spec's seeds, and then settle adds one by one the smallest numbers from 1 on that are not
-// among them. Seeds that have come otherwise are at the end.
+// planOf returns the order in which a study's seeds are looked at, and when. Without settle there is one look. With
+// settle, the first look is at the spec's seeds. Then settle adds seeds one by one: the smallest numbers from 1 on that
+// are not among them. Seeds that were added otherwise come last.
 func planOf(spec *trellisv1.StudySpec, all []*configuration) ([]uint32, statistics.Plan) {
 	var seeds []uint32
 	var plan statistics.Plan
@@ -207,10 +207,10 @@ func hasSeveralSeeds(study *trellisv1.Study) bool {
 	return study.Spec.GetSettle() != nil || len(grid.Seeds(study.Spec)) > 1
 }
 
-// bestSeeds is with how many seeds the best configuration has been answered. With one, nothing is known of the others.
+// bestSeeds returns how many seeds the best configuration has results for. With one, nothing is known about the others.
 func (c *comparison) bestSeeds() int { return len(c.samples[c.judgement.Order[0]]) }
 
-// message returns the configuration of a rank, counted from 0, as users see it.
+// message returns the configuration with a rank, counted from 0, as users see it.
 func (c *comparison) message(rank int) *trellisv1.Configuration {
 	if rank >= len(c.answered) {
 		return c.open[rank-len(c.answered)].message()
@@ -234,7 +234,7 @@ func (c *comparison) message(rank int) *trellisv1.Configuration {
 	return message
 }
 
-// message has what the configuration says of itself.
+// message returns the configuration's own fields, without the comparison.
 func (c *configuration) message() *trellisv1.Configuration {
 	parameters := proto.CloneOf(c.parameters)
 	parameters.Seed = 0
@@ -265,10 +265,11 @@ func intervalMessage(interval statistics.Interval) *trellisv1.Interval {
 }
 
 // ListConfigurations returns a page of a study's configurations: see ListConfigurationsRequest. A page starts at the
-// rank where the one before ended; a configuration whose rank changes meanwhile may be seen twice or not at all. It
-// fails with results.ErrNotFound if there is no such study, and with results.ErrInvalid if the token makes no sense.
+// rank where the previous page ended. A configuration whose rank changes in the meantime may appear twice or not at
+// all. It fails with results.ErrNotFound if there is no such study, and with results.ErrInvalid if the token is
+// invalid.
 //
-// Every page ranks all configurations anew, which takes about a second for a million trials.
+// Every page ranks all configurations again, which takes about a second for a million trials.
 func ListConfigurations(
 	snapshot *results.Snapshot, request *trellisv1.ListConfigurationsRequest,
 ) (*trellisv1.ListConfigurationsResponse, error) {

@@ -1,19 +1,20 @@
-// Package insight says what a study's answers mean: which configuration is best and how sure that is (BestTrial), how
-// the configurations rank (ListConfigurations), how every point of the grid was answered (Report), which axes matter
-// (Importance), what to search next (SuggestStudy) and which trials a study with settle needs next (NextSeed). It reads
-// snapshots of the store, which knows nothing of it.
+// Package insight interprets a study's results: which configuration is best and how certain that is (BestTrial), how
+// configurations rank (ListConfigurations), where the result of every point comes from (Report), which axes matter
+// (Importance), what to search next (SuggestStudy), and which trials a study with settle needs next (NextSeed). It
+// reads snapshots of the store. The store does not know this package.
 //
 // # Configurations
 //
-// A configuration is a point of the grid without its seed: what a study with several seeds repeats with each of them,
-// and what it is ranked by. Its rank is that of the mean of its objectives. The best is chosen among the configurations
-// that have the most of the seeds that at least half of them have been answered with, so that one lucky seed does not
-// win against five ordinary ones; the others rank after these. An objective that is not a finite number puts a
-// configuration last. With one seed, configurations rank as their trials do.
+// A configuration is a point of the grid without its seed. A study with several seeds repeats each configuration with
+// each seed, and ranks configurations by the mean of their objectives. A seed counts if at least half of the
+// configurations have a result with it. The best is chosen among the configurations that have the largest number of
+// seeds that count, so that one lucky seed does not win against five ordinary ones. The others rank after these. A
+// configuration with an objective that is not a finite number ranks last. With one seed, configurations rank like their
+// trials.
 //
-// Package statistics says which configurations are statistically tied with the best. Ranking and verdict go by
-// validation losses alone; the mean test loss of a configuration stands beside them.
+// Package statistics finds the configurations that are statistically tied with the best. Ranking and verdict only use
+// validation losses. The mean test loss of a configuration is reported too.
 //
-// What a study with settle needs next follows from what its trials have given. Nothing of it is stored but that it has
-// come to its end, Study.settled.
+// What a study with settle needs next follows from its trials' results. Only the fact that settling has finished is
+// stored, as Study.settled.
 package insight

@@ -11,16 +11,16 @@ import (
 	"trellis/results/importance"
 )
 
-// Importance says how much each axis of a study's grid matters, and what its values do: see the package importance.
+// Importance returns how much each axis of a study's grid matters, and what its values do: see package importance.
 //
-// The objective of a configuration is the mean over its answered seeds. What is divided among the axes is the variance
-// of its logarithm, unless an objective is not above 0. Losses differ by factors, and as they are, the worst would be
-// all that counts: in the paper's search, a few runs with much weight decay collapse to a loss of more than six times
-// the best, and would make the weight decay seem more important than the latent dimension, which moves the loss of all
-// the others. The means by value are those of the objective itself.
+// The objective of a configuration is the mean over its seeds with results. The variance of its logarithm is divided
+// among the axes, unless an objective is not above 0. Losses differ by factors, so without the logarithm only the worst
+// would count: in the paper's search, a few runs with much weight decay collapse to a loss of more than six times the
+// best. They would make the weight decay seem more important than the latent dimension, which changes the loss of all
+// other runs. The means by value are means of the objective itself.
 //
-// It fails with ErrNotFound if there is no such study, and with ErrInconclusive unless two configurations have been
-// answered with finite objectives.
+// It fails with ErrNotFound if there is no such study, and with ErrInconclusive unless at least two configurations have
+// finite objectives.
 func Importance(
 	snapshot *results.Snapshot, request *trellisv1.GetImportanceRequest,
 ) (*trellisv1.GetImportanceResponse, error) {
@@ -34,7 +34,7 @@ func Importance(
 	return &trellisv1.GetImportanceResponse{Importance: survey.importance()}, nil
 }
 
-// check says what is missing for anything to be compared.
+// check returns an error that says what is missing for a comparison.
 func (s *survey) check() error {
 	several := 0
 	for _, values := range s.tried {
@@ -43,11 +43,11 @@ func (s *survey) check() error {
 	switch {
 	case several == 0:
 		return fmt.Errorf(
-			"every axis has a single value, so that nothing can be compared; extend one: %w",
+			"every axis has a single value, so nothing can be compared; extend an axis: %w",
 			results.ErrInconclusive,
 		)
 	case len(s.findings) < 2:
-		return fmt.Errorf("%d of %d configurations have a finite objective, and it takes 2 to compare: %w",
+		return fmt.Errorf("%d of %d configurations have a finite objective, but a comparison needs 2: %w",
 			len(s.findings), uint64(len(s.findings))+s.leftOutTotal(), results.ErrInconclusive)
 	}
 	return nil
@@ -94,7 +94,8 @@ func (s *survey) importance() *trellisv1.Importance {
 	return message
 }
 
-// objectives returns what is to be explained of each finding: the objective's logarithm, if all of them have one.
+// objectives returns the value to explain of each finding: the objective's logarithm if all objectives have one,
+// otherwise the objective.
 func (s *survey) objectives() (values []float64, logarithms bool) {
 	logarithms = true
 	values = make([]float64, len(s.findings))
@@ -110,7 +111,7 @@ func (s *survey) objectives() (values []float64, logarithms bool) {
 	return values, logarithms
 }
 
-// levels returns the findings' places among the values of an axis.
+// levels returns the position of each finding's value among the values of an axis.
 func (s *survey) levels(axis int) []uint32 {
 	places := make(map[float64]uint32, len(s.compared[axis]))
 	for place, value := range s.compared[axis] {
@@ -123,7 +124,7 @@ func (s *survey) levels(axis int) []uint32 {
 	return levels
 }
 
-// valueEffects says what the values of an axis do.
+// valueEffects returns the effects of the values of an axis.
 func (s *survey) valueEffects(axis int, levels []uint32) []*trellisv1.ValueEffect {
 	effects := make([]*trellisv1.ValueEffect, len(s.compared[axis]))
 	best := make([]*finding, len(effects))

@@ -2,7 +2,7 @@ package insight
 
 import trellisv1 "trellis/proto/trellis/v1"
 
-// leftOutTotal is how many configurations can't be compared.
+// leftOutTotal returns how many configurations can't be compared.
 func (s *survey) leftOutTotal() uint64 {
 	total := uint64(len(s.diverged))
 	for _, count := range s.unanswered {
@@ -11,7 +11,7 @@ func (s *survey) leftOutTotal() uint64 {
 	return total
 }
 
-// leftOut says why they can't.
+// leftOut returns the reasons why configurations can't be compared.
 func (s *survey) leftOut() *trellisv1.Importance_LeftOut {
 	return &trellisv1.Importance_LeftOut{
 		Diverged: uint64(len(s.diverged)),
@@ -23,8 +23,8 @@ func (s *survey) leftOut() *trellisv1.Importance_LeftOut {
 	}
 }
 
-// divergedAt has the values that all of several diverged configurations have in common. They matter more than any share
-// can show.
+// divergedAt returns the values that all diverged configurations have in common, if several diverged. These matter more
+// than any share can show.
 func (s *survey) divergedAt() (common []*trellisv1.Importance_AxisValue) {
 	if len(s.diverged) < 2 {
 		return nil

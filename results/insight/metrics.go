@@ -1,6 +1,7 @@
 package insight
 
-// meanMetrics are the means by name over so many maps, without those that one of the maps lacks. Nil if there are none.
+// meanMetrics returns the means by name over the maps, without names that one of the maps lacks. It returns nil if
+// there are none.
 func meanMetrics(all []map[string]float64) map[string]float64 {
 	var means map[string]float64
 	if len(all) == 0 {

@@ -15,15 +15,15 @@ import (
 	"trellis/results/trajectory"
 )
 
-// MaxReportedFailures is how many failed runs a report lists. It has fewer if their trials are so many that the list
-// would be larger than a page.
+// MaxReportedFailures is the maximum number of failed runs that a report lists. It lists fewer if they have so many
+// trials that the list would be larger than a page.
 const MaxReportedFailures = 100
 
 // maxReasons is how many reasons for missing weights a report gives.
 const maxReasons = 10
 
-// Report accounts for every point of a study's grid, as it stands: see trellisv1.Report. Its verdict is at the study's
-// own confidence, and unset if nothing has been answered. It fails with ErrNotFound if there is no such study.
+// Report accounts for every point of a study's grid, as of now: see trellisv1.Report. Its verdict uses the study's own
+// confidence, and is unset if there are no results. It fails with ErrNotFound if there is no such study.
 func Report(snapshot *results.Snapshot, name string) (*trellisv1.Report, error) {
 	study, err := snapshot.Study(nil, name)
 	if err != nil {
@@ -74,8 +74,8 @@ func reportOn(snapshot *results.Snapshot, study *trellisv1.Study) (*trellisv1.Re
 	return report, err
 }
 
-// countAnswers counts a run's trials by how they were answered, or why they were not. The epochs that a run has taken
-// over are taken for its first ones: it trains itself what nobody else has trained.
+// countAnswers counts a run's trials by where their results come from, or why they have none. The epochs that come from
+// other studies count as the run's first ones: a run only trains what no other has trained.
 func countAnswers(report *trellisv1.Report, its results.Served) {
 	run, stopped := its.Run, false
 	for _, trial := range its.Answers {
@@ -130,9 +130,9 @@ func mostFrequent(reasons map[string]uint64) []*trellisv1.Report_MissingReason {
 	return all[:min(len(all), maxReasons)]
 }
 
-// secondsSaved is the worker time that the answered trials of a run did not take: each by itself would have taken its
-// epochs, those that were taken over at the pace that they had where they were trained, the others at that of the run.
-// The last answered trial is the one that the run's own epochs were trained for.
+// secondsSaved returns the worker time that sharing saved for the trials of a run with results. Trained separately,
+// each would have taken the time of all its epochs: shared ones at the pace of the study that trained them, others at
+// the run's own pace. The last trial with a result is the one that the run's own epochs were trained for.
 func secondsSaved(its results.Served) float64 {
 	run, last := its.Run, len(its.Answers)-1
 	saved := 0.0
@@ -146,7 +146,7 @@ func secondsSaved(its results.Served) float64 {
 	return saved
 }
 
-// secondsFor is how long epochs take at the pace at which others took so many seconds.
+// secondsFor returns how long epochs take, if others took the given seconds.
 func secondsFor(epochs uint32, seconds float64, others uint32) float64 {
 	if epochs == 0 {
 		return 0
@@ -154,7 +154,7 @@ func secondsFor(epochs uint32, seconds float64, others uint32) float64 {
 	return float64(epochs) / float64(others) * seconds
 }
 
-// addSource notes which study a run has taken epochs over from.
+// addSource records from which study a run's shared epochs come.
 func addSource(report *trellisv1.Report, run *trellisv1.Run) {
 	if run.SharedEpochs == 0 {
 		return
@@ -165,8 +165,7 @@ func addSource(report *trellisv1.Report, run *trellisv1.Run) {
 	report.SharedFrom[run.SharedFrom] += uint64(run.SharedEpochs)
 }
 
-// addFailure lists a failed run, as far as bytes are left, with those of its trials that have not been answered.
-// Indexes are those of all its trials.
+// addFailure lists a failed run with those of its trials that have no result, if there are bytes left.
 func addFailure(report *trellisv1.Report, left *int, its results.Served) {
 	report.FailuresTotal++
 	if len(report.Failures) == MaxReportedFailures {

@@ -15,27 +15,27 @@ import (
 )
 
 const (
-	// negligible is the total importance below which an axis is not searched any further.
+	// negligible is the total importance below which an axis is no longer searched.
 	negligible = 0.01
-	// maxNameLength is what a spec's rules allow.
+	// maxNameLength is the maximum length of a name by a spec's rules.
 	maxNameLength = 63
 )
 
-// SuggestStudy returns the spec of a study that goes on from what this one has found, and says why, axis by axis. Its
-// grid is zoomed round the best configuration, and widened where that lies on an edge. The best configuration is a
-// point of the new grid too, so that its runs are shared. There are no more runs than in the old study, nor more
-// trials: what the old one cost is what its user was ready to pay. All else is as in the old spec.
+// SuggestStudy returns the spec of a next study, based on what this one has found, and the reasons for each axis. The
+// new grid zooms in around the best configuration, and is wider where that is on an edge. It also contains the best
+// configuration, so that its runs are shared. It has no more runs and no more trials than the old study, because the
+// user was willing to pay for those. Everything else is as in the old spec.
 //
-// models say between which bounds the axes lie that only the study's model has. Those of a model that is not among them
-// keep to what was tried.
+// models has the bounds of the axes that only the study's model has. If the model is not among them, these axes stay
+// within the values that were tried.
 //
-// There is no spec if nothing new would be tried. It fails as Importance does.
+// The spec is nil if it would try nothing new. SuggestStudy fails when Importance fails.
 func SuggestStudy(
 	snapshot *results.Snapshot, request *trellisv1.SuggestStudyRequest, models grid.Models,
 ) (*trellisv1.SuggestStudyResponse, error) {
 	response, err := suggestStudy(snapshot, request.GetStudy(), models)
 	if err != nil {
-		return nil, fmt.Errorf("suggest what follows study %s: %w", request.GetStudy(), err)
+		return nil, fmt.Errorf("suggest a next study after %q: %w", request.GetStudy(), err)
 	}
 	return response, nil
 }

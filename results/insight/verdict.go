@@ -15,19 +15,20 @@ import (
 // maxContenders is how many contenders a verdict lists.
 const maxContenders = 100
 
-// Verdict says which of a study's configurations is best, and how sure that is. Confidence 0 is the default: what the
-// study settles with, or DefaultConfidence. ErrNotFound if there is no such study, ErrNoAnswer if no trial has been
-// answered.
+// Verdict returns which of a study's configurations is best, and how certain that is. Confidence 0 stands for the
+// default: the confidence of the study's settle, or DefaultConfidence. It fails with ErrNotFound if there is no such
+// study, and with ErrNoAnswer if no trial has succeeded.
 //
-// A study with one seed is answered at once, however large; with several, all trials are read: see configurationsOf.
+// For a study with one seed this is fast, no matter how large the study is. With several seeds it reads all trials: see
+// configurationsOf.
 func Verdict(snapshot *results.Snapshot, study string, confidence float64) (*trellisv1.Verdict, error) {
 	response, err := bestWithVerdict(snapshot, study, confidence)
 	return response.GetVerdict(), err
 }
 
-// BestTrial returns the best trial and the next in rank that differs in more than max_epochs, with their losses, the
-// study, and the verdict. If the study has several seeds, these are the best trials of such configurations. It fails as
-// Verdict does.
+// BestTrial returns the best trial and the next trial in rank that differs in more than max_epochs, with their losses,
+// the study, and the verdict. If the study has several seeds, these are the best trials of such configurations. It
+// fails when Verdict fails.
 func BestTrial(
 	snapshot *results.Snapshot, request *trellisv1.GetBestTrialRequest,
 ) (*trellisv1.GetBestTrialResponse, error) {
@@ -85,7 +86,8 @@ func bestWithVerdict(
 	return response, nil
 }
 
-// areRivals says whether configurations differ in more than max_epochs, in which the same training is cut short.
+// areRivals says whether configurations differ in more than max_epochs: with fewer epochs, the same training is only
+// cut short.
 func areRivals(a, b *trellisv1.Parameters) bool {
 	return newPoint(a, 0, "") != newPoint(b, 0, "") || !maps.Equal(a.GetValues(), b.GetValues())
 }
@@ -131,7 +133,7 @@ func bestOfOneSeed(
 	return &trellisv1.GetBestTrialResponse{Trial: best, RunnerUp: runnerUp, Study: study, Verdict: verdict}, nil
 }
 
-// verdict sums up what is known. At least one configuration must have been answered.
+// verdict returns the verdict. At least one configuration must have a result.
 func (c *comparison) verdict() *trellisv1.Verdict {
 	verdict := &trellisv1.Verdict{
 		Confidence:     c.confidence,
@@ -157,17 +159,17 @@ func (c *comparison) verdict() *trellisv1.Verdict {
 }
 
 // NextSeed returns the trials that a study's settle needs next: its contenders, with the seed that the next look adds.
-// There are none if it has no settle, if it has been settled, or if its budget is used up. They follow from what the
-// study's trials have given, and are none that the study has, so that adding them comes to an end whatever fails.
+// There are none if the study has no settle, if it is settled, or if its budget is used up. They follow from the
+// results of the study's trials. The study never has them already, so adding them ends eventually, whatever fails.
 //
-// It is to be asked once all runs of the study have ended.
+// Call it only when all runs of the study have ended.
 func NextSeed(snapshot *results.Snapshot, study *trellisv1.Study) ([]*trellisv1.Parameters, error) {
 	if study.GetSpec().GetSettle() == nil {
 		return nil, nil
 	}
 	compared, err := compareConfigurations(snapshot, study, 0)
 	if err != nil {
-		return nil, fmt.Errorf("find the next seed of study %s: %w", study.GetName(), err)
+		return nil, fmt.Errorf("find the next seed of study %q: %w", study.GetName(), err)
 	}
 	tried := func(at, place int) bool { return compared.answered[at].hasTried(compared.seeds[place]) }
 	wanting, place := statistics.NextSeed(compared.samples, compared.plan, tried)

@@ -1,3 +1,3 @@
-// Package listing says how trials are ordered, filtered and put on pages. It is pure: functions of trials and of what a
-// request asks for, which know no store.
+// Package listing orders and filters trials, and divides them into pages. It is pure: functions of trials and requests
+// that know no store.
 package listing

@@ -2,5 +2,5 @@ package listing
 
 import "errors"
 
-// ErrInvalid: what is asked for makes no sense: an order, a filter or a page token.
+// ErrInvalid means that a request is invalid: its order, filter or page token.
 var ErrInvalid = errors.New("invalid")

@@ -14,22 +14,22 @@ import (
 	"trellis/results/spelling"
 )
 
-// Field is what trials can be ordered and filtered by.
+// Field is a field by which trials can be ordered and filtered.
 type Field struct {
-	// Name is what requests call it.
+	// Name is its name in requests.
 	Name string
-	// order takes a trial to a number that sorts as the field does, or to missing.
+	// order returns a number that sorts as the field does, or missing.
 	order func(*trellisv1.Trial) uint64
-	// value is the field in a filter: int64, float64 or string, of the type celType.
+	// value returns the field's value in a filter: an int64, float64 or string, according to celType.
 	value   func(*trellisv1.Trial) any
 	celType *cel.Type
 }
 
-// missing is the order of a trial that has no value, or one that is not a finite number. It is last, ascending and
-// descending.
+// missing is the order of a trial that has no value, or one that is not a finite number. Such trials come last in
+// ascending and in descending order.
 const missing = math.MaxUint64
 
-// Fields are those that the trials of every study have.
+// Fields are the fields that the trials of every study have.
 var Fields = append([]Field{
 	integer("index", (*trellisv1.Trial).GetIndex),
 	loss("objective", func(t *trellisv1.Trial) *float64 { return t.Objective }),
@@ -77,8 +77,8 @@ func integer(name string, get func(*trellisv1.Trial) uint64) Field {
 	}
 }
 
-// number is a field that always has a value. Its type in a filter is dynamic, so that weight_decay == 0 is as good as
-// weight_decay == 0.0.
+// number returns a field that always has a value. Its type in a filter is dynamic, so that both weight_decay == 0 and
+// weight_decay == 0.0 work.
 func number(name string, get func(*trellisv1.Trial) float64) Field {
 	return loss(name, func(t *trellisv1.Trial) *float64 {
 		value := get(t)
@@ -86,7 +86,8 @@ func number(name string, get func(*trellisv1.Trial) float64) Field {
 	})
 }
 
-// loss is a field that may have no value yet, which filters see as NaN: it is neither below nor above anything.
+// loss returns a field that may have no value yet. Filters see a missing value as NaN, which is neither below nor above
+// anything.
 func loss(name string, get func(*trellisv1.Trial) *float64) Field {
 	return Field{
 		Name:  name,
@@ -101,8 +102,8 @@ func loss(name string, get func(*trellisv1.Trial) *float64) Field {
 	}
 }
 
-// WithMetrics returns the fields and, by the names that are not taken, what a model reports beside its losses, of the
-// validation and of the test images.
+// WithMetrics returns the taken fields and fields for a model's metrics, on the validation and the test images, except
+// for names that are taken.
 func WithMetrics(names []string, taken []Field) []Field {
 	all := taken[:len(taken):len(taken)]
 	add := func(name string, get func(*trellisv1.Trial) *float64) {
@@ -130,7 +131,7 @@ func Has(fields []Field, name string) bool {
 	return slices.ContainsFunc(fields, func(f Field) bool { return f.Name == name })
 }
 
-// NewOrder returns the key function of an order_by, which names one of the fields. It fails with ErrInvalid.
+// NewOrder returns the key function of an order_by, which must name one of the fields. It fails with ErrInvalid.
 func NewOrder(orderBy string, fields []Field) (func(*trellisv1.Trial) Key, error) {
 	name, reverse := strings.CutPrefix(orderBy, "-")
 	if orderBy == "" {
@@ -152,7 +153,7 @@ func NewOrder(orderBy string, fields []Field) (func(*trellisv1.Trial) Key, error
 	return nil, fmt.Errorf("order_by: %s: %w", spelling.Unknown("field", name, names), ErrInvalid)
 }
 
-// FieldsOn are the fields of trials of a study with these axes of its own.
+// FieldsOn returns the fields of a study's trials, given the names of the axes that only its model has.
 func FieldsOn(own []string) []Field {
 	all := Fields[:len(Fields):len(Fields)]
 	for _, name := range own {

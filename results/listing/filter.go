@@ -31,8 +31,8 @@ var filterEnv = sync.OnceValues(func() (*cel.Env, error) {
 // Filter says whether a trial meets a condition.
 type Filter func(*trellisv1.Trial) (bool, error)
 
-// NewFilter compiles a condition in CEL over the fields, which begin with those that all trials have. The empty one is
-// met by all. It fails with ErrInvalid and says where in the expression the mistake is.
+// NewFilter compiles a CEL expression over the fields, which must begin with those that all trials have. All trials
+// meet the empty expression. It fails with ErrInvalid, and says where in the expression the mistake is.
 func NewFilter(expression string, all []Field) (Filter, error) {
 	if strings.TrimSpace(expression) == "" {
 		return func(*trellisv1.Trial) (bool, error) { return true, nil }, nil
@@ -61,7 +61,7 @@ func NewFilter(expression string, all []Field) (Filter, error) {
 		return nil, err
 	}
 	if output := ast.OutputType(); !output.IsExactType(cel.BoolType) {
-		return nil, fmt.Errorf("filter: %s is %s, not a condition such as objective < 0.02: %w", expression, typeName(output.String()),
+		return nil, fmt.Errorf("filter: %s is %s: must be a condition such as objective < 0.02: %w", expression, typeName(output.String()),
 			ErrInvalid)
 	}
 	program, err := env.Program(ast, cel.CostLimit(maxFilterCost), cel.EvalOptions(cel.OptOptimize))

@@ -18,11 +18,11 @@ const (
 	MaxPageSize     = 1000
 )
 
-// MaxPageBytes is how large a page may be, at most by one row more: it ends early where its rows are large, so that it
-// fits into a message however many epochs a trial has.
+// MaxPageBytes is the size at which a page ends early. It may be exceeded by one row. So a page fits into a message, no
+// matter how many epochs its trials have.
 const MaxPageBytes = 1 << 20
 
-// PageSize is how many rows a page has at most that so many are asked for. 0 asks for the default.
+// PageSize returns the maximum number of rows of a page, given the requested number. 0 requests the default.
 func PageSize(asked uint32) int {
 	if asked == 0 {
 		return DefaultPageSize
@@ -30,10 +30,10 @@ func PageSize(asked uint32) int {
 	return int(min(asked, MaxPageSize))
 }
 
-// Room is what is left of a page, in bytes.
+// Room is the number of bytes left on a page.
 type Room int
 
-// Take makes room for one more row, and says whether there was any.
+// Take uses the room for another row, and says whether there was enough.
 func (r *Room) Take(row proto.Message) bool {
 	if *r <= 0 {
 		return false
@@ -42,8 +42,9 @@ func (r *Room) Take(row proto.Message) bool {
 	return true
 }
 
-// Mark tells apart listings whose tokens don't fit one another. A page token says where the next page starts, as a key:
-// rows that come and go in between neither repeat nor skip others. Before the key stands the mark of its listing.
+// Mark identifies a listing, because page tokens are only valid for their own listing. A page token has the listing's
+// mark, followed by the key at which the next page starts. So rows that are added or removed between pages neither
+// repeat nor skip others.
 type Mark [8]byte
 
 // The marks of listings that are always the same.
@@ -52,7 +53,7 @@ var (
 	MarkWorkers = Mark([]byte("workers "))
 )
 
-// MarkTrials marks the listings of trials that are alike in all that a token depends on.
+// MarkTrials returns the mark of a listing of trials. It depends on everything that a token depends on.
 func MarkTrials(request *trellisv1.ListTrialsRequest) Mark {
 	sum := sha256.New()
 	for _, text := range []string{request.GetStudy(), request.GetOrderBy(), request.GetFilter()} {
@@ -61,9 +62,9 @@ func MarkTrials(request *trellisv1.ListTrialsRequest) Mark {
 	return Mark(sum.Sum(nil)[:len(Mark{})])
 }
 
-// PageByRank returns a page of a listing whose rows are ranked from 0 on, and the token of the next page, which is
-// empty after the last. listing tells apart listings whose tokens don't fit one another. A page starts at the rank
-// where the one before ended. It fails with ErrInvalid if the token is not one of the listing's.
+// PageByRank returns a page of a listing whose rows are ranked from 0, and the token of the next page, which is empty
+// after the last page. listing identifies the listing. A page starts at the rank where the previous page ended. It
+// fails with ErrInvalid if the token does not belong to the listing.
 func PageByRank[Row proto.Message](
 	listing string, size uint32, token string, total uint64, row func(rank uint64) Row,
 ) (rows []Row, next string, err error) {
@@ -79,7 +80,7 @@ func PageByRank[Row proto.Message](
 	case 8:
 		rank = binary.BigEndian.Uint64(after)
 	default:
-		return nil, "", fmt.Errorf("page_token is cut short: %w", ErrInvalid)
+		return nil, "", fmt.Errorf("invalid page_token: it is cut off: %w", ErrInvalid)
 	}
 	left := Room(MaxPageBytes)
 	for ; rank < total && len(rows) < PageSize(size); rank++ {
@@ -95,20 +96,20 @@ func PageByRank[Row proto.Message](
 	return rows, next, nil
 }
 
-// EncodeToken makes a token of the key at which the next page starts.
+// EncodeToken returns the token for the key at which the next page starts.
 func EncodeToken(mark Mark, from []byte) string {
 	return base64.RawURLEncoding.EncodeToString(append(mark[:], from...))
 }
 
-// DecodeToken returns the key at which a page starts, nil for the first one, whose token is empty. It fails with
-// ErrInvalid if the token is none of the listing's.
+// DecodeToken returns the key at which a page starts, or nil for the first page, whose token is empty. It fails with
+// ErrInvalid if the token does not belong to the listing.
 func DecodeToken(mark Mark, token string) ([]byte, error) {
 	if token == "" {
 		return nil, nil
 	}
 	data, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || !bytes.HasPrefix(data, mark[:]) {
-		return nil, fmt.Errorf("page_token %q is not from the page before of this listing: %w", token, ErrInvalid)
+		return nil, fmt.Errorf("invalid page_token %q: must be from the previous page of the same listing: %w", token, ErrInvalid)
 	}
 	return data[len(mark):], nil
 }

@@ -8,9 +8,10 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Compare ranks two trials of a study: negative if a ranks before b. The lower objective ranks first. NaN, infinities
-// and a missing objective rank last and equal to one another. Ties go to fewer latent dimensions, then to fewer maximum
-// epochs, then to the lower index, so that no two trials rank equally.
+// Compare ranks two trials of a study. It returns a negative number if a ranks before b. The lower objective ranks
+// first. NaN, infinities and a missing objective rank last, and equal to one another. Of tied trials, the one with
+// fewer latent dimensions ranks first, then the one with fewer maximum epochs, then the one with the lower index. So no
+// two trials rank equally.
 func Compare(a, b *trellisv1.Trial) int {
 	return cmp.Or(
 		CompareLosses(a.Objective, b.Objective),
@@ -33,18 +34,19 @@ func CompareLosses(a, b *float64) int {
 	return 0
 }
 
-// Finite says whether there is a loss, and it is a finite number.
+// Finite says whether there is a loss that is a finite number.
 func Finite(loss *float64) bool { return loss != nil && !math.IsNaN(*loss) && !math.IsInf(*loss, 0) }
 
-// Key puts trials in an order by its bytes: by one field, 8 bytes, then by what breaks ties, latent dimension (4),
-// maximum epochs (4) and index (8), all big-endian.
+// Key orders trials by its bytes: one field (8 bytes), and then what breaks ties: latent dimension (4), maximum epochs
+// (4) and index (8), all big-endian.
 type Key [24]byte
 
-// LastFinite is a key above those of all trials with a finite objective, in the order of Compare, and below those of all
-// others: every trial has epochs to train, which stand behind the objective.
+// LastFinite is a key that is above those of all trials with a finite objective, in the order of Compare, and below
+// those of all others. No trial has this key, because every trial has at least one epoch, which comes after the
+// objective.
 var LastFinite = Key{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// NewKey is the key of a trial in the order of a field.
+// NewKey returns the key of a trial in the order of a field.
 func NewKey(field uint64, trial *trellisv1.Trial) Key {
 	var k Key
 	binary.BigEndian.PutUint64(k[0:], field)
@@ -54,11 +56,11 @@ func NewKey(field uint64, trial *trellisv1.Trial) Key {
 	return k
 }
 
-// RankKey is the key whose order is that of Compare.
+// RankKey returns the key whose order is that of Compare.
 func RankKey(trial *trellisv1.Trial) Key { return NewKey(lossOrder(trial.Objective), trial) }
 
-// lossOrder takes losses to whole numbers of the same order: with its sign bit flipped, a positive float64 sorts by its
-// bits above the negative ones, whose bits all have to be flipped.
+// lossOrder maps losses to whole numbers with the same order: flip the sign bit of positive numbers, and all bits of
+// negative ones.
 func lossOrder(loss *float64) uint64 {
 	if !Finite(loss) {
 		return missing

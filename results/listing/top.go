@@ -8,9 +8,9 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Top keeps the first of the trials that are added, in the order of their keys.
+// Top keeps the first trials of those that are added, in the order of their keys.
 type Top struct {
-	// Size is how many are kept.
+	// Size is how many trials are kept.
 	Size int
 	kept []placedTrial
 }
@@ -20,7 +20,7 @@ type placedTrial struct {
 	trial *trellisv1.Trial
 }
 
-// NewTop returns an empty list that keeps size trials, and one more.
+// NewTop returns an empty list that keeps size trials, and one more to know whether there are more.
 func NewTop(size int) *Top {
 	return &Top{Size: size, kept: make([]placedTrial, 0, 4*size)}
 }
