@@ -10,8 +10,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// significantDigits is how many decimal digits the inner points of a range keep. It makes 1e-3 of {log10: {from: 1e-4,
-// to: 1e-2, count: 3}}, and not a neighbor of it that no other study would ask for.
+// significantDigits is how many decimal digits the inner points of a range keep. So {log10: {from: 1e-4, to: 1e-2,
+// count: 3}} contains 1e-3, and not a neighboring number that no other study would use.
 const significantDigits = 12
 
 // axis is the distinct values that one parameter takes, in order, and where each of them stands.
@@ -66,7 +66,7 @@ func rangeOf(a ProtoAxis) (r *trellisv1.Range, field string, logarithmic bool) {
 //	linear:       from + (to - from) * i/(count-1)
 //	logarithmic:  from * (to/from) ^ (i/(count-1))
 //
-// It wants 0 <= from < to, 0 < from if logarithmic, and 2 <= count.
+// It requires 0 <= from < to, 0 < from if logarithmic, and 2 <= count.
 func points(r *trellisv1.Range, logarithmic bool) []float64 {
 	var inner func(i int) float64
 	if logarithmic {

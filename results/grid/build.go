@@ -15,7 +15,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// MaxTrials is how many points the union of a study's grids may have, with batch sizes and seeds.
+// MaxTrials is the maximum number of points of the union of a study's grids, including batch sizes and seeds.
 const MaxTrials = 1_000_000
 
 // builder reads a spec's axes and collects what is wrong with them.
@@ -237,7 +237,7 @@ func (b *builder) checkRange(r *trellisv1.Range, logarithmic bool, path []any) b
 	from, to := r.GetFrom(), r.GetTo()
 	ok := 0 <= from && from < to && to <= math.MaxUint32 && r.GetCount() >= 2 && !(logarithmic && from == 0)
 	if !ok {
-		b.refuse("axis.range", "a range has at least 2 points and runs upwards between 0 (a logarithmic one: above 0) "+
+		b.refuse("axis.range", "a range must have at least 2 points and ascend between 0 (a logarithmic one: above 0) "+
 			"and 4294967295", path...)
 	}
 	return ok

@@ -20,13 +20,13 @@ const (
 	Seed
 )
 
-// CommonAxes are the parameters that the trials of every model have. It is the one list of them: digits of a grid's
-// indices, keys of points, defaults, what an extension adds to, what trials are filtered and ordered by, the axes that
-// are compared, and the columns, rows and flags of commands follow it in its order.
+// CommonAxes are the parameters that the trials of every model have. This is the only list of them. These follow it, in
+// its order: digits of a grid's indices, keys of points, defaults, what an extension adds to, what trials are filtered
+// and ordered by, the axes that are compared, and the columns, rows and flags of commands.
 //
 // The order is that of the digits, the slowest first. The axes that only a model has come before max_epochs. A new axis
-// belongs before max_epochs too, with a default, which it has in every study from before: these keep their indices then.
-// The last, seed, repeats a point.
+// must come before max_epochs too, and must have a default. Existing studies have this default, so they keep their
+// indices. The last axis, seed, repeats a point.
 var CommonAxes = [...]CommonAxis{
 	LatentDim: {
 		ModelAxis: &trellisv1.ModelAxis{Name: "latent_dim", Minimum: 1, Maximum: 784, Integer: true},
@@ -71,17 +71,17 @@ type CommonAxis struct {
 	// ModelAxis has its name, the bounds that the rules of study.proto state, and what a spec without it means, if it may
 	// be left out.
 	*trellisv1.ModelAxis
-	// Plural is the name of its values where that is another.
+	// Plural is the name of its values, if that differs.
 	Plural string
-	// Later says that the axis came after runs had been trained without it, which had its default then. It has no part in
-	// the id of a run with this value, so that those are still found.
+	// Later says that the axis was added after runs had been trained without it. These runs have its default. A run's
+	// id does not include this value, so that they are still found.
 	Later bool
 
 	Value func(*trellisv1.Parameters) float64
 	Set   func(p *trellisv1.Parameters, value float64)
 }
 
-// Field is the name under which a spec has the axis's values.
+// Field returns the name under which a spec has the axis's values.
 func (a *CommonAxis) Field() string {
 	if a.Plural != "" {
 		return a.Plural
@@ -141,13 +141,13 @@ func KeyOf(p *trellisv1.Parameters) (key Key) {
 	return key
 }
 
-// At is the value on the axis at a place.
+// At returns the value on the axis at a place.
 func (k *Key) At(place int) float64 { return math.Float64frombits(k[place]) }
 
 // Set changes the value on the axis at a place.
 func (k *Key) Set(place int, value float64) { k[place] = math.Float64bits(value) }
 
-// Parameters is the point whose key it is, with these values on its model's own axes.
+// Parameters returns the point with the key, with these values on its model's own axes.
 func (k *Key) Parameters(own map[string]float64) *trellisv1.Parameters {
 	p := &trellisv1.Parameters{Values: own}
 	for place := range CommonAxes {
@@ -156,18 +156,18 @@ func (k *Key) Parameters(own map[string]float64) *trellisv1.Parameters {
 	return p
 }
 
-// WithMaxEpochs is a copy of a point with another max_epochs. They share the values on the model's own axes.
+// WithMaxEpochs returns a copy of a point with another max_epochs. They share the values on the model's own axes.
 func WithMaxEpochs(p *trellisv1.Parameters, epochs uint32) *trellisv1.Parameters {
 	key := KeyOf(p)
 	key.Set(MaxEpochs, float64(epochs))
 	return key.Parameters(p.GetValues())
 }
 
-// MaxAxisValues is how many values an axis may have, by the rules of its message.
+// MaxAxisValues is the maximum number of values of an axis, by the rules of its message.
 const MaxAxisValues = 10_000
 
-// Axis returns the bounds of an axis that every model has, or that this model has; nil if it has none of that name.
-// Without a model, or of one that is not known, they are those of the common axes.
+// Axis returns the bounds of an axis that every model has, or that only this model has. It returns nil if there is no
+// such axis. If the model is nil, it only knows the common axes.
 func Axis(model *trellisv1.Model, name string) *trellisv1.ModelAxis {
 	for _, axis := range CommonAxes {
 		if axis.GetName() == name {

@@ -6,8 +6,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// ResolveSplit is the function of that name, and refuses a data set that the spec's model can't be trained on: each of
-// the study's runs would fail on every worker. What is not known of a data set is not checked.
+// ResolveSplit is like the function of that name, but also refuses a data set that the spec's model can't be trained
+// on: all runs of the study would fail on every worker. It does not check what is not known about a data set.
 func (models Models) ResolveSplit(spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet) (*trellisv1.Split, error) {
 	model, name := models.Find(spec.GetModel()), dataSet.GetName()
 	height, width, classes := model.GetHeight(), model.GetWidth(), model.GetClasses()

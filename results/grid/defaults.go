@@ -7,7 +7,7 @@ import (
 	"trellis/results/pruning"
 )
 
-// synthetic is the model that trains on no data.
+// synthetic is the model that needs no data.
 const synthetic = "synthetic"
 
 // WithDefaults returns a copy of the spec with the axes that it leaves out, such as seeds, batch sizes and weight

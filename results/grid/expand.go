@@ -8,12 +8,12 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Expand returns the study's trials and runs, all PENDING, in the order of their indices. Trials that differ in
-// max_epochs alone share one run, whose milestones are their max_epochs.
+// Expand returns the study's trials and runs, all PENDING, in the order of their indices. Trials that differ only in
+// max_epochs share one run, whose milestones are their max_epochs.
 //
-// dataSet is what spec.data names, and nil for the model "synthetic"; numerics is the version of the trainer's
-// arithmetic; source is where the weights come from that spec.pretrained names, nil without. The same arguments give
-// the same trials and runs, on every machine. Errors are those of New and ResolveSplit.
+// dataSet is the data set that spec.data names, or nil for the model "synthetic". numerics is the version of the
+// trainer's arithmetic. source is where the weights that spec.pretrained names come from, or nil if there are none. The
+// same arguments give the same trials and runs on every machine. Errors are those of New and ResolveSplit.
 func Expand(
 	spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet, numerics string, source *trellisv1.Source,
 ) ([]*trellisv1.Trial, []*trellisv1.Run, error) {
@@ -32,12 +32,12 @@ func Expand(
 	return trials, runs, nil
 }
 
-// ExpandExtension returns what a study is to have when it is extended as the command says, as Expand does: the points
-// of the command's spec, in which every point of the study's own is, and its single points. Their indices are those of
-// Expand, counted from the study's on; next is the first index after them. What the study has already is among them,
-// under a new index.
+// ExpandExtension returns the trials and runs that a study has after the command extends it, as Expand does: the points
+// of the command's spec, which includes every point of the study's own spec, and the command's single points. Their
+// indices are those of Expand, counted from the study's indices. next is the first index after them. Points that the
+// study already has are among them, with a new index.
 //
-// Where the study prunes, the runs of single points are spared: they are repetitions of what has come to its end once.
+// If the study prunes, the runs of single points are spared: they repeat runs that have already ended.
 //
 // Errors are those of New and ResolveSplit.
 func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyCommand) (
@@ -148,13 +148,13 @@ func trajectoryOf(p *trellisv1.Parameters) trajectory {
 	return t
 }
 
-// Summary is what a study would cost at most.
+// Summary is the maximum cost of a study.
 type Summary struct {
-	// Trials are the distinct points of the grid, and Runs what answers them.
+	// Trials is the number of distinct points of the grid, and Runs the number of runs that they need.
 	Trials, Runs uint64
-	// Epochs are those of all runs, if none of them stops early.
+	// Epochs is the number of epochs of all runs, if none of them stops early.
 	Epochs uint64
-	// EpochsAlone is what it would take if every trial were trained by itself.
+	// EpochsAlone is the number of epochs if every trial were trained separately.
 	EpochsAlone uint64
 }
 

@@ -7,8 +7,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Grid is the union of a study's grids, each with every batch size and every seed: a set of numbered points. It does
-// not change, and may be used by several goroutines.
+// Grid is the union of a study's grids, each with every batch size and every seed: a set of numbered points. It is
+// immutable and safe for concurrent use.
 type Grid struct {
 	products []product
 	// size is the number of indices: those of all products.
@@ -34,9 +34,9 @@ type dimension struct {
 	set   func(*trellisv1.Parameters, float64)
 }
 
-// New reads the spec's grid, filling in defaults. It returns a *protovalidate.ValidationError if an axis has no values,
-// or one twice, or if there are more than MaxTrials points. It does not check the rules that the messages themselves
-// state, which may become stricter than a study in an old log: Validate does.
+// New reads the spec's grid, and fills in defaults. It returns a *protovalidate.ValidationError if an axis has no
+// values or a duplicate value, or if there are more than MaxTrials points. It does not check the rules of the messages,
+// which may have become stricter since a study was written to an old log: Validate does.
 func New(spec *trellisv1.StudySpec) (*Grid, error) {
 	b := builder{}
 	g := b.build(WithDefaults(spec))
@@ -50,7 +50,7 @@ func New(spec *trellisv1.StudySpec) (*Grid, error) {
 // in each of them.
 func (g *Grid) Size() uint64 { return g.size }
 
-// At returns the point of an index below Size.
+// At returns the point with an index, which must be below Size.
 func (g *Grid) At(index uint64) *trellisv1.Parameters {
 	return g.at(g.productOf(index), index)
 }

@@ -13,16 +13,16 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Merge returns the spec with the values of a request added to its axes, in every grid: behind those that an axis has,
-// in the order of the request. Values that it has already stay where they are. An axis that gets new values is a list
-// afterwards, one that does not stays as it was written. All else in the spec stays.
+// Merge returns the spec with the values of a request added to its axes, in every grid. New values come after an axis's
+// existing ones, in the order of the request. Existing values keep their places. An axis that gets new values becomes a
+// list; other axes stay as they were written. Everything else in the spec stays.
 //
-// What is wrong comes as a *protovalidate.ValidationError, as from Validate: with the request's fields where its values
-// are not valid by themselves, and with the merged spec's where there would be too many of them. It takes no longer for
-// a larger grid.
+// Like Validate, it returns a *protovalidate.ValidationError if something is wrong. The error names fields of the
+// request if its values are invalid, and fields of the merged spec if there would be too many values. A larger grid
+// does not take longer.
 //
-// Axes that only the model has are those that the spec has already: one that the model has got since has no value in
-// the study's trials, to which others could be added.
+// Of the axes that only the model has, only those in the spec can be extended: the study's trials have no value on an
+// axis that was added to the model since.
 func (models Models) Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) (*trellisv1.StudySpec, error) {
 	if err := models.validateValues(spec, request); err != nil {
 		return nil, err
@@ -136,8 +136,8 @@ func extended(a, more ProtoAxis) ProtoAxis {
 	return &trellisv1.NumberAxis{Values: all}
 }
 
-// Extends says whether a spec is what Merge may make of another: every axis has all of its values, in every grid, and
-// nothing else differs.
+// Extends says whether Merge could have made the spec all from some: every axis has all values of the other, in every
+// grid, and nothing else differs.
 func Extends(all, some *trellisv1.StudySpec) bool {
 	all, some = WithDefaults(all), WithDefaults(some)
 	if len(all.Grid) != len(some.Grid) {

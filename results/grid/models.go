@@ -14,10 +14,10 @@ import (
 	"trellis/results/spelling"
 )
 
-// Models is what can be trained, and thus which specs are valid.
+// Models are the models that can be trained. They determine which specs are valid.
 type Models []*trellisv1.Model
 
-// Find returns the model of a name, nil if there is none.
+// Find returns the model with the name, or nil if there is none.
 func (models Models) Find(name string) *trellisv1.Model {
 	for _, model := range models {
 		if model.GetName() == name {
@@ -36,7 +36,7 @@ func (models Models) names() []string {
 	return names
 }
 
-// WithDefaults is the function of that name, and fills in the axes that only the model has too.
+// WithDefaults is like the function of that name, but also fills in the axes that only the model has.
 func (models Models) WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
 	spec = WithDefaults(spec)
 	for _, axis := range models.Find(spec.GetModel()).GetAxes() {
@@ -126,7 +126,7 @@ func (models Models) unknownAxis(model *trellisv1.Model, name string) string {
 		strings.Join(AxisNames(model), ", "))
 }
 
-// AxisNames are the names of all axes that a grid of the model has. Without a model they are those of every model.
+// AxisNames returns the names of all axes of the model's grids. If model is nil, it returns those that every model has.
 func AxisNames(model *trellisv1.Model) []string {
 	var names []string
 	for _, axis := range CommonAxes {
@@ -209,13 +209,13 @@ func isTaken(name string) bool {
 	})
 }
 
-// Check says what is wrong with the models themselves: names that are missing, twice or no names, axes without values,
-// and defaults that lie outside.
+// Check returns an error if the models themselves are wrong: missing, duplicate or invalid names, axes without values,
+// or defaults that are out of bounds.
 func (models Models) Check() error {
 	for i, model := range models {
 		name := model.GetName()
 		if name == "" || models.Find(name) != model {
-			return fmt.Errorf("model %d is called %q: a model needs a name of its own", i+1, name)
+			return fmt.Errorf("model %d is called %q: a model must have a unique name", i+1, name)
 		}
 		for j, axis := range model.GetAxes() {
 			b := builder{}

@@ -12,9 +12,9 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// RunID identifies a run by what determines its digits: 32 lower-case hexadecimal digits, the first half of the SHA-256
-// of a text like this one, in which every line ends with a newline and real numbers are written exactly, in hexadecimal
-// (as by %x, or C's %a):
+// RunID identifies a run by everything that determines its results bit for bit. The id is 32 lower-case hexadecimal
+// digits: the first half of the SHA-256 of a text like the one below. Every line ends with a newline, and real numbers
+// are written exactly, in hexadecimal (as by %x, or C's %a):
 //
 //	trellis run 1
 //	model "conv-autoencoder"
@@ -29,19 +29,19 @@ import (
 //	batch_size 256
 //	value "noise" 0x1p-01
 //
-// Each value on an axis that only the model has has a line, by name; without, there is none. Nor has shift = 0, as runs
-// from before there was that axis have no other. A common axis that came later has a line of its own before these, unless
-// it has its default:
+// There is a line for each value on an axis that only the model has, ordered by name. shift = 0 has no line, because
+// runs from before that axis have none. A common axis that was added later has a line before these, unless it has its
+// default:
 //
 //	<name> 0x1.ccccccccccccdp-01
 //
-// A run that begins with pretrained weights has one line more, with the digest of the checkpoint that they are from:
+// A run that starts from pretrained weights has another line, with the digest of their checkpoint:
 //
 //	pretrained "<sha256>"
 //
-// Strings are quoted as in Go. A message that is not set has zeros. Neither max_epochs nor milestones nor
-// synthetic.epoch_time nor pretrained_size have an influence. Any change here gives every run a new identity: results
-// of older studies would no longer be found, so the first line's number counts such changes.
+// Strings are quoted as in Go. A message that is not set has zeros. max_epochs, milestones, synthetic.epoch_time and
+// pretrained_size have no influence. Any change here gives every run a new identity, so results of older studies would
+// no longer be found. The number in the first line counts such changes.
 func RunID(config *trellisv1.RunConfig) string {
 	p := config.GetParameters()
 	text := fmt.Appendf(make([]byte, 0, 512), `trellis run 1
@@ -94,8 +94,8 @@ func ownLines(values map[string]float64) string {
 	return string(text)
 }
 
-// RunConfigFor returns what a worker needs to train a run of the study, which Expand accepted, up to an epoch. Its
-// milestones are those of the run. It shares its parts with study and run, which nobody changes.
+// RunConfigFor returns what a worker needs to train a run of the study up to an epoch. Expand must have accepted the
+// study. The milestones are those of the run. The result shares its parts with study and run, which nobody changes.
 func RunConfigFor(study *trellisv1.Study, run *trellisv1.Run, numerics string, until uint32) *trellisv1.RunConfig {
 	config := commonConfig(study.GetSpec(), study.GetDataSet(), numerics, study.GetPretrained())
 	config.Parameters, config.Milestones = run.GetParameters(), run.GetMilestones()

@@ -10,7 +10,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// WithLatentDim returns the spec, or a copy of it in which grids that leave the latent dimension out have this one.
+// WithLatentDim returns the spec, or a copy in which grids without a latent dimension have this one.
 func WithLatentDim(spec *trellisv1.StudySpec, latentDim uint32) *trellisv1.StudySpec {
 	if !slices.ContainsFunc(spec.GetGrid(), leavesLatentDimOut) {
 		return spec
@@ -35,9 +35,9 @@ func knownLatentDim(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
 	return WithLatentDim(spec, 1)
 }
 
-// ResolveLatentDim returns the spec, which is valid, with the latent dimension of the trial or run that its pretrained
-// weights come from, if that is known. Weights fit their own latent dimension alone: a grid that has another is refused
-// with a *protovalidate.ValidationError that names it.
+// ResolveLatentDim returns a valid spec with the latent dimension of the trial or run that its pretrained weights come
+// from, if that is known. Weights only fit their own latent dimension: if a grid has another, the error is a
+// *protovalidate.ValidationError that names it.
 func ResolveLatentDim(spec *trellisv1.StudySpec, source *trellisv1.Source) (*trellisv1.StudySpec, error) {
 	if source.GetParameters() == nil {
 		return spec, nil
@@ -84,9 +84,9 @@ func (b *builder) checkPretrained(spec *trellisv1.StudySpec, allowed []string) {
 	}
 }
 
-// CheckSource says whether weights are of a model with whose the spec's model begins: one of those allowed. Whose they
-// are is for the error: "study paper", or "the checkpoint <digest>, of study paper,". What is wrong comes as a
-// *protovalidate.ValidationError.
+// CheckSource returns a *protovalidate.ValidationError if pretrained weights are not of one of the models that are
+// allowed for the spec's model. whose describes the weights for the error: "study paper", or "the checkpoint <digest>,
+// of study paper,".
 func CheckSource(spec *trellisv1.StudySpec, whose, model string, allowed []string) error {
 	if slices.Contains(allowed, model) {
 		return nil

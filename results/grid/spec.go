@@ -7,8 +7,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// OwnAxes are the names of the axes that only the spec's model has, ascending. All trials of a study have a value on
-// each.
+// OwnAxes returns the names of the axes that only the spec's model has, ascending. All trials of a study have a value
+// on each of them.
 func OwnAxes(spec *trellisv1.StudySpec) []string {
 	names := map[string]struct{}{}
 	for _, grid := range spec.GetGrid() {
@@ -19,7 +19,7 @@ func OwnAxes(spec *trellisv1.StudySpec) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// Seeds are those of a spec that New accepts, ascending. A spec without seeds has one.
+// Seeds returns the seeds of a spec that New accepts, ascending. A spec without seeds has one seed.
 func Seeds(spec *trellisv1.StudySpec) []uint32 {
 	axis := &CommonAxes[Seed]
 	its := axis.Of(spec)
@@ -31,8 +31,8 @@ func Seeds(spec *trellisv1.StudySpec) []uint32 {
 	return seeds
 }
 
-// Repetitions is how often a spec has every point of its grids: once with every value on the axes of the study, such as
-// batch sizes and seeds.
+// Repetitions returns how often a spec repeats every point of its grids: once for every combination of values on the
+// study's axes, such as batch sizes and seeds.
 func Repetitions(spec *trellisv1.StudySpec) uint64 {
 	n := uint64(1)
 	for _, axis := range CommonAxes {
@@ -43,8 +43,8 @@ func Repetitions(spec *trellisv1.StudySpec) uint64 {
 	return n
 }
 
-// RangeOf says how the first grid of a spec that has a range on an axis spaces it: evenly, or by ratios if logarithmic.
-// There is none if every grid has a list there.
+// RangeOf returns how an axis is spaced in the first grid of a spec that has a range on it: evenly, or by ratios if
+// logarithmic. ranged is false if every grid has a list there.
 func RangeOf(spec *trellisv1.StudySpec, axis string) (logarithmic, ranged bool) {
 	for _, grid := range spec.GetGrid() {
 		if r, _, logarithmic := rangeOf(axisNamed(grid, axis)); r != nil {

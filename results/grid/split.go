@@ -8,9 +8,9 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// ResolveSplit returns how the spec divides the data set's training images: by default the last sixth validates and the
-// rest trains, as the paper has it for MNIST. It returns nil for the model "synthetic", which needs no data, and a
-// *protovalidate.ValidationError if the data set has too few images.
+// ResolveSplit returns how the spec divides the data set's training images. By default, the last sixth is for
+// validation and the rest for training, as in the paper for MNIST. It returns nil for the model "synthetic", which
+// needs no data, and a *protovalidate.ValidationError if the data set has too few images.
 func ResolveSplit(spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet) (*trellisv1.Split, error) {
 	have, split := dataSet.GetTrainImages(), splitOf(spec, dataSet)
 	switch {
@@ -41,7 +41,7 @@ func splitOf(spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet) *trellisv1.S
 	return &trellisv1.Split{Train: dataSet.GetTrainImages() - validation, Validation: validation}
 }
 
-// Refuse says what is wrong with the field of a spec that path leads to: see Violation.
+// Refuse returns an error about the field of a spec that path leads to: see Violation.
 func Refuse(rule, message string, path ...any) error { return invalid(rule, message, path...) }
 
 func invalid(rule, message string, path ...any) error {

@@ -14,11 +14,11 @@ import (
 	"trellis/results/pruning"
 )
 
-// Validate checks a spec, with or without defaults: first the rules that its messages and its model state and the size
-// of its grid, and if these hold, every point of every range. What is wrong comes as a *protovalidate.ValidationError,
-// with the path of each field. It takes no longer for a larger grid.
+// Validate checks a spec, with or without defaults. It first checks the rules of its messages, those of its model and
+// the size of its grid, and if these hold, every point of every range. It returns a *protovalidate.ValidationError with
+// the path of each field. A larger grid does not take longer.
 //
-// latent_dim may be missing where the weights to begin with come from a study, whose latent dimension it is then.
+// latent_dim may be missing if pretrained weights come from a study: then it is that study's latent dimension.
 func (models Models) Validate(spec *trellisv1.StudySpec) error {
 	b := builder{}
 	b.checkLatentDims(spec)

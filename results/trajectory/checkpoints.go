@@ -12,16 +12,16 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// CheckpointAt returns where the checkpoint of an epoch is, or would be.
+// CheckpointAt returns the position of an epoch's checkpoint, or where it would be.
 func CheckpointAt(checkpoints []*trellisv1.Checkpoint, epoch uint32) (place int, found bool) {
 	return slices.BinarySearchFunc(checkpoints, epoch, func(kept *trellisv1.Checkpoint, epoch uint32) int {
 		return cmp.Compare(kept.Epoch, epoch)
 	})
 }
 
-// WithCheckpoint returns the checkpoints that a run has with one more, which takes the place of one of the same epoch.
+// WithCheckpoint returns a run's checkpoints with another one added. It replaces one of the same epoch.
 func WithCheckpoint(run *trellisv1.Run, checkpoint *trellisv1.Checkpoint) []*trellisv1.Checkpoint {
-	// What is kept is copied before it is changed: rows share it.
+	// Copy the slice before changing it: rows share it.
 	kept := slices.Clone(run.Checkpoints)
 	place, again := CheckpointAt(kept, checkpoint.Epoch)
 	if again {
@@ -35,13 +35,13 @@ func WithCheckpoint(run *trellisv1.Run, checkpoint *trellisv1.Checkpoint) []*tre
 	})
 }
 
-// ValidDigest says whether a text is a SHA-256 digest as we write them.
+// ValidDigest says whether a text is a SHA-256 digest in lower-case hexadecimal.
 func ValidDigest(digest string) bool {
 	decoded, err := hex.DecodeString(digest)
 	return err == nil && len(decoded) == sha256.Size && strings.ToLower(digest) == digest
 }
 
-// LastCheckpoint is the one from which the run's next attempt goes on, nil if there is none.
+// LastCheckpoint returns the checkpoint from which the run's next attempt resumes, or nil if there is none.
 func LastCheckpoint(run *trellisv1.Run) *trellisv1.Checkpoint {
 	if len(run.GetCheckpoints()) == 0 {
 		return nil
@@ -49,8 +49,9 @@ func LastCheckpoint(run *trellisv1.Run) *trellisv1.Checkpoint {
 	return run.Checkpoints[len(run.Checkpoints)-1]
 }
 
-// BestWeights returns the checkpoint of a trial's run whose best weights are the trial's: if there are several, the one
-// at the trial's end, which is kept as long as the run is, and else the latest. The error says why there is none.
+// BestWeights returns the checkpoint of a trial's run whose best weights are the trial's. If there are several, it
+// returns the one at the trial's end, which is kept as long as the run, or else the latest. The error says why there is
+// none.
 func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpoint, error) {
 	index, best := trial.GetIndex(), trial.GetBestEpoch()
 	if best == 0 {
@@ -78,8 +79,8 @@ func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpo
 	}
 }
 
-// bestCheckpoint is the checkpoint with the best weights of a trial, which has some: see BestWeights. It is nil if there
-// is none.
+// bestCheckpoint returns the checkpoint with the best weights of a trial: see BestWeights. It returns nil if there is
+// none.
 func bestCheckpoint(trial *trellisv1.Trial, run *trellisv1.Run) *trellisv1.Checkpoint {
 	checkpoints, best := run.GetCheckpoints(), trial.GetBestEpoch()
 	if place, kept := CheckpointAt(checkpoints, trial.GetEpochs()); kept && checkpoints[place].GetBestEpoch() == best {

@@ -13,12 +13,13 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// The form that a study's digest is taken of: see DESIGN.md. Whatever changes it changes digestHeader too.
+// The format of which a study's digest is the hash: see DESIGN.md. Any change to the format must change digestHeader
+// too.
 const (
 	digestHeader = "trellis digest 1\n"
-	// canonicalNaN has the bits of every loss that is not a number.
+	// canonicalNaN has the bits that are used for every NaN.
 	canonicalNaN = 0x7ff8000000000000
-	// metricsFollow says that a run has metrics. No id is that long, so that it is not the next run.
+	// metricsFollow says that a run has metrics. No id is that long, so it can't be mistaken for the next run.
 	metricsFollow = math.MaxUint32
 	// answeredTrial and unansweredTrials say how a trial stands.
 	answeredTrial = 'a'
@@ -32,8 +33,8 @@ var unansweredTrials = map[trellisv1.TrialState]byte{
 	lifecycle.TrialCanceled: 'c',
 }
 
-// Digest is the SHA-256 of what a study has asked and been answered so far, in hexadecimal, by all of its runs, which
-// it puts into the order of their ids: see DESIGN.md of package results.
+// Digest returns the SHA-256 of a study's points and results so far, in hexadecimal: see DESIGN.md of package results.
+// members are all runs of the study. Digest sorts them by id.
 func Digest(members []*Trajectory) string {
 	slices.SortFunc(members, func(a, b *Trajectory) int { return strings.Compare(a.Run.Id, b.Run.Id) })
 	sum := sha256.New()
@@ -46,7 +47,7 @@ func Digest(members []*Trajectory) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// appendDigested appends a run, its trials, and its losses and metrics as far as they have answered any of these.
+// appendDigested appends a run, its trials, and its losses and metrics as far as results of trials depend on them.
 func appendDigested(data []byte, member *Trajectory) []byte {
 	run, epochs := member.Run, uint32(0)
 	data = binary.BigEndian.AppendUint32(data, uint32(len(run.Id)))

@@ -10,12 +10,12 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Failure budgets: how many attempts at a run may fail in one class. The one that uses up its class's budget fails the
-// run for good. Of lost workers only those count that were lost since the run's last new epoch was recorded: on
-// machines that are taken away at any time a long run loses many workers and still gets on.
+// Failure budgets: how many attempts at a run may fail in one class. The failure that uses up its class's budget fails
+// the run for good. Lost workers only count if they were lost since the run's last new epoch was recorded: on machines
+// that can be taken away at any time, a long run loses many workers and still makes progress.
 //
-// Where a machine may be to blame (see mayBeMachine), attempts on one machine say little: beyond the budget, a run may
-// still try a machine that it has not failed on, until it has failed on as many machines as the budget has attempts.
+// If a machine may be to blame (see mayBeMachine), attempts on one machine say little. So beyond the budget, a run may
+// still try machines on which it has not failed, until it has failed on as many machines as the budget has attempts.
 const (
 	WorkerLostBudget  = 10
 	TrainerBudget     = 3
@@ -25,12 +25,12 @@ const (
 	HungBudget        = 3
 )
 
-// QuarantineWorkers is how many workers of different machines may be lost at the same epoch of a run, counted from its
-// last new epoch as for the budget: the run is then taken for what brought them down, and fails for good before its
-// budget is used up. Training is deterministic, so a run that kills does so at the same place every time, while workers
-// that are preempted or unplugged are lost anywhere. The epoch is the one after attempt_epochs: the last that the
-// attempt reported or, before its first report, that of the checkpoint from which it went on. A machine that is
-// restarted again and again counts once: its workers have different names.
+// QuarantineWorkers is the number of workers of different machines after whose loss at the same epoch of a run the run
+// fails for good, before its budget is used up: the run probably crashed them. As for the budget, only losses since the
+// last new epoch count. Training is deterministic, so a run that crashes its worker does so at the same place every
+// time, while workers that are preempted or unplugged are lost anywhere. The epoch is the one after attempt_epochs: the
+// last epoch that the attempt reported or, before its first report, that of the checkpoint from which it resumed. A
+// machine that is restarted repeatedly counts once, although its workers have different names.
 const QuarantineWorkers = 3
 
 const (
@@ -52,15 +52,16 @@ var budgets = map[trellisv1.FailureClass]struct {
 	trellisv1.FailureClass_FAILURE_CLASS_INPUT: {InputBudget, "no worker can train it"},
 }
 
-// MaxFailures is how many failures of a run are remembered. Beyond it, the earliest that counts no more is forgotten:
-// the budgets together are smaller. A run of a snapshot may have more that all count; of these, it is the very first.
+// MaxFailures is how many failures of a run are remembered. Beyond that, the earliest failure that no longer counts is
+// forgotten: there is one, because the budgets together are smaller. A run of a snapshot may have more failures that
+// all count. Then the very first is forgotten.
 const MaxFailures = 32
 
-// Machine is what a worker's failures count for: the machine that it runs on or, if that is not known, itself.
+// Machine returns what a worker's failures count for: its machine or, if that is not known, the worker itself.
 func Machine(worker *trellisv1.Worker) string { return cmp.Or(worker.Machine, worker.Name) }
 
-// mayBeMachine says whether failures of a class may be the machine's fault, so that another machine is worth a try. What
-// is wrong with the worker itself is not among them: it is not given any run.
+// mayBeMachine says whether failures of a class may be the machine's fault, so that another machine is worth a try.
+// Faults of the worker itself are not among them: such a worker gets no runs at all.
 func mayBeMachine(class trellisv1.FailureClass) bool {
 	return class == trellisv1.FailureClass_FAILURE_CLASS_TRAINER ||
 		class == trellisv1.FailureClass_FAILURE_CLASS_HUNG
@@ -73,7 +74,7 @@ func FailedOnMachine(failures []*trellisv1.Failure, worker *trellisv1.Worker) bo
 	})
 }
 
-// FailedOnWorker is FailedOnMachine for the worker itself.
+// FailedOnWorker is like FailedOnMachine, for the worker itself.
 func FailedOnWorker(failures []*trellisv1.Failure, worker *trellisv1.Worker) bool {
 	return slices.ContainsFunc(failures, func(failure *trellisv1.Failure) bool {
 		return mayBeMachine(failure.Class) && failure.Worker == worker.Name
@@ -82,9 +83,9 @@ func FailedOnWorker(failures []*trellisv1.Failure, worker *trellisv1.Worker) boo
 
 func machineOf(failure *trellisv1.Failure) string { return cmp.Or(failure.Machine, failure.Worker) }
 
-// Fail is what becomes of the failures of a run whose attempt fails on a machine: those that are remembered, and why the
-// run has failed for good, or nothing if it may try again. Ready are the workers that could take the run next. It fails
-// if there is no such class.
+// Fail returns the failures of a run after another attempt has failed on a machine, and why the run has failed for
+// good, or "" if it may be retried. ready are the workers that could take the run next. It returns an error if there is
+// no such class.
 func Fail(
 	run *trellisv1.Run, machine string, class trellisv1.FailureClass, message string, ready iter.Seq[*trellisv1.Worker],
 ) (failures []*trellisv1.Failure, verdict string, err error) {
@@ -106,14 +107,14 @@ func Fail(
 	return failures, verdict, nil
 }
 
-// counts says whether a failure still counts, of a run of which so many epochs are recorded. A lost worker does until a
-// new epoch is recorded: a run that gets on is not to blame, however often its workers are taken away.
-// What is wrong with a worker never counts: it says nothing about the run.
+// counts says whether a failure still counts for a run with the given number of recorded epochs. A lost worker counts
+// until a new epoch is recorded: a run that makes progress is not to blame, no matter how often its workers are lost.
+// Faults of a worker never count, because they say nothing about the run.
 func counts(failure *trellisv1.Failure, epochs uint32) bool {
 	return failure.Class != workerClass && (failure.Class != lostClass || failure.RunEpochs == epochs)
 }
 
-// judge says why a run that has failed so often has failed for good, or nothing if it may try again.
+// judge returns why a run with these failures has failed for good, or "" if it may be retried.
 func judge(failures []*trellisv1.Failure, ready iter.Seq[*trellisv1.Worker]) string {
 	last := failures[len(failures)-1]
 	attempts := 0

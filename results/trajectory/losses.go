@@ -10,12 +10,12 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// appendLosses returns a run's losses with more epochs: the reports from the given place on. There are none before the
-// run's first epoch.
+// appendLosses returns a run's losses with more epochs: the reports from the given position on. losses is nil before
+// the run's first epoch.
 //
-// The arrays grow in place. That changes nothing that a reader sees: each stored row knows how many of an array's
-// losses are its own, and there is only ever one latest row to append to. Thus an epoch costs the same whether it is
-// the first or the thousandth.
+// The arrays grow in place. Readers don't see this: each stored row knows how many of an array's losses are its own,
+// and only the latest row is ever appended to. So every epoch costs the same, whether it is the first or the
+// thousandth.
 func appendLosses(run *trellisv1.Run, losses *trellisv1.Losses, reports *trellisv1.Reports, from int) *trellisv1.Losses {
 	longer := &trellisv1.Losses{Study: run.Study, Run: run.Id}
 	if losses != nil {
@@ -34,8 +34,8 @@ func appendLosses(run *trellisv1.Run, losses *trellisv1.Losses, reports *trellis
 	return longer
 }
 
-// appendSeconds returns how long epochs took with those of the last ones, as many as given, so that there is one for
-// each epoch. What can't be believed is unknown.
+// appendSeconds returns the epochs' times with those of the last epochs added, so that there is one for each epoch.
+// Implausible times count as unknown.
 func appendSeconds(seconds []float32, epochs int, last []float64) []float32 {
 	for len(seconds) < epochs-len(last) {
 		seconds = append(seconds, 0)
@@ -49,8 +49,7 @@ func appendSeconds(seconds []float32, epochs int, last []float64) []float32 {
 	return seconds
 }
 
-// maxSeconds is the longest time of an epoch that is believed, a century: what a faulty peer sends must not spoil the
-// sums.
+// maxSeconds is the longest plausible time of an epoch, a century: what a faulty peer sends must not spoil the sums.
 const maxSeconds = 100 * 365 * 24 * 3600
 
 func believable(seconds float64) bool { return seconds > 0 && seconds <= maxSeconds }
@@ -80,9 +79,9 @@ func (t *testResults) add(epoch uint32, loss float64, metrics *trellisv1.Metrics
 	t.TestMetrics[epoch] = metrics
 }
 
-// checkRepeat compares the i-th of reports, of an epoch that is recorded already, with what is recorded: it must be the
-// same bit for bit, where NaN is the same as NaN. A test loss is compared if both have one, and so are metrics, whose
-// names are the same. The error says what differs.
+// checkRepeat compares the i-th report, of an epoch that is already recorded, with what is recorded. It must be the
+// same bit for bit, where NaN equals NaN. A test loss is compared if both have one, and so are metrics, which have the
+// same names. The error says what differs.
 func checkRepeat(losses *trellisv1.Losses, reports *trellisv1.Reports, i int) error {
 	epoch := reports.GetFirstEpoch() + uint32(i)
 	compare := func(name string, recorded, reported float64) error {

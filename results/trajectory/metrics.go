@@ -9,8 +9,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// A model may report metrics beside its losses. They are recorded as these are, bit for bit. Losses of a model that
-// reports none have nothing for them.
+// A model may report metrics besides its losses. They are recorded bit for bit, like losses.
 
 const (
 	// maxMetrics is how many metrics an epoch may have, and maxMetricName how long the name of one may be, in bytes.
@@ -123,7 +122,7 @@ func appendMetrics(metrics, reported map[string]*trellisv1.Series, from int) map
 	return longer
 }
 
-// MetricsUpTo returns those of the first epochs. The arrays are shared without the room behind them.
+// MetricsUpTo returns the metrics of the first epochs. The arrays are shared, but without their spare capacity.
 func MetricsUpTo(metrics map[string]*trellisv1.Series, epochs uint32) map[string]*trellisv1.Series {
 	if len(metrics) == 0 {
 		return nil
@@ -135,8 +134,8 @@ func MetricsUpTo(metrics map[string]*trellisv1.Series, epochs uint32) map[string
 	return first
 }
 
-// ValidationMetrics are those of one epoch of the validation images, by the names of the model's metrics. Nil for epoch
-// 0.
+// ValidationMetrics returns the metrics of one epoch on the validation images, by the names of the model's metrics. It
+// returns nil for epoch 0.
 func ValidationMetrics(losses *trellisv1.Losses, epoch uint32) map[string]float64 {
 	if epoch == 0 {
 		return nil
@@ -155,7 +154,7 @@ func ValidationMetrics(losses *trellisv1.Losses, epoch uint32) map[string]float6
 	return metrics
 }
 
-// takeTest gives a trial the results on the test images that were reported of an epoch of its run, if there are any.
+// takeTest gives a trial the results on the test images that were reported for an epoch of its run, if there are any.
 func takeTest(trial *trellisv1.Trial, losses *trellisv1.Losses, epoch uint32) {
 	loss, tested := losses.GetTestLoss()[epoch]
 	if !tested {

@@ -7,7 +7,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// missingAt returns where the weights of an epoch stand among those that are missing, or would.
+// missingAt returns the position of an epoch among the missing weights, or where it would be.
 func missingAt(missing []*trellisv1.MissingWeights, epoch uint32) (place int, found bool) {
 	return slices.BinarySearchFunc(missing, epoch, func(m *trellisv1.MissingWeights, epoch uint32) int {
 		return cmp.Compare(m.Epoch, epoch)
@@ -26,8 +26,8 @@ func MissingWeights(trial *trellisv1.Trial, run *trellisv1.Run) (missing bool, r
 	return true, run.MissingWeights[place].GetReason()
 }
 
-// WithMissing returns the weights that a run misses with one more, which takes the place of one of the same epoch. Like
-// checkpoints, those at milestones are kept and the last.
+// WithMissing returns a run's missing weights with another one added. It replaces one of the same epoch. As for
+// checkpoints, those at milestones and the last are kept.
 func WithMissing(run *trellisv1.Run, more *trellisv1.MissingWeights) []*trellisv1.MissingWeights {
 	// What is kept is copied before it is changed: rows share it.
 	kept := slices.Clone(run.MissingWeights)
@@ -43,7 +43,7 @@ func WithMissing(run *trellisv1.Run, more *trellisv1.MissingWeights) []*trellisv
 	})
 }
 
-// WithoutSaved returns the weights that a run misses without those of epochs that it has a checkpoint of.
+// WithoutSaved returns a run's missing weights without those of epochs that have a checkpoint.
 func WithoutSaved(run *trellisv1.Run) []*trellisv1.MissingWeights {
 	saved := func(m *trellisv1.MissingWeights) bool {
 		_, found := CheckpointAt(run.Checkpoints, m.Epoch)
@@ -55,7 +55,7 @@ func WithoutSaved(run *trellisv1.Run) []*trellisv1.MissingWeights {
 	return slices.DeleteFunc(slices.Clone(run.MissingWeights), saved)
 }
 
-// shareMissing gives a run what its twin misses of the epochs that the run has.
+// shareMissing gives a run its twin's missing weights of the epochs that the run has.
 func shareMissing(run, from *trellisv1.Run) {
 	for _, m := range from.MissingWeights {
 		_, saved := CheckpointAt(run.Checkpoints, m.Epoch)

@@ -7,8 +7,8 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// AddProgress accounts for a run's change in its study's progress: what the run counted for before is taken off, what
-// it counts for now is added. A run that is new has no before.
+// AddProgress updates a study's progress after a run has changed: it subtracts what the run counted for before, and
+// adds what it counts for now. before is nil for a new run.
 func AddProgress(progress *trellisv1.Progress, before, after *trellisv1.Run) {
 	if before != nil {
 		countRun(progress, before, ^uint64(0))
@@ -18,8 +18,8 @@ func AddProgress(progress *trellisv1.Progress, before, after *trellisv1.Run) {
 	progress.SecondsShared += after.SharedSeconds - before.GetSharedSeconds()
 }
 
-// countRun adds to the counts what a run is, times sign, which is 1 or, modulo 2^64, -1. The trials follow from the
-// run: each has a milestone of its own.
+// countRun adds a run's share to the counts, times sign, which is 1 or, modulo 2^64, -1. The trials follow from the
+// run: each has its own milestone.
 func countRun(progress *trellisv1.Progress, run *trellisv1.Run, sign uint64) {
 	trials := uint64(len(run.Milestones))
 	answered := uint64(AnsweredTrials(run))
@@ -53,8 +53,8 @@ func countRun(progress *trellisv1.Progress, run *trellisv1.Run, sign uint64) {
 	}
 }
 
-// AnsweredTrials is how many of a run's trials have been answered: those that its epochs have reached, and all of them
-// once it has succeeded.
+// AnsweredTrials returns how many of a run's trials have results: those whose max_epochs it has reached, and all of
+// them once it has succeeded.
 func AnsweredTrials(run *trellisv1.Run) int {
 	if run.State == lifecycle.RunSucceeded {
 		return len(run.Milestones)
@@ -63,15 +63,15 @@ func AnsweredTrials(run *trellisv1.Run) int {
 	return reached
 }
 
-// OpenRuns is how many runs have not ended.
+// OpenRuns returns how many runs have not ended.
 func OpenRuns(p *trellisv1.Progress) uint64 {
 	return p.Runs - p.RunsSucceeded - p.RunsFailed - p.RunsCanceled - p.RunsPruned
 }
 
 func allRunsEnded(p *trellisv1.Progress) bool { return OpenRuns(p) == 0 }
 
-// HasEnded says whether a study that is RUNNING has nothing left to do: its runs have ended, and what its spec wants to
-// be settled has been. Until that is so, somebody may extend it by more seeds.
+// HasEnded says whether a RUNNING study has nothing left to do: its runs have ended, and if its spec has settle, it is
+// settled. Until then, the coordinator may extend it by more seeds.
 func HasEnded(study *trellisv1.Study, progress *trellisv1.Progress) bool {
 	return allRunsEnded(progress) && (study.GetSpec().GetSettle() == nil || study.Settled)
 }

@@ -9,7 +9,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// CheckReports says what is wrong with reports that no state of the run could accept.
+// CheckReports returns what is wrong with reports that would be invalid in any state of the run.
 func CheckReports(run *trellisv1.Run, reports *trellisv1.Reports) error {
 	count := len(reports.GetTrainLoss())
 	if count == 0 || len(reports.GetValidationLoss()) != count || len(reports.GetSeconds()) != count {
@@ -33,8 +33,9 @@ func CheckReports(run *trellisv1.Run, reports *trellisv1.Reports) error {
 	return checkMetrics(reports, count)
 }
 
-// Contradiction says in what the first of reports, so many, of epochs that are recorded already, contradict what is
-// recorded. It must be the same bit for bit, and a run has the same metrics at all epochs, recorded or not.
+// Contradiction returns how the first reports contradict what is recorded. The first repeated reports are of epochs
+// that are already recorded, and must be the same bit for bit. A run has the same metrics in all epochs, recorded or
+// not.
 func (t *Trajectory) Contradiction(reports *trellisv1.Reports, repeated int) error {
 	if t.Losses == nil {
 		return nil
@@ -50,8 +51,8 @@ func (t *Trajectory) Contradiction(reports *trellisv1.Reports, repeated int) err
 	return nil
 }
 
-// Append records reports from the given place on, which begin after what is recorded, and answers the trials that end
-// on the way. The indexes are those of all the run's trials, by milestone.
+// Append records the reports from the given position on, which begin after what is recorded, and gives trials that end
+// there their results. indexes has the indexes of all the run's trials, by milestone.
 func (t *Trajectory) Append(reports *trellisv1.Reports, from int, indexes []uint64) {
 	t.Losses = appendLosses(t.Run, t.Losses, reports, from)
 	t.advance(reports, from, indexes)
@@ -75,7 +76,7 @@ func (t *Trajectory) advance(reports *trellisv1.Reports, from int, indexes []uin
 		if i < len(seconds) && believable(seconds[i]) {
 			run.TrainingSeconds += seconds[i]
 		}
-		// One that is not finite is never the best; among equals the earliest stays.
+		// A loss that is not finite is never the best. Of equal losses, the earliest is the best.
 		if loss < best && !math.IsInf(loss, 0) {
 			best, improved, run.BestEpoch = loss, true, run.Epochs
 		}

@@ -8,20 +8,20 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// Shared is what a run takes over from a twin: a run of the same id in another study, which has the same losses bit for
-// bit.
+// Shared describes what a run copies from a twin: a run with the same id in another study, which has the same losses
+// bit for bit.
 type Shared struct {
-	// Epochs is how far the run comes, from where it is, and Seconds how long the epochs took that it takes over.
+	// Epochs is the run's number of epochs afterwards. Seconds is how long the copied epochs took.
 	Epochs  uint32
 	Seconds float64
-	// Ended says that the run ends there, for the reason.
+	// Ended says that the run ends there, for the given reason.
 	Ended  bool
 	Reason trellisv1.StopReason
 }
 
-// Share says what a run takes over from its twin. It ends if it comes to its own end, which the twin has passed, or to
-// that of the twin, which ended by itself or at the same maximum of epochs. One that has come to the end of its own
-// epochs has not ended by itself: this run may ask for more.
+// Share returns what a run copies from its twin. The run ends if it reaches its own maximum epochs, which the twin has
+// reached or passed, or if the twin has ended by itself. A twin that ended at its own maximum epochs has not ended by
+// itself: this run may need more.
 func Share(run, from *trellisv1.Run) Shared {
 	end, maxEpochs := run.GetParameters().GetMaxEpochs(), trellisv1.StopReason_STOP_REASON_MAX_EPOCHS
 	shared := Shared{Epochs: max(run.GetEpochs(), min(from.GetEpochs(), end))}
@@ -39,16 +39,16 @@ func Share(run, from *trellisv1.Run) Shared {
 	return shared
 }
 
-// Learns says whether a run has anything to take over from its twin. Twins that contradict each other, which only
-// faulty machines can bring about, share nothing.
+// Learns says whether a run has anything to copy from its twin. Twins that contradict each other, which only faulty
+// machines can cause, share nothing.
 func (t *Trajectory) Learns(from *Trajectory) bool {
 	shared := Share(t.Run, from.Run)
 	news := shared.Epochs > t.Run.Epochs || shared.Ended || hasCheckpointFor(from.Run, t.Run)
 	return news && sameBeginning(t.Losses, from.Losses)
 }
 
-// Learn gives a PENDING run what is known of its twin beyond it, up to the run's own end: epochs, checkpoints, and the
-// end. The indexes are those of all its trials, by milestone.
+// Learn gives a PENDING run what its twin has beyond it, up to the run's own end: epochs, checkpoints, and the end.
+// indexes has the indexes of all the run's trials, by milestone.
 func (t *Trajectory) Learn(from *Trajectory, indexes []uint64) {
 	shared := Share(t.Run, from.Run)
 	if shared.Epochs > t.Run.Epochs {
@@ -166,7 +166,8 @@ func wanted(run *trellisv1.Run, checkpoint *trellisv1.Checkpoint) bool {
 	return checkpoint.Epoch > LastCheckpoint(run).GetEpoch() || slices.Contains(run.Milestones, checkpoint.Epoch)
 }
 
-// ShareCheckpoints gives a run those of its twin's checkpoints that it would keep, and says which are missing there.
+// ShareCheckpoints gives a run those of its twin's checkpoints that it would keep, and those of its twin's missing
+// weights that concern it.
 func ShareCheckpoints(run, from *trellisv1.Run) {
 	for _, checkpoint := range from.Checkpoints {
 		if wanted(run, checkpoint) {

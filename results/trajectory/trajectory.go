@@ -11,22 +11,22 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// Trajectory is what is known of a run. One that is stored is never changed, but replaced; the methods that change one
-// are for a copy of it that nobody else has yet.
+// Trajectory is a run with its losses and the results of its trials. A stored trajectory is never changed, only
+// replaced. Call the methods that change one only on a copy that nobody else has.
 type Trajectory struct {
 	Run *trellisv1.Run
-	// Losses are nil before the first epoch.
+	// Losses is nil before the first epoch.
 	Losses *trellisv1.Losses
-	// Answers are the trials that have been answered, by milestone.
+	// Answers are the trials with results, by milestone.
 	Answers []*trellisv1.Trial
 }
 
-// Clone returns a copy for changing. It shares what changes only by being replaced.
+// Clone returns a copy that may be changed. It shares the parts that are only ever replaced.
 func (t *Trajectory) Clone() *Trajectory {
 	return &Trajectory{Run: CopyRun(t.Run), Losses: t.Losses, Answers: t.Answers}
 }
 
-// Answer gives the next of a run's trials its result, which is what its run says now. The trial has the index.
+// Answer gives the next of a run's trials, which has the index, its result: the run's current state.
 func (t *Trajectory) Answer(index uint64) {
 	run := t.Run
 	milestone := len(t.Answers)
@@ -40,16 +40,16 @@ func (t *Trajectory) Answer(index uint64) {
 	t.Answers = append(slices.Clip(t.Answers), trial)
 }
 
-// AnswerRest answers the trials that are left of a run that has ended. The indexes are those of all its trials, by
-// milestone.
+// AnswerRest gives the remaining trials of a run that has ended their results. indexes has the indexes of all its
+// trials, by milestone.
 func (t *Trajectory) AnswerRest(indexes []uint64) {
 	for len(t.Answers) < len(t.Run.Milestones) {
 		t.Answer(indexes[len(t.Answers)])
 	}
 }
 
-// AnswerAgain answers the trials that a run has been given after it had passed their ends, in their places among the
-// others. The indexes are those of all its trials, by milestone.
+// AnswerAgain gives results to the trials that were added to a run after it had passed their ends, in their places
+// among the others. indexes has the indexes of all its trials, by milestone.
 func (t *Trajectory) AnswerAgain(indexes []uint64) {
 	run, answered := t.Run, t.Answers
 	t.Answers = make([]*trellisv1.Trial, 0, AnsweredTrials(run))
@@ -62,8 +62,8 @@ func (t *Trajectory) AnswerAgain(indexes []uint64) {
 	}
 }
 
-// Trial is the run's trial at a milestone as it stands: its answer if it has one, else what the run says. It has the
-// index.
+// Trial returns the run's trial at a milestone, which has the index: its result if it has one, otherwise what follows
+// from the run.
 func (t *Trajectory) Trial(milestone uint32, index uint64) *trellisv1.Trial {
 	if int(milestone) < len(t.Answers) {
 		return t.Answers[milestone]
@@ -75,7 +75,7 @@ func (t *Trajectory) Trial(milestone uint32, index uint64) *trellisv1.Trial {
 	return trial
 }
 
-// NewTrial is the run's trial with the given epochs, as long as nothing is known of it.
+// NewTrial returns the run's trial with the given epochs, without any result.
 func NewTrial(run *trellisv1.Run, epochs uint32, index uint64) *trellisv1.Trial {
 	return &trellisv1.Trial{
 		Study: run.Study, Index: index, Parameters: ParametersAt(run, epochs), Run: run.Id,
@@ -83,7 +83,8 @@ func NewTrial(run *trellisv1.Run, epochs uint32, index uint64) *trellisv1.Trial 
 	}
 }
 
-// ParametersAt are those of the run's trial with the given epochs. They share the values on the model's own axes.
+// ParametersAt returns the parameters of the run's trial with the given epochs. They share the values on the model's
+// own axes.
 func ParametersAt(run *trellisv1.Run, epochs uint32) *trellisv1.Parameters {
 	p := run.Parameters
 	if p.GetMaxEpochs() == epochs {
@@ -111,7 +112,7 @@ var unanswered = map[trellisv1.RunState]trellisv1.TrialState{
 	lifecycle.RunPruned:   lifecycle.TrialPruned,
 }
 
-// Unanswered is the state of the trials of a run that have not been answered.
+// Unanswered returns the state of a run's trials that have no result.
 func Unanswered(run *trellisv1.Run) trellisv1.TrialState { return unanswered[run.State] }
 
 // lateAnswer is the trial of a run with the given epochs as it would have been answered when the run had come so far.
