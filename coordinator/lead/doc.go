@@ -7,9 +7,10 @@
 //	leases       silence and standstill                    ->  lost workers and hung attempts in the log
 //	settler      contenders that have no further seed      ->  extensions of their study in the log
 //	collector    references in the store                   ->  artifacts deleted
+//	data         data sets of unfinished studies           ->  studies that wait for theirs, in memory
 //
-// All of it ends with the leader's term. What is in memory only (who was heard when, on which worker everything fails,
-// what waits for the log) is lost then, and nobody needs it: the next leader finds out again.
+// All of it ends with the leader's term. What is in memory only (who was heard when, on which worker runs fail,
+// which data sets are missing, what waits for the log) is lost then, and nobody needs it: the next leader finds out again.
 //
 // A [Leader] makes the parts and knows all of them. A part knows a store, a log, and of the other parts what its own
 // interfaces say.
