@@ -111,9 +111,13 @@ func TestADataSetThatIsLost(t *testing.T) {
 		w := h.connect("w", 1)
 		a := w.assignment()
 		h.missing.Store(changed)
+		lost := time.Now()
 		_, err = h.dataSets.GetDataSet(h.Context(), &trellisv1.GetDataSetRequest{Digest: tinyDigest})
 		wantCode(t, err, codes.FailedPrecondition, "has changed since")
 		told(true)
+		if took := time.Since(lost); took > time.Second {
+			t.Errorf("it took %v until the study waited", took)
+		}
 		w.outcome(&trellisv1.Outcome{
 			Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
 			Result: &trellisv1.Outcome_Return_{Return: &trellisv1.Outcome_Return{}},

@@ -348,3 +348,24 @@ func TestProgressOfDiverged(t *testing.T) {
 		}
 	}
 }
+
+// A study that waits for its data set says so once, and again when it no longer does.
+func TestLinesOfAStudyThatWaits(t *testing.T) {
+	var out bytes.Buffer
+	v := newLineView(&out, func() time.Time { return time.Unix(0, 0) })
+	waiting := &trellisv1.WaitingFor{Reason: trellisv1.WaitingReason_WAITING_REASON_DATA_CHANGED}
+	for _, why := range []*trellisv1.WaitingFor{nil, waiting, waiting, nil} {
+		v.Update(&trellisv1.WatchStudyResponse{Study: &trellisv1.Study{
+			Name: "s", State: trellisv1.StudyState_STUDY_STATE_RUNNING, DataSet: &trellisv1.DataSet{Name: "digits"},
+			Progress: &trellisv1.Progress{Trials: 1, Runs: 1}, WaitingFor: why,
+		}})
+	}
+	want := `study s is running: 1 trial in 1 run, at most 0 epochs
+study s waits for its data set: digits has changed since the study was created. Restore its files, or cancel the study ` +
+		`and submit it under another name
+study s no longer waits for its data set
+`
+	if out.String() != want {
+		t.Errorf("written is\n%swant\n%s", out.String(), want)
+	}
+}

@@ -61,7 +61,9 @@ func TestFailingBlames(t *testing.T) {
 		want  string
 	}{
 		{"two runs fail by turns", []step{
-			{"w", failed("s", "a", trainer)}, {"w", failed("s", "b", trainer)}, {"w", failed("s", "a", trainer)},
+			{"w", failed("s", "a", trainer)},
+			{"w", failed("s", "b", trainer)},
+			{"w", failed("s", "a", trainer)},
 			{"w", failed("s", "b", trainer)},
 		}, ""},
 		{"runs of three studies", []step{

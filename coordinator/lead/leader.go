@@ -154,7 +154,9 @@ func (l *Leader) Avoided(worker string) []*trellisv1.Avoidance {
 }
 
 // Missing notes that a data set can't be served: the studies that use it wait.
-func (l *Leader) Missing(digest string, why *trellisv1.WaitingFor) error { return l.data.missing(digest, why) }
+func (l *Leader) Missing(digest string, why *trellisv1.WaitingFor) error {
+	return l.data.missing(digest, why)
+}
 
 // Changed is closed at the next change of what WaitingFor says.
 func (l *Leader) Changed() <-chan struct{} { return l.data.next() }

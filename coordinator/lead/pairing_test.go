@@ -1,0 +1,78 @@
+package lead
+
+import (
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Which worker gets a run that has failed: one of another machine first, then another worker of the same.
+func TestPairing(t *testing.T) {
+	const trainer, unfit = trellisv1.FailureClass_FAILURE_CLASS_TRAINER, trellisv1.FailureClass_FAILURE_CLASS_WORKER
+	on := func(name, machine string) *trellisv1.Worker { return &trellisv1.Worker{Name: name, Machine: machine} }
+	failed := func(worker *trellisv1.Worker, class trellisv1.FailureClass) *trellisv1.Failure {
+		return &trellisv1.Failure{Worker: worker.GetName(), Machine: worker.GetMachine(), Class: class}
+	}
+	a1, a2, b := on("a1", "a"), on("a2", "a"), on("b", "b")
+	for _, test := range []struct {
+		name     string
+		failures []*trellisv1.Failure
+		// ready are the workers that are READY, slots those of them that have one free. want is who gets the run.
+		ready, slots []*trellisv1.Worker
+		want         string
+	}{
+		{"it has not failed", nil, []*trellisv1.Worker{a1, b}, []*trellisv1.Worker{a1, b}, "a1"},
+		{
+			"another machine",
+			[]*trellisv1.Failure{failed(a1, trainer)},
+			[]*trellisv1.Worker{a1, a2, b},
+			[]*trellisv1.Worker{a1, a2, b},
+			"b",
+		},
+		{
+			"another machine, whose slots are taken",
+			[]*trellisv1.Failure{failed(a1, trainer)},
+			[]*trellisv1.Worker{a1, a2, b},
+			[]*trellisv1.Worker{a1, a2},
+			"",
+		},
+		{
+			"another worker of the machine",
+			[]*trellisv1.Failure{failed(a1, trainer)},
+			[]*trellisv1.Worker{a1, a2},
+			[]*trellisv1.Worker{a1, a2},
+			"a2",
+		},
+		{
+			"all have been tried",
+			[]*trellisv1.Failure{failed(a1, trainer), failed(b, trainer)},
+			[]*trellisv1.Worker{a1, b},
+			[]*trellisv1.Worker{a1, b},
+			"a1",
+		},
+		{
+			"the worker was at fault",
+			[]*trellisv1.Failure{failed(a1, unfit)},
+			[]*trellisv1.Worker{a1, b},
+			[]*trellisv1.Worker{a1, b},
+			"a1",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := &pairing{
+				failing: newFailing(slog.New(slog.DiscardHandler)), now: time.Now(), slots: slices.Clone(test.slots),
+				ready: func() []*trellisv1.Worker { return test.ready },
+			}
+			got := ""
+			if p.Run(&trellisv1.Run{Study: "s", Id: "r", Failures: test.failures}) {
+				got = p.workers[0]
+			}
+			if left := len(test.slots) - len(p.slots); got != test.want || left != len(p.workers) {
+				t.Errorf("the run goes to %q, want %q; %d slots are taken", got, test.want, left)
+			}
+		})
+	}
+}
