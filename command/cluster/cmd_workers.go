@@ -24,7 +24,7 @@ func WorkersCommand(env *cli.Environment) *cobra.Command {
 		Long: `List the workers that the coordinator knows, by name.
 
 A worker whose runs keep failing is avoided: for a while it is given no runs, or none of one study.`,
-		Args:  cli.Operands(),
+		Args: cli.Operands(),
 	}
 	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
