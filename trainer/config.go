@@ -63,8 +63,8 @@ type hyperparameter struct {
 	// valid says which values there are, and want says it in words. Without, there are all.
 	valid func(float64) bool
 	want  string
-	// later says that runs were trained before there was the parameter, which had the value without then. That value has
-	// no part in the identity, so that their checkpoints are still theirs.
+	// later says that runs were trained before there was the parameter, which had the value without then. That value
+	// has no part in the identity, so that their checkpoints are still theirs.
 	later   bool
 	without float64
 }
