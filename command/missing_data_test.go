@@ -61,7 +61,7 @@ func TestCoordinatorWithoutItsDataSets(t *testing.T) {
 		t.Errorf("the study is\n%s", study)
 	}
 	coordinator.stop(t)
-	start(t, `^Studies are in \S+, and go on from there\.$`, "coordinator", "--listen", address, "--data", directory,
+	start(t, `^Studies are in \S+ \(existing\)\.$`, "coordinator", "--listen", address, "--data", directory,
 		"--data-sets", data)
 	watch, _ := start(t, `study s is`, "watch", "--coordinator", address, "s")
 	if code := watch.wait(t); code != exit.OK || strings.Contains(watch.said(), "failed") {
