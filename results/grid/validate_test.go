@@ -261,16 +261,16 @@ func TestNewRefuses(t *testing.T) {
 		},
 		{"range from NaN", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].WeightDecay = &trellisv1.NumberAxis{Linear: newRange(nan, 1, 3)}
-		}, "grid[0].weight_decay.linear: a range has at least 2 points"},
+		}, "grid[0].weight_decay.linear: a range must have at least 2 points"},
 		{"range to infinity", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].LearningRate = &trellisv1.NumberAxis{Log2: newRange(1, infinity, 3)}
-		}, "grid[0].learning_rate.log2: a range has at least 2 points"},
+		}, "grid[0].learning_rate.log2: a range must have at least 2 points"},
 		{"logarithm of 0", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].LearningRate = &trellisv1.NumberAxis{Log2: newRange(0, 1, 3)}
-		}, "grid[0].learning_rate.log2: a range has at least 2 points"},
+		}, "grid[0].learning_rate.log2: a range must have at least 2 points"},
 		{"one point", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].LatentDim = &trellisv1.IntegerAxis{Linear: newRange(1, 2, 1)}
-		}, "grid[0].latent_dim.linear: a range has at least 2 points"},
+		}, "grid[0].latent_dim.linear: a range must have at least 2 points"},
 		{
 			"value twice", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(1, 2, 1) },
 			"grid[0].latent_dim.values: 1 stands twice",
