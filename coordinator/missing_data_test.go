@@ -61,7 +61,7 @@ func TestAStudyWaitsForItsDataSet(t *testing.T) {
 			synctest.Wait()
 		}
 		restart()
-		const said = "the study waits: its data set has changed. Restore the files that it was created with, or cancel it"
+		const said = "the study waits: its data set has changed; restore the files that it was created with, or cancel it"
 		if n := logs.count(said); n != 1 {
 			t.Errorf("at its start the coordinator has said so %d times", n)
 		}

@@ -12,25 +12,26 @@ import (
 )
 
 const (
-	// collectionsPerGrace says how often the collector looks.
+	// collectionsPerGrace is how often the collector looks within a grace period.
 	collectionsPerGrace = 6
 	// collectBatch is how many copies are deleted before the references are read again.
 	collectBatch = 256
-	// maxCollectFailures is after how many deletes that failed a round is given up.
+	// maxCollectFailures is the number of failed deletes after which a round is given up.
 	maxCollectFailures = 10
 )
 
 // collector deletes artifacts that no run refers to, and no study as the source of its pretrained weights. It is one of
 // the leader's loops.
 //
-// Deleting something that is referred to must be impossible. What could go wrong, and why it does not:
+// It must be impossible to delete an artifact that something refers to. This is what could go wrong, and why it does
+// not:
 //
 //   - The checkpoint of an upload is reported later. So a copy is deleted only after this collector itself has seen it
-//     for a whole grace period, in round after round, with nothing referring to it. That is measured on this node's
-//     monotonic clock: neither the clocks of other nodes, file systems and services matter, nor what a clock was set
-//     to. A new leader starts afresh.
-//   - The store lags behind. So leadership is verified and everything committed is applied before the references are
-//     read for the last time.
+//     for a whole grace period, in every round, without any reference. The time is measured on this node's monotonic
+//     clock, so clocks of other nodes, file systems and services don't matter, nor does setting a clock. A new leader
+//     starts again.
+//   - The store may lag behind. So leadership is verified, and everything committed is applied, before the references
+//     are read for the last time.
 //   - The same content is uploaded again, for example by a study that was deleted and submitted again, just when it is
 //     deleted; or a delete takes effect late, because its process was stopped and continued, perhaps when another node
 //     was the leader already, or because the network repeated it. So each upload makes a copy of its own, a delete
@@ -40,13 +41,13 @@ const (
 //     period from the moment of its Put for that, and within the other half the admitted checkpoint is in the log, so
 //     that a verified leader sees it, or will never be: what waits for the log is dropped when a term ends, and a
 //     deposed leader appends nothing.
-//   - Several copies are there, and the one that is read is deleted. The youngest of an artifact that is referred to
+//   - There are several copies, and the one that is being read is deleted. The youngest copy of a referenced artifact
 //     always stays: of two collectors that look at different moments, neither deletes the youngest of all.
 //   - A study is created whose pretrained weights are in an artifact, while the study that they come from is deleted.
-//     Its command is proposed as a checkpoint is: what it names has been copied within half a grace period.
-//   - A run that refers to a checkpoint passes it on to another run in the log. Then it is referred to without a gap.
-//   - A backup is restored: the leader's loops stand still meanwhile and start afresh. A backup that is restored later
-//     may refer to artifacts that are no longer there.
+//     Its command is proposed like a checkpoint: what it names has been copied within half a grace period.
+//   - A run that refers to a checkpoint shares it with another run, through the log. Then there is always a reference.
+//   - A backup is restored. The leader's loops are paused during that time and start again. A backup that is restored
+//     later may refer to artifacts that no longer exist.
 //
 // A store belongs to one cluster. Only the leader's store is collected: unless nodes share one, each collects its own
 // while it leads.
@@ -58,7 +59,7 @@ type collector struct {
 	references func() (map[string]bool, error)
 	// verify returns once it is certain that this node leads and has applied everything that was acknowledged.
 	verify func(context.Context) error
-	// idle has since when each copy has been superfluous, in every round, by name.
+	// idle has the time since when each copy has been superfluous in every round, by name.
 	idle map[string]time.Time
 }
 
@@ -77,7 +78,7 @@ func (c *collector) run(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		if err := c.round(ctx); err != nil && ctx.Err() == nil {
-			c.logger.Warn("could not delete the artifacts that nothing refers to; will try again", "error", err)
+			c.logger.Warn("could not delete the artifacts that nothing refers to; will retry", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -97,7 +98,7 @@ func (c *collector) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Since when is noted after looking, and how long until is measured before.
+	// The start of the time is taken after looking, and its end before looking, so the time is never too long.
 	seen := time.Now()
 	idle := make(map[string]time.Time, len(found))
 	var due []superfluous
@@ -115,7 +116,7 @@ func (c *collector) round(ctx context.Context) error {
 	return c.collect(ctx, due)
 }
 
-// look returns the copies that nothing refers to, and those of which there is a younger one.
+// look returns the copies that nothing refers to, and those that have a younger copy.
 func (c *collector) look(ctx context.Context) ([]superfluous, error) {
 	var all []artifact.Artifact
 	var bytes int64
@@ -146,7 +147,7 @@ func (c *collector) look(ctx context.Context) ([]superfluous, error) {
 	return found, nil
 }
 
-// collect deletes copies, unless something refers to them by now.
+// collect deletes copies, unless something now refers to them.
 func (c *collector) collect(ctx context.Context, due []superfluous) error {
 	deleted, bytes := 0, int64(0)
 	defer func() {
@@ -157,7 +158,7 @@ func (c *collector) collect(ctx context.Context, due []superfluous) error {
 	var failures []error
 	for batch := range slices.Chunk(due, collectBatch) {
 		if err := c.verify(ctx); err != nil {
-			return fmt.Errorf("verify leadership before artifacts are deleted: %w", err)
+			return fmt.Errorf("verify leadership before deleting artifacts: %w", err)
 		}
 		referred, err := c.references()
 		if err != nil {

@@ -39,7 +39,7 @@ type data struct {
 	changed chan struct{}
 }
 
-// absence is a study that waits, and what for. The messages are never changed.
+// absence is a study that waits, and what it waits for. Its messages are never changed.
 type absence struct {
 	study *trellisv1.Study
 	why   *trellisv1.WaitingFor
@@ -158,15 +158,17 @@ func (d *data) warn(now absence) {
 	logger := d.logger.With("study", now.study.GetName(), "data_set", now.study.GetDataSet().GetName(),
 		"digest", now.study.GetDataSet().GetDigest())
 	if now.why.GetReason() == trellisv1.WaitingReason_WAITING_REASON_DATA_CHANGED {
-		logger.Warn("the study waits: its data set has changed. Restore the files that it was created with, or cancel it",
+		logger.Warn("the study waits: its data set has changed; restore the files that it was created with, or "+
+			"cancel it",
 			"found", now.why.GetFound())
 		return
 	}
-	logger.Warn("the study waits: its data set is missing. Put it back where data sets are looked for, or cancel the study",
+	logger.Warn("the study waits: its data set is missing; put it back into the folder of data sets, or cancel the "+
+		"study",
 		"error", now.why.GetMessage())
 }
 
-// WaitingFor says what a study waits for, nothing if it does not wait.
+// WaitingFor returns what a study waits for, or nil if it does not wait.
 func (d *data) WaitingFor(study string) *trellisv1.WaitingFor {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 	"trellis/results/trajectory"
 )
 
-// dispatchInterval is how often the dispatcher looks without having been woken: after the log or the store has refused
-// a grant, and for workers that are quiet to be heard again.
+// dispatchInterval is how often the dispatcher looks without being woken: after the log or the store has refused a
+// grant, and until quiet workers are heard again.
 const dispatchInterval = time.Second
 
 // dispatcher grants PENDING runs to workers with free slots, the longest runs of the oldest study first: a long run
@@ -30,7 +30,7 @@ type dispatcher struct {
 	data     absences
 	granted  prometheus.Counter
 	logger   *slog.Logger
-	// woken rings when there may be runs and free slots.
+	// woken is rung when there may be runs and free slots.
 	woken bell
 }
 
@@ -39,7 +39,7 @@ type connections interface {
 	connected(worker string) bool
 }
 
-// silences says which workers have not been heard lately.
+// silences says which workers have not been heard from recently.
 type silences interface {
 	quiet(worker string) bool
 }
@@ -56,7 +56,7 @@ func (d *dispatcher) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		runs, workers, err := d.plan(d.store.Snapshot())
 		if err != nil {
-			d.logger.Error("find runs and free workers", "error", err)
+			d.logger.Error("could not find runs and free workers", "error", err)
 		}
 		if len(runs) > 0 {
 			if err = d.grant(ctx, runs, workers); err == nil {

@@ -16,7 +16,7 @@ const (
 	// failingRuns is how many different runs of a study must fail on a worker, one after the other and without a success
 	// in between, before it is given no more of them for a while.
 	failingRuns = 3
-	// avoidAtFirst is for how long it is avoided then. Every further failure doubles that, up to avoidAtMost.
+	// avoidAtFirst is how long the worker is then avoided. Every further failure doubles this, up to avoidAtMost.
 	avoidAtFirst = 5 * time.Second
 	avoidAtMost  = 5 * time.Minute
 )
@@ -27,7 +27,7 @@ const (
 	studyFails    = trellisv1.AvoidanceReason_AVOIDANCE_REASON_STUDY_FAILS
 )
 
-// failing knows the workers on which runs keep failing. Such a worker is always free: it would be given one run after
+// failing knows the workers on which runs keep failing. Such a worker is always free, so it would get one run after
 // another.
 //
 // Where the runs of a study fail on a worker, it may be the worker's fault, or the study's: the worker is given none of
@@ -69,7 +69,7 @@ func (f *failing) restart() {
 	clear(f.streaks)
 }
 
-// ended notes how an attempt has ended on a worker.
+// ended records how an attempt has ended on a worker.
 func (f *failing) ended(worker string, outcome *trellisv1.Outcome) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -118,14 +118,14 @@ func (f *failing) succeeded(worker, study, run string) {
 	}
 }
 
-// avoid begins a time in which the worker is avoided, or makes it longer.
+// avoid starts a time during which the worker is avoided, or extends it.
 func (f *failing) avoid(worker, study string, s *streak) {
 	now := time.Now()
 	if s.avoided == 0 {
 		s.avoided = avoidAtFirst
 		f.warn(worker, study, s)
 	} else if !now.Before(s.until) {
-		// The slots that were filled before it was avoided fail together: they count as one.
+		// The runs that it got before it was avoided fail together: they count as one.
 		s.avoided = min(2*s.avoided, avoidAtMost)
 	}
 	s.until = now.Add(s.avoided)
@@ -133,15 +133,16 @@ func (f *failing) avoid(worker, study string, s *streak) {
 
 func (f *failing) warn(worker, study string, s *streak) {
 	what := map[trellisv1.AvoidanceReason]string{
-		unfit:         "this worker can't train; it is given runs more and more seldom until one succeeds",
-		othersSucceed: "runs fail on this worker and succeed on others; it is given runs more and more seldom until one succeeds",
-		studyFails: "the runs of this study fail on this worker, one after the other; it is given them more and more seldom " +
-			"until one succeeds",
+		unfit: "this worker can't train; it gets runs less and less often until one succeeds",
+		othersSucceed: "runs fail on this worker and succeed on others; it gets runs less and less often until one " +
+			"succeeds",
+		studyFails: "the runs of this study fail on this worker, one after the other; it gets them less and less " +
+			"often until one succeeds",
 	}[s.reason]
 	f.logger.Warn(what, "worker", worker, "study", study, "runs", len(s.runs), "last", s.message)
 }
 
-// avoids says whether the worker is to be given no runs of a study for now.
+// avoids says whether the worker must get no runs of a study for now.
 func (f *failing) avoids(worker, study string, now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -153,7 +154,7 @@ func (f *failing) avoids(worker, study string, now time.Time) bool {
 	return false
 }
 
-// avoided says why the worker is avoided now, by study. Where all runs are kept from it, that is all there is to say.
+// avoided returns why the worker is avoided now, by study. If it gets no runs at all, that is the only reason returned.
 func (f *failing) avoided(worker string, now time.Time) []*trellisv1.Avoidance {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -180,7 +181,7 @@ func (f *failing) avoided(worker string, now time.Time) []*trellisv1.Avoidance {
 	return partly
 }
 
-// forget forgets workers that are not among those that live.
+// forget forgets workers that are no longer live.
 func (f *failing) forget(live []*trellisv1.Worker) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -21,16 +21,18 @@ import (
 	"trellis/results/trajectory"
 )
 
-// maxFailureMessage is how much of a worker's error message is kept, in bytes.
+// maxFailureMessage is how many bytes of a worker's error message are kept.
 const maxFailureMessage = 4096
 
 // errAgain is for a worker that says hello in the middle of its session.
-var errAgain = status.Error(codes.InvalidArgument, "a worker says hello once, at the beginning of its session")
+var errAgain = status.Error(codes.InvalidArgument, "a worker must say hello only once, at the beginning of its session")
 
-// host serves the sessions of workers: it records what they send, and tells them what the store says that they hold.
+// host serves the sessions of workers: it records what they send, and tells them which attempts they hold according to
+// the store.
 type host struct {
 	numerics string
-	// lease and checkpointInterval are what workers are told. Without artifacts they save no checkpoints: zero.
+	// lease and checkpointInterval are sent to workers. Without artifacts workers save no checkpoints:
+	// checkpointInterval is then zero.
 	lease, checkpointInterval time.Duration
 	store                     Snapshots
 	log                       Log
@@ -47,7 +49,7 @@ type admitter interface {
 	Admit(ctx context.Context, checkpoint *trellisv1.Checkpoint) error
 }
 
-// clocks notes that workers are there, and how far they have come.
+// clocks records that workers are alive, and their progress.
 type clocks interface {
 	heard(worker string)
 	progress(heartbeat *trellisv1.Heartbeat)
@@ -59,7 +61,7 @@ var (
 )
 
 // serve serves one worker, which has said hello, until its stream breaks, the term ends, or this node stops. It returns
-// why, and nil if the worker has said goodbye.
+// the reason, or nil if the worker has said goodbye.
 func (h *host) serve(
 	term, stopping context.Context, hello *trellisv1.Hello, stream trellisv1.WorkerService_SessionServer,
 ) error {
@@ -199,8 +201,8 @@ func (h *host) receiveCheckpoint(ctx context.Context, session *session, report *
 	return h.put(ctx, session, entry, report.GetStudy(), report.GetRun())
 }
 
-// put queues an entry for the log. What belongs to another worker's attempt is as stale as what belongs to none: the
-// worker is told to forget it.
+// put queues an entry for the log. An entry for another worker's attempt is as stale as one for no attempt: the worker
+// is told to forget it.
 func (h *host) put(
 	ctx context.Context, session *session, entry *trellisv1.RecordCommand_Entry, study, run string,
 ) error {
@@ -218,7 +220,7 @@ func (h *host) put(
 		session.finishes(attemptOf(entry))
 	}
 	err := h.recorder.put(ctx, received{entry: entry, from: session})
-	// It may have waited there for long, and the worker was not read meanwhile.
+	// The entry may have waited for long, and the worker was not read in the meantime.
 	h.leases.heard(session.worker)
 	return err
 }
@@ -332,7 +334,7 @@ func (h *host) tell(
 	return nil
 }
 
-// askedOf returns the epochs at which an attempt is to report the test loss: at these trials end, of whatever study.
+// askedOf returns the epochs at which an attempt must report the test loss: those at which trials of any study end.
 func askedOf(snapshot *results.Snapshot, run *trellisv1.Run, config *trellisv1.RunConfig) ([]uint32, error) {
 	asked, err := snapshot.AskedEpochs(run)
 	if err != nil {
@@ -342,7 +344,7 @@ func askedOf(snapshot *results.Snapshot, run *trellisv1.Run, config *trellisv1.R
 	return asked[:reached], nil
 }
 
-// truncate shortens a text to at most size bytes and says so.
+// truncate shortens a text to at most size bytes, and says how many bytes are left out.
 func truncate(text string, size int) string {
 	if len(text) <= size {
 		return text

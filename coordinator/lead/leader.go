@@ -23,22 +23,22 @@ const (
 	storagePatience = 2 * time.Second
 )
 
-// ErrNotLeading is what workers are told at the end of a term, and of a node that does not lead.
-var ErrNotLeading = status.Error(codes.Unavailable, "this coordinator no longer leads: connect again")
+// ErrNotLeading is what workers are told at the end of a term, and by a node that does not lead.
+var ErrNotLeading = status.Error(codes.Unavailable, "this coordinator no longer leads: reconnect")
 
-var errReplaced = status.Error(codes.Aborted, "a newer session of this worker has taken over")
+var errReplaced = status.Error(codes.Aborted, "a newer session of this worker has replaced this one")
 
-// Snapshots is the store.
+// Snapshots gives read access to the store.
 type Snapshots interface {
 	Snapshot() *results.Snapshot
 }
 
-// Log takes commands. Only a leader's does.
+// Log accepts commands. Only a leader's log does.
 type Log interface {
-	// ProposePatiently appends a command and returns the state machine's answer, as the error if it is one. While the
-	// log has no room it tries again until ctx is done.
+	// ProposePatiently appends a command and returns the state machine's answer. If the answer is an error, it returns
+	// it as err. While the log has no room, it retries until ctx is done.
 	ProposePatiently(ctx context.Context, command *trellisv1.Command) (answer any, err error)
-	// Verify returns once it is certain that this node leads and has applied everything that was acknowledged.
+	// Verify returns nil once it is certain that this node leads and has applied everything ever acknowledged.
 	Verify(ctx context.Context) error
 }
 
@@ -49,11 +49,11 @@ type proposer interface {
 
 var _ Snapshots = (*results.Store)(nil)
 
-// Config is what leading needs.
+// Config has what a leader needs.
 type Config struct {
-	// Numerics is the version of the arithmetic with which workers train.
+	// Numerics is the version of the trainer's arithmetic with which workers train.
 	Numerics string
-	// Lease is how long a worker may be silent, HangTimeout how long a run may stand still, at least.
+	// Lease is how long a worker may be silent. HangTimeout is the minimum time that a run may make no progress.
 	Lease, HangTimeout time.Duration
 	// CheckpointInterval is how often workers save checkpoints. Zero: never.
 	CheckpointInterval time.Duration
@@ -61,14 +61,14 @@ type Config struct {
 	Log                Log
 	Artifacts          *artifact.Keeper
 	DataSets           DataSets
-	// Stopping is done, with the error that sessions end with, when the node stops.
+	// Stopping is done when the node stops. Sessions then end, with its cause as their error.
 	Stopping context.Context
 	Logger   *slog.Logger
-	// Registerer receives the metrics, if it is set.
+	// Registerer receives the metrics, if it is not nil.
 	Registerer prometheus.Registerer
 }
 
-// Leader has the loops that run while this node leads, and what they have in memory.
+// Leader has the loops that run while this node leads, and their state in memory.
 type Leader struct {
 	config     Config
 	logger     *slog.Logger
@@ -81,11 +81,11 @@ type Leader struct {
 	failing    *failing
 	data       *data
 	host       *host
-	// term is the context of this node's time as the leader, nil while it is not.
+	// term is the current term, or nil while this node does not lead.
 	term atomic.Pointer[term]
 }
 
-// term is the time in which this node leads. What the leader alone may do, such as talking to workers, ends with its
+// term is the time during which this node leads. What only the leader may do, such as talking to workers, ends with its
 // context.
 type term struct {
 	ctx context.Context
@@ -122,7 +122,7 @@ func New(config Config) *Leader {
 	return l
 }
 
-// Term is the context of this node's time as the leader, nil while it does not lead.
+// Term returns the context of this node's term, or nil while it does not lead.
 func (l *Leader) Term() context.Context {
 	if term := l.term.Load(); term != nil {
 		return term.ctx
@@ -133,7 +133,7 @@ func (l *Leader) Term() context.Context {
 // Leads says whether this node leads.
 func (l *Leader) Leads() bool { return l.term.Load() != nil }
 
-// Connected is how many workers have a session.
+// Connected returns how many workers have a session.
 func (l *Leader) Connected() int { return l.sessions.count() }
 
 // WaitingFor says what a study's runs wait for before they are given to workers, nothing if nothing is missing. A node
@@ -161,8 +161,8 @@ func (l *Leader) Missing(digest string, why *trellisv1.WaitingFor) error {
 // Changed is closed at the next change of what WaitingFor says.
 func (l *Leader) Changed() <-chan struct{} { return l.data.next() }
 
-// Begin begins a term: it starts the leader's loops, and returns how to end them and everything else that belongs to
-// the term. What the loops and the sessions have in memory ends with it.
+// Begin begins a term: it starts the leader's loops, and returns a function that ends them and everything else that
+// belongs to the term. The loops' and sessions' state in memory ends with the term.
 func (l *Leader) Begin(ctx context.Context) (stop func(why error)) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var loops sync.WaitGroup
@@ -217,12 +217,12 @@ func (l *Leader) Serve(hello *trellisv1.Hello, stream trellisv1.WorkerService_Se
 	return l.host.serve(term, l.config.Stopping, hello, stream)
 }
 
-// Notify wakes those whose work a command has changed, with what the state machine answered. Only the leader proposes,
-// so that it hears of every change in its term. A notice says where to look and not what to do: whoever gets it
-// compares the store with what it has done, as it also does from time to time without one. Watching the store instead
-// would wake thousands for every change, as neighbours in its trees share what is watched.
+// Notify wakes the loops and sessions that a command concerns, given the state machine's answer. Only the leader
+// proposes commands, so it hears of every change in its term. A notice says where to look, not what to do: the receiver
+// compares the store with what it has done, as it also does from time to time without a notice. Watching the store
+// instead would wake thousands of sessions for every change, because neighbors in its trees share what is watched.
 //
-// What records change is told by the recorder, entry by entry.
+// For record commands, the recorder notifies entry by entry.
 func (l *Leader) Notify(command *trellisv1.Command, answer any) {
 	switch change := command.GetChange().(type) {
 	case *trellisv1.Command_CreateStudy, *trellisv1.Command_ExtendStudy, *trellisv1.Command_RetryStudy:

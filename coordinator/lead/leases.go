@@ -17,14 +17,14 @@ import (
 	"trellis/results/trajectory"
 )
 
-// hungSteps is how many times its mean step a run may stand still.
+// hungSteps is how many times its mean step a run may make no progress.
 const hungSteps = 10
 
 var errLeaseExpired = status.Error(codes.Aborted, "the worker was silent for longer than its lease")
 
-// leases watches over the workers: one that is silent for longer than its lease is lost, and a run that stands still on
-// a worker that is well is hung. Both are known to the leader alone and never logged; only what follows from them is. A
-// new leader starts every lease afresh.
+// leases watches the workers: a worker that is silent for longer than its lease is lost, and a run that makes no
+// progress on a live worker is hung. Only the leader knows silence and progress, and never logs them; it only logs what
+// follows from them. A new leader starts every lease again.
 type leases struct {
 	// lease and hangTimeout are the configuration's.
 	lease, hangTimeout time.Duration
@@ -39,17 +39,17 @@ type leases struct {
 	mu      sync.Mutex
 	workers map[string]time.Time
 	runs    map[uint64]*standstill
-	// suspect is when many leases ran out at once, so that the fault may be ours. Zero if it was not so.
+	// suspect is when many leases ran out together, so that this process may be at fault. It is zero otherwise.
 	suspect time.Time
 }
 
-// standstill says since when an attempt has not moved.
+// standstill says since when an attempt has made no progress.
 type standstill struct {
 	steps          uint64
 	started, since time.Time
 }
 
-// endings ends sessions, except for those that are merely not read.
+// endings ends sessions, except for those that are only not being read.
 type endings interface {
 	end(worker string, cause error)
 	heldUp(worker string) bool
@@ -72,7 +72,7 @@ func (l *leases) heard(worker string) {
 	l.workers[worker] = time.Now()
 }
 
-// quiet says whether a worker has missed two heartbeats or more, so that it may be lost already.
+// quiet says whether a worker has missed two or more heartbeats, so that it may already be lost.
 func (l *leases) quiet(worker string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -80,23 +80,23 @@ func (l *leases) quiet(worker string) bool {
 	return known && l.tooQuiet(time.Since(last))
 }
 
-// tooQuiet says whether a worker that is well would have been heard for so long.
+// tooQuiet says whether a live worker would have been heard from within that time.
 func (l *leases) tooQuiet(silence time.Duration) bool { return silence > l.lease/2 }
 
-// progress notes how far attempts have come.
+// progress records the progress of attempts.
 func (l *leases) progress(heartbeat *trellisv1.Heartbeat) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	for _, attempt := range heartbeat.GetAttempts() {
-		// An attempt that run has not seen in the store is none of ours, or will be seen soon.
+		// An attempt that run has not seen in the store is either unknown, or will be seen soon.
 		if still := l.runs[attempt.GetAttempt()]; still != nil && attempt.GetSteps() != still.steps {
 			still.steps, still.since = attempt.GetSteps(), now
 		}
 	}
 }
 
-// restart gives every worker and run its whole time again.
+// restart gives every worker and run its full time again.
 func (l *leases) restart() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,8 +119,8 @@ func (l *leases) run(ctx context.Context) {
 		}
 		now := time.Now()
 		if now.Sub(last) > l.lease/2 {
-			// This process was suspended or starved: it is not the workers that were silent.
-			l.logger.Warn("this coordinator stood still; all leases start afresh", "for", now.Sub(last))
+			// This process was suspended or starved. It was not the workers that were silent.
+			l.logger.Warn("this coordinator was paused; all leases start again", "for", now.Sub(last))
 			l.restart()
 		}
 		last = now
@@ -184,7 +184,7 @@ func (l *leases) silent(live []*trellisv1.Worker, now time.Time) []string {
 	}
 	if l.suspect.IsZero() {
 		l.suspect = now
-		l.logger.Warn("most workers fell silent at once; waiting for one more lease", "quiet", quiet,
+		l.logger.Warn("most workers fell silent together; waiting for one more lease", "quiet", quiet,
 			"workers", len(live))
 	}
 	if now.Sub(l.suspect) <= l.lease {
@@ -193,7 +193,7 @@ func (l *leases) silent(live []*trellisv1.Worker, now time.Time) []string {
 	return silent
 }
 
-// expire ends a silent worker's lease, unless it has been heard meanwhile: verifying may take long.
+// expire ends a silent worker's lease, unless the worker has been heard from in the meantime: verifying may take long.
 func (l *leases) expire(ctx context.Context, worker string) error {
 	if err := l.log.Verify(ctx); err != nil {
 		return fmt.Errorf("verify leadership before a lease expires: %w", err)
@@ -207,7 +207,7 @@ func (l *leases) expire(ctx context.Context, worker string) error {
 	return l.lose(ctx, worker)
 }
 
-// lose marks a worker as lost: its runs go to others, and should it come back, it has to say hello again.
+// lose marks a worker as lost: its runs go to others, and if it comes back, it must say hello again.
 func (l *leases) lose(ctx context.Context, worker string) error {
 	held, err := l.store.Snapshot().RunsHeldBy(nil, worker)
 	if err != nil {
@@ -231,7 +231,7 @@ func (l *leases) lose(ctx context.Context, worker string) error {
 	return nil
 }
 
-// endHung ends the attempts whose workers are well and which have not moved for too long.
+// endHung ends the attempts of live workers that have made no progress for too long.
 func (l *leases) endHung(ctx context.Context, live []*trellisv1.Worker, now time.Time) error {
 	snapshot := l.store.Snapshot()
 	var held []*trellisv1.Run
@@ -261,8 +261,8 @@ func (l *leases) endHung(ctx context.Context, live []*trellisv1.Worker, now time
 	return nil
 }
 
-// stands says for how long an attempt has stood still, and whether that is too long. It starts the clock of an attempt
-// that it has not seen before.
+// stands returns for how long an attempt has made no progress, and whether that is too long. It starts the clock of an
+// attempt that it has not seen before.
 func (l *leases) stands(attempt uint64, now time.Time) (time.Duration, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -279,7 +279,7 @@ func (l *leases) stands(attempt uint64, now time.Time) (time.Duration, bool) {
 	return stood, stood > patience
 }
 
-// forget drops the clocks of attempts that nobody holds any more.
+// forget drops the clocks of attempts that no worker holds any more.
 func (l *leases) forget(held []*trellisv1.Run) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

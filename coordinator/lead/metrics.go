@@ -14,7 +14,7 @@ type metrics struct {
 	artifacts *artifactMetrics
 }
 
-// newMetrics registers the metrics, if there is where to.
+// newMetrics registers the metrics, if registerer is not nil.
 func newMetrics(registerer prometheus.Registerer) *metrics {
 	m := &metrics{
 		granted: prometheus.NewCounter(prometheus.CounterOpts{
@@ -35,7 +35,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	return m
 }
 
-// recorded counts an entry that the state machine has answered.
+// recorded counts an entry after the state machine has accepted or refused it.
 func (m *metrics) recorded(entry *trellisv1.RecordCommand_Entry, refusal error) {
 	kind, count := "outcome", 1
 	switch {
@@ -51,7 +51,7 @@ func (m *metrics) recorded(entry *trellisv1.RecordCommand_Entry, refusal error) 
 	m.entries.WithLabelValues(kind, accepted).Add(float64(count))
 }
 
-// artifactMetrics says what is in the leader's store, and what was deleted from it.
+// artifactMetrics counts what is in the leader's store, and what was deleted from it.
 type artifactMetrics struct {
 	kept, keptBytes           prometheus.Gauge
 	collected, collectedBytes prometheus.Counter

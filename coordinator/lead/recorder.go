@@ -17,12 +17,12 @@ import (
 const (
 	// recordQueue is how many entries may wait for the log. Beyond it, sessions stop reading and workers wait.
 	recordQueue = 4096
-	// recordBytes is how much one record command carries, at most by one entry more.
+	// recordBytes is how many bytes one record command carries. It may exceed this by one entry.
 	recordBytes = 256 << 10
 )
 
-// recorder puts what workers report into the log. While one command is on its way to the log the next gathers, so that
-// commands are small when the log is quick and large when it is slow.
+// recorder appends what workers report to the log. While one command is being written, the next one collects entries,
+// so commands are small when the log is fast and large when it is slow.
 type recorder struct {
 	log      proposer
 	sessions rechecks
@@ -34,7 +34,7 @@ type recorder struct {
 	queue   chan received
 }
 
-// rechecks has all sessions compare what the store says with what their workers have been told.
+// rechecks makes all sessions compare the store with what their workers have been told.
 type rechecks interface {
 	recheckAll()
 }
@@ -47,8 +47,8 @@ type received struct {
 	from  *session
 }
 
-// put queues an entry. It waits while the queue is full, and gives up when ctx is done. The session that the entry came
-// from is held up meanwhile, which is no fault of the worker's.
+// put queues an entry. It waits while the queue is full, and gives up when ctx is done. In the meantime the session of
+// the entry is held up, which is not the worker's fault.
 func (r *recorder) put(ctx context.Context, entry received) error {
 	select {
 	case r.queue <- entry:
@@ -78,7 +78,7 @@ func (r *recorder) run(ctx context.Context) {
 	}
 }
 
-// drop empties the queue: what waits in it will be sent again by its workers, whose sessions end.
+// drop empties the queue. The workers resend what waits in it, because their sessions end.
 func (r *recorder) drop(why error) {
 	for {
 		select {
@@ -111,8 +111,8 @@ func (r *recorder) gather(first received) []received {
 	}
 }
 
-// record puts a batch into the log and acknowledges what was accepted or will never be. If the log fails, nothing is
-// acknowledged: the sessions end, and their workers come back and send again.
+// record appends a batch to the log, and acknowledges what was accepted or never will be. If the log fails, nothing is
+// acknowledged: the sessions end, and their workers come back and resend.
 func (r *recorder) record(ctx context.Context, batch []received) {
 	entries := make([]*trellisv1.RecordCommand_Entry, len(batch))
 	for i, one := range batch {
@@ -172,7 +172,7 @@ func (r *recorder) giveBack(ctx context.Context, ahead []received) {
 	}
 }
 
-// answer tells the session what became of its entry.
+// answer tells the session whether its entry was accepted.
 func (r *recorder) answer(one received, refusal error) {
 	attempt := attemptOf(one.entry)
 	r.metrics.recorded(one.entry, refusal)

@@ -11,14 +11,15 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// maxAcks is how many attempts' acknowledgements may wait for a worker to read them: four times what it can hold.
+// maxAcks is the maximum number of attempts whose acknowledgements wait for a worker to read them: four times as many
+// as it can hold.
 const maxAcks = 4096
 
 var errDeaf = status.Errorf(codes.ResourceExhausted, "the worker has not read the acknowledgements of %d attempts",
 	maxAcks)
 
-// session is one worker's stream, as the leader's loops see it. Its methods do nothing on a nil session, which stands
-// for the coordinator itself and for workers that are not connected.
+// session is one worker's stream, as the leader's loops see it. A nil session stands for the coordinator itself, and
+// for workers that are not connected: its methods do nothing.
 type session struct {
 	// term is done when the leader's term has ended in which the session was opened.
 	term   context.Context
@@ -60,8 +61,8 @@ func (s *session) end(cause error) {
 	}
 }
 
-// hasEnded says whether end has been called, or the session's term has ended. What a session reads at that very moment
-// may be queued when the queue has been emptied already, and must not wait there for a later term.
+// hasEnded says whether end has been called, or the session's term has ended. What a session reads at that moment may
+// be queued after the queue has been emptied, and must not wait there for a later term.
 func (s *session) hasEnded() bool { return s != nil && (s.ended.Load() || s.term.Err() != nil) }
 
 // holdUp says that the session is not read until released is called.
@@ -73,7 +74,7 @@ func (s *session) holdUp() (released func()) {
 	return func() { s.heldUp.Store(false) }
 }
 
-// finishes notes that the worker has sent the attempt's outcome, which will be acknowledged.
+// finishes records that the worker has sent the attempt's outcome, which will be acknowledged.
 func (s *session) finishes(attempt uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +107,7 @@ func (s *session) acknowledge(entry *trellisv1.RecordCommand_Entry) {
 	s.notify()
 }
 
-// recheck has the session compare what the store says with what the worker has been told. It never waits.
+// recheck makes the session compare the store with what the worker has been told. It never waits.
 func (s *session) recheck() {
 	if s == nil {
 		return
@@ -144,7 +145,7 @@ func (s *session) take() (acks map[uint64]*trellisv1.Acknowledgement, rechecking
 	return acks, rechecking
 }
 
-// tell notes that the worker is told that it holds the attempt.
+// tell records that the worker is told that it holds the attempt.
 func (s *session) tell(attempt uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,23 +13,24 @@ import (
 )
 
 const (
-	// settleInterval is how often the settler looks without having been woken.
+	// settleInterval is how often the settler looks without being woken.
 	settleInterval = time.Second
-	// settleBatch is how many trials one command adds at most. What is left of a look is added when these have ended.
+	// settleBatch is the maximum number of trials that one command adds. The rest of a look is added when these have
+	// ended.
 	settleBatch = 10_000
 )
 
-// settler gives the contenders of studies that are to be settled further seeds. It is one of the leader's loops.
+// settler adds seeds to the contenders of studies with settle. It is one of the leader's loops.
 //
-// It keeps nothing: what a study needs next follows from what its trials have given (see insight.NextSeed). So a
-// new leader goes on where the old one was. A command that arrives twice, or after the study has been extended, is
-// refused by its indices. Each adds trials that the study does not have, of which there are finitely many, or says that
-// it is settled: whatever fails, it comes to an end.
+// It keeps no state: what a study needs next follows from the results of its trials (see insight.NextSeed). So a new
+// leader continues where the old one stopped. A command that arrives twice, or after the study has been extended, is
+// refused because of its indices. Each command either adds trials that the study does not have, of which there are
+// finitely many, or says that the study is settled. So whatever fails, settling ends.
 type settler struct {
 	store  Snapshots
 	log    proposer
 	logger *slog.Logger
-	// woken rings when a study may have come to where it is to be looked at.
+	// woken is rung when there may be a study to look at.
 	woken bell
 }
 
@@ -39,7 +40,7 @@ func (s *settler) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		changed, err := s.round(ctx)
 		if err != nil && ctx.Err() == nil {
-			s.logger.Warn("could not settle a study; will try again", "error", err)
+			s.logger.Warn("could not settle a study; will retry", "error", err)
 		}
 		if changed && err == nil {
 			// What was added may be known from other studies, and have ended already.
@@ -75,7 +76,7 @@ func (s *settler) round(ctx context.Context) (changed bool, err error) {
 	return changed, errors.Join(failures...)
 }
 
-// awaitsSettling says whether a study would have ended, were it not to be settled.
+// awaitsSettling says whether a study would have ended if it had no settle.
 func awaitsSettling(study *trellisv1.Study) bool {
 	p := study.GetProgress()
 	ended := p.GetRunsSucceeded() + p.GetRunsFailed() + p.GetRunsCanceled() + p.GetRunsPruned()
@@ -93,7 +94,7 @@ func (s *settler) extend(ctx context.Context, study *trellisv1.Study, points []*
 	err := s.propose(ctx, command)
 	if errors.Is(err, results.ErrInvalid) && !command.GetSettled() {
 		// For example, the study would have more trials than a study may have. It must not wait forever.
-		logger.Error("the study can't be given more seeds, and is taken as settled", "error", err)
+		logger.Error("can't add seeds to the study; it counts as settled", "error", err)
 		command.Points, command.Settled = nil, true
 		err = s.propose(ctx, command)
 	}
@@ -104,9 +105,9 @@ func (s *settler) extend(ctx context.Context, study *trellisv1.Study, points []*
 		// sees.
 		return nil
 	case err != nil:
-		return fmt.Errorf("settle study %s: %w", study.GetName(), err)
+		return fmt.Errorf("settle study %q: %w", study.GetName(), err)
 	case command.GetSettled():
-		logger.Info("study settled, as far as its budget allows")
+		logger.Info("study settled, as far as its maximum number of seeds allows")
 	default:
 		logger.Info("contenders get another seed", "seed", points[0].GetSeed(), "contenders", len(points),
 			"now", len(command.GetPoints()))

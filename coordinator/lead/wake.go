@@ -1,11 +1,11 @@
 package lead
 
-// waker is told that there may be something to do.
+// waker can be told that there may be something to do.
 type waker interface {
 	wake()
 }
 
-// bell wakes one loop. It has an element when the loop is to look.
+// bell wakes one loop. It has an element when the loop must look.
 type bell chan struct{}
 
 var _ waker = bell(nil)

@@ -8,7 +8,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// setWorker registers a worker, or changes what is known of it.
+// setWorker registers a worker, or changes what is known about it.
 func setWorker(ctx context.Context, log proposer, worker *trellisv1.Worker) error {
 	_, err := log.ProposePatiently(ctx, &trellisv1.Command{Change: &trellisv1.Command_SetWorker{
 		SetWorker: &trellisv1.SetWorkerCommand{Worker: worker},
@@ -16,7 +16,7 @@ func setWorker(ctx context.Context, log proposer, worker *trellisv1.Worker) erro
 	return err
 }
 
-// setWorkerState changes nothing but the state of a worker that is registered.
+// setWorkerState changes only the state of a registered worker.
 func setWorkerState(
 	ctx context.Context, store Snapshots, log proposer, name string, state trellisv1.WorkerState,
 ) error {
