@@ -12,10 +12,10 @@ import (
 	"trellis/trainer/model"
 )
 
-// Checkpoint is a run's position: with the Config that it belongs to, enough to go on bit for bit.
+// Checkpoint is a run's position. Together with its Config, it is enough to resume the run bit for bit.
 //
-// The one that Train passes to Config.Checkpoint costs nothing to make, because it aliases the run's own memory: it is
-// valid until the callback returns. Whoever wants to keep it encodes it, or clones it, before that.
+// The checkpoint that Train passes to Config.Checkpoint costs nothing to make, because it aliases the run's own memory.
+// It is valid until the callback returns. To keep it, encode it or clone it before that.
 type Checkpoint struct {
 	identity [sha256.Size]byte
 	progress progress
@@ -25,20 +25,21 @@ type Checkpoint struct {
 // Epoch is the last epoch that the checkpoint includes.
 func (c *Checkpoint) Epoch() int { return c.progress.epoch }
 
-// Summary is what a checkpoint is of.
+// Summary describes a checkpoint.
 type Summary struct {
 	// Epoch is the last one that the checkpoint includes.
 	Epoch int
-	// BestEpoch has the lowest validation loss, BestLoss. 0 if no loss was finite; BestLoss is NaN then.
+	// BestEpoch is the epoch with the lowest validation loss, BestLoss. If no loss was finite, BestEpoch is 0 and
+	// BestLoss is NaN.
 	BestEpoch int
 	BestLoss  float64
-	// Stopped says that the losses have ended the run: no epoch follows, however many are allowed.
+	// Stopped says that the losses have ended the run: no epoch follows, no matter how many are allowed.
 	Stopped bool
 	// Weights is how many weights the model has; 0 for the synthetic one.
 	Weights int
 }
 
-// Summary says what the checkpoint is of, without its weights.
+// Summary returns a description of the checkpoint, without its weights.
 func (c *Checkpoint) Summary() Summary {
 	return Summary{
 		Epoch:     c.progress.epoch,
@@ -66,7 +67,7 @@ func (c *Checkpoint) CopyTo(dst *Checkpoint) {
 	}
 }
 
-// DESIGN.md has the format.
+// DESIGN.md describes the format.
 const (
 	checkpointMagic   = "trelliCP"
 	checkpointVersion = 1
@@ -108,9 +109,9 @@ func (c *Checkpoint) AppendBinary(b []byte) ([]byte, error) {
 // MarshalBinary returns the encoded checkpoint.
 func (c *Checkpoint) MarshalBinary() ([]byte, error) { return c.AppendBinary(nil) }
 
-// UnmarshalBinary decodes a checkpoint into memory of its own. It returns ErrCheckpointCorrupt for anything but a whole
-// and unaltered checkpoint, ErrCheckpointVersion for one that another version of the format wrote. Whether it belongs
-// to a run is for Train to say.
+// UnmarshalBinary decodes a checkpoint into memory of its own. It returns ErrCheckpointCorrupt if the checkpoint is not
+// complete and unaltered, and ErrCheckpointVersion if it has another version of the format. Train checks whether it
+// belongs to a run.
 func (c *Checkpoint) UnmarshalBinary(data []byte) error {
 	if len(data) < len(checkpointMagic)+4 || string(data[:len(checkpointMagic)]) != checkpointMagic {
 		return fmt.Errorf("decode %d bytes: %w: it does not begin as one", len(data), ErrCheckpointCorrupt)

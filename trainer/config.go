@@ -9,11 +9,11 @@ import (
 	"trellis/trainer/dataset"
 )
 
-// NumericsVersion names the trainer's arithmetic: the same version gives the same bits for the same Config on every
-// machine. Any change that alters a bit of a loss or a weight changes it.
+// NumericsVersion is the version of the trainer's arithmetic: the same version gives the same bits for the same Config
+// on every machine. Any change that alters a bit of a loss or a weight must change it.
 const NumericsVersion = "1"
 
-// Config is one run: everything that determines its losses, and how far to go.
+// Config describes one run: everything that determines its losses, and how many epochs to train.
 type Config struct {
 	// Model is the name of one of Models.
 	Model string
@@ -27,30 +27,31 @@ type Config struct {
 	BatchSize int
 	// Seed keys the initial weights, the batch order, and all noise.
 	Seed uint32
-	// Values are those on the axes that only the model has, by name. An axis with a default may be left out.
+	// Values has the values on the axes that only the model has, by name. An axis with a default may be left out.
 	Values map[string]float64
-	// Pretrained is the checkpoint whose best weights the run begins with, of a model that Model.Pretrained lists and
-	// with the same latent dimension; nil for models that take none. Train only reads it, so that runs may share it.
+	// Pretrained is the checkpoint whose best weights the run starts from. It must be of a model that Model.Pretrained
+	// lists, with the same latent dimension. It is nil for models that take none. Train only reads it, so runs may
+	// share it.
 	Pretrained *Checkpoint
 	// MaxEpochs ends the run if nothing else does. It does not influence the epochs before.
 	MaxEpochs int
 	// Milestones are epochs after which the loss on the test images is reported, with the best weights so far. It is
 	// always reported after the run's last epoch. Milestones do not influence the training.
 	Milestones []int
-	// EarlyStopping ends a run that no longer improves. The zero value never does.
+	// EarlyStopping ends a run that no longer improves. The zero value never ends it.
 	EarlyStopping EarlyStopping
-	// Data is what to train on, images of 28 x 28 pixels. The synthetic model ignores it. Train only reads it, so that
-	// runs may share it.
+	// Data is what to train on: images of 28 x 28 pixels. The synthetic model ignores it. Train only reads it, so runs
+	// may share it.
 	Data dataset.Split
 	// EpochTime is how long the synthetic model waits per epoch.
 	EpochTime time.Duration
 	// Resume continues from a checkpoint of the same run, bit for bit. Reports start after its epoch: there are none if
 	// the run had already ended by then.
 	Resume *Checkpoint
-	// Checkpoint, if set, is called after every epoch, after its report. What it is given aliases the run's memory and
-	// is valid until it returns.
+	// Checkpoint, if not nil, is called after the report of every epoch. Its argument aliases the run's memory, and is
+	// valid until it returns.
 	Checkpoint func(*Checkpoint) error
-	// Steps, if set, counts optimiser steps and validation passes as they are done, for a watchdog.
+	// Steps, if not nil, counts optimiser steps and validation passes, for a watchdog.
 	Steps *atomic.Uint64
 }
 
@@ -110,24 +111,24 @@ type EarlyStopping struct {
 	MinDelta float64
 }
 
-// Report is what one epoch gave.
+// Report has the results of one epoch.
 type Report struct {
 	// Epoch counts from 1.
 	Epoch int
-	// TrainLoss is the mean over the epoch's training images, each as it was when its batch was trained on. What the
-	// losses are, Model.Loss says.
+	// TrainLoss is the mean over the epoch's training images, each at the time when its batch was trained on.
+	// Model.Loss says what the losses are.
 	TrainLoss float64
 	// ValidationLoss is the mean over the validation images after the epoch.
 	ValidationLoss float64
-	// Metrics are the model's, by name, of the training images ("train_accuracy") and of the validation images
-	// ("validation_accuracy"): means like the losses. Nil if the model has none.
+	// Metrics has the model's metrics by name, on the training images ("train_accuracy") and on the validation images
+	// ("validation_accuracy"). They are means, like the losses. It is nil if the model has none.
 	Metrics map[string]float64
 	// TestLoss is the mean over the test images with the best weights so far; nil except at milestones and at the end.
 	// NaN while no validation loss was finite.
 	TestLoss *float64
-	// TestMetrics are the model's metrics by name ("accuracy"), where TestLoss is set: of the same images and weights.
+	// TestMetrics has the model's metrics by name ("accuracy") if TestLoss is set: for the same images and weights.
 	TestMetrics map[string]float64
-	// Elapsed is how long the epoch took, with its validation and test.
+	// Elapsed is how long the epoch took, including validation and test.
 	Elapsed time.Duration
 }
 
@@ -141,14 +142,15 @@ const (
 	Diverged
 )
 
-// Result is how a run ended.
+// Result says how a run ended.
 type Result struct {
 	StopReason StopReason
-	// Epochs trained, and the one with the lowest validation loss, 0 if no loss was finite.
+	// Epochs is how many epochs were trained. BestEpoch is the one with the lowest validation loss, or 0 if no loss was
+	// finite.
 	Epochs, BestEpoch int
 	// BestValidationLoss is the loss of BestEpoch; NaN if BestEpoch is 0.
 	BestValidationLoss float64
-	// Weights are those of BestEpoch, by parameter name, in PyTorch's arrangement. Nil for the synthetic model, and if
-	// BestEpoch is 0.
+	// Weights has the weights of BestEpoch, by parameter name, in PyTorch's layout. It is nil for the synthetic model,
+	// and if BestEpoch is 0.
 	Weights map[string][]float32
 }

@@ -3,11 +3,11 @@ package trainer
 import "errors"
 
 var (
-	// ErrInvalidConfig is wrapped by what Config.Validate returns.
+	// ErrInvalidConfig is wrapped by the errors of Config.Validate.
 	ErrInvalidConfig = errors.New("invalid training configuration")
-	// ErrCheckpointCorrupt means that bytes are not a whole, unaltered checkpoint.
+	// ErrCheckpointCorrupt means that data is not a complete, unaltered checkpoint.
 	ErrCheckpointCorrupt = errors.New("checkpoint is corrupt")
-	// ErrCheckpointVersion means that a checkpoint was written in another version of the format.
+	// ErrCheckpointVersion means that a checkpoint has another version of the format.
 	ErrCheckpointVersion = errors.New("checkpoint is of another format version")
 	// ErrCheckpointMismatch means that a checkpoint belongs to another run, or to another version of the arithmetic.
 	ErrCheckpointMismatch = errors.New("checkpoint belongs to another run")

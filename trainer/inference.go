@@ -9,18 +9,18 @@ import (
 	"trellis/trainer/stream"
 )
 
-// ErrNoPart means that a model has no encoder, no decoder or no classes to use by itself.
+// ErrNoPart means that a model does not have the requested part: an encoder, a decoder or classes.
 var ErrNoPart = network.ErrNoPart
 
-// Inference uses a trained network. Images are float32 from 0 black to 1 white, row by row, one image after another;
-// codes and classes likewise, image by image. It is not safe for concurrent use.
+// Inference applies a trained network. Images are float32 values from 0 (black) to 1 (white), row by row, one image
+// after another. Codes and classes are also image by image. It is not safe for concurrent use.
 type Inference struct {
 	model   string
 	network *network.Network
 }
 
-// NewInference returns the network of a run with the best weights of its checkpoint. Of the configuration only the
-// model, the latent dimension and the values on the model's own axes matter. The errors are WriteModel's.
+// NewInference returns the network of a run with the best weights of its checkpoint. It only uses the model, the latent
+// dimension and the values on the model's own axes of the configuration. Its errors are those of WriteModel.
 func NewInference(config Config, checkpoint *Checkpoint) (*Inference, error) {
 	n, err := withBestWeights(&config, checkpoint)
 	if err != nil {
@@ -29,22 +29,23 @@ func NewInference(config Config, checkpoint *Checkpoint) (*Inference, error) {
 	return &Inference{config.Model, n}, nil
 }
 
-// Encode returns the images' codes, each of the latent dimension; those of a variational network are the means of its
-// distributions. It returns ErrNoPart if the model encodes nothing, an error if the images are not whole, and ctx's
-// error within milliseconds of ctx's end.
+// Encode returns the images' codes, each of the latent dimension. For a variational network, these are the means of its
+// distributions. It returns ErrNoPart if the model has no encoder, an error if the last image is not complete, and the
+// error of ctx within milliseconds after ctx is done.
 func (i *Inference) Encode(ctx context.Context, images []float32) (codes []float32, err error) {
 	codes, err = i.network.Encode(ctx, images)
 	return codes, i.wrap("encode", err)
 }
 
-// Decode returns the images that codes stand for. ErrNoPart if the model has no decoder, else as Encode.
+// Decode returns the images that the codes stand for. It returns ErrNoPart if the model has no decoder. Its other
+// errors are those of Encode.
 func (i *Inference) Decode(ctx context.Context, codes []float32) (images []float32, err error) {
 	images, err = i.network.Decode(ctx, codes)
 	return images, i.wrap("decode", err)
 }
 
-// Reconstruct decodes the images' codes. It adds no noise: what a denoising network is to clean has to be noisy
-// already, see Corrupt.
+// Reconstruct encodes images and decodes the codes. It adds no noise: images for a denoising network must already be
+// noisy, see Corrupt.
 func (i *Inference) Reconstruct(ctx context.Context, images []float32) ([]float32, error) {
 	codes, err := i.Encode(ctx, images)
 	if err != nil {
@@ -53,8 +54,8 @@ func (i *Inference) Reconstruct(ctx context.Context, images []float32) ([]float3
 	return i.Decode(ctx, codes)
 }
 
-// Classify returns the natural logarithms of the classes' probabilities, ten for each image. ErrNoPart if the model has
-// no classes, else as Encode.
+// Classify returns the natural logarithms of the classes' probabilities, ten for each image. It returns ErrNoPart if
+// the model has no classes. Its other errors are those of Encode.
 func (i *Inference) Classify(ctx context.Context, images []float32) (logProbabilities []float32, err error) {
 	logProbabilities, err = i.network.Classify(ctx, images)
 	return logProbabilities, i.wrap("classify", err)
@@ -67,8 +68,8 @@ func (i *Inference) wrap(what string, err error) error {
 	return nil
 }
 
-// Corrupt returns images with the noise that the denoising model of a run with that seed sees on its test images, if
-// these are the first of them: normally distributed with standard deviation sigma, and not clamped.
+// Corrupt adds noise to images: normally distributed with standard deviation sigma, and not clamped. If the images are
+// the first test images, it is the noise that the denoising model of a run with the seed sees on them.
 func Corrupt(images []float32, sigma float64, seed uint32) []float32 {
 	const size = network.Side * network.Side
 	normals := stream.NewNormals(seed, stream.TestNoise, 0)

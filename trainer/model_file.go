@@ -27,12 +27,13 @@ type modelTensor struct {
 // modelMetadata is the key in the header of what the file says besides its tensors.
 const modelMetadata = "__metadata__"
 
-// WriteModel writes the best weights of a run as a safetensors file, with PyTorch's names and shapes: what
-// safetensors.torch.load_file returns is the state_dict of a module whose encoder and decoder are the paper's.
-// DESIGN.md has the format. The config is that of the run; neither its data nor how far it goes matters.
+// WriteModel writes the best weights of a run as a safetensors file, with PyTorch's names and shapes:
+// safetensors.torch.load_file returns the state_dict of a module with the paper's encoder and decoder. DESIGN.md
+// describes the format. config is the run's configuration. Its data and its number of epochs don't matter.
 //
-// It returns an error wrapping ErrNoWeights if there are none, ErrCheckpointMismatch if the checkpoint is of a network
-// of another size, and ErrInvalidConfig if there is no such network. Nothing has been written then.
+// It returns an error that wraps ErrNoWeights if there are no best weights, ErrCheckpointMismatch if the checkpoint is
+// of a network of another size, and ErrInvalidConfig if there is no such network. In these cases nothing has been
+// written.
 func WriteModel(w io.Writer, config Config, checkpoint *Checkpoint) error {
 	n, err := withBestWeights(&config, checkpoint)
 	if err != nil {

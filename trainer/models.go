@@ -37,7 +37,8 @@ const (
 	FineTune = classifier.FineTune
 )
 
-// Model describes a model, Axis one of the axes that only it has, and Metric what it reports beside its losses.
+// Model describes a model, Axis one of the axes that only the model has, and Metric one of the metrics that it reports
+// besides its losses.
 type (
 	Model  = model.Model
 	Axis   = model.Axis

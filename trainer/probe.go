@@ -15,14 +15,14 @@ import (
 // errMeasured ends a probe.
 var errMeasured = errors.New("measured")
 
-// Probe says how long an epoch of a run takes here, on one core: with so many images to train and to validate on, of
-// noise, since what the pixels are makes no difference. It trains for about as long as it is told and for two epochs at
-// least. The first does not count, unless it alone took that long: it warms caches. Data and MaxEpochs of the config
-// are ignored.
+// Probe measures how long an epoch of a run takes on one core of this machine, with the given numbers of training and
+// validation images. It uses images of noise, because the pixels make no difference. It trains for about the given
+// duration, and at least two epochs. The first epoch warms caches and does not count, unless it alone took that long.
+// Data and MaxEpochs of the config are ignored.
 //
-// A model that begins with pretrained weights takes random ones if none are given: they make no difference either.
+// A model that needs pretrained weights starts from random ones if none are given: they make no difference either.
 //
-// Like Train, it runs on the calling goroutine alone, and several may run at once.
+// Like Train, it runs only on the calling goroutine, and several may run at the same time.
 func Probe(ctx context.Context, config Config, train, validation int, duration time.Duration) (time.Duration, error) {
 	config.Data = imagesOfNoise(train, validation)
 	config.MaxEpochs = 1 << 20 // The clock ends it.

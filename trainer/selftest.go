@@ -11,7 +11,7 @@ import (
 	"trellis/trainer/network"
 )
 
-// ErrArithmetic means that this machine, or this build, does not compute what all others do.
+// ErrArithmetic means that this machine, or this build, computes other results than all others.
 var ErrArithmetic = errors.New("arithmetic gives other digits than on other machines")
 
 // selfTests are what SelfTest trains, and the bits of the losses . They change with NumericsVersion.
@@ -24,9 +24,9 @@ var selfTests = []struct {
 	{DenoisingAutoencoder, map[string]float64{"noise": 0.3}, 0x3fb5e4fce0000000, 0x3fb67f0f40000000},
 }
 
-// SelfTest trains an epoch of the small networks that begin with random weights, on a few made-up images, and compares
-// the losses with those that were recorded. A processor or memory that is broken, or a build that rounds in another
-// way, would spoil every study that it has a part in. It takes some milliseconds.
+// SelfTest trains one epoch of each small network that starts from random weights, on a few generated images, and
+// compares the losses with recorded ones. A broken processor or memory, or a build that rounds differently, would spoil
+// every study in which it takes part. SelfTest takes some milliseconds.
 func SelfTest() error {
 	for _, test := range selfTests {
 		var last Report

@@ -11,15 +11,15 @@ import (
 	"trellis/trainer/network"
 )
 
-// Train trains one run to its end and passes every epoch's losses to report. It is deterministic: the same Config gives
-// the same losses and weights, bit for bit, on every machine, interrupted and resumed or not, and whatever MaxEpochs is
-// for all epochs up to it.
+// Train trains one run to its end, and passes every epoch's losses to report. It is deterministic: the same Config
+// gives the same losses and weights, bit for bit, on every machine, whether or not it was interrupted and resumed.
+// MaxEpochs has no influence on the epochs up to it.
 //
-// It returns an error wrapping ErrInvalidConfig or ErrCheckpointMismatch before anything is trained, ctx's error
-// within milliseconds of ctx's end, and whatever report or Config.Checkpoint returned, wrapped. A loss that is not
-// finite is no error: the result says Diverged.
+// Train returns an error that wraps ErrInvalidConfig or ErrCheckpointMismatch before it trains anything, the error of
+// ctx within milliseconds after ctx is done, and errors of report and Config.Checkpoint, wrapped. A loss that is not
+// finite is not an error: the result says Diverged.
 //
-// Train runs on the calling goroutine alone. Several may run at once.
+// Train runs only on the calling goroutine. Several may run at the same time.
 func Train(ctx context.Context, config Config, report func(Report) error) (Result, error) {
 	if err := config.Validate(); err != nil {
 		return Result{}, err

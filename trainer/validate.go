@@ -12,13 +12,14 @@ import (
 	"trellis/trainer/network"
 )
 
-// Largest values that a Config may hold. They bound memory, not what makes sense.
+// Maximum values of a Config. They bound memory use; smaller values may not make sense either.
 const (
 	MaxLatentDim = 784
 	MaxBatchSize = 65536
 )
 
-// Validate says what is wrong with the configuration, all of it, wrapped in ErrInvalidConfig.
+// Validate returns an error that lists everything that is wrong with the configuration and wraps ErrInvalidConfig, or
+// nil.
 func (c *Config) Validate() error {
 	var wrong []error
 	check := func(ok bool, format string, args ...any) {

@@ -17,12 +17,12 @@ import (
 	"time"
 )
 
-// Cache keeps files of data sets on disk, each under the SHA-256 of its content. Any number of processes may share a
-// folder: files are complete when they appear, and two that have the same name are the same.
+// Cache stores files of data sets on disk, each under the SHA-256 of its content. Any number of processes may share a
+// folder: files are complete when they appear, and two files with the same name are equal.
 type Cache struct {
-	// Dir is made when it is first needed.
+	// Dir is created when it is first needed.
 	Dir string
-	// MaxBytes is how large a data set may be, uncompressed. 0: DefaultMaxBytes.
+	// MaxBytes is the maximum size of a data set, uncompressed. 0: DefaultMaxBytes.
 	MaxBytes int64
 
 	// turn is held by whoever fetches, so that goroutines that want the same files download them once.
@@ -43,9 +43,10 @@ var sha256Pattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
 // NewCache returns the cache in a folder.
 func NewCache(dir string) *Cache { return &Cache{Dir: dir, turn: make(chan struct{}, 1)} }
 
-// Fetch returns the data set that has this digest and these files. Those that the cache lacks, or has damaged, are
-// downloaded. ErrInvalid if what is asked for contradicts itself, or if what is downloaded is not what was asked for;
-// ErrTooLarge if the files are larger than MaxBytes. Files that were complete before an error stay in the cache.
+// Fetch returns the data set with the digest and the files. It downloads files that are missing or damaged in the
+// cache. It returns ErrInvalid if the arguments contradict each other, or if a downloaded file is not the requested
+// one, and ErrTooLarge if the files are larger than MaxBytes. Files that were complete before an error stay in the
+// cache.
 func (c *Cache) Fetch(ctx context.Context, digest string, files []File, download download) (*Set, error) {
 	if err := c.check(digest, files); err != nil {
 		return nil, fmt.Errorf("fetch data set %q: %w", digest, err)
@@ -124,7 +125,7 @@ func (c *Cache) fetch(ctx context.Context, files []File, download download) (*Se
 // checkBytes is how much Check writes.
 const checkBytes = 64 << 10
 
-// Check says why nothing can be kept in the cache, nil if something can. It makes the folder.
+// Check returns an error if nothing can be stored in the cache. It creates the folder.
 func (c *Cache) Check() (err error) {
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return err

@@ -10,7 +10,7 @@ type Images struct {
 	Labels []byte
 }
 
-// Len is the number of images.
+// Len returns the number of images.
 func (i Images) Len() int { return len(i.Labels) }
 
 // slice returns the images from to, to excluded, each of which has size pixels. It aliases i, and can't grow into it.
@@ -24,14 +24,14 @@ type Data struct {
 	Digest string
 	// Height and Width are an image's, in pixels.
 	Height, Width int
-	// Unlabeled says that nobody has said what the images show.
+	// Unlabeled says that the data set has no labels.
 	Unlabeled   bool
 	Train, Test Images
 }
 
 // Split is a data set divided for training. Its images alias those of the Data.
 type Split struct {
-	// Digest is the data set's.
+	// Digest is the data set's digest.
 	Digest string
 	// Height and Width are an image's, in pixels.
 	Height, Width int
@@ -40,8 +40,9 @@ type Split struct {
 	Train, Validation, Test Images
 }
 
-// Split divides the training images: the first train of them train, the last validation of them validate. The test
-// images stay apart. ErrSplit if either number is below one or if the two overlap.
+// Split divides the training images: the first train images are for training, and the last validation images for
+// validation. The test images stay separate. It returns ErrSplit if either number is below one or if the two parts
+// overlap.
 func (d *Data) Split(train, validation int) (Split, error) {
 	have := d.Train.Len()
 	if train < 1 || validation < 1 || train > have || validation > have-train {

@@ -5,7 +5,7 @@
 //	train-images-idx3-ubyte  train-labels-idx1-ubyte  t10k-images-idx3-ubyte  t10k-labels-idx1-ubyte
 //
 // In a folder, "idx" may follow a dot instead of a hyphen, ".gz" may follow the name, and each may be a symbolic link.
-// Whether a file is gzipped its content says.
+// A file's content says whether it is gzipped.
 //
 // An IDX file is a big-endian header and then the bytes themselves (http://yann.lecun.com/exdb/mnist/):
 //
@@ -19,8 +19,8 @@
 //	for f in train-images-idx3-ubyte train-labels-idx1-ubyte t10k-images-idx3-ubyte t10k-labels-idx1-ubyte
 //	do gunzip -c $f.gz | sha256sum | cut -c 1-64; done | sha256sum
 //
-// A Library finds data sets by name where people keep them: that is the coordinator's side. A Cache keeps files by
-// digest, whoever sent them: that is the worker's side. Both give a Set, which is verified and on disk, and which Load
-// reads into memory. No file is ever trusted: none is read beyond the size that it announces, and every one is checked
-// against its digest each time it is read.
+// The coordinator uses a Library, which finds data sets by name where people keep them. Workers use a Cache, which
+// stores files by digest. Both return a Set, which is verified and on disk, and which Load reads into memory. No file
+// is trusted: none is read beyond the size that it announces, and every file is checked against its digest each time it
+// is read.
 package dataset

@@ -3,12 +3,12 @@ package dataset
 import "errors"
 
 var (
-	// ErrUnknown means that there is no data set of that name.
+	// ErrUnknown means that there is no data set with the name.
 	ErrUnknown = errors.New("unknown data set")
-	// ErrInvalid means that a file is missing, damaged, or not what its header or its digest says.
+	// ErrInvalid means that a file is missing, is damaged, or does not match its header or its digest.
 	ErrInvalid = errors.New("invalid data set")
-	// ErrTooLarge means that a data set is larger than the cap.
+	// ErrTooLarge means that a data set is larger than the limit.
 	ErrTooLarge = errors.New("data set too large")
-	// ErrSplit means that a data set can't be divided as asked.
+	// ErrSplit means that a data set can't be divided as requested.
 	ErrSplit = errors.New("both parts need at least one image and may not overlap")
 )

@@ -10,8 +10,8 @@ import (
 	"os"
 )
 
-// FileNames are the names of a data set's files, in the order in which they always come. A data set without labels has the
-// files of images alone.
+// FileNames are the names of a data set's files, in their fixed order. A data set without labels only has the files of
+// images.
 var FileNames = [4]string{
 	"train-images-idx3-ubyte",
 	"train-labels-idx1-ubyte",

@@ -14,28 +14,28 @@ import (
 	"strings"
 )
 
-// Library finds data sets by name. It may be used by several goroutines.
+// Library finds data sets by name. It is safe for concurrent use.
 type Library struct {
-	// Dir holds a folder for each data set, named like it. Empty: there is only MNIST.
+	// Dir has a folder for each data set, with the data set's name. Empty: only MNIST is available.
 	Dir string
-	// CacheDir keeps what is downloaded. Empty: only the go command downloads.
+	// CacheDir is where downloads are stored. Empty: only the go command downloads.
 	CacheDir string
 	// Mirrors are addresses to which the name of one of MNIST's files is appended. Nil: DefaultMirrors.
 	Mirrors []string
-	// Client asks the mirrors. Nil: http.DefaultClient.
+	// Client is used to download from the mirrors. Nil: http.DefaultClient.
 	Client *http.Client
-	// MaxBytes is how large a data set may be, uncompressed. 0: DefaultMaxBytes.
+	// MaxBytes is the maximum size of a data set, uncompressed. 0: DefaultMaxBytes.
 	MaxBytes int64
 }
 
 // names of data sets are names of folders, never paths.
 var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$`)
 
-// Find returns a data set by name, having read and verified all of it.
+// Find returns a data set by name, after reading and verifying all of it.
 //
 // "mnist" comes from the Go module cache, from Dir, from CacheDir, from the Go module proxy or from the mirrors,
-// whichever has it first. Any other data set is a folder in Dir. ErrUnknown, with a list of what there is, if it is not
-// there; ErrInvalid or ErrTooLarge if its files are not as they should be.
+// whichever has it first. Any other data set is a folder in Dir. If there is none, Find returns ErrUnknown with a list
+// of the available data sets. If the files are wrong, it returns ErrInvalid or ErrTooLarge.
 func (l *Library) Find(ctx context.Context, name string) (*Set, error) {
 	if !names.MatchString(name) {
 		return nil, fmt.Errorf("%w %q: a name consists of letters, digits, dots, hyphens and underscores, and starts with "+
@@ -120,14 +120,14 @@ func (l *Library) unknown() error {
 // maxBroken is how many folders that can't be used an error names.
 const maxBroken = 10
 
-// Folder is a data set that may be asked for by name.
+// Folder is a folder of a data set.
 type Folder struct {
 	Name string
 	// Err says why its files can't be used. It is nil if nothing is wrong with their names and headers.
 	Err error
 }
 
-// Available returns what Find can be asked for, by name, and the folders beside it that can't be used.
+// Available returns the data sets that Find can return, and the folders that can't be used, by name.
 func (l *Library) Available() ([]Folder, error) {
 	available := []Folder{{Name: MNIST}}
 	if l.Dir == "" {

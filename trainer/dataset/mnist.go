@@ -24,7 +24,7 @@ import (
 // images of 28 x 28 pixels.
 const MNIST = "mnist"
 
-// DefaultMirrors are where MNIST's files can be had, gzipped, by name.
+// DefaultMirrors are addresses from which MNIST's files can be downloaded, gzipped, by name.
 var DefaultMirrors = []string{
 	"https://ossci-datasets.s3.amazonaws.com/mnist/",
 	"https://storage.googleapis.com/cvdf-datasets/mnist/",

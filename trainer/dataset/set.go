@@ -10,21 +10,22 @@ import (
 	"strings"
 )
 
-// DefaultMaxBytes is how large a data set may be: its files together, uncompressed. 1 GiB.
+// DefaultMaxBytes is the default maximum size of a data set: all its files together, uncompressed. 1 GiB.
 const DefaultMaxBytes = 1 << 30
 
 // Set is a data set on disk whose files have been verified.
 type Set struct {
-	// Name is what it was asked for by; empty if that was its digest.
+	// Name is the name by which it was requested. It is empty if it was requested by digest.
 	Name string
-	// Digest identifies the content: see the package's documentation.
+	// Digest identifies the content: see the package documentation.
 	Digest string
-	// Files are the training images, training labels, test images and test labels; without labels, the images alone.
+	// Files are the training images, training labels, test images and test labels. Without labels, there are only the
+	// files of images.
 	Files []File
 	// Height and Width are an image's, in pixels.
 	Height, Width           int
 	TrainImages, TestImages int
-	// Classes is the largest label and one: labels lie below. 0 if there are no labels.
+	// Classes is one more than the largest label, or 0 if there are no labels.
 	Classes int
 }
 
@@ -120,8 +121,8 @@ func checkTotal(files []File, limit int64) error {
 	return nil
 }
 
-// Open returns the uncompressed content of the file with that SHA-256. It is verified again as it is read: where it
-// ends, reading returns ErrInvalid instead of io.EOF if it is not the right content any more.
+// Open returns the uncompressed content of the file with the SHA-256. The content is verified again as it is read: at
+// its end, reading returns ErrInvalid instead of io.EOF if the content has changed.
 func (s *Set) Open(sha256 string) (io.ReadCloser, error) {
 	i := slices.IndexFunc(s.Files, func(f File) bool { return f.SHA256 == sha256 })
 	if i < 0 {

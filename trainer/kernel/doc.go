@@ -6,5 +6,5 @@
 // kernel needs a gather or a horizontal sum, and one channel is as good as many. DESIGN.md states layout and
 // arithmetic.
 //
-// Slices whose length does not fit the plan are mistakes of the caller and cause a panic.
+// Functions panic if the length of a slice does not fit the plan.
 package kernel
