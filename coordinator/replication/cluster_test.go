@@ -278,7 +278,7 @@ func TestTransferAddRemove(t *testing.T) {
 		}
 		// Raft would refuse it too, but not say what to do.
 		if err := to.log.AddNode(ctx, "id9", old.address); err == nil ||
-			!strings.Contains(err.Error(), "is the address of node "+old.log.id) {
+			!strings.Contains(err.Error(), "is already the address of node "+old.log.id) {
 			c.Errorf("a node is added under the address of another: %v", err)
 		}
 		if err := to.log.RemoveNode(ctx, old.log.id); err != nil {
