@@ -122,7 +122,7 @@ func TestJoinOfAMember(t *testing.T) {
 	coordinator, address := startCoordinator(t, "--data", data)
 	mustTrellis(t, "submit", "--coordinator", address, writeSpec(t, endlessStudy))
 	coordinator.stop(t)
-	again, _ := start(t, `this node is in a cluster already`, "coordinator", "--listen", address, "--data", data, "--join",
+	again, _ := start(t, `this node is already in a cluster`, "coordinator", "--listen", address, "--data", data, "--join",
 		fake.FreeAddress(t))
 	again.await(t, `^The coordinator listens on`)
 	if states := mustTrellis(t, "studies", "--coordinator", address, "-o", "csv"); !strings.Contains(states,
