@@ -31,9 +31,10 @@ const (
 // another.
 //
 // Where the runs of a study fail on a worker, it may be the worker's fault, or the study's: the worker is given none of
-// this study, so that others need not wait. It is given nothing at all only where it is to blame: it says itself that it
-// can't train, or a run that failed on it has succeeded on another worker. What a worker can do is known from its
-// successes: each makes good what was held against it, but for the runs of other studies.
+// this study, so that others need not wait. So it is where the worker says itself that it can't train: its disk may have no
+// room for one data set, and what another study needs. It is given nothing at all only where a run that failed on it has
+// succeeded on another worker. What a worker can do is known from its successes: each makes good what was held against it,
+// but for the runs of other studies.
 //
 // All of this is in the leader's memory: a new leader finds out again.
 type failing struct {
@@ -56,7 +57,7 @@ type streak struct {
 }
 
 // whole says whether the worker is avoided for the runs of all studies.
-func (s *streak) whole() bool { return s.reason != studyFails }
+func (s *streak) whole() bool { return s.reason == othersSucceed }
 
 func newFailing(logger *slog.Logger) *failing {
 	return &failing{logger: logger, streaks: map[string]map[string]*streak{}}
@@ -133,7 +134,7 @@ func (f *failing) avoid(worker, study string, s *streak) {
 
 func (f *failing) warn(worker, study string, s *streak) {
 	what := map[trellisv1.AvoidanceReason]string{
-		unfit: "this worker can't train; it gets runs less and less often until one succeeds",
+		unfit: "this worker can't train the runs of this study; it gets them less and less often until one succeeds",
 		othersSucceed: "runs fail on this worker and succeed on others; it gets runs less and less often until one " +
 			"succeeds",
 		studyFails: "the runs of this study fail on this worker, one after the other; it gets them less and less " +

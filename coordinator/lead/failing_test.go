@@ -80,7 +80,7 @@ func TestFailingBlames(t *testing.T) {
 		{"another run succeeds elsewhere", append(streak, step{"good", succeeded("s", "z")}), "s"},
 		{"a run of another study succeeds here", append(streak, step{"good", succeeded("s", "b")},
 			step{"w", succeeded("t", "a")}), "s"},
-		{"it says so itself", []step{{"w", failed("s", "a", worker)}}, "*"},
+		{"it says so itself", []step{{"w", failed("s", "a", worker)}}, "s"},
 		{"it says so itself, of one study", []step{{"w", failed("s", "a", worker)}, {"w", succeeded("t", "a")}}, "s"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
