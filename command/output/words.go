@@ -61,8 +61,8 @@ func Plural(thing string) string {
 	switch {
 	case strings.HasSuffix(thing, "s"):
 		return thing
-	case strings.HasSuffix(thing, "y"):
-		return strings.TrimSuffix(thing, "y") + "ies"
+	case strings.HasSuffix(thing, "y") && !strings.HasSuffix(thing, "ay"):
+		return strings.TrimSuffix(thing, "y") + "ies" // But decays.
 	default:
 		return thing + "s"
 	}

@@ -66,9 +66,12 @@ func longestRun(points *grid.Grid) (epochs uint64) {
 }
 
 // bound is a forecast without an interval, and thus without a confidence: the most that so many epochs take at a pace,
-// in seconds per epoch. However many slots there are, the longest run is trained on one.
+// in seconds per epoch. A slot that becomes free gets the next run, so all slots are busy until the last run begins:
+// R. L. Graham, Bounds on Multiprocessing Timing Anomalies, 1969, theorem 1.
 func bound(epochs, longest uint64, pace float64, slots int, basis *trellisv1.ForecastBasis) *trellisv1.Forecast {
-	seconds := func(slots int) float64 { return max(float64(epochs)/float64(slots), float64(longest)) * pace }
+	seconds := func(slots int) float64 {
+		return (float64(epochs) + float64(longest)*float64(slots-1)) / float64(slots) * pace
+	}
 	certain := func(value float64) *trellisv1.Estimate {
 		return &trellisv1.Estimate{Expected: value, Low: value, High: value}
 	}
