@@ -18,7 +18,7 @@ func TestConfigurationTopic(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
-	for _, want := range []string{"TRELLIS_COORDINATOR", "TRELLIS_OUTPUT", "TRELLIS_WAIT", "TRELLIS_LOG_LEVEL"} {
+	for _, want := range []string{"TRELLIS_COORDINATOR", "TRELLIS_OUTPUT", "TRELLIS_WAIT", "TRELLIS_LOG_LEVEL", "TRELLIS_QUIET"} {
 		if !strings.Contains(help, want) {
 			t.Errorf("no %s in\n%s", want, help)
 		}

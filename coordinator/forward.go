@@ -187,8 +187,8 @@ func (c *Coordinator) forwardUnary(ctx context.Context, leader, method string, r
 	if values := trailer.Get(appliedIndexKey); len(values) > 0 {
 		index, err := strconv.ParseUint(values[0], 10, 64)
 		if err != nil {
-			return nil, status.Errorf(codes.Internal, "invalid log index %q from the leader, %s: %v", leader,
-				values[0], err)
+			return nil, status.Errorf(codes.Internal, "invalid log index %q from the leader, %s: %v", values[0],
+				leader, err)
 		}
 		waiting, cancel := context.WithTimeout(ctx, catchUpTimeout)
 		defer cancel()

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -61,10 +62,19 @@ func TestUnfitLater(t *testing.T) {
 		}
 		p.assign(s.assignment(2))
 		var outcomes []*trellisv1.Outcome
-		drained := false
+		drains := 0
 		for len(outcomes) < 2 {
 			request := p.next()
-			drained = drained || request.GetDrain() != nil
+			if request.GetDrain() != nil {
+				drains++
+				select {
+				case <-h.worker.drain:
+				default:
+					t.Error("the uploads are not told that the worker drains")
+				}
+				h.worker.Drain() // A signal now changes nothing.
+				synctest.Wait()
+			}
 			if outcome := request.GetOutcome(); outcome != nil {
 				outcomes = append(outcomes, outcome)
 				p.acknowledgeOutcome(outcome.GetAttempt())
@@ -84,8 +94,8 @@ func TestUnfitLater(t *testing.T) {
 			}
 		}
 		p.goodbye()
-		if err := h.returned(); !errors.Is(err, ErrUnfit) || !drained {
-			t.Errorf("Run returned %v, drained %t; want %v after a drain", err, drained, ErrUnfit)
+		if err := h.returned(); !errors.Is(err, ErrUnfit) || drains != 1 {
+			t.Errorf("Run returned %v after %d drains; want %v after 1", err, drains, ErrUnfit)
 		}
 	})
 }

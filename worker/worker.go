@@ -273,8 +273,12 @@ func (w *Worker) coordinator() string {
 	return w.config.Coordinator
 }
 
-// startDrain stops all training. The outcomes return the runs.
+// startDrain stops all training, once. The outcomes return the runs.
 func (w *Worker) startDrain() {
+	if w.draining {
+		return
+	}
+	w.Drain() // If the worker leaves by itself, the uploads must learn of it.
 	w.log.Info("draining", "runs", len(w.attempts))
 	w.draining = true
 	w.session.drainDue = true

@@ -21,6 +21,7 @@ func run(t *testing.T, args ...string) (string, error) {
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return Apply(cmd) },
 	}
 	AddFlag(root)
+	root.PersistentFlags().Bool("quiet", false, "write less")
 	var told string
 	cmd := &cobra.Command{Use: "ask"}
 	address := cmd.Flags().String("coordinator", "localhost", "an `address`")
@@ -101,6 +102,8 @@ func TestWrongSettings(t *testing.T) {
 		{"wait: [1s]\n", "", "x.yaml:1:7: expected a value for wait"},
 		{"- wait\n", "", "x.yaml:1:1: expected settings, for example coordinator: host:7070"},
 		{"wait: [\n", "", "x.yaml:1: this is not valid YAML"},
+		{"quiet: maybe\n", "", "x.yaml:1:8: invalid value \"maybe\" for quiet: must be true or false"},
+		{"no-descriptions: true\n", "", "x.yaml:1:1: unknown setting \"no-descriptions\""},
 		{"", "soon", "invalid value \"soon\" for TRELLIS_WAIT: must be a duration such as 30s, 5m or 1h30m"},
 		{"wait: 1s\n", "soon", "invalid value \"soon\" for TRELLIS_WAIT: "},
 	} {

@@ -13,6 +13,8 @@ import (
 // oneTime are the flags that are no settings: what they say is true of one invocation.
 var oneTime = map[string]bool{
 	"help": true, "version": true, FileFlag: true,
+	// How cobra writes a completion script.
+	"no-descriptions": true,
 	// Which study, trial or file is meant.
 	"name": true, "trial": true, "file": true, "folder": true, "filter": true,
 	// What is done to it.
@@ -55,12 +57,11 @@ func settings(root *cobra.Command) []setting {
 		if command.Hidden {
 			return
 		}
-		command.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) {
-			if !IsSetting(flag) || !command.Runnable() {
+		add := func(flag *pflag.Flag, path string) {
+			if !IsSetting(flag) {
 				return
 			}
 			_, usage := pflag.UnquoteUsage(flag)
-			path := strings.TrimPrefix(command.CommandPath(), root.Name()+" ")
 			known := uses[flag.Name]
 			i := slices.IndexFunc(known, func(u use) bool { return u.usage == usage })
 			if i < 0 {
@@ -68,7 +69,17 @@ func settings(root *cobra.Command) []setting {
 			}
 			known[i].commands = append(known[i].commands, path)
 			uses[flag.Name] = known
-		})
+		}
+		path := strings.TrimPrefix(command.CommandPath(), root.Name()+" ")
+		if command.Runnable() {
+			command.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) { add(flag, path) })
+		}
+		// The commands below have these too, whether or not this one does anything itself.
+		everywhere := "all commands"
+		if command != root {
+			everywhere += " of " + path
+		}
+		command.PersistentFlags().VisitAll(func(flag *pflag.Flag) { add(flag, everywhere) })
 		for _, child := range command.Commands() {
 			visit(child)
 		}
