@@ -53,6 +53,8 @@ type harness struct {
 	log *hookedLog
 	// missing is what is missing of the data set "tiny".
 	missing *atomic.Pointer[trellisv1.WaitingFor]
+	// damage is what is found missing once a file is opened.
+	damage *atomic.Pointer[trellisv1.WaitingFor]
 	// disconnects end the sessions of the test's workers.
 	disconnects []context.CancelFunc
 }
@@ -144,8 +146,8 @@ func serve(t *testing.T, config Config, test func(*harness)) {
 			log.Log = wrapped
 			return log
 		}
-		missing := new(atomic.Pointer[trellisv1.WaitingFor])
-		coordinator, err := New(config, listener, memoryDataSets{missing})
+		missing, damage := new(atomic.Pointer[trellisv1.WaitingFor]), new(atomic.Pointer[trellisv1.WaitingFor])
+		coordinator, err := New(config, listener, memoryDataSets{missing, damage})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,7 +181,7 @@ func serve(t *testing.T, config Config, test func(*harness)) {
 		// Clients outlive the coordinator, so that they see how it ends.
 		client, endClient := context.WithCancel(context.Background())
 		h := &harness{
-			T: t, Coordinator: coordinator, log: log, ctx: client, stop: stop, missing: missing,
+			T: t, Coordinator: coordinator, log: log, ctx: client, stop: stop, missing: missing, damage: damage,
 			studies:  trellisv1.NewStudyServiceClient(conn),
 			trials:   trellisv1.NewTrialServiceClient(conn),
 			dataSets: trellisv1.NewDataSetServiceClient(conn),
@@ -436,6 +438,8 @@ func (w *fakeWorker) acknowledged(attempt uint64, epoch uint32, outcome bool) {
 // memoryDataSets has one small data set, "tiny", unless it is missing.
 type memoryDataSets struct {
 	missing *atomic.Pointer[trellisv1.WaitingFor]
+	// damage is missing from the moment that a file is opened, which fails.
+	damage *atomic.Pointer[trellisv1.WaitingFor]
 }
 
 var tinyFile = bytes.Repeat([]byte("pixels"), 300_000)
@@ -478,7 +482,11 @@ func (d memoryDataSets) FindDigest(
 	return found, nil
 }
 
-func (memoryDataSets) Open(_ context.Context, digest, sha256 string) (io.ReadCloser, error) {
+func (d memoryDataSets) Open(_ context.Context, digest, sha256 string) (io.ReadCloser, error) {
+	if d.damage != nil && d.damage.Load() != nil {
+		d.missing.Store(d.damage.Load())
+		return nil, errors.New("it has another content")
+	}
 	if digest != tinyDigest || sha256 != tinySHA256 {
 		return nil, errors.New("no such file")
 	}

@@ -136,3 +136,25 @@ func TestADataSetThatIsLost(t *testing.T) {
 		}
 	})
 }
+
+// A file whose change shows only when it is read is reported as changed, and its study waits until it is restored.
+func TestADataFileThatChangesUnnoticed(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		h.create(imageSpec("data", "conv-autoencoder", 4))
+		h.damage.Store(changed)
+		stream, err := h.dataSets.DownloadDataFile(h.Context(),
+			&trellisv1.DownloadDataFileRequest{Digest: tinyDigest, Sha256: tinySHA256})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = stream.Recv()
+		wantCode(t, err, codes.FailedPrecondition, "it has another content")
+		for range 2 {
+			if why := h.study("data").GetWaitingFor(); why.GetReason() != changed.GetReason() ||
+				why.GetFound() != tinySHA256 {
+				t.Errorf("the study waits for %v", why)
+			}
+			<-time.After(time.Minute) // The clock is synctest's.
+		}
+	})
+}

@@ -28,7 +28,7 @@ type Coordinator struct {
 
 // Open makes a coordinator ready. config.Data is the data directory, which is made if it is not there.
 func Open(ctx context.Context, config coordinator.Config, place Place) (*Coordinator, error) {
-	dataSets, err := newDataSets(place.Data)
+	dataSets, err := newDataSets(ctx, place.Data)
 	if err != nil {
 		return nil, err
 	}

@@ -9,8 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
-	"github.com/spf13/cobra"
+	"golang.org/x/sync/singleflight"
 
 	"trellis/command/exit"
 	"trellis/coordinator"
@@ -18,69 +19,43 @@ import (
 	"trellis/trainer/dataset"
 )
 
-// DataOptions are the flags that say where data sets are found.
-type DataOptions struct {
-	dataSets, cacheDir string
-}
-
-// DataFlags adds --data-sets and --cache-dir.
-func DataFlags(cmd *cobra.Command) *DataOptions {
-	options := new(DataOptions)
-	cmd.Flags().StringVar(&options.dataSets, "data-sets", "",
-		"`folder` with a subfolder of IDX files for each data set in addition to mnist")
-	CacheDirFlag(cmd, &options.cacheDir)
-	cmd.Flags().Var(renamedFlag("renamed: use --data-sets for the folder of data sets; --data is the folder of "+
-		"studies"),
-		"data-dir",
-		"renamed")
-	cmd.Flag("data-dir").Hidden = true
-	return options
-}
-
-// renamedFlag is a flag that is no more. Its value is the error for those who still give it.
-type renamedFlag string
-
-func (f renamedFlag) String() string { return "" }
-
-func (f renamedFlag) Set(string) error { return errors.New(string(f)) }
-
-func (f renamedFlag) Type() string { return "folder" }
-
-// CacheDirFlag adds --cache-dir.
-func CacheDirFlag(cmd *cobra.Command, dir *string) {
-	cmd.Flags().StringVar(dir, "cache-dir", "",
-		"`folder` for downloaded data sets (default trellis in the user's cache folder)")
-}
-
 // dataSets serves the data sets of a library in the API's terms.
 type dataSets struct {
 	library dataset.Library
+	// life ends downloads. Whoever asked for one may leave earlier: others wait for it too.
+	life context.Context
+	// searches are shared by those who look for the same data set at the same time.
+	searches singleflight.Group
 
+	// mu guards what follows. It is never held while files are read or downloaded.
 	mu sync.Mutex
 	// found are the sets that have been found, by digest.
 	found map[string]*dataset.Set
-	// mnist is its digest once it has been found: MNIST is the same forever, other data sets may change in their
-	// folder.
-	mnist string
-	// read are what folders had in them when they were read last, by name: they are not read again as long as their files
-	// look the same.
-	read map[string]folder
+	// read are the sets that were read last, by name: they are not read again as long as their files look the same.
+	read map[string]reading
+	// failure is why the last download failed, at failedAt. It is nil if none has.
+	failure  error
+	failedAt time.Time
 }
 
-// folder is what was in a folder.
-type folder struct {
-	// look is what the folder's files looked like: their names, sizes and times of change.
+// reading is a data set, and what its files looked like when they were read.
+type reading struct {
 	look string
 	set  *dataset.Set
 }
 
 var _ coordinator.DataSets = (*dataSets)(nil)
 
-func newDataSets(options *DataOptions) (*dataSets, error) {
+// downloadPause is how long FindDigest starts no other download after one has failed.
+const downloadPause = time.Minute
+
+// newDataSets returns the data sets of a library. Downloads end with ctx.
+func newDataSets(ctx context.Context, options *DataOptions) (*dataSets, error) {
 	d := &dataSets{
 		library: dataset.Library{Dir: options.dataSets, CacheDir: options.cacheDir},
+		life:    ctx,
 		found:   make(map[string]*dataset.Set),
-		read:    make(map[string]folder),
+		read:    make(map[string]reading),
 	}
 	if options.dataSets != "" {
 		if info, err := os.Stat(options.dataSets); err != nil {
@@ -98,50 +73,43 @@ func newDataSets(options *DataOptions) (*dataSets, error) {
 	return d, nil
 }
 
-// Find returns the verified data set of that name. Finds follow one another, so that two studies do not download the
-// same data set at once.
+// Find returns the verified data set of that name. If MNIST has to be downloaded, it waits; all callers share one
+// download.
 func (d *dataSets) Find(ctx context.Context, name string) (*trellisv1.DataSet, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	set, err := d.find(ctx, name)
+	if name != dataset.MNIST {
+		// Its files may have changed a moment ago: what others have begun to read is not good enough.
+		set, err := d.search(name)
+		if err != nil {
+			return nil, err
+		}
+		return describeDataSet(set), nil
+	}
+	set, err := d.findLocal(ctx, name)
+	if errors.Is(err, dataset.ErrNotDownloaded) {
+		set, err = await(ctx, d.download())
+	}
 	if err != nil {
 		return nil, err
 	}
 	return describeDataSet(set), nil
 }
 
-func (d *dataSets) find(ctx context.Context, name string) (*dataset.Set, error) {
-	if name == dataset.MNIST && d.mnist != "" {
-		return d.found[d.mnist], nil
-	}
-	look := d.look(name)
-	set, err := d.library.Find(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	d.found[set.Digest] = set
-	if name == dataset.MNIST {
-		d.mnist = set.Digest
-	} else {
-		d.read[name] = folder{look, set}
-	}
-	return set, nil
-}
-
-// FindDigest returns the data set of that digest: the one of that name, or of another.
+// FindDigest returns the data set of that digest: the one of that name, or of another. It waits for no download: if
+// MNIST is missing, one begins, and a later call finds it.
 func (d *dataSets) FindDigest(
 	ctx context.Context, digest, name string,
 ) (*trellisv1.DataSet, *trellisv1.WaitingFor) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	named, err := d.findAgain(ctx, name)
+	named, err := d.findLocal(ctx, name)
 	if err == nil && named.Digest == digest {
 		return describeDataSet(named), nil
 	}
 	for _, other := range d.others(name) {
-		if set, err := d.findAgain(ctx, other); err == nil && set.Digest == digest {
+		if set, err := d.findLocal(ctx, other); err == nil && set.Digest == digest {
 			return describeDataSet(set), nil
 		}
+	}
+	if errors.Is(err, dataset.ErrNotDownloaded) {
+		err = d.downloadLater(err)
 	}
 	if err != nil {
 		return nil, &trellisv1.WaitingFor{
@@ -167,17 +135,112 @@ func (d *dataSets) others(name string) (names []string) {
 	return names
 }
 
-// findAgain is find, which does not read a folder again whose files look the same.
-func (d *dataSets) findAgain(ctx context.Context, name string) (*dataset.Set, error) {
-	if read, known := d.read[name]; known && read.look != "" && read.look == d.look(name) {
-		d.found[read.set.Digest] = read.set
+// findLocal finds a data set on this machine. It does not read one again whose files look the same.
+func (d *dataSets) findLocal(ctx context.Context, name string) (*dataset.Set, error) {
+	d.mu.Lock()
+	read, known := d.read[name]
+	d.mu.Unlock()
+	if known && read.look != "" && read.look == d.look(name, read.set) && d.remember(name, read) {
 		return read.set, nil
 	}
-	return d.find(ctx, name)
+	return await(ctx, d.searches.DoChan("local "+name, func() (any, error) { return d.search(name) }))
 }
 
-// look is what the files in a folder look like, empty if that can't be told.
-func (d *dataSets) look(name string) string {
+// search reads a data set on this machine.
+func (d *dataSets) search(name string) (*dataset.Set, error) {
+	look := d.look(name, nil)
+	set, err := d.library.FindLocal(d.life, name)
+	if err != nil {
+		return nil, err
+	}
+	d.note(name, look, set)
+	return set, nil
+}
+
+// note notes what has been read. MNIST shows where its files are only now.
+func (d *dataSets) note(name, look string, set *dataset.Set) {
+	if name == dataset.MNIST {
+		look = set.Look()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.found[set.Digest] = set
+	d.read[name] = reading{look, set}
+}
+
+// remember makes a set that was read the one that Open serves, unless it has been forgotten meanwhile.
+func (d *dataSets) remember(name string, read reading) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.read[name] != read {
+		return false
+	}
+	d.found[read.set.Digest] = read.set
+	return true
+}
+
+// forget makes the next search read a set's files, however they look.
+func (d *dataSets) forget(set *dataset.Set) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.found[set.Digest] == set {
+		delete(d.found, set.Digest)
+	}
+	for name, read := range d.read {
+		if read.set == set {
+			delete(d.read, name)
+		}
+	}
+}
+
+// download downloads MNIST, or joins those who do.
+func (d *dataSets) download() <-chan singleflight.Result {
+	return d.searches.DoChan("download", func() (any, error) {
+		set, err := d.library.Find(d.life, dataset.MNIST)
+		if err == nil {
+			d.note(dataset.MNIST, "", set)
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.failure, d.failedAt = err, time.Now()
+		return set, err
+	})
+}
+
+// downloadLater begins to download MNIST unless that has just failed. It returns why MNIST is missing meanwhile.
+func (d *dataSets) downloadLater(missing error) error {
+	d.mu.Lock()
+	failure, failedAt := d.failure, d.failedAt
+	d.mu.Unlock()
+	if failure != nil && time.Since(failedAt) < downloadPause {
+		return failure
+	}
+	d.download()
+	return fmt.Errorf("%w; a download is under way", missing)
+}
+
+// await waits for a search.
+func await(ctx context.Context, search <-chan singleflight.Result) (*dataset.Set, error) {
+	select {
+	case result := <-search:
+		if result.Err != nil {
+			return nil, result.Err
+		}
+		return result.Val.(*dataset.Set), nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// look is what the files of a data set look like: those in its folder, or MNIST's wherever they were found. It is empty
+// if that can't be told.
+func (d *dataSets) look(name string, set *dataset.Set) string {
+	if name == dataset.MNIST {
+		if set == nil {
+			return ""
+		}
+		return set.Look()
+	}
 	path := filepath.Join(d.library.Dir, name)
 	entries, err := os.ReadDir(path)
 	if err != nil || d.library.Dir == "" {
@@ -194,7 +257,8 @@ func (d *dataSets) look(name string) string {
 	return look.String()
 }
 
-// Open returns a file of a data set that Find or FindDigest has returned.
+// Open returns a file of a data set that Find or FindDigest has returned. If it can't be read, or has changed, the data
+// set is forgotten: the next search reads what is there.
 func (d *dataSets) Open(_ context.Context, digest, sha256 string) (io.ReadCloser, error) {
 	d.mu.Lock()
 	set := d.found[digest]
@@ -202,7 +266,29 @@ func (d *dataSets) Open(_ context.Context, digest, sha256 string) (io.ReadCloser
 	if set == nil {
 		return nil, fmt.Errorf("no data set of digest %s has been found: %w", digest, dataset.ErrUnknown)
 	}
-	return set.Open(sha256)
+	content, err := set.Open(sha256)
+	if err != nil {
+		if !errors.Is(err, dataset.ErrUnknown) {
+			d.forget(set)
+		}
+		return nil, err
+	}
+	return &servedFile{content, func() { d.forget(set) }}, nil
+}
+
+// servedFile is a file of a data set.
+type servedFile struct {
+	io.ReadCloser
+	// failed is called when reading fails, also because the content is not what it was.
+	failed func()
+}
+
+func (f *servedFile) Read(p []byte) (int, error) {
+	n, err := f.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		f.failed()
+	}
+	return n, err
 }
 
 func describeDataSet(set *dataset.Set) *trellisv1.DataSet {
@@ -215,26 +301,4 @@ func describeDataSet(set *dataset.Set) *trellisv1.DataSet {
 			&trellisv1.DataFile{Name: file.Name, Sha256: file.SHA256, Size: uint64(file.Size)})
 	}
 	return described
-}
-
-// LoadDataSet reads a data set into memory.
-func LoadDataSet(ctx context.Context, options *DataOptions, name string) (*dataset.Data, error) {
-	sets, err := newDataSets(options)
-	if err != nil {
-		return nil, err
-	}
-	set, err := sets.library.Find(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return set.Load()
-}
-
-// FindDataSet describes the data set of that name.
-func FindDataSet(ctx context.Context, options *DataOptions, name string) (*trellisv1.DataSet, error) {
-	sets, err := newDataSets(options)
-	if err != nil {
-		return nil, err
-	}
-	return sets.Find(ctx, name)
 }

@@ -37,10 +37,11 @@ type DataSets interface {
 	// Find returns the verified data set with the name. If there is none, the error lists the known data sets.
 	Find(ctx context.Context, name string) (*trellisv1.DataSet, error)
 	// FindDigest returns the verified data set with the digest, whatever its name. If there is none, it says what is
-	// missing: there is no data set of that name, or it has another digest.
+	// missing: there is no data set of that name, or it has another digest. It does not wait for downloads.
 	FindDigest(ctx context.Context, digest, name string) (*trellisv1.DataSet, *trellisv1.WaitingFor)
 	// Open returns the uncompressed content of a file, given the digests of its data set and of the file. Find or
-	// FindDigest must have returned the data set before.
+	// FindDigest must have returned the data set before. If the file can't be read, or is not what it was, FindDigest
+	// reads the data set anew.
 	Open(ctx context.Context, digest, sha256 string) (io.ReadCloser, error)
 }
 

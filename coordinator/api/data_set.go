@@ -50,7 +50,7 @@ func (s dataSetService) DownloadDataFile(
 	}
 	file, err := s.dataSets.Open(ctx, request.GetDigest(), request.GetSha256())
 	if err != nil {
-		return s.unreadable(request, err)
+		return s.unreadable(ctx, request, dataSet.GetName(), err)
 	}
 	defer file.Close()
 	buffer := make([]byte, chunkBytes)
@@ -65,7 +65,7 @@ func (s dataSetService) DownloadDataFile(
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return nil
 		case err != nil:
-			return s.unreadable(request, err)
+			return s.unreadable(ctx, request, dataSet.GetName(), err)
 		}
 	}
 }
@@ -103,10 +103,18 @@ func (s dataSetService) find(ctx context.Context, digest string) (*trellisv1.Dat
 	}
 }
 
-// unreadable refuses a file that is there and can't be read.
-func (s dataSetService) unreadable(request *trellisv1.DownloadDataFileRequest, err error) error {
-	missing := &trellisv1.WaitingFor{
-		Reason: trellisv1.WaitingReason_WAITING_REASON_DATA_MISSING, Message: err.Error(),
+// unreadable refuses a file that was found and can't be read, or has another content by now. Another look says which.
+func (s dataSetService) unreadable(
+	ctx context.Context, request *trellisv1.DownloadDataFileRequest, name string, err error,
+) error {
+	_, missing := s.dataSets.FindDigest(ctx, request.GetDigest(), name)
+	switch {
+	case ctx.Err() != nil:
+		return status.FromContextError(ctx.Err()).Err()
+	case missing == nil: // It has just been put back, and the next look frees its studies.
+		missing = &trellisv1.WaitingFor{
+			Reason: trellisv1.WaitingReason_WAITING_REASON_DATA_MISSING, Message: err.Error(),
+		}
 	}
 	return s.refuse(request.GetDigest(), missing, "read file %s of data set %s: %v", request.GetSha256(),
 		request.GetDigest(), err)

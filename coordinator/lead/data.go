@@ -19,7 +19,8 @@ const dataInterval = 5 * time.Second
 // DataSets finds data sets by their content.
 type DataSets interface {
 	// FindDigest returns the verified data set of that digest, whatever its name. If there is none it says what is missing:
-	// the name stands for nothing, or for a data set of another digest.
+	// the name stands for nothing, or for a data set of another digest. It does not wait for downloads: one look looks for
+	// the data sets of all studies.
 	FindDigest(ctx context.Context, digest, name string) (*trellisv1.DataSet, *trellisv1.WaitingFor)
 }
 

@@ -5,6 +5,8 @@ import "errors"
 var (
 	// ErrUnknown means that there is no data set with the name.
 	ErrUnknown = errors.New("unknown data set")
+	// ErrNotDownloaded means that MNIST is not on this machine, and that nothing was downloaded.
+	ErrNotDownloaded = errors.New("not downloaded")
 	// ErrInvalid means that a file is missing, is damaged, or does not match its header or its digest.
 	ErrInvalid = errors.New("invalid data set")
 	// ErrTooLarge means that a data set is larger than the limit.

@@ -37,6 +37,17 @@ var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$`)
 // whichever has it first. Any other data set is a folder in Dir. If there is none, Find returns ErrUnknown with a list
 // of the available data sets. If the files are wrong, it returns ErrInvalid or ErrTooLarge.
 func (l *Library) Find(ctx context.Context, name string) (*Set, error) {
+	return l.find(ctx, name, l.findMNIST)
+}
+
+// FindLocal is Find that downloads nothing: ErrNotDownloaded if MNIST would have to be.
+func (l *Library) FindLocal(ctx context.Context, name string) (*Set, error) {
+	return l.find(ctx, name, l.localMNIST)
+}
+
+func (l *Library) find(
+	ctx context.Context, name string, mnist func(context.Context) (*Set, error),
+) (*Set, error) {
 	if !names.MatchString(name) {
 		return nil, fmt.Errorf("%w %q: a name consists of letters, digits, dots, hyphens and underscores, and starts with "+
 			"a letter or a digit", ErrUnknown, name)
@@ -44,7 +55,7 @@ func (l *Library) Find(ctx context.Context, name string) (*Set, error) {
 	var set *Set
 	var err error
 	if name == MNIST {
-		set, err = l.findMNIST(ctx)
+		set, err = mnist(ctx)
 	} else {
 		set, err = l.findFolder(name)
 	}

@@ -52,9 +52,9 @@ func mnistFiles() []File {
 	}
 }
 
-// findMNIST looks where it costs nothing first, then asks the network. A file that is there but not what it should be
-// is an error, except in the cache, which mends itself.
-func (l *Library) findMNIST(ctx context.Context) (*Set, error) {
+// localMNIST looks where it costs nothing. A file that is there but not what it should be is an error, except in the
+// cache, which a download mends. ErrNotDownloaded if it is nowhere.
+func (l *Library) localMNIST(ctx context.Context) (*Set, error) {
 	var folders []string
 	if module := moduleFolder(ctx); module != "" {
 		folders = append(folders, filepath.Join(module, "data"))
@@ -74,7 +74,16 @@ func (l *Library) findMNIST(ctx context.Context) (*Set, error) {
 	if set, err := l.fetchMNIST(ctx, notDownloaded); err == nil {
 		return set, nil
 	}
-	set, err := downloadModule(ctx)
+	return nil, fmt.Errorf("no folder has its four files: %w", ErrNotDownloaded)
+}
+
+// findMNIST looks on this machine first, then asks the network.
+func (l *Library) findMNIST(ctx context.Context) (*Set, error) {
+	set, err := l.localMNIST(ctx)
+	if !errors.Is(err, ErrNotDownloaded) {
+		return set, err
+	}
+	set, err = downloadModule(ctx)
 	if err == nil {
 		return set, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 )
@@ -129,6 +130,19 @@ func (s *Set) Open(sha256 string) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("open %q: the data set %s has no such file: %w", sha256, s.Digest, ErrUnknown)
 	}
 	return s.Files[i].open()
+}
+
+// Look is what the set's files look like on disk: their sizes and times of change. It is empty if one is not there.
+func (s *Set) Look() string {
+	var look strings.Builder
+	for _, f := range s.Files {
+		info, err := os.Stat(string(f.place))
+		if err != nil {
+			return ""
+		}
+		fmt.Fprintf(&look, "%q %d %d\n", f.Name, info.Size(), info.ModTime().UnixNano())
+	}
+	return look.String()
 }
 
 // Load reads the data set into memory, and verifies it again.

@@ -1,0 +1,67 @@
+package node
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/trainer/dataset"
+)
+
+// DataOptions are the flags that say where data sets are found.
+type DataOptions struct {
+	dataSets, cacheDir string
+}
+
+// DataFlags adds --data-sets and --cache-dir.
+func DataFlags(cmd *cobra.Command) *DataOptions {
+	options := new(DataOptions)
+	cmd.Flags().StringVar(&options.dataSets, "data-sets", "",
+		"`folder` with a subfolder of IDX files for each data set in addition to mnist")
+	CacheDirFlag(cmd, &options.cacheDir)
+	cmd.Flags().Var(renamedFlag("renamed: use --data-sets for the folder of data sets; --data is the folder of "+
+		"studies"),
+		"data-dir",
+		"renamed")
+	cmd.Flag("data-dir").Hidden = true
+	return options
+}
+
+// renamedFlag is a flag that is no more. Its value is the error for those who still give it.
+type renamedFlag string
+
+func (f renamedFlag) String() string { return "" }
+
+func (f renamedFlag) Set(string) error { return errors.New(string(f)) }
+
+func (f renamedFlag) Type() string { return "folder" }
+
+// CacheDirFlag adds --cache-dir.
+func CacheDirFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVar(dir, "cache-dir", "",
+		"`folder` for downloaded data sets (default trellis in the user's cache folder)")
+}
+
+// LoadDataSet reads a data set into memory.
+func LoadDataSet(ctx context.Context, options *DataOptions, name string) (*dataset.Data, error) {
+	sets, err := newDataSets(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	set, err := sets.library.Find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return set.Load()
+}
+
+// FindDataSet describes the data set of that name.
+func FindDataSet(ctx context.Context, options *DataOptions, name string) (*trellisv1.DataSet, error) {
+	sets, err := newDataSets(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	return sets.Find(ctx, name)
+}
