@@ -5,6 +5,7 @@ import (
 	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/trajectory"
 )
 
 // attempts has a worker on a machine of its own do with each assignment what the function says: fail in a class, or, if
@@ -98,8 +99,13 @@ func TestABadWorkerFailsNoRun(t *testing.T) {
 						t.Errorf("on the bad worker a run has failed more than once: %v", failures)
 					}
 				}
+				// A worker that can't train may still do for another study.
+				of := ""
+				if reason == trellisv1.AvoidanceReason_AVOIDANCE_REASON_UNFIT {
+					of = "s"
+				}
 				avoided := h.worker("bad").GetAvoided()
-				if len(avoided) != 1 || avoided[0].GetStudy() != "" || avoided[0].GetReason() != reason {
+				if len(avoided) != 1 || avoided[0].GetStudy() != of || avoided[0].GetReason() != reason {
 					t.Errorf("the bad worker is avoided: %v", avoided)
 				}
 				if avoided := h.worker("good").GetAvoided(); avoided != nil {
@@ -132,6 +138,74 @@ func TestAMachineThatIsRestartedIsOne(t *testing.T) {
 		if failures := runs[0].GetFailures(); runs[0].GetState() != trellisv1.RunState_RUN_STATE_PENDING ||
 			len(failures) != 3 || failures[2].GetMachine() != "host" || failures[2].GetWorker() != "c" {
 			t.Errorf("after three restarts: %v", runs[0])
+		}
+	})
+}
+
+// A worker that says each time that it can't train, and stays, keeps no run from the others: neither one that another
+// worker has failed once, nor one that fails there every time.
+func TestAnUnfitWorkerStallsNoRun(t *testing.T) {
+	for _, class := range []trellisv1.FailureClass{
+		trellisv1.FailureClass_FAILURE_CLASS_TRAINER, trellisv1.FailureClass_FAILURE_CLASS_HUNG,
+	} {
+		t.Run(class.String(), func(t *testing.T) {
+			serve(t, Config{}, func(h *harness) {
+				once := true
+				h.attempts("good", func(a *trellisv1.Assignment) trellisv1.FailureClass {
+					if once || a.GetStudy() == "fails" {
+						once = false
+						return class
+					}
+					return 0
+				})
+				h.attempts("unfit", func(*trellisv1.Assignment) trellisv1.FailureClass {
+					return trellisv1.FailureClass_FAILURE_CLASS_WORKER
+				})
+				h.create(syntheticSpec("s", eight, []uint32{1}))
+				<-time.After(9 * time.Second) // The clock is synctest's.
+				if study := h.study("s"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED {
+					t.Errorf("after 9 s of a good worker, eight runs of a second each: %v", study.GetProgress())
+				}
+				h.create(syntheticSpec("fails", []uint32{9}, []uint32{1}))
+				<-time.After(9 * time.Second)
+				if progress := h.study("fails").GetProgress(); progress.GetRunsFailed() != 1 {
+					t.Errorf("after 9 s, a run that fails at once: %v", progress)
+				}
+			})
+		})
+	}
+}
+
+// A run that fails every time fails for good, although a worker is READY that is never given it.
+func TestARunFailsForGoodBesideAWorkerThatIsAvoided(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		h.attempts("unfit", func(*trellisv1.Assignment) trellisv1.FailureClass {
+			return trellisv1.FailureClass_FAILURE_CLASS_WORKER
+		})
+		h.create(syntheticSpec("s", eight[:2], []uint32{1}))
+		// The clock is synctest's. The first run has failed again and again, and the worker is avoided for five minutes
+		// at a time now.
+		<-time.After(10 * time.Minute)
+		first := true
+		h.attempts("good", func(*trellisv1.Assignment) trellisv1.FailureClass {
+			if first {
+				first = false
+				return 0
+			}
+			return trellisv1.FailureClass_FAILURE_CLASS_TRAINER
+		})
+		<-time.After(5 * time.Second)
+		if avoided := h.worker("unfit").GetAvoided(); len(avoided) != 1 {
+			t.Fatalf("the unfit worker is avoided: %v", avoided)
+		}
+		runs, err := h.store.Snapshot().RunsChangedSince("s", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The last that has changed is the second run.
+		if last := runs[1]; last.GetState() != trellisv1.RunState_RUN_STATE_FAILED ||
+			len(last.GetFailures()) != 2*trajectory.TrainerBudget {
+			t.Errorf("the run that fails at once is %v after %d failures", last.GetState(), len(last.GetFailures()))
 		}
 	})
 }

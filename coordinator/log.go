@@ -13,6 +13,7 @@ import (
 	"trellis/coordinator/lead"
 	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/trajectory"
 )
 
 // Log orders the commands of a cluster, and applies each to every replica's state machine, once and in order.
@@ -52,10 +53,10 @@ var (
 // Verify returns nil once it is certain that this node leads and has applied everything ever acknowledged.
 func (c *commands) Verify(ctx context.Context) error { return c.log.Verify(ctx) }
 
-// Propose stamps a command with the leader's clock, appends it, and returns the state machine's answer. An answer that
-// is an error is returned as the error.
+// Propose stamps a command with the leader's clock and the latest rules, appends it, and returns the state machine's
+// answer. An answer that is an error is returned as the error.
 func (c *commands) Propose(ctx context.Context, command *trellisv1.Command) (any, error) {
-	command.Time = timestamppb.Now()
+	command.Time, command.Rules = timestamppb.Now(), uint32(trajectory.LatestRules)
 	data, err := proto.Marshal(command)
 	if err != nil {
 		return nil, fmt.Errorf("encode a command: %w", err)

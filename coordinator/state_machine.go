@@ -14,6 +14,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
+	"trellis/results/trajectory"
 )
 
 // errUnknownCommand means that the log has a command from a newer version of Trellis.
@@ -60,7 +61,11 @@ func (m stateMachine) apply(index uint64, data []byte) any {
 	if err := proto.Unmarshal(data, command); err != nil {
 		return replication.Fatal{Err: fmt.Errorf("decode the command at index %d: %w", index, err)}
 	}
-	now := command.GetTime()
+	now, rules := command.GetTime(), trajectory.Rules(command.GetRules())
+	if rules > trajectory.LatestRules {
+		return replication.Fatal{Err: fmt.Errorf("apply the command at index %d by rules %d: %w", index, rules,
+			errUnknownCommand)}
+	}
 	switch change := command.GetChange().(type) {
 	case *trellisv1.Command_CreateStudy:
 		return m.createStudy(index, now, change.CreateStudy)
@@ -71,9 +76,9 @@ func (m stateMachine) apply(index uint64, data []byte) any {
 	case *trellisv1.Command_Grant:
 		return m.store.Grant(index, now, change.Grant.GetGrants())
 	case *trellisv1.Command_Record:
-		return m.store.Record(index, now, change.Record.GetEntries())
+		return m.store.Record(index, now, rules, change.Record.GetEntries())
 	case *trellisv1.Command_SetWorker:
-		return m.store.SetWorker(index, now, change.SetWorker.GetWorker())
+		return m.store.SetWorker(index, now, rules, change.SetWorker.GetWorker())
 	case *trellisv1.Command_ExtendStudy:
 		return counted(m.extendStudy(index, now, change.ExtendStudy))
 	case *trellisv1.Command_RetryStudy:

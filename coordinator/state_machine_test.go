@@ -16,6 +16,8 @@ import (
 	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/grid"
+	"trellis/results/trajectory"
 )
 
 // replica is a state machine and the index of its last command.
@@ -239,5 +241,77 @@ func TestEveryCommandIsDescribed(t *testing.T) {
 		if name := "`" + string(changes.Get(i).Name()) + "`"; !strings.Contains(string(text), name) {
 			t.Errorf("DESIGN.md does not say what the command %s changes", name)
 		}
+	}
+}
+
+// A command is applied by its own rules: one of Trellis 0.1.0 names none, and one of rules that this node does not know
+// stops it. New commands name the latest.
+func TestACommandIsAppliedByItsRules(t *testing.T) {
+	const trainer = trellisv1.FailureClass_FAILURE_CLASS_TRAINER
+	for _, test := range []struct {
+		rules uint32
+		want  trellisv1.RunState
+	}{
+		{0, trellisv1.RunState_RUN_STATE_FAILED},
+		{uint32(trajectory.LatestRules), trellisv1.RunState_RUN_STATE_PENDING},
+	} {
+		r := newReplica(t)
+		apply := func(command *trellisv1.Command) uint64 {
+			command.Rules = test.rules
+			data, err := proto.Marshal(command)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, text := range texts(r.apply(data)) {
+				if text != "" {
+					t.Fatal(text)
+				}
+			}
+			return r.index
+		}
+		apply(&trellisv1.Command{Change: &trellisv1.Command_CreateStudy{CreateStudy: &trellisv1.CreateStudyCommand{
+			Spec: grid.WithDefaults(syntheticSpec("s", []uint32{4}, []uint32{2})), Numerics: "test",
+		}}})
+		for _, name := range []string{"a", "untried"} {
+			worker := &trellisv1.Worker{Name: name, State: trellisv1.WorkerState_WORKER_STATE_READY, Slots: 1}
+			apply(&trellisv1.Command{
+				Change: &trellisv1.Command_SetWorker{SetWorker: &trellisv1.SetWorkerCommand{Worker: worker}},
+			})
+		}
+		run := func() *trellisv1.Run {
+			runs, err := r.store.Snapshot().RunsChangedSince("s", 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return runs[0]
+		}
+		for range trajectory.TrainerBudget {
+			index := apply(&trellisv1.Command{Change: &trellisv1.Command_Grant{Grant: &trellisv1.GrantCommand{
+				Grants: []*trellisv1.Grant{{Study: "s", Run: run().GetId(), Worker: "a"}},
+			}}})
+			outcome := &trellisv1.Outcome{
+				Study: "s", Run: run().GetId(), Attempt: results.AttemptNumber(index, 0),
+				Result: &trellisv1.Outcome_Failure{Failure: &trellisv1.Failure{Class: trainer, Message: "it failed"}},
+			}
+			apply(&trellisv1.Command{Change: &trellisv1.Command_Record{Record: &trellisv1.RecordCommand{
+				Entries: []*trellisv1.RecordCommand_Entry{
+					{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: outcome}},
+				},
+			}}})
+		}
+		if got := run(); got.GetState() != test.want {
+			t.Errorf("by rules %d, the run is %v: %v", test.rules, got.GetState(), got)
+		}
+	}
+
+	unknown, err := proto.Marshal(&trellisv1.Command{
+		Rules:  uint32(trajectory.LatestRules) + 1,
+		Change: &trellisv1.Command_DeleteStudy{DeleteStudy: &trellisv1.DeleteStudyCommand{Study: "s"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fatal, ok := newReplica(t).apply(unknown).(replication.Fatal); !ok || !errors.Is(fatal.Err, errUnknownCommand) {
+		t.Errorf("a command by rules that are not known is answered by %v", fatal)
 	}
 }

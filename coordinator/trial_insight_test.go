@@ -15,6 +15,7 @@ import (
 	"trellis/results"
 	"trellis/results/grid"
 	"trellis/results/insight"
+	"trellis/results/trajectory"
 )
 
 // TestSuggestedStudiesAreValid: whatever a study was and whatever it found, what is suggested after it passes the
@@ -139,7 +140,7 @@ func findAnything(t *rapid.T, spec *trellisv1.StudySpec) *results.Snapshot {
 	must(err)
 	now := &timestamppb.Timestamp{}
 	must(store.CreateStudy(1, now, &trellisv1.Study{Name: spec.GetName(), Spec: spec}, runs, trials),
-		store.SetWorker(2, now, &trellisv1.Worker{
+		store.SetWorker(2, now, trajectory.LatestRules, &trellisv1.Worker{
 			Name: "w", State: trellisv1.WorkerState_WORKER_STATE_READY,
 			Slots: 1,
 		}))
@@ -160,7 +161,7 @@ func findAnything(t *rapid.T, spec *trellisv1.StudySpec) *results.Snapshot {
 			losses[epochs-1] = math.NaN()
 		}
 		attempt := results.AttemptNumber(index, 0)
-		must(store.Record(index+1, now, []*trellisv1.RecordCommand_Entry{
+		must(store.Record(index+1, now, trajectory.LatestRules, []*trellisv1.RecordCommand_Entry{
 			{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: &trellisv1.Reports{
 				Study: spec.GetName(), Run: run.GetId(), Attempt: attempt, FirstEpoch: 1, TrainLoss: losses,
 				ValidationLoss: losses,

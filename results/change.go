@@ -19,6 +19,8 @@ type change struct {
 	reader
 	index uint64
 	now   *timestamppb.Timestamp
+	// rules are those by which failures are judged. Only Record and SetWorker have any.
+	rules trajectory.Rules
 
 	studies  edits[trellisv1.Study]
 	sections sectionEdits

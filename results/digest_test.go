@@ -15,6 +15,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
+	"trellis/results/trajectory"
 )
 
 // digestOfListed is a study's digest, written by DESIGN.md and with what is listed of the study alone.
@@ -147,7 +148,8 @@ func (d digested) digest(t *testing.T) string {
 		runs, trials, first = append(runs, run), append(trials, its...), first+10
 	}
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: d.name}, runs, trials))
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 9}))
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 9}))
 	for i, id := range d.ids {
 		attempt := grant1(t, store, uint64(2*i+3), d.name, id, "w")
 		var train []float64
@@ -258,7 +260,8 @@ func TestDigestOfUnanswered(t *testing.T) {
 	}
 	run, trials := testRun("a", 16, 0, 2, 4)
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
 	created := digest()
 	attempt := grant1(t, store, 3, "s", "a", "w")
 	record(t, store, 4, reportEntry("s", "a", attempt, 1, 1, 1, nil))

@@ -36,7 +36,7 @@
 //
 //	WORKER_LOST    10    since the run's last new epoch was recorded, or workers of 3 different machines at the same epoch
 //	                     since then: the run is quarantined, as it may be what brought them down
-//	TRAINER         3    on 3 different machines, or when every READY worker's machine has failed it
+//	TRAINER         3    on 3 different machines, or when every READY worker's machine has been tried; at most 6
 //	HUNG            3    likewise
 //	OUT_OF_MEMORY   1
 //	CONFLICT        1
@@ -45,7 +45,10 @@
 //
 // Budgets count machines where a machine may be to blame: a worker on which every attempt fails is always free, and would
 // use up the budgets of all runs by itself. A worker's machine is the host that it names; where it names none, its own
-// name stands for it.
+// name stands for it. A machine has been tried if an attempt there ended as TRAINER, HUNG or WORKER.
+//
+// These are the latest rules. Each command names its own (trajectory.Rules): those of Trellis 0.1.0 count attempts and
+// the names of workers, and have neither INPUT nor WORKER.
 //
 // An attempt that is returned, or that ends because its study is paused or its worker says goodbye, is not charged.
 package results

@@ -20,7 +20,8 @@ func studyOf(t *testing.T, spec *trellisv1.StudySpec, runs map[string][]uint32) 
 	store := newStore(t)
 	e := extension(0, runs)
 	ok(t, store.CreateStudy(2, at(2), &trellisv1.Study{Name: "s", Spec: spec}, e.Runs, e.Trials))
-	ok(t, store.SetWorker(1, at(1), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 100}))
+	ok(t, store.SetWorker(1, at(1), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 100}))
 	return store
 }
 

@@ -14,6 +14,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // drill trains a study as workers do, by losses that depend on run and epoch alone.
@@ -34,7 +35,8 @@ func newDrill(t testing.TB, runs []*trellisv1.Run, trials []*trellisv1.Trial) *d
 	d := &drill{
 		t: t, store: newStore(t), index: 10, until: map[string]uint32{}, milestones: map[string][]uint32{}, trained: map[string]uint32{},
 	}
-	ok(t, d.store.SetWorker(1, at(1), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 100}))
+	ok(t, d.store.SetWorker(1, at(1), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 100}))
 	ok(t, d.store.CreateStudy(2, at(2), &trellisv1.Study{Name: "s"}, runs, trials))
 	return d
 }

@@ -21,7 +21,7 @@ func TestFailuresAreForgotten(t *testing.T) {
 	next := func() uint64 { index++; return index }
 	lose := func(entries ...func(attempt uint64) *trellisv1.RecordCommand_Entry) *trellisv1.Run {
 		worker := fmt.Sprintf("w%d", index)
-		ok(t, store.SetWorker(next(), at(index), &trellisv1.Worker{
+		ok(t, store.SetWorker(next(), at(index), trajectory.LatestRules, &trellisv1.Worker{
 			Name: worker, State: lifecycle.WorkerReady,
 			Slots: 1,
 		}))
@@ -29,7 +29,8 @@ func TestFailuresAreForgotten(t *testing.T) {
 		for _, entry := range entries {
 			record(t, store, next(), entry(attempt))
 		}
-		ok(t, store.SetWorker(next(), at(index), &trellisv1.Worker{Name: worker, State: lifecycle.WorkerLost}))
+		ok(t, store.SetWorker(next(), at(index), trajectory.LatestRules,
+			&trellisv1.Worker{Name: worker, State: lifecycle.WorkerLost}))
 		got, err := store.Snapshot().Run(nil, "s", "a")
 		ok(t, err)
 		return got
@@ -68,12 +69,13 @@ func TestFailuresSayWhichEpoch(t *testing.T) {
 	// lose gives the run to a worker, which reports epochs up to a last one, one by one, and is lost.
 	lose := func(worker string, last uint32) *trellisv1.Run {
 		ready := &trellisv1.Worker{Name: worker, State: lifecycle.WorkerReady, Slots: 1}
-		ok(t, store.SetWorker(next(), at(index), ready))
+		ok(t, store.SetWorker(next(), at(index), trajectory.LatestRules, ready))
 		attempt := grant1(t, store, next(), "s", "a", worker)
 		for epoch := range last {
 			record(t, store, next(), reportEntry("s", "a", attempt, epoch+1, 1, 1, nil))
 		}
-		ok(t, store.SetWorker(next(), at(index), &trellisv1.Worker{Name: worker, State: lifecycle.WorkerLost}))
+		ok(t, store.SetWorker(next(), at(index), trajectory.LatestRules,
+			&trellisv1.Worker{Name: worker, State: lifecycle.WorkerLost}))
 		got, err := store.Snapshot().Run(nil, "s", "a")
 		ok(t, err)
 		return got
@@ -98,7 +100,8 @@ func TestFailuresBeyondTheLimit(t *testing.T) {
 	source := newStore(t)
 	run, trials := testRun("a", 16, 0, 4)
 	ok(t, source.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
-	ok(t, source.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
+	ok(t, source.SetWorker(2, at(2), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
 	attempt := grant1(t, source, 3, "s", "a", "w")
 	// Nobody changes a stored row but this test.
 	stored, err := source.Snapshot().Run(nil, "s", "a")

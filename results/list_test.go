@@ -14,6 +14,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
+	"trellis/results/trajectory"
 )
 
 // newListStore has a study of eight trials in six runs:
@@ -47,7 +48,8 @@ func newListStore(t testing.TB) *Store {
 		runs, trials = append(runs, run), append(trials, its...)
 	}
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, runs, trials))
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 9}))
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 9}))
 	attempts := map[string]uint64{}
 	for i, run := range runs[:5] {
 		attempts[run.Id] = grant1(t, store, uint64(3+i), "s", run.Id, "w")

@@ -15,6 +15,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
 	"trellis/results/pruning"
+	"trellis/results/trajectory"
 )
 
 // firstIndex is where a machine's log begins.
@@ -176,8 +177,10 @@ func (m *storeMachine) loseHolder(t *rapid.T) {
 
 func (m *storeMachine) apply(t *rapid.T, worker *trellisv1.Worker) {
 	m.index++
-	err := m.store.SetWorker(m.index, at(m.index), worker)
-	replicaErr := m.replica.SetWorker(m.index, at(m.index), worker)
+	rules := drawRules(t)
+	m.model.rules = rules
+	err := m.store.SetWorker(m.index, at(m.index), rules, worker)
+	replicaErr := m.replica.SetWorker(m.index, at(m.index), rules, worker)
 	m.agree(t, "set worker", err, replicaErr, m.model.setWorker(m.index, worker))
 	m.model.follow(m.index)
 	scribble(worker)
@@ -454,8 +457,17 @@ func spoil(t *rapid.T, run *modelRun, reports *trellisv1.Reports) {
 	}
 }
 
+// drawRules draws the rules of a command: most are new ones.
+func drawRules(t *rapid.T) trajectory.Rules {
+	return rapid.SampledFrom([]trajectory.Rules{
+		trajectory.LatestRules, trajectory.LatestRules, trajectory.LatestRules, trajectory.CountAttempts,
+	}).Draw(t, "rules")
+}
+
 func (m *storeMachine) put(t *rapid.T, entries []*trellisv1.RecordCommand_Entry) {
 	m.index++
+	rules := drawRules(t)
+	m.model.rules = rules
 	want := make([]error, len(entries))
 	for i, entry := range entries {
 		switch entry := entry.Entry.(type) {
@@ -468,7 +480,8 @@ func (m *storeMachine) put(t *rapid.T, entries []*trellisv1.RecordCommand_Entry)
 		}
 	}
 	m.model.follow(m.index)
-	got, replica := m.store.Record(m.index, at(m.index), entries), m.replica.Record(m.index, at(m.index), entries)
+	got := m.store.Record(m.index, at(m.index), rules, entries)
+	replica := m.replica.Record(m.index, at(m.index), rules, entries)
 	for i := range entries {
 		m.agree(t, fmt.Sprintf("entry %d: %v", i, entries[i]), got[i], replica[i], want[i])
 		scribble(entries[i])

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/trajectory"
 )
 
 // TestMain keeps rapid from writing failures into testdata: it prints the seed that repeats them.
@@ -142,7 +143,7 @@ func ok(t testing.TB, err error) {
 
 func record(t testing.TB, store *Store, index uint64, entries ...*trellisv1.RecordCommand_Entry) {
 	t.Helper()
-	for _, err := range store.Record(index, at(index), entries) {
+	for _, err := range store.Record(index, at(index), trajectory.LatestRules, entries) {
 		ok(t, err)
 	}
 }

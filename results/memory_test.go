@@ -11,6 +11,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // loadStudy creates a study of as many runs as trials, and trains every run for the given number of epochs.
@@ -61,7 +62,7 @@ func createLarge(t testing.TB, store *Store, name string, count int, epochs uint
 	runs, trials := largeStudy(count, epochs)
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: name, Spec: &trellisv1.StudySpec{Name: name}}, runs,
 		trials))
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules, &trellisv1.Worker{
 		Name: "worker", State: lifecycle.WorkerReady,
 		Slots: uint32(count),
 	}))
@@ -113,7 +114,8 @@ func TestLargeStudy(t *testing.T) {
 		return store.CreateStudy(1, at(1), &trellisv1.Study{Name: "large"}, runs, its)
 	})
 	runs, its = nil, nil
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "worker", State: lifecycle.WorkerReady, Slots: trials}))
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "worker", State: lifecycle.WorkerReady, Slots: trials}))
 	perTrial("before the first epoch", before, 700)
 	page := func(orderBy, filter string) func() error {
 		return func() error {

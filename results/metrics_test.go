@@ -12,6 +12,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // accuracyEntry reports consecutive epochs with an accuracy each, and with test results of some.
@@ -175,7 +176,8 @@ func TestMetricsRefused(t *testing.T) {
 			ok(t, err)
 			again := proto.CloneOf(entry)
 			test.change(again.GetReports())
-			if got := store.Record(5, at(5), []*trellisv1.RecordCommand_Entry{again})[0]; !errors.Is(got, test.want) {
+			entries := []*trellisv1.RecordCommand_Entry{again}
+			if got := store.Record(5, at(5), trajectory.LatestRules, entries)[0]; !errors.Is(got, test.want) {
 				t.Errorf("error %v, want %v", got, test.want)
 			}
 			after, err := store.Snapshot().Losses(nil, "s", "a")

@@ -22,7 +22,8 @@ func TestMissingWeights(t *testing.T) {
 	store := newStore(t)
 	run, trials := testRun("a", 16, 0, 2, 4, 9)
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
 	attempt := grant1(t, store, 3, "s", "a", "w")
 	record(t, store, 4, columnEntry("s", "a", attempt, 1, []float64{5, 4, 3, 2, 1}, []float64{5, 4, 3, 2, 1},
 		map[uint32]float64{2: 1, 4: 1}))
@@ -61,7 +62,8 @@ func TestMissingWeights(t *testing.T) {
 		missingEntry("s", "a", attempt, 10, "full"), missingEntry("s", "a", attempt+1, 2, "full"),
 	} {
 		index++
-		if errs := store.Record(index, at(index), []*trellisv1.RecordCommand_Entry{wrong}); errs[0] == nil {
+		entries := []*trellisv1.RecordCommand_Entry{wrong}
+		if errs := store.Record(index, at(index), trajectory.LatestRules, entries); errs[0] == nil {
 			t.Errorf("%v was recorded", wrong)
 		}
 	}
@@ -98,7 +100,8 @@ func TestWhoseFault(t *testing.T) {
 		run, trials := testRun(name, 16, 0, 2)
 		ok(t, store.CreateStudy(uint64(i+1), at(uint64(i+1)), &trellisv1.Study{Name: name}, []*trellisv1.Run{run}, trials))
 	}
-	ok(t, store.SetWorker(3, at(3), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
+	ok(t, store.SetWorker(3, at(3), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
 	index := uint64(3)
 	fail := func(study string, class trellisv1.FailureClass) *trellisv1.Run {
 		t.Helper()

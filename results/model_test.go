@@ -12,6 +12,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // model is the store done the simplest way: no transactions, no indexes, nothing kept that can be computed. It is what
@@ -19,6 +20,8 @@ import (
 type model struct {
 	studies []*modelStudy
 	workers map[string]*modelWorker
+	// rules are those of the command.
+	rules trajectory.Rules
 }
 
 type modelStudy struct {
@@ -78,7 +81,7 @@ type lateTest struct {
 type modelFailure struct {
 	class trellisv1.FailureClass
 	// machine is the worker's.
-	machine           string
+	worker, machine   string
 	epochs, runEpochs int
 }
 
@@ -339,7 +342,8 @@ func (m *model) outcome(index uint64, outcome *trellisv1.Outcome) error {
 			run.state, run.reason = lifecycle.RunPending, 0
 		}
 	case *trellisv1.Outcome_Failure:
-		if result.Failure.Class == trellisv1.FailureClass_FAILURE_CLASS_UNSPECIFIED {
+		if class := result.Failure.Class; class == trellisv1.FailureClass_FAILURE_CLASS_UNSPECIFIED ||
+			m.rules == trajectory.CountAttempts && class > trellisv1.FailureClass_FAILURE_CLASS_HUNG {
 			return ErrInvalid
 		}
 		m.fail(index, run, result.Failure.Class)
@@ -351,7 +355,7 @@ func (m *model) outcome(index uint64, outcome *trellisv1.Outcome) error {
 
 func (m *model) fail(index uint64, run *modelRun, class trellisv1.FailureClass) {
 	run.failures = append(run.failures,
-		modelFailure{class, m.workers[run.worker].machine, int(run.attemptEpochs), len(run.train)})
+		modelFailure{class, run.worker, m.workers[run.worker].machine, int(run.attemptEpochs), len(run.train)})
 	run.changed = index
 	lost := class == trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST
 	mayBeMachine := map[trellisv1.FailureClass]bool{
@@ -359,17 +363,21 @@ func (m *model) fail(index uint64, run *modelRun, class trellisv1.FailureClass) 
 	}
 	attempts, here, everywhere, tried := 0, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, failure := range run.failures {
-		if mayBeMachine[failure.class] {
+		if mayBeMachine[failure.class] || failure.class == trellisv1.FailureClass_FAILURE_CLASS_WORKER {
 			tried[failure.machine] = true
 		}
 		if failure.class != class || lost && failure.runEpochs < len(run.train) {
 			continue
 		}
 		attempts++
-		if failure.epochs == int(run.attemptEpochs) {
-			here[failure.machine] = true
+		machine := failure.machine
+		if m.rules == trajectory.CountAttempts {
+			machine = failure.worker
 		}
-		everywhere[failure.machine] = true
+		if failure.epochs == int(run.attemptEpochs) {
+			here[machine] = true
+		}
+		everywhere[machine] = true
 	}
 	allowed := map[trellisv1.FailureClass]int{
 		trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST: 10, trellisv1.FailureClass_FAILURE_CLASS_TRAINER: 3,
@@ -377,10 +385,10 @@ func (m *model) fail(index uint64, run *modelRun, class trellisv1.FailureClass) 
 		trellisv1.FailureClass_FAILURE_CLASS_HUNG: 3, trellisv1.FailureClass_FAILURE_CLASS_INPUT: 1,
 		trellisv1.FailureClass_FAILURE_CLASS_WORKER: math.MaxInt,
 	}[class]
-	if mayBeMachine[class] && len(everywhere) < 3 {
+	if mayBeMachine[class] && len(everywhere) < 3 && m.rules != trajectory.CountAttempts {
 		for _, worker := range m.workers {
 			if worker.state == lifecycle.WorkerReady && !tried[worker.machine] {
-				allowed = math.MaxInt
+				allowed = 6
 			}
 		}
 	}

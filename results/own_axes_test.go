@@ -12,6 +12,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // noisySpec is a search on axes of its model.
@@ -46,7 +47,8 @@ func newNoisyStore(t testing.TB, spec *trellisv1.StudySpec, loss func(noise, fin
 	}
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: spec, Indices: uint64(len(trials))}, runs,
 		trials))
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1000}))
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1000}))
 	for i, run := range runs {
 		index, p := uint64(3+2*i), run.Parameters
 		attempt := grant1(t, store, index, "s", run.Id, "w")

@@ -10,6 +10,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
 	"trellis/results/pruning"
+	"trellis/results/trajectory"
 )
 
 // curve is what a run would give: its validation losses up to its own end, which comes before its maximum of epochs if
@@ -62,7 +63,8 @@ func newPool(t testing.TB, spec *trellisv1.StudySpec, slots uint32, curves []cur
 		runs, trials = append(runs, curve.run), append(trials, curve.trials...)
 	}
 	ok(t, p.store.CreateStudy(1, at(1), &trellisv1.Study{Name: spec.Name, Spec: spec}, runs, trials))
-	ok(t, p.store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: slots}))
+	ok(t, p.store.SetWorker(2, at(2), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: slots}))
 	return p
 }
 
@@ -132,8 +134,9 @@ func (p *pool) end(held heldStage) {
 	}
 	if p.lose != nil && p.lose() {
 		record(p.t, p.store, p.next(), entries...)
-		ok(p.t, p.store.SetWorker(p.next(), at(p.index), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerLost}))
-		ok(p.t, p.store.SetWorker(p.next(), at(p.index),
+		ok(p.t, p.store.SetWorker(p.next(), at(p.index), trajectory.LatestRules,
+			&trellisv1.Worker{Name: "w", State: lifecycle.WorkerLost}))
+		ok(p.t, p.store.SetWorker(p.next(), at(p.index), trajectory.LatestRules,
 			&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: p.slots}))
 		p.held = nil
 		return

@@ -12,6 +12,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
+	"trellis/results/trajectory"
 )
 
 // TestRanking: however answers come in, the ranking has them all in order, in pages that are neither empty nor too
@@ -91,7 +92,8 @@ func TestPageByObjective(t *testing.T) {
 		runs, trials = append(runs, run), append(trials, its...)
 	}
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, runs, trials))
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1000}))
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1000}))
 	check := func() {
 		t.Helper()
 		snapshot := store.Snapshot()

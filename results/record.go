@@ -32,12 +32,16 @@ import (
 // A success gives all remaining trials their results, unless the attempt was only to train a stage: see Stage. Its
 // number of epochs must be the number recorded: if it is larger, the error is ErrGap, if it is smaller, ErrConflict. A
 // failure is charged to the budget of its class. An unknown class fails with ErrInvalid. A return is not charged.
+// Failures are judged by the given rules.
 //
 // In a study that prunes, recorded entries may cause runs to be held, and others to continue: see the package
 // documentation.
-func (s *Store) Record(index uint64, now *timestamppb.Timestamp, entries []*trellisv1.RecordCommand_Entry) []error {
+func (s *Store) Record(
+	index uint64, now *timestamppb.Timestamp, rules trajectory.Rules, entries []*trellisv1.RecordCommand_Entry,
+) []error {
 	c := s.begin(index, now)
 	defer c.abort()
+	c.rules = rules
 	refused := make([]error, len(entries))
 	for i, entry := range entries {
 		refused[i] = c.record(entry)

@@ -106,7 +106,7 @@ func (c *change) failAttempt(h handle, class trellisv1.FailureClass, message str
 	if err != nil {
 		return err
 	}
-	failures, verdict, err := trajectory.Fail(run, worker.Machine, class, message, ready)
+	failures, verdict, err := c.rules.Fail(run, worker.Machine, class, message, ready)
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, ErrInvalid)
 	}

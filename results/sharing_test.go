@@ -27,7 +27,8 @@ func sharingStudy(t testing.TB, store *Store, index uint64, name string, fresh b
 func newSharingStore(t testing.TB) *Store {
 	t.Helper()
 	store := newStore(t)
-	ok(t, store.SetWorker(1, at(1), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 100}))
+	ok(t, store.SetWorker(1, at(1), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 100}))
 	return store
 }
 

@@ -19,6 +19,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
 	"trellis/results/snapshotfile"
+	"trellis/results/trajectory"
 )
 
 func written(t testing.TB, store *Store) []byte {
@@ -36,7 +37,7 @@ func written(t testing.TB, store *Store) []byte {
 func newFullStore(t testing.TB) *Store {
 	store := newListStore(t)
 	record(t, store, 20, checkpointEntry("s", "running", AttemptNumber(6, 0), 1, digest("a")))
-	ok(t, store.SetWorker(21, at(21), &trellisv1.Worker{
+	ok(t, store.SetWorker(21, at(21), trajectory.LatestRules, &trellisv1.Worker{
 		Name: "v", State: lifecycle.WorkerDraining, Slots: 2,
 		Version: "1", Processor: "p",
 	}))
@@ -592,7 +593,8 @@ func countRows(payload []byte) (rows uint64) {
 
 // useStore does whatever can be done with a store. Only panics matter.
 func useStore(t *testing.T, store *Store) {
-	ok(t, store.SetWorker(1<<40, at(1), &trellisv1.Worker{Name: "fuzzed", State: lifecycle.WorkerReady, Slots: 100}))
+	ok(t, store.SetWorker(1<<40, at(1), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "fuzzed", State: lifecycle.WorkerReady, Slots: 100}))
 	next, err := store.Snapshot().NextRuns(nil, 100)
 	ok(t, err)
 	for i, run := range next {
@@ -600,7 +602,7 @@ func useStore(t *testing.T, store *Store) {
 		attempt := AttemptNumber(index, 0)
 		store.Grant(index, at(1), []*trellisv1.Grant{{Study: run.Study, Run: run.Id, Worker: "fuzzed"}})
 		epoch := run.Epochs + 1
-		store.Record(index+1, at(1), []*trellisv1.RecordCommand_Entry{
+		store.Record(index+1, at(1), trajectory.LatestRules, []*trellisv1.RecordCommand_Entry{
 			reportEntry(run.Study, run.Id, attempt, 1, 1, 1, nil), reportEntry(run.Study, run.Id, attempt, epoch, 1, 1,
 				nil),
 			checkpointEntry(run.Study, run.Id, attempt, epoch, digest("a")), successEntry(run.Study, run.Id, attempt,
@@ -610,7 +612,8 @@ func useStore(t *testing.T, store *Store) {
 	workers, err := store.Snapshot().Workers(nil)
 	ok(t, err)
 	for _, worker := range workers {
-		_ = store.SetWorker(1<<41, at(1), &trellisv1.Worker{Name: worker.Name, State: lifecycle.WorkerLost})
+		_ = store.SetWorker(1<<41, at(1), trajectory.LatestRules,
+			&trellisv1.Worker{Name: worker.Name, State: lifecycle.WorkerLost})
 	}
 	studies, err := store.Snapshot().Studies(nil)
 	ok(t, err)

@@ -11,6 +11,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
+	"trellis/results/trajectory"
 )
 
 func TestCreateStudyInvalid(t *testing.T) {
@@ -195,7 +196,8 @@ func TestStudyTimes(t *testing.T) {
 	store := newStore(t)
 	run, trials := testRun("a", 16, 0, 1)
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
-	ok(t, store.SetWorker(2, at(2), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
 	attempt := grant1(t, store, 3, "s", "a", "w")
 	record(t, store, 4, reportEntry("s", "a", attempt, 1, 1, 1, nil))
 	record(t, store, 5, successEntry("s", "a", attempt, 1))

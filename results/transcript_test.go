@@ -14,6 +14,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
@@ -27,6 +28,7 @@ var update = flag.Bool("update", false, "rewrite the transcripts in testdata")
 //	checkpoint STUDY RUN ATTEMPT EPOCH DIGIT
 //	success STUDY RUN ATTEMPT EPOCHS (it has stopped early) | complete STUDY RUN ATTEMPT EPOCHS (it has come to its maximum)
 //	failure STUDY RUN ATTEMPT CLASS MESSAGE | return STUDY RUN ATTEMPT
+//	rules VERSION: of the commands below, which are else applied by the latest
 //	show STUDY | workers | next | best STUDY | checkpoints STUDY RUN | artifacts
 //
 // An attempt is written as the number of the command that granted it, followed by .PLACE if it was not the first in it.
@@ -53,7 +55,7 @@ func TestTranscripts(t *testing.T) {
 
 // replay returns the transcript with the store's answers in place of its own.
 func replay(t *testing.T, transcript string) string {
-	r := &replayer{t: t, store: newStore(t)}
+	r := &replayer{t: t, store: newStore(t), rules: trajectory.LatestRules}
 	var out strings.Builder
 	for line := range strings.Lines(transcript) {
 		line = strings.TrimSuffix(line, "\n")
@@ -72,11 +74,15 @@ type replayer struct {
 	t     *testing.T
 	store *Store
 	index uint64
+	rules trajectory.Rules
 }
 
 func (r *replayer) run(words []string) string {
 	args := append(words[1:], make([]string, 6)...)
 	switch words[0] {
+	case "rules":
+		r.rules = trajectory.Rules(r.number(args[0]))
+		return ""
 	case "show":
 		return r.show(args[0])
 	case "workers":
@@ -113,7 +119,7 @@ func (r *replayer) run(words []string) string {
 	case "delete":
 		err = r.store.DeleteStudy(r.index, args[0])
 	case "worker":
-		err = r.store.SetWorker(r.index, at(r.index), &trellisv1.Worker{
+		err = r.store.SetWorker(r.index, at(r.index), r.rules, &trellisv1.Worker{
 			Name:  args[0],
 			State: trellisv1.WorkerState(trellisv1.WorkerState_value["WORKER_STATE_"+strings.ToUpper(args[1])]),
 			Slots: uint32(r.number(args[2])), Machine: args[3],
@@ -129,7 +135,8 @@ func (r *replayer) run(words []string) string {
 		}
 		return answers.String()
 	default:
-		err = r.store.Record(r.index, at(r.index), []*trellisv1.RecordCommand_Entry{r.entry(words[0], args)})[0]
+		entries := []*trellisv1.RecordCommand_Entry{r.entry(words[0], args)}
+		err = r.store.Record(r.index, at(r.index), r.rules, entries)[0]
 	}
 	return r.answer(err)
 }

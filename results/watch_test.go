@@ -7,6 +7,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // TestWatch: what a loop waits for wakes it up.
@@ -65,10 +66,12 @@ func TestWatch(t *testing.T) {
 			store.SetStudyState(35, at(35), "s", lifecycle.StudyRunning))
 	}
 	register := func(t *testing.T, store *Store) {
-		ok(t, store.SetWorker(36, at(36), &trellisv1.Worker{Name: "v", State: lifecycle.WorkerReady, Slots: 1}))
+		ok(t, store.SetWorker(36, at(36), trajectory.LatestRules,
+			&trellisv1.Worker{Name: "v", State: lifecycle.WorkerReady, Slots: 1}))
 	}
 	loseWorker := func(t *testing.T, store *Store) {
-		ok(t, store.SetWorker(37, at(37), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerLost}))
+		ok(t, store.SetWorker(37, at(37), trajectory.LatestRules,
+			&trellisv1.Worker{Name: "w", State: lifecycle.WorkerLost}))
 	}
 	for _, test := range []struct {
 		name   string

@@ -12,6 +12,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
+	"trellis/results/trajectory"
 )
 
 // MaxEndedWorkers is how many LOST and GONE workers the store remembers. Beyond that, it forgets those that ended
@@ -40,13 +41,17 @@ func workerKey(w *trellisv1.Worker) key { return textKey(w.Name) }
 
 // SetWorker registers a worker or changes its state. READY and DRAINING register a worker that is unknown or LOST. A
 // worker that registers, or reports again that it is READY, sets its slots, version, processor and machine. A DRAINING
-// worker keeps the runs that it holds. LOST returns them to the queue and charges them to their budgets as WORKER_LOST.
+// worker keeps the runs that it holds. LOST returns them to the queue and charges them to their budgets as WORKER_LOST,
+// judged by the given rules.
 // GONE returns them without a charge. A worker that already is LOST or GONE stays as it is. Other moves fail with
 // ErrIllegalMove, and those of an unknown worker with ErrNotFound. A worker without a name or slots fails with
 // ErrInvalid.
-func (s *Store) SetWorker(index uint64, now *timestamppb.Timestamp, worker *trellisv1.Worker) error {
+func (s *Store) SetWorker(
+	index uint64, now *timestamppb.Timestamp, rules trajectory.Rules, worker *trellisv1.Worker,
+) error {
 	c := s.begin(index, now)
 	defer c.abort()
+	c.rules = rules
 	if err := c.setWorker(worker); err != nil {
 		return fmt.Errorf("change worker %q: %w", worker.GetName(), err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 func TestWorkerRegisters(t *testing.T) {
@@ -22,30 +23,30 @@ func TestWorkerRegisters(t *testing.T) {
 		Name: "w", State: lifecycle.WorkerReady, Slots: 2, Version: "1", Processor: "p",
 		Runs: 77,
 	}
-	ok(t, store.SetWorker(1, at(1), hello))
+	ok(t, store.SetWorker(1, at(1), trajectory.LatestRules, hello))
 	want := proto.CloneOf(hello)
 	want.Runs, want.CreateTime, want.UpdateTime, want.ModifyIndex = 0, at(1), at(1), 1
 	equal(t, "registered", get(), want)
 
-	ok(t, store.SetWorker(2, at(2), hello))
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules, hello))
 	equal(t, "the same again", get(), want)
 
 	hello.Version = "2"
-	ok(t, store.SetWorker(3, at(3), hello))
+	ok(t, store.SetWorker(3, at(3), trajectory.LatestRules, hello))
 	want.Version, want.ModifyIndex = "2", 3
 	equal(t, "with another version", get(), want)
 
-	ok(t, store.SetWorker(4, at(4), &trellisv1.Worker{Name: "w", State: lifecycle.WorkerLost}))
+	ok(t, store.SetWorker(4, at(4), trajectory.LatestRules, &trellisv1.Worker{Name: "w", State: lifecycle.WorkerLost}))
 	want.State, want.UpdateTime, want.ModifyIndex = lifecycle.WorkerLost, at(4), 4
 	equal(t, "lost", get(), want)
 
 	hello.Slots = 5
-	ok(t, store.SetWorker(5, at(5), hello))
+	ok(t, store.SetWorker(5, at(5), trajectory.LatestRules, hello))
 	want.State, want.Slots, want.UpdateTime, want.ModifyIndex = lifecycle.WorkerReady, 5, at(5), 5
 	equal(t, "back", get(), want)
 
 	for _, name := range []string{"", "a\x00b"} {
-		if err := store.SetWorker(6, at(6), &trellisv1.Worker{
+		if err := store.SetWorker(6, at(6), trajectory.LatestRules, &trellisv1.Worker{
 			Name: name, State: lifecycle.WorkerReady,
 			Slots: 1,
 		}); !errors.Is(err, ErrInvalid) {
@@ -64,7 +65,8 @@ func TestWorkersAreForgotten(t *testing.T) {
 	index := uint64(0)
 	set := func(name string, state trellisv1.WorkerState) {
 		index++
-		ok(t, store.SetWorker(index, at(index), &trellisv1.Worker{Name: name, State: state, Slots: 1}))
+		ok(t, store.SetWorker(index, at(index), trajectory.LatestRules,
+			&trellisv1.Worker{Name: name, State: state, Slots: 1}))
 	}
 	set("alive", lifecycle.WorkerReady)
 	for i := range MaxEndedWorkers + more {
@@ -87,7 +89,7 @@ func TestWorkersAreForgotten(t *testing.T) {
 func TestListWorkers(t *testing.T) {
 	store := newStore(t)
 	for i, name := range []string{"c", "a", "ab", "b"} {
-		ok(t, store.SetWorker(uint64(i+1), at(1), &trellisv1.Worker{
+		ok(t, store.SetWorker(uint64(i+1), at(1), trajectory.LatestRules, &trellisv1.Worker{
 			Name: name, State: lifecycle.WorkerReady,
 			Slots: 1,
 		}))

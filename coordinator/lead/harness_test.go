@@ -18,6 +18,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
+	"trellis/results/trajectory"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -73,11 +74,11 @@ func (l *testLog) apply(index uint64, now *timestamppb.Timestamp, command *trell
 		return l.store.CreateStudy(index, now, &trellisv1.Study{Name: spec.GetName(), Spec: spec, Numerics: "test"},
 			runs, trials)
 	case *trellisv1.Command_SetWorker:
-		return l.store.SetWorker(index, now, change.SetWorker.GetWorker())
+		return l.store.SetWorker(index, now, trajectory.LatestRules, change.SetWorker.GetWorker())
 	case *trellisv1.Command_Grant:
 		return l.store.Grant(index, now, change.Grant.GetGrants())
 	case *trellisv1.Command_Record:
-		return l.store.Record(index, now, change.Record.GetEntries())
+		return l.store.Record(index, now, trajectory.LatestRules, change.Record.GetEntries())
 	}
 	return fmt.Errorf("no test proposes %v", command)
 }

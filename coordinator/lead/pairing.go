@@ -55,7 +55,8 @@ func (p *pairing) Run(run *trellisv1.Run) bool {
 
 // spent says for which workers a run is to wait for another: those on whose machines it has failed, as long as a machine
 // is READY that it has not failed on. Where there is none, those on which it has failed itself, as long as another worker
-// is READY. See also trajectory.Fail: when no machine is left, the run has failed for good.
+// is READY. Nobody waits for a worker that is avoided: it may be for long. For one that is not connected, no run waits
+// longer than its lease. See also trajectory.Rules: when no machine is left, the run has failed for good.
 func (p *pairing) spent(run *trellisv1.Run) func(*trellisv1.Worker) bool {
 	failures := run.GetFailures()
 	if len(failures) == 0 {
@@ -65,7 +66,9 @@ func (p *pairing) spent(run *trellisv1.Run) func(*trellisv1.Worker) bool {
 		trajectory.FailedOnMachine, trajectory.FailedOnWorker,
 	} {
 		on := func(worker *trellisv1.Worker) bool { return failed(failures, worker) }
-		if slices.ContainsFunc(p.ready(), func(worker *trellisv1.Worker) bool { return !on(worker) }) {
+		if slices.ContainsFunc(p.ready(), func(worker *trellisv1.Worker) bool {
+			return !on(worker) && !p.failing.avoids(worker.GetName(), run.GetStudy(), p.now)
+		}) {
 			return on
 		}
 	}

@@ -16,7 +16,7 @@ func TestPairing(t *testing.T) {
 	failed := func(worker *trellisv1.Worker, class trellisv1.FailureClass) *trellisv1.Failure {
 		return &trellisv1.Failure{Worker: worker.GetName(), Machine: worker.GetMachine(), Class: class}
 	}
-	a1, a2, b := on("a1", "a"), on("a2", "a"), on("b", "b")
+	a1, a2, b, avoided := on("a1", "a"), on("a2", "a"), on("b", "b"), on("avoided", "c")
 	for _, test := range []struct {
 		name     string
 		failures []*trellisv1.Failure
@@ -58,12 +58,30 @@ func TestPairing(t *testing.T) {
 			[]*trellisv1.Failure{failed(a1, unfit)},
 			[]*trellisv1.Worker{a1, b},
 			[]*trellisv1.Worker{a1, b},
+			"b",
+		},
+		{
+			"the worker of the other machine was at fault",
+			[]*trellisv1.Failure{failed(a1, trainer), failed(b, unfit)},
+			[]*trellisv1.Worker{a1, b},
+			[]*trellisv1.Worker{a1},
+			"a1",
+		},
+		{
+			"the worker of another machine is avoided",
+			[]*trellisv1.Failure{failed(a1, trainer)},
+			[]*trellisv1.Worker{a1, avoided},
+			[]*trellisv1.Worker{a1, avoided},
 			"a1",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			failing := newFailing(slog.New(slog.DiscardHandler))
+			failing.ended("avoided", &trellisv1.Outcome{
+				Study: "s", Result: &trellisv1.Outcome_Failure{Failure: &trellisv1.Failure{Class: unfit}},
+			})
 			p := &pairing{
-				failing: newFailing(slog.New(slog.DiscardHandler)), now: time.Now(), slots: slices.Clone(test.slots),
+				failing: failing, now: time.Now(), slots: slices.Clone(test.slots),
 				ready: func() []*trellisv1.Worker { return test.ready },
 			}
 			got := ""

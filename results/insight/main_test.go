@@ -10,6 +10,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/trajectory"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -57,7 +58,7 @@ func newStudyStore(
 	s := &studyStore{TB: t, Store: store}
 	study.Name = "s"
 	ok(t, store.CreateStudy(s.next(), s.now(), study, runs, trials))
-	ok(t, store.SetWorker(s.next(), s.now(), &trellisv1.Worker{
+	ok(t, store.SetWorker(s.next(), s.now(), trajectory.LatestRules, &trellisv1.Worker{
 		Name: "w", State: trellisv1.WorkerState_WORKER_STATE_READY, Slots: uint32(len(runs) + 1000),
 	}))
 	return s
@@ -132,7 +133,7 @@ func (s *studyStore) trainTogether(outcomes []outcome) {
 			&trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: end}},
 		)
 	}
-	for _, err := range s.Record(s.next(), s.now(), entries) {
+	for _, err := range s.Record(s.next(), s.now(), trajectory.LatestRules, entries) {
 		ok(s, err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 //
 // If a machine may be to blame (see mayBeMachine), attempts on one machine say little. So beyond the budget, a run may
 // still try machines on which it has not failed, until it has failed on as many machines as the budget has attempts.
+// But the run may never get to those machines: twice its budget always fails it for good.
 const (
 	WorkerLostBudget  = 10
 	TrainerBudget     = 3
@@ -23,6 +24,20 @@ const (
 	ConflictBudget    = 1
 	InputBudget       = 1
 	HungBudget        = 3
+)
+
+// Rules is the version of the rules by which failures are judged. Each command names its own: a node that replays an
+// old log must judge as the nodes did that wrote it.
+type Rules uint32
+
+const (
+	// CountAttempts are the rules of Trellis 0.1.0, whose commands name none: every attempt counts, and a worker is
+	// known by its name.
+	CountAttempts Rules = iota
+	// CountMachines are the rules above.
+	CountMachines
+	// LatestRules are those of new commands.
+	LatestRules = CountMachines
 )
 
 // QuarantineWorkers is the number of workers of different machines after whose loss at the same epoch of a run the run
@@ -61,42 +76,52 @@ const MaxFailures = 32
 func Machine(worker *trellisv1.Worker) string { return cmp.Or(worker.Machine, worker.Name) }
 
 // mayBeMachine says whether failures of a class may be the machine's fault, so that another machine is worth a try.
-// Faults of the worker itself are not among them: such a worker gets no runs at all.
 func mayBeMachine(class trellisv1.FailureClass) bool {
 	return class == trellisv1.FailureClass_FAILURE_CLASS_TRAINER ||
 		class == trellisv1.FailureClass_FAILURE_CLASS_HUNG
 }
 
+// onlyThere says whether an attempt may go otherwise on another machine. One at which the worker can't train does not
+// count, but has been made: a run that waited for such a worker to be tried might wait forever.
+func onlyThere(class trellisv1.FailureClass) bool { return class == workerClass || mayBeMachine(class) }
+
 // FailedOnMachine says whether the worker's machine has failed in a way that another machine may not.
 func FailedOnMachine(failures []*trellisv1.Failure, worker *trellisv1.Worker) bool {
 	return slices.ContainsFunc(failures, func(failure *trellisv1.Failure) bool {
-		return mayBeMachine(failure.Class) && machineOf(failure) == Machine(worker)
+		return onlyThere(failure.Class) && machineOf(failure) == Machine(worker)
 	})
 }
 
 // FailedOnWorker is like FailedOnMachine, for the worker itself.
 func FailedOnWorker(failures []*trellisv1.Failure, worker *trellisv1.Worker) bool {
 	return slices.ContainsFunc(failures, func(failure *trellisv1.Failure) bool {
-		return mayBeMachine(failure.Class) && failure.Worker == worker.Name
+		return onlyThere(failure.Class) && failure.Worker == worker.Name
 	})
 }
 
 func machineOf(failure *trellisv1.Failure) string { return cmp.Or(failure.Machine, failure.Worker) }
 
+// known says whether the rules have a class.
+func (r Rules) known(class trellisv1.FailureClass) bool {
+	_, known := budgets[class]
+	return known && (r != CountAttempts ||
+		class != workerClass && class != trellisv1.FailureClass_FAILURE_CLASS_INPUT)
+}
+
 // Fail returns the failures of a run after another attempt has failed on a machine, and why the run has failed for
 // good, or "" if it may be retried. ready are the workers that could take the run next. It returns an error if there is
 // no such class.
-func Fail(
+func (r Rules) Fail(
 	run *trellisv1.Run, machine string, class trellisv1.FailureClass, message string, ready iter.Seq[*trellisv1.Worker],
 ) (failures []*trellisv1.Failure, verdict string, err error) {
-	if _, known := budgets[class]; !known {
+	if !r.known(class) {
 		return nil, "", fmt.Errorf("failure class %v", class)
 	}
 	failures = append(slices.Clip(run.Failures), &trellisv1.Failure{
 		Attempt: run.Attempt, Worker: run.Worker, Class: class, Message: strings.Clone(message),
 		Epochs: run.AttemptEpochs, RunEpochs: run.Epochs, Machine: machine,
 	})
-	verdict = judge(failures, ready)
+	verdict = r.judge(failures, ready)
 	if len(failures) > MaxFailures {
 		spent := slices.IndexFunc(failures, func(failure *trellisv1.Failure) bool {
 			return !counts(failure, run.Epochs)
@@ -115,7 +140,7 @@ func counts(failure *trellisv1.Failure, epochs uint32) bool {
 }
 
 // judge returns why a run with these failures has failed for good, or "" if it may be retried.
-func judge(failures []*trellisv1.Failure, ready iter.Seq[*trellisv1.Worker]) string {
+func (r Rules) judge(failures []*trellisv1.Failure, ready iter.Seq[*trellisv1.Worker]) string {
 	last := failures[len(failures)-1]
 	attempts := 0
 	// machines are all on which it failed. Those on which it did so at the epoch of the last failure are here, with a
@@ -127,7 +152,10 @@ func judge(failures []*trellisv1.Failure, ready iter.Seq[*trellisv1.Worker]) str
 			continue
 		}
 		attempts++
-		machine := machineOf(failure)
+		machine := failure.Worker
+		if r != CountAttempts {
+			machine = machineOf(failure)
+		}
 		machines[machine] = true
 		if failure.Epochs == last.Epochs && !slices.Contains(here, machine) {
 			here, workers = append(here, machine), append(workers, failure.Worker)
@@ -141,7 +169,8 @@ func judge(failures []*trellisv1.Failure, ready iter.Seq[*trellisv1.Worker]) str
 			len(workers), last.Epochs+1, strings.Join(workers, ", "))
 	case attempts < budget.attempts:
 		return ""
-	case mayBeMachine(last.Class) && len(machines) < budget.attempts && anyUntried(failures, ready):
+	case r != CountAttempts && mayBeMachine(last.Class) && attempts < 2*budget.attempts &&
+		len(machines) < budget.attempts && anyUntried(failures, ready):
 		return ""
 	case attempts == 1:
 		fmt.Fprintf(&verdict, "%s, on worker %s", budget.what, last.Worker)

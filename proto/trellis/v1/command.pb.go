@@ -38,7 +38,10 @@ type Command struct {
 	//	*Command_SetWorker
 	//	*Command_ExtendStudy
 	//	*Command_RetryStudy
-	Change        isCommand_Change `protobuf_oneof:"change"`
+	Change isCommand_Change `protobuf_oneof:"change"`
+	// The version of the rules by which failures are judged. A node that replays an old log applies each command by its
+	// own rules. Unset: those of Trellis 0.1.0.
+	Rules         uint32 `protobuf:"varint,10,opt,name=rules,proto3" json:"rules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -157,6 +160,13 @@ func (x *Command) GetRetryStudy() *RetryStudyCommand {
 		}
 	}
 	return nil
+}
+
+func (x *Command) GetRules() uint32 {
+	if x != nil {
+		return x.Rules
+	}
+	return 0
 }
 
 type isCommand_Change interface {
@@ -828,7 +838,7 @@ var File_trellis_v1_command_proto protoreflect.FileDescriptor
 const file_trellis_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/command.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xc6\x04\n" +
+	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xdc\x04\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12C\n" +
 	"\fcreate_study\x18\x02 \x01(\v2\x1e.trellis.v1.CreateStudyCommandH\x00R\vcreateStudy\x12J\n" +
@@ -840,7 +850,9 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"set_worker\x18\a \x01(\v2\x1c.trellis.v1.SetWorkerCommandH\x00R\tsetWorker\x12C\n" +
 	"\fextend_study\x18\b \x01(\v2\x1e.trellis.v1.ExtendStudyCommandH\x00R\vextendStudy\x12@\n" +
 	"\vretry_study\x18\t \x01(\v2\x1d.trellis.v1.RetryStudyCommandH\x00R\n" +
-	"retryStudyB\b\n" +
+	"retryStudy\x12\x14\n" +
+	"\x05rules\x18\n" +
+	" \x01(\rR\x05rulesB\b\n" +
 	"\x06change\"\xd5\x01\n" +
 	"\x12CreateStudyCommand\x12)\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12.\n" +
