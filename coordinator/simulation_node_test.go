@@ -79,6 +79,7 @@ func (n *simulatedNode) start() {
 	var coordinator *Coordinator
 	config.hooks = hooks{
 		dial: dialThrough(endpoint),
+		log:  func(log Log) Log { return hangingLog{log, n} },
 		machine: func(machine replication.StateMachine) replication.StateMachine {
 			return journaled{StateMachine: machine, journal: n.s.journal, at: n.address, store: coordinator.store}
 		},
@@ -113,6 +114,20 @@ func (n *simulatedNode) start() {
 		endpoint.Close()
 		cancel()
 	}()
+}
+
+// hangingLog does not ask a log to verify its leadership while its disk hangs. Once the disk has failed, raft never answers,
+// not even when it is shut down. A process that ends does not mind, but synctest waits for the answer.
+type hangingLog struct {
+	Log
+	node *simulatedNode
+}
+
+func (l hangingLog) Verify(ctx context.Context) error {
+	if l.node.hangs.Load() {
+		return errors.New("the disk hangs")
+	}
+	return l.Log.Verify(ctx)
 }
 
 // beforeWrite makes the disk as slow as it is. What a process that has ended would still write is not written.
