@@ -44,7 +44,7 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Errorf("without being asked: exit code %d: %s", code, stderr)
 	}
 	_, stderr, code = trellis(t, "restore", "--yes", file, "--coordinator", to)
-	want := "Restored: the coordinator has 2 studies with 24 trials now, instead of 1 study with 4 trials."
+	want := "Restored: the coordinator now has 2 studies with 24 trials instead of 1 study with 4 trials."
 	if code != exit.OK || !strings.Contains(stderr, want) {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
@@ -105,7 +105,7 @@ func TestRestoreSaysThatItHasRestored(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, stderr, code := trellis(t, "restore", "--yes", file, "--coordinator", fake.Serve(t))
-	if code == exit.OK || !strings.Contains(stderr, "the backup is restored, but") ||
+	if code == exit.OK || !strings.Contains(stderr, "the backup was restored, but") ||
 		!strings.Contains(stderr, "the disk has failed") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}

@@ -30,7 +30,7 @@ func TestAddNode(t *testing.T) {
 	}{
 		{
 			"waits", members, nil, &trellisv1.NodeStatus{Id: "new", Address: other}, 0,
-			"Node new at " + other + " is in", true,
+			"Node new at " + other + " added", true,
 		},
 		{
 			"has a new address", members, members, &trellisv1.NodeStatus{Id: "first", Address: other}, 0,
@@ -38,7 +38,7 @@ func TestAddNode(t *testing.T) {
 		},
 		{
 			"is a node", append(members, &trellisv1.Node{Id: "new", Address: other}), nil,
-			&trellisv1.NodeStatus{Id: "new", Address: other}, 0, "is in the cluster already", false,
+			&trellisv1.NodeStatus{Id: "new", Address: other}, 0, "is already in the cluster", false,
 		},
 		{
 			"calls itself something else", members, nil, &trellisv1.NodeStatus{Id: "new", Address: "localhost:1"}, 1,
@@ -47,7 +47,7 @@ func TestAddNode(t *testing.T) {
 		{
 			"is another cluster", members,
 			[]*trellisv1.Node{{Id: "new", Address: other}},
-			&trellisv1.NodeStatus{Id: "new", Address: other}, 1, "belongs to a cluster of its own", false,
+			&trellisv1.NodeStatus{Id: "new", Address: other}, 1, "is in another cluster", false,
 		},
 		{
 			"nor do we belong", nil, nil, &trellisv1.NodeStatus{Id: "new", Address: other}, 1,

@@ -41,7 +41,7 @@ func TestNoCoordinatorButSomethingElse(t *testing.T) {
 		<-done
 	})
 	_, stderr, code := trellis(t, "studies", "--coordinator", listener.Addr().String(), "--wait", "500ms")
-	if code != exit.Unavailable || !strings.Contains(stderr, "does not answer as a coordinator does") {
+	if code != exit.Unavailable || !strings.Contains(stderr, "is not a coordinator") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }

@@ -126,7 +126,7 @@ func TestKilledLeader(t *testing.T) {
 	}
 	stdout, stderr, _ := trellis(t, "cluster", "status", "--coordinator", n.all())
 	if !strings.Contains(stdout, n.addresses[dead]+"  unreachable") || !strings.Contains(stderr, "1 of them does "+
-		"not answer") {
+		"not respond") {
 		t.Errorf("status says\n%s%s", stdout, stderr)
 	}
 	n.restart(t, dead)

@@ -62,7 +62,7 @@ func TestReproductionErrors(t *testing.T) {
 	if code := Run(t.Context(), []string{"reproduce", path}, nil, &stdout, &stderr); code != exit.Usage {
 		t.Errorf("exit code %d, want %d", code, exit.Usage)
 	}
-	for _, want := range []string{"noise", `no stage has a study "quick"`} {
+	for _, want := range []string{"noise", `there is no stage with a study "quick"`} {
 		line := regexp.MustCompile(`wrong\.yaml:\d+:\d+: [^\n]*` + regexp.QuoteMeta(want))
 		if !line.MatchString(stderr.String()) {
 			t.Errorf("nothing says where %s is wrong:\n%s", want, stderr.String())
@@ -149,7 +149,7 @@ func TestReproduceQuick(t *testing.T) {
 	if again != results {
 		t.Errorf("the second time, it says\n%s\nwant\n%s", again, results)
 	}
-	if strings.Contains(progress, "epoch 1/") || strings.Count(progress, "has ended there") != 4 {
+	if strings.Contains(progress, "epoch 1/") || strings.Count(progress, "with the same spec and has ended") != 4 {
 		t.Errorf("the second time, it trained:\n%s", progress)
 	}
 	for number, before := range figures {
@@ -197,7 +197,7 @@ func TestReproduceChecksFirst(t *testing.T) {
 	}
 	for want, args := range map[string][]string{
 		"choose another with --folder":              {"--quick", "--folder", filepath.Join(file, "paper")},
-		"the analysis needs the test images here: ": {unknown, "--folder", t.TempDir()},
+		"the analysis needs the test images on this machine: ": {unknown, "--folder", t.TempDir()},
 	} {
 		var stdout, stderr bytes.Buffer
 		args := append([]string{"reproduce", "--coordinator", address}, args...)

@@ -53,7 +53,7 @@ func estimateHere(
 	}
 	return &trellisv1.PlanStudyResponse{
 		Trials: summary.Trials, Runs: summary.Runs, Epochs: summary.Epochs, EpochsAlone: summary.EpochsAlone,
-		Forecast: bound(summary.Epochs, longestRun(points), pace, slots, basis),
+		Forecast: bound(summary.Runs, summary.Epochs, longestRun(points), pace, slots, basis),
 	}, nil
 }
 
@@ -67,10 +67,13 @@ func longestRun(points *grid.Grid) (epochs uint64) {
 
 // bound is a forecast without an interval, and thus without a confidence: the most that so many epochs take at a pace,
 // in seconds per epoch. A slot that becomes free gets the next run, so all slots are busy until the last run begins:
-// R. L. Graham, Bounds on Multiprocessing Timing Anomalies, 1969, theorem 1.
-func bound(epochs, longest uint64, pace float64, slots int, basis *trellisv1.ForecastBasis) *trellisv1.Forecast {
+// R. L. Graham, Bounds on Multiprocessing Timing Anomalies, 1969, theorem 1. Nor does it take more than as many of the longest
+// run, one after the other, as a slot gets runs.
+func bound(runs, epochs, longest uint64, pace float64, slots int, basis *trellisv1.ForecastBasis) *trellisv1.Forecast {
 	seconds := func(slots int) float64 {
-		return (float64(epochs) + float64(longest)*float64(slots-1)) / float64(slots) * pace
+		graham := (float64(epochs) + float64(longest)*float64(slots-1)) / float64(slots)
+		rounds := (runs + uint64(slots) - 1) / uint64(slots)
+		return min(graham, float64(rounds*longest)) * pace
 	}
 	certain := func(value float64) *trellisv1.Estimate {
 		return &trellisv1.Estimate{Expected: value, Low: value, High: value}

@@ -127,7 +127,7 @@ func completePlan(
 		basis.OwnCores = true
 	}
 	left := uint64(math.Ceil(f.GetEpochs().GetHigh()))
-	response.Forecast = bound(left, min(left, longestRun(points)), pace, slots, basis)
+	response.Forecast = bound(response.GetRuns()-response.GetRunsShared(), left, min(left, longestRun(points)), pace, slots, basis)
 	return response, nil
 }
 

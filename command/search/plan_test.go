@@ -18,7 +18,7 @@ func TestGoldenPlans(t *testing.T) {
 	t.Setenv("TZ", "UTC")
 	cost := func(format output.Format, out *bytes.Buffer) error {
 		return writePlan(out, format, &trellisv1.StudySpec{Name: "sample"}, &trellisv1.PlanStudyResponse{
-			Trials: 3, Runs: 2, Epochs: 300, EpochsAlone: 450, Forecast: bound(300, 200, 33.25, 8, &trellisv1.ForecastBasis{EpochTime: true}),
+			Trials: 3, Runs: 2, Epochs: 300, EpochsAlone: 450, Forecast: bound(2, 300, 200, 33.25, 8, &trellisv1.ForecastBasis{EpochTime: true}),
 		}, fake.Now)
 	}
 	plan := func(format output.Format, out *bytes.Buffer) error {
