@@ -196,7 +196,7 @@ func TestReproduceChecksFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, args := range map[string][]string{
-		"choose another with --folder":              {"--quick", "--folder", filepath.Join(file, "paper")},
+		"choose another with --folder":                         {"--quick", "--folder", filepath.Join(file, "paper")},
 		"the analysis needs the test images on this machine: ": {unknown, "--folder", t.TempDir()},
 	} {
 		var stdout, stderr bytes.Buffer
