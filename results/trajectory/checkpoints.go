@@ -71,6 +71,9 @@ func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpo
 	case trial.GetState() == lifecycle.TrialRunning:
 		return nil, fmt.Errorf("trial %d is still training, and the weights of epoch %d, its best so far, have not been saved "+
 			"yet: try again later", index, best)
+	case run.GetSharedEpochs() >= best:
+		return nil, fmt.Errorf("no weights of trial %d are kept: epoch %d was trained for study %q, which saved none there: "+
+			"submit the study under another name with --fresh, which trains it anew", index, best, run.GetSharedFrom())
 	case len(run.GetCheckpoints()) == 0:
 		return nil, fmt.Errorf("no weights of trial %d were saved: a coordinator that was started with --in-memory keeps none", index)
 	default:

@@ -48,4 +48,11 @@ func TestBestWeights(t *testing.T) {
 			t.Errorf("%s: got %v, %v; want epoch %d, %q", test.name, got, err, test.want, test.wrong)
 		}
 	}
+	// A study that took the epochs of another has not trained them itself, whatever the coordinator keeps.
+	shared := &trellisv1.Run{SharedEpochs: 10, SharedFrom: "other"}
+	_, err := BestWeights(
+		&trellisv1.Trial{Index: 3, State: lifecycle.TrialSucceeded, Epochs: 10, BestEpoch: 8}, shared)
+	if err == nil || !strings.Contains(err.Error(), `for study "other"`) || strings.Contains(err.Error(), "--in-memory") {
+		t.Errorf("of a shared run: %v", err)
+	}
 }
