@@ -74,6 +74,8 @@ type Config struct {
 	// MinFreeDisk is the share of the data directory's file system that must be free for a new study. Default:
 	// DefaultMinFreeDisk.
 	MinFreeDisk float64
+	// Limits bound what peers can make the coordinator hold. Default: see Limits.
+	Limits Limits
 
 	hooks hooks
 }
@@ -125,6 +127,9 @@ func (c Config) Validate() error {
 		return fmt.Errorf("coordinator: a share of %v of the disk can't be kept free: give 0 or more, and less than 1",
 			c.MinFreeDisk)
 	}
+	if err := c.Limits.Validate(); err != nil {
+		return fmt.Errorf("coordinator: %w", err)
+	}
 	return nil
 }
 
@@ -148,6 +153,7 @@ func (c Config) withDefaults(listener net.Listener) Config {
 	if c.Advertise == "" {
 		c.Advertise = listener.Addr().String()
 	}
+	c.Limits = c.Limits.withDefaults()
 	if c.hooks.dial == nil {
 		c.hooks.dial = dialTCP
 	}

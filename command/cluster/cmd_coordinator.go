@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -26,6 +27,8 @@ type coordinatorOptions struct {
 	durability node.DirectoryFlags
 	server     *node.ServerOptions
 	data       *node.DataOptions
+	// limits are name=value.
+	limits []string
 }
 
 func init() { cli.Register(cli.Cluster, 10, CoordinatorCommand) }
@@ -73,11 +76,16 @@ commands the addresses of all nodes, separated by commas. See: trellis cluster -
 			"data directory)")
 	flags.DurationVar(&config.CheckpointInterval, "checkpoint-interval", coordinator.DefaultCheckpointInterval,
 		"maximum time between the checkpoints of a run")
+	flags.StringSliceVar(&options.limits, "limits", nil,
+		"comma-separated limits on what clients and workers may use, as `name=value`, for example trials=10000000")
 	options.data = node.DataFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, stop := cli.Interruptible(cmd.Context())
 		defer stop()
 		config.Logger = log.NewLogger(env.Log)
+		if err := setLimits(&config.Limits, options.limits); err != nil {
+			return exit.Usagef("%w", err)
+		}
 		var err error
 		if config.Data, err = options.durability.Path(cmd); err != nil {
 			return err
@@ -118,6 +126,20 @@ func serve(
 		group.Go(func() error { return node.ServeMetrics(ctx, metricsListener, registry) })
 	}
 	return group.Wait()
+}
+
+// setLimits sets what --limits names.
+func setLimits(limits *coordinator.Limits, flags []string) error {
+	for _, flag := range flags {
+		name, value, found := strings.Cut(flag, "=")
+		if !found {
+			return fmt.Errorf("invalid argument %q for --limits: must be name=value, for example trials=10000000", flag)
+		}
+		if err := limits.Set(name, value); err != nil {
+			return fmt.Errorf("--limits: %w", err)
+		}
+	}
+	return nil
 }
 
 // announce says where the coordinator is and what it has, once it has opened its log and answers.

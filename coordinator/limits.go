@@ -1,0 +1,170 @@
+package coordinator
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"trellis/coordinator/quota"
+	"trellis/results/spelling"
+)
+
+// Limits bound what peers can make the coordinator hold, in number and in bytes. A field whose name ends in Each is the
+// share of one principal, or of one host where nobody is authenticated; the field before it is for all together. What
+// exceeds a limit is refused with RESOURCE_EXHAUSTED or, if the request alone is too large, with INVALID_ARGUMENT, and
+// the refusal names the limit. The zero value of a field stands for its default, which is in limitTable: few need
+// others.
+type Limits struct {
+	// Studies is the number of studies.
+	Studies, StudiesEach int64
+	// Trials is the number of trials in all studies. A trial takes about 1 KB of memory.
+	Trials, TrialsEach int64
+	// SpecBytes is the size of one spec. StudyBytes is the size of what is stored of one study besides its runs and
+	// trials: its spec and what each extension has changed in it. AllStudiesBytes is that of all studies.
+	SpecBytes, StudyBytes, AllStudiesBytes int64
+	// QueueBytes is the size of what workers have reported and the log does not have yet. A worker beyond its share is
+	// not read for a while.
+	QueueBytes, QueueBytesEach int64
+	// UnreadBytes is the size of streamed responses, for example of watches, that clients have not read yet.
+	UnreadBytes, UnreadBytesEach int64
+	// Uploads is the number of unfinished uploads of artifacts, and UploadBytes the size of what has arrived of them.
+	Uploads, UploadsEach         int64
+	UploadBytes, UploadBytesEach int64
+	// Connections is the number of connections from clients and workers. ConnectionsEach is that of one principal, and
+	// ConnectionsAddress that of one address.
+	Connections, ConnectionsEach, ConnectionsAddress int64
+	// CostlyRequests is how many requests that take much memory or time, such as plans, are served at the same time.
+	// Others wait.
+	CostlyRequests, CostlyRequestsEach int64
+	// RequestTime is how long a unary request may take.
+	RequestTime time.Duration
+}
+
+// limit is one of the Limits.
+type limit struct {
+	// name is how operators call it, and unit is what its value counts.
+	name, unit string
+	fallback   int64
+	field      func(*Limits) *int64
+}
+
+// limitTable has every limit with its default. Durations are in nanoseconds.
+var limitTable = []limit{
+	{"studies", "studies", 1000, func(l *Limits) *int64 { return &l.Studies }},
+	{"studies-each", "studies", 500, func(l *Limits) *int64 { return &l.StudiesEach }},
+	{"trials", "trials", 4_000_000, func(l *Limits) *int64 { return &l.Trials }},
+	{"trials-each", "trials", 2_000_000, func(l *Limits) *int64 { return &l.TrialsEach }},
+	{"spec-bytes", "bytes", 1 << 20, func(l *Limits) *int64 { return &l.SpecBytes }},
+	{"study-bytes", "bytes", 8 << 20, func(l *Limits) *int64 { return &l.StudyBytes }},
+	{"all-studies-bytes", "bytes", 256 << 20, func(l *Limits) *int64 { return &l.AllStudiesBytes }},
+	{"queue-bytes", "bytes", 64 << 20, func(l *Limits) *int64 { return &l.QueueBytes }},
+	{"queue-bytes-each", "bytes", 4 << 20, func(l *Limits) *int64 { return &l.QueueBytesEach }},
+	{"unread-bytes", "bytes", 128 << 20, func(l *Limits) *int64 { return &l.UnreadBytes }},
+	{"unread-bytes-each", "bytes", 32 << 20, func(l *Limits) *int64 { return &l.UnreadBytesEach }},
+	{"uploads", "uploads", 256, func(l *Limits) *int64 { return &l.Uploads }},
+	{"uploads-each", "uploads", 64, func(l *Limits) *int64 { return &l.UploadsEach }},
+	{"upload-bytes", "bytes", 16 << 30, func(l *Limits) *int64 { return &l.UploadBytes }},
+	{"upload-bytes-each", "bytes", 8 << 30, func(l *Limits) *int64 { return &l.UploadBytesEach }},
+	{"connections", "connections", 12_000, func(l *Limits) *int64 { return &l.Connections }},
+	{"connections-each", "connections", 2000, func(l *Limits) *int64 { return &l.ConnectionsEach }},
+	{"connections-address", "connections", 2000, func(l *Limits) *int64 { return &l.ConnectionsAddress }},
+	{"costly-requests", "requests", 4, func(l *Limits) *int64 { return &l.CostlyRequests }},
+	{"costly-requests-each", "requests", 2, func(l *Limits) *int64 { return &l.CostlyRequestsEach }},
+	{"request-time", "time", int64(time.Minute), func(l *Limits) *int64 { return (*int64)(&l.RequestTime) }},
+}
+
+// LimitNames returns the names of all limits, in the order of the fields of Limits.
+func LimitNames() []string {
+	names := make([]string, len(limitTable))
+	for i, one := range limitTable {
+		names[i] = one.name
+	}
+	return names
+}
+
+// Set sets the limit with the name. A value is a whole number, or a duration such as 90s; a size in bytes may end in
+// KiB, MiB or GiB.
+func (l *Limits) Set(name, value string) error {
+	for _, one := range limitTable {
+		if one.name != name {
+			continue
+		}
+		n, err := one.parse(value)
+		if err != nil {
+			return err
+		}
+		*one.field(l) = n
+		return nil
+	}
+	return errors.New(spelling.Unknown("limit", name, LimitNames()))
+}
+
+// units are what a size in bytes may end in.
+var units = []struct {
+	suffix string
+	bytes  int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}}
+
+func (one limit) parse(value string) (int64, error) {
+	if one.unit == "time" {
+		n, err := time.ParseDuration(value)
+		if err != nil || n <= 0 {
+			return 0, fmt.Errorf("limit %s: invalid value %q: must be a duration above 0, for example 90s", one.name,
+				value)
+		}
+		return int64(n), nil
+	}
+	number, scale := value, int64(1)
+	if one.unit == "bytes" {
+		for _, unit := range units {
+			if rest, found := strings.CutSuffix(value, unit.suffix); found {
+				number, scale = rest, unit.bytes
+			}
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n <= 0 || n > math.MaxInt64/scale {
+		return 0, fmt.Errorf("limit %s: invalid value %q: must be a number of %s above 0", one.name, value, one.unit)
+	}
+	return n * scale, nil
+}
+
+// Validate returns an error that says which limit is wrong, or nil.
+func (l Limits) Validate() error {
+	filled := l.withDefaults()
+	for _, one := range limitTable {
+		if n := *one.field(&l); n < 0 {
+			return fmt.Errorf("invalid limit %s=%d: must be above 0", one.name, n)
+		}
+	}
+	if filled.SpecBytes > filled.StudyBytes || filled.StudyBytes > maxStudyBytes {
+		return fmt.Errorf("invalid limit spec-bytes=%d with study-bytes=%d: a study's bytes must be at least a spec's, "+
+			"and at most %d", filled.SpecBytes, filled.StudyBytes, int64(maxStudyBytes))
+	}
+	return nil
+}
+
+// maxStudyBytes is the largest value of the limit study-bytes: a command that changes a study must fit into the log.
+const maxStudyBytes = 16 << 20
+
+// withDefaults fills in the limits that are left out. A share that is left out is no larger than the whole.
+func (l Limits) withDefaults() Limits {
+	whole := int64(math.MaxInt64)
+	for _, one := range limitTable {
+		field := one.field(&l)
+		share := strings.HasSuffix(one.name, quota.EachSuffix) || strings.HasSuffix(one.name, "-address")
+		if *field == 0 {
+			*field = one.fallback
+			if share {
+				*field = min(*field, whole)
+			}
+		}
+		if !share {
+			whole = *field
+		}
+	}
+	return l
+}
