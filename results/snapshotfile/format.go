@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"math"
 )
 
 const (
@@ -12,10 +13,11 @@ const (
 	// HeadSize is the size of a block's head in bytes: the length of its payload, the checksum of its payload, and the
 	// checksum of the head, 4 bytes each.
 	HeadSize = 12
-	// BlockSize is the approximate size of a block's payload in bytes. A single row may make it larger.
+	// BlockSize is the approximate size of a block's payload in bytes. A single row may make it larger: whatever the
+	// store holds is written. Version 0.1.0 refuses to read more than 64 MiB.
 	BlockSize = 64 << 10
-	// MaxBlockSize is the maximum size of a payload. Rows are much smaller: a run's losses have at most 160 kB.
-	MaxBlockSize = 64 << 20
+	// MaxBlockSize is the maximum size of a payload: that of its length in a head. No message is as large.
+	MaxBlockSize = math.MaxUint32
 	// magic is the beginning of every file.
 	magic = "trellis results\n"
 )

@@ -106,9 +106,6 @@ func (r *Reader) next() ([]byte, error) {
 		return nil, fmt.Errorf("the checksum of the head of %s is wrong: %w", where, ErrCorrupt)
 	}
 	size := int64(binary.BigEndian.Uint32(head))
-	if size > MaxBlockSize {
-		return nil, fmt.Errorf("%s has %d bytes, but at most %d are allowed: %w", where, size, MaxBlockSize, ErrCorrupt)
-	}
 	r.payload.Reset()
 	read, err := io.CopyN(&r.payload, r.r, size)
 	if read < size && errors.Is(err, io.EOF) {
