@@ -113,7 +113,8 @@ func (m stateMachine) extendStudy(
 	}
 	extension := results.Extension{
 		Indices: command.GetIndices(), NextIndices: command.GetIndices(),
-		Spec: command.GetSpec(), Settled: command.GetSettled(), MaxTrials: grid.MaxTrials,
+		Spec: command.GetSpec(), KeepDifference: command.GetKeepDifference(), Settled: command.GetSettled(),
+		MaxTrials: grid.MaxTrials,
 	}
 	// Expanding takes a while, and is useless if the store will refuse the extension.
 	if study.GetIndices() == command.GetIndices() && study.GetState() != trellisv1.StudyState_STUDY_STATE_CANCELED {

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -20,6 +21,8 @@ type Extension struct {
 	Indices, NextIndices uint64
 	// Spec replaces the study's spec. Nil: the spec stays.
 	Spec *trellisv1.StudySpec
+	// KeepDifference keeps the earlier spec as its difference from Spec, and not whole.
+	KeepDifference bool
 	// Runs and Trials are as in CreateStudy. Those that the study already has are skipped. If the study has a run with
 	// other milestones, the new milestones are added to it. New runs that are spared are not pruned.
 	Runs   []*trellisv1.Run
@@ -81,14 +84,31 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 			ErrInvalid)
 	}
 	if extension.Spec != nil {
-		study.EarlierSpecs = append(slices.Clip(study.EarlierSpecs), study.Spec)
-		study.Spec = proto.CloneOf(extension.Spec)
+		replaceSpec(study, proto.CloneOf(extension.Spec), extension.KeepDifference)
 	}
 	study.Indices, study.Settled = extension.NextIndices, extension.Settled
 	if trials == 0 {
 		return 0, nil
 	}
 	return trials, c.grow(study, g)
+}
+
+// replaceSpec gives a study its next spec, and keeps the one that it had.
+func replaceSpec(study *trellisv1.Study, spec *trellisv1.StudySpec, keepDifference bool) {
+	if keepDifference || study.SpecHistory != nil {
+		study.SpecHistory = &trellisv1.SpecHistory{Differences: append(
+			slices.Clip(study.SpecHistory.GetDifferences()), grid.Difference(study.Spec, spec))}
+	} else {
+		study.EarlierSpecs = append(slices.Clip(study.EarlierSpecs), study.Spec)
+	}
+	study.Spec = spec
+}
+
+// ExtendedSize returns how many bytes the study's row would have with a next spec, besides what changes by itself.
+func ExtendedSize(study *trellisv1.Study, spec *trellisv1.StudySpec) int {
+	extended := copyStudy(study)
+	replaceSpec(extended, spec, true)
+	return proto.Size(extended)
 }
 
 // reopen makes a study that has ended run again, and does nothing to one that has not. It returns ErrIllegalMove if

@@ -245,7 +245,7 @@ func (s *Snapshot) Studies(ws memdb.WatchSet) ([]*trellisv1.Study, error) {
 	return all[*trellisv1.Study](s.reader, ws, tableStudies, indexCreated, nil)
 }
 
-// ListStudies returns a page of the studies, oldest first. It fails with ErrInvalid if the page token is invalid.
+// ListStudies returns a page of the studies as they are shown, oldest first. It fails with ErrInvalid if the page token is invalid.
 func (s *Snapshot) ListStudies(request *trellisv1.ListStudiesRequest) (*trellisv1.ListStudiesResponse, error) {
 	after, err := listing.DecodeToken(listing.MarkStudies, request.GetPageToken())
 	if err != nil {
@@ -258,6 +258,10 @@ func (s *Snapshot) ListStudies(request *trellisv1.ListStudiesRequest) (*trellisv
 	response := &trellisv1.ListStudiesResponse{}
 	size, left := listing.PageSize(request.GetPageSize()), listing.Room(listing.MaxPageBytes)
 	for study := range studies {
+		// What is shown may be larger than what is stored.
+		if study, err = s.Presented(study); err != nil {
+			return nil, err
+		}
 		if len(response.Studies) == size || !left.Take(study) {
 			response.NextPageToken = listing.EncodeToken(listing.MarkStudies, newKey(8).number(study.CreateIndex))
 			break
@@ -274,6 +278,7 @@ func copyStudy(s *trellisv1.Study) *trellisv1.Study {
 		Progress: copyProgress(s.Progress), CreateIndex: s.CreateIndex, ModifyIndex: s.ModifyIndex,
 		Numerics: s.Numerics, Fresh: s.Fresh, EarlierSpecs: s.EarlierSpecs, Indices: s.Indices, Settled: s.Settled,
 		Forecast: s.Forecast, Pretrained: s.Pretrained, WaitingFor: s.WaitingFor,
+		SpecHistory: s.SpecHistory,
 	}
 }
 

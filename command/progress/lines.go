@@ -13,6 +13,7 @@ import (
 	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 	"trellis/results/lifecycle"
 )
 
@@ -119,7 +120,7 @@ func (v *lineView) grown(before, after *trellisv1.Study) {
 		return
 	}
 	why := ": settle adds a seed to the configurations tied with the best"
-	if len(after.GetEarlierSpecs()) > len(before.GetEarlierSpecs()) {
+	if grid.Extensions(after) > grid.Extensions(before) {
 		why = " was extended"
 	}
 	v.line("study %s%s: %s more, %d in total", after.GetName(), why,

@@ -13,7 +13,7 @@ func Differences(spec *trellisv1.StudySpec, study *trellisv1.Study) []string {
 	if resolved, err := grid.ResolveLatentDim(spec, study.GetPretrained()); err == nil {
 		spec = resolved
 	}
-	for _, earlier := range study.GetEarlierSpecs() {
+	for _, earlier := range grid.EarlierSpecs(study) {
 		if len(differences(spec, earlier)) == 0 {
 			return nil
 		}

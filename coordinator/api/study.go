@@ -82,11 +82,6 @@ func (s studyService) ListStudies(
 	if err != nil {
 		return nil, Status(err)
 	}
-	for i, study := range response.GetStudies() {
-		if response.Studies[i], err = snapshot.Presented(study); err != nil {
-			return nil, Status(err)
-		}
-	}
 	s.forecasts.OnAll(snapshot, response.GetStudies())
 	for i, study := range response.GetStudies() {
 		response.Studies[i] = s.waiting(study)

@@ -41,7 +41,9 @@ func (s studyService) ExtendStudy(
 			return nil, Status(err)
 		}
 		answer, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{
-			ExtendStudy: &trellisv1.ExtendStudyCommand{Study: name, Indices: study.GetIndices(), Spec: spec},
+			ExtendStudy: &trellisv1.ExtendStudyCommand{
+				Study: name, Indices: study.GetIndices(), Spec: spec, KeepDifference: true,
+			},
 		}})
 		if errors.Is(err, results.ErrStudyChanged) {
 			continue

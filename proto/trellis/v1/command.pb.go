@@ -313,9 +313,12 @@ type ExtendStudyCommand struct {
 	Spec   *StudySpec    `protobuf:"bytes,3,opt,name=spec,proto3" json:"spec,omitempty"`
 	Points []*Parameters `protobuf:"bytes,4,rep,name=points,proto3" json:"points,omitempty"`
 	// Nothing is left to settle: the study may end.
-	Settled       bool `protobuf:"varint,5,opt,name=settled,proto3" json:"settled,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Settled bool `protobuf:"varint,5,opt,name=settled,proto3" json:"settled,omitempty"`
+	// The study keeps its earlier spec as its difference from the new one. Unset in commands of older versions: it keeps
+	// the earlier spec whole.
+	KeepDifference bool `protobuf:"varint,6,opt,name=keep_difference,json=keepDifference,proto3" json:"keep_difference,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ExtendStudyCommand) Reset() {
@@ -379,6 +382,13 @@ func (x *ExtendStudyCommand) GetPoints() []*Parameters {
 func (x *ExtendStudyCommand) GetSettled() bool {
 	if x != nil {
 		return x.Settled
+	}
+	return false
+}
+
+func (x *ExtendStudyCommand) GetKeepDifference() bool {
+	if x != nil {
+		return x.KeepDifference
 	}
 	return false
 }
@@ -861,13 +871,14 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"\x05fresh\x18\x04 \x01(\bR\x05fresh\x122\n" +
 	"\n" +
 	"pretrained\x18\x05 \x01(\v2\x12.trellis.v1.SourceR\n" +
-	"pretrained\"\xb9\x01\n" +
+	"pretrained\"\xe2\x01\n" +
 	"\x12ExtendStudyCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x18\n" +
 	"\aindices\x18\x02 \x01(\x04R\aindices\x12)\n" +
 	"\x04spec\x18\x03 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12.\n" +
 	"\x06points\x18\x04 \x03(\v2\x16.trellis.v1.ParametersR\x06points\x12\x18\n" +
-	"\asettled\x18\x05 \x01(\bR\asettled\"A\n" +
+	"\asettled\x18\x05 \x01(\bR\asettled\x12'\n" +
+	"\x0fkeep_difference\x18\x06 \x01(\bR\x0ekeepDifference\"A\n" +
 	"\x11RetryStudyCommand\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x16\n" +
 	"\x06pruned\x18\x02 \x01(\bR\x06pruned\"Z\n" +

@@ -1449,7 +1449,8 @@ type Study struct {
 	Numerics string `protobuf:"bytes,10,opt,name=numerics,proto3" json:"numerics,omitempty"`
 	// The study uses no results of other studies: everything is trained again.
 	Fresh bool `protobuf:"varint,11,opt,name=fresh,proto3" json:"fresh,omitempty"`
-	// The specs that the study had before it was extended, oldest first.
+	// The specs that the study had before it was extended, oldest first: those that an older version has stored whole. Where
+	// the API returns a study, also those of spec_history, unless these are large.
 	EarlierSpecs []*StudySpec `protobuf:"bytes,12,rep,name=earlier_specs,json=earlierSpecs,proto3" json:"earlier_specs,omitempty"`
 	// All trials have smaller indices. The trials of an extension start with this index.
 	Indices uint64 `protobuf:"varint,13,opt,name=indices,proto3" json:"indices,omitempty"`
@@ -1461,7 +1462,9 @@ type Study struct {
 	Pretrained *Source `protobuf:"bytes,16,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
 	// What its runs wait for before any is given to a worker. Unset if nothing is missing. Not stored: the leader knows, other
 	// nodes leave it unset.
-	WaitingFor    *WaitingFor `protobuf:"bytes,17,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
+	WaitingFor *WaitingFor `protobuf:"bytes,17,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
+	// The specs that the study had before later extensions, as their differences. Unset if there are none.
+	SpecHistory   *SpecHistory `protobuf:"bytes,20,opt,name=spec_history,json=specHistory,proto3" json:"spec_history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1615,6 +1618,194 @@ func (x *Study) GetWaitingFor() *WaitingFor {
 	return nil
 }
 
+func (x *Study) GetSpecHistory() *SpecHistory {
+	if x != nil {
+		return x.SpecHistory
+	}
+	return nil
+}
+
+// SpecHistory has earlier specs of a study, oldest first, each as its difference from the next one. The last is a
+// difference from the study's spec.
+type SpecHistory struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Differences   []*SpecDifference      `protobuf:"bytes,1,rep,name=differences,proto3" json:"differences,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpecHistory) Reset() {
+	*x = SpecHistory{}
+	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpecHistory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpecHistory) ProtoMessage() {}
+
+func (x *SpecHistory) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpecHistory.ProtoReflect.Descriptor instead.
+func (*SpecHistory) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SpecHistory) GetDifferences() []*SpecDifference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+// SpecDifference takes a spec back to what it was before an extension, which adds values to axes.
+type SpecDifference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The axes that were different. All else was the same.
+	Axes []*AxisDifference `protobuf:"bytes,1,rep,name=axes,proto3" json:"axes,omitempty"`
+	// The earlier spec, if more than axes was different.
+	Whole         *StudySpec `protobuf:"bytes,2,opt,name=whole,proto3" json:"whole,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpecDifference) Reset() {
+	*x = SpecDifference{}
+	mi := &file_trellis_v1_study_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpecDifference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpecDifference) ProtoMessage() {}
+
+func (x *SpecDifference) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpecDifference.ProtoReflect.Descriptor instead.
+func (*SpecDifference) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *SpecDifference) GetAxes() []*AxisDifference {
+	if x != nil {
+		return x.Axes
+	}
+	return nil
+}
+
+func (x *SpecDifference) GetWhole() *StudySpec {
+	if x != nil {
+		return x.Whole
+	}
+	return nil
+}
+
+// AxisDifference is an axis before an extension. It had the first `count` of its values or, if that is 0, was one of the
+// others, or not there.
+type AxisDifference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Position of the grid, for an axis of a grid.
+	Grid uint32 `protobuf:"varint,1,opt,name=grid,proto3" json:"grid,omitempty"`
+	// Name of the axis's field in the grid or the spec, or the name of an axis that only the model has.
+	Axis          string       `protobuf:"bytes,2,opt,name=axis,proto3" json:"axis,omitempty"`
+	Count         uint32       `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	Integers      *IntegerAxis `protobuf:"bytes,4,opt,name=integers,proto3" json:"integers,omitempty"`
+	Numbers       *NumberAxis  `protobuf:"bytes,5,opt,name=numbers,proto3" json:"numbers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AxisDifference) Reset() {
+	*x = AxisDifference{}
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AxisDifference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AxisDifference) ProtoMessage() {}
+
+func (x *AxisDifference) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AxisDifference.ProtoReflect.Descriptor instead.
+func (*AxisDifference) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *AxisDifference) GetGrid() uint32 {
+	if x != nil {
+		return x.Grid
+	}
+	return 0
+}
+
+func (x *AxisDifference) GetAxis() string {
+	if x != nil {
+		return x.Axis
+	}
+	return ""
+}
+
+func (x *AxisDifference) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *AxisDifference) GetIntegers() *IntegerAxis {
+	if x != nil {
+		return x.Integers
+	}
+	return nil
+}
+
+func (x *AxisDifference) GetNumbers() *NumberAxis {
+	if x != nil {
+		return x.Numbers
+	}
+	return nil
+}
+
 // WaitingFor is what is missing to train a study's runs.
 type WaitingFor struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1629,7 +1820,7 @@ type WaitingFor struct {
 
 func (x *WaitingFor) Reset() {
 	*x = WaitingFor{}
-	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1641,7 +1832,7 @@ func (x *WaitingFor) String() string {
 func (*WaitingFor) ProtoMessage() {}
 
 func (x *WaitingFor) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1654,7 +1845,7 @@ func (x *WaitingFor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitingFor.ProtoReflect.Descriptor instead.
 func (*WaitingFor) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{18}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WaitingFor) GetReason() WaitingReason {
@@ -1690,7 +1881,7 @@ type Estimate struct {
 
 func (x *Estimate) Reset() {
 	*x = Estimate{}
-	mi := &file_trellis_v1_study_proto_msgTypes[19]
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1702,7 +1893,7 @@ func (x *Estimate) String() string {
 func (*Estimate) ProtoMessage() {}
 
 func (x *Estimate) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[19]
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1715,7 +1906,7 @@ func (x *Estimate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Estimate.ProtoReflect.Descriptor instead.
 func (*Estimate) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{19}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Estimate) GetExpected() float64 {
@@ -1762,7 +1953,7 @@ type Forecast struct {
 
 func (x *Forecast) Reset() {
 	*x = Forecast{}
-	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	mi := &file_trellis_v1_study_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +1965,7 @@ func (x *Forecast) String() string {
 func (*Forecast) ProtoMessage() {}
 
 func (x *Forecast) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	mi := &file_trellis_v1_study_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +1978,7 @@ func (x *Forecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast.ProtoReflect.Descriptor instead.
 func (*Forecast) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Forecast) GetEpochs() *Estimate {
@@ -1869,7 +2060,7 @@ type ForecastBasis struct {
 
 func (x *ForecastBasis) Reset() {
 	*x = ForecastBasis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +2072,7 @@ func (x *ForecastBasis) String() string {
 func (*ForecastBasis) ProtoMessage() {}
 
 func (x *ForecastBasis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +2085,7 @@ func (x *ForecastBasis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastBasis.ProtoReflect.Descriptor instead.
 func (*ForecastBasis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ForecastBasis) GetEpochs() uint64 {
@@ -2016,7 +2207,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	mi := &file_trellis_v1_study_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2028,7 +2219,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	mi := &file_trellis_v1_study_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2041,7 +2232,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{22}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Progress) GetTrials() uint64 {
@@ -2187,7 +2378,7 @@ type Forecast_Alternative struct {
 
 func (x *Forecast_Alternative) Reset() {
 	*x = Forecast_Alternative{}
-	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	mi := &file_trellis_v1_study_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2390,7 @@ func (x *Forecast_Alternative) String() string {
 func (*Forecast_Alternative) ProtoMessage() {}
 
 func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	mi := &file_trellis_v1_study_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2403,7 @@ func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast_Alternative.ProtoReflect.Descriptor instead.
 func (*Forecast_Alternative) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20, 0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{23, 0}
 }
 
 func (x *Forecast_Alternative) GetSlots() uint32 {
@@ -2246,7 +2437,7 @@ type ForecastBasis_Probe struct {
 
 func (x *ForecastBasis_Probe) Reset() {
 	*x = ForecastBasis_Probe{}
-	mi := &file_trellis_v1_study_proto_msgTypes[25]
+	mi := &file_trellis_v1_study_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2258,7 +2449,7 @@ func (x *ForecastBasis_Probe) String() string {
 func (*ForecastBasis_Probe) ProtoMessage() {}
 
 func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[25]
+	mi := &file_trellis_v1_study_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2271,7 +2462,7 @@ func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastBasis_Probe.ProtoReflect.Descriptor instead.
 func (*ForecastBasis_Probe) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21, 0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{24, 0}
 }
 
 func (x *ForecastBasis_Probe) GetTrainings() uint32 {
@@ -2465,7 +2656,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12$\n" +
 	"\binterval\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\binterval\x12#\n" +
-	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xd1\x05\n" +
+	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\x8d\x06\n" +
 	"\x05Study\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x04spec\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12,\n" +
@@ -2488,7 +2679,19 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"pretrained\x18\x10 \x01(\v2\x12.trellis.v1.SourceR\n" +
 	"pretrained\x127\n" +
 	"\vwaiting_for\x18\x11 \x01(\v2\x16.trellis.v1.WaitingForR\n" +
-	"waitingFor\"o\n" +
+	"waitingFor\x12:\n" +
+	"\fspec_history\x18\x14 \x01(\v2\x17.trellis.v1.SpecHistoryR\vspecHistory\"K\n" +
+	"\vSpecHistory\x12<\n" +
+	"\vdifferences\x18\x01 \x03(\v2\x1a.trellis.v1.SpecDifferenceR\vdifferences\"m\n" +
+	"\x0eSpecDifference\x12.\n" +
+	"\x04axes\x18\x01 \x03(\v2\x1a.trellis.v1.AxisDifferenceR\x04axes\x12+\n" +
+	"\x05whole\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x05whole\"\xb5\x01\n" +
+	"\x0eAxisDifference\x12\x12\n" +
+	"\x04grid\x18\x01 \x01(\rR\x04grid\x12\x12\n" +
+	"\x04axis\x18\x02 \x01(\tR\x04axis\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\rR\x05count\x123\n" +
+	"\bintegers\x18\x04 \x01(\v2\x17.trellis.v1.IntegerAxisR\bintegers\x120\n" +
+	"\anumbers\x18\x05 \x01(\v2\x16.trellis.v1.NumberAxisR\anumbers\"o\n" +
 	"\n" +
 	"WaitingFor\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.trellis.v1.WaitingReasonR\x06reason\x12\x14\n" +
@@ -2587,7 +2790,7 @@ func file_trellis_v1_study_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_study_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_trellis_v1_study_proto_goTypes = []any{
 	(StudyState)(0),               // 0: trellis.v1.StudyState
 	(WaitingReason)(0),            // 1: trellis.v1.WaitingReason
@@ -2609,18 +2812,21 @@ var file_trellis_v1_study_proto_goTypes = []any{
 	(*SuccessiveHalving)(nil),     // 17: trellis.v1.SuccessiveHalving
 	(*MedianStopping)(nil),        // 18: trellis.v1.MedianStopping
 	(*Study)(nil),                 // 19: trellis.v1.Study
-	(*WaitingFor)(nil),            // 20: trellis.v1.WaitingFor
-	(*Estimate)(nil),              // 21: trellis.v1.Estimate
-	(*Forecast)(nil),              // 22: trellis.v1.Forecast
-	(*ForecastBasis)(nil),         // 23: trellis.v1.ForecastBasis
-	(*Progress)(nil),              // 24: trellis.v1.Progress
-	nil,                           // 25: trellis.v1.Grid.AxesEntry
-	(*Forecast_Alternative)(nil),  // 26: trellis.v1.Forecast.Alternative
-	(*ForecastBasis_Probe)(nil),   // 27: trellis.v1.ForecastBasis.Probe
-	(*Parameters)(nil),            // 28: trellis.v1.Parameters
-	(*durationpb.Duration)(nil),   // 29: google.protobuf.Duration
-	(*DataSet)(nil),               // 30: trellis.v1.DataSet
-	(*timestamppb.Timestamp)(nil), // 31: google.protobuf.Timestamp
+	(*SpecHistory)(nil),           // 20: trellis.v1.SpecHistory
+	(*SpecDifference)(nil),        // 21: trellis.v1.SpecDifference
+	(*AxisDifference)(nil),        // 22: trellis.v1.AxisDifference
+	(*WaitingFor)(nil),            // 23: trellis.v1.WaitingFor
+	(*Estimate)(nil),              // 24: trellis.v1.Estimate
+	(*Forecast)(nil),              // 25: trellis.v1.Forecast
+	(*ForecastBasis)(nil),         // 26: trellis.v1.ForecastBasis
+	(*Progress)(nil),              // 27: trellis.v1.Progress
+	nil,                           // 28: trellis.v1.Grid.AxesEntry
+	(*Forecast_Alternative)(nil),  // 29: trellis.v1.Forecast.Alternative
+	(*ForecastBasis_Probe)(nil),   // 30: trellis.v1.ForecastBasis.Probe
+	(*Parameters)(nil),            // 31: trellis.v1.Parameters
+	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
+	(*DataSet)(nil),               // 33: trellis.v1.DataSet
+	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
 }
 var file_trellis_v1_study_proto_depIdxs = []int32{
 	3,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
@@ -2636,41 +2842,47 @@ var file_trellis_v1_study_proto_depIdxs = []int32{
 	10, // 10: trellis.v1.Grid.learning_rate:type_name -> trellis.v1.NumberAxis
 	10, // 11: trellis.v1.Grid.weight_decay:type_name -> trellis.v1.NumberAxis
 	9,  // 12: trellis.v1.Grid.max_epochs:type_name -> trellis.v1.IntegerAxis
-	25, // 13: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
+	28, // 13: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
 	5,  // 14: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
 	6,  // 15: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
-	28, // 16: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
+	31, // 16: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
 	11, // 17: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
 	11, // 18: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
 	11, // 19: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
 	11, // 20: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
 	11, // 21: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
 	11, // 22: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
-	29, // 23: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
+	32, // 23: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
 	17, // 24: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
 	18, // 25: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
 	2,  // 26: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
 	0,  // 27: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
-	30, // 28: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
-	31, // 29: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
-	31, // 30: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
-	24, // 31: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
+	33, // 28: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
+	34, // 29: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
+	34, // 30: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
+	27, // 31: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
 	2,  // 32: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
-	22, // 33: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
+	25, // 33: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
 	8,  // 34: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
-	20, // 35: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
-	1,  // 36: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
-	21, // 37: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	21, // 38: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	26, // 39: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	23, // 40: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	27, // 41: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	10, // 42: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	43, // [43:43] is the sub-list for method output_type
-	43, // [43:43] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	23, // 35: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
+	20, // 36: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
+	21, // 37: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
+	22, // 38: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
+	2,  // 39: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
+	9,  // 40: trellis.v1.AxisDifference.integers:type_name -> trellis.v1.IntegerAxis
+	10, // 41: trellis.v1.AxisDifference.numbers:type_name -> trellis.v1.NumberAxis
+	1,  // 42: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
+	24, // 43: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	24, // 44: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	29, // 45: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	26, // 46: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	30, // 47: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	10, // 48: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }
@@ -2692,7 +2904,7 @@ func file_trellis_v1_study_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_study_proto_rawDesc), len(file_trellis_v1_study_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   26,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
