@@ -43,6 +43,7 @@ var testModels = grid.Models{
 type harness struct {
 	*testing.T
 	*Coordinator
+	conn     *grpc.ClientConn
 	studies  trellisv1.StudyServiceClient
 	trials   trellisv1.TrialServiceClient
 	dataSets trellisv1.DataSetServiceClient
@@ -181,7 +182,7 @@ func serve(t *testing.T, config Config, test func(*harness)) {
 		// Clients outlive the coordinator, so that they see how it ends.
 		client, endClient := context.WithCancel(context.Background())
 		h := &harness{
-			T: t, Coordinator: coordinator, log: log, ctx: client, stop: stop, missing: missing, damage: damage,
+			T: t, Coordinator: coordinator, conn: conn, log: log, ctx: client, stop: stop, missing: missing, damage: damage,
 			studies:  trellisv1.NewStudyServiceClient(conn),
 			trials:   trellisv1.NewTrialServiceClient(conn),
 			dataSets: trellisv1.NewDataSetServiceClient(conn),

@@ -34,10 +34,14 @@ type Limits struct {
 	Uploads, UploadsEach         int64
 	UploadBytes, UploadBytesEach int64
 	// Connections is the number of connections from clients and workers. ConnectionsEach is that of one principal, and
-	// ConnectionsAddress that of one address.
+	// ConnectionsAddress that of one address. What the process may have open lowers them: see connectionLimits.
 	Connections, ConnectionsEach, ConnectionsAddress int64
-	// CostlyRequests is how many requests that take much memory or time, such as plans, are served at the same time.
-	// Others wait.
+	// Calls is the number of calls that are being served or wait, sessions, watches and transfers included.
+	Calls, CallsEach int64
+	// Sessions is the number of workers that are connected.
+	Sessions, SessionsEach int64
+	// CostlyRequests is how many requests that take much memory or time, such as reports, are served at the same time,
+	// and at most as many as leave half of the cores to everything else. Others wait.
 	CostlyRequests, CostlyRequestsEach int64
 	// RequestTime is how long a unary request may take.
 	RequestTime time.Duration
@@ -71,6 +75,10 @@ var limitTable = []limit{
 	{"connections", "connections", 12_000, func(l *Limits) *int64 { return &l.Connections }},
 	{"connections-each", "connections", 2000, func(l *Limits) *int64 { return &l.ConnectionsEach }},
 	{"connections-address", "connections", 2000, func(l *Limits) *int64 { return &l.ConnectionsAddress }},
+	{"calls", "calls", 40_000, func(l *Limits) *int64 { return &l.Calls }},
+	{"calls-each", "calls", 20_000, func(l *Limits) *int64 { return &l.CallsEach }},
+	{"sessions", "sessions", 10_000, func(l *Limits) *int64 { return &l.Sessions }},
+	{"sessions-each", "sessions", 5000, func(l *Limits) *int64 { return &l.SessionsEach }},
 	{"costly-requests", "requests", 4, func(l *Limits) *int64 { return &l.CostlyRequests }},
 	{"costly-requests-each", "requests", 2, func(l *Limits) *int64 { return &l.CostlyRequestsEach }},
 	{"request-time", "time", int64(time.Minute), func(l *Limits) *int64 { return (*int64)(&l.RequestTime) }},

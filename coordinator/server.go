@@ -15,13 +15,11 @@ import (
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
-	"trellis/coordinator/access"
 	"trellis/coordinator/api"
 	"trellis/coordinator/forecast"
 )
@@ -57,31 +55,34 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		c.logger.Log(ctx, slog.LevelDebug, message, fields...)
 	})
 	finished := logging.WithLogOnEvents(logging.FinishCall)
-	transport := insecure.NewCredentials()
-	if c.certificates != nil {
-		transport = access.ServerCredentials()
-	}
+	limits := newCallLimits(c.config.Limits)
 	server := grpc.NewServer(
-		grpc.Creds(transport),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ReadBufferSize(readBuffer),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: clientPings, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: serverPings, Timeout: serverPings}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: serverPings, Timeout: serverPings, MaxConnectionIdle: idleTimeout,
+		}),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.InTapHandle(limits.tap),
 		grpc.ChainUnaryInterceptor(
 			c.metrics.server.UnaryServerInterceptor(),
 			logging.UnaryServerInterceptor(calls, finished),
 			recovery.UnaryServerInterceptor(recovered),
 			c.routeUnary,
 			validate.UnaryServerInterceptor(wordedValidator{validator}),
+			limits.admitUnary,
 		),
 		grpc.ChainStreamInterceptor(
 			c.metrics.server.StreamServerInterceptor(),
 			logging.StreamServerInterceptor(calls, finished),
 			recovery.StreamServerInterceptor(recovered),
+			limits.paceStream,
 			c.routeStream,
 			validate.StreamServerInterceptor(wordedValidator{validator}),
+			limits.admitStream,
 		),
 	)
 	api.Register(server, api.Config{

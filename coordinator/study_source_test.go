@@ -27,7 +27,9 @@ var pretrainedModels = []*trellisv1.Model{
 // servePretrained runs the test with a coordinator that knows the models and keeps artifacts in memory.
 func servePretrained(t *testing.T, test func(*harness, *artifacttest.Store)) {
 	t.Helper()
-	serve(t, Config{Models: pretrainedModels}, func(h *harness) {
+	// The collector's rounds come in between calls, and in one test during one.
+	limits := Limits{RequestTime: 24 * time.Hour}
+	serve(t, Config{Models: pretrainedModels, Limits: limits}, func(h *harness) {
 		store := artifacttest.New()
 		synctest.Wait()
 		h.artifacts.Use(store, nil)

@@ -50,9 +50,7 @@ type Config struct {
 	Version string
 	// Logger logs what an operator wants to know. Default: slog.Default.
 	Logger *slog.Logger
-	// Credentials say how the coordinator is known, and how it knows the worker.
-	Credentials dial.Credentials
-	// DialOptions are added to the worker's own.
+	// DialOptions are added to the worker's own, which connect without TLS.
 	DialOptions []grpc.DialOption
 	// Registerer receives the worker's metrics. It must not have another worker's metrics with the same labels.
 	// Default: none.
@@ -80,9 +78,6 @@ func (c Config) Validate() error {
 		if _, err := dial.Nodes(c.Coordinator); err != nil {
 			errs = append(errs, fmt.Errorf("coordinator: %w", err))
 		}
-	}
-	if err := c.Credentials.Validate(); err != nil {
-		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -37,15 +36,9 @@ func TestListen(t *testing.T) {
 		{"bad port", "127.0.0.1:99999", false, "cannot listen on 127.0.0.1:99999 (--listen)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var err error
-			if !test.insecure {
-				err = checkLoopback(t.Context(), "listen", test.address, "add --insecure")
-			}
+			listener, err := Listen(t.Context(), "listen", test.address, test.insecure)
 			if err == nil {
-				var listener net.Listener
-				if listener, err = listen(t.Context(), "listen", test.address); err == nil {
-					defer listener.Close()
-				}
+				defer listener.Close()
 			}
 			if test.want == "" && err != nil || test.want != "" &&
 				(err == nil || !strings.Contains(err.Error(), test.want)) {
@@ -57,7 +50,7 @@ func TestListen(t *testing.T) {
 
 func TestServeMetrics(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	listener, err := listen(ctx, "metrics", "127.0.0.1:0")
+	listener, err := Listen(ctx, "metrics", "127.0.0.1:0", false)
 	if err != nil {
 		t.Fatal(err)
 	}

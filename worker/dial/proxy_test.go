@@ -71,10 +71,7 @@ func connectElsewhere(t *testing.T, who string) {
 		var conn *grpc.ClientConn
 		var err error
 		if who == ours {
-			var made *Conn
-			if made, err = NewClient(address, InTurn, Credentials{Insecure: true}); err == nil {
-				conn = made.ClientConn
-			}
+			conn, err = NewClient(address, InTurn)
 		} else {
 			conn, err = grpc.NewClient("passthrough:///"+elsewhere, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		}
@@ -116,7 +113,7 @@ func TestUnixSocket(t *testing.T) {
 		<-served
 	}()
 	for _, address := range []string{"unix:" + dir + "/socket", "unix://" + dir + "/socket", "unix:socket"} {
-		conn, err := NewClient(address, First, Credentials{Insecure: true})
+		conn, err := NewClient(address, First)
 		if err != nil {
 			t.Fatal(err)
 		}

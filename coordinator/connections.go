@@ -1,0 +1,324 @@
+package coordinator
+
+import (
+	"log/slog"
+	"math"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// maxReserve and reserveShare bound the descriptors that connections leave to the log, its snapshots, artifacts and
+	// connections to other nodes: the smaller of the two, in descriptors and as a share of the process's limit.
+	maxReserve   = 1024
+	reserveShare = 4
+	// hostShare says that one host may have at most this share of all connections, where the process's limit lowers
+	// them.
+	hostShare = 2
+	// maxNodeConnections bounds the connections of other nodes that are above a limit.
+	maxNodeConnections = 64
+	// maxRefusing bounds the connections above a limit that are open just to be told so, from all hosts and from one.
+	// Others are closed at once. They use descriptors of the reserve.
+	maxRefusing        = 32
+	maxRefusingPerHost = 8
+	// refusalTime is how long a connection above a limit is open, to be told so.
+	refusalTime = 2 * time.Second
+	// refusalLogInterval is the shortest time between two log entries about refused connections.
+	refusalLogInterval = 10 * time.Second
+	// handshakeTimeout is how long a connection may take for everything that comes before its first call.
+	handshakeTimeout = 10 * time.Second
+	// idleTimeout is how long a connection may be open without a call. A session, a watch and a transfer are calls.
+	idleTimeout = 5 * time.Minute
+)
+
+// connectionLimits bounds a listener's connections.
+type connectionLimits struct {
+	// all, host and principal are how many connections there may be, in all, from one host and of one principal.
+	all, host, principal int
+	// descriptors is how many descriptors the whole process may have open when a connection is accepted. Zero: any
+	// number.
+	descriptors int
+}
+
+// newConnectionLimits returns the limits for a process that may have so many descriptors open.
+func newConnectionLimits(limits Limits, descriptors uint64) connectionLimits {
+	l := connectionLimits{
+		all: int(limits.Connections), host: int(limits.ConnectionsAddress), principal: int(limits.ConnectionsEach),
+	}
+	if descriptors < math.MaxInt32 {
+		l.descriptors = int(descriptors) - min(maxReserve, int(descriptors)/reserveShare)
+		l.all = min(l.all, l.descriptors)
+		l.host = min(l.host, max(1, l.descriptors/hostShare))
+	}
+	return l
+}
+
+// maxDescriptors is how many descriptors this process may have open. Go's runtime has raised the limit as far as it
+// could.
+func maxDescriptors() uint64 {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return math.MaxInt32
+	}
+	return limit.Cur
+}
+
+// connections is a listener that bounds the connections that are open at the same time, in all and from one host, and
+// leaves descriptors to the rest of the process. So no number of connections keeps the log from opening its files.
+//
+// A connection above a limit is either closed at once or, if there are few of them, open for a moment: its calls are
+// refused with the limit's name, by refusalOf.
+type connections struct {
+	net.Listener
+	limits connectionLimits
+	logger *slog.Logger
+
+	mu   sync.Mutex
+	open map[string]int
+	all  int
+	// claimed counts the connections by the principals that use them.
+	claimed map[string]int
+	// nodes counts the connections of other nodes above a limit. They are among all.
+	nodes int
+	// refusing counts the connections above a limit that are open, by host.
+	refusing    map[string]int
+	allRefusing int
+	// refused counts the connections above a limit since logged, when the log last said so.
+	refused uint64
+	logged  time.Time
+}
+
+func newConnections(listener net.Listener, limits connectionLimits, logger *slog.Logger) *connections {
+	return &connections{
+		Listener: listener, limits: limits, logger: logger,
+		open: map[string]int{}, claimed: map[string]int{}, refusing: map[string]int{},
+	}
+}
+
+// Accept returns the next connection that is not closed at once.
+func (c *connections) Accept() (net.Conn, error) {
+	for {
+		conn, err := c.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if counted := c.count(conn); counted != nil {
+			return counted, nil
+		}
+		conn.Close()
+	}
+}
+
+// count admits a connection, or returns one that will be refused, or nil if it must be closed at once.
+func (c *connections) count(conn net.Conn) net.Conn {
+	host := hostOf(conn.RemoteAddr())
+	used := descriptorsIn(conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var refusal error
+	switch {
+	case c.open[host] >= c.limits.host:
+		refusal = status.Errorf(codes.ResourceExhausted, "this coordinator already has %d connections from %s, and "+
+			"another would exceed the limit connections-address=%d: close some, or retry later", c.open[host], host,
+			c.limits.host)
+	case c.all >= c.limits.all:
+		refusal = status.Errorf(codes.ResourceExhausted, "this coordinator already has %d connections, and another "+
+			"would exceed the limit connections=%d: retry later", c.all, c.limits.all)
+	case c.limits.descriptors > 0 && used > c.limits.descriptors:
+		refusal = status.Errorf(codes.ResourceExhausted, "this coordinator already has %d files and connections open, "+
+			"and keeps the rest of its limit (ulimit -n) for its log: retry later", used)
+	}
+	if refusal == nil {
+		c.open[host]++
+		c.all++
+		return &connection{Conn: conn, from: c, host: host}
+	}
+	c.refused++
+	if now := time.Now(); now.Sub(c.logged) >= refusalLogInterval {
+		c.logger.Warn("refused connections", "connections", c.refused, "last_from", host, "open", c.all,
+			"error", status.Convert(refusal).Message())
+		c.refused, c.logged = 0, now
+	}
+	if c.allRefusing >= maxRefusing || c.refusing[host] >= maxRefusingPerHost {
+		return nil
+	}
+	c.refusing[host]++
+	c.allRefusing++
+	refused := &connection{Conn: conn, from: c, host: host, refusal: refusal}
+	refused.expiry = time.AfterFunc(refusalTime, func() { refused.Close() })
+	return refused
+}
+
+// release forgets a connection that is closed.
+func (c *connections) release(conn *connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for who := range conn.claimed {
+		decrease(c.claimed, who)
+	}
+	switch {
+	case conn.refusal != nil:
+		c.allRefusing--
+		decrease(c.refusing, conn.host)
+	default:
+		c.all--
+		decrease(c.open, conn.host)
+		if conn.node {
+			c.nodes--
+		}
+	}
+	conn.closed = true
+}
+
+func decrease(counts map[string]int, key string) {
+	if counts[key]--; counts[key] == 0 {
+		delete(counts, key)
+	}
+}
+
+// connection is one that is counted until it is closed.
+type connection struct {
+	net.Conn
+	from *connections
+	host string
+	once sync.Once
+
+	// from.mu guards the fields below. refusal is what calls are answered, and expiry closes the connection. Both are
+	// nil if it is within the limits.
+	refusal error
+	expiry  *time.Timer
+	// node says that it is a node's, above a limit.
+	node bool
+	// claimed has the principals that use the connection.
+	claimed map[string]bool
+	closed  bool
+}
+
+// Close closes the connection.
+func (c *connection) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() {
+		if c.expiry != nil {
+			c.expiry.Stop()
+		}
+		c.from.release(c)
+	})
+	return err
+}
+
+// RemoteAddr is the peer's address, by which calls find their connection: see connectionOf.
+func (c *connection) RemoteAddr() net.Addr {
+	return connectionAddr{Addr: c.Conn.RemoteAddr(), connection: c}
+}
+
+// connectionAddr is the address of a peer, and the connection from there.
+type connectionAddr struct {
+	net.Addr
+	connection *connection
+}
+
+// connectionOf is the connection from the peer, or nil if its connections are not counted.
+func connectionOf(peer net.Addr) *connection {
+	from, _ := peer.(connectionAddr)
+	return from.connection
+}
+
+// refused is what calls on the connection are answered if it is above a limit.
+func (c *connection) refused() error {
+	if c == nil {
+		return nil
+	}
+	c.from.mu.Lock()
+	defer c.from.mu.Unlock()
+	return c.refusal
+}
+
+// keepNode keeps the connection even if it is above a limit, because it is another node's: without them, a flood of
+// clients would end the leader's term.
+func (c *connection) keepNode() {
+	if c == nil {
+		return
+	}
+	c.from.mu.Lock()
+	defer c.from.mu.Unlock()
+	if c.refusal == nil || c.closed || c.from.nodes >= maxNodeConnections || !c.expiry.Stop() {
+		return
+	}
+	c.from.allRefusing--
+	decrease(c.from.refusing, c.host)
+	c.refusal, c.node = nil, true
+	c.from.nodes++
+	c.from.all++
+	c.from.open[c.host]++
+}
+
+// claim counts the connection as the principal's.
+func (c *connection) claim(principal string) error {
+	if c == nil {
+		return nil
+	}
+	c.from.mu.Lock()
+	defer c.from.mu.Unlock()
+	if c.closed || c.claimed[principal] {
+		return nil
+	}
+	if held, limit := c.from.claimed[principal], c.from.limits.principal; held >= limit {
+		return status.Errorf(codes.ResourceExhausted, "you already have %d connections, and another would exceed the "+
+			"limit connections-each=%d: close some, or retry later", held, limit)
+	}
+	if c.claimed == nil {
+		c.claimed = map[string]bool{}
+	}
+	c.claimed[principal] = true
+	c.from.claimed[principal]++
+	return nil
+}
+
+// hostOf is what the limits of one host count by: the IPv4 address, or the network that an IPv6 host has to itself.
+func hostOf(address net.Addr) string {
+	if address == nil {
+		return ""
+	}
+	host, _, err := net.SplitHostPort(address.String())
+	if err != nil {
+		return address.String()
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return host
+	}
+	ip = ip.Unmap().WithZone("")
+	if ip.Is4() || ip.IsLoopback() {
+		return ip.String()
+	}
+	network, err := ip.Prefix(64)
+	if err != nil {
+		return host
+	}
+	return network.String()
+}
+
+// descriptorsIn is how many descriptors this process has open at least. The kernel gives a connection the lowest free
+// number, so all numbers below are taken. It returns 0 for a connection without a descriptor.
+func descriptorsIn(conn net.Conn) int {
+	raw, ok := conn.(syscall.Conn)
+	if !ok {
+		return 0
+	}
+	control, err := raw.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	used := 0
+	if err := control.Control(func(number uintptr) { used = int(number) + 1 }); err != nil {
+		return 0
+	}
+	return used
+}

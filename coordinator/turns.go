@@ -1,0 +1,163 @@
+package coordinator
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"trellis/coordinator/quota"
+)
+
+// turnRetry is how long a caller whose request found the queue full should wait before it retries.
+const turnRetry = time.Second
+
+// turns lets a bounded number of costly requests run at the same time. Others wait in a queue, which is bounded too. A
+// caller's requests are served in their order. Callers take turns, so that one with many requests does not hold up
+// another with few.
+type turns struct {
+	// what names the requests in refusals, and limit the limit.
+	what, limit string
+	// running is how many requests may run at the same time, and runningEach how many of one caller.
+	running, runningEach int
+	// queue is how many requests may wait, and queueEach how many of one caller.
+	queue, queueEach int
+
+	mu sync.Mutex
+	// active counts the requests that run.
+	active  int
+	waiting int
+	callers map[string]*caller
+	// order has the callers with waiting requests. The first is served next, and then moves to the end.
+	order []*caller
+}
+
+// caller has one caller's requests.
+type caller struct {
+	active  int
+	waiting []chan struct{}
+}
+
+// take waits for a turn, until ctx is done. The caller must call release when the request has ended.
+func (t *turns) take(ctx context.Context, who string) (release func(), err error) {
+	t.mu.Lock()
+	if t.callers == nil {
+		t.callers = map[string]*caller{}
+	}
+	its := t.callers[who]
+	if its == nil {
+		its = &caller{}
+		t.callers[who] = its
+	}
+	if t.active < t.running && its.active < t.runningEach && len(its.waiting) == 0 {
+		t.start(its)
+		t.mu.Unlock()
+		return func() { t.end(who, its) }, nil
+	}
+	if t.waiting >= t.queue || len(its.waiting) >= t.queueEach {
+		err := t.full(its)
+		t.forget(who, its)
+		t.mu.Unlock()
+		return nil, err
+	}
+	turn := make(chan struct{})
+	if its.waiting = append(its.waiting, turn); len(its.waiting) == 1 {
+		t.order = append(t.order, its)
+	}
+	t.waiting++
+	t.mu.Unlock()
+	select {
+	case <-turn:
+		return func() { t.end(who, its) }, nil
+	case <-ctx.Done():
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	select {
+	case <-turn: // It came at the same moment.
+		t.stop(who, its)
+	default:
+		t.leave(who, its, turn)
+	}
+	return nil, status.FromContextError(ctx.Err()).Err()
+}
+
+// start counts a request that runs. The caller of this method, and of those below, holds mu.
+func (t *turns) start(its *caller) {
+	t.active++
+	its.active++
+}
+
+func (t *turns) end(who string, its *caller) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stop(who, its)
+}
+
+// stop ends a request's turn, and starts those that may run now.
+func (t *turns) stop(who string, its *caller) {
+	t.active--
+	its.active--
+	for i := 0; i < len(t.order) && t.active < t.running; {
+		next := t.order[i]
+		if next.active >= t.runningEach {
+			i++
+			continue
+		}
+		t.order = append(t.order[:i], t.order[i+1:]...)
+		close(next.waiting[0])
+		if next.waiting = next.waiting[1:]; len(next.waiting) > 0 {
+			t.order = append(t.order, next)
+		}
+		t.waiting--
+		t.start(next)
+	}
+	t.forget(who, its)
+}
+
+// leave takes a request out of the queue.
+func (t *turns) leave(who string, its *caller, turn chan struct{}) {
+	for i, other := range its.waiting {
+		if other == turn {
+			its.waiting = append(its.waiting[:i], its.waiting[i+1:]...)
+			break
+		}
+	}
+	t.waiting--
+	if len(its.waiting) == 0 {
+		for i, other := range t.order {
+			if other == its {
+				t.order = append(t.order[:i], t.order[i+1:]...)
+				break
+			}
+		}
+	}
+	t.forget(who, its)
+}
+
+// forget drops a caller without requests.
+func (t *turns) forget(who string, its *caller) {
+	if its.active == 0 && len(its.waiting) == 0 {
+		delete(t.callers, who)
+	}
+}
+
+// full tells a client which limit its request has met, and when to retry.
+func (t *turns) full(its *caller) error {
+	each, whose, running, waiting := "", "this coordinator serves", t.running, t.waiting
+	if t.waiting < t.queue || t.queue == 0 && t.active < t.running {
+		each, whose, running, waiting = quota.EachSuffix, "for one caller, this coordinator serves", t.runningEach,
+			len(its.waiting)
+	}
+	answer := status.Newf(codes.ResourceExhausted, "%s at most %d %s at a time (limit %s%s), and %d more are waiting, "+
+		"the maximum: retry later", whose, running, t.what, t.limit, each, waiting)
+	detailed, err := answer.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(turnRetry)})
+	if err != nil {
+		return answer.Err()
+	}
+	return detailed.Err()
+}

@@ -1,0 +1,98 @@
+package coordinator
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc/codes"
+)
+
+func TestTurnsAreBoundedAndShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := &turns{
+			what: "reports", limit: "costly-requests", running: 2, runningEach: 1, queue: 5, queueEach: 3,
+		}
+		var order []string
+		begun := make(chan struct{})
+		request := func(who string) {
+			go func() {
+				release, err := turns.take(t.Context(), who)
+				if err != nil {
+					t.Errorf("%s: %v", who, err)
+					return
+				}
+				order = append(order, who)
+				begun <- struct{}{}
+				<-time.After(time.Second) // The clock is synctest's.
+				release()
+			}()
+			synctest.Wait()
+		}
+		for range 4 {
+			request("many")
+		}
+		_, err := turns.take(t.Context(), "many")
+		wantCode(t, err, codes.ResourceExhausted,
+			"for one caller, this coordinator serves at most 1 reports at a time (limit costly-requests-each), and 3 more")
+		request("few")
+		request("few")
+		request("one")
+		_, err = turns.take(t.Context(), "other")
+		wantCode(t, err, codes.ResourceExhausted,
+			"this coordinator serves at most 2 reports at a time (limit costly-requests), and 5 more are waiting")
+		for range 7 {
+			<-begun
+		}
+		// Each caller has one turn at a time, and those with few requests don't wait for those with many.
+		want := []string{"many", "few", "one", "many", "few", "many", "many"}
+		for _, who := range []string{"one", "few"} {
+			if last := lastOf(order, who); last > 4 {
+				t.Errorf("the turns are %v: %s had its last as late as %d, want about %v", order, who, last, want)
+			}
+		}
+		synctest.Wait()
+		<-time.After(time.Minute)
+		if turns.active != 0 || turns.waiting != 0 || len(turns.callers) != 0 || len(turns.order) != 0 {
+			t.Errorf("%d run and %d wait of %v after all have ended", turns.active, turns.waiting, turns.callers)
+		}
+	})
+}
+
+func lastOf(order []string, who string) (last int) {
+	for i, other := range order {
+		if other == who {
+			last = i
+		}
+	}
+	return last
+}
+
+func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		turns := &turns{running: 1, runningEach: 1, queue: 2, queueEach: 2}
+		release, err := turns.take(t.Context(), "first")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for _, who := range []string{"first", "second"} {
+			go func() {
+				_, err := turns.take(ctx, who)
+				wantCode(t, err, codes.DeadlineExceeded, "")
+			}()
+		}
+		<-time.After(2 * time.Second) // The clock is synctest's.
+		synctest.Wait()
+		if turns.waiting != 0 || len(turns.order) != 0 || len(turns.callers) != 1 {
+			t.Errorf("%d wait of %v", turns.waiting, turns.callers)
+		}
+		release()
+		if release, err = turns.take(t.Context(), "third"); err != nil {
+			t.Fatal(err)
+		}
+		release()
+	})
+}
