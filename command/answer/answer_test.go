@@ -27,7 +27,7 @@ func TestGoldenVerdicts(t *testing.T) {
 	early := sampleVerdict(0, false, wait)
 	early.Study.State = trellisv1.StudyState_STUDY_STATE_RUNNING
 	diverged := sampleVerdict(0, true, nil)
-	diverged.Verdict.Best.Mean, diverged.Verdict.Best.Interval = proto.Float64(math.NaN()), nil
+	diverged.Verdict.Best = nil
 	allDiverged := sampleBest()
 	allDiverged.Trial.State, allDiverged.Trial.Objective = trellisv1.TrialState_TRIAL_STATE_DIVERGED, proto.Float64(math.NaN())
 	allDiverged.Trial.BestEpoch, allDiverged.RunnerUp = 0, nil
@@ -243,7 +243,7 @@ func TestGoldenOutput(t *testing.T) {
 		for i, trial := range fake.NoisyTrials() {
 			trial.Parameters.Seed = 0
 			if err := list.Add(&trellisv1.Configuration{
-				Rank:       uint64(i + 1),
+				Rank:       proto.Uint64(uint64(i + 1)),
 				Parameters: trial.Parameters,
 			}); err != nil {
 				return err

@@ -14,7 +14,7 @@ import (
 
 // WriteBest writes the winner for people: as a configuration if it has been repeated, else as a trial.
 func WriteBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
-	if best.GetTrial().GetState() == trellisv1.TrialState_TRIAL_STATE_DIVERGED {
+	if hasDiverged(best) {
 		return writeDiverged(out, best.GetStudy())
 	}
 	if best.GetVerdict().GetSeeds() > 1 {

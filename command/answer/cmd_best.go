@@ -44,6 +44,9 @@ With one seed, a difference may be chance. The best trial is then the one with t
 			if err != nil {
 				return err
 			}
+			if hasDiverged(best) {
+				return errDiverged(best.GetStudy())
+			}
 			switch *format {
 			case output.Table:
 				return WriteBest(env.Out, best)

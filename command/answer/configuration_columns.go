@@ -31,14 +31,12 @@ func withMeanMetrics(
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(known)) {
-			write := func(number func(float64) string) func(configuration) string {
-				return func(c configuration) string {
-					return output.Optional(describe.MetricIn(its.get(c), name), number)
-				}
-			}
+			value := func(c configuration) *float64 { return describe.MetricIn(its.get(c), name) }
 			columns = append(columns, output.Column[configuration]{
 				Name:  its.prefix + name + "_mean",
-				Plain: write(output.PlainNumber), Short: write(output.ShortLoss), Yield: output.Yield{Spare: 4},
+				Plain: func(c configuration) string { return output.Optional(value(c), output.PlainNumber) },
+				Short: func(c configuration) string { return shortUnlessDiverged(value(c)) },
+				Yield: output.Yield{Spare: 4},
 			})
 		}
 	}
@@ -49,7 +47,12 @@ type configuration = *trellisv1.Configuration
 
 // configurationColumns have all axes but the seed, which repeats a configuration.
 var configurationColumns = slices.Concat([]output.Column[configuration]{
-	output.Both("rank", func(c configuration) string { return strconv.FormatUint(c.GetRank(), 10) }),
+	output.Both("rank", func(c configuration) string {
+		if c.Rank == nil {
+			return ""
+		}
+		return strconv.FormatUint(c.GetRank(), 10)
+	}),
 }, describe.ParameterColumns(
 	grid.CommonAxes[:grid.Seed], (*trellisv1.Configuration).GetParameters,
 ), []output.Column[configuration]{
@@ -90,7 +93,7 @@ var configurationColumns = slices.Concat([]output.Column[configuration]{
 		Name: "test_mean", Plain: func(c configuration) string {
 			return output.Optional(c.TestMean, output.PlainNumber)
 		},
-		Short: func(c configuration) string { return output.Optional(c.TestMean, output.ShortLoss) },
+		Short: func(c configuration) string { return shortUnlessDiverged(c.TestMean) },
 		Yield: output.Yield{Spare: 3},
 	},
 })
@@ -127,6 +130,14 @@ func objectivesOf(c configuration) string {
 		objectives[i] = repetition.GetObjective()
 	}
 	return output.Numbers(objectives, output.PlainNumber)
+}
+
+// shortUnlessDiverged writes a mean for people, who read that a configuration diverged beside it.
+func shortUnlessDiverged(mean *float64) string {
+	if mean == nil || !isFinite(*mean) {
+		return ""
+	}
+	return output.ShortLoss(*mean)
 }
 
 // meanWithInterval writes Student's interval, which is even on both sides of the mean.

@@ -13,6 +13,21 @@ import (
 
 func isFinite(value float64) bool { return !math.IsNaN(value) && !math.IsInf(value, 0) }
 
+// hasDiverged says whether a study has results but no best: each configuration has diverged.
+func hasDiverged(best *trellisv1.GetBestTrialResponse) bool {
+	return best.GetTrial().GetState() == trellisv1.TrialState_TRIAL_STATE_DIVERGED ||
+		best.GetVerdict() != nil && best.GetVerdict().GetBest() == nil
+}
+
+// errDiverged is why a study that has results has no best.
+func errDiverged(study *trellisv1.Study) error {
+	why := "each configuration has diverged with at least one seed"
+	if progress := study.GetProgress(); progress.GetTrialsSucceeded() == 0 {
+		why = allOf(progress.GetTrialsDiverged()) + " diverged"
+	}
+	return fmt.Errorf("study %q has no best trial: %s, so try lower learning rates", study.GetName(), why)
+}
+
 // writeDiverged writes, in place of the best, that all trials with results have diverged.
 func writeDiverged(out io.Writer, study *trellisv1.Study) error {
 	table := output.NewTable()

@@ -102,7 +102,10 @@ func writeReport(out io.Writer, r report) error {
 		return err
 	}
 	if verdict := r.GetVerdict(); verdict.GetSeeds() > 1 {
-		fmt.Fprintf(out, "\n%s\nSee: trellis best %s\n", describeVerdict(study, verdict), study.GetName())
+		fmt.Fprintf(out, "\n%s\n", describeVerdict(study, verdict))
+		if verdict.GetBest() != nil {
+			fmt.Fprintf(out, "See: trellis best %s\n", study.GetName())
+		}
 	}
 	return WriteFailures(out, r)
 }

@@ -19,7 +19,7 @@ func sampleConfiguration(rank uint64, n uint32) *trellisv1.Configuration {
 		Parameters: &trellisv1.Parameters{
 			LatentDim: uint32(4 * rank), LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 50, BatchSize: 256,
 		},
-		Rank: rank, Mean: proto.Float64(mean), Contender: true, TestMean: proto.Float64(mean + 0.0005),
+		Rank: proto.Uint64(rank), Mean: proto.Float64(mean), Contender: true, TestMean: proto.Float64(mean + 0.0005),
 	}
 	for seed := uint32(1); seed <= n; seed++ {
 		c.Repetitions = append(c.Repetitions, &trellisv1.Repetition{Seed: seed, Trial: uint64(seed), Objective: mean})
@@ -38,10 +38,11 @@ func sampleConfiguration(rank uint64, n uint32) *trellisv1.Configuration {
 // sampleConfigurations are a good one, one that diverged with a seed, and one that has not been answered.
 func sampleConfigurations() []*trellisv1.Configuration {
 	diverged := sampleConfiguration(2, 1)
-	diverged.Mean, diverged.Contender = proto.Float64(math.NaN()), false
-	diverged.Difference, diverged.DifferenceInterval, diverged.TestMean = nil, nil, nil
+	diverged.Rank, diverged.Mean, diverged.Contender = nil, proto.Float64(math.NaN()), false
+	diverged.Difference, diverged.DifferenceInterval, diverged.TestMean = nil, nil, proto.Float64(math.NaN())
+	diverged.Metrics = map[string]float64{"accuracy": math.NaN()}
 	diverged.Repetitions[0].Objective = math.NaN()
-	open := &trellisv1.Configuration{Parameters: sampleConfiguration(3, 1).GetParameters(), Rank: 3}
+	open := &trellisv1.Configuration{Parameters: sampleConfiguration(3, 1).GetParameters()}
 	return []*trellisv1.Configuration{sampleConfiguration(1, 3), diverged, open}
 }
 

@@ -20,9 +20,6 @@ const shownContenders = 10
 func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	verdict := best.GetVerdict()
 	winner := verdict.GetBest()
-	if !isFinite(winner.GetMean()) {
-		return writeDiverged(out, best.GetStudy())
-	}
 	table := output.NewTable()
 	row := func(name, format string, values ...any) {
 		table.AppendRow([]any{name, fmt.Sprintf(format, values...)})
@@ -84,7 +81,7 @@ func describeVerdict(study *trellisv1.Study, verdict *trellisv1.Verdict) string 
 	compared := output.Count(verdict.GetConfigurations(), "configuration")
 	var text string
 	switch others := verdict.GetContendersTotal(); {
-	case !isFinite(verdict.GetBest().GetMean()):
+	case verdict.GetBest() == nil:
 		return describeDiverged(study)
 	case verdict.GetConfigurations() < 2:
 		text = "There is no other configuration to compare with."

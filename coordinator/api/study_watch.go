@@ -76,6 +76,9 @@ func sendChanges(
 	if err != nil && !errors.Is(err, results.ErrNoAnswer) {
 		return err
 	}
+	if best.GetState() == trellisv1.TrialState_TRIAL_STATE_DIVERGED {
+		best = nil
+	}
 	// Runs that have not changed since the study was created are not sent.
 	runs, err := snapshot.RunsChangedSince(study.GetName(), max(since, study.GetCreateIndex()))
 	if err != nil {

@@ -210,15 +210,18 @@ func hasSeveralSeeds(study *trellisv1.Study) bool {
 // bestSeeds returns how many seeds the best configuration has results for. With one, nothing is known about the others.
 func (c *comparison) bestSeeds() int { return len(c.samples[c.judgement.Order[0]]) }
 
-// message returns the configuration with a rank, counted from 0, as users see it.
+// message returns the configuration at a place of the order, counted from 0, as users see it. One that has diverged
+// stands behind the others and has no rank.
 func (c *comparison) message(rank int) *trellisv1.Configuration {
 	if rank >= len(c.answered) {
 		return c.open[rank-len(c.answered)].message()
 	}
 	at := c.judgement.Order[rank]
 	message := c.answered[at].message()
-	message.Rank = uint64(rank + 1)
 	sample := c.samples[at]
+	if sample.Finite() {
+		message.Rank = proto.Uint64(uint64(rank + 1))
+	}
 	message.Mean = proto.Float64(sample.Mean())
 	versus := c.judgement.Comparisons[at]
 	message.Contender = sample.Finite() && (rank == 0 || versus.Contender && c.bestSeeds() > 1)

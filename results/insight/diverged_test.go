@@ -26,7 +26,12 @@ func TestDivergedIsNoContender(t *testing.T) {
 			response, err := BestTrial(s.Snapshot(), &trellisv1.GetBestTrialRequest{Study: "s"})
 			ok(t, err)
 			contenders := 0
-			for _, configuration := range s.list(&trellisv1.ListConfigurationsRequest{}).Configurations {
+			for place, configuration := range s.list(&trellisv1.ListConfigurationsRequest{}).Configurations {
+				// Whatever diverged stands behind the others, without a rank.
+				if finite := !math.IsNaN(configuration.GetMean()); finite != (configuration.Rank != nil) ||
+					finite && configuration.GetRank() != uint64(place+1) {
+					t.Errorf("%s, seeds %v: at place %d, %v", name, seeds, place, configuration)
+				}
 				if configuration.Contender && !math.IsNaN(configuration.GetMean()) {
 					contenders++
 				} else if configuration.Contender {
@@ -35,7 +40,7 @@ func TestDivergedIsNoContender(t *testing.T) {
 			}
 			all := test.best == diverged
 			if response.Trial.State != test.best || response.RunnerUp != nil ||
-				response.Verdict.Best.Contender == all || contenders == 0 != all || all && response.Verdict.Advice != nil {
+				(response.Verdict.Best == nil) != all || contenders == 0 != all || all && response.Verdict.Advice != nil {
 				t.Errorf("%s, seeds %v: best %v, %d contenders", name, seeds, response, contenders)
 			}
 			// Each configuration is there with two maximum numbers of epochs.

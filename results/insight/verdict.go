@@ -118,17 +118,19 @@ func bestOfOneSeed(
 	configuration := configuration{
 		parameters: best.Parameters, tries: []try{{best.Parameters.GetSeed(), best}}, answered: 1,
 	}
-	message := configuration.message()
-	message.Rank, message.Mean, message.Contender = 1, proto.Float64(objectiveOf(best)), listing.Finite(best.Objective)
 	verdict := &trellisv1.Verdict{
 		Confidence:     confidenceOf(study.Spec, confidence),
 		Configurations: study.Progress.TrialsSucceeded,
-		Best:           message,
 		Seeds:          1,
 		Settled:        study.Progress.TrialsSucceeded < 2,
 	}
-	if !verdict.Settled && message.Contender {
-		verdict.Advice = adviceForOneSeed(study)
+	if listing.Finite(best.Objective) {
+		message := configuration.message()
+		message.Rank, message.Mean, message.Contender = proto.Uint64(1), proto.Float64(objectiveOf(best)), true
+		verdict.Best = message
+		if !verdict.Settled {
+			verdict.Advice = adviceForOneSeed(study)
+		}
 	}
 	return &trellisv1.GetBestTrialResponse{Trial: best, RunnerUp: runnerUp, Study: study, Verdict: verdict}, nil
 }
@@ -138,9 +140,11 @@ func (c *comparison) verdict() *trellisv1.Verdict {
 	verdict := &trellisv1.Verdict{
 		Confidence:     c.confidence,
 		Configurations: uint64(len(c.answered)),
-		Best:           c.message(0),
 		Seeds:          uint32(c.bestSeeds()),
 		Settled:        c.judgement.Settled,
+	}
+	if c.samples[c.judgement.Order[0]].Finite() {
+		verdict.Best = c.message(0)
 	}
 	if c.bestSeeds() > 1 {
 		for rank, at := range c.judgement.Order {

@@ -37,7 +37,7 @@ func TestVerdictOfOneSeed(t *testing.T) {
 					MaxEpochs:    2,
 					BatchSize:    256,
 				},
-				Rank: 1, Mean: proto.Float64(0.125), TestMean: proto.Float64(1.125), Contender: true,
+				Rank: proto.Uint64(1), Mean: proto.Float64(0.125), TestMean: proto.Float64(1.125), Contender: true,
 				Repetitions: []*trellisv1.Repetition{{Seed: 1, Trial: 5, Objective: 0.125}},
 			},
 			Advice: &trellisv1.Advice{Kind: trellisv1.Advice_KIND_ONE_SEED, AddSeeds: []uint32{2, 3, 4, 5}},

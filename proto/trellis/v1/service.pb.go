@@ -454,7 +454,7 @@ type WatchStudyResponse struct {
 	Study *Study `protobuf:"bytes,2,opt,name=study,proto3" json:"study,omitempty"`
 	// Runs that have changed since the last response, in the order in which they changed.
 	Runs []*Run `protobuf:"bytes,3,rep,name=runs,proto3" json:"runs,omitempty"`
-	// The best trial so far. Unset before the first trial has succeeded.
+	// The best trial so far. Unset before the first trial has succeeded: one that diverged is not the best.
 	Best *Trial `protobuf:"bytes,4,opt,name=best,proto3" json:"best,omitempty"`
 	// Metrics of the runs in this response, by run: what the model reports besides its losses, on the validation images
 	// after the last epoch.
@@ -1505,7 +1505,8 @@ func (x *GetBestTrialRequest) GetConfidence() float64 {
 
 type GetBestTrialResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The best trial, with its losses. If the study has several seeds, it is the best trial of the best configuration.
+	// The best trial, with its losses. If the study has several seeds, it is the best trial of the best configuration. If
+	// verdict.best is unset, there is no best, and this is the first of the trials with results.
 	Trial *Trial `protobuf:"bytes,1,opt,name=trial,proto3" json:"trial,omitempty"`
 	// The next trial in rank that differs in more than max_epochs: the same training with fewer epochs is not a rival. If
 	// the study has several seeds, it is the best trial of the next configuration. Unset if there is none.
@@ -1646,7 +1647,7 @@ func (x *ListConfigurationsRequest) GetConfidence() float64 {
 
 type ListConfigurationsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ordered by rank. Those without results come last.
+	// Ordered by rank. Those that diverged come behind the others, and those without results last.
 	Configurations []*Configuration `protobuf:"bytes,1,rep,name=configurations,proto3" json:"configurations,omitempty"`
 	NextPageToken  string           `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	Total          uint64           `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`

@@ -478,11 +478,11 @@ type Configuration struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// seed is not set.
 	Parameters *Parameters `protobuf:"bytes,1,opt,name=parameters,proto3" json:"parameters,omitempty"`
-	// 1 is the best.
-	Rank uint64 `protobuf:"varint,2,opt,name=rank,proto3" json:"rank,omitempty"`
-	// The trials that have succeeded, by seed, with their objectives.
+	// 1 is the best. Unset if it has no rank: no trial has a result yet, or one has diverged.
+	Rank *uint64 `protobuf:"varint,2,opt,name=rank,proto3,oneof" json:"rank,omitempty"`
+	// The trials that have a result, by seed, with their objectives.
 	Repetitions []*Repetition `protobuf:"bytes,3,rep,name=repetitions,proto3" json:"repetitions,omitempty"`
-	// Mean of the objectives. NaN if one of them is not a finite number; unset if no trial has succeeded.
+	// Mean of the objectives. NaN if one of them is not a finite number; unset if no trial has a result.
 	Mean *float64 `protobuf:"fixed64,4,opt,name=mean,proto3,oneof" json:"mean,omitempty"`
 	// Standard deviation of the objectives. Unset if there are fewer than two.
 	Deviation *float64 `protobuf:"fixed64,5,opt,name=deviation,proto3,oneof" json:"deviation,omitempty"`
@@ -544,8 +544,8 @@ func (x *Configuration) GetParameters() *Parameters {
 }
 
 func (x *Configuration) GetRank() uint64 {
-	if x != nil {
-		return x.Rank
+	if x != nil && x.Rank != nil {
+		return *x.Rank
 	}
 	return 0
 }
@@ -739,8 +739,9 @@ type Verdict struct {
 	// The contenders include the truly best of the compared configurations with at least this probability.
 	Confidence float64 `protobuf:"fixed64,1,opt,name=confidence,proto3" json:"confidence,omitempty"`
 	// How many configurations have results, and so were compared.
-	Configurations uint64         `protobuf:"varint,2,opt,name=configurations,proto3" json:"configurations,omitempty"`
-	Best           *Configuration `protobuf:"bytes,3,opt,name=best,proto3" json:"best,omitempty"`
+	Configurations uint64 `protobuf:"varint,2,opt,name=configurations,proto3" json:"configurations,omitempty"`
+	// Unset if each configuration has diverged with at least one seed: then there is no best.
+	Best *Configuration `protobuf:"bytes,3,opt,name=best,proto3" json:"best,omitempty"`
 	// The other contenders, by rank, at most 100. Empty if the study has one seed.
 	Contenders []*Configuration `protobuf:"bytes,4,rep,name=contenders,proto3" json:"contenders,omitempty"`
 	// How many other contenders there are.
@@ -971,23 +972,23 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	"\n" +
 	"_test_loss\" \n" +
 	"\x06Series\x12\x16\n" +
-	"\x06values\x18\x01 \x03(\x01R\x06values\"\xf0\x05\n" +
+	"\x06values\x18\x01 \x03(\x01R\x06values\"\xfe\x05\n" +
 	"\rConfiguration\x126\n" +
 	"\n" +
 	"parameters\x18\x01 \x01(\v2\x16.trellis.v1.ParametersR\n" +
-	"parameters\x12\x12\n" +
-	"\x04rank\x18\x02 \x01(\x04R\x04rank\x128\n" +
+	"parameters\x12\x17\n" +
+	"\x04rank\x18\x02 \x01(\x04H\x00R\x04rank\x88\x01\x01\x128\n" +
 	"\vrepetitions\x18\x03 \x03(\v2\x16.trellis.v1.RepetitionR\vrepetitions\x12\x17\n" +
-	"\x04mean\x18\x04 \x01(\x01H\x00R\x04mean\x88\x01\x01\x12!\n" +
-	"\tdeviation\x18\x05 \x01(\x01H\x01R\tdeviation\x88\x01\x01\x120\n" +
+	"\x04mean\x18\x04 \x01(\x01H\x01R\x04mean\x88\x01\x01\x12!\n" +
+	"\tdeviation\x18\x05 \x01(\x01H\x02R\tdeviation\x88\x01\x01\x120\n" +
 	"\binterval\x18\x06 \x01(\v2\x14.trellis.v1.IntervalR\binterval\x12#\n" +
 	"\n" +
-	"difference\x18\a \x01(\x01H\x02R\n" +
+	"difference\x18\a \x01(\x01H\x03R\n" +
 	"difference\x88\x01\x01\x12E\n" +
 	"\x13difference_interval\x18\b \x01(\v2\x14.trellis.v1.IntervalR\x12differenceInterval\x12\x1c\n" +
 	"\tcontender\x18\t \x01(\bR\tcontender\x12 \n" +
 	"\ttest_mean\x18\n" +
-	" \x01(\x01H\x03R\btestMean\x88\x01\x01\x12@\n" +
+	" \x01(\x01H\x04R\btestMean\x88\x01\x01\x12@\n" +
 	"\ametrics\x18\v \x03(\v2&.trellis.v1.Configuration.MetricsEntryR\ametrics\x12M\n" +
 	"\ftest_metrics\x18\f \x03(\v2*.trellis.v1.Configuration.TestMetricsEntryR\vtestMetrics\x1a:\n" +
 	"\fMetricsEntry\x12\x10\n" +
@@ -996,6 +997,7 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	"\x10TestMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01B\a\n" +
+	"\x05_rankB\a\n" +
 	"\x05_meanB\f\n" +
 	"\n" +
 	"_deviationB\r\n" +
