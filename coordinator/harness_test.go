@@ -48,6 +48,7 @@ type harness struct {
 	trials   trellisv1.TrialServiceClient
 	dataSets trellisv1.DataSetServiceClient
 	workers  trellisv1.WorkerServiceClient
+	served   trellisv1.ArtifactServiceClient
 	ctx      context.Context
 	stop     func()
 	// log is the coordinator's.
@@ -187,6 +188,7 @@ func serve(t *testing.T, config Config, test func(*harness)) {
 			trials:   trellisv1.NewTrialServiceClient(conn),
 			dataSets: trellisv1.NewDataSetServiceClient(conn),
 			workers:  trellisv1.NewWorkerServiceClient(conn),
+			served:   trellisv1.NewArtifactServiceClient(conn),
 		}
 		defer func() {
 			for _, disconnect := range h.disconnects {

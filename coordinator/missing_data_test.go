@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -10,6 +11,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"trellis/coordinator/artifact"
+	"trellis/coordinator/artifact/artifacttest"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -157,4 +160,46 @@ func TestADataFileThatChangesUnnoticed(t *testing.T) {
 			<-time.After(time.Minute) // The clock is synctest's.
 		}
 	})
+}
+
+// A study whose pretrained weights are gone, or are damaged, waits for them: none of its runs is given to a worker or
+// fails, before they can be had again.
+func TestAStudyWaitsForItsWeights(t *testing.T) {
+	for name, fail := range map[string]struct {
+		what string
+		err  error
+	}{
+		"gone": {"get", artifact.ErrNotFound}, "damaged": {"read", artifact.ErrCorrupt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			servePretrained(t, func(h *harness, store *artifacttest.Store) {
+				w := h.trainPaper()
+				h.create(classifierSpec("next", &trellisv1.Pretrained{Study: "paper"}))
+				a := w.assignment()
+				store.Fail(fail.what, fail.err)
+				digest := a.GetConfig().GetPretrained()
+				if _, err := artifacttest.Download(h.Context(), h.served, digest); err == nil {
+					t.Fatal("they were served")
+				}
+				w.outcome(&trellisv1.Outcome{
+					Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
+					Result: &trellisv1.Outcome_Return_{Return: &trellisv1.Outcome_Return{}},
+				})
+				<-time.After(time.Minute) // The clock is synctest's.
+				study := h.study("next")
+				if why := study.GetWaitingFor(); study.GetProgress().GetRunsRunning() != 0 ||
+					why.GetReason() != trellisv1.WaitingReason_WAITING_REASON_WEIGHTS_MISSING ||
+					!strings.Contains(why.GetMessage(), fail.err.Error()) {
+					t.Errorf("after a minute: %v", study)
+				}
+				store.Fail(fail.what, nil)
+				w.acknowledged(a.GetAttempt(), 0, true)
+				again := w.assignment()
+				run, err := h.store.Snapshot().Run(nil, "next", again.GetRun())
+				if err != nil || run.GetFailures() != nil || h.study("next").GetWaitingFor() != nil {
+					t.Errorf("the run is %v, %v", run, err)
+				}
+			})
+		})
+	}
 }

@@ -14,8 +14,8 @@ import (
 	"trellis/trainer/dataset"
 )
 
-// errNotServed means that the coordinator does not have the data set at the moment, or has a changed one. The
-// coordinator then waits for it: runs that need it are returned, and no attempt is to blame.
+// errNotServed means that the coordinator does not have what a run needs at the moment, or has a changed or damaged
+// one. The coordinator then waits for it: runs that need it are returned, and no attempt is to blame.
 var errNotServed = errors.New("the coordinator can't serve it")
 
 // notServed returns the error of a call, wrapped in errNotServed if it says so.

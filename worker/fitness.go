@@ -44,6 +44,9 @@ func classOf(err error) trellisv1.FailureClass {
 	case errors.Is(err, ErrUnfit), errors.As(err, &path), errors.As(err, &link):
 		// The only files that a run needs are in the cache.
 		return trellisv1.FailureClass_FAILURE_CLASS_WORKER
+	case errors.Is(err, trainer.ErrCheckpointCorrupt):
+		// It begins with these weights, whose digest is right. One that it can't resume from is passed over.
+		return trellisv1.FailureClass_FAILURE_CLASS_INPUT
 	case errors.Is(err, trainer.ErrInvalidConfig), errors.Is(err, dataset.ErrSplit), errors.Is(err, dataset.ErrTooLarge):
 		return trellisv1.FailureClass_FAILURE_CLASS_INPUT
 	}

@@ -6,6 +6,9 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
 )
@@ -38,12 +41,16 @@ func (s artifacts) fetchPretrained(ctx context.Context, named pretrained, moved 
 
 // getPretrained returns the checkpoint that a run starts from, or nil if it starts from random weights. If the
 // checkpoint is not available, the run must not be trained: unlike its own checkpoints, this one influences its
-// results.
+// results. If the coordinator can't provide it, the error is errNotServed.
 func (w *Worker) getPretrained(ctx context.Context, run *trellisv1.RunConfig, steps *atomic.Uint64) (*trainer.Checkpoint, error) {
 	if run.GetPretrained() == "" {
 		return nil, nil
 	}
 	checkpoint, err := w.pretrained.get(ctx, pretrainedOf(run), steps)
+	switch status.Code(err) {
+	case codes.NotFound, codes.DataLoss, codes.FailedPrecondition, codes.Unavailable, codes.ResourceExhausted:
+		err = fmt.Errorf("%w: %w", errNotServed, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("get the pretrained weights, checkpoint %s: %w", run.GetPretrained(), err)
 	}

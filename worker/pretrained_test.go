@@ -99,23 +99,34 @@ func TestPretrained(t *testing.T) {
 	}
 }
 
-// A run whose weights can't be had is not trained: its attempt fails, and says why. The next one asks for them again.
+const theTrainer = trellisv1.FailureClass_FAILURE_CLASS_TRAINER
+
+// A run whose weights can't be had is not trained: it is handed back if the coordinator can't serve them, and fails, saying
+// why, if they are no good. The next attempt asks for them again.
 func TestPretrainedNotToBeHad(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		named func(h *harness, saved pretrained) pretrained
+		// want is in the message of a failure of the class. Without one, the run is handed back.
 		want  string
+		class trellisv1.FailureClass
 	}{
-		{"missing", func(*harness, pretrained) pretrained { return pretrained{strings.Repeat("0", 64), 7} }, "no artifact 000"},
-		{"of another size", func(_ *harness, p pretrained) pretrained { return pretrained{p.sha256, p.size + 1} }, "damaged in transit"},
+		{"missing", func(*harness, pretrained) pretrained { return pretrained{strings.Repeat("0", 64), 7} }, "", 0},
+		{"damaged at the coordinator", func(h *harness, p pretrained) pretrained {
+			h.coordinator.artifacts.downloading = func(int, trellisv1.ArtifactService_DownloadArtifactServer) error {
+				return status.Error(codes.DataLoss, "the artifact is corrupt")
+			}
+			return p
+		}, "", 0},
+		{"of another size", func(_ *harness, p pretrained) pretrained { return pretrained{p.sha256, p.size + 1} }, "damaged in transit", theTrainer},
 		{"damaged", func(h *harness, p pretrained) pretrained {
 			content := h.coordinator.artifacts.get(p.sha256)
 			content[len(content)/2] ^= 1
 			return p
-		}, "damaged in transit"},
+		}, "damaged in transit", theTrainer},
 		{"no checkpoint", func(h *harness, _ pretrained) pretrained {
 			return pretrained{h.coordinator.artifacts.put([]byte("weights")), 7}
-		}, "decode it"},
+		}, "decode it", trellisv1.FailureClass_FAILURE_CLASS_INPUT},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var trained pretrainings
@@ -124,11 +135,16 @@ func TestPretrainedNotToBeHad(t *testing.T) {
 				p := h.connect()
 				for attempt := uint64(1); attempt <= 2; attempt++ {
 					p.assign(named.begins(attempt, "run"))
-					failure := p.outcome(attempt).GetFailure()
-					if failure.GetClass() != trellisv1.FailureClass_FAILURE_CLASS_TRAINER ||
+					outcome := p.outcome(attempt)
+					failure := outcome.GetFailure()
+					if test.want == "" {
+						if outcome.GetReturn() == nil {
+							t.Errorf("attempt %d: got %v, want it handed back", attempt, outcome)
+						}
+					} else if failure.GetClass() != test.class ||
 						!strings.Contains(failure.GetMessage(), "get the pretrained weights, checkpoint "+named.sha256) ||
 						!strings.Contains(failure.GetMessage(), test.want) {
-						t.Errorf("attempt %d: got %v, want a failure of the trainer with %q", attempt, failure, test.want)
+						t.Errorf("attempt %d: got %v, want a failure with %q", attempt, failure, test.want)
 					}
 					p.acknowledgeOutcome(attempt)
 				}

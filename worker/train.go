@@ -40,7 +40,7 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 			log.Debug("stopped", "epochs", last.position.epoch(), "reason", context.Cause(ctx))
 			last.outcome = a.returned()
 		case errors.Is(err, errNotServed):
-			log.Warn("returned a run: the coordinator does not have its data set", "error", err)
+			log.Warn("returned a run: the coordinator does not have what it needs", "error", err)
 			last.outcome, last.handedBack = a.returned(), true
 		default:
 			log.Error("training failed", "error", err)

@@ -19,10 +19,22 @@ func WaitingFor(study *trellisv1.Study) string {
 	case trellisv1.WaitingReason_WAITING_REASON_DATA_CHANGED:
 		return fmt.Sprintf("its data set: %s has changed since the study was created. Restore its files, or cancel the study "+
 			"and submit it under another name", name)
+	case trellisv1.WaitingReason_WAITING_REASON_WEIGHTS_MISSING:
+		return fmt.Sprintf("its pretrained weights: the coordinator can't use %s: %s. Start the coordinator with the "+
+			"artifacts (--artifacts) that have them, or cancel the study", weightsOf(study.GetPretrained()),
+			output.Shorten(why.GetMessage(), waitingMessage))
 	default:
 		return fmt.Sprintf("its data set: the coordinator can't use %s: %s. Restore its files, or start the coordinator with "+
 			"the --data-sets folder that has them", name, output.Shorten(why.GetMessage(), waitingMessage))
 	}
+}
+
+// weightsOf names pretrained weights.
+func weightsOf(source *trellisv1.Source) string {
+	if source.GetStudy() == "" {
+		return "checkpoint " + source.GetSha256()
+	}
+	return fmt.Sprintf("those of trial %d of study %s", source.GetTrial(), source.GetStudy())
 }
 
 // waitingWord is what a study waits for, in one word.

@@ -24,8 +24,18 @@ func TestWaitingFor(t *testing.T) {
 			"its data set: the coordinator can't use digits: unknown data set: there is mnist. Restore its files, or start " +
 				"the coordinator with the --data-sets folder that has them", "data_missing",
 		},
+		{
+			&trellisv1.WaitingFor{
+				Reason: trellisv1.WaitingReason_WAITING_REASON_WEIGHTS_MISSING, Message: "no such artifact",
+			},
+			"its pretrained weights: the coordinator can't use those of trial 3 of study paper: no such artifact. Start the " +
+				"coordinator with the artifacts (--artifacts) that have them, or cancel the study", "weights_missing",
+		},
 	} {
-		study := &trellisv1.Study{DataSet: &trellisv1.DataSet{Name: "digits"}, WaitingFor: test.why}
+		study := &trellisv1.Study{
+			DataSet: &trellisv1.DataSet{Name: "digits"}, WaitingFor: test.why,
+			Pretrained: &trellisv1.Source{Study: "paper", Trial: 3},
+		}
 		if got := WaitingFor(study); got != test.want {
 			t.Errorf("%v: %q, want %q", test.why, got, test.want)
 		}

@@ -80,7 +80,7 @@ func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
 	case waits != "" && !waited:
 		v.line("study %s waits for %s", study.GetName(), waits)
 	case waits == "" && waited && !lifecycle.StudyEnded(study.GetState()):
-		v.line("study %s no longer waits for its data set", study.GetName())
+		v.line("study %s no longer waits", study.GetName())
 	}
 	switch {
 	case response.GetIndex() < study.GetModifyIndex():

@@ -363,7 +363,7 @@ func TestLinesOfAStudyThatWaits(t *testing.T) {
 	want := `study s is running: 1 trial in 1 run, at most 0 epochs
 study s waits for its data set: digits has changed since the study was created. Restore its files, or cancel the study ` +
 		`and submit it under another name
-study s no longer waits for its data set
+study s no longer waits
 `
 	if out.String() != want {
 		t.Errorf("written is\n%swant\n%s", out.String(), want)

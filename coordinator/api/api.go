@@ -51,7 +51,7 @@ type Memory interface {
 	WaitingFor(study string) *trellisv1.WaitingFor
 	// Changed is closed at the next change of what WaitingFor returns.
 	Changed() <-chan struct{}
-	// Missing notes that a data set can't be served.
+	// Missing notes that a data set, or weights, can't be served.
 	Missing(digest string, why *trellisv1.WaitingFor) error
 	// Avoided says why a worker gets no runs for now, or none of some studies.
 	Avoided(worker string) []*trellisv1.Avoidance
@@ -103,5 +103,7 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 	trellisv1.RegisterClusterServiceServer(server, clusterService{
 		address: c.Address, version: c.Version, node: c.Node, logger: c.Logger,
 	})
-	trellisv1.RegisterArtifactServiceServer(server, artifactService{artifacts: c.Artifacts, stopping: c.Stopping})
+	trellisv1.RegisterArtifactServiceServer(server, artifactService{
+		artifacts: c.Artifacts, memory: c.Memory, stopping: c.Stopping,
+	})
 }

@@ -27,8 +27,16 @@ var errNoArtifacts = status.Error(codes.FailedPrecondition,
 type artifactService struct {
 	trellisv1.UnimplementedArtifactServiceServer
 	artifacts *artifact.Keeper
+	memory    absences
 	stopping  context.Context
 }
+
+// absences notes what can't be served: see Memory.
+type absences interface {
+	Missing(digest string, why *trellisv1.WaitingFor) error
+}
+
+var _ absences = (Memory)(nil)
 
 // UploadArtifact stores the artifact that it receives.
 func (s artifactService) UploadArtifact(stream trellisv1.ArtifactService_UploadArtifactServer) error {
@@ -106,17 +114,29 @@ func (r *arrivingChunks) Read(p []byte) (int, error) {
 func (s artifactService) DownloadArtifact(
 	request *trellisv1.DownloadArtifactRequest, stream trellisv1.ArtifactService_DownloadArtifactServer,
 ) error {
-	if s.artifacts.Store() == nil {
-		return errNoArtifacts
+	if len(metadata.ValueFromIncomingContext(stream.Context(), ForwardedBy)) > 0 {
+		return artifactStatus(s.send(request, stream, s.artifacts.GetHere))
 	}
-	ctx := stream.Context()
-	find := s.artifacts.Get
-	if len(metadata.ValueFromIncomingContext(ctx, ForwardedBy)) > 0 {
-		find = s.artifacts.GetHere
+	err := s.send(request, stream, s.artifacts.Get)
+	if errors.Is(err, artifact.ErrNoStore) || errors.Is(err, artifact.ErrNotFound) || errors.Is(err, artifact.ErrCorrupt) {
+		// Studies that start from these weights wait, instead of sending one worker after another for them.
+		if err := s.memory.Missing(request.GetSha256(), &trellisv1.WaitingFor{
+			Reason: trellisv1.WaitingReason_WAITING_REASON_WEIGHTS_MISSING, Message: err.Error(),
+		}); err != nil {
+			return Status(err)
+		}
 	}
-	content, err := find(ctx, request.GetSha256())
+	return artifactStatus(err)
+}
+
+// send sends an artifact that find finds.
+func (s artifactService) send(
+	request *trellisv1.DownloadArtifactRequest, stream trellisv1.ArtifactService_DownloadArtifactServer,
+	find func(ctx context.Context, digest string) (io.ReadCloser, error),
+) error {
+	content, err := find(stream.Context(), request.GetSha256())
 	if err != nil {
-		return artifactStatus(err)
+		return err
 	}
 	defer content.Close()
 	buffer := make([]byte, chunkBytes)
@@ -131,7 +151,7 @@ func (s artifactService) DownloadArtifact(
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return nil
 		case err != nil:
-			return artifactStatus(err)
+			return err
 		}
 	}
 }
@@ -140,6 +160,8 @@ func (s artifactService) DownloadArtifact(
 func artifactStatus(err error) error {
 	var answered interface{ GRPCStatus() *status.Status }
 	switch {
+	case err == nil:
+		return nil
 	case errors.As(err, &answered):
 		return answered.GRPCStatus().Err()
 	case errors.Is(err, artifact.ErrNoStore):

@@ -49,7 +49,9 @@ func serveArtifacts(t *testing.T, store artifact.Backing, test func(*artifactsTe
 		defer s.stop()
 		s.artifacts.Use(store, nil)
 		server := grpc.NewServer()
-		trellisv1.RegisterArtifactServiceServer(server, artifactService{artifacts: s.artifacts, stopping: stopping})
+		trellisv1.RegisterArtifactServiceServer(server, artifactService{
+			artifacts: s.artifacts, memory: nothingMissing{}, stopping: stopping,
+		})
 		listener := bufconn.Listen(1 << 20)
 		served := make(chan error, 1)
 		go func() { served <- server.Serve(listener) }()
@@ -73,6 +75,11 @@ func serveArtifacts(t *testing.T, store artifact.Backing, test func(*artifactsTe
 		test(s)
 	})
 }
+
+// nothingMissing is the memory of a leader without studies.
+type nothingMissing struct{}
+
+func (nothingMissing) Missing(string, *trellisv1.WaitingFor) error { return nil }
 
 func wantCode(t *testing.T, err error, code codes.Code, text string) {
 	t.Helper()

@@ -131,6 +131,21 @@ func (k *Keeper) GetHere(ctx context.Context, digest string) (io.ReadCloser, err
 	return content, err
 }
 
+// Check returns why an artifact can't be had from this node or another, or nil. If whole is set, all of it is read.
+func (k *Keeper) Check(ctx context.Context, digest string, whole bool) error {
+	content, err := k.Get(ctx, digest)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	if whole {
+		if _, err := io.Copy(io.Discard, content); err != nil {
+			return fmt.Errorf("read artifact %s: %w", digest, err)
+		}
+	}
+	return nil
+}
+
 // Admit makes sure that the log may refer to a checkpoint. This is only allowed for artifacts that this node has put
 // into the store recently, because no collector, here or on another node, can have decided to delete them. An artifact
 // that was uploaded to another leader is copied first. An error means that the checkpoint is refused for good, because

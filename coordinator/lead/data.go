@@ -9,12 +9,15 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"trellis/coordinator/artifact"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
 )
 
-// dataInterval is how often the leader looks for the data sets of unfinished studies.
+// dataInterval is how often the leader looks for the data sets and pretrained weights of unfinished studies.
 const dataInterval = 5 * time.Second
+
+const weightsMissing = trellisv1.WaitingReason_WAITING_REASON_WEIGHTS_MISSING
 
 // DataSets finds data sets by their content.
 type DataSets interface {
@@ -24,18 +27,29 @@ type DataSets interface {
 	FindDigest(ctx context.Context, digest, name string) (*trellisv1.DataSet, *trellisv1.WaitingFor)
 }
 
-// data knows which unfinished studies wait for their data sets: the coordinator was started without them, or their files
-// have changed. None of their runs is given to a worker, where it would fail. It is in the leader's memory: a new leader,
-// which may have other files, looks by itself.
+// Weights finds pretrained weights.
+type Weights interface {
+	// Check returns why weights can't be had, or nil. It reads all of them only if whole is set.
+	Check(ctx context.Context, digest string, whole bool) error
+}
+
+var _ Weights = (*artifact.Keeper)(nil)
+
+// data knows which unfinished studies wait for their data sets or pretrained weights: the coordinator was started without
+// them, or their files have changed. None of their runs is given to a worker, where it would fail. It is in the leader's
+// memory: a new leader, which may have other files, looks by itself.
 type data struct {
 	store      Snapshots
 	sets       DataSets
+	weights    Weights
 	dispatcher waker
 	logger     *slog.Logger
 
 	mu sync.Mutex
 	// waiting are the studies that wait, by name.
 	waiting map[string]absence
+	// damaged are the digests of weights that could not be served. That they are there says little: they are read.
+	damaged map[string]bool
 	// changed is closed when waiting changes.
 	changed chan struct{}
 }
@@ -50,7 +64,7 @@ var _ absences = (*data)(nil)
 
 func newData(config Config, dispatcher waker) *data {
 	return &data{
-		store: config.Store, sets: config.DataSets, dispatcher: dispatcher, logger: config.Logger,
+		store: config.Store, sets: config.DataSets, weights: config.Artifacts, dispatcher: dispatcher, logger: config.Logger,
 		changed: make(chan struct{}),
 	}
 }
@@ -74,10 +88,10 @@ func (d *data) run(ctx context.Context) {
 func (d *data) restart() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.waiting = nil
+	d.waiting, d.damaged = nil, nil
 }
 
-// look looks for the data sets of all studies that have not ended.
+// look looks for the data sets and pretrained weights of all studies that have not ended.
 func (d *data) look(ctx context.Context) error {
 	studies, err := d.store.Snapshot().Studies(nil)
 	if err != nil {
@@ -85,7 +99,7 @@ func (d *data) look(ctx context.Context) error {
 	}
 	type dataSet struct{ digest, name string }
 	looked := map[dataSet]*trellisv1.WaitingFor{}
-	waiting := map[string]absence{}
+	waiting, weights := map[string]absence{}, map[string]*trellisv1.WaitingFor{}
 	for _, study := range studies {
 		its := dataSet{study.GetDataSet().GetDigest(), study.GetDataSet().GetName()}
 		if lifecycle.StudyEnded(study.GetState()) || its.digest == "" {
@@ -95,6 +109,12 @@ func (d *data) look(ctx context.Context) error {
 		if !known {
 			_, missing = d.sets.FindDigest(ctx, its.digest, its.name)
 			looked[its] = missing
+		}
+		if digest := study.GetPretrained().GetSha256(); missing == nil && digest != "" {
+			if missing, known = weights[digest]; !known {
+				missing = d.lookForWeights(ctx, digest)
+				weights[digest] = missing
+			}
 		}
 		if missing != nil {
 			waiting[study.GetName()] = absence{study, missing}
@@ -109,7 +129,21 @@ func (d *data) look(ctx context.Context) error {
 	return nil
 }
 
-// missing notes that a data set can't be served. The next look says whether that still holds: until then, its runs are
+// lookForWeights returns what a study waits for that starts from the weights of a digest, or nil.
+func (d *data) lookForWeights(ctx context.Context, digest string) *trellisv1.WaitingFor {
+	d.mu.Lock()
+	damaged := d.damaged[digest]
+	d.mu.Unlock()
+	if err := d.weights.Check(ctx, digest, damaged); err != nil {
+		return &trellisv1.WaitingFor{Reason: weightsMissing, Message: err.Error()}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.damaged, digest)
+	return nil
+}
+
+// missing notes that a data set or weights can't be served. The next look says whether that still holds: until then, its runs are
 // not given to one worker after another, which could only hand them back.
 func (d *data) missing(digest string, why *trellisv1.WaitingFor) error {
 	studies, err := d.store.Snapshot().Studies(nil)
@@ -121,8 +155,19 @@ func (d *data) missing(digest string, why *trellisv1.WaitingFor) error {
 	waiting := make(map[string]absence, len(d.waiting)+1)
 	maps.Copy(waiting, d.waiting)
 	for _, study := range studies {
-		if study.GetDataSet().GetDigest() == digest && !lifecycle.StudyEnded(study.GetState()) {
-			waiting[study.GetName()] = absence{study, why}
+		needed := study.GetDataSet().GetDigest()
+		if why.GetReason() == weightsMissing {
+			needed = study.GetPretrained().GetSha256()
+		}
+		if needed != digest || lifecycle.StudyEnded(study.GetState()) {
+			continue
+		}
+		waiting[study.GetName()] = absence{study, why}
+		if why.GetReason() == weightsMissing {
+			if d.damaged == nil {
+				d.damaged = map[string]bool{}
+			}
+			d.damaged[digest] = true
 		}
 	}
 	d.set(waiting)
@@ -136,7 +181,7 @@ func (d *data) set(waiting map[string]absence) {
 		now, still := waiting[name]
 		if !still {
 			freed = true
-			d.logger.Info("the study no longer waits for its data set", "study", name)
+			d.logger.Info("the study no longer waits", "study", name)
 		}
 		same = same && proto.Equal(before.why, now.why)
 	}
@@ -156,6 +201,12 @@ func (d *data) set(waiting map[string]absence) {
 }
 
 func (d *data) warn(now absence) {
+	if now.why.GetReason() == weightsMissing {
+		d.logger.Warn("the study waits: its pretrained weights are missing; start the coordinator with the artifacts "+
+			"(--artifacts) that have them, or cancel the study",
+			"study", now.study.GetName(), "sha256", now.study.GetPretrained().GetSha256(), "error", now.why.GetMessage())
+		return
+	}
 	logger := d.logger.With("study", now.study.GetName(), "data_set", now.study.GetDataSet().GetName(),
 		"digest", now.study.GetDataSet().GetDigest())
 	if now.why.GetReason() == trellisv1.WaitingReason_WAITING_REASON_DATA_CHANGED {

@@ -153,7 +153,7 @@ func (l *Leader) Avoided(worker string) []*trellisv1.Avoidance {
 	return l.failing.avoided(worker, time.Now())
 }
 
-// Missing notes that a data set can't be served: the studies that use it wait.
+// Missing notes that a data set or pretrained weights can't be served: the studies that need them wait.
 func (l *Leader) Missing(digest string, why *trellisv1.WaitingFor) error {
 	return l.data.missing(digest, why)
 }

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"testing/iotest"
 	"time"
 
 	"trellis/coordinator/artifact"
@@ -76,7 +77,11 @@ func (m *Store) Get(_ context.Context, digest string) (io.ReadCloser, int64, err
 	}
 	for _, copied := range m.copies {
 		if copied.SHA256 == digest {
-			return io.NopCloser(bytes.NewReader(copied.content)), copied.Size, nil
+			content := io.Reader(bytes.NewReader(copied.content))
+			if err := m.failing["read"]; err != nil {
+				content = io.MultiReader(content, iotest.ErrReader(err))
+			}
+			return io.NopCloser(content), copied.Size, nil
 		}
 	}
 	return nil, 0, artifact.ErrNotFound
@@ -117,7 +122,8 @@ func (m *Store) Delete(_ context.Context, copied artifact.Artifact) error {
 // Close does nothing.
 func (m *Store) Close() error { return nil }
 
-// Fail sets the error that "get", "put", "list" or "delete DIGEST" returns from now on, nil for none.
+// Fail sets the error that "get", "put", "list" or "delete DIGEST" returns from now on, nil for none. That of "read" comes
+// at the end of what Get returns.
 func (m *Store) Fail(what string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -91,6 +91,8 @@ const (
 	WaitingReason_WAITING_REASON_DATA_MISSING WaitingReason = 1
 	// The data set of that name has other content than when the study was created.
 	WaitingReason_WAITING_REASON_DATA_CHANGED WaitingReason = 2
+	// The coordinator can't provide the pretrained weights: it no longer has them, or they are damaged.
+	WaitingReason_WAITING_REASON_WEIGHTS_MISSING WaitingReason = 3
 )
 
 // Enum value maps for WaitingReason.
@@ -99,11 +101,13 @@ var (
 		0: "WAITING_REASON_UNSPECIFIED",
 		1: "WAITING_REASON_DATA_MISSING",
 		2: "WAITING_REASON_DATA_CHANGED",
+		3: "WAITING_REASON_WEIGHTS_MISSING",
 	}
 	WaitingReason_value = map[string]int32{
-		"WAITING_REASON_UNSPECIFIED":  0,
-		"WAITING_REASON_DATA_MISSING": 1,
-		"WAITING_REASON_DATA_CHANGED": 2,
+		"WAITING_REASON_UNSPECIFIED":     0,
+		"WAITING_REASON_DATA_MISSING":    1,
+		"WAITING_REASON_DATA_CHANGED":    2,
+		"WAITING_REASON_WEIGHTS_MISSING": 3,
 	}
 )
 
@@ -1812,7 +1816,7 @@ type WaitingFor struct {
 	Reason WaitingReason          `protobuf:"varint,1,opt,name=reason,proto3,enum=trellis.v1.WaitingReason" json:"reason,omitempty"`
 	// The digest that the data set of the study's name has now, if it has changed.
 	Found string `protobuf:"bytes,2,opt,name=found,proto3" json:"found,omitempty"`
-	// Why the data set can't be used, if it is missing.
+	// Why the data set or the weights can't be used, if they are missing.
 	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2771,11 +2775,12 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x13STUDY_STATE_RUNNING\x10\x01\x12\x16\n" +
 	"\x12STUDY_STATE_PAUSED\x10\x02\x12\x19\n" +
 	"\x15STUDY_STATE_COMPLETED\x10\x03\x12\x18\n" +
-	"\x14STUDY_STATE_CANCELED\x10\x04*q\n" +
+	"\x14STUDY_STATE_CANCELED\x10\x04*\x95\x01\n" +
 	"\rWaitingReason\x12\x1e\n" +
 	"\x1aWAITING_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bWAITING_REASON_DATA_MISSING\x10\x01\x12\x1f\n" +
-	"\x1bWAITING_REASON_DATA_CHANGED\x10\x02B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x1bWAITING_REASON_DATA_CHANGED\x10\x02\x12\"\n" +
+	"\x1eWAITING_REASON_WEIGHTS_MISSING\x10\x03B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_study_proto_rawDescOnce sync.Once
