@@ -209,7 +209,7 @@ func (p *process) stop(t *testing.T) {
 // connect returns a client of the coordinator at an address.
 func connect(t *testing.T, address string) *client.Client {
 	t.Helper()
-	c, err := client.New(address, t.Output())
+	c, err := client.New(address, client.Credentials{}, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"trellis/coordinator/access"
 	"trellis/coordinator/api"
 	"trellis/coordinator/artifact"
 	"trellis/coordinator/lead"
@@ -76,6 +77,8 @@ type Config struct {
 	MinFreeDisk float64
 	// Limits bound what peers can make the coordinator hold. Default: see Limits.
 	Limits Limits
+	// TLS are the files with which connections are encrypted and others' certificates checked. Default: no encryption.
+	TLS access.Files
 
 	hooks hooks
 }
@@ -122,6 +125,9 @@ func (c Config) Validate() error {
 	}
 	if len(c.Join) > 0 && c.Wait {
 		return errors.New("coordinator: it can either join a cluster or wait to be added, not both")
+	}
+	if err := c.TLS.Validate(); err != nil {
+		return fmt.Errorf("coordinator: %w", err)
 	}
 	if c.MinFreeDisk < 0 || c.MinFreeDisk >= 1 {
 		return fmt.Errorf("coordinator: a share of %v of the disk can't be kept free: give 0 or more, and less than 1",
@@ -177,9 +183,14 @@ type Coordinator struct {
 	store   *results.Store
 	machine stateMachine
 
-	// log is set before opened is closed. replicated is the same log, or nil if it is in memory.
+	// certificates are nil without encryption.
+	certificates *access.Certificates
+
+	// log is set before logOpened is closed, and everything else in the data directory before opened is. replicated is
+	// the same log, or nil if it is in memory.
 	log        Log
 	replicated *replication.Log
+	logOpened  chan struct{}
 	opened     chan struct{}
 	commands   *commands
 	// view is what this node knows of its cluster. It is never nil.
@@ -212,20 +223,31 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 		return nil, fmt.Errorf("make the store: %w", err)
 	}
 	c := &Coordinator{
-		config:   config,
-		logger:   config.Logger,
-		dataSets: dataSets,
-		address:  config.Advertise,
-		port:     newPort(listener, config.hooks.dial, config.Logger),
-		peers:    newPeers(config.hooks.dial),
-		store:    store,
-		machine:  stateMachine{store: store, applied: newAppliedIndex()},
-		opened:   make(chan struct{}),
-		changes:  newBroadcast(),
-		pauses:   make(chan pause),
-		failed:   make(chan struct{}),
+		config:    config,
+		logger:    config.Logger,
+		dataSets:  dataSets,
+		address:   config.Advertise,
+		store:     store,
+		machine:   stateMachine{store: store, applied: newAppliedIndex()},
+		logOpened: make(chan struct{}),
+		opened:    make(chan struct{}),
+		changes:   newBroadcast(),
+		pauses:    make(chan pause),
+		failed:    make(chan struct{}),
 
 		artifacts: artifact.NewKeeper(),
+	}
+	dial := config.hooks.dial
+	if config.TLS.Given() {
+		if c.certificates, err = openCertificates(config); err != nil {
+			return nil, err
+		}
+		dial = dialSecurely(dial, c.certificates)
+	}
+	c.peers, c.port = newPeers(dial), newPort(listener, dial, config.Logger)
+	c.port.admit = c.admitNode
+	if c.certificates != nil {
+		c.port.tls = c.certificates.Server()
 	}
 	c.stopping, c.stop = context.WithCancelCause(context.Background())
 	c.view.Store(&view{ctx: context.Background()})
@@ -249,6 +271,7 @@ func (c *Coordinator) open() error {
 	if err := c.openLog(); err != nil {
 		return err
 	}
+	close(c.logOpened)
 	if err := c.openArtifacts(context.Background()); err != nil {
 		return errors.Join(err, c.log.Close())
 	}
@@ -265,7 +288,7 @@ func (c *Coordinator) openLog() error {
 		config := replication.Config{
 			Dir:       c.config.Data,
 			Address:   c.address,
-			Network:   network{c.port.nodes, c.config.hooks.dial},
+			Network:   network{c.port.nodes, c.port.dial},
 			Bootstrap: len(c.config.Join) == 0 && !c.config.Wait,
 			Logger:    c.logger,
 		}

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"trellis/coordinator/access"
 )
 
 const (
@@ -28,11 +31,15 @@ const (
 )
 
 // port splits one listener in two: API calls and connections of other nodes. It tells them apart by their first bytes.
-// Encryption comes between listener and port, and between port and dial, so that it covers both.
+// Encryption lies below: the first bytes are those within TLS.
 type port struct {
 	listener net.Listener
 	dial     dialer
 	logger   *slog.Logger
+	// tls encrypts all connections that others open. nil: none is encrypted.
+	tls *tls.Config
+	// admit returns why connections of other nodes are not accepted now, or nil. It may wait until closed is closed.
+	admit func(closed <-chan struct{}) error
 	// calls and nodes are the two sides. Closing one closes only that side; close closes everything.
 	calls, nodes *side
 
@@ -40,7 +47,10 @@ type port struct {
 	mu      sync.Mutex
 	waiting map[net.Conn]bool
 	closed  bool
-	all     sync.WaitGroup
+	// warned is when a refused connection was last logged, and unlogged how many have been refused since.
+	warned   time.Time
+	unlogged int
+	all      sync.WaitGroup
 }
 
 // dialer opens a connection to another node's port.
@@ -52,7 +62,10 @@ func dialTCP(ctx context.Context, address string) (net.Conn, error) {
 }
 
 func newPort(listener net.Listener, dial dialer, logger *slog.Logger) *port {
-	p := &port{listener: listener, dial: dial, logger: logger, waiting: map[net.Conn]bool{}}
+	p := &port{
+		listener: listener, dial: dial, logger: logger, waiting: map[net.Conn]bool{},
+		admit: func(<-chan struct{}) error { return nil },
+	}
 	p.calls = newSide(listener.Addr())
 	p.nodes = newSide(listener.Addr())
 	return p
@@ -98,41 +111,58 @@ func (p *port) greet(conn net.Conn) {
 	p.waiting[conn] = true
 	p.all.Go(func() {
 		to, conn, err := p.sort(conn)
-		if err != nil {
+		if err == nil && to == p.nodes {
+			err = p.admit(p.nodes.closed)
+		}
+		switch {
+		case errors.Is(err, errNotANode):
+			p.warnOfRefusal(conn.RemoteAddr(), err)
+		case err != nil:
 			p.logger.Debug("closed a connection", "peer", conn.RemoteAddr(), "error", err)
-			conn.Close()
+		default:
+			if to == p.nodes {
+				connectionOf(conn.RemoteAddr()).keepNode()
+			}
+			to.hand(conn)
 			return
 		}
-		to.hand(conn)
+		conn.Close()
 	})
 }
 
-// sort reads a connection's preface. Clients expect to find theirs unread.
+// sort finds out what a connection is, by its preface. Clients expect to find theirs unread.
 func (p *port) sort(conn net.Conn) (*side, net.Conn, error) {
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		delete(p.waiting, conn)
 	}()
-	if err := conn.SetReadDeadline(time.Now().Add(prefaceTimeout)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(prefaceTimeout)); err != nil {
+		return nil, conn, err
+	}
+	secured, err := p.secure(conn)
+	if err != nil {
 		return nil, conn, err
 	}
 	preface := make([]byte, len(clientPreface))
-	if n, err := io.ReadFull(conn, preface); err != nil {
-		return nil, conn, fmt.Errorf("it said %q: %w", preface[:n], err)
+	if n, err := io.ReadFull(secured, preface); err != nil {
+		return nil, secured, fmt.Errorf("it said %q: %w", preface[:n], err)
 	}
-	if err := conn.SetReadDeadline(time.Time{}); err != nil {
-		return nil, conn, err
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return nil, secured, err
 	}
 	switch string(preface) {
 	case clientPreface:
-		return p.calls, &unreadConn{Conn: conn, unread: *bytes.NewReader(preface)}, nil
+		return p.calls, &sortedConn{unreadConn{secured, *bytes.NewReader(preface)}}, nil
 	case nodePreface:
-		connectionOf(conn.RemoteAddr()).keepNode()
-		return p.nodes, conn, nil
+		if state := stateOf(secured); state != nil {
+			if err := access.CheckNode(*state); err != nil {
+				return nil, secured, fmt.Errorf("%w: %w", errNotANode, err)
+			}
+		}
+		return p.nodes, secured, nil
 	default:
-		return nil, conn, fmt.Errorf("it begins with %q, which is neither unencrypted gRPC nor another node "+
-			"of this version", preface)
+		return nil, secured, fmt.Errorf("it begins with %q, which is neither gRPC nor another node of this version", preface)
 	}
 }
 
@@ -224,6 +254,14 @@ func (s *side) Close() error {
 
 // Addr is the port's address.
 func (s *side) Addr() net.Addr { return s.addr }
+
+// sortedConn is a connection for calls, which knows how it is encrypted.
+type sortedConn struct{ unreadConn }
+
+var _ access.Secured = (*sortedConn)(nil)
+
+// TLS is the state after the handshake, nil without encryption.
+func (c *sortedConn) TLS() *tls.ConnectionState { return stateOf(c.Conn) }
 
 // unreadConn is a connection that first returns what has already been read from it.
 type unreadConn struct {

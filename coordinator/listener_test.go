@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -115,6 +116,14 @@ func TestPeersThatSpeakSomethingElseAreLetGo(t *testing.T) {
 				began := time.Now()
 				if _, err := conn.Write([]byte(preface)); err != nil {
 					t.Fatal(err)
+				}
+				if name == "TLS" {
+					// It is told why.
+					answer := make([]byte, len(wrongEncryption))
+					if _, err := io.ReadFull(conn, answer); err != nil || !bytes.Equal(answer, wrongEncryption) {
+						t.Errorf("the answer is %x, %v", answer, err)
+					}
+					began = began.Add(alertDrain)
 				}
 				if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) || time.Since(began) > 0 {
 					t.Errorf("the connection ended after %v with %v", time.Since(began), err)

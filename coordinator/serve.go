@@ -22,6 +22,9 @@ const (
 // pending calls, and returns nil. If the log fails, Serve returns early with an error, and the process must end. Call
 // Serve only once.
 func (c *Coordinator) Serve(ctx context.Context) error {
+	if c.certificates != nil {
+		defer c.certificates.Close()
+	}
 	server, services, err := c.newServer()
 	if err != nil {
 		c.port.close()
@@ -97,6 +100,21 @@ func (c *Coordinator) run(ctx context.Context, services *services) error {
 		})
 		return fmt.Errorf("the coordinator can't continue: %w", err)
 	}
+}
+
+// AwaitOpen waits until the log is open, and returns how many nodes the cluster has: none if this node waits to be added to
+// one.
+func (c *Coordinator) AwaitOpen(ctx context.Context) (nodes int, err error) {
+	select {
+	case <-c.opened:
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	if c.replicated == nil {
+		return 1, nil
+	}
+	members, err := c.replicated.Nodes()
+	return len(members), err
 }
 
 // within calls f and waits for it, but not for longer than the given time.

@@ -15,11 +15,13 @@ import (
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
+	"trellis/coordinator/access"
 	"trellis/coordinator/api"
 	"trellis/coordinator/forecast"
 )
@@ -56,7 +58,12 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 	})
 	finished := logging.WithLogOnEvents(logging.FinishCall)
 	limits := newCallLimits(c.config.Limits)
+	transport := insecure.NewCredentials()
+	if c.certificates != nil {
+		transport = access.ServerCredentials()
+	}
 	server := grpc.NewServer(
+		grpc.Creds(transport),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),

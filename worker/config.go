@@ -50,7 +50,9 @@ type Config struct {
 	Version string
 	// Logger logs what an operator wants to know. Default: slog.Default.
 	Logger *slog.Logger
-	// DialOptions are added to the worker's own, which connect without TLS.
+	// Credentials say how the coordinator is known, and how it knows the worker.
+	Credentials dial.Credentials
+	// DialOptions are added to the worker's own.
 	DialOptions []grpc.DialOption
 	// Registerer receives the worker's metrics. It must not have another worker's metrics with the same labels.
 	// Default: none.
@@ -78,6 +80,9 @@ func (c Config) Validate() error {
 		if _, err := dial.Nodes(c.Coordinator); err != nil {
 			errs = append(errs, fmt.Errorf("coordinator: %w", err))
 		}
+	}
+	if err := c.Credentials.Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

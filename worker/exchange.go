@@ -57,7 +57,7 @@ func (w *Worker) handleWelcome(welcome *trellisv1.Welcome) {
 		w.session.end(errHeartbeat)
 		return
 	}
-	w.node = w.session.node
+	w.node, w.mistaken = w.session.node, ""
 	w.log.Info("connected", "coordinator", w.coordinator())
 	w.metrics.sessions.Inc()
 	w.session.welcomed = true

@@ -20,6 +20,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
+	"trellis/worker/dial"
 )
 
 func TestMain(m *testing.M) {
@@ -66,6 +67,7 @@ func inBubble(t *testing.T, configure func(*harness, *Config), test func(h *harn
 		h := &harness{T: t, coordinator: newCoordinator(), result: make(chan error, 1), logs: &syncBuffer{}}
 		config := Config{
 			Coordinator: "coordinator:7070",
+			Credentials: dial.Credentials{Insecure: true},
 			Name:        "host",
 			Slots:       2,
 			CacheDir:    t.TempDir(),

@@ -65,6 +65,10 @@ type Worker struct {
 	ctx     context.Context
 	client  trellisv1.WorkerServiceClient
 	session *session
+	// mistakes receives what is wrong with all connections that are tried.
+	mistakes <-chan *dial.Mistake
+	// mistaken is the last that was logged since the last welcome.
+	mistaken string
 	// node is the address of the coordinator's node of the last session.
 	node string
 	// attempts are the attempts that the coordinator has assigned to this worker, in the order of arrival.
@@ -127,14 +131,14 @@ func (w *Worker) Drain() {
 // Run returns nil after a drain, ErrNotHandedBack after a drain that the coordinator missed, and ctx's cause when ctx
 // is done. It returns ErrUnfit if this worker can't train, either at the start or later. It returns an error that wraps
 // ErrRefused if the coordinator refuses this worker: another version of the protocol or the arithmetic, an invalid
-// configuration, or no permission. No training continues after Run has returned. Call Run only once.
+// configuration, or no permission. It returns a dial.Mistake if no connection to the coordinator can be made secure. No training continues after Run has returned. Call Run only once.
 func (w *Worker) Run(ctx context.Context) error {
 	options := append([]grpc.DialOption{
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retries, MinConnectTimeout: retries.MaxDelay}),
 		grpc.WithKeepaliveParams(connectionAlive),
 		grpc.WithUserAgent("trellis-worker/" + w.config.Version),
 	}, w.config.DialOptions...)
-	conn, err := dial.NewClient(w.config.Coordinator, dial.InTurn, options...)
+	conn, err := dial.NewClient(w.config.Coordinator, dial.InTurn, w.config.Credentials, options...)
 	if err != nil {
 		return fmt.Errorf("connect to coordinator at %s: %w", w.config.Coordinator, err)
 	}
@@ -149,6 +153,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.data = newShared(ctx, w.log, "data_set",
 		downloader(trellisv1.NewDataSetServiceClient(conn), w.cache))
 	w.pretrained = newShared(ctx, w.log, "pretrained", w.artifacts.fetchPretrained)
+	w.mistakes = conn.Mistakes()
 	w.open()
 	defer w.finish(cancel)
 	if err := w.loop(); err != nil {
@@ -213,6 +218,15 @@ func (w *Worker) loop() error {
 				return fmt.Errorf("work for coordinator at %s: %w: %s", w.config.Coordinator, ErrRefused, reason(err))
 			}
 			w.reopen(last, err)
+		case mistake := <-w.mistakes:
+			// Later, someone may be changing certificates, and the worker has runs.
+			if w.node == "" {
+				return fmt.Errorf("work for coordinator at %s: %w", w.config.Coordinator, mistake)
+			}
+			if w.mistaken != mistake.Error() {
+				w.mistaken = mistake.Error()
+				w.log.Warn("can't connect securely to the coordinator; will retry", "error", mistake)
+			}
 		case <-w.giveUp:
 			if w.session.left {
 				return nil

@@ -118,7 +118,7 @@ func sampleBest() *trellisv1.GetBestTrialResponse {
 // connect returns a client of the coordinator at an address.
 func connect(t *testing.T, address string) *client.Client {
 	t.Helper()
-	c, err := client.New(address, t.Output())
+	c, err := client.New(address, client.Credentials{}, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}

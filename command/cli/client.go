@@ -3,16 +3,19 @@ package cli
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"trellis/command/client"
+	"trellis/command/exit"
 )
 
 // ClientOptions are the flags of the commands that talk to a coordinator.
 type ClientOptions struct {
-	Address string
+	Address     string
+	Credentials client.Credentials
 	// wait is how long to wait for a coordinator that is not there. 0 waits forever.
 	wait time.Duration
 }
@@ -21,6 +24,9 @@ type ClientOptions struct {
 func ClientFlags(cmd *cobra.Command, wait time.Duration) *ClientOptions {
 	options := new(ClientOptions)
 	AddressFlag(cmd, &options.Address)
+	CredentialFlags(cmd, &options.Credentials)
+	cmd.Flags().BoolVar(&options.Credentials.Insecure, "insecure", false,
+		"connect to other machines without encryption: whoever is on the way can read and change everything")
 	text := "how long to wait for the coordinator to be reachable, or 0 to wait forever"
 	cmd.Flags().DurationVar(&options.wait, "wait", wait, text)
 	return options
@@ -32,13 +38,30 @@ func AddressFlag(cmd *cobra.Command, address *string) {
 		"coordinator `address`, or a comma-separated list of node addresses")
 }
 
+// CredentialFlags adds --authority, --certificate and --key.
+func CredentialFlags(cmd *cobra.Command, credentials *client.Credentials) {
+	cmd.Flags().StringVar(&credentials.Authority, "authority", "",
+		"`file` with the certificate of the coordinator's authority (default the system's authorities)")
+	cmd.Flags().StringVar(&credentials.Certificate, "certificate", "", "`file` with your certificate")
+	cmd.Flags().StringVar(&credentials.Key, "key", "", "`file` with the key of --certificate, in the same folder")
+}
+
+// NewClient returns a client of the coordinator that the flags name.
+func (o *ClientOptions) NewClient(notices io.Writer) (*client.Client, error) {
+	if o.Credentials.Insecure && (o.Credentials.Authority != "" || o.Credentials.Certificate != "") {
+		return nil, exit.Usagef("--insecure cannot be combined with --authority and --certificate: these are for " +
+			"connections with encryption")
+	}
+	return client.New(o.Address, o.Credentials, notices)
+}
+
 // WithClient runs what a command does with a coordinator, interruptible by signals.
 func (env *Environment) WithClient(
 	parent context.Context, options *ClientOptions, do func(context.Context, *client.Client) error,
 ) (err error) {
 	ctx, stop := Interruptible(parent)
 	defer stop()
-	c, err := client.New(options.Address, env.Err)
+	c, err := options.NewClient(env.Err)
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func completeFrom(
 		if err := configuration.Apply(cmd); err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}
-		c, err := client.New(options.Address, io.Discard)
+		c, err := options.NewClient(io.Discard)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}

@@ -79,11 +79,13 @@ type Client struct {
 
 	// Address is the coordinator's, or those of several nodes with commas between them.
 	Address string
+	// Credentials are what it connects with.
+	Credentials Credentials
 	// nodes is how many addresses these are.
 	nodes int
 	// notices is where the client says that it waits.
 	notices io.Writer
-	conn    *grpc.ClientConn
+	conn    *dial.Conn
 
 	mu sync.Mutex
 	// failed has the addresses that could not be connected to since the last one that could, and why.
@@ -94,15 +96,23 @@ type Client struct {
 	waiting bool
 }
 
+// Credentials say how a coordinator is known, and how it knows who calls.
+type Credentials = dial.Credentials
+
 // New returns a client of the coordinator at an address, or of the first of several nodes that can be reached. It
 // connects when it is first needed.
-func New(address string, notices io.Writer) (*Client, error) {
+func New(address string, credentials Credentials, notices io.Writer) (*Client, error) {
 	nodes, err := dial.Nodes(address)
 	if err != nil {
 		return nil, exit.Usagef("--coordinator: %w", err)
 	}
-	c := &Client{Address: address, nodes: len(nodes), notices: notices, failed: make(map[string]error)}
-	conn, err := dial.NewClient(address, dial.First,
+	c := &Client{
+		Address: address, Credentials: credentials, nodes: len(nodes), notices: notices, failed: make(map[string]error),
+	}
+	if err := credentials.Validate(); err != nil {
+		return nil, exit.Usagef("%w", err)
+	}
+	conn, err := dial.NewClient(address, dial.First, credentials,
 		grpc.WithContextDialer(c.dial),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           reconnect,
@@ -170,7 +180,7 @@ func (c *Client) Connect(ctx context.Context, wait time.Duration) error {
 }
 
 // Reach connects within wait, or forever if wait is 0. If once, it gives up as soon as no address can be connected to.
-// The error is ErrUnavailable.
+// The error is ErrUnavailable, or ErrUsage if the connection can't be made secure.
 func (c *Client) Reach(ctx context.Context, wait time.Duration, once bool) error {
 	waiting := ctx
 	if wait > 0 {
@@ -188,7 +198,12 @@ func (c *Client) Reach(ctx context.Context, wait time.Duration, once bool) error
 		}
 		c.conn.Connect()
 		if c.conn.WaitForStateChange(waiting, state) {
-			continue
+			select {
+			case mistake := <-c.conn.Mistakes():
+				return Explain(mistake)
+			default:
+				continue
+			}
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

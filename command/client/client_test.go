@@ -103,7 +103,7 @@ func TestSeveralNodes(t *testing.T) {
 	first, stopFirst := node("first").ServeUntil(t)
 	second, stopSecond := node("second").ServeUntil(t)
 	var notices lockedBuffer
-	c, err := New(fake.FreeAddress(t)+","+first+","+second, &notices)
+	c, err := New(fake.FreeAddress(t)+","+first+","+second, Credentials{}, &notices)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestSeveralNodes(t *testing.T) {
 func TestNoticeOfAnOutage(t *testing.T) {
 	var notices lockedBuffer
 	first, second := fake.FreeAddress(t), fake.FreeAddress(t)
-	c, err := New(first+","+second, &notices)
+	c, err := New(first+","+second, Credentials{}, &notices)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +306,7 @@ func TestCallsHaveDeadlines(t *testing.T) {
 // connect returns a client of the coordinator at an address.
 func connect(t *testing.T, address string) *Client {
 	t.Helper()
-	c, err := New(address, t.Output())
+	c, err := New(address, Credentials{}, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,9 +20,9 @@ const LeaderPause = 50 * time.Millisecond
 // nodeTimeout bounds how long cluster status waits for one node.
 const nodeTimeout = 3 * time.Second
 
-// AskCluster asks the node at an address for its own state, and for its cluster as it knows it.
-func AskCluster(ctx context.Context, address string) (*trellisv1.GetClusterResponse, error) {
-	c, err := New(address, io.Discard)
+// AskNode asks the node at another address for its own state, and for its cluster as it knows it.
+func (c *Client) AskNode(ctx context.Context, address string) (*trellisv1.GetClusterResponse, error) {
+	c, err := New(address, c.Credentials, io.Discard)
 	if err != nil {
 		return nil, err
 	}

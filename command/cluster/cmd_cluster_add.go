@@ -34,7 +34,7 @@ func clusterAddCommand(env *cli.Environment) *cobra.Command {
 // addNode adds the coordinator at an address to the client's cluster, after making sure that it is one that waits for
 // this.
 func addNode(ctx context.Context, env *cli.Environment, c *client.Client, address string) error {
-	there, err := client.AskCluster(ctx, address)
+	there, err := c.AskNode(ctx, address)
 	if err != nil {
 		return fmt.Errorf("ask the coordinator at %s for its id: %w", address, err)
 	}

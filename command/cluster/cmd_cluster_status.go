@@ -25,7 +25,7 @@ func clusterStatusCommand(env *cli.Environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			rows := clusterRows(ctx, answer)
+			rows := clusterRows(ctx, c, answer)
 			if err := writeNodes(env.Out, *format, rows); err != nil {
 				return fmt.Errorf("write the nodes: %w", err)
 			}

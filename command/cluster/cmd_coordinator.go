@@ -53,12 +53,17 @@ commands the addresses of all nodes, separated by commas. See: trellis cluster -
 		Args: cli.Operands(),
 	}
 	options := coordinatorOptions{
-		server: node.MetricsFlags(cmd, "allow connections from other machines, without encryption or passwords"),
+		server: node.MetricsFlags(cmd, "allow connections from other machines without encryption: whoever reaches the "+
+			"port may do everything. With --certificate, this concerns --metrics only"),
 	}
 	config := coordinator.Config{Numerics: trainer.NumericsVersion, Models: spec.Models(), Version: env.Version}
 	log := cli.LogFlags(cmd, "info")
 	flags := cmd.Flags()
 	flags.StringVar(&options.listen, "listen", client.DefaultAddress, "`address` to listen on")
+	flags.StringVar(&config.TLS.Authority, "authority", "",
+		"`file` with the certificate of the authority that signs those of nodes, workers and people")
+	flags.StringVar(&config.TLS.Certificate, "certificate", "", "`file` with this node's certificate")
+	flags.StringVar(&config.TLS.Key, "key", "", "`file` with the key of --certificate, in the same folder")
 	flags.DurationVar(&config.Lease, "lease", coordinator.DefaultLease,
 		"how long a worker may be silent before its runs are given to other workers")
 	flags.StringVar(&options.durability.Data, "data", "",
@@ -144,29 +149,34 @@ func setLimits(limits *coordinator.Limits, flags []string) error {
 
 // announce says where the coordinator is and what it has, once it has opened its log and answers.
 func announce(ctx context.Context, env *cli.Environment, c *node.Coordinator, config coordinator.Config) {
-	for {
-		answer, err := client.AskCluster(ctx, c.Address)
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil {
-			// It reads a long log.
-			continue
-		}
-		waits, member := "", len(answer.GetNodes()) > 0
-		if member && c.Directory.Found && (config.Wait || len(config.Join) > 0) {
-			config.Logger.Info("this node is already in a cluster: --join and --wait-to-be-added have no effect",
-				"nodes", len(answer.GetNodes()))
-		}
-		if !member && config.Wait {
-			waits = fmt.Sprintf("It is waiting to be added to a cluster: trellis cluster add %s --coordinator NODE\n",
-				c.Advertise)
-		}
-		fmt.Fprintf(env.Err, "The coordinator listens on %s.\n%s\n%sConnect workers:  trellis worker --coordinator "+
-			"%s\n"+
-			"Submit a study:   trellis submit --coordinator %s SPEC\n", c.Address, c.Directory.Describe(), waits,
-			c.Advertise, c.Advertise)
+	members, err := c.AwaitOpen(ctx)
+	if err != nil {
 		return
+	}
+	waits := ""
+	if members > 0 && c.Directory.Found && (config.Wait || len(config.Join) > 0) {
+		config.Logger.Info("this node is already in a cluster: --join and --wait-to-be-added have no effect",
+			"nodes", members)
+	}
+	if members == 0 && config.Wait {
+		waits = fmt.Sprintf("It is waiting to be added to a cluster: trellis cluster add %s --coordinator NODE\n",
+			c.Advertise)
+	}
+	target := c.Advertise + encryptionFlags(config, c.Advertise)
+	fmt.Fprintf(env.Err, "The coordinator listens on %s.\n%s\n%sConnect workers:  trellis worker --coordinator %s\n"+
+		"Submit a study:   trellis submit --coordinator %s SPEC\n", c.Address, c.Directory.Describe(), waits, target,
+		target)
+}
+
+// encryptionFlags are the flags that workers and commands need to connect to a coordinator at an address.
+func encryptionFlags(config coordinator.Config, address string) string {
+	switch {
+	case config.TLS.Given():
+		return " --authority " + config.TLS.Authority
+	case client.Credentials{}.Encrypts([]string{address}):
+		return " --insecure"
+	default:
+		return ""
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"trellis/command/cli"
+	"trellis/command/client"
 	"trellis/command/exit"
 	"trellis/command/node"
 	"trellis/worker"
@@ -31,9 +32,11 @@ SIGTERM or Ctrl-C drains the worker: it hands its runs back and exits. A second 
 coordinator cannot be reached, the worker keeps trying, and keeps training the runs that it has.`,
 		Args: cli.Operands(),
 	}
-	options := node.MetricsFlags(cmd, "allow connections to --metrics from other machines")
+	options := node.MetricsFlags(cmd, "connect to other machines without encryption unless --authority or "+
+		"--certificate is set, and allow connections to --metrics from other machines")
 	log := cli.LogFlags(cmd, "info")
 	cli.AddressFlag(cmd, &config.Coordinator)
+	cli.CredentialFlags(cmd, &config.Credentials)
 	cmd.Flags().StringVar(&config.Name, "name", "", "first part of the worker's `name` (default the hostname)")
 	cmd.Flags().IntVar(&config.Slots, "slots", 0, "number of runs to train at the same time (default one per core)")
 	node.CacheDirFlag(cmd, &config.CacheDir)
@@ -42,7 +45,7 @@ coordinator cannot be reached, the worker keeps trying, and keeps training the r
 		if err := chooseKernel(); err != nil {
 			return err
 		}
-		config.Logger = log.NewLogger(env.Log)
+		config.Logger, config.Credentials.Insecure = log.NewLogger(env.Log), options.Insecure
 		return work(cmd.Context(), env, config, options)
 	}
 	return cmd
@@ -75,7 +78,7 @@ func work(parent context.Context, env *cli.Environment, config worker.Config, op
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer stop(nil)
-		return w.Run(groupCtx)
+		return client.Explain(w.Run(groupCtx))
 	})
 	group.Go(func() error {
 		drainOnSignal(groupCtx, env, signals, w, stop)

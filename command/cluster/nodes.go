@@ -65,7 +65,7 @@ func newNodeRow(s *trellisv1.NodeStatus) nodeRow {
 
 // clusterRows asks each node of a cluster for its own state. answer is what one of them has said. One that belongs to
 // no cluster yet is the only row.
-func clusterRows(ctx context.Context, answer *trellisv1.GetClusterResponse) []nodeRow {
+func clusterRows(ctx context.Context, c *client.Client, answer *trellisv1.GetClusterResponse) []nodeRow {
 	if len(answer.GetNodes()) == 0 {
 		row := newNodeRow(answer.GetStatus())
 		row.Role = waiting
@@ -78,7 +78,7 @@ func clusterRows(ctx context.Context, answer *trellisv1.GetClusterResponse) []no
 			rows[i] = newNodeRow(answer.GetStatus())
 			continue
 		}
-		asked.Go(func() { rows[i] = askNode(ctx, node) })
+		asked.Go(func() { rows[i] = askNode(ctx, c, node) })
 	}
 	asked.Wait()
 	var commit uint64
@@ -94,8 +94,8 @@ func clusterRows(ctx context.Context, answer *trellisv1.GetClusterResponse) []no
 }
 
 // askNode returns what a node says of itself, or that it does not answer.
-func askNode(ctx context.Context, node *trellisv1.Node) nodeRow {
-	answer, err := client.AskCluster(ctx, node.GetAddress())
+func askNode(ctx context.Context, c *client.Client, node *trellisv1.Node) nodeRow {
+	answer, err := c.AskNode(ctx, node.GetAddress())
 	if err == nil && answer.GetStatus().GetId() != node.GetId() {
 		err = fmt.Errorf("another node responds at its address: %s", answer.GetStatus().GetId())
 	}

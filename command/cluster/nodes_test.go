@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"trellis/command/client"
 	"trellis/command/fake"
 	"trellis/command/golden"
 	"trellis/command/output"
@@ -52,7 +53,7 @@ func TestClusterRows(t *testing.T) {
 	second := &fake.Coordinator{Cluster: &trellisv1.GetClusterResponse{Status: status("second", leader, 30, 25)}}
 	second.Cluster.Status.SinceContact = durationpb.New(1500 * time.Millisecond)
 	stranger := &fake.Coordinator{Cluster: &trellisv1.GetClusterResponse{Status: status("stranger", follower, 1, 1)}}
-	rows := clusterRows(t.Context(), &trellisv1.GetClusterResponse{
+	rows := clusterRows(t.Context(), new(client.Client), &trellisv1.GetClusterResponse{
 		Nodes: []*trellisv1.Node{
 			{Id: "first", Address: "nowhere:1"},
 			{Id: "second", Address: second.Serve(t)},

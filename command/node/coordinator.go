@@ -8,7 +8,7 @@ import (
 
 // Place says where a coordinator listens and where it finds what it needs.
 type Place struct {
-	// Listen is the address to listen on. One that other machines can reach takes Insecure.
+	// Listen is the address to listen on. One that other machines can reach takes TLS or Insecure.
 	Listen   string
 	Insecure bool
 	Data     *DataOptions
@@ -32,7 +32,13 @@ func Open(ctx context.Context, config coordinator.Config, place Place) (*Coordin
 	if err != nil {
 		return nil, err
 	}
-	listener, err := Listen(ctx, "listen", place.Listen, place.Insecure)
+	if !place.Insecure && !config.TLS.Given() {
+		if err := checkLoopback(ctx, "listen", place.Listen, "set --certificate, --key and --authority (see trellis "+
+			"certificates --help); to let everybody who reaches the port do everything, add --insecure"); err != nil {
+			return nil, err
+		}
+	}
+	listener, err := listen(ctx, "listen", place.Listen)
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +60,12 @@ func Open(ctx context.Context, config coordinator.Config, place Place) (*Coordin
 		Address: listener.Addr().String(), Advertise: config.Advertise, Directory: directory, dataSets: dataSets,
 		server: server,
 	}, nil
+}
+
+// AwaitOpen waits until the coordinator has opened its log, and returns how many nodes its cluster has: none if it waits to
+// be added to one.
+func (c *Coordinator) AwaitOpen(ctx context.Context) (nodes int, err error) {
+	return c.server.AwaitOpen(ctx)
 }
 
 // Serve runs the coordinator until ctx is done.

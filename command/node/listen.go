@@ -12,22 +12,37 @@ import (
 	"trellis/command/exit"
 )
 
-// Listen opens a TCP port. One that other machines can reach is refused unless insecure is true, since nothing that
-// listens here asks who is calling. flag is the name of the flag that gave the address.
-func Listen(ctx context.Context, flag, address string, insecure bool) (net.Listener, error) {
+// checkLoopback refuses an address that other machines can reach. flag is the name of the flag that gave the address, and
+// remedy says what would be right.
+func checkLoopback(ctx context.Context, flag, address, remedy string) error {
+	host, err := hostOf(flag, address)
+	if err != nil {
+		return err
+	}
+	loopback, err := isLoopback(ctx, host)
+	if err != nil {
+		return exit.Usagef("--%s %s: %w", flag, address, err)
+	}
+	if !loopback {
+		return exit.Usagef("--%s %s can be reached from other machines without encryption or passwords: %s", flag,
+			address, remedy)
+	}
+	return nil
+}
+
+// hostOf returns the host of an address to listen on.
+func hostOf(flag, address string) (string, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, exit.Usagef("--%s must be an address such as %s, not %q", flag, client.DefaultAddress, address)
+		return "", exit.Usagef("--%s must be an address such as %s, not %q", flag, client.DefaultAddress, address)
 	}
-	if !insecure {
-		loopback, err := isLoopback(ctx, host)
-		if err != nil {
-			return nil, exit.Usagef("--%s %s: %w", flag, address, err)
-		}
-		if !loopback {
-			return nil, exit.Usagef("--%s %s can be reached from other machines without encryption or passwords: if "+
-				"all of them can be trusted, add --insecure; otherwise listen on 127.0.0.1", flag, address)
-		}
+	return host, nil
+}
+
+// listen opens a TCP port. flag is the name of the flag that gave the address.
+func listen(ctx context.Context, flag, address string) (net.Listener, error) {
+	if _, err := hostOf(flag, address); err != nil {
+		return nil, err
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	switch {

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -36,9 +37,15 @@ func TestListen(t *testing.T) {
 		{"bad port", "127.0.0.1:99999", false, "cannot listen on 127.0.0.1:99999 (--listen)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			listener, err := Listen(t.Context(), "listen", test.address, test.insecure)
+			var err error
+			if !test.insecure {
+				err = checkLoopback(t.Context(), "listen", test.address, "add --insecure")
+			}
 			if err == nil {
-				defer listener.Close()
+				var listener net.Listener
+				if listener, err = listen(t.Context(), "listen", test.address); err == nil {
+					defer listener.Close()
+				}
 			}
 			if test.want == "" && err != nil || test.want != "" &&
 				(err == nil || !strings.Contains(err.Error(), test.want)) {
@@ -50,7 +57,7 @@ func TestListen(t *testing.T) {
 
 func TestServeMetrics(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	listener, err := Listen(ctx, "metrics", "127.0.0.1:0", false)
+	listener, err := listen(ctx, "metrics", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -90,7 +90,7 @@ func Run(
 		return err
 	}
 	defer local.stop()
-	c, err := client.New(local.Address, env.Err)
+	c, err := client.New(local.Address, client.Credentials{}, env.Err)
 	if err != nil {
 		return err
 	}

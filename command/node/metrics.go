@@ -39,7 +39,13 @@ func OpenMetrics(
 	if o.metrics == "" {
 		return nil, nil, nil
 	}
-	listener, err := Listen(ctx, "metrics", o.metrics, o.Insecure)
+	if !o.Insecure {
+		if err := checkLoopback(ctx, "metrics", o.metrics, "if all of them can be trusted, add --insecure; otherwise "+
+			"listen on 127.0.0.1"); err != nil {
+			return nil, nil, err
+		}
+	}
+	listener, err := listen(ctx, "metrics", o.metrics)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -67,7 +67,7 @@ func dryRun(
 func askForPlan(
 	ctx context.Context, env *cli.Environment, options *cli.ClientOptions, request *trellisv1.CreateStudyRequest,
 ) (response *trellisv1.PlanStudyResponse, err error) {
-	c, err := client.New(options.Address, io.Discard)
+	c, err := options.NewClient(io.Discard)
 	if err != nil {
 		return nil, err
 	}

@@ -100,6 +100,12 @@ func (l *Log) Nodes() ([]Node, error) {
 	return nodes, nil
 }
 
+// Alone says whether this node is its cluster's only one. A node that waits to be added to a cluster is not.
+func (l *Log) Alone() bool {
+	servers := l.servers()
+	return len(servers) == 1 && string(servers[0].ID) == l.id
+}
+
 // AddNode adds a node, or changes a node's address. It returns when a majority has recorded this. It only works on the
 // leader.
 func (l *Log) AddNode(ctx context.Context, id, address string) error {

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 )
@@ -24,20 +23,54 @@ const (
 // scheme is the scheme of the resolver for lists of addresses.
 const scheme = "trellis"
 
+// Conn is a connection to a coordinator, or to the nodes of a cluster of them.
+type Conn struct {
+	*grpc.ClientConn
+	transport *transport
+}
+
+// Mistakes receives a mistake whenever the last attempts to connect to all nodes were mistakes: trying again is of no use
+// before someone has changed something.
+func (c *Conn) Mistakes() <-chan *Mistake { return c.transport.attempts.found }
+
+// Encrypted says whether the connection is encrypted.
+func (c *Conn) Encrypted() bool { return c.transport.encrypts }
+
+// Close closes the connection.
+func (c *Conn) Close() error {
+	c.transport.close()
+	return c.ClientConn.Close()
+}
+
 // NewClient returns a connection to the coordinator, which connects when it is first needed. addresses has the
 // host:port of each node, separated by commas, or a single target that gRPC resolves, such as dns:///host:7070. options
-// are added to the package's own. The error wraps ErrAddress, and says which address is wrong and what would be right.
+// are added to the package's own. The error wraps ErrAddress if the addresses are wrong, and says which and what would
+// be right; other errors are about the credentials.
 //
 // Names are looked up at every dial. gRPC's own resolver would keep an old address for half a minute, and wait up to
 // two minutes for a name that does not exist yet, as when a cluster starts.
-func NewClient(addresses string, choice Choice, options ...grpc.DialOption) (*grpc.ClientConn, error) {
+func NewClient(
+	addresses string, choice Choice, credentials Credentials, options ...grpc.DialOption,
+) (*Conn, error) {
 	target, own, err := targetOf(addresses, choice)
 	if err != nil {
 		return nil, err
 	}
-	own = append(own, grpc.WithNoProxy(), grpc.WithContextDialer(Connect),
-		grpc.WithTransportCredentials(insecure.NewCredentials()))
-	return grpc.NewClient(target, append(own, options...)...)
+	nodes, err := Nodes(addresses)
+	if err != nil {
+		return nil, err
+	}
+	transport, err := credentials.transport(nodes, newAttempts(len(nodes)))
+	if err != nil {
+		return nil, err
+	}
+	own = append(own, grpc.WithNoProxy(), grpc.WithContextDialer(Connect), grpc.WithTransportCredentials(transport))
+	conn, err := grpc.NewClient(target, append(own, options...)...)
+	if err != nil {
+		transport.close()
+		return nil, err
+	}
+	return &Conn{conn, transport}, nil
 }
 
 // Connect opens a connection to an address that gRPC has resolved: host:port, or unix: with the path of a socket.

@@ -72,7 +72,7 @@ func (n *nodes) dial(ctx context.Context, address string) (net.Conn, error) {
 }
 
 // ask makes so many calls and returns which nodes have answered.
-func ask(t *testing.T, conn *grpc.ClientConn, calls int) string {
+func ask(t *testing.T, conn *Conn, calls int) string {
 	t.Helper()
 	var answers []string
 	for range calls {
@@ -105,7 +105,7 @@ func TestSeveralNodes(t *testing.T) {
 				for _, address := range test.up {
 					n.start(address)
 				}
-				conn, err := NewClient("a:1,b:2,c:3", test.choice, grpc.WithContextDialer(n.dial))
+				conn, err := NewClient("a:1,b:2,c:3", test.choice, Credentials{Insecure: true}, grpc.WithContextDialer(n.dial))
 				if err != nil {
 					t.Fatal(err)
 				}

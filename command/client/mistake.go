@@ -1,0 +1,46 @@
+package client
+
+import (
+	"errors"
+	"strings"
+
+	"trellis/command/exit"
+	"trellis/worker/dial"
+)
+
+// Explain returns what an error means to a person and what would be right, if it is the mistake of a secure connection.
+// Other errors it returns as they are.
+func Explain(err error) error {
+	var mistake *dial.Mistake
+	if !errors.As(err, &mistake) {
+		return err
+	}
+	at := "the coordinator at " + mistake.Node
+	// The reason is in English already, behind the names of libraries.
+	why := mistake.Err.Error()
+	for _, prefix := range []string{"remote error: ", "tls: ", "failed to verify certificate: ", "x509: "} {
+		if _, after, found := strings.Cut(why, prefix); found {
+			why = after
+		}
+	}
+	switch mistake.Kind {
+	case dial.NotEncrypted:
+		return exit.Usagef("%s does not use TLS: to connect without encryption, use --insecure instead of --authority "+
+			"and --certificate", at)
+	case dial.Encrypted:
+		return exit.Usagef("%s uses TLS: set --authority to the file with its authority's certificate", at)
+	case dial.UnknownAuthority:
+		return exit.Usagef("the certificate of %s is signed by an unknown authority: set --authority to the file with "+
+			"its authority's certificate", at)
+	case dial.Expired:
+		return exit.Usagef("the certificate of %s is not valid now: %s: renew it with trellis certificates node",
+			at, why)
+	case dial.WrongName:
+		return exit.Usagef("the certificate of %s is for other names: %s: use one of them, or make another with "+
+			"trellis certificates node", at, why)
+	case dial.Refused:
+		return exit.Usagef("%s refuses the certificate in --certificate: %s", at, why)
+	default:
+		return exit.Usagef("the certificate of %s is not a coordinator's: %s", at, why)
+	}
+}

@@ -1,0 +1,152 @@
+package coordinator
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"trellis/coordinator/access"
+)
+
+const (
+	// handshakeRecord is the first byte of a connection over TLS, from either end, and alertRecord of an answer that says
+	// why there can be none: the types of TLS records in RFC 8446, section 5.1.
+	handshakeRecord = 0x16
+	alertRecord     = 0x15
+	// alertDrain is how long a connection stays open after an alert, so that the alert arrives.
+	alertDrain = time.Second
+	// refusalInterval is how often a refused connection of a supposed node is logged at most.
+	refusalInterval = 10 * time.Second
+)
+
+// wrongEncryption is a TLS alert: fatal, protocol version. It is the answer to who speaks TLS where there is none, and to
+// who speaks none where there is TLS. Both tell by it that this is no outage.
+var wrongEncryption = []byte{alertRecord, 3, 1, 0, 2, 2, 70}
+
+// errNotANode means that someone spoke the nodes' protocol to a node that refuses to.
+var errNotANode = errors.New("not a node of this cluster")
+
+// secure makes the connection one over TLS if the port has that. Otherwise it returns the connection, with nothing read.
+func (p *port) secure(conn net.Conn) (net.Conn, error) {
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(conn, first); err != nil {
+		return nil, fmt.Errorf("it said nothing: %w", err)
+	}
+	unread := &unreadConn{conn, *bytes.NewReader(first)}
+	switch speaksTLS := first[0] == handshakeRecord; {
+	case p.tls == nil && speaksTLS:
+		alert(conn)
+		return nil, errors.New("it speaks TLS, which this coordinator does not")
+	case p.tls == nil:
+		return unread, nil
+	case !speaksTLS:
+		alert(conn)
+		return nil, errors.New("it does not speak TLS, which this coordinator does")
+	}
+	secured := tls.Server(unread, p.tls)
+	if err := secured.Handshake(); err != nil {
+		return nil, fmt.Errorf("TLS handshake: %w", err)
+	}
+	// The certificate is good for as long as it is valid.
+	if chains := secured.ConnectionState().VerifiedChains; len(chains) > 0 {
+		return expiring(secured, chains[0][0].NotAfter), nil
+	}
+	return secured, nil
+}
+
+// alert says that the other end got the encryption wrong, and waits for a moment until it has heard that: a connection that
+// is closed with unread data may lose what was written last.
+func alert(conn net.Conn) {
+	if conn.SetDeadline(time.Now().Add(alertDrain)) != nil {
+		return
+	}
+	if _, err := conn.Write(wrongEncryption); err == nil {
+		_, _ = io.CopyN(io.Discard, conn, 1<<16)
+	}
+}
+
+// expiringConn is a connection that ends when the certificate of the other end expires.
+type expiringConn struct {
+	*tls.Conn
+	expiry *time.Timer
+}
+
+func expiring(conn *tls.Conn, at time.Time) net.Conn {
+	return &expiringConn{conn, time.AfterFunc(time.Until(at), func() { conn.Close() })}
+}
+
+func (c *expiringConn) Close() error {
+	c.expiry.Stop()
+	return c.Conn.Close()
+}
+
+// stateOf returns how a connection is encrypted, nil if it is not.
+func stateOf(conn net.Conn) *tls.ConnectionState {
+	secured, ok := conn.(interface{ ConnectionState() tls.ConnectionState })
+	if !ok {
+		return nil
+	}
+	state := secured.ConnectionState()
+	return &state
+}
+
+// dialSecurely returns a dialer whose connections are encrypted.
+func dialSecurely(dial dialer, certificates *access.Certificates) dialer {
+	return func(ctx context.Context, address string) (net.Conn, error) {
+		conn, err := dial(ctx, address)
+		if err != nil {
+			return nil, err
+		}
+		secured, err := certificates.Client(ctx, conn, address)
+		if err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return secured, nil
+	}
+}
+
+// admitNode returns why this node speaks to no other, or nil. A coordinator alone needs none of the protocol in which
+// other nodes could change its log. It waits until the log is open, or until closed is closed.
+func (c *Coordinator) admitNode(closed <-chan struct{}) error {
+	select {
+	case <-c.logOpened:
+	case <-closed:
+		return net.ErrClosed
+	}
+	if c.replicated == nil || c.replicated.Alone() {
+		return fmt.Errorf("%w: this coordinator has no other nodes", errNotANode)
+	}
+	return nil
+}
+
+// openCertificates opens the node's certificates. Those of a node of a cluster must name it as a node.
+func openCertificates(config Config) (*access.Certificates, error) {
+	certificates, err := access.Open(config.TLS)
+	if err != nil {
+		return nil, fmt.Errorf("coordinator: %w", err)
+	}
+	if certificates.Principal.Anonymous() && (len(config.Join) > 0 || config.Wait) {
+		certificates.Close()
+		return nil, fmt.Errorf("coordinator: the certificate %s has no name trellis://node/NAME, which a node of a "+
+			"cluster needs", config.TLS.Certificate)
+	}
+	return certificates, nil
+}
+
+// warnOfRefusal logs that a connection of the nodes' protocol was refused. It logs few of many.
+func (p *port) warnOfRefusal(peer net.Addr, why error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.warned) < refusalInterval {
+		p.unlogged++
+		return
+	}
+	p.logger.Warn("refused a connection to the log", "peer", peer, "error", why, "others", p.unlogged)
+	p.warned, p.unlogged = time.Now(), 0
+}
