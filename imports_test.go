@@ -38,8 +38,9 @@ var rooms = map[string][]string{
 // mayImport says which packages of the module a package sees, within its room and outside: one line a package, sorted.
 // An arrow that is not here is not drawn by accident.
 var mayImport = map[string]string{
-	"command":                              "command/answer command/cli command/cluster command/configuration command/exit command/search command/studies trainer",
+	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/exit command/search command/studies trainer",
 	"command/answer":                       "command/cli command/client command/describe command/exit command/output command/spec proto/trellis/v1 results/grid results/lifecycle results/pruning results/trajectory trainer worker",
+	"command/certificates":                 "command/cli command/exit coordinator/access proto/trellis/v1",
 	"command/chaos":                        "",
 	"command/cli":                          "command/client command/configuration command/exit command/output proto/trellis/v1 results/spelling",
 	"command/client":                       "command/exit command/output command/spec proto/trellis/v1 results/lifecycle trainer worker/dial",

@@ -3,6 +3,7 @@
 //
 //	search, studies   the commands that begin a search, and those on studies that are there
 //	answer, cluster   the commands that ask what was found, and those that run a cluster
+//	certificates      the commands that make its certificates
 //	progress, node    a study under way on the screen; a coordinator with its workers in this process
 //	cli               what all commands share
 //	describe, client  what is said about a study; the connection to a coordinator

@@ -14,6 +14,7 @@ import (
 
 	// The rooms that have commands: see cli.Register.
 	_ "trellis/command/answer"
+	_ "trellis/command/certificates"
 	_ "trellis/command/cluster"
 	_ "trellis/command/search"
 	_ "trellis/command/studies"

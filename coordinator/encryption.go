@@ -131,6 +131,15 @@ func openCertificates(config Config) (*access.Certificates, error) {
 	if err != nil {
 		return nil, fmt.Errorf("coordinator: %w", err)
 	}
+	host, _, err := net.SplitHostPort(config.Advertise)
+	if err == nil {
+		err = certificates.CheckHost(host)
+	}
+	if err != nil {
+		certificates.Close()
+		return nil, fmt.Errorf("coordinator: others are told to reach this node at %s, for which the certificate %s is not: %w",
+			config.Advertise, config.TLS.Certificate, err)
+	}
 	if certificates.Principal.Anonymous() && (len(config.Join) > 0 || config.Wait) {
 		certificates.Close()
 		return nil, fmt.Errorf("coordinator: the certificate %s has no name trellis://node/NAME, which a node of a "+

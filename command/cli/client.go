@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,7 +44,17 @@ func CredentialFlags(cmd *cobra.Command, credentials *client.Credentials) {
 	cmd.Flags().StringVar(&credentials.Authority, "authority", "",
 		"`file` with the certificate of the coordinator's authority (default the system's authorities)")
 	cmd.Flags().StringVar(&credentials.Certificate, "certificate", "", "`file` with your certificate")
-	cmd.Flags().StringVar(&credentials.Key, "key", "", "`file` with the key of --certificate, in the same folder")
+	cmd.Flags().StringVar(&credentials.Key, "key", "", KeyUsage)
+}
+
+// KeyUsage is the text of --key.
+const KeyUsage = "`file` with the key of --certificate, in the same folder (default beside it, ending in .key instead of .crt)"
+
+// CompleteKey names the key of a certificate where --key does not.
+func CompleteKey(certificate string, key *string) {
+	if name, ok := strings.CutSuffix(certificate, ".crt"); ok && *key == "" {
+		*key = name + ".key"
+	}
 }
 
 // NewClient returns a client of the coordinator that the flags name.
@@ -52,6 +63,7 @@ func (o *ClientOptions) NewClient(notices io.Writer) (*client.Client, error) {
 		return nil, exit.Usagef("--insecure cannot be combined with --authority and --certificate: these are for " +
 			"connections with encryption")
 	}
+	CompleteKey(o.Credentials.Certificate, &o.Credentials.Key)
 	return client.New(o.Address, o.Credentials, notices)
 }
 

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"crypto/x509"
 	"errors"
 	"strings"
 
@@ -36,11 +37,27 @@ func Explain(err error) error {
 		return exit.Usagef("the certificate of %s is not valid now: %s: renew it with trellis certificates node",
 			at, why)
 	case dial.WrongName:
-		return exit.Usagef("the certificate of %s is for other names: %s: use one of them, or make another with "+
-			"trellis certificates node", at, why)
+		return exit.Usagef("the certificate of %s is for %s: use this in --coordinator, or make another with trellis "+
+			"certificates node", at, hostsOf(err))
 	case dial.Refused:
 		return exit.Usagef("%s refuses the certificate in --certificate: %s", at, why)
 	default:
 		return exit.Usagef("the certificate of %s is not a coordinator's: %s", at, why)
 	}
+}
+
+// hostsOf are the hosts that a certificate is for, which is for another one.
+func hostsOf(err error) string {
+	var wrong x509.HostnameError
+	if !errors.As(err, &wrong) {
+		return "another host"
+	}
+	hosts := wrong.Certificate.DNSNames
+	for _, ip := range wrong.Certificate.IPAddresses {
+		hosts = append(hosts, ip.String())
+	}
+	if len(hosts) == 0 {
+		return "no host"
+	}
+	return strings.Join(hosts, ", ")
 }

@@ -63,7 +63,7 @@ commands the addresses of all nodes, separated by commas. See: trellis cluster -
 	flags.StringVar(&config.TLS.Authority, "authority", "",
 		"`file` with the certificate of the authority that signs those of nodes, workers and people")
 	flags.StringVar(&config.TLS.Certificate, "certificate", "", "`file` with this node's certificate")
-	flags.StringVar(&config.TLS.Key, "key", "", "`file` with the key of --certificate, in the same folder")
+	flags.StringVar(&config.TLS.Key, "key", "", cli.KeyUsage)
 	flags.DurationVar(&config.Lease, "lease", coordinator.DefaultLease,
 		"how long a worker may be silent before its runs are given to other workers")
 	flags.StringVar(&options.durability.Data, "data", "",
@@ -87,6 +87,7 @@ commands the addresses of all nodes, separated by commas. See: trellis cluster -
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, stop := cli.Interruptible(cmd.Context())
 		defer stop()
+		cli.CompleteKey(config.TLS.Certificate, &config.TLS.Key)
 		config.Logger = log.NewLogger(env.Log)
 		if err := setLimits(&config.Limits, options.limits); err != nil {
 			return exit.Usagef("%w", err)

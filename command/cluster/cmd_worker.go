@@ -45,6 +45,7 @@ coordinator cannot be reached, the worker keeps trying, and keeps training the r
 		if err := chooseKernel(); err != nil {
 			return err
 		}
+		cli.CompleteKey(config.Credentials.Certificate, &config.Credentials.Key)
 		config.Logger, config.Credentials.Insecure = log.NewLogger(env.Log), options.Insecure
 		return work(cmd.Context(), env, config, options)
 	}

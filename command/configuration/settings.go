@@ -16,9 +16,9 @@ var oneTime = map[string]bool{
 	// How cobra writes a completion script.
 	"no-descriptions": true,
 	// Which study, trial or file is meant.
-	"name": true, "trial": true, "file": true, "folder": true, "filter": true,
+	"name": true, "role": true, "trial": true, "file": true, "folder": true, "filter": true,
 	// What is done to it.
-	"dry-run": true, "fresh": true, "pruned": true, "quick": true, "yes": true,
+	"dry-run": true, "expires": true, "force": true, "fresh": true, "pruned": true, "quick": true, "yes": true,
 	// What extend adds.
 	"latent-dim": true, "learning-rate": true, "weight-decay": true, "max-epochs": true, "seeds": true, "batch-size": true,
 	"axis": true,

@@ -75,9 +75,14 @@ type Certificates struct {
 	// Principal is who the certificate was made for when it was opened. It is the zero Principal if the certificate has no
 	// URI name, as those of public authorities don't: such a node can have no peers.
 	Principal Principal
-	// Expires is until when that certificate is valid.
-	Expires time.Time
+	leaf      *x509.Certificate
 }
+
+// Expires is until when the certificate was valid when it was opened.
+func (c *Certificates) Expires() time.Time { return c.leaf.NotAfter }
+
+// CheckHost returns an error unless the certificate, as it was when it was opened, is for a host.
+func (c *Certificates) CheckHost(host string) error { return c.leaf.VerifyHostname(host) }
 
 // Open reads the files, and again whenever they change, until Close. Files that are damaged or don't belong together are
 // left alone: what was read before stays valid.
@@ -86,7 +91,7 @@ func Open(files Files) (*Certificates, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Certificates{Expires: certificate.NotAfter}
+	c := &Certificates{leaf: certificate}
 	if len(certificate.URIs) > 0 {
 		if c.Principal, err = FromCertificate(certificate); err != nil {
 			return nil, fmt.Errorf("use %s as a node's: %w", files.Certificate, err)
@@ -140,7 +145,11 @@ func (c *Certificates) Client(ctx context.Context, conn net.Conn, address string
 	}
 	secure := tls.Client(conn, &tls.Config{
 		MinVersion: tls.VersionTLS13, ServerName: host, NextProtos: []string{"h2"},
-		Certificates: material.Certs, RootCAs: material.Roots,
+		RootCAs: material.Roots,
+		// It is sent even if the other node's authority is another, so that the other node can say so.
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return &material.Certs[0], nil
+		},
 		VerifyConnection: func(state tls.ConnectionState) error { return CheckNode(state) },
 	})
 	if err := secure.HandshakeContext(ctx); err != nil {

@@ -141,7 +141,13 @@ func (t *transport) ClientHandshake(
 		if err != nil {
 			return nil, nil, fmt.Errorf("read the certificates: %w", err)
 		}
-		config.RootCAs, config.Certificates = material.Roots, material.Certs
+		config.RootCAs = material.Roots
+		if len(material.Certs) > 0 {
+			// Without this, a certificate of another authority is not sent, and the coordinator hears of nobody.
+			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				return &material.Certs[0], nil
+			}
+		}
 	}
 	secured, info, err := credentials.NewTLS(config).ClientHandshake(ctx, name, conn)
 	if err != nil {

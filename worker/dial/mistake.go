@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Kind is what is wrong with a connection to a coordinator that is there.
@@ -130,15 +132,14 @@ type watchedConn struct {
 	name      string
 	attempts  *attempts
 	encrypted bool
-	answered  bool
+	answered  atomic.Bool
 }
 
 func (c *watchedConn) Read(data []byte) (int, error) {
 	n, err := c.Conn.Read(data)
-	if c.answered || n == 0 && err == nil {
+	if n == 0 && err == nil || c.answered.Swap(true) {
 		return n, err
 	}
-	c.answered = true
 	switch {
 	case !c.encrypted && n > 0 && data[0] == alertRecord:
 		return 0, c.attempts.note(&Mistake{Node: c.name, Kind: Encrypted, Err: errors.New("the coordinator uses TLS")})
@@ -146,6 +147,19 @@ func (c *watchedConn) Read(data []byte) (int, error) {
 		c.attempts.succeeded(c.name)
 	case c.encrypted && !errors.Is(err, io.EOF):
 		return n, c.attempts.failed(c.name, err)
+	}
+	return n, err
+}
+
+// Write looks for the answer if the other end has closed the connection before it has read anything.
+func (c *watchedConn) Write(data []byte) (int, error) {
+	n, err := c.Conn.Write(data)
+	if err != nil && c.encrypted && !c.answered.Load() {
+		if c.SetReadDeadline(time.Now().Add(time.Second)) == nil {
+			if _, why := c.Read(make([]byte, 1)); errors.As(why, new(*Mistake)) {
+				return n, why
+			}
+		}
 	}
 	return n, err
 }
