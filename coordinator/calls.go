@@ -35,6 +35,9 @@ const (
 	// costlyQueue and costlyQueueEach bound the costly requests that wait for their turn, of all callers and of one.
 	costlyQueue     = 64
 	costlyQueueEach = 16
+	// additionsQueue and additionsQueueEach are the same for additions of nodes, which are made one by one.
+	additionsQueue     = 16
+	additionsQueueEach = 4
 )
 
 // callLimits bounds what callers can make this node do at the same time.
@@ -76,7 +79,7 @@ func newCallLimits(limits Limits) *callLimits {
 		restores: &turns{what: "restores", limit: "restores", running: 1, runningEach: 1},
 		additions: &turns{
 			what: "additions of nodes", limit: "additions", running: 1, runningEach: 1,
-			queue: costlyQueueEach, queueEach: costlyQueueEach,
+			queue: additionsQueue, queueEach: additionsQueueEach,
 		},
 	}
 }

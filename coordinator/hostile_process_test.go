@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,7 +74,9 @@ func TestHostileCoordinatorProcess(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	go func() {
-		io.Copy(io.Discard, os.Stdin)
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+			fmt.Println("goroutines", runtime.NumGoroutine())
+		}
 		stop()
 	}()
 	fmt.Println("listens on", "127.0.0.1:"+port)
@@ -89,7 +92,8 @@ type target struct {
 	testing.TB
 	address string
 	command *exec.Cmd
-	stdin   io.Closer
+	stdin   io.WriteCloser
+	numbers chan int
 	said    *said
 	exited  chan struct{}
 	err     error
@@ -123,7 +127,7 @@ func newTarget(t testing.TB, config hostileConfig) *target {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &target{TB: t, said: &said{}, exited: make(chan struct{})}
+	h := &target{TB: t, said: &said{}, exited: make(chan struct{}), numbers: make(chan int, 1)}
 	h.command = exec.Command(os.Args[0], "-test.run=^TestHostileCoordinatorProcess$", "-test.timeout=1h")
 	h.command.Env = append(os.Environ(), hostileEnv+"="+string(encoded))
 	h.command.Stderr = h.said
@@ -143,6 +147,10 @@ func newTarget(t testing.TB, config hostileConfig) *target {
 		for lines.Scan() {
 			if address, found := strings.CutPrefix(lines.Text(), "listens on "); found {
 				first <- address
+			}
+			if number, found := strings.CutPrefix(lines.Text(), "goroutines "); found {
+				n, _ := strconv.Atoi(number)
+				h.numbers <- n
 			}
 		}
 		h.err = h.command.Wait()
@@ -220,6 +228,21 @@ func (h *target) status(name string) uint64 {
 	}
 	h.Fatalf("no %s in the status of the process", name)
 	return 0
+}
+
+// goroutines is how many goroutines the process has.
+func (h *target) goroutines() int {
+	h.Helper()
+	if _, err := io.WriteString(h.stdin, "goroutines\n"); err != nil {
+		h.Fatal(err)
+	}
+	select {
+	case n := <-h.numbers:
+		return n
+	case <-time.After(10 * time.Second):
+		h.Fatal("the coordinator does not say how many goroutines it has")
+		return 0
+	}
 }
 
 // cpu is how much processor time the process has used.

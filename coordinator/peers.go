@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,8 @@ const (
 	// peerConnectTimeout is how long connecting to another node may take.
 	peerConnectTimeout = 2 * time.Second
 	peerRetryMax       = time.Second
+	// peerIdle is how long a connection to another node is kept without calls.
+	peerIdle = time.Minute
 )
 
 var errPeersClosed = errors.New("this coordinator is shutting down")
@@ -38,6 +41,8 @@ type peers struct {
 type peerConn struct {
 	*grpc.ClientConn
 	calls int
+	// idle closes the connection if there are no calls. It is nil until there are none for the first time.
+	idle *time.Timer
 }
 
 func newPeers(dial dialer) *peers {
@@ -70,8 +75,43 @@ func (p *peers) connect(address string) (conn *grpc.ClientConn, done func(), err
 	return chosen.ClientConn, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		chosen.calls--
+		if chosen.calls--; chosen.calls > 0 || p.closed {
+			return
+		}
+		if chosen.idle == nil {
+			chosen.idle = time.AfterFunc(peerIdle, func() { p.drop(address, chosen) })
+		} else {
+			chosen.idle.Reset(peerIdle)
+		}
 	}, nil
+}
+
+// drop closes a connection that has no calls.
+func (p *peers) drop(address string, conn *peerConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if conn.calls > 0 || p.closed {
+		return
+	}
+	p.conns[address] = slices.DeleteFunc(p.conns[address], func(other *peerConn) bool { return other == conn })
+	if len(p.conns[address]) == 0 {
+		delete(p.conns, address)
+	}
+	conn.Close()
+}
+
+// visit returns a connection for one call to an address that may not be a node's. Nobody shares it, and done closes it.
+func (p *peers) visit(address string) (conn *grpc.ClientConn, done func(), err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, nil, errPeersClosed
+	}
+	conn, err = newPeerConn(address, p.dial)
+	if err != nil {
+		return nil, nil, err
+	}
+	return conn, func() { conn.Close() }, nil
 }
 
 // newPeerConn returns a connection to a node. It connects at its first call.
@@ -98,6 +138,9 @@ func (p *peers) close() error {
 	var err error
 	for _, conns := range p.conns {
 		for _, conn := range conns {
+			if conn.idle != nil {
+				conn.idle.Stop()
+			}
 			err = errors.Join(err, conn.Close())
 		}
 	}

@@ -31,6 +31,11 @@ func (s self) Connect(address string) (conn *grpc.ClientConn, done func(), err e
 	return s.c.peers.connect(address)
 }
 
+// Visit returns a connection for one call to an address that may not be a node's.
+func (s self) Visit(address string) (conn *grpc.ClientConn, done func(), err error) {
+	return s.c.peers.visit(address)
+}
+
 // Outgoing returns the context for a call to another node.
 func (s self) Outgoing(ctx context.Context) context.Context { return s.c.outgoing(ctx) }
 

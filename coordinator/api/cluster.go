@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/netip"
 	"time"
 
 	"google.golang.org/grpc"
@@ -41,8 +43,8 @@ type Node interface {
 	Replicated() *replication.Log
 	// Applied returns the index of the last command that the store includes.
 	Applied() uint64
-	// Connect returns a connection to another node for one call.
-	Connect(address string) (conn *grpc.ClientConn, done func(), err error)
+	// Visit returns a connection for one call to an address that may not be a node's. done closes it.
+	Visit(address string) (conn *grpc.ClientConn, done func(), err error)
 	// WhilePaused does work while the leader's loops are paused. It ends all sessions with the error why.
 	WhilePaused(ctx context.Context, why error, work func() error) error
 }
@@ -89,6 +91,9 @@ func (s clusterService) AddNode(
 		return nil, errInMemory
 	}
 	id, address := request.GetId(), request.GetAddress()
+	if err := checkAddress(address); err != nil {
+		return nil, err
+	}
 	if err := s.introduce(ctx, id, address); err != nil {
 		return nil, err
 	}
@@ -96,6 +101,19 @@ func (s clusterService) AddNode(
 		return nil, Status(fmt.Errorf("add node %s at %s: %w", id, address, err))
 	}
 	return &trellisv1.AddNodeResponse{}, nil
+}
+
+// checkAddress refuses an address at which others can't reach a node. The message's rules say that it is host:port.
+func checkAddress(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && (ip.IsUnspecified() || ip.IsMulticast()) {
+		return status.Errorf(codes.InvalidArgument, "invalid address %s: other nodes can't reach it: start the node with "+
+			"an address that they can (--advertise)", address)
+	}
+	return nil
 }
 
 // introduce checks that the node with the id is reachable at the address, and belongs to no other cluster.
@@ -109,7 +127,7 @@ func (s clusterService) introduce(ctx context.Context, id, address string) error
 	}
 	ctx, cancel := context.WithTimeout(ctx, introductionTimeout)
 	defer cancel()
-	conn, done, err := s.node.Connect(address)
+	conn, done, err := s.node.Visit(address)
 	if err != nil {
 		return status.Errorf(codes.InvalidArgument, "connect to %s: %v", address, err)
 	}
