@@ -72,13 +72,13 @@ func newCallLimits(limits Limits) *callLimits {
 			queue: costlyQueue, queueEach: costlyQueueEach,
 		},
 		transfers: &turns{
-			what: "transfers", limit: "transfers", running: maxTransfers, runningEach: maxTransfersEach,
+			what: "transfers", running: maxTransfers, runningEach: maxTransfersEach,
 			queue: sessions, queueEach: sessionsEach,
 		},
-		backups:  &turns{what: "backups", limit: "backups", running: maxBackups, runningEach: maxBackups},
-		restores: &turns{what: "restores", limit: "restores", running: 1, runningEach: 1},
+		backups:  &turns{what: "backups", running: maxBackups, runningEach: maxBackups},
+		restores: &turns{what: "restores", running: 1, runningEach: 1},
 		additions: &turns{
-			what: "additions of nodes", limit: "additions", running: 1, runningEach: 1,
+			what: "additions of nodes", running: 1, runningEach: 1,
 			queue: additionsQueue, queueEach: additionsQueueEach,
 		},
 	}

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ const turnRetry = time.Second
 // caller's requests are served in their order. Callers take turns, so that one with many requests does not hold up
 // another with few.
 type turns struct {
-	// what names the requests in refusals, and limit the limit.
+	// what names the requests in refusals, and limit the limit if it is one of Limits.
 	what, limit string
 	// running is how many requests may run at the same time, and runningEach how many of one caller.
 	running, runningEach int
@@ -148,13 +149,19 @@ func (t *turns) forget(who string, its *caller) {
 
 // full tells a client which limit its request has met, and when to retry.
 func (t *turns) full(its *caller) error {
-	each, whose, running, waiting := "", "this coordinator serves", t.running, t.waiting
+	whose, each, running, waiting := "this coordinator serves", "", t.running, t.waiting
 	if t.waiting < t.queue || t.queue == 0 && t.active < t.running {
-		each, whose, running, waiting = quota.EachSuffix, "for one caller, this coordinator serves", t.runningEach,
+		whose, each, running, waiting = "for one caller, this coordinator serves", quota.EachSuffix, t.runningEach,
 			len(its.waiting)
 	}
-	answer := status.Newf(codes.ResourceExhausted, "%s at most %d %s at a time (limit %s%s), and %d more are waiting, "+
-		"the maximum: retry later", whose, running, t.what, t.limit, each, waiting)
+	text := fmt.Sprintf("%s at most %d %s at a time", whose, running, t.what)
+	if t.limit != "" {
+		text += fmt.Sprintf(" (limit %s%s)", t.limit, each)
+	}
+	if t.queue > 0 {
+		text += fmt.Sprintf(", and %d more are waiting, the maximum", waiting)
+	}
+	answer := status.New(codes.ResourceExhausted, text+": retry later")
 	detailed, err := answer.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(turnRetry)})
 	if err != nil {
 		return answer.Err()

@@ -22,6 +22,13 @@ import (
 // introductionTimeout is how long a node that is being added may take to identify itself.
 const introductionTimeout = 5 * time.Second
 
+// minRestoreRate is how much of a backup must come in a second, on average and in bytes, once restoreGrace is over. A
+// backup takes disk space while it is received, and only one is received at a time.
+const (
+	minRestoreRate = 64 << 10
+	restoreGrace   = time.Minute
+)
+
 var errInMemory = status.Error(codes.FailedPrecondition,
 	"this coordinator's log is in memory, so it can't be replicated or backed up: start it with a data "+
 		"directory (--data)")
@@ -219,7 +226,7 @@ func (s clusterService) Restore(stream trellisv1.ClusterService_RestoreServer) e
 	}
 	ctx := stream.Context()
 	// The whole backup is received first, so that a slow sender holds up nobody.
-	backup, err := s.node.Replicated().Receive(ctx, &restoreReader{stream: stream})
+	backup, err := s.node.Replicated().Receive(ctx, &restoreReader{stream: stream, began: time.Now()})
 	if err == nil {
 		defer backup.Discard()
 		err = s.node.WhilePaused(ctx, errRestored, func() error { return backup.Restore(ctx) })
@@ -233,8 +240,10 @@ func (s clusterService) Restore(stream trellisv1.ClusterService_RestoreServer) e
 
 // restoreReader reads what is sent to it.
 type restoreReader struct {
-	stream trellisv1.ClusterService_RestoreServer
-	left   []byte
+	stream   trellisv1.ClusterService_RestoreServer
+	left     []byte
+	began    time.Time
+	received int64
 }
 
 func (r *restoreReader) Read(into []byte) (int, error) {
@@ -247,6 +256,11 @@ func (r *restoreReader) Read(into []byte) (int, error) {
 			return 0, err
 		}
 		r.left = request.GetData()
+		r.received += int64(len(r.left))
+		if took := time.Since(r.began); took > restoreGrace && r.received < int64(took.Seconds())*minRestoreRate {
+			return 0, status.Errorf(codes.DeadlineExceeded, "only %d bytes have come in %v: send at least %d KiB/s",
+				r.received, took.Round(time.Second), minRestoreRate>>10)
+		}
 	}
 	n := copy(into, r.left)
 	r.left = r.left[n:]

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -10,8 +11,8 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"os"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -27,6 +28,11 @@ const (
 	// backup have numbers that come from indices that the backup does not know, and workers may still hold them. Such
 	// numbers must not be given again. Even at 20,000 entries/s, a log needs 40 days for so many indices.
 	restoreGap = 1 << 36
+	// spoolReserve is how much of the disk stays free for the log while a backup is received, in bytes: the log creates
+	// files of segmentSize.
+	spoolReserve = 2 * segmentSize
+	// spoolCheck is how often a backup that is being received makes sure that the reserve is still free.
+	spoolCheck = 200 * time.Millisecond
 )
 
 // backupHeader says what a backup contains.
@@ -101,11 +107,10 @@ func (w *chunkWriter) Write(data []byte) (written int, err error) {
 
 // Received is a backup that has been received and verified, and can be restored.
 type Received struct {
-	log     *Log
-	header  backupHeader
-	size    int64
-	state   io.ReadWriteSeeker
-	discard func()
+	log    *Log
+	header backupHeader
+	size   int64
+	state  *spool
 }
 
 // Receive reads a whole backup, verifies it, and keeps it in the data directory until it is discarded. It changes
@@ -118,7 +123,7 @@ func (l *Log) Receive(ctx context.Context, r io.Reader) (_ *Received, err error)
 		return nil, ErrNotLeader
 	}
 	received := &Received{log: l}
-	if received.state, received.discard, err = l.spool(); err != nil {
+	if received.state, err = l.newSpool(); err != nil {
 		return nil, notKept(err)
 	}
 	defer func() {
@@ -126,6 +131,9 @@ func (l *Log) Receive(ctx context.Context, r io.Reader) (_ *Received, err error)
 			received.Discard()
 		}
 	}()
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	go received.state.watch(watching)
 	received.header, received.size, err = readBackup(ctx, bufio.NewReaderSize(r, backupChunk), received.state)
 	if err != nil {
 		return nil, err
@@ -135,7 +143,7 @@ func (l *Log) Receive(ctx context.Context, r io.Reader) (_ *Received, err error)
 			return nil, err
 		}
 		if err := checker.Check(bufio.NewReaderSize(received.state, backupChunk)); err != nil {
-			return nil, fmt.Errorf("the backup's state can't be restored: %w", err)
+			return nil, cmp.Or(received.state.gaveUp(), fmt.Errorf("the backup's state can't be restored: %w", err))
 		}
 	}
 	return received, nil
@@ -145,6 +153,10 @@ func (l *Log) Receive(ctx context.Context, r io.Reader) (_ *Received, err error)
 // ctx is done. Commands that are proposed in the meantime may be lost.
 func (b *Received) Restore(ctx context.Context) error {
 	if _, err := b.state.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	// The snapshot store writes the state once more.
+	if err := b.state.room(0); err != nil {
 		return err
 	}
 	meta := &raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Index: b.header.Index + restoreGap, Size: b.size}
@@ -157,7 +169,7 @@ func (b *Received) Restore(ctx context.Context) error {
 }
 
 // Discard removes the backup from the data directory.
-func (b *Received) Discard() { b.discard() }
+func (b *Received) Discard() { b.state.discard() }
 
 // Restore receives a backup and restores it.
 func (l *Log) Restore(ctx context.Context, r io.Reader) error {
@@ -169,24 +181,11 @@ func (l *Log) Restore(ctx context.Context, r io.Reader) error {
 	return received.Restore(ctx)
 }
 
-// spool creates a temporary file for a state.
-func (l *Log) spool() (file io.ReadWriteSeeker, discard func(), err error) {
-	dir := ""
-	if l.directory != nil {
-		dir = l.directory.path
-	}
-	temporary, err := os.CreateTemp(dir, "restore-*"+temporarySuffix)
-	if err != nil {
-		return nil, nil, err
-	}
-	return temporary, func() {
-		temporary.Close()
-		os.Remove(temporary.Name())
-	}, nil
-}
-
 // notKept returns the error of a backup that could not be written to the data directory. This harms nothing else.
 func notKept(err error) error {
+	if errors.Is(err, ErrNoSpace) {
+		return err
+	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w: make room on the disk and retry: nothing has been changed", ErrNoSpace, err)
 	}

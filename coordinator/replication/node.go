@@ -163,10 +163,13 @@ func (d *directory) hasLog() bool {
 }
 
 // space returns the free bytes and the size of the directory's file system.
-func (d *directory) space() (free, size uint64, err error) {
+func (d *directory) space() (free, size uint64, err error) { return folderSpace(d.path) }
+
+// folderSpace returns how much of a folder's file system is free, and its size, in bytes.
+func folderSpace(path string) (free, size uint64, err error) {
 	var stat unix.Statfs_t
-	if err := unix.Statfs(d.path, &stat); err != nil {
-		return 0, 0, fmt.Errorf("find the free space in %s: %w", d.path, err)
+	if err := unix.Statfs(path, &stat); err != nil {
+		return 0, 0, fmt.Errorf("find the free space in %s: %w", path, err)
 	}
 	return stat.Bavail * uint64(stat.Bsize), stat.Blocks * uint64(stat.Bsize), nil
 }
