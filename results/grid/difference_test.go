@@ -42,8 +42,13 @@ func TestDifferencesOfAnything(t *testing.T) {
 func TestForgedDifferences(t *testing.T) {
 	spec := &trellisv1.StudySpec{Grid: []*trellisv1.Grid{{}}}
 	for _, axis := range []*trellisv1.AxisDifference{
-		{Grid: 7, Axis: "learning_rate", Count: 3}, {Grid: 7, Axis: "own"}, {Axis: "own", Count: 1}, {Axis: "seeds", Count: 1},
-		{Axis: "seeds", Numbers: &trellisv1.NumberAxis{}}, {Axis: "own", Integers: &trellisv1.IntegerAxis{}}, {},
+		{Grid: 7, Axis: "learning_rate", Count: 3},
+		{Grid: 7, Axis: "own"},
+		{Axis: "own", Count: 1},
+		{Axis: "seeds", Count: 1},
+		{Axis: "seeds", Numbers: &trellisv1.NumberAxis{}},
+		{Axis: "own", Integers: &trellisv1.IntegerAxis{}},
+		{},
 	} {
 		Before(spec, &trellisv1.SpecDifference{Axes: []*trellisv1.AxisDifference{axis}})
 	}
