@@ -255,7 +255,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 	c.commands = &commands{}
 	leading := lead.Config{
 		Numerics: config.Numerics, Lease: config.Lease, HangTimeout: config.HangTimeout, Store: store, Log: c.commands,
-		Artifacts: c.artifacts, DataSets: dataSets, Stopping: c.stopping, Logger: config.Logger, Registerer: config.Registerer,
+		Queue: config.Limits.queue(), Artifacts: c.artifacts, DataSets: dataSets, Stopping: c.stopping, Logger: config.Logger, Registerer: config.Registerer,
 	}
 	if config.Data != "" {
 		leading.CheckpointInterval = config.CheckpointInterval

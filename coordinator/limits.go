@@ -176,3 +176,8 @@ func (l Limits) withDefaults() Limits {
 	}
 	return l
 }
+
+// queue returns the limit on what workers have reported and the log does not have yet. Nobody is refused: workers wait.
+func (l Limits) queue() quota.Limit {
+	return quota.Limit{Name: "queue-bytes", Noun: "bytes of reports", InAll: l.QueueBytes, Each: l.QueueBytesEach}
+}

@@ -88,10 +88,16 @@ func (l *testLog) Verify(context.Context) error { return nil }
 // create adds a study of one run.
 func (l *testLog) create(name string, epochs uint32) {
 	l.Helper()
+	l.createAt(name, 4, epochs)
+}
+
+// createAt adds a study of one run with a latent dimension. Studies with different ones share no runs.
+func (l *testLog) createAt(name string, latentDim, epochs uint32) {
+	l.Helper()
 	spec := grid.WithDefaults(&trellisv1.StudySpec{
 		Name: name, Model: "synthetic",
 		Grid: []*trellisv1.Grid{{
-			LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{4}},
+			LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{latentDim}},
 			LearningRate: &trellisv1.NumberAxis{Values: []float64{1e-3}},
 			MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{epochs}},
 		}},

@@ -180,6 +180,8 @@ func (h *host) receive(ctx context.Context, session *session, stream trellisv1.W
 func (h *host) receiveCheckpoint(ctx context.Context, session *session, report *trellisv1.CheckpointReport) error {
 	entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Checkpoint{Checkpoint: report}}
 	if report.GetMissing() != "" {
+		// The store keeps the reason.
+		report.Missing = truncate(report.GetMissing(), maxFailureMessage)
 		h.logger.Warn("weights could not be saved", "study", report.GetStudy(), "run", report.GetRun(),
 			"epoch", report.GetCheckpoint().GetEpoch(), "worker", session.worker, "reason", report.GetMissing())
 		return h.put(ctx, session, entry, report.GetStudy(), report.GetRun())

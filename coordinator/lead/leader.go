@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"trellis/coordinator/artifact"
+	"trellis/coordinator/quota"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 )
@@ -57,10 +58,13 @@ type Config struct {
 	Lease, HangTimeout time.Duration
 	// CheckpointInterval is how often workers save checkpoints. Zero: never.
 	CheckpointInterval time.Duration
-	Store              Snapshots
-	Log                Log
-	Artifacts          *artifact.Keeper
-	DataSets           DataSets
+	// Queue bounds the bytes of what workers have sent and the log does not have yet. A worker beyond its share is not
+	// read until there is room. The zero value is no bound.
+	Queue     quota.Limit
+	Store     Snapshots
+	Log       Log
+	Artifacts *artifact.Keeper
+	DataSets  DataSets
 	// Stopping is done when the node stops. Sessions then end, with its cause as their error.
 	Stopping context.Context
 	Logger   *slog.Logger
@@ -105,6 +109,7 @@ func New(config Config) *Leader {
 	l.recorder = &recorder{
 		log: config.Log, sessions: l.sessions, failing: failing, awaited: []waker{l.dispatcher.woken, l.settler.woken},
 		metrics: l.metrics, logger: config.Logger, queue: make(chan received, recordQueue),
+		held: quota.New(config.Queue),
 	}
 	l.leases = &leases{
 		lease: config.Lease, hangTimeout: config.HangTimeout, store: config.Store, log: config.Log,

@@ -10,15 +10,21 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"trellis/coordinator/quota"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 )
 
 const (
-	// recordQueue is how many entries may wait for the log. Beyond it, sessions stop reading and workers wait.
+	// recordQueue is how many entries may wait for the log. Beyond it, as beyond Config.Queue, sessions stop reading and
+	// workers wait.
 	recordQueue = 4096
 	// recordBytes is how many bytes one record command carries. It may exceed this by one entry.
 	recordBytes = 256 << 10
+	// entryBytes and valueBytes are what an entry and a value in one of its maps take in memory besides their size in the
+	// log, approximately.
+	entryBytes = 512
+	valueBytes = 64
 )
 
 // recorder appends what workers report to the log. While one command is being written, the next one collects entries,
@@ -32,6 +38,8 @@ type recorder struct {
 	metrics *metrics
 	logger  *slog.Logger
 	queue   chan received
+	// held counts the bytes of entries from the moment that they are read until the log has them, by worker.
+	held *quota.Quota
 }
 
 // rechecks makes all sessions compare the store with what their workers have been told.
@@ -45,25 +53,48 @@ var _ rechecks = (*sessions)(nil)
 type received struct {
 	entry *trellisv1.RecordCommand_Entry
 	from  *session
+	// bytes is what the entry takes in memory.
+	bytes int64
 }
 
-// put queues an entry. It waits while the queue is full, and gives up when ctx is done. In the meantime the session of
-// the entry is held up, which is not the worker's fault.
+// weigh returns about how many bytes an entry takes in memory.
+func weigh(entry *trellisv1.RecordCommand_Entry) int64 {
+	reports := entry.GetReports()
+	values := len(reports.GetTestLoss()) + len(reports.GetMetrics()) + len(reports.GetTestMetrics())
+	for _, metrics := range reports.GetTestMetrics() {
+		values += len(metrics.GetValues())
+	}
+	return entryBytes + int64(proto.Size(entry)) + valueBytes*int64(values)
+}
+
+// put queues an entry. It waits while the queue is full or has too much of the same worker, and gives up when ctx is
+// done. In the meantime the session of the entry is held up, which is not the worker's fault.
 func (r *recorder) put(ctx context.Context, entry received) error {
-	select {
-	case r.queue <- entry:
-		return nil
-	default:
+	entry.bytes = weigh(entry.entry)
+	if r.held.Take(entry.from.name(), entry.bytes) == nil {
+		select {
+		case r.queue <- entry:
+			return nil
+		default:
+		}
+		r.release(entry)
 	}
 	released := entry.from.holdUp()
 	defer released()
+	if err := r.held.Await(ctx, entry.from.name(), entry.bytes); err != nil {
+		return err
+	}
 	select {
 	case r.queue <- entry:
 		return nil
 	case <-ctx.Done():
+		r.release(entry)
 		return ctx.Err()
 	}
 }
+
+// release says that an entry does not wait any more.
+func (r *recorder) release(entry received) { r.held.Give(entry.from.name(), entry.bytes) }
 
 func (r *recorder) run(ctx context.Context) {
 	for {
@@ -71,8 +102,12 @@ func (r *recorder) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case first := <-r.queue:
-			if batch := r.gather(first); len(batch) > 0 {
+			batch := r.gather(first)
+			if len(batch) > 0 {
 				r.record(ctx, batch)
+			}
+			for _, one := range batch {
+				r.release(one)
 			}
 		}
 	}
@@ -84,6 +119,7 @@ func (r *recorder) drop(why error) {
 		select {
 		case waiting := <-r.queue:
 			waiting.from.end(why)
+			r.release(waiting)
 		default:
 			return
 		}
@@ -99,6 +135,8 @@ func (r *recorder) gather(first received) []received {
 		if !next.from.hasEnded() {
 			batch = append(batch, next)
 			size += proto.Size(next.entry)
+		} else {
+			r.release(next)
 		}
 		if size >= recordBytes {
 			return batch
