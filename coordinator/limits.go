@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"trellis/coordinator/api"
 	"trellis/coordinator/quota"
 	"trellis/results/spelling"
 )
@@ -175,6 +176,19 @@ func (l Limits) withDefaults() Limits {
 		}
 	}
 	return l
+}
+
+// ofStudies returns the limits on studies as the API applies them.
+func (l Limits) ofStudies() api.Limits {
+	const help = "delete studies that you no longer need, or give the coordinator a larger --limits"
+	return api.Limits{
+		Studies: quota.Limit{Name: "studies", Noun: "studies", Help: help, InAll: l.Studies, Each: l.StudiesEach},
+		Trials:  quota.Limit{Name: "trials", Noun: "trials", Help: help, InAll: l.Trials, Each: l.TrialsEach},
+		AllStudiesBytes: quota.Limit{
+			Name: "all-studies-bytes", Noun: "bytes of studies", Help: help, InAll: l.AllStudiesBytes,
+		},
+		SpecBytes: l.SpecBytes, StudyBytes: l.StudyBytes,
+	}
 }
 
 // queue returns the limit on what workers have reported and the log does not have yet. Nobody is refused: workers wait.

@@ -214,10 +214,17 @@ func TestAnExtensionIsNotGivenToAnotherStudyOfTheName(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		h.create(syntheticSpec("s", []uint32{4}, []uint32{2}))
 		h.before(1, func(ctx context.Context) {
-			if _, err := h.studies.DeleteStudy(ctx, &trellisv1.DeleteStudyRequest{Study: "s"}); err != nil {
-				t.Error(err)
+			// By another leader, which does not wait until this one has admitted the extension.
+			for _, command := range []*trellisv1.Command{
+				{Change: &trellisv1.Command_DeleteStudy{DeleteStudy: &trellisv1.DeleteStudyCommand{Study: "s"}}},
+				{Change: &trellisv1.Command_CreateStudy{CreateStudy: &trellisv1.CreateStudyCommand{
+					Spec: testModels.WithDefaults(syntheticSpec("s", []uint32{5}, []uint32{9})), Numerics: testNumerics,
+				}}},
+			} {
+				if _, err := h.commands.Propose(ctx, command); err != nil {
+					t.Error(err)
+				}
 			}
-			h.create(syntheticSpec("s", []uint32{5}, []uint32{9}))
 		})
 		study := h.extend(&trellisv1.ExtendStudyRequest{Study: "s", LatentDim: someIntegers(8)}, 1)
 		grid := study.GetSpec().GetGrid()[0]

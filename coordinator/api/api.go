@@ -69,6 +69,7 @@ type Config struct {
 	Data string
 	// MinFreeDisk is the share of the data directory's file system that must be free for a new study.
 	MinFreeDisk float64
+	Limits      Limits
 
 	Store     Snapshots
 	Log       Log
@@ -88,7 +89,7 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 	trellisv1.RegisterStudyServiceServer(server, studyService{
 		numerics: c.Numerics, models: c.Models, store: c.Store, log: c.Log, dataSets: c.DataSets,
 		artifacts: c.Artifacts,
-		forecasts: c.Forecasts, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, creating: make(chan struct{}, 1),
+		forecasts: c.Forecasts, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, limits: c.Limits, creating: make(chan struct{}, 1),
 		memory: c.Memory, stopping: c.Stopping, logger: c.Logger,
 	})
 	trellisv1.RegisterTrialServiceServer(server, trialService{

@@ -22,6 +22,7 @@ type studyService struct {
 	artifacts *artifact.Keeper
 	forecasts *forecast.Maker
 	disk      disk
+	limits    Limits
 	memory    Memory
 	// creating has an element while a study is being admitted, so that the limits on studies hold.
 	creating chan struct{}

@@ -12,9 +12,6 @@ import (
 	"trellis/results/grid"
 )
 
-// MaxStudies is how many studies a coordinator keeps.
-const MaxStudies = 1000
-
 // CreateStudy admits a study. It checks everything that can be wrong with the study before the study reaches the log.
 func (s studyService) CreateStudy(
 	ctx context.Context, request *trellisv1.CreateStudyRequest,
@@ -31,13 +28,12 @@ func (s studyService) CreateStudy(
 		}
 		return nil, err
 	}
-	select {
-	case s.creating <- struct{}{}:
-		defer func() { <-s.creating }()
-	case <-ctx.Done(): // The one before may wait for a majority that is not there.
-		return nil, status.FromContextError(ctx.Err()).Err()
+	admitted, err := s.admitting(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if err := s.checkRoom(); err != nil {
+	defer admitted()
+	if err := s.checkRoom(command); err != nil {
 		return nil, err
 	}
 	name := command.GetSpec().GetName()
@@ -64,6 +60,16 @@ func (s studyService) CreateStudy(
 	return &trellisv1.CreateStudyResponse{Study: study}, nil
 }
 
+// admitting waits until no other study is being admitted, so that the limits on studies hold.
+func (s studyService) admitting(ctx context.Context) (admitted func(), err error) {
+	select {
+	case s.creating <- struct{}{}:
+		return func() { <-s.creating }, nil
+	case <-ctx.Done(): // The one before may wait for a majority that is not there.
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+}
+
 func errStudyExists(name string) error {
 	return status.Errorf(codes.AlreadyExists, "study %q already exists: choose another name, or delete it first", name)
 }
@@ -72,6 +78,9 @@ func errStudyExists(name string) error {
 func (s studyService) createCommand(
 	ctx context.Context, spec *trellisv1.StudySpec, fresh bool,
 ) (*trellisv1.CreateStudyCommand, error) {
+	if err := s.limits.checkSpec(spec); err != nil {
+		return nil, err
+	}
 	if err := s.models.Validate(spec); err != nil {
 		return nil, Status(err)
 	}
@@ -98,14 +107,13 @@ func (s studyService) createCommand(
 }
 
 // checkRoom returns an error if there is no room for another study.
-func (s studyService) checkRoom() error {
-	studies, err := s.store.Snapshot().Studies(nil)
+func (s studyService) checkRoom(command *trellisv1.CreateStudyCommand) error {
+	more, err := additionOf(command)
 	if err != nil {
 		return Status(err)
 	}
-	if len(studies) >= MaxStudies {
-		return status.Errorf(codes.ResourceExhausted, "this coordinator has %d studies, the maximum: delete "+
-			"one that you no longer need", MaxStudies)
+	if err := s.limits.checkStudy(int(more.bytes)); err != nil {
+		return err
 	}
-	return nil
+	return Status(s.limits.admit(s.store.Snapshot(), more))
 }

@@ -40,11 +40,7 @@ func (s studyService) ExtendStudy(
 		if err != nil {
 			return nil, Status(err)
 		}
-		answer, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{
-			ExtendStudy: &trellisv1.ExtendStudyCommand{
-				Study: name, Indices: study.GetIndices(), Spec: spec, KeepDifference: true,
-			},
-		}})
+		answer, err := s.proposeExtension(ctx, study, spec)
 		if errors.Is(err, results.ErrStudyChanged) {
 			continue
 		}
@@ -61,6 +57,39 @@ func (s studyService) ExtendStudy(
 	}
 	return nil, Status(fmt.Errorf("extend study %q, in %d attempts: %w: try again", name, extendAttempts,
 		results.ErrStudyChanged))
+}
+
+// proposeExtension proposes an extension of a study if there is room for it.
+func (s studyService) proposeExtension(ctx context.Context, study *trellisv1.Study, spec *trellisv1.StudySpec) (any, error) {
+	if err := s.limits.checkSpec(spec); err != nil {
+		return nil, err
+	}
+	admitted, err := s.admitting(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer admitted()
+	snapshot := s.store.Snapshot()
+	// What is stored of it may differ from what is shown.
+	stored, err := snapshot.Study(nil, study.GetName())
+	if err != nil {
+		return nil, err
+	}
+	more, size, err := extensionOf(stored, spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.limits.checkStudy(size); err != nil {
+		return nil, err
+	}
+	if err := s.limits.admit(snapshot, more); err != nil {
+		return nil, err
+	}
+	return s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{
+		ExtendStudy: &trellisv1.ExtendStudyCommand{
+			Study: study.GetName(), Indices: study.GetIndices(), Spec: spec, KeepDifference: true,
+		},
+	}})
 }
 
 // extendedSpec returns the study's spec with the requested values added.

@@ -26,7 +26,7 @@ func (s studyService) PlanStudy(
 			return nil, err
 		}
 	}
-	if err := s.checkRoom(); err != nil {
+	if err := s.checkRoom(command); err != nil {
 		return nil, err
 	}
 	_, runs, err := grid.Expand(command.GetSpec(), command.GetDataSet(), command.GetNumerics(), command.GetPretrained())

@@ -1,0 +1,91 @@
+package api
+
+import (
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"trellis/coordinator/quota"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results"
+	"trellis/results/grid"
+)
+
+// Limits bound what studies may take: see coordinator.Limits. Zero values bound nothing.
+type Limits struct {
+	Studies, Trials, AllStudiesBytes quota.Limit
+	// SpecBytes and StudyBytes are the sizes of one spec, and of one study with its extensions.
+	SpecBytes, StudyBytes int64
+}
+
+// checkSpec refuses a spec that is too large by itself, before anything looks at it.
+func (l Limits) checkSpec(spec *trellisv1.StudySpec) error {
+	if size := int64(proto.Size(spec)); l.SpecBytes > 0 && size > l.SpecBytes {
+		return status.Errorf(codes.InvalidArgument, "the spec has %d bytes, which exceeds the limit spec-bytes=%d: write "+
+			"long axes as ranges, or divide the study", size, l.SpecBytes)
+	}
+	return nil
+}
+
+// checkStudy refuses a study that would have a row of so many bytes.
+func (l Limits) checkStudy(size int) error {
+	if l.StudyBytes > 0 && int64(size) > l.StudyBytes {
+		return status.Errorf(codes.ResourceExhausted, "the study and its extensions would have %d bytes, which exceeds the "+
+			"limit study-bytes=%d: submit a new study, which uses what this one has trained", size, l.StudyBytes)
+	}
+	return nil
+}
+
+// addition is what a new study or an extension adds to all studies.
+type addition struct{ studies, trials, bytes int64 }
+
+// admit refuses an addition for which there is no room. A backup that is restored is not asked: what it has was admitted
+// once, and no study is lost because a limit is lower now.
+func (l Limits) admit(snapshot *results.Snapshot, more addition) error {
+	studies, err := snapshot.Studies(nil)
+	if err != nil {
+		return err
+	}
+	var held addition
+	for _, study := range studies {
+		held.studies++
+		held.trials += int64(study.GetProgress().GetTrials())
+		if l.AllStudiesBytes.InAll > 0 {
+			held.bytes += int64(proto.Size(study))
+		}
+	}
+	for _, one := range []struct {
+		limit      quota.Limit
+		held, more int64
+	}{
+		{l.Studies, held.studies, more.studies},
+		{l.Trials, held.trials, more.trials},
+		{l.AllStudiesBytes, held.bytes, more.bytes},
+	} {
+		if one.limit.InAll > 0 && one.more > 0 && one.held+one.more > one.limit.InAll {
+			return &quota.Exceeded{Limit: one.limit, Held: one.held, Asked: one.more}
+		}
+	}
+	return nil
+}
+
+// additionOf returns what a new study adds. A trial that occurs in several of its grids counts in each.
+func additionOf(command *trellisv1.CreateStudyCommand) (addition, error) {
+	points, err := grid.New(command.GetSpec())
+	if err != nil {
+		return addition{}, err
+	}
+	return addition{studies: 1, trials: int64(points.Size()), bytes: int64(proto.Size(command))}, nil
+}
+
+// extensionOf returns what an extension adds to a study, and the size of the study's row after it.
+func extensionOf(study *trellisv1.Study, spec *trellisv1.StudySpec) (added addition, size int, err error) {
+	points, err := grid.New(spec)
+	if err != nil {
+		return addition{}, 0, err
+	}
+	size = results.ExtendedSize(study, spec)
+	return addition{
+		trials: int64(points.Size()) - int64(study.GetProgress().GetTrials()), bytes: int64(size - proto.Size(study)),
+	}, size, nil
+}
