@@ -33,6 +33,12 @@ split: {train: 256, validation: 128}
 	if code != exit.OK {
 		t.Fatalf("exit code %d: %s%s", code, stdout, stderr)
 	}
+	// A twin shares the results, and so what is missing of them.
+	_, twin, code := trellis(t, "submit", "--name", "twin", "--coordinator", address, spec)
+	if code != exit.OK {
+		t.Fatalf("exit code %d: %s", code, twin)
+	}
+	const fresh = "anew, submit the study under another name with --fresh"
 	show := func(command ...string) string {
 		return mustTrellis(t, append(command, "--coordinator", address, "unsaved")...)
 	}
@@ -47,6 +53,9 @@ split: {train: 256, validation: 128}
 		"study":                     {show("study"), "the weights of 1 trial " + missing},
 		"report -o json":            {show("report", "-o", "json"), `"weights_missing": 1`},
 		"model get":                 {get, "the weights of trial 0 " + missing},
+		"submit of a twin":          {twin, "the weights of 1 trial " + missing},
+		"its advice":                {twin, fresh},
+		"the advice of model get":   {get, fresh},
 	} {
 		if !strings.Contains(test.got, test.want) || strings.Contains(test.got, "rpc error") {
 			t.Errorf("%s says\n%s\nwant %q, without gRPC's words", what, test.got, test.want)

@@ -73,7 +73,8 @@ func TestMissingWeights(t *testing.T) {
 	held, err := snapshot.Run(nil, "s", "a")
 	ok(t, err)
 	_, err = trajectory.BestWeights(trial, held)
-	if err == nil || err.Error() != "the weights of trial 0 could not be saved: still full" {
+	if err == nil || err.Error() != "the weights of trial 0 could not be saved: still full: to train it "+
+		"anew, submit the study under another name with --fresh" {
 		t.Errorf("the weights of the first trial: %v", err)
 	}
 	// A twin in another study takes over what is known, this too.

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"trellis/command/cli"
 	"trellis/command/client"
@@ -114,7 +116,8 @@ func findTrial(ctx context.Context, c *client.Client, study string, options *mod
 		return nil, err
 	}
 	if len(response.GetTrials()) == 0 {
-		return nil, exit.Usagef("study %s has no trial %d: see trellis trials %s", study, options.trial, study)
+		return nil, status.Errorf(codes.NotFound, "trial %d not found in study %q: to list its trials: trellis trials %s",
+			options.trial, study, study)
 	}
 	return response.GetTrials()[0], nil
 }

@@ -11,7 +11,8 @@ import (
 // shownReasons is how many reasons for missing weights people are told.
 const shownReasons = 3
 
-// DescribeMissingWeights says of how many trials of a report the weights could not be saved, and why, or nothing.
+// DescribeMissingWeights says of how many trials of a report the weights could not be saved, why, and how to get them, or
+// nothing. Without --fresh, a study that trains the same shares the result, and what is missing of it.
 func DescribeMissingWeights(report *trellisv1.Report) string {
 	if report.GetWeightsMissing() == 0 {
 		return ""
@@ -28,6 +29,10 @@ func DescribeMissingWeights(report *trellisv1.Report) string {
 	if len(reasons) > shownReasons {
 		parts = append(parts, "and other reasons")
 	}
-	return fmt.Sprintf("the weights of %s could not be saved: %s", output.Count(report.GetWeightsMissing(), "trial"),
-		strings.Join(parts, "; "))
+	it := "them"
+	if report.GetWeightsMissing() == 1 {
+		it = "it"
+	}
+	return fmt.Sprintf("the weights of %s could not be saved: %s. To train %s anew, submit the study under another name "+
+		"with --fresh", output.Count(report.GetWeightsMissing(), "trial"), strings.Join(parts, "; "), it)
 }

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"trellis/command/answer"
 	"trellis/command/cli"
 	"trellis/command/client"
 	"trellis/command/describe"
@@ -89,10 +90,14 @@ func describeOthers(
 // ends.
 func describeStart(ctx context.Context, env *cli.Environment, c *client.Client, study *trellisv1.Study) {
 	progress := study.GetProgress()
-	if sharing := describe.Sharing(progress, sharedFrom(ctx, c, study)); sharing != "" {
+	report := sharingReport(ctx, c, study)
+	if sharing := describe.Sharing(progress, report.GetSharedFrom()); sharing != "" {
 		fmt.Fprintf(env.Err, "Study %s: %s; %d of %s complete.\n", study.GetName(), sharing,
 			progress.GetRunsSucceeded(),
 			output.Count(progress.GetRuns(), "run"))
+	}
+	if missing := answer.DescribeMissingWeights(report); missing != "" {
+		fmt.Fprintf(env.Err, "Study %s: %s.\n", study.GetName(), missing)
 	}
 	if lifecycle.StudyEnded(study.GetState()) {
 		fmt.Fprintf(env.Err, "Study %s is already complete: %s.\n", study.GetName(), describe.Progress(study))
@@ -103,9 +108,9 @@ func describeStart(ctx context.Context, env *cli.Environment, c *client.Client, 
 	}
 }
 
-// sharedFrom returns the studies that a study shares epochs with, and how many. It is nil if there are none,
-// or if the coordinator does not say: the study does not depend on it.
-func sharedFrom(ctx context.Context, c *client.Client, study *trellisv1.Study) map[string]uint64 {
+// sharingReport returns the report of a study that shares epochs with others. It is nil if it shares none, or if the
+// coordinator does not give one: the study does not depend on it.
+func sharingReport(ctx context.Context, c *client.Client, study *trellisv1.Study) *trellisv1.Report {
 	if study.GetProgress().GetEpochsShared() == 0 {
 		return nil
 	}
@@ -114,5 +119,5 @@ func sharedFrom(ctx context.Context, c *client.Client, study *trellisv1.Study) m
 	if err != nil {
 		return nil
 	}
-	return response.GetReport().GetSharedFrom()
+	return response.GetReport()
 }

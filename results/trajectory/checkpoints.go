@@ -67,7 +67,8 @@ func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpo
 	missing, reason := MissingWeights(trial, run)
 	switch {
 	case missing:
-		return nil, fmt.Errorf("the weights of trial %d could not be saved: %s", index, reason)
+		return nil, fmt.Errorf("the weights of trial %d could not be saved: %s: to train it anew, submit the study "+
+			"under another name with --fresh", index, reason)
 	case trial.GetState() == lifecycle.TrialRunning:
 		return nil, fmt.Errorf("trial %d is still training, and the weights of epoch %d, its best so far, have not been saved "+
 			"yet: try again later", index, best)
