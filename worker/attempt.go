@@ -195,7 +195,7 @@ func (a *attempt) failed(worker string, err error) *trellisv1.Outcome {
 		Attempt: a.number(),
 		Worker:  worker,
 		Class:   classOf(err),
-		Message: sendable(err.Error()),
+		Message: sendable(reason(err)),
 	}}
 	return outcome
 }

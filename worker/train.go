@@ -40,10 +40,10 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 			log.Debug("stopped", "epochs", last.position.epoch(), "reason", context.Cause(ctx))
 			last.outcome = a.returned()
 		case errors.Is(err, errNotServed):
-			log.Warn("returned a run: the coordinator does not have what it needs", "error", err)
+			log.Warn("returned a run: the coordinator does not have what it needs", "error", reason(err))
 			last.outcome, last.handedBack = a.returned(), true
 		default:
-			log.Error("training failed", "error", err)
+			log.Error("training failed", "error", reason(err))
 			last.outcome = a.failed(w.name, err)
 			if last.outcome.GetFailure().GetClass() == trellisv1.FailureClass_FAILURE_CLASS_WORKER {
 				last.unfit = w.check()

@@ -71,20 +71,20 @@ func (c *Cache) check(digest string, files []File) error {
 		want = []string{FileNames[0], FileNames[2]}
 	}
 	if len(files) != len(want) {
-		return fmt.Errorf("a data set has %d files, or 2 without labels, not %d: %w", len(want), len(files), ErrInvalid)
+		return invalidf("a data set has %d files, or 2 without labels, not %d", len(want), len(files))
 	}
 	for i, f := range files {
 		switch {
 		case f.Name != want[i]:
-			return fmt.Errorf("file %d of a data set is %s, not %q: %w", i+1, want[i], f.Name, ErrInvalid)
+			return invalidf("file %d of a data set is %s, not %q", i+1, want[i], f.Name)
 		case !sha256Pattern.MatchString(f.SHA256):
-			return fmt.Errorf("%s has the SHA-256 %q, which is none: %w", f.Name, f.SHA256, ErrInvalid)
+			return invalidf("%s has the SHA-256 %q, which is none", f.Name, f.SHA256)
 		case f.Size < 1:
-			return fmt.Errorf("%s has a size of %d bytes: %w", f.Name, f.Size, ErrInvalid)
+			return invalidf("%s has a size of %d bytes", f.Name, f.Size)
 		}
 	}
 	if found := Digest(files); found != digest {
-		return fmt.Errorf("the digest of these files is %s: %w", found, ErrInvalid)
+		return invalidf("the digest of these files is %s", found)
 	}
 	return checkTotal(files, cmp.Or(c.MaxBytes, DefaultMaxBytes))
 }

@@ -1,6 +1,9 @@
 package dataset
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 var (
 	// ErrUnknown means that there is no data set with the name.
@@ -14,3 +17,13 @@ var (
 	// ErrSplit means that a data set can't be divided as requested.
 	ErrSplit = errors.New("both parts need at least one image and may not overlap")
 )
+
+// invalidError is an ErrInvalid that prints itself as what is wrong.
+type invalidError struct{ cause error }
+
+func (e *invalidError) Error() string { return e.cause.Error() }
+
+func (e *invalidError) Unwrap() []error { return []error{ErrInvalid, e.cause} }
+
+// invalidf returns an ErrInvalid that prints itself as the text.
+func invalidf(format string, args ...any) error { return &invalidError{fmt.Errorf(format, args...)} }

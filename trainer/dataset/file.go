@@ -46,7 +46,7 @@ func (p place) open() (io.ReadCloser, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file: %w", p, ErrInvalid)
+		return nil, invalidf("%s is not a regular file", p)
 	}
 	f, err := os.Open(string(p))
 	if err != nil {
@@ -99,9 +99,9 @@ func (f *File) identify() error {
 	case err != nil:
 		return fmt.Errorf("read %s: %w", f.place, err)
 	case size > f.Size:
-		return fmt.Errorf("read %s: its header announces %d bytes, it has more: %w", f.place, f.Size, ErrInvalid)
+		return invalidf("read %s: its header announces %d bytes, it has more", f.place, f.Size)
 	case size < f.Size:
-		return fmt.Errorf("read %s: its header announces %d bytes, it has %d: %w", f.place, f.Size, size, ErrInvalid)
+		return invalidf("read %s: its header announces %d bytes, it has %d", f.place, f.Size, size)
 	}
 	f.SHA256 = hex.EncodeToString(sum.Sum(nil))
 	return nil
@@ -147,7 +147,7 @@ func newVerifier(f File) *verifier {
 // Write accepts no more than the file's size.
 func (v *verifier) Write(p []byte) (int, error) {
 	if int64(len(p)) > v.left {
-		return 0, fmt.Errorf("%s has %d bytes, this content has more: %w", v.file.Name, v.file.Size, ErrInvalid)
+		return 0, invalidf("%s has %d bytes, this content has more", v.file.Name, v.file.Size)
 	}
 	v.left -= int64(len(p))
 	return v.hash.Write(p)
@@ -156,11 +156,11 @@ func (v *verifier) Write(p []byte) (int, error) {
 // verify is for the end of the content.
 func (v *verifier) verify() error {
 	if v.left > 0 {
-		return fmt.Errorf("%s has %d bytes, this content ends after %d: %w",
-			v.file.Name, v.file.Size, v.file.Size-v.left, ErrInvalid)
+		return invalidf("%s has %d bytes, this content ends after %d",
+			v.file.Name, v.file.Size, v.file.Size-v.left)
 	}
 	if found := hex.EncodeToString(v.hash.Sum(nil)); found != v.file.SHA256 {
-		return fmt.Errorf("%s has SHA-256 %s, this content has %s: %w", v.file.Name, v.file.SHA256, found, ErrInvalid)
+		return invalidf("%s has SHA-256 %s, this content has %s", v.file.Name, v.file.SHA256, found)
 	}
 	return nil
 }

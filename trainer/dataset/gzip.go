@@ -76,7 +76,7 @@ func (g *gunzip) next() error {
 			return err
 		}
 		if b != 0 {
-			return fmt.Errorf("decompress: something that is not zeros follows the end of the gzip file: %w", ErrInvalid)
+			return invalidf("decompress: something that is not zeros follows the end of the gzip file")
 		}
 	}
 }
@@ -86,7 +86,7 @@ func corrupt(err error) error {
 	var damage flate.CorruptInputError
 	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, io.EOF) || errors.As(err, &damage) {
-		return fmt.Errorf("%w: %w", err, ErrInvalid)
+		return invalidf("%w", err)
 	}
 	return err
 }

@@ -54,21 +54,21 @@ func readHeader(r io.Reader, images bool) (header, error) {
 	}
 	switch {
 	case n == 0:
-		return header{}, fmt.Errorf("the file is empty: %w", ErrInvalid)
+		return header{}, invalidf("the file is empty")
 	case n < 4 || binary.BigEndian.Uint32(buffer) != want:
-		return header{}, fmt.Errorf("it is no IDX file of %s: %s: %w", kind, describe(buffer[:n], images), ErrInvalid)
+		return header{}, invalidf("it is no IDX file of %s: %s", kind, describe(buffer[:n], images))
 	case err != nil:
-		return header{}, fmt.Errorf("the file ends before its %d-byte IDX header does: %w", len(buffer), ErrInvalid)
+		return header{}, invalidf("the file ends before its %d-byte IDX header does", len(buffer))
 	}
 	if h.count = int(binary.BigEndian.Uint32(buffer[4:])); h.count == 0 {
-		return header{}, fmt.Errorf("the IDX header announces no %s: %w", kind, ErrInvalid)
+		return header{}, invalidf("the IDX header announces no %s", kind)
 	}
 	if images {
 		h.height = int(binary.BigEndian.Uint32(buffer[8:]))
 		h.width = int(binary.BigEndian.Uint32(buffer[12:]))
 		if min(h.height, h.width) < 1 || max(h.height, h.width) > maxSide {
-			return header{}, fmt.Errorf("the IDX header announces images of %d x %d pixels; a side has 1 to %d: %w",
-				h.height, h.width, maxSide, ErrInvalid)
+			return header{}, invalidf("the IDX header announces images of %d x %d pixels; a side has 1 to %d",
+				h.height, h.width, maxSide)
 		}
 	}
 	return h, nil

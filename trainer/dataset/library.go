@@ -226,11 +226,11 @@ func locateFile(folder, name string) (string, error) {
 		}
 		// A link that leads nowhere is there, and tells more than a file that is not.
 		if _, link := os.Lstat(path); link == nil {
-			return "", fmt.Errorf("%s is a link that leads nowhere: %w", path, ErrInvalid)
+			return "", invalidf("%s is a link that leads nowhere", path)
 		}
 	}
-	return "", fmt.Errorf("neither %s nor %s, with or without .gz, is in %s: %w: %w",
-		name, dotted, folder, fs.ErrNotExist, ErrInvalid)
+	return "", invalidf("neither %s nor %s, with or without .gz, is in %s: %w",
+		name, dotted, folder, fs.ErrNotExist)
 }
 
 // verify reads all of files whose sizes and digests are known, and describes them.

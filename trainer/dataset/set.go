@@ -76,8 +76,8 @@ func readHeaders(files []File) ([]header, error) {
 			return nil, err
 		}
 		if want := headers[i].size(); f.Size > 0 && f.Size != want {
-			return nil, fmt.Errorf("read %s: its header announces %d bytes, it has %d: %w",
-				f.place, want, f.Size, ErrInvalid)
+			return nil, invalidf("read %s: its header announces %d bytes, it has %d",
+				f.place, want, f.Size)
 		}
 	}
 	for i, f := range files {
@@ -85,14 +85,14 @@ func readHeaders(files []File) ([]header, error) {
 			continue
 		}
 		if images, labels := headers[i-1].count, headers[i].count; images != labels {
-			return nil, fmt.Errorf("%s has %d images, but %s has %d labels: %w",
-				files[i-1].place, images, f.place, labels, ErrInvalid)
+			return nil, invalidf("%s has %d images, but %s has %d labels",
+				files[i-1].place, images, f.place, labels)
 		}
 	}
 	test := len(files) / 2
 	if a, b := headers[0], headers[test]; a.height != b.height || a.width != b.width {
-		return nil, fmt.Errorf("images of %s have %d x %d pixels, those of %s have %d x %d: %w",
-			files[0].place, a.height, a.width, files[test].place, b.height, b.width, ErrInvalid)
+		return nil, invalidf("images of %s have %d x %d pixels, those of %s have %d x %d",
+			files[0].place, a.height, a.width, files[test].place, b.height, b.width)
 	}
 	return headers, nil
 }
