@@ -85,6 +85,9 @@ func Connect(ctx context.Context, address string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, network, address)
 }
 
+// escaped is an address as a part of a target, which is a URL: an IPv6 address may have a zone after a percent sign.
+func escaped(address string) string { return strings.ReplaceAll(address, "%", "%25") }
+
 // targetOf returns the target of a list of addresses, and the options that it needs.
 func targetOf(addresses string, choice Choice) (target string, options []grpc.DialOption, err error) {
 	nodes, err := Nodes(addresses)
@@ -94,7 +97,7 @@ func targetOf(addresses string, choice Choice) (target string, options []grpc.Di
 	case isTarget(nodes[0]):
 		return nodes[0], nil, nil
 	case len(nodes) == 1:
-		return "passthrough:///" + nodes[0], nil, nil
+		return "passthrough:///" + escaped(nodes[0]), nil, nil
 	}
 	var state resolver.State
 	for _, node := range nodes {
@@ -108,5 +111,5 @@ func targetOf(addresses string, choice Choice) (target string, options []grpc.Di
 	if choice == InTurn {
 		options = append(options, grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`))
 	}
-	return scheme + ":///" + nodes[0], options, nil
+	return scheme + ":///" + escaped(nodes[0]), options, nil
 }

@@ -24,6 +24,7 @@ func TestOneAddress(t *testing.T) {
 	for address, want := range map[string]string{
 		"host:7070":         "passthrough:///host:7070",
 		"[::1]:7070":        "passthrough:///[::1]:7070",
+		"[fe80::1%lo]:7070": "passthrough:///[fe80::1%25lo]:7070",
 		"dns:///host:7070":  "dns:///host:7070",
 		"unix:/run/trellis": "unix:/run/trellis",
 	} {
@@ -33,6 +34,29 @@ func TestOneAddress(t *testing.T) {
 				t.Errorf("%s: got %s, %d options and error %v, want %s and none", address, target, len(options), err, want)
 			}
 		}
+	}
+}
+
+// An IPv6 address with a zone is dialed as it is, alone or in a list.
+func TestZone(t *testing.T) {
+	for _, addresses := range []string{"[fe80::1%lo]:7070", "[fe80::1%lo]:7070,[fe80::2%lo]:7070"} {
+		dialed := make(chan string, 16)
+		conn, err := NewClient(addresses, First,
+			grpc.WithContextDialer(func(_ context.Context, address string) (net.Conn, error) {
+				select {
+				case dialed <- address:
+				default:
+				}
+				return nil, syscall.ECONNREFUSED
+			}))
+		if err != nil {
+			t.Fatalf("%s: %v", addresses, err)
+		}
+		_, err = grpc_health_v1.NewHealthClient(conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+		if got := <-dialed; status.Code(err) != codes.Unavailable || got != "[fe80::1%lo]:7070" {
+			t.Errorf("%s: dialed %s: %v", addresses, got, err)
+		}
+		conn.Close()
 	}
 }
 
