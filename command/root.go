@@ -35,6 +35,9 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		if quiet, _ := root.PersistentFlags().GetBool("quiet"); quiet {
 			env.Err = io.Discard
 		}
+		for _, mistyped := range configuration.Mistyped(root) {
+			fmt.Fprintf(env.Err, "trellis: %s\n", mistyped)
+		}
 		return nil
 	}
 	root.SetArgs(args)

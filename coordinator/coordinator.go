@@ -26,10 +26,14 @@ import (
 const (
 	// DefaultLease is how long a worker may be silent before its runs go to others.
 	DefaultLease = 15 * time.Second
+	// MinLease is the shortest lease.
+	MinLease = 100 * time.Millisecond
 	// DefaultHangTimeout is the minimum time that a run may make no progress before its attempt is ended.
 	DefaultHangTimeout = 5 * time.Minute
 	// DefaultCheckpointInterval is the longest time between two checkpoints that workers save of a run.
 	DefaultCheckpointInterval = 30 * time.Second
+	// MinCheckpointInterval is the shortest interval.
+	MinCheckpointInterval = 10 * time.Millisecond
 	// DefaultMinFreeDisk is the share of the disk that must be free for a new study.
 	DefaultMinFreeDisk = 0.1
 	// maxCheckpointInterval keeps the interval in milliseconds well within 32 bits.
@@ -106,15 +110,15 @@ func (c Config) Validate() error {
 	if err := grid.Models(c.Models).Check(); err != nil {
 		return fmt.Errorf("coordinator: %w", err)
 	}
-	if c.Lease < 0 || c.Lease > 0 && c.Lease < 100*time.Millisecond {
-		return fmt.Errorf("coordinator: invalid lease %v: must be at least 100ms", c.Lease)
+	if c.Lease < 0 || c.Lease > 0 && c.Lease < MinLease {
+		return fmt.Errorf("coordinator: invalid lease %v: must be at least %v", c.Lease, MinLease)
 	}
 	if c.HangTimeout < 0 {
 		return fmt.Errorf("coordinator: invalid hang timeout %v: must not be negative", c.HangTimeout)
 	}
-	if c.CheckpointInterval < 0 || c.CheckpointInterval > 0 && c.CheckpointInterval < 10*time.Millisecond {
-		return fmt.Errorf("coordinator: invalid checkpoint interval %v: must be at least 10ms",
-			c.CheckpointInterval)
+	if c.CheckpointInterval < 0 || c.CheckpointInterval > 0 && c.CheckpointInterval < MinCheckpointInterval {
+		return fmt.Errorf("coordinator: invalid checkpoint interval %v: must be at least %v",
+			c.CheckpointInterval, MinCheckpointInterval)
 	}
 	if c.CheckpointInterval > maxCheckpointInterval {
 		return fmt.Errorf("coordinator: invalid checkpoint interval %v: must be at most %v", c.CheckpointInterval,

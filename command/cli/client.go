@@ -30,6 +30,7 @@ func ClientFlags(cmd *cobra.Command, wait time.Duration) *ClientOptions {
 		"connect to other machines without encryption: whoever is on the way can read and change everything")
 	text := "how long to wait for the coordinator to be reachable, or 0 to wait forever"
 	cmd.Flags().DurationVar(&options.wait, "wait", wait, text)
+	AtLeast(cmd.Flags(), "wait", &options.wait, 0)
 	return options
 }
 

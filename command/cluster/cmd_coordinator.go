@@ -66,6 +66,7 @@ commands the addresses of all nodes, separated by commas. See: trellis cluster -
 	flags.StringVar(&config.TLS.Key, "key", "", cli.KeyUsage)
 	flags.DurationVar(&config.Lease, "lease", coordinator.DefaultLease,
 		"how long a worker may be silent before its runs are given to other workers")
+	cli.AtLeast(flags, "lease", &config.Lease, coordinator.MinLease)
 	flags.StringVar(&options.durability.Data, "data", "",
 		"`folder` for the log, its snapshots and checkpoints (default trellis in the user's data folder)")
 	flags.BoolVar(&options.durability.InMemory, "in-memory", false,
@@ -81,6 +82,7 @@ commands the addresses of all nodes, separated by commas. See: trellis cluster -
 			"data directory)")
 	flags.DurationVar(&config.CheckpointInterval, "checkpoint-interval", coordinator.DefaultCheckpointInterval,
 		"maximum time between the checkpoints of a run")
+	cli.AtLeast(flags, "checkpoint-interval", &config.CheckpointInterval, coordinator.MinCheckpointInterval)
 	flags.StringSliceVar(&options.limits, "limits", nil,
 		"comma-separated limits on what clients and workers may use, as `name=value`, for example trials=10000000")
 	options.data = node.DataFlags(cmd)

@@ -39,6 +39,7 @@ coordinator cannot be reached, the worker keeps trying, and keeps training the r
 	cli.CredentialFlags(cmd, &config.Credentials)
 	cmd.Flags().StringVar(&config.Name, "name", "", "first part of the worker's `name` (default the hostname)")
 	cmd.Flags().IntVar(&config.Slots, "slots", 0, "number of runs to train at the same time (default one per core)")
+	cli.AtLeast(cmd.Flags(), "slots", &config.Slots, 1)
 	node.CacheDirFlag(cmd, &config.CacheDir)
 	chooseKernel := kernelFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

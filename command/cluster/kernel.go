@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"trellis/command/cli"
@@ -19,7 +21,8 @@ func kernelFlag(cmd *cobra.Command) (choose func() error) {
 			return nil
 		}
 		if err := kernel.SetPath(*path); err != nil {
-			return exit.Usagef("--kernel: %w", err)
+			return exit.Usagef("invalid argument %q for --kernel: must be one that this processor has: %s", *path,
+				strings.Join(kernel.Paths(), ", "))
 		}
 		return nil
 	}

@@ -67,8 +67,16 @@ func set(flag *pflag.Flag, text string) error {
 	return nil
 }
 
+// Refused says what a value must be that a flag has read and does not take.
+type Refused string
+
+func (r Refused) Error() string { return string(r) }
+
 // WrongValue says what a value of a type must be, where the error is one of Go's own.
 func WrongValue(kind string, err error) error {
+	if refused, ok := errors.AsType[Refused](err); ok {
+		return refused
+	}
 	tooLarge := errors.Is(err, strconv.ErrRange)
 	switch {
 	case kind == "duration":

@@ -123,3 +123,31 @@ func TestWrongSettings(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A variable that was probably meant as a setting is named, with the setting; those of others are not.
+func TestMistyped(t *testing.T) {
+	for _, test := range []struct{ variable, want string }{
+		{"TRELLIS_COORDINATER", "unknown variable TRELLIS_COORDINATER is ignored: did you mean TRELLIS_COORDINATOR?"},
+		{"TRELLIS_LOGLEVEL", "unknown variable TRELLIS_LOGLEVEL is ignored: did you mean TRELLIS_LOG_LEVEL?"},
+		{"TRELLIS_CONFIGG", "unknown variable TRELLIS_CONFIGG is ignored: did you mean TRELLIS_CONFIG?"},
+		{"TRELLIS_WAIT", ""},
+		{"TRELLIS_TOKEN", ""},
+		{"TRELLIS_PARAM_WAITS", ""},
+		{"TRELLIS_SERVICE_HOST", ""},
+		{"TRELLIS_COORDINATOR_SERVICE_HOST", ""},
+		{"TRELLIS_PORT_7070_TCP", ""},
+	} {
+		t.Run(test.variable, func(t *testing.T) {
+			t.Setenv(test.variable, "x")
+			root := &cobra.Command{Use: "trellis"}
+			cmd := &cobra.Command{Use: "ask", Run: func(*cobra.Command, []string) {}}
+			for _, name := range []string{"coordinator", "wait", "log-level", "lease", "slots", "output"} {
+				cmd.Flags().String(name, "", "")
+			}
+			root.AddCommand(cmd)
+			if got := strings.Join(Mistyped(root), "; "); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -58,7 +59,9 @@ func newDataSets(ctx context.Context, options *DataOptions) (*dataSets, error) {
 		read:    make(map[string]reading),
 	}
 	if options.dataSets != "" {
-		if info, err := os.Stat(options.dataSets); err != nil {
+		if info, err := os.Stat(options.dataSets); errors.Is(err, fs.ErrNotExist) {
+			return nil, exit.Usagef("--data-sets: folder %s not found", options.dataSets)
+		} else if err != nil {
 			return nil, exit.Usagef("--data-sets: %w", err)
 		} else if !info.IsDir() {
 			return nil, exit.Usagef("--data-sets %s is not a folder", options.dataSets)

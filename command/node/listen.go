@@ -32,9 +32,12 @@ func checkLoopback(ctx context.Context, flag, address, remedy string) error {
 
 // hostOf returns the host of an address to listen on.
 func hostOf(flag, address string) (string, error) {
-	host, _, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return "", exit.Usagef("--%s must be an address such as %s, not %q", flag, client.DefaultAddress, address)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return "", exit.Usagef("--%s %s: the port must be a number between 0 and 65535", flag, address)
 	}
 	return host, nil
 }
@@ -50,9 +53,23 @@ func listen(ctx context.Context, flag, address string) (net.Listener, error) {
 		return nil, fmt.Errorf("cannot listen on %s: the address is already in use, possibly by another coordinator "+
 			"or worker; choose another with --%s", address, flag)
 	case err != nil:
-		return nil, fmt.Errorf("cannot listen on %s (--%s): %w", address, flag, err)
+		return nil, fmt.Errorf("cannot listen on %s (--%s): %w", address, flag, cause(err))
 	}
 	return listener, nil
+}
+
+// cause is an error of the network without what Go's own text adds to it.
+func cause(err error) error {
+	if operation, ok := errors.AsType[*net.OpError](err); ok {
+		err = operation.Err
+	}
+	if lookup, ok := errors.AsType[*net.DNSError](err); ok {
+		return errors.New(lookup.Err)
+	}
+	if call, ok := errors.AsType[*os.SyscallError](err); ok {
+		return call.Err
+	}
+	return err
 }
 
 // isLoopback says whether a host is this machine and cannot be reached from another. No host is all interfaces.
@@ -62,7 +79,7 @@ func isLoopback(ctx context.Context, host string) (bool, error) {
 	}
 	addresses, err := net.DefaultResolver.LookupIPAddr(ctx, host)
 	if err != nil {
-		return false, fmt.Errorf("look up %s: %w", host, err)
+		return false, fmt.Errorf("look up %s: %w", host, cause(err))
 	}
 	for _, address := range addresses {
 		if !address.IP.IsLoopback() {

@@ -33,8 +33,9 @@ func TestListen(t *testing.T) {
 		{"every interface of version 6", "[::]:0", false, "--insecure"},
 		{"every interface, insecure", "0.0.0.0:0", true, ""},
 		{"no port", "127.0.0.1", false, "must be an address such as"},
-		{"unknown host", "nosuch.invalid:0", false, "look up nosuch.invalid"},
-		{"bad port", "127.0.0.1:99999", false, "cannot listen on 127.0.0.1:99999 (--listen)"},
+		{"unknown host", "nosuch.invalid:0", false, "look up nosuch.invalid: no such host"},
+		{"bad port", "127.0.0.1:99999", false, "--listen 127.0.0.1:99999: the port must be a number between 0 and 65535"},
+		{"no such interface", "192.0.2.1:0", true, "cannot listen on 192.0.2.1:0 (--listen): cannot assign requested address"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var err error

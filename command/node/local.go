@@ -45,6 +45,8 @@ func (o *Options) WorkerFlags(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&o.Workers, "workers", 1, "number of workers to start")
 	cmd.Flags().IntVar(&o.Slots, "slots", 0,
 		"number of runs that a worker trains at the same time (default the cores divided by the workers)")
+	cli.AtLeast(cmd.Flags(), "workers", &o.Workers, 1)
+	cli.AtLeast(cmd.Flags(), "slots", &o.Slots, 1)
 }
 
 // CompleteWorkers checks what WorkerFlags were given, and gives slots to workers that have none.

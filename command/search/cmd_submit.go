@@ -59,6 +59,7 @@ moment.`,
 	cmd.Flags().IntVar(&submit.plan.slots, "slots", 0,
 		"with --dry-run, the number of runs to train at the same time on this machine (default, without a "+
 			"coordinator: one per core)")
+	cli.AtLeast(cmd.Flags(), "slots", &submit.plan.slots, 1)
 	cmd.Flags().BoolVar(&submit.watch, "watch", false, "follow the study until it ends")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		for _, flag := range []string{"slots", "data-sets", "cache-dir"} {

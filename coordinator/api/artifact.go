@@ -36,7 +36,7 @@ type absences interface {
 	Missing(digest string, why *trellisv1.WaitingFor) error
 }
 
-var _ absences = (Memory)(nil)
+var _ absences = Memory(nil)
 
 // UploadArtifact stores the artifact that it receives.
 func (s artifactService) UploadArtifact(stream trellisv1.ArtifactService_UploadArtifactServer) error {

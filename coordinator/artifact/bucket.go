@@ -45,9 +45,15 @@ func openBucket(ctx context.Context, location *url.URL) (driver, error) {
 		}
 		location = withOption(location, "prefix", folder+"/")
 	}
+	if location.Scheme != "mem" && location.Host == "" {
+		return nil, fmt.Errorf("it names no bucket: must be %s://BUCKET or %s://BUCKET/FOLDER", location.Scheme,
+			location.Scheme)
+	}
 	opened, err := blob.OpenBucket(ctx, location.String())
 	if err != nil {
-		return nil, err
+		// The library's text begins with the URL, and with options that are not the user's.
+		text := strings.TrimPrefix(err.Error(), "open bucket "+location.String()+": ")
+		return nil, errors.New(strings.TrimPrefix(text, location.Scheme+"blob.OpenBucket: "))
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()

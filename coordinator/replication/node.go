@@ -93,8 +93,11 @@ func (d *directory) identify() error {
 	if err != nil {
 		return fmt.Errorf("read the node's identity: %w", err)
 	}
+	if len(content) == 0 {
+		return fmt.Errorf("%s is %w: it is empty", path, ErrDamaged)
+	}
 	if err := json.Unmarshal(content, &d.identity); err != nil {
-		return fmt.Errorf("%s is %w: %w", path, ErrDamaged, err)
+		return fmt.Errorf("%s is %w: it does not have the format and id that Trellis wrote", path, ErrDamaged)
 	}
 	switch {
 	case d.Format > formatVersion:

@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 )
 
@@ -58,7 +59,7 @@ func Path() string { return active.Load().name }
 func SetPath(name string) error {
 	i := slices.IndexFunc(paths, func(p *path) bool { return p.name == name })
 	if i < 0 {
-		return fmt.Errorf("this processor has no path %q, only %q", name, Paths())
+		return fmt.Errorf("this processor has no path %q, only %s", name, strings.Join(Paths(), ", "))
 	}
 	active.Store(paths[i])
 	return nil
