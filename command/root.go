@@ -118,6 +118,10 @@ func refuseUnknownTopics(root *cobra.Command) {
 		case command == root:
 			return unknownCommand(root, rest)
 		}
+		if !command.HasAvailableSubCommands() {
+			return fmt.Errorf("unknown command %q: to read about %s: trellis help %s", strings.Join(args, " "),
+				command.Name(), strings.Join(args[:len(args)-len(rest)], " "))
+		}
 		return cli.UnknownSubcommand(command, rest)
 	}
 }

@@ -121,7 +121,7 @@ func (r *listedRun) countIn(report *trellisv1.Report) {
 		report.SharedFrom[r.SharedFrom] += uint64(r.SharedEpochs)
 	}
 	failure := &trellisv1.Report_FailedRun{Run: r.Id, Parameters: r.Parameters, Error: r.Error}
-	var alone, needed float64
+	var alone float64
 	stopped := 0
 	for _, trial := range r.trials {
 		diverged := trial.State == trellisv1.TrialState_TRIAL_STATE_DIVERGED
@@ -131,8 +131,8 @@ func (r *listedRun) countIn(report *trellisv1.Report) {
 			continue
 		}
 		report.EpochsAlone += uint64(trial.Epochs)
-		seconds, own := r.secondsAlone(trial)
-		alone, needed = alone+seconds, max(needed, own)
+		seconds := r.secondsAlone(trial)
+		alone += seconds
 		switch {
 		case diverged:
 			report.Diverged++
@@ -148,23 +148,23 @@ func (r *listedRun) countIn(report *trellisv1.Report) {
 	}
 	report.EarlyStopped += uint64(min(stopped, 1))
 	report.Collapsed += uint64(max(stopped-1, 0))
-	report.SecondsSaved += alone - needed
+	report.SecondsSaved += alone - r.TrainingSeconds
 	if r.State == trellisv1.RunState_RUN_STATE_FAILED {
 		report.FailuresTotal++
 		report.Failures = append(report.Failures, failure)
 	}
 }
 
-// secondsAlone is how long a trial would have taken by itself, and how much of that in its own study.
-func (r *listedRun) secondsAlone(trial *trellisv1.Trial) (all, own float64) {
+// secondsAlone is how long a trial would have taken by itself.
+func (r *listedRun) secondsAlone(trial *trellisv1.Trial) (all float64) {
 	for epoch := range trial.Epochs {
 		if epoch < r.SharedEpochs {
 			all += r.SharedSeconds / float64(r.SharedEpochs)
 		} else {
-			own += r.TrainingSeconds / float64(r.Epochs-r.SharedEpochs)
+			all += r.TrainingSeconds / float64(r.Epochs-r.SharedEpochs)
 		}
 	}
-	return all + own, own
+	return all
 }
 
 func unansweredIn(report *trellisv1.Report, state trellisv1.TrialState) *uint64 {

@@ -130,6 +130,11 @@ func describeSaved(r report) string {
 	if r.GetEpochsAlone() <= r.GetEpochsTrained() {
 		return ""
 	}
+	if r.GetSecondsSaved() <= 0 {
+		// What was trained longest has no result.
+		return fmt.Sprintf("%s: without sharing, it would have taken %s",
+			output.Count(r.GetEpochsAlone()-r.GetEpochsTrained(), "epoch"), output.Count(r.GetEpochsAlone(), "epoch"))
+	}
 	return fmt.Sprintf("%s and %s of worker time: without sharing, it would have taken %s",
 		output.Count(r.GetEpochsAlone()-r.GetEpochsTrained(), "epoch"), output.ShortSeconds(r.GetSecondsSaved()),
 		output.Count(r.GetEpochsAlone(), "epoch"))
@@ -144,7 +149,7 @@ func describeExactness(r report) string {
 	case heuristicOf(r) == "":
 		return "nothing was pruned: each result is bit for bit that of training the trial alone"
 	case r.GetPruned() == 0:
-		return fmt.Sprintf("pruning by %s, a heuristic, ended no trial", heuristicOf(r))
+		return fmt.Sprintf("no trial lacks its result because of pruning by %s, a heuristic", heuristicOf(r))
 	default:
 		return fmt.Sprintf("a heuristic, %s, pruned %s: the best may be among them. Train them to the end: trellis "+
 			"retry %s --pruned", heuristicOf(r), output.Count(r.GetPruned(), "trial"), r.GetStudy().GetName())

@@ -76,7 +76,8 @@ commands the addresses of all nodes, separated by commas. See: trellis cluster -
 	flags.BoolVar(&config.Wait, "wait-to-be-added", false,
 		"if the data directory is empty, wait to be added with trellis cluster add")
 	flags.StringVar(&config.Advertise, "advertise", "",
-		"`address` at which nodes, workers and other commands reach this coordinator (default the listen address)")
+		"`address` at which nodes, workers and other commands reach this coordinator (default the listen address, with "+
+			"the machine's name if that is every interface)")
 	flags.StringVar(&config.Artifacts, "artifacts", "",
 		"folder or `URL` (s3://, or gs:// in a build with -tags gcs) for checkpoints (default artifacts in the "+
 			"data directory)")

@@ -29,7 +29,8 @@ func WorkerCommand(env *cli.Environment) *cobra.Command {
 		Long: `Start a worker, which trains runs for a coordinator until it is stopped.
 
 SIGTERM or Ctrl-C drains the worker: it hands its runs back and exits. A second signal ends it immediately. If the
-coordinator cannot be reached, the worker keeps trying, and keeps training the runs that it has.`,
+coordinator cannot be reached, the worker keeps trying. It continues to train its runs for most of a lease, and then
+pauses them until it has a coordinator again.`,
 		Args: cli.Operands(),
 	}
 	options := node.MetricsFlags(cmd, "connect to other machines without encryption unless --authority or "+

@@ -79,7 +79,8 @@ func pages(root *cobra.Command) (map[string][]byte, error) {
 	pages := make(map[string][]byte)
 	var visit func(*cobra.Command) error
 	visit = func(command *cobra.Command) error {
-		if command.Hidden {
+		if command.Hidden || command.Name() == "help" && command.Parent() != root {
+			// Making the page of a command with others below it gives it a help of its own.
 			return nil
 		}
 		command.DisableAutoGenTag = true

@@ -26,6 +26,11 @@ func TestPages(t *testing.T) {
 			t.Errorf("no %q in %s:\n%s", want, name, pages[name])
 		}
 	}
+	for _, stray := range []string{"trellis-model-help.1", "trellis-cluster-help.1"} {
+		if pages[stray] != nil {
+			t.Errorf("there is a page %s", stray)
+		}
+	}
 }
 
 // Formatted, nothing of the help is lost to Markdown, and columns stay columns.

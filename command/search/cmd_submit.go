@@ -41,6 +41,9 @@ Results that other studies have already trained are reused where they are bit fo
 parameters, seed, batch size, early stopping and arithmetic. What is reused is reported on standard error. With --fresh,
 everything is trained again.
 
+With --watch, the study's progress, best configuration and summary are written to standard error: standard output has
+its id alone, for scripts.
+
 With --dry-run, nothing is submitted: the coordinator shows what the study would cost and how much of it can be reused.
 Without a coordinator, or with --slots, epochs are counted on this machine and timed by training on random images for a
 moment.`,

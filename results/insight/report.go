@@ -130,20 +130,24 @@ func mostFrequent(reasons map[string]uint64) []*trellisv1.Report_MissingReason {
 	return all[:min(len(all), maxReasons)]
 }
 
-// secondsSaved returns the worker time that sharing saved for the trials of a run with results. Trained separately,
-// each would have taken the time of all its epochs: shared ones at the pace of the study that trained them, others at
-// the run's own pace. The last trial with a result is the one that the run's own epochs were trained for.
+// secondsSaved returns the worker time that sharing saved for the trials of a run with results, less what was trained for
+// those without. Trained separately, each would have taken the time of all its epochs: shared ones at the pace of the study
+// that trained them, others at the run's own pace.
 func secondsSaved(its results.Served) float64 {
 	run, last := its.Run, len(its.Answers)-1
-	saved := 0.0
+	saved, wasted := 0.0, run.TrainingSeconds
 	for i, trial := range its.Answers {
 		shared := min(trial.Epochs, run.SharedEpochs)
 		saved += secondsFor(shared, run.SharedSeconds, run.SharedEpochs)
+		own := secondsFor(trial.Epochs-shared, run.TrainingSeconds, run.Epochs-run.SharedEpochs)
 		if i < last {
-			saved += secondsFor(trial.Epochs-shared, run.TrainingSeconds, run.Epochs-run.SharedEpochs)
+			saved += own
+		} else {
+			// The run's own epochs up to here were trained for this trial.
+			wasted -= own
 		}
 	}
-	return saved
+	return saved - wasted
 }
 
 // secondsFor returns how long epochs take, if others took the given seconds.

@@ -28,12 +28,12 @@ func TestCountAnswers(t *testing.T) {
 		state          trellisv1.RunState
 		epochs, shared uint32
 		want           *trellisv1.Report
-		// saved is in seconds: a shared epoch took 2 s, one of the study's own 1 s.
+		// saved is in seconds: a shared epoch took 2 s, one of the study's own 1 s. What was trained for no result is not.
 		saved float64
 	}{
 		{"nothing yet", pending, 0, 0, &trellisv1.Report{Open: 3}, 0},
 		{"the first is reached", leased, 10, 0, &trellisv1.Report{Trained: 1, Open: 2}, 0},
-		{"the first is passed", leased, 15, 0, &trellisv1.Report{Prefixes: 1, Open: 2}, 0},
+		{"the first is passed", leased, 15, 0, &trellisv1.Report{Prefixes: 1, Open: 2}, -5},
 		{"all are reached", succeeded, 30, 0, &trellisv1.Report{Prefixes: 2, Trained: 1}, 30},
 		{"stopped at once", succeeded, 4, 0, &trellisv1.Report{EarlyStopped: 1, Collapsed: 2}, 8},
 		{
@@ -47,9 +47,9 @@ func TestCountAnswers(t *testing.T) {
 		{"some are taken over", pending, 20, 20, &trellisv1.Report{Shared: 2, Open: 1}, 60},
 		{"the last is trained", succeeded, 30, 20, &trellisv1.Report{Shared: 2, Trained: 1}, 100},
 		{"most is taken over", succeeded, 30, 15, &trellisv1.Report{Shared: 1, Prefixes: 1, Trained: 1}, 85},
-		{"failed", failed, 12, 0, &trellisv1.Report{Prefixes: 1, Failed: 2}, 0},
+		{"failed", failed, 12, 0, &trellisv1.Report{Prefixes: 1, Failed: 2}, -2},
 		{"pruned", pruned, 20, 0, &trellisv1.Report{Prefixes: 1, Trained: 1, Pruned: 1}, 10},
-		{"canceled", canceled, 9, 0, &trellisv1.Report{Canceled: 3}, 0},
+		{"canceled", canceled, 9, 0, &trellisv1.Report{Canceled: 3}, -9},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			run, _ := testRun("a", 16, 0, 10, 20, 30)

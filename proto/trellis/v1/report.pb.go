@@ -149,8 +149,8 @@ type Report struct {
 	EpochsShared  uint64 `protobuf:"varint,13,opt,name=epochs_shared,json=epochsShared,proto3" json:"epochs_shared,omitempty"`
 	EpochsAlone   uint64 `protobuf:"varint,14,opt,name=epochs_alone,json=epochsAlone,proto3" json:"epochs_alone,omitempty"`
 	// Worker time of the epochs that were trained, and the additional worker time if every trial with a result had been
-	// trained separately. Shared epochs count at the pace at which they were trained in their study, others at their
-	// run's own pace.
+	// trained separately: negative if more was trained for trials without a result. Shared epochs count at the pace at
+	// which they were trained in their study, others at their run's own pace.
 	SecondsTrained float64 `protobuf:"fixed64,15,opt,name=seconds_trained,json=secondsTrained,proto3" json:"seconds_trained,omitempty"`
 	SecondsSaved   float64 `protobuf:"fixed64,16,opt,name=seconds_saved,json=secondsSaved,proto3" json:"seconds_saved,omitempty"`
 	// Studies that shared epochs come from, and how many epochs. All shared epochs of a run count for the study that its
