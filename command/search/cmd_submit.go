@@ -100,13 +100,8 @@ func submitStudy(
 	format output.Format, watch bool,
 ) error {
 	study, err := c.Create(ctx, request)
-	if status.Code(err) == codes.AlreadyExists {
-		name := request.GetSpec().GetName()
-		return fmt.Errorf("%w: choose another name with --name %s-2, or add values to its grid with trellis "+
-			"extend %s", err, name, name)
-	}
 	if err != nil {
-		return err
+		return orTaken(err, request.GetSpec().GetName())
 	}
 	if err := writeSubmitted(env, format, study); err != nil {
 		return err
@@ -116,6 +111,15 @@ func submitStudy(
 		return studies.WatchStudy(ctx, env, c, study.GetName(), env.Err)
 	}
 	return nil
+}
+
+// orTaken is an error with what to do if it says that there is a study of that name.
+func orTaken(err error, name string) error {
+	if status.Code(err) != codes.AlreadyExists {
+		return err
+	}
+	return fmt.Errorf("%w: choose another name with --name %s-2, or add values to its grid with trellis extend %s", err, name,
+		name)
 }
 
 // writeSubmitted writes the study's id alone for shells, and the study in the other formats.

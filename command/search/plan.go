@@ -87,7 +87,19 @@ func askForPlan(
 	if status.Code(err) == codes.Unimplemented {
 		return nil, nil
 	}
-	return response, err
+	if err != nil {
+		return nil, err
+	}
+	// A plan only needs a spec. To submit it, its name must be free.
+	name := request.GetSpec().GetName()
+	_, err = client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: name})
+	if err == nil {
+		return nil, orTaken(status.Errorf(codes.AlreadyExists, "study %q already exists", name), name)
+	}
+	if status.Code(err) != codes.NotFound {
+		return nil, err
+	}
+	return response, nil
 }
 
 // completePlan makes the plan on this machine if there is none, and measures here how long an epoch takes if the

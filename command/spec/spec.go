@@ -108,6 +108,10 @@ func ParseInto(
 		return err
 	case document == nil:
 		return text.Error(source.Problem{Message: "the spec is empty: for an example, see examples/quick.yaml"})
+	default:
+		if err := text.Error(otherKind(document, spec)...); err != nil {
+			return err
+		}
 	}
 	// Values that are missing because their key was misspelt need not be reported too, so the rules that span the
 	// spec are checked only once all of it can be read.
