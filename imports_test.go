@@ -38,7 +38,7 @@ var rooms = map[string][]string{
 // mayImport says which packages of the module a package sees, within its room and outside: one line a package, sorted.
 // An arrow that is not here is not drawn by accident.
 var mayImport = map[string]string{
-	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/exit command/search command/studies trainer",
+	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/exit command/search command/studies trainer",
 	"command/answer":                       "command/cli command/client command/describe command/exit command/output command/spec proto/trellis/v1 results/grid results/lifecycle results/pruning results/trajectory trainer worker",
 	"command/certificates":                 "command/cli command/exit coordinator/access proto/trellis/v1",
 	"command/chaos":                        "",
@@ -46,6 +46,7 @@ var mayImport = map[string]string{
 	"command/client":                       "command/exit command/output command/spec proto/trellis/v1 results/lifecycle trainer worker/dial",
 	"command/cluster":                      "command/cli command/client command/exit command/node command/output command/spec coordinator proto/trellis/v1 trainer trainer/kernel worker worker/dial",
 	"command/configuration":                "command/exit command/source results/spelling",
+	"command/credentials":                  "command/cli command/client command/output proto/trellis/v1",
 	"command/describe":                     "command/output proto/trellis/v1 results/grid",
 	"command/exit":                         "",
 	"command/fake":                         "proto/trellis/v1",

@@ -16,6 +16,7 @@ import (
 	_ "trellis/command/answer"
 	_ "trellis/command/certificates"
 	_ "trellis/command/cluster"
+	_ "trellis/command/credentials"
 	_ "trellis/command/search"
 	_ "trellis/command/studies"
 )

@@ -81,7 +81,9 @@ type Config struct {
 	MinFreeDisk float64
 	// Limits bound what peers can make the coordinator hold. Default: see Limits.
 	Limits Limits
-	// TLS are the files with which connections are encrypted and others' certificates checked. Default: no encryption.
+	// TLS are the files with which connections are encrypted and others' certificates checked. With TLS, each call needs
+	// a token or a client certificate, and a role that may call its method. Default: no encryption, and everybody may do
+	// everything.
 	TLS access.Files
 
 	hooks hooks
@@ -93,6 +95,8 @@ type hooks struct {
 	dial dialer
 	// log wraps the log.
 	log func(Log) Log
+	// authenticate asks who calls, as with TLS.
+	authenticate bool
 	// machine wraps the state machine of the replicated log.
 	machine func(replication.StateMachine) replication.StateMachine
 	// replicate changes the log's configuration, for example to keep it in memory instead of a directory.
@@ -201,6 +205,11 @@ type Coordinator struct {
 	view atomic.Pointer[view]
 	// leader runs the leader's loops while this node leads.
 	leader *lead.Leader
+	// authenticates says that each call needs a credential.
+	authenticates bool
+	// tokens ends the streams of tokens that have ended. denials logs who was refused.
+	tokens  *tokensInUse
+	denials *denials
 	// changes announces changes to opened, view and leader.
 	changes *broadcast
 	// pauses has the work to do while the leader's loops are paused.
@@ -265,6 +274,8 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 		leading.CheckpointInterval = config.CheckpointInterval
 	}
 	c.leader = lead.New(leading)
+	c.authenticates = config.TLS.Given() || config.hooks.authenticate
+	c.tokens, c.denials = newTokensInUse(store, c.leader.Leads), &denials{logger: config.Logger}
 	c.commands.notify = c.leader.Notify
 	return c, nil
 }

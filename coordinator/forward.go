@@ -38,7 +38,7 @@ func (c *Coordinator) routeUnary(
 ) (any, error) {
 	var refused refusedError
 	for {
-		leader, err := c.destination(ctx, info.FullMethod, refused)
+		leader, err := c.destinationOf(ctx, info.FullMethod, refused)
 		if err != nil {
 			if err := grpc.SetTrailer(ctx, metadata.Pairs(notExecutedKey, "true")); err != nil {
 				return nil, fmt.Errorf("tell that the call was not executed: %w", err)
@@ -68,7 +68,7 @@ func (c *Coordinator) routeUnary(
 func (c *Coordinator) routeStream(
 	service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
 ) error {
-	leader, err := c.destination(stream.Context(), info.FullMethod, refusedError{})
+	leader, err := c.destinationOf(stream.Context(), info.FullMethod, refusedError{})
 	if err != nil {
 		return err
 	}
@@ -84,20 +84,31 @@ type refusedError struct {
 	error
 }
 
+// unknownMethod refuses a method that is not in the table.
+func unknownMethod(name string) error {
+	return status.Errorf(codes.Unimplemented, "unknown method %s: this version of Trellis has no such call", name)
+}
+
+// destinationOf is destination for a method. gRPC's own services, health and reflection, answer at any time.
+func (c *Coordinator) destinationOf(
+	ctx context.Context, method string, refused refusedError,
+) (leader string, err error) {
+	where := routeOf(method)
+	switch {
+	case where == unrouted:
+		return "", unknownMethod(method)
+	case strings.HasPrefix(method, "/grpc."):
+		return "", nil
+	}
+	return c.destination(ctx, where, refused)
+}
+
 // destination returns the leader's address if the call must be forwarded, and "" if this node serves it. If neither is
 // possible, it waits a moment and then fails with UNAVAILABLE: for example during an election, or while this node knows
 // no leader other than the one that has refused the call. A forwarded call is not forwarded again.
 func (c *Coordinator) destination(
-	ctx context.Context, method string, refused refusedError,
+	ctx context.Context, where route, refused refusedError,
 ) (leader string, err error) {
-	where := routeOf(method)
-	if where == unrouted {
-		return "", status.Errorf(codes.Unimplemented, "unknown method %s: this version of Trellis has no such call",
-			method)
-	}
-	if strings.HasPrefix(method, "/grpc.") {
-		return "", nil
-	}
 	var patience <-chan time.Time
 	for {
 		changed := c.changes.next()
@@ -178,7 +189,7 @@ func (c *Coordinator) forwardUnary(ctx context.Context, leader, method string, r
 	defer done()
 	answer := response.New().Interface()
 	var trailer metadata.MD
-	if err := conn.Invoke(c.outgoing(ctx), method, request, answer, grpc.Trailer(&trailer)); err != nil {
+	if err := conn.Invoke(c.onBehalf(ctx), method, request, answer, grpc.Trailer(&trailer)); err != nil {
 		if status.Code(err) == codes.Unavailable && len(trailer.Get(notExecutedKey)) > 0 {
 			return nil, refusedError{leader: leader, error: c.leaderError(leader, err)}
 		}
@@ -199,8 +210,7 @@ func (c *Coordinator) forwardUnary(ctx context.Context, leader, method string, r
 	return answer, nil
 }
 
-// outgoing returns the context of a forwarded call. It has the caller's deadline, and says which node forwards the
-// call.
+// outgoing returns the context of a call to another node. It has the caller's deadline, and says which node calls.
 func (c *Coordinator) outgoing(ctx context.Context) context.Context {
 	return metadata.NewOutgoingContext(ctx, metadata.Pairs(api.ForwardedBy, c.address))
 }
@@ -227,7 +237,7 @@ func (c *Coordinator) forwardStream(leader string, stream grpc.ServerStream, inf
 		return status.Errorf(codes.Unavailable, "connect to the leader, %s: %v", leader, err)
 	}
 	defer done()
-	ctx, cancel := context.WithCancelCause(c.outgoing(stream.Context()))
+	ctx, cancel := context.WithCancelCause(c.onBehalf(stream.Context()))
 	defer cancel(nil)
 	view := c.view.Load()
 	if view.leader != leader {

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -14,12 +15,14 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	"trellis/coordinator/api"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-func TestEveryMethodHasARoute(t *testing.T) {
+// A method that is served and not in the table is refused, to anybody: this fails then, and names it.
+func TestEveryMethodIsInTheTable(t *testing.T) {
 	simulate(t, func(c *cluster) {
 		one := c.start("one:1", Config{})
 		server, services, err := one.newServer()
@@ -32,28 +35,47 @@ func TestEveryMethodHasARoute(t *testing.T) {
 				name := "/" + service + "/" + method.Name
 				served[name] = true
 				if routeOf(name) == unrouted {
-					t.Errorf("nobody has said which node answers %s", name)
+					t.Errorf("nobody has said which node answers %s, and who may call it", name)
 				}
 				if _, _, err := messagesOf(name); err != nil && !strings.HasPrefix(name, "/grpc.") {
 					t.Error(err)
 				}
 			}
 		}
-		for method := range readsElsewhere {
-			if routes[method] == unrouted || routes[method] != readsElsewhere[method] {
-				t.Errorf("%s is an exception, but is no method without side effects", method)
+		for _, method := range methods {
+			if !served[method.name] {
+				t.Errorf("%s is in the table, but is not served", method.name)
+			}
+			if method.may == 0 || method.own && !method.may.has(trellisv1.Role_ROLE_SUBMITTER) {
+				t.Errorf("%s is for %v", method.name, method.may)
 			}
 		}
-		for method := range routes {
-			if !served[method] && !strings.Contains(method, "ArtifactService") {
-				t.Errorf("%s is in the table, but is not served", method)
-			}
+		if len(methods) != len(methodsByName) {
+			t.Errorf("%d lines for %d methods", len(methods), len(methodsByName))
 		}
 		if len(services.names) < 6 {
 			t.Errorf("the health service knows %v", services.names)
 		}
 		server.Stop()
 	})
+}
+
+// What changes something goes to the leader, and no reader may call it.
+func TestChangesGoToTheLeader(t *testing.T) {
+	services := trellisv1.File_trellis_v1_service_proto.Services()
+	for i := range services.Len() {
+		for j := range services.Get(i).Methods().Len() {
+			its := services.Get(i).Methods().Get(j)
+			method := methodsByName[fmt.Sprintf("/%s/%s", services.Get(i).FullName(), its.Name())]
+			if its.Options().(*descriptorpb.MethodOptions).GetIdempotencyLevel() ==
+				descriptorpb.MethodOptions_NO_SIDE_EFFECTS {
+				continue
+			}
+			if method.where != leaderNode || method.may.has(trellisv1.Role_ROLE_VIEWER) {
+				t.Errorf("%s has side effects, route %d and the roles %v", its.FullName(), method.where, method.may)
+			}
+		}
+	}
 }
 
 func TestAFollowerAnswersReadsAndPassesChangesOn(t *testing.T) {

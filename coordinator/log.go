@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"trellis/coordinator/access"
 	"trellis/coordinator/api"
 	"trellis/coordinator/lead"
 	"trellis/coordinator/replication"
@@ -70,6 +71,18 @@ func (c *commands) Propose(ctx context.Context, command *trellisv1.Command) (any
 	}
 	c.notify(command, answer)
 	return answer, nil
+}
+
+// asked appends commands that calls ask for. Each names its call, and leaves an event.
+type asked struct{ *commands }
+
+var _ api.Log = asked{}
+
+// Propose appends a command on behalf of the call that ctx belongs to.
+func (a asked) Propose(ctx context.Context, command *trellisv1.Command) (any, error) {
+	call := access.CallOf(ctx)
+	command.Principal, command.Address, command.Method = call.Principal.Message(), call.Address, call.Method
+	return a.commands.Propose(ctx, command)
 }
 
 // busyPause is how long ProposePatiently waits while the log has no room.

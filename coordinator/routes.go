@@ -1,12 +1,14 @@
 package coordinator
 
 import (
-	"fmt"
 	"strings"
 
-	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	reflectionv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
 
-	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/coordinator/access"
+	v1 "trellis/proto/trellis/v1"
 )
 
 // route says which node serves a method.
@@ -26,56 +28,119 @@ const (
 	leaderNode
 )
 
-// readsElsewhere are the methods without side effects that are not answered by any ready node.
-var readsElsewhere = map[string]route{
-	// The leader decides which models are accepted. Nodes of other versions may have other models.
-	trellisv1.StudyService_PlanStudy_FullMethodName:  leaderNode,
-	trellisv1.StudyService_ListModels_FullMethodName: leaderNode,
+// roles is a set of roles. Its bits are numbered by trellisv1.Role.
+type roles uint
 
-	// A worker gets a run from the leader and asks for its data set immediately: a follower may not know the study yet.
-	trellisv1.DataSetService_GetDataSet_FullMethodName:       leaderNode,
-	trellisv1.DataSetService_DownloadDataFile_FullMethodName: leaderNode,
+// The roles, and the sets of them that the table of methods needs.
+const (
+	// anyone is who has not said who they are.
+	anyone     = roles(1) << v1.Role_ROLE_UNSPECIFIED
+	viewers    = roles(1) << v1.Role_ROLE_VIEWER
+	submitters = roles(1) << v1.Role_ROLE_SUBMITTER
+	admins     = roles(1) << v1.Role_ROLE_ADMIN
+	workers    = roles(1) << v1.Role_ROLE_WORKER
+	nodes      = roles(1) << v1.Role_ROLE_NODE
 
-	// A backup has all that has been acknowledged.
-	trellisv1.ClusterService_Backup_FullMethodName: leaderNode,
+	readers  = viewers | submitters | admins
+	changers = submitters | admins
+	known    = readers | workers | nodes
+)
 
-	// Unless nodes share an artifact store, they have different artifacts. A node asks the others for artifacts that it
-	// does not have.
-	trellisv1.ArtifactService_DownloadArtifact_FullMethodName: anyNode,
+// has says whether the set has the role.
+func (r roles) has(role v1.Role) bool { return r&(1<<role) != 0 }
 
-	trellisv1.ClusterService_GetCluster_FullMethodName: anyNode,
-}
-
-// routes has every method of Trellis. Those that service.proto says have no side effects are answered by any ready node,
-// unless readsElsewhere says otherwise; all others change something, which the leader alone does.
-var routes = newRoutes()
-
-func newRoutes() map[string]route {
-	routes := map[string]route{}
-	services := trellisv1.File_trellis_v1_service_proto.Services()
-	for i := range services.Len() {
-		methods := services.Get(i).Methods()
-		for j := range methods.Len() {
-			method := methods.Get(j)
-			name := fmt.Sprintf("/%s/%s", services.Get(i).FullName(), method.Name())
-			switch elsewhere, ok := readsElsewhere[name]; {
-			case method.Options().(*descriptorpb.MethodOptions).GetIdempotencyLevel() !=
-				descriptorpb.MethodOptions_NO_SIDE_EFFECTS:
-				routes[name] = leaderNode
-			case ok:
-				routes[name] = elsewhere
-			default:
-				routes[name] = readyNode
-			}
+// String lists the roles: submitter or admin.
+func (r roles) String() string {
+	var names []string
+	for role := range v1.Role(len(v1.Role_name)) {
+		if role != v1.Role_ROLE_UNSPECIFIED && r.has(role) {
+			names = append(names, access.RoleName(role))
 		}
 	}
-	return routes
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
-// routeOf returns the route of a method, given its full name. Health and reflection are gRPC's own services.
-func routeOf(method string) route {
-	if strings.HasPrefix(method, "/grpc.") {
-		return anyNode
-	}
-	return routes[method]
+// method is a line of the table of methods.
+type method struct {
+	name  string
+	where route
+	may   roles
+	// own says that submitters may call it for studies of their own only.
+	own bool
 }
+
+// methods has every method that is served: which node serves it, and who may call it. A method that is not here is
+// refused. What changes something goes to the leader.
+var methods = []method{
+	{v1.StudyService_CreateStudy_FullMethodName, leaderNode, changers, false},
+	{v1.StudyService_GetStudy_FullMethodName, readyNode, readers, false},
+	{v1.StudyService_ListStudies_FullMethodName, readyNode, readers, false},
+	{v1.StudyService_WatchStudy_FullMethodName, readyNode, readers, false},
+	{v1.StudyService_PauseStudy_FullMethodName, leaderNode, changers, true},
+	{v1.StudyService_ResumeStudy_FullMethodName, leaderNode, changers, true},
+	{v1.StudyService_CancelStudy_FullMethodName, leaderNode, changers, true},
+	{v1.StudyService_DeleteStudy_FullMethodName, leaderNode, changers, true},
+	{v1.StudyService_ExtendStudy_FullMethodName, leaderNode, changers, true},
+	{v1.StudyService_RetryStudy_FullMethodName, leaderNode, changers, true},
+	// The leader decides which models are accepted. Nodes of other versions may have other models.
+	{v1.StudyService_PlanStudy_FullMethodName, leaderNode, changers, false},
+	{v1.StudyService_ListModels_FullMethodName, leaderNode, readers, false},
+
+	{v1.TrialService_ListTrials_FullMethodName, readyNode, readers, false},
+	{v1.TrialService_GetBestTrial_FullMethodName, readyNode, readers, false},
+	{v1.TrialService_GetRun_FullMethodName, readyNode, readers, false},
+	{v1.TrialService_ListConfigurations_FullMethodName, readyNode, readers, false},
+	{v1.TrialService_GetReport_FullMethodName, readyNode, readers, false},
+	{v1.TrialService_GetImportance_FullMethodName, readyNode, readers, false},
+	{v1.TrialService_SuggestStudy_FullMethodName, readyNode, readers, false},
+
+	// A worker gets a run from the leader and asks for its data set immediately: a follower may not know the study yet.
+	{v1.DataSetService_GetDataSet_FullMethodName, leaderNode, workers, false},
+	{v1.DataSetService_DownloadDataFile_FullMethodName, leaderNode, workers, false},
+
+	{v1.WorkerService_ListWorkers_FullMethodName, readyNode, readers, false},
+	{v1.WorkerService_Session_FullMethodName, leaderNode, workers, false},
+
+	{v1.ArtifactService_UploadArtifact_FullMethodName, leaderNode, workers, false},
+	// Unless nodes share an artifact store, they have different artifacts. A node asks the others for artifacts that it
+	// does not have.
+	{v1.ArtifactService_DownloadArtifact_FullMethodName, anyNode, readers | workers | nodes, false},
+
+	// A node asks another who it is before it adds that one.
+	{v1.ClusterService_GetCluster_FullMethodName, anyNode, readers | nodes, false},
+	// A node that joins asks to be added.
+	{v1.ClusterService_AddNode_FullMethodName, leaderNode, admins | nodes, false},
+	{v1.ClusterService_RemoveNode_FullMethodName, leaderNode, admins, false},
+	{v1.ClusterService_TransferLeadership_FullMethodName, leaderNode, admins, false},
+	// A backup has all that has been acknowledged.
+	{v1.ClusterService_Backup_FullMethodName, leaderNode, admins, false},
+	{v1.ClusterService_Restore_FullMethodName, leaderNode, admins, false},
+
+	{v1.AccessService_WhoAmI_FullMethodName, anyNode, known, false},
+	{v1.AccessService_CreateToken_FullMethodName, leaderNode, admins, false},
+	{v1.AccessService_ListTokens_FullMethodName, leaderNode, admins, false},
+	{v1.AccessService_RevokeToken_FullMethodName, leaderNode, admins, false},
+	{v1.AccessService_ListEvents_FullMethodName, leaderNode, readers, false},
+
+	// Load balancers have no credentials.
+	{grpc_health_v1.Health_Check_FullMethodName, anyNode, anyone | known, false},
+	{grpc_health_v1.Health_Watch_FullMethodName, anyNode, known, false},
+	{grpc_health_v1.Health_List_FullMethodName, anyNode, known, false},
+	{reflectionv1.ServerReflection_ServerReflectionInfo_FullMethodName, anyNode, known, false},
+	{reflectionv1alpha.ServerReflection_ServerReflectionInfo_FullMethodName, anyNode, known, false},
+}
+
+var methodsByName = func() map[string]method {
+	byName := make(map[string]method, len(methods))
+	for _, one := range methods {
+		byName[one.name] = one
+	}
+	return byName
+}()
+
+// routeOf returns the route of a method, given its full name.
+func routeOf(name string) route { return methodsByName[name].where }

@@ -42,7 +42,7 @@ const (
 	serverPings = 20 * time.Second
 )
 
-// newServer returns the gRPC server with all services, and their health. It validates requests, recovers from panics,
+// newServer returns the gRPC server with all services, and their health. It asks who calls, validates requests, recovers from panics,
 // counts calls and logs.
 func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 	validator, err := protovalidate.New()
@@ -78,6 +78,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 			c.metrics.server.UnaryServerInterceptor(),
 			logging.UnaryServerInterceptor(calls, finished),
 			recovery.UnaryServerInterceptor(recovered),
+			c.authenticateUnary,
 			c.routeUnary,
 			dropUnknownUnary,
 			validate.UnaryServerInterceptor(wordedValidator{validator}),
@@ -87,6 +88,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 			c.metrics.server.StreamServerInterceptor(),
 			logging.StreamServerInterceptor(calls, finished),
 			recovery.StreamServerInterceptor(recovered),
+			c.authenticateStream,
 			limits.paceStream,
 			c.routeStream,
 			dropUnknownStream,
@@ -97,7 +99,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 	api.Register(server, api.Config{
 		Numerics: c.config.Numerics, Models: c.config.Models, Address: c.address, Version: c.config.Version,
 		Data: c.config.Data, MinFreeDisk: c.config.MinFreeDisk, Limits: c.config.Limits.ofStudies(),
-		Store: c.store, Log: c.commands, DataSets: c.dataSets, Artifacts: c.artifacts,
+		Store: c.store, Log: asked{c.commands}, DataSets: c.dataSets, Artifacts: c.artifacts,
 		Forecasts: forecast.NewMaker(c.logger), Sessions: c.leader, Memory: c.leader, Node: self{c},
 		Stopping: c.stopping, Logger: c.logger,
 	})

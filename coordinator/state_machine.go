@@ -66,9 +66,25 @@ func (m stateMachine) apply(index uint64, data []byte) any {
 		return replication.Fatal{Err: fmt.Errorf("apply the command at index %d by rules %d: %w", index, rules,
 			errUnknownCommand)}
 	}
+	if err := m.allow(command); err != nil {
+		return err
+	}
+	answer := m.change(index, now, rules, command)
+	if _, refused := answer.(error); refused || command.GetMethod() == "" {
+		return answer
+	}
+	if err := m.store.AddEvent(index, now, eventOf(command)); err != nil {
+		return replication.Fatal{Err: fmt.Errorf("record the event of index %d: %w", index, err)}
+	}
+	return answer
+}
+
+func (m stateMachine) change(
+	index uint64, now *timestamppb.Timestamp, rules trajectory.Rules, command *trellisv1.Command,
+) any {
 	switch change := command.GetChange().(type) {
 	case *trellisv1.Command_CreateStudy:
-		return m.createStudy(index, now, change.CreateStudy)
+		return m.createStudy(index, now, change.CreateStudy, command.GetPrincipal())
 	case *trellisv1.Command_SetStudyState:
 		return m.store.SetStudyState(index, now, change.SetStudyState.GetStudy(), change.SetStudyState.GetState())
 	case *trellisv1.Command_DeleteStudy:
@@ -83,13 +99,71 @@ func (m stateMachine) apply(index uint64, data []byte) any {
 		return counted(m.extendStudy(index, now, change.ExtendStudy))
 	case *trellisv1.Command_RetryStudy:
 		return counted(m.store.RetryStudy(index, now, change.RetryStudy.GetStudy(), change.RetryStudy.GetPruned()))
+	case *trellisv1.Command_CreateToken:
+		return m.store.CreateToken(index, now, change.CreateToken.GetToken())
+	case *trellisv1.Command_RevokeToken:
+		return m.store.RevokeToken(index, change.RevokeToken.GetId())
+	case *trellisv1.Command_Note:
+		return nil
 	}
 	return replication.Fatal{Err: fmt.Errorf("apply the command at index %d: %w", index, errUnknownCommand)}
 }
 
+// allow refuses a submitter's change of a study that another has made. The services do so too, but the study may have
+// been replaced by another of its name since.
+func (m stateMachine) allow(command *trellisv1.Command) error {
+	if command.GetPrincipal().GetRole() != trellisv1.Role_ROLE_SUBMITTER || command.GetCreateStudy() != nil {
+		return nil
+	}
+	study, err := m.store.Snapshot().Study(nil, studyOf(command))
+	if errors.Is(err, results.ErrNotFound) {
+		return nil // The change itself says so.
+	}
+	if err != nil {
+		return err
+	}
+	if !proto.Equal(study.GetCreator(), command.GetPrincipal()) {
+		return fmt.Errorf("change study %q: %w", study.GetName(), results.ErrNotOwner)
+	}
+	return nil
+}
+
+// studyOf returns the study that a command changes, "" if it is about something else.
+func studyOf(command *trellisv1.Command) string {
+	switch change := command.GetChange().(type) {
+	case *trellisv1.Command_CreateStudy:
+		return change.CreateStudy.GetSpec().GetName()
+	case *trellisv1.Command_SetStudyState:
+		return change.SetStudyState.GetStudy()
+	case *trellisv1.Command_DeleteStudy:
+		return change.DeleteStudy.GetStudy()
+	case *trellisv1.Command_ExtendStudy:
+		return change.ExtendStudy.GetStudy()
+	case *trellisv1.Command_RetryStudy:
+		return change.RetryStudy.GetStudy()
+	}
+	return ""
+}
+
+// eventOf returns the event that a command leaves.
+func eventOf(command *trellisv1.Command) *trellisv1.Event {
+	subject := studyOf(command)
+	switch change := command.GetChange().(type) {
+	case *trellisv1.Command_CreateToken:
+		subject = change.CreateToken.GetToken().GetId()
+	case *trellisv1.Command_RevokeToken:
+		subject = change.RevokeToken.GetId()
+	case *trellisv1.Command_Note:
+		subject = change.Note.GetSubject()
+	}
+	return &trellisv1.Event{
+		Principal: command.GetPrincipal(), Address: command.GetAddress(), Method: command.GetMethod(), Subject: subject,
+	}
+}
+
 // createStudy expands the study's grid and stores it.
 func (m stateMachine) createStudy(
-	index uint64, now *timestamppb.Timestamp, command *trellisv1.CreateStudyCommand,
+	index uint64, now *timestamppb.Timestamp, command *trellisv1.CreateStudyCommand, creator *trellisv1.Principal,
 ) error {
 	spec, dataSet := command.GetSpec(), command.GetDataSet()
 	trials, runs, err := grid.Expand(spec, dataSet, command.GetNumerics(), command.GetPretrained())
@@ -98,7 +172,7 @@ func (m stateMachine) createStudy(
 	}
 	study := &trellisv1.Study{
 		Name: spec.GetName(), Spec: spec, DataSet: dataSet, Numerics: command.GetNumerics(), Fresh: command.GetFresh(),
-		Pretrained: command.GetPretrained(),
+		Pretrained: command.GetPretrained(), Creator: creator,
 	}
 	return m.store.CreateStudy(index, now, study, runs, trials)
 }

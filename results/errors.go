@@ -10,10 +10,12 @@ import (
 
 // Errors of the store. A write that is refused changes nothing, with the exception of ErrConflict.
 var (
-	// ErrNotFound means that there is no such study, run, trial or worker.
+	// ErrNotFound means that there is no such study, run, trial, worker or token.
 	ErrNotFound = errors.New("not found")
-	// ErrExists means that a study already has the name.
+	// ErrExists means that a study already has the name, or a token the id.
 	ErrExists = errors.New("already exists")
+	// ErrNotOwner means that a submitter would change what another has made.
+	ErrNotOwner = errors.New("belongs to another principal")
 	// ErrInvalid means that a request is invalid in any state: a malformed row, page token, order or filter.
 	ErrInvalid = listing.ErrInvalid
 	// ErrIllegalMove means that the current state has no such transition, or that a condition is not met: a grant needs

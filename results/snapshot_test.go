@@ -52,6 +52,7 @@ func newFullStore(t testing.TB) *Store {
 			Study: "s", Trial: 1, Run: "running", Model: "m", Sha256: digest("a"),
 			Size: 1001,
 		},
+		Creator: ann,
 	}
 	ok(t, store.CreateStudy(22, at(22), study, []*trellisv1.Run{run}, trials))
 	ok(t, store.CreateStudy(23, at(23), &trellisv1.Study{Name: "u", Fresh: true}, []*trellisv1.Run{run}, trials))
@@ -66,6 +67,7 @@ func newFullStore(t testing.TB) *Store {
 	reports.GetReports().TestMetrics = map[uint32]*trellisv1.Metrics{1: {Values: map[string]float64{"accuracy": 0.75}}}
 	record(t, store, 26, reports)
 	record(t, store, 27, missingEntry("v", "x", attempt, 1, "no room"))
+	addAccess(t, store)
 	return store
 }
 

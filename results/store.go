@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Store stores studies, runs, trials, losses and workers. Writes come from the log, one after the other. Any number of
+// Store stores studies, runs, trials, losses, workers, tokens and events. Writes come from the log, one after the other. Any number of
 // snapshots may be read at the same time.
 type Store struct {
 	tables atomic.Pointer[generation]
@@ -90,15 +90,22 @@ func hashRows(sum hash.Hash, r reader, content content) error {
 		sum.Write(binary.BigEndian.AppendUint64(nil, uint64(len(data))))
 		sum.Write(data)
 	}
-	writeSized([]byte(content.name))
+	if !content.later {
+		writeSized([]byte(content.name))
+	}
 	rows, err := content.rows(r)
 	if err != nil {
 		return err
 	}
 	var data []byte
+	named := !content.later
 	for row, err := range rows {
 		if err != nil {
 			return err
+		}
+		if !named {
+			writeSized([]byte(content.name))
+			named = true
 		}
 		data, err = proto.MarshalOptions{Deterministic: true}.MarshalAppend(data[:0], row)
 		if err != nil {
@@ -170,11 +177,13 @@ func all[Row any](r reader, ws memdb.WatchSet, table, index string, prefix key) 
 	return slices.Collect(rows), nil
 }
 
-// The tables. Rows of studies and workers are messages. The other tables have the parts of studies, and what is derived
+// The tables. Rows of studies, workers, tokens and events are messages. The other tables have the parts of studies, and what is derived
 // from them.
 const (
 	tableStudies = "studies"
 	tableWorkers = "workers"
+	tableTokens  = "tokens"
+	tableEvents  = "events"
 	// tableCatalogs has, by study, which runs and trials it has.
 	tableCatalogs = "catalogs"
 	// tableSections has, by study and place, its runs, trials and losses.

@@ -31,7 +31,7 @@ func studiesSchema() *memdb.TableSchema {
 func studyKey(s *trellisv1.Study) key { return textKey(s.Name) }
 
 // CreateStudy adds a RUNNING study with its runs and trials, all PENDING. It uses these fields: of the study name,
-// spec, data set, numerics, fresh and pretrained; of a run id, parameters, milestones and first trial; of a trial
+// spec, data set, numerics, fresh, pretrained and creator; of a run id, parameters, milestones and first trial; of a trial
 // index, parameters and run. The store keeps copies. CreateStudy fails with ErrExists if another study has the name,
 // and with ErrInvalid if runs and trials do not match: every trial needs its run, and every milestone of a run needs
 // its trial.
@@ -68,6 +68,7 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 		Numerics:    strings.Clone(study.GetNumerics()),
 		Fresh:       study.GetFresh(),
 		Pretrained:  proto.CloneOf(study.GetPretrained()),
+		Creator:     proto.CloneOf(study.GetCreator()),
 	}
 	members := make([]*trajectory.Trajectory, 0, len(runs))
 	sorted := make([]*trellisv1.Run, 0, len(runs))
@@ -278,7 +279,7 @@ func copyStudy(s *trellisv1.Study) *trellisv1.Study {
 		Progress: copyProgress(s.Progress), CreateIndex: s.CreateIndex, ModifyIndex: s.ModifyIndex,
 		Numerics: s.Numerics, Fresh: s.Fresh, EarlierSpecs: s.EarlierSpecs, Indices: s.Indices, Settled: s.Settled,
 		Forecast: s.Forecast, Pretrained: s.Pretrained, WaitingFor: s.WaitingFor,
-		SpecHistory: s.SpecHistory,
+		SpecHistory: s.SpecHistory, Creator: s.Creator,
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 // schemas are those of all tables, each beside what keeps its rows.
 var schemas = []func() *memdb.TableSchema{
 	studiesSchema, workersSchema, catalogsSchema, sectionsSchema, waitingSchema, leasesSchema, rankingSchema,
-	relativesSchema, rungsSchema,
+	relativesSchema, rungsSchema, tokensSchema, eventsSchema,
 }
 
 // contents are all kinds of messages, in the order in which they are written. Rows that share values with rows of
@@ -21,6 +21,8 @@ var contents = []content{
 	newContent("trials", trialRows, (*restorer).trial),
 	newContent("losses", lossesRows, (*restorer).losses),
 	newContent(tableWorkers, workerRows, (*restorer).worker),
+	addedLater(newContent(tableTokens, tokenRows, (*restorer).token)),
+	addedLater(newContent(tableEvents, eventRows, (*restorer).event)),
 }
 
 // content is one kind of message in the store that is hashed, written and restored. Everything else is derived from
@@ -33,6 +35,8 @@ type content struct {
 	row func() proto.Message
 	// restore adds a row of a snapshot to the store.
 	restore func(*restorer, proto.Message) error
+	// later says that the first version did not have it: while it is empty, the hash is what it was without it.
+	later bool
 }
 
 func newContent[Message any, Row interface {
@@ -42,10 +46,16 @@ func newContent[Message any, Row interface {
 	name string, rows func(reader) (iter.Seq2[proto.Message, error], error), restore func(*restorer, Row) error,
 ) content {
 	return content{
-		name, rows,
-		func() proto.Message { return Row(new(Message)) },
-		func(r *restorer, row proto.Message) error { return restore(r, row.(Row)) },
+		name: name, rows: rows,
+		row:     func() proto.Message { return Row(new(Message)) },
+		restore: func(r *restorer, row proto.Message) error { return restore(r, row.(Row)) },
 	}
+}
+
+// addedLater returns the content as one that the first version did not have.
+func addedLater(c content) content {
+	c.later = true
+	return c
 }
 
 func newSchema() *memdb.DBSchema {

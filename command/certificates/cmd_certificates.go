@@ -21,7 +21,7 @@ const (
 	firstAdmin        = "admin"
 )
 
-func init() { cli.Register(cli.Cluster, 5, Command) }
+func init() { cli.Register(cli.Access, 10, Command) }
 
 // Command is trellis certificates.
 func Command(env *cli.Environment) *cobra.Command {

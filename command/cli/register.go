@@ -15,11 +15,12 @@ const (
 	Search  Group = "search"
 	Answers Group = "answer"
 	Cluster Group = "cluster"
+	Access  Group = "access"
 )
 
 // Title is the group's heading.
 func (g Group) Title() string {
-	return map[Group]string{Search: "Search:", Answers: "Answers:", Cluster: "Cluster:"}[g]
+	return map[Group]string{Search: "Search:", Answers: "Answers:", Cluster: "Cluster:", Access: "Access:"}[g]
 }
 
 // registered is a command that a room has.
@@ -39,7 +40,7 @@ func Register(group Group, place int, make func(*Environment) *cobra.Command) {
 
 // AddCommands adds all registered commands to the root, by group and place.
 func AddCommands(root *cobra.Command, env *Environment) {
-	groups := []Group{Search, Answers, Cluster}
+	groups := []Group{Search, Answers, Cluster, Access}
 	for _, group := range groups {
 		root.AddGroup(&cobra.Group{ID: string(group), Title: group.Title()})
 	}

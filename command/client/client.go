@@ -55,6 +55,9 @@ const retryPolicy = `{"methodConfig": [{
 		{"service": "trellis.v1.StudyService", "method": "PauseStudy"},
 		{"service": "trellis.v1.StudyService", "method": "ResumeStudy"},
 		{"service": "trellis.v1.StudyService", "method": "PlanStudy"},
+		{"service": "trellis.v1.AccessService", "method": "WhoAmI"},
+		{"service": "trellis.v1.AccessService", "method": "ListTokens"},
+		{"service": "trellis.v1.AccessService", "method": "ListEvents"},
 		{"service": "trellis.v1.ArtifactService", "method": "DownloadArtifact"},
 		{"service": "trellis.v1.ClusterService", "method": "GetCluster"},
 		{"service": "trellis.v1.ClusterService", "method": "AddNode"},
@@ -75,6 +78,7 @@ type Client struct {
 	trellisv1.TrialServiceClient
 	trellisv1.ArtifactServiceClient
 	trellisv1.ClusterServiceClient
+	trellisv1.AccessServiceClient
 	workers trellisv1.WorkerServiceClient
 
 	// Address is the coordinator's, or those of several nodes with commas between them.
@@ -130,6 +134,7 @@ func New(address string, credentials Credentials, notices io.Writer) (*Client, e
 	c.TrialServiceClient = trellisv1.NewTrialServiceClient(conn)
 	c.ArtifactServiceClient = trellisv1.NewArtifactServiceClient(conn)
 	c.ClusterServiceClient = trellisv1.NewClusterServiceClient(conn)
+	c.AccessServiceClient = trellisv1.NewAccessServiceClient(conn)
 	c.workers = trellisv1.NewWorkerServiceClient(conn)
 	return c, nil
 }

@@ -78,3 +78,49 @@ func (c *Client) EachWorker(ctx context.Context, do func(*trellisv1.Worker) erro
 		}
 	}
 }
+
+// EachToken calls do with every token, by id.
+func (c *Client) EachToken(ctx context.Context, do func(*trellisv1.Token) error) error {
+	request := &trellisv1.ListTokensRequest{PageSize: PageSize}
+	for {
+		response, err := Call(ctx, CallTimeout, c.ListTokens, request)
+		if err != nil {
+			return err
+		}
+		for _, token := range response.GetTokens() {
+			if err := do(token); err != nil {
+				return err
+			}
+		}
+		request.PageToken = response.GetNextPageToken()
+		if request.PageToken == "" {
+			return nil
+		}
+	}
+}
+
+// EachEvent calls do with every event, newest first, or with the first limit of them.
+func (c *Client) EachEvent(ctx context.Context, limit uint64, do func(*trellisv1.Event) error) error {
+	left := limit
+	if limit == 0 {
+		left = math.MaxUint64
+	}
+	request := &trellisv1.ListEventsRequest{}
+	for {
+		request.PageSize = uint32(min(left, PageSize))
+		response, err := Call(ctx, CallTimeout, c.ListEvents, request)
+		if err != nil {
+			return err
+		}
+		for _, event := range response.GetEvents() {
+			if err := do(event); err != nil {
+				return err
+			}
+		}
+		left -= min(left, uint64(len(response.GetEvents())))
+		request.PageToken = response.GetNextPageToken()
+		if request.PageToken == "" || left == 0 {
+			return nil
+		}
+	}
+}

@@ -25,7 +25,7 @@ type Snapshots interface {
 
 var _ Snapshots = (*results.Store)(nil)
 
-// Log accepts commands. Only the leader's log does.
+// Log accepts commands that calls ask for. Only the leader's log does.
 type Log interface {
 	// Propose appends a command and returns the state machine's answer. If the answer is an error, it returns it as
 	// err.
@@ -104,6 +104,7 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 	trellisv1.RegisterClusterServiceServer(server, clusterService{
 		address: c.Address, version: c.Version, node: c.Node, logger: c.Logger,
 	})
+	trellisv1.RegisterAccessServiceServer(server, accessService{store: c.Store, log: c.Log})
 	trellisv1.RegisterArtifactServiceServer(server, artifactService{
 		artifacts: c.Artifacts, memory: c.Memory, stopping: c.Stopping,
 	})

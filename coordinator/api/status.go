@@ -24,6 +24,7 @@ var statusCodes = []struct {
 }{
 	{results.ErrNotFound, codes.NotFound},
 	{results.ErrExists, codes.AlreadyExists},
+	{results.ErrNotOwner, codes.PermissionDenied},
 	{results.ErrInvalid, codes.InvalidArgument},
 	{results.ErrIllegalMove, codes.FailedPrecondition},
 	{results.ErrNoAnswer, codes.FailedPrecondition},

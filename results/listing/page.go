@@ -51,6 +51,8 @@ type Mark [8]byte
 var (
 	MarkStudies = Mark([]byte("studies "))
 	MarkWorkers = Mark([]byte("workers "))
+	MarkTokens  = Mark([]byte("tokens  "))
+	MarkEvents  = Mark([]byte("events  "))
 )
 
 // MarkTrials returns the mark of a listing of trials. It depends on everything that a token depends on.

@@ -140,14 +140,16 @@ func (x *Principal) GetName() string {
 	return ""
 }
 
-// Token is a credential of a principal. The secret is shown once, when the token is made; only its hash is kept.
+// Token is a credential of a principal: several tokens may name the same one, so that a token can be replaced while it is
+// used. The secret is shown once, when the token is made; only its hash is kept.
 type Token struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Lower-case letters and digits. The beginning of the secret, so that one that was found can be revoked.
+	// Ten lower-case letters and digits. The secret, trellis_ID_..., begins with it, so that one that was found can be
+	// revoked.
 	Id        string     `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Principal *Principal `protobuf:"bytes,2,opt,name=principal,proto3" json:"principal,omitempty"`
-	// SHA-256 of the secret. Never sent to clients.
-	Hash       []byte                 `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	// SHA-256 of the secret, which is too random to need a slower hash. Never sent to clients.
+	Hash       []byte                 `protobuf:"bytes,3,opt,name=hash,proto3,oneof" json:"hash,omitempty"`
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Unset: it never expires.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
@@ -229,7 +231,7 @@ func (x *Token) GetCreator() *Principal {
 	return nil
 }
 
-// Event is one change that a principal asked for.
+// Event is one change that a principal asked for and got. What was refused leaves none.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Log index of the command.
@@ -241,8 +243,10 @@ type Event struct {
 	Address string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
 	// The called method's name, for example "CreateStudy".
 	Method string `protobuf:"bytes,5,opt,name=method,proto3" json:"method,omitempty"`
-	// What was changed: a study's, worker's, node's or token's name.
-	Subject       string `protobuf:"bytes,6,opt,name=subject,proto3" json:"subject,omitempty"`
+	// What was changed: a study's or node's name, or a token's id.
+	Subject string `protobuf:"bytes,6,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Events are numbered from 1, without gaps.
+	Number        uint64 `protobuf:"varint,7,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -319,6 +323,13 @@ func (x *Event) GetSubject() string {
 	return ""
 }
 
+func (x *Event) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 var File_trellis_v1_access_proto protoreflect.FileDescriptor
 
 const file_trellis_v1_access_proto_rawDesc = "" +
@@ -327,23 +338,25 @@ const file_trellis_v1_access_proto_rawDesc = "" +
 	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"E\n" +
 	"\tPrincipal\x12$\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x10.trellis.v1.RoleR\x04role\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\x8b\x02\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x99\x02\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x123\n" +
-	"\tprincipal\x18\x02 \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12\x12\n" +
-	"\x04hash\x18\x03 \x01(\fR\x04hash\x12;\n" +
+	"\tprincipal\x18\x02 \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12\x17\n" +
+	"\x04hash\x18\x03 \x01(\fH\x00R\x04hash\x88\x01\x01\x12;\n" +
 	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12/\n" +
-	"\acreator\x18\x06 \x01(\v2\x15.trellis.v1.PrincipalR\acreator\"\xce\x01\n" +
+	"\acreator\x18\x06 \x01(\v2\x15.trellis.v1.PrincipalR\acreatorB\a\n" +
+	"\x05_hash\"\xe6\x01\n" +
 	"\x05Event\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x123\n" +
 	"\tprincipal\x18\x03 \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12\x18\n" +
 	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06method\x18\x05 \x01(\tR\x06method\x12\x18\n" +
-	"\asubject\x18\x06 \x01(\tR\asubject*q\n" +
+	"\asubject\x18\x06 \x01(\tR\asubject\x12\x16\n" +
+	"\x06number\x18\a \x01(\x04R\x06number*q\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_VIEWER\x10\x01\x12\x12\n" +
@@ -394,6 +407,7 @@ func file_trellis_v1_access_proto_init() {
 	if File_trellis_v1_access_proto != nil {
 		return
 	}
+	file_trellis_v1_access_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -38,10 +38,18 @@ type Command struct {
 	//	*Command_SetWorker
 	//	*Command_ExtendStudy
 	//	*Command_RetryStudy
+	//	*Command_CreateToken
+	//	*Command_RevokeToken
+	//	*Command_Note
 	Change isCommand_Change `protobuf_oneof:"change"`
 	// The version of the rules by which failures are judged. A node that replays an old log applies each command by its
 	// own rules. Unset: those of Trellis 0.1.0.
-	Rules         uint32 `protobuf:"varint,10,opt,name=rules,proto3" json:"rules,omitempty"`
+	Rules uint32 `protobuf:"varint,10,opt,name=rules,proto3" json:"rules,omitempty"`
+	// Who asked for the change, from which host, and by which method. The method is empty for changes that nobody asked
+	// for: those of the leader's loops, and what workers report. All others leave an Event.
+	Principal     *Principal `protobuf:"bytes,11,opt,name=principal,proto3" json:"principal,omitempty"`
+	Address       string     `protobuf:"bytes,12,opt,name=address,proto3" json:"address,omitempty"`
+	Method        string     `protobuf:"bytes,13,opt,name=method,proto3" json:"method,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -162,11 +170,59 @@ func (x *Command) GetRetryStudy() *RetryStudyCommand {
 	return nil
 }
 
+func (x *Command) GetCreateToken() *CreateTokenCommand {
+	if x != nil {
+		if x, ok := x.Change.(*Command_CreateToken); ok {
+			return x.CreateToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRevokeToken() *RevokeTokenCommand {
+	if x != nil {
+		if x, ok := x.Change.(*Command_RevokeToken); ok {
+			return x.RevokeToken
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetNote() *NoteCommand {
+	if x != nil {
+		if x, ok := x.Change.(*Command_Note); ok {
+			return x.Note
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRules() uint32 {
 	if x != nil {
 		return x.Rules
 	}
 	return 0
+}
+
+func (x *Command) GetPrincipal() *Principal {
+	if x != nil {
+		return x.Principal
+	}
+	return nil
+}
+
+func (x *Command) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Command) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
 }
 
 type isCommand_Change interface {
@@ -205,6 +261,18 @@ type Command_RetryStudy struct {
 	RetryStudy *RetryStudyCommand `protobuf:"bytes,9,opt,name=retry_study,json=retryStudy,proto3,oneof"`
 }
 
+type Command_CreateToken struct {
+	CreateToken *CreateTokenCommand `protobuf:"bytes,14,opt,name=create_token,json=createToken,proto3,oneof"`
+}
+
+type Command_RevokeToken struct {
+	RevokeToken *RevokeTokenCommand `protobuf:"bytes,15,opt,name=revoke_token,json=revokeToken,proto3,oneof"`
+}
+
+type Command_Note struct {
+	Note *NoteCommand `protobuf:"bytes,16,opt,name=note,proto3,oneof"`
+}
+
 func (*Command_CreateStudy) isCommand_Change() {}
 
 func (*Command_SetStudyState) isCommand_Change() {}
@@ -220,6 +288,12 @@ func (*Command_SetWorker) isCommand_Change() {}
 func (*Command_ExtendStudy) isCommand_Change() {}
 
 func (*Command_RetryStudy) isCommand_Change() {}
+
+func (*Command_CreateToken) isCommand_Change() {}
+
+func (*Command_RevokeToken) isCommand_Change() {}
+
+func (*Command_Note) isCommand_Change() {}
 
 // CreateStudyCommand expands the spec's grid into trials and runs, all PENDING.
 type CreateStudyCommand struct {
@@ -744,6 +818,143 @@ func (x *SetWorkerCommand) GetWorker() *Worker {
 	return nil
 }
 
+// CreateTokenCommand stores a token. Its hash is made before the command is proposed: the secret never reaches the log.
+type CreateTokenCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its create_time is that of the command.
+	Token         *Token `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenCommand) Reset() {
+	*x = CreateTokenCommand{}
+	mi := &file_trellis_v1_command_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenCommand) ProtoMessage() {}
+
+func (x *CreateTokenCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenCommand.ProtoReflect.Descriptor instead.
+func (*CreateTokenCommand) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *CreateTokenCommand) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+type RevokeTokenCommand struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeTokenCommand) Reset() {
+	*x = RevokeTokenCommand{}
+	mi := &file_trellis_v1_command_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeTokenCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeTokenCommand) ProtoMessage() {}
+
+func (x *RevokeTokenCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeTokenCommand.ProtoReflect.Descriptor instead.
+func (*RevokeTokenCommand) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RevokeTokenCommand) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// NoteCommand changes nothing. It leaves the Event of a change that is not in the log: that of the cluster's nodes, for
+// example.
+type NoteCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was changed.
+	Subject       string `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NoteCommand) Reset() {
+	*x = NoteCommand{}
+	mi := &file_trellis_v1_command_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NoteCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NoteCommand) ProtoMessage() {}
+
+func (x *NoteCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_command_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NoteCommand.ProtoReflect.Descriptor instead.
+func (*NoteCommand) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_command_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *NoteCommand) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
 type RecordCommand_Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Entry:
@@ -758,7 +969,7 @@ type RecordCommand_Entry struct {
 
 func (x *RecordCommand_Entry) Reset() {
 	*x = RecordCommand_Entry{}
-	mi := &file_trellis_v1_command_proto_msgTypes[10]
+	mi := &file_trellis_v1_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +981,7 @@ func (x *RecordCommand_Entry) String() string {
 func (*RecordCommand_Entry) ProtoMessage() {}
 
 func (x *RecordCommand_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_command_proto_msgTypes[10]
+	mi := &file_trellis_v1_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -848,7 +1059,7 @@ var File_trellis_v1_command_proto protoreflect.FileDescriptor
 const file_trellis_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/command.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xdc\x04\n" +
+	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\xfc\x06\n" +
 	"\aCommand\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12C\n" +
 	"\fcreate_study\x18\x02 \x01(\v2\x1e.trellis.v1.CreateStudyCommandH\x00R\vcreateStudy\x12J\n" +
@@ -860,9 +1071,15 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"set_worker\x18\a \x01(\v2\x1c.trellis.v1.SetWorkerCommandH\x00R\tsetWorker\x12C\n" +
 	"\fextend_study\x18\b \x01(\v2\x1e.trellis.v1.ExtendStudyCommandH\x00R\vextendStudy\x12@\n" +
 	"\vretry_study\x18\t \x01(\v2\x1d.trellis.v1.RetryStudyCommandH\x00R\n" +
-	"retryStudy\x12\x14\n" +
+	"retryStudy\x12C\n" +
+	"\fcreate_token\x18\x0e \x01(\v2\x1e.trellis.v1.CreateTokenCommandH\x00R\vcreateToken\x12C\n" +
+	"\frevoke_token\x18\x0f \x01(\v2\x1e.trellis.v1.RevokeTokenCommandH\x00R\vrevokeToken\x12-\n" +
+	"\x04note\x18\x10 \x01(\v2\x17.trellis.v1.NoteCommandH\x00R\x04note\x12\x14\n" +
 	"\x05rules\x18\n" +
-	" \x01(\rR\x05rulesB\b\n" +
+	" \x01(\rR\x05rules\x123\n" +
+	"\tprincipal\x18\v \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12\x18\n" +
+	"\aaddress\x18\f \x01(\tR\aaddress\x12\x16\n" +
+	"\x06method\x18\r \x01(\tR\x06methodB\b\n" +
 	"\x06change\"\xd5\x01\n" +
 	"\x12CreateStudyCommand\x12)\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12.\n" +
@@ -903,7 +1120,13 @@ const file_trellis_v1_command_proto_rawDesc = "" +
 	"checkpointB\a\n" +
 	"\x05entry\">\n" +
 	"\x10SetWorkerCommand\x12*\n" +
-	"\x06worker\x18\x01 \x01(\v2\x12.trellis.v1.WorkerR\x06workerB$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x06worker\x18\x01 \x01(\v2\x12.trellis.v1.WorkerR\x06worker\"=\n" +
+	"\x12CreateTokenCommand\x12'\n" +
+	"\x05token\x18\x01 \x01(\v2\x11.trellis.v1.TokenR\x05token\"$\n" +
+	"\x12RevokeTokenCommand\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"'\n" +
+	"\vNoteCommand\x12\x18\n" +
+	"\asubject\x18\x01 \x01(\tR\asubjectB$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_command_proto_rawDescOnce sync.Once
@@ -917,7 +1140,7 @@ func file_trellis_v1_command_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_command_proto_rawDescData
 }
 
-var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_trellis_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_trellis_v1_command_proto_goTypes = []any{
 	(*Command)(nil),               // 0: trellis.v1.Command
 	(*CreateStudyCommand)(nil),    // 1: trellis.v1.CreateStudyCommand
@@ -929,20 +1152,25 @@ var file_trellis_v1_command_proto_goTypes = []any{
 	(*Grant)(nil),                 // 7: trellis.v1.Grant
 	(*RecordCommand)(nil),         // 8: trellis.v1.RecordCommand
 	(*SetWorkerCommand)(nil),      // 9: trellis.v1.SetWorkerCommand
-	(*RecordCommand_Entry)(nil),   // 10: trellis.v1.RecordCommand.Entry
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
-	(*StudySpec)(nil),             // 12: trellis.v1.StudySpec
-	(*DataSet)(nil),               // 13: trellis.v1.DataSet
-	(*Source)(nil),                // 14: trellis.v1.Source
-	(*Parameters)(nil),            // 15: trellis.v1.Parameters
-	(StudyState)(0),               // 16: trellis.v1.StudyState
-	(*Worker)(nil),                // 17: trellis.v1.Worker
-	(*Reports)(nil),               // 18: trellis.v1.Reports
-	(*Outcome)(nil),               // 19: trellis.v1.Outcome
-	(*CheckpointReport)(nil),      // 20: trellis.v1.CheckpointReport
+	(*CreateTokenCommand)(nil),    // 10: trellis.v1.CreateTokenCommand
+	(*RevokeTokenCommand)(nil),    // 11: trellis.v1.RevokeTokenCommand
+	(*NoteCommand)(nil),           // 12: trellis.v1.NoteCommand
+	(*RecordCommand_Entry)(nil),   // 13: trellis.v1.RecordCommand.Entry
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(*Principal)(nil),             // 15: trellis.v1.Principal
+	(*StudySpec)(nil),             // 16: trellis.v1.StudySpec
+	(*DataSet)(nil),               // 17: trellis.v1.DataSet
+	(*Source)(nil),                // 18: trellis.v1.Source
+	(*Parameters)(nil),            // 19: trellis.v1.Parameters
+	(StudyState)(0),               // 20: trellis.v1.StudyState
+	(*Worker)(nil),                // 21: trellis.v1.Worker
+	(*Token)(nil),                 // 22: trellis.v1.Token
+	(*Reports)(nil),               // 23: trellis.v1.Reports
+	(*Outcome)(nil),               // 24: trellis.v1.Outcome
+	(*CheckpointReport)(nil),      // 25: trellis.v1.CheckpointReport
 }
 var file_trellis_v1_command_proto_depIdxs = []int32{
-	11, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
+	14, // 0: trellis.v1.Command.time:type_name -> google.protobuf.Timestamp
 	1,  // 1: trellis.v1.Command.create_study:type_name -> trellis.v1.CreateStudyCommand
 	4,  // 2: trellis.v1.Command.set_study_state:type_name -> trellis.v1.SetStudyStateCommand
 	5,  // 3: trellis.v1.Command.delete_study:type_name -> trellis.v1.DeleteStudyCommand
@@ -951,23 +1179,28 @@ var file_trellis_v1_command_proto_depIdxs = []int32{
 	9,  // 6: trellis.v1.Command.set_worker:type_name -> trellis.v1.SetWorkerCommand
 	2,  // 7: trellis.v1.Command.extend_study:type_name -> trellis.v1.ExtendStudyCommand
 	3,  // 8: trellis.v1.Command.retry_study:type_name -> trellis.v1.RetryStudyCommand
-	12, // 9: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	13, // 10: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
-	14, // 11: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
-	12, // 12: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
-	15, // 13: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
-	16, // 14: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
-	7,  // 15: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
-	10, // 16: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
-	17, // 17: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
-	18, // 18: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
-	19, // 19: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
-	20, // 20: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	10, // 9: trellis.v1.Command.create_token:type_name -> trellis.v1.CreateTokenCommand
+	11, // 10: trellis.v1.Command.revoke_token:type_name -> trellis.v1.RevokeTokenCommand
+	12, // 11: trellis.v1.Command.note:type_name -> trellis.v1.NoteCommand
+	15, // 12: trellis.v1.Command.principal:type_name -> trellis.v1.Principal
+	16, // 13: trellis.v1.CreateStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	17, // 14: trellis.v1.CreateStudyCommand.data_set:type_name -> trellis.v1.DataSet
+	18, // 15: trellis.v1.CreateStudyCommand.pretrained:type_name -> trellis.v1.Source
+	16, // 16: trellis.v1.ExtendStudyCommand.spec:type_name -> trellis.v1.StudySpec
+	19, // 17: trellis.v1.ExtendStudyCommand.points:type_name -> trellis.v1.Parameters
+	20, // 18: trellis.v1.SetStudyStateCommand.state:type_name -> trellis.v1.StudyState
+	7,  // 19: trellis.v1.GrantCommand.grants:type_name -> trellis.v1.Grant
+	13, // 20: trellis.v1.RecordCommand.entries:type_name -> trellis.v1.RecordCommand.Entry
+	21, // 21: trellis.v1.SetWorkerCommand.worker:type_name -> trellis.v1.Worker
+	22, // 22: trellis.v1.CreateTokenCommand.token:type_name -> trellis.v1.Token
+	23, // 23: trellis.v1.RecordCommand.Entry.reports:type_name -> trellis.v1.Reports
+	24, // 24: trellis.v1.RecordCommand.Entry.outcome:type_name -> trellis.v1.Outcome
+	25, // 25: trellis.v1.RecordCommand.Entry.checkpoint:type_name -> trellis.v1.CheckpointReport
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_command_proto_init() }
@@ -975,6 +1208,7 @@ func file_trellis_v1_command_proto_init() {
 	if File_trellis_v1_command_proto != nil {
 		return
 	}
+	file_trellis_v1_access_proto_init()
 	file_trellis_v1_data_set_proto_init()
 	file_trellis_v1_run_proto_init()
 	file_trellis_v1_study_proto_init()
@@ -989,8 +1223,11 @@ func file_trellis_v1_command_proto_init() {
 		(*Command_SetWorker)(nil),
 		(*Command_ExtendStudy)(nil),
 		(*Command_RetryStudy)(nil),
+		(*Command_CreateToken)(nil),
+		(*Command_RevokeToken)(nil),
+		(*Command_Note)(nil),
 	}
-	file_trellis_v1_command_proto_msgTypes[10].OneofWrappers = []any{
+	file_trellis_v1_command_proto_msgTypes[13].OneofWrappers = []any{
 		(*RecordCommand_Entry_Reports)(nil),
 		(*RecordCommand_Entry_Outcome)(nil),
 		(*RecordCommand_Entry_Checkpoint)(nil),
@@ -1001,7 +1238,7 @@ func file_trellis_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_command_proto_rawDesc), len(file_trellis_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

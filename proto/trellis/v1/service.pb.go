@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -3967,12 +3968,519 @@ func (*RestoreResponse) Descriptor() ([]byte, []int) {
 	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
 }
 
+type WhoAmIRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhoAmIRequest) Reset() {
+	*x = WhoAmIRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhoAmIRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhoAmIRequest) ProtoMessage() {}
+
+func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
+func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
+}
+
+type WhoAmIResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unset at a coordinator without authentication.
+	Principal *Principal `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
+	// The caller's token. Unset if a certificate says who it is. Without its hash.
+	Token         *Token `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhoAmIResponse) Reset() {
+	*x = WhoAmIResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhoAmIResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhoAmIResponse) ProtoMessage() {}
+
+func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
+func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *WhoAmIResponse) GetPrincipal() *Principal {
+	if x != nil {
+		return x.Principal
+	}
+	return nil
+}
+
+func (x *WhoAmIResponse) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+type CreateTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Nodes are known by certificates alone.
+	Role Role `protobuf:"varint,1,opt,name=role,proto3,enum=trellis.v1.Role" json:"role,omitempty"`
+	// The principal's name. Tokens of one role and name are the same principal's.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Unset: it never expires.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenRequest) Reset() {
+	*x = CreateTokenRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenRequest) ProtoMessage() {}
+
+func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
+func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *CreateTokenRequest) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_UNSPECIFIED
+}
+
+func (x *CreateTokenRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+type CreateTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without its hash.
+	Token         *Token `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Secret        string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenResponse) Reset() {
+	*x = CreateTokenResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenResponse) ProtoMessage() {}
+
+func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
+func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *CreateTokenResponse) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *CreateTokenResponse) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+type ListTokensRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default: 100.
+	PageSize      uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensRequest) Reset() {
+	*x = ListTokensRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensRequest) ProtoMessage() {}
+
+func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
+func (*ListTokensRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *ListTokensRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTokensRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListTokensResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ordered by id, without their hashes. Expired ones are listed until they are revoked.
+	Tokens        []*Token `protobuf:"bytes,1,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	NextPageToken string   `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensResponse) Reset() {
+	*x = ListTokensResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensResponse) ProtoMessage() {}
+
+func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
+func (*ListTokensResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *ListTokensResponse) GetTokens() []*Token {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+func (x *ListTokensResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type RevokeTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeTokenRequest) Reset() {
+	*x = RevokeTokenRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeTokenRequest) ProtoMessage() {}
+
+func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
+func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *RevokeTokenRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type RevokeTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without its hash.
+	Token         *Token `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeTokenResponse) Reset() {
+	*x = RevokeTokenResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeTokenResponse) ProtoMessage() {}
+
+func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
+func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *RevokeTokenResponse) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+type ListEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default: 100.
+	PageSize      uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsRequest) Reset() {
+	*x = ListEventsRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsRequest) ProtoMessage() {}
+
+func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListEventsRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *ListEventsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Newest first.
+	Events        []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	NextPageToken string   `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsResponse) Reset() {
+	*x = ListEventsResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsResponse) ProtoMessage() {}
+
+func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListEventsResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *ListEventsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListEventsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_trellis_v1_service_proto protoreflect.FileDescriptor
 
 const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/service.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x17trellis/v1/report.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\x13\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x17trellis/v1/report.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\x13\n" +
 	"\x11ListModelsRequest\"?\n" +
 	"\x12ListModelsResponse\x12)\n" +
 	"\x06models\x18\x01 \x03(\v2\x11.trellis.v1.ModelR\x06models\"]\n" +
@@ -4226,7 +4734,40 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"/\n" +
 	"\x0eRestoreRequest\x12\x1d\n" +
 	"\x04data\x18\x01 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x04data\"\x11\n" +
-	"\x0fRestoreResponse2\xce\a\n" +
+	"\x0fRestoreResponse\"\x0f\n" +
+	"\rWhoAmIRequest\"n\n" +
+	"\x0eWhoAmIResponse\x123\n" +
+	"\tprincipal\x18\x01 \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12'\n" +
+	"\x05token\x18\x02 \x01(\v2\x11.trellis.v1.TokenR\x05token\"\x9b\x03\n" +
+	"\x12CreateTokenRequest\x12\x8b\x01\n" +
+	"\x04role\x18\x01 \x01(\x0e2\x10.trellis.v1.RoleBe\xbaHb\xba\x01_\n" +
+	"\n" +
+	"token.role\x129a token's role must be viewer, submitter, admin or worker\x1a\x161 <= this && this <= 4R\x04role\x12\xb9\x01\n" +
+	"\x04name\x18\x02 \x01(\tB\xa4\x01\xbaH\xa0\x01\xba\x01\x9c\x01\n" +
+	"\x0eprincipal.name\x12Va name must have 1 to 63 letters, digits and . _ @ -, and start with a letter or digit\x1a2this.matches('^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$')R\x04name\x12;\n" +
+	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"V\n" +
+	"\x13CreateTokenResponse\x12'\n" +
+	"\x05token\x18\x01 \x01(\v2\x11.trellis.v1.TokenR\x05token\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\"Y\n" +
+	"\x11ListTokensRequest\x12%\n" +
+	"\tpage_size\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"g\n" +
+	"\x12ListTokensResponse\x12)\n" +
+	"\x06tokens\x18\x01 \x03(\v2\x11.trellis.v1.TokenR\x06tokens\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\",\n" +
+	"\x12RevokeTokenRequest\x12\x16\n" +
+	"\x02id\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x02id\">\n" +
+	"\x13RevokeTokenResponse\x12'\n" +
+	"\x05token\x18\x01 \x01(\v2\x11.trellis.v1.TokenR\x05token\"Y\n" +
+	"\x11ListEventsRequest\x12%\n" +
+	"\tpage_size\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"g\n" +
+	"\x12ListEventsResponse\x12)\n" +
+	"\x06events\x18\x01 \x03(\v2\x11.trellis.v1.EventR\x06events\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xce\a\n" +
 	"\fStudyService\x12N\n" +
 	"\vCreateStudy\x12\x1e.trellis.v1.CreateStudyRequest\x1a\x1f.trellis.v1.CreateStudyResponse\x12J\n" +
 	"\bGetStudy\x12\x1b.trellis.v1.GetStudyRequest\x1a\x1c.trellis.v1.GetStudyResponse\"\x03\x90\x02\x01\x12S\n" +
@@ -4271,7 +4812,15 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"RemoveNode\x12\x1d.trellis.v1.RemoveNodeRequest\x1a\x1e.trellis.v1.RemoveNodeResponse\x12c\n" +
 	"\x12TransferLeadership\x12%.trellis.v1.TransferLeadershipRequest\x1a&.trellis.v1.TransferLeadershipResponse\x12F\n" +
 	"\x06Backup\x12\x19.trellis.v1.BackupRequest\x1a\x1a.trellis.v1.BackupResponse\"\x03\x90\x02\x010\x01\x12D\n" +
-	"\aRestore\x12\x1a.trellis.v1.RestoreRequest\x1a\x1b.trellis.v1.RestoreResponse(\x01B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\aRestore\x12\x1a.trellis.v1.RestoreRequest\x1a\x1b.trellis.v1.RestoreResponse(\x012\x99\x03\n" +
+	"\rAccessService\x12D\n" +
+	"\x06WhoAmI\x12\x19.trellis.v1.WhoAmIRequest\x1a\x1a.trellis.v1.WhoAmIResponse\"\x03\x90\x02\x01\x12N\n" +
+	"\vCreateToken\x12\x1e.trellis.v1.CreateTokenRequest\x1a\x1f.trellis.v1.CreateTokenResponse\x12P\n" +
+	"\n" +
+	"ListTokens\x12\x1d.trellis.v1.ListTokensRequest\x1a\x1e.trellis.v1.ListTokensResponse\"\x03\x90\x02\x01\x12N\n" +
+	"\vRevokeToken\x12\x1e.trellis.v1.RevokeTokenRequest\x1a\x1f.trellis.v1.RevokeTokenResponse\x12P\n" +
+	"\n" +
+	"ListEvents\x12\x1d.trellis.v1.ListEventsRequest\x1a\x1e.trellis.v1.ListEventsResponse\"\x03\x90\x02\x01B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_service_proto_rawDescOnce sync.Once
@@ -4285,7 +4834,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 84)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
@@ -4359,158 +4908,191 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*BackupResponse)(nil),             // 69: trellis.v1.BackupResponse
 	(*RestoreRequest)(nil),             // 70: trellis.v1.RestoreRequest
 	(*RestoreResponse)(nil),            // 71: trellis.v1.RestoreResponse
-	nil,                                // 72: trellis.v1.WatchStudyResponse.MetricsEntry
-	nil,                                // 73: trellis.v1.ExtendStudyRequest.AxesEntry
-	(*Model)(nil),                      // 74: trellis.v1.Model
-	(*StudySpec)(nil),                  // 75: trellis.v1.StudySpec
-	(*Study)(nil),                      // 76: trellis.v1.Study
-	(*Run)(nil),                        // 77: trellis.v1.Run
-	(*Trial)(nil),                      // 78: trellis.v1.Trial
-	(*IntegerAxis)(nil),                // 79: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 80: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 81: trellis.v1.Forecast
-	(*Split)(nil),                      // 82: trellis.v1.Split
-	(*Verdict)(nil),                    // 83: trellis.v1.Verdict
-	(*Configuration)(nil),              // 84: trellis.v1.Configuration
-	(*Report)(nil),                     // 85: trellis.v1.Report
-	(*Importance)(nil),                 // 86: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 87: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 88: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 89: trellis.v1.DataSet
-	(*Worker)(nil),                     // 90: trellis.v1.Worker
-	(*Outcome)(nil),                    // 91: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 92: trellis.v1.CheckpointReport
-	(*Reports)(nil),                    // 93: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 94: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 95: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 96: trellis.v1.NodeStatus
-	(*Metrics)(nil),                    // 97: trellis.v1.Metrics
+	(*WhoAmIRequest)(nil),              // 72: trellis.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),             // 73: trellis.v1.WhoAmIResponse
+	(*CreateTokenRequest)(nil),         // 74: trellis.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),        // 75: trellis.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),          // 76: trellis.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),         // 77: trellis.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),         // 78: trellis.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),        // 79: trellis.v1.RevokeTokenResponse
+	(*ListEventsRequest)(nil),          // 80: trellis.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 81: trellis.v1.ListEventsResponse
+	nil,                                // 82: trellis.v1.WatchStudyResponse.MetricsEntry
+	nil,                                // 83: trellis.v1.ExtendStudyRequest.AxesEntry
+	(*Model)(nil),                      // 84: trellis.v1.Model
+	(*StudySpec)(nil),                  // 85: trellis.v1.StudySpec
+	(*Study)(nil),                      // 86: trellis.v1.Study
+	(*Run)(nil),                        // 87: trellis.v1.Run
+	(*Trial)(nil),                      // 88: trellis.v1.Trial
+	(*IntegerAxis)(nil),                // 89: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 90: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 91: trellis.v1.Forecast
+	(*Split)(nil),                      // 92: trellis.v1.Split
+	(*Verdict)(nil),                    // 93: trellis.v1.Verdict
+	(*Configuration)(nil),              // 94: trellis.v1.Configuration
+	(*Report)(nil),                     // 95: trellis.v1.Report
+	(*Importance)(nil),                 // 96: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 97: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 98: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 99: trellis.v1.DataSet
+	(*Worker)(nil),                     // 100: trellis.v1.Worker
+	(*Outcome)(nil),                    // 101: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 102: trellis.v1.CheckpointReport
+	(*Reports)(nil),                    // 103: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 104: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 105: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 106: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 107: trellis.v1.Principal
+	(*Token)(nil),                      // 108: trellis.v1.Token
+	(Role)(0),                          // 109: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 110: google.protobuf.Timestamp
+	(*Event)(nil),                      // 111: trellis.v1.Event
+	(*Metrics)(nil),                    // 112: trellis.v1.Metrics
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	74, // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	75, // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	76, // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	76, // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	76, // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	76, // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	77, // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	78, // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	72, // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
-	76, // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	76, // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	76, // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	79, // 12: trellis.v1.ExtendStudyRequest.latent_dim:type_name -> trellis.v1.IntegerAxis
-	80, // 13: trellis.v1.ExtendStudyRequest.learning_rate:type_name -> trellis.v1.NumberAxis
-	80, // 14: trellis.v1.ExtendStudyRequest.weight_decay:type_name -> trellis.v1.NumberAxis
-	79, // 15: trellis.v1.ExtendStudyRequest.max_epochs:type_name -> trellis.v1.IntegerAxis
-	79, // 16: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.IntegerAxis
-	79, // 17: trellis.v1.ExtendStudyRequest.batch_size:type_name -> trellis.v1.IntegerAxis
-	73, // 18: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	76, // 19: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	76, // 20: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	75, // 21: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	81, // 22: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	82, // 23: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	78, // 24: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	78, // 25: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	78, // 26: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	76, // 27: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	83, // 28: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	84, // 29: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	85, // 30: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	86, // 31: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	75, // 32: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	87, // 33: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	77, // 34: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	88, // 35: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	89, // 36: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	90, // 37: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	45, // 38: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	46, // 39: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	48, // 40: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	91, // 41: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	49, // 42: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	50, // 43: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	92, // 44: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	47, // 45: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	93, // 46: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	52, // 47: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	53, // 48: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	54, // 49: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	55, // 50: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	88, // 51: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	94, // 52: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	95, // 53: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	96, // 54: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	97, // 55: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	80, // 56: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	2,  // 57: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,  // 58: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,  // 59: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,  // 60: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10, // 61: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12, // 62: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14, // 63: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16, // 64: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18, // 65: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20, // 66: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	22, // 67: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	0,  // 68: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	24, // 69: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	26, // 70: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	36, // 71: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	28, // 72: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	30, // 73: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	32, // 74: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	34, // 75: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	38, // 76: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	40, // 77: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	42, // 78: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	44, // 79: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	56, // 80: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	58, // 81: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	60, // 82: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	62, // 83: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	64, // 84: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	66, // 85: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	68, // 86: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	70, // 87: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	3,  // 88: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,  // 89: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,  // 90: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,  // 91: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11, // 92: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13, // 93: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15, // 94: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17, // 95: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19, // 96: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21, // 97: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	23, // 98: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	1,  // 99: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	25, // 100: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	27, // 101: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	37, // 102: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	29, // 103: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	31, // 104: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	33, // 105: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	35, // 106: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	39, // 107: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	41, // 108: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	43, // 109: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	51, // 110: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	57, // 111: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	59, // 112: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	61, // 113: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	63, // 114: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	65, // 115: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	67, // 116: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	69, // 117: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	71, // 118: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	88, // [88:119] is the sub-list for method output_type
-	57, // [57:88] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	84,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	85,  // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	86,  // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	86,  // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	86,  // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	86,  // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	87,  // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	88,  // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	82,  // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
+	86,  // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	86,  // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	86,  // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	89,  // 12: trellis.v1.ExtendStudyRequest.latent_dim:type_name -> trellis.v1.IntegerAxis
+	90,  // 13: trellis.v1.ExtendStudyRequest.learning_rate:type_name -> trellis.v1.NumberAxis
+	90,  // 14: trellis.v1.ExtendStudyRequest.weight_decay:type_name -> trellis.v1.NumberAxis
+	89,  // 15: trellis.v1.ExtendStudyRequest.max_epochs:type_name -> trellis.v1.IntegerAxis
+	89,  // 16: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.IntegerAxis
+	89,  // 17: trellis.v1.ExtendStudyRequest.batch_size:type_name -> trellis.v1.IntegerAxis
+	83,  // 18: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
+	86,  // 19: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	86,  // 20: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	85,  // 21: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	91,  // 22: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	92,  // 23: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	88,  // 24: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	88,  // 25: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	88,  // 26: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	86,  // 27: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	93,  // 28: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	94,  // 29: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	95,  // 30: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	96,  // 31: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	85,  // 32: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	97,  // 33: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	87,  // 34: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	98,  // 35: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	99,  // 36: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	100, // 37: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	45,  // 38: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	46,  // 39: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	48,  // 40: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	101, // 41: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	49,  // 42: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	50,  // 43: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	102, // 44: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	47,  // 45: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	103, // 46: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	52,  // 47: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	53,  // 48: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	54,  // 49: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	55,  // 50: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	98,  // 51: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	104, // 52: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	105, // 53: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	106, // 54: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	107, // 55: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	108, // 56: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	109, // 57: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	110, // 58: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	108, // 59: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	108, // 60: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	108, // 61: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	111, // 62: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	112, // 63: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	90,  // 64: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	2,   // 65: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 66: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 67: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 68: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 69: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 70: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 71: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 72: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 73: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 74: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	22,  // 75: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	0,   // 76: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	24,  // 77: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	26,  // 78: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	36,  // 79: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	28,  // 80: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	30,  // 81: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	32,  // 82: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	34,  // 83: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	38,  // 84: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	40,  // 85: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	42,  // 86: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	44,  // 87: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	56,  // 88: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	58,  // 89: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	60,  // 90: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	62,  // 91: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	64,  // 92: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	66,  // 93: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	68,  // 94: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	70,  // 95: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	72,  // 96: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	74,  // 97: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	76,  // 98: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	78,  // 99: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	80,  // 100: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	3,   // 101: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 102: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 103: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 104: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 105: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 106: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 107: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 108: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 109: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 110: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	23,  // 111: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	1,   // 112: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	25,  // 113: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	27,  // 114: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	37,  // 115: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	29,  // 116: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	31,  // 117: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	33,  // 118: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	35,  // 119: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	39,  // 120: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	41,  // 121: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	43,  // 122: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	51,  // 123: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	57,  // 124: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	59,  // 125: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	61,  // 126: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	63,  // 127: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	65,  // 128: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	67,  // 129: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	69,  // 130: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	71,  // 131: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	73,  // 132: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	75,  // 133: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	77,  // 134: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	79,  // 135: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	81,  // 136: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	101, // [101:137] is the sub-list for method output_type
+	65,  // [65:101] is the sub-list for method input_type
+	65,  // [65:65] is the sub-list for extension type_name
+	65,  // [65:65] is the sub-list for extension extendee
+	0,   // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -4518,6 +5100,7 @@ func file_trellis_v1_service_proto_init() {
 	if File_trellis_v1_service_proto != nil {
 		return
 	}
+	file_trellis_v1_access_proto_init()
 	file_trellis_v1_cluster_proto_init()
 	file_trellis_v1_data_set_proto_init()
 	file_trellis_v1_report_proto_init()
@@ -4546,9 +5129,9 @@ func file_trellis_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   74,
+			NumMessages:   84,
 			NumExtensions: 0,
-			NumServices:   6,
+			NumServices:   7,
 		},
 		GoTypes:           file_trellis_v1_service_proto_goTypes,
 		DependencyIndexes: file_trellis_v1_service_proto_depIdxs,

@@ -1467,6 +1467,9 @@ type Study struct {
 	// What its runs wait for before any is given to a worker. Unset if nothing is missing. Not stored: the leader knows, other
 	// nodes leave it unset.
 	WaitingFor *WaitingFor `protobuf:"bytes,17,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
+	// Who created it. A submitter changes only studies of its own. Unset: a coordinator without authentication asked
+	// nobody.
+	Creator *Principal `protobuf:"bytes,18,opt,name=creator,proto3" json:"creator,omitempty"`
 	// The specs that the study had before later extensions, as their differences. Unset if there are none.
 	SpecHistory   *SpecHistory `protobuf:"bytes,20,opt,name=spec_history,json=specHistory,proto3" json:"spec_history,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1618,6 +1621,13 @@ func (x *Study) GetPretrained() *Source {
 func (x *Study) GetWaitingFor() *WaitingFor {
 	if x != nil {
 		return x.WaitingFor
+	}
+	return nil
+}
+
+func (x *Study) GetCreator() *Principal {
+	if x != nil {
+		return x.Creator
 	}
 	return nil
 }
@@ -2516,7 +2526,7 @@ var File_trellis_v1_study_proto protoreflect.FileDescriptor
 const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"\x16trellis/v1/study.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trellis/v1/data_set.proto\x1a\x16trellis/v1/trial.proto\"\xe2\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x16trellis/v1/trial.proto\"\xe2\n" +
 	"\n" +
 	"\tStudySpec\x12\xcd\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\xb8\x01\xbaH\xb4\x01\xba\x01\xad\x01\n" +
@@ -2660,7 +2670,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12$\n" +
 	"\binterval\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\binterval\x12#\n" +
-	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\x8d\x06\n" +
+	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xbe\x06\n" +
 	"\x05Study\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x04spec\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12,\n" +
@@ -2683,7 +2693,8 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"pretrained\x18\x10 \x01(\v2\x12.trellis.v1.SourceR\n" +
 	"pretrained\x127\n" +
 	"\vwaiting_for\x18\x11 \x01(\v2\x16.trellis.v1.WaitingForR\n" +
-	"waitingFor\x12:\n" +
+	"waitingFor\x12/\n" +
+	"\acreator\x18\x12 \x01(\v2\x15.trellis.v1.PrincipalR\acreator\x12:\n" +
 	"\fspec_history\x18\x14 \x01(\v2\x17.trellis.v1.SpecHistoryR\vspecHistory\"K\n" +
 	"\vSpecHistory\x12<\n" +
 	"\vdifferences\x18\x01 \x03(\v2\x1a.trellis.v1.SpecDifferenceR\vdifferences\"m\n" +
@@ -2832,6 +2843,7 @@ var file_trellis_v1_study_proto_goTypes = []any{
 	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
 	(*DataSet)(nil),               // 33: trellis.v1.DataSet
 	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
+	(*Principal)(nil),             // 35: trellis.v1.Principal
 }
 var file_trellis_v1_study_proto_depIdxs = []int32{
 	3,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
@@ -2870,24 +2882,25 @@ var file_trellis_v1_study_proto_depIdxs = []int32{
 	25, // 33: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
 	8,  // 34: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
 	23, // 35: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
-	20, // 36: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
-	21, // 37: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
-	22, // 38: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
-	2,  // 39: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
-	9,  // 40: trellis.v1.AxisDifference.integers:type_name -> trellis.v1.IntegerAxis
-	10, // 41: trellis.v1.AxisDifference.numbers:type_name -> trellis.v1.NumberAxis
-	1,  // 42: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
-	24, // 43: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	24, // 44: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	29, // 45: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	26, // 46: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	30, // 47: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	10, // 48: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	49, // [49:49] is the sub-list for method output_type
-	49, // [49:49] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	35, // 36: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
+	20, // 37: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
+	21, // 38: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
+	22, // 39: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
+	2,  // 40: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
+	9,  // 41: trellis.v1.AxisDifference.integers:type_name -> trellis.v1.IntegerAxis
+	10, // 42: trellis.v1.AxisDifference.numbers:type_name -> trellis.v1.NumberAxis
+	1,  // 43: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
+	24, // 44: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	24, // 45: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	29, // 46: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	26, // 47: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	30, // 48: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	10, // 49: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	50, // [50:50] is the sub-list for method output_type
+	50, // [50:50] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }
@@ -2895,6 +2908,7 @@ func file_trellis_v1_study_proto_init() {
 	if File_trellis_v1_study_proto != nil {
 		return
 	}
+	file_trellis_v1_access_proto_init()
 	file_trellis_v1_data_set_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_study_proto_msgTypes[3].OneofWrappers = []any{}

@@ -1,0 +1,98 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"trellis/coordinator/access"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// MaxTokens is how many tokens a coordinator keeps.
+const MaxTokens = 10_000
+
+// accessService manages tokens, and tells who has called.
+type accessService struct {
+	trellisv1.UnimplementedAccessServiceServer
+	store Snapshots
+	log   Log
+}
+
+// WhoAmI returns who the caller is.
+func (s accessService) WhoAmI(ctx context.Context, _ *trellisv1.WhoAmIRequest) (*trellisv1.WhoAmIResponse, error) {
+	call := access.CallOf(ctx)
+	return &trellisv1.WhoAmIResponse{Principal: call.Principal.Message(), Token: call.Token}, nil
+}
+
+// CreateToken makes a token. Only its hash reaches the log.
+func (s accessService) CreateToken(
+	ctx context.Context, request *trellisv1.CreateTokenRequest,
+) (*trellisv1.CreateTokenResponse, error) {
+	if expires := request.GetExpireTime(); expires != nil && !expires.AsTime().After(time.Now()) {
+		return nil, status.Error(codes.InvalidArgument, "the token would have expired already")
+	}
+	count, err := s.store.Snapshot().CountTokens()
+	if err != nil {
+		return nil, Status(err)
+	}
+	if count >= MaxTokens {
+		return nil, status.Errorf(codes.ResourceExhausted, "this coordinator has %d tokens, the maximum: revoke those "+
+			"that are no longer needed", MaxTokens)
+	}
+	secret, id, hash := access.NewSecret()
+	token := &trellisv1.Token{
+		Id: id, Principal: &trellisv1.Principal{Role: request.GetRole(), Name: request.GetName()}, Hash: hash,
+		ExpireTime: request.GetExpireTime(), Creator: access.Of(ctx).Message(),
+	}
+	if _, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_CreateToken{
+		CreateToken: &trellisv1.CreateTokenCommand{Token: token},
+	}}); err != nil {
+		return nil, Status(err)
+	}
+	stored, err := s.store.Snapshot().Token(id)
+	if err != nil {
+		return nil, Status(err)
+	}
+	return &trellisv1.CreateTokenResponse{Token: access.WithoutHash(stored), Secret: secret}, nil
+}
+
+// ListTokens returns a page of the tokens, without their hashes.
+func (s accessService) ListTokens(
+	_ context.Context, request *trellisv1.ListTokensRequest,
+) (*trellisv1.ListTokensResponse, error) {
+	response, err := s.store.Snapshot().ListTokens(request)
+	if err != nil {
+		return nil, Status(err)
+	}
+	for i, token := range response.GetTokens() {
+		response.Tokens[i] = access.WithoutHash(token)
+	}
+	return response, nil
+}
+
+// RevokeToken deletes a token.
+func (s accessService) RevokeToken(
+	ctx context.Context, request *trellisv1.RevokeTokenRequest,
+) (*trellisv1.RevokeTokenResponse, error) {
+	token, err := s.store.Snapshot().Token(request.GetId())
+	if err != nil {
+		return nil, Status(err)
+	}
+	if _, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_RevokeToken{
+		RevokeToken: &trellisv1.RevokeTokenCommand{Id: request.GetId()},
+	}}); err != nil {
+		return nil, Status(err)
+	}
+	return &trellisv1.RevokeTokenResponse{Token: access.WithoutHash(token)}, nil
+}
+
+// ListEvents returns a page of the events, newest first.
+func (s accessService) ListEvents(
+	_ context.Context, request *trellisv1.ListEventsRequest,
+) (*trellisv1.ListEventsResponse, error) {
+	response, err := s.store.Snapshot().ListEvents(request)
+	return response, Status(err)
+}

@@ -1,0 +1,107 @@
+package results
+
+import (
+	"fmt"
+	"iter"
+
+	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/listing"
+)
+
+func tokensSchema() *memdb.TableSchema { return tableSchema(tableTokens, index(indexID, tokenKey)) }
+
+func tokenKey(t *trellisv1.Token) key { return textKey(t.Id) }
+
+// CreateToken stores a token, with now as its create_time. It fails with ErrExists if another has the id.
+func (s *Store) CreateToken(index uint64, now *timestamppb.Timestamp, token *trellisv1.Token) error {
+	c := s.begin(index, now)
+	defer c.abort()
+	if err := validName(token.GetId()); err != nil {
+		return err
+	}
+	existing, err := first[*trellisv1.Token](c.reader, nil, tableTokens, indexID, textKey(token.GetId()))
+	if err != nil {
+		return err
+	}
+	if existing != nil {
+		return fmt.Errorf("token %q %w", token.GetId(), ErrExists)
+	}
+	token = proto.CloneOf(token)
+	token.CreateTime = c.now
+	if err := insert(c.txn, tableTokens, token); err != nil {
+		return err
+	}
+	return c.commit()
+}
+
+// RevokeToken deletes a token, or fails with ErrNotFound.
+func (s *Store) RevokeToken(index uint64, id string) error {
+	c := s.begin(index, nil)
+	defer c.abort()
+	token, err := first[*trellisv1.Token](c.reader, nil, tableTokens, indexID, textKey(id))
+	if err != nil {
+		return err
+	}
+	if token == nil {
+		return fmt.Errorf("token %q %w", id, ErrNotFound)
+	}
+	if err := remove(c.txn, tableTokens, token); err != nil {
+		return err
+	}
+	return c.commit()
+}
+
+// Token returns a token, or ErrNotFound.
+func (s *Snapshot) Token(id string) (*trellisv1.Token, error) {
+	token, err := first[*trellisv1.Token](s.reader, nil, tableTokens, indexID, textKey(id))
+	if err == nil && token == nil {
+		err = fmt.Errorf("token %q %w", id, ErrNotFound)
+	}
+	return token, err
+}
+
+// ListTokens returns a page of the tokens, by id. It fails with ErrInvalid if the page token is invalid.
+func (s *Snapshot) ListTokens(request *trellisv1.ListTokensRequest) (*trellisv1.ListTokensResponse, error) {
+	from, err := listing.DecodeToken(listing.MarkTokens, request.GetPageToken())
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := scanFrom[*trellisv1.Token](s.reader, tableTokens, indexID, from)
+	if err != nil {
+		return nil, err
+	}
+	response := &trellisv1.ListTokensResponse{}
+	size := listing.PageSize(request.GetPageSize())
+	for token := range tokens {
+		if len(response.Tokens) == size {
+			response.NextPageToken = listing.EncodeToken(listing.MarkTokens, tokenKey(token))
+			break
+		}
+		response.Tokens = append(response.Tokens, token)
+	}
+	return response, nil
+}
+
+// CountTokens returns how many tokens there are.
+func (s *Snapshot) CountTokens() (int, error) {
+	tokens, err := all[*trellisv1.Token](s.reader, nil, tableTokens, indexID, nil)
+	return len(tokens), err
+}
+
+func tokenRows(r reader) (iter.Seq2[proto.Message, error], error) {
+	return rowsOf[*trellisv1.Token](scan[*trellisv1.Token](r, nil, tableTokens, indexID, nil))
+}
+
+func (r *restorer) token(token *trellisv1.Token) error {
+	if err := validName(token.Id); err != nil {
+		return corrupt(err)
+	}
+	if err := r.follows(tokenKey(token)); err != nil {
+		return err
+	}
+	return insert(r.txn, tableTokens, token)
+}

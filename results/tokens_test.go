@@ -1,0 +1,122 @@
+package results
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+var ann = &trellisv1.Principal{Role: trellisv1.Role_ROLE_ADMIN, Name: "ann"}
+
+// addAccess adds two tokens and two events.
+func addAccess(t testing.TB, store *Store) {
+	t.Helper()
+	for i, id := range []string{"b", "a"} {
+		token := &trellisv1.Token{
+			Id: id, Principal: ann, Hash: []byte(id), ExpireTime: at(99), Creator: ann,
+		}
+		ok(t, store.CreateToken(uint64(30+i), at(30), token))
+		ok(t, store.AddEvent(uint64(30+i), at(30), &trellisv1.Event{
+			Principal: ann, Address: "10.0.0.1", Method: "CreateToken", Subject: id,
+		}))
+	}
+}
+
+func TestTokens(t *testing.T) {
+	store := newStore(t)
+	addAccess(t, store)
+	given := &trellisv1.Token{Id: "c", Principal: ann, Hash: []byte("c")}
+	ok(t, store.CreateToken(40, at(40), given))
+	if given.CreateTime != nil {
+		t.Error("the command's token was changed")
+	}
+	want := proto.CloneOf(given)
+	want.CreateTime = at(40)
+	got, err := store.Snapshot().Token("c")
+	ok(t, err)
+	equal(t, "token", got, want)
+	if err := store.CreateToken(41, at(41), given); !errors.Is(err, ErrExists) {
+		t.Errorf("another of the same id: %v", err)
+	}
+	var ids, pages string
+	request := &trellisv1.ListTokensRequest{PageSize: 2}
+	for {
+		page, err := store.Snapshot().ListTokens(request)
+		ok(t, err)
+		for _, token := range page.Tokens {
+			ids += token.Id
+		}
+		pages += "."
+		if request.PageToken = page.NextPageToken; request.PageToken == "" {
+			break
+		}
+	}
+	if ids != "abc" || pages != ".." {
+		t.Errorf("listed %q on pages %q", ids, pages)
+	}
+	before := store.Snapshot()
+	ok(t, store.RevokeToken(42, "b"))
+	if _, err := store.Snapshot().Token("b"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a revoked token: %v", err)
+	}
+	if err := store.RevokeToken(43, "b"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("revoking it again: %v", err)
+	}
+	if _, err := before.Token("b"); err != nil {
+		t.Errorf("an earlier snapshot: %v", err)
+	}
+	count, err := store.Snapshot().CountTokens()
+	ok(t, err)
+	if count != 2 {
+		t.Errorf("%d tokens", count)
+	}
+}
+
+// The events are bounded, and every replica forgets the same ones: those of a restored snapshot too.
+func TestEventsAreBounded(t *testing.T) {
+	store := newStore(t)
+	add := func(store *Store, index uint64) {
+		ok(t, store.AddEvent(index, at(index), &trellisv1.Event{Principal: ann, Method: "PauseStudy", Subject: "s"}))
+	}
+	for index := uint64(1); index <= MaxEvents+5; index++ {
+		add(store, 3*index)
+	}
+	restored := newStore(t)
+	ok(t, restored.Restore(bytes.NewReader(written(t, store))))
+	for _, its := range []*Store{store, restored} {
+		add(its, 3*MaxEvents+100)
+		var numbers []uint64
+		request := &trellisv1.ListEventsRequest{PageSize: 999}
+		for {
+			page, err := its.Snapshot().ListEvents(request)
+			ok(t, err)
+			for _, event := range page.Events {
+				numbers = append(numbers, event.Number)
+			}
+			if request.PageToken = page.NextPageToken; request.PageToken == "" {
+				break
+			}
+		}
+		if len(numbers) != MaxEvents || numbers[0] != MaxEvents+6 || numbers[MaxEvents-1] != 7 {
+			t.Errorf("%d events from %d to %d", len(numbers), numbers[0], numbers[len(numbers)-1])
+		}
+	}
+	if mustHash(t, restored.Snapshot()) != mustHash(t, store.Snapshot()) {
+		t.Error("the restored store forgets others")
+	}
+}
+
+// A store without tokens and events hashes as before there were any: what an older version has logged leads to the
+// state that it led to.
+func TestHashWithoutAccessIsTheOlderOne(t *testing.T) {
+	store := newListStore(t)
+	older, err := hashOf(store.Snapshot().reader, contents[:5])
+	ok(t, err)
+	if mustHash(t, store.Snapshot()) != older {
+		t.Error("another hash than that of the first five tables")
+	}
+}
