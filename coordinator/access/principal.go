@@ -35,4 +35,6 @@ func FromMessage(m *trellisv1.Principal) Principal {
 func (p Principal) String() string { return fmt.Sprintf("%s %q", RoleName(p.Role), p.Name) }
 
 // RoleName returns a role's word, the inverse of ParseRole: admin.
-func RoleName(role trellisv1.Role) string { return strings.ToLower(strings.TrimPrefix(role.String(), "ROLE_")) }
+func RoleName(role trellisv1.Role) string {
+	return strings.ToLower(strings.TrimPrefix(role.String(), "ROLE_"))
+}
