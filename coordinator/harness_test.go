@@ -3,6 +3,7 @@ package coordinator
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"net"
@@ -281,7 +282,14 @@ func (h *harness) connect(name string, slots uint32, attempts ...uint64) *fakeWo
 func helloFrom(name string, slots uint32, attempts ...uint64) *trellisv1.Hello {
 	return &trellisv1.Hello{
 		Protocol: trellisv1.SessionProtocol, Numerics: testNumerics, Worker: name, Slots: slots, Attempts: attempts,
+		Key: keyOf(name),
 	}
+}
+
+// keyOf is the key of a test's worker.
+func keyOf(name string) []byte {
+	key := sha256.Sum256([]byte(name))
+	return key[:]
 }
 
 // hello opens a session with the given message and waits for the welcome.

@@ -349,7 +349,7 @@ func TestWorkersOfOtherVersionsAreRefused(t *testing.T) {
 	}{
 		"protocol": {&trellisv1.Hello{Protocol: 99, Numerics: testNumerics, Worker: "w", Slots: 1}, "protocol"},
 		"numerics": {
-			&trellisv1.Hello{Protocol: trellisv1.SessionProtocol, Numerics: "other", Worker: "w", Slots: 1},
+			&trellisv1.Hello{Protocol: trellisv1.SessionProtocol, Numerics: "other", Worker: "w", Slots: 1, Key: keyOf("w")},
 			"numerics",
 		},
 	} {

@@ -232,7 +232,7 @@ func (w *simulatedWorker) live(dial dialer) time.Duration {
 func (w *simulatedWorker) open() {
 	hello := &trellisv1.Hello{
 		Protocol: trellisv1.SessionProtocol, Numerics: testNumerics, Worker: w.name, Slots: uint32(w.slots),
-		Draining: w.draining,
+		Draining: w.draining, Key: keyOf(w.name),
 	}
 	for _, a := range w.attempts {
 		hello.Attempts = append(hello.Attempts, a.GetAttempt())

@@ -14,7 +14,7 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrExists means that a study already has the name, or a token the id.
 	ErrExists = errors.New("already exists")
-	// ErrNotOwner means that a submitter would change what another has made.
+	// ErrNotOwner means that a submitter would change what another has made, or that a worker has another's name.
 	ErrNotOwner = errors.New("belongs to another principal")
 	// ErrInvalid means that a request is invalid in any state: a malformed row, page token, order or filter.
 	ErrInvalid = listing.ErrInvalid

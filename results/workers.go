@@ -1,12 +1,14 @@
 package results
 
 import (
+	"bytes"
 	"fmt"
 	"iter"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-memdb"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -41,7 +43,8 @@ func workerKey(w *trellisv1.Worker) key { return textKey(w.Name) }
 
 // SetWorker registers a worker or changes its state. READY and DRAINING register a worker that is unknown or LOST. A
 // worker that registers, or reports again that it is READY, sets its slots, version, processor and machine. A DRAINING
-// worker keeps the runs that it holds. LOST returns them to the queue and charges them to their budgets as WORKER_LOST,
+// worker keeps the runs that it holds. A worker that has a key registers with the same key and principal only; others
+// fail with ErrNotOwner. LOST returns them to the queue and charges them to their budgets as WORKER_LOST,
 // judged by the given rules.
 // GONE returns them without a charge. A worker that already is LOST or GONE stays as it is. Other moves fail with
 // ErrIllegalMove, and those of an unknown worker with ErrNotFound. A worker without a name or slots fails with
@@ -79,6 +82,10 @@ func (c *change) setWorker(change *trellisv1.Worker) error {
 		return err
 	}
 	ended := event == lifecycle.Lose || event == lifecycle.Dismiss
+	if !ended && worker.Key != nil && !(bytes.Equal(worker.Key, change.GetKey()) &&
+		proto.Equal(worker.Principal, change.GetPrincipal())) {
+		return ErrNotOwner
+	}
 	if ended && worker.State == change.GetState() {
 		return nil
 	}
@@ -124,12 +131,14 @@ func (c *change) describeWorker(worker, description *trellisv1.Worker) (*trellis
 	if slots == 0 {
 		return nil, fmt.Errorf("invalid number of slots: must be at least 1: %w", ErrInvalid)
 	}
-	if worker.Slots == slots && worker.Version == version && worker.Processor == processor && worker.Machine == machine {
+	if worker.Slots == slots && worker.Version == version && worker.Processor == processor && worker.Machine == machine &&
+		bytes.Equal(worker.Key, description.GetKey()) {
 		return worker, nil
 	}
 	worker = c.workers.edit(worker)
 	worker.Slots, worker.Version, worker.Processor = slots, strings.Clone(version), strings.Clone(processor)
 	worker.Machine = strings.Clone(machine)
+	worker.Key, worker.Principal = bytes.Clone(description.GetKey()), proto.CloneOf(description.GetPrincipal())
 	return worker, nil
 }
 
@@ -242,6 +251,6 @@ func copyWorker(w *trellisv1.Worker) *trellisv1.Worker {
 	return &trellisv1.Worker{
 		Name: w.Name, State: w.State, Slots: w.Slots, Runs: w.Runs, Version: w.Version, Processor: w.Processor,
 		CreateTime: w.CreateTime, UpdateTime: w.UpdateTime, ModifyIndex: w.ModifyIndex, Machine: w.Machine,
-		Avoided: w.Avoided,
+		Avoided: w.Avoided, Key: w.Key, Principal: w.Principal,
 	}
 }

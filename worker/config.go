@@ -148,6 +148,13 @@ func uniqueName(name string) string {
 	return name + "-" + strings.ToLower(rand.Text()[:8])
 }
 
+// newKey returns 256 random bits.
+func newKey() []byte {
+	key := make([]byte, 32)
+	rand.Read(key) // never fails
+	return key
+}
+
 // processor returns the model of this machine's processor, or its architecture if the system does not tell the model.
 func processor() string {
 	const field = "model name"

@@ -35,6 +35,8 @@ var connectionAlive = keepalive.ClientParameters{Time: 10 * time.Second, Timeout
 type Worker struct {
 	config Config
 	name   string
+	// key is the secret by which the coordinator knows this process again.
+	key []byte
 	// processor is the machine's.
 	processor string
 	log       *slog.Logger
@@ -106,6 +108,7 @@ func New(config Config) (*Worker, error) {
 	return &Worker{
 		config:    config,
 		name:      name,
+		key:       newKey(),
 		processor: processor(),
 		log:       config.Logger.With("worker", name),
 		metrics:   metrics,
@@ -248,6 +251,7 @@ func (w *Worker) open() {
 		Processor: w.processor,
 		Draining:  w.draining,
 		Machine:   machine(),
+		Key:       w.key,
 	}
 	for _, a := range w.attempts {
 		a.resend()

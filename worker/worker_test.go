@@ -25,7 +25,7 @@ func TestAttempt(t *testing.T) {
 		p := h.session()
 		want := &trellisv1.Hello{
 			Protocol: trellisv1.SessionProtocol, Numerics: trainer.NumericsVersion, Worker: h.worker.Name(), Slots: 2,
-			Version: "1.2.3", Processor: processor(), Machine: machine(),
+			Version: "1.2.3", Processor: processor(), Machine: machine(), Key: h.worker.key,
 		}
 		if !proto.Equal(p.hello, want) {
 			t.Errorf("hello is %v, want %v", p.hello, want)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -47,6 +48,7 @@ func (s *simulated) run(ctx context.Context, conn *grpc.ClientConn) error {
 	s.stream, s.attempts = stream, map[uint64]uint64{}
 	if err := s.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Hello{Hello: &trellisv1.Hello{
 		Protocol: trellisv1.SessionProtocol, Numerics: trainer.NumericsVersion, Worker: s.name, Slots: s.slots,
+		Key: slices.Repeat([]byte(s.name), 16)[:16],
 	}}}); err != nil {
 		return err
 	}

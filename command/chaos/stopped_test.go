@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
 )
@@ -102,17 +105,21 @@ func (f *fleet) awaitRuns(c *client, study string, satisfied func(*trellisv1.Run
 	return found
 }
 
-// checkRefused says, in the name of the stopped worker, what would do harm if it counted: that its old attempts are
-// still held, other losses, a checkpoint, an outcome. By then it holds the runs again, under new attempts, which are
-// returned: only their numbers tell the old ones from them.
+// checkRefused greets in the name of the stopped worker, which is refused, and then in another. With that it says what would
+// do harm if it counted: that the old attempts are still held, other losses, a checkpoint, an outcome. By then it holds the
+// runs itself, under new attempts, which are returned: only their numbers tell the old ones from them.
 func checkRefused(f *fleet, c *client, held map[string]*trellisv1.Run) (taken map[string]uint64) {
 	f.Helper()
 	ctx, cancel := context.WithTimeout(f.Context(), patience)
 	defer cancel()
-	session, err := c.Session(ctx)
-	if err != nil {
-		f.Fatal(err)
+	open := func() trellisv1.WorkerService_SessionClient {
+		session, err := c.Session(ctx)
+		if err != nil {
+			f.Fatal(err)
+		}
+		return session
 	}
+	session := open()
 	send := func(request *trellisv1.SessionRequest) {
 		if err := session.Send(request); err != nil {
 			f.Fatal(err)
@@ -128,12 +135,18 @@ func checkRefused(f *fleet, c *client, held map[string]*trellisv1.Run) (taken ma
 	ids := slices.Sorted(maps.Keys(held))
 	hello := &trellisv1.Hello{
 		Protocol: trellisv1.SessionProtocol, Numerics: trainer.NumericsVersion, Slots: 2,
-		Worker: held[ids[0]].GetWorker(),
+		Worker: held[ids[0]].GetWorker(), Key: make([]byte, 32),
 	}
 	for _, id := range ids {
 		hello.Attempts = append(hello.Attempts, held[id].GetAttempt())
 	}
-	send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Hello{Hello: hello}})
+	greeting := &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Hello{Hello: hello}}
+	send(greeting)
+	if _, err := session.Recv(); status.Code(err) != codes.PermissionDenied {
+		f.Errorf("who greets in the name of another is told %v, want PermissionDenied", err)
+	}
+	hello.Worker, session = "another", open()
+	send(greeting)
 	if response := receive(); response.GetWelcome() == nil || len(response.GetWelcome().GetAttempts()) > 0 {
 		f.Errorf("who claims old attempts is answered %v, want a welcome without attempts", response)
 	}

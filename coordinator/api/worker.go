@@ -10,6 +10,9 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
+// minKey is how many bytes a worker's key must have, so that nobody guesses it.
+const minKey = 16
+
 // HelloTimeout is how long a session may take to send its hello.
 const HelloTimeout = 10 * time.Second
 
@@ -40,11 +43,9 @@ func (s workerService) ListWorkers(
 		return nil, Status(err)
 	}
 	for i, worker := range response.GetWorkers() {
-		if avoided := s.memory.Avoided(worker.GetName()); avoided != nil {
-			worker = shallow(worker)
-			worker.Avoided = avoided
-			response.Workers[i] = worker
-		}
+		worker = shallow(worker)
+		worker.Key, worker.Avoided = nil, s.memory.Avoided(worker.GetName())
+		response.Workers[i] = worker
 	}
 	return response, nil
 }
@@ -96,6 +97,9 @@ func (s workerService) checkHello(hello *trellisv1.Hello) error {
 			"worker %s uses version %d of the session protocol, but this coordinator uses version %d: run the same "+
 				"version of trellis on both",
 			hello.GetWorker(), hello.GetProtocol(), trellisv1.SessionProtocol)
+	}
+	if len(hello.GetKey()) < minKey {
+		return status.Errorf(codes.InvalidArgument, "worker %s has no key of at least %d bytes", hello.GetWorker(), minKey)
 	}
 	if hello.GetNumerics() != s.numerics {
 		return status.Errorf(codes.FailedPrecondition,

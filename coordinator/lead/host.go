@@ -1,7 +1,10 @@
 package lead
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +15,9 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
+	"trellis/coordinator/access"
 	"trellis/coordinator/artifact"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
@@ -52,7 +57,7 @@ type admitter interface {
 // clocks records that workers are alive, and their progress.
 type clocks interface {
 	heard(worker string)
-	progress(heartbeat *trellisv1.Heartbeat)
+	progress(worker string, heartbeat *trellisv1.Heartbeat)
 }
 
 var (
@@ -65,6 +70,10 @@ var (
 func (h *host) serve(
 	term, stopping context.Context, hello *trellisv1.Hello, stream trellisv1.WorkerService_SessionServer,
 ) error {
+	worker := workerOf(hello, access.Of(stream.Context()))
+	if err := h.checkName(worker); err != nil {
+		return err
+	}
 	ctx, end := context.WithCancelCause(stream.Context())
 	defer end(nil)
 	defer context.AfterFunc(term, func() { end(context.Cause(term)) })()
@@ -74,7 +83,9 @@ func (h *host) serve(
 	h.leases.heard(hello.GetWorker())
 	session := h.sessions.open(term, hello.GetWorker(), end)
 	defer h.sessions.close(session)
-	if err := h.register(ctx, hello); err != nil {
+	if err := h.register(ctx, worker); errors.Is(err, results.ErrNotOwner) {
+		return errTaken(worker.GetName())
+	} else if err != nil {
 		return err
 	}
 	h.dispatcher.wake()
@@ -103,25 +114,65 @@ func (h *host) serve(
 	return cause
 }
 
+// workerOf returns what a worker says of itself in its hello, with its principal.
+func workerOf(hello *trellisv1.Hello, principal access.Principal) *trellisv1.Worker {
+	worker := &trellisv1.Worker{
+		Name: hello.GetWorker(), State: trellisv1.WorkerState_WORKER_STATE_READY, Slots: hello.GetSlots(),
+		Version: hello.GetVersion(), Processor: hello.GetProcessor(), Machine: hello.GetMachine(),
+		Principal: principal.Message(),
+	}
+	if hello.GetDraining() {
+		worker.State = trellisv1.WorkerState_WORKER_STATE_DRAINING
+	}
+	if key := hello.GetKey(); len(key) > 0 {
+		hash := sha256.Sum256(key)
+		worker.Key = hash[:]
+	}
+	return worker
+}
+
+// isSame says whether a worker is the process that a name belongs to: it has its key and is the same principal. A name
+// without a key, from before there were any, belongs to nobody yet.
+func isSame(known, worker *trellisv1.Worker) bool {
+	return known.GetKey() == nil || subtle.ConstantTimeCompare(known.GetKey(), worker.GetKey()) == 1 &&
+		proto.Equal(known.GetPrincipal(), worker.GetPrincipal())
+}
+
+// checkName refuses a worker that greets with another's name, before it ends the other's session. The log refuses it
+// again: of two that are new at the same time.
+func (h *host) checkName(worker *trellisv1.Worker) error {
+	known, err := h.store.Snapshot().Worker(nil, worker.GetName())
+	switch {
+	case errors.Is(err, results.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case !isSame(known, worker):
+		h.logger.Debug("refused a worker that greets with another's name", "worker", worker.GetName(),
+			"principal", access.FromMessage(worker.GetPrincipal()))
+		return errTaken(worker.GetName())
+	}
+	return nil
+}
+
+func errTaken(name string) error {
+	return status.Errorf(codes.PermissionDenied, "the name %s belongs to another worker: a worker keeps the key and the "+
+		"principal with which it first greeted", name)
+}
+
 // register puts the worker into the store, unless that has it already just so: when all workers come back to a new
 // leader, the log is spared thousands of entries.
-func (h *host) register(ctx context.Context, hello *trellisv1.Hello) error {
-	state := trellisv1.WorkerState_WORKER_STATE_READY
-	if hello.GetDraining() {
-		state = trellisv1.WorkerState_WORKER_STATE_DRAINING
-	}
-	known, err := h.store.Snapshot().Worker(nil, hello.GetWorker())
-	if err == nil && known.GetState() == state && known.GetSlots() == hello.GetSlots() &&
-		known.GetVersion() == hello.GetVersion() && known.GetProcessor() == hello.GetProcessor() &&
-		known.GetMachine() == hello.GetMachine() {
+func (h *host) register(ctx context.Context, worker *trellisv1.Worker) error {
+	known, err := h.store.Snapshot().Worker(nil, worker.GetName())
+	if err == nil && known.GetState() == worker.GetState() && known.GetSlots() == worker.GetSlots() &&
+		known.GetVersion() == worker.GetVersion() && known.GetProcessor() == worker.GetProcessor() &&
+		known.GetMachine() == worker.GetMachine() && bytes.Equal(known.GetKey(), worker.GetKey()) &&
+		proto.Equal(known.GetPrincipal(), worker.GetPrincipal()) {
 		// There is nothing to write, which would fail on a node that does not lead any more and has not noticed: it
 		// must not tell the worker which of its attempts stand.
 		return h.log.Verify(ctx)
 	}
-	return setWorker(ctx, h.log, &trellisv1.Worker{
-		Name: hello.GetWorker(), State: state, Slots: hello.GetSlots(), Version: hello.GetVersion(),
-		Processor: hello.GetProcessor(), Machine: hello.GetMachine(),
-	})
+	return setWorker(ctx, h.log, worker)
 }
 
 // receive handles what the worker sends until the stream breaks.
@@ -134,7 +185,7 @@ func (h *host) receive(ctx context.Context, session *session, stream trellisv1.W
 		h.leases.heard(session.worker)
 		switch message := request.GetMessage().(type) {
 		case *trellisv1.SessionRequest_Heartbeat:
-			h.leases.progress(message.Heartbeat)
+			h.leases.progress(session.worker, message.Heartbeat)
 			session.recheck()
 		case *trellisv1.SessionRequest_Reports:
 			for _, reports := range message.Reports.GetReports() {
@@ -186,6 +237,9 @@ func (h *host) receiveCheckpoint(ctx context.Context, session *session, report *
 			"epoch", report.GetCheckpoint().GetEpoch(), "worker", session.worker, "reason", report.GetMissing())
 		return h.put(ctx, session, entry, report.GetStudy(), report.GetRun())
 	}
+	if held, err := h.holds(session, entry, report.GetStudy(), report.GetRun()); err != nil || !held {
+		return err
+	}
 	// The worker is not read while an artifact is copied, which is no fault of its own.
 	released := session.holdUp()
 	err := h.artifacts.Admit(ctx, report.GetCheckpoint())
@@ -203,20 +257,29 @@ func (h *host) receiveCheckpoint(ctx context.Context, session *session, report *
 	return h.put(ctx, session, entry, report.GetStudy(), report.GetRun())
 }
 
-// put queues an entry for the log. An entry for another worker's attempt is as stale as one for no attempt: the worker
-// is told to forget it.
+// holds says whether an entry is about a run that the session's worker holds, or an attempt that it was told of. An entry
+// for another worker's attempt is as stale as one for no attempt: the worker is told to forget it.
+func (h *host) holds(session *session, entry *trellisv1.RecordCommand_Entry, study, run string) (bool, error) {
+	if session.knows(attemptOf(entry)) {
+		return true, nil
+	}
+	held, err := h.store.Snapshot().Run(nil, study, run)
+	if err != nil && !errors.Is(err, results.ErrNotFound) {
+		return false, err
+	}
+	if held.GetWorker() != session.worker {
+		session.acknowledge(entry)
+		return false, nil
+	}
+	return true, nil
+}
+
+// put queues an entry for the log, if the worker holds its attempt.
 func (h *host) put(
 	ctx context.Context, session *session, entry *trellisv1.RecordCommand_Entry, study, run string,
 ) error {
-	if !session.knows(attemptOf(entry)) {
-		held, err := h.store.Snapshot().Run(nil, study, run)
-		if err != nil && !errors.Is(err, results.ErrNotFound) {
-			return err
-		}
-		if held.GetWorker() != session.worker {
-			session.acknowledge(entry)
-			return nil
-		}
+	if held, err := h.holds(session, entry, study, run); err != nil || !held {
+		return err
 	}
 	if entry.GetOutcome() != nil {
 		session.finishes(attemptOf(entry))

@@ -45,6 +45,8 @@ type leases struct {
 
 // standstill says since when an attempt has made no progress.
 type standstill struct {
+	// worker holds the attempt: nobody else may advance it.
+	worker         string
 	steps          uint64
 	started, since time.Time
 }
@@ -83,14 +85,15 @@ func (l *leases) quiet(worker string) bool {
 // tooQuiet says whether a live worker would have been heard from within that time.
 func (l *leases) tooQuiet(silence time.Duration) bool { return silence > l.lease/2 }
 
-// progress records the progress of attempts.
-func (l *leases) progress(heartbeat *trellisv1.Heartbeat) {
+// progress records the progress of attempts that the worker holds.
+func (l *leases) progress(worker string, heartbeat *trellisv1.Heartbeat) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	for _, attempt := range heartbeat.GetAttempts() {
 		// An attempt that run has not seen in the store is either unknown, or will be seen soon.
-		if still := l.runs[attempt.GetAttempt()]; still != nil && attempt.GetSteps() != still.steps {
+		if still := l.runs[attempt.GetAttempt()]; still != nil && still.worker == worker &&
+			attempt.GetSteps() != still.steps {
 			still.steps, still.since = attempt.GetSteps(), now
 		}
 	}
@@ -243,7 +246,7 @@ func (l *leases) endHung(ctx context.Context, live []*trellisv1.Worker, now time
 		held = append(held, runs...)
 	}
 	for _, run := range held {
-		stood, hung := l.stands(run.GetAttempt(), now)
+		stood, hung := l.stands(run, now)
 		if !hung {
 			continue
 		}
@@ -263,12 +266,12 @@ func (l *leases) endHung(ctx context.Context, live []*trellisv1.Worker, now time
 
 // stands returns for how long an attempt has made no progress, and whether that is too long. It starts the clock of an
 // attempt that it has not seen before.
-func (l *leases) stands(attempt uint64, now time.Time) (time.Duration, bool) {
+func (l *leases) stands(run *trellisv1.Run, now time.Time) (time.Duration, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	still := l.runs[attempt]
+	still := l.runs[run.GetAttempt()]
 	if still == nil {
-		l.runs[attempt] = &standstill{started: now, since: now}
+		l.runs[run.GetAttempt()] = &standstill{worker: run.GetWorker(), started: now, since: now}
 		return 0, false
 	}
 	patience := l.hangTimeout

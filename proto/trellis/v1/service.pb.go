@@ -2568,7 +2568,10 @@ type Hello struct {
 	Attempts []uint64 `protobuf:"varint,7,rep,packed,name=attempts,proto3" json:"attempts,omitempty"`
 	Draining bool     `protobuf:"varint,8,opt,name=draining,proto3" json:"draining,omitempty"`
 	// The host that the worker runs on. Empty: it counts as a machine of its own.
-	Machine       string `protobuf:"bytes,9,opt,name=machine,proto3" json:"machine,omitempty"`
+	Machine string `protobuf:"bytes,9,opt,name=machine,proto3" json:"machine,omitempty"`
+	// A random secret of the process, of at least 16 bytes. The first greeting of a name sets it: no other process gets the
+	// name's attempts.
+	Key           []byte `protobuf:"bytes,10,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2664,6 +2667,13 @@ func (x *Hello) GetMachine() string {
 		return x.Machine
 	}
 	return ""
+}
+
+func (x *Hello) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
 }
 
 // Heartbeat says that the process is alive, and how far each attempt has come. These are two signals, because a process
@@ -4650,7 +4660,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\a \x01(\v2\x1c.trellis.v1.CheckpointReportH\x00R\n" +
 	"checkpointB\x10\n" +
-	"\amessage\x12\x05\xbaH\x02\b\x01\"\xb8\x02\n" +
+	"\amessage\x12\x05\xbaH\x02\b\x01\"\xd3\x02\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x1a\n" +
 	"\bnumerics\x18\x02 \x01(\tR\bnumerics\x12\"\n" +
@@ -4662,7 +4672,9 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\tprocessor\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\tprocessor\x12%\n" +
 	"\battempts\x18\a \x03(\x04B\t\xbaH\x06\x92\x01\x03\x10\x80 R\battempts\x12\x1a\n" +
 	"\bdraining\x18\b \x01(\bR\bdraining\x12\"\n" +
-	"\amachine\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\amachine\"D\n" +
+	"\amachine\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\amachine\x12\x19\n" +
+	"\x03key\x18\n" +
+	" \x01(\fB\a\xbaH\x04z\x02\x18@R\x03key\"D\n" +
 	"\tHeartbeat\x127\n" +
 	"\battempts\x18\x01 \x03(\v2\x1b.trellis.v1.AttemptProgressR\battempts\"A\n" +
 	"\x0fAttemptProgress\x12\x18\n" +

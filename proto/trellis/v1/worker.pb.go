@@ -160,7 +160,11 @@ type Worker struct {
 	// machine of its own.
 	Machine string `protobuf:"bytes,10,opt,name=machine,proto3" json:"machine,omitempty"`
 	// Why it is given no runs, or none of some studies, for now. Not stored: the leader knows, other nodes leave it unset.
-	Avoided       []*Avoidance `protobuf:"bytes,11,rep,name=avoided,proto3" json:"avoided,omitempty"`
+	Avoided []*Avoidance `protobuf:"bytes,11,rep,name=avoided,proto3" json:"avoided,omitempty"`
+	// SHA-256 of the key with which it first greeted. Never sent to clients. Unset in workers of old, until they greet again.
+	Key []byte `protobuf:"bytes,12,opt,name=key,proto3,oneof" json:"key,omitempty"`
+	// Who it is. Unset: a coordinator without authentication asked nobody.
+	Principal     *Principal `protobuf:"bytes,13,opt,name=principal,proto3" json:"principal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -272,6 +276,20 @@ func (x *Worker) GetAvoided() []*Avoidance {
 	return nil
 }
 
+func (x *Worker) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Worker) GetPrincipal() *Principal {
+	if x != nil {
+		return x.Principal
+	}
+	return nil
+}
+
 // Avoidance is a time in which a worker is given no runs, because attempts at them failed on it.
 type Avoidance struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -348,7 +366,7 @@ var File_trellis_v1_worker_proto protoreflect.FileDescriptor
 const file_trellis_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"\x17trellis/v1/worker.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x03\n" +
+	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\"\xe9\x03\n" +
 	"\x06Worker\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.trellis.v1.WorkerStateR\x05state\x12\x14\n" +
@@ -363,7 +381,10 @@ const file_trellis_v1_worker_proto_rawDesc = "" +
 	"\fmodify_index\x18\t \x01(\x04R\vmodifyIndex\x12\x18\n" +
 	"\amachine\x18\n" +
 	" \x01(\tR\amachine\x12/\n" +
-	"\aavoided\x18\v \x03(\v2\x15.trellis.v1.AvoidanceR\aavoided\"\xa2\x01\n" +
+	"\aavoided\x18\v \x03(\v2\x15.trellis.v1.AvoidanceR\aavoided\x12\x15\n" +
+	"\x03key\x18\f \x01(\fH\x00R\x03key\x88\x01\x01\x123\n" +
+	"\tprincipal\x18\r \x01(\v2\x15.trellis.v1.PrincipalR\tprincipalB\x06\n" +
+	"\x04_key\"\xa2\x01\n" +
 	"\tAvoidance\x123\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1b.trellis.v1.AvoidanceReasonR\x06reason\x12\x14\n" +
 	"\x05study\x18\x02 \x01(\tR\x05study\x120\n" +
@@ -401,19 +422,21 @@ var file_trellis_v1_worker_proto_goTypes = []any{
 	(*Worker)(nil),                // 2: trellis.v1.Worker
 	(*Avoidance)(nil),             // 3: trellis.v1.Avoidance
 	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*Principal)(nil),             // 5: trellis.v1.Principal
 }
 var file_trellis_v1_worker_proto_depIdxs = []int32{
 	0, // 0: trellis.v1.Worker.state:type_name -> trellis.v1.WorkerState
 	4, // 1: trellis.v1.Worker.create_time:type_name -> google.protobuf.Timestamp
 	4, // 2: trellis.v1.Worker.update_time:type_name -> google.protobuf.Timestamp
 	3, // 3: trellis.v1.Worker.avoided:type_name -> trellis.v1.Avoidance
-	1, // 4: trellis.v1.Avoidance.reason:type_name -> trellis.v1.AvoidanceReason
-	4, // 5: trellis.v1.Avoidance.until:type_name -> google.protobuf.Timestamp
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	5, // 4: trellis.v1.Worker.principal:type_name -> trellis.v1.Principal
+	1, // 5: trellis.v1.Avoidance.reason:type_name -> trellis.v1.AvoidanceReason
+	4, // 6: trellis.v1.Avoidance.until:type_name -> google.protobuf.Timestamp
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_worker_proto_init() }
@@ -421,6 +444,8 @@ func file_trellis_v1_worker_proto_init() {
 	if File_trellis_v1_worker_proto != nil {
 		return
 	}
+	file_trellis_v1_access_proto_init()
+	file_trellis_v1_worker_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
