@@ -68,7 +68,8 @@ func newCallLimits(limits Limits) *callLimits {
 			queue: costlyQueue, queueEach: costlyQueueEach,
 		},
 		reads: &turns{
-			what: "requests that read whole studies", limit: "costly-requests", running: costly, runningEach: costlyEach,
+			what: "requests that read whole studies", limit: "costly-requests",
+			running: costly, runningEach: costlyEach,
 			queue: costlyQueue, queueEach: costlyQueueEach,
 		},
 		transfers: &turns{

@@ -27,7 +27,8 @@ func TestCallsWithoutARequestEnd(t *testing.T) {
 			trellisv1.WorkerService_Session_FullMethodName:            true,
 		} {
 			began := time.Now()
-			stream, err := conn.NewStream(h.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
+			both := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
+			stream, err := conn.NewStream(h.Context(), both, method)
 			if err != nil {
 				h.Fatal(err)
 			}
@@ -101,7 +102,8 @@ func TestSessionsAreBounded(t *testing.T) {
 		_, err := client.studies.ListStudies(t.Context(), &trellisv1.ListStudiesRequest{})
 		return status.Code(err) == codes.ResourceExhausted
 	})
-	if _, err := target.client("127.0.0.6").studies.ListStudies(t.Context(), &trellisv1.ListStudiesRequest{}); err != nil {
+	other := target.client("127.0.0.6")
+	if _, err := other.studies.ListStudies(t.Context(), &trellisv1.ListStudiesRequest{}); err != nil {
 		t.Errorf("another host's call: %v", err)
 	}
 }

@@ -46,7 +46,8 @@ func TestAFloodOfConnectionsLeavesTheLogItsFiles(t *testing.T) {
 		if err == nil {
 			t.Fatal("a connection above the limit is served")
 		}
-		return status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "limit connections-address=")
+		return status.Code(err) == codes.ResourceExhausted &&
+			strings.Contains(err.Error(), "limit connections-address=")
 	})
 
 	// A second host takes what is left. Then all are refused, and who is connected is served.

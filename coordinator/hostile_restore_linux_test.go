@@ -16,8 +16,8 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// A backup that never ends is sent to a coordinator on a small disk, and held there. The reports of a worker, which need
-// more files of the log, are recorded all the same.
+// A backup that never ends is sent to a coordinator on a small disk, and held there. The reports of a worker, which
+// need more files of the log, are recorded all the same.
 func TestARestoreThatIsHeldOpenTakesNoRoomFromTheLog(t *testing.T) {
 	for size, refused := range map[int]bool{6 << 20: false, 46 << 20: true} {
 		t.Run(fmt.Sprintf("%d MiB", size>>20), func(t *testing.T) { holdRestore(t, size, refused) })
@@ -71,7 +71,8 @@ func holdRestore(t *testing.T, size int, refused bool) {
 		t.Fatal(err)
 	}
 	if !refused {
-		wantCode(t, second.RecvMsg(new(trellisv1.RestoreResponse)), codes.ResourceExhausted, "at most 1 restores at a time")
+		err := second.RecvMsg(new(trellisv1.RestoreResponse))
+		wantCode(t, err, codes.ResourceExhausted, "at most 1 restores at a time")
 	}
 	if recorded := trainMuch(t, worker, 1_200_000); recorded < 1_200_000 {
 		t.Errorf("%d epochs were recorded", recorded)
@@ -80,11 +81,12 @@ func holdRestore(t *testing.T, size int, refused bool) {
 		wantCode(t, <-held, codes.ResourceExhausted, "no room for the backup")
 	}
 	worst, calls := stop()
-	t.Logf("%d MiB of a backup were sent; another client's slowest of %d calls took %v; peak memory %d MB", sent>>20, calls,
-		worst, target.status("VmHWM")>>10)
+	t.Logf("%d MiB of a backup were sent; another client's slowest of %d calls took %v; peak memory %d MB", sent>>20,
+		calls, worst, target.status("VmHWM")>>10)
 }
 
-// trainMuch reports so many epochs of one study, whose losses make the log grow, and returns how many were acknowledged.
+// trainMuch reports so many epochs of one study, whose losses make the log grow, and returns how many were
+// acknowledged.
 func trainMuch(t *testing.T, client *clients, epochs int) (acknowledged int) {
 	t.Helper()
 	const perRun, perReport = 10_000, 500

@@ -35,7 +35,8 @@ func TestTurnsAreBoundedAndShared(t *testing.T) {
 		}
 		_, err := turns.take(t.Context(), "many")
 		wantCode(t, err, codes.ResourceExhausted,
-			"for one caller, this coordinator serves at most 1 reports at a time (limit costly-requests-each), and 3 more")
+			"for one caller, this coordinator serves at most 1 reports at a time (limit costly-requests-each), and 3 "+
+				"more")
 		request("few")
 		request("few")
 		request("one")

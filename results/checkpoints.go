@@ -63,6 +63,9 @@ func (s *Snapshot) SavedBy(digest string) (*trellisv1.Run, *trellisv1.Checkpoint
 			}
 		}
 	}
+	if err := s.Err(); err != nil {
+		return nil, nil, err
+	}
 	return nil, nil, fmt.Errorf("run with the checkpoint %s: %w", digest, ErrNotFound)
 }
 
@@ -78,6 +81,9 @@ func (s *Snapshot) Artifacts() (map[string]bool, error) {
 		for _, checkpoint := range member.Run.Checkpoints {
 			digests[checkpoint.Sha256] = true
 		}
+	}
+	if err := s.Err(); err != nil {
+		return nil, err
 	}
 	// A run that starts from pretrained weights needs them at every attempt, even if the study that they come from is
 	// gone.

@@ -110,7 +110,7 @@ func (s *Snapshot) metricNames(study string) ([]string, error) {
 			return slices.Sorted(maps.Keys(trajectory.ValidationMetrics(member.Losses, run.Epochs))), nil
 		}
 	}
-	return nil, nil
+	return nil, s.Err()
 }
 
 // byIndex says whether all trials are asked for, in the order in which the table has them.
@@ -165,7 +165,7 @@ func (s *Snapshot) pageByObjective(page *listing.Top, c *catalog, after key) err
 				}
 			}
 		}
-		return nil
+		return s.Err()
 	}
 	if err := addOpen(func(s *section) uint64 { return s.open & s.begun }); err != nil || finite > page.Size {
 		return err
@@ -199,5 +199,5 @@ func (s *Snapshot) pageBySorting(
 			}
 		}
 	}
-	return total, nil
+	return total, s.Err()
 }

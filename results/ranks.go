@@ -126,6 +126,9 @@ func (r reader) ranked(ws memdb.WatchSet, study string, after listing.Key) (iter
 			if page.study != study {
 				return
 			}
+			if r.err() != nil {
+				return
+			}
 			for _, trial := range page.trials {
 				if k := listing.RankKey(trial); bytes.Compare(k[:], after[:]) > 0 && !yield(trial) {
 					return

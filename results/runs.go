@@ -163,6 +163,9 @@ func (s *Snapshot) RunsChangedSince(study string, index uint64) ([]*trellisv1.Ru
 			}
 		}
 	}
+	if err := s.Err(); err != nil {
+		return nil, err
+	}
 	slices.SortStableFunc(changed, func(a, b *trellisv1.Run) int { return cmp.Compare(a.ModifyIndex, b.ModifyIndex) })
 	return changed, nil
 }

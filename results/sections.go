@@ -140,13 +140,24 @@ func moveLease(txn *memdb.Txn, before, after *trellisv1.Run) error {
 	return nil
 }
 
-// sectionsOf returns a study's sections, or those of all studies if study is empty, in the order of places.
+// sectionsOf returns a study's sections, or those of all studies if study is empty, in the order of places. They end
+// early if the reader's context does: see Snapshot.Within.
 func (r reader) sectionsOf(study string) (iter.Seq[*section], error) {
 	var prefix key
 	if study != "" {
 		prefix = textKey(study)
 	}
-	return scan[*section](r, nil, tableSections, indexID, prefix)
+	sections, err := scan[*section](r, nil, tableSections, indexID, prefix)
+	if err != nil || r.ctx == nil {
+		return sections, err
+	}
+	return func(yield func(*section) bool) {
+		for section := range sections {
+			if r.ctx.Err() != nil || !yield(section) {
+				return
+			}
+		}
+	}, nil
 }
 
 // membersOf returns the trajectories of a study's runs, or of all studies' runs if study is empty, in the order of

@@ -1,6 +1,7 @@
 package results
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -68,6 +69,34 @@ type reader struct {
 	// replaced is closed when everything in the store has been replaced. It is nil for a transaction that changes the
 	// store.
 	replaced <-chan struct{}
+	// ctx ends the scans of studies early. It is nil if nothing does.
+	ctx context.Context
+}
+
+// Within returns the same state for one request. Scans of a study's runs and trials end early once ctx is done, because
+// nobody waits for what they find. Who has ranged over one must ask Err whether it was complete.
+func (s *Snapshot) Within(ctx context.Context) *Snapshot {
+	bound := *s
+	bound.ctx = ctx
+	return &bound
+}
+
+// Err is why scans have ended early, and nil if they have not.
+func (s *Snapshot) Err() error { return s.reader.err() }
+
+// Done is closed when scans begin to end early. It is nil if they never do.
+func (s *Snapshot) Done() <-chan struct{} {
+	if s.ctx == nil {
+		return nil
+	}
+	return s.ctx.Done()
+}
+
+func (r reader) err() error {
+	if r.ctx == nil {
+		return nil
+	}
+	return r.ctx.Err()
 }
 
 // Hash returns a digest of the whole store. Stores with the same writes have the same hash.

@@ -88,8 +88,8 @@ func (s Served) Parameters(milestone int) *trellisv1.Parameters {
 // Unanswered returns the state of the trials that have no result.
 func (s Served) Unanswered() trellisv1.TrialState { return trajectory.Unanswered(s.Run) }
 
-// Served returns a study's runs with their trials, in the order in which runs are leased. It can be ranged over once.
-// It fails with ErrNotFound if there is no such study.
+// Served returns a study's runs with their trials, in the order in which runs are leased. It can be ranged over once,
+// and ends early if the snapshot's context does: see Err. It fails with ErrNotFound if there is no such study.
 func (s *Snapshot) Served(study string) (iter.Seq[Served], error) {
 	c, err := s.catalog(study)
 	if err != nil {
@@ -165,5 +165,9 @@ func (s *Snapshot) Digest(study string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("digest of study %q: %w", study, err)
 	}
-	return trajectory.Digest(slices.AppendSeq(make([]*trajectory.Trajectory, 0, len(c.places)), members)), nil
+	all := slices.AppendSeq(make([]*trajectory.Trajectory, 0, len(c.places)), members)
+	if err := s.Err(); err != nil {
+		return "", err
+	}
+	return trajectory.Digest(all), nil
 }

@@ -37,9 +37,9 @@ func (s studyService) ListModels(context.Context, *trellisv1.ListModelsRequest) 
 
 // GetStudy returns a study, with its forecast.
 func (s studyService) GetStudy(
-	_ context.Context, request *trellisv1.GetStudyRequest,
+	ctx context.Context, request *trellisv1.GetStudyRequest,
 ) (*trellisv1.GetStudyResponse, error) {
-	snapshot := s.store.Snapshot()
+	snapshot := s.store.Snapshot().Within(ctx)
 	study, err := snapshot.Study(nil, request.GetStudy())
 	if err != nil {
 		return nil, Status(err)
@@ -62,8 +62,8 @@ func (s studyService) waiting(study *trellisv1.Study) *trellisv1.Study {
 }
 
 // get returns a study as it is presented, without what is to come of it.
-func (s studyService) get(_ context.Context, name string) (*trellisv1.Study, error) {
-	snapshot := s.store.Snapshot()
+func (s studyService) get(ctx context.Context, name string) (*trellisv1.Study, error) {
+	snapshot := s.store.Snapshot().Within(ctx)
 	study, err := snapshot.Study(nil, name)
 	if err == nil {
 		study, err = snapshot.Presented(study)
@@ -76,9 +76,9 @@ func (s studyService) get(_ context.Context, name string) (*trellisv1.Study, err
 
 // ListStudies returns a page of the studies, oldest first, with forecasts of those that are running.
 func (s studyService) ListStudies(
-	_ context.Context, request *trellisv1.ListStudiesRequest,
+	ctx context.Context, request *trellisv1.ListStudiesRequest,
 ) (*trellisv1.ListStudiesResponse, error) {
-	snapshot := s.store.Snapshot()
+	snapshot := s.store.Snapshot().Within(ctx)
 	response, err := snapshot.ListStudies(request)
 	if err != nil {
 		return nil, Status(err)

@@ -87,7 +87,7 @@ func (s studyService) createCommand(
 	if err := s.disk.check(); err != nil {
 		return nil, err
 	}
-	spec, source, err := s.resolvePretrained(s.models.WithDefaults(spec))
+	spec, source, err := s.resolvePretrained(ctx, s.models.WithDefaults(spec))
 	if err != nil {
 		return nil, err
 	}

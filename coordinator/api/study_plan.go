@@ -29,7 +29,7 @@ func (s studyService) PlanStudy(
 	if err := s.checkRoom(command); err != nil {
 		return nil, err
 	}
-	_, runs, err := grid.Expand(command.GetSpec(), command.GetDataSet(), command.GetNumerics(), command.GetPretrained())
+	runs, err := grid.Runs(ctx, command.GetSpec(), command.GetDataSet(), command.GetNumerics(), command.GetPretrained())
 	if err != nil {
 		return nil, Status(err)
 	}
@@ -38,7 +38,7 @@ func (s studyService) PlanStudy(
 		return cmp.Compare(b.GetParameters().GetMaxEpochs(), a.GetParameters().GetMaxEpochs())
 	})
 	p := &plan{
-		snapshot: s.store.Snapshot(), tally: forecast.NewTally(command.GetSpec()),
+		snapshot: s.store.Snapshot().Within(ctx), tally: forecast.NewTally(command.GetSpec()),
 		response: &trellisv1.PlanStudyResponse{Split: command.GetSpec().GetSplit()},
 	}
 	if !command.GetFresh() {

@@ -19,7 +19,9 @@ import (
 // resolvePretrained returns a valid spec, completed by what follows from the source of its pretrained weights, and that
 // source, or nil if it has none. The weights have been trained and saved. Whether they still exist is for hasSource and
 // keepSource to check.
-func (s studyService) resolvePretrained(spec *trellisv1.StudySpec) (*trellisv1.StudySpec, *trellisv1.Source, error) {
+func (s studyService) resolvePretrained(
+	ctx context.Context, spec *trellisv1.StudySpec,
+) (*trellisv1.StudySpec, *trellisv1.Source, error) {
 	if spec.GetPretrained() == nil {
 		return spec, nil, nil
 	}
@@ -27,7 +29,7 @@ func (s studyService) resolvePretrained(spec *trellisv1.StudySpec) (*trellisv1.S
 	if spec.GetPretrained().GetCheckpoint() != "" {
 		find = checkpointSource
 	}
-	source, err := find(s.store.Snapshot(), spec, s.models.Find(spec.GetModel()).GetPretrained())
+	source, err := find(s.store.Snapshot().Within(ctx), spec, s.models.Find(spec.GetModel()).GetPretrained())
 	if err != nil {
 		return nil, nil, err
 	}

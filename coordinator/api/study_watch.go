@@ -32,7 +32,7 @@ func (s studyService) WatchStudy(
 	for {
 		watch := memdb.NewWatchSet()
 		watch.Add(s.memory.Changed())
-		snapshot := s.store.Snapshot()
+		snapshot := s.store.Snapshot().Within(stream.Context())
 		study, err := snapshot.Study(watch, request.GetStudy())
 		if err != nil {
 			return Status(err)

@@ -20,17 +20,17 @@ type trialService struct {
 
 // ListTrials returns a page of the study's trials.
 func (s trialService) ListTrials(
-	_ context.Context, request *trellisv1.ListTrialsRequest,
+	ctx context.Context, request *trellisv1.ListTrialsRequest,
 ) (*trellisv1.ListTrialsResponse, error) {
-	response, err := s.store.Snapshot().ListTrials(request)
+	response, err := s.store.Snapshot().Within(ctx).ListTrials(request)
 	return response, Status(err)
 }
 
 // GetBestTrial returns the study's best trial, the runner-up, and the verdict.
 func (s trialService) GetBestTrial(
-	_ context.Context, request *trellisv1.GetBestTrialRequest,
+	ctx context.Context, request *trellisv1.GetBestTrialRequest,
 ) (*trellisv1.GetBestTrialResponse, error) {
-	snapshot := s.store.Snapshot()
+	snapshot := s.store.Snapshot().Within(ctx)
 	response, err := insight.BestTrial(snapshot, request)
 	if err != nil {
 		return nil, Status(err)
@@ -41,15 +41,15 @@ func (s trialService) GetBestTrial(
 
 // ListConfigurations returns a page of the study's configurations, by rank.
 func (s trialService) ListConfigurations(
-	_ context.Context, request *trellisv1.ListConfigurationsRequest,
+	ctx context.Context, request *trellisv1.ListConfigurationsRequest,
 ) (*trellisv1.ListConfigurationsResponse, error) {
-	response, err := insight.ListConfigurations(s.store.Snapshot(), request)
+	response, err := insight.ListConfigurations(s.store.Snapshot().Within(ctx), request)
 	return response, Status(err)
 }
 
 // GetRun returns a run and its configuration.
-func (s trialService) GetRun(_ context.Context, request *trellisv1.GetRunRequest) (*trellisv1.GetRunResponse, error) {
-	snapshot := s.store.Snapshot()
+func (s trialService) GetRun(ctx context.Context, request *trellisv1.GetRunRequest) (*trellisv1.GetRunResponse, error) {
+	snapshot := s.store.Snapshot().Within(ctx)
 	study, err := snapshot.Study(nil, request.GetStudy())
 	if err != nil {
 		return nil, Status(err)
@@ -64,9 +64,9 @@ func (s trialService) GetRun(_ context.Context, request *trellisv1.GetRunRequest
 
 // GetReport returns the study's report, which accounts for every point of its grid.
 func (s trialService) GetReport(
-	_ context.Context, request *trellisv1.GetReportRequest,
+	ctx context.Context, request *trellisv1.GetReportRequest,
 ) (*trellisv1.GetReportResponse, error) {
-	report, err := insight.Report(s.store.Snapshot(), request.GetStudy())
+	report, err := insight.Report(s.store.Snapshot().Within(ctx), request.GetStudy())
 	if err != nil {
 		return nil, Status(err)
 	}
@@ -75,16 +75,16 @@ func (s trialService) GetReport(
 
 // GetImportance says how much each axis of the study's grid matters.
 func (s trialService) GetImportance(
-	_ context.Context, request *trellisv1.GetImportanceRequest,
+	ctx context.Context, request *trellisv1.GetImportanceRequest,
 ) (*trellisv1.GetImportanceResponse, error) {
-	response, err := insight.Importance(s.store.Snapshot(), request)
+	response, err := insight.Importance(s.store.Snapshot().Within(ctx), request)
 	return response, Status(err)
 }
 
 // SuggestStudy returns the spec of a next study, based on what this one has found.
 func (s trialService) SuggestStudy(
-	_ context.Context, request *trellisv1.SuggestStudyRequest,
+	ctx context.Context, request *trellisv1.SuggestStudyRequest,
 ) (*trellisv1.SuggestStudyResponse, error) {
-	response, err := insight.SuggestStudy(s.store.Snapshot(), request, s.models)
+	response, err := insight.SuggestStudy(s.store.Snapshot().Within(ctx), request, s.models)
 	return response, Status(err)
 }

@@ -25,7 +25,7 @@ func studyTally(snapshot *results.Snapshot, study *trellisv1.Study) (*Tally, err
 	for run, losses := range trajectories {
 		tally.Add(run, losses)
 	}
-	return tally, nil
+	return tally, snapshot.Err()
 }
 
 // input collects what a study's forecast depends on besides the study's own runs. The study need not exist.

@@ -26,8 +26,8 @@ const (
 // Maker makes forecasts of studies, and caches them for a while.
 type Maker struct {
 	logger *slog.Logger
-	// making is held while a forecast is made: one at a time, so that forecasts leave the other cores free.
-	making sync.Mutex
+	// making has an element while a forecast is made: one at a time, so that forecasts leave the other cores free.
+	making chan struct{}
 
 	mu sync.Mutex
 	// made are the forecasts, by the studies' create_index.
@@ -45,7 +45,7 @@ type made struct {
 
 // NewMaker returns a maker without forecasts.
 func NewMaker(logger *slog.Logger) *Maker {
-	return &Maker{logger: logger, made: map[uint64]*made{}}
+	return &Maker{logger: logger, making: make(chan struct{}, 1), made: map[uint64]*made{}}
 }
 
 // On returns a copy of the study with its forecast, which is unset once the study has ended. It does not change the
@@ -88,14 +88,28 @@ func (m *Maker) of(snapshot *results.Snapshot, study *trellisv1.Study) (Outlook,
 	if known && m.good(latest, study) {
 		return latest.outlook, true
 	}
-	if !m.making.TryLock() {
+	select {
+	case m.making <- struct{}{}:
+	default:
 		if known {
 			return latest.outlook, true
 		}
-		m.making.Lock()
+		if m.begin(snapshot) != nil {
+			return Outlook{}, false
+		}
 	}
-	defer m.making.Unlock()
+	defer func() { <-m.making }()
 	return m.renew(snapshot, study)
+}
+
+// begin waits until no other forecast is made, or nobody waits for this one any more.
+func (m *Maker) begin(snapshot *results.Snapshot) error {
+	select {
+	case m.making <- struct{}{}:
+		return nil
+	case <-snapshot.Done():
+		return snapshot.Err()
+	}
 }
 
 // latest returns the last forecast of a study.
@@ -131,12 +145,18 @@ func (m *Maker) renew(snapshot *results.Snapshot, study *trellisv1.Study) (Outlo
 		var in Input
 		if in, err = m.input(snapshot, study, tally); err == nil {
 			outlook := Make(in)
+			if snapshot.Err() != nil { // What it is made from may be incomplete, and nobody waits for it any more.
+				return Outlook{}, false
+			}
 			m.keep(study, &made{
 				outlook: outlook, at: time.Now(), took: time.Since(began), state: study.GetState(),
 				runs: study.GetProgress().GetRuns(),
 			})
 			return outlook, true
 		}
+	}
+	if snapshot.Err() != nil { // Nobody waits for it any more.
+		return Outlook{}, false
 	}
 	m.logger.Error("forecast a study", "study", study.GetName(), "error", err)
 	return Outlook{}, false
@@ -156,8 +176,10 @@ func (m *Maker) keep(study *trellisv1.Study, made *made) {
 
 // For forecasts a study that need not exist. The tally describes its runs.
 func (m *Maker) For(snapshot *results.Snapshot, study *trellisv1.Study, tally *Tally) (*trellisv1.Forecast, error) {
-	m.making.Lock()
-	defer m.making.Unlock()
+	if err := m.begin(snapshot); err != nil {
+		return nil, err
+	}
+	defer func() { <-m.making }()
 	in, err := m.input(snapshot, study, tally)
 	if err != nil {
 		return nil, err

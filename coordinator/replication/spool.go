@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// spool is a temporary file for the state in a backup that is being received. It takes no room that the log may need: it
-// leaves spoolReserve, and room for the copy that the snapshot store makes. Should others fill the disk, it is given up
-// at once.
+// spool is a temporary file for the state in a backup that is being received. It takes no room that the log may need:
+// it leaves spoolReserve, and room for the copy that the snapshot store makes. Should others fill the disk, it is given
+// up at once.
 type spool struct {
 	file *os.File
 	// space returns how much of the disk is free.

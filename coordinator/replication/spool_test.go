@@ -25,7 +25,8 @@ func TestASpoolLeavesTheLogItsRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 		free -= backupChunk
-		if _, err := made.Write(make([]byte, 1)); !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "the log keeps 32 MiB") {
+		if _, err := made.Write(make([]byte, 1)); !errors.Is(err, ErrNoSpace) ||
+			!strings.Contains(err.Error(), "the log keeps 32 MiB") {
 			t.Errorf("beyond half of what is free: %v", err)
 		}
 		if err := made.room(0); err != nil {

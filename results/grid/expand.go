@@ -1,6 +1,7 @@
 package grid
 
 import (
+	"context"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -30,6 +31,34 @@ func Expand(
 	}
 	trials, runs := e.done()
 	return trials, runs, nil
+}
+
+// interruptEvery is how many points Runs makes before it asks whether anybody waits for them.
+const interruptEvery = 1024
+
+// Runs returns the runs of Expand without the trials, which take most of the memory. It ends early with the error of
+// ctx.
+func Runs(
+	ctx context.Context, spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet, numerics string,
+	source *trellisv1.Source,
+) ([]*trellisv1.Run, error) {
+	g, err := New(spec)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := ResolveSplit(spec, dataSet); err != nil {
+		return nil, err
+	}
+	e := newExpansion(commonConfig(spec, dataSet, numerics, source), spec.GetName(), 0)
+	e.runsOnly = true
+	for index, parameters := range g.All() {
+		if index%interruptEvery == 0 && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		e.addRun(index, parameters)
+	}
+	_, runs := e.done()
+	return runs, nil
 }
 
 // ExpandExtension returns the trials and runs that a study has after the command extends it, as Expand does: the points
@@ -92,6 +121,8 @@ type expansion struct {
 	trials       []*trellisv1.Trial
 	runs         []*trellisv1.Run
 	byTrajectory map[trajectory]*trellisv1.Run
+	// runsOnly says that a point belongs to its run, because there are no trials.
+	runsOnly bool
 }
 
 func newExpansion(config *trellisv1.RunConfig, study string, size uint64) *expansion {
@@ -103,20 +134,7 @@ func newExpansion(config *trellisv1.RunConfig, study string, size uint64) *expan
 
 // add adds a point. Indices grow.
 func (e *expansion) add(index uint64, parameters *trellisv1.Parameters) {
-	run, ok := e.byTrajectory[trajectoryOf(parameters)]
-	if !ok {
-		e.config.Parameters = parameters
-		run = &trellisv1.Run{
-			Study:      e.study,
-			Id:         RunID(e.config),
-			Parameters: proto.CloneOf(parameters),
-			State:      trellisv1.RunState_RUN_STATE_PENDING,
-			FirstTrial: index,
-		}
-		e.byTrajectory[trajectoryOf(parameters)] = run
-		e.runs = append(e.runs, run)
-	}
-	run.Milestones = append(run.Milestones, parameters.GetMaxEpochs())
+	run := e.addRun(index, parameters)
 	e.trials = append(e.trials, &trellisv1.Trial{
 		Study:      e.study,
 		Index:      index,
@@ -124,6 +142,28 @@ func (e *expansion) add(index uint64, parameters *trellisv1.Parameters) {
 		Run:        run.GetId(),
 		State:      trellisv1.TrialState_TRIAL_STATE_PENDING,
 	})
+}
+
+// addRun adds a point to the run that trains it, and returns the run.
+func (e *expansion) addRun(index uint64, parameters *trellisv1.Parameters) *trellisv1.Run {
+	run, ok := e.byTrajectory[trajectoryOf(parameters)]
+	if !ok {
+		e.config.Parameters = parameters
+		run = &trellisv1.Run{
+			Study:      e.study,
+			Id:         RunID(e.config),
+			Parameters: parameters,
+			State:      trellisv1.RunState_RUN_STATE_PENDING,
+			FirstTrial: index,
+		}
+		if !e.runsOnly {
+			run.Parameters = proto.CloneOf(parameters)
+		}
+		e.byTrajectory[trajectoryOf(parameters)] = run
+		e.runs = append(e.runs, run)
+	}
+	run.Milestones = append(run.Milestones, parameters.GetMaxEpochs())
+	return run
 }
 
 // done gives every run its milestones and its end.

@@ -18,7 +18,9 @@ const (
 // Of several equally good fits, it ends with the one with the smallest sum of squared terms (Hayami 2018, Convergence
 // of the Conjugate Gradient Method on Singular Systems). So no partition has precedence, and equal partitions get equal
 // terms.
-func explain(partitions []partition, residual []float64, enough float64) []float64 {
+func explain(
+	partitions []partition, residual []float64, enough float64, interrupted func() error,
+) ([]float64, error) {
 	before := squares(residual)
 	terms := make([][]float64, len(partitions))
 	gradient, gradientSquares := gradients(partitions, residual)
@@ -29,6 +31,9 @@ func explain(partitions []partition, residual []float64, enough float64) []float
 	}
 	change := make([]float64, len(residual))
 	for iteration := 0; iteration < maxIterations && gradientSquares > enough; iteration++ {
+		if err := interrupted(); err != nil {
+			return nil, err
+		}
 		clear(change)
 		for p := range partitions {
 			partitions[p].spread(direction[p], change)
@@ -57,7 +62,7 @@ func explain(partitions []partition, residual []float64, enough float64) []float
 			shares[p] *= gained / sum
 		}
 	}
-	return shares
+	return shares, nil
 }
 
 // gradients returns each partition's coordinates of the residual, and the sum of their squares.

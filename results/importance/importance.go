@@ -28,8 +28,9 @@ type Pair struct {
 // every point on it, counted from 0. Points must be distinct. If all values are equal, there is nothing to explain and
 // all shares are 0.
 //
-// Its time and memory are proportional to the number of points times the number of pairs of axes.
-func Analyze(levels [][]uint32, values []float64) Result {
+// Its time and memory are proportional to the number of points times the number of pairs of axes. It ends early with the
+// error of interrupted, which it asks in between.
+func Analyze(levels [][]uint32, values []float64, interrupted func() error) (Result, error) {
 	axes := make([]partition, len(levels))
 	for i := range levels {
 		axes[i] = newPartition(levels[i])
@@ -47,21 +48,29 @@ func Analyze(levels [][]uint32, values []float64) Result {
 	}
 	deviations, constant := centered(values)
 	if constant {
-		return result
+		return result, nil
 	}
 	all := squares(deviations)
 	residual := append([]float64(nil), deviations...)
-	for i, gained := range explain(axes, residual, tolerance*all) {
+	main, err := explain(axes, residual, tolerance*all, interrupted)
+	if err != nil {
+		return result, err
+	}
+	for i, gained := range main {
 		result.Main[i] = gained / all
 	}
-	for k, gained := range explain(pairs, residual, tolerance*all) {
+	together, err := explain(pairs, residual, tolerance*all, interrupted)
+	if err != nil {
+		return result, err
+	}
+	for k, gained := range together {
 		result.Pairs[k].Share = gained / all
 	}
 	result.Rest = squares(residual) / all
 	for i, line := range lines(axes, len(values)) {
 		result.Total[i] = result.total(i, line, deviations, all)
 	}
-	return result
+	return result, nil
 }
 
 // full says whether n distinct points are a full grid. There can't be more points than that.

@@ -1,6 +1,7 @@
 package importance
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -56,7 +57,7 @@ func (r Result) sum() float64 {
 // TestByHand: 1 3 / 5 11 has the mean 5, rows of 2 and 8, columns of 3 and 7, and 1 is left in each cell. Squared, that
 // is 9, 4 and 1, of 14.
 func TestByHand(t *testing.T) {
-	got := Analyze(grid(2, 2), []float64{1, 3, 5, 11})
+	got := analyze(grid(2, 2), []float64{1, 3, 5, 11})
 	want := Result{
 		Exact: true, Main: []float64{9.0 / 14, 4.0 / 14}, Total: []float64{10.0 / 14, 5.0 / 14},
 		Pairs: []Pair{{0, 1, 1.0 / 14}},
@@ -153,7 +154,7 @@ func TestExact(t *testing.T) {
 			shuffled[to] = values[from]
 		}
 		want := decompose(levels, values)
-		check(t, Analyze(pick(levels, order), shuffled), want)
+		check(t, analyze(pick(levels, order), shuffled), want)
 	})
 }
 
@@ -172,7 +173,7 @@ func TestAnyPoints(t *testing.T) {
 		all := len(levels[0])
 		points := rapid.SliceOfNDistinct(rapid.IntRange(0, all-1), 1, min(all, 60), rapid.ID[int]).Draw(t, "points")
 		values := rapid.SliceOfN(rapid.Float64Range(-5, 5), len(points), len(points)).Draw(t, "values")
-		got := Analyze(pick(levels, points), values)
+		got := analyze(pick(levels, points), values)
 		if slices.Max(values) == slices.Min(values) {
 			if got.sum() != 0 || slices.Max(got.Total) != 0 {
 				t.Fatalf("constant values: %+v", got)
@@ -201,7 +202,7 @@ func TestAnyPoints(t *testing.T) {
 		for k := range scaled {
 			scaled[k] = 3*scaled[k] - 7
 		}
-		check(t, Analyze(pick(levels, points), scaled), got)
+		check(t, analyze(pick(levels, points), scaled), got)
 	})
 }
 
@@ -209,7 +210,7 @@ func TestAnyPoints(t *testing.T) {
 func TestExtremes(t *testing.T) {
 	levels := grid(2, 2)
 	ordinary := []float64{1, 2, 1, 2}
-	want := Analyze(levels, ordinary)
+	want := analyze(levels, ordinary)
 	for name, values := range map[string][]float64{
 		"squares too small":    {1e-162, 2e-162, 1e-162, 2e-162},
 		"the smallest numbers": {5e-324, 1e-323, 5e-324, 1e-323},
@@ -217,7 +218,7 @@ func TestExtremes(t *testing.T) {
 		"the largest numbers":  {-1.7e308, 1.7e308, -1.7e308, 1.7e308},
 		"a last digit":         {1, math.Nextafter(1, 2), 1, math.Nextafter(1, 2)},
 	} {
-		t.Run(name, func(t *testing.T) { check(t, Analyze(levels, values), want) })
+		t.Run(name, func(t *testing.T) { check(t, analyze(levels, values), want) })
 	}
 }
 
@@ -236,7 +237,7 @@ func TestHoles(t *testing.T) {
 		points = append(points, k)
 		values = append(values, float64(levels[0][k])+10*float64(levels[1][k]))
 	}
-	got := Analyze(pick(levels, points), values)
+	got := analyze(pick(levels, points), values)
 	if got.Exact || got.Rest > 1e-6 || got.Main[2] > 1e-6 || got.Total[2] > 1e-6 {
 		t.Errorf("%+v", got)
 	}
@@ -264,8 +265,8 @@ func TestInteractionOnly(t *testing.T) {
 			{1, 2, 0},
 		},
 	}
-	check(t, Analyze(levels, values), want)
-	holed := Analyze(pick(levels, upTo(11)), values[:11])
+	check(t, analyze(levels, values), want)
+	holed := analyze(pick(levels, upTo(11)), values[:11])
 	if holed.Exact || holed.Pairs[0].Share < 0.8 || holed.Total[0] < 0.8 || holed.Total[2] > 0.1 ||
 		!near(holed.sum(), 1) {
 		t.Errorf("with a hole: %+v", holed)
@@ -286,10 +287,10 @@ func TestLines(t *testing.T) {
 
 // TestDegenerate: a single point, a single axis, points of which no two differ in one axis alone.
 func TestDegenerate(t *testing.T) {
-	check(t, Analyze(grid(1), []float64{5}), Result{Exact: true, Main: []float64{0}, Total: []float64{0}})
-	check(t, Analyze(grid(3), []float64{5, 7, 5}), Result{Exact: true, Main: []float64{1}, Total: []float64{1}})
+	check(t, analyze(grid(1), []float64{5}), Result{Exact: true, Main: []float64{0}, Total: []float64{0}})
+	check(t, analyze(grid(3), []float64{5, 7, 5}), Result{Exact: true, Main: []float64{1}, Total: []float64{1}})
 	diagonal := [][]uint32{{0, 1, 2}, {0, 1, 2}}
-	got := Analyze(diagonal, []float64{1, 2, 4})
+	got := analyze(diagonal, []float64{1, 2, 4})
 	if got.Exact || !near(got.Main[0], 0.5) || !near(got.Main[1], 0.5) || !near(got.sum(), 1) {
 		t.Errorf("axes that go together: %+v", got)
 	}
@@ -304,12 +305,35 @@ func TestManyLevels(t *testing.T) {
 		levels[0][k], levels[1][k], levels[2][k] = uint32(k%n/2), uint32(k*7%n/2), uint32(k%2)
 		values[k] = float64(k % 2)
 	}
-	if got := Analyze(levels, values); got.Exact || !near(got.sum(), 1) || got.Main[2] < 0.3 {
+	if got := analyze(levels, values); got.Exact || !near(got.sum(), 1) || got.Main[2] < 0.3 {
 		t.Errorf("%+v", got)
 	}
 }
 
 // BenchmarkAnalyze measures a million points: a full grid, and one with a tenth missing.
+// analyze is Analyze, without interruption.
+func analyze(levels [][]uint32, values []float64) Result {
+	result, err := Analyze(levels, values, func() error { return nil })
+	if err != nil {
+		panic(err)
+	}
+	return result
+}
+
+// What nobody waits for ends.
+func TestAnalyzeIsInterrupted(t *testing.T) {
+	enough, asked := errors.New("enough"), 0
+	interrupted := func() error {
+		if asked++; asked == 2 {
+			return enough
+		}
+		return nil
+	}
+	if _, err := Analyze(grid(3, 3), []float64{1, 5, 2, 8, 3, 9, 4, 7, 6}, interrupted); !errors.Is(err, enough) {
+		t.Errorf("it went on: %v", err)
+	}
+}
+
 func BenchmarkAnalyze(b *testing.B) {
 	random := rand.New(rand.NewPCG(1, 2))
 	levels := grid(20, 20, 10, 25, 10)
@@ -330,7 +354,7 @@ func BenchmarkAnalyze(b *testing.B) {
 		b.Run(fmt.Sprintf("%s/points=%d", bench.name, len(values)), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				Analyze(bench.levels, values)
+				analyze(bench.levels, values)
 			}
 		})
 	}

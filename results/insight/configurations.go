@@ -65,6 +65,9 @@ func configurationsOf(snapshot *results.Snapshot, study *trellisv1.Study) ([]*co
 			found.tries = append(found.tries, tried)
 		}
 	}
+	if err := snapshot.Err(); err != nil {
+		return nil, err
+	}
 	for _, configuration := range all {
 		slices.SortFunc(configuration.tries, func(a, b try) int { return cmp.Compare(a.seed, b.seed) })
 	}
@@ -158,6 +161,9 @@ func compareConfigurations(
 	}
 	for _, configuration := range result.answered {
 		result.samples = append(result.samples, configuration.sample(places))
+	}
+	if err := snapshot.Err(); err != nil {
+		return nil, err
 	}
 	if len(result.samples) > 0 {
 		result.judgement = statistics.Judge(result.samples, result.plan)

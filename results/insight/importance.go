@@ -28,10 +28,14 @@ func Importance(
 	if err == nil {
 		err = survey.check()
 	}
+	var found *trellisv1.Importance
+	if err == nil {
+		found, err = survey.importance(snapshot.Err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("importance in study %s: %w", request.GetStudy(), err)
 	}
-	return &trellisv1.GetImportanceResponse{Importance: survey.importance()}, nil
+	return &trellisv1.GetImportanceResponse{Importance: found}, nil
 }
 
 // check returns an error that says what is missing for a comparison.
@@ -53,8 +57,8 @@ func (s *survey) check() error {
 	return nil
 }
 
-// importance divides the findings' variance.
-func (s *survey) importance() *trellisv1.Importance {
+// importance divides the findings' variance, unless interrupted returns an error.
+func (s *survey) importance(interrupted func() error) (*trellisv1.Importance, error) {
 	values, logarithms := s.objectives()
 	var present []int
 	var levels [][]uint32
@@ -63,7 +67,10 @@ func (s *survey) importance() *trellisv1.Importance {
 			present, levels = append(present, i), append(levels, s.levels(i))
 		}
 	}
-	shares := importance.Analyze(levels, values)
+	shares, err := importance.Analyze(levels, values, interrupted)
+	if err != nil {
+		return nil, err
+	}
 	message := &trellisv1.Importance{
 		Rest: shares.Rest, Configurations: uint64(len(s.findings)), LeftOut: s.leftOutTotal(), Reasons: s.leftOut(),
 		Exact: shares.Exact, Logarithmic: logarithms, Seeds: s.seeds, DivergedAt: s.divergedAt(),
@@ -91,7 +98,7 @@ func (s *survey) importance() *trellisv1.Importance {
 	slices.SortStableFunc(message.Interactions, func(a, b *trellisv1.Interaction) int {
 		return cmp.Compare(b.Importance, a.Importance)
 	})
-	return message
+	return message, nil
 }
 
 // objectives returns the value to explain of each finding: the objective's logarithm if all objectives have one,

@@ -63,6 +63,9 @@ func reportOn(snapshot *results.Snapshot, study *trellisv1.Study) (*trellisv1.Re
 			addFailure(report, &failures, its)
 		}
 	}
+	if err := snapshot.Err(); err != nil {
+		return nil, err
+	}
 	report.MissingReasons = mostFrequent(missing)
 	if report.Digest, err = snapshot.Digest(study.Name); err != nil {
 		return nil, err

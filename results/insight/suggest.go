@@ -57,7 +57,11 @@ func suggestStudy(
 	}
 	response := &trellisv1.SuggestStudyResponse{Pruned: survey.leftOut().GetPruned()}
 	points := 1
-	for _, axis := range survey.searchAxes(best, models) {
+	found, err := survey.importance(snapshot.Err)
+	if err != nil {
+		return nil, err
+	}
+	for _, axis := range survey.searchAxes(best, found, models) {
 		choice := axis.suggest()
 		points *= len(choice.Values)
 		response.Axes = append(response.Axes, choice)
@@ -99,9 +103,9 @@ func (s *survey) specOf(searched []*trellisv1.AxisChoice, epochs *trellisv1.Axis
 
 // searchAxes are those that are searched: see places. Each has as many values as it had, 1 if it does not matter, and
 // fewer of the longest where the study would have more runs than before. That may happen if it was a union of grids.
-func (s *survey) searchAxes(best *finding, models grid.Models) []*searchAxis {
+func (s *survey) searchAxes(best *finding, found *trellisv1.Importance, models grid.Models) []*searchAxis {
 	totals := map[string]float64{}
-	for _, effect := range s.importance().GetAxes() {
+	for _, effect := range found.GetAxes() {
 		totals[effect.GetAxis()] = effect.GetTotal()
 	}
 	places := s.places()
@@ -152,7 +156,7 @@ func trialsAt(snapshot *results.Snapshot, study string, own []string, at point) 
 			}
 		}
 	}
-	return trials, nil
+	return trials, snapshot.Err()
 }
 
 // nextName returns the first free one of the names that follow: paper, paper-2, paper-3.

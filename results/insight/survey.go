@@ -89,6 +89,9 @@ func newSurvey(snapshot *results.Snapshot, study string) (*survey, error) {
 			all[place].add(its, i)
 		}
 	}
+	if err := snapshot.Err(); err != nil {
+		return nil, err
+	}
 	result.tried = result.valuesOf(all)
 	result.findings = result.compare(all)
 	result.compared = result.valuesOf(result.findings)

@@ -112,6 +112,9 @@ func bestOfOneSeed(
 			break
 		}
 	}
+	if err := snapshot.Err(); err != nil {
+		return nil, err
+	}
 	if best == nil {
 		return nil, fmt.Errorf("study %q has no best trial: %w", study.Name, results.ErrNoAnswer)
 	}

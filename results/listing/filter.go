@@ -2,10 +2,12 @@ package listing
 
 import (
 	"fmt"
+	"regexp/syntax"
 	"strings"
 	"sync"
 
 	"cel.dev/cel-go/cel"
+	celast "cel.dev/cel-go/common/ast"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -17,6 +19,9 @@ const (
 	// maxFilterCost bounds the work for one trial, in CEL's units: about one per operation. Without macros, which could
 	// nest loops, a filter of the permitted length hardly reaches it.
 	maxFilterCost = 1000
+	// maxPatternSize bounds the program that a pattern is compiled to, in instructions. A pattern of ten letters may
+	// have a million.
+	maxPatternSize = 1000
 )
 
 // filterEnv is what filters are compiled in: the fields that all trials have.
@@ -64,6 +69,9 @@ func NewFilter(expression string, all []Field) (Filter, error) {
 		return nil, fmt.Errorf("filter: %s is %s: must be a condition such as objective < 0.02: %w", expression, typeName(output.String()),
 			ErrInvalid)
 	}
+	if err := checkPatterns(ast); err != nil {
+		return nil, err
+	}
 	program, err := env.Program(ast, cel.CostLimit(maxFilterCost), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
 		return nil, fmt.Errorf("filter: %s cannot be computed: %w", expression, ErrInvalid)
@@ -97,3 +105,32 @@ func (f fieldsOf) ResolveName(name string) (any, bool) {
 func (f fieldsOf) Parent() cel.Activation { return nil }
 
 var _ cel.Activation = fieldsOf{}
+
+// checkPatterns refuses patterns of matches() that would be compiled anew for every trial, or are large once compiled:
+// CEL's bound on cost knows their length alone.
+func checkPatterns(ast *cel.Ast) error {
+	isMatches := celast.FunctionMatcher("matches")
+	for _, call := range celast.MatchDescendants(celast.NavigateAST(ast.NativeRep()), isMatches) {
+		args := call.AsCall().Args()
+		if len(args) == 0 {
+			continue
+		}
+		pattern := args[len(args)-1]
+		text, ok := "", false
+		if pattern.Kind() == celast.LiteralKind {
+			text, ok = pattern.AsLiteral().Value().(string)
+		}
+		if !ok {
+			return fmt.Errorf("filter: the pattern of matches must be a text in quotes: %w", ErrInvalid)
+		}
+		parsed, err := syntax.Parse(text, syntax.Perl)
+		if err != nil {
+			continue // The message about the whole expression says so.
+		}
+		compiled, err := syntax.Compile(parsed.Simplify())
+		if err != nil || len(compiled.Inst) > maxPatternSize {
+			return fmt.Errorf("filter: the pattern %q is too complex: use fewer repetitions: %w", text, ErrInvalid)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// steps has n values from 1 on, with fractions.
+func steps(n int) []float64 {
+	values := make([]float64, n)
+	for i := range values {
+		values[i] = 1e-4 * float64(i+1)
+	}
+	return values
+}
+
+// largeSpec has so many points, of as many runs.
+func largeSpec(name string, points int) *trellisv1.StudySpec {
+	spec := syntheticSpec(name, ramp(uint32(points/10_000)), []uint32{3})
+	spec.Grid[0].LearningRate.Values = steps(100)
+	spec.Grid[0].WeightDecay = &trellisv1.NumberAxis{Values: steps(100)}
+	return spec
+}
+
+// Plans of large studies, asked for by callers who leave, neither pile up nor go on.
+func TestPlansEndWithTheirCallers(t *testing.T) {
+	points := 1_000_000
+	if testing.Short() {
+		points = 200_000
+	}
+	target := newTarget(t, hostileConfig{})
+	stop := target.latency("127.0.0.9")
+	began := time.Now()
+	var plans sync.WaitGroup
+	var answered, refused atomic.Int64
+	const callers = 20
+	for n := range callers {
+		client := target.client(fmt.Sprintf("127.0.0.%d", 20+n%4))
+		plans.Go(func() {
+			ctx, leave := context.WithTimeout(t.Context(), 3*time.Second)
+			defer leave()
+			_, err := client.studies.PlanStudy(ctx, &trellisv1.PlanStudyRequest{Spec: largeSpec("large", points)})
+			switch status.Code(err) {
+			case codes.OK:
+				answered.Add(1)
+			case codes.ResourceExhausted:
+				refused.Add(1)
+			case codes.DeadlineExceeded:
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	plans.Wait()
+	left := time.Since(began)
+	var used time.Duration
+	target.eventually("its work ends with its callers", func() bool {
+		used = target.cpu()
+		time.Sleep(500 * time.Millisecond)
+		used = target.cpu() - used
+		return used < 200*time.Millisecond
+	})
+	worst, calls := stop()
+	after := time.Since(began) - left
+	if after > 5*time.Second {
+		t.Errorf("%v after the last caller left, it still worked", after)
+	}
+	peak := target.status("VmHWM") >> 10
+	if peak > 2048 {
+		t.Errorf("peak memory %d MB", peak)
+	}
+	t.Logf("%d plans of %d points, whose callers left after 3 s: %d answered, %d refused; it ended %v after they "+
+		"left; another client's slowest of %d calls took %v; peak memory %d MB", callers, points, answered.Load(),
+		refused.Load(), after, calls, worst, peak)
+	// One that waits is answered.
+	began = time.Now()
+	response, err := target.client("127.0.0.2").studies.PlanStudy(t.Context(),
+		&trellisv1.PlanStudyRequest{Spec: largeSpec("large", points)})
+	if err != nil || response.GetTrials() != uint64(points) {
+		t.Errorf("a plan of %d trials: %v", response.GetTrials(), err)
+	}
+	t.Logf("one plan took %v; peak memory %d MB", time.Since(began), target.status("VmHWM")>>10)
+}
+
+// What reads whole studies ends with its caller, and waits for its turn.
+func TestCostlyReadsEndWithTheirCallers(t *testing.T) {
+	points := 1_000_000
+	if testing.Short() {
+		points = 200_000
+	}
+	target := newTarget(t, hostileConfig{})
+	client := target.client("127.0.0.2")
+	if _, err := client.studies.CreateStudy(t.Context(),
+		&trellisv1.CreateStudyRequest{Spec: largeSpec("large", points)}); err != nil {
+		t.Fatal(err)
+	}
+	filter := func(ctx context.Context, client *clients, expression string) error {
+		_, err := client.trials.ListTrials(ctx, &trellisv1.ListTrialsRequest{Study: "large", Filter: expression})
+		return err
+	}
+	for _, pattern := range []string{
+		`state.matches(state + "|\\pL{1000}\\pL{1000}")`, `state.matches("\\pL{1000}\\pL{1000}")`,
+	} {
+		began := time.Now()
+		wantCode(t, filter(t.Context(), client, pattern), codes.InvalidArgument, "pattern")
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("%s: refused after %v", pattern, took)
+		}
+	}
+	stop := target.latency("127.0.0.9")
+	began := time.Now()
+	var reads sync.WaitGroup
+	codesSeen := map[codes.Code]int{}
+	var mu sync.Mutex
+	slow := "index >= 0" + repeated(` && !state.contains("none") && state.matches("^[a-z]*g$")`, 15)
+	for n := range 100 {
+		client := target.client(fmt.Sprintf("127.0.0.%d", 20+n%4))
+		reads.Go(func() {
+			ctx, leave := context.WithTimeout(t.Context(), 2*time.Second)
+			defer leave()
+			var err error
+			switch n % 3 {
+			case 0:
+				err = filter(ctx, client, slow)
+			case 1:
+				_, err = client.trials.GetReport(ctx, &trellisv1.GetReportRequest{Study: "large"})
+			case 2:
+				_, err = client.trials.ListConfigurations(ctx, &trellisv1.ListConfigurationsRequest{Study: "large"})
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			codesSeen[status.Code(err)]++
+		})
+	}
+	reads.Wait()
+	left := time.Since(began)
+	target.eventually("its work ends with its callers", func() bool {
+		used := target.cpu()
+		time.Sleep(500 * time.Millisecond)
+		return target.cpu()-used < 200*time.Millisecond
+	})
+	after := time.Since(began) - left
+	worst, calls := stop()
+	if after > 5*time.Second {
+		t.Errorf("%v after the last caller left, it still worked", after)
+	}
+	if codesSeen[codes.ResourceExhausted] == 0 {
+		t.Errorf("none was refused: %v", codesSeen)
+	}
+	t.Logf("100 costly reads of %d trials, whose callers left after 2 s: %v; it ended %v after they left; another "+
+		"client's slowest of %d calls took %v; peak memory %d MB", points, codesSeen, after, calls, worst,
+		target.status("VmHWM")>>10)
+}
+
+func repeated(text string, n int) (all string) {
+	for range n {
+		all += text
+	}
+	return all
+}
