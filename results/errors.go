@@ -2,6 +2,7 @@ package results
 
 import (
 	"errors"
+	"fmt"
 
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
@@ -30,7 +31,7 @@ var (
 	// ErrStale means that the attempt no longer holds the run, or never did. Nothing of it will ever be accepted.
 	ErrStale = errors.New("stale attempt")
 	// ErrConflict means that an attempt contradicts what an earlier one reported. This write ends the attempt, as a
-	// failure of the class CONFLICT, so that nothing more of it can mix with what is recorded.
+	// failure of the class CONFLICT, so that nothing more of it can mix with what is recorded. The run is disputed.
 	ErrConflict = errors.New("conflict with what is recorded")
 	// ErrGap means that earlier reports are missing. Once they have arrived, this one will be accepted.
 	ErrGap = errors.New("gap in the reports")
@@ -44,3 +45,17 @@ var (
 	// ErrNewer means that a newer version of Trellis wrote the snapshot, in a format that this version does not know.
 	ErrNewer = snapshotfile.ErrNewer
 )
+
+// refusal returns the error of a study that was not changed. verb says what was tried. Errors of moves that the study's
+// state does not allow already name the study, and so do errors of missing or existing studies.
+func refusal(verb, study string, err error) error {
+	if move, ok := errors.AsType[*lifecycle.MoveError](err); ok {
+		return move.Of(study)
+	}
+	for _, known := range []error{ErrNotFound, ErrExists} {
+		if errors.Is(err, known) {
+			return fmt.Errorf("study %q %w", study, known)
+		}
+	}
+	return fmt.Errorf("%s study %q: %w", verb, study, err)
+}
