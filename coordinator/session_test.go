@@ -335,9 +335,12 @@ func TestDifferentLossesForOneEpochAreAConflict(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := trials.GetTrials()[0]; got.GetState() != trellisv1.TrialState_TRIAL_STATE_FAILED ||
-			got.GetError() == "" {
+		// It is trained again.
+		if got := trials.GetTrials()[0]; got.GetState() != trellisv1.TrialState_TRIAL_STATE_PENDING {
 			t.Errorf("after a conflict the trial is %v", got)
+		}
+		if progress := h.study("conflict").GetProgress(); progress.GetRunsDisputed() != 1 {
+			t.Errorf("after a conflict: %v", progress)
 		}
 	})
 }

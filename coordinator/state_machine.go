@@ -56,11 +56,6 @@ func (m stateMachine) Check(r io.Reader) error {
 	return store.Restore(r)
 }
 
-// CheckCommand returns an error if the command can't be decoded. One that a newer version has made can.
-func (m stateMachine) CheckCommand(data []byte) error {
-	return proto.Unmarshal(data, &trellisv1.Command{})
-}
-
 func (m stateMachine) apply(index uint64, data []byte) any {
 	command := &trellisv1.Command{}
 	if err := proto.Unmarshal(data, command); err != nil {
@@ -103,7 +98,7 @@ func (m stateMachine) change(
 	case *trellisv1.Command_ExtendStudy:
 		return counted(m.extendStudy(index, now, change.ExtendStudy))
 	case *trellisv1.Command_RetryStudy:
-		return counted(m.store.RetryStudy(index, now, change.RetryStudy.GetStudy(), change.RetryStudy.GetPruned()))
+		return counted(m.store.RetryStudy(index, now, rules, change.RetryStudy.GetStudy(), change.RetryStudy.GetPruned()))
 	case *trellisv1.Command_CreateToken:
 		return m.store.CreateToken(index, now, change.CreateToken.GetToken())
 	case *trellisv1.Command_RevokeToken:

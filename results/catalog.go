@@ -28,6 +28,8 @@ type catalog struct {
 	// indexes has the trials' indexes, by number. byIndex has their numbers, ordered by index.
 	indexes []uint64
 	byIndex []uint32
+	// smallest is the smallest id of the runs.
+	smallest string
 }
 
 func catalogsSchema() *memdb.TableSchema {
@@ -86,6 +88,9 @@ func newCatalog(study string, runs []*trellisv1.Run) (*catalog, error) {
 			return nil, fmt.Errorf("run %s: it occurs twice: %w", run.Id, ErrInvalid)
 		}
 		c.places[run.Id] = uint32(place)
+		if place == 0 || run.Id < c.smallest {
+			c.smallest = run.Id
+		}
 		c.first = append(c.first, c.first[place]+uint32(len(run.Milestones)))
 	}
 	c.indexes = make([]uint64, c.first[len(runs)])

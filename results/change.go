@@ -36,6 +36,11 @@ type change struct {
 	// same pruners in the order in which they were found.
 	prunes  map[string]*pruner
 	pruners []*pruner
+	// takenBack are the studies with runs that have fewer epochs or other results than before, and suspected those with new suspects.
+	takenBack map[string]bool
+	suspected []string
+	// unanswered are the trials that have lost their results in this change.
+	unanswered []*trellisv1.Trial
 }
 
 // begin opens a transaction for the command at the given log index, proposed at now. Commit or abort ends it.
@@ -53,6 +58,8 @@ func (s *Store) begin(index uint64, now *timestamppb.Timestamp) *change {
 		granted: map[string]uint32{},
 		family:  map[string]*relatives{},
 		prunes:  map[string]*pruner{},
+
+		takenBack: map[string]bool{},
 	}
 }
 
@@ -61,6 +68,9 @@ func (c *change) abort() { c.txn.Abort() }
 
 func (c *change) commit() error {
 	if err := c.follow(); err != nil {
+		return err
+	}
+	if err := c.audit(); err != nil {
 		return err
 	}
 	for _, section := range c.sections.inOrder {
@@ -126,7 +136,12 @@ func (c *change) keepBooks(edit *sectionEdit) error {
 				return err
 			}
 		}
-		c.answered = append(c.answered, newAnswers(old.Answers, member.Answers)...)
+		if !c.takenBack[after.study] {
+			c.answered = append(c.answered, newAnswers(old.Answers, member.Answers)...)
+			continue
+		}
+		c.answered = append(c.answered, without(member.Answers, old.Answers)...)
+		c.unanswered = append(c.unanswered, without(old.Answers, member.Answers)...)
 	}
 	return nil
 }
@@ -137,8 +152,13 @@ func newAnswers(before, after []*trellisv1.Trial) []*trellisv1.Trial {
 	if n := len(before); n == 0 || n <= len(after) && before[n-1] == after[n-1] {
 		return after[n:]
 	}
-	return slices.DeleteFunc(slices.Clone(after),
-		func(trial *trellisv1.Trial) bool { return slices.Contains(before, trial) })
+	return without(after, before)
+}
+
+// without returns the trials that are not among the others.
+func without(trials, others []*trellisv1.Trial) []*trellisv1.Trial {
+	return slices.DeleteFunc(slices.Clone(trials),
+		func(trial *trellisv1.Trial) bool { return slices.Contains(others, trial) })
 }
 
 // holds adds to the number of runs that a worker holds. An empty name stands for no worker.

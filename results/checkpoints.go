@@ -2,11 +2,13 @@ package results
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/auditing"
 	"trellis/results/trajectory"
 )
 
@@ -28,8 +30,17 @@ func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 			ErrInvalid)
 	case epoch > run.Epochs:
 		return fmt.Errorf("only %d epochs are recorded: %w", run.Epochs, ErrGap)
+	case auditing.FromStart(run) && epoch > run.AttemptEpochs:
+		return fmt.Errorf("only %d epochs have been compared: %w", run.AttemptEpochs, ErrGap)
 	}
 	place, again := trajectory.CheckpointAt(run.Checkpoints, epoch)
+	if auditing.BeingAudited(run) && run.Dispute == nil {
+		// It has what it needs, unless that was dropped.
+		_, milestone := slices.BinarySearch(run.Milestones, epoch)
+		if again || report.GetMissing() != "" || !milestone && epoch != run.Epochs {
+			return nil
+		}
+	}
 	if again && (report.GetMissing() != "" || proto.Equal(run.Checkpoints[place], checkpoint)) {
 		return nil
 	}

@@ -39,7 +39,7 @@
 //	TRAINER         3    on 3 different machines, or when every READY worker's machine has been tried; at most 6
 //	HUNG            3    likewise
 //	OUT_OF_MEMORY   1
-//	CONFLICT        1
+//	CONFLICT       10    see below
 //	INPUT           1    no worker can train it
 //	WORKER          -    it says nothing about the run, and costs nothing
 //
@@ -48,7 +48,19 @@
 // name stands for it. A machine has been tried if an attempt there ended as TRAINER, HUNG or WORKER.
 //
 // These are the latest rules. Each command names its own (trajectory.Rules): those of Trellis 0.1.0 count attempts and
-// the names of workers, and have neither INPUT nor WORKER.
+// the names of workers, and have neither INPUT nor WORKER. By rules before TrainAgain, the first conflict fails a run.
+//
+// # Disagreements and audits
+//
+// A run knows which attempts have reported which of its epochs (Run.trainings). An attempt that contradicts what is
+// recorded ends (CONFLICT), and the run is disputed: the next attempt trains it from the start, on a machine that has not
+// done so yet, and is compared with what is recorded. When its claim about the disputed epoch is confirmed, or refuted,
+// that is decided (package auditing): either what is recorded stands, or it is replaced from there on by what the attempt
+// reports, also in other studies that have copied it. All weights of a disputed run are dropped.
+//
+// A run that has succeeded may be audited: it stays SUCCEEDED, and a worker trains it again, from the start. What that
+// reports is compared, and not recorded. A difference is decided in the same way. The runs of a sample are audited
+// (StudySpec.audit), and so are all runs of a study that were trained by a worker whose claim was refuted there.
 //
 // An attempt that is returned, or that ends because its study is paused or its worker says goodbye, is not charged.
 package results

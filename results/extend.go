@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/auditing"
 	"trellis/results/grid"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
@@ -247,6 +248,10 @@ func (c *change) grow(study *trellisv1.Study, g *growth) error {
 
 // lengthen gives a run its new milestones, and gives their trials results where possible.
 func (c *change) lengthen(h handle, longer *trellisv1.Run) error {
+	if auditing.BeingAudited(h.run()) {
+		// The audit ends where the run did.
+		h.endAttempt(lifecycle.Release)
+	}
 	edited := h.edit()
 	run := edited.Run
 	run.Milestones, run.Parameters = longer.Milestones, longer.Parameters

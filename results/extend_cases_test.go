@@ -72,7 +72,7 @@ func extend(t *testing.T, store *Store, index, trials uint64, extension Extensio
 // retryStudy takes up the one run that has failed.
 func retryStudy(t *testing.T, store *Store, index uint64, pruned bool) {
 	t.Helper()
-	if runs, err := store.RetryStudy(index, at(index), "s", pruned); err != nil || runs != 1 {
+	if runs, err := store.RetryStudy(index, at(index), trajectory.LatestRules, "s", pruned); err != nil || runs != 1 {
 		t.Fatalf("%d runs were taken up and error %v, want one", runs, err)
 	}
 }
@@ -337,7 +337,7 @@ func TestRetry(t *testing.T) {
 	}
 	refuse := func(index uint64, text string) {
 		t.Helper()
-		if _, err := store.RetryStudy(index, at(index), "s", false); !errors.Is(err, ErrIllegalMove) ||
+		if _, err := store.RetryStudy(index, at(index), trajectory.LatestRules, "s", false); !errors.Is(err, ErrIllegalMove) ||
 			!strings.Contains(err.Error(), text) {
 			t.Errorf("error %v, want one with %q", err, text)
 		}
@@ -365,7 +365,7 @@ func TestRetry(t *testing.T) {
 	if study := getStudy(t, store); study.State != lifecycle.StudyCompleted {
 		t.Errorf("the study is %v", study)
 	}
-	if _, err := store.RetryStudy(40, at(40), "t", false); !errors.Is(err, ErrNotFound) {
+	if _, err := store.RetryStudy(40, at(40), trajectory.LatestRules, "t", false); !errors.Is(err, ErrNotFound) {
 		t.Errorf("a study that is not there: %v", err)
 	}
 	retryStudy(t, store, 41, true)

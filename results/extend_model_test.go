@@ -10,6 +10,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // The model's extensions and retries: what a study has is a list of trials, to which those are added that are not in it
@@ -260,8 +261,8 @@ func (m *storeMachine) retry(t *rapid.T) {
 	pruned := rapid.IntRange(0, 3).Draw(t, "pruned") == 0
 	want, refused := m.model.retry(m.index, name, pruned)
 	m.model.follow(m.index)
-	got, err := m.store.RetryStudy(m.index, at(m.index), name, pruned)
-	replica, replicaErr := m.replica.RetryStudy(m.index, at(m.index), name, pruned)
+	got, err := m.store.RetryStudy(m.index, at(m.index), trajectory.CountMachines, name, pruned)
+	replica, replicaErr := m.replica.RetryStudy(m.index, at(m.index), trajectory.CountMachines, name, pruned)
 	m.agree(t, "retry study "+name, err, replicaErr, refused)
 	if got != want || replica != want {
 		t.Fatalf("%d runs of study %s are retried, in the replica %d, want %d", got, name, replica, want)

@@ -185,8 +185,9 @@ func TestMetricsRefused(t *testing.T) {
 			equal(t, "losses", after, before)
 			run, err := store.Snapshot().Run(nil, "s", "a")
 			ok(t, err)
-			if failed := run.State == lifecycle.RunFailed; failed != (test.want == ErrConflict) {
-				t.Errorf("the run is %v: %s", run.State, run.Error)
+			if ended := run.State == lifecycle.RunPending; ended != (test.want == ErrConflict) ||
+				ended != (run.Dispute != nil) {
+				t.Errorf("the run is %v, dispute %v", run.State, run.Dispute)
 			}
 		})
 	}

@@ -75,6 +75,8 @@ type pruner struct {
 	// runs are those that the change has changed, by id, and inOrder the same, as they have been found.
 	runs    map[string]*prunedRun
 	inOrder []*prunedRun
+	// ranked says that the rungs have been made anew in this change.
+	ranked bool
 }
 
 // rungEdit is a rung before the change, when its best were last taken up, and now.
@@ -120,6 +122,12 @@ func (c *change) prune() (again bool, err error) {
 		return false, err
 	}
 	for _, p := range c.pruners {
+		if err := p.rankAgain(); err != nil {
+			return false, err
+		}
+		if p.study.State == lifecycle.StudyCanceled {
+			continue
+		}
 		if err := p.arrive(); err != nil {
 			return false, err
 		}
@@ -140,7 +148,7 @@ func (c *change) prune() (again bool, err error) {
 	return again, nil
 }
 
-// findPruned finds the changed runs of studies that prune and are not canceled.
+// findPruned finds the changed runs of studies that prune, unless these are canceled and none of their runs is taken back.
 func (c *change) findPruned() error {
 	for _, edit := range c.sections.inOrder {
 		if edit.after == nil {
@@ -179,7 +187,7 @@ func (c *change) prunerOf(name string) (*pruner, error) {
 		return nil, err
 	}
 	r := pruning.Of(study.Spec)
-	if r == nil || study.State == lifecycle.StudyCanceled {
+	if r == nil || study.State == lifecycle.StudyCanceled && !c.takenBack[name] {
 		c.prunes[name] = nil
 		return nil, nil
 	}
@@ -209,6 +217,45 @@ func (p *pruner) rung(epoch uint32) (*rungEdit, error) {
 	}
 	p.rungs = append(p.rungs, edit)
 	return edit, nil
+}
+
+// rankAgain makes the rungs anew if runs of the study have been taken back. Those that were held for what was wrong may
+// be among the best now.
+func (p *pruner) rankAgain() error {
+	if !p.change.takenBack[p.study.Name] || p.ranked {
+		return nil
+	}
+	p.ranked = true
+	members := make([]*trajectory.Trajectory, len(p.catalog.places))
+	for place := range members {
+		h, err := p.change.sections.at(p.catalog, uint32(place))
+		if err != nil {
+			return err
+		}
+		members[place] = h.member()
+	}
+	p.rungs = nil
+	for _, now := range newRungs(p.rule, p.study.Name, members) {
+		edit, err := p.rung(now.epoch)
+		if err != nil {
+			return err
+		}
+		edit.taken, edit.after = nil, now.results
+	}
+	stored, err := all[*rung](p.change.reader, nil, tableRungs, indexID, textKey(p.study.Name))
+	if err != nil {
+		return err
+	}
+	known := len(p.rungs)
+	for _, before := range stored {
+		if !slices.ContainsFunc(p.rungs[:known], func(r *rungEdit) bool { return r.epoch == before.epoch }) {
+			p.rungs = append(p.rungs, &rungEdit{epoch: before.epoch, before: before.results})
+		}
+	}
+	for _, run := range p.inOrder {
+		run.counted = pruning.CameTo(run.run())
+	}
+	return nil
 }
 
 // arrive counts the changed runs at the rungs that they have come to.
@@ -253,7 +300,10 @@ func (p *pruner) takeUp() (takenUp bool, err error) {
 func (p *pruner) hold() error {
 	for _, run := range p.inOrder {
 		now, rung := run.run(), pruning.RungOf(p.rule, run.run())
-		if now.State != lifecycle.RunPending || now.Spared || rung == 0 || run.judged == rung || !run.waitsAt(rung) {
+		if now.State != lifecycle.RunPending || now.Spared || now.Dispute != nil {
+			continue
+		}
+		if rung == 0 || run.judged == rung || !run.waitsAt(rung) {
 			continue
 		}
 		at, err := p.rung(rung)
@@ -334,6 +384,12 @@ func openRun(run *trellisv1.Run) int {
 func (p *pruner) store() error {
 	for _, edit := range p.rungs {
 		if edit.after == edit.before {
+			continue
+		}
+		if edit.after == nil {
+			if err := remove(p.change.txn, tableRungs, &rung{p.study.Name, edit.epoch, nil}); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := insert(p.change.txn, tableRungs, &rung{p.study.Name, edit.epoch, edit.after}); err != nil {

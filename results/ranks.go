@@ -45,8 +45,34 @@ func (r reader) rankPageOf(study string, k listing.Key) (*rankPage, error) {
 	return nil, nil
 }
 
+// unrank takes the trials that have lost their results in this change from the rankings.
+func (c *change) unrank() error {
+	for _, trial := range c.unanswered {
+		page, err := c.rankPageOf(trial.Study, listing.RankKey(trial))
+		if err != nil {
+			return err
+		}
+		if page == nil {
+			return fmt.Errorf("trial %d of study %q is not ranked", trial.Index, trial.Study)
+		}
+		left := slices.DeleteFunc(slices.Clone(page.trials), func(t *trellisv1.Trial) bool { return t == trial })
+		if len(left) == 0 {
+			err = remove(c.txn, tableRanking, page)
+		} else {
+			err = insert(c.txn, tableRanking, &rankPage{page.study, page.from, left})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // rank adds the trials that got their results in this change to the rankings.
 func (c *change) rank() error {
+	if err := c.unrank(); err != nil {
+		return err
+	}
 	slices.SortFunc(c.answered, func(a, b *trellisv1.Trial) int {
 		return cmp.Or(strings.Compare(a.Study, b.Study), listing.Compare(a, b))
 	})

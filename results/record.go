@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/auditing"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -20,7 +21,8 @@ import (
 // Reports are columns of consecutive epochs, accepted or refused as a whole. New epochs are appended, and trials whose
 // max_epochs they reach get their results. Epochs that are already recorded must be equal bit for bit, and change
 // nothing: a new attempt may start from an earlier epoch. If one differs, the error is ErrConflict, which ends the
-// attempt. Reports that begin after the next epoch fail with ErrGap. These fail with ErrInvalid: columns that are empty
+// attempt, unless others have claimed the same: then the attempt goes on, and what is recorded is replaced. See the
+// package documentation. An attempt that is to be compared must report all epochs from the first on. Reports that begin after the next epoch fail with ErrGap. These fail with ErrInvalid: columns that are empty
 // or of different lengths, epochs outside the run, test losses of epochs outside the columns, and metrics without
 // exactly one value per epoch, with invalid names, or too many of them: see checkMetrics. A run has the same metrics in
 // all epochs: others fail with ErrConflict. Seconds that are not positive numbers count as unknown.
@@ -97,7 +99,7 @@ func (c *change) heldRun(study, id string, attempt uint64) (handle, error) {
 		return held, err
 	}
 	run := held.run()
-	if run.State != lifecycle.RunLeased {
+	if !auditing.Held(run) {
 		return held, fmt.Errorf("the run is %s: %w", lifecycle.Name(run.State), ErrStale)
 	}
 	if run.Attempt != attempt {
@@ -120,7 +122,16 @@ func (c *change) report(reports *trellisv1.Reports) error {
 		return fmt.Errorf("only %d epochs are recorded: %w", run.Epochs, ErrGap)
 	}
 	repeated := min(count, int(run.Epochs+1-firstEpoch))
-	if err := its.Contradiction(reports, repeated); err != nil {
+	if again := c.trainsAgain(run); again {
+		if err := c.compare(held, reports, repeated); err != nil {
+			return err
+		}
+		// What is recorded may have been corrected.
+		repeated = min(count, int(held.run().Epochs+1-firstEpoch))
+		if err := c.note(held, firstEpoch, firstEpoch+uint32(count)-1); err != nil {
+			return err
+		}
+	} else if _, err := its.Contradiction(reports, repeated); err != nil {
 		return c.conflict(held, err)
 	}
 	edited := held.edit()
@@ -164,13 +175,21 @@ func (c *change) outcome(outcome *trellisv1.Outcome) error {
 
 func (c *change) success(held handle, success *trellisv1.Outcome_Success) error {
 	run, epochs := held.run(), success.GetEpochs()
+	contradiction := fmt.Errorf("recorded %d epochs, reported an end after %d", run.Epochs, epochs)
 	switch {
 	case epochs == 0:
 		return fmt.Errorf("invalid outcome: no epochs: %w", ErrInvalid)
 	case epochs > run.Epochs:
 		return fmt.Errorf("%d epochs were trained, but only %d are recorded: %w", epochs, run.Epochs, ErrGap)
+	case c.trainsAgain(run):
+		if err := c.compareEnd(held, success, contradiction); err != nil {
+			return err
+		}
+		if run = held.run(); run.State == lifecycle.RunSucceeded {
+			return c.compared(held)
+		}
 	case epochs < run.Epochs:
-		return c.conflict(held, fmt.Errorf("recorded %d epochs, reported an end after %d", run.Epochs, epochs))
+		return c.conflict(held, contradiction)
 	}
 	if epochs < run.Parameters.GetMaxEpochs() && success.GetStopReason() == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS {
 		held.endAttempt(lifecycle.Release)

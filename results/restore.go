@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/auditing"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/snapshotfile"
@@ -199,7 +200,7 @@ func (r *restorer) run(run *trellisv1.Run) error {
 	if err := checkRestoredRun(run); err != nil {
 		return err
 	}
-	if run.State == lifecycle.RunLeased {
+	if auditing.Held(run) {
 		r.leases[run.Worker]++
 	}
 	run.Study = study.study.Name

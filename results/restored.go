@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/auditing"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -20,7 +21,8 @@ func checkRestoredRun(run *trellisv1.Run) error {
 	switch {
 	case run.State < lifecycle.RunPending || run.State > lifecycle.RunPruned:
 		return fmt.Errorf("run %s is %v: %w", run.Id, run.State, ErrCorrupt)
-	case leased != (run.Worker != "") || leased != (run.Attempt != 0):
+	case (run.Worker != "") != (run.Attempt != 0) || leased && run.Worker == "" ||
+		!leased && run.Worker != "" && !trajectory.AuditDue(run):
 		return fmt.Errorf("run %s is %s, but has attempt %d of worker %q: %w",
 			run.Id, lifecycle.Name(run.State), run.Attempt, run.Worker, ErrCorrupt)
 	case run.Epochs > run.GetParameters().GetMaxEpochs() || run.Epochs == 0 && run.State == lifecycle.RunSucceeded:
@@ -29,6 +31,10 @@ func checkRestoredRun(run *trellisv1.Run) error {
 	case run.BestEpoch > run.Epochs:
 		return fmt.Errorf("run %s has its best epoch, %d, after its last epoch, %d: %w", run.Id, run.BestEpoch,
 			run.Epochs,
+			ErrCorrupt)
+	}
+	if dispute := run.Dispute; dispute != nil && (dispute.Epoch == 0 || dispute.Epoch > run.Epochs+1) {
+		return fmt.Errorf("run %s is disputed at epoch %d, and has %d epochs: %w", run.Id, dispute.Epoch, run.Epochs,
 			ErrCorrupt)
 	}
 	last := uint32(0)
@@ -79,7 +85,7 @@ func checkRestoredStudy(restored *restoredStudy) error {
 			study.Name, study.Indices, restored.catalog.indices()-1, ErrCorrupt)
 	}
 	progress := progressOf(runs)
-	leased := slices.ContainsFunc(runs, func(run *trellisv1.Run) bool { return run.State == lifecycle.RunLeased })
+	leased := slices.ContainsFunc(runs, auditing.Held)
 	// These are sums of numbers that were added in another order.
 	progress.TrainingSeconds = study.GetProgress().GetTrainingSeconds()
 	progress.SecondsShared = study.GetProgress().GetSecondsShared()

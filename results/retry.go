@@ -2,14 +2,22 @@ package results
 
 import (
 	"fmt"
-
-	"trellis/results/lifecycle"
+	"slices"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/auditing"
+	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
 )
 
 // RetryStudy retries the FAILED runs of a study that is RUNNING, PAUSED or COMPLETED and, if pruned is true, its PRUNED
 // runs too. They become PENDING, and continue from what is recorded. A COMPLETED study becomes RUNNING again.
+//
+// Runs that are disputed, and those that failed because their attempts disagreed, are trained again from the start, by any
+// worker. What is recorded of them is dropped, and so is what other studies have copied of it. A run that a worker trains
+// again at the moment is left alone. By rules before trajectory.TrainAgain, nothing is dropped.
 //
 // Failures are forgotten, so that every budget starts again. Whoever asks for a retry implies that the cause has been
 // found and removed, and a run with a single attempt left would fail at the first problem. A run that was pruned is not
@@ -17,9 +25,12 @@ import (
 //
 // RetryStudy returns how many runs are retried. It fails with ErrNotFound, and with ErrIllegalMove if the study is
 // CANCELED or has no such runs.
-func (s *Store) RetryStudy(index uint64, now *timestamppb.Timestamp, name string, pruned bool) (runs uint64, err error) {
+func (s *Store) RetryStudy(
+	index uint64, now *timestamppb.Timestamp, rules trajectory.Rules, name string, pruned bool,
+) (runs uint64, err error) {
 	c := s.begin(index, now)
 	defer c.abort()
+	c.rules = rules
 	if runs, err = c.retryStudy(name, pruned); err != nil {
 		return 0, refusal("retry", name, err)
 	}
@@ -42,6 +53,13 @@ func (c *change) retryStudy(name string, pruned bool) (runs uint64, err error) {
 		run, err := c.sections.at(catalog, uint32(place))
 		if err != nil {
 			return 0, err
+		}
+		if c.rules >= trajectory.TrainAgain && isContested(run.run()) {
+			if err := c.startAgain(run); err != nil {
+				return 0, err
+			}
+			runs++
+			continue
 		}
 		state := run.run().State
 		if state == lifecycle.RunFailed || pruned && state == lifecycle.RunPruned {
@@ -66,4 +84,41 @@ func (h handle) retry() {
 	run.Spared = run.Spared || run.State == lifecycle.RunPruned
 	run.State = lifecycle.Run.Must(run.State, lifecycle.Retry)
 	run.Failures, run.Error = nil, ""
+}
+
+// isContested says whether attempts at a run disagree, and nobody is deciding it at the moment.
+func isContested(run *trellisv1.Run) bool {
+	if run.Dispute != nil {
+		return !auditing.Held(run)
+	}
+	return run.State == lifecycle.RunFailed && slices.ContainsFunc(run.Failures, func(failure *trellisv1.Failure) bool {
+		return failure.Class == trellisv1.FailureClass_FAILURE_CLASS_CONFLICT
+	})
+}
+
+// startAgain drops what is recorded of a run whose attempts disagree, so that it is trained anew.
+func (c *change) startAgain(h handle) error {
+	run, its := h.run(), h.member()
+	epoch := max(run.GetDispute().GetEpoch(), 1)
+	var lost *trellisv1.Claim
+	if run.Epochs > 0 {
+		lost = auditing.Recorded(its, epoch)[0]
+	}
+	switch run.State {
+	case lifecycle.RunFailed:
+		h.retry()
+	case lifecycle.RunSucceeded:
+		h.edit().Run.State = lifecycle.Run.Must(run.State, lifecycle.TakeBack)
+	}
+	edited := h.edit()
+	edited.Truncate(0)
+	edited.Run.Dispute, edited.Run.Failures = nil, nil
+	if err := c.taken(run.Study); err != nil {
+		return err
+	}
+	family, err := c.familyOf(run.Study)
+	if err != nil || family == nil || run.Epochs == 0 {
+		return err
+	}
+	return c.takeBackTwins(family, run, epoch, lost)
 }

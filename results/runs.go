@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/auditing"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -71,7 +72,11 @@ func (c *change) grant(request *trellisv1.Grant, attempt uint64) error {
 	if worker.Runs+c.granted[worker.Name] >= worker.Slots {
 		return fmt.Errorf("all %d slots of the worker are taken: %w", worker.Slots, ErrIllegalMove)
 	}
-	state, err := lifecycle.Run.Next(run.run().State, lifecycle.Grant)
+	event := lifecycle.Grant
+	if auditable(run.run()) {
+		event = lifecycle.Audit
+	}
+	state, err := lifecycle.Run.Next(run.run().State, event)
 	if err != nil {
 		return err
 	}
@@ -81,16 +86,23 @@ func (c *change) grant(request *trellisv1.Grant, attempt uint64) error {
 	granted := run.edit().Run
 	granted.State, granted.Attempt, granted.Worker = state, attempt, worker.Name
 	granted.AttemptEpochs = trajectory.LastCheckpoint(granted).GetEpoch()
+	if auditing.FromStart(granted) {
+		granted.AttemptEpochs = 0
+	}
 	c.granted[worker.Name]++
 	return nil
 }
 
-// endAttempt changes a run's state by an event, and takes it from the worker that holds it, if any.
+// endAttempt changes a run's state by an event, and takes it from the worker that holds it, if any. The weights of a run
+// that is disputed are dropped: whoever saved them may have been wrong.
 func (h handle) endAttempt(event string) *trajectory.Trajectory {
 	edited := h.edit()
 	run := edited.Run
 	run.State = lifecycle.Run.Must(run.State, event)
 	run.Attempt, run.Worker, run.AttemptEpochs = 0, "", 0
+	if run.Dispute != nil {
+		trajectory.DropWeights(run)
+	}
 	return edited
 }
 
@@ -98,6 +110,9 @@ func (h handle) endAttempt(event string) *trajectory.Trajectory {
 // is used up.
 func (c *change) failAttempt(h handle, class trellisv1.FailureClass, message string) error {
 	run := h.run()
+	if auditing.BeingAudited(run) {
+		return c.failAudit(h, class, message)
+	}
 	worker, err := c.workers.get(textKey(run.Worker))
 	if err != nil {
 		return err
@@ -172,7 +187,8 @@ func (s *Snapshot) RunsChangedSince(study string, index uint64) ([]*trellisv1.Ru
 
 // NextRuns returns at most n runs that are to be leased next: PENDING runs of RUNNING studies. Runs of the oldest study
 // come first, within a study those with the most epochs, and among these in the order of the grid. Of several twins it
-// returns one, and none if one of them is LEASED. The watch set fires when the result may have changed.
+// returns one, and none if one of them is LEASED. When there are no more of these, it returns runs that are to be
+// audited. The watch set fires when the result may have changed.
 func (s *Snapshot) NextRuns(ws memdb.WatchSet, n int) ([]*trellisv1.Run, error) {
 	return s.nextRuns(ws, n, everything{})
 }
@@ -202,39 +218,47 @@ func (s *Snapshot) nextRuns(ws memdb.WatchSet, n int, choice Choice) ([]*trellis
 	if err != nil {
 		return nil, err
 	}
-	var next []*trellisv1.Run
-	queue := newQueue(s.reader, ws)
-	for study := range studies {
-		its, err := first[*relatives](s.reader, ws, tableRelatives, indexID, textKey(study.Name))
+	running := slices.Collect(studies)
+	next, queue := []*trellisv1.Run(nil), newQueue(s.reader, ws)
+	for _, table := range []string{tableWaiting, tableDue} {
+		for _, study := range running {
+			if next, err = s.nextOf(ws, table, study.Name, next, n, queue, choice); err != nil || len(next) >= n {
+				return next, err
+			}
+		}
+	}
+	return next, nil
+}
+
+// nextOf adds a study's runs in a table of runs that wait to those that are next, until there are n.
+func (s *Snapshot) nextOf(
+	ws memdb.WatchSet, table, study string, next []*trellisv1.Run, n int, queue *queue, choice Choice,
+) ([]*trellisv1.Run, error) {
+	its, err := first[*relatives](s.reader, ws, tableRelatives, indexID, textKey(study))
+	if err != nil {
+		return nil, err
+	}
+	pending, err := scan[*waiting](s.reader, ws, table, indexID, textKey(study))
+	if err != nil {
+		return nil, err
+	}
+	for waiting := range pending {
+		if len(next) >= n || !choice.Study(study) {
+			return next, nil
+		}
+		section, err := first[*section](s.reader, nil, tableSections, indexID, sectionKey(study, waiting.number))
 		if err != nil {
 			return nil, err
 		}
-		pending, err := scan[*waiting](s.reader, ws, tableWaiting, indexID, textKey(study.Name))
-		if err != nil {
-			return nil, err
-		}
-		for waiting := range pending {
-			if len(next) >= n {
-				return next, nil
-			}
-			if !choice.Study(study.Name) {
-				break
-			}
-			section, err := first[*section](s.reader, nil, tableSections, indexID,
-				sectionKey(waiting.study, waiting.number))
+		for runs := waiting.runs; runs != 0 && len(next) < n; runs &= runs - 1 {
+			run := section.members[bits.TrailingZeros64(runs)].Run
+			admitted, err := queue.admits(its, run)
 			if err != nil {
 				return nil, err
 			}
-			for runs := waiting.runs; runs != 0 && len(next) < n; runs &= runs - 1 {
-				run := section.members[bits.TrailingZeros64(runs)].Run
-				admitted, err := queue.admits(its, run)
-				if err != nil {
-					return nil, err
-				}
-				if admitted && choice.Run(run) {
-					queue.choose(its, run)
-					next = append(next, run)
-				}
+			if admitted && choice.Run(run) {
+				queue.choose(its, run)
+				next = append(next, run)
 			}
 		}
 	}

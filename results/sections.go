@@ -26,9 +26,9 @@ type section struct {
 	// changed is the largest modify_index of the runs.
 	changed uint64
 	// pending has a bit for each run that is PENDING, begun for each run with recorded epochs, and open for each run
-	// with trials that have no result yet.
-	pending, begun, open uint64
-	members              []*trajectory.Trajectory
+	// with trials that have no result yet. due has a bit for each run that is to be audited.
+	pending, begun, open, due uint64
+	members                   []*trajectory.Trajectory
 }
 
 func sectionsSchema() *memdb.TableSchema {
@@ -58,6 +58,7 @@ func (s *section) note(slot int, member *trajectory.Trajectory) {
 	s.pending = setBit(s.pending, slot, run.State == lifecycle.RunPending)
 	s.begun = setBit(s.begun, slot, run.Epochs > 0)
 	s.open = setBit(s.open, slot, len(member.Answers) < len(run.Milestones))
+	s.due = setBit(s.due, slot, auditable(run))
 }
 
 func setBit(bits uint64, place int, set bool) uint64 {
@@ -67,8 +68,8 @@ func setBit(bits uint64, place int, set bool) uint64 {
 	return bits &^ (1 << place)
 }
 
-// waiting says which runs of a section are PENDING, if there are any. It is a table of its own, so that those who wait
-// for such runs are not woken by every report.
+// waiting says which runs of a section are PENDING, or are to be audited, if there are any. Each has a table of its own,
+// so that those who wait for such runs are not woken by every report.
 type waiting struct {
 	study  string
 	number uint32
@@ -79,7 +80,7 @@ func waitingSchema() *memdb.TableSchema {
 	return tableSchema(tableWaiting, index(indexID, func(w *waiting) key { return sectionKey(w.study, w.number) }))
 }
 
-// lease is one LEASED run.
+// lease is one run that a worker holds.
 type lease struct{ worker, study, run string }
 
 func leasesSchema() *memdb.TableSchema {
@@ -93,25 +94,18 @@ func insertSection(txn *memdb.Txn, before, after *section) error {
 	if err := insert(txn, tableSections, after); err != nil {
 		return err
 	}
-	pendingBefore := uint64(0)
-	if before != nil {
-		pendingBefore = before.pending
+	if before == nil {
+		before = &section{}
 	}
-	now := &waiting{after.study, after.number, after.pending}
-	switch {
-	case after.pending == pendingBefore:
-	case after.pending == 0:
-		if err := remove(txn, tableWaiting, now); err != nil {
-			return err
-		}
-	default:
-		if err := insert(txn, tableWaiting, now); err != nil {
-			return err
-		}
+	if err := moveWaiting(txn, tableWaiting, after, before.pending, after.pending); err != nil {
+		return err
+	}
+	if err := moveWaiting(txn, tableDue, after, before.due, after.due); err != nil {
+		return err
 	}
 	for slot, member := range after.members {
 		var old *trellisv1.Run
-		if before != nil && slot < len(before.members) {
+		if slot < len(before.members) {
 			if before.members[slot] == member {
 				continue
 			}
@@ -122,6 +116,19 @@ func insertSection(txn *memdb.Txn, before, after *section) error {
 		}
 	}
 	return nil
+}
+
+// moveWaiting updates a table of runs that wait after a section has changed.
+func moveWaiting(txn *memdb.Txn, table string, of *section, before, after uint64) error {
+	now := &waiting{of.study, of.number, after}
+	switch {
+	case after == before:
+		return nil
+	case after == 0:
+		return remove(txn, table, now)
+	default:
+		return insert(txn, table, now)
+	}
 }
 
 // moveLease updates the table of leases after a run has changed.

@@ -74,6 +74,7 @@ func concernsTwins(before, after *trajectory.Trajectory) bool {
 	}
 	return before == nil || before.Losses != after.Losses || len(before.Run.Milestones) != len(after.Run.Milestones) ||
 		before.Run.State != after.Run.State && after.Run.State != lifecycle.RunLeased ||
+		(before.Run.Dispute == nil) != (after.Run.Dispute == nil) ||
 		!slices.Equal(before.Run.Checkpoints, after.Run.Checkpoints)
 }
 

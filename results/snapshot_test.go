@@ -68,6 +68,12 @@ func newFullStore(t testing.TB) *Store {
 	record(t, store, 26, reports)
 	record(t, store, 27, missingEntry("v", "x", attempt, 1, "no room"))
 	addAccess(t, store)
+	run, trials = testRun("audited", 32, 0, 2)
+	audited := &trellisv1.Study{Name: "z", Spec: &trellisv1.StudySpec{Name: "z", Audit: 1}}
+	ok(t, store.CreateStudy(28, at(28), audited, []*trellisv1.Run{run}, trials))
+	attempt = grant1(t, store, 29, "z", "audited", "w")
+	record(t, store, 30, columnEntry("z", "audited", attempt, 1, []float64{1, 2}, []float64{1, 2}, nil),
+		successEntry("z", "audited", attempt, 2))
 	return store
 }
 
@@ -103,12 +109,12 @@ func TestSnapshotHasEveryField(t *testing.T) {
 			row.Name, row.State, row.Indices = "s", lifecycle.StudyRunning, 2
 			row.Progress = &trellisv1.Progress{
 				Trials: 1, TrialsSucceeded: 1, Runs: 1, RunsRunning: 1, Epochs: 1, TrainingSeconds: 1,
-				EpochsAlone: 1, EpochsShared: 1, SecondsShared: 1,
+				EpochsAlone: 1, EpochsShared: 1, SecondsShared: 1, RunsDisputed: 1,
 			}
 		case *trellisv1.Run:
 			row.Study, row.Id, row.Epochs, row.Milestones, row.Parameters.MaxEpochs = "s", "r", 1, []uint32{1}, 1
 			row.State, row.Worker = lifecycle.RunLeased, "w"
-			row.Checkpoints[0].Epoch, row.MissingWeights[0].Epoch = 1, 1
+			row.Checkpoints[0].Epoch, row.MissingWeights[0].Epoch, row.Dispute.Epoch = 1, 1, 1
 		case *trellisv1.Trial:
 			row.Study, row.Run, row.Parameters.MaxEpochs, row.State = "s", "r", 1, lifecycle.TrialSucceeded
 			row.Epochs = 1
@@ -277,7 +283,7 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 	}{
 		"nothing":        {nil, ErrCorrupt, "ends within its header"},
 		"something else": {[]byte("a text that is long enough"), ErrCorrupt, "does not begin with"},
-		"newer":          {newer, ErrNewer, "it has version 6, but this Trellis only reads versions up to 5"},
+		"newer":          {newer, ErrNewer, "it has version 7, but this Trellis only reads versions up to 6"},
 		"version 0":      {snapshotfile.Header(0), ErrCorrupt, "version 0"},
 		"no end":         {forged(payload(tableWorkers, worker("a"))), ErrCorrupt, "ends within block 2"},
 		"unknown table":  {forged(payload("cats", worker("a")), endMark(1)), ErrNewer, `unknown table "cats"`},

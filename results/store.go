@@ -219,7 +219,9 @@ const (
 	tableSections = "sections"
 	// tableWaiting has, by study and place, PENDING runs in the order in which they are leased.
 	tableWaiting = "waiting"
-	// tableLeases has the LEASED runs by worker.
+	// tableDue has, by study and place, SUCCEEDED runs that are to be audited.
+	tableDue = "due"
+	// tableLeases has the runs that workers hold, by worker.
 	tableLeases = "leases"
 	// tableRelatives has, by study, the other studies that have runs in common with it.
 	tableRelatives = "relatives"

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/auditing"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/trajectory"
@@ -177,7 +178,7 @@ func (c *change) setStudyState(name string, state trellisv1.StudyState) error {
 		switch {
 		case event == lifecycle.Cancel && !lifecycle.RunEnded(run.run().State):
 			run.endAttempt(lifecycle.Cancel)
-		case run.run().State == lifecycle.RunLeased:
+		case auditing.Held(run.run()):
 			run.endAttempt(lifecycle.Release)
 		}
 	}
@@ -205,7 +206,7 @@ func (c *change) deleteStudy(name string) error {
 	}
 	for member := range members {
 		run := member.Run
-		if run.State != lifecycle.RunLeased {
+		if !auditing.Held(run) {
 			continue
 		}
 		if err := c.holds(run.Worker, -1); err != nil {
@@ -221,7 +222,7 @@ func (c *change) deleteStudy(name string) error {
 	if err := remove(c.txn, tableStudies, study); err != nil {
 		return err
 	}
-	for _, table := range []string{tableCatalogs, tableSections, tableWaiting, tableRungs, tableRanking} {
+	for _, table := range []string{tableCatalogs, tableSections, tableWaiting, tableDue, tableRungs, tableRanking} {
 		if _, err := c.txn.DeleteAll(table, indexID+"_prefix", textKey(name)); err != nil {
 			return fmt.Errorf("delete from %s: %w", table, err)
 		}
@@ -278,7 +279,7 @@ func copyStudy(s *trellisv1.Study) *trellisv1.Study {
 		Name: s.Name, Spec: s.Spec, State: s.State, DataSet: s.DataSet, CreateTime: s.CreateTime, EndTime: s.EndTime,
 		Progress: copyProgress(s.Progress), CreateIndex: s.CreateIndex, ModifyIndex: s.ModifyIndex,
 		Numerics: s.Numerics, Fresh: s.Fresh, EarlierSpecs: s.EarlierSpecs, Indices: s.Indices, Settled: s.Settled,
-		Forecast: s.Forecast, Pretrained: s.Pretrained, WaitingFor: s.WaitingFor,
+		Forecast: s.Forecast, Pretrained: s.Pretrained, WaitingFor: s.WaitingFor, Suspects: s.Suspects,
 		SpecHistory: s.SpecHistory, Creator: s.Creator,
 	}
 }
@@ -292,5 +293,6 @@ func copyProgress(p *trellisv1.Progress) *trellisv1.Progress {
 		Epochs: p.Epochs, EpochsLeft: p.EpochsLeft, TrainingSeconds: p.TrainingSeconds,
 		TrialsPruned: p.TrialsPruned, RunsPruned: p.RunsPruned, EpochsShared: p.EpochsShared, SecondsShared: p.SecondsShared,
 		EpochsAlone: p.EpochsAlone, TrialsDiverged: p.TrialsDiverged,
+		RunsAudited: p.RunsAudited, AuditsDue: p.AuditsDue, RunsDisputed: p.RunsDisputed,
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // schemas are those of all tables, each beside what keeps its rows.
 var schemas = []func() *memdb.TableSchema{
-	studiesSchema, workersSchema, catalogsSchema, sectionsSchema, waitingSchema, leasesSchema, rankingSchema,
+	studiesSchema, workersSchema, catalogsSchema, sectionsSchema, waitingSchema, dueSchema, leasesSchema, rankingSchema,
 	relativesSchema, rungsSchema, tokensSchema, eventsSchema,
 }
 

@@ -53,12 +53,13 @@ func reportOn(snapshot *results.Snapshot, study *trellisv1.Study) (*trellisv1.Re
 		EpochsAlone:    progress.EpochsAlone,
 		SecondsTrained: progress.TrainingSeconds,
 	}
-	failures, missing := listing.MaxPageBytes, map[string]uint64{}
+	failures, missing, audits := listing.MaxPageBytes, map[string]uint64{}, newAudits()
 	for its := range runs {
 		countAnswers(report, its)
 		countMissing(report, missing, its)
 		report.SecondsSaved += secondsSaved(its)
 		addSource(report, its.Run)
+		audits.add(its)
 		if its.Run.State == trellisv1.RunState_RUN_STATE_FAILED {
 			addFailure(report, &failures, its)
 		}
@@ -67,6 +68,7 @@ func reportOn(snapshot *results.Snapshot, study *trellisv1.Study) (*trellisv1.Re
 		return nil, err
 	}
 	report.MissingReasons = mostFrequent(missing)
+	report.Audits = audits.done()
 	if report.Digest, err = snapshot.Digest(study.Name); err != nil {
 		return nil, err
 	}

@@ -3,8 +3,8 @@
 // A study is RUNNING from its creation:
 //
 //	RUNNING <-> PAUSED            pause, resume
-//	RUNNING -> COMPLETED          complete: every run has ended, and nothing is left to settle
-//	COMPLETED -> RUNNING          reopen: it is extended or retried
+//	RUNNING -> COMPLETED          complete: every run has ended, and nothing is left to audit or settle
+//	COMPLETED -> RUNNING          reopen: it is extended or retried, or a run is taken back
 //	RUNNING | PAUSED -> CANCELED  cancel
 //
 // A study that is RUNNING or PAUSED may also be extended or retried: reopen then leaves its state unchanged.
@@ -21,6 +21,10 @@
 //	SUCCEEDED -> PENDING          lengthen: an extension asks for more epochs
 //	FAILED | PRUNED -> PENDING    retry
 //	PENDING | LEASED -> CANCELED  cancel
+//	SUCCEEDED -> SUCCEEDED        audit: a worker trains it again, to compare;   release: that has ended
+//	SUCCEEDED | LEASED -> LEASED  overturn: the attempt goes on, and replaces losses that were wrong
+//	SUCCEEDED | PRUNED -> PENDING take back: it has copied losses that were wrong from another study, or is retried
+//	                              because its attempts disagree
 //
 // A trial has no state machine of its own. It is SUCCEEDED when its run has reached its max_epochs, or has ended by
 // itself before. Otherwise it is PENDING, RUNNING, FAILED, CANCELED or PRUNED, according to its run's state.

@@ -72,6 +72,9 @@ const (
 	Retry    = "retry"
 	Hold     = "hold"
 	Promote  = "promote"
+	Audit    = "audit"
+	Overturn = "overturn"
+	TakeBack = "take back"
 	Register = "register"
 	Drain    = "drain"
 	Lose     = "lose"
@@ -92,6 +95,10 @@ var Study = Machine[trellisv1.StudyState]{"study", []transition[trellisv1.StudyS
 var Run = Machine[trellisv1.RunState]{"run", []transition[trellisv1.RunState]{
 	{Grant, []trellisv1.RunState{RunPending}, RunLeased},
 	{Release, []trellisv1.RunState{RunLeased}, RunPending},
+	{Audit, []trellisv1.RunState{RunSucceeded}, RunSucceeded},
+	{Release, []trellisv1.RunState{RunSucceeded}, RunSucceeded},
+	{Overturn, []trellisv1.RunState{RunSucceeded, RunLeased}, RunLeased},
+	{TakeBack, []trellisv1.RunState{RunSucceeded, RunPruned}, RunPending},
 	{Succeed, []trellisv1.RunState{RunLeased}, RunSucceeded},
 	{Fail, []trellisv1.RunState{RunLeased}, RunFailed},
 	{Learn, []trellisv1.RunState{RunPending}, RunSucceeded},

@@ -19,7 +19,8 @@ func TestTransitions(t *testing.T) {
 	checkMachine(t, Run, trellisv1.RunState_name, []string{
 		"pending grant leased", "leased release pending", "leased succeed succeeded", "leased fail failed", "pending learn succeeded",
 		"pending cancel canceled", "leased cancel canceled", "pending hold pruned", "pruned promote pending", "succeeded lengthen pending", "failed retry pending",
-		"pruned retry pending",
+		"pruned retry pending", "succeeded audit succeeded", "succeeded release succeeded", "succeeded overturn leased",
+		"leased overturn leased", "succeeded take back pending", "pruned take back pending",
 	})
 	checkMachine(t, Worker, trellisv1.WorkerState_name, []string{
 		"unspecified register ready", "ready register ready", "lost register ready",
@@ -31,7 +32,7 @@ func TestTransitions(t *testing.T) {
 // events are all, and one that is none.
 var events = []string{
 	Pause, Resume, Cancel, Complete, Reopen, Grant, Release, Succeed, Fail, Learn, Lengthen, Retry, Hold, Promote, Register,
-	Drain, Lose, Dismiss, "",
+	Drain, Lose, Dismiss, Audit, Overturn, TakeBack, "",
 }
 
 func checkMachine[State interface {

@@ -17,6 +17,7 @@ func CopyRun(r *trellisv1.Run) *trellisv1.Run {
 		AttemptEpochs: r.AttemptEpochs, Checkpoints: r.Checkpoints,
 		SharedEpochs: r.SharedEpochs, SharedSeconds: r.SharedSeconds, SharedFrom: r.SharedFrom,
 		Spared: r.Spared, MissingWeights: r.MissingWeights,
+		Trainings: r.Trainings, Dispute: r.Dispute, Decided: r.Decided, Audit: r.Audit,
 	}
 }
 

@@ -21,9 +21,12 @@ const (
 	WorkerLostBudget  = 10
 	TrainerBudget     = 3
 	OutOfMemoryBudget = 1
-	ConflictBudget    = 1
+	ConflictBudget    = 1 // See MaxConflicts.
 	InputBudget       = 1
 	HungBudget        = 3
+	// MaxConflicts is the budget of conflicts since a run is trained again after each. More machines than two that agree
+	// are faulty, or the run is not deterministic.
+	MaxConflicts = 10
 )
 
 // Rules is the version of the rules by which failures are judged. Each command names its own: a node that replays an
@@ -34,10 +37,12 @@ const (
 	// CountAttempts are the rules of Trellis 0.1.0, whose commands name none: every attempt counts, and a worker is
 	// known by its name.
 	CountAttempts Rules = iota
-	// CountMachines are the rules above.
+	// CountMachines are the rules above, and the first conflict fails a run.
 	CountMachines
+	// TrainAgain are those of Trellis since it decides disagreements: a conflict fails no run. It is trained again.
+	TrainAgain
 	// LatestRules are those of new commands.
-	LatestRules = CountMachines
+	LatestRules = TrainAgain
 )
 
 // QuarantineWorkers is the number of workers of different machines after whose loss at the same epoch of a run the run
@@ -164,6 +169,8 @@ func (r Rules) judge(failures []*trellisv1.Failure, ready iter.Seq[*trellisv1.Wo
 	budget := budgets[last.Class]
 	var verdict strings.Builder
 	switch {
+	case last.Class == trellisv1.FailureClass_FAILURE_CLASS_CONFLICT && r >= TrainAgain && attempts < MaxConflicts:
+		return ""
 	case last.Class == lostClass && len(here) >= QuarantineWorkers:
 		fmt.Fprintf(&verdict, "quarantined: %d different workers were lost while they trained its epoch %d: %s",
 			len(workers), last.Epochs+1, strings.Join(workers, ", "))

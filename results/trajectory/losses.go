@@ -85,7 +85,7 @@ func (t *testResults) add(epoch uint32, loss float64, metrics *trellisv1.Metrics
 func checkRepeat(losses *trellisv1.Losses, reports *trellisv1.Reports, i int) error {
 	epoch := reports.GetFirstEpoch() + uint32(i)
 	compare := func(name string, recorded, reported float64) error {
-		if sameBits(recorded, reported) {
+		if SameBits(recorded, reported) {
 			return nil
 		}
 		return fmt.Errorf("epoch %d: recorded %s loss %v, reported %v", epoch, name, recorded, reported)
@@ -106,7 +106,7 @@ func checkRepeat(losses *trellisv1.Losses, reports *trellisv1.Reports, i int) er
 	return checkMetricsRepeat(losses, reports, i)
 }
 
-// sameBits says whether two losses are the same bit for bit, where NaN is the same as NaN.
-func sameBits(a, b float64) bool {
+// SameBits says whether two losses are the same bit for bit, where NaN is the same as NaN.
+func SameBits(a, b float64) bool {
 	return math.Float64bits(a) == math.Float64bits(b) || math.IsNaN(a) && math.IsNaN(b)
 }

@@ -84,7 +84,7 @@ func checkMetricsRepeat(losses *trellisv1.Losses, reports *trellisv1.Reports, i 
 	epoch := reports.GetFirstEpoch() + uint32(i)
 	for _, name := range slices.Sorted(maps.Keys(reports.GetMetrics())) {
 		recorded, reported := losses.Metrics[name].Values[epoch-1], reports.GetMetrics()[name].GetValues()[i]
-		if !sameBits(recorded, reported) {
+		if !SameBits(recorded, reported) {
 			return fmt.Errorf("epoch %d: recorded the metric %s as %v, reported %v", epoch, name, recorded, reported)
 		}
 	}
@@ -101,7 +101,7 @@ func checkMetricsRepeat(losses *trellisv1.Losses, reports *trellisv1.Reports, i 
 			slices.Sorted(maps.Keys(reported)))
 	}
 	for _, name := range slices.Sorted(maps.Keys(reported)) {
-		if !sameBits(recorded[name], reported[name]) {
+		if !SameBits(recorded[name], reported[name]) {
 			return fmt.Errorf("epoch %d: recorded the test metric %s as %v, reported %v", epoch, name, recorded[name],
 				reported[name])
 		}

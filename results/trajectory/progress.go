@@ -48,6 +48,15 @@ func countRun(progress *trellisv1.Progress, run *trellisv1.Run, sign uint64) {
 		progress.RunsPruned += sign
 		progress.TrialsPruned += sign * open
 	}
+	if run.Dispute != nil {
+		progress.RunsDisputed += sign
+	}
+	switch {
+	case AuditDue(run):
+		progress.AuditsDue += sign
+	case run.GetAudit().GetState() == trellisv1.AuditState_AUDIT_STATE_EQUAL:
+		progress.RunsAudited += sign
+	}
 	if !lifecycle.RunEnded(run.State) {
 		progress.EpochsLeft += sign * uint64(run.Parameters.GetMaxEpochs()-run.Epochs)
 	}
@@ -70,8 +79,13 @@ func OpenRuns(p *trellisv1.Progress) uint64 {
 
 func allRunsEnded(p *trellisv1.Progress) bool { return OpenRuns(p) == 0 }
 
-// HasEnded says whether a RUNNING study has nothing left to do: its runs have ended, and if its spec has settle, it is
-// settled. Until then, the coordinator may extend it by more seeds.
+// AuditDue says whether a run has succeeded and is to be trained again, or is being trained again.
+func AuditDue(run *trellisv1.Run) bool {
+	return run.State == lifecycle.RunSucceeded && run.GetAudit().GetState() == trellisv1.AuditState_AUDIT_STATE_DUE
+}
+
+// HasEnded says whether a RUNNING study has nothing left to do: its runs have ended, those that are to be audited have
+// been, and if its spec has settle, it is settled. Until then, the coordinator may extend it by more seeds.
 func HasEnded(study *trellisv1.Study, progress *trellisv1.Progress) bool {
-	return allRunsEnded(progress) && (study.GetSpec().GetSettle() == nil || study.Settled)
+	return allRunsEnded(progress) && progress.AuditsDue == 0 && (study.GetSpec().GetSettle() == nil || study.Settled)
 }

@@ -33,22 +33,22 @@ func CheckReports(run *trellisv1.Run, reports *trellisv1.Reports) error {
 	return checkMetrics(reports, count)
 }
 
-// Contradiction returns how the first reports contradict what is recorded. The first repeated reports are of epochs
-// that are already recorded, and must be the same bit for bit. A run has the same metrics in all epochs, recorded or
-// not.
-func (t *Trajectory) Contradiction(reports *trellisv1.Reports, repeated int) error {
+// Contradiction returns how reports contradict what is recorded, and the position of the first that does. The first
+// repeated reports are of epochs that are already recorded, and must be the same bit for bit. A run has the same metrics
+// in all epochs, recorded or not.
+func (t *Trajectory) Contradiction(reports *trellisv1.Reports, repeated int) (first int, err error) {
 	if t.Losses == nil {
-		return nil
+		return 0, nil
 	}
 	if err := checkSameMetrics(t.Losses.Metrics, reports.GetMetrics()); err != nil {
-		return err
+		return 0, err
 	}
 	for i := range repeated {
 		if err := checkRepeat(t.Losses, reports, i); err != nil {
-			return err
+			return i, err
 		}
 	}
-	return nil
+	return 0, nil
 }
 
 // Append records the reports from the given position on, which begin after what is recorded, and gives trials that end

@@ -44,7 +44,7 @@ func TestContradiction(t *testing.T) {
 			if test.test != nil {
 				reports.TestLoss = map[uint32]float64{test.epoch: *test.test}
 			}
-			err := (&Trajectory{Losses: losses}).Contradiction(reports, 1)
+			_, err := (&Trajectory{Losses: losses}).Contradiction(reports, 1)
 			if (err == nil) != test.same {
 				t.Errorf("%v, want the same: %v", err, test.same)
 			}

@@ -40,8 +40,11 @@ func Share(run, from *trellisv1.Run) Shared {
 }
 
 // Learns says whether a run has anything to copy from its twin. Twins that contradict each other, which only faulty
-// machines can cause, share nothing.
+// machines can cause, share nothing, and neither does a run that is disputed.
 func (t *Trajectory) Learns(from *Trajectory) bool {
+	if t.Run.Dispute != nil || from.Run.Dispute != nil {
+		return false
+	}
 	shared := Share(t.Run, from.Run)
 	news := shared.Epochs > t.Run.Epochs || shared.Ended || hasCheckpointFor(from.Run, t.Run)
 	return news && sameBeginning(t.Losses, from.Losses)
@@ -55,6 +58,8 @@ func (t *Trajectory) Learn(from *Trajectory, indexes []uint64) {
 		t.takeEpochs(from, shared, indexes)
 	}
 	ShareCheckpoints(t.Run, from.Run)
+	// Both agree on these epochs. Whoever trained them for the twin may have saved what this run resumes from.
+	takeTrainings(t.Run, from.Run, min(t.Run.Epochs, from.Run.Epochs))
 	if shared.Ended {
 		t.Run.State, t.Run.StopReason = lifecycle.Run.Must(t.Run.State, lifecycle.Learn), shared.Reason
 		t.AnswerRest(indexes)
@@ -86,7 +91,7 @@ func (t *Trajectory) takeEpochs(from *Trajectory, shared Shared, indexes []uint6
 func sameBeginning(a, b *trellisv1.Losses) bool {
 	same := func(a, b []float64) bool {
 		n := min(len(a), len(b))
-		return n == 0 || &a[0] == &b[0] || slices.EqualFunc(a[:n], b[:n], sameBits)
+		return n == 0 || &a[0] == &b[0] || slices.EqualFunc(a[:n], b[:n], SameBits)
 	}
 	if !same(a.GetTrainLoss(), b.GetTrainLoss()) || !same(a.GetValidationLoss(), b.GetValidationLoss()) {
 		return false

@@ -42,8 +42,8 @@ type Command struct {
 	//	*Command_RevokeToken
 	//	*Command_Note
 	Change isCommand_Change `protobuf_oneof:"change"`
-	// The version of the rules by which failures are judged. A node that replays an old log applies each command by its
-	// own rules. Unset: those of Trellis 0.1.0.
+	// The version of the rules by which failures are judged, and disagreements decided. A node that replays an old log
+	// applies each command by its own rules. Unset: those of Trellis 0.1.0.
 	Rules uint32 `protobuf:"varint,10,opt,name=rules,proto3" json:"rules,omitempty"`
 	// Who asked for the change, from which host, and by which method. The method is empty for changes that nobody asked
 	// for: those of the leader's loops, and what workers report. All others leave an Event.
@@ -467,7 +467,8 @@ func (x *ExtendStudyCommand) GetKeepDifference() bool {
 	return false
 }
 
-// RetryStudyCommand makes the study's FAILED runs PENDING again, with full failure budgets.
+// RetryStudyCommand makes the study's FAILED runs PENDING again, with full failure budgets. Runs whose attempts disagree
+// are trained anew.
 type RetryStudyCommand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`

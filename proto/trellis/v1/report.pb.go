@@ -118,7 +118,7 @@ func (x AxisChoice_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AxisChoice_Reason.Descriptor instead.
 func (AxisChoice_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_trellis_v1_report_proto_rawDescGZIP(), []int{2, 0}
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{3, 0}
 }
 
 // Report summarizes a study: for every point of its grid, where its result comes from or why it has none.
@@ -166,8 +166,10 @@ type Report struct {
 	// 10.
 	WeightsMissing uint64                  `protobuf:"varint,23,opt,name=weights_missing,json=weightsMissing,proto3" json:"weights_missing,omitempty"`
 	MissingReasons []*Report_MissingReason `protobuf:"bytes,24,rep,name=missing_reasons,json=missingReasons,proto3" json:"missing_reasons,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Unset if nothing was audited, nothing is to be, and no worker contradicted another.
+	Audits        *AuditSummary `protobuf:"bytes,25,opt,name=audits,proto3" json:"audits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Report) Reset() {
@@ -361,6 +363,127 @@ func (x *Report) GetMissingReasons() []*Report_MissingReason {
 	return nil
 }
 
+func (x *Report) GetAudits() *AuditSummary {
+	if x != nil {
+		return x.Audits
+	}
+	return nil
+}
+
+// AuditSummary says which runs were trained again, and what came of it.
+type AuditSummary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Runs that have succeeded, runs that were trained again with the same losses, and how many of these on a machine that
+	// had trained some of their epochs before.
+	Succeeded   uint64 `protobuf:"varint,1,opt,name=succeeded,proto3" json:"succeeded,omitempty"`
+	Equal       uint64 `protobuf:"varint,2,opt,name=equal,proto3" json:"equal,omitempty"`
+	SameMachine uint64 `protobuf:"varint,3,opt,name=same_machine,json=sameMachine,proto3" json:"same_machine,omitempty"`
+	// Runs that are still to be trained again, runs that are disputed, and runs that could not be trained again.
+	Due      uint64 `protobuf:"varint,4,opt,name=due,proto3" json:"due,omitempty"`
+	Disputed uint64 `protobuf:"varint,5,opt,name=disputed,proto3" json:"disputed,omitempty"`
+	GivenUp  uint64 `protobuf:"varint,6,opt,name=given_up,json=givenUp,proto3" json:"given_up,omitempty"`
+	// What attempts disagreed on, or still do, by the run's first trial: at most 100.
+	Disagreements      []*AuditSummary_RunDisagreement `protobuf:"bytes,7,rep,name=disagreements,proto3" json:"disagreements,omitempty"`
+	DisagreementsTotal uint64                          `protobuf:"varint,8,opt,name=disagreements_total,json=disagreementsTotal,proto3" json:"disagreements_total,omitempty"`
+	// Workers that reported wrong losses, by name.
+	WrongWorkers  []*AuditSummary_WrongWorker `protobuf:"bytes,9,rep,name=wrong_workers,json=wrongWorkers,proto3" json:"wrong_workers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditSummary) Reset() {
+	*x = AuditSummary{}
+	mi := &file_trellis_v1_report_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditSummary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditSummary) ProtoMessage() {}
+
+func (x *AuditSummary) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_report_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditSummary.ProtoReflect.Descriptor instead.
+func (*AuditSummary) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AuditSummary) GetSucceeded() uint64 {
+	if x != nil {
+		return x.Succeeded
+	}
+	return 0
+}
+
+func (x *AuditSummary) GetEqual() uint64 {
+	if x != nil {
+		return x.Equal
+	}
+	return 0
+}
+
+func (x *AuditSummary) GetSameMachine() uint64 {
+	if x != nil {
+		return x.SameMachine
+	}
+	return 0
+}
+
+func (x *AuditSummary) GetDue() uint64 {
+	if x != nil {
+		return x.Due
+	}
+	return 0
+}
+
+func (x *AuditSummary) GetDisputed() uint64 {
+	if x != nil {
+		return x.Disputed
+	}
+	return 0
+}
+
+func (x *AuditSummary) GetGivenUp() uint64 {
+	if x != nil {
+		return x.GivenUp
+	}
+	return 0
+}
+
+func (x *AuditSummary) GetDisagreements() []*AuditSummary_RunDisagreement {
+	if x != nil {
+		return x.Disagreements
+	}
+	return nil
+}
+
+func (x *AuditSummary) GetDisagreementsTotal() uint64 {
+	if x != nil {
+		return x.DisagreementsTotal
+	}
+	return 0
+}
+
+func (x *AuditSummary) GetWrongWorkers() []*AuditSummary_WrongWorker {
+	if x != nil {
+		return x.WrongWorkers
+	}
+	return nil
+}
+
 // Importance says how much of the objective's variation over the grid each axis explains.
 type Importance struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -392,7 +515,7 @@ type Importance struct {
 
 func (x *Importance) Reset() {
 	*x = Importance{}
-	mi := &file_trellis_v1_report_proto_msgTypes[1]
+	mi := &file_trellis_v1_report_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -404,7 +527,7 @@ func (x *Importance) String() string {
 func (*Importance) ProtoMessage() {}
 
 func (x *Importance) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[1]
+	mi := &file_trellis_v1_report_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -417,7 +540,7 @@ func (x *Importance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Importance.ProtoReflect.Descriptor instead.
 func (*Importance) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_report_proto_rawDescGZIP(), []int{1}
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Importance) GetAxes() []*AxisEffect {
@@ -519,7 +642,7 @@ type AxisChoice struct {
 
 func (x *AxisChoice) Reset() {
 	*x = AxisChoice{}
-	mi := &file_trellis_v1_report_proto_msgTypes[2]
+	mi := &file_trellis_v1_report_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -531,7 +654,7 @@ func (x *AxisChoice) String() string {
 func (*AxisChoice) ProtoMessage() {}
 
 func (x *AxisChoice) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[2]
+	mi := &file_trellis_v1_report_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -544,7 +667,7 @@ func (x *AxisChoice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AxisChoice.ProtoReflect.Descriptor instead.
 func (*AxisChoice) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_report_proto_rawDescGZIP(), []int{2}
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *AxisChoice) GetAxis() string {
@@ -619,7 +742,7 @@ type AxisEffect struct {
 
 func (x *AxisEffect) Reset() {
 	*x = AxisEffect{}
-	mi := &file_trellis_v1_report_proto_msgTypes[3]
+	mi := &file_trellis_v1_report_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +754,7 @@ func (x *AxisEffect) String() string {
 func (*AxisEffect) ProtoMessage() {}
 
 func (x *AxisEffect) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[3]
+	mi := &file_trellis_v1_report_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +767,7 @@ func (x *AxisEffect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AxisEffect.ProtoReflect.Descriptor instead.
 func (*AxisEffect) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_report_proto_rawDescGZIP(), []int{3}
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *AxisEffect) GetAxis() string {
@@ -689,7 +812,7 @@ type ValueEffect struct {
 
 func (x *ValueEffect) Reset() {
 	*x = ValueEffect{}
-	mi := &file_trellis_v1_report_proto_msgTypes[4]
+	mi := &file_trellis_v1_report_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +824,7 @@ func (x *ValueEffect) String() string {
 func (*ValueEffect) ProtoMessage() {}
 
 func (x *ValueEffect) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[4]
+	mi := &file_trellis_v1_report_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +837,7 @@ func (x *ValueEffect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValueEffect.ProtoReflect.Descriptor instead.
 func (*ValueEffect) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_report_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ValueEffect) GetValue() float64 {
@@ -763,7 +886,7 @@ type Interaction struct {
 
 func (x *Interaction) Reset() {
 	*x = Interaction{}
-	mi := &file_trellis_v1_report_proto_msgTypes[5]
+	mi := &file_trellis_v1_report_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +898,7 @@ func (x *Interaction) String() string {
 func (*Interaction) ProtoMessage() {}
 
 func (x *Interaction) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[5]
+	mi := &file_trellis_v1_report_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +911,7 @@ func (x *Interaction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interaction.ProtoReflect.Descriptor instead.
 func (*Interaction) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_report_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Interaction) GetFirst() string {
@@ -822,7 +945,7 @@ type Report_MissingReason struct {
 
 func (x *Report_MissingReason) Reset() {
 	*x = Report_MissingReason{}
-	mi := &file_trellis_v1_report_proto_msgTypes[7]
+	mi := &file_trellis_v1_report_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -834,7 +957,7 @@ func (x *Report_MissingReason) String() string {
 func (*Report_MissingReason) ProtoMessage() {}
 
 func (x *Report_MissingReason) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[7]
+	mi := &file_trellis_v1_report_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,7 +999,7 @@ type Report_FailedRun struct {
 
 func (x *Report_FailedRun) Reset() {
 	*x = Report_FailedRun{}
-	mi := &file_trellis_v1_report_proto_msgTypes[8]
+	mi := &file_trellis_v1_report_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -888,7 +1011,7 @@ func (x *Report_FailedRun) String() string {
 func (*Report_FailedRun) ProtoMessage() {}
 
 func (x *Report_FailedRun) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[8]
+	mi := &file_trellis_v1_report_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,6 +1055,153 @@ func (x *Report_FailedRun) GetTrials() []uint64 {
 	return nil
 }
 
+type AuditSummary_RunDisagreement struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Run          string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Parameters   *Parameters            `protobuf:"bytes,2,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	Disagreement *Disagreement          `protobuf:"bytes,3,opt,name=disagreement,proto3" json:"disagreement,omitempty"`
+	// The run's trials.
+	Trials        []uint64 `protobuf:"varint,4,rep,packed,name=trials,proto3" json:"trials,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditSummary_RunDisagreement) Reset() {
+	*x = AuditSummary_RunDisagreement{}
+	mi := &file_trellis_v1_report_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditSummary_RunDisagreement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditSummary_RunDisagreement) ProtoMessage() {}
+
+func (x *AuditSummary_RunDisagreement) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_report_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditSummary_RunDisagreement.ProtoReflect.Descriptor instead.
+func (*AuditSummary_RunDisagreement) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{1, 0}
+}
+
+func (x *AuditSummary_RunDisagreement) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *AuditSummary_RunDisagreement) GetParameters() *Parameters {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *AuditSummary_RunDisagreement) GetDisagreement() *Disagreement {
+	if x != nil {
+		return x.Disagreement
+	}
+	return nil
+}
+
+func (x *AuditSummary_RunDisagreement) GetTrials() []uint64 {
+	if x != nil {
+		return x.Trials
+	}
+	return nil
+}
+
+type AuditSummary_WrongWorker struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Worker  string                 `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	Machine string                 `protobuf:"bytes,2,opt,name=machine,proto3" json:"machine,omitempty"`
+	// Epochs for which its losses were refuted, and how many runs of the study still have epochs that it trained. Of
+	// these, how many have been trained again with the same losses.
+	Refuted       uint64 `protobuf:"varint,3,opt,name=refuted,proto3" json:"refuted,omitempty"`
+	Runs          uint64 `protobuf:"varint,4,opt,name=runs,proto3" json:"runs,omitempty"`
+	Audited       uint64 `protobuf:"varint,5,opt,name=audited,proto3" json:"audited,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditSummary_WrongWorker) Reset() {
+	*x = AuditSummary_WrongWorker{}
+	mi := &file_trellis_v1_report_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditSummary_WrongWorker) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditSummary_WrongWorker) ProtoMessage() {}
+
+func (x *AuditSummary_WrongWorker) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_report_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditSummary_WrongWorker.ProtoReflect.Descriptor instead.
+func (*AuditSummary_WrongWorker) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{1, 1}
+}
+
+func (x *AuditSummary_WrongWorker) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *AuditSummary_WrongWorker) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *AuditSummary_WrongWorker) GetRefuted() uint64 {
+	if x != nil {
+		return x.Refuted
+	}
+	return 0
+}
+
+func (x *AuditSummary_WrongWorker) GetRuns() uint64 {
+	if x != nil {
+		return x.Runs
+	}
+	return 0
+}
+
+func (x *AuditSummary_WrongWorker) GetAudited() uint64 {
+	if x != nil {
+		return x.Audited
+	}
+	return 0
+}
+
 type Importance_LeftOut struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Diverged      uint64                 `protobuf:"varint,1,opt,name=diverged,proto3" json:"diverged,omitempty"`
@@ -945,7 +1215,7 @@ type Importance_LeftOut struct {
 
 func (x *Importance_LeftOut) Reset() {
 	*x = Importance_LeftOut{}
-	mi := &file_trellis_v1_report_proto_msgTypes[9]
+	mi := &file_trellis_v1_report_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1227,7 @@ func (x *Importance_LeftOut) String() string {
 func (*Importance_LeftOut) ProtoMessage() {}
 
 func (x *Importance_LeftOut) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[9]
+	mi := &file_trellis_v1_report_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1240,7 @@ func (x *Importance_LeftOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Importance_LeftOut.ProtoReflect.Descriptor instead.
 func (*Importance_LeftOut) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_report_proto_rawDescGZIP(), []int{1, 0}
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{2, 0}
 }
 
 func (x *Importance_LeftOut) GetDiverged() uint64 {
@@ -1018,7 +1288,7 @@ type Importance_AxisValue struct {
 
 func (x *Importance_AxisValue) Reset() {
 	*x = Importance_AxisValue{}
-	mi := &file_trellis_v1_report_proto_msgTypes[10]
+	mi := &file_trellis_v1_report_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1030,7 +1300,7 @@ func (x *Importance_AxisValue) String() string {
 func (*Importance_AxisValue) ProtoMessage() {}
 
 func (x *Importance_AxisValue) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[10]
+	mi := &file_trellis_v1_report_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1043,7 +1313,7 @@ func (x *Importance_AxisValue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Importance_AxisValue.ProtoReflect.Descriptor instead.
 func (*Importance_AxisValue) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_report_proto_rawDescGZIP(), []int{1, 1}
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{2, 1}
 }
 
 func (x *Importance_AxisValue) GetAxis() string {
@@ -1065,7 +1335,7 @@ var File_trellis_v1_report_proto protoreflect.FileDescriptor
 const file_trellis_v1_report_proto_rawDesc = "" +
 	"\n" +
 	"\x17trellis/v1/report.proto\x12\n" +
-	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\xe8\b\n" +
+	"trellis.v1\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x9a\t\n" +
 	"\x06Report\x12'\n" +
 	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x18\n" +
@@ -1091,7 +1361,8 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"\averdict\x18\x15 \x01(\v2\x13.trellis.v1.VerdictR\averdict\x12\x1a\n" +
 	"\bdiverged\x18\x16 \x01(\x04R\bdiverged\x12'\n" +
 	"\x0fweights_missing\x18\x17 \x01(\x04R\x0eweightsMissing\x12I\n" +
-	"\x0fmissing_reasons\x18\x18 \x03(\v2 .trellis.v1.Report.MissingReasonR\x0emissingReasons\x1a=\n" +
+	"\x0fmissing_reasons\x18\x18 \x03(\v2 .trellis.v1.Report.MissingReasonR\x0emissingReasons\x120\n" +
+	"\x06audits\x18\x19 \x01(\v2\x18.trellis.v1.AuditSummaryR\x06audits\x1a=\n" +
 	"\x0fSharedFromEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a?\n" +
@@ -1104,7 +1375,30 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"parameters\x18\x02 \x01(\v2\x16.trellis.v1.ParametersR\n" +
 	"parameters\x12\x14\n" +
 	"\x05error\x18\x03 \x01(\tR\x05error\x12\x16\n" +
-	"\x06trials\x18\x04 \x03(\x04R\x06trialsJ\x04\b\x14\x10\x15\"\x85\x05\n" +
+	"\x06trials\x18\x04 \x03(\x04R\x06trialsJ\x04\b\x14\x10\x15\"\xb8\x05\n" +
+	"\fAuditSummary\x12\x1c\n" +
+	"\tsucceeded\x18\x01 \x01(\x04R\tsucceeded\x12\x14\n" +
+	"\x05equal\x18\x02 \x01(\x04R\x05equal\x12!\n" +
+	"\fsame_machine\x18\x03 \x01(\x04R\vsameMachine\x12\x10\n" +
+	"\x03due\x18\x04 \x01(\x04R\x03due\x12\x1a\n" +
+	"\bdisputed\x18\x05 \x01(\x04R\bdisputed\x12\x19\n" +
+	"\bgiven_up\x18\x06 \x01(\x04R\agivenUp\x12N\n" +
+	"\rdisagreements\x18\a \x03(\v2(.trellis.v1.AuditSummary.RunDisagreementR\rdisagreements\x12/\n" +
+	"\x13disagreements_total\x18\b \x01(\x04R\x12disagreementsTotal\x12I\n" +
+	"\rwrong_workers\x18\t \x03(\v2$.trellis.v1.AuditSummary.WrongWorkerR\fwrongWorkers\x1a\xb1\x01\n" +
+	"\x0fRunDisagreement\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x126\n" +
+	"\n" +
+	"parameters\x18\x02 \x01(\v2\x16.trellis.v1.ParametersR\n" +
+	"parameters\x12<\n" +
+	"\fdisagreement\x18\x03 \x01(\v2\x18.trellis.v1.DisagreementR\fdisagreement\x12\x16\n" +
+	"\x06trials\x18\x04 \x03(\x04R\x06trials\x1a\x87\x01\n" +
+	"\vWrongWorker\x12\x16\n" +
+	"\x06worker\x18\x01 \x01(\tR\x06worker\x12\x18\n" +
+	"\amachine\x18\x02 \x01(\tR\amachine\x12\x18\n" +
+	"\arefuted\x18\x03 \x01(\x04R\arefuted\x12\x12\n" +
+	"\x04runs\x18\x04 \x01(\x04R\x04runs\x12\x18\n" +
+	"\aaudited\x18\x05 \x01(\x04R\aaudited\"\x85\x05\n" +
 	"\n" +
 	"Importance\x12*\n" +
 	"\x04axes\x18\x01 \x03(\v2\x16.trellis.v1.AxisEffectR\x04axes\x12;\n" +
@@ -1191,43 +1485,52 @@ func file_trellis_v1_report_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_report_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_trellis_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_trellis_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_trellis_v1_report_proto_goTypes = []any{
-	(AxisChoice_Reason)(0),       // 0: trellis.v1.AxisChoice.Reason
-	(*Report)(nil),               // 1: trellis.v1.Report
-	(*Importance)(nil),           // 2: trellis.v1.Importance
-	(*AxisChoice)(nil),           // 3: trellis.v1.AxisChoice
-	(*AxisEffect)(nil),           // 4: trellis.v1.AxisEffect
-	(*ValueEffect)(nil),          // 5: trellis.v1.ValueEffect
-	(*Interaction)(nil),          // 6: trellis.v1.Interaction
-	nil,                          // 7: trellis.v1.Report.SharedFromEntry
-	(*Report_MissingReason)(nil), // 8: trellis.v1.Report.MissingReason
-	(*Report_FailedRun)(nil),     // 9: trellis.v1.Report.FailedRun
-	(*Importance_LeftOut)(nil),   // 10: trellis.v1.Importance.LeftOut
-	(*Importance_AxisValue)(nil), // 11: trellis.v1.Importance.AxisValue
-	(*Study)(nil),                // 12: trellis.v1.Study
-	(*Verdict)(nil),              // 13: trellis.v1.Verdict
-	(*Parameters)(nil),           // 14: trellis.v1.Parameters
+	(AxisChoice_Reason)(0),               // 0: trellis.v1.AxisChoice.Reason
+	(*Report)(nil),                       // 1: trellis.v1.Report
+	(*AuditSummary)(nil),                 // 2: trellis.v1.AuditSummary
+	(*Importance)(nil),                   // 3: trellis.v1.Importance
+	(*AxisChoice)(nil),                   // 4: trellis.v1.AxisChoice
+	(*AxisEffect)(nil),                   // 5: trellis.v1.AxisEffect
+	(*ValueEffect)(nil),                  // 6: trellis.v1.ValueEffect
+	(*Interaction)(nil),                  // 7: trellis.v1.Interaction
+	nil,                                  // 8: trellis.v1.Report.SharedFromEntry
+	(*Report_MissingReason)(nil),         // 9: trellis.v1.Report.MissingReason
+	(*Report_FailedRun)(nil),             // 10: trellis.v1.Report.FailedRun
+	(*AuditSummary_RunDisagreement)(nil), // 11: trellis.v1.AuditSummary.RunDisagreement
+	(*AuditSummary_WrongWorker)(nil),     // 12: trellis.v1.AuditSummary.WrongWorker
+	(*Importance_LeftOut)(nil),           // 13: trellis.v1.Importance.LeftOut
+	(*Importance_AxisValue)(nil),         // 14: trellis.v1.Importance.AxisValue
+	(*Study)(nil),                        // 15: trellis.v1.Study
+	(*Verdict)(nil),                      // 16: trellis.v1.Verdict
+	(*Parameters)(nil),                   // 17: trellis.v1.Parameters
+	(*Disagreement)(nil),                 // 18: trellis.v1.Disagreement
 }
 var file_trellis_v1_report_proto_depIdxs = []int32{
-	12, // 0: trellis.v1.Report.study:type_name -> trellis.v1.Study
-	7,  // 1: trellis.v1.Report.shared_from:type_name -> trellis.v1.Report.SharedFromEntry
-	9,  // 2: trellis.v1.Report.failures:type_name -> trellis.v1.Report.FailedRun
-	13, // 3: trellis.v1.Report.verdict:type_name -> trellis.v1.Verdict
-	8,  // 4: trellis.v1.Report.missing_reasons:type_name -> trellis.v1.Report.MissingReason
-	4,  // 5: trellis.v1.Importance.axes:type_name -> trellis.v1.AxisEffect
-	6,  // 6: trellis.v1.Importance.interactions:type_name -> trellis.v1.Interaction
-	10, // 7: trellis.v1.Importance.reasons:type_name -> trellis.v1.Importance.LeftOut
-	11, // 8: trellis.v1.Importance.diverged_at:type_name -> trellis.v1.Importance.AxisValue
-	0,  // 9: trellis.v1.AxisChoice.reason:type_name -> trellis.v1.AxisChoice.Reason
-	5,  // 10: trellis.v1.AxisEffect.values:type_name -> trellis.v1.ValueEffect
-	14, // 11: trellis.v1.ValueEffect.best_at:type_name -> trellis.v1.Parameters
-	14, // 12: trellis.v1.Report.FailedRun.parameters:type_name -> trellis.v1.Parameters
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	15, // 0: trellis.v1.Report.study:type_name -> trellis.v1.Study
+	8,  // 1: trellis.v1.Report.shared_from:type_name -> trellis.v1.Report.SharedFromEntry
+	10, // 2: trellis.v1.Report.failures:type_name -> trellis.v1.Report.FailedRun
+	16, // 3: trellis.v1.Report.verdict:type_name -> trellis.v1.Verdict
+	9,  // 4: trellis.v1.Report.missing_reasons:type_name -> trellis.v1.Report.MissingReason
+	2,  // 5: trellis.v1.Report.audits:type_name -> trellis.v1.AuditSummary
+	11, // 6: trellis.v1.AuditSummary.disagreements:type_name -> trellis.v1.AuditSummary.RunDisagreement
+	12, // 7: trellis.v1.AuditSummary.wrong_workers:type_name -> trellis.v1.AuditSummary.WrongWorker
+	5,  // 8: trellis.v1.Importance.axes:type_name -> trellis.v1.AxisEffect
+	7,  // 9: trellis.v1.Importance.interactions:type_name -> trellis.v1.Interaction
+	13, // 10: trellis.v1.Importance.reasons:type_name -> trellis.v1.Importance.LeftOut
+	14, // 11: trellis.v1.Importance.diverged_at:type_name -> trellis.v1.Importance.AxisValue
+	0,  // 12: trellis.v1.AxisChoice.reason:type_name -> trellis.v1.AxisChoice.Reason
+	6,  // 13: trellis.v1.AxisEffect.values:type_name -> trellis.v1.ValueEffect
+	17, // 14: trellis.v1.ValueEffect.best_at:type_name -> trellis.v1.Parameters
+	17, // 15: trellis.v1.Report.FailedRun.parameters:type_name -> trellis.v1.Parameters
+	17, // 16: trellis.v1.AuditSummary.RunDisagreement.parameters:type_name -> trellis.v1.Parameters
+	18, // 17: trellis.v1.AuditSummary.RunDisagreement.disagreement:type_name -> trellis.v1.Disagreement
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_report_proto_init() }
@@ -1235,6 +1538,7 @@ func file_trellis_v1_report_proto_init() {
 	if File_trellis_v1_report_proto != nil {
 		return
 	}
+	file_trellis_v1_run_proto_init()
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
 	type x struct{}
@@ -1243,7 +1547,7 @@ func file_trellis_v1_report_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_report_proto_rawDesc), len(file_trellis_v1_report_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -27,7 +27,9 @@ const (
 //	LEASED -> PENDING when an attempt ends without an outcome, or reaches the end of a stage;
 //	PENDING -> PRUNED at the end of a stage;   PRUNED -> PENDING when it is among the best after all, or is retried;
 //	PENDING -> SUCCEEDED when another study has trained it;   PENDING -> CANCELED;
-//	SUCCEEDED -> PENDING when its study is extended by more epochs;   FAILED -> PENDING when it is retried
+//	SUCCEEDED -> PENDING when its study is extended by more epochs;   FAILED -> PENDING when it is retried;
+//	SUCCEEDED -> LEASED when an audit finds that its losses were wrong: see Disagreement;   SUCCEEDED -> PENDING when
+//	its losses come from another study, where an audit finds that
 type RunState int32
 
 const (
@@ -216,6 +218,61 @@ func (FailureClass) EnumDescriptor() ([]byte, []int) {
 	return file_trellis_v1_run_proto_rawDescGZIP(), []int{2}
 }
 
+type AuditState int32
+
+const (
+	AuditState_AUDIT_STATE_UNSPECIFIED AuditState = 0
+	// The run is to be trained again.
+	AuditState_AUDIT_STATE_DUE AuditState = 1
+	// It has been trained again, from the start, and all losses are the same bit for bit.
+	AuditState_AUDIT_STATE_EQUAL AuditState = 2
+	// It can't be trained again.
+	AuditState_AUDIT_STATE_GIVEN_UP AuditState = 3
+)
+
+// Enum value maps for AuditState.
+var (
+	AuditState_name = map[int32]string{
+		0: "AUDIT_STATE_UNSPECIFIED",
+		1: "AUDIT_STATE_DUE",
+		2: "AUDIT_STATE_EQUAL",
+		3: "AUDIT_STATE_GIVEN_UP",
+	}
+	AuditState_value = map[string]int32{
+		"AUDIT_STATE_UNSPECIFIED": 0,
+		"AUDIT_STATE_DUE":         1,
+		"AUDIT_STATE_EQUAL":       2,
+		"AUDIT_STATE_GIVEN_UP":    3,
+	}
+)
+
+func (x AuditState) Enum() *AuditState {
+	p := new(AuditState)
+	*p = x
+	return p
+}
+
+func (x AuditState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AuditState) Descriptor() protoreflect.EnumDescriptor {
+	return file_trellis_v1_run_proto_enumTypes[3].Descriptor()
+}
+
+func (AuditState) Type() protoreflect.EnumType {
+	return &file_trellis_v1_run_proto_enumTypes[3]
+}
+
+func (x AuditState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AuditState.Descriptor instead.
+func (AuditState) EnumDescriptor() ([]byte, []int) {
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{3}
+}
+
 // Run is one training trajectory. It serves every trial that differs from it in max_epochs alone.
 type Run struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -227,8 +284,8 @@ type Run struct {
 	// The distinct max_epochs of the run's trials, ascending.
 	Milestones []uint32 `protobuf:"varint,4,rep,packed,name=milestones,proto3" json:"milestones,omitempty"`
 	State      RunState `protobuf:"varint,5,opt,name=state,proto3,enum=trellis.v1.RunState" json:"state,omitempty"`
-	// While LEASED: the number of the attempt and the worker that holds it. The number increases with every grant: see
-	// GrantCommand.
+	// While LEASED, and while it is audited: the number of the attempt and the worker that holds it. The number increases
+	// with every grant: see GrantCommand.
 	Attempt uint64 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Worker  string `protobuf:"bytes,7,opt,name=worker,proto3" json:"worker,omitempty"`
 	// Epochs reported, by any attempt.
@@ -266,8 +323,17 @@ type Run struct {
 	// Epochs at which the best weights of trials should have been saved but were not, ascending: at most the milestones
 	// and the last epoch.
 	MissingWeights []*MissingWeights `protobuf:"bytes,25,rep,name=missing_weights,json=missingWeights,proto3" json:"missing_weights,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The attempts that trained its epochs, the earliest first: at most 32. Empty for epochs that older versions recorded.
+	Trainings []*Training `protobuf:"bytes,26,rep,name=trainings,proto3" json:"trainings,omitempty"`
+	// What its attempts disagree on. The run is then trained again from the start, on another machine. Until that has
+	// decided it, no weights of the run are kept.
+	Dispute *Disagreement `protobuf:"bytes,27,opt,name=dispute,proto3" json:"dispute,omitempty"`
+	// What they disagreed on, and what stands now: the last 16.
+	Decided []*Disagreement `protobuf:"bytes,28,rep,name=decided,proto3" json:"decided,omitempty"`
+	// Unset if the run is not to be audited.
+	Audit         *Audit `protobuf:"bytes,29,opt,name=audit,proto3" json:"audit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
@@ -475,6 +541,371 @@ func (x *Run) GetMissingWeights() []*MissingWeights {
 	return nil
 }
 
+func (x *Run) GetTrainings() []*Training {
+	if x != nil {
+		return x.Trainings
+	}
+	return nil
+}
+
+func (x *Run) GetDispute() *Disagreement {
+	if x != nil {
+		return x.Dispute
+	}
+	return nil
+}
+
+func (x *Run) GetDecided() []*Disagreement {
+	if x != nil {
+		return x.Decided
+	}
+	return nil
+}
+
+func (x *Run) GetAudit() *Audit {
+	if x != nil {
+		return x.Audit
+	}
+	return nil
+}
+
+// Training says which epochs an attempt has reported as they are recorded.
+type Training struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Attempt uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Worker  string                 `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
+	Machine string                 `protobuf:"bytes,3,opt,name=machine,proto3" json:"machine,omitempty"`
+	// Its epochs are those after this one, up to and including the other. If it is not 0, the attempt resumed from a
+	// checkpoint of an earlier attempt.
+	After         uint32 `protobuf:"varint,4,opt,name=after,proto3" json:"after,omitempty"`
+	Until         uint32 `protobuf:"varint,5,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Training) Reset() {
+	*x = Training{}
+	mi := &file_trellis_v1_run_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Training) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Training) ProtoMessage() {}
+
+func (x *Training) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_run_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Training.ProtoReflect.Descriptor instead.
+func (*Training) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Training) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Training) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *Training) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *Training) GetAfter() uint32 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *Training) GetUntil() uint32 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+// Disagreement says what attempts have reported for the first epoch at which they differ.
+//
+// A claim stands once an attempt that trained the run from the start confirms it on another machine. Attempts on one
+// machine may have the same fault, so they count as one, unless all claims come from that machine. An attempt that
+// resumed from a checkpoint repeats the faults of those before it, so it confirms no claim of theirs.
+type Disagreement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint32                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Claims        []*Claim               `protobuf:"bytes,2,rep,name=claims,proto3" json:"claims,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Disagreement) Reset() {
+	*x = Disagreement{}
+	mi := &file_trellis_v1_run_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Disagreement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Disagreement) ProtoMessage() {}
+
+func (x *Disagreement) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_run_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Disagreement.ProtoReflect.Descriptor instead.
+func (*Disagreement) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Disagreement) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Disagreement) GetClaims() []*Claim {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+// Claim is what one attempt has reported for an epoch.
+type Claim struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The epochs in which it agrees with what was recorded. The worker is unknown for what older versions recorded.
+	Training *Training `protobuf:"bytes,1,opt,name=training,proto3" json:"training,omitempty"`
+	// Types that are valid to be assigned to Report:
+	//
+	//	*Claim_Losses
+	//	*Claim_Ended
+	Report isClaim_Report `protobuf_oneof:"report"`
+	// It is what the run has now.
+	Stands bool `protobuf:"varint,4,opt,name=stands,proto3" json:"stands,omitempty"`
+	// It is wrong, and the worker trained the run from the start or from a checkpoint of its own. If a claim is neither
+	// this nor stands, the checkpoint that the worker resumed from may have been wrong.
+	Wrong         bool `protobuf:"varint,5,opt,name=wrong,proto3" json:"wrong,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Claim) Reset() {
+	*x = Claim{}
+	mi := &file_trellis_v1_run_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Claim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Claim) ProtoMessage() {}
+
+func (x *Claim) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_run_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Claim.ProtoReflect.Descriptor instead.
+func (*Claim) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Claim) GetTraining() *Training {
+	if x != nil {
+		return x.Training
+	}
+	return nil
+}
+
+func (x *Claim) GetReport() isClaim_Report {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+func (x *Claim) GetLosses() *Reports {
+	if x != nil {
+		if x, ok := x.Report.(*Claim_Losses); ok {
+			return x.Losses
+		}
+	}
+	return nil
+}
+
+func (x *Claim) GetEnded() *Outcome_Success {
+	if x != nil {
+		if x, ok := x.Report.(*Claim_Ended); ok {
+			return x.Ended
+		}
+	}
+	return nil
+}
+
+func (x *Claim) GetStands() bool {
+	if x != nil {
+		return x.Stands
+	}
+	return false
+}
+
+func (x *Claim) GetWrong() bool {
+	if x != nil {
+		return x.Wrong
+	}
+	return false
+}
+
+type isClaim_Report interface {
+	isClaim_Report()
+}
+
+type Claim_Losses struct {
+	// The epoch's losses and metrics.
+	Losses *Reports `protobuf:"bytes,2,opt,name=losses,proto3,oneof"`
+}
+
+type Claim_Ended struct {
+	// The run ended before the epoch.
+	Ended *Outcome_Success `protobuf:"bytes,3,opt,name=ended,proto3,oneof"`
+}
+
+func (*Claim_Losses) isClaim_Report() {}
+
+func (*Claim_Ended) isClaim_Report() {}
+
+// Audit is a second training of a run that has succeeded, to compare the losses.
+type Audit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State AuditState             `protobuf:"varint,1,opt,name=state,proto3,enum=trellis.v1.AuditState" json:"state,omitempty"`
+	// Who trained it again.
+	Worker  string `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
+	Machine string `protobuf:"bytes,3,opt,name=machine,proto3" json:"machine,omitempty"`
+	// That is a machine that had trained some of its epochs before: there was no other.
+	SameMachine bool `protobuf:"varint,4,opt,name=same_machine,json=sameMachine,proto3" json:"same_machine,omitempty"`
+	// Attempts that ended without success, and why the audit was given up.
+	Failures      []*Failure `protobuf:"bytes,5,rep,name=failures,proto3" json:"failures,omitempty"`
+	Error         string     `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Audit) Reset() {
+	*x = Audit{}
+	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Audit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Audit) ProtoMessage() {}
+
+func (x *Audit) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Audit.ProtoReflect.Descriptor instead.
+func (*Audit) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Audit) GetState() AuditState {
+	if x != nil {
+		return x.State
+	}
+	return AuditState_AUDIT_STATE_UNSPECIFIED
+}
+
+func (x *Audit) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *Audit) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *Audit) GetSameMachine() bool {
+	if x != nil {
+		return x.SameMachine
+	}
+	return false
+}
+
+func (x *Audit) GetFailures() []*Failure {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
+func (x *Audit) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 // MissingWeights is a checkpoint that could not be saved.
 type MissingWeights struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -487,7 +918,7 @@ type MissingWeights struct {
 
 func (x *MissingWeights) Reset() {
 	*x = MissingWeights{}
-	mi := &file_trellis_v1_run_proto_msgTypes[1]
+	mi := &file_trellis_v1_run_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +930,7 @@ func (x *MissingWeights) String() string {
 func (*MissingWeights) ProtoMessage() {}
 
 func (x *MissingWeights) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[1]
+	mi := &file_trellis_v1_run_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +943,7 @@ func (x *MissingWeights) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingWeights.ProtoReflect.Descriptor instead.
 func (*MissingWeights) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{1}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *MissingWeights) GetEpoch() uint32 {
@@ -547,7 +978,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_trellis_v1_run_proto_msgTypes[2]
+	mi := &file_trellis_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -559,7 +990,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[2]
+	mi := &file_trellis_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -572,7 +1003,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{2}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Failure) GetAttempt() uint64 {
@@ -650,7 +1081,7 @@ type RunConfig struct {
 
 func (x *RunConfig) Reset() {
 	*x = RunConfig{}
-	mi := &file_trellis_v1_run_proto_msgTypes[3]
+	mi := &file_trellis_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -662,7 +1093,7 @@ func (x *RunConfig) String() string {
 func (*RunConfig) ProtoMessage() {}
 
 func (x *RunConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[3]
+	mi := &file_trellis_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -675,7 +1106,7 @@ func (x *RunConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunConfig.ProtoReflect.Descriptor instead.
 func (*RunConfig) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{3}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RunConfig) GetModel() string {
@@ -776,7 +1207,7 @@ type Reports struct {
 
 func (x *Reports) Reset() {
 	*x = Reports{}
-	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	mi := &file_trellis_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +1219,7 @@ func (x *Reports) String() string {
 func (*Reports) ProtoMessage() {}
 
 func (x *Reports) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	mi := &file_trellis_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +1232,7 @@ func (x *Reports) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reports.ProtoReflect.Descriptor instead.
 func (*Reports) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Reports) GetStudy() string {
@@ -884,7 +1315,7 @@ type Metrics struct {
 
 func (x *Metrics) Reset() {
 	*x = Metrics{}
-	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	mi := &file_trellis_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +1327,7 @@ func (x *Metrics) String() string {
 func (*Metrics) ProtoMessage() {}
 
 func (x *Metrics) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	mi := &file_trellis_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +1340,7 @@ func (x *Metrics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metrics.ProtoReflect.Descriptor instead.
 func (*Metrics) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Metrics) GetValues() map[string]float64 {
@@ -936,7 +1367,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_trellis_v1_run_proto_msgTypes[6]
+	mi := &file_trellis_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1379,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[6]
+	mi := &file_trellis_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1392,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Checkpoint) GetEpoch() uint32 {
@@ -1008,7 +1439,7 @@ type CheckpointReport struct {
 
 func (x *CheckpointReport) Reset() {
 	*x = CheckpointReport{}
-	mi := &file_trellis_v1_run_proto_msgTypes[7]
+	mi := &file_trellis_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1451,7 @@ func (x *CheckpointReport) String() string {
 func (*CheckpointReport) ProtoMessage() {}
 
 func (x *CheckpointReport) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[7]
+	mi := &file_trellis_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1464,7 @@ func (x *CheckpointReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointReport.ProtoReflect.Descriptor instead.
 func (*CheckpointReport) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CheckpointReport) GetStudy() string {
@@ -1092,7 +1523,7 @@ type Losses struct {
 
 func (x *Losses) Reset() {
 	*x = Losses{}
-	mi := &file_trellis_v1_run_proto_msgTypes[8]
+	mi := &file_trellis_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1535,7 @@ func (x *Losses) String() string {
 func (*Losses) ProtoMessage() {}
 
 func (x *Losses) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[8]
+	mi := &file_trellis_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1548,7 @@ func (x *Losses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Losses.ProtoReflect.Descriptor instead.
 func (*Losses) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Losses) GetStudy() string {
@@ -1194,7 +1625,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_trellis_v1_run_proto_msgTypes[9]
+	mi := &file_trellis_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1637,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[9]
+	mi := &file_trellis_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1650,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Outcome) GetStudy() string {
@@ -1312,7 +1743,7 @@ type Outcome_Success struct {
 
 func (x *Outcome_Success) Reset() {
 	*x = Outcome_Success{}
-	mi := &file_trellis_v1_run_proto_msgTypes[17]
+	mi := &file_trellis_v1_run_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1755,7 @@ func (x *Outcome_Success) String() string {
 func (*Outcome_Success) ProtoMessage() {}
 
 func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[17]
+	mi := &file_trellis_v1_run_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1768,7 @@ func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Success.ProtoReflect.Descriptor instead.
 func (*Outcome_Success) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9, 0}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{13, 0}
 }
 
 func (x *Outcome_Success) GetStopReason() StopReason {
@@ -1363,7 +1794,7 @@ type Outcome_Return struct {
 
 func (x *Outcome_Return) Reset() {
 	*x = Outcome_Return{}
-	mi := &file_trellis_v1_run_proto_msgTypes[18]
+	mi := &file_trellis_v1_run_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1806,7 @@ func (x *Outcome_Return) String() string {
 func (*Outcome_Return) ProtoMessage() {}
 
 func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[18]
+	mi := &file_trellis_v1_run_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1819,7 @@ func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Return.ProtoReflect.Descriptor instead.
 func (*Outcome_Return) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9, 1}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{13, 1}
 }
 
 var File_trellis_v1_run_proto protoreflect.FileDescriptor
@@ -1396,7 +1827,7 @@ var File_trellis_v1_run_proto protoreflect.FileDescriptor
 const file_trellis_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"\x14trellis/v1/run.proto\x12\n" +
-	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\xca\a\n" +
+	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x8f\t\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x126\n" +
@@ -1432,8 +1863,35 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\vshared_from\x18\x17 \x01(\tR\n" +
 	"sharedFrom\x12\x16\n" +
 	"\x06spared\x18\x18 \x01(\bR\x06spared\x12C\n" +
-	"\x0fmissing_weights\x18\x19 \x03(\v2\x1a.trellis.v1.MissingWeightsR\x0emissingWeightsB\x17\n" +
-	"\x15_best_validation_loss\">\n" +
+	"\x0fmissing_weights\x18\x19 \x03(\v2\x1a.trellis.v1.MissingWeightsR\x0emissingWeights\x122\n" +
+	"\ttrainings\x18\x1a \x03(\v2\x14.trellis.v1.TrainingR\ttrainings\x122\n" +
+	"\adispute\x18\x1b \x01(\v2\x18.trellis.v1.DisagreementR\adispute\x122\n" +
+	"\adecided\x18\x1c \x03(\v2\x18.trellis.v1.DisagreementR\adecided\x12'\n" +
+	"\x05audit\x18\x1d \x01(\v2\x11.trellis.v1.AuditR\x05auditB\x17\n" +
+	"\x15_best_validation_loss\"\x82\x01\n" +
+	"\bTraining\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
+	"\x06worker\x18\x02 \x01(\tR\x06worker\x12\x18\n" +
+	"\amachine\x18\x03 \x01(\tR\amachine\x12\x14\n" +
+	"\x05after\x18\x04 \x01(\rR\x05after\x12\x14\n" +
+	"\x05until\x18\x05 \x01(\rR\x05until\"O\n" +
+	"\fDisagreement\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12)\n" +
+	"\x06claims\x18\x02 \x03(\v2\x11.trellis.v1.ClaimR\x06claims\"\xd5\x01\n" +
+	"\x05Claim\x120\n" +
+	"\btraining\x18\x01 \x01(\v2\x14.trellis.v1.TrainingR\btraining\x12-\n" +
+	"\x06losses\x18\x02 \x01(\v2\x13.trellis.v1.ReportsH\x00R\x06losses\x123\n" +
+	"\x05ended\x18\x03 \x01(\v2\x1b.trellis.v1.Outcome.SuccessH\x00R\x05ended\x12\x16\n" +
+	"\x06stands\x18\x04 \x01(\bR\x06stands\x12\x14\n" +
+	"\x05wrong\x18\x05 \x01(\bR\x05wrongB\b\n" +
+	"\x06report\"\xd1\x01\n" +
+	"\x05Audit\x12,\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x16.trellis.v1.AuditStateR\x05state\x12\x16\n" +
+	"\x06worker\x18\x02 \x01(\tR\x06worker\x12\x18\n" +
+	"\amachine\x18\x03 \x01(\tR\amachine\x12!\n" +
+	"\fsame_machine\x18\x04 \x01(\bR\vsameMachine\x12/\n" +
+	"\bfailures\x18\x05 \x03(\v2\x13.trellis.v1.FailureR\bfailures\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\">\n" +
 	"\x0eMissingWeights\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xd6\x01\n" +
@@ -1561,7 +2019,13 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x16FAILURE_CLASS_CONFLICT\x10\x04\x12\x16\n" +
 	"\x12FAILURE_CLASS_HUNG\x10\x05\x12\x18\n" +
 	"\x14FAILURE_CLASS_WORKER\x10\x06\x12\x17\n" +
-	"\x13FAILURE_CLASS_INPUT\x10\aB$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x13FAILURE_CLASS_INPUT\x10\a*o\n" +
+	"\n" +
+	"AuditState\x12\x1b\n" +
+	"\x17AUDIT_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fAUDIT_STATE_DUE\x10\x01\x12\x15\n" +
+	"\x11AUDIT_STATE_EQUAL\x10\x02\x12\x18\n" +
+	"\x14AUDIT_STATE_GIVEN_UP\x10\x03B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_run_proto_rawDescOnce sync.Once
@@ -1575,70 +2039,85 @@ func file_trellis_v1_run_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_run_proto_rawDescData
 }
 
-var file_trellis_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_trellis_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_trellis_v1_run_proto_goTypes = []any{
 	(RunState)(0),            // 0: trellis.v1.RunState
 	(StopReason)(0),          // 1: trellis.v1.StopReason
 	(FailureClass)(0),        // 2: trellis.v1.FailureClass
-	(*Run)(nil),              // 3: trellis.v1.Run
-	(*MissingWeights)(nil),   // 4: trellis.v1.MissingWeights
-	(*Failure)(nil),          // 5: trellis.v1.Failure
-	(*RunConfig)(nil),        // 6: trellis.v1.RunConfig
-	(*Reports)(nil),          // 7: trellis.v1.Reports
-	(*Metrics)(nil),          // 8: trellis.v1.Metrics
-	(*Checkpoint)(nil),       // 9: trellis.v1.Checkpoint
-	(*CheckpointReport)(nil), // 10: trellis.v1.CheckpointReport
-	(*Losses)(nil),           // 11: trellis.v1.Losses
-	(*Outcome)(nil),          // 12: trellis.v1.Outcome
-	nil,                      // 13: trellis.v1.Reports.TestLossEntry
-	nil,                      // 14: trellis.v1.Reports.MetricsEntry
-	nil,                      // 15: trellis.v1.Reports.TestMetricsEntry
-	nil,                      // 16: trellis.v1.Metrics.ValuesEntry
-	nil,                      // 17: trellis.v1.Losses.TestLossEntry
-	nil,                      // 18: trellis.v1.Losses.MetricsEntry
-	nil,                      // 19: trellis.v1.Losses.TestMetricsEntry
-	(*Outcome_Success)(nil),  // 20: trellis.v1.Outcome.Success
-	(*Outcome_Return)(nil),   // 21: trellis.v1.Outcome.Return
-	(*Parameters)(nil),       // 22: trellis.v1.Parameters
-	(*Split)(nil),            // 23: trellis.v1.Split
-	(*EarlyStopping)(nil),    // 24: trellis.v1.EarlyStopping
-	(*Synthetic)(nil),        // 25: trellis.v1.Synthetic
-	(*Series)(nil),           // 26: trellis.v1.Series
+	(AuditState)(0),          // 3: trellis.v1.AuditState
+	(*Run)(nil),              // 4: trellis.v1.Run
+	(*Training)(nil),         // 5: trellis.v1.Training
+	(*Disagreement)(nil),     // 6: trellis.v1.Disagreement
+	(*Claim)(nil),            // 7: trellis.v1.Claim
+	(*Audit)(nil),            // 8: trellis.v1.Audit
+	(*MissingWeights)(nil),   // 9: trellis.v1.MissingWeights
+	(*Failure)(nil),          // 10: trellis.v1.Failure
+	(*RunConfig)(nil),        // 11: trellis.v1.RunConfig
+	(*Reports)(nil),          // 12: trellis.v1.Reports
+	(*Metrics)(nil),          // 13: trellis.v1.Metrics
+	(*Checkpoint)(nil),       // 14: trellis.v1.Checkpoint
+	(*CheckpointReport)(nil), // 15: trellis.v1.CheckpointReport
+	(*Losses)(nil),           // 16: trellis.v1.Losses
+	(*Outcome)(nil),          // 17: trellis.v1.Outcome
+	nil,                      // 18: trellis.v1.Reports.TestLossEntry
+	nil,                      // 19: trellis.v1.Reports.MetricsEntry
+	nil,                      // 20: trellis.v1.Reports.TestMetricsEntry
+	nil,                      // 21: trellis.v1.Metrics.ValuesEntry
+	nil,                      // 22: trellis.v1.Losses.TestLossEntry
+	nil,                      // 23: trellis.v1.Losses.MetricsEntry
+	nil,                      // 24: trellis.v1.Losses.TestMetricsEntry
+	(*Outcome_Success)(nil),  // 25: trellis.v1.Outcome.Success
+	(*Outcome_Return)(nil),   // 26: trellis.v1.Outcome.Return
+	(*Parameters)(nil),       // 27: trellis.v1.Parameters
+	(*Split)(nil),            // 28: trellis.v1.Split
+	(*EarlyStopping)(nil),    // 29: trellis.v1.EarlyStopping
+	(*Synthetic)(nil),        // 30: trellis.v1.Synthetic
+	(*Series)(nil),           // 31: trellis.v1.Series
 }
 var file_trellis_v1_run_proto_depIdxs = []int32{
-	22, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
+	27, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
 	0,  // 1: trellis.v1.Run.state:type_name -> trellis.v1.RunState
 	1,  // 2: trellis.v1.Run.stop_reason:type_name -> trellis.v1.StopReason
-	5,  // 3: trellis.v1.Run.failures:type_name -> trellis.v1.Failure
-	9,  // 4: trellis.v1.Run.checkpoints:type_name -> trellis.v1.Checkpoint
-	4,  // 5: trellis.v1.Run.missing_weights:type_name -> trellis.v1.MissingWeights
-	2,  // 6: trellis.v1.Failure.class:type_name -> trellis.v1.FailureClass
-	22, // 7: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
-	23, // 8: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
-	24, // 9: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
-	25, // 10: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
-	13, // 11: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
-	14, // 12: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
-	15, // 13: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
-	16, // 14: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
-	9,  // 15: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
-	17, // 16: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
-	18, // 17: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
-	19, // 18: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
-	20, // 19: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
-	5,  // 20: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
-	21, // 21: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
-	26, // 22: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
-	8,  // 23: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
-	26, // 24: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
-	8,  // 25: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
-	1,  // 26: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	10, // 3: trellis.v1.Run.failures:type_name -> trellis.v1.Failure
+	14, // 4: trellis.v1.Run.checkpoints:type_name -> trellis.v1.Checkpoint
+	9,  // 5: trellis.v1.Run.missing_weights:type_name -> trellis.v1.MissingWeights
+	5,  // 6: trellis.v1.Run.trainings:type_name -> trellis.v1.Training
+	6,  // 7: trellis.v1.Run.dispute:type_name -> trellis.v1.Disagreement
+	6,  // 8: trellis.v1.Run.decided:type_name -> trellis.v1.Disagreement
+	8,  // 9: trellis.v1.Run.audit:type_name -> trellis.v1.Audit
+	7,  // 10: trellis.v1.Disagreement.claims:type_name -> trellis.v1.Claim
+	5,  // 11: trellis.v1.Claim.training:type_name -> trellis.v1.Training
+	12, // 12: trellis.v1.Claim.losses:type_name -> trellis.v1.Reports
+	25, // 13: trellis.v1.Claim.ended:type_name -> trellis.v1.Outcome.Success
+	3,  // 14: trellis.v1.Audit.state:type_name -> trellis.v1.AuditState
+	10, // 15: trellis.v1.Audit.failures:type_name -> trellis.v1.Failure
+	2,  // 16: trellis.v1.Failure.class:type_name -> trellis.v1.FailureClass
+	27, // 17: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
+	28, // 18: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
+	29, // 19: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
+	30, // 20: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
+	18, // 21: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
+	19, // 22: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
+	20, // 23: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
+	21, // 24: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
+	14, // 25: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
+	22, // 26: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
+	23, // 27: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
+	24, // 28: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
+	25, // 29: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
+	10, // 30: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
+	26, // 31: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
+	31, // 32: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
+	13, // 33: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	31, // 34: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
+	13, // 35: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	1,  // 36: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_run_proto_init() }
@@ -1649,7 +2128,11 @@ func file_trellis_v1_run_proto_init() {
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_run_proto_msgTypes[0].OneofWrappers = []any{}
-	file_trellis_v1_run_proto_msgTypes[9].OneofWrappers = []any{
+	file_trellis_v1_run_proto_msgTypes[3].OneofWrappers = []any{
+		(*Claim_Losses)(nil),
+		(*Claim_Ended)(nil),
+	}
+	file_trellis_v1_run_proto_msgTypes[13].OneofWrappers = []any{
 		(*Outcome_Success_)(nil),
 		(*Outcome_Failure)(nil),
 		(*Outcome_Return_)(nil),
@@ -1659,8 +2142,8 @@ func file_trellis_v1_run_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_run_proto_rawDesc), len(file_trellis_v1_run_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   19,
+			NumEnums:      4,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

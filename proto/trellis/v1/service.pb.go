@@ -3092,7 +3092,10 @@ type Assignment struct {
 	// get the checkpoint.
 	Checkpoint *Checkpoint `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	// How many epochs of the run are recorded. The attempt's first report must be of the next epoch or of an earlier one.
-	Epochs        uint32 `protobuf:"varint,6,opt,name=epochs,proto3" json:"epochs,omitempty"`
+	Epochs uint32 `protobuf:"varint,6,opt,name=epochs,proto3" json:"epochs,omitempty"`
+	// The run is to be compared with what others reported: it must be trained from the start, whatever the worker has kept
+	// of an earlier attempt.
+	FromStart     bool `protobuf:"varint,7,opt,name=from_start,json=fromStart,proto3" json:"from_start,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3167,6 +3170,13 @@ func (x *Assignment) GetEpochs() uint32 {
 		return x.Epochs
 	}
 	return 0
+}
+
+func (x *Assignment) GetFromStart() bool {
+	if x != nil {
+		return x.FromStart
+	}
+	return false
 }
 
 // Stop ends an attempt: its study was paused, canceled or deleted, or another worker now has the run.
@@ -4696,7 +4706,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x16heartbeat_milliseconds\x18\x01 \x01(\rR\x15heartbeatMilliseconds\x12-\n" +
 	"\x12lease_milliseconds\x18\x02 \x01(\rR\x11leaseMilliseconds\x12\x1a\n" +
 	"\battempts\x18\x03 \x03(\x04R\battempts\x127\n" +
-	"\x17checkpoint_milliseconds\x18\x04 \x01(\rR\x16checkpointMilliseconds\"\xcd\x01\n" +
+	"\x17checkpoint_milliseconds\x18\x04 \x01(\rR\x16checkpointMilliseconds\"\xec\x01\n" +
 	"\n" +
 	"Assignment\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
@@ -4706,7 +4716,9 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\x05 \x01(\v2\x16.trellis.v1.CheckpointR\n" +
 	"checkpoint\x12\x16\n" +
-	"\x06epochs\x18\x06 \x01(\rR\x06epochs\"8\n" +
+	"\x06epochs\x18\x06 \x01(\rR\x06epochs\x12\x1d\n" +
+	"\n" +
+	"from_start\x18\a \x01(\bR\tfromStart\"8\n" +
 	"\x04Stop\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"{\n" +

@@ -93,6 +93,9 @@ const (
 	WaitingReason_WAITING_REASON_DATA_CHANGED WaitingReason = 2
 	// The coordinator can't provide the pretrained weights: it no longer has them, or they are damaged.
 	WaitingReason_WAITING_REASON_WEIGHTS_MISSING WaitingReason = 3
+	// Workers reported different losses for the same epoch of a run. Which of them is right can only be decided by a worker
+	// on another machine, and none is READY.
+	WaitingReason_WAITING_REASON_ANOTHER_MACHINE WaitingReason = 4
 )
 
 // Enum value maps for WaitingReason.
@@ -102,12 +105,14 @@ var (
 		1: "WAITING_REASON_DATA_MISSING",
 		2: "WAITING_REASON_DATA_CHANGED",
 		3: "WAITING_REASON_WEIGHTS_MISSING",
+		4: "WAITING_REASON_ANOTHER_MACHINE",
 	}
 	WaitingReason_value = map[string]int32{
 		"WAITING_REASON_UNSPECIFIED":     0,
 		"WAITING_REASON_DATA_MISSING":    1,
 		"WAITING_REASON_DATA_CHANGED":    2,
 		"WAITING_REASON_WEIGHTS_MISSING": 3,
+		"WAITING_REASON_ANOTHER_MACHINE": 4,
 	}
 )
 
@@ -168,7 +173,11 @@ type StudySpec struct {
 	// a spec file, a single word works too: none, asha or median.
 	Pruning *Pruning `protobuf:"bytes,11,opt,name=pruning,proto3" json:"pruning,omitempty"`
 	// Weights to start from, for models that take pretrained weights.
-	Pretrained    *Pretrained `protobuf:"bytes,12,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
+	Pretrained *Pretrained `protobuf:"bytes,12,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
+	// The share of the runs, from 0 to 1, that are trained a second time on another worker and compared bit for bit. In a
+	// spec file, a percentage works too: 1%. Which runs are audited follows from their identities; at least one is. Has no
+	// influence on results. Default: 0, none.
+	Audit         float64 `protobuf:"fixed64,13,opt,name=audit,proto3" json:"audit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -285,6 +294,13 @@ func (x *StudySpec) GetPretrained() *Pretrained {
 		return x.Pretrained
 	}
 	return nil
+}
+
+func (x *StudySpec) GetAudit() float64 {
+	if x != nil {
+		return x.Audit
+	}
+	return 0
 }
 
 // Grid is the Cartesian product of its axes.
@@ -1471,7 +1487,10 @@ type Study struct {
 	// nobody.
 	Creator *Principal `protobuf:"bytes,18,opt,name=creator,proto3" json:"creator,omitempty"`
 	// The specs that the study had before later extensions, as their differences. Unset if there are none.
-	SpecHistory   *SpecHistory `protobuf:"bytes,20,opt,name=spec_history,json=specHistory,proto3" json:"spec_history,omitempty"`
+	SpecHistory *SpecHistory `protobuf:"bytes,20,opt,name=spec_history,json=specHistory,proto3" json:"spec_history,omitempty"`
+	// Workers that reported losses for this study that two other trainings have refuted, or that saved a checkpoint from
+	// which somebody else did. All runs that they trained for it are audited. At most 1,000.
+	Suspects      []string `protobuf:"bytes,24,rep,name=suspects,proto3" json:"suspects,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1635,6 +1654,13 @@ func (x *Study) GetCreator() *Principal {
 func (x *Study) GetSpecHistory() *SpecHistory {
 	if x != nil {
 		return x.SpecHistory
+	}
+	return nil
+}
+
+func (x *Study) GetSuspects() []string {
+	if x != nil {
+		return x.Suspects
 	}
 	return nil
 }
@@ -2215,8 +2241,13 @@ type Progress struct {
 	// Trials in the state DIVERGED, which trials_succeeded does not count then. Not stored: set where the API returns a
 	// study.
 	TrialsDiverged uint64 `protobuf:"varint,19,opt,name=trials_diverged,json=trialsDiverged,proto3" json:"trials_diverged,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Runs that have been trained again with the same losses, and runs that are still to be: see StudySpec.audit.
+	RunsAudited uint64 `protobuf:"varint,20,opt,name=runs_audited,json=runsAudited,proto3" json:"runs_audited,omitempty"`
+	AuditsDue   uint64 `protobuf:"varint,21,opt,name=audits_due,json=auditsDue,proto3" json:"audits_due,omitempty"`
+	// Runs whose attempts disagree: see Run.dispute.
+	RunsDisputed  uint64 `protobuf:"varint,22,opt,name=runs_disputed,json=runsDisputed,proto3" json:"runs_disputed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Progress) Reset() {
@@ -2382,6 +2413,27 @@ func (x *Progress) GetTrialsDiverged() uint64 {
 	return 0
 }
 
+func (x *Progress) GetRunsAudited() uint64 {
+	if x != nil {
+		return x.RunsAudited
+	}
+	return 0
+}
+
+func (x *Progress) GetAuditsDue() uint64 {
+	if x != nil {
+		return x.AuditsDue
+	}
+	return 0
+}
+
+func (x *Progress) GetRunsDisputed() uint64 {
+	if x != nil {
+		return x.RunsDisputed
+	}
+	return 0
+}
+
 type Forecast_Alternative struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Slots         uint32                 `protobuf:"varint,1,opt,name=slots,proto3" json:"slots,omitempty"`
@@ -2526,8 +2578,7 @@ var File_trellis_v1_study_proto protoreflect.FileDescriptor
 const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"\x16trellis/v1/study.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x16trellis/v1/trial.proto\"\xe2\n" +
-	"\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x16trellis/v1/trial.proto\"\xdc\v\n" +
 	"\tStudySpec\x12\xcd\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\xb8\x01\xbaH\xb4\x01\xba\x01\xad\x01\n" +
 	"\n" +
@@ -2549,7 +2600,9 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\apruning\x18\v \x01(\v2\x13.trellis.v1.PruningR\apruning\x126\n" +
 	"\n" +
 	"pretrained\x18\f \x01(\v2\x16.trellis.v1.PretrainedR\n" +
-	"pretrained:\xfc\x01\xbaH\xf8\x01\x1a}\n" +
+	"pretrained\x12x\n" +
+	"\x05audit\x18\r \x01(\x01Bb\xbaH_\xba\x01\\\n" +
+	"\vstudy.audit\x121audit must be between 0% and 100%, for example 1%\x1a\x1a0.0 <= this && this <= 1.0R\x05audit:\xfc\x01\xbaH\xf8\x01\x1a}\n" +
 	"\n" +
 	"study.data\x12Amissing 'data': the data set to train on, for example data: mnist\x1a,this.data != '' || this.model == 'synthetic'\x1aw\n" +
 	"\x0fstudy.synthetic\x121'synthetic' is only allowed with model: synthetic\x1a1!has(this.synthetic) || this.model == 'synthetic'\"\x80\n" +
@@ -2670,7 +2723,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12$\n" +
 	"\binterval\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\binterval\x12#\n" +
-	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xbe\x06\n" +
+	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xda\x06\n" +
 	"\x05Study\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x04spec\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12,\n" +
@@ -2695,7 +2748,8 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\vwaiting_for\x18\x11 \x01(\v2\x16.trellis.v1.WaitingForR\n" +
 	"waitingFor\x12/\n" +
 	"\acreator\x18\x12 \x01(\v2\x15.trellis.v1.PrincipalR\acreator\x12:\n" +
-	"\fspec_history\x18\x14 \x01(\v2\x17.trellis.v1.SpecHistoryR\vspecHistory\"K\n" +
+	"\fspec_history\x18\x14 \x01(\v2\x17.trellis.v1.SpecHistoryR\vspecHistory\x12\x1a\n" +
+	"\bsuspects\x18\x18 \x03(\tR\bsuspects\"K\n" +
 	"\vSpecHistory\x12<\n" +
 	"\vdifferences\x18\x01 \x03(\v2\x1a.trellis.v1.SpecDifferenceR\vdifferences\"m\n" +
 	"\x0eSpecDifference\x12.\n" +
@@ -2755,7 +2809,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"batch_size\x18\x04 \x01(\rR\tbatchSize\x12!\n" +
 	"\ftrain_images\x18\x05 \x01(\rR\vtrainImages\x12+\n" +
-	"\x11validation_images\x18\x06 \x01(\rR\x10validationImages\"\xa8\x05\n" +
+	"\x11validation_images\x18\x06 \x01(\rR\x10validationImages\"\x8f\x06\n" +
 	"\bProgress\x12\x16\n" +
 	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12%\n" +
 	"\x0etrials_running\x18\x02 \x01(\x04R\rtrialsRunning\x12)\n" +
@@ -2779,19 +2833,24 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\repochs_shared\x18\x10 \x01(\x04R\fepochsShared\x12%\n" +
 	"\x0eseconds_shared\x18\x11 \x01(\x01R\rsecondsShared\x12!\n" +
 	"\fepochs_alone\x18\x12 \x01(\x04R\vepochsAlone\x12'\n" +
-	"\x0ftrials_diverged\x18\x13 \x01(\x04R\x0etrialsDiverged*\x8f\x01\n" +
+	"\x0ftrials_diverged\x18\x13 \x01(\x04R\x0etrialsDiverged\x12!\n" +
+	"\fruns_audited\x18\x14 \x01(\x04R\vrunsAudited\x12\x1d\n" +
+	"\n" +
+	"audits_due\x18\x15 \x01(\x04R\tauditsDue\x12#\n" +
+	"\rruns_disputed\x18\x16 \x01(\x04R\frunsDisputed*\x8f\x01\n" +
 	"\n" +
 	"StudyState\x12\x1b\n" +
 	"\x17STUDY_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13STUDY_STATE_RUNNING\x10\x01\x12\x16\n" +
 	"\x12STUDY_STATE_PAUSED\x10\x02\x12\x19\n" +
 	"\x15STUDY_STATE_COMPLETED\x10\x03\x12\x18\n" +
-	"\x14STUDY_STATE_CANCELED\x10\x04*\x95\x01\n" +
+	"\x14STUDY_STATE_CANCELED\x10\x04*\xb9\x01\n" +
 	"\rWaitingReason\x12\x1e\n" +
 	"\x1aWAITING_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bWAITING_REASON_DATA_MISSING\x10\x01\x12\x1f\n" +
 	"\x1bWAITING_REASON_DATA_CHANGED\x10\x02\x12\"\n" +
-	"\x1eWAITING_REASON_WEIGHTS_MISSING\x10\x03B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x1eWAITING_REASON_WEIGHTS_MISSING\x10\x03\x12\"\n" +
+	"\x1eWAITING_REASON_ANOTHER_MACHINE\x10\x04B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_study_proto_rawDescOnce sync.Once

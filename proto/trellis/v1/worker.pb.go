@@ -92,6 +92,8 @@ const (
 	AvoidanceReason_AVOIDANCE_REASON_OTHERS_SUCCEED AvoidanceReason = 2
 	// Different runs of one study failed on it, one after the other: its fault or the study's.
 	AvoidanceReason_AVOIDANCE_REASON_STUDY_FAILS AvoidanceReason = 3
+	// It reported losses that two other trainings have refuted. The study is where that was found.
+	AvoidanceReason_AVOIDANCE_REASON_WRONG_LOSSES AvoidanceReason = 4
 )
 
 // Enum value maps for AvoidanceReason.
@@ -101,12 +103,14 @@ var (
 		1: "AVOIDANCE_REASON_UNFIT",
 		2: "AVOIDANCE_REASON_OTHERS_SUCCEED",
 		3: "AVOIDANCE_REASON_STUDY_FAILS",
+		4: "AVOIDANCE_REASON_WRONG_LOSSES",
 	}
 	AvoidanceReason_value = map[string]int32{
 		"AVOIDANCE_REASON_UNSPECIFIED":    0,
 		"AVOIDANCE_REASON_UNFIT":          1,
 		"AVOIDANCE_REASON_OTHERS_SUCCEED": 2,
 		"AVOIDANCE_REASON_STUDY_FAILS":    3,
+		"AVOIDANCE_REASON_WRONG_LOSSES":   4,
 	}
 )
 
@@ -164,7 +168,10 @@ type Worker struct {
 	// SHA-256 of the key with which it first greeted. Never sent to clients. Unset in workers of old, until they greet again.
 	Key []byte `protobuf:"bytes,12,opt,name=key,proto3,oneof" json:"key,omitempty"`
 	// Who it is. Unset: a coordinator without authentication asked nobody.
-	Principal     *Principal `protobuf:"bytes,13,opt,name=principal,proto3" json:"principal,omitempty"`
+	Principal *Principal `protobuf:"bytes,13,opt,name=principal,proto3" json:"principal,omitempty"`
+	// The last losses that it reported and that two other trainings have refuted. Unset if there are none. It is given no
+	// runs while another worker is READY.
+	Wrong         *WrongLosses `protobuf:"bytes,14,opt,name=wrong,proto3" json:"wrong,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -290,12 +297,81 @@ func (x *Worker) GetPrincipal() *Principal {
 	return nil
 }
 
+func (x *Worker) GetWrong() *WrongLosses {
+	if x != nil {
+		return x.Wrong
+	}
+	return nil
+}
+
+// WrongLosses names an epoch of a run.
+type WrongLosses struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	Run           string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	Epoch         uint32                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WrongLosses) Reset() {
+	*x = WrongLosses{}
+	mi := &file_trellis_v1_worker_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WrongLosses) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WrongLosses) ProtoMessage() {}
+
+func (x *WrongLosses) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_worker_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WrongLosses.ProtoReflect.Descriptor instead.
+func (*WrongLosses) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_worker_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *WrongLosses) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *WrongLosses) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *WrongLosses) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // Avoidance is a time in which a worker is given no runs, because attempts at them failed on it.
 type Avoidance struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Reason AvoidanceReason        `protobuf:"varint,1,opt,name=reason,proto3,enum=trellis.v1.AvoidanceReason" json:"reason,omitempty"`
 	// Only this study's runs are kept from it. Empty: all are.
-	Study string                 `protobuf:"bytes,2,opt,name=study,proto3" json:"study,omitempty"`
+	Study string `protobuf:"bytes,2,opt,name=study,proto3" json:"study,omitempty"`
+	// Unset: as long as the worker runs.
 	Until *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
 	// The message of the last failure.
 	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
@@ -305,7 +381,7 @@ type Avoidance struct {
 
 func (x *Avoidance) Reset() {
 	*x = Avoidance{}
-	mi := &file_trellis_v1_worker_proto_msgTypes[1]
+	mi := &file_trellis_v1_worker_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -317,7 +393,7 @@ func (x *Avoidance) String() string {
 func (*Avoidance) ProtoMessage() {}
 
 func (x *Avoidance) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_worker_proto_msgTypes[1]
+	mi := &file_trellis_v1_worker_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -330,7 +406,7 @@ func (x *Avoidance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Avoidance.ProtoReflect.Descriptor instead.
 func (*Avoidance) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_worker_proto_rawDescGZIP(), []int{1}
+	return file_trellis_v1_worker_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Avoidance) GetReason() AvoidanceReason {
@@ -366,7 +442,7 @@ var File_trellis_v1_worker_proto protoreflect.FileDescriptor
 const file_trellis_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"\x17trellis/v1/worker.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\"\xe9\x03\n" +
+	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\"\x98\x04\n" +
 	"\x06Worker\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.trellis.v1.WorkerStateR\x05state\x12\x14\n" +
@@ -383,8 +459,13 @@ const file_trellis_v1_worker_proto_rawDesc = "" +
 	" \x01(\tR\amachine\x12/\n" +
 	"\aavoided\x18\v \x03(\v2\x15.trellis.v1.AvoidanceR\aavoided\x12\x15\n" +
 	"\x03key\x18\f \x01(\fH\x00R\x03key\x88\x01\x01\x123\n" +
-	"\tprincipal\x18\r \x01(\v2\x15.trellis.v1.PrincipalR\tprincipalB\x06\n" +
-	"\x04_key\"\xa2\x01\n" +
+	"\tprincipal\x18\r \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12-\n" +
+	"\x05wrong\x18\x0e \x01(\v2\x17.trellis.v1.WrongLossesR\x05wrongB\x06\n" +
+	"\x04_key\"K\n" +
+	"\vWrongLosses\x12\x14\n" +
+	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\tR\x03run\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\rR\x05epoch\"\xa2\x01\n" +
 	"\tAvoidance\x123\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1b.trellis.v1.AvoidanceReasonR\x06reason\x12\x14\n" +
 	"\x05study\x18\x02 \x01(\tR\x05study\x120\n" +
@@ -395,12 +476,13 @@ const file_trellis_v1_worker_proto_rawDesc = "" +
 	"\x12WORKER_STATE_READY\x10\x01\x12\x19\n" +
 	"\x15WORKER_STATE_DRAINING\x10\x02\x12\x15\n" +
 	"\x11WORKER_STATE_LOST\x10\x03\x12\x15\n" +
-	"\x11WORKER_STATE_GONE\x10\x04*\x96\x01\n" +
+	"\x11WORKER_STATE_GONE\x10\x04*\xb9\x01\n" +
 	"\x0fAvoidanceReason\x12 \n" +
 	"\x1cAVOIDANCE_REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16AVOIDANCE_REASON_UNFIT\x10\x01\x12#\n" +
 	"\x1fAVOIDANCE_REASON_OTHERS_SUCCEED\x10\x02\x12 \n" +
-	"\x1cAVOIDANCE_REASON_STUDY_FAILS\x10\x03B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x1cAVOIDANCE_REASON_STUDY_FAILS\x10\x03\x12!\n" +
+	"\x1dAVOIDANCE_REASON_WRONG_LOSSES\x10\x04B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_worker_proto_rawDescOnce sync.Once
@@ -415,28 +497,30 @@ func file_trellis_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_trellis_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_trellis_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_trellis_v1_worker_proto_goTypes = []any{
 	(WorkerState)(0),              // 0: trellis.v1.WorkerState
 	(AvoidanceReason)(0),          // 1: trellis.v1.AvoidanceReason
 	(*Worker)(nil),                // 2: trellis.v1.Worker
-	(*Avoidance)(nil),             // 3: trellis.v1.Avoidance
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
-	(*Principal)(nil),             // 5: trellis.v1.Principal
+	(*WrongLosses)(nil),           // 3: trellis.v1.WrongLosses
+	(*Avoidance)(nil),             // 4: trellis.v1.Avoidance
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*Principal)(nil),             // 6: trellis.v1.Principal
 }
 var file_trellis_v1_worker_proto_depIdxs = []int32{
 	0, // 0: trellis.v1.Worker.state:type_name -> trellis.v1.WorkerState
-	4, // 1: trellis.v1.Worker.create_time:type_name -> google.protobuf.Timestamp
-	4, // 2: trellis.v1.Worker.update_time:type_name -> google.protobuf.Timestamp
-	3, // 3: trellis.v1.Worker.avoided:type_name -> trellis.v1.Avoidance
-	5, // 4: trellis.v1.Worker.principal:type_name -> trellis.v1.Principal
-	1, // 5: trellis.v1.Avoidance.reason:type_name -> trellis.v1.AvoidanceReason
-	4, // 6: trellis.v1.Avoidance.until:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	5, // 1: trellis.v1.Worker.create_time:type_name -> google.protobuf.Timestamp
+	5, // 2: trellis.v1.Worker.update_time:type_name -> google.protobuf.Timestamp
+	4, // 3: trellis.v1.Worker.avoided:type_name -> trellis.v1.Avoidance
+	6, // 4: trellis.v1.Worker.principal:type_name -> trellis.v1.Principal
+	3, // 5: trellis.v1.Worker.wrong:type_name -> trellis.v1.WrongLosses
+	1, // 6: trellis.v1.Avoidance.reason:type_name -> trellis.v1.AvoidanceReason
+	5, // 7: trellis.v1.Avoidance.until:type_name -> google.protobuf.Timestamp
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_worker_proto_init() }
@@ -452,7 +536,7 @@ func file_trellis_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_worker_proto_rawDesc), len(file_trellis_v1_worker_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

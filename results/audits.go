@@ -1,0 +1,143 @@
+package results
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/hashicorp/go-memdb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/auditing"
+	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
+)
+
+// A run that has succeeded and is to be audited is granted once more. It stays SUCCEEDED, so that its trials have their
+// results meanwhile. What the second attempt reports is compared, and nothing of it is recorded, unless it turns out that
+// the first was wrong.
+
+func dueSchema() *memdb.TableSchema {
+	return tableSchema(tableDue, index(indexID, func(w *waiting) key { return sectionKey(w.study, w.number) }))
+}
+
+// audit says of the runs that have succeeded in this change whether they are to be audited, and of all runs of the
+// studies that have new suspects.
+func (c *change) audit() error {
+	for _, edit := range c.sections.inOrder {
+		if edit.after == nil {
+			continue
+		}
+		for slot, member := range edit.after.members {
+			stored := edit.stored(slot)
+			switch h, run := (handle{edit, slot}), member.Run; {
+			case member == stored:
+			case run.State != lifecycle.RunSucceeded && run.Audit != nil:
+				h.edit().Run.Audit = nil
+			case run.State == lifecycle.RunSucceeded && run.Audit == nil &&
+				(stored == nil || stored.Run.State != lifecycle.RunSucceeded):
+				if err := c.auditIfDue(h); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for _, name := range c.suspected {
+		catalog, err := c.sections.catalog(name)
+		if err != nil {
+			return err
+		}
+		for place := range len(catalog.places) {
+			h, err := c.sections.at(catalog, uint32(place))
+			if err != nil {
+				return err
+			}
+			if err := c.auditIfDue(h); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// auditIfDue has a run audited that has succeeded, if it belongs to the sample or a suspect has trained it, unless that
+// has been done, or is to be.
+func (c *change) auditIfDue(h handle) error {
+	run := h.run()
+	if run.State != lifecycle.RunSucceeded {
+		return nil
+	}
+	study, err := c.studies.get(textKey(run.Study))
+	if err != nil {
+		return err
+	}
+	share, due := study.GetSpec().GetAudit(), false
+	switch run.GetAudit().GetState() {
+	case trellisv1.AuditState_AUDIT_STATE_UNSPECIFIED:
+		if share > 0 {
+			catalog, err := c.sections.catalog(run.Study)
+			if err != nil {
+				return err
+			}
+			due = auditing.Sampled(share, run.Id, catalog.smallest)
+		}
+		due = due || auditing.TrainedBy(run, study.Suspects)
+	case trellisv1.AuditState_AUDIT_STATE_EQUAL:
+		// Suspects have confirmed one another.
+		due = !slices.ContainsFunc(run.Trainings, func(t *trellisv1.Training) bool {
+			return !slices.Contains(study.Suspects, t.Worker)
+		})
+	}
+	if due {
+		h.edit().Run.Audit = &trellisv1.Audit{State: trellisv1.AuditState_AUDIT_STATE_DUE}
+	}
+	return nil
+}
+
+// compared ends the audit of a run whose second training has ended as the first one. It returns ErrGap if not all epochs
+// have been compared.
+func (c *change) compared(held handle) error {
+	run := held.run()
+	if run.AttemptEpochs < run.Epochs {
+		return fmt.Errorf("only %d of %d epochs have been compared: %w", run.AttemptEpochs, run.Epochs, ErrGap)
+	}
+	worker, err := c.workers.get(textKey(run.Worker))
+	if err != nil {
+		return err
+	}
+	earlier := &trellisv1.Run{Trainings: slices.DeleteFunc(slices.Clone(run.Trainings),
+		func(t *trellisv1.Training) bool { return t.Attempt == run.Attempt })}
+	audit := &trellisv1.Audit{
+		State: trellisv1.AuditState_AUDIT_STATE_EQUAL, Worker: run.Worker, Machine: worker.Machine,
+		SameMachine: auditing.TrainedOn(earlier, run.Worker, worker.Machine), Failures: run.GetAudit().GetFailures(),
+	}
+	held.endAttempt(lifecycle.Release).Run.Audit = audit
+	return nil
+}
+
+// failAudit ends the attempt that audits a run as a failure. The run is audited again, unless the budget is used up.
+func (c *change) failAudit(h handle, class trellisv1.FailureClass, message string) error {
+	run := h.run()
+	worker, err := c.workers.get(textKey(run.Worker))
+	if err != nil {
+		return err
+	}
+	ready, err := c.readyWorkers()
+	if err != nil {
+		return err
+	}
+	attempt := trajectory.CopyRun(run)
+	attempt.Failures = run.Audit.Failures
+	failures, verdict, err := c.rules.Fail(attempt, worker.Machine, class, message, ready)
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, ErrInvalid)
+	}
+	audit := &trellisv1.Audit{State: run.Audit.State, Failures: failures, Error: verdict}
+	if verdict != "" {
+		audit.State = trellisv1.AuditState_AUDIT_STATE_GIVEN_UP
+	}
+	h.endAttempt(lifecycle.Release).Run.Audit = audit
+	return nil
+}
+
+// auditable says whether a run that has succeeded may be granted once more.
+func auditable(run *trellisv1.Run) bool { return trajectory.AuditDue(run) && !auditing.Held(run) }

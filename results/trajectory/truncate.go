@@ -1,0 +1,112 @@
+package trajectory
+
+import (
+	"maps"
+	"math"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// Truncate takes a run back to an epoch that it has passed: what follows has turned out to be wrong. Trials that end
+// later have no results any more. The caller sets the run's state, which must not be SUCCEEDED. The worker time that was
+// spent on the later epochs still counts.
+//
+// It drops all checkpoints: one of an earlier epoch may come from whoever was wrong later.
+func (t *Trajectory) Truncate(epochs uint32) {
+	run := t.Run
+	DropWeights(run)
+	run.StopReason = trellisv1.StopReason_STOP_REASON_UNSPECIFIED
+	run.Trainings = TrainingsUpTo(run.Trainings, epochs)
+	if epochs < run.Epochs {
+		t.cut(epochs)
+	}
+	answered := 0
+	for answered < len(t.Answers) && run.Milestones[answered] <= epochs {
+		answered++
+	}
+	t.Answers = t.Answers[:answered:answered]
+}
+
+// cut drops the losses after an epoch, and what follows from them.
+func (t *Trajectory) cut(epochs uint32) {
+	run := t.Run
+	if shared := min(run.SharedEpochs, epochs); shared < run.SharedEpochs {
+		run.SharedSeconds = secondsOf(shared, run.SharedSeconds, run.SharedEpochs)
+		if run.SharedEpochs = shared; shared == 0 {
+			run.SharedFrom = ""
+		}
+	}
+	run.Epochs, run.AttemptEpochs = epochs, min(run.AttemptEpochs, epochs)
+	run.TrainLoss, run.ValidationLoss, run.BestValidationLoss, run.BestEpoch = 0, 0, nil, 0
+	if epochs == 0 {
+		t.Losses = nil
+		return
+	}
+	// Arrays without the room behind them: the row from before the change has its losses there.
+	losses := CopyLosses(t.Losses)
+	losses.TrainLoss, losses.ValidationLoss = losses.TrainLoss[:epochs:epochs], losses.ValidationLoss[:epochs:epochs]
+	if len(losses.Seconds) > int(epochs) {
+		losses.Seconds = losses.Seconds[:epochs:epochs]
+	}
+	losses.Metrics = MetricsUpTo(losses.Metrics, epochs)
+	losses.TestLoss, losses.TestMetrics = firstEpochs(losses.TestLoss, epochs), firstEpochs(losses.TestMetrics, epochs)
+	t.Losses = losses
+	run.TrainLoss, run.ValidationLoss = losses.TrainLoss[epochs-1], losses.ValidationLoss[epochs-1]
+	best := math.Inf(1)
+	for i, loss := range losses.ValidationLoss {
+		// As in advance: among equals the earliest, and never one that is not finite.
+		if loss < best && !math.IsInf(loss, 0) {
+			best, run.BestEpoch, run.BestValidationLoss = loss, uint32(i+1), proto.Float64(loss)
+		}
+	}
+}
+
+// Retest replaces the results on the test images of an epoch by others, if they differ, and says whether they do. reports
+// are of that epoch. Those that a run has from another study may follow from what was wrong there.
+func (t *Trajectory) Retest(reports *trellisv1.Reports) bool {
+	epoch := reports.GetFirstEpoch()
+	loss, tested := reports.GetTestLoss()[epoch]
+	before, known := t.Losses.GetTestLoss()[epoch]
+	metrics := reports.GetTestMetrics()[epoch]
+	if !tested || !known || SameBits(loss, before) &&
+		maps.EqualFunc(metrics.GetValues(), t.Losses.TestMetrics[epoch].GetValues(), SameBits) {
+		return false
+	}
+	t.Losses = CopyLosses(t.Losses)
+	tests := testResults{Losses: t.Losses}
+	tests.add(epoch, loss, metrics)
+	t.Answers = slices.Clone(t.Answers)
+	for i, trial := range t.Answers {
+		if trial.Epochs == epoch {
+			t.Answers[i] = CopyTrial(trial)
+			takeTest(t.Answers[i], t.Losses, epoch)
+		}
+	}
+	return true
+}
+
+// DropWeights forgets a run's checkpoints, and which are missing.
+func DropWeights(run *trellisv1.Run) { run.Checkpoints, run.MissingWeights = nil, nil }
+
+// secondsOf is the part of the seconds of all epochs that some of them took.
+func secondsOf(some uint32, seconds float64, all uint32) float64 {
+	return seconds * float64(some) / float64(all)
+}
+
+// firstEpochs returns the entries of the first epochs, nil if there are none.
+func firstEpochs[Value any](byEpoch map[uint32]Value, epochs uint32) map[uint32]Value {
+	var first map[uint32]Value
+	for epoch, value := range byEpoch {
+		if epoch > epochs {
+			continue
+		}
+		if first == nil {
+			first = map[uint32]Value{}
+		}
+		first[epoch] = value
+	}
+	return first
+}
