@@ -78,7 +78,6 @@ func maxDescriptors() uint64 {
 type connections struct {
 	net.Listener
 	limits connectionLimits
-	unread *unread
 	logger *slog.Logger
 
 	mu   sync.Mutex
@@ -96,11 +95,9 @@ type connections struct {
 	logged  time.Time
 }
 
-func newConnections(
-	listener net.Listener, limits connectionLimits, unread *unread, logger *slog.Logger,
-) *connections {
+func newConnections(listener net.Listener, limits connectionLimits, logger *slog.Logger) *connections {
 	return &connections{
-		Listener: listener, limits: limits, unread: unread, logger: logger,
+		Listener: listener, limits: limits, logger: logger,
 		open: map[string]int{}, claimed: map[string]int{}, refusing: map[string]int{},
 	}
 }
@@ -141,9 +138,7 @@ func (c *connections) count(conn net.Conn) net.Conn {
 	if refusal == nil {
 		c.open[host]++
 		c.all++
-		counted := &connection{Conn: conn, from: c, host: host}
-		c.unread.open(counted)
-		return counted
+		return &connection{Conn: conn, from: c, host: host}
 	}
 	c.refused++
 	if now := time.Now(); now.Sub(c.logged) >= refusalLogInterval {
@@ -180,7 +175,6 @@ func (c *connections) release(conn *connection) {
 		}
 	}
 	conn.closed = true
-	c.unread.closed(conn)
 }
 
 func decrease(counts map[string]int, key string) {

@@ -216,8 +216,6 @@ type Coordinator struct {
 	pauses chan pause
 
 	artifacts *artifact.Keeper
-	// unread bounds what clients don't read.
-	unread *unread
 
 	// stopping is done when the coordinator stops serving. Streams that would last forever then end, with its cause.
 	stopping context.Context
@@ -232,8 +230,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 		return nil, err
 	}
 	config = config.withDefaults(listener)
-	unread := newUnread(config.Limits.unread(), config.Logger)
-	listener = newConnections(listener, newConnectionLimits(config.Limits, maxDescriptors()), unread, config.Logger)
+	listener = newConnections(listener, newConnectionLimits(config.Limits, maxDescriptors()), config.Logger)
 	store, err := results.New()
 	if err != nil {
 		return nil, fmt.Errorf("make the store: %w", err)
@@ -250,7 +247,6 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 		changes:   newBroadcast(),
 		pauses:    make(chan pause),
 		failed:    make(chan struct{}),
-		unread:    unread,
 
 		artifacts: artifact.NewKeeper(),
 	}
@@ -305,13 +301,11 @@ func (c *Coordinator) openLog() error {
 		c.log = NewMemoryLog(c.machine, c.address)
 	} else {
 		config := replication.Config{
-			Dir:     c.config.Data,
-			Address: c.address,
-			Network: network{c.port.nodes, c.port.dial},
-
-			CheckCommand: c.machine.CheckCommand,
-			Bootstrap:    len(c.config.Join) == 0 && !c.config.Wait,
-			Logger:       c.logger,
+			Dir:       c.config.Data,
+			Address:   c.address,
+			Network:   network{c.port.nodes, c.port.dial},
+			Bootstrap: len(c.config.Join) == 0 && !c.config.Wait,
+			Logger:    c.logger,
 		}
 		if c.config.hooks.replicate != nil {
 			c.config.hooks.replicate(&config)

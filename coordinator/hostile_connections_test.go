@@ -14,7 +14,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"trellis/coordinator/quota"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -109,9 +108,7 @@ func TestConnectionsAreCountedUntilTheyAreClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	logger := slog.New(slog.DiscardHandler)
-	bounded := newConnections(listener, connectionLimits{all: 3, host: 2, principal: 1}, newUnread(quota.Limit{}, logger),
-		logger)
+	bounded := newConnections(listener, connectionLimits{all: 3, host: 2, principal: 1}, slog.New(slog.DiscardHandler))
 	connect := func(from string) *connection {
 		t.Helper()
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}

@@ -61,7 +61,7 @@ func (p *positions) keep(assignment *trellisv1.Assignment, at position) {
 }
 
 // take removes and returns the position where the assignment's run was interrupted. It returns the beginning if the run
-// is not known here, or if its position is of no use: if the assignment's checkpoint has more epochs, if reports are
+// is not known here, if it must be trained from the start, or if its position is of no use: if the assignment's checkpoint has more epochs, if reports are
 // missing between the recorded ones and those of the position, or if the configuration differs at all, because other
 // milestones need test losses that the reports don't have.
 func (p *positions) take(assignment *trellisv1.Assignment) position {
@@ -71,6 +71,9 @@ func (p *positions) take(assignment *trellisv1.Assignment) position {
 	}
 	found := p.kept[i]
 	p.kept = slices.Delete(p.kept, i, i+1)
+	if assignment.GetFromStart() {
+		return position{}
+	}
 	if found.position.epoch() < int(assignment.GetCheckpoint().GetEpoch()) ||
 		found.position.first() > int(assignment.GetEpochs())+1 || !proto.Equal(found.config, assignment.GetConfig()) {
 		return position{}

@@ -119,7 +119,7 @@ func (s studyService) extendedSpec(
 	return spec, nil
 }
 
-// RetryStudy retries the study's failed runs.
+// RetryStudy retries the study's failed runs, and trains those anew whose attempts disagree.
 func (s studyService) RetryStudy(
 	ctx context.Context, request *trellisv1.RetryStudyRequest,
 ) (*trellisv1.RetryStudyResponse, error) {
@@ -157,7 +157,7 @@ func retriable(study *trellisv1.Study, pruned bool) error {
 		return status.Errorf(codes.FailedPrecondition,
 			"study %q was canceled and can't be retried: submit a new one, which uses what this one has trained",
 			study.GetName())
-	case progress.GetRunsFailed() > 0 || pruned && progress.GetRunsPruned() > 0:
+	case progress.GetRunsFailed()+progress.GetRunsDisputed() > 0 || pruned && progress.GetRunsPruned() > 0:
 		return nil
 	case progress.GetRunsPruned() > 0:
 		return status.Errorf(codes.FailedPrecondition,

@@ -44,10 +44,20 @@ func (s workerService) ListWorkers(
 	}
 	for i, worker := range response.GetWorkers() {
 		worker = shallow(worker)
-		worker.Key, worker.Avoided = nil, s.memory.Avoided(worker.GetName())
+		worker.Key, worker.Avoided = nil, s.avoided(worker)
 		response.Workers[i] = worker
 	}
 	return response, nil
+}
+
+// avoided says why a worker gets no runs for now. What the leader remembers is less than having reported wrong losses.
+func (s workerService) avoided(worker *trellisv1.Worker) []*trellisv1.Avoidance {
+	if wrong := worker.GetWrong(); wrong != nil {
+		return []*trellisv1.Avoidance{{
+			Reason: trellisv1.AvoidanceReason_AVOIDANCE_REASON_WRONG_LOSSES, Study: wrong.GetStudy(),
+		}}
+	}
+	return s.memory.Avoided(worker.GetName())
 }
 
 // Session checks a worker's hello, and hands the session to the leader.

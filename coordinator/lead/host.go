@@ -21,6 +21,7 @@ import (
 	"trellis/coordinator/artifact"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/auditing"
 	"trellis/results/grid"
 	"trellis/results/pruning"
 	"trellis/results/trajectory"
@@ -382,13 +383,21 @@ func (h *host) tell(
 		if err != nil {
 			return err
 		}
-		config := grid.RunConfigFor(study, run, h.numerics, pruning.Stage(study, run))
+		until := pruning.Stage(study, run)
+		if auditing.BeingAudited(run) {
+			until = run.GetParameters().GetMaxEpochs()
+		}
+		config := grid.RunConfigFor(study, run, h.numerics, until)
 		if config.Milestones, err = askedOf(snapshot, run, config); err != nil {
 			return err
 		}
 		assignment := &trellisv1.Assignment{
 			Study: run.GetStudy(), Run: run.GetId(), Attempt: attempt, Config: config,
 			Checkpoint: trajectory.LastCheckpoint(run), Epochs: run.GetEpochs(),
+		}
+		if auditing.FromStart(run) {
+			// Whatever is recorded is compared with what the attempt reports, from the first epoch on.
+			assignment.Checkpoint, assignment.Epochs, assignment.FromStart = nil, 0, true
 		}
 		session.tell(attempt)
 		message := &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Assignment{Assignment: assignment}}

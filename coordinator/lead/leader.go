@@ -147,7 +147,13 @@ func (l *Leader) WaitingFor(study string) *trellisv1.WaitingFor {
 	if !l.Leads() {
 		return nil
 	}
-	return l.data.WaitingFor(study)
+	if why := l.data.WaitingFor(study); why != nil {
+		return why
+	}
+	if waits, err := awaitsMachine(l.config.Store.Snapshot(), study); err != nil || !waits {
+		return nil
+	}
+	return &trellisv1.WaitingFor{Reason: trellisv1.WaitingReason_WAITING_REASON_ANOTHER_MACHINE}
 }
 
 // Avoided says why a worker is given no runs for now, or none of some studies. A node that does not lead does not know.

@@ -6,6 +6,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/auditing"
 	"trellis/results/trajectory"
 )
 
@@ -31,15 +32,24 @@ var _ results.Choice = (*pairing)(nil)
 // Study says whether any of the slots that are left is for a study.
 func (p *pairing) Study(study string) bool {
 	return p.data.WaitingFor(study) == nil && slices.ContainsFunc(p.slots, func(worker *trellisv1.Worker) bool {
-		return !p.failing.avoids(worker.GetName(), study, p.now)
+		return !p.avoids(worker, study)
 	})
+}
+
+// avoids says whether a worker must get no runs of a study for now: runs fail on it, or it has reported wrong losses. The
+// latter is better than none: as long as no other worker is READY, it gets runs.
+func (p *pairing) avoids(worker *trellisv1.Worker, study string) bool {
+	return p.failing.avoids(worker.GetName(), study, p.now) ||
+		worker.GetWrong() != nil && slices.ContainsFunc(p.ready(), func(other *trellisv1.Worker) bool {
+			return other.GetWrong() == nil && !p.failing.avoids(other.GetName(), study, p.now)
+		})
 }
 
 // Run gives a run the first slot that it may have, if there is one.
 func (p *pairing) Run(run *trellisv1.Run) bool {
 	spent := p.spent(run)
 	for i, worker := range p.slots {
-		if spent(worker) || p.failing.avoids(worker.GetName(), run.GetStudy(), p.now) {
+		if spent(worker) || p.avoids(worker, run.GetStudy()) {
 			continue
 		}
 		p.workers = append(p.workers, worker.GetName())
@@ -57,20 +67,60 @@ func (p *pairing) Run(run *trellisv1.Run) bool {
 // is READY that it has not failed on. Where there is none, those on which it has failed itself, as long as another worker
 // is READY. Nobody waits for a worker that is avoided: it may be for long. For one that is not connected, no run waits
 // longer than its lease. See also trajectory.Rules: when no machine is left, the run has failed for good.
+//
+// A run that is disputed waits for a machine that can decide, however long that takes.
 func (p *pairing) spent(run *trellisv1.Run) func(*trellisv1.Worker) bool {
+	if dispute := run.GetDispute(); dispute != nil {
+		return func(worker *trellisv1.Worker) bool { return !mayDecide(dispute, worker, p.ready()) }
+	}
+	if trajectory.AuditDue(run) {
+		return p.auditsElsewhere(run)
+	}
 	failures := run.GetFailures()
 	if len(failures) == 0 {
 		return func(*trellisv1.Worker) bool { return false }
 	}
-	for _, failed := range []func([]*trellisv1.Failure, *trellisv1.Worker) bool{
-		trajectory.FailedOnMachine, trajectory.FailedOnWorker,
-	} {
-		on := func(worker *trellisv1.Worker) bool { return failed(failures, worker) }
+	return p.firstWithout(run.GetStudy(),
+		func(worker *trellisv1.Worker) bool { return trajectory.FailedOnMachine(failures, worker) },
+		func(worker *trellisv1.Worker) bool { return trajectory.FailedOnWorker(failures, worker) })
+}
+
+// auditsElsewhere says for which workers a run that is to be trained again is to wait for another: those whose machines
+// have trained some of its epochs, or on which the audit has failed.
+func (p *pairing) auditsElsewhere(run *trellisv1.Run) func(*trellisv1.Worker) bool {
+	failures := run.GetAudit().GetFailures()
+	onMachine := func(worker *trellisv1.Worker) bool {
+		return auditing.TrainedOn(run, worker.GetName(), worker.GetMachine())
+	}
+	onWorker := func(worker *trellisv1.Worker) bool {
+		return auditing.TrainedBy(run, []string{worker.GetName()})
+	}
+	failed := func(worker *trellisv1.Worker) bool { return trajectory.FailedOnMachine(failures, worker) }
+	return p.firstWithout(run.GetStudy(),
+		func(worker *trellisv1.Worker) bool { return onMachine(worker) || failed(worker) },
+		func(worker *trellisv1.Worker) bool { return onWorker(worker) || failed(worker) },
+		failed)
+}
+
+// firstWithout returns the first of the conditions that is not true of all workers that are READY and not avoided. If
+// there is none, it returns one that is never true.
+func (p *pairing) firstWithout(
+	study string, conditions ...func(*trellisv1.Worker) bool,
+) func(*trellisv1.Worker) bool {
+	for _, on := range conditions {
 		if slices.ContainsFunc(p.ready(), func(worker *trellisv1.Worker) bool {
-			return !on(worker) && !p.failing.avoids(worker.GetName(), run.GetStudy(), p.now)
+			return !on(worker) && !p.avoids(worker, study)
 		}) {
 			return on
 		}
 	}
 	return func(*trellisv1.Worker) bool { return false }
+}
+
+// mayDecide says whether a worker may train a disputed run again, given those that are READY.
+func mayDecide(dispute *trellisv1.Disagreement, worker *trellisv1.Worker, ready []*trellisv1.Worker) bool {
+	alone := !slices.ContainsFunc(ready, func(other *trellisv1.Worker) bool {
+		return auditing.MayDecide(dispute, other.GetName(), other.GetMachine(), false)
+	})
+	return auditing.MayDecide(dispute, worker.GetName(), worker.GetMachine(), alone)
 }

@@ -235,7 +235,8 @@ func (r *recorder) answer(one received, refusal error) {
 	case errors.Is(refusal, results.ErrConflict):
 		// The store has ended the attempt.
 		one.from.recheck()
-		r.logger.Error("two attempts at one run gave different losses: a worker's arithmetic or memory is faulty",
+		r.logger.Error("two attempts at one run gave different losses: a worker's arithmetic or memory is faulty, and "+
+			"the run is trained again to find out which",
 			"attempt", attempt, "error", refusal)
 		one.from.acknowledge(one.entry)
 	default:

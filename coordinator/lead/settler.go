@@ -76,12 +76,13 @@ func (s *settler) round(ctx context.Context) (changed bool, err error) {
 	return changed, errors.Join(failures...)
 }
 
-// awaitsSettling says whether a study would have ended if it had no settle.
+// awaitsSettling says whether a study would have ended if it had no settle. Audits come first: they may change who is
+// best.
 func awaitsSettling(study *trellisv1.Study) bool {
 	p := study.GetProgress()
 	ended := p.GetRunsSucceeded() + p.GetRunsFailed() + p.GetRunsCanceled() + p.GetRunsPruned()
 	return study.GetState() == trellisv1.StudyState_STUDY_STATE_RUNNING && study.GetSpec().GetSettle() != nil &&
-		!study.GetSettled() && ended == p.GetRuns()
+		!study.GetSettled() && ended == p.GetRuns() && p.GetAuditsDue() == 0
 }
 
 // extend adds trials to the study, or says that it is settled if there are none to add.

@@ -177,9 +177,6 @@ func (l *Log) openLog(guard *guard, snapshots raft.SnapshotStore) error {
 	}
 	if l.directory.hasLog() {
 		used, err := open()
-		if used && err == nil {
-			l.noteUse()
-		}
 		if err != nil || used || !l.config.Bootstrap {
 			return err
 		}
@@ -190,9 +187,6 @@ func (l *Log) openLog(guard *guard, snapshots raft.SnapshotStore) error {
 	} else if all, err := snapshots.List(); err != nil || len(all) > 0 {
 		return errors.Join(err, fmt.Errorf("the data directory %s is %w: it has snapshots but no %s: put the folder "+
 			"back, or restore a backup into an empty directory", l.directory.path, ErrDamaged, logName))
-	} else if l.directory.Used {
-		return fmt.Errorf("the data directory %s is %w: it has had studies, but has no %s: put the folder back, or "+
-			"restore a backup into an empty directory", l.directory.path, ErrDamaged, logName)
 	}
 	err := l.directory.folder(func(temporary string) error {
 		entries, err := openWAL(temporary, guard, files(), newLibraryLogger(l.logger))
@@ -204,18 +198,8 @@ func (l *Log) openLog(guard *guard, snapshots raft.SnapshotStore) error {
 	if err != nil {
 		return err
 	}
-	used, err := open()
-	if used && err == nil {
-		l.noteUse()
-	}
+	_, err = open()
 	return err
-}
-
-// noteUse notes that the log has entries. It does without if the disk is full: the log can still be read.
-func (l *Log) noteUse() {
-	if err := l.directory.noteUse(); err != nil {
-		l.logger.Warn("could not note that the data directory has a log", "error", err)
-	}
 }
 
 // bootstrap makes a node without a log a cluster of one, if the configuration says so.
@@ -293,7 +277,13 @@ func (l *Log) raftConfig() *raft.Config {
 
 // start runs raft and the log's own loops.
 func (l *Log) start(snapshots *guardedSnapshots) (err error) {
-	transport := newTransport(l)
+	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: l.stream, MaxPool: 3, Timeout: networkTimeout, Logger: newLibraryLogger(l.logger),
+		// Send one message to a node at a time, each with everything that has accumulated. With more, raft's
+		// replication to a node may stop forever when a message fails: the sender waits for a reader that is gone.
+		// Heartbeats continue, so nobody notices (hashicorp/raft#612).
+		MaxRPCsInFlight: 1,
+	})
 	defer func() {
 		// Raft panics if it can't read the log.
 		if reason := recover(); reason != nil {
@@ -318,7 +308,6 @@ func (l *Log) start(snapshots *guardedSnapshots) (err error) {
 	observations := make(chan raft.Observation, 64)
 	observer := raft.NewObserver(observations, false, nil)
 	l.raft.RegisterObserver(observer)
-	transport.serve(l.raft)
 	l.loops.Go(func() { l.observe(observations) })
 	l.loops.Go(l.lead)
 	l.loops.Go(l.snapshotLoop)
