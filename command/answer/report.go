@@ -43,6 +43,10 @@ var reportColumns = []output.Column[report]{
 	{Name: "seconds_saved", Plain: func(r report) string { return output.PlainNumber(r.GetSecondsSaved()) }},
 	reportCount("failures_total", report.GetFailuresTotal),
 	{Name: "heuristic", Plain: heuristicOf},
+	reportCount("audits_equal", func(r report) uint64 { return r.GetAudits().GetEqual() }),
+	reportCount("audits_due", func(r report) uint64 { return r.GetAudits().GetDue() }),
+	reportCount("disagreements", func(r report) uint64 { return r.GetAudits().GetDisagreementsTotal() }),
+	{Name: "wrong_workers", Plain: func(r report) string { return describe.WrongWorkers(r) }},
 }
 
 func reportCount(name string, get func(report) uint64) output.Column[report] {
@@ -96,6 +100,9 @@ func writeReport(out io.Writer, r report) error {
 	if missing := DescribeMissingWeights(r); missing != "" {
 		row("missing weights", "%s", missing)
 	}
+	if audits := describe.Audits(r); audits != "" {
+		row("audit", "%s", audits)
+	}
 	row("exactness", "%s", describeExactness(r))
 	row("digest", "%s%s", r.GetDigest(), describeDigest(study))
 	if _, err := fmt.Fprintln(out, table.Render()); err != nil {
@@ -106,6 +113,9 @@ func writeReport(out io.Writer, r report) error {
 		if verdict.GetBest() != nil {
 			fmt.Fprintf(out, "See: trellis best %s\n", study.GetName())
 		}
+	}
+	if err := describe.WriteDisagreements(out, r); err != nil {
+		return err
 	}
 	return WriteFailures(out, r)
 }
@@ -164,11 +174,6 @@ func describeDigest(study *trellisv1.Study) string {
 	return " (of the results so far)"
 }
 
-// isCanceled says whether a study was canceled: it can be neither extended nor retried.
-func isCanceled(study *trellisv1.Study) bool {
-	return study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED
-}
-
 // WriteFailures lists the runs that have failed, with how to retry them.
 func WriteFailures(out io.Writer, r report) error {
 	if r.GetFailuresTotal() == 0 {
@@ -191,9 +196,6 @@ func WriteFailures(out io.Writer, r report) error {
 	}
 	if more := r.GetFailuresTotal() - uint64(len(r.GetFailures())); more > 0 {
 		fmt.Fprintf(out, "and %d more\n", more)
-	}
-	if isCanceled(r.GetStudy()) {
-		return nil
 	}
 	_, err := fmt.Fprintf(out, "\nRetry them: trellis retry %s\n", r.GetStudy().GetName())
 	return err

@@ -83,7 +83,47 @@ func sampleReport() *trellisv1.Report {
 			},
 		},
 		FailuresTotal: 102,
+		Audits:        sampleAudits(),
 		Verdict:       sampleVerdict(1, false, nil).GetVerdict(),
+	}
+}
+
+// sampleAudits has one disagreement of each kind: about a loss, about a test loss with a checkpoint in play, and about the
+// end, which is open.
+func sampleAudits() *trellisv1.AuditSummary {
+	claim := func(worker, machine string, after uint32, loss, test float64) *trellisv1.Claim {
+		reports := &trellisv1.Reports{FirstEpoch: 7, TrainLoss: []float64{0.5}, ValidationLoss: []float64{loss}}
+		if test > 0 {
+			reports.TestLoss = map[uint32]float64{7: test}
+		}
+		return &trellisv1.Claim{
+			Training: &trellisv1.Training{Attempt: 1024, Worker: worker, Machine: machine, After: after, Until: 6},
+			Report:   &trellisv1.Claim_Losses{Losses: reports},
+		}
+	}
+	standing := func(claim *trellisv1.Claim) *trellisv1.Claim { claim.Stands = true; return claim }
+	wrong := func(claim *trellisv1.Claim) *trellisv1.Claim { claim.Wrong = true; return claim }
+	ended := claim("fine-2", "fine", 0, 0, 0)
+	ended.Report = &trellisv1.Claim_Ended{Ended: &trellisv1.Outcome_Success{Epochs: 6}}
+	listed := func(trial uint64, claims ...*trellisv1.Claim) *trellisv1.AuditSummary_RunDisagreement {
+		return &trellisv1.AuditSummary_RunDisagreement{
+			Run: "0123456789abcdef", Parameters: sampleConfiguration(2, 1).GetParameters(), Trials: []uint64{trial},
+			Disagreement: &trellisv1.Disagreement{Epoch: 7, Claims: claims},
+		}
+	}
+	return &trellisv1.AuditSummary{
+		Succeeded: 30, Equal: 12, SameMachine: 1, Due: 2, Disputed: 1, GivenUp: 1, DisagreementsTotal: 4,
+		Disagreements: []*trellisv1.AuditSummary_RunDisagreement{
+			listed(1, wrong(claim("bad-1", "bad", 0, math.Nextafter(0.25, 1), 0)), standing(claim("good-1", "good", 0, 0.25, 0)),
+				standing(claim("fine-2", "fine", 0, 0.25, 0))),
+			listed(2, claim("good-1", "good", 3, 0.25, 0.5), standing(claim("fine-2", "fine", 0, 0.25, 0.375)),
+				standing(claim("solo", "solo", 0, 0.25, 0.375))),
+			listed(3, claim("", "", 0, 0.25, 0), ended),
+		},
+		WrongWorkers: []*trellisv1.AuditSummary_WrongWorker{
+			{Worker: "bad-1", Machine: "bad", Refuted: 1, Runs: 9, Audited: 8},
+			{Worker: "worse", Machine: "worse", Refuted: 2},
+		},
 	}
 }
 

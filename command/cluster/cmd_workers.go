@@ -62,6 +62,11 @@ const avoidedMessage = 200
 func avoidedShortly(worker *trellisv1.Worker) string {
 	var texts []string
 	for _, avoidance := range worker.GetAvoided() {
+		if avoidance.GetReason() == trellisv1.AvoidanceReason_AVOIDANCE_REASON_WRONG_LOSSES {
+			texts = append(texts, fmt.Sprintf("until it is restarted, it reported wrong losses: see trellis report %s",
+				avoidance.GetStudy()))
+			continue
+		}
 		why := map[trellisv1.AvoidanceReason]string{
 			trellisv1.AvoidanceReason_AVOIDANCE_REASON_UNFIT:          "it can't train",
 			trellisv1.AvoidanceReason_AVOIDANCE_REASON_OTHERS_SUCCEED: "runs fail on it and succeed on others",

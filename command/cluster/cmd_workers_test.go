@@ -46,6 +46,9 @@ func TestGoldenAvoidedWorker(t *testing.T) {
 				},
 			}},
 			{Name: "host-3", State: trellisv1.WorkerState_WORKER_STATE_READY, Slots: 8},
+			{Name: "host-4", State: trellisv1.WorkerState_WORKER_STATE_READY, Slots: 8, Avoided: []*trellisv1.Avoidance{{
+				Reason: trellisv1.AvoidanceReason_AVOIDANCE_REASON_WRONG_LOSSES, Study: "a",
+			}}},
 		} {
 			if err := list.Add(worker); err != nil {
 				return err

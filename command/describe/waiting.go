@@ -10,7 +10,8 @@ import (
 // waitingMessage is how much of an error is written, in bytes.
 const waitingMessage = 500
 
-// WaitingFor says what is missing to train a study, and what to do about it, or nothing if it has all it needs.
+// WaitingFor says what is missing to train a study, and what to do about it, or nothing if it has all it needs. It
+// follows "waits for".
 func WaitingFor(study *trellisv1.Study) string {
 	why, name := study.GetWaitingFor(), study.GetDataSet().GetName()
 	switch why.GetReason() {
@@ -23,6 +24,10 @@ func WaitingFor(study *trellisv1.Study) string {
 		return fmt.Sprintf("its pretrained weights: the coordinator can't use %s: %s. Start the coordinator with the "+
 			"artifacts (--artifacts) that have them, or cancel the study", weightsOf(study.GetPretrained()),
 			output.Shorten(why.GetMessage(), waitingMessage))
+	case trellisv1.WaitingReason_WAITING_REASON_ANOTHER_MACHINE:
+		return fmt.Sprintf("a worker on another machine: workers reported different losses for the same epoch, and a third "+
+			"training must decide. Start a worker on another machine, or drop the epochs and train them again: trellis "+
+			"retry %s", study.GetName())
 	default:
 		return fmt.Sprintf("its data set: the coordinator can't use %s: %s. Restore its files, or start the coordinator with "+
 			"the --data-sets folder that has them", name, output.Shorten(why.GetMessage(), waitingMessage))

@@ -62,7 +62,7 @@ func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	first := v.board.study == nil
-	before, waited := v.board.study.GetState(), v.board.study.GetWaitingFor() != nil
+	before, waited := v.board.study.GetState(), v.board.study.GetWaitingFor()
 	if first {
 		v.board.apply(response, nil)
 		v.axes = describe.VariedAxes(v.board.study.GetSpec())
@@ -77,9 +77,9 @@ func (v *lineView) Update(response *trellisv1.WatchStudyResponse) {
 	v.bestLine()
 	study := v.board.study
 	switch waits := describe.WaitingFor(study); {
-	case waits != "" && !waited:
+	case waits != "" && waited == nil:
 		v.line("study %s waits for %s", study.GetName(), waits)
-	case waits == "" && waited && !lifecycle.StudyEnded(study.GetState()):
+	case waits == "" && waited != nil && !lifecycle.StudyEnded(study.GetState()):
 		v.line("study %s no longer waits", study.GetName())
 	}
 	switch {

@@ -158,6 +158,9 @@ func (s *screen) render() string {
 	if waits := describe.WaitingFor(study); waits != "" {
 		add("%s %s", bold.Render("waits for"), waits)
 	}
+	if due := progress.GetAuditsDue(); due > 0 && !lifecycle.StudyEnded(study.GetState()) {
+		add("%s %s to train again, to compare the losses", bold.Render("audit:"), output.Count(due, "run"))
+	}
 	if runs := s.training(); len(runs) > 0 {
 		lines = append(lines, s.table(runs))
 	}

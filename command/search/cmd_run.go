@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 
@@ -182,13 +181,9 @@ func followAll(
 				outcomes = append(outcomes, studies.Outcome(study))
 			}
 		}
-		writeBest := answer.WriteBest
-		if local.Directory.Path == "" {
-			writeBest = answer.WriteLastBest
-		}
 		// The coordinator lives until we stop it, whether or not we were interrupted.
 		ctx := context.WithoutCancel(local.Ctx)
-		if err := writeResults(ctx, env, c, spec.GetName(), options.format, results, writeBest); err != nil {
+		if err := writeResults(ctx, env, c, spec.GetName(), options.format, results); err != nil {
 			return errors.Join(append(outcomes, local.Why(err))...)
 		}
 	}
@@ -202,7 +197,7 @@ func followAll(
 // best one as tables.
 func writeResults(
 	ctx context.Context, env *cli.Environment, c *client.Client, name string, format output.Format,
-	list *answer.TrialList, writeBest func(io.Writer, *trellisv1.GetBestTrialResponse) error,
+	list *answer.TrialList,
 ) error {
 	request := &trellisv1.ListTrialsRequest{Study: name, OrderBy: "objective"}
 	if format != output.Table {
@@ -227,7 +222,7 @@ func writeResults(
 		fmt.Fprintf(env.Out, "(Showing %d of %d. To show all, use -o csv)\n", rankedRows, total)
 	}
 	fmt.Fprintln(env.Out)
-	if err := writeBest(env.Out, best); err != nil {
+	if err := answer.WriteBest(env.Out, best); err != nil {
 		return err
 	}
 	return answer.WriteSummary(ctx, c, env.Out, name)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"buf.build/go/protoyaml"
 	"go.yaml.in/yaml/v3"
@@ -45,6 +46,7 @@ func (r *specReader) Unmarshal(node *yaml.Node, message proto.Message) (bool, er
 		spellOutGrid(node)
 		r.gatherAxes(node)
 		r.spellOutPruning(node)
+		spellOutShares(node)
 	case *durationpb.Duration:
 		return r.checkDuration(node), nil
 	}
@@ -234,6 +236,26 @@ func (r *specReader) spellOutPruning(spec *yaml.Node) {
 		}
 	}
 	spec.Content = kept
+}
+
+// spellOutShares turns the percentage of audit into a share: 1% is 0.01. What is no percentage stays as it is.
+func spellOutShares(spec *yaml.Node) {
+	if spec.Kind != yaml.MappingNode {
+		return
+	}
+	for i := 0; i+1 < len(spec.Content); i += 2 {
+		value := spec.Content[i+1]
+		digits, percent := strings.CutSuffix(value.Value, "%")
+		if spec.Content[i].Value != "audit" || value.Kind != yaml.ScalarNode || !percent {
+			continue
+		}
+		if number, err := strconv.ParseFloat(strings.TrimSpace(digits), 64); err == nil {
+			share := *value
+			// Rounded, so that 7% is 0.07.
+			share.Value, share.Tag, share.Style = strconv.FormatFloat(number/100, 'g', 15, 64), "!!float", 0
+			spec.Content[i+1] = &share
+		}
+	}
 }
 
 // listOf returns a list whose only item is node, at node's position.

@@ -18,7 +18,8 @@ func RetryCommand(env *cli.Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retry STUDY",
 		Short: "Retry a study's failed runs",
-		Long: `Retry a study's failed runs, each from its last checkpoint.
+		Long: `Retry a study's failed runs, each from its last checkpoint. Runs for which workers reported different losses are
+trained anew, from the start.
 
 With --pruned, also continue the pruned runs. They are trained to the end, so that the result is that of the whole
 grid.`,

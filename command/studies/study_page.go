@@ -61,8 +61,21 @@ func trialsOf(study *trellisv1.Study) string {
 // runsOf counts a study's runs by their states.
 func runsOf(study *trellisv1.Study) string {
 	p := study.GetProgress()
-	return counts(p.GetRuns(), p.GetRunsSucceeded(), 0, p.GetRunsRunning(), p.GetRunsFailed(), p.GetRunsPruned(),
+	text := counts(p.GetRuns(), p.GetRunsSucceeded(), 0, p.GetRunsRunning(), p.GetRunsFailed(), p.GetRunsPruned(),
 		p.GetRunsCanceled())
+	for _, part := range []struct {
+		number uint64
+		what   string
+	}{
+		{p.GetRunsDisputed(), "disputed"},
+		{p.GetRunsAudited(), "audited"},
+		{p.GetAuditsDue(), "to audit"},
+	} {
+		if part.number > 0 {
+			text += fmt.Sprintf("; %d %s", part.number, part.what)
+		}
+	}
+	return text
 }
 
 // counts writes how many of all are in which state. The others are pending.
@@ -109,6 +122,8 @@ func waitsFor(study *trellisv1.Study, elsewhere string) string {
 		return ""
 	case study.GetWaitingFor() != nil:
 		return describe.WaitingFor(study)
+	case progress.GetAuditsDue() > 0 && progress.GetEpochsLeft() == 0 && forecast.GetSlots() > 0:
+		return "" // Runs are being audited.
 	case forecast.GetSlots() == 0:
 		return "a worker: trellis worker" + elsewhere
 	case forecast.GetBasis().GetAfterOthers():
