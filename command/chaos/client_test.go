@@ -39,9 +39,9 @@ type client struct {
 }
 
 // newClient returns a client, which connects when it is first needed, and again without long pauses.
-func newClient(t *testing.T, address string) *client {
+func newClient(t *testing.T, address string, options ...grpc.DialOption) *client {
 	t.Helper()
-	conn, err := grpc.NewClient("passthrough:///"+address,
+	conn, err := grpc.NewClient("passthrough:///"+address, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{
@@ -50,7 +50,8 @@ func newClient(t *testing.T, address string) *client {
 			},
 			MinConnectTimeout: time.Second,
 		}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)))
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)),
+	}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,8 @@ func lease() time.Duration {
 }
 
 // Coordinator and workers are killed at random times, the coordinator while it starts too. Nothing that was
-// acknowledged is lost, nothing is counted twice, and the results are those of an undisturbed study, bit for bit. The
+// acknowledged is lost, nothing is counted twice, and the results are those of an undisturbed study, bit for bit. All
+// connections are encrypted. The
 // soak's kills all happen to one coordinator, the others to two of them beside one another, since much of the time is
 // spent waiting.
 func TestKills(t *testing.T) {
@@ -44,8 +45,9 @@ func TestKills(t *testing.T) {
 func killAtRandom(t *testing.T, kills int) {
 	random := newRandom(t)
 	f := newFleet(t)
+	f.secure()
 	coordinator := f.newCoordinator("coordinator", "--lease", lease().String(), "--checkpoint-interval", "50ms")
-	c := newClient(t, coordinator.address)
+	c := f.newClient(coordinator.address)
 	coordinator.startServing(c)
 	workers := make([]*process, 3)
 	for i := range workers {
@@ -91,7 +93,7 @@ func killAtRandom(t *testing.T, kills int) {
 func checkUndisturbed(f *fleet, disturbed *client, random *rand.Rand, specs []*trellisv1.StudySpec) {
 	f.Helper()
 	coordinator := f.newCoordinator("undisturbed")
-	c := newClient(f.T, coordinator.address)
+	c := f.newClient(coordinator.address)
 	coordinator.startServing(c)
 	f.newWorker("undisturbed-worker", coordinator.address, "--slots", "4").start()
 	random.Shuffle(len(specs), func(i, j int) { specs[i], specs[j] = specs[j], specs[i] })

@@ -29,7 +29,7 @@ func (f *fleet) startCluster(nodes []*process) *cluster {
 		if i > 0 {
 			node.args = append(node.args, "--join", nodes[0].address)
 		}
-		k.clients = append(k.clients, newClient(f.T, node.address))
+		k.clients = append(k.clients, f.newClient(node.address))
 		node.start()
 		k.clients[i].awaitServing(f.T)
 	}
@@ -180,6 +180,7 @@ func TestLeaderKills(t *testing.T) {
 	parallel(t)
 	random := newRandom(t)
 	f := newFleet(t)
+	f.secure()
 	var nodes []*process
 	for n := range 3 {
 		nodes = append(nodes, f.newCoordinator(fmt.Sprintf("node-%d", n+1), "--checkpoint-interval", "100ms"))
@@ -242,6 +243,7 @@ func TestRollingRestart(t *testing.T) {
 	parallel(t)
 	random := newRandom(t)
 	f := newFleet(t)
+	f.secure()
 	var nodes []*process
 	for n := range 3 {
 		nodes = append(nodes, f.newCoordinator(fmt.Sprintf("node-%d", n+1)))

@@ -29,6 +29,8 @@ type fleet struct {
 	// dir has a log and, for coordinators, a data directory for each process.
 	dir       string
 	processes []*process
+	// certificates is the folder of the certificates that processes use. It is empty if they connect without encryption.
+	certificates string
 	// slow has the starts of coordinators that took too long.
 	slow []time.Duration
 }
@@ -105,8 +107,15 @@ func (f *fleet) newProcess(name string, args ...string) *process {
 // newCoordinator returns a coordinator with a data directory and a port of its own.
 func (f *fleet) newCoordinator(name string, args ...string) *process {
 	f.Helper()
-	address := freeAddress(f.T, "127.0.0.1")
+	return f.newCoordinatorAt(name, "127.0.0.1", args...)
+}
+
+// newCoordinatorAt returns a coordinator that listens at a host.
+func (f *fleet) newCoordinatorAt(name, host string, args ...string) *process {
+	f.Helper()
+	address := freeAddress(f.T, host)
 	data := filepath.Join(f.dir, name+"-data")
+	args = append(args, f.certified("node-"+host)...)
 	p := f.newProcess(name, append([]string{"coordinator", "--listen", address, "--data", data}, args...)...)
 	p.address, p.data = address, data
 	return p
@@ -114,6 +123,7 @@ func (f *fleet) newCoordinator(name string, args ...string) *process {
 
 // newWorker returns a worker of the coordinators.
 func (f *fleet) newWorker(name string, coordinators string, args ...string) *process {
+	args = append(args, f.certified("worker-chaos")...)
 	return f.newProcess(name, append([]string{
 		"worker", "--coordinator", coordinators, "--name", name,
 		"--cache-dir", filepath.Join(f.dir, "cache"),

@@ -46,43 +46,76 @@ func TestThroughput(t *testing.T) {
 		{"runs of 50 epochs", runs, 50},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f := newFleet(t)
-			coordinator := f.newCoordinator("coordinator")
-			c := newClient(t, coordinator.address)
-			coordinator.startServing(c)
-			for n := range 2 {
-				f.newWorker(fmt.Sprintf("worker-%d", n+1), coordinator.address, "--slots", strconv.Itoa(slots)).start()
-			}
-			f.awaitWorkers(c, 2)
-			r := newRecord(synthetic("throughput", 0, gridOf(test.runs, test.epochs)), true)
-			start, before := time.Now(), coordinator.processorTime()
-			if acknowledged, err := r.change(t.Context(), c, running); !acknowledged {
-				t.Fatal(err)
-			}
-			for {
-				study, err := c.getStudy(t.Context(), "throughput")
-				if err != nil {
-					t.Fatal(err)
-				}
-				if study.GetState() == completed {
-					break
-				}
-				if time.Since(start) > 10*patience {
-					t.Fatalf("the study has not ended within %v: %v", 10*patience, study.GetProgress())
-				}
-				pause(t.Context(), 5*time.Millisecond)
-			}
-			took := time.Since(start)
-			if err := r.check(t.Context(), c); err != nil {
-				t.Error(err)
-			}
-			t.Logf("%d runs of %d epochs with 2 workers of %d slots in %v: %.0f trials/s, %.0f epoch reports/s; the "+
-				"coordinator "+
-				"used %v of processor time", test.runs, test.epochs, slots, took.Round(time.Millisecond),
-				float64(test.runs)/took.Seconds(), float64(test.runs)*float64(test.epochs)/took.Seconds(),
-				(coordinator.processorTime() - before).Round(time.Millisecond))
+			newFleet(t).throughput(test.runs, test.epochs, slots)
 		})
 	}
+}
+
+// What encryption costs: the same beside each other with and without TLS, in turn. The soak fails if TLS takes more than 15%
+// of the throughput.
+func TestThroughputOverTLS(t *testing.T) {
+	runs := count(t, "TRELLIS_CHAOS_RUNS", 500, 2000, 20_000)
+	slots := count(t, "TRELLIS_CHAOS_SLOTS", 32, 32, 32)
+	for _, epochs := range []uint32{1, 50} {
+		var ratios []float64
+		for round := range 3 {
+			t.Run(fmt.Sprintf("%d epochs, round %d", epochs, round+1), func(t *testing.T) {
+				plain, secured := newFleet(t), newFleet(t)
+				secured.secure()
+				without := plain.throughput(runs, epochs, slots)
+				for _, p := range plain.processes {
+					p.kill()
+				}
+				ratios = append(ratios, without.Seconds()/secured.throughput(runs, epochs, slots).Seconds())
+			})
+		}
+		slices.Sort(ratios)
+		t.Logf("%d runs of %d epochs: with TLS, throughput is %.2f of that without (median of %.2f)", runs, epochs,
+			ratios[len(ratios)/2], ratios)
+		if soak && ratios[len(ratios)/2] < 0.85 {
+			t.Error("encryption takes more than 15% of the throughput")
+		}
+	}
+}
+
+// throughput trains runs that take no time with a durable coordinator and two workers, and returns how long it took.
+func (f *fleet) throughput(runs int, epochs uint32, slots int) time.Duration {
+	f.Helper()
+	coordinator := f.newCoordinator("coordinator")
+	c := f.newClient(coordinator.address)
+	coordinator.startServing(c)
+	for n := range 2 {
+		f.newWorker(fmt.Sprintf("worker-%d", n+1), coordinator.address, "--slots", strconv.Itoa(slots)).start()
+	}
+	f.awaitWorkers(c, 2)
+	r := newRecord(synthetic("throughput", 0, gridOf(runs, epochs)), true)
+	start, before := time.Now(), coordinator.processorTime()
+	if acknowledged, err := r.change(f.Context(), c, running); !acknowledged {
+		f.Fatal(err)
+	}
+	for {
+		study, err := c.getStudy(f.Context(), "throughput")
+		if err != nil {
+			f.Fatal(err)
+		}
+		if study.GetState() == completed {
+			break
+		}
+		if time.Since(start) > 10*patience {
+			f.Fatalf("the study has not ended within %v: %v", 10*patience, study.GetProgress())
+		}
+		pause(f.Context(), 5*time.Millisecond)
+	}
+	took := time.Since(start)
+	if err := r.check(f.Context(), c); err != nil {
+		f.Error(err)
+	}
+	f.Logf("%d runs of %d epochs with 2 workers of %d slots in %v: %.0f trials/s, %.0f epoch reports/s; the "+
+		"coordinator "+
+		"used %v of processor time", runs, epochs, slots, took.Round(time.Millisecond),
+		float64(runs)/took.Seconds(), float64(runs)*float64(epochs)/took.Seconds(),
+		(coordinator.processorTime() - before).Round(time.Millisecond))
+	return took
 }
 
 // How long a slot is free: from the moment at which a worker sends a run's outcome until its next run arrives, both at
