@@ -5,6 +5,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"trellis/coordinator/access"
 	"trellis/coordinator/quota"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
@@ -39,31 +40,41 @@ func (l Limits) checkStudy(size int) error {
 // addition is what a new study or an extension adds to all studies.
 type addition struct{ studies, trials, bytes int64 }
 
-// admit refuses an addition for which there is no room. A backup that is restored is not asked: what it has was admitted
-// once, and no study is lost because a limit is lower now.
-func (l Limits) admit(snapshot *results.Snapshot, more addition) error {
+func (a *addition) add(study *trellisv1.Study) {
+	a.studies++
+	a.trials += int64(study.GetProgress().GetTrials())
+	a.bytes += int64(proto.Size(study))
+}
+
+// admit refuses an addition for which there is no room, in all or for the creator of the study. A backup that is
+// restored is not asked: what it has was admitted once, and no study is lost because a limit is lower now.
+func (l Limits) admit(snapshot *results.Snapshot, creator access.Principal, more addition) error {
 	studies, err := snapshot.Studies(nil)
 	if err != nil {
 		return err
 	}
-	var held addition
+	var held, its addition
 	for _, study := range studies {
-		held.studies++
-		held.trials += int64(study.GetProgress().GetTrials())
-		if l.AllStudiesBytes.InAll > 0 {
-			held.bytes += int64(proto.Size(study))
+		held.add(study)
+		// A coordinator without authentication does not know whose a study is.
+		if !creator.Anonymous() && access.FromMessage(study.GetCreator()) == creator {
+			its.add(study)
 		}
 	}
 	for _, one := range []struct {
-		limit      quota.Limit
-		held, more int64
+		limit            quota.Limit
+		held, its, asked int64
 	}{
-		{l.Studies, held.studies, more.studies},
-		{l.Trials, held.trials, more.trials},
-		{l.AllStudiesBytes, held.bytes, more.bytes},
+		{l.Studies, held.studies, its.studies, more.studies},
+		{l.Trials, held.trials, its.trials, more.trials},
+		{l.AllStudiesBytes, held.bytes, its.bytes, more.bytes},
 	} {
-		if one.limit.InAll > 0 && one.more > 0 && one.held+one.more > one.limit.InAll {
-			return &quota.Exceeded{Limit: one.limit, Held: one.held, Asked: one.more}
+		exceeds := func(held, limit int64) bool { return limit > 0 && one.asked > 0 && held+one.asked > limit }
+		if !creator.Anonymous() && exceeds(one.its, one.limit.Each) {
+			return &quota.Exceeded{Limit: one.limit, Each: true, Held: one.its, Asked: one.asked}
+		}
+		if exceeds(one.held, one.limit.InAll) {
+			return &quota.Exceeded{Limit: one.limit, Held: one.held, Asked: one.asked}
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"trellis/coordinator/access"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
@@ -33,7 +34,7 @@ func (s studyService) CreateStudy(
 		return nil, err
 	}
 	defer admitted()
-	if err := s.checkRoom(command); err != nil {
+	if err := s.checkRoom(ctx, command); err != nil {
 		return nil, err
 	}
 	name := command.GetSpec().GetName()
@@ -107,7 +108,7 @@ func (s studyService) createCommand(
 }
 
 // checkRoom returns an error if there is no room for another study.
-func (s studyService) checkRoom(command *trellisv1.CreateStudyCommand) error {
+func (s studyService) checkRoom(ctx context.Context, command *trellisv1.CreateStudyCommand) error {
 	more, err := additionOf(command)
 	if err != nil {
 		return Status(err)
@@ -115,5 +116,5 @@ func (s studyService) checkRoom(command *trellisv1.CreateStudyCommand) error {
 	if err := s.limits.checkStudy(int(more.bytes)); err != nil {
 		return err
 	}
-	return Status(s.limits.admit(s.store.Snapshot(), more))
+	return Status(s.limits.admit(s.store.Snapshot(), access.Of(ctx), more))
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"trellis/coordinator/access"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
@@ -85,7 +86,7 @@ func (s studyService) proposeExtension(ctx context.Context, study *trellisv1.Stu
 	if err := s.limits.checkStudy(size); err != nil {
 		return nil, err
 	}
-	if err := s.limits.admit(snapshot, more); err != nil {
+	if err := s.limits.admit(snapshot, access.FromMessage(stored.GetCreator()), more); err != nil {
 		return nil, err
 	}
 	return s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{

@@ -26,7 +26,7 @@ func (s studyService) PlanStudy(
 			return nil, err
 		}
 	}
-	if err := s.checkRoom(command); err != nil {
+	if err := s.checkRoom(ctx, command); err != nil {
 		return nil, err
 	}
 	runs, err := grid.Runs(ctx, command.GetSpec(), command.GetDataSet(), command.GetNumerics(), command.GetPretrained())
