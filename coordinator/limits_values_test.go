@@ -1,9 +1,12 @@
 package coordinator
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"trellis/coordinator/quota"
 )
 
 func TestLimitsHaveDefaultsAndAreSetByName(t *testing.T) {
@@ -60,5 +63,27 @@ func TestLimitsThatContradictEachOtherAreRefused(t *testing.T) {
 	}
 	if small := (Limits{Uploads: 3}).withDefaults(); small.UploadsEach != 3 {
 		t.Errorf("of 3 uploads in all, one principal may have %d", small.UploadsEach)
+	}
+}
+
+// The documentation has every limit with its default.
+func TestTheDocumentationHasTheLimits(t *testing.T) {
+	text, err := os.ReadFile("../docs/cluster.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 6 || !strings.HasPrefix(strings.TrimSpace(cells[1]), "`") {
+			continue
+		}
+		name := strings.Trim(cells[1], " `")
+		documented[name], documented[name+quota.EachSuffix] = strings.TrimSpace(cells[2]), strings.TrimSpace(cells[3])
+	}
+	for _, one := range limitTable {
+		if got, err := one.parse(documented[one.name]); err != nil || got != one.fallback {
+			t.Errorf("limit %s is %q in docs/cluster.md (%v), want %d", one.name, documented[one.name], err, one.fallback)
+		}
 	}
 }
