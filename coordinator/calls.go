@@ -47,6 +47,8 @@ type callLimits struct {
 	messageTimeout  time.Duration
 	// Each method belongs to one of these at most.
 	plans, reads, transfers, backups, restores, additions *turns
+	// watches bounds the watches that look for what has changed.
+	watches *turns
 }
 
 func newCallLimits(limits Limits) *callLimits {
@@ -71,6 +73,10 @@ func newCallLimits(limits Limits) *callLimits {
 			what: "requests that read whole studies", limit: "costly-requests",
 			running: costly, runningEach: costlyEach,
 			queue: costlyQueue, queueEach: costlyQueueEach,
+		},
+		watches: &turns{
+			what: "watches", limit: "calls", running: costly, runningEach: costlyEach,
+			queue: int(limits.Calls), queueEach: int(limits.CallsEach),
 		},
 		transfers: &turns{
 			what: "transfers", running: maxTransfers, runningEach: maxTransfersEach,
@@ -279,6 +285,15 @@ func (s *pacedStream) RecvMsg(message any) error {
 
 func (s *pacedStream) limit() *time.Timer {
 	return time.AfterFunc(s.timeout, func() { s.cancel(errMessageTimeout) })
+}
+
+// watchTurn waits until a watch may look for what has changed.
+func (l *callLimits) watchTurn(ctx context.Context) (release func(), err error) {
+	who, err := claimConnection(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l.watches.take(ctx, who)
 }
 
 // claimConnection returns what turns and limits are divided among: principals, or hosts at a coordinator without

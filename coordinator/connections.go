@@ -78,6 +78,7 @@ func maxDescriptors() uint64 {
 type connections struct {
 	net.Listener
 	limits connectionLimits
+	unread *unread
 	logger *slog.Logger
 
 	mu   sync.Mutex
@@ -95,9 +96,11 @@ type connections struct {
 	logged  time.Time
 }
 
-func newConnections(listener net.Listener, limits connectionLimits, logger *slog.Logger) *connections {
+func newConnections(
+	listener net.Listener, limits connectionLimits, unread *unread, logger *slog.Logger,
+) *connections {
 	return &connections{
-		Listener: listener, limits: limits, logger: logger,
+		Listener: listener, limits: limits, unread: unread, logger: logger,
 		open: map[string]int{}, claimed: map[string]int{}, refusing: map[string]int{},
 	}
 }
@@ -138,7 +141,9 @@ func (c *connections) count(conn net.Conn) net.Conn {
 	if refusal == nil {
 		c.open[host]++
 		c.all++
-		return &connection{Conn: conn, from: c, host: host}
+		counted := &connection{Conn: conn, from: c, host: host}
+		c.unread.open(counted)
+		return counted
 	}
 	c.refused++
 	if now := time.Now(); now.Sub(c.logged) >= refusalLogInterval {
@@ -175,6 +180,7 @@ func (c *connections) release(conn *connection) {
 		}
 	}
 	conn.closed = true
+	c.unread.closed(conn)
 }
 
 func decrease(counts map[string]int, key string) {

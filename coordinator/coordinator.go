@@ -216,6 +216,8 @@ type Coordinator struct {
 	pauses chan pause
 
 	artifacts *artifact.Keeper
+	// unread bounds what clients don't read.
+	unread *unread
 
 	// stopping is done when the coordinator stops serving. Streams that would last forever then end, with its cause.
 	stopping context.Context
@@ -230,7 +232,8 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 		return nil, err
 	}
 	config = config.withDefaults(listener)
-	listener = newConnections(listener, newConnectionLimits(config.Limits, maxDescriptors()), config.Logger)
+	unread := newUnread(config.Limits.unread(), config.Logger)
+	listener = newConnections(listener, newConnectionLimits(config.Limits, maxDescriptors()), unread, config.Logger)
 	store, err := results.New()
 	if err != nil {
 		return nil, fmt.Errorf("make the store: %w", err)
@@ -247,6 +250,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 		changes:   newBroadcast(),
 		pauses:    make(chan pause),
 		failed:    make(chan struct{}),
+		unread:    unread,
 
 		artifacts: artifact.NewKeeper(),
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"trellis/coordinator/quota"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -108,7 +109,9 @@ func TestConnectionsAreCountedUntilTheyAreClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	bounded := newConnections(listener, connectionLimits{all: 3, host: 2, principal: 1}, slog.New(slog.DiscardHandler))
+	logger := slog.New(slog.DiscardHandler)
+	bounded := newConnections(listener, connectionLimits{all: 3, host: 2, principal: 1}, newUnread(quota.Limit{}, logger),
+		logger)
 	connect := func(from string) *connection {
 		t.Helper()
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}

@@ -69,7 +69,7 @@ var limitTable = []limit{
 	{"queue-bytes-each", "bytes", 4 << 20, func(l *Limits) *int64 { return &l.QueueBytesEach }},
 	{"unread-bytes", "bytes", 128 << 20, func(l *Limits) *int64 { return &l.UnreadBytes }},
 	{"unread-bytes-each", "bytes", 32 << 20, func(l *Limits) *int64 { return &l.UnreadBytesEach }},
-	{"uploads", "uploads", 256, func(l *Limits) *int64 { return &l.Uploads }},
+	{"uploads", "uploads", 128, func(l *Limits) *int64 { return &l.Uploads }},
 	{"uploads-each", "uploads", 64, func(l *Limits) *int64 { return &l.UploadsEach }},
 	{"upload-bytes", "bytes", 16 << 30, func(l *Limits) *int64 { return &l.UploadBytes }},
 	{"upload-bytes-each", "bytes", 8 << 30, func(l *Limits) *int64 { return &l.UploadBytesEach }},
@@ -194,4 +194,9 @@ func (l Limits) ofStudies() api.Limits {
 // queue returns the limit on what workers have reported and the log does not have yet. Nobody is refused: workers wait.
 func (l Limits) queue() quota.Limit {
 	return quota.Limit{Name: "queue-bytes", Noun: "bytes of reports", InAll: l.QueueBytes, Each: l.QueueBytesEach}
+}
+
+// unread returns the limit on responses that clients have not read.
+func (l Limits) unread() quota.Limit {
+	return quota.Limit{Name: "unread-bytes", Noun: "unread bytes", InAll: l.UnreadBytes, Each: l.UnreadBytesEach}
 }

@@ -153,7 +153,7 @@ func (p *port) sort(conn net.Conn) (*side, net.Conn, error) {
 	}
 	switch string(preface) {
 	case clientPreface:
-		return p.calls, &sortedConn{unreadConn{secured, *bytes.NewReader(preface)}}, nil
+		return p.calls, &sortedConn{unreadConn: unreadConn{secured, *bytes.NewReader(preface)}}, nil
 	case nodePreface:
 		if state := stateOf(secured); state != nil {
 			if err := access.CheckNode(*state); err != nil {
@@ -256,12 +256,24 @@ func (s *side) Close() error {
 func (s *side) Addr() net.Addr { return s.addr }
 
 // sortedConn is a connection for calls, which knows how it is encrypted.
-type sortedConn struct{ unreadConn }
+type sortedConn struct {
+	unreadConn
+	frames frames
+}
 
 var _ access.Secured = (*sortedConn)(nil)
 
 // TLS is the state after the handshake, nil without encryption.
 func (c *sortedConn) TLS() *tls.ConnectionState { return stateOf(c.Conn) }
+
+// Write counts what clients have taken of the responses. gRPC calls it from one goroutine at a time.
+func (c *sortedConn) Write(data []byte) (int, error) {
+	n, err := c.Conn.Write(data)
+	if conn := connectionOf(c.RemoteAddr()); conn != nil {
+		conn.from.unread.written(conn, c.frames.data(data[:n]))
+	}
+	return n, err
+}
 
 // unreadConn is a connection that first returns what has already been read from it.
 type unreadConn struct {

@@ -28,9 +28,12 @@ import (
 
 // Limits of a connection.
 const (
-	// maxMessage bounds what one message may take in memory, in bytes.
-	maxMessage = 4 << 20
-	maxHeaders = 64 << 10
+	// maxMessage bounds the size of a request's message in bytes. A piece of a file has 1 MiB, and so has a spec, unless
+	// the limit spec-bytes is larger: a spec that is a little too large is refused in words.
+	maxMessage = 2 << 20
+	// maxResponse bounds the size of a response from another node.
+	maxResponse = 32 << 20
+	maxHeaders  = 64 << 10
 	// readBuffer is how many bytes a connection reads ahead. It is small because there may be thousands of workers that
 	// each send little, and large messages are not copied twice.
 	readBuffer = 4 << 10
@@ -64,7 +67,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 	}
 	server := grpc.NewServer(
 		grpc.Creds(transport),
-		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxRecvMsgSize(max(maxMessage, int(c.config.Limits.SpecBytes)+maxMessage/2)),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ReadBufferSize(readBuffer),
@@ -75,6 +78,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.InTapHandle(limits.tap),
 		grpc.ChainUnaryInterceptor(
+			c.unread.countUnary,
 			c.metrics.server.UnaryServerInterceptor(),
 			logging.UnaryServerInterceptor(calls, finished),
 			recovery.UnaryServerInterceptor(recovered),
@@ -85,6 +89,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 			limits.admitUnary,
 		),
 		grpc.ChainStreamInterceptor(
+			c.unread.countStream,
 			c.metrics.server.StreamServerInterceptor(),
 			logging.StreamServerInterceptor(calls, finished),
 			recovery.StreamServerInterceptor(recovered),
@@ -101,7 +106,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		Data: c.config.Data, MinFreeDisk: c.config.MinFreeDisk, Limits: c.config.Limits.ofStudies(),
 		Store: c.store, Log: asked{c.commands}, DataSets: c.dataSets, Artifacts: c.artifacts,
 		Forecasts: forecast.NewMaker(c.logger), Sessions: c.leader, Memory: c.leader, Node: self{c},
-		Stopping: c.stopping, Logger: c.logger,
+		Turn: limits.watchTurn, Stopping: c.stopping, Logger: c.logger,
 	})
 	services := newServices(slices.Sorted(maps.Keys(server.GetServiceInfo())))
 	grpc_health_v1.RegisterHealthServer(server, services)

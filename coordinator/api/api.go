@@ -79,6 +79,8 @@ type Config struct {
 	Sessions  Sessions
 	Memory    Memory
 	Node      Node
+	// Turn waits until a watch may look for what has changed. Nil: it need not wait.
+	Turn func(ctx context.Context) (release func(), err error)
 	// Stopping is done when the node stops. Streams that would last forever then end, with its cause as their error.
 	Stopping context.Context
 	Logger   *slog.Logger
@@ -89,7 +91,7 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 	trellisv1.RegisterStudyServiceServer(server, studyService{
 		numerics: c.Numerics, models: c.Models, store: c.Store, log: c.Log, dataSets: c.DataSets,
 		artifacts: c.Artifacts,
-		forecasts: c.Forecasts, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, limits: c.Limits, creating: make(chan struct{}, 1),
+		forecasts: c.Forecasts, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, limits: c.Limits, creating: make(chan struct{}, 1), turn: c.Turn,
 		memory: c.Memory, stopping: c.Stopping, logger: c.Logger,
 	})
 	trellisv1.RegisterTrialServiceServer(server, trialService{

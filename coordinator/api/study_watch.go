@@ -46,7 +46,7 @@ func (s studyService) WatchStudy(
 		if err != nil {
 			return Status(err)
 		}
-		if err := sendChanges(stream, snapshot, s.waiting(s.forecasts.On(snapshot, presented)), since); err != nil {
+		if err := s.sendChanges(stream, snapshot, presented, since); err != nil {
 			return Status(err)
 		}
 		since = study.GetModifyIndex()
@@ -69,20 +69,12 @@ func (s studyService) WatchStudy(
 
 // sendChanges sends what has changed after index since. Only the last of its responses carries the study's index. So a
 // client that loses the stream in between gets all of them again.
-func sendChanges(
+func (s studyService) sendChanges(
 	stream trellisv1.StudyService_WatchStudyServer, snapshot *results.Snapshot, study *trellisv1.Study, since uint64,
 ) error {
-	best, err := snapshot.Best(nil, study.GetName())
-	if err != nil && !errors.Is(err, results.ErrNoAnswer) {
-		return err
-	}
-	if best.GetState() == trellisv1.TrialState_TRIAL_STATE_DIVERGED {
-		best = nil
-	}
-	// Runs that have not changed since the study was created are not sent.
-	runs, err := snapshot.RunsChangedSince(study.GetName(), max(since, study.GetCreateIndex()))
+	study, best, runs, err := s.changes(stream.Context(), snapshot, study, since)
 	if err != nil {
-		return fmt.Errorf("find what has changed: %w", err)
+		return err
 	}
 	send := func(index uint64, runs []*trellisv1.Run) error {
 		metrics, err := snapshot.LastMetrics(study.GetName(), runs)
@@ -101,6 +93,33 @@ func sendChanges(
 		runs = runs[n:]
 	}
 	return send(study.GetModifyIndex(), runs)
+}
+
+// changes finds what has changed after index since, with the study as it is shown. In a large study that takes a while,
+// so that watches take turns. They send what they have found without one.
+func (s studyService) changes(ctx context.Context, snapshot *results.Snapshot, study *trellisv1.Study, since uint64) (
+	shown *trellisv1.Study, best *trellisv1.Trial, runs []*trellisv1.Run, err error,
+) {
+	if s.turn != nil {
+		release, err := s.turn(ctx)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		defer release()
+	}
+	shown = s.waiting(s.forecasts.On(snapshot, study))
+	if best, err = snapshot.Best(nil, study.GetName()); err != nil && !errors.Is(err, results.ErrNoAnswer) {
+		return nil, nil, nil, err
+	}
+	if best.GetState() == trellisv1.TrialState_TRIAL_STATE_DIVERGED {
+		best = nil
+	}
+	// Runs that have not changed since the study was created are not sent.
+	runs, err = snapshot.RunsChangedSince(study.GetName(), max(since, study.GetCreateIndex()))
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("find what has changed: %w", err)
+	}
+	return shown, best, runs, nil
 }
 
 // onePart returns how many of the runs one response carries.

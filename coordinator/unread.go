@@ -1,0 +1,211 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"trellis/coordinator/quota"
+)
+
+// unread bounds the responses that clients have not read. gRPC keeps what a call has sent, and even what is left when
+// the call has ended, until the client's flow control admits it or the connection is closed. So the connection is what
+// has to be looked at: what calls have sent on it, less what it has written.
+//
+// Beyond a limit, the connection with the most of the host with the most is closed. Its client connects again, and a
+// watch continues from the index that it has. What a client cancels without reading counts until its connection is
+// closed.
+type unread struct {
+	limit  quota.Limit
+	logger *slog.Logger
+
+	mu     sync.Mutex
+	all    int64
+	byHost map[string]int64
+	conns  map[*connection]int64
+}
+
+func newUnread(limit quota.Limit, logger *slog.Logger) *unread {
+	return &unread{limit: limit, logger: logger, byHost: map[string]int64{}, conns: map[*connection]int64{}}
+}
+
+// sent counts bytes that a call sends on a connection, nil if its connection is not known.
+func (u *unread) sent(conn *connection, bytes int64) {
+	if conn == nil {
+		return
+	}
+	u.mu.Lock()
+	if _, open := u.conns[conn]; !open {
+		u.mu.Unlock()
+		return
+	}
+	u.add(conn, bytes)
+	var victims []*connection
+	for {
+		victim := u.victim(conn.host)
+		if victim == nil {
+			break
+		}
+		u.logger.Info("closed the connection of a client that reads too little", "client", victim.host,
+			"unread_bytes", u.conns[victim], "limit", u.limit.Name)
+		u.remove(victim)
+		victims = append(victims, victim)
+	}
+	u.mu.Unlock()
+	for _, victim := range victims {
+		victim.Close()
+	}
+}
+
+// written says that a connection has written bytes of responses, or that they will never be written.
+func (u *unread) written(conn *connection, bytes int64) {
+	if conn == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, open := u.conns[conn]; open {
+		u.add(conn, -bytes)
+	}
+}
+
+// open begins to count for a connection, and closed forgets it.
+func (u *unread) open(conn *connection) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.conns[conn] = 0
+}
+
+func (u *unread) closed(conn *connection) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.remove(conn)
+}
+
+// held returns how many bytes are unread in all.
+func (u *unread) held() int64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.all
+}
+
+// add and the methods below are called with mu held.
+func (u *unread) add(conn *connection, bytes int64) {
+	u.conns[conn] += bytes
+	u.all += bytes
+	if u.byHost[conn.host] += bytes; u.byHost[conn.host] == 0 {
+		delete(u.byHost, conn.host)
+	}
+}
+
+func (u *unread) remove(conn *connection) {
+	if bytes, open := u.conns[conn]; open {
+		u.add(conn, -bytes)
+		delete(u.conns, conn)
+	}
+}
+
+// victim returns the connection to close, or nil if the limits hold after a connection from host has sent something.
+func (u *unread) victim(host string) *connection {
+	switch {
+	case u.limit.Each > 0 && u.byHost[host] > u.limit.Each:
+	case u.limit.InAll > 0 && u.all > u.limit.InAll:
+		for other, bytes := range u.byHost {
+			if bytes > u.byHost[host] {
+				host = other
+			}
+		}
+	default:
+		return nil
+	}
+	var victim *connection
+	for conn, bytes := range u.conns {
+		if conn.host == host && (victim == nil || bytes > u.conns[victim]) {
+			victim = conn
+		}
+	}
+	return victim
+}
+
+// messageHead is the size of what gRPC writes before each message.
+const messageHead = 5
+
+// sizeOf is how many bytes of a connection's data a message takes.
+func sizeOf(message any) int64 {
+	if message, ok := message.(proto.Message); ok {
+		return messageHead + int64(proto.Size(message))
+	}
+	return messageHead
+}
+
+// countUnary counts the response to a call.
+func (u *unread) countUnary(
+	ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
+) (any, error) {
+	response, err := handler(ctx, request)
+	if err == nil {
+		u.sent(connectionOf(peerOf(ctx)), sizeOf(response))
+	}
+	return response, err
+}
+
+// countStream counts the responses of a stream.
+func (u *unread) countStream(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	return handler(service, &countedStream{stream, u, connectionOf(peerOf(stream.Context()))})
+}
+
+type countedStream struct {
+	grpc.ServerStream
+	unread *unread
+	conn   *connection
+}
+
+// SendMsg sends a message, which counts from the moment that it waits for the client.
+func (s *countedStream) SendMsg(message any) error {
+	bytes := sizeOf(message)
+	s.unread.sent(s.conn, bytes)
+	err := s.ServerStream.SendMsg(message)
+	if err != nil {
+		s.unread.written(s.conn, bytes)
+	}
+	return err
+}
+
+// frames follows the HTTP/2 frames that are written to a connection: see RFC 9113, section 4.1.
+type frames struct {
+	head [9]byte
+	// got is how much of the head has been written, and left how much of the payload has not.
+	got, left int
+}
+
+// frameData is the type of frames that carry messages.
+const frameData = 0
+
+// data returns how many bytes of the next piece are messages.
+func (f *frames) data(piece []byte) (bytes int64) {
+	for len(piece) > 0 {
+		if f.got < len(f.head) {
+			n := copy(f.head[f.got:], piece)
+			f.got += n
+			piece = piece[n:]
+			if f.got == len(f.head) {
+				f.left = int(binary.BigEndian.Uint32(f.head[:4]) >> 8)
+			}
+		} else {
+			n := min(f.left, len(piece))
+			if f.head[3] == frameData {
+				bytes += int64(n)
+			}
+			f.left -= n
+			piece = piece[n:]
+		}
+		if f.got == len(f.head) && f.left == 0 {
+			f.got = 0
+		}
+	}
+	return bytes
+}
