@@ -98,6 +98,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 			c.routeStream,
 			dropUnknownStream,
 			validate.StreamServerInterceptor(wordedValidator{validator}),
+			newUploads(c.config.Limits).bound,
 			limits.admitStream,
 		),
 	)

@@ -130,3 +130,29 @@ func (q *Quota) Held() int64 {
 	defer q.mu.Unlock()
 	return q.all
 }
+
+// Count is what one user of a quota has taken of it, until it ends. It is safe for concurrent use.
+type Count struct {
+	mu    sync.Mutex
+	total int64
+	ended bool
+}
+
+// Add counts n more, and returns all. It counts nothing after End: n must be given back.
+func (c *Count) Add(n int64) (total int64, open bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return c.total, false
+	}
+	c.total += n
+	return c.total, true
+}
+
+// End ends the count and returns it.
+func (c *Count) End() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	return c.total
+}
