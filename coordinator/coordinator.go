@@ -305,11 +305,13 @@ func (c *Coordinator) openLog() error {
 		c.log = NewMemoryLog(c.machine, c.address)
 	} else {
 		config := replication.Config{
-			Dir:       c.config.Data,
-			Address:   c.address,
-			Network:   network{c.port.nodes, c.port.dial},
-			Bootstrap: len(c.config.Join) == 0 && !c.config.Wait,
-			Logger:    c.logger,
+			Dir:     c.config.Data,
+			Address: c.address,
+			Network: network{c.port.nodes, c.port.dial},
+
+			CheckCommand: c.machine.CheckCommand,
+			Bootstrap:    len(c.config.Join) == 0 && !c.config.Wait,
+			Logger:       c.logger,
 		}
 		if c.config.hooks.replicate != nil {
 			c.config.hooks.replicate(&config)

@@ -56,6 +56,11 @@ func (m stateMachine) Check(r io.Reader) error {
 	return store.Restore(r)
 }
 
+// CheckCommand returns an error if the command can't be decoded. One that a newer version has made can.
+func (m stateMachine) CheckCommand(data []byte) error {
+	return proto.Unmarshal(data, &trellisv1.Command{})
+}
+
 func (m stateMachine) apply(index uint64, data []byte) any {
 	command := &trellisv1.Command{}
 	if err := proto.Unmarshal(data, command); err != nil {

@@ -71,6 +71,9 @@ type Config struct {
 	Memory *Memory
 	// Address is the host:port at which other nodes, workers and clients reach this node.
 	Address string
+	// CheckCommand returns why a command from another node can't be decoded, or nil. Such a command is refused before it
+	// is stored. Default: every command can be.
+	CheckCommand func(command []byte) error
 	// Network is how nodes reach each other. The Log closes it. Default: none, for a node that stays alone.
 	Network Network
 	// Bootstrap makes a node without a log a cluster of one. Otherwise such a node waits to be added to a cluster.

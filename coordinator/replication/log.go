@@ -277,13 +277,7 @@ func (l *Log) raftConfig() *raft.Config {
 
 // start runs raft and the log's own loops.
 func (l *Log) start(snapshots *guardedSnapshots) (err error) {
-	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: l.stream, MaxPool: 3, Timeout: networkTimeout, Logger: newLibraryLogger(l.logger),
-		// Send one message to a node at a time, each with everything that has accumulated. With more, raft's
-		// replication to a node may stop forever when a message fails: the sender waits for a reader that is gone.
-		// Heartbeats continue, so nobody notices (hashicorp/raft#612).
-		MaxRPCsInFlight: 1,
-	})
+	transport := newTransport(l)
 	defer func() {
 		// Raft panics if it can't read the log.
 		if reason := recover(); reason != nil {
@@ -308,6 +302,7 @@ func (l *Log) start(snapshots *guardedSnapshots) (err error) {
 	observations := make(chan raft.Observation, 64)
 	observer := raft.NewObserver(observations, false, nil)
 	l.raft.RegisterObserver(observer)
+	transport.serve(l.raft)
 	l.loops.Go(func() { l.observe(observations) })
 	l.loops.Go(l.lead)
 	l.loops.Go(l.snapshotLoop)
