@@ -177,6 +177,9 @@ func (l *Log) openLog(guard *guard, snapshots raft.SnapshotStore) error {
 	}
 	if l.directory.hasLog() {
 		used, err := open()
+		if used && err == nil {
+			l.noteUse()
+		}
 		if err != nil || used || !l.config.Bootstrap {
 			return err
 		}
@@ -187,6 +190,9 @@ func (l *Log) openLog(guard *guard, snapshots raft.SnapshotStore) error {
 	} else if all, err := snapshots.List(); err != nil || len(all) > 0 {
 		return errors.Join(err, fmt.Errorf("the data directory %s is %w: it has snapshots but no %s: put the folder "+
 			"back, or restore a backup into an empty directory", l.directory.path, ErrDamaged, logName))
+	} else if l.directory.Used {
+		return fmt.Errorf("the data directory %s is %w: it has had studies, but has no %s: put the folder back, or "+
+			"restore a backup into an empty directory", l.directory.path, ErrDamaged, logName)
 	}
 	err := l.directory.folder(func(temporary string) error {
 		entries, err := openWAL(temporary, guard, files(), newLibraryLogger(l.logger))
@@ -198,8 +204,18 @@ func (l *Log) openLog(guard *guard, snapshots raft.SnapshotStore) error {
 	if err != nil {
 		return err
 	}
-	_, err = open()
+	used, err := open()
+	if used && err == nil {
+		l.noteUse()
+	}
 	return err
+}
+
+// noteUse notes that the log has entries. It does without if the disk is full: the log can still be read.
+func (l *Log) noteUse() {
+	if err := l.directory.noteUse(); err != nil {
+		l.logger.Warn("could not note that the data directory has a log", "error", err)
+	}
 }
 
 // bootstrap makes a node without a log a cluster of one, if the configuration says so.

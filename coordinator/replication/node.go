@@ -31,6 +31,9 @@ type identity struct {
 	Format int `json:"format"`
 	// ID is random. It is created with the directory.
 	ID string `json:"id"`
+	// Used says that the directory has had a log with entries: one without is then damaged, and not new. Nodes of version
+	// 0.1.0 have not written it.
+	Used bool `json:"used,omitempty"`
 }
 
 // directory is a data directory that this process has locked.
@@ -76,13 +79,8 @@ func (d *directory) identify() error {
 					"backup into an empty directory", d.path, ErrDamaged, name, nodeName)
 			}
 		}
-		d.identity = identity{Format: formatVersion, ID: strings.ToLower(rand.Text())}
-		content, err := json.Marshal(d.identity)
-		if err != nil {
-			return fmt.Errorf("encode %s: %w", nodeName, err)
-		}
-		if err := writeFile(path, append(content, '\n')); err != nil {
-			return fmt.Errorf("write %s: %w: %s", path, err, remedy(err))
+		if err := d.write(identity{Format: formatVersion, ID: strings.ToLower(rand.Text())}); err != nil {
+			return err
 		}
 		// A kill may have come right after the directory was made.
 		if err := syncFolder(filepath.Dir(filepath.Clean(d.path))); err != nil {
@@ -107,6 +105,30 @@ func (d *directory) identify() error {
 		return fmt.Errorf("%s is %w: it has no format or no id", path, ErrDamaged)
 	}
 	return nil
+}
+
+// write writes the file node.json.
+func (d *directory) write(changed identity) error {
+	content, err := json.Marshal(changed)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", nodeName, err)
+	}
+	path := filepath.Join(d.path, nodeName)
+	if err := writeFile(path, append(content, '\n')); err != nil {
+		return fmt.Errorf("write %s: %w: %s", path, err, remedy(err))
+	}
+	d.identity = changed
+	return nil
+}
+
+// noteUse notes that the directory's log has entries.
+func (d *directory) noteUse() error {
+	if d.Used {
+		return nil
+	}
+	changed := d.identity
+	changed.Used = true
+	return d.write(changed)
 }
 
 // tidy removes unfinished work that a kill left behind.

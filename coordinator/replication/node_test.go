@@ -55,11 +55,21 @@ func TestNewerOrDamagedDirectoryIsRefused(t *testing.T) {
 	openFails(t, Config{Dir: dir}, ErrDamaged, nodeName)
 	write(`{}`)
 	openFails(t, Config{Dir: dir}, ErrDamaged, nodeName)
+	write(``)
+	openFails(t, Config{Dir: dir}, ErrDamaged, nodeName, "it is empty")
 	if err := os.Remove(filepath.Join(dir, nodeName)); err != nil {
 		t.Fatal(err)
 	}
 	openFails(t, Config{Dir: dir, Bootstrap: true}, ErrDamaged, "put the file back")
 	write(string(id))
+	aside := filepath.Join(t.TempDir(), logName)
+	if err := os.Rename(filepath.Join(dir, logName), aside); err != nil {
+		t.Fatal(err)
+	}
+	openFails(t, Config{Dir: dir, Bootstrap: true}, ErrDamaged, "put the folder back")
+	if err := os.Rename(aside, filepath.Join(dir, logName)); err != nil {
+		t.Fatal(err)
+	}
 	lead(t, open(t, Config{Dir: dir}, &book{}))
 }
 

@@ -60,6 +60,24 @@ func (p place) open() (io.ReadCloser, error) {
 	return openFile{content, f}, nil
 }
 
+// length returns how many bytes a regular file has, and whether that is its content, and not gzipped.
+func (p place) length() (length int64, plain bool, err error) {
+	file, err := os.Open(string(p))
+	if err != nil {
+		return 0, false, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return 0, false, err
+	}
+	var start [2]byte
+	if _, err := io.ReadFull(file, start[:]); err != nil {
+		return 0, false, fmt.Errorf("read %s: %w", p, err)
+	}
+	return info.Size(), start != [2]byte{gzipMagic0, gzipMagic1}, nil
+}
+
 // openFile is a file's uncompressed content. Closing it closes the file.
 type openFile struct {
 	io.Reader

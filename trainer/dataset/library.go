@@ -134,7 +134,8 @@ const maxBroken = 10
 // Folder is a folder of a data set.
 type Folder struct {
 	Name string
-	// Err says why its files can't be used. It is nil if nothing is wrong with their names and headers.
+	// Err says why its files can't be used. It is nil if nothing is wrong with their names, headers and lengths. The length
+	// of what is gzipped is not known before all of it is read.
 	Err error
 }
 
@@ -154,7 +155,10 @@ func (l *Library) Available() ([]Folder, error) {
 		}
 		files, err := locateNamed(filepath.Join(l.Dir, entry.Name()))
 		if err == nil {
-			_, err = readHeaders(files)
+			var headers []header
+			if headers, err = readHeaders(files); err == nil {
+				err = checkLengths(files, headers)
+			}
 		}
 		available = append(available, Folder{entry.Name(), err})
 	}

@@ -387,6 +387,9 @@ func TestAvailable(t *testing.T) {
 	newFixture(1).write(t, filepath.Join(dir, ".hidden"))
 	writeFile(t, filepath.Join(dir, "incomplete", FileNames[0]), nil)
 	writeFile(t, filepath.Join(dir, "file"), nil)
+	short := newFixture(1)
+	short[0] = short[0][:100]
+	short.write(t, filepath.Join(dir, "truncated"))
 	link(t, filepath.Join(dir, "tiny"), filepath.Join(dir, "linked"))
 	for _, test := range []struct {
 		name string
@@ -394,7 +397,7 @@ func TestAvailable(t *testing.T) {
 		// want has a question mark behind what can't be used.
 		want string
 	}{
-		{"folders", dir, "another incomplete? linked mnist tiny"},
+		{"folders", dir, "another incomplete? linked mnist tiny truncated?"},
 		{"no folder", "", "mnist"},
 		{"a folder that is not there", filepath.Join(dir, "nowhere"), "mnist"},
 	} {

@@ -186,3 +186,17 @@ func (f File) load() (content []byte, err error) {
 	}
 	return content, nil
 }
+
+// checkLengths refuses files that are not as long as their headers announce, as far as that shows without reading them.
+func checkLengths(files []File, headers []header) error {
+	for i, f := range files {
+		length, plain, err := f.place.length()
+		if err != nil {
+			return err
+		}
+		if want := headers[i].size(); plain && length != want {
+			return invalidf("read %s: its header announces %d bytes, it has %d", f.place, want, length)
+		}
+	}
+	return nil
+}
