@@ -13,18 +13,24 @@ import (
 )
 
 // WriteBest writes the winner for people: as a configuration if it has been repeated, else as a trial.
-func WriteBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
+func WriteBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error { return writeBest(out, best, true) }
+
+// WriteLastBest is WriteBest for a study that ends with the command: nothing can be added to it.
+func WriteLastBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error { return writeBest(out, best, false) }
+
+// writeBest writes the winner. kept says that commands find the study later.
+func writeBest(out io.Writer, best *trellisv1.GetBestTrialResponse, kept bool) error {
 	if hasDiverged(best) {
 		return writeDiverged(out, best.GetStudy())
 	}
 	if best.GetVerdict().GetSeeds() > 1 {
-		return writeBestConfiguration(out, best)
+		return writeBestConfiguration(out, best, kept)
 	}
 	if err := writeBestTrial(out, best); err != nil {
 		return err
 	}
 	var err error
-	if advice := describeAdvice(best.GetStudy(), best.GetVerdict().GetAdvice()); advice != "" {
+	if advice := describeAdvice(best.GetStudy(), best.GetVerdict().GetAdvice(), kept); advice != "" {
 		_, err = fmt.Fprintf(out, "\n%s\n", advice)
 	}
 	if missing := describeMissing(best.GetStudy()); missing != "" && err == nil {

@@ -174,6 +174,11 @@ func describeDigest(study *trellisv1.Study) string {
 	return " (of the results so far)"
 }
 
+// isCanceled says whether a study was canceled: it can be neither extended nor retried.
+func isCanceled(study *trellisv1.Study) bool {
+	return study.GetState() == trellisv1.StudyState_STUDY_STATE_CANCELED
+}
+
 // WriteFailures lists the runs that have failed, with how to retry them.
 func WriteFailures(out io.Writer, r report) error {
 	if r.GetFailuresTotal() == 0 {
@@ -196,6 +201,9 @@ func WriteFailures(out io.Writer, r report) error {
 	}
 	if more := r.GetFailuresTotal() - uint64(len(r.GetFailures())); more > 0 {
 		fmt.Fprintf(out, "and %d more\n", more)
+	}
+	if isCanceled(r.GetStudy()) {
+		return nil
 	}
 	_, err := fmt.Fprintf(out, "\nRetry them: trellis retry %s\n", r.GetStudy().GetName())
 	return err

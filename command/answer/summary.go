@@ -38,7 +38,7 @@ func writeSummaryOf(out io.Writer, r report) error {
 	if missing := DescribeMissingWeights(r); missing != "" {
 		lines = append(lines, output.Sentence(missing))
 	}
-	if r.GetFailed() > 0 {
+	if r.GetFailed() > 0 && !isCanceled(r.GetStudy()) {
 		lines = append(lines, fmt.Sprintf("Retry the failed runs: trellis retry %s", r.GetStudy().GetName()))
 	}
 	lines = append(lines, fmt.Sprintf("Digest: %s%s", r.GetDigest(), describeDigest(r.GetStudy())))

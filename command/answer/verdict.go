@@ -17,7 +17,7 @@ const shownContenders = 10
 
 // writeBestConfiguration writes the best of configurations with several seeds, and how sure that is. It says no more
 // than the verdict does.
-func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
+func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse, kept bool) error {
 	verdict := best.GetVerdict()
 	winner := verdict.GetBest()
 	table := output.NewTable()
@@ -49,7 +49,7 @@ func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse)
 	if _, err := fmt.Fprintf(out, "%s\n\n%s\n", table.Render(), describeVerdict(study, verdict)); err != nil {
 		return err
 	}
-	return writeContenders(out, study, verdict)
+	return writeContenders(out, study, verdict, kept)
 }
 
 // describeSeeds lists the seeds that a configuration of a study has results for, beside what it may have of
@@ -115,6 +115,9 @@ func describeMissing(study *trellisv1.Study) string {
 	missing := progress.GetTrials() - progress.GetTrialsSucceeded() - progress.GetTrialsDiverged()
 	were := output.Verb(int(missing), "was", "were")
 	again := fmt.Sprintf(" Train them to the end: trellis retry %s --pruned", study.GetName())
+	if isCanceled(study) {
+		again = ""
+	}
 	switch {
 	case missing == 0:
 		return ""
@@ -133,7 +136,7 @@ func describeMissing(study *trellisv1.Study) string {
 }
 
 // writeContenders lists the configurations that are statistically tied with the best one, and what would separate them.
-func writeContenders(out io.Writer, study *trellisv1.Study, verdict *trellisv1.Verdict) error {
+func writeContenders(out io.Writer, study *trellisv1.Study, verdict *trellisv1.Verdict, kept bool) error {
 	contenders := verdict.GetContenders()
 	if len(contenders) > shownContenders {
 		contenders = contenders[:shownContenders]
@@ -157,7 +160,7 @@ func writeContenders(out io.Writer, study *trellisv1.Study, verdict *trellisv1.V
 	if more := verdict.GetContendersTotal() - uint64(len(contenders)); more > 0 {
 		fmt.Fprintf(out, "and %d more: trellis configurations %s\n", more, study.GetName())
 	}
-	advice := describeAdvice(study, verdict.GetAdvice())
+	advice := describeAdvice(study, verdict.GetAdvice(), kept)
 	if advice == "" {
 		return nil
 	}

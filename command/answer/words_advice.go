@@ -2,13 +2,15 @@ package answer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
-// describeAdvice says what would settle a verdict on a study, or nothing.
-func describeAdvice(study *trellisv1.Study, advice *trellisv1.Advice) string {
+// describeAdvice says what would settle a verdict on a study, or nothing. kept says that commands find the study later.
+func describeAdvice(study *trellisv1.Study, advice *trellisv1.Advice, kept bool) string {
 	needed := fmt.Sprintf("about %d seeds", advice.GetSeedsNeeded())
 	if advice.GetBeyond() {
 		needed = fmt.Sprintf("more than %d seeds", advice.GetSeedsNeeded())
@@ -16,7 +18,7 @@ func describeAdvice(study *trellisv1.Study, advice *trellisv1.Advice) string {
 	switch advice.GetKind() {
 	case trellisv1.Advice_KIND_ONE_SEED:
 		return "With one seed, a difference may be chance. Repeat every configuration with more " +
-			"seeds: " + extendBySeeds(study, advice)
+			"seeds: " + moreSeeds(study, advice, kept)
 	case trellisv1.Advice_KIND_SETTLING:
 		return fmt.Sprintf("The coordinator adds seeds to the tied configurations until one is clearly the best or "+
 			"they have %d.",
@@ -39,13 +41,18 @@ func describeAdvice(study *trellisv1.Study, advice *trellisv1.Advice) string {
 				advice.GetSeedsNeeded(),
 			)
 		}
-		return needed + "Add seeds: " + extendBySeeds(study, advice)
+		return needed + "Add seeds: " + moreSeeds(study, advice, kept)
 	}
 	return ""
 }
 
-// extendBySeeds is the command that gives every configuration of a study more seeds.
-func extendBySeeds(study *trellisv1.Study, advice *trellisv1.Advice) string {
+// moreSeeds says how to give every configuration of a study more seeds: by a command or, where that can't work, by a
+// spec with all of them.
+func moreSeeds(study *trellisv1.Study, advice *trellisv1.Advice, kept bool) string {
+	if !kept || isCanceled(study) {
+		all := slices.Concat(grid.Seeds(study.GetSpec()), advice.GetAddSeeds())
+		return fmt.Sprintf("put seeds: [%s] into the spec", strings.Trim(strings.ReplaceAll(fmt.Sprint(all), " ", ", "), "[]"))
+	}
 	seeds := strings.Trim(strings.ReplaceAll(fmt.Sprint(advice.GetAddSeeds()), " ", ","), "[]")
 	return fmt.Sprintf("trellis extend %s --seeds %s", study.GetName(), seeds)
 }

@@ -51,8 +51,28 @@ func TestDescribeAdvice(t *testing.T) {
 				"under another name with settle: {max_seeds: 12}: only what is new is trained.",
 		},
 	} {
-		if got := describeAdvice(test.study, test.advice); got != test.want {
+		if got := describeAdvice(test.study, test.advice, true); got != test.want {
 			t.Errorf("%v:\n got %s\nwant %s", test.advice, got, test.want)
+		}
+	}
+}
+
+// Commands that can't work are not advised: nothing can be added to a study that was canceled, or that ends with run.
+func TestAdviceThatWorks(t *testing.T) {
+	spec := &trellisv1.StudySpec{Seeds: &trellisv1.IntegerAxis{Values: []uint32{1, 2, 3}}}
+	for name, test := range map[string]struct {
+		state trellisv1.StudyState
+		kept  bool
+	}{
+		"canceled": {trellisv1.StudyState_STUDY_STATE_CANCELED, true},
+		"run":      {trellisv1.StudyState_STUDY_STATE_COMPLETED, false},
+	} {
+		study := &trellisv1.Study{Name: "s", Spec: spec, State: test.state}
+		got := describeAdvice(study, &trellisv1.Advice{
+			Kind: trellisv1.Advice_KIND_MORE_SEEDS, SeedsNeeded: 5, AddSeeds: []uint32{4, 5},
+		}, test.kept)
+		if want := "Add seeds: put seeds: [1, 2, 3, 4, 5] into the spec"; !strings.HasSuffix(got, want) {
+			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
 }
@@ -64,6 +84,7 @@ func TestEverythingHasWords(t *testing.T) {
 		got := describeAdvice(
 			study,
 			&trellisv1.Advice{Kind: trellisv1.Advice_Kind(kind), SeedsNeeded: 5, AddSeeds: []uint32{4, 5}},
+			true,
 		)
 		if (got == "") != (kind == 0) {
 			t.Errorf("%v: %q", trellisv1.Advice_Kind(kind), got)

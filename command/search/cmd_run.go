@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -181,9 +182,13 @@ func followAll(
 				outcomes = append(outcomes, studies.Outcome(study))
 			}
 		}
+		writeBest := answer.WriteBest
+		if local.Directory.Path == "" {
+			writeBest = answer.WriteLastBest
+		}
 		// The coordinator lives until we stop it, whether or not we were interrupted.
 		ctx := context.WithoutCancel(local.Ctx)
-		if err := writeResults(ctx, env, c, spec.GetName(), options.format, results); err != nil {
+		if err := writeResults(ctx, env, c, spec.GetName(), options.format, results, writeBest); err != nil {
 			return errors.Join(append(outcomes, local.Why(err))...)
 		}
 	}
@@ -197,7 +202,7 @@ func followAll(
 // best one as tables.
 func writeResults(
 	ctx context.Context, env *cli.Environment, c *client.Client, name string, format output.Format,
-	list *answer.TrialList,
+	list *answer.TrialList, writeBest func(io.Writer, *trellisv1.GetBestTrialResponse) error,
 ) error {
 	request := &trellisv1.ListTrialsRequest{Study: name, OrderBy: "objective"}
 	if format != output.Table {
@@ -222,7 +227,7 @@ func writeResults(
 		fmt.Fprintf(env.Out, "(Showing %d of %d. To show all, use -o csv)\n", rankedRows, total)
 	}
 	fmt.Fprintln(env.Out)
-	if err := answer.WriteBest(env.Out, best); err != nil {
+	if err := writeBest(env.Out, best); err != nil {
 		return err
 	}
 	return answer.WriteSummary(ctx, c, env.Out, name)
