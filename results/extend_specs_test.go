@@ -1,6 +1,7 @@
 package results
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
@@ -46,5 +47,40 @@ func TestExtensionsKeepDifferences(t *testing.T) {
 	}
 	if next := (&trellisv1.StudySpec{Name: "s"}); ExtendedSize(stored, next) <= proto.Size(stored)-proto.Size(stored.Spec) {
 		t.Error("an extension does not count what it keeps")
+	}
+}
+
+// TestSnapshotOfAStudyWithManyWholeSpecs: what an old log has made of a study, whatever its size, can be stored.
+func TestSnapshotOfAStudyWithManyWholeSpecs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 70 MB")
+	}
+	store := newStore(t)
+	specOf := func(i int) *trellisv1.StudySpec {
+		rates := make([]float64, 450_000)
+		rates[i] = 1
+		return &trellisv1.StudySpec{Name: "s", Grid: []*trellisv1.Grid{{LearningRate: &trellisv1.NumberAxis{Values: rates}}}}
+	}
+	run, trials := testRun("r0", 4, 0, 3)
+	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: specOf(0)}, []*trellisv1.Run{run}, trials))
+	for i := 1; i <= 20; i++ {
+		run, trials := testRun(fmt.Sprint("r", i), 4, uint64(i), 3)
+		_, err := store.ExtendStudy(uint64(i+1), at(uint64(i+1)), "s", Extension{
+			Indices: uint64(i), NextIndices: uint64(i + 1), Spec: specOf(i), Runs: []*trellisv1.Run{run}, Trials: trials,
+		})
+		ok(t, err)
+	}
+	var written bytes.Buffer
+	_, err := store.Snapshot().WriteTo(&written)
+	ok(t, err)
+	if written.Len() <= 64<<20 {
+		t.Fatalf("the snapshot has only %d bytes", written.Len())
+	}
+	want, err := store.Snapshot().Hash()
+	ok(t, err)
+	restored := newStore(t)
+	ok(t, restored.Restore(&written))
+	if got, err := restored.Snapshot().Hash(); err != nil || got != want {
+		t.Errorf("restored as %x, want %x (%v)", got, want, err)
 	}
 }
