@@ -17,9 +17,12 @@ func TestACertificateNamesItsPrincipal(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []Principal{
-		{trellisv1.Role_ROLE_VIEWER, "ada"}, {trellisv1.Role_ROLE_SUBMITTER, "ada@example.org"},
-		{trellisv1.Role_ROLE_ADMIN, "root"}, {trellisv1.Role_ROLE_WORKER, "gpu-farm_1"},
-		{trellisv1.Role_ROLE_NODE, "a.example.org"}, {trellisv1.Role_ROLE_NODE, "::1"},
+		{trellisv1.Role_ROLE_VIEWER, "ada"},
+		{trellisv1.Role_ROLE_SUBMITTER, "ada@example.org"},
+		{trellisv1.Role_ROLE_ADMIN, "root"},
+		{trellisv1.Role_ROLE_WORKER, "gpu-farm_1"},
+		{trellisv1.Role_ROLE_NODE, "a.example.org"},
+		{trellisv1.Role_ROLE_NODE, "::1"},
 		{trellisv1.Role_ROLE_NODE, "2001:db8::1"},
 	} {
 		pair, err := authority.Issue(want, []string{"localhost", "::1"}, time.Now().Add(2*time.Hour))

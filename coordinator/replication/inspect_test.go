@@ -95,7 +95,8 @@ func FuzzPeer(f *testing.F) {
 	entries := recorded(func(t raft.Transport) {
 		t.AppendEntries("node", "node:1", &raft.AppendEntriesRequest{
 			RPCHeader: header, Term: 1, LeaderCommitIndex: 3, Entries: []*raft.Log{
-				{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: members}, {Index: 2, Term: 1, Type: raft.LogNoop},
+				{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: members},
+				{Index: 2, Term: 1, Type: raft.LogNoop},
 				{Index: 3, Term: 1, Data: []byte("command")},
 			},
 		}, &raft.AppendEntriesResponse{})

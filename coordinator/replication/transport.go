@@ -280,7 +280,8 @@ func (s *single) Accept() (net.Conn, error) {
 }
 
 func (s *single) Dial(raft.ServerAddress, time.Duration) (net.Conn, error) { return nil, net.ErrClosed }
-func (s *single) Addr() net.Addr                                           { return s.peer.LocalAddr() }
+
+func (s *single) Addr() net.Addr { return s.peer.LocalAddr() }
 
 func (s *single) Close() error {
 	s.once.Do(func() { close(s.closed) })
