@@ -70,8 +70,9 @@ is best.
 
 On one machine:     trellis run examples/quick.yaml
 On a cluster:       trellis coordinator --listen :7070 --insecure
-                    trellis worker --coordinator HOST:7070        (on each machine)
-                    trellis submit --coordinator HOST:7070 --watch examples/paper.yaml`,
+                    trellis worker --coordinator HOST:7070 --insecure        (on each machine)
+                    trellis submit --coordinator HOST:7070 --insecure --watch examples/paper.yaml
+With TLS:           trellis certificates --help`,
 		Version:       env.Version,
 		Args:          unknownCommand,
 		SilenceErrors: true,

@@ -27,6 +27,9 @@ Start a cluster with one node and add the others:
     trellis coordinator --listen :7070 --insecure                            # on host a
     trellis coordinator --listen :7070 --insecure --join a:7070              # on hosts b and c
     export TRELLIS_COORDINATOR=a:7070,b:7070,c:7070                          # for workers and commands
+    export TRELLIS_INSECURE=true
+
+With TLS instead of --insecure, nodes accept one another by their certificates: see trellis certificates --help.
 
 Checkpoints are not part of the log. Give all nodes the same --artifacts, a bucket or a shared folder, so that runs
 continue from their checkpoints when another node becomes the leader.`,

@@ -46,8 +46,12 @@ same directory, it continues where it stopped. Ctrl-C or SIGTERM stops it; worke
 
 Several coordinators can replicate one log and tolerate the loss of a minority: three tolerate the loss of one. Start
 the first as usual and the others with --join, each with a data directory of its own. Then give workers and other
-commands the addresses of all nodes, separated by commas. See: trellis cluster --help`,
+commands the addresses of all nodes, separated by commas. See: trellis cluster --help
+
+With --certificate and --authority, all connections are encrypted, and everybody needs a certificate or a token: see
+trellis certificates --help. Other machines can connect only then, or with --insecure.`,
 		Example: `  trellis coordinator
+  trellis coordinator --listen a:7070 --authority certificates/authority.crt --certificate certificates/node-a.crt
   trellis coordinator --listen :7070 --insecure      # on a network of trusted machines
   trellis coordinator --listen :7070 --insecure --join first:7070 --artifacts s3://bucket/trellis`,
 		Args: cli.Operands(),
