@@ -13,8 +13,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"trellis/coordinator/api"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -77,6 +79,21 @@ func TestWhatClientsDoNotReadIsBounded(t *testing.T) {
 	}
 	if most > limits.UnreadBytesEach+one || most < one {
 		t.Errorf("up to %d bytes were unread of one host, at most %d may be", most, limits.UnreadBytesEach)
+	}
+	// One that says that it is another node is bounded by the limit of all.
+	ctx := metadata.AppendToOutgoingContext(t.Context(), api.ForwardedBy, "node:1")
+	node := trellisv1.NewStudyServiceClient(connect())
+	for range 80 {
+		if _, err := node.WatchStudy(ctx, &trellisv1.WatchStudyRequest{Study: "large"}); err != nil {
+			break
+		}
+	}
+	most = 0
+	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		most = max(most, coordinator.unread.held())
+	}
+	if most > limits.UnreadBytes+one || most < limits.UnreadBytesEach+one {
+		t.Errorf("up to %d bytes were unread in all, at most %d may be", most, limits.UnreadBytes)
 	}
 	reader, err := trellisv1.NewStudyServiceClient(connect()).WatchStudy(t.Context(),
 		&trellisv1.WatchStudyRequest{Study: "large"})

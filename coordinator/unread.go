@@ -7,8 +7,10 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
+	"trellis/coordinator/api"
 	"trellis/coordinator/quota"
 )
 
@@ -33,8 +35,9 @@ func newUnread(limit quota.Limit, logger *slog.Logger) *unread {
 	return &unread{limit: limit, logger: logger, byHost: map[string]int64{}, conns: map[*connection]int64{}}
 }
 
-// sent counts bytes that a call sends on a connection, nil if its connection is not known.
-func (u *unread) sent(conn *connection, bytes int64) {
+// sent counts bytes that a call sends on a connection, nil if its connection is not known. A node that has forwarded the
+// call is bound by the limit of all only: it speaks for many, whom it bounds itself.
+func (u *unread) sent(conn *connection, bytes int64, forwarded bool) {
 	if conn == nil {
 		return
 	}
@@ -46,7 +49,7 @@ func (u *unread) sent(conn *connection, bytes int64) {
 	u.add(conn, bytes)
 	var victims []*connection
 	for {
-		victim := u.victim(conn.host)
+		victim := u.victim(conn.host, !forwarded)
 		if victim == nil {
 			break
 		}
@@ -110,9 +113,10 @@ func (u *unread) remove(conn *connection) {
 }
 
 // victim returns the connection to close, or nil if the limits hold after a connection from host has sent something.
-func (u *unread) victim(host string) *connection {
+// each says whether the limit of one host counts.
+func (u *unread) victim(host string, each bool) *connection {
 	switch {
-	case u.limit.Each > 0 && u.byHost[host] > u.limit.Each:
+	case each && u.limit.Each > 0 && u.byHost[host] > u.limit.Each:
 	case u.limit.InAll > 0 && u.all > u.limit.InAll:
 		for other, bytes := range u.byHost {
 			if bytes > u.byHost[host] {
@@ -148,26 +152,33 @@ func (u *unread) countUnary(
 ) (any, error) {
 	response, err := handler(ctx, request)
 	if err == nil {
-		u.sent(connectionOf(peerOf(ctx)), sizeOf(response))
+		u.sent(connectionOf(peerOf(ctx)), sizeOf(response), isForwarded(ctx))
 	}
 	return response, err
 }
 
 // countStream counts the responses of a stream.
 func (u *unread) countStream(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	return handler(service, &countedStream{stream, u, connectionOf(peerOf(stream.Context()))})
+	ctx := stream.Context()
+	return handler(service, &countedStream{stream, u, connectionOf(peerOf(ctx)), isForwarded(ctx)})
+}
+
+// isForwarded says whether another node, or somebody who says so, has forwarded a call.
+func isForwarded(ctx context.Context) bool {
+	return len(metadata.ValueFromIncomingContext(ctx, api.ForwardedBy)) > 0
 }
 
 type countedStream struct {
 	grpc.ServerStream
-	unread *unread
-	conn   *connection
+	unread    *unread
+	conn      *connection
+	forwarded bool
 }
 
 // SendMsg sends a message, which counts from the moment that it waits for the client.
 func (s *countedStream) SendMsg(message any) error {
 	bytes := sizeOf(message)
-	s.unread.sent(s.conn, bytes)
+	s.unread.sent(s.conn, bytes, s.forwarded)
 	err := s.ServerStream.SendMsg(message)
 	if err != nil {
 		s.unread.written(s.conn, bytes)
