@@ -61,3 +61,9 @@ func hostsOf(err error) string {
 	}
 	return strings.Join(hosts, ", ")
 }
+
+// plainToken refuses to send a token without encryption.
+func plainToken(address string) error {
+	return exit.Usagef("a token is sent over TLS only, and the connection to %s would have none: set --authority to the file "+
+		"with the certificate of the coordinator's authority, or give no token", address)
+}
