@@ -12,6 +12,9 @@ import (
 // Explain returns what an error means to a person and what would be right, if it is the mistake of a secure connection.
 // Other errors it returns as they are.
 func Explain(err error) error {
+	if errors.Is(err, dial.ErrPlainToken) {
+		return plainToken("the coordinator")
+	}
 	var mistake *dial.Mistake
 	if !errors.As(err, &mistake) {
 		return err
