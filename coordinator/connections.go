@@ -24,12 +24,14 @@ const (
 	hostShare = 2
 	// maxNodeConnections bounds the connections of other nodes that are above a limit.
 	maxNodeConnections = 64
-	// maxRefusing bounds the connections above a limit that are open just to be told so, from all hosts and from one.
-	// Others are closed at once. They use descriptors of the reserve.
-	maxRefusing        = 32
-	maxRefusingPerHost = 8
+	// refusingShare is the share of the reserve for connections above a limit that are open just to be told so, and
+	// refusingHostShare is one host's share of them. Others are closed at once.
+	refusingShare     = 8
+	refusingHostShare = 4
 	// refusalTime is how long a connection above a limit is open, to be told so.
 	refusalTime = 2 * time.Second
+	// refusalLinger is how long it stays open once a call was refused, so that the client reads why.
+	refusalLinger = 50 * time.Millisecond
 	// refusalLogInterval is the shortest time between two log entries about refused connections.
 	refusalLogInterval = 10 * time.Second
 	// handshakeTimeout is how long a connection may take for everything that comes before its first call.
@@ -45,6 +47,8 @@ type connectionLimits struct {
 	// descriptors is how many descriptors the whole process may have open when a connection is accepted. Zero: any
 	// number.
 	descriptors int
+	// refusing is how many connections above a limit are open just to be told so.
+	refusing int
 }
 
 // newConnectionLimits returns the limits for a process that may have so many descriptors open.
@@ -52,11 +56,14 @@ func newConnectionLimits(limits Limits, descriptors uint64) connectionLimits {
 	l := connectionLimits{
 		all: int(limits.Connections), host: int(limits.ConnectionsAddress), principal: int(limits.ConnectionsEach),
 	}
+	reserve := maxReserve
 	if descriptors < math.MaxInt32 {
-		l.descriptors = int(descriptors) - min(maxReserve, int(descriptors)/reserveShare)
+		reserve = min(reserve, int(descriptors)/reserveShare)
+		l.descriptors = int(descriptors) - reserve
 		l.all = min(l.all, l.descriptors)
 		l.host = min(l.host, max(1, l.descriptors/hostShare))
 	}
+	l.refusing = reserve / refusingShare
 	return l
 }
 
@@ -151,7 +158,7 @@ func (c *connections) count(conn net.Conn) net.Conn {
 			"error", status.Convert(refusal).Message())
 		c.refused, c.logged = 0, now
 	}
-	if c.allRefusing >= maxRefusing || c.refusing[host] >= maxRefusingPerHost {
+	if c.allRefusing >= c.limits.refusing || c.refusing[host] > c.limits.refusing/refusingHostShare {
 		return nil
 	}
 	c.refusing[host]++
@@ -236,13 +243,16 @@ func connectionOf(peer net.Addr) *connection {
 	return from.connection
 }
 
-// refused is what calls on the connection are answered if it is above a limit.
+// refused is what a call on the connection is answered if it is above a limit. It closes soon after.
 func (c *connection) refused() error {
 	if c == nil {
 		return nil
 	}
 	c.from.mu.Lock()
 	defer c.from.mu.Unlock()
+	if c.refusal != nil && c.expiry.Stop() {
+		c.expiry.Reset(refusalLinger)
+	}
 	return c.refusal
 }
 

@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"testing"
@@ -111,14 +110,5 @@ func TestSessionsAreBounded(t *testing.T) {
 // greet opens a session, which stays open until the test ends.
 func greet(t testing.TB, client *clients, name string) error {
 	t.Helper()
-	stream, err := client.workers.Session(context.Background())
-	if err != nil {
-		return err
-	}
-	hello := &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Hello{Hello: helloFrom(name, 1)}}
-	if err := stream.Send(hello); err != nil && err != io.EOF {
-		return err
-	}
-	_, err = stream.Recv()
-	return err
+	return greetWith(t.Context(), client, name)
 }

@@ -110,8 +110,8 @@ func TestConnectionsAreCountedUntilTheyAreClosed(t *testing.T) {
 	}
 	defer listener.Close()
 	logger := slog.New(slog.DiscardHandler)
-	bounded := newConnections(listener, connectionLimits{all: 3, host: 2, principal: 1}, newUnread(quota.Limit{}, logger),
-		logger)
+	limits := connectionLimits{all: 3, host: 2, principal: 1, refusing: 8}
+	bounded := newConnections(listener, limits, newUnread(quota.Limit{}, logger), logger)
 	connect := func(from string) *connection {
 		t.Helper()
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
@@ -174,10 +174,10 @@ func TestTheLimitOfDescriptorsLeavesAReserve(t *testing.T) {
 		descriptors uint64
 		want        connectionLimits
 	}{
-		{1 << 62, connectionLimits{all: 12_000, host: 2000, principal: 2000}},
-		{20_000, connectionLimits{all: 12_000, host: 2000, principal: 2000, descriptors: 18_976}},
-		{4096, connectionLimits{all: 3072, host: 1536, principal: 2000, descriptors: 3072}},
-		{256, connectionLimits{all: 192, host: 96, principal: 2000, descriptors: 192}},
+		{1 << 62, connectionLimits{all: 12_000, host: 2000, principal: 2000, refusing: 128}},
+		{20_000, connectionLimits{all: 12_000, host: 2000, principal: 2000, descriptors: 18_976, refusing: 128}},
+		{4096, connectionLimits{all: 3072, host: 1536, principal: 2000, descriptors: 3072, refusing: 128}},
+		{256, connectionLimits{all: 192, host: 96, principal: 2000, descriptors: 192, refusing: 8}},
 	} {
 		if got := newConnectionLimits(Limits{}.withDefaults(), c.descriptors); got != c.want {
 			t.Errorf("with %d descriptors: %+v, want %+v", c.descriptors, got, c.want)

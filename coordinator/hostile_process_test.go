@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -40,6 +41,8 @@ type hostileConfig struct {
 	Descriptors uint64
 	// Wait says that it waits to be added to a cluster.
 	Wait bool
+	// Lease is how long a worker may be silent.
+	Lease time.Duration
 }
 
 // TestHostileCoordinatorProcess is the process. It says its address, and ends when its standard input does.
@@ -65,7 +68,7 @@ func TestHostileCoordinatorProcess(t *testing.T) {
 	port := strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
 	coordinator, err := New(Config{
 		Models: testModels, Numerics: testNumerics, Data: config.Data, MinFreeDisk: 1e-9, Limits: config.Limits,
-		Advertise: "127.0.0.1:" + port, Wait: config.Wait,
+		Advertise: "127.0.0.1:" + port, Wait: config.Wait, Lease: config.Lease,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}, listener, memoryDataSets{})
 	if err != nil {
@@ -272,6 +275,13 @@ func (h *target) client(from string) *clients {
 	h.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+h.address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
+		grpc.WithSharedWriteBuffer(true), grpc.WithReadBufferSize(4<<10),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, MaxDelay: 200 * time.Millisecond,
+			},
+			MinConnectTimeout: 10 * time.Second,
+		}),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return h.dial(ctx, from) }))
 	if err != nil {
 		h.Fatal(err)

@@ -43,10 +43,7 @@ func retry(ctx context.Context, call func() error, failed func(error)) error {
 		if err == nil {
 			return nil
 		}
-		switch status.Code(err) {
-		case codes.Unavailable, codes.ResourceExhausted:
-		case codes.Unauthenticated: // Someone may be replacing the token.
-		default:
+		if code := status.Code(err); code != codes.Unavailable && code != codes.ResourceExhausted {
 			return err
 		}
 		if try == maxTries {

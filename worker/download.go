@@ -20,8 +20,7 @@ var errNotServed = errors.New("the coordinator can't serve it")
 
 // notServed returns the error of a call, wrapped in errNotServed if it says so.
 func notServed(err error) error {
-	switch status.Code(err) {
-	case codes.FailedPrecondition, codes.Unauthenticated: // The latter while someone is replacing the token.
+	if status.Code(err) == codes.FailedPrecondition {
 		return fmt.Errorf("%w: %w", errNotServed, err)
 	}
 	return err

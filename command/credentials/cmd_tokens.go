@@ -13,7 +13,6 @@ import (
 
 	"trellis/command/cli"
 	"trellis/command/client"
-	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -98,7 +97,7 @@ func createToken(
 		return errors.Join(err, revokeErr)
 	}
 	_, err = fmt.Fprintf(env.Err, "Created token %s of %s, which %s.\n", token.GetId(),
-		describe.Principal(token.GetPrincipal()), describeExpiry(token))
+		describePrincipal(token.GetPrincipal()), describeExpiry(token))
 	return err
 }
 
@@ -151,7 +150,7 @@ func tokenColumns(now time.Time) []output.Column[*trellisv1.Token] {
 				return output.ShortTime(t.GetExpireTime())
 			},
 		},
-		output.Both("creator", func(t *trellisv1.Token) string { return describe.Principal(t.GetCreator()) }),
+		output.Both("creator", func(t *trellisv1.Token) string { return describePrincipal(t.GetCreator()) }),
 	}
 }
 
@@ -174,11 +173,19 @@ ID is in the list of tokens, and in the secret: trellis_ID_...`,
 				return err
 			}
 			_, err = fmt.Fprintf(env.Out, "Revoked token %s of %s.\n", args[0],
-				describe.Principal(revoked.GetToken().GetPrincipal()))
+				describePrincipal(revoked.GetToken().GetPrincipal()))
 			return err
 		})
 	}
 	return cmd
+}
+
+// describePrincipal is how people read who somebody is. A coordinator without authentication knows nobody.
+func describePrincipal(p *trellisv1.Principal) string {
+	if p == nil {
+		return "-"
+	}
+	return output.EnumWord(p.GetRole()) + "/" + p.GetName()
 }
 
 // tokenRoles are the roles that a token can have. Nodes are known by certificates alone.
