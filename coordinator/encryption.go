@@ -20,6 +20,11 @@ const (
 	alertRecord     = 0x15
 	// alertDrain is how long a connection stays open after an alert, so that the alert arrives.
 	alertDrain = time.Second
+	// certificateInterval is how often the node looks at its own certificate, and expiresSoon how long before it expires the
+	// log says so, once in each expiryInterval.
+	certificateInterval = 10 * time.Second
+	expiresSoon         = 21 * 24 * time.Hour
+	expiryInterval      = 24 * time.Hour
 	// refusalInterval is how often a refused connection of a supposed node is logged at most.
 	refusalInterval = 10 * time.Second
 )
@@ -123,6 +128,31 @@ func (c *Coordinator) admitNode(closed <-chan struct{}) error {
 		return fmt.Errorf("%w: this coordinator has no other nodes", errNotANode)
 	}
 	return nil
+}
+
+// watchCertificate logs that the node's certificate has been replaced, or expires soon, until ctx is done.
+func (c *Coordinator) watchCertificate(ctx context.Context) {
+	ticker := time.NewTicker(certificateInterval)
+	defer ticker.Stop()
+	expires := c.certificates.Expires()
+	var warned time.Time
+	for {
+		current, err := c.certificates.Current(ctx)
+		if err == nil && !current.Equal(expires) {
+			c.logger.Info("this node has another certificate", "expires", current)
+			expires, warned = current, time.Time{}
+		}
+		if left := time.Until(expires); left < expiresSoon && time.Since(warned) > expiryInterval {
+			c.logger.Warn("this node's certificate expires soon: replace its file", "expires", expires,
+				"file", c.config.TLS.Certificate)
+			warned = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // openCertificates opens the node's certificates. Those of a node of a cluster must name it as a node.

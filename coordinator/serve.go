@@ -83,6 +83,9 @@ func (c *Coordinator) run(ctx context.Context, services *services) error {
 	var parts sync.WaitGroup
 	parts.Go(func() { c.leadWhileLeader(ctx) })
 	parts.Go(func() { c.follow(ctx, services) })
+	if c.certificates != nil {
+		parts.Go(func() { c.watchCertificate(ctx) })
+	}
 	parts.Go(func() { c.tokens.run(ctx) })
 	if c.replicated != nil {
 		parts.Go(func() { c.becomeMember(ctx) })

@@ -115,6 +115,11 @@ func TestRotatedCertificates(t *testing.T) {
 	}
 	u.finish()
 	k.checkEnd(u)
+	for _, node := range nodes {
+		if !strings.Contains(node.said(), "certificate expires soon") || !strings.Contains(node.said(), "has another certificate") {
+			t.Errorf("%s does not say that its certificate expires, or was replaced", node.name)
+		}
+	}
 	reconnected := false
 	for _, worker := range f.processes {
 		reconnected = reconnected || strings.HasPrefix(worker.name, "worker-") && strings.Contains(worker.said(), "lost the coordinator")

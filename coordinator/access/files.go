@@ -81,6 +81,15 @@ type Certificates struct {
 // Expires is until when the certificate was valid when it was opened.
 func (c *Certificates) Expires() time.Time { return c.leaf.NotAfter }
 
+// Current is until when the certificate is valid that is used now: files that have changed have been read.
+func (c *Certificates) Current(ctx context.Context) (expires time.Time, err error) {
+	material, err := c.provider.KeyMaterial(ctx)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the certificates: %w", err)
+	}
+	return material.Certs[0].Leaf.NotAfter, nil
+}
+
 // CheckHost returns an error unless the certificate, as it was when it was opened, is for a host.
 func (c *Certificates) CheckHost(host string) error { return c.leaf.VerifyHostname(host) }
 
