@@ -17,6 +17,9 @@ const (
 	// tokenInterval is how often the tokens of open streams are looked at: how long a stream may go on with a token
 	// that was revoked or has expired.
 	tokenInterval = time.Second
+	// tokenPatience is how long a follower waits for a token that the leader knows. After that it was revoked before it
+	// came, or the follower is too far behind to know.
+	tokenPatience = 10 * time.Second
 	// denialInterval is the shortest time between two log lines about refused callers.
 	denialInterval = 10 * time.Second
 )
@@ -33,8 +36,9 @@ type tokensInUse struct {
 
 type tokenInUse struct {
 	*trellisv1.Token
-	// known says that the store has had it: a follower's may get it later than its first stream.
+	// known says that the store has had it: a follower's may get it later than its first stream, at since.
 	known   bool
+	since   time.Time
 	streams map[*context.CancelCauseFunc]bool
 }
 
@@ -49,7 +53,10 @@ func (t *tokensInUse) use(ctx context.Context, token *trellisv1.Token) (_ contex
 	defer t.mu.Unlock()
 	used := t.byID[token.GetId()]
 	if used == nil {
-		used = &tokenInUse{Token: token, streams: map[*context.CancelCauseFunc]bool{}}
+		_, err := t.store.Snapshot().Token(token.GetId())
+		used = &tokenInUse{
+			Token: token, known: err == nil, since: time.Now(), streams: map[*context.CancelCauseFunc]bool{},
+		}
 		t.byID[token.GetId()] = used
 	}
 	used.streams[&cancel] = true
@@ -88,7 +95,8 @@ func (t *tokensInUse) check(now time.Time) {
 	for id, used := range t.byID {
 		_, err := snapshot.Token(id)
 		used.known = used.known || err == nil
-		if (err == nil || !used.known && !leads) && !access.Expired(used.Token, now) {
+		awaited := !used.known && !leads && now.Sub(used.since) < tokenPatience
+		if (err == nil || awaited) && !access.Expired(used.Token, now) {
 			continue
 		}
 		for end := range used.streams {

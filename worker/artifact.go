@@ -43,7 +43,10 @@ func retry(ctx context.Context, call func() error, failed func(error)) error {
 		if err == nil {
 			return nil
 		}
-		if code := status.Code(err); code != codes.Unavailable && code != codes.ResourceExhausted {
+		switch status.Code(err) {
+		case codes.Unavailable, codes.ResourceExhausted:
+		case codes.Unauthenticated: // Someone may be replacing the token.
+		default:
 			return err
 		}
 		if try == maxTries {

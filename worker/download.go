@@ -20,7 +20,8 @@ var errNotServed = errors.New("the coordinator can't serve it")
 
 // notServed returns the error of a call, wrapped in errNotServed if it says so.
 func notServed(err error) error {
-	if status.Code(err) == codes.FailedPrecondition {
+	switch status.Code(err) {
+	case codes.FailedPrecondition, codes.Unauthenticated: // The latter while someone is replacing the token.
 		return fmt.Errorf("%w: %w", errNotServed, err)
 	}
 	return err

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
@@ -217,7 +219,7 @@ func (w *Worker) loop() error {
 			if last.left {
 				return nil
 			}
-			if refused(err) {
+			if w.isFinal(err) {
 				return fmt.Errorf("work for coordinator at %s: %w: %s", w.config.Coordinator, ErrRefused, reason(err))
 			}
 			w.reopen(last, err)
@@ -281,6 +283,12 @@ func (w *Worker) reopen(last *session, err error) {
 		w.giveUp = time.After(w.lease)
 	}
 	w.open()
+}
+
+// isFinal says whether the worker gives up after a session has ended with err. One that has been welcomed before goes on
+// with its runs while nobody knows it: its token was revoked or has expired, and someone may be replacing it.
+func (w *Worker) isFinal(err error) bool {
+	return refused(err) && (status.Code(err) != codes.Unauthenticated || w.node == "")
 }
 
 // coordinator returns the address of the coordinator, or of its node of the last session.

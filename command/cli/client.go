@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"trellis/command/client"
+	"trellis/command/configuration"
 	"trellis/command/exit"
 )
 
@@ -19,11 +21,12 @@ type ClientOptions struct {
 	Credentials client.Credentials
 	// wait is how long to wait for a coordinator that is not there. 0 waits forever.
 	wait time.Duration
+	cmd  *cobra.Command
 }
 
 // ClientFlags adds --coordinator and --wait, with how long a command waits otherwise.
 func ClientFlags(cmd *cobra.Command, wait time.Duration) *ClientOptions {
-	options := new(ClientOptions)
+	options := &ClientOptions{cmd: cmd}
 	AddressFlag(cmd, &options.Address)
 	CredentialFlags(cmd, &options.Credentials)
 	cmd.Flags().BoolVar(&options.Credentials.Insecure, "insecure", false,
@@ -40,12 +43,17 @@ func AddressFlag(cmd *cobra.Command, address *string) {
 		"coordinator `address`, or a comma-separated list of node addresses")
 }
 
-// CredentialFlags adds --authority, --certificate and --key.
+// TokenVariable has a token itself. There is no flag for that: other users of a machine see command lines.
+const TokenVariable = "TRELLIS_TOKEN"
+
+// CredentialFlags adds --authority, --certificate, --key and --token-file.
 func CredentialFlags(cmd *cobra.Command, credentials *client.Credentials) {
 	cmd.Flags().StringVar(&credentials.Authority, "authority", "",
 		"`file` with the certificate of the coordinator's authority (default the system's authorities)")
 	cmd.Flags().StringVar(&credentials.Certificate, "certificate", "", "`file` with your certificate")
 	cmd.Flags().StringVar(&credentials.Key, "key", "", KeyUsage)
+	cmd.Flags().StringVar(&credentials.TokenFile, "token-file", "",
+		"`file` with your token, instead of a certificate (default the token in "+TokenVariable+")")
 }
 
 // KeyUsage is the text of --key.
@@ -58,13 +66,22 @@ func CompleteKey(certificate string, key *string) {
 	}
 }
 
+// CompleteCredentials fills in what the flags of CredentialFlags leave out: the key, and the token of TokenVariable, which
+// goes before a configured file.
+func CompleteCredentials(cmd *cobra.Command, credentials *client.Credentials) {
+	CompleteKey(credentials.Certificate, &credentials.Key)
+	if token := os.Getenv(TokenVariable); token != "" && !configuration.Given(cmd, "token-file") {
+		credentials.Token, credentials.TokenFile = token, ""
+	}
+}
+
 // NewClient returns a client of the coordinator that the flags name.
 func (o *ClientOptions) NewClient(notices io.Writer) (*client.Client, error) {
 	if o.Credentials.Insecure && (o.Credentials.Authority != "" || o.Credentials.Certificate != "") {
 		return nil, exit.Usagef("--insecure cannot be combined with --authority and --certificate: these are for " +
 			"connections with encryption")
 	}
-	CompleteKey(o.Credentials.Certificate, &o.Credentials.Key)
+	CompleteCredentials(o.cmd, &o.Credentials)
 	return client.New(o.Address, o.Credentials, notices)
 }
 

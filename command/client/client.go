@@ -126,6 +126,9 @@ func New(address string, credentials Credentials, notices io.Writer) (*Client, e
 		grpc.WithDefaultServiceConfig(retryPolicy),
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(true), grpc.MaxCallRecvMsgSize(maxResponse)),
 	)
+	if errors.Is(err, dial.ErrPlainToken) {
+		return nil, plainToken(address)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("prepare the connection to %s: %w", address, err)
 	}

@@ -12,6 +12,9 @@ import (
 // Explain returns what an error means to a person and what would be right, if it is the mistake of a secure connection.
 // Other errors it returns as they are.
 func Explain(err error) error {
+	if errors.Is(err, dial.ErrPlainToken) {
+		return plainToken("the coordinator")
+	}
 	var mistake *dial.Mistake
 	if !errors.As(err, &mistake) {
 		return err
@@ -60,4 +63,10 @@ func hostsOf(err error) string {
 		return "no host"
 	}
 	return strings.Join(hosts, ", ")
+}
+
+// plainToken refuses to send a token without encryption.
+func plainToken(address string) error {
+	return exit.Usagef("a token is sent over TLS only, and the connection to %s would have none: set --authority to the file "+
+		"with the certificate of the coordinator's authority, or give no token", address)
 }

@@ -47,7 +47,7 @@ pauses them until it has a coordinator again.`,
 		if err := chooseKernel(); err != nil {
 			return err
 		}
-		cli.CompleteKey(config.Credentials.Certificate, &config.Credentials.Key)
+		cli.CompleteCredentials(cmd, &config.Credentials)
 		config.Logger, config.Credentials.Insecure = log.NewLogger(env.Log), options.Insecure
 		return work(cmd.Context(), env, config, options)
 	}

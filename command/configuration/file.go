@@ -28,6 +28,9 @@ func AddFlag(root *cobra.Command) {
 		"configuration folder)")
 }
 
+// Writes is the annotation of a command that writes the file, which need not be there yet.
+const Writes = "trellis/writes-configuration"
+
 // DefaultFile is the file that is read if no other is named, or "" if the user has no folder for it.
 func DefaultFile() string {
 	folder, err := os.UserConfigDir()
@@ -43,20 +46,26 @@ type file struct {
 	values map[string]*yaml.Node
 }
 
-// readFile reads the file that is named, which must be there, or the default one, which need not. An empty name is none.
-func readFile(cmd *cobra.Command) (file, error) {
-	path, named := os.LookupEnv(FileVariable)
+// locate returns the file that is to be read, "" for none, and whether the user has named it.
+func locate(cmd *cobra.Command) (path string, named bool) {
+	path, named = os.LookupEnv(FileVariable)
 	if flag := cmd.Flags().Lookup(FileFlag); flag != nil && flag.Changed {
 		path, named = flag.Value.String(), true
 	}
 	if !named {
 		path = DefaultFile()
 	}
+	return path, named
+}
+
+// readFile reads the file that is named, which must be there, or the default one, which need not. An empty name is none.
+func readFile(cmd *cobra.Command) (file, error) {
+	path, named := locate(cmd)
 	if path == "" {
 		return file{}, nil
 	}
 	data, err := os.ReadFile(path)
-	if !named && errors.Is(err, fs.ErrNotExist) {
+	if (!named || cmd.Annotations[Writes] != "") && errors.Is(err, fs.ErrNotExist) {
 		return file{}, nil
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"trellis/command/cli"
 	"trellis/command/client"
+	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -42,7 +43,7 @@ var eventColumns = []output.Column[*trellisv1.Event]{
 		Name: "time", Plain: func(e *trellisv1.Event) string { return output.PlainTime(e.GetTime()) },
 		Short: func(e *trellisv1.Event) string { return output.ShortTime(e.GetTime()) },
 	},
-	output.Both("principal", func(e *trellisv1.Event) string { return describePrincipal(e.GetPrincipal()) }),
+	output.Both("principal", func(e *trellisv1.Event) string { return describe.Principal(e.GetPrincipal()) }),
 	output.Both("address", (*trellisv1.Event).GetAddress),
 	output.Both("method", (*trellisv1.Event).GetMethod),
 	output.Both("subject", (*trellisv1.Event).GetSubject),

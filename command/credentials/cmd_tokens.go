@@ -13,6 +13,7 @@ import (
 
 	"trellis/command/cli"
 	"trellis/command/client"
+	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -97,7 +98,7 @@ func createToken(
 		return errors.Join(err, revokeErr)
 	}
 	_, err = fmt.Fprintf(env.Err, "Created token %s of %s, which %s.\n", token.GetId(),
-		describePrincipal(token.GetPrincipal()), describeExpiry(token))
+		describe.Principal(token.GetPrincipal()), describeExpiry(token))
 	return err
 }
 
@@ -150,7 +151,7 @@ func tokenColumns(now time.Time) []output.Column[*trellisv1.Token] {
 				return output.ShortTime(t.GetExpireTime())
 			},
 		},
-		output.Both("creator", func(t *trellisv1.Token) string { return describePrincipal(t.GetCreator()) }),
+		output.Both("creator", func(t *trellisv1.Token) string { return describe.Principal(t.GetCreator()) }),
 	}
 }
 
@@ -173,19 +174,11 @@ ID is in the list of tokens, and in the secret: trellis_ID_...`,
 				return err
 			}
 			_, err = fmt.Fprintf(env.Out, "Revoked token %s of %s.\n", args[0],
-				describePrincipal(revoked.GetToken().GetPrincipal()))
+				describe.Principal(revoked.GetToken().GetPrincipal()))
 			return err
 		})
 	}
 	return cmd
-}
-
-// describePrincipal is how people read who somebody is. A coordinator without authentication knows nobody.
-func describePrincipal(p *trellisv1.Principal) string {
-	if p == nil {
-		return "-"
-	}
-	return output.EnumWord(p.GetRole()) + "/" + p.GetName()
 }
 
 // tokenRoles are the roles that a token can have. Nodes are known by certificates alone.

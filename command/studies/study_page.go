@@ -28,6 +28,9 @@ func writeStudy(
 	row("model", study.GetSpec().GetModel())
 	row("data", study.GetSpec().GetData())
 	row("created", output.ShortTime(study.GetCreateTime()))
+	if study.GetCreator() != nil {
+		row("created by", describe.Principal(study.GetCreator()))
+	}
 	row("ended", output.ShortTime(study.GetEndTime()))
 	row("trials", trialsOf(study))
 	row("runs", runsOf(study))

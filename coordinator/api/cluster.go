@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"trellis/coordinator/access"
 	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -41,7 +42,20 @@ type clusterService struct {
 	trellisv1.UnimplementedClusterServiceServer
 	address, version string
 	node             Node
+	log              Log
 	logger           *slog.Logger
+}
+
+// note leaves the event of a change that is not in the log. The change has been made: if it can't be noted, it is logged.
+func (s clusterService) note(ctx context.Context, subject string) {
+	_, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_Note{
+		Note: &trellisv1.NoteCommand{Subject: subject},
+	}})
+	if err != nil {
+		call := access.CallOf(ctx)
+		s.logger.Warn("could not record who has changed the cluster", "method", call.Method, "subject", subject,
+			"principal", call.Principal, "address", call.Address, "error", err)
+	}
 }
 
 // Node is what the services need of the node that they run on.
@@ -107,6 +121,7 @@ func (s clusterService) AddNode(
 	if err := s.node.Replicated().AddNode(ctx, id, address); err != nil {
 		return nil, Status(fmt.Errorf("add node %s at %s: %w", id, address, err))
 	}
+	s.note(ctx, id)
 	return &trellisv1.AddNodeResponse{}, nil
 }
 
@@ -175,6 +190,7 @@ func (s clusterService) RemoveNode(
 	if err := s.node.Replicated().RemoveNode(ctx, request.GetNode()); err != nil {
 		return nil, Status(fmt.Errorf("remove node %s: %w", request.GetNode(), err))
 	}
+	s.note(ctx, request.GetNode())
 	return &trellisv1.RemoveNodeResponse{}, nil
 }
 
@@ -185,6 +201,8 @@ func (s clusterService) TransferLeadership(
 	if s.node.Replicated() == nil {
 		return nil, errInMemory
 	}
+	// Afterwards this node can't note it.
+	s.note(ctx, request.GetNode())
 	if err := s.node.Replicated().TransferLeadership(ctx, request.GetNode()); err != nil {
 		return nil, Status(fmt.Errorf("transfer the leadership: %w", err))
 	}
@@ -234,6 +252,7 @@ func (s clusterService) Restore(stream trellisv1.ClusterService_RestoreServer) e
 	if err != nil {
 		return Status(fmt.Errorf("restore a backup: %w", err))
 	}
+	s.note(ctx, "")
 	s.logger.Warn("restored a backup: it replaced everything recorded")
 	return stream.SendAndClose(&trellisv1.RestoreResponse{})
 }

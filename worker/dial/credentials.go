@@ -30,6 +30,9 @@ type Credentials struct {
 	Authority string
 	// Certificate and Key are files with the caller's own certificate and its key, as PEM and in the same folder.
 	Certificate, Key string
+	// Token is a token that says who calls, and TokenFile a file with one, which is read again for each call. The file
+	// goes first.
+	Token, TokenFile string
 	// Insecure allows connections without encryption to other machines. It does nothing if a file is given.
 	Insecure bool
 }
@@ -51,6 +54,9 @@ func (c Credentials) Validate() error {
 		if !x509.NewCertPool().AppendCertsFromPEM(content) {
 			return fmt.Errorf("read the authority's certificate: %s has no certificate in PEM form", c.Authority)
 		}
+	}
+	if _, err := c.ReadToken(); err != nil {
+		return err
 	}
 	if c.Certificate != "" {
 		if _, err := tls.LoadX509KeyPair(c.Certificate, c.Key); err != nil {

@@ -64,6 +64,13 @@ func NewClient(
 	if err != nil {
 		return nil, err
 	}
+	if token := credentials.token(); token != nil {
+		if !transport.encrypts {
+			transport.close()
+			return nil, ErrPlainToken
+		}
+		own = append(own, grpc.WithPerRPCCredentials(token))
+	}
 	own = append(own, grpc.WithNoProxy(), grpc.WithContextDialer(Connect), grpc.WithTransportCredentials(transport))
 	conn, err := grpc.NewClient(target, append(own, options...)...)
 	if err != nil {
