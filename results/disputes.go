@@ -106,11 +106,15 @@ func (c *change) compareEnd(held handle, success *trellisv1.Outcome_Success, con
 
 // note records that the attempt that holds a run has reported epochs as they are recorded.
 func (c *change) note(held handle, first, last uint32) error {
-	worker, err := c.workers.get(textKey(held.run().Worker))
+	run := held.edit().Run
+	if trajectory.NoteTraining(run, first, last) || last < first {
+		return nil
+	}
+	worker, err := c.workers.get(textKey(run.Worker))
 	if err != nil {
 		return err
 	}
-	trajectory.NoteTraining(held.edit().Run, worker.Machine, first, last)
+	trajectory.BeginTraining(run, worker.Machine, first, last)
 	return nil
 }
 
@@ -167,8 +171,8 @@ func (c *change) contest(held handle, contradiction error) error {
 func (c *change) conclude(held handle, epoch uint32, claims []*trellisv1.Claim, standing *trellisv1.Claim) error {
 	run := held.edit().Run
 	decided, suspects := auditing.Decided(epoch, claims, standing, run.Trainings)
-	run.Decided = append(slices.Clip(run.Decided), decided)
-	run.Decided = run.Decided[max(0, len(run.Decided)-MaxDecided):]
+	all := append(slices.Clip(run.GetDecided().GetDisagreements()), decided)
+	run.Decided = &trellisv1.Disagreements{Disagreements: all[max(0, len(all)-MaxDecided):]}
 	for _, claim := range decided.Claims {
 		if !claim.Wrong {
 			continue

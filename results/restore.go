@@ -77,6 +77,8 @@ type restorer struct {
 	// created has the log indices at which studies were created. leases counts the LEASED runs of each worker.
 	created map[uint64]bool
 	leases  map[string]int
+	// names has the names of workers and machines.
+	names map[string]string
 }
 
 // restoredStudy is what has been read of a study.
@@ -93,6 +95,7 @@ func newRestorer(txn *memdb.Txn, version uint32) *restorer {
 	return &restorer{
 		txn: txn, version: version, content: -1,
 		byName: map[string]*restoredStudy{}, created: map[uint64]bool{}, leases: map[string]int{},
+		names: map[string]string{},
 	}
 }
 
@@ -204,9 +207,22 @@ func (r *restorer) run(run *trellisv1.Run) error {
 		r.leases[run.Worker]++
 	}
 	run.Study = study.study.Name
+	for _, training := range run.Trainings {
+		// As in the store that was written, a million runs share the names of their workers.
+		training.Worker, training.Machine = r.shared(training.Worker), r.shared(training.Machine)
+	}
 	study.runs = append(study.runs, run)
 	study.members = append(study.members, &trajectory.Trajectory{Run: run})
 	return nil
+}
+
+// shared returns the string of a name that all rows share.
+func (r *restorer) shared(name string) string {
+	known, ok := r.names[name]
+	if !ok {
+		known, r.names[name] = name, name
+	}
+	return known
 }
 
 // trial reads a trial's row. Values that it has in common with its run are shared with the run, as in the store that

@@ -56,7 +56,7 @@ func (a *audits) add(its results.Served) {
 	if len(run.GetTrainings()) > 0 {
 		a.runs = append(a.runs, its)
 	}
-	for _, decided := range run.GetDecided() {
+	for _, decided := range run.GetDecided().GetDisagreements() {
 		a.list(its, decided)
 		for _, claim := range decided.GetClaims() {
 			if claim.GetWrong() {

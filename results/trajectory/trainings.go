@@ -11,32 +11,31 @@ import (
 // is forgotten: nobody knows any more who trained its epochs.
 const MaxTrainings = 32
 
-// NoteTraining records that the attempt that holds the run has reported epochs from first to last, and that they agree
-// with what is recorded. machine is that of its worker.
-func NoteTraining(run *trellisv1.Run, machine string, first, last uint32) {
-	// Rows share the slice and what is in it.
-	trainings := slices.Clone(run.Trainings)
-	place := slices.IndexFunc(trainings, func(t *trellisv1.Training) bool { return t.Attempt == run.Attempt })
-	if place < 0 {
-		if last < first {
-			return
+// BeginTraining records that the attempt that holds the run has reported its first epochs, and that they agree with what
+// is recorded. machine is that of its worker.
+func BeginTraining(run *trellisv1.Run, machine string, first, last uint32) {
+	// Rows share the slice.
+	earlier := run.Trainings[max(0, len(run.Trainings)-MaxTrainings+1):]
+	run.Trainings = append(slices.Clip(earlier), &trellisv1.Training{
+		Attempt: run.Attempt, Worker: run.Worker, Machine: machine, After: min(run.AttemptEpochs, first-1), Until: last,
+	})
+}
+
+// NoteTraining is BeginTraining for an attempt that has reported epochs before. It says whether it has.
+func NoteTraining(run *trellisv1.Run, first, last uint32) bool {
+	for place, known := range slices.Backward(run.Trainings) {
+		if known.Attempt != run.Attempt {
+			continue
 		}
-		if len(trainings) == MaxTrainings {
-			trainings = trainings[1:]
+		if last > known.Until && first <= known.Until+1 {
+			run.Trainings = slices.Clone(run.Trainings)
+			run.Trainings[place] = &trellisv1.Training{
+				Attempt: known.Attempt, Worker: known.Worker, Machine: known.Machine, After: known.After, Until: last,
+			}
 		}
-		run.Trainings = append(trainings, &trellisv1.Training{
-			Attempt: run.Attempt, Worker: run.Worker, Machine: machine, After: min(run.AttemptEpochs, first-1), Until: last,
-		})
-		return
+		return true
 	}
-	known := trainings[place]
-	if last <= known.Until || first > known.Until+1 {
-		return
-	}
-	trainings[place] = &trellisv1.Training{
-		Attempt: known.Attempt, Worker: known.Worker, Machine: known.Machine, After: known.After, Until: last,
-	}
-	run.Trainings = trainings
+	return false
 }
 
 // Vouch records that an attempt that has reported all epochs before this one agrees with it, too.

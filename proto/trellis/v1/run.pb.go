@@ -328,8 +328,8 @@ type Run struct {
 	// What its attempts disagree on. The run is then trained again from the start, on another machine. Until that has
 	// decided it, no weights of the run are kept.
 	Dispute *Disagreement `protobuf:"bytes,27,opt,name=dispute,proto3" json:"dispute,omitempty"`
-	// What they disagreed on, and what stands now: the last 16.
-	Decided []*Disagreement `protobuf:"bytes,28,rep,name=decided,proto3" json:"decided,omitempty"`
+	// What they disagreed on, and what stands now. Unset if nothing.
+	Decided *Disagreements `protobuf:"bytes,28,opt,name=decided,proto3" json:"decided,omitempty"`
 	// Unset if the run is not to be audited.
 	Audit         *Audit `protobuf:"bytes,29,opt,name=audit,proto3" json:"audit,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -555,7 +555,7 @@ func (x *Run) GetDispute() *Disagreement {
 	return nil
 }
 
-func (x *Run) GetDecided() []*Disagreement {
+func (x *Run) GetDecided() *Disagreements {
 	if x != nil {
 		return x.Decided
 	}
@@ -705,6 +705,52 @@ func (x *Disagreement) GetClaims() []*Claim {
 	return nil
 }
 
+// Disagreements are those of a run that have been decided: the last 16. They are a message of their own because few of a
+// million runs have any.
+type Disagreements struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Disagreements []*Disagreement        `protobuf:"bytes,1,rep,name=disagreements,proto3" json:"disagreements,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Disagreements) Reset() {
+	*x = Disagreements{}
+	mi := &file_trellis_v1_run_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Disagreements) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Disagreements) ProtoMessage() {}
+
+func (x *Disagreements) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_run_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Disagreements.ProtoReflect.Descriptor instead.
+func (*Disagreements) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Disagreements) GetDisagreements() []*Disagreement {
+	if x != nil {
+		return x.Disagreements
+	}
+	return nil
+}
+
 // Claim is what one attempt has reported for an epoch.
 type Claim struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -726,7 +772,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_trellis_v1_run_proto_msgTypes[3]
+	mi := &file_trellis_v1_run_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -738,7 +784,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[3]
+	mi := &file_trellis_v1_run_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -751,7 +797,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{3}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Claim) GetTraining() *Training {
@@ -836,7 +882,7 @@ type Audit struct {
 
 func (x *Audit) Reset() {
 	*x = Audit{}
-	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	mi := &file_trellis_v1_run_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +894,7 @@ func (x *Audit) String() string {
 func (*Audit) ProtoMessage() {}
 
 func (x *Audit) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[4]
+	mi := &file_trellis_v1_run_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +907,7 @@ func (x *Audit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Audit.ProtoReflect.Descriptor instead.
 func (*Audit) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Audit) GetState() AuditState {
@@ -918,7 +964,7 @@ type MissingWeights struct {
 
 func (x *MissingWeights) Reset() {
 	*x = MissingWeights{}
-	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	mi := &file_trellis_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +976,7 @@ func (x *MissingWeights) String() string {
 func (*MissingWeights) ProtoMessage() {}
 
 func (x *MissingWeights) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[5]
+	mi := &file_trellis_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +989,7 @@ func (x *MissingWeights) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingWeights.ProtoReflect.Descriptor instead.
 func (*MissingWeights) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MissingWeights) GetEpoch() uint32 {
@@ -978,7 +1024,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_trellis_v1_run_proto_msgTypes[6]
+	mi := &file_trellis_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1036,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[6]
+	mi := &file_trellis_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1049,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Failure) GetAttempt() uint64 {
@@ -1081,7 +1127,7 @@ type RunConfig struct {
 
 func (x *RunConfig) Reset() {
 	*x = RunConfig{}
-	mi := &file_trellis_v1_run_proto_msgTypes[7]
+	mi := &file_trellis_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1139,7 @@ func (x *RunConfig) String() string {
 func (*RunConfig) ProtoMessage() {}
 
 func (x *RunConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[7]
+	mi := &file_trellis_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1152,7 @@ func (x *RunConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunConfig.ProtoReflect.Descriptor instead.
 func (*RunConfig) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RunConfig) GetModel() string {
@@ -1207,7 +1253,7 @@ type Reports struct {
 
 func (x *Reports) Reset() {
 	*x = Reports{}
-	mi := &file_trellis_v1_run_proto_msgTypes[8]
+	mi := &file_trellis_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1265,7 @@ func (x *Reports) String() string {
 func (*Reports) ProtoMessage() {}
 
 func (x *Reports) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[8]
+	mi := &file_trellis_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1278,7 @@ func (x *Reports) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reports.ProtoReflect.Descriptor instead.
 func (*Reports) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Reports) GetStudy() string {
@@ -1315,7 +1361,7 @@ type Metrics struct {
 
 func (x *Metrics) Reset() {
 	*x = Metrics{}
-	mi := &file_trellis_v1_run_proto_msgTypes[9]
+	mi := &file_trellis_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1373,7 @@ func (x *Metrics) String() string {
 func (*Metrics) ProtoMessage() {}
 
 func (x *Metrics) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[9]
+	mi := &file_trellis_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1386,7 @@ func (x *Metrics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metrics.ProtoReflect.Descriptor instead.
 func (*Metrics) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Metrics) GetValues() map[string]float64 {
@@ -1367,7 +1413,7 @@ type Checkpoint struct {
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_trellis_v1_run_proto_msgTypes[10]
+	mi := &file_trellis_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1425,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[10]
+	mi := &file_trellis_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1438,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Checkpoint) GetEpoch() uint32 {
@@ -1439,7 +1485,7 @@ type CheckpointReport struct {
 
 func (x *CheckpointReport) Reset() {
 	*x = CheckpointReport{}
-	mi := &file_trellis_v1_run_proto_msgTypes[11]
+	mi := &file_trellis_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1451,7 +1497,7 @@ func (x *CheckpointReport) String() string {
 func (*CheckpointReport) ProtoMessage() {}
 
 func (x *CheckpointReport) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[11]
+	mi := &file_trellis_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1464,7 +1510,7 @@ func (x *CheckpointReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointReport.ProtoReflect.Descriptor instead.
 func (*CheckpointReport) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{11}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CheckpointReport) GetStudy() string {
@@ -1523,7 +1569,7 @@ type Losses struct {
 
 func (x *Losses) Reset() {
 	*x = Losses{}
-	mi := &file_trellis_v1_run_proto_msgTypes[12]
+	mi := &file_trellis_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +1581,7 @@ func (x *Losses) String() string {
 func (*Losses) ProtoMessage() {}
 
 func (x *Losses) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[12]
+	mi := &file_trellis_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +1594,7 @@ func (x *Losses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Losses.ProtoReflect.Descriptor instead.
 func (*Losses) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Losses) GetStudy() string {
@@ -1625,7 +1671,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_trellis_v1_run_proto_msgTypes[13]
+	mi := &file_trellis_v1_run_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1683,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[13]
+	mi := &file_trellis_v1_run_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1696,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{13}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Outcome) GetStudy() string {
@@ -1743,7 +1789,7 @@ type Outcome_Success struct {
 
 func (x *Outcome_Success) Reset() {
 	*x = Outcome_Success{}
-	mi := &file_trellis_v1_run_proto_msgTypes[21]
+	mi := &file_trellis_v1_run_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1755,7 +1801,7 @@ func (x *Outcome_Success) String() string {
 func (*Outcome_Success) ProtoMessage() {}
 
 func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[21]
+	mi := &file_trellis_v1_run_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1768,7 +1814,7 @@ func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Success.ProtoReflect.Descriptor instead.
 func (*Outcome_Success) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{13, 0}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{14, 0}
 }
 
 func (x *Outcome_Success) GetStopReason() StopReason {
@@ -1794,7 +1840,7 @@ type Outcome_Return struct {
 
 func (x *Outcome_Return) Reset() {
 	*x = Outcome_Return{}
-	mi := &file_trellis_v1_run_proto_msgTypes[22]
+	mi := &file_trellis_v1_run_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +1852,7 @@ func (x *Outcome_Return) String() string {
 func (*Outcome_Return) ProtoMessage() {}
 
 func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[22]
+	mi := &file_trellis_v1_run_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +1865,7 @@ func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Return.ProtoReflect.Descriptor instead.
 func (*Outcome_Return) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{13, 1}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{14, 1}
 }
 
 var File_trellis_v1_run_proto protoreflect.FileDescriptor
@@ -1827,7 +1873,7 @@ var File_trellis_v1_run_proto protoreflect.FileDescriptor
 const file_trellis_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"\x14trellis/v1/run.proto\x12\n" +
-	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x8f\t\n" +
+	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x90\t\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x126\n" +
@@ -1865,8 +1911,8 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x06spared\x18\x18 \x01(\bR\x06spared\x12C\n" +
 	"\x0fmissing_weights\x18\x19 \x03(\v2\x1a.trellis.v1.MissingWeightsR\x0emissingWeights\x122\n" +
 	"\ttrainings\x18\x1a \x03(\v2\x14.trellis.v1.TrainingR\ttrainings\x122\n" +
-	"\adispute\x18\x1b \x01(\v2\x18.trellis.v1.DisagreementR\adispute\x122\n" +
-	"\adecided\x18\x1c \x03(\v2\x18.trellis.v1.DisagreementR\adecided\x12'\n" +
+	"\adispute\x18\x1b \x01(\v2\x18.trellis.v1.DisagreementR\adispute\x123\n" +
+	"\adecided\x18\x1c \x01(\v2\x19.trellis.v1.DisagreementsR\adecided\x12'\n" +
 	"\x05audit\x18\x1d \x01(\v2\x11.trellis.v1.AuditR\x05auditB\x17\n" +
 	"\x15_best_validation_loss\"\x82\x01\n" +
 	"\bTraining\x12\x18\n" +
@@ -1877,7 +1923,9 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x05until\x18\x05 \x01(\rR\x05until\"O\n" +
 	"\fDisagreement\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12)\n" +
-	"\x06claims\x18\x02 \x03(\v2\x11.trellis.v1.ClaimR\x06claims\"\xd5\x01\n" +
+	"\x06claims\x18\x02 \x03(\v2\x11.trellis.v1.ClaimR\x06claims\"O\n" +
+	"\rDisagreements\x12>\n" +
+	"\rdisagreements\x18\x01 \x03(\v2\x18.trellis.v1.DisagreementR\rdisagreements\"\xd5\x01\n" +
 	"\x05Claim\x120\n" +
 	"\btraining\x18\x01 \x01(\v2\x14.trellis.v1.TrainingR\btraining\x12-\n" +
 	"\x06losses\x18\x02 \x01(\v2\x13.trellis.v1.ReportsH\x00R\x06losses\x123\n" +
@@ -2040,7 +2088,7 @@ func file_trellis_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_trellis_v1_run_proto_goTypes = []any{
 	(RunState)(0),            // 0: trellis.v1.RunState
 	(StopReason)(0),          // 1: trellis.v1.StopReason
@@ -2049,75 +2097,77 @@ var file_trellis_v1_run_proto_goTypes = []any{
 	(*Run)(nil),              // 4: trellis.v1.Run
 	(*Training)(nil),         // 5: trellis.v1.Training
 	(*Disagreement)(nil),     // 6: trellis.v1.Disagreement
-	(*Claim)(nil),            // 7: trellis.v1.Claim
-	(*Audit)(nil),            // 8: trellis.v1.Audit
-	(*MissingWeights)(nil),   // 9: trellis.v1.MissingWeights
-	(*Failure)(nil),          // 10: trellis.v1.Failure
-	(*RunConfig)(nil),        // 11: trellis.v1.RunConfig
-	(*Reports)(nil),          // 12: trellis.v1.Reports
-	(*Metrics)(nil),          // 13: trellis.v1.Metrics
-	(*Checkpoint)(nil),       // 14: trellis.v1.Checkpoint
-	(*CheckpointReport)(nil), // 15: trellis.v1.CheckpointReport
-	(*Losses)(nil),           // 16: trellis.v1.Losses
-	(*Outcome)(nil),          // 17: trellis.v1.Outcome
-	nil,                      // 18: trellis.v1.Reports.TestLossEntry
-	nil,                      // 19: trellis.v1.Reports.MetricsEntry
-	nil,                      // 20: trellis.v1.Reports.TestMetricsEntry
-	nil,                      // 21: trellis.v1.Metrics.ValuesEntry
-	nil,                      // 22: trellis.v1.Losses.TestLossEntry
-	nil,                      // 23: trellis.v1.Losses.MetricsEntry
-	nil,                      // 24: trellis.v1.Losses.TestMetricsEntry
-	(*Outcome_Success)(nil),  // 25: trellis.v1.Outcome.Success
-	(*Outcome_Return)(nil),   // 26: trellis.v1.Outcome.Return
-	(*Parameters)(nil),       // 27: trellis.v1.Parameters
-	(*Split)(nil),            // 28: trellis.v1.Split
-	(*EarlyStopping)(nil),    // 29: trellis.v1.EarlyStopping
-	(*Synthetic)(nil),        // 30: trellis.v1.Synthetic
-	(*Series)(nil),           // 31: trellis.v1.Series
+	(*Disagreements)(nil),    // 7: trellis.v1.Disagreements
+	(*Claim)(nil),            // 8: trellis.v1.Claim
+	(*Audit)(nil),            // 9: trellis.v1.Audit
+	(*MissingWeights)(nil),   // 10: trellis.v1.MissingWeights
+	(*Failure)(nil),          // 11: trellis.v1.Failure
+	(*RunConfig)(nil),        // 12: trellis.v1.RunConfig
+	(*Reports)(nil),          // 13: trellis.v1.Reports
+	(*Metrics)(nil),          // 14: trellis.v1.Metrics
+	(*Checkpoint)(nil),       // 15: trellis.v1.Checkpoint
+	(*CheckpointReport)(nil), // 16: trellis.v1.CheckpointReport
+	(*Losses)(nil),           // 17: trellis.v1.Losses
+	(*Outcome)(nil),          // 18: trellis.v1.Outcome
+	nil,                      // 19: trellis.v1.Reports.TestLossEntry
+	nil,                      // 20: trellis.v1.Reports.MetricsEntry
+	nil,                      // 21: trellis.v1.Reports.TestMetricsEntry
+	nil,                      // 22: trellis.v1.Metrics.ValuesEntry
+	nil,                      // 23: trellis.v1.Losses.TestLossEntry
+	nil,                      // 24: trellis.v1.Losses.MetricsEntry
+	nil,                      // 25: trellis.v1.Losses.TestMetricsEntry
+	(*Outcome_Success)(nil),  // 26: trellis.v1.Outcome.Success
+	(*Outcome_Return)(nil),   // 27: trellis.v1.Outcome.Return
+	(*Parameters)(nil),       // 28: trellis.v1.Parameters
+	(*Split)(nil),            // 29: trellis.v1.Split
+	(*EarlyStopping)(nil),    // 30: trellis.v1.EarlyStopping
+	(*Synthetic)(nil),        // 31: trellis.v1.Synthetic
+	(*Series)(nil),           // 32: trellis.v1.Series
 }
 var file_trellis_v1_run_proto_depIdxs = []int32{
-	27, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
+	28, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
 	0,  // 1: trellis.v1.Run.state:type_name -> trellis.v1.RunState
 	1,  // 2: trellis.v1.Run.stop_reason:type_name -> trellis.v1.StopReason
-	10, // 3: trellis.v1.Run.failures:type_name -> trellis.v1.Failure
-	14, // 4: trellis.v1.Run.checkpoints:type_name -> trellis.v1.Checkpoint
-	9,  // 5: trellis.v1.Run.missing_weights:type_name -> trellis.v1.MissingWeights
+	11, // 3: trellis.v1.Run.failures:type_name -> trellis.v1.Failure
+	15, // 4: trellis.v1.Run.checkpoints:type_name -> trellis.v1.Checkpoint
+	10, // 5: trellis.v1.Run.missing_weights:type_name -> trellis.v1.MissingWeights
 	5,  // 6: trellis.v1.Run.trainings:type_name -> trellis.v1.Training
 	6,  // 7: trellis.v1.Run.dispute:type_name -> trellis.v1.Disagreement
-	6,  // 8: trellis.v1.Run.decided:type_name -> trellis.v1.Disagreement
-	8,  // 9: trellis.v1.Run.audit:type_name -> trellis.v1.Audit
-	7,  // 10: trellis.v1.Disagreement.claims:type_name -> trellis.v1.Claim
-	5,  // 11: trellis.v1.Claim.training:type_name -> trellis.v1.Training
-	12, // 12: trellis.v1.Claim.losses:type_name -> trellis.v1.Reports
-	25, // 13: trellis.v1.Claim.ended:type_name -> trellis.v1.Outcome.Success
-	3,  // 14: trellis.v1.Audit.state:type_name -> trellis.v1.AuditState
-	10, // 15: trellis.v1.Audit.failures:type_name -> trellis.v1.Failure
-	2,  // 16: trellis.v1.Failure.class:type_name -> trellis.v1.FailureClass
-	27, // 17: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
-	28, // 18: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
-	29, // 19: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
-	30, // 20: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
-	18, // 21: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
-	19, // 22: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
-	20, // 23: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
-	21, // 24: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
-	14, // 25: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
-	22, // 26: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
-	23, // 27: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
-	24, // 28: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
-	25, // 29: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
-	10, // 30: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
-	26, // 31: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
-	31, // 32: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
-	13, // 33: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
-	31, // 34: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
-	13, // 35: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
-	1,  // 36: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	7,  // 8: trellis.v1.Run.decided:type_name -> trellis.v1.Disagreements
+	9,  // 9: trellis.v1.Run.audit:type_name -> trellis.v1.Audit
+	8,  // 10: trellis.v1.Disagreement.claims:type_name -> trellis.v1.Claim
+	6,  // 11: trellis.v1.Disagreements.disagreements:type_name -> trellis.v1.Disagreement
+	5,  // 12: trellis.v1.Claim.training:type_name -> trellis.v1.Training
+	13, // 13: trellis.v1.Claim.losses:type_name -> trellis.v1.Reports
+	26, // 14: trellis.v1.Claim.ended:type_name -> trellis.v1.Outcome.Success
+	3,  // 15: trellis.v1.Audit.state:type_name -> trellis.v1.AuditState
+	11, // 16: trellis.v1.Audit.failures:type_name -> trellis.v1.Failure
+	2,  // 17: trellis.v1.Failure.class:type_name -> trellis.v1.FailureClass
+	28, // 18: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
+	29, // 19: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
+	30, // 20: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
+	31, // 21: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
+	19, // 22: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
+	20, // 23: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
+	21, // 24: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
+	22, // 25: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
+	15, // 26: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
+	23, // 27: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
+	24, // 28: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
+	25, // 29: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
+	26, // 30: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
+	11, // 31: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
+	27, // 32: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
+	32, // 33: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
+	14, // 34: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	32, // 35: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
+	14, // 36: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	1,  // 37: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_run_proto_init() }
@@ -2128,11 +2178,11 @@ func file_trellis_v1_run_proto_init() {
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_run_proto_msgTypes[0].OneofWrappers = []any{}
-	file_trellis_v1_run_proto_msgTypes[3].OneofWrappers = []any{
+	file_trellis_v1_run_proto_msgTypes[4].OneofWrappers = []any{
 		(*Claim_Losses)(nil),
 		(*Claim_Ended)(nil),
 	}
-	file_trellis_v1_run_proto_msgTypes[13].OneofWrappers = []any{
+	file_trellis_v1_run_proto_msgTypes[14].OneofWrappers = []any{
 		(*Outcome_Success_)(nil),
 		(*Outcome_Failure)(nil),
 		(*Outcome_Return_)(nil),
@@ -2143,7 +2193,7 @@ func file_trellis_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_run_proto_rawDesc), len(file_trellis_v1_run_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
