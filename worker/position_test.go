@@ -220,3 +220,18 @@ func positionAt(t *testing.T, first, epochs int) position {
 	}
 	return p
 }
+
+// A run that is to be compared is trained from the start, whatever the worker has kept of an earlier attempt.
+func TestFromStart(t *testing.T) {
+	for _, fromStart := range []bool{false, true} {
+		kept := &positions{}
+		a := synthetic(1, "run", 10)
+		at := position{checkpoint: new(trainer.Checkpoint), reports: make([]trainer.Report, 0)}
+		kept.keep(a, at)
+		again := synthetic(2, "run", 10)
+		again.FromStart = fromStart
+		if found := kept.take(again); (found.checkpoint == nil) != fromStart {
+			t.Errorf("from the start: %v, goes on from %v", fromStart, found)
+		}
+	}
+}

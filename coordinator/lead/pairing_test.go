@@ -94,3 +94,67 @@ func TestPairing(t *testing.T) {
 		})
 	}
 }
+
+// Who gets a run that is disputed or to be audited, and who gets none.
+func TestPairingOfWhatIsCompared(t *testing.T) {
+	on := func(name, machine string) *trellisv1.Worker { return &trellisv1.Worker{Name: name, Machine: machine} }
+	a1, a2, b, c := on("a1", "a"), on("a2", "a"), on("b", "b"), on("c", "c")
+	wrong := on("wrong", "d")
+	wrong.Wrong = &trellisv1.WrongLosses{Study: "s"}
+	training := func(worker *trellisv1.Worker, attempt uint64) *trellisv1.Training {
+		return &trellisv1.Training{
+			Attempt: attempt, Worker: worker.GetName(), Machine: worker.GetMachine(), Until: 3,
+		}
+	}
+	disputed := func(by ...*trellisv1.Worker) *trellisv1.Run {
+		dispute := &trellisv1.Disagreement{Epoch: 4}
+		for i, worker := range by {
+			dispute.Claims = append(dispute.Claims, &trellisv1.Claim{Training: training(worker, uint64(i+1))})
+		}
+		return &trellisv1.Run{Study: "s", Id: "r", State: trellisv1.RunState_RUN_STATE_PENDING, Dispute: dispute}
+	}
+	audited := func(by ...*trellisv1.Worker) *trellisv1.Run {
+		run := &trellisv1.Run{
+			Study: "s", Id: "r", State: trellisv1.RunState_RUN_STATE_SUCCEEDED,
+			Audit: &trellisv1.Audit{State: trellisv1.AuditState_AUDIT_STATE_DUE},
+		}
+		for i, worker := range by {
+			run.Trainings = append(run.Trainings, training(worker, uint64(i+1)))
+		}
+		return run
+	}
+	all := func(workers ...*trellisv1.Worker) []*trellisv1.Worker { return workers }
+	plain := &trellisv1.Run{Study: "s", Id: "r", State: trellisv1.RunState_RUN_STATE_PENDING}
+	for name, test := range map[string]struct {
+		run   *trellisv1.Run
+		ready []*trellisv1.Worker
+		want  string
+	}{
+		"a third machine decides":                    {disputed(a1, b), all(a1, a2, b, c), "c"},
+		"it is waited for":                           {disputed(a1, b), all(a1, a2, b), ""},
+		"the only machine decides":                   {disputed(a1, a1), all(a1, a2), "a1"},
+		"another machine rather than the only one":   {disputed(a1, a1), all(a1, b), "b"},
+		"one that was wrong decides nothing":         {disputed(a1, b), all(a1, b, wrong), ""},
+		"another machine audits":                     {audited(a1), all(a1, a2, b), "b"},
+		"another worker audits":                      {audited(a1), all(a1, a2), "a2"},
+		"the only worker audits":                     {audited(a1), all(a1), "a1"},
+		"one that was wrong audits nothing":          {audited(a1), all(wrong, a1), "a1"},
+		"one that was wrong gets nothing":            {plain, all(wrong, b), "b"},
+		"one that was wrong is better than nobody":   {plain, all(wrong), "wrong"},
+		"a machine that trained some audits nothing": {audited(a1, b), all(a2, b, c), "c"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &pairing{
+				failing: newFailing(slog.New(slog.DiscardHandler)), now: time.Now(), slots: slices.Clone(test.ready),
+				ready: func() []*trellisv1.Worker { return test.ready },
+			}
+			got := ""
+			if p.Run(test.run) {
+				got = p.workers[0]
+			}
+			if got != test.want {
+				t.Errorf("the run goes to %q, want %q", got, test.want)
+			}
+		})
+	}
+}
