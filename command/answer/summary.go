@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"trellis/command/client"
+	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -37,6 +38,12 @@ func writeSummaryOf(out io.Writer, r report) error {
 	}
 	if missing := DescribeMissingWeights(r); missing != "" {
 		lines = append(lines, output.Sentence(missing))
+	}
+	if audits := describe.Audits(r); audits != "" {
+		lines = append(lines, "Audit: "+audits+".")
+		if r.GetAudits().GetDisagreementsTotal() > 0 {
+			lines = append(lines, "See who was wrong: trellis report "+r.GetStudy().GetName())
+		}
 	}
 	if r.GetFailed() > 0 && !isCanceled(r.GetStudy()) {
 		lines = append(lines, fmt.Sprintf("Retry the failed runs: trellis retry %s", r.GetStudy().GetName()))

@@ -36,7 +36,7 @@ func Audits(report *trellisv1.Report) string {
 		parts = append(parts, fmt.Sprintf("%d could not be trained again", audits.GetGivenUp()))
 	}
 	if audits.GetDisagreementsTotal() > 0 {
-		parts = append(parts, output.Count(audits.GetDisagreementsTotal(), "disagreement")+", see below")
+		parts = append(parts, output.Count(audits.GetDisagreementsTotal(), "disagreement"))
 	}
 	return strings.Join(parts, "; ")
 }
