@@ -2,7 +2,8 @@
 // end, and check against a record of their own that nothing that was acknowledged is lost and nothing is counted twice.
 //
 //   - TestKills kills coordinator and workers at random times; TestLeaderKills the leader of three coordinators.
-//     Both are over TLS. TestRotatedCertificates replaces certificates under load.
+//     Both are over TLS. TestRotatedCertificates replaces certificates under load. TestClusterFromNothing makes a cluster
+//     with the commands in docs/cluster.md, and replaces certificates and a token.
 //   - TestSyscallKills kills a coordinator at the system calls that change its data directory, one after the other.
 //   - TestDiskErrors, TestNoRoomForABackup and TestStalledDisk answer those calls with errors or late, TestFullDisk
 //     fills a real disk.
