@@ -114,3 +114,42 @@ func TestListWorkers(t *testing.T) {
 		t.Errorf("a token that is none: %v, %v", studies, err)
 	}
 }
+
+// A name belongs to the first key and principal: for another, it neither registers nor drains. Whoever loses or dismisses
+// the worker needs none.
+func TestAWorkerKeepsItsKey(t *testing.T) {
+	store := newStore(t)
+	own := &trellisv1.Worker{
+		Name: "w", State: lifecycle.WorkerReady, Slots: 1, Key: []byte("own"),
+		Principal: &trellisv1.Principal{Role: trellisv1.Role_ROLE_WORKER, Name: "farm"},
+	}
+	ok(t, store.SetWorker(1, at(1), trajectory.LatestRules, own))
+	for index, state := range []trellisv1.WorkerState{
+		lifecycle.WorkerReady, lifecycle.WorkerDraining, lifecycle.WorkerLost, lifecycle.WorkerReady,
+	} {
+		for _, change := range []func(*trellisv1.Worker){
+			func(w *trellisv1.Worker) { w.Key = []byte("other") },
+			func(w *trellisv1.Worker) { w.Key = nil },
+			func(w *trellisv1.Worker) { w.Principal = nil },
+		} {
+			other := proto.CloneOf(own)
+			other.State, other.Slots = state, 9
+			change(other)
+			if state == lifecycle.WorkerLost {
+				continue
+			}
+			err := store.SetWorker(uint64(2+index), at(2), trajectory.LatestRules, other)
+			if !errors.Is(err, ErrNotOwner) {
+				t.Errorf("%v as %v: %v", state, other, err)
+			}
+		}
+		same := proto.CloneOf(own)
+		same.State = state
+		ok(t, store.SetWorker(uint64(2+index), at(2), trajectory.LatestRules, same))
+	}
+	worker, err := store.Snapshot().Worker(nil, "w")
+	ok(t, err)
+	if worker.Slots != 1 || string(worker.Key) != "own" || worker.Principal.GetName() != "farm" {
+		t.Errorf("the worker is %v", worker)
+	}
+}
