@@ -63,7 +63,7 @@ func (f *guardedFiles) Create(dir, name string, size uint64) (types.WritableFile
 	if err != nil {
 		return nil, err
 	}
-	return &guardedFile{WritableFile: file, guard: f.guard, path: filepath.Join(dir, name)}, nil
+	return f.file(file, filepath.Join(dir, name))
 }
 
 // OpenWriter opens a file of the log to continue writing it.
@@ -72,7 +72,16 @@ func (f *guardedFiles) OpenWriter(dir, name string) (types.WritableFile, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &guardedFile{WritableFile: file, guard: f.guard, path: filepath.Join(dir, name)}, nil
+	return f.file(file, filepath.Join(dir, name))
+}
+
+func (f *guardedFiles) file(file types.WritableFile, path string) (types.WritableFile, error) {
+	opened, err := present(path)
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return &guardedFile{WritableFile: file, guard: f.guard, path: path, opened: opened}, nil
 }
 
 // Delete removes a file of the log that is no longer needed.
@@ -83,8 +92,9 @@ func (f *guardedFiles) Delete(dir, name string) error {
 // guardedFile is a file of the log that entries are appended to.
 type guardedFile struct {
 	types.WritableFile
-	guard *guard
-	path  string
+	guard  *guard
+	path   string
+	opened presence
 }
 
 func (f *guardedFile) WriteAt(data []byte, offset int64) (n int, err error) {
@@ -95,8 +105,14 @@ func (f *guardedFile) WriteAt(data []byte, offset int64) (n int, err error) {
 	return n, err
 }
 
+// Sync makes durable what was written. What was written to a file that has been deleted is not durable.
 func (f *guardedFile) Sync() error {
-	return f.guard.write("sync "+f.path, f.WritableFile.Sync)
+	return f.guard.write("sync "+f.path, func() error {
+		if err := f.WritableFile.Sync(); err != nil {
+			return err
+		}
+		return f.opened.check()
+	})
 }
 
 // guardedMeta is the log's list of files, and the node's term and vote.
@@ -140,7 +156,7 @@ func (m *guardedMeta) SetStable(key, value []byte) error {
 // writeFile replaces a file atomically and durably.
 func writeFile(path string, content []byte) (err error) {
 	temporary := path + temporarySuffix
-	file, err := os.Create(temporary)
+	file, err := os.OpenFile(temporary, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,8 @@ func (g *guard) slowly(what string, write func() error) error {
 // remedy says what to do about a disk error.
 func remedy(err error) string {
 	switch {
+	case errors.Is(err, errGone):
+		return "put it back, or restore a backup into an empty directory, then start again"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "make room on the disk, then start again: nothing that was acknowledged is lost"
 	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):

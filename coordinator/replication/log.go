@@ -145,6 +145,9 @@ func (l *Log) openStores() (*guardedSnapshots, error) {
 		return nil, err
 	}
 	l.directory, l.id = directory, directory.ID
+	if err := directory.makeSnapshots(); err != nil {
+		return nil, err
+	}
 	logger := newLibraryLogger(l.logger)
 	files, err := raft.NewFileSnapshotStoreWithLogger(directory.path, keptSnapshots, logger)
 	if err != nil {
@@ -313,6 +316,12 @@ func (l *Log) start(snapshots *guardedSnapshots) (err error) {
 		l.logger.Warn("started from an older snapshot and the log after it", "error", err)
 	}
 	l.shutdown = sync.OnceValue(l.raft.Shutdown)
+	var parts []presence
+	if l.directory != nil {
+		if parts, err = l.directory.parts(); err != nil {
+			return errors.Join(err, l.shutdown().Error())
+		}
+	}
 	l.machine.running.Store(true)
 	l.store.running.Store(true)
 	observations := make(chan raft.Observation, 64)
@@ -325,6 +334,9 @@ func (l *Log) start(snapshots *guardedSnapshots) (err error) {
 	l.loops.Go(l.watchFailure)
 	l.loops.Go(l.watchLeader)
 	l.loops.Go(l.watchTransfers)
+	if len(parts) > 0 {
+		l.loops.Go(func() { l.watchPresence(parts) })
+	}
 	if servers := l.servers(); len(servers) == 1 && string(servers[0].ID) == l.id {
 		// A node that is alone need not wait for a leader.
 		l.look()

@@ -187,6 +187,18 @@ func (d *directory) hasLog() bool {
 	return err == nil
 }
 
+// makeSnapshots makes the folder of the snapshots, for this user alone. Raft would let everybody read it.
+func (d *directory) makeSnapshots() error {
+	path := filepath.Join(d.path, snapshotsName)
+	if err := makeFolder(path); err != nil {
+		return fmt.Errorf("create the folder of the snapshots: %w: %s", err, remedy(err))
+	}
+	if err := os.Chmod(path, 0o700); err != nil {
+		return fmt.Errorf("keep others from reading the snapshots: %w: %s", err, remedy(err))
+	}
+	return nil
+}
+
 // space returns the free bytes and the size of the directory's file system.
 func (d *directory) space() (free, size uint64, err error) { return folderSpace(d.path) }
 
