@@ -317,6 +317,7 @@ func (h *harness) hello(hello *trellisv1.Hello) (*fakeWorker, error) {
 	w.silence = silence
 	interval := time.Duration(w.welcome.GetHeartbeatMilliseconds()) * time.Millisecond
 	go func() {
+		number := uint64(1)
 		for {
 			select {
 			case <-beating.Done():
@@ -325,8 +326,9 @@ func (h *harness) hello(hello *trellisv1.Hello) (*fakeWorker, error) {
 				// A stream takes one message at a time. Who is sending another says as well that the worker lives.
 				if w.sending.TryLock() {
 					_ = stream.Send(&trellisv1.SessionRequest{
-						Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{}},
+						Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: &trellisv1.Heartbeat{Number: number}},
 					})
+					number++
 					w.sending.Unlock()
 				}
 			}
@@ -353,11 +355,15 @@ func (w *fakeWorker) next() *trellisv1.SessionResponse {
 		w.early = w.early[1:]
 		return message
 	}
-	message, err := w.stream.Recv()
-	if err != nil {
-		w.Fatalf("worker %s receives: %v", w.name, err)
+	for {
+		message, err := w.stream.Recv()
+		if err != nil {
+			w.Fatalf("worker %s receives: %v", w.name, err)
+		}
+		if message.GetRenewal() == nil {
+			return message
+		}
 	}
-	return message
 }
 
 // send sends one message.

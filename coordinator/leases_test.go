@@ -6,6 +6,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -37,6 +40,74 @@ func TestRunsAreNotGrantedToSilentWorkers(t *testing.T) {
 			t.Errorf("the worker had to wait for %v", waited)
 		}
 	})
+}
+
+// A worker that hears nothing stops before its lease ends. The leader waits for longer, and for the lease that the worker
+// believes in, which a leader with a longer lease may have granted: nobody else trains its run meanwhile.
+func TestALeaseHasAGrace(t *testing.T) {
+	for _, granted := range []time.Duration{DefaultLease, 3 * DefaultLease} {
+		t.Run(granted.String(), func(t *testing.T) {
+			serve(t, Config{}, func(h *harness) {
+				w := h.connect("w", 1)
+				w.silence()
+				if lease := time.Duration(h.worker("w").GetLeaseMilliseconds()) * time.Millisecond; lease != DefaultLease {
+					t.Errorf("the worker's lease is recorded as %v, want %v", lease, DefaultLease)
+				}
+				known, err := h.store.Snapshot().Worker(nil, "w")
+				if err != nil {
+					t.Fatal(err)
+				}
+				worker := proto.CloneOf(known)
+				worker.LeaseMilliseconds = uint32(granted.Milliseconds())
+				if _, err = h.commands.Propose(t.Context(), &trellisv1.Command{
+					Change: &trellisv1.Command_SetWorker{SetWorker: &trellisv1.SetWorkerCommand{Worker: worker}},
+				}); err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(granted * 11 / 10) // The clock is synctest's.
+				if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_READY {
+					t.Errorf("soon after its lease of %v the worker is %v", granted, state)
+				}
+				<-time.After(granted*2/10 + DefaultLease/5)
+				if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_LOST {
+					t.Errorf("long after its lease of %v the worker is %v", granted, state)
+				}
+			})
+		})
+	}
+}
+
+// What a worker says about how a run ended is something that a run can end with.
+func TestOutcomesAreKnownOnes(t *testing.T) {
+	for name, outcome := range map[string]*trellisv1.Outcome{
+		"stop reason 99": {Result: &trellisv1.Outcome_Success_{
+			Success: &trellisv1.Outcome_Success{StopReason: 99, Epochs: 1},
+		}},
+		"no stop reason":   {Result: &trellisv1.Outcome_Success_{Success: &trellisv1.Outcome_Success{Epochs: 1}}},
+		"failure class 99": {Result: &trellisv1.Outcome_Failure{Failure: &trellisv1.Failure{Class: 99}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			serve(t, Config{}, func(h *harness) {
+				h.create(syntheticSpec("one", []uint32{4}, []uint32{2}))
+				w := h.connect("w", 1)
+				a := w.assignment()
+				w.report(a, 1)
+				outcome.Study, outcome.Run, outcome.Attempt = a.GetStudy(), a.GetRun(), a.GetAttempt()
+				w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Outcome{Outcome: outcome}})
+				for {
+					if _, err := w.stream.Recv(); err != nil {
+						if status.Code(err) != codes.InvalidArgument {
+							t.Errorf("the session ended with %v", err)
+						}
+						break
+					}
+				}
+				if p := h.study("one").GetProgress(); p.GetTrialsSucceeded() != 0 {
+					t.Errorf("progress is %v", p)
+				}
+			})
+		})
+	}
 }
 
 // A worker whose reports are really lost can't deliver the rest: each of its sessions ends over the gap. The run is

@@ -42,8 +42,8 @@ func workersSchema() *memdb.TableSchema {
 func workerKey(w *trellisv1.Worker) key { return textKey(w.Name) }
 
 // SetWorker registers a worker or changes its state. READY and DRAINING register a worker that is unknown or LOST. A
-// worker that registers, or reports again that it is READY, sets its slots, version, processor and machine. A DRAINING
-// worker keeps the runs that it holds. A worker that has a key registers with the same key and principal only; others
+// worker that registers, or reports again that it is READY, sets its slots, version, processor, machine and lease. A
+// DRAINING worker keeps the runs that it holds. A worker that has a key registers with the same key and principal only; others
 // fail with ErrNotOwner. LOST returns them to the queue and charges them to their budgets as WORKER_LOST,
 // judged by the given rules.
 // GONE returns them without a charge. A worker that already is LOST or GONE stays as it is. Other moves fail with
@@ -127,18 +127,19 @@ func (c *change) addWorker(worker *trellisv1.Worker) error {
 // describeWorker updates a worker's description if it has changed.
 func (c *change) describeWorker(worker, description *trellisv1.Worker) (*trellisv1.Worker, error) {
 	slots, version, processor := description.GetSlots(), description.GetVersion(), description.GetProcessor()
-	machine := description.GetMachine()
+	machine, lease := description.GetMachine(), description.GetLeaseMilliseconds()
 	if slots == 0 {
 		return nil, fmt.Errorf("invalid number of slots: must be at least 1: %w", ErrInvalid)
 	}
 	if worker.Slots == slots && worker.Version == version && worker.Processor == processor && worker.Machine == machine &&
-		bytes.Equal(worker.Key, description.GetKey()) {
+		bytes.Equal(worker.Key, description.GetKey()) && worker.LeaseMilliseconds == lease {
 		return worker, nil
 	}
 	worker = c.workers.edit(worker)
 	worker.Slots, worker.Version, worker.Processor = slots, strings.Clone(version), strings.Clone(processor)
 	worker.Machine = strings.Clone(machine)
 	worker.Key, worker.Principal = bytes.Clone(description.GetKey()), proto.CloneOf(description.GetPrincipal())
+	worker.LeaseMilliseconds = lease
 	return worker, nil
 }
 

@@ -37,6 +37,8 @@ func (w *Worker) handleResponse(response *trellisv1.SessionResponse) {
 				"run", a.assignment.GetRun(), "attempt", a.number(), "reason", m.Stop.GetReason())
 			w.forget(a)
 		}
+	case *trellisv1.SessionResponse_Renewal:
+		w.renew(m.Renewal)
 	case *trellisv1.SessionResponse_Acknowledgement:
 		if a := w.find(m.Acknowledgement.GetAttempt()); a != nil {
 			a.acknowledge(m.Acknowledgement.GetEpoch(), m.Acknowledgement.GetCheckpoint())
@@ -65,7 +67,7 @@ func (w *Worker) handleWelcome(welcome *trellisv1.Welcome) {
 	w.checkpointInterval.Store(int64(welcome.GetCheckpointMilliseconds()) * int64(time.Millisecond))
 	w.heartbeat = time.Tick(time.Duration(welcome.GetHeartbeatMilliseconds()) * time.Millisecond)
 	w.lease = time.Duration(welcome.GetLeaseMilliseconds()) * time.Millisecond
-	w.clock, w.awake = nil, w.config.now()
+	w.clock, w.awake, w.contact = nil, w.config.now(), w.session.opened
 	if w.lease > 0 {
 		w.clock = time.Tick(w.patience() / 4)
 	}
@@ -96,7 +98,7 @@ func (w *Worker) nextRequest() *trellisv1.SessionRequest {
 		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Drain{Drain: &trellisv1.Drain{}}}
 	case s.heartbeatDue:
 		s.heartbeatDue = false
-		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: w.progress()}}
+		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: w.beat()}}
 	}
 	// Send outcomes first: their slots wait for the next runs.
 	for _, a := range w.attempts {
@@ -124,9 +126,10 @@ func (w *Worker) nextRequest() *trellisv1.SessionRequest {
 	return nil
 }
 
-// progress returns the heartbeat.
-func (w *Worker) progress() *trellisv1.Heartbeat {
-	heartbeat := &trellisv1.Heartbeat{}
+// beat returns the next heartbeat, and remembers when it was sent.
+func (w *Worker) beat() *trellisv1.Heartbeat {
+	w.session.heartbeats = append(w.session.heartbeats, time.Now())
+	heartbeat := &trellisv1.Heartbeat{Number: w.session.first + uint64(len(w.session.heartbeats)) - 1}
 	for _, a := range w.attempts {
 		heartbeat.Attempts = append(heartbeat.Attempts,
 			&trellisv1.AttemptProgress{Attempt: a.number(), Steps: a.steps.Load()})

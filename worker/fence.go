@@ -3,6 +3,8 @@ package worker
 import (
 	"fmt"
 	"time"
+
+	trellisv1 "trellis/proto/trellis/v1"
 )
 
 // patience is how long a worker keeps training without its coordinator: four fifths of the lease. At the end of the
@@ -23,6 +25,35 @@ func (w *Worker) lookAtClock() {
 	if w.session.welcomed {
 		w.session.abandoned = true
 		w.session.end(errStoodStill)
+	}
+}
+
+// renew records that the coordinator hears this worker.
+func (w *Worker) renew(renewal *trellisv1.LeaseRenewal) {
+	s := w.session
+	if renewal.GetHeldUp() {
+		w.contact = time.Now()
+	}
+	if arrived := renewal.GetHeartbeat(); arrived >= s.first && arrived-s.first < uint64(len(s.heartbeats)) {
+		confirmed := arrived - s.first
+		if sent := s.heartbeats[confirmed]; sent.After(w.contact) {
+			w.contact = sent
+		}
+		s.heartbeats, s.first = s.heartbeats[confirmed+1:], arrived+1
+	}
+}
+
+// lookAtLease notices that the coordinator has not heard this worker for too long, though the connection seems to stand:
+// its packets may be lost, and gRPC notices later than the lease ends.
+func (w *Worker) lookAtLease() {
+	patience := w.patience()
+	if patience == 0 || !w.session.welcomed || w.session.abandoned || len(w.attempts) == 0 {
+		return
+	}
+	if silent := time.Since(w.contact); silent >= patience {
+		w.suspend(fmt.Sprintf("the coordinator has not answered for %v", silent.Round(time.Millisecond)))
+		w.session.abandoned = true
+		w.session.end(errSilent)
 	}
 }
 

@@ -39,11 +39,12 @@ func TestSuspend(t *testing.T) {
 		p.acknowledge(2, 2)
 		time.Sleep(500 * time.Millisecond)
 		h.leave()
-		time.Sleep(testPatience - time.Millisecond)
+		// The lease was renewed up to a second before.
+		time.Sleep(testPatience - time.Second)
 		if n := h.running.Load(); n != 1 {
 			t.Errorf("%d runs in training without the coordinator, want 1", n)
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(time.Second)
 		synctest.Wait()
 		if n := h.running.Load(); n != 0 {
 			t.Errorf("%d runs in training after %v without the coordinator, want none", n, testPatience)
@@ -70,6 +71,63 @@ func TestSuspend(t *testing.T) {
 		const message = "training is suspended until the coordinator confirms the attempts"
 		if n := h.count(message); n != 1 {
 			t.Errorf("the log tells %d times of it, want once:\n%s", n, h.logs)
+		}
+	})
+}
+
+// A worker whose heartbeats no longer arrive stops before its lease ends, though nobody has told it that the connection is
+// gone: the lease began when it sent the last heartbeat that arrived.
+func TestSilentCoordinatorSuspends(t *testing.T) {
+	var began []int
+	inBubble(t, both(&began), func(h *harness) {
+		const beat = testLease / 5
+		data := serveImages(h, network.Side, network.Side)
+		p := h.session()
+		p.deaf.Store(true)
+		p.welcomeAs(&trellisv1.Welcome{
+			HeartbeatMilliseconds: uint32(beat.Milliseconds()), LeaseMilliseconds: uint32(testLease.Milliseconds()),
+		})
+		p.assign(data.networkAssignment(1, "run", 200))
+		first := p
+		var lost atomic.Bool
+		var last time.Time
+		go func() {
+			for {
+				var request *trellisv1.SessionRequest
+				select {
+				case request = <-first.requests:
+				case <-first.stream.Context().Done():
+					return
+				}
+				if heartbeat := request.GetHeartbeat(); heartbeat != nil && !lost.Load() {
+					last = time.Now()
+					time.Sleep(beat / 2) // The answer takes its time.
+					_ = first.renew(&trellisv1.LeaseRenewal{Heartbeat: heartbeat.GetNumber()})
+				}
+			}
+		}()
+		time.Sleep(2*testLease + beat/4)
+		if n := h.running.Load(); n != 1 {
+			t.Fatalf("%d runs in training with a lease that is renewed, want 1", n)
+		}
+		lost.Store(true)
+		time.Sleep(time.Until(last.Add(testPatience - time.Millisecond)))
+		if n := h.running.Load(); n != 1 {
+			t.Errorf("%d runs in training before the patience is over, want 1", n)
+		}
+		time.Sleep(time.Until(last.Add(testLease)))
+		synctest.Wait()
+		if n := h.running.Load(); n != 0 {
+			t.Errorf("%d runs in training %v after the last heartbeat that arrived, want none", n, testLease)
+		}
+		p = h.session()
+		if !slices.Equal(p.hello.GetAttempts(), []uint64{1}) {
+			t.Errorf("hello names attempts %v, want 1", p.hello.GetAttempts())
+		}
+		p.welcome(1)
+		synctest.Wait()
+		if n := h.running.Load(); n != 1 {
+			t.Errorf("%d runs in training after the welcome, want 1", n)
 		}
 	})
 }
@@ -193,7 +251,8 @@ func TestSuspendedAttemptIsDropped(t *testing.T) {
 		p.acknowledgeOutcome(2)
 		p.quiet(time.Minute)
 		p.assign(synthetic(3, "a", 100))
-		trained := int(testPatience/time.Second) + 2
+		// The lease was last renewed half a second before the coordinator left.
+		trained := int(testPatience/time.Second) + 1
 		p.reports(3, 1, trained)
 		p.reports(3, trained+1, trained+1)
 		if want := []int{1, 1, trained + 1}; !slices.Equal(began, want) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -56,6 +57,7 @@ func (c *coordinator) Session(stream trellisv1.WorkerService_SessionServer) erro
 		end:      make(chan error, 1),
 	}
 	c.sessions <- p
+	go p.renewLeases()
 	received := make(chan error, 1)
 	go func() { received <- p.receive() }()
 	select {
@@ -87,6 +89,10 @@ type peer struct {
 	requests chan *trellisv1.SessionRequest
 	// end makes the session end with an error.
 	end chan error
+	// deaf makes it renew no lease by itself. It begins to renew leases after its welcome.
+	deaf, welcomed atomic.Bool
+	// sending guards the stream's sending side.
+	sending sync.Mutex
 	// missing are the reasons of the checkpoints that exchange has taken, empty for those that were saved.
 	missing []string
 }
@@ -109,11 +115,38 @@ func (p *peer) receive() error {
 	}
 }
 
+// renewLeases renews the worker's lease again and again, as if it were held up: most tests take requests when they like,
+// and see no heartbeats.
+func (p *peer) renewLeases() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-p.stream.Context().Done():
+			return
+		}
+		if p.welcomed.Load() && !p.deaf.Load() {
+			_ = p.renew(&trellisv1.LeaseRenewal{HeldUp: true}) // The stream may have ended.
+		}
+	}
+}
+
+func (p *peer) renew(renewal *trellisv1.LeaseRenewal) error {
+	return p.write(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Renewal{Renewal: renewal}})
+}
+
 func (p *peer) send(response *trellisv1.SessionResponse) {
 	p.Helper()
-	if err := p.stream.Send(response); err != nil {
+	if err := p.write(response); err != nil {
 		p.Fatalf("send %v: %v", response, err)
 	}
+}
+
+func (p *peer) write(response *trellisv1.SessionResponse) error {
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	return p.stream.Send(response)
 }
 
 func (p *peer) welcome(attempts ...uint64) {
@@ -139,6 +172,7 @@ func (p *peer) welcomeWithCheckpoints(interval time.Duration, attempts ...uint64
 func (p *peer) welcomeAs(welcome *trellisv1.Welcome) {
 	p.Helper()
 	p.send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Welcome{Welcome: welcome}})
+	p.welcomed.Store(true)
 }
 
 func (p *peer) assign(assignment *trellisv1.Assignment) {

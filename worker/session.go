@@ -61,6 +61,7 @@ var (
 	errSecond     = errors.New("the coordinator sent a second welcome")
 	errHeartbeat  = errors.New("the welcome had no heartbeat interval")
 	errStoodStill = errors.New("this process was paused")
+	errSilent     = errors.New("the coordinator has fallen silent")
 )
 
 // session is one stream to the coordinator, from before it is opened until it has ended. Its goroutines read and write.
@@ -79,10 +80,16 @@ type session struct {
 
 	// The rest is Run's.
 
+	// opened is when hello was sent, set before the first response.
+	opened time.Time
 	// node is the address of the coordinator's node at the other end, set before the first response.
 	node string
 	// welcomed says that the coordinator has sent its welcome. Only then may other requests be sent.
 	welcomed bool
+	// heartbeats has when the heartbeats were sent that the coordinator has not confirmed yet, and first the number of
+	// the first of them.
+	heartbeats []time.Time
+	first      uint64
 	// idle says that the writer is ready for a request.
 	idle bool
 	// heartbeatDue and drainDue say that these messages must be sent.
@@ -101,6 +108,7 @@ func openSession(
 	s := &session{
 		responses: make(chan *trellisv1.SessionResponse),
 		requests:  make(chan *trellisv1.SessionRequest, 1),
+		first:     1,
 		ready:     make(chan struct{}),
 		done:      make(chan error, 1),
 		end:       cancel,
@@ -126,6 +134,7 @@ func (s *session) run(ctx context.Context, client trellisv1.WorkerServiceClient,
 	if err != nil {
 		return err
 	}
+	s.opened = time.Now()
 	unwelcome := time.AfterFunc(welcomeTimeout, func() { s.end(errNoWelcome) })
 	defer unwelcome.Stop()
 

@@ -87,7 +87,9 @@ type Worker struct {
 	lease time.Duration
 	// heartbeat ticks while there is a session with a welcome.
 	heartbeat <-chan time.Time
-	// fence fires when the worker has been without a session for longer than its patience.
+	// contact is when the worker last sent what the coordinator is known to have received: its lease began then.
+	contact time.Time
+	// fence fires when the worker has been without a session, and without contact for longer than its patience.
 	fence <-chan time.Time
 	// clock ticks. The time since the last tick, awake, shows whether the process was paused.
 	clock <-chan time.Time
@@ -183,6 +185,7 @@ func (w *Worker) loop() error {
 	drain := w.drain
 	for {
 		w.lookAtClock()
+		w.lookAtLease()
 		if w.draining && len(w.attempts) == 0 && !w.session.welcomed {
 			return nil
 		}
@@ -272,7 +275,7 @@ func (w *Worker) reopen(last *session, err error) {
 		}
 		w.connected.Store(false)
 		if patience := w.patience(); patience > 0 {
-			w.fence = time.After(patience)
+			w.fence = time.After(patience - time.Since(w.contact))
 		}
 	case w.failures == 0:
 		w.log.Warn("can't reach the coordinator; will retry", "coordinator", w.config.Coordinator, "error", reason(err))

@@ -72,6 +72,7 @@ func (h *host) serve(
 	term, stopping context.Context, hello *trellisv1.Hello, stream trellisv1.WorkerService_SessionServer,
 ) error {
 	worker := workerOf(hello, access.Of(stream.Context()))
+	worker.LeaseMilliseconds = uint32(h.lease.Milliseconds())
 	if err := h.checkName(worker); err != nil {
 		return err
 	}
@@ -168,7 +169,8 @@ func (h *host) register(ctx context.Context, worker *trellisv1.Worker) error {
 	if err == nil && known.GetState() == worker.GetState() && known.GetSlots() == worker.GetSlots() &&
 		known.GetVersion() == worker.GetVersion() && known.GetProcessor() == worker.GetProcessor() &&
 		known.GetMachine() == worker.GetMachine() && bytes.Equal(known.GetKey(), worker.GetKey()) &&
-		proto.Equal(known.GetPrincipal(), worker.GetPrincipal()) {
+		proto.Equal(known.GetPrincipal(), worker.GetPrincipal()) &&
+		known.GetLeaseMilliseconds() == worker.GetLeaseMilliseconds() {
 		// There is nothing to write, which would fail on a node that does not lead any more and has not noticed: it
 		// must not tell the worker which of its attempts stand.
 		return h.log.Verify(ctx)
@@ -186,6 +188,7 @@ func (h *host) receive(ctx context.Context, session *session, stream trellisv1.W
 		h.leases.heard(session.worker)
 		switch message := request.GetMessage().(type) {
 		case *trellisv1.SessionRequest_Heartbeat:
+			session.heartbeat.Store(message.Heartbeat.GetNumber())
 			h.leases.progress(session.worker, message.Heartbeat)
 			session.recheck()
 		case *trellisv1.SessionRequest_Reports:
@@ -291,8 +294,8 @@ func (h *host) put(
 	return err
 }
 
-// send welcomes the worker and then keeps it told: of acknowledgements as they come, and of the attempts that the store
-// says it holds. It compares these with what the worker has been told, so that an assignment or a stop order that was
+// send welcomes the worker and then keeps it told: of acknowledgements as they come, of heartbeats that have arrived,
+// and of the attempts that the store says it holds. It compares these with what the worker has been told, so that an assignment or a stop order that was
 // lost with an earlier stream is simply sent again.
 func (h *host) send(
 	ctx context.Context, session *session, hello *trellisv1.Hello, stream trellisv1.WorkerService_SessionServer,
@@ -318,8 +321,22 @@ func (h *host) send(
 		return err
 	}
 	session.recheck()
+	ticker := time.NewTicker(h.lease / heartbeatsPerLease)
+	defer ticker.Stop()
+	renewed := uint64(0)
 	for {
 		select {
+		case <-ticker.C:
+			renewal := &trellisv1.LeaseRenewal{Heartbeat: session.heartbeat.Load(), HeldUp: session.heldUp.Load()}
+			if renewal.Heartbeat == renewed && !renewal.HeldUp {
+				continue
+			}
+			renewed = renewal.Heartbeat
+			message := &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Renewal{Renewal: renewal}}
+			if err := stream.Send(message); err != nil {
+				return err
+			}
+			continue
 		case <-session.notice:
 		case <-ctx.Done():
 			return context.Cause(ctx)

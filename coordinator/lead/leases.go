@@ -17,6 +17,10 @@ import (
 	"trellis/results/trajectory"
 )
 
+// graceShare is the part of a lease that the leader waits after its end, since a worker stops by itself before it: see
+// worker.patience. Both clocks and the network may be late.
+const graceShare = 5
+
 // hungSteps is how many times its mean step a run may make no progress.
 const hungSteps = 10
 
@@ -147,8 +151,8 @@ func (l *leases) check(ctx context.Context, now time.Time) error {
 		}
 	}
 	l.failing.forget(live)
-	for _, name := range l.silent(live, now) {
-		if err := l.expire(ctx, name); err != nil {
+	for _, worker := range l.silent(live, now) {
+		if err := l.expire(ctx, worker); err != nil {
 			return err
 		}
 	}
@@ -157,10 +161,10 @@ func (l *leases) check(ctx context.Context, now time.Time) error {
 
 // silent returns the workers whose leases have run out. If several of the others are quiet too, and together they are
 // more than half of all, it suspects this process first and waits for one more lease.
-func (l *leases) silent(live []*trellisv1.Worker, now time.Time) []string {
+func (l *leases) silent(live []*trellisv1.Worker, now time.Time) []*trellisv1.Worker {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var silent []string
+	var silent []*trellisv1.Worker
 	quiet := 0
 	heard := make(map[string]time.Time, len(live))
 	for _, worker := range live {
@@ -173,8 +177,8 @@ func (l *leases) silent(live []*trellisv1.Worker, now time.Time) []string {
 		if l.tooQuiet(now.Sub(last)) {
 			quiet++
 		}
-		if now.Sub(last) > l.lease {
-			silent = append(silent, name)
+		if now.Sub(last) > l.patience(worker) {
+			silent = append(silent, worker)
 		}
 	}
 	l.workers = heard
@@ -197,17 +201,24 @@ func (l *leases) silent(live []*trellisv1.Worker, now time.Time) []string {
 }
 
 // expire ends a silent worker's lease, unless the worker has been heard from in the meantime: verifying may take long.
-func (l *leases) expire(ctx context.Context, worker string) error {
+func (l *leases) expire(ctx context.Context, worker *trellisv1.Worker) error {
 	if err := l.log.Verify(ctx); err != nil {
 		return fmt.Errorf("verify leadership before a lease expires: %w", err)
 	}
 	l.mu.Lock()
-	last, known := l.workers[worker]
+	last, known := l.workers[worker.GetName()]
 	l.mu.Unlock()
-	if known && time.Since(last) <= l.lease || l.sessions.heldUp(worker) {
+	if known && time.Since(last) <= l.patience(worker) || l.sessions.heldUp(worker.GetName()) {
 		return nil
 	}
-	return l.lose(ctx, worker)
+	return l.lose(ctx, worker.GetName())
+}
+
+// patience is how long a worker may be silent: its lease and a grace. The worker believes in the lease that it was granted
+// last, maybe by a leader with a longer one.
+func (l *leases) patience(worker *trellisv1.Worker) time.Duration {
+	lease := max(l.lease, time.Duration(worker.GetLeaseMilliseconds())*time.Millisecond)
+	return lease + lease/graceShare
 }
 
 // lose marks a worker as lost: its runs go to others, and if it comes back, it must say hello again.

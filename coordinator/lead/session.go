@@ -30,6 +30,8 @@ type session struct {
 	ended atomic.Bool
 	// heldUp says that the session is not read for now: see sessions.heldUp.
 	heldUp atomic.Bool
+	// heartbeat is the number of the last heartbeat that has arrived.
+	heartbeat atomic.Uint64
 	// notice has an element when acks is not empty, or rechecking is true.
 	notice chan struct{}
 

@@ -7,6 +7,7 @@
 package trellisv1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -1873,7 +1874,7 @@ var File_trellis_v1_run_proto protoreflect.FileDescriptor
 const file_trellis_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"\x14trellis/v1/run.proto\x12\n" +
-	"trellis.v1\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x90\t\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x90\t\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x126\n" +
@@ -1942,11 +1943,11 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x05error\x18\x06 \x01(\tR\x05error\">\n" +
 	"\x0eMissingWeights\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xd6\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xe0\x01\n" +
 	"\aFailure\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
-	"\x06worker\x18\x02 \x01(\tR\x06worker\x12.\n" +
-	"\x05class\x18\x03 \x01(\x0e2\x18.trellis.v1.FailureClassR\x05class\x12\x18\n" +
+	"\x06worker\x18\x02 \x01(\tR\x06worker\x128\n" +
+	"\x05class\x18\x03 \x01(\x0e2\x18.trellis.v1.FailureClassB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05class\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x16\n" +
 	"\x06epochs\x18\x05 \x01(\rR\x06epochs\x12\x1d\n" +
 	"\n" +
@@ -2031,16 +2032,17 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x12.trellis.v1.SeriesR\x05value:\x028\x01\x1aS\n" +
 	"\x10TestMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12)\n" +
-	"\x05value\x18\x02 \x01(\v2\x13.trellis.v1.MetricsR\x05value:\x028\x01\"\xdb\x02\n" +
+	"\x05value\x18\x02 \x01(\v2\x13.trellis.v1.MetricsR\x05value:\x028\x01\"\xe7\x02\n" +
 	"\aOutcome\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x04R\aattempt\x127\n" +
 	"\asuccess\x18\x04 \x01(\v2\x1b.trellis.v1.Outcome.SuccessH\x00R\asuccess\x12/\n" +
 	"\afailure\x18\x05 \x01(\v2\x13.trellis.v1.FailureH\x00R\afailure\x124\n" +
-	"\x06return\x18\x06 \x01(\v2\x1a.trellis.v1.Outcome.ReturnH\x00R\x06return\x1aZ\n" +
-	"\aSuccess\x127\n" +
-	"\vstop_reason\x18\x01 \x01(\x0e2\x16.trellis.v1.StopReasonR\n" +
+	"\x06return\x18\x06 \x01(\v2\x1a.trellis.v1.Outcome.ReturnH\x00R\x06return\x1af\n" +
+	"\aSuccess\x12C\n" +
+	"\vstop_reason\x18\x01 \x01(\x0e2\x16.trellis.v1.StopReasonB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\n" +
 	"stopReason\x12\x16\n" +
 	"\x06epochs\x18\x02 \x01(\rR\x06epochs\x1a\b\n" +
 	"\x06ReturnB\b\n" +

@@ -2679,8 +2679,10 @@ func (x *Hello) GetKey() []byte {
 // Heartbeat says that the process is alive, and how far each attempt has come. These are two signals, because a process
 // can be healthy while one of its runs hangs.
 type Heartbeat struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Attempts      []*AttemptProgress     `protobuf:"bytes,1,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Attempts []*AttemptProgress     `protobuf:"bytes,1,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	// Counted from 1 in each session. LeaseRenewal refers to it.
+	Number        uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2720,6 +2722,13 @@ func (x *Heartbeat) GetAttempts() []*AttemptProgress {
 		return x.Attempts
 	}
 	return nil
+}
+
+func (x *Heartbeat) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
 }
 
 type AttemptProgress struct {
@@ -2901,6 +2910,7 @@ type SessionResponse struct {
 	//	*SessionResponse_Assignment
 	//	*SessionResponse_Stop
 	//	*SessionResponse_Acknowledgement
+	//	*SessionResponse_Renewal
 	Message       isSessionResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2979,6 +2989,15 @@ func (x *SessionResponse) GetAcknowledgement() *Acknowledgement {
 	return nil
 }
 
+func (x *SessionResponse) GetRenewal() *LeaseRenewal {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_Renewal); ok {
+			return x.Renewal
+		}
+	}
+	return nil
+}
+
 type isSessionResponse_Message interface {
 	isSessionResponse_Message()
 }
@@ -3000,6 +3019,10 @@ type SessionResponse_Acknowledgement struct {
 	Acknowledgement *Acknowledgement `protobuf:"bytes,4,opt,name=acknowledgement,proto3,oneof"`
 }
 
+type SessionResponse_Renewal struct {
+	Renewal *LeaseRenewal `protobuf:"bytes,5,opt,name=renewal,proto3,oneof"`
+}
+
 func (*SessionResponse_Welcome) isSessionResponse_Message() {}
 
 func (*SessionResponse_Assignment) isSessionResponse_Message() {}
@@ -3007,6 +3030,64 @@ func (*SessionResponse_Assignment) isSessionResponse_Message() {}
 func (*SessionResponse_Stop) isSessionResponse_Message() {}
 
 func (*SessionResponse_Acknowledgement) isSessionResponse_Message() {}
+
+func (*SessionResponse_Renewal) isSessionResponse_Message() {}
+
+// LeaseRenewal tells the worker that its coordinator still hears it: its lease began again when it sent that heartbeat. A
+// worker without it stops training before its lease ends, as its runs then go to others.
+type LeaseRenewal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the last heartbeat that has arrived.
+	Heartbeat uint64 `protobuf:"varint,1,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
+	// The coordinator does not read what the worker sends for now. The lease does not end meanwhile.
+	HeldUp        bool `protobuf:"varint,2,opt,name=held_up,json=heldUp,proto3" json:"held_up,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseRenewal) Reset() {
+	*x = LeaseRenewal{}
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseRenewal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseRenewal) ProtoMessage() {}
+
+func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseRenewal.ProtoReflect.Descriptor instead.
+func (*LeaseRenewal) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *LeaseRenewal) GetHeartbeat() uint64 {
+	if x != nil {
+		return x.Heartbeat
+	}
+	return 0
+}
+
+func (x *LeaseRenewal) GetHeldUp() bool {
+	if x != nil {
+		return x.HeldUp
+	}
+	return false
+}
 
 type Welcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3025,7 +3106,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3037,7 +3118,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3050,7 +3131,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Welcome) GetHeartbeatMilliseconds() uint32 {
@@ -3102,7 +3183,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3114,7 +3195,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3127,7 +3208,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Assignment) GetStudy() string {
@@ -3190,7 +3271,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3202,7 +3283,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3215,7 +3296,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Stop) GetAttempt() uint64 {
@@ -3248,7 +3329,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3260,7 +3341,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3273,7 +3354,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Acknowledgement) GetAttempt() uint64 {
@@ -3313,7 +3394,7 @@ type UploadArtifactRequest struct {
 
 func (x *UploadArtifactRequest) Reset() {
 	*x = UploadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[56]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3325,7 +3406,7 @@ func (x *UploadArtifactRequest) String() string {
 func (*UploadArtifactRequest) ProtoMessage() {}
 
 func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[56]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3338,7 +3419,7 @@ func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*UploadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{56}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *UploadArtifactRequest) GetData() []byte {
@@ -3359,7 +3440,7 @@ type UploadArtifactResponse struct {
 
 func (x *UploadArtifactResponse) Reset() {
 	*x = UploadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[57]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3371,7 +3452,7 @@ func (x *UploadArtifactResponse) String() string {
 func (*UploadArtifactResponse) ProtoMessage() {}
 
 func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[57]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3384,7 +3465,7 @@ func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*UploadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{57}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *UploadArtifactResponse) GetSha256() string {
@@ -3410,7 +3491,7 @@ type DownloadArtifactRequest struct {
 
 func (x *DownloadArtifactRequest) Reset() {
 	*x = DownloadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[58]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3422,7 +3503,7 @@ func (x *DownloadArtifactRequest) String() string {
 func (*DownloadArtifactRequest) ProtoMessage() {}
 
 func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[58]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3435,7 +3516,7 @@ func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{58}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *DownloadArtifactRequest) GetSha256() string {
@@ -3454,7 +3535,7 @@ type DownloadArtifactResponse struct {
 
 func (x *DownloadArtifactResponse) Reset() {
 	*x = DownloadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[59]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3466,7 +3547,7 @@ func (x *DownloadArtifactResponse) String() string {
 func (*DownloadArtifactResponse) ProtoMessage() {}
 
 func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[59]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3479,7 +3560,7 @@ func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{59}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *DownloadArtifactResponse) GetData() []byte {
@@ -3497,7 +3578,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[60]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3509,7 +3590,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[60]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3522,7 +3603,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{60}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{61}
 }
 
 type GetClusterResponse struct {
@@ -3535,7 +3616,7 @@ type GetClusterResponse struct {
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[61]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3547,7 +3628,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[61]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3560,7 +3641,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{61}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *GetClusterResponse) GetNodes() []*Node {
@@ -3588,7 +3669,7 @@ type AddNodeRequest struct {
 
 func (x *AddNodeRequest) Reset() {
 	*x = AddNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[62]
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3600,7 +3681,7 @@ func (x *AddNodeRequest) String() string {
 func (*AddNodeRequest) ProtoMessage() {}
 
 func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[62]
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3613,7 +3694,7 @@ func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeRequest.ProtoReflect.Descriptor instead.
 func (*AddNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{62}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *AddNodeRequest) GetId() string {
@@ -3638,7 +3719,7 @@ type AddNodeResponse struct {
 
 func (x *AddNodeResponse) Reset() {
 	*x = AddNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3650,7 +3731,7 @@ func (x *AddNodeResponse) String() string {
 func (*AddNodeResponse) ProtoMessage() {}
 
 func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3663,7 +3744,7 @@ func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeResponse.ProtoReflect.Descriptor instead.
 func (*AddNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{63}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{64}
 }
 
 type RemoveNodeRequest struct {
@@ -3676,7 +3757,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3688,7 +3769,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3701,7 +3782,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{64}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -3719,7 +3800,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3731,7 +3812,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3744,7 +3825,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
 }
 
 type TransferLeadershipRequest struct {
@@ -3757,7 +3838,7 @@ type TransferLeadershipRequest struct {
 
 func (x *TransferLeadershipRequest) Reset() {
 	*x = TransferLeadershipRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3769,7 +3850,7 @@ func (x *TransferLeadershipRequest) String() string {
 func (*TransferLeadershipRequest) ProtoMessage() {}
 
 func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3782,7 +3863,7 @@ func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *TransferLeadershipRequest) GetNode() string {
@@ -3800,7 +3881,7 @@ type TransferLeadershipResponse struct {
 
 func (x *TransferLeadershipResponse) Reset() {
 	*x = TransferLeadershipResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3812,7 +3893,7 @@ func (x *TransferLeadershipResponse) String() string {
 func (*TransferLeadershipResponse) ProtoMessage() {}
 
 func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3825,7 +3906,7 @@ func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
 }
 
 type BackupRequest struct {
@@ -3836,7 +3917,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3848,7 +3929,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3861,7 +3942,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
 }
 
 type BackupResponse struct {
@@ -3873,7 +3954,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3885,7 +3966,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3898,7 +3979,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *BackupResponse) GetData() []byte {
@@ -3917,7 +3998,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3929,7 +4010,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3942,7 +4023,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *RestoreRequest) GetData() []byte {
@@ -3960,7 +4041,7 @@ type RestoreResponse struct {
 
 func (x *RestoreResponse) Reset() {
 	*x = RestoreResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3972,7 +4053,7 @@ func (x *RestoreResponse) String() string {
 func (*RestoreResponse) ProtoMessage() {}
 
 func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3985,7 +4066,7 @@ func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
 func (*RestoreResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
 }
 
 type WhoAmIRequest struct {
@@ -3996,7 +4077,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4008,7 +4089,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4021,7 +4102,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
 }
 
 type WhoAmIResponse struct {
@@ -4036,7 +4117,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4048,7 +4129,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4061,7 +4142,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *WhoAmIResponse) GetPrincipal() *Principal {
@@ -4092,7 +4173,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4104,7 +4185,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4117,7 +4198,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *CreateTokenRequest) GetRole() Role {
@@ -4152,7 +4233,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4164,7 +4245,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4177,7 +4258,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -4205,7 +4286,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4217,7 +4298,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4230,7 +4311,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ListTokensRequest) GetPageSize() uint32 {
@@ -4258,7 +4339,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4270,7 +4351,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4283,7 +4364,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -4309,7 +4390,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4321,7 +4402,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4334,7 +4415,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -4354,7 +4435,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4366,7 +4447,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4379,7 +4460,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
@@ -4400,7 +4481,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4412,7 +4493,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4425,7 +4506,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ListEventsRequest) GetPageSize() uint32 {
@@ -4453,7 +4534,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4465,7 +4546,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4478,7 +4559,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -4684,24 +4765,29 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\bdraining\x18\b \x01(\bR\bdraining\x12\"\n" +
 	"\amachine\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\amachine\x12\x19\n" +
 	"\x03key\x18\n" +
-	" \x01(\fB\a\xbaH\x04z\x02\x18@R\x03key\"D\n" +
+	" \x01(\fB\a\xbaH\x04z\x02\x18@R\x03key\"\\\n" +
 	"\tHeartbeat\x127\n" +
-	"\battempts\x18\x01 \x03(\v2\x1b.trellis.v1.AttemptProgressR\battempts\"A\n" +
+	"\battempts\x18\x01 \x03(\v2\x1b.trellis.v1.AttemptProgressR\battempts\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"A\n" +
 	"\x0fAttemptProgress\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
 	"\x05steps\x18\x02 \x01(\x04R\x05steps\"F\n" +
 	"\vReportBatch\x127\n" +
 	"\areports\x18\x01 \x03(\v2\x13.trellis.v1.ReportsB\b\xbaH\x05\x92\x01\x02\b\x01R\areports\"\a\n" +
 	"\x05Drain\"\t\n" +
-	"\aGoodbye\"\xf8\x01\n" +
+	"\aGoodbye\"\xae\x02\n" +
 	"\x0fSessionResponse\x12/\n" +
 	"\awelcome\x18\x01 \x01(\v2\x13.trellis.v1.WelcomeH\x00R\awelcome\x128\n" +
 	"\n" +
 	"assignment\x18\x02 \x01(\v2\x16.trellis.v1.AssignmentH\x00R\n" +
 	"assignment\x12&\n" +
 	"\x04stop\x18\x03 \x01(\v2\x10.trellis.v1.StopH\x00R\x04stop\x12G\n" +
-	"\x0facknowledgement\x18\x04 \x01(\v2\x1b.trellis.v1.AcknowledgementH\x00R\x0facknowledgementB\t\n" +
-	"\amessage\"\xc4\x01\n" +
+	"\x0facknowledgement\x18\x04 \x01(\v2\x1b.trellis.v1.AcknowledgementH\x00R\x0facknowledgement\x124\n" +
+	"\arenewal\x18\x05 \x01(\v2\x18.trellis.v1.LeaseRenewalH\x00R\arenewalB\t\n" +
+	"\amessage\"E\n" +
+	"\fLeaseRenewal\x12\x1c\n" +
+	"\theartbeat\x18\x01 \x01(\x04R\theartbeat\x12\x17\n" +
+	"\aheld_up\x18\x02 \x01(\bR\x06heldUp\"\xc4\x01\n" +
 	"\aWelcome\x125\n" +
 	"\x16heartbeat_milliseconds\x18\x01 \x01(\rR\x15heartbeatMilliseconds\x12-\n" +
 	"\x12lease_milliseconds\x18\x02 \x01(\rR\x11leaseMilliseconds\x12\x1a\n" +
@@ -4858,7 +4944,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 84)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
@@ -4912,211 +4998,213 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*Drain)(nil),                      // 49: trellis.v1.Drain
 	(*Goodbye)(nil),                    // 50: trellis.v1.Goodbye
 	(*SessionResponse)(nil),            // 51: trellis.v1.SessionResponse
-	(*Welcome)(nil),                    // 52: trellis.v1.Welcome
-	(*Assignment)(nil),                 // 53: trellis.v1.Assignment
-	(*Stop)(nil),                       // 54: trellis.v1.Stop
-	(*Acknowledgement)(nil),            // 55: trellis.v1.Acknowledgement
-	(*UploadArtifactRequest)(nil),      // 56: trellis.v1.UploadArtifactRequest
-	(*UploadArtifactResponse)(nil),     // 57: trellis.v1.UploadArtifactResponse
-	(*DownloadArtifactRequest)(nil),    // 58: trellis.v1.DownloadArtifactRequest
-	(*DownloadArtifactResponse)(nil),   // 59: trellis.v1.DownloadArtifactResponse
-	(*GetClusterRequest)(nil),          // 60: trellis.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),         // 61: trellis.v1.GetClusterResponse
-	(*AddNodeRequest)(nil),             // 62: trellis.v1.AddNodeRequest
-	(*AddNodeResponse)(nil),            // 63: trellis.v1.AddNodeResponse
-	(*RemoveNodeRequest)(nil),          // 64: trellis.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),         // 65: trellis.v1.RemoveNodeResponse
-	(*TransferLeadershipRequest)(nil),  // 66: trellis.v1.TransferLeadershipRequest
-	(*TransferLeadershipResponse)(nil), // 67: trellis.v1.TransferLeadershipResponse
-	(*BackupRequest)(nil),              // 68: trellis.v1.BackupRequest
-	(*BackupResponse)(nil),             // 69: trellis.v1.BackupResponse
-	(*RestoreRequest)(nil),             // 70: trellis.v1.RestoreRequest
-	(*RestoreResponse)(nil),            // 71: trellis.v1.RestoreResponse
-	(*WhoAmIRequest)(nil),              // 72: trellis.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),             // 73: trellis.v1.WhoAmIResponse
-	(*CreateTokenRequest)(nil),         // 74: trellis.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),        // 75: trellis.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),          // 76: trellis.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),         // 77: trellis.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),         // 78: trellis.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),        // 79: trellis.v1.RevokeTokenResponse
-	(*ListEventsRequest)(nil),          // 80: trellis.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 81: trellis.v1.ListEventsResponse
-	nil,                                // 82: trellis.v1.WatchStudyResponse.MetricsEntry
-	nil,                                // 83: trellis.v1.ExtendStudyRequest.AxesEntry
-	(*Model)(nil),                      // 84: trellis.v1.Model
-	(*StudySpec)(nil),                  // 85: trellis.v1.StudySpec
-	(*Study)(nil),                      // 86: trellis.v1.Study
-	(*Run)(nil),                        // 87: trellis.v1.Run
-	(*Trial)(nil),                      // 88: trellis.v1.Trial
-	(*IntegerAxis)(nil),                // 89: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 90: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 91: trellis.v1.Forecast
-	(*Split)(nil),                      // 92: trellis.v1.Split
-	(*Verdict)(nil),                    // 93: trellis.v1.Verdict
-	(*Configuration)(nil),              // 94: trellis.v1.Configuration
-	(*Report)(nil),                     // 95: trellis.v1.Report
-	(*Importance)(nil),                 // 96: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 97: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 98: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 99: trellis.v1.DataSet
-	(*Worker)(nil),                     // 100: trellis.v1.Worker
-	(*Outcome)(nil),                    // 101: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 102: trellis.v1.CheckpointReport
-	(*Reports)(nil),                    // 103: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 104: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 105: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 106: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 107: trellis.v1.Principal
-	(*Token)(nil),                      // 108: trellis.v1.Token
-	(Role)(0),                          // 109: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 110: google.protobuf.Timestamp
-	(*Event)(nil),                      // 111: trellis.v1.Event
-	(*Metrics)(nil),                    // 112: trellis.v1.Metrics
+	(*LeaseRenewal)(nil),               // 52: trellis.v1.LeaseRenewal
+	(*Welcome)(nil),                    // 53: trellis.v1.Welcome
+	(*Assignment)(nil),                 // 54: trellis.v1.Assignment
+	(*Stop)(nil),                       // 55: trellis.v1.Stop
+	(*Acknowledgement)(nil),            // 56: trellis.v1.Acknowledgement
+	(*UploadArtifactRequest)(nil),      // 57: trellis.v1.UploadArtifactRequest
+	(*UploadArtifactResponse)(nil),     // 58: trellis.v1.UploadArtifactResponse
+	(*DownloadArtifactRequest)(nil),    // 59: trellis.v1.DownloadArtifactRequest
+	(*DownloadArtifactResponse)(nil),   // 60: trellis.v1.DownloadArtifactResponse
+	(*GetClusterRequest)(nil),          // 61: trellis.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),         // 62: trellis.v1.GetClusterResponse
+	(*AddNodeRequest)(nil),             // 63: trellis.v1.AddNodeRequest
+	(*AddNodeResponse)(nil),            // 64: trellis.v1.AddNodeResponse
+	(*RemoveNodeRequest)(nil),          // 65: trellis.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),         // 66: trellis.v1.RemoveNodeResponse
+	(*TransferLeadershipRequest)(nil),  // 67: trellis.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 68: trellis.v1.TransferLeadershipResponse
+	(*BackupRequest)(nil),              // 69: trellis.v1.BackupRequest
+	(*BackupResponse)(nil),             // 70: trellis.v1.BackupResponse
+	(*RestoreRequest)(nil),             // 71: trellis.v1.RestoreRequest
+	(*RestoreResponse)(nil),            // 72: trellis.v1.RestoreResponse
+	(*WhoAmIRequest)(nil),              // 73: trellis.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),             // 74: trellis.v1.WhoAmIResponse
+	(*CreateTokenRequest)(nil),         // 75: trellis.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),        // 76: trellis.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),          // 77: trellis.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),         // 78: trellis.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),         // 79: trellis.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),        // 80: trellis.v1.RevokeTokenResponse
+	(*ListEventsRequest)(nil),          // 81: trellis.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 82: trellis.v1.ListEventsResponse
+	nil,                                // 83: trellis.v1.WatchStudyResponse.MetricsEntry
+	nil,                                // 84: trellis.v1.ExtendStudyRequest.AxesEntry
+	(*Model)(nil),                      // 85: trellis.v1.Model
+	(*StudySpec)(nil),                  // 86: trellis.v1.StudySpec
+	(*Study)(nil),                      // 87: trellis.v1.Study
+	(*Run)(nil),                        // 88: trellis.v1.Run
+	(*Trial)(nil),                      // 89: trellis.v1.Trial
+	(*IntegerAxis)(nil),                // 90: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 91: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 92: trellis.v1.Forecast
+	(*Split)(nil),                      // 93: trellis.v1.Split
+	(*Verdict)(nil),                    // 94: trellis.v1.Verdict
+	(*Configuration)(nil),              // 95: trellis.v1.Configuration
+	(*Report)(nil),                     // 96: trellis.v1.Report
+	(*Importance)(nil),                 // 97: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 98: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 99: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 100: trellis.v1.DataSet
+	(*Worker)(nil),                     // 101: trellis.v1.Worker
+	(*Outcome)(nil),                    // 102: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 103: trellis.v1.CheckpointReport
+	(*Reports)(nil),                    // 104: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 105: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 106: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 107: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 108: trellis.v1.Principal
+	(*Token)(nil),                      // 109: trellis.v1.Token
+	(Role)(0),                          // 110: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 111: google.protobuf.Timestamp
+	(*Event)(nil),                      // 112: trellis.v1.Event
+	(*Metrics)(nil),                    // 113: trellis.v1.Metrics
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	84,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	85,  // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	86,  // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	86,  // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	86,  // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	86,  // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	87,  // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	88,  // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	82,  // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
-	86,  // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	86,  // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	86,  // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	89,  // 12: trellis.v1.ExtendStudyRequest.latent_dim:type_name -> trellis.v1.IntegerAxis
-	90,  // 13: trellis.v1.ExtendStudyRequest.learning_rate:type_name -> trellis.v1.NumberAxis
-	90,  // 14: trellis.v1.ExtendStudyRequest.weight_decay:type_name -> trellis.v1.NumberAxis
-	89,  // 15: trellis.v1.ExtendStudyRequest.max_epochs:type_name -> trellis.v1.IntegerAxis
-	89,  // 16: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.IntegerAxis
-	89,  // 17: trellis.v1.ExtendStudyRequest.batch_size:type_name -> trellis.v1.IntegerAxis
-	83,  // 18: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	86,  // 19: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	86,  // 20: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	85,  // 21: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	91,  // 22: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	92,  // 23: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	88,  // 24: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	88,  // 25: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	88,  // 26: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	86,  // 27: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	93,  // 28: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	94,  // 29: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	95,  // 30: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	96,  // 31: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	85,  // 32: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	97,  // 33: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	87,  // 34: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	98,  // 35: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	99,  // 36: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	100, // 37: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	85,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	86,  // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	87,  // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	87,  // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	87,  // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	87,  // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	88,  // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	89,  // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	83,  // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
+	87,  // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	87,  // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	87,  // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	90,  // 12: trellis.v1.ExtendStudyRequest.latent_dim:type_name -> trellis.v1.IntegerAxis
+	91,  // 13: trellis.v1.ExtendStudyRequest.learning_rate:type_name -> trellis.v1.NumberAxis
+	91,  // 14: trellis.v1.ExtendStudyRequest.weight_decay:type_name -> trellis.v1.NumberAxis
+	90,  // 15: trellis.v1.ExtendStudyRequest.max_epochs:type_name -> trellis.v1.IntegerAxis
+	90,  // 16: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.IntegerAxis
+	90,  // 17: trellis.v1.ExtendStudyRequest.batch_size:type_name -> trellis.v1.IntegerAxis
+	84,  // 18: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
+	87,  // 19: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	87,  // 20: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	86,  // 21: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	92,  // 22: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	93,  // 23: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	89,  // 24: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	89,  // 25: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	89,  // 26: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	87,  // 27: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	94,  // 28: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	95,  // 29: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	96,  // 30: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	97,  // 31: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	86,  // 32: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	98,  // 33: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	88,  // 34: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	99,  // 35: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	100, // 36: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	101, // 37: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
 	45,  // 38: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
 	46,  // 39: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
 	48,  // 40: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	101, // 41: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	102, // 41: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
 	49,  // 42: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
 	50,  // 43: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	102, // 44: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	103, // 44: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
 	47,  // 45: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	103, // 46: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	52,  // 47: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	53,  // 48: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	54,  // 49: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	55,  // 50: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	98,  // 51: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	104, // 52: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	105, // 53: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	106, // 54: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	107, // 55: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	108, // 56: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	109, // 57: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	110, // 58: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	108, // 59: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	108, // 60: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	108, // 61: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	111, // 62: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	112, // 63: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	90,  // 64: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	2,   // 65: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 66: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 67: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 68: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 69: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 70: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 71: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 72: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 73: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 74: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	22,  // 75: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	0,   // 76: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	24,  // 77: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	26,  // 78: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	36,  // 79: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	28,  // 80: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	30,  // 81: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	32,  // 82: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	34,  // 83: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	38,  // 84: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	40,  // 85: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	42,  // 86: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	44,  // 87: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	56,  // 88: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	58,  // 89: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	60,  // 90: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	62,  // 91: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	64,  // 92: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	66,  // 93: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	68,  // 94: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	70,  // 95: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	72,  // 96: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	74,  // 97: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	76,  // 98: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	78,  // 99: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	80,  // 100: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	3,   // 101: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 102: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 103: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 104: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 105: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 106: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 107: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 108: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 109: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 110: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	23,  // 111: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	1,   // 112: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	25,  // 113: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	27,  // 114: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	37,  // 115: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	29,  // 116: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	31,  // 117: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	33,  // 118: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	35,  // 119: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	39,  // 120: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	41,  // 121: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	43,  // 122: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	51,  // 123: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	57,  // 124: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	59,  // 125: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	61,  // 126: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	63,  // 127: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	65,  // 128: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	67,  // 129: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	69,  // 130: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	71,  // 131: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	73,  // 132: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	75,  // 133: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	77,  // 134: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	79,  // 135: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	81,  // 136: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	101, // [101:137] is the sub-list for method output_type
-	65,  // [65:101] is the sub-list for method input_type
-	65,  // [65:65] is the sub-list for extension type_name
-	65,  // [65:65] is the sub-list for extension extendee
-	0,   // [0:65] is the sub-list for field type_name
+	104, // 46: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	53,  // 47: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	54,  // 48: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	55,  // 49: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	56,  // 50: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	52,  // 51: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	99,  // 52: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	105, // 53: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	106, // 54: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	107, // 55: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	108, // 56: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	109, // 57: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	110, // 58: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	111, // 59: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	109, // 60: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	109, // 61: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	109, // 62: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	112, // 63: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	113, // 64: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	91,  // 65: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	2,   // 66: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 67: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 68: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 69: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 70: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 71: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 72: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 73: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 74: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 75: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	22,  // 76: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	0,   // 77: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	24,  // 78: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	26,  // 79: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	36,  // 80: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	28,  // 81: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	30,  // 82: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	32,  // 83: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	34,  // 84: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	38,  // 85: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	40,  // 86: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	42,  // 87: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	44,  // 88: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	57,  // 89: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	59,  // 90: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	61,  // 91: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	63,  // 92: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	65,  // 93: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	67,  // 94: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	69,  // 95: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	71,  // 96: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	73,  // 97: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	75,  // 98: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	77,  // 99: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	79,  // 100: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	81,  // 101: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	3,   // 102: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 103: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 104: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 105: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 106: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 107: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 108: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 109: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 110: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 111: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	23,  // 112: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	1,   // 113: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	25,  // 114: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	27,  // 115: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	37,  // 116: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	29,  // 117: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	31,  // 118: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	33,  // 119: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	35,  // 120: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	39,  // 121: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	41,  // 122: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	43,  // 123: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	51,  // 124: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	58,  // 125: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	60,  // 126: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	62,  // 127: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	64,  // 128: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	66,  // 129: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	68,  // 130: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	70,  // 131: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	72,  // 132: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	74,  // 133: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	76,  // 134: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	78,  // 135: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	80,  // 136: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	82,  // 137: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	102, // [102:138] is the sub-list for method output_type
+	66,  // [66:102] is the sub-list for method input_type
+	66,  // [66:66] is the sub-list for extension type_name
+	66,  // [66:66] is the sub-list for extension extendee
+	0,   // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -5146,6 +5234,7 @@ func file_trellis_v1_service_proto_init() {
 		(*SessionResponse_Assignment)(nil),
 		(*SessionResponse_Stop)(nil),
 		(*SessionResponse_Acknowledgement)(nil),
+		(*SessionResponse_Renewal)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -5153,7 +5242,7 @@ func file_trellis_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   84,
+			NumMessages:   85,
 			NumExtensions: 0,
 			NumServices:   7,
 		},

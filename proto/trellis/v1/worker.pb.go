@@ -171,9 +171,12 @@ type Worker struct {
 	Principal *Principal `protobuf:"bytes,13,opt,name=principal,proto3" json:"principal,omitempty"`
 	// The last losses that it reported and that two other trainings have refuted. Unset if there are none. It is given no
 	// runs while another worker is READY.
-	Wrong         *WrongLosses `protobuf:"bytes,14,opt,name=wrong,proto3" json:"wrong,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Wrong *WrongLosses `protobuf:"bytes,14,opt,name=wrong,proto3" json:"wrong,omitempty"`
+	// The lease that it was granted when it last said hello, in milliseconds. A leader with a shorter lease waits for this
+	// one, since the worker believes in it until it says hello again. 0 in workers of old.
+	LeaseMilliseconds uint32 `protobuf:"varint,15,opt,name=lease_milliseconds,json=leaseMilliseconds,proto3" json:"lease_milliseconds,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Worker) Reset() {
@@ -302,6 +305,13 @@ func (x *Worker) GetWrong() *WrongLosses {
 		return x.Wrong
 	}
 	return nil
+}
+
+func (x *Worker) GetLeaseMilliseconds() uint32 {
+	if x != nil {
+		return x.LeaseMilliseconds
+	}
+	return 0
 }
 
 // WrongLosses names an epoch of a run.
@@ -442,7 +452,7 @@ var File_trellis_v1_worker_proto protoreflect.FileDescriptor
 const file_trellis_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"\x17trellis/v1/worker.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\"\x98\x04\n" +
+	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\"\xc7\x04\n" +
 	"\x06Worker\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.trellis.v1.WorkerStateR\x05state\x12\x14\n" +
@@ -460,7 +470,8 @@ const file_trellis_v1_worker_proto_rawDesc = "" +
 	"\aavoided\x18\v \x03(\v2\x15.trellis.v1.AvoidanceR\aavoided\x12\x15\n" +
 	"\x03key\x18\f \x01(\fH\x00R\x03key\x88\x01\x01\x123\n" +
 	"\tprincipal\x18\r \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12-\n" +
-	"\x05wrong\x18\x0e \x01(\v2\x17.trellis.v1.WrongLossesR\x05wrongB\x06\n" +
+	"\x05wrong\x18\x0e \x01(\v2\x17.trellis.v1.WrongLossesR\x05wrong\x12-\n" +
+	"\x12lease_milliseconds\x18\x0f \x01(\rR\x11leaseMillisecondsB\x06\n" +
 	"\x04_key\"K\n" +
 	"\vWrongLosses\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
