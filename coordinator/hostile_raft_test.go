@@ -100,6 +100,19 @@ func TestACoordinatorAloneSpeaksToNoNode(t *testing.T) {
 	if _, err := alone.send(9, 0, 0, 2, garbage); err == nil {
 		t.Error("it has taken an entry")
 	}
+	// Another client does not notice.
+	stop := alone.latency("127.0.0.2")
+	const attempts = 1000
+	for range attempts {
+		conn, err := alone.dialNode("127.0.0.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+	}
+	worst, calls := stop()
+	t.Logf("%d connections were refused; another client's slowest of %d calls took %v; peak memory %d MiB", attempts,
+		calls, worst, alone.status("VmHWM")>>10)
 	conn, err := alone.dialNode("127.0.0.1")
 	if err != nil {
 		t.Fatal(err)

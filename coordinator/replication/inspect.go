@@ -29,8 +29,10 @@ func (t *transport) inspect(message any) error {
 		return errors.New("this node is alone in its cluster")
 	}
 	if header, ok := message.(raft.WithRPCHeader); ok {
-		if h := header.GetRPCHeader(); len(h.ID) > maxServerText || len(h.Addr) > maxServerText {
-			return errors.New("the sender's id or address is too long")
+		// Without these, raft would use older fields of the messages.
+		if h := header.GetRPCHeader(); len(h.ID) == 0 || len(h.Addr) == 0 || len(h.ID) > maxServerText ||
+			len(h.Addr) > maxServerText {
+			return errors.New("the sender's id or address is missing or too long")
 		}
 	}
 	switch m := message.(type) {
@@ -38,13 +40,10 @@ func (t *transport) inspect(message any) error {
 		if err := checkTerm(m.Term, started); err != nil {
 			return err
 		}
-		if len(m.Leader) > maxServerText {
-			return errors.New("the leader's address is too long")
-		}
 		return t.inspectEntries(m, started.CommitIndex())
 	case *raft.RequestVoteRequest:
-		if m.LastLogTerm > m.Term || len(m.Candidate) > maxServerText {
-			return errors.New("the candidate's log is of a later term than its own, or its address too long")
+		if m.LastLogTerm > m.Term {
+			return errors.New("the candidate's log is of a later term than its own")
 		}
 		return checkTerm(m.Term, started)
 	case *raft.RequestPreVoteRequest:
@@ -176,8 +175,6 @@ func (t *transport) inspectSnapshot(m *raft.InstallSnapshotRequest, committed ui
 		return fmt.Errorf("the snapshot is of term %d, from a leader of term %d", m.LastLogTerm, m.Term)
 	case m.Size < 0:
 		return fmt.Errorf("the snapshot has %d bytes", m.Size)
-	case len(m.Leader) > maxServerText:
-		return errors.New("the leader's address is too long")
 	}
 	if err := checkConfiguration(m.Configuration); err != nil {
 		return err
