@@ -13,10 +13,14 @@ import (
 )
 
 // WriteBest writes the winner for people: as a configuration if it has been repeated, else as a trial.
-func WriteBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error { return writeBest(out, best, true) }
+func WriteBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
+	return writeBest(out, best, true)
+}
 
 // WriteLastBest is WriteBest for a study that ends with the command: nothing can be added to it.
-func WriteLastBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error { return writeBest(out, best, false) }
+func WriteLastBest(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
+	return writeBest(out, best, false)
+}
 
 // writeBest writes the winner. kept says that commands find the study later.
 func writeBest(out io.Writer, best *trellisv1.GetBestTrialResponse, kept bool) error {

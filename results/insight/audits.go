@@ -71,10 +71,12 @@ func (a *audits) add(its results.Served) {
 }
 
 func (a *audits) list(its results.Served, disagreement *trellisv1.Disagreement) {
-	a.disagreements = append(a.disagreements, runDisagreement{its.Run.GetFirstTrial(),
+	a.disagreements = append(a.disagreements, runDisagreement{
+		its.Run.GetFirstTrial(),
 		&trellisv1.AuditSummary_RunDisagreement{
 			Run: its.Run.GetId(), Parameters: its.Run.GetParameters(), Disagreement: disagreement, Trials: its.Indexes,
-		}})
+		},
+	})
 }
 
 func (a *audits) refuted(training *trellisv1.Training) {
