@@ -89,6 +89,7 @@ func (c *Coordinator) run(ctx context.Context, services *services) error {
 	parts.Go(func() { c.tokens.run(ctx) })
 	if c.replicated != nil {
 		parts.Go(func() { c.becomeMember(ctx) })
+		parts.Go(func() { c.yieldWhenDiskIsLow(ctx) })
 	}
 	select {
 	case <-ctx.Done():

@@ -104,7 +104,7 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 		numerics: c.Numerics, store: c.Store, sessions: c.Sessions, memory: c.Memory, stopping: c.Stopping,
 	})
 	trellisv1.RegisterClusterServiceServer(server, clusterService{
-		address: c.Address, version: c.Version, node: c.Node, log: c.Log, logger: c.Logger,
+		address: c.Address, version: c.Version, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, node: c.Node, log: c.Log, logger: c.Logger,
 	})
 	trellisv1.RegisterAccessServiceServer(server, accessService{store: c.Store, log: c.Log})
 	trellisv1.RegisterArtifactServiceServer(server, artifactService{

@@ -41,6 +41,7 @@ var errRestored = status.Error(codes.Unavailable, "the coordinator was restored 
 type clusterService struct {
 	trellisv1.UnimplementedClusterServiceServer
 	address, version string
+	disk             disk
 	node             Node
 	log              Log
 	logger           *slog.Logger
@@ -97,6 +98,9 @@ func (s clusterService) GetCluster(
 	own.LastIndex, own.CommitIndex, own.AppliedIndex, own.SnapshotIndex = now.LastIndex, now.CommitIndex,
 		now.AppliedIndex, now.SnapshotIndex
 	own.DiskFree, own.DiskSize = now.DiskFree, now.DiskSize
+	if free, size, err := s.disk.space(); err == nil {
+		own.DiskLow = s.disk.low(free, size)
+	}
 	if !now.LastContact.IsZero() {
 		own.SinceContact = durationpb.New(time.Since(now.LastContact))
 	}

@@ -26,20 +26,36 @@ func diskSpace(folder string) (free, size uint64, err error) {
 	return uint64(stat.Bavail) * block, stat.Blocks * block, nil
 }
 
+// space returns how much of the disk is free, and its size, in bytes: 0 for a log in memory.
+func (d disk) space() (free, size uint64, err error) {
+	if d.folder == "" {
+		return 0, 0, nil
+	}
+	return diskSpace(d.folder)
+}
+
+// low says whether too little is free for a new study.
+func (d disk) low(free, size uint64) bool { return float64(free) < d.minFree*float64(size) }
+
 // check refuses a new study, or an extension of one, when little of the disk is free: running studies need the rest. A
 // log in memory needs no disk.
 func (d disk) check() error {
-	if d.folder == "" {
-		return nil
-	}
-	free, size, err := diskSpace(d.folder)
+	free, size, err := d.space()
 	if err != nil {
 		return status.Error(codes.Internal, err.Error())
 	}
-	if size == 0 || float64(free) >= d.minFree*float64(size) {
+	if !d.low(free, size) {
 		return nil
 	}
 	return status.Errorf(codes.ResourceExhausted, "only %.1f%% of the disk of %s is free, and new work needs %.0f%%: "+
 		"make room there, or delete a study that you no longer need, and retry; studies that are running continue",
 		100*float64(free)/float64(size), d.folder, 100*d.minFree)
+}
+
+// DiskLow says whether a node with the data directory would refuse new studies, since less than the given share of its disk
+// is free.
+func DiskLow(folder string, minFree float64) bool {
+	d := disk{folder: folder, minFree: minFree}
+	free, size, err := d.space()
+	return err == nil && d.low(free, size)
 }

@@ -157,8 +157,10 @@ type NodeStatus struct {
 	// Time since it last heard from the leader. Unset on the leader itself, and if there has been no leader.
 	SinceContact *durationpb.Duration `protobuf:"bytes,10,opt,name=since_contact,json=sinceContact,proto3" json:"since_contact,omitempty"`
 	// Of its data directory's file system, in bytes.
-	DiskFree      uint64 `protobuf:"varint,11,opt,name=disk_free,json=diskFree,proto3" json:"disk_free,omitempty"`
-	DiskSize      uint64 `protobuf:"varint,12,opt,name=disk_size,json=diskSize,proto3" json:"disk_size,omitempty"`
+	DiskFree uint64 `protobuf:"varint,11,opt,name=disk_free,json=diskFree,proto3" json:"disk_free,omitempty"`
+	DiskSize uint64 `protobuf:"varint,12,opt,name=disk_size,json=diskSize,proto3" json:"disk_size,omitempty"`
+	// Less of it is free than the node must keep for studies that are running: as leader it would refuse new ones.
+	DiskLow       bool `protobuf:"varint,13,opt,name=disk_low,json=diskLow,proto3" json:"disk_low,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -277,6 +279,13 @@ func (x *NodeStatus) GetDiskSize() uint64 {
 	return 0
 }
 
+func (x *NodeStatus) GetDiskLow() bool {
+	if x != nil {
+		return x.DiskLow
+	}
+	return false
+}
+
 var File_trellis_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_trellis_v1_cluster_proto_rawDesc = "" +
@@ -286,7 +295,7 @@ const file_trellis_v1_cluster_proto_rawDesc = "" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x16\n" +
-	"\x06leader\x18\x03 \x01(\bR\x06leader\"\x96\x03\n" +
+	"\x06leader\x18\x03 \x01(\bR\x06leader\"\xb1\x03\n" +
 	"\n" +
 	"NodeStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
@@ -302,7 +311,8 @@ const file_trellis_v1_cluster_proto_rawDesc = "" +
 	"\rsince_contact\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationR\fsinceContact\x12\x1b\n" +
 	"\tdisk_free\x18\v \x01(\x04R\bdiskFree\x12\x1b\n" +
-	"\tdisk_size\x18\f \x01(\x04R\bdiskSize*l\n" +
+	"\tdisk_size\x18\f \x01(\x04R\bdiskSize\x12\x19\n" +
+	"\bdisk_low\x18\r \x01(\bR\adiskLow*l\n" +
 	"\bNodeRole\x12\x19\n" +
 	"\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10NODE_ROLE_LEADER\x10\x01\x12\x16\n" +
