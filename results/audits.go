@@ -46,7 +46,7 @@ func (c *change) audit() error {
 		if err != nil {
 			return err
 		}
-		for place := range len(catalog.places) {
+		for place := range len(catalog.Places) {
 			h, err := c.sections.at(catalog, uint32(place))
 			if err != nil {
 				return err
@@ -78,7 +78,7 @@ func (c *change) auditIfDue(h handle) error {
 			if err != nil {
 				return err
 			}
-			due = auditing.Sampled(share, run.Id, catalog.smallest)
+			due = auditing.Sampled(share, run.Id, catalog.Smallest)
 		}
 		due = due || auditing.TrainedBy(run, study.Suspects)
 	case trellisv1.AuditState_AUDIT_STATE_EQUAL:

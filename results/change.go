@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/catalog"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -289,26 +290,26 @@ func (e *sectionEdit) stored(slot int) *trajectory.Trajectory {
 
 // sectionPlace identifies a section.
 type sectionPlace struct {
-	catalog *catalog
+	catalog *catalog.Catalog
 	number  uint32
 }
 
 // sectionEdits are the sections that a change has looked at.
 type sectionEdits struct {
 	reader
-	catalogs map[string]*catalog
+	catalogs map[string]*catalog.Catalog
 	byPlace  map[sectionPlace]*sectionEdit
 	// inOrder has the same edits in the order in which the sections were looked at.
 	inOrder []*sectionEdit
 }
 
 func newSectionEdits(r reader) sectionEdits {
-	return sectionEdits{reader: r, catalogs: map[string]*catalog{}, byPlace: map[sectionPlace]*sectionEdit{}}
+	return sectionEdits{reader: r, catalogs: map[string]*catalog.Catalog{}, byPlace: map[sectionPlace]*sectionEdit{}}
 }
 
 // add adds new sections. The change owns their members.
-func (e *sectionEdits) add(c *catalog, sections []*section) {
-	e.catalogs[c.study] = c
+func (e *sectionEdits) add(c *catalog.Catalog, sections []*section) {
+	e.catalogs[c.Study] = c
 	for _, section := range sections {
 		edit := &sectionEdit{after: section}
 		e.byPlace[sectionPlace{c, section.number}] = edit
@@ -317,7 +318,7 @@ func (e *sectionEdits) add(c *catalog, sections []*section) {
 }
 
 // grow adds new members to a study, after its existing ones. The catalog already has them, and the change owns them.
-func (e *sectionEdits) grow(c *catalog, had int, members []*trajectory.Trajectory) error {
+func (e *sectionEdits) grow(c *catalog.Catalog, had int, members []*trajectory.Trajectory) error {
 	if room := min(-had&(sectionSize-1), len(members)); room > 0 {
 		last, err := e.at(c, uint32(had-1))
 		if err != nil {
@@ -327,7 +328,7 @@ func (e *sectionEdits) grow(c *catalog, had int, members []*trajectory.Trajector
 		section.members = append(section.members, members[:room]...)
 		had, members = had+room, members[room:]
 	}
-	sections := newSections(c.study, members)
+	sections := newSections(c.Study, members)
 	for i, section := range sections {
 		section.number = uint32(had/sectionSize + i)
 	}
@@ -342,7 +343,7 @@ func (e *sectionEdits) find(study, id string) (handle, error) {
 		return handle{}, err
 	}
 	if c != nil {
-		if place, ok := c.places[id]; ok {
+		if place, ok := c.Places[id]; ok {
 			return e.at(c, place)
 		}
 	}
@@ -350,24 +351,24 @@ func (e *sectionEdits) find(study, id string) (handle, error) {
 }
 
 // catalog returns a study's catalog, or nil if there is no such study.
-func (e *sectionEdits) catalog(study string) (*catalog, error) {
+func (e *sectionEdits) catalog(study string) (*catalog.Catalog, error) {
 	if c := e.catalogs[study]; c != nil {
 		return c, nil
 	}
-	c, err := first[*catalog](e.reader, nil, tableCatalogs, indexID, textKey(study))
+	c, err := first[*catalog.Catalog](e.reader, nil, tableCatalogs, indexID, textKey(study))
 	if c != nil {
-		e.catalogs[c.study] = c
+		e.catalogs[c.Study] = c
 	}
 	return c, err
 }
 
 // at returns the run at a place that the catalog has.
-func (e *sectionEdits) at(c *catalog, place uint32) (handle, error) {
+func (e *sectionEdits) at(c *catalog.Catalog, place uint32) (handle, error) {
 	slot, where := int(place%sectionSize), sectionPlace{c, place / sectionSize}
 	if edit := e.byPlace[where]; edit != nil {
 		return handle{edit, slot}, nil
 	}
-	stored, err := first[*section](e.reader, nil, tableSections, indexID, sectionKey(c.study, where.number))
+	stored, err := first[*section](e.reader, nil, tableSections, indexID, sectionKey(c.Study, where.number))
 	if err != nil {
 		return handle{}, err
 	}

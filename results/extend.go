@@ -10,6 +10,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/auditing"
+	"trellis/results/catalog"
 	"trellis/results/grid"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
@@ -76,8 +77,8 @@ func (c *change) extendStudy(name string, extension Extension) (trials uint64, e
 	if err != nil {
 		return 0, err
 	}
-	trials = uint64(len(g.after.indexes) - len(g.before.indexes))
-	switch all := uint64(len(g.after.indexes)); {
+	trials = uint64(len(g.after.Indexes) - len(g.before.Indexes))
+	switch all := uint64(len(g.after.Indexes)); {
 	case trials == 0 && (study.Settled || !extension.Settled):
 		return 0, fmt.Errorf("it adds nothing: the study already has all of these trials: %w", ErrInvalid)
 	case trials > 0 && all > extension.MaxTrials && extension.MaxTrials > 0:
@@ -129,7 +130,7 @@ func (c *change) reopen(study *trellisv1.Study) error {
 // growth is what an extension really adds to a study.
 type growth struct {
 	// before and after are the study's catalogs.
-	before, after *catalog
+	before, after *catalog.Catalog
 	// lengthened are the runs that get more milestones, by place, as they are afterwards except for their states.
 	lengthened []placedRun
 	// added are the new runs, in the order of their places.
@@ -151,14 +152,14 @@ func (c *change) growthOf(study *trellisv1.Study, extension Extension) (*growth,
 	if err != nil {
 		return nil, err
 	}
-	old := make([]*trellisv1.Run, 0, len(before.places))
+	old := make([]*trellisv1.Run, 0, len(before.Places))
 	for member := range members {
 		old = append(old, member.Run)
 	}
 	g := &growth{before: before}
 	runs := slices.Clone(old)
 	for _, run := range extension.Runs {
-		place, known := before.places[run.GetId()]
+		place, known := before.Places[run.GetId()]
 		if !known {
 			g.added = append(g.added, newRun(study, run))
 			continue
@@ -171,19 +172,19 @@ func (c *change) growthOf(study *trellisv1.Study, extension Extension) (*growth,
 			g.lengthened = append(g.lengthened, placedRun{place, longer})
 		}
 	}
-	slices.SortFunc(g.added, placeOrder(study))
+	slices.SortFunc(g.added, catalog.Order(study))
 	runs = append(runs, g.added...)
 	if g.after, err = newCatalog(study.Name, runs); err != nil {
 		return nil, err
 	}
-	g.after.inherit(before, old, runs)
+	g.after.Inherit(before, old, runs)
 	return g, g.addTrials(old, runs, extension)
 }
 
 // addTrials adds the trials that the study does not have.
 func (g *growth) addTrials(old, runs []*trellisv1.Run, extension Extension) error {
 	for _, trial := range extension.Trials {
-		if place, known := g.before.places[trial.GetRun()]; known {
+		if place, known := g.before.Places[trial.GetRun()]; known {
 			if _, has := slices.BinarySearch(old[place].Milestones, trial.GetParameters().GetMaxEpochs()); has {
 				continue
 			}
@@ -192,11 +193,11 @@ func (g *growth) addTrials(old, runs []*trellisv1.Run, extension Extension) erro
 			return fmt.Errorf("trial %d: it is new, but its index is not between %d and %d: %w",
 				trial.GetIndex(), extension.Indices, extension.NextIndices, ErrInvalid)
 		}
-		if _, err := g.after.addTrial(runs, trial); err != nil {
+		if _, err := g.after.AddTrial(runs, trial); err != nil {
 			return fmt.Errorf("trial %d: %w", trial.GetIndex(), err)
 		}
 	}
-	return g.after.complete()
+	return g.after.Complete()
 }
 
 // newRun returns a new run of a study that is being created or extended.
@@ -240,7 +241,7 @@ func (c *change) grow(study *trellisv1.Study, g *growth) error {
 	for _, run := range g.added {
 		members = append(members, &trajectory.Trajectory{Run: run})
 	}
-	if err := c.sections.grow(g.after, len(g.before.places), members); err != nil {
+	if err := c.sections.grow(g.after, len(g.before.Places), members); err != nil {
 		return err
 	}
 	return c.relate(study, g.after)

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/catalog"
 	"trellis/results/snapshotfile"
 	"trellis/results/trajectory"
 )
@@ -232,7 +233,7 @@ func tableTexts(t interface{ Fatalf(string, ...any) }, snapshot *Snapshot) map[s
 				}
 			case *rung:
 				text = fmt.Sprintf("%s %d %v", row.study, row.epoch, slices.Collect(row.results.All))
-			case *catalog, *waiting, *lease, *relatives:
+			case *catalog.Catalog, *waiting, *lease, *relatives:
 				text = fmt.Sprintf("%+v", row)
 			default:
 				t.Fatalf("rows of table %s, which are %T, need a text here", table, row)

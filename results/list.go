@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/catalog"
 	"trellis/results/grid"
 	"trellis/results/listing"
 	"trellis/results/trajectory"
@@ -119,12 +120,12 @@ func byIndex(request *trellisv1.ListTrialsRequest) bool {
 }
 
 // pageByIndex reads no more trials than the page has, and one more.
-func (s *Snapshot) pageByIndex(page *listing.Top, c *catalog, after key) error {
+func (s *Snapshot) pageByIndex(page *listing.Top, c *catalog.Catalog, after key) error {
 	from := 0
 	if after != nil {
-		from = c.from(binary.BigEndian.Uint64(after) + 1)
+		from = c.From(binary.BigEndian.Uint64(after) + 1)
 	}
-	for _, number := range c.byIndex[from:min(len(c.byIndex), from+page.Size+1)] {
+	for _, number := range c.ByIndex[from:min(len(c.ByIndex), from+page.Size+1)] {
 		trial, err := s.trialAt(c, number)
 		if err != nil {
 			return err
@@ -136,10 +137,10 @@ func (s *Snapshot) pageByIndex(page *listing.Top, c *catalog, after key) error {
 
 // pageByObjective reads the trials that follow in the ranking, and those that are still open: all whose runs have begun
 // and, where the page reaches beyond what has a finite objective, the others too.
-func (s *Snapshot) pageByObjective(page *listing.Top, c *catalog, after key) error {
+func (s *Snapshot) pageByObjective(page *listing.Top, c *catalog.Catalog, after key) error {
 	var from listing.Key
 	copy(from[:], after)
-	ranked, err := s.ranked(nil, c.study, from)
+	ranked, err := s.ranked(nil, c.Study, from)
 	if err != nil {
 		return err
 	}
@@ -151,7 +152,7 @@ func (s *Snapshot) pageByObjective(page *listing.Top, c *catalog, after key) err
 		finite += page.AddAfter(after, listing.RankKey(trial), trial)
 	}
 	addOpen := func(runs func(*section) uint64) error {
-		sections, err := s.sectionsOf(c.study)
+		sections, err := s.sectionsOf(c.Study)
 		if err != nil {
 			return err
 		}
@@ -160,7 +161,7 @@ func (s *Snapshot) pageByObjective(page *listing.Top, c *catalog, after key) err
 				slot := bits.TrailingZeros64(open)
 				member, place := section.members[slot], section.number*sectionSize+uint32(slot)
 				for milestone := len(member.Answers); milestone < len(member.Run.Milestones); milestone++ {
-					trial := member.Trial(uint32(milestone), c.indexes[c.first[place]+uint32(milestone)])
+					trial := member.Trial(uint32(milestone), c.Indexes[c.First[place]+uint32(milestone)])
 					finite += page.AddAfter(after, listing.RankKey(trial), trial)
 				}
 			}
@@ -175,16 +176,17 @@ func (s *Snapshot) pageByObjective(page *listing.Top, c *catalog, after key) err
 
 // pageBySorting reads all of the study's trials and counts those that match.
 func (s *Snapshot) pageBySorting(
-	page *listing.Top, c *catalog, after key, sortKeyOf func(*trellisv1.Trial) listing.Key, matches listing.Filter,
+	page *listing.Top, c *catalog.Catalog, after key, sortKeyOf func(*trellisv1.Trial) listing.Key,
+	matches listing.Filter,
 ) (total uint64, err error) {
-	members, err := s.membersOf(c.study)
+	members, err := s.membersOf(c.Study)
 	if err != nil {
 		return 0, err
 	}
 	number := uint32(0)
 	for member := range members {
 		for milestone := range member.Run.Milestones {
-			trial := trajectory.Presented(member.Trial(uint32(milestone), c.indexes[number]))
+			trial := trajectory.Presented(member.Trial(uint32(milestone), c.Indexes[number]))
 			number++
 			match, err := matches(trial)
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/catalog"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/pruning"
@@ -69,7 +70,7 @@ type pruner struct {
 	change  *change
 	study   *trellisv1.Study
 	rule    pruning.Rule
-	catalog *catalog
+	catalog *catalog.Catalog
 	// rungs are those that have been looked at, in that order.
 	rungs []*rungEdit
 	// runs are those that the change has changed, by id, and inOrder the same, as they have been found.
@@ -226,7 +227,7 @@ func (p *pruner) rankAgain() error {
 		return nil
 	}
 	p.ranked = true
-	members := make([]*trajectory.Trajectory, len(p.catalog.places))
+	members := make([]*trajectory.Trajectory, len(p.catalog.Places))
 	for place := range members {
 		h, err := p.change.sections.at(p.catalog, uint32(place))
 		if err != nil {
@@ -281,7 +282,7 @@ func (p *pruner) arrive() error {
 func (p *pruner) takeUp() (takenUp bool, err error) {
 	for _, rung := range p.rungs {
 		for place := p.rule.Best(rung.taken.Size()); place < p.rule.Best(rung.after.Size()); place++ {
-			h, err := p.change.sections.at(p.catalog, p.catalog.places[rung.after.At(place).Run])
+			h, err := p.change.sections.at(p.catalog, p.catalog.Places[rung.after.At(place).Run])
 			if err != nil {
 				return false, err
 			}
@@ -333,7 +334,7 @@ func (p *pruner) keepBest() (kept bool, err error) {
 		return false, nil
 	}
 	var best handle
-	for place := range len(p.catalog.places) {
+	for place := range len(p.catalog.Places) {
 		h, err := p.change.sections.at(p.catalog, uint32(place))
 		if err != nil {
 			return false, err

@@ -216,5 +216,5 @@ func (c *change) indexesOf(run *trellisv1.Run) ([]uint64, error) {
 	if err != nil {
 		return nil, err
 	}
-	return catalog.indexesAt(catalog.places[run.Id]), nil
+	return catalog.IndexesAt(catalog.Places[run.Id]), nil
 }

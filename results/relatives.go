@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/catalog"
 )
 
 // Runs with the same id in different studies are twins. An index of twins would have an entry for each of a million
@@ -72,8 +73,8 @@ func (r reader) relativesOf(study string) (*relatives, error) {
 
 // relate finds the relatives of a study with a new catalog: the study has been created, or has more runs than before.
 // For each other study, the number of lookups is at most the smaller number of runs of the two.
-func (c *change) relate(study *trellisv1.Study, its *catalog) error {
-	catalogs, err := scan[*catalog](c.reader, nil, tableCatalogs, indexID, nil)
+func (c *change) relate(study *trellisv1.Study, its *catalog.Catalog) error {
+	catalogs, err := scan[*catalog.Catalog](c.reader, nil, tableCatalogs, indexID, nil)
 	if err != nil {
 		return err
 	}
@@ -83,10 +84,10 @@ func (c *change) relate(study *trellisv1.Study, its *catalog) error {
 	}
 	now := known
 	for other := range catalogs {
-		if other.study == study.Name || known.has(other.study) || !other.hasRunOf(its) {
+		if other.Study == study.Name || known.has(other.Study) || !other.HasRunOf(its) {
 			continue
 		}
-		row, err := c.studies.get(textKey(other.study))
+		row, err := c.studies.get(textKey(other.Study))
 		if err != nil {
 			return err
 		}
@@ -142,20 +143,6 @@ func (c *change) forgetRelatives(study string) error {
 
 func (r *relatives) has(study string) bool {
 	return r != nil && slices.ContainsFunc(r.family, func(r relative) bool { return r.study == study })
-}
-
-// hasRunOf says whether two studies have a run in common.
-func (c *catalog) hasRunOf(other *catalog) bool {
-	fewer, more := c.places, other.places
-	if len(fewer) > len(more) {
-		fewer, more = more, fewer
-	}
-	for id := range fewer {
-		if _, ok := more[id]; ok {
-			return true
-		}
-	}
-	return false
 }
 
 // restoreRelatives finds the relatives of all studies. Comparing each study with each other would take too long if

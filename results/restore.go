@@ -12,6 +12,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/auditing"
+	"trellis/results/catalog"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/snapshotfile"
@@ -87,7 +88,7 @@ type restoredStudy struct {
 	runs    []*trellisv1.Run
 	members []*trajectory.Trajectory
 	// catalog is made when all runs have been read. answered has the trials with results, by number.
-	catalog  *catalog
+	catalog  *catalog.Catalog
 	answered []*trellisv1.Trial
 }
 
@@ -197,7 +198,7 @@ func (r *restorer) run(run *trellisv1.Run) error {
 	if err := r.follows(newKey(len(run.Study) + 5).text(run.Study).number32(uint32(place))); err != nil {
 		return err
 	}
-	if r.version == 1 && place > 0 && compareRuns(study.runs[place-1], run) >= 0 {
+	if r.version == 1 && place > 0 && catalog.CompareRuns(study.runs[place-1], run) >= 0 {
 		return fmt.Errorf("run %s of study %q is out of order: %w", run.Id, run.Study, ErrCorrupt)
 	}
 	if err := checkRestoredRun(run); err != nil {
@@ -239,16 +240,16 @@ func (r *restorer) trial(trial *trellisv1.Trial) error {
 		if study.catalog, err = newCatalog(study.study.Name, study.runs); err != nil {
 			return corrupt(err)
 		}
-		study.answered = make([]*trellisv1.Trial, len(study.catalog.indexes))
+		study.answered = make([]*trellisv1.Trial, len(study.catalog.Indexes))
 	}
-	number, err := study.catalog.addTrial(study.runs, trial)
+	number, err := study.catalog.AddTrial(study.runs, trial)
 	if err != nil {
 		return corrupt(fmt.Errorf("trial %d: %w", trial.Index, err))
 	}
 	if trial.State != lifecycle.TrialSucceeded {
 		return nil
 	}
-	run := study.runs[study.catalog.places[trial.Run]]
+	run := study.runs[study.catalog.Places[trial.Run]]
 	trial.Study, trial.Run, trial.Parameters = run.Study, run.Id, trajectory.ParametersAt(run,
 		trial.GetParameters().GetMaxEpochs())
 	study.answered[number] = trial
@@ -263,7 +264,7 @@ func (r *restorer) losses(losses *trellisv1.Losses) error {
 	if study.catalog == nil {
 		return fmt.Errorf("losses of study %q, which has no trials: %w", study.study.Name, ErrCorrupt)
 	}
-	place, ok := study.catalog.places[losses.Run]
+	place, ok := study.catalog.Places[losses.Run]
 	if !ok {
 		return fmt.Errorf("losses of run %q, which does not exist: %w", losses.Run, ErrCorrupt)
 	}
@@ -299,7 +300,7 @@ func (r *restorer) finish() error {
 		if study.catalog == nil {
 			return fmt.Errorf("study %q has no trials: %w", study.study.Name, ErrCorrupt)
 		}
-		if err := study.catalog.complete(); err != nil {
+		if err := study.catalog.Complete(); err != nil {
 			return corrupt(fmt.Errorf("study %q: %w", study.study.Name, err))
 		}
 		if r.version == 1 {
@@ -312,7 +313,7 @@ func (r *restorer) finish() error {
 			if member.Run.Epochs > 0 && member.Losses == nil {
 				return fmt.Errorf("run %s of study %q has no losses: %w", member.Run.Id, study.study.Name, ErrCorrupt)
 			}
-			trials := study.answered[study.catalog.first[place]:study.catalog.first[place+1]]
+			trials := study.answered[study.catalog.First[place]:study.catalog.First[place+1]]
 			for milestone, trial := range trials {
 				answered := milestone < trajectory.AnsweredTrials(member.Run)
 				if (trial != nil) != answered || answered && trial.Epochs != min(member.Run.Epochs,

@@ -63,7 +63,7 @@ const numericsOfVersion1 = "1"
 // complete fills in the fields that a snapshot of version 1 does not have, as if the study had been created today.
 func (s *restoredStudy) complete() {
 	s.study.Numerics = numericsOfVersion1
-	s.study.Indices = s.catalog.indices()
+	s.study.Indices = s.catalog.Indices()
 	if s.study.Progress != nil {
 		s.study.Progress.EpochsAlone = progressOf(s.runs).EpochsAlone
 	}
@@ -80,9 +80,9 @@ func progressOf(runs []*trellisv1.Run) *trellisv1.Progress {
 // checkRestoredStudy returns an error if a study contradicts its runs.
 func checkRestoredStudy(restored *restoredStudy) error {
 	study, runs := restored.study, restored.runs
-	if study.Indices < restored.catalog.indices() {
+	if study.Indices < restored.catalog.Indices() {
 		return fmt.Errorf("study %q says that its trials' indices are below %d, but has a trial %d: %w",
-			study.Name, study.Indices, restored.catalog.indices()-1, ErrCorrupt)
+			study.Name, study.Indices, restored.catalog.Indices()-1, ErrCorrupt)
 	}
 	progress := progressOf(runs)
 	leased := slices.ContainsFunc(runs, auditing.Held)

@@ -49,7 +49,7 @@ func (c *change) retryStudy(name string, pruned bool) (runs uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for place := range len(catalog.places) {
+	for place := range len(catalog.Places) {
 		run, err := c.sections.at(catalog, uint32(place))
 		if err != nil {
 			return 0, err

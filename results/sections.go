@@ -1,12 +1,14 @@
 package results
 
 import (
+	"fmt"
 	"iter"
 	"slices"
 
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/catalog"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -29,6 +31,20 @@ type section struct {
 	// with trials that have no result yet. due has a bit for each run that is to be audited.
 	pending, begun, open, due uint64
 	members                   []*trajectory.Trajectory
+}
+
+func catalogsSchema() *memdb.TableSchema {
+	return tableSchema(tableCatalogs, index(indexID, func(c *catalog.Catalog) key { return textKey(c.Study) }))
+}
+
+// newCatalog returns a catalog of runs whose ids can be parts of keys: see catalog.New.
+func newCatalog(study string, runs []*trellisv1.Run) (*catalog.Catalog, error) {
+	for _, run := range runs {
+		if err := validName(run.GetId()); err != nil {
+			return nil, fmt.Errorf("run %s: %w", run.Id, err)
+		}
+	}
+	return catalog.New(study, runs)
 }
 
 func sectionsSchema() *memdb.TableSchema {
@@ -197,12 +213,12 @@ func (r reader) memberAt(ws memdb.WatchSet, study string, place uint32) (*trajec
 
 // member returns the trajectory of a run, or ErrNotFound.
 func (r reader) member(ws memdb.WatchSet, study, id string) (*trajectory.Trajectory, error) {
-	catalog, err := first[*catalog](r, ws, tableCatalogs, indexID, textKey(study))
+	catalog, err := first[*catalog.Catalog](r, ws, tableCatalogs, indexID, textKey(study))
 	if err != nil {
 		return nil, err
 	}
 	if catalog != nil {
-		if place, ok := catalog.places[id]; ok {
+		if place, ok := catalog.Places[id]; ok {
 			return r.memberAt(ws, study, place)
 		}
 	}

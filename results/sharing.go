@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/catalog"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -86,7 +87,7 @@ func (c *change) twins(its *relatives, id string) ([]twin, error) {
 		if err != nil {
 			return nil, err
 		}
-		place, ok := catalog.places[id]
+		place, ok := catalog.Places[id]
 		if !ok {
 			continue
 		}
@@ -155,18 +156,18 @@ type Known func(id string) (*trellisv1.Run, error)
 
 // Known returns a query for the runs of all studies by id. It must be used by one goroutine only.
 func (s *Snapshot) Known() (Known, error) {
-	catalogs, err := all[*catalog](s.reader, nil, tableCatalogs, indexID, nil)
+	catalogs, err := all[*catalog.Catalog](s.reader, nil, tableCatalogs, indexID, nil)
 	if err != nil {
 		return nil, err
 	}
 	return func(id string) (*trellisv1.Run, error) {
 		var best *trellisv1.Run
 		for _, catalog := range catalogs {
-			place, ok := catalog.places[id]
+			place, ok := catalog.Places[id]
 			if !ok {
 				continue
 			}
-			member, err := s.memberAt(nil, catalog.study, place)
+			member, err := s.memberAt(nil, catalog.Study, place)
 			if err != nil {
 				return nil, err
 			}
@@ -206,11 +207,11 @@ type queue struct {
 	ws memdb.WatchSet
 	// chosen has the ids of runs that the query has already returned.
 	chosen   map[string]bool
-	catalogs map[string]*catalog
+	catalogs map[string]*catalog.Catalog
 }
 
 func newQueue(r reader, ws memdb.WatchSet) *queue {
-	return &queue{reader: r, ws: ws, chosen: map[string]bool{}, catalogs: map[string]*catalog{}}
+	return &queue{reader: r, ws: ws, chosen: map[string]bool{}, catalogs: map[string]*catalog.Catalog{}}
 }
 
 // admits says whether a study's run may be the next. its is nil for a study without relatives.
@@ -244,13 +245,13 @@ func (q *queue) choose(its *relatives, run *trellisv1.Run) {
 func (q *queue) memberOf(study, id string) (*trajectory.Trajectory, error) {
 	its := q.catalogs[study]
 	if its == nil {
-		found, err := first[*catalog](q.reader, q.ws, tableCatalogs, indexID, textKey(study))
+		found, err := first[*catalog.Catalog](q.reader, q.ws, tableCatalogs, indexID, textKey(study))
 		if err != nil || found == nil {
 			return nil, err
 		}
 		its, q.catalogs[study] = found, found
 	}
-	place, ok := its.places[id]
+	place, ok := its.Places[id]
 	if !ok {
 		return nil, nil
 	}

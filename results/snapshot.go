@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/catalog"
 	"trellis/results/snapshotfile"
 	"trellis/results/trajectory"
 )
@@ -91,12 +92,12 @@ func lossesRows(r reader) (iter.Seq2[proto.Message, error], error) {
 
 // trialRows returns trials by study and index. A trial without a result only has what does not follow from its run.
 func trialRows(r reader) (iter.Seq2[proto.Message, error], error) {
-	catalogs, err := scan[*catalog](r, nil, tableCatalogs, indexID, nil)
+	catalogs, err := scan[*catalog.Catalog](r, nil, tableCatalogs, indexID, nil)
 	return func(yield func(proto.Message, error) bool) {
 		for c := range catalogs {
-			for _, number := range c.byIndex {
-				place, milestone := c.runOf(number)
-				member, err := r.memberAt(nil, c.study, place)
+			for _, number := range c.ByIndex {
+				place, milestone := c.RunOf(number)
+				member, err := r.memberAt(nil, c.Study, place)
 				if err != nil {
 					yield(nil, err)
 					return
@@ -105,7 +106,7 @@ func trialRows(r reader) (iter.Seq2[proto.Message, error], error) {
 				if int(milestone) < len(member.Answers) {
 					trial = member.Answers[milestone]
 				} else {
-					trial = trajectory.NewTrial(member.Run, member.Run.Milestones[milestone], c.indexes[number])
+					trial = trajectory.NewTrial(member.Run, member.Run.Milestones[milestone], c.Indexes[number])
 				}
 				if !yield(trial, nil) {
 					return

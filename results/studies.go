@@ -11,6 +11,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/auditing"
+	"trellis/results/catalog"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/trajectory"
@@ -76,20 +77,20 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 	for _, run := range runs {
 		sorted = append(sorted, newRun(created, run))
 	}
-	slices.SortFunc(sorted, placeOrder(created))
+	slices.SortFunc(sorted, catalog.Order(created))
 	catalog, err := newCatalog(created.Name, sorted)
 	if err != nil {
 		return err
 	}
 	for _, trial := range trials {
-		if _, err := catalog.addTrial(sorted, trial); err != nil {
+		if _, err := catalog.AddTrial(sorted, trial); err != nil {
 			return fmt.Errorf("trial %d: %w", trial.GetIndex(), err)
 		}
 	}
-	if err := catalog.complete(); err != nil {
+	if err := catalog.Complete(); err != nil {
 		return err
 	}
-	created.Indices = catalog.indices()
+	created.Indices = catalog.Indices()
 	for _, run := range sorted {
 		members = append(members, &trajectory.Trajectory{Run: run})
 	}
@@ -102,11 +103,11 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 }
 
 // insertMembers stores the trajectories of a study's runs.
-func insertMembers(txn *memdb.Txn, catalog *catalog, members []*trajectory.Trajectory) error {
+func insertMembers(txn *memdb.Txn, catalog *catalog.Catalog, members []*trajectory.Trajectory) error {
 	if err := insert(txn, tableCatalogs, catalog); err != nil {
 		return err
 	}
-	for _, section := range newSections(catalog.study, members) {
+	for _, section := range newSections(catalog.Study, members) {
 		if err := insertSection(txn, nil, section); err != nil {
 			return err
 		}
@@ -170,7 +171,7 @@ func (c *change) setStudyState(name string, state trellisv1.StudyState) error {
 	if err != nil {
 		return err
 	}
-	for place := range len(catalog.places) {
+	for place := range len(catalog.Places) {
 		run, err := c.sections.at(catalog, uint32(place))
 		if err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/catalog"
 	"trellis/results/listing"
 	"trellis/results/trajectory"
 )
@@ -16,18 +17,18 @@ import (
 // report writes only trials that get their results, no matter how many trials the run serves.
 
 // trialAt returns the trial with the number.
-func (s *Snapshot) trialAt(c *catalog, number uint32) (*trellisv1.Trial, error) {
-	place, milestone := c.runOf(number)
-	member, err := s.memberAt(nil, c.study, place)
+func (s *Snapshot) trialAt(c *catalog.Catalog, number uint32) (*trellisv1.Trial, error) {
+	place, milestone := c.RunOf(number)
+	member, err := s.memberAt(nil, c.Study, place)
 	if err != nil {
 		return nil, err
 	}
-	return member.Trial(milestone, c.indexes[number]), nil
+	return member.Trial(milestone, c.Indexes[number]), nil
 }
 
 // catalog returns a study's catalog, or ErrNotFound.
-func (s *Snapshot) catalog(study string) (*catalog, error) {
-	c, err := first[*catalog](s.reader, nil, tableCatalogs, indexID, textKey(study))
+func (s *Snapshot) catalog(study string) (*catalog.Catalog, error) {
+	c, err := first[*catalog.Catalog](s.reader, nil, tableCatalogs, indexID, textKey(study))
 	if err == nil && c == nil {
 		err = fmt.Errorf("study %q %w", study, ErrNotFound)
 	}
@@ -48,11 +49,11 @@ func (s *Snapshot) trial(study string, index uint64) (*trellisv1.Trial, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := c.from(index)
-	if at == len(c.byIndex) || c.indexes[c.byIndex[at]] != index {
+	at := c.From(index)
+	if at == len(c.ByIndex) || c.Indexes[c.ByIndex[at]] != index {
 		return nil, ErrNotFound
 	}
-	return s.trialAt(c, c.byIndex[at])
+	return s.trialAt(c, c.ByIndex[at])
 }
 
 // Best returns the trial that ranks first among those that have been answered: see Compare. It is DIVERGED if all of
@@ -102,7 +103,7 @@ func (s *Snapshot) Served(study string) (iter.Seq[Served], error) {
 	return func(yield func(Served) bool) {
 		place := uint32(0)
 		for member := range members {
-			if !yield(Served{member.Run, slices.Clip(member.Answers), c.indexesAt(place)}) {
+			if !yield(Served{member.Run, slices.Clip(member.Answers), c.IndexesAt(place)}) {
 				return
 			}
 			place++
@@ -165,7 +166,7 @@ func (s *Snapshot) Digest(study string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("digest of study %q: %w", study, err)
 	}
-	all := slices.AppendSeq(make([]*trajectory.Trajectory, 0, len(c.places)), members)
+	all := slices.AppendSeq(make([]*trajectory.Trajectory, 0, len(c.Places)), members)
 	if err := s.Err(); err != nil {
 		return "", err
 	}
