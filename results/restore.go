@@ -13,6 +13,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/auditing"
 	"trellis/results/catalog"
+	"trellis/results/consistency"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/snapshotfile"
@@ -173,7 +174,7 @@ func (r *restorer) worker(worker *trellisv1.Worker) error {
 	if err := r.follows(workerKey(worker)); err != nil {
 		return err
 	}
-	if err := checkRestoredWorker(worker, r.leases[worker.Name]); err != nil {
+	if err := consistency.CheckWorker(worker, r.leases[worker.Name]); err != nil {
 		return err
 	}
 	delete(r.leases, worker.Name)
@@ -201,7 +202,7 @@ func (r *restorer) run(run *trellisv1.Run) error {
 	if r.version == 1 && place > 0 && catalog.CompareRuns(study.runs[place-1], run) >= 0 {
 		return fmt.Errorf("run %s of study %q is out of order: %w", run.Id, run.Study, ErrCorrupt)
 	}
-	if err := checkRestoredRun(run); err != nil {
+	if err := consistency.CheckRun(run); err != nil {
 		return err
 	}
 	if auditing.Held(run) {
@@ -306,7 +307,7 @@ func (r *restorer) finish() error {
 		if r.version == 1 {
 			study.complete()
 		}
-		if err := checkRestoredStudy(study); err != nil {
+		if err := consistency.CheckStudy(study.study, study.runs, study.catalog.Indices()); err != nil {
 			return err
 		}
 		for place, member := range study.members {
@@ -341,3 +342,16 @@ func (r *restorer) finish() error {
 
 // corrupt turns an error that would be ErrInvalid in a command into ErrCorrupt.
 func corrupt(err error) error { return fmt.Errorf("%w: %w", err, ErrCorrupt) }
+
+// numericsOfVersion1 is the version of the trainer's arithmetic of every study in a snapshot of version 1: there was no
+// other yet.
+const numericsOfVersion1 = "1"
+
+// complete fills in the fields that a snapshot of version 1 does not have, as if the study had been created today.
+func (s *restoredStudy) complete() {
+	s.study.Numerics = numericsOfVersion1
+	s.study.Indices = s.catalog.Indices()
+	if s.study.Progress != nil {
+		s.study.Progress.EpochsAlone = consistency.ProgressOf(s.runs).EpochsAlone
+	}
+}
