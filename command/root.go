@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/grpclog"
 
 	"trellis/command/cli"
 	"trellis/command/configuration"
@@ -20,6 +22,10 @@ import (
 	_ "trellis/command/search"
 	_ "trellis/command/studies"
 )
+
+// init keeps gRPC's own log to errors. With GRPC_GO_LOG_SEVERITY_LEVEL=warning it writes the content of a private key that does
+// not fit its certificate for a moment, while both are being replaced.
+func init() { grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, os.Stderr)) }
 
 // Run executes one command line, without the program's name, and returns its exit code. Results go to stdout,
 // everything else to stderr.
