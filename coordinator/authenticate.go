@@ -14,6 +14,7 @@ import (
 
 	"trellis/coordinator/access"
 	"trellis/coordinator/api"
+	"trellis/coordinator/connection"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -243,7 +244,7 @@ func (c *Coordinator) askLeader(
 
 // hostFrom returns the host at the other end of a call's connection.
 func hostFrom(ctx context.Context) string {
-	from := peerOf(ctx)
+	from := connection.PeerOf(ctx)
 	if from == nil {
 		return ""
 	}

@@ -4,18 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"runtime"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 
 	"trellis/coordinator/access"
 	"trellis/coordinator/api"
+	"trellis/coordinator/connection"
 	"trellis/coordinator/quota"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -46,9 +46,9 @@ type callLimits struct {
 	timeout         time.Duration
 	messageTimeout  time.Duration
 	// Each method belongs to one of these at most.
-	plans, reads, transfers, backups, restores, additions *turns
+	plans, reads, transfers, backups, restores, additions *quota.Turns
 	// watches bounds the watches that look for what has changed.
-	watches *turns
+	watches *quota.Turns
 }
 
 func newCallLimits(limits Limits) *callLimits {
@@ -65,34 +65,34 @@ func newCallLimits(limits Limits) *callLimits {
 			InAll: limits.Sessions, Each: limits.SessionsEach,
 		}),
 		timeout: limits.RequestTime, messageTimeout: messageTimeout,
-		plans: &turns{
-			what: "plans", limit: "costly-requests", running: 1, runningEach: 1,
-			queue: costlyQueue, queueEach: costlyQueueEach,
+		plans: &quota.Turns{
+			What: "plans", Limit: "costly-requests", Running: 1, RunningEach: 1,
+			Queue: costlyQueue, QueueEach: costlyQueueEach,
 		},
-		reads: &turns{
-			what: "requests that read whole studies", limit: "costly-requests",
-			running: costly, runningEach: costlyEach,
-			queue: costlyQueue, queueEach: costlyQueueEach,
+		reads: &quota.Turns{
+			What: "requests that read whole studies", Limit: "costly-requests",
+			Running: costly, RunningEach: costlyEach,
+			Queue: costlyQueue, QueueEach: costlyQueueEach,
 		},
-		watches: &turns{
-			what: "watches", limit: "calls", running: costly, runningEach: costlyEach,
-			queue: int(limits.Calls), queueEach: int(limits.CallsEach),
+		watches: &quota.Turns{
+			What: "watches", Limit: "calls", Running: costly, RunningEach: costlyEach,
+			Queue: int(limits.Calls), QueueEach: int(limits.CallsEach),
 		},
-		transfers: &turns{
-			what: "transfers", running: maxTransfers, runningEach: maxTransfersEach,
-			queue: sessions, queueEach: sessionsEach,
+		transfers: &quota.Turns{
+			What: "transfers", Running: maxTransfers, RunningEach: maxTransfersEach,
+			Queue: sessions, QueueEach: sessionsEach,
 		},
-		backups:  &turns{what: "backups", running: maxBackups, runningEach: maxBackups},
-		restores: &turns{what: "restores", running: 1, runningEach: 1},
-		additions: &turns{
-			what: "additions of nodes", running: 1, runningEach: 1,
-			queue: additionsQueue, queueEach: additionsQueueEach,
+		backups:  &quota.Turns{What: "backups", Running: maxBackups, RunningEach: maxBackups},
+		restores: &quota.Turns{What: "restores", Running: 1, RunningEach: 1},
+		additions: &quota.Turns{
+			What: "additions of nodes", Running: 1, RunningEach: 1,
+			Queue: additionsQueue, QueueEach: additionsQueueEach,
 		},
 	}
 }
 
 // turnsOf returns what bounds calls of a method, or nil. request is nil for streams.
-func (l *callLimits) turnsOf(method string, request any) *turns {
+func (l *callLimits) turnsOf(method string, request any) *quota.Turns {
 	switch method {
 	case trellisv1.StudyService_PlanStudy_FullMethodName:
 		return l.plans
@@ -151,11 +151,11 @@ type cancelKey struct{}
 // tap is called when a call's headers have come, before there is a goroutine or a message. It refuses a call above a
 // limit, and gives a call its deadline. From then on, even a call that never sends its request ends.
 func (l *callLimits) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
-	address := peerOf(ctx)
-	if err := connectionOf(address).refused(); err != nil {
+	address := connection.PeerOf(ctx)
+	if err := connection.Of(address).Refused(); err != nil {
 		return ctx, err
 	}
-	host := hostOf(address)
+	host := connection.HostOf(address)
 	if err := l.calls.Take(host, 1); err != nil {
 		return ctx, api.Status(err)
 	}
@@ -193,7 +193,7 @@ func (l *callLimits) admitUnary(
 		return nil, err
 	}
 	if turns := l.turnsOf(info.FullMethod, request); turns != nil {
-		release, err := turns.take(ctx, who)
+		release, err := turns.Take(ctx, who)
 		if err != nil {
 			return nil, l.whyEnded(ctx, info.FullMethod, err)
 		}
@@ -221,7 +221,7 @@ func (l *callLimits) admitStream(
 		defer l.sessions.Give(who, 1)
 	}
 	if turns := l.turnsOf(info.FullMethod, nil); turns != nil {
-		release, err := turns.take(stream.Context(), who)
+		release, err := turns.Take(stream.Context(), who)
 		if err != nil {
 			return err
 		}
@@ -293,24 +293,21 @@ func (l *callLimits) watchTurn(ctx context.Context) (release func(), err error) 
 	if err != nil {
 		return nil, err
 	}
-	return l.watches.take(ctx, who)
+	return l.watches.Take(ctx, who)
 }
 
 // claimConnection returns what turns and limits are divided among: principals, or hosts at a coordinator without
 // authentication. The call's connection is counted as the principal's.
 func claimConnection(ctx context.Context) (who string, err error) {
-	from, principal := peerOf(ctx), access.Of(ctx)
+	from, principal := connection.PeerOf(ctx), access.Of(ctx)
 	if principal.Anonymous() {
-		return hostOf(from), nil
+		return connection.HostOf(from), nil
 	}
 	who = principal.Role.String() + "/" + principal.Name
-	return who, connectionOf(from).claim(who)
+	return who, connection.Of(from).Claim(who)
 }
 
-// peerOf is the address that a call comes from, or nil.
-func peerOf(ctx context.Context) net.Addr {
-	if from, ok := peer.FromContext(ctx); ok {
-		return from.Addr
-	}
-	return nil
+// isForwarded says whether another node, or somebody who says so, has forwarded a call.
+func isForwarded(ctx context.Context) bool {
+	return len(metadata.ValueFromIncomingContext(ctx, api.ForwardedBy)) > 0
 }

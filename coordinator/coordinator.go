@@ -15,6 +15,7 @@ import (
 	"trellis/coordinator/access"
 	"trellis/coordinator/api"
 	"trellis/coordinator/artifact"
+	"trellis/coordinator/connection"
 	"trellis/coordinator/lead"
 	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
@@ -217,7 +218,7 @@ type Coordinator struct {
 
 	artifacts *artifact.Keeper
 	// unread bounds what clients don't read.
-	unread *unread
+	unread *connection.Unread
 
 	// stopping is done when the coordinator stops serving. Streams that would last forever then end, with its cause.
 	stopping context.Context
@@ -232,8 +233,9 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 		return nil, err
 	}
 	config = config.withDefaults(listener)
-	unread := newUnread(config.Limits.unread(), config.Logger)
-	listener = newConnections(listener, newConnectionLimits(config.Limits, maxDescriptors()), unread, config.Logger)
+	unread := connection.NewUnread(config.Limits.unread(), isForwarded, config.Logger)
+	bounds := config.Limits.connections().Within(connection.MaxDescriptors())
+	listener = connection.Listen(listener, bounds, unread, config.Logger)
 	store, err := results.New()
 	if err != nil {
 		return nil, fmt.Errorf("make the store: %w", err)

@@ -1,11 +1,8 @@
 package coordinator
 
 import (
-	"context"
 	"errors"
 	"io"
-	"log/slog"
-	"net"
 	"os"
 	"strings"
 	"testing"
@@ -14,7 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"trellis/coordinator/quota"
+	"trellis/coordinator/connection"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -104,103 +101,22 @@ func TestSlowConnectionsAreClosed(t *testing.T) {
 	}
 }
 
-func TestConnectionsAreCountedUntilTheyAreClosed(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	logger := slog.New(slog.DiscardHandler)
-	limits := connectionLimits{all: 3, host: 2, principal: 1, refusing: 8}
-	bounded := newConnections(listener, limits, newUnread(quota.Limit{}, logger), logger)
-	connect := func(from string) *connection {
-		t.Helper()
-		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
-		conn, err := dialer.DialContext(context.Background(), "tcp", listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		accepted, err := bounded.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { accepted.Close() })
-		return connectionOf(accepted.RemoteAddr())
-	}
-	first, second := connect("127.0.0.1"), connect("127.0.0.1")
-	if err := errors.Join(first.refused(), second.refused()); err != nil {
-		t.Fatal(err)
-	}
-	third := connect("127.0.0.1")
-	if err := third.refused(); err == nil || !strings.Contains(err.Error(), "connections-address=2") {
-		t.Errorf("a host's third connection: %v", err)
-	}
-	if err := connect("127.0.0.2").refused(); err != nil {
-		t.Errorf("another host: %v", err)
-	}
-	if err := connect("127.0.0.3").refused(); err == nil || !strings.Contains(err.Error(), "limit connections=3") {
-		t.Errorf("the fourth connection: %v", err)
-	}
-	// Another node's is kept.
-	if third.keepNode(); third.refused() != nil {
-		t.Error("a node's connection above a limit is refused")
-	}
-	if err := errors.Join(first.claim("a"), first.claim("a"), second.claim("b")); err != nil {
-		t.Error(err)
-	}
-	if err := second.claim("a"); err == nil || !strings.Contains(err.Error(), "connections-each=1") {
-		t.Errorf("a principal's second connection: %v", err)
-	}
-	first.Close()
-	first.Close()
-	if err := second.claim("a"); err != nil {
-		t.Errorf("after its first was closed: %v", err)
-	}
-	second.Close()
-	third.Close()
-	if again := connect("127.0.0.1"); again.refused() != nil {
-		t.Errorf("after all were closed: %v", again.refused())
-	}
-	bounded.mu.Lock()
-	defer bounded.mu.Unlock()
-	if bounded.all != 2 || bounded.open["127.0.0.1"] != 1 || bounded.nodes != 0 || len(bounded.claimed) != 0 {
-		t.Errorf("%d connections, by host %v, %d of nodes, by principal %v", bounded.all, bounded.open, bounded.nodes,
-			bounded.claimed)
-	}
-}
-
 func TestTheLimitOfDescriptorsLeavesAReserve(t *testing.T) {
 	for _, c := range []struct {
 		descriptors uint64
-		want        connectionLimits
+		want        connection.Limits
 	}{
-		{1 << 62, connectionLimits{all: 12_000, host: 2000, principal: 2000, refusing: 128}},
-		{20_000, connectionLimits{all: 12_000, host: 2000, principal: 2000, descriptors: 18_976, refusing: 128}},
-		{4096, connectionLimits{all: 3072, host: 1536, principal: 2000, descriptors: 3072, refusing: 128}},
-		{256, connectionLimits{all: 192, host: 96, principal: 2000, descriptors: 192, refusing: 8}},
+		{1 << 62, connection.Limits{All: 12_000, Host: 2000, Principal: 2000, Refusing: 128}},
+		{20_000, connection.Limits{All: 12_000, Host: 2000, Principal: 2000, Descriptors: 18_976, Refusing: 128}},
+		{4096, connection.Limits{All: 3072, Host: 1536, Principal: 2000, Descriptors: 3072, Refusing: 128}},
+		{256, connection.Limits{All: 192, Host: 96, Principal: 2000, Descriptors: 192, Refusing: 8}},
 	} {
-		if got := newConnectionLimits(Limits{}.withDefaults(), c.descriptors); got != c.want {
+		got := Limits{}.withDefaults().connections().Within(c.descriptors)
+		if got != c.want {
 			t.Errorf("with %d descriptors: %+v, want %+v", c.descriptors, got, c.want)
 		}
 	}
 }
-
-func TestAHostIsAnAddressOrANetwork(t *testing.T) {
-	for address, want := range map[string]string{
-		"10.1.2.3:4": "10.1.2.3", "[::ffff:10.1.2.3]:4": "10.1.2.3", "[::1]:4": "::1", "bufconn": "bufconn",
-		"[2001:db8:1:2:3:4:5:6]:4": "2001:db8:1:2::/64", "[fe80::1%eth0]:4": "fe80::/64", "one:1": "one",
-	} {
-		if got := hostOf(namedAddr(address)); got != want {
-			t.Errorf("%s is of %s, want %s", address, got, want)
-		}
-	}
-}
-
-type namedAddr string
-
-func (namedAddr) Network() string  { return "tcp" }
-func (a namedAddr) String() string { return string(a) }
 
 // ramp has n axis values.
 func ramp(n uint32) []uint32 {

@@ -70,12 +70,12 @@ func TestWhatClientsDoNotReadIsBounded(t *testing.T) {
 			if _, err := hostile.WatchStudy(t.Context(), &trellisv1.WatchStudyRequest{Study: "large"}); err != nil {
 				break // Its connection has been closed.
 			}
-			most = max(most, coordinator.unread.held())
+			most = max(most, coordinator.unread.Held())
 		}
 	}
 	one := int64(512 << 10)
 	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		most = max(most, coordinator.unread.held())
+		most = max(most, coordinator.unread.Held())
 	}
 	if most > limits.UnreadBytesEach+one || most < one {
 		t.Errorf("up to %d bytes were unread of one host, at most %d may be", most, limits.UnreadBytesEach)
@@ -90,7 +90,7 @@ func TestWhatClientsDoNotReadIsBounded(t *testing.T) {
 	}
 	most = 0
 	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		most = max(most, coordinator.unread.held())
+		most = max(most, coordinator.unread.Held())
 	}
 	if most > limits.UnreadBytes+one || most < limits.UnreadBytesEach+one {
 		t.Errorf("up to %d bytes were unread in all, at most %d may be", most, limits.UnreadBytes)
@@ -119,9 +119,9 @@ func TestWhatClientsHaveReadIsForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for deadline := time.Now().Add(10 * time.Second); coordinator.unread.held() != 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); coordinator.unread.Held() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d bytes are unread after all was read", coordinator.unread.held())
+			t.Fatalf("%d bytes are unread after all was read", coordinator.unread.Held())
 		}
 	}
 }

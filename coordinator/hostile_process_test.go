@@ -275,7 +275,7 @@ func (h *target) client(from string) *clients {
 	h.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+h.address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
-		grpc.WithSharedWriteBuffer(true), grpc.WithReadBufferSize(4<<10),
+		grpc.WithReadBufferSize(4<<10),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{
 				BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, MaxDelay: 200 * time.Millisecond,

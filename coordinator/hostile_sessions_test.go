@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"trellis/coordinator/connection"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -59,7 +60,7 @@ func TestManySessions(t *testing.T) {
 			took := time.Since(began)
 			worst, calls := stop()
 			limits := kind.limits.withDefaults()
-			connections := newConnectionLimits(limits, cmp.Or(hostile.descriptors, maxDescriptors())).all
+			connections := limits.connections().Within(cmp.Or(hostile.descriptors, connection.MaxDescriptors())).All
 			limit := min(int(limits.Sessions), connections*kind.perConnection)
 			open := flood.answers[codes.OK]
 			// The honest worker and the other client count too.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"trellis/coordinator/api"
+	"trellis/coordinator/connection"
 	"trellis/coordinator/quota"
 	"trellis/results/spelling"
 )
@@ -36,7 +37,7 @@ type Limits struct {
 	Uploads, UploadsEach         int64
 	UploadBytes, UploadBytesEach int64
 	// Connections is the number of connections from clients and workers. ConnectionsEach is that of one principal, and
-	// ConnectionsAddress that of one address. What the process may have open lowers them: see connectionLimits.
+	// ConnectionsAddress that of one address. What the process may have open lowers them: see connection.Limits.
 	Connections, ConnectionsEach, ConnectionsAddress int64
 	// Calls is the number of calls that are being served or wait, sessions, watches and transfers included.
 	Calls, CallsEach int64
@@ -200,4 +201,11 @@ func (l Limits) queue() quota.Limit {
 // unread returns the limit on responses that clients have not read.
 func (l Limits) unread() quota.Limit {
 	return quota.Limit{Name: "unread-bytes", Noun: "unread bytes", InAll: l.UnreadBytes, Each: l.UnreadBytesEach}
+}
+
+// connections returns the limits on the connections of a listener.
+func (l Limits) connections() connection.Limits {
+	return connection.Limits{
+		All: int(l.Connections), Host: int(l.ConnectionsAddress), Principal: int(l.ConnectionsEach),
+	}
 }

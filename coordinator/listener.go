@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"trellis/coordinator/access"
+	"trellis/coordinator/connection"
 )
 
 const (
@@ -121,7 +122,7 @@ func (p *port) greet(conn net.Conn) {
 			p.logger.Debug("closed a connection", "peer", conn.RemoteAddr(), "error", err)
 		default:
 			if to == p.nodes {
-				connectionOf(conn.RemoteAddr()).keepNode()
+				connection.Of(conn.RemoteAddr()).KeepNode()
 			}
 			to.hand(conn)
 			return
@@ -258,7 +259,7 @@ func (s *side) Addr() net.Addr { return s.addr }
 // sortedConn is a connection for calls, which knows how it is encrypted.
 type sortedConn struct {
 	unreadConn
-	frames frames
+	frames connection.Frames
 }
 
 var _ access.Secured = (*sortedConn)(nil)
@@ -269,9 +270,7 @@ func (c *sortedConn) TLS() *tls.ConnectionState { return stateOf(c.Conn) }
 // Write counts what clients have taken of the responses. gRPC calls it from one goroutine at a time.
 func (c *sortedConn) Write(data []byte) (int, error) {
 	n, err := c.Conn.Write(data)
-	if conn := connectionOf(c.RemoteAddr()); conn != nil {
-		conn.from.unread.written(conn, c.frames.data(data[:n]))
-	}
+	connection.Of(c.RemoteAddr()).Written(c.frames.Data(data[:n]))
 	return n, err
 }
 

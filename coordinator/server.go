@@ -43,6 +43,10 @@ const (
 	clientPings = 10 * time.Second
 	// serverPings is how soon the server notices that a client has vanished silently.
 	serverPings = 20 * time.Second
+	// handshakeTimeout is how long a connection may take for everything that comes before its first call.
+	handshakeTimeout = 10 * time.Second
+	// idleTimeout is how long a connection may be open without a call. A session, a watch and a transfer are calls.
+	idleTimeout = 5 * time.Minute
 )
 
 // newServer returns the gRPC server with all services, and their health. It asks who calls, validates requests, recovers from panics,
@@ -71,7 +75,6 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ReadBufferSize(readBuffer),
-		grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: clientPings, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: serverPings, Timeout: serverPings, MaxConnectionIdle: idleTimeout,
@@ -79,7 +82,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.InTapHandle(limits.tap),
 		grpc.ChainUnaryInterceptor(
-			c.unread.countUnary,
+			c.unread.CountUnary,
 			c.metrics.server.UnaryServerInterceptor(),
 			logging.UnaryServerInterceptor(calls, finished),
 			recovery.UnaryServerInterceptor(recovered),
@@ -90,7 +93,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 			limits.admitUnary,
 		),
 		grpc.ChainStreamInterceptor(
-			c.unread.countStream,
+			c.unread.CountStream,
 			c.metrics.server.StreamServerInterceptor(),
 			logging.StreamServerInterceptor(calls, finished),
 			recovery.StreamServerInterceptor(recovered),

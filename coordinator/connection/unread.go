@@ -1,4 +1,4 @@
-package coordinator
+package connection
 
 import (
 	"context"
@@ -7,37 +7,41 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
-	"trellis/coordinator/api"
 	"trellis/coordinator/quota"
 )
 
-// unread bounds the responses that clients have not read. gRPC keeps what a call has sent, and even what is left when
+// Unread bounds the responses that clients have not read. gRPC keeps what a call has sent, and even what is left when
 // the call has ended, until the client's flow control admits it or the connection is closed. So the connection is what
 // has to be looked at: what calls have sent on it, less what it has written.
 //
 // Beyond a limit, the connection with the most of the host with the most is closed. Its client connects again, and a
 // watch continues from the index that it has. What a client cancels without reading counts until its connection is
 // closed.
-type unread struct {
-	limit  quota.Limit
-	logger *slog.Logger
+type Unread struct {
+	limit quota.Limit
+	// forwarded says whether another node has forwarded a call.
+	forwarded func(ctx context.Context) bool
+	logger    *slog.Logger
 
 	mu     sync.Mutex
 	all    int64
 	byHost map[string]int64
-	conns  map[*connection]int64
+	conns  map[*Conn]int64
 }
 
-func newUnread(limit quota.Limit, logger *slog.Logger) *unread {
-	return &unread{limit: limit, logger: logger, byHost: map[string]int64{}, conns: map[*connection]int64{}}
+// NewUnread returns what counts the responses of a listener's connections. forwarded says whether another node has
+// forwarded a call.
+func NewUnread(limit quota.Limit, forwarded func(ctx context.Context) bool, logger *slog.Logger) *Unread {
+	return &Unread{
+		limit: limit, forwarded: forwarded, logger: logger, byHost: map[string]int64{}, conns: map[*Conn]int64{},
+	}
 }
 
 // sent counts bytes that a call sends on a connection, nil if its connection is not known. A node that has forwarded the
 // call is bound by the limit of all only: it speaks for many, whom it bounds itself.
-func (u *unread) sent(conn *connection, bytes int64, forwarded bool) {
+func (u *Unread) sent(conn *Conn, bytes int64, forwarded bool) {
 	if conn == nil {
 		return
 	}
@@ -47,7 +51,7 @@ func (u *unread) sent(conn *connection, bytes int64, forwarded bool) {
 		return
 	}
 	u.add(conn, bytes)
-	var victims []*connection
+	var victims []*Conn
 	for {
 		victim := u.victim(conn.host, !forwarded)
 		if victim == nil {
@@ -65,7 +69,7 @@ func (u *unread) sent(conn *connection, bytes int64, forwarded bool) {
 }
 
 // written says that a connection has written bytes of responses, or that they will never be written.
-func (u *unread) written(conn *connection, bytes int64) {
+func (u *Unread) written(conn *Conn, bytes int64) {
 	if conn == nil {
 		return
 	}
@@ -76,28 +80,35 @@ func (u *unread) written(conn *connection, bytes int64) {
 	}
 }
 
+// Written says that so many bytes of responses have been written to the connection.
+func (c *Conn) Written(bytes int64) {
+	if c != nil {
+		c.from.unread.written(c, bytes)
+	}
+}
+
 // open begins to count for a connection, and closed forgets it.
-func (u *unread) open(conn *connection) {
+func (u *Unread) open(conn *Conn) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.conns[conn] = 0
 }
 
-func (u *unread) closed(conn *connection) {
+func (u *Unread) closed(conn *Conn) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.remove(conn)
 }
 
-// held returns how many bytes are unread in all.
-func (u *unread) held() int64 {
+// Held returns how many bytes are unread in all.
+func (u *Unread) Held() int64 {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.all
 }
 
 // add and the methods below are called with mu held.
-func (u *unread) add(conn *connection, bytes int64) {
+func (u *Unread) add(conn *Conn, bytes int64) {
 	u.conns[conn] += bytes
 	u.all += bytes
 	if u.byHost[conn.host] += bytes; u.byHost[conn.host] == 0 {
@@ -105,7 +116,7 @@ func (u *unread) add(conn *connection, bytes int64) {
 	}
 }
 
-func (u *unread) remove(conn *connection) {
+func (u *Unread) remove(conn *Conn) {
 	if bytes, open := u.conns[conn]; open {
 		u.add(conn, -bytes)
 		delete(u.conns, conn)
@@ -114,7 +125,7 @@ func (u *unread) remove(conn *connection) {
 
 // victim returns the connection to close, or nil if the limits hold after a connection from host has sent something.
 // each says whether the limit of one host counts.
-func (u *unread) victim(host string, each bool) *connection {
+func (u *Unread) victim(host string, each bool) *Conn {
 	switch {
 	case each && u.limit.Each > 0 && u.byHost[host] > u.limit.Each:
 	case u.limit.InAll > 0 && u.all > u.limit.InAll:
@@ -126,7 +137,7 @@ func (u *unread) victim(host string, each bool) *connection {
 	default:
 		return nil
 	}
-	var victim *connection
+	var victim *Conn
 	for conn, bytes := range u.conns {
 		if conn.host == host && (victim == nil || bytes > u.conns[victim]) {
 			victim = conn
@@ -146,32 +157,29 @@ func sizeOf(message any) int64 {
 	return messageHead
 }
 
-// countUnary counts the response to a call.
-func (u *unread) countUnary(
+// CountUnary counts the response to a call.
+func (u *Unread) CountUnary(
 	ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
 ) (any, error) {
 	response, err := handler(ctx, request)
 	if err == nil {
-		u.sent(connectionOf(peerOf(ctx)), sizeOf(response), isForwarded(ctx))
+		u.sent(Of(PeerOf(ctx)), sizeOf(response), u.forwarded(ctx))
 	}
 	return response, err
 }
 
-// countStream counts the responses of a stream.
-func (u *unread) countStream(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+// CountStream counts the responses of a stream.
+func (u *Unread) CountStream(
+	service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler,
+) error {
 	ctx := stream.Context()
-	return handler(service, &countedStream{stream, u, connectionOf(peerOf(ctx)), isForwarded(ctx)})
-}
-
-// isForwarded says whether another node, or somebody who says so, has forwarded a call.
-func isForwarded(ctx context.Context) bool {
-	return len(metadata.ValueFromIncomingContext(ctx, api.ForwardedBy)) > 0
+	return handler(service, &countedStream{stream, u, Of(PeerOf(ctx)), u.forwarded(ctx)})
 }
 
 type countedStream struct {
 	grpc.ServerStream
-	unread    *unread
-	conn      *connection
+	unread    *Unread
+	conn      *Conn
 	forwarded bool
 }
 
@@ -186,8 +194,8 @@ func (s *countedStream) SendMsg(message any) error {
 	return err
 }
 
-// frames follows the HTTP/2 frames that are written to a connection: see RFC 9113, section 4.1.
-type frames struct {
+// Frames follows the HTTP/2 frames that are written to a connection: see RFC 9113, section 4.1.
+type Frames struct {
 	head [9]byte
 	// got is how much of the head has been written, and left how much of the payload has not.
 	got, left int
@@ -196,8 +204,8 @@ type frames struct {
 // frameData is the type of frames that carry messages.
 const frameData = 0
 
-// data returns how many bytes of the next piece are messages.
-func (f *frames) data(piece []byte) (bytes int64) {
+// Data returns how many bytes of the next piece are messages.
+func (f *Frames) Data(piece []byte) (bytes int64) {
 	for len(piece) > 0 {
 		if f.got < len(f.head) {
 			n := copy(f.head[f.got:], piece)

@@ -1,6 +1,7 @@
-package coordinator
+package connection
 
 import (
+	"context"
 	"log/slog"
 	"math"
 	"net"
@@ -11,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 )
 
@@ -34,42 +36,35 @@ const (
 	refusalLinger = 50 * time.Millisecond
 	// refusalLogInterval is the shortest time between two log entries about refused connections.
 	refusalLogInterval = 10 * time.Second
-	// handshakeTimeout is how long a connection may take for everything that comes before its first call.
-	handshakeTimeout = 10 * time.Second
-	// idleTimeout is how long a connection may be open without a call. A session, a watch and a transfer are calls.
-	idleTimeout = 5 * time.Minute
 )
 
-// connectionLimits bounds a listener's connections.
-type connectionLimits struct {
-	// all, host and principal are how many connections there may be, in all, from one host and of one principal.
-	all, host, principal int
-	// descriptors is how many descriptors the whole process may have open when a connection is accepted. Zero: any
+// Limits bound a listener's connections.
+type Limits struct {
+	// All, Host and Principal are how many connections there may be, in all, from one host and of one principal.
+	All, Host, Principal int
+	// Descriptors is how many descriptors the whole process may have open when a connection is accepted. Zero: any
 	// number.
-	descriptors int
-	// refusing is how many connections above a limit are open just to be told so.
-	refusing int
+	Descriptors int
+	// Refusing is how many connections above a limit are open just to be told so.
+	Refusing int
 }
 
-// newConnectionLimits returns the limits for a process that may have so many descriptors open.
-func newConnectionLimits(limits Limits, descriptors uint64) connectionLimits {
-	l := connectionLimits{
-		all: int(limits.Connections), host: int(limits.ConnectionsAddress), principal: int(limits.ConnectionsEach),
-	}
+// Within returns the limits for a process that may have so many descriptors open: those given, or lower ones.
+func (l Limits) Within(descriptors uint64) Limits {
 	reserve := maxReserve
 	if descriptors < math.MaxInt32 {
 		reserve = min(reserve, int(descriptors)/reserveShare)
-		l.descriptors = int(descriptors) - reserve
-		l.all = min(l.all, l.descriptors)
-		l.host = min(l.host, max(1, l.descriptors/hostShare))
+		l.Descriptors = int(descriptors) - reserve
+		l.All = min(l.All, l.Descriptors)
+		l.Host = min(l.Host, max(1, l.Descriptors/hostShare))
 	}
-	l.refusing = reserve / refusingShare
+	l.Refusing = reserve / refusingShare
 	return l
 }
 
-// maxDescriptors is how many descriptors this process may have open. Go's runtime has raised the limit as far as it
+// MaxDescriptors is how many descriptors this process may have open. Go's runtime has raised the limit as far as it
 // could.
-func maxDescriptors() uint64 {
+func MaxDescriptors() uint64 {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return math.MaxInt32
@@ -77,15 +72,15 @@ func maxDescriptors() uint64 {
 	return limit.Cur
 }
 
-// connections is a listener that bounds the connections that are open at the same time, in all and from one host, and
+// Listener is a listener that bounds the connections that are open at the same time, in all and from one host, and
 // leaves descriptors to the rest of the process. So no number of connections keeps the log from opening its files.
 //
 // A connection above a limit is either closed at once or, if there are few of them, open for a moment: its calls are
-// refused with the limit's name, by refusalOf.
-type connections struct {
+// refused with the limit's name, by Refused.
+type Listener struct {
 	net.Listener
-	limits connectionLimits
-	unread *unread
+	limits Limits
+	unread *Unread
 	logger *slog.Logger
 
 	mu   sync.Mutex
@@ -103,17 +98,18 @@ type connections struct {
 	logged  time.Time
 }
 
-func newConnections(
-	listener net.Listener, limits connectionLimits, unread *unread, logger *slog.Logger,
-) *connections {
-	return &connections{
+// Listen bounds the connections that the listener accepts, and counts in unread what their clients have not read.
+func Listen(
+	listener net.Listener, limits Limits, unread *Unread, logger *slog.Logger,
+) *Listener {
+	return &Listener{
 		Listener: listener, limits: limits, unread: unread, logger: logger,
 		open: map[string]int{}, claimed: map[string]int{}, refusing: map[string]int{},
 	}
 }
 
 // Accept returns the next connection that is not closed at once.
-func (c *connections) Accept() (net.Conn, error) {
+func (c *Listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := c.Listener.Accept()
 		if err != nil {
@@ -127,28 +123,28 @@ func (c *connections) Accept() (net.Conn, error) {
 }
 
 // count admits a connection, or returns one that will be refused, or nil if it must be closed at once.
-func (c *connections) count(conn net.Conn) net.Conn {
-	host := hostOf(conn.RemoteAddr())
+func (c *Listener) count(conn net.Conn) net.Conn {
+	host := HostOf(conn.RemoteAddr())
 	used := descriptorsIn(conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var refusal error
 	switch {
-	case c.open[host] >= c.limits.host:
+	case c.open[host] >= c.limits.Host:
 		refusal = status.Errorf(codes.ResourceExhausted, "this coordinator already has %d connections from %s, and "+
 			"another would exceed the limit connections-address=%d: close some, or retry later", c.open[host], host,
-			c.limits.host)
-	case c.all >= c.limits.all:
+			c.limits.Host)
+	case c.all >= c.limits.All:
 		refusal = status.Errorf(codes.ResourceExhausted, "this coordinator already has %d connections, and another "+
-			"would exceed the limit connections=%d: retry later", c.all, c.limits.all)
-	case c.limits.descriptors > 0 && used > c.limits.descriptors:
+			"would exceed the limit connections=%d: retry later", c.all, c.limits.All)
+	case c.limits.Descriptors > 0 && used > c.limits.Descriptors:
 		refusal = status.Errorf(codes.ResourceExhausted, "this coordinator already has %d files and connections open, "+
 			"and keeps the rest of its limit (ulimit -n) for its log: retry later", used)
 	}
 	if refusal == nil {
 		c.open[host]++
 		c.all++
-		counted := &connection{Conn: conn, from: c, host: host}
+		counted := &Conn{Conn: conn, from: c, host: host}
 		c.unread.open(counted)
 		return counted
 	}
@@ -158,18 +154,18 @@ func (c *connections) count(conn net.Conn) net.Conn {
 			"error", status.Convert(refusal).Message())
 		c.refused, c.logged = 0, now
 	}
-	if c.allRefusing >= c.limits.refusing || c.refusing[host] > c.limits.refusing/refusingHostShare {
+	if c.allRefusing >= c.limits.Refusing || c.refusing[host] > c.limits.Refusing/refusingHostShare {
 		return nil
 	}
 	c.refusing[host]++
 	c.allRefusing++
-	refused := &connection{Conn: conn, from: c, host: host, refusal: refusal}
+	refused := &Conn{Conn: conn, from: c, host: host, refusal: refusal}
 	refused.expiry = time.AfterFunc(refusalTime, func() { refused.Close() })
 	return refused
 }
 
 // release forgets a connection that is closed.
-func (c *connections) release(conn *connection) {
+func (c *Listener) release(conn *Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for who := range conn.claimed {
@@ -196,10 +192,10 @@ func decrease(counts map[string]int, key string) {
 	}
 }
 
-// connection is one that is counted until it is closed.
-type connection struct {
+// Conn is one that is counted until it is closed.
+type Conn struct {
 	net.Conn
-	from *connections
+	from *Listener
 	host string
 	once sync.Once
 
@@ -215,7 +211,7 @@ type connection struct {
 }
 
 // Close closes the connection.
-func (c *connection) Close() error {
+func (c *Conn) Close() error {
 	err := c.Conn.Close()
 	c.once.Do(func() {
 		if c.expiry != nil {
@@ -226,25 +222,25 @@ func (c *connection) Close() error {
 	return err
 }
 
-// RemoteAddr is the peer's address, by which calls find their connection: see connectionOf.
-func (c *connection) RemoteAddr() net.Addr {
-	return connectionAddr{Addr: c.Conn.RemoteAddr(), connection: c}
+// RemoteAddr is the peer's address, by which calls find their connection: see Of.
+func (c *Conn) RemoteAddr() net.Addr {
+	return peerAddr{Addr: c.Conn.RemoteAddr(), connection: c}
 }
 
-// connectionAddr is the address of a peer, and the connection from there.
-type connectionAddr struct {
+// peerAddr is the address of a peer, and the connection from there.
+type peerAddr struct {
 	net.Addr
-	connection *connection
+	connection *Conn
 }
 
-// connectionOf is the connection from the peer, or nil if its connections are not counted.
-func connectionOf(peer net.Addr) *connection {
-	from, _ := peer.(connectionAddr)
+// Of is the connection from the peer, or nil if its connections are not counted.
+func Of(peer net.Addr) *Conn {
+	from, _ := peer.(peerAddr)
 	return from.connection
 }
 
-// refused is what a call on the connection is answered if it is above a limit. It closes soon after.
-func (c *connection) refused() error {
+// Refused is what a call on the connection is answered if it is above a limit. It closes soon after.
+func (c *Conn) Refused() error {
 	if c == nil {
 		return nil
 	}
@@ -256,9 +252,9 @@ func (c *connection) refused() error {
 	return c.refusal
 }
 
-// keepNode keeps the connection even if it is above a limit, because it is another node's: without them, a flood of
+// KeepNode keeps the connection even if it is above a limit, because it is another node's: without them, a flood of
 // clients would end the leader's term.
-func (c *connection) keepNode() {
+func (c *Conn) KeepNode() {
 	if c == nil {
 		return
 	}
@@ -275,8 +271,8 @@ func (c *connection) keepNode() {
 	c.from.open[c.host]++
 }
 
-// claim counts the connection as the principal's.
-func (c *connection) claim(principal string) error {
+// Claim counts the connection as the principal's.
+func (c *Conn) Claim(principal string) error {
 	if c == nil {
 		return nil
 	}
@@ -285,7 +281,7 @@ func (c *connection) claim(principal string) error {
 	if c.closed || c.claimed[principal] {
 		return nil
 	}
-	if held, limit := c.from.claimed[principal], c.from.limits.principal; held >= limit {
+	if held, limit := c.from.claimed[principal], c.from.limits.Principal; held >= limit {
 		return status.Errorf(codes.ResourceExhausted, "you already have %d connections, and another would exceed the "+
 			"limit connections-each=%d: close some, or retry later", held, limit)
 	}
@@ -297,8 +293,8 @@ func (c *connection) claim(principal string) error {
 	return nil
 }
 
-// hostOf is what the limits of one host count by: the IPv4 address, or the network that an IPv6 host has to itself.
-func hostOf(address net.Addr) string {
+// HostOf is what the limits of one host count by: the IPv4 address, or the network that an IPv6 host has to itself.
+func HostOf(address net.Addr) string {
 	if address == nil {
 		return ""
 	}
@@ -337,4 +333,12 @@ func descriptorsIn(conn net.Conn) int {
 		return 0
 	}
 	return used
+}
+
+// PeerOf is the address that a call comes from, or nil.
+func PeerOf(ctx context.Context) net.Addr {
+	if from, ok := peer.FromContext(ctx); ok {
+		return from.Addr
+	}
+	return nil
 }

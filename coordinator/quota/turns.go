@@ -1,4 +1,4 @@
-package coordinator
+package quota
 
 import (
 	"context"
@@ -10,23 +10,21 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
-
-	"trellis/coordinator/quota"
 )
 
 // turnRetry is how long a caller whose request found the queue full should wait before it retries.
 const turnRetry = time.Second
 
-// turns lets a bounded number of costly requests run at the same time. Others wait in a queue, which is bounded too. A
+// Turns lets a bounded number of costly requests run at the same time. Others wait in a queue, which is bounded too. A
 // caller's requests are served in their order. Callers take turns, so that one with many requests does not hold up
 // another with few.
-type turns struct {
-	// what names the requests in refusals, and limit the limit if it is one of Limits.
-	what, limit string
-	// running is how many requests may run at the same time, and runningEach how many of one caller.
-	running, runningEach int
-	// queue is how many requests may wait, and queueEach how many of one caller.
-	queue, queueEach int
+type Turns struct {
+	// What names the requests in refusals, and Limit the limit if it is one of coordinator.Limits.
+	What, Limit string
+	// Running is how many requests may run at the same time, and RunningEach how many of one caller.
+	Running, RunningEach int
+	// Queue is how many requests may wait, and QueueEach how many of one caller.
+	Queue, QueueEach int
 
 	mu sync.Mutex
 	// active counts the requests that run.
@@ -43,8 +41,8 @@ type caller struct {
 	waiting []chan struct{}
 }
 
-// take waits for a turn, until ctx is done. The caller must call release when the request has ended.
-func (t *turns) take(ctx context.Context, who string) (release func(), err error) {
+// Take waits for a turn, until ctx is done. The caller must call release when the request has ended.
+func (t *Turns) Take(ctx context.Context, who string) (release func(), err error) {
 	t.mu.Lock()
 	if t.callers == nil {
 		t.callers = map[string]*caller{}
@@ -54,12 +52,12 @@ func (t *turns) take(ctx context.Context, who string) (release func(), err error
 		its = &caller{}
 		t.callers[who] = its
 	}
-	if t.active < t.running && its.active < t.runningEach && len(its.waiting) == 0 {
+	if t.active < t.Running && its.active < t.RunningEach && len(its.waiting) == 0 {
 		t.start(its)
 		t.mu.Unlock()
 		return func() { t.end(who, its) }, nil
 	}
-	if t.waiting >= t.queue || len(its.waiting) >= t.queueEach {
+	if t.waiting >= t.Queue || len(its.waiting) >= t.QueueEach {
 		err := t.full(its)
 		t.forget(who, its)
 		t.mu.Unlock()
@@ -88,24 +86,24 @@ func (t *turns) take(ctx context.Context, who string) (release func(), err error
 }
 
 // start counts a request that runs. The caller of this method, and of those below, holds mu.
-func (t *turns) start(its *caller) {
+func (t *Turns) start(its *caller) {
 	t.active++
 	its.active++
 }
 
-func (t *turns) end(who string, its *caller) {
+func (t *Turns) end(who string, its *caller) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stop(who, its)
 }
 
 // stop ends a request's turn, and starts those that may run now.
-func (t *turns) stop(who string, its *caller) {
+func (t *Turns) stop(who string, its *caller) {
 	t.active--
 	its.active--
-	for i := 0; i < len(t.order) && t.active < t.running; {
+	for i := 0; i < len(t.order) && t.active < t.Running; {
 		next := t.order[i]
-		if next.active >= t.runningEach {
+		if next.active >= t.RunningEach {
 			i++
 			continue
 		}
@@ -121,7 +119,7 @@ func (t *turns) stop(who string, its *caller) {
 }
 
 // leave takes a request out of the queue.
-func (t *turns) leave(who string, its *caller, turn chan struct{}) {
+func (t *Turns) leave(who string, its *caller, turn chan struct{}) {
 	for i, other := range its.waiting {
 		if other == turn {
 			its.waiting = append(its.waiting[:i], its.waiting[i+1:]...)
@@ -141,24 +139,24 @@ func (t *turns) leave(who string, its *caller, turn chan struct{}) {
 }
 
 // forget drops a caller without requests.
-func (t *turns) forget(who string, its *caller) {
+func (t *Turns) forget(who string, its *caller) {
 	if its.active == 0 && len(its.waiting) == 0 {
 		delete(t.callers, who)
 	}
 }
 
 // full tells a client which limit its request has met, and when to retry.
-func (t *turns) full(its *caller) error {
-	whose, each, running, waiting := "this coordinator serves", "", t.running, t.waiting
-	if t.waiting < t.queue || t.queue == 0 && t.active < t.running {
-		whose, each, running, waiting = "for one caller, this coordinator serves", quota.EachSuffix, t.runningEach,
+func (t *Turns) full(its *caller) error {
+	whose, each, running, waiting := "this coordinator serves", "", t.Running, t.waiting
+	if t.waiting < t.Queue || t.Queue == 0 && t.active < t.Running {
+		whose, each, running, waiting = "for one caller, this coordinator serves", EachSuffix, t.RunningEach,
 			len(its.waiting)
 	}
-	text := fmt.Sprintf("%s at most %d %s at a time", whose, running, t.what)
-	if t.limit != "" {
-		text += fmt.Sprintf(" (limit %s%s)", t.limit, each)
+	text := fmt.Sprintf("%s at most %d %s at a time", whose, running, t.What)
+	if t.Limit != "" {
+		text += fmt.Sprintf(" (limit %s%s)", t.Limit, each)
 	}
-	if t.queue > 0 {
+	if t.Queue > 0 {
 		text += fmt.Sprintf(", and %d more are waiting, the maximum", waiting)
 	}
 	answer := status.New(codes.ResourceExhausted, text+": retry later")

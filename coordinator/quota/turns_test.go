@@ -1,24 +1,26 @@
-package coordinator
+package quota
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 func TestTurnsAreBoundedAndShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := &turns{
-			what: "reports", limit: "costly-requests", running: 2, runningEach: 1, queue: 5, queueEach: 3,
+		turns := &Turns{
+			What: "reports", Limit: "costly-requests", Running: 2, RunningEach: 1, Queue: 5, QueueEach: 3,
 		}
 		var order []string
 		begun := make(chan struct{})
 		request := func(who string) {
 			go func() {
-				release, err := turns.take(t.Context(), who)
+				release, err := turns.Take(t.Context(), who)
 				if err != nil {
 					t.Errorf("%s: %v", who, err)
 					return
@@ -33,14 +35,14 @@ func TestTurnsAreBoundedAndShared(t *testing.T) {
 		for range 4 {
 			request("many")
 		}
-		_, err := turns.take(t.Context(), "many")
+		_, err := turns.Take(t.Context(), "many")
 		wantCode(t, err, codes.ResourceExhausted,
 			"for one caller, this coordinator serves at most 1 reports at a time (limit costly-requests-each), and 3 "+
 				"more")
 		request("few")
 		request("few")
 		request("one")
-		_, err = turns.take(t.Context(), "other")
+		_, err = turns.Take(t.Context(), "other")
 		wantCode(t, err, codes.ResourceExhausted,
 			"this coordinator serves at most 2 reports at a time (limit costly-requests), and 5 more are waiting")
 		for range 7 {
@@ -72,8 +74,8 @@ func lastOf(order []string, who string) (last int) {
 
 func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := &turns{running: 1, runningEach: 1, queue: 2, queueEach: 2}
-		release, err := turns.take(t.Context(), "first")
+		turns := &Turns{Running: 1, RunningEach: 1, Queue: 2, QueueEach: 2}
+		release, err := turns.Take(t.Context(), "first")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +83,7 @@ func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
 		defer cancel()
 		for _, who := range []string{"first", "second"} {
 			go func() {
-				_, err := turns.take(ctx, who)
+				_, err := turns.Take(ctx, who)
 				wantCode(t, err, codes.DeadlineExceeded, "")
 			}()
 		}
@@ -91,9 +93,16 @@ func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
 			t.Errorf("%d wait of %v", turns.waiting, turns.callers)
 		}
 		release()
-		if release, err = turns.take(t.Context(), "third"); err != nil {
+		if release, err = turns.Take(t.Context(), "third"); err != nil {
 			t.Fatal(err)
 		}
 		release()
 	})
+}
+
+func wantCode(t *testing.T, err error, code codes.Code, text string) {
+	t.Helper()
+	if status.Code(err) != code || !strings.Contains(status.Convert(err).Message(), text) {
+		t.Errorf("error %v, want %v with %q", err, code, text)
+	}
 }
