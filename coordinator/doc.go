@@ -12,8 +12,11 @@
 //	replication  the log, on a majority's disks
 //	artifact     checkpoints, stored by content
 //	forecast     how much work of a study remains, and how long it will take
+//	access       who calls, and what they may do: roles, tokens, certificates
+//	connection   how many connections there may be, and how much their clients may leave unread
+//	quota        how much one peer and all of them may hold, and whose turn it is
 //
-// These packages know neither the node nor each other. They declare what they need of the node as interfaces of their
+// These packages do not know the node, and api and lead do not know each other. They declare what they need of the node as interfaces of their
 // own (see rooms.go).
 //
 // DESIGN.md describes the log's commands, who acknowledges what and when, and how nodes work together.

@@ -14,6 +14,18 @@
 // called sections, together with their losses and the trials that have results. The study's catalog says where each run
 // is. Some tables are derived from these: waiting runs, leased runs, and the ranking of trials with results.
 //
+// What needs no store is in packages of its own:
+//
+//	catalog       which runs and trials a study has, and in which order runs are leased
+//	trajectory    what is known of one run, and how it grows
+//	lifecycle     the states of studies, runs and workers
+//	grid          axes, points, the rules and defaults of a spec
+//	pruning       which runs are held
+//	auditing      what stands where attempts disagree
+//	listing       order, filter and pages of a list
+//	consistency   whether restored rows contradict one another
+//	snapshotfile  the file of a snapshot
+//
 // # Attempts
 //
 // Package lifecycle defines how studies, runs and workers may change state.

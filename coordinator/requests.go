@@ -2,10 +2,14 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 
+	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"trellis/results/grid"
 )
 
 // Fields that this version does not know are dropped from what it serves: nothing here reads them, but the log and the
@@ -67,4 +71,18 @@ func dropUnknownFields(message protoreflect.Message) {
 		}
 		return true
 	})
+}
+
+// wordedValidator says to people which rules a request breaks: protovalidate's own texts speak of protobuf.
+type wordedValidator struct{ protovalidate.Validator }
+
+// Validate implements protovalidate.Validator.
+func (v wordedValidator) Validate(message proto.Message, options ...protovalidate.ValidationOption) error {
+	err := v.Validator.Validate(message, options...)
+	if invalid, ok := errors.AsType[*protovalidate.ValidationError](err); ok {
+		for _, violation := range invalid.Violations {
+			violation.Proto.Message = proto.String(grid.RuleInWords(violation))
+		}
+	}
+	return err
 }
