@@ -16,6 +16,9 @@ import (
 // results meanwhile. What the second attempt reports is compared, and nothing of it is recorded, unless it turns out that
 // the first was wrong.
 
+// tableDue has, by study and place, SUCCEEDED runs that are to be audited.
+const tableDue = "due"
+
 func dueSchema() *memdb.TableSchema {
 	return tableSchema(tableDue, index(indexID, func(w *waiting) key { return sectionKey(w.study, w.number) }))
 }

@@ -16,6 +16,9 @@ import (
 // MaxEvents is how many events the store remembers. Beyond that, it forgets the oldest.
 const MaxEvents = 10_000
 
+// tableEvents has the newest events.
+const tableEvents = "events"
+
 func eventsSchema() *memdb.TableSchema { return tableSchema(tableEvents, index(indexID, eventKey)) }
 
 func eventKey(e *trellisv1.Event) key { return numberKey(e.Number) }

@@ -22,6 +22,9 @@ type rung struct {
 	results *pruning.Standings
 }
 
+// tableRungs has, by study and epoch, the ranking of runs where pruning judges them.
+const tableRungs = "rungs"
+
 func rungsSchema() *memdb.TableSchema {
 	return tableSchema(tableRungs, index(indexID, func(r *rung) key { return rungKey(r.study, r.epoch) }))
 }

@@ -25,6 +25,9 @@ type rankPage struct {
 	trials []*trellisv1.Trial
 }
 
+// tableRanking has the trials with results by study, best first, in pages.
+const tableRanking = "ranking"
+
 func rankingSchema() *memdb.TableSchema {
 	return tableSchema(tableRanking, index(indexID, func(p *rankPage) key { return rankPageKey(p.study, p.from) }))
 }

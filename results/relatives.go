@@ -30,6 +30,9 @@ type relative struct {
 	fresh bool
 }
 
+// tableRelatives has, by study, the other studies that have runs in common with it.
+const tableRelatives = "relatives"
+
 func relativesSchema() *memdb.TableSchema {
 	return tableSchema(tableRelatives, index(indexID, func(r *relatives) key { return textKey(r.study) }))
 }

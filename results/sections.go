@@ -33,6 +33,9 @@ type section struct {
 	members                   []*trajectory.Trajectory
 }
 
+// tableCatalogs has, by study, which runs and trials it has.
+const tableCatalogs = "catalogs"
+
 func catalogsSchema() *memdb.TableSchema {
 	return tableSchema(tableCatalogs, index(indexID, func(c *catalog.Catalog) key { return textKey(c.Study) }))
 }
@@ -46,6 +49,9 @@ func newCatalog(study string, runs []*trellisv1.Run) (*catalog.Catalog, error) {
 	}
 	return catalog.New(study, runs)
 }
+
+// tableSections has, by study and place, its runs, trials and losses.
+const tableSections = "sections"
 
 func sectionsSchema() *memdb.TableSchema {
 	return tableSchema(tableSections, index(indexID, func(s *section) key { return sectionKey(s.study, s.number) }))
@@ -92,12 +98,18 @@ type waiting struct {
 	runs   uint64
 }
 
+// tableWaiting has, by study and place, PENDING runs in the order in which they are leased.
+const tableWaiting = "waiting"
+
 func waitingSchema() *memdb.TableSchema {
 	return tableSchema(tableWaiting, index(indexID, func(w *waiting) key { return sectionKey(w.study, w.number) }))
 }
 
 // lease is one run that a worker holds.
 type lease struct{ worker, study, run string }
+
+// tableLeases has the runs that workers hold, by worker.
+const tableLeases = "leases"
 
 func leasesSchema() *memdb.TableSchema {
 	return tableSchema(tableLeases, index(indexID, func(l *lease) key {

@@ -16,8 +16,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Store stores studies, runs, trials, losses, workers, tokens and events. Writes come from the log, one after the other. Any number of
-// snapshots may be read at the same time.
+// Store stores studies, runs, trials, losses, workers, tokens and events. Writes come from the log, one after the other.
+// Any number of snapshots may be read at the same time.
 type Store struct {
 	tables atomic.Pointer[generation]
 }
@@ -205,31 +205,6 @@ func all[Row any](r reader, ws memdb.WatchSet, table, index string, prefix key) 
 	}
 	return slices.Collect(rows), nil
 }
-
-// The tables. Rows of studies, workers, tokens and events are messages. The other tables have the parts of studies, and what is derived
-// from them.
-const (
-	tableStudies = "studies"
-	tableWorkers = "workers"
-	tableTokens  = "tokens"
-	tableEvents  = "events"
-	// tableCatalogs has, by study, which runs and trials it has.
-	tableCatalogs = "catalogs"
-	// tableSections has, by study and place, its runs, trials and losses.
-	tableSections = "sections"
-	// tableWaiting has, by study and place, PENDING runs in the order in which they are leased.
-	tableWaiting = "waiting"
-	// tableDue has, by study and place, SUCCEEDED runs that are to be audited.
-	tableDue = "due"
-	// tableLeases has the runs that workers hold, by worker.
-	tableLeases = "leases"
-	// tableRelatives has, by study, the other studies that have runs in common with it.
-	tableRelatives = "relatives"
-	// tableRungs has, by study and epoch, the ranking of runs where pruning judges them.
-	tableRungs = "rungs"
-	// tableRanking has the trials with results by study, best first, in pages.
-	tableRanking = "ranking"
-)
 
 // The indexes. Every key of every index is unique, and ends in what makes it unique.
 const (

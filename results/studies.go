@@ -18,6 +18,9 @@ import (
 	"trellis/results/trajectory"
 )
 
+// tableStudies has the studies.
+const tableStudies = "studies"
+
 func studiesSchema() *memdb.TableSchema {
 	return tableSchema(tableStudies,
 		index(indexID, studyKey),

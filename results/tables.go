@@ -7,7 +7,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// schemas are those of all tables, each beside what keeps its rows.
+// schemas are those of all tables, each beside its name and what keeps its rows. Rows of studies, workers, tokens and
+// events are messages. The other tables have the parts of studies, and what is derived from them.
 var schemas = []func() *memdb.TableSchema{
 	studiesSchema, workersSchema, catalogsSchema, sectionsSchema, waitingSchema, dueSchema, leasesSchema, rankingSchema,
 	relativesSchema, rungsSchema, tokensSchema, eventsSchema,

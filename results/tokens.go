@@ -12,6 +12,9 @@ import (
 	"trellis/results/listing"
 )
 
+// tableTokens has the tokens.
+const tableTokens = "tokens"
+
 func tokensSchema() *memdb.TableSchema { return tableSchema(tableTokens, index(indexID, tokenKey)) }
 
 func tokenKey(t *trellisv1.Token) key { return textKey(t.Id) }

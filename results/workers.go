@@ -21,6 +21,9 @@ import (
 // first.
 const MaxEndedWorkers = 1000
 
+// tableWorkers has the workers.
+const tableWorkers = "workers"
+
 func workersSchema() *memdb.TableSchema {
 	return tableSchema(tableWorkers,
 		index(indexID, workerKey),
