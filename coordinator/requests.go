@@ -25,7 +25,9 @@ func dropUnknownUnary(
 }
 
 // dropUnknownStream drops them from all that a stream receives.
-func dropUnknownStream(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+func dropUnknownStream(
+	service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler,
+) error {
 	return handler(service, knownStream{stream})
 }
 

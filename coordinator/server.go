@@ -29,8 +29,8 @@ import (
 
 // Limits of a connection.
 const (
-	// maxMessage bounds the size of a request's message in bytes. A piece of a file has 1 MiB, and so has a spec, unless
-	// the limit spec-bytes is larger: a spec that is a little too large is refused in words.
+	// maxMessage bounds the size of a request's message in bytes. A piece of a file has 1 MiB, and so has a spec,
+	// unless the limit spec-bytes is larger: a spec that is a little too large is refused in words.
 	maxMessage = 2 << 20
 	// maxResponse bounds the size of a response from another node.
 	maxResponse = 32 << 20
@@ -50,8 +50,8 @@ const (
 	idleTimeout = 5 * time.Minute
 )
 
-// newServer returns the gRPC server with all services, and their health. It asks who calls, validates requests, recovers from panics,
-// counts calls and logs.
+// newServer returns the gRPC server with all services, and their health. It asks who calls, validates requests,
+// recovers from panics, counts calls and logs.
 func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 	validator, err := protovalidate.New()
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 )
 
 // A run that has succeeded and is to be audited is granted once more. It stays SUCCEEDED, so that its trials have their
-// results meanwhile. What the second attempt reports is compared, and nothing of it is recorded, unless it turns out that
-// the first was wrong.
+// results meanwhile. What the second attempt reports is compared, and nothing of it is recorded, unless it turns out
+// that the first was wrong.
 
 // tableDue has, by study and place, SUCCEEDED runs that are to be audited.
 const tableDue = "due"
@@ -96,8 +96,8 @@ func (c *change) auditIfDue(h handle) error {
 	return nil
 }
 
-// compared ends the audit of a run whose second training has ended as the first one. It returns ErrGap if not all epochs
-// have been compared.
+// compared ends the audit of a run whose second training has ended as the first one. It returns ErrGap if not all
+// epochs have been compared.
 func (c *change) compared(held handle) error {
 	run := held.run()
 	if run.AttemptEpochs < run.Epochs {

@@ -37,7 +37,8 @@ type change struct {
 	// same pruners in the order in which they were found.
 	prunes  map[string]*pruner
 	pruners []*pruner
-	// takenBack are the studies with runs that have fewer epochs or other results than before, and suspected those with new suspects.
+	// takenBack are the studies with runs that have fewer epochs or other results than before, and suspected those with
+	// new suspects.
 	takenBack map[string]bool
 	suspected []string
 	// unanswered are the trials that have lost their results in this change.

@@ -17,7 +17,8 @@ const (
 	MaxSuspects = 1000
 )
 
-// trainsAgain says whether a run is trained again where an attempt contradicts what is recorded. By older rules it fails.
+// trainsAgain says whether a run is trained again where an attempt contradicts what is recorded. By older rules it
+// fails.
 func (c *change) trainsAgain(run *trellisv1.Run) bool {
 	return c.rules >= trajectory.TrainAgain || auditing.FromStart(run)
 }
@@ -203,8 +204,8 @@ func (c *change) conclude(held handle, epoch uint32, claims []*trellisv1.Claim, 
 	return nil
 }
 
-// overturn replaces what is recorded from an epoch on by what the attempt that holds the run reports, whose claim stands.
-// Runs of other studies that have copied what was wrong are taken back too.
+// overturn replaces what is recorded from an epoch on by what the attempt that holds the run reports, whose claim
+// stands. Runs of other studies that have copied what was wrong are taken back too.
 func (c *change) overturn(held handle, epoch uint32, claims []*trellisv1.Claim, mine *trellisv1.Claim) error {
 	lost := auditing.Recorded(held.member(), epoch)[0]
 	edited := held.edit()

@@ -39,8 +39,8 @@ func NewUnread(limit quota.Limit, forwarded func(ctx context.Context) bool, logg
 	}
 }
 
-// sent counts bytes that a call sends on a connection, nil if its connection is not known. A node that has forwarded the
-// call is bound by the limit of all only: it speaks for many, whom it bounds itself.
+// sent counts bytes that a call sends on a connection, nil if its connection is not known. A node that has forwarded
+// the call is bound by the limit of all only: it speaks for many, whom it bounds itself.
 func (u *Unread) sent(conn *Conn, bytes int64, forwarded bool) {
 	if conn == nil {
 		return

@@ -108,8 +108,8 @@ func setTest(
 	}
 }
 
-// Same says whether two claims about one epoch are the same bit for bit. Results on the test images are compared if both
-// have them. Why a run ended is not compared: one that ends early at its last epoch may give either reason.
+// Same says whether two claims about one epoch are the same bit for bit. Results on the test images are compared if
+// both have them. Why a run ended is not compared: one that ends early at its last epoch may give either reason.
 func Same(a, b *trellisv1.Claim) bool {
 	if a.GetEnded() != nil || b.GetEnded() != nil {
 		return a.GetEnded() != nil && b.GetEnded() != nil && a.GetEnded().GetEpochs() == b.GetEnded().GetEpochs()

@@ -101,8 +101,8 @@ func Decided(
 	return decided, suspects
 }
 
-// MayDecide says whether a worker on a machine may train a disputed run again: a machine that has not trained it from the
-// start yet. If all claims come from one machine, and alone says that no other machine is READY, that one may.
+// MayDecide says whether a worker on a machine may train a disputed run again: a machine that has not trained it from
+// the start yet. If all claims come from one machine, and alone says that no other machine is READY, that one may.
 func MayDecide(dispute *trellisv1.Disagreement, worker, machine string, alone bool) bool {
 	own := machineOf(&trellisv1.Training{Worker: worker, Machine: machine})
 	claims := dispute.GetClaims()

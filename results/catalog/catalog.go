@@ -122,7 +122,8 @@ func (c *Catalog) AddTrial(runs []*trellisv1.Run, trial *trellisv1.Trial) (uint3
 	case !ok:
 		return 0, fmt.Errorf("%d epochs are not a milestone of run %s: %w", epochs, run.Id, listing.ErrInvalid)
 	case trial.GetIndex() < run.FirstTrial:
-		return 0, fmt.Errorf("it is before the first trial, %d, of run %s: %w", run.FirstTrial, run.Id, listing.ErrInvalid)
+		return 0, fmt.Errorf("it is before the first trial, %d, of run %s: %w", run.FirstTrial, run.Id,
+			listing.ErrInvalid)
 	case !proto.Equal(trial.GetParameters(), trajectory.ParametersAt(run, epochs)):
 		return 0, fmt.Errorf("its parameters are not those of run %s: %w", run.Id, listing.ErrInvalid)
 	}
@@ -135,7 +136,8 @@ func (c *Catalog) AddTrial(runs []*trellisv1.Run, trial *trellisv1.Trial) (uint3
 // Complete says whether every milestone of a run has its trial, and every trial an index of its own.
 func (c *Catalog) Complete() error {
 	if len(c.ByIndex) == 0 || len(c.ByIndex) != len(c.Indexes) {
-		return fmt.Errorf("%d trials for runs with %d milestones: %w", len(c.ByIndex), len(c.Indexes), listing.ErrInvalid)
+		return fmt.Errorf("%d trials for runs with %d milestones: %w", len(c.ByIndex), len(c.Indexes),
+			listing.ErrInvalid)
 	}
 	slices.SortFunc(c.ByIndex, func(a, b uint32) int { return cmp.Compare(c.Indexes[a], c.Indexes[b]) })
 	for i, number := range c.ByIndex[1:] {

@@ -80,7 +80,8 @@ func CheckStudy(study *trellisv1.Study, runs []*trellisv1.Run, indices uint64) e
 	known := study.State >= lifecycle.StudyRunning && study.State <= lifecycle.StudyCanceled
 	if !known || leased && study.State != lifecycle.StudyRunning || study.State == lifecycle.StudyRunning &&
 		trajectory.HasEnded(study, progress) {
-		return fmt.Errorf("study %q is %v, but its runs are %v: %w", study.Name, study.State, progress, snapshotfile.ErrCorrupt)
+		return fmt.Errorf("study %q is %v, but its runs are %v: %w", study.Name, study.State, progress,
+			snapshotfile.ErrCorrupt)
 	}
 	return nil
 }
