@@ -28,6 +28,8 @@ const (
 	// backup have numbers that come from indices that the backup does not know, and workers may still hold them. Such
 	// numbers must not be given again. Even at 20,000 entries/s, a log needs 40 days for so many indices.
 	restoreGap = 1 << 36
+	// maxBackupIndex is the last index that a backup may have. It leaves room for thousands of restores.
+	maxBackupIndex = maxIndex / 2
 	// spoolReserve is how much of the disk stays free for the log while a backup is received, in bytes: the log creates
 	// files of segmentSize.
 	spoolReserve = 2 * segmentSize
@@ -253,6 +255,9 @@ func readBackup(ctx context.Context, r io.Reader, out io.Writer) (header backupH
 	}
 	if err := json.Unmarshal(encoded, &header); err != nil {
 		return header, 0, fmt.Errorf("the backup is %w in its header: %w", ErrDamaged, err)
+	}
+	if header.Index > maxBackupIndex {
+		return header, 0, fmt.Errorf("the backup is %w in its header: no log has an index of %d", ErrDamaged, header.Index)
 	}
 	return header, size, nil
 }

@@ -15,8 +15,9 @@ const (
 	// second or more, so that a node that was away for a century is within it, and nobody comes near the last term soon,
 	// after which terms would begin again at 0.
 	maxTermJump = 1 << 32
-	// maxIndex is the last index that a snapshot may have.
-	maxIndex = 1 << 62
+	// maxIndex is the last index that a snapshot may have. Attempts have numbers that are a thousand times the index of
+	// their entry: they must not begin again at 0. A log needs ten thousand years for as many entries.
+	maxIndex = 1 << 53
 	// maxServers is how many nodes a cluster may have, and maxServerText how long their ids and addresses may be.
 	maxServers    = 64
 	maxServerText = 512
