@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -548,7 +549,7 @@ func TestOldSnapshots(t *testing.T) {
 }
 
 // FuzzRestore: rows that are nonsense give an error and nothing worse, even where all checksums are right; and what is
-// accepted can be used and written again. The input is payloads of blocks, each after its length in two bytes.
+// accepted can be used and written again. It takes no more memory than a multiple of what there is. The input is payloads of blocks, each after its length in two bytes.
 func FuzzRestore(f *testing.F) {
 	for _, store := range []*Store{newFullStore(f), newStore(f)} {
 		var input []byte
@@ -570,8 +571,15 @@ func FuzzRestore(f *testing.F) {
 				payloads, rows = append(payloads, payload), rows+countRows(payload)
 			}
 		}
-		store := newStore(t)
-		if err := store.Restore(bytes.NewReader(forged(append(payloads, endMark(rows))...))); err != nil {
+		store, file := newStore(t), forged(append(payloads, endMark(rows))...)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := store.Restore(bytes.NewReader(file))
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 8<<20+1000*uint64(len(file)) {
+			t.Errorf("%d bytes of memory for %d", took, len(file))
+		}
+		if err != nil {
 			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNewer) {
 				t.Fatal(err)
 			}

@@ -19,7 +19,9 @@ import (
 	"trellis/command/exit"
 	"trellis/command/fake"
 	"trellis/command/golden"
+	"trellis/command/output"
 	"trellis/command/source"
+	trellisv1 "trellis/proto/trellis/v1"
 )
 
 // Every invalid spec in testdata/spec is refused with the text beside it.
@@ -198,6 +200,7 @@ func FuzzParseSpec(f *testing.F) {
 			if err := Models().Validate(spec); err != nil {
 				t.Fatalf("accepted an invalid spec: %v", err)
 			}
+			checkWritten(t, spec)
 			return
 		}
 		var invalid *source.Error
@@ -206,6 +209,22 @@ func FuzzParseSpec(f *testing.F) {
 		}
 		checkPositions(t, data, invalid)
 	})
+}
+
+// checkWritten wants that a spec can be written as YAML, and is the same when that is read.
+func checkWritten(t *testing.T, spec *trellisv1.StudySpec) {
+	t.Helper()
+	var written bytes.Buffer
+	if err := output.WriteMessage(&written, output.YAML, spec); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Parse("written.yaml", written.Bytes())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &written)
+	}
+	if !proto.Equal(again, spec) {
+		t.Errorf("got %v, want %v, written as\n%s", again, spec, &written)
+	}
 }
 
 var (

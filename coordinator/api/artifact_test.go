@@ -29,6 +29,7 @@ import (
 type artifactsTest struct {
 	*testing.T
 	artifacts *artifact.Keeper
+	conn      *grpc.ClientConn
 	client    trellisv1.ArtifactServiceClient
 	// stop stops the node.
 	stop func()
@@ -71,7 +72,7 @@ func serveArtifacts(t *testing.T, store artifact.Backing, test func(*artifactsTe
 				t.Error(err)
 			}
 		}()
-		s.client = trellisv1.NewArtifactServiceClient(conn)
+		s.conn, s.client = conn, trellisv1.NewArtifactServiceClient(conn)
 		test(s)
 	})
 }

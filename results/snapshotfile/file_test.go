@@ -17,7 +17,7 @@ import (
 )
 
 // write makes a file of tables with so many rows, each of the given size in bytes.
-func write(t *testing.T, size int, tables ...int) []byte {
+func write(t testing.TB, size int, tables ...int) []byte {
 	t.Helper()
 	var data bytes.Buffer
 	w := NewWriter(&data)

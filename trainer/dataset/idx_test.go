@@ -2,8 +2,11 @@ package dataset
 
 import (
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"io"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -87,7 +90,8 @@ func TestVerifiedReaderStops(t *testing.T) {
 	}
 }
 
-// FuzzIDX: whatever a file holds, either it is refused, or it is as long as it says and loads to exactly its pixels.
+// FuzzIDX: whatever a file holds, gzipped or not, either it is refused, or it is as long as it says and loads to exactly
+// its pixels. It takes no more memory than what there is of it.
 func FuzzIDX(f *testing.F) {
 	small := newFixture(1)
 	f.Add(small[0], true)
@@ -95,28 +99,69 @@ func FuzzIDX(f *testing.F) {
 	f.Add(small[0][:20], true)
 	f.Add(append(small[1], 0), false)
 	f.Add(words(imagesMagic, 0xffffffff, maxSide, maxSide), true)
-	f.Fuzz(func(t *testing.T, content []byte, images bool) {
-		h, err := readHeader(bytes.NewReader(content), images)
+	zipped := gzipped(f, small[0])
+	f.Add(zipped, true)
+	f.Add(append(append(zipped, gzipped(f, nil)...), 0, 0), true)
+	f.Add(zipped[:len(zipped)-9], true)
+	f.Add(append(gzipped(f, small[1]), 1), false)
+	f.Add(gzipped(f, words(labelsMagic, 0xffffffff)), false)
+	f.Fuzz(func(t *testing.T, raw []byte, images bool) {
+		file := File{Name: FileNames[1], place: place(filepath.Join(t.TempDir(), "file"))}
+		if images {
+			file.Name = FileNames[0]
+		}
+		writeFile(t, string(file.place), raw)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		h, pixels, err := loaded(&file)
+		runtime.ReadMemStats(&after)
+		content := unzipped(raw)
+		if took := after.TotalAlloc - before.TotalAlloc; took > 4<<20+8*uint64(len(raw)+len(content)) {
+			t.Errorf("%d bytes of memory for %d, of which %d are announced", took, len(content), h.size())
+		}
 		if err != nil {
 			if !errors.Is(err, ErrInvalid) {
-				t.Fatalf("%v is not ErrInvalid", err)
+				t.Errorf("%v is not ErrInvalid", err)
 			}
 			return
 		}
 		if h.count < 1 || images && (h.height < 1 || h.width < 1) || h.size() <= h.headerSize() {
-			t.Fatalf("accepted %+v", h)
+			t.Errorf("accepted %+v", h)
 		}
-		file := File{Name: FileNames[0], Size: h.size(), SHA256: digestOf(content)}
-		reader := &verifiedReader{content: io.NopCloser(bytes.NewReader(content)), verifier: newVerifier(file)}
-		read, err := io.ReadAll(iotest.OneByteReader(reader))
-		if fits := h.size() == int64(len(content)); fits != (err == nil) {
-			t.Fatalf("%d bytes, announced %d: %v", len(content), h.size(), err)
+		if h.size() != int64(len(content)) {
+			t.Errorf("%d bytes, announced %d", len(content), h.size())
 		}
-		if err == nil && !bytes.Equal(read, content) {
-			t.Fatal("the content changed on the way")
-		}
-		if int64(len(read)) > h.size() {
-			t.Fatalf("read %d bytes of %d", len(read), h.size())
+		if !bytes.Equal(pixels, content[h.headerSize():]) {
+			t.Error("the content changed on the way")
 		}
 	})
+}
+
+// loaded is what a file holds, as a data set that is registered is read: first to know it, then for its pixels.
+func loaded(file *File) (h header, pixels []byte, err error) {
+	if h, err = file.header(); err != nil {
+		return h, nil, err
+	}
+	if err := checkLengths([]File{*file}, []header{h}); err != nil {
+		return h, nil, err
+	}
+	file.Size = h.size()
+	if err := file.identify(); err != nil {
+		return h, nil, err
+	}
+	pixels, err = file.load()
+	return h, pixels, err
+}
+
+// unzipped is what a file holds, as the standard library reads it, whatever follows.
+func unzipped(raw []byte) []byte {
+	if !bytes.HasPrefix(raw, []byte{gzipMagic0, gzipMagic1}) {
+		return raw
+	}
+	z, err := gzip.NewReader(bytes.NewReader(raw))
+	if err != nil {
+		return nil
+	}
+	content, _ := io.ReadAll(z)
+	return content
 }
