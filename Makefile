@@ -60,7 +60,7 @@ mutants:
 	$(GO) run ./command/mutants
 
 # Takes hours: whole trainings against the paper's figures, a thousand kills, a kill and an error at every write to the disk,
-# networks that are cut (needs root and iproute2), a million trials, simulations.
+# networks that are cut (needs root and iproute2), a million trials, simulations, ten minutes of fuzzing for each target.
 soak:
 	$(GO) test -tags soak -timeout 6h ./...
 
