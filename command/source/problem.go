@@ -74,7 +74,7 @@ func (e *Error) quote(text *strings.Builder, problem Problem) {
 	}
 	at := max(problem.Column-1, 0)
 	start := 0
-	if at > quoteWidth*3/4 {
+	if len(line) > quoteWidth && at > quoteWidth*3/4 {
 		start = min(at-quoteWidth/2, len(line))
 	}
 	line = line[start:min(start+quoteWidth, len(line))]

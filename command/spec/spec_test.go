@@ -194,6 +194,8 @@ func FuzzParseSpec(f *testing.F) {
 		f.Add([]byte("# a comment" + lineBreak + "goes on\n" + broken))
 	}
 	f.Add([]byte("name: x\n\tmodel: y\n"))
+	// A mistake at the end of a line that fits is quoted with the whole line.
+	f.Add([]byte("e {latent_dim: [8, 16], learning_rate: 1e-3, max_epochs: 50}, or a list of t\xff"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		spec, err := Parse("fuzz.yaml", data)
 		if err == nil {
