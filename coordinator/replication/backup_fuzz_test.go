@@ -89,8 +89,12 @@ func TestBackupOfAnIndexThatNoLogHasIsRefused(t *testing.T) {
 		`{"index":18446744073709551615,"node":"a"}`, `{"index":18446744004990074879,"node":"a"}`,
 		`{"index":18014398509481984,"node":"a"}`,
 	} {
-		backup := bytes.NewReader(forgedBackup(header, "[]"))
-		if err := log.Restore(t.Context(), backup); !errors.Is(err, ErrDamaged) {
+		// Restoring it would never end.
+		received, err := log.Receive(t.Context(), bytes.NewReader(forgedBackup(header, "[]")))
+		if err == nil {
+			received.Discard()
+		}
+		if !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %v", header, err)
 		}
 	}
