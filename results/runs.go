@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"math/bits"
 	"slices"
 
@@ -263,6 +264,38 @@ func (s *Snapshot) nextOf(
 		}
 	}
 	return next, nil
+}
+
+// WaitingRuns returns a study's runs that wait for a worker: those that are PENDING, and those that are to be audited. It
+// can be ranged over once, and reads only their sections.
+func (s *Snapshot) WaitingRuns(study string) (iter.Seq[*trellisv1.Run], error) {
+	type waitingSection struct {
+		section *section
+		runs    uint64
+	}
+	var sections []waitingSection
+	for _, table := range []string{tableWaiting, tableDue} {
+		waiting, err := all[*waiting](s.reader, nil, table, indexID, textKey(study))
+		if err != nil {
+			return nil, err
+		}
+		for _, its := range waiting {
+			section, err := first[*section](s.reader, nil, tableSections, indexID, sectionKey(study, its.number))
+			if err != nil {
+				return nil, err
+			}
+			sections = append(sections, waitingSection{section, its.runs})
+		}
+	}
+	return func(yield func(*trellisv1.Run) bool) {
+		for _, its := range sections {
+			for runs := its.runs; runs != 0; runs &= runs - 1 {
+				if !yield(its.section.members[bits.TrailingZeros64(runs)].Run) {
+					return
+				}
+			}
+		}
+	}, nil
 }
 
 // Losses returns the losses that have been reported for a run, or ErrNotFound before its first epoch. The watch set

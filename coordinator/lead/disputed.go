@@ -5,7 +5,6 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
-	"trellis/results/auditing"
 	"trellis/results/trajectory"
 )
 
@@ -15,27 +14,28 @@ func awaitsMachine(snapshot *results.Snapshot, name string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	// Runs that have ended may be disputed too.
 	p := study.GetProgress()
-	if p.GetRunsDisputed() == 0 || p.GetRunsDisputed() < trajectory.OpenRuns(p)+p.GetAuditsDue() {
+	left := trajectory.OpenRuns(p) + p.GetAuditsDue()
+	if left == 0 || p.GetRunsDisputed() < left {
 		return false, nil
 	}
 	ready, err := snapshot.ReadyWorkers()
 	if err != nil {
 		return false, err
 	}
-	runs, err := snapshot.Trajectories(name)
+	waiting, err := snapshot.WaitingRuns(name)
 	if err != nil {
 		return false, err
 	}
-	for run := range runs {
-		if run.GetDispute() == nil {
-			continue
-		}
-		if auditing.Held(run) || slices.ContainsFunc(ready, func(worker *trellisv1.Worker) bool {
+	for run := range waiting {
+		if run.GetDispute() == nil || slices.ContainsFunc(ready, func(worker *trellisv1.Worker) bool {
 			return worker.GetWrong() == nil && mayDecide(run.GetDispute(), worker, ready)
 		}) {
 			return false, nil
 		}
+		left--
 	}
-	return true, nil
+	// The others are being trained.
+	return left == 0, nil
 }
