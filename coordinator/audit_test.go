@@ -2,12 +2,15 @@ package coordinator
 
 import (
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/trajectory"
 )
 
 // trains has a worker on a machine of its own train whatever it is given, and report it all at once. corrupt may change
@@ -243,5 +246,41 @@ func TestARetryRepairsADispute(t *testing.T) {
 		if best := h.best("s"); best.GetObjective() != lossAt(best.GetParameters(), 3) {
 			t.Errorf("best: %v", best)
 		}
+	})
+}
+
+// The audit of a run that is not deterministic ends: it is given up, the report says why, and what its attempts have
+// claimed stays small. A retry trains the run anew.
+func TestTheAuditOfARunThatIsNotDeterministicIsGivenUp(t *testing.T) {
+	serve(t, Config{}, func(h *harness) {
+		reported := 0.0
+		h.trains("faulty", 1, func(_ uint32, loss float64) float64 {
+			reported++
+			return loss + reported
+		})
+		spec := syntheticSpec("s", []uint32{4}, []uint32{2})
+		spec.Audit = 0.01
+		h.create(spec)
+		study := h.completed("s", 2*time.Minute)
+		audits := h.report("s").GetAudits()
+		if audits.GetGivenUp() != 1 || audits.GetDue() != 0 || len(audits.GetGivenUpRuns()) != 1 {
+			t.Fatalf("audits: %v", audits)
+		}
+		run := audits.GetGivenUpRuns()[0]
+		if why := run.GetError(); !strings.Contains(why, "different losses in 10 attempts") ||
+			!slices.Equal(run.GetTrials(), []uint64{0}) {
+			t.Errorf("given up: %v", run)
+		}
+		claims := audits.GetDisagreements()[0].GetDisagreement().GetClaims()
+		if len(claims) != 1+trajectory.MaxConflicts {
+			t.Errorf("%d claims", len(claims))
+		}
+		if waits := study.GetWaitingFor(); waits != nil {
+			t.Errorf("the study that has ended waits for %v", waits)
+		}
+		if _, err := h.studies.RetryStudy(h.Context(), &trellisv1.RetryStudyRequest{Study: "s"}); err != nil {
+			t.Fatal(err)
+		}
+		h.completed("s", 2*time.Minute)
 	})
 }

@@ -130,6 +130,9 @@ func (c *change) weigh(held handle, epoch uint32, mine *trellisv1.Claim, contrad
 		claims = recorded
 	}
 	claims = auditing.With(claims, mine)
+	if c.rules >= trajectory.CountAudits {
+		claims = auditing.Latest(claims)
+	}
 	standing := auditing.Decide(claims)
 	if contradiction == nil {
 		contradiction = fmt.Errorf("epoch %d: reported losses that no other machine has confirmed", epoch)
@@ -157,9 +160,10 @@ func (c *change) weigh(held handle, epoch uint32, mine *trellisv1.Claim, contrad
 }
 
 // contest ends the attempt that holds the run, which contradicts what is recorded, and returns ErrConflict. Its weights
-// may be as wrong as its losses, or as those that it contradicts.
+// may be as wrong as its losses, or as those that it contradicts. By rules before trajectory.CountAudits, an attempt that
+// audits may do so any number of times.
 func (c *change) contest(held handle, contradiction error) error {
-	if auditing.BeingAudited(held.run()) {
+	if auditing.BeingAudited(held.run()) && c.rules < trajectory.CountAudits {
 		held.endAttempt(lifecycle.Release)
 	} else if err := c.failAttempt(held, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT, contradiction.Error()); err != nil {
 		return err

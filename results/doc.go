@@ -60,7 +60,8 @@
 // name stands for it. A machine has been tried if an attempt there ended as TRAINER, HUNG or WORKER.
 //
 // These are the latest rules. Each command names its own (trajectory.Rules): those of Trellis 0.1.0 count attempts and
-// the names of workers, and have neither INPUT nor WORKER. By rules before TrainAgain, the first conflict fails a run.
+// the names of workers, and have neither INPUT nor WORKER. By rules before TrainAgain, the first conflict fails a run,
+// and by those before CountAudits an audit has no budget of conflicts.
 //
 // # Disagreements and audits
 //

@@ -124,6 +124,11 @@ func sampleAudits() *trellisv1.AuditSummary {
 			{Worker: "bad-1", Machine: "bad", Refuted: 1, Runs: 9, Audited: 8},
 			{Worker: "worse", Machine: "worse", Refuted: 2},
 		},
+		GivenUpRuns: []*trellisv1.AuditSummary_GivenUpRun{{
+			Run: "0123456789abcdef", Parameters: sampleConfiguration(2, 1).GetParameters(), Trials: []uint64{3, 4},
+			Error: "two attempts gave different losses in 10 attempts, the last on worker bad-1: epoch 7: recorded a train " +
+				"loss of 0.5, reported 0.25",
+		}},
 	}
 }
 

@@ -50,24 +50,18 @@ func WrongWorkers(report *trellisv1.Report) string {
 	return strings.Join(names, " ")
 }
 
-// WriteDisagreements lists where workers reported different losses, and which of them were wrong.
+// WriteDisagreements lists which runs could not be trained again, and where workers reported different losses and which of
+// them were wrong.
 func WriteDisagreements(out io.Writer, report *trellisv1.Report) error {
 	audits := report.GetAudits()
+	varied := VariedAxes(report.GetStudy().GetSpec())
+	writeGivenUp(out, audits, varied)
 	if audits.GetDisagreementsTotal() == 0 {
 		return nil
 	}
 	fmt.Fprint(out, "\nWorkers reported different losses:\n\n")
-	varied := VariedAxes(report.GetStudy().GetSpec())
 	for _, listed := range audits.GetDisagreements() {
-		trials := make([]string, len(listed.GetTrials()))
-		for i, trial := range listed.GetTrials() {
-			trials[i] = strconv.FormatUint(trial, 10)
-		}
-		what := "trial "
-		if len(trials) > 1 {
-			what = "trials "
-		}
-		fmt.Fprintf(out, "%s%s (%s), epoch %d:\n", what, output.Enumerate(trials),
+		fmt.Fprintf(out, "%s (%s), epoch %d:\n", trialsOf(listed.GetTrials()),
 			Parameters(listed.GetParameters(), varied), listed.GetDisagreement().GetEpoch())
 		claims := listed.GetDisagreement().GetClaims()
 		for _, claim := range claims {
@@ -83,6 +77,33 @@ func WriteDisagreements(out io.Writer, report *trellisv1.Report) error {
 			trainedBy(worker))
 	}
 	return nil
+}
+
+// writeGivenUp lists the runs that could not be trained again, and why.
+func writeGivenUp(out io.Writer, audits *trellisv1.AuditSummary, varied Axes) {
+	if audits.GetGivenUp() == 0 {
+		return
+	}
+	fmt.Fprint(out, "\nCould not be trained again:\n\n")
+	for _, listed := range audits.GetGivenUpRuns() {
+		fmt.Fprintf(out, "%s (%s): %s\n", trialsOf(listed.GetTrials()), Parameters(listed.GetParameters(), varied),
+			listed.GetError())
+	}
+	if more := audits.GetGivenUp() - uint64(len(audits.GetGivenUpRuns())); more > 0 {
+		fmt.Fprintf(out, "and %d more\n", more)
+	}
+}
+
+// trialsOf names trials: trials 1, 2 and 3.
+func trialsOf(trials []uint64) string {
+	names := make([]string, len(trials))
+	for i, trial := range trials {
+		names[i] = strconv.FormatUint(trial, 10)
+	}
+	if len(names) > 1 {
+		return "trials " + output.Enumerate(names)
+	}
+	return "trial " + output.Enumerate(names)
 }
 
 // trainedBy says how much of a study a worker has trained that reported wrong losses.

@@ -34,6 +34,17 @@ func With(claims []*trellisv1.Claim, more *trellisv1.Claim) []*trellisv1.Claim {
 	return claims
 }
 
+// MaxClaims is how many claims of a disagreement are kept.
+const MaxClaims = 16
+
+// Latest returns the first claim, which is recorded, and the last ones: MaxClaims in all.
+func Latest(claims []*trellisv1.Claim) []*trellisv1.Claim {
+	if len(claims) <= MaxClaims {
+		return claims
+	}
+	return append(claims[:1:1], claims[len(claims)-MaxClaims+1:]...)
+}
+
 // testsDiffer says whether any claims differ in their results on the test images.
 func testsDiffer(claims []*trellisv1.Claim) bool {
 	var first *trellisv1.Claim

@@ -185,3 +185,17 @@ func TestRecorded(t *testing.T) {
 		t.Errorf("the end: %v", claims)
 	}
 }
+
+// Of many claims, what is recorded and the last ones are kept.
+func TestLatest(t *testing.T) {
+	var claims []*trellisv1.Claim
+	for attempt := range uint64(MaxClaims + 3) {
+		claims = append(claims, &trellisv1.Claim{Training: &trellisv1.Training{Attempt: attempt}})
+		want := max(1, int(attempt)-MaxClaims+2)
+		latest := Latest(claims)
+		if len(latest) > MaxClaims || latest[0] != claims[0] || latest[len(latest)-1] != claims[attempt] ||
+			len(latest) > 1 && latest[1] != claims[want] {
+			t.Errorf("of %d claims: %v", len(claims), latest)
+		}
+	}
+}

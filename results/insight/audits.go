@@ -12,8 +12,8 @@ import (
 	"trellis/results/listing"
 )
 
-// MaxReportedDisagreements is the maximum number of disagreements that a report lists. It lists fewer if the list would be
-// larger than a page.
+// MaxReportedDisagreements is the maximum number of disagreements that a report lists, and of runs whose audit was given
+// up. It lists fewer if the list would be larger than a page.
 const MaxReportedDisagreements = 100
 
 // audits collects what a report says about runs that were trained again.
@@ -24,6 +24,8 @@ type audits struct {
 	runs  []results.Served
 	// disagreements are those of runs, each with the run's first trial.
 	disagreements []runDisagreement
+	// givenUp are runs whose audit was given up.
+	givenUp []results.Served
 }
 
 type runDisagreement struct {
@@ -52,6 +54,7 @@ func (a *audits) add(its results.Served) {
 		}
 	case trellisv1.AuditState_AUDIT_STATE_GIVEN_UP:
 		a.summary.GivenUp++
+		a.givenUp = append(a.givenUp, its)
 	}
 	if len(run.GetTrainings()) > 0 {
 		a.runs = append(a.runs, its)
@@ -106,6 +109,7 @@ func (a *audits) done() *trellisv1.AuditSummary {
 		left -= proto.Size(d.listed)
 		s.Disagreements = append(s.Disagreements, d.listed)
 	}
+	s.GivenUpRuns = a.listGivenUp()
 	if len(a.wrong) == 0 {
 		return s
 	}
@@ -119,6 +123,27 @@ func (a *audits) done() *trellisv1.AuditSummary {
 		return strings.Compare(x.GetWorker(), y.GetWorker())
 	})
 	return s
+}
+
+// listGivenUp lists the runs whose audit was given up.
+func (a *audits) listGivenUp() []*trellisv1.AuditSummary_GivenUpRun {
+	slices.SortStableFunc(a.givenUp, func(x, y results.Served) int {
+		return cmp.Compare(x.Run.GetFirstTrial(), y.Run.GetFirstTrial())
+	})
+	var listed []*trellisv1.AuditSummary_GivenUpRun
+	left := listing.MaxPageBytes
+	for _, its := range a.givenUp[:min(len(a.givenUp), MaxReportedDisagreements)] {
+		if left <= 0 {
+			break
+		}
+		one := &trellisv1.AuditSummary_GivenUpRun{
+			Run: its.Run.GetId(), Parameters: its.Run.GetParameters(), Error: its.Run.GetAudit().GetError(),
+			Trials: its.Indexes,
+		}
+		left -= proto.Size(one)
+		listed = append(listed, one)
+	}
+	return listed
 }
 
 // countTrained counts a run for the wrong workers that have trained some of its epochs.

@@ -66,6 +66,9 @@ func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpo
 	}
 	missing, reason := MissingWeights(trial, run)
 	switch {
+	case run.GetDispute() != nil && lifecycle.RunEnded(run.State) && !AuditDue(run):
+		return nil, fmt.Errorf("the weights of trial %d are not certain: workers reported different losses for epoch %d of its "+
+			"run in every attempt: retry the study to train it anew", index, run.GetDispute().GetEpoch())
 	case run.GetDispute() != nil:
 		return nil, fmt.Errorf("the weights of trial %d are not certain: workers reported different losses for epoch %d of its "+
 			"run, which is trained again", index, run.GetDispute().GetEpoch())

@@ -24,8 +24,8 @@ const (
 	ConflictBudget    = 1 // See MaxConflicts.
 	InputBudget       = 1
 	HungBudget        = 3
-	// MaxConflicts is the budget of conflicts since a run is trained again after each. More machines than two that agree
-	// are faulty, or the run is not deterministic.
+	// MaxConflicts is the budget of conflicts since a run is trained again after each, and of those of its audit. More
+	// machines than two that agree are faulty, or the run is not deterministic.
 	MaxConflicts = 10
 )
 
@@ -41,8 +41,11 @@ const (
 	CountMachines
 	// TrainAgain are those of Trellis since it decides disagreements: a conflict fails no run. It is trained again.
 	TrainAgain
+	// CountAudits are those of Trellis since a conflict counts as a failure of the audit that it ends: before, a run that
+	// is not deterministic was audited forever.
+	CountAudits
 	// LatestRules are those of new commands.
-	LatestRules = TrainAgain
+	LatestRules = CountAudits
 )
 
 // QuarantineWorkers is the number of workers of different machines after whose loss at the same epoch of a run the run

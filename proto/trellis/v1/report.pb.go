@@ -386,7 +386,9 @@ type AuditSummary struct {
 	Disagreements      []*AuditSummary_RunDisagreement `protobuf:"bytes,7,rep,name=disagreements,proto3" json:"disagreements,omitempty"`
 	DisagreementsTotal uint64                          `protobuf:"varint,8,opt,name=disagreements_total,json=disagreementsTotal,proto3" json:"disagreements_total,omitempty"`
 	// Workers that reported wrong losses, by name.
-	WrongWorkers  []*AuditSummary_WrongWorker `protobuf:"bytes,9,rep,name=wrong_workers,json=wrongWorkers,proto3" json:"wrong_workers,omitempty"`
+	WrongWorkers []*AuditSummary_WrongWorker `protobuf:"bytes,9,rep,name=wrong_workers,json=wrongWorkers,proto3" json:"wrong_workers,omitempty"`
+	// Runs that could not be trained again, by their first trial: at most 100. There are given_up in all.
+	GivenUpRuns   []*AuditSummary_GivenUpRun `protobuf:"bytes,10,rep,name=given_up_runs,json=givenUpRuns,proto3" json:"given_up_runs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -480,6 +482,13 @@ func (x *AuditSummary) GetDisagreementsTotal() uint64 {
 func (x *AuditSummary) GetWrongWorkers() []*AuditSummary_WrongWorker {
 	if x != nil {
 		return x.WrongWorkers
+	}
+	return nil
+}
+
+func (x *AuditSummary) GetGivenUpRuns() []*AuditSummary_GivenUpRun {
+	if x != nil {
+		return x.GivenUpRuns
 	}
 	return nil
 }
@@ -1124,6 +1133,76 @@ func (x *AuditSummary_RunDisagreement) GetTrials() []uint64 {
 	return nil
 }
 
+type AuditSummary_GivenUpRun struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Run        string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	Parameters *Parameters            `protobuf:"bytes,2,opt,name=parameters,proto3" json:"parameters,omitempty"`
+	// Why, which is the error of the last attempt or says in how many attempts it reported different losses.
+	Error string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	// The run's trials.
+	Trials        []uint64 `protobuf:"varint,4,rep,packed,name=trials,proto3" json:"trials,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditSummary_GivenUpRun) Reset() {
+	*x = AuditSummary_GivenUpRun{}
+	mi := &file_trellis_v1_report_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditSummary_GivenUpRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditSummary_GivenUpRun) ProtoMessage() {}
+
+func (x *AuditSummary_GivenUpRun) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_report_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditSummary_GivenUpRun.ProtoReflect.Descriptor instead.
+func (*AuditSummary_GivenUpRun) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{1, 1}
+}
+
+func (x *AuditSummary_GivenUpRun) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *AuditSummary_GivenUpRun) GetParameters() *Parameters {
+	if x != nil {
+		return x.Parameters
+	}
+	return nil
+}
+
+func (x *AuditSummary_GivenUpRun) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *AuditSummary_GivenUpRun) GetTrials() []uint64 {
+	if x != nil {
+		return x.Trials
+	}
+	return nil
+}
+
 type AuditSummary_WrongWorker struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Worker  string                 `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
@@ -1139,7 +1218,7 @@ type AuditSummary_WrongWorker struct {
 
 func (x *AuditSummary_WrongWorker) Reset() {
 	*x = AuditSummary_WrongWorker{}
-	mi := &file_trellis_v1_report_proto_msgTypes[11]
+	mi := &file_trellis_v1_report_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1230,7 @@ func (x *AuditSummary_WrongWorker) String() string {
 func (*AuditSummary_WrongWorker) ProtoMessage() {}
 
 func (x *AuditSummary_WrongWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[11]
+	mi := &file_trellis_v1_report_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1243,7 @@ func (x *AuditSummary_WrongWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditSummary_WrongWorker.ProtoReflect.Descriptor instead.
 func (*AuditSummary_WrongWorker) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_report_proto_rawDescGZIP(), []int{1, 1}
+	return file_trellis_v1_report_proto_rawDescGZIP(), []int{1, 2}
 }
 
 func (x *AuditSummary_WrongWorker) GetWorker() string {
@@ -1215,7 +1294,7 @@ type Importance_LeftOut struct {
 
 func (x *Importance_LeftOut) Reset() {
 	*x = Importance_LeftOut{}
-	mi := &file_trellis_v1_report_proto_msgTypes[12]
+	mi := &file_trellis_v1_report_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1306,7 @@ func (x *Importance_LeftOut) String() string {
 func (*Importance_LeftOut) ProtoMessage() {}
 
 func (x *Importance_LeftOut) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[12]
+	mi := &file_trellis_v1_report_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1288,7 +1367,7 @@ type Importance_AxisValue struct {
 
 func (x *Importance_AxisValue) Reset() {
 	*x = Importance_AxisValue{}
-	mi := &file_trellis_v1_report_proto_msgTypes[13]
+	mi := &file_trellis_v1_report_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1379,7 @@ func (x *Importance_AxisValue) String() string {
 func (*Importance_AxisValue) ProtoMessage() {}
 
 func (x *Importance_AxisValue) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_report_proto_msgTypes[13]
+	mi := &file_trellis_v1_report_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1454,7 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"parameters\x18\x02 \x01(\v2\x16.trellis.v1.ParametersR\n" +
 	"parameters\x12\x14\n" +
 	"\x05error\x18\x03 \x01(\tR\x05error\x12\x16\n" +
-	"\x06trials\x18\x04 \x03(\x04R\x06trialsJ\x04\b\x14\x10\x15\"\xb8\x05\n" +
+	"\x06trials\x18\x04 \x03(\x04R\x06trialsJ\x04\b\x14\x10\x15\"\x88\a\n" +
 	"\fAuditSummary\x12\x1c\n" +
 	"\tsucceeded\x18\x01 \x01(\x04R\tsucceeded\x12\x14\n" +
 	"\x05equal\x18\x02 \x01(\x04R\x05equal\x12!\n" +
@@ -1385,13 +1464,23 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"\bgiven_up\x18\x06 \x01(\x04R\agivenUp\x12N\n" +
 	"\rdisagreements\x18\a \x03(\v2(.trellis.v1.AuditSummary.RunDisagreementR\rdisagreements\x12/\n" +
 	"\x13disagreements_total\x18\b \x01(\x04R\x12disagreementsTotal\x12I\n" +
-	"\rwrong_workers\x18\t \x03(\v2$.trellis.v1.AuditSummary.WrongWorkerR\fwrongWorkers\x1a\xb1\x01\n" +
+	"\rwrong_workers\x18\t \x03(\v2$.trellis.v1.AuditSummary.WrongWorkerR\fwrongWorkers\x12G\n" +
+	"\rgiven_up_runs\x18\n" +
+	" \x03(\v2#.trellis.v1.AuditSummary.GivenUpRunR\vgivenUpRuns\x1a\xb1\x01\n" +
 	"\x0fRunDisagreement\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x126\n" +
 	"\n" +
 	"parameters\x18\x02 \x01(\v2\x16.trellis.v1.ParametersR\n" +
 	"parameters\x12<\n" +
 	"\fdisagreement\x18\x03 \x01(\v2\x18.trellis.v1.DisagreementR\fdisagreement\x12\x16\n" +
+	"\x06trials\x18\x04 \x03(\x04R\x06trials\x1a\x84\x01\n" +
+	"\n" +
+	"GivenUpRun\x12\x10\n" +
+	"\x03run\x18\x01 \x01(\tR\x03run\x126\n" +
+	"\n" +
+	"parameters\x18\x02 \x01(\v2\x16.trellis.v1.ParametersR\n" +
+	"parameters\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12\x16\n" +
 	"\x06trials\x18\x04 \x03(\x04R\x06trials\x1a\x87\x01\n" +
 	"\vWrongWorker\x12\x16\n" +
 	"\x06worker\x18\x01 \x01(\tR\x06worker\x12\x18\n" +
@@ -1485,7 +1574,7 @@ func file_trellis_v1_report_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_report_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_trellis_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_trellis_v1_report_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_trellis_v1_report_proto_goTypes = []any{
 	(AxisChoice_Reason)(0),               // 0: trellis.v1.AxisChoice.Reason
 	(*Report)(nil),                       // 1: trellis.v1.Report
@@ -1499,38 +1588,41 @@ var file_trellis_v1_report_proto_goTypes = []any{
 	(*Report_MissingReason)(nil),         // 9: trellis.v1.Report.MissingReason
 	(*Report_FailedRun)(nil),             // 10: trellis.v1.Report.FailedRun
 	(*AuditSummary_RunDisagreement)(nil), // 11: trellis.v1.AuditSummary.RunDisagreement
-	(*AuditSummary_WrongWorker)(nil),     // 12: trellis.v1.AuditSummary.WrongWorker
-	(*Importance_LeftOut)(nil),           // 13: trellis.v1.Importance.LeftOut
-	(*Importance_AxisValue)(nil),         // 14: trellis.v1.Importance.AxisValue
-	(*Study)(nil),                        // 15: trellis.v1.Study
-	(*Verdict)(nil),                      // 16: trellis.v1.Verdict
-	(*Parameters)(nil),                   // 17: trellis.v1.Parameters
-	(*Disagreement)(nil),                 // 18: trellis.v1.Disagreement
+	(*AuditSummary_GivenUpRun)(nil),      // 12: trellis.v1.AuditSummary.GivenUpRun
+	(*AuditSummary_WrongWorker)(nil),     // 13: trellis.v1.AuditSummary.WrongWorker
+	(*Importance_LeftOut)(nil),           // 14: trellis.v1.Importance.LeftOut
+	(*Importance_AxisValue)(nil),         // 15: trellis.v1.Importance.AxisValue
+	(*Study)(nil),                        // 16: trellis.v1.Study
+	(*Verdict)(nil),                      // 17: trellis.v1.Verdict
+	(*Parameters)(nil),                   // 18: trellis.v1.Parameters
+	(*Disagreement)(nil),                 // 19: trellis.v1.Disagreement
 }
 var file_trellis_v1_report_proto_depIdxs = []int32{
-	15, // 0: trellis.v1.Report.study:type_name -> trellis.v1.Study
+	16, // 0: trellis.v1.Report.study:type_name -> trellis.v1.Study
 	8,  // 1: trellis.v1.Report.shared_from:type_name -> trellis.v1.Report.SharedFromEntry
 	10, // 2: trellis.v1.Report.failures:type_name -> trellis.v1.Report.FailedRun
-	16, // 3: trellis.v1.Report.verdict:type_name -> trellis.v1.Verdict
+	17, // 3: trellis.v1.Report.verdict:type_name -> trellis.v1.Verdict
 	9,  // 4: trellis.v1.Report.missing_reasons:type_name -> trellis.v1.Report.MissingReason
 	2,  // 5: trellis.v1.Report.audits:type_name -> trellis.v1.AuditSummary
 	11, // 6: trellis.v1.AuditSummary.disagreements:type_name -> trellis.v1.AuditSummary.RunDisagreement
-	12, // 7: trellis.v1.AuditSummary.wrong_workers:type_name -> trellis.v1.AuditSummary.WrongWorker
-	5,  // 8: trellis.v1.Importance.axes:type_name -> trellis.v1.AxisEffect
-	7,  // 9: trellis.v1.Importance.interactions:type_name -> trellis.v1.Interaction
-	13, // 10: trellis.v1.Importance.reasons:type_name -> trellis.v1.Importance.LeftOut
-	14, // 11: trellis.v1.Importance.diverged_at:type_name -> trellis.v1.Importance.AxisValue
-	0,  // 12: trellis.v1.AxisChoice.reason:type_name -> trellis.v1.AxisChoice.Reason
-	6,  // 13: trellis.v1.AxisEffect.values:type_name -> trellis.v1.ValueEffect
-	17, // 14: trellis.v1.ValueEffect.best_at:type_name -> trellis.v1.Parameters
-	17, // 15: trellis.v1.Report.FailedRun.parameters:type_name -> trellis.v1.Parameters
-	17, // 16: trellis.v1.AuditSummary.RunDisagreement.parameters:type_name -> trellis.v1.Parameters
-	18, // 17: trellis.v1.AuditSummary.RunDisagreement.disagreement:type_name -> trellis.v1.Disagreement
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	13, // 7: trellis.v1.AuditSummary.wrong_workers:type_name -> trellis.v1.AuditSummary.WrongWorker
+	12, // 8: trellis.v1.AuditSummary.given_up_runs:type_name -> trellis.v1.AuditSummary.GivenUpRun
+	5,  // 9: trellis.v1.Importance.axes:type_name -> trellis.v1.AxisEffect
+	7,  // 10: trellis.v1.Importance.interactions:type_name -> trellis.v1.Interaction
+	14, // 11: trellis.v1.Importance.reasons:type_name -> trellis.v1.Importance.LeftOut
+	15, // 12: trellis.v1.Importance.diverged_at:type_name -> trellis.v1.Importance.AxisValue
+	0,  // 13: trellis.v1.AxisChoice.reason:type_name -> trellis.v1.AxisChoice.Reason
+	6,  // 14: trellis.v1.AxisEffect.values:type_name -> trellis.v1.ValueEffect
+	18, // 15: trellis.v1.ValueEffect.best_at:type_name -> trellis.v1.Parameters
+	18, // 16: trellis.v1.Report.FailedRun.parameters:type_name -> trellis.v1.Parameters
+	18, // 17: trellis.v1.AuditSummary.RunDisagreement.parameters:type_name -> trellis.v1.Parameters
+	19, // 18: trellis.v1.AuditSummary.RunDisagreement.disagreement:type_name -> trellis.v1.Disagreement
+	18, // 19: trellis.v1.AuditSummary.GivenUpRun.parameters:type_name -> trellis.v1.Parameters
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_report_proto_init() }
@@ -1547,7 +1639,7 @@ func file_trellis_v1_report_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_report_proto_rawDesc), len(file_trellis_v1_report_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
