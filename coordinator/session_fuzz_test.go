@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"trellis/coordinator/artifact/artifacttest"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 )
@@ -38,10 +40,13 @@ const (
 	// maxSteps and maxWait, in seconds, bound what one input costs.
 	maxSteps, maxWait = 60, 300
 	// firstAssignment to firstAssignment+assignmentsNamed-1 are attempts of a message that stand for those that were
-	// assigned in this order, because mutations hardly ever find the number of an attempt that stands. With the attempt,
-	// a message gets the study and the run, where it names none.
+	// assigned in this order, because mutations hardly ever find the number of an attempt that stands. With the
+	// attempt, a message gets the study and the run, where it names none.
 	firstAssignment, assignmentsNamed = 1, 64
 )
+
+// fuzzedArtifact is the artifact that the coordinator has.
+const fuzzedArtifact = "weights"
 
 // FuzzSession: whatever workers send, in whatever order, the coordinator goes on, and its store can be written and
 // restored. Restoring refuses states that no commands lead to.
@@ -51,6 +56,12 @@ func FuzzSession(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, input []byte) {
 		serve(t, Config{Lease: 10 * time.Second}, func(h *harness) {
+			synctest.Wait() // Nothing looks for artifacts now.
+			artifacts := artifacttest.New()
+			h.Coordinator.artifacts.Use(artifacts, nil)
+			if _, _, err := artifacts.Put(h.Context(), strings.NewReader(fuzzedArtifact), 1<<10); err != nil {
+				t.Fatal(err)
+			}
 			plain := syntheticSpec("plain", []uint32{4, 8}, []uint32{2, 3})
 			plain.EarlyStopping = &trellisv1.EarlyStopping{Patience: 2}
 			h.create(plain)

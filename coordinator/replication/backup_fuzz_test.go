@@ -30,14 +30,15 @@ func sealed(data []byte) []byte {
 	return append(bytes.Clone(data), digest[:]...)
 }
 
-// FuzzBackup: whatever is restored, it is refused, or its state is what was written. It takes no more memory than there
-// is of it. With seal, the input gets the right checksum, so that what is behind the check is reached.
+// FuzzBackup: whatever is restored, it is refused, or its state is what was written. It takes no more memory than
+// there is of it. With seal, the input gets the right checksum, so that what is behind the check is reached.
 func FuzzBackup(f *testing.F) {
 	const header = `{"index":7,"node":"a"}`
 	for _, data := range [][]byte{
 		forgedBackup(header, "state", strings.Repeat("x", 1000)), forgedBackup(header), forgedBackup(`{"index":"7"}`),
 		forgedBackup("{", "state"), forgedBackup(`{"index":18446744073709551615,"node":"a"}`, "state"),
-		forgedBackup(`{"index":9007199254740993,"node":"a"}`, "state"), forgedBackup(`{"index":-1}`), []byte("trellis results\n"),
+		forgedBackup(`{"index":9007199254740993,"node":"a"}`, "state"), forgedBackup(`{"index":-1}`),
+		[]byte("trellis results\n"),
 	} {
 		f.Add(data, false)
 		f.Add(data[:max(0, len(data)-sha256.Size)], true)

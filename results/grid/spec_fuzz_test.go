@@ -9,12 +9,12 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// maxSpecMemory is what it may take to check a spec of a client and to look at its grid, in bytes, besides a multiple of
-// the spec's own size.
+// maxSpecMemory is what it may take to check a spec of a client and to look at its grid, in bytes, besides a
+// multiple of the spec's own size.
 const maxSpecMemory = 64 << 20
 
-// FuzzSpec: whatever a client sends for a spec, it is refused, or its grid has the points that it counts, and each has the
-// index that it is found at. FuzzParseSpec is about files.
+// FuzzSpec: whatever a client sends for a spec, it is refused, or its grid has the points that it counts, and each
+// has the index that it is found at. FuzzParseSpec is about files.
 func FuzzSpec(f *testing.F) {
 	add := func(spec *trellisv1.StudySpec) {
 		data, err := proto.Marshal(spec)
@@ -41,8 +41,25 @@ func FuzzSpec(f *testing.F) {
 			s.Seeds = &trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 0, To: 1<<32 - 1, Count: 1<<32 - 1}}
 		},
 		func(s *trellisv1.StudySpec) {
-			s.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{MinEpochs: 1}}}
+			s.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{
+				Asha: &trellisv1.SuccessiveHalving{MinEpochs: 1},
+			}}
 			s.Settle, s.Audit, s.Seeds = &trellisv1.Settle{MaxSeeds: 5}, 0.5, integers(1, 2)
+		},
+		func(s *trellisv1.StudySpec) {
+			s.Grid[0].LatentDim, s.Grid[0].WeightDecay, s.Seeds = integers(8, 4, 8), numbers(0, 0), integers(0, 0)
+		},
+		func(s *trellisv1.StudySpec) {
+			s.Grid[0].LatentDim = &trellisv1.IntegerAxis{Linear: newRange(1, 2, 4)}
+			s.Grid[0].MaxEpochs = &trellisv1.IntegerAxis{Log10: newRange(1, 1000, 3)}
+			s.BatchSize = &trellisv1.IntegerAxis{Log2: newRange(16, 100, 3)}
+		},
+		func(s *trellisv1.StudySpec) {
+			s.Grid[0].MaxEpochs = &trellisv1.IntegerAxis{Log10: newRange(1, 1000, 4)}
+			s.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Median{
+				Median: &trellisv1.MedianStopping{MinEpochs: 9999},
+			}}
+			s.Settle, s.Seeds = &trellisv1.Settle{MaxSeeds: 2}, integers(1, 2, 3)
 		},
 	} {
 		spec := newSpec()

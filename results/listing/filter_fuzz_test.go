@@ -18,12 +18,16 @@ func FuzzFilter(f *testing.F) {
 		"", " ", "objective < 0.02", "state == 'succeeded' && epochs >= 3u", "state == 'sucseeded'", "index + 1",
 		"latent_dim in [4, 8] || !(learning_rate > 1e-3)", "loss > 1", "state.matches('^su+')", "(", "1 / 0 == 1",
 		"1 / (index - index) == 1", "9223372036854775807 + index > 0", "weight_decay == 0 && best_epoch % 2 == 1",
-		`state.matches("\\pL{1000}")`, `state.matches(state + "x")`, "[1, 2, 3].all(x, x > 0)", "objective == test_loss",
+		`state.matches("\\pL{1000}")`, `state.matches(state + "x")`, "[1, 2, 3].all(x, x > 0)",
+		"objective == test_loss",
+		"state > 3", "index && 'a'", "!state", "-state == 1", "state.matches(3)", "unknown(3)",
+		"index > 99999999999999999999",
 		"state = failed", "epochs > 3 and index < 5", "accuracy > 0.5 ? index > 1 : test_accuracy < 1.0",
 		strings.Repeat("(", 300) + "true" + strings.Repeat(")", 300), strings.Repeat("!", 400) + "true",
 		strings.Repeat("state + ", 100) + "state == 'x'", "size(state) > 3 && state.contains('a') && state < 'z'",
 		"timestamp('2026-01-01T00:00:00Z') > timestamp('x')", "duration('1s') < duration('2s')", "dyn(index) == 'a'",
-		"{'a': 1}['b'] == 1", "[1][5] == 1", "type(index) == int", "b'\\xff' == bytes(state)", "\x00", "\xff", "a\nb\r\n< 'é",
+		"{'a': 1}['b'] == 1", "[1][5] == 1", "type(index) == int", "b'\\xff' == bytes(state)", "\x00", "\xff",
+		"a\nb\r\n< 'é",
 	} {
 		f.Add(expression)
 	}
@@ -32,7 +36,8 @@ func FuzzFilter(f *testing.F) {
 	trials := []*trellisv1.Trial{
 		{},
 		{
-			Index: 7, State: trellisv1.TrialState_TRIAL_STATE_SUCCEEDED, Epochs: 3, BestEpoch: 2, Objective: &objective,
+			Index: 7, State: trellisv1.TrialState_TRIAL_STATE_SUCCEEDED, Epochs: 3, BestEpoch: 2,
+			Objective:  &objective,
 			Parameters: &trellisv1.Parameters{LatentDim: 4, LearningRate: 1e-3, MaxEpochs: 3},
 			Metrics:    map[string]float64{"accuracy": 0.9},
 		},

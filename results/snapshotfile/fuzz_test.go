@@ -11,8 +11,9 @@ import (
 	"testing/iotest"
 )
 
-// FuzzRead: whatever a file holds, it is damaged, or it has rows that were written. It takes no more memory than there is
-// of it. With seal, the input is payloads, each after its length in two bytes, and gets heads with the right checksums.
+// FuzzRead: whatever a file holds, it is damaged, or it has rows that were written. It takes no more memory than
+// there is of it. With seal, the input is payloads, each after its length in two bytes, and gets heads with the
+// right checksums.
 func FuzzRead(f *testing.F) {
 	whole := write(f, 0, 2, 0, 1)
 	f.Add(whole, false)

@@ -90,8 +90,8 @@ func TestVerifiedReaderStops(t *testing.T) {
 	}
 }
 
-// FuzzIDX: whatever a file holds, gzipped or not, either it is refused, or it is as long as it says and loads to exactly
-// its pixels. It takes no more memory than what there is of it.
+// FuzzIDX: whatever a file holds, gzipped or not, either it is refused, or it is as long as it says and loads to
+// exactly its pixels. It takes no more memory than what there is of it.
 func FuzzIDX(f *testing.F) {
 	small := newFixture(1)
 	f.Add(small[0], true)
@@ -99,6 +99,20 @@ func FuzzIDX(f *testing.F) {
 	f.Add(small[0][:20], true)
 	f.Add(append(small[1], 0), false)
 	f.Add(words(imagesMagic, 0xffffffff, maxSide, maxSide), true)
+	for _, other := range [][]byte{
+		nil,
+		{1},
+		words(0x0d03, 1, 1, 1), words(0x0805, 1, 1, 1, 1, 1), words(0x03080000, 0x02000000, 1, 1),
+		[]byte("<!DOCTYPE html>"), []byte("version https://git-lfs.github.com/spec/v1"),
+		[]byte("\x93NUMPY\x01\x00v\x00{'descr"),
+		[]byte("PK\x03\x04\x14\x00"), []byte("5,0,0,12,255,0,0"),
+		{1, 2, 3, 0xff, 9},
+		gzipped(f, gzipped(f, small[0])),
+		words(imagesMagic, 0, 3, 4), words(imagesMagic, 2, 0, 4), words(imagesMagic, 2, 3, maxSide+1),
+	} {
+		f.Add(other, true)
+		f.Add(other, false)
+	}
 	zipped := gzipped(f, small[0])
 	f.Add(zipped, true)
 	f.Add(append(append(zipped, gzipped(f, nil)...), 0, 0), true)
