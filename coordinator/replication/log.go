@@ -181,7 +181,7 @@ func (l *Log) openLog(guard *guard, snapshots raft.SnapshotStore) error {
 	if l.directory.hasLog() {
 		used, err := open()
 		if used && err == nil {
-			l.noteUse()
+			err = l.directory.noteUse()
 		}
 		if err != nil || used || !l.config.Bootstrap {
 			return err
@@ -209,16 +209,9 @@ func (l *Log) openLog(guard *guard, snapshots raft.SnapshotStore) error {
 	}
 	used, err := open()
 	if used && err == nil {
-		l.noteUse()
+		err = l.directory.noteUse()
 	}
 	return err
-}
-
-// noteUse notes that the log has entries. It does without if the disk is full: the log can still be read.
-func (l *Log) noteUse() {
-	if err := l.directory.noteUse(); err != nil {
-		l.logger.Warn("could not note that the data directory has a log", "error", err)
-	}
 }
 
 // bootstrap makes a node without a log a cluster of one, if the configuration says so.
