@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"net"
 	"path"
 	"strings"
@@ -41,6 +42,7 @@ var (
 		"coordinator")
 	errExpiredToken = status.Error(codes.Unauthenticated, "the token has expired: ask an admin for another (trellis "+
 		"tokens create)")
+	errNotReady   = status.Error(codes.Unavailable, "the leader has changed: retry later")
 	errEndedToken = status.Error(codes.Unauthenticated, "the token was revoked or has expired")
 )
 
@@ -48,7 +50,7 @@ var (
 func (c *Coordinator) authenticateUnary(
 	ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
 ) (any, error) {
-	call, err := c.identify(ctx, info.FullMethod)
+	call, err := c.identify(ctx, info.FullMethod, c.askLeader)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +61,7 @@ func (c *Coordinator) authenticateUnary(
 func (c *Coordinator) authenticateStream(
 	service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
 ) error {
-	call, err := c.identify(stream.Context(), info.FullMethod)
+	call, err := c.identify(stream.Context(), info.FullMethod, c.askLeader)
 	if err != nil {
 		return err
 	}
@@ -101,8 +103,25 @@ func (s *identifiedStream) SendMsg(message any) error {
 	return s.ServerStream.SendMsg(message)
 }
 
-// identify returns who makes a call, if they may.
-func (c *Coordinator) identify(ctx context.Context, name string) (access.Call, error) {
+// ask returns the token of a secret that this node does not know.
+type ask func(ctx context.Context, call access.Call, secret string) (*trellisv1.Token, error)
+
+// errNotKnownHere says that only another node may know a token.
+var errNotKnownHere = errors.New("the token is not known here")
+
+// identifyEarly is identify before the request has arrived. It does not wait for other nodes: see callLimits.identify.
+func (c *Coordinator) identifyEarly(ctx context.Context, name string) (call access.Call, known bool, err error) {
+	call, err = c.identify(ctx, name, func(context.Context, access.Call, string) (*trellisv1.Token, error) {
+		return nil, errNotKnownHere
+	})
+	if errors.Is(err, errNotKnownHere) {
+		return call, false, nil
+	}
+	return call, !c.authenticates || !call.Anonymous(), err
+}
+
+// identify returns who makes a call, if they may. asks says whose token it is that this node does not know.
+func (c *Coordinator) identify(ctx context.Context, name string, asks ask) (access.Call, error) {
 	call := access.Call{Address: hostFrom(ctx), Method: path.Base(name)}
 	forwarded := value(ctx, api.ForwardedBy) != ""
 	if !c.authenticates {
@@ -115,7 +134,10 @@ func (c *Coordinator) identify(ctx context.Context, name string) (access.Call, e
 	if may.has(trellisv1.Role_ROLE_UNSPECIFIED) {
 		return call, nil
 	}
-	err := c.authenticate(ctx, &call, forwarded)
+	err := c.authenticate(ctx, &call, forwarded, asks)
+	if errors.Is(err, errNotKnownHere) {
+		return call, err
+	}
 	if err == nil && may == 0 {
 		err = unknownMethod(name)
 	}
@@ -125,12 +147,14 @@ func (c *Coordinator) identify(ctx context.Context, name string) (access.Call, e
 	}
 	if err != nil {
 		c.denials.log(call, err)
+		return call, err
 	}
-	return call, err
+	connection.Of(connection.PeerOf(ctx)).Accept()
+	return call, nil
 }
 
 // authenticate fills in who makes the call.
-func (c *Coordinator) authenticate(ctx context.Context, call *access.Call, forwarded bool) error {
+func (c *Coordinator) authenticate(ctx context.Context, call *access.Call, forwarded bool, asks ask) error {
 	holder, hasCertificate, err := access.FromPeer(ctx)
 	if err != nil {
 		return status.Error(codes.Unauthenticated, err.Error())
@@ -151,7 +175,7 @@ func (c *Coordinator) authenticate(ctx context.Context, call *access.Call, forwa
 		if !ok {
 			return status.Error(codes.Unauthenticated, "the authorization must be a bearer token")
 		}
-		token, err := c.tokenOf(ctx, *call, secret, forwarded)
+		token, err := c.tokenOf(ctx, *call, secret, forwarded, asks)
 		if err != nil {
 			return err
 		}
@@ -193,38 +217,49 @@ func (c *Coordinator) believe(ctx context.Context, call *access.Call) error {
 // tokenOf returns the token of a secret. A node that does not know it asks the leader: it may have been made a moment
 // ago.
 func (c *Coordinator) tokenOf(
-	ctx context.Context, call access.Call, secret string, forwarded bool,
+	ctx context.Context, call access.Call, secret string, forwarded bool, asks ask,
 ) (*trellisv1.Token, error) {
 	id, ok := access.SecretID(secret)
 	if !ok {
 		return nil, errWrongToken
 	}
-	for {
-		token, err := c.store.Snapshot().Token(id)
-		switch {
-		case err == nil && !access.Matches(token, secret):
-			return nil, errWrongToken
-		case err == nil && access.Expired(token, time.Now()):
-			return nil, errExpiredToken
-		case err == nil:
-			return token, nil
-		case c.leader.Leads() || forwarded:
-			return nil, errWrongToken
-		}
-		leader, err := c.destination(ctx, leaderNode, refusedError{})
-		if err != nil {
-			return nil, err
-		}
-		if leader != "" {
-			return c.askLeader(ctx, leader, call, secret)
-		}
+	// What is asked first does not change between the two: who leads has every token.
+	leads := c.leader.Leads()
+	token, err := c.store.Snapshot().Token(id)
+	switch {
+	case err == nil && !access.Matches(token, secret):
+		return nil, errWrongToken
+	case err == nil && access.Expired(token, time.Now()):
+		return nil, errExpiredToken
+	case err == nil:
+		return token, nil
+	case leads:
+		return nil, errWrongToken
+	case forwarded:
+		// Another node takes this one for the leader. It may be elected, and not have read all of its log.
+		return nil, status.Errorf(codes.Unavailable, "this coordinator, %s, does not lead or is not ready yet, and does "+
+			"not know the token: retry later", c.address)
 	}
+	return asks(ctx, call, secret)
 }
 
-// askLeader has the leader say whose token a secret is of.
-func (c *Coordinator) askLeader(
-	ctx context.Context, leader string, call access.Call, secret string,
-) (*trellisv1.Token, error) {
+// askLeader has the leader say whose token a secret is of. Callers are not known yet, so few ask at a time.
+func (c *Coordinator) askLeader(ctx context.Context, call access.Call, secret string) (*trellisv1.Token, error) {
+	release, err := c.asks.Take(ctx, connection.HostOf(connection.PeerOf(ctx)))
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	leader, err := c.destination(ctx, leaderNode, refusedError{})
+	if err != nil {
+		return nil, err
+	}
+	if leader == "" {
+		// This node has become the leader, and knows all tokens.
+		return c.tokenOf(ctx, call, secret, false, func(context.Context, access.Call, string) (*trellisv1.Token, error) {
+			return nil, errNotReady
+		})
+	}
 	conn, done, err := c.peers.connect(leader)
 	if err != nil {
 		return nil, status.Errorf(codes.Unavailable, "connect to the leader, %s: %v", leader, err)

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"trellis/coordinator/access"
 	"trellis/coordinator/api"
@@ -43,15 +47,22 @@ const (
 // callLimits bounds what callers can make this node do at the same time.
 type callLimits struct {
 	calls, sessions *quota.Quota
-	timeout         time.Duration
-	messageTimeout  time.Duration
+	// arriving bounds the calls whose request has not arrived, and strangers those of callers who are not known yet.
+	arriving, strangers *quota.Quota
+	// identify says who makes a call, by what has come before its request. known is false if that takes a question to
+	// the leader, or if anybody may make the call.
+	identify       func(ctx context.Context, method string) (caller access.Call, known bool, err error)
+	timeout        time.Duration
+	messageTimeout time.Duration
 	// Each method belongs to one of these at most.
 	plans, reads, transfers, backups, restores, additions *quota.Turns
 	// watches bounds the watches that look for what has changed.
 	watches *quota.Turns
 }
 
-func newCallLimits(limits Limits) *callLimits {
+func newCallLimits(
+	limits Limits, identify func(ctx context.Context, method string) (caller access.Call, known bool, err error),
+) *callLimits {
 	// Costly requests leave the other cores to the log and the leader's loops, and one caller leaves others a turn.
 	costly := int(min(limits.CostlyRequests, int64(max(2, runtime.GOMAXPROCS(0)/2))))
 	costlyEach := min(int(limits.CostlyRequestsEach), max(1, costly-1))
@@ -64,7 +75,16 @@ func newCallLimits(limits Limits) *callLimits {
 			Name: "sessions", Noun: "connected workers", Help: "retry later, or raise the limit",
 			InAll: limits.Sessions, Each: limits.SessionsEach,
 		}),
-		timeout: limits.RequestTime, messageTimeout: messageTimeout,
+		arriving: quota.New(quota.Limit{
+			Name: "arriving", Noun: "calls whose request has not arrived", Help: "retry later",
+			InAll: limits.Arriving, Each: limits.ArrivingEach,
+		}),
+		strangers: quota.New(quota.Limit{
+			Name: "strangers", Noun: "calls of unknown callers whose request has not arrived", Help: "retry later",
+			InAll: limits.Strangers, Each: limits.StrangersEach,
+		}),
+		identify: identify,
+		timeout:  limits.RequestTime, messageTimeout: messageTimeout,
 		plans: &quota.Turns{
 			What: "plans", Limit: "costly-requests", Running: 1, RunningEach: 1,
 			Queue: costlyQueue, QueueEach: costlyQueueEach,
@@ -129,12 +149,16 @@ var isUnary = newIsUnary()
 
 func newIsUnary() map[string]bool {
 	unary := map[string]bool{}
-	services := trellisv1.File_trellis_v1_service_proto.Services()
-	for i := range services.Len() {
-		methods := services.Get(i).Methods()
-		for j := range methods.Len() {
-			if method := methods.Get(j); !method.IsStreamingClient() && !method.IsStreamingServer() {
-				unary[fmt.Sprintf("/%s/%s", services.Get(i).FullName(), method.Name())] = true
+	for _, file := range []protoreflect.FileDescriptor{
+		trellisv1.File_trellis_v1_service_proto, grpc_health_v1.File_grpc_health_v1_health_proto,
+	} {
+		services := file.Services()
+		for i := range services.Len() {
+			methods := services.Get(i).Methods()
+			for j := range methods.Len() {
+				if method := methods.Get(j); !method.IsStreamingClient() && !method.IsStreamingServer() {
+					unary[fmt.Sprintf("/%s/%s", services.Get(i).FullName(), method.Name())] = true
+				}
 			}
 		}
 	}
@@ -146,19 +170,40 @@ var (
 	errMessageTimeout = errors.New("the peer was silent for too long")
 )
 
-type cancelKey struct{}
+type tappedKey struct{}
 
-// tap is called when a call's headers have come, before there is a goroutine or a message. It refuses a call above a
-// limit, and gives a call its deadline. From then on, even a call that never sends its request ends.
+// tapped is a call whose headers have come.
+type tapped struct {
+	cancel context.CancelCauseFunc
+	// arrived is called when the call's request has arrived, or never will, or its handler waits for it. It may be called
+	// again.
+	arrived func()
+}
+
+// tap is called when a call's headers have come, before there is a goroutine or a message. It refuses a call of a caller
+// who may not make it, or above a limit, and gives a call its deadline. From then on, even a call that never sends its
+// request ends. It must not wait: the connection's other calls do too.
 func (l *callLimits) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	address := connection.PeerOf(ctx)
 	if err := connection.Of(address).Refused(); err != nil {
 		return ctx, err
 	}
-	host := connection.HostOf(address)
-	if err := l.calls.Take(host, 1); err != nil {
+	caller, known, err := l.identify(ctx, info.FullMethodName)
+	if err != nil {
+		return ctx, err
+	}
+	who, arriving := nameOf(address, caller.Principal), l.arriving
+	if !known {
+		arriving = l.strangers
+	}
+	if err := l.calls.Take(who, 1); err != nil {
 		return ctx, api.Status(err)
 	}
+	if err := arriving.Take(who, 1); err != nil {
+		l.calls.Give(who, 1)
+		return ctx, api.Status(err)
+	}
+	arrived := sync.OnceFunc(func() { arriving.Give(who, 1) })
 	call := ctx
 	limited, cancel := context.WithCancelCause(ctx)
 	if isUnary[info.FullMethodName] {
@@ -169,9 +214,20 @@ func (l *callLimits) tap(ctx context.Context, info *tap.Info) (context.Context, 
 	// gRPC ends this context with the call, however that ends.
 	context.AfterFunc(call, func() {
 		cancel(nil)
-		l.calls.Give(host, 1)
+		arrived()
+		l.calls.Give(who, 1)
 	})
-	return context.WithValue(limited, cancelKey{}, cancel), nil
+	return context.WithValue(limited, tappedKey{}, tapped{cancel, arrived}), nil
+}
+
+// arrivedUnary is called when a request has arrived.
+func (l *callLimits) arrivedUnary(
+	ctx context.Context, request any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
+) (any, error) {
+	if call, ok := ctx.Value(tappedKey{}).(tapped); ok {
+		call.arrived()
+	}
+	return handler(ctx, request)
 }
 
 // timeoutOf is how long a call of a method may take, unless its caller wants less.
@@ -235,11 +291,20 @@ func (l *callLimits) paceStream(
 	service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler,
 ) error {
 	ctx := stream.Context()
-	cancel, ok := ctx.Value(cancelKey{}).(context.CancelCauseFunc)
+	call, ok := ctx.Value(tappedKey{}).(tapped)
 	if !ok {
 		return handler(service, stream)
 	}
-	paced := &pacedStream{ServerStream: stream, timeout: l.messageTimeout, cancel: cancel}
+	// From here on, a stream may wait for its turn. Its first message is counted while it is received.
+	call.arrived()
+	who := nameOf(connection.PeerOf(ctx), access.Of(ctx))
+	paced := &pacedStream{ServerStream: stream, timeout: l.messageTimeout, cancel: call.cancel}
+	paced.arrive = func() (arrived func(), err error) {
+		if err := l.arriving.Take(who, 1); err != nil {
+			return nil, api.Status(err)
+		}
+		return func() { l.arriving.Give(who, 1) }, nil
+	}
 	paced.patient = info.FullMethod == trellisv1.WorkerService_Session_FullMethodName
 	if err := handler(service, paced); err != nil {
 		return l.whyEnded(ctx, info.FullMethod, err)
@@ -265,6 +330,8 @@ type pacedStream struct {
 	grpc.ServerStream
 	timeout time.Duration
 	cancel  context.CancelCauseFunc
+	// arrive counts the first message while it is received. It is nil after that.
+	arrive func() (arrived func(), err error)
 	// patient streams wait for a message forever.
 	patient bool
 }
@@ -279,6 +346,14 @@ func (s *pacedStream) SendMsg(message any) error {
 func (s *pacedStream) RecvMsg(message any) error {
 	if !s.patient {
 		defer s.limit().Stop()
+	}
+	if s.arrive != nil {
+		arrived, err := s.arrive()
+		if err != nil {
+			return err
+		}
+		defer arrived()
+		s.arrive = nil
 	}
 	return s.ServerStream.RecvMsg(message)
 }
@@ -300,11 +375,19 @@ func (l *callLimits) watchTurn(ctx context.Context) (release func(), err error) 
 // authentication. The call's connection is counted as the principal's.
 func claimConnection(ctx context.Context) (who string, err error) {
 	from, principal := connection.PeerOf(ctx), access.Of(ctx)
+	who = nameOf(from, principal)
 	if principal.Anonymous() {
-		return connection.HostOf(from), nil
+		return who, nil
 	}
-	who = principal.Role.String() + "/" + principal.Name
 	return who, connection.Of(from).Claim(who)
+}
+
+// nameOf is what limits count a caller by: the principal if it is known, otherwise its host.
+func nameOf(from net.Addr, principal access.Principal) string {
+	if principal.Anonymous() {
+		return connection.HostOf(from)
+	}
+	return principal.Role.String() + "/" + principal.Name
 }
 
 // isForwarded says whether another node, or somebody who says so, has forwarded a call.

@@ -17,6 +17,7 @@ import (
 	"trellis/coordinator/artifact"
 	"trellis/coordinator/connection"
 	"trellis/coordinator/lead"
+	"trellis/coordinator/quota"
 	"trellis/coordinator/replication"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
@@ -211,6 +212,8 @@ type Coordinator struct {
 	// tokens ends the streams of tokens that have ended. denials logs who was refused.
 	tokens  *tokensInUse
 	denials *denials
+	// asks bounds the questions to the leader about tokens that this node does not know.
+	asks *quota.Turns
 	// changes announces changes to opened, view and leader.
 	changes *broadcast
 	// pauses has the work to do while the leader's loops are paused.
@@ -265,6 +268,9 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 	}
 	c.peers, c.port = newPeers(dial), newPort(listener, dial, config.Logger)
 	c.port.admit = c.admitNode
+	if config.TLS.Given() || config.hooks.authenticate {
+		c.port.strangerTime = handshakeTimeout
+	}
 	if c.certificates != nil {
 		c.port.tls = c.certificates.Server()
 	}
@@ -282,6 +288,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 	c.leader = lead.New(leading)
 	c.authenticates = config.TLS.Given() || config.hooks.authenticate
 	c.tokens, c.denials = newTokensInUse(store, c.leader.Leads), &denials{logger: config.Logger}
+	c.asks = newAsks()
 	c.commands.notify = c.leader.Notify
 	return c, nil
 }

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,8 +22,10 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"trellis/coordinator/access"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -43,6 +46,8 @@ type hostileConfig struct {
 	Wait bool
 	// Lease is how long a worker may be silent.
 	Lease time.Duration
+	// TLS are the files of a coordinator that asks who calls. Client are those of the test's own clients.
+	TLS, Client access.Files
 }
 
 // TestHostileCoordinatorProcess is the process. It says its address, and ends when its standard input does.
@@ -68,7 +73,7 @@ func TestHostileCoordinatorProcess(t *testing.T) {
 	port := strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
 	coordinator, err := New(Config{
 		Models: testModels, Numerics: testNumerics, Data: config.Data, MinFreeDisk: 1e-9, Limits: config.Limits,
-		Advertise: "127.0.0.1:" + port, Wait: config.Wait, Lease: config.Lease,
+		Advertise: "127.0.0.1:" + port, Wait: config.Wait, Lease: config.Lease, TLS: config.TLS,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}, listener, memoryDataSets{})
 	if err != nil {
@@ -100,6 +105,8 @@ type target struct {
 	said    *said
 	exited  chan struct{}
 	err     error
+	// secure encrypts the clients' connections. Nil: they are not.
+	secure *tls.Config
 }
 
 // said keeps what a process says.
@@ -131,6 +138,9 @@ func newTarget(t testing.TB, config hostileConfig) *target {
 		t.Fatal(err)
 	}
 	h := &target{TB: t, said: &said{}, exited: make(chan struct{}), numbers: make(chan int, 1)}
+	if config.TLS.Given() {
+		h.secure = clientTLS(t, config.Client)
+	}
 	h.command = exec.Command(os.Args[0], "-test.run=^TestHostileCoordinatorProcess$", "-test.timeout=1h")
 	h.command.Env = append(os.Environ(), hostileEnv+"="+string(encoded))
 	h.command.Stderr = h.said
@@ -273,8 +283,12 @@ type clients struct {
 // client returns clients that connect from an address of the loopback network.
 func (h *target) client(from string) *clients {
 	h.Helper()
+	transport := insecure.NewCredentials()
+	if h.secure != nil {
+		transport = credentials.NewTLS(h.secure)
+	}
 	conn, err := grpc.NewClient("passthrough:///"+h.address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy(),
+		grpc.WithTransportCredentials(transport), grpc.WithNoProxy(),
 		grpc.WithReadBufferSize(4<<10),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{

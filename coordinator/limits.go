@@ -41,6 +41,10 @@ type Limits struct {
 	Connections, ConnectionsEach, ConnectionsAddress int64
 	// Calls is the number of calls that are being served or wait, sessions, watches and transfers included.
 	Calls, CallsEach int64
+	// Arriving is the number of calls whose request has not arrived: each holds what has come of it, up to 2 MiB.
+	// Strangers is the same for callers who have not said who they are, at a coordinator that asks.
+	Arriving, ArrivingEach   int64
+	Strangers, StrangersEach int64
 	// Sessions is the number of workers that are connected.
 	Sessions, SessionsEach int64
 	// CostlyRequests is how many requests that take much memory or time, such as reports, are served at the same time,
@@ -80,6 +84,10 @@ var limitTable = []limit{
 	{"connections-address", "connections", 2000, func(l *Limits) *int64 { return &l.ConnectionsAddress }},
 	{"calls", "calls", 40_000, func(l *Limits) *int64 { return &l.Calls }},
 	{"calls-each", "calls", 20_000, func(l *Limits) *int64 { return &l.CallsEach }},
+	{"arriving", "calls", 512, func(l *Limits) *int64 { return &l.Arriving }},
+	{"arriving-each", "calls", 128, func(l *Limits) *int64 { return &l.ArrivingEach }},
+	{"strangers", "calls", 64, func(l *Limits) *int64 { return &l.Strangers }},
+	{"strangers-each", "calls", 16, func(l *Limits) *int64 { return &l.StrangersEach }},
 	{"sessions", "sessions", 10_000, func(l *Limits) *int64 { return &l.Sessions }},
 	{"sessions-each", "sessions", 5000, func(l *Limits) *int64 { return &l.SessionsEach }},
 	{"costly-requests", "requests", 4, func(l *Limits) *int64 { return &l.CostlyRequests }},

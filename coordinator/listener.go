@@ -41,6 +41,8 @@ type port struct {
 	tls *tls.Config
 	// admit returns why connections of other nodes are not accepted now, or nil. It may wait until closed is closed.
 	admit func(closed <-chan struct{}) error
+	// strangerTime is how long a connection for calls may be open until one of its callers is known. Zero: forever.
+	strangerTime time.Duration
 	// calls and nodes are the two sides. Closing one closes only that side; close closes everything.
 	calls, nodes *side
 
@@ -121,8 +123,11 @@ func (p *port) greet(conn net.Conn) {
 		case err != nil:
 			p.logger.Debug("closed a connection", "peer", conn.RemoteAddr(), "error", err)
 		default:
-			if to == p.nodes {
-				connection.Of(conn.RemoteAddr()).KeepNode()
+			counted := connection.Of(conn.RemoteAddr())
+			if to == p.nodes || isNode(conn) {
+				counted.KeepNode()
+			} else if p.strangerTime > 0 {
+				counted.Expect(p.strangerTime)
 			}
 			to.hand(conn)
 			return
@@ -165,6 +170,16 @@ func (p *port) sort(conn net.Conn) (*side, net.Conn, error) {
 	default:
 		return nil, secured, fmt.Errorf("it begins with %q, which is neither gRPC nor another node of this version", preface)
 	}
+}
+
+// isNode says whether a connection for calls is a node's, by its certificate.
+func isNode(conn net.Conn) bool {
+	secured, ok := conn.(access.Secured)
+	if !ok {
+		return false
+	}
+	state := secured.TLS()
+	return state != nil && access.CheckNode(*state) == nil
 }
 
 func (p *port) isClosed() bool {

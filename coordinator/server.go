@@ -50,8 +50,8 @@ const (
 	idleTimeout = 5 * time.Minute
 )
 
-// newServer returns the gRPC server with all services, and their health. It asks who calls, validates requests,
-// recovers from panics, counts calls and logs.
+// newServer returns the gRPC server with all services, and their health. It asks who calls, before requests arrive and
+// again after, validates requests, recovers from panics, counts calls and logs.
 func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 	validator, err := protovalidate.New()
 	if err != nil {
@@ -65,7 +65,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		c.logger.Log(ctx, slog.LevelDebug, message, fields...)
 	})
 	finished := logging.WithLogOnEvents(logging.FinishCall)
-	limits := newCallLimits(c.config.Limits)
+	limits := newCallLimits(c.config.Limits, c.identifyEarly)
 	transport := insecure.NewCredentials()
 	if c.certificates != nil {
 		transport = access.ServerCredentials()
@@ -83,6 +83,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.InTapHandle(limits.tap),
 		grpc.ChainUnaryInterceptor(
+			limits.arrivedUnary,
 			c.unread.CountUnary,
 			c.metrics.server.UnaryServerInterceptor(),
 			logging.UnaryServerInterceptor(calls, finished),

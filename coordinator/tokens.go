@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"trellis/coordinator/access"
+	"trellis/coordinator/quota"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 )
@@ -20,9 +21,22 @@ const (
 	// tokenPatience is how long a follower waits for a token that the leader knows. After that it was revoked before it
 	// came, or the follower is too far behind to know.
 	tokenPatience = 10 * time.Second
+	// maxAsks and maxAsksEach bound the questions to the leader about unknown tokens at the same time, in all and from
+	// one host. asksQueue and asksQueueEach bound those that wait.
+	maxAsks       = 8
+	maxAsksEach   = 2
+	asksQueue     = 256
+	asksQueueEach = 64
 	// denialInterval is the shortest time between two log lines about refused callers.
 	denialInterval = 10 * time.Second
 )
+
+func newAsks() *quota.Turns {
+	return &quota.Turns{
+		What: "calls with tokens that it must ask the leader about", Running: maxAsks, RunningEach: maxAsksEach,
+		Queue: asksQueue, QueueEach: asksQueueEach,
+	}
+}
 
 // tokensInUse are the tokens of open streams. When one is revoked or expires, its streams end.
 type tokensInUse struct {

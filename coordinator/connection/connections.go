@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -183,6 +184,9 @@ func (c *Listener) release(conn *Conn) {
 		}
 	}
 	conn.closed = true
+	if conn.unknown != nil {
+		conn.unknown.Stop()
+	}
 	c.unread.closed(conn)
 }
 
@@ -208,6 +212,9 @@ type Conn struct {
 	// claimed has the principals that use the connection.
 	claimed map[string]bool
 	closed  bool
+	// unknown closes the connection unless a caller becomes known. It is nil once known is set.
+	unknown *time.Timer
+	known   atomic.Bool
 }
 
 // Close closes the connection.
@@ -269,6 +276,36 @@ func (c *Conn) KeepNode() {
 	c.from.nodes++
 	c.from.all++
 	c.from.open[c.host]++
+}
+
+// Expect closes the connection unless one of its callers is known in time: who has no credential must not keep others
+// from connecting.
+func (c *Conn) Expect(patience time.Duration) {
+	if c == nil {
+		return
+	}
+	c.from.mu.Lock()
+	defer c.from.mu.Unlock()
+	if !c.closed && !c.known.Load() {
+		c.unknown = time.AfterFunc(patience, func() {
+			if !c.known.Load() {
+				c.Close()
+			}
+		})
+	}
+}
+
+// Accept says that a caller of the connection is known.
+func (c *Conn) Accept() {
+	if c == nil || c.known.Swap(true) {
+		return
+	}
+	c.from.mu.Lock()
+	defer c.from.mu.Unlock()
+	if c.unknown != nil {
+		c.unknown.Stop()
+		c.unknown = nil
+	}
 }
 
 // Claim counts the connection as the principal's.

@@ -1,0 +1,288 @@
+package coordinator
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"trellis/coordinator/access"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// clientTLS is how a client with these files encrypts its connections. Without a certificate, it is a stranger.
+func clientTLS(t testing.TB, files access.Files) *tls.Config {
+	t.Helper()
+	roots := x509.NewCertPool()
+	authority, err := os.ReadFile(files.Authority)
+	if err != nil || !roots.AppendCertsFromPEM(authority) {
+		t.Fatalf("read the authority: %v", err)
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "127.0.0.1", NextProtos: []string{"h2"}}
+	if files.Certificate != "" {
+		pair, err := tls.LoadX509KeyPair(files.Certificate, files.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config
+}
+
+// halfCalls are calls whose requests stop before their end.
+type halfCalls struct {
+	mu sync.Mutex
+	// answers counts what the calls were answered, by code and message.
+	answers map[string]int
+}
+
+// halfSize is how much of a request is sent: a little less than the largest that a coordinator takes.
+const halfSize = maxMessage - maxMessage/16
+
+// halfRequests begins n calls and sends most of a large request for each.
+func (h *target) halfRequests(from, method string, secure *tls.Config, n int) *halfCalls {
+	h.Helper()
+	message := make([]byte, 5+halfSize)
+	binary.BigEndian.PutUint32(message[1:], maxMessage)
+	calls := &halfCalls{answers: map[string]int{}}
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(secure == nil)
+	protocols.SetHTTP2(secure != nil)
+	transport := &http.Transport{
+		Protocols: protocols, TLSClientConfig: secure,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return h.dial(ctx, from) },
+	}
+	scheme := "http"
+	if secure != nil {
+		scheme = "https"
+	}
+	ctx, stop := context.WithCancel(h.Context())
+	var all sync.WaitGroup
+	h.Cleanup(func() {
+		stop()
+		all.Wait()
+		transport.CloseIdleConnections()
+	})
+	for range n {
+		all.Go(func() {
+			body := io.MultiReader(bytes.NewReader(message), stalled{ctx})
+			request, err := http.NewRequestWithContext(ctx, http.MethodPost, scheme+"://"+h.address+method, body)
+			if err != nil {
+				h.Error(err)
+				return
+			}
+			request.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}}
+			answer := ""
+			response, err := transport.RoundTrip(request)
+			if err == nil {
+				_, _ = io.Copy(io.Discard, response.Body)
+				response.Body.Close()
+				for _, header := range []http.Header{response.Header, response.Trailer} {
+					answer += header.Get("Grpc-Status") + " " + header.Get("Grpc-Message")
+				}
+			} else if ctx.Err() == nil {
+				answer = err.Error()
+			}
+			calls.mu.Lock()
+			defer calls.mu.Unlock()
+			calls.answers[strings.TrimSpace(answer)]++
+		})
+	}
+	return calls
+}
+
+// with counts the answers that contain a text.
+func (c *halfCalls) with(text string) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for answer, times := range c.answers {
+		if strings.Contains(answer, text) {
+			n += times
+		}
+	}
+	return n
+}
+
+// stalled is the end of a request that never comes.
+type stalled struct{ context.Context }
+
+func (s stalled) Read([]byte) (int, error) {
+	<-s.Done()
+	return 0, s.Err()
+}
+
+// asking starts a coordinator that asks who calls, and returns how a stranger connects.
+func asking(t *testing.T, limits Limits) (*target, *authority, *tls.Config) {
+	t.Helper()
+	own := newAuthority(t)
+	server := own.issue(trellisv1.Role_ROLE_NODE, "a", "127.0.0.1")
+	ann := own.issue(trellisv1.Role_ROLE_ADMIN, "ann")
+	target := newTarget(t, hostileConfig{TLS: server, Client: ann, Limits: limits})
+	return target, own, clientTLS(t, access.Files{Authority: ann.Authority})
+}
+
+// Whoever has no credentials is refused before the request arrives. What a coordinator holds of requests has a bound in
+// number, and so in bytes, also for those who have some.
+func TestRequestsThatNeverArriveHoldLittle(t *testing.T) {
+	const calls = 600
+	target, own, stranger := asking(t, Limits{})
+	stop := target.latency("127.0.0.9")
+	before := target.status("VmRSS") >> 10
+
+	refused := target.halfRequests("127.0.0.2", trellisv1.StudyService_GetStudy_FullMethodName, stranger, calls)
+	target.eventually("strangers are refused", func() bool {
+		return refused.with("16 this coordinator must know who calls") == calls
+	})
+	peak := target.status("VmHWM") >> 10
+	if peak > before+200 {
+		t.Errorf("%d calls of strangers: peak memory %d MB, before %d MB", calls, peak, before)
+	}
+	// Health is for everybody.
+	checks := target.halfRequests("127.0.0.2", grpc_health_v1.Health_Check_FullMethodName, stranger, calls)
+	target.eventually("strangers get few checks", func() bool {
+		return checks.with("limit strangers-each=16") == calls-16
+	})
+	vera := clientTLS(t, own.issue(trellisv1.Role_ROLE_VIEWER, "vera"))
+	for _, method := range []string{
+		trellisv1.StudyService_GetStudy_FullMethodName, trellisv1.StudyService_WatchStudy_FullMethodName,
+	} {
+		known := target.halfRequests("127.0.0.3", method, vera, calls/2)
+		target.eventually("a viewer's calls meet a limit", func() bool {
+			return known.with("limit arriving-each=128") >= calls/2-128
+		})
+	}
+	peak = target.settled("VmHWM") >> 10
+	worst, answered := stop()
+	if peak > before+600 {
+		t.Errorf("peak memory %d MB, before %d MB", peak, before)
+	}
+	t.Logf("%d calls of strangers, %d of health and %d of a viewer, each with %d kB of its request: another client's "+
+		"slowest of %d calls took %v; peak memory %d MB, before %d MB", calls, calls, calls, halfSize>>10, answered, worst,
+		peak, before)
+}
+
+// A connection of a caller who is never known does not keep others out. A node's does not need a call.
+func TestConnectionsOfStrangersAreClosed(t *testing.T) {
+	own := newAuthority(t)
+	server := own.issue(trellisv1.Role_ROLE_NODE, "a", "127.0.0.1")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	coordinator, err := New(Config{Models: testModels, Numerics: testNumerics, TLS: server}, listener, memoryDataSets{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const patience = 500 * time.Millisecond
+	coordinator.port.strangerTime = patience
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- coordinator.Serve(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	stranger := clientTLS(t, access.Files{Authority: server.Authority})
+	vera := clientTLS(t, own.issue(trellisv1.Role_ROLE_VIEWER, "vera"))
+	for name, test := range map[string]struct {
+		secure *tls.Config
+		call   func(*grpc.ClientConn) error
+		open   bool
+	}{
+		"a stranger":                  {stranger, nil, false},
+		"a stranger with a check":     {stranger, checkHealth, false},
+		"a stranger who is refused":   {stranger, listStudies, false},
+		"a viewer without a call":     {vera, nil, false},
+		"a viewer with a call":        {vera, listStudies, true},
+		"another node without a call": {clientTLS(t, own.issue(trellisv1.Role_ROLE_NODE, "b", "127.0.0.1")), nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			closed := make(chan struct{})
+			conn, err := grpc.NewClient("passthrough:///"+listener.Addr().String(), grpc.WithNoProxy(),
+				grpc.WithTransportCredentials(credentials.NewTLS(test.secure)),
+				grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+					conn, err := dialTCP(ctx, address)
+					return &watchedConn{Conn: conn, closed: closed}, err
+				}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.Connect()
+			if test.call != nil {
+				if err := test.call(conn); err != nil && status.Code(err) != codes.Unauthenticated {
+					t.Fatal(err)
+				}
+			}
+			select {
+			case <-closed:
+				if test.open {
+					t.Error("it was closed")
+				}
+			case <-time.After(4 * patience):
+				if !test.open {
+					t.Error("it stays open")
+				}
+			}
+		})
+	}
+}
+
+func checkHealth(conn *grpc.ClientConn) error {
+	_, err := grpc_health_v1.NewHealthClient(conn).Check(context.Background(), &grpc_health_v1.HealthCheckRequest{})
+	return err
+}
+
+func listStudies(conn *grpc.ClientConn) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_, err := trellisv1.NewStudyServiceClient(conn).ListStudies(ctx, &trellisv1.ListStudiesRequest{},
+		grpc.WaitForReady(true))
+	return err
+}
+
+// watchedConn says when the other end has closed it.
+type watchedConn struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (w *watchedConn) Read(into []byte) (int, error) {
+	n, err := w.Conn.Read(into)
+	if err != nil {
+		w.once.Do(func() { close(w.closed) })
+	}
+	return n, err
+}
+
+// settled is a number from the process's status once it has not grown for a while, or after 10 s.
+func (h *target) settled(name string) uint64 {
+	h.Helper()
+	number, since, began := h.status(name), time.Now(), time.Now()
+	h.eventually(name+" does not grow", func() bool {
+		if now := h.status(name); now > number+1<<10 {
+			number, since = now, time.Now()
+		}
+		return time.Since(since) > 2*time.Second || time.Since(began) > 10*time.Second
+	})
+	return number
+}
