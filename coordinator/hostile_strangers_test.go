@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,9 +20,11 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"trellis/coordinator/access"
+	"trellis/coordinator/api"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -176,20 +179,19 @@ func TestRequestsThatNeverArriveHoldLittle(t *testing.T) {
 		peak, before)
 }
 
-// A connection of a caller who is never known does not keep others out. A node's does not need a call.
-func TestConnectionsOfStrangersAreClosed(t *testing.T) {
-	own := newAuthority(t)
-	server := own.issue(trellisv1.Role_ROLE_NODE, "a", "127.0.0.1")
+// serveTLS serves a coordinator of this process on a real socket, and returns its address.
+func serveTLS(t *testing.T, config Config, change func(*Coordinator)) (*Coordinator, string) {
+	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	coordinator, err := New(Config{Models: testModels, Numerics: testNumerics, TLS: server}, listener, memoryDataSets{})
+	config.Models, config.Numerics = testModels, testNumerics
+	coordinator, err := New(config, listener, memoryDataSets{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	const patience = 500 * time.Millisecond
-	coordinator.port.strangerTime = patience
+	change(coordinator)
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- coordinator.Serve(ctx) }()
@@ -199,6 +201,68 @@ func TestConnectionsOfStrangersAreClosed(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return coordinator, listener.Addr().String()
+}
+
+// connectTLS returns a connection to the address, with these files.
+func connectTLS(t *testing.T, address string, secure *tls.Config) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithNoProxy(),
+		grpc.WithTransportCredentials(credentials.NewTLS(secure)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// A node that does not lead asks the leader about tokens that it does not know, and not for everybody at a time. Asked by
+// another node that takes it for the leader, it does not say that a token is wrong: it may have been elected a moment ago.
+func TestTokensThatANodeDoesNotKnow(t *testing.T) {
+	own := newAuthority(t)
+	server := own.issue(trellisv1.Role_ROLE_NODE, "a", "127.0.0.1")
+	_, address := serveTLS(t, Config{TLS: server, Data: t.TempDir(), Wait: true}, func(*Coordinator) {})
+	secret, _, _ := access.NewSecret()
+	node := connectTLS(t, address, clientTLS(t, own.issue(trellisv1.Role_ROLE_NODE, "b", "127.0.0.1")))
+	_, err := trellisv1.NewAccessServiceClient(node).WhoAmI(
+		metadata.AppendToOutgoingContext(bearing(t.Context(), secret), api.ForwardedBy, "b:1"), &trellisv1.WhoAmIRequest{})
+	wantCode(t, err, codes.Unavailable, "not ready yet")
+
+	stranger := clientTLS(t, access.Files{Authority: server.Authority})
+	var all sync.WaitGroup
+	var refused atomic.Int64
+	for range 4 {
+		conn := connectTLS(t, address, stranger)
+		for range 50 {
+			all.Go(func() {
+				secret, _, _ := access.NewSecret()
+				stream, err := trellisv1.NewStudyServiceClient(conn).WatchStudy(bearing(t.Context(), secret),
+					&trellisv1.WatchStudyRequest{Study: "none"})
+				if err == nil {
+					_, err = stream.Recv()
+				}
+				switch status.Code(err) {
+				case codes.ResourceExhausted:
+					refused.Add(1)
+				case codes.Unavailable:
+				default:
+					t.Errorf("a stranger's call: %v", err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	if refused.Load() < 50 {
+		t.Errorf("%d of 200 calls were refused", refused.Load())
+	}
+}
+
+// A connection of a caller who is never known does not keep others out. A node's does not need a call.
+func TestConnectionsOfStrangersAreClosed(t *testing.T) {
+	own := newAuthority(t)
+	server := own.issue(trellisv1.Role_ROLE_NODE, "a", "127.0.0.1")
+	const patience = 500 * time.Millisecond
+	_, address := serveTLS(t, Config{TLS: server}, func(c *Coordinator) { c.port.strangerTime = patience })
 	stranger := clientTLS(t, access.Files{Authority: server.Authority})
 	vera := clientTLS(t, own.issue(trellisv1.Role_ROLE_VIEWER, "vera"))
 	for name, test := range map[string]struct {
@@ -216,7 +280,7 @@ func TestConnectionsOfStrangersAreClosed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			closed := make(chan struct{})
-			conn, err := grpc.NewClient("passthrough:///"+listener.Addr().String(), grpc.WithNoProxy(),
+			conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithNoProxy(),
 				grpc.WithTransportCredentials(credentials.NewTLS(test.secure)),
 				grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 					conn, err := dialTCP(ctx, address)
