@@ -271,9 +271,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 	if config.TLS.Given() || config.hooks.authenticate {
 		c.port.strangerTime = handshakeTimeout
 	}
-	if c.certificates != nil {
-		c.port.tls = c.certificates.Server()
-	}
+	c.port.certificates = c.certificates
 	c.stopping, c.stop = context.WithCancelCause(context.Background())
 	c.view.Store(&view{ctx: context.Background()})
 	c.metrics = newMetrics(config.Registerer, store)

@@ -44,24 +44,20 @@ func (p *port) secure(conn net.Conn) (net.Conn, error) {
 	}
 	unread := &unreadConn{conn, *bytes.NewReader(first)}
 	switch speaksTLS := first[0] == handshakeRecord; {
-	case p.tls == nil && speaksTLS:
+	case p.certificates == nil && speaksTLS:
 		alert(conn)
 		return nil, errors.New("it speaks TLS, which this coordinator does not")
-	case p.tls == nil:
+	case p.certificates == nil:
 		return unread, nil
 	case !speaksTLS:
 		alert(conn)
 		return nil, errors.New("it does not speak TLS, which this coordinator does")
 	}
-	secured := tls.Server(unread, p.tls)
+	secured := tls.Server(unread, p.certificates.Server())
 	if err := secured.Handshake(); err != nil {
 		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}
-	// The certificate is good for as long as it is valid.
-	if chains := secured.ConnectionState().VerifiedChains; len(chains) > 0 {
-		return expiring(secured, chains[0][0].NotAfter), nil
-	}
-	return secured, nil
+	return p.certificates.Guard(secured), nil
 }
 
 // alert says that the other end got the encryption wrong, and waits for a moment until it has heard that: a connection that
@@ -73,21 +69,6 @@ func alert(conn net.Conn) {
 	if _, err := conn.Write(wrongEncryption); err == nil {
 		_, _ = io.CopyN(io.Discard, conn, 1<<16)
 	}
-}
-
-// expiringConn is a connection that ends when the certificate of the other end expires.
-type expiringConn struct {
-	*tls.Conn
-	expiry *time.Timer
-}
-
-func expiring(conn *tls.Conn, at time.Time) net.Conn {
-	return &expiringConn{conn, time.AfterFunc(time.Until(at), func() { conn.Close() })}
-}
-
-func (c *expiringConn) Close() error {
-	c.expiry.Stop()
-	return c.Conn.Close()
 }
 
 // stateOf returns how a connection is encrypted, nil if it is not.

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -97,7 +98,7 @@ func listenTLS(t *testing.T, files access.Files) *port {
 		t.Fatal(err)
 	}
 	p := newPort(listener, dialSecurely(dialTCP, certificates), slog.New(slog.DiscardHandler))
-	p.tls = certificates.Server()
+	p.certificates = certificates
 	served := make(chan error, 1)
 	go func() { served <- p.serve() }()
 	t.Cleanup(func() {
@@ -267,4 +268,71 @@ func TestCallsKnowTheCertificate(t *testing.T) {
 			t.Errorf("the caller is %v, want %v", got, test.want)
 		}
 	}
+}
+
+// An authority is replaced: while both are trusted nobody notices, and after that the old one's certificates are cut, also
+// on connections that were there before.
+func TestConnectionsEndWithTheirAuthority(t *testing.T) {
+	own, next := newAuthority(t), newAuthority(t)
+	_, address := serveTLS(t, Config{TLS: own.issue(trellisv1.Role_ROLE_NODE, "a", "127.0.0.1")}, func(*Coordinator) {})
+	certificateOf := func(one *authority) []byte {
+		t.Helper()
+		content, err := os.ReadFile(filepath.Join(one.folder, "authority.crt"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	oldOne, newOne := certificateOf(own), certificateOf(next)
+	trust := func(authorities ...[]byte) {
+		t.Helper()
+		all := bytes.Join(authorities, nil)
+		path := filepath.Join(own.folder, "authority.crt")
+		if err := errors.Join(os.WriteFile(path+".new", all, 0o600), os.Rename(path+".new", path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	watch := func(certificates []tls.Certificate) (ended chan error) {
+		t.Helper()
+		//nolint:gosec // The test is of the other end.
+		conn := connectTLS(t, address, &tls.Config{InsecureSkipVerify: true, Certificates: certificates})
+		stream, err := grpc_health_v1.NewHealthClient(conn).Watch(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+		if err == nil {
+			_, err = stream.Recv()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended = make(chan error, 1)
+		go func() {
+			for {
+				if _, err := stream.Recv(); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+		return ended
+	}
+	goesOn := func(what string, ended chan error, patience time.Duration) {
+		t.Helper()
+		select {
+		case err := <-ended:
+			t.Errorf("%s: a connection ended with %v", what, err)
+		case <-time.After(patience):
+		}
+	}
+	stolen := watch(own.pair(own.issue(trellisv1.Role_ROLE_WORKER, "w")))
+	trust(oldOne, newOne)
+	goesOn("both are trusted", stolen, 3*time.Second)
+	kept := watch(next.pair(next.issue(trellisv1.Role_ROLE_WORKER, "w")))
+	trust(newOne)
+	began := time.Now()
+	select {
+	case <-stolen:
+		t.Logf("it was cut after %v", time.Since(began))
+	case <-time.After(10 * time.Second):
+		t.Error("a certificate of the old authority is still good")
+	}
+	goesOn("the new one is trusted", kept, 2*time.Second)
 }

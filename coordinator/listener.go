@@ -37,8 +37,8 @@ type port struct {
 	listener net.Listener
 	dial     dialer
 	logger   *slog.Logger
-	// tls encrypts all connections that others open. nil: none is encrypted.
-	tls *tls.Config
+	// certificates encrypt all connections that others open. nil: none is encrypted.
+	certificates *access.Certificates
 	// admit returns why connections of other nodes are not accepted now, or nil. It may wait until closed is closed.
 	admit func(closed <-chan struct{}) error
 	// strangerTime is how long a connection for calls may be open until one of its callers is known. Zero: forever.

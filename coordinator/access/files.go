@@ -76,6 +76,8 @@ type Certificates struct {
 	// URI name, as those of public authorities don't: such a node can have no peers.
 	Principal Principal
 	leaf      *x509.Certificate
+	guard     *guard
+	unwatch   context.CancelFunc
 }
 
 // Expires is until when the certificate was valid when it was opened.
@@ -100,7 +102,7 @@ func Open(files Files) (*Certificates, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Certificates{leaf: certificate}
+	c := &Certificates{leaf: certificate, guard: &guard{open: map[*guardedConn]bool{}}}
 	if len(certificate.URIs) > 0 {
 		if c.Principal, err = FromCertificate(certificate); err != nil {
 			return nil, fmt.Errorf("use %s as a node's: %w", files.Certificate, err)
@@ -115,11 +117,23 @@ func Open(files Files) (*Certificates, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch the certificates: %w", err)
 	}
+	ctx, unwatch := context.WithCancel(context.Background())
+	material, err := c.provider.KeyMaterial(ctx)
+	if err != nil {
+		unwatch()
+		c.provider.Close()
+		return nil, fmt.Errorf("read the certificates: %w", err)
+	}
+	c.guard.roots, c.unwatch = material.Roots, unwatch
+	go c.watch(ctx)
 	return c, nil
 }
 
 // Close stops looking for changes.
-func (c *Certificates) Close() { c.provider.Close() }
+func (c *Certificates) Close() {
+	c.unwatch()
+	c.provider.Close()
+}
 
 // Server returns the configuration of connections that others open: TLS 1.3 with a certificate of theirs if they have one,
 // which is verified. Who has none has to send a token.
@@ -164,7 +178,7 @@ func (c *Certificates) Client(ctx context.Context, conn net.Conn, address string
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("secure the connection to node %s: %w", address, err)
 	}
-	return secure, nil
+	return c.guard.add(secure, x509.ExtKeyUsageServerAuth), nil
 }
 
 // CheckNode returns an error unless the other end of a connection has the verified certificate of a node.
