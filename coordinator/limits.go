@@ -28,8 +28,8 @@ type Limits struct {
 	// SpecBytes is the size of one spec. StudyBytes is the size of what is stored of one study besides its runs and
 	// trials: its spec and what each extension has changed in it. AllStudiesBytes is that of all studies.
 	SpecBytes, StudyBytes, AllStudiesBytes int64
-	// QueueBytes is the size of what workers have reported and the log does not have yet. A worker beyond its share is
-	// not read for a while.
+	// QueueBytes is the size of what workers have reported and the log does not have yet. Workers beyond their share are
+	// not read for a while, and each holds one more request: at most 256 KiB, which take 1.5 MiB of memory.
 	QueueBytes, QueueBytesEach int64
 	// UnreadBytes is the size of streamed responses, for example of watches, that clients have not read yet.
 	UnreadBytes, UnreadBytesEach int64
@@ -72,7 +72,7 @@ var limitTable = []limit{
 	{"study-bytes", "bytes", 8 << 20, func(l *Limits) *int64 { return &l.StudyBytes }},
 	{"all-studies-bytes", "bytes", 256 << 20, func(l *Limits) *int64 { return &l.AllStudiesBytes }},
 	{"queue-bytes", "bytes", 64 << 20, func(l *Limits) *int64 { return &l.QueueBytes }},
-	{"queue-bytes-each", "bytes", 4 << 20, func(l *Limits) *int64 { return &l.QueueBytesEach }},
+	{"queue-bytes-each", "bytes", 16 << 20, func(l *Limits) *int64 { return &l.QueueBytesEach }},
 	{"unread-bytes", "bytes", 128 << 20, func(l *Limits) *int64 { return &l.UnreadBytes }},
 	{"unread-bytes-each", "bytes", 32 << 20, func(l *Limits) *int64 { return &l.UnreadBytesEach }},
 	{"uploads", "uploads", 128, func(l *Limits) *int64 { return &l.Uploads }},

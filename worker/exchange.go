@@ -4,13 +4,18 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
 const (
-	// maxBatch is the maximum number of reports in one request. This is about 100 kB, or 180 kB if all reports have
-	// test losses, plus 33 kB for each metric.
-	maxBatch = 4096
+	// maxBatch is the maximum number of reports in one request, about 100 kB if they are losses alone, and maxBatchBytes
+	// its maximum size.
+	maxBatch      = 4096
+	maxBatchBytes = trellisv1.MaxSessionRequest / 2
+	// reportsHeader is what an element of a batch takes besides itself, at most.
+	reportsHeader = 8
 	// goodbyeTimeout is how long the coordinator may take to end the session after goodbye.
 	goodbyeTimeout = 5 * time.Second
 )
@@ -106,17 +111,8 @@ func (w *Worker) nextRequest() *trellisv1.SessionRequest {
 			return request
 		}
 	}
-	var batch trellisv1.ReportBatch
-	room := maxBatch
-	for _, a := range w.attempts {
-		if n := min(len(a.reports)-a.sent, room); n > 0 {
-			batch.Reports = append(batch.Reports, a.pack(a.reports[a.sent:a.sent+n]))
-			a.sent += n
-			room -= n
-		}
-	}
-	if len(batch.Reports) > 0 {
-		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{Reports: &batch}}
+	if batch := w.nextBatch(); len(batch.GetReports()) > 0 {
+		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{Reports: batch}}
 	}
 	if w.draining && len(w.attempts) == 0 {
 		s.left = true
@@ -124,6 +120,30 @@ func (w *Worker) nextRequest() *trellisv1.SessionRequest {
 		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Goodbye{Goodbye: &trellisv1.Goodbye{}}}
 	}
 	return nil
+}
+
+// nextBatch returns the next reports of all attempts that fit into one request, and marks them as sent.
+func (w *Worker) nextBatch() *trellisv1.ReportBatch {
+	batch := &trellisv1.ReportBatch{}
+	room, bytes := maxBatch, maxBatchBytes
+	for _, a := range w.attempts {
+		for n := min(len(a.reports)-a.sent, room); n > 0; n /= 2 {
+			packed := a.pack(a.reports[a.sent : a.sent+n])
+			size := proto.Size(packed) + reportsHeader
+			if size > bytes && (n > 1 || len(batch.Reports) > 0) {
+				continue
+			}
+			batch.Reports = append(batch.Reports, packed)
+			a.sent += n
+			room -= n
+			bytes -= size
+			break
+		}
+		if room == 0 || bytes <= 0 {
+			break
+		}
+	}
+	return batch
 }
 
 // beat returns the next heartbeat, and remembers when it was sent.

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"trellis/coordinator/access"
 	"trellis/coordinator/artifact"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
@@ -164,13 +165,20 @@ func connect(log *testLog, l *Leader, hello *trellisv1.Hello) *testWorker {
 	return open(log, func(w *testWorker) error { return l.Serve(hello, w) })
 }
 
+// connectAs is connect for a known caller.
+func connectAs(log *testLog, l *Leader, hello *trellisv1.Hello, call access.Call) *testWorker {
+	return openIn(access.WithCall(log.ctx, call), log, func(w *testWorker) error { return l.Serve(hello, w) })
+}
+
 // open opens the session that serve serves.
-func open(log *testLog, serve func(*testWorker) error) *testWorker {
+func open(log *testLog, serve func(*testWorker) error) *testWorker { return openIn(log.ctx, log, serve) }
+
+func openIn(ctx context.Context, log *testLog, serve func(*testWorker) error) *testWorker {
 	w := &testWorker{
 		T: log.T, sent: make(chan *trellisv1.SessionRequest), gotten: make(chan *trellisv1.SessionResponse, 100),
 		ended: make(chan struct{}),
 	}
-	ctx, cancel := context.WithCancel(log.ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	w.ctx = ctx
 	go func() {
 		defer close(w.ended)

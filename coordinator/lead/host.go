@@ -84,6 +84,7 @@ func (h *host) serve(
 	// is lost.
 	h.leases.heard(hello.GetWorker())
 	session := h.sessions.open(term, hello.GetWorker(), end)
+	session.share = shareOf(access.CallOf(stream.Context()))
 	defer h.sessions.close(session)
 	if err := h.register(ctx, worker); errors.Is(err, results.ErrNotOwner) {
 		return errTaken(worker.GetName())
@@ -186,6 +187,9 @@ func (h *host) receive(ctx context.Context, session *session, stream trellisv1.W
 			return err
 		}
 		h.leases.heard(session.worker)
+		if err := checkRequest(request); err != nil {
+			return err
+		}
 		switch message := request.GetMessage().(type) {
 		case *trellisv1.SessionRequest_Heartbeat:
 			session.heartbeat.Store(message.Heartbeat.GetNumber())
@@ -227,6 +231,28 @@ func (h *host) receive(ctx context.Context, session *session, stream trellisv1.W
 			return errAgain
 		}
 	}
+}
+
+// maxReports is how many bytes the reports of a request may take in memory. A worker's take about 1 MiB at most: one
+// epoch of each of 1,700 runs.
+const maxReports = 3 << 19
+
+// checkRequest refuses a request that is larger than any that workers send. A session holds one while it waits for room in
+// the recorder's queue.
+func checkRequest(request *trellisv1.SessionRequest) error {
+	if size := proto.Size(request); size > trellisv1.MaxSessionRequest {
+		return status.Errorf(codes.InvalidArgument, "a worker sent a request of %d bytes: at most %d are accepted", size,
+			trellisv1.MaxSessionRequest)
+	}
+	bytes := int64(0)
+	for _, reports := range request.GetReports().GetReports() {
+		bytes += weigh(&trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: reports}})
+	}
+	if bytes > maxReports {
+		return status.Errorf(codes.InvalidArgument, "a worker sent reports that take %d bytes of memory: at most %d are "+
+			"accepted", bytes, maxReports)
+	}
+	return nil
 }
 
 // receiveCheckpoint handles a checkpoint that a worker says it has uploaded, or could not upload. One that can't be

@@ -38,7 +38,8 @@ type recorder struct {
 	metrics *metrics
 	logger  *slog.Logger
 	queue   chan received
-	// held counts the bytes of entries from the moment that they are read until the log has them, by worker.
+	// held counts the bytes of entries from the moment that they are read until the log has them, by whose share they
+	// use: see shareOf. What a session holds while it waits for room is not counted, and bounded by checkRequest.
 	held *quota.Quota
 }
 
@@ -67,11 +68,11 @@ func weigh(entry *trellisv1.RecordCommand_Entry) int64 {
 	return entryBytes + int64(proto.Size(entry)) + valueBytes*int64(values)
 }
 
-// put queues an entry. It waits while the queue is full or has too much of the same worker, and gives up when ctx is
+// put queues an entry. It waits while the queue is full or has too much of the same share, and gives up when ctx is
 // done. In the meantime the session of the entry is held up, which is not the worker's fault.
 func (r *recorder) put(ctx context.Context, entry received) error {
 	entry.bytes = weigh(entry.entry)
-	if r.held.Take(entry.from.name(), entry.bytes) == nil {
+	if r.held.Take(entry.from.whose(), entry.bytes) == nil {
 		select {
 		case r.queue <- entry:
 			return nil
@@ -81,7 +82,7 @@ func (r *recorder) put(ctx context.Context, entry received) error {
 	}
 	released := entry.from.holdUp()
 	defer released()
-	if err := r.held.Await(ctx, entry.from.name(), entry.bytes); err != nil {
+	if err := r.held.Await(ctx, entry.from.whose(), entry.bytes); err != nil {
 		return err
 	}
 	select {
@@ -94,7 +95,7 @@ func (r *recorder) put(ctx context.Context, entry received) error {
 }
 
 // release says that an entry does not wait any more.
-func (r *recorder) release(entry received) { r.held.Give(entry.from.name(), entry.bytes) }
+func (r *recorder) release(entry received) { r.held.Give(entry.from.whose(), entry.bytes) }
 
 func (r *recorder) run(ctx context.Context) {
 	for {

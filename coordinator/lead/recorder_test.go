@@ -1,10 +1,15 @@
 package lead
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"trellis/coordinator/access"
 	"trellis/coordinator/quota"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -76,6 +81,83 @@ func TestWhatWaitsForTheLogIsBoundedInBytes(t *testing.T) {
 			t.Errorf("the modest worker's report: %v, %v", run, err)
 		}
 	})
+}
+
+// The share is a principal's or, where nobody is authenticated, a host's: names of workers cost nothing.
+func TestTheShareOfTheQueueIsAPrincipals(t *testing.T) {
+	for name, call := range map[string]access.Call{
+		"principal": {Principal: access.Principal{Role: trellisv1.Role_ROLE_WORKER, Name: "farm"}},
+		"host":      {Address: "10.0.0.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leading(t, func(l *Leader, log *testLog) {
+				limit := quota.Limit{InAll: 1 << 20, Each: 256 << 10}
+				l.recorder.held = quota.New(limit)
+				released := make(chan struct{})
+				log.hook(func(command *trellisv1.Command) {
+					if command.GetRecord() != nil {
+						<-released
+					}
+				})
+				for i := range 8 {
+					log.createAt(fmt.Sprint("s", i), uint32(i+1), 10_000)
+					w := connectAs(log, l, hello(fmt.Sprint("w", i)), call)
+					large := reportOf(w.assignment(), 1)
+					large.TestLoss = map[uint32]float64{}
+					for epoch := range uint32(1000) {
+						large.TestLoss[epoch+2] = 1 // The store refuses them, after they have waited.
+					}
+					go func() {
+						for range 2 {
+							select {
+							case w.sent <- reportsRequest(large):
+							case <-w.ended:
+								return
+							}
+						}
+					}()
+					synctest.Wait()
+				}
+				synctest.Wait()
+				if held := l.recorder.held.Held(); held > limit.Each || held < limit.Each/2 {
+					t.Errorf("%d bytes wait for the log, at most %d may", held, limit.Each)
+				}
+				close(released)
+			})
+		})
+	}
+}
+
+// What a session holds while its share of the queue is awaited is bounded: larger requests are refused.
+func TestLargeRequestsEndASession(t *testing.T) {
+	tests := func(n uint32) map[uint32]*trellisv1.Metrics {
+		metrics := map[uint32]*trellisv1.Metrics{}
+		for epoch := range n {
+			metrics[epoch+1] = &trellisv1.Metrics{}
+		}
+		return metrics
+	}
+	for name, reports := range map[string]*trellisv1.Reports{
+		"on the wire": {TrainLoss: make([]float64, trellisv1.MaxSessionRequest/8)},
+		"in memory":   {TestMetrics: tests(trellisv1.MaxSessionRequest / 9)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			leading(t, func(l *Leader, log *testLog) {
+				log.create("s", 10_000)
+				w := connect(log, l, hello("w"))
+				a := reportOf(w.assignment(), 1)
+				reports.Study, reports.Run, reports.Attempt, reports.FirstEpoch = a.Study, a.Run, a.Attempt, 1
+				w.send(reportsRequest(reports))
+				select {
+				case <-w.ended:
+				case <-time.After(time.Second): // The clock is synctest's.
+				}
+				if status.Code(w.why) != codes.InvalidArgument {
+					t.Errorf("the session has ended with %v", w.why)
+				}
+			})
+		})
+	}
 }
 
 func reportsRequest(reports *trellisv1.Reports) *trellisv1.SessionRequest {

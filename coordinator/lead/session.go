@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"trellis/coordinator/access"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -24,6 +25,8 @@ type session struct {
 	// term is done when the leader's term has ended in which the session was opened.
 	term   context.Context
 	worker string
+	// share says whose share of the recorder's queue it uses.
+	share string
 	// ending ends the stream with an error.
 	ending func(error)
 	// ended says that the stream ends: what it has sent and is not recorded yet will be sent again.
@@ -53,6 +56,23 @@ func (s *session) name() string {
 		return ""
 	}
 	return s.worker
+}
+
+// whose says whose share of the recorder's queue the session uses.
+func (s *session) whose() string {
+	if s == nil {
+		return ""
+	}
+	return s.share
+}
+
+// shareOf returns whose share of the recorder's queue a caller's sessions use: the principal's or, if nobody is
+// authenticated, the host's. What a worker calls itself costs it nothing, so it has no share of its own.
+func shareOf(call access.Call) string {
+	if call.Anonymous() {
+		return call.Address
+	}
+	return call.Principal.String()
 }
 
 // end closes the stream: the worker sees the error, comes back and sends again what was not acknowledged.

@@ -3,3 +3,7 @@ package trellisv1
 // SessionProtocol is the version of the protocol that a worker and its coordinator speak over WorkerService.Session.
 // Both sides must use the same version: see worker/DESIGN.md.
 const SessionProtocol = 5
+
+// MaxSessionRequest is how many bytes a request of a session may have, after its hello. A coordinator refuses larger
+// ones, since it holds one of each session beyond what may wait for the log. What workers send is half as large at most.
+const MaxSessionRequest = 256 << 10
