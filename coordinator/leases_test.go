@@ -48,8 +48,11 @@ func TestALeaseHasAGrace(t *testing.T) {
 	for _, granted := range []time.Duration{DefaultLease, 3 * DefaultLease} {
 		t.Run(granted.String(), func(t *testing.T) {
 			serve(t, Config{}, func(h *harness) {
+				h.create(syntheticSpec("one", []uint32{4}, []uint32{2}))
 				w := h.connect("w", 1)
+				held := w.assignment()
 				w.silence()
+				other := h.connect("z", 1)
 				if lease := time.Duration(h.worker("w").GetLeaseMilliseconds()) * time.Millisecond; lease != DefaultLease {
 					t.Errorf("the worker's lease is recorded as %v, want %v", lease, DefaultLease)
 				}
@@ -65,12 +68,20 @@ func TestALeaseHasAGrace(t *testing.T) {
 					t.Fatal(err)
 				}
 				<-time.After(granted * 11 / 10) // The clock is synctest's.
-				if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_READY {
-					t.Errorf("soon after its lease of %v the worker is %v", granted, state)
+				worker = h.worker("w")
+				if worker.GetState() != trellisv1.WorkerState_WORKER_STATE_READY || worker.GetRuns() != 1 {
+					t.Errorf("soon after its lease of %v the worker is %v, with %d runs", granted, worker.GetState(),
+						worker.GetRuns())
 				}
 				<-time.After(granted*2/10 + DefaultLease/5)
-				if state := h.worker("w").GetState(); state != trellisv1.WorkerState_WORKER_STATE_LOST {
-					t.Errorf("long after its lease of %v the worker is %v", granted, state)
+				worker = h.worker("w")
+				if worker.GetState() != trellisv1.WorkerState_WORKER_STATE_LOST || worker.GetRuns() != 0 {
+					t.Errorf("long after its lease of %v the worker is %v, with %d runs", granted, worker.GetState(),
+						worker.GetRuns())
+				}
+				if next := other.assignment(); next.GetRun() != held.GetRun() || next.GetAttempt() <= held.GetAttempt() {
+					t.Errorf("attempt %d at run %s, want a later one than %d at %s", next.GetAttempt(), next.GetRun(),
+						held.GetAttempt(), held.GetRun())
 				}
 			})
 		})
@@ -162,17 +173,24 @@ func TestAWorkerThatIsNotReadFromIsNotSilent(t *testing.T) {
 				}
 			}
 		})
-		batch := &trellisv1.ReportBatch{}
-		for epoch := range uint32(epochs) {
-			batch.Reports = append(batch.Reports, reportsOf(a, epoch+1, 0))
-		}
-		w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{Reports: batch}})
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			for first := uint32(1); first <= epochs; first += 1 << 10 {
+				batch := &trellisv1.ReportBatch{}
+				for epoch := range uint32(1 << 10) {
+					batch.Reports = append(batch.Reports, reportsOf(a, first+epoch, 0))
+				}
+				w.send(&trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Reports{Reports: batch}})
+			}
+		}()
 		<-time.After(3 * DefaultLease) // The clock is synctest's.
 		state := h.worker("w").GetState()
 		close(released)
 		if state != trellisv1.WorkerState_WORKER_STATE_READY {
 			t.Fatalf("the worker is %v", state)
 		}
+		<-sent
 		w.succeed(a, epochs)
 		w.acknowledged(a.GetAttempt(), epochs, true)
 	})
