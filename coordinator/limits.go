@@ -50,6 +50,8 @@ type Limits struct {
 	// CostlyRequests is how many requests that take much memory or time, such as reports, are served at the same time,
 	// and at most as many as leave half of the cores to everything else. Others wait.
 	CostlyRequests, CostlyRequestsEach int64
+	// Tokens is the number of tokens that have not expired.
+	Tokens int64
 	// RequestTime is how long a unary request may take.
 	RequestTime time.Duration
 }
@@ -92,6 +94,7 @@ var limitTable = []limit{
 	{"sessions-each", "sessions", 5000, func(l *Limits) *int64 { return &l.SessionsEach }},
 	{"costly-requests", "requests", 4, func(l *Limits) *int64 { return &l.CostlyRequests }},
 	{"costly-requests-each", "requests", 2, func(l *Limits) *int64 { return &l.CostlyRequestsEach }},
+	{"tokens", "tokens", 10_000, func(l *Limits) *int64 { return &l.Tokens }},
 	{"request-time", "time", int64(time.Minute), func(l *Limits) *int64 { return (*int64)(&l.RequestTime) }},
 }
 
@@ -188,7 +191,7 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// ofStudies returns the limits on studies as the API applies them.
+// ofStudies returns the limits on studies and tokens as the API applies them.
 func (l Limits) ofStudies() api.Limits {
 	const help = "delete studies that you no longer need, or give the coordinator a larger --limits"
 	return api.Limits{
@@ -198,6 +201,10 @@ func (l Limits) ofStudies() api.Limits {
 			Name: "all-studies-bytes", Noun: "bytes of studies", Help: help, InAll: l.AllStudiesBytes,
 		},
 		SpecBytes: l.SpecBytes, StudyBytes: l.StudyBytes,
+		Tokens: quota.Limit{
+			Name: "tokens", Noun: "tokens", InAll: l.Tokens,
+			Help: "revoke those that are no longer needed, or give the coordinator a larger --limits",
+		},
 	}
 }
 

@@ -3,6 +3,8 @@ package results
 import (
 	"fmt"
 	"iter"
+	"slices"
+	"time"
 
 	"github.com/hashicorp/go-memdb"
 	"google.golang.org/protobuf/proto"
@@ -19,7 +21,8 @@ func tokensSchema() *memdb.TableSchema { return tableSchema(tableTokens, index(i
 
 func tokenKey(t *trellisv1.Token) key { return textKey(t.Id) }
 
-// CreateToken stores a token, with now as its create_time. It fails with ErrExists if another has the id.
+// CreateToken stores a token, with now as its create_time, and deletes those that have expired by then. It fails with
+// ErrExists if another has the id.
 func (s *Store) CreateToken(index uint64, now *timestamppb.Timestamp, token *trellisv1.Token) error {
 	c := s.begin(index, now)
 	defer c.abort()
@@ -32,6 +35,17 @@ func (s *Store) CreateToken(index uint64, now *timestamppb.Timestamp, token *tre
 	}
 	if existing != nil {
 		return fmt.Errorf("token %q %w", token.GetId(), ErrExists)
+	}
+	tokens, err := all[*trellisv1.Token](c.reader, nil, tableTokens, indexID, nil)
+	if err != nil {
+		return err
+	}
+	for _, other := range tokens {
+		if hasExpired(other, now.AsTime()) {
+			if err := remove(c.txn, tableTokens, other); err != nil {
+				return err
+			}
+		}
 	}
 	token = proto.CloneOf(token)
 	token.CreateTime = c.now
@@ -89,10 +103,14 @@ func (s *Snapshot) ListTokens(request *trellisv1.ListTokensRequest) (*trellisv1.
 	return response, nil
 }
 
-// CountTokens returns how many tokens there are.
-func (s *Snapshot) CountTokens() (int, error) {
+// CountTokens returns how many tokens have not expired by now: those that are left when another is created.
+func (s *Snapshot) CountTokens(now time.Time) (int, error) {
 	tokens, err := all[*trellisv1.Token](s.reader, nil, tableTokens, indexID, nil)
-	return len(tokens), err
+	return len(slices.DeleteFunc(tokens, func(token *trellisv1.Token) bool { return hasExpired(token, now) })), err
+}
+
+func hasExpired(token *trellisv1.Token, now time.Time) bool {
+	return token.ExpireTime != nil && !now.Before(token.ExpireTime.AsTime())
 }
 
 func tokenRows(r reader) (iter.Seq2[proto.Message, error], error) {

@@ -69,7 +69,7 @@ func TestTokens(t *testing.T) {
 	if _, err := before.Token("b"); err != nil {
 		t.Errorf("an earlier snapshot: %v", err)
 	}
-	count, err := store.Snapshot().CountTokens()
+	count, err := store.Snapshot().CountTokens(at(50).AsTime())
 	ok(t, err)
 	if count != 2 {
 		t.Errorf("%d tokens", count)
@@ -118,5 +118,32 @@ func TestHashWithoutAccessIsTheOlderOne(t *testing.T) {
 	ok(t, err)
 	if mustHash(t, store.Snapshot()) != older {
 		t.Error("another hash than that of the first five tables")
+	}
+}
+
+// A new token takes the place of those that have expired by the time of its command.
+func TestExpiredTokensAreForgotten(t *testing.T) {
+	store := newStore(t)
+	addAccess(t, store) // They expire at 99.
+	ok(t, store.CreateToken(40, at(40), &trellisv1.Token{Id: "c", Principal: ann}))
+	for _, test := range []struct {
+		index uint64
+		id    string
+		now   uint64
+		want  int
+	}{{41, "d", 98, 4}, {42, "e", 99, 3}} {
+		ok(t, store.CreateToken(test.index, at(test.now), &trellisv1.Token{Id: test.id, Principal: ann}))
+		tokens, err := store.Snapshot().ListTokens(&trellisv1.ListTokensRequest{})
+		ok(t, err)
+		if len(tokens.GetTokens()) != test.want {
+			t.Errorf("at %d, %d tokens are stored, want %d", test.now, len(tokens.GetTokens()), test.want)
+		}
+	}
+	ok(t, store.CreateToken(50, at(100), &trellisv1.Token{Id: "f", Principal: ann, ExpireTime: at(150)}))
+	for now, want := range map[uint64]int{149: 4, 150: 3} {
+		count, err := store.Snapshot().CountTokens(at(now).AsTime())
+		if err != nil || count != want {
+			t.Errorf("at %d, %d tokens have not expired (%v), want %d", now, count, err, want)
+		}
 	}
 }

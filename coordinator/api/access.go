@@ -8,17 +8,17 @@ import (
 	"google.golang.org/grpc/status"
 
 	"trellis/coordinator/access"
+	"trellis/coordinator/quota"
 	trellisv1 "trellis/proto/trellis/v1"
 )
-
-// MaxTokens is how many tokens a coordinator keeps.
-const MaxTokens = 10_000
 
 // accessService manages tokens, and tells who has called.
 type accessService struct {
 	trellisv1.UnimplementedAccessServiceServer
 	store Snapshots
 	log   Log
+	// limit is on the number of tokens that have not expired.
+	limit quota.Limit
 }
 
 // WhoAmI returns who the caller is.
@@ -34,13 +34,12 @@ func (s accessService) CreateToken(
 	if expires := request.GetExpireTime(); expires != nil && !expires.AsTime().After(time.Now()) {
 		return nil, status.Error(codes.InvalidArgument, "the token would have expired already")
 	}
-	count, err := s.store.Snapshot().CountTokens()
+	count, err := s.store.Snapshot().CountTokens(time.Now())
 	if err != nil {
 		return nil, Status(err)
 	}
-	if count >= MaxTokens {
-		return nil, status.Errorf(codes.ResourceExhausted, "this coordinator has %d tokens, the maximum: revoke those "+
-			"that are no longer needed", MaxTokens)
+	if limit := s.limit.InAll; limit > 0 && int64(count) >= limit {
+		return nil, &quota.Exceeded{Limit: s.limit, Held: int64(count), Asked: 1}
 	}
 	secret, id, hash := access.NewSecret()
 	token := &trellisv1.Token{

@@ -12,11 +12,12 @@ import (
 	"trellis/results/grid"
 )
 
-// Limits bound what studies may take: see coordinator.Limits. Zero values bound nothing.
+// Limits bound studies and tokens: see coordinator.Limits. Zero values bound nothing.
 type Limits struct {
 	Studies, Trials, AllStudiesBytes quota.Limit
 	// SpecBytes and StudyBytes are the sizes of one spec, and of one study with its extensions.
 	SpecBytes, StudyBytes int64
+	Tokens                quota.Limit
 }
 
 // checkSpec refuses a spec that is too large by itself, before anything looks at it.

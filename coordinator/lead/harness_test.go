@@ -171,7 +171,9 @@ func connectAs(log *testLog, l *Leader, hello *trellisv1.Hello, call access.Call
 }
 
 // open opens the session that serve serves.
-func open(log *testLog, serve func(*testWorker) error) *testWorker { return openIn(log.ctx, log, serve) }
+func open(log *testLog, serve func(*testWorker) error) *testWorker {
+	return openIn(log.ctx, log, serve)
+}
 
 func openIn(ctx context.Context, log *testLog, serve func(*testWorker) error) *testWorker {
 	w := &testWorker{
