@@ -13,6 +13,8 @@ const (
 	diskInterval = 5 * time.Second
 	// diskTimeout is how long another node may take to say whether its own has.
 	diskTimeout = 2 * time.Second
+	// diskMargin is the share of its disk that a node must have free beyond what it must keep, to be made the leader.
+	diskMargin = 0.02
 )
 
 // yieldWhenDiskIsLow makes another node the leader while this one leads and would refuse new studies for lack of disk, if
@@ -58,15 +60,22 @@ func (c *Coordinator) nodeWithRoom(ctx context.Context) string {
 	}
 	best, most := "", -1.0
 	for _, address := range others {
-		own := c.statusOf(ctx, address)
-		if own.GetRole() != trellisv1.NodeRole_NODE_ROLE_FOLLOWER || own.GetDiskLow() {
-			continue
-		}
-		if free := float64(own.GetDiskFree()) / float64(max(own.GetDiskSize(), 1)); free > most {
-			best, most = address, free
+		if share, ok := room(c.statusOf(ctx, address)); ok && share > most {
+			best, most = address, share
 		}
 	}
 	return best
+}
+
+// room returns the share of a node's disk that is free, and whether the node is a follower that would take new studies for
+// a while: it has diskMargin beyond what it must keep, so that it need not hand over in turn. One that can't say how large
+// its disk is has a disk that is broken.
+func room(own *trellisv1.NodeStatus) (share float64, ok bool) {
+	free, size := float64(own.GetDiskFree()), float64(own.GetDiskSize())
+	if own.GetRole() != trellisv1.NodeRole_NODE_ROLE_FOLLOWER || own.GetDiskLow() || size == 0 {
+		return 0, false
+	}
+	return free / size, free >= float64(own.GetDiskReserve())+diskMargin*size
 }
 
 // statusOf asks another node how it is. It returns nil if that does not answer.

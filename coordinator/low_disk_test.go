@@ -6,6 +6,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
 )
 
 // almostAll is a share of a disk that no disk has free: a node that must keep it has a full disk.
@@ -47,6 +49,39 @@ func TestLeadersWithFullDisksStay(t *testing.T) {
 		}
 		if !one.cluster().GetStatus().GetDiskLow() || !two.cluster().GetStatus().GetDiskLow() {
 			t.Error("the nodes don't say that their disks are low")
+		}
+	})
+}
+
+// A node is chosen only if it knows how large its disk is, and would not soon have to hand over in turn.
+func TestRoomForNewStudies(t *testing.T) {
+	const size = 1000
+	follower := trellisv1.NodeRole_NODE_ROLE_FOLLOWER
+	for name, test := range map[string]struct {
+		status *trellisv1.NodeStatus
+		want   bool
+	}{
+		"it does not answer":     {nil, false},
+		"room":                   {&trellisv1.NodeStatus{Role: follower, DiskFree: 70, DiskReserve: 50, DiskSize: size}, true},
+		"hardly any room":        {&trellisv1.NodeStatus{Role: follower, DiskFree: 69, DiskReserve: 50, DiskSize: size}, false},
+		"low":                    {&trellisv1.NodeStatus{Role: follower, DiskFree: 49, DiskReserve: 50, DiskSize: size, DiskLow: true}, false},
+		"its disk can't be read": {&trellisv1.NodeStatus{Role: follower}, false},
+		"no follower":            {&trellisv1.NodeStatus{DiskFree: 500, DiskReserve: 50, DiskSize: size}, false},
+	} {
+		if share, got := room(test.status); got != test.want || got && share != 0.07 {
+			t.Errorf("%s: %t, a share of %v", name, got, share)
+		}
+	}
+}
+
+// A node says how large its disk is if it says that it is low or not.
+func TestANodeSaysHowLargeItsDiskIs(t *testing.T) {
+	simulate(t, func(c *cluster) {
+		one := c.start("one:1", Config{MinFreeDisk: almostAll})
+		c.await("one leads", func() bool { return one.leader.Leads() })
+		own := one.cluster().GetStatus()
+		if !own.GetDiskLow() || own.GetDiskSize() == 0 || own.GetDiskFree() >= own.GetDiskReserve() {
+			t.Errorf("the node's status is %v", own)
 		}
 	})
 }

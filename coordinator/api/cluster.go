@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"time"
@@ -97,9 +98,11 @@ func (s clusterService) GetCluster(
 	own.Id, own.Role, own.Term = now.ID, now.Role, now.Term
 	own.LastIndex, own.CommitIndex, own.AppliedIndex, own.SnapshotIndex = now.LastIndex, now.CommitIndex,
 		now.AppliedIndex, now.SnapshotIndex
-	own.DiskFree, own.DiskSize = now.DiskFree, now.DiskSize
 	if free, size, err := s.disk.space(); err == nil {
-		own.DiskLow = s.disk.low(free, size)
+		own.DiskFree, own.DiskSize = free, size
+		own.DiskLow, own.DiskReserve = s.disk.low(free, size), uint64(math.Ceil(s.disk.reserve(size)))
+	} else {
+		s.logger.Warn("could not find the free disk space", "error", err)
 	}
 	if !now.LastContact.IsZero() {
 		own.SinceContact = durationpb.New(time.Since(now.LastContact))

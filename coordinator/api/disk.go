@@ -34,8 +34,11 @@ func (d disk) space() (free, size uint64, err error) {
 	return diskSpace(d.folder)
 }
 
+// reserve is how much must be free for a new study, in bytes.
+func (d disk) reserve(size uint64) float64 { return d.minFree * float64(size) }
+
 // low says whether too little is free for a new study.
-func (d disk) low(free, size uint64) bool { return float64(free) < d.minFree*float64(size) }
+func (d disk) low(free, size uint64) bool { return float64(free) < d.reserve(size) }
 
 // check refuses a new study, or an extension of one, when little of the disk is free: running studies need the rest. A
 // log in memory needs no disk.

@@ -35,9 +35,6 @@ type Status struct {
 	// LastContact is when the node last heard from the leader. It is zero on the leader itself, and if there has been
 	// no leader.
 	LastContact time.Time
-	// DiskFree and DiskSize are the free space and the size of the data directory's file system, in bytes. They are
-	// zero if the log is in memory.
-	DiskFree, DiskSize uint64
 }
 
 // Status returns how this node sees itself.
@@ -58,12 +55,6 @@ func (l *Log) Status() Status {
 	}
 	if status.Role != trellisv1.NodeRole_NODE_ROLE_LEADER {
 		status.LastContact = l.raft.LastContact()
-	}
-	if l.directory != nil {
-		var err error
-		if status.DiskFree, status.DiskSize, err = l.directory.space(); err != nil {
-			l.logger.Warn("could not find the free disk space", "error", err)
-		}
 	}
 	return status
 }

@@ -156,11 +156,13 @@ type NodeStatus struct {
 	SnapshotIndex uint64 `protobuf:"varint,9,opt,name=snapshot_index,json=snapshotIndex,proto3" json:"snapshot_index,omitempty"`
 	// Time since it last heard from the leader. Unset on the leader itself, and if there has been no leader.
 	SinceContact *durationpb.Duration `protobuf:"bytes,10,opt,name=since_contact,json=sinceContact,proto3" json:"since_contact,omitempty"`
-	// Of its data directory's file system, in bytes.
+	// Of its data directory's file system, in bytes. 0 if that can't be found out.
 	DiskFree uint64 `protobuf:"varint,11,opt,name=disk_free,json=diskFree,proto3" json:"disk_free,omitempty"`
 	DiskSize uint64 `protobuf:"varint,12,opt,name=disk_size,json=diskSize,proto3" json:"disk_size,omitempty"`
 	// Less of it is free than the node must keep for studies that are running: as leader it would refuse new ones.
-	DiskLow       bool `protobuf:"varint,13,opt,name=disk_low,json=diskLow,proto3" json:"disk_low,omitempty"`
+	DiskLow bool `protobuf:"varint,13,opt,name=disk_low,json=diskLow,proto3" json:"disk_low,omitempty"`
+	// What it must keep, in bytes.
+	DiskReserve   uint64 `protobuf:"varint,14,opt,name=disk_reserve,json=diskReserve,proto3" json:"disk_reserve,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -286,6 +288,13 @@ func (x *NodeStatus) GetDiskLow() bool {
 	return false
 }
 
+func (x *NodeStatus) GetDiskReserve() uint64 {
+	if x != nil {
+		return x.DiskReserve
+	}
+	return 0
+}
+
 var File_trellis_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_trellis_v1_cluster_proto_rawDesc = "" +
@@ -295,7 +304,7 @@ const file_trellis_v1_cluster_proto_rawDesc = "" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x16\n" +
-	"\x06leader\x18\x03 \x01(\bR\x06leader\"\xb1\x03\n" +
+	"\x06leader\x18\x03 \x01(\bR\x06leader\"\xd4\x03\n" +
 	"\n" +
 	"NodeStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
@@ -312,7 +321,8 @@ const file_trellis_v1_cluster_proto_rawDesc = "" +
 	" \x01(\v2\x19.google.protobuf.DurationR\fsinceContact\x12\x1b\n" +
 	"\tdisk_free\x18\v \x01(\x04R\bdiskFree\x12\x1b\n" +
 	"\tdisk_size\x18\f \x01(\x04R\bdiskSize\x12\x19\n" +
-	"\bdisk_low\x18\r \x01(\bR\adiskLow*l\n" +
+	"\bdisk_low\x18\r \x01(\bR\adiskLow\x12!\n" +
+	"\fdisk_reserve\x18\x0e \x01(\x04R\vdiskReserve*l\n" +
 	"\bNodeRole\x12\x19\n" +
 	"\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10NODE_ROLE_LEADER\x10\x01\x12\x16\n" +
