@@ -2,6 +2,7 @@ package results
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"iter"
 	"slices"
@@ -17,8 +18,9 @@ import (
 	"trellis/results/trajectory"
 )
 
-// MaxEndedWorkers is how many LOST and GONE workers the store remembers. Beyond that, it forgets those that ended
-// first.
+// MaxEndedWorkers is how many LOST and GONE workers the store remembers. Beyond that, it forgets those that are GONE
+// before those that are LOST, whose processes may come back and need their names, and of each those that ended first. By
+// rules before trajectory.CountAudits, it forgets those that ended first, whatever they are.
 const MaxEndedWorkers = 1000
 
 // tableWorkers has the workers.
@@ -173,6 +175,11 @@ func (c *change) forgetWorkers() error {
 	ended, err := all[*trellisv1.Worker](c.reader, nil, tableWorkers, indexEnded, nil)
 	if err != nil {
 		return err
+	}
+	if c.rules >= trajectory.CountAudits && len(ended) >= MaxEndedWorkers {
+		slices.SortStableFunc(ended, func(a, b *trellisv1.Worker) int {
+			return cmp.Compare(b.State, a.State)
+		})
 	}
 	for len(ended) >= MaxEndedWorkers {
 		if err := c.txn.Delete(tableWorkers, ended[0]); err != nil {

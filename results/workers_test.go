@@ -3,6 +3,7 @@ package results
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -80,10 +81,49 @@ func TestWorkersAreForgotten(t *testing.T) {
 	if len(workers) != MaxEndedWorkers+1 {
 		t.Errorf("%d workers are remembered, want %d and one that is alive", len(workers), MaxEndedWorkers)
 	}
-	if workers[0].Name != "alive" || workers[len(workers)-1].Name != fmt.Sprintf("w%04d", 9999-more) {
-		t.Errorf("remembered are %s to %s", workers[0].Name, workers[len(workers)-1].Name)
+	// The first that was lost, and the second. The one between them has left, and is forgotten.
+	if last := workers[len(workers)-2:]; workers[0].Name != "alive" || last[0].Name != "w9997" || last[1].Name != "w9999" {
+		t.Errorf("remembered are %s to %s and %s", workers[0].Name, last[0].Name, last[1].Name)
 	}
 	checkIndexes(t, store.Snapshot())
+}
+
+// Of workers that have ended, those that have left are forgotten before those that were lost, whose processes may come
+// back and need their names: the earliest first. By older rules, the earliest is forgotten, whatever it is.
+func TestWorkersThatHaveLeftAreForgottenFirst(t *testing.T) {
+	for rules, want := range map[trajectory.Rules]string{
+		trajectory.LatestRules: "[gone-0 gone-1 lost-0]", trajectory.TrainAgain: "[lost-0 gone-0]",
+	} {
+		store := newStore(t)
+		index := uint64(0)
+		set := func(name string, state trellisv1.WorkerState) {
+			index++
+			ok(t, store.SetWorker(index, at(index), rules, &trellisv1.Worker{Name: name, State: state, Slots: 1}))
+		}
+		end := func(name string, state trellisv1.WorkerState) {
+			set(name, lifecycle.WorkerReady)
+			set(name, state)
+		}
+		end("lost-0", lifecycle.WorkerLost)
+		end("gone-0", lifecycle.WorkerGone)
+		for i := range MaxEndedWorkers - 3 {
+			end(fmt.Sprintf("w%04d", i), lifecycle.WorkerLost)
+		}
+		end("gone-1", lifecycle.WorkerGone)
+		var forgotten []string
+		for i := range 3 {
+			end(fmt.Sprint("more-", i), lifecycle.WorkerLost)
+			for _, name := range []string{"lost-0", "gone-0", "gone-1"} {
+				_, err := store.Snapshot().Worker(nil, name)
+				if errors.Is(err, ErrNotFound) && !slices.Contains(forgotten, name) {
+					forgotten = append(forgotten, name)
+				}
+			}
+		}
+		if got := fmt.Sprint(forgotten); got != want {
+			t.Errorf("by rules %d, forgotten are %s, want %s", rules, got, want)
+		}
+	}
 }
 
 func TestListWorkers(t *testing.T) {

@@ -42,7 +42,7 @@ const (
 	// TrainAgain are those of Trellis since it decides disagreements: a conflict fails no run. It is trained again.
 	TrainAgain
 	// CountAudits are those of Trellis since a conflict counts as a failure of the audit that it ends: before, a run that
-	// is not deterministic was audited forever.
+	// is not deterministic was audited forever. Workers that are GONE are forgotten before those that are LOST.
 	CountAudits
 	// LatestRules are those of new commands.
 	LatestRules = CountAudits
