@@ -8,9 +8,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"trellis/coordinator/access"
@@ -284,6 +287,53 @@ func TestSubmittersChangeTheirOwnStudies(t *testing.T) {
 	})
 }
 
+// The table of methods decides: whatever it says submitters may call for their own studies, they may not call for others'.
+func TestTheTableSaysWhatSubmittersMayDoToOwnStudies(t *testing.T) {
+	authenticating(t, func(h *harness) {
+		sam, _, _ := h.withToken(trellisv1.Role_ROLE_SUBMITTER, "sam", 0)
+		sue, _, _ := h.withToken(trellisv1.Role_ROLE_SUBMITTER, "sue", 0)
+		if _, err := h.studies.CreateStudy(sam, &trellisv1.CreateStudyRequest{
+			Spec: syntheticSpec("s", []uint32{4}, []uint32{9}),
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for _, method := range methods {
+			if !method.own {
+				continue
+			}
+			info := &grpc.UnaryServerInfo{FullMethod: method.name}
+			for name, ctx := range map[string]context.Context{
+				"sam": access.With(h.Context(), access.Principal{Role: trellisv1.Role_ROLE_SUBMITTER, Name: "sam"}),
+				"sue": access.With(h.Context(), access.Principal{Role: trellisv1.Role_ROLE_SUBMITTER, Name: "sue"}),
+				"ann": access.With(h.Context(), access.Principal{Role: trellisv1.Role_ROLE_ADMIN, Name: "ann"}),
+			} {
+				handled := false
+				_, err := h.checkOwner(ctx, &trellisv1.DeleteStudyRequest{Study: "s"}, info,
+					func(context.Context, any) (any, error) { handled = true; return nil, nil })
+				if mayNot := name == "sue"; handled == mayNot || mayNot != (status.Code(err) == codes.PermissionDenied) {
+					t.Errorf("%s calls %s: %t, %v", name, method.name, handled, err)
+				}
+			}
+			// Its request says which study.
+			path := strings.ReplaceAll(strings.TrimPrefix(method.name, "/"), "/", ".")
+			found, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			input, err := protoregistry.GlobalTypes.FindMessageByName(found.(protoreflect.MethodDescriptor).Input().FullName())
+			if err != nil {
+				t.Fatal(err)
+			}
+			request := input.New()
+			request.Set(input.Descriptor().Fields().ByName("study"), protoreflect.ValueOfString("s"))
+			err = h.conn.Invoke(sue, method.name, request.Interface(), &trellisv1.Study{})
+			if status.Code(err) != codes.PermissionDenied {
+				t.Errorf("another submitter calls %s: %v", method.name, err)
+			}
+		}
+	})
+}
+
 // A study may be replaced by another of its name between the service's look at it and its change.
 func TestTheLogRefusesASubmittersChangeOfAnothersStudy(t *testing.T) {
 	authenticating(t, func(h *harness) {
@@ -292,6 +342,13 @@ func TestTheLogRefusesASubmittersChangeOfAnothersStudy(t *testing.T) {
 			Spec: syntheticSpec("s", []uint32{4}, []uint32{9}),
 		}); err != nil {
 			t.Fatal(err)
+		}
+		token := &trellisv1.Token{Id: "t", Principal: &trellisv1.Principal{Role: trellisv1.Role_ROLE_ADMIN, Name: "sam"}}
+		if _, err := h.commands.Propose(h.Context(), &trellisv1.Command{
+			Principal: &trellisv1.Principal{Role: trellisv1.Role_ROLE_SUBMITTER, Name: "sam"}, Method: "CreateToken",
+			Change: &trellisv1.Command_CreateToken{CreateToken: &trellisv1.CreateTokenCommand{Token: token}},
+		}); !errors.Is(err, results.ErrNotOwner) {
+			t.Errorf("a submitter's change of something that is no study: %v", err)
 		}
 		for _, name := range []string{"sue", "sam"} {
 			_, err := h.commands.Propose(h.Context(), &trellisv1.Command{

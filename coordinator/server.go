@@ -92,6 +92,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 			c.routeUnary,
 			dropUnknownUnary,
 			validate.UnaryServerInterceptor(wordedValidator{validator}),
+			c.checkOwner,
 			limits.admitUnary,
 		),
 		grpc.ChainStreamInterceptor(

@@ -114,13 +114,17 @@ func (m stateMachine) change(
 	return replication.Fatal{Err: fmt.Errorf("apply the command at index %d: %w", index, errUnknownCommand)}
 }
 
-// allow refuses a submitter's change of a study that another has made. The services do so too, but the study may have
-// been replaced by another of its name since.
+// allow refuses a submitter's change of anything but a study of their own. See also checkOwner: the study may have been
+// replaced by another of its name since.
 func (m stateMachine) allow(command *trellisv1.Command) error {
 	if command.GetPrincipal().GetRole() != trellisv1.Role_ROLE_SUBMITTER || command.GetCreateStudy() != nil {
 		return nil
 	}
-	study, err := m.store.Snapshot().Study(nil, studyOf(command))
+	name := studyOf(command)
+	if name == "" {
+		return fmt.Errorf("change what is no study: %w", results.ErrNotOwner)
+	}
+	study, err := m.store.Snapshot().Study(nil, name)
 	if errors.Is(err, results.ErrNotFound) {
 		return nil // The change itself says so.
 	}

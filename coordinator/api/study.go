@@ -127,9 +127,6 @@ func (s studyService) CancelStudy(
 
 // move changes a study's state. Its attempts end with the change; the workers are told by their sessions.
 func (s studyService) move(ctx context.Context, name string, state trellisv1.StudyState) (*trellisv1.Study, error) {
-	if err := s.checkOwner(ctx, name); err != nil {
-		return nil, err
-	}
 	_, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_SetStudyState{
 		SetStudyState: &trellisv1.SetStudyStateCommand{Study: name, State: state},
 	}})
@@ -144,9 +141,6 @@ func (s studyService) move(ctx context.Context, name string, state trellisv1.Stu
 func (s studyService) DeleteStudy(
 	ctx context.Context, request *trellisv1.DeleteStudyRequest,
 ) (*trellisv1.DeleteStudyResponse, error) {
-	if err := s.checkOwner(ctx, request.GetStudy()); err != nil {
-		return nil, err
-	}
 	_, err := s.log.Propose(ctx, &trellisv1.Command{Change: &trellisv1.Command_DeleteStudy{
 		DeleteStudy: &trellisv1.DeleteStudyCommand{Study: request.GetStudy()},
 	}})

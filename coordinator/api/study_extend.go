@@ -23,9 +23,6 @@ const extendAttempts = 10
 func (s studyService) ExtendStudy(
 	ctx context.Context, request *trellisv1.ExtendStudyRequest,
 ) (*trellisv1.ExtendStudyResponse, error) {
-	if err := s.checkOwner(ctx, request.GetStudy()); err != nil {
-		return nil, err
-	}
 	if err := s.disk.check(); err != nil {
 		return nil, err
 	}
@@ -125,9 +122,6 @@ func (s studyService) RetryStudy(
 	ctx context.Context, request *trellisv1.RetryStudyRequest,
 ) (*trellisv1.RetryStudyResponse, error) {
 	name := request.GetStudy()
-	if err := s.checkOwner(ctx, name); err != nil {
-		return nil, err
-	}
 	study, err := s.get(ctx, name)
 	if err != nil {
 		return nil, err
