@@ -73,6 +73,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 	server := grpc.NewServer(
 		grpc.Creds(transport),
 		grpc.MaxRecvMsgSize(max(maxMessage, int(c.config.Limits.SpecBytes)+maxMessage/2)),
+		grpc.ForceServerCodecV2(newBoundedCodec()),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ReadBufferSize(readBuffer),
@@ -89,6 +90,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 			logging.UnaryServerInterceptor(calls, finished),
 			recovery.UnaryServerInterceptor(recovered),
 			c.authenticateUnary,
+			refuseUnary,
 			c.routeUnary,
 			dropUnknownUnary,
 			validate.UnaryServerInterceptor(wordedValidator{validator}),
@@ -102,6 +104,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 			recovery.StreamServerInterceptor(recovered),
 			c.authenticateStream,
 			limits.paceStream,
+			refuseStream,
 			c.routeStream,
 			dropUnknownStream,
 			validate.StreamServerInterceptor(wordedValidator{validator}),
