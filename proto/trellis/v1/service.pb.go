@@ -2786,8 +2786,9 @@ func (x *AttemptProgress) GetSteps() uint64 {
 }
 
 type ReportBatch struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reports       []*Reports             `protobuf:"bytes,1,rep,name=reports,proto3" json:"reports,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A worker sends at most 4096 epochs at a time.
+	Reports       []*Reports `protobuf:"bytes,1,rep,name=reports,proto3" json:"reports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4765,15 +4766,15 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\bdraining\x18\b \x01(\bR\bdraining\x12\"\n" +
 	"\amachine\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\amachine\x12\x19\n" +
 	"\x03key\x18\n" +
-	" \x01(\fB\a\xbaH\x04z\x02\x18@R\x03key\"\\\n" +
-	"\tHeartbeat\x127\n" +
-	"\battempts\x18\x01 \x03(\v2\x1b.trellis.v1.AttemptProgressR\battempts\x12\x16\n" +
+	" \x01(\fB\a\xbaH\x04z\x02\x18@R\x03key\"g\n" +
+	"\tHeartbeat\x12B\n" +
+	"\battempts\x18\x01 \x03(\v2\x1b.trellis.v1.AttemptProgressB\t\xbaH\x06\x92\x01\x03\x10\x80 R\battempts\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\"A\n" +
 	"\x0fAttemptProgress\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x14\n" +
-	"\x05steps\x18\x02 \x01(\x04R\x05steps\"F\n" +
-	"\vReportBatch\x127\n" +
-	"\areports\x18\x01 \x03(\v2\x13.trellis.v1.ReportsB\b\xbaH\x05\x92\x01\x02\b\x01R\areports\"\a\n" +
+	"\x05steps\x18\x02 \x01(\x04R\x05steps\"I\n" +
+	"\vReportBatch\x12:\n" +
+	"\areports\x18\x01 \x03(\v2\x13.trellis.v1.ReportsB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80 R\areports\"\a\n" +
 	"\x05Drain\"\t\n" +
 	"\aGoodbye\"\xae\x02\n" +
 	"\x0fSessionResponse\x12/\n" +
