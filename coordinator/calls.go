@@ -54,10 +54,10 @@ type callLimits struct {
 	identify       func(ctx context.Context, method string) (caller access.Call, known bool, err error)
 	timeout        time.Duration
 	messageTimeout time.Duration
-	// Each method belongs to one of these at most.
-	plans, reads, transfers, backups, restores, additions *quota.Turns
-	// watches bounds the watches that look for what has changed.
-	watches *quota.Turns
+	// Each method belongs to one of these at most. Reads are also for parts of other requests.
+	reads, transfers, backups, restores, additions *quota.Turns
+	// watches bounds the watches that look for what has changed, and plans the plans whose data set is there.
+	watches, plans *quota.Turns
 }
 
 func newCallLimits(
@@ -114,8 +114,6 @@ func newCallLimits(
 // turnsOf returns what bounds calls of a method, or nil. request is nil for streams.
 func (l *callLimits) turnsOf(method string, request any) *quota.Turns {
 	switch method {
-	case trellisv1.StudyService_PlanStudy_FullMethodName:
-		return l.plans
 	case trellisv1.TrialService_GetReport_FullMethodName,
 		trellisv1.TrialService_GetImportance_FullMethodName,
 		trellisv1.TrialService_SuggestStudy_FullMethodName,
@@ -362,13 +360,18 @@ func (s *pacedStream) limit() *time.Timer {
 	return time.AfterFunc(s.timeout, func() { s.cancel(errMessageTimeout) })
 }
 
-// watchTurn waits until a watch may look for what has changed.
-func (l *callLimits) watchTurn(ctx context.Context) (release func(), err error) {
-	who, err := claimConnection(ctx)
-	if err != nil {
-		return nil, err
+// turns are those that the services take for a part of a request.
+func (l *callLimits) turns() api.Turns {
+	of := func(turns *quota.Turns) api.Turn {
+		return func(ctx context.Context) (release func(), err error) {
+			who, err := claimConnection(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return turns.Take(ctx, who)
+		}
 	}
-	return l.watches.Take(ctx, who)
+	return api.Turns{Watch: of(l.watches), Read: of(l.reads), Plan: of(l.plans)}
 }
 
 // claimConnection returns what turns and limits are divided among: principals, or hosts at a coordinator without

@@ -212,6 +212,8 @@ type Coordinator struct {
 	// tokens ends the streams of tokens that have ended. denials logs who was refused.
 	tokens  *tokensInUse
 	denials *denials
+	// calls bounds what callers can make this node do.
+	calls *callLimits
 	// asks bounds the questions to the leader about tokens that this node does not know.
 	asks *quota.Turns
 	// changes announces changes to opened, view and leader.
@@ -286,7 +288,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 	c.leader = lead.New(leading)
 	c.authenticates = config.TLS.Given() || config.hooks.authenticate
 	c.tokens, c.denials = newTokensInUse(store, c.leader.Leads), &denials{logger: config.Logger}
-	c.asks = newAsks()
+	c.calls, c.asks = newCallLimits(config.Limits, c.identifyEarly), newAsks()
 	c.commands.notify = c.leader.Notify
 	return c, nil
 }

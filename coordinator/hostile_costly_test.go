@@ -3,11 +3,13 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -166,4 +168,75 @@ func repeated(text string, n int) (all string) {
 		all += text
 	}
 	return all
+}
+
+// slowDataSets are those of a coordinator that downloads one of them.
+type slowDataSets struct {
+	memoryDataSets
+	begun, finish chan struct{}
+}
+
+func (d slowDataSets) Find(ctx context.Context, name string) (*trellisv1.DataSet, error) {
+	select {
+	case d.begun <- struct{}{}:
+	case <-ctx.Done():
+	}
+	select {
+	case <-d.finish:
+		return d.memoryDataSets.Find(ctx, name)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Whoever waits for the download of a data set holds up nobody's plan.
+func TestADownloadHoldsUpNoPlan(t *testing.T) {
+	slow := slowDataSets{begun: make(chan struct{}), finish: make(chan struct{})}
+	_, address := serveTLS(t, Config{}, func(c *Coordinator) { c.dataSets = slow })
+	studies := trellisv1.NewStudyServiceClient(connectPlain(t, address))
+	planned := make(chan error, 1)
+	go func() {
+		spec := slowSpec("large", 1)
+		spec.Model, spec.Data, spec.Synthetic = "conv-autoencoder", "tiny", nil
+		_, err := studies.PlanStudy(t.Context(), &trellisv1.PlanStudyRequest{Spec: spec}, grpc.WaitForReady(true))
+		planned <- err
+	}()
+	<-slow.begun
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if _, err := studies.PlanStudy(ctx, &trellisv1.PlanStudyRequest{Spec: slowSpec("small", 1)}); err != nil {
+		t.Errorf("a plan during another's download: %v", err)
+	}
+	close(slow.finish)
+	if err := <-planned; err != nil {
+		t.Errorf("the plan that waited for its data set: %v", err)
+	}
+}
+
+// To look for the run that saved a checkpoint, which may look at every run, a study waits for its turn.
+func TestStudiesLookForCheckpointsInTurn(t *testing.T) {
+	coordinator, address := serveTLS(t, Config{Data: t.TempDir(), Models: pretrainedModels}, func(*Coordinator) {})
+	studies := trellisv1.NewStudyServiceClient(connectPlain(t, address))
+	create := func(patience time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		spec := classifierSpec("s", &trellisv1.Pretrained{Checkpoint: strings.Repeat("0", 64)}, 4)
+		_, err := studies.CreateStudy(ctx, &trellisv1.CreateStudyRequest{Spec: spec}, grpc.WaitForReady(true))
+		return err
+	}
+	wantCode(t, create(time.Minute), codes.FailedPrecondition, "no longer stores it")
+	reads := coordinator.calls.reads
+	var ended []func()
+	for n := range reads.Running {
+		end, err := reads.Take(t.Context(), fmt.Sprint(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended = append(ended, end)
+	}
+	wantCode(t, create(200*time.Millisecond), codes.DeadlineExceeded, "")
+	for _, end := range ended {
+		end()
+	}
+	wantCode(t, create(time.Minute), codes.FailedPrecondition, "no longer stores it")
 }

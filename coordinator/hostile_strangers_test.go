@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -186,7 +187,10 @@ func serveTLS(t *testing.T, config Config, change func(*Coordinator)) (*Coordina
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.Models, config.Numerics = testModels, testNumerics
+	config.Numerics = testNumerics
+	if config.Models == nil {
+		config.Models = testModels
+	}
 	coordinator, err := New(config, listener, memoryDataSets{})
 	if err != nil {
 		t.Fatal(err)
@@ -209,6 +213,18 @@ func connectTLS(t *testing.T, address string, secure *tls.Config) *grpc.ClientCo
 	t.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithNoProxy(),
 		grpc.WithTransportCredentials(credentials.NewTLS(secure)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// connectPlain is connectTLS without encryption.
+func connectPlain(t *testing.T, address string) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithNoProxy(),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}

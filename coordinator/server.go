@@ -65,7 +65,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		c.logger.Log(ctx, slog.LevelDebug, message, fields...)
 	})
 	finished := logging.WithLogOnEvents(logging.FinishCall)
-	limits := newCallLimits(c.config.Limits, c.identifyEarly)
+	limits := c.calls
 	transport := insecure.NewCredentials()
 	if c.certificates != nil {
 		transport = access.ServerCredentials()
@@ -117,7 +117,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		Data: c.config.Data, MinFreeDisk: c.config.MinFreeDisk, Limits: c.config.Limits.ofStudies(),
 		Store: c.store, Log: asked{c.commands}, DataSets: c.dataSets, Artifacts: c.artifacts,
 		Forecasts: forecast.NewMaker(c.logger), Sessions: c.leader, Memory: c.leader, Node: self{c},
-		Turn: limits.watchTurn, Stopping: c.stopping, Logger: c.logger,
+		Turns: limits.turns(), Stopping: c.stopping, Logger: c.logger,
 	})
 	services := newServices(slices.Sorted(maps.Keys(server.GetServiceInfo())))
 	grpc_health_v1.RegisterHealthServer(server, services)

@@ -57,6 +57,23 @@ type Memory interface {
 	Avoided(worker string) []*trellisv1.Avoidance
 }
 
+// Turn waits until a request may do what is costly, and returns what ends its turn. Nil: it need not wait.
+type Turn func(ctx context.Context) (release func(), err error)
+
+func (t Turn) take(ctx context.Context) (release func(), err error) {
+	if t == nil {
+		return func() {}, nil
+	}
+	return t(ctx)
+}
+
+// Turns are those that requests take for a part of their work. Other requests have theirs before they get here.
+type Turns struct {
+	// Watch is for a watch that looks for what has changed, Read for a request that may read all runs, and Plan for one
+	// that makes all runs of a study.
+	Watch, Read, Plan Turn
+}
+
 // Config has what the services need.
 type Config struct {
 	// Numerics is the version of the trainer's arithmetic that workers must have.
@@ -79,8 +96,8 @@ type Config struct {
 	Sessions  Sessions
 	Memory    Memory
 	Node      Node
-	// Turn waits until a watch may look for what has changed. Nil: it need not wait.
-	Turn func(ctx context.Context) (release func(), err error)
+	// Turns bound what is costly.
+	Turns Turns
 	// Stopping is done when the node stops. Streams that would last forever then end, with its cause as their error.
 	Stopping context.Context
 	Logger   *slog.Logger
@@ -91,7 +108,7 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 	trellisv1.RegisterStudyServiceServer(server, studyService{
 		numerics: c.Numerics, models: c.Models, store: c.Store, log: c.Log, dataSets: c.DataSets,
 		artifacts: c.Artifacts,
-		forecasts: c.Forecasts, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, limits: c.Limits, creating: make(chan struct{}, 1), turn: c.Turn,
+		forecasts: c.Forecasts, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, limits: c.Limits, creating: make(chan struct{}, 1), turns: c.Turns,
 		memory: c.Memory, stopping: c.Stopping, logger: c.Logger,
 	})
 	trellisv1.RegisterTrialServiceServer(server, trialService{

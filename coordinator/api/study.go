@@ -26,8 +26,7 @@ type studyService struct {
 	memory    Memory
 	// creating has an element while a study is being admitted, so that the limits on studies hold.
 	creating chan struct{}
-	// turn is the configuration's.
-	turn     func(context.Context) (release func(), err error)
+	turns    Turns
 	stopping context.Context
 	logger   *slog.Logger
 }

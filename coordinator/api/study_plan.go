@@ -29,6 +29,12 @@ func (s studyService) PlanStudy(
 	if err := s.checkRoom(ctx, command); err != nil {
 		return nil, err
 	}
+	// The data set is there: nobody's download holds up another's plan.
+	release, err := s.turns.Plan.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	runs, err := grid.Runs(ctx, command.GetSpec(), command.GetDataSet(), command.GetNumerics(), command.GetPretrained())
 	if err != nil {
 		return nil, Status(err)

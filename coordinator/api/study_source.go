@@ -28,6 +28,12 @@ func (s studyService) resolvePretrained(
 	find := sourceOf
 	if spec.GetPretrained().GetCheckpoint() != "" {
 		find = checkpointSource
+		// It may look at every run. The turn ends before the study waits for anything else.
+		release, err := s.turns.Read.take(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer release()
 	}
 	source, err := find(s.store.Snapshot().Within(ctx), spec, s.models.Find(spec.GetModel()).GetPretrained())
 	if err != nil {

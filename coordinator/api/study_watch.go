@@ -100,13 +100,11 @@ func (s studyService) sendChanges(
 func (s studyService) changes(ctx context.Context, snapshot *results.Snapshot, study *trellisv1.Study, since uint64) (
 	shown *trellisv1.Study, best *trellisv1.Trial, runs []*trellisv1.Run, err error,
 ) {
-	if s.turn != nil {
-		release, err := s.turn(ctx)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		defer release()
+	release, err := s.turns.Watch.take(ctx)
+	if err != nil {
+		return nil, nil, nil, err
 	}
+	defer release()
 	shown = s.waiting(s.forecasts.On(snapshot, study))
 	if best, err = snapshot.Best(nil, study.GetName()); err != nil && !errors.Is(err, results.ErrNoAnswer) {
 		return nil, nil, nil, err
