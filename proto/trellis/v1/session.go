@@ -5,5 +5,5 @@ package trellisv1
 const SessionProtocol = 5
 
 // MaxSessionRequest is how many bytes a request of a session may have, after its hello. A coordinator refuses larger
-// ones, since it holds one of each session beyond what may wait for the log. What workers send is half as large at most.
+// ones: of each session it holds one beyond what may wait for the log. Workers send at most half as many.
 const MaxSessionRequest = 256 << 10
