@@ -35,6 +35,9 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	started := false
 	root := rootCommand(env)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := cli.CheckRequired(cmd); err != nil {
+			return err
+		}
 		started = true
 		if err := configuration.Apply(cmd); err != nil {
 			return err

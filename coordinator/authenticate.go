@@ -142,8 +142,8 @@ func (c *Coordinator) identify(ctx context.Context, name string, asks ask) (acce
 		err = unknownMethod(name)
 	}
 	if err == nil && !may.has(call.Role) {
-		err = status.Errorf(codes.PermissionDenied, "%v may not call %s: it takes the role %v", call.Principal,
-			call.Method, may)
+		err = status.Errorf(codes.PermissionDenied, "%v is not allowed to do this: %s needs the role %v",
+			call.Principal, call.Method, may)
 	}
 	if err != nil {
 		c.denials.log(call, err)

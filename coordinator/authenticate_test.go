@@ -93,7 +93,7 @@ func TestCallersMustSayWhoTheyAre(t *testing.T) {
 			}
 		}
 		_, err := h.studies.CreateStudy(viewer, &trellisv1.CreateStudyRequest{})
-		if want := `viewer "vera" may not call CreateStudy: it takes the role submitter or admin`; status.Code(err) !=
+		if want := `viewer "vera" is not allowed to do this: CreateStudy needs the role submitter or admin`; status.Code(err) !=
 			codes.PermissionDenied || status.Convert(err).Message() != want {
 			t.Errorf("a viewer creates a study: %v", err)
 		}

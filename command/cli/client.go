@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"trellis/command/client"
-	"trellis/command/configuration"
 	"trellis/command/exit"
 )
 
@@ -22,6 +19,8 @@ type ClientOptions struct {
 	// wait is how long to wait for a coordinator that is not there. 0 waits forever.
 	wait time.Duration
 	cmd  *cobra.Command
+	// tokenFrom is where the token comes from, if one is used.
+	tokenFrom string
 }
 
 // ClientFlags adds --coordinator and --wait, with how long a command waits otherwise.
@@ -43,45 +42,16 @@ func AddressFlag(cmd *cobra.Command, address *string) {
 		"coordinator `address`, or a comma-separated list of node addresses")
 }
 
-// TokenVariable has a token itself. There is no flag for that: other users of a machine see command lines.
-const TokenVariable = "TRELLIS_TOKEN"
-
-// CredentialFlags adds --authority, --certificate, --key and --token-file.
-func CredentialFlags(cmd *cobra.Command, credentials *client.Credentials) {
-	cmd.Flags().StringVar(&credentials.Authority, "authority", "",
-		"`file` with the certificate of the coordinator's authority (default the system's authorities)")
-	cmd.Flags().StringVar(&credentials.Certificate, "certificate", "", "`file` with your certificate")
-	cmd.Flags().StringVar(&credentials.Key, "key", "", KeyUsage)
-	cmd.Flags().StringVar(&credentials.TokenFile, "token-file", "",
-		"`file` with your token, instead of a certificate (default the token in "+TokenVariable+")")
-}
-
-// KeyUsage is the text of --key.
-const KeyUsage = "`file` with the key of --certificate, in the same folder (default beside it, ending in .key instead of .crt)"
-
-// CompleteKey names the key of a certificate where --key does not.
-func CompleteKey(certificate string, key *string) {
-	if name, ok := strings.CutSuffix(certificate, ".crt"); ok && *key == "" {
-		*key = name + ".key"
-	}
-}
-
-// CompleteCredentials fills in what the flags of CredentialFlags leave out: the key, and the token of TokenVariable, which
-// goes before a configured file.
-func CompleteCredentials(cmd *cobra.Command, credentials *client.Credentials) {
-	CompleteKey(credentials.Certificate, &credentials.Key)
-	if token := os.Getenv(TokenVariable); token != "" && !configuration.Given(cmd, "token-file") {
-		credentials.Token, credentials.TokenFile = token, ""
-	}
-}
-
 // NewClient returns a client of the coordinator that the flags name.
 func (o *ClientOptions) NewClient(notices io.Writer) (*client.Client, error) {
 	if o.Credentials.Insecure && (o.Credentials.Authority != "" || o.Credentials.Certificate != "") {
 		return nil, exit.Usagef("--insecure cannot be combined with --authority and --certificate: these are for " +
 			"connections with encryption")
 	}
-	CompleteCredentials(o.cmd, &o.Credentials)
+	var err error
+	if o.tokenFrom, err = CompleteCredentials(o.cmd, &o.Credentials); err != nil {
+		return nil, err
+	}
 	return client.New(o.Address, o.Credentials, notices)
 }
 
@@ -103,7 +73,7 @@ func (env *Environment) WithClient(
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return err
+	return NameToken(err, options.tokenFrom)
 }
 
 // Elsewhere is the flag that a command needs to find a coordinator that is not at the usual address.

@@ -35,6 +35,20 @@ func FlagError(cmd *cobra.Command, err error) error {
 	return err
 }
 
+// CheckRequired returns an error that names the flags that a command needs and its command line leaves out.
+func CheckRequired(cmd *cobra.Command) error {
+	var missing []string
+	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
+		if len(flag.Annotations[cobra.BashCompOneRequiredFlag]) > 0 && !flag.Changed {
+			missing = append(missing, "--"+flag.Name)
+		}
+	})
+	if missing == nil {
+		return nil
+	}
+	return fmt.Errorf("%s needs %s", cmd.Name(), strings.Join(missing, " and "))
+}
+
 // unknownFlag says which flag was likely meant.
 func unknownFlag(cmd *cobra.Command, err *pflag.NotExistError) error {
 	name, given := err.GetSpecifiedName(), "--"+err.GetSpecifiedName()
@@ -45,6 +59,11 @@ func unknownFlag(cmd *cobra.Command, err *pflag.NotExistError) error {
 				name, given = long, "-"+long
 			}
 		}
+	}
+	if name == "token" && cmd.Flags().Lookup("token-file") != nil {
+		// Others can read command lines.
+		return fmt.Errorf("unknown flag --token: write the token to a file and name that with --token-file, or set %s",
+			TokenVariable)
 	}
 	if path := pathFlag(cmd); path != "" && (name == "output" || name == "o") {
 		return fmt.Errorf("unknown flag %s: to choose where to write, use --%s", given, path)

@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"trellis/command/cli"
 	"trellis/command/client"
+	"trellis/command/configuration"
 	"trellis/command/exit"
 	"trellis/command/node"
 	"trellis/worker"
@@ -44,15 +48,30 @@ pauses them until it has a coordinator again.`,
 	node.CacheDirFlag(cmd, &config.CacheDir)
 	chooseKernel := kernelFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if configuration.Given(cmd, "name") && !validName.MatchString(config.Name) {
+			return exit.Usagef("invalid argument %q for --name: must have 1 to 63 letters, digits and . _ @ -, and start "+
+				"with a letter or digit", config.Name)
+		}
 		if err := chooseKernel(); err != nil {
 			return err
 		}
-		cli.CompleteCredentials(cmd, &config.Credentials)
+		tokenFrom, err := cli.CompleteCredentials(cmd, &config.Credentials)
+		if err != nil {
+			return err
+		}
 		config.Logger, config.Credentials.Insecure = log.NewLogger(env.Log), options.Insecure
-		return work(cmd.Context(), env, config, options)
+		err = work(cmd.Context(), env, config, options)
+		if errors.Is(err, worker.ErrRefused) && status.Code(err) == codes.PermissionDenied {
+			return fmt.Errorf("%w; a worker needs a token or certificate with the role worker: trellis tokens create "+
+				"--role worker --name NAME", err)
+		}
+		return cli.NameToken(err, tokenFrom)
 	}
 	return cmd
 }
+
+// validName matches the names that workers can be given: those that principals can have.
+var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$`)
 
 // work runs a worker until ctx is done or a signal drains it.
 func work(parent context.Context, env *cli.Environment, config worker.Config, options *node.ServerOptions) error {

@@ -13,14 +13,37 @@ import (
 	"trellis/command/source"
 )
 
-// configured marks flags that were set by a variable or a file.
+// An Origin is what has set a flag. A higher one takes precedence over a lower one.
+type Origin int
+
+// The origins, as Topic lists them.
+const (
+	FromDefault Origin = iota
+	FromFile
+	FromVariable
+	FromFlag
+)
+
+// configured marks flags that were set by a variable or a file, with which.
 const configured = "trellis/configured"
 
-// Given says whether a flag stands on the command line itself.
-func Given(cmd *cobra.Command, name string) bool {
+// OriginOf says what has set a flag.
+func OriginOf(cmd *cobra.Command, name string) Origin {
 	flag := cmd.Flags().Lookup(name)
-	return flag != nil && flag.Changed && flag.Annotations[configured] == nil
+	if flag == nil || !flag.Changed {
+		return FromDefault
+	}
+	if mark := flag.Annotations[configured]; mark != nil {
+		if mark[0] == FileFlag {
+			return FromFile
+		}
+		return FromVariable
+	}
+	return FromFlag
 }
+
+// Given says whether a flag stands on the command line itself.
+func Given(cmd *cobra.Command, name string) bool { return OriginOf(cmd, name) == FromFlag }
 
 // Apply sets the flags of a command that its command line leaves out, if they are configured: by a variable, or else in the
 // file. What is wrong with these is an exit.ErrUsage that names its source.
@@ -35,13 +58,13 @@ func Apply(cmd *cobra.Command) error {
 			return
 		}
 		if text, ok := os.LookupEnv(Variable(flag.Name)); ok && text != "" {
-			if wrong := set(flag, text); wrong != nil {
+			if wrong := set(flag, text, Variable(flag.Name)); wrong != nil {
 				err = exit.Usagef("invalid value %q for %s: %w", text, Variable(flag.Name), wrong)
 			}
 			return
 		}
 		if value, ok := file.values[flag.Name]; ok {
-			if wrong := set(flag, value.Value); wrong != nil {
+			if wrong := set(flag, value.Value, FileFlag); wrong != nil {
 				problems = append(problems, source.Problem{
 					Line: value.Line, Column: value.Column, Message: fmt.Sprintf("invalid value %q for %s: %v", value.Value, flag.Name, wrong),
 				})
@@ -54,8 +77,8 @@ func Apply(cmd *cobra.Command) error {
 	return file.text.Error(problems...)
 }
 
-// set gives a flag its value.
-func set(flag *pflag.Flag, text string) error {
+// set gives a flag its value, from a variable or from the file, which is called FileFlag.
+func set(flag *pflag.Flag, text, from string) error {
 	if err := flag.Value.Set(text); err != nil {
 		return WrongValue(flag.Value.Type(), err)
 	}
@@ -63,7 +86,7 @@ func set(flag *pflag.Flag, text string) error {
 	if flag.Annotations == nil {
 		flag.Annotations = make(map[string][]string)
 	}
-	flag.Annotations[configured] = []string{strconv.FormatBool(true)}
+	flag.Annotations[configured] = []string{from}
 	return nil
 }
 

@@ -37,7 +37,8 @@ func LoginCommand(env *cli.Environment) *cobra.Command {
 		Use:   "login",
 		Short: "Keep a coordinator's address and your credentials",
 		Long: `Check an address, an authority and a token with the coordinator, and keep them: other commands need no flags then.
-They are kept in the configuration file and beside it, in files that only you can read. A certificate stays where it is.`,
+They are kept in the configuration file and beside it, in files that only you can read. A certificate stays where it
+is. They replace those of an earlier login.`,
 		Example: `  trellis login --coordinator host:7070 --authority authority.crt --token-file ann.token
   trellis studies`,
 		Args:        cli.Operands(),
@@ -96,7 +97,26 @@ func keep(cmd *cobra.Command, c *client.Client) error {
 			return err
 		}
 	}
-	return configuration.Write(cmd, settings)
+	if err := configuration.Write(cmd, settings); err != nil {
+		return err
+	}
+	// What an earlier login has kept is not used any more.
+	return forget(folder, map[string]bool{
+		tokenFile: settings["token-file"] == "", authorityFile: settings["authority"] == "",
+	})
+}
+
+// forget removes some of the files of a login.
+func forget(folder string, unused map[string]bool) error {
+	for name, remove := range unused {
+		if !remove {
+			continue
+		}
+		if err := os.Remove(filepath.Join(folder, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("forget a file: %w", err)
+		}
+	}
+	return nil
 }
 
 // keepFile writes a file that only the user can read, and returns its path.
@@ -132,10 +152,8 @@ until it expires or is revoked: trellis tokens revoke.`,
 			return err
 		}
 		folder := filepath.Dir(configuration.Path(cmd))
-		for _, name := range []string{tokenFile, authorityFile} {
-			if err := os.Remove(filepath.Join(folder, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("forget a file: %w", err)
-			}
+		if err := forget(folder, map[string]bool{tokenFile: true, authorityFile: true}); err != nil {
+			return err
 		}
 		_, err = fmt.Fprintf(env.Out, "Logged out: removed the credentials from %s.\n", configuration.Path(cmd))
 		return err

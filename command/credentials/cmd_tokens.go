@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -14,7 +16,9 @@ import (
 	"trellis/command/cli"
 	"trellis/command/client"
 	"trellis/command/describe"
+	"trellis/command/exit"
 	"trellis/command/output"
+	"trellis/coordinator/access"
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -53,23 +57,30 @@ coordinator keeps its hash only.
 
 Tokens with the same role and name belong to the same principal. To replace a token, create another with its role and
 name, give it to those who use the first, and revoke that. A worker reads its --token-file again whenever it connects, so
-it trains on.`,
+it keeps training. --file replaces a file only if it has a token, unless --force is set.`,
 		Example: `  trellis tokens create --role worker --name gpu-farm --file worker.token
   trellis tokens create --role submitter --name ann --expires 30d`,
 		Args: cli.Operands(),
 	}
 	options, role := cli.ClientFlags(cmd, client.DefaultWait), roleFlag(cmd)
 	var name, file string
+	var force bool
 	var expires cli.Lifetime
 	cmd.Flags().StringVar(&name, "name", "", "`name` of the person, or of the group of workers, that will use it")
 	cli.ExpiresFlag(cmd, &expires, defaultLifetime, "how long it is valid, for example 90d or 1y")
 	cmd.Flags().StringVarP(&file, "file", "f", "-", "`file` to write, - for standard output")
+	cmd.Flags().BoolVar(&force, "force", false, "replace a file that has something else than a token")
 	for _, needed := range []string{"role", "name"} {
 		if err := cmd.MarkFlagRequired(needed); err != nil {
 			panic(err)
 		}
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if !force {
+			if err := replaceable(file); err != nil {
+				return err
+			}
+		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
 			return createToken(ctx, env, c, &trellisv1.CreateTokenRequest{
 				Role: *role, Name: name, ExpireTime: timestamppb.New(time.Now().Add(time.Duration(expires))),
@@ -77,6 +88,25 @@ it trains on.`,
 		})
 	}
 	return cmd
+}
+
+// replaceable refuses to replace a file that has something else than a token.
+func replaceable(file string) error {
+	if file == "-" {
+		return nil
+	}
+	if cli.IsSecret(file) {
+		return exit.Usagef("the value of --file is a token, not the name of a file")
+	}
+	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (info.Size() == 0 || !info.Mode().IsRegular()) {
+		return nil
+	}
+	if token, err := (client.Credentials{TokenFile: file}).ReadToken(); err != nil || !cli.IsSecret(token) {
+		return exit.Usagef("%s already exists and has no token: choose another --file, or add --force to replace it",
+			file)
+	}
+	return nil
 }
 
 // createToken creates a token and writes its secret. If that fails, the token is revoked: nobody has it.
@@ -97,9 +127,16 @@ func createToken(
 			&trellisv1.RevokeTokenRequest{Id: token.GetId()})
 		return errors.Join(err, revokeErr)
 	}
-	_, err = fmt.Fprintf(env.Err, "Created token %s of %s, which %s.\n", token.GetId(),
-		describe.Principal(token.GetPrincipal()), describeExpiry(token))
-	return err
+	if _, err := fmt.Fprintf(env.Err, "Created token %s of %s, which %s.\n", token.GetId(),
+		describe.Principal(token.GetPrincipal()), describeExpiry(token)); err != nil {
+		return err
+	}
+	caller, err := client.Call(ctx, client.CallTimeout, c.WhoAmI, &trellisv1.WhoAmIRequest{})
+	if err == nil && caller.GetPrincipal() == nil {
+		fmt.Fprintf(env.Err, "trellis: this coordinator does not ask for tokens: whoever reaches it may do everything. "+
+			"To change that, start it with TLS: trellis certificates --help\n")
+	}
+	return nil
 }
 
 func describeExpiry(token *trellisv1.Token) string {
@@ -168,12 +205,15 @@ ID is in the list of tokens, and in the secret: trellis_ID_...`,
 	options := cli.ClientFlags(cmd, client.DefaultWait)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
-			revoked, err := client.Call(ctx, client.CallTimeout, c.RevokeToken,
-				&trellisv1.RevokeTokenRequest{Id: args[0]})
+			id := args[0]
+			if secretID, ok := access.SecretID(id); ok {
+				id = secretID
+			}
+			revoked, err := client.Call(ctx, client.CallTimeout, c.RevokeToken, &trellisv1.RevokeTokenRequest{Id: id})
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(env.Out, "Revoked token %s of %s.\n", args[0],
+			_, err = fmt.Fprintf(env.Out, "Revoked token %s of %s.\n", id,
 				describe.Principal(revoked.GetToken().GetPrincipal()))
 			return err
 		})

@@ -19,6 +19,7 @@ const (
 	AlreadyExists = 4
 	Unavailable   = 5
 	Incomplete    = 6
+	Denied        = 7
 	Interrupted   = 130
 )
 
@@ -33,6 +34,8 @@ const Help = `Every command exits with one of these codes:
     5  there is no coordinator at the address, or it does not respond
     6  a study that was run or watched has ended without all its results: trials failed, or
        it was canceled
+    7  the coordinator does not accept the token or certificate, or there is none, or its role is
+       not allowed to do this
   130  interrupted, for example by Ctrl-C
 `
 
@@ -78,6 +81,8 @@ func Code(err error) int {
 		return NotFound
 	case codes.AlreadyExists:
 		return AlreadyExists
+	case codes.Unauthenticated, codes.PermissionDenied:
+		return Denied
 	case codes.Unavailable, codes.DeadlineExceeded:
 		return Unavailable
 	case codes.Canceled:

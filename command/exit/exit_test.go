@@ -41,6 +41,8 @@ func TestCode(t *testing.T) {
 		{wire(codes.NotFound), NotFound},
 		{wire(codes.AlreadyExists), AlreadyExists},
 		{fmt.Errorf("%w at 127.0.0.1:1", ErrUnavailable), Unavailable},
+		{wire(codes.Unauthenticated), Denied},
+		{wire(codes.PermissionDenied), Denied},
 		{wire(codes.Unavailable), Unavailable},
 		{wire(codes.DeadlineExceeded), Unavailable},
 		{fmt.Errorf("%w: 2 trials failed", ErrIncomplete), Incomplete},
