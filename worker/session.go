@@ -207,6 +207,13 @@ func refused(err error) bool {
 	return false
 }
 
+// refusal is an ErrRefused that says why, with the status of its cause.
+type refusal struct{ cause error }
+
+func (r *refusal) Error() string { return ErrRefused.Error() + ": " + reason(r.cause) }
+
+func (r *refusal) Unwrap() []error { return []error{ErrRefused, r.cause} }
+
 // reason returns the part of a call's error that people need: "dial tcp [::1]:7070: connect: connection refused",
 // without gRPC's wrapping.
 func reason(err error) string {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/worker/dial"
 )
 
 func TestLostStream(t *testing.T) {
@@ -295,6 +296,26 @@ func TestRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A worker that was known and is not any more says so, once, and not that there is no coordinator.
+func TestDeniedLater(t *testing.T) {
+	inBubble(t, nil, func(h *harness) {
+		p := h.connect()
+		for range 3 {
+			p.end <- status.Error(codes.Unauthenticated, "unknown token")
+			p = h.session()
+		}
+		want := "the coordinator refuses this worker's certificate: replace its file; trying again"
+		if n := strings.Count(h.logs.String(), want); n != 1 || strings.Contains(h.logs.String(), "reach") {
+			t.Errorf("logged %d times that the worker is refused:\n%s", n, h.logs)
+		}
+		other := &Worker{config: Config{Credentials: dial.Credentials{TokenFile: "worker.token"}}}
+		want = "the coordinator refuses this worker's token: put another into worker.token"
+		if got := other.denial(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
 }
 
 func TestReason(t *testing.T) {

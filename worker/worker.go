@@ -73,6 +73,8 @@ type Worker struct {
 	mistakes <-chan *dial.Mistake
 	// mistaken is the last that was logged since the last welcome.
 	mistaken string
+	// denied says that the coordinator did not know who the worker is when the last session ended.
+	denied bool
 	// node is the address of the coordinator's node of the last session.
 	node string
 	// attempts are the attempts that the coordinator has assigned to this worker, in the order of arrival.
@@ -215,7 +217,11 @@ func (w *Worker) loop() error {
 			w.session.heartbeatDue = true
 		case <-w.clock:
 		case <-w.fence:
-			w.suspend("the coordinator can't be reached")
+			if w.denied {
+				w.suspend("the coordinator refuses this worker")
+			} else {
+				w.suspend("the coordinator can't be reached")
+			}
 		case err := <-w.session.done:
 			last := w.session
 			w.session = nil
@@ -223,7 +229,7 @@ func (w *Worker) loop() error {
 				return nil
 			}
 			if w.isFinal(err) {
-				return fmt.Errorf("work for coordinator at %s: %w: %s", w.config.Coordinator, ErrRefused, reason(err))
+				return fmt.Errorf("work for coordinator at %s: %w", w.config.Coordinator, &refusal{err})
 			}
 			w.reopen(last, err)
 		case mistake := <-w.mistakes:
@@ -267,9 +273,15 @@ func (w *Worker) open() {
 
 // reopen opens another session after one has ended. It logs this once.
 func (w *Worker) reopen(last *session, err error) {
+	denied := status.Code(err) == codes.Unauthenticated
+	if denied && !w.denied {
+		w.log.Warn(w.denial()+"; trying again", "coordinator", w.coordinator(), "error", reason(err),
+			"runs", len(w.attempts))
+	}
+	w.denied = denied
 	switch {
 	case last.welcomed:
-		if !last.abandoned {
+		if !last.abandoned && !denied {
 			w.log.Warn("lost the coordinator; reconnecting", "coordinator", w.coordinator(), "error", reason(err),
 				"runs", len(w.attempts))
 		}
@@ -277,7 +289,7 @@ func (w *Worker) reopen(last *session, err error) {
 		if patience := w.patience(); patience > 0 {
 			w.fence = time.After(patience - time.Since(w.contact))
 		}
-	case w.failures == 0:
+	case w.failures == 0 && !denied:
 		w.log.Warn("can't reach the coordinator; will retry", "coordinator", w.config.Coordinator, "error", reason(err))
 	}
 	w.failures++
@@ -286,6 +298,18 @@ func (w *Worker) reopen(last *session, err error) {
 		w.giveUp = time.After(w.lease)
 	}
 	w.open()
+}
+
+// denial says what the coordinator does not accept, and what would be right.
+func (w *Worker) denial() string {
+	switch credentials := w.config.Credentials; {
+	case credentials.TokenFile != "":
+		return "the coordinator refuses this worker's token: put another into " + credentials.TokenFile
+	case credentials.Token != "":
+		return "the coordinator refuses this worker's token: start it with another"
+	default:
+		return "the coordinator refuses this worker's certificate: replace its file"
+	}
 }
 
 // isFinal says whether the worker gives up after a session has ended with err. One that has been welcomed before goes on
