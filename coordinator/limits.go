@@ -148,7 +148,10 @@ func (one limit) parse(value string) (int64, error) {
 		}
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || n <= 0 || n > math.MaxInt64/scale {
+	if bad := err != nil || n <= 0 || n > math.MaxInt64/scale; bad && one.unit == "bytes" {
+		return 0, fmt.Errorf("limit %s: invalid value %q: must be a number of bytes above 0, such as 1048576, 1MiB or "+
+			"2GiB", one.name, value)
+	} else if bad {
 		return 0, fmt.Errorf("limit %s: invalid value %q: must be a number of %s above 0", one.name, value, one.unit)
 	}
 	return n * scale, nil

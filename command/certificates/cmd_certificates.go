@@ -83,8 +83,13 @@ The certificate of the first admin is made too, as client-admin.crt and client-a
 		if err != nil {
 			return fmt.Errorf("make the authority: %w", err)
 		}
+		replaces := o.folder.has("authority")
 		if err := o.folder.write("authority", pair); err != nil {
 			return err
+		}
+		if replaces {
+			fmt.Fprintln(env.Err, "trellis: this replaces another authority: certificates that it has signed stay valid only "+
+				"where the authority file has both authorities' certificates, one after the other (docs/cluster.md)")
 		}
 		if _, err := fmt.Fprintf(env.Out, "%s is the authority, valid until %s. Keep %s secret: whoever has it can "+
 			"make certificates of any role.\n", o.folder.file("authority", certificateSuffix),

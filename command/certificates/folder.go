@@ -64,6 +64,12 @@ func (f folder) free(names ...string) error {
 	return nil
 }
 
+// has says whether there is a certificate.
+func (f folder) has(name string) bool {
+	_, err := os.Lstat(f.file(name, certificateSuffix))
+	return err == nil
+}
+
 // write writes a certificate and its key. Whoever reads the files meanwhile finds whole ones, though not for long those of
 // the same pair.
 func (f folder) write(name string, pair access.Pair) error {

@@ -143,11 +143,16 @@ func serve(
 
 // setLimits sets what --limits names.
 func setLimits(limits *coordinator.Limits, flags []string) error {
+	given := map[string]bool{}
 	for _, flag := range flags {
 		name, value, found := strings.Cut(flag, "=")
 		if !found {
 			return fmt.Errorf("invalid argument %q for --limits: must be name=value, for example trials=10000000", flag)
 		}
+		if given[name] {
+			return fmt.Errorf("--limits: %s is given twice", name)
+		}
+		given[name] = true
 		if err := limits.Set(name, value); err != nil {
 			return fmt.Errorf("--limits: %w", err)
 		}

@@ -206,6 +206,9 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 			"max_epochs", plan.GetEpochsAlone())
 	}
 	row("epochs", "at most %d%s", plan.GetEpochs(), alone)
+	if share := spec.GetAudit(); share > 0 && plan.GetRuns() > 0 {
+		row("audit", "%s", describePlannedAudit(share, plan.GetRuns(), plan.GetEpochs()))
+	}
 	if plan.GetEpochsShared() > 0 {
 		row("already trained", "%s, which took %s; %d of %s complete", output.Count(plan.GetEpochsShared(), "epoch"),
 			output.ShortSeconds(plan.GetSecondsShared()), plan.GetRunsShared(), output.Count(plan.GetRuns(), "run"))
@@ -219,6 +222,17 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 	}
 	_, err := fmt.Fprintln(out, table.Render())
 	return err
+}
+
+// describePlannedAudit says how many runs a study trains again, and what that costs. Which ones follows from their ids, so
+// that a share is about that many.
+func describePlannedAudit(share float64, runs, epochs uint64) string {
+	if share >= 1 {
+		return fmt.Sprintf("%s trained again: up to %s more", output.Count(runs, "run"), output.Count(epochs, "epoch"))
+	}
+	audited := max(1, math.Round(share*float64(runs)))
+	return fmt.Sprintf("about %.0f of %s trained again: up to about %.0f epochs more", audited,
+		output.Count(runs, "run"), math.Ceil(audited*float64(epochs)/float64(runs)))
 }
 
 // writePlannedTime writes the rows of a plan that say how much is to be trained, and how long that takes.
