@@ -19,6 +19,9 @@ const (
 	// maxFilterCost bounds the work for one trial, in CEL's units: about one per operation. Without macros, which could
 	// nest loops, a filter of the permitted length hardly reaches it.
 	maxFilterCost = 1000
+	// maxFilterDepth bounds how deep an expression is nested: values that contain values are compared and copied with
+	// each level, which counts as one operation only.
+	maxFilterDepth = 32
 	// maxPatternSize bounds the program that a pattern is compiled to, in instructions. A pattern of ten letters may
 	// have a million.
 	maxPatternSize = 1000
@@ -69,6 +72,9 @@ func NewFilter(expression string, all []Field) (Filter, error) {
 		return nil, fmt.Errorf("filter: %s is %s: must be a condition such as objective < 0.02: %w", expression, typeName(output.String()),
 			ErrInvalid)
 	}
+	if err := checkNesting(ast); err != nil {
+		return nil, err
+	}
 	if err := checkPatterns(ast); err != nil {
 		return nil, err
 	}
@@ -105,6 +111,19 @@ func (f fieldsOf) ResolveName(name string) (any, bool) {
 func (f fieldsOf) Parent() cel.Activation { return nil }
 
 var _ cel.Activation = fieldsOf{}
+
+// checkNesting refuses expressions that are nested too deep.
+func checkNesting(ast *cel.Ast) error {
+	deep := false
+	celast.PreOrderVisit(celast.NavigateAST(ast.NativeRep()), celast.NewExprVisitor(func(e celast.Expr) {
+		node, ok := e.(celast.NavigableExpr)
+		deep = deep || ok && node.Depth() > maxFilterDepth
+	}))
+	if deep {
+		return fmt.Errorf("filter: must be nested at most %d deep: %w", maxFilterDepth, ErrInvalid)
+	}
+	return nil
+}
 
 // checkPatterns refuses patterns of matches() that would be compiled anew for every trial, or are large once compiled:
 // CEL's bound on cost knows their length alone.
