@@ -30,6 +30,10 @@ import (
 // maxFailureMessage is how many bytes of a worker's error message are kept.
 const maxFailureMessage = 4096
 
+// maxMissing is how many bytes are kept of the reason why weights could not be saved. A run may have 10,000 milestones,
+// and an answer about the run has all of their reasons.
+const maxMissing = 200
+
 // errAgain is for a worker that says hello in the middle of its session.
 var errAgain = status.Error(codes.InvalidArgument, "a worker must say hello only once, at the beginning of its session")
 
@@ -48,6 +52,7 @@ type host struct {
 	sessions                  *sessions
 	dispatcher                waker
 	logger                    *slog.Logger
+	warnings                  *warnings
 }
 
 // admitter says whether a checkpoint may be recorded: see artifact.Keeper.
@@ -197,6 +202,9 @@ func (h *host) receive(ctx context.Context, session *session, stream trellisv1.W
 			session.recheck()
 		case *trellisv1.SessionRequest_Reports:
 			for _, reports := range message.Reports.GetReports() {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
 				entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{Reports: reports}}
 				if err := h.put(ctx, session, entry, reports.GetStudy(), reports.GetRun()); err != nil {
 					return err
@@ -262,9 +270,10 @@ func (h *host) receiveCheckpoint(ctx context.Context, session *session, report *
 	entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Checkpoint{Checkpoint: report}}
 	if report.GetMissing() != "" {
 		// The store keeps the reason.
-		report.Missing = truncate(report.GetMissing(), maxFailureMessage)
-		h.logger.Warn("weights could not be saved", "study", report.GetStudy(), "run", report.GetRun(),
-			"epoch", report.GetCheckpoint().GetEpoch(), "worker", session.worker, "reason", report.GetMissing())
+		report.Missing = truncate(report.GetMissing(), maxMissing)
+		h.warnings.warn("weights could not be saved", "study", truncate(report.GetStudy(), maxWarning),
+			"run", truncate(report.GetRun(), maxWarning), "epoch", report.GetCheckpoint().GetEpoch(),
+			"worker", session.worker, "reason", report.GetMissing())
 		return h.put(ctx, session, entry, report.GetStudy(), report.GetRun())
 	}
 	if held, err := h.holds(session, entry, report.GetStudy(), report.GetRun()); err != nil || !held {
@@ -279,10 +288,11 @@ func (h *host) receiveCheckpoint(ctx context.Context, session *session, report *
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		h.logger.Warn("refused a checkpoint: if the run is interrupted, it goes on from an earlier one",
-			"study", report.GetStudy(),
-			"run", report.GetRun(), "epoch", report.GetCheckpoint().GetEpoch(), "worker", session.worker, "error", err)
-		report.Missing = truncate(err.Error(), maxFailureMessage)
+		h.warnings.warn("refused a checkpoint: if the run is interrupted, it goes on from an earlier one",
+			"study", truncate(report.GetStudy(), maxWarning), "run", truncate(report.GetRun(), maxWarning),
+			"epoch", report.GetCheckpoint().GetEpoch(), "worker", session.worker,
+			"error", truncate(err.Error(), maxWarning))
+		report.Missing = truncate(err.Error(), maxMissing)
 	}
 	return h.put(ctx, session, entry, report.GetStudy(), report.GetRun())
 }

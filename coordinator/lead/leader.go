@@ -109,7 +109,7 @@ func New(config Config) *Leader {
 	l.recorder = &recorder{
 		log: config.Log, sessions: l.sessions, failing: failing, awaited: []waker{l.dispatcher.woken, l.settler.woken},
 		metrics: l.metrics, logger: config.Logger, queue: make(chan received, recordQueue),
-		held: quota.New(config.Queue),
+		held: quota.New(config.Queue), warnings: &warnings{logger: config.Logger},
 	}
 	l.leases = &leases{
 		lease: config.Lease, hangTimeout: config.HangTimeout, store: config.Store, log: config.Log,
@@ -122,7 +122,7 @@ func New(config Config) *Leader {
 		numerics: config.Numerics, lease: config.Lease, checkpointInterval: config.CheckpointInterval,
 		store: config.Store,
 		log:   config.Log, artifacts: config.Artifacts, leases: l.leases, recorder: l.recorder, sessions: l.sessions,
-		dispatcher: l.dispatcher.woken, logger: config.Logger,
+		dispatcher: l.dispatcher.woken, logger: config.Logger, warnings: l.recorder.warnings,
 	}
 	return l
 }

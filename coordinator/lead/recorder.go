@@ -37,7 +37,9 @@ type recorder struct {
 	awaited []waker
 	metrics *metrics
 	logger  *slog.Logger
-	queue   chan received
+	// warnings are about what workers send.
+	warnings *warnings
+	queue    chan received
 	// held counts the bytes of entries from the moment that they are read until the log has them, by whose share they
 	// use: see shareOf. What a session holds while it waits for room is not counted, and bounded by checkRequest.
 	held *quota.Quota
@@ -230,9 +232,8 @@ func (r *recorder) answer(one received, refusal error) {
 		r.logger.Debug("refused what a worker sent", "attempt", attempt, "error", refusal)
 	case errors.Is(refusal, results.ErrGap):
 		// giveBack ends the attempt.
-		r.logger.Warn("a worker is ahead of what is recorded of its run, as after a restore: the run goes on "+
-			"from there",
-			"worker", one.from.name(), "attempt", attempt, "error", refusal)
+		r.warnings.warn("a worker is ahead of what is recorded of its run, as after a restore: the run goes on "+
+			"from there", "worker", one.from.name(), "attempt", attempt, "error", truncate(refusal.Error(), maxWarning))
 	case errors.Is(refusal, results.ErrConflict):
 		// The store has ended the attempt.
 		one.from.recheck()
