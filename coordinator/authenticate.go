@@ -168,6 +168,9 @@ func (c *Coordinator) authenticate(ctx context.Context, call *access.Call, forwa
 			call.Address = address
 		}
 	}
+	if len(metadata.ValueFromIncomingContext(ctx, authorizationKey)) > 1 {
+		return status.Error(codes.Unauthenticated, "a call must have one authorization only")
+	}
 	authorization := value(ctx, authorizationKey)
 	switch {
 	case authorization != "":

@@ -70,7 +70,7 @@ func TestCallersMustSayWhoTheyAre(t *testing.T) {
 				metadata.AppendToOutgoingContext(h.Context(), authorizationKey, "Basic "+secret),
 				codes.Unauthenticated, "bearer token",
 			},
-			"two tokens": {bearing(viewer, secret), codes.Unauthenticated, "--token-file"},
+			"two tokens": {bearing(viewer, secret), codes.Unauthenticated, "one authorization only"},
 			"says that it is a node": {
 				metadata.AppendToOutgoingContext(viewer, callerRoleKey, "admin", callerNameKey, "ann"),
 				codes.PermissionDenied, "only nodes",

@@ -54,6 +54,8 @@ type callLimits struct {
 	identify       func(ctx context.Context, method string) (caller access.Call, known bool, err error)
 	timeout        time.Duration
 	messageTimeout time.Duration
+	// specs bounds the large specs whose rules are checked.
+	specs *quota.Turns
 	// Each method belongs to one of these at most. Reads are also for parts of other requests.
 	reads, transfers, backups, restores, additions *quota.Turns
 	// watches bounds the watches that look for what has changed, and plans the plans whose data set is there.
@@ -85,6 +87,10 @@ func newCallLimits(
 		}),
 		identify: identify,
 		timeout:  limits.RequestTime, messageTimeout: messageTimeout,
+		specs: &quota.Turns{
+			What: "large specs", Limit: "costly-requests", Running: 1, RunningEach: 1,
+			Queue: costlyQueue, QueueEach: costlyQueueEach,
+		},
 		plans: &quota.Turns{
 			What: "plans", Limit: "costly-requests", Running: 1, RunningEach: 1,
 			Queue: costlyQueue, QueueEach: costlyQueueEach,

@@ -111,7 +111,7 @@ func TestWhatClientsDoNotReadIsBounded(t *testing.T) {
 
 // What has been read does not count, however much it was.
 func TestWhatClientsHaveReadIsForgotten(t *testing.T) {
-	coordinator, connect := overTCP(t, Limits{UnreadBytes: 2 << 20, UnreadBytesEach: 1 << 20})
+	coordinator, connect := overTCP(t, Limits{UnreadBytes: 3 << 20, UnreadBytesEach: 2 << 20})
 	studies := trellisv1.NewStudyServiceClient(connect())
 	_, err := studies.CreateStudy(t.Context(), &trellisv1.CreateStudyRequest{Spec: longSpec("large", 256<<10)},
 		grpc.WaitForReady(true))

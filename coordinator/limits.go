@@ -98,6 +98,12 @@ var limitTable = []limit{
 	{"request-time", "time", int64(time.Minute), func(l *Limits) *int64 { return (*int64)(&l.RequestTime) }},
 }
 
+// leastLimits has the limits below which nothing works: a piece of a file has 1 MiB, and a message that is larger than
+// its limit is refused.
+var leastLimits = map[string]int64{
+	"unread-bytes": 2 << 20, "unread-bytes-each": 2 << 20, "upload-bytes": 1 << 20, "upload-bytes-each": 1 << 20,
+}
+
 // LimitNames returns the names of all limits, in the order of the fields of Limits.
 func LimitNames() []string {
 	names := make([]string, len(limitTable))
@@ -163,6 +169,10 @@ func (l Limits) Validate() error {
 	for _, one := range limitTable {
 		if n := *one.field(&l); n < 0 {
 			return fmt.Errorf("invalid limit %s=%d: must be above 0", one.name, n)
+		}
+		if n, least := *one.field(&filled), leastLimits[one.name]; n < least {
+			return fmt.Errorf("invalid limit %s=%d: must be at least %d, which one piece of a file or one report takes",
+				one.name, n, least)
 		}
 	}
 	if filled.SpecBytes > filled.StudyBytes || filled.StudyBytes > maxStudyBytes {

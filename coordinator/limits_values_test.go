@@ -56,7 +56,7 @@ func TestAWrongLimitIsRefusedWithWhatWouldBeRight(t *testing.T) {
 }
 
 func TestLimitsThatContradictEachOtherAreRefused(t *testing.T) {
-	for _, limits := range []Limits{{Trials: -1}, {SpecBytes: 1 << 24}, {StudyBytes: 1 << 30}} {
+	for _, limits := range []Limits{{Trials: -1}, {SpecBytes: 1 << 24}, {StudyBytes: 1 << 30}, {UnreadBytes: 1}, {UploadBytesEach: 9}} {
 		if err := limits.Validate(); err == nil {
 			t.Errorf("limits %+v are accepted", limits)
 		}

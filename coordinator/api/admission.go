@@ -20,8 +20,8 @@ type Limits struct {
 	Tokens                quota.Limit
 }
 
-// checkSpec refuses a spec that is too large by itself, before anything looks at it.
-func (l Limits) checkSpec(spec *trellisv1.StudySpec) error {
+// CheckSpec refuses a spec that is too large by itself, before anything looks at it.
+func (l Limits) CheckSpec(spec *trellisv1.StudySpec) error {
 	if size := int64(proto.Size(spec)); l.SpecBytes > 0 && size > l.SpecBytes {
 		return status.Errorf(codes.InvalidArgument, "the spec has %d bytes, which exceeds the limit spec-bytes=%d: write "+
 			"long axes as ranges, or divide the study", size, l.SpecBytes)

@@ -79,7 +79,7 @@ func errStudyExists(name string) error {
 func (s studyService) createCommand(
 	ctx context.Context, spec *trellisv1.StudySpec, fresh bool,
 ) (*trellisv1.CreateStudyCommand, error) {
-	if err := s.limits.checkSpec(spec); err != nil {
+	if err := s.limits.CheckSpec(spec); err != nil {
 		return nil, err
 	}
 	if err := s.models.Validate(spec); err != nil {

@@ -62,7 +62,7 @@ func (s studyService) ExtendStudy(
 
 // proposeExtension proposes an extension of a study if there is room for it.
 func (s studyService) proposeExtension(ctx context.Context, study *trellisv1.Study, spec *trellisv1.StudySpec) (any, error) {
-	if err := s.limits.checkSpec(spec); err != nil {
+	if err := s.limits.CheckSpec(spec); err != nil {
 		return nil, err
 	}
 	admitted, err := s.admitting(ctx)

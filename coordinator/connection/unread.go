@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"trellis/coordinator/quota"
@@ -40,15 +42,20 @@ func NewUnread(limit quota.Limit, forwarded func(ctx context.Context) bool, logg
 }
 
 // sent counts bytes that a call sends on a connection, nil if its connection is not known. A node that has forwarded
-// the call is bound by the limit of all only: it speaks for many, whom it bounds itself.
-func (u *Unread) sent(conn *Conn, bytes int64, forwarded bool) {
+// the call is bound by the limit of all only: it speaks for many, whom it bounds itself. An answer that is larger than a
+// limit by itself is refused: however much the client reads, there will be no room for it.
+func (u *Unread) sent(conn *Conn, bytes int64, forwarded bool) error {
 	if conn == nil {
-		return
+		return nil
+	}
+	if name, limit := u.most(!forwarded); limit > 0 && bytes > limit {
+		return status.Errorf(codes.ResourceExhausted, "the answer has %d bytes, which exceeds the limit %s=%d", bytes,
+			name, limit)
 	}
 	u.mu.Lock()
 	if _, open := u.conns[conn]; !open {
 		u.mu.Unlock()
-		return
+		return nil
 	}
 	u.add(conn, bytes)
 	var victims []*Conn
@@ -66,6 +73,15 @@ func (u *Unread) sent(conn *Conn, bytes int64, forwarded bool) {
 	for _, victim := range victims {
 		victim.Close()
 	}
+	return nil
+}
+
+// most returns the lower limit, and its name. each says whether the limit of one host counts.
+func (u *Unread) most(each bool) (name string, limit int64) {
+	if each && u.limit.Each > 0 && (u.limit.InAll == 0 || u.limit.Each < u.limit.InAll) {
+		return u.limit.Name + quota.EachSuffix, u.limit.Each
+	}
+	return u.limit.Name, u.limit.InAll
 }
 
 // written says that a connection has written bytes of responses, or that they will never be written.
@@ -163,7 +179,7 @@ func (u *Unread) CountUnary(
 ) (any, error) {
 	response, err := handler(ctx, request)
 	if err == nil {
-		u.sent(Of(PeerOf(ctx)), sizeOf(response), u.forwarded(ctx))
+		err = u.sent(Of(PeerOf(ctx)), sizeOf(response), u.forwarded(ctx))
 	}
 	return response, err
 }
@@ -186,7 +202,9 @@ type countedStream struct {
 // SendMsg sends a message, which counts from the moment that it waits for the client.
 func (s *countedStream) SendMsg(message any) error {
 	bytes := sizeOf(message)
-	s.unread.sent(s.conn, bytes, s.forwarded)
+	if err := s.unread.sent(s.conn, bytes, s.forwarded); err != nil {
+		return err
+	}
 	err := s.ServerStream.SendMsg(message)
 	if err != nil {
 		s.unread.written(s.conn, bytes)

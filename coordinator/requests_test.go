@@ -1,0 +1,128 @@
+package coordinator
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// A time that is none reaches neither the log nor a study.
+func TestTimesThatAreNoneAreRefused(t *testing.T) {
+	_, connect := overTCP(t, Limits{})
+	conn := connect()
+	tokens, studies := trellisv1.NewAccessServiceClient(conn), trellisv1.NewStudyServiceClient(conn)
+	for _, at := range []*timestamppb.Timestamp{
+		{Seconds: 1 << 62},
+		{Seconds: -1 << 62},
+		{Seconds: time.Now().Unix() + 100, Nanos: -1},
+		{Seconds: 253402300800},
+		{Seconds: 1, Nanos: 2e9},
+	} {
+		_, err := tokens.CreateToken(t.Context(), &trellisv1.CreateTokenRequest{
+			Role: trellisv1.Role_ROLE_ADMIN, Name: "a", ExpireTime: at,
+		}, grpc.WaitForReady(true))
+		wantCode(t, err, codes.InvalidArgument, "expire_time: invalid time")
+	}
+	for _, took := range []*durationpb.Duration{{Seconds: 1, Nanos: -5}, {Seconds: 1 << 62}, {Nanos: 1e9}} {
+		spec := syntheticSpec("times", []uint32{1}, []uint32{2})
+		spec.Synthetic = &trellisv1.Synthetic{EpochTime: took}
+		_, err := studies.PlanStudy(t.Context(), &trellisv1.PlanStudyRequest{Spec: spec})
+		wantCode(t, err, codes.InvalidArgument, "epoch_time: invalid duration")
+	}
+	// Right ones pass.
+	spec := syntheticSpec("times", []uint32{1}, []uint32{2})
+	spec.Synthetic = &trellisv1.Synthetic{EpochTime: durationpb.New(time.Millisecond)}
+	if _, err := studies.PlanStudy(t.Context(), &trellisv1.PlanStudyRequest{Spec: spec}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A spec that is too large is refused as such: its rules, which it breaks, are not looked at.
+func TestTheSizeOfASpecIsCheckedBeforeItsRules(t *testing.T) {
+	_, connect := overTCP(t, Limits{SpecBytes: 4 << 10, StudyBytes: 64 << 10})
+	studies := trellisv1.NewStudyServiceClient(connect())
+	spec := longSpec("", 8<<10)
+	_, err := studies.PlanStudy(t.Context(), &trellisv1.PlanStudyRequest{Spec: spec}, grpc.WaitForReady(true))
+	wantCode(t, err, codes.InvalidArgument, "limit spec-bytes=4096")
+}
+
+// Large specs that break a rule, many at once, are checked one by one, and leave another client its time.
+func TestTheRulesOfLargeSpecsAreCheckedInTurn(t *testing.T) {
+	target := newTarget(t, hostileConfig{})
+	stop := target.latency("127.0.0.9")
+	spec := longSpec("rules", 900<<10)
+	for _, one := range spec.Grid {
+		one.MaxEpochs.Values[0] = 0
+	}
+	studies := target.client("127.0.0.2").studies
+	const callers = 30
+	answers := make(chan error, callers)
+	for range callers {
+		go func() {
+			_, err := studies.PlanStudy(t.Context(), &trellisv1.PlanStudyRequest{Spec: spec})
+			answers <- err
+		}()
+	}
+	checked, refused := 0, 0
+	for range callers {
+		switch err := <-answers; {
+		case status.Code(err) == codes.InvalidArgument:
+			checked++
+		case status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "large specs"):
+			refused++
+		default:
+			t.Error(err)
+		}
+	}
+	worst, calls := stop()
+	t.Logf("%d were checked and %d refused; the slowest of %d calls of another client took %v; peak memory %d MB",
+		checked, refused, calls, worst, target.status("VmHWM")>>10)
+	if checked == 0 || refused == 0 {
+		t.Errorf("%d were checked, %d refused", checked, refused)
+	}
+}
+
+// An answer that there will never be room for is refused. The connection, and what else it carries, goes on.
+func TestAnAnswerAboveTheLimitOfUnreadBytesIsRefused(t *testing.T) {
+	_, connect := overTCP(t, Limits{SpecBytes: 3 << 20, UnreadBytesEach: 2 << 20})
+	studies := trellisv1.NewStudyServiceClient(connect())
+	for _, spec := range []*trellisv1.StudySpec{
+		longSpec("large", 2200<<10), syntheticSpec("small", []uint32{1}, []uint32{2}),
+	} {
+		request := &trellisv1.CreateStudyRequest{Spec: spec}
+		_, err := studies.CreateStudy(t.Context(), request, grpc.WaitForReady(true))
+		if code := status.Code(err); code != codes.OK && code != codes.ResourceExhausted {
+			t.Fatal(err)
+		}
+	}
+	watch, err := studies.WatchStudy(t.Context(), &trellisv1.WatchStudyRequest{Study: "small"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := watch.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = studies.GetStudy(t.Context(), &trellisv1.GetStudyRequest{Study: "large"})
+	wantCode(t, err, codes.ResourceExhausted, "the answer has")
+	wantCode(t, err, codes.ResourceExhausted, "limit unread-bytes-each=2097152")
+	large, err := studies.WatchStudy(t.Context(), &trellisv1.WatchStudyRequest{Study: "large"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = large.Recv()
+	wantCode(t, err, codes.ResourceExhausted, "limit unread-bytes-each=2097152")
+	if _, err := studies.PauseStudy(t.Context(), &trellisv1.PauseStudyRequest{Study: "small"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := watch.Recv(); err != nil {
+		t.Errorf("the watch on the same connection: %v", err)
+	}
+}
