@@ -63,15 +63,24 @@ func CompleteCredentials(cmd *cobra.Command, credentials *client.Credentials) (t
 		credentials.Token, credentials.TokenFile = text, ""
 		token, tokenFrom = configuration.FromVariable, TokenVariable
 	}
+	if credentials.Authority != "" {
+		if err := RefuseKey("authority", credentials.Authority); err != nil {
+			return "", err
+		}
+	}
 	hasToken, hasCertificate := credentials.Token+credentials.TokenFile != "", credentials.Certificate != ""
 	switch {
+	case !hasToken && hasCertificate:
+		_, err := ReadCertificate(credentials.Certificate, credentials.Key)
+		return "", err
 	case !hasToken:
 		return "", nil
 	case hasCertificate && token == configuration.FromFlag && certificate == configuration.FromFlag:
 		return "", exit.Usagef("use one of --token-file and --certificate: each of them says who you are")
 	case hasCertificate && certificate > token:
 		credentials.Token, credentials.TokenFile = "", ""
-		return "", nil
+		_, err := ReadCertificate(credentials.Certificate, credentials.Key)
+		return "", err
 	case hasCertificate && certificate < token:
 		credentials.Certificate, credentials.Key = "", ""
 	}

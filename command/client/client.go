@@ -191,6 +191,11 @@ func (c *Client) Connect(ctx context.Context, wait time.Duration) error {
 // Reach connects within wait, or forever if wait is 0. If once, it gives up as soon as no address can be connected to.
 // The error is ErrUnavailable, or ErrUsage if the connection can't be made secure.
 func (c *Client) Reach(ctx context.Context, wait time.Duration, once bool) error {
+	return Explain(c.reach(ctx, wait, once))
+}
+
+// reach is Reach without the words for a mistake of a secure connection, which is a dial.Mistake.
+func (c *Client) reach(ctx context.Context, wait time.Duration, once bool) error {
 	waiting := ctx
 	if wait > 0 {
 		var cancel context.CancelFunc
@@ -209,7 +214,7 @@ func (c *Client) Reach(ctx context.Context, wait time.Duration, once bool) error
 		if c.conn.WaitForStateChange(waiting, state) {
 			select {
 			case mistake := <-c.conn.Mistakes():
-				return Explain(mistake)
+				return mistake
 			default:
 				continue
 			}

@@ -1,13 +1,44 @@
 package client
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"io"
+	"slices"
 	"strings"
 
 	"trellis/command/exit"
+	"trellis/coordinator/access"
 	"trellis/worker/dial"
 )
+
+// CheckEncryption returns an error if the nodes at the addresses use TLS and a coordinator with the files does not, or
+// the other way round: it can never join them. It waits until one of them is there, or ctx is done.
+func CheckEncryption(ctx context.Context, addresses []string, files access.Files) error {
+	c, err := New(strings.Join(addresses, ","), Credentials{
+		Authority: files.Authority, Certificate: files.Certificate, Key: files.Key, Insecure: !files.Given(),
+	}, io.Discard)
+	if err != nil {
+		// An address that is in the list twice, for example, which matters to nobody else.
+		return nil
+	}
+	defer c.Close()
+	var mistake *dial.Mistake
+	if err := c.reach(ctx, 0, false); !errors.As(err, &mistake) {
+		// There is nothing to say, or someone else says it.
+		return nil
+	}
+	switch mistake.Kind {
+	case dial.Encrypted:
+		return exit.Usagef("--join: %w, and --certificate to this coordinator's", Explain(mistake))
+	case dial.NotEncrypted:
+		return exit.Usagef("--join: %w", Explain(mistake))
+	default:
+		return nil
+	}
+}
 
 // Explain returns what an error means to a person and what would be right, if it is the mistake of a secure connection.
 // Other errors it returns as they are.
@@ -49,20 +80,31 @@ func Explain(err error) error {
 	}
 }
 
+// maxHosts is how many of a certificate's hosts an error names.
+const maxHosts = 3
+
+// HostsOf are the hosts that a certificate is for: the first of many.
+func HostsOf(certificate *x509.Certificate) string {
+	hosts := slices.Clone(certificate.DNSNames)
+	for _, ip := range certificate.IPAddresses {
+		hosts = append(hosts, ip.String())
+	}
+	switch {
+	case len(hosts) == 0:
+		return "no host"
+	case len(hosts) > maxHosts:
+		return fmt.Sprintf("%s and %d more", strings.Join(hosts[:maxHosts], ", "), len(hosts)-maxHosts)
+	}
+	return strings.Join(hosts, ", ")
+}
+
 // hostsOf are the hosts that a certificate is for, which is for another one.
 func hostsOf(err error) string {
 	var wrong x509.HostnameError
 	if !errors.As(err, &wrong) {
 		return "another host"
 	}
-	hosts := wrong.Certificate.DNSNames
-	for _, ip := range wrong.Certificate.IPAddresses {
-		hosts = append(hosts, ip.String())
-	}
-	if len(hosts) == 0 {
-		return "no host"
-	}
-	return strings.Join(hosts, ", ")
+	return HostsOf(wrong.Certificate)
 }
 
 // plainToken refuses to send a token without encryption.

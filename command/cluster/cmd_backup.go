@@ -26,8 +26,9 @@ func BackupCommand(env *cli.Environment) *cobra.Command {
 		Long: `Back up the coordinator's data to FILE, or to standard output if FILE is -. The backup is a consistent
 snapshot, and the coordinator keeps running. FILE is written completely or not at all.
 
-A backup contains studies, trials, runs and losses. To restore it, use trellis restore. It does not contain checkpoints,
-which are in the coordinator's --artifacts folder. Without them, unfinished runs start over.`,
+A backup contains studies, trials, runs, losses, events, and tokens with their hashes but not their secrets: once it is
+restored, its tokens are valid again. To restore it, use trellis restore. It does not contain checkpoints, which are in
+the coordinator's --artifacts folder. Without them, unfinished runs start over.`,
 		Example: `  trellis backup trellis-$(date +%F).backup`,
 	}
 	options := cli.ClientFlags(cmd, client.DefaultWait)

@@ -96,6 +96,9 @@ trellis certificates --help. Other machines can connect only then, or with --ins
 		defer stop()
 		cli.CompleteKey(config.TLS.Certificate, &config.TLS.Key)
 		config.Logger = log.NewLogger(env.Log)
+		if err := node.CheckFlags(config.TLS); err != nil {
+			return err
+		}
 		if err := setLimits(&config.Limits, options.limits); err != nil {
 			return exit.Usagef("%w", err)
 		}
@@ -131,6 +134,9 @@ func serve(
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.Serve(ctx) })
+	if len(config.Join) > 0 {
+		group.Go(func() error { return client.CheckEncryption(ctx, config.Join, config.TLS) })
+	}
 	group.Go(func() error {
 		announce(ctx, env, c, config)
 		return nil
@@ -175,10 +181,13 @@ func announce(ctx context.Context, env *cli.Environment, c *node.Coordinator, co
 		waits = fmt.Sprintf("It is waiting to be added to a cluster: trellis cluster add %s --coordinator NODE\n",
 			c.Advertise)
 	}
-	target := c.Advertise + encryptionFlags(config, c.Advertise)
+	target, token := c.Advertise+encryptionFlags(config, c.Advertise), ""
+	if config.TLS.Given() {
+		token = " --token-file TOKEN"
+	}
 	fmt.Fprintf(env.Err, "The coordinator listens on %s.\n%s\n%sConnect workers:  trellis worker --coordinator %s\n"+
-		"Submit a study:   trellis submit --coordinator %s SPEC\n", c.Address, c.Directory.Describe(), waits, target,
-		target)
+		"Submit a study:   trellis submit --coordinator %s SPEC\n", c.Address, c.Directory.Describe(), waits,
+		target+token, target+token)
 }
 
 // encryptionFlags are the flags that workers and commands need to connect to a coordinator at an address.

@@ -30,6 +30,9 @@ The default file is trellis/config.yaml in the user's configuration folder: $XDG
 ~/Library/Application Support on macOS. To use another file, set --config or TRELLIS_CONFIG; to use none, set it to an
 empty string. Unknown keys and invalid values are errors.
 
+A token itself can be set in the variable TRELLIS_TOKEN, instead of a file of --token-file or a certificate of
+--certificate. Of these, too, the flag wins over the variable, and the variable over the file.
+
 These are the settings, with their variables and the commands that use them:
 `)
 	for _, s := range settings(root) {

@@ -33,7 +33,7 @@ func Open(ctx context.Context, config coordinator.Config, place Place) (*Coordin
 		return nil, err
 	}
 	if !place.Insecure && !config.TLS.Given() {
-		if err := checkLoopback(ctx, "listen", place.Listen, "set --certificate, --key and --authority (see trellis "+
+		if err := checkLoopback(ctx, "listen", place.Listen, "set --certificate and --authority (see trellis "+
 			"certificates --help); to let everybody who reaches the port do everything, add --insecure"); err != nil {
 			return nil, err
 		}
@@ -44,6 +44,10 @@ func Open(ctx context.Context, config coordinator.Config, place Place) (*Coordin
 	}
 	if config.Advertise == "" {
 		config.Advertise = reachableAddress(listener)
+	}
+	if err := checkCertificate(config.TLS, config.Advertise); err != nil {
+		listener.Close()
+		return nil, err
 	}
 	directory, err := openDirectory(config.Data, place.DirectoryFlag)
 	if err != nil {

@@ -1,0 +1,59 @@
+package node
+
+import (
+	"net"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/exit"
+	"trellis/coordinator/access"
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// CheckFlags says which of --authority, --certificate and --key is missing, or a key where a certificate belongs.
+func CheckFlags(files access.Files) error {
+	switch {
+	case !files.Given():
+		return nil
+	case files.Certificate == "":
+		return exit.Usagef("add --certificate with this coordinator's certificate, to use TLS: make one with trellis " +
+			"certificates node HOST")
+	case files.Authority == "":
+		return exit.Usagef("add --authority with the certificate of the authority that signs those of nodes, workers " +
+			"and people, to use TLS")
+	case files.Key == "":
+		_, err := cli.ReadCertificate(files.Certificate, files.Key)
+		return err
+	}
+	return cli.RefuseKey("authority", files.Authority)
+}
+
+// checkCertificate says what is wrong with the certificate of a coordinator that others reach at an address, and what
+// would be right.
+func checkCertificate(files access.Files, advertised string) error {
+	if !files.Given() {
+		return nil
+	}
+	certificate, err := cli.ReadCertificate(files.Certificate, files.Key)
+	if err != nil {
+		return err
+	}
+	host, _, err := net.SplitHostPort(advertised)
+	if err != nil {
+		return exit.Usagef("--advertise: %w", err)
+	}
+	// Certificates of public authorities name nobody.
+	if len(certificate.URIs) > 0 {
+		principal, err := access.FromCertificate(certificate)
+		if err != nil || principal.Role != trellisv1.Role_ROLE_NODE {
+			return exit.Usagef("%s is not a node's certificate, but that of %v: make one with trellis certificates "+
+				"node %s", files.Certificate, certificate.URIs[0], host)
+		}
+	}
+	if certificate.VerifyHostname(host) != nil {
+		return exit.Usagef("others are told to reach this coordinator at %s, but its certificate %s is for %s: set "+
+			"--advertise to an address of the certificate, or make another: trellis certificates node %s", advertised,
+			files.Certificate, client.HostsOf(certificate), host)
+	}
+	return nil
+}
