@@ -181,20 +181,17 @@ func announce(ctx context.Context, env *cli.Environment, c *node.Coordinator, co
 		waits = fmt.Sprintf("It is waiting to be added to a cluster: trellis cluster add %s --coordinator NODE\n",
 			c.Advertise)
 	}
-	target, token := c.Advertise+encryptionFlags(config, c.Advertise), ""
-	if config.TLS.Given() {
-		token = " --token-file TOKEN"
-	}
+	target := c.Advertise + connectionFlags(config, c.Advertise)
 	fmt.Fprintf(env.Err, "The coordinator listens on %s.\n%s\n%sConnect workers:  trellis worker --coordinator %s\n"+
-		"Submit a study:   trellis submit --coordinator %s SPEC\n", c.Address, c.Directory.Describe(), waits,
-		target+token, target+token)
+		"Submit a study:   trellis submit --coordinator %s SPEC\n", c.Address, c.Directory.Describe(), waits, target,
+		target)
 }
 
-// encryptionFlags are the flags that workers and commands need to connect to a coordinator at an address.
-func encryptionFlags(config coordinator.Config, address string) string {
+// connectionFlags are the flags that workers and commands need to connect to a coordinator at an address.
+func connectionFlags(config coordinator.Config, address string) string {
 	switch {
 	case config.TLS.Given():
-		return " --authority " + config.TLS.Authority
+		return " --authority " + config.TLS.Authority + " --token-file TOKEN"
 	case client.Credentials{}.Encrypts([]string{address}):
 		return " --insecure"
 	default:

@@ -118,8 +118,9 @@ func orTaken(err error, name string) error {
 	if status.Code(err) != codes.AlreadyExists {
 		return err
 	}
-	return fmt.Errorf("%w: choose another name with --name %s-2, or add values to its grid with trellis extend %s", err, name,
-		name)
+	// The coordinator's own advice knows no flags.
+	return status.Errorf(codes.AlreadyExists, "study %q already exists: choose another name with --name %s-2, or add "+
+		"values to its grid with trellis extend %s", name, name, name)
 }
 
 // writeSubmitted writes the study's id alone for shells, and the study in the other formats.

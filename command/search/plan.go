@@ -94,7 +94,7 @@ func askForPlan(
 	name := request.GetSpec().GetName()
 	_, err = client.Call(ctx, client.CallTimeout, c.GetStudy, &trellisv1.GetStudyRequest{Study: name})
 	if err == nil {
-		return nil, orTaken(status.Errorf(codes.AlreadyExists, "study %q already exists", name), name)
+		return nil, orTaken(status.Error(codes.AlreadyExists, ""), name)
 	}
 	if status.Code(err) != codes.NotFound {
 		return nil, err
