@@ -3,9 +3,11 @@ package lead
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -32,6 +34,23 @@ func TestReasonsOfMissingWeightsAreShort(t *testing.T) {
 		if len(missing) != 1 || !strings.HasPrefix(missing[0].GetReason(), "no room!") ||
 			len(missing[0].GetReason()) > maxMissing+30 {
 			t.Errorf("recorded as missing: %v", missing)
+		}
+	})
+}
+
+// However much a worker brings about, the log has a line every ten seconds, which says how often it happened.
+func TestWarningsAboutWorkersAreFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		w := &warnings{logger: slog.New(slog.NewTextHandler(&log, nil))}
+		for range 1000 {
+			w.warn("first", "epoch", 1)
+			w.warn("second")
+		}
+		time.Sleep(warningInterval)
+		w.warn("first", "epoch", 2)
+		if lines := strings.Count(log.String(), "\n"); lines != 3 || !strings.Contains(log.String(), "epoch=2 others=999") {
+			t.Errorf("logged %s", log.String())
 		}
 	})
 }
