@@ -110,7 +110,7 @@ func TestRotatedCertificates(t *testing.T) {
 	late.args = append(late.args[:len(late.args)-4], "--authority", filepath.Join(f.certificates, "authority.crt"),
 		"--certificate", stale+".crt")
 	late.start()
-	if code := late.await(); code != 2 || !strings.Contains(late.said(), "refuses the certificate") {
+	if code := late.await(); code != 2 || !strings.Contains(late.said(), "expired on") {
 		t.Errorf("the worker with the certificate that has expired has ended with code %d:\n%s", code, late.said())
 	}
 	u.finish()
