@@ -39,7 +39,7 @@ var (
 	errNoCredential = status.Error(codes.Unauthenticated, "this coordinator must know who calls: give a token "+
 		"(--token-file or TRELLIS_TOKEN) or a client certificate (--certificate and --key)")
 	errWrongToken = status.Error(codes.Unauthenticated, "unknown token: it was revoked, or belongs to another "+
-		"coordinator")
+		"coordinator: ask an admin for another (trellis tokens create)")
 	errExpiredToken = status.Error(codes.Unauthenticated, "the token has expired: ask an admin for another (trellis "+
 		"tokens create)")
 	errNotReady   = status.Error(codes.Unavailable, "the leader has changed: retry later")

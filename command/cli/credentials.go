@@ -118,5 +118,5 @@ func NameToken(err error, from string) error {
 	if from == "" || status.Code(err) != codes.Unauthenticated {
 		return err
 	}
-	return fmt.Errorf("%w (the token is from %s)", err, from)
+	return fmt.Errorf("%w; the token is from %s", err, from)
 }
