@@ -207,6 +207,8 @@ type Conn struct {
 	// nil if it is within the limits.
 	refusal error
 	expiry  *time.Timer
+	// told says that a call was refused. Later ones don't keep the connection open.
+	told bool
 	// node says that it is a node's, above a limit.
 	node bool
 	// claimed has the principals that use the connection.
@@ -253,7 +255,8 @@ func (c *Conn) Refused() error {
 	}
 	c.from.mu.Lock()
 	defer c.from.mu.Unlock()
-	if c.refusal != nil && c.expiry.Stop() {
+	if c.refusal != nil && !c.told && c.expiry.Stop() {
+		c.told = true
 		c.expiry.Reset(refusalLinger)
 	}
 	return c.refusal

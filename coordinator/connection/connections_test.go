@@ -7,6 +7,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"trellis/coordinator/quota"
 )
@@ -75,6 +77,32 @@ func TestConnectionsAreCountedUntilTheyAreClosed(t *testing.T) {
 		t.Errorf("%d connections, by host %v, %d of nodes, by principal %v", bounded.all, bounded.open, bounded.nodes,
 			bounded.claimed)
 	}
+}
+
+// A connection above a limit is closed soon after a call was refused, however many calls follow: its slot is for telling
+// others.
+func TestCallsDoNotKeepARefusedConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer near.Close()
+		logger := slog.New(slog.DiscardHandler)
+		bounded := Listen(nil, Limits{Refusing: 8}, NewUnread(quota.Limit{}, nil, logger), logger)
+		counted := bounded.count(far)
+		if counted == nil {
+			t.Fatal("it was closed at once")
+		}
+		refused := Of(counted.RemoteAddr())
+		for range 100 {
+			if refused.Refused() == nil {
+				t.Fatal("a call was not refused")
+			}
+			<-time.After(refusalLinger / 2) // The clock is synctest's.
+		}
+		if bounded.mu.Lock(); bounded.allRefusing != 0 {
+			t.Error("the connection is still open")
+		}
+		bounded.mu.Unlock()
+	})
 }
 
 func TestAHostIsAnAddressOrANetwork(t *testing.T) {
