@@ -91,7 +91,7 @@ func TestSilentCoordinatorSuspends(t *testing.T) {
 		p.assign(data.networkAssignment(1, "run", 200))
 		first := p
 		var lost atomic.Bool
-		var last time.Time
+		var last atomic.Pointer[time.Time]
 		go func() {
 			for {
 				var request *trellisv1.SessionRequest
@@ -101,7 +101,8 @@ func TestSilentCoordinatorSuspends(t *testing.T) {
 					return
 				}
 				if heartbeat := request.GetHeartbeat(); heartbeat != nil && !lost.Load() {
-					last = time.Now()
+					now := time.Now()
+					last.Store(&now)
 					time.Sleep(beat / 2) // The answer takes its time.
 					_ = first.renew(&trellisv1.LeaseRenewal{Heartbeat: heartbeat.GetNumber()})
 				}
@@ -112,11 +113,11 @@ func TestSilentCoordinatorSuspends(t *testing.T) {
 			t.Fatalf("%d runs in training with a lease that is renewed, want 1", n)
 		}
 		lost.Store(true)
-		time.Sleep(time.Until(last.Add(testPatience - time.Millisecond)))
+		time.Sleep(time.Until(last.Load().Add(testPatience - time.Millisecond)))
 		if n := h.running.Load(); n != 1 {
 			t.Errorf("%d runs in training before the patience is over, want 1", n)
 		}
-		time.Sleep(time.Until(last.Add(testLease)))
+		time.Sleep(time.Until(last.Load().Add(testLease)))
 		synctest.Wait()
 		if n := h.running.Load(); n != 0 {
 			t.Errorf("%d runs in training %v after the last heartbeat that arrived, want none", n, testLease)
