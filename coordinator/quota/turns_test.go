@@ -3,6 +3,7 @@ package quota
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,7 @@ func TestTurnsAreBoundedAndShared(t *testing.T) {
 		turns := &Turns{
 			What: "reports", Limit: "costly-requests", Running: 2, RunningEach: 1, Queue: 5, QueueEach: 3,
 		}
+		var mu sync.Mutex
 		var order []string
 		begun := make(chan struct{})
 		request := func(who string) {
@@ -25,7 +27,9 @@ func TestTurnsAreBoundedAndShared(t *testing.T) {
 					t.Errorf("%s: %v", who, err)
 					return
 				}
+				mu.Lock()
 				order = append(order, who)
+				mu.Unlock()
 				begun <- struct{}{}
 				<-time.After(time.Second) // The clock is synctest's.
 				release()
@@ -49,14 +53,18 @@ func TestTurnsAreBoundedAndShared(t *testing.T) {
 			<-begun
 		}
 		// Each caller has one turn at a time, and those with few requests don't wait for those with many.
+		mu.Lock()
+		defer mu.Unlock()
 		want := []string{"many", "few", "one", "many", "few", "many", "many"}
 		for _, who := range []string{"one", "few"} {
 			if last := lastOf(order, who); last > 4 {
 				t.Errorf("the turns are %v: %s had its last as late as %d, want about %v", order, who, last, want)
 			}
 		}
-		synctest.Wait()
 		<-time.After(time.Minute)
+		synctest.Wait()
+		turns.mu.Lock()
+		defer turns.mu.Unlock()
 		if turns.active != 0 || turns.waiting != 0 || len(turns.callers) != 0 || len(turns.order) != 0 {
 			t.Errorf("%d run and %d wait of %v after all have ended", turns.active, turns.waiting, turns.callers)
 		}

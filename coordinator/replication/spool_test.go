@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,12 +20,13 @@ func TestASpoolLeavesTheLogItsRoom(t *testing.T) {
 	}
 	defer made.discard()
 	synctest.Test(t, func(t *testing.T) {
-		free := uint64(spoolReserve + 2*backupChunk)
-		made.space = func() (uint64, error) { return free, nil }
+		var free atomic.Uint64
+		free.Store(spoolReserve + 2*backupChunk)
+		made.space = func() (uint64, error) { return free.Load(), nil }
 		if _, err := made.Write(make([]byte, backupChunk)); err != nil {
 			t.Fatal(err)
 		}
-		free -= backupChunk
+		free.Store(free.Load() - backupChunk)
 		if _, err := made.Write(make([]byte, 1)); !errors.Is(err, ErrNoSpace) ||
 			!strings.Contains(err.Error(), "the log keeps 32 MiB") {
 			t.Errorf("beyond half of what is free: %v", err)
@@ -37,12 +39,12 @@ func TestASpoolLeavesTheLogItsRoom(t *testing.T) {
 		if err := made.gaveUp(); err != nil {
 			t.Errorf("with the reserve free, it was given up: %v", err)
 		}
-		free = spoolReserve - 1
+		free.Store(spoolReserve - 1)
 		time.Sleep(2 * spoolCheck)
 		if err := made.gaveUp(); !errors.Is(err, ErrNoSpace) {
 			t.Errorf("with less than the reserve free: %v", err)
 		}
-		free = 1 << 40
+		free.Store(1 << 40)
 		if _, err := made.Write([]byte("more")); !errors.Is(err, ErrNoSpace) {
 			t.Errorf("after it was given up: %v", err)
 		}
