@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -64,7 +65,7 @@ func (w *Worker) suspend(reason string) {
 		return
 	}
 	suspended := 0
-	for _, a := range w.attempts {
+	for _, a := range slices.Backward(w.attempts) { // The last ones wait for slots, and must not get those of the first.
 		if a.working && !a.suspended {
 			a.suspended = true
 			a.interrupt(errSuspended)

@@ -73,6 +73,10 @@ func (w *Worker) train(ctx context.Context, a *attempt, position *position, log 
 			err = fmt.Errorf("trainer panicked: %v", cause)
 		}
 	}()
+	if ctx.Err() != nil {
+		// The slot became free at the very moment at which this attempt was interrupted.
+		return result, context.Cause(ctx)
+	}
 	run := a.assignment.GetConfig()
 	if run.GetNumerics() != trainer.NumericsVersion {
 		return result, fmt.Errorf("run needs version %q of the arithmetic, but this worker has %q", run.GetNumerics(),

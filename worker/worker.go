@@ -338,7 +338,7 @@ func (w *Worker) startDrain() {
 	if !w.session.welcomed {
 		w.giveUp = time.After(w.lease)
 	}
-	for _, a := range w.attempts {
+	for _, a := range slices.Backward(w.attempts) { // As in suspend.
 		if a.suspended && !a.working {
 			w.giveBack(a)
 		}
