@@ -39,6 +39,25 @@ import (
 //
 //	pretrained "<sha256>"
 //
+// Early stopping by another metric than the lowest validation loss has a line, and so has another objective of a model,
+// by which the weights are chosen that are kept and tested:
+//
+//	early_stopping_metric "validation_accuracy" 2
+//	objective "validation_accuracy" 2 1 0
+//
+// A program has these lines, with one for each part of its command and each variable of its environment, the latter
+// ordered by name:
+//
+//	command "python"
+//	command "train.py"
+//	files "<sha256>"
+//	environment "OMP_NUM_THREADS" "1"
+//	reports "<pattern>"
+//
+// and, if what it reports depends on max_epochs:
+//
+//	max_epochs 30
+//
 // Strings are quoted as in Go. A message that is not set has zeros. max_epochs, milestones, synthetic.epoch_time and
 // pretrained_size have no influence. Any change here gives every run a new identity, so results of older studies would
 // no longer be found. The number in the first line counts such changes.
@@ -70,8 +89,35 @@ batch_size %d
 	if config.GetPretrained() != "" {
 		text = fmt.Appendf(text, "pretrained %q\n", config.GetPretrained())
 	}
+	if stopping := config.GetEarlyStopping(); stopping.GetMetric() != "" || stopping.GetDirection() != 0 {
+		text = fmt.Appendf(text, "early_stopping_metric %q %d\n", stopping.GetMetric(), stopping.GetDirection())
+	}
+	if program := config.GetProgram(); program != nil {
+		text = append(text, programLines(program, p.GetMaxEpochs())...)
+	} else if objective := config.GetObjective(); objective != nil {
+		text = fmt.Appendf(text, "objective %q %d %d %d\n", objective.GetMetric(), objective.GetDirection(),
+			objective.GetOf(), objective.GetEpochs())
+	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:16])
+}
+
+// programLines writes what determines a program's reports besides its parameters, as RunID has it. Whether it resumes, and
+// how long it may take to end, have no influence.
+func programLines(program *trellisv1.Program, maxEpochs uint32) []byte {
+	var text []byte
+	for _, part := range program.GetCommand() {
+		text = fmt.Appendf(text, "command %q\n", part)
+	}
+	text = fmt.Appendf(text, "files %q\n", program.GetFiles().GetSha256())
+	for _, name := range slices.Sorted(maps.Keys(program.GetEnvironment())) {
+		text = fmt.Appendf(text, "environment %q %q\n", name, program.GetEnvironment()[name])
+	}
+	text = fmt.Appendf(text, "reports %q\n", program.GetReports().GetPattern())
+	if !program.GetPrefix() {
+		text = fmt.Appendf(text, "max_epochs %d\n", maxEpochs)
+	}
+	return text
 }
 
 // later are axes that came after runs without them had been trained, each with the value that is the same as no such

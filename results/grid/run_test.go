@@ -97,6 +97,11 @@ func TestRunIDCovers(t *testing.T) {
 		}, false},
 		{"pretrained", func(c *trellisv1.RunConfig) { c.Pretrained = "x" }, true},
 		{"pretrained_size", func(c *trellisv1.RunConfig) { c.PretrainedSize = 1 }, false},
+		{"early_stopping.metric", func(c *trellisv1.RunConfig) { c.EarlyStopping.Metric = "x" }, true},
+		{"early_stopping.direction", func(c *trellisv1.RunConfig) { c.EarlyStopping.Direction = 2 }, true},
+		{"objective", func(c *trellisv1.RunConfig) { c.Objective = &trellisv1.Objective{Metric: "x"} }, true},
+		{"resources", func(c *trellisv1.RunConfig) { c.Resources = &trellisv1.Resources{Gpus: 1} }, false},
+		{"program", func(c *trellisv1.RunConfig) { c.Program = &trellisv1.Program{} }, true},
 	} {
 		config := newConfig()
 		test.change(config)
@@ -104,9 +109,49 @@ func TestRunIDCovers(t *testing.T) {
 			t.Errorf("%s: it changes the id: %t, want %t", test.field, changed, test.determines)
 		}
 	}
+	newProgram := func() *trellisv1.RunConfig {
+		config := newConfig()
+		config.Program = &trellisv1.Program{
+			Command: []string{"python", "train.py"}, Files: &trellisv1.Files{Sha256: "a", Size: 1},
+			Environment: map[string]string{"a": "b"}, Prefix: true,
+		}
+		return config
+	}
+	for _, test := range []struct {
+		field      string
+		change     func(c *trellisv1.RunConfig)
+		determines bool
+	}{
+		{"command", func(c *trellisv1.RunConfig) { c.Program.Command[1] = "test.py" }, true},
+		{"command's parts", func(c *trellisv1.RunConfig) { c.Program.Command = []string{"python train.py"} }, true},
+		{"files.sha256", func(c *trellisv1.RunConfig) { c.Program.Files.Sha256 = "b" }, true},
+		{"files.size", func(c *trellisv1.RunConfig) { c.Program.Files.Size, c.Program.Files.Count = 2, 3 }, false},
+		{"environment", func(c *trellisv1.RunConfig) { c.Program.Environment["a"] = "c" }, true},
+		{"resumable", func(c *trellisv1.RunConfig) { c.Program.Resumable = true }, false},
+		{"prefix", func(c *trellisv1.RunConfig) { c.Program.Prefix = false }, true},
+		{"max_epochs of prefixes", func(c *trellisv1.RunConfig) { c.Parameters.MaxEpochs++ }, false},
+		{"deterministic", func(c *trellisv1.RunConfig) { c.Program.Deterministic = true }, false},
+		{"reports", func(c *trellisv1.RunConfig) {
+			c.Program.Reports = &trellisv1.ReportPattern{Pattern: "x"}
+		}, true},
+		{"grace", func(c *trellisv1.RunConfig) { c.Program.Grace = durationpb.New(time.Second) }, false},
+		{"objective", func(c *trellisv1.RunConfig) { c.Objective = &trellisv1.Objective{Metric: "x"} }, false},
+	} {
+		config := newProgram()
+		test.change(config)
+		if changed := RunID(config) != RunID(newProgram()); changed != test.determines {
+			t.Errorf("program: %s: it changes the id: %t, want %t", test.field, changed, test.determines)
+		}
+	}
+	config, longer := newProgram(), newProgram()
+	config.Program.Prefix, longer.Program.Prefix = false, false
+	longer.Parameters.MaxEpochs++
+	if RunID(config) == RunID(longer) {
+		t.Error("a program whose reports depend on max_epochs has one id for two of them")
+	}
 	for message, fields := range map[proto.Message]int{
-		&trellisv1.RunConfig{}: 10, &trellisv1.Parameters{}: 7, &trellisv1.Split{}: 2, &trellisv1.EarlyStopping{}: 2,
-		&trellisv1.Synthetic{}: 1,
+		&trellisv1.RunConfig{}: 13, &trellisv1.Parameters{}: 7, &trellisv1.Split{}: 2, &trellisv1.EarlyStopping{}: 4,
+		&trellisv1.Synthetic{}: 1, &trellisv1.Program{}: 8, &trellisv1.Objective{}: 4,
 	} {
 		if got := message.ProtoReflect().Descriptor().Fields().Len(); got != fields {
 			t.Errorf("%T has %d fields; RunID and this test know %d", message, got, fields)

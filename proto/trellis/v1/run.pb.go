@@ -1122,8 +1122,15 @@ type RunConfig struct {
 	// The size has no influence on the results.
 	Pretrained     string `protobuf:"bytes,9,opt,name=pretrained,proto3" json:"pretrained,omitempty"`
 	PretrainedSize uint64 `protobuf:"varint,10,opt,name=pretrained_size,json=pretrainedSize,proto3" json:"pretrained_size,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The program to run, instead of a model.
+	Program *Program `protobuf:"bytes,11,opt,name=program,proto3" json:"program,omitempty"`
+	// What the run may use. No influence on its identity.
+	Resources *Resources `protobuf:"bytes,12,opt,name=resources,proto3" json:"resources,omitempty"`
+	// Which epoch is the run's best. Unset: that of the lowest validation loss. Of a model's run, part of its identity:
+	// the weights of the best epoch are those that are kept and tested.
+	Objective     *Objective `protobuf:"bytes,13,opt,name=objective,proto3" json:"objective,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunConfig) Reset() {
@@ -1224,6 +1231,27 @@ func (x *RunConfig) GetPretrainedSize() uint64 {
 		return x.PretrainedSize
 	}
 	return 0
+}
+
+func (x *RunConfig) GetProgram() *Program {
+	if x != nil {
+		return x.Program
+	}
+	return nil
+}
+
+func (x *RunConfig) GetResources() *Resources {
+	if x != nil {
+		return x.Resources
+	}
+	return nil
+}
+
+func (x *RunConfig) GetObjective() *Objective {
+	if x != nil {
+		return x.Objective
+	}
+	return nil
 }
 
 // Reports are the losses of consecutive epochs of one attempt, column by column. Each is identified by (run, attempt,
@@ -1874,7 +1902,7 @@ var File_trellis_v1_run_proto protoreflect.FileDescriptor
 const file_trellis_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"\x14trellis/v1/run.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x90\t\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x90\t\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x126\n" +
@@ -1952,7 +1980,7 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x06epochs\x18\x05 \x01(\rR\x06epochs\x12\x1d\n" +
 	"\n" +
 	"run_epochs\x18\x06 \x01(\rR\trunEpochs\x12\x18\n" +
-	"\amachine\x18\a \x01(\tR\amachine\"\x99\x03\n" +
+	"\amachine\x18\a \x01(\tR\amachine\"\xb2\x04\n" +
 	"\tRunConfig\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x126\n" +
 	"\n" +
@@ -1970,7 +1998,10 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"pretrained\x18\t \x01(\tR\n" +
 	"pretrained\x12'\n" +
 	"\x0fpretrained_size\x18\n" +
-	" \x01(\x04R\x0epretrainedSize\"\xf5\x04\n" +
+	" \x01(\x04R\x0epretrainedSize\x12-\n" +
+	"\aprogram\x18\v \x01(\v2\x13.trellis.v1.ProgramR\aprogram\x123\n" +
+	"\tresources\x18\f \x01(\v2\x15.trellis.v1.ResourcesR\tresources\x123\n" +
+	"\tobjective\x18\r \x01(\v2\x15.trellis.v1.ObjectiveR\tobjective\"\xf5\x04\n" +
 	"\aReports\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
@@ -2124,7 +2155,10 @@ var file_trellis_v1_run_proto_goTypes = []any{
 	(*Split)(nil),            // 29: trellis.v1.Split
 	(*EarlyStopping)(nil),    // 30: trellis.v1.EarlyStopping
 	(*Synthetic)(nil),        // 31: trellis.v1.Synthetic
-	(*Series)(nil),           // 32: trellis.v1.Series
+	(*Program)(nil),          // 32: trellis.v1.Program
+	(*Resources)(nil),        // 33: trellis.v1.Resources
+	(*Objective)(nil),        // 34: trellis.v1.Objective
+	(*Series)(nil),           // 35: trellis.v1.Series
 }
 var file_trellis_v1_run_proto_depIdxs = []int32{
 	28, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
@@ -2149,27 +2183,30 @@ var file_trellis_v1_run_proto_depIdxs = []int32{
 	29, // 19: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
 	30, // 20: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
 	31, // 21: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
-	19, // 22: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
-	20, // 23: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
-	21, // 24: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
-	22, // 25: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
-	15, // 26: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
-	23, // 27: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
-	24, // 28: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
-	25, // 29: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
-	26, // 30: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
-	11, // 31: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
-	27, // 32: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
-	32, // 33: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
-	14, // 34: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
-	32, // 35: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
-	14, // 36: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
-	1,  // 37: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	32, // 22: trellis.v1.RunConfig.program:type_name -> trellis.v1.Program
+	33, // 23: trellis.v1.RunConfig.resources:type_name -> trellis.v1.Resources
+	34, // 24: trellis.v1.RunConfig.objective:type_name -> trellis.v1.Objective
+	19, // 25: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
+	20, // 26: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
+	21, // 27: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
+	22, // 28: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
+	15, // 29: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
+	23, // 30: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
+	24, // 31: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
+	25, // 32: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
+	26, // 33: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
+	11, // 34: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
+	27, // 35: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
+	35, // 36: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
+	14, // 37: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	35, // 38: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
+	14, // 39: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	1,  // 40: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_run_proto_init() }
@@ -2177,6 +2214,7 @@ func file_trellis_v1_run_proto_init() {
 	if File_trellis_v1_run_proto != nil {
 		return
 	}
+	file_trellis_v1_program_proto_init()
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_run_proto_msgTypes[0].OneofWrappers = []any{}

@@ -2571,7 +2571,9 @@ type Hello struct {
 	Machine string `protobuf:"bytes,9,opt,name=machine,proto3" json:"machine,omitempty"`
 	// A random secret of the process, of at least 16 bytes. The first greeting of a name sets it: no other process gets the
 	// name's attempts.
-	Key           []byte `protobuf:"bytes,10,opt,name=key,proto3" json:"key,omitempty"`
+	Key []byte `protobuf:"bytes,10,opt,name=key,proto3" json:"key,omitempty"`
+	// Unset: it has its slots, and runs no programs.
+	Capacity      *Capacity `protobuf:"bytes,11,opt,name=capacity,proto3" json:"capacity,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2672,6 +2674,13 @@ func (x *Hello) GetMachine() string {
 func (x *Hello) GetKey() []byte {
 	if x != nil {
 		return x.Key
+	}
+	return nil
+}
+
+func (x *Hello) GetCapacity() *Capacity {
+	if x != nil {
+		return x.Capacity
 	}
 	return nil
 }
@@ -4752,7 +4761,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\a \x01(\v2\x1c.trellis.v1.CheckpointReportH\x00R\n" +
 	"checkpointB\x10\n" +
-	"\amessage\x12\x05\xbaH\x02\b\x01\"\xd3\x02\n" +
+	"\amessage\x12\x05\xbaH\x02\b\x01\"\x85\x03\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x1a\n" +
 	"\bnumerics\x18\x02 \x01(\tR\bnumerics\x12\"\n" +
@@ -4766,7 +4775,8 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\bdraining\x18\b \x01(\bR\bdraining\x12\"\n" +
 	"\amachine\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\amachine\x12\x19\n" +
 	"\x03key\x18\n" +
-	" \x01(\fB\a\xbaH\x04z\x02\x18@R\x03key\"g\n" +
+	" \x01(\fB\a\xbaH\x04z\x02\x18@R\x03key\x120\n" +
+	"\bcapacity\x18\v \x01(\v2\x14.trellis.v1.CapacityR\bcapacity\"g\n" +
 	"\tHeartbeat\x12B\n" +
 	"\battempts\x18\x01 \x03(\v2\x1b.trellis.v1.AttemptProgressB\t\xbaH\x06\x92\x01\x03\x10\x80 R\battempts\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\"A\n" +
@@ -5051,16 +5061,17 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*Worker)(nil),                     // 101: trellis.v1.Worker
 	(*Outcome)(nil),                    // 102: trellis.v1.Outcome
 	(*CheckpointReport)(nil),           // 103: trellis.v1.CheckpointReport
-	(*Reports)(nil),                    // 104: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 105: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 106: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 107: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 108: trellis.v1.Principal
-	(*Token)(nil),                      // 109: trellis.v1.Token
-	(Role)(0),                          // 110: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 111: google.protobuf.Timestamp
-	(*Event)(nil),                      // 112: trellis.v1.Event
-	(*Metrics)(nil),                    // 113: trellis.v1.Metrics
+	(*Capacity)(nil),                   // 104: trellis.v1.Capacity
+	(*Reports)(nil),                    // 105: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 106: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 107: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 108: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 109: trellis.v1.Principal
+	(*Token)(nil),                      // 110: trellis.v1.Token
+	(Role)(0),                          // 111: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 112: google.protobuf.Timestamp
+	(*Event)(nil),                      // 113: trellis.v1.Event
+	(*Metrics)(nil),                    // 114: trellis.v1.Metrics
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
 	85,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
@@ -5108,104 +5119,105 @@ var file_trellis_v1_service_proto_depIdxs = []int32{
 	49,  // 42: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
 	50,  // 43: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
 	103, // 44: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	47,  // 45: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	104, // 46: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	53,  // 47: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	54,  // 48: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	55,  // 49: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	56,  // 50: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	52,  // 51: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	99,  // 52: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	105, // 53: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	106, // 54: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	107, // 55: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	108, // 56: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	109, // 57: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	110, // 58: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	111, // 59: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	109, // 60: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	109, // 61: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	109, // 62: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	112, // 63: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	113, // 64: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	91,  // 65: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	2,   // 66: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 67: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 68: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 69: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 70: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 71: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 72: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 73: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 74: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 75: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	22,  // 76: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	0,   // 77: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	24,  // 78: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	26,  // 79: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	36,  // 80: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	28,  // 81: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	30,  // 82: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	32,  // 83: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	34,  // 84: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	38,  // 85: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	40,  // 86: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	42,  // 87: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	44,  // 88: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	57,  // 89: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	59,  // 90: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	61,  // 91: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	63,  // 92: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	65,  // 93: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	67,  // 94: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	69,  // 95: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	71,  // 96: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	73,  // 97: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	75,  // 98: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	77,  // 99: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	79,  // 100: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	81,  // 101: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	3,   // 102: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 103: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 104: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 105: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 106: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 107: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 108: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 109: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 110: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 111: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	23,  // 112: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	1,   // 113: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	25,  // 114: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	27,  // 115: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	37,  // 116: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	29,  // 117: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	31,  // 118: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	33,  // 119: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	35,  // 120: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	39,  // 121: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	41,  // 122: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	43,  // 123: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	51,  // 124: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	58,  // 125: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	60,  // 126: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	62,  // 127: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	64,  // 128: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	66,  // 129: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	68,  // 130: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	70,  // 131: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	72,  // 132: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	74,  // 133: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	76,  // 134: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	78,  // 135: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	80,  // 136: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	82,  // 137: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	102, // [102:138] is the sub-list for method output_type
-	66,  // [66:102] is the sub-list for method input_type
-	66,  // [66:66] is the sub-list for extension type_name
-	66,  // [66:66] is the sub-list for extension extendee
-	0,   // [0:66] is the sub-list for field type_name
+	104, // 45: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	47,  // 46: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	105, // 47: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	53,  // 48: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	54,  // 49: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	55,  // 50: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	56,  // 51: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	52,  // 52: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	99,  // 53: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	106, // 54: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	107, // 55: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	108, // 56: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	109, // 57: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	110, // 58: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	111, // 59: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	112, // 60: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	110, // 61: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	110, // 62: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	110, // 63: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	113, // 64: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	114, // 65: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	91,  // 66: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	2,   // 67: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 68: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 69: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 70: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 71: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 72: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 73: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 74: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 75: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 76: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	22,  // 77: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	0,   // 78: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	24,  // 79: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	26,  // 80: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	36,  // 81: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	28,  // 82: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	30,  // 83: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	32,  // 84: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	34,  // 85: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	38,  // 86: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	40,  // 87: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	42,  // 88: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	44,  // 89: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	57,  // 90: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	59,  // 91: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	61,  // 92: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	63,  // 93: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	65,  // 94: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	67,  // 95: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	69,  // 96: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	71,  // 97: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	73,  // 98: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	75,  // 99: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	77,  // 100: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	79,  // 101: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	81,  // 102: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	3,   // 103: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 104: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 105: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 106: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 107: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 108: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 109: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 110: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 111: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 112: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	23,  // 113: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	1,   // 114: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	25,  // 115: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	27,  // 116: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	37,  // 117: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	29,  // 118: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	31,  // 119: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	33,  // 120: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	35,  // 121: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	39,  // 122: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	41,  // 123: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	43,  // 124: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	51,  // 125: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	58,  // 126: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	60,  // 127: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	62,  // 128: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	64,  // 129: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	66,  // 130: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	68,  // 131: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	70,  // 132: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	72,  // 133: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	74,  // 134: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	76,  // 135: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	78,  // 136: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	80,  // 137: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	82,  // 138: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	103, // [103:139] is the sub-list for method output_type
+	67,  // [67:103] is the sub-list for method input_type
+	67,  // [67:67] is the sub-list for extension type_name
+	67,  // [67:67] is the sub-list for extension extendee
+	0,   // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }

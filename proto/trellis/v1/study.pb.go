@@ -177,7 +177,17 @@ type StudySpec struct {
 	// The share of the runs, from 0 to 1, that are trained a second time on another worker and compared bit for bit. In a
 	// spec file, a percentage works too: 1%. Which runs are audited follows from their identities; at least one is. Has no
 	// influence on results. Default: 0, none.
-	Audit         float64 `protobuf:"fixed64,13,opt,name=audit,proto3" json:"audit,omitempty"`
+	Audit float64 `protobuf:"fixed64,13,opt,name=audit,proto3" json:"audit,omitempty"`
+	// The program to train, instead of a model.
+	Program *Program `protobuf:"bytes,14,opt,name=program,proto3" json:"program,omitempty"`
+	// What trials are ranked by. Default: the lowest validation loss within a trial's max_epochs.
+	Objective *Objective `protobuf:"bytes,15,opt,name=objective,proto3" json:"objective,omitempty"`
+	// What a run needs of a worker. Default: a core.
+	Resources *Resources `protobuf:"bytes,16,opt,name=resources,proto3" json:"resources,omitempty"`
+	// A CEL expression over the parameters. Points that don't meet it are left out: optimizer != "sgd" || lr >= 1e-3.
+	Where string `protobuf:"bytes,17,opt,name=where,proto3" json:"where,omitempty"`
+	// Parameters with one value at all points, by name. A grid that has an axis of that name takes its values instead.
+	Fixed         map[string]*Value `protobuf:"bytes,18,rep,name=fixed,proto3" json:"fixed,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -301,6 +311,41 @@ func (x *StudySpec) GetAudit() float64 {
 		return x.Audit
 	}
 	return 0
+}
+
+func (x *StudySpec) GetProgram() *Program {
+	if x != nil {
+		return x.Program
+	}
+	return nil
+}
+
+func (x *StudySpec) GetObjective() *Objective {
+	if x != nil {
+		return x.Objective
+	}
+	return nil
+}
+
+func (x *StudySpec) GetResources() *Resources {
+	if x != nil {
+		return x.Resources
+	}
+	return nil
+}
+
+func (x *StudySpec) GetWhere() string {
+	if x != nil {
+		return x.Where
+	}
+	return ""
+}
+
+func (x *StudySpec) GetFixed() map[string]*Value {
+	if x != nil {
+		return x.Fixed
+	}
+	return nil
 }
 
 // Grid is the Cartesian product of its axes.
@@ -1082,11 +1127,15 @@ func (x *Split) GetValidation() uint32 {
 	return 0
 }
 
-// EarlyStopping ends a run whose validation loss has not fallen by more than min_delta for `patience` epochs.
+// EarlyStopping ends a run whose metric has not improved by more than min_delta for `patience` epochs in which it has a
+// value.
 type EarlyStopping struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Patience      uint32                 `protobuf:"varint,1,opt,name=patience,proto3" json:"patience,omitempty"`
-	MinDelta      float64                `protobuf:"fixed64,2,opt,name=min_delta,json=minDelta,proto3" json:"min_delta,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Patience uint32                 `protobuf:"varint,1,opt,name=patience,proto3" json:"patience,omitempty"`
+	MinDelta float64                `protobuf:"fixed64,2,opt,name=min_delta,json=minDelta,proto3" json:"min_delta,omitempty"`
+	// Named as in Objective. Default: the objective's, with its direction.
+	Metric        string    `protobuf:"bytes,3,opt,name=metric,proto3" json:"metric,omitempty"`
+	Direction     Direction `protobuf:"varint,4,opt,name=direction,proto3,enum=trellis.v1.Direction" json:"direction,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1133,6 +1182,20 @@ func (x *EarlyStopping) GetMinDelta() float64 {
 		return x.MinDelta
 	}
 	return 0
+}
+
+func (x *EarlyStopping) GetMetric() string {
+	if x != nil {
+		return x.Metric
+	}
+	return ""
+}
+
+func (x *EarlyStopping) GetDirection() Direction {
+	if x != nil {
+		return x.Direction
+	}
+	return Direction_DIRECTION_UNSPECIFIED
 }
 
 // Synthetic configures the model "synthetic", whose losses come from a formula instead of training.
@@ -2444,7 +2507,7 @@ type Forecast_Alternative struct {
 
 func (x *Forecast_Alternative) Reset() {
 	*x = Forecast_Alternative{}
-	mi := &file_trellis_v1_study_proto_msgTypes[27]
+	mi := &file_trellis_v1_study_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2519,7 @@ func (x *Forecast_Alternative) String() string {
 func (*Forecast_Alternative) ProtoMessage() {}
 
 func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[27]
+	mi := &file_trellis_v1_study_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2503,7 +2566,7 @@ type ForecastBasis_Probe struct {
 
 func (x *ForecastBasis_Probe) Reset() {
 	*x = ForecastBasis_Probe{}
-	mi := &file_trellis_v1_study_proto_msgTypes[28]
+	mi := &file_trellis_v1_study_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2515,7 +2578,7 @@ func (x *ForecastBasis_Probe) String() string {
 func (*ForecastBasis_Probe) ProtoMessage() {}
 
 func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[28]
+	mi := &file_trellis_v1_study_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2578,7 +2641,7 @@ var File_trellis_v1_study_proto protoreflect.FileDescriptor
 const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"\x16trellis/v1/study.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x16trellis/v1/trial.proto\"\xdc\v\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/trial.proto\"\xa4\x0e\n" +
 	"\tStudySpec\x12\xcd\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\xb8\x01\xbaH\xb4\x01\xba\x01\xad\x01\n" +
 	"\n" +
@@ -2602,7 +2665,16 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"pretrained\x18\f \x01(\v2\x16.trellis.v1.PretrainedR\n" +
 	"pretrained\x12x\n" +
 	"\x05audit\x18\r \x01(\x01Bb\xbaH_\xba\x01\\\n" +
-	"\vstudy.audit\x121audit must be between 0% and 100%, for example 1%\x1a\x1a0.0 <= this && this <= 1.0R\x05audit:\xfc\x01\xbaH\xf8\x01\x1a}\n" +
+	"\vstudy.audit\x121audit must be between 0% and 100%, for example 1%\x1a\x1a0.0 <= this && this <= 1.0R\x05audit\x12-\n" +
+	"\aprogram\x18\x0e \x01(\v2\x13.trellis.v1.ProgramR\aprogram\x123\n" +
+	"\tobjective\x18\x0f \x01(\v2\x15.trellis.v1.ObjectiveR\tobjective\x123\n" +
+	"\tresources\x18\x10 \x01(\v2\x15.trellis.v1.ResourcesR\tresources\x12\x1e\n" +
+	"\x05where\x18\x11 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x05where\x12@\n" +
+	"\x05fixed\x18\x12 \x03(\v2 .trellis.v1.StudySpec.FixedEntryB\b\xbaH\x05\x9a\x01\x02\x10dR\x05fixed\x1aK\n" +
+	"\n" +
+	"FixedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.trellis.v1.ValueR\x05value:\x028\x01:\xfc\x01\xbaH\xf8\x01\x1a}\n" +
 	"\n" +
 	"study.data\x12Amissing 'data': the data set to train on, for example data: mnist\x1a,this.data != '' || this.model == 'synthetic'\x1aw\n" +
 	"\x0fstudy.synthetic\x121'synthetic' is only allowed with model: synthetic\x1a1!has(this.synthetic) || this.model == 'synthetic'\"\x80\n" +
@@ -2694,11 +2766,13 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x05train\x18\x01 \x01(\rB\a\xbaH\x04*\x02(\x01R\x05train\x12'\n" +
 	"\n" +
 	"validation\x18\x02 \x01(\rB\a\xbaH\x04*\x02(\x01R\n" +
-	"validation\"f\n" +
+	"validation\"\xc6\x01\n" +
 	"\rEarlyStopping\x12&\n" +
 	"\bpatience\x18\x01 \x01(\rB\n" +
 	"\xbaH\a*\x05\x18\x90N(\x01R\bpatience\x12-\n" +
-	"\tmin_delta\x18\x02 \x01(\x01B\x10\xbaH\r\x12\v@\x01)\x00\x00\x00\x00\x00\x00\x00\x00R\bminDelta\"T\n" +
+	"\tmin_delta\x18\x02 \x01(\x01B\x10\xbaH\r\x12\v@\x01)\x00\x00\x00\x00\x00\x00\x00\x00R\bminDelta\x12\x1f\n" +
+	"\x06metric\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x06metric\x12=\n" +
+	"\tdirection\x18\x04 \x01(\x0e2\x15.trellis.v1.DirectionB\b\xbaH\x05\x82\x01\x02\x10\x01R\tdirection\"T\n" +
 	"\tSynthetic\x12G\n" +
 	"\n" +
 	"epoch_time\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\r\xbaH\n" +
@@ -2865,7 +2939,7 @@ func file_trellis_v1_study_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_study_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_trellis_v1_study_proto_goTypes = []any{
 	(StudyState)(0),               // 0: trellis.v1.StudyState
 	(WaitingReason)(0),            // 1: trellis.v1.WaitingReason
@@ -2895,14 +2969,20 @@ var file_trellis_v1_study_proto_goTypes = []any{
 	(*Forecast)(nil),              // 25: trellis.v1.Forecast
 	(*ForecastBasis)(nil),         // 26: trellis.v1.ForecastBasis
 	(*Progress)(nil),              // 27: trellis.v1.Progress
-	nil,                           // 28: trellis.v1.Grid.AxesEntry
-	(*Forecast_Alternative)(nil),  // 29: trellis.v1.Forecast.Alternative
-	(*ForecastBasis_Probe)(nil),   // 30: trellis.v1.ForecastBasis.Probe
-	(*Parameters)(nil),            // 31: trellis.v1.Parameters
-	(*durationpb.Duration)(nil),   // 32: google.protobuf.Duration
-	(*DataSet)(nil),               // 33: trellis.v1.DataSet
-	(*timestamppb.Timestamp)(nil), // 34: google.protobuf.Timestamp
-	(*Principal)(nil),             // 35: trellis.v1.Principal
+	nil,                           // 28: trellis.v1.StudySpec.FixedEntry
+	nil,                           // 29: trellis.v1.Grid.AxesEntry
+	(*Forecast_Alternative)(nil),  // 30: trellis.v1.Forecast.Alternative
+	(*ForecastBasis_Probe)(nil),   // 31: trellis.v1.ForecastBasis.Probe
+	(*Program)(nil),               // 32: trellis.v1.Program
+	(*Objective)(nil),             // 33: trellis.v1.Objective
+	(*Resources)(nil),             // 34: trellis.v1.Resources
+	(*Parameters)(nil),            // 35: trellis.v1.Parameters
+	(Direction)(0),                // 36: trellis.v1.Direction
+	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
+	(*DataSet)(nil),               // 38: trellis.v1.DataSet
+	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
+	(*Principal)(nil),             // 40: trellis.v1.Principal
+	(*Value)(nil),                 // 41: trellis.v1.Value
 }
 var file_trellis_v1_study_proto_depIdxs = []int32{
 	3,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
@@ -2914,52 +2994,58 @@ var file_trellis_v1_study_proto_depIdxs = []int32{
 	15, // 6: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
 	16, // 7: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
 	7,  // 8: trellis.v1.StudySpec.pretrained:type_name -> trellis.v1.Pretrained
-	9,  // 9: trellis.v1.Grid.latent_dim:type_name -> trellis.v1.IntegerAxis
-	10, // 10: trellis.v1.Grid.learning_rate:type_name -> trellis.v1.NumberAxis
-	10, // 11: trellis.v1.Grid.weight_decay:type_name -> trellis.v1.NumberAxis
-	9,  // 12: trellis.v1.Grid.max_epochs:type_name -> trellis.v1.IntegerAxis
-	28, // 13: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
-	5,  // 14: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
-	6,  // 15: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
-	31, // 16: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
-	11, // 17: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
-	11, // 18: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
-	11, // 19: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
-	11, // 20: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
-	11, // 21: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
-	11, // 22: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
-	32, // 23: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
-	17, // 24: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
-	18, // 25: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
-	2,  // 26: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
-	0,  // 27: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
-	33, // 28: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
-	34, // 29: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
-	34, // 30: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
-	27, // 31: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
-	2,  // 32: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
-	25, // 33: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
-	8,  // 34: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
-	23, // 35: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
-	35, // 36: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
-	20, // 37: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
-	21, // 38: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
-	22, // 39: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
-	2,  // 40: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
-	9,  // 41: trellis.v1.AxisDifference.integers:type_name -> trellis.v1.IntegerAxis
-	10, // 42: trellis.v1.AxisDifference.numbers:type_name -> trellis.v1.NumberAxis
-	1,  // 43: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
-	24, // 44: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	24, // 45: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	29, // 46: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	26, // 47: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	30, // 48: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	10, // 49: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	50, // [50:50] is the sub-list for method output_type
-	50, // [50:50] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	32, // 9: trellis.v1.StudySpec.program:type_name -> trellis.v1.Program
+	33, // 10: trellis.v1.StudySpec.objective:type_name -> trellis.v1.Objective
+	34, // 11: trellis.v1.StudySpec.resources:type_name -> trellis.v1.Resources
+	28, // 12: trellis.v1.StudySpec.fixed:type_name -> trellis.v1.StudySpec.FixedEntry
+	9,  // 13: trellis.v1.Grid.latent_dim:type_name -> trellis.v1.IntegerAxis
+	10, // 14: trellis.v1.Grid.learning_rate:type_name -> trellis.v1.NumberAxis
+	10, // 15: trellis.v1.Grid.weight_decay:type_name -> trellis.v1.NumberAxis
+	9,  // 16: trellis.v1.Grid.max_epochs:type_name -> trellis.v1.IntegerAxis
+	29, // 17: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
+	5,  // 18: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
+	6,  // 19: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
+	35, // 20: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
+	11, // 21: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
+	11, // 22: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
+	11, // 23: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
+	11, // 24: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
+	11, // 25: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
+	11, // 26: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
+	36, // 27: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
+	37, // 28: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
+	17, // 29: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
+	18, // 30: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
+	2,  // 31: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
+	0,  // 32: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
+	38, // 33: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
+	39, // 34: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
+	39, // 35: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
+	27, // 36: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
+	2,  // 37: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
+	25, // 38: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
+	8,  // 39: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
+	23, // 40: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
+	40, // 41: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
+	20, // 42: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
+	21, // 43: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
+	22, // 44: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
+	2,  // 45: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
+	9,  // 46: trellis.v1.AxisDifference.integers:type_name -> trellis.v1.IntegerAxis
+	10, // 47: trellis.v1.AxisDifference.numbers:type_name -> trellis.v1.NumberAxis
+	1,  // 48: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
+	24, // 49: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	24, // 50: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	30, // 51: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	26, // 52: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	31, // 53: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	41, // 54: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
+	10, // 55: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	56, // [56:56] is the sub-list for method output_type
+	56, // [56:56] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }
@@ -2969,6 +3055,7 @@ func file_trellis_v1_study_proto_init() {
 	}
 	file_trellis_v1_access_proto_init()
 	file_trellis_v1_data_set_proto_init()
+	file_trellis_v1_program_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_study_proto_msgTypes[3].OneofWrappers = []any{}
 	file_trellis_v1_study_proto_msgTypes[5].OneofWrappers = []any{}
@@ -2982,7 +3069,7 @@ func file_trellis_v1_study_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_study_proto_rawDesc), len(file_trellis_v1_study_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -157,8 +157,123 @@ func (x Advice_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Advice_Kind.Descriptor instead.
 func (Advice_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{7, 0}
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{8, 0}
 }
+
+// Value is the value of a parameter.
+type Value struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*Value_Number
+	//	*Value_Integer
+	//	*Value_Text
+	//	*Value_Boolean
+	Kind          isValue_Kind `protobuf_oneof:"kind"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Value) Reset() {
+	*x = Value{}
+	mi := &file_trellis_v1_trial_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Value) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Value) ProtoMessage() {}
+
+func (x *Value) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_trial_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Value.ProtoReflect.Descriptor instead.
+func (*Value) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Value) GetKind() isValue_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *Value) GetNumber() float64 {
+	if x != nil {
+		if x, ok := x.Kind.(*Value_Number); ok {
+			return x.Number
+		}
+	}
+	return 0
+}
+
+func (x *Value) GetInteger() int64 {
+	if x != nil {
+		if x, ok := x.Kind.(*Value_Integer); ok {
+			return x.Integer
+		}
+	}
+	return 0
+}
+
+func (x *Value) GetText() string {
+	if x != nil {
+		if x, ok := x.Kind.(*Value_Text); ok {
+			return x.Text
+		}
+	}
+	return ""
+}
+
+func (x *Value) GetBoolean() bool {
+	if x != nil {
+		if x, ok := x.Kind.(*Value_Boolean); ok {
+			return x.Boolean
+		}
+	}
+	return false
+}
+
+type isValue_Kind interface {
+	isValue_Kind()
+}
+
+type Value_Number struct {
+	Number float64 `protobuf:"fixed64,1,opt,name=number,proto3,oneof"`
+}
+
+type Value_Integer struct {
+	Integer int64 `protobuf:"zigzag64,2,opt,name=integer,proto3,oneof"`
+}
+
+type Value_Text struct {
+	Text string `protobuf:"bytes,3,opt,name=text,proto3,oneof"`
+}
+
+type Value_Boolean struct {
+	Boolean bool `protobuf:"varint,4,opt,name=boolean,proto3,oneof"`
+}
+
+func (*Value_Number) isValue_Kind() {}
+
+func (*Value_Integer) isValue_Kind() {}
+
+func (*Value_Text) isValue_Kind() {}
+
+func (*Value_Boolean) isValue_Kind() {}
 
 // Parameters is one point of a grid, together with a seed.
 type Parameters struct {
@@ -177,7 +292,7 @@ type Parameters struct {
 
 func (x *Parameters) Reset() {
 	*x = Parameters{}
-	mi := &file_trellis_v1_trial_proto_msgTypes[0]
+	mi := &file_trellis_v1_trial_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -189,7 +304,7 @@ func (x *Parameters) String() string {
 func (*Parameters) ProtoMessage() {}
 
 func (x *Parameters) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_trial_proto_msgTypes[0]
+	mi := &file_trellis_v1_trial_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -202,7 +317,7 @@ func (x *Parameters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parameters.ProtoReflect.Descriptor instead.
 func (*Parameters) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{0}
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Parameters) GetLatentDim() uint32 {
@@ -294,7 +409,7 @@ type Trial struct {
 
 func (x *Trial) Reset() {
 	*x = Trial{}
-	mi := &file_trellis_v1_trial_proto_msgTypes[1]
+	mi := &file_trellis_v1_trial_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +421,7 @@ func (x *Trial) String() string {
 func (*Trial) ProtoMessage() {}
 
 func (x *Trial) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_trial_proto_msgTypes[1]
+	mi := &file_trellis_v1_trial_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +434,7 @@ func (x *Trial) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trial.ProtoReflect.Descriptor instead.
 func (*Trial) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{1}
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Trial) GetStudy() string {
@@ -429,15 +544,17 @@ func (x *Trial) GetEpochMetrics() map[string]*Series {
 
 // Series is one number per epoch.
 type Series struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Values        []float64              `protobuf:"fixed64,1,rep,packed,name=values,proto3" json:"values,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Values []float64              `protobuf:"fixed64,1,rep,packed,name=values,proto3" json:"values,omitempty"`
+	// Positions in values that have none, ascending: nothing was reported for that epoch. The numbers there are 0.
+	Missing       []uint32 `protobuf:"varint,2,rep,packed,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Series) Reset() {
 	*x = Series{}
-	mi := &file_trellis_v1_trial_proto_msgTypes[2]
+	mi := &file_trellis_v1_trial_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +566,7 @@ func (x *Series) String() string {
 func (*Series) ProtoMessage() {}
 
 func (x *Series) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_trial_proto_msgTypes[2]
+	mi := &file_trellis_v1_trial_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,12 +579,19 @@ func (x *Series) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Series.ProtoReflect.Descriptor instead.
 func (*Series) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{2}
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Series) GetValues() []float64 {
 	if x != nil {
 		return x.Values
+	}
+	return nil
+}
+
+func (x *Series) GetMissing() []uint32 {
+	if x != nil {
+		return x.Missing
 	}
 	return nil
 }
@@ -508,7 +632,7 @@ type Configuration struct {
 
 func (x *Configuration) Reset() {
 	*x = Configuration{}
-	mi := &file_trellis_v1_trial_proto_msgTypes[3]
+	mi := &file_trellis_v1_trial_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -520,7 +644,7 @@ func (x *Configuration) String() string {
 func (*Configuration) ProtoMessage() {}
 
 func (x *Configuration) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_trial_proto_msgTypes[3]
+	mi := &file_trellis_v1_trial_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -533,7 +657,7 @@ func (x *Configuration) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configuration.ProtoReflect.Descriptor instead.
 func (*Configuration) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{3}
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Configuration) GetParameters() *Parameters {
@@ -632,7 +756,7 @@ type Repetition struct {
 
 func (x *Repetition) Reset() {
 	*x = Repetition{}
-	mi := &file_trellis_v1_trial_proto_msgTypes[4]
+	mi := &file_trellis_v1_trial_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +768,7 @@ func (x *Repetition) String() string {
 func (*Repetition) ProtoMessage() {}
 
 func (x *Repetition) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_trial_proto_msgTypes[4]
+	mi := &file_trellis_v1_trial_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +781,7 @@ func (x *Repetition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Repetition.ProtoReflect.Descriptor instead.
 func (*Repetition) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{4}
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Repetition) GetSeed() uint32 {
@@ -691,7 +815,7 @@ type Interval struct {
 
 func (x *Interval) Reset() {
 	*x = Interval{}
-	mi := &file_trellis_v1_trial_proto_msgTypes[5]
+	mi := &file_trellis_v1_trial_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +827,7 @@ func (x *Interval) String() string {
 func (*Interval) ProtoMessage() {}
 
 func (x *Interval) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_trial_proto_msgTypes[5]
+	mi := &file_trellis_v1_trial_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +840,7 @@ func (x *Interval) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interval.ProtoReflect.Descriptor instead.
 func (*Interval) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{5}
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Interval) GetLow() float64 {
@@ -758,7 +882,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_trellis_v1_trial_proto_msgTypes[6]
+	mi := &file_trellis_v1_trial_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +894,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_trial_proto_msgTypes[6]
+	mi := &file_trellis_v1_trial_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +907,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Verdict) GetConfidence() float64 {
@@ -860,7 +984,7 @@ type Advice struct {
 
 func (x *Advice) Reset() {
 	*x = Advice{}
-	mi := &file_trellis_v1_trial_proto_msgTypes[7]
+	mi := &file_trellis_v1_trial_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +996,7 @@ func (x *Advice) String() string {
 func (*Advice) ProtoMessage() {}
 
 func (x *Advice) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_trial_proto_msgTypes[7]
+	mi := &file_trellis_v1_trial_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +1009,7 @@ func (x *Advice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Advice.ProtoReflect.Descriptor instead.
 func (*Advice) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Advice) GetKind() Advice_Kind {
@@ -921,7 +1045,13 @@ var File_trellis_v1_trial_proto protoreflect.FileDescriptor
 const file_trellis_v1_trial_proto_rawDesc = "" +
 	"\n" +
 	"\x16trellis/v1/trial.proto\x12\n" +
-	"trellis.v1\"\xbc\x02\n" +
+	"trellis.v1\"w\n" +
+	"\x05Value\x12\x18\n" +
+	"\x06number\x18\x01 \x01(\x01H\x00R\x06number\x12\x1a\n" +
+	"\ainteger\x18\x02 \x01(\x12H\x00R\ainteger\x12\x14\n" +
+	"\x04text\x18\x03 \x01(\tH\x00R\x04text\x12\x1a\n" +
+	"\aboolean\x18\x04 \x01(\bH\x00R\abooleanB\x06\n" +
+	"\x04kind\"\xbc\x02\n" +
 	"\n" +
 	"Parameters\x12\x1d\n" +
 	"\n" +
@@ -970,9 +1100,10 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	"\n" +
 	"_objectiveB\f\n" +
 	"\n" +
-	"_test_loss\" \n" +
+	"_test_loss\":\n" +
 	"\x06Series\x12\x16\n" +
-	"\x06values\x18\x01 \x03(\x01R\x06values\"\xfe\x05\n" +
+	"\x06values\x18\x01 \x03(\x01R\x06values\x12\x18\n" +
+	"\amissing\x18\x02 \x03(\rR\amissing\"\xfe\x05\n" +
 	"\rConfiguration\x126\n" +
 	"\n" +
 	"parameters\x18\x01 \x01(\v2\x16.trellis.v1.ParametersR\n" +
@@ -1062,43 +1193,44 @@ func file_trellis_v1_trial_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_trial_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_trellis_v1_trial_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_trellis_v1_trial_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_trellis_v1_trial_proto_goTypes = []any{
 	(TrialState)(0),       // 0: trellis.v1.TrialState
 	(Advice_Kind)(0),      // 1: trellis.v1.Advice.Kind
-	(*Parameters)(nil),    // 2: trellis.v1.Parameters
-	(*Trial)(nil),         // 3: trellis.v1.Trial
-	(*Series)(nil),        // 4: trellis.v1.Series
-	(*Configuration)(nil), // 5: trellis.v1.Configuration
-	(*Repetition)(nil),    // 6: trellis.v1.Repetition
-	(*Interval)(nil),      // 7: trellis.v1.Interval
-	(*Verdict)(nil),       // 8: trellis.v1.Verdict
-	(*Advice)(nil),        // 9: trellis.v1.Advice
-	nil,                   // 10: trellis.v1.Parameters.ValuesEntry
-	nil,                   // 11: trellis.v1.Trial.MetricsEntry
-	nil,                   // 12: trellis.v1.Trial.TestMetricsEntry
-	nil,                   // 13: trellis.v1.Trial.EpochMetricsEntry
-	nil,                   // 14: trellis.v1.Configuration.MetricsEntry
-	nil,                   // 15: trellis.v1.Configuration.TestMetricsEntry
+	(*Value)(nil),         // 2: trellis.v1.Value
+	(*Parameters)(nil),    // 3: trellis.v1.Parameters
+	(*Trial)(nil),         // 4: trellis.v1.Trial
+	(*Series)(nil),        // 5: trellis.v1.Series
+	(*Configuration)(nil), // 6: trellis.v1.Configuration
+	(*Repetition)(nil),    // 7: trellis.v1.Repetition
+	(*Interval)(nil),      // 8: trellis.v1.Interval
+	(*Verdict)(nil),       // 9: trellis.v1.Verdict
+	(*Advice)(nil),        // 10: trellis.v1.Advice
+	nil,                   // 11: trellis.v1.Parameters.ValuesEntry
+	nil,                   // 12: trellis.v1.Trial.MetricsEntry
+	nil,                   // 13: trellis.v1.Trial.TestMetricsEntry
+	nil,                   // 14: trellis.v1.Trial.EpochMetricsEntry
+	nil,                   // 15: trellis.v1.Configuration.MetricsEntry
+	nil,                   // 16: trellis.v1.Configuration.TestMetricsEntry
 }
 var file_trellis_v1_trial_proto_depIdxs = []int32{
-	10, // 0: trellis.v1.Parameters.values:type_name -> trellis.v1.Parameters.ValuesEntry
-	2,  // 1: trellis.v1.Trial.parameters:type_name -> trellis.v1.Parameters
+	11, // 0: trellis.v1.Parameters.values:type_name -> trellis.v1.Parameters.ValuesEntry
+	3,  // 1: trellis.v1.Trial.parameters:type_name -> trellis.v1.Parameters
 	0,  // 2: trellis.v1.Trial.state:type_name -> trellis.v1.TrialState
-	11, // 3: trellis.v1.Trial.metrics:type_name -> trellis.v1.Trial.MetricsEntry
-	12, // 4: trellis.v1.Trial.test_metrics:type_name -> trellis.v1.Trial.TestMetricsEntry
-	13, // 5: trellis.v1.Trial.epoch_metrics:type_name -> trellis.v1.Trial.EpochMetricsEntry
-	2,  // 6: trellis.v1.Configuration.parameters:type_name -> trellis.v1.Parameters
-	6,  // 7: trellis.v1.Configuration.repetitions:type_name -> trellis.v1.Repetition
-	7,  // 8: trellis.v1.Configuration.interval:type_name -> trellis.v1.Interval
-	7,  // 9: trellis.v1.Configuration.difference_interval:type_name -> trellis.v1.Interval
-	14, // 10: trellis.v1.Configuration.metrics:type_name -> trellis.v1.Configuration.MetricsEntry
-	15, // 11: trellis.v1.Configuration.test_metrics:type_name -> trellis.v1.Configuration.TestMetricsEntry
-	5,  // 12: trellis.v1.Verdict.best:type_name -> trellis.v1.Configuration
-	5,  // 13: trellis.v1.Verdict.contenders:type_name -> trellis.v1.Configuration
-	9,  // 14: trellis.v1.Verdict.advice:type_name -> trellis.v1.Advice
+	12, // 3: trellis.v1.Trial.metrics:type_name -> trellis.v1.Trial.MetricsEntry
+	13, // 4: trellis.v1.Trial.test_metrics:type_name -> trellis.v1.Trial.TestMetricsEntry
+	14, // 5: trellis.v1.Trial.epoch_metrics:type_name -> trellis.v1.Trial.EpochMetricsEntry
+	3,  // 6: trellis.v1.Configuration.parameters:type_name -> trellis.v1.Parameters
+	7,  // 7: trellis.v1.Configuration.repetitions:type_name -> trellis.v1.Repetition
+	8,  // 8: trellis.v1.Configuration.interval:type_name -> trellis.v1.Interval
+	8,  // 9: trellis.v1.Configuration.difference_interval:type_name -> trellis.v1.Interval
+	15, // 10: trellis.v1.Configuration.metrics:type_name -> trellis.v1.Configuration.MetricsEntry
+	16, // 11: trellis.v1.Configuration.test_metrics:type_name -> trellis.v1.Configuration.TestMetricsEntry
+	6,  // 12: trellis.v1.Verdict.best:type_name -> trellis.v1.Configuration
+	6,  // 13: trellis.v1.Verdict.contenders:type_name -> trellis.v1.Configuration
+	10, // 14: trellis.v1.Verdict.advice:type_name -> trellis.v1.Advice
 	1,  // 15: trellis.v1.Advice.kind:type_name -> trellis.v1.Advice.Kind
-	4,  // 16: trellis.v1.Trial.EpochMetricsEntry.value:type_name -> trellis.v1.Series
+	5,  // 16: trellis.v1.Trial.EpochMetricsEntry.value:type_name -> trellis.v1.Series
 	17, // [17:17] is the sub-list for method output_type
 	17, // [17:17] is the sub-list for method input_type
 	17, // [17:17] is the sub-list for extension type_name
@@ -1111,15 +1243,21 @@ func file_trellis_v1_trial_proto_init() {
 	if File_trellis_v1_trial_proto != nil {
 		return
 	}
-	file_trellis_v1_trial_proto_msgTypes[1].OneofWrappers = []any{}
-	file_trellis_v1_trial_proto_msgTypes[3].OneofWrappers = []any{}
+	file_trellis_v1_trial_proto_msgTypes[0].OneofWrappers = []any{
+		(*Value_Number)(nil),
+		(*Value_Integer)(nil),
+		(*Value_Text)(nil),
+		(*Value_Boolean)(nil),
+	}
+	file_trellis_v1_trial_proto_msgTypes[2].OneofWrappers = []any{}
+	file_trellis_v1_trial_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_trial_proto_rawDesc), len(file_trellis_v1_trial_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -7,6 +7,7 @@
 package trellisv1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -175,8 +176,10 @@ type Worker struct {
 	// The lease that it was granted when it last said hello, in milliseconds. A leader with a shorter lease waits for this
 	// one, since the worker believes in it until it says hello again. 0 in workers of old.
 	LeaseMilliseconds uint32 `protobuf:"varint,15,opt,name=lease_milliseconds,json=leaseMilliseconds,proto3" json:"lease_milliseconds,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Unset in workers of old: they have their slots, and run no programs.
+	Capacity      *Capacity `protobuf:"bytes,16,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Worker) Reset() {
@@ -314,6 +317,146 @@ func (x *Worker) GetLeaseMilliseconds() uint32 {
 	return 0
 }
 
+func (x *Worker) GetCapacity() *Capacity {
+	if x != nil {
+		return x.Capacity
+	}
+	return nil
+}
+
+// Capacity is what a worker has for runs.
+type Capacity struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Cpus  float64                `protobuf:"fixed64,1,opt,name=cpus,proto3" json:"cpus,omitempty"`
+	// Bytes.
+	Memory uint64 `protobuf:"varint,2,opt,name=memory,proto3" json:"memory,omitempty"`
+	Gpus   []*Gpu `protobuf:"bytes,3,rep,name=gpus,proto3" json:"gpus,omitempty"`
+	// It runs programs.
+	Programs      bool `protobuf:"varint,4,opt,name=programs,proto3" json:"programs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Capacity) Reset() {
+	*x = Capacity{}
+	mi := &file_trellis_v1_worker_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Capacity) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Capacity) ProtoMessage() {}
+
+func (x *Capacity) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_worker_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
+func (*Capacity) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_worker_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Capacity) GetCpus() float64 {
+	if x != nil {
+		return x.Cpus
+	}
+	return 0
+}
+
+func (x *Capacity) GetMemory() uint64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
+func (x *Capacity) GetGpus() []*Gpu {
+	if x != nil {
+		return x.Gpus
+	}
+	return nil
+}
+
+func (x *Capacity) GetPrograms() bool {
+	if x != nil {
+		return x.Programs
+	}
+	return false
+}
+
+type Gpu struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As its driver numbers it: the value for CUDA_VISIBLE_DEVICES.
+	Id    string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Model string `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// Bytes.
+	Memory        uint64 `protobuf:"varint,3,opt,name=memory,proto3" json:"memory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Gpu) Reset() {
+	*x = Gpu{}
+	mi := &file_trellis_v1_worker_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Gpu) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Gpu) ProtoMessage() {}
+
+func (x *Gpu) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_worker_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Gpu.ProtoReflect.Descriptor instead.
+func (*Gpu) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_worker_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Gpu) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Gpu) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *Gpu) GetMemory() uint64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
 // WrongLosses names an epoch of a run.
 type WrongLosses struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -326,7 +469,7 @@ type WrongLosses struct {
 
 func (x *WrongLosses) Reset() {
 	*x = WrongLosses{}
-	mi := &file_trellis_v1_worker_proto_msgTypes[1]
+	mi := &file_trellis_v1_worker_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -338,7 +481,7 @@ func (x *WrongLosses) String() string {
 func (*WrongLosses) ProtoMessage() {}
 
 func (x *WrongLosses) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_worker_proto_msgTypes[1]
+	mi := &file_trellis_v1_worker_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -351,7 +494,7 @@ func (x *WrongLosses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WrongLosses.ProtoReflect.Descriptor instead.
 func (*WrongLosses) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_worker_proto_rawDescGZIP(), []int{1}
+	return file_trellis_v1_worker_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *WrongLosses) GetStudy() string {
@@ -391,7 +534,7 @@ type Avoidance struct {
 
 func (x *Avoidance) Reset() {
 	*x = Avoidance{}
-	mi := &file_trellis_v1_worker_proto_msgTypes[2]
+	mi := &file_trellis_v1_worker_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -403,7 +546,7 @@ func (x *Avoidance) String() string {
 func (*Avoidance) ProtoMessage() {}
 
 func (x *Avoidance) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_worker_proto_msgTypes[2]
+	mi := &file_trellis_v1_worker_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -416,7 +559,7 @@ func (x *Avoidance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Avoidance.ProtoReflect.Descriptor instead.
 func (*Avoidance) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_worker_proto_rawDescGZIP(), []int{2}
+	return file_trellis_v1_worker_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Avoidance) GetReason() AvoidanceReason {
@@ -452,7 +595,7 @@ var File_trellis_v1_worker_proto protoreflect.FileDescriptor
 const file_trellis_v1_worker_proto_rawDesc = "" +
 	"\n" +
 	"\x17trellis/v1/worker.proto\x12\n" +
-	"trellis.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\"\xc7\x04\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\"\xf9\x04\n" +
 	"\x06Worker\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.trellis.v1.WorkerStateR\x05state\x12\x14\n" +
@@ -471,8 +614,18 @@ const file_trellis_v1_worker_proto_rawDesc = "" +
 	"\x03key\x18\f \x01(\fH\x00R\x03key\x88\x01\x01\x123\n" +
 	"\tprincipal\x18\r \x01(\v2\x15.trellis.v1.PrincipalR\tprincipal\x12-\n" +
 	"\x05wrong\x18\x0e \x01(\v2\x17.trellis.v1.WrongLossesR\x05wrong\x12-\n" +
-	"\x12lease_milliseconds\x18\x0f \x01(\rR\x11leaseMillisecondsB\x06\n" +
-	"\x04_key\"K\n" +
+	"\x12lease_milliseconds\x18\x0f \x01(\rR\x11leaseMilliseconds\x120\n" +
+	"\bcapacity\x18\x10 \x01(\v2\x14.trellis.v1.CapacityR\bcapacityB\x06\n" +
+	"\x04_key\"\x82\x01\n" +
+	"\bCapacity\x12\x12\n" +
+	"\x04cpus\x18\x01 \x01(\x01R\x04cpus\x12\x16\n" +
+	"\x06memory\x18\x02 \x01(\x04R\x06memory\x12.\n" +
+	"\x04gpus\x18\x03 \x03(\v2\x0f.trellis.v1.GpuB\t\xbaH\x06\x92\x01\x03\x10\x80\bR\x04gpus\x12\x1a\n" +
+	"\bprograms\x18\x04 \x01(\bR\bprograms\"W\n" +
+	"\x03Gpu\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x02id\x12\x1e\n" +
+	"\x05model\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x05model\x12\x16\n" +
+	"\x06memory\x18\x03 \x01(\x04R\x06memory\"K\n" +
 	"\vWrongLosses\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x14\n" +
@@ -508,30 +661,34 @@ func file_trellis_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_trellis_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_trellis_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_trellis_v1_worker_proto_goTypes = []any{
 	(WorkerState)(0),              // 0: trellis.v1.WorkerState
 	(AvoidanceReason)(0),          // 1: trellis.v1.AvoidanceReason
 	(*Worker)(nil),                // 2: trellis.v1.Worker
-	(*WrongLosses)(nil),           // 3: trellis.v1.WrongLosses
-	(*Avoidance)(nil),             // 4: trellis.v1.Avoidance
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
-	(*Principal)(nil),             // 6: trellis.v1.Principal
+	(*Capacity)(nil),              // 3: trellis.v1.Capacity
+	(*Gpu)(nil),                   // 4: trellis.v1.Gpu
+	(*WrongLosses)(nil),           // 5: trellis.v1.WrongLosses
+	(*Avoidance)(nil),             // 6: trellis.v1.Avoidance
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(*Principal)(nil),             // 8: trellis.v1.Principal
 }
 var file_trellis_v1_worker_proto_depIdxs = []int32{
-	0, // 0: trellis.v1.Worker.state:type_name -> trellis.v1.WorkerState
-	5, // 1: trellis.v1.Worker.create_time:type_name -> google.protobuf.Timestamp
-	5, // 2: trellis.v1.Worker.update_time:type_name -> google.protobuf.Timestamp
-	4, // 3: trellis.v1.Worker.avoided:type_name -> trellis.v1.Avoidance
-	6, // 4: trellis.v1.Worker.principal:type_name -> trellis.v1.Principal
-	3, // 5: trellis.v1.Worker.wrong:type_name -> trellis.v1.WrongLosses
-	1, // 6: trellis.v1.Avoidance.reason:type_name -> trellis.v1.AvoidanceReason
-	5, // 7: trellis.v1.Avoidance.until:type_name -> google.protobuf.Timestamp
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	0,  // 0: trellis.v1.Worker.state:type_name -> trellis.v1.WorkerState
+	7,  // 1: trellis.v1.Worker.create_time:type_name -> google.protobuf.Timestamp
+	7,  // 2: trellis.v1.Worker.update_time:type_name -> google.protobuf.Timestamp
+	6,  // 3: trellis.v1.Worker.avoided:type_name -> trellis.v1.Avoidance
+	8,  // 4: trellis.v1.Worker.principal:type_name -> trellis.v1.Principal
+	5,  // 5: trellis.v1.Worker.wrong:type_name -> trellis.v1.WrongLosses
+	3,  // 6: trellis.v1.Worker.capacity:type_name -> trellis.v1.Capacity
+	4,  // 7: trellis.v1.Capacity.gpus:type_name -> trellis.v1.Gpu
+	1,  // 8: trellis.v1.Avoidance.reason:type_name -> trellis.v1.AvoidanceReason
+	7,  // 9: trellis.v1.Avoidance.until:type_name -> google.protobuf.Timestamp
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_worker_proto_init() }
@@ -547,7 +704,7 @@ func file_trellis_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_worker_proto_rawDesc), len(file_trellis_v1_worker_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
