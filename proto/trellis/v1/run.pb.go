@@ -1275,7 +1275,10 @@ type Reports struct {
 	// one of the model's metrics. Each has one value per epoch.
 	Metrics map[string]*Series `protobuf:"bytes,9,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Metrics on the test images with the best weights so far, for the epochs in test_loss.
-	TestMetrics   map[uint32]*Metrics `protobuf:"bytes,10,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	TestMetrics map[uint32]*Metrics `protobuf:"bytes,10,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// How many epochs these are, if a program reports them: it has no losses, and its metrics are named as it names them.
+	// Unset if a model does: then there are as many as losses.
+	Epochs        uint32 `protobuf:"varint,11,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1378,6 +1381,13 @@ func (x *Reports) GetTestMetrics() map[uint32]*Metrics {
 		return x.TestMetrics
 	}
 	return nil
+}
+
+func (x *Reports) GetEpochs() uint32 {
+	if x != nil {
+		return x.Epochs
+	}
+	return 0
 }
 
 // Metrics maps names to numbers.
@@ -2001,7 +2011,7 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	" \x01(\x04R\x0epretrainedSize\x12-\n" +
 	"\aprogram\x18\v \x01(\v2\x13.trellis.v1.ProgramR\aprogram\x123\n" +
 	"\tresources\x18\f \x01(\v2\x15.trellis.v1.ResourcesR\tresources\x123\n" +
-	"\tobjective\x18\r \x01(\v2\x15.trellis.v1.ObjectiveR\tobjective\"\xf5\x04\n" +
+	"\tobjective\x18\r \x01(\v2\x15.trellis.v1.ObjectiveR\tobjective\"\x8d\x05\n" +
 	"\aReports\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
@@ -2015,7 +2025,8 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\aseconds\x18\b \x03(\x01R\aseconds\x12:\n" +
 	"\ametrics\x18\t \x03(\v2 .trellis.v1.Reports.MetricsEntryR\ametrics\x12G\n" +
 	"\ftest_metrics\x18\n" +
-	" \x03(\v2$.trellis.v1.Reports.TestMetricsEntryR\vtestMetrics\x1a;\n" +
+	" \x03(\v2$.trellis.v1.Reports.TestMetricsEntryR\vtestMetrics\x12\x16\n" +
+	"\x06epochs\x18\v \x01(\rR\x06epochs\x1a;\n" +
 	"\rTestLossEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\x1aN\n" +
