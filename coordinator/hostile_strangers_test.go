@@ -188,6 +188,9 @@ func serveTLS(t *testing.T, config Config, change func(*Coordinator)) (*Coordina
 		t.Fatal(err)
 	}
 	config.Numerics = testNumerics
+	if config.MinFreeDisk == 0 {
+		config.MinFreeDisk = 1e-9
+	}
 	if config.Models == nil {
 		config.Models = testModels
 	}
