@@ -1,12 +1,13 @@
-# The habits: make demo, test, race, check, bench, bench-peers, mutants, soak, generate, man, release.
+# The habits: make demo, test, python, race, check, bench, bench-peers, mutants, soak, generate, man, release.
 
 SHELL := bash
 GO ?= go
+PYTHON ?= python3
 BUILD := .build
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: all trellis demo test race check bench bench-peers mutants soak generate man release clean
+.PHONY: all trellis demo test python race check bench bench-peers mutants soak generate man release clean
 
 all: trellis
 
@@ -18,9 +19,20 @@ trellis:
 demo: trellis
 	./trellis run --workers 2 examples/quick.yaml
 
+# The tests of programs and of the Python package need Python 3.10 or newer, and no packages of others.
 test:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "tests need Python 3.10 or newer: install it, or name it, make test PYTHON=python3.12"; exit 1; }
 	$(GO) vet ./...
 	$(GO) test ./...
+	cd python && $(PYTHON) -B -m unittest discover -s tests
+
+# The Python package as a wheel in .build, for editors, type checkers and programs run by hand. Workers bring the package.
+# Downloads its build tool, hatchling, from PyPI.
+python:
+	rm -f $(BUILD)/trellis_program-*.whl
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir $(BUILD) ./python
+	@cd $(BUILD) && PYTHONPATH=$$(ls trellis_program-*.whl) $(PYTHON) -c 'import trellis; print(trellis.__file__)'
 
 race:
 	$(GO) test -race -short ./...

@@ -26,13 +26,14 @@ type goPackage struct {
 // module; main is the module's root. No room may import main, which Go enforces.
 var rooms = map[string][]string{
 	"main":        {"command"},
-	"command":     {"coordinator", "results", "worker", "trainer", "proto", "examples"},
+	"command":     {"coordinator", "results", "worker", "trainer", "proto", "examples", "python"},
 	"coordinator": {"results", "proto"},
 	"results":     {"proto"},
 	"worker":      {"trainer", "proto"},
 	"trainer":     {},
 	"proto":       {},
 	"examples":    {},
+	"python":      {},
 }
 
 // mayImport says which packages of the module a package sees, within its room and outside: one line a package, sorted.
@@ -75,6 +76,7 @@ var mayImport = map[string]string{
 	"examples":                             "",
 	"main":                                 "command",
 	"proto/trellis/v1":                     "",
+	"python":                               "",
 	"results":                              "proto/trellis/v1 results/auditing results/catalog results/consistency results/grid results/lifecycle results/listing results/pruning results/snapshotfile results/trajectory",
 	"results/auditing":                     "proto/trellis/v1 results/lifecycle results/trajectory",
 	"results/catalog":                      "proto/trellis/v1 results/listing results/pruning results/trajectory",
