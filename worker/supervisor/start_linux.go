@@ -1,0 +1,88 @@
+package supervisor
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// becomeReaper makes orphans of all that this process starts its children, and forbids core dumps.
+func becomeReaper() {
+	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+}
+
+// start starts the command. release must be called when it has ended.
+func (s *supervision) start() (release func(), failed *StartError) {
+	done, finish := make(chan *StartError), make(chan struct{})
+	go func() {
+		// A thread of its own: in version 1, a thread can join a group, and what it starts begins there. And PR_SET_PDEATHSIG
+		// fires when the thread that started the command ends, so it must last.
+		runtime.LockOSThread()
+		done <- s.startHere()
+		<-finish
+	}()
+	if failed := <-done; failed != nil {
+		close(finish)
+		return nil, failed
+	}
+	s.limit()
+	return func() { close(finish) }, nil
+}
+
+func (s *supervision) startHere() *StartError {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return startError("open "+os.DevNull, err)
+	}
+	defer null.Close()
+	if err := s.groups.join(); err != nil {
+		return startError("join control group", err)
+	}
+	attributes := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if unified := s.groups.unified(); unified != nil {
+		defer unified.Close()
+		attributes.UseCgroupFD, attributes.CgroupFD = true, int(unified.Fd())
+	}
+	process := &syscall.ProcAttr{
+		Dir: s.command.Folder, Env: s.command.Environment, Sys: attributes,
+		Files: []uintptr{null.Fd(), outputFile, outputFile},
+	}
+	s.pid, err = syscall.ForkExec(s.command.Path, s.command.Arguments, process)
+	if attributes.UseCgroupFD && (errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EPERM)) {
+		// Containers may forbid clone3.
+		s.groups.forgetUnified(&s.exit.Enforced)
+		attributes.UseCgroupFD = false
+		s.pid, err = syscall.ForkExec(s.command.Path, s.command.Arguments, process)
+	}
+	s.groups.leave()
+	if err != nil {
+		return startError("start", err)
+	}
+	return nil
+}
+
+func startError(step string, err error) *StartError {
+	errno := syscall.EIO
+	errors.As(err, &errno)
+	return &StartError{Step: step, Errno: errno}
+}
+
+// limit sets what can be set only once the command runs.
+func (s *supervision) limit() {
+	// When the machine runs out of memory, the program goes, not the worker.
+	_ = os.WriteFile("/proc/"+strconv.Itoa(s.pid)+"/oom_score_adj", []byte("500"), 0o200)
+	if s.command.Processes > 0 && s.exit.Enforced.Processes == NotEnforced && os.Geteuid() != 0 {
+		// It counts all processes of the user, so what there is already comes on top.
+		limit := uint64(s.command.Processes + threadsOf(os.Geteuid()))
+		if unix.Prlimit(s.pid, unix.RLIMIT_NPROC, &unix.Rlimit{Cur: limit, Max: limit}, nil) == nil {
+			s.exit.Enforced.Processes = ResourceLimit
+		}
+	}
+}
+
+func maxRSS(usage *syscall.Rusage) uint64 { return uint64(usage.Maxrss) << 10 }
