@@ -39,7 +39,7 @@ var rooms = map[string][]string{
 // mayImport says which packages of the module a package sees, within its room and outside: one line a package, sorted.
 // An arrow that is not here is not drawn by accident.
 var mayImport = map[string]string{
-	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/exit command/search command/studies trainer",
+	"command":                              "command/answer command/certificates command/cli command/cluster command/configuration command/credentials command/exit command/search command/studies trainer worker/supervisor",
 	"command/answer":                       "command/cli command/client command/describe command/exit command/output command/spec proto/trellis/v1 results/grid results/lifecycle results/pruning results/trajectory trainer worker",
 	"command/certificates":                 "command/cli command/exit coordinator/access proto/trellis/v1",
 	"command/chaos":                        "",
@@ -75,6 +75,7 @@ var mayImport = map[string]string{
 	"coordinator/replication/memnet":       "",
 	"examples":                             "",
 	"main":                                 "command",
+	"proto/template":                       "proto/trellis/v1",
 	"proto/trellis/v1":                     "",
 	"python":                               "",
 	"results":                              "proto/trellis/v1 results/auditing results/catalog results/consistency results/grid results/lifecycle results/listing results/pruning results/snapshotfile results/trajectory",
@@ -110,7 +111,10 @@ var mayImport = map[string]string{
 	"trainer/peers":                        "trainer trainer/adam trainer/dataset trainer/kernel trainer/latent trainer/network",
 	"trainer/stream":                       "trainer/kernel",
 	"worker":                               "proto/trellis/v1 trainer trainer/dataset worker/dial",
+	"worker/archive":                       "",
 	"worker/dial":                          "",
+	"worker/program":                       "proto/template proto/trellis/v1 worker/archive worker/supervisor",
+	"worker/supervisor":                    "",
 }
 
 // testsMayImport says what a package's tests see besides.

@@ -26,10 +26,14 @@ import (
 	"trellis/command/golden"
 	"trellis/command/node"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/worker/supervisor"
 )
 
 // TestMain puts the command trellis, which is this binary, on the PATH of tests.
 func TestMain(m *testing.M) {
+	if supervisor.Supervising() {
+		os.Exit(supervisor.Main())
+	}
 	testscript.Main(leakChecked{m}, map[string]func(){"trellis": func() {
 		os.Exit(Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}})

@@ -13,6 +13,7 @@ import (
 	"trellis/command/cli"
 	"trellis/command/configuration"
 	"trellis/command/exit"
+	"trellis/worker/supervisor"
 
 	// The rooms that have commands: see cli.Register.
 	_ "trellis/command/answer"
@@ -30,6 +31,9 @@ func init() { grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, os
 // Run executes one command line, without the program's name, and returns its exit code. Results go to stdout,
 // everything else to stderr.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if supervisor.Supervising() {
+		return supervisor.Main()
+	}
 	env := &cli.Environment{In: stdin, Out: stdout, Err: stderr, Log: stderr, Version: version()}
 	// started says that the command line was understood and its command runs.
 	started := false

@@ -1,0 +1,18 @@
+package program
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"trellis/worker/supervisor"
+)
+
+// TestMain is a supervisor where the tests start one.
+func TestMain(m *testing.M) {
+	if supervisor.Supervising() {
+		os.Exit(supervisor.Main())
+	}
+	goleak.VerifyTestMain(m)
+}

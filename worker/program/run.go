@@ -1,0 +1,367 @@
+package program
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"trellis/proto/template"
+	"trellis/worker/supervisor"
+)
+
+// codeReturned is the exit code of a program that hands its run back: EX_TEMPFAIL of sysexits.h.
+const codeReturned = 75
+
+// errNoTime stops a program that has run as long as it may.
+var errNoTime = errors.New("its time is up")
+
+// Run runs a program until it ends, and calls report for what it reports, one at a time and in order. Reports arrive while
+// it runs and also after it was told to stop. If report returns an error, the program is stopped, and Run returns that
+// error. When the context is done, it is stopped too, and Run returns the context's cause, unless the program has reported
+// all epochs and exits with code 0 nevertheless. Other failures are of type *Error.
+//
+// When Run returns, no process of the program is left and its folder is gone.
+func Run(ctx context.Context, c Config, report func(Report) error) (Result, error) {
+	if c.Output != nil {
+		defer c.Output.end()
+	}
+	result := Result{Epochs: c.FirstEpoch - 1}
+	a := &attempt{
+		config: &c, log: c.Log, report: report, epochs: result.Epochs, metrics: map[string]bool{},
+		stopping: make(chan struct{}),
+	}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	if err := a.check(); err != nil {
+		return result, err
+	}
+	command, err := arguments(&c)
+	if err != nil {
+		return result, err
+	}
+	// It starts while the folder is filled.
+	process, err := supervisor.Spawn()
+	if err != nil {
+		return result, broken("start the supervisor", err)
+	}
+	ran := false
+	defer func() {
+		if !ran {
+			_ = process.Close()
+		}
+	}()
+	if a.folder, err = makeFolder(ctx, &c); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return result, err
+	}
+	defer func() {
+		if err := a.folder.remove(); err != nil {
+			a.log.Warn("can't remove the attempt's folder", "folder", a.folder.path, "error", err)
+		}
+	}()
+	if a.work, err = os.OpenRoot(a.folder.work); err != nil {
+		return result, broken("open the attempt's folder", err)
+	}
+	defer a.work.Close()
+	if err := a.start(process, command); err != nil {
+		return result, err
+	}
+	exit, err := a.follow(ctx, process)
+	result.Elapsed = time.Since(a.began)
+	if err == nil && exit.Left == 0 {
+		_ = process.Close()
+	}
+	ran = true
+	a.finish(ctx, &result, exit)
+	return result, a.outcome(&result, exit, err)
+}
+
+// check checks what needs no folder.
+func (a *attempt) check() error {
+	if a.config.FirstEpoch < 1 || a.config.LastEpoch < a.config.FirstEpoch {
+		return &Error{Kind: BadCommand, Message: fmt.Sprintf("there are no epochs from %d to %d", a.config.FirstEpoch,
+			a.config.LastEpoch)}
+	}
+	if text := a.config.Program.GetReports().GetPattern(); text != "" {
+		expression, err := template.CompilePattern(text)
+		if err != nil {
+			return &Error{Kind: BadCommand, Message: fmt.Sprintf("pattern %q: %v", text, err), Err: err}
+		}
+		a.pattern = expression
+	}
+	return nil
+}
+
+// unsafe are the characters that have no place in the name of a control group.
+var unsafe = regexp.MustCompile(`[^A-Za-z0-9]+`)
+
+// start starts the command.
+func (a *attempt) start(process *supervisor.Process, command []string) error {
+	variables := environment(a.config, a.folder, os.Environ())
+	path, err := find(command[0], a.folder.work, variables)
+	if err != nil {
+		return err
+	}
+	processes := a.config.Processes
+	if processes == 0 {
+		processes = DefaultProcesses
+	}
+	a.began = time.Now()
+	err = process.Start(supervisor.Command{
+		Path: path, Arguments: command, Environment: variables, Folder: a.folder.work,
+		Name:   fmt.Sprintf("%.12s-%d", unsafe.ReplaceAllString(a.config.Run, ""), a.config.Attempt),
+		Memory: a.config.Resources.GetMemory(), CPUs: a.config.Resources.GetCpus(), Processes: processes,
+		Remove: a.folder.path,
+	})
+	var failed *supervisor.StartError
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &failed):
+		return broken("start the program", err)
+	case failed.Errno == syscall.ENOENT:
+		return &Error{Kind: NoCommand, Message: fmt.Sprintf("the interpreter of %s (its first line, #!, or its loader) does not "+
+			"exist on this worker", path), Err: err}
+	case failed.Errno == syscall.EACCES, failed.Errno == syscall.EPERM:
+		return notExecutable(path, err)
+	case failed.Errno == syscall.ENOEXEC:
+		return &Error{Kind: BadCommand, Message: path + " is neither a program of this machine's kind nor a script that begins " +
+			"with #! and its interpreter", Err: err}
+	case failed.Errno == syscall.E2BIG:
+		return &Error{Kind: BadCommand, Message: "its arguments and environment are larger than the system takes", Err: err}
+	default:
+		return broken("start the program", err)
+	}
+}
+
+// follow takes the program's output and reports until it has ended, and stops it when it should.
+func (a *attempt) follow(ctx context.Context, process *supervisor.Process) (supervisor.Exit, error) {
+	// What is reported counts even when the program is being stopped.
+	reporting := context.WithoutCancel(ctx)
+	ended, read := make(chan struct{}), make(chan struct{})
+	var others sync.WaitGroup
+	others.Go(func() { a.stopper(ctx, process, ended) })
+	go func() {
+		defer close(read)
+		a.readOutput(reporting, process.Output())
+	}()
+	var reports *follower
+	if a.pattern == nil {
+		var err error
+		if reports, err = newFollower(a.folder.reports); err != nil {
+			a.stop(broken("read the reports file", err), true)
+		} else {
+			defer reports.close()
+			others.Go(func() {
+				take := func(text []byte, number int) error { return a.takeReport(reporting, text, number) }
+				if err := reports.follow(ended, take); err != nil {
+					a.stop(err, errors.Is(err, errTooMuch))
+				}
+			})
+		}
+	}
+	exit, err := process.Wait()
+	if err != nil || exit.Left > 0 {
+		process.Abandon() // Who is left could go on writing.
+	}
+	<-read
+	close(ended)
+	others.Wait()
+	if reports != nil && a.epochs < a.config.LastEpoch && !reports.intact() {
+		a.stop(&Error{Kind: BadReport, Message: "it has removed, replaced or shortened its reports file (TRELLIS_REPORTS), " +
+			"which lines must be appended to"}, true)
+	}
+	return exit, err
+}
+
+// readOutput reads what the program writes until all who could write have ended.
+func (a *attempt) readOutput(ctx context.Context, output io.Reader) {
+	lines := &splitter{take: func(text []byte, number int) { a.takeOutput(ctx, text, number) }}
+	buffer := make([]byte, 64<<10)
+	failed := false
+	for {
+		n, err := output.Read(buffer)
+		a.tail.write(buffer[:n])
+		if a.config.Output != nil && !failed {
+			if _, err := a.config.Output.Write(buffer[:n]); err != nil {
+				failed = true
+				a.log.Warn("can't keep the program's output", "error", err)
+			}
+		}
+		if a.pattern != nil {
+			lines.write(buffer[:n])
+		}
+		if err != nil {
+			if a.pattern != nil {
+				lines.flush()
+			}
+			return
+		}
+	}
+}
+
+// stopper ends the program when it should end: politely first.
+func (a *attempt) stopper(ctx context.Context, process *supervisor.Process, ended <-chan struct{}) {
+	var timeUp <-chan time.Time
+	if limit := a.config.Resources.GetTime(); limit != nil && limit.AsDuration() > 0 {
+		timer := time.NewTimer(limit.AsDuration())
+		defer timer.Stop()
+		timeUp = timer.C
+	}
+	select {
+	case <-ended:
+		return
+	case <-ctx.Done():
+		a.stop(context.Cause(ctx), false)
+	case <-timeUp:
+		a.stop(errNoTime, false)
+	case <-a.stopping:
+	}
+	if !a.now {
+		process.Terminate()
+		grace := DefaultGrace
+		if given := a.config.Program.GetGrace(); given != nil {
+			grace = given.AsDuration()
+		}
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-ended:
+			return
+		case <-timer.C:
+		}
+	}
+	process.Kill()
+}
+
+// finish fills in what is known when the program has ended, and packs its last checkpoint.
+func (a *attempt) finish(ctx context.Context, result *Result, exit supervisor.Exit) {
+	result.Epochs = a.epochs
+	result.Enforced, result.Memory, result.CPU = exit.Enforced, exit.Memory, exit.CPU
+	if a.unwanted == nil {
+		return
+	}
+	checkpoint, err := a.packCheckpoint(context.WithoutCancel(ctx), a.unwanted.epoch, a.unwanted.checkpoint)
+	if err != nil {
+		a.log.Warn("can't pack the last checkpoint", "epoch", a.unwanted.epoch, "error", err)
+		return
+	}
+	result.Checkpoint = checkpoint
+}
+
+// outcome says whether the attempt has succeeded.
+func (a *attempt) outcome(result *Result, exit supervisor.Exit, lost error) error {
+	limit := a.config.Resources.GetMemory()
+	cause := a.cause // All that could set it have ended.
+	complete := a.epochs == a.config.LastEpoch && exit.Code == 0
+	var received receiverError
+	var failed *Error
+	switch {
+	case lost != nil:
+		return a.fail(broken("the program was killed", lost), exit)
+	case exit.Left > 0:
+		return a.fail(&Error{Kind: Broken, Message: fmt.Sprintf("%d of its processes can't be killed", exit.Left)}, exit)
+	case errors.As(cause, &received):
+		return received.err
+	case errors.Is(cause, errBeyond):
+		result.Beyond = true
+		a.log.Warn("stopped the program: it reports more epochs than it was asked for", "last_epoch", a.config.LastEpoch)
+	case errors.As(cause, &failed):
+		return a.fail(failed, exit)
+	case errors.Is(cause, errNoTime) && !complete:
+		limit := a.config.Resources.GetTime().AsDuration()
+		return a.fail(&Error{
+			Kind: OutOfTime, Limit: uint64(limit), Used: uint64(result.Elapsed),
+			Message: fmt.Sprintf("it ran for more than %v, which is its resources.time", limit),
+		}, exit)
+	case cause != nil && !complete:
+		return cause // The context's.
+	case exit.OutOfMemory && exit.Code != 0:
+		return a.fail(outOfMemory(limit, exit.Memory), exit)
+	case exit.Code == codeReturned:
+		result.Returned = true
+		return nil
+	case exit.Signal != 0:
+		signal := syscall.Signal(exit.Signal)
+		return a.fail(&Error{
+			Kind: Killed, Signal: exit.Signal,
+			Message: fmt.Sprintf("it was killed by signal %d (%v)", exit.Signal, signal),
+		}, exit)
+	case exit.Code != 0:
+		return a.fail(&Error{Kind: Exited, Code: exit.Code, Message: fmt.Sprintf("it exited with code %d", exit.Code)}, exit)
+	case a.epochs < a.config.LastEpoch:
+		return a.fail(a.unfinished(), exit)
+	}
+	if errors.As(a.missing, &failed) {
+		return a.fail(failed, exit)
+	}
+	return a.checkObjective(exit)
+}
+
+// checkObjective makes an attempt fail that never reported what trials are ranked by.
+func (a *attempt) checkObjective(exit supervisor.Exit) error {
+	metric := a.config.Objective.GetMetric()
+	// An attempt that resumes may have reported it before.
+	if metric == "" || a.metrics[metric] || a.config.FirstEpoch > 1 {
+		return nil
+	}
+	message := fmt.Sprintf("it never reported %s, which the objective names", metric)
+	if names := a.reported(); len(names) > 0 {
+		message += "; it reported " + strings.Join(names, ", ")
+	}
+	return a.fail(&Error{Kind: NoObjective, Message: message}, exit)
+}
+
+func (a *attempt) unfinished() *Error {
+	message := fmt.Sprintf("it exited with code 0 after epoch %d, but the last epoch is %d", a.epochs, a.config.LastEpoch)
+	switch {
+	case a.epochs >= a.config.FirstEpoch:
+	case a.pattern != nil:
+		message = fmt.Sprintf("it exited with code 0, and no line of its output matches the pattern %s", a.pattern)
+	default:
+		message = "it exited with code 0 and reported nothing: reports are lines such as " + example +
+			" at the end of the file that TRELLIS_REPORTS names"
+	}
+	return &Error{Kind: Unfinished, Message: message}
+}
+
+func outOfMemory(limit, used uint64) *Error {
+	message := "it was killed because the machine ran out of memory"
+	if limit > 0 {
+		message = fmt.Sprintf("it used %s of memory, and its resources.memory is %s", size(max(used, limit)), size(limit))
+	}
+	return &Error{Kind: OutOfMemory, Limit: limit, Used: used, Message: message}
+}
+
+// size writes bytes as people do.
+func size(bytes uint64) string {
+	const step = 1024
+	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB"}
+	value, unit := float64(bytes), 0
+	for value >= step && unit < len(units)-1 {
+		value, unit = value/step, unit+1
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%.1f", value), ".0") + " " + units[unit]
+}
+
+// fail completes an error with what was refused and the last lines of output.
+func (a *attempt) fail(failed *Error, exit supervisor.Exit) *Error {
+	complete := *failed
+	if exit.Refused > 0 {
+		complete.Message += fmt.Sprintf("; %d times it was refused a process more than it may have", exit.Refused)
+	}
+	complete.Output = a.tail.lines()
+	return &complete
+}
+
