@@ -48,7 +48,7 @@ const (
 	AxisChoice_REASON_STOPS_EARLY AxisChoice_Reason = 12
 	// max_epochs stays: the best configuration needs fewer epochs, and runs stop by themselves.
 	AxisChoice_REASON_NEEDS_FEWER AxisChoice_Reason = 13
-	// max_epochs stays: the best configuration has its lowest loss well before its end.
+	// max_epochs stays: the best configuration's objective comes from well before its end.
 	AxisChoice_REASON_LOWEST_BEFORE_END AxisChoice_Reason = 14
 	// max_epochs grows: the best configuration was still improving.
 	AxisChoice_REASON_STILL_BETTER AxisChoice_Reason = 15
@@ -160,7 +160,7 @@ type Report struct {
 	Failures      []*Report_FailedRun `protobuf:"bytes,18,rep,name=failures,proto3" json:"failures,omitempty"`
 	FailuresTotal uint64              `protobuf:"varint,19,opt,name=failures_total,json=failuresTotal,proto3" json:"failures_total,omitempty"`
 	Verdict       *Verdict            `protobuf:"bytes,21,opt,name=verdict,proto3" json:"verdict,omitempty"`
-	// No validation loss was a finite number. These trials are counted in none of the others.
+	// The objective is not a finite number. These trials are counted in none of the others.
 	Diverged uint64 `protobuf:"varint,22,opt,name=diverged,proto3" json:"diverged,omitempty"`
 	// Trials with a finite objective whose weights could not be saved, and why: the most frequent reasons first, at most
 	// 10.
@@ -518,8 +518,10 @@ type Importance struct {
 	DivergedAt []*Importance_AxisValue `protobuf:"bytes,11,rep,name=diverged_at,json=divergedAt,proto3" json:"diverged_at,omitempty"`
 	// Axes with several values, only one of which has results.
 	UnansweredAxes []string `protobuf:"bytes,12,rep,name=unanswered_axes,json=unansweredAxes,proto3" json:"unanswered_axes,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The study's objective. Unset: the lowest validation loss.
+	Objective     *Objective `protobuf:"bytes,13,opt,name=objective,proto3" json:"objective,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Importance) Reset() {
@@ -629,6 +631,13 @@ func (x *Importance) GetUnansweredAxes() []string {
 	return nil
 }
 
+func (x *Importance) GetObjective() *Objective {
+	if x != nil {
+		return x.Objective
+	}
+	return nil
+}
+
 // AxisChoice says which values a suggested study has on an axis, and why.
 type AxisChoice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -643,7 +652,7 @@ type AxisChoice struct {
 	Above float64 `protobuf:"fixed64,6,opt,name=above,proto3" json:"above,omitempty"`
 	// Share of the variance, from 0 to 1, that the axis explains, including all its interactions.
 	Total float64 `protobuf:"fixed64,7,opt,name=total,proto3" json:"total,omitempty"`
-	// Only for max_epochs: the epoch at which the best configuration stopped, or at which it had its lowest loss.
+	// Only for max_epochs: the epoch at which the best configuration stopped, or that its objective comes from.
 	Epoch         uint32 `protobuf:"varint,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -810,7 +819,7 @@ func (x *AxisEffect) GetValues() []*ValueEffect {
 type ValueEffect struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Value float64                `protobuf:"fixed64,1,opt,name=value,proto3" json:"value,omitempty"`
-	// Mean objective of all configurations with the value, the lowest objective, and the configuration that has it.
+	// Mean objective of all configurations with the value, the best objective, and the configuration that has it.
 	Mean           float64     `protobuf:"fixed64,2,opt,name=mean,proto3" json:"mean,omitempty"`
 	Best           float64     `protobuf:"fixed64,3,opt,name=best,proto3" json:"best,omitempty"`
 	BestAt         *Parameters `protobuf:"bytes,4,opt,name=best_at,json=bestAt,proto3" json:"best_at,omitempty"`
@@ -1414,7 +1423,7 @@ var File_trellis_v1_report_proto protoreflect.FileDescriptor
 const file_trellis_v1_report_proto_rawDesc = "" +
 	"\n" +
 	"\x17trellis/v1/report.proto\x12\n" +
-	"trellis.v1\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x9a\t\n" +
+	"trellis.v1\x1a\x18trellis/v1/program.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x9a\t\n" +
 	"\x06Report\x12'\n" +
 	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x18\n" +
@@ -1487,7 +1496,7 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x18\n" +
 	"\arefuted\x18\x03 \x01(\x04R\arefuted\x12\x12\n" +
 	"\x04runs\x18\x04 \x01(\x04R\x04runs\x12\x18\n" +
-	"\aaudited\x18\x05 \x01(\x04R\aaudited\"\x85\x05\n" +
+	"\aaudited\x18\x05 \x01(\x04R\aaudited\"\xba\x05\n" +
 	"\n" +
 	"Importance\x12*\n" +
 	"\x04axes\x18\x01 \x03(\v2\x16.trellis.v1.AxisEffectR\x04axes\x12;\n" +
@@ -1502,7 +1511,8 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	" \x01(\v2\x1e.trellis.v1.Importance.LeftOutR\areasons\x12A\n" +
 	"\vdiverged_at\x18\v \x03(\v2 .trellis.v1.Importance.AxisValueR\n" +
 	"divergedAt\x12'\n" +
-	"\x0funanswered_axes\x18\f \x03(\tR\x0eunansweredAxes\x1a\x85\x01\n" +
+	"\x0funanswered_axes\x18\f \x03(\tR\x0eunansweredAxes\x123\n" +
+	"\tobjective\x18\r \x01(\v2\x15.trellis.v1.ObjectiveR\tobjective\x1a\x85\x01\n" +
 	"\aLeftOut\x12\x1a\n" +
 	"\bdiverged\x18\x01 \x01(\x04R\bdiverged\x12\x16\n" +
 	"\x06failed\x18\x02 \x01(\x04R\x06failed\x12\x16\n" +
@@ -1594,8 +1604,9 @@ var file_trellis_v1_report_proto_goTypes = []any{
 	(*Importance_AxisValue)(nil),         // 15: trellis.v1.Importance.AxisValue
 	(*Study)(nil),                        // 16: trellis.v1.Study
 	(*Verdict)(nil),                      // 17: trellis.v1.Verdict
-	(*Parameters)(nil),                   // 18: trellis.v1.Parameters
-	(*Disagreement)(nil),                 // 19: trellis.v1.Disagreement
+	(*Objective)(nil),                    // 18: trellis.v1.Objective
+	(*Parameters)(nil),                   // 19: trellis.v1.Parameters
+	(*Disagreement)(nil),                 // 20: trellis.v1.Disagreement
 }
 var file_trellis_v1_report_proto_depIdxs = []int32{
 	16, // 0: trellis.v1.Report.study:type_name -> trellis.v1.Study
@@ -1611,18 +1622,19 @@ var file_trellis_v1_report_proto_depIdxs = []int32{
 	7,  // 10: trellis.v1.Importance.interactions:type_name -> trellis.v1.Interaction
 	14, // 11: trellis.v1.Importance.reasons:type_name -> trellis.v1.Importance.LeftOut
 	15, // 12: trellis.v1.Importance.diverged_at:type_name -> trellis.v1.Importance.AxisValue
-	0,  // 13: trellis.v1.AxisChoice.reason:type_name -> trellis.v1.AxisChoice.Reason
-	6,  // 14: trellis.v1.AxisEffect.values:type_name -> trellis.v1.ValueEffect
-	18, // 15: trellis.v1.ValueEffect.best_at:type_name -> trellis.v1.Parameters
-	18, // 16: trellis.v1.Report.FailedRun.parameters:type_name -> trellis.v1.Parameters
-	18, // 17: trellis.v1.AuditSummary.RunDisagreement.parameters:type_name -> trellis.v1.Parameters
-	19, // 18: trellis.v1.AuditSummary.RunDisagreement.disagreement:type_name -> trellis.v1.Disagreement
-	18, // 19: trellis.v1.AuditSummary.GivenUpRun.parameters:type_name -> trellis.v1.Parameters
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	18, // 13: trellis.v1.Importance.objective:type_name -> trellis.v1.Objective
+	0,  // 14: trellis.v1.AxisChoice.reason:type_name -> trellis.v1.AxisChoice.Reason
+	6,  // 15: trellis.v1.AxisEffect.values:type_name -> trellis.v1.ValueEffect
+	19, // 16: trellis.v1.ValueEffect.best_at:type_name -> trellis.v1.Parameters
+	19, // 17: trellis.v1.Report.FailedRun.parameters:type_name -> trellis.v1.Parameters
+	19, // 18: trellis.v1.AuditSummary.RunDisagreement.parameters:type_name -> trellis.v1.Parameters
+	20, // 19: trellis.v1.AuditSummary.RunDisagreement.disagreement:type_name -> trellis.v1.Disagreement
+	19, // 20: trellis.v1.AuditSummary.GivenUpRun.parameters:type_name -> trellis.v1.Parameters
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_report_proto_init() }
@@ -1630,6 +1642,7 @@ func file_trellis_v1_report_proto_init() {
 	if File_trellis_v1_report_proto != nil {
 		return
 	}
+	file_trellis_v1_program_proto_init()
 	file_trellis_v1_run_proto_init()
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()

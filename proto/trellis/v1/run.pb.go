@@ -291,12 +291,17 @@ type Run struct {
 	Worker  string `protobuf:"bytes,7,opt,name=worker,proto3" json:"worker,omitempty"`
 	// Epochs reported, by any attempt.
 	Epochs uint32 `protobuf:"varint,8,opt,name=epochs,proto3" json:"epochs,omitempty"`
-	// The last reported losses and the lowest validation loss, with its epoch.
-	TrainLoss          float64    `protobuf:"fixed64,9,opt,name=train_loss,json=trainLoss,proto3" json:"train_loss,omitempty"`
-	ValidationLoss     float64    `protobuf:"fixed64,10,opt,name=validation_loss,json=validationLoss,proto3" json:"validation_loss,omitempty"`
-	BestValidationLoss *float64   `protobuf:"fixed64,11,opt,name=best_validation_loss,json=bestValidationLoss,proto3,oneof" json:"best_validation_loss,omitempty"`
-	BestEpoch          uint32     `protobuf:"varint,12,opt,name=best_epoch,json=bestEpoch,proto3" json:"best_epoch,omitempty"`
-	StopReason         StopReason `protobuf:"varint,13,opt,name=stop_reason,json=stopReason,proto3,enum=trellis.v1.StopReason" json:"stop_reason,omitempty"`
+	// The last reported losses. A program has none.
+	TrainLoss      float64 `protobuf:"fixed64,9,opt,name=train_loss,json=trainLoss,proto3" json:"train_loss,omitempty"`
+	ValidationLoss float64 `protobuf:"fixed64,10,opt,name=validation_loss,json=validationLoss,proto3" json:"validation_loss,omitempty"`
+	// The lowest validation loss so far, if that is the study's objective, and its epoch.
+	BestValidationLoss *float64 `protobuf:"fixed64,11,opt,name=best_validation_loss,json=bestValidationLoss,proto3,oneof" json:"best_validation_loss,omitempty"`
+	// The epoch that the objective comes from: for a mean, the last one.
+	BestEpoch uint32 `protobuf:"varint,12,opt,name=best_epoch,json=bestEpoch,proto3" json:"best_epoch,omitempty"`
+	// The objective so far, and the last value of its metric. Unset if the objective is the lowest validation loss.
+	Objective  *float64   `protobuf:"fixed64,30,opt,name=objective,proto3,oneof" json:"objective,omitempty"`
+	Metric     *float64   `protobuf:"fixed64,31,opt,name=metric,proto3,oneof" json:"metric,omitempty"`
+	StopReason StopReason `protobuf:"varint,13,opt,name=stop_reason,json=stopReason,proto3,enum=trellis.v1.StopReason" json:"stop_reason,omitempty"`
 	// Attempts that ended without success, by class.
 	Failures []*Failure `protobuf:"bytes,14,rep,name=failures,proto3" json:"failures,omitempty"`
 	// Why the run failed for good.
@@ -447,6 +452,20 @@ func (x *Run) GetBestValidationLoss() float64 {
 func (x *Run) GetBestEpoch() uint32 {
 	if x != nil {
 		return x.BestEpoch
+	}
+	return 0
+}
+
+func (x *Run) GetObjective() float64 {
+	if x != nil && x.Objective != nil {
+		return *x.Objective
+	}
+	return 0
+}
+
+func (x *Run) GetMetric() float64 {
+	if x != nil && x.Metric != nil {
+		return *x.Metric
 	}
 	return 0
 }
@@ -1272,7 +1291,8 @@ type Reports struct {
 	// How long each epoch took, in seconds.
 	Seconds []float64 `protobuf:"fixed64,8,rep,packed,name=seconds,proto3" json:"seconds,omitempty"`
 	// Metrics that the model reports besides its losses, by name: the prefix "train_" or "validation_", then the name of
-	// one of the model's metrics. Each has one value per epoch.
+	// one of the model's metrics. Each has one value per epoch. Those of a program are named as it names them, and may be
+	// missing in some epochs.
 	Metrics map[string]*Series `protobuf:"bytes,9,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Metrics on the test images with the best weights so far, for the epochs in test_loss.
 	TestMetrics map[uint32]*Metrics `protobuf:"bytes,10,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -1601,7 +1621,9 @@ type Losses struct {
 	TestMetrics map[uint32]*Metrics `protobuf:"bytes,7,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// How long each epoch took, in seconds, from the first on. 0 if that is not known, or if the epoch comes from another
 	// study. There may be fewer values than epochs: the times of the later epochs are then not known.
-	Seconds       []float32 `protobuf:"fixed32,8,rep,packed,name=seconds,proto3" json:"seconds,omitempty"`
+	Seconds []float32 `protobuf:"fixed32,8,rep,packed,name=seconds,proto3" json:"seconds,omitempty"`
+	// How many epochs these are, if a program reports them: as in Reports.
+	Epochs        uint32 `protobuf:"varint,9,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1690,6 +1712,13 @@ func (x *Losses) GetSeconds() []float32 {
 		return x.Seconds
 	}
 	return nil
+}
+
+func (x *Losses) GetEpochs() uint32 {
+	if x != nil {
+		return x.Epochs
+	}
+	return 0
 }
 
 // Outcome is how an attempt ended.
@@ -1912,7 +1941,7 @@ var File_trellis_v1_run_proto protoreflect.FileDescriptor
 const file_trellis_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"\x14trellis/v1/run.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x90\t\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\xe9\t\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x126\n" +
@@ -1932,7 +1961,9 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	" \x01(\x01R\x0evalidationLoss\x125\n" +
 	"\x14best_validation_loss\x18\v \x01(\x01H\x00R\x12bestValidationLoss\x88\x01\x01\x12\x1d\n" +
 	"\n" +
-	"best_epoch\x18\f \x01(\rR\tbestEpoch\x127\n" +
+	"best_epoch\x18\f \x01(\rR\tbestEpoch\x12!\n" +
+	"\tobjective\x18\x1e \x01(\x01H\x01R\tobjective\x88\x01\x01\x12\x1b\n" +
+	"\x06metric\x18\x1f \x01(\x01H\x02R\x06metric\x88\x01\x01\x127\n" +
 	"\vstop_reason\x18\r \x01(\x0e2\x16.trellis.v1.StopReasonR\n" +
 	"stopReason\x12/\n" +
 	"\bfailures\x18\x0e \x03(\v2\x13.trellis.v1.FailureR\bfailures\x12\x14\n" +
@@ -1953,7 +1984,10 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\adispute\x18\x1b \x01(\v2\x18.trellis.v1.DisagreementR\adispute\x123\n" +
 	"\adecided\x18\x1c \x01(\v2\x19.trellis.v1.DisagreementsR\adecided\x12'\n" +
 	"\x05audit\x18\x1d \x01(\v2\x11.trellis.v1.AuditR\x05auditB\x17\n" +
-	"\x15_best_validation_loss\"\x82\x01\n" +
+	"\x15_best_validation_lossB\f\n" +
+	"\n" +
+	"_objectiveB\t\n" +
+	"\a_metric\"\x82\x01\n" +
 	"\bTraining\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12\x18\n" +
@@ -2055,7 +2089,7 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\x04 \x01(\v2\x16.trellis.v1.CheckpointR\n" +
 	"checkpoint\x12\x18\n" +
-	"\amissing\x18\x05 \x01(\tR\amissing\"\xb6\x04\n" +
+	"\amissing\x18\x05 \x01(\tR\amissing\"\xce\x04\n" +
 	"\x06Losses\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1d\n" +
@@ -2065,7 +2099,8 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\ttest_loss\x18\x05 \x03(\v2 .trellis.v1.Losses.TestLossEntryR\btestLoss\x129\n" +
 	"\ametrics\x18\x06 \x03(\v2\x1f.trellis.v1.Losses.MetricsEntryR\ametrics\x12F\n" +
 	"\ftest_metrics\x18\a \x03(\v2#.trellis.v1.Losses.TestMetricsEntryR\vtestMetrics\x12\x18\n" +
-	"\aseconds\x18\b \x03(\x02R\aseconds\x1a;\n" +
+	"\aseconds\x18\b \x03(\x02R\aseconds\x12\x16\n" +
+	"\x06epochs\x18\t \x01(\rR\x06epochs\x1a;\n" +
 	"\rTestLossEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\x1aN\n" +

@@ -1652,8 +1652,10 @@ type ListConfigurationsResponse struct {
 	Configurations []*Configuration `protobuf:"bytes,1,rep,name=configurations,proto3" json:"configurations,omitempty"`
 	NextPageToken  string           `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	Total          uint64           `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The study's objective. Unset: the lowest validation loss.
+	Objective     *Objective `protobuf:"bytes,4,opt,name=objective,proto3" json:"objective,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListConfigurationsResponse) Reset() {
@@ -1705,6 +1707,13 @@ func (x *ListConfigurationsResponse) GetTotal() uint64 {
 		return x.Total
 	}
 	return 0
+}
+
+func (x *ListConfigurationsResponse) GetObjective() *Objective {
+	if x != nil {
+		return x.Objective
+	}
+	return nil
 }
 
 type GetReportRequest struct {
@@ -1934,7 +1943,9 @@ type SuggestStudyResponse struct {
 	// The choice for each axis, and its reason.
 	Axes []*AxisChoice `protobuf:"bytes,3,rep,name=axes,proto3" json:"axes,omitempty"`
 	// How many configurations were not considered because a heuristic pruned them. The best may be among them.
-	Pruned        uint64 `protobuf:"varint,4,opt,name=pruned,proto3" json:"pruned,omitempty"`
+	Pruned uint64 `protobuf:"varint,4,opt,name=pruned,proto3" json:"pruned,omitempty"`
+	// The study's objective. Unset: the lowest validation loss.
+	Objective     *Objective `protobuf:"bytes,5,opt,name=objective,proto3" json:"objective,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1988,6 +1999,13 @@ func (x *SuggestStudyResponse) GetPruned() uint64 {
 		return x.Pruned
 	}
 	return 0
+}
+
+func (x *SuggestStudyResponse) GetObjective() *Objective {
+	if x != nil {
+		return x.Objective
+	}
+	return nil
 }
 
 type GetRunRequest struct {
@@ -4591,7 +4609,7 @@ var File_trellis_v1_service_proto protoreflect.FileDescriptor
 const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"\x18trellis/v1/service.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x17trellis/v1/report.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\x13\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x18trellis/v1/cluster.proto\x1a\x19trellis/v1/data_set.proto\x1a\x18trellis/v1/program.proto\x1a\x17trellis/v1/report.proto\x1a\x14trellis/v1/run.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\x1a\x17trellis/v1/worker.proto\"\x13\n" +
 	"\x11ListModelsRequest\"?\n" +
 	"\x12ListModelsResponse\x12)\n" +
 	"\x06models\x18\x01 \x03(\v2\x11.trellis.v1.ModelR\x06models\"]\n" +
@@ -4708,11 +4726,12 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\n" +
 	"confidence\x18\x04 \x01(\x01B\x8e\x01\xbaH\x8a\x01\xba\x01\x86\x01\n" +
 	"\x19configurations.confidence\x12;confidence must be between 0.5 and 0.9999, for example 0.95\x1a,this == 0.0 || 0.5 <= this && this <= 0.9999R\n" +
-	"confidence\"\x9d\x01\n" +
+	"confidence\"\xd2\x01\n" +
 	"\x1aListConfigurationsResponse\x12A\n" +
 	"\x0econfigurations\x18\x01 \x03(\v2\x19.trellis.v1.ConfigurationR\x0econfigurations\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x14\n" +
-	"\x05total\x18\x03 \x01(\x04R\x05total\"0\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\x123\n" +
+	"\tobjective\x18\x04 \x01(\v2\x15.trellis.v1.ObjectiveR\tobjective\"0\n" +
 	"\x10GetReportRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"?\n" +
 	"\x11GetReportResponse\x12*\n" +
@@ -4724,11 +4743,12 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"importance\x18\x01 \x01(\v2\x16.trellis.v1.ImportanceR\n" +
 	"importance\"3\n" +
 	"\x13SuggestStudyRequest\x12\x1c\n" +
-	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"\x8b\x01\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"\xc0\x01\n" +
 	"\x14SuggestStudyResponse\x12)\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12*\n" +
 	"\x04axes\x18\x03 \x03(\v2\x16.trellis.v1.AxisChoiceR\x04axes\x12\x16\n" +
-	"\x06pruned\x18\x04 \x01(\x04R\x06prunedJ\x04\b\x02\x10\x03\"G\n" +
+	"\x06pruned\x18\x04 \x01(\x04R\x06pruned\x123\n" +
+	"\tobjective\x18\x05 \x01(\v2\x15.trellis.v1.ObjectiveR\tobjectiveJ\x04\b\x02\x10\x03\"G\n" +
 	"\rGetRunRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x18\n" +
 	"\x03run\x18\x02 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x03run\"b\n" +
@@ -5053,25 +5073,26 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*Split)(nil),                      // 93: trellis.v1.Split
 	(*Verdict)(nil),                    // 94: trellis.v1.Verdict
 	(*Configuration)(nil),              // 95: trellis.v1.Configuration
-	(*Report)(nil),                     // 96: trellis.v1.Report
-	(*Importance)(nil),                 // 97: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 98: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 99: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 100: trellis.v1.DataSet
-	(*Worker)(nil),                     // 101: trellis.v1.Worker
-	(*Outcome)(nil),                    // 102: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 103: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 104: trellis.v1.Capacity
-	(*Reports)(nil),                    // 105: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 106: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 107: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 108: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 109: trellis.v1.Principal
-	(*Token)(nil),                      // 110: trellis.v1.Token
-	(Role)(0),                          // 111: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 112: google.protobuf.Timestamp
-	(*Event)(nil),                      // 113: trellis.v1.Event
-	(*Metrics)(nil),                    // 114: trellis.v1.Metrics
+	(*Objective)(nil),                  // 96: trellis.v1.Objective
+	(*Report)(nil),                     // 97: trellis.v1.Report
+	(*Importance)(nil),                 // 98: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 99: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 100: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 101: trellis.v1.DataSet
+	(*Worker)(nil),                     // 102: trellis.v1.Worker
+	(*Outcome)(nil),                    // 103: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 104: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 105: trellis.v1.Capacity
+	(*Reports)(nil),                    // 106: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 107: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 108: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 109: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 110: trellis.v1.Principal
+	(*Token)(nil),                      // 111: trellis.v1.Token
+	(Role)(0),                          // 112: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 113: google.protobuf.Timestamp
+	(*Event)(nil),                      // 114: trellis.v1.Event
+	(*Metrics)(nil),                    // 115: trellis.v1.Metrics
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
 	85,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
@@ -5104,120 +5125,122 @@ var file_trellis_v1_service_proto_depIdxs = []int32{
 	87,  // 27: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
 	94,  // 28: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
 	95,  // 29: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	96,  // 30: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	97,  // 31: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	86,  // 32: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	98,  // 33: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	88,  // 34: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	99,  // 35: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	100, // 36: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	101, // 37: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	45,  // 38: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	46,  // 39: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	48,  // 40: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	102, // 41: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	49,  // 42: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	50,  // 43: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	103, // 44: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	104, // 45: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
-	47,  // 46: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	105, // 47: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	53,  // 48: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	54,  // 49: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	55,  // 50: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	56,  // 51: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	52,  // 52: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	99,  // 53: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	106, // 54: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	107, // 55: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	108, // 56: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	109, // 57: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	110, // 58: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	111, // 59: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	112, // 60: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	110, // 61: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	110, // 62: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	110, // 63: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	113, // 64: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	114, // 65: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	91,  // 66: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	2,   // 67: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 68: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 69: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 70: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 71: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 72: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 73: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 74: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 75: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 76: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	22,  // 77: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	0,   // 78: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	24,  // 79: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	26,  // 80: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	36,  // 81: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	28,  // 82: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	30,  // 83: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	32,  // 84: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	34,  // 85: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	38,  // 86: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	40,  // 87: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	42,  // 88: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	44,  // 89: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	57,  // 90: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	59,  // 91: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	61,  // 92: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	63,  // 93: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	65,  // 94: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	67,  // 95: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	69,  // 96: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	71,  // 97: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	73,  // 98: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	75,  // 99: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	77,  // 100: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	79,  // 101: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	81,  // 102: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	3,   // 103: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 104: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 105: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 106: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 107: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 108: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 109: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 110: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 111: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 112: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	23,  // 113: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	1,   // 114: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	25,  // 115: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	27,  // 116: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	37,  // 117: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	29,  // 118: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	31,  // 119: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	33,  // 120: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	35,  // 121: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	39,  // 122: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	41,  // 123: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	43,  // 124: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	51,  // 125: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	58,  // 126: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	60,  // 127: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	62,  // 128: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	64,  // 129: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	66,  // 130: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	68,  // 131: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	70,  // 132: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	72,  // 133: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	74,  // 134: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	76,  // 135: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	78,  // 136: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	80,  // 137: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	82,  // 138: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	103, // [103:139] is the sub-list for method output_type
-	67,  // [67:103] is the sub-list for method input_type
-	67,  // [67:67] is the sub-list for extension type_name
-	67,  // [67:67] is the sub-list for extension extendee
-	0,   // [0:67] is the sub-list for field type_name
+	96,  // 30: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	97,  // 31: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	98,  // 32: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	86,  // 33: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	99,  // 34: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	96,  // 35: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	88,  // 36: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	100, // 37: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	101, // 38: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	102, // 39: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	45,  // 40: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	46,  // 41: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	48,  // 42: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	103, // 43: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	49,  // 44: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	50,  // 45: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	104, // 46: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	105, // 47: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	47,  // 48: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	106, // 49: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	53,  // 50: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	54,  // 51: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	55,  // 52: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	56,  // 53: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	52,  // 54: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	100, // 55: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	107, // 56: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	108, // 57: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	109, // 58: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	110, // 59: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	111, // 60: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	112, // 61: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	113, // 62: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	111, // 63: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	111, // 64: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	111, // 65: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	114, // 66: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	115, // 67: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	91,  // 68: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	2,   // 69: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 70: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 71: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 72: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 73: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 74: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 75: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 76: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 77: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 78: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	22,  // 79: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	0,   // 80: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	24,  // 81: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	26,  // 82: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	36,  // 83: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	28,  // 84: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	30,  // 85: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	32,  // 86: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	34,  // 87: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	38,  // 88: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	40,  // 89: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	42,  // 90: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	44,  // 91: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	57,  // 92: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	59,  // 93: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	61,  // 94: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	63,  // 95: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	65,  // 96: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	67,  // 97: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	69,  // 98: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	71,  // 99: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	73,  // 100: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	75,  // 101: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	77,  // 102: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	79,  // 103: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	81,  // 104: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	3,   // 105: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 106: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 107: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 108: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 109: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 110: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 111: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 112: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 113: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 114: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	23,  // 115: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	1,   // 116: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	25,  // 117: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	27,  // 118: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	37,  // 119: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	29,  // 120: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	31,  // 121: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	33,  // 122: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	35,  // 123: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	39,  // 124: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	41,  // 125: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	43,  // 126: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	51,  // 127: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	58,  // 128: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	60,  // 129: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	62,  // 130: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	64,  // 131: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	66,  // 132: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	68,  // 133: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	70,  // 134: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	72,  // 135: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	74,  // 136: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	76,  // 137: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	78,  // 138: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	80,  // 139: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	82,  // 140: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	105, // [105:141] is the sub-list for method output_type
+	69,  // [69:105] is the sub-list for method input_type
+	69,  // [69:69] is the sub-list for extension type_name
+	69,  // [69:69] is the sub-list for extension extendee
+	0,   // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -5228,6 +5251,7 @@ func file_trellis_v1_service_proto_init() {
 	file_trellis_v1_access_proto_init()
 	file_trellis_v1_cluster_proto_init()
 	file_trellis_v1_data_set_proto_init()
+	file_trellis_v1_program_proto_init()
 	file_trellis_v1_report_proto_init()
 	file_trellis_v1_run_proto_init()
 	file_trellis_v1_study_proto_init()

@@ -661,7 +661,9 @@ type ModelMetric struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What it is, in a line.
-	Summary       string `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
+	Summary string `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
+	// Which values are better: the default direction of an objective that names it. Unset: lower ones.
+	Direction     Direction `protobuf:"varint,3,opt,name=direction,proto3,enum=trellis.v1.Direction" json:"direction,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -708,6 +710,13 @@ func (x *ModelMetric) GetSummary() string {
 		return x.Summary
 	}
 	return ""
+}
+
+func (x *ModelMetric) GetDirection() Direction {
+	if x != nil {
+		return x.Direction
+	}
+	return Direction_DIRECTION_UNSPECIFIED
 }
 
 // Pretrained names a trial of another study that has succeeded, or a checkpoint. Runs start from its best weights.
@@ -1446,7 +1455,7 @@ func (x *SuccessiveHalving) GetReductionFactor() uint32 {
 
 // MedianStopping ends a run if its lowest validation loss is above the median of the other runs' averages. A run's
 // average is the mean of its validation losses up to the same epoch (Golovin et al. 2017, Google Vizier, section
-// 3.2.2).
+// 3.2.2). With another objective, its metric counts, by its direction.
 type MedianStopping struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The first epoch at which a run is judged. Default: 10.
@@ -2717,10 +2726,11 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x11exclusive_minimum\x18\x06 \x01(\bR\x10exclusiveMinimum\x12\x1d\n" +
 	"\adefault\x18\a \x01(\x01H\x00R\adefault\x88\x01\x01B\n" +
 	"\n" +
-	"\b_default\";\n" +
+	"\b_default\"p\n" +
 	"\vModelMetric\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\asummary\x18\x02 \x01(\tR\asummary\"\xf9\x03\n" +
+	"\asummary\x18\x02 \x01(\tR\asummary\x123\n" +
+	"\tdirection\x18\x03 \x01(\x0e2\x15.trellis.v1.DirectionR\tdirection\"\xf9\x03\n" +
 	"\n" +
 	"Pretrained\x12\x1d\n" +
 	"\x05study\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05study\x12\x19\n" +
@@ -2976,8 +2986,8 @@ var file_trellis_v1_study_proto_goTypes = []any{
 	(*Program)(nil),               // 32: trellis.v1.Program
 	(*Objective)(nil),             // 33: trellis.v1.Objective
 	(*Resources)(nil),             // 34: trellis.v1.Resources
-	(*Parameters)(nil),            // 35: trellis.v1.Parameters
-	(Direction)(0),                // 36: trellis.v1.Direction
+	(Direction)(0),                // 35: trellis.v1.Direction
+	(*Parameters)(nil),            // 36: trellis.v1.Parameters
 	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
 	(*DataSet)(nil),               // 38: trellis.v1.DataSet
 	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
@@ -3005,47 +3015,48 @@ var file_trellis_v1_study_proto_depIdxs = []int32{
 	29, // 17: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
 	5,  // 18: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
 	6,  // 19: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
-	35, // 20: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
-	11, // 21: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
-	11, // 22: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
-	11, // 23: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
-	11, // 24: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
-	11, // 25: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
-	11, // 26: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
-	36, // 27: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
-	37, // 28: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
-	17, // 29: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
-	18, // 30: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
-	2,  // 31: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
-	0,  // 32: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
-	38, // 33: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
-	39, // 34: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
-	39, // 35: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
-	27, // 36: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
-	2,  // 37: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
-	25, // 38: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
-	8,  // 39: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
-	23, // 40: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
-	40, // 41: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
-	20, // 42: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
-	21, // 43: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
-	22, // 44: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
-	2,  // 45: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
-	9,  // 46: trellis.v1.AxisDifference.integers:type_name -> trellis.v1.IntegerAxis
-	10, // 47: trellis.v1.AxisDifference.numbers:type_name -> trellis.v1.NumberAxis
-	1,  // 48: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
-	24, // 49: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	24, // 50: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	30, // 51: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	26, // 52: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	31, // 53: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	41, // 54: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
-	10, // 55: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	56, // [56:56] is the sub-list for method output_type
-	56, // [56:56] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	35, // 20: trellis.v1.ModelMetric.direction:type_name -> trellis.v1.Direction
+	36, // 21: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
+	11, // 22: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
+	11, // 23: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
+	11, // 24: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
+	11, // 25: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
+	11, // 26: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
+	11, // 27: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
+	35, // 28: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
+	37, // 29: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
+	17, // 30: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
+	18, // 31: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
+	2,  // 32: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
+	0,  // 33: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
+	38, // 34: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
+	39, // 35: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
+	39, // 36: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
+	27, // 37: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
+	2,  // 38: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
+	25, // 39: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
+	8,  // 40: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
+	23, // 41: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
+	40, // 42: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
+	20, // 43: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
+	21, // 44: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
+	22, // 45: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
+	2,  // 46: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
+	9,  // 47: trellis.v1.AxisDifference.integers:type_name -> trellis.v1.IntegerAxis
+	10, // 48: trellis.v1.AxisDifference.numbers:type_name -> trellis.v1.NumberAxis
+	1,  // 49: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
+	24, // 50: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	24, // 51: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	30, // 52: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	26, // 53: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	31, // 54: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	41, // 55: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
+	10, // 56: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	57, // [57:57] is the sub-list for method output_type
+	57, // [57:57] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }

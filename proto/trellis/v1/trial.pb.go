@@ -36,7 +36,7 @@ const (
 	TrialState_TRIAL_STATE_CANCELED    TrialState = 5
 	// A heuristic has ended its run. It has no result.
 	TrialState_TRIAL_STATE_PRUNED TrialState = 6
-	// It has its result, but no validation loss was a finite number. Only what the API returns has this state: such a
+	// It has its result, but its objective is not a finite number. Only what the API returns has this state: such a
 	// trial is stored, and counted in the digest, as SUCCEEDED.
 	TrialState_TRIAL_STATE_DIVERGED TrialState = 7
 )
@@ -380,10 +380,10 @@ type Trial struct {
 	// Id of the run that the trial's result comes from.
 	Run   string     `protobuf:"bytes,4,opt,name=run,proto3" json:"run,omitempty"`
 	State TrialState `protobuf:"varint,5,opt,name=state,proto3,enum=trellis.v1.TrialState" json:"state,omitempty"`
-	// The lowest validation loss so far, within max_epochs. Unset before the first epoch; NaN if the loss was NaN in
-	// every epoch.
+	// The study's objective so far, within max_epochs, with its metric's own sign: by default, the lowest validation loss.
+	// Unset before the first epoch; NaN if no value of the metric was a finite number.
 	Objective *float64 `protobuf:"fixed64,6,opt,name=objective,proto3,oneof" json:"objective,omitempty"`
-	// The epoch of that loss, counted from 1.
+	// The epoch that the objective comes from, counted from 1: for a mean, the last one.
 	BestEpoch uint32 `protobuf:"varint,7,opt,name=best_epoch,json=bestEpoch,proto3" json:"best_epoch,omitempty"`
 	// Epochs trained, at most max_epochs.
 	Epochs uint32 `protobuf:"varint,8,opt,name=epochs,proto3" json:"epochs,omitempty"`
@@ -397,7 +397,8 @@ type Trial struct {
 	TrainLoss      []float64 `protobuf:"fixed64,11,rep,packed,name=train_loss,json=trainLoss,proto3" json:"train_loss,omitempty"`
 	ValidationLoss []float64 `protobuf:"fixed64,12,rep,packed,name=validation_loss,json=validationLoss,proto3" json:"validation_loss,omitempty"`
 	// Metrics that the model reports besides its losses, by name: on the validation images after best_epoch, and on the
-	// test images with the weights of best_epoch. The latter are set if test_loss is.
+	// test images with the weights of best_epoch. The latter are set if test_loss is. Of a program: all that it reported
+	// for best_epoch.
 	Metrics     map[string]float64 `protobuf:"bytes,13,rep,name=metrics,proto3" json:"metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	TestMetrics map[string]float64 `protobuf:"bytes,14,rep,name=test_metrics,json=testMetrics,proto3" json:"test_metrics,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	// Metrics that the model reports besides its losses, by epoch, as in Reports.metrics: the first `epochs` of the run.
@@ -613,8 +614,8 @@ type Configuration struct {
 	// Confidence interval of the mean (Student's t), at the request's confidence. Unset if there are fewer than two
 	// objectives.
 	Interval *Interval `protobuf:"bytes,6,opt,name=interval,proto3" json:"interval,omitempty"`
-	// How much higher its objective is than that of the best configuration, paired by seed: the mean difference, and its
-	// confidence interval, corrected for the number of comparisons. Unset for the best configuration, and if the two have
+	// How much worse its objective is than that of the best configuration, paired by seed: how much higher or, if the
+	// objective is maximized, how much lower. The mean difference, and its confidence interval, corrected for the number of comparisons. Unset for the best configuration, and if the two have
 	// fewer than two seeds in common.
 	Difference         *float64  `protobuf:"fixed64,7,opt,name=difference,proto3,oneof" json:"difference,omitempty"`
 	DifferenceInterval *Interval `protobuf:"bytes,8,opt,name=difference_interval,json=differenceInterval,proto3" json:"difference_interval,omitempty"`
