@@ -66,7 +66,7 @@ func (c *change) audit() error {
 // has been done, or is to be.
 func (c *change) auditIfDue(h handle) error {
 	run := h.run()
-	if run.State != lifecycle.RunSucceeded {
+	if run.State != lifecycle.RunSucceeded || !h.member().Terms.Repeatable() {
 		return nil
 	}
 	study, err := c.studies.get(textKey(run.Study))

@@ -49,7 +49,7 @@ func (c *change) training(held handle, until uint32) (*trellisv1.Training, error
 func (c *change) compare(held handle, reports *trellisv1.Reports, repeated int) error {
 	its := held.member()
 	run, first := its.Run, reports.GetFirstEpoch()
-	last := first + uint32(len(reports.GetTrainLoss())) - 1
+	last := first + uint32(trajectory.EpochsIn(reports)) - 1
 	if auditing.FromStart(run) && first > run.AttemptEpochs+1 {
 		return fmt.Errorf("only %d epochs have been compared: %w", run.AttemptEpochs, ErrGap)
 	}

@@ -237,9 +237,9 @@ func (c *change) grow(study *trellisv1.Study, g *growth) error {
 			return fmt.Errorf("lengthen run %s: %w", lengthened.run.Id, err)
 		}
 	}
-	members := make([]*trajectory.Trajectory, 0, len(g.added))
+	members, terms := make([]*trajectory.Trajectory, 0, len(g.added)), trajectory.TermsOf(study.Spec)
 	for _, run := range g.added {
-		members = append(members, &trajectory.Trajectory{Run: run})
+		members = append(members, &trajectory.Trajectory{Run: run, Terms: terms})
 	}
 	if err := c.sections.grow(g.after, len(g.before.Places), members); err != nil {
 		return err

@@ -55,7 +55,7 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 	case byIndex(request):
 		err = s.pageByIndex(page, c, after)
 	case request.GetFilter() == "" && request.GetOrderBy() == "objective":
-		err = s.pageByObjective(page, c, after)
+		err = s.pageByObjective(page, c, listing.RankingOf(study.Spec), after)
 	default:
 		response.Total, err = s.pageBySorting(page, c, after, sortKeyOf, matches)
 	}
@@ -87,7 +87,7 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 // fieldsFor are those that a request may name. Metrics are looked for only where it may name one, as that reads runs
 // until the first that has been trained.
 func (s *Snapshot) fieldsFor(study *trellisv1.Study, request *trellisv1.ListTrialsRequest) ([]listing.Field, error) {
-	available := listing.FieldsOn(grid.OwnAxes(study.GetSpec()))
+	available := listing.RankedBy(listing.RankingOf(study.GetSpec()), listing.FieldsOn(grid.OwnAxes(study.GetSpec())))
 	name := strings.TrimPrefix(request.GetOrderBy(), "-")
 	if request.GetFilter() == "" && (name == "" || listing.Has(available, name)) {
 		return available, nil
@@ -100,18 +100,25 @@ func (s *Snapshot) fieldsFor(study *trellisv1.Study, request *trellisv1.ListTria
 }
 
 // metricNames are what a study's model reports of an epoch beside its losses, of the validation images: ascending, and
-// none before the first epoch. All runs of a study have the same.
+// none before the first epoch. All runs of a model have the same. Of a program, these are all that any run has reported.
 func (s *Snapshot) metricNames(study string) ([]string, error) {
 	members, err := s.membersOf(study)
 	if err != nil {
 		return nil, err
 	}
+	own := map[string]bool{}
 	for member := range members {
+		if member.Terms != nil && member.Terms.Program != nil {
+			for name := range member.Losses.GetMetrics() {
+				own[name] = true
+			}
+			continue
+		}
 		if run := member.Run; run.Epochs > 0 {
 			return slices.Sorted(maps.Keys(trajectory.ValidationMetrics(member.Losses, run.Epochs))), nil
 		}
 	}
-	return nil, s.Err()
+	return slices.Sorted(maps.Keys(own)), s.Err()
 }
 
 // byIndex says whether all trials are asked for, in the order in which the table has them.
@@ -137,10 +144,12 @@ func (s *Snapshot) pageByIndex(page *listing.Top, c *catalog.Catalog, after key)
 
 // pageByObjective reads the trials that follow in the ranking, and those that are still open: all whose runs have begun
 // and, where the page reaches beyond what has a finite objective, the others too.
-func (s *Snapshot) pageByObjective(page *listing.Top, c *catalog.Catalog, after key) error {
+func (s *Snapshot) pageByObjective(
+	page *listing.Top, c *catalog.Catalog, ranking listing.Ranking, after key,
+) error {
 	var from listing.Key
 	copy(from[:], after)
-	ranked, err := s.ranked(nil, c.Study, from)
+	ranked, err := s.ranked(nil, c.Study, ranking, from)
 	if err != nil {
 		return err
 	}
@@ -149,7 +158,7 @@ func (s *Snapshot) pageByObjective(page *listing.Top, c *catalog.Catalog, after 
 		if wanted--; wanted < 0 {
 			break
 		}
-		finite += page.AddAfter(after, listing.RankKey(trial), trial)
+		finite += page.AddAfter(after, ranking.Key(trial), trial)
 	}
 	addOpen := func(runs func(*section) uint64) error {
 		sections, err := s.sectionsOf(c.Study)
@@ -162,7 +171,7 @@ func (s *Snapshot) pageByObjective(page *listing.Top, c *catalog.Catalog, after 
 				member, place := section.members[slot], section.number*sectionSize+uint32(slot)
 				for milestone := len(member.Answers); milestone < len(member.Run.Milestones); milestone++ {
 					trial := member.Trial(uint32(milestone), c.Indexes[c.First[place]+uint32(milestone)])
-					finite += page.AddAfter(after, listing.RankKey(trial), trial)
+					finite += page.AddAfter(after, ranking.Key(trial), trial)
 				}
 			}
 		}

@@ -194,7 +194,7 @@ func (m *storeMachine) checkTrials(t *rapid.T, snapshot *Snapshot, study *modelS
 		presented.Progress.TrialsSucceeded != stored.Progress.TrialsSucceeded-diverged {
 		t.Fatalf("presented %v and error %v, want %d diverged", presented, err, diverged)
 	}
-	slices.SortFunc(ranked, listing.Compare)
+	slices.SortFunc(ranked, listing.Ranking{}.Compare)
 	checkRanking(t, snapshot, study.name, ranked)
 }
 

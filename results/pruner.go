@@ -43,8 +43,7 @@ func newRungs(r pruning.Rule, study string, members []*trajectory.Trajectory) []
 			if byEpoch[rung] == nil {
 				epochs = append(epochs, rung)
 			}
-			byEpoch[rung] = append(byEpoch[rung], pruning.StandingAt(r, member.Run, member.Losses.GetValidationLoss(),
-				rung))
+			byEpoch[rung] = append(byEpoch[rung], pruning.StandingOf(r, member.Run, member.ReachedAt(rung)))
 		}
 	}
 	slices.Sort(epochs)
@@ -272,7 +271,7 @@ func (p *pruner) arrive() error {
 				return err
 			}
 			its := run.member()
-			standing := pruning.StandingAt(p.rule, its.Run, its.Losses.GetValidationLoss(), rung.epoch)
+			standing := pruning.StandingOf(p.rule, its.Run, its.ReachedAt(rung.epoch))
 			rung.after = rung.after.With(standing)
 		}
 		run.counted = max(run.counted, to)
@@ -315,7 +314,7 @@ func (p *pruner) hold() error {
 			return err
 		}
 		run.judged = rung
-		if !pruning.GoesOn(p.rule, now, run.member().Losses.GetValidationLoss(), rung, at.after) {
+		if !pruning.GoesOn(p.rule, now, run.member().ReachedAt(rung), at.after) {
 			run.endAttempt(lifecycle.Hold)
 		}
 	}
@@ -345,22 +344,23 @@ func (p *pruner) keepBest() (kept bool, err error) {
 		if h.run().State == lifecycle.RunFailed {
 			continue
 		}
-		if best.sectionEdit == nil || compareBest(h.run(), best.run()) < 0 {
+		if best.sectionEdit == nil || p.compareBest(h.run(), best.run()) < 0 {
 			best = h
 		}
 	}
-	// If no run has a loss that is worth anything, none is the best.
+	// If no run has an objective that is worth anything, none is the best.
 	if best.sectionEdit == nil || best.run().State != lifecycle.RunPruned ||
-		!listing.Finite(best.run().BestValidationLoss) {
+		!listing.Finite(trajectory.BestOf(best.run())) {
 		return false, nil
 	}
 	best.endAttempt(lifecycle.Promote)
 	return true, nil
 }
 
-// compareBest ranks runs by their lowest validation loss, equal ones as they stand in the grid.
-func compareBest(a, b *trellisv1.Run) int {
-	return cmp.Or(listing.CompareLosses(a.BestValidationLoss, b.BestValidationLoss),
+// compareBest ranks runs by their objectives, equal ones as they stand in the grid.
+func (p *pruner) compareBest(a, b *trellisv1.Run) int {
+	ranking := listing.RankingOf(p.study.Spec)
+	return cmp.Or(ranking.CompareObjectives(trajectory.BestOf(a), trajectory.BestOf(b)),
 		cmp.Compare(a.FirstTrial, b.FirstTrial))
 }
 

@@ -48,10 +48,23 @@ func (r reader) rankPageOf(study string, k listing.Key) (*rankPage, error) {
 	return nil, nil
 }
 
+// rankingOf returns how a study's trials are ranked.
+func (c *change) rankingOf(study string) (listing.Ranking, error) {
+	row, err := c.studies.get(textKey(study))
+	if err != nil {
+		return listing.Ranking{}, err
+	}
+	return listing.RankingOf(row.Spec), nil
+}
+
 // unrank takes the trials that have lost their results in this change from the rankings.
 func (c *change) unrank() error {
 	for _, trial := range c.unanswered {
-		page, err := c.rankPageOf(trial.Study, listing.RankKey(trial))
+		ranking, err := c.rankingOf(trial.Study)
+		if err != nil {
+			return err
+		}
+		page, err := c.rankPageOf(trial.Study, ranking.Key(trial))
 		if err != nil {
 			return err
 		}
@@ -76,14 +89,25 @@ func (c *change) rank() error {
 	if err := c.unrank(); err != nil {
 		return err
 	}
+	rankings := map[string]listing.Ranking{}
+	for _, trial := range c.answered {
+		if _, known := rankings[trial.Study]; known {
+			continue
+		}
+		ranking, err := c.rankingOf(trial.Study)
+		if err != nil {
+			return err
+		}
+		rankings[trial.Study] = ranking
+	}
 	slices.SortFunc(c.answered, func(a, b *trellisv1.Trial) int {
-		return cmp.Or(strings.Compare(a.Study, b.Study), listing.Compare(a, b))
+		return cmp.Or(strings.Compare(a.Study, b.Study), rankings[a.Study].Compare(a, b))
 	})
 	// Look up all pages before storing the first: a lookup in a table that the transaction has changed is expensive.
 	var pages []*rankPage
 	var trials [][]*trellisv1.Trial
 	for _, trial := range c.answered {
-		page, err := c.rankPageOf(trial.Study, listing.RankKey(trial))
+		page, err := c.rankPageOf(trial.Study, rankings[trial.Study].Key(trial))
 		if err != nil {
 			return err
 		}
@@ -98,7 +122,7 @@ func (c *change) rank() error {
 		trials[last] = append(trials[last], trial)
 	}
 	for i, page := range pages {
-		if err := insertRanks(c.txn, page, merge(page.trials, trials[i])); err != nil {
+		if err := insertRanks(c.txn, rankings[page.study], page, merge(rankings[page.study], page.trials, trials[i])); err != nil {
 			return err
 		}
 	}
@@ -106,10 +130,10 @@ func (c *change) rank() error {
 }
 
 // merge merges two ranked lists of trials.
-func merge(a, b []*trellisv1.Trial) []*trellisv1.Trial {
+func merge(ranking listing.Ranking, a, b []*trellisv1.Trial) []*trellisv1.Trial {
 	merged := make([]*trellisv1.Trial, 0, len(a)+len(b))
 	for len(a) > 0 && len(b) > 0 {
-		if listing.Compare(a[0], b[0]) < 0 {
+		if ranking.Compare(a[0], b[0]) < 0 {
 			merged, a = append(merged, a[0]), a[1:]
 		} else {
 			merged, b = append(merged, b[0]), b[1:]
@@ -119,13 +143,13 @@ func merge(a, b []*trellisv1.Trial) []*trellisv1.Trial {
 }
 
 // insertRanks replaces a page with the ranked trials, divided into several pages if there are too many for one.
-func insertRanks(txn *memdb.Txn, page *rankPage, trials []*trellisv1.Trial) error {
+func insertRanks(txn *memdb.Txn, ranking listing.Ranking, page *rankPage, trials []*trellisv1.Trial) error {
 	parts := (len(trials) + rankPageSize - 1) / rankPageSize
 	from := page.from
 	for part := range parts {
 		part := trials[part*len(trials)/parts : (part+1)*len(trials)/parts]
 		if &part[0] != &trials[0] {
-			from = listing.RankKey(part[0])
+			from = ranking.Key(part[0])
 		}
 		if err := insert(txn, tableRanking, &rankPage{page.study, from, slices.Clip(part)}); err != nil {
 			return err
@@ -136,7 +160,9 @@ func insertRanks(txn *memdb.Txn, page *rankPage, trials []*trellisv1.Trial) erro
 
 // ranked returns a study's trials with results whose keys are above the given one, best first. The watch set fires when
 // another trial gets its result.
-func (r reader) ranked(ws memdb.WatchSet, study string, after listing.Key) (iter.Seq[*trellisv1.Trial], error) {
+func (r reader) ranked(
+	ws memdb.WatchSet, study string, ranking listing.Ranking, after listing.Key,
+) (iter.Seq[*trellisv1.Trial], error) {
 	begin, err := r.rankPageOf(study, after)
 	if err != nil {
 		return nil, err
@@ -159,7 +185,7 @@ func (r reader) ranked(ws memdb.WatchSet, study string, after listing.Key) (iter
 				return
 			}
 			for _, trial := range page.trials {
-				if k := listing.RankKey(trial); bytes.Compare(k[:], after[:]) > 0 && !yield(trial) {
+				if k := ranking.Key(trial); bytes.Compare(k[:], after[:]) > 0 && !yield(trial) {
 					return
 				}
 			}

@@ -33,6 +33,7 @@ func TestRanking(t *testing.T) {
 			study := fmt.Sprintf("s%c", 'a'+random.IntN(3))
 			add := func(study string, count int) {
 				c := store.begin(1, nil)
+				c.studies.add(&trellisv1.Study{Name: study})
 				for range count {
 					i := len(want)
 					trial := &trellisv1.Trial{
@@ -50,7 +51,7 @@ func TestRanking(t *testing.T) {
 				add(study, 1+random.IntN(300))
 				add("sz", random.IntN(3))
 			}
-			slices.SortFunc(want, listing.Compare)
+			slices.SortFunc(want, listing.Ranking{}.Compare)
 			r := store.Snapshot().reader
 			pages, err := all[*rankPage](r, nil, tableRanking, indexID, textKey(study))
 			ok(t, err)
@@ -66,9 +67,9 @@ func TestRanking(t *testing.T) {
 				i := random.IntN(len(want) + 1)
 				var after listing.Key
 				if i > 0 {
-					after = listing.RankKey(want[i-1])
+					after = listing.Ranking{}.Key(want[i-1])
 				}
-				ranked, err := r.ranked(nil, study, after)
+				ranked, err := r.ranked(nil, study, listing.Ranking{}, after)
 				ok(t, err)
 				if got := slices.Collect(ranked); !slices.Equal(got, want[i:]) {
 					t.Fatalf("after %x there are %d trials, want %d", after, len(got), len(want)-i)

@@ -86,10 +86,11 @@ func (c *change) record(entry *trellisv1.RecordCommand_Entry) error {
 
 // epochsOf names the epochs of reports, for errors.
 func epochsOf(reports *trellisv1.Reports) string {
-	if len(reports.GetTrainLoss()) == 1 {
+	count := trajectory.EpochsIn(reports)
+	if count == 1 {
 		return fmt.Sprintf("epoch %d", reports.GetFirstEpoch())
 	}
-	return fmt.Sprintf("%d epochs from %d", len(reports.GetTrainLoss()), reports.GetFirstEpoch())
+	return fmt.Sprintf("%d epochs from %d", count, reports.GetFirstEpoch())
 }
 
 // heldRun returns the run if the attempt holds it.
@@ -117,15 +118,20 @@ func (c *change) report(reports *trellisv1.Reports) error {
 		return err
 	}
 	run, its := held.run(), held.member()
-	if err := trajectory.CheckReports(run, reports); err != nil {
+	if err := its.CheckReports(reports); err != nil {
 		return fmt.Errorf("%w: %w", err, ErrInvalid)
 	}
-	firstEpoch, count := reports.GetFirstEpoch(), len(reports.GetTrainLoss())
+	firstEpoch, count := reports.GetFirstEpoch(), trajectory.EpochsIn(reports)
 	if firstEpoch > run.Epochs+1 {
 		return fmt.Errorf("only %d epochs are recorded: %w", run.Epochs, ErrGap)
 	}
 	repeated := min(count, int(run.Epochs+1-firstEpoch))
-	if again := c.trainsAgain(run); again {
+	if !its.Terms.Repeatable() {
+		repeated = c.replace(held, reports, repeated)
+		if err := c.note(held, firstEpoch, firstEpoch+uint32(count)-1); err != nil {
+			return err
+		}
+	} else if again := c.trainsAgain(run); again {
 		if err := c.compare(held, reports, repeated); err != nil {
 			return err
 		}
@@ -180,6 +186,8 @@ func (c *change) success(held handle, success *trellisv1.Outcome_Success) error 
 	run, epochs := held.run(), success.GetEpochs()
 	contradiction := fmt.Errorf("recorded %d epochs, reported an end after %d", run.Epochs, epochs)
 	switch {
+	case !held.member().Terms.Repeatable() && epochs > 0 && epochs <= run.Epochs:
+		c.shorten(held, epochs)
 	case epochs == 0:
 		return fmt.Errorf("invalid outcome: no epochs: %w", ErrInvalid)
 	case epochs > run.Epochs:
@@ -193,6 +201,9 @@ func (c *change) success(held handle, success *trellisv1.Outcome_Success) error 
 		}
 	case epochs < run.Epochs:
 		return c.conflict(held, contradiction)
+	}
+	if its := held.member(); its.Terms != nil && its.LacksObjective() {
+		return c.failWithoutObjective(held)
 	}
 	if epochs < run.Parameters.GetMaxEpochs() && success.GetStopReason() == trellisv1.StopReason_STOP_REASON_MAX_EPOCHS {
 		held.endAttempt(lifecycle.Release)

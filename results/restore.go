@@ -86,6 +86,7 @@ type restorer struct {
 // restoredStudy is what has been read of a study.
 type restoredStudy struct {
 	study   *trellisv1.Study
+	terms   *trajectory.Terms
 	runs    []*trellisv1.Run
 	members []*trajectory.Trajectory
 	// catalog is made when all runs have been read. answered has the trials with results, by number.
@@ -162,7 +163,7 @@ func (r *restorer) study(study *trellisv1.Study) error {
 		return fmt.Errorf("two studies were created at index %d: %w", study.CreateIndex, ErrCorrupt)
 	}
 	r.created[study.CreateIndex] = true
-	restored := &restoredStudy{study: study}
+	restored := &restoredStudy{study: study, terms: trajectory.TermsOf(study.Spec)}
 	r.studies, r.byName[study.Name] = append(r.studies, restored), restored
 	return insert(r.txn, tableStudies, study)
 }
@@ -214,7 +215,7 @@ func (r *restorer) run(run *trellisv1.Run) error {
 		training.Worker, training.Machine = r.shared(training.Worker), r.shared(training.Machine)
 	}
 	study.runs = append(study.runs, run)
-	study.members = append(study.members, &trajectory.Trajectory{Run: run})
+	study.members = append(study.members, &trajectory.Trajectory{Run: run, Terms: study.terms})
 	return nil
 }
 
@@ -273,19 +274,12 @@ func (r *restorer) losses(losses *trellisv1.Losses) error {
 		return err
 	}
 	member := study.members[place]
-	if epochs := int(member.Run.Epochs); len(losses.TrainLoss) != epochs || len(losses.ValidationLoss) != epochs {
-		return fmt.Errorf("%d and %d losses for %d epochs of run %s: %w",
-			len(losses.TrainLoss), len(losses.ValidationLoss), epochs, losses.Run, ErrCorrupt)
+	if err := member.CheckLosses(losses); err != nil {
+		return fmt.Errorf("%w of run %s: %w", err, losses.Run, ErrCorrupt)
 	}
 	if seconds := len(losses.Seconds); seconds > int(member.Run.Epochs) {
 		return fmt.Errorf("times of %d epochs, but run %[3]s has %[2]d: %[4]w", seconds, member.Run.Epochs, losses.Run,
 			ErrCorrupt)
-	}
-	for name, series := range losses.Metrics {
-		if len(series.Values) != int(member.Run.Epochs) {
-			return fmt.Errorf("%d values of metric %q for %d epochs of run %s: %w",
-				len(series.Values), name, member.Run.Epochs, losses.Run, ErrCorrupt)
-		}
 	}
 	losses.Study, losses.Run = member.Run.Study, member.Run.Id
 	member.Losses = losses
@@ -326,8 +320,9 @@ func (r *restorer) finish() error {
 			member.Answers = slices.Clone(trials[:trajectory.AnsweredTrials(member.Run)])
 		}
 		ranked := slices.DeleteFunc(study.answered, func(trial *trellisv1.Trial) bool { return trial == nil })
-		slices.SortFunc(ranked, listing.Compare)
-		if err := insertRanks(r.txn, &rankPage{study: study.study.Name}, ranked); err != nil {
+		ranking := listing.RankingOf(study.study.Spec)
+		slices.SortFunc(ranked, ranking.Compare)
+		if err := insertRanks(r.txn, ranking, &rankPage{study: study.study.Name}, ranked); err != nil {
 			return err
 		}
 		if err := insertMembers(r.txn, study.catalog, study.members); err != nil {

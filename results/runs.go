@@ -324,6 +324,9 @@ func (s *Snapshot) LastMetrics(study string, runs []*trellisv1.Run) (map[string]
 			return nil, fmt.Errorf("metrics of run %s of study %q: %w", run.Id, study, err)
 		}
 		values := trajectory.ValidationMetrics(member.Losses, run.Epochs)
+		if values == nil && member.Losses.GetEpochs() > 0 {
+			continue
+		}
 		if values == nil {
 			// All runs of a model report the same metrics.
 			return last, nil

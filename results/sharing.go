@@ -171,7 +171,7 @@ func (s *Snapshot) Known() (Known, error) {
 			if err != nil {
 				return nil, err
 			}
-			if run := member.Run; run.Epochs > best.GetEpochs() {
+			if run := member.Run; run.Epochs > best.GetEpochs() && member.Terms.Repeatable() {
 				best = run
 			}
 		}

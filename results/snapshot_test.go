@@ -120,7 +120,8 @@ func TestSnapshotHasEveryField(t *testing.T) {
 			row.Study, row.Run, row.Parameters.MaxEpochs, row.State = "s", "r", 1, lifecycle.TrialSucceeded
 			row.Epochs = 1
 		case *trellisv1.Losses:
-			row.Study, row.Run = "s", "r"
+			row.Study, row.Run, row.Epochs = "s", "r", 1
+			row.Metrics = map[string]*trellisv1.Series{"m": {Values: []float64{0}, Missing: []uint32{0}}}
 		case *trellisv1.Worker:
 			row.Name, row.State, row.Runs = "w", lifecycle.WorkerReady, 1
 		}

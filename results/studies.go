@@ -95,8 +95,9 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 		return err
 	}
 	created.Indices = catalog.Indices()
+	terms := trajectory.TermsOf(created.Spec)
 	for _, run := range sorted {
-		members = append(members, &trajectory.Trajectory{Run: run})
+		members = append(members, &trajectory.Trajectory{Run: run, Terms: terms})
 	}
 	c.studies.add(created)
 	if err := insert(c.txn, tableCatalogs, catalog); err != nil {
@@ -285,7 +286,7 @@ const shownSpecs = 256 << 10
 // succeeded: see trajectory.Presented. Its earlier specs are shown whole, unless they are large: a response has room for
 // their differences only.
 func (s *Snapshot) Presented(study *trellisv1.Study) (*trellisv1.Study, error) {
-	diverged, err := s.countDiverged(study.GetName())
+	diverged, err := s.countDiverged(study)
 	if err != nil {
 		return nil, fmt.Errorf("count the diverged trials of study %q: %w", study.GetName(), err)
 	}
@@ -304,8 +305,8 @@ func (s *Snapshot) Presented(study *trellisv1.Study) (*trellisv1.Study, error) {
 }
 
 // countDiverged reads no other trials than those that it counts: they are the last in the ranking.
-func (s *Snapshot) countDiverged(study string) (count uint64, err error) {
-	last, err := s.ranked(nil, study, listing.LastFinite)
+func (s *Snapshot) countDiverged(study *trellisv1.Study) (count uint64, err error) {
+	last, err := s.ranked(nil, study.GetName(), listing.RankingOf(study.GetSpec()), listing.LastFinite)
 	if err != nil {
 		return 0, err
 	}

@@ -59,10 +59,11 @@ func (s *Snapshot) trial(study string, index uint64) (*trellisv1.Trial, error) {
 // Best returns the trial that ranks first among those that have been answered: see Compare. It is DIVERGED if all of
 // them are. ErrNoAnswer if there is none, ErrNotFound if there is no such study.
 func (s *Snapshot) Best(ws memdb.WatchSet, study string) (*trellisv1.Trial, error) {
-	if _, err := s.Study(ws, study); err != nil {
+	row, err := s.Study(ws, study)
+	if err != nil {
 		return nil, err
 	}
-	ranked, err := s.ranked(ws, study, listing.Key{})
+	ranked, err := s.ranked(ws, study, listing.RankingOf(row.Spec), listing.Key{})
 	if err != nil {
 		return nil, err
 	}
@@ -111,13 +112,14 @@ func (s *Snapshot) Served(study string) (iter.Seq[Served], error) {
 	}, nil
 }
 
-// Ranked returns a study's trials with results, best first: see Compare. It can be ranged over once. It fails with
+// Ranked returns a study's trials with results, best first: see listing.Ranking. It can be ranged over once. It fails with
 // ErrNotFound if there is no such study.
 func (s *Snapshot) Ranked(study string) (iter.Seq[*trellisv1.Trial], error) {
-	if _, err := s.Study(nil, study); err != nil {
+	row, err := s.Study(nil, study)
+	if err != nil {
 		return nil, err
 	}
-	return s.ranked(nil, study, listing.Key{})
+	return s.ranked(nil, study, listing.RankingOf(row.Spec), listing.Key{})
 }
 
 // WithLosses returns a copy of an answered or begun trial, as it is presented, that has its losses and metrics by epoch.
@@ -132,8 +134,10 @@ func (s *Snapshot) WithLosses(trial *trellisv1.Trial) (*trellisv1.Trial, error) 
 	}
 	epochs := trial.Epochs
 	trial = trajectory.CopyTrial(trial)
-	trial.TrainLoss = losses.TrainLoss[:epochs:epochs]
-	trial.ValidationLoss = losses.ValidationLoss[:epochs:epochs]
+	if losses.Epochs == 0 {
+		trial.TrainLoss = losses.TrainLoss[:epochs:epochs]
+		trial.ValidationLoss = losses.ValidationLoss[:epochs:epochs]
+	}
 	trial.EpochMetrics = trajectory.MetricsUpTo(losses.Metrics, epochs)
 	return trial, nil
 }

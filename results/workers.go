@@ -263,6 +263,6 @@ func copyWorker(w *trellisv1.Worker) *trellisv1.Worker {
 		Name: w.Name, State: w.State, Slots: w.Slots, Runs: w.Runs, Version: w.Version, Processor: w.Processor,
 		CreateTime: w.CreateTime, UpdateTime: w.UpdateTime, ModifyIndex: w.ModifyIndex, Machine: w.Machine,
 		Avoided: w.Avoided, Key: w.Key, Principal: w.Principal, Wrong: w.Wrong,
-		LeaseMilliseconds: w.LeaseMilliseconds,
+		LeaseMilliseconds: w.LeaseMilliseconds, Capacity: w.Capacity,
 	}
 }

@@ -60,10 +60,13 @@ func dropTest(claim *trellisv1.Claim) {
 // recordedLosses returns what is recorded of one epoch, as a report.
 func recordedLosses(its *trajectory.Trajectory, epoch uint32) *trellisv1.Reports {
 	losses := its.Losses
-	report := &trellisv1.Reports{
-		FirstEpoch: epoch, TrainLoss: []float64{losses.TrainLoss[epoch-1]},
-		ValidationLoss: []float64{losses.ValidationLoss[epoch-1]}, Metrics: metricsOf(losses.Metrics, int(epoch-1)),
+	report := &trellisv1.Reports{FirstEpoch: epoch, Metrics: metricsOf(losses.Metrics, int(epoch-1))}
+	if losses.Epochs > 0 {
+		report.Epochs = 1
+		return report
 	}
+	report.TrainLoss = []float64{losses.TrainLoss[epoch-1]}
+	report.ValidationLoss = []float64{losses.ValidationLoss[epoch-1]}
 	setTest(report, epoch, losses.TestLoss, losses.TestMetrics)
 	return report
 }
@@ -71,11 +74,14 @@ func recordedLosses(its *trajectory.Trajectory, epoch uint32) *trellisv1.Reports
 // Reported returns the claim of an attempt that reports the epoch at a position of the reports.
 func Reported(training *trellisv1.Training, reports *trellisv1.Reports, place int) *trellisv1.Claim {
 	epoch := reports.GetFirstEpoch() + uint32(place)
-	report := &trellisv1.Reports{
-		FirstEpoch: epoch, TrainLoss: []float64{reports.GetTrainLoss()[place]},
-		ValidationLoss: []float64{reports.GetValidationLoss()[place]}, Metrics: metricsOf(reports.GetMetrics(), place),
+	report := &trellisv1.Reports{FirstEpoch: epoch, Metrics: metricsOf(reports.GetMetrics(), place)}
+	if reports.GetEpochs() > 0 {
+		report.Epochs = 1
+	} else {
+		report.TrainLoss = []float64{reports.GetTrainLoss()[place]}
+		report.ValidationLoss = []float64{reports.GetValidationLoss()[place]}
+		setTest(report, epoch, reports.GetTestLoss(), reports.GetTestMetrics())
 	}
-	setTest(report, epoch, reports.GetTestLoss(), reports.GetTestMetrics())
 	return &trellisv1.Claim{Training: training, Report: &trellisv1.Claim_Losses{Losses: report}}
 }
 
@@ -90,6 +96,9 @@ func metricsOf(metrics map[string]*trellisv1.Series, place int) map[string]*trel
 	}
 	one := make(map[string]*trellisv1.Series, len(metrics))
 	for name, series := range metrics {
+		if _, missing := slices.BinarySearch(series.GetMissing(), uint32(place)); missing {
+			continue
+		}
 		one[name] = &trellisv1.Series{Values: []float64{series.GetValues()[place]}}
 	}
 	return one

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/objective"
 )
 
 // RunID identifies a run by everything that determines its results bit for bit. The id is 32 lower-case hexadecimal
@@ -160,7 +161,8 @@ func commonConfig(
 	config := &trellisv1.RunConfig{
 		Model:         spec.GetModel(),
 		Split:         splitOf(spec, dataSet),
-		EarlyStopping: spec.GetEarlyStopping(),
+		EarlyStopping: objective.Stopping(spec),
+		Objective:     objective.Of(spec),
 		Numerics:      numerics,
 
 		Pretrained:     source.GetSha256(),

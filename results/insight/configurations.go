@@ -12,6 +12,7 @@ import (
 	"trellis/results"
 	"trellis/results/grid"
 	"trellis/results/listing"
+	"trellis/results/objective"
 	"trellis/results/statistics"
 )
 
@@ -27,6 +28,8 @@ type configuration struct {
 	tries []try
 	// answered is how many of them have results.
 	answered int
+	// objective is the study's. Nil: the lowest validation loss.
+	objective *trellisv1.Objective
 }
 
 // try is one seed of a configuration. answer is nil until its trial has a result.
@@ -35,14 +38,14 @@ type try struct {
 	answer *trellisv1.Trial
 }
 
-// configurationsOf returns a study's configurations in the order that breaks ties in listing.Compare. It reads all
+// configurationsOf returns a study's configurations in the order that breaks ties in a listing.Ranking. It reads all
 // trials of the study: a million take about a second.
 func configurationsOf(snapshot *results.Snapshot, study *trellisv1.Study) ([]*configuration, error) {
 	runs, err := snapshot.Served(study.GetName())
 	if err != nil {
 		return nil, err
 	}
-	own := grid.OwnAxes(study.GetSpec())
+	own, ranked := grid.OwnAxes(study.GetSpec()), objective.Of(study.GetSpec())
 	byPoint := map[point]*configuration{}
 	var all []*configuration
 	for its := range runs {
@@ -52,7 +55,7 @@ func configurationsOf(snapshot *results.Snapshot, study *trellisv1.Study) ([]*co
 			at, index := newPoint(p, epochs, values), its.Indexes[milestone]
 			found, known := byPoint[at]
 			if !known {
-				found = &configuration{parameters: its.Parameters(milestone), first: index}
+				found = &configuration{parameters: its.Parameters(milestone), first: index, objective: ranked}
 				byPoint[at] = found
 				all = append(all, found)
 			}
@@ -94,20 +97,24 @@ func (c *configuration) hasTried(seed uint32) bool {
 // bestTrial returns the configuration's trial that ranks first, or nil if none has a result.
 func (c *configuration) bestTrial() *trellisv1.Trial {
 	var best *trellisv1.Trial
+	ranking := listing.Ranking{Maximize: objective.Maximizes(c.objective)}
 	for _, try := range c.tries {
-		if try.answer != nil && (best == nil || listing.Compare(try.answer, best) < 0) {
+		if try.answer != nil && (best == nil || ranking.Compare(try.answer, best) < 0) {
 			best = try.answer
 		}
 	}
 	return best
 }
 
-// sample returns the objectives of the configuration's trials, ordered by the seeds' places.
+// sample returns the objectives of the configuration's trials, ordered by the seeds' places. Lower ones are better: where
+// higher ones are, it has their negatives.
 func (c *configuration) sample(places map[uint32]int) statistics.Sample {
 	sample := make(statistics.Sample, 0, c.answered)
 	for _, try := range c.tries {
 		if try.answer != nil {
-			sample = append(sample, statistics.Observation{Place: places[try.seed], Objective: objectiveOf(try.answer)})
+			sample = append(sample, statistics.Observation{
+				Place: places[try.seed], Objective: objective.Loss(c.objective, objectiveOf(try.answer)),
+			})
 		}
 	}
 	slices.SortFunc(sample, func(a, b statistics.Observation) int { return cmp.Compare(a.Place, b.Place) })
@@ -228,14 +235,14 @@ func (c *comparison) message(rank int) *trellisv1.Configuration {
 	if sample.Finite() {
 		message.Rank = proto.Uint64(uint64(rank + 1))
 	}
-	message.Mean = proto.Float64(sample.Mean())
+	message.Mean = proto.Float64(objective.Loss(c.answered[at].objective, sample.Mean()))
 	versus := c.judgement.Comparisons[at]
 	message.Contender = sample.Finite() && (rank == 0 || versus.Contender && c.bestSeeds() > 1)
 	if len(sample) < 2 || !sample.Finite() {
 		return message
 	}
 	message.Deviation = proto.Float64(sample.Deviation())
-	message.Interval = intervalMessage(sample.Interval(c.confidence))
+	message.Interval = intervalMessage(intervalOf(c.answered[at].objective, sample.Interval(c.confidence)))
 	if rank > 0 && versus.Seeds >= 2 {
 		message.Difference = proto.Float64(versus.Difference)
 		message.DifferenceInterval = intervalMessage(versus.Interval)
@@ -269,6 +276,15 @@ func (c *configuration) message() *trellisv1.Configuration {
 	return message
 }
 
+// intervalOf returns an interval of an objective, given that of its losses.
+func intervalOf(o *trellisv1.Objective, losses statistics.Interval) statistics.Interval {
+	low, high := objective.Loss(o, losses.Low), objective.Loss(o, losses.High)
+	if objective.Maximizes(o) {
+		low, high = high, low
+	}
+	return statistics.Interval{Low: low, High: high}
+}
+
 func intervalMessage(interval statistics.Interval) *trellisv1.Interval {
 	return &trellisv1.Interval{Low: interval.Low, High: interval.High}
 }
@@ -290,7 +306,9 @@ func ListConfigurations(
 	if err != nil {
 		return nil, fmt.Errorf("list configurations: %w", err)
 	}
-	response := &trellisv1.ListConfigurationsResponse{Total: uint64(len(compared.answered) + len(compared.open))}
+	response := &trellisv1.ListConfigurationsResponse{
+		Total: uint64(len(compared.answered) + len(compared.open)), Objective: objective.Of(study.Spec),
+	}
 	response.Configurations, response.NextPageToken, err = listing.PageByRank(
 		fmt.Sprintf("configurations %q %v", study.Name, request.GetConfidence()),
 		request.GetPageSize(), request.GetPageToken(), response.Total,

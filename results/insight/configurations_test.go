@@ -238,7 +238,7 @@ func TestConfigurationsOfOneSeed(t *testing.T) {
 		})
 		trials, err := s.Snapshot().ListTrials(&trellisv1.ListTrialsRequest{Study: "s"})
 		ok(t, err)
-		slices.SortFunc(trials.Trials, listing.Compare)
+		slices.SortFunc(trials.Trials, listing.Ranking{}.Compare)
 		for i, c := range s.list(&trellisv1.ListConfigurationsRequest{}).Configurations {
 			rank := uint64(i + 1)
 			if !listing.Finite(c.Mean) {

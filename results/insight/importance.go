@@ -9,12 +9,13 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/importance"
+	"trellis/results/objective"
 )
 
 // Importance returns how much each axis of a study's grid matters, and what its values do: see package importance.
 //
 // The objective of a configuration is the mean over its seeds with results. The variance of its logarithm is divided
-// among the axes, unless an objective is not above 0. Losses differ by factors, so without the logarithm only the worst
+// among the axes, unless an objective is not above 0, or it is maximized: then that of the objective itself is. Losses differ by factors, so without the logarithm only the worst
 // would count: in the paper's search, a few runs with much weight decay collapse to a loss of more than six times the
 // best. They would make the weight decay seem more important than the latent dimension, which changes the loss of all
 // other runs. The means by value are means of the objective itself.
@@ -74,6 +75,7 @@ func (s *survey) importance(interrupted func() error) (*trellisv1.Importance, er
 	message := &trellisv1.Importance{
 		Rest: shares.Rest, Configurations: uint64(len(s.findings)), LeftOut: s.leftOutTotal(), Reasons: s.leftOut(),
 		Exact: shares.Exact, Logarithmic: logarithms, Seeds: s.seeds, DivergedAt: s.divergedAt(),
+		Objective: s.objective,
 	}
 	for i, tried := range s.tried {
 		if len(tried) > 1 && len(s.compared[i]) == 1 {
@@ -101,13 +103,13 @@ func (s *survey) importance(interrupted func() error) (*trellisv1.Importance, er
 	return message, nil
 }
 
-// objectives returns the value to explain of each finding: the objective's logarithm if all objectives have one,
-// otherwise the objective.
+// objectives returns the value to explain of each finding: the loss's logarithm if all losses have one, otherwise the
+// loss. Of an objective that is maximized, the losses are the negatives, so that only negative ones have a logarithm.
 func (s *survey) objectives() (values []float64, logarithms bool) {
 	logarithms = true
 	values = make([]float64, len(s.findings))
 	for k := range s.findings {
-		values[k] = s.findings[k].objective
+		values[k] = s.findings[k].loss
 		logarithms = logarithms && values[k] > 0
 	}
 	if logarithms {
@@ -140,7 +142,7 @@ func (s *survey) valueEffects(axis int, levels []uint32) []*trellisv1.ValueEffec
 	}
 	for k, place := range levels {
 		found := &s.findings[k]
-		effects[place].Mean += found.objective
+		effects[place].Mean += objective.Loss(s.objective, found.loss)
 		effects[place].Configurations++
 		if best[place] == nil || compareFindings(found, best[place]) < 0 {
 			best[place] = found
@@ -148,7 +150,7 @@ func (s *survey) valueEffects(axis int, levels []uint32) []*trellisv1.ValueEffec
 	}
 	for place, effect := range effects {
 		effect.Mean /= float64(effect.Configurations)
-		effect.Best, effect.BestAt = best[place].objective, best[place].parameters(s.own)
+		effect.Best, effect.BestAt = objective.Loss(s.objective, best[place].loss), best[place].parameters(s.own)
 	}
 	return effects
 }

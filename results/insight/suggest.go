@@ -55,7 +55,9 @@ func suggestStudy(
 	if err != nil {
 		return nil, err
 	}
-	response := &trellisv1.SuggestStudyResponse{Pruned: survey.leftOut().GetPruned()}
+	response := &trellisv1.SuggestStudyResponse{
+		Pruned: survey.leftOut().GetPruned(), Objective: survey.objective,
+	}
 	points := 1
 	found, err := survey.importance(snapshot.Err)
 	if err != nil {

@@ -9,23 +9,25 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
 	"trellis/results/grid"
+	"trellis/results/objective"
 )
 
 // finding is what a study has found at a point of its grid.
 type finding struct {
 	point
-	// objective is the mean over the seeds that have been answered; while they are counted, the sum.
-	objective float64
-	answered  uint32
+	// loss is the mean of the objectives over the seeds that have been answered; while they are counted, the sum. Lower is
+	// better: where higher objectives are, it is their negative.
+	loss     float64
+	answered uint32
 	// index is the lowest of the answered trials'; state is that of a trial which is not answered.
 	index uint64
 	state trellisv1.TrialState
 }
 
-// compareFindings ranks as listing.Compare does. Objectives are finite.
+// compareFindings ranks as a listing.Ranking does. Objectives are finite.
 func compareFindings(a, b *finding) int {
 	return cmp.Or(
-		cmp.Compare(a.objective, b.objective),
+		cmp.Compare(a.loss, b.loss),
 		cmp.Compare(a.common.At(grid.LatentDim), b.common.At(grid.LatentDim)),
 		cmp.Compare(a.common.At(grid.MaxEpochs), b.common.At(grid.MaxEpochs)),
 		cmp.Compare(a.index, b.index),
@@ -46,6 +48,8 @@ func (s *survey) best() *finding {
 // survey is what a study has found, point by point.
 type survey struct {
 	study *trellisv1.Study
+	// objective is the study's. Nil: the lowest validation loss.
+	objective *trellisv1.Objective
 	// own are the names of the axes that only the study's model has; axes are these and those that every study has.
 	own  []string
 	axes []axis
@@ -71,7 +75,10 @@ func newSurvey(snapshot *results.Snapshot, study string) (*survey, error) {
 	if err != nil {
 		return nil, err
 	}
-	result := &survey{study: row, own: grid.OwnAxes(row.GetSpec()), unanswered: map[trellisv1.TrialState]uint64{}}
+	result := &survey{
+		study: row, objective: objective.Of(row.GetSpec()), own: grid.OwnAxes(row.GetSpec()),
+		unanswered: map[trellisv1.TrialState]uint64{},
+	}
 	result.axes = axesWith(result.own)
 	// There are as many points as trials, unless there are several seeds: enough room saves half of the time.
 	all := make([]finding, 0, row.Progress.Trials)
@@ -86,7 +93,7 @@ func newSurvey(snapshot *results.Snapshot, study string) (*survey, error) {
 				places[at] = place
 				all = append(all, finding{point: at})
 			}
-			all[place].add(its, i)
+			all[place].add(its, i, result.objective)
 		}
 	}
 	if err := snapshot.Err(); err != nil {
@@ -106,8 +113,8 @@ func (s *survey) compare(all []finding) []finding {
 			s.unanswered[f.state]++
 			continue
 		}
-		f.objective /= float64(f.answered)
-		if math.IsNaN(f.objective) || math.IsInf(f.objective, 0) {
+		f.loss /= float64(f.answered)
+		if math.IsNaN(f.loss) || math.IsInf(f.loss, 0) {
 			s.diverged = append(s.diverged, f.point)
 			continue
 		}
@@ -118,7 +125,7 @@ func (s *survey) compare(all []finding) []finding {
 }
 
 // add takes in the trial of a run's milestone.
-func (f *finding) add(its results.Served, milestone int) {
+func (f *finding) add(its results.Served, milestone int, o *trellisv1.Objective) {
 	if milestone >= len(its.Answers) {
 		f.state = its.Unanswered()
 		return
@@ -129,10 +136,10 @@ func (f *finding) add(its results.Served, milestone int) {
 	}
 	f.answered++
 	if trial.Objective == nil {
-		f.objective = math.NaN()
+		f.loss = math.NaN()
 		return
 	}
-	f.objective += *trial.Objective
+	f.loss += objective.Loss(o, *trial.Objective)
 }
 
 // valuesOf returns the findings' distinct values on each axis, ascending.

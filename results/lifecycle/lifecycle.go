@@ -67,6 +67,7 @@ const (
 	Release  = "release"
 	Succeed  = "succeed"
 	Fail     = "fail"
+	Refuse   = "refuse"
 	Learn    = "learn"
 	Lengthen = "lengthen"
 	Retry    = "retry"
@@ -101,6 +102,7 @@ var Run = Machine[trellisv1.RunState]{"run", []transition[trellisv1.RunState]{
 	{TakeBack, []trellisv1.RunState{RunSucceeded, RunPruned}, RunPending},
 	{Succeed, []trellisv1.RunState{RunLeased}, RunSucceeded},
 	{Fail, []trellisv1.RunState{RunLeased}, RunFailed},
+	{Refuse, []trellisv1.RunState{RunPending}, RunFailed},
 	{Learn, []trellisv1.RunState{RunPending}, RunSucceeded},
 	{Lengthen, []trellisv1.RunState{RunSucceeded}, RunPending},
 	{Retry, []trellisv1.RunState{RunFailed, RunPruned}, RunPending},

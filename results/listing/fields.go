@@ -161,3 +161,17 @@ func FieldsOn(own []string) []Field {
 	}
 	return all
 }
+
+// RankedBy returns the fields of a study's trials, which have the objective in the order of its ranking: the best first.
+func RankedBy(r Ranking, fields []Field) []Field {
+	if !r.Maximize {
+		return fields
+	}
+	ranked := slices.Clone(fields)
+	for i := range ranked {
+		if ranked[i].Name == "objective" {
+			ranked[i].order = r.order
+		}
+	}
+	return ranked
+}

@@ -6,24 +6,39 @@ import (
 	"math"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/objective"
 )
 
-// Compare ranks two trials of a study. It returns a negative number if a ranks before b. The lower objective ranks
+// Ranking is how the trials of a study are ranked by their objectives. The zero value is that of most studies: the lower
+// objective ranks first.
+type Ranking struct {
+	// Maximize says that the higher objective ranks first.
+	Maximize bool
+}
+
+// RankingOf returns the ranking of a study.
+func RankingOf(spec *trellisv1.StudySpec) Ranking {
+	return Ranking{objective.Maximizes(spec.GetObjective())}
+}
+
+// Compare ranks two trials of a study. It returns a negative number if a ranks before b. The better objective ranks
 // first. NaN, infinities and a missing objective rank last, and equal to one another. Of tied trials, the one with
 // fewer latent dimensions ranks first, then the one with fewer maximum epochs, then the one with the lower index. So no
 // two trials rank equally.
-func Compare(a, b *trellisv1.Trial) int {
+func (r Ranking) Compare(a, b *trellisv1.Trial) int {
 	return cmp.Or(
-		CompareLosses(a.Objective, b.Objective),
+		r.CompareObjectives(a.Objective, b.Objective),
 		cmp.Compare(a.GetParameters().GetLatentDim(), b.GetParameters().GetLatentDim()),
 		cmp.Compare(a.GetParameters().GetMaxEpochs(), b.GetParameters().GetMaxEpochs()),
 		cmp.Compare(a.GetIndex(), b.GetIndex()),
 	)
 }
 
-// CompareLosses ranks losses as Compare does.
-func CompareLosses(a, b *float64) int {
+// CompareObjectives ranks objectives as Compare does.
+func (r Ranking) CompareObjectives(a, b *float64) int {
 	switch {
+	case Finite(a) && Finite(b) && r.Maximize:
+		return cmp.Compare(*b, *a)
 	case Finite(a) && Finite(b):
 		return cmp.Compare(*a, *b)
 	case Finite(a):
@@ -56,8 +71,17 @@ func NewKey(field uint64, trial *trellisv1.Trial) Key {
 	return k
 }
 
-// RankKey returns the key whose order is that of Compare.
-func RankKey(trial *trellisv1.Trial) Key { return NewKey(lossOrder(trial.Objective), trial) }
+// Key returns the key whose order is that of Compare.
+func (r Ranking) Key(trial *trellisv1.Trial) Key { return NewKey(r.order(trial), trial) }
+
+// order returns a number that sorts trials by rank, best first, or missing.
+func (r Ranking) order(trial *trellisv1.Trial) uint64 {
+	order := lossOrder(trial.Objective)
+	if r.Maximize && order != missing {
+		return ^order
+	}
+	return order
+}
 
 // lossOrder maps losses to whole numbers with the same order: flip the sign bit of positive numbers, and all bits of
 // negative ones.

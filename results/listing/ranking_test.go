@@ -38,11 +38,12 @@ var anyTrial = rapid.Custom(func(t *rapid.T) *trellisv1.Trial {
 func TestRankKey(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := anyTrial.Draw(t, "a"), anyTrial.Draw(t, "b")
-		ka, kb := RankKey(a), RankKey(b)
-		if got, want := bytes.Compare(ka[:], kb[:]), Compare(a, b); got != want {
+		r := Ranking{Maximize: rapid.Bool().Draw(t, "maximize")}
+		ka, kb := r.Key(a), r.Key(b)
+		if got, want := bytes.Compare(ka[:], kb[:]), r.Compare(a, b); got != want {
 			t.Fatalf("by key %d, by comparison %d:\n%v\n%v", got, want, a, b)
 		}
-		if Compare(a, b) != -Compare(b, a) {
+		if r.Compare(a, b) != -r.Compare(b, a) {
 			t.Fatalf("not antisymmetric:\n%v\n%v", a, b)
 		}
 	})
@@ -73,19 +74,20 @@ func TestCompare(t *testing.T) {
 		trial(math.Inf(1), 1, 2, 0),
 		{Index: 3, Parameters: &trellisv1.Parameters{LatentDim: 2}},
 	}
+	r := Ranking{}
 	for i, a := range ranked {
 		for j, b := range ranked {
-			if got, want := Compare(a, b), cmp.Compare(i, j); got != want {
+			if got, want := r.Compare(a, b), cmp.Compare(i, j); got != want {
 				t.Errorf("Compare of %d and %d: %d, want %d", i, j, got, want)
 			}
-			ka, kb := RankKey(a), RankKey(b)
+			ka, kb := r.Key(a), r.Key(b)
 			if got, want := bytes.Compare(ka[:], kb[:]), cmp.Compare(i, j); got != want {
 				t.Errorf("keys of %d and %d: %d, want %d", i, j, got, want)
 			}
 		}
 	}
 	slices.Reverse(ranked)
-	slices.SortFunc(ranked, Compare)
+	slices.SortFunc(ranked, r.Compare)
 	if ranked[0].Index != 9 || *ranked[0].Objective != -1 {
 		t.Errorf("best of all: %v", ranked[0])
 	}

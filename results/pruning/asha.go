@@ -44,13 +44,13 @@ func (a asha) Next(epoch uint32) uint64 {
 	return rung
 }
 
-// Result is the lowest loss.
-func (a asha) Result(losses []float64) float64 { return lowest(losses) }
+// Result is the objective.
+func (a asha) Result(reached Reached) float64 { return reached.Objective }
 
 // Best implements Rule.
 func (a asha) Best(n int) int { return n / int(a.eta) }
 
 // Passes implements Rule.
-func (a asha) Passes(at *Standings, own Standing, _ []float64) bool {
+func (a asha) Passes(at *Standings, own Standing, _ Reached) bool {
 	return at.Place(own) < a.Best(at.Size())
 }

@@ -32,8 +32,8 @@ func (s medianSettings) rule() Rule {
 }
 
 // median is the median stopping rule: D. Golovin et al., Google Vizier: A Service for Black-Box Optimization, KDD 2017,
-// section 3.2.2. A run is held if its lowest loss is above the median of the other runs' mean losses, once there are
-// enough other runs.
+// section 3.2.2. A run is held if its objective, by default the lowest loss, is above the median of the other runs' mean
+// losses, once there are enough other runs.
 type median struct{ minEpochs, interval, minRuns uint32 }
 
 // Next implements Rule: rungs are minEpochs and every interval from there on.
@@ -45,19 +45,19 @@ func (m median) Next(epoch uint32) uint64 {
 }
 
 // Result is the mean of the losses.
-func (m median) Result(losses []float64) float64 {
+func (m median) Result(reached Reached) float64 {
 	sum := 0.0
-	for _, loss := range losses {
+	for _, loss := range reached.Losses {
 		sum += loss
 	}
-	return finiteOrLast(sum / float64(len(losses)))
+	return finiteOrLast(sum / float64(len(reached.Losses)))
 }
 
 // Best is none: a run that is held is never promoted.
 func (m median) Best(int) int { return 0 }
 
 // Passes implements Rule.
-func (m median) Passes(at *Standings, own Standing, losses []float64) bool {
+func (m median) Passes(at *Standings, own Standing, reached Reached) bool {
 	others, place := at.Size()-1, at.Place(own)
 	if others < int(m.minRuns) {
 		return true
@@ -69,5 +69,5 @@ func (m median) Passes(at *Standings, own Standing, losses []float64) bool {
 		return at.At(i).Result
 	}
 	// The conversions keep compilers from fusing operations, which some platforms do: replicas must agree bit for bit.
-	return !(lowest(losses) > float64(other((others-1)/2)/2)+float64(other(others/2)/2))
+	return !(reached.Objective > float64(other((others-1)/2)/2)+float64(other(others/2)/2))
 }

@@ -13,15 +13,14 @@ import (
 type Rule interface {
 	// Next returns the first rung after an epoch.
 	Next(epoch uint32) uint64
-	// Result returns a run's result at a rung, given its validation losses up to the rung. It is +Inf if no loss is a
-	// finite number.
-	Result(losses []float64) float64
+	// Result returns a run's result at a rung. It is +Inf if that is not a finite number.
+	Result(reached Reached) float64
 	// Best returns how many of the n runs that have reached a rung continue because they are the best there. A held run
 	// is promoted when it becomes one of them.
 	Best(n int) int
 	// Passes says whether a run that has reached a rung continues, given all results at the rung, the run's own result
-	// and its validation losses up to the rung.
-	Passes(at *Standings, own Standing, losses []float64) bool
+	// and what it comes from.
+	Passes(at *Standings, own Standing, reached Reached) bool
 }
 
 // method has the settings of a rule, as in a spec.
@@ -106,17 +105,6 @@ func neverJudges(first, longest uint32, path ...string) *Problem {
 	}
 	return &Problem{path, fmt.Sprintf("runs would be judged from epoch %d on, but none is longer than %d: lower min_epochs, "+
 		"train longer, or leave pruning out", first, longest)}
-}
-
-// lowest returns the lowest finite loss, or +Inf if there is none.
-func lowest(losses []float64) float64 {
-	best := math.Inf(1)
-	for _, loss := range losses {
-		if loss < best && !math.IsInf(loss, -1) {
-			best = loss
-		}
-	}
-	return best
 }
 
 // finiteOrLast returns the result if it is finite, and otherwise +Inf, which ranks last.

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/objective"
 )
 
 // everyMethod returns the settings of all rules that a spec may name, empty, by the names of their fields.
@@ -88,7 +89,7 @@ func TestRules(t *testing.T) {
 				losses := rapid.SliceOfN(rapid.SampledFrom([]float64{
 					math.NaN(), math.Inf(1), math.Inf(-1), 0.5, 0.25, -1,
 				}), 1, 5).Draw(t, "losses")
-				if result := rule.Result(losses); math.IsNaN(result) || math.IsInf(result, -1) {
+				if result := rule.Result(At(nil, objective.Values{Numbers: losses}, uint32(len(losses)))); math.IsNaN(result) || math.IsInf(result, -1) {
 					t.Fatalf("the result of %v is %v", losses, result)
 				}
 				n := rapid.IntRange(0, 1000).Draw(t, "n")

@@ -1,6 +1,11 @@
 package pruning
 
-import trellisv1 "trellis/proto/trellis/v1"
+import (
+	"math"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/objective"
+)
 
 // Stage returns the epoch at which the run's next attempt must end: the next rung, where pruning judges the run again,
 // or its last epoch.
@@ -36,16 +41,31 @@ func RungOf(r Rule, run *trellisv1.Run) uint32 {
 	return rung
 }
 
-// StandingAt returns a run's standing at a rung at which it counts, given its validation losses.
-func StandingAt(r Rule, run *trellisv1.Run, validation []float64, rung uint32) Standing {
-	return Standing{r.Result(upTo(validation, rung)), run.GetFirstTrial(), run.GetId()}
+// Reached is what a run has come to at a rung. Lower is better: of an objective that is maximized, it has the negatives.
+type Reached struct {
+	// Losses are the values of the objective's metric up to the rung, without those that are missing. A run that has ended
+	// by itself may have fewer than the rung has epochs.
+	Losses []float64
+	// Objective is the objective after the rung's epoch, or +Inf if it is not a finite number.
+	Objective float64
 }
 
-// GoesOn says whether a run continues from a rung at which it counts, given its validation losses and all results at
-// the rung.
-func GoesOn(r Rule, run *trellisv1.Run, validation []float64, rung uint32, at *Standings) bool {
-	return r.Passes(at, StandingAt(r, run, validation, rung), upTo(validation, rung))
+// At returns what a run has come to at a rung, given the values of the objective's metric. Nil is the lowest validation
+// loss.
+func At(o *trellisv1.Objective, values objective.Values, rung uint32) Reached {
+	reached := Reached{objective.Losses(o, values, rung), math.Inf(1)}
+	if score := objective.ScoreAt(o, values, rung); score.Epoch > 0 {
+		reached.Objective = objective.Loss(o, score.Value)
+	}
+	return reached
 }
 
-// upTo returns the losses up to a rung. A run that has ended by itself may have fewer.
-func upTo(losses []float64, rung uint32) []float64 { return losses[:min(len(losses), int(rung))] }
+// StandingOf returns a run's standing at a rung at which it counts.
+func StandingOf(r Rule, run *trellisv1.Run, reached Reached) Standing {
+	return Standing{r.Result(reached), run.GetFirstTrial(), run.GetId()}
+}
+
+// GoesOn says whether a run continues from a rung at which it counts, given all results at the rung.
+func GoesOn(r Rule, run *trellisv1.Run, reached Reached, at *Standings) bool {
+	return r.Passes(at, StandingOf(r, run, reached), reached)
+}

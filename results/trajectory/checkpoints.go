@@ -58,7 +58,7 @@ func BestWeights(trial *trellisv1.Trial, run *trellisv1.Run) (*trellisv1.Checkpo
 		if trial.GetEpochs() == 0 {
 			return nil, fmt.Errorf("trial %d has no weights yet: it is %s", index, lifecycle.Name(trial.GetState()))
 		}
-		return nil, fmt.Errorf("trial %d has no weights to use: none of its validation losses is a finite number",
+		return nil, fmt.Errorf("trial %d has no weights to use: its objective is not a finite number",
 			index)
 	}
 	if checkpoint := bestCheckpoint(trial, run); checkpoint != nil {

@@ -36,7 +36,7 @@ func TestBestWeights(t *testing.T) {
 		{"running", lifecycle.TrialRunning, 12, 8, run(8), 10, ""},
 		{"running, with better epochs since", lifecycle.TrialRunning, 12, 11, run(8), 0, "still training"},
 		{"pending", lifecycle.TrialPending, 0, 0, nil, 0, "no weights yet: it is pending"},
-		{"diverged", lifecycle.TrialSucceeded, 1, 0, run(0), 0, "none of its validation losses is a finite number"},
+		{"diverged", lifecycle.TrialSucceeded, 1, 0, run(0), 0, "its objective is not a finite number"},
 		{"in memory", lifecycle.TrialSucceeded, 10, 8, nil, 0, "--in-memory"},
 		{"overwritten", lifecycle.TrialSucceeded, 10, 8, run(7, 9), 0, "none with the weights of epoch 8"},
 	} {

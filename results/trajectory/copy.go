@@ -18,6 +18,7 @@ func CopyRun(r *trellisv1.Run) *trellisv1.Run {
 		SharedEpochs: r.SharedEpochs, SharedSeconds: r.SharedSeconds, SharedFrom: r.SharedFrom,
 		Spared: r.Spared, MissingWeights: r.MissingWeights,
 		Trainings: r.Trainings, Dispute: r.Dispute, Decided: r.Decided, Audit: r.Audit,
+		Objective: r.Objective, Metric: r.Metric,
 	}
 }
 
@@ -37,5 +38,6 @@ func CopyLosses(l *trellisv1.Losses) *trellisv1.Losses {
 	return &trellisv1.Losses{
 		Study: l.Study, Run: l.Run, TrainLoss: l.TrainLoss, ValidationLoss: l.ValidationLoss,
 		TestLoss: l.TestLoss, Metrics: l.Metrics, TestMetrics: l.TestMetrics, Seconds: l.Seconds,
+		Epochs: l.Epochs,
 	}
 }

@@ -21,6 +21,8 @@ const (
 	canonicalNaN = 0x7ff8000000000000
 	// metricsFollow says that a run has metrics. No id is that long, so it can't be mistaken for the next run.
 	metricsFollow = math.MaxUint32
+	// programFollows says that a program has reported a run, which has metrics alone.
+	programFollows = math.MaxUint32 - 1
 	// answeredTrial and unansweredTrials say how a trial stands.
 	answeredTrial = 'a'
 )
@@ -61,7 +63,11 @@ func appendDigested(data []byte, member *Trajectory) []byte {
 		data = append(binary.BigEndian.AppendUint32(data, milestone), stands)
 	}
 	data = binary.BigEndian.AppendUint32(data, epochs)
-	if epochs > 0 {
+	switch {
+	case epochs > 0 && member.Losses.Epochs > 0:
+		data = binary.BigEndian.AppendUint32(data, programFollows)
+		data = appendDigestedOwnMetrics(data, MetricsUpTo(member.Losses.Metrics, epochs))
+	case epochs > 0:
 		data = appendLossBits(data, member.Losses.TrainLoss[:epochs])
 		data = appendLossBits(data, member.Losses.ValidationLoss[:epochs])
 		data = appendDigestedMetrics(data, member.Losses.Metrics, epochs)
@@ -80,6 +86,22 @@ func appendDigestedMetrics(data []byte, metrics map[string]*trellisv1.Series, ep
 		data = binary.BigEndian.AppendUint32(data, uint32(len(name)))
 		data = append(data, name...)
 		data = appendLossBits(data, metrics[name].Values[:epochs])
+	}
+	return data
+}
+
+// appendDigestedOwnMetrics appends the metrics that a program has reported: their values, and the positions of those that
+// are missing.
+func appendDigestedOwnMetrics(data []byte, metrics map[string]*trellisv1.Series) []byte {
+	data = binary.BigEndian.AppendUint32(data, uint32(len(metrics)))
+	for _, name := range slices.Sorted(maps.Keys(metrics)) {
+		data = binary.BigEndian.AppendUint32(data, uint32(len(name)))
+		data = append(data, name...)
+		data = appendLossBits(data, metrics[name].Values)
+		data = binary.BigEndian.AppendUint32(data, uint32(len(metrics[name].Missing)))
+		for _, place := range metrics[name].Missing {
+			data = binary.BigEndian.AppendUint32(data, place)
+		}
 	}
 	return data
 }

@@ -7,7 +7,7 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// Presented is a trial as it is shown: DIVERGED if it has its result and no validation loss was a finite number. Such a
+// Presented is a trial as it is shown: DIVERGED if it has its result and its objective is not a finite number. Such a
 // trial is stored as SUCCEEDED, so that neither digests nor what earlier versions wrote have to know the difference.
 func Presented(trial *trellisv1.Trial) *trellisv1.Trial {
 	if trial.GetState() != lifecycle.TrialSucceeded || !Diverged(trial) {

@@ -21,9 +21,15 @@ func appendLosses(run *trellisv1.Run, losses *trellisv1.Losses, reports *trellis
 	if losses != nil {
 		longer = CopyLosses(losses)
 	}
+	had, count := EpochsIn(longer), EpochsIn(reports)-from
+	longer.Seconds = appendSeconds(longer.Seconds, had+count, reports.GetSeconds()[from:])
+	if reports.GetEpochs() > 0 {
+		longer.Epochs = uint32(had + count)
+		longer.Metrics = appendOwnMetrics(longer.Metrics, had, reports.GetMetrics(), from, count)
+		return longer
+	}
 	longer.TrainLoss = append(longer.TrainLoss, reports.GetTrainLoss()[from:]...)
 	longer.ValidationLoss = append(longer.ValidationLoss, reports.GetValidationLoss()[from:]...)
-	longer.Seconds = appendSeconds(longer.Seconds, len(longer.TrainLoss), reports.GetSeconds()[from:])
 	longer.Metrics = appendMetrics(longer.Metrics, reports.GetMetrics(), from)
 	tests := testResults{Losses: longer}
 	for epoch, loss := range reports.GetTestLoss() {
@@ -84,6 +90,9 @@ func (t *testResults) add(epoch uint32, loss float64, metrics *trellisv1.Metrics
 // same names. The error says what differs.
 func checkRepeat(losses *trellisv1.Losses, reports *trellisv1.Reports, i int) error {
 	epoch := reports.GetFirstEpoch() + uint32(i)
+	if reports.GetEpochs() > 0 {
+		return checkOwnMetricsRepeat(losses, reports, i)
+	}
 	compare := func(name string, recorded, reported float64) error {
 		if SameBits(recorded, reported) {
 			return nil

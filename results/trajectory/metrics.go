@@ -34,6 +34,9 @@ func checkMetrics(reports *trellisv1.Reports, count int) error {
 		if values := len(metrics[name].GetValues()); values != count {
 			return fmt.Errorf("%d values of metric %s of %d epochs", values, name, count)
 		}
+		if missing := len(metrics[name].GetMissing()); missing > 0 {
+			return fmt.Errorf("%d missing values of metric %s: a model reports it for every epoch", missing, name)
+		}
 	}
 	for _, epoch := range slices.Sorted(maps.Keys(tests)) {
 		values := tests[epoch].GetValues()
@@ -122,27 +125,38 @@ func appendMetrics(metrics, reported map[string]*trellisv1.Series, from int) map
 	return longer
 }
 
-// MetricsUpTo returns the metrics of the first epochs. The arrays are shared, but without their spare capacity.
+// MetricsUpTo returns the metrics of the first epochs, without those that have no value there. The arrays are shared, but
+// without their spare capacity.
 func MetricsUpTo(metrics map[string]*trellisv1.Series, epochs uint32) map[string]*trellisv1.Series {
 	if len(metrics) == 0 {
 		return nil
 	}
 	first := make(map[string]*trellisv1.Series, len(metrics))
 	for name, series := range metrics {
+		missing, _ := slices.BinarySearch(series.Missing, epochs)
+		if missing == int(epochs) && epochs > 0 {
+			continue
+		}
 		first[name] = &trellisv1.Series{Values: series.Values[:epochs:epochs]}
+		if missing > 0 {
+			first[name].Missing = series.Missing[:missing:missing]
+		}
 	}
 	return first
 }
 
-// ValidationMetrics returns the metrics of one epoch on the validation images, by the names of the model's metrics. It
-// returns nil for epoch 0.
+// ValidationMetrics returns the metrics of one epoch on the validation images, by the names of the model's metrics. Of a
+// program, it returns all that have a value there. It returns nil for epoch 0.
 func ValidationMetrics(losses *trellisv1.Losses, epoch uint32) map[string]float64 {
 	if epoch == 0 {
 		return nil
 	}
 	var metrics map[string]float64
 	for name, series := range losses.GetMetrics() {
-		name, its := strings.CutPrefix(name, validationMetric)
+		its := losses.Epochs > 0 && hasValue(series, epoch)
+		if losses.Epochs == 0 {
+			name, its = strings.CutPrefix(name, validationMetric)
+		}
 		if !its {
 			continue
 		}

@@ -1,11 +1,11 @@
 package trajectory
 
 import (
-	"math"
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
+	"trellis/results/objective"
 )
 
 // Shared describes what a run copies from a twin: a run with the same id in another study, which has the same losses
@@ -69,18 +69,20 @@ func (t *Trajectory) Learn(from *Trajectory, indexes []uint64) {
 // takeEpochs takes a run on to an epoch that its twin knows, and notes where that came from.
 func (t *Trajectory) takeEpochs(from *Trajectory, shared Shared, indexes []uint64) {
 	run, known, had := t.Run, shared.Epochs, t.Run.Epochs
-	train, validation := from.Losses.TrainLoss, from.Losses.ValidationLoss
 	// The arrays are shared without the room behind them, which only the run that they grow with may fill: see
 	// appendLosses.
 	taken := &trellisv1.Losses{
-		Study: run.Study, Run: run.Id, TrainLoss: train[:known:known], ValidationLoss: validation[:known:known],
-		Metrics: MetricsUpTo(from.Losses.Metrics, known), Seconds: t.Losses.GetSeconds(),
+		Study: run.Study, Run: run.Id, Metrics: MetricsUpTo(from.Losses.Metrics, known), Seconds: t.Losses.GetSeconds(),
 	}
-	takeTests(taken, t, from.Losses)
+	if from.Losses.Epochs > 0 {
+		taken.Epochs = known
+	} else {
+		taken.TrainLoss = from.Losses.TrainLoss[:known:known]
+		taken.ValidationLoss = from.Losses.ValidationLoss[:known:known]
+		takeTests(taken, t, from)
+	}
 	t.Losses = taken
-	t.advance(&trellisv1.Reports{
-		FirstEpoch: had + 1, TrainLoss: train[had:known], ValidationLoss: validation[had:known],
-	}, 0, indexes)
+	t.advance(int(known-had), nil, indexes)
 	run.SharedEpochs += known - had
 	run.SharedSeconds += shared.Seconds
 	run.SharedFrom = from.Run.Study
@@ -99,6 +101,9 @@ func sameBeginning(a, b *trellisv1.Losses) bool {
 	if a == nil || b == nil {
 		return true
 	}
+	if a.Epochs > 0 || b.Epochs > 0 {
+		return sameOwnMetrics(a.Metrics, b.Metrics, min(a.Epochs, b.Epochs))
+	}
 	for name, series := range a.Metrics {
 		if !same(series.Values, b.Metrics[name].GetValues()) {
 			return false
@@ -109,7 +114,8 @@ func sameBeginning(a, b *trellisv1.Losses) bool {
 
 // takeTests gives the losses that a run takes over from its twin the results on the test images: its own and its
 // twin's, and at its own milestones also those that follow from them.
-func takeTests(taken *trellisv1.Losses, edited *Trajectory, from *trellisv1.Losses) {
+func takeTests(taken *trellisv1.Losses, edited, twin *Trajectory) {
+	from := twin.Losses
 	first, known := edited.Run.Epochs+1, uint32(len(taken.ValidationLoss))
 	taken.TestLoss, taken.TestMetrics = edited.Losses.GetTestLoss(), edited.Losses.GetTestMetrics()
 	tests := testResults{Losses: taken}
@@ -126,7 +132,7 @@ func takeTests(taken *trellisv1.Losses, edited *Trajectory, from *trellisv1.Loss
 		if _, has := taken.TestLoss[milestone]; has || milestone < first || milestone > known {
 			continue
 		}
-		if at, follows := testedAt(from, milestone); follows {
+		if at, follows := twin.testedAt(milestone); follows {
 			tests.add(milestone, from.TestLoss[at], from.TestMetrics[at])
 		}
 	}
@@ -134,18 +140,18 @@ func takeTests(taken *trellisv1.Losses, edited *Trajectory, from *trellisv1.Loss
 
 // testedAt is an epoch of which results on the test images were reported that are those of the given one too, since
 // both have the same best weights.
-func testedAt(losses *trellisv1.Losses, epoch uint32) (at uint32, follows bool) {
-	best, bestEpoch := math.Inf(1), uint32(1)
-	for i, loss := range losses.ValidationLoss[:epoch] {
-		if loss < best && !math.IsInf(loss, 0) {
-			best, bestEpoch = loss, uint32(i+1)
+func (t *Trajectory) testedAt(epoch uint32) (at uint32, follows bool) {
+	o, values := t.Terms.objective(), t.values()
+	best := objective.ScoreAt(o, values, epoch)
+	now := best
+	for at = max(1, best.Epoch); at <= t.Run.Epochs; at++ {
+		if at > epoch {
+			now = now.After(o, values, at-1, at)
 		}
-	}
-	for at = bestEpoch; int(at) <= len(losses.ValidationLoss); at++ {
-		if validation := losses.ValidationLoss[at-1]; validation < best && !math.IsInf(validation, 0) {
+		if now.Epoch != best.Epoch {
 			break
 		}
-		if _, reported := losses.TestLoss[at]; reported {
+		if _, reported := t.Losses.TestLoss[at]; reported {
 			return at, true
 		}
 	}

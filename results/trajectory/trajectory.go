@@ -15,6 +15,8 @@ import (
 // replaced. Call the methods that change one only on a copy that nobody else has.
 type Trajectory struct {
 	Run *trellisv1.Run
+	// Terms are those of its study.
+	Terms *Terms
 	// Losses is nil before the first epoch.
 	Losses *trellisv1.Losses
 	// Answers are the trials with results, by milestone.
@@ -23,7 +25,7 @@ type Trajectory struct {
 
 // Clone returns a copy that may be changed. It shares the parts that are only ever replaced.
 func (t *Trajectory) Clone() *Trajectory {
-	return &Trajectory{Run: CopyRun(t.Run), Losses: t.Losses, Answers: t.Answers}
+	return &Trajectory{Run: CopyRun(t.Run), Terms: t.Terms, Losses: t.Losses, Answers: t.Answers}
 }
 
 // Answer gives the next of a run's trials, which has the index, its result: the run's current state.
@@ -96,8 +98,8 @@ func ParametersAt(run *trellisv1.Run, epochs uint32) *trellisv1.Parameters {
 // takeLosses sets what a trial has of its run so far.
 func takeLosses(trial *trellisv1.Trial, its *Trajectory) {
 	run := its.Run
-	trial.Epochs, trial.BestEpoch, trial.Objective = run.Epochs, run.BestEpoch, run.BestValidationLoss
-	if run.Epochs > 0 && run.BestValidationLoss == nil {
+	trial.Epochs, trial.BestEpoch, trial.Objective = run.Epochs, run.BestEpoch, BestOf(run)
+	if run.Epochs > 0 && trial.Objective == nil {
 		trial.Objective = proto.Float64(math.NaN())
 	}
 	trial.Metrics = ValidationMetrics(its.Losses, run.BestEpoch)
@@ -121,16 +123,13 @@ func lateAnswer(from *Trajectory, epochs uint32, index uint64) *trellisv1.Trial 
 	trial := NewTrial(run, epochs, index)
 	trial.State = lifecycle.TrialSucceeded
 	trial.Epochs = min(epochs, run.Epochs)
-	objective, bestEpoch := math.NaN(), uint32(0)
-	for i, loss := range from.Losses.ValidationLoss[:trial.Epochs] {
-		// As in advance: among equals the earliest, and never one that is not finite.
-		if !math.IsNaN(loss) && !math.IsInf(loss, 0) && !(loss >= objective) {
-			objective, bestEpoch = loss, uint32(i+1)
-		}
+	score := from.scoreAt(trial.Epochs)
+	trial.Objective, trial.BestEpoch = proto.Float64(math.NaN()), score.Epoch
+	if score.Epoch > 0 {
+		trial.Objective = &score.Value
 	}
-	trial.Objective, trial.BestEpoch = &objective, bestEpoch
-	trial.Metrics = ValidationMetrics(from.Losses, bestEpoch)
-	if at, known := testedAt(from.Losses, trial.Epochs); known {
+	trial.Metrics = ValidationMetrics(from.Losses, score.Epoch)
+	if at, known := from.testedAt(trial.Epochs); known {
 		takeTest(trial, from.Losses, at)
 	}
 	return trial

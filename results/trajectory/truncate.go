@@ -2,10 +2,7 @@ package trajectory
 
 import (
 	"maps"
-	"math"
 	"slices"
-
-	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -30,6 +27,26 @@ func (t *Trajectory) Truncate(epochs uint32) {
 	t.Answers = t.Answers[:answered:answered]
 }
 
+// Shorten takes a run of a program that is not deterministic back to an epoch, after which another attempt reports other
+// values: those of the last attempt count. What trials have as their results stays as it is, and with it the epochs before.
+// It says whether the run has become shorter.
+func (t *Trajectory) Shorten(epochs uint32) bool {
+	run := t.Run
+	if answered := len(t.Answers); answered > 0 {
+		epochs = max(epochs, run.Milestones[answered-1])
+	}
+	if epochs >= run.Epochs {
+		return false
+	}
+	t.cut(epochs)
+	run.Trainings = TrainingsUpTo(run.Trainings, epochs)
+	run.Checkpoints = slices.DeleteFunc(slices.Clone(run.Checkpoints),
+		func(c *trellisv1.Checkpoint) bool { return c.Epoch > epochs })
+	run.MissingWeights = slices.DeleteFunc(slices.Clone(run.MissingWeights),
+		func(m *trellisv1.MissingWeights) bool { return m.Epoch > epochs })
+	return true
+}
+
 // cut drops the losses after an epoch, and what follows from them.
 func (t *Trajectory) cut(epochs uint32) {
 	run := t.Run
@@ -41,27 +58,26 @@ func (t *Trajectory) cut(epochs uint32) {
 	}
 	run.Epochs, run.AttemptEpochs = epochs, min(run.AttemptEpochs, epochs)
 	run.TrainLoss, run.ValidationLoss, run.BestValidationLoss, run.BestEpoch = 0, 0, nil, 0
+	run.Objective, run.Metric = nil, nil
 	if epochs == 0 {
 		t.Losses = nil
 		return
 	}
 	// Arrays without the room behind them: the row from before the change has its losses there.
 	losses := CopyLosses(t.Losses)
-	losses.TrainLoss, losses.ValidationLoss = losses.TrainLoss[:epochs:epochs], losses.ValidationLoss[:epochs:epochs]
+	if losses.Epochs > 0 {
+		losses.Epochs = epochs
+	} else {
+		losses.TrainLoss = losses.TrainLoss[:epochs:epochs]
+		losses.ValidationLoss = losses.ValidationLoss[:epochs:epochs]
+	}
 	if len(losses.Seconds) > int(epochs) {
 		losses.Seconds = losses.Seconds[:epochs:epochs]
 	}
 	losses.Metrics = MetricsUpTo(losses.Metrics, epochs)
 	losses.TestLoss, losses.TestMetrics = firstEpochs(losses.TestLoss, epochs), firstEpochs(losses.TestMetrics, epochs)
 	t.Losses = losses
-	run.TrainLoss, run.ValidationLoss = losses.TrainLoss[epochs-1], losses.ValidationLoss[epochs-1]
-	best := math.Inf(1)
-	for i, loss := range losses.ValidationLoss {
-		// As in advance: among equals the earliest, and never one that is not finite.
-		if loss < best && !math.IsInf(loss, 0) {
-			best, run.BestEpoch, run.BestValidationLoss = loss, uint32(i+1), proto.Float64(loss)
-		}
-	}
+	t.setScore(t.scoreAt(epochs))
 }
 
 // Retest replaces the results on the test images of an epoch by others, if they differ, and says whether they do. reports

@@ -28,6 +28,7 @@ const (
 //	LEASED -> PENDING when an attempt ends without an outcome, or reaches the end of a stage;
 //	PENDING -> PRUNED at the end of a stage;   PRUNED -> PENDING when it is among the best after all, or is retried;
 //	PENDING -> SUCCEEDED when another study has trained it;   PENDING -> CANCELED;
+//	PENDING -> FAILED when another run of its study did not report the metric of the objective, and none has;
 //	SUCCEEDED -> PENDING when its study is extended by more epochs;   FAILED -> PENDING when it is retried;
 //	SUCCEEDED -> LEASED when an audit finds that its losses were wrong: see Disagreement;   SUCCEEDED -> PENDING when
 //	its losses come from another study, where an audit finds that
