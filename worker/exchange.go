@@ -14,6 +14,10 @@ const (
 	// its maximum size.
 	maxBatch      = 4096
 	maxBatchBytes = trellisv1.MaxSessionRequest / 2
+	// unacknowledgedBytes and unacknowledgedSlotBytes, for each slot, are how many bytes of reports are sent before they
+	// are acknowledged. While its log is slow, a coordinator holds so much of each of thousands of workers.
+	unacknowledgedBytes     = 8 << 10
+	unacknowledgedSlotBytes = 256
 	// reportsHeader is what an element of a batch takes besides itself, at most.
 	reportsHeader = 8
 	// goodbyeTimeout is how long the coordinator may take to end the session after goodbye.
@@ -122,15 +126,18 @@ func (w *Worker) nextRequest() *trellisv1.SessionRequest {
 	return nil
 }
 
-// nextBatch returns the next reports of all attempts that fit into one request, and marks them as sent.
+// nextBatch returns the next reports of all attempts that fit into one request, and marks them as sent. It returns none
+// while too much is not acknowledged.
 func (w *Worker) nextBatch() *trellisv1.ReportBatch {
 	batch := &trellisv1.ReportBatch{}
-	room, bytes := maxBatch, maxBatchBytes
+	unacknowledged := w.unacknowledged()
+	room, bytes := maxBatch, min(maxBatchBytes,
+		unacknowledgedBytes+unacknowledgedSlotBytes*w.config.Slots-unacknowledged)
 	for _, a := range w.attempts {
 		for n := min(len(a.reports)-a.sent, room); n > 0; n /= 2 {
 			packed := a.pack(a.reports[a.sent : a.sent+n])
 			size := proto.Size(packed) + reportsHeader
-			if size > bytes && (n > 1 || len(batch.Reports) > 0) {
+			if size > bytes && (n > 1 || len(batch.Reports) > 0 || unacknowledged > 0) {
 				continue
 			}
 			batch.Reports = append(batch.Reports, packed)
@@ -144,6 +151,16 @@ func (w *Worker) nextBatch() *trellisv1.ReportBatch {
 		}
 	}
 	return batch
+}
+
+// unacknowledged is how many bytes of reports have been sent in this session and not acknowledged.
+func (w *Worker) unacknowledged() (bytes int) {
+	for _, a := range w.attempts {
+		if a.sent > 0 {
+			bytes += proto.Size(a.pack(a.reports[:a.sent])) + reportsHeader
+		}
+	}
+	return bytes
 }
 
 // beat returns the next heartbeat, and remembers when it was sent.

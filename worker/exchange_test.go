@@ -14,7 +14,8 @@ import (
 func TestBatchesAreBoundedInBytes(t *testing.T) {
 	const attempts, epochs = 5, 3000
 	loss := 0.5
-	w := &Worker{}
+	// So many slots that the size of a batch is what bounds it.
+	w := &Worker{config: Config{Slots: 1024}}
 	for number := range uint64(attempts) {
 		a := newAttempt(t.Context(), &trellisv1.Assignment{
 			Study: strings.Repeat("s", 100), Run: strings.Repeat("r", 64), Attempt: number + 1,
@@ -44,10 +45,64 @@ func TestBatchesAreBoundedInBytes(t *testing.T) {
 			}
 			next[reports.GetAttempt()] += len(reports.GetTrainLoss())
 			sent += len(reports.GetTrainLoss())
+			w.find(reports.GetAttempt()).acknowledge(uint32(next[reports.GetAttempt()]), 0)
 		}
 	}
 	if sent != attempts*epochs || largest > maxBatchBytes || largest < maxBatchBytes/3 {
 		t.Errorf("sent %d reports, want %d; the largest batch has %d bytes, at most %d may be", sent, attempts*epochs,
 			largest, maxBatchBytes)
+	}
+}
+
+// Little is under way of a worker that is not answered. It sends the rest as it is acknowledged, even a report that is
+// larger than all that may be under way.
+func TestWhatIsNotAcknowledgedIsBounded(t *testing.T) {
+	const attempts, epochs, slots = 3, 2000, 4
+	w := &Worker{config: Config{Slots: slots}}
+	for number := range uint64(attempts) {
+		a := newAttempt(t.Context(), &trellisv1.Assignment{
+			Study: "s", Run: strings.Repeat("r", 64), Attempt: number + 1,
+		}, position{})
+		for epoch := range epochs {
+			report := trainer.Report{Epoch: epoch + 1}
+			if epoch == epochs/2 {
+				report.Metrics = map[string]float64{strings.Repeat("validation_m", 2000): 1}
+			}
+			a.reported(report)
+		}
+		w.attempts = append(w.attempts, a)
+	}
+	for rounds := 0; ; rounds++ {
+		bytes, last := 0, map[uint64]uint32{}
+		largest := 0
+		for {
+			batch := w.nextBatch()
+			if len(batch.GetReports()) == 0 {
+				break
+			}
+			bytes += proto.Size(batch)
+			for _, reports := range batch.GetReports() {
+				largest = max(largest, len(reports.GetTrainLoss()))
+				last[reports.GetAttempt()] = reports.GetFirstEpoch() + uint32(len(reports.GetTrainLoss())) - 1
+			}
+		}
+		if len(last) == 0 {
+			break
+		}
+		// What was sent in several batches is counted as if it were in one.
+		if most := (unacknowledgedBytes + slots*unacknowledgedSlotBytes) * 5 / 4; bytes > most && largest > 1 {
+			t.Errorf("round %d: %d bytes are under way, at most %d may be", rounds, bytes, most)
+		}
+		for attempt, epoch := range last {
+			w.find(attempt).acknowledge(epoch, 0)
+		}
+		if rounds > attempts*epochs {
+			t.Fatal("it does not end")
+		}
+	}
+	for _, a := range w.attempts {
+		if len(a.reports) > 0 {
+			t.Errorf("attempt %d: %d reports were not sent", a.number(), len(a.reports))
+		}
 	}
 }

@@ -319,9 +319,10 @@ func TestStreamThatDoesNotMove(t *testing.T) {
 					t.Fatalf("got epoch %d, want %d", report.Epoch, epoch)
 				}
 			}
+			p.acknowledge(1, epoch)
 		}
-		if largest != maxBatch {
-			t.Errorf("the largest batch has %d reports, want %d", largest, maxBatch)
+		if least := unacknowledgedBytes / 32; largest < least {
+			t.Errorf("the largest batch has %d reports, want %d or more", largest, least)
 		}
 		p.outcome(1)
 	})

@@ -4,6 +4,7 @@ package trellisv1
 // Both sides must use the same version: see worker/DESIGN.md.
 const SessionProtocol = 5
 
-// MaxSessionRequest is how many bytes a request of a session may have, after its hello. A coordinator refuses larger
-// ones: of each session it holds one beyond what may wait for the log. Workers send at most half as many.
+// MaxSessionRequest is how many bytes a request of a session may have. A coordinator refuses larger ones: of each
+// session it holds one beyond what may wait for the log. Workers send at most half as many, and only a few KiB before
+// they are acknowledged.
 const MaxSessionRequest = 256 << 10
