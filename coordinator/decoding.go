@@ -31,6 +31,10 @@ const refusedMark = "\x02\x00"
 
 // Unmarshal implements encoding.CodecV2.
 func (c boundedCodec) Unmarshal(data mem.BufferSlice, into any) error {
+	if later, ok := into.(*undecoded); ok {
+		later.receive(data)
+		return nil
+	}
 	message, ok := into.(proto.Message)
 	if !ok {
 		return c.CodecV2.Unmarshal(data, into)

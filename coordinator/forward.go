@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"trellis/coordinator/api"
+	trellisv1 "trellis/proto/trellis/v1"
 )
 
 const (
@@ -255,13 +256,18 @@ func (c *Coordinator) forwardStream(leader string, stream grpc.ServerStream, inf
 	}()
 	onward, err := conn.NewStream(ctx, &grpc.StreamDesc{
 		StreamName: info.FullMethod, ServerStreams: info.IsServerStream, ClientStreams: info.IsClientStream,
-	}, info.FullMethod)
+	}, info.FullMethod, grpc.ForceCodecV2(newForwardingCodec()))
 	if err != nil {
 		return c.streamError(ctx, leader, err)
 	}
+	next := func() any { return requests.New().Interface() }
+	if info.FullMethod == trellisv1.WorkerService_Session_FullMethodName {
+		// They are for the leader to decode.
+		next = func() any { return &undecoded{} }
+	}
 	// This ends at the latest with the caller's stream, which ends when this function returns.
 	go func() {
-		if err := forwardRequests(stream, onward, requests); err != nil {
+		if err := forwardRequests(stream, onward, next); err != nil {
 			cancel(err)
 		}
 	}()
@@ -282,9 +288,9 @@ func (c *Coordinator) forwardStream(leader string, stream grpc.ServerStream, inf
 }
 
 // forwardRequests forwards what the caller sends, until the caller closes its side.
-func forwardRequests(stream grpc.ServerStream, onward grpc.ClientStream, requests protoreflect.MessageType) error {
+func forwardRequests(stream grpc.ServerStream, onward grpc.ClientStream, next func() any) error {
 	for {
-		request := requests.New().Interface()
+		request := next()
 		err := stream.RecvMsg(request)
 		if errors.Is(err, io.EOF) {
 			return onward.CloseSend()

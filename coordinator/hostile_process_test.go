@@ -71,10 +71,15 @@ func TestHostileCoordinatorProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	port := strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
+	log := &hookedLog{}
 	coordinator, err := New(Config{
 		Models: testModels, Numerics: testNumerics, Data: config.Data, MinFreeDisk: 1e-9, Limits: config.Limits,
 		Advertise: "127.0.0.1:" + port, Wait: config.Wait, Lease: config.Lease, TLS: config.TLS,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		hooks: hooks{log: func(wrapped Log) Log {
+			log.Log = wrapped
+			return log
+		}},
 	}, listener, memoryDataSets{})
 	if err != nil {
 		t.Fatal(err)
@@ -82,8 +87,31 @@ func TestHostileCoordinatorProcess(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	go func() {
+		var blocked chan struct{}
 		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-			fmt.Println("goroutines", runtime.NumGoroutine())
+			number := 0
+			switch lines.Text() {
+			case "goroutines":
+				number = runtime.NumGoroutine()
+			case "heap":
+				runtime.GC()
+				var memory runtime.MemStats
+				runtime.ReadMemStats(&memory)
+				number = int(memory.HeapInuse >> 10)
+			case "block":
+				blocked = make(chan struct{})
+				wait := blocked
+				log.hook(func(l *hookedLog) {
+					l.proposing = func(command *trellisv1.Command) {
+						if command.GetRecord() != nil {
+							<-wait
+						}
+					}
+				})
+			case "release":
+				close(blocked)
+			}
+			fmt.Println("number", number)
 		}
 		stop()
 	}()
@@ -161,7 +189,7 @@ func newTarget(t testing.TB, config hostileConfig) *target {
 			if address, found := strings.CutPrefix(lines.Text(), "listens on "); found {
 				first <- address
 			}
-			if number, found := strings.CutPrefix(lines.Text(), "goroutines "); found {
+			if number, found := strings.CutPrefix(lines.Text(), "number "); found {
 				n, _ := strconv.Atoi(number)
 				h.numbers <- n
 			}
@@ -246,14 +274,26 @@ func (h *target) status(name string) uint64 {
 // goroutines is how many goroutines the process has.
 func (h *target) goroutines() int {
 	h.Helper()
-	if _, err := io.WriteString(h.stdin, "goroutines\n"); err != nil {
+	return h.ask("goroutines")
+}
+
+// heap is how much of its heap the process uses after a collection, in kB.
+func (h *target) heap() int {
+	h.Helper()
+	return h.ask("heap")
+}
+
+// ask tells the process to do something, and returns its answer.
+func (h *target) ask(what string) int {
+	h.Helper()
+	if _, err := io.WriteString(h.stdin, what+"\n"); err != nil {
 		h.Fatal(err)
 	}
 	select {
 	case n := <-h.numbers:
 		return n
 	case <-time.After(10 * time.Second):
-		h.Fatal("the coordinator does not say how many goroutines it has")
+		h.Fatalf("the coordinator does not answer %s", what)
 		return 0
 	}
 }

@@ -29,8 +29,12 @@ type Limits struct {
 	// trials: its spec and what each extension has changed in it. AllStudiesBytes is that of all studies.
 	SpecBytes, StudyBytes, AllStudiesBytes int64
 	// QueueBytes is the size of what workers have reported and the log does not have yet. Workers beyond their share are
-	// not read for a while, and each holds one more request: at most 256 KiB, which take 1.5 MiB of memory.
+	// not read for a while.
 	QueueBytes, QueueBytesEach int64
+	// WaitingBytes is the size of what has come from workers that are not read, and has no room in the queue: at most one
+	// request of each, of at most 256 KiB. Workers send far less, and wait; beyond the limit, the sessions that hold the
+	// most end.
+	WaitingBytes, WaitingBytesEach int64
 	// UnreadBytes is the size of streamed responses, for example of watches, that clients have not read yet.
 	UnreadBytes, UnreadBytesEach int64
 	// Uploads is the number of unfinished uploads of artifacts, and UploadBytes the size of what has arrived of them.
@@ -75,6 +79,8 @@ var limitTable = []limit{
 	{"all-studies-bytes", "bytes", 256 << 20, func(l *Limits) *int64 { return &l.AllStudiesBytes }},
 	{"queue-bytes", "bytes", 64 << 20, func(l *Limits) *int64 { return &l.QueueBytes }},
 	{"queue-bytes-each", "bytes", 16 << 20, func(l *Limits) *int64 { return &l.QueueBytesEach }},
+	{"waiting-bytes", "bytes", 128 << 20, func(l *Limits) *int64 { return &l.WaitingBytes }},
+	{"waiting-bytes-each", "bytes", 96 << 20, func(l *Limits) *int64 { return &l.WaitingBytesEach }},
 	{"unread-bytes", "bytes", 128 << 20, func(l *Limits) *int64 { return &l.UnreadBytes }},
 	{"unread-bytes-each", "bytes", 32 << 20, func(l *Limits) *int64 { return &l.UnreadBytesEach }},
 	{"uploads", "uploads", 128, func(l *Limits) *int64 { return &l.Uploads }},
@@ -98,10 +104,11 @@ var limitTable = []limit{
 	{"request-time", "time", int64(time.Minute), func(l *Limits) *int64 { return (*int64)(&l.RequestTime) }},
 }
 
-// leastLimits has the limits below which nothing works: a piece of a file has 1 MiB, and a message that is larger than
-// its limit is refused.
+// leastLimits has the limits below which nothing works: a piece of a file has 1 MiB, a message that is larger than its
+// limit is refused, and a quarter of waiting-bytes is for one decoded request at least.
 var leastLimits = map[string]int64{
 	"unread-bytes": 2 << 20, "unread-bytes-each": 2 << 20, "upload-bytes": 1 << 20, "upload-bytes-each": 1 << 20,
+	"waiting-bytes": 8 << 20, "waiting-bytes-each": 8 << 20,
 }
 
 // LimitNames returns the names of all limits, in the order of the fields of Limits.

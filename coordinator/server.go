@@ -77,6 +77,8 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ReadBufferSize(readBuffer),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connectionWindow),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: clientPings, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: serverPings, Timeout: serverPings, MaxConnectionIdle: idleTimeout,
@@ -106,6 +108,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 			c.authenticateStream,
 			limits.paceStream,
 			refuseStream,
+			newWaiting(c.config.Limits).bound,
 			c.routeStream,
 			cleanStream,
 			validate.StreamServerInterceptor(wordedValidator{validator}),

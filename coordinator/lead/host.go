@@ -90,6 +90,9 @@ func (h *host) serve(
 	h.leases.heard(hello.GetWorker())
 	session := h.sessions.open(term, hello.GetWorker(), end)
 	session.share = shareOf(access.CallOf(stream.Context()))
+	if reading, ok := stream.Context().Value(readingKey{}).(*Reading); ok {
+		reading.session.Store(session)
+	}
 	defer h.sessions.close(session)
 	if err := h.register(ctx, worker); errors.Is(err, results.ErrNotOwner) {
 		return errTaken(worker.GetName())
@@ -245,8 +248,8 @@ func (h *host) receive(ctx context.Context, session *session, stream trellisv1.W
 // epoch of each of 1,700 runs.
 const maxReports = 3 << 19
 
-// checkRequest refuses a request that is larger than any that workers send. A session holds one while it waits for room in
-// the recorder's queue.
+// checkRequest refuses a request that is larger than any that workers send. A few sessions hold one each while they wait
+// for room in the recorder's queue.
 func checkRequest(request *trellisv1.SessionRequest) error {
 	if size := proto.Size(request); size > trellisv1.MaxSessionRequest {
 		return status.Errorf(codes.InvalidArgument, "a worker sent a request of %d bytes: at most %d are accepted", size,

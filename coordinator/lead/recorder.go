@@ -41,7 +41,7 @@ type recorder struct {
 	warnings *warnings
 	queue    chan received
 	// held counts the bytes of entries from the moment that they are read until the log has them, by whose share they
-	// use: see shareOf. What a session holds while it waits for room is not counted, and bounded by checkRequest.
+	// use: see shareOf. What sessions hold while they wait for room is counted by who reads their streams: see Reading.
 	held *quota.Quota
 }
 

@@ -96,6 +96,22 @@ func (s *session) holdUp() (released func()) {
 	return func() { s.heldUp.Store(false) }
 }
 
+// Reading is how what bounds a session's stream says that it does not read for now.
+type Reading struct {
+	// session is the session of the stream, nil before it is open.
+	session atomic.Pointer[session]
+}
+
+// HoldUp says that the session is not read until released is called, which is not its worker's fault.
+func (r *Reading) HoldUp() (released func()) { return r.session.Load().holdUp() }
+
+type readingKey struct{}
+
+// WithReading returns the context of a stream that is read by what holds the Reading.
+func WithReading(ctx context.Context, reading *Reading) context.Context {
+	return context.WithValue(ctx, readingKey{}, reading)
+}
+
 // finishes records that the worker has sent the attempt's outcome, which will be acknowledged.
 func (s *session) finishes(attempt uint64) {
 	s.mu.Lock()
