@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/trajectory"
 )
 
 // metrics counts what the leader does.
@@ -40,7 +41,7 @@ func (m *metrics) recorded(entry *trellisv1.RecordCommand_Entry, refusal error) 
 	kind, count := "outcome", 1
 	switch {
 	case entry.GetReports() != nil:
-		kind, count = "report", len(entry.GetReports().GetTrainLoss())
+		kind, count = "report", trajectory.EpochsIn(entry.GetReports())
 	case entry.GetCheckpoint() != nil:
 		kind = "checkpoint"
 	}

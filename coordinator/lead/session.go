@@ -10,6 +10,7 @@ import (
 
 	"trellis/coordinator/access"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/trajectory"
 )
 
 // maxAcks is the maximum number of attempts whose acknowledgements wait for a worker to read them: four times as many
@@ -137,7 +138,7 @@ func (s *session) acknowledge(entry *trellisv1.RecordCommand_Entry) {
 		s.acks[attempt] = ack
 	}
 	if reports := entry.GetReports(); reports != nil {
-		ack.Epoch = max(ack.Epoch, reports.GetFirstEpoch()+uint32(len(reports.GetTrainLoss()))-1)
+		ack.Epoch = max(ack.Epoch, reports.GetFirstEpoch()+uint32(trajectory.EpochsIn(reports))-1)
 	}
 	ack.Checkpoint = max(ack.Checkpoint, entry.GetCheckpoint().GetCheckpoint().GetEpoch())
 	ack.Outcome = ack.Outcome || entry.GetOutcome() != nil

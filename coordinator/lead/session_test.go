@@ -80,3 +80,14 @@ func TestWhatIsLeftOfAnEarlierTermIsNotRecorded(t *testing.T) {
 		}
 	})
 }
+
+// A program's reports have no losses to count.
+func TestReportsWithoutLossesAreAcknowledged(t *testing.T) {
+	session := newSessions().open(t.Context(), "worker", func(error) {})
+	session.acknowledge(&trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{
+		Reports: &trellisv1.Reports{Attempt: 7, FirstEpoch: 4, Epochs: 3},
+	}})
+	if acks, _ := session.take(); len(acks) != 1 || acks[7].GetEpoch() != 6 {
+		t.Errorf("acknowledged: %v, want epochs up to 6", acks)
+	}
+}
