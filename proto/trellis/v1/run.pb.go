@@ -338,7 +338,9 @@ type Run struct {
 	// What they disagreed on, and what stands now. Unset if nothing.
 	Decided *Disagreements `protobuf:"bytes,28,opt,name=decided,proto3" json:"decided,omitempty"`
 	// Unset if the run is not to be audited.
-	Audit         *Audit `protobuf:"bytes,29,opt,name=audit,proto3" json:"audit,omitempty"`
+	Audit *Audit `protobuf:"bytes,29,opt,name=audit,proto3" json:"audit,omitempty"`
+	// What its attempts have written to their standard output and standard error, the earliest first: at most 32.
+	Outputs       []*Output `protobuf:"bytes,33,rep,name=outputs,proto3" json:"outputs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -586,6 +588,13 @@ func (x *Run) GetDecided() *Disagreements {
 func (x *Run) GetAudit() *Audit {
 	if x != nil {
 		return x.Audit
+	}
+	return nil
+}
+
+func (x *Run) GetOutputs() []*Output {
+	if x != nil {
+		return x.Outputs
 	}
 	return nil
 }
@@ -973,6 +982,93 @@ func (x *Audit) GetError() string {
 	return ""
 }
 
+// Output is what the program of one attempt has written to its standard output and standard error.
+type Output struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Attempt uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Worker  string                 `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
+	// Digest of the artifact that has it, compressed by gzip, and the artifact's size in bytes.
+	Sha256 string `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	Size   uint64 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
+	// How many bytes of it are kept, and how many were left out because there were too many.
+	Length        uint64 `protobuf:"varint,5,opt,name=length,proto3" json:"length,omitempty"`
+	Omitted       uint64 `protobuf:"varint,6,opt,name=omitted,proto3" json:"omitted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Output) Reset() {
+	*x = Output{}
+	mi := &file_trellis_v1_run_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Output) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Output) ProtoMessage() {}
+
+func (x *Output) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_run_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Output.ProtoReflect.Descriptor instead.
+func (*Output) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Output) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Output) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *Output) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *Output) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Output) GetLength() uint64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+func (x *Output) GetOmitted() uint64 {
+	if x != nil {
+		return x.Omitted
+	}
+	return 0
+}
+
 // MissingWeights is a checkpoint that could not be saved.
 type MissingWeights struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -985,7 +1081,7 @@ type MissingWeights struct {
 
 func (x *MissingWeights) Reset() {
 	*x = MissingWeights{}
-	mi := &file_trellis_v1_run_proto_msgTypes[6]
+	mi := &file_trellis_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1093,7 @@ func (x *MissingWeights) String() string {
 func (*MissingWeights) ProtoMessage() {}
 
 func (x *MissingWeights) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[6]
+	mi := &file_trellis_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1106,7 @@ func (x *MissingWeights) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingWeights.ProtoReflect.Descriptor instead.
 func (*MissingWeights) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MissingWeights) GetEpoch() uint32 {
@@ -1045,7 +1141,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_trellis_v1_run_proto_msgTypes[7]
+	mi := &file_trellis_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1153,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[7]
+	mi := &file_trellis_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1166,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Failure) GetAttempt() uint64 {
@@ -1148,14 +1244,17 @@ type RunConfig struct {
 	Resources *Resources `protobuf:"bytes,12,opt,name=resources,proto3" json:"resources,omitempty"`
 	// Which epoch is the run's best. Unset: that of the lowest validation loss. Of a model's run, part of its identity:
 	// the weights of the best epoch are those that are kept and tested.
-	Objective     *Objective `protobuf:"bytes,13,opt,name=objective,proto3" json:"objective,omitempty"`
+	Objective *Objective `protobuf:"bytes,13,opt,name=objective,proto3" json:"objective,omitempty"`
+	// Where a program's attempt ends, if that is before max_epochs: at the end of a stage. Parameters have the run's own
+	// max_epochs then, since the program may depend on it. No influence on the run's identity.
+	LastEpoch     uint32 `protobuf:"varint,14,opt,name=last_epoch,json=lastEpoch,proto3" json:"last_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunConfig) Reset() {
 	*x = RunConfig{}
-	mi := &file_trellis_v1_run_proto_msgTypes[8]
+	mi := &file_trellis_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1167,7 +1266,7 @@ func (x *RunConfig) String() string {
 func (*RunConfig) ProtoMessage() {}
 
 func (x *RunConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[8]
+	mi := &file_trellis_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1180,7 +1279,7 @@ func (x *RunConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunConfig.ProtoReflect.Descriptor instead.
 func (*RunConfig) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RunConfig) GetModel() string {
@@ -1274,6 +1373,13 @@ func (x *RunConfig) GetObjective() *Objective {
 	return nil
 }
 
+func (x *RunConfig) GetLastEpoch() uint32 {
+	if x != nil {
+		return x.LastEpoch
+	}
+	return 0
+}
+
 // Reports are the losses of consecutive epochs of one attempt, column by column. Each is identified by (run, attempt,
 // epoch). Reporting the same losses again is fine, reporting other losses is a conflict.
 type Reports struct {
@@ -1306,7 +1412,7 @@ type Reports struct {
 
 func (x *Reports) Reset() {
 	*x = Reports{}
-	mi := &file_trellis_v1_run_proto_msgTypes[9]
+	mi := &file_trellis_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1424,7 @@ func (x *Reports) String() string {
 func (*Reports) ProtoMessage() {}
 
 func (x *Reports) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[9]
+	mi := &file_trellis_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +1437,7 @@ func (x *Reports) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reports.ProtoReflect.Descriptor instead.
 func (*Reports) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Reports) GetStudy() string {
@@ -1421,7 +1527,7 @@ type Metrics struct {
 
 func (x *Metrics) Reset() {
 	*x = Metrics{}
-	mi := &file_trellis_v1_run_proto_msgTypes[10]
+	mi := &file_trellis_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1539,7 @@ func (x *Metrics) String() string {
 func (*Metrics) ProtoMessage() {}
 
 func (x *Metrics) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[10]
+	mi := &file_trellis_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1552,7 @@ func (x *Metrics) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metrics.ProtoReflect.Descriptor instead.
 func (*Metrics) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Metrics) GetValues() map[string]float64 {
@@ -1466,14 +1572,17 @@ type Checkpoint struct {
 	Sha256 string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	Size   uint64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
 	// The epoch that its best weights come from. 0 if it has none.
-	BestEpoch     uint32 `protobuf:"varint,4,opt,name=best_epoch,json=bestEpoch,proto3" json:"best_epoch,omitempty"`
+	BestEpoch uint32 `protobuf:"varint,4,opt,name=best_epoch,json=bestEpoch,proto3" json:"best_epoch,omitempty"`
+	// A program has saved it: it is a packed folder, and has the weights of its own epoch alone. best_epoch is that epoch if
+	// it was the best so far, else 0.
+	Program       bool `protobuf:"varint,5,opt,name=program,proto3" json:"program,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Checkpoint) Reset() {
 	*x = Checkpoint{}
-	mi := &file_trellis_v1_run_proto_msgTypes[11]
+	mi := &file_trellis_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1594,7 @@ func (x *Checkpoint) String() string {
 func (*Checkpoint) ProtoMessage() {}
 
 func (x *Checkpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[11]
+	mi := &file_trellis_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1607,7 @@ func (x *Checkpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
 func (*Checkpoint) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{11}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Checkpoint) GetEpoch() uint32 {
@@ -1529,6 +1638,13 @@ func (x *Checkpoint) GetBestEpoch() uint32 {
 	return 0
 }
 
+func (x *Checkpoint) GetProgram() bool {
+	if x != nil {
+		return x.Program
+	}
+	return false
+}
+
 // CheckpointReport says that an attempt's checkpoint has been uploaded. It follows the reports of its epochs.
 type CheckpointReport struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -1545,7 +1661,7 @@ type CheckpointReport struct {
 
 func (x *CheckpointReport) Reset() {
 	*x = CheckpointReport{}
-	mi := &file_trellis_v1_run_proto_msgTypes[12]
+	mi := &file_trellis_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1673,7 @@ func (x *CheckpointReport) String() string {
 func (*CheckpointReport) ProtoMessage() {}
 
 func (x *CheckpointReport) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[12]
+	mi := &file_trellis_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1686,7 @@ func (x *CheckpointReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckpointReport.ProtoReflect.Descriptor instead.
 func (*CheckpointReport) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CheckpointReport) GetStudy() string {
@@ -1631,7 +1747,7 @@ type Losses struct {
 
 func (x *Losses) Reset() {
 	*x = Losses{}
-	mi := &file_trellis_v1_run_proto_msgTypes[13]
+	mi := &file_trellis_v1_run_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1643,7 +1759,7 @@ func (x *Losses) String() string {
 func (*Losses) ProtoMessage() {}
 
 func (x *Losses) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[13]
+	mi := &file_trellis_v1_run_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1656,7 +1772,7 @@ func (x *Losses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Losses.ProtoReflect.Descriptor instead.
 func (*Losses) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{13}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Losses) GetStudy() string {
@@ -1733,14 +1849,16 @@ type Outcome struct {
 	//	*Outcome_Success_
 	//	*Outcome_Failure
 	//	*Outcome_Return_
-	Result        isOutcome_Result `protobuf_oneof:"result"`
+	Result isOutcome_Result `protobuf_oneof:"result"`
+	// What the attempt's program has written. Unset if a model was trained, or if nothing was written or could be kept.
+	Output        *Output `protobuf:"bytes,7,opt,name=output,proto3" json:"output,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_trellis_v1_run_proto_msgTypes[14]
+	mi := &file_trellis_v1_run_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +1870,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[14]
+	mi := &file_trellis_v1_run_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +1883,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Outcome) GetStudy() string {
@@ -1823,6 +1941,13 @@ func (x *Outcome) GetReturn() *Outcome_Return {
 	return nil
 }
 
+func (x *Outcome) GetOutput() *Output {
+	if x != nil {
+		return x.Output
+	}
+	return nil
+}
+
 type isOutcome_Result interface {
 	isOutcome_Result()
 }
@@ -1858,7 +1983,7 @@ type Outcome_Success struct {
 
 func (x *Outcome_Success) Reset() {
 	*x = Outcome_Success{}
-	mi := &file_trellis_v1_run_proto_msgTypes[22]
+	mi := &file_trellis_v1_run_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +1995,7 @@ func (x *Outcome_Success) String() string {
 func (*Outcome_Success) ProtoMessage() {}
 
 func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[22]
+	mi := &file_trellis_v1_run_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +2008,7 @@ func (x *Outcome_Success) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Success.ProtoReflect.Descriptor instead.
 func (*Outcome_Success) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{14, 0}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{15, 0}
 }
 
 func (x *Outcome_Success) GetStopReason() StopReason {
@@ -1909,7 +2034,7 @@ type Outcome_Return struct {
 
 func (x *Outcome_Return) Reset() {
 	*x = Outcome_Return{}
-	mi := &file_trellis_v1_run_proto_msgTypes[23]
+	mi := &file_trellis_v1_run_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +2046,7 @@ func (x *Outcome_Return) String() string {
 func (*Outcome_Return) ProtoMessage() {}
 
 func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_run_proto_msgTypes[23]
+	mi := &file_trellis_v1_run_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2059,7 @@ func (x *Outcome_Return) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome_Return.ProtoReflect.Descriptor instead.
 func (*Outcome_Return) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_run_proto_rawDescGZIP(), []int{14, 1}
+	return file_trellis_v1_run_proto_rawDescGZIP(), []int{15, 1}
 }
 
 var File_trellis_v1_run_proto protoreflect.FileDescriptor
@@ -1942,7 +2067,8 @@ var File_trellis_v1_run_proto protoreflect.FileDescriptor
 const file_trellis_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"\x14trellis/v1/run.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\xe9\t\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/study.proto\x1a\x16trellis/v1/trial.proto\"\x97\n" +
+	"\n" +
 	"\x03Run\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x126\n" +
@@ -1984,7 +2110,8 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\ttrainings\x18\x1a \x03(\v2\x14.trellis.v1.TrainingR\ttrainings\x122\n" +
 	"\adispute\x18\x1b \x01(\v2\x18.trellis.v1.DisagreementR\adispute\x123\n" +
 	"\adecided\x18\x1c \x01(\v2\x19.trellis.v1.DisagreementsR\adecided\x12'\n" +
-	"\x05audit\x18\x1d \x01(\v2\x11.trellis.v1.AuditR\x05auditB\x17\n" +
+	"\x05audit\x18\x1d \x01(\v2\x11.trellis.v1.AuditR\x05audit\x12,\n" +
+	"\aoutputs\x18! \x03(\v2\x12.trellis.v1.OutputR\aoutputsB\x17\n" +
 	"\x15_best_validation_lossB\f\n" +
 	"\n" +
 	"_objectiveB\t\n" +
@@ -2013,7 +2140,14 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\amachine\x18\x03 \x01(\tR\amachine\x12!\n" +
 	"\fsame_machine\x18\x04 \x01(\bR\vsameMachine\x12/\n" +
 	"\bfailures\x18\x05 \x03(\v2\x13.trellis.v1.FailureR\bfailures\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\">\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"\x98\x01\n" +
+	"\x06Output\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
+	"\x06worker\x18\x02 \x01(\tR\x06worker\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\tR\x06sha256\x12\x12\n" +
+	"\x04size\x18\x04 \x01(\x04R\x04size\x12\x16\n" +
+	"\x06length\x18\x05 \x01(\x04R\x06length\x12\x18\n" +
+	"\aomitted\x18\x06 \x01(\x04R\aomitted\">\n" +
 	"\x0eMissingWeights\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xe0\x01\n" +
@@ -2025,7 +2159,7 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x06epochs\x18\x05 \x01(\rR\x06epochs\x12\x1d\n" +
 	"\n" +
 	"run_epochs\x18\x06 \x01(\rR\trunEpochs\x12\x18\n" +
-	"\amachine\x18\a \x01(\tR\amachine\"\xb2\x04\n" +
+	"\amachine\x18\a \x01(\tR\amachine\"\xd1\x04\n" +
 	"\tRunConfig\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\tR\x05model\x126\n" +
 	"\n" +
@@ -2046,7 +2180,9 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	" \x01(\x04R\x0epretrainedSize\x12-\n" +
 	"\aprogram\x18\v \x01(\v2\x13.trellis.v1.ProgramR\aprogram\x123\n" +
 	"\tresources\x18\f \x01(\v2\x15.trellis.v1.ResourcesR\tresources\x123\n" +
-	"\tobjective\x18\r \x01(\v2\x15.trellis.v1.ObjectiveR\tobjective\"\x8d\x05\n" +
+	"\tobjective\x18\r \x01(\v2\x15.trellis.v1.ObjectiveR\tobjective\x12\x1d\n" +
+	"\n" +
+	"last_epoch\x18\x0e \x01(\rR\tlastEpoch\"\x8d\x05\n" +
 	"\aReports\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
@@ -2075,14 +2211,15 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x06values\x18\x01 \x03(\v2\x1f.trellis.v1.Metrics.ValuesEntryR\x06values\x1a9\n" +
 	"\vValuesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"m\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\x87\x01\n" +
 	"\n" +
 	"Checkpoint\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x04R\x04size\x12\x1d\n" +
 	"\n" +
-	"best_epoch\x18\x04 \x01(\rR\tbestEpoch\"\xa6\x01\n" +
+	"best_epoch\x18\x04 \x01(\rR\tbestEpoch\x12\x18\n" +
+	"\aprogram\x18\x05 \x01(\bR\aprogram\"\xa6\x01\n" +
 	"\x10CheckpointReport\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
@@ -2110,14 +2247,15 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x12.trellis.v1.SeriesR\x05value:\x028\x01\x1aS\n" +
 	"\x10TestMetricsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12)\n" +
-	"\x05value\x18\x02 \x01(\v2\x13.trellis.v1.MetricsR\x05value:\x028\x01\"\xe7\x02\n" +
+	"\x05value\x18\x02 \x01(\v2\x13.trellis.v1.MetricsR\x05value:\x028\x01\"\x93\x03\n" +
 	"\aOutcome\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x18\n" +
 	"\aattempt\x18\x03 \x01(\x04R\aattempt\x127\n" +
 	"\asuccess\x18\x04 \x01(\v2\x1b.trellis.v1.Outcome.SuccessH\x00R\asuccess\x12/\n" +
 	"\afailure\x18\x05 \x01(\v2\x13.trellis.v1.FailureH\x00R\afailure\x124\n" +
-	"\x06return\x18\x06 \x01(\v2\x1a.trellis.v1.Outcome.ReturnH\x00R\x06return\x1af\n" +
+	"\x06return\x18\x06 \x01(\v2\x1a.trellis.v1.Outcome.ReturnH\x00R\x06return\x12*\n" +
+	"\x06output\x18\a \x01(\v2\x12.trellis.v1.OutputR\x06output\x1af\n" +
 	"\aSuccess\x12C\n" +
 	"\vstop_reason\x18\x01 \x01(\x0e2\x16.trellis.v1.StopReasonB\n" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\n" +
@@ -2168,7 +2306,7 @@ func file_trellis_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_trellis_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_trellis_v1_run_proto_goTypes = []any{
 	(RunState)(0),            // 0: trellis.v1.RunState
 	(StopReason)(0),          // 1: trellis.v1.StopReason
@@ -2180,80 +2318,83 @@ var file_trellis_v1_run_proto_goTypes = []any{
 	(*Disagreements)(nil),    // 7: trellis.v1.Disagreements
 	(*Claim)(nil),            // 8: trellis.v1.Claim
 	(*Audit)(nil),            // 9: trellis.v1.Audit
-	(*MissingWeights)(nil),   // 10: trellis.v1.MissingWeights
-	(*Failure)(nil),          // 11: trellis.v1.Failure
-	(*RunConfig)(nil),        // 12: trellis.v1.RunConfig
-	(*Reports)(nil),          // 13: trellis.v1.Reports
-	(*Metrics)(nil),          // 14: trellis.v1.Metrics
-	(*Checkpoint)(nil),       // 15: trellis.v1.Checkpoint
-	(*CheckpointReport)(nil), // 16: trellis.v1.CheckpointReport
-	(*Losses)(nil),           // 17: trellis.v1.Losses
-	(*Outcome)(nil),          // 18: trellis.v1.Outcome
-	nil,                      // 19: trellis.v1.Reports.TestLossEntry
-	nil,                      // 20: trellis.v1.Reports.MetricsEntry
-	nil,                      // 21: trellis.v1.Reports.TestMetricsEntry
-	nil,                      // 22: trellis.v1.Metrics.ValuesEntry
-	nil,                      // 23: trellis.v1.Losses.TestLossEntry
-	nil,                      // 24: trellis.v1.Losses.MetricsEntry
-	nil,                      // 25: trellis.v1.Losses.TestMetricsEntry
-	(*Outcome_Success)(nil),  // 26: trellis.v1.Outcome.Success
-	(*Outcome_Return)(nil),   // 27: trellis.v1.Outcome.Return
-	(*Parameters)(nil),       // 28: trellis.v1.Parameters
-	(*Split)(nil),            // 29: trellis.v1.Split
-	(*EarlyStopping)(nil),    // 30: trellis.v1.EarlyStopping
-	(*Synthetic)(nil),        // 31: trellis.v1.Synthetic
-	(*Program)(nil),          // 32: trellis.v1.Program
-	(*Resources)(nil),        // 33: trellis.v1.Resources
-	(*Objective)(nil),        // 34: trellis.v1.Objective
-	(*Series)(nil),           // 35: trellis.v1.Series
+	(*Output)(nil),           // 10: trellis.v1.Output
+	(*MissingWeights)(nil),   // 11: trellis.v1.MissingWeights
+	(*Failure)(nil),          // 12: trellis.v1.Failure
+	(*RunConfig)(nil),        // 13: trellis.v1.RunConfig
+	(*Reports)(nil),          // 14: trellis.v1.Reports
+	(*Metrics)(nil),          // 15: trellis.v1.Metrics
+	(*Checkpoint)(nil),       // 16: trellis.v1.Checkpoint
+	(*CheckpointReport)(nil), // 17: trellis.v1.CheckpointReport
+	(*Losses)(nil),           // 18: trellis.v1.Losses
+	(*Outcome)(nil),          // 19: trellis.v1.Outcome
+	nil,                      // 20: trellis.v1.Reports.TestLossEntry
+	nil,                      // 21: trellis.v1.Reports.MetricsEntry
+	nil,                      // 22: trellis.v1.Reports.TestMetricsEntry
+	nil,                      // 23: trellis.v1.Metrics.ValuesEntry
+	nil,                      // 24: trellis.v1.Losses.TestLossEntry
+	nil,                      // 25: trellis.v1.Losses.MetricsEntry
+	nil,                      // 26: trellis.v1.Losses.TestMetricsEntry
+	(*Outcome_Success)(nil),  // 27: trellis.v1.Outcome.Success
+	(*Outcome_Return)(nil),   // 28: trellis.v1.Outcome.Return
+	(*Parameters)(nil),       // 29: trellis.v1.Parameters
+	(*Split)(nil),            // 30: trellis.v1.Split
+	(*EarlyStopping)(nil),    // 31: trellis.v1.EarlyStopping
+	(*Synthetic)(nil),        // 32: trellis.v1.Synthetic
+	(*Program)(nil),          // 33: trellis.v1.Program
+	(*Resources)(nil),        // 34: trellis.v1.Resources
+	(*Objective)(nil),        // 35: trellis.v1.Objective
+	(*Series)(nil),           // 36: trellis.v1.Series
 }
 var file_trellis_v1_run_proto_depIdxs = []int32{
-	28, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
+	29, // 0: trellis.v1.Run.parameters:type_name -> trellis.v1.Parameters
 	0,  // 1: trellis.v1.Run.state:type_name -> trellis.v1.RunState
 	1,  // 2: trellis.v1.Run.stop_reason:type_name -> trellis.v1.StopReason
-	11, // 3: trellis.v1.Run.failures:type_name -> trellis.v1.Failure
-	15, // 4: trellis.v1.Run.checkpoints:type_name -> trellis.v1.Checkpoint
-	10, // 5: trellis.v1.Run.missing_weights:type_name -> trellis.v1.MissingWeights
+	12, // 3: trellis.v1.Run.failures:type_name -> trellis.v1.Failure
+	16, // 4: trellis.v1.Run.checkpoints:type_name -> trellis.v1.Checkpoint
+	11, // 5: trellis.v1.Run.missing_weights:type_name -> trellis.v1.MissingWeights
 	5,  // 6: trellis.v1.Run.trainings:type_name -> trellis.v1.Training
 	6,  // 7: trellis.v1.Run.dispute:type_name -> trellis.v1.Disagreement
 	7,  // 8: trellis.v1.Run.decided:type_name -> trellis.v1.Disagreements
 	9,  // 9: trellis.v1.Run.audit:type_name -> trellis.v1.Audit
-	8,  // 10: trellis.v1.Disagreement.claims:type_name -> trellis.v1.Claim
-	6,  // 11: trellis.v1.Disagreements.disagreements:type_name -> trellis.v1.Disagreement
-	5,  // 12: trellis.v1.Claim.training:type_name -> trellis.v1.Training
-	13, // 13: trellis.v1.Claim.losses:type_name -> trellis.v1.Reports
-	26, // 14: trellis.v1.Claim.ended:type_name -> trellis.v1.Outcome.Success
-	3,  // 15: trellis.v1.Audit.state:type_name -> trellis.v1.AuditState
-	11, // 16: trellis.v1.Audit.failures:type_name -> trellis.v1.Failure
-	2,  // 17: trellis.v1.Failure.class:type_name -> trellis.v1.FailureClass
-	28, // 18: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
-	29, // 19: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
-	30, // 20: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
-	31, // 21: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
-	32, // 22: trellis.v1.RunConfig.program:type_name -> trellis.v1.Program
-	33, // 23: trellis.v1.RunConfig.resources:type_name -> trellis.v1.Resources
-	34, // 24: trellis.v1.RunConfig.objective:type_name -> trellis.v1.Objective
-	19, // 25: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
-	20, // 26: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
-	21, // 27: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
-	22, // 28: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
-	15, // 29: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
-	23, // 30: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
-	24, // 31: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
-	25, // 32: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
-	26, // 33: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
-	11, // 34: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
-	27, // 35: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
-	35, // 36: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
-	14, // 37: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
-	35, // 38: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
-	14, // 39: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
-	1,  // 40: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	10, // 10: trellis.v1.Run.outputs:type_name -> trellis.v1.Output
+	8,  // 11: trellis.v1.Disagreement.claims:type_name -> trellis.v1.Claim
+	6,  // 12: trellis.v1.Disagreements.disagreements:type_name -> trellis.v1.Disagreement
+	5,  // 13: trellis.v1.Claim.training:type_name -> trellis.v1.Training
+	14, // 14: trellis.v1.Claim.losses:type_name -> trellis.v1.Reports
+	27, // 15: trellis.v1.Claim.ended:type_name -> trellis.v1.Outcome.Success
+	3,  // 16: trellis.v1.Audit.state:type_name -> trellis.v1.AuditState
+	12, // 17: trellis.v1.Audit.failures:type_name -> trellis.v1.Failure
+	2,  // 18: trellis.v1.Failure.class:type_name -> trellis.v1.FailureClass
+	29, // 19: trellis.v1.RunConfig.parameters:type_name -> trellis.v1.Parameters
+	30, // 20: trellis.v1.RunConfig.split:type_name -> trellis.v1.Split
+	31, // 21: trellis.v1.RunConfig.early_stopping:type_name -> trellis.v1.EarlyStopping
+	32, // 22: trellis.v1.RunConfig.synthetic:type_name -> trellis.v1.Synthetic
+	33, // 23: trellis.v1.RunConfig.program:type_name -> trellis.v1.Program
+	34, // 24: trellis.v1.RunConfig.resources:type_name -> trellis.v1.Resources
+	35, // 25: trellis.v1.RunConfig.objective:type_name -> trellis.v1.Objective
+	20, // 26: trellis.v1.Reports.test_loss:type_name -> trellis.v1.Reports.TestLossEntry
+	21, // 27: trellis.v1.Reports.metrics:type_name -> trellis.v1.Reports.MetricsEntry
+	22, // 28: trellis.v1.Reports.test_metrics:type_name -> trellis.v1.Reports.TestMetricsEntry
+	23, // 29: trellis.v1.Metrics.values:type_name -> trellis.v1.Metrics.ValuesEntry
+	16, // 30: trellis.v1.CheckpointReport.checkpoint:type_name -> trellis.v1.Checkpoint
+	24, // 31: trellis.v1.Losses.test_loss:type_name -> trellis.v1.Losses.TestLossEntry
+	25, // 32: trellis.v1.Losses.metrics:type_name -> trellis.v1.Losses.MetricsEntry
+	26, // 33: trellis.v1.Losses.test_metrics:type_name -> trellis.v1.Losses.TestMetricsEntry
+	27, // 34: trellis.v1.Outcome.success:type_name -> trellis.v1.Outcome.Success
+	12, // 35: trellis.v1.Outcome.failure:type_name -> trellis.v1.Failure
+	28, // 36: trellis.v1.Outcome.return:type_name -> trellis.v1.Outcome.Return
+	10, // 37: trellis.v1.Outcome.output:type_name -> trellis.v1.Output
+	36, // 38: trellis.v1.Reports.MetricsEntry.value:type_name -> trellis.v1.Series
+	15, // 39: trellis.v1.Reports.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	36, // 40: trellis.v1.Losses.MetricsEntry.value:type_name -> trellis.v1.Series
+	15, // 41: trellis.v1.Losses.TestMetricsEntry.value:type_name -> trellis.v1.Metrics
+	1,  // 42: trellis.v1.Outcome.Success.stop_reason:type_name -> trellis.v1.StopReason
+	43, // [43:43] is the sub-list for method output_type
+	43, // [43:43] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_run_proto_init() }
@@ -2269,7 +2410,7 @@ func file_trellis_v1_run_proto_init() {
 		(*Claim_Losses)(nil),
 		(*Claim_Ended)(nil),
 	}
-	file_trellis_v1_run_proto_msgTypes[14].OneofWrappers = []any{
+	file_trellis_v1_run_proto_msgTypes[15].OneofWrappers = []any{
 		(*Outcome_Success_)(nil),
 		(*Outcome_Failure)(nil),
 		(*Outcome_Return_)(nil),
@@ -2280,7 +2421,7 @@ func file_trellis_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_run_proto_rawDesc), len(file_trellis_v1_run_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1200,7 +1200,9 @@ type PlanStudyResponse struct {
 	SecondsShared float64   `protobuf:"fixed64,7,opt,name=seconds_shared,json=secondsShared,proto3" json:"seconds_shared,omitempty"`
 	Forecast      *Forecast `protobuf:"bytes,8,opt,name=forecast,proto3" json:"forecast,omitempty"`
 	// How the study would divide its images.
-	Split         *Split `protobuf:"bytes,9,opt,name=split,proto3" json:"split,omitempty"`
+	Split *Split `protobuf:"bytes,9,opt,name=split,proto3" json:"split,omitempty"`
+	// What the study's runs would wait for. Unset if nothing is missing.
+	WaitingFor    *WaitingFor `protobuf:"bytes,10,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1294,6 +1296,13 @@ func (x *PlanStudyResponse) GetForecast() *Forecast {
 func (x *PlanStudyResponse) GetSplit() *Split {
 	if x != nil {
 		return x.Split
+	}
+	return nil
+}
+
+func (x *PlanStudyResponse) GetWaitingFor() *WaitingFor {
+	if x != nil {
+		return x.WaitingFor
 	}
 	return nil
 }
@@ -2114,6 +2123,139 @@ func (x *GetRunResponse) GetConfig() *RunConfig {
 	return nil
 }
 
+type GetOutputRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	Run   string                 `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	// The attempt's number. 0: the last one.
+	Attempt uint64 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Wait for more, until the attempt ends.
+	Follow        bool `protobuf:"varint,4,opt,name=follow,proto3" json:"follow,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetOutputRequest) Reset() {
+	*x = GetOutputRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetOutputRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetOutputRequest) ProtoMessage() {}
+
+func (x *GetOutputRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetOutputRequest.ProtoReflect.Descriptor instead.
+func (*GetOutputRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *GetOutputRequest) GetStudy() string {
+	if x != nil {
+		return x.Study
+	}
+	return ""
+}
+
+func (x *GetOutputRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *GetOutputRequest) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *GetOutputRequest) GetFollow() bool {
+	if x != nil {
+		return x.Follow
+	}
+	return false
+}
+
+type GetOutputResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The attempt that it is of.
+	Attempt uint64 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// The next bytes. The first response may have none.
+	Data []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	// So many bytes are left out before these.
+	Omitted       uint64 `protobuf:"varint,3,opt,name=omitted,proto3" json:"omitted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetOutputResponse) Reset() {
+	*x = GetOutputResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetOutputResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetOutputResponse) ProtoMessage() {}
+
+func (x *GetOutputResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetOutputResponse.ProtoReflect.Descriptor instead.
+func (*GetOutputResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *GetOutputResponse) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *GetOutputResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *GetOutputResponse) GetOmitted() uint64 {
+	if x != nil {
+		return x.Omitted
+	}
+	return 0
+}
+
 type GetDataSetRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Digest        string                 `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
@@ -2123,7 +2265,7 @@ type GetDataSetRequest struct {
 
 func (x *GetDataSetRequest) Reset() {
 	*x = GetDataSetRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[38]
+	mi := &file_trellis_v1_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2135,7 +2277,7 @@ func (x *GetDataSetRequest) String() string {
 func (*GetDataSetRequest) ProtoMessage() {}
 
 func (x *GetDataSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[38]
+	mi := &file_trellis_v1_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2148,7 +2290,7 @@ func (x *GetDataSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSetRequest.ProtoReflect.Descriptor instead.
 func (*GetDataSetRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{38}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetDataSetRequest) GetDigest() string {
@@ -2167,7 +2309,7 @@ type GetDataSetResponse struct {
 
 func (x *GetDataSetResponse) Reset() {
 	*x = GetDataSetResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[39]
+	mi := &file_trellis_v1_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2179,7 +2321,7 @@ func (x *GetDataSetResponse) String() string {
 func (*GetDataSetResponse) ProtoMessage() {}
 
 func (x *GetDataSetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[39]
+	mi := &file_trellis_v1_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2192,7 +2334,7 @@ func (x *GetDataSetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSetResponse.ProtoReflect.Descriptor instead.
 func (*GetDataSetResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{39}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetDataSetResponse) GetDataSet() *DataSet {
@@ -2213,7 +2355,7 @@ type DownloadDataFileRequest struct {
 
 func (x *DownloadDataFileRequest) Reset() {
 	*x = DownloadDataFileRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[40]
+	mi := &file_trellis_v1_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2225,7 +2367,7 @@ func (x *DownloadDataFileRequest) String() string {
 func (*DownloadDataFileRequest) ProtoMessage() {}
 
 func (x *DownloadDataFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[40]
+	mi := &file_trellis_v1_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2238,7 +2380,7 @@ func (x *DownloadDataFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDataFileRequest.ProtoReflect.Descriptor instead.
 func (*DownloadDataFileRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{40}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DownloadDataFileRequest) GetDigest() string {
@@ -2264,7 +2406,7 @@ type DownloadDataFileResponse struct {
 
 func (x *DownloadDataFileResponse) Reset() {
 	*x = DownloadDataFileResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[41]
+	mi := &file_trellis_v1_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2276,7 +2418,7 @@ func (x *DownloadDataFileResponse) String() string {
 func (*DownloadDataFileResponse) ProtoMessage() {}
 
 func (x *DownloadDataFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[41]
+	mi := &file_trellis_v1_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2289,7 +2431,7 @@ func (x *DownloadDataFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadDataFileResponse.ProtoReflect.Descriptor instead.
 func (*DownloadDataFileResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{41}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DownloadDataFileResponse) GetData() []byte {
@@ -2310,7 +2452,7 @@ type ListWorkersRequest struct {
 
 func (x *ListWorkersRequest) Reset() {
 	*x = ListWorkersRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[42]
+	mi := &file_trellis_v1_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2322,7 +2464,7 @@ func (x *ListWorkersRequest) String() string {
 func (*ListWorkersRequest) ProtoMessage() {}
 
 func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[42]
+	mi := &file_trellis_v1_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2335,7 +2477,7 @@ func (x *ListWorkersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkersRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{42}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListWorkersRequest) GetPageSize() uint32 {
@@ -2363,7 +2505,7 @@ type ListWorkersResponse struct {
 
 func (x *ListWorkersResponse) Reset() {
 	*x = ListWorkersResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[43]
+	mi := &file_trellis_v1_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2375,7 +2517,7 @@ func (x *ListWorkersResponse) String() string {
 func (*ListWorkersResponse) ProtoMessage() {}
 
 func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[43]
+	mi := &file_trellis_v1_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2388,7 +2530,7 @@ func (x *ListWorkersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkersResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkersResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{43}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListWorkersResponse) GetWorkers() []*Worker {
@@ -2417,6 +2559,7 @@ type SessionRequest struct {
 	//	*SessionRequest_Drain
 	//	*SessionRequest_Goodbye
 	//	*SessionRequest_Checkpoint
+	//	*SessionRequest_Output
 	Message       isSessionRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2424,7 +2567,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[44]
+	mi := &file_trellis_v1_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2436,7 +2579,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[44]
+	mi := &file_trellis_v1_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2449,7 +2592,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{44}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SessionRequest) GetMessage() isSessionRequest_Message {
@@ -2522,6 +2665,15 @@ func (x *SessionRequest) GetCheckpoint() *CheckpointReport {
 	return nil
 }
 
+func (x *SessionRequest) GetOutput() *OutputPiece {
+	if x != nil {
+		if x, ok := x.Message.(*SessionRequest_Output); ok {
+			return x.Output
+		}
+	}
+	return nil
+}
+
 type isSessionRequest_Message interface {
 	isSessionRequest_Message()
 }
@@ -2558,6 +2710,11 @@ type SessionRequest_Checkpoint struct {
 	Checkpoint *CheckpointReport `protobuf:"bytes,7,opt,name=checkpoint,proto3,oneof"`
 }
 
+type SessionRequest_Output struct {
+	// Answers an OutputRequest.
+	Output *OutputPiece `protobuf:"bytes,8,opt,name=output,proto3,oneof"`
+}
+
 func (*SessionRequest_Hello) isSessionRequest_Message() {}
 
 func (*SessionRequest_Heartbeat) isSessionRequest_Message() {}
@@ -2571,6 +2728,8 @@ func (*SessionRequest_Drain) isSessionRequest_Message() {}
 func (*SessionRequest_Goodbye) isSessionRequest_Message() {}
 
 func (*SessionRequest_Checkpoint) isSessionRequest_Message() {}
+
+func (*SessionRequest_Output) isSessionRequest_Message() {}
 
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2598,7 +2757,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_trellis_v1_service_proto_msgTypes[45]
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2610,7 +2769,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[45]
+	mi := &file_trellis_v1_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2623,7 +2782,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{45}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Hello) GetProtocol() uint32 {
@@ -2716,7 +2875,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_trellis_v1_service_proto_msgTypes[46]
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2728,7 +2887,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[46]
+	mi := &file_trellis_v1_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2741,7 +2900,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{46}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Heartbeat) GetAttempts() []*AttemptProgress {
@@ -2770,7 +2929,7 @@ type AttemptProgress struct {
 
 func (x *AttemptProgress) Reset() {
 	*x = AttemptProgress{}
-	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2782,7 +2941,7 @@ func (x *AttemptProgress) String() string {
 func (*AttemptProgress) ProtoMessage() {}
 
 func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[47]
+	mi := &file_trellis_v1_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2795,7 +2954,7 @@ func (x *AttemptProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptProgress.ProtoReflect.Descriptor instead.
 func (*AttemptProgress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{47}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *AttemptProgress) GetAttempt() uint64 {
@@ -2822,7 +2981,7 @@ type ReportBatch struct {
 
 func (x *ReportBatch) Reset() {
 	*x = ReportBatch{}
-	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2834,7 +2993,7 @@ func (x *ReportBatch) String() string {
 func (*ReportBatch) ProtoMessage() {}
 
 func (x *ReportBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[48]
+	mi := &file_trellis_v1_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2847,7 +3006,7 @@ func (x *ReportBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportBatch.ProtoReflect.Descriptor instead.
 func (*ReportBatch) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{48}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReportBatch) GetReports() []*Reports {
@@ -2865,7 +3024,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2877,7 +3036,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[49]
+	mi := &file_trellis_v1_service_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2890,7 +3049,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{49}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{51}
 }
 
 type Goodbye struct {
@@ -2901,7 +3060,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2913,7 +3072,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[50]
+	mi := &file_trellis_v1_service_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2926,7 +3085,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{50}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
 }
 
 // SessionResponse goes from the coordinator to the worker.
@@ -2939,6 +3098,7 @@ type SessionResponse struct {
 	//	*SessionResponse_Stop
 	//	*SessionResponse_Acknowledgement
 	//	*SessionResponse_Renewal
+	//	*SessionResponse_Output
 	Message       isSessionResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2946,7 +3106,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2958,7 +3118,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[51]
+	mi := &file_trellis_v1_service_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2971,7 +3131,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{51}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SessionResponse) GetMessage() isSessionResponse_Message {
@@ -3026,6 +3186,15 @@ func (x *SessionResponse) GetRenewal() *LeaseRenewal {
 	return nil
 }
 
+func (x *SessionResponse) GetOutput() *OutputRequest {
+	if x != nil {
+		if x, ok := x.Message.(*SessionResponse_Output); ok {
+			return x.Output
+		}
+	}
+	return nil
+}
+
 type isSessionResponse_Message interface {
 	isSessionResponse_Message()
 }
@@ -3051,6 +3220,10 @@ type SessionResponse_Renewal struct {
 	Renewal *LeaseRenewal `protobuf:"bytes,5,opt,name=renewal,proto3,oneof"`
 }
 
+type SessionResponse_Output struct {
+	Output *OutputRequest `protobuf:"bytes,6,opt,name=output,proto3,oneof"`
+}
+
 func (*SessionResponse_Welcome) isSessionResponse_Message() {}
 
 func (*SessionResponse_Assignment) isSessionResponse_Message() {}
@@ -3060,6 +3233,151 @@ func (*SessionResponse_Stop) isSessionResponse_Message() {}
 func (*SessionResponse_Acknowledgement) isSessionResponse_Message() {}
 
 func (*SessionResponse_Renewal) isSessionResponse_Message() {}
+
+func (*SessionResponse_Output) isSessionResponse_Message() {}
+
+// OutputRequest asks the worker for what the program of an attempt that it holds has written. The worker answers each with
+// an OutputPiece, at once.
+type OutputRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Attempt uint64                 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// How many bytes are known already.
+	Offset        uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutputRequest) Reset() {
+	*x = OutputRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutputRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutputRequest) ProtoMessage() {}
+
+func (x *OutputRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutputRequest.ProtoReflect.Descriptor instead.
+func (*OutputRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *OutputRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *OutputRequest) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *OutputRequest) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+// OutputPiece is some of what a program has written.
+type OutputPiece struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request's id and attempt.
+	Id      uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Attempt uint64 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Where the piece begins: later than where it was asked for if the worker no longer has what is between.
+	Offset uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	Data   []byte `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	// The worker does not have the attempt, or its program has ended and there is no more.
+	Ended         bool `protobuf:"varint,5,opt,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutputPiece) Reset() {
+	*x = OutputPiece{}
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutputPiece) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutputPiece) ProtoMessage() {}
+
+func (x *OutputPiece) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutputPiece.ProtoReflect.Descriptor instead.
+func (*OutputPiece) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *OutputPiece) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *OutputPiece) GetAttempt() uint64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *OutputPiece) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *OutputPiece) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *OutputPiece) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
 
 // LeaseRenewal tells the worker that its coordinator still hears it: its lease began again when it sent that heartbeat. A
 // worker without it stops training before its lease ends, as its runs then go to others.
@@ -3075,7 +3393,7 @@ type LeaseRenewal struct {
 
 func (x *LeaseRenewal) Reset() {
 	*x = LeaseRenewal{}
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3405,7 @@ func (x *LeaseRenewal) String() string {
 func (*LeaseRenewal) ProtoMessage() {}
 
 func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[52]
+	mi := &file_trellis_v1_service_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3418,7 @@ func (x *LeaseRenewal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRenewal.ProtoReflect.Descriptor instead.
 func (*LeaseRenewal) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{52}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *LeaseRenewal) GetHeartbeat() uint64 {
@@ -3134,7 +3452,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3146,7 +3464,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[53]
+	mi := &file_trellis_v1_service_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3159,7 +3477,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{53}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Welcome) GetHeartbeatMilliseconds() uint32 {
@@ -3211,7 +3529,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3223,7 +3541,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[54]
+	mi := &file_trellis_v1_service_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3236,7 +3554,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{54}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Assignment) GetStudy() string {
@@ -3299,7 +3617,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3311,7 +3629,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[55]
+	mi := &file_trellis_v1_service_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3324,7 +3642,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{55}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Stop) GetAttempt() uint64 {
@@ -3357,7 +3675,7 @@ type Acknowledgement struct {
 
 func (x *Acknowledgement) Reset() {
 	*x = Acknowledgement{}
-	mi := &file_trellis_v1_service_proto_msgTypes[56]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3369,7 +3687,7 @@ func (x *Acknowledgement) String() string {
 func (*Acknowledgement) ProtoMessage() {}
 
 func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[56]
+	mi := &file_trellis_v1_service_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3382,7 +3700,7 @@ func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
 func (*Acknowledgement) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{56}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Acknowledgement) GetAttempt() uint64 {
@@ -3422,7 +3740,7 @@ type UploadArtifactRequest struct {
 
 func (x *UploadArtifactRequest) Reset() {
 	*x = UploadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[57]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3434,7 +3752,7 @@ func (x *UploadArtifactRequest) String() string {
 func (*UploadArtifactRequest) ProtoMessage() {}
 
 func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[57]
+	mi := &file_trellis_v1_service_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3447,7 +3765,7 @@ func (x *UploadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*UploadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{57}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *UploadArtifactRequest) GetData() []byte {
@@ -3468,7 +3786,7 @@ type UploadArtifactResponse struct {
 
 func (x *UploadArtifactResponse) Reset() {
 	*x = UploadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[58]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3480,7 +3798,7 @@ func (x *UploadArtifactResponse) String() string {
 func (*UploadArtifactResponse) ProtoMessage() {}
 
 func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[58]
+	mi := &file_trellis_v1_service_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3493,7 +3811,7 @@ func (x *UploadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*UploadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{58}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *UploadArtifactResponse) GetSha256() string {
@@ -3510,6 +3828,94 @@ func (x *UploadArtifactResponse) GetSize() uint64 {
 	return 0
 }
 
+type HasArtifactRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sha256        string                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HasArtifactRequest) Reset() {
+	*x = HasArtifactRequest{}
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HasArtifactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HasArtifactRequest) ProtoMessage() {}
+
+func (x *HasArtifactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HasArtifactRequest.ProtoReflect.Descriptor instead.
+func (*HasArtifactRequest) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *HasArtifactRequest) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+type HasArtifactResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Found         bool                   `protobuf:"varint,1,opt,name=found,proto3" json:"found,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HasArtifactResponse) Reset() {
+	*x = HasArtifactResponse{}
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HasArtifactResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HasArtifactResponse) ProtoMessage() {}
+
+func (x *HasArtifactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HasArtifactResponse.ProtoReflect.Descriptor instead.
+func (*HasArtifactResponse) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *HasArtifactResponse) GetFound() bool {
+	if x != nil {
+		return x.Found
+	}
+	return false
+}
+
 type DownloadArtifactRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sha256        string                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"`
@@ -3519,7 +3925,7 @@ type DownloadArtifactRequest struct {
 
 func (x *DownloadArtifactRequest) Reset() {
 	*x = DownloadArtifactRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[59]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3531,7 +3937,7 @@ func (x *DownloadArtifactRequest) String() string {
 func (*DownloadArtifactRequest) ProtoMessage() {}
 
 func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[59]
+	mi := &file_trellis_v1_service_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3544,7 +3950,7 @@ func (x *DownloadArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactRequest.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{59}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *DownloadArtifactRequest) GetSha256() string {
@@ -3563,7 +3969,7 @@ type DownloadArtifactResponse struct {
 
 func (x *DownloadArtifactResponse) Reset() {
 	*x = DownloadArtifactResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[60]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3575,7 +3981,7 @@ func (x *DownloadArtifactResponse) String() string {
 func (*DownloadArtifactResponse) ProtoMessage() {}
 
 func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[60]
+	mi := &file_trellis_v1_service_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3588,7 +3994,7 @@ func (x *DownloadArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadArtifactResponse.ProtoReflect.Descriptor instead.
 func (*DownloadArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{60}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *DownloadArtifactResponse) GetData() []byte {
@@ -3606,7 +4012,7 @@ type GetClusterRequest struct {
 
 func (x *GetClusterRequest) Reset() {
 	*x = GetClusterRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[61]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3618,7 +4024,7 @@ func (x *GetClusterRequest) String() string {
 func (*GetClusterRequest) ProtoMessage() {}
 
 func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[61]
+	mi := &file_trellis_v1_service_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3631,7 +4037,7 @@ func (x *GetClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterRequest.ProtoReflect.Descriptor instead.
 func (*GetClusterRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{61}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
 }
 
 type GetClusterResponse struct {
@@ -3644,7 +4050,7 @@ type GetClusterResponse struct {
 
 func (x *GetClusterResponse) Reset() {
 	*x = GetClusterResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[62]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3656,7 +4062,7 @@ func (x *GetClusterResponse) String() string {
 func (*GetClusterResponse) ProtoMessage() {}
 
 func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[62]
+	mi := &file_trellis_v1_service_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3669,7 +4075,7 @@ func (x *GetClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClusterResponse.ProtoReflect.Descriptor instead.
 func (*GetClusterResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{62}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *GetClusterResponse) GetNodes() []*Node {
@@ -3697,7 +4103,7 @@ type AddNodeRequest struct {
 
 func (x *AddNodeRequest) Reset() {
 	*x = AddNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3709,7 +4115,7 @@ func (x *AddNodeRequest) String() string {
 func (*AddNodeRequest) ProtoMessage() {}
 
 func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[63]
+	mi := &file_trellis_v1_service_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3722,7 +4128,7 @@ func (x *AddNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeRequest.ProtoReflect.Descriptor instead.
 func (*AddNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{63}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *AddNodeRequest) GetId() string {
@@ -3747,7 +4153,7 @@ type AddNodeResponse struct {
 
 func (x *AddNodeResponse) Reset() {
 	*x = AddNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3759,7 +4165,7 @@ func (x *AddNodeResponse) String() string {
 func (*AddNodeResponse) ProtoMessage() {}
 
 func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[64]
+	mi := &file_trellis_v1_service_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3772,7 +4178,7 @@ func (x *AddNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddNodeResponse.ProtoReflect.Descriptor instead.
 func (*AddNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{64}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
 }
 
 type RemoveNodeRequest struct {
@@ -3785,7 +4191,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3797,7 +4203,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[65]
+	mi := &file_trellis_v1_service_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3810,7 +4216,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{65}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -3828,7 +4234,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3840,7 +4246,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[66]
+	mi := &file_trellis_v1_service_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3853,7 +4259,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{66}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
 }
 
 type TransferLeadershipRequest struct {
@@ -3866,7 +4272,7 @@ type TransferLeadershipRequest struct {
 
 func (x *TransferLeadershipRequest) Reset() {
 	*x = TransferLeadershipRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3878,7 +4284,7 @@ func (x *TransferLeadershipRequest) String() string {
 func (*TransferLeadershipRequest) ProtoMessage() {}
 
 func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[67]
+	mi := &file_trellis_v1_service_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3891,7 +4297,7 @@ func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{67}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *TransferLeadershipRequest) GetNode() string {
@@ -3909,7 +4315,7 @@ type TransferLeadershipResponse struct {
 
 func (x *TransferLeadershipResponse) Reset() {
 	*x = TransferLeadershipResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3921,7 +4327,7 @@ func (x *TransferLeadershipResponse) String() string {
 func (*TransferLeadershipResponse) ProtoMessage() {}
 
 func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[68]
+	mi := &file_trellis_v1_service_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3934,7 +4340,7 @@ func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{68}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
 }
 
 type BackupRequest struct {
@@ -3945,7 +4351,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3957,7 +4363,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[69]
+	mi := &file_trellis_v1_service_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3970,7 +4376,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{69}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
 }
 
 type BackupResponse struct {
@@ -3982,7 +4388,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3994,7 +4400,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[70]
+	mi := &file_trellis_v1_service_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4007,7 +4413,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{70}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *BackupResponse) GetData() []byte {
@@ -4026,7 +4432,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4038,7 +4444,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[71]
+	mi := &file_trellis_v1_service_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4051,7 +4457,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{71}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *RestoreRequest) GetData() []byte {
@@ -4069,7 +4475,7 @@ type RestoreResponse struct {
 
 func (x *RestoreResponse) Reset() {
 	*x = RestoreResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4081,7 +4487,7 @@ func (x *RestoreResponse) String() string {
 func (*RestoreResponse) ProtoMessage() {}
 
 func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[72]
+	mi := &file_trellis_v1_service_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4094,7 +4500,7 @@ func (x *RestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreResponse.ProtoReflect.Descriptor instead.
 func (*RestoreResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{72}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
 }
 
 type WhoAmIRequest struct {
@@ -4105,7 +4511,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4117,7 +4523,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[73]
+	mi := &file_trellis_v1_service_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4130,7 +4536,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{73}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
 }
 
 type WhoAmIResponse struct {
@@ -4145,7 +4551,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4157,7 +4563,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[74]
+	mi := &file_trellis_v1_service_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4170,7 +4576,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{74}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *WhoAmIResponse) GetPrincipal() *Principal {
@@ -4201,7 +4607,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4213,7 +4619,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[75]
+	mi := &file_trellis_v1_service_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4226,7 +4632,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{75}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *CreateTokenRequest) GetRole() Role {
@@ -4261,7 +4667,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4273,7 +4679,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[76]
+	mi := &file_trellis_v1_service_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4286,7 +4692,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{76}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -4314,7 +4720,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4326,7 +4732,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[77]
+	mi := &file_trellis_v1_service_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4339,7 +4745,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{77}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ListTokensRequest) GetPageSize() uint32 {
@@ -4367,7 +4773,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4379,7 +4785,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[78]
+	mi := &file_trellis_v1_service_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4392,7 +4798,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{78}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -4418,7 +4824,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4430,7 +4836,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[79]
+	mi := &file_trellis_v1_service_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4443,7 +4849,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{79}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -4463,7 +4869,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4475,7 +4881,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[80]
+	mi := &file_trellis_v1_service_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4488,7 +4894,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{80}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *RevokeTokenResponse) GetToken() *Token {
@@ -4509,7 +4915,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4521,7 +4927,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[81]
+	mi := &file_trellis_v1_service_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4534,7 +4940,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{81}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ListEventsRequest) GetPageSize() uint32 {
@@ -4562,7 +4968,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_trellis_v1_service_proto_msgTypes[82]
+	mi := &file_trellis_v1_service_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4574,7 +4980,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_service_proto_msgTypes[82]
+	mi := &file_trellis_v1_service_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4587,7 +4993,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_service_proto_rawDescGZIP(), []int{82}
+	return file_trellis_v1_service_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -4683,7 +5089,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x04runs\x18\x02 \x01(\x04R\x04runs\"[\n" +
 	"\x10PlanStudyRequest\x121\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\x12\x14\n" +
-	"\x05fresh\x18\x02 \x01(\bR\x05fresh\"\xc2\x02\n" +
+	"\x05fresh\x18\x02 \x01(\bR\x05fresh\"\xfb\x02\n" +
 	"\x11PlanStudyResponse\x12\x16\n" +
 	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12\x12\n" +
 	"\x04runs\x18\x02 \x01(\x04R\x04runs\x12\x16\n" +
@@ -4694,7 +5100,10 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\repochs_shared\x18\x06 \x01(\x04R\fepochsShared\x12%\n" +
 	"\x0eseconds_shared\x18\a \x01(\x01R\rsecondsShared\x120\n" +
 	"\bforecast\x18\b \x01(\v2\x14.trellis.v1.ForecastR\bforecast\x12'\n" +
-	"\x05split\x18\t \x01(\v2\x11.trellis.v1.SplitR\x05split\"\xd5\x01\n" +
+	"\x05split\x18\t \x01(\v2\x11.trellis.v1.SplitR\x05split\x127\n" +
+	"\vwaiting_for\x18\n" +
+	" \x01(\v2\x16.trellis.v1.WaitingForR\n" +
+	"waitingFor\"\xd5\x01\n" +
 	"\x11ListTrialsRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12%\n" +
 	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
@@ -4754,7 +5163,16 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x03run\x18\x02 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x03run\"b\n" +
 	"\x0eGetRunResponse\x12!\n" +
 	"\x03run\x18\x01 \x01(\v2\x0f.trellis.v1.RunR\x03run\x12-\n" +
-	"\x06config\x18\x02 \x01(\v2\x15.trellis.v1.RunConfigR\x06config\"B\n" +
+	"\x06config\x18\x02 \x01(\v2\x15.trellis.v1.RunConfigR\x06config\"|\n" +
+	"\x10GetOutputRequest\x12\x1c\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12\x18\n" +
+	"\x03run\x18\x02 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x03run\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x04R\aattempt\x12\x16\n" +
+	"\x06follow\x18\x04 \x01(\bR\x06follow\"[\n" +
+	"\x11GetOutputResponse\x12\x18\n" +
+	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x18\n" +
+	"\aomitted\x18\x03 \x01(\x04R\aomitted\"B\n" +
 	"\x11GetDataSetRequest\x12-\n" +
 	"\x06digest\x18\x01 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\x06digest\"D\n" +
 	"\x12GetDataSetResponse\x12.\n" +
@@ -4770,7 +5188,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"k\n" +
 	"\x13ListWorkersResponse\x12,\n" +
 	"\aworkers\x18\x01 \x03(\v2\x12.trellis.v1.WorkerR\aworkers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x86\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb9\x03\n" +
 	"\x0eSessionRequest\x12)\n" +
 	"\x05hello\x18\x01 \x01(\v2\x11.trellis.v1.HelloH\x00R\x05hello\x125\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x15.trellis.v1.HeartbeatH\x00R\theartbeat\x123\n" +
@@ -4780,7 +5198,8 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\agoodbye\x18\x06 \x01(\v2\x13.trellis.v1.GoodbyeH\x00R\agoodbye\x12>\n" +
 	"\n" +
 	"checkpoint\x18\a \x01(\v2\x1c.trellis.v1.CheckpointReportH\x00R\n" +
-	"checkpointB\x10\n" +
+	"checkpoint\x121\n" +
+	"\x06output\x18\b \x01(\v2\x17.trellis.v1.OutputPieceH\x00R\x06outputB\x10\n" +
 	"\amessage\x12\x05\xbaH\x02\b\x01\"\x85\x03\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x1a\n" +
@@ -4806,7 +5225,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\vReportBatch\x12:\n" +
 	"\areports\x18\x01 \x03(\v2\x13.trellis.v1.ReportsB\v\xbaH\b\x92\x01\x05\b\x01\x10\x80 R\areports\"\a\n" +
 	"\x05Drain\"\t\n" +
-	"\aGoodbye\"\xae\x02\n" +
+	"\aGoodbye\"\xe3\x02\n" +
 	"\x0fSessionResponse\x12/\n" +
 	"\awelcome\x18\x01 \x01(\v2\x13.trellis.v1.WelcomeH\x00R\awelcome\x128\n" +
 	"\n" +
@@ -4814,8 +5233,19 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"assignment\x12&\n" +
 	"\x04stop\x18\x03 \x01(\v2\x10.trellis.v1.StopH\x00R\x04stop\x12G\n" +
 	"\x0facknowledgement\x18\x04 \x01(\v2\x1b.trellis.v1.AcknowledgementH\x00R\x0facknowledgement\x124\n" +
-	"\arenewal\x18\x05 \x01(\v2\x18.trellis.v1.LeaseRenewalH\x00R\arenewalB\t\n" +
-	"\amessage\"E\n" +
+	"\arenewal\x18\x05 \x01(\v2\x18.trellis.v1.LeaseRenewalH\x00R\arenewal\x123\n" +
+	"\x06output\x18\x06 \x01(\v2\x19.trellis.v1.OutputRequestH\x00R\x06outputB\t\n" +
+	"\amessage\"Q\n" +
+	"\rOutputRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x04R\aattempt\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset\"\x84\x01\n" +
+	"\vOutputPiece\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
+	"\aattempt\x18\x02 \x01(\x04R\aattempt\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12\x1d\n" +
+	"\x04data\x18\x04 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x04R\x04data\x12\x14\n" +
+	"\x05ended\x18\x05 \x01(\bR\x05ended\"E\n" +
 	"\fLeaseRenewal\x12\x1c\n" +
 	"\theartbeat\x18\x01 \x01(\x04R\theartbeat\x12\x17\n" +
 	"\aheld_up\x18\x02 \x01(\bR\x06heldUp\"\xc4\x01\n" +
@@ -4850,7 +5280,11 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\x04data\"D\n" +
 	"\x16UploadArtifactResponse\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x04R\x04size\"H\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\"C\n" +
+	"\x12HasArtifactRequest\x12-\n" +
+	"\x06sha256\x18\x01 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\x06sha256\"+\n" +
+	"\x13HasArtifactResponse\x12\x14\n" +
+	"\x05found\x18\x01 \x01(\bR\x05found\"H\n" +
 	"\x17DownloadArtifactRequest\x12-\n" +
 	"\x06sha256\x18\x01 \x01(\tB\x15\xbaH\x12r\x102\x0e^[0-9a-f]{64}$R\x06sha256\".\n" +
 	"\x18DownloadArtifactResponse\x12\x12\n" +
@@ -4925,12 +5359,13 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"RetryStudy\x12\x1d.trellis.v1.RetryStudyRequest\x1a\x1e.trellis.v1.RetryStudyResponse\x12M\n" +
 	"\tPlanStudy\x12\x1c.trellis.v1.PlanStudyRequest\x1a\x1d.trellis.v1.PlanStudyResponse\"\x03\x90\x02\x01\x12P\n" +
 	"\n" +
-	"ListModels\x12\x1d.trellis.v1.ListModelsRequest\x1a\x1e.trellis.v1.ListModelsResponse\"\x03\x90\x02\x012\xea\x04\n" +
+	"ListModels\x12\x1d.trellis.v1.ListModelsRequest\x1a\x1e.trellis.v1.ListModelsResponse\"\x03\x90\x02\x012\xbb\x05\n" +
 	"\fTrialService\x12P\n" +
 	"\n" +
 	"ListTrials\x12\x1d.trellis.v1.ListTrialsRequest\x1a\x1e.trellis.v1.ListTrialsResponse\"\x03\x90\x02\x01\x12V\n" +
 	"\fGetBestTrial\x12\x1f.trellis.v1.GetBestTrialRequest\x1a .trellis.v1.GetBestTrialResponse\"\x03\x90\x02\x01\x12D\n" +
-	"\x06GetRun\x12\x19.trellis.v1.GetRunRequest\x1a\x1a.trellis.v1.GetRunResponse\"\x03\x90\x02\x01\x12h\n" +
+	"\x06GetRun\x12\x19.trellis.v1.GetRunRequest\x1a\x1a.trellis.v1.GetRunResponse\"\x03\x90\x02\x01\x12O\n" +
+	"\tGetOutput\x12\x1c.trellis.v1.GetOutputRequest\x1a\x1d.trellis.v1.GetOutputResponse\"\x03\x90\x02\x010\x01\x12h\n" +
 	"\x12ListConfigurations\x12%.trellis.v1.ListConfigurationsRequest\x1a&.trellis.v1.ListConfigurationsResponse\"\x03\x90\x02\x01\x12M\n" +
 	"\tGetReport\x12\x1c.trellis.v1.GetReportRequest\x1a\x1d.trellis.v1.GetReportResponse\"\x03\x90\x02\x01\x12Y\n" +
 	"\rGetImportance\x12 .trellis.v1.GetImportanceRequest\x1a!.trellis.v1.GetImportanceResponse\"\x03\x90\x02\x01\x12V\n" +
@@ -4941,9 +5376,10 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x10DownloadDataFile\x12#.trellis.v1.DownloadDataFileRequest\x1a$.trellis.v1.DownloadDataFileResponse\"\x03\x90\x02\x010\x012\xac\x01\n" +
 	"\rWorkerService\x12S\n" +
 	"\vListWorkers\x12\x1e.trellis.v1.ListWorkersRequest\x1a\x1f.trellis.v1.ListWorkersResponse\"\x03\x90\x02\x01\x12F\n" +
-	"\aSession\x12\x1a.trellis.v1.SessionRequest\x1a\x1b.trellis.v1.SessionResponse(\x010\x012\xd2\x01\n" +
+	"\aSession\x12\x1a.trellis.v1.SessionRequest\x1a\x1b.trellis.v1.SessionResponse(\x010\x012\xa7\x02\n" +
 	"\x0fArtifactService\x12Y\n" +
-	"\x0eUploadArtifact\x12!.trellis.v1.UploadArtifactRequest\x1a\".trellis.v1.UploadArtifactResponse(\x01\x12d\n" +
+	"\x0eUploadArtifact\x12!.trellis.v1.UploadArtifactRequest\x1a\".trellis.v1.UploadArtifactResponse(\x01\x12S\n" +
+	"\vHasArtifact\x12\x1e.trellis.v1.HasArtifactRequest\x1a\x1f.trellis.v1.HasArtifactResponse\"\x03\x90\x02\x01\x12d\n" +
 	"\x10DownloadArtifact\x12#.trellis.v1.DownloadArtifactRequest\x1a$.trellis.v1.DownloadArtifactResponse\"\x03\x90\x02\x010\x012\xe6\x03\n" +
 	"\x0eClusterService\x12P\n" +
 	"\n" +
@@ -4975,7 +5411,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 91)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
@@ -5015,232 +5451,246 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*SuggestStudyResponse)(nil),       // 35: trellis.v1.SuggestStudyResponse
 	(*GetRunRequest)(nil),              // 36: trellis.v1.GetRunRequest
 	(*GetRunResponse)(nil),             // 37: trellis.v1.GetRunResponse
-	(*GetDataSetRequest)(nil),          // 38: trellis.v1.GetDataSetRequest
-	(*GetDataSetResponse)(nil),         // 39: trellis.v1.GetDataSetResponse
-	(*DownloadDataFileRequest)(nil),    // 40: trellis.v1.DownloadDataFileRequest
-	(*DownloadDataFileResponse)(nil),   // 41: trellis.v1.DownloadDataFileResponse
-	(*ListWorkersRequest)(nil),         // 42: trellis.v1.ListWorkersRequest
-	(*ListWorkersResponse)(nil),        // 43: trellis.v1.ListWorkersResponse
-	(*SessionRequest)(nil),             // 44: trellis.v1.SessionRequest
-	(*Hello)(nil),                      // 45: trellis.v1.Hello
-	(*Heartbeat)(nil),                  // 46: trellis.v1.Heartbeat
-	(*AttemptProgress)(nil),            // 47: trellis.v1.AttemptProgress
-	(*ReportBatch)(nil),                // 48: trellis.v1.ReportBatch
-	(*Drain)(nil),                      // 49: trellis.v1.Drain
-	(*Goodbye)(nil),                    // 50: trellis.v1.Goodbye
-	(*SessionResponse)(nil),            // 51: trellis.v1.SessionResponse
-	(*LeaseRenewal)(nil),               // 52: trellis.v1.LeaseRenewal
-	(*Welcome)(nil),                    // 53: trellis.v1.Welcome
-	(*Assignment)(nil),                 // 54: trellis.v1.Assignment
-	(*Stop)(nil),                       // 55: trellis.v1.Stop
-	(*Acknowledgement)(nil),            // 56: trellis.v1.Acknowledgement
-	(*UploadArtifactRequest)(nil),      // 57: trellis.v1.UploadArtifactRequest
-	(*UploadArtifactResponse)(nil),     // 58: trellis.v1.UploadArtifactResponse
-	(*DownloadArtifactRequest)(nil),    // 59: trellis.v1.DownloadArtifactRequest
-	(*DownloadArtifactResponse)(nil),   // 60: trellis.v1.DownloadArtifactResponse
-	(*GetClusterRequest)(nil),          // 61: trellis.v1.GetClusterRequest
-	(*GetClusterResponse)(nil),         // 62: trellis.v1.GetClusterResponse
-	(*AddNodeRequest)(nil),             // 63: trellis.v1.AddNodeRequest
-	(*AddNodeResponse)(nil),            // 64: trellis.v1.AddNodeResponse
-	(*RemoveNodeRequest)(nil),          // 65: trellis.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),         // 66: trellis.v1.RemoveNodeResponse
-	(*TransferLeadershipRequest)(nil),  // 67: trellis.v1.TransferLeadershipRequest
-	(*TransferLeadershipResponse)(nil), // 68: trellis.v1.TransferLeadershipResponse
-	(*BackupRequest)(nil),              // 69: trellis.v1.BackupRequest
-	(*BackupResponse)(nil),             // 70: trellis.v1.BackupResponse
-	(*RestoreRequest)(nil),             // 71: trellis.v1.RestoreRequest
-	(*RestoreResponse)(nil),            // 72: trellis.v1.RestoreResponse
-	(*WhoAmIRequest)(nil),              // 73: trellis.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),             // 74: trellis.v1.WhoAmIResponse
-	(*CreateTokenRequest)(nil),         // 75: trellis.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),        // 76: trellis.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),          // 77: trellis.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),         // 78: trellis.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),         // 79: trellis.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),        // 80: trellis.v1.RevokeTokenResponse
-	(*ListEventsRequest)(nil),          // 81: trellis.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 82: trellis.v1.ListEventsResponse
-	nil,                                // 83: trellis.v1.WatchStudyResponse.MetricsEntry
-	nil,                                // 84: trellis.v1.ExtendStudyRequest.AxesEntry
-	(*Model)(nil),                      // 85: trellis.v1.Model
-	(*StudySpec)(nil),                  // 86: trellis.v1.StudySpec
-	(*Study)(nil),                      // 87: trellis.v1.Study
-	(*Run)(nil),                        // 88: trellis.v1.Run
-	(*Trial)(nil),                      // 89: trellis.v1.Trial
-	(*IntegerAxis)(nil),                // 90: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 91: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 92: trellis.v1.Forecast
-	(*Split)(nil),                      // 93: trellis.v1.Split
-	(*Verdict)(nil),                    // 94: trellis.v1.Verdict
-	(*Configuration)(nil),              // 95: trellis.v1.Configuration
-	(*Objective)(nil),                  // 96: trellis.v1.Objective
-	(*Report)(nil),                     // 97: trellis.v1.Report
-	(*Importance)(nil),                 // 98: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 99: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 100: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 101: trellis.v1.DataSet
-	(*Worker)(nil),                     // 102: trellis.v1.Worker
-	(*Outcome)(nil),                    // 103: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 104: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 105: trellis.v1.Capacity
-	(*Reports)(nil),                    // 106: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 107: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 108: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 109: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 110: trellis.v1.Principal
-	(*Token)(nil),                      // 111: trellis.v1.Token
-	(Role)(0),                          // 112: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 113: google.protobuf.Timestamp
-	(*Event)(nil),                      // 114: trellis.v1.Event
-	(*Metrics)(nil),                    // 115: trellis.v1.Metrics
+	(*GetOutputRequest)(nil),           // 38: trellis.v1.GetOutputRequest
+	(*GetOutputResponse)(nil),          // 39: trellis.v1.GetOutputResponse
+	(*GetDataSetRequest)(nil),          // 40: trellis.v1.GetDataSetRequest
+	(*GetDataSetResponse)(nil),         // 41: trellis.v1.GetDataSetResponse
+	(*DownloadDataFileRequest)(nil),    // 42: trellis.v1.DownloadDataFileRequest
+	(*DownloadDataFileResponse)(nil),   // 43: trellis.v1.DownloadDataFileResponse
+	(*ListWorkersRequest)(nil),         // 44: trellis.v1.ListWorkersRequest
+	(*ListWorkersResponse)(nil),        // 45: trellis.v1.ListWorkersResponse
+	(*SessionRequest)(nil),             // 46: trellis.v1.SessionRequest
+	(*Hello)(nil),                      // 47: trellis.v1.Hello
+	(*Heartbeat)(nil),                  // 48: trellis.v1.Heartbeat
+	(*AttemptProgress)(nil),            // 49: trellis.v1.AttemptProgress
+	(*ReportBatch)(nil),                // 50: trellis.v1.ReportBatch
+	(*Drain)(nil),                      // 51: trellis.v1.Drain
+	(*Goodbye)(nil),                    // 52: trellis.v1.Goodbye
+	(*SessionResponse)(nil),            // 53: trellis.v1.SessionResponse
+	(*OutputRequest)(nil),              // 54: trellis.v1.OutputRequest
+	(*OutputPiece)(nil),                // 55: trellis.v1.OutputPiece
+	(*LeaseRenewal)(nil),               // 56: trellis.v1.LeaseRenewal
+	(*Welcome)(nil),                    // 57: trellis.v1.Welcome
+	(*Assignment)(nil),                 // 58: trellis.v1.Assignment
+	(*Stop)(nil),                       // 59: trellis.v1.Stop
+	(*Acknowledgement)(nil),            // 60: trellis.v1.Acknowledgement
+	(*UploadArtifactRequest)(nil),      // 61: trellis.v1.UploadArtifactRequest
+	(*UploadArtifactResponse)(nil),     // 62: trellis.v1.UploadArtifactResponse
+	(*HasArtifactRequest)(nil),         // 63: trellis.v1.HasArtifactRequest
+	(*HasArtifactResponse)(nil),        // 64: trellis.v1.HasArtifactResponse
+	(*DownloadArtifactRequest)(nil),    // 65: trellis.v1.DownloadArtifactRequest
+	(*DownloadArtifactResponse)(nil),   // 66: trellis.v1.DownloadArtifactResponse
+	(*GetClusterRequest)(nil),          // 67: trellis.v1.GetClusterRequest
+	(*GetClusterResponse)(nil),         // 68: trellis.v1.GetClusterResponse
+	(*AddNodeRequest)(nil),             // 69: trellis.v1.AddNodeRequest
+	(*AddNodeResponse)(nil),            // 70: trellis.v1.AddNodeResponse
+	(*RemoveNodeRequest)(nil),          // 71: trellis.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),         // 72: trellis.v1.RemoveNodeResponse
+	(*TransferLeadershipRequest)(nil),  // 73: trellis.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 74: trellis.v1.TransferLeadershipResponse
+	(*BackupRequest)(nil),              // 75: trellis.v1.BackupRequest
+	(*BackupResponse)(nil),             // 76: trellis.v1.BackupResponse
+	(*RestoreRequest)(nil),             // 77: trellis.v1.RestoreRequest
+	(*RestoreResponse)(nil),            // 78: trellis.v1.RestoreResponse
+	(*WhoAmIRequest)(nil),              // 79: trellis.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),             // 80: trellis.v1.WhoAmIResponse
+	(*CreateTokenRequest)(nil),         // 81: trellis.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),        // 82: trellis.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),          // 83: trellis.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),         // 84: trellis.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),         // 85: trellis.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),        // 86: trellis.v1.RevokeTokenResponse
+	(*ListEventsRequest)(nil),          // 87: trellis.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 88: trellis.v1.ListEventsResponse
+	nil,                                // 89: trellis.v1.WatchStudyResponse.MetricsEntry
+	nil,                                // 90: trellis.v1.ExtendStudyRequest.AxesEntry
+	(*Model)(nil),                      // 91: trellis.v1.Model
+	(*StudySpec)(nil),                  // 92: trellis.v1.StudySpec
+	(*Study)(nil),                      // 93: trellis.v1.Study
+	(*Run)(nil),                        // 94: trellis.v1.Run
+	(*Trial)(nil),                      // 95: trellis.v1.Trial
+	(*IntegerAxis)(nil),                // 96: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 97: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 98: trellis.v1.Forecast
+	(*Split)(nil),                      // 99: trellis.v1.Split
+	(*WaitingFor)(nil),                 // 100: trellis.v1.WaitingFor
+	(*Verdict)(nil),                    // 101: trellis.v1.Verdict
+	(*Configuration)(nil),              // 102: trellis.v1.Configuration
+	(*Objective)(nil),                  // 103: trellis.v1.Objective
+	(*Report)(nil),                     // 104: trellis.v1.Report
+	(*Importance)(nil),                 // 105: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 106: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 107: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 108: trellis.v1.DataSet
+	(*Worker)(nil),                     // 109: trellis.v1.Worker
+	(*Outcome)(nil),                    // 110: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 111: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 112: trellis.v1.Capacity
+	(*Reports)(nil),                    // 113: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 114: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 115: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 116: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 117: trellis.v1.Principal
+	(*Token)(nil),                      // 118: trellis.v1.Token
+	(Role)(0),                          // 119: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 120: google.protobuf.Timestamp
+	(*Event)(nil),                      // 121: trellis.v1.Event
+	(*Metrics)(nil),                    // 122: trellis.v1.Metrics
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	85,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	86,  // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	87,  // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	87,  // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	87,  // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	87,  // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	88,  // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	89,  // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
-	83,  // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
-	87,  // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	87,  // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	87,  // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	90,  // 12: trellis.v1.ExtendStudyRequest.latent_dim:type_name -> trellis.v1.IntegerAxis
-	91,  // 13: trellis.v1.ExtendStudyRequest.learning_rate:type_name -> trellis.v1.NumberAxis
-	91,  // 14: trellis.v1.ExtendStudyRequest.weight_decay:type_name -> trellis.v1.NumberAxis
-	90,  // 15: trellis.v1.ExtendStudyRequest.max_epochs:type_name -> trellis.v1.IntegerAxis
-	90,  // 16: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.IntegerAxis
-	90,  // 17: trellis.v1.ExtendStudyRequest.batch_size:type_name -> trellis.v1.IntegerAxis
-	84,  // 18: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	87,  // 19: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	87,  // 20: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	86,  // 21: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	92,  // 22: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	93,  // 23: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	89,  // 24: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	89,  // 25: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	89,  // 26: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	87,  // 27: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	94,  // 28: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	95,  // 29: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	96,  // 30: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	97,  // 31: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	98,  // 32: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	86,  // 33: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	99,  // 34: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	96,  // 35: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	88,  // 36: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	100, // 37: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	101, // 38: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	102, // 39: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	45,  // 40: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	46,  // 41: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	48,  // 42: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	103, // 43: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	49,  // 44: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	50,  // 45: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	104, // 46: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	105, // 47: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
-	47,  // 48: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	106, // 49: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	53,  // 50: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	54,  // 51: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	55,  // 52: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	56,  // 53: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	52,  // 54: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	100, // 55: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	107, // 56: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	108, // 57: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	109, // 58: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	110, // 59: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	111, // 60: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	112, // 61: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	113, // 62: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	111, // 63: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	111, // 64: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	111, // 65: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	114, // 66: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	115, // 67: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	91,  // 68: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	2,   // 69: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 70: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 71: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 72: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 73: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 74: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 75: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 76: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 77: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 78: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	22,  // 79: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	0,   // 80: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	24,  // 81: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	26,  // 82: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	36,  // 83: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	28,  // 84: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	30,  // 85: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	32,  // 86: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	34,  // 87: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	38,  // 88: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	40,  // 89: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	42,  // 90: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	44,  // 91: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	57,  // 92: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	59,  // 93: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	61,  // 94: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	63,  // 95: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	65,  // 96: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	67,  // 97: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	69,  // 98: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	71,  // 99: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	73,  // 100: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	75,  // 101: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	77,  // 102: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	79,  // 103: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	81,  // 104: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	3,   // 105: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 106: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 107: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 108: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 109: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 110: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 111: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 112: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 113: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 114: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	23,  // 115: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	1,   // 116: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	25,  // 117: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	27,  // 118: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	37,  // 119: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	29,  // 120: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	31,  // 121: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	33,  // 122: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	35,  // 123: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	39,  // 124: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	41,  // 125: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	43,  // 126: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	51,  // 127: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	58,  // 128: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	60,  // 129: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	62,  // 130: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	64,  // 131: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	66,  // 132: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	68,  // 133: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	70,  // 134: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	72,  // 135: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	74,  // 136: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	76,  // 137: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	78,  // 138: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	80,  // 139: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	82,  // 140: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	105, // [105:141] is the sub-list for method output_type
-	69,  // [69:105] is the sub-list for method input_type
-	69,  // [69:69] is the sub-list for extension type_name
-	69,  // [69:69] is the sub-list for extension extendee
-	0,   // [0:69] is the sub-list for field type_name
+	91,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	92,  // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	93,  // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	93,  // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	93,  // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	93,  // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	94,  // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	95,  // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	89,  // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
+	93,  // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	93,  // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	93,  // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	96,  // 12: trellis.v1.ExtendStudyRequest.latent_dim:type_name -> trellis.v1.IntegerAxis
+	97,  // 13: trellis.v1.ExtendStudyRequest.learning_rate:type_name -> trellis.v1.NumberAxis
+	97,  // 14: trellis.v1.ExtendStudyRequest.weight_decay:type_name -> trellis.v1.NumberAxis
+	96,  // 15: trellis.v1.ExtendStudyRequest.max_epochs:type_name -> trellis.v1.IntegerAxis
+	96,  // 16: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.IntegerAxis
+	96,  // 17: trellis.v1.ExtendStudyRequest.batch_size:type_name -> trellis.v1.IntegerAxis
+	90,  // 18: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
+	93,  // 19: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	93,  // 20: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	92,  // 21: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	98,  // 22: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	99,  // 23: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	100, // 24: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	95,  // 25: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	95,  // 26: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	95,  // 27: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	93,  // 28: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	101, // 29: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	102, // 30: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	103, // 31: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	104, // 32: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	105, // 33: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	92,  // 34: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	106, // 35: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	103, // 36: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	94,  // 37: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	107, // 38: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	108, // 39: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	109, // 40: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	47,  // 41: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	48,  // 42: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	50,  // 43: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	110, // 44: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	51,  // 45: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	52,  // 46: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	111, // 47: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	55,  // 48: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
+	112, // 49: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	49,  // 50: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	113, // 51: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	57,  // 52: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	58,  // 53: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	59,  // 54: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	60,  // 55: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	56,  // 56: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	54,  // 57: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
+	107, // 58: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	114, // 59: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	115, // 60: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	116, // 61: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	117, // 62: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	118, // 63: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	119, // 64: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	120, // 65: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	118, // 66: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	118, // 67: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	118, // 68: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	121, // 69: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	122, // 70: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	97,  // 71: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	2,   // 72: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 73: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 74: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 75: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 76: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 77: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 78: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 79: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 80: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 81: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	22,  // 82: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	0,   // 83: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	24,  // 84: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	26,  // 85: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	36,  // 86: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	38,  // 87: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	28,  // 88: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	30,  // 89: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	32,  // 90: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	34,  // 91: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	40,  // 92: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	42,  // 93: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	44,  // 94: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	46,  // 95: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	61,  // 96: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	63,  // 97: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	65,  // 98: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	67,  // 99: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	69,  // 100: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	71,  // 101: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	73,  // 102: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	75,  // 103: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	77,  // 104: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	79,  // 105: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	81,  // 106: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	83,  // 107: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	85,  // 108: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	87,  // 109: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	3,   // 110: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 111: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 112: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 113: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 114: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 115: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 116: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 117: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 118: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 119: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	23,  // 120: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	1,   // 121: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	25,  // 122: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	27,  // 123: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	37,  // 124: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	39,  // 125: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	29,  // 126: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	31,  // 127: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	33,  // 128: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	35,  // 129: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	41,  // 130: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	43,  // 131: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	45,  // 132: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	53,  // 133: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	62,  // 134: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	64,  // 135: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	66,  // 136: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	68,  // 137: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	70,  // 138: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	72,  // 139: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	74,  // 140: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	76,  // 141: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	78,  // 142: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	80,  // 143: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	82,  // 144: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	84,  // 145: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	86,  // 146: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	88,  // 147: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	110, // [110:148] is the sub-list for method output_type
+	72,  // [72:110] is the sub-list for method input_type
+	72,  // [72:72] is the sub-list for extension type_name
+	72,  // [72:72] is the sub-list for extension extendee
+	0,   // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -5257,7 +5707,7 @@ func file_trellis_v1_service_proto_init() {
 	file_trellis_v1_study_proto_init()
 	file_trellis_v1_trial_proto_init()
 	file_trellis_v1_worker_proto_init()
-	file_trellis_v1_service_proto_msgTypes[44].OneofWrappers = []any{
+	file_trellis_v1_service_proto_msgTypes[46].OneofWrappers = []any{
 		(*SessionRequest_Hello)(nil),
 		(*SessionRequest_Heartbeat)(nil),
 		(*SessionRequest_Reports)(nil),
@@ -5265,13 +5715,15 @@ func file_trellis_v1_service_proto_init() {
 		(*SessionRequest_Drain)(nil),
 		(*SessionRequest_Goodbye)(nil),
 		(*SessionRequest_Checkpoint)(nil),
+		(*SessionRequest_Output)(nil),
 	}
-	file_trellis_v1_service_proto_msgTypes[51].OneofWrappers = []any{
+	file_trellis_v1_service_proto_msgTypes[53].OneofWrappers = []any{
 		(*SessionResponse_Welcome)(nil),
 		(*SessionResponse_Assignment)(nil),
 		(*SessionResponse_Stop)(nil),
 		(*SessionResponse_Acknowledgement)(nil),
 		(*SessionResponse_Renewal)(nil),
+		(*SessionResponse_Output)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -5279,7 +5731,7 @@ func file_trellis_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   85,
+			NumMessages:   91,
 			NumExtensions: 0,
 			NumServices:   7,
 		},

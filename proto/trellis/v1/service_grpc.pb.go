@@ -574,6 +574,7 @@ const (
 	TrialService_ListTrials_FullMethodName         = "/trellis.v1.TrialService/ListTrials"
 	TrialService_GetBestTrial_FullMethodName       = "/trellis.v1.TrialService/GetBestTrial"
 	TrialService_GetRun_FullMethodName             = "/trellis.v1.TrialService/GetRun"
+	TrialService_GetOutput_FullMethodName          = "/trellis.v1.TrialService/GetOutput"
 	TrialService_ListConfigurations_FullMethodName = "/trellis.v1.TrialService/ListConfigurations"
 	TrialService_GetReport_FullMethodName          = "/trellis.v1.TrialService/GetReport"
 	TrialService_GetImportance_FullMethodName      = "/trellis.v1.TrialService/GetImportance"
@@ -592,6 +593,8 @@ type TrialServiceClient interface {
 	GetBestTrial(ctx context.Context, in *GetBestTrialRequest, opts ...grpc.CallOption) (*GetBestTrialResponse, error)
 	// Returns the run that a trial's result comes from, with its checkpoints.
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
+	// Sends what the program of one attempt at a run has written. While the attempt is held, it comes from its worker.
+	GetOutput(ctx context.Context, in *GetOutputRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetOutputResponse], error)
 	// Ranks configurations by the mean of their objectives over the seeds.
 	ListConfigurations(ctx context.Context, in *ListConfigurationsRequest, opts ...grpc.CallOption) (*ListConfigurationsResponse, error)
 	// Says where the result of every point of the grid comes from, what the study took, and what it would have taken
@@ -640,6 +643,25 @@ func (c *trialServiceClient) GetRun(ctx context.Context, in *GetRunRequest, opts
 	}
 	return out, nil
 }
+
+func (c *trialServiceClient) GetOutput(ctx context.Context, in *GetOutputRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetOutputResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &TrialService_ServiceDesc.Streams[0], TrialService_GetOutput_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[GetOutputRequest, GetOutputResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TrialService_GetOutputClient = grpc.ServerStreamingClient[GetOutputResponse]
 
 func (c *trialServiceClient) ListConfigurations(ctx context.Context, in *ListConfigurationsRequest, opts ...grpc.CallOption) (*ListConfigurationsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -693,6 +715,8 @@ type TrialServiceServer interface {
 	GetBestTrial(context.Context, *GetBestTrialRequest) (*GetBestTrialResponse, error)
 	// Returns the run that a trial's result comes from, with its checkpoints.
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
+	// Sends what the program of one attempt at a run has written. While the attempt is held, it comes from its worker.
+	GetOutput(*GetOutputRequest, grpc.ServerStreamingServer[GetOutputResponse]) error
 	// Ranks configurations by the mean of their objectives over the seeds.
 	ListConfigurations(context.Context, *ListConfigurationsRequest) (*ListConfigurationsResponse, error)
 	// Says where the result of every point of the grid comes from, what the study took, and what it would have taken
@@ -720,6 +744,9 @@ func (UnimplementedTrialServiceServer) GetBestTrial(context.Context, *GetBestTri
 }
 func (UnimplementedTrialServiceServer) GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRun not implemented")
+}
+func (UnimplementedTrialServiceServer) GetOutput(*GetOutputRequest, grpc.ServerStreamingServer[GetOutputResponse]) error {
+	return status.Error(codes.Unimplemented, "method GetOutput not implemented")
 }
 func (UnimplementedTrialServiceServer) ListConfigurations(context.Context, *ListConfigurationsRequest) (*ListConfigurationsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListConfigurations not implemented")
@@ -807,6 +834,17 @@ func _TrialService_GetRun_Handler(srv interface{}, ctx context.Context, dec func
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _TrialService_GetOutput_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(GetOutputRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(TrialServiceServer).GetOutput(m, &grpc.GenericServerStream[GetOutputRequest, GetOutputResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TrialService_GetOutputServer = grpc.ServerStreamingServer[GetOutputResponse]
 
 func _TrialService_ListConfigurations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListConfigurationsRequest)
@@ -916,7 +954,13 @@ var TrialService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _TrialService_SuggestStudy_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "GetOutput",
+			Handler:       _TrialService_GetOutput_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "trellis/v1/service.proto",
 }
 
@@ -1219,6 +1263,7 @@ var WorkerService_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	ArtifactService_UploadArtifact_FullMethodName   = "/trellis.v1.ArtifactService/UploadArtifact"
+	ArtifactService_HasArtifact_FullMethodName      = "/trellis.v1.ArtifactService/HasArtifact"
 	ArtifactService_DownloadArtifact_FullMethodName = "/trellis.v1.ArtifactService/DownloadArtifact"
 )
 
@@ -1226,11 +1271,13 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ArtifactService stores checkpoints by the hash of their content.
+// ArtifactService stores checkpoints, the files of programs and what they have written, by the hash of their content.
 type ArtifactServiceClient interface {
 	// Stores an artifact that arrives in chunks of at most 1 MiB. When the call returns, the artifact is durable.
 	// Artifacts that nothing refers to are deleted after a while.
 	UploadArtifact(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadArtifactRequest, UploadArtifactResponse], error)
+	// Says whether an artifact is there, so that it need not be uploaded again.
+	HasArtifact(ctx context.Context, in *HasArtifactRequest, opts ...grpc.CallOption) (*HasArtifactResponse, error)
 	// Sends an artifact in chunks of at most 1 MiB. Fails with NOT_FOUND if no artifact has the digest.
 	DownloadArtifact(ctx context.Context, in *DownloadArtifactRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadArtifactResponse], error)
 }
@@ -1256,6 +1303,16 @@ func (c *artifactServiceClient) UploadArtifact(ctx context.Context, opts ...grpc
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ArtifactService_UploadArtifactClient = grpc.ClientStreamingClient[UploadArtifactRequest, UploadArtifactResponse]
 
+func (c *artifactServiceClient) HasArtifact(ctx context.Context, in *HasArtifactRequest, opts ...grpc.CallOption) (*HasArtifactResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HasArtifactResponse)
+	err := c.cc.Invoke(ctx, ArtifactService_HasArtifact_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *artifactServiceClient) DownloadArtifact(ctx context.Context, in *DownloadArtifactRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadArtifactResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &ArtifactService_ServiceDesc.Streams[1], ArtifactService_DownloadArtifact_FullMethodName, cOpts...)
@@ -1279,11 +1336,13 @@ type ArtifactService_DownloadArtifactClient = grpc.ServerStreamingClient[Downloa
 // All implementations must embed UnimplementedArtifactServiceServer
 // for forward compatibility.
 //
-// ArtifactService stores checkpoints by the hash of their content.
+// ArtifactService stores checkpoints, the files of programs and what they have written, by the hash of their content.
 type ArtifactServiceServer interface {
 	// Stores an artifact that arrives in chunks of at most 1 MiB. When the call returns, the artifact is durable.
 	// Artifacts that nothing refers to are deleted after a while.
 	UploadArtifact(grpc.ClientStreamingServer[UploadArtifactRequest, UploadArtifactResponse]) error
+	// Says whether an artifact is there, so that it need not be uploaded again.
+	HasArtifact(context.Context, *HasArtifactRequest) (*HasArtifactResponse, error)
 	// Sends an artifact in chunks of at most 1 MiB. Fails with NOT_FOUND if no artifact has the digest.
 	DownloadArtifact(*DownloadArtifactRequest, grpc.ServerStreamingServer[DownloadArtifactResponse]) error
 	mustEmbedUnimplementedArtifactServiceServer()
@@ -1298,6 +1357,9 @@ type UnimplementedArtifactServiceServer struct{}
 
 func (UnimplementedArtifactServiceServer) UploadArtifact(grpc.ClientStreamingServer[UploadArtifactRequest, UploadArtifactResponse]) error {
 	return status.Error(codes.Unimplemented, "method UploadArtifact not implemented")
+}
+func (UnimplementedArtifactServiceServer) HasArtifact(context.Context, *HasArtifactRequest) (*HasArtifactResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method HasArtifact not implemented")
 }
 func (UnimplementedArtifactServiceServer) DownloadArtifact(*DownloadArtifactRequest, grpc.ServerStreamingServer[DownloadArtifactResponse]) error {
 	return status.Error(codes.Unimplemented, "method DownloadArtifact not implemented")
@@ -1330,6 +1392,24 @@ func _ArtifactService_UploadArtifact_Handler(srv interface{}, stream grpc.Server
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ArtifactService_UploadArtifactServer = grpc.ClientStreamingServer[UploadArtifactRequest, UploadArtifactResponse]
 
+func _ArtifactService_HasArtifact_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HasArtifactRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ArtifactServiceServer).HasArtifact(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ArtifactService_HasArtifact_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ArtifactServiceServer).HasArtifact(ctx, req.(*HasArtifactRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ArtifactService_DownloadArtifact_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(DownloadArtifactRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -1347,7 +1427,12 @@ type ArtifactService_DownloadArtifactServer = grpc.ServerStreamingServer[Downloa
 var ArtifactService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "trellis.v1.ArtifactService",
 	HandlerType: (*ArtifactServiceServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "HasArtifact",
+			Handler:    _ArtifactService_HasArtifact_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "UploadArtifact",

@@ -96,6 +96,12 @@ const (
 	// Workers reported different losses for the same epoch of a run. Which of them is right can only be decided by a worker
 	// on another machine, and none is READY.
 	WaitingReason_WAITING_REASON_ANOTHER_MACHINE WaitingReason = 4
+	// The coordinator can't provide the program's files: it no longer has them, or they are damaged.
+	WaitingReason_WAITING_REASON_FILES_MISSING WaitingReason = 5
+	// No worker that is READY runs programs.
+	WaitingReason_WAITING_REASON_NO_PROGRAMS WaitingReason = 6
+	// No worker that is READY has what a run needs, even if it is idle: see StudySpec.resources.
+	WaitingReason_WAITING_REASON_TOO_LARGE WaitingReason = 7
 )
 
 // Enum value maps for WaitingReason.
@@ -106,6 +112,9 @@ var (
 		2: "WAITING_REASON_DATA_CHANGED",
 		3: "WAITING_REASON_WEIGHTS_MISSING",
 		4: "WAITING_REASON_ANOTHER_MACHINE",
+		5: "WAITING_REASON_FILES_MISSING",
+		6: "WAITING_REASON_NO_PROGRAMS",
+		7: "WAITING_REASON_TOO_LARGE",
 	}
 	WaitingReason_value = map[string]int32{
 		"WAITING_REASON_UNSPECIFIED":     0,
@@ -113,6 +122,9 @@ var (
 		"WAITING_REASON_DATA_CHANGED":    2,
 		"WAITING_REASON_WEIGHTS_MISSING": 3,
 		"WAITING_REASON_ANOTHER_MACHINE": 4,
+		"WAITING_REASON_FILES_MISSING":   5,
+		"WAITING_REASON_NO_PROGRAMS":     6,
+		"WAITING_REASON_TOO_LARGE":       7,
 	}
 )
 
@@ -153,7 +165,7 @@ type StudySpec struct {
 	// The data set to train on: "mnist", or the name of a folder of IDX files that the coordinator serves.
 	// The model "synthetic" needs none.
 	Data string `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
-	// The model to train, one of those that ListModels returns.
+	// The model to train, one of those that ListModels returns. Either this or a program is required.
 	Model string `protobuf:"bytes,3,opt,name=model,proto3" json:"model,omitempty"`
 	// The grids to search: their union. A point that occurs in several grids is one trial.
 	Grid []*Grid `protobuf:"bytes,4,rep,name=grid,proto3" json:"grid,omitempty"`
@@ -178,7 +190,7 @@ type StudySpec struct {
 	// spec file, a percentage works too: 1%. Which runs are audited follows from their identities; at least one is. Has no
 	// influence on results. Default: 0, none.
 	Audit float64 `protobuf:"fixed64,13,opt,name=audit,proto3" json:"audit,omitempty"`
-	// The program to train, instead of a model.
+	// The program to train, instead of a model. It brings its own data: data, split and pretrained are for models.
 	Program *Program `protobuf:"bytes,14,opt,name=program,proto3" json:"program,omitempty"`
 	// What trials are ranked by. Default: the lowest validation loss within a trial's max_epochs.
 	Objective *Objective `protobuf:"bytes,15,opt,name=objective,proto3" json:"objective,omitempty"`
@@ -2650,14 +2662,13 @@ var File_trellis_v1_study_proto protoreflect.FileDescriptor
 const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"\x16trellis/v1/study.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/trial.proto\"\xa4\x0e\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/trial.proto\"\xcb\x0e\n" +
 	"\tStudySpec\x12\xcd\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\xb8\x01\xbaH\xb4\x01\xba\x01\xad\x01\n" +
 	"\n" +
 	"study.name\x12ia name must have 1 to 63 lower-case letters, digits and hyphens, and start and end with a letter or digit\x1a4this.matches('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$')\xc8\x01\x01R\x04name\x12\x1c\n" +
-	"\x04data\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x04data\x12 \n" +
-	"\x05model\x18\x03 \x01(\tB\n" +
-	"\xbaH\a\xc8\x01\x01r\x02\x18?R\x05model\x121\n" +
+	"\x04data\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x04data\x12\x1d\n" +
+	"\x05model\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05model\x121\n" +
 	"\x04grid\x18\x04 \x03(\v2\x10.trellis.v1.GridB\v\xbaH\b\xc8\x01\x01\x92\x01\x02\x10dR\x04grid\x12\xd2\x01\n" +
 	"\x05seeds\x18\x05 \x01(\v2\x17.trellis.v1.IntegerAxisB\xa2\x01\xbaH\x9e\x01\xba\x01\x9a\x01\n" +
 	"\vstudy.seeds\x12&seeds must be between 0 and 4294967295\x1ac[this.linear, this.log2, this.log10].all(r, r.count == 0u || 0.0 <= r.from && r.to <= 4294967295.0)R\x05seeds\x12\x8a\x02\n" +
@@ -2683,9 +2694,9 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"FixedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.trellis.v1.ValueR\x05value:\x028\x01:\xfc\x01\xbaH\xf8\x01\x1a}\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.trellis.v1.ValueR\x05value:\x028\x01:\xa6\x02\xbaH\xa2\x02\x1a\xa6\x01\n" +
 	"\n" +
-	"study.data\x12Amissing 'data': the data set to train on, for example data: mnist\x1a,this.data != '' || this.model == 'synthetic'\x1aw\n" +
+	"study.data\x12Amissing 'data': the data set to train on, for example data: mnist\x1aUthis.data != '' || this.model == 'synthetic' || this.model == '' || has(this.program)\x1aw\n" +
 	"\x0fstudy.synthetic\x121'synthetic' is only allowed with model: synthetic\x1a1!has(this.synthetic) || this.model == 'synthetic'\"\x80\n" +
 	"\n" +
 	"\x04Grid\x12\xab\x02\n" +
@@ -2928,13 +2939,16 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x13STUDY_STATE_RUNNING\x10\x01\x12\x16\n" +
 	"\x12STUDY_STATE_PAUSED\x10\x02\x12\x19\n" +
 	"\x15STUDY_STATE_COMPLETED\x10\x03\x12\x18\n" +
-	"\x14STUDY_STATE_CANCELED\x10\x04*\xb9\x01\n" +
+	"\x14STUDY_STATE_CANCELED\x10\x04*\x99\x02\n" +
 	"\rWaitingReason\x12\x1e\n" +
 	"\x1aWAITING_REASON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bWAITING_REASON_DATA_MISSING\x10\x01\x12\x1f\n" +
 	"\x1bWAITING_REASON_DATA_CHANGED\x10\x02\x12\"\n" +
 	"\x1eWAITING_REASON_WEIGHTS_MISSING\x10\x03\x12\"\n" +
-	"\x1eWAITING_REASON_ANOTHER_MACHINE\x10\x04B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x1eWAITING_REASON_ANOTHER_MACHINE\x10\x04\x12 \n" +
+	"\x1cWAITING_REASON_FILES_MISSING\x10\x05\x12\x1e\n" +
+	"\x1aWAITING_REASON_NO_PROGRAMS\x10\x06\x12\x1c\n" +
+	"\x18WAITING_REASON_TOO_LARGE\x10\aB$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_study_proto_rawDescOnce sync.Once
