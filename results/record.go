@@ -301,8 +301,9 @@ func (s *Snapshot) SavedBy(digest string) (*trellisv1.Run, *trellisv1.Checkpoint
 	return nil, nil, fmt.Errorf("run with the checkpoint %s: %w", digest, ErrNotFound)
 }
 
-// Artifacts returns the digests of all checkpoints that runs and the sources of studies refer to. All other artifacts
-// may be deleted, except those that were uploaded after this snapshot and are about to be referred to.
+// Artifacts returns the digests of all that studies refer to: checkpoints and output of their runs, the sources of their
+// pretrained weights and the files of their programs. All other artifacts may be deleted, except those that were
+// uploaded after this snapshot and are about to be referred to.
 func (s *Snapshot) Artifacts() (map[string]bool, error) {
 	members, err := s.membersOf("")
 	if err != nil {
@@ -312,6 +313,9 @@ func (s *Snapshot) Artifacts() (map[string]bool, error) {
 	for member := range members {
 		for _, checkpoint := range member.Run.Checkpoints {
 			digests[checkpoint.Sha256] = true
+		}
+		for _, output := range member.Run.Outputs {
+			digests[output.Sha256] = true
 		}
 	}
 	if err := s.Err(); err != nil {
@@ -326,6 +330,9 @@ func (s *Snapshot) Artifacts() (map[string]bool, error) {
 	for _, study := range studies {
 		if study.Pretrained != nil {
 			digests[study.Pretrained.Sha256] = true
+		}
+		if files := study.GetSpec().GetProgram().GetFiles(); files != nil {
+			digests[files.GetSha256()] = true
 		}
 	}
 	return digests, nil

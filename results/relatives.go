@@ -9,6 +9,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
+	"trellis/results/grid"
 	"trellis/results/trajectory"
 )
 
@@ -17,7 +18,8 @@ import (
 // run's twins in the catalogs of these studies.
 
 // relatives are the studies that have runs in common with a study, and that study itself, oldest first. A study that
-// has no run in common with another has no relatives. Rows are derived from the catalogs.
+// has no run in common with another has no relatives, nor has one whose runs are not the same each time: see grid.Shares.
+// Rows are derived from the catalogs.
 type relatives struct {
 	study  string
 	family []relative
@@ -78,6 +80,9 @@ func (r reader) relativesOf(study string) (*relatives, error) {
 // relate finds the relatives of a study with a new catalog: the study has been created, or has more runs than before.
 // For each other study, the number of lookups is at most the smaller number of runs of the two.
 func (c *change) relate(study *trellisv1.Study, its *catalog.Catalog) error {
+	if !grid.Shares(study.Spec) {
+		return nil
+	}
 	catalogs, err := scan[*catalog.Catalog](c.reader, nil, tableCatalogs, indexID, nil)
 	if err != nil {
 		return err
@@ -94,6 +99,9 @@ func (c *change) relate(study *trellisv1.Study, its *catalog.Catalog) error {
 		row, err := c.studies.get(textKey(other.Study))
 		if err != nil {
 			return err
+		}
+		if !grid.Shares(row.Spec) {
+			continue
 		}
 		now = now.with(relativeOf(study), relativeOf(row))
 		if err := c.insertRelative(relativeOf(row), relativeOf(study)); err != nil {
@@ -161,6 +169,9 @@ func restoreRelatives(txn *memdb.Txn, studies []*restoredStudy) error {
 	}
 	var places []place
 	for number, study := range studies {
+		if !grid.Shares(study.study.Spec) {
+			continue
+		}
 		for _, run := range study.runs {
 			places = append(places, place{run.Id, number})
 		}

@@ -9,6 +9,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
+	"trellis/results/grid"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -150,8 +151,8 @@ func (c *change) takeOver(to handle, from *trajectory.Trajectory) error {
 	return nil
 }
 
-// Known returns, of all runs with the id in any study, the one with the most epochs. It returns nil if no study has a
-// run with the id, or if none of them has epochs.
+// Known returns, of all runs with the id in any study that shares what it has, the one with the most epochs. It returns
+// nil if no such study has a run with the id, or if none of them has epochs.
 type Known func(id string) (*trellisv1.Run, error)
 
 // Known returns a query for the runs of all studies by id. It must be used by one goroutine only.
@@ -165,6 +166,13 @@ func (s *Snapshot) Known() (Known, error) {
 		for _, catalog := range catalogs {
 			place, ok := catalog.Places[id]
 			if !ok {
+				continue
+			}
+			study, err := s.Study(nil, catalog.Study)
+			if err != nil {
+				return nil, err
+			}
+			if !grid.Shares(study.GetSpec()) {
 				continue
 			}
 			member, err := s.memberAt(nil, catalog.Study, place)

@@ -47,7 +47,7 @@ func workersSchema() *memdb.TableSchema {
 func workerKey(w *trellisv1.Worker) key { return textKey(w.Name) }
 
 // SetWorker registers a worker or changes its state. READY and DRAINING register a worker that is unknown or LOST. A
-// worker that registers, or reports again that it is READY, sets its slots, version, processor, machine and lease. A
+// worker that registers, or reports again that it is READY, sets its slots, version, processor, machine, capacity and lease. A
 // DRAINING worker keeps the runs that it holds. A worker that has a key registers with the same key and principal only; others
 // fail with ErrNotOwner. LOST returns them to the queue and charges them to their budgets as WORKER_LOST,
 // judged by the given rules.
@@ -133,18 +133,20 @@ func (c *change) addWorker(worker *trellisv1.Worker) error {
 func (c *change) describeWorker(worker, description *trellisv1.Worker) (*trellisv1.Worker, error) {
 	slots, version, processor := description.GetSlots(), description.GetVersion(), description.GetProcessor()
 	machine, lease := description.GetMachine(), description.GetLeaseMilliseconds()
+	capacity := description.GetCapacity()
 	if slots == 0 {
 		return nil, fmt.Errorf("invalid number of slots: must be at least 1: %w", ErrInvalid)
 	}
 	if worker.Slots == slots && worker.Version == version && worker.Processor == processor && worker.Machine == machine &&
-		bytes.Equal(worker.Key, description.GetKey()) && worker.LeaseMilliseconds == lease {
+		bytes.Equal(worker.Key, description.GetKey()) && worker.LeaseMilliseconds == lease &&
+		proto.Equal(worker.Capacity, capacity) {
 		return worker, nil
 	}
 	worker = c.workers.edit(worker)
 	worker.Slots, worker.Version, worker.Processor = slots, strings.Clone(version), strings.Clone(processor)
 	worker.Machine = strings.Clone(machine)
 	worker.Key, worker.Principal = bytes.Clone(description.GetKey()), proto.CloneOf(description.GetPrincipal())
-	worker.LeaseMilliseconds = lease
+	worker.LeaseMilliseconds, worker.Capacity = lease, proto.CloneOf(capacity)
 	return worker, nil
 }
 

@@ -12,7 +12,7 @@ import (
 // Expand returns the study's trials and runs, all PENDING, in the order of their indices. Trials that differ only in
 // max_epochs share one run, whose milestones are their max_epochs.
 //
-// dataSet is the data set that spec.data names, or nil for the model "synthetic". numerics is the version of the
+// dataSet is the data set that spec.data names, or nil for programs and the model "synthetic". numerics is the version of the
 // trainer's arithmetic. source is where the weights that spec.pretrained names come from, or nil if there are none. The
 // same arguments give the same trials and runs on every machine. Errors are those of New and ResolveSplit.
 func Expand(
@@ -99,7 +99,7 @@ func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyComma
 	seen := map[point]bool{}
 	inSpec := len(e.runs)
 	for i, parameters := range command.GetPoints() {
-		point := point{trajectoryOf(parameters), parameters.GetMaxEpochs()}
+		point := point{e.trajectoryOf(parameters), parameters.GetMaxEpochs()}
 		if _, inGrid := g.Index(parameters); inGrid || seen[point] {
 			continue
 		}
@@ -146,7 +146,8 @@ func (e *expansion) add(index uint64, parameters *trellisv1.Parameters) {
 
 // addRun adds a point to the run that trains it, and returns the run.
 func (e *expansion) addRun(index uint64, parameters *trellisv1.Parameters) *trellisv1.Run {
-	run, ok := e.byTrajectory[trajectoryOf(parameters)]
+	its := e.trajectoryOf(parameters)
+	run, ok := e.byTrajectory[its]
 	if !ok {
 		e.config.Parameters = parameters
 		run = &trellisv1.Run{
@@ -159,7 +160,7 @@ func (e *expansion) addRun(index uint64, parameters *trellisv1.Parameters) *trel
 		if !e.runsOnly {
 			run.Parameters = proto.CloneOf(parameters)
 		}
-		e.byTrajectory[trajectoryOf(parameters)] = run
+		e.byTrajectory[its] = run
 		e.runs = append(e.runs, run)
 	}
 	run.Milestones = append(run.Milestones, parameters.GetMaxEpochs())
@@ -175,16 +176,23 @@ func (e *expansion) done() ([]*trellisv1.Trial, []*trellisv1.Run) {
 	return e.trials, e.runs
 }
 
-// trajectory is what tells the runs of a study apart: parameters without max_epochs.
+// trajectoryOf is what tells a point's run from the others of the study.
+func (e *expansion) trajectoryOf(p *trellisv1.Parameters) trajectory {
+	return trajectoryOf(e.config.GetProgram(), p)
+}
+
+// trajectory is what tells the runs of a study apart: parameters, without max_epochs unless runs depend on it.
 type trajectory struct {
 	common Key
 	// own has the values on the model's own axes.
 	own string
 }
 
-func trajectoryOf(p *trellisv1.Parameters) trajectory {
+func trajectoryOf(program *trellisv1.Program, p *trellisv1.Parameters) trajectory {
 	t := trajectory{common: KeyOf(p), own: ownLines(p.GetValues())}
-	t.common.Set(MaxEpochs, 0)
+	if !runsApart(program) {
+		t.common.Set(MaxEpochs, 0)
+	}
 	return t
 }
 
@@ -209,7 +217,7 @@ func Summarize(spec *trellisv1.StudySpec) (Summary, error) {
 	for _, parameters := range g.All() {
 		s.Trials++
 		s.EpochsAlone += uint64(parameters.GetMaxEpochs())
-		t := trajectoryOf(parameters)
+		t := trajectoryOf(spec.GetProgram(), parameters)
 		longest[t] = max(longest[t], parameters.GetMaxEpochs())
 	}
 	s.Runs = uint64(len(longest))

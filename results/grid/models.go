@@ -58,8 +58,12 @@ func (models Models) WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpe
 
 // check refuses what the spec's model does not take.
 func (models Models) check(b *builder, spec *trellisv1.StudySpec) {
+	if b.checkTrainee(spec); spec.GetProgram() != nil {
+		b.checkProgram(spec)
+		return
+	}
 	if spec.GetModel() == "" {
-		return // The rules of the message have refused it.
+		return
 	}
 	model := models.Find(spec.GetModel())
 	if model == nil {

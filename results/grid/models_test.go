@@ -40,7 +40,8 @@ func TestValidateModels(t *testing.T) {
 		{"unknown model without data", "x", nil, func(spec *trellisv1.StudySpec) { spec.Data = "" }, []string{
 			`model: unknown model "x": must be one of conv-autoencoder, synthetic, denoising-autoencoder, classifier, several`,
 		}},
-		{"no model", "", nil, nil, []string{"model: value is required"}},
+		{"no model", "", nil, nil, []string{"missing what to train: either a model, for example model: conv-autoencoder, or a program, for example " +
+			"program: {command: [python, train.py]}"}},
 		{"missing axis", "denoising-autoencoder", nil, nil, []string{
 			`grid[0].axes["noise"]: noise is missing: denoising-autoencoder has no default for this axis, which takes numbers ` +
 				"above 0 and at most 10",

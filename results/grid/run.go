@@ -146,11 +146,14 @@ func ownLines(values map[string]float64) string {
 func RunConfigFor(study *trellisv1.Study, run *trellisv1.Run, numerics string, until uint32) *trellisv1.RunConfig {
 	config := commonConfig(study.GetSpec(), study.GetDataSet(), numerics, study.GetPretrained())
 	config.Parameters, config.Milestones = run.GetParameters(), run.GetMilestones()
-	if until < run.GetParameters().GetMaxEpochs() {
+	if until < run.GetParameters().GetMaxEpochs() && config.Program != nil {
+		config.LastEpoch = until
+	} else if until < run.GetParameters().GetMaxEpochs() {
 		config.Parameters = proto.CloneOf(config.Parameters)
 		config.Parameters.MaxEpochs = until
 	}
 	config.Synthetic = study.GetSpec().GetSynthetic()
+	config.Resources = study.GetSpec().GetResources()
 	return config
 }
 
@@ -167,8 +170,13 @@ func commonConfig(
 
 		Pretrained:     source.GetSha256(),
 		PretrainedSize: source.GetSize(),
+
+		Program: spec.GetProgram(),
 	}
-	if spec.GetModel() != synthetic {
+	if spec.GetProgram() != nil {
+		config.Numerics = "" // The trainer's arithmetic has no part in it.
+	}
+	if needsData(spec) {
 		config.DataSet = dataSet.GetDigest()
 	}
 	return config

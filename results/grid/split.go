@@ -9,8 +9,8 @@ import (
 )
 
 // ResolveSplit returns how the spec divides the data set's training images. By default, the last sixth is for
-// validation and the rest for training, as in the paper for MNIST. It returns nil for the model "synthetic", which
-// needs no data, and a *protovalidate.ValidationError if the data set has too few images.
+// validation and the rest for training, as in the paper for MNIST. It returns nil for programs and the model
+// "synthetic", which need no data, and a *protovalidate.ValidationError if the data set has too few images.
 func ResolveSplit(spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet) (*trellisv1.Split, error) {
 	have, split := dataSet.GetTrainImages(), splitOf(spec, dataSet)
 	switch {
@@ -31,7 +31,7 @@ func ResolveSplit(spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet) (*trell
 
 // splitOf returns the split that ResolveSplit checks.
 func splitOf(spec *trellisv1.StudySpec, dataSet *trellisv1.DataSet) *trellisv1.Split {
-	if spec.GetModel() == synthetic {
+	if !needsData(spec) {
 		return nil
 	}
 	if spec.GetSplit() != nil {

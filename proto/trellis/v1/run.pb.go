@@ -340,7 +340,7 @@ type Run struct {
 	// Unset if the run is not to be audited.
 	Audit *Audit `protobuf:"bytes,29,opt,name=audit,proto3" json:"audit,omitempty"`
 	// What its attempts have written to their standard output and standard error, the earliest first: at most 32.
-	Outputs       []*Output `protobuf:"bytes,33,rep,name=outputs,proto3" json:"outputs,omitempty"`
+	Outputs       []*Output `protobuf:"bytes,32,rep,name=outputs,proto3" json:"outputs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2111,7 +2111,7 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\adispute\x18\x1b \x01(\v2\x18.trellis.v1.DisagreementR\adispute\x123\n" +
 	"\adecided\x18\x1c \x01(\v2\x19.trellis.v1.DisagreementsR\adecided\x12'\n" +
 	"\x05audit\x18\x1d \x01(\v2\x11.trellis.v1.AuditR\x05audit\x12,\n" +
-	"\aoutputs\x18! \x03(\v2\x12.trellis.v1.OutputR\aoutputsB\x17\n" +
+	"\aoutputs\x18  \x03(\v2\x12.trellis.v1.OutputR\aoutputsB\x17\n" +
 	"\x15_best_validation_lossB\f\n" +
 	"\n" +
 	"_objectiveB\t\n" +
