@@ -63,7 +63,7 @@ type Config struct {
 	Version string
 
 	// Data is the data directory. It has the log, its snapshots and, by default, the artifacts. If it is empty, the log
-	// is in memory, and there are no artifacts and no checkpoints.
+	// is in memory and, unless Artifacts is set, there are no artifacts and no checkpoints.
 	Data string
 	// Join has the addresses of a cluster's nodes. If the data directory is empty, the coordinator asks these nodes to
 	// add it to their cluster. Default: it becomes a cluster of one.
@@ -73,8 +73,12 @@ type Config struct {
 	// Advertise is the host:port at which other nodes, workers and clients reach the coordinator. Default: the
 	// listener's address.
 	Advertise string
-	// Artifacts is the folder or URL where artifacts are stored. Default: the folder "artifacts" in the data directory.
+	// Artifacts is the folder or URL where artifacts are stored. Default: the folder "artifacts" in the data directory or,
+	// if the log is in memory, none.
 	Artifacts string
+	// NoPrograms says that studies of programs are refused. It must be set if others than this machine reach the
+	// listener and nobody is authenticated.
+	NoPrograms bool
 	// CheckpointInterval is the longest time between two checkpoints that workers save of a run. Default:
 	// DefaultCheckpointInterval.
 	CheckpointInterval time.Duration
@@ -130,8 +134,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("coordinator: invalid checkpoint interval %v: must be at most %v", c.CheckpointInterval,
 			maxCheckpointInterval)
 	}
-	if c.Data == "" && (len(c.Join) > 0 || c.Wait || c.Artifacts != "") {
-		return errors.New("coordinator: a log in memory can have no other nodes and no artifacts: use a data directory")
+	if c.Data == "" && (len(c.Join) > 0 || c.Wait) {
+		return errors.New("coordinator: a log in memory can have no other nodes: use a data directory")
 	}
 	if len(c.Join) > 0 && c.Wait {
 		return errors.New("coordinator: it can either join a cluster or wait to be added, not both")
@@ -282,7 +286,7 @@ func New(config Config, listener net.Listener, dataSets DataSets) (*Coordinator,
 		Numerics: config.Numerics, Lease: config.Lease, HangTimeout: config.HangTimeout, Store: store, Log: c.commands,
 		Queue: config.Limits.queue(), Artifacts: c.artifacts, DataSets: dataSets, Stopping: c.stopping, Logger: config.Logger, Registerer: config.Registerer,
 	}
-	if config.Data != "" {
+	if config.Data != "" || config.Artifacts != "" {
 		leading.CheckpointInterval = config.CheckpointInterval
 	}
 	c.leader = lead.New(leading)
@@ -344,11 +348,11 @@ func (c *Coordinator) openLog() error {
 
 // openArtifacts opens the artifact store that the configuration names.
 func (c *Coordinator) openArtifacts(ctx context.Context) error {
-	if c.config.Data == "" {
-		return nil
-	}
 	location := c.config.Artifacts
-	if location == "" {
+	switch {
+	case location == "" && c.config.Data == "":
+		return nil
+	case location == "":
 		location = filepath.Join(c.config.Data, artifactsFolder)
 	}
 	store, err := artifact.Open(ctx, location)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"trellis/coordinator/api"
+	"trellis/coordinator/artifact"
 	"trellis/coordinator/connection"
 	"trellis/coordinator/quota"
 	"trellis/results/spelling"
@@ -28,6 +29,8 @@ type Limits struct {
 	// SpecBytes is the size of one spec. StudyBytes is the size of what is stored of one study besides its runs and
 	// trials: its spec and what each extension has changed in it. AllStudiesBytes is that of all studies.
 	SpecBytes, StudyBytes, AllStudiesBytes int64
+	// FilesBytes is the size of the files of one program, packed.
+	FilesBytes int64
 	// QueueBytes is the size of what workers have reported and the log does not have yet. Workers beyond their share are
 	// not read for a while.
 	QueueBytes, QueueBytesEach int64
@@ -77,6 +80,7 @@ var limitTable = []limit{
 	{"spec-bytes", "bytes", 1 << 20, func(l *Limits) *int64 { return &l.SpecBytes }},
 	{"study-bytes", "bytes", 8 << 20, func(l *Limits) *int64 { return &l.StudyBytes }},
 	{"all-studies-bytes", "bytes", 256 << 20, func(l *Limits) *int64 { return &l.AllStudiesBytes }},
+	{"files-bytes", "bytes", 1 << 30, func(l *Limits) *int64 { return &l.FilesBytes }},
 	{"queue-bytes", "bytes", 64 << 20, func(l *Limits) *int64 { return &l.QueueBytes }},
 	{"queue-bytes-each", "bytes", 16 << 20, func(l *Limits) *int64 { return &l.QueueBytesEach }},
 	{"waiting-bytes", "bytes", 128 << 20, func(l *Limits) *int64 { return &l.WaitingBytes }},
@@ -182,6 +186,10 @@ func (l Limits) Validate() error {
 				one.name, n, least)
 		}
 	}
+	if filled.FilesBytes > artifact.MaxBytes {
+		return fmt.Errorf("invalid limit files-bytes=%d: must be at most %d, the largest artifact", filled.FilesBytes,
+			int64(artifact.MaxBytes))
+	}
 	if filled.SpecBytes > filled.StudyBytes || filled.StudyBytes > maxStudyBytes {
 		return fmt.Errorf("invalid limit spec-bytes=%d with study-bytes=%d: a study's bytes must be at least a spec's, "+
 			"and at most %d", filled.SpecBytes, filled.StudyBytes, int64(maxStudyBytes))
@@ -220,7 +228,7 @@ func (l Limits) ofStudies() api.Limits {
 		AllStudiesBytes: quota.Limit{
 			Name: "all-studies-bytes", Noun: "bytes of studies", Help: help, InAll: l.AllStudiesBytes,
 		},
-		SpecBytes: l.SpecBytes, StudyBytes: l.StudyBytes,
+		SpecBytes: l.SpecBytes, StudyBytes: l.StudyBytes, FilesBytes: l.FilesBytes,
 		Tokens: quota.Limit{
 			Name: "tokens", Noun: "tokens", InAll: l.Tokens,
 			Help: "revoke those that are no longer needed, or give the coordinator a larger --limits",

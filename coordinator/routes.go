@@ -93,6 +93,8 @@ var methods = []method{
 	{v1.TrialService_ListTrials_FullMethodName, readyNode, readers, false},
 	{v1.TrialService_GetBestTrial_FullMethodName, readyNode, readers, false},
 	{v1.TrialService_GetRun_FullMethodName, readyNode, readers, false},
+	// The leader asks workers for what they have not handed over yet.
+	{v1.TrialService_GetOutput_FullMethodName, leaderNode, readers, false},
 	{v1.TrialService_ListConfigurations_FullMethodName, readyNode, readers, false},
 	{v1.TrialService_GetReport_FullMethodName, readyNode, readers, false},
 	{v1.TrialService_GetImportance_FullMethodName, readyNode, readers, false},
@@ -105,7 +107,9 @@ var methods = []method{
 	{v1.WorkerService_ListWorkers_FullMethodName, readyNode, readers, false},
 	{v1.WorkerService_Session_FullMethodName, leaderNode, workers, false},
 
-	{v1.ArtifactService_UploadArtifact_FullMethodName, leaderNode, workers, false},
+	// Submitters upload the files of programs.
+	{v1.ArtifactService_UploadArtifact_FullMethodName, leaderNode, workers | changers, false},
+	{v1.ArtifactService_HasArtifact_FullMethodName, leaderNode, changers, false},
 	// Unless nodes share an artifact store, they have different artifacts. A node asks the others for artifacts that it
 	// does not have.
 	{v1.ArtifactService_DownloadArtifact_FullMethodName, anyNode, readers | workers | nodes, false},

@@ -17,6 +17,8 @@ type Limits struct {
 	Studies, Trials, AllStudiesBytes quota.Limit
 	// SpecBytes and StudyBytes are the sizes of one spec, and of one study with its extensions.
 	SpecBytes, StudyBytes int64
+	// FilesBytes is the size of the files of one program.
+	FilesBytes int64
 	Tokens                quota.Limit
 }
 

@@ -86,6 +86,8 @@ type Config struct {
 	Data string
 	// MinFreeDisk is the share of the data directory's file system that must be free for a new study.
 	MinFreeDisk float64
+	// NoPrograms says that studies of programs are refused.
+	NoPrograms bool
 	Limits      Limits
 
 	Store     Snapshots
@@ -108,7 +110,7 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 	trellisv1.RegisterStudyServiceServer(server, studyService{
 		numerics: c.Numerics, models: c.Models, store: c.Store, log: c.Log, dataSets: c.DataSets,
 		artifacts: c.Artifacts,
-		forecasts: c.Forecasts, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, limits: c.Limits, creating: make(chan struct{}, 1), turns: c.Turns,
+		forecasts: c.Forecasts, disk: disk{folder: c.Data, minFree: c.MinFreeDisk}, limits: c.Limits, noPrograms: c.NoPrograms, creating: make(chan struct{}, 1), turns: c.Turns,
 		memory: c.Memory, stopping: c.Stopping, logger: c.Logger,
 	})
 	trellisv1.RegisterTrialServiceServer(server, trialService{

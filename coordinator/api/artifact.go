@@ -55,6 +55,20 @@ func (s artifactService) UploadArtifact(stream trellisv1.ArtifactService_UploadA
 	return stream.SendAndClose(&trellisv1.UploadArtifactResponse{Sha256: digest, Size: uint64(size)})
 }
 
+// HasArtifact says whether this node or another has an artifact.
+func (s artifactService) HasArtifact(
+	ctx context.Context, request *trellisv1.HasArtifactRequest,
+) (*trellisv1.HasArtifactResponse, error) {
+	err := s.artifacts.Check(ctx, request.GetSha256(), false)
+	if errors.Is(err, artifact.ErrNotFound) {
+		return &trellisv1.HasArtifactResponse{}, nil
+	}
+	if err != nil {
+		return nil, artifactStatus(err)
+	}
+	return &trellisv1.HasArtifactResponse{Found: true}, nil
+}
+
 // receiveChunks passes on what it receives. It closes chunks when everything has arrived, and otherwise returns why
 // not.
 func receiveChunks(

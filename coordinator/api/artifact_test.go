@@ -119,6 +119,21 @@ func TestArtifactsComeBackAsTheyWere(t *testing.T) {
 	})
 }
 
+func TestArtifactsThatAreThereAreKnown(t *testing.T) {
+	serveArtifacts(t, openArtifactFolder(t, t.TempDir()), func(s *artifactsTest) {
+		digest, err := artifacttest.Upload(s.ctx, s.client, []byte("files"))
+		if err != nil {
+			s.Fatal(err)
+		}
+		for name, want := range map[string]bool{digest: true, strings.Repeat("0", 64): false} {
+			response, err := s.client.HasArtifact(s.ctx, &trellisv1.HasArtifactRequest{Sha256: name})
+			if err != nil || response.GetFound() != want {
+				s.Errorf("HasArtifact(%s) is %t, %v, want %t", name, response.GetFound(), err, want)
+			}
+		}
+	})
+}
+
 func TestCoordinatorWithoutAStoreSaysHowToGetOne(t *testing.T) {
 	serveArtifacts(t, nil, func(s *artifactsTest) {
 		_, err := artifacttest.Upload(s.ctx, s.client, []byte("content"))

@@ -23,6 +23,8 @@ type studyService struct {
 	forecasts *forecast.Maker
 	disk      disk
 	limits    Limits
+	// noPrograms says that studies of programs are refused.
+	noPrograms bool
 	memory    Memory
 	// creating has an element while a study is being admitted, so that the limits on studies hold.
 	creating chan struct{}

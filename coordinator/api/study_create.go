@@ -21,6 +21,9 @@ func (s studyService) CreateStudy(
 	if source := command.GetPretrained(); err == nil && source != nil {
 		err = s.keepSource(ctx, source)
 	}
+	if err == nil {
+		err = s.keepFiles(ctx, command.GetSpec().GetProgram())
+	}
 	if err != nil {
 		name := request.GetSpec().GetName()
 		if _, known := s.get(ctx, name); known == nil && request.GetSpec().GetPretrained() != nil {
@@ -84,6 +87,9 @@ func (s studyService) createCommand(
 	}
 	if err := s.models.Validate(spec); err != nil {
 		return nil, Status(err)
+	}
+	if err := s.checkProgram(spec); err != nil {
+		return nil, err
 	}
 	if err := s.disk.check(); err != nil {
 		return nil, err

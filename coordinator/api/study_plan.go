@@ -10,6 +10,7 @@ import (
 	"trellis/results"
 	"trellis/results/grid"
 	"trellis/results/lifecycle"
+	"trellis/results/resources"
 	"trellis/results/trajectory"
 )
 
@@ -47,7 +48,7 @@ func (s studyService) PlanStudy(
 		snapshot: s.store.Snapshot().Within(ctx), tally: forecast.NewTally(command.GetSpec()),
 		response: &trellisv1.PlanStudyResponse{Split: command.GetSpec().GetSplit()},
 	}
-	if !command.GetFresh() {
+	if !command.GetFresh() && grid.Shares(command.GetSpec()) {
 		if p.known, err = p.snapshot.Known(); err != nil {
 			return nil, Status(err)
 		}
@@ -61,6 +62,9 @@ func (s studyService) PlanStudy(
 		}
 	}
 	study := &trellisv1.Study{Spec: command.GetSpec(), DataSet: command.GetDataSet()}
+	if err := p.foresee(command.GetSpec()); err != nil {
+		return nil, Status(err)
+	}
 	if p.response.Forecast, err = s.forecasts.For(p.snapshot, study, p.tally); err != nil {
 		return nil, Status(err)
 	}
@@ -74,6 +78,18 @@ type plan struct {
 	known    results.Known
 	tally    *forecast.Tally
 	response *trellisv1.PlanStudyResponse
+}
+
+// foresee says what the study's runs would wait for, whatever else is being trained.
+func (p *plan) foresee(spec *trellisv1.StudySpec) error {
+	ready, err := p.snapshot.ReadyWorkers()
+	if err != nil {
+		return err
+	}
+	if reason := resources.Missing(resources.Of(spec), ready); reason != 0 {
+		p.response.WaitingFor = &trellisv1.WaitingFor{Reason: reason}
+	}
+	return nil
 }
 
 // add counts a run of the study.

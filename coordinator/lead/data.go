@@ -17,7 +17,19 @@ import (
 // dataInterval is how often the leader looks for the data sets and pretrained weights of unfinished studies.
 const dataInterval = 5 * time.Second
 
-const weightsMissing = trellisv1.WaitingReason_WAITING_REASON_WEIGHTS_MISSING
+const (
+	weightsMissing = trellisv1.WaitingReason_WAITING_REASON_WEIGHTS_MISSING
+	filesMissing   = trellisv1.WaitingReason_WAITING_REASON_FILES_MISSING
+)
+
+// artifactOf returns the digest of the artifact without which none of a study's runs can be trained, and what the study
+// waits for if it is missing. It is empty if there is none: no study has pretrained weights and a program.
+func artifactOf(study *trellisv1.Study) (digest string, missing trellisv1.WaitingReason) {
+	if files := study.GetSpec().GetProgram().GetFiles(); files != nil {
+		return files.GetSha256(), filesMissing
+	}
+	return study.GetPretrained().GetSha256(), weightsMissing
+}
 
 // DataSets finds data sets by their content.
 type DataSets interface {
@@ -35,8 +47,8 @@ type Weights interface {
 
 var _ Weights = (*artifact.Keeper)(nil)
 
-// data knows which unfinished studies wait for their data sets or pretrained weights: the coordinator was started without
-// them, or their files have changed. None of their runs is given to a worker, where it would fail. It is in the leader's
+// data knows which unfinished studies wait for their data sets, their pretrained weights or the files of their programs: the
+// coordinator was started without them, or their files have changed. None of their runs is given to a worker, where it would fail. It is in the leader's
 // memory: a new leader, which may have other files, looks by itself.
 type data struct {
 	store      Snapshots
@@ -99,21 +111,21 @@ func (d *data) look(ctx context.Context) error {
 	}
 	type dataSet struct{ digest, name string }
 	looked := map[dataSet]*trellisv1.WaitingFor{}
-	waiting, weights := map[string]absence{}, map[string]*trellisv1.WaitingFor{}
+	waiting, artifacts := map[string]absence{}, map[string]*trellisv1.WaitingFor{}
 	for _, study := range studies {
 		its := dataSet{study.GetDataSet().GetDigest(), study.GetDataSet().GetName()}
-		if lifecycle.StudyEnded(study.GetState()) || its.digest == "" {
+		if lifecycle.StudyEnded(study.GetState()) {
 			continue
 		}
 		missing, known := looked[its]
-		if !known {
+		if !known && its.digest != "" {
 			_, missing = d.sets.FindDigest(ctx, its.digest, its.name)
 			looked[its] = missing
 		}
-		if digest := study.GetPretrained().GetSha256(); missing == nil && digest != "" {
-			if missing, known = weights[digest]; !known {
-				missing = d.lookForWeights(ctx, digest)
-				weights[digest] = missing
+		if digest, reason := artifactOf(study); missing == nil && digest != "" {
+			if missing, known = artifacts[digest]; !known {
+				missing = d.lookForArtifact(ctx, digest, reason)
+				artifacts[digest] = missing
 			}
 		}
 		if missing != nil {
@@ -129,13 +141,15 @@ func (d *data) look(ctx context.Context) error {
 	return nil
 }
 
-// lookForWeights returns what a study waits for that starts from the weights of a digest, or nil.
-func (d *data) lookForWeights(ctx context.Context, digest string) *trellisv1.WaitingFor {
+// lookForArtifact returns what a study waits for that needs an artifact, or nil.
+func (d *data) lookForArtifact(
+	ctx context.Context, digest string, reason trellisv1.WaitingReason,
+) *trellisv1.WaitingFor {
 	d.mu.Lock()
 	damaged := d.damaged[digest]
 	d.mu.Unlock()
 	if err := d.weights.Check(ctx, digest, damaged); err != nil {
-		return &trellisv1.WaitingFor{Reason: weightsMissing, Message: err.Error()}
+		return &trellisv1.WaitingFor{Reason: reason, Message: err.Error()}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -143,7 +157,7 @@ func (d *data) lookForWeights(ctx context.Context, digest string) *trellisv1.Wai
 	return nil
 }
 
-// missing notes that a data set or weights can't be served. The next look says whether that still holds: until then, its runs are
+// missing notes that a data set, weights or files can't be served. The next look says whether that still holds: until then, its runs are
 // not given to one worker after another, which could only hand them back.
 func (d *data) missing(digest string, why *trellisv1.WaitingFor) error {
 	studies, err := d.store.Snapshot().Studies(nil)
@@ -155,14 +169,17 @@ func (d *data) missing(digest string, why *trellisv1.WaitingFor) error {
 	waiting := make(map[string]absence, len(d.waiting)+1)
 	maps.Copy(waiting, d.waiting)
 	for _, study := range studies {
-		needed := study.GetDataSet().GetDigest()
+		needed, its := study.GetDataSet().GetDigest(), why
 		if why.GetReason() == weightsMissing {
-			needed = study.GetPretrained().GetSha256()
+			// Whoever asked did not know what the artifact is.
+			var reason trellisv1.WaitingReason
+			needed, reason = artifactOf(study)
+			its = &trellisv1.WaitingFor{Reason: reason, Message: why.GetMessage()}
 		}
 		if needed != digest || lifecycle.StudyEnded(study.GetState()) {
 			continue
 		}
-		waiting[study.GetName()] = absence{study, why}
+		waiting[study.GetName()] = absence{study, its}
 		if why.GetReason() == weightsMissing {
 			if d.damaged == nil {
 				d.damaged = map[string]bool{}
@@ -201,6 +218,12 @@ func (d *data) set(waiting map[string]absence) {
 }
 
 func (d *data) warn(now absence) {
+	if now.why.GetReason() == filesMissing {
+		d.logger.Warn("the study waits: its program's files are missing; start the coordinator with the artifacts "+
+			"(--artifacts) that have them, or cancel the study", "study", now.study.GetName(),
+			"sha256", now.study.GetSpec().GetProgram().GetFiles().GetSha256(), "error", now.why.GetMessage())
+		return
+	}
 	if now.why.GetReason() == weightsMissing {
 		d.logger.Warn("the study waits: its pretrained weights are missing; start the coordinator with the artifacts "+
 			"(--artifacts) that have them, or cancel the study",

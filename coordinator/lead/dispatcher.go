@@ -86,15 +86,17 @@ func (d *dispatcher) plan(snapshot *results.Snapshot) (runs []*trellisv1.Run, wo
 		return nil, nil, nil
 	}
 	var unknown error
+	ready := sync.OnceValue(func() (ready []*trellisv1.Worker) {
+		ready, unknown = snapshot.ReadyWorkers()
+		return ready
+	})
 	pairs := &pairing{
-		failing: d.failing, data: d.data, now: time.Now(), slots: slots,
-		ready: sync.OnceValue(func() (ready []*trellisv1.Worker) {
-			ready, unknown = snapshot.ReadyWorkers()
-			return ready
-		}),
+		failing: d.failing, data: d.data, now: time.Now(), slots: slots, ready: ready,
+		packing: newPacking(snapshot, ready),
 	}
-	if runs, err = snapshot.ChooseRuns(len(slots), pairs); err != nil || unknown != nil {
-		return nil, nil, errors.Join(err, unknown)
+	runs, err = snapshot.ChooseRuns(len(slots), pairs)
+	if err = errors.Join(err, unknown, pairs.packing.err); err != nil {
+		return nil, nil, err
 	}
 	return runs, pairs.workers, nil
 }

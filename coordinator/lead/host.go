@@ -130,7 +130,7 @@ func workerOf(hello *trellisv1.Hello, principal access.Principal) *trellisv1.Wor
 	worker := &trellisv1.Worker{
 		Name: hello.GetWorker(), State: trellisv1.WorkerState_WORKER_STATE_READY, Slots: hello.GetSlots(),
 		Version: hello.GetVersion(), Processor: hello.GetProcessor(), Machine: hello.GetMachine(),
-		Principal: principal.Message(),
+		Principal: principal.Message(), Capacity: hello.GetCapacity(),
 	}
 	if hello.GetDraining() {
 		worker.State = trellisv1.WorkerState_WORKER_STATE_DRAINING
@@ -179,7 +179,8 @@ func (h *host) register(ctx context.Context, worker *trellisv1.Worker) error {
 		known.GetVersion() == worker.GetVersion() && known.GetProcessor() == worker.GetProcessor() &&
 		known.GetMachine() == worker.GetMachine() && bytes.Equal(known.GetKey(), worker.GetKey()) &&
 		proto.Equal(known.GetPrincipal(), worker.GetPrincipal()) &&
-		known.GetLeaseMilliseconds() == worker.GetLeaseMilliseconds() {
+		known.GetLeaseMilliseconds() == worker.GetLeaseMilliseconds() &&
+		proto.Equal(known.GetCapacity(), worker.GetCapacity()) {
 		// There is nothing to write, which would fail on a node that does not lead any more and has not noticed: it
 		// must not tell the worker which of its attempts stand.
 		return h.log.Verify(ctx)

@@ -150,6 +150,9 @@ func (l *Leader) WaitingFor(study string) *trellisv1.WaitingFor {
 	if why := l.data.WaitingFor(study); why != nil {
 		return why
 	}
+	if why := awaitsWorker(l.config.Store.Snapshot(), study); why != nil {
+		return why
+	}
 	if waits, err := awaitsMachine(l.config.Store.Snapshot(), study); err != nil || !waits {
 		return nil
 	}

@@ -17,6 +17,8 @@ type pairing struct {
 	// ready returns all workers that are READY.
 	ready func() []*trellisv1.Worker
 	now   time.Time
+	// packing knows what workers have left besides slots. Nil: enough.
+	packing *packing
 	// slots are those that are left, as the worker of each, and workers has those that runs have taken, in their order.
 	slots   []*trellisv1.Worker
 	workers []string
@@ -31,9 +33,23 @@ var _ results.Choice = (*pairing)(nil)
 
 // Study says whether any of the slots that are left is for a study.
 func (p *pairing) Study(study string) bool {
-	return p.data.WaitingFor(study) == nil && slices.ContainsFunc(p.slots, func(worker *trellisv1.Worker) bool {
-		return !p.avoids(worker, study)
-	})
+	if p.data.WaitingFor(study) != nil {
+		return false
+	}
+	allowed := false
+	for _, worker := range p.slots {
+		if p.avoids(worker, study) {
+			continue
+		}
+		if p.packing.fits(worker, study) {
+			return true
+		}
+		allowed = true
+	}
+	if allowed {
+		p.packing.reserve(study, func(worker *trellisv1.Worker) bool { return p.avoids(worker, study) })
+	}
+	return false
 }
 
 // avoids says whether a worker must get no runs of a study for now: runs fail on it, or it has reported wrong losses. The
@@ -49,9 +65,10 @@ func (p *pairing) avoids(worker *trellisv1.Worker, study string) bool {
 func (p *pairing) Run(run *trellisv1.Run) bool {
 	spent := p.spent(run)
 	for i, worker := range p.slots {
-		if spent(worker) || p.avoids(worker, run.GetStudy()) {
+		if spent(worker) || p.avoids(worker, run.GetStudy()) || !p.packing.fits(worker, run.GetStudy()) {
 			continue
 		}
+		p.packing.take(worker, run.GetStudy())
 		p.workers = append(p.workers, worker.GetName())
 		if i == 0 {
 			p.slots = p.slots[1:]
