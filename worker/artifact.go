@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"os"
 	"time"
 
 	"google.golang.org/grpc"
@@ -68,65 +68,102 @@ type artifacts struct {
 
 // upload sends an artifact, without retries, and returns its digest. It calls moved after each piece.
 func (s artifacts) upload(ctx context.Context, content []byte, moved func()) (digest string, err error) {
+	digest = digestOf(content)
+	return digest, s.uploadFrom(ctx, bytes.NewReader(content), digest, uint64(len(content)), moved)
+}
+
+// uploadFile is upload for a file, whose digest and size are known.
+func (s artifacts) uploadFile(ctx context.Context, path, digest string, size uint64, moved func()) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return s.uploadFrom(ctx, file, digest, size, moved)
+}
+
+// uploadFrom sends an artifact that it reads.
+func (s artifacts) uploadFrom(ctx context.Context, content io.Reader, digest string, size uint64, moved func()) error {
 	ctx, watch := watchStall(ctx)
 	defer watch.stop()
 	stream, err := s.client.UploadArtifact(ctx, grpc.WaitForReady(true))
 	if err != nil {
-		return "", err
+		return err
 	}
 	watch.start()
-	for piece := range slices.Chunk(content, maxPiece) {
-		// An error here is the end of the stream: the answer says why.
-		if stream.Send(&trellisv1.UploadArtifactRequest{Data: piece}) != nil {
+	for {
+		// A piece of its own: gRPC may still have the last one.
+		piece := make([]byte, maxPiece)
+		n, err := io.ReadFull(content, piece)
+		// An error of Send is the end of the stream: the answer says why.
+		if n > 0 && stream.Send(&trellisv1.UploadArtifactRequest{Data: piece[:n]}) != nil {
 			break
 		}
-		watch.moved()
-		moved()
+		if n > 0 {
+			watch.moved()
+			moved()
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("read what is to be uploaded: %w", err)
+		}
 	}
 	response, err := stream.CloseAndRecv()
 	if err != nil {
-		return "", watch.cause(err)
+		return watch.cause(err)
 	}
 	moved()
-	digest = digestOf(content)
-	if response.GetSha256() != digest || response.GetSize() != uint64(len(content)) {
-		return "", fmt.Errorf("%d bytes with digest %q arrived, but %d with digest %s were sent: %w",
-			response.GetSize(),
-			response.GetSha256(), len(content), digest, errDamaged)
+	if response.GetSha256() != digest || response.GetSize() != size {
+		return fmt.Errorf("%d bytes with digest %q arrived, but %d with digest %s were sent: %w", response.GetSize(),
+			response.GetSha256(), size, digest, errDamaged)
 	}
-	return digest, nil
+	return nil
 }
 
 // download gets an artifact, without retries, and verifies it. It calls moved after each piece.
 func (s artifacts) download(ctx context.Context, digest string, size uint64, moved func()) ([]byte, error) {
+	var content bytes.Buffer // It grows with what arrives, whatever size is promised.
+	if err := s.downloadTo(ctx, &content, digest, size, moved); err != nil {
+		return nil, err
+	}
+	return content.Bytes(), nil
+}
+
+// downloadTo is download to w, which has got something else if there is an error.
+func (s artifacts) downloadTo(ctx context.Context, w io.Writer, digest string, size uint64, moved func()) error {
 	ctx, watch := watchStall(ctx)
 	defer watch.stop()
 	stream, err := s.client.DownloadArtifact(ctx, &trellisv1.DownloadArtifactRequest{Sha256: digest},
 		grpc.WaitForReady(true))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	watch.start()
-	var content bytes.Buffer // It grows with what arrives, whatever size is promised.
+	hash, arrived := sha256.New(), uint64(0)
 	for {
 		response, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return nil, watch.cause(err)
+			return watch.cause(err)
 		}
 		watch.moved()
 		moved()
-		content.Write(response.GetData())
-		if uint64(content.Len()) > size {
-			return nil, fmt.Errorf("it has more than %d bytes: %w", size, errDamaged)
+		if arrived += uint64(len(response.GetData())); arrived > size {
+			return fmt.Errorf("it has more than %d bytes: %w", size, errDamaged)
+		}
+		hash.Write(response.GetData())
+		if _, err := w.Write(response.GetData()); err != nil {
+			return err
 		}
 	}
-	if got := digestOf(content.Bytes()); uint64(content.Len()) != size || got != digest {
-		return nil, fmt.Errorf("%d bytes with digest %s, want %d: %w", content.Len(), got, size, errDamaged)
+	if got := hex.EncodeToString(hash.Sum(nil)); arrived != size || got != digest {
+		return fmt.Errorf("%d bytes with digest %s, want %d: %w", arrived, got, size, errDamaged)
 	}
-	return content.Bytes(), nil
+	return nil
 }
 
 func digestOf(content []byte) string {

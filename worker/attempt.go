@@ -117,6 +117,9 @@ func (a *attempt) next() *trellisv1.SessionRequest {
 
 // pack converts reports of consecutive epochs into the message that is sent.
 func (a *attempt) pack(reports []trainer.Report) *trellisv1.Reports {
+	if a.assignment.GetConfig().GetProgram() != nil {
+		return a.packProgram(reports)
+	}
 	columns := make([]float64, 3*len(reports))
 	packed := &trellisv1.Reports{
 		Study:          a.assignment.GetStudy(),
@@ -180,21 +183,30 @@ func (a *attempt) returned() *trellisv1.Outcome {
 }
 
 func (a *attempt) succeeded(result trainer.Result) *trellisv1.Outcome {
+	return a.finished(stopReasons[result.StopReason], result.Epochs)
+}
+
+// finished returns the outcome of a run that has ended by itself.
+func (a *attempt) finished(reason trellisv1.StopReason, epochs int) *trellisv1.Outcome {
 	outcome := a.newOutcome()
 	outcome.Result = &trellisv1.Outcome_Success_{Success: &trellisv1.Outcome_Success{
-		StopReason: stopReasons[result.StopReason],
-		Epochs:     uint32(result.Epochs),
+		StopReason: reason, Epochs: uint32(epochs),
 	}}
 	return outcome
 }
 
 // failed returns the outcome of an attempt that the worker could not train.
 func (a *attempt) failed(worker string, err error) *trellisv1.Outcome {
+	return a.failedAs(worker, classOf(err), err)
+}
+
+// failedAs is failed with a class.
+func (a *attempt) failedAs(worker string, class trellisv1.FailureClass, err error) *trellisv1.Outcome {
 	outcome := a.newOutcome()
 	outcome.Result = &trellisv1.Outcome_Failure{Failure: &trellisv1.Failure{
 		Attempt: a.number(),
 		Worker:  worker,
-		Class:   classOf(err),
+		Class:   class,
 		Message: sendable(reason(err)),
 	}}
 	return outcome

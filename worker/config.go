@@ -16,7 +16,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
+	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
+	"trellis/worker/capacity"
 	"trellis/worker/dial"
 )
 
@@ -29,6 +31,7 @@ const (
 // Limits of Config. The coordinator has the same limits.
 const (
 	maxSlots      = 1024
+	maxCPUs       = 1 << 20
 	maxNameLength = 200
 )
 
@@ -43,9 +46,19 @@ type Config struct {
 	// Slots is how many runs are trained at the same time, between 1 and 1024. Each uses one core. Default: the number
 	// of cores that the process may use.
 	Slots int
-	// CacheDir is the folder where data sets are stored by content. Default: the folder "trellis" in the user's cache
-	// folder.
+	// CacheDir is the folder where data sets and the files of programs are stored by content, and where programs run.
+	// Default: the folder "trellis" in the user's cache folder.
 	CacheDir string
+	// Programs says that the worker runs programs: whoever may submit studies runs any command on this machine, as the
+	// worker's user.
+	Programs bool
+	// CPUs is how many cores runs may use together, Memory how many bytes, and GPUs are those that they may use, not nil. What
+	// is not set is what the machine has.
+	CPUs   float64
+	Memory uint64
+	GPUs   []*trellisv1.Gpu
+	// Root is where the machine's files are looked for that say what it has. Default: "/".
+	Root string
 	// Version is the binary's version. Default: DefaultVersion.
 	Version string
 	// Logger logs what an operator wants to know. Default: slog.Default.
@@ -76,6 +89,9 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("invalid name %q: must be UTF-8 text of at most %d bytes", c.Name,
 			maxNameLength))
 	}
+	if c.CPUs < 0 || c.CPUs > maxCPUs || c.CPUs != c.CPUs {
+		errs = append(errs, fmt.Errorf("invalid cpus %v: must be between 0 and %d", c.CPUs, maxCPUs))
+	}
 	if c.Coordinator != "" {
 		if _, err := dial.Nodes(c.Coordinator); err != nil {
 			errs = append(errs, fmt.Errorf("coordinator: %w", err))
@@ -103,6 +119,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Version == "" {
 		c.Version = DefaultVersion
+	}
+	if c.Root == "" {
+		c.Root = "/"
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -169,4 +188,20 @@ func processor() string {
 		}
 	}
 	return runtime.GOARCH
+}
+
+// capacity returns what the worker has for runs: what was set, or what the machine has.
+func (c Config) capacity(ctx context.Context) *trellisv1.Capacity {
+	its := capacity.Of(ctx, c.Root)
+	its.Programs = c.Programs
+	if c.CPUs > 0 {
+		its.Cpus = c.CPUs
+	}
+	if c.Memory > 0 {
+		its.Memory = c.Memory
+	}
+	if c.GPUs != nil {
+		its.Gpus = c.GPUs
+	}
+	return its
 }

@@ -28,6 +28,12 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 	case w.slots <- struct{}{}:
 		w.metrics.busy.Inc()
 		log := w.log.With("study", a.assignment.GetStudy(), "run", a.assignment.GetRun(), "attempt", a.number())
+		if a.assignment.GetConfig().GetProgram() != nil {
+			last.outcome, last.handedBack = w.workProgram(ctx, a, log)
+			<-w.slots
+			w.metrics.busy.Dec()
+			break
+		}
 		result, err := w.train(ctx, a, &last.position, log)
 		<-w.slots
 		w.metrics.busy.Dec()

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,7 @@ const (
 	drainUploadTimeout = 10 * time.Second
 )
 
-// uploads uploads the checkpoints of one attempt. Those at milestones and at the run's end are always uploaded, because
+// uploads uploads the checkpoints of one attempt. A program's are offered by saved. Of a model's, those at milestones and at the run's end are always uploaded, because
 // of their weights. In between, one is uploaded when enough time has passed since the last one and no upload is in
 // progress. The zero value takes no checkpoints: see open.
 //
@@ -32,7 +33,7 @@ type uploads struct {
 	worker  *Worker
 	attempt *attempt
 
-	// config is the run's configuration.
+	// config is the configuration of a model's run.
 	config *trainer.Config
 	// last is when the last checkpoint was taken, or when the attempt began. epoch is its epoch.
 	last  time.Time
@@ -50,8 +51,13 @@ type uploads struct {
 
 // encoded is a checkpoint that waits for its upload.
 type encoded struct {
-	summary trainer.Summary
+	// checkpoint is what the coordinator will be told of it. Digest and size are not known yet of a model's.
+	checkpoint *trellisv1.Checkpoint
+	// kept says that the coordinator keeps it for its weights.
+	kept bool
+	// content is a model's checkpoint, and file the path of a program's, which belongs to the upload.
 	content []byte
+	file    string
 }
 
 // open sets the worker and the attempt that the uploads belong to.
@@ -79,13 +85,14 @@ func (u *uploads) offer(ctx context.Context, checkpoint *trainer.Checkpoint) err
 	return u.take(ctx, checkpoint, summary)
 }
 
-// report tells Run the result of an upload: the checkpoint was saved with a digest, or is missing for a reason.
-func (u *uploads) report(of encoded, digest, missing string) {
-	checkpoint := &trellisv1.Checkpoint{Epoch: uint32(of.summary.Epoch), BestEpoch: uint32(of.summary.BestEpoch)}
-	if missing == "" {
-		checkpoint.Sha256, checkpoint.Size = digest, uint64(len(of.content))
-	} else if !u.isKept(of.summary) {
-		return
+// report tells Run the result of an upload: the checkpoint was saved, or is missing for a reason.
+func (u *uploads) report(of encoded, missing string) {
+	checkpoint := of.checkpoint
+	if missing != "" {
+		if !of.kept {
+			return
+		}
+		checkpoint.Sha256, checkpoint.Size = "", 0
 	}
 	assignment := u.attempt.assignment
 	u.worker.events.put(event{attempt: u.attempt, checkpoint: &trellisv1.CheckpointReport{
@@ -113,9 +120,6 @@ func (u *uploads) offerLast(checkpoint *trainer.Checkpoint) {
 }
 
 func (u *uploads) take(ctx context.Context, checkpoint *trainer.Checkpoint, summary trainer.Summary) error {
-	if u.queue == nil {
-		u.start()
-	}
 	var buffer []byte
 	select {
 	case buffer = <-u.free:
@@ -125,15 +129,34 @@ func (u *uploads) take(ctx context.Context, checkpoint *trainer.Checkpoint, summ
 	if err != nil {
 		return err
 	}
+	return u.enqueue(ctx, encoded{
+		checkpoint: &trellisv1.Checkpoint{Epoch: uint32(summary.Epoch), BestEpoch: uint32(summary.BestEpoch)},
+		kept:       u.isKept(summary), content: content,
+	})
+}
+
+// enqueue waits for room.
+func (u *uploads) enqueue(ctx context.Context, next encoded) error {
+	if u.queue == nil {
+		u.start()
+	}
 	u.pending.Add(1)
 	select {
-	case u.queue <- encoded{summary, content}:
+	case u.queue <- next:
 	case <-ctx.Done():
 		u.pending.Add(-1)
+		next.remove()
 		return ctx.Err()
 	}
-	u.last, u.epoch = time.Now(), summary.Epoch
+	u.last, u.epoch = time.Now(), int(next.checkpoint.GetEpoch())
 	return nil
+}
+
+// remove removes the file of a program's checkpoint.
+func (e encoded) remove() {
+	if e.file != "" {
+		_ = os.Remove(e.file) // The folder goes with the attempt.
+	}
 }
 
 func (u *uploads) start() {
@@ -150,9 +173,12 @@ func (u *uploads) start() {
 					return
 				}
 				u.send(ctx, next)
-				select {
-				case u.free <- next.content:
-				default:
+				next.remove()
+				if next.file == "" {
+					select {
+					case u.free <- next.content:
+					default:
+					}
 				}
 				u.pending.Add(-1)
 			case <-ctx.Done():
@@ -166,11 +192,15 @@ func (u *uploads) start() {
 func (u *uploads) send(ctx context.Context, next encoded) {
 	assignment, steps := u.attempt.assignment, &u.attempt.steps
 	log := u.worker.log.With("study", assignment.GetStudy(), "run", assignment.GetRun(),
-		"attempt", assignment.GetAttempt(), "epoch", next.summary.Epoch)
-	var digest string
+		"attempt", assignment.GetAttempt(), "epoch", next.checkpoint.GetEpoch())
 	err := retry(ctx, func() (err error) {
 		steps.Add(1)
-		digest, err = u.worker.artifacts.upload(ctx, next.content, func() { steps.Add(1) })
+		moved := func() { steps.Add(1) }
+		if next.file != "" {
+			return u.worker.artifacts.uploadFile(ctx, next.file, next.checkpoint.GetSha256(), next.checkpoint.GetSize(), moved)
+		}
+		next.checkpoint.Size = uint64(len(next.content))
+		next.checkpoint.Sha256, err = u.worker.artifacts.upload(ctx, next.content, moved)
 		return err
 	}, func(err error) {
 		log.Warn("could not upload a checkpoint; will retry", "error", reason(err))
@@ -178,13 +208,13 @@ func (u *uploads) send(ctx context.Context, next encoded) {
 	switch {
 	case err == nil:
 		u.worker.metrics.checkpoints.WithLabelValues("uploaded").Inc()
-		u.report(next, digest, "")
+		u.report(next, "")
 	case ctx.Err() == nil:
 		u.worker.metrics.checkpoints.WithLabelValues("failure").Inc()
 		log.Warn("gave up uploading a checkpoint", "error", reason(err))
-		u.report(next, "", reason(err))
+		u.report(next, reason(err))
 	case u.attempt.ctx.Err() == nil:
-		u.report(next, "", errLate.Error()) // finish counts and logs it.
+		u.report(next, errLate.Error()) // finish counts and logs it.
 	}
 }
 
@@ -221,7 +251,8 @@ func (u *uploads) finish() {
 	u.cancel()
 	<-u.done
 	for next := range u.queue {
-		u.report(next, "", errLate.Error())
+		next.remove()
+		u.report(next, errLate.Error())
 	}
 	u.worker.metrics.checkpoints.WithLabelValues("failure").Add(float64(left))
 	u.worker.log.Warn("gave up uploading checkpoints", "study", u.attempt.assignment.GetStudy(),

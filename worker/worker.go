@@ -56,8 +56,12 @@ type Worker struct {
 	data       *shared[string, *dataset.Data]
 	pretrained *shared[pretrained, *trainer.Checkpoint]
 	artifacts  artifacts
-	// cache stores data sets on disk.
+	// cache stores data sets on disk, and files the files of programs.
 	cache *dataset.Cache
+	files *filesCache
+	// capacity is what the machine has, and gpus are those of them that no attempt has.
+	capacity *trellisv1.Capacity
+	gpus     *gpus
 	// connected says that there is a session with a welcome.
 	connected atomic.Bool
 	// checkpointInterval is how often a run's checkpoint is uploaded, as a time.Duration. 0: never.
@@ -162,6 +166,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.data = newShared(ctx, w.log, "data_set",
 		downloader(trellisv1.NewDataSetServiceClient(conn), w.cache))
 	w.pretrained = newShared(ctx, w.log, "pretrained", w.artifacts.fetchPretrained)
+	w.files = newFilesCache(w.config.CacheDir, w.artifacts.fetchFiles)
+	w.capacity = w.config.capacity(ctx)
+	w.gpus = newGPUs(w.capacity.GetGpus())
 	w.mistakes = conn.Mistakes()
 	w.open()
 	defer w.finish(cancel)
@@ -263,6 +270,7 @@ func (w *Worker) open() {
 		Draining:  w.draining,
 		Machine:   machine(),
 		Key:       w.key,
+		Capacity:  w.capacity,
 	}
 	for _, a := range w.attempts {
 		a.resend()

@@ -26,6 +26,7 @@ func TestAttempt(t *testing.T) {
 		want := &trellisv1.Hello{
 			Protocol: trellisv1.SessionProtocol, Numerics: trainer.NumericsVersion, Worker: h.worker.Name(), Slots: 2,
 			Version: "1.2.3", Processor: processor(), Machine: machine(), Key: h.worker.key,
+			Capacity: h.worker.config.capacity(context.Background()),
 		}
 		if !proto.Equal(p.hello, want) {
 			t.Errorf("hello is %v, want %v", p.hello, want)

@@ -1,0 +1,189 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/worker/program"
+)
+
+const (
+	// attemptsFolder is where programs run, within the worker's cache.
+	attemptsFolder = "attempts"
+	// aliveInterval is how often an attempt counts a step while its program runs. How long an epoch takes is the program's
+	// business: resources.time bounds it.
+	aliveInterval = time.Second
+)
+
+// errStoppedEarly ends a program whose metric no longer improves.
+var errStoppedEarly = errors.New("its metric no longer improves")
+
+// workProgram runs the program of an attempt in a slot. handedBack says that the run is returned although nobody has asked
+// for it.
+//
+// A program that is interrupted is ended, also when it is only suspended: its processes can't be frozen without keeping
+// memory and GPUs from the attempts that come after. So its run is returned, with its last checkpoint.
+func (w *Worker) workProgram(ctx context.Context, a *attempt, log *slog.Logger) (
+	outcome *trellisv1.Outcome, handedBack bool,
+) {
+	result, err := w.runProgram(ctx, a, log)
+	var failed *program.Error
+	switch {
+	case err == nil && result.Returned:
+		log.Info("the program has handed its run back", "epochs", result.Epochs)
+		return a.returned(), true
+	case err == nil:
+		log.Info("trained", "epochs", result.Epochs)
+		return a.finished(trellisv1.StopReason_STOP_REASON_MAX_EPOCHS, result.Epochs), false
+	case errors.Is(err, errStoppedEarly):
+		log.Info("trained", "epochs", result.Epochs, "reason", err)
+		return a.finished(trellisv1.StopReason_STOP_REASON_EARLY_STOPPING, result.Epochs), false
+	case ctx.Err() != nil:
+		log.Debug("stopped", "epochs", result.Epochs, "reason", context.Cause(ctx))
+		return a.returned(), true
+	case errors.Is(err, errNotServed):
+		log.Warn("returned a run: the coordinator does not have what it needs", "error", reason(err))
+		return a.returned(), true
+	case errors.As(err, &failed):
+		log.Error("the program failed", "error", reason(err))
+		return a.failedAs(w.name, failed.Class(), err), false
+	default:
+		log.Error("could not run the program", "error", reason(err))
+		return a.failed(w.name, err), false
+	}
+}
+
+// runProgram runs the program of an attempt.
+func (w *Worker) runProgram(ctx context.Context, a *attempt, log *slog.Logger) (result program.Result, err error) {
+	if !w.config.Programs {
+		return result, fmt.Errorf("%w: it was started without --programs", ErrUnfit)
+	}
+	if ctx.Err() != nil {
+		return result, context.Cause(ctx)
+	}
+	defer a.keepAlive()()
+	run := a.assignment.GetConfig()
+	ids, give, err := w.gpus.take(ctx, int(run.GetResources().GetGpus()))
+	if err != nil {
+		return result, err
+	}
+	defer give()
+	folder, err := w.makeAttemptFolder(a)
+	if err != nil {
+		return result, err
+	}
+	defer func() {
+		if err := os.RemoveAll(folder); err != nil {
+			log.Warn("could not remove an attempt's folder", "folder", folder, "error", err)
+		}
+	}()
+	config := programConfig(a.assignment)
+	config.Folder, config.Checkpoints, config.GPUs, config.Log = folder, folder, ids, log
+	if files := run.GetProgram().GetFiles(); files != nil {
+		var release func()
+		if config.Files, release, err = w.getFiles(ctx, a, files, log); err != nil {
+			return result, err
+		}
+		defer release()
+	}
+	if config.Output, err = program.CreateOutput(filepath.Join(folder, "output"), program.DefaultOutput); err != nil {
+		return result, err
+	}
+	defer config.Output.Close()
+	log.Info("running a program", "from_epoch", config.FirstEpoch, "gpus", ids)
+	reports := &programReports{worker: w, attempt: a, began: time.Now()}
+	return program.Run(ctx, config, reports.report)
+}
+
+// makeAttemptFolder makes a folder for what an attempt needs besides its program's own folder.
+func (w *Worker) makeAttemptFolder(a *attempt) (string, error) {
+	folder := filepath.Join(w.config.CacheDir, attemptsFolder)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(folder, fmt.Sprintf("%s-%d-", w.name, a.number()))
+}
+
+// getFiles returns the path of a program's packed files, and what releases them.
+func (w *Worker) getFiles(
+	ctx context.Context, a *attempt, files *trellisv1.Files, log *slog.Logger,
+) (path string, release func(), err error) {
+	err = retry(ctx, func() (err error) {
+		path, release, err = w.files.get(ctx, files, func() { a.steps.Add(1) })
+		return err
+	}, func(err error) {
+		log.Warn("could not fetch the program's files; will retry", "sha256", files.GetSha256(), "error", reason(err))
+	})
+	switch status.Code(err) {
+	case codes.NotFound, codes.DataLoss, codes.FailedPrecondition, codes.Unavailable, codes.ResourceExhausted,
+		codes.Unauthenticated:
+		err = fmt.Errorf("%w: %w", errNotServed, err)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("get the program's files, artifact %s: %w", files.GetSha256(), err)
+	}
+	return path, release, nil
+}
+
+// programConfig is what a program is told of its run.
+func programConfig(assignment *trellisv1.Assignment) program.Config {
+	run := assignment.GetConfig()
+	last := run.GetParameters().GetMaxEpochs()
+	if run.GetLastEpoch() > 0 {
+		last = run.GetLastEpoch()
+	}
+	return program.Config{
+		Program: run.GetProgram(), Parameters: parameterValues(run.GetParameters()),
+		Study: assignment.GetStudy(), Run: assignment.GetRun(), Attempt: assignment.GetAttempt(),
+		Seed:      int64(run.GetParameters().GetSeed()),
+		MaxEpochs: int(run.GetParameters().GetMaxEpochs()), FirstEpoch: 1, LastEpoch: int(last),
+		Objective: run.GetObjective(), Resources: run.GetResources(),
+	}
+}
+
+// parameterValues are the values of a point by name, without max_epochs and seed.
+func parameterValues(p *trellisv1.Parameters) map[string]*trellisv1.Value {
+	number := func(value float64) *trellisv1.Value {
+		return &trellisv1.Value{Kind: &trellisv1.Value_Number{Number: value}}
+	}
+	values := map[string]*trellisv1.Value{
+		"latent_dim": number(float64(p.GetLatentDim())), "learning_rate": number(p.GetLearningRate()),
+		"weight_decay": number(p.GetWeightDecay()), "batch_size": number(float64(p.GetBatchSize())),
+	}
+	for name, value := range p.GetValues() {
+		values[name] = number(value)
+	}
+	return values
+}
+
+// keepAlive counts steps until the returned function is called.
+func (a *attempt) keepAlive() (stop func()) {
+	done := make(chan struct{})
+	var counting sync.WaitGroup
+	counting.Go(func() {
+		ticker := time.NewTicker(aliveInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				a.steps.Add(1)
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		counting.Wait()
+	}
+}

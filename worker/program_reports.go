@@ -1,0 +1,61 @@
+package worker
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/trainer"
+	"trellis/worker/program"
+)
+
+// programReports passes on what a program reports.
+type programReports struct {
+	worker  *Worker
+	attempt *attempt
+	// began is when the last epoch ended, or when the program was started.
+	began time.Time
+}
+
+// report is called for each report of the program.
+func (r *programReports) report(report program.Report) error {
+	if len(report.Metrics) == 0 {
+		return nil // It adds a checkpoint to the last one.
+	}
+	now := time.Now()
+	r.worker.metrics.epochs.Inc()
+	r.worker.events.put(event{attempt: r.attempt, report: trainer.Report{
+		Epoch: report.Epoch, Metrics: report.Metrics, Elapsed: now.Sub(r.began),
+	}})
+	r.began = now
+	return nil
+}
+
+// packProgram converts reports of consecutive epochs of a program into the message that is sent. A program may report a
+// metric for some epochs only.
+func (a *attempt) packProgram(reports []trainer.Report) *trellisv1.Reports {
+	packed := &trellisv1.Reports{
+		Study: a.assignment.GetStudy(), Run: a.assignment.GetRun(), Attempt: a.number(),
+		FirstEpoch: uint32(reports[0].Epoch), Epochs: uint32(len(reports)), Seconds: make([]float64, len(reports)),
+	}
+	names := map[string]bool{}
+	for i, report := range reports {
+		packed.Seconds[i] = report.Elapsed.Seconds()
+		for name := range report.Metrics {
+			names[name] = true
+		}
+	}
+	packed.Metrics = make(map[string]*trellisv1.Series, len(names))
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		series := &trellisv1.Series{Values: make([]float64, len(reports))}
+		for i, report := range reports {
+			value, reported := report.Metrics[name]
+			if series.Values[i] = value; !reported {
+				series.Missing = append(series.Missing, uint32(i))
+			}
+		}
+		packed.Metrics[name] = series
+	}
+	return packed
+}
