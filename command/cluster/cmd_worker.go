@@ -34,7 +34,10 @@ func WorkerCommand(env *cli.Environment) *cobra.Command {
 
 SIGTERM or Ctrl-C drains the worker: it hands its runs back and exits. A second signal ends it immediately. If the
 coordinator cannot be reached, the worker keeps trying. It continues to train its runs for most of a lease, and then
-pauses them until it has a coordinator again.`,
+pauses them until it has a coordinator again.
+
+With --programs, the worker also runs programs: whoever may submit studies then runs any command as this user. Give it a
+user or a container of its own. It gives each run the cores, the memory and the GPUs that its study asks for.`,
 		Args: cli.Operands(),
 	}
 	options := node.MetricsFlags(cmd, "connect to other machines without encryption unless --authority or "+
@@ -45,6 +48,7 @@ pauses them until it has a coordinator again.`,
 	cmd.Flags().StringVar(&config.Name, "name", "", "first part of the worker's `name` (default the hostname)")
 	cmd.Flags().IntVar(&config.Slots, "slots", 0, "number of runs to train at the same time (default one per core)")
 	cli.AtLeast(cmd.Flags(), "slots", &config.Slots, 1)
+	resources := resourceFlags(cmd, &config)
 	node.CacheDirFlag(cmd, &config.CacheDir)
 	chooseKernel := kernelFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -52,7 +56,7 @@ pauses them until it has a coordinator again.`,
 			return exit.Usagef("invalid argument %q for --name: must have 1 to 63 letters, digits and . _ @ -, and start "+
 				"with a letter or digit", config.Name)
 		}
-		if err := chooseKernel(); err != nil {
+		if err := errors.Join(chooseKernel(), resources()); err != nil {
 			return err
 		}
 		tokenFrom, err := cli.CompleteCredentials(cmd, &config.Credentials)

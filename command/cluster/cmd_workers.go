@@ -52,6 +52,18 @@ var workerColumns = []output.Column[*trellisv1.Worker]{
 		Short: func(w *trellisv1.Worker) string { return output.ShortTime(w.GetUpdateTime()) },
 	},
 	{Name: "machine", Plain: (*trellisv1.Worker).GetMachine},
+	output.Both("programs", func(w *trellisv1.Worker) string { return yesOrNo(w.GetCapacity().GetPrograms()) }),
+	{Name: "cpus", Plain: workerCPUs, Short: workerCPUs},
+	{
+		Name:  "memory",
+		Plain: func(w *trellisv1.Worker) string { return strconv.FormatUint(w.GetCapacity().GetMemory(), 10) },
+		Short: workerMemory,
+	},
+	{
+		Name:  "gpus",
+		Plain: func(w *trellisv1.Worker) string { return strings.Join(gpuIDs(w), " ") },
+		Short: func(w *trellisv1.Worker) string { return strconv.Itoa(len(w.GetCapacity().GetGpus())) },
+	},
 	{Name: "avoided", Plain: avoidedPlainly, Short: avoidedShortly},
 }
 

@@ -17,7 +17,9 @@ func TestGoldenWorker(t *testing.T) {
 	worker := func(format output.Format, out *bytes.Buffer) error {
 		return output.WriteOne(out, format, &trellisv1.Worker{
 			Name: "host-1", State: trellisv1.WorkerState_WORKER_STATE_LOST, Slots: 8, Runs: 2, Version: "v1",
-			Processor: "RISC", Machine: "host",
+			Processor: "RISC", Machine: "host", Capacity: &trellisv1.Capacity{
+				Cpus: 7.5, Memory: 64 << 30, Gpus: []*trellisv1.Gpu{{Id: "0"}, {Id: "GPU-2f1a9a5e"}}, Programs: true,
+			},
 		}, workerColumns)
 	}
 	golden.CheckListing(t, "worker", func(format string, out *bytes.Buffer) error {

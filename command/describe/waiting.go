@@ -24,6 +24,15 @@ func WaitingFor(study *trellisv1.Study) string {
 		return fmt.Sprintf("its pretrained weights: the coordinator can't use %s: %s. Start the coordinator with the "+
 			"artifacts (--artifacts) that have them, or cancel the study", weightsOf(study.GetPretrained()),
 			output.Shorten(why.GetMessage(), waitingMessage))
+	case trellisv1.WaitingReason_WAITING_REASON_FILES_MISSING:
+		return fmt.Sprintf("its program's files: the coordinator can't use artifact %s: %s. Start the coordinator with the "+
+			"artifacts (--artifacts) that have them, or cancel the study and submit it under another name",
+			study.GetSpec().GetProgram().GetFiles().GetSha256(), output.Shorten(why.GetMessage(), waitingMessage))
+	case trellisv1.WaitingReason_WAITING_REASON_NO_PROGRAMS:
+		return "a worker that runs programs: start one with trellis worker --programs"
+	case trellisv1.WaitingReason_WAITING_REASON_TOO_LARGE:
+		return fmt.Sprintf("a worker that has what a run needs: %s. See trellis workers for what there is",
+			Resources(study.GetSpec()))
 	case trellisv1.WaitingReason_WAITING_REASON_ANOTHER_MACHINE:
 		return fmt.Sprintf("a worker on another machine: workers reported different losses for the same epoch, and a third "+
 			"training must decide. Start a worker on another machine, or drop the epochs and train them again: trellis "+

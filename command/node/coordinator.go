@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 
+	"trellis/command/exit"
 	"trellis/coordinator"
 )
 
@@ -31,6 +32,18 @@ func Open(ctx context.Context, config coordinator.Config, place Place) (*Coordin
 	dataSets, err := newDataSets(ctx, place.Data)
 	if err != nil {
 		return nil, err
+	}
+	if !config.TLS.Given() {
+		host, err := hostOf("listen", place.Listen)
+		if err != nil {
+			return nil, err
+		}
+		local, err := isLoopback(ctx, host)
+		if err != nil {
+			return nil, exit.Usagef("--listen %s: %w", place.Listen, err)
+		}
+		// Anybody could run any program on all workers.
+		config.NoPrograms = !local
 	}
 	if !place.Insecure && !config.TLS.Given() {
 		if err := checkLoopback(ctx, "listen", place.Listen, "set --certificate and --authority (see trellis "+

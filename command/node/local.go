@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -36,6 +37,9 @@ type Options struct {
 	// named it, empty for --data.
 	Directory, DirectoryFlag string
 	Logger                   *slog.Logger
+	// Programs says that programs are run. They need a folder for their files and output, also if studies are kept in
+	// memory only.
+	Programs bool
 	// Version is that of this binary.
 	Version string
 }
@@ -67,6 +71,8 @@ type Local struct {
 	Ctx context.Context
 	*Coordinator
 	options Options
+	// artifacts is the folder that is removed at the end; empty if there is none.
+	artifacts string
 
 	// drained are the workers if their runs are to be handed back when this ends, so that another process can go on.
 	drained []*worker.Worker
@@ -105,14 +111,21 @@ func Run(
 
 // start starts a coordinator on a free port.
 func start(parent context.Context, options Options) (*Local, error) {
+	artifacts := ""
+	if options.Programs && options.Directory == "" {
+		var err error
+		if artifacts, err = os.MkdirTemp("", "trellis-artifacts-"); err != nil {
+			return nil, fmt.Errorf("make a folder for what programs need: %w", err)
+		}
+	}
 	opened, err := Open(parent, coordinator.Config{
 		Numerics: trainer.NumericsVersion, Version: options.Version, Logger: options.Logger, Data: options.Directory,
-		Lease: localLease, Models: spec.Models(),
+		Lease: localLease, Models: spec.Models(), Artifacts: artifacts,
 	}, Place{Listen: "127.0.0.1:0", Data: options.Data, DirectoryFlag: options.DirectoryFlag})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, removeFolder(artifacts))
 	}
-	l := &Local{Coordinator: opened, options: options}
+	l := &Local{Coordinator: opened, options: options, artifacts: artifacts}
 	l.Ctx, l.fail = context.WithCancelCause(parent)
 	lives := context.WithoutCancel(parent)
 	serving, stopCoordinator := context.WithCancel(lives)
@@ -129,6 +142,7 @@ func (l *Local) StartWorkers() error {
 			Coordinator: l.Address,
 			Name:        fmt.Sprintf("local-%d", n+1),
 			Slots:       l.options.Slots,
+			Programs:    l.options.Programs,
 			CacheDir:    l.dataSets.library.CacheDir,
 			Version:     l.options.Version,
 			Logger:      l.options.Logger,
@@ -170,7 +184,18 @@ func (l *Local) stop() {
 	l.workers.Wait()
 	l.stopCoordinator()
 	l.serving.Wait()
+	if err := removeFolder(l.artifacts); err != nil && l.options.Logger != nil {
+		l.options.Logger.Warn("could not remove what programs needed", "error", err)
+	}
 	l.fail(nil)
+}
+
+// removeFolder removes a folder with all that is in it. An empty name is none.
+func removeFolder(path string) error {
+	if path == "" {
+		return nil
+	}
+	return os.RemoveAll(path)
 }
 
 // drain lets the workers hand their runs back, but not forever. It is of no use once a part has failed.

@@ -15,6 +15,7 @@ import (
 	"trellis/command/exit"
 	"trellis/command/node"
 	"trellis/command/output"
+	"trellis/command/programs"
 	"trellis/command/progress"
 	"trellis/command/spec"
 	"trellis/command/studies"
@@ -109,7 +110,12 @@ func planAll(ctx context.Context, env *cli.Environment, files []*spec.File, plan
 		return exit.Usagef("--dry-run with --output %s takes one SPEC", plan.format)
 	}
 	for _, file := range files {
-		err := dryRun(ctx, env, nil, &trellisv1.CreateStudyRequest{Spec: file.Spec}, plan)
+		packed, err := programs.Pack(ctx, file)
+		if err != nil {
+			return err
+		}
+		defer packed.Close()
+		err = dryRun(ctx, env, nil, &trellisv1.CreateStudyRequest{Spec: file.Spec}, plan)
 		if err := file.Place(err); err != nil {
 			return err
 		}
@@ -121,12 +127,21 @@ func planAll(ctx context.Context, env *cli.Environment, files []*spec.File, plan
 func runStudies(
 	ctx context.Context, env *cli.Environment, files []*spec.File, options runOptions,
 ) error {
-	specs := make([]*trellisv1.StudySpec, len(files))
+	specs, packed := make([]*trellisv1.StudySpec, len(files)), make([]*programs.Packed, len(files))
 	for i, file := range files {
 		specs[i] = file.Spec
+		var err error
+		if packed[i], err = programs.Pack(ctx, file); err != nil {
+			return err
+		}
+		defer packed[i].Close()
+		options.Programs = options.Programs || file.Spec.GetProgram() != nil
 	}
 	return node.Run(ctx, env, options.Options, func(local *node.Local, c *client.Client) error {
-		for _, file := range files {
+		for i, file := range files {
+			if err := packed[i].Upload(local.Ctx, env, c); err != nil {
+				return local.Why(err)
+			}
 			request := &trellisv1.CreateStudyRequest{Spec: file.Spec, Fresh: options.fresh}
 			if err := begin(local.Ctx, env, c, request, local.Directory); err != nil {
 				return local.Why(file.Place(err))

@@ -15,6 +15,7 @@ import (
 	"trellis/command/exit"
 	"trellis/command/node"
 	"trellis/command/output"
+	"trellis/command/programs"
 	"trellis/command/spec"
 	"trellis/command/studies"
 	trellisv1 "trellis/proto/trellis/v1"
@@ -82,16 +83,43 @@ moment.`,
 		if err := submit.rename(file.Spec); err != nil {
 			return err
 		}
+		packed, err := programs.Pack(cmd.Context(), file)
+		if err != nil {
+			return err
+		}
+		defer packed.Close()
 		request := &trellisv1.CreateStudyRequest{Spec: file.Spec, Fresh: submit.fresh}
 		if submit.dryRun {
 			submit.plan.format = *format
 			return file.Place(dryRun(cmd.Context(), env, options, request, submit.plan))
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			if err := planFirst(ctx, c, request, packed); err != nil {
+				return file.Place(orTaken(err, file.Spec.GetName()))
+			}
+			if err := packed.Upload(ctx, env, c); err != nil {
+				return err
+			}
 			return file.Place(submitStudy(ctx, env, c, request, *format, submit.watch))
 		})
 	}
 	return cmd
+}
+
+// planFirst asks whether a study would be admitted before its program's files are uploaded: they may be large.
+func planFirst(
+	ctx context.Context, c *client.Client, request *trellisv1.CreateStudyRequest, packed *programs.Packed,
+) error {
+	if packed.Files == nil {
+		return nil
+	}
+	if err := c.AwaitLeader(ctx); err != nil {
+		return err
+	}
+	_, err := client.Call(ctx, client.CreateTimeout, c.PlanStudy, &trellisv1.PlanStudyRequest{
+		Spec: request.GetSpec(), Fresh: request.GetFresh(),
+	})
+	return err
 }
 
 // submitStudy creates a study, and says what it shares with others.

@@ -47,6 +47,15 @@ func estimateHere(
 	if err != nil {
 		return nil, fmt.Errorf("read the study's grid: %w", err)
 	}
+	if complete.GetProgram() != nil {
+		whole := float64(summary.Epochs)
+		return &trellisv1.PlanStudyResponse{
+			Trials: summary.Trials, Runs: summary.Runs, Epochs: summary.Epochs, EpochsAlone: summary.EpochsAlone,
+			Forecast: &trellisv1.Forecast{
+				Epochs: &trellisv1.Estimate{Expected: whole, Low: whole, High: whole}, Slots: uint32(slots),
+			},
+		}, nil
+	}
 	pace, basis, err := measurePace(ctx, complete, points, data, slots)
 	if err != nil {
 		return nil, err

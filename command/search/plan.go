@@ -20,6 +20,7 @@ import (
 	"trellis/command/exit"
 	"trellis/command/node"
 	"trellis/command/output"
+	"trellis/command/programs"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 )
@@ -107,6 +108,9 @@ func askForPlan(
 func completePlan(
 	ctx context.Context, wanted *trellisv1.StudySpec, response *trellisv1.PlanStudyResponse, plan planOptions,
 ) (*trellisv1.PlanStudyResponse, error) {
+	if wanted.GetProgram() != nil && response != nil {
+		return response, nil // How long an epoch takes is known once one has been trained.
+	}
 	complete, slots := preview(wanted), plan.slots
 	if slots == 0 {
 		slots = runtime.GOMAXPROCS(0)
@@ -213,6 +217,15 @@ func writePlan(out io.Writer, format output.Format, spec *trellisv1.StudySpec, p
 		row("already trained", "%s, which took %s; %d of %s complete", output.Count(plan.GetEpochsShared(), "epoch"),
 			output.ShortSeconds(plan.GetSecondsShared()), plan.GetRunsShared(), output.Count(plan.GetRuns(), "run"))
 	}
+	if program := spec.GetProgram(); program != nil {
+		if program.GetFiles() != nil {
+			row("files", "%s", programs.Describe(program.GetFiles()))
+		}
+		row("each run needs", "%s", describe.Resources(spec))
+		if plan.GetWaitingFor() != nil {
+			row("waits for", "%s", describe.WaitingFor(&trellisv1.Study{Spec: spec, WaitingFor: plan.GetWaitingFor()}))
+		}
+	}
 	if plan.GetForecast().GetEpochs().GetHigh() > 0 {
 		writePlannedTime(row, spec, plan.GetForecast(), at)
 	} else if spec.GetSettle() != nil {
@@ -256,6 +269,8 @@ func writePlannedTime(
 		row("time", "%s%s", atMost, describe.Estimate(f.GetSeconds(), output.ShortSeconds,
 			" on "+output.Count(uint64(f.GetSlots()), "slot")))
 		row("if started now", "%s", describe.End(f, at))
+	case spec.GetProgram() != nil && f.GetSlots() > 0:
+		row("time", "unknown: no epoch of this program has been trained yet")
 	case f.GetSlots() == 0:
 		row("time", "unknown: there are no workers yet")
 	}
@@ -266,5 +281,7 @@ func writePlannedTime(
 	if others != nil {
 		row("by slots", "%s%s", atMost, strings.Join(others, ", "))
 	}
-	row("estimated from", "%s%s", describe.Basis(spec, f), intervals)
+	if spec.GetProgram() == nil || f.GetSeconds() != nil {
+		row("estimated from", "%s%s", describe.Basis(spec, f), intervals)
+	}
 }

@@ -16,7 +16,9 @@ type File struct {
 	Spec *trellisv1.StudySpec
 	// Path is what to call the file.
 	Path string
-	data []byte
+	// Files is the folder of its program's files, nil if it names none.
+	Files *FilesFolder
+	data  []byte
 }
 
 // Place puts what is wrong with the spec, found after it was read, where it stands in the file: broken rules that a

@@ -26,6 +26,8 @@ var required = map[string]string{
 	"learning_rate": "learning_rate: {log10: {from: 1e-4, to: 1e-2, count: 3}}",
 	"max_epochs":    "max_epochs: [50, 100]",
 	"method":        "pruning: asha, or pruning: none, which is the default",
+	"command":       "command: [python, train.py]",
+	"pattern":       `pattern: 'epoch (?P<epoch>\d+) .* val_acc=(?P<val_acc>\S+)'`,
 }
 
 // plainViolation puts a broken rule in the words of someone who has written the spec: the rules that protovalidate
@@ -127,7 +129,7 @@ func isSection(message protoreflect.MessageDescriptor) bool {
 		return false
 	}
 	switch message.Name() {
-	case "IntegerAxis", "NumberAxis", "Duration":
+	case "IntegerAxis", "NumberAxis", "Duration", "Objective":
 		return false
 	default:
 		return true
@@ -153,6 +155,14 @@ func shapeOf(message protoreflect.MessageDescriptor) string {
 		return "a confidence and a budget, for example {confidence: 0.95, max_seeds: 10}"
 	case "Pruning":
 		return pruningForms(message)
+	case "Program":
+		return "a program: its command and what it runs beside, for example {command: [python, train.py], files: .}"
+	case "Files":
+		return "a folder, for example files: ."
+	case "ReportPattern":
+		return `a pattern, for example {pattern: 'epoch (?P<epoch>\d+) .* val_acc=(?P<val_acc>\S+)'}`
+	case "Resources":
+		return "what a run needs, for example {cpus: 2, gpus: 1, memory: 8GiB, time: 2h}"
 	case "Range":
 		return "a range, for example {from: 1e-4, to: 1e-2, count: 3}"
 	default:

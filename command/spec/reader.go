@@ -28,6 +28,9 @@ type specReader struct {
 	// model is the one that the spec names, nil if there is none of that name.
 	model *trellisv1.Model
 
+	// files is the folder of the program's files, nil if the spec names none.
+	files *FilesFolder
+
 	problems []source.Problem
 }
 
@@ -47,6 +50,12 @@ func (r *specReader) Unmarshal(node *yaml.Node, message proto.Message) (bool, er
 		r.gatherAxes(node)
 		r.spellOutPruning(node)
 		spellOutShares(node)
+	case *trellisv1.Program:
+		r.takeFiles(node)
+		spellOutCommand(node)
+		spellOutEnvironment(node)
+	case *trellisv1.Resources:
+		r.spellOutSizes(node)
 	case *durationpb.Duration:
 		return r.checkDuration(node), nil
 	}
@@ -126,11 +135,21 @@ func (r *specReader) checkValue(node *yaml.Node, field protoreflect.FieldDescrip
 		return valid
 	case field.IsMap():
 		if node.Kind != yaml.MappingNode {
-			r.report(node, fmt.Sprintf("expected axes by name, for example {noise: [0.3, 0.5]}, found %s",
-				describe(node)))
+			expected := "axes by name, for example {noise: [0.3, 0.5]}"
+			if field.MapValue().Message() == nil {
+				expected = `variables by name, for example {OMP_NUM_THREADS: "1"}`
+			}
+			r.report(node, fmt.Sprintf("expected %s, found %s", expected, describe(node)))
 			return false
 		}
-		return true
+		if field.MapValue().Message() != nil {
+			return true
+		}
+		valid := true
+		for i := 1; i < len(node.Content); i += 2 {
+			valid = r.checkScalar(node.Content[i], field.MapValue()) && valid
+		}
+		return valid
 	case field.Message() != nil:
 		return true
 	default:
@@ -150,6 +169,11 @@ func (r *specReader) checkScalar(node *yaml.Node, field protoreflect.FieldDescri
 		if value > math.MaxUint32 {
 			expected = "a whole number up to 4294967295"
 		}
+	case protoreflect.BoolKind:
+		if node.Kind == yaml.ScalarNode && node.Tag == "!!bool" {
+			return true
+		}
+		expected = "true or false"
 	case protoreflect.DoubleKind:
 		if _, err := strconv.ParseFloat(node.Value, 64); node.Kind == yaml.ScalarNode && err == nil {
 			return true

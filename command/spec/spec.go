@@ -53,18 +53,26 @@ func Read(path string, stdin io.Reader) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec, err := Parse(path, data)
+	file := &File{Spec: new(trellisv1.StudySpec), Path: path, data: data}
+	models := Models()
+	reader, err := parseInto(models, path, data, file.Spec, rulesOf(models))
 	if err != nil {
 		return nil, err
 	}
-	return &File{Spec: spec, Path: path, data: data}, nil
+	if err := file.locateFiles(reader.files); err != nil {
+		return nil, err
+	}
+	return file, nil
 }
+
+// stdinName is what standard input is called.
+const stdinName = "<stdin>"
 
 // ReadFile returns the content of a file, or of stdin if path is "-", and what to call it.
 func ReadFile(path string, stdin io.Reader) (name string, data []byte, err error) {
 	in := stdin
 	if path == "-" {
-		path = "<stdin>"
+		path = stdinName
 	} else {
 		file, err := os.Open(path)
 		if err != nil {
@@ -102,30 +110,39 @@ func parseFor(models grid.Models, path string, data []byte) (*trellisv1.StudySpe
 func ParseInto(
 	models grid.Models, path string, data []byte, spec proto.Message, validate func(proto.Message) error,
 ) error {
+	_, err := parseInto(models, path, data, spec, validate)
+	return err
+}
+
+// parseInto is ParseInto, and returns the reader, which knows what the message does not have.
+func parseInto(
+	models grid.Models, path string, data []byte, spec proto.Message, validate func(proto.Message) error,
+) (*specReader, error) {
 	text := source.NewText(path, data)
 	switch document, err := text.Document(); {
 	case err != nil:
-		return err
+		return nil, err
 	case document == nil:
-		return text.Error(source.Problem{Message: "the spec is empty: for an example, see examples/quick.yaml"})
+		return nil, text.Error(source.Problem{Message: "the spec is empty: for an example, see examples/quick.yaml"})
 	default:
 		if err := text.Error(otherKind(document, spec)...); err != nil {
-			return err
+			return nil, err
 		}
 	}
+	var reader *specReader
 	// Values that are missing because their key was misspelt need not be reported too, so the rules that span the
 	// spec are checked only once all of it can be read.
 	for _, validator := range []protoyaml.Validator{nil, validator(validate)} {
-		reader := &specReader{models: models}
+		reader = &specReader{models: models}
 		proto.Reset(spec)
 		err := protoyaml.UnmarshalOptions{
 			Path: path, CustomUnmarshaler: reader, Validator: validator,
 		}.Unmarshal(text.Data, spec)
 		if err := text.Error(append(reader.problems, nodeProblems(path, err)...)...); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return reader, nil
 }
 
 // violationText is how protoyaml prints a violation: its field's path, which the position says better, its message, and

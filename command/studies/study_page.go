@@ -26,6 +26,10 @@ func writeStudy(
 	row("study", study.GetName())
 	row("state", describe.StudyState(study))
 	row("model", study.GetSpec().GetModel())
+	if study.GetSpec().GetProgram() != nil {
+		row("program", describe.Command(study.GetSpec().GetProgram()))
+		row("each run needs", describe.Resources(study.GetSpec()))
+	}
 	row("data", study.GetSpec().GetData())
 	row("created", output.ShortTime(study.GetCreateTime()))
 	if study.GetCreator() != nil {

@@ -1,0 +1,80 @@
+package cluster
+
+import (
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"trellis/command/configuration"
+	"trellis/command/exit"
+	"trellis/command/output"
+	"trellis/command/spec"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/worker"
+	"trellis/worker/capacity"
+)
+
+// resourceFlags are the flags of a worker about programs and what they may use. The returned function reads them.
+func resourceFlags(cmd *cobra.Command, config *worker.Config) (read func() error) {
+	flags := cmd.Flags()
+	flags.BoolVar(&config.Programs, "programs", false,
+		"run programs too: whoever may submit studies runs any command as this user")
+	flags.Float64Var(&config.CPUs, "cpus", 0, "number of cores that runs share (default those of this machine)")
+	memory := flags.String("memory", "", "`size` of the memory that runs share, for example 64GiB (default that of this "+
+		"machine)")
+	gpus := flags.String("gpus", "", "number of `GPUs` that runs share, or device= and their numbers or UUIDs, for example "+
+		"device=0,2 (default those that NVIDIA's driver has)")
+	flags.StringVar(&config.Root, "machine-root", "/", "`folder` in which /proc and /sys are looked for")
+	_ = flags.MarkHidden("machine-root") // For tests and containers. It fails only if there is no such flag.
+	return func() error {
+		if configuration.Given(cmd, "cpus") && !(config.CPUs > 0) {
+			return exit.Usagef("invalid argument \"%v\" for --cpus: must be above 0", config.CPUs)
+		}
+		if configuration.Given(cmd, "memory") {
+			bytes, ok := spec.ParseSize(*memory)
+			if !ok {
+				return exit.Usagef("invalid argument %q for --memory: must be a size in bytes, for example 64GiB", *memory)
+			}
+			config.Memory = bytes
+		}
+		if configuration.Given(cmd, "gpus") {
+			its, err := capacity.ParseGPUs(*gpus)
+			if err != nil {
+				return exit.Usagef("invalid argument %q for --gpus: %w", *gpus, err)
+			}
+			config.GPUs = append([]*trellisv1.Gpu{}, its...)
+		}
+		return nil
+	}
+}
+
+func yesOrNo(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
+}
+
+// workerCPUs is how many cores a worker has for runs. Older versions don't say.
+func workerCPUs(worker *trellisv1.Worker) string {
+	if worker.GetCapacity() == nil {
+		return ""
+	}
+	return strconv.FormatFloat(worker.GetCapacity().GetCpus(), 'g', -1, 64)
+}
+
+// workerMemory is how much memory a worker has for runs, if it knows.
+func workerMemory(worker *trellisv1.Worker) string {
+	if worker.GetCapacity().GetMemory() == 0 {
+		return ""
+	}
+	return output.ShortBytes(worker.GetCapacity().GetMemory())
+}
+
+// gpuIDs are the ids of a worker's GPUs.
+func gpuIDs(worker *trellisv1.Worker) (ids []string) {
+	for _, gpu := range worker.GetCapacity().GetGpus() {
+		ids = append(ids, gpu.GetId())
+	}
+	return ids
+}
