@@ -89,13 +89,15 @@ class OfReports(worker.Case):
         self.assertEqual(self.given.lines(), [])
 
     def test_names_are_checked(self) -> None:
-        for name in ("epoch", "checkpoint", "", "val acc", "1st", "a..b", "a.", "x" * 64, "é", "a\n"):
+        for name in ("epoch", "checkpoint", "", "val acc", "x" * 64, "é" * 32, "a\n", "a\x7f"):
             with self.subTest(name), self.assertRaises(ValueError):
                 self.program.report({name: 1}, None)
         with self.assertRaises(TypeError):
             self.program.report({5: 1}, None)  # type: ignore[dict-item]
-        self.program.report({"val.acc": 1, "x" * 63: 2}, None)
-        self.assertEqual(self.given.lines(), [{"epoch": 1, "val.acc": 1, "x" * 63: 2}])
+        with self.assertRaisesRegex(ValueError, "101 metrics: a report can have at most 100"):
+            self.program.report({f"m{i}": i for i in range(101)}, None)
+        self.program.report({"val/acc": 1, "é" + "x" * 61: 2}, None)
+        self.assertEqual(self.given.lines(), [{"epoch": 1, "val/acc": 1, "é" + "x" * 61: 2}])
 
     def test_epochs_are_checked(self) -> None:
         self.report(loss=1, epoch=2)
@@ -138,7 +140,8 @@ class OfReports(worker.Case):
             self.assertEqual(line["checkpoint"], f"trellis-checkpoints/epoch-{line['epoch']}")
             self.assertEqual(self.given.work / line["checkpoint"], folder)
         # The worker may still read the last but one.
-        self.assertEqual([folder.exists() for folder in folders], [False, False, True, True])
+        left = sorted(folder.name for folder in folders[0].parent.iterdir())
+        self.assertEqual(left, ["epoch-3", "epoch-4"])
 
     def test_a_checkpoint_without_files_is_refused(self) -> None:
         self.program.checkpoint(None)

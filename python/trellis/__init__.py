@@ -110,7 +110,7 @@ def report(
 
     The epoch is that of the loop over `epochs()`. Without that loop it is the one after the last one reported, or
     `epoch`. A metric is a number or what `float()` makes one of: a scalar of NumPy, PyTorch or JAX. Names that are not
-    identifiers go into a mapping: `report({"val.acc": 0.91})`. NaN and infinities are kept as they are, and never
+    identifiers go into a mapping: `report({"val/acc": 0.91})`. NaN and infinities are kept as they are, and never
     best.
 
     An epoch without a report has no metrics, so a program may evaluate every fifth epoch alone. If `checkpoint()` was

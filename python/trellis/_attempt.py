@@ -161,11 +161,17 @@ class Attempt:
         self._reported, self._checkpoint = epoch, None
         if folder is not None:
             self._saved.append(folder)
-            # The worker is done with a checkpoint when it has the next one's report, and it may lag a little.
             if not self._arguments.keep_checkpoints:
-                for old in self._saved[:-2]:
-                    shutil.rmtree(old, ignore_errors=True)
-                del self._saved[:-2]
+                self._remove_old()
+
+    def _remove_old(self) -> None:
+        # The worker is done with a checkpoint when it has read the next one's report, and it may lag a little. It is
+        # renamed first, so that the worker never finds half of it.
+        for old in self._saved[:-2]:
+            removed = old.with_name(f".removed-{old.name}")
+            old.rename(removed)
+            shutil.rmtree(removed, ignore_errors=True)
+        del self._saved[:-2]
 
     def _skip_to(self, epoch: int) -> None:
         """Report the epochs before this one that were not: they have no metrics, but the worker counts them."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import shutil
 import tempfile
 import weakref
@@ -13,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, SupportsFloat
 
-# Metrics are named like parameters: identifiers, with dots for nesting.
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+# What workers accept.
+_MOST_METRICS = 100
 _LONGEST_NAME = 63
 # What else a report has.
 _RESERVED = frozenset({"epoch", "checkpoint"})
@@ -32,16 +31,18 @@ class Reports(Protocol):
 
 def numbers(metrics: Mapping[str, SupportsFloat]) -> dict[str, float]:
     """Check the metrics of a report, and make numbers of them."""
+    if len(metrics) > _MOST_METRICS:
+        raise ValueError(f"{len(metrics)} metrics: a report can have at most {_MOST_METRICS}")
     checked = {}
     for name, value in metrics.items():
         if not isinstance(name, str):
             raise TypeError(f"name of a metric must be a text, not {type(name).__name__}")
         if name in _RESERVED:
             raise ValueError(f"a metric can't be named {name!r}: reports have that field themselves")
-        if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
+        if not 1 <= len(name.encode()) <= _LONGEST_NAME or any(c <= " " or c == "\x7f" for c in name):
             raise ValueError(
-                f"invalid name of a metric, {name!r}: must be letters, digits and _, and at most {_LONGEST_NAME} "
-                "characters; dots are for nesting"
+                f"invalid name of a metric, {name!r}: must have 1 to {_LONGEST_NAME} bytes, without spaces and control "
+                "characters"
             )
         checked[name] = _number(name, value)
     return checked
