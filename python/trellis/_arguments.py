@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from trellis._errors import Error
 from trellis._parameters import Value
 
 
-@dataclass
 class Arguments:
     """The arguments of the form --name=value."""
 
-    # Of parameters, max_epochs and seed, as they were typed.
-    texts: dict[str, str] = field(default_factory=dict)
-    # --resume-from and --keep-checkpoints. Their hyphen keeps them apart from parameters.
-    resume_from: str | None = None
-    keep_checkpoints: str | None = None
+    def __init__(self) -> None:
+        # Of parameters, max_epochs and seed, as they were typed.
+        self.texts: dict[str, str] = {}
+        # --resume-from and --keep-checkpoints. Their hyphen keeps them apart from parameters.
+        self.resume_from: str | None = None
+        self.keep_checkpoints: str | None = None
 
 
 def parse(arguments: Iterable[str]) -> Arguments:
@@ -94,6 +92,8 @@ def apply(texts: Mapping[str, str], defaults: Mapping[str, Value] | None) -> dic
     for name in texts:
         if defaults is None or name in known:
             continue
+        import difflib  # Programs should start fast: it is only for this.
+
         near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean --{near[0]}?" if near else f"there are {', '.join('--' + key for key in sorted(known))}"
         raise Error(f"unknown parameter --{name}: {hint}")

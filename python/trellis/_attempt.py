@@ -5,11 +5,9 @@ from __future__ import annotations
 import operator
 import os
 import re
-import shutil
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, SupportsFloat
@@ -89,7 +87,7 @@ class Attempt:
             # JSON does not tell 1 from 1.0.
             if isinstance(default, float) and type(values[name]) is int:
                 values[name] = float(values[name])
-        return replace(run, parameters=Parameters(values))
+        return run._replace(parameters=Parameters(values))
 
     def _by_hand(self) -> Run:
         values = _arguments.apply(self._arguments.texts, self._defaults)
@@ -167,6 +165,8 @@ class Attempt:
     def _remove_old(self) -> None:
         # The worker is done with a checkpoint when it has read the next one's report, and it may lag a little. It is
         # renamed first, so that the worker never finds half of it.
+        import shutil
+
         for old in self._saved[:-2]:
             removed = old.with_name(f".removed-{old.name}")
             old.rename(removed)

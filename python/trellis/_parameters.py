@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -32,6 +31,8 @@ class Parameters(Mapping[str, Any]):
         inside = {key[len(name) + 1 :]: value for key, value in self._values.items() if key.startswith(name + ".")}
         if inside:
             return Parameters(inside, f"{self._prefix}{name}.")
+        import difflib  # Programs should start fast: it is only for this.
+
         message = f"no parameter {self._prefix + name!r}"
         if near := difflib.get_close_matches(name, self._values, 1):
             message += f": did you mean {self._prefix + near[0]!r}?"

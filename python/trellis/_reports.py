@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, SupportsFloat
@@ -98,6 +95,10 @@ class Printed:
 
     def folder(self, epoch: int) -> Path:
         if self._root is None:
+            import shutil
+            import tempfile
+            import weakref
+
             self._root = Path(tempfile.mkdtemp(prefix="trellis-"))
             weakref.finalize(self, shutil.rmtree, self._root, ignore_errors=True)
         return _new_folder(self._root, epoch)
@@ -117,6 +118,8 @@ def _word(value: float) -> str:
 def _new_folder(parent: Path, epoch: int) -> Path:
     folder = parent / f"epoch-{epoch}"
     if folder.exists():
+        import shutil
+
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     return folder

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from trellis._errors import Error
 from trellis._parameters import Parameters
@@ -17,8 +16,7 @@ from trellis._parameters import Parameters
 EXIT_AGAIN = 75
 
 
-@dataclass(frozen=True)
-class Objective:
+class Objective(NamedTuple):
     """What trials are ranked by."""
 
     metric: str
@@ -26,8 +24,7 @@ class Objective:
     direction: str
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """One run, as a worker gives it to a program."""
 
     # Names for logs and dashboards: a study, a run of it, and which attempt at the run this is. Empty and 0 by hand.
