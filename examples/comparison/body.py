@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-IMAGES = 3000
+IMAGES = 1000
 
 
 def read(name, header, size):
