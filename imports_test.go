@@ -26,10 +26,10 @@ type goPackage struct {
 // module; main is the module's root. No room may import main, which Go enforces.
 var rooms = map[string][]string{
 	"main":        {"command"},
-	"command":     {"coordinator", "results", "worker", "trainer", "proto", "examples", "python"},
+	"command":     {"coordinator", "results", "worker", "trainer", "proto", "examples"},
 	"coordinator": {"results", "proto"},
 	"results":     {"proto"},
-	"worker":      {"trainer", "proto"},
+	"worker":      {"trainer", "proto", "python"},
 	"trainer":     {},
 	"proto":       {},
 	"examples":    {},
@@ -113,7 +113,7 @@ var mayImport = map[string]string{
 	"trainer/operation":                    "trainer/kernel",
 	"trainer/peers":                        "trainer trainer/adam trainer/dataset trainer/kernel trainer/latent trainer/network",
 	"trainer/stream":                       "trainer/kernel",
-	"worker":                               "proto/trellis/v1 trainer trainer/dataset worker/capacity worker/dial worker/program",
+	"worker":                               "proto/trellis/v1 python trainer trainer/dataset worker/capacity worker/dial worker/program",
 	"worker/archive":                       "",
 	"worker/capacity":                      "proto/trellis/v1",
 	"worker/dial":                          "",
@@ -144,6 +144,7 @@ var testsMayImport = map[string]string{
 	"trainer/network":         "trainer/adam trainer/dataset",
 	"trainer/operation":       "trainer/executor trainer/stream",
 	"worker":                  "trainer/kernel trainer/network",
+	"worker/program":          "python",
 }
 
 func listPackages(t *testing.T) []goPackage {

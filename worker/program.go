@@ -96,6 +96,9 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, log *slog.Logger) (
 		}
 		defer release()
 	}
+	if config.Python, err = unpackPython(w.config.CacheDir); err != nil {
+		return result, err
+	}
 	if config.Output, err = program.CreateOutput(filepath.Join(folder, "output"), program.DefaultOutput); err != nil {
 		return result, err
 	}
