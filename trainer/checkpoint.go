@@ -29,10 +29,10 @@ func (c *Checkpoint) Epoch() int { return c.progress.epoch }
 type Summary struct {
 	// Epoch is the last one that the checkpoint includes.
 	Epoch int
-	// BestEpoch is the epoch with the lowest validation loss, BestLoss. If no loss was finite, BestEpoch is 0 and
-	// BestLoss is NaN.
+	// BestEpoch is the best epoch by Config.Objective, and BestValue the value of its metric there: the lowest validation
+	// loss by default. If no value was finite, BestEpoch is 0 and BestValue is NaN.
 	BestEpoch int
-	BestLoss  float64
+	BestValue float64
 	// Stopped says that the losses have ended the run: no epoch follows, no matter how many are allowed.
 	Stopped bool
 	// Weights is how many weights the model has; 0 for the synthetic one.
@@ -44,7 +44,7 @@ func (c *Checkpoint) Summary() Summary {
 	return Summary{
 		Epoch:     c.progress.epoch,
 		BestEpoch: c.progress.bestEpoch,
-		BestLoss:  c.progress.bestLoss,
+		BestValue: c.progress.best,
 		Stopped:   c.progress.stopped != 0,
 		Weights:   len(c.state.Weights),
 	}
@@ -92,9 +92,9 @@ func (c *Checkpoint) AppendBinary(b []byte) ([]byte, error) {
 	b = append(b, c.identity[:]...)
 	b = le.AppendUint32(b, uint32(c.progress.epoch))
 	b = le.AppendUint32(b, uint32(c.progress.bestEpoch))
-	b = le.AppendUint64(b, math.Float64bits(c.progress.bestLoss))
-	b = le.AppendUint64(b, math.Float64bits(c.progress.reference))
-	b = le.AppendUint32(b, uint32(c.progress.waited))
+	b = le.AppendUint64(b, math.Float64bits(c.progress.best))
+	b = le.AppendUint64(b, math.Float64bits(c.progress.patience.Reference))
+	b = le.AppendUint32(b, uint32(c.progress.patience.Waited))
 	b = le.AppendUint32(b, uint32(c.progress.stopped))
 	b = le.AppendUint64(b, c.state.Steps)
 	b = le.AppendUint32(b, uint32(len(c.state.Weights)))
@@ -131,9 +131,9 @@ func (c *Checkpoint) UnmarshalBinary(data []byte) error {
 	copy(d.identity[:], r.Next(sha256.Size))
 	d.progress.epoch = int(r.uint32())
 	d.progress.bestEpoch = int(r.uint32())
-	d.progress.bestLoss = math.Float64frombits(r.uint64())
-	d.progress.reference = math.Float64frombits(r.uint64())
-	d.progress.waited = int(r.uint32())
+	d.progress.best = math.Float64frombits(r.uint64())
+	d.progress.patience.Reference = math.Float64frombits(r.uint64())
+	d.progress.patience.Waited = int(r.uint32())
 	d.progress.stopped = StopReason(r.uint32())
 	d.state.Steps = r.uint64()
 	count := r.uint32()

@@ -56,7 +56,7 @@ func TestResume(t *testing.T) {
 				if !reflect.DeepEqual(result, want) {
 					t.Errorf("resumed after epoch %d: result differs: best epoch %d with loss %v, want %d with %v",
 						epoch,
-						result.BestEpoch, result.BestValidationLoss, want.BestEpoch, want.BestValidationLoss)
+						result.BestEpoch, result.BestValue, want.BestEpoch, want.BestValue)
 				}
 				if len(reports) != want.Epochs-epoch || len(reports) > 0 &&
 					!reflect.DeepEqual(reports, wantReports[epoch:]) {
@@ -213,9 +213,9 @@ func TestResumeAfterCancel(t *testing.T) {
 }
 
 func testCheckpoint() *Checkpoint {
-	c := &Checkpoint{identity: [32]byte{1, 2, 31: 3}, progress: newProgress()}
-	c.progress.observe(1, 0.5, EarlyStopping{})
-	c.progress.observe(1, 0.75, EarlyStopping{})
+	c := &Checkpoint{identity: [32]byte{1, 2, 31: 3}, progress: newProgress(&Config{})}
+	observe(&c.progress, 1, 0.5, EarlyStopping{})
+	observe(&c.progress, 1, 0.75, EarlyStopping{})
 	nan := float32(math.NaN())
 	c.state = model.State{
 		Steps: 77, Weights: []float32{1, -2, 3}, FirstMoments: []float32{4, nan, 6},
@@ -254,7 +254,7 @@ func TestCheckpointRoundTrip(t *testing.T) {
 
 func TestCheckpointCopies(t *testing.T) {
 	first, second := testCheckpoint(), testCheckpoint()
-	second.progress.observe(1, 0.25, EarlyStopping{})
+	observe(&second.progress, 1, 0.25, EarlyStopping{})
 	second.state.Steps++
 	for _, values := range second.state.All() {
 		(*values)[0]++

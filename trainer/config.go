@@ -40,6 +40,8 @@ type Config struct {
 	Milestones []int
 	// EarlyStopping ends a run that no longer improves. The zero value never ends it.
 	EarlyStopping EarlyStopping
+	// Objective chooses the best epoch. It does not influence the losses.
+	Objective Objective
 	// Data is what to train on: images of 28 x 28 pixels. The synthetic model ignores it. Train only reads it, so runs
 	// may share it.
 	Data dataset.Split
@@ -103,12 +105,26 @@ func (p *hyperparameter) text(c *Config) string {
 	return number(p.value(c))
 }
 
-// EarlyStopping ends a run whose validation loss has not fallen by more than MinDelta below the last loss that did so
-// for Patience epochs in a row (paper, section 2.1).
+// Objective says which epoch of a run is the best, whose weights are kept and tested. The zero value is the one with the
+// lowest validation loss.
+type Objective struct {
+	// Metric is "validation_loss", which is the default, "train_loss", or a metric named as in Report.
+	Metric string
+	// Maximize says that higher values are better.
+	Maximize bool
+	// Latest says that each epoch is better than those before: the objective is computed from the last values.
+	Latest bool
+}
+
+// EarlyStopping ends a run whose metric, by default the validation loss, has not improved by more than MinDelta on the
+// last value that did so for Patience epochs in a row (paper, section 2.1).
 type EarlyStopping struct {
 	// Patience is in epochs; 0 never stops.
 	Patience int
 	MinDelta float64
+	// Metric is named as in Objective. Maximize says that higher values are better.
+	Metric   string
+	Maximize bool
 }
 
 // Report has the results of one epoch.
@@ -124,7 +140,7 @@ type Report struct {
 	// ("validation_accuracy"). They are means, like the losses. It is nil if the model has none.
 	Metrics map[string]float64
 	// TestLoss is the mean over the test images with the best weights so far; nil except at milestones and at the end.
-	// NaN while no validation loss was finite.
+	// NaN while there is no best epoch.
 	TestLoss *float64
 	// TestMetrics has the model's metrics by name ("accuracy") if TestLoss is set: for the same images and weights.
 	TestMetrics map[string]float64
@@ -145,11 +161,11 @@ const (
 // Result says how a run ended.
 type Result struct {
 	StopReason StopReason
-	// Epochs is how many epochs were trained. BestEpoch is the one with the lowest validation loss, or 0 if no loss was
-	// finite.
+	// Epochs is how many epochs were trained. BestEpoch is the best of them by Config.Objective: the one with the lowest
+	// validation loss by default. It is 0 if no value was finite.
 	Epochs, BestEpoch int
-	// BestValidationLoss is the loss of BestEpoch; NaN if BestEpoch is 0.
-	BestValidationLoss float64
+	// BestValue is the value of the objective's metric in BestEpoch; NaN if BestEpoch is 0.
+	BestValue float64
 	// Weights has the weights of BestEpoch, by parameter name, in PyTorch's layout. It is nil for the synthetic model,
 	// and if BestEpoch is 0.
 	Weights map[string][]float32

@@ -33,6 +33,12 @@ func (c *Config) identity() [sha256.Size]byte {
 		}
 		fmt.Fprintf(h, " %s %x", name, values[name])
 	}
+	if rule := c.EarlyStopping; rule.Metric != "" || rule.Maximize {
+		fmt.Fprintf(h, " patience metric %q %t", rule.Metric, rule.Maximize)
+	}
+	if c.Objective != (Objective{}) {
+		fmt.Fprintf(h, " objective %q %t %t", c.Objective.Metric, c.Objective.Maximize, c.Objective.Latest)
+	}
 	if c.Pretrained != nil {
 		fmt.Fprintf(h, " pretrained %x", weightsDigest(c.Pretrained.state.BestWeights))
 	}

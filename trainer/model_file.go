@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 
 	"trellis/trainer/model"
 	"trellis/trainer/network"
@@ -65,9 +67,9 @@ func modelHeader(config *Config, summary Summary, parameters []network.Parameter
 		"parameters":       strconv.Itoa(summary.Weights),
 		"epoch":            strconv.Itoa(summary.BestEpoch),
 		"epochs":           strconv.Itoa(summary.Epoch),
-		"validation_loss":  number(summary.BestLoss),
 		"numerics_version": NumericsVersion,
 	}
+	metadata[cmp.Or(config.Objective.Metric, validationLoss)] = number(summary.BestValue)
 	for _, p := range hyperparameters {
 		metadata[p.name] = p.text(config)
 	}
@@ -99,7 +101,8 @@ func withBestWeights(config *Config, checkpoint *Checkpoint) (*network.Network, 
 	case summary.Weights == 0:
 		return nil, fmt.Errorf("%w: it has no network", ErrNoWeights)
 	case summary.BestEpoch == 0:
-		return nil, fmt.Errorf("%w: no validation loss was finite until epoch %d", ErrNoWeights, summary.Epoch)
+		return nil, fmt.Errorf("%w: no %s was finite until epoch %d", ErrNoWeights,
+			strings.ReplaceAll(cmp.Or(config.Objective.Metric, validationLoss), "_", " "), summary.Epoch)
 	}
 	n, err := newNetwork(config)
 	if err != nil {

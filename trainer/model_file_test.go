@@ -77,7 +77,7 @@ func TestWriteModel(t *testing.T) {
 	for _, values := range result.Weights {
 		weights += len(values)
 	}
-	if want := (Summary{5, result.BestEpoch, result.BestValidationLoss, false, weights}); summary != want {
+	if want := (Summary{5, result.BestEpoch, result.BestValue, false, weights}); summary != want {
 		t.Errorf("summary is %+v, want %+v", summary, want)
 	}
 	var file bytes.Buffer
@@ -109,8 +109,8 @@ func TestWriteModel(t *testing.T) {
 		t.Errorf("shapes are %v, want %v", read.shapes, wantShapes)
 	}
 	var loss float64
-	if err := json.Unmarshal([]byte(read.metadata["validation_loss"]), &loss); err != nil || loss != summary.BestLoss {
-		t.Errorf("validation loss is %v (error %v), want %v", loss, err, summary.BestLoss)
+	if err := json.Unmarshal([]byte(read.metadata["validation_loss"]), &loss); err != nil || loss != summary.BestValue {
+		t.Errorf("validation loss is %v (error %v), want %v", loss, err, summary.BestValue)
 	}
 	delete(read.metadata, "validation_loss")
 	delete(read.metadata, "epoch")
@@ -130,7 +130,7 @@ func TestWriteModelRefuses(t *testing.T) {
 	network.Checkpoint = func(c *Checkpoint) error { checkpoint = c.Clone(); return nil }
 	collect(t, network)
 	diverged := checkpoint.Clone()
-	diverged.progress.bestEpoch, diverged.progress.bestLoss = 0, math.NaN()
+	diverged.progress.bestEpoch, diverged.progress.best = 0, math.NaN()
 	synthetic := syntheticConfig()
 	for _, test := range []struct {
 		name       string

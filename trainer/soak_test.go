@@ -12,9 +12,9 @@ import (
 //	go test -tags soak -run TestQuality -v ./trainer
 func TestQuality(t *testing.T) {
 	result, last, _ := trainWhole(t, Config{Model: ConvAutoencoder, MaxEpochs: 30})
-	if result.BestValidationLoss > 0.0120 || *last.TestLoss > 0.0118 {
+	if result.BestValue > 0.0120 || *last.TestLoss > 0.0118 {
 		t.Errorf("validation loss %v and test loss %v, want at most 0.0120 and 0.0118",
-			result.BestValidationLoss, *last.TestLoss)
+			result.BestValue, *last.TestLoss)
 	}
 }
 
@@ -43,7 +43,7 @@ func trainWhole(t *testing.T, config Config) (Result, Report, *Checkpoint) {
 		t.Fatal(err)
 	}
 	t.Logf("%s %v: best validation loss %v after epoch %d, test loss %v, %v", config.Model, config.Values,
-		result.BestValidationLoss, result.BestEpoch, *last.TestLoss, last.TestMetrics)
+		result.BestValue, result.BestEpoch, *last.TestLoss, last.TestMetrics)
 	return result, last, checkpoint
 }
 

@@ -29,7 +29,7 @@ func TestSyntheticOptimum(t *testing.T) {
 	best := func(config Config) float64 {
 		config.MaxEpochs = 100
 		result, _ := collect(t, config)
-		return result.BestValidationLoss
+		return result.BestValue
 	}
 	want := best(syntheticConfig())
 	if want < 0.0095 || want > 0.0115 {

@@ -28,7 +28,7 @@ func Train(ctx context.Context, config Config, report func(Report) error) (Resul
 	if err != nil {
 		return Result{}, fmt.Errorf("build the network: %w", err)
 	}
-	r := run{config: &config, trainee: trainee, progress: newProgress(), identity: config.identity(), report: report}
+	r := run{config: &config, trainee: trainee, progress: newProgress(&config), identity: config.identity(), report: report}
 	r.metrics = config.describe().Metrics
 	if config.Resume != nil {
 		if err := r.resume(config.Resume); err != nil {
@@ -86,12 +86,12 @@ func (r *run) epoch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.progress.observe(training.Loss, validation.Loss, r.config.EarlyStopping) {
-		r.trainee.KeepBest()
-	}
 	report := Report{Epoch: epoch, TrainLoss: training.Loss, ValidationLoss: validation.Loss}
 	report.Metrics = r.name(report.Metrics, "train_", training)
 	report.Metrics = r.name(report.Metrics, "validation_", validation)
+	if r.progress.observe(&report, r.config) {
+		r.trainee.KeepBest()
+	}
 	if r.progress.stopped != 0 || epoch == r.config.MaxEpochs || slices.Contains(r.config.Milestones, epoch) {
 		test := network.Means{Loss: math.NaN(), Metrics: slices.Repeat([]float64{math.NaN()}, len(r.metrics))}
 		if r.progress.bestEpoch > 0 {
@@ -149,10 +149,10 @@ func (r *run) result() Result {
 		reason = MaxEpochs
 	}
 	result := Result{
-		StopReason:         reason,
-		Epochs:             r.progress.epoch,
-		BestEpoch:          r.progress.bestEpoch,
-		BestValidationLoss: r.progress.bestLoss,
+		StopReason: reason,
+		Epochs:     r.progress.epoch,
+		BestEpoch:  r.progress.bestEpoch,
+		BestValue:  r.progress.best,
 	}
 	if r.progress.bestEpoch > 0 {
 		result.Weights = r.trainee.BestWeights()

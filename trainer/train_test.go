@@ -70,8 +70,8 @@ func TestTrainLearns(t *testing.T) {
 		t.Errorf("ended after %d epochs for reason %d with %d reports, want 8, MaxEpochs, 8",
 			result.Epochs, result.StopReason, len(reports))
 	}
-	if result.BestValidationLoss != reports[result.BestEpoch-1].ValidationLoss {
-		t.Errorf("best loss %v is not epoch %d's", result.BestValidationLoss, result.BestEpoch)
+	if result.BestValue != reports[result.BestEpoch-1].ValidationLoss {
+		t.Errorf("best loss %v is not epoch %d's", result.BestValue, result.BestEpoch)
 	}
 	if len(result.Weights) != 20 || len(result.Weights["encoder.l.2.weight"]) != 6*64 {
 		t.Errorf("result has %d tensors, and %d weights for the latent layer, want 20 and %d",
@@ -162,8 +162,8 @@ func TestDivergence(t *testing.T) {
 		t.Errorf("last report is %+v, want a loss that is not finite, and a test loss", last)
 	}
 	if result.BestEpoch == 0 != (result.Weights == nil) ||
-		result.BestEpoch == 0 != math.IsNaN(result.BestValidationLoss) {
-		t.Errorf("best epoch %d has loss %v and %d weights", result.BestEpoch, result.BestValidationLoss,
+		result.BestEpoch == 0 != math.IsNaN(result.BestValue) {
+		t.Errorf("best epoch %d has loss %v and %d weights", result.BestEpoch, result.BestValue,
 			len(result.Weights))
 	}
 }

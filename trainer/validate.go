@@ -43,6 +43,8 @@ func (c *Config) Validate() error {
 	} else {
 		m := definition.Describe()
 		wrong = append(wrong, c.checkValues(m)...)
+		wrong = append(wrong, checkMetric(m, "objective", c.Objective.Metric)...)
+		wrong = append(wrong, checkMetric(m, "early stopping", c.EarlyStopping.Metric)...)
 		if m.Data {
 			wrong = append(wrong, c.checkData()...)
 		}
@@ -84,6 +86,18 @@ func (c *Config) checkValues(m Model) (wrong []error) {
 		}
 	}
 	return wrong
+}
+
+// checkMetric says that a model reports no metric of a name.
+func checkMetric(m Model, what, name string) []error {
+	names := []string{validationLoss, trainLoss}
+	for _, metric := range m.Metrics {
+		names = append(names, validationPrefix+metric.Name, trainPrefix+metric.Name)
+	}
+	if name == "" || slices.Contains(names, name) {
+		return nil
+	}
+	return []error{fmt.Errorf("metric of the %s is %q: model %q reports %q", what, name, m.Name, names)}
 }
 
 func inRange(axis Axis, value float64) bool {

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,8 +40,8 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 		w.metrics.busy.Dec()
 		switch {
 		case err == nil:
-			log.Log(ctx, logLevel(a.assignment), "trained", "epochs", result.Epochs, "validation_loss",
-				result.BestValidationLoss)
+			log.Log(ctx, logLevel(a.assignment), "trained", "epochs", result.Epochs,
+				cmp.Or(a.assignment.GetConfig().GetObjective().GetMetric(), "validation_loss"), result.BestValue)
 			last.outcome = a.succeeded(result)
 		case ctx.Err() != nil:
 			log.Debug("stopped", "epochs", last.position.epoch(), "reason", context.Cause(ctx))
@@ -197,6 +198,10 @@ func (w *Worker) logUnusable(log *slog.Logger, a *attempt, err error) {
 		"sha256", named.GetSha256(), "error", reason(err))
 }
 
+func maximizes(of interface{ GetDirection() trellisv1.Direction }) bool {
+	return of.GetDirection() == trellisv1.Direction_DIRECTION_MAXIMIZE
+}
+
 // TrainerConfig returns the trainer's configuration for the run, without its data and pretrained weights.
 func TrainerConfig(run *trellisv1.RunConfig) trainer.Config {
 	parameters := run.GetParameters()
@@ -212,8 +217,16 @@ func TrainerConfig(run *trellisv1.RunConfig) trainer.Config {
 		EarlyStopping: trainer.EarlyStopping{
 			Patience: int(run.GetEarlyStopping().GetPatience()),
 			MinDelta: run.GetEarlyStopping().GetMinDelta(),
+			Metric:   run.GetEarlyStopping().GetMetric(),
+			Maximize: maximizes(run.GetEarlyStopping()),
 		},
 		EpochTime: run.GetSynthetic().GetEpochTime().AsDuration(),
+	}
+	if o := run.GetObjective(); o != nil {
+		config.Objective = trainer.Objective{
+			Metric: o.GetMetric(), Maximize: maximizes(o),
+			Latest: o.GetOf() != trellisv1.Objective_SUMMARY_UNSPECIFIED && o.GetOf() != trellisv1.Objective_SUMMARY_BEST,
+		}
 	}
 	for _, epoch := range run.GetMilestones() {
 		config.Milestones = append(config.Milestones, int(epoch))

@@ -59,7 +59,7 @@ func answerTo(spec *trellisv1.StudySpec, p *trellisv1.Parameters) (*answer, erro
 	}
 	a.bestEpoch = uint32(result.BestEpoch)
 	if result.BestEpoch > 0 {
-		a.objective = result.BestValidationLoss
+		a.objective = result.BestValue
 	}
 	answers.Store(q, a)
 	return a, nil

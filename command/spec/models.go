@@ -22,8 +22,12 @@ func Models() grid.Models {
 			})
 		}
 		for _, metric := range model.Metrics {
+			direction := trellisv1.Direction_DIRECTION_MINIMIZE
+			if metric.HigherIsBetter {
+				direction = trellisv1.Direction_DIRECTION_MAXIMIZE
+			}
 			message.Metrics = append(message.Metrics,
-				&trellisv1.ModelMetric{Name: metric.Name, Summary: metric.Summary})
+				&trellisv1.ModelMetric{Name: metric.Name, Summary: metric.Summary, Direction: direction})
 		}
 		models = append(models, message)
 	}

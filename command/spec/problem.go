@@ -109,8 +109,8 @@ func placeOf(key *yaml.Node) (string, bool) {
 func sectionOf(message protoreflect.MessageDescriptor, key *yaml.Node) []string {
 	for i := range message.Fields().Len() {
 		field := message.Fields().Get(i)
-		if !isSection(field.Message()) {
-			continue
+		if !isSection(field.Message()) || key.Value == "epochs" {
+			continue // The epochs of an objective are written as of: {mean: 5}.
 		}
 		name := string(field.Name())
 		if fieldOf(field.Message(), key) != nil {
@@ -153,6 +153,8 @@ func shapeOf(message protoreflect.MessageDescriptor) string {
 		return "a grid: its axes, for example {latent_dim: [8, 16], learning_rate: 1e-3, max_epochs: 50}"
 	case "Settle":
 		return "a confidence and a budget, for example {confidence: 0.95, max_seeds: 10}"
+	case "Objective":
+		return "a metric and a direction, for example {metric: validation_accuracy, direction: maximize}"
 	case "Pruning":
 		return pruningForms(message)
 	case "Program":

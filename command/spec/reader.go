@@ -50,6 +50,7 @@ func (r *specReader) Unmarshal(node *yaml.Node, message proto.Message) (bool, er
 		r.gatherAxes(node)
 		r.spellOutPruning(node)
 		spellOutShares(node)
+		r.spellOutObjective(node)
 	case *trellisv1.Program:
 		r.takeFiles(node)
 		spellOutCommand(node)

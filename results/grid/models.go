@@ -39,6 +39,7 @@ func (models Models) names() []string {
 // WithDefaults is like the function of that name, but also fills in the axes that only the model has.
 func (models Models) WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
 	spec = WithDefaults(spec)
+	models.fillObjective(spec)
 	for _, axis := range models.Find(spec.GetModel()).GetAxes() {
 		if axis.Default == nil {
 			continue

@@ -31,6 +31,7 @@ func (models Models) Validate(spec *trellisv1.StudySpec) error {
 		nameDuplicates(b.violations)
 	}
 	models.check(&b, spec)
+	models.checkObjective(&b, spec)
 	spec = models.WithDefaults(knownLatentDim(spec))
 	for _, grid := range spec.GetGrid() {
 		if grid.GetLatentDim() == nil {

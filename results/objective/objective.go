@@ -3,6 +3,7 @@ package objective
 import (
 	"cmp"
 	"math"
+	"regexp"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -14,7 +15,14 @@ import (
 const (
 	TrainLoss      = "train_loss"
 	ValidationLoss = "validation_loss"
+
+	TrainPrefix      = "train_"
+	ValidationPrefix = "validation_"
 )
+
+// ProgramMetric is what a program may call a metric: up to 63 letters, digits and characters of _ . / -, first a letter or
+// an underscore.
+var ProgramMetric = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_./-]{0,62}$`)
 
 // The directions and summaries by their short names.
 const (

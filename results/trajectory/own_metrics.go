@@ -3,10 +3,10 @@ package trajectory
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/objective"
 )
 
 // A program names its metrics itself. One that it reports for the first time after the first epoch, or not for every
@@ -16,16 +16,12 @@ import (
 // MaxOwnMetrics is how many metrics a program may report in one run.
 const MaxOwnMetrics = 100
 
-// OwnMetric is what a program may call a metric: up to 63 letters, digits and characters of _ . / -, first a letter or
-// an underscore.
-var OwnMetric = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_./-]{0,62}$`)
-
 // checkOwnMetrics says what is wrong with the metrics that a program reports of count epochs, besides those recorded.
 func checkOwnMetrics(recorded, reported map[string]*trellisv1.Series, count int) error {
 	all := len(recorded)
 	for _, name := range slices.Sorted(maps.Keys(reported)) {
 		series := reported[name]
-		if !OwnMetric.MatchString(name) {
+		if !objective.ProgramMetric.MatchString(name) {
 			return fmt.Errorf("metric %.80q: a name must have at most 63 letters, digits and characters of _ . / -, and begin "+
 				"with a letter or _", name)
 		}

@@ -49,6 +49,8 @@ type Metric struct {
 	Name string
 	// Summary says in a line what it is.
 	Summary string
+	// HigherIsBetter says which values are better, where that is not said.
+	HigherIsBetter bool
 }
 
 // Values are a run's values on its model's own axes, by name, with defaults filled in.

@@ -212,7 +212,7 @@ func writeCodes(ctx context.Context, data *dataset.Data, epochs int, file string
 		return err
 	}
 	fmt.Printf("codes: latent 32, trained for %d epochs to a validation loss of %.6f\n", result.Epochs,
-		result.BestValidationLoss)
+		result.BestValue)
 	encoder, err := trainer.NewInference(config, last)
 	if err != nil {
 		return err

@@ -47,6 +47,7 @@ func (Definition) Describe() model.Model {
 		Loss:       "mean negative log-likelihood of the label",
 		Metrics: []model.Metric{{
 			Name: "accuracy", Summary: "fraction of the images whose label is the most probable class",
+			HigherIsBetter: true,
 		}},
 	}
 }
