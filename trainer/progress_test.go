@@ -142,7 +142,10 @@ func TestObjectives(t *testing.T) {
 			"the latest", Objective{Metric: "validation_accuracy", Maximize: true, Latest: true}, EarlyStopping{},
 			[]int{1, 2, 3, 4, 5, 0, 7}, 7,
 		},
-		{"the highest train loss", Objective{Metric: "train_loss", Maximize: true}, EarlyStopping{}, []int{1, 1, 3, 3, 3, 3, 3}, 7},
+		{
+			"the highest train loss", Objective{Metric: "train_loss", Maximize: true}, EarlyStopping{},
+			[]int{1, 1, 3, 3, 3, 3, 3}, 7,
+		},
 		{
 			"stops by accuracy", Objective{}, EarlyStopping{Patience: 2, Metric: "validation_accuracy", Maximize: true},
 			[]int{1, 2, 2, 4}, 4,

@@ -28,7 +28,9 @@ func Train(ctx context.Context, config Config, report func(Report) error) (Resul
 	if err != nil {
 		return Result{}, fmt.Errorf("build the network: %w", err)
 	}
-	r := run{config: &config, trainee: trainee, progress: newProgress(&config), identity: config.identity(), report: report}
+	r := run{
+		config: &config, trainee: trainee, progress: newProgress(&config), identity: config.identity(), report: report,
+	}
 	r.metrics = config.describe().Metrics
 	if config.Resume != nil {
 		if err := r.resume(config.Resume); err != nil {

@@ -118,8 +118,7 @@ func (p *plan) add(run *trellisv1.Run) error {
 		return err
 	}
 	p.take(run, known)
-	losses = &trellisv1.Losses{ValidationLoss: losses.GetValidationLoss()[:run.GetEpochs()]}
-	p.tally.Add(run, losses)
+	p.tally.Add(run, trajectory.FirstEpochs(losses, run.GetEpochs()))
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -13,6 +14,7 @@ import (
 	"trellis/results"
 	"trellis/results/grid"
 	"trellis/results/lifecycle"
+	"trellis/results/objective"
 	"trellis/results/trajectory"
 )
 
@@ -102,9 +104,8 @@ func checkpointSource(
 	}
 	if checkpoint.GetBestEpoch() == 0 {
 		return nil, status.Errorf(codes.FailedPrecondition,
-			"pretrained: %s has no best weights: no validation loss was a finite number up to its epoch %d: "+
-				"name another", whose,
-			checkpoint.GetEpoch())
+			"pretrained: %s has no best weights: no %s was a finite number up to its epoch %d: name another", whose,
+			strings.ReplaceAll(objective.Metric(study.GetSpec().GetObjective()), "_", " "), checkpoint.GetEpoch())
 	}
 	return &trellisv1.Source{
 		Run: run.GetId(), Model: model, Parameters: run.GetParameters(), Sha256: digest, Size: checkpoint.GetSize(),

@@ -85,8 +85,9 @@ func (in Input) slots() (n int) {
 func (in Input) trajectories() []trajectory {
 	all := slices.Concat(in.Study.open, in.Study.finished)
 	for _, other := range in.Others {
-		rule := other.spec.GetEarlyStopping()
-		if rule == nil || rule.GetMinDelta() != in.Study.spec.GetEarlyStopping().GetMinDelta() {
+		rule, own := other.stopping, in.Study.stopping
+		if rule == nil || rule.GetMinDelta() != own.GetMinDelta() || rule.GetMetric() != own.GetMetric() ||
+			rule.GetDirection() != own.GetDirection() {
 			continue
 		}
 		all = append(all, other.finished[:min(len(other.finished), max(0, maxFinished-len(all)))]...)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/objective"
 )
 
 // Limits on the size of a tally, for studies of any size.
@@ -18,6 +19,8 @@ const (
 // Tally is what a study's runs say about its future. Its size is bounded, except for a few bytes per run.
 type Tally struct {
 	spec *trellisv1.StudySpec
+	// stopping is how runs stop early, with its metric and direction; nil if they don't.
+	stopping *trellisv1.EarlyStopping
 	// images is how many images an epoch processes, in units of one training image.
 	images float64
 	// epochTime is how many seconds an epoch takes according to the spec of a synthetic study.
@@ -54,6 +57,7 @@ func NewTally(spec *trellisv1.StudySpec) *Tally {
 	split := spec.GetSplit()
 	return &Tally{
 		spec:      spec,
+		stopping:  objective.Stopping(spec),
 		images:    max(1, float64(split.GetTrain())+validationShare*float64(split.GetValidation())),
 		epochTime: spec.GetSynthetic().GetEpochTime().AsDuration().Seconds(),
 		classes:   newClasses(),
@@ -69,8 +73,8 @@ func (t *Tally) Add(run *trellisv1.Run, losses *trellisv1.Losses) {
 		trajectory: none,
 	}
 	var followed trajectory
-	if t.spec.GetEarlyStopping() != nil && len(losses.GetValidationLoss()) > 0 {
-		followed, c.waited = follow(at, losses.GetValidationLoss(), t.spec.GetEarlyStopping())
+	if t.stopping != nil && losses != nil {
+		followed, c.waited = follow(at, losses, t.stopping)
 	}
 	switch run.GetState() {
 	case trellisv1.RunState_RUN_STATE_SUCCEEDED:

@@ -63,8 +63,14 @@ func (t *Trajectory) cut(epochs uint32) {
 		t.Losses = nil
 		return
 	}
-	// Arrays without the room behind them: the row from before the change has its losses there.
-	losses := CopyLosses(t.Losses)
+	t.Losses = FirstEpochs(t.Losses, epochs)
+	t.setScore(t.scoreAt(epochs))
+}
+
+// FirstEpochs returns the losses of the first epochs, at least one. Arrays come without the room behind them: other rows
+// have losses there.
+func FirstEpochs(losses *trellisv1.Losses, epochs uint32) *trellisv1.Losses {
+	losses = CopyLosses(losses)
 	if losses.Epochs > 0 {
 		losses.Epochs = epochs
 	} else {
@@ -76,8 +82,7 @@ func (t *Trajectory) cut(epochs uint32) {
 	}
 	losses.Metrics = MetricsUpTo(losses.Metrics, epochs)
 	losses.TestLoss, losses.TestMetrics = firstEpochs(losses.TestLoss, epochs), firstEpochs(losses.TestMetrics, epochs)
-	t.Losses = losses
-	t.setScore(t.scoreAt(epochs))
+	return losses
 }
 
 // Retest replaces the results on the test images of an epoch by others, if they differ, and says whether they do. reports
