@@ -10,7 +10,6 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
 	"trellis/results/grid"
-	"trellis/results/trajectory"
 )
 
 // Runs with the same id in different studies are twins. An index of twins would have an entry for each of a million
@@ -29,7 +28,7 @@ type relative struct {
 	study string
 	// created is the study's create_index.
 	created uint64
-	// fresh says that the study uses no results of other studies: it was asked to, or its program is not deterministic.
+	// fresh says that the study uses no results of other studies.
 	fresh bool
 }
 
@@ -41,7 +40,7 @@ func relativesSchema() *memdb.TableSchema {
 }
 
 func relativeOf(study *trellisv1.Study) relative {
-	return relative{study: study.Name, created: study.CreateIndex, fresh: study.Fresh || !trajectory.TermsOf(study.Spec).Repeatable()}
+	return relative{study: study.Name, created: study.CreateIndex, fresh: study.Fresh}
 }
 
 // with returns a study's relatives with another one added, unless it is already there. It returns a new row, because

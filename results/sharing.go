@@ -179,7 +179,7 @@ func (s *Snapshot) Known() (Known, error) {
 			if err != nil {
 				return nil, err
 			}
-			if run := member.Run; run.Epochs > best.GetEpochs() && member.Terms.Repeatable() {
+			if run := member.Run; run.Epochs > best.GetEpochs() {
 				best = run
 			}
 		}
