@@ -156,7 +156,8 @@ func TestObjectives(t *testing.T) {
 		},
 		{
 			"NaN is no improvement", Objective{},
-			EarlyStopping{Patience: 1, MinDelta: -1, Metric: "validation_accuracy", Maximize: true}, []int{1, 2, 2, 4, 4, 4}, 6,
+			EarlyStopping{Patience: 1, MinDelta: -1, Metric: "validation_accuracy", Maximize: true},
+			[]int{1, 2, 2, 4, 4, 4}, 6,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
