@@ -276,6 +276,7 @@ func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 	run.AttemptEpochs = max(run.AttemptEpochs, epoch)
 	run.Checkpoints = trajectory.WithCheckpoint(run, &trellisv1.Checkpoint{
 		Epoch: epoch, Sha256: strings.Clone(checkpoint.GetSha256()), Size: checkpoint.GetSize(), BestEpoch: best,
+		Program: checkpoint.GetProgram(),
 	})
 	run.MissingWeights = trajectory.WithoutSaved(run)
 	return nil

@@ -28,15 +28,34 @@ const (
 // errStoppedEarly ends a program whose metric no longer improves.
 var errStoppedEarly = errors.New("its metric no longer improves")
 
-// workProgram runs the program of an attempt in a slot. handedBack says that the run is returned although nobody has asked
-// for it.
+// workProgram runs the program of an attempt in a slot, which it gives back, and tells Run the outcome.
 //
 // A program that is interrupted is ended, also when it is only suspended: its processes can't be frozen without keeping
 // memory and GPUs from the attempts that come after. So its run is returned, with its last checkpoint.
-func (w *Worker) workProgram(ctx context.Context, a *attempt, log *slog.Logger) (
+func (w *Worker) workProgram(ctx context.Context, a *attempt, log *slog.Logger, release func()) {
+	last := event{attempt: a}
+	folder, err := w.makeAttemptFolder(a)
+	if err != nil {
+		release()
+		log.Error("could not run the program", "error", reason(err))
+		last.outcome = a.failed(w.name, err)
+		w.events.put(last)
+		return
+	}
+	result, err := w.runProgram(ctx, a, folder, log)
+	release()
+	last.outcome, last.handedBack = w.outcomeOf(ctx, a, result, err, log)
+	a.uploads.finish()
+	if err := os.RemoveAll(folder); err != nil {
+		log.Warn("could not remove an attempt's folder", "folder", folder, "error", err)
+	}
+	w.events.put(last)
+}
+
+// outcomeOf returns the outcome of an attempt whose program has ended. handedBack says that the run is returned.
+func (w *Worker) outcomeOf(ctx context.Context, a *attempt, result program.Result, err error, log *slog.Logger) (
 	outcome *trellisv1.Outcome, handedBack bool,
 ) {
-	result, err := w.runProgram(ctx, a, log)
 	var failed *program.Error
 	switch {
 	case err == nil && result.Returned:
@@ -63,8 +82,11 @@ func (w *Worker) workProgram(ctx context.Context, a *attempt, log *slog.Logger) 
 	}
 }
 
-// runProgram runs the program of an attempt.
-func (w *Worker) runProgram(ctx context.Context, a *attempt, log *slog.Logger) (result program.Result, err error) {
+// runProgram runs the program of an attempt. What it needs is in the folder, which must stay until its checkpoints are
+// uploaded.
+func (w *Worker) runProgram(ctx context.Context, a *attempt, folder string, log *slog.Logger) (
+	result program.Result, err error,
+) {
 	if !w.config.Programs {
 		return result, fmt.Errorf("%w: it was started without --programs", ErrUnfit)
 	}
@@ -78,15 +100,6 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, log *slog.Logger) (
 		return result, err
 	}
 	defer give()
-	folder, err := w.makeAttemptFolder(a)
-	if err != nil {
-		return result, err
-	}
-	defer func() {
-		if err := os.RemoveAll(folder); err != nil {
-			log.Warn("could not remove an attempt's folder", "folder", folder, "error", err)
-		}
-	}()
 	config := programConfig(a.assignment)
 	config.Folder, config.Checkpoints, config.GPUs, config.Log = folder, folder, ids, log
 	if files := run.GetProgram().GetFiles(); files != nil {
@@ -99,13 +112,36 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, log *slog.Logger) (
 	if config.Python, err = unpackPython(w.config.CacheDir); err != nil {
 		return result, err
 	}
+	if config.Resume, err = w.fetchResume(ctx, a, folder, log); err != nil {
+		return result, err
+	}
+	checkpoints := &programCheckpoints{
+		worker: w, attempt: a, last: config.LastEpoch, best: bestEpoch{objective: run.GetObjective()},
+	}
+	if config.Resume != "" {
+		epoch := int(a.assignment.GetCheckpoint().GetEpoch())
+		checkpoints.best.recall(a.assignment.GetHistory(), epoch)
+		if config.FirstEpoch = epoch + 1; config.FirstEpoch > config.LastEpoch {
+			return program.Result{Epochs: epoch}, nil // It was lost between its last epoch and its outcome.
+		}
+	}
 	if config.Output, err = program.CreateOutput(filepath.Join(folder, "output"), program.DefaultOutput); err != nil {
 		return result, err
 	}
 	defer config.Output.Close()
 	log.Info("running a program", "from_epoch", config.FirstEpoch, "gpus", ids)
-	reports := &programReports{worker: w, attempt: a, began: time.Now()}
-	return program.Run(ctx, config, reports.report)
+	a.uploads.begin(nil, time.Now())
+	config.WantCheckpoint = checkpoints.wants
+	reports := &programReports{worker: w, attempt: a, checkpoints: checkpoints, ended: time.Now()}
+	result, err = program.Run(ctx, config, func(report program.Report) error { return reports.report(a.ctx, report) })
+	if !run.GetProgram().GetResumable() {
+		result.Checkpoint = nil // It is only there to resume from.
+	}
+	if a.ctx.Err() == nil {
+		// It fails only if the attempt has ended: then nobody needs its checkpoints.
+		_ = checkpoints.finish(a.ctx, result.Checkpoint)
+	}
+	return result, err
 }
 
 // makeAttemptFolder makes a folder for what an attempt needs besides its program's own folder.

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"time"
@@ -12,23 +13,28 @@ import (
 
 // programReports passes on what a program reports.
 type programReports struct {
-	worker  *Worker
-	attempt *attempt
-	// began is when the last epoch ended, or when the program was started.
-	began time.Time
+	worker      *Worker
+	attempt     *attempt
+	checkpoints *programCheckpoints
+	// ended is when the last epoch ended, or the program was started.
+	ended time.Time
 }
 
-// report is called for each report of the program.
-func (r *programReports) report(report program.Report) error {
-	if len(report.Metrics) == 0 {
-		return nil // It adds a checkpoint to the last one.
+// report is called for each report of the program. The context is that of the attempt: what is reported while the program
+// ends counts too.
+func (r *programReports) report(ctx context.Context, report program.Report) error {
+	if len(report.Metrics) > 0 { // Otherwise it only adds a checkpoint to the last one.
+		now := time.Now()
+		r.worker.metrics.epochs.Inc()
+		r.checkpoints.best.observe(report.Epoch, report.Metrics)
+		r.worker.events.put(event{attempt: r.attempt, report: trainer.Report{
+			Epoch: report.Epoch, Metrics: report.Metrics, Elapsed: now.Sub(r.ended),
+		}})
+		r.ended = now
 	}
-	now := time.Now()
-	r.worker.metrics.epochs.Inc()
-	r.worker.events.put(event{attempt: r.attempt, report: trainer.Report{
-		Epoch: report.Epoch, Metrics: report.Metrics, Elapsed: now.Sub(r.began),
-	}})
-	r.began = now
+	if report.Checkpoint != nil {
+		return r.checkpoints.offer(ctx, report.Checkpoint)
+	}
 	return nil
 }
 

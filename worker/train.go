@@ -30,10 +30,11 @@ func (w *Worker) work(ctx context.Context, a *attempt, from position) {
 		w.metrics.busy.Inc()
 		log := w.log.With("study", a.assignment.GetStudy(), "run", a.assignment.GetRun(), "attempt", a.number())
 		if a.assignment.GetConfig().GetProgram() != nil {
-			last.outcome, last.handedBack = w.workProgram(ctx, a, log)
-			<-w.slots
-			w.metrics.busy.Dec()
-			break
+			w.workProgram(ctx, a, log, func() {
+				<-w.slots
+				w.metrics.busy.Dec()
+			})
+			return
 		}
 		result, err := w.train(ctx, a, &last.position, log)
 		<-w.slots

@@ -452,6 +452,11 @@ func (h *host) tell(
 			Study: run.GetStudy(), Run: run.GetId(), Attempt: attempt, Config: config,
 			Checkpoint: trajectory.LastCheckpoint(run), Epochs: run.GetEpochs(),
 		}
+		if program := config.GetProgram(); program.GetResumable() && assignment.Checkpoint != nil {
+			if assignment.History, err = historyOf(snapshot, run, config, assignment.Checkpoint.GetEpoch()); err != nil {
+				return err
+			}
+		}
 		if auditing.FromStart(run) {
 			// Whatever is recorded is compared with what the attempt reports, from the first epoch on.
 			assignment.Checkpoint, assignment.Epochs, assignment.FromStart = nil, 0, true

@@ -29,10 +29,38 @@ func WithCheckpoint(run *trellisv1.Run, checkpoint *trellisv1.Checkpoint) []*tre
 	}
 	kept = slices.Insert(kept, place, checkpoint)
 	last := kept[len(kept)-1]
+	best := bestOfPrograms(run, kept)
 	return slices.DeleteFunc(kept, func(checkpoint *trellisv1.Checkpoint) bool {
 		_, milestone := slices.BinarySearch(run.Milestones, checkpoint.Epoch)
-		return !milestone && checkpoint != last
+		return !milestone && checkpoint != last && !best[checkpoint]
 	})
+}
+
+// bestOfPrograms are the checkpoints of programs that have the best weights of a trial: for each milestone, and for the
+// epochs so far, the last one that was the best when it was saved. A program's checkpoint has no other weights than those
+// of its epoch.
+func bestOfPrograms(run *trellisv1.Run, checkpoints []*trellisv1.Checkpoint) map[*trellisv1.Checkpoint]bool {
+	var best map[*trellisv1.Checkpoint]bool
+	milestones := run.Milestones
+	for i, checkpoint := range checkpoints {
+		if !checkpoint.Program || checkpoint.BestEpoch != checkpoint.Epoch {
+			continue
+		}
+		for len(milestones) > 0 && milestones[0] < checkpoint.Epoch {
+			milestones = milestones[1:]
+		}
+		// It is superseded by the next one that ends no later than the next milestone.
+		superseded := slices.ContainsFunc(checkpoints[i+1:], func(later *trellisv1.Checkpoint) bool {
+			return later.Program && later.BestEpoch == later.Epoch && (len(milestones) == 0 || later.Epoch <= milestones[0])
+		})
+		if !superseded {
+			if best == nil {
+				best = map[*trellisv1.Checkpoint]bool{}
+			}
+			best[checkpoint] = true
+		}
+	}
+	return best
 }
 
 // ValidDigest says whether a text is a SHA-256 digest in lower-case hexadecimal.

@@ -141,7 +141,7 @@ func (a *attempt) take(ctx context.Context, l line) error {
 		a.metrics[name] = true
 	}
 	if l.checkpoint != "" {
-		checkpoint, err := a.takeCheckpoint(ctx, l)
+		checkpoint, err := a.takeCheckpoint(ctx, l, report)
 		if err != nil {
 			return err
 		}
@@ -156,8 +156,8 @@ func (a *attempt) take(ctx context.Context, l line) error {
 }
 
 // takeCheckpoint packs a checkpoint if it is wanted.
-func (a *attempt) takeCheckpoint(ctx context.Context, l line) (*Checkpoint, error) {
-	if want := a.config.WantCheckpoint; want != nil && !want(l.epoch) {
+func (a *attempt) takeCheckpoint(ctx context.Context, l line, report Report) (*Checkpoint, error) {
+	if want := a.config.WantCheckpoint; want != nil && !want(report) {
 		// What it names must be right all the same, or it would be found wrong only when it is needed.
 		folder, err := a.openCheckpoint(l.checkpoint)
 		switch {

@@ -35,9 +35,9 @@ type Config struct {
 	Folder string
 	// Checkpoints is the folder that packed checkpoints are written to. They are the receiver's, who removes them.
 	Checkpoints string
-	// WantCheckpoint says whether the checkpoint of an epoch should be packed. nil packs all. The last one that was reported
-	// is packed when the program ends, if it was not wanted: see Result.
-	WantCheckpoint func(epoch int) bool
+	// WantCheckpoint says whether the checkpoint of a report, which the receiver gets next, should be packed. nil packs all.
+	// The last one that was reported is packed when the program ends, if it was not wanted: see Result.
+	WantCheckpoint func(Report) bool
 	// Python is a folder that is put first on PYTHONPATH. "" is none.
 	Python string
 	// Output keeps what the program writes to standard output and error. nil drops all but the last lines.

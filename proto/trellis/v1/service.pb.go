@@ -3522,7 +3522,10 @@ type Assignment struct {
 	Epochs uint32 `protobuf:"varint,6,opt,name=epochs,proto3" json:"epochs,omitempty"`
 	// The run is to be compared with what others reported: it must be trained from the start, whatever the worker has kept
 	// of an earlier attempt.
-	FromStart     bool `protobuf:"varint,7,opt,name=from_start,json=fromStart,proto3" json:"from_start,omitempty"`
+	FromStart bool `protobuf:"varint,7,opt,name=from_start,json=fromStart,proto3" json:"from_start,omitempty"`
+	// For programs that resume: what is recorded of the metrics by which the run is ranked and stopped, up to the
+	// checkpoint's epoch. A model's checkpoint has what follows from it.
+	History       map[string]*Series `protobuf:"bytes,8,rep,name=history,proto3" json:"history,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3604,6 +3607,13 @@ func (x *Assignment) GetFromStart() bool {
 		return x.FromStart
 	}
 	return false
+}
+
+func (x *Assignment) GetHistory() map[string]*Series {
+	if x != nil {
+		return x.History
+	}
+	return nil
 }
 
 // Stop ends an attempt: its study was paused, canceled or deleted, or another worker now has the run.
@@ -5253,7 +5263,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x16heartbeat_milliseconds\x18\x01 \x01(\rR\x15heartbeatMilliseconds\x12-\n" +
 	"\x12lease_milliseconds\x18\x02 \x01(\rR\x11leaseMilliseconds\x12\x1a\n" +
 	"\battempts\x18\x03 \x03(\x04R\battempts\x127\n" +
-	"\x17checkpoint_milliseconds\x18\x04 \x01(\rR\x16checkpointMilliseconds\"\xec\x01\n" +
+	"\x17checkpoint_milliseconds\x18\x04 \x01(\rR\x16checkpointMilliseconds\"\xfb\x02\n" +
 	"\n" +
 	"Assignment\x12\x14\n" +
 	"\x05study\x18\x01 \x01(\tR\x05study\x12\x10\n" +
@@ -5265,7 +5275,11 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"checkpoint\x12\x16\n" +
 	"\x06epochs\x18\x06 \x01(\rR\x06epochs\x12\x1d\n" +
 	"\n" +
-	"from_start\x18\a \x01(\bR\tfromStart\"8\n" +
+	"from_start\x18\a \x01(\bR\tfromStart\x12=\n" +
+	"\ahistory\x18\b \x03(\v2#.trellis.v1.Assignment.HistoryEntryR\ahistory\x1aN\n" +
+	"\fHistoryEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12(\n" +
+	"\x05value\x18\x02 \x01(\v2\x12.trellis.v1.SeriesR\x05value:\x028\x01\"8\n" +
 	"\x04Stop\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"{\n" +
@@ -5411,7 +5425,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 91)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
@@ -5504,193 +5518,197 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListEventsResponse)(nil),         // 88: trellis.v1.ListEventsResponse
 	nil,                                // 89: trellis.v1.WatchStudyResponse.MetricsEntry
 	nil,                                // 90: trellis.v1.ExtendStudyRequest.AxesEntry
-	(*Model)(nil),                      // 91: trellis.v1.Model
-	(*StudySpec)(nil),                  // 92: trellis.v1.StudySpec
-	(*Study)(nil),                      // 93: trellis.v1.Study
-	(*Run)(nil),                        // 94: trellis.v1.Run
-	(*Trial)(nil),                      // 95: trellis.v1.Trial
-	(*IntegerAxis)(nil),                // 96: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 97: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 98: trellis.v1.Forecast
-	(*Split)(nil),                      // 99: trellis.v1.Split
-	(*WaitingFor)(nil),                 // 100: trellis.v1.WaitingFor
-	(*Verdict)(nil),                    // 101: trellis.v1.Verdict
-	(*Configuration)(nil),              // 102: trellis.v1.Configuration
-	(*Objective)(nil),                  // 103: trellis.v1.Objective
-	(*Report)(nil),                     // 104: trellis.v1.Report
-	(*Importance)(nil),                 // 105: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 106: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 107: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 108: trellis.v1.DataSet
-	(*Worker)(nil),                     // 109: trellis.v1.Worker
-	(*Outcome)(nil),                    // 110: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 111: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 112: trellis.v1.Capacity
-	(*Reports)(nil),                    // 113: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 114: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 115: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 116: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 117: trellis.v1.Principal
-	(*Token)(nil),                      // 118: trellis.v1.Token
-	(Role)(0),                          // 119: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 120: google.protobuf.Timestamp
-	(*Event)(nil),                      // 121: trellis.v1.Event
-	(*Metrics)(nil),                    // 122: trellis.v1.Metrics
+	nil,                                // 91: trellis.v1.Assignment.HistoryEntry
+	(*Model)(nil),                      // 92: trellis.v1.Model
+	(*StudySpec)(nil),                  // 93: trellis.v1.StudySpec
+	(*Study)(nil),                      // 94: trellis.v1.Study
+	(*Run)(nil),                        // 95: trellis.v1.Run
+	(*Trial)(nil),                      // 96: trellis.v1.Trial
+	(*IntegerAxis)(nil),                // 97: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 98: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 99: trellis.v1.Forecast
+	(*Split)(nil),                      // 100: trellis.v1.Split
+	(*WaitingFor)(nil),                 // 101: trellis.v1.WaitingFor
+	(*Verdict)(nil),                    // 102: trellis.v1.Verdict
+	(*Configuration)(nil),              // 103: trellis.v1.Configuration
+	(*Objective)(nil),                  // 104: trellis.v1.Objective
+	(*Report)(nil),                     // 105: trellis.v1.Report
+	(*Importance)(nil),                 // 106: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 107: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 108: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 109: trellis.v1.DataSet
+	(*Worker)(nil),                     // 110: trellis.v1.Worker
+	(*Outcome)(nil),                    // 111: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 112: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 113: trellis.v1.Capacity
+	(*Reports)(nil),                    // 114: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 115: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 116: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 117: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 118: trellis.v1.Principal
+	(*Token)(nil),                      // 119: trellis.v1.Token
+	(Role)(0),                          // 120: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 121: google.protobuf.Timestamp
+	(*Event)(nil),                      // 122: trellis.v1.Event
+	(*Metrics)(nil),                    // 123: trellis.v1.Metrics
+	(*Series)(nil),                     // 124: trellis.v1.Series
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	91,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	92,  // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	93,  // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	93,  // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	93,  // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	93,  // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	94,  // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	95,  // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	92,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	93,  // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	94,  // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	94,  // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	94,  // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	94,  // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	95,  // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	96,  // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
 	89,  // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
-	93,  // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	93,  // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	93,  // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	96,  // 12: trellis.v1.ExtendStudyRequest.latent_dim:type_name -> trellis.v1.IntegerAxis
-	97,  // 13: trellis.v1.ExtendStudyRequest.learning_rate:type_name -> trellis.v1.NumberAxis
-	97,  // 14: trellis.v1.ExtendStudyRequest.weight_decay:type_name -> trellis.v1.NumberAxis
-	96,  // 15: trellis.v1.ExtendStudyRequest.max_epochs:type_name -> trellis.v1.IntegerAxis
-	96,  // 16: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.IntegerAxis
-	96,  // 17: trellis.v1.ExtendStudyRequest.batch_size:type_name -> trellis.v1.IntegerAxis
+	94,  // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	94,  // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	94,  // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	97,  // 12: trellis.v1.ExtendStudyRequest.latent_dim:type_name -> trellis.v1.IntegerAxis
+	98,  // 13: trellis.v1.ExtendStudyRequest.learning_rate:type_name -> trellis.v1.NumberAxis
+	98,  // 14: trellis.v1.ExtendStudyRequest.weight_decay:type_name -> trellis.v1.NumberAxis
+	97,  // 15: trellis.v1.ExtendStudyRequest.max_epochs:type_name -> trellis.v1.IntegerAxis
+	97,  // 16: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.IntegerAxis
+	97,  // 17: trellis.v1.ExtendStudyRequest.batch_size:type_name -> trellis.v1.IntegerAxis
 	90,  // 18: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	93,  // 19: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	93,  // 20: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	92,  // 21: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	98,  // 22: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	99,  // 23: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	100, // 24: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
-	95,  // 25: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	95,  // 26: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	95,  // 27: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	93,  // 28: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	101, // 29: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	102, // 30: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	103, // 31: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	104, // 32: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	105, // 33: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	92,  // 34: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	106, // 35: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	103, // 36: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	94,  // 37: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	107, // 38: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	108, // 39: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	109, // 40: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	94,  // 19: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	94,  // 20: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	93,  // 21: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	99,  // 22: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	100, // 23: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	101, // 24: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	96,  // 25: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	96,  // 26: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	96,  // 27: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	94,  // 28: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	102, // 29: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	103, // 30: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	104, // 31: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	105, // 32: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	106, // 33: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	93,  // 34: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	107, // 35: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	104, // 36: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	95,  // 37: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	108, // 38: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	109, // 39: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	110, // 40: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
 	47,  // 41: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
 	48,  // 42: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
 	50,  // 43: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	110, // 44: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	111, // 44: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
 	51,  // 45: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
 	52,  // 46: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	111, // 47: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	112, // 47: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
 	55,  // 48: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
-	112, // 49: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	113, // 49: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
 	49,  // 50: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	113, // 51: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	114, // 51: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
 	57,  // 52: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
 	58,  // 53: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
 	59,  // 54: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
 	60,  // 55: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
 	56,  // 56: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
 	54,  // 57: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
-	107, // 58: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	114, // 59: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	115, // 60: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	116, // 61: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	117, // 62: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	118, // 63: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	119, // 64: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	120, // 65: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	118, // 66: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	118, // 67: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	118, // 68: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	121, // 69: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	122, // 70: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	97,  // 71: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	2,   // 72: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 73: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 74: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 75: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 76: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 77: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 78: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 79: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 80: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 81: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	22,  // 82: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	0,   // 83: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	24,  // 84: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	26,  // 85: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	36,  // 86: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	38,  // 87: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	28,  // 88: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	30,  // 89: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	32,  // 90: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	34,  // 91: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	40,  // 92: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	42,  // 93: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	44,  // 94: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	46,  // 95: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	61,  // 96: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	63,  // 97: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	65,  // 98: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	67,  // 99: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	69,  // 100: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	71,  // 101: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	73,  // 102: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	75,  // 103: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	77,  // 104: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	79,  // 105: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	81,  // 106: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	83,  // 107: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	85,  // 108: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	87,  // 109: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	3,   // 110: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 111: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 112: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 113: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 114: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 115: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 116: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 117: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 118: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 119: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	23,  // 120: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	1,   // 121: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	25,  // 122: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	27,  // 123: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	37,  // 124: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	39,  // 125: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	29,  // 126: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	31,  // 127: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	33,  // 128: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	35,  // 129: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	41,  // 130: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	43,  // 131: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	45,  // 132: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	53,  // 133: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	62,  // 134: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	64,  // 135: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	66,  // 136: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	68,  // 137: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	70,  // 138: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	72,  // 139: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	74,  // 140: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	76,  // 141: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	78,  // 142: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	80,  // 143: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	82,  // 144: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	84,  // 145: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	86,  // 146: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	88,  // 147: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	110, // [110:148] is the sub-list for method output_type
-	72,  // [72:110] is the sub-list for method input_type
-	72,  // [72:72] is the sub-list for extension type_name
-	72,  // [72:72] is the sub-list for extension extendee
-	0,   // [0:72] is the sub-list for field type_name
+	108, // 58: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	115, // 59: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	91,  // 60: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	116, // 61: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	117, // 62: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	118, // 63: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	119, // 64: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	120, // 65: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	121, // 66: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	119, // 67: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	119, // 68: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	119, // 69: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	122, // 70: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	123, // 71: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	98,  // 72: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	124, // 73: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 74: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 75: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 76: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 77: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 78: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 79: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 80: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 81: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 82: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 83: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	22,  // 84: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	0,   // 85: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	24,  // 86: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	26,  // 87: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	36,  // 88: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	38,  // 89: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	28,  // 90: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	30,  // 91: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	32,  // 92: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	34,  // 93: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	40,  // 94: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	42,  // 95: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	44,  // 96: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	46,  // 97: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	61,  // 98: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	63,  // 99: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	65,  // 100: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	67,  // 101: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	69,  // 102: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	71,  // 103: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	73,  // 104: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	75,  // 105: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	77,  // 106: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	79,  // 107: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	81,  // 108: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	83,  // 109: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	85,  // 110: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	87,  // 111: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	3,   // 112: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 113: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 114: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 115: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 116: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 117: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 118: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 119: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 120: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 121: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	23,  // 122: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	1,   // 123: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	25,  // 124: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	27,  // 125: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	37,  // 126: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	39,  // 127: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	29,  // 128: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	31,  // 129: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	33,  // 130: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	35,  // 131: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	41,  // 132: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	43,  // 133: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	45,  // 134: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	53,  // 135: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	62,  // 136: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	64,  // 137: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	66,  // 138: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	68,  // 139: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	70,  // 140: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	72,  // 141: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	74,  // 142: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	76,  // 143: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	78,  // 144: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	80,  // 145: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	82,  // 146: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	84,  // 147: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	86,  // 148: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	88,  // 149: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	112, // [112:150] is the sub-list for method output_type
+	74,  // [74:112] is the sub-list for method input_type
+	74,  // [74:74] is the sub-list for extension type_name
+	74,  // [74:74] is the sub-list for extension extendee
+	0,   // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -5731,7 +5749,7 @@ func file_trellis_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   91,
+			NumMessages:   92,
 			NumExtensions: 0,
 			NumServices:   7,
 		},
