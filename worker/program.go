@@ -100,7 +100,7 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, folder string, log 
 		return result, err
 	}
 	defer give()
-	config := programConfig(a.assignment)
+	config := ProgramConfig(a.assignment)
 	config.Folder, config.Checkpoints, config.GPUs, config.Log = folder, folder, ids, log
 	if files := run.GetProgram().GetFiles(); files != nil {
 		var release func()
@@ -174,8 +174,8 @@ func (w *Worker) getFiles(
 	return path, release, nil
 }
 
-// programConfig is what a program is told of its run.
-func programConfig(assignment *trellisv1.Assignment) program.Config {
+// ProgramConfig is what a program is told of its run.
+func ProgramConfig(assignment *trellisv1.Assignment) program.Config {
 	run := assignment.GetConfig()
 	last := run.GetParameters().GetMaxEpochs()
 	if run.GetLastEpoch() > 0 {

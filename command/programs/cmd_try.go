@@ -1,0 +1,271 @@
+package programs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"trellis/command/cli"
+	"trellis/command/describe"
+	"trellis/command/exit"
+	"trellis/command/output"
+	"trellis/command/spec"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
+	"trellis/worker"
+	"trellis/worker/capacity"
+	"trellis/worker/program"
+)
+
+func init() { cli.Register(cli.Search, 15, TryCommand) }
+
+// TryCommand is trellis try.
+func TryCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "try SPEC",
+		Short: "Run a study's program once, for one epoch",
+		Long: `Run the program of a study once on this machine, at the first point of its grid and for one epoch, without a
+coordinator. Its output is written to standard error. Then trellis says what the program reported, what it did not, and
+what to mend.
+
+It exits with code 0 if the study can be submitted as it is, and with code 1 if not.`,
+		Example: `  trellis try examples/programs/shell/study.yaml
+  trellis try --point 7 study.yaml`,
+		Args:              cli.Operands("SPEC"),
+		ValidArgsFunction: cli.CompleteSpecs,
+	}
+	point := cmd.Flags().Uint64("point", 0, "index of the point, as trellis trials shows it")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		file, err := spec.Read(args[0], env.In)
+		if err != nil {
+			return err
+		}
+		if file.Spec.GetProgram() == nil {
+			return exit.Usagef("study %s trains the model %s: only programs can be tried", file.Spec.GetName(),
+				file.Spec.GetModel())
+		}
+		ctx, stop := cli.Interruptible(cmd.Context())
+		defer stop()
+		return try(ctx, env, file, *point)
+	}
+	return cmd
+}
+
+// try runs a study's program at a point, and writes what is to be said about it.
+func try(ctx context.Context, env *cli.Environment, file *spec.File, point uint64) error {
+	complete := spec.Models().WithDefaults(file.Spec)
+	points, err := grid.New(complete)
+	if err != nil {
+		return err
+	}
+	if point >= points.Size() {
+		return exit.Usagef("--point %d: the grid has the points 0 to %d", point, points.Size()-1)
+	}
+	packed, err := Pack(ctx, file)
+	if err != nil {
+		return err
+	}
+	defer packed.Close()
+	complete.Program.Files = packed.Files
+	folder, err := os.MkdirTemp("", "trellis-try-")
+	if err != nil {
+		return fmt.Errorf("make a folder for the program: %w", err)
+	}
+	defer os.RemoveAll(folder)
+	run := &trellisv1.Run{Id: "try", Parameters: points.At(point), Milestones: []uint32{points.At(point).GetMaxEpochs()}}
+	config := worker.ProgramConfig(&trellisv1.Assignment{
+		Study: complete.GetName(), Run: "try", Attempt: 1,
+		Config: grid.RunConfigFor(&trellisv1.Study{Spec: complete}, run, "", 1),
+	})
+	config.Folder, config.Checkpoints, config.Files = folder, folder, packed.path
+	if config.GPUs, err = gpusFor(ctx, complete); err != nil {
+		return err
+	}
+	if config.Output, err = program.CreateOutput(filepath.Join(folder, "output"), program.DefaultOutput); err != nil {
+		return fmt.Errorf("keep the program's output: %w", err)
+	}
+	defer config.Output.Close()
+	fmt.Fprintf(env.Err, "Running %s at point %d (%s) for one epoch.\n", describe.Command(complete.GetProgram()), point,
+		describe.Parameters(points.At(point), describe.Axes{}))
+	if packed.Files != nil {
+		fmt.Fprintf(env.Err, "Its files: %s.\n", Describe(packed.Files))
+	}
+	trial := &trial{spec: complete}
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		copyOutput(env.Err, config.Output)
+	}()
+	trial.result, trial.err = program.Run(ctx, config, func(report program.Report) error {
+		trial.reports = append(trial.reports, report)
+		return nil
+	})
+	<-followed
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return trial.write(env.Out)
+}
+
+// gpusFor returns the ids of as many GPUs of this machine as a run needs.
+func gpusFor(ctx context.Context, complete *trellisv1.StudySpec) (ids []string, err error) {
+	needed := int(complete.GetResources().GetGpus())
+	if needed == 0 {
+		return nil, nil
+	}
+	found := capacity.Of(ctx, "/").GetGpus()
+	if len(found) < needed {
+		return nil, fmt.Errorf("a run needs %s, and this machine has %d: try it on one that has them",
+			output.Count(uint64(needed), "GPU"), len(found))
+	}
+	for _, gpu := range found[:needed] {
+		ids = append(ids, gpu.GetId())
+	}
+	return ids, nil
+}
+
+// copyOutput writes what a program writes, until it has ended.
+func copyOutput(out io.Writer, from *program.Output) {
+	const most = 64 << 10
+	for offset := int64(0); ; {
+		changed := from.Changed()
+		chunk, err := from.Read(offset, most)
+		if err != nil {
+			return // The attempt fails with it.
+		}
+		_, _ = out.Write(chunk.Data)
+		if offset = chunk.Offset + int64(len(chunk.Data)); len(chunk.Data) > 0 {
+			continue
+		}
+		if chunk.Ended {
+			return
+		}
+		<-changed
+	}
+}
+
+// trial is what trying a program has shown.
+type trial struct {
+	spec    *trellisv1.StudySpec
+	reports []program.Report
+	result  program.Result
+	err     error
+}
+
+// write writes what was reported and what is to be mended. It returns an error if the study can't be submitted.
+func (t *trial) write(out io.Writer) error {
+	for _, report := range t.reports {
+		if len(report.Metrics) > 0 {
+			fmt.Fprintf(out, "Reported for epoch %d after %s: %s.\n", report.Epoch,
+				output.ShortSeconds(report.Elapsed.Seconds()), metricsText(report.Metrics))
+		}
+	}
+	if saved := t.checkpoint(); saved != nil {
+		fmt.Fprintf(out, "Saved a checkpoint of epoch %d: %s, %s packed.\n", saved.Epoch,
+			output.Count(uint64(saved.Files), "file"), output.ShortBytes(uint64(saved.Size)))
+	}
+	if t.err == nil {
+		fmt.Fprintf(out, "It ended after %s.\n", output.ShortSeconds(t.result.Elapsed.Round(time.Millisecond).Seconds()))
+	}
+	wrong, advice := t.wrong(), t.advice()
+	for _, text := range slices.Concat(wrong, advice) {
+		fmt.Fprintf(out, "- %s\n", text)
+	}
+	if len(wrong) > 0 {
+		return fmt.Errorf("the program is not ready: %s to mend", output.Count(uint64(len(wrong)), "thing"))
+	}
+	_, err := fmt.Fprintf(out, "The program is ready: trellis run, or trellis submit.\n")
+	return err
+}
+
+func metricsText(metrics map[string]float64) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(metrics)) {
+		parts = append(parts, fmt.Sprintf("%s %s", name, output.PlainNumber(metrics[name])))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// checkpoint is the last one that was saved, or nil.
+func (t *trial) checkpoint() *program.Checkpoint {
+	saved := t.result.Checkpoint
+	for _, report := range t.reports {
+		if report.Checkpoint != nil {
+			saved = report.Checkpoint
+		}
+	}
+	return saved
+}
+
+// reported are the names of the metrics that were reported, sorted.
+func (t *trial) reported() []string {
+	names := map[string]bool{}
+	for _, report := range t.reports {
+		for name := range report.Metrics {
+			names[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// wrong says what makes every run of the study fail.
+func (t *trial) wrong() []string {
+	var texts []string
+	var failed *program.Error
+	switch {
+	case errors.As(t.err, &failed) && failed.Kind == program.NoObjective:
+		// It is said below, with what would be right.
+	case errors.As(t.err, &failed):
+		texts = append(texts, failed.Message) // Its output was written already.
+	case t.err != nil:
+		texts = append(texts, t.err.Error())
+	case t.result.Returned:
+		texts = append(texts, "it exited with code 75, which hands its run back: to end a run, exit with code 0")
+	}
+	reported := t.reported()
+	if len(reported) == 0 {
+		return texts
+	}
+	for _, named := range []struct{ key, metric string }{
+		{"objective", cmp.Or(t.spec.GetObjective().GetMetric(), defaultMetric)},
+		{"early_stopping", t.spec.GetEarlyStopping().GetMetric()},
+	} {
+		if named.metric != "" && !slices.Contains(reported, named.metric) {
+			texts = append(texts, fmt.Sprintf("it did not report %s, which %s names: report it, or name another with %s: "+
+				"{metric: %s}", named.metric, named.key, named.key, reported[0]))
+		}
+	}
+	return texts
+}
+
+// defaultMetric is what trials are ranked by if a spec does not say.
+const defaultMetric = "validation_loss"
+
+// advice says what would make runs cheaper or safer.
+func (t *trial) advice() []string {
+	var texts []string
+	its, saved := t.spec.GetProgram(), t.checkpoint()
+	if t.result.Beyond {
+		texts = append(texts, "it went on after the epoch it was asked for and was stopped: end after last_epoch, which the "+
+			"file TRELLIS_RUN has, or each run ends with SIGTERM")
+	}
+	switch {
+	case its.GetResumable() && saved == nil && len(t.reports) > 0:
+		texts = append(texts, "it is declared to resume, and saved no checkpoint: report one with an epoch, "+
+			`{"epoch": 1, ..., "checkpoint": "folder"}, or leave resumable out`)
+	case !its.GetResumable() && saved != nil:
+		texts = append(texts, "it saves checkpoints, but its spec does not say that it resumes from them: if it does, add "+
+			"resumable: true to the program, and interrupted runs go on instead of beginning again")
+	}
+	return texts
+}
