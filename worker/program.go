@@ -109,7 +109,7 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, folder string, log 
 		}
 		defer release()
 	}
-	if config.Python, err = unpackPython(w.config.CacheDir); err != nil {
+	if config.Python, err = UnpackPython(w.config.CacheDir); err != nil {
 		return result, err
 	}
 	if config.Resume, err = w.fetchResume(ctx, a, folder, log); err != nil {

@@ -16,9 +16,9 @@ import (
 // pythonFolder is where the Python package is, within the worker's cache. Each version of it has a folder there.
 const pythonFolder = "python"
 
-// unpackPython returns a folder with the Python package, for PYTHONPATH. It is unpacked if it is not there as it should be:
+// UnpackPython returns a folder with the Python package, for PYTHONPATH. It is unpacked if it is not there as it should be:
 // programs can write there. Several workers may share a cache.
-func unpackPython(cacheDir string) (string, error) {
+func UnpackPython(cacheDir string) (string, error) {
 	files := python.Files()
 	digest, err := digestOfFiles(files)
 	if err != nil {

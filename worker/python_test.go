@@ -19,7 +19,7 @@ func packageFiles(t *testing.T, folder string) string {
 // The Python package is unpacked once, and again if it was damaged.
 func TestUnpackPython(t *testing.T) {
 	cache := t.TempDir()
-	folder, err := unpackPython(cache)
+	folder, err := UnpackPython(cache)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,9 +29,9 @@ func TestUnpackPython(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	again, err := unpackPython(cache)
+	again, err := UnpackPython(cache)
 	if err != nil || again != folder {
-		t.Fatalf("unpackPython = %q, %v, want %q", again, err, folder)
+		t.Fatalf("UnpackPython = %q, %v, want %q", again, err, folder)
 	}
 	if _, err := os.Stat(compiled); err != nil {
 		t.Errorf("what Python has compiled is gone: %v", err)
@@ -44,9 +44,9 @@ func TestUnpackPython(t *testing.T) {
 		if err := damage(filepath.Join(folder, "trellis", "__init__.py")); err != nil {
 			t.Fatal(err)
 		}
-		again, err := unpackPython(cache)
+		again, err := UnpackPython(cache)
 		if err != nil || again != folder {
-			t.Fatalf("%s: unpackPython = %q, %v, want %q", name, again, err, folder)
+			t.Fatalf("%s: UnpackPython = %q, %v, want %q", name, again, err, folder)
 		}
 		if packageFiles(t, folder) != want {
 			t.Errorf("%s: it is not put right", name)
@@ -63,13 +63,13 @@ func TestUnpackPythonAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
-			if _, err := unpackPython(cache); err != nil {
+			if _, err := UnpackPython(cache); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	all.Wait()
-	folder, err := unpackPython(cache)
+	folder, err := UnpackPython(cache)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,6 +88,9 @@ func try(ctx context.Context, env *cli.Environment, file *spec.File, point uint6
 		Config: grid.RunConfigFor(&trellisv1.Study{Spec: complete}, run, "", 1),
 	})
 	config.Folder, config.Checkpoints, config.Files = folder, folder, packed.path
+	if config.Python, err = worker.UnpackPython(folder); err != nil {
+		return err
+	}
 	if config.GPUs, err = gpusFor(ctx, complete); err != nil {
 		return err
 	}

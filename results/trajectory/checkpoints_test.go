@@ -1,6 +1,7 @@
 package trajectory
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,4 +56,47 @@ func TestBestWeights(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), `for study "other"`) || strings.Contains(err.Error(), "--in-memory") {
 		t.Errorf("of a shared run: %v", err)
 	}
+}
+
+// Of a program's checkpoints, those are kept that have the best weights of a trial, besides those at milestones and the
+// last one.
+func TestCheckpointsOfPrograms(t *testing.T) {
+	run := &trellisv1.Run{Milestones: []uint32{5, 10}}
+	saved := func(epoch uint32, best bool) {
+		checkpoint := &trellisv1.Checkpoint{Epoch: epoch, Program: true}
+		if best {
+			checkpoint.BestEpoch = epoch
+		}
+		run.Checkpoints = WithCheckpoint(run, checkpoint)
+	}
+	kept := func(want ...uint32) {
+		t.Helper()
+		var epochs []uint32
+		for _, checkpoint := range run.Checkpoints {
+			epochs = append(epochs, checkpoint.Epoch)
+		}
+		if !slices.Equal(epochs, want) {
+			t.Errorf("kept are %v, want %v", epochs, want)
+		}
+	}
+	saved(1, true)
+	saved(2, true)
+	kept(2)
+	saved(3, false)
+	kept(2, 3)
+	saved(4, false)
+	saved(5, false)
+	kept(2, 5)
+	saved(6, true)
+	kept(2, 5, 6)
+	saved(7, false)
+	saved(8, true)
+	kept(2, 5, 8)
+	saved(10, false)
+	kept(2, 5, 8, 10)
+	// A model's checkpoint has the best weights of all epochs before.
+	run = &trellisv1.Run{Milestones: []uint32{5}}
+	run.Checkpoints = WithCheckpoint(run, &trellisv1.Checkpoint{Epoch: 1, BestEpoch: 1})
+	run.Checkpoints = WithCheckpoint(run, &trellisv1.Checkpoint{Epoch: 2, BestEpoch: 1})
+	kept(2)
 }
