@@ -122,7 +122,7 @@ func (a *attempt) start(process *supervisor.Process, command []string) error {
 		Path: path, Arguments: command, Environment: variables, Folder: a.folder.work,
 		Name:   fmt.Sprintf("%.12s-%d", unsafe.ReplaceAllString(a.config.Run, ""), a.config.Attempt),
 		Memory: a.config.Resources.GetMemory(), CPUs: a.config.Resources.GetCpus(), Processes: processes,
-		Remove: a.folder.path,
+		Watch: a.config.Watch, Remove: a.folder.path,
 	})
 	var failed *supervisor.StartError
 	switch {
@@ -364,4 +364,3 @@ func (a *attempt) fail(failed *Error, exit supervisor.Exit) *Error {
 	complete.Output = a.tail.lines()
 	return &complete
 }
-

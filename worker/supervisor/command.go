@@ -28,6 +28,8 @@ type Command struct {
 	Memory    uint64
 	CPUs      float64
 	Processes int
+	// Watch says that no control groups are made.
+	Watch bool
 	// Remove is a folder that the supervisor removes if the worker dies. "" is none.
 	Remove string
 }

@@ -32,6 +32,9 @@ func makeGroups(command *Command, enforced *Enforcement) groups {
 		"memory": command.Memory > 0, "cpu": command.CPUs > 0, "pids": command.Processes > 0,
 	}
 	var made groups
+	if command.Watch {
+		return made
+	}
 	for _, h := range hierarchies() {
 		g := group{hierarchy: h}
 		for _, controller := range h.controllers {
