@@ -17,7 +17,7 @@ import (
 )
 
 // sleeping is a program that goes on for as long as it is let.
-const sleeping = `; while :; do sleep 0.05; done`
+const sleeping = "\nwhile :; do sleep 0.05; done"
 
 // say returns a command that reports a line as it is.
 func say(lines ...string) string {

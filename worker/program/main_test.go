@@ -14,5 +14,8 @@ func TestMain(m *testing.M) {
 	if supervisor.Supervising() {
 		os.Exit(supervisor.Main())
 	}
+	if folder := os.Getenv(workerFolder); folder != "" {
+		beWorker(folder)
+	}
 	goleak.VerifyTestMain(m)
 }

@@ -74,6 +74,9 @@ func Run(ctx context.Context, c Config, report func(Report) error) (Result, erro
 		return result, broken("open the attempt's folder", err)
 	}
 	defer a.work.Close()
+	if ctx.Err() != nil {
+		return result, context.Cause(ctx)
+	}
 	if err := a.start(process, command); err != nil {
 		return result, err
 	}
