@@ -13,6 +13,7 @@ import (
 	"time"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/worker/supervisor"
 )
 
 // benchConfig is a program without output.
@@ -101,6 +102,8 @@ func BenchmarkStart(b *testing.B) {
 	})
 	b.Run("trellis", func(b *testing.B) {
 		config := benchConfig(b, 1, "sh", "-c", one)
+		config.Supervisors = &supervisor.Spare{}
+		defer config.Supervisors.Close()
 		var start, end time.Duration
 		for b.Loop() {
 			began := time.Now()
@@ -119,6 +122,8 @@ func BenchmarkStart(b *testing.B) {
 // BenchmarkPrograms is how many programs of one epoch a machine runs in a minute, as many at once as it has cores.
 func BenchmarkPrograms(b *testing.B) {
 	config := benchConfig(b, 1, "sh", "-c", `echo '{"epoch": 1, "loss": 1}' >> "$TRELLIS_REPORTS"`)
+	config.Supervisors = &supervisor.Spare{}
+	defer config.Supervisors.Close()
 	var running sync.WaitGroup
 	slots := make(chan struct{}, runtime.NumCPU())
 	for b.Loop() {

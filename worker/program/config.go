@@ -46,6 +46,8 @@ type Config struct {
 	FileLimits, CheckpointLimits archive.Limits
 	// Processes is how many processes and threads the program may have. 0 is DefaultProcesses.
 	Processes int
+	// Supervisors keeps the next attempt's supervisor ready, which makes starts faster. nil starts one when it is needed.
+	Supervisors *supervisor.Spare
 	// Watch says that limits are enforced without control groups, even where there are some.
 	Watch bool
 	// Log gets what is worth knowing and is no failure. nil drops it.

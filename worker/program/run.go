@@ -49,7 +49,11 @@ func Run(ctx context.Context, c Config, report func(Report) error) (Result, erro
 		return result, err
 	}
 	// It starts while the folder is filled.
-	process, err := supervisor.Spawn()
+	spawn := supervisor.Spawn
+	if c.Supervisors != nil {
+		spawn = c.Supervisors.Take
+	}
+	process, err := spawn()
 	if err != nil {
 		return result, broken("start the supervisor", err)
 	}

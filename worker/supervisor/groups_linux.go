@@ -76,7 +76,11 @@ func (g *group) limit(controller string, command *Command) bool {
 	quota := strconv.FormatInt(max(int64(command.CPUs*period), 1000), 10)
 	switch {
 	case controller == "pids":
-		return g.set("pids.max", strconv.Itoa(command.Processes))
+		limit := command.Processes
+		if !g.unified {
+			limit++ // The thread that has joined.
+		}
+		return g.set("pids.max", strconv.Itoa(limit))
 	case controller == "memory" && g.unified:
 		g.set("memory.swap.max", "0")
 		g.set("memory.oom.group", "1")
@@ -125,7 +129,8 @@ func (g *groups) with(controller string) *group {
 	return nil
 }
 
-// join puts the calling thread into the groups of version 1.
+// join puts the calling thread into the groups of version 1. It stays there until it ends: to move it back would take the
+// kernel milliseconds.
 func (g *groups) join() error {
 	for _, g := range g.all {
 		if !g.unified && !g.set("tasks", strconv.Itoa(syscall.Gettid())) {
@@ -133,15 +138,6 @@ func (g *groups) join() error {
 		}
 	}
 	return nil
-}
-
-// leave takes it out again.
-func (g *groups) leave() {
-	for _, g := range g.all {
-		if !g.unified {
-			setFile(filepath.Join(g.hierarchy.folder, "tasks"), strconv.Itoa(syscall.Gettid()))
-		}
-	}
 }
 
 // unified returns the group of version 2, opened so that a process can be started in it. nil if there is none.

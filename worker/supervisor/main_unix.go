@@ -60,6 +60,12 @@ func readLine(r *bufio.Reader, limit int) ([]byte, error) {
 	}
 }
 
+// status is how the command ended. alone says that no other process was left then.
+type status struct {
+	syscall.WaitStatus
+	alone bool
+}
+
 // supervision is one command and all that comes of it.
 type supervision struct {
 	command Command
@@ -70,7 +76,7 @@ type supervision struct {
 	// worker is closed when the worker is gone, kill when it orders to kill.
 	worker, kill chan struct{}
 	// over gets the status of the command, and is closed when no process is left.
-	over chan syscall.WaitStatus
+	over chan status
 }
 
 func (s *supervision) run(orders *bufio.Reader) int {
@@ -85,27 +91,29 @@ func (s *supervision) run(orders *bufio.Reader) int {
 		s.send(event{Failed: err})
 		return 0
 	}
-	defer release()
 	s.send(event{Started: &started{PID: s.pid, Groups: s.groups.folders()}})
-	s.worker, s.kill, s.over = make(chan struct{}), make(chan struct{}), make(chan syscall.WaitStatus, 1)
+	s.worker, s.kill, s.over = make(chan struct{}), make(chan struct{}), make(chan status, 1)
 	go s.reap()
 	go s.obey(orders)
 	watched := s.watch()
 
-	var status syscall.WaitStatus
+	var command status
 	select {
-	case status = <-s.over:
+	case command = <-s.over:
 	case <-s.kill:
 	case <-s.worker:
 	case <-watched.exceeded:
 	}
-	s.killAll(&status)
-	watched.stop()
-	s.exit.Code, s.exit.Signal = status.ExitStatus(), 0
-	if status.Signaled() {
-		s.exit.Code, s.exit.Signal = -1, int(status.Signal())
+	if !command.alone {
+		s.killAll(&command)
 	}
-	s.account(watched, status.Signaled() && systemOOMKills() > before)
+	watched.stop()
+	s.exit.Code, s.exit.Signal = command.ExitStatus(), 0
+	if command.Signaled() {
+		s.exit.Code, s.exit.Signal = -1, int(command.Signal())
+	}
+	s.account(watched, command.Signaled() && systemOOMKills() > before)
+	release()
 	s.groups.remove()
 	select {
 	case <-s.worker:
@@ -145,15 +153,29 @@ func (s *supervision) send(e event) {
 // reap waits for all processes. As long as one that came of the command lives, there is a child to wait for: its parent,
 // or itself, because orphans become children of the subreaper before their parent can be waited for.
 func (s *supervision) reap() {
+	defer close(s.over)
 	for {
-		var status syscall.WaitStatus
-		switch pid, err := syscall.Wait4(-1, &status, 0, nil); {
-		case errors.Is(err, syscall.EINTR):
-		case err != nil:
-			close(s.over)
+		var ended syscall.WaitStatus
+		pid, err := wait(&ended, 0)
+		if err != nil {
 			return
-		case pid == s.pid:
-			s.over <- status
+		}
+		if pid != s.pid {
+			continue
+		}
+		for err == nil && pid > 0 {
+			pid, err = wait(new(syscall.WaitStatus), syscall.WNOHANG)
+		}
+		s.over <- status{ended, err != nil}
+	}
+}
+
+// wait waits for any child. An error says that there is none.
+func wait(status *syscall.WaitStatus, options int) (pid int, err error) {
+	for {
+		pid, err = syscall.Wait4(-1, status, options, nil)
+		if !errors.Is(err, syscall.EINTR) {
+			return pid, err
 		}
 	}
 }
@@ -176,8 +198,8 @@ func (s *supervision) obey(orders *bufio.Reader) {
 	}
 }
 
-// killAll kills everything and waits until it is gone. If the command's status comes, it is put into status.
-func (s *supervision) killAll(status *syscall.WaitStatus) {
+// killAll kills everything and waits until it is gone. If the command's status comes, it is put into command.
+func (s *supervision) killAll(command *status) {
 	pause := time.Millisecond
 	for deadline := time.Now().Add(patience); ; {
 		s.groups.kill()
@@ -187,7 +209,7 @@ func (s *supervision) killAll(status *syscall.WaitStatus) {
 			if !more {
 				return
 			}
-			*status = got
+			*command = got
 			continue
 		case <-time.After(pause):
 		}

@@ -59,7 +59,6 @@ func (s *supervision) startHere() *StartError {
 		attributes.UseCgroupFD = false
 		s.pid, err = syscall.ForkExec(s.command.Path, s.command.Arguments, process)
 	}
-	s.groups.leave()
 	if err != nil {
 		return startError("start", err)
 	}
