@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"errors"
+	"math"
 	"os"
 	"runtime"
 	"strconv"
@@ -12,6 +13,8 @@ import (
 
 // becomeReaper makes orphans of all that this process starts its children, and forbids core dumps.
 func becomeReaper() {
+	// What the worker was started with is not the command's either. Kernels before 5.11 can't do this at once.
+	_ = unix.CloseRange(eventsFile, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 }

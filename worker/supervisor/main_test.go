@@ -1,0 +1,16 @@
+package supervisor
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain is a supervisor where the tests start one.
+func TestMain(m *testing.M) {
+	if Supervising() {
+		os.Exit(Main())
+	}
+	goleak.VerifyTestMain(m)
+}
