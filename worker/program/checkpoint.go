@@ -19,23 +19,20 @@ func (a *attempt) packCheckpoint(ctx context.Context, epoch int, name string) (*
 		return nil, err
 	}
 	defer folder.Close()
-	file, err := os.CreateTemp(a.config.Checkpoints, ".packing-*")
+	// A name of its own, also if an epoch has two: the receiver may not have uploaded the first.
+	file, err := os.CreateTemp(a.config.Checkpoints, fmt.Sprintf("attempt-%d-epoch-%d-*.tar.zst", a.config.Attempt, epoch))
 	if err != nil {
 		return nil, broken("pack a checkpoint", err)
 	}
-	path := filepath.Join(a.config.Checkpoints, fmt.Sprintf("attempt-%d-epoch-%d.tar.zst", a.config.Attempt, epoch))
 	info, err := archive.Pack(ctx, file, folder, checkpointLimits(a.config), nil)
 	if closed := file.Close(); err == nil {
 		err = closed
-	}
-	if err == nil {
-		err = os.Rename(file.Name(), path)
 	}
 	if err != nil {
 		_ = os.Remove(file.Name())
 		return nil, fmt.Errorf("checkpoint %q: %w", name, err)
 	}
-	return &Checkpoint{Epoch: epoch, Path: path, Info: info}, nil
+	return &Checkpoint{Epoch: epoch, Path: file.Name(), Info: info}, nil
 }
 
 // openCheckpoint opens a folder within the working folder.

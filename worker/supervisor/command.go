@@ -28,6 +28,8 @@ type Command struct {
 	Memory    uint64
 	CPUs      float64
 	Processes int
+	// Cores are those that it may use where no control group limits CPUs. Start chooses them.
+	Cores []int
 	// Watch says that no control groups are made.
 	Watch bool
 	// Remove is a folder that the supervisor removes if the worker dies. "" is none.
@@ -47,6 +49,8 @@ const (
 	Watching Method = "watching"
 	// ResourceLimit means that setrlimit enforces it.
 	ResourceLimit Method = "rlimit"
+	// Affinity means that the command may use only some cores. Fractions of a core are not enforced.
+	Affinity Method = "affinity"
 )
 
 // Enforcement says how each limit is enforced.

@@ -2,9 +2,11 @@ package supervisor
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -68,6 +70,29 @@ func TestLimitsAreInForce(t *testing.T) {
 	}
 	if left, _ := filepath.Glob("/sys/fs/cgroup/*/trellis-test-*"); len(left) > 0 {
 		t.Errorf("%v are left", left)
+	}
+}
+
+// Without control groups, commands get cores of their own as long as there are enough.
+func TestCores(t *testing.T) {
+	first := takeCores(0.5)
+	if first == nil {
+		t.Skip("one core")
+	}
+	script := `grep Cpus_allowed_list /proc/self/status`
+	output, exit := run(t, Spawn, Command{CPUs: 1, Watch: true}, script)
+	releaseCores(first)
+	if exit.Enforced.CPUs != Affinity || output == fmt.Sprintf("Cpus_allowed_list:\t%d\n", first[0]) ||
+		strings.ContainsAny(output, ",-") {
+		t.Errorf("got %q, %+v; core %d was taken", output, exit.Enforced, first[0])
+	}
+	if output, exit := run(t, Spawn, Command{CPUs: 1000, Watch: true}, script); exit.Enforced.CPUs != NotEnforced {
+		t.Errorf("got %q, %+v", output, exit.Enforced)
+	}
+	for core, commands := range cores.commands {
+		if commands != 0 {
+			t.Errorf("core %d is still taken", core)
+		}
 	}
 }
 

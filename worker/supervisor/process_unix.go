@@ -24,6 +24,8 @@ type Process struct {
 	started    started
 
 	mu sync.Mutex
+	// cores are those that were taken for the command.
+	cores []int
 	// ended says that the supervisor takes no more orders.
 	ended bool
 }
@@ -80,6 +82,10 @@ func self() (string, error) {
 
 // Start starts the command. A StartError says that the command can't be started; others that the supervisor is lost.
 func (p *Process) Start(command Command) error {
+	command.Cores = takeCores(command.CPUs)
+	p.mu.Lock()
+	p.cores = command.Cores
+	p.mu.Unlock()
 	line, err := json.Marshal(command)
 	if err != nil {
 		return err
@@ -133,12 +139,19 @@ func (p *Process) Wait() (Exit, error) {
 	return *event.Ended, nil
 }
 
-// Close ends the supervisor, and the command if it runs, and waits for it.
-func (p *Process) Close() error {
+// end ends what the worker tells the supervisor, which ends the command.
+func (p *Process) end() {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.ended = true
 	p.orders.Close()
-	p.mu.Unlock()
+	releaseCores(p.cores)
+	p.cores = nil
+}
+
+// Close ends the supervisor, and the command if it runs, and waits for it.
+func (p *Process) Close() error {
+	p.end()
 	p.output.Close()
 	// Events end with the supervisor: it has no more than it had to say.
 	_, _ = io.Copy(io.Discard, p.eventsFile)
@@ -148,10 +161,7 @@ func (p *Process) Close() error {
 
 // Abandon is Close for a supervisor whose command can't be killed: it goes on trying, and nobody waits for it.
 func (p *Process) Abandon() {
-	p.mu.Lock()
-	p.ended = true
-	p.orders.Close()
-	p.mu.Unlock()
+	p.end()
 	p.output.Close()
 	p.eventsFile.Close()
 	go func() { _ = p.supervisor.Wait() }()

@@ -46,6 +46,9 @@ func (s *supervision) startHere() *StartError {
 	if err := s.groups.join(); err != nil {
 		return startError("join control group", err)
 	}
+	if s.exit.Enforced.CPUs == NotEnforced && useCores(s.command.Cores) {
+		s.exit.Enforced.CPUs = Affinity
+	}
 	attributes := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if unified := s.groups.unified(); unified != nil {
 		defer unified.Close()
