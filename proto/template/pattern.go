@@ -12,8 +12,8 @@ const (
 	CheckpointGroup = "checkpoint"
 )
 
-// CompilePattern compiles the expression of a ReportPattern. It has a group named epoch, one or more named for metrics, and
-// possibly one named checkpoint.
+// CompilePattern compiles the expression of a ReportPattern. It has a group named epoch, one or more named for metrics,
+// and possibly one named checkpoint.
 func CompilePattern(text string) (*regexp.Regexp, error) {
 	expression, err := regexp.Compile(text)
 	if err != nil {

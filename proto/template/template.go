@@ -69,8 +69,8 @@ func Check(command, parameters []string) error {
 		}
 		for _, name := range names {
 			if !slices.Contains(parameters, name) && !slices.Contains(Common, name) {
-				return fmt.Errorf("argument %d, %q: %w %q; write {{%s}} for the text itself", i, argument, ErrUnknown, name,
-					name)
+				return fmt.Errorf("argument %d, %q: %w %q; write {{%s}} for the text itself", i, argument, ErrUnknown,
+					name, name)
 			}
 		}
 	}

@@ -45,7 +45,7 @@ func TestCheck(t *testing.T) {
 		{[]string{"python", "train.py", "--lr={lr}", "{seed}", "{max_epochs}", "{{x}}"}, ""},
 		{nil, "the command is empty"},
 		{[]string{""}, "the command is empty"},
-		{[]string{"sh", "{rate}"}, `argument 1, "{rate}": unknown parameter "rate"; write {{rate}} for the text itself`},
+		{[]string{"sh", "{rate}"}, `argument 1, "{rate}": unknown parameter "rate"; write {{rate}} for the text`},
 		{[]string{"sh", "{"}, "argument 1"},
 		{[]string{"a\x00"}, "NUL"},
 	} {

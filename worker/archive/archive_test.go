@@ -28,7 +28,8 @@ func open(t *testing.T, folder string) *os.Root {
 	return root
 }
 
-// tree makes files by name, in the order of the list: "name content", "name/" for folders and "name -> target" for links.
+// tree makes files by name, in the order of the list: "name content", "name/" for folders and "name -> target" for
+// links.
 func tree(t *testing.T, files ...string) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -249,8 +250,8 @@ func TestHostileArchives(t *testing.T) {
 		{"absolute", compress(t, "x", file("/tmp/x")), ErrInvalid},
 		{"no name", compress(t, "x", file(".")), ErrInvalid},
 		{"a link", compress(t, "", &tar.Header{Name: "l", Typeflag: tar.TypeSymlink, Linkname: "/etc"}), ErrInvalid},
-		{"a hard link", compress(t, "", &tar.Header{Name: "l", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"}), ErrInvalid},
-		{"a device", compress(t, "", &tar.Header{Name: "d", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3}), ErrInvalid},
+		{"a hard link", compress(t, "", &tar.Header{Name: "l", Typeflag: tar.TypeLink, Linkname: "/etc"}), ErrInvalid},
+		{"a device", compress(t, "", &tar.Header{Name: "d", Typeflag: tar.TypeChar, Devmajor: 1}), ErrInvalid},
 		{"a pipe", compress(t, "", &tar.Header{Name: "p", Typeflag: tar.TypeFifo}), ErrInvalid},
 		{"twice", compress(t, "x", file("a"), file("a")), fs.ErrExist},
 		{"a bomb", compress(t, strings.Repeat("x", 2<<20), file("a")), ErrLimit},
@@ -291,7 +292,8 @@ func make1001() []*tar.Header {
 func TestModes(t *testing.T) {
 	into := t.TempDir()
 	archive := compress(t, "x",
-		&tar.Header{Name: "suid", Typeflag: tar.TypeReg, Mode: 0o4777}, &tar.Header{Name: "none", Typeflag: tar.TypeReg})
+		&tar.Header{Name: "suid", Typeflag: tar.TypeReg, Mode: 0o4777},
+		&tar.Header{Name: "none", Typeflag: tar.TypeReg})
 	if _, err := Unpack(t.Context(), bytes.NewReader(archive), open(t, into), roomy); err != nil {
 		t.Fatal(err)
 	}

@@ -17,9 +17,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Pack writes an archive of a folder. Links are followed if what they lead to lies inside the folder; others are refused,
-// and so are sockets, pipes and devices. If skip is not nil, it is asked about each path, relative to the folder and with
-// slashes; what it returns true for is left out, a folder with everything in it.
+// Pack writes an archive of a folder. Links are followed if what they lead to lies inside the folder; others are
+// refused, and so are sockets, pipes and devices. If skip is not nil, it is asked about each path, relative to the
+// folder and with slashes; what it returns true for is left out, a folder with everything in it.
 func Pack(ctx context.Context, w io.Writer, folder *os.Root, limits Limits, skip func(path string, folder bool) bool) (
 	Info, error,
 ) {

@@ -17,7 +17,8 @@ import (
 // errBeyond stops a program that reports more than it was asked for.
 var errBeyond = errors.New("all epochs are reported")
 
-// attempt is a program that runs. One goroutine at a time takes its reports: that of its reports file or that of its output.
+// attempt is a program that runs. One goroutine at a time takes its reports: that of its reports file or that of its
+// output.
 type attempt struct {
 	config  *Config
 	log     *slog.Logger

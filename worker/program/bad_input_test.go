@@ -32,8 +32,8 @@ func say(lines ...string) string {
 
 func TestCommandsThatCannotStart(t *testing.T) {
 	files := map[string]string{
-		"plain.txt": "echo hello", "lost.sh": "#!/no/such/interpreter\n", "bare": "no line of an interpreter", "dir/x": "",
-		"tool": "#!/bin/sh\n",
+		"plain.txt": "echo hello", "lost.sh": "#!/no/such/interpreter\n", "bare": "no line of an interpreter",
+		"dir/x": "", "tool": "#!/bin/sh\n",
 	}
 	for _, test := range []struct {
 		name    string
@@ -107,7 +107,7 @@ func TestBadReports(t *testing.T) {
 		{"a gap", []string{good, `{"epoch": 3, "loss": 1}`}, "after epoch 1 comes 2, not 3", 2},
 		{"backwards", []string{good, `{"epoch":2,"loss":1}`, good}, "after epoch 2 comes 3, not 1", 3},
 		{"from 0", []string{`{"epoch": 0, "loss": 1}`}, "the first epoch is 1, not 0", 1},
-		{"text", []string{good, "", "epoch two was great"}, "line 3 of its reports: it is not a JSON object such as", 3},
+		{"text", []string{good, "", "epoch two was great"}, "line 3 of its reports: it is not a JSON object", 3},
 		{"a word", []string{`{"epoch": 1, "loss": "great"}`}, `loss is "great", which is not a number`, 1},
 		{"a list", []string{`{"epoch": 1, "loss": [1]}`}, `"loss" is not a number`, 1},
 		{"no epoch", []string{`{"loss": 1}`}, `it has no "epoch"`, 1},
@@ -135,7 +135,8 @@ func TestNonFiniteMetrics(t *testing.T) {
 	}
 }
 
-// A line without end neither takes memory nor fills the disk: the program is killed at once, whatever it does about SIGTERM.
+// A line without end neither takes memory nor fills the disk: the program is killed at once, whatever it does about
+// SIGTERM.
 func TestLineOfAGigabyte(t *testing.T) {
 	h := newHarness(t, `trap '' TERM; head -c 1000000000 /dev/zero >> "$TRELLIS_REPORTS"`+sleeping)
 	h.mustFail(BadReport, "line 1 of its reports has more than 1048576 bytes")
@@ -145,8 +146,9 @@ func TestOutputWithoutEnd(t *testing.T) {
 	h := newHarness(t, `echo begin; head -c 50000000 /dev/zero | tr '\0' x; echo; echo end; `+threeEpochs)
 	h.mustRun()
 	kept := h.config.Output.Kept()
-	if want := int64(len("begin\n") + 50_000_000 + len("\nend\n")); kept.Total != want || kept.Head+kept.Tail != 128<<10 {
-		t.Errorf("kept %+v of %d bytes", kept, want)
+	total := int64(len("begin\n") + 50_000_000 + len("\nend\n"))
+	if kept.Total != total || kept.Head+kept.Tail != 128<<10 {
+		t.Errorf("kept %+v of %d bytes", kept, total)
 	}
 	first, err := h.config.Output.Read(0, 10)
 	if err != nil || string(first.Data) != "begin\nxxxx" {
@@ -167,7 +169,7 @@ func TestBadCheckpoints(t *testing.T) {
 		{"a link on the way", "ln -s / link;", "link/etc", "not a folder within the attempt's folder"},
 		{"all", "", ".", "is the attempt's folder itself"},
 		{"a file", "echo x > file;", "file", "not a folder within the attempt's folder"},
-		{"a link in it", "mkdir c; ln -s /etc/passwd c/password;", "c", "password is a link that leads outside the folder"},
+		{"a link in it", "mkdir c; ln -s /etc/passwd c/password;", "c", "password is a link that leads outside"},
 		{"a pipe in it", "mkdir c; mkfifo c/pipe;", "c", "pipe is neither a file nor a folder"},
 		{"many files", "mkdir c; cd c; seq 1500 | xargs touch; cd ..;", "c", "more than 1000 files"},
 		{"many bytes", "mkdir c; head -c 2000000 /dev/zero > c/weights;", "c", "more than 1048576 bytes"},

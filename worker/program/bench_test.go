@@ -30,8 +30,8 @@ func benchConfig(b *testing.B, epochs int, command ...string) Config {
 	}
 }
 
-// thousand is a program of 1,000 epochs of 1 ms, in Python: it computes rather than sleeps, as training does. With a file
-// to report to, it appends a line for each.
+// thousand is a program of 1,000 epochs of 1 ms, in Python: it computes rather than sleeps, as training does. With a
+// file to report to, it appends a line for each.
 const thousand = `
 import json, os, time
 path = os.environ.get("TRELLIS_REPORTS")
@@ -46,7 +46,8 @@ for epoch in range(1, 1001):
 print(time.perf_counter() - began)
 `
 
-// BenchmarkThousandEpochs compares 1,000 epochs of 1 ms with and without Trellis: as a whole, and what the loop itself says.
+// BenchmarkThousandEpochs compares 1,000 epochs of 1 ms with and without Trellis: as a whole, and what the loop itself
+// says.
 func BenchmarkThousandEpochs(b *testing.B) {
 	if _, err := exec.LookPath("python3"); err != nil {
 		b.Skip(err)
@@ -73,7 +74,8 @@ func BenchmarkThousandEpochs(b *testing.B) {
 			}
 			config.Output = output
 			epochs := 0
-			if _, err := Run(b.Context(), config, func(Report) error { epochs++; return nil }); err != nil || epochs != 1000 {
+			_, err = Run(b.Context(), config, func(Report) error { epochs++; return nil })
+			if err != nil || epochs != 1000 {
 				b.Fatal(epochs, err)
 			}
 			chunk, err := output.Read(0, 100)

@@ -20,7 +20,8 @@ func (a *attempt) packCheckpoint(ctx context.Context, epoch int, name string) (*
 	}
 	defer folder.Close()
 	// A name of its own, also if an epoch has two: the receiver may not have uploaded the first.
-	file, err := os.CreateTemp(a.config.Checkpoints, fmt.Sprintf("attempt-%d-epoch-%d-*.tar.zst", a.config.Attempt, epoch))
+	base := fmt.Sprintf("attempt-%d-epoch-%d-*.tar.zst", a.config.Attempt, epoch)
+	file, err := os.CreateTemp(a.config.Checkpoints, base)
 	if err != nil {
 		return nil, broken("pack a checkpoint", err)
 	}

@@ -19,13 +19,13 @@ type Config struct {
 	Study, Run string
 	Attempt    uint64
 	Seed       int64
-	// MaxEpochs is the parameter of that name. The program is asked for the epochs FirstEpoch to LastEpoch, which begin at
-	// 1.
+	// MaxEpochs is the parameter of that name. The program is asked for the epochs FirstEpoch to LastEpoch, which begin
+	// at 1.
 	MaxEpochs, FirstEpoch, LastEpoch int
 	// Objective is told to the program. A run from epoch 1 that never reports its metric fails.
 	Objective *trellisv1.Objective
-	// Files is the path of an archive of the program's files, and Resume that of a checkpoint. "" is none. They are trusted
-	// to have the digest that they should have.
+	// Files is the path of an archive of the program's files, and Resume that of a checkpoint. "" is none. They are
+	// trusted to have the digest that they should have.
 	Files, Resume string
 	// Resources are the limits. What is not set is not limited.
 	Resources *trellisv1.Resources
@@ -46,7 +46,8 @@ type Config struct {
 	FileLimits, CheckpointLimits archive.Limits
 	// Processes is how many processes and threads the program may have. 0 is DefaultProcesses.
 	Processes int
-	// Supervisors keeps the next attempt's supervisor ready, which makes starts faster. nil starts one when it is needed.
+	// Supervisors keeps the next attempt's supervisor ready, which makes starts faster. nil starts one when it is
+	// needed.
 	Supervisors *supervisor.Spare
 	// Watch says that limits are enforced without control groups, even where there are some.
 	Watch bool

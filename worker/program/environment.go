@@ -20,8 +20,8 @@ var threadVariables = []string{
 	"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
 }
 
-// environment returns the program's variables: those of the worker but its own (TRELLIS_...), then the spec's, then those of
-// the protocol.
+// environment returns the program's variables: those of the worker but its own (TRELLIS_...), then the spec's, then
+// those of the protocol.
 func environment(c *Config, f *folder, inherited []string) []string {
 	variables := map[string]string{}
 	for _, variable := range inherited {
@@ -64,7 +64,8 @@ func environment(c *Config, f *folder, inherited []string) []string {
 	variables["TRELLIS_RUN"], variables["TRELLIS_REPORTS"] = f.run, f.reports
 	variables["TRELLIS_SEED"] = strconv.FormatInt(c.Seed, 10)
 	variables["TRELLIS_MAX_EPOCHS"] = strconv.Itoa(c.MaxEpochs)
-	variables["TRELLIS_FIRST_EPOCH"], variables["TRELLIS_LAST_EPOCH"] = strconv.Itoa(c.FirstEpoch), strconv.Itoa(c.LastEpoch)
+	variables["TRELLIS_FIRST_EPOCH"] = strconv.Itoa(c.FirstEpoch)
+	variables["TRELLIS_LAST_EPOCH"] = strconv.Itoa(c.LastEpoch)
 	if f.resume != "" {
 		variables["TRELLIS_RESUME"] = f.resume
 	}
@@ -104,8 +105,8 @@ func arguments(c *Config) ([]string, error) {
 	return expanded, nil
 }
 
-// find returns the path of the executable: a name without a slash is looked up in the program's PATH, others are relative
-// to its folder.
+// find returns the path of the executable: a name without a slash is looked up in the program's PATH, others are
+// relative to its folder.
 func find(name, work string, environment []string) (string, error) {
 	if strings.Contains(name, "/") {
 		path := name

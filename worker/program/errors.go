@@ -47,7 +47,8 @@ type Error struct {
 	Code, Signal int
 	// Limit is what it exceeded and Used what it used: bytes or, with OutOfTime, nanoseconds.
 	Limit, Used uint64
-	// Output are the last lines that the program wrote: at most 20, and at most 4 KiB. Control characters are as they were.
+	// Output are the last lines that the program wrote: at most 20, and at most 4 KiB. Control characters are as they
+	// were.
 	Output []string
 	// Err is the cause, if another error is.
 	Err error

@@ -22,7 +22,8 @@ const prefix = "attempt-"
 // folder is the folder of an attempt.
 type folder struct {
 	path string
-	// work is where the program is started, resume the checkpoint to resume from ("" is none), run and reports the files.
+	// work is where the program is started, resume the checkpoint to resume from ("" is none), run and reports the
+	// files.
 	work, resume, run, reports string
 }
 
@@ -32,7 +33,8 @@ func makeFolder(ctx context.Context, c *Config) (*folder, error) {
 	if err != nil {
 		return nil, broken("make the attempt's folder", err)
 	}
-	// The program may change its working folder, so paths are absolute. Links are resolved: what getcwd says begins with it.
+	// The program may change its working folder, so paths are absolute. Links are resolved: what getcwd says begins
+	// with it.
 	if path, err = filepath.Abs(path); err == nil {
 		path, err = filepath.EvalSymlinks(path)
 	}
@@ -60,7 +62,8 @@ func (f *folder) fill(ctx context.Context, c *Config) error {
 	}
 	if c.Resume != "" {
 		f.resume = filepath.Join(f.path, "resume")
-		if err := unpack(ctx, c.Resume, f.resume, checkpointLimits(c), BadCheckpoint, "unpack the checkpoint"); err != nil {
+		err := unpack(ctx, c.Resume, f.resume, checkpointLimits(c), BadCheckpoint, "unpack the checkpoint")
+		if err != nil {
 			return err
 		}
 	}
@@ -167,8 +170,8 @@ func direction(o *trellisv1.Objective) string {
 
 func (f *folder) remove() error { return supervisor.RemoveAll(f.path) }
 
-// RemoveLeft removes attempt folders that were left in a folder when the machine, or worker and supervisors at once, ended.
-// No attempt may run in it.
+// RemoveLeft removes attempt folders that were left in a folder when the machine, or worker and supervisors at once,
+// ended. No attempt may run in it.
 func RemoveLeft(in string) error {
 	entries, err := os.ReadDir(in)
 	if errors.Is(err, fs.ErrNotExist) {

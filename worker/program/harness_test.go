@@ -5,6 +5,7 @@ package program
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,7 +56,8 @@ func newHarness(t *testing.T, script string) *harness {
 			Grace:       durationpb.New(patience),
 		},
 		Parameters: map[string]*trellisv1.Value{},
-		Study:      "study", Run: "run", Attempt: 7, Seed: 1, MaxEpochs: 3, FirstEpoch: 1, LastEpoch: 3,
+		Study:      "study", Run: fmt.Sprint("run", os.Getpid()), Attempt: 7, Seed: 1,
+		MaxEpochs: 3, FirstEpoch: 1, LastEpoch: 3,
 		Objective:   &trellisv1.Objective{Metric: "loss"},
 		Folder:      filepath.Join(folder, "attempts"),
 		Checkpoints: filepath.Join(folder, "checkpoints"),
@@ -83,6 +85,9 @@ func (h *harness) run() (Result, error) {
 	}
 	for _, entry := range entries {
 		h.Errorf("%s is left", entry.Name())
+	}
+	if left, _ := filepath.Glob("/sys/fs/cgroup/*/trellis-" + h.config.Run + "-*"); len(left) > 0 {
+		h.Errorf("control groups are left: %v", left)
 	}
 	return result, err
 }

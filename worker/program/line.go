@@ -28,8 +28,8 @@ const maxEpoch = math.MaxInt32
 // example is what a report should look like.
 const example = `{"epoch": 3, "val_acc": 0.91}`
 
-// parseLine reads a report: a flat JSON object. encoding/json alone can't, because Python writes NaN and Infinity as they
-// are.
+// parseLine reads a report: a flat JSON object. encoding/json alone can't, because Python writes NaN and Infinity as
+// they are.
 func parseLine(text []byte) (line, error) {
 	l := line{metrics: map[string]float64{}}
 	fields, err := parseObject(text)
@@ -168,7 +168,8 @@ func cutString(text []byte) (literal, rest []byte, ok bool) {
 func parseEpoch(text string) (int, error) {
 	var number float64
 	// 3.0 is what some languages write for 3.
-	if text == "null" || json.Unmarshal([]byte(text), &number) != nil || number != math.Trunc(number) || number < 0 || number > maxEpoch {
+	if text == "null" || json.Unmarshal([]byte(text), &number) != nil || number != math.Trunc(number) || number < 0 ||
+		number > maxEpoch {
 		return 0, fmt.Errorf("epoch %.40s is not a whole number", text)
 	}
 	return int(number), nil

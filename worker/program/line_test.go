@@ -43,7 +43,7 @@ func TestParseLine(t *testing.T) {
 		{`3`, "", "not a JSON object"},
 	} {
 		l, err := parseLine([]byte(test.text))
-		if err != nil && (test.says == "" || !strings.Contains(err.Error(), test.says)) || err == nil && test.says != "" {
+		if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: got error %v, want %q", test.text, err, test.says)
 		}
 		if got := fmt.Sprintf("%d %v %q", l.epoch, l.metrics, l.checkpoint); err == nil && got != test.want {
@@ -108,7 +108,9 @@ func TestLastLines(t *testing.T) {
 // A line that never ends is matched by its beginning, and takes no more memory than that.
 func TestSplitter(t *testing.T) {
 	var got []string
-	s := &splitter{take: func(text []byte, number int) { got = append(got, fmt.Sprintf("%d:%.10s/%d", number, text, len(text))) }}
+	s := &splitter{take: func(text []byte, number int) {
+		got = append(got, fmt.Sprintf("%d:%.10s/%d", number, text, len(text)))
+	}}
 	for _, piece := range []string{"a", "b\nc\rd\r\n\n", "e"} {
 		s.write([]byte(piece))
 	}

@@ -50,7 +50,8 @@ func (t *tail) lines() []string {
 	return lines[max(0, len(lines)-lastLines):]
 }
 
-// splitter gives the lines of a stream to take, with their numbers. Carriage returns end lines too, but are not counted.
+// splitter gives the lines of a stream to take, with their numbers. Carriage returns end lines too, but are not
+// counted.
 type splitter struct {
 	buffer []byte
 	number int

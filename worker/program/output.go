@@ -12,8 +12,8 @@ import (
 // DefaultOutput is how many bytes of the beginning of an output are kept, and how many of its end.
 const DefaultOutput = 4 << 20
 
-// Output keeps what a program writes: the first bytes, the last bytes, and how many there were between them. It is one file
-// of bounded size, and can be read while it is written. Offsets count all bytes that were written.
+// Output keeps what a program writes: the first bytes, the last bytes, and how many there were between them. It is one
+// file of bounded size, and can be read while it is written. Offsets count all bytes that were written.
 type Output struct {
 	head, tail int64
 

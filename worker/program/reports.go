@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// How often the reports file is looked at: soon after there was something, less often while there is nothing. Looking costs
-// microseconds, and a program never waits for it.
+// How often the reports file is looked at: soon after there was something, less often while there is nothing. Looking
+// costs microseconds, and a program never waits for it.
 const (
 	shortPause = 5 * time.Millisecond
 	longPause  = 100 * time.Millisecond
@@ -99,7 +99,8 @@ func (f *follower) read(take func(text []byte, number int) error) error {
 		switch {
 		case f.offset > maxReports:
 			return &Error{
-				Kind: BadReport, Err: errTooMuch, Message: fmt.Sprintf("its reports have more than %d bytes", maxReports),
+				Kind: BadReport, Err: errTooMuch,
+				Message: fmt.Sprintf("its reports have more than %d bytes", maxReports),
 			}
 		case errors.Is(err, io.EOF):
 			return nil

@@ -23,10 +23,10 @@ const codeReturned = 75
 // errNoTime stops a program that has run as long as it may.
 var errNoTime = errors.New("its time is up")
 
-// Run runs a program until it ends, and calls report for what it reports, one at a time and in order. Reports arrive while
-// it runs and also after it was told to stop. If report returns an error, the program is stopped, and Run returns that
-// error. When the context is done, it is stopped too, and Run returns the context's cause, unless the program has reported
-// all epochs and exits with code 0 nevertheless. Other failures are of type *Error.
+// Run runs a program until it ends, and calls report for what it reports, one at a time and in order. Reports arrive
+// while it runs and also after it was told to stop. If report returns an error, the program is stopped, and Run returns
+// that error. When the context is done, it is stopped too, and Run returns the context's cause, unless the program has
+// reported all epochs and exits with code 0 nevertheless. Other failures are of type *Error.
 //
 // When Run returns, no process of the program is left and its folder is gone.
 func Run(ctx context.Context, c Config, report func(Report) error) (Result, error) {
@@ -138,15 +138,17 @@ func (a *attempt) start(process *supervisor.Process, command []string) error {
 	case !errors.As(err, &failed):
 		return broken("start the program", err)
 	case failed.Errno == syscall.ENOENT:
-		return &Error{Kind: NoCommand, Message: fmt.Sprintf("the interpreter of %s (its first line, #!, or its loader) does not "+
-			"exist on this worker", path), Err: err}
+		return &Error{Kind: NoCommand, Err: err, Message: fmt.Sprintf("the interpreter of %s (its first line, #!, or "+
+			"its loader) does not exist on this worker", path)}
 	case failed.Errno == syscall.EACCES, failed.Errno == syscall.EPERM:
 		return notExecutable(path, err)
 	case failed.Errno == syscall.ENOEXEC:
-		return &Error{Kind: BadCommand, Message: path + " is neither a program of this machine's kind nor a script that begins " +
-			"with #! and its interpreter", Err: err}
+		return &Error{Kind: BadCommand, Err: err, Message: path + " is neither a program of this machine's kind nor " +
+			"a script that begins with #! and its interpreter"}
 	case failed.Errno == syscall.E2BIG:
-		return &Error{Kind: BadCommand, Message: "its arguments and environment are larger than the system takes", Err: err}
+		return &Error{
+			Kind: BadCommand, Err: err, Message: "its arguments and environment are larger than the system takes",
+		}
 	default:
 		return broken("start the program", err)
 	}
@@ -186,8 +188,8 @@ func (a *attempt) follow(ctx context.Context, process *supervisor.Process) (supe
 	close(ended)
 	others.Wait()
 	if reports != nil && a.epochs < a.config.LastEpoch && !reports.intact() {
-		a.stop(&Error{Kind: BadReport, Message: "it has removed, replaced or shortened its reports file (TRELLIS_REPORTS), " +
-			"which lines must be appended to"}, true)
+		a.stop(&Error{Kind: BadReport, Message: "it has removed, replaced or shortened its reports file " +
+			"(TRELLIS_REPORTS), which lines must be appended to"}, true)
 	}
 	return exit, err
 }
@@ -278,12 +280,13 @@ func (a *attempt) outcome(result *Result, exit supervisor.Exit, lost error) erro
 	case lost != nil:
 		return a.fail(broken("the program was killed", lost), exit)
 	case exit.Left > 0:
-		return a.fail(&Error{Kind: Broken, Message: fmt.Sprintf("%d of its processes can't be killed", exit.Left)}, exit)
+		message := fmt.Sprintf("%d of its processes can't be killed", exit.Left)
+		return a.fail(&Error{Kind: Broken, Message: message}, exit)
 	case errors.As(cause, &received):
 		return received.err
 	case errors.Is(cause, errBeyond):
 		result.Beyond = true
-		a.log.Warn("stopped the program: it reports more epochs than it was asked for", "last_epoch", a.config.LastEpoch)
+		a.log.Warn("stopped the program: it reports more epochs than it was asked for", "last", a.config.LastEpoch)
 	case errors.As(cause, &failed):
 		return a.fail(failed, exit)
 	case errors.Is(cause, errNoTime) && !complete:
@@ -306,7 +309,8 @@ func (a *attempt) outcome(result *Result, exit supervisor.Exit, lost error) erro
 			Message: fmt.Sprintf("it was killed by signal %d (%v)", exit.Signal, signal),
 		}, exit)
 	case exit.Code != 0:
-		return a.fail(&Error{Kind: Exited, Code: exit.Code, Message: fmt.Sprintf("it exited with code %d", exit.Code)}, exit)
+		message := fmt.Sprintf("it exited with code %d", exit.Code)
+		return a.fail(&Error{Kind: Exited, Code: exit.Code, Message: message}, exit)
 	case a.epochs < a.config.LastEpoch:
 		return a.fail(a.unfinished(), exit)
 	}
@@ -331,7 +335,8 @@ func (a *attempt) checkObjective(exit supervisor.Exit) error {
 }
 
 func (a *attempt) unfinished() *Error {
-	message := fmt.Sprintf("it exited with code 0 after epoch %d, but the last epoch is %d", a.epochs, a.config.LastEpoch)
+	message := fmt.Sprintf("it exited with code 0 after epoch %d, but the last epoch is %d", a.epochs,
+		a.config.LastEpoch)
 	switch {
 	case a.epochs >= a.config.FirstEpoch:
 	case a.pattern != nil:
@@ -346,7 +351,8 @@ func (a *attempt) unfinished() *Error {
 func outOfMemory(limit, used uint64) *Error {
 	message := "it was killed because the machine ran out of memory"
 	if limit > 0 {
-		message = fmt.Sprintf("it used %s of memory, and its resources.memory is %s", size(max(used, limit)), size(limit))
+		message = fmt.Sprintf("it used %s of memory, and its resources.memory is %s", size(max(used, limit)),
+			size(limit))
 	}
 	return &Error{Kind: OutOfMemory, Limit: limit, Used: used, Message: message}
 }

@@ -31,9 +31,11 @@ func TestReports(t *testing.T) {
 // What a program is told: run.json, variables and arguments say the same.
 func TestParametersReachTheProgram(t *testing.T) {
 	hostile := `$(touch hacked); "quoted" 'x' ; rm -rf *`
-	h := newHarness(t, `cat "$TRELLIS_RUN"; echo "$TRELLIS_PARAM_OPTIMIZER_LR|$TRELLIS_PARAM_AMP|$TRELLIS_PARAM_N|$1|$2|$3"
+	h := newHarness(t, `cat "$TRELLIS_RUN"
+		echo "$TRELLIS_PARAM_OPTIMIZER_LR|$TRELLIS_PARAM_AMP|$TRELLIS_PARAM_N|$1|$2|$3"
 		echo "$TRELLIS_PARAM_TEXT"; ls; `+threeEpochs)
-	h.config.Program.Command = append(h.config.Program.GetCommand(), "sh", "--lr={optimizer.lr}", "{{{seed}}}", "{text}")
+	h.config.Program.Command = append(h.config.Program.GetCommand(),
+		"sh", "--lr={optimizer.lr}", "{{{seed}}}", "{text}")
 	h.config.Parameters = map[string]*trellisv1.Value{
 		"optimizer.lr": {Kind: &trellisv1.Value_Number{Number: 0.1}},
 		"amp":          {Kind: &trellisv1.Value_Boolean{Boolean: true}},

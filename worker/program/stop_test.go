@@ -5,6 +5,7 @@ package program
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,8 +35,9 @@ func beWorker(folder string) {
 		Program: &trellisv1.Program{
 			Command: []string{"sh", "-c", strings.NewReplacer("{", "{{", "}", "}}").Replace(string(script))},
 		},
-		Run: "run", Attempt: 7, MaxEpochs: 3, FirstEpoch: 1, LastEpoch: 3, Folder: filepath.Join(folder, "attempts"),
-		Watch: os.Getenv("PROGRAM_TEST_WATCH") != "", Resources: &trellisv1.Resources{Memory: 1 << 30},
+		Run: fmt.Sprint("run", os.Getppid()), Attempt: 7, MaxEpochs: 3, FirstEpoch: 1, LastEpoch: 3,
+		Folder: filepath.Join(folder, "attempts"),
+		Watch:  os.Getenv("PROGRAM_TEST_WATCH") != "", Resources: &trellisv1.Resources{Memory: 1 << 30},
 	}
 	_, err = Run(context.Background(), config, func(Report) error {
 		return os.WriteFile(filepath.Join(folder, "reported"), nil, 0o600)
@@ -82,7 +84,7 @@ func TestNothingOutlivesTheWorker(t *testing.T) {
 				return err == nil && len(left) == 0
 			}, nil)
 			_ = await(t, func() bool {
-				groups, _ := filepath.Glob("/sys/fs/cgroup/*/trellis-run-7-*")
+				groups, _ := filepath.Glob(fmt.Sprintf("/sys/fs/cgroup/*/trellis-run%d-7-*", os.Getpid()))
 				return len(groups) == 0
 			}, nil)
 		})
@@ -199,8 +201,8 @@ func TestOutOfMemory(t *testing.T) {
 			h.config.Watch = watch
 			result, err := h.run()
 			var failed *Error
-			if !errors.As(err, &failed) || failed.Kind != OutOfMemory || failed.Limit != 64<<20 || failed.Used < 63<<20 ||
-				!strings.Contains(err.Error(), "and its resources.memory is 64 MiB") {
+			if !errors.As(err, &failed) || failed.Kind != OutOfMemory || failed.Limit != 64<<20 ||
+				failed.Used < 63<<20 || !strings.Contains(err.Error(), "and its resources.memory is 64 MiB") {
 				t.Errorf("got %v", err)
 			}
 			if watch && result.Enforced.Memory != supervisor.Watching {

@@ -64,8 +64,8 @@ type Exit struct {
 	Code, Signal int
 	// Enforced says how the limits were enforced.
 	Enforced Enforcement
-	// OutOfMemory says that a process was killed because the limit of memory was reached, or because the machine had none
-	// left.
+	// OutOfMemory says that a process was killed because the limit of memory was reached, or because the machine had
+	// none left.
 	OutOfMemory bool
 	// Memory is the most bytes that were seen in use: of the control group if its limit was reached, of all processes
 	// together if they were watched, otherwise of the largest process.

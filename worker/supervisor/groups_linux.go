@@ -16,8 +16,8 @@ type groups struct {
 	all []group
 }
 
-// group is a control group. In version 1 there is a hierarchy for each controller, or for a few; in version 2 one for all.
-// Systems of transition have both, and version 2 then serves only to kill.
+// group is a control group. In version 1 there is a hierarchy for each controller, or for a few; in version 2 one for
+// all. Systems of transition have both, and version 2 then serves only to kill.
 type group struct {
 	hierarchy
 	folder string
@@ -129,8 +129,8 @@ func (g *groups) with(controller string) *group {
 	return nil
 }
 
-// join puts the calling thread into the groups of version 1. It stays there until it ends: to move it back would take the
-// kernel milliseconds.
+// join puts the calling thread into the groups of version 1. It stays there until it ends: to move it back would take
+// the kernel milliseconds.
 func (g *groups) join() error {
 	for _, g := range g.all {
 		if !g.unified && !g.set("tasks", strconv.Itoa(syscall.Gettid())) {

@@ -19,14 +19,22 @@ func TestParseHierarchies(t *testing.T) {
 			"version 1", memory + cpu + unified, "9:name=systemd:/\n4:memory:/a/b\n1:cpu,cpuacct:/\n0::/\n",
 			"[memory] /sys/fs/cgroup/memory/a/b, [cpu] /sys/fs/cgroup/cpu,cpuacct, v2 [] /sys/fs/cgroup/unified",
 		},
-		{"version 2", "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n", "0::/user.slice/x\n",
-			"v2 [] /sys/fs/cgroup/user.slice/x"},
-		{"a container's part", "36 25 0:31 /docker/1 /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
-			"4:memory:/docker/1/sub\n", "[memory] /sys/fs/cgroup/memory/sub"},
-		{"a container's root", "36 25 0:31 /docker/1 /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
-			"4:memory:/\n", "[memory] /sys/fs/cgroup/memory"},
-		{"spaces", `36 25 0:31 / /my\040groups rw - cgroup cgroup rw,memory`, "4:memory:/a b:c\n",
-			"[memory] /my groups/a b:c"},
+		{
+			"version 2", "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n", "0::/user.slice/x\n",
+			"v2 [] /sys/fs/cgroup/user.slice/x",
+		},
+		{
+			"a container's part", "36 25 0:31 /docker/1 /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+			"4:memory:/docker/1/sub\n", "[memory] /sys/fs/cgroup/memory/sub",
+		},
+		{
+			"a container's root", "36 25 0:31 /docker/1 /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+			"4:memory:/\n", "[memory] /sys/fs/cgroup/memory",
+		},
+		{
+			"spaces", `36 25 0:31 / /my\040groups rw - cgroup cgroup rw,memory`, "4:memory:/a b:c\n",
+			"[memory] /my groups/a b:c",
+		},
 		{"not mounted", cpu, "4:memory:/\n0::/\n", ""},
 		{"nonsense", "x\n\n - \n", "nonsense\n\n4:memory\n", ""},
 	} {
@@ -71,11 +79,12 @@ func TestLimitsOfVersion2(t *testing.T) {
 	}
 	g.limits = []string{"memory"}
 	all := groups{all: []group{g}}
-	if err := os.WriteFile(filepath.Join(folder, "memory.events"), []byte("max 3\noom 1\noom_kill 1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(folder, "memory.peak"), []byte("1048570\n"), 0o600); err != nil {
-		t.Fatal(err)
+	for file, content := range map[string]string{
+		"memory.events": "max 3\noom 1\noom_kill 1\n", "memory.peak": "1048570\n",
+	} {
+		if err := os.WriteFile(filepath.Join(folder, file), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if !all.outOfMemory() || all.peak() != 1048570 {
 		t.Errorf("out of memory: %t, peak %d", all.outOfMemory(), all.peak())

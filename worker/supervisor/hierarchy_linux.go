@@ -126,8 +126,8 @@ func (h *hierarchy) settle() {
 	}
 }
 
-// vacate moves the worker and its supervisors out of their group into one within it, if nobody else is in it. So a service
-// to which systemd has delegated its group (Delegate=yes) can have limits.
+// vacate moves the worker and its supervisors out of their group into one within it, if nobody else is in it. So a
+// service to which systemd has delegated its group (Delegate=yes) can have limits.
 func (h *hierarchy) vacate() bool {
 	text, err := os.ReadFile(filepath.Join(h.folder, "cgroup.procs"))
 	if err != nil {

@@ -150,8 +150,8 @@ func (s *supervision) send(e event) {
 	_ = json.NewEncoder(s.events).Encode(e)
 }
 
-// reap waits for all processes. As long as one that came of the command lives, there is a child to wait for: its parent,
-// or itself, because orphans become children of the subreaper before their parent can be waited for.
+// reap waits for all processes. As long as one that came of the command lives, there is a child to wait for: its
+// parent, or itself, because orphans become children of the subreaper before their parent can be waited for.
 func (s *supervision) reap() {
 	defer close(s.over)
 	for {

@@ -11,6 +11,9 @@ import (
 	"testing"
 )
 
+// testName is in the names of control groups. Other tests may run at the same time.
+var testName = fmt.Sprint("test", os.Getpid())
+
 // run runs a shell script to its end.
 func run(t *testing.T, spawn func() (*Process, error), command Command, script string) (string, Exit) {
 	t.Helper()
@@ -21,7 +24,7 @@ func run(t *testing.T, spawn func() (*Process, error), command Command, script s
 	defer process.Close()
 	command.Path, command.Arguments, command.Folder = "/bin/sh", []string{"sh", "-c", script}, t.TempDir()
 	command.Environment = []string{"PATH=" + os.Getenv("PATH")}
-	command.Name = "test"
+	command.Name = testName
 	if err := process.Start(command); err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +71,7 @@ func TestLimitsAreInForce(t *testing.T) {
 	if _, err := os.Stat("/sys/fs/cgroup/memory"); err == nil && output != "50000\n1073741824\n51\n" {
 		t.Errorf("got %q", output)
 	}
-	if left, _ := filepath.Glob("/sys/fs/cgroup/*/trellis-test-*"); len(left) > 0 {
+	if left, _ := filepath.Glob("/sys/fs/cgroup/*/trellis-" + testName + "-*"); len(left) > 0 {
 		t.Errorf("%v are left", left)
 	}
 }
@@ -127,11 +130,11 @@ func TestStartFails(t *testing.T) {
 	}
 	defer process.Close()
 	var failed *StartError
-	err = process.Start(Command{Path: "/no/such", Arguments: []string{"x"}, Folder: "/", Processes: 10, Name: "test"})
+	err = process.Start(Command{Path: "/no/such", Arguments: []string{"x"}, Folder: "/", Processes: 10, Name: testName})
 	if !errors.As(err, &failed) || failed.Errno != syscall.ENOENT {
 		t.Errorf("got %v", err)
 	}
-	if left, _ := filepath.Glob("/sys/fs/cgroup/*/trellis-test-*"); len(left) > 0 {
+	if left, _ := filepath.Glob("/sys/fs/cgroup/*/trellis-" + testName + "-*"); len(left) > 0 {
 		t.Errorf("%v are left", left)
 	}
 }

@@ -68,7 +68,8 @@ func Spawn() (*Process, error) {
 		files[i].Close()
 	}
 	return &Process{
-		supervisor: command, orders: files[1], events: json.NewDecoder(files[2]), eventsFile: files[2], output: files[4],
+		supervisor: command, orders: files[1], events: json.NewDecoder(files[2]), eventsFile: files[2],
+		output: files[4],
 	}, nil
 }
 
@@ -127,8 +128,8 @@ func (p *Process) order(order string) {
 	}
 }
 
-// Wait waits until the command has ended, and all that came of it. If the supervisor was killed, they are killed as far as
-// they are in a control group, and the error is ErrLost.
+// Wait waits until the command has ended, and all that came of it. If the supervisor was killed, they are killed as far
+// as they are in a control group, and the error is ErrLost.
 func (p *Process) Wait() (Exit, error) {
 	var event event
 	err := p.events.Decode(&event)

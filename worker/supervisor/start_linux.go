@@ -22,19 +22,37 @@ func becomeReaper() {
 // start starts the command. release must be called when it has ended.
 func (s *supervision) start() (release func(), failed *StartError) {
 	done, finish := make(chan *StartError), make(chan struct{})
-	go func() {
-		// A thread of its own: in version 1, a thread can join a group, and what it starts begins there. And PR_SET_PDEATHSIG
-		// fires when the thread that started the command ends, so it must last.
-		runtime.LockOSThread()
+	// A thread of its own: in version 1, a thread can join a group, and what it starts begins there. And
+	// PR_SET_PDEATHSIG fires when the thread that started the command ends, so it must last.
+	go onThread(func() {
 		done <- s.startHere()
 		<-finish
-	}()
+	})
 	if failed := <-done; failed != nil {
 		close(finish)
 		return nil, failed
 	}
 	s.limit()
 	return func() { close(finish) }, nil
+}
+
+// onThread calls a function on a thread that ends with it.
+func onThread(do func()) {
+	runtime.LockOSThread()
+	if syscall.Gettid() != syscall.Getpid() {
+		do()
+		return // Locked: the runtime ends the thread with the goroutine.
+	}
+	// The process's first thread does not end, so another one must do it. This one is held meanwhile, to get another
+	// one.
+	defer runtime.UnlockOSThread()
+	began := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		close(began)
+		do()
+	}()
+	<-began
 }
 
 func (s *supervision) startHere() *StartError {

@@ -22,8 +22,8 @@ type watcher struct {
 	over bool
 }
 
-// watch begins to look. With a control group it only asks whether the kernel has killed a process: a program of which one
-// process was killed may wait for it forever.
+// watch begins to look. With a control group it only asks whether the kernel has killed a process: a program of which
+// one process was killed may wait for it forever.
 func (s *supervision) watch() *watcher {
 	w := &watcher{exceeded: make(chan struct{}), quit: make(chan struct{}), quitted: make(chan struct{})}
 	if s.command.Memory == 0 {
