@@ -172,25 +172,3 @@ func TestRemoveLeft(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-// Python programs need nothing but the protocol.
-func TestPython(t *testing.T) {
-	h := newHarness(t, "")
-	h.config.Program.Command = []string{"python3", "-c", `
-import json, os
-run = json.load(open(os.environ["TRELLIS_RUN"]))
-with open(run["reports"], "a") as reports:
-    for epoch in range(run["first_epoch"], run["last_epoch"] + 1):
-        print(json.dumps(dict(epoch=epoch, loss=float("nan") if epoch == 2 else run["parameters"]["lr"])), file=reports)
-print("done", end="")
-`}
-	h.config.Program.Command[2] = strings.NewReplacer("{", "{{", "}", "}}").Replace(h.config.Program.GetCommand()[2])
-	h.config.Parameters["lr"] = &trellisv1.Value{Kind: &trellisv1.Value_Number{Number: 1e-4}}
-	if _, err := find("python3", "", os.Environ()); err != nil {
-		t.Skip(err)
-	}
-	h.mustRun()
-	if h.reports[0].Metrics["loss"] != 1e-4 || h.reports[1].Metrics["loss"] == h.reports[1].Metrics["loss"] {
-		t.Errorf("got %v", h.reports)
-	}
-}
