@@ -35,8 +35,8 @@ type Config struct {
 	Folder string
 	// Checkpoints is the folder that packed checkpoints are written to. They are the receiver's, who removes them.
 	Checkpoints string
-	// WantCheckpoint says whether the checkpoint of a report, which the receiver gets next, should be packed. nil packs all.
-	// The last one that was reported is packed when the program ends, if it was not wanted: see Result.
+	// WantCheckpoint says whether the checkpoint of a report, which the receiver gets next, should be packed. nil packs
+	// all. The last one that was reported is packed when the program ends, if it was not wanted: see Result.
 	WantCheckpoint func(Report) bool
 	// Python is a folder that is put first on PYTHONPATH. "" is none.
 	Python string

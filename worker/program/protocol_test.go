@@ -65,7 +65,7 @@ func TestCheckpointAndResume(t *testing.T) {
 func TestUnwantedCheckpoint(t *testing.T) {
 	h := newHarness(t, `for e in 1 2 3; do mkdir c$e; echo $e > c$e/weights
 		echo "{\"epoch\": $e, \"loss\": 1, \"checkpoint\": \"$PWD/c$e\"}" >> "$TRELLIS_REPORTS"; done`)
-	h.config.WantCheckpoint = func(epoch int) bool { return epoch == 2 }
+	h.config.WantCheckpoint = func(r Report) bool { return r.Epoch == 2 }
 	result := h.mustRun()
 	if h.reports[0].Checkpoint != nil || h.reports[1].Checkpoint == nil || h.reports[2].Checkpoint != nil {
 		t.Errorf("got %v", h.reports)
