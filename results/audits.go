@@ -35,7 +35,11 @@ func (c *change) audit() error {
 			switch h, run := (handle{edit, slot}), member.Run; {
 			case member == stored:
 			case run.State != lifecycle.RunSucceeded && run.Audit != nil:
-				h.edit().Run.Audit = nil
+				edited := h.edit().Run
+				if auditing.ShorterDispute(edited) {
+					edited.Dispute = nil
+				}
+				edited.Audit = nil
 			case run.State == lifecycle.RunSucceeded && run.Audit == nil &&
 				(stored == nil || stored.Run.State != lifecycle.RunSucceeded):
 				if err := c.auditIfDue(h); err != nil {
@@ -66,8 +70,11 @@ func (c *change) audit() error {
 // has been done, or is to be.
 func (c *change) auditIfDue(h handle) error {
 	run := h.run()
-	if run.State != lifecycle.RunSucceeded || !h.member().Terms.Repeatable() {
+	if run.State != lifecycle.RunSucceeded {
 		return nil
+	}
+	if repeats, err := c.repeats(h.member()); err != nil || !repeats {
+		return err
 	}
 	study, err := c.studies.get(textKey(run.Study))
 	if err != nil {
@@ -96,12 +103,20 @@ func (c *change) auditIfDue(h handle) error {
 	return nil
 }
 
-// compared ends the audit of a run whose second training has ended as the first one. It returns ErrGap if not all
-// epochs have been compared.
+// compared ends the audit of a run whose second training has ended as the first one, or starts its second part: see
+// checksPrefix. It returns ErrGap if not all epochs have been compared.
 func (c *change) compared(held handle) error {
-	run := held.run()
-	if run.AttemptEpochs < run.Epochs {
-		return fmt.Errorf("only %d of %d epochs have been compared: %w", run.AttemptEpochs, run.Epochs, ErrGap)
+	run, shorter := held.run(), auditing.ShorterMaxEpochs(held.run())
+	epochs := run.Epochs
+	if shorter > 0 {
+		epochs = min(epochs, shorter)
+	}
+	if run.AttemptEpochs < epochs {
+		return fmt.Errorf("only %d of %d epochs have been compared: %w", run.AttemptEpochs, epochs, ErrGap)
+	}
+	if shorter > 0 {
+		c.endShorter(held, shorter)
+		return nil
 	}
 	worker, err := c.workers.get(textKey(run.Worker))
 	if err != nil {
@@ -112,6 +127,14 @@ func (c *change) compared(held handle) error {
 	audit := &trellisv1.Audit{
 		State: trellisv1.AuditState_AUDIT_STATE_EQUAL, Worker: run.Worker, Machine: worker.Machine,
 		SameMachine: auditing.TrainedOn(earlier, run.Worker, worker.Machine), Failures: run.GetAudit().GetFailures(),
+	}
+	checks, err := c.checksPrefix(held.member())
+	if err != nil {
+		return err
+	}
+	if checks {
+		audit.State, audit.MaxEpochs = trellisv1.AuditState_AUDIT_STATE_DUE, run.Milestones[0]
+		audit.Failures = nil
 	}
 	held.endAttempt(lifecycle.Release).Run.Audit = audit
 	return nil
@@ -134,7 +157,10 @@ func (c *change) failAudit(h handle, class trellisv1.FailureClass, message strin
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, ErrInvalid)
 	}
-	audit := &trellisv1.Audit{State: run.Audit.State, Failures: failures, Error: verdict}
+	audit := &trellisv1.Audit{
+		State: run.Audit.State, Failures: failures, Error: verdict, MaxEpochs: run.Audit.MaxEpochs,
+		Worker: run.Audit.Worker, Machine: run.Audit.Machine, SameMachine: run.Audit.SameMachine,
+	}
 	if verdict != "" {
 		audit.State = trellisv1.AuditState_AUDIT_STATE_GIVEN_UP
 	}

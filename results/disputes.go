@@ -38,14 +38,19 @@ func (c *change) training(held handle, until uint32) (*trellisv1.Training, error
 	if err != nil {
 		return nil, err
 	}
-	return &trellisv1.Training{
+	training := &trellisv1.Training{
 		Attempt: run.Attempt, Worker: run.Worker, Machine: worker.Machine, After: min(run.AttemptEpochs, until),
-		Until: until,
-	}, nil
+		Until: until, MaxEpochs: auditing.ShorterMaxEpochs(run),
+	}
+	if training.MaxEpochs > 0 {
+		training.After = 0
+	}
+	return training, nil
 }
 
 // compare compares reports with what is recorded, and has a disagreement decided, as far as that is possible. The first
-// repeated reports are of epochs that are recorded. If it returns an error, the attempt has ended.
+// repeated reports are of epochs that are recorded. If it returns an error, the attempt has ended. Afterwards, the program
+// may not be deterministic any more.
 func (c *change) compare(held handle, reports *trellisv1.Reports, repeated int) error {
 	its := held.member()
 	run, first := its.Run, reports.GetFirstEpoch()
@@ -86,6 +91,9 @@ func (c *change) compareEnd(held handle, success *trellisv1.Outcome_Success, con
 	if auditing.FromStart(run) && epochs > run.AttemptEpochs {
 		return fmt.Errorf("only %d of %d epochs have been compared: %w", run.AttemptEpochs, epochs, ErrGap)
 	}
+	if shorter := auditing.ShorterMaxEpochs(run); shorter > 0 && epochs >= shorter {
+		return nil
+	}
 	early := epochs < run.Parameters.GetMaxEpochs() &&
 		success.GetStopReason() != trellisv1.StopReason_STOP_REASON_MAX_EPOCHS
 	disputed := run.GetDispute().GetEpoch() == epochs+1
@@ -107,6 +115,9 @@ func (c *change) compareEnd(held handle, success *trellisv1.Outcome_Success, con
 
 // note records that the attempt that holds a run has reported epochs as they are recorded.
 func (c *change) note(held handle, first, last uint32) error {
+	if auditing.ShorterMaxEpochs(held.run()) > 0 {
+		return nil // It has trained something else.
+	}
 	run := held.edit().Run
 	if trajectory.NoteTraining(run, first, last) || last < first {
 		return nil
@@ -133,9 +144,21 @@ func (c *change) weigh(held handle, epoch uint32, mine *trellisv1.Claim, contrad
 	if c.rules >= trajectory.CountAudits {
 		claims = auditing.Latest(claims)
 	}
-	standing := auditing.Decide(claims)
 	if contradiction == nil {
 		contradiction = fmt.Errorf("epoch %d: reported losses that no other machine has confirmed", epoch)
+	}
+	var standing *trellisv1.Claim
+	if its.Terms.OfProgram() {
+		stands, refuted, err := c.weighProgram(held, epoch, claims)
+		if err != nil {
+			return err
+		}
+		if refuted != trellisv1.Declaration_DECLARATION_UNSPECIFIED {
+			return c.refute(held, refuted, epoch, claims, contradiction)
+		}
+		standing = stands
+	} else {
+		standing = auditing.Decide(claims)
 	}
 	if standing == nil {
 		held.edit().Run.Dispute = &trellisv1.Disagreement{Epoch: epoch, Claims: claims}
@@ -160,15 +183,18 @@ func (c *change) weigh(held handle, epoch uint32, mine *trellisv1.Claim, contrad
 }
 
 // contest ends the attempt that holds the run, which contradicts what is recorded, and returns ErrConflict. Its weights
-// may be as wrong as its losses, or as those that it contradicts. By rules before trajectory.CountAudits, an attempt that
-// audits may do so any number of times.
+// may be as wrong as its losses, or as those that it contradicts. Those of a program are kept until it is decided that
+// somebody was wrong: it may turn out that nobody was. By rules before trajectory.CountAudits, an attempt that audits may
+// do so any number of times.
 func (c *change) contest(held handle, contradiction error) error {
 	if auditing.BeingAudited(held.run()) && c.rules < trajectory.CountAudits {
 		held.endAttempt(lifecycle.Release)
 	} else if err := c.failAttempt(held, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT, contradiction.Error()); err != nil {
 		return err
 	}
-	trajectory.DropWeights(held.edit().Run)
+	if !held.member().Terms.OfProgram() {
+		trajectory.DropWeights(held.edit().Run)
+	}
 	return fmt.Errorf("%w: %w", contradiction, ErrConflict)
 }
 
@@ -177,6 +203,9 @@ func (c *change) conclude(held handle, epoch uint32, claims []*trellisv1.Claim, 
 	run := held.edit().Run
 	decided, suspects := auditing.Decided(epoch, claims, standing, run.Trainings)
 	all := append(slices.Clip(run.GetDecided().GetDisagreements()), decided)
+	if held.member().Terms.OfProgram() && auditing.ShorterMaxEpochs(run) == 0 {
+		trajectory.DropWeights(run)
+	}
 	run.Decided = &trellisv1.Disagreements{Disagreements: all[max(0, len(all)-MaxDecided):]}
 	for _, claim := range decided.Claims {
 		if !claim.Wrong {

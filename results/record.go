@@ -126,22 +126,30 @@ func (c *change) report(reports *trellisv1.Reports) error {
 		return fmt.Errorf("only %d epochs are recorded: %w", run.Epochs, ErrGap)
 	}
 	repeated := min(count, int(run.Epochs+1-firstEpoch))
-	if !its.Terms.Repeatable() {
-		repeated = c.replace(held, reports, repeated)
-		if err := c.note(held, firstEpoch, firstEpoch+uint32(count)-1); err != nil {
-			return err
-		}
-	} else if again := c.trainsAgain(run); again {
+	repeats, err := c.repeats(its)
+	if err != nil {
+		return err
+	}
+	again := c.trainsAgain(run)
+	if repeats && again {
 		if err := c.compare(held, reports, repeated); err != nil {
 			return err
 		}
-		// What is recorded may have been corrected.
+		// What is recorded may have been corrected, or the program's declaration refuted.
 		repeated = min(count, int(held.run().Epochs+1-firstEpoch))
+		if repeats, err = c.repeats(held.member()); err != nil {
+			return err
+		}
+	} else if _, err := its.Contradiction(reports, repeated); repeats && err != nil {
+		return c.conflict(held, err)
+	}
+	if !repeats {
+		repeated = c.replace(held, reports, repeated)
+	}
+	if again || !repeats {
 		if err := c.note(held, firstEpoch, firstEpoch+uint32(count)-1); err != nil {
 			return err
 		}
-	} else if _, err := its.Contradiction(reports, repeated); err != nil {
-		return c.conflict(held, err)
 	}
 	edited := held.edit()
 	edited.Run.AttemptEpochs = max(edited.Run.AttemptEpochs, firstEpoch+uint32(count)-1)
@@ -185,8 +193,12 @@ func (c *change) outcome(outcome *trellisv1.Outcome) error {
 func (c *change) success(held handle, success *trellisv1.Outcome_Success) error {
 	run, epochs := held.run(), success.GetEpochs()
 	contradiction := fmt.Errorf("recorded %d epochs, reported an end after %d", run.Epochs, epochs)
+	repeats, err := c.repeats(held.member())
+	if err != nil {
+		return err
+	}
 	switch {
-	case !held.member().Terms.Repeatable() && epochs > 0 && epochs <= run.Epochs:
+	case !repeats && epochs > 0 && epochs <= run.Epochs:
 		c.shorten(held, epochs)
 	case epochs == 0:
 		return fmt.Errorf("invalid outcome: no epochs: %w", ErrInvalid)
@@ -198,6 +210,12 @@ func (c *change) success(held handle, success *trellisv1.Outcome_Success) error 
 		}
 		if run = held.run(); run.State == lifecycle.RunSucceeded {
 			return c.compared(held)
+		}
+		if repeats, err = c.repeats(held.member()); err != nil {
+			return err
+		}
+		if !repeats {
+			c.shorten(held, epochs)
 		}
 	case epochs < run.Epochs:
 		return c.conflict(held, contradiction)
@@ -253,6 +271,9 @@ func (c *change) checkpoint(report *trellisv1.CheckpointReport) error {
 		return fmt.Errorf("only %d epochs are recorded: %w", run.Epochs, ErrGap)
 	case auditing.FromStart(run) && epoch > run.AttemptEpochs:
 		return fmt.Errorf("only %d epochs have been compared: %w", run.AttemptEpochs, ErrGap)
+	}
+	if auditing.ShorterMaxEpochs(run) > 0 {
+		return nil // Of another training.
 	}
 	place, again := trajectory.CheckpointAt(run.Checkpoints, epoch)
 	if auditing.BeingAudited(run) && run.Dispute == nil {

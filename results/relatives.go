@@ -79,7 +79,7 @@ func (r reader) relativesOf(study string) (*relatives, error) {
 // relate finds the relatives of a study with a new catalog: the study has been created, or has more runs than before.
 // For each other study, the number of lookups is at most the smaller number of runs of the two.
 func (c *change) relate(study *trellisv1.Study, its *catalog.Catalog) error {
-	if !grid.Shares(study.Spec) {
+	if !shares(study) {
 		return nil
 	}
 	catalogs, err := scan[*catalog.Catalog](c.reader, nil, tableCatalogs, indexID, nil)
@@ -99,7 +99,7 @@ func (c *change) relate(study *trellisv1.Study, its *catalog.Catalog) error {
 		if err != nil {
 			return err
 		}
-		if !grid.Shares(row.Spec) {
+		if !shares(row) {
 			continue
 		}
 		now = now.with(relativeOf(study), relativeOf(row))
@@ -125,7 +125,13 @@ func (c *change) insertRelative(study, other relative) error {
 	return insert(c.txn, tableRelatives, now)
 }
 
-// forgetRelatives removes a deleted study from the relatives of the others.
+// shares says whether a study may use what other studies have trained, and they what it has: see grid.Shares. What is
+// declared of its program must not have been refuted.
+func shares(study *trellisv1.Study) bool {
+	return grid.Shares(study.GetSpec()) && len(study.GetRefuted()) == 0
+}
+
+// forgetRelatives removes a study from the relatives of the others: it is deleted, or shares nothing any more.
 func (c *change) forgetRelatives(study string) error {
 	its, err := c.relativesOf(study)
 	if err != nil || its == nil {
@@ -140,6 +146,7 @@ func (c *change) forgetRelatives(study string) error {
 			return err
 		}
 		left := row.without(study)
+		c.family[other.study] = left
 		if left == nil {
 			err = remove(c.txn, tableRelatives, row)
 		} else {
@@ -149,6 +156,7 @@ func (c *change) forgetRelatives(study string) error {
 			return err
 		}
 	}
+	c.family[study] = nil
 	return remove(c.txn, tableRelatives, its)
 }
 
@@ -168,7 +176,7 @@ func restoreRelatives(txn *memdb.Txn, studies []*restoredStudy) error {
 	}
 	var places []place
 	for number, study := range studies {
-		if !grid.Shares(study.study.Spec) {
+		if !shares(study.study) {
 			continue
 		}
 		for _, run := range study.runs {

@@ -95,13 +95,13 @@ func (c *change) grant(request *trellisv1.Grant, attempt uint64) error {
 }
 
 // endAttempt changes a run's state by an event, and takes it from the worker that holds it, if any. The weights of a run
-// that is disputed are dropped: whoever saved them may have been wrong.
+// that is disputed are dropped: whoever saved them may have been wrong. See contest for those of a program.
 func (h handle) endAttempt(event string) *trajectory.Trajectory {
 	edited := h.edit()
 	run := edited.Run
 	run.State = lifecycle.Run.Must(run.State, event)
 	run.Attempt, run.Worker, run.AttemptEpochs = 0, "", 0
-	if run.Dispute != nil {
+	if run.Dispute != nil && !edited.Terms.OfProgram() {
 		trajectory.DropWeights(run)
 	}
 	return edited

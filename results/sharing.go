@@ -9,7 +9,6 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
-	"trellis/results/grid"
 	"trellis/results/lifecycle"
 	"trellis/results/trajectory"
 )
@@ -172,7 +171,7 @@ func (s *Snapshot) Known() (Known, error) {
 			if err != nil {
 				return nil, err
 			}
-			if !grid.Shares(study.GetSpec()) {
+			if !shares(study) {
 				continue
 			}
 			member, err := s.memberAt(nil, catalog.Study, place)

@@ -323,7 +323,7 @@ func copyStudy(s *trellisv1.Study) *trellisv1.Study {
 		Progress: copyProgress(s.Progress), CreateIndex: s.CreateIndex, ModifyIndex: s.ModifyIndex,
 		Numerics: s.Numerics, Fresh: s.Fresh, EarlierSpecs: s.EarlierSpecs, Indices: s.Indices, Settled: s.Settled,
 		Forecast: s.Forecast, Pretrained: s.Pretrained, WaitingFor: s.WaitingFor, Suspects: s.Suspects,
-		SpecHistory: s.SpecHistory, Creator: s.Creator,
+		SpecHistory: s.SpecHistory, Creator: s.Creator, Refuted: s.Refuted,
 	}
 }
 

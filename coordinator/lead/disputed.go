@@ -30,7 +30,7 @@ func awaitsMachine(snapshot *results.Snapshot, name string) (bool, error) {
 	}
 	for run := range waiting {
 		if run.GetDispute() == nil || slices.ContainsFunc(ready, func(worker *trellisv1.Worker) bool {
-			return worker.GetWrong() == nil && mayDecide(run.GetDispute(), worker, ready)
+			return worker.GetWrong() == nil && mayDecide(study.GetSpec(), run.GetDispute(), worker, ready)
 		}) {
 			return false, nil
 		}

@@ -445,6 +445,10 @@ func (h *host) tell(
 			until = run.GetParameters().GetMaxEpochs()
 		}
 		config := grid.RunConfigFor(study, run, h.numerics, until)
+		if shorter := auditing.ShorterMaxEpochs(run); shorter > 0 {
+			config.Parameters = proto.CloneOf(config.Parameters)
+			config.Parameters.MaxEpochs = shorter
+		}
 		if config.Milestones, err = askedOf(snapshot, run, config); err != nil {
 			return err
 		}

@@ -34,15 +34,23 @@ func newPacking(snapshot *results.Snapshot, ready func() []*trellisv1.Worker) *p
 	}
 }
 
+// spec returns the spec of a study. It is nil if packing is.
+func (p *packing) spec(study string) *trellisv1.StudySpec {
+	if p == nil {
+		return nil
+	}
+	its, err := p.snapshot.Study(nil, study)
+	if err != nil {
+		p.fail(err)
+	}
+	return its.GetSpec()
+}
+
 // need returns what each run of a study needs.
 func (p *packing) need(study string) resources.Need {
 	need, known := p.needs[study]
 	if !known {
-		its, err := p.snapshot.Study(nil, study)
-		if err != nil {
-			p.fail(err)
-		}
-		need = resources.Of(its.GetSpec())
+		need = resources.Of(p.spec(study))
 		p.needs[study] = need
 	}
 	return need

@@ -88,7 +88,8 @@ func (p *pairing) Run(run *trellisv1.Run) bool {
 // A run that is disputed waits for a machine that can decide, however long that takes.
 func (p *pairing) spent(run *trellisv1.Run) func(*trellisv1.Worker) bool {
 	if dispute := run.GetDispute(); dispute != nil {
-		return func(worker *trellisv1.Worker) bool { return !mayDecide(dispute, worker, p.ready()) }
+		spec := p.packing.spec(run.GetStudy())
+		return func(worker *trellisv1.Worker) bool { return !mayDecide(spec, dispute, worker, p.ready()) }
 	}
 	if trajectory.AuditDue(run) {
 		return p.auditsElsewhere(run)
@@ -134,10 +135,13 @@ func (p *pairing) firstWithout(
 	return func(*trellisv1.Worker) bool { return false }
 }
 
-// mayDecide says whether a worker may train a disputed run again, given those that are READY.
-func mayDecide(dispute *trellisv1.Disagreement, worker *trellisv1.Worker, ready []*trellisv1.Worker) bool {
-	alone := !slices.ContainsFunc(ready, func(other *trellisv1.Worker) bool {
-		return auditing.MayDecide(dispute, other.GetName(), other.GetMachine(), false)
-	})
+// mayDecide says whether a worker may train a disputed run of a study again, given those that are READY.
+func mayDecide(
+	spec *trellisv1.StudySpec, dispute *trellisv1.Disagreement, worker *trellisv1.Worker, ready []*trellisv1.Worker,
+) bool {
+	alone := auditing.Alone(dispute, auditing.Able(spec, ready))
+	if spec.GetProgram() != nil {
+		return auditing.MayRepeat(dispute, worker.GetName(), worker.GetMachine(), alone)
+	}
 	return auditing.MayDecide(dispute, worker.GetName(), worker.GetMachine(), alone)
 }

@@ -116,7 +116,7 @@ func Decided(
 // the start yet. If all claims come from one machine, and alone says that no other machine is READY, that one may.
 func MayDecide(dispute *trellisv1.Disagreement, worker, machine string, alone bool) bool {
 	own := machineOf(&trellisv1.Training{Worker: worker, Machine: machine})
-	claims := dispute.GetClaims()
+	claims := alike(dispute.GetClaims())
 	if !slices.ContainsFunc(claims, func(claim *trellisv1.Claim) bool {
 		return machineOf(claim.GetTraining()) == own && claim.GetTraining().GetAfter() == 0
 	}) {

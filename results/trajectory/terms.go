@@ -42,6 +42,13 @@ func (t *Terms) objective() *trellisv1.Objective {
 	return t.Objective
 }
 
+// OfProgram says whether a program reports, not a model.
+func (t *Terms) OfProgram() bool { return t.program() != nil }
+
+// ChecksPrefix says whether max_epochs is declared to have no influence on the first epochs of a run, and that can be
+// checked.
+func (t *Terms) ChecksPrefix() bool { return t.OfProgram() && t.Repeatable() && t.Program.GetPrefix() }
+
 // Repeatable says whether an epoch that is trained again has the same reports, bit for bit.
 func (t *Terms) Repeatable() bool { return t.program() == nil || t.Program.GetDeterministic() }
 

@@ -72,6 +72,56 @@ func (Direction) EnumDescriptor() ([]byte, []int) {
 	return file_trellis_v1_program_proto_rawDescGZIP(), []int{0}
 }
 
+// Declaration is what a spec declares of its program, and audits check.
+type Declaration int32
+
+const (
+	Declaration_DECLARATION_UNSPECIFIED   Declaration = 0
+	Declaration_DECLARATION_DETERMINISTIC Declaration = 1
+	Declaration_DECLARATION_PREFIX        Declaration = 2
+)
+
+// Enum value maps for Declaration.
+var (
+	Declaration_name = map[int32]string{
+		0: "DECLARATION_UNSPECIFIED",
+		1: "DECLARATION_DETERMINISTIC",
+		2: "DECLARATION_PREFIX",
+	}
+	Declaration_value = map[string]int32{
+		"DECLARATION_UNSPECIFIED":   0,
+		"DECLARATION_DETERMINISTIC": 1,
+		"DECLARATION_PREFIX":        2,
+	}
+)
+
+func (x Declaration) Enum() *Declaration {
+	p := new(Declaration)
+	*p = x
+	return p
+}
+
+func (x Declaration) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Declaration) Descriptor() protoreflect.EnumDescriptor {
+	return file_trellis_v1_program_proto_enumTypes[1].Descriptor()
+}
+
+func (Declaration) Type() protoreflect.EnumType {
+	return &file_trellis_v1_program_proto_enumTypes[1]
+}
+
+func (x Declaration) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Declaration.Descriptor instead.
+func (Declaration) EnumDescriptor() ([]byte, []int) {
+	return file_trellis_v1_program_proto_rawDescGZIP(), []int{1}
+}
+
 // Summary says how the values of a metric become one.
 type Objective_Summary int32
 
@@ -112,11 +162,11 @@ func (x Objective_Summary) String() string {
 }
 
 func (Objective_Summary) Descriptor() protoreflect.EnumDescriptor {
-	return file_trellis_v1_program_proto_enumTypes[1].Descriptor()
+	return file_trellis_v1_program_proto_enumTypes[2].Descriptor()
 }
 
 func (Objective_Summary) Type() protoreflect.EnumType {
-	return &file_trellis_v1_program_proto_enumTypes[1]
+	return &file_trellis_v1_program_proto_enumTypes[2]
 }
 
 func (x Objective_Summary) Number() protoreflect.EnumNumber {
@@ -498,6 +548,184 @@ func (x *Objective) GetEpochs() uint32 {
 	return 0
 }
 
+// Refutation says how it turned out that a program is not what its spec declares.
+type Refutation struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Declaration Declaration            `protobuf:"varint,1,opt,name=declaration,proto3,enum=trellis.v1.Declaration" json:"declaration,omitempty"`
+	// The run that was trained more than once, one of its trials, and the first epoch at which its trainings differ.
+	Run   string `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	Trial uint64 `protobuf:"varint,3,opt,name=trial,proto3" json:"trial,omitempty"`
+	Epoch uint32 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// What they reported of the epoch. The first is what the study has recorded, and keeps. At most 16.
+	Trainings []*Retraining `protobuf:"bytes,5,rep,name=trainings,proto3" json:"trainings,omitempty"`
+	// Other studies that had runs in common with this one, by name: at most 100. They may have results that differ from
+	// what another training would give.
+	Studies       []string `protobuf:"bytes,6,rep,name=studies,proto3" json:"studies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refutation) Reset() {
+	*x = Refutation{}
+	mi := &file_trellis_v1_program_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refutation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refutation) ProtoMessage() {}
+
+func (x *Refutation) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_program_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refutation.ProtoReflect.Descriptor instead.
+func (*Refutation) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_program_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Refutation) GetDeclaration() Declaration {
+	if x != nil {
+		return x.Declaration
+	}
+	return Declaration_DECLARATION_UNSPECIFIED
+}
+
+func (x *Refutation) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *Refutation) GetTrial() uint64 {
+	if x != nil {
+		return x.Trial
+	}
+	return 0
+}
+
+func (x *Refutation) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Refutation) GetTrainings() []*Retraining {
+	if x != nil {
+		return x.Trainings
+	}
+	return nil
+}
+
+func (x *Refutation) GetStudies() []string {
+	if x != nil {
+		return x.Studies
+	}
+	return nil
+}
+
+// Retraining is what one training of a run reported of an epoch.
+type Retraining struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Worker  string                 `protobuf:"bytes,1,opt,name=worker,proto3" json:"worker,omitempty"`
+	Machine string                 `protobuf:"bytes,2,opt,name=machine,proto3" json:"machine,omitempty"`
+	// The max_epochs that the program was given.
+	MaxEpochs uint32 `protobuf:"varint,3,opt,name=max_epochs,json=maxEpochs,proto3" json:"max_epochs,omitempty"`
+	// It resumed from the checkpoint of this epoch. 0: it trained the run from the start.
+	After uint32 `protobuf:"varint,4,opt,name=after,proto3" json:"after,omitempty"`
+	// Metrics of the epoch in which trainings differ, by name: at most 16. What has no value is not there.
+	Values map[string]float64 `protobuf:"bytes,5,rep,name=values,proto3" json:"values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// It ended by itself before the epoch.
+	Ended         bool `protobuf:"varint,6,opt,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retraining) Reset() {
+	*x = Retraining{}
+	mi := &file_trellis_v1_program_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retraining) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retraining) ProtoMessage() {}
+
+func (x *Retraining) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_program_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retraining.ProtoReflect.Descriptor instead.
+func (*Retraining) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_program_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Retraining) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *Retraining) GetMachine() string {
+	if x != nil {
+		return x.Machine
+	}
+	return ""
+}
+
+func (x *Retraining) GetMaxEpochs() uint32 {
+	if x != nil {
+		return x.MaxEpochs
+	}
+	return 0
+}
+
+func (x *Retraining) GetAfter() uint32 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *Retraining) GetValues() map[string]float64 {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *Retraining) GetEnded() bool {
+	if x != nil {
+		return x.Ended
+	}
+	return false
+}
+
 var File_trellis_v1_program_proto protoreflect.FileDescriptor
 
 const file_trellis_v1_program_proto_rawDesc = "" +
@@ -538,11 +766,35 @@ const file_trellis_v1_program_proto_rawDesc = "" +
 	"\x13SUMMARY_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSUMMARY_BEST\x10\x01\x12\x10\n" +
 	"\fSUMMARY_LAST\x10\x02\x12\x10\n" +
-	"\fSUMMARY_MEAN\x10\x03*V\n" +
+	"\fSUMMARY_MEAN\x10\x03\"\xd5\x01\n" +
+	"\n" +
+	"Refutation\x129\n" +
+	"\vdeclaration\x18\x01 \x01(\x0e2\x17.trellis.v1.DeclarationR\vdeclaration\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\tR\x03run\x12\x14\n" +
+	"\x05trial\x18\x03 \x01(\x04R\x05trial\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\rR\x05epoch\x124\n" +
+	"\ttrainings\x18\x05 \x03(\v2\x16.trellis.v1.RetrainingR\ttrainings\x12\x18\n" +
+	"\astudies\x18\x06 \x03(\tR\astudies\"\x80\x02\n" +
+	"\n" +
+	"Retraining\x12\x16\n" +
+	"\x06worker\x18\x01 \x01(\tR\x06worker\x12\x18\n" +
+	"\amachine\x18\x02 \x01(\tR\amachine\x12\x1d\n" +
+	"\n" +
+	"max_epochs\x18\x03 \x01(\rR\tmaxEpochs\x12\x14\n" +
+	"\x05after\x18\x04 \x01(\rR\x05after\x12:\n" +
+	"\x06values\x18\x05 \x03(\v2\".trellis.v1.Retraining.ValuesEntryR\x06values\x12\x14\n" +
+	"\x05ended\x18\x06 \x01(\bR\x05ended\x1a9\n" +
+	"\vValuesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01*V\n" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12DIRECTION_MINIMIZE\x10\x01\x12\x16\n" +
-	"\x12DIRECTION_MAXIMIZE\x10\x02B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
+	"\x12DIRECTION_MAXIMIZE\x10\x02*a\n" +
+	"\vDeclaration\x12\x1b\n" +
+	"\x17DECLARATION_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19DECLARATION_DETERMINISTIC\x10\x01\x12\x16\n" +
+	"\x12DECLARATION_PREFIX\x10\x02B$Z\"trellis/proto/trellis/v1;trellisv1b\x06proto3"
 
 var (
 	file_trellis_v1_program_proto_rawDescOnce sync.Once
@@ -556,32 +808,39 @@ func file_trellis_v1_program_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_program_proto_rawDescData
 }
 
-var file_trellis_v1_program_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_trellis_v1_program_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_trellis_v1_program_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_trellis_v1_program_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_trellis_v1_program_proto_goTypes = []any{
 	(Direction)(0),              // 0: trellis.v1.Direction
-	(Objective_Summary)(0),      // 1: trellis.v1.Objective.Summary
-	(*Program)(nil),             // 2: trellis.v1.Program
-	(*Files)(nil),               // 3: trellis.v1.Files
-	(*ReportPattern)(nil),       // 4: trellis.v1.ReportPattern
-	(*Resources)(nil),           // 5: trellis.v1.Resources
-	(*Objective)(nil),           // 6: trellis.v1.Objective
-	nil,                         // 7: trellis.v1.Program.EnvironmentEntry
-	(*durationpb.Duration)(nil), // 8: google.protobuf.Duration
+	(Declaration)(0),            // 1: trellis.v1.Declaration
+	(Objective_Summary)(0),      // 2: trellis.v1.Objective.Summary
+	(*Program)(nil),             // 3: trellis.v1.Program
+	(*Files)(nil),               // 4: trellis.v1.Files
+	(*ReportPattern)(nil),       // 5: trellis.v1.ReportPattern
+	(*Resources)(nil),           // 6: trellis.v1.Resources
+	(*Objective)(nil),           // 7: trellis.v1.Objective
+	(*Refutation)(nil),          // 8: trellis.v1.Refutation
+	(*Retraining)(nil),          // 9: trellis.v1.Retraining
+	nil,                         // 10: trellis.v1.Program.EnvironmentEntry
+	nil,                         // 11: trellis.v1.Retraining.ValuesEntry
+	(*durationpb.Duration)(nil), // 12: google.protobuf.Duration
 }
 var file_trellis_v1_program_proto_depIdxs = []int32{
-	3, // 0: trellis.v1.Program.files:type_name -> trellis.v1.Files
-	7, // 1: trellis.v1.Program.environment:type_name -> trellis.v1.Program.EnvironmentEntry
-	4, // 2: trellis.v1.Program.reports:type_name -> trellis.v1.ReportPattern
-	8, // 3: trellis.v1.Program.grace:type_name -> google.protobuf.Duration
-	8, // 4: trellis.v1.Resources.time:type_name -> google.protobuf.Duration
-	0, // 5: trellis.v1.Objective.direction:type_name -> trellis.v1.Direction
-	1, // 6: trellis.v1.Objective.of:type_name -> trellis.v1.Objective.Summary
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	4,  // 0: trellis.v1.Program.files:type_name -> trellis.v1.Files
+	10, // 1: trellis.v1.Program.environment:type_name -> trellis.v1.Program.EnvironmentEntry
+	5,  // 2: trellis.v1.Program.reports:type_name -> trellis.v1.ReportPattern
+	12, // 3: trellis.v1.Program.grace:type_name -> google.protobuf.Duration
+	12, // 4: trellis.v1.Resources.time:type_name -> google.protobuf.Duration
+	0,  // 5: trellis.v1.Objective.direction:type_name -> trellis.v1.Direction
+	2,  // 6: trellis.v1.Objective.of:type_name -> trellis.v1.Objective.Summary
+	1,  // 7: trellis.v1.Refutation.declaration:type_name -> trellis.v1.Declaration
+	9,  // 8: trellis.v1.Refutation.trainings:type_name -> trellis.v1.Retraining
+	11, // 9: trellis.v1.Retraining.values:type_name -> trellis.v1.Retraining.ValuesEntry
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_program_proto_init() }
@@ -594,8 +853,8 @@ func file_trellis_v1_program_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_program_proto_rawDesc), len(file_trellis_v1_program_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   6,
+			NumEnums:      3,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -607,8 +607,10 @@ type Training struct {
 	Machine string                 `protobuf:"bytes,3,opt,name=machine,proto3" json:"machine,omitempty"`
 	// Its epochs are those after this one, up to and including the other. If it is not 0, the attempt resumed from a
 	// checkpoint of an earlier attempt.
-	After         uint32 `protobuf:"varint,4,opt,name=after,proto3" json:"after,omitempty"`
-	Until         uint32 `protobuf:"varint,5,opt,name=until,proto3" json:"until,omitempty"`
+	After uint32 `protobuf:"varint,4,opt,name=after,proto3" json:"after,omitempty"`
+	Until uint32 `protobuf:"varint,5,opt,name=until,proto3" json:"until,omitempty"`
+	// The program was given this max_epochs, which is smaller than the run's: see Audit.max_epochs.
+	MaxEpochs     uint32 `protobuf:"varint,6,opt,name=max_epochs,json=maxEpochs,proto3" json:"max_epochs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -674,6 +676,13 @@ func (x *Training) GetAfter() uint32 {
 func (x *Training) GetUntil() uint32 {
 	if x != nil {
 		return x.Until
+	}
+	return 0
+}
+
+func (x *Training) GetMaxEpochs() uint32 {
+	if x != nil {
+		return x.MaxEpochs
 	}
 	return 0
 }
@@ -904,8 +913,11 @@ type Audit struct {
 	// That is a machine that had trained some of its epochs before: there was no other.
 	SameMachine bool `protobuf:"varint,4,opt,name=same_machine,json=sameMachine,proto3" json:"same_machine,omitempty"`
 	// Attempts that ended without success, and why the audit was given up.
-	Failures      []*Failure `protobuf:"bytes,5,rep,name=failures,proto3" json:"failures,omitempty"`
-	Error         string     `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	Failures []*Failure `protobuf:"bytes,5,rep,name=failures,proto3" json:"failures,omitempty"`
+	Error    string     `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	// A program that declares "prefix" is trained once more, with the smallest max_epochs of the run's trials. That is due,
+	// or has given the same. 0: there is nothing to check, or the audit has not come to it.
+	MaxEpochs     uint32 `protobuf:"varint,7,opt,name=max_epochs,json=maxEpochs,proto3" json:"max_epochs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -980,6 +992,13 @@ func (x *Audit) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *Audit) GetMaxEpochs() uint32 {
+	if x != nil {
+		return x.MaxEpochs
+	}
+	return 0
 }
 
 // Output is what the program of one attempt has written to its standard output and standard error.
@@ -2115,13 +2134,15 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x15_best_validation_lossB\f\n" +
 	"\n" +
 	"_objectiveB\t\n" +
-	"\a_metric\"\x82\x01\n" +
+	"\a_metric\"\xa1\x01\n" +
 	"\bTraining\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12\x18\n" +
 	"\amachine\x18\x03 \x01(\tR\amachine\x12\x14\n" +
 	"\x05after\x18\x04 \x01(\rR\x05after\x12\x14\n" +
-	"\x05until\x18\x05 \x01(\rR\x05until\"O\n" +
+	"\x05until\x18\x05 \x01(\rR\x05until\x12\x1d\n" +
+	"\n" +
+	"max_epochs\x18\x06 \x01(\rR\tmaxEpochs\"O\n" +
 	"\fDisagreement\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12)\n" +
 	"\x06claims\x18\x02 \x03(\v2\x11.trellis.v1.ClaimR\x06claims\"O\n" +
@@ -2133,14 +2154,16 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x05ended\x18\x03 \x01(\v2\x1b.trellis.v1.Outcome.SuccessH\x00R\x05ended\x12\x16\n" +
 	"\x06stands\x18\x04 \x01(\bR\x06stands\x12\x14\n" +
 	"\x05wrong\x18\x05 \x01(\bR\x05wrongB\b\n" +
-	"\x06report\"\xd1\x01\n" +
+	"\x06report\"\xf0\x01\n" +
 	"\x05Audit\x12,\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x16.trellis.v1.AuditStateR\x05state\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12\x18\n" +
 	"\amachine\x18\x03 \x01(\tR\amachine\x12!\n" +
 	"\fsame_machine\x18\x04 \x01(\bR\vsameMachine\x12/\n" +
 	"\bfailures\x18\x05 \x03(\v2\x13.trellis.v1.FailureR\bfailures\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\"\x98\x01\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\x12\x1d\n" +
+	"\n" +
+	"max_epochs\x18\a \x01(\rR\tmaxEpochs\"\x98\x01\n" +
 	"\x06Output\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12\x16\n" +

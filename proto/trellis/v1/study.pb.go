@@ -1574,7 +1574,11 @@ type Study struct {
 	SpecHistory *SpecHistory `protobuf:"bytes,20,opt,name=spec_history,json=specHistory,proto3" json:"spec_history,omitempty"`
 	// Workers that reported losses for this study that two other trainings have refuted, or that saved a checkpoint from
 	// which somebody else did. All runs that they trained for it are audited. At most 1,000.
-	Suspects      []string `protobuf:"bytes,24,rep,name=suspects,proto3" json:"suspects,omitempty"`
+	Suspects []string `protobuf:"bytes,24,rep,name=suspects,proto3" json:"suspects,omitempty"`
+	// What audits have refuted of what the spec declares of its program, the earliest first. The study shares no results
+	// with other studies from then on. Once "deterministic" is refuted, its runs are not audited, and no worker is at fault
+	// if they differ.
+	Refuted       []*Refutation `protobuf:"bytes,30,rep,name=refuted,proto3" json:"refuted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1745,6 +1749,13 @@ func (x *Study) GetSpecHistory() *SpecHistory {
 func (x *Study) GetSuspects() []string {
 	if x != nil {
 		return x.Suspects
+	}
+	return nil
+}
+
+func (x *Study) GetRefuted() []*Refutation {
+	if x != nil {
+		return x.Refuted
 	}
 	return nil
 }
@@ -2818,7 +2829,7 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"min_epochs\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\tminEpochs\x12$\n" +
 	"\binterval\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\binterval\x12#\n" +
-	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\xda\x06\n" +
+	"\bmin_runs\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\aminRuns\"\x8c\a\n" +
 	"\x05Study\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x04spec\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x04spec\x12,\n" +
@@ -2844,7 +2855,8 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"waitingFor\x12/\n" +
 	"\acreator\x18\x12 \x01(\v2\x15.trellis.v1.PrincipalR\acreator\x12:\n" +
 	"\fspec_history\x18\x14 \x01(\v2\x17.trellis.v1.SpecHistoryR\vspecHistory\x12\x1a\n" +
-	"\bsuspects\x18\x18 \x03(\tR\bsuspects\"K\n" +
+	"\bsuspects\x18\x18 \x03(\tR\bsuspects\x120\n" +
+	"\arefuted\x18\x1e \x03(\v2\x16.trellis.v1.RefutationR\arefuted\"K\n" +
 	"\vSpecHistory\x12<\n" +
 	"\vdifferences\x18\x01 \x03(\v2\x1a.trellis.v1.SpecDifferenceR\vdifferences\"m\n" +
 	"\x0eSpecDifference\x12.\n" +
@@ -3006,7 +3018,8 @@ var file_trellis_v1_study_proto_goTypes = []any{
 	(*DataSet)(nil),               // 38: trellis.v1.DataSet
 	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
 	(*Principal)(nil),             // 40: trellis.v1.Principal
-	(*Value)(nil),                 // 41: trellis.v1.Value
+	(*Refutation)(nil),            // 41: trellis.v1.Refutation
+	(*Value)(nil),                 // 42: trellis.v1.Value
 }
 var file_trellis_v1_study_proto_depIdxs = []int32{
 	3,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
@@ -3053,24 +3066,25 @@ var file_trellis_v1_study_proto_depIdxs = []int32{
 	23, // 41: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
 	40, // 42: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
 	20, // 43: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
-	21, // 44: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
-	22, // 45: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
-	2,  // 46: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
-	9,  // 47: trellis.v1.AxisDifference.integers:type_name -> trellis.v1.IntegerAxis
-	10, // 48: trellis.v1.AxisDifference.numbers:type_name -> trellis.v1.NumberAxis
-	1,  // 49: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
-	24, // 50: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	24, // 51: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	30, // 52: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	26, // 53: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	31, // 54: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	41, // 55: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
-	10, // 56: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	57, // [57:57] is the sub-list for method output_type
-	57, // [57:57] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	41, // 44: trellis.v1.Study.refuted:type_name -> trellis.v1.Refutation
+	21, // 45: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
+	22, // 46: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
+	2,  // 47: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
+	9,  // 48: trellis.v1.AxisDifference.integers:type_name -> trellis.v1.IntegerAxis
+	10, // 49: trellis.v1.AxisDifference.numbers:type_name -> trellis.v1.NumberAxis
+	1,  // 50: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
+	24, // 51: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	24, // 52: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	30, // 53: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	26, // 54: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	31, // 55: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	42, // 56: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
+	10, // 57: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
+	58, // [58:58] is the sub-list for method output_type
+	58, // [58:58] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }

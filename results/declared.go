@@ -1,0 +1,193 @@
+package results
+
+import (
+	"fmt"
+	"slices"
+
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/auditing"
+	"trellis/results/lifecycle"
+	"trellis/results/trajectory"
+)
+
+// What a spec declares of its program is checked by training runs again. See package auditing for what refutes it.
+
+// repeats says whether an epoch of a run that is trained again has the same reports, as far as is known.
+func (c *change) repeats(its *trajectory.Trajectory) (bool, error) {
+	if !its.Terms.OfProgram() {
+		return true, nil
+	}
+	refuted, err := c.hasRefuted(its.Run.Study, trellisv1.Declaration_DECLARATION_DETERMINISTIC)
+	return !refuted && its.Terms.Repeatable(), err
+}
+
+// checksPrefix says whether the audit of a run, which was trained again with the same results, has a second part: whether
+// a smaller max_epochs has the same results too. It is the smallest of the run's trials.
+func (c *change) checksPrefix(its *trajectory.Trajectory) (bool, error) {
+	if run := its.Run; !its.Terms.ChecksPrefix() || run.Milestones[0] >= run.Epochs {
+		return false, nil
+	}
+	refuted, err := c.hasRefuted(its.Run.Study, trellisv1.Declaration_DECLARATION_PREFIX)
+	return !refuted, err
+}
+
+func (c *change) hasRefuted(name string, declaration trellisv1.Declaration) (bool, error) {
+	study, err := c.studies.get(textKey(name))
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(study.Refuted, func(r *trellisv1.Refutation) bool {
+		return r.Declaration == declaration
+	}), nil
+}
+
+// weighProgram returns the claim of a program's run that stands, or which declaration the claims refute.
+func (c *change) weighProgram(
+	held handle, epoch uint32, claims []*trellisv1.Claim,
+) (*trellisv1.Claim, trellisv1.Declaration, error) {
+	run := held.run()
+	study, err := c.studies.get(textKey(run.Study))
+	if err != nil {
+		return nil, 0, err
+	}
+	ready, err := c.readyWorkers()
+	if err != nil {
+		return nil, 0, err
+	}
+	able := auditing.Able(study.Spec, slices.Collect(ready))
+	alone := auditing.Alone(&trellisv1.Disagreement{Claims: claims}, able)
+	var earlier *trellisv1.Disagreement
+	if run.GetDispute().GetEpoch() > epoch {
+		earlier = run.Dispute
+	}
+	failures := run.Failures
+	if auditing.BeingAudited(run) {
+		failures = run.GetAudit().GetFailures()
+	}
+	conflicts := 0
+	for _, failure := range failures {
+		if failure.Class == trellisv1.FailureClass_FAILURE_CLASS_CONFLICT {
+			conflicts++
+		}
+	}
+	standing, refuted := auditing.WeighProgram(claims, earlier, alone, conflicts)
+	return standing, refuted, nil
+}
+
+// refute records that a program is not what its spec declares. What is recorded stays. If the attempt that holds the run
+// audits it, that ends, and refute returns an error.
+func (c *change) refute(
+	held handle, declaration trellisv1.Declaration, epoch uint32, claims []*trellisv1.Claim, contradiction error,
+) error {
+	run, audited := held.run(), auditing.BeingAudited(held.run())
+	study, err := c.studies.get(textKey(run.Study))
+	if err != nil {
+		return err
+	}
+	catalog, err := c.sections.catalog(run.Study)
+	if err != nil {
+		return err
+	}
+	milestone := 0
+	if declaration == trellisv1.Declaration_DECLARATION_DETERMINISTIC {
+		milestone, _ = slices.BinarySearch(run.Milestones, epoch)
+		milestone = min(milestone, len(run.Milestones)-1)
+	}
+	trial := catalog.IndexesAt(catalog.Places[run.Id])[milestone]
+	others, err := c.othersWithRunsOf(run.Study)
+	if err != nil {
+		return err
+	}
+	study = c.studies.edit(study)
+	study.Refuted = append(slices.Clip(study.Refuted),
+		auditing.Refuted(declaration, run, trial, epoch, claims, others))
+	if err := c.forgetRelatives(run.Study); err != nil {
+		return err
+	}
+	for place := range len(catalog.Places) {
+		h, err := c.sections.at(catalog, uint32(place))
+		if err != nil {
+			return err
+		}
+		if declaration == trellisv1.Declaration_DECLARATION_DETERMINISTIC {
+			h.acquit()
+		} else if shorter := auditing.ShorterMaxEpochs(h.run()); shorter > 0 {
+			c.endShorter(h, 0)
+		}
+	}
+	if declaration == trellisv1.Declaration_DECLARATION_DETERMINISTIC {
+		if err := c.acquitWorkers(study); err != nil {
+			return err
+		}
+	}
+	if !audited {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", contradiction, ErrConflict)
+}
+
+// othersWithRunsOf returns the names of the other studies that share runs with a study.
+func (c *change) othersWithRunsOf(study string) ([]string, error) {
+	its, err := c.familyOf(study)
+	if err != nil || its == nil {
+		return nil, err
+	}
+	var names []string
+	for _, other := range its.family {
+		if other.study != study {
+			names = append(names, other.study)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// endShorter ends the second part of an audit, which has given the same results up to max_epochs, or has nothing to check
+// any more if that is 0.
+func (c *change) endShorter(h handle, maxEpochs uint32) {
+	if auditing.Held(h.run()) {
+		h.endAttempt(lifecycle.Release)
+	}
+	run := h.edit().Run
+	run.Dispute = nil
+	run.Audit = &trellisv1.Audit{
+		State: trellisv1.AuditState_AUDIT_STATE_EQUAL, MaxEpochs: maxEpochs, Failures: run.Audit.Failures,
+		Worker: run.Audit.Worker, Machine: run.Audit.Machine, SameMachine: run.Audit.SameMachine,
+	}
+}
+
+// acquit drops what attempts at a run have disagreed on, and its audit, if that is still to be done: the program is not
+// deterministic.
+func (h handle) acquit() {
+	run := h.run()
+	if run.Dispute == nil && run.Decided == nil && !trajectory.AuditDue(run) {
+		return
+	}
+	if auditing.BeingAudited(run) {
+		h.endAttempt(lifecycle.Release)
+	}
+	run = h.edit().Run
+	run.Dispute, run.Decided = nil, nil
+	if trajectory.AuditDue(run) {
+		run.Audit = nil
+	}
+}
+
+// acquitWorkers forgets which workers were wrong about the runs of a study.
+func (c *change) acquitWorkers(study *trellisv1.Study) error {
+	study.Suspects = nil
+	rows, err := scan[*trellisv1.Worker](c.reader, nil, tableWorkers, indexID, nil)
+	if err != nil {
+		return err
+	}
+	for row := range rows {
+		worker, err := c.workers.get(workerKey(row))
+		if err != nil {
+			return err
+		}
+		if worker.GetWrong().GetStudy() == study.Name {
+			c.workers.edit(worker).Wrong = nil
+		}
+	}
+	return nil
+}
