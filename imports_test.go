@@ -80,7 +80,7 @@ var mayImport = map[string]string{
 	"proto/trellis/v1":                     "",
 	"python":                               "",
 	"results":                              "proto/trellis/v1 results/auditing results/catalog results/consistency results/grid results/lifecycle results/listing results/objective results/pruning results/snapshotfile results/trajectory",
-	"results/auditing":                     "proto/trellis/v1 results/lifecycle results/trajectory",
+	"results/auditing":                     "proto/trellis/v1 results/lifecycle results/resources results/trajectory",
 	"results/catalog":                      "proto/trellis/v1 results/listing results/pruning results/trajectory",
 	"results/consistency":                  "proto/trellis/v1 results/auditing results/lifecycle results/snapshotfile results/trajectory",
 	"results/figure":                       "",

@@ -232,6 +232,10 @@ func TestProgramConflicts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := newSharingStore(t)
+			// Without a machine that can decide, the program would not be deterministic.
+			ok(t, store.SetWorker(1, at(1), trajectory.LatestRules, &trellisv1.Worker{
+				Name: "x", State: lifecycle.WorkerReady, Slots: 1, Capacity: &trellisv1.Capacity{Programs: true},
+			}))
 			ownStudy(t, store, 2, "s", programSpec(true), map[string][]uint32{"a": {9}})
 			attempt := grant1(t, store, 3, "s", "a", "w")
 			record(t, store, 4, ownEntry("s", "a", attempt, 1, map[string][]float64{"acc": {0.5, none}, "loss": {2, 1}}),
