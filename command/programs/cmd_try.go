@@ -39,8 +39,8 @@ coordinator. Its output is written to standard error. Then trellis says what the
 what to mend.
 
 It exits with code 0 if the study can be submitted as it is, and with code 1 if not.`,
-		Example: `  trellis try examples/programs/shell/study.yaml
-  trellis try --point 7 study.yaml`,
+		Example: `  trellis try examples/programs/shell/spec.yaml
+  trellis try --point 7 spec.yaml`,
 		Args:              cli.Operands("SPEC"),
 		ValidArgsFunction: cli.CompleteSpecs,
 	}
