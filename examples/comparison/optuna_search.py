@@ -1,6 +1,6 @@
 """The search by Optuna: one process of this for each worker. The database that they share is made before:
 
-    optuna create-study --study-name comparison --storage sqlite:///optuna.db --direction maximize
+optuna create-study --study-name comparison --storage sqlite:///optuna.db --direction maximize
 """
 
 import os
