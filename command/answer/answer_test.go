@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"trellis/command/describe"
 	"trellis/command/fake"
 	"trellis/command/golden"
 	"trellis/command/output"
@@ -307,7 +308,7 @@ func TestLead(t *testing.T) {
 		{"loss of zero", 0, 0.5, who + ": loss 0.500000"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := lead(test.loss, second(test.next)); got != test.want {
+			if got := lead(describe.Objective{}, test.loss, second(test.next)); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})

@@ -48,7 +48,7 @@ const whyUntested = "its epochs were trained for longer trials. To measure it, s
 	"--fresh"
 
 func writeBestTrial(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
-	t := best.GetTrial()
+	t, ranked := best.GetTrial(), describe.ObjectiveOf(best.GetStudy().GetSpec())
 	table := output.NewTable()
 	row := func(name, format string, values ...any) {
 		table.AppendRow([]any{name, fmt.Sprintf(format, values...)})
@@ -57,18 +57,19 @@ func writeBestTrial(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 	row("best trial", "%d", t.GetIndex())
 	parameterRows(row, t.GetParameters())
 	row("seed", "%d", t.GetParameters().GetSeed())
-	row("validation loss", "%s, at epoch %d of %d trained", output.ShortLoss(t.GetObjective()), t.GetBestEpoch(),
-		t.GetEpochs())
-	metricRows(row, "validation ", t.GetMetrics())
+	row(ranked.Name(), "%s%s, at epoch %d of %d trained", output.ShortLoss(t.GetObjective()), ranked.Note(),
+		t.GetBestEpoch(), t.GetEpochs())
+	metricRows(row, ranked, "validation ", ranked.Others(t.GetMetrics()))
 	switch {
+	case ranked.OfProgram():
 	case t.TestLoss != nil:
 		row("test loss", "%s", output.ShortLoss(t.GetTestLoss()))
 	case t.GetBestEpoch() > 0:
 		row("test loss", "not known: %s", whyUntested)
 	}
-	metricRows(row, "test ", t.GetTestMetrics())
+	metricRows(row, ranked, "test ", t.GetTestMetrics())
 	if second := best.GetRunnerUp(); second != nil {
-		row("runner-up", "%s", lead(t.GetObjective(), second))
+		row("runner-up", "%s", lead(ranked, t.GetObjective(), second))
 	}
 	_, err := fmt.Fprintln(out, table.Render())
 	return err
@@ -87,18 +88,22 @@ func parameterRows(row func(name, format string, values ...any), p *trellisv1.Pa
 	}
 }
 
-// lead says by how much a loss beats the runner-up's.
-func lead(loss float64, second *trellisv1.Trial) string {
+// lead says by how much an objective beats the runner-up's.
+func lead(ranked describe.Objective, own float64, second *trellisv1.Trial) string {
 	next := second.GetObjective()
 	who := fmt.Sprintf("trial %d (%s, maximum epochs %d)", second.GetIndex(),
 		describe.Parameters(second.GetParameters(), describe.Axes{}), second.GetParameters().GetMaxEpochs())
-	switch gap := next - loss; {
+	what := "loss"
+	if !ranked.IsDefault() {
+		what = ranked.Name()
+	}
+	switch gap := ranked.Loss(next) - ranked.Loss(own); {
 	case gap == 0:
-		return who + ": same loss, ranked lower because it is larger or longer"
-	case gap > 0 && loss > 0:
-		return fmt.Sprintf("%s: higher by %s (%.2f%%)", who, output.ShortLoss(gap), 100*gap/loss)
+		return fmt.Sprintf("%s: same %s, ranked lower because it is larger or longer", who, what)
+	case gap > 0 && own > 0:
+		return fmt.Sprintf("%s: %s by %s (%.2f%%)", who, ranked.Worse(), output.ShortLoss(gap), 100*gap/own)
 	default:
-		// Negative losses, or those of an older coordinator that are no finite numbers.
-		return fmt.Sprintf("%s: loss %s", who, output.ShortLoss(next))
+		// Negative values, or those of an older coordinator that are no finite numbers.
+		return fmt.Sprintf("%s: %s %s", who, what, output.ShortLoss(next))
 	}
 }

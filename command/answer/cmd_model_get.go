@@ -97,9 +97,10 @@ func getModel(ctx context.Context, env *cli.Environment, c *client.Client, study
 	if path == "-" {
 		path = "standard output"
 	}
-	fmt.Fprintf(env.Err, "Wrote %s (%s): trial %d (%s), validation loss %s at epoch %d.\n", path,
+	ranked := describe.ObjectiveIn(response.GetConfig())
+	fmt.Fprintf(env.Err, "Wrote %s (%s): trial %d (%s), %s %s%s at epoch %d.\n", path,
 		output.ShortBytes(uint64(size)), trial.GetIndex(), describe.Parameters(trial.GetParameters(), describe.Axes{}),
-		output.ShortLoss(trial.GetObjective()), trial.GetBestEpoch())
+		ranked.Name(), output.ShortLoss(trial.GetObjective()), ranked.Note(), trial.GetBestEpoch())
 	return nil
 }
 

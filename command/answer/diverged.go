@@ -25,7 +25,10 @@ func errDiverged(study *trellisv1.Study) error {
 	if progress := study.GetProgress(); progress.GetTrialsSucceeded() == 0 {
 		why = allOf(progress.GetTrialsDiverged()) + " diverged"
 	}
-	return fmt.Errorf("study %q has no best trial: %s, so try lower learning rates", study.GetName(), why)
+	if study.GetSpec().GetProgram() == nil {
+		why += ", so try lower learning rates"
+	}
+	return fmt.Errorf("study %q has no best trial: %s", study.GetName(), why)
 }
 
 // writeDiverged writes, in place of the best, that all trials with results have diverged.
@@ -43,9 +46,11 @@ func describeDiverged(study *trellisv1.Study) string {
 	progress := study.GetProgress()
 	text := "There is no best configuration: each has diverged with at least one seed."
 	if progress.GetTrialsSucceeded() == 0 {
-		text = fmt.Sprintf("There is no best trial: %s diverged, which means that no validation loss was a finite "+
-			"number. "+
-			"Try lower learning rates.", allOf(progress.GetTrialsDiverged()))
+		text = fmt.Sprintf("There is no best trial: %s diverged, which means that no %s was a finite number.",
+			allOf(progress.GetTrialsDiverged()), describe.ObjectiveOf(study.GetSpec()).Name())
+		if study.GetSpec().GetProgram() == nil {
+			text += " Try lower learning rates."
+		}
 	}
 	if !lifecycle.StudyEnded(study.GetState()) {
 		text += " " + describeMissing(study)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -99,7 +100,7 @@ func writeImportanceTables(out io.Writer, importance *trellisv1.Importance, bars
 		return err
 	}
 	for _, effect := range importance.GetAxes() {
-		if _, err := fmt.Fprintf(out, "\n%s\n", valuesTable(effect, drawn)); err != nil {
+		if _, err := fmt.Fprintf(out, "\n%s\n", valuesTable(effect, describe.Extreme(importance.GetObjective()), drawn)); err != nil {
 			return err
 		}
 	}
@@ -108,9 +109,9 @@ func writeImportanceTables(out io.Writer, importance *trellisv1.Importance, bars
 }
 
 // valuesTable shows what each value of an axis does. The bar of the highest mean is as long as a bar can be.
-func valuesTable(effect *trellisv1.AxisEffect, drawn func(float64) string) string {
+func valuesTable(effect *trellisv1.AxisEffect, extreme string, drawn func(float64) string) string {
 	table := output.NewTable()
-	table.AppendHeader([]any{strings.ReplaceAll(effect.GetAxis(), "_", " "), "mean", "lowest", "configurations", ""})
+	table.AppendHeader([]any{strings.ReplaceAll(effect.GetAxis(), "_", " "), "mean", extreme, "configurations", ""})
 	highest := 0.0
 	for _, value := range effect.GetValues() {
 		highest = math.Max(highest, value.GetMean())

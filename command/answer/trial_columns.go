@@ -37,8 +37,15 @@ func metric(header, name string, get func(trial) map[string]float64) output.Colu
 }
 
 // metricRows writes a trial's metrics, one to a row. Prefix stands before their names.
-func metricRows(row func(name, format string, values ...any), prefix string, metrics map[string]float64) {
+// Those of a program are named as it names them.
+func metricRows(
+	row func(name, format string, values ...any), ranked describe.Objective, prefix string, metrics map[string]float64,
+) {
 	for _, name := range slices.Sorted(maps.Keys(metrics)) {
+		if ranked.OfProgram() {
+			row(strings.TrimSuffix(prefix, "validation ")+name, "%s", output.ShortLoss(metrics[name]))
+			continue
+		}
 		row(prefix+strings.ReplaceAll(name, "_", " "), "%s", output.ShortLoss(metrics[name]))
 	}
 }

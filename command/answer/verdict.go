@@ -25,26 +25,28 @@ func writeBestConfiguration(out io.Writer, best *trellisv1.GetBestTrialResponse,
 		table.AppendRow([]any{name, fmt.Sprintf(format, values...)})
 	}
 	study := best.GetStudy()
+	ranked := describe.ObjectiveOf(study.GetSpec())
 	row("study", "%s, %s: %s", study.GetName(), describe.StudyState(study), describe.Progress(study))
 	parameterRows(row, winner.GetParameters())
 	row("seeds", "%s", describeSeeds(study, winner))
-	row("validation loss", "%s on average%s", output.ShortLoss(winner.GetMean()),
+	row(ranked.Name(), "%s%s on average%s", output.ShortLoss(winner.GetMean()), ranked.Note(),
 		describeInterval(winner.GetInterval(), verdict))
 	switch {
+	case ranked.OfProgram():
 	case winner.TestMean != nil:
 		row("test loss", "%s on average, which had no influence on the ranking",
 			output.ShortLoss(winner.GetTestMean()))
 	default:
 		row("test loss", "not known for every seed: %s", whyUntested)
 	}
-	metricRows(row, "mean validation ", winner.GetMetrics())
-	metricRows(row, "mean test ", winner.GetTestMetrics())
+	metricRows(row, ranked, "mean validation ", ranked.Others(winner.GetMetrics()))
+	metricRows(row, ranked, "mean test ", winner.GetTestMetrics())
 	if trial := best.GetTrial(); trial != nil {
 		row("best trial", "%d (seed %d), with %s at epoch %d of %d trained", trial.GetIndex(),
 			trial.GetParameters().GetSeed(),
 			output.ShortLoss(trial.GetObjective()), trial.GetBestEpoch(), trial.GetEpochs())
-		metricRows(row, "its validation ", trial.GetMetrics())
-		metricRows(row, "its test ", trial.GetTestMetrics())
+		metricRows(row, ranked, "its validation ", ranked.Others(trial.GetMetrics()))
+		metricRows(row, ranked, "its test ", trial.GetTestMetrics())
 	}
 	if _, err := fmt.Fprintf(out, "%s\n\n%s\n", table.Render(), describeVerdict(study, verdict)); err != nil {
 		return err
@@ -99,7 +101,7 @@ func describeVerdict(study *trellisv1.Study, verdict *trellisv1.Verdict) string 
 		text = fmt.Sprintf("At %s confidence, the best of the %s compared is this one or %s statistically tied with it",
 			output.Percent(verdict.GetConfidence()), compared, which)
 		if verdict.GetSettled() {
-			text += ", with exactly the same losses"
+			text += ", with exactly the same " + describe.ObjectiveOf(study.GetSpec()).Results()
 		}
 		text += "."
 	}

@@ -11,6 +11,9 @@ import (
 // describeMethod says how the variance was divided among the axes, and what was left out, one sentence to a line.
 func describeMethod(importance *trellisv1.Importance) string {
 	objective := "objective"
+	if o := importance.GetObjective(); o != nil {
+		objective += ", " + o.GetMetric()
+	}
 	if importance.GetLogarithmic() {
 		objective = "logarithm of the objective"
 	}

@@ -11,7 +11,7 @@ import (
 // describeSuggestion says why a study is suggested, axis by axis.
 func describeSuggestion(suggestion *trellisv1.SuggestStudyResponse) (reasons []string) {
 	for _, choice := range suggestion.GetAxes() {
-		reasons = append(reasons, describeChoice(choice))
+		reasons = append(reasons, describeChoice(choice, suggestion.GetObjective()))
 	}
 	switch pruned := suggestion.GetPruned(); pruned {
 	case 0:
@@ -25,13 +25,13 @@ func describeSuggestion(suggestion *trellisv1.SuggestStudyResponse) (reasons []s
 }
 
 // describeChoice says which values an axis has, and why.
-func describeChoice(choice *trellisv1.AxisChoice) string {
+func describeChoice(choice *trellisv1.AxisChoice, ranked *trellisv1.Objective) string {
 	best := output.PlainNumber(choice.GetBest())
 	values := make([]string, len(choice.GetValues()))
 	for i, value := range choice.GetValues() {
 		values[i] = output.PlainNumber(value)
 	}
-	if why := whyItStays(choice, best); why != "" {
+	if why := whyItStays(choice, ranked, best); why != "" {
 		return fmt.Sprintf("%s stays at %s: %s", choice.GetAxis(), strings.Join(values, ", "), why)
 	}
 	if choice.GetReason() == trellisv1.AxisChoice_REASON_STILL_BETTER {
@@ -43,7 +43,7 @@ func describeChoice(choice *trellisv1.AxisChoice) string {
 }
 
 // whyItStays says why an axis has a single value, or nothing if it has several.
-func whyItStays(choice *trellisv1.AxisChoice, best string) string {
+func whyItStays(choice *trellisv1.AxisChoice, ranked *trellisv1.Objective, best string) string {
 	switch choice.GetReason() {
 	case trellisv1.AxisChoice_REASON_SINGLE_VALUE:
 		return "the study has no other value"
@@ -60,7 +60,11 @@ func whyItStays(choice *trellisv1.AxisChoice, best string) string {
 	case trellisv1.AxisChoice_REASON_NEEDS_FEWER:
 		return fmt.Sprintf("the best configuration needs no more than %s, and early stopping ends the runs", best)
 	case trellisv1.AxisChoice_REASON_LOWEST_BEFORE_END:
-		return fmt.Sprintf("the best configuration has its lowest loss at epoch %d", choice.GetEpoch())
+		what := "lowest loss"
+		if ranked != nil {
+			what = "best " + ranked.GetMetric()
+		}
+		return fmt.Sprintf("the best configuration has its %s at epoch %d", what, choice.GetEpoch())
 	case trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE:
 		if len(choice.GetValues()) == 1 {
 			return "it is the largest possible value"

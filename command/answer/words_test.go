@@ -96,7 +96,7 @@ func TestEverythingHasWords(t *testing.T) {
 		got := describeChoice(&trellisv1.AxisChoice{
 			Axis: "latent_dim", Values: []float64{4, 8}, Best: 8, Below: 2, Above: 16, Total: 0.5, Epoch: 7,
 			Reason: reason,
-		})
+		}, nil)
 		if before, twice := said[got]; twice {
 			t.Errorf("%v and %v are both %q", before, reason, got)
 		}

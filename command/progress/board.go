@@ -48,6 +48,17 @@ func (b *board) apply(response *trellisv1.WatchStudyResponse, changed func(befor
 	}
 }
 
+// objective is what the study's trials are ranked by.
+func (b *board) objective() describe.Objective { return describe.ObjectiveOf(b.study.GetSpec()) }
+
+// objectiveHeaders are those of a run's last value of the objective's metric and of its objective so far.
+func (b *board) objectiveHeaders() []string {
+	if ranked := b.objective(); !ranked.IsDefault() {
+		return []string{ranked.Name(), "best"}
+	}
+	return []string{"loss", "lowest"}
+}
+
 // metricNames are what the runs have reported beside their losses, ascending.
 func (b *board) metricNames(runs []*trellisv1.Run) []string {
 	known := map[string]bool{}
@@ -55,6 +66,9 @@ func (b *board) metricNames(runs []*trellisv1.Run) []string {
 		for name := range b.metrics[run.GetId()] {
 			known[name] = true
 		}
+	}
+	if ranked := b.objective(); ranked.OfProgram() {
+		delete(known, ranked.Name()) // It has a column of its own.
 	}
 	return slices.Sorted(maps.Keys(known))
 }

@@ -157,10 +157,9 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 	trained := after.GetEpochs() > before.GetEpochs()
 	if trained && (!known || lifecycle.RunEnded(after.GetState()) || v.now().Sub(written) >= epochLines) {
 		v.written[after.GetId()] = v.now()
-		v.line("run %s (%s): epoch %d/%d, training loss %s, validation loss %s%s%s", runName(after),
-			parameters, after.GetEpochs(), after.GetParameters().GetMaxEpochs(), output.ShortLoss(after.GetTrainLoss()),
-			output.ShortLoss(after.GetValidationLoss()), describeLowest(after),
-			describeMetrics(v.board.metrics[after.GetId()]))
+		v.line("run %s (%s): epoch %d/%d%s%s%s", runName(after),
+			parameters, after.GetEpochs(), after.GetParameters().GetMaxEpochs(), v.describeLosses(after),
+			v.describeLowest(after), v.describeMetrics(v.board.metrics[after.GetId()]))
 	}
 	for _, line := range describeFailures(before, after, v.axes) {
 		v.line("%s", line)
@@ -171,14 +170,14 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 			after.GetEpochs(), after.GetParameters().GetMaxEpochs())
 	}
 	for _, milestone := range newlyAnswered(before, after) {
-		loss := ""
-		if after.BestValidationLoss == nil {
-			v.line("trial diverged (%s, maximum epochs %d): no validation loss is a finite "+
-				"number", parameters, milestone)
+		loss, ranked := "", v.board.objective()
+		best := bestOf(after)
+		if best == nil {
+			v.line("trial diverged (%s, maximum epochs %d): no %s is a finite number", parameters, milestone, ranked.Name())
 			continue
 		}
 		if after.GetBestEpoch() <= milestone {
-			loss = fmt.Sprintf(": validation loss %s at epoch %d", output.ShortLoss(after.GetBestValidationLoss()),
+			loss = fmt.Sprintf(": %s %s%s at epoch %d", ranked.Name(), output.ShortLoss(*best), ranked.Note(),
 				after.GetBestEpoch())
 		}
 		v.line("trial succeeded (%s, maximum epochs %d)%s", parameters, milestone, loss)
@@ -188,12 +187,34 @@ func (v *lineView) changed(before, after *trellisv1.Run) {
 	}
 }
 
-// describeLowest is a run's lowest validation loss, with a comma before it, or nothing if none is a finite number.
-func describeLowest(run *trellisv1.Run) string {
-	if run.BestValidationLoss == nil {
+// bestOf is a run's objective so far, nil if it is not a finite number.
+func bestOf(run *trellisv1.Run) *float64 {
+	if run.Objective != nil {
+		return run.Objective
+	}
+	return run.BestValidationLoss
+}
+
+// describeLosses is what a run's last epoch has, with a comma before each: a model its losses, a program none.
+func (v *lineView) describeLosses(run *trellisv1.Run) string {
+	if v.board.objective().OfProgram() {
 		return ""
 	}
-	return fmt.Sprintf(", lowest %s at epoch %d", output.ShortLoss(run.GetBestValidationLoss()), run.GetBestEpoch())
+	return fmt.Sprintf(", training loss %s, validation loss %s", output.ShortLoss(run.GetTrainLoss()),
+		output.ShortLoss(run.GetValidationLoss()))
+}
+
+// describeLowest is a run's objective so far, with a comma before it, or nothing if that is not a finite number.
+func (v *lineView) describeLowest(run *trellisv1.Run) string {
+	best, ranked := bestOf(run), v.board.objective()
+	switch {
+	case best == nil:
+		return ""
+	case ranked.IsDefault():
+		return fmt.Sprintf(", lowest %s at epoch %d", output.ShortLoss(*best), run.GetBestEpoch())
+	}
+	return fmt.Sprintf(", best %s %s%s at epoch %d", ranked.Name(), output.ShortLoss(*best), ranked.Note(),
+		run.GetBestEpoch())
 }
 
 // hasDiverged says of a study's best trial that it is none: all trials with results have diverged.
@@ -207,7 +228,7 @@ func (v *lineView) bestLine() {
 	if v.board.best == nil || hasDiverged(v.board.best) {
 		return
 	}
-	line := describeBest(v.board.best, v.axes)
+	line := v.board.describeBest(v.axes)
 	if line != v.best {
 		v.best = line
 		v.line("best so far: %s", line)
@@ -218,19 +239,28 @@ func (v *lineView) line(format string, values ...any) {
 	fmt.Fprintf(v.out, format+"\n", values...)
 }
 
-// describeBest names the best trial and its loss.
-func describeBest(best *trellisv1.Trial, varied describe.Axes) string {
-	return fmt.Sprintf("validation loss %s at epoch %d%s, trial %d (%s, maximum epochs %d)",
-		output.ShortLoss(best.GetObjective()),
-		best.GetBestEpoch(), describeMetrics(best.GetMetrics()), best.GetIndex(),
+// describeBest names the best trial and its objective.
+func (b *board) describeBest(varied describe.Axes) string {
+	best, ranked := b.best, b.objective()
+	return fmt.Sprintf("%s %s%s at epoch %d%s, trial %d (%s, maximum epochs %d)", ranked.Name(),
+		output.ShortLoss(best.GetObjective()), ranked.Note(),
+		best.GetBestEpoch(), describeMetrics(ranked, ranked.Others(best.GetMetrics())), best.GetIndex(),
 		describe.Parameters(best.GetParameters(), varied),
 		best.GetParameters().GetMaxEpochs())
 }
 
-// describeMetrics names what a model reports beside its losses, with a comma before each, or nothing.
-func describeMetrics(metrics map[string]float64) string {
+// describeMetrics names what is reported beside losses, with a comma before each, or nothing.
+func (v *lineView) describeMetrics(metrics map[string]float64) string {
+	return describeMetrics(v.board.objective(), metrics)
+}
+
+func describeMetrics(ranked describe.Objective, metrics map[string]float64) string {
 	text := ""
 	for _, name := range slices.Sorted(maps.Keys(metrics)) {
+		if ranked.OfProgram() {
+			text += fmt.Sprintf(", %s %s", name, output.ShortLoss(metrics[name]))
+			continue
+		}
 		text += fmt.Sprintf(", %s %s", strings.ReplaceAll(name, "_", " "), output.ShortLoss(metrics[name]))
 	}
 	return text

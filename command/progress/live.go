@@ -165,7 +165,7 @@ func (s *screen) render() string {
 		lines = append(lines, s.table(runs))
 	}
 	if s.board.best != nil && !hasDiverged(s.board.best) {
-		add("%s %s", bold.Render(best), describeBest(s.board.best, s.axes))
+		add("%s %s", bold.Render(best), s.board.describeBest(s.axes))
 	}
 	// The cursor rests on a line of its own, which is wiped when the program ends.
 	return strings.Join(lines, "\n") + "\n"
@@ -204,12 +204,15 @@ func (s *screen) table(runs []*trellisv1.Run) string {
 			}
 			return cell
 		}).
-		Headers(slices.Concat([]string{"run", "parameters", "worker", "epoch", "loss", "lowest"}, metrics)...)
+		Headers(slices.Concat([]string{"run", "parameters", "worker", "epoch"}, s.board.objectiveHeaders(), metrics)...)
 	for _, run := range runs[:min(len(runs), fits)] {
 		loss, lowest := "", ""
 		if run.GetEpochs() > 0 {
 			loss = output.ShortLoss(run.GetValidationLoss())
-			lowest = output.Optional(run.BestValidationLoss, output.ShortLoss)
+			if !s.board.objective().IsDefault() {
+				loss = output.Optional(run.Metric, output.ShortLoss)
+			}
+			lowest = output.Optional(bestOf(run), output.ShortLoss)
 		}
 		row := []string{
 			runName(run), describe.Parameters(run.GetParameters(), s.axes), run.GetWorker(),
