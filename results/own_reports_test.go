@@ -15,6 +15,7 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/lifecycle"
 	"trellis/results/objective"
+	"trellis/results/pruning"
 	"trellis/results/trajectory"
 )
 
@@ -395,5 +396,47 @@ func TestMetricComesLate(t *testing.T) {
 	want := &trellisv1.Trial{Objective: proto.Float64(0.5), BestEpoch: 2, Epochs: 3}
 	if trial.GetObjective() != want.GetObjective() || trial.BestEpoch != want.BestEpoch || trial.Epochs != want.Epochs {
 		t.Errorf("the trial is %v", trial)
+	}
+}
+
+// TestStoppingASHA follows every decision of the stopping type: rungs at 1, 2 and 4 epochs, half of the runs go on, rounded
+// up. Runs that don't are ended while they train, and never taken up again, as their program can't resume.
+func TestStoppingASHA(t *testing.T) {
+	store := newSharingStore(t)
+	spec := programSpec(false)
+	spec.Pruning = ashaOf(1, 2)
+	ownStudy(t, store, 2, "s", spec, map[string][]uint32{"a": {8}, "b": {8}, "c": {8}, "d": {8}})
+	study, err := store.Snapshot().Study(nil, "s")
+	ok(t, err)
+	attempts := map[string]uint64{}
+	for i, id := range []string{"a", "b", "c", "d"} {
+		attempts[id] = grant1(t, store, uint64(3+i), "s", id, "w")
+	}
+	index := uint64(10)
+	state := func(id string) trellisv1.RunState {
+		run, err := store.Snapshot().Run(nil, "s", id)
+		ok(t, err)
+		if until := pruning.Stage(study, run); until != 8 {
+			t.Errorf("an attempt at run %s is to end at %d", id, until)
+		}
+		return run.State
+	}
+	report := func(id string, first uint32, want trellisv1.RunState, acc ...float64) {
+		t.Helper()
+		index++
+		record(t, store, index, ownEntry("s", id, attempts[id], first, map[string][]float64{"acc": acc}))
+		if got := state(id); got != want {
+			t.Errorf("run %s after epoch %d: %v, want %v", id, int(first)+len(acc)-1, got, want)
+		}
+		checkIndexes(t, store.Snapshot())
+	}
+	report("a", 1, lifecycle.RunLeased, 0.5)       // The first at a rung goes on.
+	report("b", 1, lifecycle.RunPruned, 0.25)      // The worse of two does not.
+	report("c", 1, lifecycle.RunLeased, 0.75)      // The best of three.
+	report("a", 2, lifecycle.RunLeased, 0.875)     // The first at the next rung.
+	report("c", 2, lifecycle.RunPruned, 0.75)      // Its best is the worse of two, although it is the same as before.
+	report("d", 1, lifecycle.RunPruned, none, 0.9) // Without a value it is the last at the first rung.
+	if state("b") != lifecycle.RunPruned || state("c") != lifecycle.RunPruned {
+		t.Error("a run that was stopped has been taken up again")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/go-memdb"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/auditing"
 	"trellis/results/catalog"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
@@ -301,6 +302,9 @@ func (p *pruner) takeUp() (takenUp bool, err error) {
 // hold judges the changed runs that wait at a rung to go on, once each: those that have come there in this change, and
 // those that have ended an attempt there, or are PENDING again for another reason.
 func (p *pruner) hold() error {
+	if pruning.Stops(p.study.Spec) {
+		return p.stop()
+	}
 	for _, run := range p.inOrder {
 		now, rung := run.run(), pruning.RungOf(p.rule, run.run())
 		if now.State != lifecycle.RunPending || now.Spared || now.Dispute != nil {
@@ -321,6 +325,38 @@ func (p *pruner) hold() error {
 	return nil
 }
 
+// stop judges the changed runs that have come to rungs in this change, and ends those that don't go on: see pruning.Stops.
+// A run that begins again is judged again only where it reports what was not recorded.
+func (p *pruner) stop() error {
+	for _, run := range p.inOrder {
+		now := run.run()
+		if lifecycle.RunEnded(now.State) || now.Spared || now.Dispute != nil {
+			continue
+		}
+		after := run.judged
+		if run.was != nil {
+			after = max(after, pruning.CameTo(run.was))
+		}
+		last := pruning.RungOf(p.rule, now)
+		for epoch := p.rule.Next(after); epoch <= uint64(last); epoch = p.rule.Next(uint32(epoch)) {
+			at, err := p.rung(uint32(epoch))
+			if err != nil {
+				return err
+			}
+			run.judged = at.epoch
+			if pruning.GoesOn(p.rule, now, run.member().ReachedAt(at.epoch), at.after) {
+				continue
+			}
+			if auditing.Held(now) {
+				run.endAttempt(lifecycle.Release)
+			}
+			run.endAttempt(lifecycle.Hold)
+			break
+		}
+	}
+	return nil
+}
+
 // waitsAt says whether the run, which is PENDING, is at a rung where it has not been judged before the change.
 func (r *prunedRun) waitsAt(rung uint32) bool {
 	if r.was == nil || pruning.CameTo(r.was) < rung {
@@ -332,7 +368,8 @@ func (r *prunedRun) waitsAt(rung uint32) bool {
 // keepBest takes up the best of the study's runs again if it is held and nothing else is left to do. One that has
 // failed does not keep others from being the best: it has no answer to give.
 func (p *pruner) keepBest() (kept bool, err error) {
-	if !p.allEnded() {
+	// Where runs are stopped as they train, the best at a rung always goes on.
+	if !p.allEnded() || pruning.Stops(p.study.Spec) {
 		return false, nil
 	}
 	var best handle

@@ -152,7 +152,14 @@ func describeSaved(r report) string {
 }
 
 // heuristicOf names what may have pruned the best trial, empty if the study prunes nothing.
-func heuristicOf(r report) string { return pruning.Name(r.GetStudy().GetSpec().GetPruning()) }
+func heuristicOf(r report) string {
+	spec := r.GetStudy().GetSpec()
+	name := pruning.Name(spec.GetPruning())
+	if name != "" && pruning.Stops(spec) {
+		name += ", stopping type"
+	}
+	return name
+}
 
 // describeExactness says whether the answer is that of the whole grid.
 func describeExactness(r report) string {
@@ -161,6 +168,10 @@ func describeExactness(r report) string {
 		return "nothing was pruned: each result is bit for bit that of training the trial alone"
 	case r.GetPruned() == 0:
 		return fmt.Sprintf("no trial lacks its result because of pruning by %s, a heuristic", heuristicOf(r))
+	case pruning.Stops(r.GetStudy().GetSpec()):
+		return fmt.Sprintf("a heuristic, %s, pruned %s as they trained, because the program does not resume: the best may be "+
+			"among them. Train them to the end: trellis retry %s --pruned", heuristicOf(r),
+			output.Count(r.GetPruned(), "trial"), r.GetStudy().GetName())
 	default:
 		return fmt.Sprintf("a heuristic, %s, pruned %s: the best may be among them. Train them to the end: trellis "+
 			"retry %s --pruned", heuristicOf(r), output.Count(r.GetPruned(), "trial"), r.GetStudy().GetName())

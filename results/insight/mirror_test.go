@@ -111,7 +111,9 @@ func TestMaximizeMirrorsMinimize(t *testing.T) {
 	prunedSome, tb := false, testing.TB(t)
 	rapid.Check(t, func(t *rapid.T) {
 		spec := &trellisv1.StudySpec{
-			Name: "s", Program: &trellisv1.Program{Command: []string{"x"}, Prefix: true, Deterministic: true},
+			Name: "s", Program: &trellisv1.Program{
+				Command: []string{"x"}, Prefix: true, Deterministic: true, Resumable: true,
+			},
 			Objective: objective.WithDefaults(&trellisv1.Objective{
 				Metric: "x", Of: rapid.SampledFrom([]trellisv1.Objective_Summary{
 					trellisv1.Objective_SUMMARY_BEST, trellisv1.Objective_SUMMARY_LAST, trellisv1.Objective_SUMMARY_MEAN,

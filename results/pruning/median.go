@@ -27,7 +27,7 @@ func (s medianSettings) check(longest uint32) *Problem {
 	return neverJudges(s.GetMinEpochs(), longest, "median", "min_epochs")
 }
 
-func (s medianSettings) rule() Rule {
+func (s medianSettings) rule(bool) Rule {
 	return median{max(1, s.GetMinEpochs()), max(1, s.GetInterval()), max(1, s.GetMinRuns())}
 }
 

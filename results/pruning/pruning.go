@@ -32,8 +32,9 @@ type method interface {
 	// check returns what is wrong with the settings, whose defaults are set, in a study whose longest run has longest
 	// epochs.
 	check(longest uint32) *Problem
-	// rule returns the rule. It replaces settings that no valid spec has with the nearest valid ones.
-	rule() Rule
+	// rule returns the rule, for runs that wait at rungs or, if stopping, for runs that don't: see Stops. It replaces
+	// settings that no valid spec has with the nearest valid ones.
+	rule(stopping bool) Rule
 }
 
 // methodOf returns the settings of a study's rule, or nil if it prunes nothing. Rules are registered here.
@@ -58,9 +59,16 @@ type Problem struct {
 // Of returns the rule of a study, or nil if it prunes nothing.
 func Of(spec *trellisv1.StudySpec) Rule {
 	if by := methodOf(spec.GetPruning()); by != nil {
-		return by.rule()
+		return by.rule(Stops(spec))
 	}
 	return nil
+}
+
+// Stops says whether a study's runs are judged while they train on, and ended for good: their program can't resume, so
+// that a run which waited at a rung would begin again. Other runs wait at rungs, and are taken up again when they are
+// among the best.
+func Stops(spec *trellisv1.StudySpec) bool {
+	return spec.GetProgram() != nil && !spec.GetProgram().GetResumable()
 }
 
 // Name returns the rule's name, or "" if nothing is pruned.
@@ -92,7 +100,7 @@ func Check(pruning *trellisv1.Pruning, longest uint32) *Problem {
 // First returns the first epoch at which runs are judged, or 0 if they never are.
 func First(pruning *trellisv1.Pruning) uint32 {
 	if by := methodOf(pruning); by != nil {
-		return uint32(by.rule().Next(0))
+		return uint32(by.rule(false).Next(0))
 	}
 	return 0
 }

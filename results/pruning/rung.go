@@ -12,11 +12,11 @@ import (
 //
 // An attempt that ends there reports success at its maximum epochs, which is below the run's. The same happens to an
 // attempt that is in progress when its study is extended by more epochs. The run becomes PENDING again, and continues
-// from its checkpoint unless pruning holds it.
+// from its checkpoint unless pruning holds it. Where runs are stopped as they train, there are no stages.
 func Stage(study *trellisv1.Study, run *trellisv1.Run) uint32 {
 	last := run.GetParameters().GetMaxEpochs()
 	r := Of(study.GetSpec())
-	if r == nil || run.GetSpared() {
+	if r == nil || run.GetSpared() || Stops(study.GetSpec()) {
 		return last
 	}
 	return uint32(min(r.Next(run.GetEpochs()), uint64(last)))
