@@ -15,13 +15,13 @@ const (
 	validationPrefix = "validation_"
 )
 
-// progress is how far a run has come, and what its losses and metrics have decided so far. It depends on these alone: not
-// on the epochs still allowed, not on milestones.
+// progress is how far a run has come, and what its losses and metrics have decided so far. It depends on these alone:
+// not on the epochs still allowed, not on milestones.
 type progress struct {
 	// epoch is the last one observed; 0 before the first.
 	epoch int
-	// bestEpoch is the best epoch by the objective, and best its value; the earliest one if several are as good. 0 if no
-	// value was finite.
+	// bestEpoch is the best epoch by the objective, and best its value; the earliest one if several are as good. 0 if
+	// no value was finite.
 	bestEpoch int
 	best      float64
 	patience  Patience

@@ -137,7 +137,10 @@ func TestObjectives(t *testing.T) {
 			"the highest accuracy", Objective{Metric: "validation_accuracy", Maximize: true}, EarlyStopping{},
 			[]int{1, 2, 2, 2, 5, 5, 5}, 7,
 		},
-		{"the lowest accuracy", Objective{Metric: "validation_accuracy"}, EarlyStopping{}, []int{1, 1, 1, 1, 1, 1, 1}, 7},
+		{
+			"the lowest accuracy", Objective{Metric: "validation_accuracy"}, EarlyStopping{},
+			[]int{1, 1, 1, 1, 1, 1, 1}, 7,
+		},
 		{
 			"the latest", Objective{Metric: "validation_accuracy", Maximize: true, Latest: true}, EarlyStopping{},
 			[]int{1, 2, 3, 4, 5, 0, 7}, 7,
@@ -147,8 +150,8 @@ func TestObjectives(t *testing.T) {
 			[]int{1, 1, 3, 3, 3, 3, 3}, 7,
 		},
 		{
-			"stops by accuracy", Objective{}, EarlyStopping{Patience: 2, Metric: "validation_accuracy", Maximize: true},
-			[]int{1, 2, 2, 4}, 4,
+			"stops by accuracy", Objective{},
+			EarlyStopping{Patience: 2, Metric: "validation_accuracy", Maximize: true}, []int{1, 2, 2, 4}, 4,
 		},
 		{
 			"a rise of exactly MinDelta does not count", Objective{},
