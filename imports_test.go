@@ -56,7 +56,7 @@ var mayImport = map[string]string{
 	"command/mutants":                      "",
 	"command/node":                         "command/cli command/client command/exit command/spec coordinator coordinator/access coordinator/replication proto/trellis/v1 trainer trainer/dataset worker",
 	"command/output":                       "command/exit",
-	"command/programs":                     "command/cli command/client command/describe command/exit command/output command/spec proto/trellis/v1 results/grid worker worker/archive worker/capacity worker/program",
+	"command/programs":                     "command/cli command/client command/configuration command/describe command/exit command/output command/spec proto/trellis/v1 results/grid results/lifecycle results/trajectory worker worker/archive worker/capacity worker/program",
 	"command/progress":                     "command/cli command/client command/describe command/output proto/trellis/v1 results/grid results/lifecycle",
 	"command/reproduction":                 "proto/trellis/v1 results/figure results/grid results/paper trainer trainer/dataset trainer/latent",
 	"command/search":                       "command/answer command/cli command/client command/configuration command/describe command/exit command/node command/output command/programs command/progress command/reproduction command/spec command/studies examples proto/trellis/v1 results/grid results/lifecycle results/paper results/trajectory trainer trainer/dataset worker",

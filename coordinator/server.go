@@ -120,7 +120,7 @@ func (c *Coordinator) newServer() (*grpc.Server, *services, error) {
 		Numerics: c.config.Numerics, Models: c.config.Models, Address: c.address, Version: c.config.Version,
 		Data: c.config.Data, MinFreeDisk: c.config.MinFreeDisk, NoPrograms: c.config.NoPrograms, Limits: c.config.Limits.ofStudies(),
 		Store: c.store, Log: asked{c.commands}, DataSets: c.dataSets, Artifacts: c.artifacts,
-		Forecasts: forecast.NewMaker(c.logger), Sessions: c.leader, Memory: c.leader, Node: self{c},
+		Forecasts: forecast.NewMaker(c.logger), Sessions: c.leader, Outputs: c.leader, Memory: c.leader, Node: self{c},
 		Turns: limits.turns(), Stopping: c.stopping, Logger: c.logger,
 	})
 	services := newServices(slices.Sorted(maps.Keys(server.GetServiceInfo())))

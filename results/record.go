@@ -177,6 +177,16 @@ func (c *change) outcome(outcome *trellisv1.Outcome) error {
 	if err != nil {
 		return err
 	}
+	err = c.result(held, outcome)
+	if output := outcome.GetOutput(); output != nil && (err == nil || errors.Is(err, ErrConflict)) {
+		run := held.edit().Run
+		run.Outputs = trajectory.WithOutput(run, output)
+	}
+	return err
+}
+
+// result ends an attempt as its outcome says.
+func (c *change) result(held handle, outcome *trellisv1.Outcome) error {
 	switch result := outcome.GetResult().(type) {
 	case *trellisv1.Outcome_Success_:
 		return c.success(held, result.Success)

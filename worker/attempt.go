@@ -8,6 +8,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
+	"trellis/worker/program"
 )
 
 // maxMessage is how many bytes of an error's text are sent to the coordinator, which keeps the text forever.
@@ -22,6 +23,8 @@ type attempt struct {
 	steps atomic.Uint64
 	// uploads is owned by the goroutine that trains.
 	uploads uploads
+	// output is what the attempt's program writes. It is nil before the program is started.
+	output atomic.Pointer[program.Output]
 
 	// Run owns the fields below.
 

@@ -48,6 +48,8 @@ func (w *Worker) handleResponse(response *trellisv1.SessionResponse) {
 		}
 	case *trellisv1.SessionResponse_Renewal:
 		w.renew(m.Renewal)
+	case *trellisv1.SessionResponse_Output:
+		w.session.askForOutput(m.Output)
 	case *trellisv1.SessionResponse_Acknowledgement:
 		if a := w.find(m.Acknowledgement.GetAttempt()); a != nil {
 			a.acknowledge(m.Acknowledgement.GetEpoch(), m.Acknowledgement.GetCheckpoint())
@@ -108,6 +110,9 @@ func (w *Worker) nextRequest() *trellisv1.SessionRequest {
 	case s.heartbeatDue:
 		s.heartbeatDue = false
 		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Heartbeat{Heartbeat: w.beat()}}
+	}
+	if asked := s.nextOutput(); asked != nil {
+		return &trellisv1.SessionRequest{Message: &trellisv1.SessionRequest_Output{Output: w.outputPiece(asked)}}
 	}
 	// Send outcomes first: their slots wait for the next runs.
 	for _, a := range w.attempts {

@@ -46,6 +46,12 @@ func (w *Worker) workProgram(ctx context.Context, a *attempt, log *slog.Logger, 
 	release()
 	last.outcome, last.handedBack = w.outcomeOf(ctx, a, result, err, log)
 	a.uploads.finish()
+	if output := a.output.Load(); output != nil {
+		last.outcome.Output = w.saveOutput(a, output, folder, log)
+		if err := output.Close(); err != nil {
+			log.Warn("could not close a program's output", "error", err)
+		}
+	}
 	if err := os.RemoveAll(folder); err != nil {
 		log.Warn("could not remove an attempt's folder", "folder", folder, "error", err)
 	}
@@ -128,7 +134,7 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, folder string, log 
 	if config.Output, err = program.CreateOutput(filepath.Join(folder, "output"), program.DefaultOutput); err != nil {
 		return result, err
 	}
-	defer config.Output.Close()
+	a.output.Store(config.Output)
 	log.Info("running a program", "from_epoch", config.FirstEpoch, "gpus", ids)
 	a.uploads.begin(nil, time.Now())
 	config.WantCheckpoint = checkpoints.wants

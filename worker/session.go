@@ -92,6 +92,8 @@ type session struct {
 	first      uint64
 	// idle says that the writer is ready for a request.
 	idle bool
+	// outputs are requests for what programs write, which are not answered yet.
+	outputs []*trellisv1.OutputRequest
 	// heartbeatDue and drainDue say that these messages must be sent.
 	heartbeatDue, drainDue bool
 	// abandoned says that the session is being ended: nothing more is sent or taken from it.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -50,33 +51,59 @@ func (c *Client) LoadCheckpoint(ctx context.Context, saved *trellisv1.Checkpoint
 
 // downloadArtifact returns the content of an artifact, which is what its digest says.
 func (c *Client) downloadArtifact(ctx context.Context, saved *trellisv1.Checkpoint) ([]byte, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	if saved.GetSize() > maxCheckpoint {
 		return nil, fmt.Errorf("a checkpoint of %s is too large", output.ShortBytes(saved.GetSize()))
 	}
-	stream, err := c.DownloadArtifact(ctx, &trellisv1.DownloadArtifactRequest{Sha256: saved.GetSha256()})
-	if err != nil {
+	var content bytes.Buffer
+	if err := c.downloadTo(ctx, &content, saved.GetSha256(), saved.GetSize()); err != nil {
 		return nil, err
 	}
-	var content bytes.Buffer
+	return content.Bytes(), nil
+}
+
+// DownloadFile writes an artifact to a file, which is what its digest says. A download that breaks off begins again.
+func (c *Client) DownloadFile(ctx context.Context, file *os.File, digest string, size uint64) error {
+	for try := 1; ; try++ {
+		err := c.downloadTo(ctx, file, digest, size)
+		if err == nil || try == downloadTries || !breaksOff(err) {
+			return err
+		}
+		if err := file.Truncate(0); err != nil {
+			return err
+		}
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+	}
+}
+
+// downloadTo writes an artifact to w, which has got something else if there is an error.
+func (c *Client) downloadTo(ctx context.Context, w io.Writer, digest string, size uint64) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.DownloadArtifact(ctx, &trellisv1.DownloadArtifactRequest{Sha256: digest})
+	if err != nil {
+		return err
+	}
+	hash, arrived := sha256.New(), uint64(0)
 	for {
 		response, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if uint64(content.Len()+len(response.GetData())) > saved.GetSize() {
-			return nil, fmt.Errorf("checkpoint %s is longer than its %d bytes", saved.GetSha256(),
-				saved.GetSize())
+		if arrived += uint64(len(response.GetData())); arrived > size {
+			return fmt.Errorf("checkpoint %s is longer than its %d bytes", digest, size)
 		}
-		content.Write(response.GetData())
+		hash.Write(response.GetData())
+		if _, err := w.Write(response.GetData()); err != nil {
+			return err
+		}
 	}
-	if sum := sha256.Sum256(content.Bytes()); hex.EncodeToString(sum[:]) != saved.GetSha256() {
-		return nil, fmt.Errorf("checkpoint %s is damaged: its %d bytes have digest %x", saved.GetSha256(),
-			content.Len(), sum)
+	if sum := hex.EncodeToString(hash.Sum(nil)); sum != digest {
+		return fmt.Errorf("checkpoint %s is damaged: its %d bytes have digest %s", digest, arrived, sum)
 	}
-	return content.Bytes(), nil
+	return nil
 }

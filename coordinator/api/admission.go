@@ -19,7 +19,7 @@ type Limits struct {
 	SpecBytes, StudyBytes int64
 	// FilesBytes is the size of the files of one program.
 	FilesBytes int64
-	Tokens                quota.Limit
+	Tokens     quota.Limit
 }
 
 // CheckSpec refuses a spec that is too large by itself, before anything looks at it.

@@ -88,7 +88,7 @@ type Config struct {
 	MinFreeDisk float64
 	// NoPrograms says that studies of programs are refused.
 	NoPrograms bool
-	Limits      Limits
+	Limits     Limits
 
 	Store     Snapshots
 	Log       Log
@@ -96,6 +96,7 @@ type Config struct {
 	Artifacts *artifact.Keeper
 	Forecasts *forecast.Maker
 	Sessions  Sessions
+	Outputs   Outputs
 	Memory    Memory
 	Node      Node
 	// Turns bound what is costly.
@@ -114,7 +115,8 @@ func Register(server grpc.ServiceRegistrar, c Config) {
 		memory: c.Memory, stopping: c.Stopping, logger: c.Logger,
 	})
 	trellisv1.RegisterTrialServiceServer(server, trialService{
-		numerics: c.Numerics, models: c.Models, store: c.Store, forecasts: c.Forecasts,
+		numerics: c.Numerics, models: c.Models, store: c.Store, forecasts: c.Forecasts, artifacts: c.Artifacts,
+		outputs: c.Outputs, stopping: c.Stopping,
 	})
 	trellisv1.RegisterDataSetServiceServer(server, dataSetService{
 		store: c.Store, dataSets: c.DataSets, memory: c.Memory,

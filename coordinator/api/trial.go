@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	"trellis/coordinator/artifact"
 	"trellis/coordinator/forecast"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
@@ -16,6 +17,9 @@ type trialService struct {
 	models    grid.Models
 	store     Snapshots
 	forecasts *forecast.Maker
+	artifacts *artifact.Keeper
+	outputs   Outputs
+	stopping  context.Context
 }
 
 // ListTrials returns a page of the study's trials.

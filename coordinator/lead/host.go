@@ -224,10 +224,15 @@ func (h *host) receive(ctx context.Context, session *session, stream trellisv1.W
 				failure.Attempt, failure.Worker = outcome.GetAttempt(), session.worker
 				failure.Message = truncate(failure.GetMessage(), maxFailureMessage)
 			}
+			if err := h.admitOutput(ctx, session, outcome); err != nil {
+				return err
+			}
 			entry := &trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Outcome{Outcome: outcome}}
 			if err := h.put(ctx, session, entry, outcome.GetStudy(), outcome.GetRun()); err != nil {
 				return err
 			}
+		case *trellisv1.SessionRequest_Output:
+			session.answer(message.Output)
 		case *trellisv1.SessionRequest_Drain:
 			if err := setWorkerState(ctx, h.store, h.log, session.worker,
 				trellisv1.WorkerState_WORKER_STATE_DRAINING); err != nil {
@@ -381,7 +386,13 @@ func (h *host) send(
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		acks, rechecking := session.take()
+		acks, asked, rechecking := session.take()
+		for _, request := range asked {
+			message := &trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Output{Output: request}}
+			if err := stream.Send(message); err != nil {
+				return err
+			}
+		}
 		for _, ack := range acks {
 			message := &trellisv1.SessionResponse{
 				Message: &trellisv1.SessionResponse_Acknowledgement{Acknowledgement: ack},

@@ -43,6 +43,11 @@ type session struct {
 	// acks waits to be sent, by attempt. Merged, so that it is no larger than the number of attempts, and at most
 	// maxAcks: what a worker sends names any attempt it likes.
 	acks map[uint64]*trellisv1.Acknowledgement
+	// asked are requests for what programs write that have not been sent, and answers are where the answers to all go, by
+	// the request's id, the last of which is lastAsked.
+	asked     []*trellisv1.OutputRequest
+	answers   map[uint64]chan<- *trellisv1.OutputPiece
+	lastAsked uint64
 	// rechecking says that the store may have changed in what the worker holds.
 	rechecking bool
 	// told has the attempts that the worker has been told of and still has, as far as the session knows.
@@ -164,14 +169,17 @@ func (s *session) notify() {
 	}
 }
 
-// take returns the acknowledgements that wait, and whether to recheck. The attempts whose outcomes are among them are
-// done with.
-func (s *session) take() (acks map[uint64]*trellisv1.Acknowledgement, rechecking bool) {
+// take returns the acknowledgements and requests that wait, and whether to recheck. The attempts whose outcomes are among
+// the acknowledgements are done with.
+func (s *session) take() (
+	acks map[uint64]*trellisv1.Acknowledgement, asked []*trellisv1.OutputRequest, rechecking bool,
+) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rechecking, s.rechecking = s.rechecking, false
+	asked, s.asked = s.asked, nil
 	if len(s.acks) == 0 {
-		return nil, rechecking
+		return nil, asked, rechecking
 	}
 	acks = s.acks
 	for attempt, ack := range acks {
@@ -181,7 +189,7 @@ func (s *session) take() (acks map[uint64]*trellisv1.Acknowledgement, rechecking
 		}
 	}
 	s.acks = map[uint64]*trellisv1.Acknowledgement{}
-	return acks, rechecking
+	return acks, asked, rechecking
 }
 
 // tell records that the worker is told that it holds the attempt.

@@ -21,7 +21,7 @@ func TestAcknowledgementsThatNobodyTakesAreBounded(t *testing.T) {
 			Reports: &trellisv1.Reports{Study: fmt.Sprint("study-", attempt), Attempt: attempt, FirstEpoch: 1},
 		}})
 	}
-	if acks, _ := session.take(); len(acks) != maxAcks {
+	if acks, _, _ := session.take(); len(acks) != maxAcks {
 		t.Error("acknowledgements pile up")
 	}
 	if status.Code(cause) != codes.ResourceExhausted {
@@ -87,7 +87,7 @@ func TestReportsWithoutLossesAreAcknowledged(t *testing.T) {
 	session.acknowledge(&trellisv1.RecordCommand_Entry{Entry: &trellisv1.RecordCommand_Entry_Reports{
 		Reports: &trellisv1.Reports{Attempt: 7, FirstEpoch: 4, Epochs: 3},
 	}})
-	if acks, _ := session.take(); len(acks) != 1 || acks[7].GetEpoch() != 6 {
+	if acks, _, _ := session.take(); len(acks) != 1 || acks[7].GetEpoch() != 6 {
 		t.Errorf("acknowledged: %v, want epochs up to 6", acks)
 	}
 }

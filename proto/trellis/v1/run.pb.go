@@ -1006,12 +1006,14 @@ type Output struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Attempt uint64                 `protobuf:"varint,1,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	Worker  string                 `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
-	// Digest of the artifact that has it, compressed by gzip, and the artifact's size in bytes.
+	// Digest of the artifact that has it, compressed by zstd, and the artifact's size in bytes.
 	Sha256 string `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	Size   uint64 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`
-	// How many bytes of it are kept, and how many were left out because there were too many.
+	// How many bytes of it are kept, and how many were left out because there were too many: they followed the first `head`
+	// bytes.
 	Length        uint64 `protobuf:"varint,5,opt,name=length,proto3" json:"length,omitempty"`
 	Omitted       uint64 `protobuf:"varint,6,opt,name=omitted,proto3" json:"omitted,omitempty"`
+	Head          uint64 `protobuf:"varint,7,opt,name=head,proto3" json:"head,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1084,6 +1086,13 @@ func (x *Output) GetLength() uint64 {
 func (x *Output) GetOmitted() uint64 {
 	if x != nil {
 		return x.Omitted
+	}
+	return 0
+}
+
+func (x *Output) GetHead() uint64 {
+	if x != nil {
+		return x.Head
 	}
 	return 0
 }
@@ -2163,14 +2172,15 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\bfailures\x18\x05 \x03(\v2\x13.trellis.v1.FailureR\bfailures\x12\x14\n" +
 	"\x05error\x18\x06 \x01(\tR\x05error\x12\x1d\n" +
 	"\n" +
-	"max_epochs\x18\a \x01(\rR\tmaxEpochs\"\x98\x01\n" +
+	"max_epochs\x18\a \x01(\rR\tmaxEpochs\"\xac\x01\n" +
 	"\x06Output\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x04R\aattempt\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12\x16\n" +
 	"\x06sha256\x18\x03 \x01(\tR\x06sha256\x12\x12\n" +
 	"\x04size\x18\x04 \x01(\x04R\x04size\x12\x16\n" +
 	"\x06length\x18\x05 \x01(\x04R\x06length\x12\x18\n" +
-	"\aomitted\x18\x06 \x01(\x04R\aomitted\">\n" +
+	"\aomitted\x18\x06 \x01(\x04R\aomitted\x12\x12\n" +
+	"\x04head\x18\a \x01(\x04R\x04head\">\n" +
 	"\x0eMissingWeights\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\rR\x05epoch\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xe0\x01\n" +

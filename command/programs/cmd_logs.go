@@ -1,0 +1,154 @@
+package programs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"trellis/command/cli"
+	"trellis/command/client"
+	"trellis/command/configuration"
+	"trellis/command/output"
+	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/lifecycle"
+)
+
+func init() { cli.Register(cli.Answers, 80, LogsCommand) }
+
+// logsOptions are the flags of logs.
+type logsOptions struct {
+	follow  bool
+	attempt uint64
+}
+
+// LogsCommand is trellis logs.
+func LogsCommand(env *cli.Environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "logs STUDY TRIAL",
+		Short: "Show what a trial's program writes",
+		Long: `Show what the program of a trial's run has written to its standard output and standard error: in its last attempt,
+or in the one given by --attempt. While it runs, the output comes from its worker.
+
+Of each attempt, the first and the last 4 MiB are kept until its study is deleted. What an attempt wrote whose worker was
+lost is lost with it.`,
+		Example: `  trellis logs cifar 17
+  trellis logs cifar 17 --follow`,
+		Args: cli.Operands("STUDY", "TRIAL"),
+	}
+	options := cli.ClientFlags(cmd, client.DefaultWait)
+	its := new(logsOptions)
+	cmd.Flags().BoolVarP(&its.follow, "follow", "f", false, "wait for more, until the run ends")
+	cmd.Flags().Uint64Var(&its.attempt, "attempt", 0, "`number` of the attempt (default the last one)")
+	cmd.ValidArgsFunction = cli.CompleteStudies(options)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		index, err := parseTrial(args[1])
+		if err != nil {
+			return err
+		}
+		all := !configuration.Given(cmd, "attempt")
+		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
+			return showLogs(ctx, env, c, args[0], index, its, all)
+		})
+	}
+	return cmd
+}
+
+// nextAttemptPause is how long logs waits until it looks for the next attempt.
+const nextAttemptPause = 500 * time.Millisecond
+
+// showLogs writes the output of an attempt. all says that it goes on with the attempts that follow, if it follows at all.
+func showLogs(
+	ctx context.Context, env *cli.Environment, c *client.Client, study string, index uint64, options *logsOptions, all bool,
+) error {
+	_, response, err := findTrial(ctx, c, study, index)
+	if err != nil {
+		return err
+	}
+	if response.GetConfig().GetProgram() == nil {
+		return fmt.Errorf("trial %d has no output: its study trains the model %s, and only programs have output", index,
+			response.GetConfig().GetModel())
+	}
+	for seen := uint64(0); ; {
+		run := response.GetRun()
+		attempt := options.attempt
+		if all {
+			attempt = 0
+		}
+		shown, err := copyLogs(ctx, env, c, &trellisv1.GetOutputRequest{
+			Study: study, Run: run.GetId(), Attempt: attempt, Follow: options.follow,
+		}, seen)
+		waits := status.Code(err) == codes.NotFound || shown == seen
+		if err != nil && !(options.follow && waits) {
+			return describeAttempts(err, run)
+		}
+		seen = max(seen, shown)
+		if !options.follow || !all {
+			return nil
+		}
+		if response, err = client.Call(ctx, client.CallTimeout, c.GetRun,
+			&trellisv1.GetRunRequest{Study: study, Run: run.GetId()}); err != nil {
+			return err
+		}
+		if lifecycle.RunEnded(response.GetRun().GetState()) {
+			return nil
+		}
+		select {
+		case <-time.After(nextAttemptPause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// copyLogs writes the output of an attempt, unless it is the one that was seen already. It returns the attempt's number.
+func copyLogs(
+	ctx context.Context, env *cli.Environment, c *client.Client, request *trellisv1.GetOutputRequest, seen uint64,
+) (attempt uint64, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.GetOutput(ctx, request)
+	if err != nil {
+		return 0, err
+	}
+	for {
+		response, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return attempt, nil
+		}
+		if err != nil {
+			return attempt, err
+		}
+		switch attempt = response.GetAttempt(); {
+		case attempt == seen:
+			return attempt, nil
+		case seen > 0 && request.GetFollow() && len(response.GetData()) > 0:
+			fmt.Fprintf(env.Err, "Attempt %d:\n", attempt)
+			seen = 0
+		}
+		if response.GetOmitted() > 0 {
+			fmt.Fprintf(env.Err, "(%s left out)\n", output.ShortBytes(response.GetOmitted()))
+		}
+		if _, err := env.Out.Write(response.GetData()); err != nil {
+			return attempt, err
+		}
+	}
+}
+
+// describeAttempts adds to an error which attempts have output.
+func describeAttempts(err error, run *trellisv1.Run) error {
+	if status.Code(err) != codes.NotFound || len(run.GetOutputs()) == 0 {
+		return err
+	}
+	var attempts []string
+	for _, kept := range slices.Backward(run.GetOutputs()) {
+		attempts = append(attempts, fmt.Sprintf("%d (worker %s)", kept.GetAttempt(), kept.GetWorker()))
+	}
+	return fmt.Errorf("%w; there is output of %s", err, output.Enumerate(attempts))
+}
