@@ -132,7 +132,7 @@ var testsMayImport = map[string]string{
 	"command/output":          "command/fake command/golden proto/trellis/v1",
 	"command/progress":        "command/fake command/golden",
 	"command/search":          "command/fake command/golden",
-	"command/spec":            "command/fake command/golden",
+	"command/spec":            "command/fake command/golden results/objective",
 	"coordinator":             "coordinator/artifact/artifacttest coordinator/replication/memnet results/insight",
 	"coordinator/api":         "coordinator/artifact/artifacttest",
 	"coordinator/artifact":    "coordinator/artifact/artifacttest",
