@@ -113,7 +113,7 @@ var mayImport = map[string]string{
 	"trainer/operation":                    "trainer/kernel",
 	"trainer/peers":                        "trainer trainer/adam trainer/dataset trainer/kernel trainer/latent trainer/network",
 	"trainer/stream":                       "trainer/kernel",
-	"worker":                               "proto/trellis/v1 python trainer trainer/dataset worker/capacity worker/dial worker/program",
+	"worker":                               "proto/trellis/v1 python trainer trainer/dataset worker/capacity worker/dial worker/program worker/supervisor",
 	"worker/archive":                       "",
 	"worker/capacity":                      "proto/trellis/v1",
 	"worker/dial":                          "",

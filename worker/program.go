@@ -108,6 +108,7 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, folder string, log 
 	defer give()
 	config := ProgramConfig(a.assignment)
 	config.Folder, config.Checkpoints, config.GPUs, config.Log = folder, folder, ids, log
+	config.Supervisors = &w.supervisors
 	if files := run.GetProgram().GetFiles(); files != nil {
 		var release func()
 		if config.Files, release, err = w.getFiles(ctx, a, files, log); err != nil {

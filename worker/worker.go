@@ -20,6 +20,7 @@ import (
 	"trellis/trainer"
 	"trellis/trainer/dataset"
 	"trellis/worker/dial"
+	"trellis/worker/supervisor"
 )
 
 var (
@@ -62,6 +63,8 @@ type Worker struct {
 	// capacity is what the machine has, and gpus are those of them that no attempt has.
 	capacity *trellisv1.Capacity
 	gpus     *gpus
+	// supervisors has the next program's supervisor ready, once a first has run.
+	supervisors supervisor.Spare
 	// connected says that there is a session with a welcome.
 	connected atomic.Bool
 	// checkpointInterval is how often a run's checkpoint is uploaded, as a time.Duration. 0: never.
@@ -185,6 +188,7 @@ func (w *Worker) finish(cancel context.CancelFunc) {
 	if w.session != nil {
 		<-w.session.done
 	}
+	w.supervisors.Close()
 	w.data.close()
 	w.pretrained.close()
 }
