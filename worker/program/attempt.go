@@ -25,6 +25,7 @@ type attempt struct {
 	report  func(Report) error
 	folder  *folder
 	work    *os.Root
+	reports *follower
 	pattern *regexp.Regexp
 	began   time.Time
 

@@ -214,6 +214,31 @@ func TestDaemonsEndWithTheProgram(t *testing.T) {
 	}
 }
 
+// Where a process can survive, it does not hold up the attempt by holding the output open: here one of another's.
+func TestOutputIsHeldOpen(t *testing.T) {
+	h := newHarness(t, say(`{"epoch": 1, "loss": 1}`)+`while ! [ -e go ]; do sleep 0.01; done; echo bye; exit 3`)
+	h.take = func(Report) error {
+		work, err := filepath.Glob(filepath.Join(h.config.Folder, "*", "work"))
+		if err != nil || len(work) != 1 {
+			return fmt.Errorf("%v: %w", work, err)
+		}
+		for _, process := range marked(t, h.marker) {
+			pid, name, _ := strings.Cut(process, " ")
+			if name != "sh" {
+				continue
+			}
+			// Opening the pipe again holds it open as a descendant would.
+			held, err := os.OpenFile("/proc/"+pid+"/fd/1", os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { held.Close() })
+		}
+		return os.WriteFile(filepath.Join(work[0], "go"), nil, 0o600)
+	}
+	h.mustFail(Exited, "bye")
+}
+
 // A fork bomb within its limits is ended with everything that it has started.
 func TestForkBomb(t *testing.T) {
 	for _, watch := range []bool{false, true} {

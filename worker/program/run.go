@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"regexp"
@@ -78,6 +77,11 @@ func Run(ctx context.Context, c Config, report func(Report) error) (Result, erro
 		return result, broken("open the attempt's folder", err)
 	}
 	defer a.work.Close()
+	// Before the program starts: it may remove the file.
+	if a.reports, err = newFollower(a.folder.reports); err != nil {
+		return result, broken("open the reports file", err)
+	}
+	defer a.reports.close()
 	if ctx.Err() != nil {
 		return result, context.Cause(ctx)
 	}
@@ -165,40 +169,38 @@ func (a *attempt) follow(ctx context.Context, process *supervisor.Process) (supe
 		defer close(read)
 		a.readOutput(reporting, process.Output())
 	}()
-	var reports *follower
 	if a.pattern == nil {
-		var err error
-		if reports, err = newFollower(a.folder.reports); err != nil {
-			a.stop(broken("read the reports file", err), true)
-		} else {
-			defer reports.close()
-			others.Go(func() {
-				take := func(text []byte, number int) error { return a.takeReport(reporting, text, number) }
-				if err := reports.follow(ended, take); err != nil {
-					a.stop(err, errors.Is(err, errTooMuch))
-				}
-			})
-		}
+		others.Go(func() {
+			take := func(text []byte, number int) error { return a.takeReport(reporting, text, number) }
+			if err := a.reports.follow(ended, take); err != nil {
+				a.stop(err, errors.Is(err, errTooMuch))
+			}
+		})
 	}
 	exit, err := process.Wait()
-	if err != nil || exit.Left > 0 {
-		process.Abandon() // Who is left could go on writing.
-	}
+	// Who is left, where there are no subreapers, could hold the output open forever.
+	_ = process.Output().SetReadDeadline(time.Now().Add(lastOutput))
 	<-read
+	if err != nil || exit.Left > 0 {
+		process.Abandon()
+	}
 	close(ended)
 	others.Wait()
-	if reports != nil && a.epochs < a.config.LastEpoch && !reports.intact() {
+	if a.pattern == nil && a.epochs < a.config.LastEpoch && !a.reports.intact() {
 		a.stop(&Error{Kind: BadReport, Message: "it has removed, replaced or shortened its reports file " +
 			"(TRELLIS_REPORTS), which lines must be appended to"}, true)
 	}
 	return exit, err
 }
 
-// readOutput reads what the program writes until all who could write have ended.
-func (a *attempt) readOutput(ctx context.Context, output io.Reader) {
+// lastOutput is how long output may take to end when the program is over.
+const lastOutput = time.Second
+
+// readOutput reads what the program writes until all who could write have ended, or nothing more comes when it is over.
+func (a *attempt) readOutput(ctx context.Context, output *os.File) {
 	lines := &splitter{take: func(text []byte, number int) { a.takeOutput(ctx, text, number) }}
 	buffer := make([]byte, 64<<10)
-	failed := false
+	failed, late := false, false
 	for {
 		n, err := output.Read(buffer)
 		a.tail.write(buffer[:n])
@@ -211,7 +213,13 @@ func (a *attempt) readOutput(ctx context.Context, output io.Reader) {
 		if a.pattern != nil {
 			lines.write(buffer[:n])
 		}
-		if err != nil {
+		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && !late {
+			// It may have passed while the receiver of reports had something to do.
+			late = true
+			_ = output.SetReadDeadline(time.Now().Add(lastOutput))
+			continue
+		}
+		if late = false; err != nil {
 			if a.pattern != nil {
 				lines.flush()
 			}

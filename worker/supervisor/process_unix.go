@@ -111,7 +111,7 @@ func (p *Process) Start(command Command) error {
 func (p *Process) PID() int { return p.started.PID }
 
 // Output is what the command and all that it has started write to standard output and error. It ends when all have.
-func (p *Process) Output() io.Reader { return p.output }
+func (p *Process) Output() *os.File { return p.output }
 
 // Terminate sends SIGTERM to the command's process group.
 func (p *Process) Terminate() { p.order(orderTerminate) }

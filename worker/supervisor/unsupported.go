@@ -2,7 +2,7 @@
 
 package supervisor
 
-import "io"
+import "os"
 
 // Process is nothing on this system.
 type Process struct{}
@@ -17,7 +17,7 @@ func (*Process) Start(Command) error { return ErrUnsupported }
 func (*Process) PID() int { return 0 }
 
 // Output is nil.
-func (*Process) Output() io.Reader { return nil }
+func (*Process) Output() *os.File { return nil }
 
 // Terminate does nothing.
 func (*Process) Terminate() {}
