@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,8 +78,12 @@ func (h *harness) run() (Result, error) {
 		}
 		return nil
 	})
-	if left := marked(h.T, h.marker); len(left) > 0 {
-		h.Errorf("processes are left: %v", left)
+	for _, left := range marked(h.T, h.marker) {
+		h.Errorf("a process is left: %s", left)
+		number, _, _ := strings.Cut(left, " ")
+		if pid, err := strconv.Atoi(number); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
 	}
 	entries, readErr := os.ReadDir(h.config.Folder)
 	if readErr != nil {
