@@ -61,7 +61,7 @@ func fuzzTargets(t *testing.T) []fuzzTarget {
 func TestWhatComesFromOutsideIsFuzzed(t *testing.T) {
 	missing := []string{
 		"FuzzSession", "FuzzUpload", "FuzzBackup", "FuzzRead", "FuzzRestore", "FuzzPeer", "FuzzURI", "FuzzIDX",
-		"FuzzCheckpoint", "FuzzParseSpec", "FuzzSpec", "FuzzFilter", "FuzzNodes",
+		"FuzzCheckpoint", "FuzzParseSpec", "FuzzSpec", "FuzzFilter", "FuzzNodes", "FuzzParseLine", "FuzzUnpack",
 	}
 	for _, target := range fuzzTargets(t) {
 		missing = slices.DeleteFunc(missing, func(name string) bool { return name == target.name })
