@@ -125,9 +125,11 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, folder string, log 
 	checkpoints := &programCheckpoints{
 		worker: w, attempt: a, last: config.LastEpoch, best: bestEpoch{objective: run.GetObjective()},
 	}
+	before := 0
 	if config.Resume != "" {
 		epoch := int(a.assignment.GetCheckpoint().GetEpoch())
 		checkpoints.best.recall(a.assignment.GetHistory(), epoch)
+		before = epoch
 		if config.FirstEpoch = epoch + 1; config.FirstEpoch > config.LastEpoch {
 			return program.Result{Epochs: epoch}, nil // It was lost between its last epoch and its outcome.
 		}
@@ -140,7 +142,11 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, folder string, log 
 	a.uploads.begin(nil, time.Now())
 	config.WantCheckpoint = checkpoints.wants
 	reports := &programReports{worker: w, attempt: a, checkpoints: checkpoints, ended: time.Now()}
+	reports.stopping = newProgramStopping(run.GetEarlyStopping(), a.assignment.GetHistory(), before)
 	result, err = program.Run(ctx, config, func(report program.Report) error { return reports.report(a.ctx, report) })
+	if reports.stopped {
+		result.Epochs = reports.last // It may have reported more while it ended.
+	}
 	if !run.GetProgram().GetResumable() {
 		result.Checkpoint = nil // It is only there to resume from.
 	}

@@ -16,6 +16,10 @@ type programReports struct {
 	worker      *Worker
 	attempt     *attempt
 	checkpoints *programCheckpoints
+	stopping    *programStopping
+	// stopped says that the program was told to end, since its run is over: last is its last epoch.
+	stopped bool
+	last    int
 	// ended is when the last epoch ended, or the program was started.
 	ended time.Time
 }
@@ -23,6 +27,9 @@ type programReports struct {
 // report is called for each report of the program. The context is that of the attempt: what is reported while the program
 // ends counts too.
 func (r *programReports) report(ctx context.Context, report program.Report) error {
+	if r.stopped {
+		return errStoppedEarly // What it reports while it ends is not the run's.
+	}
 	if len(report.Metrics) > 0 { // Otherwise it only adds a checkpoint to the last one.
 		now := time.Now()
 		r.worker.metrics.epochs.Inc()
@@ -33,7 +40,13 @@ func (r *programReports) report(ctx context.Context, report program.Report) erro
 		r.ended = now
 	}
 	if report.Checkpoint != nil {
-		return r.checkpoints.offer(ctx, report.Checkpoint)
+		if err := r.checkpoints.offer(ctx, report.Checkpoint); err != nil {
+			return err
+		}
+	}
+	if len(report.Metrics) > 0 && r.stopping.observe(report.Metrics) {
+		r.stopped, r.last = true, report.Epoch
+		return errStoppedEarly
 	}
 	return nil
 }
