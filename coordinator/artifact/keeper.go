@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// MaxBytes is the maximum size of an artifact.
-	MaxBytes = 1 << 30
+	// MaxBytes is the maximum size of an artifact: a checkpoint of a program. What arrives at a time has limits of its own.
+	MaxBytes = 64 << 30
 	// Grace is the minimum time for which an artifact is kept that nothing refers to. It is longer than an upload and
 	// the report of its checkpoint take, and leaves time to restore a backup.
 	Grace = time.Hour
