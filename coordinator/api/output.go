@@ -156,6 +156,11 @@ func (f *outputFollower) stored() error {
 	case output == nil || f.offset >= output.GetLength()+output.GetOmitted():
 		return nil
 	}
+	return f.sendArtifact(output)
+}
+
+// sendArtifact sends what has not been sent of an output that is in an artifact.
+func (f *outputFollower) sendArtifact(output *trellisv1.Output) error {
 	content, err := f.artifacts.Get(f.stream.Context(), output.GetSha256())
 	if err != nil {
 		return artifactStatus(err)

@@ -1,0 +1,49 @@
+package worker
+
+import (
+	"strings"
+	"testing"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+// A worker that was not asked to run programs refuses one, even from its coordinator, and blames the run for nothing.
+func TestProgramsAreRefused(t *testing.T) {
+	inBubble(t, nil, func(h *harness) {
+		p := h.session()
+		p.welcome()
+		assignment := synthetic(7, "run", 1)
+		assignment.Config.Model = ""
+		assignment.Config.Program = &trellisv1.Program{Command: []string{"touch", t.TempDir() + "/started"}}
+		p.assign(assignment)
+		failure := p.outcome(7).GetFailure()
+		if failure.GetClass() != trellisv1.FailureClass_FAILURE_CLASS_WORKER ||
+			!strings.Contains(failure.GetMessage(), "without --programs") {
+			t.Errorf("got %v", failure)
+		}
+	})
+}
+
+func TestProgramsTrainToTheEndOfTheirStage(t *testing.T) {
+	config := ProgramConfig(&trellisv1.Assignment{Config: &trellisv1.RunConfig{
+		Parameters: &trellisv1.Parameters{MaxEpochs: 30, Seed: 4}, LastEpoch: 10,
+	}})
+	if config.MaxEpochs != 30 || config.LastEpoch != 10 || config.FirstEpoch != 1 || config.Seed != 4 {
+		t.Errorf("got %+v", config)
+	}
+}
+
+// What a worker is asked of an attempt that it does not have is answered at once.
+func TestOutputOfUnknownAttempts(t *testing.T) {
+	inBubble(t, nil, func(h *harness) {
+		p := h.session()
+		p.welcome()
+		p.send(&trellisv1.SessionResponse{Message: &trellisv1.SessionResponse_Output{
+			Output: &trellisv1.OutputRequest{Id: 3, Attempt: 9, Offset: 5},
+		}})
+		piece := p.next().GetOutput()
+		if piece.GetId() != 3 || piece.GetAttempt() != 9 || !piece.GetEnded() || len(piece.GetData()) > 0 {
+			t.Errorf("got %v", piece)
+		}
+	})
+}
