@@ -7,9 +7,9 @@ import (
 	"trellis/results/lifecycle"
 )
 
-// replace drops what is recorded of a run whose program is not deterministic from where its attempt reports other values
-// on, and returns how many of the reports are of epochs that are recorded still. The values of the last attempt count,
-// except for epochs of results that trials have already.
+// replace drops what is recorded of a run whose program is not deterministic from where its attempt reports other
+// values on, and returns how many of the reports are of epochs that are recorded still. The values of the last attempt
+// count, except for epochs of results that trials have already.
 func (c *change) replace(held handle, reports *trellisv1.Reports, repeated int) int {
 	place, contradiction := held.member().Contradiction(reports, repeated)
 	if contradiction == nil {
@@ -28,8 +28,8 @@ func (c *change) shorten(held handle, epochs uint32) {
 	}
 }
 
-// failWithoutObjective fails a run that has no value of the objective's metric, at the end of an attempt. If no other run
-// of the study has any either, those that wait fail too: they would train in vain.
+// failWithoutObjective fails a run that has no value of the objective's metric, at the end of an attempt. If no other
+// run of the study has any either, those that wait fail too: they would train in vain.
 func (c *change) failWithoutObjective(held handle) error {
 	its := held.member()
 	study, message := its.Run.Study, its.WithoutObjective()

@@ -29,8 +29,8 @@ func (c *Checkpoint) Epoch() int { return c.progress.epoch }
 type Summary struct {
 	// Epoch is the last one that the checkpoint includes.
 	Epoch int
-	// BestEpoch is the best epoch by Config.Objective, and BestValue the value of its metric there: the lowest validation
-	// loss by default. If no value was finite, BestEpoch is 0 and BestValue is NaN.
+	// BestEpoch is the best epoch by Config.Objective, and BestValue the value of its metric there: the lowest
+	// validation loss by default. If no value was finite, BestEpoch is 0 and BestValue is NaN.
 	BestEpoch int
 	BestValue float64
 	// Stopped says that the losses have ended the run: no epoch follows, no matter how many are allowed.

@@ -105,8 +105,8 @@ func (p *hyperparameter) text(c *Config) string {
 	return number(p.value(c))
 }
 
-// Objective says which epoch of a run is the best, whose weights are kept and tested. The zero value is the one with the
-// lowest validation loss.
+// Objective says which epoch of a run is the best, whose weights are kept and tested. The zero value is the one with
+// the lowest validation loss.
 type Objective struct {
 	// Metric is "validation_loss", which is the default, "train_loss", or a metric named as in Report.
 	Metric string
@@ -161,8 +161,8 @@ const (
 // Result says how a run ended.
 type Result struct {
 	StopReason StopReason
-	// Epochs is how many epochs were trained. BestEpoch is the best of them by Config.Objective: the one with the lowest
-	// validation loss by default. It is 0 if no value was finite.
+	// Epochs is how many epochs were trained. BestEpoch is the best of them by Config.Objective: the one with the
+	// lowest validation loss by default. It is 0 if no value was finite.
 	Epochs, BestEpoch int
 	// BestValue is the value of the objective's metric in BestEpoch; NaN if BestEpoch is 0.
 	BestValue float64

@@ -2,14 +2,14 @@ package trainer
 
 import "math"
 
-// Patience applies EarlyStopping to the values of a run's metric, epoch by epoch. It depends on the values alone, so that
-// all runs with the same values stop at the same epoch, however many epochs they may have. The zero value is not ready:
-// use NewPatience.
+// Patience applies EarlyStopping to the values of a run's metric, epoch by epoch. It depends on the values alone, so
+// that all runs with the same values stop at the same epoch, however many epochs they may have. The zero value is not
+// ready: use NewPatience.
 //
 // Both fields are all that there is to know about the epochs before: whoever continues a run continues with them.
 type Patience struct {
-	// Reference is the last value that improved on the one before by more than MinDelta, and Waited is how many values ago
-	// that was.
+	// Reference is the last value that improved on the one before by more than MinDelta, and Waited is how many values
+	// ago that was.
 	Reference float64
 	Waited    int
 }

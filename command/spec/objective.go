@@ -13,8 +13,8 @@ import (
 )
 
 // spellOutObjective turns the words of an objective, and the direction of early stopping, into what protoyaml reads:
-// direction: maximize into DIRECTION_MAXIMIZE, and of: {mean: 5} into a summary and its number of epochs. It reports other
-// words.
+// direction: maximize into DIRECTION_MAXIMIZE, and of: {mean: 5} into a summary and its number of epochs. It reports
+// other words.
 func (r *specReader) spellOutObjective(spec *yaml.Node) {
 	if spec.Kind != yaml.MappingNode {
 		return

@@ -8,8 +8,8 @@ import (
 )
 
 // trajectory is what the reports of one run say about when runs stop: in which epochs the metric of early stopping
-// improved, by default the validation loss. It improves when it is better by more than min_delta than the last value that
-// improved.
+// improved, by default the validation loss. It improves when it is better by more than min_delta than the last value
+// that improved.
 type trajectory struct {
 	settings
 	cells []cell

@@ -29,8 +29,9 @@ func directionOf(model *trellisv1.Model, name string) trellisv1.Direction {
 	return trellisv1.Direction_DIRECTION_UNSPECIFIED
 }
 
-// fillObjective completes the objective and the early stopping of a spec, which are nobody else's. Which values are better
-// is said by the model's table if the spec doesn't: a study does not depend on which models a coordinator knows later.
+// fillObjective completes the objective and the early stopping of a spec, which are nobody else's. Which values are
+// better is said by the model's table if the spec doesn't: a study does not depend on which models a coordinator knows
+// later.
 func (models Models) fillObjective(spec *trellisv1.StudySpec) {
 	model := models.Find(spec.GetModel())
 	if o := spec.GetObjective(); o != nil {
@@ -46,8 +47,8 @@ func (models Models) fillObjective(spec *trellisv1.StudySpec) {
 	stopping.Direction = directionOf(model, stopping.GetMetric())
 }
 
-// unknownMetric says that a model has no metric of a name, and which one was probably meant: that on the validation images
-// where a name says no more.
+// unknownMetric says that a model has no metric of a name, and which one was probably meant: that on the validation
+// images where a name says no more.
 func unknownMetric(name string, names []string) string {
 	if meant := objective.ValidationPrefix + strings.TrimPrefix(name, "val_"); slices.Contains(names, meant) {
 		return fmt.Sprintf("unknown metric %q: did you mean %q?", name, meant)

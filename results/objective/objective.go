@@ -20,8 +20,8 @@ const (
 	ValidationPrefix = "validation_"
 )
 
-// ProgramMetric is what a program may call a metric: up to 63 letters, digits and characters of _ . / -, first a letter or
-// an underscore.
+// ProgramMetric is what a program may call a metric: up to 63 letters, digits and characters of _ . / -, first a letter
+// or an underscore.
 var ProgramMetric = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_./-]{0,62}$`)
 
 // The directions and summaries by their short names.
@@ -173,8 +173,8 @@ func (v Values) Last(to uint32) (value float64, epoch uint32) {
 	return 0, 0
 }
 
-// Score is an objective's value after some epochs, and the epoch that it comes from: of a mean, the last one. Epoch is 0
-// if the value is not a finite number, or there is none.
+// Score is an objective's value after some epochs, and the epoch that it comes from: of a mean, the last one. Epoch is
+// 0 if the value is not a finite number, or there is none.
 type Score struct {
 	Value float64
 	Epoch uint32

@@ -34,8 +34,8 @@ func (s ashaSettings) rule(stopping bool) Rule {
 // 1/eta, rounded down, of the runs that have reached the rung so far. Whenever this number grows, the next best run is
 // promoted.
 //
-// In its stopping type, no run waits: it goes on if it is among the best 1/eta, rounded up, of those that have reached the
-// rung so far, itself included, and is otherwise ended for good. So the first run at a rung goes on.
+// In its stopping type, no run waits: it goes on if it is among the best 1/eta, rounded up, of those that have reached
+// the rung so far, itself included, and is otherwise ended for good. So the first run at a rung goes on.
 type asha struct {
 	minEpochs, eta uint32
 	stopping       bool

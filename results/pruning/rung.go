@@ -41,10 +41,11 @@ func RungOf(r Rule, run *trellisv1.Run) uint32 {
 	return rung
 }
 
-// Reached is what a run has come to at a rung. Lower is better: of an objective that is maximized, it has the negatives.
+// Reached is what a run has come to at a rung. Lower is better: of an objective that is maximized, it has the
+// negatives.
 type Reached struct {
-	// Losses are the values of the objective's metric up to the rung, without those that are missing. A run that has ended
-	// by itself may have fewer than the rung has epochs.
+	// Losses are the values of the objective's metric up to the rung, without those that are missing. A run that has
+	// ended by itself may have fewer than the rung has epochs.
 	Losses []float64
 	// Objective is the objective after the rung's epoch, or +Inf if it is not a finite number.
 	Objective float64

@@ -10,8 +10,8 @@ import (
 )
 
 // A program names its metrics itself. One that it reports for the first time after the first epoch, or not for every
-// epoch, is missing in the others. What is recorded has a series for exactly the metrics that have a value, and each has
-// a place for every epoch, so that the same reports give the same rows no matter how they came in.
+// epoch, is missing in the others. What is recorded has a series for exactly the metrics that have a value, and each
+// has a place for every epoch, so that the same reports give the same rows no matter how they came in.
 
 // MaxOwnMetrics is how many metrics a program may report in one run.
 const MaxOwnMetrics = 100
