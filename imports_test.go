@@ -140,6 +140,7 @@ var testsMayImport = map[string]string{
 	"coordinator/lead":        "coordinator/artifact/artifacttest coordinator/replication",
 	"coordinator/replication": "coordinator/replication/memnet",
 	"results":                 "results/insight",
+	"results/insight":         "results/pruning",
 	"trainer/executor":        "trainer/stream",
 	"trainer/network":         "trainer/adam trainer/dataset",
 	"trainer/operation":       "trainer/executor trainer/stream",

@@ -17,6 +17,7 @@
 //	LEASED -> FAILED              fail: the budget is used up
 //	PENDING -> PRUNED             hold: it is not among the best where pruning judges it
 //	PRUNED -> PENDING             promote: it is among the best after all
+//	PENDING -> FAILED             refuse: another run of the study did not report the objective's metric, and none has
 //	PENDING -> SUCCEEDED          learn: a run with the same id in another study has all its epochs
 //	SUCCEEDED -> PENDING          lengthen: an extension asks for more epochs
 //	FAILED | PRUNED -> PENDING    retry
