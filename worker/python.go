@@ -16,15 +16,19 @@ import (
 // pythonFolder is where the Python package is, within the worker's cache. Each version of it has a folder there.
 const pythonFolder = "python"
 
-// UnpackPython returns a folder with the Python package, for PYTHONPATH. It is unpacked if it is not there as it should be:
-// programs can write there. Several workers may share a cache.
+// UnpackPython returns the absolute path of a folder with the Python package, for PYTHONPATH. It is unpacked if it is not
+// there as it should be: programs can write there. Several workers may share a cache.
 func UnpackPython(cacheDir string) (string, error) {
 	files := python.Files()
 	digest, err := digestOfFiles(files)
 	if err != nil {
 		return "", fmt.Errorf("read the Python package: %w", err)
 	}
-	parent := filepath.Join(cacheDir, pythonFolder)
+	// Programs run in other folders than the worker.
+	parent, err := filepath.Abs(filepath.Join(cacheDir, pythonFolder))
+	if err != nil {
+		return "", fmt.Errorf("unpack the Python package: %w", err)
+	}
 	folder := filepath.Join(parent, digest)
 	if hasFiles(folder, files) {
 		return folder, nil

@@ -75,3 +75,16 @@ func TestUnpackPythonAtOnce(t *testing.T) {
 	}
 	packageFiles(t, folder)
 }
+
+// Programs run in other folders than the worker, whose cache may be named relative to its own.
+func TestUnpackPythonIntoARelativeFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	folder, err := UnpackPython("cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !filepath.IsAbs(folder) {
+		t.Errorf("UnpackPython = %q, which is relative", folder)
+	}
+	packageFiles(t, folder)
+}
