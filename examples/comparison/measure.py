@@ -41,7 +41,7 @@ for word in options.command:
 
 
 def lines():
-    return [json.loads(line) for line in log.read_text().splitlines()]
+    return [json.loads(line) for line in log.read_text().split("\n")[:-1]]  # The last may be half a line.
 
 
 def ancestor(pid, name):
@@ -76,6 +76,8 @@ wall = time.time() - began
 text = (group / usage).read_text()
 seconds = int(text) / 1e9 if usage == "cpuacct.usage" else int(text.split()[1]) / 1e6
 (root / "cgroup.procs").write_text(str(os.getpid()))
+if not (group / "cgroup.procs").read_text():
+    group.rmdir()
 done = lines()
 counts = collections.Counter((line["name"], line["epoch"]) for line in done)
 print(
