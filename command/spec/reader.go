@@ -121,6 +121,9 @@ func (r *specReader) checkValue(node *yaml.Node, field protoreflect.FieldDescrip
 	case field.IsList():
 		if node.Kind != yaml.SequenceNode {
 			expected := "a list"
+			if field.Name() == "command" {
+				expected = "a list, for example [python, train.py]"
+			}
 			if field.Message() != nil {
 				expected = shapeOf(field.Message()) + ", or a list of them"
 			}

@@ -59,7 +59,9 @@ func (models Models) WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpe
 
 // check refuses what the spec's model does not take.
 func (models Models) check(b *builder, spec *trellisv1.StudySpec) {
-	if b.checkTrainee(spec); spec.GetProgram() != nil {
+	if b.checkTrainee(spec); spec.GetProgram() != nil && spec.GetModel() != "" {
+		return // What follows depends on which of them is meant.
+	} else if spec.GetProgram() != nil {
 		b.checkProgram(spec)
 		return
 	}

@@ -1,0 +1,92 @@
+package grid
+
+import (
+	"testing"
+
+	trellisv1 "trellis/proto/trellis/v1"
+)
+
+func programSpec(program *trellisv1.Program) *trellisv1.StudySpec {
+	program.Command = []string{"train"}
+	return WithDefaults(&trellisv1.StudySpec{
+		Name: "p", Program: program, Objective: &trellisv1.Objective{Metric: "loss"},
+		Resources: &trellisv1.Resources{Gpus: 1},
+		Grid: []*trellisv1.Grid{{
+			LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{1}},
+			LearningRate: &trellisv1.NumberAxis{Values: []float64{0.1, 0.2}},
+			MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{5, 10}},
+		}},
+	})
+}
+
+// A program's runs are shared between max_epochs only if its spec says that they are the same.
+func TestRunsOfPrograms(t *testing.T) {
+	for _, prefix := range []bool{false, true} {
+		spec, want := programSpec(&trellisv1.Program{Prefix: prefix}), 4
+		if prefix {
+			want = 2
+		}
+		trials, runs, err := Expand(spec, nil, "1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		summary, err := Summarize(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(trials) != 4 || len(runs) != want || summary.Runs != uint64(want) {
+			t.Errorf("prefix %t: %d trials in %d runs, or %d", prefix, len(trials), len(runs), summary.Runs)
+		}
+		ids := map[string]bool{}
+		for _, run := range runs {
+			ids[run.GetId()] = true
+			if !prefix && len(run.GetMilestones()) != 1 {
+				t.Errorf("a run has the milestones %v", run.GetMilestones())
+			}
+		}
+		if len(ids) != want {
+			t.Errorf("prefix %t: %d ids", prefix, len(ids))
+		}
+		// The trainer's arithmetic has no part in it.
+		_, again, err := Expand(spec, nil, "2", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again[0].GetId() != runs[0].GetId() {
+			t.Error("numerics change the id")
+		}
+	}
+}
+
+// At the end of a stage, a program is told where its attempt ends, and still which max_epochs it has.
+func TestConfigOfPrograms(t *testing.T) {
+	spec := programSpec(&trellisv1.Program{Files: &trellisv1.Files{Sha256: "x"}})
+	_, runs, err := Expand(spec, nil, "1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	study := &trellisv1.Study{Spec: spec}
+	config := RunConfigFor(study, runs[1], "1", 4)
+	if config.GetParameters().GetMaxEpochs() != 10 || config.GetLastEpoch() != 4 || config.GetResources().GetGpus() != 1 ||
+		config.GetProgram().GetFiles().GetSha256() != "x" || config.GetNumerics() != "" || config.GetSplit() != nil {
+		t.Errorf("got %v", config)
+	}
+	if config := RunConfigFor(study, runs[1], "1", 10); config.GetLastEpoch() != 0 {
+		t.Errorf("a whole run ends at epoch %d", config.GetLastEpoch())
+	}
+}
+
+func TestSharingOfPrograms(t *testing.T) {
+	for _, test := range []struct {
+		spec *trellisv1.StudySpec
+		want bool
+	}{
+		{&trellisv1.StudySpec{Model: synthetic}, true},
+		{programSpec(&trellisv1.Program{}), false},
+		{programSpec(&trellisv1.Program{Deterministic: true}), true},
+	} {
+		if Shares(test.spec) != test.want {
+			t.Errorf("%v: shared: %t", test.spec, !test.want)
+		}
+	}
+}
