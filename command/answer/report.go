@@ -47,6 +47,7 @@ var reportColumns = []output.Column[report]{
 	reportCount("audits_due", func(r report) uint64 { return r.GetAudits().GetDue() }),
 	reportCount("disagreements", func(r report) uint64 { return r.GetAudits().GetDisagreementsTotal() }),
 	{Name: "wrong_workers", Plain: func(r report) string { return describe.WrongWorkers(r) }},
+	{Name: "refuted", Plain: func(r report) string { return describe.RefutedWords(r.GetStudy()) }},
 }
 
 func reportCount(name string, get func(report) uint64) output.Column[report] {
@@ -114,6 +115,9 @@ func writeReport(out io.Writer, r report) error {
 		if verdict.GetBest() != nil {
 			fmt.Fprintf(out, "See: trellis best %s\n", study.GetName())
 		}
+	}
+	if err := describe.WriteRefuted(out, study); err != nil {
+		return err
 	}
 	if err := describe.WriteDisagreements(out, r); err != nil {
 		return err

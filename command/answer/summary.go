@@ -45,6 +45,7 @@ func writeSummaryOf(out io.Writer, r report) error {
 			lines = append(lines, "See who was wrong: trellis report "+r.GetStudy().GetName())
 		}
 	}
+	lines = append(lines, describe.Refuted(r.GetStudy())...)
 	if r.GetFailed() > 0 && !isCanceled(r.GetStudy()) {
 		lines = append(lines, fmt.Sprintf("Retry the failed runs: trellis retry %s", r.GetStudy().GetName()))
 	}

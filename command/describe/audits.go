@@ -125,7 +125,11 @@ func claimant(claim *trellisv1.Claim) string {
 	if training.GetWorker() == "" {
 		return "an unknown worker"
 	}
-	return workerOn(training.GetWorker(), training.GetMachine())
+	name := workerOn(training.GetWorker(), training.GetMachine())
+	if training.GetMaxEpochs() > 0 {
+		name += fmt.Sprintf(", with max_epochs %d", training.GetMaxEpochs())
+	}
+	return name
 }
 
 func workerOn(worker, machine string) string {

@@ -48,6 +48,9 @@ func writeStudy(
 	if _, err := fmt.Fprintln(out, table.Render()); err != nil {
 		return err
 	}
+	if err := describe.WriteRefuted(out, study); err != nil {
+		return err
+	}
 	spec, err := answer.SpecYAML(study.GetSpec())
 	if err != nil {
 		return err
