@@ -21,15 +21,13 @@ func Refuted(study *trellisv1.Study) []string {
 		place := fmt.Sprintf("in epoch %d of trial %d", refutation.GetEpoch(), refutation.GetTrial())
 		var text string
 		if refutation.GetDeclaration() == trellisv1.Declaration_DECLARATION_PREFIX {
-			text = fmt.Sprintf("The program's results depend on max_epochs: %s, %s with max_epochs %d, and %s with max_epochs %d. "+
+			text = fmt.Sprintf("The program's results depend on max_epochs: %s, %s with max_epochs %d and %s with max_epochs %d. "+
 				"Trials with a smaller max_epochs do not have the results that it would give. To get them, submit the spec "+
 				"under another name with prefix: false.", place,
-				reported(name, first), first.GetMaxEpochs(), reported(name, other), other.GetMaxEpochs())
+				reported(name, first, nil), first.GetMaxEpochs(), reported(name, other, first), other.GetMaxEpochs())
 		} else {
-			text = fmt.Sprintf("The program is not deterministic: %s, %s on %s, and %s on %s%s. The study keeps the first "+
-				"results, and audits no more. Set deterministic: false in specs of this program.", place,
-				reported(name, first), workerOn(first.GetWorker(), first.GetMachine()),
-				reported(name, other), workerOn(other.GetWorker(), other.GetMachine()), resumed(other))
+			text = fmt.Sprintf("The program is not deterministic: %s, %s. The study keeps the first results, and audits no "+
+				"more. Set deterministic: false in specs of this program.", place, byWorkers(name, first, other))
 		}
 		if others := refutation.GetStudies(); len(others) > 0 {
 			text += fmt.Sprintf(" Other studies shared its runs: %s.", strings.Join(others, ", "))
@@ -110,18 +108,32 @@ func valueOf(name string, training *trellisv1.Retraining) string {
 	return strconv.FormatFloat(value, 'g', -1, 64)
 }
 
-// reported says what a training reported of a metric.
-func reported(name string, training *trellisv1.Retraining) string {
-	value := valueOf(name, training)
+// byWorkers says what two trainings reported of a metric, and where.
+func byWorkers(name string, first, other *trellisv1.Retraining) string {
+	before, after := workerOn(first.GetWorker(), first.GetMachine()), workerOn(other.GetWorker(), other.GetMachine())
+	if before == after {
+		return fmt.Sprintf("%s and then %s on %s%s", reported(name, first, nil), reported(name, other, first), after,
+			resumed(other))
+	}
+	return fmt.Sprintf("%s on %s and %s on %s%s", reported(name, first, nil), before, reported(name, other, first), after,
+		resumed(other))
+}
+
+// reported says what a training reported of a metric, after what another one did, if that is not nil.
+func reported(name string, training, after *trellisv1.Retraining) string {
+	value, said := valueOf(name, training), after != nil && !after.GetEnded() && valueOf(name, after) != ""
 	switch {
 	case training.GetEnded():
 		return "the program had ended"
 	case value == "":
 		return name + " was not reported"
+	case said:
+		return value
 	}
 	return name + " was " + value
 }
 
+// resumed says which checkpoint a training resumed from, if it did.
 func resumed(training *trellisv1.Retraining) string {
 	if training.GetAfter() == 0 {
 		return ""

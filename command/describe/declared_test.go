@@ -37,10 +37,10 @@ func TestRefuted(t *testing.T) {
 		},
 	}
 	want := []string{
-		"The program's results depend on max_epochs: in epoch 2 of trial 3, val_acc was 0.5 with max_epochs 30, and val_acc " +
-			"was 0.25 with max_epochs 10. Trials with a smaller max_epochs do not have the results that it would give. To get " +
+		"The program's results depend on max_epochs: in epoch 2 of trial 3, val_acc was 0.5 with max_epochs 30 and " +
+			"0.25 with max_epochs 10. Trials with a smaller max_epochs do not have the results that it would give. To get " +
 			"them, submit the spec under another name with prefix: false.",
-		"The program is not deterministic: in epoch 6 of trial 4, loss was 1.25 on worker a on host-a, and loss was not " +
+		"The program is not deterministic: in epoch 6 of trial 4, loss was 1.25 on worker a on host-a and loss was not " +
 			"reported on worker b on host-b after it resumed from a checkpoint of epoch 5. The study keeps the first results, " +
 			"and audits no more. Set deterministic: false in specs of this program. Other studies shared its runs: t, u.",
 	}
@@ -54,7 +54,12 @@ func TestRefuted(t *testing.T) {
 	if words := RefutedWords(study); words != "prefix deterministic" {
 		t.Errorf("words %q", words)
 	}
-	study.Refuted[1].Trainings[1].Ended = true
+	again := study.Refuted[1].Trainings[1]
+	again.Worker, again.Machine, again.After, again.Values = "a", "host-a", 0, map[string]float64{"loss": 1.5}
+	if got := Refuted(study)[1]; !strings.Contains(got, "trial 4, loss was 1.25 and then 1.5 on worker a on host-a. The") {
+		t.Errorf("got %s", got)
+	}
+	again.Worker, again.Machine, again.Ended = "b", "host-b", true
 	if got := Refuted(study)[1]; !strings.Contains(got, "and the program had ended on worker b on host-b") {
 		t.Errorf("got %s", got)
 	}
