@@ -75,5 +75,11 @@
 // reports is compared, and not recorded. A difference is decided in the same way. The runs of a sample are audited
 // (StudySpec.audit), and so are all runs of a study that were trained by a worker whose claim was refuted there.
 //
+// Where attempts at a program's run differ, the program may not be what its spec declares: see package auditing for how that
+// is told from a wrong worker. Then Study.refuted says so, no worker is wrong, what is recorded stays, and the study shares
+// no runs. If the program is not deterministic, nothing of the study is disputed or audited any more. A program that
+// declares "prefix" is trained once more with the smallest max_epochs of a run's trials, after the run's audit has given
+// the same results. The weights of a program's disputed run are kept until a worker turns out to be wrong.
+//
 // An attempt that is returned, or that ends because its study is paused or its worker says goodbye, is not charged.
 package results

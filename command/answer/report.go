@@ -182,12 +182,19 @@ func describeExactness(r report) string {
 	}
 }
 
-// describeDigest says what a digest covers if the study has not ended.
+// describeDigest says what a digest covers if the study has not ended, and whether training again would give another one.
 func describeDigest(study *trellisv1.Study) string {
-	if lifecycle.StudyEnded(study.GetState()) {
+	var notes []string
+	if !lifecycle.StudyEnded(study.GetState()) {
+		notes = append(notes, "of the results so far")
+	}
+	if !describe.IsDeterministic(study) {
+		notes = append(notes, "not reproducible: the program is not deterministic")
+	}
+	if len(notes) == 0 {
 		return ""
 	}
-	return " (of the results so far)"
+	return " (" + strings.Join(notes, "; ") + ")"
 }
 
 // isCanceled says whether a study was canceled: it can be neither extended nor retried.

@@ -37,6 +37,15 @@ func Refuted(study *trellisv1.Study) []string {
 	return texts
 }
 
+// IsDeterministic says whether training a study again would give the same results, as far as is known.
+func IsDeterministic(study *trellisv1.Study) bool {
+	program := study.GetSpec().GetProgram()
+	return program == nil || program.GetDeterministic() && !slices.ContainsFunc(study.GetRefuted(),
+		func(r *trellisv1.Refutation) bool {
+			return r.GetDeclaration() == trellisv1.Declaration_DECLARATION_DETERMINISTIC
+		})
+}
+
 // WriteRefuted writes what Refuted says, a paragraph each, with an empty line before it.
 func WriteRefuted(out io.Writer, study *trellisv1.Study) error {
 	for _, text := range Refuted(study) {

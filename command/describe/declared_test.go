@@ -64,3 +64,28 @@ func TestRefuted(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+func TestIsDeterministic(t *testing.T) {
+	study := &trellisv1.Study{Spec: &trellisv1.StudySpec{}}
+	for _, test := range []struct {
+		what   string
+		change func()
+		want   bool
+	}{
+		{"a model", func() {}, true},
+		{"a program that declares nothing", func() { study.Spec.Program = &trellisv1.Program{} }, false},
+		{"one that is declared deterministic", func() { study.Spec.Program.Deterministic = true }, true},
+		{"one that depends on max_epochs", func() {
+			study.Refuted = []*trellisv1.Refutation{{Declaration: trellisv1.Declaration_DECLARATION_PREFIX}}
+		}, true},
+		{"one that is not what it is declared", func() {
+			study.Refuted = append(study.Refuted,
+				&trellisv1.Refutation{Declaration: trellisv1.Declaration_DECLARATION_DETERMINISTIC})
+		}, false},
+	} {
+		test.change()
+		if got := IsDeterministic(study); got != test.want {
+			t.Errorf("%s: %v", test.what, got)
+		}
+	}
+}

@@ -333,7 +333,7 @@ type Run struct {
 	// The attempts that trained its epochs, the earliest first: at most 32. Empty for epochs that older versions recorded.
 	Trainings []*Training `protobuf:"bytes,26,rep,name=trainings,proto3" json:"trainings,omitempty"`
 	// What its attempts disagree on. The run is then trained again from the start, on another machine. Until that has
-	// decided it, no weights of the run are kept.
+	// decided it, no weights of the run are kept, unless a program has trained them.
 	Dispute *Disagreement `protobuf:"bytes,27,opt,name=dispute,proto3" json:"dispute,omitempty"`
 	// What they disagreed on, and what stands now. Unset if nothing.
 	Decided *Disagreements `protobuf:"bytes,28,opt,name=decided,proto3" json:"decided,omitempty"`
