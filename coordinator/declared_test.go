@@ -45,7 +45,12 @@ func (h *harness) runs(name, machine string, slots uint32, accuracy func(p *trel
 			if a == nil {
 				continue
 			}
-			<-time.After(time.Second) // The clock is synctest's.
+			// The clock is synctest's. The study may end meanwhile, with the audits of others.
+			select {
+			case <-time.After(time.Second):
+			case <-h.Context().Done():
+				return
+			}
 			epochs := a.GetConfig().GetParameters().GetMaxEpochs()
 			values := make([]float64, epochs)
 			for i := range values {
