@@ -85,7 +85,10 @@ print(
     f"{len(counts)} different, exit codes {[process.returncode for process in processes]}"
 )
 if killed:
-    after = [line for line in done if line["name"] == killed["name"] and line["time"] > killed["killed"]]
+    # Two trials may differ in max_epochs alone, so processes that had trained the point before don't count.
+    own = [line for line in done if line["name"] == killed["name"]]
+    before = {line["pid"] for line in own if line["time"] <= killed["killed"]}
+    after = [line for line in own if line["pid"] not in before]
     print(f"killed after epoch {killed['epoch']} of {killed['name']}")
     if after:
         print(f"trained on after {after[0]['time'] - killed['killed']:.1f} s, from epoch {after[0]['epoch']}")
