@@ -125,7 +125,7 @@ var mayImport = map[string]string{
 var testsMayImport = map[string]string{
 	"command":                 "command/client command/fake command/golden command/node command/reproduction command/source command/spec examples proto/trellis/v1",
 	"command/answer":          "command/fake command/golden",
-	"command/chaos":           "proto/trellis/v1 trainer trainer/dataset",
+	"command/chaos":           "proto/trellis/v1 results/trajectory trainer trainer/dataset",
 	"command/client":          "command/fake results/grid",
 	"command/cluster":         "command/fake command/golden coordinator/access",
 	"command/describe":        "command/fake command/golden",

@@ -121,7 +121,7 @@ func TestSpecsReadBack(t *testing.T) {
 // What would not be read back as it is meant is not written.
 func TestSuggestionThatIsNotValid(t *testing.T) {
 	_, err := suggestionText("sample", &trellisv1.SuggestStudyResponse{Spec: &trellisv1.StudySpec{Name: "sample-2"}})
-	if err == nil || !strings.Contains(err.Error(), "model is missing") {
+	if err == nil || !strings.Contains(err.Error(), "missing what to train") {
 		t.Errorf("got %v", err)
 	}
 }
