@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -81,7 +82,9 @@ func (w *Worker) outcomeOf(ctx context.Context, a *attempt, result program.Resul
 		return a.returned(), true
 	case errors.As(err, &failed):
 		log.Error("the program failed", "error", reason(err))
-		return a.failedAs(w.name, failed.Class(), err), false
+		outcome = a.failedAs(w.name, failed.Class(), err)
+		outcome.GetFailure().Message = failureMessage(failed)
+		return outcome, false
 	default:
 		log.Error("could not run the program", "error", reason(err))
 		return a.failed(w.name, err), false
@@ -155,6 +158,26 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, folder string, log 
 		_ = checkpoints.finish(a.ctx, result.Checkpoint)
 	}
 	return result, err
+}
+
+// failureMessage says why a program failed, with as many of its last lines as there is room for: the last one mostly says
+// most.
+func failureMessage(failed *program.Error) string {
+	const lead = "; its last output:\n"
+	message := sendable(failed.Message)
+	room, kept := maxMessage-len(message)-len(lead), len(failed.Output)
+	for kept > 0 && len(failed.Output[kept-1])+1 <= room {
+		kept--
+		room -= len(failed.Output[kept]) + 1
+	}
+	lines := failed.Output[kept:]
+	if len(lines) == 0 && len(failed.Output) > 0 && room > 0 { // One line that is too long alone.
+		lines = []string{failed.Output[kept-1][:room]}
+	}
+	if len(lines) == 0 {
+		return message
+	}
+	return sendable(message + lead + strings.Join(lines, "\n"))
 }
 
 // makeAttemptFolder makes a folder for what an attempt needs besides its program's own folder.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/worker/program"
 )
 
 // A worker that was not asked to run programs refuses one, even from its coordinator, and blames the run for nothing.
@@ -46,4 +47,25 @@ func TestOutputOfUnknownAttempts(t *testing.T) {
 			t.Errorf("got %v", piece)
 		}
 	})
+}
+
+// Of the last lines, the very last are kept where there is no room for all.
+func TestFailuresKeepTheLastLines(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	for name, test := range map[string]struct {
+		output      []string
+		first, last string
+	}{
+		"none":     {nil, "it failed", "it failed"},
+		"few":      {[]string{"a", "b"}, "it failed; its last output:\na", "\na\nb"},
+		"too many": {[]string{"a", long, long, long, long, long, long, long, "z"}, "it failed; its last output:\nx", "x\nz"},
+		"one that is too long": {
+			[]string{"a", strings.Repeat("y", 3*maxMessage)}, "it failed; its last output:\ny", "yyy",
+		},
+	} {
+		got := failureMessage(&program.Error{Message: "it failed", Output: test.output})
+		if !strings.HasPrefix(got, test.first) || !strings.HasSuffix(got, test.last) || len(got) > maxMessage {
+			t.Errorf("%s: %d bytes: %q", name, len(got), got)
+		}
+	}
 }
