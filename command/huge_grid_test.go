@@ -36,12 +36,12 @@ func TestHugeGrid(t *testing.T) {
 		span := func(from, to float64) *trellisv1.Range { return &trellisv1.Range{From: from, To: to, Count: 10000} }
 		spec := &trellisv1.StudySpec{
 			Name: "huge", Model: "synthetic",
-			Grid: []*trellisv1.Grid{{
-				LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{1}},
-				LearningRate: &trellisv1.NumberAxis{Log10: span(1e-6, 1)},
-				WeightDecay:  &trellisv1.NumberAxis{Linear: span(0, 1)},
-				MaxEpochs:    &trellisv1.IntegerAxis{Linear: span(1, 10000)},
-			}},
+			Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+				"latent_dim":    trellisv1.AxisOf[int](1),
+				"learning_rate": {Log10: span(1e-6, 1)},
+				"weight_decay":  {Linear: span(0, 1)},
+				"max_epochs":    {Linear: span(1, 10000)},
+			}}},
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)

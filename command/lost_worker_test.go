@@ -99,9 +99,9 @@ func checkResults(t *testing.T, study *trellisv1.Study, runs map[string]*trellis
 		}
 		var want []float64
 		_, err := trainer.Train(context.Background(), trainer.Config{
-			Model: trainer.Synthetic, LatentDim: int(p.GetLatentDim()), LearningRate: p.GetLearningRate(),
-			WeightDecay: p.GetWeightDecay(), MaxEpochs: int(p.GetMaxEpochs()), Seed: p.GetSeed(),
-			BatchSize: int(p.GetBatchSize()),
+			Model: trainer.Synthetic, LatentDim: int(p.Numeric("latent_dim")), LearningRate: p.Numeric("learning_rate"),
+			WeightDecay: p.Numeric("weight_decay"), MaxEpochs: int(p.GetMaxEpochs()), Seed: p.GetSeed(),
+			BatchSize: int(p.Numeric("batch_size")),
 		}, func(report trainer.Report) error {
 			want = append(want, report.ValidationLoss)
 			return nil
@@ -124,7 +124,7 @@ func checkWinner(t *testing.T, address string, trials []*trellisv1.Trial) {
 	winner := slices.MinFunc(trials, func(a, b *trellisv1.Trial) int {
 		return cmp.Or(
 			cmp.Compare(a.GetObjective(), b.GetObjective()),
-			cmp.Compare(a.GetParameters().GetLatentDim(), b.GetParameters().GetLatentDim()),
+			cmp.Compare(a.GetParameters().Numeric("latent_dim"), b.GetParameters().Numeric("latent_dim")),
 			cmp.Compare(a.GetParameters().GetMaxEpochs(), b.GetParameters().GetMaxEpochs()),
 			cmp.Compare(a.GetIndex(), b.GetIndex()),
 		)

@@ -28,9 +28,9 @@ func TestModelGet(t *testing.T) {
 		for key, want := range map[string]any{
 			"validation_loss": trial.GetObjective(), "epoch": trial.GetBestEpoch(),
 			"seed":          trial.GetParameters().GetSeed(),
-			"latent_dim":    trial.GetParameters().GetLatentDim(),
-			"learning_rate": trial.GetParameters().GetLearningRate(),
-			"batch_size":    trial.GetParameters().GetBatchSize(),
+			"latent_dim":    trial.GetParameters().Numeric("latent_dim"),
+			"learning_rate": trial.GetParameters().Numeric("learning_rate"),
+			"batch_size":    trial.GetParameters().Numeric("batch_size"),
 		} {
 			if metadata[key] != fmt.Sprint(want) {
 				t.Errorf("trial %d: %s is %s, want %v", trial.GetIndex(), key, metadata[key], want)

@@ -30,7 +30,7 @@ import (
 func parseReproduction(path string, data []byte, r *trellisv1.Reproduction) error {
 	models := spec.Models()
 	return spec.ParseInto(models, path, data, r, func(proto.Message) error {
-		return reproduction.Validate(r, models.Validate)
+		return reproduction.Validate(models, r, models.Validate)
 	})
 }
 

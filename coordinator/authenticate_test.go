@@ -257,9 +257,7 @@ func TestSubmittersChangeTheirOwnStudies(t *testing.T) {
 				return err
 			},
 			"extend": func(ctx context.Context) error {
-				_, err := h.studies.ExtendStudy(ctx, &trellisv1.ExtendStudyRequest{
-					Study: "s", MaxEpochs: &trellisv1.IntegerAxis{Values: []uint32{9, 10, 11}},
-				})
+				_, err := h.studies.ExtendStudy(ctx, &trellisv1.ExtendStudyRequest{Study: "s", Axes: map[string]*trellisv1.Axis{"max_epochs": trellisv1.AxisOf[int](9, 10, 11)}})
 				return err
 			},
 			"retry": func(ctx context.Context) error {

@@ -89,7 +89,7 @@ func benchSpecs(runs int, epochs uint32) (specs []*trellisv1.StudySpec) {
 		for i := range values {
 			values[i] = uint32(i)
 		}
-		spec.Seeds = &trellisv1.IntegerAxis{Values: values}
+		spec.Seeds = trellisv1.AxisOf[uint32](values...)
 		specs = append(specs, spec)
 		runs -= count * seeds
 	}

@@ -18,11 +18,11 @@ func programSpec(name string) *trellisv1.StudySpec {
 		Objective: &trellisv1.Objective{
 			Metric: "acc", Direction: trellisv1.Direction_DIRECTION_MAXIMIZE,
 		},
-		Grid: []*trellisv1.Grid{{
-			LatentDim:    &trellisv1.IntegerAxis{Values: eight},
-			LearningRate: &trellisv1.NumberAxis{Values: []float64{1e-3}},
-			MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{2, 4}},
-		}},
+		Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    trellisv1.AxisOf[uint32](eight...),
+			"learning_rate": trellisv1.AxisOf[float64](1e-3),
+			"max_epochs":    trellisv1.AxisOf[int](2, 4),
+		}}},
 	}
 }
 
@@ -69,7 +69,9 @@ func (h *harness) runs(name, machine string, slots uint32, accuracy func(p *trel
 
 // What a spec declares of its program wrongly is found, wherever its runs are trained, and nobody is blamed.
 func TestAnAuditRefutesDeclarations(t *testing.T) {
-	exact := func(p *trellisv1.Parameters, epoch uint32) float64 { return float64(p.GetLatentDim()*100 + epoch) }
+	exact := func(p *trellisv1.Parameters, epoch uint32) float64 {
+		return p.Numeric("latent_dim")*100 + float64(epoch)
+	}
 	random := func() func(*trellisv1.Parameters, uint32) float64 {
 		var trained atomic.Int64
 		return func(*trellisv1.Parameters, uint32) float64 { return float64(trained.Add(1)) }
@@ -145,7 +147,9 @@ func TestAnAuditRefutesDeclarations(t *testing.T) {
 
 // A worker that alone reports other values than two others is named, as for a model.
 func TestAnAuditOfAProgramNamesABadWorker(t *testing.T) {
-	exact := func(p *trellisv1.Parameters, epoch uint32) float64 { return float64(p.GetLatentDim()*100 + epoch) }
+	exact := func(p *trellisv1.Parameters, epoch uint32) float64 {
+		return p.Numeric("latent_dim")*100 + float64(epoch)
+	}
 	serve(t, Config{}, func(h *harness) {
 		h.runs("a", "host of a", 2, exact)
 		h.runs("b", "host of b", 2, exact)

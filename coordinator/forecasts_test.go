@@ -80,7 +80,7 @@ func TestOlderStudiesAreServedFirst(t *testing.T) {
 		h.create(slowSpec("older", 4))
 		paused, younger := slowSpec("paused", 4), slowSpec("younger", 2)
 		// They are not to share runs.
-		paused.Grid[0].LearningRate.Values[0], younger.Grid[0].LearningRate.Values[0] = 2e-3, 3e-3
+		paused.Grid[0].Axes["learning_rate"], younger.Grid[0].Axes["learning_rate"] = trellisv1.AxisOf(2e-3), trellisv1.AxisOf(3e-3)
 		h.create(paused)
 		if _, err := h.studies.PauseStudy(h.Context(), &trellisv1.PauseStudyRequest{Study: "paused"}); err != nil {
 			t.Fatal(err)

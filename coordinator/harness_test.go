@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,12 +33,27 @@ const testNumerics = "test"
 
 // testModels are the models of all tests. The last one has axes of its own.
 var testModels = grid.Models{
-	{Name: "synthetic", Summary: "closed-form loss curve"},
-	{Name: "conv-autoencoder", Data: true},
-	{Name: "denoising-autoencoder", Data: true, Axes: []*trellisv1.ModelAxis{
-		{Name: "noise", Maximum: 10, ExclusiveMinimum: true},
-		{Name: "depth", Integer: true, Minimum: 1, Maximum: 8, Default: new(2.0)},
-	}},
+	{Name: "synthetic", Summary: "closed-form loss curve", Axes: commonAxes},
+	{Name: "conv-autoencoder", Data: true, Axes: commonAxes},
+	{Name: "denoising-autoencoder", Data: true, Axes: append(slices.Clip(commonAxes),
+		&trellisv1.ModelAxis{Name: "noise", Maximum: 10, ExclusiveMinimum: true, Kind: trellisv1.Kind_KIND_NUMBER},
+		&trellisv1.ModelAxis{
+			Name: "depth", Minimum: 1, Maximum: 8, Default: trellisv1.IntegerValue(2), Kind: trellisv1.Kind_KIND_INTEGER,
+		},
+	)},
+}
+
+// commonAxes are those of all testModels.
+var commonAxes = []*trellisv1.ModelAxis{
+	{Name: "latent_dim", Kind: trellisv1.Kind_KIND_INTEGER, Minimum: 1, Maximum: 784, Common: true},
+	{Name: "learning_rate", Kind: trellisv1.Kind_KIND_NUMBER, Maximum: 1000, ExclusiveMinimum: true, Common: true},
+	{
+		Name: "weight_decay", Kind: trellisv1.Kind_KIND_NUMBER, Maximum: 1000, Default: trellisv1.NumberValue(0), Common: true,
+	},
+	{
+		Name: "batch_size", Kind: trellisv1.Kind_KIND_INTEGER, Minimum: 1, Maximum: 65_536,
+		Default: trellisv1.IntegerValue(256), Common: true,
+	},
 }
 
 // harness is a coordinator that serves on memory pipes, with clients to all its services.
@@ -247,11 +263,11 @@ func (h *harness) worker(name string) *trellisv1.Worker {
 func syntheticSpec(name string, latent, epochs []uint32) *trellisv1.StudySpec {
 	return &trellisv1.StudySpec{
 		Name: name, Model: "synthetic",
-		Grid: []*trellisv1.Grid{{
-			LatentDim:    &trellisv1.IntegerAxis{Values: latent},
-			LearningRate: &trellisv1.NumberAxis{Values: []float64{1e-3}},
-			MaxEpochs:    &trellisv1.IntegerAxis{Values: epochs},
-		}},
+		Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    trellisv1.AxisOf[uint32](latent...),
+			"learning_rate": trellisv1.AxisOf[float64](1e-3),
+			"max_epochs":    trellisv1.AxisOf[uint32](epochs...),
+		}}},
 	}
 }
 
@@ -378,7 +394,7 @@ func (w *fakeWorker) send(message *trellisv1.SessionRequest) {
 
 // lossAt is the validation loss that fake workers report.
 func lossAt(parameters *trellisv1.Parameters, epoch uint32) float64 {
-	return float64(parameters.GetLatentDim()) + 1/float64(epoch)
+	return float64(parameters.Numeric("latent_dim")) + 1/float64(epoch)
 }
 
 // report sends the report of one epoch.

@@ -28,8 +28,8 @@ func steps(n int) []float64 {
 // largeSpec has so many points, of as many runs.
 func largeSpec(name string, points int) *trellisv1.StudySpec {
 	spec := syntheticSpec(name, ramp(uint32(points/10_000)), []uint32{3})
-	spec.Grid[0].LearningRate.Values = steps(100)
-	spec.Grid[0].WeightDecay = &trellisv1.NumberAxis{Values: steps(100)}
+	spec.Grid[0].Axes["learning_rate"] = trellisv1.AxisOf(steps(100)...)
+	spec.Grid[0].Axes["weight_decay"] = trellisv1.AxisOf[float64](steps(100)...)
 	return spec
 }
 

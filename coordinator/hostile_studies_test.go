@@ -23,11 +23,11 @@ func longSpec(name string, bytes int) *trellisv1.StudySpec {
 		for i := range rates {
 			rates[i] = random.Float64()
 		}
-		spec.Grid = append(spec.Grid, &trellisv1.Grid{
-			LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{uint32(len(spec.Grid) + 1)}},
-			LearningRate: &trellisv1.NumberAxis{Values: rates},
-			MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{2}},
-		})
+		spec.Grid = append(spec.Grid, &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    trellisv1.AxisOf(len(spec.Grid) + 1),
+			"learning_rate": trellisv1.AxisOf[float64](rates...),
+			"max_epochs":    trellisv1.AxisOf[int](2),
+		}})
 	}
 	return spec
 }
@@ -51,9 +51,7 @@ func TestAStudyExtendedAgainAndAgainCanBeStored(t *testing.T) {
 	}
 	const extensions = 27
 	for i := range extensions {
-		request := pad(&trellisv1.ExtendStudyRequest{
-			Study: "large", LearningRate: &trellisv1.NumberAxis{Values: []float64{float64(i + 3)}},
-		}, 64<<10)
+		request := pad(&trellisv1.ExtendStudyRequest{Study: "large", Axes: map[string]*trellisv1.Axis{"learning_rate": trellisv1.AxisOf[float64](float64(i + 3))}}, 64<<10)
 		if _, err := client.studies.ExtendStudy(t.Context(), request); err != nil {
 			t.Fatalf("extension %d: %v", i, err)
 		}
@@ -116,9 +114,7 @@ func TestStudiesBeyondTheLimitsAreRefused(t *testing.T) {
 	refused("trials with those of another study", create(syntheticSpec("s2", ramp(41), []uint32{1})),
 		codes.ResourceExhausted, "already has 60 trials, and 41 more would exceed the limit trials=100")
 	extend := func(study string, epochs ...uint32) error {
-		_, err := client.studies.ExtendStudy(t.Context(), &trellisv1.ExtendStudyRequest{
-			Study: study, MaxEpochs: &trellisv1.IntegerAxis{Values: epochs},
-		})
+		_, err := client.studies.ExtendStudy(t.Context(), &trellisv1.ExtendStudyRequest{Study: study, Axes: map[string]*trellisv1.Axis{"max_epochs": trellisv1.AxisOf[uint32](epochs...)}})
 		return err
 	}
 	refused("an extension", extend("s1", 2), codes.ResourceExhausted, "limit trials=100")

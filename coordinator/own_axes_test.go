@@ -13,18 +13,20 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-func someNumbers(values ...float64) *trellisv1.NumberAxis {
-	return &trellisv1.NumberAxis{Values: values}
+func someNumbers(values ...float64) *trellisv1.Axis {
+	return trellisv1.AxisOf[float64](values...)
 }
 
 // noisySpec is a search over an axis that only its model has; another one is left to its default.
 func noisySpec(name string, noise ...float64) *trellisv1.StudySpec {
 	return &trellisv1.StudySpec{
 		Name: name, Model: "denoising-autoencoder", Data: "tiny", Split: &trellisv1.Split{Train: 500, Validation: 100},
-		Grid: []*trellisv1.Grid{{
-			LatentDim: someIntegers(4), LearningRate: someNumbers(1e-3), MaxEpochs: someIntegers(1, 2),
-			Axes: map[string]*trellisv1.NumberAxis{"noise": someNumbers(noise...)},
-		}},
+		Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+			"noise":         someNumbers(noise...),
+			"latent_dim":    someIntegers(4),
+			"learning_rate": someNumbers(1e-3),
+			"max_epochs":    someIntegers(1, 2),
+		}}},
 	}
 }
 
@@ -34,9 +36,9 @@ func (w *fakeWorker) trainOnNoise(runs int) (given []map[string]float64) {
 	for range runs {
 		a := w.assignment()
 		p := a.GetConfig().GetParameters()
-		given = append(given, p.GetValues())
+		given = append(given, map[string]float64{"noise": p.Numeric("noise"), "depth": p.Numeric("depth")})
 		for epoch := uint32(a.GetEpochs()) + 1; epoch <= p.GetMaxEpochs(); epoch++ {
-			w.reportLoss(a, epoch, p.GetValues()["noise"]/float64(epoch))
+			w.reportLoss(a, epoch, p.Numeric("noise")/float64(epoch))
 		}
 		w.succeed(a, p.GetMaxEpochs())
 		w.acknowledged(a.GetAttempt(), p.GetMaxEpochs(), true)
@@ -53,7 +55,7 @@ func TestAStudyOnAnAxisOfItsModel(t *testing.T) {
 			t.Fatalf("the models are %v, %v", models, err)
 		}
 		h.create(noisySpec("s", 0.5, 0.3))
-		if depth := h.study("s").GetSpec().GetGrid()[0].GetAxes()["depth"]; !proto.Equal(depth, someNumbers(2)) {
+		if depth := h.study("s").GetSpec().GetGrid()[0].GetAxes()["depth"]; !proto.Equal(depth, trellisv1.AxisOf(2)) {
 			t.Errorf("the default became %v", depth)
 		}
 		w := h.connect("w", 1)
@@ -64,7 +66,7 @@ func TestAStudyOnAnAxisOfItsModel(t *testing.T) {
 		}
 
 		h.extend(&trellisv1.ExtendStudyRequest{
-			Study: "s", Axes: map[string]*trellisv1.NumberAxis{"noise": someNumbers(0.3, 0.4)},
+			Study: "s", Axes: map[string]*trellisv1.Axis{"noise": someNumbers(0.3, 0.4)},
 		}, 2)
 		given = w.trainOnNoise(1)
 		if want = []map[string]float64{{"noise": 0.4, "depth": 2}}; !slices.EqualFunc(given, want, maps.Equal) {
@@ -80,13 +82,13 @@ func TestAStudyOnAnAxisOfItsModel(t *testing.T) {
 		})
 		var noises []float64
 		for _, trial := range listed.GetTrials() {
-			noises = append(noises, trial.GetParameters().GetValues()["noise"])
+			noises = append(noises, trial.GetParameters().Numeric("noise"))
 		}
 		if err != nil || !slices.Equal(noises, []float64{0.4, 0.3}) {
 			t.Errorf("listed %v, %v", listed, err)
 		}
 		best, err := h.trials.GetBestTrial(h.Context(), &trellisv1.GetBestTrialRequest{Study: "s"})
-		if err != nil || best.GetTrial().GetParameters().GetValues()["noise"] != 0.3 {
+		if err != nil || best.GetTrial().GetParameters().Numeric("noise") != 0.3 {
 			t.Errorf("the best is %v, %v", best, err)
 		}
 		suggested, err := h.trials.SuggestStudy(h.Context(), &trellisv1.SuggestStudyRequest{Study: "s"})
@@ -97,10 +99,11 @@ func TestAStudyOnAnAxisOfItsModel(t *testing.T) {
 			t.Errorf("the suggestion %v is not valid: %v", suggested, err)
 		}
 		axes := suggested.GetSpec().GetGrid()[0].GetAxes()
-		if noise := axes["noise"].GetValues(); !slices.Contains(noise, 0.3) || len(noise) < 2 || noise[0] >= 0.3 {
+		if noise := axes["noise"].GetValues(); len(noise) < 2 || noise[0].GetNumber() >= 0.3 ||
+			!slices.ContainsFunc(noise, func(v *trellisv1.Value) bool { return v.GetNumber() == 0.3 }) {
 			t.Errorf("the best noise is the lowest one, 0.3, and suggested are %v", noise)
 		}
-		if !proto.Equal(axes["depth"], someNumbers(2)) {
+		if !proto.Equal(axes["depth"], trellisv1.AxisOf(2)) {
 			t.Errorf("suggested depths are %v", axes["depth"])
 		}
 
@@ -146,7 +149,7 @@ func TestSpecsThatTheirModelDoesNotTakeAreRefused(t *testing.T) {
 		}
 		h.create(noisySpec("s", 0.5))
 		_, err := h.studies.ExtendStudy(h.Context(), &trellisv1.ExtendStudyRequest{
-			Study: "s", Axes: map[string]*trellisv1.NumberAxis{"noise": someNumbers(0.4, -1)},
+			Study: "s", Axes: map[string]*trellisv1.Axis{"noise": someNumbers(0.4, -1)},
 		})
 		if status.Code(err) != codes.InvalidArgument ||
 			!strings.Contains(err.Error(), `axes["noise"].values[1]: noise takes numbers above 0`) {

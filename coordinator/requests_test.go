@@ -60,7 +60,7 @@ func TestTheRulesOfLargeSpecsAreCheckedInTurn(t *testing.T) {
 	stop := target.latency("127.0.0.9")
 	spec := longSpec("rules", 900<<10)
 	for _, one := range spec.Grid {
-		one.MaxEpochs.Values[0] = 0
+		one.Axes["max_epochs"] = trellisv1.AxisOf(0)
 	}
 	studies := target.client("127.0.0.2").studies
 	const callers = 30

@@ -28,7 +28,7 @@ func TestAStudyIsTrainedLongestRunsFirstAndAnswered(t *testing.T) {
 		began := time.Now()
 		for range 3 {
 			a := w.assignment()
-			order = append(order, a.GetConfig().GetParameters().GetLatentDim())
+			order = append(order, uint32(a.GetConfig().GetParameters().Numeric("latent_dim")))
 			w.train(a)
 		}
 		if waited := time.Since(began); waited > 0 {
@@ -46,7 +46,7 @@ func TestAStudyIsTrainedLongestRunsFirstAndAnswered(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p := best.GetTrial().GetParameters(); p.GetLatentDim() != 4 || p.GetMaxEpochs() != 3 {
+		if p := best.GetTrial().GetParameters(); p.Numeric("latent_dim") != 4 || p.GetMaxEpochs() != 3 {
 			t.Errorf("best trial is %v, want latent dimension 4 and 3 epochs", best.GetTrial())
 		}
 		if losses := best.GetTrial().GetValidationLoss(); len(losses) != 3 {
@@ -239,7 +239,7 @@ func TestAFailingRunIsTriedAgainAndThenListedAsFailed(t *testing.T) {
 		failures := 0
 		for range 3 + 1 {
 			a := w.assignment()
-			if a.GetConfig().GetParameters().GetLatentDim() == 8 {
+			if a.GetConfig().GetParameters().Numeric("latent_dim") == 8 {
 				w.train(a)
 				continue
 			}

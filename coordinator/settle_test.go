@@ -20,11 +20,11 @@ func settleSpec(name string, maxSeeds uint32) *trellisv1.StudySpec {
 
 // noisyLoss is a surface on which 4 and 5 are a near tie, with noise that is fixed by latent dimension and seed.
 func noisyLoss(p *trellisv1.Parameters) float64 {
-	noise := rand.New(rand.NewPCG(uint64(p.GetLatentDim()), uint64(p.GetSeed()))).NormFloat64()
-	if p.GetLatentDim() == 40 {
+	noise := rand.New(rand.NewPCG(uint64(p.Numeric("latent_dim")), uint64(p.GetSeed()))).NormFloat64()
+	if p.Numeric("latent_dim") == 40 {
 		return 40 + 0.01*noise
 	}
-	return 4 + 0.1*float64(p.GetLatentDim()) + 0.1*noise
+	return 4 + 0.1*float64(p.Numeric("latent_dim")) + 0.1*noise
 }
 
 // trainNoisy answers assignments from the noisy surface, or fails them, until the study has ended. It returns what it
@@ -35,7 +35,7 @@ func (w *fakeWorker) trainNoisy(study string, fails func(*trellisv1.Parameters) 
 	for w.study(study).GetState() == trellisv1.StudyState_STUDY_STATE_RUNNING {
 		a := w.assignment()
 		p := a.GetConfig().GetParameters()
-		trained = append(trained, fmt.Sprintf("%d/%d", p.GetLatentDim(), p.GetSeed()))
+		trained = append(trained, fmt.Sprintf("%v/%d", p.Numeric("latent_dim"), p.GetSeed()))
 		if fails(p) {
 			w.outcome(&trellisv1.Outcome{
 				Study: a.GetStudy(), Run: a.GetRun(), Attempt: a.GetAttempt(),
@@ -77,7 +77,7 @@ func TestSettle(t *testing.T) {
 			"4/1 5/1 40/1 4/2 5/2 40/2 4/3 5/3 4/4 5/4", false,
 		},
 		{
-			"while one never works", 3, func(p *trellisv1.Parameters) bool { return p.GetLatentDim() == 5 },
+			"while one never works", 3, func(p *trellisv1.Parameters) bool { return p.Numeric("latent_dim") == 5 },
 			"4/1 5/1 40/1 4/2 40/2", true,
 		},
 		{"while nothing works", 3, func(p *trellisv1.Parameters) bool { return true }, "4/1 5/1 40/1", true},
@@ -111,7 +111,7 @@ func TestSettle(t *testing.T) {
 					t.Fatal(err)
 				}
 				if v := best.GetVerdict(); v.GetSettled() != test.settled ||
-					v.GetBest().GetParameters().GetLatentDim() != 4 {
+					v.GetBest().GetParameters().Numeric("latent_dim") != 4 {
 					t.Errorf("verdict %v after %s", v, trained)
 				}
 			})
@@ -125,7 +125,7 @@ func TestRetrySettlesAgain(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		h.create(settleSpec("again", 3))
 		w := h.connect("w", 1)
-		fails := func(p *trellisv1.Parameters) bool { return p.GetLatentDim() == 5 }
+		fails := func(p *trellisv1.Parameters) bool { return p.Numeric("latent_dim") == 5 }
 		if trained := w.trainNoisy("again", fails); trained != "4/1 5/1 40/1 4/2 40/2" ||
 			!h.study("again").GetSettled() {
 			t.Fatalf("trained %s", trained)

@@ -62,7 +62,7 @@ func TestStudiesTogetherTrainEachRunOnce(t *testing.T) {
 			for _, w := range workers {
 				for range h.worker(w.name).GetRuns() {
 					a := w.assignment()
-					latent := fmt.Sprint(a.GetConfig().GetParameters().GetLatentDim())
+					latent := fmt.Sprint(a.GetConfig().GetParameters().Numeric("latent_dim"))
 					trained[latent] += a.GetConfig().GetParameters().GetMaxEpochs() - a.GetEpochs()
 					w.trainFrom(a)
 				}
@@ -159,15 +159,15 @@ func TestWhatIsShared(t *testing.T) {
 			t.Errorf("a fresh study is %v, error %v", response.GetStudy(), err)
 		}
 		for name, change := range map[string]func(*trellisv1.StudySpec){
-			"seed": func(s *trellisv1.StudySpec) { s.Seeds = &trellisv1.IntegerAxis{Values: []uint32{2}} },
+			"seed": func(s *trellisv1.StudySpec) { s.Seeds = trellisv1.AxisOf[int](2) },
 			"batch-size": func(s *trellisv1.StudySpec) {
-				s.BatchSize = &trellisv1.IntegerAxis{Values: []uint32{128}}
+				s.Grid[0].Axes["batch_size"] = trellisv1.AxisOf(128)
 			},
 			"data":           func(s *trellisv1.StudySpec) { s.Model, s.Data = "conv-autoencoder", "tiny" },
 			"early-stopping": func(s *trellisv1.StudySpec) { s.EarlyStopping.Patience = 4 },
 			"min-delta":      func(s *trellisv1.StudySpec) { s.EarlyStopping.MinDelta = 0.1 },
 			"decay": func(s *trellisv1.StudySpec) {
-				s.Grid[0].WeightDecay = &trellisv1.NumberAxis{Values: []float64{1e-5}}
+				s.Grid[0].Axes["weight_decay"] = trellisv1.AxisOf[float64](1e-5)
 			},
 		} {
 			if study := h.create(spec(name, change)); study.GetProgress().GetEpochs() != 0 {

@@ -116,12 +116,12 @@ func (c *simulatedClient) spec(study string) *trellisv1.StudySpec {
 	}
 	return &trellisv1.StudySpec{
 		Name: study, Model: "synthetic",
-		Grid: []*trellisv1.Grid{{
-			LatentDim:    &trellisv1.IntegerAxis{Values: latent[:runs]},
-			LearningRate: &trellisv1.NumberAxis{Values: rates[:1+c.random.IntN(len(rates))]},
-			MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{3, 8, 10 + uint32(c.random.IntN(40))}},
-		}},
-		Seeds: &trellisv1.IntegerAxis{Values: []uint32{1, 2}[:1+c.random.IntN(2)]},
+		Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    trellisv1.AxisOf[uint32](latent[:runs]...),
+			"learning_rate": trellisv1.AxisOf[float64](rates[:1+c.random.IntN(len(rates))]...),
+			"max_epochs":    trellisv1.AxisOf(3, 8, 10+c.random.IntN(40)),
+		}}},
+		Seeds: trellisv1.AxisOf[uint32]([]uint32{1, 2}[:1+c.random.IntN(2)]...),
 	}
 }
 
@@ -313,11 +313,11 @@ func sameLoss(a, b float64) bool {
 // simulatedLosses is the closed form of what the simulation's workers report: a curve that falls and wavers, and at
 // great learning rates is no number from some epoch on.
 func simulatedLosses(p *trellisv1.Parameters, epoch uint32) (train, validation float64) {
-	if p.GetLearningRate() >= 0.1 && epoch >= divergence {
+	if p.Numeric("learning_rate") >= 0.1 && epoch >= divergence {
 		return math.NaN(), math.NaN()
 	}
-	draw := rand.New(rand.NewPCG(uint64(p.GetSeed())<<32|uint64(p.GetLatentDim()), uint64(epoch)))
-	curve := 0.01 + 1/float64(p.GetLatentDim()+1) + 1/(1+1000*p.GetLearningRate()*float64(epoch))
+	draw := rand.New(rand.NewPCG(uint64(p.GetSeed())<<32|uint64(p.Numeric("latent_dim")), uint64(epoch)))
+	curve := 0.01 + 1/float64(p.Numeric("latent_dim")+1) + 1/(1+1000*p.Numeric("learning_rate")*float64(epoch))
 	return curve * (0.9 + 0.1*draw.Float64()), curve * (0.95 + 0.1*draw.Float64())
 }
 
@@ -326,7 +326,7 @@ const divergence = 6
 
 // lastEpoch is where a trial, or a run, ends.
 func lastEpoch(p *trellisv1.Parameters) uint32 {
-	if p.GetLearningRate() >= 0.1 {
+	if p.Numeric("learning_rate") >= 0.1 {
 		return min(p.GetMaxEpochs(), divergence)
 	}
 	return p.GetMaxEpochs()

@@ -87,8 +87,8 @@ func (s *simulation) alike() (*results.Snapshot, bool) {
 // verifyStudy checks that each of a study's trials has one result, and the right one.
 func (s *simulation) verifyStudy(state *results.Snapshot, study *trellisv1.Study) {
 	grid := study.GetSpec().GetGrid()[0]
-	points := len(grid.GetLatentDim().GetValues()) * len(grid.GetLearningRate().GetValues()) *
-		len(grid.GetMaxEpochs().GetValues()) *
+	points := len(grid.GetAxes()["latent_dim"].GetValues()) * len(grid.GetAxes()["learning_rate"].GetValues()) *
+		len(grid.GetAxes()["max_epochs"].GetValues()) *
 		len(study.GetSpec().GetSeeds().GetValues())
 	response, err := state.ListTrials(&trellisv1.ListTrialsRequest{
 		Study: study.GetName(), PageSize: 1000,

@@ -66,6 +66,7 @@ func (m stateMachine) apply(index uint64, data []byte) any {
 	if err := proto.Unmarshal(data, command); err != nil {
 		return replication.Fatal{Err: fmt.Errorf("decode the command at index %d: %w", index, err)}
 	}
+	grid.Upgrade(command)
 	now, rules := command.GetTime(), trajectory.Rules(command.GetRules())
 	if rules > trajectory.LatestRules {
 		return replication.Fatal{Err: fmt.Errorf("apply the command at index %d by rules %d: %w", index, rules,

@@ -79,9 +79,9 @@ func drawCommand(t *rapid.T, r *replica) *trellisv1.Command {
 	}).Draw(t, "change") {
 	case "create":
 		spec := syntheticSpec(study, []uint32{4, 8}, []uint32{2, 3})
-		spec.Seeds = &trellisv1.IntegerAxis{Values: []uint32{1}}
-		spec.BatchSize = &trellisv1.IntegerAxis{Values: []uint32{256}}
-		spec.Grid[0].WeightDecay = &trellisv1.NumberAxis{Values: []float64{0}}
+		spec.Seeds = trellisv1.AxisOf[int](1)
+		spec.Grid[0].Axes["batch_size"] = trellisv1.AxisOf(256)
+		spec.Grid[0].Axes["weight_decay"] = trellisv1.AxisOf[float64](0)
 		command.Change = &trellisv1.Command_CreateStudy{CreateStudy: &trellisv1.CreateStudyCommand{
 			Spec: spec, Numerics: testNumerics, Pretrained: rapid.SampledFrom([]*trellisv1.Source{
 				nil, {Study: "a", Sha256: strings.Repeat("a", 64), Size: 1}, {Sha256: strings.Repeat("b", 64), Size: 2},
@@ -133,18 +133,13 @@ func drawExtension(t *rapid.T, r *replica, study string) *trellisv1.ExtendStudyC
 	command.Indices = stored.GetIndices() + rapid.SampledFrom([]uint64{0, 0, 0, 1}).Draw(t, "late")
 	values := rapid.SliceOfNDistinct(rapid.Uint32Range(1, 5), 1, 3, rapid.ID)
 	if rapid.Bool().Draw(t, "with a spec") {
-		command.Spec, err = testModels.Merge(stored.GetSpec(), &trellisv1.ExtendStudyRequest{
-			MaxEpochs: &trellisv1.IntegerAxis{Values: values.Draw(t, "max_epochs")},
-			Seeds:     &trellisv1.IntegerAxis{Values: values.Draw(t, "seeds")},
-		})
+		command.Spec, err = testModels.Merge(stored.GetSpec(), &trellisv1.ExtendStudyRequest{Seeds: trellisv1.AxisOf[uint32](values.Draw(t, "seeds")...), Axes: map[string]*trellisv1.Axis{"max_epochs": trellisv1.AxisOf[uint32](values.Draw(t, "max_epochs")...)}})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, seed := range values.Draw(t, "points") {
-		command.Points = append(command.Points, &trellisv1.Parameters{
-			LatentDim: 4, LearningRate: 1e-3, MaxEpochs: seed, BatchSize: 256, Seed: seed,
-		})
+		command.Points = append(command.Points, &trellisv1.Parameters{MaxEpochs: seed, Seed: seed, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 4, "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 256})})
 	}
 	return command
 }

@@ -9,12 +9,13 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-func someIntegers(values ...uint32) *trellisv1.IntegerAxis {
-	return &trellisv1.IntegerAxis{Values: values}
+func someIntegers(values ...uint32) *trellisv1.Axis {
+	return trellisv1.AxisOf[uint32](values...)
 }
 
 // extend extends a study, which must succeed with so many more trials.
@@ -35,14 +36,11 @@ func TestAnExtendedStudyTrainsWhatIsMissing(t *testing.T) {
 		if study := h.study("s"); study.GetState() != trellisv1.StudyState_STUDY_STATE_COMPLETED {
 			t.Fatalf("the study is %v", study)
 		}
-		study := h.extend(&trellisv1.ExtendStudyRequest{
-			Study: "s", MaxEpochs: someIntegers(2, 3, 5),
-			LatentDim: someIntegers(8),
-		}, 5)
+		study := h.extend(&trellisv1.ExtendStudyRequest{Study: "s", Axes: map[string]*trellisv1.Axis{"max_epochs": someIntegers(2, 3, 5), "latent_dim": someIntegers(8)}}, 5)
 		spec := study.GetSpec().GetGrid()[0]
 		if study.GetState() != trellisv1.StudyState_STUDY_STATE_RUNNING ||
-			!slices.Equal(spec.GetMaxEpochs().GetValues(), []uint32{2, 3, 5}) ||
-			!slices.Equal(spec.GetLatentDim().GetValues(), []uint32{4, 8}) || len(study.GetEarlierSpecs()) != 1 {
+			!proto.Equal(spec.GetAxes()["max_epochs"], trellisv1.AxisOf(2, 3, 5)) ||
+			!proto.Equal(spec.GetAxes()["latent_dim"], trellisv1.AxisOf(4, 8)) || len(study.GetEarlierSpecs()) != 1 {
 			t.Errorf("the extended study is %v", study)
 		}
 		a := w.assignment()
@@ -73,7 +71,7 @@ func TestAnAttemptUnderWayIsExtended(t *testing.T) {
 		a := w.assignment()
 		w.report(a, 1)
 		w.acknowledged(a.GetAttempt(), 1, false)
-		h.extend(&trellisv1.ExtendStudyRequest{Study: "s", MaxEpochs: someIntegers(3)}, 1)
+		h.extend(&trellisv1.ExtendStudyRequest{Study: "s", Axes: map[string]*trellisv1.Axis{"max_epochs": someIntegers(3)}}, 1)
 		w.report(a, 2)
 		w.succeed(a, 2)
 		w.acknowledged(a.GetAttempt(), 2, true)
@@ -107,24 +105,18 @@ func TestBadExtensionsAreRefusedAndChangeNothing(t *testing.T) {
 			"adds nothing: name an axis and the values to add to it",
 		},
 		"by the same": {
-			&trellisv1.ExtendStudyRequest{
-				Study: "s", MaxEpochs: someIntegers(2),
-				LatentDim: someIntegers(4),
-			}, codes.InvalidArgument,
+			&trellisv1.ExtendStudyRequest{Study: "s", Axes: map[string]*trellisv1.Axis{"max_epochs": someIntegers(2), "latent_dim": someIntegers(4)}}, codes.InvalidArgument,
 			`adds nothing: study "s" already has all of these values`,
 		},
 		"by nonsense": {
-			&trellisv1.ExtendStudyRequest{Study: "s", LatentDim: someIntegers(785)}, codes.InvalidArgument,
+			&trellisv1.ExtendStudyRequest{Study: "s", Axes: map[string]*trellisv1.Axis{"latent_dim": someIntegers(785)}}, codes.InvalidArgument,
 			"latent_dim: latent dimensions must be between 1 and 784",
 		},
 		"by an empty axis": {
 			&trellisv1.ExtendStudyRequest{Study: "s", Seeds: someIntegers()},
 			codes.InvalidArgument, "seeds: an axis needs at least one value",
 		},
-		"by too much": {&trellisv1.ExtendStudyRequest{
-			Study: "s", Seeds: &trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 1, To: 10000, Count: 10000}},
-			MaxEpochs: &trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 1, To: 200, Count: 200}},
-		}, codes.InvalidArgument, "a study has at most 1,000,000"},
+		"by too much": {&trellisv1.ExtendStudyRequest{Study: "s", Seeds: &trellisv1.Axis{Linear: &trellisv1.Range{From: 1, To: 10000, Count: 10000}}, Axes: map[string]*trellisv1.Axis{"max_epochs": {Linear: &trellisv1.Range{From: 1, To: 200, Count: 200}}}}, codes.InvalidArgument, "a study has at most 1,000,000"},
 		"though canceled": {
 			&trellisv1.ExtendStudyRequest{Study: "canceled", Seeds: someIntegers(2)},
 			codes.FailedPrecondition, `study "canceled" was canceled and can't be extended: submit a new one`,
@@ -188,7 +180,7 @@ func TestAnExtensionIsMadeAnewWhenTheStudyHasChanged(t *testing.T) {
 			answer, err := h.commands.Propose(ctx,
 				&trellisv1.Command{Change: &trellisv1.Command_ExtendStudy{ExtendStudy: &trellisv1.ExtendStudyCommand{
 					Study: "s", Indices: indices, Points: []*trellisv1.Parameters{
-						{LatentDim: 4, LearningRate: 1e-3, MaxEpochs: 2, BatchSize: 256, Seed: seed},
+						{MaxEpochs: 2, Seed: seed, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 4, "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 256})},
 					},
 				}}})
 			if err != nil || answer != uint64(1) {
@@ -196,13 +188,13 @@ func TestAnExtensionIsMadeAnewWhenTheStudyHasChanged(t *testing.T) {
 			}
 		}
 		h.before(3, meanwhile)
-		study := h.extend(&trellisv1.ExtendStudyRequest{Study: "s", LatentDim: someIntegers(8, 16)}, 2)
+		study := h.extend(&trellisv1.ExtendStudyRequest{Study: "s", Axes: map[string]*trellisv1.Axis{"latent_dim": someIntegers(8, 16)}}, 2)
 		if trials := study.GetProgress().GetTrials(); trials != 6 || len(study.GetEarlierSpecs()) != 1 {
 			t.Errorf("the study is %v, want 6 trials and one earlier spec", study)
 		}
 		h.before(1000, meanwhile)
 		_, err := h.studies.ExtendStudy(h.Context(),
-			&trellisv1.ExtendStudyRequest{Study: "s", LatentDim: someIntegers(32)})
+			&trellisv1.ExtendStudyRequest{Study: "s", Axes: map[string]*trellisv1.Axis{"latent_dim": someIntegers(32)}})
 		if status.Code(err) != codes.Aborted || !strings.Contains(err.Error(), "try again") {
 			t.Errorf("of a study that never rests: %v, want Aborted", err)
 		}
@@ -226,10 +218,10 @@ func TestAnExtensionIsNotGivenToAnotherStudyOfTheName(t *testing.T) {
 				}
 			}
 		})
-		study := h.extend(&trellisv1.ExtendStudyRequest{Study: "s", LatentDim: someIntegers(8)}, 1)
+		study := h.extend(&trellisv1.ExtendStudyRequest{Study: "s", Axes: map[string]*trellisv1.Axis{"latent_dim": someIntegers(8)}}, 1)
 		grid := study.GetSpec().GetGrid()[0]
-		if !slices.Equal(grid.GetLatentDim().GetValues(), []uint32{5, 8}) ||
-			!slices.Equal(grid.GetMaxEpochs().GetValues(), []uint32{9}) {
+		if !proto.Equal(grid.GetAxes()["latent_dim"], trellisv1.AxisOf(5, 8)) ||
+			!proto.Equal(grid.GetAxes()["max_epochs"], trellisv1.AxisOf(9)) {
 			t.Errorf("the study is %v", study)
 		}
 	})

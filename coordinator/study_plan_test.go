@@ -24,7 +24,7 @@ func TestAPlanSaysWhatAStudyCosts(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		h.connect("w", 2)
 		spec := slowSpec("new", 3)
-		spec.Grid[0].MaxEpochs.Values = []uint32{5, 10}
+		spec.Grid[0].Axes["max_epochs"] = trellisv1.AxisOf(5, 10)
 		p := h.plan(spec, false)
 		if p.GetTrials() != 6 || p.GetRuns() != 3 || p.GetEpochs() != 30 || p.GetEpochsAlone() != 45 ||
 			p.GetRunsShared() != 0 {
@@ -79,7 +79,7 @@ func TestAPlanOverAChainOfStudies(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		longer := func(name string, epochs uint32) *trellisv1.StudySpec {
 			spec := slowSpec(name, 1)
-			spec.Grid[0].MaxEpochs.Values = []uint32{epochs}
+			spec.Grid[0].Axes["max_epochs"] = trellisv1.AxisOf(epochs)
 			return spec
 		}
 		w := h.connect("w", 1)
@@ -146,7 +146,7 @@ func TestAPlanTellsWhyAKnownRunHasEnded(t *testing.T) {
 		t.Run(reason.String(), func(t *testing.T) {
 			serve(t, Config{}, func(h *harness) {
 				shorter := slowSpec("shorter", 1)
-				shorter.Grid[0].MaxEpochs.Values = []uint32{4}
+				shorter.Grid[0].Axes["max_epochs"] = trellisv1.AxisOf(4)
 				h.create(shorter)
 				w := h.connect("w", 1)
 				a := w.assignment()
@@ -178,7 +178,7 @@ func TestAPlanTellsWhyAKnownRunHasEnded(t *testing.T) {
 func TestWhatCannotBeCreatedCannotBePlanned(t *testing.T) {
 	serve(t, Config{}, func(h *harness) {
 		for name, change := range map[string]func(*trellisv1.StudySpec){
-			"learning rate 0": func(s *trellisv1.StudySpec) { s.Grid[0].LearningRate.Values[0] = 0 },
+			"learning rate 0": func(s *trellisv1.StudySpec) { s.Grid[0].Axes["learning_rate"] = trellisv1.AxisOf(0) },
 			"an unknown data set": func(s *trellisv1.StudySpec) {
 				s.Model, s.Data, s.Synthetic = "conv-autoencoder",
 					"imagenet", nil

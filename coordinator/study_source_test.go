@@ -19,9 +19,11 @@ import (
 
 // pretrainedModels are one that begins with the weights of others, and those.
 var pretrainedModels = []*trellisv1.Model{
-	{Name: "synthetic"},
-	{Name: "conv-autoencoder", Data: true},
-	{Name: "classifier", Data: true, Pretrained: []string{"conv-autoencoder", "denoising-autoencoder"}},
+	{Name: "synthetic", Axes: commonAxes},
+	{Name: "conv-autoencoder", Data: true, Axes: commonAxes},
+	{
+		Name: "classifier", Data: true, Pretrained: []string{"conv-autoencoder", "denoising-autoencoder"}, Axes: commonAxes,
+	},
 }
 
 // servePretrained runs the test with a coordinator that knows the models and keeps artifacts in memory.
@@ -46,7 +48,7 @@ func imageSpec(name, model string, latent ...uint32) *trellisv1.StudySpec {
 	spec := syntheticSpec(name, latent, []uint32{1, 2})
 	spec.Model, spec.Data = model, "tiny"
 	if len(latent) == 0 {
-		spec.Grid[0].LatentDim = nil
+		delete(spec.Grid[0].Axes, "latent_dim")
 	}
 	return spec
 }
@@ -65,7 +67,7 @@ func weightsOf(latent, epoch uint32) string {
 // save uploads a checkpoint of an epoch that has been reported, whose weights are the best so far, and reports it.
 func (w *fakeWorker) save(a *trellisv1.Assignment, epoch uint32) {
 	w.Helper()
-	w.saveContent(a, epoch, weightsOf(a.GetConfig().GetParameters().GetLatentDim(), epoch))
+	w.saveContent(a, epoch, weightsOf(uint32(a.GetConfig().GetParameters().Numeric("latent_dim")), epoch))
 }
 
 // saveContent does so with a content, and returns its digest.
@@ -169,13 +171,13 @@ func TestCreateFromAnotherStudy(t *testing.T) {
 			if test.latent == nil {
 				wantLatent = 4
 			}
-			if got := study.GetSpec().GetGrid()[0].GetLatentDim().GetValues(); len(got) != 1 || got[0] != wantLatent {
+			if got := study.GetSpec().GetGrid()[0].GetAxes()["latent_dim"].GetValues(); len(got) != 1 || got[0].GetInteger() != int64(wantLatent) {
 				t.Errorf("%s: the latent dimensions are %v, want %d", test.name, got, wantLatent)
 			}
 			a := w.assignment()
 			if config := a.GetConfig(); config.GetPretrained() != test.want.Sha256 ||
 				config.GetPretrainedSize() != test.want.Size ||
-				config.GetParameters().GetLatentDim() != wantLatent || grid.RunID(config) != a.GetRun() {
+				config.GetParameters().Numeric("latent_dim") != float64(wantLatent) || grid.RunID(config) != a.GetRun() {
 				t.Errorf("%s: got the assignment %v", test.name, a)
 			}
 			if other := runs[a.GetRun()]; other != "" {
@@ -185,11 +187,7 @@ func TestCreateFromAnotherStudy(t *testing.T) {
 			w.train(a)
 		}
 		// An extension begins with the same weights, and so does what is retried or seeds are added to.
-		extended := h.extend(&trellisv1.ExtendStudyRequest{
-			Study:     "best",
-			MaxEpochs: &trellisv1.IntegerAxis{Values: []uint32{3}},
-			Seeds:     &trellisv1.IntegerAxis{Values: []uint32{1, 2}},
-		}, 4)
+		extended := h.extend(&trellisv1.ExtendStudyRequest{Study: "best", Seeds: trellisv1.AxisOf[int](1, 2), Axes: map[string]*trellisv1.Axis{"max_epochs": trellisv1.AxisOf[int](3)}}, 4)
 		if extended.GetPretrained().GetSha256() != artifacttest.DigestOf([]byte(weightsOf(4, 2))) {
 			t.Errorf("the extended study begins with %v", extended.GetPretrained())
 		}
@@ -204,9 +202,7 @@ func TestCreateFromAnotherStudy(t *testing.T) {
 			w.succeed(a, 3)
 			w.acknowledged(a.GetAttempt(), 3, true)
 		}
-		_, err := h.studies.ExtendStudy(h.Context(), &trellisv1.ExtendStudyRequest{
-			Study: "best", LatentDim: &trellisv1.IntegerAxis{Values: []uint32{8}},
-		})
+		_, err := h.studies.ExtendStudy(h.Context(), &trellisv1.ExtendStudyRequest{Study: "best", Axes: map[string]*trellisv1.Axis{"latent_dim": trellisv1.AxisOf[int](8)}})
 		wantCode(t, err, codes.InvalidArgument, "latent dimension 4 and fit no other, such as 8")
 		synctest.Wait()
 		live, err := h.store.Snapshot().Hash()

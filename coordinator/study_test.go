@@ -29,23 +29,23 @@ func TestBadStudiesAreRefusedAndChangeNothing(t *testing.T) {
 		},
 		"no grid": {func(s *trellisv1.StudySpec) { s.Grid = nil }, codes.InvalidArgument, "grid"},
 		"latent dimension 0": {
-			func(s *trellisv1.StudySpec) { s.Grid[0].LatentDim.Values[0] = 0 },
+			func(s *trellisv1.StudySpec) { s.Grid[0].Axes["latent_dim"] = trellisv1.AxisOf(0) },
 			codes.InvalidArgument, "between 1 and 784",
 		},
 		"latent dimension 785": {
-			func(s *trellisv1.StudySpec) { s.Grid[0].LatentDim.Values[0] = 785 },
+			func(s *trellisv1.StudySpec) { s.Grid[0].Axes["latent_dim"] = trellisv1.AxisOf(785) },
 			codes.InvalidArgument, "between 1 and 784",
 		},
 		"negative learning rate": {
-			func(s *trellisv1.StudySpec) { s.Grid[0].LearningRate.Values[0] = -1 },
+			func(s *trellisv1.StudySpec) { s.Grid[0].Axes["learning_rate"] = trellisv1.AxisOf(-1) },
 			codes.InvalidArgument, "above 0",
 		},
 		"zero learning rate": {
-			func(s *trellisv1.StudySpec) { s.Grid[0].LearningRate.Values[0] = 0 },
+			func(s *trellisv1.StudySpec) { s.Grid[0].Axes["learning_rate"] = trellisv1.AxisOf(0) },
 			codes.InvalidArgument, "above 0",
 		},
 		"an empty axis": {
-			func(s *trellisv1.StudySpec) { s.Grid[0].MaxEpochs.Values = nil },
+			func(s *trellisv1.StudySpec) { s.Grid[0].Axes["max_epochs"].Values = nil },
 			codes.InvalidArgument, "at least one value",
 		},
 		"an unknown model": {
@@ -86,8 +86,8 @@ func TestBadStudiesAreRefusedAndChangeNothing(t *testing.T) {
 
 // hundredMillion gives the spec 10,000 seeds and 10,000 learning rates.
 func hundredMillion(spec *trellisv1.StudySpec) {
-	spec.Seeds = &trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 0, To: 9999, Count: 10_000}}
-	spec.Grid[0].LearningRate = &trellisv1.NumberAxis{Log10: &trellisv1.Range{From: 1e-4, To: 1e-2, Count: 10_000}}
+	spec.Seeds = &trellisv1.Axis{Linear: &trellisv1.Range{From: 0, To: 9999, Count: 10_000}}
+	spec.Grid[0].Axes["learning_rate"] = &trellisv1.Axis{Log10: &trellisv1.Range{From: 1e-4, To: 1e-2, Count: 10_000}}
 }
 
 func TestUnknownStudiesAreNotFound(t *testing.T) {

@@ -55,7 +55,7 @@ func TestSuggestedStudiesAreValid(t *testing.T) {
 				t.Fatalf("after %d trials in %d runs, %+v are suggested: %v", old.Trials, old.Runs, summary, err)
 			}
 			checkBestRecurs(t, snapshot, spec.GetName(), points)
-			if len(response.GetAxes()) != 4 {
+			if len(response.GetAxes()) != 5 {
 				t.Fatalf("reasons: %v", response.GetAxes())
 			}
 			spec = next
@@ -79,8 +79,8 @@ func checkBestRecurs(t *rapid.T, snapshot *results.Snapshot, study string, point
 	for _, effect := range response.GetImportance().GetAxes()[0].GetValues() {
 		best := effect.GetBestAt()
 		for _, point := range points.All() {
-			if effect.GetBest() == lowest && point.GetLatentDim() == best.GetLatentDim() &&
-				point.GetLearningRate() == best.GetLearningRate() && point.GetWeightDecay() == best.GetWeightDecay() {
+			if effect.GetBest() == lowest && point.Numeric("latent_dim") == best.Numeric("latent_dim") &&
+				point.Numeric("learning_rate") == best.Numeric("learning_rate") && point.Numeric("weight_decay") == best.Numeric("weight_decay") {
 				return
 			}
 		}
@@ -90,34 +90,37 @@ func checkBestRecurs(t *rapid.T, snapshot *results.Snapshot, study string, point
 
 // drawSpec draws a spec of up to a thousand trials.
 func drawSpec(t *rapid.T) *trellisv1.StudySpec {
-	draw := func(name string, highest uint32, most int) *trellisv1.IntegerAxis {
-		return &trellisv1.IntegerAxis{Values: rapid.SliceOfNDistinct(rapid.Uint32Range(1, highest), 1, most,
-			rapid.ID).Draw(t, name)}
+	draw := func(name string, highest uint32, most int) *trellisv1.Axis {
+		return trellisv1.AxisOf[uint32](rapid.SliceOfNDistinct(rapid.Uint32Range(1, highest), 1, most,
+			rapid.ID).Draw(t, name)...)
 	}
-	numbers := func(name string, lowest float64) *trellisv1.NumberAxis {
+	numbers := func(name string, lowest float64) *trellisv1.Axis {
 		switch rapid.IntRange(0, 2).Draw(t, name+" form") {
 		case 0:
 			r := &trellisv1.Range{From: rapid.Float64Range(1e-9, 1).Draw(t, name), To: 1000, Count: 3}
-			return rapid.SampledFrom([]*trellisv1.NumberAxis{{Linear: r}, {Log10: r}, {Log2: r}}).Draw(t, name+" range")
+			return rapid.SampledFrom([]*trellisv1.Axis{{Linear: r}, {Log10: r}, {Log2: r}}).Draw(t, name+" range")
 		case 1:
-			return &trellisv1.NumberAxis{Values: []float64{lowest, 1e-5, 1e-4}}
+			return trellisv1.AxisOf[float64](lowest, 1e-5, 1e-4)
 		default:
 			values := rapid.SliceOfNDistinct(rapid.Float64Range(lowest, 1000), 1, 4, rapid.ID)
-			return &trellisv1.NumberAxis{Values: values.Draw(t, name)}
+			return trellisv1.AxisOf[float64](values.Draw(t, name)...)
 		}
 	}
 	spec := &trellisv1.StudySpec{
 		Name: rapid.StringMatching(`[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`).Draw(t, "name"), Model: "synthetic",
-		Seeds: draw("seeds", 9, 2), BatchSize: draw("batch sizes", 999, 2),
+		Seeds: draw("seeds", 9, 2),
 	}
 	if rapid.Bool().Draw(t, "early stopping") {
 		spec.EarlyStopping = &trellisv1.EarlyStopping{Patience: 1}
 	}
 	for range rapid.IntRange(1, 3).Draw(t, "grids") {
-		spec.Grid = append(spec.Grid, &trellisv1.Grid{
-			LatentDim: draw("latent_dim", 784, 5), MaxEpochs: draw("max_epochs", 20, 3),
-			LearningRate: numbers("learning_rate", 1e-300), WeightDecay: numbers("weight_decay", 0),
-		})
+		spec.Grid = append(spec.Grid, &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    draw("latent_dim", 784, 5),
+			"max_epochs":    draw("max_epochs", 20, 3),
+			"batch_size":    draw("batch sizes", 999, 2),
+			"learning_rate": numbers("learning_rate", 1e-300),
+			"weight_decay":  numbers("weight_decay", 0),
+		}})
 	}
 	if testModels.Validate(spec) != nil {
 		t.Skip("points of a range are the same when rounded")

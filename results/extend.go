@@ -157,11 +157,11 @@ func (c *change) growthOf(study *trellisv1.Study, extension Extension) (*growth,
 		old = append(old, member.Run)
 	}
 	g := &growth{before: before}
-	runs := slices.Clone(old)
+	runs, shared := slices.Clone(old), grid.NewShared()
 	for _, run := range extension.Runs {
 		place, known := before.Places[run.GetId()]
 		if !known {
-			g.added = append(g.added, newRun(study, run))
+			g.added = append(g.added, newRun(study, run, shared))
 			continue
 		}
 		if runs[place] != old[place] {
@@ -200,10 +200,14 @@ func (g *growth) addTrials(old, runs []*trellisv1.Run, extension Extension) erro
 	return g.after.Complete()
 }
 
-// newRun returns a new run of a study that is being created or extended.
-func newRun(study *trellisv1.Study, run *trellisv1.Run) *trellisv1.Run {
+// newRun returns a new run of a study that is being created or extended, with the values that such runs share.
+func newRun(study *trellisv1.Study, run *trellisv1.Run, shared *grid.Shared) *trellisv1.Run {
 	return &trellisv1.Run{
-		Study: study.Name, Id: strings.Clone(run.GetId()), Parameters: proto.CloneOf(run.GetParameters()),
+		Study: study.Name, Id: strings.Clone(run.GetId()),
+		Parameters: &trellisv1.Parameters{
+			MaxEpochs: run.GetParameters().GetMaxEpochs(), Seed: run.GetParameters().GetSeed(),
+			Values: shared.Values(run.GetParameters()),
+		},
 		Milestones: slices.Clone(run.GetMilestones()), State: lifecycle.RunPending, FirstTrial: run.GetFirstTrial(),
 		Spared: run.GetSpared(),
 	}

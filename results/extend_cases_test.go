@@ -170,7 +170,7 @@ func TestExtendRefuses(t *testing.T) {
 
 // TestExtendAfterTheEnd: what is known is answered, what is too short goes on, what has ended by itself does not.
 func TestExtendAfterTheEnd(t *testing.T) {
-	spec := &trellisv1.StudySpec{Name: "s", BatchSize: &trellisv1.IntegerAxis{Values: []uint32{1}}}
+	spec := &trellisv1.StudySpec{Name: "s", Seeds: trellisv1.AxisOf(1)}
 	store := studyOf(t, spec, map[string][]uint32{"run-a": {4}, "run-b": {4}})
 	// The best epoch of the first is the third from there on; the second stops in the third.
 	trained(t, store, 10, "run-a", byMaximum, []float64{4, 3, 1, 2}, map[uint32]float64{4: 0.5})
@@ -179,14 +179,14 @@ func TestExtendAfterTheEnd(t *testing.T) {
 		t.Fatalf("the study is %v", study.State)
 	}
 	e := extension(2, map[string][]uint32{"run-a": {2, 3, 6}, "run-b": {1, 2, 6}, "run-c": {6}, "run-d": {8}})
-	e.Spec = &trellisv1.StudySpec{Name: "s", BatchSize: &trellisv1.IntegerAxis{Values: []uint32{2}}}
+	e.Spec = &trellisv1.StudySpec{Name: "s", Seeds: trellisv1.AxisOf(2)}
 	e.NextIndices = 30
 	extend(t, store, 30, 8, e)
 	scribble(e.Spec)
 
 	study := getStudy(t, store)
 	if study.State != lifecycle.StudyRunning || study.EndTime != nil || study.Indices != 30 ||
-		study.Spec.BatchSize.Values[0] != 2 ||
+		study.Spec.Seeds.Values[0].GetInteger() != 2 ||
 		len(study.EarlierSpecs) != 1 || !proto.Equal(study.EarlierSpecs[0], spec) {
 		t.Errorf("the study is %v", study)
 	}

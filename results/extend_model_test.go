@@ -165,7 +165,7 @@ func (m *storeMachine) extend(t *rapid.T) {
 	m.product(t, &e, study, configurations, seeds, epochs)
 	if rapid.Bool().Draw(t, "with spec") && study.name != "" {
 		e.Spec = m.specOf(t, name)
-		e.Spec.Seeds = &trellisv1.IntegerAxis{Values: seeds}
+		e.Spec.Seeds = trellisv1.AxisOf[uint32](seeds...)
 	}
 	want, refused := m.model.extend(m.index, name, Extension{
 		Indices: e.Indices, NextIndices: e.NextIndices, Spec: e.Spec, Settled: e.Settled, MaxTrials: e.MaxTrials,
@@ -223,7 +223,7 @@ func (m *storeMachine) product(t *rapid.T, e *Extension, study *modelStudy, conf
 		if all[id] == nil {
 			ids = append(ids, id)
 		}
-		all[id], latent[id] = append(all[id], run.Milestones...), run.Parameters.LatentDim
+		all[id], latent[id] = append(all[id], run.Milestones...), uint32(run.Parameters.Numeric("latent_dim"))
 		seeds = append(seeds, seed)
 	}
 	for _, number := range configurations {

@@ -17,9 +17,7 @@ func TestExtensionsKeepDifferences(t *testing.T) {
 	store := newStore(t)
 	specs := make([]*trellisv1.StudySpec, 4)
 	for i := range specs {
-		specs[i] = &trellisv1.StudySpec{Name: "s", Grid: []*trellisv1.Grid{{
-			LatentDim: &trellisv1.IntegerAxis{Values: []uint32{4, 8, 16, 32}[:i+1]},
-		}}}
+		specs[i] = &trellisv1.StudySpec{Name: "s", Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{"latent_dim": trellisv1.AxisOf[uint32]([]uint32{4, 8, 16, 32}[:i+1]...)}}}}
 	}
 	run, trials := testRun("r0", 4, 0, 3)
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: specs[0]}, []*trellisv1.Run{run}, trials))
@@ -59,7 +57,7 @@ func TestSnapshotOfAStudyWithManyWholeSpecs(t *testing.T) {
 	specOf := func(i int) *trellisv1.StudySpec {
 		rates := make([]float64, 450_000)
 		rates[i] = 1
-		return &trellisv1.StudySpec{Name: "s", Grid: []*trellisv1.Grid{{LearningRate: &trellisv1.NumberAxis{Values: rates}}}}
+		return &trellisv1.StudySpec{Name: "s", Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{"learning_rate": trellisv1.AxisOf[float64](rates...)}}}}
 	}
 	run, trials := testRun("r0", 4, 0, 3)
 	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: specOf(0)}, []*trellisv1.Run{run}, trials))

@@ -136,9 +136,9 @@ func extension(indices uint64, runs map[string][]uint32) Extension {
 	e := Extension{Indices: indices, NextIndices: indices, MaxTrials: 1000}
 	for i, id := range slices.Sorted(maps.Keys(runs)) {
 		run, trials := testRun(id, uint32(i%3+1), e.NextIndices, runs[id]...)
-		run.Parameters.LatentDim = latentOf(id)
+		run.Parameters.Values["latent_dim"] = trellisv1.ValueOf(latentOf(id))
 		for _, trial := range trials {
-			trial.Parameters.LatentDim = latentOf(id)
+			trial.Parameters.Values["latent_dim"] = trellisv1.ValueOf(latentOf(id))
 		}
 		e.Runs, e.Trials = append(e.Runs, run), append(e.Trials, trials...)
 		e.NextIndices += uint64(len(trials))

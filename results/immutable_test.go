@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/catalog"
@@ -75,6 +76,9 @@ func fill(m protoreflect.Message, depth int) {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		field := fields.Get(i)
+		if options, ok := field.Options().(*descriptorpb.FieldOptions); ok && options.GetDeprecated() {
+			continue // It is only read from old data.
+		}
 		switch {
 		case field.IsMap():
 			entries := m.Mutable(field).Map()

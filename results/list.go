@@ -87,7 +87,7 @@ func (s *Snapshot) ListTrials(request *trellisv1.ListTrialsRequest) (*trellisv1.
 // fieldsFor are those that a request may name. Metrics are looked for only where it may name one, as that reads runs
 // until the first that has been trained.
 func (s *Snapshot) fieldsFor(study *trellisv1.Study, request *trellisv1.ListTrialsRequest) ([]listing.Field, error) {
-	available := listing.RankedBy(listing.RankingOf(study.GetSpec()), listing.FieldsOn(grid.OwnAxes(study.GetSpec())))
+	available := listing.RankedBy(listing.RankingOf(study.GetSpec()), listing.FieldsOn(grid.Parameters(study.GetSpec())))
 	name := strings.TrimPrefix(request.GetOrderBy(), "-")
 	if request.GetFilter() == "" && (name == "" || listing.Has(available, name)) {
 		return available, nil

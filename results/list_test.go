@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/trajectory"
@@ -47,7 +48,7 @@ func newListStore(t testing.TB) *Store {
 		run, its := testRun(r.id, r.latentDim, uint64(len(trials)), r.milestones...)
 		runs, trials = append(runs, run), append(trials, its...)
 	}
-	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, runs, trials))
+	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s", Spec: modelSpec()}, runs, trials))
 	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
 		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 9}))
 	attempts := map[string]uint64{}
@@ -303,7 +304,7 @@ func TestListTrialsPages(t *testing.T) {
 	whole, err := snapshot.ListTrials(&trellisv1.ListTrialsRequest{Study: "s", PageSize: 1000})
 	ok(t, err)
 	orders := []string{""}
-	for _, field := range listing.Fields {
+	for _, field := range listing.FieldsOn(grid.Parameters(modelSpec())) {
 		orders = append(orders, field.Name, "-"+field.Name)
 	}
 	for _, orderBy := range orders {
@@ -320,9 +321,9 @@ func TestListTrialsPages(t *testing.T) {
 
 // checkPages compares all pages with what sorting and filtering the study's trials gives.
 func checkPages(t *testing.T, snapshot *Snapshot, request *trellisv1.ListTrialsRequest, trials []*trellisv1.Trial) {
-	order, err := listing.NewOrder(request.OrderBy, listing.Fields)
+	order, err := listing.NewOrder(request.OrderBy, listing.FieldsOn(grid.Parameters(modelSpec())))
 	ok(t, err)
-	matches, err := listing.NewFilter(request.Filter, listing.Fields)
+	matches, err := listing.NewFilter(request.Filter, listing.FieldsOn(grid.Parameters(modelSpec())))
 	ok(t, err)
 	want := slices.DeleteFunc(slices.Clone(trials), func(trial *trellisv1.Trial) bool {
 		match, err := matches(trial)

@@ -40,9 +40,7 @@ func at(index uint64) *timestamppb.Timestamp {
 // testRun makes a run and one trial for each of its milestones, indexed from first on.
 func testRun(id string, latentDim uint32, first uint64, milestones ...uint32) (*trellisv1.Run, []*trellisv1.Trial) {
 	parameters := func(epochs uint32) *trellisv1.Parameters {
-		return &trellisv1.Parameters{
-			LatentDim: latentDim, LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: epochs, Seed: 1, BatchSize: 256,
-		}
+		return &trellisv1.Parameters{MaxEpochs: epochs, Seed: 1, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": latentDim, "learning_rate": 1e-3, "weight_decay": 1e-5, "batch_size": 256})}
 	}
 	run := &trellisv1.Run{
 		Id: id, Parameters: parameters(milestones[len(milestones)-1]), Milestones: milestones, FirstTrial: first,
@@ -52,6 +50,14 @@ func testRun(id string, latentDim uint32, first uint64, milestones ...uint32) (*
 		trials = append(trials, &trellisv1.Trial{Index: first + uint64(i), Parameters: parameters(milestone), Run: id})
 	}
 	return run, trials
+}
+
+// modelSpec is the spec of a study whose points have the axes that all models have.
+func modelSpec() *trellisv1.StudySpec {
+	return &trellisv1.StudySpec{Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+		"latent_dim": trellisv1.AxisOf(1), "learning_rate": trellisv1.AxisOf(1e-3), "weight_decay": trellisv1.AxisOf(1e-5),
+		"max_epochs": trellisv1.AxisOf(1), "batch_size": trellisv1.AxisOf(256),
+	}}}}
 }
 
 // grant1 leases one run, and returns its attempt's number.

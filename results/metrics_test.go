@@ -260,7 +260,7 @@ func TestMetricsOrderAndFilter(t *testing.T) {
 		}
 	}
 	for filter, want := range map[string]string{
-		"accuracy > 0.5": "b", "accuracy == 0.25": "a", "!(accuracy > 0.5)": "ac", "test_accuracy < 0.75 && latent_dim > 0": "a",
+		"accuracy > 0.5": "b", "accuracy == 0.25": "a", "!(accuracy > 0.5)": "ac", "test_accuracy < 0.75 && max_epochs > 0": "a",
 	} {
 		if got, err := list(&trellisv1.ListTrialsRequest{Filter: filter}); err != nil || got != want {
 			t.Errorf("filter %s: %s and error %v, want %s", filter, got, err, want)

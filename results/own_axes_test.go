@@ -18,9 +18,11 @@ import (
 // noisySpec is a search on axes of its model.
 func noisySpec(noise, fineTune []float64) *trellisv1.StudySpec {
 	return &trellisv1.StudySpec{
-		Name: "s", Model: "noisy", Seeds: &trellisv1.IntegerAxis{Values: []uint32{1, 2}},
+		Name: "s", Model: "noisy", Seeds: trellisv1.AxisOf[int](1, 2),
 		Grid: []*trellisv1.Grid{{
-			Axes: map[string]*trellisv1.NumberAxis{"noise": {Values: noise}, "fine_tune": {Values: fineTune}},
+			Axes: map[string]*trellisv1.Axis{
+				"noise": trellisv1.AxisOf(noise...), "fine_tune": trellisv1.AxisOf(fineTune...),
+			},
 		}},
 	}
 }
@@ -36,10 +38,10 @@ func newNoisyStore(t testing.TB, spec *trellisv1.StudySpec, loss func(noise, fin
 	for _, fineTune := range axes["fine_tune"].GetValues() {
 		for _, noise := range axes["noise"].GetValues() {
 			for _, seed := range []uint32{1, 2} {
-				run, its := testRun(fmt.Sprintf("noise-%v-fine-%v-seed-%d", noise, fineTune, seed), 8,
+				run, its := testRun(fmt.Sprintf("noise-%v-fine-%v-seed-%d", noise.Written(), fineTune.Written(), seed), 8,
 					uint64(len(trials)), 1, 2)
 				for _, p := range []*trellisv1.Parameters{run.Parameters, its[0].Parameters, its[1].Parameters} {
-					p.Seed, p.Values = seed, map[string]float64{"noise": noise, "fine_tune": fineTune}
+					p.Seed, p.Values = seed, map[string]*trellisv1.Value{"noise": noise, "fine_tune": fineTune}
 				}
 				runs, trials = append(runs, run), append(trials, its...)
 			}
@@ -52,7 +54,7 @@ func newNoisyStore(t testing.TB, spec *trellisv1.StudySpec, loss func(noise, fin
 	for i, run := range runs {
 		index, p := uint64(3+2*i), run.Parameters
 		attempt := grant1(t, store, index, "s", run.Id, "w")
-		last := loss(p.Values["noise"], p.Values["fine_tune"]) + float64(p.Seed-1)/1000
+		last := loss(p.Numeric("noise"), p.Numeric("fine_tune")) + float64(p.Seed-1)/1000
 		losses := []float64{last + 1, last}
 		record(t, store, index+1, columnEntry("s", run.Id, attempt, 1, losses, losses, nil),
 			successEntry("s", run.Id, attempt, 2))
@@ -71,7 +73,7 @@ func TestListTrialsByOwnAxes(t *testing.T) {
 		var texts []string
 		for _, trial := range response.GetTrials() {
 			values := trial.Parameters.Values
-			texts = append(texts, fmt.Sprint(values["noise"], values["fine_tune"], trial.Parameters.MaxEpochs))
+			texts = append(texts, fmt.Sprint(values["noise"].GetNumber(), values["fine_tune"].GetNumber(), trial.Parameters.MaxEpochs))
 		}
 		return texts, err
 	}
@@ -92,7 +94,7 @@ func TestListTrialsByOwnAxes(t *testing.T) {
 		}
 	}
 	_, err := list("blur", "")
-	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "batch_size, seed, fine_tune, noise") {
+	if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "max_epochs, seed, fine_tune, noise") {
 		t.Errorf("by an axis that the study does not have: %v", err)
 	}
 	if _, err := list("", "blur > 1"); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "blur") {
@@ -125,8 +127,8 @@ func TestOwnAxesAreKept(t *testing.T) {
 		t.Errorf("read %v, wrote %v", after, before)
 	}
 	for i, trial := range before.Trials {
-		if want := []float64{0.5, 0.25}[i/4]; trial.Parameters.Values["noise"] != want ||
-			trial.Parameters.Values["fine_tune"] != 1 {
+		if want := []float64{0.5, 0.25}[i/4]; trial.Parameters.Numeric("noise") != want ||
+			trial.Parameters.Numeric("fine_tune") != 1 {
 			t.Errorf("trial %d has %v, want noise %v", i, trial, want)
 		}
 	}

@@ -32,7 +32,8 @@ func paperCurves(t testing.TB) (curves []curve) {
 	milestones := []uint32{50, 100, 150}
 	for i, row := range rows {
 		run, trials := testRun(row.Run, row.LatentDim, uint64(3*i), milestones...)
-		run.Parameters.LearningRate, run.Parameters.WeightDecay = row.LearningRate, row.WeightDecay
+		run.Parameters.Values["learning_rate"] = trellisv1.NumberValue(row.LearningRate)
+		run.Parameters.Values["weight_decay"] = trellisv1.NumberValue(row.WeightDecay)
 		for i, trial := range trials {
 			trial.Parameters = trajectory.ParametersAt(run, milestones[i])
 		}

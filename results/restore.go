@@ -14,6 +14,7 @@ import (
 	"trellis/results/auditing"
 	"trellis/results/catalog"
 	"trellis/results/consistency"
+	"trellis/results/grid"
 	"trellis/results/lifecycle"
 	"trellis/results/listing"
 	"trellis/results/snapshotfile"
@@ -85,8 +86,10 @@ type restorer struct {
 
 // restoredStudy is what has been read of a study.
 type restoredStudy struct {
-	study   *trellisv1.Study
-	terms   *trajectory.Terms
+	study *trellisv1.Study
+	terms *trajectory.Terms
+	// shared is what the points of its runs share.
+	shared  *grid.Shared
 	runs    []*trellisv1.Run
 	members []*trajectory.Trajectory
 	// catalog is made when all runs have been read. answered has the trials with results, by number.
@@ -140,6 +143,7 @@ func (r *restorer) row(content content, data []byte) error {
 	if err := proto.Unmarshal(data, row); err != nil {
 		return fmt.Errorf("a row is not a message: %w: %w", err, ErrCorrupt)
 	}
+	grid.Upgrade(row)
 	return content.restore(r, row)
 }
 
@@ -163,7 +167,7 @@ func (r *restorer) study(study *trellisv1.Study) error {
 		return fmt.Errorf("two studies were created at index %d: %w", study.CreateIndex, ErrCorrupt)
 	}
 	r.created[study.CreateIndex] = true
-	restored := &restoredStudy{study: study, terms: trajectory.TermsOf(study.Spec)}
+	restored := &restoredStudy{study: study, terms: trajectory.TermsOf(study.Spec), shared: grid.NewShared()}
 	r.studies, r.byName[study.Name] = append(r.studies, restored), restored
 	return insert(r.txn, tableStudies, study)
 }
@@ -210,6 +214,9 @@ func (r *restorer) run(run *trellisv1.Run) error {
 		r.leases[run.Worker]++
 	}
 	run.Study = study.study.Name
+	if run.Parameters != nil {
+		run.Parameters.Values = study.shared.Values(run.Parameters)
+	}
 	for _, training := range run.Trainings {
 		// As in the store that was written, a million runs share the names of their workers.
 		training.Worker, training.Machine = r.shared(training.Worker), r.shared(training.Machine)

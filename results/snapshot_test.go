@@ -285,7 +285,7 @@ func TestRestoreRefusesNonsense(t *testing.T) {
 	}{
 		"nothing":        {nil, ErrCorrupt, "ends within its header"},
 		"something else": {[]byte("a text that is long enough"), ErrCorrupt, "does not begin with"},
-		"newer":          {newer, ErrNewer, "it has version 7, but this Trellis only reads versions up to 6"},
+		"newer":          {newer, ErrNewer, "it has version 8, but this Trellis only reads versions up to 7"},
 		"version 0":      {snapshotfile.Header(0), ErrCorrupt, "version 0"},
 		"no end":         {forged(payload(tableWorkers, worker("a"))), ErrCorrupt, "ends within block 2"},
 		"unknown table":  {forged(payload("cats", worker("a")), endMark(1)), ErrNewer, `unknown table "cats"`},

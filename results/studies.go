@@ -77,9 +77,9 @@ func (c *change) createStudy(study *trellisv1.Study, runs []*trellisv1.Run, tria
 		Creator:     proto.CloneOf(study.GetCreator()),
 	}
 	members := make([]*trajectory.Trajectory, 0, len(runs))
-	sorted := make([]*trellisv1.Run, 0, len(runs))
+	sorted, shared := make([]*trellisv1.Run, 0, len(runs)), grid.NewShared()
 	for _, run := range runs {
-		sorted = append(sorted, newRun(created, run))
+		sorted = append(sorted, newRun(created, run, shared))
 	}
 	slices.SortFunc(sorted, catalog.Order(created))
 	catalog, err := newCatalog(created.Name, sorted)

@@ -166,7 +166,7 @@ func TestListStudiesLargePages(t *testing.T) {
 	}
 	spec := &trellisv1.StudySpec{}
 	for range 5 {
-		spec.Grid = append(spec.Grid, &trellisv1.Grid{LearningRate: &trellisv1.NumberAxis{Values: rates}})
+		spec.Grid = append(spec.Grid, &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{"learning_rate": trellisv1.AxisOf[float64](rates...)}})
 	}
 	const studies = 12
 	for i := range studies {

@@ -62,6 +62,7 @@ type hyperparameter struct {
 	// name is that in model files, label that in errors.
 	name, label string
 	value       func(*Config) float64
+	set         func(c *Config, value float64)
 	whole       bool
 	// valid says which values there are, and want says it in words. Without, there are all.
 	valid func(float64) bool
@@ -77,24 +78,42 @@ var hyperparameters = []hyperparameter{
 	{
 		name: "latent_dim", label: "latent dimension", whole: true,
 		value: func(c *Config) float64 { return float64(c.LatentDim) },
+		set:   func(c *Config, value float64) { c.LatentDim = int(value) },
 		valid: func(value float64) bool { return 1 <= value && value <= MaxLatentDim },
 		want:  fmt.Sprintf("1 to %d", MaxLatentDim),
 	},
 	{
 		name: "learning_rate", label: "learning rate", value: func(c *Config) float64 { return c.LearningRate },
+		set:   func(c *Config, value float64) { c.LearningRate = value },
 		valid: func(value float64) bool { return value > 0 && finite(value) }, want: "a number above 0",
 	},
 	{
 		name: "weight_decay", label: "weight decay", value: func(c *Config) float64 { return c.WeightDecay },
+		set:   func(c *Config, value float64) { c.WeightDecay = value },
 		valid: func(value float64) bool { return value >= 0 && finite(value) }, want: "0 or more",
 	},
 	{
 		name: "batch_size", label: "batch size", whole: true,
 		value: func(c *Config) float64 { return float64(c.BatchSize) },
+		set:   func(c *Config, value float64) { c.BatchSize = int(value) },
 		valid: func(value float64) bool { return 1 <= value && value <= MaxBatchSize },
 		want:  fmt.Sprintf("1 to %d", MaxBatchSize),
 	},
 	{name: "seed", label: "seed", whole: true, value: func(c *Config) float64 { return float64(c.Seed) }},
+}
+
+// Set gives the run its value on an axis of its model.
+func (c *Config) Set(axis string, value float64) {
+	for _, p := range hyperparameters {
+		if p.name == axis && p.set != nil {
+			p.set(c, value)
+			return
+		}
+	}
+	if c.Values == nil {
+		c.Values = map[string]float64{}
+	}
+	c.Values[axis] = value
 }
 
 // text is the run's value of the parameter, with the digits that tell it from others.

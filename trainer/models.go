@@ -37,12 +37,18 @@ const (
 	FineTune = classifier.FineTune
 )
 
-// Model describes a model, Axis one of the axes that only the model has, and Metric one of the metrics that it reports
+// Model describes a model, Axis one of its axes, and Metric one of the metrics that it reports
 // besides its losses.
 type (
 	Model  = model.Model
 	Axis   = model.Axis
 	Metric = model.Metric
+)
+
+// Kinds of axes.
+const (
+	Number  = model.Number
+	Integer = model.Integer
 )
 
 // Models describes all models.
@@ -71,7 +77,7 @@ func find(name string) (model.Definition, error) {
 // resolve returns the values of a model's own axes, with defaults for those that are not given.
 func resolve(m Model, given map[string]float64) model.Values {
 	values := make(model.Values, len(m.Axes))
-	for _, axis := range m.Axes {
+	for _, axis := range m.Own() {
 		if value, ok := given[axis.Name]; ok {
 			values[axis.Name] = value
 		} else if axis.Default != nil {

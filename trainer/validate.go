@@ -12,10 +12,10 @@ import (
 	"trellis/trainer/network"
 )
 
-// Maximum values of a Config. They bound memory use; smaller values may not make sense either.
+// Maximum values of a Config.
 const (
-	MaxLatentDim = 784
-	MaxBatchSize = 65536
+	MaxLatentDim = model.MaxLatentDim
+	MaxBatchSize = model.MaxBatchSize
 )
 
 // Validate returns an error that lists everything that is wrong with the configuration and wraps ErrInvalidConfig, or
@@ -64,7 +64,7 @@ func (c *Config) Validate() error {
 // checkValues says what is wrong with the values on the model's own axes.
 func (c *Config) checkValues(m Model) (wrong []error) {
 	var names []string
-	for _, axis := range m.Axes {
+	for _, axis := range m.Own() {
 		names = append(names, axis.Name)
 		value, given := c.Values[axis.Name]
 		switch {
@@ -102,12 +102,12 @@ func checkMetric(m Model, what, name string) []error {
 
 func inRange(axis Axis, value float64) bool {
 	return value >= axis.Minimum && value <= axis.Maximum && !(axis.ExclusiveMinimum && value == axis.Minimum) &&
-		(!axis.Integer || value == math.Trunc(value))
+		(axis.Kind != Integer || value == math.Trunc(value))
 }
 
 func describeRange(axis Axis) string {
 	kind, from := "a number", "from"
-	if axis.Integer {
+	if axis.Kind == Integer {
 		kind = "a whole number"
 	}
 	if axis.ExclusiveMinimum {

@@ -231,10 +231,8 @@ func synthetic(attempt uint64, run string, epochs int) *trellisv1.Assignment {
 		Run:     run,
 		Attempt: attempt,
 		Config: &trellisv1.RunConfig{
-			Model: trainer.Synthetic,
-			Parameters: &trellisv1.Parameters{
-				LatentDim: 16, LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: uint32(epochs), Seed: 1, BatchSize: 256,
-			},
+			Model:      trainer.Synthetic,
+			Parameters: &trellisv1.Parameters{MaxEpochs: uint32(epochs), Seed: 1, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 16, "learning_rate": 1e-3, "weight_decay": 1e-5, "batch_size": 256})},
 			Synthetic:  &trellisv1.Synthetic{EpochTime: durationpb.New(time.Second)},
 			Numerics:   trainer.NumericsVersion,
 			Milestones: []uint32{uint32(epochs)},

@@ -218,27 +218,12 @@ func ProgramConfig(assignment *trellisv1.Assignment) program.Config {
 		last = run.GetLastEpoch()
 	}
 	return program.Config{
-		Program: run.GetProgram(), Parameters: parameterValues(run.GetParameters()),
+		Program: run.GetProgram(), Parameters: run.GetParameters().GetValues(),
 		Study: assignment.GetStudy(), Run: assignment.GetRun(), Attempt: assignment.GetAttempt(),
 		Seed:      int64(run.GetParameters().GetSeed()),
 		MaxEpochs: int(run.GetParameters().GetMaxEpochs()), FirstEpoch: 1, LastEpoch: int(last),
 		Objective: run.GetObjective(), Resources: run.GetResources(),
 	}
-}
-
-// parameterValues are the values of a point by name, without max_epochs and seed.
-func parameterValues(p *trellisv1.Parameters) map[string]*trellisv1.Value {
-	number := func(value float64) *trellisv1.Value {
-		return &trellisv1.Value{Kind: &trellisv1.Value_Number{Number: value}}
-	}
-	values := map[string]*trellisv1.Value{
-		"latent_dim": number(float64(p.GetLatentDim())), "learning_rate": number(p.GetLearningRate()),
-		"weight_decay": number(p.GetWeightDecay()), "batch_size": number(float64(p.GetBatchSize())),
-	}
-	for name, value := range p.GetValues() {
-		values[name] = number(value)
-	}
-	return values
 }
 
 // keepAlive counts steps until the returned function is called.

@@ -207,14 +207,9 @@ func maximizes(of interface{ GetDirection() trellisv1.Direction }) bool {
 func TrainerConfig(run *trellisv1.RunConfig) trainer.Config {
 	parameters := run.GetParameters()
 	config := trainer.Config{
-		Model:        run.GetModel(),
-		LatentDim:    int(parameters.GetLatentDim()),
-		LearningRate: parameters.GetLearningRate(),
-		WeightDecay:  parameters.GetWeightDecay(),
-		Values:       parameters.GetValues(),
-		BatchSize:    int(parameters.GetBatchSize()),
-		Seed:         parameters.GetSeed(),
-		MaxEpochs:    int(parameters.GetMaxEpochs()),
+		Model:     run.GetModel(),
+		Seed:      parameters.GetSeed(),
+		MaxEpochs: int(parameters.GetMaxEpochs()),
 		EarlyStopping: trainer.EarlyStopping{
 			Patience: int(run.GetEarlyStopping().GetPatience()),
 			MinDelta: run.GetEarlyStopping().GetMinDelta(),
@@ -228,6 +223,9 @@ func TrainerConfig(run *trellisv1.RunConfig) trainer.Config {
 			Metric: o.GetMetric(), Maximize: maximizes(o),
 			Latest: o.GetOf() != trellisv1.Objective_SUMMARY_UNSPECIFIED && o.GetOf() != trellisv1.Objective_SUMMARY_BEST,
 		}
+	}
+	for name := range parameters.GetValues() {
+		config.Set(name, parameters.Numeric(name))
 	}
 	for _, epoch := range run.GetMilestones() {
 		config.Milestones = append(config.Milestones, int(epoch))

@@ -39,7 +39,7 @@ func (s *served) networkAssignment(attempt uint64, run string, epochs int) *trel
 	a := s.assignment(attempt)
 	a.Run = run
 	a.Config.Parameters.MaxEpochs = uint32(epochs)
-	a.Config.Parameters.BatchSize = 16
+	a.Config.Parameters.Values["batch_size"] = trellisv1.IntegerValue(16)
 	a.Config.Milestones = []uint32{uint32(epochs)}
 	return a
 }

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
@@ -114,7 +113,7 @@ func TestOutcomes(t *testing.T) {
 			alter: func(c *trellisv1.RunConfig) { proto.Reset(c) }, failure: `version "" of the arithmetic`,
 		},
 		{
-			name: "invalid configuration", alter: func(c *trellisv1.RunConfig) { c.Parameters.LatentDim = 0 },
+			name: "invalid configuration", alter: func(c *trellisv1.RunConfig) { c.Parameters.Values["latent_dim"] = trellisv1.IntegerValue(0) },
 			failure: "latent dimension is 0", class: trellisv1.FailureClass_FAILURE_CLASS_INPUT,
 		},
 		{
@@ -169,10 +168,8 @@ func TestOutcomes(t *testing.T) {
 
 func TestTrainerConfig(t *testing.T) {
 	got := TrainerConfig(&trellisv1.RunConfig{
-		Model: "conv-autoencoder",
-		Parameters: &trellisv1.Parameters{
-			LatentDim: 8, LearningRate: 0.01, WeightDecay: 0.1, MaxEpochs: 30, Seed: 5, BatchSize: 64,
-		},
+		Model:         "conv-autoencoder",
+		Parameters:    &trellisv1.Parameters{MaxEpochs: 30, Seed: 5, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 8, "learning_rate": 0.01, "weight_decay": 0.1, "batch_size": 64})},
 		EarlyStopping: &trellisv1.EarlyStopping{Patience: 3, MinDelta: 0.5},
 		Milestones:    []uint32{10, 30},
 	})
@@ -368,21 +365,16 @@ func TestCancel(t *testing.T) {
 
 // TestTrainerConfigHasAllParameters: another value of any parameter is another configuration.
 func TestTrainerConfigHasAllParameters(t *testing.T) {
-	fields := new(trellisv1.Parameters).ProtoReflect().Descriptor().Fields()
-	for i := range fields.Len() {
-		field := fields.Get(i)
-		p := new(trellisv1.Parameters)
-		switch field.Kind() {
-		case protoreflect.Uint32Kind:
-			p.ProtoReflect().Set(field, protoreflect.ValueOfUint32(3))
-		case protoreflect.DoubleKind:
-			p.ProtoReflect().Set(field, protoreflect.ValueOfFloat64(3))
-		default: // The values on a model's own axes.
-			p.Values = map[string]float64{"noise": 3}
+	none := TrainerConfig(&trellisv1.RunConfig{Parameters: new(trellisv1.Parameters)})
+	parameters := map[string]*trellisv1.Parameters{"max_epochs": {MaxEpochs: 3}, "seed": {Seed: 3}}
+	for _, model := range trainer.Models() {
+		for _, axis := range model.Axes {
+			parameters[axis.Name] = &trellisv1.Parameters{Values: trellisv1.ValuesOf(map[string]any{axis.Name: 3})}
 		}
-		config := TrainerConfig(&trellisv1.RunConfig{Parameters: p})
-		if reflect.DeepEqual(config, TrainerConfig(&trellisv1.RunConfig{Parameters: new(trellisv1.Parameters)})) {
-			t.Errorf("%s is not passed on", field.Name())
+	}
+	for name, p := range parameters {
+		if reflect.DeepEqual(TrainerConfig(&trellisv1.RunConfig{Parameters: p}), none) {
+			t.Errorf("%s is not passed on", name)
 		}
 	}
 }

@@ -95,7 +95,7 @@ func TestVerdictClaimsNoMore(t *testing.T) {
 func TestGoldenAnswers(t *testing.T) {
 	for name, write := range map[string]func(output.Format, *bytes.Buffer) error{
 		"configurations": func(format output.Format, out *bytes.Buffer) error {
-			list := output.NewList(out, format, "configurations", configurationColumns)
+			list := output.NewList(out, format, "configurations", configurationColumns(commonNames))
 			for _, c := range sampleConfigurations() {
 				if err := list.Add(c); err != nil {
 					return err
@@ -142,15 +142,14 @@ func TestDescribeSettling(t *testing.T) {
 	study := &trellisv1.Study{
 		Spec: &trellisv1.StudySpec{
 			Model: "synthetic",
-			Grid: []*trellisv1.Grid{{
-				LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{8, 16}},
-				LearningRate: &trellisv1.NumberAxis{Values: []float64{1e-3}},
-				WeightDecay:  &trellisv1.NumberAxis{Values: []float64{0}},
-				MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{4}},
-			}},
-			Seeds:     &trellisv1.IntegerAxis{Values: []uint32{1, 2}},
-			BatchSize: &trellisv1.IntegerAxis{Values: []uint32{256}},
-			Settle:    &trellisv1.Settle{MaxSeeds: 8},
+			Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+				"latent_dim":    trellisv1.AxisOf[int](8, 16),
+				"learning_rate": trellisv1.AxisOf[float64](1e-3),
+				"weight_decay":  trellisv1.AxisOf[float64](0),
+				"max_epochs":    trellisv1.AxisOf[int](4),
+			}}},
+			Seeds:  trellisv1.AxisOf(1, 2),
+			Settle: &trellisv1.Settle{MaxSeeds: 8},
 		},
 		Progress: &trellisv1.Progress{Trials: 4},
 	}
@@ -171,10 +170,10 @@ func TestDescribeSettling(t *testing.T) {
 func TestGoldenOutput(t *testing.T) {
 	t.Setenv("TZ", "UTC")
 	empty := func(format output.Format, out *bytes.Buffer) error {
-		return output.NewList(out, format, "trials", trialColumns).Close("No trial meets the condition.")
+		return output.NewList(out, format, "trials", TrialColumns(commonNames)).Close("No trial meets the condition.")
 	}
 	trials := func(format output.Format, out *bytes.Buffer) error {
-		columns := trialColumns
+		columns := TrialColumns(commonNames)
 		if format == output.CSV {
 			columns = append(columns[:len(columns):len(columns)], lossColumns...)
 		}
@@ -187,7 +186,7 @@ func TestGoldenOutput(t *testing.T) {
 		return list.Close("")
 	}
 	metrics := func(format output.Format, out *bytes.Buffer) error {
-		list := NewTrialList(out, format, trialColumns)
+		list := NewTrialList(out, format, TrialColumns(commonNames))
 		for _, trial := range fake.MeasuredTrials() {
 			if err := list.Add(trial); err != nil {
 				return err
@@ -199,7 +198,7 @@ func TestGoldenOutput(t *testing.T) {
 		best := sampleBest()
 		best.Trial = fake.MeasuredTrials()[1]
 		if format == output.CSV {
-			return output.WriteOne(out, format, best.GetTrial(), withMetrics(trialColumns, metricsOf(best.GetTrial())))
+			return output.WriteOne(out, format, best.GetTrial(), withMetrics(TrialColumns(commonNames), metricsOf(best.GetTrial())))
 		}
 		if format == output.Table {
 			return WriteBest(out, best)
@@ -211,13 +210,13 @@ func TestGoldenOutput(t *testing.T) {
 		case output.Table:
 			return WriteBest(out, sampleBest())
 		case output.CSV:
-			return output.WriteOne(out, format, sampleBest().GetTrial(), trialColumns)
+			return output.WriteOne(out, format, sampleBest().GetTrial(), TrialColumns(commonNames))
 		default:
 			return output.WriteMessage(out, format, sampleBest())
 		}
 	}
 	noisy := func(format output.Format, out *bytes.Buffer) error {
-		list := NewTrialList(out, format, TrialColumnsWith([]string{"divergence_weight", "noise"}))
+		list := NewTrialList(out, format, TrialColumns(noisyNames))
 		for _, trial := range fake.NoisyTrials() {
 			if err := list.Add(trial); err != nil {
 				return err
@@ -233,14 +232,14 @@ func TestGoldenOutput(t *testing.T) {
 			return WriteBest(out, best)
 		case output.CSV:
 			return output.WriteOne(out, format, best.GetTrial(),
-				TrialColumnsWith([]string{"divergence_weight", "noise"}))
+				TrialColumns(noisyNames))
 		default:
 			return output.WriteMessage(out, format, best)
 		}
 	}
 	noisyConfigurations := func(format output.Format, out *bytes.Buffer) error {
 		list := output.NewList(out, format, "configurations",
-			configurationColumnsWith([]string{"divergence_weight", "noise"}))
+			configurationColumns(noisyNames))
 		for i, trial := range fake.NoisyTrials() {
 			trial.Parameters.Seed = 0
 			if err := list.Add(&trellisv1.Configuration{
@@ -253,7 +252,7 @@ func TestGoldenOutput(t *testing.T) {
 		return list.Close("")
 	}
 	measuredConfigurations := func(format output.Format, out *bytes.Buffer) error {
-		list := &configurationList{out: out, format: format, columns: configurationColumns}
+		list := &configurationList{out: out, format: format, columns: configurationColumns(commonNames)}
 		for _, c := range sampleConfigurations() {
 			if len(c.GetRepetitions()) > 1 {
 				c.Metrics, c.TestMetrics = map[string]float64{"accuracy": 0.984375},
@@ -292,7 +291,9 @@ func TestGoldenOutput(t *testing.T) {
 func TestLead(t *testing.T) {
 	second := func(objective float64) *trellisv1.Trial {
 		return &trellisv1.Trial{
-			Index: 7, Objective: &objective, Parameters: &trellisv1.Parameters{LatentDim: 4, MaxEpochs: 10},
+			Index: 7, Objective: &objective, Parameters: &trellisv1.Parameters{MaxEpochs: 10, Values: trellisv1.ValuesOf(map[string]any{
+				"latent_dim": 4, "learning_rate": 0.0, "weight_decay": 0.0,
+			})},
 		}
 	}
 	const who = "trial 7 (latent 4, learning rate 0, weight decay 0, maximum epochs 10)"
@@ -314,3 +315,11 @@ func TestLead(t *testing.T) {
 		})
 	}
 }
+
+// commonNames are the parameters of all models, and noisyNames those of one with axes of its own.
+var (
+	commonNames = []string{"latent_dim", "learning_rate", "weight_decay", "max_epochs", "batch_size"}
+	noisyNames  = []string{
+		"latent_dim", "learning_rate", "weight_decay", "divergence_weight", "noise", "max_epochs", "batch_size",
+	}
+)

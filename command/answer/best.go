@@ -3,8 +3,6 @@ package answer
 import (
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 
 	"trellis/command/describe"
 	"trellis/command/output"
@@ -77,14 +75,8 @@ func writeBestTrial(out io.Writer, best *trellisv1.GetBestTrialResponse) error {
 
 // parameterRows writes a configuration, one parameter to a row.
 func parameterRows(row func(name, format string, values ...any), p *trellisv1.Parameters) {
-	for place := range grid.CommonAxes[:grid.Seed] {
-		if place == grid.MaxEpochs {
-			for _, name := range slices.Sorted(maps.Keys(p.GetValues())) {
-				row(describe.Label(name), "%s", output.PlainNumber(p.GetValues()[name]))
-			}
-		}
-		axis := &grid.CommonAxes[place]
-		row(describe.Label(axis.GetName()), "%s", describe.Value(axis, p, output.PlainNumber))
+	for _, name := range grid.NamesOf(p) {
+		row(describe.Label(name), "%s", describe.Value(grid.Value(p, name), output.PlainNumber))
 	}
 }
 

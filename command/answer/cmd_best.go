@@ -51,8 +51,8 @@ With one seed, a difference may be chance. The best trial is then the one with t
 			case output.Table:
 				return WriteBest(env.Out, best)
 			case output.CSV:
-				own := TrialColumnsWith(describe.OwnAxes(best.GetStudy().GetSpec()))
-				return output.WriteOne(env.Out, *format, best.GetTrial(), withMetrics(own, metricsOf(best.GetTrial())))
+				columns := TrialColumns(describe.Names(best.GetStudy().GetSpec()))
+				return output.WriteOne(env.Out, *format, best.GetTrial(), withMetrics(columns, metricsOf(best.GetTrial())))
 			default:
 				return output.WriteMessage(env.Out, *format, best)
 			}

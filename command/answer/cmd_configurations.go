@@ -46,14 +46,14 @@ or statistically tied with the best. The means of the model's other metrics foll
 			limit = tableRows
 		}
 		return env.WithClient(cmd.Context(), options, func(ctx context.Context, c *client.Client) error {
-			columns := configurationColumns
+			columns := configurationColumns(nil)
 			if *format == output.Table || *format == output.CSV {
 				response, err := client.Call(ctx, client.CallTimeout, c.GetStudy,
 					&trellisv1.GetStudyRequest{Study: request.GetStudy()})
 				if err != nil {
 					return err
 				}
-				columns = configurationColumnsWith(describe.OwnAxes(response.GetStudy().GetSpec()))
+				columns = configurationColumns(describe.Names(response.GetStudy().GetSpec()))
 			}
 			list := &configurationList{out: env.Out, format: *format, columns: columns}
 			total, err := c.EachConfiguration(ctx, request, limit, list.Add)

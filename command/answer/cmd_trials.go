@@ -13,6 +13,7 @@ import (
 	"trellis/command/client"
 	"trellis/command/exit"
 	"trellis/command/output"
+	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 )
@@ -25,9 +26,10 @@ func init() { cli.Register(cli.Answers, 30, TrialsCommand) }
 // TrialsCommand is trellis trials.
 func TrialsCommand(env *cli.Environment) *cobra.Command {
 	var parameters []string
-	for _, axis := range grid.CommonAxes {
+	for _, axis := range spec.CommonAxes() {
 		parameters = append(parameters, axis.GetName())
 	}
+	parameters = append(parameters, grid.Seed)
 	cmd := &cobra.Command{
 		Use:   "trials STUDY",
 		Short: "List a study's trials and their results",

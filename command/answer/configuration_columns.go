@@ -10,7 +10,6 @@ import (
 	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/grid"
 )
 
 // withMeanMetrics returns the columns with those of the metrics that the configurations have, behind the others.
@@ -45,62 +44,60 @@ func withMeanMetrics(
 
 type configuration = *trellisv1.Configuration
 
-// configurationColumns have all axes but the seed, which repeats a configuration.
-var configurationColumns = slices.Concat([]output.Column[configuration]{
-	output.Both("rank", func(c configuration) string {
-		if c.Rank == nil {
-			return ""
-		}
-		return strconv.FormatUint(c.GetRank(), 10)
-	}),
-}, describe.ParameterColumns(
-	grid.CommonAxes[:grid.Seed], (*trellisv1.Configuration).GetParameters,
-), []output.Column[configuration]{
-	{
-		Name: "seeds", Plain: seedsOf, Short: func(c configuration) string {
-			return strconv.Itoa(len(c.GetRepetitions()))
-		}, Yield: output.Yield{Same: true, Spare: 2},
-	},
-	{Name: "objectives", Plain: objectivesOf},
-	{
-		Name: "mean", Plain: func(c configuration) string { return output.Optional(c.Mean, output.PlainNumber) },
-		Short: meanWithInterval,
-	},
-	{
-		Name: "deviation", Plain: func(c configuration) string {
-			return output.Optional(c.Deviation, output.PlainNumber)
-		},
-	},
-	bounds("mean_low", configuration.GetInterval, (*trellisv1.Interval).GetLow),
-	bounds("mean_high", configuration.GetInterval, (*trellisv1.Interval).GetHigh),
-	{
-		Name: "difference", Plain: func(c configuration) string {
-			return output.Optional(c.Difference, output.PlainNumber)
-		}, Short: differenceWithInterval, Yield: output.Yield{Wrap: true, Spare: 1},
-	},
-	bounds("difference_low", configuration.GetDifferenceInterval, (*trellisv1.Interval).GetLow),
-	bounds("difference_high", configuration.GetDifferenceInterval, (*trellisv1.Interval).GetHigh),
-	{
-		Name: "contender", Plain: func(c configuration) string { return strconv.FormatBool(c.GetContender()) },
-		Short: func(c configuration) string {
-			if c.GetContender() {
-				return "yes"
+// configurationColumns are those of configurations that have the parameters of these names: see describe.Names. They do not
+// have the seed, which repeats a configuration.
+func configurationColumns(names []string) []output.Column[configuration] {
+	return slices.Concat([]output.Column[configuration]{
+		output.Both("rank", func(c configuration) string {
+			if c.Rank == nil {
+				return ""
 			}
-			return "no"
+			return strconv.FormatUint(c.GetRank(), 10)
+		}),
+	}, describe.ParameterColumns(
+		names, (*trellisv1.Configuration).GetParameters,
+	), []output.Column[configuration]{
+		{
+			Name: "seeds", Plain: seedsOf, Short: func(c configuration) string {
+				return strconv.Itoa(len(c.GetRepetitions()))
+			}, Yield: output.Yield{Same: true, Spare: 2},
 		},
-	},
-	{
-		Name: "test_mean", Plain: func(c configuration) string {
-			return output.Optional(c.TestMean, output.PlainNumber)
+		{Name: "objectives", Plain: objectivesOf},
+		{
+			Name: "mean", Plain: func(c configuration) string { return output.Optional(c.Mean, output.PlainNumber) },
+			Short: meanWithInterval,
 		},
-		Short: func(c configuration) string { return shortUnlessDiverged(c.TestMean) },
-		Yield: output.Yield{Spare: 3},
-	},
-})
-
-// configurationColumnsWith are configurationColumns with those of a model's own axes.
-func configurationColumnsWith(own []string) []output.Column[configuration] {
-	return describe.WithOwnAxes(configurationColumns, own, (*trellisv1.Configuration).GetParameters)
+		{
+			Name: "deviation", Plain: func(c configuration) string {
+				return output.Optional(c.Deviation, output.PlainNumber)
+			},
+		},
+		bounds("mean_low", configuration.GetInterval, (*trellisv1.Interval).GetLow),
+		bounds("mean_high", configuration.GetInterval, (*trellisv1.Interval).GetHigh),
+		{
+			Name: "difference", Plain: func(c configuration) string {
+				return output.Optional(c.Difference, output.PlainNumber)
+			}, Short: differenceWithInterval, Yield: output.Yield{Wrap: true, Spare: 1},
+		},
+		bounds("difference_low", configuration.GetDifferenceInterval, (*trellisv1.Interval).GetLow),
+		bounds("difference_high", configuration.GetDifferenceInterval, (*trellisv1.Interval).GetHigh),
+		{
+			Name: "contender", Plain: func(c configuration) string { return strconv.FormatBool(c.GetContender()) },
+			Short: func(c configuration) string {
+				if c.GetContender() {
+					return "yes"
+				}
+				return "no"
+			},
+		},
+		{
+			Name: "test_mean", Plain: func(c configuration) string {
+				return output.Optional(c.TestMean, output.PlainNumber)
+			},
+			Short: func(c configuration) string { return shortUnlessDiverged(c.TestMean) },
+			Yield: output.Yield{Spare: 3},
+		},
+	})
 }
 
 // bounds is one end of an interval, which people read beside what it is an interval of.

@@ -44,7 +44,7 @@ var valueColumns = []output.Column[axisEffect]{
 	{Name: "axis", Plain: axisEffect.GetAxis},
 	{Name: "importance", Plain: func(e axisEffect) string { return output.PlainNumber(e.GetImportance()) }},
 	{Name: "total", Plain: func(e axisEffect) string { return output.PlainNumber(e.GetTotal()) }},
-	{Name: "value", Plain: func(e axisEffect) string { return output.PlainNumber(e.GetValues()[0].GetValue()) }},
+	{Name: "value", Plain: func(e axisEffect) string { return describe.Value(e.GetValues()[0].GetValue(), output.PlainNumber) }},
 	{Name: "mean", Plain: func(e axisEffect) string { return output.PlainNumber(e.GetValues()[0].GetMean()) }},
 	{Name: "best", Plain: func(e axisEffect) string { return output.PlainNumber(e.GetValues()[0].GetBest()) }},
 	{
@@ -122,7 +122,7 @@ func valuesTable(effect *trellisv1.AxisEffect, extreme string, drawn func(float6
 			share = value.GetMean() / highest
 		}
 		table.AppendRow([]any{
-			output.ShortNumber(value.GetValue()), output.ShortLoss(value.GetMean()), output.ShortLoss(value.GetBest()),
+			describe.Value(value.GetValue(), output.ShortNumber), output.ShortLoss(value.GetMean()), output.ShortLoss(value.GetBest()),
 			value.GetConfigurations(), drawn(share),
 		})
 	}

@@ -16,10 +16,8 @@ import (
 func sampleConfiguration(rank uint64, n uint32) *trellisv1.Configuration {
 	mean := 0.01 + 0.0001*float64(rank-1)
 	c := &trellisv1.Configuration{
-		Parameters: &trellisv1.Parameters{
-			LatentDim: uint32(4 * rank), LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 50, BatchSize: 256,
-		},
-		Rank: proto.Uint64(rank), Mean: proto.Float64(mean), Contender: true, TestMean: proto.Float64(mean + 0.0005),
+		Parameters: &trellisv1.Parameters{MaxEpochs: 50, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": uint32(4 * rank), "learning_rate": 1e-3, "weight_decay": 1e-5, "batch_size": 256})},
+		Rank:       proto.Uint64(rank), Mean: proto.Float64(mean), Contender: true, TestMean: proto.Float64(mean + 0.0005),
 	}
 	for seed := uint32(1); seed <= n; seed++ {
 		c.Repetitions = append(c.Repetitions, &trellisv1.Repetition{Seed: seed, Trial: uint64(seed), Objective: mean})
@@ -133,9 +131,9 @@ func sampleAudits() *trellisv1.AuditSummary {
 }
 
 func sampleImportance() *trellisv1.Importance {
-	value := func(value, mean, best float64) *trellisv1.ValueEffect {
+	value := func(value any, mean, best float64) *trellisv1.ValueEffect {
 		return &trellisv1.ValueEffect{
-			Value: value, Mean: mean, Best: best, BestAt: sampleConfiguration(1, 1).GetParameters(), Configurations: 6,
+			Value: trellisv1.ValueOf(value), Mean: mean, Best: best, BestAt: sampleConfiguration(1, 1).GetParameters(), Configurations: 6,
 		}
 	}
 	return &trellisv1.Importance{

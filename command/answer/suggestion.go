@@ -15,6 +15,7 @@ import (
 	"trellis/command/output"
 	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
 // commentWidth is how long a line of comment is at most.
@@ -36,7 +37,7 @@ func suggestionText(study string, suggestion *trellisv1.SuggestStudyResponse) ([
 	if err != nil {
 		return nil, fmt.Errorf("the suggested spec is not valid: %w", err)
 	}
-	if !proto.Equal(read, suggestion.GetSpec()) {
+	if !proto.Equal(spec.Models().WithDefaults(read), spec.Models().WithDefaults(suggestion.GetSpec())) {
 		return nil, fmt.Errorf("the suggested spec changes when it is read back: %v, "+
 			"not %v", read, suggestion.GetSpec())
 	}
@@ -66,15 +67,39 @@ func SpecYAML(spec *trellisv1.StudySpec) ([]byte, error) {
 		return nil, fmt.Errorf("turn JSON into YAML: %w", err)
 	}
 	top := document.Content[0]
+	plainValues(top)
 	output.BlockStyle(top)
 	plainNumbers(top)
 	shortenSpec(top)
 	return output.EncodeYAML(top)
 }
 
+// plainValues writes the values of parameters as themselves.
+func plainValues(node *yaml.Node) {
+	for _, child := range node.Content {
+		plainValues(child)
+	}
+	if node.Kind != yaml.MappingNode || len(node.Content) != 2 || node.Content[1].Kind != yaml.ScalarNode {
+		return
+	}
+	line, column, value := node.Line, node.Column, node.Content[1]
+	switch node.Content[0].Value {
+	case "integer":
+		value.Tag = "!!int"
+	case "number":
+		// It may be written like a whole number: the model knows what it is.
+		value.Tag = ""
+	case "text", "boolean":
+	default:
+		return
+	}
+	*node = *value
+	node.Line, node.Column = line, column
+}
+
 // plainNumbers writes all numbers as the other listings do.
 func plainNumbers(node *yaml.Node) {
-	if node.Tag == "!!float" {
+	if node.Tag == "!!float" || node.Kind == yaml.ScalarNode && node.Tag == "" {
 		if value, err := strconv.ParseFloat(node.Value, 64); err == nil {
 			node.Value = output.PlainNumber(value)
 		}
@@ -107,8 +132,15 @@ func shortenSpec(node *yaml.Node) {
 	}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		if node.Content[i].Value == "axes" {
-			node.Content = slices.Replace(node.Content, i, i+2, node.Content[i+1].Content...)
+			node.Content = slices.Replace(node.Content, i, i+2, inOrder(node.Content[i+1].Content)...)
 			return
 		}
 	}
+}
+
+// inOrder are the axes of a grid, keys and values, in the order in which they are shown.
+func inOrder(axes []*yaml.Node) []*yaml.Node {
+	pairs := slices.Collect(slices.Chunk(axes, 2))
+	slices.SortFunc(pairs, func(a, b []*yaml.Node) int { return grid.CompareNames(a[0].Value, b[0].Value) })
+	return slices.Concat(pairs...)
 }

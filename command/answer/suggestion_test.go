@@ -32,7 +32,7 @@ grid:
 		t.Fatal(err)
 	}
 	if axis := want.GetGrid()[0].GetAxes()["fine_tune"]; !proto.Equal(axis,
-		&trellisv1.NumberAxis{Values: []float64{0, 1}}) {
+		trellisv1.AxisOf(0, 1)) {
 		t.Fatalf("read %v", want)
 	}
 	written, err := SpecYAML(want)
@@ -78,11 +78,13 @@ pruning: asha
 	text, err := suggestionText("sample", &trellisv1.SuggestStudyResponse{
 		Spec: spec, Pruned: 2, Axes: []*trellisv1.AxisChoice{
 			{
-				Axis: "latent_dim", Values: []float64{11, 16, 32}, Reason: trellisv1.AxisChoice_REASON_LARGEST_TRIED, Best: 16,
+				Axis: "latent_dim", Values: trellisv1.AxisOf(11, 16, 32).Values,
+				Reason: trellisv1.AxisChoice_REASON_LARGEST_TRIED, Best: trellisv1.IntegerValue(16),
 				Total: 0.716,
 			},
 			{
-				Axis: "learning_rate", Values: []float64{3e-4, 1e-3, 0.0031622776601683794}, Best: 1e-3, Below: 1e-4, Above: 1e-2,
+				Axis: "learning_rate", Values: trellisv1.AxisOf(3e-4, 1e-3, 0.0031622776601683794).Values,
+				Best: trellisv1.NumberValue(1e-3), Below: trellisv1.NumberValue(1e-4), Above: trellisv1.NumberValue(1e-2),
 				Reason: trellisv1.AxisChoice_REASON_BETWEEN, Total: 0.25,
 			},
 		},

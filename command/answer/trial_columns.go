@@ -52,25 +52,23 @@ func metricRows(
 
 type trial = *trellisv1.Trial
 
-var trialColumns = slices.Concat([]output.Column[trial]{
-	{Name: "study", Plain: (*trellisv1.Trial).GetStudy},
-	output.Both("index", integer((*trellisv1.Trial).GetIndex)),
-	output.Both("state", trialState),
-}, describe.ParameterColumns(grid.CommonAxes[:], (*trellisv1.Trial).GetParameters), []output.Column[trial]{
-	loss("objective", func(t trial) *float64 { return t.Objective }),
-	output.Both("best_epoch", integer((*trellisv1.Trial).GetBestEpoch)),
-	output.Both("epochs", integer((*trellisv1.Trial).GetEpochs)),
-	loss("test_loss", func(t trial) *float64 { return t.TestLoss }).Yielding(output.Yield{Spare: 1}),
-	{Name: "run", Plain: (*trellisv1.Trial).GetRun},
-	{
-		Name: "error", Plain: (*trellisv1.Trial).GetError,
-		Short: func(t trial) string { return output.OneLine(t.GetError()) }, Yield: output.Yield{Wrap: true},
-	},
-})
-
-// TrialColumnsWith are trialColumns with those of a model's own axes.
-func TrialColumnsWith(own []string) []output.Column[trial] {
-	return describe.WithOwnAxes(trialColumns, own, (*trellisv1.Trial).GetParameters)
+// TrialColumns are those of trials that have the parameters of these names: see describe.Names.
+func TrialColumns(names []string) []output.Column[trial] {
+	return slices.Concat([]output.Column[trial]{
+		{Name: "study", Plain: (*trellisv1.Trial).GetStudy},
+		output.Both("index", integer((*trellisv1.Trial).GetIndex)),
+		output.Both("state", trialState),
+	}, describe.ParameterColumns(append(names[:len(names):len(names)], grid.Seed), (*trellisv1.Trial).GetParameters), []output.Column[trial]{
+		loss("objective", func(t trial) *float64 { return t.Objective }),
+		output.Both("best_epoch", integer((*trellisv1.Trial).GetBestEpoch)),
+		output.Both("epochs", integer((*trellisv1.Trial).GetEpochs)),
+		loss("test_loss", func(t trial) *float64 { return t.TestLoss }).Yielding(output.Yield{Spare: 1}),
+		{Name: "run", Plain: (*trellisv1.Trial).GetRun},
+		{
+			Name: "error", Plain: (*trellisv1.Trial).GetError,
+			Short: func(t trial) string { return output.OneLine(t.GetError()) }, Yield: output.Yield{Wrap: true},
+		},
+	})
 }
 
 // lossColumns hold one loss per epoch, separated by spaces.

@@ -120,14 +120,14 @@ func ListTrials(
 	ctx context.Context, env *cli.Environment, c *client.Client, format output.Format,
 	request *trellisv1.ListTrialsRequest, limit uint64,
 ) (total uint64, err error) {
-	columns := trialColumns
+	columns := TrialColumns(nil)
 	if format == output.Table || format == output.CSV {
 		response, err := client.Call(ctx, client.CallTimeout, c.GetStudy,
 			&trellisv1.GetStudyRequest{Study: request.GetStudy()})
 		if err != nil {
 			return 0, err
 		}
-		columns = TrialColumnsWith(describe.OwnAxes(response.GetStudy().GetSpec()))
+		columns = TrialColumns(describe.Names(response.GetStudy().GetSpec()))
 	}
 	if request.GetLosses() {
 		columns = append(columns[:len(columns):len(columns)], lossColumns...)

@@ -33,7 +33,7 @@ func TestTrialListIsWrittenAsItComes(t *testing.T) {
 		{"several studies", true, fake.MeasuredTrials()[2], 0, 0},
 	} {
 		var out bytes.Buffer
-		list := NewTrialList(&out, output.CSV, trialColumns)
+		list := NewTrialList(&out, output.CSV, TrialColumns(commonNames))
 		list.Whole, asked = test.whole, 0
 		if err := list.Add(test.first); err != nil {
 			t.Fatal(err)
@@ -64,7 +64,7 @@ func TestTrialListIsWrittenAsItComes(t *testing.T) {
 func TestTrialListMetricsByEpoch(t *testing.T) {
 	measured := fake.MeasuredTrials()[2]
 	measured.EpochMetrics = map[string]*trellisv1.Series{"train_accuracy": {Values: []float64{0.5, 0.75}}}
-	for _, columns := range [][]output.Column[trial]{trialColumns, slices.Concat(trialColumns, lossColumns)} {
+	for _, columns := range [][]output.Column[trial]{TrialColumns(commonNames), slices.Concat(TrialColumns(commonNames), lossColumns)} {
 		var out bytes.Buffer
 		list := NewTrialList(&out, output.CSV, columns)
 		for _, trial := range []*trellisv1.Trial{measured, fake.MeasuredTrials()[0]} {
@@ -80,7 +80,7 @@ func TestTrialListMetricsByEpoch(t *testing.T) {
 			t.Fatalf("got %q, %v", records, err)
 		}
 		column := slices.Index(records[0], "train_accuracy")
-		if len(columns) == len(trialColumns) {
+		if len(columns) == len(TrialColumns(commonNames)) {
 			if column >= 0 {
 				t.Errorf("without losses, there is a column of metrics by epoch: %q", records[0])
 			}

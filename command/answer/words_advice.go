@@ -50,7 +50,7 @@ func describeAdvice(study *trellisv1.Study, advice *trellisv1.Advice, kept bool)
 // spec with all of them.
 func moreSeeds(study *trellisv1.Study, advice *trellisv1.Advice, kept bool) string {
 	if !kept || isCanceled(study) {
-		all := slices.Concat(grid.Seeds(study.GetSpec()), advice.GetAddSeeds())
+		all := slices.Concat(grid.SeedsOf(study.GetSpec()), advice.GetAddSeeds())
 		return fmt.Sprintf("put seeds: [%s] into the spec", strings.Trim(strings.ReplaceAll(fmt.Sprint(all), " ", ", "), "[]"))
 	}
 	seeds := strings.Trim(strings.ReplaceAll(fmt.Sprint(advice.GetAddSeeds()), " ", ","), "[]")

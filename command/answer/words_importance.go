@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -42,7 +43,7 @@ func leftOut(importance *trellisv1.Importance) (reasons []string) {
 	if at := importance.GetDivergedAt(); len(at) > 0 {
 		var common []string
 		for _, value := range at {
-			common = append(common, value.GetAxis()+" "+output.PlainNumber(value.GetValue()))
+			common = append(common, value.GetAxis()+" "+describe.Value(value.GetValue(), output.PlainNumber))
 		}
 		diverged += " (all with " + output.Enumerate(common) + ")"
 	}

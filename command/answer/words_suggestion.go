@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -26,13 +27,17 @@ func describeSuggestion(suggestion *trellisv1.SuggestStudyResponse) (reasons []s
 
 // describeChoice says which values an axis has, and why.
 func describeChoice(choice *trellisv1.AxisChoice, ranked *trellisv1.Objective) string {
-	best := output.PlainNumber(choice.GetBest())
+	best := valueInWords(choice.GetBest())
 	values := make([]string, len(choice.GetValues()))
 	for i, value := range choice.GetValues() {
-		values[i] = output.PlainNumber(value)
+		values[i] = valueInWords(value)
 	}
 	if why := whyItStays(choice, ranked, best); why != "" {
 		return fmt.Sprintf("%s stays at %s: %s", choice.GetAxis(), strings.Join(values, ", "), why)
+	}
+	if choice.GetReason() == trellisv1.AxisChoice_REASON_CONTENDERS {
+		return fmt.Sprintf("%s keeps %s, which the best quarter of the configurations have; the axis and its interactions "+
+			"explain %.0f%% of the variation", choice.GetAxis(), strings.Join(values, ", "), 100*choice.GetTotal())
 	}
 	if choice.GetReason() == trellisv1.AxisChoice_REASON_STILL_BETTER {
 		return fmt.Sprintf("%s grows to %s: the best configuration was still improving at epoch %d of %s",
@@ -77,8 +82,8 @@ func whyItStays(choice *trellisv1.AxisChoice, ranked *trellisv1.Objective, best 
 func whereItStands(choice *trellisv1.AxisChoice, best string) string {
 	switch choice.GetReason() {
 	case trellisv1.AxisChoice_REASON_BETWEEN:
-		return fmt.Sprintf("%s was best, between %s and %s", best, output.PlainNumber(choice.GetBelow()),
-			output.PlainNumber(choice.GetAbove()))
+		return fmt.Sprintf("%s was best, between %s and %s", best, valueInWords(choice.GetBelow()),
+			valueInWords(choice.GetAbove()))
 	case trellisv1.AxisChoice_REASON_ZERO:
 		return "0 was best, so smaller values are tried too"
 	case trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE:
@@ -91,4 +96,12 @@ func whereItStands(choice *trellisv1.AxisChoice, best string) string {
 		return best + " was best, the smallest value tried"
 	}
 	return best + " was best"
+}
+
+// valueInWords writes a value, or says that the grid does not have the axis.
+func valueInWords(value *trellisv1.Value) string {
+	if value == nil {
+		return "no value"
+	}
+	return describe.Value(value, output.PlainNumber)
 }

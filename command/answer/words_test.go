@@ -59,7 +59,7 @@ func TestDescribeAdvice(t *testing.T) {
 
 // Commands that can't work are not advised: nothing can be added to a study that was canceled, or that ends with run.
 func TestAdviceThatWorks(t *testing.T) {
-	spec := &trellisv1.StudySpec{Seeds: &trellisv1.IntegerAxis{Values: []uint32{1, 2, 3}}}
+	spec := &trellisv1.StudySpec{Seeds: trellisv1.AxisOf[int](1, 2, 3)}
 	for name, test := range map[string]struct {
 		state trellisv1.StudyState
 		kept  bool
@@ -94,7 +94,8 @@ func TestEverythingHasWords(t *testing.T) {
 	for number := range trellisv1.AxisChoice_Reason_name {
 		reason := trellisv1.AxisChoice_Reason(number)
 		got := describeChoice(&trellisv1.AxisChoice{
-			Axis: "latent_dim", Values: []float64{4, 8}, Best: 8, Below: 2, Above: 16, Total: 0.5, Epoch: 7,
+			Axis: "latent_dim", Values: trellisv1.AxisOf(4, 8).Values, Best: trellisv1.IntegerValue(8),
+			Below: trellisv1.IntegerValue(2), Above: trellisv1.IntegerValue(16), Total: 0.5, Epoch: 7,
 			Reason: reason,
 		}, nil)
 		if before, twice := said[got]; twice {
@@ -107,30 +108,30 @@ func TestEverythingHasWords(t *testing.T) {
 func TestDescribeSuggestion(t *testing.T) {
 	got := describeSuggestion(&trellisv1.SuggestStudyResponse{Pruned: 1, Axes: []*trellisv1.AxisChoice{
 		{
-			Axis: "latent_dim", Values: []float64{6, 8, 10}, Reason: trellisv1.AxisChoice_REASON_BETWEEN, Best: 8,
-			Below: 4, Above: 12,
+			Axis: "latent_dim", Values: trellisv1.AxisOf(6, 8, 10).Values, Reason: trellisv1.AxisChoice_REASON_BETWEEN, Best: trellisv1.IntegerValue(8),
+			Below: trellisv1.IntegerValue(4), Above: trellisv1.IntegerValue(12),
 			Total: 0.5,
 		},
-		{Axis: "weight_decay", Values: []float64{0}, Reason: trellisv1.AxisChoice_REASON_NEGLIGIBLE},
+		{Axis: "weight_decay", Values: trellisv1.AxisOf(0).Values, Reason: trellisv1.AxisChoice_REASON_NEGLIGIBLE},
 		{
 			Axis:   "max_epochs",
-			Values: []float64{20},
+			Values: trellisv1.AxisOf(20).Values,
 			Reason: trellisv1.AxisChoice_REASON_STOPS_EARLY,
-			Best:   20,
+			Best:   trellisv1.IntegerValue(20),
 			Epoch:  1,
 		},
 		{
 			Axis:   "max_epochs",
-			Values: []float64{100, 150},
+			Values: trellisv1.AxisOf(100, 150).Values,
 			Reason: trellisv1.AxisChoice_REASON_STILL_BETTER,
-			Best:   100,
+			Best:   trellisv1.IntegerValue(100),
 			Epoch:  95,
 		},
 		{
 			Axis:   "max_epochs",
-			Values: []float64{10_000},
+			Values: trellisv1.AxisOf(10_000).Values,
 			Reason: trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE,
-			Best:   10_000,
+			Best:   trellisv1.IntegerValue(10_000),
 		},
 	}})
 	want := []string{
@@ -162,7 +163,7 @@ func TestDescribeMethod(t *testing.T) {
 				Configurations: 3, Seeds: 2,
 				Reasons: &trellisv1.Importance_LeftOut{Diverged: 2, Failed: 1, Pruned: 3, Canceled: 4, Open: 5},
 				DivergedAt: []*trellisv1.Importance_AxisValue{
-					{Axis: "learning_rate", Value: 0.1}, {Axis: "noise", Value: 2},
+					{Axis: "learning_rate", Value: trellisv1.NumberValue(0.1)}, {Axis: "noise", Value: trellisv1.IntegerValue(2)},
 				},
 				UnansweredAxes: []string{"learning_rate"},
 			},

@@ -34,8 +34,8 @@ type question struct {
 // answerTo trains a trial of the synthetic model.
 func answerTo(spec *trellisv1.StudySpec, p *trellisv1.Parameters) (*answer, error) {
 	q := question{
-		latentDim: p.GetLatentDim(), maxEpochs: p.GetMaxEpochs(), batchSize: p.GetBatchSize(),
-		learningRate: p.GetLearningRate(), weightDecay: p.GetWeightDecay(), seed: p.GetSeed(),
+		latentDim: uint32(p.Numeric("latent_dim")), maxEpochs: p.GetMaxEpochs(), batchSize: uint32(p.Numeric("batch_size")),
+		learningRate: p.Numeric("learning_rate"), weightDecay: p.Numeric("weight_decay"), seed: p.GetSeed(),
 		patience: spec.GetEarlyStopping().GetPatience(), minDelta: spec.GetEarlyStopping().GetMinDelta(),
 	}
 	if known, ok := answers.Load(q); ok {
@@ -132,10 +132,10 @@ func checkRun(spec *trellisv1.StudySpec, run *trellisv1.Run) error {
 }
 
 // values is an axis with these values.
-func values(all ...float64) *trellisv1.NumberAxis { return &trellisv1.NumberAxis{Values: all} }
+func values(all ...float64) *trellisv1.Axis { return trellisv1.AxisOf[float64](all...) }
 
 // integers is an axis with these values.
-func integers(all ...uint32) *trellisv1.IntegerAxis { return &trellisv1.IntegerAxis{Values: all} }
+func integers(all ...uint32) *trellisv1.Axis { return trellisv1.AxisOf[uint32](all...) }
 
 // synthetic is a study of the synthetic model over one grid.
 func synthetic(name string, epochTime time.Duration, grid *trellisv1.Grid) *trellisv1.StudySpec {

@@ -69,7 +69,7 @@ func TestDigestOnThePortablePath(t *testing.T) {
 
 func digestSpec() *trellisv1.StudySpec {
 	spec := realSpec()
-	spec.Grid[0].MaxEpochs = integers(2, 5)
+	spec.Grid[0].Axes["max_epochs"] = integers(2, 5)
 	return spec
 }
 

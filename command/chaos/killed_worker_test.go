@@ -18,11 +18,14 @@ func TestKilledWorker(t *testing.T) {
 	const interval = 200 * time.Millisecond
 	spec := &trellisv1.StudySpec{
 		Name: "killed", Model: trainer.ConvAutoencoder, Data: "mnist",
-		Grid: []*trellisv1.Grid{{
-			LatentDim: integers(8), LearningRate: values(1e-3), WeightDecay: values(1e-5), MaxEpochs: integers(20, 50),
-		}},
-		BatchSize: integers(64),
-		Split:     &trellisv1.Split{Train: 1024, Validation: 256},
+		Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    integers(8),
+			"learning_rate": values(1e-3),
+			"weight_decay":  values(1e-5),
+			"max_epochs":    integers(20, 50),
+			"batch_size":    integers(64),
+		}}},
+		Split: &trellisv1.Split{Train: 1024, Validation: 256},
 	}
 	f := newFleet(t)
 	train := func(name string, disturb func(c *client, coordinator *process)) (*client, *trellisv1.Run) {

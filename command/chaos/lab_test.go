@@ -195,11 +195,13 @@ func (l *lab) metric(address, name string) uint64 {
 func (l *lab) alone(name string, spec *trellisv1.StudySpec, p *trellisv1.Parameters) *trellisv1.Trial {
 	l.Helper()
 	spec = proto.CloneOf(spec)
-	spec.Grid = []*trellisv1.Grid{{
-		LatentDim: integers(p.GetLatentDim()), LearningRate: values(p.GetLearningRate()),
-		WeightDecay: values(p.GetWeightDecay()), MaxEpochs: integers(p.GetMaxEpochs()),
-	}}
-	spec.BatchSize, spec.Seeds = integers(p.GetBatchSize()), integers(p.GetSeed())
+	spec.Grid = []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+		"latent_dim":    integers(uint32(p.Numeric("latent_dim"))),
+		"learning_rate": values(p.Numeric("learning_rate")),
+		"weight_decay":  values(p.Numeric("weight_decay")),
+		"max_epochs":    integers(p.GetMaxEpochs()), "batch_size": integers(uint32(p.Numeric("batch_size"))),
+	}}}
+	spec.Seeds = integers(p.GetSeed())
 	l.submit(name, spec, true)
 	_, trials := l.complete(name)
 	if len(trials) != 1 {
@@ -238,11 +240,13 @@ func answerBytes(t *testing.T, trial *trellisv1.Trial) string {
 func realSpec() *trellisv1.StudySpec {
 	return &trellisv1.StudySpec{
 		Model: trainer.ConvAutoencoder, Data: "few-digits",
-		Grid: []*trellisv1.Grid{{
-			LatentDim: integers(4, 8), LearningRate: values(1e-3), WeightDecay: values(1e-5),
-			MaxEpochs: integers(2, 4, 6),
-		}},
-		BatchSize: integers(64),
-		Split:     &trellisv1.Split{Train: 256, Validation: 128},
+		Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    integers(4, 8),
+			"learning_rate": values(1e-3),
+			"weight_decay":  values(1e-5),
+			"max_epochs":    integers(2, 4, 6),
+			"batch_size":    integers(64),
+		}}},
+		Split: &trellisv1.Split{Train: 256, Validation: 128},
 	}
 }

@@ -49,11 +49,13 @@ func TestOneRunForManyTrials(t *testing.T) {
 func TestEarlyStopCollapse(t *testing.T) {
 	parallel(t)
 	stopsEarly := realSpec()
-	stopsEarly.Grid[0].MaxEpochs = integers(2, 7, 8, 9)
+	stopsEarly.Grid[0].Axes["max_epochs"] = integers(2, 7, 8, 9)
 	stopsEarly.EarlyStopping = &trellisv1.EarlyStopping{Patience: 2, MinDelta: 0.02}
-	diverges := synthetic("", 0, &trellisv1.Grid{
-		LatentDim: integers(16), LearningRate: values(1e-2, 0.25), MaxEpochs: integers(3, 30, 40, 50, 60),
-	})
+	diverges := synthetic("", 0, &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
+		"latent_dim":    integers(16),
+		"learning_rate": values(1e-2, 0.25),
+		"max_epochs":    integers(3, 30, 40, 50, 60),
+	}})
 	diverges.EarlyStopping = &trellisv1.EarlyStopping{Patience: 4, MinDelta: 1e-3}
 	l := newFleet(t).newLab("coordinator", 2)
 	for _, test := range []struct {
@@ -94,7 +96,7 @@ func TestEarlyStopCollapse(t *testing.T) {
 		t.Logf("%s: of %d trials, %d were answered without training: %d epochs instead of %d", test.name, len(trials),
 			collapsed, epochs, epochsAlone)
 		before = l.trained()
-		request := &trellisv1.ExtendStudyRequest{Study: test.name, MaxEpochs: integers(1000)}
+		request := &trellisv1.ExtendStudyRequest{Study: test.name, Axes: map[string]*trellisv1.Axis{"max_epochs": integers(1000)}}
 		if _, err := l.client.ExtendStudy(t.Context(), request); err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +132,7 @@ func TestResubmitted(t *testing.T) {
 	}
 	// A part of the grid in another order, and a point that nobody has asked for.
 	part := proto.CloneOf(spec)
-	part.Grid[0].LatentDim, part.Grid[0].MaxEpochs = integers(8, 4), integers(5, 3)
+	part.Grid[0].Axes["latent_dim"], part.Grid[0].Axes["max_epochs"] = integers(8, 4), integers(5, 3)
 	l.submit("part", part, false)
 	if report, _ := l.complete("part"); report.GetShared() != 4 || report.GetEpochsTrained() != 0 {
 		t.Errorf("want 4 trials that are prefixes of what is known: %v", report)
@@ -143,7 +145,7 @@ func TestResubmitted(t *testing.T) {
 		name   string
 		change func(*trellisv1.StudySpec)
 	}{
-		{"batch-size", func(s *trellisv1.StudySpec) { s.BatchSize = integers(32) }},
+		{"batch-size", func(s *trellisv1.StudySpec) { s.Grid[0].Axes["batch_size"] = integers(32) }},
 		{"seed", func(s *trellisv1.StudySpec) { s.Seeds = integers(2) }},
 		{"data", func(s *trellisv1.StudySpec) { s.Data = "more-digits" }},
 		{"split", func(s *trellisv1.StudySpec) { s.Split.Validation = 64 }},
@@ -170,7 +172,7 @@ func TestExtended(t *testing.T) {
 	spec := realSpec()
 	l := newFleet(t).newLab("coordinator", 2)
 	whole := proto.CloneOf(spec)
-	whole.Grid[0].LatentDim, whole.Grid[0].MaxEpochs = integers(4, 8, 16), integers(2, 4, 6, 9)
+	whole.Grid[0].Axes["latent_dim"], whole.Grid[0].Axes["max_epochs"] = integers(4, 8, 16), integers(2, 4, 6, 9)
 	l.submit("whole", whole, true)
 	inOneGo, want := l.complete("whole")
 
@@ -193,8 +195,8 @@ func TestExtended(t *testing.T) {
 				trials, epochs, report)
 		}
 	}
-	extend(&trellisv1.ExtendStudyRequest{MaxEpochs: integers(9)}, 2, 6)
-	extend(&trellisv1.ExtendStudyRequest{LatentDim: integers(16, 4)}, 4, 9)
+	extend(&trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"max_epochs": integers(9)}}, 2, 6)
+	extend(&trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"latent_dim": integers(16, 4)}}, 4, 9)
 	extended, got := l.complete("study")
 	if extended.GetDigest() != inOneGo.GetDigest() {
 		t.Errorf("the digest is %s, in one go %s", extended.GetDigest(), inOneGo.GetDigest())
@@ -209,7 +211,7 @@ func TestExtended(t *testing.T) {
 
 	// Another study takes over what was trained less far than it asks for, and goes on from there.
 	further := proto.CloneOf(spec)
-	further.Grid[0].MaxEpochs = integers(4, 12)
+	further.Grid[0].Axes["max_epochs"] = integers(4, 12)
 	l.submit("further", further, false)
 	report, trials := l.complete("further")
 	if trained := l.trained() - before; trained != 6 || report.GetEpochsShared() != 18 || report.GetShared() != 2 {

@@ -34,9 +34,11 @@ func TestStoppedWorker(t *testing.T) {
 		}
 		return nil
 	})
-	r := newRecord(synthetic("stopped", 20*time.Millisecond, &trellisv1.Grid{
-		LatentDim: integers(8, 16), LearningRate: values(1e-3), MaxEpochs: integers(100, 200),
-	}), true)
+	r := newRecord(synthetic("stopped", 20*time.Millisecond, &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
+		"latent_dim":    integers(8, 16),
+		"learning_rate": values(1e-3),
+		"max_epochs":    integers(100, 200),
+	}}), true)
 	if acknowledged, err := r.change(t.Context(), c, running); !acknowledged {
 		t.Fatal(err)
 	}

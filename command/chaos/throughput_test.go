@@ -26,10 +26,12 @@ func gridOf(runs int, epochs uint32) *trellisv1.Grid {
 	for i := range decays {
 		decays[i] = 1e-6 * float64(i)
 	}
-	return &trellisv1.Grid{
-		LatentDim: integers(16), LearningRate: values(rates...), WeightDecay: values(decays...),
-		MaxEpochs: integers(epochs),
-	}
+	return &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
+		"latent_dim":    integers(16),
+		"learning_rate": values(rates...),
+		"weight_decay":  values(decays...),
+		"max_epochs":    integers(epochs),
+	}}
 }
 
 // How quick the bookkeeping is: a durable coordinator and two workers in processes of their own, on runs that take no

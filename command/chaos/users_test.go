@@ -278,13 +278,13 @@ func (u *users) checkEnd(c *client) (specs []*trellisv1.StudySpec) {
 
 // randomSpec is a small study: 2 to 16 runs of at most 40 epochs, which take 1 to 8 ms.
 func randomSpec(random *rand.Rand, name string) *trellisv1.StudySpec {
-	grid := &trellisv1.Grid{
-		LatentDim:    integers([]uint32{4, 8, 16, 32}[:1+random.IntN(4)]...),
-		LearningRate: values([]float64{1e-3, 3e-4, 0.2}[:1+random.IntN(3)]...),
-		MaxEpochs:    integers([]uint32{3, 20, 40}[random.IntN(3):]...),
-	}
+	grid := &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
+		"latent_dim":    integers([]uint32{4, 8, 16, 32}[:1+random.IntN(4)]...),
+		"learning_rate": values([]float64{1e-3, 3e-4, 0.2}[:1+random.IntN(3)]...),
+		"max_epochs":    integers([]uint32{3, 20, 40}[random.IntN(3):]...),
+	}}
 	if random.IntN(2) == 0 {
-		grid.WeightDecay = values(0, 1e-5)
+		grid.Axes["weight_decay"] = values(0, 1e-5)
 	}
 	spec := synthetic(name, between(random, time.Millisecond, 8*time.Millisecond), grid)
 	spec.Seeds = integers(random.Uint32())

@@ -49,9 +49,11 @@ func newWorkload(t *testing.T) *workload {
 		worker: f.newWorker("worker", coordinator.address, "--slots", "2"),
 	}
 	for n := range studiesAtOnce {
-		spec := synthetic(fmt.Sprintf("study-%d", n), 5*time.Millisecond, &trellisv1.Grid{
-			LatentDim: integers(8, 16), LearningRate: values(1e-3, 1e-2), MaxEpochs: integers(2, 7),
-		})
+		spec := synthetic(fmt.Sprintf("study-%d", n), 5*time.Millisecond, &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    integers(8, 16),
+			"learning_rate": values(1e-3, 1e-2),
+			"max_epochs":    integers(2, 7),
+		}})
 		spec.Seeds = integers(uint32(n))
 		w.records = append(w.records, newRecord(spec, true))
 	}

@@ -2,9 +2,7 @@ package describe
 
 import (
 	"fmt"
-	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"trellis/command/output"
@@ -12,17 +10,15 @@ import (
 	"trellis/results/grid"
 )
 
-// OwnAxes are the names of the axes that only the spec's model has, sorted. The spec has its defaults filled in.
-func OwnAxes(specs ...*trellisv1.StudySpec) []string {
-	names := map[string]bool{}
+// Names are the names of the parameters that the trials of some studies have, in the order in which they are shown, but
+// for the seed. The specs have their defaults filled in.
+func Names(specs ...*trellisv1.StudySpec) []string {
+	var names []string
 	for _, spec := range specs {
-		for _, grid := range spec.GetGrid() {
-			for name := range grid.GetAxes() {
-				names[name] = true
-			}
-		}
+		names = append(names, grid.Names(spec)...)
 	}
-	return slices.Sorted(maps.Keys(names))
+	slices.SortFunc(names, grid.CompareNames)
+	return slices.Compact(names)
 }
 
 // labels are what people call axes whose names read otherwise.
@@ -46,55 +42,26 @@ func shortLabel(axis string) string {
 	return Label(axis)
 }
 
-// Value writes a point's value on a common axis, number being how numbers are written that need not be whole.
-func Value(axis *grid.CommonAxis, p *trellisv1.Parameters, number func(float64) string) string {
-	if axis.GetInteger() {
-		return strconv.FormatUint(uint64(axis.Value(p)), 10)
+// Value writes a parameter's value, number being how numbers are written that need not be whole.
+func Value(value *trellisv1.Value, number func(float64) string) string {
+	if x, ok := value.GetKind().(*trellisv1.Value_Number); ok {
+		return number(x.Number)
 	}
-	return number(axis.Value(p))
+	return value.Written()
 }
 
-// ParameterColumns are the columns of common axes.
-func ParameterColumns[T any](
-	axes []grid.CommonAxis, parametersOf func(T) *trellisv1.Parameters,
-) []output.Column[T] {
-	columns := make([]output.Column[T], len(axes))
-	for i := range axes {
-		axis := &axes[i]
+// ParameterColumns are the columns of parameters. Where a grid does not have one, they are empty.
+func ParameterColumns[T any](names []string, parametersOf func(T) *trellisv1.Parameters) []output.Column[T] {
+	columns := make([]output.Column[T], len(names))
+	for i, name := range names {
+		write := func(number func(float64) string) func(T) string {
+			return func(item T) string { return Value(grid.Value(parametersOf(item), name), number) }
+		}
 		columns[i] = output.Column[T]{
-			Name:  axis.GetName(),
-			Plain: func(item T) string { return Value(axis, parametersOf(item), output.PlainNumber) },
-			Short: func(item T) string { return Value(axis, parametersOf(item), output.ShortNumber) },
-			Yield: output.Yield{Same: true},
+			Name: name, Plain: write(output.PlainNumber), Short: write(output.ShortNumber), Yield: output.Yield{Same: true},
 		}
 	}
 	return columns
-}
-
-// WithOwnAxes returns the columns with one more for each of a model's own axes, where a grid has them: before
-// max_epochs.
-func WithOwnAxes[T any](
-	columns []output.Column[T], names []string, parametersOf func(T) *trellisv1.Parameters,
-) []output.Column[T] {
-	at := slices.IndexFunc(columns, func(c output.Column[T]) bool {
-		return c.Name == grid.CommonAxes[grid.MaxEpochs].GetName()
-	})
-	var own []output.Column[T]
-	for _, name := range names {
-		write := func(number func(float64) string) func(T) string {
-			return func(item T) string {
-				if value, ok := parametersOf(item).GetValues()[name]; ok {
-					return number(value)
-				}
-				return ""
-			}
-		}
-		own = append(own, output.Column[T]{
-			Name: name, Plain: write(output.PlainNumber),
-			Short: write(output.ShortNumber), Yield: output.Yield{Same: true},
-		})
-	}
-	return slices.Insert(slices.Clone(columns), at, own...)
 }
 
 // MetricIn returns the metric of that name, nil if there is none.
@@ -110,16 +77,14 @@ func MetricIn(metrics map[string]float64, name string) *float64 {
 // them, which varied says.
 func Parameters(p *trellisv1.Parameters, varied Axes) string {
 	var parts []string
-	for place := range grid.CommonAxes[:grid.MaxEpochs] {
-		axis := &grid.CommonAxes[place]
-		parts = append(parts, shortLabel(axis.GetName())+" "+Value(axis, p, output.ShortNumber))
-	}
-	for _, name := range slices.Sorted(maps.Keys(p.GetValues())) {
-		parts = append(parts, Label(name)+" "+output.ShortNumber(p.GetValues()[name]))
+	for _, name := range grid.NamesOf(p) {
+		if name != grid.MaxEpochs && name != grid.BatchSize {
+			parts = append(parts, shortLabel(name)+" "+Value(p.GetValues()[name], output.ShortNumber))
+		}
 	}
 	text := strings.Join(parts, ", ")
-	if varied.BatchSize {
-		text += fmt.Sprintf(", batch %d", p.GetBatchSize())
+	if size := p.GetValues()[grid.BatchSize]; size != nil && varied.BatchSize {
+		text += ", batch " + Value(size, output.ShortNumber)
 	}
 	if varied.Seed {
 		text += fmt.Sprintf(", seed %d", p.GetSeed())
@@ -132,7 +97,8 @@ type Axes struct{ BatchSize, Seed bool }
 
 // VariedAxes looks at a spec with its defaults filled in. To settle is to add seeds.
 func VariedAxes(spec *trellisv1.StudySpec) Axes {
-	return Axes{BatchSize: several(spec.GetBatchSize()), Seed: several(spec.GetSeeds()) || spec.GetSettle() != nil}
+	return Axes{
+		BatchSize: grid.VariesIn(spec, grid.BatchSize),
+		Seed:      spec.GetSeeds() != nil && grid.Several(spec.GetSeeds()) || spec.GetSettle() != nil,
+	}
 }
-
-func several(axis *trellisv1.IntegerAxis) bool { return axis != nil && len(axis.GetValues()) != 1 }

@@ -22,9 +22,9 @@ func Models() []*trellisv1.Model {
 			Name: "classifier", Summary: "one that has all there is", Data: true,
 			Pretrained: []string{"plain", "noisy"},
 			Axes: []*trellisv1.ModelAxis{
-				{Name: "noise", Maximum: 10, ExclusiveMinimum: true},
-				{Name: "fine_tune", Integer: true, Maximum: 1, Default: new(0.0)},
-				{Name: "weight", Summary: "of something", Minimum: 0.5, Maximum: 1000, Default: new(1.5)},
+				{Name: "noise", Maximum: 10, ExclusiveMinimum: true, Kind: trellisv1.Kind_KIND_NUMBER},
+				{Name: "fine_tune", Maximum: 1, Default: trellisv1.IntegerValue(0), Kind: trellisv1.Kind_KIND_INTEGER},
+				{Name: "weight", Summary: "of something", Minimum: 0.5, Maximum: 1000, Default: trellisv1.NumberValue(1.5), Kind: trellisv1.Kind_KIND_NUMBER},
 			},
 			Loss:    "cross-entropy",
 			Metrics: []*trellisv1.ModelMetric{{Name: "accuracy", Summary: "share"}, {Name: "recall"}},
@@ -38,10 +38,7 @@ func Trials() []*trellisv1.Trial {
 	return []*trellisv1.Trial{
 		{
 			Study: "sample", Index: 0, Run: "0123456789abcdef0123456789abcdef",
-			Parameters: &trellisv1.Parameters{
-				LatentDim: 16, LearningRate: 1e-3, MaxEpochs: 2, Seed: 1,
-				BatchSize: 256,
-			},
+			Parameters:     &trellisv1.Parameters{MaxEpochs: 2, Seed: 1, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 16, "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 256})},
 			State:          trellisv1.TrialState_TRIAL_STATE_SUCCEEDED,
 			Objective:      proto.Float64(0.012345678901234567),
 			TestLoss:       proto.Float64(1.0 / 3),
@@ -52,10 +49,7 @@ func Trials() []*trellisv1.Trial {
 		},
 		{
 			Study: "sample", Index: 1, Run: "fedcba9876543210fedcba9876543210",
-			Parameters: &trellisv1.Parameters{
-				LatentDim: 784, LearningRate: 0.00031622776601683794, WeightDecay: 1e-5, MaxEpochs: 2, Seed: 1,
-				BatchSize: 256,
-			},
+			Parameters:     &trellisv1.Parameters{MaxEpochs: 2, Seed: 1, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 784, "learning_rate": 0.00031622776601683794, "weight_decay": 1e-5, "batch_size": 256})},
 			State:          trellisv1.TrialState_TRIAL_STATE_SUCCEEDED,
 			Objective:      proto.Float64(math.NaN()),
 			TestLoss:       proto.Float64(math.NaN()),
@@ -65,7 +59,7 @@ func Trials() []*trellisv1.Trial {
 		},
 		{
 			Study: "sample", Index: 4, Run: "00112233445566778899aabbccddeeff",
-			Parameters: &trellisv1.Parameters{LatentDim: 1, LearningRate: 1, MaxEpochs: 10000, BatchSize: 1},
+			Parameters: &trellisv1.Parameters{MaxEpochs: 10000, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 1, "learning_rate": 1.0, "weight_decay": 0.0, "batch_size": 1})},
 			State:      trellisv1.TrialState_TRIAL_STATE_FAILED,
 			Error:      "out of memory: \"a, b\"\n- c: d",
 		},
@@ -86,7 +80,8 @@ func MeasuredTrials() []*trellisv1.Trial {
 func NoisyTrials() []*trellisv1.Trial {
 	trials := Trials()
 	for i, trial := range trials {
-		trial.Parameters.Values = map[string]float64{"noise": 1 / float64(3*i+3), "divergence_weight": 1}
+		trial.Parameters.Values["noise"] = trellisv1.NumberValue(1 / float64(3*i+3))
+		trial.Parameters.Values["divergence_weight"] = trellisv1.NumberValue(1)
 	}
 	return trials
 }
@@ -94,8 +89,16 @@ func NoisyTrials() []*trellisv1.Trial {
 // Study is the study of the sample trials, completed.
 func Study() *trellisv1.Study {
 	return &trellisv1.Study{
-		Name:  "sample",
-		Spec:  &trellisv1.StudySpec{Name: "sample", Model: "conv-autoencoder", Data: "mnist"},
+		Name: "sample",
+		Spec: &trellisv1.StudySpec{
+			Name: "sample", Model: "conv-autoencoder", Data: "mnist", Grid: []*trellisv1.Grid{{
+				Axes: map[string]*trellisv1.Axis{
+					"latent_dim": trellisv1.AxisOf(16), "learning_rate": trellisv1.AxisOf(1e-3),
+					"weight_decay": trellisv1.AxisOf(0.0), "max_epochs": trellisv1.AxisOf(2),
+					"batch_size": trellisv1.AxisOf(256),
+				},
+			}},
+		},
 		State: trellisv1.StudyState_STUDY_STATE_COMPLETED,
 		Progress: &trellisv1.Progress{
 			Trials: 3, TrialsSucceeded: 2, TrialsFailed: 1, Runs: 3, RunsSucceeded: 2, RunsFailed: 1, Epochs: 3,

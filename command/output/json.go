@@ -22,12 +22,18 @@ func appendMessage(b []byte, m protoreflect.Message) ([]byte, error) {
 		data, err := protojson.Marshal(m.Interface())
 		return append(b, data...), err
 	}
+	if flat, ok, err := appendFlat(b, m); ok {
+		return flat, err
+	}
 	b = append(b, '{')
 	first := true
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		field := fields.Get(i)
 		value := m.Get(field)
+		if isDeprecated(field) {
+			continue
+		}
 		if !m.Has(field) && field.HasPresence() || isUnspecified(field, value) {
 			continue
 		}

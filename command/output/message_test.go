@@ -39,10 +39,35 @@ func TestOutputKeepsValues(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, data := range map[string][]byte{"JSON": data, "YAML": fromYAML} {
+			var rest map[string]any
+			if err := json.Unmarshal(data, &rest); err != nil {
+				t.Fatal(err)
+			}
+			checkPoint(t, rest["parameters"].(map[string]any), want.Parameters)
+			delete(rest, "parameters")
+			data, err := json.Marshal(rest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := proto.CloneOf(want)
+			want.Parameters = nil
 			got := new(trellisv1.Trial)
 			if err := golden.ReadMessage(data, got); err != nil || !proto.Equal(got, want) {
 				t.Errorf("%s: got %v, %v, want %v", name, got, err, want)
 			}
+		}
+	}
+}
+
+// checkPoint compares a point with its JSON, which is a plain mapping.
+func checkPoint(t *testing.T, got map[string]any, want *trellisv1.Parameters) {
+	t.Helper()
+	if len(got) != len(want.Values)+2 || got["max_epochs"] != float64(want.MaxEpochs) || got["seed"] != float64(want.Seed) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	for name, value := range want.Values {
+		if x, numeric := value.Numeric(); numeric && got[name] != x || !numeric && got[name] != value.Plain() {
+			t.Errorf("%s: got %v, want %v", name, got[name], value)
 		}
 	}
 }

@@ -23,10 +23,8 @@ func studyScript() []scriptedResponse {
 	run := func(id string, latent uint32, state trellisv1.RunState, epochs uint32, losses ...float64) *trellisv1.Run {
 		r := &trellisv1.Run{
 			Study: "sample", Id: id + "00000000", State: state, Epochs: epochs, Milestones: []uint32{5, 10},
-			Worker: "host-1",
-			Parameters: &trellisv1.Parameters{
-				LatentDim: latent, LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 10, Seed: 1, BatchSize: 256,
-			},
+			Worker:     "host-1",
+			Parameters: &trellisv1.Parameters{MaxEpochs: 10, Seed: 1, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": latent, "learning_rate": 1e-3, "weight_decay": 1e-5, "batch_size": 256})},
 			FirstTrial: uint64(latent),
 		}
 		if len(losses) > 0 {
@@ -45,8 +43,7 @@ func studyScript() []scriptedResponse {
 			Name: "sample", State: state,
 			Spec: &trellisv1.StudySpec{
 				Name: "sample", Model: "conv-autoencoder",
-				Seeds:     &trellisv1.IntegerAxis{Values: []uint32{1}},
-				BatchSize: &trellisv1.IntegerAxis{Values: []uint32{256}},
+				Seeds: trellisv1.AxisOf(1),
 			},
 			Progress: &trellisv1.Progress{
 				Trials: 4, TrialsSucceeded: succeeded, TrialsFailed: failed, Runs: 2, RunsRunning: running,
@@ -167,7 +164,7 @@ func TestProgressLinesOfMoreTrials(t *testing.T) {
 		return &trellisv1.Study{
 			Name: "sample", State: trellisv1.StudyState_STUDY_STATE_RUNNING,
 			Spec: &trellisv1.StudySpec{
-				Seeds: &trellisv1.IntegerAxis{Values: seeds}, Settle: &trellisv1.Settle{MaxSeeds: 8},
+				Seeds: trellisv1.AxisOf[uint32](seeds...), Settle: &trellisv1.Settle{MaxSeeds: 8},
 			},
 			Progress: &trellisv1.Progress{Trials: trials, Runs: trials},
 		}

@@ -7,6 +7,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/figure"
+	"trellis/results/grid"
 	"trellis/trainer"
 	"trellis/trainer/latent"
 )
@@ -136,7 +137,7 @@ func (a *analyzer) denoise(ctx context.Context) error {
 	strongest := a.Denoising[len(a.Denoising)-1]
 	parameters := strongest.Trial.GetParameters()
 	originals := a.images(0, min(examples, a.Test.Len()))
-	noisy := a.Corrupt(originals, parameters.GetValues()[trainer.Noise], parameters.GetSeed())
+	noisy := a.Corrupt(originals, parameters.Numeric(trainer.Noise), parameters.GetSeed())
 	denoised, err := strongest.Network.Reconstruct(ctx, noisy)
 	if err != nil {
 		return err
@@ -266,7 +267,7 @@ func (a *analyzer) lookAt(ctx context.Context, trained *Trained, space *Space) (
 }
 
 func (a *analyzer) encode(ctx context.Context, trained *Trained, images int) (latent.Points, error) {
-	points := latent.Points{Dim: int(trained.Trial.GetParameters().GetLatentDim())}
+	points := latent.Points{Dim: int(trained.Trial.GetParameters().Numeric(grid.LatentDim))}
 	for from := 0; from < images; from += pass {
 		codes, err := trained.Network.Encode(ctx, a.images(from, min(from+pass, images)))
 		if err != nil {

@@ -87,7 +87,7 @@ func material(images int) *Material {
 		return Trained{
 			Study: &trellisv1.Study{Name: study},
 			Trial: &trellisv1.Trial{
-				Parameters: &trellisv1.Parameters{LatentDim: codeSize, Values: map[string]float64{"noise": noise}},
+				Parameters: &trellisv1.Parameters{Values: trellisv1.ValuesOf(map[string]any{"latent_dim": codeSize, "noise": noise})},
 				TrainLoss:  []float64{3, 2, 1}, ValidationLoss: []float64{3, 1, 2}, BestEpoch: 2, Objective: new(1.0),
 				TestLoss: new(1.5),
 			},
@@ -169,7 +169,7 @@ func TestDenoisingBudgets(t *testing.T) {
 	m := material(100)
 	trial := func(noise float64, maxEpochs uint32, testLoss *float64) *trellisv1.Trial {
 		return &trellisv1.Trial{
-			Parameters: &trellisv1.Parameters{MaxEpochs: maxEpochs, Values: map[string]float64{"noise": noise}},
+			Parameters: &trellisv1.Parameters{MaxEpochs: maxEpochs, Values: trellisv1.ValuesOf(map[string]any{"noise": noise})},
 			TestLoss:   testLoss,
 		}
 	}

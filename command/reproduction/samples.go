@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"trellis/results/grid"
+
 	"gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
 
@@ -52,7 +54,7 @@ func (a *analyzer) generate(ctx context.Context) error {
 // sample draws figure 6.
 func (a *analyzer) sample(ctx context.Context) error {
 	standard := slices.Repeat([]distuv.Normal{distuv.UnitNormal},
-		int(a.Variational.Trial.GetParameters().GetLatentDim()))
+		int(a.Variational.Trial.GetParameters().Numeric(grid.LatentDim)))
 	images, read, err := a.fromGaussian(ctx, &a.Variational, standard)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 	"trellis/results/paper"
 	"trellis/trainer"
 )
@@ -75,7 +76,9 @@ func alone(what string, ours float64, command string) paper.Result {
 }
 
 // Best are the values that the paper's grid search found best (section 2.2).
-var Best = &trellisv1.Parameters{LatentDim: 16, LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 150}
+var Best = &trellisv1.Parameters{MaxEpochs: 150, Values: trellisv1.ValuesOf(map[string]any{
+	grid.LatentDim: 16, grid.LearningRate: 1e-3, grid.WeightDecay: 1e-5,
+})}
 
 // asks is a command that asks a coordinator.
 func (m *Material) asks(format string, args ...any) string {
@@ -100,9 +103,9 @@ func gridResults(m *Material) []paper.Result {
 	best := m.asks("best %s", study.GetName())
 	p := trial.GetParameters()
 	results := []paper.Result{
-		compared("encoded space dimension", float64(Best.GetLatentDim()), float64(p.GetLatentDim()), best),
-		compared("learning rate", Best.GetLearningRate(), p.GetLearningRate(), best),
-		compared("weight decay", Best.GetWeightDecay(), p.GetWeightDecay(), best),
+		compared("encoded space dimension", Best.Numeric(grid.LatentDim), p.Numeric(grid.LatentDim), best),
+		compared("learning rate", Best.Numeric(grid.LearningRate), p.Numeric(grid.LearningRate), best),
+		compared("weight decay", Best.Numeric(grid.WeightDecay), p.Numeric(grid.WeightDecay), best),
 		compared("maximum number of epochs", float64(Best.GetMaxEpochs()), float64(p.GetMaxEpochs()), best),
 	}
 	differ := false
@@ -112,7 +115,7 @@ func gridResults(m *Material) []paper.Result {
 			results[i].Note = whyOthers(m)
 		}
 	}
-	if p.GetLatentDim() > Best.GetLatentDim() {
+	if p.Numeric(grid.LatentDim) > Best.Numeric(grid.LatentDim) {
 		results[0].Note += " A larger encoded space reconstructs better. The paper does not say which dimensions it " +
 			"tried, only that they should be \"relatively small\"."
 	}
@@ -142,7 +145,7 @@ func denoisingResults(m *Material) []paper.Result {
 	var results []paper.Result
 	for _, trained := range m.Denoising {
 		p := trained.Trial.GetParameters()
-		noise := p.GetValues()[trainer.Noise]
+		noise := p.Numeric(trainer.Noise)
 		what := "test loss with noise of sigma " + number(noise)
 		command := func(more string) string {
 			return m.asks("trials %s --filter '%s == %v%s'", trained.Study.GetName(), trainer.Noise, noise, more)
@@ -153,7 +156,7 @@ func denoisingResults(m *Material) []paper.Result {
 		results = append(results, result)
 		for _, trial := range m.DenoisingBudgets {
 			budget := trial.GetParameters().GetMaxEpochs()
-			if trial.GetParameters().GetValues()[trainer.Noise] != noise || budget >= p.GetMaxEpochs() ||
+			if trial.GetParameters().Numeric(trainer.Noise) != noise || budget >= p.GetMaxEpochs() ||
 				trial.TestLoss == nil {
 				continue
 			}

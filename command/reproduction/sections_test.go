@@ -21,15 +21,17 @@ func TestGridResultsSayWhy(t *testing.T) {
 	}{
 		"the same": {func(*trellisv1.Parameters) {}, theirs, [4]string{}},
 		"larger space": {
-			func(p *trellisv1.Parameters) { p.LatentDim = 32 }, theirs,
+			func(p *trellisv1.Parameters) { p.Values["latent_dim"] = trellisv1.IntegerValue(32) }, theirs,
 			[4]string{"the paper's four values give a validation loss of 0.25, and ours give 0.125. A larger encoded space"},
 		},
 		"smaller space, not in the grid": {
-			func(p *trellisv1.Parameters) { p.LatentDim, p.MaxEpochs = 8, 4 }, nil,
+			func(p *trellisv1.Parameters) { p.Values["latent_dim"], p.MaxEpochs = trellisv1.IntegerValue(8), 4 }, nil,
 			[4]string{"Our grid has no trial", "", "", "Our grid has no trial"},
 		},
 		"rate and decay": {
-			func(p *trellisv1.Parameters) { p.LearningRate, p.WeightDecay = 1e-2, 0 }, theirs,
+			func(p *trellisv1.Parameters) {
+				p.Values["learning_rate"], p.Values["weight_decay"] = trellisv1.NumberValue(1e-2), trellisv1.NumberValue(0)
+			}, theirs,
 			[4]string{"", "validation loss of 0.25", "validation loss of 0.25", ""},
 		},
 	} {
@@ -59,7 +61,7 @@ func TestGridResultsSayWhy(t *testing.T) {
 func TestSectionsNameTheirCommands(t *testing.T) {
 	m, found := analyze(t)
 	m.Command, m.Address = "trellis reproduce --quick", "--coordinator host:7070"
-	m.Denoising[0].Trial.Parameters.Values["noise"] = 1.0 / 3
+	m.Denoising[0].Trial.Parameters.Values["noise"] = trellisv1.NumberValue(1.0 / 3)
 	sections, err := Sections(m, found)
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +115,7 @@ func TestTestLossThatIsNotKnown(t *testing.T) {
 			Study: &trellisv1.Study{Name: "s"},
 			Trial: &trellisv1.Trial{
 				TestLoss:   loss,
-				Parameters: &trellisv1.Parameters{Values: map[string]float64{"noise": 0.1}},
+				Parameters: &trellisv1.Parameters{Values: trellisv1.ValuesOf(map[string]any{"noise": 0.1})},
 			},
 		}
 	}

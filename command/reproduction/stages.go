@@ -23,11 +23,11 @@ const (
 
 // Complete returns the study of a stage, with the values of the best trial of the study that best_of names on the axes
 // that it leaves out. best is nil if the stage has no best_of.
-func Complete(stage *trellisv1.Stage, best *trellisv1.Parameters) *trellisv1.StudySpec {
+func Complete(models grid.Models, stage *trellisv1.Stage, best *trellisv1.Parameters) *trellisv1.StudySpec {
 	if best == nil {
 		return proto.CloneOf(stage.GetStudy())
 	}
-	return grid.WithPoint(stage.GetStudy(), best)
+	return models.WithPoint(stage.GetStudy(), best)
 }
 
 // DependsOn returns the studies that a stage needs to have ended.
@@ -45,23 +45,23 @@ func DependsOn(stage *trellisv1.Stage) []string {
 var placeholder = newPlaceholder()
 
 func newPlaceholder() *trellisv1.Parameters {
-	p := grid.Defaults()
-	p.LatentDim, p.LearningRate, p.MaxEpochs = 16, 1e-3, 10_000
-	return p
+	return &trellisv1.Parameters{MaxEpochs: 10_000, Values: trellisv1.ValuesOf(map[string]any{
+		grid.LatentDim: 16, grid.LearningRate: 1e-3, grid.WeightDecay: 0.0, grid.BatchSize: 256,
+	})}
 }
 
 // Validate checks a reproduction: the rules that its messages state, every study by validateStudy, and that studies are
 // named once, depend on earlier ones, and are what the analysis takes them for. What is wrong comes as a
 // *protovalidate.ValidationError, with the path of each field.
-func Validate(r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec) error) error {
+func Validate(models grid.Models, r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec) error) error {
 	found := new(protovalidate.ValidationError)
 	if err := validateMessages(r, found); err != nil {
 		return err
 	}
-	models := map[string]string{}
+	trained := map[string]string{}
 	for i, stage := range r.GetStages() {
 		for _, name := range DependsOn(stage) {
-			if _, earlier := models[name]; !earlier {
+			if _, earlier := trained[name]; !earlier {
 				found.Violations = append(found.Violations, violation("stage.depends_on",
 					fmt.Sprintf("there is no earlier stage with a study %q: put a stage after those that it "+
 						"depends on", name),
@@ -72,16 +72,16 @@ func Validate(r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec
 		if stage.GetBestOf() != "" {
 			best = placeholder
 		}
-		if err := collectStudy(validateStudy(Complete(stage, best)), i, found); err != nil {
+		if err := collectStudy(validateStudy(Complete(models, stage, best)), i, found); err != nil {
 			return err
 		}
 		name := stage.GetStudy().GetName()
-		if _, again := models[name]; again {
+		if _, again := trained[name]; again {
 			found.Violations = append(found.Violations, violation("stage.name",
 				fmt.Sprintf("two stages have a study %q: each study needs its own name", name),
 				"stages", i, "study", "name"))
 		}
-		models[name] = stage.GetStudy().GetModel()
+		trained[name] = stage.GetStudy().GetModel()
 	}
 	if analysis := r.GetAnalysis(); analysis != nil {
 		if full := WithDefaults(analysis); float64(full.GetImages()) <= 3*full.GetPerplexity() {
@@ -100,7 +100,7 @@ func Validate(r *trellisv1.Reproduction, validateStudy func(*trellisv1.StudySpec
 			{"classifier", analysis.GetClassifier(), trainer.Classifier},
 			{"variational", analysis.GetVariational(), trainer.VariationalAutoencoder},
 		} {
-			model, there := models[role.study]
+			model, there := trained[role.study]
 			switch {
 			case role.study == "": // The message's own rule says so.
 			case !there:
@@ -127,11 +127,7 @@ func validateMessages(r *trellisv1.Reproduction, found *protovalidate.Validation
 		if stage.Study != nil {
 			stage.Study = &trellisv1.StudySpec{
 				Name: "a", Data: "a", Model: "a",
-				Grid: []*trellisv1.Grid{{
-					LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{1}},
-					LearningRate: &trellisv1.NumberAxis{Values: []float64{1}},
-					MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{1}},
-				}},
+				Grid: []*trellisv1.Grid{{}},
 			}
 		}
 	}

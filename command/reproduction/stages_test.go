@@ -10,6 +10,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
+	"trellis/trainer"
 )
 
 // read reads a reproduction from JSON.
@@ -37,29 +39,33 @@ const whole = `{
 }`
 
 func TestCompleteTakesWhatIsLeftOut(t *testing.T) {
-	stage := read(t, `{"stages": [{"best_of": "plain", "study": {"name": "a", "grid": [
-		{"learning_rate": {"values": [0.5]}},
-		{"max_epochs": {"values": [7, 8]}, "weight_decay": {"values": [0]}}
-	]}}]}`).Stages[0]
+	stage := &trellisv1.Stage{BestOf: "plain", Study: &trellisv1.StudySpec{
+		Name: "a", Model: trainer.ConvAutoencoder, Grid: []*trellisv1.Grid{
+			{Axes: map[string]*trellisv1.Axis{"learning_rate": trellisv1.AxisOf(0.5)}},
+			{Axes: map[string]*trellisv1.Axis{
+				"max_epochs": trellisv1.AxisOf(7, 8), "weight_decay": trellisv1.AxisOf(0.0),
+			}},
+		},
+	}}
 	before := proto.CloneOf(stage)
-	best := &trellisv1.Parameters{
-		LatentDim: 16, LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 150, BatchSize: 64,
-		Seed: 3,
+	best := &trellisv1.Parameters{MaxEpochs: 150, Seed: 3, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 16, "learning_rate": 1e-3, "weight_decay": 1e-5, "batch_size": 64})}
+	got := Complete(testModels(), stage, best)
+	want := proto.CloneOf(stage.Study)
+	want.Grid[0].Axes = map[string]*trellisv1.Axis{
+		"latent_dim": trellisv1.AxisOf(16), "learning_rate": trellisv1.AxisOf(0.5), "weight_decay": trellisv1.AxisOf(1e-5),
+		"max_epochs": trellisv1.AxisOf(150), "batch_size": trellisv1.AxisOf(64),
 	}
-	got := Complete(stage, best)
-	want := read(t, `{"stages": [{"study": {"name": "a", "batch_size": {"values": [64]}, "grid": [
-		{"latent_dim": {"values": [16]}, "learning_rate": {"values": [0.5]}, "weight_decay": {"values": [1e-5]},
-			"max_epochs": {"values": [150]}},
-		{"latent_dim": {"values": [16]}, "learning_rate": {"values": [1e-3]}, "weight_decay": {"values": [0]},
-			"max_epochs": {"values": [7, 8]}}
-	]}}]}`).Stages[0].Study
+	want.Grid[1].Axes = map[string]*trellisv1.Axis{
+		"latent_dim": trellisv1.AxisOf(16), "learning_rate": trellisv1.AxisOf(1e-3), "weight_decay": trellisv1.AxisOf(0.0),
+		"max_epochs": trellisv1.AxisOf(7, 8), "batch_size": trellisv1.AxisOf(64),
+	}
 	if !proto.Equal(got, want) {
 		t.Errorf("completed to %v\nwant %v", got, want)
 	}
 	if !proto.Equal(stage, before) {
 		t.Error("the stage has changed")
 	}
-	if got := Complete(stage, nil); !proto.Equal(got, stage.Study) {
+	if got := Complete(testModels(), stage, nil); !proto.Equal(got, stage.Study) {
 		t.Errorf("without a best trial, it has become %v", got)
 	}
 }
@@ -108,7 +114,7 @@ func TestValidate(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := Validate(read(t, test.text), accept)
+			err := Validate(testModels(), read(t, test.text), accept)
 			if test.path == "" {
 				if err != nil {
 					t.Fatal(err)
@@ -130,7 +136,7 @@ func TestValidate(t *testing.T) {
 
 // What is wrong with a study is told where it stands in the reproduction.
 func TestValidateNamesTheStage(t *testing.T) {
-	err := Validate(read(t, whole), func(spec *trellisv1.StudySpec) error {
+	err := Validate(testModels(), read(t, whole), func(spec *trellisv1.StudySpec) error {
 		if spec.GetName() != "drawn" {
 			return nil
 		}
@@ -144,4 +150,17 @@ func TestValidateNamesTheStage(t *testing.T) {
 	if path := protovalidate.FieldPathString(invalid.Violations[0].Proto.GetField()); path != "stages[2].study.title" {
 		t.Errorf("it is at %s", path)
 	}
+}
+
+// testModels are the trainer's models, with the axes that all have.
+func testModels() grid.Models {
+	var models grid.Models
+	for _, model := range trainer.Models() {
+		message := &trellisv1.Model{Name: model.Name}
+		for _, axis := range model.Axes {
+			message.Axes = append(message.Axes, &trellisv1.ModelAxis{Name: axis.Name, Common: axis.Common})
+		}
+		models = append(models, message)
+	}
+	return models
 }

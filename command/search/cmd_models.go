@@ -9,6 +9,7 @@ import (
 
 	"trellis/command/cli"
 	"trellis/command/client"
+	"trellis/command/describe"
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -73,16 +74,16 @@ func describeAxis(axis *trellisv1.ModelAxis) string {
 	switch {
 	case axis.GetExclusiveMinimum():
 		text += "above " + low + ", at most " + high
-	case axis.GetInteger() && axis.GetMaximum()-axis.GetMinimum() == 1:
+	case axis.GetKind() == trellisv1.Kind_KIND_INTEGER && axis.GetMaximum()-axis.GetMinimum() == 1:
 		text += low + " or " + high
 	default:
 		text += low + " to " + high
 	}
-	if axis.GetInteger() && axis.GetMaximum()-axis.GetMinimum() > 1 {
+	if axis.GetKind() == trellisv1.Kind_KIND_INTEGER && axis.GetMaximum()-axis.GetMinimum() > 1 {
 		text += ", whole"
 	}
 	if axis.Default != nil {
-		text += ", default " + output.PlainNumber(axis.GetDefault())
+		text += ", default " + describe.Value(axis.GetDefault(), output.PlainNumber)
 	}
 	return text
 }

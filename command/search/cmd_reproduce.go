@@ -137,7 +137,7 @@ func reproduceCommand(quick bool, args []string) string {
 // readReproduction reads the file that is named, or one of those that are built in.
 func readReproduction(args []string, quick bool, env *cli.Environment) (*trellisv1.Reproduction, error) {
 	r, models := new(trellisv1.Reproduction), spec.Models()
-	validate := func(proto.Message) error { return reproduction.Validate(r, models.Validate) }
+	validate := func(proto.Message) error { return reproduction.Validate(spec.Models(), r, models.Validate) }
 	if len(args) > 0 {
 		path, data, err := spec.ReadFile(args[0], env.In)
 		if err != nil {

@@ -180,7 +180,7 @@ func followAll(
 	for i, wanted := range specs {
 		complete[i] = spec.Models().WithDefaults(wanted)
 	}
-	results := answer.NewTrialList(env.Out, options.format, answer.TrialColumnsWith(describe.OwnAxes(complete...)))
+	results := answer.NewTrialList(env.Out, options.format, answer.TrialColumns(describe.Names(complete...)))
 	results.Whole = len(specs) > 1
 	var outcomes []error
 	interrupted := false

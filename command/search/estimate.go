@@ -139,7 +139,7 @@ func measure(
 		pace += epoch.Seconds() / float64(cores) * float64(split.GetTrain()) / float64(images)
 	}
 	return pace, &trellisv1.ForecastBasis{Probe: &trellisv1.ForecastBasis_Probe{
-		Trainings: uint32(cores), Seconds: probeTime.Seconds(), LatentDim: point.GetLatentDim(), BatchSize: point.GetBatchSize(),
+		Trainings: uint32(cores), Seconds: probeTime.Seconds(), LatentDim: uint32(config.LatentDim), BatchSize: uint32(config.BatchSize),
 		TrainImages: split.GetTrain(), ValidationImages: split.GetValidation(),
 	}}, nil
 }

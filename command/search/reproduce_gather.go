@@ -10,6 +10,7 @@ import (
 	"trellis/command/client"
 	"trellis/command/reproduction"
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 	"trellis/results/trajectory"
 	"trellis/trainer"
 	"trellis/trainer/dataset"
@@ -47,14 +48,14 @@ func gatherMaterial(
 		maxEpochs uint32
 	}
 	budgets, err := bestTrials(ctx, c, studies[analysis.GetDenoising()], func(p *trellisv1.Parameters) budget {
-		return budget{noise: p.GetValues()[trainer.Noise], maxEpochs: p.GetMaxEpochs()}
+		return budget{noise: p.Numeric(trainer.Noise), maxEpochs: p.GetMaxEpochs()}
 	})
 	if err != nil {
 		return nil, err
 	}
 	m.DenoisingBudgets = slices.SortedFunc(maps.Values(budgets), func(a, b *trellisv1.Trial) int {
 		p, q := a.GetParameters(), b.GetParameters()
-		return cmp.Or(cmp.Compare(p.GetValues()[trainer.Noise], q.GetValues()[trainer.Noise]),
+		return cmp.Or(cmp.Compare(p.Numeric(trainer.Noise), q.Numeric(trainer.Noise)),
 			cmp.Compare(p.GetMaxEpochs(), q.GetMaxEpochs()))
 	})
 	classifiers, err := bestBy(ctx, c, studies[analysis.GetClassifier()], valueOn(trainer.FineTune))
@@ -72,7 +73,7 @@ func gatherMaterial(
 }
 
 func valueOn(axis string) func(*trellisv1.Parameters) float64 {
-	return func(p *trellisv1.Parameters) float64 { return p.GetValues()[axis] }
+	return func(p *trellisv1.Parameters) float64 { return p.Numeric(axis) }
 }
 
 // bestBy returns the best trial of a study for each value of the axis, ascending, with their networks.
@@ -102,8 +103,8 @@ func bestBy(
 func trialAt(ctx context.Context, c *client.Client, study string, p *trellisv1.Parameters) (*trellisv1.Trial, error) {
 	response, err := client.Call(ctx, client.CallTimeout, c.ListTrials, &trellisv1.ListTrialsRequest{
 		Study: study, OrderBy: "objective", PageSize: 1, Filter: fmt.Sprintf(
-			`state == "succeeded" && latent_dim == %d && learning_rate == %v && weight_decay == %v && max_epochs == %d`,
-			p.GetLatentDim(), p.GetLearningRate(), p.GetWeightDecay(), p.GetMaxEpochs()),
+			`state == "succeeded" && latent_dim == %v && learning_rate == %v && weight_decay == %v && max_epochs == %d`,
+			p.Numeric(grid.LatentDim), p.Numeric(grid.LearningRate), p.Numeric(grid.WeightDecay), p.GetMaxEpochs()),
 	})
 	if err != nil || len(response.GetTrials()) == 0 {
 		return nil, err

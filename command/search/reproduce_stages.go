@@ -9,6 +9,7 @@ import (
 	"trellis/command/output"
 	"trellis/command/progress"
 	"trellis/command/reproduction"
+	"trellis/command/spec"
 	"trellis/command/studies"
 	trellisv1 "trellis/proto/trellis/v1"
 )
@@ -61,13 +62,13 @@ func runStages(
 			}
 			best = answer.GetTrial().GetParameters()
 		}
-		spec := reproduction.Complete(stage, best)
-		fmt.Fprintf(env.Err, "Stage %d of %d: study %s, %s.\n", i+1, len(r.GetStages()), spec.GetName(),
-			spec.GetModel())
-		if err := begin(ctx, env, c, &trellisv1.CreateStudyRequest{Spec: spec}, options.place); err != nil {
+		wanted := reproduction.Complete(spec.Models(), stage, best)
+		fmt.Fprintf(env.Err, "Stage %d of %d: study %s, %s.\n", i+1, len(r.GetStages()), wanted.GetName(),
+			wanted.GetModel())
+		if err := begin(ctx, env, c, &trellisv1.CreateStudyRequest{Spec: wanted}, options.place); err != nil {
 			return nil, err
 		}
-		if err := retryFailed(ctx, env, c, spec.GetName()); err != nil {
+		if err := retryFailed(ctx, env, c, wanted.GetName()); err != nil {
 			return nil, err
 		}
 	}

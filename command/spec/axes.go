@@ -2,87 +2,221 @@ package spec
 
 import (
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 )
 
-// gatherAxes moves the axes that only one model has, which stand beside the others in a grid, into the map that the
-// message has for them. Keys that no model knows stay where they are, and are reported like all unknown ones.
+// gatherAxes moves the axes of grids into the map that the message has for them, and a batch size at the top into each
+// grid. Keys that no model knows stay where they are, and are reported like all unknown ones, unless the spec is of a
+// program.
 func (r *specReader) gatherAxes(spec *yaml.Node) {
 	if spec.Kind != yaml.MappingNode {
 		return
 	}
+	var grids, batchKey, batchSize *yaml.Node
+	kept := make([]*yaml.Node, 0, len(spec.Content))
 	for i := 0; i+1 < len(spec.Content); i += 2 {
-		switch value := spec.Content[i+1]; spec.Content[i].Value {
+		key, value := spec.Content[i], spec.Content[i+1]
+		switch key.Value {
 		case "model":
 			r.model = r.models.Find(value.Value)
+		case "program":
+			r.program = true
 		case "grid":
-			// The model may be named below.
-			defer func() {
-				for _, grid := range value.Content {
-					if value.Kind == yaml.SequenceNode && grid.Kind == yaml.MappingNode {
-						r.gatherAxesOf(grid)
-					}
-				}
-			}()
+			grids = value
+		case grid.BatchSize, "batchSize":
+			if batchKey != nil {
+				r.reportTwice(key, batchKey)
+			}
+			batchKey, batchSize = clone(key), value
+			batchKey.Value = grid.BatchSize
+			continue
 		}
+		kept = append(kept, key, value)
+	}
+	spec.Content = kept
+	if grids == nil || grids.Kind != yaml.SequenceNode {
+		return
+	}
+	for _, its := range grids.Content {
+		if its.Kind != yaml.MappingNode {
+			continue
+		}
+		if batchKey != nil && keyOf(its, grid.BatchSize) == nil {
+			its.Content = append(its.Content, clone(batchKey), clone(batchSize))
+		}
+		r.gatherAxesOf(its)
 	}
 }
 
-func (r *specReader) gatherAxesOf(grid *yaml.Node) {
-	message := new(trellisv1.Grid).ProtoReflect().Descriptor()
+// clone copies a node, because reading changes it.
+func clone(node *yaml.Node) *yaml.Node {
+	if node == nil {
+		return nil
+	}
+	copied := *node
+	copied.Content = make([]*yaml.Node, len(node.Content))
+	for i, child := range node.Content {
+		copied.Content[i] = clone(child)
+	}
+	return &copied
+}
+
+func (r *specReader) reportTwice(key, first *yaml.Node) {
+	r.report(key, fmt.Sprintf("%s is given twice, first on line %d", key.Value, first.Line))
+}
+
+func (r *specReader) gatherAxesOf(its *yaml.Node) {
 	seen := make(map[string]*yaml.Node)
 	var axes []*yaml.Node
 	add := func(key, value *yaml.Node) {
+		if name, ok := r.nameOf(key.Value); ok && name != key.Value {
+			key = clone(key)
+			key.Value = name
+		}
 		if first, ok := seen[key.Value]; ok {
-			r.report(key, fmt.Sprintf("%s is given twice, first on line %d", key.Value, first.Line))
+			r.reportTwice(key, first)
 			return
 		}
 		seen[key.Value] = key
-		if axis := r.ownAxis(key.Value); axis.GetInteger() {
+		axis := r.axis(key.Value)
+		if axis.GetKind() == trellisv1.Kind_KIND_INTEGER {
 			readTruth(value)
 		}
+		r.checkKind(axis, value)
 		axes = append(axes, key, value)
 	}
-	kept := grid.Content[:0]
-	for i := 0; i+1 < len(grid.Content); i += 2 {
-		key, value := grid.Content[i], grid.Content[i+1]
+	kept := its.Content[:0]
+	for i := 0; i+1 < len(its.Content); i += 2 {
+		key, value := its.Content[i], its.Content[i+1]
 		switch {
 		case key.Value == "axes" && value.Kind == yaml.MappingNode:
 			for j := 0; j+1 < len(value.Content); j += 2 {
 				add(value.Content[j], value.Content[j+1])
 			}
-		case fieldOf(message, key) == nil && r.ownAxis(key.Value) != nil:
+		case key.Value == "axes" && !isNull(value):
+			r.report(value, "expected axes by name, for example {noise: [0.3, 0.5]}, found "+describe(value))
+		case key.Kind == yaml.ScalarNode && (r.program || r.isAxis(key.Value)):
 			add(key, value)
 		default:
 			kept = append(kept, key, value)
 		}
 	}
-	if grid.Content = kept; len(axes) == 0 {
+	if its.Content = kept; len(axes) == 0 {
 		return
 	}
 	// What is missing among them is missing in the grid.
-	at := yaml.Node{Line: grid.Line, Column: grid.Column}
+	at := yaml.Node{Line: its.Line, Column: its.Column}
 	key, value := at, at
 	key.Kind, key.Value = yaml.ScalarNode, "axes"
 	value.Kind, value.Content = yaml.MappingNode, axes
-	grid.Content = append(grid.Content, &key, &value)
+	its.Content = append(its.Content, &key, &value)
 }
 
-// ownAxis returns the axis of that name which only the spec's model has, else that of another model, else nil.
-func (r *specReader) ownAxis(name string) *trellisv1.ModelAxis {
-	for _, model := range slices.Concat([]*trellisv1.Model{r.model}, r.models) {
-		for _, axis := range model.GetAxes() {
-			if axis.GetName() == name {
-				return axis
+// isAxis says whether a key is the name of an axis of a model.
+func (r *specReader) isAxis(key string) bool {
+	_, ok := r.nameOf(key)
+	return ok
+}
+
+// nameOf returns the name of the axis of a model that a key names, as itself or as in JSON: learningRate.
+func (r *specReader) nameOf(key string) (name string, ok bool) {
+	if r.axis(key) != nil || r.program {
+		return key, r.axis(key) != nil
+	}
+	for _, char := range key {
+		if unicode.IsUpper(char) {
+			name += "_"
+		}
+		name += string(unicode.ToLower(char))
+	}
+	return name, r.axis(name) != nil
+}
+
+// checkKind reports values in a list, or alone, that are not of the kind that an axis takes.
+func (r *specReader) checkKind(axis *trellisv1.ModelAxis, node *yaml.Node) {
+	switch node.Kind {
+	case yaml.SequenceNode:
+		for _, item := range node.Content {
+			if item.Kind == yaml.ScalarNode {
+				r.checkKind(axis, item)
 			}
+		}
+	case yaml.MappingNode:
+		if values := valueOf(node, "values"); values != nil && values.Kind == yaml.SequenceNode {
+			r.checkKind(axis, values)
+		}
+	case yaml.ScalarNode:
+		number := node.Tag == "!!int" || node.Tag == "!!float"
+		switch kind := axis.GetKind(); {
+		case isNull(node):
+		case kind == trellisv1.Kind_KIND_NUMBER && !number:
+			r.report(node, "expected a number, found "+describe(node))
+		case kind == trellisv1.Kind_KIND_INTEGER && !number:
+			r.report(node, "expected a whole number, found "+describe(node))
+		}
+	}
+}
+
+// valueOf returns the value of a key of a mapping, or nil if there is no such key.
+func valueOf(node *yaml.Node, name string) *yaml.Node {
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		if node.Content[i].Value == name {
+			return node.Content[i+1]
 		}
 	}
 	return nil
+}
+
+// axis returns the axis of that name which the spec's model has, else that of another model, else nil.
+func (r *specReader) axis(name string) *trellisv1.ModelAxis {
+	for _, model := range slices.Concat([]*trellisv1.Model{r.model}, r.models) {
+		if axis := grid.Axis(model, name); axis != nil {
+			return axis
+		}
+	}
+	return nil
+}
+
+// readValue reads a parameter's value, which is a number, a text, true or false.
+func (r *specReader) readValue(node *yaml.Node, value *trellisv1.Value) {
+	if node.Kind == yaml.ScalarNode {
+		switch node.Tag {
+		case "!!int":
+			if x, err := strconv.ParseInt(node.Value, 0, 64); err == nil {
+				value.Kind = &trellisv1.Value_Integer{Integer: x}
+				return
+			}
+			if x, err := strconv.ParseFloat(node.Value, 64); err == nil {
+				value.Kind = &trellisv1.Value_Number{Number: x}
+				return
+			}
+		case "!!float":
+			var x float64
+			if err := node.Decode(&x); err == nil && !math.IsNaN(x) && !math.IsInf(x, 0) {
+				value.Kind = &trellisv1.Value_Number{Number: x}
+				return
+			}
+		case "!!bool":
+			var truth bool
+			if err := node.Decode(&truth); err == nil {
+				value.Kind = &trellisv1.Value_Boolean{Boolean: truth}
+				return
+			}
+		case "!!str", "!!timestamp":
+			value.Kind = &trellisv1.Value_Text{Text: node.Value}
+			return
+		}
+	}
+	r.report(node, "expected a number, a text, true or false, found "+describe(node))
 }
 
 // readTruth turns true and false into 1 and 0, in an axis of whole numbers.

@@ -7,7 +7,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/grid"
 )
 
 // A spec equals what a coordinator has made of it, and nothing else.
@@ -26,7 +25,7 @@ model: conv-autoencoder
 grid: {latent_dim: [4, 8], learning_rate: 1e-3, max_epochs: 4}
 early_stopping: {patience: 10, min_delta: 1e-5}
 `
-	admitted := grid.WithDefaults(read(text))
+	admitted := Models().WithDefaults(read(text))
 	admitted.Split = &trellisv1.Split{Train: 50000, Validation: 10000}
 	for _, test := range []struct{ name, old, new, want string }{
 		{"the same", "", "", ""},
@@ -55,27 +54,27 @@ early_stopping: {patience: 10, min_delta: 1e-5}
 // A spec that leaves the latent dimension to the study that its weights come from equals what has become of it.
 func TestDifferencesFromASource(t *testing.T) {
 	latent := func(values ...uint32) []*trellisv1.Grid {
-		return []*trellisv1.Grid{{
-			LatentDim:    &trellisv1.IntegerAxis{Values: values},
-			LearningRate: &trellisv1.NumberAxis{Values: []float64{1}},
-			MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{1}},
-		}}
+		return []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    trellisv1.AxisOf[uint32](values...),
+			"learning_rate": trellisv1.AxisOf[float64](1),
+			"max_epochs":    trellisv1.AxisOf[int](1),
+		}}}
 	}
 	spec := &trellisv1.StudySpec{Name: "classes", Pretrained: &trellisv1.Pretrained{Study: "paper"}, Grid: latent()}
-	spec.Grid[0].LatentDim = nil
-	admitted := grid.WithDefaults(spec)
-	admitted.Grid[0].LatentDim = latent(16)[0].LatentDim
+	delete(spec.Grid[0].Axes, "latent_dim")
+	admitted := Models().WithDefaults(spec)
+	admitted.Grid[0].Axes["latent_dim"] = trellisv1.AxisOf(16)
 	study := &trellisv1.Study{
 		Spec:       admitted,
-		Pretrained: &trellisv1.Source{Study: "paper", Parameters: &trellisv1.Parameters{LatentDim: 16}},
+		Pretrained: &trellisv1.Source{Study: "paper", Parameters: &trellisv1.Parameters{Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 16})}},
 	}
 	for _, test := range []struct {
 		change func(*trellisv1.StudySpec)
 		want   string
 	}{
 		{func(*trellisv1.StudySpec) {}, ""},
-		{func(s *trellisv1.StudySpec) { s.Grid[0].LatentDim = latent(16)[0].LatentDim }, ""},
-		{func(s *trellisv1.StudySpec) { s.Grid[0].LatentDim = latent(8)[0].LatentDim }, "grid"},
+		{func(s *trellisv1.StudySpec) { s.Grid[0].Axes["latent_dim"] = trellisv1.AxisOf(16) }, ""},
+		{func(s *trellisv1.StudySpec) { s.Grid[0].Axes["latent_dim"] = trellisv1.AxisOf(8) }, "grid"},
 		{func(s *trellisv1.StudySpec) { s.Pretrained.Study = "other" }, "pretrained"},
 	} {
 		changed := proto.CloneOf(spec)

@@ -15,11 +15,7 @@ func Models() grid.Models {
 			Height: uint32(model.Height), Width: uint32(model.Width), Classes: uint32(model.Classes),
 		}
 		for _, axis := range model.Axes {
-			message.Axes = append(message.Axes, &trellisv1.ModelAxis{
-				Name: axis.Name, Summary: axis.Summary, Integer: axis.Integer, Minimum: axis.Minimum,
-				Maximum:          axis.Maximum,
-				ExclusiveMinimum: axis.ExclusiveMinimum, Default: axis.Default,
-			})
+			message.Axes = append(message.Axes, axisMessage(axis))
 		}
 		for _, metric := range model.Metrics {
 			direction := trellisv1.Direction_DIRECTION_MINIMIZE
@@ -32,4 +28,34 @@ func Models() grid.Models {
 		models = append(models, message)
 	}
 	return models
+}
+
+func axisMessage(axis trainer.Axis) *trellisv1.ModelAxis {
+	message := &trellisv1.ModelAxis{
+		Name: axis.Name, Summary: axis.Summary, Kind: trellisv1.Kind_KIND_NUMBER, Minimum: axis.Minimum,
+		Maximum: axis.Maximum, ExclusiveMinimum: axis.ExclusiveMinimum, Common: axis.Common,
+	}
+	if axis.Kind == trainer.Integer {
+		message.Kind = trellisv1.Kind_KIND_INTEGER
+	}
+	switch {
+	case axis.Default == nil:
+	case axis.Kind == trainer.Integer:
+		message.Default = trellisv1.IntegerValue(int64(*axis.Default))
+	default:
+		message.Default = trellisv1.NumberValue(*axis.Default)
+	}
+	return message
+}
+
+// CommonAxes are the axes of all models, max_epochs among them, in the order in which they are shown.
+func CommonAxes() []*trellisv1.ModelAxis {
+	model := Models()[0]
+	var common []*trellisv1.ModelAxis
+	for _, name := range grid.AxisNames(model) {
+		if axis := grid.Axis(model, name); axis.GetCommon() || name == grid.MaxEpochs {
+			common = append(common, axis)
+		}
+	}
+	return common
 }

@@ -1,10 +1,9 @@
 package spec
 
 import (
+	"strconv"
 	"strings"
 	"testing"
-
-	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
@@ -31,11 +30,15 @@ func TestKnownModels(t *testing.T) {
 			continue
 		}
 		for j, axis := range want.Axes {
-			if got := got.GetAxes()[j]; !proto.Equal(got, &trellisv1.ModelAxis{
-				Name: axis.Name, Summary: axis.Summary, Integer: axis.Integer, Minimum: axis.Minimum,
-				Maximum:          axis.Maximum,
-				ExclusiveMinimum: axis.ExclusiveMinimum, Default: axis.Default,
-			}) {
+			kind := trellisv1.Kind_KIND_NUMBER
+			if axis.Kind == trainer.Integer {
+				kind = trellisv1.Kind_KIND_INTEGER
+			}
+			got := got.GetAxes()[j]
+			if got.GetName() != axis.Name || got.GetSummary() != axis.Summary || got.GetMinimum() != axis.Minimum ||
+				got.GetMaximum() != axis.Maximum || got.GetExclusiveMinimum() != axis.ExclusiveMinimum ||
+				got.GetKind() != kind || got.GetCommon() != axis.Common || (got.Default == nil) != (axis.Default == nil) ||
+				axis.Default != nil && got.GetDefault().Written() != strconv.FormatFloat(*axis.Default, 'g', -1, 64) {
 				t.Errorf("got %v, want %+v", got, axis)
 			}
 		}

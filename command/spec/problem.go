@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	"trellis/command/output"
 	trellisv1 "trellis/proto/trellis/v1"
@@ -56,6 +57,9 @@ func plainViolation(violation *protovalidate.Violation) *protovalidate.Violation
 func fieldName(path *validate.FieldPath) string {
 	elements := path.GetElements()
 	for _, element := range slices.Backward(elements) {
+		if element.HasStringKey() {
+			return element.GetStringKey()
+		}
 		if name := element.GetFieldName(); name != "values" {
 			return name
 		}
@@ -79,6 +83,9 @@ func (r *specReader) unknownKey(message protoreflect.MessageDescriptor, key *yam
 	if key.Kind != yaml.ScalarNode {
 		return "expected a name as the key, found " + describe(key)
 	}
+	if names := grid.AxisNames(r.model); message.Name() == "Grid" && len(spelling.Nearest(key.Value, names)) > 0 {
+		return spelling.Unknown("key", key.Value, names)
+	}
 	misplaced := fmt.Sprintf("unknown key %q here", output.Shorten(key.Value, 60))
 	if place, ok := placeOf(key); ok {
 		return misplaced + ": it belongs " + place
@@ -86,7 +93,7 @@ func (r *specReader) unknownKey(message protoreflect.MessageDescriptor, key *yam
 	if message.Name() == "Grid" {
 		return spelling.Unknown("key", key.Value, grid.AxisNames(r.model))
 	}
-	if r.ownAxis(key.Value) != nil {
+	if r.axis(key.Value) != nil {
 		return misplaced + ": it belongs under grid"
 	}
 	return spelling.Unknown("key", key.Value, fieldNames(message))
@@ -129,7 +136,7 @@ func isSection(message protoreflect.MessageDescriptor) bool {
 		return false
 	}
 	switch message.Name() {
-	case "IntegerAxis", "NumberAxis", "Duration", "Objective":
+	case "Axis", "Value", "Duration", "Objective":
 		return false
 	default:
 		return true
@@ -175,7 +182,15 @@ func shapeOf(message protoreflect.MessageDescriptor) string {
 func fieldNames(message protoreflect.MessageDescriptor) []string {
 	var names []string
 	for i := range message.Fields().Len() {
-		names = append(names, string(message.Fields().Get(i).Name()))
+		if field := message.Fields().Get(i); !isDeprecated(field) {
+			names = append(names, string(field.Name()))
+		}
 	}
 	return names
+}
+
+// isDeprecated says whether a field is only read from old data.
+func isDeprecated(field protoreflect.FieldDescriptor) bool {
+	options, _ := field.Options().(*descriptorpb.FieldOptions)
+	return options.GetDeprecated()
 }

@@ -27,6 +27,8 @@ type specReader struct {
 	models grid.Models
 	// model is the one that the spec names, nil if there is none of that name.
 	model *trellisv1.Model
+	// program says that the spec is of a program, whose grids may have any axis.
+	program bool
 
 	// files is the folder of the program's files, nil if the spec names none.
 	files *FilesFolder
@@ -42,9 +44,12 @@ func (r *specReader) Unmarshal(node *yaml.Node, message proto.Message) (bool, er
 		r.report(node, "aliases are not supported in a spec: repeat the value")
 		return true, nil
 	}
-	switch message.(type) {
-	case *trellisv1.IntegerAxis, *trellisv1.NumberAxis:
+	switch message := message.(type) {
+	case *trellisv1.Axis:
 		spellOutAxis(node)
+	case *trellisv1.Value:
+		r.readValue(node, message)
+		return true, nil
 	case *trellisv1.StudySpec:
 		spellOutGrid(node)
 		r.gatherAxes(node)
@@ -139,7 +144,7 @@ func (r *specReader) checkValue(node *yaml.Node, field protoreflect.FieldDescrip
 		return valid
 	case field.IsMap():
 		if node.Kind != yaml.MappingNode {
-			expected := "axes by name, for example {noise: [0.3, 0.5]}"
+			expected := "values by name, for example {noise: 0.5}"
 			if field.MapValue().Message() == nil {
 				expected = `variables by name, for example {OMP_NUM_THREADS: "1"}`
 			}
@@ -301,10 +306,14 @@ func fieldOf(message protoreflect.MessageDescriptor, key *yaml.Node) protoreflec
 	if key.Kind != yaml.ScalarNode {
 		return nil
 	}
-	if field := message.Fields().ByTextName(key.Value); field != nil {
-		return field
+	field := message.Fields().ByTextName(key.Value)
+	if field == nil {
+		field = message.Fields().ByJSONName(key.Value)
 	}
-	return message.Fields().ByJSONName(key.Value)
+	if field == nil || isDeprecated(field) {
+		return nil
+	}
+	return field
 }
 
 // describe says what a node is, in the words of someone who has written it.

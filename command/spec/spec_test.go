@@ -110,7 +110,7 @@ batch_size: [64, 128]
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want.GetGrid()[0].GetLatentDim().GetValues()[0] != 16 {
+	if want.GetGrid()[0].GetAxes()["latent_dim"].GetValues()[0].GetInteger() != 16 {
 		t.Fatalf("read %v", want)
 	}
 	for _, test := range tests {

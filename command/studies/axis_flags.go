@@ -7,13 +7,12 @@ import (
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
-	"trellis/results/grid"
 )
 
-// axisFlag adds values to a common axis of a request: numbers with commas between them.
+// axisFlag adds values to an axis: numbers with commas between them.
 type axisFlag struct {
-	axis    *grid.CommonAxis
-	request *trellisv1.ExtendStudyRequest
+	axis  *trellisv1.ModelAxis
+	found func() *trellisv1.Axis
 }
 
 func (f axisFlag) String() string { return "" }
@@ -21,31 +20,28 @@ func (f axisFlag) String() string { return "" }
 func (f axisFlag) Type() string { return "values" }
 
 func (f axisFlag) Set(text string) error {
-	switch its := f.axis.Of(f.request).(type) {
-	case *trellisv1.IntegerAxis:
-		values := its.GetValues()
-		for item := range strings.SplitSeq(text, ",") {
-			value, err := strconv.ParseUint(strings.TrimSpace(item), 10, 32)
+	axis := f.found()
+	for item := range strings.SplitSeq(text, ",") {
+		item = strings.TrimSpace(item)
+		if f.axis.GetKind() == trellisv1.Kind_KIND_INTEGER {
+			value, err := strconv.ParseUint(item, 10, 32)
 			if err != nil {
 				return errors.New("must be whole numbers separated by commas, such as 64,128")
 			}
-			values = append(values, uint32(value))
+			axis.Values = append(axis.Values, trellisv1.IntegerValue(int64(value)))
+			continue
 		}
-		f.axis.Put(f.request, &trellisv1.IntegerAxis{Values: values})
-	case *trellisv1.NumberAxis:
-		more := &trellisv1.NumberAxis{Values: its.GetValues()}
-		if err := addNumbers(more, text); err != nil {
-			return err
+		value, err := strconv.ParseFloat(item, 64)
+		if err != nil || math.IsNaN(value) || math.IsInf(value, 0) {
+			return errors.New("must be numbers separated by commas, such as 1e-3,3e-3")
 		}
-		f.axis.Put(f.request, more)
+		axis.Values = append(axis.Values, trellisv1.NumberValue(value))
 	}
 	return nil
 }
 
-// axesFlag adds values to a model's own axes: an axis's name, an equals sign, and numbers with commas between them.
-type axesFlag struct {
-	axes *map[string]*trellisv1.NumberAxis
-}
+// axesFlag adds values to any axis: its name, an equals sign, and values with commas between them.
+type axesFlag struct{ request *trellisv1.ExtendStudyRequest }
 
 func (f axesFlag) String() string { return "" }
 
@@ -56,23 +52,47 @@ func (f axesFlag) Set(text string) error {
 	if name = strings.TrimSpace(name); !ok || name == "" {
 		return errors.New("must be an axis and its values, such as noise=0.2,0.4")
 	}
-	if *f.axes == nil {
-		*f.axes = make(map[string]*trellisv1.NumberAxis)
-	}
-	if (*f.axes)[name] == nil {
-		(*f.axes)[name] = new(trellisv1.NumberAxis)
-	}
-	return addNumbers((*f.axes)[name], values)
-}
-
-// addNumbers adds numbers with commas between them to an axis.
-func addNumbers(axis *trellisv1.NumberAxis, text string) error {
-	for item := range strings.SplitSeq(text, ",") {
-		value, err := strconv.ParseFloat(strings.TrimSpace(item), 64)
-		if err != nil || math.IsNaN(value) || math.IsInf(value, 0) {
-			return errors.New("must be numbers separated by commas, such as 1e-3,3e-3")
+	axis := axisOf(f.request, name)
+	for item := range strings.SplitSeq(values, ",") {
+		value, err := valueOf(strings.TrimSpace(item))
+		if err != nil {
+			return err
 		}
 		axis.Values = append(axis.Values, value)
 	}
 	return nil
+}
+
+// axisOf returns a request's axis, to which values are added.
+func axisOf(request *trellisv1.ExtendStudyRequest, name string) *trellisv1.Axis {
+	if request.Axes == nil {
+		request.Axes = make(map[string]*trellisv1.Axis)
+	}
+	if request.Axes[name] == nil {
+		request.Axes[name] = new(trellisv1.Axis)
+	}
+	return request.Axes[name]
+}
+
+// valueOf reads a value as a spec does: a number, true, false or a text, which may stand in double quotes.
+func valueOf(text string) (*trellisv1.Value, error) {
+	if text == "" {
+		return nil, errors.New("must be values separated by commas, such as 1e-3,3e-3")
+	}
+	if whole, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return trellisv1.IntegerValue(whole), nil
+	}
+	if number, err := strconv.ParseFloat(text, 64); err == nil {
+		if math.IsNaN(number) || math.IsInf(number, 0) {
+			return nil, errors.New("must be numbers, texts, true or false: " + text + " is none of these")
+		}
+		return trellisv1.NumberValue(number), nil
+	}
+	if text == "true" || text == "false" {
+		return trellisv1.BooleanValue(text == "true"), nil
+	}
+	if quoted, err := strconv.Unquote(text); err == nil {
+		text = quoted
+	}
+	return trellisv1.TextValue(text), nil
 }

@@ -12,20 +12,21 @@ import (
 // What is given to extend for a model's own axes.
 func TestAxisFlag(t *testing.T) {
 	request := new(trellisv1.ExtendStudyRequest)
-	flag := axesFlag{&request.Axes}
-	for _, text := range []string{"noise=0.2, 0.4", "width=3", "noise=1e-3"} {
+	flag := axesFlag{request}
+	for _, text := range []string{"noise=0.2, 0.4", "width=3", "noise=1e-3", `optimizer=adam,"4"`, "amp=true,false"} {
 		if err := flag.Set(text); err != nil {
 			t.Error(err)
 		}
 	}
-	want := &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.NumberAxis{
-		"noise": {Values: []float64{0.2, 0.4, 1e-3}}, "width": {Values: []float64{3}},
+	want := &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{
+		"noise": trellisv1.AxisOf(0.2, 0.4, 1e-3), "width": trellisv1.AxisOf(3), "optimizer": trellisv1.AxisOf("adam", "4"),
+		"amp": trellisv1.AxisOf(true, false),
 	}}
 	if !proto.Equal(request, want) {
 		t.Errorf("got %v, want %v", request, want)
 	}
 	for text, says := range map[string]string{
-		"noise": "must be an axis", "=3": "must be an axis", "noise=x": "must be numbers", "noise=": "must be numbers",
+		"noise": "must be an axis", "=3": "must be an axis", "noise=nan": "must be numbers", "noise=": "must be values",
 	} {
 		if err := flag.Set(text); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v, want %q", text, err, says)

@@ -12,11 +12,15 @@ import (
 	"trellis/command/describe"
 	"trellis/command/exit"
 	"trellis/command/output"
+	"trellis/command/spec"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 )
 
 func init() { cli.Register(cli.Search, 80, ExtendCommand) }
+
+// seeds are what every study has besides the axes of its grids.
+var seeds = &trellisv1.ModelAxis{Name: grid.Seeds, Kind: trellisv1.Kind_KIND_INTEGER}
 
 // ExtendCommand is trellis extend.
 func ExtendCommand(env *cli.Environment) *cobra.Command {
@@ -30,19 +34,29 @@ bit those of a study that had the values from the start.`,
 		Example: `  trellis extend paper --max-epochs 200
   trellis extend paper --seeds 2,3,4,5 --watch
   trellis extend paper --latent-dim 64,128 --learning-rate 3e-3
-  trellis extend denoising --axis noise=0.2,0.4`,
+  trellis extend denoising --add noise=0.2,0.4`,
 		Args: cli.Operands("STUDY"),
 	}
 	options, format := cli.ClientFlags(cmd, client.DefaultWait), cli.OutputFlag(cmd)
 	cmd.ValidArgsFunction = cli.CompleteStudies(options)
 	request := new(trellisv1.ExtendStudyRequest)
-	for place := range grid.CommonAxes {
-		axis := &grid.CommonAxes[place]
-		cmd.Flags().Var(axisFlag{axis, request}, strings.ReplaceAll(axis.Field(), "_", "-"),
-			output.Plural(describe.Label(axis.GetName()))+" to add")
+	for _, axis := range append(spec.CommonAxes(), seeds) {
+		cmd.Flags().Var(axisFlag{axis, func() *trellisv1.Axis {
+			if axis != seeds {
+				return axisOf(request, axis.GetName())
+			}
+			if request.Seeds == nil {
+				request.Seeds = new(trellisv1.Axis)
+			}
+			return request.Seeds
+		}}, strings.ReplaceAll(axis.GetName(), "_", "-"),
+			output.Plural(describe.Label(strings.TrimSuffix(axis.GetName(), "s")))+" to add")
 	}
-	cmd.Flags().Var(axesFlag{&request.Axes}, "axis",
-		"`name=values` to add to an axis of the study's model; may be repeated")
+	cmd.Flags().Var(axesFlag{request}, "add", "`name=values` to add to any axis of the study; may be repeated")
+	cmd.Flags().Var(axesFlag{request}, "axis", "`name=values` to add to any axis of the study; may be repeated")
+	if err := cmd.Flags().MarkHidden("axis"); err != nil {
+		panic(err) // There is no such flag.
+	}
 	watch := cmd.Flags().Bool("watch", false, "follow the study until it ends")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if proto.Equal(request, new(trellisv1.ExtendStudyRequest)) {

@@ -24,11 +24,11 @@ func TestEachPrincipalHasAShareOfTheStudies(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, creator := range []access.Principal{ann, ann, bob} {
-		spec := &trellisv1.StudySpec{Name: fmt.Sprint("s", i), Model: "synthetic", Grid: []*trellisv1.Grid{{
-			LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}},
-			LearningRate: &trellisv1.NumberAxis{Values: []float64{1}},
-			MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{1}},
-		}}}
+		spec := &trellisv1.StudySpec{Name: fmt.Sprint("s", i), Model: "synthetic", Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    trellisv1.AxisOf[int](1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
+			"learning_rate": trellisv1.AxisOf[float64](1),
+			"max_epochs":    trellisv1.AxisOf[int](1),
+		}}}}
 		trials, runs, err := grid.Expand(spec, nil, "test", nil)
 		if err != nil {
 			t.Fatal(err)

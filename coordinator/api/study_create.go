@@ -82,6 +82,7 @@ func errStudyExists(name string) error {
 func (s studyService) createCommand(
 	ctx context.Context, spec *trellisv1.StudySpec, fresh bool,
 ) (*trellisv1.CreateStudyCommand, error) {
+	grid.Upgrade(spec)
 	if err := s.limits.CheckSpec(spec); err != nil {
 		return nil, err
 	}

@@ -26,6 +26,7 @@ func (s studyService) ExtendStudy(
 	if err := s.disk.check(); err != nil {
 		return nil, err
 	}
+	grid.Upgrade(request)
 	name := request.GetStudy()
 	for range extendAttempts {
 		study, err := s.get(ctx, name)

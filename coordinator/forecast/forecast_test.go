@@ -20,7 +20,7 @@ const (
 // runOf is a run of 10 epochs at most, of which each takes 2 seconds.
 func runOf(state trellisv1.RunState, epochs uint32) *trellisv1.Run {
 	run := &trellisv1.Run{
-		Parameters: &trellisv1.Parameters{LatentDim: 16, LearningRate: 1e-3, MaxEpochs: 10, Seed: 1, BatchSize: 256},
+		Parameters: &trellisv1.Parameters{MaxEpochs: 10, Seed: 1, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 16, "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 256})},
 		State:      state, Epochs: epochs, TrainingSeconds: 2 * float64(epochs),
 	}
 	if state == leased {

@@ -25,11 +25,11 @@ func TestAForecastIsOfTheStudyAsItIs(t *testing.T) {
 		spec := grid.WithDefaults(&trellisv1.StudySpec{
 			Name: "slow", Model: "synthetic",
 			Synthetic: &trellisv1.Synthetic{EpochTime: durationpb.New(3 * time.Second)},
-			Grid: []*trellisv1.Grid{{
-				LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{4}},
-				LearningRate: &trellisv1.NumberAxis{Values: []float64{1e-3}},
-				MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{10}},
-			}},
+			Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+				"latent_dim":    trellisv1.AxisOf[int](4),
+				"learning_rate": trellisv1.AxisOf[float64](1e-3),
+				"max_epochs":    trellisv1.AxisOf[int](10),
+			}}},
 		})
 		trials, runs, err := grid.Expand(spec, nil, "test", nil)
 		if err != nil {

@@ -17,12 +17,7 @@ import (
 func anyRun(t *rapid.T) (*trellisv1.Run, *trellisv1.Losses) {
 	maxEpochs := rapid.Uint32Range(1, 40).Draw(t, "max_epochs")
 	run := &trellisv1.Run{
-		Parameters: &trellisv1.Parameters{
-			LatentDim:    rapid.SampledFrom([]uint32{1, 16, 784}).Draw(t, "latent_dim"),
-			LearningRate: rapid.SampledFrom([]float64{1e-4, 1e-3, 1000}).Draw(t, "learning_rate"),
-			WeightDecay:  rapid.SampledFrom([]float64{0, 1e-4}).Draw(t, "weight_decay"),
-			MaxEpochs:    maxEpochs, BatchSize: 256,
-		},
+		Parameters: &trellisv1.Parameters{MaxEpochs: maxEpochs, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": rapid.SampledFrom([]uint32{1, 16, 784}).Draw(t, "latent_dim"), "learning_rate": rapid.SampledFrom([]float64{1e-4, 1e-3, 1000}).Draw(t, "learning_rate"), "weight_decay": rapid.SampledFrom([]float64{0, 1e-4}).Draw(t, "weight_decay"), "batch_size": 256})},
 		State: rapid.SampledFrom([]trellisv1.RunState{
 			pending, leased, succeeded, trellisv1.RunState_RUN_STATE_FAILED, trellisv1.RunState_RUN_STATE_PRUNED,
 		}).Draw(t, "state"),
@@ -209,10 +204,7 @@ func manyRuns(n int) *Tally {
 	}
 	tally := NewTally(spec)
 	for i := range n {
-		run := &trellisv1.Run{State: pending, Parameters: &trellisv1.Parameters{
-			LatentDim: uint32(i%16 + 1), LearningRate: 1e-3 * (1 + float64(i)/float64(n)), WeightDecay: 1e-5,
-			MaxEpochs: 100, BatchSize: 256,
-		}}
+		run := &trellisv1.Run{State: pending, Parameters: &trellisv1.Parameters{MaxEpochs: 100, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": uint32(i%16 + 1), "learning_rate": 1e-3 * (1 + float64(i)/float64(n)), "weight_decay": 1e-5, "batch_size": 256})}}
 		if i%(n/1000) != 0 {
 			tally.Add(run, nil)
 			continue

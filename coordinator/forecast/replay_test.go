@@ -44,11 +44,7 @@ func readCurves(t testing.TB, path string, maxEpochs uint32) (curves []curve) {
 				t.Fatal(err)
 			}
 		}
-		curves = append(curves, curve{&trellisv1.Parameters{
-			LatentDim: uint32(numbers[0]), LearningRate: numbers[1], WeightDecay: numbers[2],
-			BatchSize: uint32(numbers[3]),
-			MaxEpochs: maxEpochs,
-		}, numbers[4:]})
+		curves = append(curves, curve{&trellisv1.Parameters{MaxEpochs: maxEpochs, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": uint32(numbers[0]), "learning_rate": numbers[1], "weight_decay": numbers[2], "batch_size": uint32(numbers[3])})}, numbers[4:]})
 	}
 	return curves
 }
@@ -90,7 +86,7 @@ func (r replay) train(order []int, random *rand.Rand) (runs []replayedRun, end f
 		load = alike*load + math.Sqrt(1-alike*alike)*r.load*random.NormFloat64()
 		for range run.losses {
 			// Larger latent dimensions take a little longer.
-			took := 0.8 * (1 + 0.03*math.Log2(float64(run.parameters.GetLatentDim())))
+			took := 0.8 * (1 + 0.03*math.Log2(float64(run.parameters.Numeric("latent_dim"))))
 			took *= math.Exp(load + 0.5*r.load*random.NormFloat64())
 			if r.slowed != nil {
 				took *= r.slowed(free[slot])

@@ -23,11 +23,19 @@ const (
 
 func settingsOf(p *trellisv1.Parameters) settings {
 	return settings{
-		latent:       math.Log2(float64(max(p.GetLatentDim(), 1)) / middleLatent),
-		learningRate: math.Log10(max(p.GetLearningRate(), math.SmallestNonzeroFloat64) / middleLearningRate),
-		weightDecay:  math.Log10(1 + p.GetWeightDecay()/noWeightDecay),
-		batch:        math.Log2(float64(max(p.GetBatchSize(), 1)) / middleBatch),
+		latent:       math.Log2(atLeast(1, p, "latent_dim") / middleLatent),
+		learningRate: math.Log10(atLeast(math.SmallestNonzeroFloat64, p, "learning_rate") / middleLearningRate),
+		weightDecay:  math.Log10(1 + atLeast(0, p, "weight_decay")/noWeightDecay),
+		batch:        math.Log2(atLeast(1, p, "batch_size") / middleBatch),
 	}
+}
+
+// atLeast returns a parameter's value, or the least that there can be if the point has no such number.
+func atLeast(least float64, p *trellisv1.Parameters, name string) float64 {
+	if value, ok := p.GetValues()[name].Numeric(); ok {
+		return max(value, least)
+	}
+	return least
 }
 
 // The bins of epochs in which improvements are counted: one for each of the first fineEpochs epochs, then each bin is

@@ -43,11 +43,11 @@ func TestAwaitsMachine(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		set(name, trellisv1.WorkerState_WORKER_STATE_READY)
 	}
-	spec := grid.WithDefaults(&trellisv1.StudySpec{Name: "s", Model: "synthetic", Grid: []*trellisv1.Grid{{
-		LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{4, 8}},
-		LearningRate: &trellisv1.NumberAxis{Values: []float64{1e-3}},
-		MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{2}},
-	}}})
+	spec := grid.WithDefaults(&trellisv1.StudySpec{Name: "s", Model: "synthetic", Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+		"latent_dim":    trellisv1.AxisOf[int](4, 8),
+		"learning_rate": trellisv1.AxisOf[float64](1e-3),
+		"max_epochs":    trellisv1.AxisOf[int](2),
+	}}}})
 	_, err = log.ProposePatiently(t.Context(), &trellisv1.Command{Change: &trellisv1.Command_CreateStudy{
 		CreateStudy: &trellisv1.CreateStudyCommand{Spec: spec},
 	}})

@@ -97,11 +97,11 @@ func (l *testLog) createAt(name string, latentDim, epochs uint32) {
 	l.Helper()
 	spec := grid.WithDefaults(&trellisv1.StudySpec{
 		Name: name, Model: "synthetic",
-		Grid: []*trellisv1.Grid{{
-			LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{latentDim}},
-			LearningRate: &trellisv1.NumberAxis{Values: []float64{1e-3}},
-			MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{epochs}},
-		}},
+		Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    trellisv1.AxisOf(latentDim),
+			"learning_rate": trellisv1.AxisOf[float64](1e-3),
+			"max_epochs":    trellisv1.AxisOf(epochs),
+		}}},
 	})
 	_, err := l.ProposePatiently(l.ctx, &trellisv1.Command{Change: &trellisv1.Command_CreateStudy{
 		CreateStudy: &trellisv1.CreateStudyCommand{Spec: spec},

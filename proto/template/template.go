@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -30,16 +29,7 @@ func Variable(parameter string) string {
 // Text returns a value as programs get it: numbers in the fewest digits that give the same number again, and booleans
 // as true or false.
 func Text(value *trellisv1.Value) string {
-	switch kind := value.GetKind().(type) {
-	case *trellisv1.Value_Number:
-		return strconv.FormatFloat(kind.Number, 'g', -1, 64)
-	case *trellisv1.Value_Integer:
-		return strconv.FormatInt(kind.Integer, 10)
-	case *trellisv1.Value_Boolean:
-		return strconv.FormatBool(kind.Boolean)
-	default:
-		return value.GetText()
-	}
+	return value.Written()
 }
 
 // Names returns the names in the braces of an argument, each once, in the order of their first place.

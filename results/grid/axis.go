@@ -5,8 +5,6 @@ import (
 	"math/big"
 	"strconv"
 
-	"google.golang.org/protobuf/proto"
-
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -16,40 +14,32 @@ const significantDigits = 12
 
 // axis is the distinct values that one parameter takes, in order, and where each of them stands.
 type axis struct {
-	values []float64
-	// positions are by the bits of the values: none of these is NaN or -0.
-	positions map[uint64]uint64
+	values    []*trellisv1.Value
+	positions map[ValueKey]uint64
 }
 
 // newAxis indexes values. If two are equal, ok is false and i and j are their positions.
-func newAxis(values []float64) (a axis, i, j uint64, ok bool) {
-	a = axis{values: values, positions: make(map[uint64]uint64, len(values))}
+func newAxis(values []*trellisv1.Value) (a axis, i, j uint64, ok bool) {
+	a = axis{values: values, positions: make(map[ValueKey]uint64, len(values))}
 	for j, value := range values {
 		if i, twice := a.position(value); twice {
 			return a, i, uint64(j), false
 		}
-		a.positions[math.Float64bits(value)] = uint64(j)
+		a.positions[KeyOf(value)] = uint64(j)
 	}
 	return a, 0, 0, true
 }
 
-func (a *axis) position(value float64) (uint64, bool) {
-	position, ok := a.positions[math.Float64bits(value)]
+func (a *axis) position(value *trellisv1.Value) (uint64, bool) {
+	position, ok := a.positions[KeyOf(value)]
 	return position, ok
 }
 
 func (a *axis) size() uint64 { return uint64(len(a.values)) }
 
-// ProtoAxis is what IntegerAxis and NumberAxis have in common.
-type ProtoAxis interface {
-	proto.Message
-	GetLinear() *trellisv1.Range
-	GetLog2() *trellisv1.Range
-	GetLog10() *trellisv1.Range
-}
-
-// rangeOf returns the axis's range, the name of its field, and whether it is logarithmic; nil if the axis is a list.
-func rangeOf(a ProtoAxis) (r *trellisv1.Range, field string, logarithmic bool) {
+// rangeOf returns the axis's range, the name of its field, and whether it is logarithmic; nil if the axis is a list or
+// has steps.
+func rangeOf(a *trellisv1.Axis) (r *trellisv1.Range, field string, logarithmic bool) {
 	switch {
 	case a.GetLinear() != nil:
 		return a.GetLinear(), "linear", false
@@ -61,12 +51,40 @@ func rangeOf(a ProtoAxis) (r *trellisv1.Range, field string, logarithmic bool) {
 	return nil, "", false
 }
 
+// nearly is how near to a whole number of steps the end of a range by steps must be to be one of its points.
+const nearly = 1e-9
+
+// stepCount returns how many points a range by steps has. It is 0 for one that makes no sense.
+func stepCount(s *trellisv1.Step) uint64 {
+	steps := (s.GetTo() - s.GetFrom()) / s.GetBy()
+	if !(s.GetBy() > 0) || !(steps > 0) || steps > maxInteger {
+		return 0
+	}
+	return uint64(steps+nearly) + 1
+}
+
+// steps returns the points of a range by steps: from exactly, and after it, rounded to 12 significant decimal digits,
+// from + i*by; or to exactly where that is one of them.
+func steps(s *trellisv1.Step) []float64 {
+	values := make([]float64, stepCount(s))
+	for i := range values {
+		step := float64(s.GetBy() * float64(i))
+		values[i] = round(strconv.FormatFloat(s.GetFrom()+step, 'e', significantDigits-1, 64))
+		if i == 0 {
+			values[i] = s.GetFrom()
+		} else if math.Abs(s.GetFrom()+step-s.GetTo()) <= nearly*s.GetBy() {
+			values[i] = s.GetTo()
+		}
+	}
+	return values
+}
+
 // points returns a range's points: from and to exactly, and between them, rounded to 12 significant decimal digits,
 //
 //	linear:       from + (to - from) * i/(count-1)
 //	logarithmic:  from * (to/from) ^ (i/(count-1))
 //
-// It requires 0 <= from < to, 0 < from if logarithmic, and 2 <= count.
+// It requires from < to, 0 < from if logarithmic, and 2 <= count.
 func points(r *trellisv1.Range, logarithmic bool) []float64 {
 	var inner func(i int) float64
 	if logarithmic {

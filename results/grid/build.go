@@ -2,7 +2,6 @@ package grid
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"math/bits"
 	"slices"
@@ -10,13 +9,16 @@ import (
 	"strings"
 
 	"buf.build/go/protovalidate"
-	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// MaxTrials is the maximum number of points of the union of a study's grids, including batch sizes and seeds.
-const MaxTrials = 1_000_000
+const (
+	// MaxTrials is the maximum number of points of the union of a study's grids, including seeds.
+	MaxTrials = 1_000_000
+	// MaxAxisValues is the maximum number of values of an axis, by the rules of its message.
+	MaxAxisValues = 10_000
+)
 
 // builder reads a spec's axes and collects what is wrong with them.
 type builder struct {
@@ -40,24 +42,25 @@ func (b *builder) build(spec *trellisv1.StudySpec) *Grid {
 	if b.checkSize(spec); len(b.violations) > 0 {
 		return nil
 	}
-	g := new(Grid)
-	var ofStudy []dimension
-	for _, its := range axesOfStudy(spec) {
-		ofStudy = append(ofStudy, b.dimension(its, its.path...))
-	}
-	for i, grid := range spec.GetGrid() {
-		p := product{own: len(grid.GetAxes()), offset: g.size}
+	g := &Grid{names: Names(spec), kinds: map[string]trellisv1.Kind{}}
+	seeds := dimension{Seed, b.values(spec.GetSeeds(), Seeds)}
+	for i := range spec.GetGrid() {
+		p := product{offset: g.size}
 		points := uint64(1)
-		for _, its := range axesOfGrid(grid) {
-			d := b.dimension(its, append([]any{"grid", i}, its.path...)...)
-			if its.name == CommonAxes[MaxEpochs].GetName() {
+		for _, its := range axesOf(spec, i) {
+			d := dimension{its.name, b.values(its.axis, its.path...)}
+			if its.name == MaxEpochs {
 				for _, epochs := range d.axis.values {
-					p.longest = max(p.longest, uint32(epochs))
+					p.longest = max(p.longest, uint32(numberOf(epochs)))
 				}
 			}
+			b.agree(g.kinds, its, d.axis.values)
 			p.dimensions = append(p.dimensions, d)
 		}
-		p.dimensions = append(p.dimensions, ofStudy...)
+		p.dimensions = append(p.dimensions, seeds)
+		if p.longest == 0 && len(b.violations) == 0 {
+			b.refuse("required", "value is required", axisPath(i, MaxEpochs)...)
+		}
 		for _, d := range p.dimensions {
 			points *= d.size()
 		}
@@ -73,84 +76,78 @@ func (b *builder) build(spec *trellisv1.StudySpec) *Grid {
 	return g
 }
 
-// namedAxis is an axis as a spec has it.
+// agree notes the kind of an axis's values, and refuses it if other grids have values of another kind on the axis.
+func (b *builder) agree(kinds map[string]trellisv1.Kind, its namedAxis, values []*trellisv1.Value) {
+	if len(values) == 0 {
+		return
+	}
+	known, kind := kinds[its.name], KindOf(values[0])
+	switch {
+	case known == trellisv1.Kind_KIND_UNSPECIFIED || known == kind:
+		kinds[its.name] = kind
+	case isNumeric(known) && isNumeric(kind):
+		kinds[its.name] = trellisv1.Kind_KIND_NUMBER
+	default:
+		b.refuse("axis.kind", fmt.Sprintf("%s has %s here and %s in a grid before: all its values must be of one kind",
+			its.name, kindsInWords[kind], kindsInWords[known]), its.path...)
+	}
+}
+
+func isNumeric(kind trellisv1.Kind) bool {
+	return kind == trellisv1.Kind_KIND_NUMBER || kind == trellisv1.Kind_KIND_INTEGER
+}
+
+// kindsInWords are the kinds of values as errors name them.
+var kindsInWords = map[trellisv1.Kind]string{
+	trellisv1.Kind_KIND_NUMBER:  "numbers",
+	trellisv1.Kind_KIND_INTEGER: "whole numbers",
+	trellisv1.Kind_KIND_TEXT:    "texts",
+	trellisv1.Kind_KIND_BOOLEAN: "true or false",
+}
+
+// numberOf is a numeric value's number, and NaN for others.
+func numberOf(value *trellisv1.Value) float64 {
+	x, _ := value.Numeric()
+	return x
+}
+
+// namedAxis is an axis as a spec has it; path leads to it.
 type namedAxis struct {
-	ProtoAxis
-	// name is what its field is called; path leads to it, from the spec or from the grid that has it.
 	name string
+	axis *trellisv1.Axis
 	path []any
-
-	value func(*trellisv1.Parameters) float64
-	set   func(*trellisv1.Parameters, float64)
 }
 
-// axesOfGrid are those of one grid, in the order of the digits: among the common ones, before max_epochs, those that
-// only the model has, by name.
-func axesOfGrid(grid *trellisv1.Grid) (axes []namedAxis) {
-	for place, axis := range CommonAxes {
-		if place == MaxEpochs {
-			axes = append(axes, ownAxes(grid)...)
-		}
-		if axis.InGrid() {
-			axes = append(axes, axis.named(grid))
+// axesOf are those of one grid of a spec, in the order of the digits: among its own the fixed parameters, which have a
+// single value, but for those that the grid itself has.
+func axesOf(spec *trellisv1.StudySpec, grid int) (axes []namedAxis) {
+	its := spec.GetGrid()[grid]
+	for name, axis := range its.GetAxes() {
+		axes = append(axes, namedAxis{name, axis, axisPath(grid, name)})
+	}
+	for name, value := range spec.GetFixed() {
+		if its.GetAxes()[name] == nil {
+			axis := &trellisv1.Axis{Values: []*trellisv1.Value{value}}
+			axes = append(axes, namedAxis{name, axis, []any{"fixed", mapKey(name)}})
 		}
 	}
+	slices.SortFunc(axes, func(a, b namedAxis) int { return CompareNames(a.name, b.name) })
 	return axes
 }
 
-// axesOfStudy are those that all grids share, in the order of the digits.
-func axesOfStudy(spec *trellisv1.StudySpec) (axes []namedAxis) {
-	for _, axis := range CommonAxes {
-		if !axis.InGrid() {
-			axes = append(axes, axis.named(spec))
-		}
-	}
-	return axes
-}
-
-func (a *CommonAxis) named(message proto.Message) namedAxis {
-	return namedAxis{a.Of(message), a.Field(), []any{a.Field()}, a.Value, a.Set}
-}
-
-func ownAxes(grid *trellisv1.Grid) (axes []namedAxis) {
-	for _, name := range slices.Sorted(maps.Keys(grid.GetAxes())) {
-		value := func(p *trellisv1.Parameters) float64 {
-			if value, ok := p.GetValues()[name]; ok {
-				return value
-			}
-			return math.NaN()
-		}
-		set := func(p *trellisv1.Parameters, value float64) {
-			if p.Values == nil {
-				p.Values = make(map[string]float64, len(grid.GetAxes()))
-			}
-			p.Values[name] = value
-		}
-		axes = append(axes, namedAxis{grid.GetAxes()[name], name, []any{"axes", mapKey(name)}, value, set})
-	}
-	return axes
-}
-
-func (b *builder) dimension(its namedAxis, path ...any) dimension {
-	return dimension{b.values(its.ProtoAxis, path...), its.value, its.set}
-}
+// axisPath leads to an axis of a grid.
+func axisPath(grid int, axis string) []any { return []any{"grid", grid, "axes", mapKey(axis)} }
 
 // checkSize counts the trials without looking at a single value.
 func (b *builder) checkSize(spec *trellisv1.StudySpec) {
-	variants := count{1}
-	var variantFactors []string
-	for _, its := range axesOfStudy(spec) {
-		n := valueCount(its.ProtoAxis)
-		variants.times(n)
-		variantFactors = append(variantFactors, grouped(n)+" "+its.name)
-	}
+	seeds := valueCount(spec.GetSeeds())
 	before := len(b.violations)
 	var points, trials count
-	for i, grid := range spec.GetGrid() {
+	for i := range spec.GetGrid() {
 		here := count{1}
 		var factors []string
-		for _, its := range axesOfGrid(grid) {
-			n := valueCount(its.ProtoAxis)
+		for _, its := range axesOf(spec, i) {
+			n := valueCount(its.axis)
 			here.times(n)
 			factors = append(factors, grouped(n)+" "+its.name)
 		}
@@ -159,105 +156,119 @@ func (b *builder) checkSize(spec *trellisv1.StudySpec) {
 				here, strings.Join(factors, " x "), grouped(MaxTrials)), "grid", i)
 		}
 		points.plus(here.n)
-		here.times(variants.n)
+		here.times(seeds)
 		trials.plus(here.n)
 	}
 	if trials.n > MaxTrials && len(b.violations) == before {
-		b.refuse("grid.size", fmt.Sprintf("the study has %s trials (%s points of its grids x %s); a study has at most %s",
-			trials, points, strings.Join(variantFactors, " x "), grouped(MaxTrials)), "grid")
+		b.refuse("grid.size", fmt.Sprintf("the study has %s trials (%s points of its grids x %s seeds); a study has at most %s",
+			trials, points, grouped(seeds), grouped(MaxTrials)), "grid")
 	}
 }
 
 // valueCount returns how many values an axis says that it has.
-func valueCount(a ProtoAxis) uint64 {
+func valueCount(a *trellisv1.Axis) uint64 {
 	if r, _, _ := rangeOf(a); r != nil {
 		return uint64(r.GetCount())
 	}
-	switch a := a.(type) {
-	case *trellisv1.IntegerAxis:
-		return uint64(len(a.GetValues()))
-	case *trellisv1.NumberAxis:
-		return uint64(len(a.GetValues()))
+	if a.GetStep() != nil {
+		return stepCount(a.GetStep())
 	}
-	return 0
+	return uint64(len(a.GetValues()))
 }
 
-// values reads an axis: its values in its order.
-func (b *builder) values(a ProtoAxis, path ...any) axis {
-	integers, whole := a.(*trellisv1.IntegerAxis)
-	r, field, logarithmic := rangeOf(a)
-	switch {
-	case r != nil:
-		return b.ranged(r, logarithmic, whole, append(path, field))
-	case whole:
-		values := make([]float64, len(integers.GetValues()))
-		for i, value := range integers.GetValues() {
-			values[i] = float64(value)
-		}
-		return listed(b, values, integers.GetValues(), path)
+// values reads an axis: its values in its order. The points of a range are integers if all of them are whole.
+func (b *builder) values(a *trellisv1.Axis, path ...any) axis {
+	if r, field, logarithmic := rangeOf(a); r != nil {
+		return b.ranged(r, logarithmic, append(path, field))
 	}
-	values := slices.Clone(a.(*trellisv1.NumberAxis).GetValues())
-	for i, value := range values {
-		switch {
-		case math.IsNaN(value):
-			b.refuse("axis.number", "NaN is not a number", append(path, "values", i)...)
+	if step := a.GetStep(); step != nil {
+		if stepCount(step) < 2 || math.Abs(step.GetFrom()) > maxInteger || math.Abs(step.GetTo()) > maxInteger {
+			b.refuse("axis.range", "a range by steps must have at least 2 points", append(path, "step")...)
 			return axis{}
-		case value == 0:
-			values[i] = 0 // -0 is the same point as 0, and must have the same digits.
 		}
+		return ascending(b, steps(step), append(path, "step"))
 	}
-	return listed(b, values, values, path)
+	return b.listed(a.GetValues(), path)
 }
 
-// ranged makes an axis of a range's points, all of them whole if they must be.
-func (b *builder) ranged(r *trellisv1.Range, logarithmic, whole bool, path []any) axis {
-	if !b.checkRange(r, logarithmic, path) {
+// ranged makes an axis of a range's points.
+func (b *builder) ranged(r *trellisv1.Range, logarithmic bool, path []any) axis {
+	from, to := r.GetFrom(), r.GetTo()
+	if !(from < to && -maxInteger <= from && to <= maxInteger && r.GetCount() >= 2) || logarithmic && from <= 0 {
+		b.refuse("axis.range", "a range must have at least 2 points and ascend between -2^53 (a logarithmic one: above 0) "+
+			"and 2^53", path...)
 		return axis{}
-	}
-	if whole {
-		if wrong := notWhole(r, logarithmic); wrong != "" {
-			b.refuse("axis.whole", wrong, path...)
-			return axis{}
-		}
 	}
 	return ascending(b, points(r, logarithmic), path)
 }
 
-// wholeNumbers are the values of an axis of whole numbers.
-func wholeNumbers(values []float64) []uint32 {
-	whole := make([]uint32, len(values))
-	for i, value := range values {
-		whole[i] = uint32(value)
+// numeric are the numbers as values: integers if all are whole.
+func numeric(numbers []float64) []*trellisv1.Value {
+	values := make([]*trellisv1.Value, len(numbers))
+	whole := !slices.ContainsFunc(numbers, func(x float64) bool { return !isWhole(x) })
+	for i, x := range numbers {
+		if whole {
+			values[i] = trellisv1.IntegerValue(int64(x))
+		} else {
+			values[i] = trellisv1.NumberValue(x)
+		}
 	}
-	return whole
+	return values
 }
 
-// checkRange says whether points can work on a range. The bounds of each parameter are narrower.
-func (b *builder) checkRange(r *trellisv1.Range, logarithmic bool, path []any) bool {
-	from, to := r.GetFrom(), r.GetTo()
-	ok := 0 <= from && from < to && to <= math.MaxUint32 && r.GetCount() >= 2 && !(logarithmic && from == 0)
-	if !ok {
-		b.refuse("axis.range", "a range must have at least 2 points and ascend between 0 (a logarithmic one: above 0) "+
-			"and 4294967295", path...)
-	}
-	return ok
-}
-
-// listed makes an axis of a list. written are the same values as the list has them.
-func listed[V uint32 | float64](b *builder, values []float64, written []V, path []any) axis {
-	if len(values) == 0 {
+// listed makes an axis of a list.
+func (b *builder) listed(list []*trellisv1.Value, path []any) axis {
+	if len(list) == 0 {
 		b.refuse("axis.empty", "an axis needs at least one value", path...)
+		return axis{}
+	}
+	values := make([]*trellisv1.Value, len(list))
+	kind := trellisv1.Kind_KIND_UNSPECIFIED
+	for i, value := range list {
+		value, problem := canonical(value)
+		if problem != "" {
+			b.refuse("axis.value", problem, append(path, "values", i)...)
+			return axis{}
+		}
+		values[i] = value
+		switch its := KindOf(value); {
+		case kind == its || kind == trellisv1.Kind_KIND_UNSPECIFIED:
+			kind = its
+		case isNumeric(kind) && isNumeric(its):
+			kind = trellisv1.Kind_KIND_NUMBER
+		default:
+			b.refuse("axis.kind", fmt.Sprintf("all values of an axis must be of one kind: %s is not among %s", inWords(value),
+				kindsInWords[kind]), append(path, "values", i)...)
+			return axis{}
+		}
+	}
+	if kind == trellisv1.Kind_KIND_NUMBER {
+		for i, value := range values {
+			values[i] = asNumber(value)
+		}
 	}
 	a, i, j, ok := newAxis(values)
 	if !ok {
-		b.refuse("axis.distinct", twice(written[j], i, j), append(path, "values")...)
+		b.refuse("axis.distinct", fmt.Sprintf("%s stands twice in the list, as value %d and as value %d: leave one of them out",
+			inWords(values[j]), i+1, j+1), append(path, "values")...)
 	}
 	return a
 }
 
-func twice(value any, i, j uint64) string {
-	return fmt.Sprintf("%v stands twice in the list, as value %d and as value %d: leave one of them out",
-		value, i+1, j+1)
+// asNumber returns an integer as the number that it is, and other values as they are.
+func asNumber(value *trellisv1.Value) *trellisv1.Value {
+	if integer, ok := value.GetKind().(*trellisv1.Value_Integer); ok {
+		return trellisv1.NumberValue(float64(integer.Integer))
+	}
+	return value
+}
+
+// inWords writes a value as errors name it.
+func inWords(value *trellisv1.Value) string {
+	if text, ok := value.GetKind().(*trellisv1.Value_Text); ok {
+		return strconv.Quote(text.Text)
+	}
+	return value.Written()
 }
 
 // ascending makes an axis of a range's points, which must be distinct after rounding.
@@ -270,7 +281,7 @@ func ascending(b *builder, values []float64, path []any) axis {
 			return axis{}
 		}
 	}
-	a, _, _, _ := newAxis(values)
+	a, _, _, _ := newAxis(numeric(values))
 	return a
 }
 

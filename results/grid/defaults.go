@@ -10,55 +10,91 @@ import (
 // synthetic is the model that needs no data.
 const synthetic = "synthetic"
 
-// WithDefaults returns a copy of the spec with the axes that it leaves out, such as seeds, batch sizes and weight
-// decays, and with the numbers that its pruning leaves out. What the model fills in is not among them: see
-// Models.WithDefaults. The split depends on the data set: see ResolveSplit.
+// WithDefaults returns a copy of the spec with a seed and the numbers that its pruning leaves out, if it leaves them out,
+// and the axis max_epochs of a program. What the model fills in is not among them: see Models.WithDefaults. The split
+// depends on the data set: see ResolveSplit.
 func WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
 	spec = proto.CloneOf(spec)
-	for _, axis := range CommonAxes {
-		if axis.Default != nil {
-			axis.fill(spec, axis.GetDefault())
-		}
+	if spec.GetSeeds() == nil {
+		spec.Seeds = trellisv1.AxisOf(1)
+	}
+	if spec.GetProgram() != nil && spec.GetFixed()[MaxEpochs] == nil {
+		fill(spec, MaxEpochs, trellisv1.IntegerValue(1))
 	}
 	spec.Pruning = pruning.WithDefaults(spec.GetPruning())
 	return spec
 }
 
-// Defaults is a point with the values that a spec has where it leaves axes out, and none on those that it may not.
-func Defaults() *trellisv1.Parameters {
-	p := new(trellisv1.Parameters)
-	for _, axis := range CommonAxes {
-		axis.Set(p, axis.GetDefault())
-	}
-	return p
-}
-
-// WithPoint returns a copy of the spec with the values of a point on the axes that it leaves out, but for the seed.
-func WithPoint(spec *trellisv1.StudySpec, point *trellisv1.Parameters) *trellisv1.StudySpec {
-	spec = proto.CloneOf(spec)
-	for _, axis := range CommonAxes[:Seed] {
-		axis.fill(spec, axis.Value(point))
-	}
-	return spec
-}
-
-// fill sets the axis to one value wherever a spec leaves it out.
-func (a *CommonAxis) fill(spec *trellisv1.StudySpec, value float64) {
-	for _, holder := range a.holders(spec) {
-		if !isSet(a.Of(holder)) {
-			a.Put(holder, a.With(value))
+// fill sets the axis to one value in the grids that leave it out.
+func fill(spec *trellisv1.StudySpec, name string, value *trellisv1.Value) {
+	for _, grid := range spec.GetGrid() {
+		if grid.GetAxes()[name] == nil {
+			put(grid, name, &trellisv1.Axis{Values: []*trellisv1.Value{value}})
 		}
 	}
 }
 
-// holders are the messages of a spec that have the axis: its grids, or itself.
-func (a *CommonAxis) holders(spec *trellisv1.StudySpec) []proto.Message {
-	if !a.InGrid() {
-		return []proto.Message{spec}
+// put sets an axis of a grid.
+func put(grid *trellisv1.Grid, name string, axis *trellisv1.Axis) {
+	if grid.Axes == nil {
+		grid.Axes = map[string]*trellisv1.Axis{}
 	}
-	holders := make([]proto.Message, len(spec.GetGrid()))
-	for i, grid := range spec.GetGrid() {
-		holders[i] = grid
+	grid.Axes[name] = axis
+}
+
+// WithDefaults is like the function of that name, but also fills in the axes of the spec's model that have a default, and
+// makes the values of all its axes those of their kinds.
+func (models Models) WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
+	spec = WithDefaults(spec)
+	models.fillObjective(spec)
+	model := models.Find(spec.GetModel())
+	for _, axis := range model.GetAxes() {
+		if axis.Default != nil && spec.GetFixed()[axis.GetName()] == nil {
+			fill(spec, axis.GetName(), axis.GetDefault())
+		}
 	}
-	return holders
+	ofKinds(model, spec)
+	return spec
+}
+
+// ofKinds makes the values of a spec's axes those of the kinds that the model declares, where they are the same numbers.
+func ofKinds(model *trellisv1.Model, spec *trellisv1.StudySpec) {
+	for _, value := range spec.GetSeeds().GetValues() {
+		ofKind(trellisv1.Kind_KIND_INTEGER, value)
+	}
+	for _, grid := range spec.GetGrid() {
+		for name, axis := range grid.GetAxes() {
+			for _, value := range axis.GetValues() {
+				ofKind(Axis(model, name).GetKind(), value)
+			}
+		}
+	}
+	for name, value := range spec.GetFixed() {
+		ofKind(Axis(model, name).GetKind(), value)
+	}
+}
+
+// ofKind changes a number that is of another kind than that of its axis.
+func ofKind(kind trellisv1.Kind, value *trellisv1.Value) {
+	x, numeric := value.Numeric()
+	switch {
+	case !numeric || KindOf(value) == kind:
+	case kind == trellisv1.Kind_KIND_NUMBER:
+		value.Kind = &trellisv1.Value_Number{Number: x}
+	case kind == trellisv1.Kind_KIND_INTEGER && isWhole(x) && -maxInteger <= x && x <= maxInteger:
+		value.Kind = &trellisv1.Value_Integer{Integer: int64(x)}
+	}
+}
+
+// WithPoint returns a copy of the spec with the values of a point on the axes that it leaves out and that all models have,
+// and max_epochs.
+func (models Models) WithPoint(spec *trellisv1.StudySpec, point *trellisv1.Parameters) *trellisv1.StudySpec {
+	spec = proto.CloneOf(spec)
+	fill(spec, MaxEpochs, Value(point, MaxEpochs))
+	for _, axis := range models.Find(spec.GetModel()).GetAxes() {
+		if value := point.GetValues()[axis.GetName()]; axis.GetCommon() && value != nil {
+			fill(spec, axis.GetName(), proto.CloneOf(value))
+		}
+	}
+	return spec
 }

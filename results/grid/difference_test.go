@@ -46,8 +46,8 @@ func TestForgedDifferences(t *testing.T) {
 		{Grid: 7, Axis: "own"},
 		{Axis: "own", Count: 1},
 		{Axis: "seeds", Count: 1},
-		{Axis: "seeds", Numbers: &trellisv1.NumberAxis{}},
-		{Axis: "own", Integers: &trellisv1.IntegerAxis{}},
+		{Axis: "seeds", Whole: &trellisv1.Axis{}},
+		{Axis: "own", Whole: &trellisv1.Axis{}},
 		{},
 	} {
 		Before(spec, &trellisv1.SpecDifference{Axes: []*trellisv1.AxisDifference{axis}})
@@ -63,15 +63,14 @@ func TestDifferenceIsSmall(t *testing.T) {
 		for j := range rates {
 			rates[j] = random.Float64()
 		}
-		grids[i] = &trellisv1.Grid{
-			LatentDim: &trellisv1.IntegerAxis{Values: []uint32{4}}, LearningRate: &trellisv1.NumberAxis{Values: rates},
-			MaxEpochs: &trellisv1.IntegerAxis{Values: []uint32{2}},
-		}
+		grids[i] = &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    trellisv1.AxisOf[int](4),
+			"learning_rate": trellisv1.AxisOf[float64](rates...),
+			"max_epochs":    trellisv1.AxisOf[int](2),
+		}}
 	}
 	before := WithDefaults(&trellisv1.StudySpec{Name: "large", Model: "synthetic", Grid: grids})
-	after, err := testModels.Merge(before, &trellisv1.ExtendStudyRequest{
-		Study: "large", LearningRate: &trellisv1.NumberAxis{Values: []float64{5}}, Seeds: &trellisv1.IntegerAxis{Values: []uint32{2}},
-	})
+	after, err := testModels.Merge(before, &trellisv1.ExtendStudyRequest{Study: "large", Seeds: trellisv1.AxisOf[int](2), Axes: map[string]*trellisv1.Axis{"learning_rate": trellisv1.AxisOf[float64](5)}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
@@ -25,7 +23,7 @@ func Expand(
 	if _, err := ResolveSplit(spec, dataSet); err != nil {
 		return nil, nil, err
 	}
-	e := newExpansion(commonConfig(spec, dataSet, numerics, source), spec.GetName(), g.Size())
+	e := newExpansion(commonConfig(spec, dataSet, numerics, source), spec.GetName(), g.names, g.Size())
 	for index, parameters := range g.All() {
 		e.add(index, parameters)
 	}
@@ -49,7 +47,7 @@ func Runs(
 	if _, err := ResolveSplit(spec, dataSet); err != nil {
 		return nil, err
 	}
-	e := newExpansion(commonConfig(spec, dataSet, numerics, source), spec.GetName(), 0)
+	e := newExpansion(commonConfig(spec, dataSet, numerics, source), spec.GetName(), g.names, 0)
 	e.runsOnly = true
 	for index, parameters := range g.All() {
 		if index%interruptEvery == 0 && ctx.Err() != nil {
@@ -84,22 +82,18 @@ func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyComma
 		return nil, nil, 0, err
 	}
 	e := newExpansion(commonConfig(spec, study.GetDataSet(), study.GetNumerics(), study.GetPretrained()),
-		spec.GetName(),
-		uint64(len(command.GetPoints())))
+		spec.GetName(), g.names, uint64(len(command.GetPoints())))
 	if command.GetSpec() != nil {
 		for index, parameters := range g.All() {
 			e.add(next+index, parameters)
 		}
 		next += g.Size()
 	}
-	type point struct {
-		trajectory
-		maxEpochs uint32
-	}
-	seen := map[point]bool{}
+	seen := map[string]bool{}
+	all := append(g.names[:len(g.names):len(g.names)], Seed)
 	inSpec := len(e.runs)
 	for i, parameters := range command.GetPoints() {
-		point := point{e.trajectoryOf(parameters), parameters.GetMaxEpochs()}
+		point := Key(parameters, all)
 		if _, inGrid := g.Index(parameters); inGrid || seen[point] {
 			continue
 		}
@@ -116,19 +110,22 @@ func ExpandExtension(study *trellisv1.Study, command *trellisv1.ExtendStudyComma
 
 // expansion collects trials and the runs that they share.
 type expansion struct {
-	study        string
-	config       *trellisv1.RunConfig
+	study  string
+	config *trellisv1.RunConfig
+	// names are those of the parameters that tell runs apart.
+	names        []string
 	trials       []*trellisv1.Trial
 	runs         []*trellisv1.Run
-	byTrajectory map[trajectory]*trellisv1.Run
+	byTrajectory map[string]*trellisv1.Run
+	shared       *Shared
 	// runsOnly says that a point belongs to its run, because there are no trials.
 	runsOnly bool
 }
 
-func newExpansion(config *trellisv1.RunConfig, study string, size uint64) *expansion {
+func newExpansion(config *trellisv1.RunConfig, study string, names []string, size uint64) *expansion {
 	return &expansion{
-		study: study, config: config,
-		trials: make([]*trellisv1.Trial, 0, size), byTrajectory: map[trajectory]*trellisv1.Run{},
+		study: study, config: config, names: trajectoryNames(config.GetProgram(), names),
+		trials: make([]*trellisv1.Trial, 0, size), byTrajectory: map[string]*trellisv1.Run{}, shared: NewShared(),
 	}
 }
 
@@ -146,8 +143,8 @@ func (e *expansion) add(index uint64, parameters *trellisv1.Parameters) {
 
 // addRun adds a point to the run that trains it, and returns the run.
 func (e *expansion) addRun(index uint64, parameters *trellisv1.Parameters) *trellisv1.Run {
-	its := e.trajectoryOf(parameters)
-	run, ok := e.byTrajectory[its]
+	trajectory := e.trajectoryOf(parameters)
+	run, ok := e.byTrajectory[trajectory]
 	if !ok {
 		e.config.Parameters = parameters
 		run = &trellisv1.Run{
@@ -158,9 +155,11 @@ func (e *expansion) addRun(index uint64, parameters *trellisv1.Parameters) *trel
 			FirstTrial: index,
 		}
 		if !e.runsOnly {
-			run.Parameters = proto.CloneOf(parameters)
+			run.Parameters = &trellisv1.Parameters{
+				MaxEpochs: parameters.GetMaxEpochs(), Seed: parameters.GetSeed(), Values: e.shared.Values(parameters),
+			}
 		}
-		e.byTrajectory[its] = run
+		e.byTrajectory[trajectory] = run
 		e.runs = append(e.runs, run)
 	}
 	run.Milestones = append(run.Milestones, parameters.GetMaxEpochs())
@@ -176,25 +175,20 @@ func (e *expansion) done() ([]*trellisv1.Trial, []*trellisv1.Run) {
 	return e.trials, e.runs
 }
 
-// trajectoryOf is what tells a point's run from the others of the study.
-func (e *expansion) trajectoryOf(p *trellisv1.Parameters) trajectory {
-	return trajectoryOf(e.config.GetProgram(), p)
-}
-
-// trajectory is what tells the runs of a study apart: parameters, without max_epochs unless runs depend on it.
-type trajectory struct {
-	common Key
-	// own has the values on the model's own axes.
-	own string
-}
-
-func trajectoryOf(program *trellisv1.Program, p *trellisv1.Parameters) trajectory {
-	t := trajectory{common: KeyOf(p), own: ownLines(p.GetValues())}
-	if !runsApart(program) {
-		t.common.Set(MaxEpochs, 0)
+// trajectoryNames are the names of what tells the runs of a study apart: parameters, without max_epochs unless runs depend
+// on it, and the seed.
+func trajectoryNames(program *trellisv1.Program, names []string) []string {
+	others := make([]string, 0, len(names)+1)
+	for _, name := range names {
+		if name != MaxEpochs || runsApart(program) {
+			others = append(others, name)
+		}
 	}
-	return t
+	return append(others, Seed)
 }
+
+// trajectoryOf is what tells a point's run from the others of the study.
+func (e *expansion) trajectoryOf(p *trellisv1.Parameters) string { return Key(p, e.names) }
 
 // Summary is the maximum cost of a study.
 type Summary struct {
@@ -213,11 +207,11 @@ func Summarize(spec *trellisv1.StudySpec) (Summary, error) {
 		return Summary{}, err
 	}
 	var s Summary
-	longest := map[trajectory]uint32{}
+	longest, names := map[string]uint32{}, trajectoryNames(spec.GetProgram(), g.names)
 	for _, parameters := range g.All() {
 		s.Trials++
 		s.EpochsAlone += uint64(parameters.GetMaxEpochs())
-		t := trajectoryOf(spec.GetProgram(), parameters)
+		t := Key(parameters, names)
 		longest[t] = max(longest[t], parameters.GetMaxEpochs())
 	}
 	s.Runs = uint64(len(longest))

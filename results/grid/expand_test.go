@@ -105,7 +105,7 @@ func TestExpandPaper(t *testing.T) {
 		t.Errorf("%d trials, %d runs; want 108 and 36", len(trials), len(runs))
 	}
 	if run := runs[1]; run.FirstTrial != 3 || !slices.Equal(run.Milestones, []uint32{50, 100, 150}) ||
-		run.Parameters.MaxEpochs != 150 || run.Parameters.WeightDecay != 1e-5 {
+		run.Parameters.MaxEpochs != 150 || run.Parameters.Numeric("weight_decay") != 1e-5 {
 		t.Errorf("the second run is %v", run)
 	}
 	summary, err := Summarize(newSpec())

@@ -7,31 +7,32 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
-// Grid is the union of a study's grids, each with every batch size and every seed: a set of numbered points. It is
-// immutable and safe for concurrent use.
+// Grid is the union of a study's grids, each with every seed: a set of numbered points. It is immutable and safe for
+// concurrent use.
 type Grid struct {
 	products []product
 	// size is the number of indices: those of all products.
 	size uint64
+	// names are those of the parameters of all points, in the order of the digits, but for the seed. kinds are the kinds
+	// of their values.
+	names []string
+	kinds map[string]trellisv1.Kind
 }
 
 // product is one grid of the union.
 type product struct {
-	// dimensions are the axes of the grid and those of the study, the slowest digit first.
+	// dimensions are the axes of the grid and the seeds, the slowest digit first.
 	dimensions []dimension
-	// own is how many of them only the model has.
-	own int
 	// longest is the largest max_epochs.
 	longest uint32
 	// offset is the index of the first point; the next product's follow the last.
 	offset uint64
 }
 
-// dimension is an axis and the parameter that it is of. value of a point that has none is NaN, which no axis has.
+// dimension is an axis and the name of its parameter.
 type dimension struct {
+	name string
 	axis
-	value func(*trellisv1.Parameters) float64
-	set   func(*trellisv1.Parameters, float64)
 }
 
 // New reads the spec's grid, and fills in defaults. It returns a *protovalidate.ValidationError if an axis has no
@@ -66,10 +67,18 @@ func (g *Grid) productOf(index uint64) int {
 func (g *Grid) at(k int, index uint64) *trellisv1.Parameters {
 	p := &g.products[k]
 	rest := index - p.offset
-	point := new(trellisv1.Parameters)
+	point := &trellisv1.Parameters{Values: make(map[string]*trellisv1.Value, len(p.dimensions))}
 	for i := len(p.dimensions) - 1; i >= 0; i-- {
 		d := &p.dimensions[i]
-		d.set(point, d.values[rest%d.size()])
+		value := d.values[rest%d.size()]
+		switch d.name {
+		case MaxEpochs:
+			point.MaxEpochs = uint32(numberOf(value))
+		case Seed:
+			point.Seed = uint32(numberOf(value))
+		default:
+			point.Values[d.name] = value
+		}
 		rest /= d.size()
 	}
 	return point
@@ -88,13 +97,13 @@ func (g *Grid) Index(parameters *trellisv1.Parameters) (uint64, bool) {
 // index returns the index that a point has in product k. It is the inverse of at.
 func (g *Grid) index(k int, parameters *trellisv1.Parameters) (uint64, bool) {
 	p := &g.products[k]
-	if len(parameters.GetValues()) != p.own {
-		return 0, false
+	if len(parameters.GetValues()) != len(p.dimensions)-2 {
+		return 0, false // All but max_epochs and the seed are values.
 	}
 	index := uint64(0)
 	for i := range p.dimensions {
 		d := &p.dimensions[i]
-		digit, ok := d.position(d.value(parameters))
+		digit, ok := d.positions[keyIn(parameters, d.name)]
 		if !ok {
 			return 0, false
 		}

@@ -20,18 +20,15 @@ func drawSpec(t *rapid.T) *trellisv1.StudySpec {
 	spec.Grid = nil
 	spec.Model = rapid.SampledFrom([]string{"conv-autoencoder", "denoising-autoencoder", "several"}).Draw(t, "model")
 	for range rapid.IntRange(1, 4).Draw(t, "grids") {
-		g := &trellisv1.Grid{
-			LatentDim:    drawIntegers(t, "latent_dim"),
-			LearningRate: drawNumbers(t, "learning_rate"),
-			MaxEpochs:    drawIntegers(t, "max_epochs"),
-		}
+		g := &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    drawIntegers(t, "latent_dim"),
+			"learning_rate": drawNumbers(t, "learning_rate"),
+			"max_epochs":    drawIntegers(t, "max_epochs"),
+		}}
 		if rapid.Bool().Draw(t, "decays") {
-			g.WeightDecay = drawNumbers(t, "weight_decay")
+			g.Axes["weight_decay"] = drawNumbers(t, "weight_decay")
 		}
-		for _, axis := range testModels.Find(spec.Model).GetAxes() {
-			if g.Axes == nil {
-				g.Axes = map[string]*trellisv1.NumberAxis{}
-			}
+		for _, axis := range testModels.Find(spec.Model).GetAxes()[len(commonAxes):] {
 			g.Axes[axis.Name] = drawOwn(t, axis)
 		}
 		spec.Grid = append(spec.Grid, g)
@@ -40,111 +37,110 @@ func drawSpec(t *rapid.T) *trellisv1.StudySpec {
 		spec.Seeds = drawIntegers(t, "seeds")
 	}
 	if rapid.Bool().Draw(t, "several batch sizes") {
-		spec.BatchSize = drawIntegers(t, "batch_size")
+		for _, g := range spec.Grid {
+			g.Axes["batch_size"] = drawIntegers(t, "batch_size")
+		}
 	}
-	return spec
+	return testModels.WithDefaults(spec)
 }
 
-func drawIntegers(t *rapid.T, name string) *trellisv1.IntegerAxis {
+func drawIntegers(t *rapid.T, name string) *trellisv1.Axis {
 	return rapid.OneOf(
-		rapid.Custom(func(t *rapid.T) *trellisv1.IntegerAxis {
+		rapid.Custom(func(t *rapid.T) *trellisv1.Axis {
 			return integers(rapid.SliceOfNDistinct(rapid.Uint32Range(1, 6), 1, 4, rapid.ID).Draw(t, "list")...)
 		}),
-		rapid.Custom(func(t *rapid.T) *trellisv1.IntegerAxis {
+		rapid.Custom(func(t *rapid.T) *trellisv1.Axis {
 			from := rapid.Uint32Range(1, 4).Draw(t, "from")
 			count := rapid.Uint32Range(2, 4).Draw(t, "count")
-			return &trellisv1.IntegerAxis{Linear: newRange(float64(from), float64(from+count-1), count)}
+			return &trellisv1.Axis{Linear: newRange(float64(from), float64(from+count-1), count)}
 		}),
-		rapid.Just(&trellisv1.IntegerAxis{Log2: newRange(1, 4, 3)}),
+		rapid.Just(&trellisv1.Axis{Log2: newRange(1, 4, 3)}),
 	).Draw(t, name)
 }
 
-func drawNumbers(t *rapid.T, name string) *trellisv1.NumberAxis {
+func drawNumbers(t *rapid.T, name string) *trellisv1.Axis {
 	pool := []float64{1e-4, 1e-3, 1e-2, 1e-1, 0.5, 1}
 	return rapid.OneOf(
-		rapid.Custom(func(t *rapid.T) *trellisv1.NumberAxis {
+		rapid.Custom(func(t *rapid.T) *trellisv1.Axis {
 			return numbers(rapid.SliceOfNDistinct(rapid.SampledFrom(pool), 1, 4, rapid.ID).Draw(t, "list")...)
 		}),
-		rapid.Just(&trellisv1.NumberAxis{Log10: newRange(1e-4, 1e-2, 3)}),
-		rapid.Just(&trellisv1.NumberAxis{Log2: newRange(1e-3, 1, 4)}),
-		rapid.Just(&trellisv1.NumberAxis{Linear: newRange(0.5, 1, 6)}),
+		rapid.Just(&trellisv1.Axis{Log10: newRange(1e-4, 1e-2, 3)}),
+		rapid.Just(&trellisv1.Axis{Log2: newRange(1e-3, 1, 4)}),
+		rapid.Just(&trellisv1.Axis{Linear: newRange(0.5, 1, 6)}),
 	).Draw(t, name)
 }
 
 // drawOwn draws an axis that only the model has, with one or two values.
-func drawOwn(t *rapid.T, axis *trellisv1.ModelAxis) *trellisv1.NumberAxis {
+func drawOwn(t *rapid.T, axis *trellisv1.ModelAxis) *trellisv1.Axis {
 	pool := []float64{1, 2, 4}
-	if !axis.Integer {
+	if axis.GetKind() != trellisv1.Kind_KIND_INTEGER {
 		pool = append(pool, 1e-3, 0.5)
 	}
 	if rapid.Bool().Draw(t, axis.Name+" is a range") {
-		return &trellisv1.NumberAxis{Linear: newRange(2, 4, 2)}
+		return &trellisv1.Axis{Linear: newRange(2, 4, 2)}
 	}
 	return numbers(rapid.SliceOfNDistinct(rapid.SampledFrom(pool), 1, 2, rapid.ID).Draw(t, axis.Name)...)
 }
 
-// ownPoints lists the points of a grid's own axes, the last of which varies fastest.
-func ownPoints(axes map[string]*trellisv1.NumberAxis, real func(*trellisv1.NumberAxis) []float64) []map[string]float64 {
-	points := []map[string]float64{nil}
-	for _, name := range slices.Sorted(maps.Keys(axes)) {
-		var longer []map[string]float64
-		for _, point := range points {
-			for _, value := range real(axes[name]) {
-				next := map[string]float64{name: value}
-				maps.Copy(next, point)
-				longer = append(longer, next)
-			}
-		}
-		points = longer
-	}
-	return points
-}
-
-// naive lists all indices' points, by loops over the axes as the documentation has them.
+// naive lists all indices' points, by plain loops: one axis after the other, the last of which varies fastest.
 func naive(spec *trellisv1.StudySpec) []*trellisv1.Parameters {
 	spec = WithDefaults(spec)
-	whole := func(a *trellisv1.IntegerAxis) (values []uint32) {
+	values := func(a *trellisv1.Axis) []*trellisv1.Value {
 		if r, _, logarithmic := rangeOf(a); r != nil {
-			for _, x := range points(r, logarithmic) {
-				values = append(values, uint32(x))
-			}
-		}
-		return append(values, a.GetValues()...)
-	}
-	real := func(a *trellisv1.NumberAxis) []float64 {
-		if r, _, logarithmic := rangeOf(a); r != nil {
-			return points(r, logarithmic)
+			return numeric(points(r, logarithmic))
 		}
 		return a.GetValues()
 	}
 	var all []*trellisv1.Parameters
 	for _, g := range spec.Grid {
-		for _, latentDim := range whole(g.LatentDim) {
-			for _, learningRate := range real(g.LearningRate) {
-				for _, weightDecay := range real(g.WeightDecay) {
-					for _, own := range ownPoints(g.Axes, real) {
-						for _, maxEpochs := range whole(g.MaxEpochs) {
-							for _, batchSize := range whole(spec.BatchSize) {
-								for _, seed := range whole(spec.Seeds) {
-									all = append(all, &trellisv1.Parameters{
-										LatentDim: latentDim, LearningRate: learningRate, WeightDecay: weightDecay,
-										MaxEpochs: maxEpochs, BatchSize: batchSize, Seed: seed, Values: own,
-									})
-								}
-							}
-						}
-					}
-				}
+		names := []string{LatentDim, LearningRate, WeightDecay}
+		for _, name := range slices.Sorted(maps.Keys(g.Axes)) {
+			if !slices.Contains([]string{LatentDim, LearningRate, WeightDecay, MaxEpochs, BatchSize}, name) {
+				names = append(names, name)
 			}
 		}
+		products := []*trellisv1.Parameters{{}}
+		for _, name := range append(names, MaxEpochs, BatchSize, Seed) {
+			axis := g.Axes[name]
+			if name == Seed {
+				axis = spec.Seeds
+			}
+			var longer []*trellisv1.Parameters
+			for _, point := range products {
+				for _, value := range values(axis) {
+					next := proto.CloneOf(point)
+					switch x, _ := value.Numeric(); name {
+					case MaxEpochs:
+						next.MaxEpochs = uint32(x)
+					case Seed:
+						next.Seed = uint32(x)
+					default:
+						if next.Values == nil {
+							next.Values = map[string]*trellisv1.Value{}
+						}
+						next.Values[name] = value
+					}
+					longer = append(longer, next)
+				}
+			}
+			products = longer
+		}
+		all = append(all, products...)
 	}
 	return all
 }
 
 // key identifies a point exactly.
 func key(p *trellisv1.Parameters) string {
-	return fmt.Sprintf("%d %x %x %d %d %d %x", // Maps are printed in the order of their keys.
-		p.LatentDim, p.LearningRate, p.WeightDecay, p.MaxEpochs, p.BatchSize, p.Seed, p.Values)
+	text := fmt.Sprintf("%d %d", p.MaxEpochs, p.Seed)
+	for _, name := range slices.Sorted(maps.Keys(p.Values)) {
+		if x, numeric := p.Values[name].Numeric(); numeric {
+			text += fmt.Sprintf(" %s %x", name, x)
+		} else {
+			text += fmt.Sprintf(" %s %T %v", name, p.Values[name].Plain(), p.Values[name].Plain())
+		}
+	}
+	return text
 }
 
 // TestGridAgainstNaive: every index has the point that plain loops give it; the distinct ones come once each, with
@@ -195,7 +191,7 @@ func TestGridAgainstNaive(t *testing.T) {
 }
 
 func TestIndexOfStrangers(t *testing.T) {
-	g, err := New(newSpec())
+	g, err := New(testModels.WithDefaults(newSpec()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,16 +199,16 @@ func TestIndexOfStrangers(t *testing.T) {
 		name   string
 		change func(p *trellisv1.Parameters)
 	}{
-		{"latent dimension", func(p *trellisv1.Parameters) { p.LatentDim = 5 }},
-		{"learning rate's neighbor", func(p *trellisv1.Parameters) { p.LearningRate = 0.0010000000000000002 }},
-		{"weight decay", func(p *trellisv1.Parameters) { p.WeightDecay = 1 }},
+		{"latent dimension", func(p *trellisv1.Parameters) { p.Values["latent_dim"] = trellisv1.ValueOf(5) }},
+		{"learning rate's neighbor", func(p *trellisv1.Parameters) { p.Values["learning_rate"] = trellisv1.ValueOf(0.0010000000000000002) }},
+		{"weight decay", func(p *trellisv1.Parameters) { p.Values["weight_decay"] = trellisv1.ValueOf(1.0) }},
 		{"maximum epochs", func(p *trellisv1.Parameters) { p.MaxEpochs = 51 }},
-		{"batch size", func(p *trellisv1.Parameters) { p.BatchSize = 255 }},
+		{"batch size", func(p *trellisv1.Parameters) { p.Values["batch_size"] = trellisv1.ValueOf(255) }},
 		{"seed", func(p *trellisv1.Parameters) { p.Seed = 0 }},
 	} {
 		p := g.At(0)
-		if test.change(p); p.LearningRate == 1e-4 {
-			p.LearningRate = 1e-3
+		if test.change(p); p.Numeric("learning_rate") == 1e-4 {
+			p.Values["learning_rate"] = trellisv1.NumberValue(1e-3)
 		}
 		if index, ok := g.Index(p); ok {
 			t.Errorf("%s: a point that is not in the grid has index %d", test.name, index)
@@ -221,7 +217,7 @@ func TestIndexOfStrangers(t *testing.T) {
 }
 
 func TestAtPanicsBeyondSize(t *testing.T) {
-	g, err := New(newSpec())
+	g, err := New(testModels.WithDefaults(newSpec()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +234,7 @@ func TestAtPanicsBeyondSize(t *testing.T) {
 }
 
 func TestAllStops(t *testing.T) {
-	g, err := New(newSpec())
+	g, err := New(testModels.WithDefaults(newSpec()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,14 +252,12 @@ func TestAllStops(t *testing.T) {
 // TestNewIgnoresMinusZero: -0 is 0, down to the bits that identify a run.
 func TestNewIgnoresMinusZero(t *testing.T) {
 	spec := newSpec()
-	spec.Grid[0].WeightDecay = numbers(math.Copysign(0, -1), 1)
+	spec.Grid[0].Axes["weight_decay"] = numbers(math.Copysign(0, -1), 1)
 	g, err := New(spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := key(g.At(0)); got != key(&trellisv1.Parameters{
-		LatentDim: 4, LearningRate: 1e-4, MaxEpochs: 50, BatchSize: 256, Seed: 1,
-	}) {
+	if got := key(g.At(0)); got != key(&trellisv1.Parameters{MaxEpochs: 50, Seed: 1, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 4, "learning_rate": 1e-4, "weight_decay": 0.0})}) {
 		t.Errorf("the first point is %s", got)
 	}
 }
@@ -271,15 +265,18 @@ func TestNewIgnoresMinusZero(t *testing.T) {
 func TestWithDefaults(t *testing.T) {
 	spec := newSpec()
 	spec.Grid = append(spec.Grid, proto.CloneOf(spec.Grid[0]))
-	spec.Grid[1].WeightDecay = nil
+	delete(spec.Grid[1].Axes, "weight_decay")
 	before := proto.CloneOf(spec)
-	got := WithDefaults(spec)
+	got := testModels.WithDefaults(spec)
 	if !proto.Equal(spec, before) {
 		t.Error("the spec was changed")
 	}
 	want := before
-	want.Seeds, want.BatchSize = integers(1), integers(256)
-	want.Grid[1].WeightDecay = numbers(0)
+	want.Seeds = integers(1)
+	for _, grid := range want.Grid {
+		grid.Axes["batch_size"] = integers(256)
+	}
+	want.Grid[1].Axes["weight_decay"] = numbers(0)
 	if !proto.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -297,7 +294,7 @@ func TestWithDefaults(t *testing.T) {
 		t.Errorf("median stopping by default: %v, want %v", median, wantMedian)
 	}
 	again := WithDefaults(got)
-	if again.Seeds.Values[0] = 7; got.Seeds.Values[0] != 1 {
+	if again.Seeds.Values[0].Kind = nil; got.Seeds.Values[0].GetInteger() != 1 {
 		t.Error("the copy shares its axes with the spec")
 	}
 }

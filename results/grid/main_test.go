@@ -1,6 +1,7 @@
 package grid
 
 import (
+	"slices"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -10,23 +11,47 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// commonAxes are those of all testModels.
+var commonAxes = []*trellisv1.ModelAxis{
+	{Name: LatentDim, Kind: trellisv1.Kind_KIND_INTEGER, Minimum: 1, Maximum: 784, Common: true},
+	{Name: LearningRate, Kind: trellisv1.Kind_KIND_NUMBER, Maximum: 1000, ExclusiveMinimum: true, Common: true},
+	{
+		Name: WeightDecay, Kind: trellisv1.Kind_KIND_NUMBER, Maximum: 1000, Default: trellisv1.NumberValue(0), Common: true,
+	},
+	{
+		Name: BatchSize, Kind: trellisv1.Kind_KIND_INTEGER, Minimum: 1, Maximum: 65_536,
+		Default: trellisv1.IntegerValue(256), Common: true,
+	},
+}
+
+// withAxes are the axes of a model that has these besides the common ones.
+func withAxes(own ...*trellisv1.ModelAxis) []*trellisv1.ModelAxis {
+	return slices.Concat(commonAxes, own)
+}
+
 // testModels have axes of their own in every way: with a default and without, whole and not, several, and none.
 var testModels = Models{
-	{Name: "conv-autoencoder", Data: true},
-	{Name: "synthetic"},
-	{Name: "denoising-autoencoder", Data: true, Axes: []*trellisv1.ModelAxis{
-		{Name: "noise", Maximum: 10, ExclusiveMinimum: true},
-	}},
+	{Name: "conv-autoencoder", Data: true, Axes: withAxes()},
+	{Name: "synthetic", Axes: withAxes()},
+	{Name: "denoising-autoencoder", Data: true, Axes: withAxes(
+		&trellisv1.ModelAxis{
+			Name: "noise", Kind: trellisv1.Kind_KIND_NUMBER, Maximum: 10, ExclusiveMinimum: true,
+		},
+	)},
 	{
 		Name: "classifier", Data: true, Pretrained: []string{"conv-autoencoder", "denoising-autoencoder"},
-		Axes: []*trellisv1.ModelAxis{
-			{Name: "fine_tune", Integer: true, Maximum: 1, Default: new(0.0)},
-		},
+		Axes: withAxes(&trellisv1.ModelAxis{
+			Name: "fine_tune", Kind: trellisv1.Kind_KIND_INTEGER, Maximum: 1, Default: trellisv1.IntegerValue(0),
+		}),
 	},
-	{Name: "several", Data: true, Axes: []*trellisv1.ModelAxis{
-		{Name: "width", Integer: true, Minimum: 1, Maximum: 100, Default: new(3.0)},
-		{Name: "angle", Maximum: 1000, Default: new(0.5)},
-	}},
+	{Name: "several", Data: true, Axes: withAxes(
+		&trellisv1.ModelAxis{
+			Name: "width", Kind: trellisv1.Kind_KIND_INTEGER, Minimum: 1, Maximum: 100, Default: trellisv1.IntegerValue(3),
+		},
+		&trellisv1.ModelAxis{
+			Name: "angle", Kind: trellisv1.Kind_KIND_NUMBER, Maximum: 1000, Default: trellisv1.NumberValue(0.5),
+		},
+	)},
 }
 
 // newSpec is the spec of the paper's search: 4 x 3 x 3 x 3 trials.
@@ -35,12 +60,12 @@ func newSpec() *trellisv1.StudySpec {
 		Name:  "paper",
 		Data:  "mnist",
 		Model: "conv-autoencoder",
-		Grid: []*trellisv1.Grid{{
-			LatentDim:    integers(4, 8, 16, 32),
-			LearningRate: &trellisv1.NumberAxis{Log10: newRange(1e-4, 1e-2, 3)},
-			WeightDecay:  numbers(0, 1e-5, 1e-4),
-			MaxEpochs:    integers(50, 100, 150),
-		}},
+		Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    integers(4, 8, 16, 32),
+			"learning_rate": {Log10: newRange(1e-4, 1e-2, 3)},
+			"weight_decay":  numbers(0, 1e-5, 1e-4),
+			"max_epochs":    integers(50, 100, 150),
+		}}},
 		EarlyStopping: &trellisv1.EarlyStopping{Patience: 10, MinDelta: 1e-5},
 	}
 }
@@ -49,9 +74,9 @@ func newDataSet() *trellisv1.DataSet {
 	return &trellisv1.DataSet{Name: "mnist", Digest: "d161", TrainImages: 60_000, TestImages: 10_000}
 }
 
-func integers(values ...uint32) *trellisv1.IntegerAxis { return &trellisv1.IntegerAxis{Values: values} }
+func integers(values ...uint32) *trellisv1.Axis { return trellisv1.AxisOf(values...) }
 
-func numbers(values ...float64) *trellisv1.NumberAxis { return &trellisv1.NumberAxis{Values: values} }
+func numbers(values ...float64) *trellisv1.Axis { return trellisv1.AxisOf(values...) }
 
 func newRange(from, to float64, count uint32) *trellisv1.Range {
 	return &trellisv1.Range{From: from, To: to, Count: count}
@@ -62,18 +87,18 @@ func newRange(from, to float64, count uint32) *trellisv1.Range {
 func largeSpec() *trellisv1.StudySpec {
 	spec := newSpec()
 	spec.Grid = []*trellisv1.Grid{
-		{
-			LatentDim:    &trellisv1.IntegerAxis{Linear: newRange(1, 100, 100)},
-			LearningRate: &trellisv1.NumberAxis{Log10: newRange(1e-5, 1e-1, 500)},
-			WeightDecay:  numbers(0, 1e-5),
-			MaxEpochs:    integers(10, 20, 30, 40, 50),
-		},
-		{
-			LatentDim:    &trellisv1.IntegerAxis{Linear: newRange(51, 150, 100)},
-			LearningRate: &trellisv1.NumberAxis{Log10: newRange(1e-5, 1e-1, 500)},
-			WeightDecay:  numbers(0, 1e-5),
-			MaxEpochs:    integers(10, 20, 30, 40, 50),
-		},
+		{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    {Linear: newRange(1, 100, 100)},
+			"learning_rate": {Log10: newRange(1e-5, 1e-1, 500)},
+			"weight_decay":  numbers(0, 1e-5),
+			"max_epochs":    integers(10, 20, 30, 40, 50),
+		}},
+		{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    {Linear: newRange(51, 150, 100)},
+			"learning_rate": {Log10: newRange(1e-5, 1e-1, 500)},
+			"weight_decay":  numbers(0, 1e-5),
+			"max_epochs":    integers(10, 20, 30, 40, 50),
+		}},
 	}
 	return spec
 }
@@ -83,12 +108,12 @@ func unionSpec() *trellisv1.StudySpec {
 	spec := newSpec()
 	spec.Grid = nil
 	for k := range 100 {
-		spec.Grid = append(spec.Grid, &trellisv1.Grid{
-			LatentDim:    integers(8, 16),
-			LearningRate: &trellisv1.NumberAxis{Linear: newRange(float64(k+1), float64(k+50), 50)},
-			WeightDecay:  numbers(0, 1e-5),
-			MaxEpochs:    integers(10, 20, 30, 40, 50),
-		})
+		spec.Grid = append(spec.Grid, &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    integers(8, 16),
+			"learning_rate": {Linear: newRange(float64(k+1), float64(k+50), 50)},
+			"weight_decay":  numbers(0, 1e-5),
+			"max_epochs":    integers(10, 20, 30, 40, 50),
+		}})
 	}
 	return spec
 }

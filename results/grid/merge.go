@@ -28,20 +28,15 @@ func (models Models) Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendS
 		return nil, err
 	}
 	merged := WithDefaults(spec)
-	for _, axis := range CommonAxes {
-		more := axis.Of(request)
-		if !isSet(more) {
-			continue
-		}
-		for _, holder := range axis.holders(merged) {
-			axis.Put(holder, extended(axis.Of(holder), more))
-		}
-	}
+	merged.Seeds = extended(merged.Seeds, request.GetSeeds())
 	for _, grid := range merged.Grid {
 		for name, more := range request.GetAxes() {
-			grid.Axes[name] = extended(grid.Axes[name], more).(*trellisv1.NumberAxis)
+			if grid.GetAxes()[name] != nil {
+				grid.Axes[name] = extended(grid.Axes[name], more)
+			}
 		}
 	}
+	ofKinds(models.Find(merged.GetModel()), merged)
 	if err := models.Validate(merged); err != nil {
 		return nil, err
 	}
@@ -51,28 +46,18 @@ func (models Models) Merge(spec *trellisv1.StudySpec, request *trellisv1.ExtendS
 // validateValues says what is wrong with the values of a request, whatever spec they are added to: it checks them as a
 // spec of their own. Axes that the request leaves out have a single value there.
 func (models Models) validateValues(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) error {
-	axes := maps.Clone(request.GetAxes())
-	for name, axis := range spec.GetGrid()[0].GetAxes() {
-		if axes == nil {
-			axes = map[string]*trellisv1.NumberAxis{}
-		}
-		if axes[name] == nil {
-			axes[name] = &trellisv1.NumberAxis{Values: (&builder{}).values(axis).values[:1]}
-		}
-	}
-	grid := &trellisv1.Grid{Axes: axes}
 	alone := &trellisv1.StudySpec{
 		Name: spec.GetName(), Data: spec.GetData(), Model: spec.GetModel(), Pretrained: spec.GetPretrained(),
-		Grid: []*trellisv1.Grid{grid},
+		Program: spec.GetProgram(), Fixed: spec.GetFixed(), Seeds: request.GetSeeds(), Grid: []*trellisv1.Grid{{}},
 	}
-	for _, axis := range CommonAxes {
-		its := axis.Of(request)
-		if !isSet(its) && axis.Default == nil {
-			its = axis.With(1) // Any value that is valid.
+	grid := alone.Grid[0]
+	for _, its := range spec.GetGrid() {
+		for name, axis := range its.GetAxes() {
+			put(grid, name, &trellisv1.Axis{Values: (&builder{}).values(axis).values[:1]})
 		}
-		if isSet(its) {
-			axis.Put(axis.holders(alone)[0], its)
-		}
+	}
+	for name, axis := range request.GetAxes() {
+		put(grid, name, axis)
 	}
 	err := models.Validate(alone)
 	if err == nil {
@@ -86,16 +71,14 @@ func (models Models) validateValues(spec *trellisv1.StudySpec, request *trellisv
 	return err
 }
 
-// hasAxes refuses values on axes that the spec's grids do not have.
+// hasAxes refuses values on axes that no grid of the spec has.
 func hasAxes(spec *trellisv1.StudySpec, request *trellisv1.ExtendStudyRequest) error {
 	b := builder{}
 	for _, name := range slices.Sorted(maps.Keys(request.GetAxes())) {
-		for _, grid := range spec.GetGrid() {
-			if grid.GetAxes()[name] == nil {
-				b.refuse("axis.absent", fmt.Sprintf("the study's trials have no %s, to which values could be added: submit a new "+
-					"study", name), "grid", 0, "axes", mapKey(name))
-				break
-			}
+		has := func(grid *trellisv1.Grid) bool { return grid.GetAxes()[name] != nil }
+		if !slices.ContainsFunc(spec.GetGrid(), has) {
+			b.refuse("axis.absent", fmt.Sprintf("the study's trials have no %s, to which values could be added: submit a new "+
+				"study", name), axisPath(0, name)...)
 		}
 	}
 	return b.err()
@@ -111,16 +94,16 @@ func nameAsRequested(violation *protovalidate.Violation) {
 	violation.Proto.Field = validate.FieldPath_builder{Elements: elements[1:]}.Build()
 }
 
-// extended returns the axis with the values of another, of the same kind, that it does not have. Both are valid.
-func extended(a, more ProtoAxis) ProtoAxis {
-	if !isSet(more) {
+// extended returns the axis with the values of another that it does not have. Both are valid; each may be nil.
+func extended(a, more *trellisv1.Axis) *trellisv1.Axis {
+	if more == nil {
 		return a
 	}
 	has := axis{}
-	if isSet(a) {
+	if a != nil {
 		has = (&builder{}).values(a)
 	}
-	var added []float64
+	var added []*trellisv1.Value
 	for _, value := range (&builder{}).values(more).values {
 		if _, there := has.position(value); !there {
 			added = append(added, value)
@@ -129,48 +112,31 @@ func extended(a, more ProtoAxis) ProtoAxis {
 	if len(added) == 0 {
 		return a
 	}
-	all := slices.Concat(has.values, added)
-	if _, whole := more.(*trellisv1.IntegerAxis); whole {
-		return &trellisv1.IntegerAxis{Values: wholeNumbers(all)}
-	}
-	return &trellisv1.NumberAxis{Values: all}
+	return proto.CloneOf(&trellisv1.Axis{Values: slices.Concat(has.values, added)})
 }
 
 // Extends says whether Merge could have made the spec all from some: every axis has all values of the other, in every
 // grid, and nothing else differs.
 func Extends(all, some *trellisv1.StudySpec) bool {
 	all, some = WithDefaults(all), WithDefaults(some)
-	if len(all.Grid) != len(some.Grid) {
+	if len(all.Grid) != len(some.Grid) || !hasAll(all.Seeds, some.Seeds) {
 		return false
 	}
-	for _, axis := range CommonAxes {
-		holders := axis.holders(all)
-		for i, holder := range axis.holders(some) {
-			if !hasAll(axis.Of(holders[i]), axis.Of(holder)) {
-				return false
-			}
-		}
-	}
 	for i, grid := range some.Grid {
-		if len(all.Grid[i].Axes) != len(grid.Axes) {
+		if len(all.Grid[i].GetAxes()) != len(grid.GetAxes()) {
 			return false
 		}
-		for name, axis := range grid.Axes {
-			if more, ok := all.Grid[i].Axes[name]; !ok || !hasAll(more, axis) {
+		for name, axis := range grid.GetAxes() {
+			if more := all.Grid[i].GetAxes()[name]; more == nil || !hasAll(more, axis) {
 				return false
 			}
 		}
 	}
 	for _, spec := range []*trellisv1.StudySpec{all, some} {
-		for _, axis := range CommonAxes {
-			if !axis.InGrid() {
-				spec.ProtoReflect().Clear(fieldOf(spec, axis.Field()))
-			}
-		}
-		spec.Grid = nil
+		spec.Seeds, spec.Grid = nil, nil
 	}
 	return proto.Equal(all, some)
 }
 
 // hasAll says whether an axis has all values of another.
-func hasAll(all, some ProtoAxis) bool { return extended(all, some) == all }
+func hasAll(all, some *trellisv1.Axis) bool { return extended(all, some) == all }

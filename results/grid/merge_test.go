@@ -16,32 +16,25 @@ import (
 // drawRequest draws values to be added, of which some are there already.
 func drawRequest(t *rapid.T, spec *trellisv1.StudySpec) *trellisv1.ExtendStudyRequest {
 	request := &trellisv1.ExtendStudyRequest{Study: "paper"}
-	for _, axis := range []struct {
-		name string
-		into **trellisv1.IntegerAxis
-	}{
-		{"latent_dim", &request.LatentDim}, {"max_epochs", &request.MaxEpochs}, {
-			"seeds",
-			&request.Seeds,
-		}, {"batch_size", &request.BatchSize},
-	} {
-		if rapid.Bool().Draw(t, "add "+axis.name) {
-			*axis.into = drawIntegers(t, axis.name)
-		}
+	if rapid.Bool().Draw(t, "add seeds") {
+		request.Seeds = drawIntegers(t, "seeds")
 	}
-	if rapid.Bool().Draw(t, "add learning_rate") {
-		request.LearningRate = drawNumbers(t, "learning_rate")
-	}
-	if rapid.Bool().Draw(t, "add weight_decay") {
-		request.WeightDecay = drawNumbers(t, "weight_decay")
-	}
-	for _, axis := range testModels.Find(spec.Model).GetAxes() {
-		if rapid.Bool().Draw(t, "add "+axis.Name) {
+	add := func(name string, draw func() *trellisv1.Axis) {
+		if rapid.Bool().Draw(t, "add "+name) {
 			if request.Axes == nil {
-				request.Axes = map[string]*trellisv1.NumberAxis{}
+				request.Axes = map[string]*trellisv1.Axis{}
 			}
-			request.Axes[axis.Name] = drawOwn(t, axis)
+			request.Axes[name] = draw()
 		}
+	}
+	for _, name := range []string{"latent_dim", "max_epochs", "batch_size"} {
+		add(name, func() *trellisv1.Axis { return drawIntegers(t, name) })
+	}
+	for _, name := range []string{"learning_rate", "weight_decay"} {
+		add(name, func() *trellisv1.Axis { return drawNumbers(t, name) })
+	}
+	for _, axis := range testModels.Find(spec.Model).GetAxes()[len(commonAxes):] {
+		add(axis.Name, func() *trellisv1.Axis { return drawOwn(t, axis) })
 	}
 	return request
 }
@@ -63,15 +56,10 @@ func TestMergeAddsToEveryAxis(t *testing.T) {
 			t.Fatalf("%v is not said to extend %v", merged, spec)
 		}
 		full := WithDefaults(spec)
-		checkIntegers(t, merged.Seeds, full.Seeds, request.Seeds)
-		checkIntegers(t, merged.BatchSize, full.BatchSize, request.BatchSize)
+		checkAxis(t, merged.Seeds, full.Seeds, request.Seeds)
 		for i, grid := range merged.Grid {
-			checkIntegers(t, grid.LatentDim, full.Grid[i].LatentDim, request.LatentDim)
-			checkIntegers(t, grid.MaxEpochs, full.Grid[i].MaxEpochs, request.MaxEpochs)
-			checkNumbers(t, grid.LearningRate, full.Grid[i].LearningRate, request.LearningRate)
-			checkNumbers(t, grid.WeightDecay, full.Grid[i].WeightDecay, request.WeightDecay)
 			for name, axis := range grid.Axes {
-				checkNumbers(t, axis, full.Grid[i].Axes[name], request.Axes[name])
+				checkAxis(t, axis, full.Grid[i].Axes[name], request.Axes[name])
 			}
 			if len(grid.Axes) != len(full.Grid[i].Axes) {
 				t.Fatalf("own axes %v, which were %v", grid.Axes, full.Grid[i].Axes)
@@ -90,26 +78,15 @@ func TestMergeAddsToEveryAxis(t *testing.T) {
 	})
 }
 
-func checkIntegers(t *rapid.T, got, before, more *trellisv1.IntegerAxis) {
-	values := func(a *trellisv1.IntegerAxis) []uint32 {
+func checkAxis(t *rapid.T, got, before, more *trellisv1.Axis) {
+	values := func(a *trellisv1.Axis) (keys []ValueKey) {
 		if a == nil {
 			return nil
 		}
-		return wholeNumbers((&builder{}).values(a).values)
-	}
-	want := append(slices.Clone(values(before)), values(more)...)
-	want = distinct(want)
-	if !slices.Equal(values(got), want) || len(want) == len(values(before)) && !proto.Equal(got, before) {
-		t.Fatalf("%v with %v is %v", before, more, got)
-	}
-}
-
-func checkNumbers(t *rapid.T, got, before, more *trellisv1.NumberAxis) {
-	values := func(a *trellisv1.NumberAxis) []float64 {
-		if a == nil {
-			return nil
+		for _, value := range (&builder{}).values(a).values {
+			keys = append(keys, KeyOf(value))
 		}
-		return (&builder{}).values(a).values
+		return keys
 	}
 	want := append(slices.Clone(values(before)), values(more)...)
 	want = distinct(want)
@@ -129,8 +106,8 @@ func distinct[V comparable](values []V) (kept []V) {
 }
 
 func TestMergeRefuses(t *testing.T) {
-	many := func(from, count uint32) *trellisv1.IntegerAxis {
-		return &trellisv1.IntegerAxis{Linear: newRange(float64(from), float64(from+count-1), count)}
+	many := func(from, count uint32) *trellisv1.Axis {
+		return &trellisv1.Axis{Linear: newRange(float64(from), float64(from+count-1), count)}
 	}
 	for _, test := range []struct {
 		name    string
@@ -138,28 +115,28 @@ func TestMergeRefuses(t *testing.T) {
 		want    string
 	}{
 		{
-			"a learning rate of 0", &trellisv1.ExtendStudyRequest{LearningRate: numbers(0)},
-			"learning_rate: learning rates must be above 0",
+			"a learning rate of 0", &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"learning_rate": numbers(0)}},
+			`axes["learning_rate"].values[0]: learning_rate takes numbers above 0`,
 		},
 		{
-			"too large a latent dimension", &trellisv1.ExtendStudyRequest{LatentDim: integers(785)},
-			"latent_dim: latent dimensions must be between 1 and 784",
+			"too large a latent dimension", &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"latent_dim": integers(785)}},
+			`axes["latent_dim"].values[0]: latent_dim takes whole numbers between 1 and 784`,
 		},
 		{
-			"a negative weight decay", &trellisv1.ExtendStudyRequest{WeightDecay: numbers(-1)},
-			"weight_decay: weight decays must be between 0 and 1000",
+			"a negative weight decay", &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"weight_decay": numbers(-1)}},
+			`axes["weight_decay"].values[0]: weight_decay takes numbers between 0 and 1000`,
 		},
 		{
-			"no epochs", &trellisv1.ExtendStudyRequest{MaxEpochs: integers(0)},
-			"max_epochs: maximum epochs must be between 1 and 10000",
+			"no epochs", &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"max_epochs": integers(0)}},
+			`axes["max_epochs"].values[0]: max_epochs takes whole numbers between 1 and 10000`,
 		},
 		{
-			"an empty batch", &trellisv1.ExtendStudyRequest{BatchSize: integers(0)},
-			"batch_size: batch sizes must be between 1 and 65536",
+			"an empty batch", &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"batch_size": integers(0)}},
+			`axes["batch_size"].values[0]: batch_size takes whole numbers between 1 and 65536`,
 		},
 		{
-			"half an epoch", &trellisv1.ExtendStudyRequest{MaxEpochs: &trellisv1.IntegerAxis{Linear: newRange(1, 2, 3)}},
-			"max_epochs.linear: point 2 of 3 is 1.5",
+			"half an epoch", &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"max_epochs": {Linear: newRange(1, 2, 3)}}},
+			`axes["max_epochs"].linear: point 2 of 3 is 1.5`,
 		},
 		{
 			"a value twice", &trellisv1.ExtendStudyRequest{Seeds: integers(7, 7)},
@@ -169,14 +146,14 @@ func TestMergeRefuses(t *testing.T) {
 			"an axis without values", &trellisv1.ExtendStudyRequest{Seeds: integers()},
 			"seeds: an axis needs at least one value",
 		},
-		{"a range that runs down", &trellisv1.ExtendStudyRequest{LearningRate: &trellisv1.NumberAxis{Log10: newRange(1,
-			0.1, 3)}}, "learning_rate.log10: from must be smaller than to"},
+		{"a range that runs down", &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"learning_rate": {Log10: newRange(1,
+			0.1, 3)}}}, `axes["learning_rate"].log10: from must be smaller than to`},
 		{
 			"too many seeds", &trellisv1.ExtendStudyRequest{Seeds: many(2, 9_999)},
 			"grid: the study has 1,080,000 trials",
 		},
 		{
-			"too many points", &trellisv1.ExtendStudyRequest{MaxEpochs: many(1, 10_000), LatentDim: many(1, 700)},
+			"too many points", &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"max_epochs": many(1, 10_000), "latent_dim": many(1, 700)}},
 			"grid[0]: this grid has 7,000,000 points",
 		},
 		{
@@ -185,7 +162,7 @@ func TestMergeRefuses(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			merged, err := testModels.Merge(newSpec(), test.request)
+			merged, err := testModels.Merge(testModels.WithDefaults(newSpec()), test.request)
 			var invalid *protovalidate.ValidationError
 			if merged != nil || !errors.As(err, &invalid) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v and error %v, want %q", merged, err, test.want)
@@ -201,19 +178,19 @@ func TestExtendsNothingElse(t *testing.T) {
 		t.Error("a spec does not extend itself")
 	}
 	for name, change := range map[string]func(*trellisv1.StudySpec){
-		"another model":       func(s *trellisv1.StudySpec) { s.Model = synthetic },
-		"another data set":    func(s *trellisv1.StudySpec) { s.Data = "other" },
-		"another split":       func(s *trellisv1.StudySpec) { s.Split = &trellisv1.Split{Train: 1, Validation: 1} },
-		"more patience":       func(s *trellisv1.StudySpec) { s.EarlyStopping.Patience++ },
-		"pruning":             func(s *trellisv1.StudySpec) { s.Pruning = &trellisv1.Pruning{} },
-		"settling":            func(s *trellisv1.StudySpec) { s.Settle = &trellisv1.Settle{MaxSeeds: 2} },
-		"one grid more":       func(s *trellisv1.StudySpec) { s.Grid = append(s.Grid, s.Grid[0]) },
-		"one seed less":       func(s *trellisv1.StudySpec) { s.Seeds = integers(2) },
-		"one batch size less": func(s *trellisv1.StudySpec) { s.BatchSize = integers(2) },
-		"one dimension less":  func(s *trellisv1.StudySpec) { s.Grid[0].LatentDim = integers(4, 8, 16) },
-		"another rate":        func(s *trellisv1.StudySpec) { s.Grid[0].LearningRate = numbers(1e-4, 1e-3, 2e-2) },
-		"one decay less":      func(s *trellisv1.StudySpec) { s.Grid[0].WeightDecay = nil },
-		"other epochs":        func(s *trellisv1.StudySpec) { s.Grid[0].MaxEpochs = integers(50, 100, 151) },
+		"another model":      func(s *trellisv1.StudySpec) { s.Model = synthetic },
+		"another data set":   func(s *trellisv1.StudySpec) { s.Data = "other" },
+		"another split":      func(s *trellisv1.StudySpec) { s.Split = &trellisv1.Split{Train: 1, Validation: 1} },
+		"more patience":      func(s *trellisv1.StudySpec) { s.EarlyStopping.Patience++ },
+		"pruning":            func(s *trellisv1.StudySpec) { s.Pruning = &trellisv1.Pruning{} },
+		"settling":           func(s *trellisv1.StudySpec) { s.Settle = &trellisv1.Settle{MaxSeeds: 2} },
+		"one grid more":      func(s *trellisv1.StudySpec) { s.Grid = append(s.Grid, s.Grid[0]) },
+		"one seed less":      func(s *trellisv1.StudySpec) { s.Seeds = integers(2) },
+		"one axis more":      func(s *trellisv1.StudySpec) { s.Grid[0].Axes["batch_size"] = integers(2) },
+		"one dimension less": func(s *trellisv1.StudySpec) { s.Grid[0].Axes["latent_dim"] = integers(4, 8, 16) },
+		"another rate":       func(s *trellisv1.StudySpec) { s.Grid[0].Axes["learning_rate"] = numbers(1e-4, 1e-3, 2e-2) },
+		"one decay less":     func(s *trellisv1.StudySpec) { delete(s.Grid[0].Axes, "weight_decay") },
+		"other epochs":       func(s *trellisv1.StudySpec) { s.Grid[0].Axes["max_epochs"] = integers(50, 100, 151) },
 	} {
 		changed := proto.CloneOf(spec)
 		change(changed)

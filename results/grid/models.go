@@ -2,7 +2,6 @@ package grid
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -36,33 +35,13 @@ func (models Models) names() []string {
 	return names
 }
 
-// WithDefaults is like the function of that name, but also fills in the axes that only the model has.
-func (models Models) WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
-	spec = WithDefaults(spec)
-	models.fillObjective(spec)
-	for _, axis := range models.Find(spec.GetModel()).GetAxes() {
-		if axis.Default == nil {
-			continue
-		}
-		for _, grid := range spec.GetGrid() {
-			if grid.GetAxes()[axis.GetName()] != nil {
-				continue
-			}
-			if grid.Axes == nil {
-				grid.Axes = map[string]*trellisv1.NumberAxis{}
-			}
-			grid.Axes[axis.GetName()] = &trellisv1.NumberAxis{Values: []float64{axis.GetDefault()}}
-		}
-	}
-	return spec
-}
-
 // check refuses what the spec's model does not take.
 func (models Models) check(b *builder, spec *trellisv1.StudySpec) {
 	if b.checkTrainee(spec); spec.GetProgram() != nil && spec.GetModel() != "" {
 		return // What follows depends on which of them is meant.
 	} else if spec.GetProgram() != nil {
 		b.checkProgram(spec)
+		b.checkEpochsAndSeeds(spec)
 		return
 	}
 	if spec.GetModel() == "" {
@@ -77,38 +56,46 @@ func (models Models) check(b *builder, spec *trellisv1.StudySpec) {
 		return
 	}
 	b.checkPretrained(spec, model.GetPretrained())
-	for i, grid := range spec.GetGrid() {
-		for _, name := range slices.Sorted(maps.Keys(grid.GetAxes())) {
-			if axis := axisOf(model, name); axis != nil {
-				b.checkBounds(axis, grid.GetAxes()[name], path(i, name))
+	for i := range spec.GetGrid() {
+		for _, its := range axesOf(spec, i) {
+			if axis := Axis(model, its.name); axis != nil {
+				b.checkBounds(axis, its.axis, its.path)
 			} else {
-				b.refuse("axis.unknown", models.unknownAxis(model, name), path(i, name)...)
+				b.refuse("axis.unknown", models.unknownAxis(model, its.name), its.path...)
 				b.violations[len(b.violations)-1].Proto.SetForKey(true)
 			}
 		}
-		for _, axis := range model.GetAxes() {
-			if axis.Default == nil && grid.GetAxes()[axis.GetName()] == nil {
-				b.refuse("axis.required", fmt.Sprintf("%s is missing: %s has no default for this axis, which takes %s",
-					axis.GetName(), model.GetName(), bounds(axis)), path(i, axis.GetName())...)
+		for _, axis := range append([]*trellisv1.ModelAxis{maxEpochs}, model.GetAxes()...) {
+			fromWeights := axis.GetName() == LatentDim && spec.GetPretrained().GetStudy() != ""
+			if axis.Default == nil && !fromWeights && spec.GetGrid()[i].GetAxes()[axis.GetName()] == nil &&
+				spec.GetFixed()[axis.GetName()] == nil {
+				b.missing(model, axis, i)
+			}
+		}
+	}
+	b.checkEpochsAndSeeds(spec)
+}
+
+// checkEpochsAndSeeds refuses values of what the coordinator knows that are out of bounds.
+func (b *builder) checkEpochsAndSeeds(spec *trellisv1.StudySpec) {
+	if spec.GetSeeds() != nil {
+		b.checkBounds(seeds, spec.GetSeeds(), []any{Seeds})
+	}
+	for i := range spec.GetGrid() {
+		for _, its := range axesOf(spec, i) {
+			if its.name == MaxEpochs && spec.GetProgram() != nil {
+				b.checkBounds(maxEpochs, its.axis, its.path)
 			}
 		}
 	}
 }
 
-// path leads to an axis that only the model has.
-func path(grid int, axis string) []any { return []any{"grid", grid, "axes", mapKey(axis)} }
-
-// checkLatentDims refuses grids without a latent dimension, unless it will be that of the weights to begin with.
-func (b *builder) checkLatentDims(spec *trellisv1.StudySpec) {
-	for i, grid := range spec.GetGrid() {
-		if grid.GetLatentDim() == nil && spec.GetPretrained().GetStudy() == "" {
-			b.refuse("required", "value is required", "grid", i, "latent_dim")
-		}
+// Axis returns the axis of that name that a model has, max_epochs among them, or nil if there is none. If the model is
+// nil, it only knows max_epochs.
+func Axis(model *trellisv1.Model, name string) *trellisv1.ModelAxis {
+	if name == MaxEpochs {
+		return maxEpochs
 	}
-}
-
-// axisOf returns the axis of that name which only this model has, nil if there is none.
-func axisOf(model *trellisv1.Model, name string) *trellisv1.ModelAxis {
 	for _, axis := range model.GetAxes() {
 		if axis.GetName() == name {
 			return axis
@@ -117,11 +104,22 @@ func axisOf(model *trellisv1.Model, name string) *trellisv1.ModelAxis {
 	return nil
 }
 
+// missing refuses a grid that leaves out an axis without a default.
+func (b *builder) missing(model *trellisv1.Model, axis *trellisv1.ModelAxis, grid int) {
+	path := axisPath(grid, axis.GetName())
+	if axis.GetCommon() || axis == maxEpochs {
+		b.refuse("required", "value is required", path...)
+		return
+	}
+	b.refuse("axis.required", fmt.Sprintf("%s is missing: %s has no default for this axis, which takes %s",
+		axis.GetName(), model.GetName(), Bounds(axis)), path...)
+}
+
 // unknownAxis says that the model has no axis of that name, and who has or what was likely meant.
 func (models Models) unknownAxis(model *trellisv1.Model, name string) string {
 	var others []string
 	for _, other := range models {
-		if axisOf(other, name) != nil {
+		if Axis(other, name) != nil {
 			others = append(others, other.GetName())
 		}
 	}
@@ -133,70 +131,103 @@ func (models Models) unknownAxis(model *trellisv1.Model, name string) string {
 		strings.Join(AxisNames(model), ", "))
 }
 
-// AxisNames returns the names of all axes of the model's grids. If model is nil, it returns those that every model has.
+// AxisNames returns the names of all axes of the model's grids, in the order of the digits.
 func AxisNames(model *trellisv1.Model) []string {
-	var names []string
-	for _, axis := range CommonAxes {
-		if axis.InGrid() {
-			names = append(names, axis.GetName())
-		}
-	}
+	names := []string{MaxEpochs}
 	for _, axis := range model.GetAxes() {
 		names = append(names, axis.GetName())
 	}
+	slices.SortFunc(names, CompareNames)
 	return names
 }
 
-// bounds says in words which values an axis takes.
-func bounds(axis *trellisv1.ModelAxis) string {
+// Bounds says in words which values an axis takes.
+func Bounds(axis *trellisv1.ModelAxis) string {
 	text := "numbers "
-	if axis.GetInteger() {
+	switch axis.GetKind() {
+	case trellisv1.Kind_KIND_TEXT:
+		return strings.Join(axis.GetTexts(), ", ")
+	case trellisv1.Kind_KIND_BOOLEAN:
+		return "true or false"
+	case trellisv1.Kind_KIND_INTEGER:
 		text = "whole numbers "
 	}
 	if axis.GetExclusiveMinimum() {
-		return text + fmt.Sprintf("above %s and at most %s", number(axis.GetMinimum()), number(axis.GetMaximum()))
+		return text + fmt.Sprintf("above %s and at most %s", written(axis.GetMinimum()), written(axis.GetMaximum()))
 	}
-	return text + fmt.Sprintf("between %s and %s", number(axis.GetMinimum()), number(axis.GetMaximum()))
+	return text + fmt.Sprintf("between %s and %s", written(axis.GetMinimum()), written(axis.GetMaximum()))
 }
 
-// checkBounds refuses values that lie outside, and listed ones that are not whole where they must be.
-func (b *builder) checkBounds(axis *trellisv1.ModelAxis, values *trellisv1.NumberAxis, path []any) {
-	valid := func(value float64) bool {
-		return axis.GetMinimum() <= value && value <= axis.GetMaximum() &&
-			!(axis.GetExclusiveMinimum() && value == axis.GetMinimum())
+// takes says whether an axis takes a value.
+func takes(axis *trellisv1.ModelAxis, value *trellisv1.Value) bool {
+	x, isNumber := value.Numeric()
+	switch axis.GetKind() {
+	case trellisv1.Kind_KIND_TEXT:
+		return slices.Contains(axis.GetTexts(), value.GetText())
+	case trellisv1.Kind_KIND_BOOLEAN:
+		return KindOf(value) == trellisv1.Kind_KIND_BOOLEAN
+	case trellisv1.Kind_KIND_INTEGER:
+		if !isWhole(x) {
+			return false
+		}
 	}
-	refuse := func(value float64, path ...any) {
-		b.refuse("axis.bounds", fmt.Sprintf("%s takes %s, not %s", axis.GetName(), bounds(axis), number(value)),
-			path...)
+	return isNumber && axis.GetMinimum() <= x && x <= axis.GetMaximum() &&
+		!(axis.GetExclusiveMinimum() && x == axis.GetMinimum())
+}
+
+// checkBounds refuses values that an axis does not take, and ranges whose ends it does not take.
+func (b *builder) checkBounds(axis *trellisv1.ModelAxis, values *trellisv1.Axis, path []any) {
+	refuse := func(value *trellisv1.Value, path ...any) {
+		b.refuse("axis.bounds", fmt.Sprintf("%s takes %s, not %s", axis.GetName(), Bounds(axis), inWords(value)), path...)
+	}
+	known := len(b.violations)
+	if len(values.GetValues()) > 0 {
+		b.listed(values.GetValues(), slices.Clone(path))
 	}
 	for i, value := range values.GetValues() {
-		if !valid(value) || axis.GetInteger() && !isWhole(value) {
+		if len(b.violations) == known && !takes(axis, value) {
 			refuse(value, append(path, "values", i)...)
 			return
 		}
 	}
-	if r, field, _ := rangeOf(values); r != nil {
-		for _, end := range []float64{r.GetFrom(), r.GetTo()} {
-			if !valid(end) {
-				refuse(end, append(path, field)...)
-				return
-			}
+	var ends []float64
+	r, field, _ := rangeOf(values)
+	if r != nil {
+		ends = []float64{r.GetFrom(), r.GetTo()}
+	} else if step := values.GetStep(); step != nil {
+		field, ends = "step", []float64{step.GetFrom(), step.GetTo()}
+	}
+	for _, end := range ends {
+		inside := axis.GetMinimum() <= end && end <= axis.GetMaximum() &&
+			!(axis.GetExclusiveMinimum() && end == axis.GetMinimum())
+		if ordered := isNumeric(axis.GetKind()); !ordered || !inside {
+			refuse(trellisv1.NumberValue(end), append(path, field)...)
+			return
 		}
 	}
 }
 
-// checkWhole refuses ranges of the model's own axes whose points are not whole where they must be.
+// checkWhole refuses ranges whose points are not whole where the model, or max_epochs or the seeds, takes whole numbers.
 func (models Models) checkWhole(b *builder, spec *trellisv1.StudySpec) {
-	for _, axis := range models.Find(spec.GetModel()).GetAxes() {
-		for i, grid := range spec.GetGrid() {
-			r, field, logarithmic := rangeOf(grid.GetAxes()[axis.GetName()])
-			if r == nil || !axis.GetInteger() {
-				continue
-			}
-			if wrong := notWhole(r, logarithmic); wrong != "" {
-				b.refuse("axis.whole", wrong, append(path(i, axis.GetName()), field)...)
-			}
+	b.checkWhole(seeds, spec.GetSeeds(), []any{Seeds})
+	for i := range spec.GetGrid() {
+		for _, its := range axesOf(spec, i) {
+			b.checkWhole(Axis(models.Find(spec.GetModel()), its.name), its.axis, its.path)
 		}
+	}
+}
+
+func (b *builder) checkWhole(axis *trellisv1.ModelAxis, values *trellisv1.Axis, path []any) {
+	if axis.GetKind() != trellisv1.Kind_KIND_INTEGER {
+		return
+	}
+	if r, field, logarithmic := rangeOf(values); r != nil {
+		if wrong := notWhole(r, logarithmic); wrong != "" {
+			b.refuse("axis.whole", wrong, append(path, field)...)
+		}
+	} else if step := values.GetStep(); step != nil && (!isWhole(step.GetFrom()) || !isWhole(step.GetBy())) {
+		b.refuse("axis.whole", fmt.Sprintf("%s takes whole numbers: from and by must be whole", axis.GetName()),
+			append(path, "step")...)
 	}
 }
 
@@ -211,9 +242,7 @@ var taken = []string{
 
 // isTaken says whether no axis of a model may have the name.
 func isTaken(name string) bool {
-	return slices.Contains(taken, name) || slices.ContainsFunc(CommonAxes[:], func(common CommonAxis) bool {
-		return name == common.GetName() || name == common.Field()
-	})
+	return slices.Contains(taken, name) || name == MaxEpochs || name == Seed || name == Seeds
 }
 
 // Check returns an error if the models themselves are wrong: missing, duplicate or invalid names, axes without values,
@@ -225,25 +254,25 @@ func (models Models) Check() error {
 			return fmt.Errorf("model %d is called %q: a model must have a unique name", i+1, name)
 		}
 		for j, axis := range model.GetAxes() {
-			b := builder{}
 			switch {
 			case !axisName.MatchString(axis.GetName()) || isTaken(axis.GetName()):
 				return fmt.Errorf("model %s: axis %d is called %q: it needs lower-case letters, digits and underscores, and a name "+
 					"that no other parameter or result of trials has", name, j+1, axis.GetName())
-			case axisOf(model, axis.GetName()) != axis:
+			case Axis(model, axis.GetName()) != axis:
 				return fmt.Errorf("model %s has two axes called %s", name, axis.GetName())
-			case !(axis.GetMinimum() < axis.GetMaximum()) || math.IsInf(axis.GetMinimum(), 0) ||
-				math.IsInf(axis.GetMaximum(), 0):
+			case axis.GetKind() == trellisv1.Kind_KIND_UNSPECIFIED:
+				return fmt.Errorf("model %s: axis %s has no kind", name, axis.GetName())
+			case axis.GetKind() == trellisv1.Kind_KIND_TEXT && len(axis.GetTexts()) == 0:
+				return fmt.Errorf("model %s: axis %s has no texts", name, axis.GetName())
+			case isNumeric(axis.GetKind()) && (!(axis.GetMinimum() < axis.GetMaximum()) ||
+				math.IsInf(axis.GetMinimum(), 0) || math.IsInf(axis.GetMaximum(), 0)):
 				return fmt.Errorf("model %s: axis %s has no values between %v and %v", name, axis.GetName(),
 					axis.GetMinimum(),
 					axis.GetMaximum())
 			}
-			if axis.Default == nil {
-				continue
-			}
-			b.checkBounds(axis, &trellisv1.NumberAxis{Values: []float64{axis.GetDefault()}}, path(0, axis.GetName()))
-			if err := b.err(); err != nil {
-				return fmt.Errorf("model %s: the default of an axis: %w", name, err)
+			if axis.Default != nil && !takes(axis, axis.GetDefault()) {
+				return fmt.Errorf("model %s: the default of an axis: %s takes %s, not %s", name, axis.GetName(), Bounds(axis),
+					inWords(axis.GetDefault()))
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package grid
 
 import (
 	"errors"
+	"maps"
 	"math"
 	"strings"
 	"testing"
@@ -13,13 +14,14 @@ import (
 )
 
 // newOwnSpec is the paper's search with a model that has axes of its own.
-func newOwnSpec(model string, axes map[string]*trellisv1.NumberAxis) *trellisv1.StudySpec {
+func newOwnSpec(model string, axes map[string]*trellisv1.Axis) *trellisv1.StudySpec {
 	spec := newSpec()
-	spec.Model, spec.Grid[0].Axes = model, axes
+	spec.Model = model
+	maps.Copy(spec.Grid[0].Axes, axes)
 	return spec
 }
 
-type axesByName = map[string]*trellisv1.NumberAxis
+type axesByName = map[string]*trellisv1.Axis
 
 func TestValidateModels(t *testing.T) {
 	fromStudy := &trellisv1.Pretrained{Study: "paper"}
@@ -51,7 +53,7 @@ func TestValidateModels(t *testing.T) {
 		}},
 		{"another model's axis", "conv-autoencoder", axesByName{"noise": numbers(1)}, nil, []string{
 			`grid[0].axes["noise"]: conv-autoencoder has no axis "noise", only denoising-autoencoder: must be one of latent_dim, ` +
-				"learning_rate, weight_decay, max_epochs",
+				"learning_rate, weight_decay, max_epochs, batch_size",
 		}},
 		{"too low", "denoising-autoencoder", axesByName{"noise": numbers(1, 0)}, nil, []string{
 			`grid[0].axes["noise"].values[1]: noise takes numbers above 0 and at most 10, not 0`,
@@ -67,14 +69,14 @@ func TestValidateModels(t *testing.T) {
 				"or write a list",
 		}},
 		{"an empty axis", "several", axesByName{"width": numbers()}, nil, []string{
-			`grid[0].axes["width"]: an axis needs at least one value: a list such as [1e-3, 1e-4], or one range such as ` +
-				"{log10: {from: 1e-4, to: 1e-2, count: 3}}",
+			`grid[0].axes["width"]: an axis needs at least one value: a list such as [4, 8], or one range such as ` +
+				"{log2: {from: 4, to: 32, count: 4}}",
 		}},
 		{
 			"no latent dimension", "conv-autoencoder", nil,
-			func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = nil },
+			func(spec *trellisv1.StudySpec) { delete(spec.Grid[0].Axes, "latent_dim") },
 			[]string{
-				"grid[0].latent_dim: value is required",
+				`grid[0].axes["latent_dim"]: value is required`,
 			},
 		},
 		{"no data", "several", nil, func(spec *trellisv1.StudySpec) { spec.Data = "" }, []string{
@@ -82,12 +84,13 @@ func TestValidateModels(t *testing.T) {
 		}},
 		{"pretrained", "classifier", nil, func(spec *trellisv1.StudySpec) { spec.Pretrained = fromStudy }, nil},
 		{"a latent dimension from a study", "classifier", nil, func(spec *trellisv1.StudySpec) {
-			spec.Pretrained, spec.Grid[0].LatentDim = fromStudy, nil
+			spec.Pretrained = fromStudy
+			delete(spec.Grid[0].Axes, "latent_dim")
 		}, nil},
 		{"a latent dimension from a checkpoint", "classifier", nil, func(spec *trellisv1.StudySpec) {
 			spec.Pretrained = &trellisv1.Pretrained{Checkpoint: strings.Repeat("0", 64)}
-			spec.Grid[0].LatentDim = nil
-		}, []string{"grid[0].latent_dim: value is required"}},
+			delete(spec.Grid[0].Axes, "latent_dim")
+		}, []string{`grid[0].axes["latent_dim"]: value is required`}},
 		{"nothing pretrained", "classifier", nil, nil, []string{
 			"pretrained: the model classifier begins with weights of the model conv-autoencoder or denoising-autoencoder: name a " +
 				"study of it, for example pretrained: {study: paper}",
@@ -100,7 +103,7 @@ func TestValidateModels(t *testing.T) {
 		},
 		{"too many points", "several", axesByName{"angle": {Linear: newRange(0, 100, 10_000)}}, nil, []string{
 			"grid[0]: this grid has 1,080,000 points (4 latent_dim x 3 learning_rate x 3 weight_decay x 10,000 angle x 1 width x " +
-				"3 max_epochs); a study has at most 1,000,000",
+				"3 max_epochs x 1 batch_size); a study has at most 1,000,000",
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -135,8 +138,8 @@ func TestModelsWithDefaults(t *testing.T) {
 	before := proto.CloneOf(spec)
 	got := testModels.WithDefaults(spec)
 	want := WithDefaults(spec)
-	want.Grid[0].Axes = axesByName{"width": numbers(7), "angle": numbers(0.5)}
-	want.Grid[1].Axes = axesByName{"width": numbers(3), "angle": numbers(0.5)}
+	maps.Copy(want.Grid[0].Axes, axesByName{"width": integers(7), "angle": numbers(0.5), "batch_size": integers(256)})
+	maps.Copy(want.Grid[1].Axes, axesByName{"width": integers(3), "angle": numbers(0.5), "batch_size": integers(256)})
 	if !proto.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -144,7 +147,7 @@ func TestModelsWithDefaults(t *testing.T) {
 		t.Error("the spec was changed")
 	}
 	for _, model := range []string{"denoising-autoencoder", "conv-autoencoder", "unknown"} {
-		if got := testModels.WithDefaults(newOwnSpec(model, nil)); got.Grid[0].Axes != nil {
+		if got := testModels.WithDefaults(newOwnSpec(model, nil)); len(got.Grid[0].Axes) > 5 {
 			t.Errorf("%s is given %v", model, got.Grid[0].Axes)
 		}
 	}
@@ -157,7 +160,7 @@ func TestMergeOwnAxes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := axesByName{"width": numbers(1, 2, 3, 9), "angle": numbers(0.5)}
+	want := axesByName{"width": integers(1, 2, 3, 9), "angle": numbers(0.5)}
 	if got := merged.Grid[0].Axes; !proto.Equal(got["width"], want["width"]) ||
 		!proto.Equal(got["angle"], want["angle"]) {
 		t.Errorf("got %v, want %v", got, want)
@@ -193,7 +196,7 @@ func TestMergeOwnAxes(t *testing.T) {
 		}
 	}
 	more, err := testModels.Merge(old, &trellisv1.ExtendStudyRequest{Seeds: integers(7)})
-	if err != nil || len(more.Grid[0].Axes) != 1 || !Extends(more, old) {
+	if err != nil || len(more.Grid[0].Axes) != 5 || !Extends(more, old) {
 		t.Errorf("more seeds of an old study: %v, %v", more, err)
 	}
 }
@@ -222,15 +225,19 @@ func TestIndexOfStrangersOnOwnAxes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, values := range map[string]map[string]float64{
-		"another value": {"width": 3, "angle": 0}, "another axis": {
-			"width": 1,
-			"noise": 0,
-		}, "one axis less": {"width": 1},
-		"one axis more": {"width": 1, "angle": 0, "noise": 0}, "none": nil,
+	for name, change := range map[string]func(values map[string]*trellisv1.Value){
+		"another value": func(values map[string]*trellisv1.Value) { values["width"] = trellisv1.IntegerValue(3) },
+		"another kind":  func(values map[string]*trellisv1.Value) { values["width"] = trellisv1.TextValue("1") },
+		"another axis": func(values map[string]*trellisv1.Value) {
+			values["noise"] = values["angle"]
+			delete(values, "angle")
+		},
+		"one axis less": func(values map[string]*trellisv1.Value) { delete(values, "angle") },
+		"one axis more": func(values map[string]*trellisv1.Value) { values["noise"] = trellisv1.NumberValue(0) },
+		"none":          func(values map[string]*trellisv1.Value) { clear(values) },
 	} {
 		p := g.At(0)
-		p.Values = values
+		change(p.Values)
 		if index, ok := g.Index(p); ok {
 			t.Errorf("%s: a point that is not in the grid has index %d", name, index)
 		}
@@ -243,18 +250,15 @@ func TestCheckModels(t *testing.T) {
 	}
 	axis := func(axis *trellisv1.ModelAxis) Models { return Models{{Name: "a", Axes: []*trellisv1.ModelAxis{axis}}} }
 	for name, models := range map[string]Models{
-		"no name":                 {{}},
-		"a name twice":            {{Name: "a"}, {Name: "a"}},
-		"an axis without a name":  axis(&trellisv1.ModelAxis{Maximum: 1}),
-		"a name that is no word":  axis(&trellisv1.ModelAxis{Name: "a b", Maximum: 1}),
-		"a name that all have":    axis(&trellisv1.ModelAxis{Name: "seed", Maximum: 1}),
-		"no values":               axis(&trellisv1.ModelAxis{Name: "a"}),
-		"no largest value":        axis(&trellisv1.ModelAxis{Name: "a", Maximum: math.Inf(1)}),
-		"a default out of bounds": axis(&trellisv1.ModelAxis{Name: "a", Maximum: 1, Default: new(2.0)}),
-		"a default that is not one": axis(&trellisv1.ModelAxis{
-			Name: "a", Maximum: 1, Integer: true,
-			Default: new(0.5),
-		}),
+		"no name":                   {{}},
+		"a name twice":              {{Name: "a"}, {Name: "a"}},
+		"an axis without a name":    axis(&trellisv1.ModelAxis{Maximum: 1, Kind: trellisv1.Kind_KIND_NUMBER}),
+		"a name that is no word":    axis(&trellisv1.ModelAxis{Name: "a b", Maximum: 1, Kind: trellisv1.Kind_KIND_NUMBER}),
+		"a name that all have":      axis(&trellisv1.ModelAxis{Name: "seed", Maximum: 1, Kind: trellisv1.Kind_KIND_NUMBER}),
+		"no values":                 axis(&trellisv1.ModelAxis{Name: "a", Kind: trellisv1.Kind_KIND_NUMBER}),
+		"no largest value":          axis(&trellisv1.ModelAxis{Name: "a", Maximum: math.Inf(1), Kind: trellisv1.Kind_KIND_NUMBER}),
+		"a default out of bounds":   axis(&trellisv1.ModelAxis{Name: "a", Maximum: 1, Default: trellisv1.NumberValue(2.0), Kind: trellisv1.Kind_KIND_NUMBER}),
+		"a default that is not one": axis(&trellisv1.ModelAxis{Name: "a", Maximum: 1, Default: trellisv1.NumberValue(0.5), Kind: trellisv1.Kind_KIND_INTEGER}),
 	} {
 		if models.Check() == nil {
 			t.Errorf("%s: accepted", name)

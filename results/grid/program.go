@@ -129,11 +129,5 @@ func patternProblem(pattern string) string {
 
 // parameterNames returns the names of the parameters that the points of a spec have, besides max_epochs and seed.
 func parameterNames(spec *trellisv1.StudySpec) []string {
-	var names []string
-	for _, axis := range CommonAxes {
-		if !slices.Contains(template.Common, axis.GetName()) {
-			names = append(names, axis.GetName())
-		}
-	}
-	return append(names, OwnAxes(spec)...)
+	return slices.DeleteFunc(Names(spec), func(name string) bool { return slices.Contains(template.Common, name) })
 }

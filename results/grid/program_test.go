@@ -11,11 +11,11 @@ func programSpec(program *trellisv1.Program) *trellisv1.StudySpec {
 	return WithDefaults(&trellisv1.StudySpec{
 		Name: "p", Program: program, Objective: &trellisv1.Objective{Metric: "loss"},
 		Resources: &trellisv1.Resources{Gpus: 1},
-		Grid: []*trellisv1.Grid{{
-			LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{1}},
-			LearningRate: &trellisv1.NumberAxis{Values: []float64{0.1, 0.2}},
-			MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{5, 10}},
-		}},
+		Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+			"latent_dim":    trellisv1.AxisOf[int](1),
+			"learning_rate": trellisv1.AxisOf[float64](0.1, 0.2),
+			"max_epochs":    trellisv1.AxisOf[int](5, 10),
+		}}},
 	})
 }
 

@@ -5,9 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
-
-	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/objective"
@@ -30,11 +29,13 @@ import (
 //	batch_size 256
 //	value "noise" 0x1p-01
 //
-// There is a line for each value on an axis that only the model has, ordered by name. shift = 0 has no line, because
-// runs from before that axis have none. A common axis that was added later has a line before these, unless it has its
-// default:
+// There is a line for each other parameter, ordered by name: numbers, whole or not, as above, and of another kind
 //
-//	<name> 0x1.ccccccccccccdp-01
+//	value "optimizer" "adam"
+//	value "amp" true
+//
+// shift = 0 has no line, because runs from before that axis have none. All parameters of a program have such lines, also
+// those of the names above, which are 0 there: what a program is not given is not 0.
 //
 // A run that starts from pretrained weights has another line, with the digest of their checkpoint:
 //
@@ -64,6 +65,10 @@ import (
 // no longer be found. The number in the first line counts such changes.
 func RunID(config *trellisv1.RunConfig) string {
 	p := config.GetParameters()
+	old := p // has the parameters that have a line by themselves.
+	if config.GetProgram() != nil {
+		old = nil
+	}
 	text := fmt.Appendf(make([]byte, 0, 512), `trellis run 1
 model %q
 data_set %q
@@ -79,14 +84,8 @@ batch_size %d
 		config.GetModel(), config.GetDataSet(), config.GetNumerics(),
 		config.GetSplit().GetTrain(), config.GetSplit().GetValidation(),
 		config.GetEarlyStopping().GetPatience(), config.GetEarlyStopping().GetMinDelta(),
-		p.GetLatentDim(), p.GetLearningRate(), p.GetWeightDecay(), p.GetSeed(), p.GetBatchSize())
-	for place := range CommonAxes {
-		axis := &CommonAxes[place]
-		if axis.Later && axis.Value(p) != axis.GetDefault() {
-			text = fmt.Appendf(text, "%s %x\n", axis.GetName(), axis.Value(p))
-		}
-	}
-	text = append(text, ownLines(p.GetValues())...)
+		whole(old, LatentDim), real(old, LearningRate), real(old, WeightDecay), p.GetSeed(), whole(old, BatchSize))
+	text = append(text, valueLines(p, old)...)
 	if config.GetPretrained() != "" {
 		text = fmt.Appendf(text, "pretrained %q\n", config.GetPretrained())
 	}
@@ -126,20 +125,39 @@ func programLines(program *trellisv1.Program, maxEpochs uint32) []byte {
 // knows.
 var later = map[string]float64{"shift": 0}
 
-// ownLines writes the values on a model's own axes as RunID has them: the same values give the same text.
-func ownLines(values map[string]float64) string {
-	if len(values) == 0 {
-		return ""
-	}
+// valueLines writes parameters as RunID has them, but for those that old has in lines by themselves.
+func valueLines(p, old *trellisv1.Parameters) []byte {
 	var text []byte
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		if without, ok := later[name]; ok && values[name] == without {
+	for _, name := range slices.Sorted(maps.Keys(p.GetValues())) {
+		value := p.GetValues()[name]
+		x, numeric := value.Numeric()
+		alone := old != nil && numeric && place(name) != place("")
+		if without, ok := later[name]; alone || ok && x == without {
 			continue
 		}
-		text = fmt.Appendf(text, "value %q %x\n", name, values[name])
+		switch kind := value.GetKind().(type) {
+		case *trellisv1.Value_Text:
+			text = fmt.Appendf(text, "value %q %q\n", name, kind.Text)
+		case *trellisv1.Value_Boolean:
+			text = fmt.Appendf(text, "value %q %t\n", name, kind.Boolean)
+		default:
+			text = fmt.Appendf(text, "value %q %x\n", name, x+0)
+		}
 	}
-	return string(text)
+	return text
 }
+
+// real returns a parameter as a number, 0 if there is none.
+func real(p *trellisv1.Parameters, name string) float64 {
+	x, _ := p.GetValues()[name].Numeric()
+	if math.IsNaN(x) {
+		return 0
+	}
+	return x
+}
+
+// whole returns a parameter as a whole number.
+func whole(p *trellisv1.Parameters, name string) uint32 { return uint32(real(p, name)) }
 
 // RunConfigFor returns what a worker needs to train a run of the study up to an epoch. Expand must have accepted the
 // study. The milestones are those of the run. The result shares its parts with study and run, which nobody changes.
@@ -149,8 +167,7 @@ func RunConfigFor(study *trellisv1.Study, run *trellisv1.Run, numerics string, u
 	if until < run.GetParameters().GetMaxEpochs() && config.Program != nil {
 		config.LastEpoch = until
 	} else if until < run.GetParameters().GetMaxEpochs() {
-		config.Parameters = proto.CloneOf(config.Parameters)
-		config.Parameters.MaxEpochs = until
+		config.Parameters = WithMaxEpochs(config.Parameters, until)
 	}
 	config.Synthetic = study.GetSpec().GetSynthetic()
 	config.Resources = study.GetSpec().GetResources()

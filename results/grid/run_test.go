@@ -17,10 +17,8 @@ import (
 
 func newConfig() *trellisv1.RunConfig {
 	return &trellisv1.RunConfig{
-		Model: "conv-autoencoder",
-		Parameters: &trellisv1.Parameters{
-			LatentDim: 16, LearningRate: 1e-3, WeightDecay: 0, MaxEpochs: 150, Seed: 1, BatchSize: 256,
-		},
+		Model:         "conv-autoencoder",
+		Parameters:    &trellisv1.Parameters{MaxEpochs: 150, Seed: 1, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 16, "learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 256})},
 		DataSet:       "<digest>",
 		Split:         &trellisv1.Split{Train: 50_000, Validation: 10_000},
 		EarlyStopping: &trellisv1.EarlyStopping{Patience: 10, MinDelta: 1e-5},
@@ -48,19 +46,25 @@ batch_size 256
 		t.Errorf("got %s, want %s", got, want)
 	}
 	config := newConfig()
-	config.Parameters.Values = map[string]float64{"noise": 0.5, "angle": 3}
+	config.Parameters.Values["noise"], config.Parameters.Values["angle"] = trellisv1.NumberValue(0.5), trellisv1.IntegerValue(3)
 	sum = sha256.Sum256([]byte(text + "value \"angle\" 0x1.8p+01\nvalue \"noise\" 0x1p-01\n"))
 	if got, want := RunID(config), hex.EncodeToString(sum[:])[:32]; got != want {
 		t.Errorf("with own values: got %s, want %s", got, want)
 	}
-	config.Parameters.Values["shift"] = 0
+	config.Parameters.Values["shift"] = trellisv1.IntegerValue(0)
 	if got, want := RunID(config), hex.EncodeToString(sum[:])[:32]; got != want {
 		t.Errorf("with a shift of 0: got %s, want %s as without", got, want)
 	}
-	config.Parameters.Values["shift"] = 2
+	config.Parameters.Values["shift"] = trellisv1.NumberValue(2)
 	sum = sha256.Sum256([]byte(text + "value \"angle\" 0x1.8p+01\nvalue \"noise\" 0x1p-01\nvalue \"shift\" 0x1p+01\n"))
 	if got, want := RunID(config), hex.EncodeToString(sum[:])[:32]; got != want {
 		t.Errorf("with a shift of 2: got %s, want %s", got, want)
+	}
+	config.Parameters.Values["amp"], config.Parameters.Values["optimizer"] = trellisv1.BooleanValue(true), trellisv1.TextValue("adam")
+	sum = sha256.Sum256([]byte(text + "value \"amp\" true\nvalue \"angle\" 0x1.8p+01\nvalue \"noise\" 0x1p-01\n" +
+		"value \"optimizer\" \"adam\"\nvalue \"shift\" 0x1p+01\n"))
+	if got, want := RunID(config), hex.EncodeToString(sum[:])[:32]; got != want {
+		t.Errorf("with other kinds of values: got %s, want %s", got, want)
 	}
 	if got := RunID(&trellisv1.RunConfig{}); len(got) != 32 {
 		t.Errorf("an empty configuration has the id %q", got)
@@ -81,15 +85,15 @@ func TestRunIDCovers(t *testing.T) {
 		{"split.validation", func(c *trellisv1.RunConfig) { c.Split.Validation++ }, true},
 		{"early_stopping.patience", func(c *trellisv1.RunConfig) { c.EarlyStopping.Patience++ }, true},
 		{"early_stopping.min_delta", func(c *trellisv1.RunConfig) { c.EarlyStopping.MinDelta = 0 }, true},
-		{"parameters.latent_dim", func(c *trellisv1.RunConfig) { c.Parameters.LatentDim++ }, true},
-		{"parameters.learning_rate", func(c *trellisv1.RunConfig) { c.Parameters.LearningRate += 2e-19 }, true},
-		{"parameters.weight_decay", func(c *trellisv1.RunConfig) { c.Parameters.WeightDecay = 5e-324 }, true},
+		{"parameters.latent_dim", func(c *trellisv1.RunConfig) { c.Parameters.Values["latent_dim"] = trellisv1.ValueOf(17) }, true},
+		{"parameters.learning_rate", func(c *trellisv1.RunConfig) { c.Parameters.Values["learning_rate"] = trellisv1.ValueOf(1e-3 + 2e-19) }, true},
+		{"parameters.weight_decay", func(c *trellisv1.RunConfig) { c.Parameters.Values["weight_decay"] = trellisv1.ValueOf(5e-324) }, true},
 		{"parameters.seed", func(c *trellisv1.RunConfig) { c.Parameters.Seed++ }, true},
-		{"parameters.batch_size", func(c *trellisv1.RunConfig) { c.Parameters.BatchSize++ }, true},
-		{
-			"parameters.values", func(c *trellisv1.RunConfig) { c.Parameters.Values = map[string]float64{"noise": 0} },
-			true,
-		},
+		{"parameters.batch_size", func(c *trellisv1.RunConfig) { c.Parameters.Values["batch_size"] = trellisv1.ValueOf(257) }, true},
+		{"another value", func(c *trellisv1.RunConfig) { c.Parameters.Values["noise"] = trellisv1.NumberValue(0) }, true},
+		{"the same number", func(c *trellisv1.RunConfig) {
+			c.Parameters.Values["latent_dim"] = trellisv1.NumberValue(16)
+		}, false},
 		{"parameters.max_epochs", func(c *trellisv1.RunConfig) { c.Parameters.MaxEpochs++ }, false},
 		{"milestones", func(c *trellisv1.RunConfig) { c.Milestones = nil }, false},
 		{"synthetic.epoch_time", func(c *trellisv1.RunConfig) {
@@ -135,6 +139,10 @@ func TestRunIDCovers(t *testing.T) {
 		{"reports", func(c *trellisv1.RunConfig) {
 			c.Program.Reports = &trellisv1.ReportPattern{Pattern: "x"}
 		}, true},
+		{"no weight decay", func(c *trellisv1.RunConfig) { delete(c.Parameters.Values, "weight_decay") }, true},
+		{"text for a number", func(c *trellisv1.RunConfig) {
+			c.Parameters.Values["learning_rate"] = trellisv1.TextValue("0.001")
+		}, true},
 		{"grace", func(c *trellisv1.RunConfig) { c.Program.Grace = durationpb.New(time.Second) }, false},
 		{"objective", func(c *trellisv1.RunConfig) { c.Objective = &trellisv1.Objective{Metric: "x"} }, false},
 	} {
@@ -151,7 +159,7 @@ func TestRunIDCovers(t *testing.T) {
 		t.Error("a program whose reports depend on max_epochs has one id for two of them")
 	}
 	for message, fields := range map[proto.Message]int{
-		&trellisv1.RunConfig{}: 14, &trellisv1.Parameters{}: 7, &trellisv1.Split{}: 2, &trellisv1.EarlyStopping{}: 4,
+		&trellisv1.RunConfig{}: 14, &trellisv1.Parameters{}: 8, &trellisv1.Split{}: 2, &trellisv1.EarlyStopping{}: 4,
 		&trellisv1.Synthetic{}: 1, &trellisv1.Program{}: 8, &trellisv1.Objective{}: 4,
 	} {
 		if got := message.ProtoReflect().Descriptor().Fields().Len(); got != fields {

@@ -18,13 +18,13 @@ func WithLatentDim(spec *trellisv1.StudySpec, latentDim uint32) *trellisv1.Study
 	spec = proto.CloneOf(spec)
 	for _, grid := range spec.GetGrid() {
 		if leavesLatentDimOut(grid) {
-			grid.LatentDim = &trellisv1.IntegerAxis{Values: []uint32{latentDim}}
+			put(grid, LatentDim, trellisv1.AxisOf(int(latentDim)))
 		}
 	}
 	return spec
 }
 
-func leavesLatentDimOut(grid *trellisv1.Grid) bool { return grid.GetLatentDim() == nil }
+func leavesLatentDimOut(grid *trellisv1.Grid) bool { return grid.GetAxes()[LatentDim] == nil }
 
 // knownLatentDim is the spec as far as it can be checked before its source is known: a latent dimension that comes from
 // there is a single one, which is valid where it comes from.
@@ -42,7 +42,7 @@ func ResolveLatentDim(spec *trellisv1.StudySpec, source *trellisv1.Source) (*tre
 	if source.GetParameters() == nil {
 		return spec, nil
 	}
-	its := source.GetParameters().GetLatentDim()
+	its := whole(source.GetParameters(), LatentDim)
 	weights, right := fmt.Sprintf("the weights of trial %d of study %s have", source.GetTrial(), source.GetStudy()),
 		"leave latent_dim out, or name a trial of that dimension"
 	if source.GetStudy() == "" {
@@ -54,12 +54,12 @@ func ResolveLatentDim(spec *trellisv1.StudySpec, source *trellisv1.Source) (*tre
 		if leavesLatentDimOut(grid) {
 			continue
 		}
-		for _, latentDim := range b.values(grid.GetLatentDim(), "grid", i, "latent_dim").values {
-			if uint32(latentDim) == its {
+		for _, latentDim := range b.values(grid.GetAxes()[LatentDim], axisPath(i, LatentDim)...).values {
+			if numberOf(latentDim) == float64(its) {
 				continue
 			}
 			b.refuse("pretrained.latent_dim", fmt.Sprintf("%s the latent dimension %d and fit no other, such as %d: %s",
-				weights, its, uint32(latentDim), right), "grid", i, "latent_dim")
+				weights, its, uint32(numberOf(latentDim)), right), axisPath(i, LatentDim)...)
 			break
 		}
 	}

@@ -30,15 +30,15 @@ func FuzzSpec(f *testing.F) {
 		func(s *trellisv1.StudySpec) { s.Grid = append(s.Grid, s.Grid[0], nil) },
 		func(s *trellisv1.StudySpec) {
 			s.Grid = append(s.Grid, proto.CloneOf(s.Grid[0]))
-			s.Grid[1].LatentDim = integers(8, 16)
+			s.Grid[1].Axes["latent_dim"] = integers(8, 16)
 		},
 		func(s *trellisv1.StudySpec) {
-			s.Grid[0].LearningRate = &trellisv1.NumberAxis{Log10: &trellisv1.Range{From: 1e-4, To: 1e-2, Count: 3}}
-			s.Grid[0].LatentDim = &trellisv1.IntegerAxis{Log2: &trellisv1.Range{From: 4, To: 64, Count: 5}}
+			s.Grid[0].Axes["learning_rate"] = &trellisv1.Axis{Log10: &trellisv1.Range{From: 1e-4, To: 1e-2, Count: 3}}
+			s.Grid[0].Axes["latent_dim"] = &trellisv1.Axis{Log2: &trellisv1.Range{From: 4, To: 64, Count: 5}}
 		},
 		func(s *trellisv1.StudySpec) {
-			s.Grid[0].LearningRate = &trellisv1.NumberAxis{Linear: &trellisv1.Range{From: 1, To: 2, Count: 1<<32 - 1}}
-			s.Seeds = &trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 0, To: 1<<32 - 1, Count: 1<<32 - 1}}
+			s.Grid[0].Axes["learning_rate"] = &trellisv1.Axis{Linear: &trellisv1.Range{From: 1, To: 2, Count: 1<<32 - 1}}
+			s.Seeds = &trellisv1.Axis{Linear: &trellisv1.Range{From: 0, To: 1<<32 - 1, Count: 1<<32 - 1}}
 		},
 		func(s *trellisv1.StudySpec) {
 			s.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{
@@ -47,15 +47,15 @@ func FuzzSpec(f *testing.F) {
 			s.Settle, s.Audit, s.Seeds = &trellisv1.Settle{MaxSeeds: 5}, 0.5, integers(1, 2)
 		},
 		func(s *trellisv1.StudySpec) {
-			s.Grid[0].LatentDim, s.Grid[0].WeightDecay, s.Seeds = integers(8, 4, 8), numbers(0, 0), integers(0, 0)
+			s.Grid[0].Axes["latent_dim"], s.Grid[0].Axes["weight_decay"], s.Seeds = integers(8, 4, 8), numbers(0, 0), integers(0, 0)
 		},
 		func(s *trellisv1.StudySpec) {
-			s.Grid[0].LatentDim = &trellisv1.IntegerAxis{Linear: newRange(1, 2, 4)}
-			s.Grid[0].MaxEpochs = &trellisv1.IntegerAxis{Log10: newRange(1, 1000, 3)}
-			s.BatchSize = &trellisv1.IntegerAxis{Log2: newRange(16, 100, 3)}
+			s.Grid[0].Axes["latent_dim"] = &trellisv1.Axis{Linear: newRange(1, 2, 4)}
+			s.Grid[0].Axes["max_epochs"] = &trellisv1.Axis{Log10: newRange(1, 1000, 3)}
+			s.Grid[0].Axes["batch_size"] = &trellisv1.Axis{Log2: newRange(16, 100, 3)}
 		},
 		func(s *trellisv1.StudySpec) {
-			s.Grid[0].MaxEpochs = &trellisv1.IntegerAxis{Log10: newRange(1, 1000, 4)}
+			s.Grid[0].Axes["max_epochs"] = &trellisv1.Axis{Log10: newRange(1, 1000, 4)}
 			s.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Median{
 				Median: &trellisv1.MedianStopping{MinEpochs: 9999},
 			}}

@@ -3,6 +3,8 @@ package grid
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
@@ -21,23 +23,21 @@ import (
 // latent_dim may be missing if pretrained weights come from a study: then it is that study's latent dimension.
 func (models Models) Validate(spec *trellisv1.StudySpec) error {
 	b := builder{}
-	b.checkLatentDims(spec)
 	if err := protovalidate.Validate(spec); err != nil {
 		invalid, ok := errors.AsType[*protovalidate.ValidationError](err)
 		if !ok {
 			return err
 		}
+		// It looks at maps in any order.
+		slices.SortStableFunc(invalid.Violations, func(a, b *protovalidate.Violation) int {
+			return strings.Compare(protovalidate.FieldPathString(a.Proto.GetField()),
+				protovalidate.FieldPathString(b.Proto.GetField()))
+		})
 		b.violations = append(b.violations, invalid.Violations...)
-		nameDuplicates(b.violations)
 	}
 	models.check(&b, spec)
 	models.checkObjective(&b, spec)
 	spec = models.WithDefaults(knownLatentDim(spec))
-	for _, grid := range spec.GetGrid() {
-		if grid.GetLatentDim() == nil {
-			grid.LatentDim = &trellisv1.IntegerAxis{Values: []uint32{1}} // Counts as one value until it is given.
-		}
-	}
 	if len(b.violations) > 0 {
 		b.checkSize(spec)
 	} else if g := b.build(spec); g != nil {
@@ -69,25 +69,6 @@ func (b *builder) checkPruning(settings *trellisv1.Pruning, g *Grid) {
 			path = append(path, field)
 		}
 		b.refuse("pruning."+problem.Path[len(problem.Path)-1], problem.Text, path...)
-	}
-}
-
-// nameDuplicates says which values a list has twice. The rule says only that there are some.
-func nameDuplicates(violations []*protovalidate.Violation) {
-	for _, v := range violations {
-		if v.Proto.GetRuleId() != "repeated.unique" || !v.FieldValue.IsValid() {
-			continue
-		}
-		positions := map[any]uint64{}
-		values := v.FieldValue.List()
-		for j := range values.Len() {
-			value := values.Get(j).Interface()
-			if i, ok := positions[value]; ok {
-				v.Proto.SetMessage(twice(value, i, uint64(j)))
-				break
-			}
-			positions[value] = uint64(j)
-		}
 	}
 }
 

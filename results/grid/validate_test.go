@@ -27,84 +27,84 @@ func TestValidateMessages(t *testing.T) {
 			proto.Reset(spec)
 			proto.Merge(spec, largeSpec())
 			spec.Grid = spec.Grid[:1]
-			spec.Grid[0].LearningRate.Log10.Count = 100
+			spec.Grid[0].Axes["learning_rate"].Log10.Count = 100
 		}, nil},
-		{"empty axis", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers() }, []string{
-			"grid[0].latent_dim: an axis needs at least one value: a list such as [4, 8], or one range such as " +
+		{"empty axis", func(spec *trellisv1.StudySpec) { spec.Grid[0].Axes["latent_dim"] = integers() }, []string{
+			`grid[0].axes["latent_dim"]: an axis needs at least one value: a list such as [4, 8], or one range such as ` +
 				"{log2: {from: 4, to: 32, count: 4}}",
 		}},
-		{"missing axis", func(spec *trellisv1.StudySpec) { spec.Grid[0].MaxEpochs = nil }, []string{
-			"grid[0].max_epochs: value is required",
+		{"missing axis", func(spec *trellisv1.StudySpec) { delete(spec.Grid[0].Axes, "max_epochs") }, []string{
+			`grid[0].axes["max_epochs"]: value is required`,
 		}},
 		{"no grid", func(spec *trellisv1.StudySpec) { spec.Grid = nil }, []string{"grid: value is required"}},
-		{"learning rate 0", func(spec *trellisv1.StudySpec) { spec.Grid[0].LearningRate = numbers(0.1, 0) }, []string{
-			"grid[0].learning_rate: learning rates must be above 0 and at most 1000",
+		{"learning rate 0", func(spec *trellisv1.StudySpec) { spec.Grid[0].Axes["learning_rate"] = numbers(0.1, 0) }, []string{
+			`grid[0].axes["learning_rate"].values[1]: learning_rate takes numbers above 0 and at most 1000, not 0`,
 		}},
 		{"negative learning rate", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].LearningRate = &trellisv1.NumberAxis{Linear: newRange(-1, 1, 3)}
-		}, []string{"grid[0].learning_rate: learning rates must be above 0 and at most 1000"}},
-		{"latent dimension 0", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(0) }, []string{
-			"grid[0].latent_dim: latent dimensions must be between 1 and 784, the number of pixels of an image",
+			spec.Grid[0].Axes["learning_rate"] = &trellisv1.Axis{Linear: newRange(-1, 1, 3)}
+		}, []string{`grid[0].axes["learning_rate"].linear: learning_rate takes numbers above 0 and at most 1000, not -1`}},
+		{"latent dimension 0", func(spec *trellisv1.StudySpec) { spec.Grid[0].Axes["latent_dim"] = integers(0) }, []string{
+			`grid[0].axes["latent_dim"].values[0]: latent_dim takes whole numbers between 1 and 784, not 0`,
 		}},
-		{"latent dimension 785", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(785) }, []string{
-			"grid[0].latent_dim: latent dimensions must be between 1 and 784, the number of pixels of an image",
+		{"latent dimension 785", func(spec *trellisv1.StudySpec) { spec.Grid[0].Axes["latent_dim"] = integers(785) }, []string{
+			`grid[0].axes["latent_dim"].values[0]: latent_dim takes whole numbers between 1 and 784, not 785`,
 		}},
 		{"range runs down", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].WeightDecay = &trellisv1.NumberAxis{Log10: newRange(1e-2, 1e-4, 3)}
-		}, []string{"grid[0].weight_decay.log10: from must be smaller than to in a range"}},
+			spec.Grid[0].Axes["weight_decay"] = &trellisv1.Axis{Log10: newRange(1e-2, 1e-4, 3)}
+		}, []string{`grid[0].axes["weight_decay"].log10: from must be smaller than to in a range`}},
 		{
-			"value twice in a list", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(8, 4, 8) },
+			"value twice in a list", func(spec *trellisv1.StudySpec) { spec.Grid[0].Axes["latent_dim"] = integers(8, 4, 8) },
 			[]string{
-				"grid[0].latent_dim.values: 8 stands twice in the list, as value 1 and as value 3: leave one of them out",
+				`grid[0].axes["latent_dim"].values: 8 stands twice in the list, as value 1 and as value 3: leave one of them out`,
 			},
 		},
 		{"number twice in a list", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].LearningRate = numbers(1e-3, 2e-3, 0.002)
-		}, []string{"grid[0].learning_rate.values: 0.002 stands twice in the list, as value 2 and as value 3: " +
+			spec.Grid[0].Axes["learning_rate"] = numbers(1e-3, 2e-3, 0.002)
+		}, []string{`grid[0].axes["learning_rate"].values: 0.002 stands twice in the list, as value 2 and as value 3: ` +
 			"leave one of them out"}},
 		{"seed twice", func(spec *trellisv1.StudySpec) { spec.Seeds = integers(0, 0) }, []string{
 			"seeds.values: 0 stands twice in the list, as value 1 and as value 2: leave one of them out",
 		}},
 		{"zero and minus zero", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].WeightDecay = numbers(0, math.Copysign(0, -1))
-		}, []string{"grid[0].weight_decay.values: -0 stands twice in the list, as value 1 and as value 2: " +
+			spec.Grid[0].Axes["weight_decay"] = numbers(0, math.Copysign(0, -1))
+		}, []string{`grid[0].axes["weight_decay"].values: 0 stands twice in the list, as value 1 and as value 2: ` +
 			"leave one of them out"}},
 		{"fractions on a linear range", func(spec *trellisv1.StudySpec) {
 			spec.Grid = append(spec.Grid, proto.CloneOf(spec.Grid[0]))
-			spec.Grid[1].LatentDim = &trellisv1.IntegerAxis{Linear: newRange(4, 32, 4)}
-		}, []string{"grid[1].latent_dim.linear: point 2 of 4 is 13.3333333333, and this parameter takes whole numbers: " +
+			spec.Grid[1].Axes["latent_dim"] = &trellisv1.Axis{Linear: newRange(4, 32, 4)}
+		}, []string{`grid[1].axes["latent_dim"].linear: point 2 of 4 is 13.3333333333, and this parameter takes whole numbers: ` +
 			"count: 5 gives 4, 11, 18, 25, 32, or write a list"}},
 		{"fractions on a logarithmic range", func(spec *trellisv1.StudySpec) {
-			spec.BatchSize = &trellisv1.IntegerAxis{Log10: newRange(64, 1024, 4)}
-		}, []string{"batch_size.log10: point 2 of 4 is 161.269894387, and this parameter takes whole numbers: " +
+			spec.Grid[0].Axes["batch_size"] = &trellisv1.Axis{Log10: newRange(64, 1024, 4)}
+		}, []string{`grid[0].axes["batch_size"].log10: point 2 of 4 is 161.269894387, and this parameter takes whole numbers: ` +
 			"count: 5 gives 64, 128, 256, 512, 1024, or write a list"}},
 		{"more points than whole numbers", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].MaxEpochs = &trellisv1.IntegerAxis{Linear: newRange(10, 40, 100)}
-		}, []string{"grid[0].max_epochs.linear: point 2 of 100 is 10.303030303, and this parameter takes whole numbers: " +
+			spec.Grid[0].Axes["max_epochs"] = &trellisv1.Axis{Linear: newRange(10, 40, 100)}
+		}, []string{`grid[0].axes["max_epochs"].linear: point 2 of 100 is 10.303030303, and this parameter takes whole numbers: ` +
 			"count: 31 gives 10, 11, 12, ..., 40, or write a list"}},
 		{"far from any count that fits", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].MaxEpochs = integers(1)
-			spec.Grid[0].LatentDim, spec.Grid[0].WeightDecay = integers(1), nil
-			spec.Seeds = &trellisv1.IntegerAxis{Linear: newRange(0, 4294967290, 10000)}
+			spec.Grid[0].Axes["max_epochs"] = integers(1)
+			spec.Grid[0].Axes["latent_dim"], spec.Grid[0].Axes["weight_decay"] = integers(1), integers(0)
+			spec.Seeds = &trellisv1.Axis{Linear: newRange(0, 4294967290, 10000)}
 		}, []string{"seeds.linear: point 2 of 10000 is 429539.682968, and this parameter takes whole numbers: " +
 			"count: 191 gives 0, 22605091, 45210182, ..., 4294967290, or write a list"}},
 		{"range from a fraction", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].LatentDim = &trellisv1.IntegerAxis{Linear: newRange(1.5, 4, 2)}
-		}, []string{"grid[0].latent_dim.linear: from: 1.5 is not a whole number, which this parameter takes"}},
+			spec.Grid[0].Axes["latent_dim"] = &trellisv1.Axis{Linear: newRange(1.5, 4, 2)}
+		}, []string{`grid[0].axes["latent_dim"].linear: from: 1.5 is not a whole number, which this parameter takes`}},
 		{"range to a fraction", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].LatentDim = &trellisv1.IntegerAxis{Log2: newRange(1, 4.25, 2)}
-		}, []string{"grid[0].latent_dim.log2: to: 4.25 is not a whole number, which this parameter takes"}},
+			spec.Grid[0].Axes["latent_dim"] = &trellisv1.Axis{Log2: newRange(1, 4.25, 2)}
+		}, []string{`grid[0].axes["latent_dim"].log2: to: 4.25 is not a whole number, which this parameter takes`}},
 		{"range that collapses", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].LearningRate = &trellisv1.NumberAxis{Linear: newRange(1, 1.000000000001, 5)}
-		}, []string{"grid[0].learning_rate.linear: points 1 and 2 of this range are no longer distinct when they are " +
+			spec.Grid[0].Axes["learning_rate"] = &trellisv1.Axis{Linear: newRange(1, 1.000000000001, 5)}
+		}, []string{`grid[0].axes["learning_rate"].linear: points 1 and 2 of this range are no longer distinct when they are ` +
 			"rounded to 12 significant digits: choose a smaller count"}},
 		{"everything that can be found at once", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].LatentDim = &trellisv1.IntegerAxis{Linear: newRange(4, 32, 4)}
-			spec.Seeds = &trellisv1.IntegerAxis{Linear: newRange(0, 3, 3)}
+			spec.Grid[0].Axes["latent_dim"] = &trellisv1.Axis{Linear: newRange(4, 32, 4)}
+			spec.Seeds = &trellisv1.Axis{Linear: newRange(0, 3, 3)}
 		}, []string{
 			"seeds.linear: point 2 of 3 is 1.5, and this parameter takes whole numbers: count: 4 gives 0, 1, 2, 3, " +
 				"or write a list",
-			"grid[0].latent_dim.linear: point 2 of 4 is 13.3333333333, and this parameter takes whole numbers: " +
+			`grid[0].axes["latent_dim"].linear: point 2 of 4 is 13.3333333333, and this parameter takes whole numbers: ` +
 				"count: 5 gives 4, 11, 18, 25, 32, or write a list",
 		}},
 		{
@@ -114,53 +114,53 @@ func TestValidateMessages(t *testing.T) {
 					hugeSpec())
 			},
 			[]string{"grid[0]: this grid has 1,000,000,000,000 points (500 latent_dim x 10,000 learning_rate x " +
-				"10,000 weight_decay x 20 max_epochs); a study has at most 1,000,000"},
+				"10,000 weight_decay x 20 max_epochs x 1 batch_size); a study has at most 1,000,000"},
 		},
 		{"a grid of 10^12 points with other errors", func(spec *trellisv1.StudySpec) {
 			proto.Reset(spec)
 			proto.Merge(spec, hugeSpec())
-			spec.Grid[0].WeightDecay.Linear.To = 2000
+			spec.Grid[0].Axes["weight_decay"].Linear.To = 2000
 		}, []string{
-			"grid[0].weight_decay: weight decays must be between 0 and 1000",
+			`grid[0].axes["weight_decay"].linear: weight_decay takes numbers between 0 and 1000, not 2000`,
 			"grid[0]: this grid has 1,000,000,000,000 points (500 latent_dim x 10,000 learning_rate x " +
-				"10,000 weight_decay x 20 max_epochs); a study has at most 1,000,000",
+				"10,000 weight_decay x 20 max_epochs x 1 batch_size); a study has at most 1,000,000",
 		}},
 		{"a product that overflows", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0] = &trellisv1.Grid{
-				LatentDim:    &trellisv1.IntegerAxis{Linear: newRange(1, 784, math.MaxUint32)},
-				LearningRate: &trellisv1.NumberAxis{Linear: newRange(1, 784, math.MaxUint32)},
-				WeightDecay:  &trellisv1.NumberAxis{Linear: newRange(1, 784, math.MaxUint32)},
-				MaxEpochs:    integers(1),
-			}
+			spec.Grid[0] = &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
+				"latent_dim":    {Linear: newRange(1, 784, math.MaxUint32)},
+				"learning_rate": {Linear: newRange(1, 784, math.MaxUint32)},
+				"weight_decay":  {Linear: newRange(1, 784, math.MaxUint32)},
+				"max_epochs":    integers(1),
+			}}
 		}, []string{
-			"grid[0].latent_dim.linear.count: a range must have between 2 and 10000 points",
-			"grid[0].learning_rate.linear.count: a range must have between 2 and 10000 points",
-			"grid[0].weight_decay.linear.count: a range must have between 2 and 10000 points",
+			`grid[0].axes["latent_dim"].linear.count: a range must have between 2 and 10000 points`,
+			`grid[0].axes["learning_rate"].linear.count: a range must have between 2 and 10000 points`,
+			`grid[0].axes["weight_decay"].linear.count: a range must have between 2 and 10000 points`,
 			"grid[0]: this grid has more than 18,446,744,073,709,551,614 points (4,294,967,295 latent_dim x " +
-				"4,294,967,295 learning_rate x 4,294,967,295 weight_decay x 1 max_epochs); a study has at most 1,000,000",
+				"4,294,967,295 learning_rate x 4,294,967,295 weight_decay x 1 max_epochs x 1 batch_size); a study has at most 1,000,000",
 		}},
 		{"too many grids' points", func(spec *trellisv1.StudySpec) {
 			proto.Reset(spec)
 			proto.Merge(spec, largeSpec())
 			spec.Grid = append(spec.Grid, newSpec().Grid...)
-		}, []string{"grid: the study has 1,000,108 trials (1,000,108 points of its grids x 1 batch_size x 1 seeds); " +
+		}, []string{"grid: the study has 1,000,108 trials (1,000,108 points of its grids x 1 seeds); " +
 			"a study has at most 1,000,000"}},
 		{"too many seeds", func(spec *trellisv1.StudySpec) {
-			spec.Seeds = &trellisv1.IntegerAxis{Linear: newRange(0, 9999, 10_000)}
-		}, []string{"grid: the study has 1,080,000 trials (108 points of its grids x 1 batch_size x 10,000 seeds); " +
+			spec.Seeds = &trellisv1.Axis{Linear: newRange(0, 9999, 10_000)}
+		}, []string{"grid: the study has 1,080,000 trials (108 points of its grids x 10,000 seeds); " +
 			"a study has at most 1,000,000"}},
 		{"pruning that would never look", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].MaxEpochs = integers(20, 30)
+			spec.Grid[0].Axes["max_epochs"] = integers(20, 30)
 			spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{MinEpochs: 30}}}
 		}, []string{"pruning.asha.min_epochs: runs would be judged from epoch 30 on, but none is longer than 30: " +
 			"lower min_epochs, train longer, or leave pruning out"}},
 		{"median pruning by default, too late", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].MaxEpochs = integers(10)
+			spec.Grid[0].Axes["max_epochs"] = integers(10)
 			spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Median{Median: &trellisv1.MedianStopping{}}}
 		}, []string{"pruning.median.min_epochs: runs would be judged from epoch 10 on, but none is longer than 10: " +
 			"lower min_epochs, train longer, or leave pruning out"}},
 		{"pruning at the last moment", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].MaxEpochs = integers(20, 31)
+			spec.Grid[0].Axes["max_epochs"] = integers(20, 31)
 			spec.Pruning = &trellisv1.Pruning{Method: &trellisv1.Pruning_Asha{Asha: &trellisv1.SuccessiveHalving{MinEpochs: 30}}}
 		}, nil},
 		{"settle with just the seeds that there are", func(spec *trellisv1.StudySpec) {
@@ -217,12 +217,12 @@ func TestValidateMessages(t *testing.T) {
 // hugeSpec has 10^12 points.
 func hugeSpec() *trellisv1.StudySpec {
 	spec := newSpec()
-	spec.Grid[0] = &trellisv1.Grid{
-		LatentDim:    &trellisv1.IntegerAxis{Linear: newRange(1, 500, 500)},
-		LearningRate: &trellisv1.NumberAxis{Log10: newRange(1e-5, 1, 10_000)},
-		WeightDecay:  &trellisv1.NumberAxis{Linear: newRange(0, 1, 10_000)},
-		MaxEpochs:    &trellisv1.IntegerAxis{Linear: newRange(5, 100, 20)},
-	}
+	spec.Grid[0] = &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{
+		"latent_dim":    {Linear: newRange(1, 500, 500)},
+		"learning_rate": {Log10: newRange(1e-5, 1, 10_000)},
+		"weight_decay":  {Linear: newRange(0, 1, 10_000)},
+		"max_epochs":    {Linear: newRange(5, 100, 20)},
+	}}
 	return spec
 }
 
@@ -252,28 +252,28 @@ func TestNewRefuses(t *testing.T) {
 		{"nothing", func(spec *trellisv1.StudySpec) { proto.Reset(spec) }, "grid: a study needs at least one grid"},
 		{
 			"empty grid", func(spec *trellisv1.StudySpec) { spec.Grid[0] = &trellisv1.Grid{} },
-			"grid[0].latent_dim: an axis needs at least one value",
+			`grid[0].axes["max_epochs"]: value is required`,
 		},
 		{"empty seeds", func(spec *trellisv1.StudySpec) { spec.Seeds = integers() }, "seeds: an axis needs"},
 		{
-			"NaN", func(spec *trellisv1.StudySpec) { spec.Grid[0].WeightDecay = numbers(0, nan) },
-			"grid[0].weight_decay.values[1]: NaN is not a number",
+			"NaN", func(spec *trellisv1.StudySpec) { spec.Grid[0].Axes["weight_decay"] = numbers(0, nan) },
+			`grid[0].axes["weight_decay"].values[1]: NaN is not a number`,
 		},
 		{"range from NaN", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].WeightDecay = &trellisv1.NumberAxis{Linear: newRange(nan, 1, 3)}
-		}, "grid[0].weight_decay.linear: a range must have at least 2 points"},
+			spec.Grid[0].Axes["weight_decay"] = &trellisv1.Axis{Linear: newRange(nan, 1, 3)}
+		}, `grid[0].axes["weight_decay"].linear: a range must have at least 2 points`},
 		{"range to infinity", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].LearningRate = &trellisv1.NumberAxis{Log2: newRange(1, infinity, 3)}
-		}, "grid[0].learning_rate.log2: a range must have at least 2 points"},
+			spec.Grid[0].Axes["learning_rate"] = &trellisv1.Axis{Log2: newRange(1, infinity, 3)}
+		}, `grid[0].axes["learning_rate"].log2: a range must have at least 2 points`},
 		{"logarithm of 0", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].LearningRate = &trellisv1.NumberAxis{Log2: newRange(0, 1, 3)}
-		}, "grid[0].learning_rate.log2: a range must have at least 2 points"},
+			spec.Grid[0].Axes["learning_rate"] = &trellisv1.Axis{Log2: newRange(0, 1, 3)}
+		}, `grid[0].axes["learning_rate"].log2: a range must have at least 2 points`},
 		{"one point", func(spec *trellisv1.StudySpec) {
-			spec.Grid[0].LatentDim = &trellisv1.IntegerAxis{Linear: newRange(1, 2, 1)}
-		}, "grid[0].latent_dim.linear: a range must have at least 2 points"},
+			spec.Grid[0].Axes["latent_dim"] = &trellisv1.Axis{Linear: newRange(1, 2, 1)}
+		}, `grid[0].axes["latent_dim"].linear: a range must have at least 2 points`},
 		{
-			"value twice", func(spec *trellisv1.StudySpec) { spec.Grid[0].LatentDim = integers(1, 2, 1) },
-			"grid[0].latent_dim.values: 1 stands twice",
+			"value twice", func(spec *trellisv1.StudySpec) { spec.Grid[0].Axes["latent_dim"] = integers(1, 2, 1) },
+			`grid[0].axes["latent_dim"].values: 1 stands twice`,
 		},
 		{
 			"10^12 points", func(spec *trellisv1.StudySpec) { proto.Reset(spec); proto.Merge(spec, hugeSpec()) },
@@ -311,30 +311,31 @@ func TestViolationsInYAML(t *testing.T) {
 data: mnist
 model: conv-autoencoder
 grid:
-  - latent_dim: {linear: {from: 4, to: 32, count: 4}}
-    learning_rate: {values: [1e-3, 1e-3]}
-    max_epochs: {values: [50]}
+  - axes:
+      latent_dim: {linear: {from: 4, to: 32, count: 4}}
+      learning_rate: {values: [{number: 1e-3}, {number: 1e-3}]}
+      max_epochs: {values: [{integer: 50}]}
 `
 	for _, test := range []struct{ name, text, want string }{
 		{
-			"a range", strings.Replace(text, "1e-3, 1e-3", "1e-3", 1),
-			`grid.yaml:5:26 grid[0].latent_dim.linear: point 2 of 4 is 13.3333333333, and this parameter takes whole ` +
+			"a range", strings.Replace(text, ", {number: 1e-3}", "", 1),
+			`grid.yaml:6:28 grid[0].axes["latent_dim"].linear: point 2 of 4 is 13.3333333333, and this parameter takes whole ` +
 				`numbers: count: 5 gives 4, 11, 18, 25, 32, or write a list (axis.whole)
-   5 |   - latent_dim: {linear: {from: 4, to: 32, count: 4}}
-   5 | .........................^
+   6 |       latent_dim: {linear: {from: 4, to: 32, count: 4}}
+   6 | ...........................^
 `,
 		},
-		{"a list", text, `grid.yaml:6:29 grid[0].learning_rate.values: 0.001 stands twice in the list, as value 1 and as ` +
-			`value 2: leave one of them out (repeated.unique)
-   6 |     learning_rate: {values: [1e-3, 1e-3]}
-   6 | ............................^
+		{"a list", text, `grid.yaml:7:31 grid[0].axes["learning_rate"].values: 0.001 stands twice in the list, as value 1 and as ` +
+			`value 2: leave one of them out (axis.distinct)
+   7 |       learning_rate: {values: [{number: 1e-3}, {number: 1e-3}]}
+   7 | ..............................^
 `},
 		{
-			"a grid", strings.NewReplacer("1e-3, 1e-3", "1e-3", "32, count: 4", "403, count: 400", "[50]}",
-				"[50]}\n    weight_decay: {linear: {from: 0, to: 1, count: 10000}}").Replace(text),
+			"a grid", strings.NewReplacer(", {number: 1e-3}", "", "32, count: 4", "403, count: 400", "50}]}",
+				"50}]}\n      weight_decay: {linear: {from: 0, to: 1, count: 10000}}").Replace(text),
 			`grid.yaml:5:5 grid[0]: this grid has 4,000,000 points (400 latent_dim x 1 learning_rate x 10,000 weight_decay x ` +
-				`1 max_epochs); a study has at most 1,000,000 (grid.size)
-   5 |   - latent_dim: {linear: {from: 4, to: 403, count: 400}}
+				`1 max_epochs x 1 batch_size); a study has at most 1,000,000 (grid.size)
+   5 |   - axes:
    5 | ....^
 `,
 		},

@@ -19,7 +19,7 @@ func notWhole(r *trellisv1.Range, logarithmic bool) string {
 		value float64
 	}{{"from", r.GetFrom()}, {"to", r.GetTo()}} {
 		if !isWhole(end.value) {
-			return fmt.Sprintf("%s: %s is not a whole number, which this parameter takes", end.name, number(end.value))
+			return fmt.Sprintf("%s: %s is not a whole number, which this parameter takes", end.name, written(end.value))
 		}
 	}
 	i := firstFraction(r, logarithmic)
@@ -29,7 +29,7 @@ func notWhole(r *trellisv1.Range, logarithmic bool) string {
 	better := proto.CloneOf(r)
 	better.Count = nearestWhole(r, logarithmic)
 	return fmt.Sprintf("point %d of %d is %s, and this parameter takes whole numbers: count: %d gives %s, or write a list",
-		i+1, r.GetCount(), number(points(r, logarithmic)[i]), better.Count, list(points(better, logarithmic)))
+		i+1, r.GetCount(), written(points(r, logarithmic)[i]), better.Count, list(points(better, logarithmic)))
 }
 
 // firstFraction returns the position of the first point that is not whole, -1 if there is none. Both ends are whole.
@@ -80,14 +80,14 @@ func nearestWhole(r *trellisv1.Range, logarithmic bool) uint32 {
 
 func isWhole(x float64) bool { return x == math.Trunc(x) }
 
-// number writes a number as a spec would, with the digits that count.
-func number(x float64) string { return strconv.FormatFloat(x, 'g', significantDigits, 64) }
+// written writes a number as a spec would, with the digits that count.
+func written(x float64) string { return strconv.FormatFloat(x, 'g', significantDigits, 64) }
 
 // list writes the points, or the first and the last of many.
 func list(values []float64) string {
 	texts := make([]string, 0, len(values))
 	for _, value := range values {
-		texts = append(texts, number(value))
+		texts = append(texts, written(value))
 	}
 	if len(texts) > 8 {
 		texts = append(texts[:3], "...", texts[len(texts)-1])

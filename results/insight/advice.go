@@ -19,7 +19,7 @@ const (
 // adviceForOneSeed returns the advice for a study with one seed.
 func adviceForOneSeed(study *trellisv1.Study) *trellisv1.Advice {
 	return &trellisv1.Advice{
-		Kind: trellisv1.Advice_KIND_ONE_SEED, AddSeeds: unusedSeeds(grid.Seeds(study.GetSpec()), fewSeeds),
+		Kind: trellisv1.Advice_KIND_ONE_SEED, AddSeeds: unusedSeeds(grid.SeedsOf(study.GetSpec()), fewSeeds),
 	}
 }
 

@@ -23,6 +23,7 @@ const DefaultConfidence = 0.95
 type configuration struct {
 	// parameters are the parameters of one of its trials. first is the lowest index of its trials.
 	parameters *trellisv1.Parameters
+	latentDim  float64
 	first      uint64
 	// tries are its trials, by seed.
 	tries []try
@@ -45,17 +46,24 @@ func configurationsOf(snapshot *results.Snapshot, study *trellisv1.Study) ([]*co
 	if err != nil {
 		return nil, err
 	}
-	own, ranked := grid.OwnAxes(study.GetSpec()), objective.Of(study.GetSpec())
+	ranked := objective.Of(study.GetSpec())
+	space, err := newSpace(snapshot, study)
+	if err != nil {
+		return nil, err
+	}
 	byPoint := map[point]*configuration{}
 	var all []*configuration
 	for its := range runs {
 		p := its.Run.Parameters
-		values := ownValuesOf(p, own)
+		points := space.points(p)
+		latentDim := space.number(point(points), space.latentDim)
 		for milestone, epochs := range its.Run.Milestones {
-			at, index := newPoint(p, epochs, values), its.Indexes[milestone]
+			at, index := space.at(points, epochs), its.Indexes[milestone]
 			found, known := byPoint[at]
 			if !known {
-				found = &configuration{parameters: its.Parameters(milestone), first: index, objective: ranked}
+				found = &configuration{
+					parameters: its.Parameters(milestone), latentDim: latentDim, first: index, objective: ranked,
+				}
 				byPoint[at] = found
 				all = append(all, found)
 			}
@@ -76,7 +84,7 @@ func configurationsOf(snapshot *results.Snapshot, study *trellisv1.Study) ([]*co
 	}
 	slices.SortFunc(all, func(a, b *configuration) int {
 		return cmp.Or(
-			cmp.Compare(a.parameters.GetLatentDim(), b.parameters.GetLatentDim()),
+			cmp.Compare(a.latentDim, b.latentDim),
 			cmp.Compare(a.parameters.GetMaxEpochs(), b.parameters.GetMaxEpochs()),
 			cmp.Compare(a.first, b.first),
 		)
@@ -197,7 +205,7 @@ func planOf(spec *trellisv1.StudySpec, all []*configuration) ([]uint32, statisti
 		}
 	}
 	if settle := spec.GetSettle(); settle != nil {
-		for _, seed := range grid.Seeds(spec) {
+		for _, seed := range grid.SeedsOf(spec) {
 			add(seed)
 		}
 		plan.First, plan.Last = len(seeds), int(settle.GetMaxSeeds())
@@ -217,7 +225,7 @@ func planOf(spec *trellisv1.StudySpec, all []*configuration) ([]uint32, statisti
 
 // hasSeveralSeeds says whether configurations of the study may have several trials each.
 func hasSeveralSeeds(study *trellisv1.Study) bool {
-	return study.Spec.GetSettle() != nil || len(grid.Seeds(study.Spec)) > 1
+	return study.Spec.GetSettle() != nil || len(grid.SeedsOf(study.Spec)) > 1
 }
 
 // bestSeeds returns how many seeds the best configuration has results for. With one, nothing is known about the others.
@@ -252,7 +260,7 @@ func (c *comparison) message(rank int) *trellisv1.Configuration {
 
 // message returns the configuration's own fields, without the comparison.
 func (c *configuration) message() *trellisv1.Configuration {
-	parameters := proto.CloneOf(c.parameters)
+	parameters := grid.WithMaxEpochs(c.parameters, c.parameters.GetMaxEpochs())
 	parameters.Seed = 0
 	message := &trellisv1.Configuration{Parameters: parameters}
 	tests := statistics.Sample{}

@@ -56,7 +56,7 @@ func (s *seeded) trainAll(runs []*trellisv1.Run) {
 	s.Helper()
 	var outcomes []outcome
 	for _, run := range runs {
-		losses := s.losses(run.Parameters.LatentDim, run.Parameters.Seed)
+		losses := s.losses(uint32(run.Parameters.Numeric("latent_dim")), run.Parameters.Seed)
 		its := outcome{run: run.Id, losses: losses, failed: losses == nil, tests: map[uint32]float64{}}
 		for i, loss := range losses {
 			its.tests[uint32(i+1)] = loss + 1
@@ -68,14 +68,14 @@ func (s *seeded) trainAll(runs []*trellisv1.Run) {
 
 // seedsSpec is a spec with seeds.
 func seedsSpec(seeds ...uint32) *trellisv1.StudySpec {
-	return &trellisv1.StudySpec{Name: "s", Seeds: &trellisv1.IntegerAxis{Values: seeds}}
+	return &trellisv1.StudySpec{Name: "s", Seeds: trellisv1.AxisOf[uint32](seeds...)}
 }
 
 // describe names configurations by latent dimension and maximum epochs.
 func describe(configurations []*trellisv1.Configuration) string {
 	names := []string{}
 	for _, c := range configurations {
-		name := fmt.Sprintf("%d/%d", c.Parameters.LatentDim, c.Parameters.MaxEpochs)
+		name := fmt.Sprintf("%d/%d", uint32(c.Parameters.Numeric("latent_dim")), c.Parameters.MaxEpochs)
 		if c.Contender {
 			name += "*"
 		}
@@ -139,7 +139,7 @@ func TestListConfigurations(t *testing.T) {
 		trial, err := s.Snapshot().Trial("s", repetition.Trial)
 		ok(t, err)
 		if trial.Parameters.Seed != repetition.Seed || trial.GetObjective() != repetition.Objective ||
-			trial.Parameters.LatentDim != 2 {
+			trial.Parameters.Numeric("latent_dim") != 2 {
 			t.Errorf("repetition %d is %v, its trial %v", i, repetition, trial)
 		}
 	}

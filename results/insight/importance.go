@@ -79,18 +79,18 @@ func (s *survey) importance(interrupted func() error) (*trellisv1.Importance, er
 	}
 	for i, tried := range s.tried {
 		if len(tried) > 1 && len(s.compared[i]) == 1 {
-			message.UnansweredAxes = append(message.UnansweredAxes, s.axes[i].name)
+			message.UnansweredAxes = append(message.UnansweredAxes, s.axes.names[i])
 		}
 	}
 	for n, i := range present {
 		message.Axes = append(message.Axes, &trellisv1.AxisEffect{
-			Axis: s.axes[i].name, Importance: shares.Main[n], Total: shares.Total[n],
+			Axis: s.axes.names[i], Importance: shares.Main[n], Total: shares.Total[n],
 			Values: s.valueEffects(i, levels[n]),
 		})
 	}
 	for _, pair := range shares.Pairs {
 		message.Interactions = append(message.Interactions, &trellisv1.Interaction{
-			First: s.axes[present[pair.First]].name, Second: s.axes[present[pair.Second]].name, Importance: pair.Share,
+			First: s.axes.names[present[pair.First]], Second: s.axes.names[present[pair.Second]], Importance: pair.Share,
 		})
 	}
 	slices.SortStableFunc(
@@ -122,13 +122,13 @@ func (s *survey) objectives() (values []float64, logarithms bool) {
 
 // levels returns the position of each finding's value among the values of an axis.
 func (s *survey) levels(axis int) []uint32 {
-	places := make(map[float64]uint32, len(s.compared[axis]))
-	for place, value := range s.compared[axis] {
-		places[value] = uint32(place)
+	places := make([]uint32, len(s.axes.values[axis]))
+	for place, level := range s.compared[axis] {
+		places[level] = uint32(place)
 	}
 	levels := make([]uint32, len(s.findings))
 	for k := range s.findings {
-		levels[k] = places[s.axes[axis].value(&s.findings[k].point)]
+		levels[k] = places[s.findings[k].levelAt(axis)]
 	}
 	return levels
 }
@@ -137,8 +137,8 @@ func (s *survey) levels(axis int) []uint32 {
 func (s *survey) valueEffects(axis int, levels []uint32) []*trellisv1.ValueEffect {
 	effects := make([]*trellisv1.ValueEffect, len(s.compared[axis]))
 	best := make([]*finding, len(effects))
-	for place, value := range s.compared[axis] {
-		effects[place] = &trellisv1.ValueEffect{Value: value}
+	for place, level := range s.compared[axis] {
+		effects[place] = &trellisv1.ValueEffect{Value: s.axes.values[axis][level]}
 	}
 	for k, place := range levels {
 		found := &s.findings[k]
@@ -150,7 +150,8 @@ func (s *survey) valueEffects(axis int, levels []uint32) []*trellisv1.ValueEffec
 	}
 	for place, effect := range effects {
 		effect.Mean /= float64(effect.Configurations)
-		effect.Best, effect.BestAt = objective.Loss(s.objective, best[place].loss), best[place].parameters(s.own)
+		effect.Best = objective.Loss(s.objective, best[place].loss)
+		effect.BestAt = s.axes.parameters(best[place].point)
 	}
 	return effects
 }

@@ -26,11 +26,8 @@ type trainedTrial struct {
 // at1 is a configuration with the seed 1, that stopped early after one epoch with the given loss.
 func at1(latentDim uint32, learningRate, weightDecay, loss float64) trainedTrial {
 	return trainedTrial{
-		parameters: &trellisv1.Parameters{
-			LatentDim: latentDim, LearningRate: learningRate, WeightDecay: weightDecay, MaxEpochs: 20, Seed: 1,
-			BatchSize: 256,
-		},
-		losses: []float64{loss},
+		parameters: &trellisv1.Parameters{MaxEpochs: 20, Seed: 1, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": latentDim, "learning_rate": learningRate, "weight_decay": weightDecay, "batch_size": 256})},
+		losses:     []float64{loss},
 	}
 }
 
@@ -96,17 +93,17 @@ func TestImportance(t *testing.T) {
 		at1(4, 1e-3, 0, objective(11)), at1(4, 1e-2, 0, objective(5)),
 		at1(8, 1e-3, 0, objective(3)), at1(8, 1e-2, 0, objective(1)))
 	point := func(latentDim uint32, learningRate float64) *trellisv1.Parameters {
-		return &trellisv1.Parameters{LatentDim: latentDim, LearningRate: learningRate, MaxEpochs: 20, BatchSize: 256}
+		return &trellisv1.Parameters{MaxEpochs: 20, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": latentDim, "learning_rate": learningRate, "weight_decay": 0.0, "batch_size": 256})}
 	}
 	equal(t, "importance", rounded(got), &trellisv1.Importance{
 		Axes: []*trellisv1.AxisEffect{
 			{Axis: "latent_dim", Importance: 0.643, Total: 0.714, Values: []*trellisv1.ValueEffect{
-				{Value: 4, Mean: 5.872, Best: objective(5), BestAt: point(4, 1e-2), Configurations: 2},
-				{Value: 8, Mean: 1.522, Best: objective(1), BestAt: point(8, 1e-2), Configurations: 2},
+				{Value: trellisv1.IntegerValue(4), Mean: 5.872, Best: objective(5), BestAt: point(4, 1e-2), Configurations: 2},
+				{Value: trellisv1.IntegerValue(8), Mean: 1.522, Best: objective(1), BestAt: point(8, 1e-2), Configurations: 2},
 			}},
 			{Axis: "learning_rate", Importance: 0.286, Total: 0.357, Values: []*trellisv1.ValueEffect{
-				{Value: 1e-3, Mean: 5.424, Best: objective(3), BestAt: point(8, 1e-3), Configurations: 2},
-				{Value: 1e-2, Mean: 1.97, Best: objective(1), BestAt: point(8, 1e-2), Configurations: 2},
+				{Value: trellisv1.NumberValue(1e-3), Mean: 5.424, Best: objective(3), BestAt: point(8, 1e-3), Configurations: 2},
+				{Value: trellisv1.NumberValue(1e-2), Mean: 1.97, Best: objective(1), BestAt: point(8, 1e-2), Configurations: 2},
 			}},
 		},
 		Interactions:   []*trellisv1.Interaction{{First: "latent_dim", Second: "learning_rate", Importance: 0.071}},
@@ -155,7 +152,7 @@ func TestImportanceLeavesOut(t *testing.T) {
 	equal(t, "left out", together, &trellisv1.Importance{
 		Axes: together.Axes, Configurations: 2, LeftOut: 2, Exact: true, Logarithmic: true, Seeds: 1,
 		Reasons:        &trellisv1.Importance_LeftOut{Diverged: 2},
-		DivergedAt:     []*trellisv1.Importance_AxisValue{{Axis: "learning_rate", Value: 1e-1}},
+		DivergedAt:     []*trellisv1.Importance_AxisValue{{Axis: "learning_rate", Value: trellisv1.NumberValue(1e-1)}},
 		UnansweredAxes: []string{"learning_rate"},
 	})
 }

@@ -29,13 +29,13 @@ func (s *survey) divergedAt() (common []*trellisv1.Importance_AxisValue) {
 	if len(s.diverged) < 2 {
 		return nil
 	}
-	for i, axis := range s.axes {
-		value, same := axis.value(&s.diverged[0]), len(s.tried[i]) > 1
+	for i, name := range s.axes.names {
+		level, same := s.diverged[0].levelAt(i), len(s.tried[i]) > 1
 		for k := range s.diverged {
-			same = same && axis.value(&s.diverged[k]) == value
+			same = same && s.diverged[k].levelAt(i) == level
 		}
 		if same {
-			common = append(common, &trellisv1.Importance_AxisValue{Axis: axis.name, Value: value})
+			common = append(common, &trellisv1.Importance_AxisValue{Axis: name, Value: s.axes.values[i][level]})
 		}
 	}
 	return common

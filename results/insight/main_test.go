@@ -17,9 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // testRun makes a run and one trial for each of its milestones, indexed from first on.
 func testRun(id string, latentDim uint32, first uint64, milestones ...uint32) (*trellisv1.Run, []*trellisv1.Trial) {
-	return pointRun(id, &trellisv1.Parameters{
-		LatentDim: latentDim, LearningRate: 1e-3, WeightDecay: 1e-5, Seed: 1, BatchSize: 256,
-	}, first, milestones...)
+	return pointRun(id, &trellisv1.Parameters{Seed: 1, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": latentDim, "learning_rate": 1e-3, "weight_decay": 1e-5, "batch_size": 256})}, first, milestones...)
 }
 
 // pointRun is testRun at any point.

@@ -30,12 +30,18 @@ func newMirrored(t testing.TB, spec *trellisv1.StudySpec, sign float64) *mirrore
 	}
 	var runs []*trellisv1.Run
 	var trials []*trellisv1.Trial
-	for _, latent := range spec.Grid[0].LatentDim.Values {
-		for _, rate := range spec.Grid[0].LearningRate.Values {
+	var milestones []uint32
+	for _, epochs := range spec.Grid[0].Axes["max_epochs"].Values {
+		milestones = append(milestones, uint32(epochs.GetInteger()))
+	}
+	for _, latent := range spec.Grid[0].Axes["latent_dim"].Values {
+		for _, rate := range spec.Grid[0].Axes["learning_rate"].Values {
 			for _, seed := range spec.Seeds.Values {
-				run, its := pointRun(fmt.Sprintf("%d-%v-%d", latent, rate, seed), &trellisv1.Parameters{
-					LatentDim: latent, LearningRate: rate, Seed: seed, BatchSize: 256,
-				}, uint64(len(trials)), spec.Grid[0].MaxEpochs.Values...)
+				run, its := pointRun(fmt.Sprintf("%s-%s-%s", latent.Written(), rate.Written(), seed.Written()), &trellisv1.Parameters{
+					Seed: uint32(seed.GetInteger()), Values: map[string]*trellisv1.Value{
+						"latent_dim": latent, "learning_rate": rate, "batch_size": trellisv1.IntegerValue(256),
+					},
+				}, uint64(len(trials)), milestones...)
 				runs, trials = append(runs, run), append(trials, its...)
 			}
 		}
@@ -119,12 +125,12 @@ func TestMaximizeMirrorsMinimize(t *testing.T) {
 					trellisv1.Objective_SUMMARY_BEST, trellisv1.Objective_SUMMARY_LAST, trellisv1.Objective_SUMMARY_MEAN,
 				}).Draw(t, "of"), Epochs: rapid.Uint32Range(1, 3).Draw(t, "epochs"),
 			}),
-			Grid: []*trellisv1.Grid{{
-				LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{2, 4, 8}},
-				LearningRate: &trellisv1.NumberAxis{Values: []float64{0.001, 0.01}},
-				MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{2, 4}},
-			}},
-			Seeds: &trellisv1.IntegerAxis{Values: []uint32{1, 2, 3}[:rapid.IntRange(1, 3).Draw(t, "seeds")]},
+			Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+				"latent_dim":    trellisv1.AxisOf[int](2, 4, 8),
+				"learning_rate": trellisv1.AxisOf[float64](0.001, 0.01),
+				"max_epochs":    trellisv1.AxisOf[int](2, 4),
+			}}},
+			Seeds: trellisv1.AxisOf[uint32]([]uint32{1, 2, 3}[:rapid.IntRange(1, 3).Draw(t, "seeds")]...),
 		}
 		switch rapid.IntRange(0, 2).Draw(t, "pruning") {
 		case 1:

@@ -1,28 +1,43 @@
 package insight
 
 import (
-	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	trellisv1 "trellis/proto/trellis/v1"
 )
 
 // noisyModel has three axes of its own: a number above 0, a switch, and a number that may be 0.
-var noisyModel = &trellisv1.Model{Name: "noisy", Axes: []*trellisv1.ModelAxis{
-	{Name: "noise", Maximum: 10, ExclusiveMinimum: true},
-	{Name: "fine_tune", Integer: true, Maximum: 1},
-	{Name: "blur", Maximum: 3},
-}}
+var noisyModel = &trellisv1.Model{Name: "noisy", Axes: append(slices.Clip(commonAxes),
+	&trellisv1.ModelAxis{Name: "noise", Maximum: 10, ExclusiveMinimum: true, Kind: trellisv1.Kind_KIND_NUMBER},
+	&trellisv1.ModelAxis{Name: "fine_tune", Maximum: 1, Kind: trellisv1.Kind_KIND_INTEGER},
+	&trellisv1.ModelAxis{Name: "blur", Maximum: 3, Kind: trellisv1.Kind_KIND_NUMBER},
+)}
+
+// commonAxes are the axes of all models.
+var commonAxes = []*trellisv1.ModelAxis{
+	{Name: "latent_dim", Kind: trellisv1.Kind_KIND_INTEGER, Minimum: 1, Maximum: 784, Common: true},
+	{Name: "learning_rate", Kind: trellisv1.Kind_KIND_NUMBER, Maximum: 1000, ExclusiveMinimum: true, Common: true},
+	{
+		Name: "weight_decay", Kind: trellisv1.Kind_KIND_NUMBER, Maximum: 1000, Default: trellisv1.NumberValue(0), Common: true,
+	},
+	{
+		Name: "batch_size", Kind: trellisv1.Kind_KIND_INTEGER, Minimum: 1, Maximum: 65_536,
+		Default: trellisv1.IntegerValue(256), Common: true,
+	},
+}
 
 // noisySpec is a search on axes of its model.
 func noisySpec(noise, fineTune []float64) *trellisv1.StudySpec {
 	return &trellisv1.StudySpec{
 		Name:  "s",
 		Model: "noisy",
-		Seeds: &trellisv1.IntegerAxis{Values: []uint32{1, 2}},
+		Seeds: trellisv1.AxisOf[int](1, 2),
 		Grid: []*trellisv1.Grid{{
-			Axes: map[string]*trellisv1.NumberAxis{"noise": {Values: noise}, "fine_tune": {Values: fineTune}},
+			Axes: map[string]*trellisv1.Axis{
+				"noise": trellisv1.AxisOf(noise...), "fine_tune": trellisv1.AxisOf(fineTune...),
+			},
 		}},
 	}
 }
@@ -38,9 +53,9 @@ func newNoisyStore(
 	for _, fineTune := range axes["fine_tune"].GetValues() {
 		for _, noise := range axes["noise"].GetValues() {
 			for _, seed := range []uint32{1, 2} {
-				last := loss(noise, fineTune) + float64(seed-1)/1000
+				last := loss(noise.GetNumber(), fineTune.GetNumber()) + float64(seed-1)/1000
 				point := at1(8, 1e-3, 1e-5, 0).seeded(seed, last+1, last)
-				point.parameters.Values = map[string]float64{"noise": noise, "fine_tune": fineTune}
+				point.parameters.Values = map[string]*trellisv1.Value{"noise": noise, "fine_tune": fineTune}
 				point.milestones = []uint32{1, 2}
 				points = append(points, point)
 			}
@@ -64,7 +79,7 @@ func TestConfigurationsOnOwnAxes(t *testing.T) {
 	for i, want := range []string{"0.25 0", "0.5 0", "0.25 1", "0.5 1"} {
 		got := response.Configurations[i]
 		values := got.Parameters.Values
-		if fmt.Sprint(values["noise"], values["fine_tune"]) != want || len(got.Repetitions) != 2 ||
+		if values["noise"].Written()+" "+values["fine_tune"].Written() != want || len(got.Repetitions) != 2 ||
 			got.Parameters.MaxEpochs != 2 {
 			t.Errorf("rank %d is %v, want %s with two seeds", i+1, got, want)
 		}
@@ -89,9 +104,7 @@ func TestImportanceOfOwnAxes(t *testing.T) {
 		t.Fatalf("the axes' effects are %v", response)
 	}
 	first := effects["noise"].Values[0]
-	want := map[string]float64{"noise": 0.25, "fine_tune": 0}
-	if first.Value != 0.25 || first.BestAt.Values["noise"] != want["noise"] ||
-		first.BestAt.Values["fine_tune"] != want["fine_tune"] {
+	if first.Value.GetNumber() != 0.25 || first.BestAt.Numeric("noise") != 0.25 || first.BestAt.Numeric("fine_tune") != 0 {
 		t.Errorf("what the smallest noise does is %v", first)
 	}
 }
@@ -125,8 +138,8 @@ func TestSuggestOnOwnAxes(t *testing.T) {
 			response, err := SuggestStudy(store.Snapshot(), &trellisv1.SuggestStudyRequest{Study: "s"}, test.models)
 			ok(t, err)
 			axes := response.Spec.Grid[0].Axes
-			if got := fmt.Sprint(axes["noise"].GetValues(), axes["fine_tune"].GetValues()); got != test.want ||
-				len(axes) != 2 {
+			if got := listed(axes["noise"].GetValues()) + " " + listed(axes["fine_tune"].GetValues()); got != test.want ||
+				len(axes) != 3 {
 				t.Errorf("suggested %v, want %s: %v", axes, test.want, response.Axes)
 			}
 		})
@@ -137,4 +150,13 @@ func TestSuggestOnOwnAxes(t *testing.T) {
 func distanceIn(values []float64, a, b float64) int {
 	d := slices.Index(values, a) - slices.Index(values, b)
 	return d * d
+}
+
+// listed writes values as a list.
+func listed(values []*trellisv1.Value) string {
+	texts := make([]string, len(values))
+	for i, value := range values {
+		texts[i] = value.Written()
+	}
+	return "[" + strings.Join(texts, " ") + "]"
 }

@@ -99,9 +99,7 @@ func TestReportFailures(t *testing.T) {
 				"run ",
 				i,
 			), Error: "memory ran out, on worker w: too large", Trials: []uint64{uint64(2*i + 1)},
-			Parameters: &trellisv1.Parameters{
-				LatentDim: uint32(i + 1), LearningRate: 1e-3, WeightDecay: 1e-5, MaxEpochs: 4, Seed: 1, BatchSize: 256,
-			},
+			Parameters: &trellisv1.Parameters{MaxEpochs: 4, Seed: 1, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": uint32(i + 1), "learning_rate": 1e-3, "weight_decay": 1e-5, "batch_size": 256})},
 		})
 	}
 	if _, err := Report(store.Snapshot(), "x"); !errors.Is(err, results.ErrNotFound) {

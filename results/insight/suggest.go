@@ -51,7 +51,7 @@ func suggestStudy(
 		return nil, err
 	}
 	best := survey.best()
-	trials, err := trialsAt(snapshot, name, survey.own, best.point)
+	trials, err := survey.trialsAt(snapshot, best)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func suggestStudy(
 	}
 	for _, axis := range survey.searchAxes(best, found, models) {
 		choice := axis.suggest()
-		points *= len(choice.Values)
+		points *= max(1, len(choice.Values))
 		response.Axes = append(response.Axes, choice)
 	}
 	epochs := survey.suggestEpochs(trials, points)
@@ -83,21 +83,13 @@ func suggestStudy(
 // max_epochs.
 func (s *survey) specOf(searched []*trellisv1.AxisChoice, epochs *trellisv1.AxisChoice) *trellisv1.StudySpec {
 	spec := proto.CloneOf(s.study.GetSpec())
-	next := new(trellisv1.Grid)
-	put := func(place int, choice *trellisv1.AxisChoice) {
-		if place < len(commonAxes) {
-			axis := &grid.CommonAxes[place]
-			axis.Put(next, axis.With(choice.Values...))
-			return
+	next := &trellisv1.Grid{Axes: map[string]*trellisv1.Axis{}}
+	for _, choice := range append(slices.Clone(searched), epochs) {
+		// Nothing but no value is what a point has whose grid does not have the axis.
+		if fixed := spec.GetFixed()[choice.Axis]; len(choice.Values) > 0 &&
+			(fixed == nil || len(choice.Values) > 1 || grid.KeyOf(fixed) != grid.KeyOf(choice.Values[0])) {
+			next.Axes[choice.Axis] = &trellisv1.Axis{Values: choice.Values}
 		}
-		if next.Axes == nil {
-			next.Axes = make(map[string]*trellisv1.NumberAxis, len(s.own))
-		}
-		next.Axes[choice.Axis] = &trellisv1.NumberAxis{Values: choice.Values}
-	}
-	put(grid.MaxEpochs, epochs)
-	for i, place := range s.places() {
-		put(place, searched[i])
 	}
 	spec.Grid = []*trellisv1.Grid{next}
 	return spec
@@ -113,14 +105,19 @@ func (s *survey) searchAxes(best *finding, found *trellisv1.Importance, models g
 	places := s.places()
 	axes := make([]*searchAxis, len(places))
 	for i, at := range places {
-		bounds, tried := s.boundsOf(at, models), s.tried[at]
 		axis := &searchAxis{
-			ModelAxis: bounds, tried: tried, compared: len(s.compared[at]), best: s.axes[at].value(&best.point),
-			total:       totals[bounds.GetName()],
-			logarithmic: isLogarithmic(s.study.GetSpec(), bounds.GetName(), tried), count: 1,
+			ModelAxis: s.boundsOf(at, models), compared: len(s.compared[at]), bestValue: s.axes.value(best.point, at),
+			total: totals[s.axes.names[at]], count: 1,
+		}
+		if s.isOrdered(at) {
+			axis.tried = s.numbers(at)
+			axis.best, _ = axis.bestValue.Numeric()
+			axis.logarithmic = isLogarithmic(s.study.GetSpec(), axis.GetName(), axis.tried)
+		} else {
+			axis.categories, axis.kept = s.tried[at], s.contending(at)
 		}
 		if axis.total >= negligible {
-			axis.count = min(len(axis.tried), grid.MaxAxisValues)
+			axis.count = min(max(len(axis.tried), len(axis.kept)), grid.MaxAxisValues)
 		}
 		axes[i] = axis
 	}
@@ -140,20 +137,18 @@ func (s *survey) searchAxes(best *finding, found *trellisv1.Importance, models g
 	}
 }
 
-// trialsAt returns the answered trials of a point of the grid of a study with these axes of its own, one for each seed.
-func trialsAt(snapshot *results.Snapshot, study string, own []string, at point) (trials []*trellisv1.Trial, err error) {
-	runs, err := snapshot.Served(study)
+// trialsAt returns the answered trials of a point of the study's grid, one for each seed.
+func (s *survey) trialsAt(snapshot *results.Snapshot, at *finding) (trials []*trellisv1.Trial, err error) {
+	runs, err := snapshot.Served(s.study.GetName())
 	if err != nil {
 		return nil, err
 	}
-	maxEpochs := uint32(at.common.At(grid.MaxEpochs))
 	for its := range runs {
-		p := its.Run.Parameters
-		if newPoint(p, maxEpochs, ownValuesOf(p, own)) != at {
+		if s.axes.at(s.axes.points(its.Run.Parameters), at.maxEpochs) != at.point {
 			continue
 		}
 		for _, trial := range its.Answers {
-			if trial.Parameters.MaxEpochs == maxEpochs {
+			if trial.Parameters.MaxEpochs == at.maxEpochs {
 				trials = append(trials, trial)
 			}
 		}

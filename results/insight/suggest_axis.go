@@ -17,6 +17,12 @@ type searchAxis struct {
 	tried    []float64
 	compared int
 	best     float64
+	// bestValue is the best configuration's value. It is nil if its grid does not have the axis.
+	bestValue *trellisv1.Value
+	// categories are the levels that the study has of an axis without an order, which has nothing in tried; kept are the
+	// values that contend, the best first.
+	categories []uint32
+	kept       []*trellisv1.Value
 	// total is the share of the variance that the axis explains with all its interactions.
 	total float64
 	// logarithmic says that values are spaced by ratios. 0 has no place among them: it stands for itself.
@@ -25,26 +31,69 @@ type searchAxis struct {
 	count int
 }
 
-// places are those, among a survey's axes, of the axes that are searched: the common ones of a grid but for max_epochs,
-// and those that only the study's model has.
+// places are those, among a survey's axes, of the axes that are searched: all but max_epochs.
 func (s *survey) places() (places []int) {
-	for place := range s.axes {
-		own := place >= len(commonAxes)
-		if own || place != grid.MaxEpochs && grid.CommonAxes[place].InGrid() {
+	for place := range s.axes.names {
+		if place != s.axes.maxEpochs {
 			places = append(places, place)
 		}
 	}
 	return places
 }
 
-// boundsOf returns the name and bounds of an axis. One that only the study's model has is bounded by what was tried if
-// the model is not known.
+// isOrdered says whether the axis at a place has numbers alone, at all points.
+func (s *survey) isOrdered(place int) bool {
+	return s.axes.isOrdered(place) && !slices.Contains(s.tried[place], 0)
+}
+
+// numbers are the values that were tried on an ordered axis, ascending.
+func (s *survey) numbers(place int) []float64 {
+	numbers := make([]float64, len(s.tried[place]))
+	for i, level := range s.tried[place] {
+		numbers[i], _ = s.axes.values[place][level].Numeric()
+	}
+	return numbers
+}
+
+// boundsOf returns the name and bounds of an axis. An axis that the model does not have, or of a program, is bounded by what
+// was tried.
 func (s *survey) boundsOf(at int, models grid.Models) *trellisv1.ModelAxis {
-	name, tried := s.axes[at].name, s.tried[at]
+	name := s.axes.names[at]
 	if axis := grid.Axis(models.Find(s.study.GetSpec().GetModel()), name); axis != nil {
 		return axis
 	}
-	return &trellisv1.ModelAxis{Name: name, Minimum: tried[0], Maximum: tried[len(tried)-1]}
+	axis := &trellisv1.ModelAxis{Name: name}
+	if s.isOrdered(at) {
+		tried := s.numbers(at)
+		axis.Minimum, axis.Maximum, axis.Kind = tried[0], tried[len(tried)-1], trellisv1.Kind_KIND_INTEGER
+		for _, level := range s.tried[at] {
+			if grid.KindOf(s.axes.values[at][level]) != trellisv1.Kind_KIND_INTEGER {
+				axis.Kind = trellisv1.Kind_KIND_NUMBER
+			}
+		}
+	}
+	return axis
+}
+
+// bestQuarter is the share of the findings among which a category must have one to stay.
+const bestQuarter = 0.25
+
+// contending are the values of an axis without an order that are among the best: those of the best quarter of the
+// findings, the best first.
+func (s *survey) contending(at int) (values []*trellisv1.Value) {
+	ranked := make([]*finding, len(s.findings))
+	for k := range s.findings {
+		ranked[k] = &s.findings[k]
+	}
+	slices.SortFunc(ranked, compareFindings)
+	seen := map[uint32]bool{}
+	for _, found := range ranked[:int(math.Ceil(bestQuarter*float64(len(ranked))))] {
+		if level := found.levelAt(at); !seen[level] {
+			seen[level] = true
+			values = append(values, s.axes.values[at][level])
+		}
+	}
+	return values
 }
 
 // decade is the spacing of a logarithmic axis that has no other.
@@ -184,7 +233,7 @@ func (a *searchAxis) walk(step float64, n int) (values []float64) {
 // step.
 func (a *searchAxis) tidy(place, step float64) float64 {
 	value := a.value(place)
-	if a.GetInteger() {
+	if a.GetKind() == trellisv1.Kind_KIND_INTEGER {
 		return math.Round(value)
 	}
 	for digits := range 16 {
@@ -198,24 +247,47 @@ func (a *searchAxis) tidy(place, step float64) float64 {
 
 // suggest says which values the axis has, and why.
 func (a *searchAxis) suggest() *trellisv1.AxisChoice {
-	choice := &trellisv1.AxisChoice{Axis: a.GetName(), Best: a.best, Total: a.total, Values: []float64{a.best}}
+	choice := &trellisv1.AxisChoice{Axis: a.GetName(), Best: a.bestValue, Total: a.total}
+	if a.bestValue != nil {
+		choice.Values = []*trellisv1.Value{a.bestValue}
+	}
 	switch {
-	case len(a.tried) == 1:
+	case len(a.tried) == 1 || len(a.categories) == 1:
 		choice.Reason = trellisv1.AxisChoice_REASON_SINGLE_VALUE
 	case a.compared < 2:
 		choice.Reason = trellisv1.AxisChoice_REASON_SINGLE_ANSWER
 	case a.total < negligible:
 		choice.Reason = trellisv1.AxisChoice_REASON_NEGLIGIBLE
+	case a.categories != nil:
+		choice.Reason = trellisv1.AxisChoice_REASON_CONTENDERS
+		// A grid either has the axis or does not.
+		if a.bestValue != nil {
+			choice.Values = slices.DeleteFunc(slices.Clone(a.kept[:min(a.count, len(a.kept))]),
+				func(value *trellisv1.Value) bool { return value == nil })
+		}
 	case a.count == 1:
 		choice.Reason = trellisv1.AxisChoice_REASON_OTHERS_EXPLAIN_MORE
 	default:
-		if choice.Values = a.values(); len(choice.Values) == 1 {
+		values := a.values()
+		if choice.Values = a.written(values); len(values) == 1 {
 			choice.Reason = trellisv1.AxisChoice_REASON_NEIGHBORS_TRIED
 		} else {
 			a.standing(choice)
 		}
 	}
 	return choice
+}
+
+// written are numbers as values of the axis.
+func (a *searchAxis) written(numbers []float64) []*trellisv1.Value {
+	values := make([]*trellisv1.Value, len(numbers))
+	for i, x := range numbers {
+		values[i] = trellisv1.NumberValue(x)
+		if a.GetKind() == trellisv1.Kind_KIND_INTEGER {
+			values[i] = trellisv1.IntegerValue(int64(x))
+		}
+	}
+	return values
 }
 
 // standing says where the best value stands among those that were tried.
@@ -234,6 +306,7 @@ func (a *searchAxis) standing(choice *trellisv1.AxisChoice) {
 	default:
 		at, _ := slices.BinarySearch(a.tried, a.best)
 		choice.Reason = trellisv1.AxisChoice_REASON_BETWEEN
-		choice.Below, choice.Above = a.tried[at-1], a.tried[at+1]
+		beside := a.written([]float64{a.tried[at-1], a.tried[at+1]})
+		choice.Below, choice.Above = beside[0], beside[1]
 	}
 }

@@ -1,8 +1,6 @@
 package insight
 
 import (
-	"slices"
-
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 )
@@ -13,7 +11,7 @@ import (
 // Fewer epochs are a prefix of the same runs, never better and free of cost. So there is nothing to be found between
 // the values that were tried: the question is only whether to train for longer.
 func (s *survey) suggestEpochs(trials []*trellisv1.Trial, points int) *trellisv1.AxisChoice {
-	tried, highest := s.tried[grid.MaxEpochs], s.boundsOf(grid.MaxEpochs, nil).GetMaximum()
+	tried, highest := s.numbers(s.axes.maxEpochs), grid.Axis(nil, grid.MaxEpochs).GetMaximum()
 	longest, best := tried[len(tried)-1], trials[0]
 	var early, late int
 	for _, trial := range trials {
@@ -27,7 +25,8 @@ func (s *survey) suggestEpochs(trials []*trellisv1.Trial, points int) *trellisv1
 	}
 	maxEpochs := float64(best.GetParameters().GetMaxEpochs())
 	choice := &trellisv1.AxisChoice{
-		Axis: s.axes[grid.MaxEpochs].name, Best: maxEpochs, Epoch: best.GetBestEpoch(), Values: []float64{longest},
+		Axis: grid.MaxEpochs, Best: epochsValue(maxEpochs), Epoch: best.GetBestEpoch(),
+		Values: []*trellisv1.Value{epochsValue(longest)},
 	}
 	switch {
 	case 2*early >= len(trials):
@@ -35,13 +34,12 @@ func (s *survey) suggestEpochs(trials []*trellisv1.Trial, points int) *trellisv1
 	case maxEpochs < longest && s.study.GetSpec().GetEarlyStopping() != nil:
 		choice.Reason = trellisv1.AxisChoice_REASON_NEEDS_FEWER
 	case maxEpochs < longest || 2*late < len(trials):
-		choice.Reason, choice.Values = trellisv1.AxisChoice_REASON_LOWEST_BEFORE_END, []float64{maxEpochs}
+		choice.Reason, choice.Values = trellisv1.AxisChoice_REASON_LOWEST_BEFORE_END, []*trellisv1.Value{choice.Best}
 	case longest >= highest:
 		choice.Reason = trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE
 	default:
-		choice.Reason, choice.Values = trellisv1.AxisChoice_REASON_STILL_BETTER, []float64{
-			longest,
-			min(s.longer(), highest),
+		choice.Reason, choice.Values = trellisv1.AxisChoice_REASON_STILL_BETTER, []*trellisv1.Value{
+			epochsValue(longest), epochsValue(min(s.longer(), highest)),
 		}
 		if 2*uint64(points)*grid.Repetitions(s.study.GetSpec()) > s.study.GetProgress().GetTrials() {
 			choice.Values = choice.Values[1:]
@@ -52,7 +50,7 @@ func (s *survey) suggestEpochs(trials []*trellisv1.Trial, points int) *trellisv1
 
 // longer is the next value of max_epochs: as many epochs more as the last one was, or twice as many as the only one.
 func (s *survey) longer() float64 {
-	tried := s.tried[grid.MaxEpochs]
+	tried := s.numbers(s.axes.maxEpochs)
 	longest := tried[len(tried)-1]
 	if len(tried) == 1 {
 		return 2 * longest
@@ -61,6 +59,9 @@ func (s *survey) longer() float64 {
 }
 
 // untried says whether no trial of the study goes on for so long.
-func (s *survey) untried(maxEpochs float64) bool {
-	return maxEpochs > slices.Max(s.tried[grid.MaxEpochs])
+func (s *survey) untried(maxEpochs *trellisv1.Value) bool {
+	tried := s.numbers(s.axes.maxEpochs)
+	return float64(maxEpochs.GetInteger()) > tried[len(tried)-1]
 }
+
+func epochsValue(epochs float64) *trellisv1.Value { return trellisv1.IntegerValue(int64(epochs)) }

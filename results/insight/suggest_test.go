@@ -35,10 +35,13 @@ func suggest(t testing.TB, spec *trellisv1.StudySpec, points ...trainedTrial) *t
 	if spec == nil {
 		spec = &trellisv1.StudySpec{}
 	}
+	if spec.Model == "" {
+		spec.Model = "plain"
+	}
 	response, err := SuggestStudy(
 		newTrainedStore(t, spec, points...).Snapshot(),
 		&trellisv1.SuggestStudyRequest{Study: "s"},
-		nil,
+		[]*trellisv1.Model{{Name: "plain", Axes: commonAxes}, {Name: "conv-autoencoder", Axes: commonAxes}},
 	)
 	ok(t, err)
 	return response
@@ -163,10 +166,10 @@ func TestSuggestGrid(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			response := suggest(t, nil, bowl(test.latentDims, test.learningRates, test.weightDecays, test.best)...)
 			grid := response.GetSpec().GetGrid()[0]
-			got := fmt.Sprint(
-				grid.GetLatentDim().GetValues(),
-				grid.GetLearningRate().GetValues(),
-				grid.GetWeightDecay().GetValues(),
+			got := fmt.Sprintf("%s %s %s",
+				listed(grid.GetAxes()["latent_dim"].GetValues()),
+				listed(grid.GetAxes()["learning_rate"].GetValues()),
+				listed(grid.GetAxes()["weight_decay"].GetValues()),
 			)
 			if got != test.want {
 				t.Errorf("got %s, want %s; %q", got, test.want, response.GetAxes())
@@ -202,7 +205,7 @@ func TestSuggestReasons(t *testing.T) {
 	}
 	points := bowl(one, []float64{1, 2}, []float64{0, 1e-5, 1e-4}, [3]int{0, 0, 0})
 	decays := suggest(t, nil, points...).GetAxes()[2]
-	if decays.GetReason() != trellisv1.AxisChoice_REASON_ZERO || decays.GetBest() != 0 {
+	if decays.GetReason() != trellisv1.AxisChoice_REASON_ZERO || decays.GetBest().GetNumber() != 0 {
 		t.Errorf("of no weight decay: %v", decays)
 	}
 }
@@ -212,17 +215,15 @@ func TestSuggestSpacing(t *testing.T) {
 	ends := &trellisv1.Range{From: 4, To: 16, Count: 2}
 	points := bowl([]uint32{4, 16}, []float64{1}, []float64{0}, [3]int{1, 0, 0})
 	for _, test := range []struct {
-		axis *trellisv1.IntegerAxis
+		axis *trellisv1.Axis
 		want string
 	}{
-		{&trellisv1.IntegerAxis{Values: []uint32{4, 16}}, "[16 64]"},
-		{&trellisv1.IntegerAxis{Log2: ends}, "[16 64]"},
-		{&trellisv1.IntegerAxis{Linear: ends}, "[16 28]"},
+		{trellisv1.AxisOf[int](4, 16), "[16 64]"},
+		{&trellisv1.Axis{Log2: ends}, "[16 64]"},
+		{&trellisv1.Axis{Linear: ends}, "[16 28]"},
 	} {
-		spec := &trellisv1.StudySpec{Grid: []*trellisv1.Grid{{LatentDim: test.axis}}}
-		if got := suggest(t, spec, points...).GetSpec().GetGrid()[0].GetLatentDim().GetValues(); fmt.Sprint(
-			got,
-		) != test.want {
+		spec := &trellisv1.StudySpec{Grid: []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{"latent_dim": test.axis}}}}
+		if got := suggest(t, spec, points...).GetSpec().GetGrid()[0].GetAxes()["latent_dim"].GetValues(); listed(got) != test.want {
 			t.Errorf("after %v: %v, want %s", test.axis, got, test.want)
 		}
 	}
@@ -231,11 +232,11 @@ func TestSuggestSpacing(t *testing.T) {
 // TestSuggestKeeps all of the spec but its name and grid, and says why it changes what it changes.
 func TestSuggestKeeps(t *testing.T) {
 	spec := &trellisv1.StudySpec{
-		Name: "s", Data: "mnist", Model: "conv-autoencoder", Seeds: &trellisv1.IntegerAxis{Values: []uint32{1}},
-		BatchSize: &trellisv1.IntegerAxis{Values: []uint32{256}}, EarlyStopping: &trellisv1.EarlyStopping{Patience: 10},
-		Split: &trellisv1.Split{Train: 5, Validation: 1}, Settle: &trellisv1.Settle{MaxSeeds: 3},
+		Name: "s", Data: "mnist", Model: "conv-autoencoder", Seeds: trellisv1.AxisOf[int](1),
+		EarlyStopping: &trellisv1.EarlyStopping{Patience: 10},
+		Split:         &trellisv1.Split{Train: 5, Validation: 1}, Settle: &trellisv1.Settle{MaxSeeds: 3},
 		Grid: []*trellisv1.Grid{
-			{LatentDim: &trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 4, To: 16, Count: 3}}},
+			{Axes: map[string]*trellisv1.Axis{"latent_dim": {Linear: &trellisv1.Range{From: 4, To: 16, Count: 3}}}},
 			{},
 		},
 	}
@@ -243,18 +244,19 @@ func TestSuggestKeeps(t *testing.T) {
 	points := bowl([]uint32{4, 8, 12}, []float64{1e-4, 1e-3, 1e-2}, []float64{0}, [3]int{1, 1, 0})
 	for _, point := range points {
 		other := proto.CloneOf(point.parameters)
-		other.WeightDecay = 1e-5
+		other.Values["weight_decay"] = trellisv1.NumberValue(1e-5)
 		points = append(points, trainedTrial{parameters: other, losses: point.losses})
 	}
 	got := suggest(t, spec, points...)
 	want := proto.CloneOf(before)
 	want.Name = "s-2"
-	want.Grid = []*trellisv1.Grid{{
-		LatentDim:    &trellisv1.IntegerAxis{Values: []uint32{6, 8, 10}},
-		LearningRate: &trellisv1.NumberAxis{Values: []float64{3e-4, 1e-3, 3e-3}},
-		WeightDecay:  &trellisv1.NumberAxis{Values: []float64{0}},
-		MaxEpochs:    &trellisv1.IntegerAxis{Values: []uint32{20}},
-	}}
+	want.Grid = []*trellisv1.Grid{{Axes: map[string]*trellisv1.Axis{
+		"latent_dim":    trellisv1.AxisOf[int](6, 8, 10),
+		"learning_rate": trellisv1.AxisOf[float64](3e-4, 1e-3, 3e-3),
+		"weight_decay":  trellisv1.AxisOf[float64](0),
+		"max_epochs":    trellisv1.AxisOf[int](20),
+		"batch_size":    trellisv1.AxisOf(256),
+	}}}
 	equal(t, "spec", got.GetSpec(), want)
 	if !proto.Equal(spec, before) {
 		t.Error("the study's own spec has changed")
@@ -269,19 +271,27 @@ func TestSuggestKeeps(t *testing.T) {
 		&trellisv1.SuggestStudyResponse{
 			Axes: []*trellisv1.AxisChoice{
 				{
-					Axis: "latent_dim", Values: []float64{6, 8, 10}, Reason: trellisv1.AxisChoice_REASON_BETWEEN,
-					Best: 8, Below: 4,
-					Above: 12, Total: 0.5,
+					Axis: "latent_dim", Values: trellisv1.AxisOf(6, 8, 10).Values, Reason: trellisv1.AxisChoice_REASON_BETWEEN,
+					Best: trellisv1.IntegerValue(8), Below: trellisv1.IntegerValue(4),
+					Above: trellisv1.IntegerValue(12), Total: 0.5,
 				},
 				{
-					Axis: "learning_rate", Values: []float64{3e-4, 1e-3, 3e-3},
+					Axis: "learning_rate", Values: trellisv1.AxisOf(3e-4, 1e-3, 3e-3).Values,
 					Reason: trellisv1.AxisChoice_REASON_BETWEEN,
-					Best:   1e-3, Below: 1e-4, Above: 1e-2, Total: 0.5,
+					Best:   trellisv1.NumberValue(1e-3), Below: trellisv1.NumberValue(1e-4), Above: trellisv1.NumberValue(1e-2),
+					Total: 0.5,
 				},
-				{Axis: "weight_decay", Values: []float64{0}, Reason: trellisv1.AxisChoice_REASON_NEGLIGIBLE},
 				{
-					Axis: "max_epochs", Values: []float64{20}, Reason: trellisv1.AxisChoice_REASON_STOPS_EARLY,
-					Best: 20, Epoch: 1,
+					Axis: "weight_decay", Values: trellisv1.AxisOf(0.0).Values, Best: trellisv1.NumberValue(0),
+					Reason: trellisv1.AxisChoice_REASON_NEGLIGIBLE,
+				},
+				{
+					Axis: "batch_size", Values: trellisv1.AxisOf(256).Values, Best: trellisv1.IntegerValue(256),
+					Reason: trellisv1.AxisChoice_REASON_SINGLE_VALUE,
+				},
+				{
+					Axis: "max_epochs", Values: trellisv1.AxisOf(20).Values, Reason: trellisv1.AxisChoice_REASON_STOPS_EARLY,
+					Best: trellisv1.IntegerValue(20), Epoch: 1,
 				},
 			},
 		},
@@ -342,7 +352,7 @@ func TestSuggestEpochs(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			response := suggest(t, test.spec, test.points...)
-			if got := fmt.Sprint(response.GetSpec().GetGrid()[0].GetMaxEpochs().GetValues()); got != test.want {
+			if got := listed(response.GetSpec().GetGrid()[0].GetAxes()["max_epochs"].GetValues()); got != test.want {
 				t.Errorf("got %s, want %s; %q", got, test.want, response.GetAxes())
 			}
 		})
@@ -357,17 +367,14 @@ func TestSuggestNoMore(t *testing.T) {
 		points[i].losses[0] *= float64(1 + i)
 	}
 	grid := suggest(t, nil, points...).GetSpec().GetGrid()[0]
-	if got := len(grid.LatentDim.Values) * len(grid.LearningRate.Values) * len(grid.WeightDecay.Values); got < 4 ||
+	if got := len(grid.Axes["latent_dim"].Values) * len(grid.Axes["learning_rate"].Values) * len(grid.Axes["weight_decay"].Values); got < 4 ||
 		got > 8 {
 		t.Errorf("%d points: %v", got, grid)
 	}
-	seeded := &trellisv1.StudySpec{
-		Seeds:     &trellisv1.IntegerAxis{Linear: &trellisv1.Range{From: 1, To: 2, Count: 2}},
-		BatchSize: &trellisv1.IntegerAxis{Values: []uint32{128, 256}},
-	}
+	seeded := &trellisv1.StudySpec{Seeds: &trellisv1.Axis{Linear: &trellisv1.Range{From: 1, To: 4, Count: 4}}}
 	grid = suggest(t, seeded, points...).GetSpec().GetGrid()[0]
-	if got := len(grid.LatentDim.Values) * len(grid.LearningRate.Values) * len(grid.WeightDecay.Values); got != 2 {
-		t.Errorf("%d points, each with 2 batch sizes and 2 seeds: %v", got, grid)
+	if got := len(grid.Axes["latent_dim"].Values) * len(grid.Axes["learning_rate"].Values) * len(grid.Axes["weight_decay"].Values); got != 2 {
+		t.Errorf("%d points, each with 4 seeds: %v", got, grid)
 	}
 }
 

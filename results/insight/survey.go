@@ -2,7 +2,6 @@ package insight
 
 import (
 	"cmp"
-	"maps"
 	"math"
 	"slices"
 
@@ -15,6 +14,9 @@ import (
 // finding is what a study has found at a point of its grid.
 type finding struct {
 	point
+	// latentDim and maxEpochs break ties.
+	latentDim float64
+	maxEpochs uint32
 	// loss is the mean of the objectives over the seeds that have been answered; while they are counted, the sum. Lower is
 	// better: where higher objectives are, it is their negative.
 	loss     float64
@@ -28,8 +30,8 @@ type finding struct {
 func compareFindings(a, b *finding) int {
 	return cmp.Or(
 		cmp.Compare(a.loss, b.loss),
-		cmp.Compare(a.common.At(grid.LatentDim), b.common.At(grid.LatentDim)),
-		cmp.Compare(a.common.At(grid.MaxEpochs), b.common.At(grid.MaxEpochs)),
+		cmp.Compare(a.latentDim, b.latentDim),
+		cmp.Compare(a.maxEpochs, b.maxEpochs),
 		cmp.Compare(a.index, b.index),
 	)
 }
@@ -50,17 +52,16 @@ type survey struct {
 	study *trellisv1.Study
 	// objective is the study's. Nil: the lowest validation loss.
 	objective *trellisv1.Objective
-	// own are the names of the axes that only the study's model has; axes are these and those that every study has.
-	own  []string
-	axes []axis
+	// axes are the parameters of the points.
+	axes *space
 	// findings are those with a finite objective. The others are left out: diverged had another one, and unanswered
 	// counts those without any by the state of their trials.
 	findings   []finding
 	diverged   []point
 	unanswered map[trellisv1.TrialState]uint64
-	// tried are the values that the grid has on each of axes, whether or not they were answered; compared are those
-	// among the findings. Both ascend.
-	tried, compared [][]float64
+	// tried are the levels that the grid has on each of axes, whether or not they were answered; compared are those
+	// among the findings. Numbers ascend, and other values are in the order of the grid.
+	tried, compared [][]uint32
 	// seeds is the greatest number of seeds that a finding is the mean of.
 	seeds uint32
 }
@@ -75,23 +76,26 @@ func newSurvey(snapshot *results.Snapshot, study string) (*survey, error) {
 	if err != nil {
 		return nil, err
 	}
-	result := &survey{
-		study: row, objective: objective.Of(row.GetSpec()), own: grid.OwnAxes(row.GetSpec()),
-		unanswered: map[trellisv1.TrialState]uint64{},
+	axes, err := newSpace(snapshot, row)
+	if err != nil {
+		return nil, err
 	}
-	result.axes = axesWith(result.own)
+	result := &survey{
+		study: row, objective: objective.Of(row.GetSpec()), axes: axes, unanswered: map[trellisv1.TrialState]uint64{},
+	}
 	// There are as many points as trials, unless there are several seeds: enough room saves half of the time.
 	all := make([]finding, 0, row.Progress.Trials)
 	places := make(map[point]uint32, row.Progress.Trials)
 	for its := range runs {
-		values := ownValuesOf(its.Run.Parameters, result.own)
+		points := result.axes.points(its.Run.Parameters)
+		latentDim := result.axes.number(point(points), result.axes.latentDim)
 		for i, maxEpochs := range its.Run.Milestones {
-			at := newPoint(its.Run.Parameters, maxEpochs, values)
+			at := result.axes.at(points, maxEpochs)
 			place, ok := places[at]
 			if !ok {
 				place = uint32(len(all))
 				places[at] = place
-				all = append(all, finding{point: at})
+				all = append(all, finding{point: at, latentDim: latentDim, maxEpochs: maxEpochs})
 			}
 			all[place].add(its, i, result.objective)
 		}
@@ -99,9 +103,9 @@ func newSurvey(snapshot *results.Snapshot, study string) (*survey, error) {
 	if err := snapshot.Err(); err != nil {
 		return nil, err
 	}
-	result.tried = result.valuesOf(all)
+	result.tried = result.levelsOf(all)
 	result.findings = result.compare(all)
-	result.compared = result.valuesOf(result.findings)
+	result.compared = result.levelsOf(result.findings)
 	return result, nil
 }
 
@@ -142,18 +146,23 @@ func (f *finding) add(its results.Served, milestone int, o *trellisv1.Objective)
 	f.loss += objective.Loss(o, *trial.Objective)
 }
 
-// valuesOf returns the findings' distinct values on each axis, ascending.
-func (s *survey) valuesOf(findings []finding) [][]float64 {
-	values := make([][]float64, len(s.axes))
-	for i, axis := range s.axes {
-		distinct, last := map[float64]struct{}{}, math.NaN()
+// levelsOf returns the findings' distinct levels on each axis, in the order of their values.
+func (s *survey) levelsOf(findings []finding) [][]uint32 {
+	all := make([][]uint32, len(s.axes.names))
+	for axis := range all {
+		has := make([]bool, len(s.axes.values[axis]))
 		for k := range findings {
-			// Most neighbors differ on one axis alone.
-			if value := axis.value(&findings[k].point); value != last {
-				distinct[value], last = struct{}{}, value
+			has[findings[k].levelAt(axis)] = true
+		}
+		for level, there := range has {
+			if there {
+				all[axis] = append(all[axis], uint32(level))
 			}
 		}
-		values[i] = slices.Sorted(maps.Keys(distinct))
+		if s.axes.isOrdered(axis) {
+			values := s.axes.values[axis]
+			slices.SortFunc(all[axis], func(a, b uint32) int { return grid.Compare(values[a], values[b]) })
+		}
 	}
-	return values
+	return all
 }

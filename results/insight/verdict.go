@@ -8,6 +8,7 @@ import (
 
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results"
+	"trellis/results/grid"
 	"trellis/results/listing"
 	"trellis/results/statistics"
 )
@@ -89,7 +90,8 @@ func bestWithVerdict(
 // areRivals says whether configurations differ in more than max_epochs: with fewer epochs, the same training is only
 // cut short.
 func areRivals(a, b *trellisv1.Parameters) bool {
-	return newPoint(a, 0, "") != newPoint(b, 0, "") || !maps.Equal(a.GetValues(), b.GetValues())
+	return !maps.EqualFunc(a.GetValues(), b.GetValues(),
+		func(v, w *trellisv1.Value) bool { return grid.KeyOf(v) == grid.KeyOf(w) })
 }
 
 // bestOfOneSeed answers from the ranking of trials, each of which is a configuration.
@@ -182,7 +184,7 @@ func NextSeed(snapshot *results.Snapshot, study *trellisv1.Study) ([]*trellisv1.
 	wanting, place := statistics.NextSeed(compared.samples, compared.plan, tried)
 	var points []*trellisv1.Parameters
 	for _, at := range wanting {
-		point := proto.CloneOf(compared.answered[at].parameters)
+		point := grid.WithMaxEpochs(compared.answered[at].parameters, compared.answered[at].parameters.GetMaxEpochs())
 		point.Seed = compared.seeds[place]
 		points = append(points, point)
 	}

@@ -30,14 +30,8 @@ func TestVerdictOfOneSeed(t *testing.T) {
 		equal(t, "verdict", s.verdict(0), &trellisv1.Verdict{
 			Confidence: 0.95, Configurations: 6, Seeds: 1,
 			Best: &trellisv1.Configuration{
-				Parameters: &trellisv1.Parameters{
-					LatentDim:    8,
-					LearningRate: 1e-3,
-					WeightDecay:  1e-5,
-					MaxEpochs:    2,
-					BatchSize:    256,
-				},
-				Rank: proto.Uint64(1), Mean: proto.Float64(0.125), TestMean: proto.Float64(1.125), Contender: true,
+				Parameters: &trellisv1.Parameters{MaxEpochs: 2, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 8, "learning_rate": 1e-3, "weight_decay": 1e-5, "batch_size": 256})},
+				Rank:       proto.Uint64(1), Mean: proto.Float64(0.125), TestMean: proto.Float64(1.125), Contender: true,
 				Repetitions: []*trellisv1.Repetition{{Seed: 1, Trial: 5, Objective: 0.125}},
 			},
 			Advice: &trellisv1.Advice{Kind: trellisv1.Advice_KIND_ONE_SEED, AddSeeds: []uint32{2, 3, 4, 5}},
@@ -64,7 +58,7 @@ func TestVerdict(t *testing.T) {
 	if verdict.Configurations != 6 || verdict.Seeds != 3 || verdict.Settled || verdict.ContendersTotal != 1 ||
 		describe(
 			verdict.Contenders,
-		) != "[4/2*]" || verdict.Best.Parameters.LatentDim != 2 || verdict.Confidence != 0.8 {
+		) != "[4/2*]" || verdict.Best.Parameters.Numeric("latent_dim") != 2 || verdict.Confidence != 0.8 {
 		t.Errorf("verdict %v", verdict)
 	}
 	// 4 is 0.03 worse, with a standard deviation of 0.0173 and thus, with 4 seeds, by 3.46 standard errors. At a level
@@ -82,11 +76,11 @@ func TestVerdict(t *testing.T) {
 	ok(t, err)
 	// The lowest of the best configuration's, and of the next's, though that of 4's first seed is lower than others of
 	// 2.
-	if p := best.Trial.Parameters; p.LatentDim != 2 || p.Seed != 1 || best.Trial.GetObjective() != 1 ||
+	if p := best.Trial.Parameters; p.Numeric("latent_dim") != 2 || p.Seed != 1 || best.Trial.GetObjective() != 1 ||
 		len(best.Trial.ValidationLoss) != 2 {
 		t.Errorf("best trial %v", best.Trial)
 	}
-	if p := best.RunnerUp.Parameters; p.LatentDim != 4 || p.Seed != 1 || best.Study.Name != "s" ||
+	if p := best.RunnerUp.Parameters; p.Numeric("latent_dim") != 4 || p.Seed != 1 || best.Study.Name != "s" ||
 		best.Verdict.Confidence != 0.95 {
 		t.Errorf("runner-up %v", best)
 	}
@@ -104,10 +98,10 @@ func TestRunnerUp(t *testing.T) {
 		})
 		best, err := BestTrial(s.Snapshot(), &trellisv1.GetBestTrialRequest{Study: "s"})
 		ok(t, err)
-		if p := best.Trial.Parameters; p.LatentDim != 4 || p.MaxEpochs != 2 {
+		if p := best.Trial.Parameters; p.Numeric("latent_dim") != 4 || p.MaxEpochs != 2 {
 			t.Errorf("with %d seeds, the best is %v", len(seeds), p)
 		}
-		if p := best.RunnerUp.GetParameters(); p.GetLatentDim() != 8 || p.GetMaxEpochs() != 2 {
+		if p := best.RunnerUp.GetParameters(); p.Numeric("latent_dim") != 8 || p.GetMaxEpochs() != 2 {
 			t.Errorf("with %d seeds, the next is %v", len(seeds), p)
 		}
 		alone := newSeeded(t, seedsSpec(seeds...), []uint32{4}, seeds, s.losses)
@@ -216,7 +210,7 @@ func (s *seeded) settle(want int) (rounds []string) {
 		extension := results.Extension{Indices: study.Indices, NextIndices: study.Indices + uint64(len(points))}
 		runs := map[string]*trellisv1.Run{}
 		for i, point := range points {
-			id := fmt.Sprintf("latent-%d-seed-%d", point.LatentDim, point.Seed)
+			id := fmt.Sprintf("latent-%d-seed-%d", uint32(point.Numeric("latent_dim")), point.Seed)
 			run := runs[id]
 			if run == nil {
 				run = &trellisv1.Run{Id: id, Parameters: proto.CloneOf(point), FirstTrial: study.Indices + uint64(i)}
@@ -243,7 +237,7 @@ func TestNextSeed(t *testing.T) {
 		return rand.New(rand.NewPCG(uint64(latentDim), uint64(seed))).NormFloat64() / 100
 	}
 	s := newSeeded(t, &trellisv1.StudySpec{
-		Name: "s", Seeds: &trellisv1.IntegerAxis{Values: []uint32{2}}, Settle: &trellisv1.Settle{MaxSeeds: 7},
+		Name: "s", Seeds: trellisv1.AxisOf[int](2), Settle: &trellisv1.Settle{MaxSeeds: 7},
 	}, []uint32{2, 4, 8, 16}, []uint32{2}, func(latentDim, seed uint32) []float64 {
 		switch {
 		case latentDim == 16: // It never works.

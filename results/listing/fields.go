@@ -30,7 +30,7 @@ type Field struct {
 const missing = math.MaxUint64
 
 // Fields are the fields that the trials of every study have.
-var Fields = append([]Field{
+var Fields = []Field{
 	integer("index", (*trellisv1.Trial).GetIndex),
 	loss("objective", func(t *trellisv1.Trial) *float64 { return t.Objective }),
 	loss("test_loss", func(t *trellisv1.Trial) *float64 { return t.TestLoss }),
@@ -52,20 +52,8 @@ var Fields = append([]Field{
 		value:   func(t *trellisv1.Trial) any { return int64(t.BestEpoch) },
 		celType: cel.IntType,
 	},
-}, parameters()...)
-
-// parameters are the fields of the common axes.
-func parameters() []Field {
-	fields := make([]Field, len(grid.CommonAxes))
-	for place, axis := range grid.CommonAxes {
-		value := func(t *trellisv1.Trial) float64 { return axis.Value(t.GetParameters()) }
-		if axis.GetInteger() {
-			fields[place] = integer(axis.GetName(), func(t *trellisv1.Trial) uint64 { return uint64(value(t)) })
-		} else {
-			fields[place] = number(axis.GetName(), value)
-		}
-	}
-	return fields
+	integer(grid.MaxEpochs, func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetMaxEpochs()) }),
+	integer(grid.Seed, func(t *trellisv1.Trial) uint64 { return uint64(t.GetParameters().GetSeed()) }),
 }
 
 func integer(name string, get func(*trellisv1.Trial) uint64) Field {
@@ -75,15 +63,6 @@ func integer(name string, get func(*trellisv1.Trial) uint64) Field {
 		value:   func(t *trellisv1.Trial) any { return int64(get(t)) },
 		celType: cel.IntType,
 	}
-}
-
-// number returns a field that always has a value. Its type in a filter is dynamic, so that both weight_decay == 0 and
-// weight_decay == 0.0 work.
-func number(name string, get func(*trellisv1.Trial) float64) Field {
-	return loss(name, func(t *trellisv1.Trial) *float64 {
-		value := get(t)
-		return &value
-	})
 }
 
 // loss returns a field that may have no value yet. Filters see a missing value as NaN, which is neither below nor above
@@ -153,11 +132,13 @@ func NewOrder(orderBy string, fields []Field) (func(*trellisv1.Trial) Key, error
 	return nil, fmt.Errorf("order_by: %s: %w", spelling.Unknown("field", name, names), ErrInvalid)
 }
 
-// FieldsOn returns the fields of a study's trials, given the names of the axes that only its model has.
-func FieldsOn(own []string) []Field {
+// FieldsOn returns the fields of a study's trials, which have these parameters.
+func FieldsOn(parameters []grid.Parameter) []Field {
 	all := Fields[:len(Fields):len(Fields)]
-	for _, name := range own {
-		all = append(all, number(name, func(t *trellisv1.Trial) float64 { return t.GetParameters().GetValues()[name] }))
+	for _, its := range parameters {
+		if its.Name != grid.MaxEpochs {
+			all = append(all, parameter(its))
+		}
 	}
 	return all
 }
@@ -174,4 +155,54 @@ func RankedBy(r Ranking, fields []Field) []Field {
 		}
 	}
 	return ranked
+}
+
+// parameter returns the field of a parameter. Trials of grids that do not have it come last, and filters see NaN there, or
+// of another kind than numbers an empty text.
+func parameter(its grid.Parameter) Field {
+	name := its.Name
+	of := func(t *trellisv1.Trial) *trellisv1.Value { return t.GetParameters().GetValues()[name] }
+	number := func(t *trellisv1.Trial) *float64 {
+		if value, ok := of(t).Numeric(); ok {
+			return &value
+		}
+		return nil
+	}
+	field := loss(name, number)
+	switch its.Kind {
+	case trellisv1.Kind_KIND_INTEGER:
+		field.value = func(t *trellisv1.Trial) any {
+			if value := number(t); value != nil {
+				return int64(*value)
+			}
+			return math.NaN()
+		}
+		field.celType = cel.IntType
+	case trellisv1.Kind_KIND_TEXT:
+		orders := map[string]uint64{}
+		for i, value := range slices.SortedFunc(slices.Values(its.Values), grid.Compare) {
+			orders[value.GetText()] = uint64(i)
+		}
+		field.order = func(t *trellisv1.Trial) uint64 {
+			if order, ok := orders[of(t).GetText()]; ok && of(t) != nil {
+				return order
+			}
+			return missing
+		}
+		field.value = func(t *trellisv1.Trial) any { return of(t).GetText() }
+		field.celType = cel.StringType
+	case trellisv1.Kind_KIND_BOOLEAN:
+		field.order = func(t *trellisv1.Trial) uint64 {
+			switch {
+			case of(t) == nil:
+				return missing
+			case of(t).GetBoolean():
+				return 1
+			}
+			return 0
+		}
+		field.value = func(t *trellisv1.Trial) any { return of(t).GetBoolean() }
+		field.celType = cel.BoolType
+	}
+	return field
 }

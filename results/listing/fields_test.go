@@ -7,9 +7,9 @@ import (
 
 // TestMetricFieldsKeepNames: a metric that is called like a field of all trials does not take its place.
 func TestMetricFieldsKeepNames(t *testing.T) {
-	all := WithMetrics([]string{"loss", "objective"}, Fields)
+	all := WithMetrics([]string{"loss", "objective"}, modelFields)
 	var names []string
-	for _, field := range all[len(Fields):] {
+	for _, field := range all[len(modelFields):] {
 		names = append(names, field.Name)
 	}
 	if want := []string{"loss", "test_objective"}; !slices.Equal(names, want) {

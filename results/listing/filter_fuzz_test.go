@@ -31,14 +31,14 @@ func FuzzFilter(f *testing.F) {
 	} {
 		f.Add(expression)
 	}
-	fields := WithMetrics([]string{"accuracy"}, Fields)
+	fields := WithMetrics([]string{"accuracy"}, modelFields)
 	objective := 0.25
 	trials := []*trellisv1.Trial{
 		{},
 		{
 			Index: 7, State: trellisv1.TrialState_TRIAL_STATE_SUCCEEDED, Epochs: 3, BestEpoch: 2,
 			Objective:  &objective,
-			Parameters: &trellisv1.Parameters{LatentDim: 4, LearningRate: 1e-3, MaxEpochs: 3},
+			Parameters: &trellisv1.Parameters{MaxEpochs: 3, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 4, "learning_rate": 1e-3, "weight_decay": 0.0})},
 			Metrics:    map[string]float64{"accuracy": 0.9},
 		},
 		{Index: 1<<64 - 1, State: 99, Epochs: 1<<32 - 1},

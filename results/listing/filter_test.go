@@ -21,7 +21,7 @@ func TestPatternsAreBounded(t *testing.T) {
 		`index > 3 && (state.matches("(x{900}y{900}){1,1}"))`: "too complex",
 	} {
 		began := time.Now()
-		_, err := NewFilter(expression, Fields)
+		_, err := NewFilter(expression, modelFields)
 		if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", expression, err, want)
 		}
@@ -33,7 +33,7 @@ func TestPatternsAreBounded(t *testing.T) {
 		`state.matches("^succ")`: true, `matches(state, "e{2}")`: true,
 		`state.matches("^(failed|[a-r]{1,20})$")`: false,
 	} {
-		filter, err := NewFilter(expression, Fields)
+		filter, err := NewFilter(expression, modelFields)
 		if err != nil {
 			t.Errorf("%s: %v", expression, err)
 			continue

@@ -11,7 +11,7 @@ import (
 // What is wrong with a filter is told in words of ours: none of CEL's, of its parser's or of Go's.
 func TestFilterMistakes(t *testing.T) {
 	objective := 0.5
-	trial := &trellisv1.Trial{Objective: &objective, Parameters: &trellisv1.Parameters{LatentDim: 4}}
+	trial := &trellisv1.Trial{Objective: &objective, Parameters: &trellisv1.Parameters{Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 4})}}
 	for expression, want := range map[string]string{
 		"objectve < 1":                `unknown field "objectve": did you mean "objective"?`,
 		"latent_dim == 4 || foo":      `unknown field "foo": must be one of index, objective, test_loss, state, `,
@@ -44,7 +44,7 @@ func TestFilterMistakes(t *testing.T) {
 		"[] == {}":                    `== can't be used on a list and a map`,
 		"trial.index == 1":            `unknown field "trial"`,
 	} {
-		filter, err := NewFilter(expression, Fields)
+		filter, err := NewFilter(expression, modelFields)
 		if err == nil {
 			_, err = filter(trial)
 		}
@@ -69,7 +69,7 @@ func TestUnknownOrder(t *testing.T) {
 		"lr":        `unknown field "lr": did you mean "learning_rate"?`,
 		"x":         `unknown field "x": must be one of index, objective, `,
 	} {
-		if _, err := NewOrder(name, Fields); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) {
+		if _, err := NewOrder(name, modelFields); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", name, err, want)
 		}
 	}

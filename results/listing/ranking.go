@@ -6,6 +6,7 @@ import (
 	"math"
 
 	trellisv1 "trellis/proto/trellis/v1"
+	"trellis/results/grid"
 	"trellis/results/objective"
 )
 
@@ -28,10 +29,19 @@ func RankingOf(spec *trellisv1.StudySpec) Ranking {
 func (r Ranking) Compare(a, b *trellisv1.Trial) int {
 	return cmp.Or(
 		r.CompareObjectives(a.Objective, b.Objective),
-		cmp.Compare(a.GetParameters().GetLatentDim(), b.GetParameters().GetLatentDim()),
+		cmp.Compare(latentDim(a.GetParameters()), latentDim(b.GetParameters())),
 		cmp.Compare(a.GetParameters().GetMaxEpochs(), b.GetParameters().GetMaxEpochs()),
 		cmp.Compare(a.GetIndex(), b.GetIndex()),
 	)
+}
+
+// latentDim is a point's number of latent dimensions, by which ties are broken: 0 if it has none.
+func latentDim(p *trellisv1.Parameters) uint32 {
+	value, numeric := p.GetValues()[grid.LatentDim].Numeric()
+	if !numeric || value < 0 || value > math.MaxUint32 {
+		return 0
+	}
+	return uint32(value)
 }
 
 // CompareObjectives ranks objectives as Compare does.
@@ -65,7 +75,7 @@ var LastFinite = Key{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 func NewKey(field uint64, trial *trellisv1.Trial) Key {
 	var k Key
 	binary.BigEndian.PutUint64(k[0:], field)
-	binary.BigEndian.PutUint32(k[8:], trial.GetParameters().GetLatentDim())
+	binary.BigEndian.PutUint32(k[8:], latentDim(trial.GetParameters()))
 	binary.BigEndian.PutUint32(k[12:], trial.GetParameters().GetMaxEpochs())
 	binary.BigEndian.PutUint64(k[16:], trial.GetIndex())
 	return k

@@ -22,11 +22,8 @@ var anyLoss = rapid.OneOf(rapid.SampledFrom(someLosses), rapid.Float64(),
 
 var anyTrial = rapid.Custom(func(t *rapid.T) *trellisv1.Trial {
 	trial := &trellisv1.Trial{
-		Index: rapid.Uint64Range(0, 3).Draw(t, "index"),
-		Parameters: &trellisv1.Parameters{
-			LatentDim: rapid.SampledFrom([]uint32{1, 2, 256, 1 << 31}).Draw(t, "latent"),
-			MaxEpochs: rapid.SampledFrom([]uint32{1, 2, 256, 1 << 31}).Draw(t, "epochs"),
-		},
+		Index:      rapid.Uint64Range(0, 3).Draw(t, "index"),
+		Parameters: &trellisv1.Parameters{MaxEpochs: rapid.SampledFrom([]uint32{1, 2, 256, 1 << 31}).Draw(t, "epochs"), Values: trellisv1.ValuesOf(map[string]any{"latent_dim": rapid.SampledFrom([]uint32{1, 2, 256, 1 << 31}).Draw(t, "latent")})},
 	}
 	if rapid.IntRange(0, 9).Draw(t, "answered") > 0 {
 		trial.Objective = proto.Float64(anyLoss.Draw(t, "objective"))
@@ -52,10 +49,7 @@ func TestRankKey(t *testing.T) {
 func TestCompare(t *testing.T) {
 	trial := func(objective float64, latentDim, epochs uint32, index uint64) *trellisv1.Trial {
 		return &trellisv1.Trial{
-			Objective: &objective, Index: index, Parameters: &trellisv1.Parameters{
-				LatentDim: latentDim,
-				MaxEpochs: epochs,
-			},
+			Objective: &objective, Index: index, Parameters: &trellisv1.Parameters{MaxEpochs: epochs, Values: trellisv1.ValuesOf(map[string]any{"latent_dim": latentDim})},
 		}
 	}
 	// Best first; no two are equal.
@@ -72,7 +66,7 @@ func TestCompare(t *testing.T) {
 		trial(math.NaN(), 1, 1, 1),
 		trial(math.Inf(-1), 1, 1, 2),
 		trial(math.Inf(1), 1, 2, 0),
-		{Index: 3, Parameters: &trellisv1.Parameters{LatentDim: 2}},
+		{Index: 3, Parameters: &trellisv1.Parameters{Values: trellisv1.ValuesOf(map[string]any{"latent_dim": 2})}},
 	}
 	r := Ranking{}
 	for i, a := range ranked {

@@ -14,7 +14,7 @@ type Model struct {
 	Name string
 	// Summary says in a line what it is.
 	Summary string
-	// Axes are those that only this model has.
+	// Axes are all that it has: see the function Axes.
 	Axes []Axis
 	// Data says that it trains on a data set, of images of Height x Width pixels.
 	Data          bool
@@ -30,18 +30,19 @@ type Model struct {
 	Metrics []Metric
 }
 
-// Axis is a parameter that only one model has.
+// Axis is a parameter of a model.
 type Axis struct {
 	Name string
 	// Summary says in a line what it is.
 	Summary string
-	// Integer says that its values are whole numbers.
-	Integer bool
+	Kind    Kind
 	// Minimum and Maximum bound its values. ExclusiveMinimum says that the minimum itself is too low.
 	Minimum, Maximum float64
 	ExclusiveMinimum bool
 	// Default is the value of whoever gives none; nil if one must be given.
 	Default *float64
+	// Common says that all models have it.
+	Common bool
 }
 
 // Metric is a number that a model reports beside its losses: a mean over images.

@@ -52,6 +52,8 @@ const (
 	AxisChoice_REASON_LOWEST_BEFORE_END AxisChoice_Reason = 14
 	// max_epochs grows: the best configuration was still improving.
 	AxisChoice_REASON_STILL_BETTER AxisChoice_Reason = 15
+	// The values of a parameter without an order stay that are among the best, and those go that are clearly worse.
+	AxisChoice_REASON_CONTENDERS AxisChoice_Reason = 16
 )
 
 // Enum value maps for AxisChoice_Reason.
@@ -73,6 +75,7 @@ var (
 		13: "REASON_NEEDS_FEWER",
 		14: "REASON_LOWEST_BEFORE_END",
 		15: "REASON_STILL_BETTER",
+		16: "REASON_CONTENDERS",
 	}
 	AxisChoice_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":         0,
@@ -91,6 +94,7 @@ var (
 		"REASON_NEEDS_FEWER":         13,
 		"REASON_LOWEST_BEFORE_END":   14,
 		"REASON_STILL_BETTER":        15,
+		"REASON_CONTENDERS":          16,
 	}
 )
 
@@ -643,13 +647,14 @@ type AxisChoice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The parameter's name, for example learning_rate.
 	Axis string `protobuf:"bytes,1,opt,name=axis,proto3" json:"axis,omitempty"`
-	// Its values, ascending. A single value may be that of the best configuration.
-	Values []float64         `protobuf:"fixed64,2,rep,packed,name=values,proto3" json:"values,omitempty"`
+	// Its values: numbers ascend, and others stand in the order of the grid. A single value may be that of the best
+	// configuration.
+	Values []*Value          `protobuf:"bytes,9,rep,name=values,proto3" json:"values,omitempty"`
 	Reason AxisChoice_Reason `protobuf:"varint,3,opt,name=reason,proto3,enum=trellis.v1.AxisChoice_Reason" json:"reason,omitempty"`
 	// The best configuration's value and, where the reason is BETWEEN, the values beside it that were tried.
-	Best  float64 `protobuf:"fixed64,4,opt,name=best,proto3" json:"best,omitempty"`
-	Below float64 `protobuf:"fixed64,5,opt,name=below,proto3" json:"below,omitempty"`
-	Above float64 `protobuf:"fixed64,6,opt,name=above,proto3" json:"above,omitempty"`
+	Best  *Value `protobuf:"bytes,10,opt,name=best,proto3" json:"best,omitempty"`
+	Below *Value `protobuf:"bytes,11,opt,name=below,proto3" json:"below,omitempty"`
+	Above *Value `protobuf:"bytes,12,opt,name=above,proto3" json:"above,omitempty"`
 	// Share of the variance, from 0 to 1, that the axis explains, including all its interactions.
 	Total float64 `protobuf:"fixed64,7,opt,name=total,proto3" json:"total,omitempty"`
 	// Only for max_epochs: the epoch at which the best configuration stopped, or that its objective comes from.
@@ -695,7 +700,7 @@ func (x *AxisChoice) GetAxis() string {
 	return ""
 }
 
-func (x *AxisChoice) GetValues() []float64 {
+func (x *AxisChoice) GetValues() []*Value {
 	if x != nil {
 		return x.Values
 	}
@@ -709,25 +714,25 @@ func (x *AxisChoice) GetReason() AxisChoice_Reason {
 	return AxisChoice_REASON_UNSPECIFIED
 }
 
-func (x *AxisChoice) GetBest() float64 {
+func (x *AxisChoice) GetBest() *Value {
 	if x != nil {
 		return x.Best
 	}
-	return 0
+	return nil
 }
 
-func (x *AxisChoice) GetBelow() float64 {
+func (x *AxisChoice) GetBelow() *Value {
 	if x != nil {
 		return x.Below
 	}
-	return 0
+	return nil
 }
 
-func (x *AxisChoice) GetAbove() float64 {
+func (x *AxisChoice) GetAbove() *Value {
 	if x != nil {
 		return x.Above
 	}
-	return 0
+	return nil
 }
 
 func (x *AxisChoice) GetTotal() float64 {
@@ -752,7 +757,7 @@ type AxisEffect struct {
 	// Share of the variance, from 0 to 1, that the axis explains alone, and including all its interactions.
 	Importance float64 `protobuf:"fixed64,2,opt,name=importance,proto3" json:"importance,omitempty"`
 	Total      float64 `protobuf:"fixed64,3,opt,name=total,proto3" json:"total,omitempty"`
-	// The effect of each value, ascending.
+	// The effect of each value: numbers ascend, and others stand in the order of the grid.
 	Values        []*ValueEffect `protobuf:"bytes,4,rep,name=values,proto3" json:"values,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -818,7 +823,7 @@ func (x *AxisEffect) GetValues() []*ValueEffect {
 
 type ValueEffect struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Value float64                `protobuf:"fixed64,1,opt,name=value,proto3" json:"value,omitempty"`
+	Value *Value                 `protobuf:"bytes,6,opt,name=value,proto3" json:"value,omitempty"`
 	// Mean objective of all configurations with the value, the best objective, and the configuration that has it.
 	Mean           float64     `protobuf:"fixed64,2,opt,name=mean,proto3" json:"mean,omitempty"`
 	Best           float64     `protobuf:"fixed64,3,opt,name=best,proto3" json:"best,omitempty"`
@@ -858,11 +863,11 @@ func (*ValueEffect) Descriptor() ([]byte, []int) {
 	return file_trellis_v1_report_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *ValueEffect) GetValue() float64 {
+func (x *ValueEffect) GetValue() *Value {
 	if x != nil {
 		return x.Value
 	}
-	return 0
+	return nil
 }
 
 func (x *ValueEffect) GetMean() float64 {
@@ -1369,7 +1374,7 @@ func (x *Importance_LeftOut) GetOpen() uint64 {
 type Importance_AxisValue struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Axis          string                 `protobuf:"bytes,1,opt,name=axis,proto3" json:"axis,omitempty"`
-	Value         float64                `protobuf:"fixed64,2,opt,name=value,proto3" json:"value,omitempty"`
+	Value         *Value                 `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1411,11 +1416,11 @@ func (x *Importance_AxisValue) GetAxis() string {
 	return ""
 }
 
-func (x *Importance_AxisValue) GetValue() float64 {
+func (x *Importance_AxisValue) GetValue() *Value {
 	if x != nil {
 		return x.Value
 	}
-	return 0
+	return nil
 }
 
 var File_trellis_v1_report_proto protoreflect.FileDescriptor
@@ -1496,7 +1501,7 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"\amachine\x18\x02 \x01(\tR\amachine\x12\x18\n" +
 	"\arefuted\x18\x03 \x01(\x04R\arefuted\x12\x12\n" +
 	"\x04runs\x18\x04 \x01(\x04R\x04runs\x12\x18\n" +
-	"\aaudited\x18\x05 \x01(\x04R\aaudited\"\xba\x05\n" +
+	"\aaudited\x18\x05 \x01(\x04R\aaudited\"\xd3\x05\n" +
 	"\n" +
 	"Importance\x12*\n" +
 	"\x04axes\x18\x01 \x03(\v2\x16.trellis.v1.AxisEffectR\x04axes\x12;\n" +
@@ -1518,20 +1523,21 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"\x06failed\x18\x02 \x01(\x04R\x06failed\x12\x16\n" +
 	"\x06pruned\x18\x03 \x01(\x04R\x06pruned\x12\x1a\n" +
 	"\bcanceled\x18\x04 \x01(\x04R\bcanceled\x12\x12\n" +
-	"\x04open\x18\x05 \x01(\x04R\x04open\x1a5\n" +
+	"\x04open\x18\x05 \x01(\x04R\x04open\x1aN\n" +
 	"\tAxisValue\x12\x12\n" +
-	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05valueJ\x04\b\x06\x10\a\"\x80\x05\n" +
+	"\x04axis\x18\x01 \x01(\tR\x04axis\x12'\n" +
+	"\x05value\x18\x03 \x01(\v2\x11.trellis.v1.ValueR\x05valueJ\x04\b\x02\x10\x03J\x04\b\x06\x10\a\"\xfb\x05\n" +
 	"\n" +
 	"AxisChoice\x12\x12\n" +
-	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\x01R\x06values\x125\n" +
-	"\x06reason\x18\x03 \x01(\x0e2\x1d.trellis.v1.AxisChoice.ReasonR\x06reason\x12\x12\n" +
-	"\x04best\x18\x04 \x01(\x01R\x04best\x12\x14\n" +
-	"\x05below\x18\x05 \x01(\x01R\x05below\x12\x14\n" +
-	"\x05above\x18\x06 \x01(\x01R\x05above\x12\x14\n" +
+	"\x04axis\x18\x01 \x01(\tR\x04axis\x12)\n" +
+	"\x06values\x18\t \x03(\v2\x11.trellis.v1.ValueR\x06values\x125\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x1d.trellis.v1.AxisChoice.ReasonR\x06reason\x12%\n" +
+	"\x04best\x18\n" +
+	" \x01(\v2\x11.trellis.v1.ValueR\x04best\x12'\n" +
+	"\x05below\x18\v \x01(\v2\x11.trellis.v1.ValueR\x05below\x12'\n" +
+	"\x05above\x18\f \x01(\v2\x11.trellis.v1.ValueR\x05above\x12\x14\n" +
 	"\x05total\x18\a \x01(\x01R\x05total\x12\x14\n" +
-	"\x05epoch\x18\b \x01(\rR\x05epoch\"\xa2\x03\n" +
+	"\x05epoch\x18\b \x01(\rR\x05epoch\"\xb9\x03\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13REASON_SINGLE_VALUE\x10\x01\x12\x18\n" +
@@ -1549,7 +1555,8 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"\x12REASON_STOPS_EARLY\x10\f\x12\x16\n" +
 	"\x12REASON_NEEDS_FEWER\x10\r\x12\x1c\n" +
 	"\x18REASON_LOWEST_BEFORE_END\x10\x0e\x12\x17\n" +
-	"\x13REASON_STILL_BETTER\x10\x0f\"\x87\x01\n" +
+	"\x13REASON_STILL_BETTER\x10\x0f\x12\x15\n" +
+	"\x11REASON_CONTENDERS\x10\x10J\x04\b\x02\x10\x03J\x04\b\x04\x10\x05J\x04\b\x05\x10\x06J\x04\b\x06\x10\a\"\x87\x01\n" +
 	"\n" +
 	"AxisEffect\x12\x12\n" +
 	"\x04axis\x18\x01 \x01(\tR\x04axis\x12\x1e\n" +
@@ -1557,13 +1564,13 @@ const file_trellis_v1_report_proto_rawDesc = "" +
 	"importance\x18\x02 \x01(\x01R\n" +
 	"importance\x12\x14\n" +
 	"\x05total\x18\x03 \x01(\x01R\x05total\x12/\n" +
-	"\x06values\x18\x04 \x03(\v2\x17.trellis.v1.ValueEffectR\x06values\"\xa4\x01\n" +
-	"\vValueEffect\x12\x14\n" +
-	"\x05value\x18\x01 \x01(\x01R\x05value\x12\x12\n" +
+	"\x06values\x18\x04 \x03(\v2\x17.trellis.v1.ValueEffectR\x06values\"\xbd\x01\n" +
+	"\vValueEffect\x12'\n" +
+	"\x05value\x18\x06 \x01(\v2\x11.trellis.v1.ValueR\x05value\x12\x12\n" +
 	"\x04mean\x18\x02 \x01(\x01R\x04mean\x12\x12\n" +
 	"\x04best\x18\x03 \x01(\x01R\x04best\x12/\n" +
 	"\abest_at\x18\x04 \x01(\v2\x16.trellis.v1.ParametersR\x06bestAt\x12&\n" +
-	"\x0econfigurations\x18\x05 \x01(\x04R\x0econfigurations\"[\n" +
+	"\x0econfigurations\x18\x05 \x01(\x04R\x0econfigurationsJ\x04\b\x01\x10\x02\"[\n" +
 	"\vInteraction\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\tR\x05first\x12\x16\n" +
 	"\x06second\x18\x02 \x01(\tR\x06second\x12\x1e\n" +
@@ -1605,8 +1612,9 @@ var file_trellis_v1_report_proto_goTypes = []any{
 	(*Study)(nil),                        // 16: trellis.v1.Study
 	(*Verdict)(nil),                      // 17: trellis.v1.Verdict
 	(*Objective)(nil),                    // 18: trellis.v1.Objective
-	(*Parameters)(nil),                   // 19: trellis.v1.Parameters
-	(*Disagreement)(nil),                 // 20: trellis.v1.Disagreement
+	(*Value)(nil),                        // 19: trellis.v1.Value
+	(*Parameters)(nil),                   // 20: trellis.v1.Parameters
+	(*Disagreement)(nil),                 // 21: trellis.v1.Disagreement
 }
 var file_trellis_v1_report_proto_depIdxs = []int32{
 	16, // 0: trellis.v1.Report.study:type_name -> trellis.v1.Study
@@ -1623,18 +1631,24 @@ var file_trellis_v1_report_proto_depIdxs = []int32{
 	14, // 11: trellis.v1.Importance.reasons:type_name -> trellis.v1.Importance.LeftOut
 	15, // 12: trellis.v1.Importance.diverged_at:type_name -> trellis.v1.Importance.AxisValue
 	18, // 13: trellis.v1.Importance.objective:type_name -> trellis.v1.Objective
-	0,  // 14: trellis.v1.AxisChoice.reason:type_name -> trellis.v1.AxisChoice.Reason
-	6,  // 15: trellis.v1.AxisEffect.values:type_name -> trellis.v1.ValueEffect
-	19, // 16: trellis.v1.ValueEffect.best_at:type_name -> trellis.v1.Parameters
-	19, // 17: trellis.v1.Report.FailedRun.parameters:type_name -> trellis.v1.Parameters
-	19, // 18: trellis.v1.AuditSummary.RunDisagreement.parameters:type_name -> trellis.v1.Parameters
-	20, // 19: trellis.v1.AuditSummary.RunDisagreement.disagreement:type_name -> trellis.v1.Disagreement
-	19, // 20: trellis.v1.AuditSummary.GivenUpRun.parameters:type_name -> trellis.v1.Parameters
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	19, // 14: trellis.v1.AxisChoice.values:type_name -> trellis.v1.Value
+	0,  // 15: trellis.v1.AxisChoice.reason:type_name -> trellis.v1.AxisChoice.Reason
+	19, // 16: trellis.v1.AxisChoice.best:type_name -> trellis.v1.Value
+	19, // 17: trellis.v1.AxisChoice.below:type_name -> trellis.v1.Value
+	19, // 18: trellis.v1.AxisChoice.above:type_name -> trellis.v1.Value
+	6,  // 19: trellis.v1.AxisEffect.values:type_name -> trellis.v1.ValueEffect
+	19, // 20: trellis.v1.ValueEffect.value:type_name -> trellis.v1.Value
+	20, // 21: trellis.v1.ValueEffect.best_at:type_name -> trellis.v1.Parameters
+	20, // 22: trellis.v1.Report.FailedRun.parameters:type_name -> trellis.v1.Parameters
+	20, // 23: trellis.v1.AuditSummary.RunDisagreement.parameters:type_name -> trellis.v1.Parameters
+	21, // 24: trellis.v1.AuditSummary.RunDisagreement.disagreement:type_name -> trellis.v1.Disagreement
+	20, // 25: trellis.v1.AuditSummary.GivenUpRun.parameters:type_name -> trellis.v1.Parameters
+	19, // 26: trellis.v1.Importance.AxisValue.value:type_name -> trellis.v1.Value
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_report_proto_init() }

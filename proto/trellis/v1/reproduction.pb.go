@@ -91,8 +91,8 @@ func (x *Reproduction) GetAnalysis() *Analysis {
 type Stage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Study *StudySpec             `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	// The study of an earlier stage. Axes that this study leaves out take the values of that study's best trial:
-	// latent_dim, learning_rate, weight_decay, max_epochs and batch_size.
+	// The study of an earlier stage. Axes of all models that this study leaves out take the values of that study's best
+	// trial: latent_dim, learning_rate, weight_decay, max_epochs and batch_size.
 	BestOf        string `protobuf:"bytes,2,opt,name=best_of,json=bestOf,proto3" json:"best_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

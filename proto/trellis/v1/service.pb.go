@@ -876,15 +876,26 @@ func (*DeleteStudyResponse) Descriptor() ([]byte, []int) {
 // ExtendStudyRequest has the values to add to each axis, in every grid of the study. Values that an axis already has
 // are allowed.
 type ExtendStudyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Study         string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
-	LatentDim     *IntegerAxis           `protobuf:"bytes,2,opt,name=latent_dim,json=latentDim,proto3" json:"latent_dim,omitempty"`
-	LearningRate  *NumberAxis            `protobuf:"bytes,3,opt,name=learning_rate,json=learningRate,proto3" json:"learning_rate,omitempty"`
-	WeightDecay   *NumberAxis            `protobuf:"bytes,4,opt,name=weight_decay,json=weightDecay,proto3" json:"weight_decay,omitempty"`
-	MaxEpochs     *IntegerAxis           `protobuf:"bytes,5,opt,name=max_epochs,json=maxEpochs,proto3" json:"max_epochs,omitempty"`
-	Seeds         *IntegerAxis           `protobuf:"bytes,6,opt,name=seeds,proto3" json:"seeds,omitempty"`
-	BatchSize     *IntegerAxis           `protobuf:"bytes,7,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
-	Axes          map[string]*NumberAxis `protobuf:"bytes,8,rep,name=axes,proto3" json:"axes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Study string                 `protobuf:"bytes,1,opt,name=study,proto3" json:"study,omitempty"`
+	Seeds *Axis                  `protobuf:"bytes,9,opt,name=seeds,proto3" json:"seeds,omitempty"`
+	Axes  map[string]*Axis       `protobuf:"bytes,10,rep,name=axes,proto3" json:"axes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What old clients send. It is converted to axes and seeds.
+	//
+	// Deprecated: Marked as deprecated in trellis/v1/service.proto.
+	OldLatentDim *IntegerAxis `protobuf:"bytes,2,opt,name=old_latent_dim,json=oldLatentDim,proto3" json:"old_latent_dim,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/service.proto.
+	OldLearningRate *NumberAxis `protobuf:"bytes,3,opt,name=old_learning_rate,json=oldLearningRate,proto3" json:"old_learning_rate,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/service.proto.
+	OldWeightDecay *NumberAxis `protobuf:"bytes,4,opt,name=old_weight_decay,json=oldWeightDecay,proto3" json:"old_weight_decay,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/service.proto.
+	OldMaxEpochs *IntegerAxis `protobuf:"bytes,5,opt,name=old_max_epochs,json=oldMaxEpochs,proto3" json:"old_max_epochs,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/service.proto.
+	OldSeeds *IntegerAxis `protobuf:"bytes,6,opt,name=old_seeds,json=oldSeeds,proto3" json:"old_seeds,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/service.proto.
+	OldBatchSize *IntegerAxis `protobuf:"bytes,7,opt,name=old_batch_size,json=oldBatchSize,proto3" json:"old_batch_size,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/service.proto.
+	OldAxes       map[string]*NumberAxis `protobuf:"bytes,8,rep,name=old_axes,json=oldAxes,proto3" json:"old_axes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -926,51 +937,72 @@ func (x *ExtendStudyRequest) GetStudy() string {
 	return ""
 }
 
-func (x *ExtendStudyRequest) GetLatentDim() *IntegerAxis {
-	if x != nil {
-		return x.LatentDim
-	}
-	return nil
-}
-
-func (x *ExtendStudyRequest) GetLearningRate() *NumberAxis {
-	if x != nil {
-		return x.LearningRate
-	}
-	return nil
-}
-
-func (x *ExtendStudyRequest) GetWeightDecay() *NumberAxis {
-	if x != nil {
-		return x.WeightDecay
-	}
-	return nil
-}
-
-func (x *ExtendStudyRequest) GetMaxEpochs() *IntegerAxis {
-	if x != nil {
-		return x.MaxEpochs
-	}
-	return nil
-}
-
-func (x *ExtendStudyRequest) GetSeeds() *IntegerAxis {
+func (x *ExtendStudyRequest) GetSeeds() *Axis {
 	if x != nil {
 		return x.Seeds
 	}
 	return nil
 }
 
-func (x *ExtendStudyRequest) GetBatchSize() *IntegerAxis {
+func (x *ExtendStudyRequest) GetAxes() map[string]*Axis {
 	if x != nil {
-		return x.BatchSize
+		return x.Axes
 	}
 	return nil
 }
 
-func (x *ExtendStudyRequest) GetAxes() map[string]*NumberAxis {
+// Deprecated: Marked as deprecated in trellis/v1/service.proto.
+func (x *ExtendStudyRequest) GetOldLatentDim() *IntegerAxis {
 	if x != nil {
-		return x.Axes
+		return x.OldLatentDim
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/service.proto.
+func (x *ExtendStudyRequest) GetOldLearningRate() *NumberAxis {
+	if x != nil {
+		return x.OldLearningRate
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/service.proto.
+func (x *ExtendStudyRequest) GetOldWeightDecay() *NumberAxis {
+	if x != nil {
+		return x.OldWeightDecay
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/service.proto.
+func (x *ExtendStudyRequest) GetOldMaxEpochs() *IntegerAxis {
+	if x != nil {
+		return x.OldMaxEpochs
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/service.proto.
+func (x *ExtendStudyRequest) GetOldSeeds() *IntegerAxis {
+	if x != nil {
+		return x.OldSeeds
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/service.proto.
+func (x *ExtendStudyRequest) GetOldBatchSize() *IntegerAxis {
+	if x != nil {
+		return x.OldBatchSize
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/service.proto.
+func (x *ExtendStudyRequest) GetOldAxes() map[string]*NumberAxis {
+	if x != nil {
+		return x.OldAxes
 	}
 	return nil
 }
@@ -1202,7 +1234,9 @@ type PlanStudyResponse struct {
 	// How the study would divide its images.
 	Split *Split `protobuf:"bytes,9,opt,name=split,proto3" json:"split,omitempty"`
 	// What the study's runs would wait for. Unset if nothing is missing.
-	WaitingFor    *WaitingFor `protobuf:"bytes,10,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
+	WaitingFor *WaitingFor `protobuf:"bytes,10,opt,name=waiting_for,json=waitingFor,proto3" json:"waiting_for,omitempty"`
+	// How many points of the grids spec.where leaves out, counted with each seed.
+	LeftOut       uint64 `protobuf:"varint,11,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1305,6 +1339,13 @@ func (x *PlanStudyResponse) GetWaitingFor() *WaitingFor {
 		return x.WaitingFor
 	}
 	return nil
+}
+
+func (x *PlanStudyResponse) GetLeftOut() uint64 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
 }
 
 type ListTrialsRequest struct {
@@ -5072,20 +5113,23 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x05study\x18\x01 \x01(\v2\x11.trellis.v1.StudyR\x05study\"2\n" +
 	"\x12DeleteStudyRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\"\x15\n" +
-	"\x13DeleteStudyResponse\"\x9a\x04\n" +
+	"\x13DeleteStudyResponse\"\x9e\x06\n" +
 	"\x12ExtendStudyRequest\x12\x1c\n" +
-	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x126\n" +
-	"\n" +
-	"latent_dim\x18\x02 \x01(\v2\x17.trellis.v1.IntegerAxisR\tlatentDim\x12;\n" +
-	"\rlearning_rate\x18\x03 \x01(\v2\x16.trellis.v1.NumberAxisR\flearningRate\x129\n" +
-	"\fweight_decay\x18\x04 \x01(\v2\x16.trellis.v1.NumberAxisR\vweightDecay\x126\n" +
-	"\n" +
-	"max_epochs\x18\x05 \x01(\v2\x17.trellis.v1.IntegerAxisR\tmaxEpochs\x12-\n" +
-	"\x05seeds\x18\x06 \x01(\v2\x17.trellis.v1.IntegerAxisR\x05seeds\x126\n" +
-	"\n" +
-	"batch_size\x18\a \x01(\v2\x17.trellis.v1.IntegerAxisR\tbatchSize\x12F\n" +
-	"\x04axes\x18\b \x03(\v2(.trellis.v1.ExtendStudyRequest.AxesEntryB\b\xbaH\x05\x9a\x01\x02\x10\x10R\x04axes\x1aO\n" +
+	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12&\n" +
+	"\x05seeds\x18\t \x01(\v2\x10.trellis.v1.AxisR\x05seeds\x12F\n" +
+	"\x04axes\x18\n" +
+	" \x03(\v2(.trellis.v1.ExtendStudyRequest.AxesEntryB\b\xbaH\x05\x9a\x01\x02\x10dR\x04axes\x12A\n" +
+	"\x0eold_latent_dim\x18\x02 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\foldLatentDim\x12F\n" +
+	"\x11old_learning_rate\x18\x03 \x01(\v2\x16.trellis.v1.NumberAxisB\x02\x18\x01R\x0foldLearningRate\x12D\n" +
+	"\x10old_weight_decay\x18\x04 \x01(\v2\x16.trellis.v1.NumberAxisB\x02\x18\x01R\x0eoldWeightDecay\x12A\n" +
+	"\x0eold_max_epochs\x18\x05 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\foldMaxEpochs\x128\n" +
+	"\told_seeds\x18\x06 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\boldSeeds\x12A\n" +
+	"\x0eold_batch_size\x18\a \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\foldBatchSize\x12J\n" +
+	"\bold_axes\x18\b \x03(\v2+.trellis.v1.ExtendStudyRequest.OldAxesEntryB\x02\x18\x01R\aoldAxes\x1aI\n" +
 	"\tAxesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12&\n" +
+	"\x05value\x18\x02 \x01(\v2\x10.trellis.v1.AxisR\x05value:\x028\x01\x1aR\n" +
+	"\fOldAxesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
 	"\x05value\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisR\x05value:\x028\x01\"V\n" +
 	"\x13ExtendStudyResponse\x12'\n" +
@@ -5099,7 +5143,7 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x04runs\x18\x02 \x01(\x04R\x04runs\"[\n" +
 	"\x10PlanStudyRequest\x121\n" +
 	"\x04spec\x18\x01 \x01(\v2\x15.trellis.v1.StudySpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\x12\x14\n" +
-	"\x05fresh\x18\x02 \x01(\bR\x05fresh\"\xfb\x02\n" +
+	"\x05fresh\x18\x02 \x01(\bR\x05fresh\"\x96\x03\n" +
 	"\x11PlanStudyResponse\x12\x16\n" +
 	"\x06trials\x18\x01 \x01(\x04R\x06trials\x12\x12\n" +
 	"\x04runs\x18\x02 \x01(\x04R\x04runs\x12\x16\n" +
@@ -5113,7 +5157,8 @@ const file_trellis_v1_service_proto_rawDesc = "" +
 	"\x05split\x18\t \x01(\v2\x11.trellis.v1.SplitR\x05split\x127\n" +
 	"\vwaiting_for\x18\n" +
 	" \x01(\v2\x16.trellis.v1.WaitingForR\n" +
-	"waitingFor\"\xd5\x01\n" +
+	"waitingFor\x12\x19\n" +
+	"\bleft_out\x18\v \x01(\x04R\aleftOut\"\xd5\x01\n" +
 	"\x11ListTrialsRequest\x12\x1c\n" +
 	"\x05study\x18\x01 \x01(\tB\x06\xbaH\x03\xc8\x01\x01R\x05study\x12%\n" +
 	"\tpage_size\x18\x02 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12\x1d\n" +
@@ -5425,7 +5470,7 @@ func file_trellis_v1_service_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_service_proto_rawDescData
 }
 
-var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
+var file_trellis_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 93)
 var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListModelsRequest)(nil),          // 0: trellis.v1.ListModelsRequest
 	(*ListModelsResponse)(nil),         // 1: trellis.v1.ListModelsResponse
@@ -5518,197 +5563,202 @@ var file_trellis_v1_service_proto_goTypes = []any{
 	(*ListEventsResponse)(nil),         // 88: trellis.v1.ListEventsResponse
 	nil,                                // 89: trellis.v1.WatchStudyResponse.MetricsEntry
 	nil,                                // 90: trellis.v1.ExtendStudyRequest.AxesEntry
-	nil,                                // 91: trellis.v1.Assignment.HistoryEntry
-	(*Model)(nil),                      // 92: trellis.v1.Model
-	(*StudySpec)(nil),                  // 93: trellis.v1.StudySpec
-	(*Study)(nil),                      // 94: trellis.v1.Study
-	(*Run)(nil),                        // 95: trellis.v1.Run
-	(*Trial)(nil),                      // 96: trellis.v1.Trial
-	(*IntegerAxis)(nil),                // 97: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),                 // 98: trellis.v1.NumberAxis
-	(*Forecast)(nil),                   // 99: trellis.v1.Forecast
-	(*Split)(nil),                      // 100: trellis.v1.Split
-	(*WaitingFor)(nil),                 // 101: trellis.v1.WaitingFor
-	(*Verdict)(nil),                    // 102: trellis.v1.Verdict
-	(*Configuration)(nil),              // 103: trellis.v1.Configuration
-	(*Objective)(nil),                  // 104: trellis.v1.Objective
-	(*Report)(nil),                     // 105: trellis.v1.Report
-	(*Importance)(nil),                 // 106: trellis.v1.Importance
-	(*AxisChoice)(nil),                 // 107: trellis.v1.AxisChoice
-	(*RunConfig)(nil),                  // 108: trellis.v1.RunConfig
-	(*DataSet)(nil),                    // 109: trellis.v1.DataSet
-	(*Worker)(nil),                     // 110: trellis.v1.Worker
-	(*Outcome)(nil),                    // 111: trellis.v1.Outcome
-	(*CheckpointReport)(nil),           // 112: trellis.v1.CheckpointReport
-	(*Capacity)(nil),                   // 113: trellis.v1.Capacity
-	(*Reports)(nil),                    // 114: trellis.v1.Reports
-	(*Checkpoint)(nil),                 // 115: trellis.v1.Checkpoint
-	(*Node)(nil),                       // 116: trellis.v1.Node
-	(*NodeStatus)(nil),                 // 117: trellis.v1.NodeStatus
-	(*Principal)(nil),                  // 118: trellis.v1.Principal
-	(*Token)(nil),                      // 119: trellis.v1.Token
-	(Role)(0),                          // 120: trellis.v1.Role
-	(*timestamppb.Timestamp)(nil),      // 121: google.protobuf.Timestamp
-	(*Event)(nil),                      // 122: trellis.v1.Event
-	(*Metrics)(nil),                    // 123: trellis.v1.Metrics
-	(*Series)(nil),                     // 124: trellis.v1.Series
+	nil,                                // 91: trellis.v1.ExtendStudyRequest.OldAxesEntry
+	nil,                                // 92: trellis.v1.Assignment.HistoryEntry
+	(*Model)(nil),                      // 93: trellis.v1.Model
+	(*StudySpec)(nil),                  // 94: trellis.v1.StudySpec
+	(*Study)(nil),                      // 95: trellis.v1.Study
+	(*Run)(nil),                        // 96: trellis.v1.Run
+	(*Trial)(nil),                      // 97: trellis.v1.Trial
+	(*Axis)(nil),                       // 98: trellis.v1.Axis
+	(*IntegerAxis)(nil),                // 99: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),                 // 100: trellis.v1.NumberAxis
+	(*Forecast)(nil),                   // 101: trellis.v1.Forecast
+	(*Split)(nil),                      // 102: trellis.v1.Split
+	(*WaitingFor)(nil),                 // 103: trellis.v1.WaitingFor
+	(*Verdict)(nil),                    // 104: trellis.v1.Verdict
+	(*Configuration)(nil),              // 105: trellis.v1.Configuration
+	(*Objective)(nil),                  // 106: trellis.v1.Objective
+	(*Report)(nil),                     // 107: trellis.v1.Report
+	(*Importance)(nil),                 // 108: trellis.v1.Importance
+	(*AxisChoice)(nil),                 // 109: trellis.v1.AxisChoice
+	(*RunConfig)(nil),                  // 110: trellis.v1.RunConfig
+	(*DataSet)(nil),                    // 111: trellis.v1.DataSet
+	(*Worker)(nil),                     // 112: trellis.v1.Worker
+	(*Outcome)(nil),                    // 113: trellis.v1.Outcome
+	(*CheckpointReport)(nil),           // 114: trellis.v1.CheckpointReport
+	(*Capacity)(nil),                   // 115: trellis.v1.Capacity
+	(*Reports)(nil),                    // 116: trellis.v1.Reports
+	(*Checkpoint)(nil),                 // 117: trellis.v1.Checkpoint
+	(*Node)(nil),                       // 118: trellis.v1.Node
+	(*NodeStatus)(nil),                 // 119: trellis.v1.NodeStatus
+	(*Principal)(nil),                  // 120: trellis.v1.Principal
+	(*Token)(nil),                      // 121: trellis.v1.Token
+	(Role)(0),                          // 122: trellis.v1.Role
+	(*timestamppb.Timestamp)(nil),      // 123: google.protobuf.Timestamp
+	(*Event)(nil),                      // 124: trellis.v1.Event
+	(*Metrics)(nil),                    // 125: trellis.v1.Metrics
+	(*Series)(nil),                     // 126: trellis.v1.Series
 }
 var file_trellis_v1_service_proto_depIdxs = []int32{
-	92,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
-	93,  // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	94,  // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
-	94,  // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
-	94,  // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
-	94,  // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
-	95,  // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
-	96,  // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
+	93,  // 0: trellis.v1.ListModelsResponse.models:type_name -> trellis.v1.Model
+	94,  // 1: trellis.v1.CreateStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	95,  // 2: trellis.v1.CreateStudyResponse.study:type_name -> trellis.v1.Study
+	95,  // 3: trellis.v1.GetStudyResponse.study:type_name -> trellis.v1.Study
+	95,  // 4: trellis.v1.ListStudiesResponse.studies:type_name -> trellis.v1.Study
+	95,  // 5: trellis.v1.WatchStudyResponse.study:type_name -> trellis.v1.Study
+	96,  // 6: trellis.v1.WatchStudyResponse.runs:type_name -> trellis.v1.Run
+	97,  // 7: trellis.v1.WatchStudyResponse.best:type_name -> trellis.v1.Trial
 	89,  // 8: trellis.v1.WatchStudyResponse.metrics:type_name -> trellis.v1.WatchStudyResponse.MetricsEntry
-	94,  // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
-	94,  // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
-	94,  // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
-	97,  // 12: trellis.v1.ExtendStudyRequest.latent_dim:type_name -> trellis.v1.IntegerAxis
-	98,  // 13: trellis.v1.ExtendStudyRequest.learning_rate:type_name -> trellis.v1.NumberAxis
-	98,  // 14: trellis.v1.ExtendStudyRequest.weight_decay:type_name -> trellis.v1.NumberAxis
-	97,  // 15: trellis.v1.ExtendStudyRequest.max_epochs:type_name -> trellis.v1.IntegerAxis
-	97,  // 16: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.IntegerAxis
-	97,  // 17: trellis.v1.ExtendStudyRequest.batch_size:type_name -> trellis.v1.IntegerAxis
-	90,  // 18: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
-	94,  // 19: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
-	94,  // 20: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
-	93,  // 21: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
-	99,  // 22: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
-	100, // 23: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
-	101, // 24: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
-	96,  // 25: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
-	96,  // 26: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
-	96,  // 27: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
-	94,  // 28: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
-	102, // 29: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
-	103, // 30: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
-	104, // 31: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
-	105, // 32: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
-	106, // 33: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
-	93,  // 34: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
-	107, // 35: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
-	104, // 36: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
-	95,  // 37: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
-	108, // 38: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
-	109, // 39: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
-	110, // 40: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
-	47,  // 41: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
-	48,  // 42: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
-	50,  // 43: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
-	111, // 44: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
-	51,  // 45: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
-	52,  // 46: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
-	112, // 47: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
-	55,  // 48: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
-	113, // 49: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
-	49,  // 50: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
-	114, // 51: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
-	57,  // 52: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
-	58,  // 53: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
-	59,  // 54: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
-	60,  // 55: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
-	56,  // 56: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
-	54,  // 57: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
-	108, // 58: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
-	115, // 59: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
-	91,  // 60: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
-	116, // 61: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
-	117, // 62: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
-	118, // 63: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
-	119, // 64: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
-	120, // 65: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
-	121, // 66: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
-	119, // 67: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
-	119, // 68: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
-	119, // 69: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
-	122, // 70: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
-	123, // 71: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
-	98,  // 72: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	124, // 73: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
-	2,   // 74: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
-	4,   // 75: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
-	6,   // 76: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
-	8,   // 77: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
-	10,  // 78: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
-	12,  // 79: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
-	14,  // 80: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
-	16,  // 81: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
-	18,  // 82: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
-	20,  // 83: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
-	22,  // 84: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
-	0,   // 85: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
-	24,  // 86: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
-	26,  // 87: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
-	36,  // 88: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
-	38,  // 89: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
-	28,  // 90: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
-	30,  // 91: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
-	32,  // 92: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
-	34,  // 93: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
-	40,  // 94: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
-	42,  // 95: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
-	44,  // 96: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
-	46,  // 97: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
-	61,  // 98: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
-	63,  // 99: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
-	65,  // 100: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
-	67,  // 101: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
-	69,  // 102: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
-	71,  // 103: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
-	73,  // 104: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
-	75,  // 105: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
-	77,  // 106: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
-	79,  // 107: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
-	81,  // 108: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
-	83,  // 109: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
-	85,  // 110: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
-	87,  // 111: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
-	3,   // 112: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
-	5,   // 113: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
-	7,   // 114: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
-	9,   // 115: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
-	11,  // 116: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
-	13,  // 117: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
-	15,  // 118: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
-	17,  // 119: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
-	19,  // 120: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
-	21,  // 121: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
-	23,  // 122: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
-	1,   // 123: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
-	25,  // 124: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
-	27,  // 125: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
-	37,  // 126: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
-	39,  // 127: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
-	29,  // 128: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
-	31,  // 129: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
-	33,  // 130: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
-	35,  // 131: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
-	41,  // 132: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
-	43,  // 133: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
-	45,  // 134: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
-	53,  // 135: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
-	62,  // 136: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
-	64,  // 137: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
-	66,  // 138: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
-	68,  // 139: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
-	70,  // 140: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
-	72,  // 141: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
-	74,  // 142: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
-	76,  // 143: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
-	78,  // 144: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
-	80,  // 145: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
-	82,  // 146: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
-	84,  // 147: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
-	86,  // 148: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
-	88,  // 149: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
-	112, // [112:150] is the sub-list for method output_type
-	74,  // [74:112] is the sub-list for method input_type
-	74,  // [74:74] is the sub-list for extension type_name
-	74,  // [74:74] is the sub-list for extension extendee
-	0,   // [0:74] is the sub-list for field type_name
+	95,  // 9: trellis.v1.PauseStudyResponse.study:type_name -> trellis.v1.Study
+	95,  // 10: trellis.v1.ResumeStudyResponse.study:type_name -> trellis.v1.Study
+	95,  // 11: trellis.v1.CancelStudyResponse.study:type_name -> trellis.v1.Study
+	98,  // 12: trellis.v1.ExtendStudyRequest.seeds:type_name -> trellis.v1.Axis
+	90,  // 13: trellis.v1.ExtendStudyRequest.axes:type_name -> trellis.v1.ExtendStudyRequest.AxesEntry
+	99,  // 14: trellis.v1.ExtendStudyRequest.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	100, // 15: trellis.v1.ExtendStudyRequest.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	100, // 16: trellis.v1.ExtendStudyRequest.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	99,  // 17: trellis.v1.ExtendStudyRequest.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	99,  // 18: trellis.v1.ExtendStudyRequest.old_seeds:type_name -> trellis.v1.IntegerAxis
+	99,  // 19: trellis.v1.ExtendStudyRequest.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	91,  // 20: trellis.v1.ExtendStudyRequest.old_axes:type_name -> trellis.v1.ExtendStudyRequest.OldAxesEntry
+	95,  // 21: trellis.v1.ExtendStudyResponse.study:type_name -> trellis.v1.Study
+	95,  // 22: trellis.v1.RetryStudyResponse.study:type_name -> trellis.v1.Study
+	94,  // 23: trellis.v1.PlanStudyRequest.spec:type_name -> trellis.v1.StudySpec
+	101, // 24: trellis.v1.PlanStudyResponse.forecast:type_name -> trellis.v1.Forecast
+	102, // 25: trellis.v1.PlanStudyResponse.split:type_name -> trellis.v1.Split
+	103, // 26: trellis.v1.PlanStudyResponse.waiting_for:type_name -> trellis.v1.WaitingFor
+	97,  // 27: trellis.v1.ListTrialsResponse.trials:type_name -> trellis.v1.Trial
+	97,  // 28: trellis.v1.GetBestTrialResponse.trial:type_name -> trellis.v1.Trial
+	97,  // 29: trellis.v1.GetBestTrialResponse.runner_up:type_name -> trellis.v1.Trial
+	95,  // 30: trellis.v1.GetBestTrialResponse.study:type_name -> trellis.v1.Study
+	104, // 31: trellis.v1.GetBestTrialResponse.verdict:type_name -> trellis.v1.Verdict
+	105, // 32: trellis.v1.ListConfigurationsResponse.configurations:type_name -> trellis.v1.Configuration
+	106, // 33: trellis.v1.ListConfigurationsResponse.objective:type_name -> trellis.v1.Objective
+	107, // 34: trellis.v1.GetReportResponse.report:type_name -> trellis.v1.Report
+	108, // 35: trellis.v1.GetImportanceResponse.importance:type_name -> trellis.v1.Importance
+	94,  // 36: trellis.v1.SuggestStudyResponse.spec:type_name -> trellis.v1.StudySpec
+	109, // 37: trellis.v1.SuggestStudyResponse.axes:type_name -> trellis.v1.AxisChoice
+	106, // 38: trellis.v1.SuggestStudyResponse.objective:type_name -> trellis.v1.Objective
+	96,  // 39: trellis.v1.GetRunResponse.run:type_name -> trellis.v1.Run
+	110, // 40: trellis.v1.GetRunResponse.config:type_name -> trellis.v1.RunConfig
+	111, // 41: trellis.v1.GetDataSetResponse.data_set:type_name -> trellis.v1.DataSet
+	112, // 42: trellis.v1.ListWorkersResponse.workers:type_name -> trellis.v1.Worker
+	47,  // 43: trellis.v1.SessionRequest.hello:type_name -> trellis.v1.Hello
+	48,  // 44: trellis.v1.SessionRequest.heartbeat:type_name -> trellis.v1.Heartbeat
+	50,  // 45: trellis.v1.SessionRequest.reports:type_name -> trellis.v1.ReportBatch
+	113, // 46: trellis.v1.SessionRequest.outcome:type_name -> trellis.v1.Outcome
+	51,  // 47: trellis.v1.SessionRequest.drain:type_name -> trellis.v1.Drain
+	52,  // 48: trellis.v1.SessionRequest.goodbye:type_name -> trellis.v1.Goodbye
+	114, // 49: trellis.v1.SessionRequest.checkpoint:type_name -> trellis.v1.CheckpointReport
+	55,  // 50: trellis.v1.SessionRequest.output:type_name -> trellis.v1.OutputPiece
+	115, // 51: trellis.v1.Hello.capacity:type_name -> trellis.v1.Capacity
+	49,  // 52: trellis.v1.Heartbeat.attempts:type_name -> trellis.v1.AttemptProgress
+	116, // 53: trellis.v1.ReportBatch.reports:type_name -> trellis.v1.Reports
+	57,  // 54: trellis.v1.SessionResponse.welcome:type_name -> trellis.v1.Welcome
+	58,  // 55: trellis.v1.SessionResponse.assignment:type_name -> trellis.v1.Assignment
+	59,  // 56: trellis.v1.SessionResponse.stop:type_name -> trellis.v1.Stop
+	60,  // 57: trellis.v1.SessionResponse.acknowledgement:type_name -> trellis.v1.Acknowledgement
+	56,  // 58: trellis.v1.SessionResponse.renewal:type_name -> trellis.v1.LeaseRenewal
+	54,  // 59: trellis.v1.SessionResponse.output:type_name -> trellis.v1.OutputRequest
+	110, // 60: trellis.v1.Assignment.config:type_name -> trellis.v1.RunConfig
+	117, // 61: trellis.v1.Assignment.checkpoint:type_name -> trellis.v1.Checkpoint
+	92,  // 62: trellis.v1.Assignment.history:type_name -> trellis.v1.Assignment.HistoryEntry
+	118, // 63: trellis.v1.GetClusterResponse.nodes:type_name -> trellis.v1.Node
+	119, // 64: trellis.v1.GetClusterResponse.status:type_name -> trellis.v1.NodeStatus
+	120, // 65: trellis.v1.WhoAmIResponse.principal:type_name -> trellis.v1.Principal
+	121, // 66: trellis.v1.WhoAmIResponse.token:type_name -> trellis.v1.Token
+	122, // 67: trellis.v1.CreateTokenRequest.role:type_name -> trellis.v1.Role
+	123, // 68: trellis.v1.CreateTokenRequest.expire_time:type_name -> google.protobuf.Timestamp
+	121, // 69: trellis.v1.CreateTokenResponse.token:type_name -> trellis.v1.Token
+	121, // 70: trellis.v1.ListTokensResponse.tokens:type_name -> trellis.v1.Token
+	121, // 71: trellis.v1.RevokeTokenResponse.token:type_name -> trellis.v1.Token
+	124, // 72: trellis.v1.ListEventsResponse.events:type_name -> trellis.v1.Event
+	125, // 73: trellis.v1.WatchStudyResponse.MetricsEntry.value:type_name -> trellis.v1.Metrics
+	98,  // 74: trellis.v1.ExtendStudyRequest.AxesEntry.value:type_name -> trellis.v1.Axis
+	100, // 75: trellis.v1.ExtendStudyRequest.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	126, // 76: trellis.v1.Assignment.HistoryEntry.value:type_name -> trellis.v1.Series
+	2,   // 77: trellis.v1.StudyService.CreateStudy:input_type -> trellis.v1.CreateStudyRequest
+	4,   // 78: trellis.v1.StudyService.GetStudy:input_type -> trellis.v1.GetStudyRequest
+	6,   // 79: trellis.v1.StudyService.ListStudies:input_type -> trellis.v1.ListStudiesRequest
+	8,   // 80: trellis.v1.StudyService.WatchStudy:input_type -> trellis.v1.WatchStudyRequest
+	10,  // 81: trellis.v1.StudyService.PauseStudy:input_type -> trellis.v1.PauseStudyRequest
+	12,  // 82: trellis.v1.StudyService.ResumeStudy:input_type -> trellis.v1.ResumeStudyRequest
+	14,  // 83: trellis.v1.StudyService.CancelStudy:input_type -> trellis.v1.CancelStudyRequest
+	16,  // 84: trellis.v1.StudyService.DeleteStudy:input_type -> trellis.v1.DeleteStudyRequest
+	18,  // 85: trellis.v1.StudyService.ExtendStudy:input_type -> trellis.v1.ExtendStudyRequest
+	20,  // 86: trellis.v1.StudyService.RetryStudy:input_type -> trellis.v1.RetryStudyRequest
+	22,  // 87: trellis.v1.StudyService.PlanStudy:input_type -> trellis.v1.PlanStudyRequest
+	0,   // 88: trellis.v1.StudyService.ListModels:input_type -> trellis.v1.ListModelsRequest
+	24,  // 89: trellis.v1.TrialService.ListTrials:input_type -> trellis.v1.ListTrialsRequest
+	26,  // 90: trellis.v1.TrialService.GetBestTrial:input_type -> trellis.v1.GetBestTrialRequest
+	36,  // 91: trellis.v1.TrialService.GetRun:input_type -> trellis.v1.GetRunRequest
+	38,  // 92: trellis.v1.TrialService.GetOutput:input_type -> trellis.v1.GetOutputRequest
+	28,  // 93: trellis.v1.TrialService.ListConfigurations:input_type -> trellis.v1.ListConfigurationsRequest
+	30,  // 94: trellis.v1.TrialService.GetReport:input_type -> trellis.v1.GetReportRequest
+	32,  // 95: trellis.v1.TrialService.GetImportance:input_type -> trellis.v1.GetImportanceRequest
+	34,  // 96: trellis.v1.TrialService.SuggestStudy:input_type -> trellis.v1.SuggestStudyRequest
+	40,  // 97: trellis.v1.DataSetService.GetDataSet:input_type -> trellis.v1.GetDataSetRequest
+	42,  // 98: trellis.v1.DataSetService.DownloadDataFile:input_type -> trellis.v1.DownloadDataFileRequest
+	44,  // 99: trellis.v1.WorkerService.ListWorkers:input_type -> trellis.v1.ListWorkersRequest
+	46,  // 100: trellis.v1.WorkerService.Session:input_type -> trellis.v1.SessionRequest
+	61,  // 101: trellis.v1.ArtifactService.UploadArtifact:input_type -> trellis.v1.UploadArtifactRequest
+	63,  // 102: trellis.v1.ArtifactService.HasArtifact:input_type -> trellis.v1.HasArtifactRequest
+	65,  // 103: trellis.v1.ArtifactService.DownloadArtifact:input_type -> trellis.v1.DownloadArtifactRequest
+	67,  // 104: trellis.v1.ClusterService.GetCluster:input_type -> trellis.v1.GetClusterRequest
+	69,  // 105: trellis.v1.ClusterService.AddNode:input_type -> trellis.v1.AddNodeRequest
+	71,  // 106: trellis.v1.ClusterService.RemoveNode:input_type -> trellis.v1.RemoveNodeRequest
+	73,  // 107: trellis.v1.ClusterService.TransferLeadership:input_type -> trellis.v1.TransferLeadershipRequest
+	75,  // 108: trellis.v1.ClusterService.Backup:input_type -> trellis.v1.BackupRequest
+	77,  // 109: trellis.v1.ClusterService.Restore:input_type -> trellis.v1.RestoreRequest
+	79,  // 110: trellis.v1.AccessService.WhoAmI:input_type -> trellis.v1.WhoAmIRequest
+	81,  // 111: trellis.v1.AccessService.CreateToken:input_type -> trellis.v1.CreateTokenRequest
+	83,  // 112: trellis.v1.AccessService.ListTokens:input_type -> trellis.v1.ListTokensRequest
+	85,  // 113: trellis.v1.AccessService.RevokeToken:input_type -> trellis.v1.RevokeTokenRequest
+	87,  // 114: trellis.v1.AccessService.ListEvents:input_type -> trellis.v1.ListEventsRequest
+	3,   // 115: trellis.v1.StudyService.CreateStudy:output_type -> trellis.v1.CreateStudyResponse
+	5,   // 116: trellis.v1.StudyService.GetStudy:output_type -> trellis.v1.GetStudyResponse
+	7,   // 117: trellis.v1.StudyService.ListStudies:output_type -> trellis.v1.ListStudiesResponse
+	9,   // 118: trellis.v1.StudyService.WatchStudy:output_type -> trellis.v1.WatchStudyResponse
+	11,  // 119: trellis.v1.StudyService.PauseStudy:output_type -> trellis.v1.PauseStudyResponse
+	13,  // 120: trellis.v1.StudyService.ResumeStudy:output_type -> trellis.v1.ResumeStudyResponse
+	15,  // 121: trellis.v1.StudyService.CancelStudy:output_type -> trellis.v1.CancelStudyResponse
+	17,  // 122: trellis.v1.StudyService.DeleteStudy:output_type -> trellis.v1.DeleteStudyResponse
+	19,  // 123: trellis.v1.StudyService.ExtendStudy:output_type -> trellis.v1.ExtendStudyResponse
+	21,  // 124: trellis.v1.StudyService.RetryStudy:output_type -> trellis.v1.RetryStudyResponse
+	23,  // 125: trellis.v1.StudyService.PlanStudy:output_type -> trellis.v1.PlanStudyResponse
+	1,   // 126: trellis.v1.StudyService.ListModels:output_type -> trellis.v1.ListModelsResponse
+	25,  // 127: trellis.v1.TrialService.ListTrials:output_type -> trellis.v1.ListTrialsResponse
+	27,  // 128: trellis.v1.TrialService.GetBestTrial:output_type -> trellis.v1.GetBestTrialResponse
+	37,  // 129: trellis.v1.TrialService.GetRun:output_type -> trellis.v1.GetRunResponse
+	39,  // 130: trellis.v1.TrialService.GetOutput:output_type -> trellis.v1.GetOutputResponse
+	29,  // 131: trellis.v1.TrialService.ListConfigurations:output_type -> trellis.v1.ListConfigurationsResponse
+	31,  // 132: trellis.v1.TrialService.GetReport:output_type -> trellis.v1.GetReportResponse
+	33,  // 133: trellis.v1.TrialService.GetImportance:output_type -> trellis.v1.GetImportanceResponse
+	35,  // 134: trellis.v1.TrialService.SuggestStudy:output_type -> trellis.v1.SuggestStudyResponse
+	41,  // 135: trellis.v1.DataSetService.GetDataSet:output_type -> trellis.v1.GetDataSetResponse
+	43,  // 136: trellis.v1.DataSetService.DownloadDataFile:output_type -> trellis.v1.DownloadDataFileResponse
+	45,  // 137: trellis.v1.WorkerService.ListWorkers:output_type -> trellis.v1.ListWorkersResponse
+	53,  // 138: trellis.v1.WorkerService.Session:output_type -> trellis.v1.SessionResponse
+	62,  // 139: trellis.v1.ArtifactService.UploadArtifact:output_type -> trellis.v1.UploadArtifactResponse
+	64,  // 140: trellis.v1.ArtifactService.HasArtifact:output_type -> trellis.v1.HasArtifactResponse
+	66,  // 141: trellis.v1.ArtifactService.DownloadArtifact:output_type -> trellis.v1.DownloadArtifactResponse
+	68,  // 142: trellis.v1.ClusterService.GetCluster:output_type -> trellis.v1.GetClusterResponse
+	70,  // 143: trellis.v1.ClusterService.AddNode:output_type -> trellis.v1.AddNodeResponse
+	72,  // 144: trellis.v1.ClusterService.RemoveNode:output_type -> trellis.v1.RemoveNodeResponse
+	74,  // 145: trellis.v1.ClusterService.TransferLeadership:output_type -> trellis.v1.TransferLeadershipResponse
+	76,  // 146: trellis.v1.ClusterService.Backup:output_type -> trellis.v1.BackupResponse
+	78,  // 147: trellis.v1.ClusterService.Restore:output_type -> trellis.v1.RestoreResponse
+	80,  // 148: trellis.v1.AccessService.WhoAmI:output_type -> trellis.v1.WhoAmIResponse
+	82,  // 149: trellis.v1.AccessService.CreateToken:output_type -> trellis.v1.CreateTokenResponse
+	84,  // 150: trellis.v1.AccessService.ListTokens:output_type -> trellis.v1.ListTokensResponse
+	86,  // 151: trellis.v1.AccessService.RevokeToken:output_type -> trellis.v1.RevokeTokenResponse
+	88,  // 152: trellis.v1.AccessService.ListEvents:output_type -> trellis.v1.ListEventsResponse
+	115, // [115:153] is the sub-list for method output_type
+	77,  // [77:115] is the sub-list for method input_type
+	77,  // [77:77] is the sub-list for extension type_name
+	77,  // [77:77] is the sub-list for extension extendee
+	0,   // [0:77] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_service_proto_init() }
@@ -5749,7 +5799,7 @@ func file_trellis_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_service_proto_rawDesc), len(file_trellis_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   92,
+			NumMessages:   93,
 			NumExtensions: 0,
 			NumServices:   7,
 		},

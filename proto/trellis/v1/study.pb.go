@@ -24,6 +24,62 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Kind is the kind of a parameter's values.
+type Kind int32
+
+const (
+	Kind_KIND_UNSPECIFIED Kind = 0
+	Kind_KIND_NUMBER      Kind = 1
+	Kind_KIND_INTEGER     Kind = 2
+	Kind_KIND_TEXT        Kind = 3
+	Kind_KIND_BOOLEAN     Kind = 4
+)
+
+// Enum value maps for Kind.
+var (
+	Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_NUMBER",
+		2: "KIND_INTEGER",
+		3: "KIND_TEXT",
+		4: "KIND_BOOLEAN",
+	}
+	Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_NUMBER":      1,
+		"KIND_INTEGER":     2,
+		"KIND_TEXT":        3,
+		"KIND_BOOLEAN":     4,
+	}
+)
+
+func (x Kind) Enum() *Kind {
+	p := new(Kind)
+	*p = x
+	return p
+}
+
+func (x Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_trellis_v1_study_proto_enumTypes[0].Descriptor()
+}
+
+func (Kind) Type() protoreflect.EnumType {
+	return &file_trellis_v1_study_proto_enumTypes[0]
+}
+
+func (x Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Kind.Descriptor instead.
+func (Kind) EnumDescriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{0}
+}
+
 // StudyState is the life cycle of a study:
 //
 //	RUNNING <-> PAUSED;   RUNNING -> COMPLETED when every run has ended and nothing is left to settle;
@@ -67,11 +123,11 @@ func (x StudyState) String() string {
 }
 
 func (StudyState) Descriptor() protoreflect.EnumDescriptor {
-	return file_trellis_v1_study_proto_enumTypes[0].Descriptor()
+	return file_trellis_v1_study_proto_enumTypes[1].Descriptor()
 }
 
 func (StudyState) Type() protoreflect.EnumType {
-	return &file_trellis_v1_study_proto_enumTypes[0]
+	return &file_trellis_v1_study_proto_enumTypes[1]
 }
 
 func (x StudyState) Number() protoreflect.EnumNumber {
@@ -80,7 +136,7 @@ func (x StudyState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StudyState.Descriptor instead.
 func (StudyState) EnumDescriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{1}
 }
 
 type WaitingReason int32
@@ -139,11 +195,11 @@ func (x WaitingReason) String() string {
 }
 
 func (WaitingReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_trellis_v1_study_proto_enumTypes[1].Descriptor()
+	return file_trellis_v1_study_proto_enumTypes[2].Descriptor()
 }
 
 func (WaitingReason) Type() protoreflect.EnumType {
-	return &file_trellis_v1_study_proto_enumTypes[1]
+	return &file_trellis_v1_study_proto_enumTypes[2]
 }
 
 func (x WaitingReason) Number() protoreflect.EnumNumber {
@@ -152,7 +208,7 @@ func (x WaitingReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use WaitingReason.Descriptor instead.
 func (WaitingReason) EnumDescriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{1}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{2}
 }
 
 // StudySpec is what a user submits: which network to train on which data, and the grid to search. A spec file is this
@@ -170,9 +226,7 @@ type StudySpec struct {
 	// The grids to search: their union. A point that occurs in several grids is one trial.
 	Grid []*Grid `protobuf:"bytes,4,rep,name=grid,proto3" json:"grid,omitempty"`
 	// Seeds of initial weights and batch order. Every point of the grid is trained once with each seed. Default: 1.
-	Seeds *IntegerAxis `protobuf:"bytes,5,opt,name=seeds,proto3" json:"seeds,omitempty"`
-	// Images per optimiser step. An axis like the others. Default: 256.
-	BatchSize *IntegerAxis `protobuf:"bytes,6,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
+	Seeds *Axis `protobuf:"bytes,19,opt,name=seeds,proto3" json:"seeds,omitempty"`
 	// How the training images are divided. Default: the last sixth is for validation, the rest for training.
 	Split *Split `protobuf:"bytes,7,opt,name=split,proto3" json:"split,omitempty"`
 	// When to stop a run that no longer improves. Default: never.
@@ -199,7 +253,13 @@ type StudySpec struct {
 	// A CEL expression over the parameters. Points that don't meet it are left out: optimizer != "sgd" || lr >= 1e-3.
 	Where string `protobuf:"bytes,17,opt,name=where,proto3" json:"where,omitempty"`
 	// Parameters with one value at all points, by name. A grid that has an axis of that name takes its values instead.
-	Fixed         map[string]*Value `protobuf:"bytes,18,rep,name=fixed,proto3" json:"fixed,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Fixed map[string]*Value `protobuf:"bytes,18,rep,name=fixed,proto3" json:"fixed,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Read from old data only, where they are converted.
+	//
+	// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+	OldSeeds *IntegerAxis `protobuf:"bytes,5,opt,name=old_seeds,json=oldSeeds,proto3" json:"old_seeds,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+	OldBatchSize  *IntegerAxis `protobuf:"bytes,6,opt,name=old_batch_size,json=oldBatchSize,proto3" json:"old_batch_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -262,16 +322,9 @@ func (x *StudySpec) GetGrid() []*Grid {
 	return nil
 }
 
-func (x *StudySpec) GetSeeds() *IntegerAxis {
+func (x *StudySpec) GetSeeds() *Axis {
 	if x != nil {
 		return x.Seeds
-	}
-	return nil
-}
-
-func (x *StudySpec) GetBatchSize() *IntegerAxis {
-	if x != nil {
-		return x.BatchSize
 	}
 	return nil
 }
@@ -360,21 +413,42 @@ func (x *StudySpec) GetFixed() map[string]*Value {
 	return nil
 }
 
+// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+func (x *StudySpec) GetOldSeeds() *IntegerAxis {
+	if x != nil {
+		return x.OldSeeds
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+func (x *StudySpec) GetOldBatchSize() *IntegerAxis {
+	if x != nil {
+		return x.OldBatchSize
+	}
+	return nil
+}
+
 // Grid is the Cartesian product of its axes.
 type Grid struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Size of the encoded space, at most the number of pixels of an image. Default if the study starts from pretrained
-	// weights of a study: their size. Otherwise required.
-	LatentDim *IntegerAxis `protobuf:"bytes,1,opt,name=latent_dim,json=latentDim,proto3" json:"latent_dim,omitempty"`
-	// Adam's step size.
-	LearningRate *NumberAxis `protobuf:"bytes,2,opt,name=learning_rate,json=learningRate,proto3" json:"learning_rate,omitempty"`
-	// L2 penalty that Adam adds to the gradient. Default: 0.
-	WeightDecay *NumberAxis `protobuf:"bytes,3,opt,name=weight_decay,json=weightDecay,proto3" json:"weight_decay,omitempty"`
-	// Passes over the training images before a trial ends. Trials that differ only in max_epochs share one run.
-	MaxEpochs *IntegerAxis `protobuf:"bytes,4,opt,name=max_epochs,json=maxEpochs,proto3" json:"max_epochs,omitempty"`
-	// Axes that only this model has, by name: see Model. In a spec file they are written next to the others. Default: the
-	// model's.
-	Axes          map[string]*NumberAxis `protobuf:"bytes,5,rep,name=axes,proto3" json:"axes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The values that each parameter takes, by its name. In a spec file they are written directly under the grid. Which
+	// axes there are, and their defaults, the model says: see Model. A program has no axes of its own: its grids name them.
+	// max_epochs is the axis of passes over the training images before a trial ends; trials that differ only in it share
+	// one run.
+	Axes map[string]*Axis `protobuf:"bytes,6,rep,name=axes,proto3" json:"axes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Read from old data only, where they are converted to axes.
+	//
+	// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+	OldLatentDim *IntegerAxis `protobuf:"bytes,1,opt,name=old_latent_dim,json=oldLatentDim,proto3" json:"old_latent_dim,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+	OldLearningRate *NumberAxis `protobuf:"bytes,2,opt,name=old_learning_rate,json=oldLearningRate,proto3" json:"old_learning_rate,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+	OldWeightDecay *NumberAxis `protobuf:"bytes,3,opt,name=old_weight_decay,json=oldWeightDecay,proto3" json:"old_weight_decay,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+	OldMaxEpochs *IntegerAxis `protobuf:"bytes,4,opt,name=old_max_epochs,json=oldMaxEpochs,proto3" json:"old_max_epochs,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+	OldAxes       map[string]*NumberAxis `protobuf:"bytes,5,rep,name=old_axes,json=oldAxes,proto3" json:"old_axes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -409,50 +483,61 @@ func (*Grid) Descriptor() ([]byte, []int) {
 	return file_trellis_v1_study_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *Grid) GetLatentDim() *IntegerAxis {
-	if x != nil {
-		return x.LatentDim
-	}
-	return nil
-}
-
-func (x *Grid) GetLearningRate() *NumberAxis {
-	if x != nil {
-		return x.LearningRate
-	}
-	return nil
-}
-
-func (x *Grid) GetWeightDecay() *NumberAxis {
-	if x != nil {
-		return x.WeightDecay
-	}
-	return nil
-}
-
-func (x *Grid) GetMaxEpochs() *IntegerAxis {
-	if x != nil {
-		return x.MaxEpochs
-	}
-	return nil
-}
-
-func (x *Grid) GetAxes() map[string]*NumberAxis {
+func (x *Grid) GetAxes() map[string]*Axis {
 	if x != nil {
 		return x.Axes
 	}
 	return nil
 }
 
-// Model describes something that can be trained: which data it takes, and which axes it has besides those of all
-// models.
+// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+func (x *Grid) GetOldLatentDim() *IntegerAxis {
+	if x != nil {
+		return x.OldLatentDim
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+func (x *Grid) GetOldLearningRate() *NumberAxis {
+	if x != nil {
+		return x.OldLearningRate
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+func (x *Grid) GetOldWeightDecay() *NumberAxis {
+	if x != nil {
+		return x.OldWeightDecay
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+func (x *Grid) GetOldMaxEpochs() *IntegerAxis {
+	if x != nil {
+		return x.OldMaxEpochs
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+func (x *Grid) GetOldAxes() map[string]*NumberAxis {
+	if x != nil {
+		return x.OldAxes
+	}
+	return nil
+}
+
+// Model describes something that can be trained: which data it takes, and which axes it has.
 type Model struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name to use in a spec.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What it is, in a line.
 	Summary string `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
-	// The axes that only this model has.
+	// Its axes, besides max_epochs.
 	Axes []*ModelAxis `protobuf:"bytes,3,rep,name=axes,proto3" json:"axes,omitempty"`
 	// The model trains on a data set.
 	Data bool `protobuf:"varint,4,opt,name=data,proto3" json:"data,omitempty"`
@@ -571,20 +656,24 @@ func (x *Model) GetClasses() uint32 {
 	return 0
 }
 
-// ModelAxis is an axis that only one model has.
+// ModelAxis is an axis of a model.
 type ModelAxis struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What it is, in a line.
 	Summary string `protobuf:"bytes,2,opt,name=summary,proto3" json:"summary,omitempty"`
-	// Its values are whole numbers.
-	Integer bool    `protobuf:"varint,3,opt,name=integer,proto3" json:"integer,omitempty"`
+	Kind    Kind   `protobuf:"varint,8,opt,name=kind,proto3,enum=trellis.v1.Kind" json:"kind,omitempty"`
+	// The bounds of numbers and integers.
 	Minimum float64 `protobuf:"fixed64,4,opt,name=minimum,proto3" json:"minimum,omitempty"`
 	Maximum float64 `protobuf:"fixed64,5,opt,name=maximum,proto3" json:"maximum,omitempty"`
 	// Values must be above the minimum, not equal to it.
 	ExclusiveMinimum bool `protobuf:"varint,6,opt,name=exclusive_minimum,json=exclusiveMinimum,proto3" json:"exclusive_minimum,omitempty"`
+	// The texts that it takes.
+	Texts []string `protobuf:"bytes,9,rep,name=texts,proto3" json:"texts,omitempty"`
 	// The value if a spec gives none. Unset: a spec must give one.
-	Default       *float64 `protobuf:"fixed64,7,opt,name=default,proto3,oneof" json:"default,omitempty"`
+	Default *Value `protobuf:"bytes,10,opt,name=default,proto3" json:"default,omitempty"`
+	// All models have it.
+	Common        bool `protobuf:"varint,11,opt,name=common,proto3" json:"common,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -633,11 +722,11 @@ func (x *ModelAxis) GetSummary() string {
 	return ""
 }
 
-func (x *ModelAxis) GetInteger() bool {
+func (x *ModelAxis) GetKind() Kind {
 	if x != nil {
-		return x.Integer
+		return x.Kind
 	}
-	return false
+	return Kind_KIND_UNSPECIFIED
 }
 
 func (x *ModelAxis) GetMinimum() float64 {
@@ -661,11 +750,25 @@ func (x *ModelAxis) GetExclusiveMinimum() bool {
 	return false
 }
 
-func (x *ModelAxis) GetDefault() float64 {
-	if x != nil && x.Default != nil {
-		return *x.Default
+func (x *ModelAxis) GetTexts() []string {
+	if x != nil {
+		return x.Texts
 	}
-	return 0
+	return nil
+}
+
+func (x *ModelAxis) GetDefault() *Value {
+	if x != nil {
+		return x.Default
+	}
+	return nil
+}
+
+func (x *ModelAxis) GetCommon() bool {
+	if x != nil {
+		return x.Common
+	}
+	return false
 }
 
 // ModelMetric is a number that a model reports besides its losses.
@@ -891,22 +994,102 @@ func (x *Source) GetSize() uint64 {
 	return 0
 }
 
-// IntegerAxis has the whole numbers that one parameter takes: a list or a range.
-type IntegerAxis struct {
+// Axis has the values that one parameter takes: a list or a range. All are of one kind, where numbers include integers.
+type Axis struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
-	Values []uint32               `protobuf:"varint,1,rep,packed,name=values,proto3" json:"values,omitempty"`
+	Values []*Value               `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
 	// Evenly spaced.
 	Linear *Range `protobuf:"bytes,2,opt,name=linear,proto3" json:"linear,omitempty"`
 	// Evenly spaced logarithms. Use log2 or log10, whichever reads better: both give the same points.
-	Log2          *Range `protobuf:"bytes,3,opt,name=log2,proto3" json:"log2,omitempty"`
-	Log10         *Range `protobuf:"bytes,4,opt,name=log10,proto3" json:"log10,omitempty"`
+	Log2  *Range `protobuf:"bytes,3,opt,name=log2,proto3" json:"log2,omitempty"`
+	Log10 *Range `protobuf:"bytes,4,opt,name=log10,proto3" json:"log10,omitempty"`
+	// Evenly spaced, by the distance.
+	Step          *Step `protobuf:"bytes,5,opt,name=step,proto3" json:"step,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Axis) Reset() {
+	*x = Axis{}
+	mi := &file_trellis_v1_study_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Axis) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Axis) ProtoMessage() {}
+
+func (x *Axis) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Axis.ProtoReflect.Descriptor instead.
+func (*Axis) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Axis) GetValues() []*Value {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *Axis) GetLinear() *Range {
+	if x != nil {
+		return x.Linear
+	}
+	return nil
+}
+
+func (x *Axis) GetLog2() *Range {
+	if x != nil {
+		return x.Log2
+	}
+	return nil
+}
+
+func (x *Axis) GetLog10() *Range {
+	if x != nil {
+		return x.Log10
+	}
+	return nil
+}
+
+func (x *Axis) GetStep() *Step {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+// IntegerAxis is read from old data only, where it is converted to an Axis.
+//
+// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+type IntegerAxis struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Values        []uint32               `protobuf:"varint,1,rep,packed,name=values,proto3" json:"values,omitempty"`
+	Linear        *Range                 `protobuf:"bytes,2,opt,name=linear,proto3" json:"linear,omitempty"`
+	Log2          *Range                 `protobuf:"bytes,3,opt,name=log2,proto3" json:"log2,omitempty"`
+	Log10         *Range                 `protobuf:"bytes,4,opt,name=log10,proto3" json:"log10,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *IntegerAxis) Reset() {
 	*x = IntegerAxis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[7]
+	mi := &file_trellis_v1_study_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1101,7 @@ func (x *IntegerAxis) String() string {
 func (*IntegerAxis) ProtoMessage() {}
 
 func (x *IntegerAxis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[7]
+	mi := &file_trellis_v1_study_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1114,7 @@ func (x *IntegerAxis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IntegerAxis.ProtoReflect.Descriptor instead.
 func (*IntegerAxis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{7}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *IntegerAxis) GetValues() []uint32 {
@@ -962,22 +1145,22 @@ func (x *IntegerAxis) GetLog10() *Range {
 	return nil
 }
 
-// NumberAxis has the real numbers that one parameter takes: a list or a range.
+// NumberAxis is read from old data only, where it is converted to an Axis.
+//
+// Deprecated: Marked as deprecated in trellis/v1/study.proto.
 type NumberAxis struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Values []float64              `protobuf:"fixed64,1,rep,packed,name=values,proto3" json:"values,omitempty"`
-	// Evenly spaced.
-	Linear *Range `protobuf:"bytes,2,opt,name=linear,proto3" json:"linear,omitempty"`
-	// Evenly spaced logarithms. Use log2 or log10, whichever reads better: both give the same points.
-	Log2          *Range `protobuf:"bytes,3,opt,name=log2,proto3" json:"log2,omitempty"`
-	Log10         *Range `protobuf:"bytes,4,opt,name=log10,proto3" json:"log10,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Values        []float64              `protobuf:"fixed64,1,rep,packed,name=values,proto3" json:"values,omitempty"`
+	Linear        *Range                 `protobuf:"bytes,2,opt,name=linear,proto3" json:"linear,omitempty"`
+	Log2          *Range                 `protobuf:"bytes,3,opt,name=log2,proto3" json:"log2,omitempty"`
+	Log10         *Range                 `protobuf:"bytes,4,opt,name=log10,proto3" json:"log10,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *NumberAxis) Reset() {
 	*x = NumberAxis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[8]
+	mi := &file_trellis_v1_study_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1172,7 @@ func (x *NumberAxis) String() string {
 func (*NumberAxis) ProtoMessage() {}
 
 func (x *NumberAxis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[8]
+	mi := &file_trellis_v1_study_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1185,7 @@ func (x *NumberAxis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NumberAxis.ProtoReflect.Descriptor instead.
 func (*NumberAxis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{8}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NumberAxis) GetValues() []float64 {
@@ -1045,7 +1228,7 @@ type Range struct {
 
 func (x *Range) Reset() {
 	*x = Range{}
-	mi := &file_trellis_v1_study_proto_msgTypes[9]
+	mi := &file_trellis_v1_study_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1240,7 @@ func (x *Range) String() string {
 func (*Range) ProtoMessage() {}
 
 func (x *Range) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[9]
+	mi := &file_trellis_v1_study_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1253,7 @@ func (x *Range) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Range.ProtoReflect.Descriptor instead.
 func (*Range) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{9}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Range) GetFrom() float64 {
@@ -1094,6 +1277,68 @@ func (x *Range) GetCount() uint32 {
 	return 0
 }
 
+// Step has the points from `from` up to `to`, each `by` above the one before. `to` is one of them if it is a multiple of
+// `by` away from `from`.
+type Step struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          float64                `protobuf:"fixed64,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            float64                `protobuf:"fixed64,2,opt,name=to,proto3" json:"to,omitempty"`
+	By            float64                `protobuf:"fixed64,3,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Step) Reset() {
+	*x = Step{}
+	mi := &file_trellis_v1_study_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Step) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Step) ProtoMessage() {}
+
+func (x *Step) ProtoReflect() protoreflect.Message {
+	mi := &file_trellis_v1_study_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Step.ProtoReflect.Descriptor instead.
+func (*Step) Descriptor() ([]byte, []int) {
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Step) GetFrom() float64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *Step) GetTo() float64 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *Step) GetBy() float64 {
+	if x != nil {
+		return x.By
+	}
+	return 0
+}
+
 // Split divides a data set's training images: the first `train` images are for training, the last `validation` images
 // for validation.
 type Split struct {
@@ -1106,7 +1351,7 @@ type Split struct {
 
 func (x *Split) Reset() {
 	*x = Split{}
-	mi := &file_trellis_v1_study_proto_msgTypes[10]
+	mi := &file_trellis_v1_study_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1363,7 @@ func (x *Split) String() string {
 func (*Split) ProtoMessage() {}
 
 func (x *Split) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[10]
+	mi := &file_trellis_v1_study_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1376,7 @@ func (x *Split) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Split.ProtoReflect.Descriptor instead.
 func (*Split) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{10}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Split) GetTrain() uint32 {
@@ -1163,7 +1408,7 @@ type EarlyStopping struct {
 
 func (x *EarlyStopping) Reset() {
 	*x = EarlyStopping{}
-	mi := &file_trellis_v1_study_proto_msgTypes[11]
+	mi := &file_trellis_v1_study_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1175,7 +1420,7 @@ func (x *EarlyStopping) String() string {
 func (*EarlyStopping) ProtoMessage() {}
 
 func (x *EarlyStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[11]
+	mi := &file_trellis_v1_study_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1188,7 +1433,7 @@ func (x *EarlyStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EarlyStopping.ProtoReflect.Descriptor instead.
 func (*EarlyStopping) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{11}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EarlyStopping) GetPatience() uint32 {
@@ -1230,7 +1475,7 @@ type Synthetic struct {
 
 func (x *Synthetic) Reset() {
 	*x = Synthetic{}
-	mi := &file_trellis_v1_study_proto_msgTypes[12]
+	mi := &file_trellis_v1_study_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1487,7 @@ func (x *Synthetic) String() string {
 func (*Synthetic) ProtoMessage() {}
 
 func (x *Synthetic) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[12]
+	mi := &file_trellis_v1_study_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1500,7 @@ func (x *Synthetic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synthetic.ProtoReflect.Descriptor instead.
 func (*Synthetic) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{12}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Synthetic) GetEpochTime() *durationpb.Duration {
@@ -1282,7 +1527,7 @@ type Settle struct {
 
 func (x *Settle) Reset() {
 	*x = Settle{}
-	mi := &file_trellis_v1_study_proto_msgTypes[13]
+	mi := &file_trellis_v1_study_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +1539,7 @@ func (x *Settle) String() string {
 func (*Settle) ProtoMessage() {}
 
 func (x *Settle) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[13]
+	mi := &file_trellis_v1_study_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +1552,7 @@ func (x *Settle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settle.ProtoReflect.Descriptor instead.
 func (*Settle) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{13}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Settle) GetConfidence() float64 {
@@ -1338,7 +1583,7 @@ type Pruning struct {
 
 func (x *Pruning) Reset() {
 	*x = Pruning{}
-	mi := &file_trellis_v1_study_proto_msgTypes[14]
+	mi := &file_trellis_v1_study_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1595,7 @@ func (x *Pruning) String() string {
 func (*Pruning) ProtoMessage() {}
 
 func (x *Pruning) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[14]
+	mi := &file_trellis_v1_study_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1608,7 @@ func (x *Pruning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pruning.ProtoReflect.Descriptor instead.
 func (*Pruning) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{14}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Pruning) GetMethod() isPruning_Method {
@@ -1423,7 +1668,7 @@ type SuccessiveHalving struct {
 
 func (x *SuccessiveHalving) Reset() {
 	*x = SuccessiveHalving{}
-	mi := &file_trellis_v1_study_proto_msgTypes[15]
+	mi := &file_trellis_v1_study_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1680,7 @@ func (x *SuccessiveHalving) String() string {
 func (*SuccessiveHalving) ProtoMessage() {}
 
 func (x *SuccessiveHalving) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[15]
+	mi := &file_trellis_v1_study_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1693,7 @@ func (x *SuccessiveHalving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuccessiveHalving.ProtoReflect.Descriptor instead.
 func (*SuccessiveHalving) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{15}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SuccessiveHalving) GetMinEpochs() uint32 {
@@ -1482,7 +1727,7 @@ type MedianStopping struct {
 
 func (x *MedianStopping) Reset() {
 	*x = MedianStopping{}
-	mi := &file_trellis_v1_study_proto_msgTypes[16]
+	mi := &file_trellis_v1_study_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1739,7 @@ func (x *MedianStopping) String() string {
 func (*MedianStopping) ProtoMessage() {}
 
 func (x *MedianStopping) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[16]
+	mi := &file_trellis_v1_study_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1752,7 @@ func (x *MedianStopping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MedianStopping.ProtoReflect.Descriptor instead.
 func (*MedianStopping) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{16}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MedianStopping) GetMinEpochs() uint32 {
@@ -1585,7 +1830,7 @@ type Study struct {
 
 func (x *Study) Reset() {
 	*x = Study{}
-	mi := &file_trellis_v1_study_proto_msgTypes[17]
+	mi := &file_trellis_v1_study_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1842,7 @@ func (x *Study) String() string {
 func (*Study) ProtoMessage() {}
 
 func (x *Study) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[17]
+	mi := &file_trellis_v1_study_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1855,7 @@ func (x *Study) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Study.ProtoReflect.Descriptor instead.
 func (*Study) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{17}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Study) GetName() string {
@@ -1771,7 +2016,7 @@ type SpecHistory struct {
 
 func (x *SpecHistory) Reset() {
 	*x = SpecHistory{}
-	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +2028,7 @@ func (x *SpecHistory) String() string {
 func (*SpecHistory) ProtoMessage() {}
 
 func (x *SpecHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[18]
+	mi := &file_trellis_v1_study_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +2041,7 @@ func (x *SpecHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecHistory.ProtoReflect.Descriptor instead.
 func (*SpecHistory) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{18}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SpecHistory) GetDifferences() []*SpecDifference {
@@ -1819,7 +2064,7 @@ type SpecDifference struct {
 
 func (x *SpecDifference) Reset() {
 	*x = SpecDifference{}
-	mi := &file_trellis_v1_study_proto_msgTypes[19]
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +2076,7 @@ func (x *SpecDifference) String() string {
 func (*SpecDifference) ProtoMessage() {}
 
 func (x *SpecDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[19]
+	mi := &file_trellis_v1_study_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +2089,7 @@ func (x *SpecDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecDifference.ProtoReflect.Descriptor instead.
 func (*SpecDifference) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{19}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SpecDifference) GetAxes() []*AxisDifference {
@@ -1861,24 +2106,29 @@ func (x *SpecDifference) GetWhole() *StudySpec {
 	return nil
 }
 
-// AxisDifference is an axis before an extension. It had the first `count` of its values or, if that is 0, was one of the
-// others, or not there.
+// AxisDifference is an axis before an extension. It had the first `count` of its values or, if that is 0, was as given
+// or not there.
 type AxisDifference struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Position of the grid, for an axis of a grid.
+	// Position of the grid.
 	Grid uint32 `protobuf:"varint,1,opt,name=grid,proto3" json:"grid,omitempty"`
-	// Name of the axis's field in the grid or the spec, or the name of an axis that only the model has.
-	Axis          string       `protobuf:"bytes,2,opt,name=axis,proto3" json:"axis,omitempty"`
-	Count         uint32       `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
-	Integers      *IntegerAxis `protobuf:"bytes,4,opt,name=integers,proto3" json:"integers,omitempty"`
-	Numbers       *NumberAxis  `protobuf:"bytes,5,opt,name=numbers,proto3" json:"numbers,omitempty"`
+	// Name of the parameter, or "seeds", which is outside of all grids.
+	Axis  string `protobuf:"bytes,2,opt,name=axis,proto3" json:"axis,omitempty"`
+	Count uint32 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	Whole *Axis  `protobuf:"bytes,6,opt,name=whole,proto3" json:"whole,omitempty"`
+	// Read from old data only, where they are converted to whole.
+	//
+	// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+	OldIntegers *IntegerAxis `protobuf:"bytes,4,opt,name=old_integers,json=oldIntegers,proto3" json:"old_integers,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+	OldNumbers    *NumberAxis `protobuf:"bytes,5,opt,name=old_numbers,json=oldNumbers,proto3" json:"old_numbers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AxisDifference) Reset() {
 	*x = AxisDifference{}
-	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1890,7 +2140,7 @@ func (x *AxisDifference) String() string {
 func (*AxisDifference) ProtoMessage() {}
 
 func (x *AxisDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[20]
+	mi := &file_trellis_v1_study_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1903,7 +2153,7 @@ func (x *AxisDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AxisDifference.ProtoReflect.Descriptor instead.
 func (*AxisDifference) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{20}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AxisDifference) GetGrid() uint32 {
@@ -1927,16 +2177,25 @@ func (x *AxisDifference) GetCount() uint32 {
 	return 0
 }
 
-func (x *AxisDifference) GetIntegers() *IntegerAxis {
+func (x *AxisDifference) GetWhole() *Axis {
 	if x != nil {
-		return x.Integers
+		return x.Whole
 	}
 	return nil
 }
 
-func (x *AxisDifference) GetNumbers() *NumberAxis {
+// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+func (x *AxisDifference) GetOldIntegers() *IntegerAxis {
 	if x != nil {
-		return x.Numbers
+		return x.OldIntegers
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/study.proto.
+func (x *AxisDifference) GetOldNumbers() *NumberAxis {
+	if x != nil {
+		return x.OldNumbers
 	}
 	return nil
 }
@@ -1955,7 +2214,7 @@ type WaitingFor struct {
 
 func (x *WaitingFor) Reset() {
 	*x = WaitingFor{}
-	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	mi := &file_trellis_v1_study_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1967,7 +2226,7 @@ func (x *WaitingFor) String() string {
 func (*WaitingFor) ProtoMessage() {}
 
 func (x *WaitingFor) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[21]
+	mi := &file_trellis_v1_study_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1980,7 +2239,7 @@ func (x *WaitingFor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitingFor.ProtoReflect.Descriptor instead.
 func (*WaitingFor) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{21}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WaitingFor) GetReason() WaitingReason {
@@ -2016,7 +2275,7 @@ type Estimate struct {
 
 func (x *Estimate) Reset() {
 	*x = Estimate{}
-	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2028,7 +2287,7 @@ func (x *Estimate) String() string {
 func (*Estimate) ProtoMessage() {}
 
 func (x *Estimate) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[22]
+	mi := &file_trellis_v1_study_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2041,7 +2300,7 @@ func (x *Estimate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Estimate.ProtoReflect.Descriptor instead.
 func (*Estimate) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{22}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Estimate) GetExpected() float64 {
@@ -2088,7 +2347,7 @@ type Forecast struct {
 
 func (x *Forecast) Reset() {
 	*x = Forecast{}
-	mi := &file_trellis_v1_study_proto_msgTypes[23]
+	mi := &file_trellis_v1_study_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2359,7 @@ func (x *Forecast) String() string {
 func (*Forecast) ProtoMessage() {}
 
 func (x *Forecast) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[23]
+	mi := &file_trellis_v1_study_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2372,7 @@ func (x *Forecast) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast.ProtoReflect.Descriptor instead.
 func (*Forecast) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{23}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Forecast) GetEpochs() *Estimate {
@@ -2195,7 +2454,7 @@ type ForecastBasis struct {
 
 func (x *ForecastBasis) Reset() {
 	*x = ForecastBasis{}
-	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	mi := &file_trellis_v1_study_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2207,7 +2466,7 @@ func (x *ForecastBasis) String() string {
 func (*ForecastBasis) ProtoMessage() {}
 
 func (x *ForecastBasis) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[24]
+	mi := &file_trellis_v1_study_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2220,7 +2479,7 @@ func (x *ForecastBasis) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastBasis.ProtoReflect.Descriptor instead.
 func (*ForecastBasis) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{24}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ForecastBasis) GetEpochs() uint64 {
@@ -2347,7 +2606,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_trellis_v1_study_proto_msgTypes[25]
+	mi := &file_trellis_v1_study_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2359,7 +2618,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[25]
+	mi := &file_trellis_v1_study_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2372,7 +2631,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{25}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Progress) GetTrials() uint64 {
@@ -2539,7 +2798,7 @@ type Forecast_Alternative struct {
 
 func (x *Forecast_Alternative) Reset() {
 	*x = Forecast_Alternative{}
-	mi := &file_trellis_v1_study_proto_msgTypes[28]
+	mi := &file_trellis_v1_study_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2551,7 +2810,7 @@ func (x *Forecast_Alternative) String() string {
 func (*Forecast_Alternative) ProtoMessage() {}
 
 func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[28]
+	mi := &file_trellis_v1_study_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2564,7 +2823,7 @@ func (x *Forecast_Alternative) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forecast_Alternative.ProtoReflect.Descriptor instead.
 func (*Forecast_Alternative) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{23, 0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{25, 0}
 }
 
 func (x *Forecast_Alternative) GetSlots() uint32 {
@@ -2598,7 +2857,7 @@ type ForecastBasis_Probe struct {
 
 func (x *ForecastBasis_Probe) Reset() {
 	*x = ForecastBasis_Probe{}
-	mi := &file_trellis_v1_study_proto_msgTypes[29]
+	mi := &file_trellis_v1_study_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2610,7 +2869,7 @@ func (x *ForecastBasis_Probe) String() string {
 func (*ForecastBasis_Probe) ProtoMessage() {}
 
 func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_trellis_v1_study_proto_msgTypes[29]
+	mi := &file_trellis_v1_study_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2623,7 +2882,7 @@ func (x *ForecastBasis_Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForecastBasis_Probe.ProtoReflect.Descriptor instead.
 func (*ForecastBasis_Probe) Descriptor() ([]byte, []int) {
-	return file_trellis_v1_study_proto_rawDescGZIP(), []int{24, 0}
+	return file_trellis_v1_study_proto_rawDescGZIP(), []int{26, 0}
 }
 
 func (x *ForecastBasis_Probe) GetTrainings() uint32 {
@@ -2673,19 +2932,15 @@ var File_trellis_v1_study_proto protoreflect.FileDescriptor
 const file_trellis_v1_study_proto_rawDesc = "" +
 	"\n" +
 	"\x16trellis/v1/study.proto\x12\n" +
-	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/trial.proto\"\xcb\x0e\n" +
+	"trellis.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trellis/v1/access.proto\x1a\x19trellis/v1/data_set.proto\x1a\x18trellis/v1/program.proto\x1a\x16trellis/v1/trial.proto\"\x8e\f\n" +
 	"\tStudySpec\x12\xcd\x01\n" +
 	"\x04name\x18\x01 \x01(\tB\xb8\x01\xbaH\xb4\x01\xba\x01\xad\x01\n" +
 	"\n" +
 	"study.name\x12ia name must have 1 to 63 lower-case letters, digits and hyphens, and start and end with a letter or digit\x1a4this.matches('^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$')\xc8\x01\x01R\x04name\x12\x1c\n" +
 	"\x04data\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x04data\x12\x1d\n" +
 	"\x05model\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18?R\x05model\x121\n" +
-	"\x04grid\x18\x04 \x03(\v2\x10.trellis.v1.GridB\v\xbaH\b\xc8\x01\x01\x92\x01\x02\x10dR\x04grid\x12\xd2\x01\n" +
-	"\x05seeds\x18\x05 \x01(\v2\x17.trellis.v1.IntegerAxisB\xa2\x01\xbaH\x9e\x01\xba\x01\x9a\x01\n" +
-	"\vstudy.seeds\x12&seeds must be between 0 and 4294967295\x1ac[this.linear, this.log2, this.log10].all(r, r.count == 0u || 0.0 <= r.from && r.to <= 4294967295.0)R\x05seeds\x12\x8a\x02\n" +
-	"\n" +
-	"batch_size\x18\x06 \x01(\v2\x17.trellis.v1.IntegerAxisB\xd1\x01\xbaH\xcd\x01\xba\x01\xc9\x01\n" +
-	"\x10study.batch_size\x12'batch sizes must be between 1 and 65536\x1a\x8b\x01this.values.all(v, 1u <= v && v <= 65536u) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 1.0 <= r.from && r.to <= 65536.0)R\tbatchSize\x12'\n" +
+	"\x04grid\x18\x04 \x03(\v2\x10.trellis.v1.GridB\v\xbaH\b\xc8\x01\x01\x92\x01\x02\x10dR\x04grid\x12&\n" +
+	"\x05seeds\x18\x13 \x01(\v2\x10.trellis.v1.AxisR\x05seeds\x12'\n" +
 	"\x05split\x18\a \x01(\v2\x11.trellis.v1.SplitR\x05split\x12@\n" +
 	"\x0eearly_stopping\x18\b \x01(\v2\x19.trellis.v1.EarlyStoppingR\rearlyStopping\x123\n" +
 	"\tsynthetic\x18\t \x01(\v2\x15.trellis.v1.SyntheticR\tsynthetic\x12*\n" +
@@ -2701,28 +2956,27 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\tobjective\x18\x0f \x01(\v2\x15.trellis.v1.ObjectiveR\tobjective\x123\n" +
 	"\tresources\x18\x10 \x01(\v2\x15.trellis.v1.ResourcesR\tresources\x12\x1e\n" +
 	"\x05where\x18\x11 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\x05where\x12@\n" +
-	"\x05fixed\x18\x12 \x03(\v2 .trellis.v1.StudySpec.FixedEntryB\b\xbaH\x05\x9a\x01\x02\x10dR\x05fixed\x1aK\n" +
+	"\x05fixed\x18\x12 \x03(\v2 .trellis.v1.StudySpec.FixedEntryB\b\xbaH\x05\x9a\x01\x02\x10dR\x05fixed\x128\n" +
+	"\told_seeds\x18\x05 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\boldSeeds\x12A\n" +
+	"\x0eold_batch_size\x18\x06 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\foldBatchSize\x1aK\n" +
 	"\n" +
 	"FixedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
 	"\x05value\x18\x02 \x01(\v2\x11.trellis.v1.ValueR\x05value:\x028\x01:\xa6\x02\xbaH\xa2\x02\x1a\xa6\x01\n" +
 	"\n" +
 	"study.data\x12Amissing 'data': the data set to train on, for example data: mnist\x1aUthis.data != '' || this.model == 'synthetic' || this.model == '' || has(this.program)\x1aw\n" +
-	"\x0fstudy.synthetic\x121'synthetic' is only allowed with model: synthetic\x1a1!has(this.synthetic) || this.model == 'synthetic'\"\x80\n" +
-	"\n" +
-	"\x04Grid\x12\xab\x02\n" +
-	"\n" +
-	"latent_dim\x18\x01 \x01(\v2\x17.trellis.v1.IntegerAxisB\xf2\x01\xbaH\xee\x01\xba\x01\xea\x01\n" +
-	"\x0fgrid.latent_dim\x12Mlatent dimensions must be between 1 and 784, the number of pixels of an image\x1a\x87\x01this.values.all(v, 1u <= v && v <= 784u) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 1.0 <= r.from && r.to <= 784.0)R\tlatentDim\x12\x9a\x02\n" +
-	"\rlearning_rate\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisB\xdc\x01\xbaH\xd8\x01\xba\x01\xd1\x01\n" +
-	"\x12grid.learning_rate\x12/learning rates must be above 0 and at most 1000\x1a\x89\x01this.values.all(v, 0.0 < v && v <= 1000.0) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 0.0 < r.from && r.to <= 1000.0)\xc8\x01\x01R\flearningRate\x12\x8f\x02\n" +
-	"\fweight_decay\x18\x03 \x01(\v2\x16.trellis.v1.NumberAxisB\xd3\x01\xbaH\xcf\x01\xba\x01\xcb\x01\n" +
-	"\x11grid.weight_decay\x12(weight decays must be between 0 and 1000\x1a\x8b\x01this.values.all(v, 0.0 <= v && v <= 1000.0) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 0.0 <= r.from && r.to <= 1000.0)R\vweightDecay\x12\x8f\x02\n" +
-	"\n" +
-	"max_epochs\x18\x04 \x01(\v2\x17.trellis.v1.IntegerAxisB\xd6\x01\xbaH\xd2\x01\xba\x01\xcb\x01\n" +
-	"\x0fgrid.max_epochs\x12*maximum epochs must be between 1 and 10000\x1a\x8b\x01this.values.all(v, 1u <= v && v <= 10000u) &&[this.linear, this.log2, this.log10].all(r, r.count == 0u || 1.0 <= r.from && r.to <= 10000.0)\xc8\x01\x01R\tmaxEpochs\x128\n" +
-	"\x04axes\x18\x05 \x03(\v2\x1a.trellis.v1.Grid.AxesEntryB\b\xbaH\x05\x9a\x01\x02\x10\x10R\x04axes\x1aO\n" +
+	"\x0fstudy.synthetic\x121'synthetic' is only allowed with model: synthetic\x1a1!has(this.synthetic) || this.model == 'synthetic'\"\xb1\x04\n" +
+	"\x04Grid\x128\n" +
+	"\x04axes\x18\x06 \x03(\v2\x1a.trellis.v1.Grid.AxesEntryB\b\xbaH\x05\x9a\x01\x02\x10dR\x04axes\x12A\n" +
+	"\x0eold_latent_dim\x18\x01 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\foldLatentDim\x12F\n" +
+	"\x11old_learning_rate\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisB\x02\x18\x01R\x0foldLearningRate\x12D\n" +
+	"\x10old_weight_decay\x18\x03 \x01(\v2\x16.trellis.v1.NumberAxisB\x02\x18\x01R\x0eoldWeightDecay\x12A\n" +
+	"\x0eold_max_epochs\x18\x04 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\foldMaxEpochs\x12<\n" +
+	"\bold_axes\x18\x05 \x03(\v2\x1d.trellis.v1.Grid.OldAxesEntryB\x02\x18\x01R\aoldAxes\x1aI\n" +
 	"\tAxesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12&\n" +
+	"\x05value\x18\x02 \x01(\v2\x10.trellis.v1.AxisR\x05value:\x028\x01\x1aR\n" +
+	"\fOldAxesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
 	"\x05value\x18\x02 \x01(\v2\x16.trellis.v1.NumberAxisR\x05value:\x028\x01\"\xa3\x02\n" +
 	"\x05Model\x12\x12\n" +
@@ -2738,17 +2992,18 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\x06height\x18\b \x01(\rR\x06height\x12\x14\n" +
 	"\x05width\x18\t \x01(\rR\x05width\x12\x18\n" +
 	"\aclasses\x18\n" +
-	" \x01(\rR\aclasses\"\xdf\x01\n" +
+	" \x01(\rR\aclasses\"\xa7\x02\n" +
 	"\tModelAxis\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\asummary\x18\x02 \x01(\tR\asummary\x12\x18\n" +
-	"\ainteger\x18\x03 \x01(\bR\ainteger\x12\x18\n" +
+	"\asummary\x18\x02 \x01(\tR\asummary\x12$\n" +
+	"\x04kind\x18\b \x01(\x0e2\x10.trellis.v1.KindR\x04kind\x12\x18\n" +
 	"\aminimum\x18\x04 \x01(\x01R\aminimum\x12\x18\n" +
 	"\amaximum\x18\x05 \x01(\x01R\amaximum\x12+\n" +
-	"\x11exclusive_minimum\x18\x06 \x01(\bR\x10exclusiveMinimum\x12\x1d\n" +
-	"\adefault\x18\a \x01(\x01H\x00R\adefault\x88\x01\x01B\n" +
-	"\n" +
-	"\b_default\"p\n" +
+	"\x11exclusive_minimum\x18\x06 \x01(\bR\x10exclusiveMinimum\x12\x14\n" +
+	"\x05texts\x18\t \x03(\tR\x05texts\x12+\n" +
+	"\adefault\x18\n" +
+	" \x01(\v2\x11.trellis.v1.ValueR\adefault\x12\x16\n" +
+	"\x06common\x18\v \x01(\bR\x06commonJ\x04\b\x03\x10\x04J\x04\b\a\x10\b\"p\n" +
 	"\vModelMetric\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\asummary\x18\x02 \x01(\tR\asummary\x123\n" +
@@ -2772,28 +3027,40 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"parameters\x18\x05 \x01(\v2\x16.trellis.v1.ParametersR\n" +
 	"parameters\x12\x16\n" +
 	"\x06sha256\x18\x06 \x01(\tR\x06sha256\x12\x12\n" +
-	"\x04size\x18\a \x01(\x04R\x04size\"\xb0\x04\n" +
-	"\vIntegerAxis\x12#\n" +
-	"\x06values\x18\x01 \x03(\rB\v\xbaH\b\x92\x01\x05\x10\x90N\x18\x01R\x06values\x12)\n" +
+	"\x04size\x18\a \x01(\x04R\x04size\"\xfc\x04\n" +
+	"\x04Axis\x124\n" +
+	"\x06values\x18\x01 \x03(\v2\x11.trellis.v1.ValueB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x06values\x12)\n" +
 	"\x06linear\x18\x02 \x01(\v2\x11.trellis.v1.RangeR\x06linear\x12%\n" +
 	"\x04log2\x18\x03 \x01(\v2\x11.trellis.v1.RangeR\x04log2\x12'\n" +
-	"\x05log10\x18\x04 \x01(\v2\x11.trellis.v1.RangeR\x05log10:\x80\x03\xbaH\xfc\x02\x1a\xfd\x01\n" +
-	"\raxis.one_form\x12qan axis needs at least one value: a list such as [4, 8], or one range such as {log2: {from: 4, to: 32, count: 4}}\x1ay(this.values.size() > 0 ? 1 : 0) + (has(this.linear) ? 1 : 0) + (has(this.log2) ? 1 : 0) + (has(this.log10) ? 1 : 0) == 1\x1az\n" +
-	"\x11axis.log_positive\x12&a logarithmic range must start above 0\x1a=[this.log2, this.log10].all(r, r.count == 0u || r.from > 0.0)\"\xc1\x04\n" +
+	"\x05log10\x18\x04 \x01(\v2\x11.trellis.v1.RangeR\x05log10\x12$\n" +
+	"\x04step\x18\x05 \x01(\v2\x10.trellis.v1.StepR\x04step:\x9c\x03\xbaH\x98\x03\x1a\x99\x02\n" +
+	"\raxis.one_form\x12qan axis needs at least one value: a list such as [4, 8], or one range such as {log2: {from: 4, to: 32, count: 4}}\x1a\x94\x01(this.values.size() > 0 ? 1 : 0) + (has(this.linear) ? 1 : 0) + (has(this.log2) ? 1 : 0) + (has(this.log10) ? 1 : 0) + (has(this.step) ? 1 : 0) == 1\x1az\n" +
+	"\x11axis.log_positive\x12&a logarithmic range must start above 0\x1a=[this.log2, this.log10].all(r, r.count == 0u || r.from > 0.0)\"\xa4\x01\n" +
+	"\vIntegerAxis\x12\x16\n" +
+	"\x06values\x18\x01 \x03(\rR\x06values\x12)\n" +
+	"\x06linear\x18\x02 \x01(\v2\x11.trellis.v1.RangeR\x06linear\x12%\n" +
+	"\x04log2\x18\x03 \x01(\v2\x11.trellis.v1.RangeR\x04log2\x12'\n" +
+	"\x05log10\x18\x04 \x01(\v2\x11.trellis.v1.RangeR\x05log10:\x02\x18\x01\"\xa3\x01\n" +
 	"\n" +
-	"NumberAxis\x12)\n" +
-	"\x06values\x18\x01 \x03(\x01B\x11\xbaH\x0e\x92\x01\v\x10\x90N\x18\x01\"\x04\x12\x02@\x01R\x06values\x12)\n" +
+	"NumberAxis\x12\x16\n" +
+	"\x06values\x18\x01 \x03(\x01R\x06values\x12)\n" +
 	"\x06linear\x18\x02 \x01(\v2\x11.trellis.v1.RangeR\x06linear\x12%\n" +
 	"\x04log2\x18\x03 \x01(\v2\x11.trellis.v1.RangeR\x04log2\x12'\n" +
-	"\x05log10\x18\x04 \x01(\v2\x11.trellis.v1.RangeR\x05log10:\x8c\x03\xbaH\x88\x03\x1a\x89\x02\n" +
-	"\raxis.one_form\x12}an axis needs at least one value: a list such as [1e-3, 1e-4], or one range such as {log10: {from: 1e-4, to: 1e-2, count: 3}}\x1ay(this.values.size() > 0 ? 1 : 0) + (has(this.linear) ? 1 : 0) + (has(this.log2) ? 1 : 0) + (has(this.log10) ? 1 : 0) == 1\x1az\n" +
-	"\x11axis.log_positive\x12&a logarithmic range must start above 0\x1a=[this.log2, this.log10].all(r, r.count == 0u || r.from > 0.0)\"\x86\x02\n" +
+	"\x05log10\x18\x04 \x01(\v2\x11.trellis.v1.RangeR\x05log10:\x02\x18\x01\"\x86\x02\n" +
 	"\x05Range\x12\x1b\n" +
 	"\x04from\x18\x01 \x01(\x01B\a\xbaH\x04\x12\x02@\x01R\x04from\x12\x17\n" +
 	"\x02to\x18\x02 \x01(\x01B\a\xbaH\x04\x12\x02@\x01R\x02to\x12u\n" +
 	"\x05count\x18\x03 \x01(\rB_\xbaH\\\xba\x01Y\n" +
 	"\vrange.count\x12,a range must have between 2 and 10000 points\x1a\x1c2u <= this && this <= 10000uR\x05count:P\xbaHM\x1aK\n" +
-	"\vrange.order\x12'from must be smaller than to in a range\x1a\x13this.from < this.to\"O\n" +
+	"\vrange.order\x12'from must be smaller than to in a range\x1a\x13this.from < this.to\"\xec\x02\n" +
+	"\x04Step\x12\x1b\n" +
+	"\x04from\x18\x01 \x01(\x01B\a\xbaH\x04\x12\x02@\x01R\x04from\x12\x17\n" +
+	"\x02to\x18\x02 \x01(\x01B\a\xbaH\x04\x12\x02@\x01R\x02to\x12\x17\n" +
+	"\x02by\x18\x03 \x01(\x01B\a\xbaH\x04\x12\x02@\x01R\x02by:\x94\x02\xbaH\x90\x02\x1a|\n" +
+	"\n" +
+	"step.order\x12Ha range by steps needs a positive step, and from must be smaller than to\x1a$this.from < this.to && this.by > 0.0\x1a\x8f\x01\n" +
+	"\n" +
+	"step.count\x12,a range must have between 2 and 10000 points\x1aS!(this.from < this.to && this.by > 0.0) || (this.to - this.from) / this.by < 9999.5\"O\n" +
 	"\x05Split\x12\x1d\n" +
 	"\x05train\x18\x01 \x01(\rB\a\xbaH\x04*\x02(\x01R\x05train\x12'\n" +
 	"\n" +
@@ -2861,13 +3128,15 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\vdifferences\x18\x01 \x03(\v2\x1a.trellis.v1.SpecDifferenceR\vdifferences\"m\n" +
 	"\x0eSpecDifference\x12.\n" +
 	"\x04axes\x18\x01 \x03(\v2\x1a.trellis.v1.AxisDifferenceR\x04axes\x12+\n" +
-	"\x05whole\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x05whole\"\xb5\x01\n" +
+	"\x05whole\x18\x02 \x01(\v2\x15.trellis.v1.StudySpecR\x05whole\"\xf3\x01\n" +
 	"\x0eAxisDifference\x12\x12\n" +
 	"\x04grid\x18\x01 \x01(\rR\x04grid\x12\x12\n" +
 	"\x04axis\x18\x02 \x01(\tR\x04axis\x12\x14\n" +
-	"\x05count\x18\x03 \x01(\rR\x05count\x123\n" +
-	"\bintegers\x18\x04 \x01(\v2\x17.trellis.v1.IntegerAxisR\bintegers\x120\n" +
-	"\anumbers\x18\x05 \x01(\v2\x16.trellis.v1.NumberAxisR\anumbers\"o\n" +
+	"\x05count\x18\x03 \x01(\rR\x05count\x12&\n" +
+	"\x05whole\x18\x06 \x01(\v2\x10.trellis.v1.AxisR\x05whole\x12>\n" +
+	"\fold_integers\x18\x04 \x01(\v2\x17.trellis.v1.IntegerAxisB\x02\x18\x01R\voldIntegers\x12;\n" +
+	"\vold_numbers\x18\x05 \x01(\v2\x16.trellis.v1.NumberAxisB\x02\x18\x01R\n" +
+	"oldNumbers\"o\n" +
 	"\n" +
 	"WaitingFor\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.trellis.v1.WaitingReasonR\x06reason\x12\x14\n" +
@@ -2944,7 +3213,13 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"\fruns_audited\x18\x14 \x01(\x04R\vrunsAudited\x12\x1d\n" +
 	"\n" +
 	"audits_due\x18\x15 \x01(\x04R\tauditsDue\x12#\n" +
-	"\rruns_disputed\x18\x16 \x01(\x04R\frunsDisputed*\x8f\x01\n" +
+	"\rruns_disputed\x18\x16 \x01(\x04R\frunsDisputed*`\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vKIND_NUMBER\x10\x01\x12\x10\n" +
+	"\fKIND_INTEGER\x10\x02\x12\r\n" +
+	"\tKIND_TEXT\x10\x03\x12\x10\n" +
+	"\fKIND_BOOLEAN\x10\x04*\x8f\x01\n" +
 	"\n" +
 	"StudyState\x12\x1b\n" +
 	"\x17STUDY_STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -2974,117 +3249,132 @@ func file_trellis_v1_study_proto_rawDescGZIP() []byte {
 	return file_trellis_v1_study_proto_rawDescData
 }
 
-var file_trellis_v1_study_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_trellis_v1_study_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_trellis_v1_study_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_trellis_v1_study_proto_goTypes = []any{
-	(StudyState)(0),               // 0: trellis.v1.StudyState
-	(WaitingReason)(0),            // 1: trellis.v1.WaitingReason
-	(*StudySpec)(nil),             // 2: trellis.v1.StudySpec
-	(*Grid)(nil),                  // 3: trellis.v1.Grid
-	(*Model)(nil),                 // 4: trellis.v1.Model
-	(*ModelAxis)(nil),             // 5: trellis.v1.ModelAxis
-	(*ModelMetric)(nil),           // 6: trellis.v1.ModelMetric
-	(*Pretrained)(nil),            // 7: trellis.v1.Pretrained
-	(*Source)(nil),                // 8: trellis.v1.Source
-	(*IntegerAxis)(nil),           // 9: trellis.v1.IntegerAxis
-	(*NumberAxis)(nil),            // 10: trellis.v1.NumberAxis
-	(*Range)(nil),                 // 11: trellis.v1.Range
-	(*Split)(nil),                 // 12: trellis.v1.Split
-	(*EarlyStopping)(nil),         // 13: trellis.v1.EarlyStopping
-	(*Synthetic)(nil),             // 14: trellis.v1.Synthetic
-	(*Settle)(nil),                // 15: trellis.v1.Settle
-	(*Pruning)(nil),               // 16: trellis.v1.Pruning
-	(*SuccessiveHalving)(nil),     // 17: trellis.v1.SuccessiveHalving
-	(*MedianStopping)(nil),        // 18: trellis.v1.MedianStopping
-	(*Study)(nil),                 // 19: trellis.v1.Study
-	(*SpecHistory)(nil),           // 20: trellis.v1.SpecHistory
-	(*SpecDifference)(nil),        // 21: trellis.v1.SpecDifference
-	(*AxisDifference)(nil),        // 22: trellis.v1.AxisDifference
-	(*WaitingFor)(nil),            // 23: trellis.v1.WaitingFor
-	(*Estimate)(nil),              // 24: trellis.v1.Estimate
-	(*Forecast)(nil),              // 25: trellis.v1.Forecast
-	(*ForecastBasis)(nil),         // 26: trellis.v1.ForecastBasis
-	(*Progress)(nil),              // 27: trellis.v1.Progress
-	nil,                           // 28: trellis.v1.StudySpec.FixedEntry
-	nil,                           // 29: trellis.v1.Grid.AxesEntry
-	(*Forecast_Alternative)(nil),  // 30: trellis.v1.Forecast.Alternative
-	(*ForecastBasis_Probe)(nil),   // 31: trellis.v1.ForecastBasis.Probe
-	(*Program)(nil),               // 32: trellis.v1.Program
-	(*Objective)(nil),             // 33: trellis.v1.Objective
-	(*Resources)(nil),             // 34: trellis.v1.Resources
-	(Direction)(0),                // 35: trellis.v1.Direction
-	(*Parameters)(nil),            // 36: trellis.v1.Parameters
-	(*durationpb.Duration)(nil),   // 37: google.protobuf.Duration
-	(*DataSet)(nil),               // 38: trellis.v1.DataSet
-	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
-	(*Principal)(nil),             // 40: trellis.v1.Principal
-	(*Refutation)(nil),            // 41: trellis.v1.Refutation
-	(*Value)(nil),                 // 42: trellis.v1.Value
+	(Kind)(0),                     // 0: trellis.v1.Kind
+	(StudyState)(0),               // 1: trellis.v1.StudyState
+	(WaitingReason)(0),            // 2: trellis.v1.WaitingReason
+	(*StudySpec)(nil),             // 3: trellis.v1.StudySpec
+	(*Grid)(nil),                  // 4: trellis.v1.Grid
+	(*Model)(nil),                 // 5: trellis.v1.Model
+	(*ModelAxis)(nil),             // 6: trellis.v1.ModelAxis
+	(*ModelMetric)(nil),           // 7: trellis.v1.ModelMetric
+	(*Pretrained)(nil),            // 8: trellis.v1.Pretrained
+	(*Source)(nil),                // 9: trellis.v1.Source
+	(*Axis)(nil),                  // 10: trellis.v1.Axis
+	(*IntegerAxis)(nil),           // 11: trellis.v1.IntegerAxis
+	(*NumberAxis)(nil),            // 12: trellis.v1.NumberAxis
+	(*Range)(nil),                 // 13: trellis.v1.Range
+	(*Step)(nil),                  // 14: trellis.v1.Step
+	(*Split)(nil),                 // 15: trellis.v1.Split
+	(*EarlyStopping)(nil),         // 16: trellis.v1.EarlyStopping
+	(*Synthetic)(nil),             // 17: trellis.v1.Synthetic
+	(*Settle)(nil),                // 18: trellis.v1.Settle
+	(*Pruning)(nil),               // 19: trellis.v1.Pruning
+	(*SuccessiveHalving)(nil),     // 20: trellis.v1.SuccessiveHalving
+	(*MedianStopping)(nil),        // 21: trellis.v1.MedianStopping
+	(*Study)(nil),                 // 22: trellis.v1.Study
+	(*SpecHistory)(nil),           // 23: trellis.v1.SpecHistory
+	(*SpecDifference)(nil),        // 24: trellis.v1.SpecDifference
+	(*AxisDifference)(nil),        // 25: trellis.v1.AxisDifference
+	(*WaitingFor)(nil),            // 26: trellis.v1.WaitingFor
+	(*Estimate)(nil),              // 27: trellis.v1.Estimate
+	(*Forecast)(nil),              // 28: trellis.v1.Forecast
+	(*ForecastBasis)(nil),         // 29: trellis.v1.ForecastBasis
+	(*Progress)(nil),              // 30: trellis.v1.Progress
+	nil,                           // 31: trellis.v1.StudySpec.FixedEntry
+	nil,                           // 32: trellis.v1.Grid.AxesEntry
+	nil,                           // 33: trellis.v1.Grid.OldAxesEntry
+	(*Forecast_Alternative)(nil),  // 34: trellis.v1.Forecast.Alternative
+	(*ForecastBasis_Probe)(nil),   // 35: trellis.v1.ForecastBasis.Probe
+	(*Program)(nil),               // 36: trellis.v1.Program
+	(*Objective)(nil),             // 37: trellis.v1.Objective
+	(*Resources)(nil),             // 38: trellis.v1.Resources
+	(*Value)(nil),                 // 39: trellis.v1.Value
+	(Direction)(0),                // 40: trellis.v1.Direction
+	(*Parameters)(nil),            // 41: trellis.v1.Parameters
+	(*durationpb.Duration)(nil),   // 42: google.protobuf.Duration
+	(*DataSet)(nil),               // 43: trellis.v1.DataSet
+	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
+	(*Principal)(nil),             // 45: trellis.v1.Principal
+	(*Refutation)(nil),            // 46: trellis.v1.Refutation
 }
 var file_trellis_v1_study_proto_depIdxs = []int32{
-	3,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
-	9,  // 1: trellis.v1.StudySpec.seeds:type_name -> trellis.v1.IntegerAxis
-	9,  // 2: trellis.v1.StudySpec.batch_size:type_name -> trellis.v1.IntegerAxis
-	12, // 3: trellis.v1.StudySpec.split:type_name -> trellis.v1.Split
-	13, // 4: trellis.v1.StudySpec.early_stopping:type_name -> trellis.v1.EarlyStopping
-	14, // 5: trellis.v1.StudySpec.synthetic:type_name -> trellis.v1.Synthetic
-	15, // 6: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
-	16, // 7: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
-	7,  // 8: trellis.v1.StudySpec.pretrained:type_name -> trellis.v1.Pretrained
-	32, // 9: trellis.v1.StudySpec.program:type_name -> trellis.v1.Program
-	33, // 10: trellis.v1.StudySpec.objective:type_name -> trellis.v1.Objective
-	34, // 11: trellis.v1.StudySpec.resources:type_name -> trellis.v1.Resources
-	28, // 12: trellis.v1.StudySpec.fixed:type_name -> trellis.v1.StudySpec.FixedEntry
-	9,  // 13: trellis.v1.Grid.latent_dim:type_name -> trellis.v1.IntegerAxis
-	10, // 14: trellis.v1.Grid.learning_rate:type_name -> trellis.v1.NumberAxis
-	10, // 15: trellis.v1.Grid.weight_decay:type_name -> trellis.v1.NumberAxis
-	9,  // 16: trellis.v1.Grid.max_epochs:type_name -> trellis.v1.IntegerAxis
-	29, // 17: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
-	5,  // 18: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
-	6,  // 19: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
-	35, // 20: trellis.v1.ModelMetric.direction:type_name -> trellis.v1.Direction
-	36, // 21: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
-	11, // 22: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
-	11, // 23: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
-	11, // 24: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
-	11, // 25: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
-	11, // 26: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
-	11, // 27: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
-	35, // 28: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
-	37, // 29: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
-	17, // 30: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
-	18, // 31: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
-	2,  // 32: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
-	0,  // 33: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
-	38, // 34: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
-	39, // 35: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
-	39, // 36: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
-	27, // 37: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
-	2,  // 38: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
-	25, // 39: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
-	8,  // 40: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
-	23, // 41: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
-	40, // 42: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
-	20, // 43: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
-	41, // 44: trellis.v1.Study.refuted:type_name -> trellis.v1.Refutation
-	21, // 45: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
-	22, // 46: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
-	2,  // 47: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
-	9,  // 48: trellis.v1.AxisDifference.integers:type_name -> trellis.v1.IntegerAxis
-	10, // 49: trellis.v1.AxisDifference.numbers:type_name -> trellis.v1.NumberAxis
-	1,  // 50: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
-	24, // 51: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	24, // 52: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	30, // 53: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	26, // 54: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	31, // 55: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	42, // 56: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
-	10, // 57: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.NumberAxis
-	58, // [58:58] is the sub-list for method output_type
-	58, // [58:58] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	4,  // 0: trellis.v1.StudySpec.grid:type_name -> trellis.v1.Grid
+	10, // 1: trellis.v1.StudySpec.seeds:type_name -> trellis.v1.Axis
+	15, // 2: trellis.v1.StudySpec.split:type_name -> trellis.v1.Split
+	16, // 3: trellis.v1.StudySpec.early_stopping:type_name -> trellis.v1.EarlyStopping
+	17, // 4: trellis.v1.StudySpec.synthetic:type_name -> trellis.v1.Synthetic
+	18, // 5: trellis.v1.StudySpec.settle:type_name -> trellis.v1.Settle
+	19, // 6: trellis.v1.StudySpec.pruning:type_name -> trellis.v1.Pruning
+	8,  // 7: trellis.v1.StudySpec.pretrained:type_name -> trellis.v1.Pretrained
+	36, // 8: trellis.v1.StudySpec.program:type_name -> trellis.v1.Program
+	37, // 9: trellis.v1.StudySpec.objective:type_name -> trellis.v1.Objective
+	38, // 10: trellis.v1.StudySpec.resources:type_name -> trellis.v1.Resources
+	31, // 11: trellis.v1.StudySpec.fixed:type_name -> trellis.v1.StudySpec.FixedEntry
+	11, // 12: trellis.v1.StudySpec.old_seeds:type_name -> trellis.v1.IntegerAxis
+	11, // 13: trellis.v1.StudySpec.old_batch_size:type_name -> trellis.v1.IntegerAxis
+	32, // 14: trellis.v1.Grid.axes:type_name -> trellis.v1.Grid.AxesEntry
+	11, // 15: trellis.v1.Grid.old_latent_dim:type_name -> trellis.v1.IntegerAxis
+	12, // 16: trellis.v1.Grid.old_learning_rate:type_name -> trellis.v1.NumberAxis
+	12, // 17: trellis.v1.Grid.old_weight_decay:type_name -> trellis.v1.NumberAxis
+	11, // 18: trellis.v1.Grid.old_max_epochs:type_name -> trellis.v1.IntegerAxis
+	33, // 19: trellis.v1.Grid.old_axes:type_name -> trellis.v1.Grid.OldAxesEntry
+	6,  // 20: trellis.v1.Model.axes:type_name -> trellis.v1.ModelAxis
+	7,  // 21: trellis.v1.Model.metrics:type_name -> trellis.v1.ModelMetric
+	0,  // 22: trellis.v1.ModelAxis.kind:type_name -> trellis.v1.Kind
+	39, // 23: trellis.v1.ModelAxis.default:type_name -> trellis.v1.Value
+	40, // 24: trellis.v1.ModelMetric.direction:type_name -> trellis.v1.Direction
+	41, // 25: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
+	39, // 26: trellis.v1.Axis.values:type_name -> trellis.v1.Value
+	13, // 27: trellis.v1.Axis.linear:type_name -> trellis.v1.Range
+	13, // 28: trellis.v1.Axis.log2:type_name -> trellis.v1.Range
+	13, // 29: trellis.v1.Axis.log10:type_name -> trellis.v1.Range
+	14, // 30: trellis.v1.Axis.step:type_name -> trellis.v1.Step
+	13, // 31: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
+	13, // 32: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
+	13, // 33: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
+	13, // 34: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
+	13, // 35: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
+	13, // 36: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
+	40, // 37: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
+	42, // 38: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
+	20, // 39: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
+	21, // 40: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
+	3,  // 41: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
+	1,  // 42: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
+	43, // 43: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
+	44, // 44: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
+	44, // 45: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
+	30, // 46: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
+	3,  // 47: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
+	28, // 48: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
+	9,  // 49: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
+	26, // 50: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
+	45, // 51: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
+	23, // 52: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
+	46, // 53: trellis.v1.Study.refuted:type_name -> trellis.v1.Refutation
+	24, // 54: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
+	25, // 55: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
+	3,  // 56: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
+	10, // 57: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
+	11, // 58: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
+	12, // 59: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
+	2,  // 60: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
+	27, // 61: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	27, // 62: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	34, // 63: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	29, // 64: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	35, // 65: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	39, // 66: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
+	10, // 67: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
+	12, // 68: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	69, // [69:69] is the sub-list for method output_type
+	69, // [69:69] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }
@@ -3096,9 +3386,8 @@ func file_trellis_v1_study_proto_init() {
 	file_trellis_v1_data_set_proto_init()
 	file_trellis_v1_program_proto_init()
 	file_trellis_v1_trial_proto_init()
-	file_trellis_v1_study_proto_msgTypes[3].OneofWrappers = []any{}
 	file_trellis_v1_study_proto_msgTypes[5].OneofWrappers = []any{}
-	file_trellis_v1_study_proto_msgTypes[14].OneofWrappers = []any{
+	file_trellis_v1_study_proto_msgTypes[16].OneofWrappers = []any{
 		(*Pruning_Asha)(nil),
 		(*Pruning_Median)(nil),
 	}
@@ -3107,8 +3396,8 @@ func file_trellis_v1_study_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_study_proto_rawDesc), len(file_trellis_v1_study_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   30,
+			NumEnums:      3,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -160,7 +160,7 @@ func (Advice_Kind) EnumDescriptor() ([]byte, []int) {
 	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{8, 0}
 }
 
-// Value is the value of a parameter.
+// Value is the value of a parameter. A whole number and the same number are the same value.
 type Value struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Kind:
@@ -275,17 +275,25 @@ func (*Value_Text) isValue_Kind() {}
 
 func (*Value_Boolean) isValue_Kind() {}
 
-// Parameters is one point of a grid, together with a seed.
+// Parameters is one point of a grid, together with a seed: the values of its parameters by name. What max_epochs and seed
+// mean, the coordinator knows; what the others mean, only the model or program.
 type Parameters struct {
-	state        protoimpl.MessageState `protogen:"open.v1"`
-	LatentDim    uint32                 `protobuf:"varint,1,opt,name=latent_dim,json=latentDim,proto3" json:"latent_dim,omitempty"`
-	LearningRate float64                `protobuf:"fixed64,2,opt,name=learning_rate,json=learningRate,proto3" json:"learning_rate,omitempty"`
-	WeightDecay  float64                `protobuf:"fixed64,3,opt,name=weight_decay,json=weightDecay,proto3" json:"weight_decay,omitempty"`
-	MaxEpochs    uint32                 `protobuf:"varint,4,opt,name=max_epochs,json=maxEpochs,proto3" json:"max_epochs,omitempty"`
-	Seed         uint32                 `protobuf:"varint,5,opt,name=seed,proto3" json:"seed,omitempty"`
-	BatchSize    uint32                 `protobuf:"varint,6,opt,name=batch_size,json=batchSize,proto3" json:"batch_size,omitempty"`
-	// Values of the axes that only the study's model has, by name.
-	Values        map[string]float64 `protobuf:"bytes,7,rep,name=values,proto3" json:"values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	MaxEpochs uint32                 `protobuf:"varint,4,opt,name=max_epochs,json=maxEpochs,proto3" json:"max_epochs,omitempty"`
+	Seed      uint32                 `protobuf:"varint,5,opt,name=seed,proto3" json:"seed,omitempty"`
+	Values    map[string]*Value      `protobuf:"bytes,8,rep,name=values,proto3" json:"values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Read from old data only, where they are converted to values.
+	//
+	// Deprecated: Marked as deprecated in trellis/v1/trial.proto.
+	OldLatentDim uint32 `protobuf:"varint,1,opt,name=old_latent_dim,json=oldLatentDim,proto3" json:"old_latent_dim,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/trial.proto.
+	OldLearningRate float64 `protobuf:"fixed64,2,opt,name=old_learning_rate,json=oldLearningRate,proto3" json:"old_learning_rate,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/trial.proto.
+	OldWeightDecay float64 `protobuf:"fixed64,3,opt,name=old_weight_decay,json=oldWeightDecay,proto3" json:"old_weight_decay,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/trial.proto.
+	OldBatchSize uint32 `protobuf:"varint,6,opt,name=old_batch_size,json=oldBatchSize,proto3" json:"old_batch_size,omitempty"`
+	// Deprecated: Marked as deprecated in trellis/v1/trial.proto.
+	OldValues     map[string]float64 `protobuf:"bytes,7,rep,name=old_values,json=oldValues,proto3" json:"old_values,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -320,27 +328,6 @@ func (*Parameters) Descriptor() ([]byte, []int) {
 	return file_trellis_v1_trial_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *Parameters) GetLatentDim() uint32 {
-	if x != nil {
-		return x.LatentDim
-	}
-	return 0
-}
-
-func (x *Parameters) GetLearningRate() float64 {
-	if x != nil {
-		return x.LearningRate
-	}
-	return 0
-}
-
-func (x *Parameters) GetWeightDecay() float64 {
-	if x != nil {
-		return x.WeightDecay
-	}
-	return 0
-}
-
 func (x *Parameters) GetMaxEpochs() uint32 {
 	if x != nil {
 		return x.MaxEpochs
@@ -355,16 +342,49 @@ func (x *Parameters) GetSeed() uint32 {
 	return 0
 }
 
-func (x *Parameters) GetBatchSize() uint32 {
+func (x *Parameters) GetValues() map[string]*Value {
 	if x != nil {
-		return x.BatchSize
+		return x.Values
+	}
+	return nil
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/trial.proto.
+func (x *Parameters) GetOldLatentDim() uint32 {
+	if x != nil {
+		return x.OldLatentDim
 	}
 	return 0
 }
 
-func (x *Parameters) GetValues() map[string]float64 {
+// Deprecated: Marked as deprecated in trellis/v1/trial.proto.
+func (x *Parameters) GetOldLearningRate() float64 {
 	if x != nil {
-		return x.Values
+		return x.OldLearningRate
+	}
+	return 0
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/trial.proto.
+func (x *Parameters) GetOldWeightDecay() float64 {
+	if x != nil {
+		return x.OldWeightDecay
+	}
+	return 0
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/trial.proto.
+func (x *Parameters) GetOldBatchSize() uint32 {
+	if x != nil {
+		return x.OldBatchSize
+	}
+	return 0
+}
+
+// Deprecated: Marked as deprecated in trellis/v1/trial.proto.
+func (x *Parameters) GetOldValues() map[string]float64 {
+	if x != nil {
+		return x.OldValues
 	}
 	return nil
 }
@@ -1052,20 +1072,23 @@ const file_trellis_v1_trial_proto_rawDesc = "" +
 	"\ainteger\x18\x02 \x01(\x12H\x00R\ainteger\x12\x14\n" +
 	"\x04text\x18\x03 \x01(\tH\x00R\x04text\x12\x1a\n" +
 	"\aboolean\x18\x04 \x01(\bH\x00R\abooleanB\x06\n" +
-	"\x04kind\"\xbc\x02\n" +
+	"\x04kind\"\x83\x04\n" +
 	"\n" +
 	"Parameters\x12\x1d\n" +
 	"\n" +
-	"latent_dim\x18\x01 \x01(\rR\tlatentDim\x12#\n" +
-	"\rlearning_rate\x18\x02 \x01(\x01R\flearningRate\x12!\n" +
-	"\fweight_decay\x18\x03 \x01(\x01R\vweightDecay\x12\x1d\n" +
-	"\n" +
 	"max_epochs\x18\x04 \x01(\rR\tmaxEpochs\x12\x12\n" +
-	"\x04seed\x18\x05 \x01(\rR\x04seed\x12\x1d\n" +
+	"\x04seed\x18\x05 \x01(\rR\x04seed\x12:\n" +
+	"\x06values\x18\b \x03(\v2\".trellis.v1.Parameters.ValuesEntryR\x06values\x12(\n" +
+	"\x0eold_latent_dim\x18\x01 \x01(\rB\x02\x18\x01R\foldLatentDim\x12.\n" +
+	"\x11old_learning_rate\x18\x02 \x01(\x01B\x02\x18\x01R\x0foldLearningRate\x12,\n" +
+	"\x10old_weight_decay\x18\x03 \x01(\x01B\x02\x18\x01R\x0eoldWeightDecay\x12(\n" +
+	"\x0eold_batch_size\x18\x06 \x01(\rB\x02\x18\x01R\foldBatchSize\x12H\n" +
 	"\n" +
-	"batch_size\x18\x06 \x01(\rR\tbatchSize\x12:\n" +
-	"\x06values\x18\a \x03(\v2\".trellis.v1.Parameters.ValuesEntryR\x06values\x1a9\n" +
+	"old_values\x18\a \x03(\v2%.trellis.v1.Parameters.OldValuesEntryB\x02\x18\x01R\toldValues\x1aL\n" +
 	"\vValuesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.trellis.v1.ValueR\x05value:\x028\x01\x1a<\n" +
+	"\x0eOldValuesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xbd\x06\n" +
 	"\x05Trial\x12\x14\n" +
@@ -1194,7 +1217,7 @@ func file_trellis_v1_trial_proto_rawDescGZIP() []byte {
 }
 
 var file_trellis_v1_trial_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_trellis_v1_trial_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_trellis_v1_trial_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_trellis_v1_trial_proto_goTypes = []any{
 	(TrialState)(0),       // 0: trellis.v1.TrialState
 	(Advice_Kind)(0),      // 1: trellis.v1.Advice.Kind
@@ -1208,35 +1231,38 @@ var file_trellis_v1_trial_proto_goTypes = []any{
 	(*Verdict)(nil),       // 9: trellis.v1.Verdict
 	(*Advice)(nil),        // 10: trellis.v1.Advice
 	nil,                   // 11: trellis.v1.Parameters.ValuesEntry
-	nil,                   // 12: trellis.v1.Trial.MetricsEntry
-	nil,                   // 13: trellis.v1.Trial.TestMetricsEntry
-	nil,                   // 14: trellis.v1.Trial.EpochMetricsEntry
-	nil,                   // 15: trellis.v1.Configuration.MetricsEntry
-	nil,                   // 16: trellis.v1.Configuration.TestMetricsEntry
+	nil,                   // 12: trellis.v1.Parameters.OldValuesEntry
+	nil,                   // 13: trellis.v1.Trial.MetricsEntry
+	nil,                   // 14: trellis.v1.Trial.TestMetricsEntry
+	nil,                   // 15: trellis.v1.Trial.EpochMetricsEntry
+	nil,                   // 16: trellis.v1.Configuration.MetricsEntry
+	nil,                   // 17: trellis.v1.Configuration.TestMetricsEntry
 }
 var file_trellis_v1_trial_proto_depIdxs = []int32{
 	11, // 0: trellis.v1.Parameters.values:type_name -> trellis.v1.Parameters.ValuesEntry
-	3,  // 1: trellis.v1.Trial.parameters:type_name -> trellis.v1.Parameters
-	0,  // 2: trellis.v1.Trial.state:type_name -> trellis.v1.TrialState
-	12, // 3: trellis.v1.Trial.metrics:type_name -> trellis.v1.Trial.MetricsEntry
-	13, // 4: trellis.v1.Trial.test_metrics:type_name -> trellis.v1.Trial.TestMetricsEntry
-	14, // 5: trellis.v1.Trial.epoch_metrics:type_name -> trellis.v1.Trial.EpochMetricsEntry
-	3,  // 6: trellis.v1.Configuration.parameters:type_name -> trellis.v1.Parameters
-	7,  // 7: trellis.v1.Configuration.repetitions:type_name -> trellis.v1.Repetition
-	8,  // 8: trellis.v1.Configuration.interval:type_name -> trellis.v1.Interval
-	8,  // 9: trellis.v1.Configuration.difference_interval:type_name -> trellis.v1.Interval
-	15, // 10: trellis.v1.Configuration.metrics:type_name -> trellis.v1.Configuration.MetricsEntry
-	16, // 11: trellis.v1.Configuration.test_metrics:type_name -> trellis.v1.Configuration.TestMetricsEntry
-	6,  // 12: trellis.v1.Verdict.best:type_name -> trellis.v1.Configuration
-	6,  // 13: trellis.v1.Verdict.contenders:type_name -> trellis.v1.Configuration
-	10, // 14: trellis.v1.Verdict.advice:type_name -> trellis.v1.Advice
-	1,  // 15: trellis.v1.Advice.kind:type_name -> trellis.v1.Advice.Kind
-	5,  // 16: trellis.v1.Trial.EpochMetricsEntry.value:type_name -> trellis.v1.Series
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	12, // 1: trellis.v1.Parameters.old_values:type_name -> trellis.v1.Parameters.OldValuesEntry
+	3,  // 2: trellis.v1.Trial.parameters:type_name -> trellis.v1.Parameters
+	0,  // 3: trellis.v1.Trial.state:type_name -> trellis.v1.TrialState
+	13, // 4: trellis.v1.Trial.metrics:type_name -> trellis.v1.Trial.MetricsEntry
+	14, // 5: trellis.v1.Trial.test_metrics:type_name -> trellis.v1.Trial.TestMetricsEntry
+	15, // 6: trellis.v1.Trial.epoch_metrics:type_name -> trellis.v1.Trial.EpochMetricsEntry
+	3,  // 7: trellis.v1.Configuration.parameters:type_name -> trellis.v1.Parameters
+	7,  // 8: trellis.v1.Configuration.repetitions:type_name -> trellis.v1.Repetition
+	8,  // 9: trellis.v1.Configuration.interval:type_name -> trellis.v1.Interval
+	8,  // 10: trellis.v1.Configuration.difference_interval:type_name -> trellis.v1.Interval
+	16, // 11: trellis.v1.Configuration.metrics:type_name -> trellis.v1.Configuration.MetricsEntry
+	17, // 12: trellis.v1.Configuration.test_metrics:type_name -> trellis.v1.Configuration.TestMetricsEntry
+	6,  // 13: trellis.v1.Verdict.best:type_name -> trellis.v1.Configuration
+	6,  // 14: trellis.v1.Verdict.contenders:type_name -> trellis.v1.Configuration
+	10, // 15: trellis.v1.Verdict.advice:type_name -> trellis.v1.Advice
+	1,  // 16: trellis.v1.Advice.kind:type_name -> trellis.v1.Advice.Kind
+	2,  // 17: trellis.v1.Parameters.ValuesEntry.value:type_name -> trellis.v1.Value
+	5,  // 18: trellis.v1.Trial.EpochMetricsEntry.value:type_name -> trellis.v1.Series
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_trial_proto_init() }
@@ -1258,7 +1284,7 @@ func file_trellis_v1_trial_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trellis_v1_trial_proto_rawDesc), len(file_trellis_v1_trial_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

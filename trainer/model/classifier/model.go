@@ -29,17 +29,17 @@ func (Definition) Describe() model.Model {
 	return model.Model{
 		Name:    Name,
 		Summary: "classifier: tells digits apart by the codes of a pretrained encoder (paper, section 4)",
-		Axes: []model.Axis{{
+		Axes: model.Axes(model.Axis{
 			Name:    FineTune,
 			Summary: "0: the encoder keeps its weights and only the layers on top are trained; 1: all are",
-			Integer: true, Minimum: 0, Maximum: 1, Default: &zero,
-		}, {
+			Kind:    model.Integer, Minimum: 0, Maximum: 1, Default: &zero,
+		}, model.Axis{
 			Name: Shift,
 			Summary: "training images are moved by up to so many pixels to each side, anew in each epoch; " +
 				"what comes in is black. " +
 				"Validation and test images stay",
-			Integer: true, Minimum: 0, Maximum: 4, Default: &zero,
-		}},
+			Kind: model.Integer, Minimum: 0, Maximum: 4, Default: &zero,
+		}),
 		Data:   true,
 		Height: network.Side, Width: network.Side,
 		Classes:    Classes,

@@ -18,6 +18,7 @@ func (Definition) Describe() model.Model {
 	return model.Model{
 		Name:    Name,
 		Summary: "convolutional autoencoder: reconstructs images from a code (paper, section 2)",
+		Axes:    model.Axes(),
 		Data:    true,
 		Height:  network.Side, Width: network.Side,
 		Loss: "mean squared error per pixel",

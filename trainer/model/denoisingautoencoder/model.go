@@ -21,13 +21,13 @@ func (Definition) Describe() model.Model {
 	return model.Model{
 		Name:    Name,
 		Summary: "denoising autoencoder: reconstructs images from noisy ones (paper, section 3)",
-		Axes: []model.Axis{{
+		Axes: model.Axes(model.Axis{
 			Name: Noise,
 			Summary: "standard deviation of the gaussian noise on every pixel, where black is 0 and white is 1; " +
 				"what comes " +
 				"of it is not clamped",
-			Minimum: 0, ExclusiveMinimum: true, Maximum: 10,
-		}},
+			Kind: model.Number, Minimum: 0, ExclusiveMinimum: true, Maximum: 10,
+		}),
 		Data:   true,
 		Height: network.Side, Width: network.Side,
 		Loss: "mean squared error per pixel, to the image without noise",

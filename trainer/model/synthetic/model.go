@@ -23,6 +23,7 @@ func (Definition) Describe() model.Model {
 	return model.Model{
 		Name:    Name,
 		Summary: "a formula in place of a network, to try out a cluster without training",
+		Axes:    model.Axes(),
 		Loss:    "a made-up number",
 	}
 }

@@ -23,11 +23,11 @@ func (Definition) Describe() model.Model {
 	return model.Model{
 		Name:    Name,
 		Summary: "variational autoencoder: encodes images as normal distributions (paper, section 5)",
-		Axes: []model.Axis{{
+		Axes: model.Axes(model.Axis{
 			Name:    DivergenceWeight,
 			Summary: "weight of the Kullback-Leibler divergence in the loss that is trained on",
-			Minimum: 0, Maximum: 1000, Default: &one,
-		}},
+			Kind:    model.Number, Minimum: 0, Maximum: 1000, Default: &one,
+		}),
 		Data:   true,
 		Height: network.Side, Width: network.Side,
 		Loss: "squared error of an image plus divergence of its distribution; in training the latter is weighted, in " +

@@ -1,0 +1,45 @@
+package model
+
+import "slices"
+
+// Kind is the kind of a parameter's values.
+type Kind int
+
+const (
+	Number Kind = iota + 1
+	Integer
+)
+
+// Maximum values of common axes. They bound memory use; smaller values may not make sense either.
+const (
+	MaxLatentDim = 784
+	MaxBatchSize = 65536
+)
+
+// common are the axes that all models have: this is the only list of them.
+var common = []Axis{
+	{
+		Name: "latent_dim", Summary: "size of the encoded space", Kind: Integer,
+		Minimum: 1, Maximum: MaxLatentDim, Common: true,
+	},
+	{
+		Name: "learning_rate", Summary: "Adam's step size", Kind: Number,
+		Minimum: 0, Maximum: 1000, ExclusiveMinimum: true, Common: true,
+	},
+	{
+		Name: "weight_decay", Summary: "L2 penalty that Adam adds to the gradient", Kind: Number,
+		Minimum: 0, Maximum: 1000, Default: new(0.0), Common: true,
+	},
+	{
+		Name: "batch_size", Summary: "images per optimiser step", Kind: Integer, Minimum: 1, Maximum: MaxBatchSize,
+		Default: new(256.0), Common: true,
+	},
+}
+
+// Axes are a model's axes: the common ones, and behind them those that only the model has.
+func Axes(own ...Axis) []Axis { return slices.Concat(common, own) }
+
+// Own are the axes that only the model has.
+func (m *Model) Own() []Axis {
+	return slices.DeleteFunc(slices.Clone(m.Axes), func(axis Axis) bool { return axis.Common })
+}
