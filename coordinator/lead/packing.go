@@ -18,6 +18,8 @@ type packing struct {
 	// rooms and needs are by worker and by study, as far as anybody has asked.
 	rooms map[string]*resources.Room
 	needs map[string]resources.Need
+	// served are the studies that have a run on some worker. When one of them ends, there is room for another.
+	served map[string]bool
 	// taken are the studies of the runs that a worker gets and whose room nobody has asked for: most searches train models
 	// alone.
 	taken map[string][]string
@@ -30,28 +32,32 @@ type packing struct {
 func newPacking(snapshot *results.Snapshot, ready func() []*trellisv1.Worker) *packing {
 	return &packing{
 		snapshot: snapshot, ready: ready, rooms: map[string]*resources.Room{}, needs: map[string]resources.Need{},
-		taken: map[string][]string{}, reserved: map[string]string{},
+		served: map[string]bool{}, taken: map[string][]string{}, reserved: map[string]string{},
 	}
 }
 
 // spec returns the spec of a study. It is nil if packing is.
-func (p *packing) spec(study string) *trellisv1.StudySpec {
+func (p *packing) spec(study string) *trellisv1.StudySpec { return p.study(study).GetSpec() }
+
+// study returns a study. It is nil if packing is.
+func (p *packing) study(name string) *trellisv1.Study {
 	if p == nil {
 		return nil
 	}
-	its, err := p.snapshot.Study(nil, study)
+	its, err := p.snapshot.Study(nil, name)
 	if err != nil {
 		p.fail(err)
 	}
-	return its.GetSpec()
+	return its
 }
 
 // need returns what each run of a study needs.
 func (p *packing) need(study string) resources.Need {
 	need, known := p.needs[study]
 	if !known {
-		need = resources.Of(p.spec(study))
-		p.needs[study] = need
+		its := p.study(study)
+		need = resources.Of(its.GetSpec())
+		p.needs[study], p.served[study] = need, p.served[study] || its.GetProgress().GetRunsRunning() > 0
 	}
 	return need
 }
@@ -101,6 +107,7 @@ func (p *packing) take(worker *trellisv1.Worker, study string) {
 		return
 	}
 	name := worker.GetName()
+	p.served[study] = true
 	if room := p.rooms[name]; room != nil {
 		room.Take(p.need(study))
 	} else {
@@ -108,15 +115,15 @@ func (p *packing) take(worker *trellisv1.Worker, study string) {
 	}
 }
 
-// reserve keeps a worker for a study whose runs need more than is free anywhere, but no more than that worker has. Without
-// that, the small runs of younger studies could take what becomes free forever. It is always the same worker, the first by
+// reserve keeps a worker for a study that has no run anywhere, since its runs need more than is free, but no more than that
+// worker has. Without that, the small runs of younger studies could take what becomes free forever. It is always the same worker, the first by
 // name, so that it becomes idle.
 func (p *packing) reserve(study string, avoids func(*trellisv1.Worker) bool) {
 	if p == nil {
 		return
 	}
 	need := p.need(study)
-	if !need.Program || slices.Contains(slices.Collect(maps.Values(p.reserved)), study) {
+	if !need.Program || p.served[study] || slices.Contains(slices.Collect(maps.Values(p.reserved)), study) {
 		return
 	}
 	var first *trellisv1.Worker
