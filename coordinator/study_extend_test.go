@@ -110,7 +110,7 @@ func TestBadExtensionsAreRefusedAndChangeNothing(t *testing.T) {
 		},
 		"by nonsense": {
 			&trellisv1.ExtendStudyRequest{Study: "s", Axes: map[string]*trellisv1.Axis{"latent_dim": someIntegers(785)}}, codes.InvalidArgument,
-			"latent_dim: latent dimensions must be between 1 and 784",
+			"latent_dim takes whole numbers between 1 and 784",
 		},
 		"by an empty axis": {
 			&trellisv1.ExtendStudyRequest{Study: "s", Seeds: someIntegers()},
