@@ -42,10 +42,36 @@ func (c *change) failWithoutObjective(held handle) error {
 	if held.run().State == lifecycle.RunFailed {
 		held.edit().Run.Error = message
 	}
+	return c.refuseWaiting(study, 1, fmt.Sprintf("another run of the study, %s, %s", its.Run.Id, message))
+}
+
+// failProgram records that an attempt at a run of a program has failed. If no worker can train the run as it is, nothing
+// is where the program's command says, or what it reports is not what the protocol says: that is so for all runs of the
+// study. It is likely so if several runs have failed for good before their first epoch.
+func (c *change) failProgram(held handle, failure *trellisv1.Failure) error {
+	const several = 3
+	if err := c.failAttempt(held, failure.GetClass(), failure.GetMessage()); err != nil {
+		return err
+	}
+	run, enough := held.run(), several
+	if run.State != lifecycle.RunFailed {
+		return nil
+	}
+	if failure.GetClass() == trellisv1.FailureClass_FAILURE_CLASS_INPUT {
+		enough = 1
+	}
+	return c.refuseWaiting(run.Study, enough,
+		fmt.Sprintf("another run of the study, %s, failed: %s", run.Id, failure.GetMessage()))
+}
+
+// refuseWaiting fails the runs of a study that wait, as they would be trained in vain, if enough runs have failed and
+// none has a value of the objective's metric.
+func (c *change) refuseWaiting(study string, enough int, message string) error {
 	catalog, err := c.sections.catalog(study)
 	if err != nil {
 		return err
 	}
+	failed := 0
 	var waiting []handle
 	for place := range len(catalog.Places) {
 		h, err := c.sections.at(catalog, uint32(place))
@@ -55,14 +81,20 @@ func (c *change) failWithoutObjective(held handle) error {
 		if other := h.member(); other.Run.Epochs > 0 && !other.LacksObjective() {
 			return nil
 		}
-		if h.run().State == lifecycle.RunPending {
+		switch h.run().State {
+		case lifecycle.RunPending:
 			waiting = append(waiting, h)
+		case lifecycle.RunFailed:
+			failed++
 		}
+	}
+	if failed < enough {
+		return nil
 	}
 	for _, h := range waiting {
 		run := h.edit().Run
 		run.State = lifecycle.Run.Must(run.State, lifecycle.Refuse)
-		run.Error = fmt.Sprintf("another run of the study, %s, %s", its.Run.Id, message)
+		run.Error = message
 	}
 	return nil
 }

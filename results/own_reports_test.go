@@ -384,6 +384,50 @@ func TestObjectiveNotReported(t *testing.T) {
 	}
 }
 
+// TestProgramThatCannotBeTrained: where a run says that no worker can train it, those that wait fail too, unless another
+// run has reported the objective's metric. Where runs fail for other reasons, it takes three.
+func TestProgramThatCannotBeTrained(t *testing.T) {
+	const input, other = trellisv1.FailureClass_FAILURE_CLASS_INPUT, trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY
+	for _, test := range []struct {
+		name   string
+		class  trellisv1.FailureClass
+		fail   []string
+		known  bool
+		refuse bool
+	}{
+		{"no worker can train it", input, []string{"a"}, false, true},
+		{"another run has reported", input, []string{"a"}, true, false},
+		{"two runs fail", other, []string{"a", "b"}, false, false},
+		{"three runs fail", other, []string{"a", "b", "c"}, false, true},
+		{"three runs fail, another has reported", other, []string{"a", "b", "c"}, true, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			store := newSharingStore(t)
+			ownStudy(t, store, 2, "s", programSpec(true),
+				map[string][]uint32{"a": {2}, "b": {2}, "c": {2}, "d": {2}, "e": {2}})
+			index := uint64(3)
+			next := func() uint64 { index++; return index }
+			if test.known {
+				attempt := grant1(t, store, next(), "s", "d", "w")
+				record(t, store, next(), ownEntry("s", "d", attempt, 1, map[string][]float64{"acc": {0.5}}))
+			}
+			for _, id := range test.fail {
+				attempt := grant1(t, store, next(), "s", id, "w")
+				record(t, store, next(), failureEntry("s", id, attempt, test.class, "it says why"))
+			}
+			run, err := store.Snapshot().Run(nil, "s", "e")
+			ok(t, err)
+			switch {
+			case !test.refuse && run.State == lifecycle.RunPending:
+			case test.refuse && run.State == lifecycle.RunFailed && strings.HasSuffix(run.Error, "failed: it says why"):
+			default:
+				t.Errorf("the run that waits is %v", run)
+			}
+			checkIndexes(t, store.Snapshot())
+		})
+	}
+}
+
 // TestMetricComesLate: it may begin after the first epoch of a run.
 func TestMetricComesLate(t *testing.T) {
 	store := newSharingStore(t)

@@ -191,6 +191,9 @@ func (c *change) result(held handle, outcome *trellisv1.Outcome) error {
 	case *trellisv1.Outcome_Success_:
 		return c.success(held, result.Success)
 	case *trellisv1.Outcome_Failure:
+		if held.member().Terms.OfProgram() {
+			return c.failProgram(held, result.Failure)
+		}
 		return c.failAttempt(held, result.Failure.GetClass(), result.Failure.GetMessage())
 	case *trellisv1.Outcome_Return_:
 		held.endAttempt(lifecycle.Release)

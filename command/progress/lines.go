@@ -281,7 +281,7 @@ func describeFailures(before, after *trellisv1.Run, varied describe.Axes) []stri
 			output.Shorten(last.GetReason(), 200)))
 	}
 	if after.GetState() != before.GetState() && after.GetState() == trellisv1.RunState_RUN_STATE_FAILED {
-		lines = append(lines, fmt.Sprintf("%s failed permanently: %s", name, after.GetError()))
+		lines = append(lines, fmt.Sprintf("%s failed permanently: %s", name, lastLine(after.GetError())))
 	}
 	return lines
 }
@@ -303,6 +303,18 @@ func describeFailure(failure *trellisv1.Failure) string {
 	case failure.GetMessage() == "":
 		return class
 	default:
-		return class + ": " + output.Shorten(failure.GetMessage(), 200)
+		return class + ": " + lastLine(failure.GetMessage())
 	}
+}
+
+// lastLine shortens the message of a failure. Of a program's last output it keeps the last line, which mostly says most.
+func lastLine(message string) string {
+	const most = 200
+	what, written, ok := strings.Cut(message, "; its last output:")
+	if !ok {
+		return output.Shorten(message, most)
+	}
+	// What a program writes is escaped by now, for the terminal.
+	written = strings.TrimSpace(strings.ReplaceAll(written, `\n`, "\n"))
+	return output.Shorten(what, most) + "; its last output: " + output.Shorten(written[strings.LastIndexByte(written, '\n')+1:], most)
 }

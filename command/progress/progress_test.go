@@ -366,3 +366,17 @@ study s no longer waits
 		t.Errorf("written is\n%swant\n%s", out.String(), want)
 	}
 }
+
+func TestLastLine(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	for message, want := range map[string]string{
+		"no room":          "no room",
+		"no room\n" + long: "no room\n" + long[:192] + "...",
+		"it failed; its last output:\na\n" + "b\n":                               "it failed; its last output: b",
+		`it failed; its last output:\n` + long + `\n` + "ImportError: no module": "it failed; its last output: ImportError: no module",
+	} {
+		if got := lastLine(message); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -295,10 +295,10 @@ func TestProgramsThatEndEarly(t *testing.T) {
 	if !slices.Equal(failed.Output, []string{"that was it"}) {
 		t.Errorf("got output %q", failed.Output)
 	}
-	newHarness(t, "true").mustFail(Unfinished, "reported nothing", "TRELLIS_REPORTS")
+	newHarness(t, "true").mustFail(NoReports, "reported nothing", "TRELLIS_REPORTS")
 	h = newHarness(t, "echo epoch one")
 	h.config.Program.Reports = &trellisv1.ReportPattern{Pattern: `epoch (?P<epoch>\d+) loss (?P<loss>\S+)`}
-	h.mustFail(Unfinished, "no line of its output matches the pattern epoch")
+	h.mustFail(NoReports, "no line of its output matches the pattern epoch")
 }
 
 // A metric that the objective names and nobody reports is said with those that were.

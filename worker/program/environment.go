@@ -58,6 +58,8 @@ func environment(c *Config, f *folder, inherited []string) []string {
 	// The numbers are those of the driver's tools.
 	standard("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 
+	variables[template.Variable("max_epochs")] = strconv.Itoa(c.MaxEpochs)
+	variables[template.Variable("seed")] = strconv.FormatInt(c.Seed, 10)
 	for name, value := range c.Parameters {
 		variables[template.Variable(name)] = template.Text(value)
 	}

@@ -22,6 +22,8 @@ const (
 	BadReport
 	// BadCheckpoint means that a reported checkpoint can't be packed, or the one to resume from can't be unpacked.
 	BadCheckpoint
+	// NoReports means that the program exited with code 0 and has reported nothing.
+	NoReports
 	// Unfinished means that the program exited with code 0 before its last epoch.
 	Unfinished
 	// NoObjective means that the program never reported the metric that the objective names.
@@ -69,7 +71,7 @@ func (e *Error) Class() trellisv1.FailureClass {
 	switch e.Kind {
 	case Broken:
 		return trellisv1.FailureClass_FAILURE_CLASS_WORKER
-	case BadCommand, BadReport, NoObjective:
+	case BadCommand, BadReport, NoReports, NoObjective:
 		return trellisv1.FailureClass_FAILURE_CLASS_INPUT
 	case OutOfMemory:
 		return trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY

@@ -343,17 +343,19 @@ func (a *attempt) checkObjective(exit supervisor.Exit) error {
 }
 
 func (a *attempt) unfinished() *Error {
-	message := fmt.Sprintf("it exited with code 0 after epoch %d, but the last epoch is %d", a.epochs,
-		a.config.LastEpoch)
+	kind, message := NoReports, ""
 	switch {
 	case a.epochs >= a.config.FirstEpoch:
+		kind = Unfinished
+		message = fmt.Sprintf("it exited with code 0 after epoch %d, but the last epoch is %d", a.epochs,
+			a.config.LastEpoch)
 	case a.pattern != nil:
 		message = fmt.Sprintf("it exited with code 0, and no line of its output matches the pattern %s", a.pattern)
 	default:
 		message = "it exited with code 0 and reported nothing: reports are lines such as " + example +
 			" at the end of the file that TRELLIS_REPORTS names"
 	}
-	return &Error{Kind: Unfinished, Message: message}
+	return &Error{Kind: kind, Message: message}
 }
 
 func outOfMemory(limit, used uint64) *Error {
