@@ -53,15 +53,17 @@
 //	OUT_OF_MEMORY   1
 //	CONFLICT       10    see below
 //	INPUT           1    no worker can train it
+//	RETURNED        5    only since the last new epoch: the program hands its run back by itself
 //	WORKER          -    it says nothing about the run, and costs nothing
 //
 // Budgets count machines where a machine may be to blame: a worker on which every attempt fails is always free, and would
 // use up the budgets of all runs by itself. A worker's machine is the host that it names; where it names none, its own
-// name stands for it. A machine has been tried if an attempt there ended as TRAINER, HUNG or WORKER.
+// name stands for it. A machine has been tried if an attempt there ended as TRAINER, HUNG,
+// RETURNED or WORKER.
 //
 // These are the latest rules. Each command names its own (trajectory.Rules): those of Trellis 0.1.0 count attempts and
 // the names of workers, and have neither INPUT nor WORKER. By rules before TrainAgain, the first conflict fails a run,
-// and by those before CountAudits an audit has no budget of conflicts.
+// and by those before CountAudits an audit has no budget of conflicts. Those before CountReturns have no RETURNED.
 //
 // # Disagreements and audits
 //

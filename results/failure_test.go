@@ -2,6 +2,7 @@ package results
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -122,5 +123,48 @@ func TestFailuresBeyondTheLimit(t *testing.T) {
 	ok(t, err)
 	if last := got.Failures[len(got.Failures)-1]; last.Message != "again" {
 		t.Errorf("the last failure is %v", last)
+	}
+}
+
+// A program that hands its run back each time without a new epoch fails it; one that makes progress never does.
+func TestRunsThatAreHandedBack(t *testing.T) {
+	const returned = trellisv1.FailureClass_FAILURE_CLASS_RETURNED
+	store := newStore(t)
+	run, trials := testRun("a", 16, 0, 100)
+	ok(t, store.CreateStudy(1, at(1), &trellisv1.Study{Name: "s"}, []*trellisv1.Run{run}, trials))
+	ok(t, store.SetWorker(2, at(2), trajectory.LatestRules,
+		&trellisv1.Worker{Name: "w", State: lifecycle.WorkerReady, Slots: 1}))
+	index := uint64(2)
+	next := func() uint64 { index++; return index }
+	attempt := grant1(t, store, next(), "s", "a", "w")
+	entry := failureEntry("s", "a", attempt, returned, "exit code 75")
+	if err := store.Record(next(), at(index), trajectory.CountAudits, []*trellisv1.RecordCommand_Entry{entry})[0]; !errors.Is(
+		err, ErrInvalid) {
+		t.Errorf("by rules that don't know it: %v", err)
+	}
+	handBack := func() *trellisv1.Run {
+		record(t, store, next(), failureEntry("s", "a", attempt, returned, "exit code 75"))
+		got, err := store.Snapshot().Run(nil, "s", "a")
+		ok(t, err)
+		return got
+	}
+	for epoch := range uint32(2 * trajectory.ReturnedBudget) {
+		record(t, store, next(), reportEntry("s", "a", attempt, epoch+1, 1, 1, nil))
+		if got := handBack(); got.State != lifecycle.RunPending {
+			t.Fatalf("after epoch %d: %v", epoch+1, got)
+		}
+		attempt = grant1(t, store, next(), "s", "a", "w")
+	}
+	for n := 2; ; n++ {
+		got := handBack()
+		if n < trajectory.ReturnedBudget && got.State == lifecycle.RunPending {
+			attempt = grant1(t, store, next(), "s", "a", "w")
+			continue
+		}
+		const want = "the program handed its run back in 5 attempts without a new epoch, the last on worker w: exit code 75"
+		if n != trajectory.ReturnedBudget || got.State != lifecycle.RunFailed || got.Error != want {
+			t.Errorf("after %d attempts: %v", n, got)
+		}
+		return
 	}
 }

@@ -343,7 +343,8 @@ func (m *model) outcome(index uint64, outcome *trellisv1.Outcome) error {
 		}
 	case *trellisv1.Outcome_Failure:
 		if class := result.Failure.Class; class == trellisv1.FailureClass_FAILURE_CLASS_UNSPECIFIED ||
-			m.rules == trajectory.CountAttempts && class > trellisv1.FailureClass_FAILURE_CLASS_HUNG {
+			m.rules == trajectory.CountAttempts && class > trellisv1.FailureClass_FAILURE_CLASS_HUNG ||
+			m.rules < trajectory.CountReturns && class == trellisv1.FailureClass_FAILURE_CLASS_RETURNED {
 			return ErrInvalid
 		}
 		m.fail(index, run, result.Failure.Class)
@@ -358,15 +359,17 @@ func (m *model) fail(index uint64, run *modelRun, class trellisv1.FailureClass) 
 		modelFailure{class, run.worker, m.workers[run.worker].machine, int(run.attemptEpochs), len(run.train)})
 	run.changed = index
 	lost := class == trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST
+	returned := class == trellisv1.FailureClass_FAILURE_CLASS_RETURNED
 	mayBeMachine := map[trellisv1.FailureClass]bool{
 		trellisv1.FailureClass_FAILURE_CLASS_TRAINER: true, trellisv1.FailureClass_FAILURE_CLASS_HUNG: true,
 	}
 	attempts, here, everywhere, tried := 0, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, failure := range run.failures {
-		if mayBeMachine[failure.class] || failure.class == trellisv1.FailureClass_FAILURE_CLASS_WORKER {
+		if mayBeMachine[failure.class] || failure.class == trellisv1.FailureClass_FAILURE_CLASS_WORKER ||
+			failure.class == trellisv1.FailureClass_FAILURE_CLASS_RETURNED {
 			tried[failure.machine] = true
 		}
-		if failure.class != class || lost && failure.runEpochs < len(run.train) {
+		if failure.class != class || (lost || returned) && failure.runEpochs < len(run.train) {
 			continue
 		}
 		attempts++
@@ -383,7 +386,7 @@ func (m *model) fail(index uint64, run *modelRun, class trellisv1.FailureClass) 
 		trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST: 10, trellisv1.FailureClass_FAILURE_CLASS_TRAINER: 3,
 		trellisv1.FailureClass_FAILURE_CLASS_OUT_OF_MEMORY: 1, trellisv1.FailureClass_FAILURE_CLASS_CONFLICT: 1,
 		trellisv1.FailureClass_FAILURE_CLASS_HUNG: 3, trellisv1.FailureClass_FAILURE_CLASS_INPUT: 1,
-		trellisv1.FailureClass_FAILURE_CLASS_WORKER: math.MaxInt,
+		trellisv1.FailureClass_FAILURE_CLASS_WORKER: math.MaxInt, trellisv1.FailureClass_FAILURE_CLASS_RETURNED: 5,
 	}[class]
 	if mayBeMachine[class] && len(everywhere) < 3 && m.rules != trajectory.CountAttempts {
 		for _, worker := range m.workers {

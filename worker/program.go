@@ -26,6 +26,9 @@ const (
 	aliveInterval = time.Second
 )
 
+// errNoNewEpoch says why a run that its program hands back by itself counts as failed there.
+var errNoNewEpoch = errors.New("it exited with code 75, which hands its run back, without having reported a new epoch")
+
 // errStoppedEarly ends a program whose metric no longer improves.
 var errStoppedEarly = errors.New("its metric no longer improves")
 
@@ -65,6 +68,10 @@ func (w *Worker) outcomeOf(ctx context.Context, a *attempt, result program.Resul
 ) {
 	var failed *program.Error
 	switch {
+	case err == nil && result.Returned && result.Epochs <= int(a.assignment.GetEpochs()):
+		// Without end, if nobody counts it.
+		log.Warn("the program has handed its run back without a new epoch", "epochs", result.Epochs)
+		return a.failedAs(w.name, trellisv1.FailureClass_FAILURE_CLASS_RETURNED, errNoNewEpoch), false
 	case err == nil && result.Returned:
 		log.Info("the program has handed its run back", "epochs", result.Epochs)
 		return a.returned(), true

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -66,6 +67,21 @@ func TestFailuresKeepTheLastLines(t *testing.T) {
 		got := failureMessage(&program.Error{Message: "it failed", Output: test.output})
 		if !strings.HasPrefix(got, test.first) || !strings.HasSuffix(got, test.last) || len(got) > maxMessage {
 			t.Errorf("%s: %d bytes: %q", name, len(got), got)
+		}
+	}
+}
+
+// A program that hands its run back without having come any further has failed: it could do so forever.
+func TestHandingBackWithoutProgress(t *testing.T) {
+	w := &Worker{name: "w"}
+	a := newAttempt(t.Context(), &trellisv1.Assignment{Attempt: 3, Epochs: 4}, position{})
+	for epochs, want := range map[int]trellisv1.FailureClass{
+		0: trellisv1.FailureClass_FAILURE_CLASS_RETURNED, 4: trellisv1.FailureClass_FAILURE_CLASS_RETURNED, 5: 0,
+	} {
+		result := program.Result{Epochs: epochs, Returned: true}
+		outcome, handedBack := w.outcomeOf(t.Context(), a, result, nil, slog.New(slog.DiscardHandler))
+		if outcome.GetFailure().GetClass() != want || handedBack != (want == 0) || (outcome.GetReturn() != nil) != handedBack {
+			t.Errorf("after epoch %d: %v", epochs, outcome)
 		}
 	}
 }

@@ -296,6 +296,7 @@ func describeFailure(failure *trellisv1.Failure) string {
 		trellisv1.FailureClass_FAILURE_CLASS_HUNG:          "it made no progress",
 		trellisv1.FailureClass_FAILURE_CLASS_WORKER:        "the worker can't train; another worker will continue",
 		trellisv1.FailureClass_FAILURE_CLASS_INPUT:         "no worker can train it",
+		trellisv1.FailureClass_FAILURE_CLASS_RETURNED:      "the program handed its run back without a new epoch",
 	}[failure.GetClass()]
 	switch {
 	case class == "":

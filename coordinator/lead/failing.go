@@ -3,6 +3,7 @@ package lead
 import (
 	"cmp"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +20,9 @@ const (
 	// avoidAtFirst is how long the worker is then avoided. Every further failure doubles this, up to avoidAtMost.
 	avoidAtFirst = 5 * time.Second
 	avoidAtMost  = 5 * time.Minute
+	// restAtFirst is how long a run waits that its program has handed back by itself, without a new epoch. Each time after
+	// that doubles it, up to avoidAtMost.
+	restAtFirst = 5 * time.Second
 )
 
 const (
@@ -36,6 +40,8 @@ const (
 // succeeded on another worker. What a worker can do is known from its successes: each makes good what was held against it,
 // but for the runs of other studies.
 //
+// It also knows the runs that their programs hand back without a new epoch: what they wait for may come, but not at once.
+//
 // All of this is in the leader's memory: a new leader finds out again.
 type failing struct {
 	logger *slog.Logger
@@ -43,6 +49,14 @@ type failing struct {
 	mu sync.Mutex
 	// streaks are those of a worker, by study.
 	streaks map[string]map[string]*streak
+	// rests are those of runs, by study and id.
+	rests map[[2]string]*rest
+}
+
+// rest is how long a run waits.
+type rest struct {
+	time  time.Duration
+	until time.Time
 }
 
 // streak is what a worker's attempts at the runs of a study have come to since its last success.
@@ -60,7 +74,7 @@ type streak struct {
 func (s *streak) whole() bool { return s.reason == othersSucceed }
 
 func newFailing(logger *slog.Logger) *failing {
-	return &failing{logger: logger, streaks: map[string]map[string]*streak{}}
+	return &failing{logger: logger, streaks: map[string]map[string]*streak{}, rests: map[[2]string]*rest{}}
 }
 
 // restart forgets everything.
@@ -68,6 +82,7 @@ func (f *failing) restart() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	clear(f.streaks)
+	clear(f.rests)
 }
 
 // ended records how an attempt has ended on a worker.
@@ -75,6 +90,11 @@ func (f *failing) ended(worker string, outcome *trellisv1.Outcome) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	study, run, failure := outcome.GetStudy(), outcome.GetRun(), outcome.GetFailure()
+	if failure.GetClass() == trellisv1.FailureClass_FAILURE_CLASS_RETURNED {
+		f.rest(study, run)
+		return
+	}
+	delete(f.rests, [2]string{study, run})
 	switch {
 	case outcome.GetSuccess() != nil:
 		f.succeeded(worker, study, run)
@@ -89,6 +109,31 @@ func (f *failing) ended(worker string, outcome *trellisv1.Outcome) {
 			f.avoid(worker, study, s)
 		}
 	}
+}
+
+// rest lets a run wait. Those that have waited long ago, or have ended otherwise, are forgotten.
+func (f *failing) rest(study, run string) {
+	now := time.Now()
+	maps.DeleteFunc(f.rests, func(_ [2]string, r *rest) bool { return now.Sub(r.until) > 2*avoidAtMost })
+	key := [2]string{study, run}
+	r := f.rests[key]
+	if r == nil {
+		r = &rest{time: restAtFirst}
+		f.rests[key] = r
+	} else {
+		r.time = min(2*r.time, avoidAtMost)
+	}
+	r.until = now.Add(r.time)
+	f.logger.Warn("a program hands its run back without a new epoch; it is tried less and less often", "study", study,
+		"run", run, "pause", r.time)
+}
+
+// resting says whether a run must wait for now.
+func (f *failing) resting(study, run string, now time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := f.rests[[2]string{study, run}]
+	return r != nil && now.Before(r.until)
 }
 
 func (f *failing) streak(worker, study string) *streak {

@@ -111,3 +111,28 @@ func TestFailingBlames(t *testing.T) {
 		})
 	}
 }
+
+// A run that its program hands back waits longer each time, and alone. One that ends otherwise begins again.
+func TestFailingLetsRunsRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFailing(slog.New(slog.DiscardHandler))
+		for want := restAtFirst; want < 2*avoidAtMost; want *= 2 {
+			f.ended("w", failed("s", "a", trellisv1.FailureClass_FAILURE_CLASS_RETURNED))
+			began := time.Now()
+			for f.resting("s", "a", time.Now()) {
+				time.Sleep(time.Second)
+			}
+			if got := time.Since(began); got != min(want, avoidAtMost) {
+				t.Errorf("waited %v, want %v", got, want)
+			}
+		}
+		f.ended("w", failed("s", "a", trellisv1.FailureClass_FAILURE_CLASS_RETURNED))
+		if f.resting("s", "b", time.Now()) || f.avoids("w", "s", time.Now()) {
+			t.Error("another run must wait")
+		}
+		f.ended("w", succeeded("s", "a"))
+		if f.resting("s", "a", time.Now()) {
+			t.Error("a run that has succeeded must wait")
+		}
+	})
+}

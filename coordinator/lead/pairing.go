@@ -63,6 +63,9 @@ func (p *pairing) avoids(worker *trellisv1.Worker, study string) bool {
 
 // Run gives a run the first slot that it may have, if there is one.
 func (p *pairing) Run(run *trellisv1.Run) bool {
+	if p.failing.resting(run.GetStudy(), run.GetId(), p.now) {
+		return false
+	}
 	spent := p.spent(run)
 	for i, worker := range p.slots {
 		if spent(worker) || p.avoids(worker, run.GetStudy()) || !p.packing.fits(worker, run.GetStudy()) {

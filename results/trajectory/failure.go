@@ -24,6 +24,8 @@ const (
 	ConflictBudget    = 1 // See MaxConflicts.
 	InputBudget       = 1
 	HungBudget        = 3
+	// ReturnedBudget, too, is of those since the last new epoch.
+	ReturnedBudget = 5
 	// MaxConflicts is the budget of conflicts since a run is trained again after each, and of those of its audit. More
 	// machines than two that agree are faulty, or the run is not deterministic.
 	MaxConflicts = 10
@@ -44,8 +46,10 @@ const (
 	// CountAudits are those of Trellis since a conflict counts as a failure of the audit that it ends: before, a run that
 	// is not deterministic was audited forever. Workers that are GONE are forgotten before those that are LOST.
 	CountAudits
+	// CountReturns are those of Trellis since a program may hand its run back: doing so without a new epoch is a failure.
+	CountReturns
 	// LatestRules are those of new commands.
-	LatestRules = CountAudits
+	LatestRules = CountReturns
 )
 
 // QuarantineWorkers is the number of workers of different machines after whose loss at the same epoch of a run the run
@@ -59,6 +63,8 @@ const QuarantineWorkers = 3
 const (
 	lostClass   = trellisv1.FailureClass_FAILURE_CLASS_WORKER_LOST
 	workerClass = trellisv1.FailureClass_FAILURE_CLASS_WORKER
+	// returnedClass is of programs alone.
+	returnedClass = trellisv1.FailureClass_FAILURE_CLASS_RETURNED
 )
 
 var budgets = map[trellisv1.FailureClass]struct {
@@ -73,6 +79,7 @@ var budgets = map[trellisv1.FailureClass]struct {
 	trellisv1.FailureClass_FAILURE_CLASS_HUNG:          {HungBudget, "the run made no progress"},
 	workerClass: {1, "the worker can't train"},
 	trellisv1.FailureClass_FAILURE_CLASS_INPUT: {InputBudget, "no worker can train it"},
+	returnedClass: {ReturnedBudget, "the program handed its run back"},
 }
 
 // MaxFailures is how many failures of a run are remembered. Beyond that, the earliest failure that no longer counts is
@@ -91,7 +98,9 @@ func mayBeMachine(class trellisv1.FailureClass) bool {
 
 // onlyThere says whether an attempt may go otherwise on another machine. One at which the worker can't train does not
 // count, but has been made: a run that waited for such a worker to be tried might wait forever.
-func onlyThere(class trellisv1.FailureClass) bool { return class == workerClass || mayBeMachine(class) }
+func onlyThere(class trellisv1.FailureClass) bool {
+	return class == workerClass || class == returnedClass || mayBeMachine(class)
+}
 
 // FailedOnMachine says whether the worker's machine has failed in a way that another machine may not.
 func FailedOnMachine(failures []*trellisv1.Failure, worker *trellisv1.Worker) bool {
@@ -112,8 +121,14 @@ func machineOf(failure *trellisv1.Failure) string { return cmp.Or(failure.Machin
 // known says whether the rules have a class.
 func (r Rules) known(class trellisv1.FailureClass) bool {
 	_, known := budgets[class]
-	return known && (r != CountAttempts ||
-		class != workerClass && class != trellisv1.FailureClass_FAILURE_CLASS_INPUT)
+	switch class {
+	case workerClass, trellisv1.FailureClass_FAILURE_CLASS_INPUT:
+		return r != CountAttempts
+	case returnedClass:
+		return r >= CountReturns
+	default:
+		return known
+	}
 }
 
 // Fail returns the failures of a run after another attempt has failed on a machine, and why the run has failed for
@@ -141,10 +156,18 @@ func (r Rules) Fail(
 }
 
 // counts says whether a failure still counts for a run with the given number of recorded epochs. A lost worker counts
-// until a new epoch is recorded: a run that makes progress is not to blame, no matter how often its workers are lost.
+// until a new epoch is recorded, and so does a run that was handed back: one that makes progress is not to blame, no matter
+// how often its workers are lost.
 // Faults of a worker never count, because they say nothing about the run.
 func counts(failure *trellisv1.Failure, epochs uint32) bool {
-	return failure.Class != workerClass && (failure.Class != lostClass || failure.RunEpochs == epochs)
+	switch failure.Class {
+	case workerClass:
+		return false
+	case lostClass, returnedClass:
+		return failure.RunEpochs == epochs
+	default:
+		return true
+	}
 }
 
 // judge returns why a run with these failures has failed for good, or "" if it may be retried.
@@ -184,7 +207,7 @@ func (r Rules) judge(failures []*trellisv1.Failure, ready iter.Seq[*trellisv1.Wo
 		return ""
 	case attempts == 1:
 		fmt.Fprintf(&verdict, "%s, on worker %s", budget.what, last.Worker)
-	case last.Class == lostClass:
+	case last.Class == lostClass || last.Class == returnedClass:
 		fmt.Fprintf(&verdict, "%s in %d attempts without a new epoch, the last on worker %s", budget.what, attempts,
 			last.Worker)
 	default:

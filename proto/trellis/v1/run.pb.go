@@ -167,6 +167,8 @@ const (
 	FailureClass_FAILURE_CLASS_WORKER FailureClass = 6
 	// No worker can train the run: its configuration or its data is not valid.
 	FailureClass_FAILURE_CLASS_INPUT FailureClass = 7
+	// A program has handed its run back by itself, without a new epoch.
+	FailureClass_FAILURE_CLASS_RETURNED FailureClass = 8
 )
 
 // Enum value maps for FailureClass.
@@ -180,6 +182,7 @@ var (
 		5: "FAILURE_CLASS_HUNG",
 		6: "FAILURE_CLASS_WORKER",
 		7: "FAILURE_CLASS_INPUT",
+		8: "FAILURE_CLASS_RETURNED",
 	}
 	FailureClass_value = map[string]int32{
 		"FAILURE_CLASS_UNSPECIFIED":   0,
@@ -190,6 +193,7 @@ var (
 		"FAILURE_CLASS_HUNG":          5,
 		"FAILURE_CLASS_WORKER":        6,
 		"FAILURE_CLASS_INPUT":         7,
+		"FAILURE_CLASS_RETURNED":      8,
 	}
 )
 
@@ -2309,7 +2313,7 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16STOP_REASON_MAX_EPOCHS\x10\x01\x12\x1e\n" +
 	"\x1aSTOP_REASON_EARLY_STOPPING\x10\x02\x12\x18\n" +
-	"\x14STOP_REASON_DIVERGED\x10\x03*\xef\x01\n" +
+	"\x14STOP_REASON_DIVERGED\x10\x03*\x8b\x02\n" +
 	"\fFailureClass\x12\x1d\n" +
 	"\x19FAILURE_CLASS_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19FAILURE_CLASS_WORKER_LOST\x10\x01\x12\x19\n" +
@@ -2318,7 +2322,8 @@ const file_trellis_v1_run_proto_rawDesc = "" +
 	"\x16FAILURE_CLASS_CONFLICT\x10\x04\x12\x16\n" +
 	"\x12FAILURE_CLASS_HUNG\x10\x05\x12\x18\n" +
 	"\x14FAILURE_CLASS_WORKER\x10\x06\x12\x17\n" +
-	"\x13FAILURE_CLASS_INPUT\x10\a*o\n" +
+	"\x13FAILURE_CLASS_INPUT\x10\a\x12\x1a\n" +
+	"\x16FAILURE_CLASS_RETURNED\x10\b*o\n" +
 	"\n" +
 	"AuditState\x12\x1b\n" +
 	"\x17AUDIT_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
