@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -21,9 +22,13 @@ import (
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/trainer"
 	"trellis/worker/dial"
+	"trellis/worker/supervisor"
 )
 
 func TestMain(m *testing.M) {
+	if supervisor.Supervising() {
+		os.Exit(supervisor.Main())
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -153,7 +153,7 @@ func (w *Worker) runProgram(ctx context.Context, a *attempt, folder string, log 
 	config.WantCheckpoint = checkpoints.wants
 	reports := &programReports{worker: w, attempt: a, checkpoints: checkpoints, ended: time.Now()}
 	reports.stopping = newProgramStopping(run.GetEarlyStopping(), a.assignment.GetHistory(), before)
-	result, err = program.Run(ctx, config, func(report program.Report) error { return reports.report(a.ctx, report) })
+	result, err = reports.run(ctx, config, log)
 	if reports.stopped {
 		result.Epochs = reports.last // It may have reported more while it ended.
 	}

@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -24,13 +26,28 @@ type programReports struct {
 	ended time.Time
 }
 
+// run runs the program. If the checkpoint to resume from can't be unpacked, it starts from epoch 1.
+func (r *programReports) run(ctx context.Context, config program.Config, log *slog.Logger) (program.Result, error) {
+	report := func(report program.Report) error { return r.report(r.attempt.ctx, report) }
+	result, err := program.Run(ctx, config, report)
+	var failed *program.Error
+	if !errors.As(err, &failed) || failed.Kind != program.BadResume {
+		return result, err
+	}
+	r.worker.logUnusable(log, r.attempt, err)
+	config.Resume, config.FirstEpoch = "", 1
+	r.checkpoints.best = bestEpoch{objective: r.checkpoints.best.objective}
+	r.stopping = newProgramStopping(r.attempt.assignment.GetConfig().GetEarlyStopping(), nil, 0)
+	return program.Run(ctx, config, report)
+}
+
 // report is called for each report of the program. The context is that of the attempt: what is reported while the program
 // ends counts too.
 func (r *programReports) report(ctx context.Context, report program.Report) error {
 	if r.stopped {
 		return errStoppedEarly // What it reports while it ends is not the run's.
 	}
-	if len(report.Metrics) > 0 { // Otherwise it only adds a checkpoint to the last one.
+	if !report.Addition {
 		now := time.Now()
 		r.worker.metrics.epochs.Inc()
 		r.checkpoints.best.observe(report.Epoch, report.Metrics)
@@ -44,7 +61,7 @@ func (r *programReports) report(ctx context.Context, report program.Report) erro
 			return err
 		}
 	}
-	if len(report.Metrics) > 0 && r.stopping.observe(report.Metrics) {
+	if !report.Addition && r.stopping.observe(report.Metrics) {
 		r.stopped, r.last = true, report.Epoch
 		return errStoppedEarly
 	}

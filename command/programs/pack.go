@@ -15,9 +15,6 @@ import (
 	"trellis/worker/archive"
 )
 
-// maxFolderBytes bounds what is packed, before compression: the coordinator's limit is on what is sent.
-const maxFolderBytes = 16 << 30
-
 // Packed are the files of a program in a file of their own, until Close.
 type Packed struct {
 	// Files is what the spec says of them, nil if there are none.
@@ -61,7 +58,7 @@ func packFolder(ctx context.Context, to *os.File, folder string) (archive.Info, 
 	if err != nil {
 		return archive.Info{}, err
 	}
-	return archive.Pack(ctx, to, root, archive.Limits{Files: archive.DefaultFiles, Bytes: maxFolderBytes}, skip)
+	return archive.Pack(ctx, to, root, archive.Limits{Files: archive.DefaultFiles, Bytes: archive.DefaultFileBytes}, skip)
 }
 
 // explainPacking says which line of the spec has named what can't be packed, and what to do about it.

@@ -289,6 +289,89 @@ func make1001() []*tar.Header {
 }
 
 // Files can be executed or not; nothing else of a mode counts, not even of a stranger's.
+// interfering is a context that does something when it is asked for the n-th time.
+type interfering struct {
+	context.Context
+	n  int
+	do func()
+}
+
+func (i *interfering) Err() error {
+	if i.n--; i.n == 0 {
+		i.do()
+	}
+	return nil
+}
+
+// Whoever changes a folder while it is packed makes that fail, at whatever time, unless it is packed as it was before or as
+// it is after that.
+func TestFoldersThatChange(t *testing.T) {
+	old := time.Now().Add(-time.Hour)
+	for name, change := range map[string]func(folder string) error{
+		"removed":        os.RemoveAll,
+		"a file removed": func(folder string) error { return os.Remove(filepath.Join(folder, "b/2")) },
+		"emptied": func(folder string) error {
+			return errors.Join(os.RemoveAll(filepath.Join(folder, "b")), os.Remove(filepath.Join(folder, "a")))
+		},
+		"written anew": func(folder string) error { return os.WriteFile(filepath.Join(folder, "b/1"), []byte("new"), 0o600) },
+		"all written anew": func(folder string) error {
+			return errors.Join(os.WriteFile(filepath.Join(folder, "a"), []byte("new"), 0o600),
+				os.WriteFile(filepath.Join(folder, "c"), []byte("anew"), 0o600))
+		},
+		"two removed": func(folder string) error {
+			return errors.Join(os.Remove(filepath.Join(folder, "a")), os.Remove(filepath.Join(folder, "b/2")))
+		},
+		"more":       func(folder string) error { return os.WriteFile(filepath.Join(folder, "b/3"), nil, 0o600) },
+		"longer":     func(folder string) error { return os.WriteFile(filepath.Join(folder, "c"), []byte("long"), 0o600) },
+		"moved away": func(folder string) error { return os.Rename(folder, folder+"-2") },
+		"replaced": func(folder string) error {
+			return errors.Join(os.Rename(filepath.Join(folder, "b"), filepath.Join(folder, "z")),
+				os.Rename(filepath.Join(folder, "z"), filepath.Join(folder, "b")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			failed := 0
+			for n := 1; ; n++ {
+				folder := tree(t, "a one", "b/1 two", "b/2 three", "c four")
+				for _, name := range []string{"a", "b/1", "b/2", "b", "c", "."} {
+					if err := os.Chtimes(filepath.Join(folder, name), old, old); err != nil {
+						t.Fatal(err)
+					}
+				}
+				undisturbed, _ := mustPack(t, folder)
+				ctx := &interfering{Context: t.Context(), n: n, do: func() {
+					if err := change(folder); err != nil {
+						t.Fatal(err)
+					}
+				}}
+				var packed bytes.Buffer
+				_, err := PackUnchanged(ctx, &packed, open(t, folder), roomy)
+				if ctx.n > 0 {
+					break
+				}
+				if err != nil {
+					failed++
+					if !errors.Is(err, ErrChanged) && !errors.Is(err, fs.ErrNotExist) {
+						t.Errorf("at step %d: %v", n, err)
+					}
+					continue
+				}
+				var changed bytes.Buffer
+				if root, err := os.OpenRoot(folder); err == nil {
+					_, _ = Pack(t.Context(), &changed, root, roomy, nil)
+					root.Close()
+				}
+				if !bytes.Equal(packed.Bytes(), undisturbed) && !bytes.Equal(packed.Bytes(), changed.Bytes()) {
+					t.Errorf("at step %d: half of it was packed", n)
+				}
+			}
+			if failed == 0 && name != "moved away" {
+				t.Error("it never failed")
+			}
+		})
+	}
+}
+
 func TestModes(t *testing.T) {
 	into := t.TempDir()
 	archive := compress(t, "x",

@@ -29,6 +29,9 @@ const (
 // ErrLimit is wrapped by errors of folders and archives that exceed Limits.
 var ErrLimit = errors.New("too large to pack")
 
+// ErrChanged is wrapped by errors of folders that changed while they were packed.
+var ErrChanged = errors.New("it changed while it was packed")
+
 // ErrInvalid is wrapped by errors of archives that Pack has not made.
 var ErrInvalid = errors.New("not a valid archive")
 

@@ -13,6 +13,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -23,6 +24,16 @@ import (
 func Pack(ctx context.Context, w io.Writer, folder *os.Root, limits Limits, skip func(path string, folder bool) bool) (
 	Info, error,
 ) {
+	return (&packer{ctx: ctx, folder: folder, skip: skip, tally: tally{limits: limits}}).write(w)
+}
+
+// PackUnchanged is Pack of a whole folder, which fails with ErrChanged or fs.ErrNotExist if the folder changes meanwhile:
+// someone who has begun to remove it, or to write it anew, would leave half of it in the archive.
+func PackUnchanged(ctx context.Context, w io.Writer, folder *os.Root, limits Limits) (Info, error) {
+	return (&packer{ctx: ctx, folder: folder, tally: tally{limits: limits}, verified: true}).write(w)
+}
+
+func (p *packer) write(w io.Writer) (Info, error) {
 	hash := sha256.New()
 	counted := &counter{w: io.MultiWriter(w, hash)}
 	// One goroutine: with several the bytes could depend on how many there are.
@@ -30,11 +41,11 @@ func Pack(ctx context.Context, w io.Writer, folder *os.Root, limits Limits, skip
 	if err != nil {
 		return Info{}, err
 	}
-	p := &packer{
-		ctx: ctx, folder: folder, tar: tar.NewWriter(compressed), skip: skip,
-		tally: tally{limits: limits}, buffer: make([]byte, 256<<10),
-	}
+	p.tar, p.buffer = tar.NewWriter(compressed), make([]byte, 256<<10)
 	err = p.pack(".", nil)
+	if err == nil {
+		err = p.verify()
+	}
 	if err == nil {
 		err = p.tar.Close()
 	}
@@ -54,6 +65,48 @@ type packer struct {
 	skip   func(string, bool) bool
 	tally
 	buffer []byte
+	// verified says that everything is looked at twice. seen is how it was at first.
+	verified bool
+	seen     []seen
+}
+
+// seen is a file or folder as it was before it was read.
+type seen struct {
+	name     string
+	size     int64
+	modified time.Time
+}
+
+// see keeps how a file or folder was.
+func (p *packer) see(name string, info fs.FileInfo) {
+	if p.verified {
+		p.seen = append(p.seen, look(name, info))
+	}
+}
+
+func look(name string, info fs.FileInfo) seen {
+	size := info.Size()
+	if info.IsDir() {
+		size = -1 // Its own, which says nothing.
+	}
+	return seen{name, size, info.ModTime()}
+}
+
+// verify looks at everything once more. Times are as exact as the file system's.
+func (p *packer) verify() error {
+	for _, was := range p.seen {
+		if err := p.ctx.Err(); err != nil {
+			return err
+		}
+		info, err := p.folder.Stat(was.name)
+		if err != nil {
+			return err
+		}
+		if now := look(was.name, info); now.size != was.size || !now.modified.Equal(was.modified) {
+			return fmt.Errorf("%s: %w", was.name, ErrChanged)
+		}
+	}
+	return nil
 }
 
 // pack packs what is in a folder. above are the folders that it lies in: a link to one of them would never end.
@@ -70,6 +123,7 @@ func (p *packer) pack(name string, above []fs.FileInfo) error {
 	if !info.IsDir() {
 		return fmt.Errorf("%s is not a folder", name)
 	}
+	p.see(name, info)
 	if len(above) >= maxDepth {
 		return fmt.Errorf("%w: %s: folders lie more than %d deep", ErrLimit, name, maxDepth)
 	}
@@ -158,8 +212,9 @@ func (p *packer) addFile(name string) error {
 		return err
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is no longer a file", name)
+		return fmt.Errorf("%s: %w", name, ErrChanged)
 	}
+	p.see(name, info)
 	if err := p.file(info.Size()); err != nil {
 		return err
 	}
@@ -181,7 +236,7 @@ func (p *packer) addFile(name string) error {
 		left -= int64(n)
 		switch {
 		case errors.Is(err, io.EOF) && left > 0:
-			return fmt.Errorf("%s changed while it was packed", name)
+			return fmt.Errorf("%s: %w", name, ErrChanged)
 		case err != nil && left > 0:
 			return err
 		}

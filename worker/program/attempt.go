@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"trellis/worker/archive"
 )
 
 // errBeyond stops a program that reports more than it was asked for.
@@ -138,7 +140,7 @@ func (a *attempt) take(ctx context.Context, l line) error {
 	if !addition {
 		a.epochs = next
 	}
-	report := Report{Epoch: l.epoch, Metrics: l.metrics, Elapsed: time.Since(a.began)}
+	report := Report{Epoch: l.epoch, Metrics: l.metrics, Addition: addition, Elapsed: time.Since(a.began)}
 	for name := range l.metrics {
 		a.metrics[name] = true
 	}
@@ -177,10 +179,11 @@ func (a *attempt) takeCheckpoint(ctx context.Context, l line, report Report) (*C
 	switch {
 	case err == nil:
 		a.unwanted, a.missing = nil, nil
-	case errors.Is(err, fs.ErrNotExist):
-		// The program may have removed it because it has already reported the next one. At the end, it is a failure.
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, archive.ErrChanged):
+		// The program may have removed it, or have begun to, because it has already reported the next one. At the end, it
+		// is a failure.
 		a.missing = badCheckpoint(l.epoch, err)
-		a.log.Warn("a reported checkpoint is not there", "epoch", l.epoch, "folder", l.checkpoint)
+		a.log.Warn("a reported checkpoint can't be kept", "epoch", l.epoch, "folder", l.checkpoint, "error", err)
 		return nil, nil
 	default:
 		return nil, badCheckpoint(l.epoch, err)

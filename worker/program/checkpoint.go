@@ -25,7 +25,7 @@ func (a *attempt) packCheckpoint(ctx context.Context, epoch int, name string) (*
 	if err != nil {
 		return nil, broken("pack a checkpoint", err)
 	}
-	info, err := archive.Pack(ctx, file, folder, checkpointLimits(a.config), nil)
+	info, err := archive.PackUnchanged(ctx, file, folder, checkpointLimits(a.config))
 	if closed := file.Close(); err == nil {
 		err = closed
 	}

@@ -74,8 +74,10 @@ const (
 // Report is what the program reported for an epoch.
 type Report struct {
 	Epoch int
-	// Metrics by name. It is empty in a report that adds only a checkpoint to the epoch reported last.
+	// Metrics by name. An epoch may have none.
 	Metrics map[string]float64
+	// Addition says that it only adds a checkpoint to the epoch reported last.
+	Addition bool
 	// Checkpoint is set if it named one that is wanted.
 	Checkpoint *Checkpoint
 	// Elapsed is the time since the program was started.

@@ -20,10 +20,12 @@ const (
 	BadCommand
 	// BadReport means that a report is not what the protocol says.
 	BadReport
-	// BadCheckpoint means that a reported checkpoint can't be packed, or the one to resume from can't be unpacked.
+	// BadCheckpoint means that a reported checkpoint can't be packed.
 	BadCheckpoint
 	// NoReports means that the program exited with code 0 and has reported nothing.
 	NoReports
+	// BadResume means that the checkpoint to resume from can't be unpacked.
+	BadResume
 	// Unfinished means that the program exited with code 0 before its last epoch.
 	Unfinished
 	// NoObjective means that the program never reported the metric that the objective names.

@@ -62,7 +62,7 @@ func (f *folder) fill(ctx context.Context, c *Config) error {
 	}
 	if c.Resume != "" {
 		f.resume = filepath.Join(f.path, "resume")
-		err := unpack(ctx, c.Resume, f.resume, checkpointLimits(c), BadCheckpoint, "unpack the checkpoint")
+		err := unpack(ctx, c.Resume, f.resume, checkpointLimits(c), BadResume, "unpack the checkpoint")
 		if err != nil {
 			return err
 		}

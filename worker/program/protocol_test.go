@@ -58,7 +58,9 @@ func TestCheckpointAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	next.config.FirstEpoch = 3
-	next.mustFail(BadCheckpoint, "unpack the checkpoint")
+	next.mustFail(BadResume, "unpack the checkpoint")
+	next.config.Resume = ""
+	next.mustRun()
 }
 
 // The last checkpoint is packed when the program ends, if it was not wanted before.

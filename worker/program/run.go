@@ -28,11 +28,17 @@ var errNoTime = errors.New("its time is up")
 // reported all epochs and exits with code 0 nevertheless. Other failures are of type *Error.
 //
 // When Run returns, no process of the program is left and its folder is gone.
-func Run(ctx context.Context, c Config, report func(Report) error) (Result, error) {
+//
+// If the error's kind is BadResume, nothing was started: Run may be called again with the same Output.
+func Run(ctx context.Context, c Config, report func(Report) error) (result Result, err error) {
 	if c.Output != nil {
-		defer c.Output.end()
+		defer func() {
+			if !isBadResume(err) {
+				c.Output.end()
+			}
+		}()
 	}
-	result := Result{Epochs: c.FirstEpoch - 1}
+	result = Result{Epochs: c.FirstEpoch - 1}
 	a := &attempt{
 		config: &c, log: c.Log, report: report, epochs: result.Epochs, metrics: map[string]bool{},
 		stopping: make(chan struct{}),
@@ -85,7 +91,16 @@ func Run(ctx context.Context, c Config, report func(Report) error) (Result, erro
 	if ctx.Err() != nil {
 		return result, context.Cause(ctx)
 	}
-	if err := a.start(process, command); err != nil {
+	err = a.start(process, command)
+	if errors.Is(err, supervisor.ErrNotStarted) { // It was killed while it was kept ready.
+		_ = process.Close()
+		if process, err = supervisor.Spawn(); err != nil {
+			ran = true
+			return result, broken("start the supervisor", err)
+		}
+		err = a.start(process, command)
+	}
+	if err != nil {
 		return result, err
 	}
 	exit, err := a.follow(ctx, process)
@@ -96,6 +111,12 @@ func Run(ctx context.Context, c Config, report func(Report) error) (Result, erro
 	ran = true
 	a.finish(ctx, &result, exit)
 	return result, a.outcome(&result, exit, err)
+}
+
+// isBadResume says whether an error is of kind BadResume.
+func isBadResume(err error) bool {
+	var failed *Error
+	return errors.As(err, &failed) && failed.Kind == BadResume
 }
 
 // check checks what needs no folder.

@@ -212,3 +212,40 @@ func TestOutOfMemory(t *testing.T) {
 		})
 	}
 }
+
+// A supervisor that was killed while it was kept ready is replaced.
+func TestReadySupervisorIsKilled(t *testing.T) {
+	var spare supervisor.Spare
+	defer spare.Close()
+	process, err := spare.Take() // The next one is being started.
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = process.Close()
+	_ = await(t, func() bool { return len(supervisors(t)) == 1 }, nil)
+	if err := syscall.Kill(supervisors(t)[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = await(t, func() bool { return len(supervisors(t)) == 0 }, nil)
+	h := newHarness(t, threeEpochs)
+	h.config.Supervisors = &spare
+	h.mustRun()
+}
+
+// supervisors are those that this process has started and that live.
+func supervisors(t *testing.T) (pids []int) {
+	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil || len(found) == 0 {
+		t.Skip("no /proc here")
+	}
+	for _, path := range found {
+		line, _ := os.ReadFile(path)
+		status, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "status"))
+		if string(line) == supervisor.Argument0+"\x00" && strings.Contains(string(status),
+			fmt.Sprintf("\nPPid:\t%d\n", os.Getpid())) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

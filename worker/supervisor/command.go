@@ -84,6 +84,9 @@ var ErrUnsupported = errors.New("programs can't be run on this operating system"
 // ErrLost means that the supervisor ended before the command did. The command was killed.
 var ErrLost = errors.New("the supervisor of the program ended unexpectedly")
 
+// ErrNotStarted means that the supervisor ended before it was given the command. Another may be given it.
+var ErrNotStarted = errors.New("the supervisor has ended")
+
 // StartError says why a command could not be started.
 type StartError struct {
 	// Step is what failed.

@@ -81,7 +81,8 @@ func self() (string, error) {
 	return os.Executable()
 }
 
-// Start starts the command. A StartError says that the command can't be started; others that the supervisor is lost.
+// Start starts the command. A StartError says that the command can't be started, ErrNotStarted that the supervisor was not
+// there to start it, and others that it is lost.
 func (p *Process) Start(command Command) error {
 	command.Cores = takeCores(command.CPUs)
 	p.mu.Lock()
@@ -92,7 +93,8 @@ func (p *Process) Start(command Command) error {
 		return err
 	}
 	if _, err := p.orders.Write(append(line, '\n')); err != nil {
-		return fmt.Errorf("%w: %w", ErrLost, err)
+		// It reads the whole line before it starts anything.
+		return fmt.Errorf("%w: %w", ErrNotStarted, err)
 	}
 	var event event
 	switch err := p.events.Decode(&event); {
