@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"trellis/coordinator/api"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 )
@@ -150,7 +151,7 @@ func (l Limits) checkSpecUnary(
 // largeSpecBytes is how many bytes a spec has whose rules take so long to check that it needs a turn.
 const largeSpecBytes = 64 << 10
 
-// validateUnary checks the rules of a request with validate. Those of large specs are checked one after the other.
+// validateUnary checks the rules of a request with validate. Large specs are checked one after the other.
 func (l *callLimits) validateUnary(validate grpc.UnaryServerInterceptor) grpc.UnaryServerInterceptor {
 	return func(
 		ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler,
@@ -168,10 +169,8 @@ func (l *callLimits) validateUnary(validate grpc.UnaryServerInterceptor) grpc.Un
 			release = sync.OnceFunc(taken)
 		}
 		defer release()
-		return validate(ctx, request, info, func(ctx context.Context, request any) (any, error) {
-			release()
-			return handler(ctx, request)
-		})
+		// The handler has more rules to check.
+		return validate(api.WhenChecked(ctx, release), request, info, handler)
 	}
 }
 

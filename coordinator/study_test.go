@@ -45,7 +45,7 @@ func TestBadStudiesAreRefusedAndChangeNothing(t *testing.T) {
 			codes.InvalidArgument, "above 0",
 		},
 		"an empty axis": {
-			func(s *trellisv1.StudySpec) { s.Grid[0].Axes["max_epochs"].Values = nil },
+			func(s *trellisv1.StudySpec) { s.Grid[0].Axes["max_epochs"] = &trellisv1.Axis{} },
 			codes.InvalidArgument, "at least one value",
 		},
 		"an unknown model": {

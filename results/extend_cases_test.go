@@ -186,7 +186,7 @@ func TestExtendAfterTheEnd(t *testing.T) {
 
 	study := getStudy(t, store)
 	if study.State != lifecycle.StudyRunning || study.EndTime != nil || study.Indices != 30 ||
-		study.Spec.Seeds.Values[0].GetInteger() != 2 ||
+		study.Spec.Seeds.GetValues()[0].GetInteger() != 2 ||
 		len(study.EarlierSpecs) != 1 || !proto.Equal(study.EarlierSpecs[0], spec) {
 		t.Errorf("the study is %v", study)
 	}

@@ -47,7 +47,7 @@ func TestProbeEveryNetwork(t *testing.T) {
 			Model: model.Name, LatentDim: 4, LearningRate: 1e-3, BatchSize: 16, Seed: 1,
 			Values: map[string]float64{},
 		}
-		for _, axis := range model.Axes {
+		for _, axis := range model.Own() {
 			config.Values[axis.Name] = axis.Maximum
 		}
 		if _, err := Probe(t.Context(), config, 16, 16, time.Millisecond); err != nil {

@@ -79,7 +79,20 @@ func plainValues(node *yaml.Node) {
 	for _, child := range node.Content {
 		plainValues(child)
 	}
-	if node.Kind != yaml.MappingNode || len(node.Content) != 2 || node.Content[1].Kind != yaml.ScalarNode {
+	if node.Kind != yaml.MappingNode || len(node.Content) != 2 {
+		return
+	}
+	if list := node.Content[1]; list.Kind == yaml.SequenceNode {
+		for _, value := range list.Content {
+			switch node.Content[0].Value {
+			case "integers":
+				value.Tag = "!!int"
+			case "numbers":
+				value.Tag = ""
+			}
+		}
+	}
+	if node.Content[1].Kind != yaml.ScalarNode {
 		return
 	}
 	line, column, value := node.Line, node.Column, node.Content[1]
@@ -124,7 +137,7 @@ func shortenSpec(node *yaml.Node) {
 			}
 		case key == "grid", key == "axes":
 			shortenSpec(value)
-		case value.Kind == yaml.MappingNode && len(value.Content) == 2 && value.Content[0].Value == "values":
+		case value.Kind == yaml.MappingNode && len(value.Content) == 2 && value.Content[1].Kind == yaml.SequenceNode:
 			*value = *value.Content[1]
 		case value.Kind == yaml.MappingNode:
 			value.Style = yaml.FlowStyle

@@ -78,12 +78,12 @@ pruning: asha
 	text, err := suggestionText("sample", &trellisv1.SuggestStudyResponse{
 		Spec: spec, Pruned: 2, Axes: []*trellisv1.AxisChoice{
 			{
-				Axis: "latent_dim", Values: trellisv1.AxisOf(11, 16, 32).Values,
+				Axis: "latent_dim", Values: trellisv1.AxisOf(11, 16, 32).GetValues(),
 				Reason: trellisv1.AxisChoice_REASON_LARGEST_TRIED, Best: trellisv1.IntegerValue(16),
 				Total: 0.716,
 			},
 			{
-				Axis: "learning_rate", Values: trellisv1.AxisOf(3e-4, 1e-3, 0.0031622776601683794).Values,
+				Axis: "learning_rate", Values: trellisv1.AxisOf(3e-4, 1e-3, 0.0031622776601683794).GetValues(),
 				Best: trellisv1.NumberValue(1e-3), Below: trellisv1.NumberValue(1e-4), Above: trellisv1.NumberValue(1e-2),
 				Reason: trellisv1.AxisChoice_REASON_BETWEEN, Total: 0.25,
 			},

@@ -94,7 +94,7 @@ func TestEverythingHasWords(t *testing.T) {
 	for number := range trellisv1.AxisChoice_Reason_name {
 		reason := trellisv1.AxisChoice_Reason(number)
 		got := describeChoice(&trellisv1.AxisChoice{
-			Axis: "latent_dim", Values: trellisv1.AxisOf(4, 8).Values, Best: trellisv1.IntegerValue(8),
+			Axis: "latent_dim", Values: trellisv1.AxisOf(4, 8).GetValues(), Best: trellisv1.IntegerValue(8),
 			Below: trellisv1.IntegerValue(2), Above: trellisv1.IntegerValue(16), Total: 0.5, Epoch: 7,
 			Reason: reason,
 		}, nil)
@@ -108,28 +108,28 @@ func TestEverythingHasWords(t *testing.T) {
 func TestDescribeSuggestion(t *testing.T) {
 	got := describeSuggestion(&trellisv1.SuggestStudyResponse{Pruned: 1, Axes: []*trellisv1.AxisChoice{
 		{
-			Axis: "latent_dim", Values: trellisv1.AxisOf(6, 8, 10).Values, Reason: trellisv1.AxisChoice_REASON_BETWEEN, Best: trellisv1.IntegerValue(8),
+			Axis: "latent_dim", Values: trellisv1.AxisOf(6, 8, 10).GetValues(), Reason: trellisv1.AxisChoice_REASON_BETWEEN, Best: trellisv1.IntegerValue(8),
 			Below: trellisv1.IntegerValue(4), Above: trellisv1.IntegerValue(12),
 			Total: 0.5,
 		},
-		{Axis: "weight_decay", Values: trellisv1.AxisOf(0).Values, Reason: trellisv1.AxisChoice_REASON_NEGLIGIBLE},
+		{Axis: "weight_decay", Values: trellisv1.AxisOf(0).GetValues(), Reason: trellisv1.AxisChoice_REASON_NEGLIGIBLE},
 		{
 			Axis:   "max_epochs",
-			Values: trellisv1.AxisOf(20).Values,
+			Values: trellisv1.AxisOf(20).GetValues(),
 			Reason: trellisv1.AxisChoice_REASON_STOPS_EARLY,
 			Best:   trellisv1.IntegerValue(20),
 			Epoch:  1,
 		},
 		{
 			Axis:   "max_epochs",
-			Values: trellisv1.AxisOf(100, 150).Values,
+			Values: trellisv1.AxisOf(100, 150).GetValues(),
 			Reason: trellisv1.AxisChoice_REASON_STILL_BETTER,
 			Best:   trellisv1.IntegerValue(100),
 			Epoch:  95,
 		},
 		{
 			Axis:   "max_epochs",
-			Values: trellisv1.AxisOf(10_000).Values,
+			Values: trellisv1.AxisOf(10_000).GetValues(),
 			Reason: trellisv1.AxisChoice_REASON_LARGEST_POSSIBLE,
 			Best:   trellisv1.IntegerValue(10_000),
 		},

@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"trellis/command/source"
 	trellisv1 "trellis/proto/trellis/v1"
 	"trellis/results/grid"
 )
@@ -217,6 +218,71 @@ func (r *specReader) readValue(node *yaml.Node, value *trellisv1.Value) {
 		}
 	}
 	r.report(node, "expected a number, a text, true or false, found "+describe(node))
+}
+
+// axisLists are the names of the lists that an axis has, one for each kind of values.
+var axisLists = [...]string{
+	trellisv1.Kind_KIND_NUMBER: "numbers", trellisv1.Kind_KIND_INTEGER: "integers", trellisv1.Kind_KIND_TEXT: "texts",
+	trellisv1.Kind_KIND_BOOLEAN: "booleans",
+}
+
+// spellOutKind turns the values of an axis into the list of their kind. It reports values of another kind than those
+// before them, and takes them and what is no value out of the list.
+func (r *specReader) spellOutKind(node *yaml.Node) {
+	if node.Kind != yaml.MappingNode {
+		return
+	}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, list := node.Content[i], node.Content[i+1]
+		if key.Value != "values" {
+			continue
+		}
+		kind := trellisv1.Kind_KIND_UNSPECIFIED
+		if list.Kind == yaml.SequenceNode {
+			kind = r.readList(list)
+		}
+		if kind == trellisv1.Kind_KIND_UNSPECIFIED {
+			kind = trellisv1.Kind_KIND_NUMBER
+		}
+		named := *key
+		named.Value = axisLists[kind]
+		node.Content[i] = &named
+	}
+}
+
+// readList writes the items of a list in the one way that protoyaml reads, and returns their kind.
+func (r *specReader) readList(list *yaml.Node) trellisv1.Kind {
+	var read trellisv1.Axis
+	kept := list.Content[:0:0]
+	for _, item := range list.Content {
+		var value trellisv1.Value
+		if r.readValue(item, &value); value.Kind == nil {
+			continue
+		}
+		if problem := grid.Mixed(&read, &value); problem != "" {
+			if !r.reported(item) {
+				r.report(item, problem)
+			}
+			continue
+		}
+		read.Add(&value)
+		written := *item
+		written.Tag, written.Value, written.Style = tags[grid.KindOf(&value)], value.Written(), 0
+		kept = append(kept, &written)
+	}
+	list.Content = kept
+	return grid.ListKind(&read)
+}
+
+// reported says whether something is known to be wrong with a node.
+func (r *specReader) reported(node *yaml.Node) bool {
+	return slices.ContainsFunc(r.problems, func(p source.Problem) bool { return p.Line == node.Line && p.Column == node.Column })
+}
+
+// tags are those of values in YAML.
+var tags = map[trellisv1.Kind]string{
+	trellisv1.Kind_KIND_NUMBER: "!!float", trellisv1.Kind_KIND_INTEGER: "!!int", trellisv1.Kind_KIND_TEXT: "!!str",
+	trellisv1.Kind_KIND_BOOLEAN: "!!bool",
 }
 
 // readTruth turns true and false into 1 and 0, in an axis of whole numbers.

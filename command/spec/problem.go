@@ -60,7 +60,7 @@ func fieldName(path *validate.FieldPath) string {
 		if element.HasStringKey() {
 			return element.GetStringKey()
 		}
-		if name := element.GetFieldName(); name != "values" {
+		if name := element.GetFieldName(); !slices.Contains(axisLists[:], name) {
 			return name
 		}
 	}
@@ -181,8 +181,12 @@ func shapeOf(message protoreflect.MessageDescriptor) string {
 
 func fieldNames(message protoreflect.MessageDescriptor) []string {
 	var names []string
+	if message.Name() == "Axis" {
+		names = append(names, "values")
+	}
 	for i := range message.Fields().Len() {
-		if field := message.Fields().Get(i); !isDeprecated(field) {
+		field := message.Fields().Get(i)
+		if !isDeprecated(field) && !(message.Name() == "Axis" && field.IsList()) {
 			names = append(names, string(field.Name()))
 		}
 	}

@@ -47,6 +47,7 @@ func (r *specReader) Unmarshal(node *yaml.Node, message proto.Message) (bool, er
 	switch message := message.(type) {
 	case *trellisv1.Axis:
 		spellOutAxis(node)
+		r.spellOutKind(node)
 	case *trellisv1.Value:
 		r.readValue(node, message)
 		return true, nil

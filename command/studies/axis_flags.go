@@ -28,14 +28,14 @@ func (f axisFlag) Set(text string) error {
 			if err != nil {
 				return errors.New("must be whole numbers separated by commas, such as 64,128")
 			}
-			axis.Values = append(axis.Values, trellisv1.IntegerValue(int64(value)))
+			axis.Add(trellisv1.IntegerValue(int64(value)))
 			continue
 		}
 		value, err := strconv.ParseFloat(item, 64)
 		if err != nil || math.IsNaN(value) || math.IsInf(value, 0) {
 			return errors.New("must be numbers separated by commas, such as 1e-3,3e-3")
 		}
-		axis.Values = append(axis.Values, trellisv1.NumberValue(value))
+		axis.Add(trellisv1.NumberValue(value))
 	}
 	return nil
 }
@@ -58,7 +58,7 @@ func (f axesFlag) Set(text string) error {
 		if err != nil {
 			return err
 		}
-		axis.Values = append(axis.Values, value)
+		axis.Add(value)
 	}
 	return nil
 }

@@ -86,7 +86,9 @@ func (s studyService) createCommand(
 	if err := s.limits.CheckSpec(spec); err != nil {
 		return nil, err
 	}
-	if err := s.models.Validate(spec); err != nil {
+	err := s.models.Validate(spec)
+	specChecked(ctx)
+	if err != nil {
 		return nil, Status(err)
 	}
 	if err := s.checkProgram(spec); err != nil {

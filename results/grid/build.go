@@ -127,8 +127,7 @@ func axesOf(spec *trellisv1.StudySpec, grid int) (axes []namedAxis) {
 	}
 	for name, value := range spec.GetFixed() {
 		if its.GetAxes()[name] == nil {
-			axis := &trellisv1.Axis{Values: []*trellisv1.Value{value}}
-			axes = append(axes, namedAxis{name, axis, []any{"fixed", mapKey(name)}})
+			axes = append(axes, namedAxis{name, trellisv1.ListOf(value), []any{"fixed", mapKey(name)}})
 		}
 	}
 	slices.SortFunc(axes, func(a, b namedAxis) int { return CompareNames(a.name, b.name) })
@@ -173,7 +172,7 @@ func valueCount(a *trellisv1.Axis) uint64 {
 	if a.GetStep() != nil {
 		return stepCount(a.GetStep())
 	}
-	return uint64(len(a.GetValues()))
+	return uint64(a.Listed())
 }
 
 // values reads an axis: its values in its order. The points of a range are integers if all of them are whole.
@@ -188,7 +187,7 @@ func (b *builder) values(a *trellisv1.Axis, path ...any) axis {
 		}
 		return ascending(b, steps(step), append(path, "step"))
 	}
-	return b.listed(a.GetValues(), path)
+	return b.listed(a, path)
 }
 
 // ranged makes an axis of a range's points.
@@ -216,43 +215,74 @@ func numeric(numbers []float64) []*trellisv1.Value {
 	return values
 }
 
+// ListKind returns the kind of the axis's list: none if it has no list.
+func ListKind(a *trellisv1.Axis) trellisv1.Kind {
+	switch {
+	case len(a.GetNumbers()) > 0:
+		return trellisv1.Kind_KIND_NUMBER
+	case len(a.GetIntegers()) > 0:
+		return trellisv1.Kind_KIND_INTEGER
+	case len(a.GetTexts()) > 0:
+		return trellisv1.Kind_KIND_TEXT
+	case len(a.GetBooleans()) > 0:
+		return trellisv1.Kind_KIND_BOOLEAN
+	}
+	return trellisv1.Kind_KIND_UNSPECIFIED
+}
+
+// Mixed says why a value can't be in the axis's list: that is of another kind. It returns "" if it can.
+func Mixed(a *trellisv1.Axis, value *trellisv1.Value) string {
+	kind, its := ListKind(a), KindOf(value)
+	if kind == trellisv1.Kind_KIND_UNSPECIFIED || kind == its || isNumeric(kind) && isNumeric(its) {
+		return ""
+	}
+	return fmt.Sprintf("all values of an axis must be of one kind: %s is not among %s", inWords(value), kindsInWords[kind])
+}
+
+// listOf returns the name of the field that has the axis's list.
+func listOf(a *trellisv1.Axis) string {
+	switch ListKind(a) {
+	case trellisv1.Kind_KIND_INTEGER:
+		return "integers"
+	case trellisv1.Kind_KIND_TEXT:
+		return "texts"
+	case trellisv1.Kind_KIND_BOOLEAN:
+		return "booleans"
+	}
+	return "numbers"
+}
+
 // listed makes an axis of a list.
-func (b *builder) listed(list []*trellisv1.Value, path []any) axis {
+func (b *builder) listed(a *trellisv1.Axis, path []any) axis {
+	list, field := a.GetValues(), listOf(a)
 	if len(list) == 0 {
 		b.refuse("axis.empty", "an axis needs at least one value", path...)
 		return axis{}
 	}
 	values := make([]*trellisv1.Value, len(list))
-	kind := trellisv1.Kind_KIND_UNSPECIFIED
 	for i, value := range list {
+		if problem := Mixed(a, value); problem != "" {
+			b.refuse("axis.kind", problem, path...)
+			return axis{}
+		}
 		value, problem := canonical(value)
 		if problem != "" {
-			b.refuse("axis.value", problem, append(path, "values", i)...)
+			b.refuse("axis.value", problem, append(path, field, i)...)
 			return axis{}
 		}
 		values[i] = value
-		switch its := KindOf(value); {
-		case kind == its || kind == trellisv1.Kind_KIND_UNSPECIFIED:
-			kind = its
-		case isNumeric(kind) && isNumeric(its):
-			kind = trellisv1.Kind_KIND_NUMBER
-		default:
-			b.refuse("axis.kind", fmt.Sprintf("all values of an axis must be of one kind: %s is not among %s", inWords(value),
-				kindsInWords[kind]), append(path, "values", i)...)
-			return axis{}
-		}
 	}
-	if kind == trellisv1.Kind_KIND_NUMBER {
+	if ListKind(a) == trellisv1.Kind_KIND_NUMBER {
 		for i, value := range values {
 			values[i] = asNumber(value)
 		}
 	}
-	a, i, j, ok := newAxis(values)
+	read, i, j, ok := newAxis(values)
 	if !ok {
 		b.refuse("axis.distinct", fmt.Sprintf("%s stands twice in the list, as value %d and as value %d: leave one of them out",
-			inWords(values[j]), i+1, j+1), append(path, "values")...)
+			inWords(values[j]), i+1, j+1), append(path, field)...)
 	}
-	return a
+	return read
 }
 
 // asNumber returns an integer as the number that it is, and other values as they are.

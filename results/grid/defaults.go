@@ -1,6 +1,8 @@
 package grid
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/proto"
 
 	trellisv1 "trellis/proto/trellis/v1"
@@ -29,7 +31,7 @@ func WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpec {
 func fill(spec *trellisv1.StudySpec, name string, value *trellisv1.Value) {
 	for _, grid := range spec.GetGrid() {
 		if grid.GetAxes()[name] == nil {
-			put(grid, name, &trellisv1.Axis{Values: []*trellisv1.Value{value}})
+			put(grid, name, trellisv1.ListOf(value))
 		}
 	}
 }
@@ -59,20 +61,35 @@ func (models Models) WithDefaults(spec *trellisv1.StudySpec) *trellisv1.StudySpe
 
 // ofKinds makes the values of a spec's axes those of the kinds that the model declares, where they are the same numbers.
 func ofKinds(model *trellisv1.Model, spec *trellisv1.StudySpec) {
-	for _, value := range spec.GetSeeds().GetValues() {
-		ofKind(trellisv1.Kind_KIND_INTEGER, value)
-	}
+	axisOfKind(trellisv1.Kind_KIND_INTEGER, spec.GetSeeds())
 	for _, grid := range spec.GetGrid() {
 		for name, axis := range grid.GetAxes() {
-			for _, value := range axis.GetValues() {
-				ofKind(Axis(model, name).GetKind(), value)
-			}
+			axisOfKind(Axis(model, name).GetKind(), axis)
 		}
 	}
 	for name, value := range spec.GetFixed() {
 		ofKind(Axis(model, name).GetKind(), value)
 	}
 }
+
+// axisOfKind changes a list of numbers that are of another kind than their axis, if all are of its kind then.
+func axisOfKind(kind trellisv1.Kind, axis *trellisv1.Axis) {
+	switch {
+	case kind == trellisv1.Kind_KIND_NUMBER && len(axis.GetIntegers()) > 0:
+		axis.ToNumbers()
+	case kind == trellisv1.Kind_KIND_INTEGER && len(axis.GetNumbers()) > 0:
+		if slices.ContainsFunc(axis.Numbers, func(x float64) bool { return !isInteger(x) }) {
+			return
+		}
+		for _, x := range axis.Numbers {
+			axis.Integers = append(axis.Integers, int64(x))
+		}
+		axis.Numbers = nil
+	}
+}
+
+// isInteger says whether a number is a whole one that a parameter can have.
+func isInteger(x float64) bool { return isWhole(x) && -maxInteger <= x && x <= maxInteger }
 
 // ofKind changes a number that is of another kind than that of its axis.
 func ofKind(kind trellisv1.Kind, value *trellisv1.Value) {
@@ -81,7 +98,7 @@ func ofKind(kind trellisv1.Kind, value *trellisv1.Value) {
 	case !numeric || KindOf(value) == kind:
 	case kind == trellisv1.Kind_KIND_NUMBER:
 		value.Kind = &trellisv1.Value_Number{Number: x}
-	case kind == trellisv1.Kind_KIND_INTEGER && isWhole(x) && -maxInteger <= x && x <= maxInteger:
+	case kind == trellisv1.Kind_KIND_INTEGER && isInteger(x):
 		value.Kind = &trellisv1.Value_Integer{Integer: int64(x)}
 	}
 }

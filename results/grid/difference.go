@@ -109,7 +109,7 @@ func (p position) shorten(spec *trellisv1.StudySpec, count int) {
 	switch {
 	case axis == nil:
 	case count > 0:
-		axis.Values = axis.Values[:min(count, len(axis.Values))]
+		p.put(spec, trellisv1.ListOf(axis.GetValues()[:min(count, axis.Listed())]...))
 	case p.axis == Seeds:
 		spec.Seeds = nil
 	default:
@@ -124,9 +124,9 @@ func (p position) difference(before, after *trellisv1.StudySpec) *trellisv1.Axis
 		return nil
 	}
 	difference := &trellisv1.AxisDifference{Grid: p.grid, Axis: p.axis}
-	n, same := len(was.GetValues()), func(a, b *trellisv1.Value) bool { return proto.Equal(a, b) }
+	n := was.Listed()
 	switch {
-	case n > 0 && n <= len(is.GetValues()) && slices.EqualFunc(was.GetValues(), is.GetValues()[:n], same):
+	case n > 0 && n <= is.Listed() && proto.Equal(was, trellisv1.ListOf(is.GetValues()[:n]...)):
 		difference.Count = uint32(n)
 	case was != nil:
 		difference.Whole = proto.CloneOf(was)

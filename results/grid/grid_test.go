@@ -294,7 +294,7 @@ func TestWithDefaults(t *testing.T) {
 		t.Errorf("median stopping by default: %v, want %v", median, wantMedian)
 	}
 	again := WithDefaults(got)
-	if again.Seeds.Values[0].Kind = nil; got.Seeds.Values[0].GetInteger() != 1 {
+	if again.Seeds.Integers[0] = 7; got.Seeds.GetValues()[0].GetInteger() != 1 {
 		t.Error("the copy shares its axes with the spec")
 	}
 }

@@ -53,7 +53,7 @@ func (models Models) validateValues(spec *trellisv1.StudySpec, request *trellisv
 	grid := alone.Grid[0]
 	for _, its := range spec.GetGrid() {
 		for name, axis := range its.GetAxes() {
-			put(grid, name, &trellisv1.Axis{Values: (&builder{}).values(axis).values[:1]})
+			put(grid, name, trellisv1.ListOf((&builder{}).values(axis).values[0]))
 		}
 	}
 	for name, axis := range request.GetAxes() {
@@ -112,7 +112,7 @@ func extended(a, more *trellisv1.Axis) *trellisv1.Axis {
 	if len(added) == 0 {
 		return a
 	}
-	return proto.CloneOf(&trellisv1.Axis{Values: slices.Concat(has.values, added)})
+	return trellisv1.ListOf(slices.Concat(has.values, added)...)
 }
 
 // Extends says whether Merge could have made the spec all from some: every axis has all values of the other, in every

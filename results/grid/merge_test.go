@@ -116,23 +116,23 @@ func TestMergeRefuses(t *testing.T) {
 	}{
 		{
 			"a learning rate of 0", &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"learning_rate": numbers(0)}},
-			`axes["learning_rate"].values[0]: learning_rate takes numbers above 0`,
+			`axes["learning_rate"].numbers[0]: learning_rate takes numbers above 0`,
 		},
 		{
 			"too large a latent dimension", &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"latent_dim": integers(785)}},
-			`axes["latent_dim"].values[0]: latent_dim takes whole numbers between 1 and 784`,
+			`axes["latent_dim"].integers[0]: latent_dim takes whole numbers between 1 and 784`,
 		},
 		{
 			"a negative weight decay", &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"weight_decay": numbers(-1)}},
-			`axes["weight_decay"].values[0]: weight_decay takes numbers between 0 and 1000`,
+			`axes["weight_decay"].numbers[0]: weight_decay takes numbers between 0 and 1000`,
 		},
 		{
 			"no epochs", &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"max_epochs": integers(0)}},
-			`axes["max_epochs"].values[0]: max_epochs takes whole numbers between 1 and 10000`,
+			`axes["max_epochs"].integers[0]: max_epochs takes whole numbers between 1 and 10000`,
 		},
 		{
 			"an empty batch", &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"batch_size": integers(0)}},
-			`axes["batch_size"].values[0]: batch_size takes whole numbers between 1 and 65536`,
+			`axes["batch_size"].integers[0]: batch_size takes whole numbers between 1 and 65536`,
 		},
 		{
 			"half an epoch", &trellisv1.ExtendStudyRequest{Axes: map[string]*trellisv1.Axis{"max_epochs": {Linear: newRange(1, 2, 3)}}},
@@ -140,7 +140,7 @@ func TestMergeRefuses(t *testing.T) {
 		},
 		{
 			"a value twice", &trellisv1.ExtendStudyRequest{Seeds: integers(7, 7)},
-			"seeds.values: 7 stands twice in the list",
+			"seeds.integers: 7 stands twice in the list",
 		},
 		{
 			"an axis without values", &trellisv1.ExtendStudyRequest{Seeds: integers()},
@@ -158,7 +158,7 @@ func TestMergeRefuses(t *testing.T) {
 		},
 		{
 			"too many values of an axis", &trellisv1.ExtendStudyRequest{Seeds: many(1_000_000, 10_000)},
-			"seeds.values: must contain no more than 10000 item(s)",
+			"seeds.integers: must contain no more than 10000 item(s)",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -181,12 +181,12 @@ func (b *builder) checkBounds(axis *trellisv1.ModelAxis, values *trellisv1.Axis,
 		b.refuse("axis.bounds", fmt.Sprintf("%s takes %s, not %s", axis.GetName(), Bounds(axis), inWords(value)), path...)
 	}
 	known := len(b.violations)
-	if len(values.GetValues()) > 0 {
-		b.listed(values.GetValues(), slices.Clone(path))
+	if values.Listed() > 0 {
+		b.listed(values, slices.Clone(path))
 	}
 	for i, value := range values.GetValues() {
 		if len(b.violations) == known && !takes(axis, value) {
-			refuse(value, append(path, "values", i)...)
+			refuse(value, append(path, listOf(values), i)...)
 			return
 		}
 	}

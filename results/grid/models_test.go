@@ -56,13 +56,13 @@ func TestValidateModels(t *testing.T) {
 				"learning_rate, weight_decay, max_epochs, batch_size",
 		}},
 		{"too low", "denoising-autoencoder", axesByName{"noise": numbers(1, 0)}, nil, []string{
-			`grid[0].axes["noise"].values[1]: noise takes numbers above 0 and at most 10, not 0`,
+			`grid[0].axes["noise"].numbers[1]: noise takes numbers above 0 and at most 10, not 0`,
 		}},
 		{"too high", "denoising-autoencoder", axesByName{"noise": {Log10: newRange(1, 100, 3)}}, nil, []string{
 			`grid[0].axes["noise"].log10: noise takes numbers above 0 and at most 10, not 100`,
 		}},
 		{"not whole", "several", axesByName{"width": numbers(1.5)}, nil, []string{
-			`grid[0].axes["width"].values[0]: width takes whole numbers between 1 and 100, not 1.5`,
+			`grid[0].axes["width"].numbers[0]: width takes whole numbers between 1 and 100, not 1.5`,
 		}},
 		{"a range that is not whole", "several", axesByName{"width": {Linear: newRange(1, 4, 3)}}, nil, []string{
 			`grid[0].axes["width"].linear: point 2 of 3 is 2.5, and this parameter takes whole numbers: count: 4 gives 1, 2, 3, 4, ` +
@@ -174,7 +174,7 @@ func TestMergeOwnAxes(t *testing.T) {
 		"out of bounds": {
 			spec,
 			axesByName{"angle": numbers(2000)},
-			`axes["angle"].values[0]: angle takes numbers between 0 and 1000`,
+			`axes["angle"].numbers[0]: angle takes numbers between 0 and 1000`,
 		},
 		"unknown": {
 			spec,

@@ -28,7 +28,10 @@ func RuleInWords(violation *protovalidate.Violation) string {
 func InWords(invalid *protovalidate.ValidationError) string {
 	texts := make([]string, len(invalid.Violations))
 	for i, violation := range invalid.Violations {
-		path := strings.TrimSuffix(protovalidate.FieldPathString(violation.Proto.GetField()), ".values")
+		path := protovalidate.FieldPathString(violation.Proto.GetField())
+		for _, list := range [...]string{".numbers", ".integers", ".texts", ".booleans"} {
+			path = strings.TrimSuffix(path, list)
+		}
 		texts[i] = fmt.Sprintf("%s: %s", path, RuleInWords(violation))
 		if path == "" {
 			texts[i] = RuleInWords(violation)

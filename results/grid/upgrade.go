@@ -68,7 +68,7 @@ func upgradeSpec(spec *trellisv1.StudySpec) {
 	if !old {
 		return
 	}
-	batchSize := &trellisv1.Axis{Values: []*trellisv1.Value{trellisv1.IntegerValue(256)}}
+	batchSize := trellisv1.AxisOf(256)
 	if spec.OldBatchSize != nil {
 		batchSize = upgradedIntegers(spec.OldBatchSize)
 	}
@@ -123,17 +123,15 @@ func upgradeAxes(
 func upgradedIntegers(old *trellisv1.IntegerAxis) *trellisv1.Axis {
 	axis := &trellisv1.Axis{Linear: old.GetLinear(), Log2: old.GetLog2(), Log10: old.GetLog10()}
 	for _, value := range old.GetValues() {
-		axis.Values = append(axis.Values, trellisv1.IntegerValue(int64(value)))
+		axis.Integers = append(axis.Integers, int64(value))
 	}
 	return axis
 }
 
 func upgradedNumbers(old *trellisv1.NumberAxis) *trellisv1.Axis {
-	axis := &trellisv1.Axis{Linear: old.GetLinear(), Log2: old.GetLog2(), Log10: old.GetLog10()}
-	for _, value := range old.GetValues() {
-		axis.Values = append(axis.Values, trellisv1.NumberValue(value))
+	return &trellisv1.Axis{
+		Numbers: old.GetValues(), Linear: old.GetLinear(), Log2: old.GetLog2(), Log10: old.GetLog10(),
 	}
-	return axis
 }
 
 // upgradeDifference converts the difference of a spec with so many grids, of which each has an axis of batch sizes now.

@@ -38,16 +38,16 @@ func TestValidateMessages(t *testing.T) {
 		}},
 		{"no grid", func(spec *trellisv1.StudySpec) { spec.Grid = nil }, []string{"grid: value is required"}},
 		{"learning rate 0", func(spec *trellisv1.StudySpec) { spec.Grid[0].Axes["learning_rate"] = numbers(0.1, 0) }, []string{
-			`grid[0].axes["learning_rate"].values[1]: learning_rate takes numbers above 0 and at most 1000, not 0`,
+			`grid[0].axes["learning_rate"].numbers[1]: learning_rate takes numbers above 0 and at most 1000, not 0`,
 		}},
 		{"negative learning rate", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].Axes["learning_rate"] = &trellisv1.Axis{Linear: newRange(-1, 1, 3)}
 		}, []string{`grid[0].axes["learning_rate"].linear: learning_rate takes numbers above 0 and at most 1000, not -1`}},
 		{"latent dimension 0", func(spec *trellisv1.StudySpec) { spec.Grid[0].Axes["latent_dim"] = integers(0) }, []string{
-			`grid[0].axes["latent_dim"].values[0]: latent_dim takes whole numbers between 1 and 784, not 0`,
+			`grid[0].axes["latent_dim"].integers[0]: latent_dim takes whole numbers between 1 and 784, not 0`,
 		}},
 		{"latent dimension 785", func(spec *trellisv1.StudySpec) { spec.Grid[0].Axes["latent_dim"] = integers(785) }, []string{
-			`grid[0].axes["latent_dim"].values[0]: latent_dim takes whole numbers between 1 and 784, not 785`,
+			`grid[0].axes["latent_dim"].integers[0]: latent_dim takes whole numbers between 1 and 784, not 785`,
 		}},
 		{"range runs down", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].Axes["weight_decay"] = &trellisv1.Axis{Log10: newRange(1e-2, 1e-4, 3)}
@@ -55,19 +55,19 @@ func TestValidateMessages(t *testing.T) {
 		{
 			"value twice in a list", func(spec *trellisv1.StudySpec) { spec.Grid[0].Axes["latent_dim"] = integers(8, 4, 8) },
 			[]string{
-				`grid[0].axes["latent_dim"].values: 8 stands twice in the list, as value 1 and as value 3: leave one of them out`,
+				`grid[0].axes["latent_dim"].integers: 8 stands twice in the list, as value 1 and as value 3: leave one of them out`,
 			},
 		},
 		{"number twice in a list", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].Axes["learning_rate"] = numbers(1e-3, 2e-3, 0.002)
-		}, []string{`grid[0].axes["learning_rate"].values: 0.002 stands twice in the list, as value 2 and as value 3: ` +
+		}, []string{`grid[0].axes["learning_rate"].numbers: 0.002 stands twice in the list, as value 2 and as value 3: ` +
 			"leave one of them out"}},
 		{"seed twice", func(spec *trellisv1.StudySpec) { spec.Seeds = integers(0, 0) }, []string{
-			"seeds.values: 0 stands twice in the list, as value 1 and as value 2: leave one of them out",
+			"seeds.integers: 0 stands twice in the list, as value 1 and as value 2: leave one of them out",
 		}},
 		{"zero and minus zero", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].Axes["weight_decay"] = numbers(0, math.Copysign(0, -1))
-		}, []string{`grid[0].axes["weight_decay"].values: 0 stands twice in the list, as value 1 and as value 2: ` +
+		}, []string{`grid[0].axes["weight_decay"].numbers: 0 stands twice in the list, as value 1 and as value 2: ` +
 			"leave one of them out"}},
 		{"fractions on a linear range", func(spec *trellisv1.StudySpec) {
 			spec.Grid = append(spec.Grid, proto.CloneOf(spec.Grid[0]))
@@ -257,7 +257,7 @@ func TestNewRefuses(t *testing.T) {
 		{"empty seeds", func(spec *trellisv1.StudySpec) { spec.Seeds = integers() }, "seeds: an axis needs"},
 		{
 			"NaN", func(spec *trellisv1.StudySpec) { spec.Grid[0].Axes["weight_decay"] = numbers(0, nan) },
-			`grid[0].axes["weight_decay"].values[1]: NaN is not a number`,
+			`grid[0].axes["weight_decay"].numbers[1]: NaN is not a number`,
 		},
 		{"range from NaN", func(spec *trellisv1.StudySpec) {
 			spec.Grid[0].Axes["weight_decay"] = &trellisv1.Axis{Linear: newRange(nan, 1, 3)}
@@ -273,7 +273,7 @@ func TestNewRefuses(t *testing.T) {
 		}, `grid[0].axes["latent_dim"].linear: a range must have at least 2 points`},
 		{
 			"value twice", func(spec *trellisv1.StudySpec) { spec.Grid[0].Axes["latent_dim"] = integers(1, 2, 1) },
-			`grid[0].axes["latent_dim"].values: 1 stands twice`,
+			`grid[0].axes["latent_dim"].integers: 1 stands twice`,
 		},
 		{
 			"10^12 points", func(spec *trellisv1.StudySpec) { proto.Reset(spec); proto.Merge(spec, hugeSpec()) },
@@ -313,26 +313,26 @@ model: conv-autoencoder
 grid:
   - axes:
       latent_dim: {linear: {from: 4, to: 32, count: 4}}
-      learning_rate: {values: [{number: 1e-3}, {number: 1e-3}]}
-      max_epochs: {values: [{integer: 50}]}
+      learning_rate: {numbers: [1e-3, 1e-3]}
+      max_epochs: {integers: [50]}
 `
 	for _, test := range []struct{ name, text, want string }{
 		{
-			"a range", strings.Replace(text, ", {number: 1e-3}", "", 1),
+			"a range", strings.Replace(text, ", 1e-3", "", 1),
 			`grid.yaml:6:28 grid[0].axes["latent_dim"].linear: point 2 of 4 is 13.3333333333, and this parameter takes whole ` +
 				`numbers: count: 5 gives 4, 11, 18, 25, 32, or write a list (axis.whole)
    6 |       latent_dim: {linear: {from: 4, to: 32, count: 4}}
    6 | ...........................^
 `,
 		},
-		{"a list", text, `grid.yaml:7:31 grid[0].axes["learning_rate"].values: 0.001 stands twice in the list, as value 1 and as ` +
+		{"a list", text, `grid.yaml:7:32 grid[0].axes["learning_rate"].numbers: 0.001 stands twice in the list, as value 1 and as ` +
 			`value 2: leave one of them out (axis.distinct)
-   7 |       learning_rate: {values: [{number: 1e-3}, {number: 1e-3}]}
-   7 | ..............................^
+   7 |       learning_rate: {numbers: [1e-3, 1e-3]}
+   7 | ...............................^
 `},
 		{
-			"a grid", strings.NewReplacer(", {number: 1e-3}", "", "32, count: 4", "403, count: 400", "50}]}",
-				"50}]}\n      weight_decay: {linear: {from: 0, to: 1, count: 10000}}").Replace(text),
+			"a grid", strings.NewReplacer(", 1e-3", "", "32, count: 4", "403, count: 400", "50]}",
+				"50]}\n      weight_decay: {linear: {from: 0, to: 1, count: 10000}}").Replace(text),
 			`grid.yaml:5:5 grid[0]: this grid has 4,000,000 points (400 latent_dim x 1 learning_rate x 10,000 weight_decay x ` +
 				`1 max_epochs x 1 batch_size); a study has at most 1,000,000 (grid.size)
    5 |   - axes:

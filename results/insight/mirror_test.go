@@ -31,12 +31,12 @@ func newMirrored(t testing.TB, spec *trellisv1.StudySpec, sign float64) *mirrore
 	var runs []*trellisv1.Run
 	var trials []*trellisv1.Trial
 	var milestones []uint32
-	for _, epochs := range spec.Grid[0].Axes["max_epochs"].Values {
+	for _, epochs := range spec.Grid[0].Axes["max_epochs"].GetValues() {
 		milestones = append(milestones, uint32(epochs.GetInteger()))
 	}
-	for _, latent := range spec.Grid[0].Axes["latent_dim"].Values {
-		for _, rate := range spec.Grid[0].Axes["learning_rate"].Values {
-			for _, seed := range spec.Seeds.Values {
+	for _, latent := range spec.Grid[0].Axes["latent_dim"].GetValues() {
+		for _, rate := range spec.Grid[0].Axes["learning_rate"].GetValues() {
+			for _, seed := range spec.Seeds.GetValues() {
 				run, its := pointRun(fmt.Sprintf("%s-%s-%s", latent.Written(), rate.Written(), seed.Written()), &trellisv1.Parameters{
 					Seed: uint32(seed.GetInteger()), Values: map[string]*trellisv1.Value{
 						"latent_dim": latent, "learning_rate": rate, "batch_size": trellisv1.IntegerValue(256),

@@ -88,7 +88,7 @@ func (s *survey) specOf(searched []*trellisv1.AxisChoice, epochs *trellisv1.Axis
 		// Nothing but no value is what a point has whose grid does not have the axis.
 		if fixed := spec.GetFixed()[choice.Axis]; len(choice.Values) > 0 &&
 			(fixed == nil || len(choice.Values) > 1 || grid.KeyOf(fixed) != grid.KeyOf(choice.Values[0])) {
-			next.Axes[choice.Axis] = &trellisv1.Axis{Values: choice.Values}
+			next.Axes[choice.Axis] = trellisv1.ListOf(choice.Values...)
 		}
 	}
 	spec.Grid = []*trellisv1.Grid{next}

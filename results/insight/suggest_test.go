@@ -271,26 +271,26 @@ func TestSuggestKeeps(t *testing.T) {
 		&trellisv1.SuggestStudyResponse{
 			Axes: []*trellisv1.AxisChoice{
 				{
-					Axis: "latent_dim", Values: trellisv1.AxisOf(6, 8, 10).Values, Reason: trellisv1.AxisChoice_REASON_BETWEEN,
+					Axis: "latent_dim", Values: trellisv1.AxisOf(6, 8, 10).GetValues(), Reason: trellisv1.AxisChoice_REASON_BETWEEN,
 					Best: trellisv1.IntegerValue(8), Below: trellisv1.IntegerValue(4),
 					Above: trellisv1.IntegerValue(12), Total: 0.5,
 				},
 				{
-					Axis: "learning_rate", Values: trellisv1.AxisOf(3e-4, 1e-3, 3e-3).Values,
+					Axis: "learning_rate", Values: trellisv1.AxisOf(3e-4, 1e-3, 3e-3).GetValues(),
 					Reason: trellisv1.AxisChoice_REASON_BETWEEN,
 					Best:   trellisv1.NumberValue(1e-3), Below: trellisv1.NumberValue(1e-4), Above: trellisv1.NumberValue(1e-2),
 					Total: 0.5,
 				},
 				{
-					Axis: "weight_decay", Values: trellisv1.AxisOf(0.0).Values, Best: trellisv1.NumberValue(0),
+					Axis: "weight_decay", Values: trellisv1.AxisOf(0.0).GetValues(), Best: trellisv1.NumberValue(0),
 					Reason: trellisv1.AxisChoice_REASON_NEGLIGIBLE,
 				},
 				{
-					Axis: "batch_size", Values: trellisv1.AxisOf(256).Values, Best: trellisv1.IntegerValue(256),
+					Axis: "batch_size", Values: trellisv1.AxisOf(256).GetValues(), Best: trellisv1.IntegerValue(256),
 					Reason: trellisv1.AxisChoice_REASON_SINGLE_VALUE,
 				},
 				{
-					Axis: "max_epochs", Values: trellisv1.AxisOf(20).Values, Reason: trellisv1.AxisChoice_REASON_STOPS_EARLY,
+					Axis: "max_epochs", Values: trellisv1.AxisOf(20).GetValues(), Reason: trellisv1.AxisChoice_REASON_STOPS_EARLY,
 					Best: trellisv1.IntegerValue(20), Epoch: 1,
 				},
 			},
@@ -367,13 +367,13 @@ func TestSuggestNoMore(t *testing.T) {
 		points[i].losses[0] *= float64(1 + i)
 	}
 	grid := suggest(t, nil, points...).GetSpec().GetGrid()[0]
-	if got := len(grid.Axes["latent_dim"].Values) * len(grid.Axes["learning_rate"].Values) * len(grid.Axes["weight_decay"].Values); got < 4 ||
+	if got := len(grid.Axes["latent_dim"].GetValues()) * len(grid.Axes["learning_rate"].GetValues()) * len(grid.Axes["weight_decay"].GetValues()); got < 4 ||
 		got > 8 {
 		t.Errorf("%d points: %v", got, grid)
 	}
 	seeded := &trellisv1.StudySpec{Seeds: &trellisv1.Axis{Linear: &trellisv1.Range{From: 1, To: 4, Count: 4}}}
 	grid = suggest(t, seeded, points...).GetSpec().GetGrid()[0]
-	if got := len(grid.Axes["latent_dim"].Values) * len(grid.Axes["learning_rate"].Values) * len(grid.Axes["weight_decay"].Values); got != 2 {
+	if got := len(grid.Axes["latent_dim"].GetValues()) * len(grid.Axes["learning_rate"].GetValues()) * len(grid.Axes["weight_decay"].GetValues()); got != 2 {
 		t.Errorf("%d points, each with 4 seeds: %v", got, grid)
 	}
 }

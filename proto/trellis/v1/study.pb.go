@@ -994,10 +994,13 @@ func (x *Source) GetSize() uint64 {
 	return 0
 }
 
-// Axis has the values that one parameter takes: a list or a range. All are of one kind, where numbers include integers.
+// Axis has the values that one parameter takes: a list of one kind, where numbers include integers, or a range.
 type Axis struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Values []*Value               `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Numbers  []float64              `protobuf:"fixed64,6,rep,packed,name=numbers,proto3" json:"numbers,omitempty"`
+	Integers []int64                `protobuf:"zigzag64,7,rep,packed,name=integers,proto3" json:"integers,omitempty"`
+	Texts    []string               `protobuf:"bytes,8,rep,name=texts,proto3" json:"texts,omitempty"`
+	Booleans []bool                 `protobuf:"varint,9,rep,packed,name=booleans,proto3" json:"booleans,omitempty"`
 	// Evenly spaced.
 	Linear *Range `protobuf:"bytes,2,opt,name=linear,proto3" json:"linear,omitempty"`
 	// Evenly spaced logarithms. Use log2 or log10, whichever reads better: both give the same points.
@@ -1039,9 +1042,30 @@ func (*Axis) Descriptor() ([]byte, []int) {
 	return file_trellis_v1_study_proto_rawDescGZIP(), []int{7}
 }
 
-func (x *Axis) GetValues() []*Value {
+func (x *Axis) GetNumbers() []float64 {
 	if x != nil {
-		return x.Values
+		return x.Numbers
+	}
+	return nil
+}
+
+func (x *Axis) GetIntegers() []int64 {
+	if x != nil {
+		return x.Integers
+	}
+	return nil
+}
+
+func (x *Axis) GetTexts() []string {
+	if x != nil {
+		return x.Texts
+	}
+	return nil
+}
+
+func (x *Axis) GetBooleans() []bool {
+	if x != nil {
+		return x.Booleans
 	}
 	return nil
 }
@@ -3027,15 +3051,18 @@ const file_trellis_v1_study_proto_rawDesc = "" +
 	"parameters\x18\x05 \x01(\v2\x16.trellis.v1.ParametersR\n" +
 	"parameters\x12\x16\n" +
 	"\x06sha256\x18\x06 \x01(\tR\x06sha256\x12\x12\n" +
-	"\x04size\x18\a \x01(\x04R\x04size\"\xfc\x04\n" +
-	"\x04Axis\x124\n" +
-	"\x06values\x18\x01 \x03(\v2\x11.trellis.v1.ValueB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x06values\x12)\n" +
+	"\x04size\x18\a \x01(\x04R\x04size\"\xcd\x06\n" +
+	"\x04Axis\x12#\n" +
+	"\anumbers\x18\x06 \x03(\x01B\t\xbaH\x06\x92\x01\x03\x10\x90NR\anumbers\x12%\n" +
+	"\bintegers\x18\a \x03(\x12B\t\xbaH\x06\x92\x01\x03\x10\x90NR\bintegers\x12\x1f\n" +
+	"\x05texts\x18\b \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\x90NR\x05texts\x12%\n" +
+	"\bbooleans\x18\t \x03(\bB\t\xbaH\x06\x92\x01\x03\x10\x90NR\bbooleans\x12)\n" +
 	"\x06linear\x18\x02 \x01(\v2\x11.trellis.v1.RangeR\x06linear\x12%\n" +
 	"\x04log2\x18\x03 \x01(\v2\x11.trellis.v1.RangeR\x04log2\x12'\n" +
 	"\x05log10\x18\x04 \x01(\v2\x11.trellis.v1.RangeR\x05log10\x12$\n" +
-	"\x04step\x18\x05 \x01(\v2\x10.trellis.v1.StepR\x04step:\x9c\x03\xbaH\x98\x03\x1a\x99\x02\n" +
-	"\raxis.one_form\x12qan axis needs at least one value: a list such as [4, 8], or one range such as {log2: {from: 4, to: 32, count: 4}}\x1a\x94\x01(this.values.size() > 0 ? 1 : 0) + (has(this.linear) ? 1 : 0) + (has(this.log2) ? 1 : 0) + (has(this.log10) ? 1 : 0) + (has(this.step) ? 1 : 0) == 1\x1az\n" +
-	"\x11axis.log_positive\x12&a logarithmic range must start above 0\x1a=[this.log2, this.log10].all(r, r.count == 0u || r.from > 0.0)\"\xa4\x01\n" +
+	"\x04step\x18\x05 \x01(\v2\x10.trellis.v1.StepR\x04step:\x89\x04\xbaH\x85\x04\x1a\x86\x03\n" +
+	"\raxis.one_form\x12qan axis needs at least one value: a list such as [4, 8], or one range such as {log2: {from: 4, to: 32, count: 4}}\x1a\x81\x02(this.numbers.size() > 0 ? 1 : 0) + (this.integers.size() > 0 ? 1 : 0) + (this.texts.size() > 0 ? 1 : 0) + (this.booleans.size() > 0 ? 1 : 0) + (has(this.linear) ? 1 : 0) + (has(this.log2) ? 1 : 0) + (has(this.log10) ? 1 : 0) + (has(this.step) ? 1 : 0) == 1\x1az\n" +
+	"\x11axis.log_positive\x12&a logarithmic range must start above 0\x1a=[this.log2, this.log10].all(r, r.count == 0u || r.from > 0.0)J\x04\b\x01\x10\x02\"\xa4\x01\n" +
 	"\vIntegerAxis\x12\x16\n" +
 	"\x06values\x18\x01 \x03(\rR\x06values\x12)\n" +
 	"\x06linear\x18\x02 \x01(\v2\x11.trellis.v1.RangeR\x06linear\x12%\n" +
@@ -3327,54 +3354,53 @@ var file_trellis_v1_study_proto_depIdxs = []int32{
 	39, // 23: trellis.v1.ModelAxis.default:type_name -> trellis.v1.Value
 	40, // 24: trellis.v1.ModelMetric.direction:type_name -> trellis.v1.Direction
 	41, // 25: trellis.v1.Source.parameters:type_name -> trellis.v1.Parameters
-	39, // 26: trellis.v1.Axis.values:type_name -> trellis.v1.Value
-	13, // 27: trellis.v1.Axis.linear:type_name -> trellis.v1.Range
-	13, // 28: trellis.v1.Axis.log2:type_name -> trellis.v1.Range
-	13, // 29: trellis.v1.Axis.log10:type_name -> trellis.v1.Range
-	14, // 30: trellis.v1.Axis.step:type_name -> trellis.v1.Step
-	13, // 31: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
-	13, // 32: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
-	13, // 33: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
-	13, // 34: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
-	13, // 35: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
-	13, // 36: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
-	40, // 37: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
-	42, // 38: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
-	20, // 39: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
-	21, // 40: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
-	3,  // 41: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
-	1,  // 42: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
-	43, // 43: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
-	44, // 44: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
-	44, // 45: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
-	30, // 46: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
-	3,  // 47: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
-	28, // 48: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
-	9,  // 49: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
-	26, // 50: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
-	45, // 51: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
-	23, // 52: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
-	46, // 53: trellis.v1.Study.refuted:type_name -> trellis.v1.Refutation
-	24, // 54: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
-	25, // 55: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
-	3,  // 56: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
-	10, // 57: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
-	11, // 58: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
-	12, // 59: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
-	2,  // 60: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
-	27, // 61: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
-	27, // 62: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
-	34, // 63: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
-	29, // 64: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
-	35, // 65: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
-	39, // 66: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
-	10, // 67: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
-	12, // 68: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
-	69, // [69:69] is the sub-list for method output_type
-	69, // [69:69] is the sub-list for method input_type
-	69, // [69:69] is the sub-list for extension type_name
-	69, // [69:69] is the sub-list for extension extendee
-	0,  // [0:69] is the sub-list for field type_name
+	13, // 26: trellis.v1.Axis.linear:type_name -> trellis.v1.Range
+	13, // 27: trellis.v1.Axis.log2:type_name -> trellis.v1.Range
+	13, // 28: trellis.v1.Axis.log10:type_name -> trellis.v1.Range
+	14, // 29: trellis.v1.Axis.step:type_name -> trellis.v1.Step
+	13, // 30: trellis.v1.IntegerAxis.linear:type_name -> trellis.v1.Range
+	13, // 31: trellis.v1.IntegerAxis.log2:type_name -> trellis.v1.Range
+	13, // 32: trellis.v1.IntegerAxis.log10:type_name -> trellis.v1.Range
+	13, // 33: trellis.v1.NumberAxis.linear:type_name -> trellis.v1.Range
+	13, // 34: trellis.v1.NumberAxis.log2:type_name -> trellis.v1.Range
+	13, // 35: trellis.v1.NumberAxis.log10:type_name -> trellis.v1.Range
+	40, // 36: trellis.v1.EarlyStopping.direction:type_name -> trellis.v1.Direction
+	42, // 37: trellis.v1.Synthetic.epoch_time:type_name -> google.protobuf.Duration
+	20, // 38: trellis.v1.Pruning.asha:type_name -> trellis.v1.SuccessiveHalving
+	21, // 39: trellis.v1.Pruning.median:type_name -> trellis.v1.MedianStopping
+	3,  // 40: trellis.v1.Study.spec:type_name -> trellis.v1.StudySpec
+	1,  // 41: trellis.v1.Study.state:type_name -> trellis.v1.StudyState
+	43, // 42: trellis.v1.Study.data_set:type_name -> trellis.v1.DataSet
+	44, // 43: trellis.v1.Study.create_time:type_name -> google.protobuf.Timestamp
+	44, // 44: trellis.v1.Study.end_time:type_name -> google.protobuf.Timestamp
+	30, // 45: trellis.v1.Study.progress:type_name -> trellis.v1.Progress
+	3,  // 46: trellis.v1.Study.earlier_specs:type_name -> trellis.v1.StudySpec
+	28, // 47: trellis.v1.Study.forecast:type_name -> trellis.v1.Forecast
+	9,  // 48: trellis.v1.Study.pretrained:type_name -> trellis.v1.Source
+	26, // 49: trellis.v1.Study.waiting_for:type_name -> trellis.v1.WaitingFor
+	45, // 50: trellis.v1.Study.creator:type_name -> trellis.v1.Principal
+	23, // 51: trellis.v1.Study.spec_history:type_name -> trellis.v1.SpecHistory
+	46, // 52: trellis.v1.Study.refuted:type_name -> trellis.v1.Refutation
+	24, // 53: trellis.v1.SpecHistory.differences:type_name -> trellis.v1.SpecDifference
+	25, // 54: trellis.v1.SpecDifference.axes:type_name -> trellis.v1.AxisDifference
+	3,  // 55: trellis.v1.SpecDifference.whole:type_name -> trellis.v1.StudySpec
+	10, // 56: trellis.v1.AxisDifference.whole:type_name -> trellis.v1.Axis
+	11, // 57: trellis.v1.AxisDifference.old_integers:type_name -> trellis.v1.IntegerAxis
+	12, // 58: trellis.v1.AxisDifference.old_numbers:type_name -> trellis.v1.NumberAxis
+	2,  // 59: trellis.v1.WaitingFor.reason:type_name -> trellis.v1.WaitingReason
+	27, // 60: trellis.v1.Forecast.epochs:type_name -> trellis.v1.Estimate
+	27, // 61: trellis.v1.Forecast.seconds:type_name -> trellis.v1.Estimate
+	34, // 62: trellis.v1.Forecast.alternatives:type_name -> trellis.v1.Forecast.Alternative
+	29, // 63: trellis.v1.Forecast.basis:type_name -> trellis.v1.ForecastBasis
+	35, // 64: trellis.v1.ForecastBasis.probe:type_name -> trellis.v1.ForecastBasis.Probe
+	39, // 65: trellis.v1.StudySpec.FixedEntry.value:type_name -> trellis.v1.Value
+	10, // 66: trellis.v1.Grid.AxesEntry.value:type_name -> trellis.v1.Axis
+	12, // 67: trellis.v1.Grid.OldAxesEntry.value:type_name -> trellis.v1.NumberAxis
+	68, // [68:68] is the sub-list for method output_type
+	68, // [68:68] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_trellis_v1_study_proto_init() }

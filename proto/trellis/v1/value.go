@@ -46,11 +46,73 @@ func ValuesOf(values map[string]any) map[string]*Value {
 
 // AxisOf is the axis with a list of values: see ValueOf.
 func AxisOf[T float64 | int | uint32 | string | bool](values ...T) *Axis {
-	axis := &Axis{Values: make([]*Value, len(values))}
-	for i, value := range values {
-		axis.Values[i] = ValueOf(value)
+	axis := &Axis{}
+	for _, value := range values {
+		axis.Add(ValueOf(value))
 	}
 	return axis
+}
+
+// ListOf is the axis with a list of values. These are of one kind: integers among numbers are the same numbers.
+func ListOf(values ...*Value) *Axis {
+	axis := &Axis{}
+	for _, value := range values {
+		axis.Add(value)
+	}
+	return axis
+}
+
+// Add adds a value to the axis's list. With a number, the integers of the list are numbers too.
+func (a *Axis) Add(value *Value) {
+	switch kind := value.GetKind().(type) {
+	case *Value_Number:
+		a.ToNumbers()
+		a.Numbers = append(a.Numbers, kind.Number)
+	case *Value_Integer:
+		if len(a.Numbers) > 0 {
+			a.Numbers = append(a.Numbers, float64(kind.Integer))
+		} else {
+			a.Integers = append(a.Integers, kind.Integer)
+		}
+	case *Value_Text:
+		a.Texts = append(a.Texts, kind.Text)
+	case *Value_Boolean:
+		a.Booleans = append(a.Booleans, kind.Boolean)
+	}
+}
+
+// ToNumbers makes the integers of the axis's list numbers.
+func (a *Axis) ToNumbers() {
+	for _, integer := range a.Integers {
+		a.Numbers = append(a.Numbers, float64(integer))
+	}
+	a.Integers = nil
+}
+
+// Listed returns how many values the axis's list has. It is 0 for a range.
+func (a *Axis) Listed() int {
+	return len(a.GetNumbers()) + len(a.GetIntegers()) + len(a.GetTexts()) + len(a.GetBooleans())
+}
+
+// GetValues returns the values of the axis's list. There are none if it is a range.
+func (a *Axis) GetValues() []*Value {
+	if a.Listed() == 0 {
+		return nil
+	}
+	values := make([]*Value, 0, a.Listed())
+	for _, number := range a.GetNumbers() {
+		values = append(values, NumberValue(number))
+	}
+	for _, integer := range a.GetIntegers() {
+		values = append(values, IntegerValue(integer))
+	}
+	for _, text := range a.GetTexts() {
+		values = append(values, TextValue(text))
+	}
+	for _, boolean := range a.GetBooleans() {
+		values = append(values, BooleanValue(boolean))
+	}
+	return values
 }
 
 // Numeric returns the value as a number, if it is a number or an integer. It returns NaN otherwise.
